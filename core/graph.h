@@ -39,18 +39,22 @@ typedef struct hs_graph {
     int n_inputs, cap_inputs;
     hs_tensor *output[HS_MAX_OUT]; // kept alive to the end: hs_output
     int n_outputs;
+    hs_tensor **param_tensor; // by hs_param.id: one tensor per parameter and graph
+    int n_param_tensors;
     hs_status status;
+    char error[512]; // the first one, with its scope
     hs_tensor *poison;
     char scope[256];
     size_t scope_len;
-    char **string; // interned scopes
-    int n_strings, cap_strings;
-    hs_dtype state_dtype; // what float states are stored as: the policy's low type
+    const char *interned; // copy of scope, valid until the next push or pop
+    void **block;         // everything the graph owns besides its arrays
+    int n_blocks, cap_blocks;
+    hs_dtype state_dtype; // what float states are stored as: the policy's low type; F32 unless set before tracing
 } hs_graph;
 
 hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode mode, const hs_grid *grid);
 void hs_graph_free(hs_graph *g);
-hs_status hs_graph_status(const hs_graph *g); // the first error; hs_error() has its line
+hs_status hs_graph_status(const hs_graph *g); // the first error, raised again: hs_error() has its line
 
 // A static input: filled by the host, finite also beyond the live rows.
 hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim);
@@ -65,6 +69,7 @@ hs_tensor *hs_tied(hs_graph *g, const char *full_name); // a parameter that was 
 
 size_t hs_push(hs_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3))); // enters "name"; returns the mark for hs_pop
 void hs_pop(hs_graph *g, size_t mark);
+void *hs_graph_alloc(hs_graph *g, size_t bytes); // zeroed, freed with the graph; never NULL (aborts the process only if the system is out of memory)
 const char *hs_scope(hs_graph *g); // interned, lives as long as the graph
 
 // First error wins; the scope is prefixed; returns the poison tensor.

@@ -120,6 +120,7 @@ typedef struct hs_case {
 typedef struct hs_op {
     const char *name, *formula, *paper;
     uint16_t attr_bytes, flags;
+    uint16_t loss_offset; // HS_OP_LOSS: offsetof the int32_t in attr that says which inv_count and which hs_step_state.loss
     hs_operand in[HS_MAX_IN], out[HS_MAX_OUT]; // ends at the first name NULL
     const char *(*shape)(hs_node *n);          // sets the outputs; NULL, or one line ("inner widths differ"): the builder adds scope and shapes
     hs_cost (*cost)(const hs_node *n, bool backward);
