@@ -139,6 +139,7 @@ struct hs_node {
     uint64_t site;
     int id;
     uint8_t mode; // hs_mode of the graph
+    hs_dtype low; // what LOW operands are cast to here: the policy's low type or an override; set by the AMP pass
 };
 
 // Tier naming: HS_TIER is set by the build (portable, avx512bf16, ...).
