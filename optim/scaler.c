@@ -1,0 +1,70 @@
+// scaler: the dynamic loss scale. It moves by powers of two only, so that dividing by it is exact.
+
+#include "optim/update.h"
+#include <math.h>
+
+#define DYNAMIC_MAX 0x1p24f // beyond it bf16-free losses gain nothing and sums of scaled gradients come near f32's limit
+
+static const struct {
+    const char *name;
+    hs_scaler_config config;
+} presets[] = {
+    { "none", { .dynamic = false, .init = 1, .growth = 2, .backoff = 0.5f, .min = 1, .max = 1, .interval = 2000, .hysteresis = 1 } },
+    { "dynamic",
+      { .dynamic = true, .init = 0x1p16f, .growth = 2, .backoff = 0.5f, .min = 1, .max = DYNAMIC_MAX, .interval = 2000, .hysteresis = 1 } },
+    { "megatron",
+      { .dynamic = true, .init = 0x1p32f, .growth = 2, .backoff = 0.5f, .min = 1, .max = 0x1p126f, .interval = 1000, .hysteresis = 2 } },
+};
+
+hs_status hs_scaler_parse(hs_scaler_config *out, const char *name, hs_dtype low)
+{
+    const char *wanted = strcmp(name, "auto") ? name : low == HS_F16 ? "dynamic" : "none";
+    for (int i = 0; i < HS_COUNT(presets); i++)
+        if (!strcmp(presets[i].name, wanted)) {
+            *out = presets[i].config;
+            return HS_OK;
+        }
+    return HS_FAIL(USAGE, "unknown loss scaler '%s': none, dynamic, megatron or auto", name);
+}
+
+static bool power_of_two(float x)
+{
+    int exponent;
+    return isfinite(x) && frexpf(x, &exponent) == 0.5f;
+}
+
+hs_status hs_scaler_check(const hs_scaler_config *c)
+{
+    const struct {
+        const char *name;
+        float value;
+    } powers[] = { { "init", c->init }, { "growth", c->growth }, { "backoff", c->backoff }, { "min", c->min }, { "max", c->max } };
+    for (int i = 0; i < HS_COUNT(powers); i++)
+        if (!power_of_two(powers[i].value))
+            return HS_FAIL(USAGE, "loss scaler: %s is %g, must be a power of two, so that unscaling is exact", powers[i].name,
+                           (double)powers[i].value);
+    if (c->growth < 1 || c->backoff > 1)
+        return HS_FAIL(USAGE, "loss scaler: growth is %g and backoff %g, must be at least 1 and at most 1", (double)c->growth,
+                       (double)c->backoff);
+    if (c->init < c->min || c->init > c->max)
+        return HS_FAIL(USAGE, "loss scaler: init is %g, allowed %g to %g", (double)c->init, (double)c->min, (double)c->max);
+    if (c->interval < 1 || c->hysteresis < 1)
+        return HS_FAIL(USAGE, "loss scaler: interval is %d and hysteresis %d, both must be at least 1", c->interval, c->hysteresis);
+    return HS_OK;
+}
+
+void hs_scaler_update(const hs_scaler_config *c, hs_step_state *s, bool overflow)
+{
+    if (!c->dynamic)
+        return;
+    if (overflow) {
+        s->growth = 0;
+        s->hysteresis -= s->hysteresis > 0;
+        if (s->hysteresis == 0)
+            s->scale = fmaxf(s->scale * c->backoff, c->min);
+    } else if (++s->growth >= c->interval) {
+        s->growth = 0;
+        s->hysteresis = c->hysteresis;
+        s->scale = fminf(s->scale * c->growth, c->max);
+    }
+}
