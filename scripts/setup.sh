@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing and builds into DIR. Sourced by quickstart.sh and test.sh; needs root only
+# if something is missing.
+#   setup.sh packages NAME...   checks, says what is missing, installs it
+#   setup.sh build DIR [cmake options]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+base_packages=(gcc cmake ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev libpng-dev)
+
+packages() {
+  local missing=() p sudo=()
+  if ! command -v dpkg-query >/dev/null; then
+    echo "setup: this is no Debian system; needed are the equivalents of: $*" >&2
+    return 0
+  fi
+  for p in "$@"; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null || true)" = installed ] || missing+=("$p")
+  done
+  if [ ${#missing[@]} -eq 0 ]; then
+    echo "setup: every package is there"
+    return 0
+  fi
+  echo "setup: installing ${missing[*]}"
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "setup: missing packages and no root; ask for: apt-get install ${missing[*]}" >&2
+      return 2
+    fi
+    sudo=(sudo)
+  fi
+  "${sudo[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+build() {
+  local dir=$1 log
+  shift
+  mkdir -p "$dir"
+  log=$dir/build.log
+  echo "setup: building in ${dir#"$root"/}"
+  if ! { cmake -G Ninja -S "$root" -B "$dir" "$@" && cmake --build "$dir"; } >"$log" 2>&1; then
+    tail -n 40 "$log" >&2
+    echo "setup: the build failed; all of it is in $log" >&2
+    return 1
+  fi
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  "$@"
+fi
