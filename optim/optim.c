@@ -170,28 +170,32 @@ static void decide(const hs_args *a, hs_lane *lane)
     hs_scaler_update(&o->c.scaler, s, overflow); // last: the gradients of this step carry the scale it began with
 }
 
-// Trust ratio |w| / |u| per logical tensor, 1 where a norm is 0 (biases start at 0), times the learning rate.
+// Trust ratio |w| / |u| of one logical tensor. 1 where a norm is 0 (biases start at 0): bounds apply to real ratios only.
+static double trust_ratio(const hs_optim_config *c, hs_role role, const double norms[2])
+{
+    const bool wanted = c->ratio_all || c->decay_factor[role] > 0;
+    if (!wanted || norms[0] <= 0 || norms[1] <= 0)
+        return 1;
+    const double r = sqrt(norms[0]) / sqrt(norms[1]);
+    return c->ratio_max > 0 ? fmin(fmax(r, c->ratio_min), c->ratio_max) : r;
+}
+
 static void ratios(const hs_args *a, hs_lane *lane)
 {
     hs_optim *o = (hs_optim *)a->attr;
     const hs_params *ps = o->ps;
-    const hs_optim_config *c = &o->c;
     if (o->now.skip)
         return;
     reduce_partials(o, lane);
-    memset(o->norms, 0, (size_t)ps->n_logical * 2 * sizeof(double));
+    memset(o->norms, 0, (size_t)ps->n_logical * sizeof *o->norms);
     for (int k = 0; k < ps->n_chunks; k++) {
-        o->norms[2 * ps->chunk[k].logical] += o->partial[k].a;
-        o->norms[2 * ps->chunk[k].logical + 1] += o->partial[k].b;
+        double *norms = o->norms[ps->chunk[k].logical];
+        norms[0] += o->partial[k].a, norms[1] += o->partial[k].b;
     }
-    for (int k = 0; k < ps->n_chunks; k++) { // once per chunk writes a logical tensor's ratio several times: the same value
-        const int logical = ps->chunk[k].logical;
-        const hs_role role = ps->param[ps->chunk[k].param]->role;
-        const double w = sqrt(o->norms[2 * logical]), u = sqrt(o->norms[2 * logical + 1]);
-        double r = w > 0 && u > 0 && (c->ratio_all || c->decay_factor[role] > 0) ? w / u : 1;
-        if (c->ratio_max > 0)
-            r = fmin(fmax(r, c->ratio_min), c->ratio_max);
-        o->ratio[logical] = (float)(r * (double)o->now.lr[role]);
+    for (int k = 0; k < ps->n_chunks; k++) { // several chunks of one logical tensor write the same value
+        const hs_chunk *c = &ps->chunk[k];
+        const hs_role role = ps->param[c->param]->role;
+        o->ratio[c->logical] = (float)(trust_ratio(&o->c, role, o->norms[c->logical]) * (double)o->now.lr[role]);
     }
 }
 
@@ -235,7 +239,7 @@ static size_t table_bytes(const hs_optim *o)
 {
     const size_t logical = o->c.kind == HS_LAMB ? (size_t)o->ps->n_logical : 0;
     return (size_t)o->ps->n_chunks * sizeof *o->partial + (size_t)o->ps->n_params * sizeof *o->bad +
-           logical * (2 * sizeof *o->norms + sizeof *o->ratio);
+           logical * (sizeof *o->norms + sizeof *o->ratio);
 }
 
 size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + table_bytes(o); }
@@ -245,7 +249,7 @@ static hs_status alloc_tables(hs_optim *o)
     const size_t logical = o->c.kind == HS_LAMB ? (size_t)o->ps->n_logical : 0;
     o->partial = calloc((size_t)o->ps->n_chunks + 1, sizeof *o->partial);
     o->bad = calloc((size_t)o->ps->n_params + 1, sizeof *o->bad);
-    o->norms = calloc(2 * logical + 1, sizeof *o->norms);
+    o->norms = calloc(logical + 1, sizeof *o->norms);
     o->ratio = calloc(logical + 1, sizeof *o->ratio);
     if (!o->partial || !o->bad || !o->norms || !o->ratio)
         return HS_FAIL(MEMORY, "no memory for the optimizer's tables: %zu bytes", table_bytes(o));

@@ -3,7 +3,7 @@
 #include "optim/update.h"
 #include <math.h>
 
-#define DYNAMIC_MAX 0x1p24f // beyond it bf16-free losses gain nothing and sums of scaled gradients come near f32's limit
+#define DYNAMIC_MAX 0x1p24f // where apex and MXNet stop too: gradients that still underflow there are lost in the sum anyway
 
 static const struct {
     const char *name;

@@ -29,7 +29,7 @@ struct hs_optim {
     hs_step_state *state;
     hs_update_step now;
     hs_partial *partial; // [n_chunks]
-    double *norms;       // LAMB: [n_logical][2]
+    double (*norms)[2];  // LAMB: [n_logical], sums of squares of w and of u
     float *ratio;        // LAMB: [n_logical], times the role's lr
     int64_t *bad;        // [n_params]
     hs_thunk thunk[5];
