@@ -1,7 +1,8 @@
 // dtype: the element types, and exact conversion between them.
 //
 // Narrowing rounds to nearest, ties to even; subnormals are kept; Inf stays Inf, NaN stays NaN (quiet, never Inf);
-// what overflows f16 or bf16 becomes Inf. Floats to integers truncate and saturate, NaN gives 0.
+// what overflows f16 or bf16 becomes Inf. Every pair of types is rounded once (f64 to bf16 does not pass through f32's
+// rounding). Floats to integers truncate and saturate, NaN gives 0; integers to narrower ones saturate; bool is x != 0.
 #ifndef HS_CORE_DTYPE_H
 #define HS_CORE_DTYPE_H
 #include <stdbool.h>
@@ -63,8 +64,24 @@ static inline uint16_t hs_f32_bf16(float f)
     const uint32_t nan = (u >> 16) | 0x40;
     return (uint16_t)((u & 0x7FFFFFFFu) > 0x7F800000u ? nan : rounded);
 }
-float hs_f16_f32(uint16_t h);
-uint16_t hs_f32_f16(float f);
+// f16 without branches, so that compilers vectorise it; NaN becomes quiet and keeps the top of its payload, as in F16C.
+static inline float hs_f16_f32(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, e = h & 0x7C00u, m = h & 0x3FFu;
+    const uint32_t normal = ((uint32_t)(h & 0x7FFFu) << 13) + (112u << 23);
+    const uint32_t special = 0x7F800000u | (m << 13) | (m ? 0x400000u : 0);
+    const uint32_t subnormal = hs_f32_bits((float)m * 0x1p-24f);
+    return hs_bits_f32(sign | (e == 0x7C00u ? special : e == 0 ? subnormal : normal));
+}
+static inline uint16_t hs_f32_f16(float f)
+{
+    const uint32_t bits = hs_f32_bits(f), sign = (bits >> 16) & 0x8000u, u = bits & 0x7FFFFFFFu;
+    const uint32_t normal = (u - (112u << 23) + 0xFFFu + ((u >> 13) & 1)) >> 13;     // 65520 and above carries into Inf
+    const uint32_t subnormal = hs_f32_bits(hs_bits_f32(u) + 0.5f) - hs_f32_bits(0.5f); // the adder rounds: 0.5's ulp is 2^-24
+    const uint32_t nan = 0x7E00u | ((u >> 13) & 0x3FFu);
+    const uint32_t r = u > 0x7F800000u ? nan : u >= (143u << 23) ? 0x7C00u : u < (113u << 23) ? subnormal : normal;
+    return (uint16_t)(sign | r);
+}
 
 #ifdef __cplusplus
 }
