@@ -6,8 +6,8 @@
 
 typedef struct hs_linear_opts {
     hs_shard shard;
-    int parts;      // logical tensors stacked in the output (QKV: 3); 0 means 1
-    float std;      // of the initial weights; 0 means 0.02
+    int parts; // logical tensors stacked in the output (QKV: 3); 0 means 1
+    float std; // of the initial weights; 0 means 0.02
     bool no_bias;
 } hs_linear_opts;
 // Parameters NAME.weight [out, in] and NAME.bias [out].
@@ -24,7 +24,7 @@ typedef struct hs_batch_in {
     hs_tensor *where;   // i32 [N, 2] {global sample slot, position}
     hs_tensor *keys;    // decode mode: i32 [B, 3]; else NULL
     hs_tensor *rows;    // decode mode: i32 [N], cache row each token is written to; else NULL
-    hs_tensor *picks;   // decode mode: i32 [B], row of each sequence's last token; else NULL
+    hs_tensor *picks;   // decode mode: i32 [B], ext PICKS: rows whose logits are wanted (each sequence's last token); else NULL
 } hs_batch_in;
 hs_batch_in hs_nn_batch(hs_graph *g, int64_t max_tokens, int64_t max_seqs);
 
