@@ -14,10 +14,12 @@ typedef struct hs_sampler {
 hs_status hs_sampler_init(hs_sampler *s, int64_t n_tokens, int64_t window, uint64_t seed); // USAGE: text shorter than a window + 1, with both numbers
 int64_t hs_sampler_start(const hs_sampler *s, uint64_t sample); // first token of the window
 
-// One micro-batch of fixed windows. Arrays belong to the slot.
+enum { HS_TARGET_IGNORE = -1 }; // target of tokens beyond the live ones
+
+// One micro-batch of fixed windows. Arrays belong to the slot; beyond the live part ids are 0 and targets HS_TARGET_IGNORE.
 typedef struct hs_batch {
     int64_t n_seqs, n_tokens, n_targets; // n_targets: labels that count
-    uint64_t first_sample;
+    uint64_t first_sample;               // of the micro-batch over all ranks: the state to go on *behind* it is first_sample + batch
     int32_t *ids, *targets; // [n_tokens]
     int32_t *starts;        // [n_seqs + 1]
     int32_t *where;         // [n_tokens][2] {slot of the sample in the optimizer step's global batch, position}

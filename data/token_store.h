@@ -1,7 +1,7 @@
 // token store: a text as ids on disk, memory-mapped, with document boundaries.
 //
 // File: 64-byte header {magic "HSTOKEN1", u32 bytes per id (2 or 4), u32 flags, u64 vocab, u64 tokenizer hash, u64 n_tokens, u64 n_documents,
-// u64 xxh3 of all that follows}, then ids, padding to 8, then n_documents+1 u64 starts. Written to a temporary name and renamed.
+// u64 xxh3 of all that follows, u64 0}, then ids, padding to 8, then n_documents+1 u64 starts. Written to a temporary name and renamed.
 #ifndef HS_DATA_TOKEN_STORE_H
 #define HS_DATA_TOKEN_STORE_H
 #include "data/tokenizer.h"
@@ -13,10 +13,10 @@ typedef struct hs_token_store_info {
     uint64_t tokenizer_hash, content_hash;
 } hs_token_store_info;
 
-// One document per file (or in memory); CORRUPT, SYSTEM or USAGE name the file.
+// starts: [n_documents + 1], NULL for one document; 2 bytes an id where vocab <= 65536. CORRUPT, SYSTEM or USAGE name the file.
 hs_status hs_token_store_write(const char *path, const int32_t *ids, int64_t n, const int64_t *starts, int64_t n_documents, int64_t vocab, uint64_t tokenizer_hash);
 hs_status hs_token_store_open(hs_token_store **out, const char *path); // checks magic, sizes, that starts ascend
-hs_status hs_token_store_from_ids(hs_token_store **out, int32_t *ids, int64_t n, int64_t vocab, uint64_t tokenizer_hash); // takes ids over; one document
+hs_status hs_token_store_from_ids(hs_token_store **out, int32_t *ids, int64_t n, int64_t vocab, uint64_t tokenizer_hash); // takes ids over (freed on error too); one document
 void hs_token_store_close(hs_token_store *s);
 hs_token_store_info hs_token_store_info_of(const hs_token_store *s);
 hs_status hs_token_store_verify(const hs_token_store *s); // checksum and every id < vocab
