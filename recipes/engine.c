@@ -1,0 +1,141 @@
+// engine: traces the model once per mode, lays all plans over one set of parameters and one workspace, and submits.
+// Plans share the workspace: whoever runs one mode after another fills that mode's inputs again.
+
+#include "recipes/engine.h"
+#include "ops/ops.h"
+#include <stdlib.h>
+
+static const hs_policy fp32 = { .low = HS_F32 };
+
+static unsigned slabs_of(const hs_engine_opts *o) { return o->optim ? HS_WITH_GRAD | HS_WITH_MOMENTS : 0; }
+
+static hs_status make_plan(hs_engine *e, const hs_engine_opts *o, hs_mode mode, const void *config)
+{
+    const hs_plan_opts opts = { .policy = o->policy ? *o->policy : fp32 };
+    hs_graph *g;
+    HS_TRY(hs_graph_new(&g, e->params, e->states, mode, &e->grid));
+    g->state_dtype = opts.policy.low;
+    o->model(g, config ? config : o->config);
+    HS_TRY(hs_plan_new(&e->plan[mode], g, e->device, &opts)); // owns the graph, also when it fails
+    const size_t bytes = hs_plan_bytes(e->plan[mode]);
+    e->workspace_bytes = bytes > e->workspace_bytes ? bytes : e->workspace_bytes;
+    return HS_OK;
+}
+
+// The training trace comes first: it sets the order of parameters, and all others must agree with it.
+static hs_status make_plans(hs_engine *e, const hs_engine_opts *o)
+{
+    if (!o->optim && !o->eval && !o->decode)
+        return HS_FAIL(INTERNAL, "an engine without optimizer, evaluation and decoding has nothing to do");
+    if (o->optim)
+        HS_TRY(make_plan(e, o, HS_TRAIN, o->config));
+    if (o->eval)
+        HS_TRY(make_plan(e, o, HS_EVAL, o->eval_config));
+    if (o->decode)
+        HS_TRY(make_plan(e, o, HS_DECODE, o->decode_config));
+    return HS_OK;
+}
+
+static hs_status bind_plans(hs_engine *e)
+{
+    HS_TRY(e->device->alloc(e->workspace_bytes, &e->workspace));
+    e->device->fill(e->device, e->workspace, 0, e->workspace_bytes); // inputs beyond what the first batch fills are finite
+    for (int m = 0; m < HS_COUNT(e->plan); m++)
+        if (e->plan[m])
+            HS_TRY(hs_exec_new(&e->exec[m], e->plan[m], e->workspace, &e->in, &e->state));
+    return HS_OK;
+}
+
+static hs_status build(hs_engine *e, const hs_engine_opts *o)
+{
+    if (!e->device)
+        HS_TRY(hs_open_device(&e->device, "cpu", o->threads, NULL, 0, false));
+    HS_TRY(hs_params_new(&e->params, o->seed, e->grid.tp->rank, e->grid.tp->size));
+    e->states = hs_states_new();
+    if (!e->states)
+        return HS_FAIL(MEMORY, "no memory for the model's states");
+    HS_TRY(make_plans(e, o));
+    HS_TRY(hs_params_freeze(e->params, slabs_of(o), o->policy ? o->policy->low : HS_F32));
+    HS_TRY(hs_states_alloc(e->states));
+    HS_TRY(bind_plans(e));
+    if (o->optim)
+        HS_TRY(hs_optim_new(&e->optim, o->optim, e->params, &e->grid, e->device, &e->in, &e->state));
+    return HS_OK;
+}
+
+hs_status hs_engine_new(hs_engine **out, const hs_engine_opts *o)
+{
+    *out = NULL;
+    hs_engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return HS_FAIL(MEMORY, "no memory for an engine");
+    e->device = o->device;
+    e->owns_device = !o->device;
+    e->mode = o->mode;
+    e->grid = o->grid.dp ? o->grid : hs_grid_self();
+    e->in.seed = o->seed;
+    e->in.n_micro = 1;
+    e->state.scale = 1;
+    e->state.bad_param = e->state.bad_micro = -1;
+    hs_status st;
+    HS_TRY_GOTO(st, build(e, o), failed);
+    *out = e;
+    return HS_OK;
+failed:
+    hs_engine_free(e);
+    return st;
+}
+
+void hs_engine_free(hs_engine *e)
+{
+    if (!e)
+        return;
+    hs_optim_free(e->optim);
+    for (int m = 0; m < HS_COUNT(e->plan); m++) {
+        hs_exec_free(e->exec[m]);
+        hs_plan_free(e->plan[m]);
+    }
+    if (e->workspace)
+        e->device->release(e->workspace);
+    hs_states_free(e->states);
+    hs_params_free(e->params);
+    if (e->owns_device)
+        hs_device_close(e->device);
+    free(e);
+}
+
+void *hs_engine_input(hs_engine *e, hs_mode mode, const char *name) { return e->exec[mode] ? hs_exec_input(e->exec[mode], name) : NULL; }
+
+static hs_status submit(hs_engine *e, const hs_segment *s)
+{
+    HS_TRY(e->device->submit(e->device, s, e->mode));
+    HS_TRY(e->device->wait(e->device));
+    HS_TRY(e->grid.dp->poll(e->grid.dp));
+    return e->grid.tp->poll(e->grid.tp);
+}
+
+hs_status hs_engine_run(hs_engine *e, hs_mode mode, int which)
+{
+    static const char *const names[] = { "training", "evaluation", "decoding" };
+    if (!e->exec[mode])
+        return HS_FAIL(INTERNAL, "this engine was made without a plan for %s", names[mode]);
+    return submit(e, hs_exec_micro(e->exec[mode], which));
+}
+
+hs_status hs_engine_update(hs_engine *e)
+{
+    if (!e->optim)
+        return HS_FAIL(INTERNAL, "this engine was made without an optimizer");
+    HS_TRY(submit(e, hs_optim_segment(e->optim)));
+    e->in.step++;
+    return HS_OK;
+}
+
+size_t hs_engine_bytes(const hs_engine *e)
+{
+    const hs_params_bytes b = hs_params_bytes_of(e->params, e->optim ? HS_WITH_GRAD | HS_WITH_MOMENTS : 0, e->params->low_dtype);
+    size_t bytes = sizeof *e + e->workspace_bytes + b.master + b.low + b.grad + b.moments;
+    for (int i = 0; i < e->states->n; i++)
+        bytes += e->states->state[i]->bytes;
+    return bytes + (e->optim ? hs_optim_bytes(e->optim) : 0);
+}
