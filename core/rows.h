@@ -2,6 +2,7 @@
 #ifndef HS_CORE_ROWS_H
 #define HS_CORE_ROWS_H
 #include "core/op.h"
+#include <math.h>
 #if defined(__F16C__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -15,11 +16,14 @@ static inline int64_t hs_ref_rows(const hs_args *a, const hs_ref *r)
     return n < r->rows ? n : r->rows;
 }
 
-static inline char *hs_thread_scratch(const hs_args *a, const hs_lane *lane) { return a->thread_scratch + (size_t)lane->id * a->thread_bytes; }
+static inline char *hs_thread_scratch(const hs_args *a, const hs_lane *lane)
+{
+    return a->thread_scratch + (size_t)lane->id * a->thread_bytes;
+}
 
-#define HS_SIMD _Pragma("omp simd")
-#define HS_SIMD_SUM(...) HS_SIMD_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
-#define HS_SIMD_MAX(...) HS_SIMD_PRAGMA(omp simd reduction(max : __VA_ARGS__))
+#define HS_SIMD             _Pragma("omp simd")
+#define HS_SIMD_SUM(...)    HS_SIMD_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#define HS_SIMD_MAX(...)    HS_SIMD_PRAGMA(omp simd reduction(max : __VA_ARGS__))
 #define HS_SIMD_PRAGMA(...) _Pragma(#__VA_ARGS__)
 
 // f16 <-> f32 for n values, by hardware where the tier has it.
@@ -62,46 +66,87 @@ static inline void hs_store_bf16(uint16_t *restrict dst, const float *restrict s
         dst[i] = hs_f32_bf16(src[i]);
 }
 
-// Row n as f32: the row itself if it is f32, else converted into buf[cols].
-static inline const float *hs_row_load(const hs_ref *r, int64_t n, float *buf)
+// Cells [first, first + n) of an operand as f32: its own bytes if it is f32, else converted into buf[n].
+static inline const float *hs_load(const hs_ref *r, int64_t first, int64_t n, float *buf)
 {
-    const char *p = r->p + (size_t)(n * r->cols) * hs_dtype_bytes(r->dtype);
+    const char *p = r->p + (size_t)first * hs_dtype_bytes(r->dtype);
     if (r->dtype == HS_F32)
         return (const float *)p;
     if (r->dtype == HS_BF16)
-        hs_load_bf16(buf, (const uint16_t *)p, r->cols);
+        hs_load_bf16(buf, (const uint16_t *)p, n);
     else
-        hs_load_f16(buf, (const uint16_t *)p, r->cols);
+        hs_load_f16(buf, (const uint16_t *)p, n);
     return buf;
 }
-// Row n = y, or += y where r->add. y may be the row itself (f32, no add).
-static inline void hs_row_store(const hs_ref *r, int64_t n, const float *y)
+// Where to compute cells [first, ...) that hs_store will store: in place if they are f32 and not added to, else buf.
+static inline float *hs_dest(const hs_ref *r, int64_t first, float *buf)
 {
-    const int64_t C = r->cols;
+    return r->dtype == HS_F32 && !r->add ? (float *)r->p + first : buf;
+}
+// Cells [first, first + n) = y, or += y where r->add. Nothing to do where y came from hs_dest and is in place.
+static inline void hs_store(const hs_ref *r, int64_t first, int64_t n, const float *y)
+{
     if (r->dtype == HS_F32) {
-        float *p = (float *)r->p + n * C;
+        float *p = (float *)r->p + first;
         if (r->add) {
             HS_SIMD
-            for (int64_t c = 0; c < C; c++)
-                p[c] += y[c];
+            for (int64_t i = 0; i < n; i++)
+                p[i] += y[i];
         } else if (p != y)
-            memcpy(p, y, (size_t)C * 4);
+            memcpy(p, y, (size_t)n * sizeof(float));
         return;
     }
-    uint16_t *p = (uint16_t *)r->p + n * C;
+    uint16_t *p = (uint16_t *)r->p + first;
     if (!r->add) {
-        r->dtype == HS_BF16 ? hs_store_bf16(p, y, C) : hs_store_f16(p, y, C);
+        r->dtype == HS_BF16 ? hs_store_bf16(p, y, n) : hs_store_f16(p, y, n);
         return;
     }
     float sum[256];
-    for (int64_t c0 = 0; c0 < C; c0 += 256) {
-        const int64_t k = C - c0 < 256 ? C - c0 : 256;
-        r->dtype == HS_BF16 ? hs_load_bf16(sum, p + c0, k) : hs_load_f16(sum, p + c0, k);
+    for (int64_t i0 = 0; i0 < n; i0 += 256) {
+        const int64_t k = n - i0 < 256 ? n - i0 : 256;
+        r->dtype == HS_BF16 ? hs_load_bf16(sum, p + i0, k) : hs_load_f16(sum, p + i0, k);
         HS_SIMD
-        for (int64_t c = 0; c < k; c++)
-            sum[c] += y[c0 + c];
-        r->dtype == HS_BF16 ? hs_store_bf16(p + c0, sum, k) : hs_store_f16(p + c0, sum, k);
+        for (int64_t i = 0; i < k; i++)
+            sum[i] += y[i0 + i];
+        r->dtype == HS_BF16 ? hs_store_bf16(p + i0, sum, k) : hs_store_f16(p + i0, sum, k);
     }
+}
+// Row n of an operand: the same three.
+static inline const float *hs_row_load(const hs_ref *r, int64_t n, float *buf) { return hs_load(r, n * r->cols, r->cols, buf); }
+static inline float *hs_row_dest(const hs_ref *r, int64_t n, float *buf) { return hs_dest(r, n * r->cols, buf); }
+static inline void hs_row_store(const hs_ref *r, int64_t n, const float *y) { hs_store(r, n * r->cols, r->cols, y); }
+
+// f32 rows of `cols` in this member's scratch, for rows that may not fit the stack; each starts a cache line.
+static inline size_t hs_row_bytes(int64_t cols) { return ((size_t)cols * sizeof(float) + 63) / 64 * 64; }
+static inline float *hs_row_buffer(const hs_args *a, const hs_lane *lane, int which, int64_t cols)
+{
+    return (float *)(hs_thread_scratch(a, lane) + (size_t)which * hs_row_bytes(cols));
+}
+
+static inline float hs_sum(const float *x, int64_t n)
+{
+    float sum = 0;
+    HS_SIMD_SUM(sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+static inline float hs_sum_sq_diff(const float *x, float mean, int64_t n)
+{
+    float sum = 0;
+    HS_SIMD_SUM(sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += (x[i] - mean) * (x[i] - mean);
+    return sum;
+}
+// The largest of n values, at least `least`. A NaN is passed over: sums that follow bring it back.
+static inline float hs_max(const float *x, int64_t n, float least)
+{
+    float m = least;
+    HS_SIMD_MAX(m)
+    for (int64_t i = 0; i < n; i++)
+        m = x[i] > m ? x[i] : m;
+    return m;
 }
 
 static inline const float *hs_f32(const hs_args *a, int i) { return (const float *)a->in[i].p; }
@@ -112,13 +157,26 @@ static inline double *hs_f64_out(const hs_args *a, int i) { return (double *)a->
 static inline bool hs_wanted(const hs_args *a, int i) { return a->din[i].p != NULL; }
 
 // for (n over this member's live rows of operand `ref`)
-#define hs_for_rows(n, a, ref, lane)                                                                                       \
-    for (int64_t n##_end_, n = hs_rows_begin(a, ref, lane, &n##_end_); n < n##_end_; n++)
+#define hs_for_rows(n, a, ref, lane) for (int64_t n##_end_, n = hs_rows_begin(a, ref, lane, &n##_end_); n < n##_end_; n++)
 static inline int64_t hs_rows_begin(const hs_args *a, const hs_ref *r, const hs_lane *lane, int64_t *end)
 {
     int64_t r0;
     hs_part(lane, hs_ref_rows(a, r), &r0, end);
     return r0;
+}
+
+// for (cells [i, i + k) over this member's live rows of operand `ref`): for ops on single values, whatever the shape. A block
+// of HS_BLOCK fits the stack and the first-level cache.
+enum { HS_BLOCK = 1024 };
+#define hs_for_blocks(i, k, a, ref, lane)                                                                                                  \
+    for (int64_t i##_end_, i = hs_cells_begin(a, ref, lane, &i##_end_), k;                                                                 \
+         k = i##_end_ - i < HS_BLOCK ? i##_end_ - i : HS_BLOCK, i < i##_end_; i += k)
+static inline int64_t hs_cells_begin(const hs_args *a, const hs_ref *r, const hs_lane *lane, int64_t *end)
+{
+    int64_t r0, r1;
+    hs_part(lane, hs_ref_rows(a, r), &r0, &r1);
+    *end = r1 * r->cols;
+    return r0 * r->cols;
 }
 
 static inline int64_t hs_n_grains(int64_t rows) { return (rows + HS_GRAIN - 1) / HS_GRAIN; }
@@ -134,7 +192,8 @@ static inline float *hs_grain(const hs_args *a, int64_t capacity_rows, int64_t n
         memset(row, 0, (size_t)cols * sizeof(float));
     return row;
 }
-static inline void hs_sum_grains(const hs_args *a, const hs_lane *lane, int64_t capacity_rows, int64_t live_rows, int which, int64_t cols, const hs_ref *dst)
+static inline void hs_sum_grains(const hs_args *a, const hs_lane *lane, int64_t capacity_rows, int64_t live_rows, int which, int64_t cols,
+                                 const hs_ref *dst)
 {
     if (!dst->p)
         return;
@@ -149,6 +208,40 @@ static inline void hs_sum_grains(const hs_args *a, const hs_lane *lane, int64_t 
         for (int64_t c = c0; c < c1; c++)
             out[c] += grain[g * cols + c];
     }
+}
+
+// For shape rules: the same dims and the same live count.
+static inline bool hs_same_shape(const hs_tensor *a, const hs_tensor *b)
+{
+    if (a->n_dims != b->n_dims || a->ext != b->ext)
+        return false;
+    for (int i = 0; i < a->n_dims; i++)
+        if (a->dim[i] != b->dim[i])
+            return false;
+    return true;
+}
+
+// For cost rules: the least bytes a node moves at capacity - each operand once, in backward those it reads and each gradient.
+static inline double hs_traffic(const hs_node *n, bool backward)
+{
+    double bytes = 0;
+    for (int i = 0; i < HS_MAX_IN && n->op->in[i].name; i++) {
+        const uint16_t flags = n->op->in[i].flags;
+        if (!n->in[i])
+            continue;
+        if (!backward || flags & HS_BWD_READS)
+            bytes += (double)hs_tensor_bytes(n->in[i]);
+        if (backward && hs_dtype_is_float(n->in[i]->dtype) && !(flags & (HS_NO_GRAD | HS_GRAD_IS_DY)))
+            bytes += (double)hs_tensor_bytes(n->in[i]);
+    }
+    for (int i = 0; i < HS_MAX_OUT && n->op->out[i].name; i++) {
+        const uint16_t flags = n->op->out[i].flags;
+        if (!backward || flags & (HS_BWD_READS | HS_SAVED))
+            bytes += (double)hs_tensor_bytes(n->out[i]);
+        if (backward && !(flags & (HS_SAVED | HS_IS_INPUT_0)))
+            bytes += (double)hs_tensor_bytes(n->out[i]);
+    }
+    return bytes;
 }
 
 #endif
