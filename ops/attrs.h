@@ -1,0 +1,29 @@
+// attrs: the attributes of ops whose builders take plain arguments; what hs_args.attr points to. For an op's kernels on every
+// backend and for its cases; models pass the arguments.
+#ifndef HS_OPS_ATTRS_H
+#define HS_OPS_ATTRS_H
+#include "ops/ops.h"
+
+typedef struct hs_layernorm_attr {
+    float eps;
+} hs_layernorm_attr;
+typedef struct hs_gelu_attr {
+    int32_t kind;
+} hs_gelu_attr; // hs_gelu_kind
+typedef struct hs_dropout_attr {
+    float p;
+} hs_dropout_attr;
+typedef struct hs_bias_dropout_residual_layernorm_attr {
+    float p, eps;
+} hs_bias_dropout_residual_layernorm_attr;
+typedef struct hs_scale_attr {
+    float s;
+} hs_scale_attr;
+typedef struct hs_cast_attr {
+    int32_t dtype;
+} hs_cast_attr; // hs_dtype
+typedef struct hs_transpose_attr {
+    int32_t d0, d1;
+} hs_transpose_attr;
+
+#endif

@@ -1,0 +1,120 @@
+// registry: every op of this library in the order of ops.list, the kernel tables of each ISA tier, and the device that runs them.
+#include "ops/ops.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+const hs_op *const hs_ops[HS_N_OPS] = {
+#define HS_OP_ITEM(name) &hs_op_##name##_portable,
+#include "ops/ops.list"
+#undef HS_OP_ITEM
+};
+
+// ---- kernel tables. What is not compiled in is NULL.
+extern const hs_kernels *const hs_kernels_table_portable[HS_N_OPS];
+#define PORTABLE hs_kernels_table_portable
+#ifdef HS_HAVE_TIER_AVX2
+extern const hs_kernels *const hs_kernels_table_avx2[HS_N_OPS];
+#define AVX2 hs_kernels_table_avx2
+#else
+#define AVX2 NULL
+#endif
+#ifdef HS_HAVE_TIER_AVX512
+extern const hs_kernels *const hs_kernels_table_avx512[HS_N_OPS];
+#define AVX512 hs_kernels_table_avx512
+#else
+#define AVX512 NULL
+#endif
+#ifdef HS_HAVE_TIER_AVX512BF16
+extern const hs_kernels *const hs_kernels_table_avx512bf16[HS_N_OPS];
+#define AVX512BF16 hs_kernels_table_avx512bf16
+#else
+#define AVX512BF16 NULL
+#endif
+#ifdef HS_HAVE_ONEDNN
+extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS];
+#define ONEDNN hs_kernels_table_onednn
+#else
+#define ONEDNN NULL
+#endif
+
+// The tables of a choice in order, ended by NULL; in static storage, because a device borrows them.
+typedef struct table_list {
+    const hs_kernels *const *table[4];
+    const char *name[4];
+} table_list;
+#define TIER(table, name)                                                                                                                  \
+    {                                                                                                                                      \
+        { { table, PORTABLE }, { name, "portable" } },                                                                                     \
+        {                                                                                                                                  \
+            { ONEDNN, table, PORTABLE }, { "onednn", name, "portable" }                                                                    \
+        }                                                                                                                                  \
+    }
+static const table_list lists[HS_N_ISA][2] = {
+    // without oneDNN, with it
+    [HS_ISA_PORTABLE] = { { { PORTABLE }, { "portable" } }, { { ONEDNN, PORTABLE }, { "onednn", "portable" } } },
+    [HS_ISA_AVX2] = TIER(AVX2, "avx2"),
+    [HS_ISA_AVX512] = TIER(AVX512, "avx512"),
+    [HS_ISA_AVX512BF16] = TIER(AVX512BF16, "avx512bf16"),
+};
+
+bool hs_isa_built(hs_isa isa) { return (unsigned)isa < HS_N_ISA && lists[isa][0].table[0] != NULL; }
+
+static hs_status choose_isa(const char *name, hs_isa *out)
+{
+    char built[128] = "auto";
+    *out = HS_ISA_PORTABLE;
+    for (int i = 0; i < HS_N_ISA; i++)
+        if (hs_isa_built((hs_isa)i)) {
+            snprintf(built + strlen(built), sizeof built - strlen(built), ", %s", hs_isa_name((hs_isa)i));
+            if (hs_isa_supported((hs_isa)i))
+                *out = (hs_isa)i;
+        }
+    if (!name || !strcmp(name, "auto"))
+        return HS_OK;
+    if (!hs_isa_parse(name, out))
+        return HS_FAIL(USAGE, "exec.isa is \"%s\", allowed: %s", name, built);
+    if (!hs_isa_built(*out))
+        return HS_FAIL(UNSUPPORTED, "exec.isa: %s is not compiled in; this library has %s", name, built);
+    if (!hs_isa_supported(*out))
+        return HS_FAIL(UNSUPPORTED, "exec.isa: this CPU has no %s", name);
+    return HS_OK;
+}
+
+// No plug-in speaks this library's table yet, so what can be said is what is missing.
+static hs_status refuse_cuda(void)
+{
+    void *plugin = dlopen("libhalfstep_cuda.so", RTLD_NOW | RTLD_LOCAL), *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    const bool has_plugin = plugin != NULL, has_driver = driver != NULL;
+    if (plugin)
+        dlclose(plugin);
+    if (driver)
+        dlclose(driver);
+    if (!has_plugin)
+        return HS_FAIL(UNSUPPORTED, "device cuda: the plug-in libhalfstep_cuda.so is not installed%s",
+                       has_driver ? "" : ", and this machine has no NVIDIA driver");
+    if (!has_driver)
+        return HS_FAIL(UNSUPPORTED, "device cuda: this machine has no NVIDIA driver (libcuda.so.1)");
+    return HS_FAIL(UNSUPPORTED, "device cuda: libhalfstep_cuda.so does not belong to this version of the library");
+}
+
+hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, bool onednn)
+{
+    *out = NULL;
+    if (name && !strcmp(name, "cuda"))
+        return hs_frame_at(refuse_cuda(), __FILE__, __LINE__);
+    hs_isa tier;
+    HS_TRY(choose_isa(isa, &tier));
+    const table_list *list = &lists[tier][onednn];
+    if (!list->table[0])
+        return HS_FAIL(UNSUPPORTED, "oneDNN is not compiled into this library");
+    HS_TRY(hs_device_open(out, &(hs_device_opts){ .name = name,
+                                                  .threads = threads,
+                                                  .isa = hs_isa_name(tier),
+                                                  .bulk_size = bulk_size,
+                                                  .ops = hs_ops,
+                                                  .n_ops = HS_N_OPS,
+                                                  .tables = list->table,
+                                                  .table_names = list->name }));
+    return HS_OK;
+}
