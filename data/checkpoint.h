@@ -20,7 +20,7 @@ typedef struct hs_st_tensor { // one tensor to write
     int64_t dim[HS_MAX_DIMS];
     const void *data;
 } hs_st_tensor;
-// Sorted by alignment then name, header padded to 8, __metadata__ {"format":"pt"}. Writes fd-safe: whole file or an error; fsyncs.
+// Sorted by alignment then name, header padded to 8, __metadata__ {"format":"pt"}. Temporary name, fsync, rename: the whole file or an error.
 // *hash: XXH3-64 of the file's bytes (may be NULL).
 hs_status hs_safetensors_write(const char *path, const hs_st_tensor *t, int n, uint64_t *hash);
 
@@ -30,7 +30,7 @@ typedef struct hs_st_entry {
     hs_dtype dtype;
     int n_dims;
     int64_t dim[8];
-    const void *data;
+    const void *data; // may lie at an odd address
     size_t bytes;
 } hs_st_entry;
 hs_status hs_safetensors_open(hs_safetensors **out, const char *path);
@@ -58,10 +58,11 @@ typedef struct hs_model_info { // what config.json says
 
 typedef struct hs_ckpt_opts {
     const char *dir;                     // RUN/checkpoints; created
-    int keep;                            // last k kept, plus BEST
+    int keep;                            // last k kept, plus BEST; below 1: all
     const hs_name_rule *rules;
     int n_rules;
-    const char *const *aliases;          // (optional) tensors of files to ignore on reading: "lm_head.weight", "*.attn.bias"
+    const char *const *aliases;          // (optional) patterns of more tensors to ignore on reading, beside transformers' own: "*.attn.bias",
+                                         // "*.attn.masked_bias", and "lm_head.weight" where it equals wte
     int n_aliases;
 } hs_ckpt_opts;
 
@@ -69,13 +70,14 @@ typedef struct hs_ckpt hs_ckpt; // the writer: one thread, one snapshot
 hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps); // counts and reserves the snapshot's memory
 size_t hs_ckpt_bytes(const hs_params *ps); // of the snapshot: values and moments
 // Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
-// is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; training may go on).
+// is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
+// is being written all the same, and training may go on). tok (may be NULL) is borrowed until hs_ckpt_wait; ps until hs_ckpt_free.
 hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t, const hs_model_info *m, const hs_tokenizer *tok, const char *config_yaml, bool is_best);
 hs_status hs_ckpt_wait(hs_ckpt *c);   // until nothing is in flight; its error
 void hs_ckpt_free(hs_ckpt *c);        // waits
 
-// path: a run folder, its checkpoints folder, a step folder, or any transformers GPT-2 directory. Resolves LATEST (falls back to older
-// ones when damaged, with a warning). out: the model directory to load.
+// path: a run folder, its checkpoints folder, a step folder, a path to LATEST or BEST, or any transformers GPT-2 directory. Resolves LATEST
+// (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). out: the model directory to load.
 hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t size);
 hs_status hs_ckpt_verify(const char *model_dir); // checksums of the manifest, if there is one
 hs_status hs_ckpt_read_info(const char *model_dir, hs_model_info *m);
