@@ -179,6 +179,9 @@ static inline int64_t hs_cells_begin(const hs_args *a, const hs_ref *r, const hs
     return r0 * r->cols;
 }
 
+// for (cells [i, i + width) over this member's live rows of operand `ref`): for ops along the last dim of any shape.
+#define hs_for_lines(i, width, a, ref, lane) for (int64_t i##_end_, i = hs_cells_begin(a, ref, lane, &i##_end_); i < i##_end_; i += (width))
+
 static inline int64_t hs_n_grains(int64_t rows) { return (rows + HS_GRAIN - 1) / HS_GRAIN; }
 
 // Column sums over rows, independent of the number of threads. Shared scratch holds, for each of `n_sums` sums, one f32 row
