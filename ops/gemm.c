@@ -393,6 +393,10 @@ static void run_skinny(const gemm *g, hs_lane *lane)
 
 void gemm_run(const gemm *g, hs_lane *lane)
 {
+    if (g->m <= 0) {   // no live rows: a chunk of a prompt wants no logits
+        hs_sync(lane); // the plan counts on it (syncs_first)
+        return;
+    }
     const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot), few = g->m <= FEW_ROWS && hs_n_grains(g->m) < 4 * lane->n;
     const bool skinny = g->m <= SKINNY && in_place && gemm_in_place(&g->b, 0, g->k, g->dot);
     if (!skinny && !(few && in_place && lane->n > 1)) {
