@@ -67,6 +67,8 @@ static hs_tensor *cast_to(pass *s, hs_tensor *t, hs_dtype want, const char *scop
     g->tensor = hs_plan_grow(g->tensor, g->n_tensors, &g->cap_tensors, sizeof *g->tensor);
     g->tensor[g->n_tensors++] = y;
     n->out[0] = y;
+    if (s->cast_op->attr_bytes)
+        memcpy((void *)n->attr, &want, sizeof want);
     append(s, n);
     if (t->id >= s->n_cast_of) {
         const int more = t->id + 256;
