@@ -17,7 +17,8 @@ typedef void build_fn(hs_graph *g);
 
 static hs_tensor *table(hs_graph *g)
 {
-    return hs_param_get(g, &(hs_param_spec){ .name = "table", .role = HS_EMBED, .init = HS_INIT_NORMAL, .std = 0.5f, .n_dims = 2, .dim = { 24, C } });
+    return hs_param_get(
+        g, &(hs_param_spec){ .name = "table", .role = HS_EMBED, .init = HS_INIT_NORMAL, .std = 0.5f, .n_dims = 2, .dim = { 24, C } });
 }
 
 static hs_tensor *start(hs_graph *g)
@@ -336,9 +337,12 @@ static void errors_name_the_scope(void **s)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_agree_with_finite_differences), cmocka_unit_test(bits_do_not_depend_on_threads_or_submission),
-        cmocka_unit_test(casts_sink),                              cmocka_unit_test(gradients_are_reduced_once),
-        cmocka_unit_test(reuse_and_elision_are_counted),           cmocka_unit_test(errors_name_the_scope),
+        cmocka_unit_test(gradients_agree_with_finite_differences),
+        cmocka_unit_test(bits_do_not_depend_on_threads_or_submission),
+        cmocka_unit_test(casts_sink),
+        cmocka_unit_test(gradients_are_reduced_once),
+        cmocka_unit_test(reuse_and_elision_are_counted),
+        cmocka_unit_test(errors_name_the_scope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
