@@ -124,17 +124,46 @@ static void draw_glyph(hs_canvas *c, const unsigned char *glyph, double x, doubl
         }
 }
 
-double hs_canvas_text_width(const char *text, double size) { return text[0] ? ((double)strlen(text) * 6 - 1) * size / 7 : 0; }
+// Proportional: a glyph is as wide as the columns it uses, a blank as two.
+static const unsigned char *glyph_of(char letter, int *first, int *n)
+{
+    const unsigned char *glyph = font[letter >= 32 && letter < 127 ? letter - 32 : '?' - 32];
+    int last = 4;
+    *first = 0;
+    while (*first < 4 && !glyph[*first])
+        ++*first;
+    while (last > *first && !glyph[last])
+        last--;
+    *n = letter == ' ' ? 2 : last - *first + 1;
+    return glyph;
+}
+
+enum { LETTER_GAP = 1 };
+
+static double text_columns(const char *text)
+{
+    int columns = 0, first, n;
+    for (; *text; text++) {
+        glyph_of(*text, &first, &n);
+        columns += n + LETTER_GAP;
+    }
+    return columns ? columns - LETTER_GAP : 0;
+}
+
+double hs_canvas_text_width(const char *text, double size) { return text_columns(text) * size / 7; }
 
 void hs_canvas_text(hs_canvas *c, const char *text, double x, double y, double size, double align, bool upwards)
 {
-    const double unit = size / 7, ux = upwards ? 0 : unit, uy = upwards ? -unit : 0, back = align * hs_canvas_text_width(text, size) / unit;
+    const double unit = size / 7, ux = upwards ? 0 : unit, uy = upwards ? -unit : 0, back = align * text_columns(text);
     // (x, y) is on the base line, the seventh row's lower edge.
     x += (0.5 - back) * ux + 6.5 * uy;
     y += (0.5 - back) * uy - 6.5 * ux;
-    for (; *text; text++, x += 6 * ux, y += 6 * uy) {
-        const unsigned char letter = (unsigned char)*text;
-        draw_glyph(c, font[letter >= 32 && letter < 127 ? letter - 32 : '?' - 32], x, y, ux, uy, 0.85 * unit);
+    for (; *text; text++) {
+        int first, n;
+        const unsigned char *glyph = glyph_of(*text, &first, &n);
+        draw_glyph(c, glyph, x - first * ux, y - first * uy, ux, uy, 0.85 * unit);
+        x += (n + LETTER_GAP) * ux;
+        y += (n + LETTER_GAP) * uy;
     }
 }
 

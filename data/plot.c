@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 1000, HEIGHT = 600, LEFT = 92, RIGHT = 970, TOP = 64, BOTTOM = 520 };
+enum { WIDTH = 1000, HEIGHT = 600, LEFT = 100, RIGHT = 970, TOP = 64, BOTTOM = 520 };
 
 static const hs_color white = { 255, 255, 255 }, black = { 40, 44, 52 }, grey = { 110, 116, 126 }, light = { 228, 231, 236 };
 static const hs_color hues[] = { { 64, 124, 194 }, { 226, 112, 40 }, { 56, 150, 86 }, { 160, 84, 176 }, { 196, 60, 72 } };
@@ -46,6 +46,13 @@ static void finish(axis *a, double margin, int least_ticks)
     a->step = round_step(a->hi - a->lo, least_ticks);
 }
 
+// "1.8e-4": %g would write 0.00018.
+static void exponent_label(char buf[32], double v)
+{
+    const int power = (int)floor(log10(fabs(v)) + 1e-9);
+    snprintf(buf, 32, "%.3ge%d", v / pow(10, power), power);
+}
+
 static void tick_label(char buf[32], const axis *a, double v)
 {
     const double largest = fmax(fabs(a->lo), fabs(a->hi));
@@ -53,8 +60,8 @@ static void tick_label(char buf[32], const axis *a, double v)
     const int digits = (int)fmax(0, -floor(log10(a->step / unit) + 1e-9));
     if (fabs(v) < a->step / 2)
         snprintf(buf, 32, "0");
-    else if (digits > 5 || largest >= 1e10)
-        snprintf(buf, 32, "%.3g", v);
+    else if (digits > 3 || largest >= 1e10)
+        exponent_label(buf, v);
     else
         snprintf(buf, 32, "%.*f%s", digits, v / unit, unit == 1e6 ? "M" : unit == 1e3 ? "k" : "");
 }
@@ -192,7 +199,7 @@ hs_status hs_plot_png(const char *path, const char *title, const char *x_label, 
         draw_legend(&c, curve, n_curves);
     hs_canvas_text(&c, title, (LEFT + RIGHT) / 2.0, TOP - 24, 17, 0.5, false);
     hs_canvas_text(&c, x_label, (LEFT + RIGHT) / 2.0, HEIGHT - 18, 13, 0.5, false);
-    hs_canvas_text(&c, y_label, 28, (TOP + BOTTOM) / 2.0, 13, 0.5, true);
+    hs_canvas_text(&c, y_label, 26, (TOP + BOTTOM) / 2.0, 13, 0.5, true);
     hs_canvas_paint(&c, black, 1);
     const hs_status st = hs_canvas_write_png(&c, path);
     hs_canvas_free(&c);
