@@ -45,7 +45,7 @@ static void check_epoch(const hs_sampler *s, uint64_t epoch)
 static void each_token_at_most_once(void **state)
 {
     (void)state;
-    static const int64_t size[][2] = { { 2, 1 },   { 3, 1 },   { 65, 64 },  { 66, 64 },   { 127, 64 },  { 128, 64 },  { 129, 64 },
+    static const int64_t size[][2] = { { 2, 1 },    { 3, 1 },    { 65, 64 },  { 66, 64 },   { 127, 64 },  { 128, 64 },  { 129, 64 },
                                        { 192, 64 }, { 1000, 1 }, { 1000, 7 }, { 4097, 16 }, { 4096, 16 }, { 9999, 10 }, { 5, 4 } };
     for (int i = 0; i < HS_COUNT(size); i++)
         for (uint64_t seed = 0; seed < 5; seed++) {
@@ -98,7 +98,9 @@ enum { TEXT = 5000, S = 16 };
 
 static hs_loader_opts opts(const hs_token_store *store, int64_t batch, int n_micro)
 {
-    return (hs_loader_opts){ .range = { store, 100, TEXT - 100 }, .window = S, .batch = batch, .n_micro = n_micro, .size = 1, .seed = 5, .depth = n_micro + 2 };
+    return (hs_loader_opts){
+        .range = { store, 100, TEXT - 100 }, .window = S, .batch = batch, .n_micro = n_micro, .size = 1, .seed = 5, .depth = n_micro + 2
+    };
 }
 
 // A micro-batch is what the sampler says, shifted by one for targets, with its places.

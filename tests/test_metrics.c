@@ -117,7 +117,7 @@ static void picture(void **state)
         skip();
     }
     FAILS(USAGE, "no point to draw", hs_plot_png(scratch_path("x.png"), "t", "x", "y", &none, 1));
-    static const double series[][3] = { { 1, 2, 3 },           { 5, 5, 5 },          { 0, 0, 0 },       { NAN, 1, INFINITY },
+    static const double series[][3] = { { 1, 2, 3 },          { 5, 5, 5 },           { 0, 0, 0 },       { NAN, 1, INFINITY },
                                         { -1e290, 0, 1e290 }, { 1e-300, 2e-300, 0 }, { 1e15, 2e15, -1 } };
     for (int i = 0; i < HS_COUNT(series); i++)
         for (int k = 0; k < HS_COUNT(series); k++) {
@@ -140,6 +140,7 @@ static void picture(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_read_back), cmocka_unit_test(resume_cuts), cmocka_unit_test(refused), cmocka_unit_test(picture) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(numbers_read_back), cmocka_unit_test(resume_cuts), cmocka_unit_test(refused),
+                                        cmocka_unit_test(picture) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

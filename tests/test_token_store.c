@@ -247,8 +247,13 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written_and_read), cmocka_unit_test(refused_to_write), cmocka_unit_test(full_disk), cmocka_unit_test(damaged_files),
-        cmocka_unit_test(ids_beyond_the_vocabulary), cmocka_unit_test(mutated_files), cmocka_unit_test(files),
+        cmocka_unit_test(written_and_read),
+        cmocka_unit_test(refused_to_write),
+        cmocka_unit_test(full_disk),
+        cmocka_unit_test(damaged_files),
+        cmocka_unit_test(ids_beyond_the_vocabulary),
+        cmocka_unit_test(mutated_files),
+        cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

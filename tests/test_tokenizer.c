@@ -78,10 +78,14 @@ static void ids_are_sorted(void **state)
 static void invalid_utf8_is_bytes(void **state)
 {
     (void)state;
-    static const struct { const char *text; int bytes, vocab; } c[] = {
-        { "\xC0\xAF", 2, 2 },         { "\xE0\x80\xAF", 3, 3 }, { "\xED\xA0\x80", 3, 3 },     { "\xF4\x90\x80\x80", 4, 3 },
-        { "\xF0\x8F\xBF\xBF", 4, 3 }, { "\xC3", 1, 1 },         { "\xE2\x82", 2, 2 },         { "\xF0\x9F\x98", 3, 3 },
-        { "\xC3(", 2, 2 },            { "\xED\x9F\xBF", 3, 1 }, { "\xF4\x8F\xBF\xBF", 4, 1 }, { "\xEF\xBF\xBF", 3, 1 },
+    static const struct {
+        const char *text;
+        int bytes, vocab;
+    } c[] = {
+        { "\xC0\xAF", 2, 2 },         { "\xE0\x80\xAF", 3, 3 },     { "\xED\xA0\x80", 3, 3 },
+        { "\xF4\x90\x80\x80", 4, 3 }, { "\xF0\x8F\xBF\xBF", 4, 3 }, { "\xC3", 1, 1 },
+        { "\xE2\x82", 2, 2 },         { "\xF0\x9F\x98", 3, 3 },     { "\xC3(", 2, 2 },
+        { "\xED\x9F\xBF", 3, 1 },     { "\xF4\x8F\xBF\xBF", 4, 1 }, { "\xEF\xBF\xBF", 3, 1 },
     };
     for (int i = 0; i < HS_COUNT(c); i++) {
         hs_tokenizer *t;
@@ -172,7 +176,11 @@ static void errors(void **state)
 static void refused_files(void **state)
 {
     (void)state;
-    static const struct { const char *text; hs_status st; const char *part; } c[] = {
+    static const struct {
+        const char *text;
+        hs_status st;
+        const char *part;
+    } c[] = {
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{}}}", HS_UNSUPPORTED, "of type BPE: not supported; this version reads byte and char" },
         { "{\"model\":{\"type\":\"BPE\",\"halfstep\":\"word\"}}", HS_UNSUPPORTED, "of type word" },
         { "{\"version\":\"1.0\"}", HS_CORRUPT, "names no tokenizer type" },
@@ -203,8 +211,9 @@ static void refused_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(byte_level),       cmocka_unit_test(ids_are_sorted), cmocka_unit_test(invalid_utf8_is_bytes), cmocka_unit_test(any_bytes_come_back),
-        cmocka_unit_test(saved_and_loaded), cmocka_unit_test(errors),         cmocka_unit_test(refused_files),
+        cmocka_unit_test(byte_level),          cmocka_unit_test(ids_are_sorted),   cmocka_unit_test(invalid_utf8_is_bytes),
+        cmocka_unit_test(any_bytes_come_back), cmocka_unit_test(saved_and_loaded), cmocka_unit_test(errors),
+        cmocka_unit_test(refused_files),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
