@@ -44,7 +44,7 @@ static const char *last_name(const char *key) { return strrchr(key, '.') ? strrc
 
 const char *hs_schema_nearest(const hs_schema *s, const char *key)
 {
-    const char *list[512];
+    const char *list[512] = { NULL };
     int n = 0;
     for (; n < s->n && n < HS_COUNT(list); n++)
         list[n] = s->key[n].name;
