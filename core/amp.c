@@ -143,7 +143,8 @@ static int *count_uses(const hs_graph *g, hs_node *const *order, int n)
     return uses;
 }
 
-// A cast whose source may be stored as either type, and has no other reader, disappears: the producer stores the wanted type.
+// A cast, the model's own too, whose source may be stored as either type, and has no other reader, disappears: the producer
+// stores the wanted type.
 static void sink_casts(pass *s)
 {
     int *uses = count_uses(s->g, s->order, s->n_order);
@@ -158,7 +159,7 @@ static void sink_casts(pass *s)
                 n->in[k] = instead[n->in[k]->id];
         hs_tensor *x = n->in[0];
         const bool inserted = n->op == s->cast_op && x->id < s->n_cast_of && s->cast_of[x->id] == n->out[0];
-        const bool sinks = inserted && x->from && uses[x->id] == 1 && (x->from->op->out[x->slot].flags & HS_ANY_DTYPE);
+        const bool sinks = n->op == s->cast_op && x->from && uses[x->id] == 1 && (x->from->op->out[x->slot].flags & HS_ANY_DTYPE);
         if (sinks) {
             x->dtype = n->out[0]->dtype;
             instead[n->out[0]->id] = x;
