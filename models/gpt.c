@@ -95,6 +95,8 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_gpt_shape *s)
 
     const size_t mark = hs_push(g, "lm_head");
     hs_tensor *y = hs_linear(g, x, wte, NULL);
+    if (g->mode == HS_DECODE)
+        y = hs_cast(g, y, HS_F32); // sinks into the product: bf16 would leave logits near 100 apart by halves
     if (g->mode == HS_DECODE || (g->mode == HS_EVAL && s->logits))
         hs_output(g, y);
     if (g->mode != HS_DECODE)

@@ -177,6 +177,23 @@ static void test_overflow_is_skipped(void **state)
     hs_engine_free(e);
 }
 
+// A GPT in mixed precision needs no cast: its operations store what the next one reads. What leaves a decode plan is f32.
+static void test_no_casts(void **state)
+{
+    (void)state;
+    static const char *const policies[] = { "bf16", "fp16" };
+    for (int p = 0; p < 2; p++) {
+        tiny_gpt model;
+        hs_engine *e = tiny_engine(&model, &(tiny_opts){ .policy = policies[p], .optim = "adamw", .dropout = 0.1f });
+        for (int m = 0; m < 3; m++)
+            assert_int_equal(hs_plan_info_of(e->plan[m])->n_casts, 0);
+        hs_ref logits;
+        assert_non_null(hs_exec_output(e->exec[HS_DECODE], 0, &logits));
+        assert_int_equal(logits.dtype, HS_F32);
+        hs_engine_free(e);
+    }
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -202,7 +219,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learns_by_heart), cmocka_unit_test(test_gradient_is_the_slope), cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_accumulation),    cmocka_unit_test(test_overflow_is_skipped),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_accumulation),    cmocka_unit_test(test_overflow_is_skipped),   cmocka_unit_test(test_no_casts),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
