@@ -119,11 +119,11 @@ static void picture(void **state)
     FAILS(USAGE, "no point to draw", hs_plot_png(scratch_path("x.png"), "t", "x", "y", &none, 1));
     static const double series[][3] = { { 1, 2, 3 },          { 5, 5, 5 },           { 0, 0, 0 },       { NAN, 1, INFINITY },
                                         { -1e290, 0, 1e290 }, { 1e-300, 2e-300, 0 }, { 1e15, 2e15, -1 } };
-    for (int i = 0; i < HS_COUNT(series); i++)
-        for (int k = 0; k < HS_COUNT(series); k++) {
-            const hs_curve two[] = { { "\xC3\xA9 first", series[i], series[k], 3 }, { "", series[k], series[k], 3 } };
-            OK(hs_plot_png(scratch_path("p.png"), "", "x", "y", two, 2));
-        }
+    for (int i = 0; i < HS_COUNT(series); i++) {
+        const double *x = series[i], *y = series[(i + 2) % HS_COUNT(series)];
+        const hs_curve two[] = { { "\xC3\xA9 first", x, y, 3 }, { "", y, y, 3 } };
+        OK(hs_plot_png(scratch_path("p.png"), "", "x", "y", two, 2));
+    }
     write_steps("p.jsonl", -1, 1, 300);
     FILE *f = fopen(scratch_path("p.jsonl"), "a");
     fputs("{\"step\":100,\"val_loss\":0.2}\n{\"step\":200,\"val_loss\":0.1}\n{\"step\":3", f);

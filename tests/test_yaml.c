@@ -175,7 +175,7 @@ static void resolved_config_reads_back(void **state)
     assert_memory_equal(&a, &b, sizeof a);
 }
 
-// Thousands of damaged files: a line or success, never a crash.
+// Two thousand damaged files: a line or success, never a crash.
 static void mutated_files(void **state)
 {
     (void)state;
@@ -184,7 +184,7 @@ static void mutated_files(void **state)
     static const char spice[] = ":-[]{}&*!|>'\"%@`#,? \n\t\\\0\x80\xC3\xFF~<";
     char bad[512];
     int succeeded = 0;
-    for (uint64_t seed = 0; seed < 6000; seed++) {
+    for (uint64_t seed = 0; seed < 2000; seed++) {
         size_t n = sizeof good - 1;
         memcpy(bad, good, n);
         for (uint64_t k = 0; k <= hs_mix(seed) % 4; k++) {
@@ -213,7 +213,7 @@ static void mutated_files(void **state)
         if (st != HS_OK)
             assert_true(strstr(hs_error(), "c.yaml") && !strchr(hs_error(), '\n'));
     }
-    assert_in_range(succeeded, 50, 5000); // both ways were walked
+    assert_in_range(succeeded, 50, 1900); // both ways were walked
 }
 
 int main(void)
