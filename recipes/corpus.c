@@ -1,0 +1,221 @@
+#include "recipes/corpus.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+typedef struct texts { // data.train and, where data.val is a file, that
+    hs_file train, val;
+    bool has_val_file;
+    double fraction; // of train that is validation text, where it is no file
+} texts;
+
+static void close_texts(texts *t)
+{
+    hs_file_unmap(&t->train);
+    if (t->has_val_file)
+        hs_file_unmap(&t->val);
+}
+
+static hs_status open_texts(texts *t, const hs_config *config)
+{
+    *t = (texts){ 0 };
+    HS_TRY(hs_file_map(&t->train, config->data.train));
+    char *end;
+    t->fraction = strtod(config->data.val, &end);
+    if (*end) {
+        const hs_status st = hs_file_map(&t->val, config->data.val);
+        if (st != HS_OK) {
+            hs_file_unmap(&t->train);
+            return hs_frame_at(st, __FILE__, __LINE__);
+        }
+        t->has_val_file = true;
+    }
+    return HS_OK;
+}
+
+// The characters of both texts, so that a validation text never holds an unknown one.
+static hs_status char_tokenizer(hs_tokenizer **out, const texts *t)
+{
+    if (!t->has_val_file)
+        return hs_tokenizer_char_from_text(out, t->train.data, t->train.bytes);
+    char *both = malloc(t->train.bytes + t->val.bytes);
+    if (!both)
+        return HS_FAIL(MEMORY, "no memory for %zu bytes of text", t->train.bytes + t->val.bytes);
+    memcpy(both, t->train.data, t->train.bytes);
+    memcpy(both + t->train.bytes, t->val.data, t->val.bytes);
+    const hs_status st = hs_tokenizer_char_from_text(out, both, t->train.bytes + t->val.bytes);
+    free(both);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status make_tokenizer(hs_tokenizer **out, const hs_config *config, const texts *t, const char *dir)
+{
+    if (dir)
+        return hs_tokenizer_load(out, dir);
+    if (strcmp(config->data.tokenizer, "byte") == 0)
+        return hs_tokenizer_byte(out);
+    if (strcmp(config->data.tokenizer, "char") == 0)
+        return char_tokenizer(out, t);
+    if (access(config->data.tokenizer, F_OK) != 0)
+        return HS_FAIL(USAGE, "data.tokenizer is %s, which is neither char nor byte nor a folder", config->data.tokenizer);
+    return hs_tokenizer_load(out, config->data.tokenizer);
+}
+
+static uint64_t corpus_key(const texts *t, const hs_tokenizer *tokenizer)
+{
+    uint64_t key = hs_mix2(XXH3_64bits(t->train.data, t->train.bytes), hs_tokenizer_hash(tokenizer));
+    if (t->has_val_file)
+        key = hs_mix2(key, XXH3_64bits(t->val.data, t->val.bytes));
+    return key;
+}
+
+static void cache_path(const hs_corpus *c, const char *run_dir, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s/tokens-%016llx.bin", run_dir, (unsigned long long)c->key);
+}
+
+// A cache that is damaged is as good as none: it is made again.
+static bool open_cache(hs_corpus *c, const char *run_dir)
+{
+    char path[PATH_MAX];
+    cache_path(c, run_dir, path, sizeof path);
+    if (access(path, R_OK) != 0)
+        return false;
+    if (hs_token_store_open(&c->store, path) == HS_OK && hs_token_store_verify(c->store) == HS_OK) {
+        int64_t first;
+        hs_token_store_document(c->store, 0, &first, &c->first_file);
+        return true;
+    }
+    hs_warn("%s is damaged and will be made again: %s", path, hs_error());
+    hs_token_store_close(c->store);
+    c->store = NULL;
+    return false;
+}
+
+static hs_status encode_file(const hs_tokenizer *tokenizer, const hs_file *f, const char *path, int32_t **ids, int64_t *n)
+{
+    if (hs_tokenizer_encode(tokenizer, f->data, f->bytes, ids, n) == HS_OK)
+        return HS_OK;
+    char message[512];
+    snprintf(message, sizeof message, "%s", hs_error());
+    return HS_FAIL(USAGE, "%s: %s", path, message);
+}
+
+static hs_status encode(hs_corpus *c, const hs_config *config, const texts *t)
+{
+    int32_t *ids = NULL, *val = NULL;
+    int64_t n = 0, n_val = 0;
+    HS_TRY(encode_file(c->tokenizer, &t->train, config->data.train, &ids, &n));
+    hs_status st = HS_OK;
+    if (t->has_val_file) {
+        HS_TRY_GOTO(st, encode_file(c->tokenizer, &t->val, config->data.val, &val, &n_val), done);
+        int32_t *both = realloc(ids, (size_t)(n + n_val) * sizeof *ids);
+        if (!both) {
+            st = HS_FAIL(MEMORY, "no memory for %lld tokens", (long long)(n + n_val));
+            goto done;
+        }
+        ids = both;
+        memcpy(ids + n, val, (size_t)n_val * sizeof *ids);
+    }
+    c->first_file = n;
+    st = hs_token_store_from_ids(&c->store, ids, n + n_val, hs_tokenizer_vocab(c->tokenizer), hs_tokenizer_hash(c->tokenizer));
+    ids = NULL;
+done:
+    free(ids);
+    free(val);
+    return st;
+}
+
+// Where the validation text begins: behind the training file, or at the fraction of its tokens.
+static hs_status split(hs_corpus *c, const hs_config *config, const texts *t)
+{
+    const int64_t n = hs_token_store_info_of(c->store).n_tokens;
+    const int64_t n_train = t->has_val_file ? c->first_file : (int64_t)((1 - t->fraction) * (double)n);
+    c->train = (hs_token_range){ c->store, 0, n_train };
+    c->val = (hs_token_range){ c->store, n_train, n };
+    if (c->train.end - c->train.first < config->model.context + 1)
+        return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", config->data.train,
+                       (long long)n_train, (long long)config->model.context + 1);
+    const bool wanted = t->has_val_file || t->fraction > 0;
+    if (wanted && c->val.end - c->val.first < 2)
+        return HS_FAIL(USAGE, "%s: the validation text has %lld tokens, needs 2; give a larger data.val, or 0 for none",
+                       t->has_val_file ? config->data.val : config->data.train, (long long)(n - n_train));
+    return HS_OK;
+}
+
+static hs_status open_store(hs_corpus *c, const hs_config *config, const texts *t, const char *run_dir, const char *tokenizer_dir)
+{
+    HS_TRY(make_tokenizer(&c->tokenizer, config, t, tokenizer_dir));
+    c->key = corpus_key(t, c->tokenizer);
+    c->cached = run_dir && open_cache(c, run_dir);
+    if (!c->cached)
+        HS_TRY(encode(c, config, t));
+    return split(c, config, t);
+}
+
+hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir)
+{
+    *c = (hs_corpus){ 0 };
+    texts t;
+    HS_TRY(open_texts(&t, config));
+    const hs_status st = open_store(c, config, &t, run_dir, tokenizer_dir);
+    close_texts(&t);
+    if (st != HS_OK)
+        hs_corpus_close(c);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir)
+{
+    if (c->cached)
+        return HS_OK;
+    char path[PATH_MAX];
+    cache_path(c, run_dir, path, sizeof path);
+    const hs_token_store_info info = hs_token_store_info_of(c->store);
+    int32_t *ids = malloc((size_t)info.n_tokens * sizeof *ids);
+    if (!ids)
+        return HS_FAIL(MEMORY, "no memory for %lld tokens", (long long)info.n_tokens);
+    hs_token_store_read(c->store, 0, info.n_tokens, ids);
+    const int64_t starts[] = { 0, c->first_file, info.n_tokens }; // one document a file
+    const int n_files = c->first_file < info.n_tokens ? 2 : 1;
+    const hs_status st = hs_token_store_write(path, ids, info.n_tokens, starts, n_files, info.vocab, info.tokenizer_hash);
+    free(ids);
+    HS_TRY(st);
+    hs_token_store *mapped;
+    HS_TRY(hs_token_store_open(&mapped, path));
+    hs_token_store_close(c->store);
+    c->store = mapped;
+    c->train.store = c->val.store = mapped;
+    c->cached = true;
+    return HS_OK;
+}
+
+void hs_corpus_close(hs_corpus *c)
+{
+    hs_token_store_close(c->store);
+    hs_tokenizer_free(c->tokenizer);
+    *c = (hs_corpus){ 0 };
+}
+
+hs_status hs_corpus_open_file(hs_corpus *c, const char *path, const hs_tokenizer *tokenizer)
+{
+    *c = (hs_corpus){ 0 };
+    hs_file f;
+    HS_TRY(hs_file_map(&f, path));
+    int32_t *ids = NULL;
+    int64_t n = 0;
+    hs_status st = encode_file(tokenizer, &f, path, &ids, &n);
+    hs_file_unmap(&f);
+    HS_TRY(st);
+    if (n < 2) {
+        free(ids);
+        return HS_FAIL(USAGE, "%s has %lld tokens: nothing to predict", path, (long long)n);
+    }
+    HS_TRY(hs_token_store_from_ids(&c->store, ids, n, hs_tokenizer_vocab(tokenizer), hs_tokenizer_hash(tokenizer)));
+    c->val = (hs_token_range){ c->store, 0, n };
+    return HS_OK;
+}

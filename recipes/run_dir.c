@@ -1,0 +1,153 @@
+#include "recipes/run_dir.h"
+#include "core/log.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// Step of the newest checkpoint folder; -1: none.
+static int64_t newest_step(const char *checkpoints)
+{
+    DIR *d = opendir(checkpoints);
+    int64_t newest = -1;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        long long step;
+        int end = 0;
+        if (sscanf(e->d_name, "step-%lld%n", &step, &end) == 1 && !e->d_name[end] && step > newest)
+            newest = step;
+    }
+    if (d)
+        closedir(d);
+    return newest;
+}
+
+static hs_status resolve_path(hs_run_dir *r, const char *resume, int64_t newest, bool overwrite)
+{
+    HS_TRY(hs_ckpt_resolve(resume, true, r->from, sizeof r->from));
+    long long step = -1;
+    const char *name = strrchr(r->from, '/');
+    if (sscanf(name ? name + 1 : r->from, "step-%lld", &step) != 1 || newest <= step)
+        return HS_OK;
+    if (!overwrite)
+        return HS_FAIL(
+            USAGE,
+            "%s has a checkpoint of step %lld, later than the one to go on from (%lld): give another --out, or --overwrite to remove it",
+            r->checkpoints, (long long)newest, step);
+    r->replace = true, r->replace_after = step;
+    return HS_OK;
+}
+
+hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, const hs_config *c)
+{
+    *r = (hs_run_dir){ .replace_after = -1 };
+    if ((size_t)snprintf(r->dir, sizeof r->dir, "%s", dir) >= sizeof r->dir)
+        return HS_FAIL(USAGE, "--out: the path is too long: %.60s...", dir);
+    snprintf(r->checkpoints, sizeof r->checkpoints, "%s/checkpoints", r->dir);
+    const int64_t newest = newest_step(r->checkpoints);
+    if (strcmp(resume, "auto") == 0) {
+        if (newest >= 0)
+            return hs_ckpt_resolve(r->checkpoints, true, r->from, sizeof r->from);
+    } else if (strcmp(resume, "none") == 0) {
+        if (newest >= 0 && !overwrite)
+            return HS_FAIL(
+                USAGE, "%s already has a run up to step %lld: --resume auto goes on, --resume none --overwrite starts anew and removes it",
+                r->dir, (long long)newest);
+        r->replace = newest >= 0;
+    } else {
+        return resolve_path(r, resume, newest, overwrite);
+    }
+    if (c->train.init_from[0])
+        HS_TRY(hs_ckpt_resolve(c->train.init_from, false, r->init, sizeof r->init));
+    return HS_OK;
+}
+
+// ---- creating
+static hs_status make_folders(const char *path)
+{
+    char part[PATH_MAX];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *p = part + 1;; p++) {
+        const char c = *p;
+        if (c && c != '/')
+            continue;
+        *p = 0;
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return HS_FAIL(SYSTEM, "cannot create the folder %s: %s", part, strerror(errno));
+        if (!c)
+            break;
+        *p = c;
+    }
+    struct stat s;
+    if (stat(path, &s) != 0 || !S_ISDIR(s.st_mode))
+        return HS_FAIL(SYSTEM, "%s is not a folder", path);
+    if (access(path, W_OK | X_OK) != 0)
+        return HS_FAIL(SYSTEM, "cannot write into %s: %s", path, strerror(errno));
+    return HS_OK;
+}
+
+static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *f)
+{
+    (void)s, (void)kind, (void)f;
+    return remove(path);
+}
+
+// Only what Halfstep made: LATEST and BEST first, so that a kill in between leaves nothing that points to a removed folder.
+static hs_status remove_checkpoints(const hs_run_dir *r)
+{
+    static const char *const names[] = { "LATEST", "BEST" };
+    char path[PATH_MAX];
+    for (int i = 0; i < HS_COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", r->checkpoints, names[i]);
+        unlink(path);
+    }
+    DIR *d = opendir(r->checkpoints);
+    hs_status st = HS_OK;
+    for (struct dirent *e; d && st == HS_OK && (e = readdir(d));) {
+        long long step;
+        if (sscanf(e->d_name, "step-%lld", &step) != 1 || step <= r->replace_after)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", r->checkpoints, e->d_name);
+        if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
+            st = HS_FAIL(SYSTEM, "cannot remove %s: %s", path, strerror(errno));
+    }
+    if (d)
+        closedir(d);
+    return st;
+}
+
+hs_status hs_write_file(const char *path, const char *text)
+{
+    char temporary[PATH_MAX];
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    FILE *f = fopen(temporary, "w");
+    if (!f)
+        return HS_FAIL(SYSTEM, "cannot write %s: %s", path, strerror(errno));
+    const bool written = fputs(text, f) >= 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
+    const int why = errno;
+    if (fclose(f) != 0 || !written) {
+        unlink(temporary);
+        return HS_FAIL(SYSTEM, "cannot write %s: %s", path, strerror(written ? errno : why));
+    }
+    if (rename(temporary, path) != 0)
+        return HS_FAIL(SYSTEM, "cannot rename %s: %s", temporary, strerror(errno));
+    return HS_OK;
+}
+
+hs_status hs_run_dir_create(const hs_run_dir *r, const char *yaml, const hs_tokenizer *tok)
+{
+    char path[PATH_MAX];
+    HS_TRY(make_folders(r->dir));
+    if (r->replace) {
+        hs_info("replacing the run in %s", r->dir);
+        HS_TRY(remove_checkpoints(r));
+    }
+    HS_TRY(make_folders(r->checkpoints));
+    snprintf(path, sizeof path, "%s/config.yaml", r->dir);
+    HS_TRY(hs_write_file(path, yaml));
+    return hs_tokenizer_save(tok, r->dir);
+}
