@@ -1,0 +1,131 @@
+// support_ops: what the generic op tests share - a node built from a case of the table, its values in f64, the reference and
+// its derivatives, and runs of kernels in buffers between guard zones. Nothing here knows any op by name.
+#ifndef HS_TESTS_SUPPORT_OPS_H
+#define HS_TESTS_SUPPORT_OPS_H
+#include "ops/ops.h"
+
+// ---- a node made from a case
+typedef struct op_types { // how every operand is stored in one run
+    hs_dtype in[HS_MAX_IN], din[HS_MAX_IN], out[HS_MAX_OUT], dout[HS_MAX_OUT];
+    hs_dtype low; // the policy's low type; F32: none
+} op_types;
+
+typedef struct probe {
+    const hs_op *op;
+    int op_id, case_id;
+    const hs_case *c;
+    hs_params *params;
+    hs_graph *g;
+    hs_node *n; // NULL: refused, hs_graph_status(g) says why
+    op_types types;
+    hs_dtype traced[HS_MAX_OUT]; // the outputs' types as the shape rule left them
+    double *raw[HS_MAX_IN];      // float inputs as drawn
+    double *x[HS_MAX_IN];        // the same exactly as the kernels see them: rounded to their types
+    int32_t *ids[HS_MAX_IN];     // integer inputs
+    double *dy[HS_MAX_OUT];      // gradients of the outputs that have one, rounded likewise
+    hs_step_in step;             // n[]: all rows live
+    hs_step_state state;
+} probe;
+
+probe *probe_new(int op_id, int case_id, hs_mode mode);
+// The same with every input cut to `live` rows of its extent, and the values of `like`.
+probe *probe_cut(const probe *like, const int64_t live[HS_N_EXT]);
+void probe_free(probe *p);
+void probe_set_types(probe *p, const op_types *t); // rounds x and dy, sets the dtypes of the node's tensors
+op_types probe_f32(const probe *p);
+enum { MAX_TYPES = 128 };
+// Every combination the AMP classes allow for values, all that can be low first; with_gradients: each with the types its
+// gradients may have (an identity passes the type of a gradient on, so it need not be that of the value).
+int probe_low(const probe *p, hs_dtype low, bool with_gradients, op_types out[MAX_TYPES]);
+
+int64_t live_rows(const probe *p, const hs_tensor *t);
+int64_t live_count(const probe *p, const hs_tensor *t);
+bool is_float_input(const probe *p, int i);
+bool has_gradient(const probe *p, int i); // through the backward kernel, or through the loss's own output
+bool has_dy(const probe *p, int o);       // out[o] passes a gradient on
+int loss_gradient(const hs_op *op);       // index of the output that is the gradient of input 0, or -1
+double type_eps(hs_dtype d);              // distance from 1 to the next value
+double probe_eps(const probe *p);         // the coarsest of all float operands
+
+// ---- reference in f64. x, y: arrays of the operands' full size; y is not cleared
+void probe_ref(const probe *p, double *const x[HS_MAX_IN], double *const y[HS_MAX_OUT]);
+double *const *probe_outputs(const probe *p, double *y[HS_MAX_OUT]); // allocates them; free_outputs
+void free_outputs(double *y[HS_MAX_OUT]);
+// want[o] and how much it moves when every input moves by a relative 1 at random: the natural scale of rounding errors.
+void probe_want(const probe *p, double *want[HS_MAX_OUT], double *scale[HS_MAX_OUT]);
+
+typedef struct slope { // derivative of sum(dy * y) along one direction of one input, by central differences
+    int input;
+    int64_t at; // one element; -1: dense, every element +-1 by slope_sign(key, j)
+    uint64_t key;
+    double want;
+    double scale; // sqrt(sum((dy * derivative of y)^2)), which does not cancel, and how much `want` moves with the inputs
+    double noise; // rounding of the differences themselves
+} slope;
+double slope_sign(uint64_t key, int64_t j);
+// Dense directions and single elements of every input with a gradient; all elements where `budget` (flops) allows.
+int probe_slopes(const probe *p, double budget, slope **out);
+// The derivative of output o along a direction must be the direction itself: worst difference.
+double identity_error(const probe *p, int input);
+
+// ---- runs of a kernel
+typedef struct guarded { // bytes between two zones of 0xFF
+    char *base, *p;
+    size_t bytes;
+} guarded;
+enum { ALL_INPUTS = 63, MAX_LANES = 4 };
+
+typedef struct op_run {
+    const hs_kernels *k;
+    const char *table;
+    int lanes;
+    int tail;              // byte in all dead rows and in scratch: 0xFF (NaN), or 0
+    bool in_place;         // forward: out[0] takes the bytes of in[0]
+    bool no_loss_gradient; // evaluation: the output HS_IS_INPUT_0 of a loss is absent
+    unsigned wanted, add;  // backward: bits of inputs
+    unsigned dead;         // backward: outputs nobody has a gradient for
+    int shared_din[2];     // backward: din[b] has the bytes of din[a]; {0, 0}: none
+    // results
+    guarded in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT], shared, members;
+    bool ok; // guards whole, inputs unchanged
+} op_run;
+void run_forward(const probe *p, op_run *r);
+void run_backward(const probe *p, op_run *r, const op_run *forward); // twice, parameters first, for HS_OP_SPLIT_BWD
+void run_free(op_run *r);
+double value_at(const guarded *b, hs_dtype d, int64_t i);
+double initial_din(int input, int64_t j, hs_dtype d); // what din holds before a backward that adds
+
+// Every lane gets operands of its own in which only its rows are alive; what HS_WHOLE operands and scratch hold is shared. A
+// kernel that keeps the promise of HS_PART_ROWS gives the bits of `expect` and leaves the other rows alone.
+void check_private_rows(const probe *p, const op_run *expect, const op_run *forward);
+// Member 1 arrives late, and only then do the operands that are not HS_WHOLE get their values (hs_kernels.syncs_first).
+void check_late_operands(const probe *p, const op_run *expect);
+
+// ---- kernel tables: every tier this machine runs, and providers
+typedef struct kernel_set {
+    const char *name; // NULL ends the list
+    const hs_kernels *const *table;
+} kernel_set;
+const kernel_set *kernel_sets(void);
+const hs_kernels *set_kernels(const kernel_set *s, const probe *p); // NULL: none, declines, or those of an earlier table
+int setup_devices(void **state);
+int teardown_devices(void **state);
+
+// ---- verdicts. Each prints one line with op, case, types, table and lanes; a test ends with assert_no_failures
+void op_fail(const probe *p, const op_run *r, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void case_fail(int op_id, int case_id, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void assert_no_failures(void);
+void check_forward(const probe *p, const op_run *r, double *const want[], double *const scale[]);
+void check_slopes(const probe *p, const op_run *forward, const op_run *backward, const slope *s, int n);
+bool same_outputs(const probe *p, const op_run *a, const op_run *b, const char *what); // live rows, all bits
+bool same_gradients(const probe *p, const op_run *a, const op_run *b, unsigned inputs, const char *what);
+
+#define for_each_probe(p, mode) /* frees what it made */                                                                                   \
+    for (int op_ = 0; op_ < HS_N_OPS; op_++)                                                                                               \
+        for (int case_ = 0; case_ < hs_ops[op_]->n_cases; case_++)                                                                         \
+            for (probe *p = probe_new(op_, case_, mode); p; probe_free(p), p = NULL)
+#define for_each_set(s, k, p) /* tables that have kernels of their own for the node as it is typed now */                                  \
+    for (const kernel_set *s = kernel_sets(); s->name; s++)                                                                                \
+        for (const hs_kernels *k = set_kernels(s, p); k; k = NULL)
+
+#endif
