@@ -95,9 +95,10 @@ void run_free(op_run *r);
 double value_at(const guarded *b, hs_dtype d, int64_t i);
 double initial_din(int input, int64_t j, hs_dtype d); // what din holds before a backward that adds
 
-// Every lane gets operands of its own in which only its rows are alive; what HS_WHOLE operands and scratch hold is shared. A
-// kernel that keeps the promise of HS_PART_ROWS gives the bits of `expect` and leaves the other rows alone.
-void check_private_rows(const probe *p, const op_run *expect, const op_run *forward);
+// HS_PART_ROWS, forward or (with the forward run it needs) backward. Every lane gets operands of its own in which only its
+// rows are alive; what HS_WHOLE operands and scratch hold is shared. A kernel that keeps its promise gives the bits of
+// `expect` and leaves the other rows alone. A kernel that syncs first may divide otherwise if it also syncs last.
+void check_part_rows(const probe *p, const op_run *expect, const op_run *forward);
 // Member 1 arrives late, and only then do the operands that are not HS_WHOLE get their values (hs_kernels.syncs_first).
 void check_late_operands(const probe *p, const op_run *expect);
 

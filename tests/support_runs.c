@@ -84,9 +84,10 @@ static hs_team *teams[MAX_LANES];
 
 typedef struct call {
     hs_kernel *fn;
-    const hs_args *args[MAX_LANES]; // of each member
-    void (*late)(void *);           // what member 1 does before it joins, a moment later
-    void *late_arg;
+    const hs_args *args[MAX_LANES];        // of each member
+    void (*late)(void *);                  // what member 1 does before it joins, a moment later
+    void (*left)(const hs_lane *, void *); // what a member does as soon as it is done
+    void *arg;
 } call;
 
 static void member(hs_lane *lane, void *arg)
@@ -94,9 +95,11 @@ static void member(hs_lane *lane, void *arg)
     const call *c = arg;
     if (c->late && lane->id == 1) {
         nanosleep(&(struct timespec){ .tv_nsec = 300000 }, NULL);
-        c->late(c->late_arg);
+        c->late(c->arg);
     }
     c->fn(c->args[lane->id], lane);
+    if (c->left)
+        c->left(lane, c->arg);
 }
 
 static void call_kernel(uint8_t part, int lanes, call *c)
@@ -374,10 +377,53 @@ static void private_backward(const probe *p, const op_run *expect, const op_run 
     }
 }
 
-void check_private_rows(const probe *p, const op_run *expect, const op_run *forward)
+// A kernel that meets first and last may divide as it likes in between: when a member leaves, its rows are complete, and
+// what it then does to its rows of the inputs harms nobody.
+typedef struct leaving {
+    const probe *p;
+    op_run *r;
+    const op_run *expect;
+    bool incomplete[PRIVATE_LANES];
+} leaving;
+
+static void leave(const hs_lane *lane, void *arg)
+{
+    leaving *l = arg;
+    const probe *p = l->p;
+    int64_t r0, r1;
+    for (int o = 0; o < hs_op_n_out(p->op); o++) {
+        const size_t row = row_bytes(p->n->out[o], p->types.out[o]);
+        hs_part(lane, live_rows(p, p->n->out[o]), &r0, &r1);
+        if (l->r->out[o].p && memcmp(l->r->out[o].p + (size_t)r0 * row, l->expect->out[o].p + (size_t)r0 * row, (size_t)(r1 - r0) * row))
+            l->incomplete[lane->id] = true;
+    }
+    for (int i = 0; i < hs_op_n_in(p->op); i++)
+        if (l->r->in[i].p && !(p->op->in[i].flags & HS_WHOLE)) {
+            hs_part(lane, live_rows(p, p->n->in[i]), &r0, &r1);
+            kill_rows(&l->r->in[i], p->n->in[i], p->x[i] ? p->types.in[i] : HS_I32, r0, r1);
+        }
+}
+
+static void early_leavers(const probe *p, const op_run *expect)
+{
+    op_run r = { .k = expect->k, .table = expect->table, .lanes = PRIVATE_LANES, .tail = DEAD };
+    const hs_args a = prepare_forward(p, &r);
+    leaving l = { .p = p, .r = &r, .expect = expect };
+    call c = { .fn = r.k->fwd, .args = { &a, &a, &a }, .left = leave, .arg = &l };
+    call_kernel(r.k->fwd_part, PRIVATE_LANES, &c);
+    for (int id = 0; id < PRIVATE_LANES; id++)
+        if (l.incomplete[id])
+            op_fail(p, &r, "says HS_PART_ROWS, but when member %d returns its rows are not complete", id);
+    same_outputs(p, expect, &r, "when members that return go on to change their rows of the inputs (it says HS_PART_ROWS)");
+    run_free(&r);
+}
+
+void check_part_rows(const probe *p, const op_run *expect, const op_run *forward)
 {
     if (forward)
         private_backward(p, expect, forward);
+    else if (expect->k->syncs_first)
+        early_leavers(p, expect);
     else
         private_forward(p, expect);
 }
@@ -414,7 +460,7 @@ void check_late_operands(const probe *p, const op_run *expect)
         if (r.in[i].p && !(p->op->in[i].flags & HS_WHOLE))
             memset(r.in[i].p, DEAD, r.in[i].bytes);
     late l = { .p = p, .r = &r };
-    call c = { .fn = r.k->fwd, .args = { &a, &a }, .late = arrive, .late_arg = &l };
+    call c = { .fn = r.k->fwd, .args = { &a, &a }, .late = arrive, .arg = &l };
     call_kernel(r.k->fwd_part, 2, &c);
     if (l.written)
         op_fail(p, &r, "says syncs_first, but writes before its first hs_sync");

@@ -232,14 +232,14 @@ static void bits_do_not_depend_on_lanes(void **state)
 static void promise_variation(probe *p, const op_run *f)
 {
     if (f->k->fwd_part == HS_PART_ROWS)
-        check_private_rows(p, f, NULL);
+        check_part_rows(p, f, NULL);
     if (f->k->syncs_first)
         check_late_operands(p, f);
     if (!f->k->bwd || !gradients(p) || f->k->bwd_part != HS_PART_ROWS || p->op->flags & HS_OP_SPLIT_BWD)
         return;
     op_run b = backward_on(f, 1, ALL_INPUTS, 0);
     run_backward(p, &b, f);
-    check_private_rows(p, &b, f);
+    check_part_rows(p, &b, f);
     run_free(&b);
 }
 static void promises_to_the_plan(void **state)
