@@ -45,14 +45,14 @@ static void reference(const hs_args *a)
     const attrs *at = a->attr;
     const int64_t N = hs_ref_rows(a, &a->in[X]), C = a->in[X].cols;
     const hs_drop drop = hs_drop_of(a, at->p);
+    float factor[128]; // as many as one call draws
     for (int64_t n = 0; n < N; n++) {
         const double *x = hs_f64(a, X) + n * C, *residual = hs_f64(a, RESIDUAL) + n * C;
         double *sum = hs_f64_out(a, SUM) + n * C, *y = hs_f64_out(a, Y) + n * C, *stats = hs_f64_out(a, STATS) + 2 * n, mean = 0, var = 0;
         for (int64_t c = 0; c < C; c++) {
-            float factor[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
-            if (at->p > 0)
-                hs_drop_factors(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], 0, c / 8 * 8, 8, factor);
-            sum[c] = residual[c] + (double)factor[c % 8] * (x[c] + (a->in[BIAS].p ? hs_f64(a, BIAS)[c] : 0));
+            if (at->p > 0 && c % 128 == 0)
+                hs_drop_factors(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], 0, c, 128, factor);
+            sum[c] = residual[c] + (at->p > 0 ? (double)factor[c % 128] : 1) * (x[c] + (a->in[BIAS].p ? hs_f64(a, BIAS)[c] : 0));
             mean += sum[c] / (double)C;
         }
         for (int64_t c = 0; c < C; c++)

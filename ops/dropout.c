@@ -33,11 +33,12 @@ static void reference(const hs_args *a)
 {
     const int64_t N = hs_ref_rows(a, &a->in[X]), C = a->in[X].cols;
     const hs_drop drop = drop_of(a);
+    float factor[128]; // as many as one call draws
     for (int64_t n = 0; n < N; n++)
         for (int64_t c = 0; c < C; c++) {
-            float factor[8];
-            hs_drop_factors(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], 0, c / 8 * 8, 8, factor);
-            hs_f64_out(a, Y)[n * C + c] = hs_f64(a, X)[n * C + c] * (double)factor[c % 8];
+            if (c % 128 == 0)
+                hs_drop_factors(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], 0, c, 128, factor);
+            hs_f64_out(a, Y)[n * C + c] = hs_f64(a, X)[n * C + c] * (double)factor[c % 128];
         }
 }
 
