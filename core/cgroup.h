@@ -3,7 +3,14 @@
 #define HS_CORE_CGROUP_H
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 double hs_cgroup_cpus(const char *root);       // quota in CPUs, the tightest on the way up; INFINITY if there is none
 size_t hs_cgroup_free_bytes(const char *root); // limit - use (reclaimable page cache is not use); SIZE_MAX if there is none
 
+#ifdef __cplusplus
+}
+#endif
 #endif

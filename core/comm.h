@@ -5,6 +5,10 @@
 #include "core/lane.h"
 #include "core/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum hs_reduce { HS_REDUCE_SUM, HS_REDUCE_MAX } hs_reduce;
 
 // Calls are queued on a lane and return no error: errors are sticky and read by poll. All ranks of the axis call the same
@@ -30,4 +34,7 @@ hs_grid hs_grid_self(void);                      // 1 x 1
 // Refuses by name when the process was started by mpirun with more than one rank.
 hs_status hs_grid_check_launch(void);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -5,6 +5,10 @@
 #include "core/status.h"
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // Kernel tiers, each compiled from the same sources. The order is the order of preference.
 typedef enum hs_isa { HS_ISA_PORTABLE, HS_ISA_AVX2, HS_ISA_AVX512, HS_ISA_AVX512BF16, HS_N_ISA } hs_isa;
 
@@ -23,4 +27,7 @@ void hs_team_free(hs_team *t);
 int hs_team_size(const hs_team *t);
 void hs_team_run(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *arg);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -4,6 +4,10 @@
 #include "core/cpu.h"
 #include "core/op.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct hs_thunk {
     hs_kernel *fn;
     hs_args args;
@@ -66,4 +70,7 @@ const hs_kernels *hs_device_kernels(const hs_device *d, const hs_node *n);
 
 hs_status hs_submit_mode_parse(const char *s, const hs_device *d, hs_submit_mode *out); // "graph" on a CPU is refused by name
 
+#ifdef __cplusplus
+}
+#endif
 #endif

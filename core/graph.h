@@ -8,6 +8,10 @@
 #include "core/op.h"
 #include "core/params.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum hs_mode { HS_TRAIN, HS_EVAL, HS_DECODE } hs_mode;
 
 struct hs_state { // a buffer that lives across steps (KV cache); owned by hs_states, shared by plans
@@ -75,4 +79,7 @@ const char *hs_scope(hs_graph *g); // interned, lives as long as the graph
 // First error wins; the scope is prefixed; returns the poison tensor.
 hs_tensor *hs_graph_fail(hs_graph *g, hs_status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -4,6 +4,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct hs_barrier hs_barrier;
 
 typedef struct hs_lane {
@@ -34,4 +38,7 @@ static inline void hs_part_unit(const hs_lane *lane, int64_t n, int64_t unit, in
     *i1 = b < n ? b : n;
 }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

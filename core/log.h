@@ -2,6 +2,10 @@
 #ifndef HS_CORE_LOG_H
 #define HS_CORE_LOG_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum hs_log_level { HS_LOG_QUIET, HS_LOG_WARN, HS_LOG_INFO, HS_LOG_DEBUG } hs_log_level;
 
 // Called with a whole line, without its newline. May be called from any thread; calls do not overlap.
@@ -14,4 +18,8 @@ void hs_log(hs_log_level level, const char *fmt, ...) __attribute__((format(prin
 #define hs_warn(...) hs_log(HS_LOG_WARN, __VA_ARGS__)
 #define hs_info(...) hs_log(HS_LOG_INFO, __VA_ARGS__)
 #define hs_debug(...) hs_log(HS_LOG_DEBUG, __VA_ARGS__)
+
+#ifdef __cplusplus
+}
+#endif
 #endif

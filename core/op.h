@@ -9,6 +9,10 @@
 #include "core/step.h"
 #include "core/tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // What the AMP policy does with a float operand. Unset is an error in the table check.
 typedef enum hs_amp {
     HS_AMP_UNSET,
@@ -161,4 +165,7 @@ void hs_shape_rows(hs_tensor *out, const hs_tensor *rows_of, int64_t cols); // [
 int hs_op_n_in(const hs_op *op);
 int hs_op_n_out(const hs_op *op);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -10,6 +10,10 @@
 #include "core/step.h"
 #include "core/tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum hs_role { HS_WEIGHT, HS_BIAS, HS_NORM, HS_EMBED, HS_N_ROLES } hs_role; // decides decay and trust ratio: never the name
 typedef enum hs_shard { HS_SHARD_NONE, HS_SHARD_COL, HS_SHARD_ROW } hs_shard;       // COL: rows of [out,in] within each part; ROW: columns
 typedef enum hs_init { HS_INIT_ZERO, HS_INIT_ONE, HS_INIT_NORMAL } hs_init;
@@ -97,4 +101,7 @@ typedef struct hs_name_rule {
 // Translates; returns NULL (and leaves buf alone) if no rule matches. *rule: the one that did.
 const char *hs_name_to_theirs(const hs_name_rule *rules, int n, const char *ours, char *buf, size_t size, const hs_name_rule **rule);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -7,6 +7,10 @@
 #include "core/device.h"
 #include "core/graph.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct hs_override { // "gelu=fp32" (op) or "h0.*=fp32" (scope, one trailing *)
     char pattern[96];
     hs_dtype dtype;          // F32 or the policy's low type
@@ -67,4 +71,7 @@ void *hs_exec_output(hs_exec *e, int index, hs_ref *ref);
 // Non-finite values among the live rows of what a thunk just wrote: count, and which operand; 0 if none. For step mode.
 int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum hs_key_type {
     HS_KEY_INT,    // int64_t
     HS_KEY_REAL,   // double
@@ -57,4 +61,7 @@ void hs_schema_write_help(const hs_schema *s, FILE *f, bool all);           // o
 // Nearest of n words by edit distance (NULL beyond 3 edits or half the length): shared by keys, commands and choices.
 const char *hs_nearest_word(const char *word, const char *const *list, int n);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

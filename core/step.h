@@ -3,6 +3,10 @@
 #define HS_CORE_STEP_H
 #include "core/tensor.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { HS_N_LOSS = 4 }; // losses with counts of their own (MLM, NSP, ...)
 
 // The host writes it before each micro-step; the device only reads it.
@@ -36,4 +40,7 @@ static inline void hs_step_live(hs_step_in *in, int64_t tokens, int64_t seqs, in
     in->n[HS_EXT_PICKS] = picks;
 }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

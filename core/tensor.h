@@ -6,6 +6,10 @@
 #define HS_CORE_TENSOR_H
 #include "core/dtype.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct hs_node hs_node;
 typedef struct hs_param hs_param;
 typedef struct hs_state hs_state;
@@ -62,4 +66,7 @@ static inline size_t hs_tensor_bytes(const hs_tensor *t) { return (size_t)hs_ten
 // "[12,64]" into buf; returns buf
 const char *hs_tensor_shape(const hs_tensor *t, char *buf, size_t size);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
