@@ -133,6 +133,7 @@ hs_status hs_put_pointer(const hs_io *io, const char *dir, const char *name, con
     HS_TRY(hs_path_join(path, "%s/%s", dir, name));
     HS_TRY(hs_path_join(tmp, "%s/%s.tmp-%ld", dir, name, (long)getpid()));
     const int n = snprintf(line, sizeof line, "%s\n", text);
+    io->unlink(tmp); // of an earlier try that could not even clean up
     HS_TRY(hs_put_file(io, tmp, line, (size_t)n, NULL));
     if (io->rename(tmp, path, 0) != 0) {
         const hs_status st = FAIL_AT(path);

@@ -449,6 +449,7 @@ hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params
         path[n - 1] = 0;
     HS_TRY(hs_path_join(tmp, "%s.tmp-%ld", path, (long)getpid()));
     HS_TRY(check_empty(path));
+    hs_remove_tree(&hs_io_system, tmp); // of a process of that number that died
     sources model;
     HS_TRY(model_sources(&model, ps, o, ps->master));
     hs_status st = write_export(tmp, &model, m, tok);

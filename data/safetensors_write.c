@@ -166,6 +166,7 @@ hs_status hs_safetensors_write(const char *path, const hs_st_tensor *t, int n, u
     for (int i = 0; i < n; i++)
         s[i].t = t[i];
     hs_file_sum sum;
+    unlink(tmp); // of a process of that number that died
     const hs_status st = hs_safetensors_write_from(&hs_io_system, tmp, s, n, &sum);
     free(s);
     HS_TRY(st);

@@ -157,7 +157,9 @@ hs_ckpt_opts ckpt_opts(const char *dir, int keep)
 void ckpt_temp_dir(char path[CKPT_PATH])
 {
     const char *base = getenv("TMPDIR");
-    snprintf(path, CKPT_PATH, "%s/hs-ckpt-XXXXXX", base != NULL ? base : "/tmp");
+    if (base == NULL) // thousands of small files: in memory where there is a place
+        base = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
+    snprintf(path, CKPT_PATH, "%s/hs-ckpt-XXXXXX", base);
     if (mkdtemp(path) == NULL)
         abort();
 }
