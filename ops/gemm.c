@@ -21,8 +21,8 @@ static inline vec madd(vec sum, gemm_word a, vec b, const bool dot)
 }
 
 // tile[i][j] = sum over k of a[i][k] b[k][j] for GEMM_MR rows and nv vectors of columns. Rows of A are pointers of their own,
-// so that the last rows of a matrix can repeat the last live one. nv, panel and dot are constants where it is inlined.
-static inline __attribute__((always_inline)) void tile_body(const int nv, const bool panel, const bool dot, int64_t kw,
+// so that the last rows of a matrix can repeat the last live one. nv, k_major and dot are constants where it is inlined.
+static inline __attribute__((always_inline)) void tile_body(const int nv, const bool k_major, const bool dot, int64_t kw, int64_t lda,
                                                             const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile)
 {
     vec sum[GEMM_MR][GEMM_NV];
@@ -42,11 +42,13 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
             bv[j] = *(const vec_at *)(b + j * GEMM_VL);
 #pragma GCC unroll 8
         for (int i = 0; i < GEMM_MR; i++) {
-            const gemm_word w = panel ? row[0][k * GEMM_MR + i] : row[i][k];
+            const gemm_word w = k_major ? row[0][i] : row[i][k];
 #pragma GCC unroll 4
             for (int j = 0; j < nv; j++)
                 sum[i][j] = madd(sum[i][j], w, bv[j], dot);
         }
+        if (k_major)
+            row[0] += lda;
     }
 #pragma GCC unroll 8
     for (int i = 0; i < GEMM_MR; i++)
@@ -55,11 +57,11 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
             *(vec_at *)(tile + i * GEMM_NR + j * GEMM_VL) = sum[i][j];
 }
 
-typedef void tile_fn(int64_t kw, const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile);
-#define TILE(nv, panel, dot)                                                                                                               \
-    static void tile_##nv##_##panel##_##dot(int64_t kw, const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile)                \
+typedef void tile_fn(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile);
+#define TILE(nv, k_major, dot)                                                                                                             \
+    static void tile_##nv##_##k_major##_##dot(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile) \
     {                                                                                                                                      \
-        tile_body(nv, panel, dot, kw, a, b, tile);                                                                                         \
+        tile_body(nv, k_major, dot, kw, lda, a, b, tile);                                                                                  \
     }
 #define TILES(nv) TILE(nv, 0, 0) TILE(nv, 1, 0) TILE(nv, 0, 1) TILE(nv, 1, 1)
 #define TILE_ROW(nv)                                                                                                                       \
@@ -120,13 +122,13 @@ void gemm_block_run(const gemm_block *g)
     for (int64_t j = 0; j < g->n; j += GEMM_NR) {
         const gemm_word *b = g->b + j / GEMM_NR * g->ldb;
         const int64_t n = least(GEMM_NR, g->n - j);
-        tile_fn *run = tiles[(n - 1) / GEMM_VL][g->lda == 0][g->dot];
+        tile_fn *run = tiles[(n - 1) / GEMM_VL][g->tile_words != 0][g->dot];
         for (int64_t i = 0; i < g->m; i += GEMM_MR) {
             const int64_t m = least(GEMM_MR, g->m - i);
             const gemm_word *a[GEMM_MR];
             for (int r = 0; r < GEMM_MR; r++)
-                a[r] = g->lda ? g->a + (i + least(r, m - 1)) * g->lda : g->a + i * g->kw;
-            run(g->kw, a, b, tile);
+                a[r] = g->tile_words ? g->a + i / GEMM_MR * g->tile_words : g->a + (i + least(r, m - 1)) * g->lda;
+            run(g->kw, g->lda, a, b, tile);
             if (n == GEMM_NR)
                 for (int64_t r = 0; r < m; r++)
                     finish_row(g, tile + r * GEMM_NR, i + r, j, GEMM_NR);
@@ -195,6 +197,8 @@ static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int
     gemm_block t = {
         .m = m, .n = n, .kw = kw, .a = a, .lda = lda, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c
     };
+    if (!lda)
+        t.lda = GEMM_MR, t.tile_words = GEMM_MR * kw;
     const bool wait = partial && kb < blocks - 1;
     t.to.p = (char *)g->c.p + (size_t)(i0 * g->c.ld + j0) * hs_dtype_bytes(g->c.dtype);
     if (partial && kb)

@@ -85,11 +85,13 @@ static inline bool gemm_in_place(const gemm_in *a, int64_t k0, int64_t k, bool d
     return !a->k_major && a->dtype == (dot ? HS_BF16 : HS_F32) && (!dot || !((a->ld | k0 | k) & 1)) && (uintptr_t)a->p % 4 == 0;
 }
 
-// One block: A as gemm_lay_a gives it, B as panels of kw words, `ldb` words apart.
+// One block: A as rows of words lda apart (tile_words 0), or k-major: word (k, i) of the tile at rows i at a[k * lda], tiles
+// tile_words apart - panels (GEMM_MR, GEMM_MR * kw), or a plain k-major block (lda, GEMM_MR), which is read up to GEMM_MR - 1
+// words past its end. B as panels `ldb` words apart, whose first kw words of k are used.
 typedef struct gemm_block {
     int64_t m, n, kw;
     const gemm_word *a, *b;
-    int64_t lda, ldb;
+    int64_t lda, tile_words, ldb;
     bool dot;
     const float *base; // added to the product: [m, n], ld_base apart; NULL: none
     int64_t ld_base;
