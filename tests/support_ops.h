@@ -69,9 +69,10 @@ int probe_slopes(const probe *p, double budget, slope **out);
 double identity_error(const probe *p, int input);
 
 // ---- runs of a kernel
-typedef struct guarded { // bytes between two zones of 0xFF
+typedef struct guarded { // bytes between two zones of one value
     char *base, *p;
     size_t bytes;
+    int zone;
 } guarded;
 enum { ALL_INPUTS = 63, MAX_LANES = 4 };
 

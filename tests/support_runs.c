@@ -13,17 +13,18 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { GUARD = 256, DEAD = 0xFF, TAIL_SEED = 77 };
+// A zone around what is read is NaN, around what is written a large number: what leaks out of a NaN must not look like the zone.
+enum { GUARD = 256, DEAD = 0xFF, READ = 0xFF, WRITTEN = 0xF5, TAIL_SEED = 77 };
 
 // ---- guarded bytes
 
-static guarded guarded_new(size_t bytes, int fill)
+static guarded guarded_new(size_t bytes, int fill, int zone)
 {
-    guarded b = { .bytes = bytes };
+    guarded b = { .bytes = bytes, .zone = zone };
     const size_t all = GUARD + (bytes + 63) / 64 * 64 + GUARD;
     if (posix_memalign((void **)&b.base, 64, all))
         abort();
-    memset(b.base, DEAD, all);
+    memset(b.base, zone, all);
     b.p = b.base + GUARD;
     memset(b.p, fill, bytes);
     return b;
@@ -35,7 +36,7 @@ static bool guarded_intact(const guarded *b)
         return true;
     const size_t all = GUARD + (b->bytes + 63) / 64 * 64 + GUARD;
     for (size_t i = 0; i < all; i++)
-        if ((i < GUARD || i >= GUARD + b->bytes) && (unsigned char)b->base[i] != DEAD)
+        if ((i < GUARD || i >= GUARD + b->bytes) && (unsigned char)b->base[i] != b->zone)
             return false;
     return true;
 }
@@ -63,7 +64,7 @@ static void kill_rows(guarded *b, const hs_tensor *t, hs_dtype d, int64_t r0, in
 // Values of an operand; dead rows as `tail` says.
 static guarded loaded(const probe *p, const hs_tensor *t, hs_dtype d, const double *v, const int32_t *ids, int tail)
 {
-    guarded b = guarded_new((size_t)t->dim[0] * row_bytes(t, d), 0);
+    guarded b = guarded_new((size_t)t->dim[0] * row_bytes(t, d), 0, READ);
     if (v)
         hs_convert(b.p, d, v, HS_F64, hs_tensor_count(t));
     else
@@ -120,8 +121,8 @@ static void add_scratch(const probe *p, op_run *r, hs_args *a, bool backward)
         s = r->k->scratch(p->n, r->lanes, backward);
     const int fill = r->tail == DEAD ? DEAD : 0;
     a->thread_bytes = (s.per_thread + 63) / 64 * 64;
-    r->shared = guarded_new(s.shared, fill);
-    r->members = guarded_new(a->thread_bytes * (size_t)r->lanes, fill);
+    r->shared = guarded_new(s.shared, fill, WRITTEN);
+    r->members = guarded_new(a->thread_bytes * (size_t)r->lanes, fill, WRITTEN);
     a->scratch = s.shared ? r->shared.p : NULL;
     a->thread_scratch = r->members.p;
 }
@@ -154,7 +155,7 @@ static hs_args prepare_forward(const probe *p, op_run *r)
         if (absent(p, r, o))
             continue;
         if (!takes_input_0(p, r, o))
-            r->out[o] = guarded_new((size_t)t->dim[0] * row_bytes(t, d), r->tail == DEAD ? DEAD : 0);
+            r->out[o] = guarded_new((size_t)t->dim[0] * row_bytes(t, d), r->tail == DEAD ? DEAD : 0, WRITTEN);
         a.out[o] = ref_to(takes_input_0(p, r, o) ? &r->in[0] : &r->out[o], t, d, false);
     }
     add_scratch(p, r, &a, false);
@@ -191,7 +192,7 @@ static void share_input_0(const probe *p, op_run *r)
 {
     for (int o = 0; o < hs_op_n_out(p->op); o++)
         if (!absent(p, r, o) && takes_input_0(p, r, o)) {
-            r->out[o] = guarded_new(r->in[0].bytes, 0);
+            r->out[o] = guarded_new(r->in[0].bytes, 0, READ);
             memcpy(r->out[o].p, r->in[0].p, r->in[0].bytes);
         }
 }
@@ -238,7 +239,7 @@ static hs_args prepare_backward(const probe *p, op_run *r, const op_run *forward
             a.din[i] = ref_to(&r->din[r->shared_din[0]], t, p->types.din[i], true);
             continue;
         }
-        r->din[i] = guarded_new((size_t)t->dim[0] * row_bytes(t, p->types.din[i]), r->tail == DEAD ? DEAD : 0);
+        r->din[i] = guarded_new((size_t)t->dim[0] * row_bytes(t, p->types.din[i]), r->tail == DEAD ? DEAD : 0, WRITTEN);
         for (int64_t j = 0; add && j < live_count(p, t); j++) {
             const double v = initial_din(i, j, p->types.din[i]);
             hs_convert(r->din[i].p + (size_t)j * hs_dtype_bytes(p->types.din[i]), p->types.din[i], &v, HS_F64, 1);
@@ -248,7 +249,7 @@ static hs_args prepare_backward(const probe *p, op_run *r, const op_run *forward
     for (int o = 0; o < hs_op_n_out(p->op); o++) {
         const hs_tensor *t = p->n->out[o];
         if (p->op->out[o].flags & (HS_BWD_READS | HS_SAVED)) {
-            r->out[o] = guarded_new(forward->out[o].bytes, 0);
+            r->out[o] = guarded_new(forward->out[o].bytes, 0, READ);
             memcpy(r->out[o].p, forward->out[o].p, r->out[o].bytes);
             a.out[o] = ref_to(&r->out[o], t, p->types.out[o], false);
         }
