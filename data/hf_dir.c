@@ -10,6 +10,15 @@ const hs_alias hs_hf_aliases[] = {
 };
 const int hs_hf_n_aliases = HS_COUNT(hs_hf_aliases);
 
+// What began as an f32 setting is written as it was typed: 0.1, not 0.10000000149011612.
+static void add_real(hs_text *t, double v)
+{
+    if ((double)(float)v == v)
+        hs_text_f32(t, (float)v);
+    else
+        hs_text_f64(t, v);
+}
+
 hs_status hs_config_json(hs_text *t, const hs_model_info *m)
 {
     if (strcmp(m->type, "gpt2") != 0)
@@ -20,12 +29,12 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m)
     static const char *const drops[] = { "attn_pdrop", "embd_pdrop", "resid_pdrop" };
     for (int i = 0; i < HS_COUNT(drops); i++) {
         hs_text_add(t, ",\n  \"%s\": ", drops[i]);
-        hs_text_f64(t, m->dropout);
+        add_real(t, m->dropout);
     }
     // null, not absent: transformers would fill in 50256, which lies outside a small vocabulary
     hs_text_add(t, ",\n  \"bos_token_id\": null,\n  \"dtype\": \"float32\",\n  \"eos_token_id\": null,\n  \"initializer_range\": 0.02");
     hs_text_add(t, ",\n  \"layer_norm_epsilon\": ");
-    hs_text_f64(t, m->eps);
+    add_real(t, m->eps);
     hs_text_add(t, ",\n  \"model_type\": \"gpt2\"");
     const struct {
         const char *key;

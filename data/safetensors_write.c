@@ -41,7 +41,7 @@ static int by_alignment(const void *a, const void *b)
 
 static hs_status add_entry(hs_text *h, const hs_st_tensor *t, uint64_t *offset)
 {
-    uint64_t bytes;
+    uint64_t bytes = 0;
     HS_TRY(bytes_of(t, &bytes));
     hs_text_add(h, ",");
     hs_text_string(h, t->name);
@@ -99,7 +99,7 @@ static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
     const hs_param *p = s->param;
     const float *value = (const float *)s->t.data + p->offset;
     float *cut = NULL;
-    uint64_t bytes;
+    uint64_t bytes = 0;
     HS_TRY(bytes_of(&s->t, &bytes));
     bool tail_only = p->parts <= 1 || p->logical[0] == p->dim[0]; // then the logical rows are the first ones as they lie
     for (int i = 1; i < p->n_dims; i++)
