@@ -22,6 +22,9 @@ typedef struct hs_scale_attr {
 typedef struct hs_cast_attr {
     int32_t dtype;
 } hs_cast_attr; // hs_dtype
+typedef struct hs_cache_append_attr {
+    int64_t first;
+} hs_cache_append_attr;
 typedef struct hs_transpose_attr {
     int32_t d0, d1;
 } hs_transpose_attr;
