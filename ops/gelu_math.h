@@ -23,18 +23,18 @@ static inline float gelu_clamp(float x)
 static inline float gelu_tanh(float x)
 {
     const float c = gelu_clamp(x);
-    return x / (1.0f + hs_expf(-c * (GELU_A + GELU_B * c * c)));
+    return x / (1.0f + hs_expf_below(-c * (GELU_A + GELU_B * c * c)));
 }
 static inline float gelu_tanh_slope(float x)
 {
-    const float c = gelu_clamp(x), e = hs_expf(-c * (GELU_A + GELU_B * c * c)), s = 1.0f / (1.0f + e);
+    const float c = gelu_clamp(x), e = hs_expf_below(-c * (GELU_A + GELU_B * c * c)), s = 1.0f / (1.0f + e);
     return s + c * (e * s) * s * (GELU_A + 3.0f * GELU_B * c * c); // 1 - s = e * s
 }
 static inline float gelu_erf(float x) { return 0.5f * x * (1.0f + hs_erff(x * 0.70710678f)); }
 static inline float gelu_erf_slope(float x)
 {
     const float c = gelu_clamp(x);
-    return 0.5f * (1.0f + hs_erff(c * 0.70710678f)) + c * 0.39894228f * hs_expf(-0.5f * c * c);
+    return 0.5f * (1.0f + hs_erff(c * 0.70710678f)) + c * 0.39894228f * hs_expf_below(-0.5f * c * c);
 }
 
 // dst[i] = gelu(x[i]); dst may be x.

@@ -44,7 +44,7 @@ static void forward(const hs_args *a, hs_lane *lane)
         float *y = hs_dest(&a->out[Y], i, buf), sum = 0;
         HS_SIMD_SUM(sum)
         for (int64_t c = 0; c < W; c++)
-            sum += y[c] = hs_expf(x[c] - max);
+            sum += y[c] = hs_expf_below(x[c] - max);
         const float inverse = 1 / sum;
         HS_SIMD
         for (int64_t c = 0; c < W; c++)

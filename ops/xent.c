@@ -81,8 +81,8 @@ static row_sums read_row(const hs_ref *logits, int64_t first, int64_t K, bool pl
         float sum = 0;
         HS_SIMD_SUM(sum)
         for (int64_t c = 0; c < k; c++)
-            sum += hs_expf(x[c] - shift);
-        s.exp = s.exp * hs_expf(s.max - shift) + sum;
+            sum += hs_expf_below(x[c] - shift);
+        s.exp = s.exp * hs_expf_below(s.max - shift) + sum;
         s.max = max;
         if (plain)
             s.plain += hs_sum(x, k);
@@ -100,7 +100,7 @@ static void write_row(const hs_ref *dlogits, int64_t first, int64_t K, int64_t V
         const float *x = live ? hs_load(dlogits, first + c0, live, buf) : d;
         HS_SIMD
         for (int64_t c = 0; c < live; c++)
-            d[c] = k * hs_expf(x[c] - lse) - base;
+            d[c] = k * hs_expf_below(x[c] - lse) - base;
         memset(d + live, 0, (size_t)(n - live) * sizeof(float));
         hs_store(dlogits, first + c0, n, d);
     }
@@ -131,7 +131,7 @@ static void forward(const hs_args *a, hs_lane *lane)
         write_row(dlogits, n * V, K, V, inside ? lse : NAN, factor, factor * e / (float)K);
         // The target's own cell anew, in f32: a low type would have rounded p before 1 is taken away.
         if (inside)
-            hs_store(dlogits, n * V + t, 1, &(float){ factor * (hs_expf(x_t - lse) - (1 - e) - e / (float)K) });
+            hs_store(dlogits, n * V + t, 1, &(float){ factor * (hs_expf_below(x_t - lse) - (1 - e) - e / (float)K) });
     }
 }
 

@@ -34,9 +34,9 @@ static void errors(void **state)
 {
     (void)state;
     const double e = worst(hs_expf, exp, -87.33654f, 88.72283f), t = worst(hs_tanhf, tanh, -INFINITY, INFINITY),
-                 f = worst(hs_erff, erf, -INFINITY, INFINITY);
+                 f = worst(hs_erff, erf, -INFINITY, INFINITY), b = worst(hs_expf_below, exp, -87.33654f, 88);
     print_message("exp %.2f ulp, tanh %.2f ulp, erf %.2f ulp\n", e, t, f);
-    assert_true(e < 1.5);
+    assert_true(e < 1.5 && b < 1.5);
     assert_true(t < 2);
     assert_true(f < 2);
 }
@@ -49,6 +49,9 @@ static void edges(void **state)
     assert_true(hs_expf(INFINITY) == INFINITY && hs_expf(-INFINITY) == 0);
     assert_true(hs_expf(88.73f) == INFINITY && isfinite(hs_expf(88.72283f)) && hs_expf(1e30f) == INFINITY);
     assert_true(hs_expf(-87.4f) == 0 && hs_expf(-1e30f) == 0);
+    assert_true(hs_expf_below(-INFINITY) == 0 && hs_expf_below(-1e30f) == 0 && hs_expf_below(-0.0f) == 1);
+    assert_true(isnan(hs_expf_below(NAN)) && isnan(hs_expf_below(hs_bits_f32(0x7F800001u))) &&
+                isnan(hs_expf_below(hs_bits_f32(0xFFFFFFFFu))));
     assert_true(hs_expf(0) == 1 && hs_expf(-0.0f) == 1 && hs_expf(1e-45f) == 1);
     assert_true(hs_tanhf(INFINITY) == 1 && hs_tanhf(-INFINITY) == -1 && hs_tanhf(1e-45f) == 1e-45f);
     assert_true(hs_erff(INFINITY) == 1 && hs_erff(-INFINITY) == -1 && hs_erff(-1e-45f) == -1e-45f);
