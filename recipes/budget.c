@@ -1,6 +1,7 @@
 #include "recipes/budget.h"
 #include "recipes/progress.h"
 #include <stdlib.h>
+#include <string.h>
 
 static hs_status plan_mode(hs_plan **out, hs_params *ps, hs_mode mode, const hs_gpt_setup *setup, const hs_policy *policy, hs_device *dev)
 {
@@ -12,6 +13,33 @@ static hs_status plan_mode(hs_plan **out, hs_params *ps, hs_mode mode, const hs_
     return hs_plan_new(out, g, dev, &(hs_plan_opts){ .policy = *policy }); // owns the graph, also when it fails
 }
 
+// An override that names nothing in the model is a misspelt one.
+static bool names(const char *pattern, const hs_node *n)
+{
+    const size_t k = strlen(pattern);
+    if (k && pattern[k - 1] == '*')
+        return strncmp(pattern, n->scope, k - 1) == 0;
+    return strcmp(pattern, n->op->name) == 0 || strcmp(pattern, n->scope) == 0;
+}
+
+static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
+{
+    for (int i = 0; i < policy->n_overrides; i++) {
+        const char *pattern = policy->override[i].pattern, *words[2 * 512];
+        int n_words = 0, k = 0;
+        while (k < g->n_nodes && !names(pattern, g->node[k]))
+            k++;
+        if (k < g->n_nodes)
+            continue;
+        for (k = 0; k < g->n_nodes && n_words + 2 <= HS_COUNT(words); k++)
+            words[n_words++] = g->node[k]->op->name, words[n_words++] = g->node[k]->scope;
+        const char *near = hs_nearest_word(pattern, words, n_words);
+        return HS_FAIL(USAGE, "amp.overrides: %s is neither an operation nor a scope of this model%s%s", pattern,
+                       near ? ", nearest is " : "", near ? near : "");
+    }
+    return HS_OK;
+}
+
 static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
                        hs_device *dev)
 {
@@ -20,6 +48,7 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     hs_plan *eval_plan;
     HS_TRY(hs_params_new(&b->params, 1, 0, 1));
     HS_TRY(plan_mode(&b->plan, b->params, HS_TRAIN, &train, policy, dev));
+    HS_TRY(check_overrides(policy, hs_plan_graph(b->plan)));
     HS_TRY(plan_mode(&eval_plan, b->params, HS_EVAL, &eval, policy, dev));
     const size_t eval_bytes = hs_plan_bytes(eval_plan), train_bytes = hs_plan_bytes(b->plan);
     hs_plan_free(eval_plan);

@@ -69,11 +69,11 @@ char *hs_config_yaml(const hs_config *c)
     return text;
 }
 
-// "config.yaml:12: " in front of a message about a key; nothing for a default.
+// "config.yaml:12: " in front of a message about a key; nothing for a default or an option, which is named like the key.
 static const char *prefix(const hs_origin *origin, const char *key, char *buf, size_t size)
 {
     const char *where = hs_config_where(origin, key);
-    if (strcmp(where, "default") == 0)
+    if (strcmp(where, "default") == 0 || strncmp(where, "--", 2) == 0)
         buf[0] = 0;
     else
         snprintf(buf, size, "%s: ", where);
@@ -101,9 +101,6 @@ static hs_status check_optim(const hs_config *c, const hs_origin *origin)
     if (c->optim.min_lr > c->optim.lr)
         return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", prefix(origin, "optim.min_lr", at, sizeof at), c->optim.min_lr,
                        c->optim.lr);
-    if (c->optim.warmup > c->train.steps)
-        return HS_FAIL(USAGE, "%soptim.warmup is %lld steps, train.steps only %lld", prefix(origin, "optim.warmup", at, sizeof at),
-                       (long long)c->optim.warmup, (long long)c->train.steps);
     hs_scaler_config scaler;
     if (hs_scaler_parse(&scaler, c->amp.scaler, HS_F16) != HS_OK)
         return HS_FAIL(USAGE, "%samp.scaler is '%s', allowed none, dynamic, megatron, auto", prefix(origin, "amp.scaler", at, sizeof at),

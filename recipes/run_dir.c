@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,7 +45,7 @@ static hs_status resolve_path(hs_run_dir *r, const char *resume, int64_t newest,
 
 hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, const hs_config *c)
 {
-    *r = (hs_run_dir){ .replace_after = -1 };
+    *r = (hs_run_dir){ .replace_after = -1, .lock = -1 };
     if ((size_t)snprintf(r->dir, sizeof r->dir, "%s", dir) >= sizeof r->dir)
         return HS_FAIL(USAGE, "--out: the path is too long: %.60s...", dir);
     snprintf(r->checkpoints, sizeof r->checkpoints, "%s/checkpoints", r->dir);
@@ -138,10 +139,31 @@ hs_status hs_write_file(const char *path, const char *text)
     return HS_OK;
 }
 
-hs_status hs_run_dir_create(const hs_run_dir *r, const char *yaml, const hs_tokenizer *tok)
+// Two runs in one folder would overwrite each other's checkpoints. The lock dies with the process, however it ends.
+static hs_status lock(hs_run_dir *r)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/.lock", r->dir);
+    r->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (r->lock < 0)
+        return HS_FAIL(SYSTEM, "cannot write %s: %s", path, strerror(errno));
+    if (flock(r->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return HS_FAIL(USAGE, "another process is training in %s", r->dir);
+    return HS_OK; // a file system without locks trains all the same
+}
+
+void hs_run_dir_close(hs_run_dir *r)
+{
+    if (r->lock >= 0)
+        close(r->lock);
+    r->lock = -1;
+}
+
+hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok)
 {
     char path[PATH_MAX];
     HS_TRY(make_folders(r->dir));
+    HS_TRY(lock(r));
     if (r->replace) {
         hs_info("replacing the run in %s", r->dir);
         HS_TRY(remove_checkpoints(r));

@@ -11,12 +11,14 @@ typedef struct hs_run_dir {
     char init[4096];       // model directory to take weights from when beginning anew; "": none
     bool replace;          // checkpoints that are there, later than `from`, are removed
     int64_t replace_after; // their steps are above this
+    int lock;              // of DIR/.lock while this process trains there; -1: none
 } hs_run_dir;
 
 // Decides, reading only. resume: "auto", "none" or a path. USAGE where something would be lost without --overwrite.
 hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, const hs_config *c);
-// Creates the folder, removes what is replaced, writes config.yaml and the tokenizer.
-hs_status hs_run_dir_create(const hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
+// Creates the folder, locks it against a second writer, removes what is replaced, writes config.yaml and the tokenizer.
+hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
+void hs_run_dir_close(hs_run_dir *r);                        // gives the lock back
 hs_status hs_write_file(const char *path, const char *text); // by a temporary name
 
 #endif

@@ -105,7 +105,8 @@ static hs_status settle_policy(hs_trainer *t)
     HS_TRY(hs_config_policy(t->c, &t->policy));
     if (t->c->amp.policy == 0) {
         const bool fast = t->policy.low == HS_BF16;
-        hs_info(fast ? "amp.policy auto: bf16, this CPU multiplies it in hardware" : "amp.policy auto: fp32, this CPU is not fast at bf16");
+        t->policy_note = fast ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
+                              : "amp.policy auto: fp32, as this CPU is not fast at bf16";
         HS_TRY(hs_config_set(t->c, t->o->origin, "amp.policy", fast ? "bf16" : "fp32", "auto"));
     }
     return HS_OK;
@@ -172,6 +173,9 @@ static hs_status open_engine(hs_trainer *t)
     hs_optim_config optim;
     HS_TRY(settle_policy(t));
     HS_TRY(hs_config_optim(t->c, t->policy.low, &optim));
+    if (t->c->optim.warmup >= t->c->train.steps)
+        hs_warn("optim.warmup is %lld steps, train.steps %lld: the learning rate never gets to optim.lr", (long long)t->c->optim.warmup,
+                (long long)t->c->train.steps);
     HS_TRY(open_device(t, &mode));
     HS_TRY(hs_budget_check(t->c, &t->gpt, &t->policy, t->device));
     HS_TRY(hs_engine_new(&t->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
@@ -243,9 +247,9 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(open_text(t));
     if (t->run.from[0]) {
         hs_model_info info;
+        HS_TRY(check_vocabulary(t));
         HS_TRY(hs_ckpt_read_info(t->run.from, &info));
         HS_TRY(check_shape(t->c, &info, t->run.from));
-        HS_TRY(check_vocabulary(t));
     }
     HS_TRY(open_engine(t));
     HS_TRY(open_outputs(t));
@@ -255,7 +259,7 @@ static hs_status open_all(hs_trainer *t)
 
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o)
 {
-    *t = (hs_trainer){ .o = o, .c = o->config, .val_loss = NAN, .saved_step = -1 };
+    *t = (hs_trainer){ .o = o, .c = o->config, .val_loss = NAN, .saved_step = -1, .run.lock = -1 };
     return open_all(t);
 }
 
@@ -267,5 +271,6 @@ void hs_trainer_close(hs_trainer *t)
     hs_engine_free(t->engine);
     hs_device_close(t->device);
     hs_corpus_close(&t->corpus);
+    hs_run_dir_close(&t->run);
     free(t->yaml);
 }

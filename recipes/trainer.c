@@ -176,6 +176,8 @@ static void tell_start(const hs_trainer *t)
                     hs_human_count((double)(t->corpus.train.end - t->corpus.train.first), tokens, sizeof tokens),
                     (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->gpt.context),
                     t->progress.peak_flops / 1e9);
+    if (t->policy_note)
+        hs_progress_say(p, "%s", t->policy_note);
     if (t->run.from[0])
         hs_progress_say(p, "going on from %s, after step %lld", t->run.from, (long long)t->at.step);
     else if (t->run.init[0])

@@ -38,6 +38,7 @@ typedef struct hs_trainer {
     hs_model_info info;
     hs_train_state at; // what a checkpoint of this moment would say; its step_state is the engine's
     char *yaml;
+    const char *policy_note; // how amp.policy auto was settled; NULL: it was not auto
     hs_watch watch;
     int64_t saved_step;   // of the last checkpoint handed over; -1: none
     int64_t first_step;   // of this process
