@@ -75,7 +75,7 @@ static hs_status choose_isa(const char *name, hs_isa *out)
     if (!hs_isa_parse(name, out))
         return HS_FAIL(USAGE, "exec.isa is \"%s\", allowed: %s", name, built);
     if (!hs_isa_built(*out))
-        return HS_FAIL(UNSUPPORTED, "exec.isa: %s is not compiled in; this library has %s", name, built);
+        return HS_FAIL(UNSUPPORTED, "exec.isa: %s is not compiled into this library, allowed: %s", name, built);
     if (!hs_isa_supported(*out))
         return HS_FAIL(UNSUPPORTED, "exec.isa: this CPU has no %s", name);
     return HS_OK;
