@@ -35,7 +35,8 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       .offset = offsetof(pretrain_options, out),
       .value = "",
-      .help = "folder of the run: checkpoints, metrics.jsonl, loss.png, config.yaml (default runs/NAME of the configuration)" },
+      .help =
+          "folder of the run: checkpoints, metrics.jsonl, event files, loss.png, config.yaml (default runs/NAME of the configuration)" },
     { .name = "resume",
       .type = HS_KEY_STRING,
       .offset = offsetof(pretrain_options, resume),

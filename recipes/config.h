@@ -22,6 +22,7 @@ typedef struct hs_config {
     struct {
         hs_string name, init_from;
         int64_t batch, accumulate, steps, seed, log_every, eval_every, eval_windows, prefetch;
+        bool tensorboard;
     } train;
     struct {
         int name, schedule;

@@ -10,6 +10,10 @@
     {                                                                                                                                      \
         .name = key, .type = HS_KEY_REAL, AT(field), .value = def, .min = lo, .max = hi, __VA_ARGS__                                       \
     }
+#define BOOL(key, field, def, ...)                                                                                                         \
+    {                                                                                                                                      \
+        .name = key, .type = HS_KEY_BOOL, AT(field), .value = def, __VA_ARGS__                                                             \
+    }
 #define TEXT(key, field, def, ...)                                                                                                         \
     {                                                                                                                                      \
         .name = key, .type = HS_KEY_STRING, AT(field), .value = def, __VA_ARGS__                                                           \
@@ -42,6 +46,7 @@ static const hs_key keys[] = {
     INT("train.seed", train.seed, "1", 0, 9e15, .help = "of initial weights, order of the data and dropout"),
     INT("train.log_every", train.log_every, "10", 1, 1e9, .unit = "steps",
         .help = "between lines of metrics.jsonl and plain progress lines"),
+    BOOL("train.tensorboard", train.tensorboard, "true", .help = "write the numbers of metrics.jsonl as TensorBoard event files too"),
     INT("train.eval_every", train.eval_every, "250", 0, 1e9, .unit = "steps", .help = "between evaluations; 0: only at the end"),
     INT("train.eval_windows", train.eval_windows, "256", 0, 1e9, .unit = "windows",
         .help = "of validation text per evaluation while training; 0: all; the last evaluation always takes all", .advanced = true),
@@ -83,12 +88,7 @@ static const hs_key keys[] = {
     INT("exec.threads", exec.threads, "0", 0, 1024, .unit = "threads", .help = "0: the cores this process may use"),
     TEXT("exec.isa", exec.isa, "auto", .help = "instruction set of the kernels: auto, portable, avx512bf16, ... (see halfstep env)"),
     TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda"),
-    { .name = "exec.onednn",
-      .type = HS_KEY_BOOL,
-      AT(exec.onednn),
-      .value = "false",
-      .help = "let oneDNN do the products it can",
-      .advanced = true },
+    BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the products it can", .advanced = true),
 
     CHOICE("loss.normalize", loss.normalize, "global", "global|micro",
            .help = "mean over all labels of a step, or mean of the micro-batches' means"),

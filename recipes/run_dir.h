@@ -1,6 +1,6 @@
 // run_dir: the folder of a run, and where a run begins.
 //
-//   DIR/config.yaml  metrics.jsonl  loss.png  tokenizer.json  tokens-KEY.bin  checkpoints/
+//   DIR/config.yaml  metrics.jsonl  events.out.tfevents.*  loss.png  tokenizer.json  tokens-KEY.bin  checkpoints/
 #ifndef HS_RECIPES_RUN_DIR_H
 #define HS_RECIPES_RUN_DIR_H
 #include "recipes/config.h"

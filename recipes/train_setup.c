@@ -210,7 +210,10 @@ static hs_status open_outputs(hs_trainer *t)
     const hs_ckpt_opts opts = hs_gpt_ckpt_opts(t->run.checkpoints, (int)t->c->checkpoint.keep);
     HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
     snprintf(path, sizeof path, "%s/metrics.jsonl", t->run.dir);
-    return hs_metrics_open(&t->metrics, path, t->at.step);
+    HS_TRY(hs_metrics_open(&t->metrics, path, t->at.step));
+    if (t->c->train.tensorboard && t->at.step < t->c->train.steps) // a run that is done needs no further file
+        HS_TRY(hs_tensorboard_open(&t->tensorboard, t->run.dir, t->at.step));
+    return HS_OK;
 }
 
 static hs_status open_loader(hs_trainer *t)
@@ -268,6 +271,7 @@ void hs_trainer_close(hs_trainer *t)
     hs_loader_free(t->loader);
     hs_ckpt_free(t->ckpt);
     hs_metrics_close(t->metrics);
+    hs_tensorboard_close(t->tensorboard);
     hs_engine_free(t->engine);
     hs_device_close(t->device);
     hs_corpus_close(&t->corpus);

@@ -109,12 +109,20 @@ static hs_status evaluate(hs_trainer *t, bool last, bool *best)
 static bool has_val(const hs_trainer *t) { return t->corpus.val.end - t->corpus.val.first >= 2; }
 
 // ---- saving
+static hs_status sync_metrics(hs_trainer *t)
+{
+    HS_TRY(hs_metrics_sync(t->metrics));
+    if (t->tensorboard)
+        HS_TRY(hs_tensorboard_sync(t->tensorboard));
+    return HS_OK;
+}
+
 static hs_status save(hs_trainer *t, bool best)
 {
     if (t->saved_step == t->at.step)
         return HS_OK;
     t->at.step_state = t->engine->state;
-    HS_TRY(hs_metrics_sync(t->metrics)); // before the checkpoint that stands on them
+    HS_TRY(sync_metrics(t)); // before the checkpoint that stands on them
     HS_TRY(hs_ckpt_save(t->ckpt, t->engine->params, &t->at, &t->info, t->corpus.tokenizer, t->yaml, best));
     t->saved_step = t->at.step;
     if (t->o->json)
@@ -159,7 +167,10 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated, double loss)
             json_object_set_new(o, line[i].name, hs_line_real(line[i].value));
         hs_line_print(o);
     }
-    return hs_metrics_write(t->metrics, t->at.step, line, n);
+    HS_TRY(hs_metrics_write(t->metrics, t->at.step, line, n));
+    if (t->tensorboard)
+        HS_TRY(hs_tensorboard_write(t->tensorboard, t->at.step, line, n));
+    return HS_OK;
 }
 
 static void tell_start(const hs_trainer *t)
@@ -250,7 +261,7 @@ static hs_status finish(hs_trainer *t)
         HS_TRY(evaluate(t, true, &best));
     }
     HS_TRY(hs_ckpt_wait(t->ckpt));
-    HS_TRY(hs_metrics_sync(t->metrics));
+    HS_TRY(sync_metrics(t));
     snprintf(jsonl, sizeof jsonl, "%s/metrics.jsonl", t->run.dir);
     snprintf(png, sizeof png, "%s/loss.png", t->run.dir);
     if (!hs_plot_available()) {

@@ -1,7 +1,7 @@
 // trainer: a training run from its settings to its last checkpoint.
 #ifndef HS_RECIPES_TRAINER_H
 #define HS_RECIPES_TRAINER_H
-#include "data/metrics.h"
+#include "data/tensorboard.h"
 #include "recipes/corpus.h"
 #include "recipes/progress.h"
 #include "recipes/run_dir.h"
@@ -34,6 +34,7 @@ typedef struct hs_trainer {
     hs_loader *loader;
     hs_ckpt *ckpt;
     hs_metrics *metrics;
+    hs_tensorboard *tensorboard; // NULL: not wanted
     hs_progress progress;
     hs_model_info info;
     hs_train_state at; // what a checkpoint of this moment would say; its step_state is the engine's

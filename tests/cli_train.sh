@@ -9,6 +9,7 @@ for f in config.yaml metrics.jsonl tokenizer.json checkpoints/LATEST checkpoints
   checkpoints/step-00000060/config.json checkpoints/step-00000060/train/state.json; do
   [ -s "run/$f" ] || fail "run/$f is missing"
 done
+ls run/events.out.tfevents.* >/dev/null || fail "no event file"
 "$halfstep" env | grep -q '^libpng *not built' || [ "$(head -c 4 run/loss.png | tail -c 3)" = PNG ] || fail "loss.png is no PNG"
 [ "$(ls -d run/checkpoints/step-* | wc -l)" -le 3 ] || fail "more checkpoints than checkpoint.keep 2 and the best"
 ! grep -rq 'tmp' <(ls run run/checkpoints) || fail "temporary files were left"
@@ -27,7 +28,8 @@ grep -q '"event":"start"' stdout.txt && grep -q '"event":"checkpoint"' stdout.tx
 cmp -s <(losses run/metrics.jsonl) <(losses again/metrics.jsonl) || fail "the resolved configuration gives another run"
 # one thread, another submission: the same bits
 expect 0 '' "$halfstep" pretrain tiny.yaml --out other --dtype fp32 --threads 1 --exec.mode=step --model.dropout=0.1
-expect 0 '' "$halfstep" pretrain tiny.yaml --out other2 --dtype fp32 --threads 2 --exec.bulk_size=7 --model.dropout=0.1 --quiet
+expect 0 '' "$halfstep" pretrain tiny.yaml --out other2 --dtype fp32 --threads 2 --exec.bulk_size=7 --model.dropout=0.1 --quiet --train.tensorboard=false
+! ls other2/events.* >/dev/null 2>&1 || fail "an event file in spite of train.tensorboard=false"
 cmp -s <(losses other/metrics.jsonl) <(losses other2/metrics.jsonl) || fail "threads or submission mode changed the losses"
 [ ! -s stdout.txt ] || fail "--quiet printed: $(head -3 stdout.txt)"
 
