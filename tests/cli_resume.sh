@@ -2,7 +2,7 @@
 # A run that is killed, stopped, or loses its newest checkpoint, and goes on: the losses of an uninterrupted one, bit for bit.
 . "$(dirname "$0")/support_cli.sh"
 
-options=(tiny.yaml --train.steps=300 --train.eval_every=50 --model.dropout=0.1)
+options=(tiny.yaml --train.steps=200 --train.eval_every=50 --model.dropout=0.1)
 run() { "$halfstep" pretrain "${options[@]}" --out "$@"; }
 # Sends SIGNAL as soon as the run says it did step N; the exit code is the run's.
 interrupt() {
@@ -19,7 +19,7 @@ interrupt() {
 
 run whole --quiet || fail "the uninterrupted run"
 losses whole/metrics.jsonl >whole.txt
-[ "$(wc -l <whole.txt)" -eq 300 ] || fail "300 lines"
+[ "$(wc -l <whole.txt)" -eq 200 ] || fail "200 lines"
 
 for step in 7 33 61 110; do # before the first checkpoint, and behind three others
   rm -rf killed
@@ -33,7 +33,7 @@ for signal in TERM INT USR1; do
   rm -rf stopped
   interrupt $signal 29 stopped
   [ $? -eq 75 ] || fail "SIG$signal: the exit code is not 75"
-  grep -q "^halfstep: stopped by SIG$signal after step [0-9]* of 300; saved in stopped/checkpoints" stderr.txt || fail "SIG$signal: $(tail -1 stderr.txt)"
+  grep -q "^halfstep: stopped by SIG$signal after step [0-9]* of 200; saved in stopped/checkpoints" stderr.txt || fail "SIG$signal: $(tail -1 stderr.txt)"
   grep -q '"event":"stopped"' events.txt || fail "SIG$signal: no event"
   run stopped --quiet || fail "SIG$signal: does not go on"
   cmp -s whole.txt <(losses stopped/metrics.jsonl) || fail "SIG$signal: other losses"
@@ -57,15 +57,15 @@ wait $pid 2>/dev/null
 
 # nothing left to do; beginning anew only when told so
 expect 0 '' "$halfstep" pretrain whole/config.yaml --out whole
-grep -q 'done: 300 steps' stdout.txt || fail "a finished run does not say so"
-expect 2 'already has a run up to step 300' "$halfstep" pretrain whole/config.yaml --out whole --resume none
+grep -q 'done: 200 steps' stdout.txt || fail "a finished run does not say so"
+expect 2 'already has a run up to step 200' "$halfstep" pretrain whole/config.yaml --out whole --resume none
 expect 0 'replacing the run' "$halfstep" pretrain whole/config.yaml --out whole --resume none --overwrite --train.steps=20
-[ "$(cat whole/checkpoints/LATEST)" = step-00000020 ] && [ ! -e whole/checkpoints/step-00000300 ] || fail "--overwrite kept the old run"
+[ "$(cat whole/checkpoints/LATEST)" = step-00000020 ] && [ ! -e whole/checkpoints/step-00000200 ] || fail "--overwrite kept the old run"
 [ "$(wc -l <whole/metrics.jsonl)" -eq 20 ] || fail "--overwrite kept the old metrics"
 # from a path: an earlier checkpoint of another run
-expect 0 '' "$halfstep" pretrain flat/config.yaml --out branch --resume flat/checkpoints/step-00000280
+expect 0 '' "$halfstep" pretrain flat/config.yaml --out branch --resume flat/checkpoints/step-00000180
 cmp -s <(losses flat/metrics.jsonl | tail -20) <(losses branch/metrics.jsonl) || fail "--resume PATH: other losses"
-expect 2 'later than the one to go on from' "$halfstep" pretrain flat/config.yaml --out flat --resume flat/checkpoints/step-00000280
+expect 2 'later than the one to go on from' "$halfstep" pretrain flat/config.yaml --out flat --resume flat/checkpoints/step-00000180
 
 # disk full: the last checkpoint stays whole, and so does the run once there is room
 rm -rf full && run full --quiet --train.steps=100 --optim.schedule=constant
