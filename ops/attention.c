@@ -342,7 +342,7 @@ static void padded(int input, int32_t *data, int64_t n, const hs_case *c)
 {
     equal(input, data, n, c);
     const int64_t rows = c->in[ATT_QKV][0], seqs = c->in[ATT_STARTS][0] - 1;
-    for (int64_t b = 0; input == ATT_KEYS && b < seqs; b++) {
+    for (int64_t b = 0; input == ATT_KEYS && b < n / 3; b++) {
         data[3 * b] = (int32_t)(rows * b / seqs);
         data[3 * b + 1] = (int32_t)(rows / seqs - 5 * b > 1 ? rows / seqs - 5 * b : 1);
         data[3 * b + 2] = 0;
@@ -353,7 +353,7 @@ static void decoding(int input, int32_t *data, int64_t n, const hs_case *c)
 {
     equal(input, data, n, c);
     const int64_t seqs = c->in[ATT_STARTS][0] - 1, own = c->in[ATT_QKV][0] / seqs, stretch = c->in[ATT_KV][0] / seqs;
-    for (int64_t b = 0; input == ATT_KEYS && b < seqs; b++) {
+    for (int64_t b = 0; input == ATT_KEYS && b < n / 3; b++) {
         const int64_t filled = stretch - 3 * b > own ? stretch - 3 * b : own;
         data[3 * b] = (int32_t)(stretch * b), data[3 * b + 1] = (int32_t)filled, data[3 * b + 2] = (int32_t)(filled - own);
     }
