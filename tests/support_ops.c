@@ -64,7 +64,6 @@ static void fill_floats(probe *p, int i, const hs_tensor *t)
 static void fill_integers(probe *p, int i, const hs_tensor *t)
 {
     const int64_t n = hs_tensor_count(t);
-    p->ids[i] = zeroed((size_t)n, sizeof(int32_t));
     for (int64_t j = 0; p->c->limit && j < n; j++)
         p->ids[i][j] = (int32_t)(hs_random(key_of(p, 1, i), (uint32_t)j, 0, 0, 0).v[0] % (uint64_t)p->c->limit);
     if (p->c->setup)
@@ -112,12 +111,14 @@ static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
     return p;
 }
 
-// Values depend on op, case and operand only: those of fewer rows are the first of those of more.
+// Floats depend on op, case and operand only: those of fewer rows are the first of those of more. Integers are made for all
+// rows of a case, which may depend on one another; fewer rows are copied.
 static void fill(probe *p)
 {
     for (int i = 0; i < hs_op_n_in(p->op); i++)
         if (p->n->in[i])
-            (is_float_input(p, i) ? fill_floats : fill_integers)(p, i, p->n->in[i]);
+            is_float_input(p, i) ? fill_floats(p, i, p->n->in[i])
+                                 : (void)(p->ids[i] = zeroed((size_t)hs_tensor_count(p->n->in[i]), sizeof(int32_t)));
     for (int o = 0; o < hs_op_n_out(p->op); o++)
         if (has_dy(p, o))
             p->dy[o] = zeroed((size_t)hs_tensor_count(p->n->out[o]), sizeof(double));
@@ -133,6 +134,9 @@ probe *probe_new(int op_id, int case_id, hs_mode mode)
         return NULL;
     }
     fill(p);
+    for (int i = 0; i < HS_MAX_IN; i++)
+        if (p->ids[i])
+            fill_integers(p, i, p->n->in[i]);
     const op_types f32 = probe_f32(p);
     probe_set_types(p, &f32);
     return p;
