@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // ---- finding files
@@ -21,7 +22,8 @@ static bool shipped_folder(int i, char *buf, size_t size)
 
 hs_status hs_config_find(const char *name, char *path, size_t size)
 {
-    if (access(name, F_OK) == 0 || strchr(name, '/')) { // an open that fails says why better than a guess
+    struct stat is;
+    if ((stat(name, &is) == 0 && !S_ISDIR(is.st_mode)) || strchr(name, '/')) { // an open that fails says why better than a guess
         if ((size_t)snprintf(path, size, "%s", name) >= size)
             return HS_FAIL(USAGE, "the path %.60s... is too long", name);
         return HS_OK;

@@ -24,7 +24,7 @@
     }
 
 static const hs_key keys[] = {
-    CHOICE("model.type", model.type, "gpt2", "gpt2", .help = "architecture"),
+    CHOICE("model.type", model.type, "gpt2", "gpt2|gpt", .help = "architecture; gpt is another word for gpt2"),
     INT("model.layers", model.layers, "4", 1, 1000, .help = "transformer blocks"),
     INT("model.heads", model.heads, "4", 1, 1024, .help = "attention heads; must divide model.width"),
     INT("model.width", model.width, "128", 8, 65536, .help = "channels of the residual stream; a multiple of 8"),

@@ -81,6 +81,8 @@ expect 0 '' "$halfstep" generate noise --prompt 'x' --max-tokens 30 --json
 json_lines stdout.txt
 expect 0 '' "$halfstep" pretrain tiny.yaml --out tuned --train.init_from=run --train.steps=5 --model.vocab=0 --optim.lr=1e-5 --optim.warmup=0
 near "$(field val_loss tuned/metrics.jsonl | tail -1)" "$(field val_loss run/metrics.jsonl | tail -1)" 0.2 || fail "train.init_from did not take the weights over"
+expect 0 '' "$halfstep" pretrain tiny.yaml --out tuned --train.init_from=run --train.steps=8 --optim.warmup=0
+grep -q 'going on from tuned/checkpoints/step-00000005' stdout.txt || fail "a run that began with train.init_from does not go on"
 expect 2 'model.width is 32, but train.init_from' "$halfstep" pretrain tiny.yaml --out tuned2 --train.init_from=run --model.width=32
 
 # plan, bench and the other reports
