@@ -253,8 +253,7 @@ static hs_slot wanted(diff *d, hs_node *n, int i)
         hs_slot s = { .where = HS_AT_GRAD, .t = t, .dtype = HS_F32, .writes = true, .rows = false };
         s.add = d->param_written[id];
         s.add_later = !s.add;
-        if (!d->param_written[id])
-            t->param->order = d->p->n_runs;
+        t->param->order = d->p->n_runs; // of the last writer: a tied table is complete when the embedding has added to it
         d->param_written[id] = true;
         return s;
     }
