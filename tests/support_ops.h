@@ -82,6 +82,7 @@ typedef struct op_run {
     int lanes;
     int tail;              // byte in all dead rows and in scratch: 0xFF (NaN), or 0
     bool in_place;         // forward: out[0] takes the bytes of in[0]
+    bool add_out;          // forward: onto initial_din, as the plan has cast do it with gradients
     bool no_loss_gradient; // evaluation: the output HS_IS_INPUT_0 of a loss is absent
     unsigned wanted, add;  // backward: bits of inputs
     unsigned dead;         // backward: outputs nobody has a gradient for

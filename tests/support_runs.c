@@ -138,6 +138,20 @@ static bool takes_input_0(const probe *p, const op_run *r, int o)
     return p->op->out[o].flags & HS_IS_INPUT_0 || (r->in_place && p->op->out[o].flags & HS_MAY_OVERWRITE_0);
 }
 
+double initial_din(int input, int64_t j, hs_dtype d)
+{
+    double v = (double)(hs_mix2(TAIL_SEED + (uint64_t)input, (uint64_t)j) % 64) / 16 - 2; // exact in every type
+    return d == HS_F64 ? 0 : v;
+}
+
+static void load_initial(guarded *b, hs_dtype d, int input, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const double v = initial_din(input, j, d);
+        hs_convert(b->p + (size_t)j * hs_dtype_bytes(d), d, &v, HS_F64, 1);
+    }
+}
+
 static hs_args prepare_forward(const probe *p, op_run *r)
 {
     hs_args a = common_args(p);
@@ -156,7 +170,9 @@ static hs_args prepare_forward(const probe *p, op_run *r)
             continue;
         if (!takes_input_0(p, r, o))
             r->out[o] = guarded_new((size_t)t->dim[0] * row_bytes(t, d), r->tail == DEAD ? DEAD : 0, WRITTEN);
-        a.out[o] = ref_to(takes_input_0(p, r, o) ? &r->in[0] : &r->out[o], t, d, false);
+        if (r->add_out)
+            load_initial(&r->out[o], d, 0, live_count(p, t));
+        a.out[o] = ref_to(takes_input_0(p, r, o) ? &r->in[0] : &r->out[o], t, d, r->add_out);
     }
     add_scratch(p, r, &a, false);
     return a;
@@ -214,12 +230,6 @@ void run_forward(const probe *p, op_run *r)
     share_input_0(p, r);
 }
 
-double initial_din(int input, int64_t j, hs_dtype d)
-{
-    double v = (double)(hs_mix2(TAIL_SEED + (uint64_t)input, (uint64_t)j) % 64) / 16 - 2; // exact in every type
-    return d == HS_F64 ? 0 : v;
-}
-
 static hs_args prepare_backward(const probe *p, op_run *r, const op_run *forward)
 {
     hs_args a = common_args(p);
@@ -240,10 +250,8 @@ static hs_args prepare_backward(const probe *p, op_run *r, const op_run *forward
             continue;
         }
         r->din[i] = guarded_new((size_t)t->dim[0] * row_bytes(t, p->types.din[i]), r->tail == DEAD ? DEAD : 0, WRITTEN);
-        for (int64_t j = 0; add && j < live_count(p, t); j++) {
-            const double v = initial_din(i, j, p->types.din[i]);
-            hs_convert(r->din[i].p + (size_t)j * hs_dtype_bytes(p->types.din[i]), p->types.din[i], &v, HS_F64, 1);
-        }
+        if (add)
+            load_initial(&r->din[i], p->types.din[i], i, live_count(p, t));
         a.din[i] = ref_to(&r->din[i], t, p->types.din[i], add);
     }
     for (int o = 0; o < hs_op_n_out(p->op); o++) {

@@ -168,6 +168,33 @@ static void unused_outputs(void **state)
     for_all(unused_output_variation);
 }
 
+// The one op whose forward adds: the plan merges gradients of any two types with it.
+static void cast_adds(void **state)
+{
+    (void)state;
+    static const hs_dtype types[] = { HS_F32, HS_BF16, HS_F16 };
+    for_each_probe(p, HS_TRAIN) for (int pair = 0; pair < 9 && !strcmp(p->op->name, "cast"); pair++)
+    {
+        op_types t = probe_f32(p);
+        t.in[0] = types[pair / 3], t.out[0] = types[pair % 3];
+        probe_set_types(p, &t);
+        for_each_set(set, k, p)
+        {
+            op_run r = { .k = k, .table = set->name, .lanes = 2, .tail = 0xFF, .add_out = true };
+            run_forward(p, &r);
+            for (int64_t j = 0; j < live_count(p, p->n->out[0]); j++) {
+                const double was = initial_din(0, j, t.out[0]), got = value_at(&r.out[0], t.out[0], j);
+                if (fabs(got - (was + p->x[0][j])) <= type_eps(t.out[0]) * (fabs(was) + fabs(p->x[0][j])))
+                    continue;
+                op_fail(p, &r, "add: y[%lld] is %.9g, should be %.9g + %.9g", (long long)j, got, was, p->x[0][j]);
+                break;
+            }
+            run_free(&r);
+        }
+    }
+    assert_no_failures();
+}
+
 // Two inputs that are one tensor: gradients are filled in order, the second added to the first.
 static void same_tensor_variation(probe *p, const op_run *f)
 {
@@ -385,9 +412,10 @@ static void no_live_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_add),    cmocka_unit_test(any_subset_of_gradients),     cmocka_unit_test(unused_outputs),
-        cmocka_unit_test(one_tensor_twice), cmocka_unit_test(bits_do_not_depend_on_lanes), cmocka_unit_test(promises_to_the_plan),
-        cmocka_unit_test(in_place),         cmocka_unit_test(live_rows_below_capacity),    cmocka_unit_test(no_live_rows),
+        cmocka_unit_test(gradients_add),        cmocka_unit_test(cast_adds),        cmocka_unit_test(any_subset_of_gradients),
+        cmocka_unit_test(unused_outputs),       cmocka_unit_test(one_tensor_twice), cmocka_unit_test(bits_do_not_depend_on_lanes),
+        cmocka_unit_test(promises_to_the_plan), cmocka_unit_test(in_place),         cmocka_unit_test(live_rows_below_capacity),
+        cmocka_unit_test(no_live_rows),
     };
     return cmocka_run_group_tests_name("ops: runs", tests, setup_devices, teardown_devices);
 }
