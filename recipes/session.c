@@ -76,31 +76,37 @@ hs_status hs_feed(hs_engine *e, hs_mode mode, const hs_batch *b)
     return HS_OK;
 }
 
+static hs_status evaluate_batch(hs_engine *e, const hs_batch *b, double *sum)
+{
+    HS_TRY(hs_feed(e, HS_EVAL, b));
+    e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1;
+    HS_TRY(hs_engine_run(e, HS_EVAL, 0));
+    *sum += e->state.loss[0];
+    return HS_OK;
+}
+
 hs_status hs_evaluate(hs_engine *e, const hs_gpt_setup *setup, const hs_token_range *range, int64_t max_windows, hs_eval_result *out)
 {
-    *out = (hs_eval_result){ 0 };
-    hs_batch b = { 0 };
-    HS_TRY(hs_batch_alloc(&b, setup->shape.max_seqs, setup->gpt.context));
+    const int64_t context = setup->gpt.context, at_once = setup->shape.max_seqs, windows = (range->end - range->first - 2) / context + 1;
+    const int64_t wanted = max_windows && max_windows < windows ? max_windows : windows, batches = (wanted + at_once - 1) / at_once;
     const double start = hs_now();
     double sum = 0;
-    int64_t next = 0, at_once = setup->shape.max_seqs;
+    hs_batch b = { 0 };
+    *out = (hs_eval_result){ 0 };
+    HS_TRY(hs_batch_alloc(&b, at_once, context));
     hs_status st = HS_OK;
-    for (int64_t left = max_windows; !max_windows || left > 0; left -= at_once) {
-        if (max_windows && left < at_once)
-            at_once = left;
-        if (hs_eval_fill(range, setup->gpt.context, at_once, &next, &b) == 0)
-            break;
-        st = hs_feed(e, HS_EVAL, &b);
-        e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1;
-        HS_TRY_GOTO(st, hs_engine_run(e, HS_EVAL, 0), done);
-        sum += e->state.loss[0];
+    for (int64_t i = 0; i < batches && st == HS_OK; i++) {
+        const int64_t first = i * at_once, n = wanted - first < at_once ? wanted - first : at_once;
+        int64_t next = wanted < windows ? windows * i / batches : first; // a part of the text is taken from all over it
+        hs_eval_fill(range, context, n, &next, &b);
+        st = evaluate_batch(e, &b, &sum);
         out->tokens += b.n_targets;
     }
+    hs_batch_free(&b);
+    HS_TRY(st);
     out->loss = out->tokens ? sum / (double)out->tokens : 0;
     out->seconds = hs_now() - start;
-done:
-    hs_batch_free(&b);
-    return st;
+    return HS_OK;
 }
 
 // ---- a checkpoint

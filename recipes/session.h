@@ -26,7 +26,8 @@ typedef struct hs_eval_result {
     int64_t tokens; // predicted
     double seconds;
 } hs_eval_result;
-// Consecutive windows of the range; each token but the first is predicted once. max_windows 0: all. Leaves e->in's step alone.
+// Consecutive windows of the range; each token but the first is predicted once. max_windows (0: all) takes that many, in batches spread
+// evenly over the range. Leaves e->in's step alone.
 hs_status hs_evaluate(hs_engine *e, const hs_gpt_setup *setup, const hs_token_range *range, int64_t max_windows, hs_eval_result *out);
 
 typedef struct hs_session {

@@ -97,7 +97,7 @@ static bool note_best(hs_trainer *t, double loss)
 static hs_status evaluate(hs_trainer *t, bool last, bool *best)
 {
     hs_eval_result r;
-    const int64_t limit = t->c->train.eval_windows, windows = (t->corpus.val.end - t->corpus.val.first) / t->gpt.context + 1;
+    const int64_t limit = t->c->train.eval_windows, windows = (t->corpus.val.end - t->corpus.val.first - 2) / t->gpt.context + 1;
     HS_TRY(hs_evaluate(t->engine, &t->eval, &t->corpus.val, limit, &r));
     *best = note_best(t, r.loss);
     if (last && limit && limit < windows)
