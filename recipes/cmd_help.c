@@ -20,11 +20,13 @@ static void facts(const hs_key *k, char *buf, size_t size)
 {
     int n = 0;
     buf[0] = 0;
-    if (k->value && k->value[0] && k->type != HS_KEY_BOOL)
+    if (k->value && k->value[0] && !(k->type == HS_KEY_BOOL && strcmp(k->value, "false") == 0))
         n = snprintf(buf, size, "default %s%s%s", k->value, k->unit ? " " : "", k->unit ? k->unit : "");
     else if (k->unit)
         n = snprintf(buf, size, "%s", k->unit);
-    if (k->min != 0 || k->max != 0)
+    if (k->max >= 1e9)
+        snprintf(buf + n, size - (size_t)n, "%sat least %.10g", n ? ", " : "", k->min);
+    else if (k->min != 0 || k->max != 0)
         snprintf(buf + n, size - (size_t)n, "%s%.10g to %.10g", n ? ", " : "", k->min, k->max);
 }
 
