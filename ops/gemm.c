@@ -20,10 +20,64 @@ static inline vec madd(vec sum, gemm_word a, vec b, const bool dot)
     return sum + b * hs_bits_f32(a);
 }
 
-// tile[i][j] = sum over k of a[i][k] b[k][j] for GEMM_MR rows and nv vectors of columns. Rows of A are pointers of their own,
-// so that the last rows of a matrix can repeat the last live one. nv, k_major and dot are constants where it is inlined.
+// Where a tile goes. scale is 1 if there is a base or bias: then it does not matter to the bits whether a compiler fuses the
+// multiplication with the addition, and edges may take another way to C.
+typedef struct tile_out {
+    float *f32;
+    uint16_t *bf16; // or this
+    int64_t ld, ld_base;
+    const float *base, *bias;
+    float scale;
+    int64_t m; // rows to store
+} tile_out;
+
+// Whole vectors straight from registers: 8 to 10 % of a product with k = 128 goes the way over a buffer otherwise.
+static inline __attribute__((always_inline)) void tile_store(const int nv, vec sum[GEMM_MR][GEMM_NV], const tile_out *o)
+{
+    if (o->scale != 1)
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                sum[i][j] *= o->scale;
+    if (o->bias)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) {
+            const vec bias = *(const vec_at *)(o->bias + j * GEMM_VL);
+#pragma GCC unroll 8
+            for (int i = 0; i < GEMM_MR; i++)
+                sum[i][j] += bias;
+        }
+    if (o->base)
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                if (i < o->m)
+                    sum[i][j] += *(const vec_at *)(o->base + i * o->ld_base + j * GEMM_VL);
+#if defined(__AVX512BF16__)
+    if (o->bf16) {
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                if (i < o->m)
+                    _mm256_storeu_si256((__m256i *)(o->bf16 + i * o->ld + j * GEMM_VL), (__m256i)_mm512_cvtneps_pbh((__m512)sum[i][j]));
+        return;
+    }
+#endif
+#pragma GCC unroll 8
+    for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            if (i < o->m)
+                *(vec_at *)(o->f32 + i * o->ld + j * GEMM_VL) = sum[i][j];
+}
+
+// o[i][j] = sum over k of a[i][k] b[k][j] for GEMM_MR rows and nv vectors of columns. Rows of A are pointers of their own, so
+// that the last rows of a matrix can repeat the last live one. nv, k_major and dot are constants where it is inlined.
 static inline __attribute__((always_inline)) void tile_body(const int nv, const bool k_major, const bool dot, int64_t kw, int64_t lda,
-                                                            const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile)
+                                                            const gemm_word *const a[GEMM_MR], const gemm_word *b, const tile_out *o)
 {
     vec sum[GEMM_MR][GEMM_NV];
 #pragma GCC unroll 8
@@ -50,18 +104,15 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
         if (k_major)
             row[0] += lda;
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < GEMM_MR; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++)
-            *(vec_at *)(tile + i * GEMM_NR + j * GEMM_VL) = sum[i][j];
+    tile_store(nv, sum, o);
 }
 
-typedef void tile_fn(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile);
+typedef void tile_fn(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b, const tile_out *o);
 #define TILE(nv, k_major, dot)                                                                                                             \
-    static void tile_##nv##_##k_major##_##dot(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b, float *tile) \
+    static void tile_##nv##_##k_major##_##dot(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b,              \
+                                              const tile_out *o)                                                                           \
     {                                                                                                                                      \
-        tile_body(nv, k_major, dot, kw, lda, a, b, tile);                                                                                  \
+        tile_body(nv, k_major, dot, kw, lda, a, b, o);                                                                                     \
     }
 #define TILES(nv) TILE(nv, 0, 0) TILE(nv, 1, 0) TILE(nv, 0, 1) TILE(nv, 1, 1)
 #define TILE_ROW(nv)                                                                                                                       \
@@ -78,6 +129,20 @@ static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2), TILE_RO
 static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2) };
 #endif
 
+// n values to low precision. In the tier that multiplies bf16 it also rounds by instruction (subnormals to 0), everywhere alike.
+static inline void narrow(uint16_t *dst, const float *v, int64_t n, hs_dtype d)
+{
+    int64_t i = 0;
+#if defined(__AVX512BF16__)
+    for (; d == HS_BF16 && i < n; i += 16) {
+        const __mmask16 mask = n - i >= 16 ? 0xFFFF : (__mmask16)((1u << (n - i)) - 1);
+        _mm256_mask_storeu_epi16(dst + i, mask, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, v + i)));
+    }
+#endif
+    if (i < n)
+        d == HS_BF16 ? hs_store_bf16(dst, v, n) : hs_store_f16(dst, v, n);
+}
+
 static inline void store_low(uint16_t *dst, const float *v, int64_t n, const gemm_out *to)
 {
     float old[GEMM_NR], sum[GEMM_NR];
@@ -88,7 +153,7 @@ static inline void store_low(uint16_t *dst, const float *v, int64_t n, const gem
             sum[j] = old[j] + v[j];
         v = sum;
     }
-    to->dtype == HS_BF16 ? hs_store_bf16(dst, v, n) : hs_store_f16(dst, v, n);
+    narrow(dst, v, n, to->dtype);
 }
 
 // One row of a finished tile goes to C.
@@ -119,22 +184,33 @@ static inline __attribute__((always_inline)) void finish_row(const gemm_block *g
 void gemm_block_run(const gemm_block *g)
 {
     float tile[GEMM_MR * GEMM_NR] __attribute__((aligned(64)));
+    const tile_out buffer = { .f32 = tile, .ld = GEMM_NR, .scale = 1, .m = GEMM_MR };
+    const bool f32 = g->to.dtype == HS_F32, bf16 = GEMM_HAS_DOT && g->to.dtype == HS_BF16 && !g->to.add;
+    const bool straight = (f32 || bf16) && (g->scale == 1 || (!g->base && !g->bias));
     for (int64_t j = 0; j < g->n; j += GEMM_NR) {
         const gemm_word *b = g->b + j / GEMM_NR * g->ldb;
         const int64_t n = least(GEMM_NR, g->n - j);
         tile_fn *run = tiles[(n - 1) / GEMM_VL][g->tile_words != 0][g->dot];
         for (int64_t i = 0; i < g->m; i += GEMM_MR) {
-            const int64_t m = least(GEMM_MR, g->m - i);
+            const int64_t m = least(GEMM_MR, g->m - i), at = i * g->to.ld + j;
             const gemm_word *a[GEMM_MR];
             for (int r = 0; r < GEMM_MR; r++)
                 a[r] = g->tile_words ? g->a + i / GEMM_MR * g->tile_words : g->a + (i + least(r, m - 1)) * g->lda;
-            run(g->kw, g->lda, a, b, tile);
-            if (n == GEMM_NR)
-                for (int64_t r = 0; r < m; r++)
-                    finish_row(g, tile + r * GEMM_NR, i + r, j, GEMM_NR);
-            else
-                for (int64_t r = 0; r < m; r++)
-                    finish_row(g, tile + r * GEMM_NR, i + r, j, n);
+            if (straight && n % GEMM_VL == 0) {
+                run(g->kw, g->lda, a, b,
+                    &(tile_out){ .f32 = f32 ? (float *)g->to.p + at : NULL,
+                                 .bf16 = bf16 ? (uint16_t *)g->to.p + at : NULL,
+                                 .ld = g->to.ld,
+                                 .ld_base = g->ld_base,
+                                 .base = g->base ? g->base + i * g->ld_base + j : NULL,
+                                 .bias = g->bias ? g->bias + j : NULL,
+                                 .scale = g->scale,
+                                 .m = m });
+                continue;
+            }
+            run(g->kw, g->lda, a, b, &buffer);
+            for (int64_t r = 0; r < m; r++)
+                finish_row(g, tile + r * GEMM_NR, i + r, j, n);
         }
     }
 }
@@ -178,13 +254,15 @@ size_t gemm_shared_bytes(int64_t n, int64_t k, bool dot)
     return (size_t)least(words, SLAB_WORDS) * 4;
 }
 
+static int64_t block_words(int64_t kw) { return GEMM_MC / GEMM_MR * gemm_tile_words(least(GEMM_KW, kw)); } // a block of A
+
 size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
 {
     const int64_t kw = gemm_words(k, dot), columns = gemm_panels(n) * GEMM_NR;
     int64_t partial = 0;
     if (c_low && kw > GEMM_KW) // the widest slab that any live k up to this one can have
         partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / GEMM_KW) : GEMM_MC * least(columns, SLAB_WORDS / GEMM_KW);
-    const int64_t by_rows = GEMM_MC * least(GEMM_KW, kw) + partial;
+    const int64_t by_rows = block_words(kw) + partial;
     const int64_t by_columns = (least(GEMM_KW, kw) + least(m, FEW_ROWS)) * GEMM_NR;
     return (size_t)(by_rows > by_columns ? by_rows : by_columns) * 4;
 }
@@ -198,7 +276,7 @@ static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int
         .m = m, .n = n, .kw = kw, .a = a, .lda = lda, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c
     };
     if (!lda)
-        t.lda = GEMM_MR, t.tile_words = GEMM_MR * kw;
+        t.lda = GEMM_MR, t.tile_words = gemm_tile_words(kw);
     const bool wait = partial && kb < blocks - 1;
     t.to.p = (char *)g->c.p + (size_t)(i0 * g->c.ld + j0) * hs_dtype_bytes(g->c.dtype);
     if (partial && kb)
@@ -239,10 +317,10 @@ static void run_rows(const gemm *g, hs_lane *lane)
     int64_t r0, r1;
     hs_part_unit(lane, g->m, unit, &r0, &r1);
     gemm_word *lay = (gemm_word *)g->own;
-    const int64_t kw_block = least(GEMM_KW, gemm_words(g->k, g->dot)), most = ((g->m + unit - 1) / unit + lane->n - 1) / lane->n * unit;
+    const int64_t most = ((g->m + unit - 1) / unit + lane->n - 1) / lane->n * unit;
     const bool chunked = low && s.split_k;
     const int64_t step = chunked ? CHUNK_ROWS : most + 1;
-    float *partial = low && s.all_blocks > 1 ? (float *)(lay + GEMM_MC * kw_block) : NULL;
+    float *partial = low && s.all_blocks > 1 ? (float *)(lay + block_words(gemm_words(g->k, g->dot))) : NULL;
     const int64_t ld = s.panels * GEMM_NR;
     int count = 0;
     for (int64_t c = 0; c < most || c == 0; c += step)

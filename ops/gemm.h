@@ -59,6 +59,8 @@ typedef struct gemm {
 
 static inline bool gemm_dot(hs_dtype low) { return GEMM_HAS_DOT && low == HS_BF16; }
 static inline int64_t gemm_words(int64_t k, bool dot) { return dot ? (k + 1) / 2 : k; }
+// Words from one panel of A to the next: not a multiple of 4 KiB, or the 16 panels being written would fight for one cache set.
+static inline int64_t gemm_tile_words(int64_t kw) { return GEMM_MR * kw + 16; }
 static inline int64_t gemm_panels(int64_t n) { return (n + GEMM_NR - 1) / GEMM_NR; }
 
 // Every member of the team calls it with the same arguments; there is at least one hs_sync in it. If `rows` it may be the
@@ -76,7 +78,7 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low);
 // Panels of B for columns [j0, j0 + n) and k in [k0, k0 + k): panel[j][k words][GEMM_NR], what is missing is zero.
 #define gemm_pack_b HS_TIERED(hs_gemm_pack_b)
 void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot);
-// Rows [i0, i0 + m) of A as words: where they lie, or in buf (whole panels of m x k words) - rows *lda words apart, or
+// Rows [i0, i0 + m) of A as words: where they lie, or in buf (GEMM_MC rows: gemm_tile_words for each GEMM_MR) - rows *lda words apart, or
 // panels [k words][GEMM_MR] if *lda is 0.
 #define gemm_lay_a HS_TIERED(hs_gemm_lay_a)
 const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda);
@@ -86,7 +88,7 @@ static inline bool gemm_in_place(const gemm_in *a, int64_t k0, int64_t k, bool d
 }
 
 // One block: A as rows of words lda apart (tile_words 0), or k-major: word (k, i) of the tile at rows i at a[k * lda], tiles
-// tile_words apart - panels (GEMM_MR, GEMM_MR * kw), or a plain k-major block (lda, GEMM_MR), which is read up to GEMM_MR - 1
+// tile_words apart - panels (GEMM_MR, gemm_tile_words), or a plain k-major block (lda, GEMM_MR), which is read up to GEMM_MR - 1
 // words past its end. B as panels `ldb` words apart, whose first kw words of k are used.
 typedef struct gemm_block {
     int64_t m, n, kw;

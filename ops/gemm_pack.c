@@ -6,10 +6,12 @@
 
 enum { CHUNK = 128 }; // elements converted at a time
 
+static inline int64_t element_bytes(const gemm_in *s) { return s->dtype == HS_F32 ? 4 : 2; }
+
 // n elements at (row, col) of what is stored, as f32 or (dot) bf16: in place, or converted into tmp.
 static inline const void *elements(const gemm_in *s, int64_t row, int64_t col, int64_t n, bool dot, void *tmp)
 {
-    const char *p = (const char *)s->p + (size_t)(row * s->ld + col) * hs_dtype_bytes(s->dtype);
+    const char *p = (const char *)s->p + (row * s->ld + col) * element_bytes(s);
     if (s->dtype == (dot ? HS_BF16 : HS_F32))
         return p;
     if (dot)
@@ -42,17 +44,29 @@ static inline void interleave(gemm_word *dst, const uint16_t *even, const uint16
 #endif
 }
 
-// The same for one panel of A, GEMM_MR wide.
-static inline void interleave_narrow(gemm_word *dst, const uint16_t *even, const uint16_t *odd, int64_t n)
+// The same for one panel of A, GEMM_MR (6 with AVX-512) wide; `before` columns lie left of it in the rows. Plain loads of 8
+// columns where there are 8, from 2 columns earlier at the right edge: a masked load would wait for the cache line behind it.
+static inline void interleave_narrow(gemm_word *dst, const uint16_t *even, const uint16_t *odd, int64_t n, int64_t before)
 {
 #if defined(__AVX512F__)
     const __m256i order = _mm256_set_epi16(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    const __mmask8 mask = n >= GEMM_MR ? (1u << GEMM_MR) - 1 : (__mmask8)((1u << n) - 1);
-    const __m128i e = _mm_maskz_loadu_epi16(mask, even);
-    const __m128i o = odd ? _mm_maskz_loadu_epi16(mask, odd) : _mm_setzero_si128();
-    const __m256i words = _mm256_permutex2var_epi16(_mm256_castsi128_si256(e), order, _mm256_castsi128_si256(o));
-    _mm256_mask_storeu_epi32(dst, (1u << GEMM_MR) - 1, words);
+    const __m256i order_2 = _mm256_set_epi16(23, 7, 22, 6, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2);
+    __m128i e, o = _mm_setzero_si128();
+    const bool early = n == GEMM_MR && before >= 2;
+    if (n >= 8 || early) {
+        const int64_t at = early ? -2 : 0;
+        e = _mm_loadu_si128((const __m128i *)(even + at));
+        o = odd ? _mm_loadu_si128((const __m128i *)(odd + at)) : o;
+    } else {
+        const __mmask8 mask = (__mmask8)((1u << n) - 1);
+        e = _mm_maskz_loadu_epi16(mask, even);
+        o = odd ? _mm_maskz_loadu_epi16(mask, odd) : o;
+    }
+    const __m256i words = _mm256_permutex2var_epi16(_mm256_castsi128_si256(e), early ? order_2 : order, _mm256_castsi128_si256(o));
+    _mm_storeu_si128((__m128i *)dst, _mm256_castsi256_si128(words));
+    _mm_storel_epi64((__m128i *)(dst + 4), _mm256_extracti128_si256(words, 1));
 #else
+    (void)before;
     interleave(dst, even, odd, n, GEMM_MR);
 #endif
 }
@@ -69,29 +83,47 @@ static inline void copy_words(gemm_word *dst, const float *src, int64_t n, const
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Columns [j0, j0 + n), n <= CHUNK, of k-major `s` into panels `width` wide.
-static inline void pack_k_major(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot,
-                                const int64_t width)
+// A stripe of a wide matrix is a few cache lines of each row, rows pages apart: no hardware prefetcher sees that.
+static inline void prefetch_row(const gemm_in *s, int64_t row, int64_t j0, int64_t n)
 {
+    const char *p = (const char *)s->p + (row * s->ld + j0) * element_bytes(s);
+    for (int64_t c = 0; c < n * element_bytes(s); c += 64)
+        __builtin_prefetch(p + c);
+}
+
+// One word of k: row `even` (and `odd`, NULL at an odd end) of the source into panels `width` wide, `step` apart.
+static inline __attribute__((always_inline)) void spread(gemm_word *dst, int64_t step, const uint16_t *even, const uint16_t *odd, int64_t n,
+                                                         const int64_t width)
+{
+    for (int64_t j = 0; j < n; j += width, dst += step)
+        if (width == GEMM_MR)
+            interleave_narrow(dst, even + j, odd ? odd + j : NULL, n - j, j);
+        else
+            interleave(dst, even + j, odd ? odd + j : NULL, n - j, width);
+}
+
+// Columns [j0, j0 + n), n <= CHUNK, of k-major `s` into panels `width` wide.
+static inline __attribute__((always_inline)) void pack_k_major(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0,
+                                                               int64_t n, bool dot, const int64_t width)
+{
+    enum { AHEAD = 16, WIDE = 2048 };
     float tmp[2][CHUNK];
-    const int64_t kw = gemm_words(k, dot);
-    for (int64_t w = 0; w < kw; w++) {
+    const int64_t kw = gemm_words(k, dot), step = width == GEMM_MR ? gemm_tile_words(kw) : kw * width, rows = dot ? 2 : 1;
+    const int64_t fetch = s->ld * element_bytes(s) >= WIDE ? k - AHEAD - rows : -1; // of rows that end before this
+    for (int64_t w = 0; w < kw; w++, panel += width) {
+        for (int64_t r = 0; r < rows && w * rows < fetch; r++)
+            prefetch_row(s, k0 + w * rows + AHEAD + r, j0, n);
         if (!dot) {
             const float *row = (const float *)elements(s, k0 + w, j0, n, dot, tmp[0]);
             for (int64_t j = 0; j < n; j += width)
-                copy_words(panel + j * kw + w * width, row + j, n - j, width);
+                copy_words(panel + j / width * step, row + j, n - j, width);
             continue;
         }
-        const uint16_t *even = (const uint16_t *)elements(s, k0 + 2 * w, j0, n, dot, tmp[0]), *odd = NULL;
+        const uint16_t *even = (const uint16_t *)elements(s, k0 + 2 * w, j0, n, dot, tmp[0]);
         if (2 * w + 1 < k)
-            odd = (const uint16_t *)elements(s, k0 + 2 * w + 1, j0, n, dot, tmp[1]);
-        for (int64_t j = 0; j < n; j += width) {
-            gemm_word *dst = panel + j * kw + w * width;
-            if (width == GEMM_MR)
-                interleave_narrow(dst, even + j, odd ? odd + j : NULL, n - j);
-            else
-                interleave(dst, even + j, odd ? odd + j : NULL, n - j, width);
-        }
+            spread(panel, step, even, (const uint16_t *)elements(s, k0 + 2 * w + 1, j0, n, dot, tmp[1]), n, width);
+        else
+            spread(panel, step, even, NULL, n, width);
     }
 }
 
@@ -203,7 +235,7 @@ const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_
     if (a->k_major) {
         enum { STEP = CHUNK / GEMM_MR * GEMM_MR };
         for (int64_t i = 0; i < m; i += STEP)
-            pack_k_major(buf + i * kw, a, k0, k, i0 + i, least(STEP, m - i), dot, GEMM_MR);
+            pack_k_major(buf + i / GEMM_MR * gemm_tile_words(kw), a, k0, k, i0 + i, least(STEP, m - i), dot, GEMM_MR);
         *lda = 0;
         return buf;
     }
