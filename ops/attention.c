@@ -142,22 +142,31 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
     for (int64_t j = seen > 0 ? seen : 0; j < width; j++)
         x[j] = -INFINITY;
     const float max = hs_max(x, width, old), base = max == -INFINITY ? 0 : max;
-    float sum = 0;
-    HS_SIMD_SUM(sum)
-    for (int64_t j = 0; j < width; j++) {
-        const float p = hs_expf(x[j] - base);
-        x[j] = p;
-        sum += p;
-    }
     if (w->drops) {
         const int32_t *where = hs_i32(w->a, ATT_WHERE) + 2 * (w->q->q0 + w->c0 + i);
         hs_drop_factors(&w->drop, where[0], where[1], (int32_t)w->h + 1, j0, width, w->factor);
-        HS_SIMD
-        for (int64_t j = 0; j < width; j++)
-            x[j] *= w->factor[j];
     }
-    if (w->narrow)
-        hs_store_bf16(w->p + r * KB, x, width);
+    float sums[16] = { 0 }, sum = 0;
+    for (int64_t j = 0; j < width; j += 16) {
+        float p[16];
+        HS_SIMD
+        for (int c = 0; c < 16; c++) {
+            p[c] = hs_expf_below(x[j + c] - base);
+            sums[c] += p[c];
+        }
+        if (w->drops) {
+            HS_SIMD
+            for (int c = 0; c < 16; c++)
+                p[c] *= w->factor[j + c];
+        }
+        if (w->narrow)
+            att_narrow(w->p + r * KB + j, p);
+        else
+            memcpy(x + j, p, sizeof p);
+    }
+    HS_SIMD_SUM(sum)
+    for (int c = 0; c < 16; c++)
+        sum += sums[c];
     w->max[i] = max;
     if (max == old) {
         w->sum[i] += sum;

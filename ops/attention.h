@@ -62,6 +62,16 @@ static inline int64_t att_seen(const att_shape *s, const att_seq *q, int64_t i)
     return s->causal ? att_clamp(q->pos + i + 1, 0, q->nk) : q->nk;
 }
 
+// x[16] to bf16. Where bf16 is multiplied by hardware it is rounded by it too.
+static inline void att_narrow(uint16_t *dst, const float *x)
+{
+#if defined(__AVX512BF16__)
+    _mm256_storeu_si256((__m256i *)dst, (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x)));
+#else
+    hs_store_bf16(dst, x, 16);
+#endif
+}
+
 static inline char *att_cell(const hs_ref *r, int64_t row, int64_t col)
 {
     return r->p + (size_t)(row * r->cols + col) * hs_dtype_bytes(r->dtype);

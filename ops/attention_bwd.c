@@ -104,7 +104,7 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
     if (!w->drops) {
         HS_SIMD
         for (int64_t j = 0; j < width; j++) {
-            p[j] = hs_expf(p[j] - lse);
+            p[j] = hs_expf_below(p[j] - lse);
             ds[j] = p[j] * (ds[j] - delta) * scale;
         }
         return;
@@ -114,7 +114,7 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
     hs_drop_factors(&w->drop, where[0], where[1], (int32_t)w->h + 1, j0, width, w->factor);
     HS_SIMD
     for (int64_t j = 0; j < width; j++) {
-        const float e = hs_expf(p[j] - lse);
+        const float e = hs_expf_below(p[j] - lse);
         p[j] = e * f[j];
         ds[j] = e * (f[j] * ds[j] - delta) * scale;
     }
