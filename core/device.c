@@ -1,6 +1,7 @@
 // device: the CPU backend - memory, the kernel tables in order, and segments walked by a team of threads.
 #include "core/device.h"
 #include "core/log.h"
+#include "core/rows.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,8 @@ static void run(const hs_thunk *t, hs_lane *lane)
 typedef struct piece {
     const hs_thunk *thunk;
     int n;
+    hs_trace *trace; // of walk_traced
+    int64_t opened;  // when the region was
 } piece;
 
 static void walk(hs_lane *lane, void *arg)
@@ -56,12 +59,74 @@ static void walk(hs_lane *lane, void *arg)
     }
 }
 
-static void submit_piece(hs_device *d, const hs_thunk *t, int n)
+// Live rows over capacity, by the first operand that has any: all of them but weights are cut alike.
+static double live_part(const hs_args *a)
+{
+    const hs_ref *const groups[] = { a->out, a->dout, a->in, a->din };
+    const int n[] = { HS_MAX_OUT, HS_MAX_OUT, HS_MAX_IN, HS_MAX_IN };
+    for (int g = 0; g < HS_COUNT(groups); g++)
+        for (int i = 0; i < n[g]; i++) {
+            const hs_ref *r = &groups[g][i];
+            if (r->p && r->ext != HS_EXT_FIXED && r->rows > 0)
+                return (double)hs_ref_rows(a, r) / (double)r->rows;
+        }
+    return 1;
+}
+
+// walk with a clock. The last barrier is the end of the region, where everybody waits anyway.
+static void walk_traced(hs_lane *lane, void *arg)
+{
+    const piece *p = arg;
+    hs_lane mine = *lane;
+    hs_trace_record r = { .end = p->opened };
+    for (int i = 0; i < p->n; i++) {
+        const hs_thunk *t = &p->thunk[i];
+        r = (hs_trace_record){ .thunk = t, .arrived = r.end, .start = r.end, .live = live_part(&t->args) };
+        mine.waited = NULL;
+        if (t->sync && i)
+            hs_sync(&mine);
+        if (t->sync || !i)
+            r.start = hs_trace_now();
+        mine.waited = &r.waited;
+        run(t, &mine);
+        r.end = hs_trace_now();
+        hs_trace_add(p->trace, lane->id, &r);
+    }
+    mine.waited = NULL;
+    hs_sync(&mine);
+    const int64_t end = hs_trace_now();
+    hs_trace_add(p->trace, lane->id, &(hs_trace_record){ .arrived = r.end, .start = end, .end = end, .live = 1 });
+}
+
+// A thunk without a region: to the other members it is one wait.
+static void run_alone_traced(hs_trace *trace, const hs_thunk *t)
+{
+    hs_trace_record r = { .thunk = t, .live = live_part(&t->args) };
+    r.arrived = r.start = hs_trace_now();
+    t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 });
+    r.end = hs_trace_now();
+    hs_trace_add(trace, 0, &r);
+    r.start = r.end;
+    for (int i = 1; i < hs_trace_members(trace); i++)
+        hs_trace_add(trace, i, &r);
+}
+
+static void submit_piece_traced(hs_device *d, const hs_thunk *t, int n)
 {
     if (n == 1 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))
+        run_alone_traced(d->trace, t);
+    else
+        hs_team_run(d->impl, walk_traced, &(piece){ t, n, d->trace, hs_trace_now() });
+}
+
+static void submit_piece(hs_device *d, const hs_thunk *t, int n)
+{
+    if (d->trace)
+        submit_piece_traced(d, t, n);
+    else if (n == 1 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))
         t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 }); // no region
     else
-        hs_team_run(d->impl, walk, &(piece){ t, n });
+        hs_team_run(d->impl, walk, &(piece){ .thunk = t, .n = n });
 }
 
 static double seconds(void)

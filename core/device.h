@@ -3,6 +3,7 @@
 #define HS_CORE_DEVICE_H
 #include "core/cpu.h"
 #include "core/op.h"
+#include "core/trace.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,6 +17,7 @@ typedef struct hs_thunk {
     bool backward;
     bool sync;           // barrier before it: set where bytes conflict
     uint8_t part;        // hs_part_kind
+    hs_cost cost;        // at capacity
 } hs_thunk;
 
 typedef struct hs_segment { // no point inside at which the host must look
@@ -46,6 +48,7 @@ typedef struct hs_device {
     int bulk_size;    // thunks per region in bulk mode; 0: the whole segment
     hs_step_hook *hook;
     void *hook_user;
+    hs_trace *trace;  // NULL: none is taken; borrowed. Of as many members as the team; the CPU's
     void *impl;
 } hs_device;
 

@@ -47,7 +47,9 @@ static hs_ref bind(const hs_exec *e, const hs_slot *s, bool first)
 static void bind_run(const hs_exec *e, const hs_run *r, hs_thunk *t, bool first, const hs_step_in *in, hs_step_state *state)
 {
     const hs_plan *p = e->plan;
-    *t = (hs_thunk){ .fn = r->fn, .node = r->node, .name = r->name, .backward = r->backward, .sync = r->sync, .part = r->part };
+    *t = (hs_thunk){
+        .fn = r->fn, .node = r->node, .name = r->name, .backward = r->backward, .sync = r->sync, .part = r->part, .cost = r->cost
+    };
     hs_args *a = &t->args;
     for (int i = 0; i < HS_MAX_IN; i++)
         a->in[i] = bind(e, &r->in[i], first), a->din[i] = bind(e, &r->din[i], first);

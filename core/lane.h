@@ -13,6 +13,7 @@ typedef struct hs_barrier hs_barrier;
 typedef struct hs_lane {
     int id, n; // member id of n
     hs_barrier *bar;
+    int64_t *waited; // NULL, or ns at barriers are added to it: a trace is taken
 } hs_lane;
 
 // All members of the team meet here; what one wrote before, the others see after. Spins briefly, then sleeps.

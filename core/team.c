@@ -85,11 +85,8 @@ struct hs_barrier {
     bool watch;
 };
 
-void hs_sync(hs_lane *lane)
+static void meet(hs_barrier *b)
 {
-    hs_barrier *b = lane->bar;
-    if (lane->n == 1)
-        return;
     const uint32_t old = gate_read(&b->open); // before arriving: the last one may open at once
     if (__atomic_fetch_add(&b->arrived, 1, __ATOMIC_ACQ_REL) + 1 < b->n) {
         gate_pass(&b->open, old, b->watch);
@@ -97,6 +94,16 @@ void hs_sync(hs_lane *lane)
     }
     __atomic_store_n(&b->arrived, 0, __ATOMIC_RELAXED); // nobody arrives again before the gate opens
     gate_open(&b->open);
+}
+
+void hs_sync(hs_lane *lane)
+{
+    if (lane->n == 1)
+        return;
+    const int64_t start = lane->waited ? now_ns() : 0;
+    meet(lane->bar);
+    if (lane->waited)
+        *lane->waited += now_ns() - start;
 }
 
 struct hs_team {

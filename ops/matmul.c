@@ -93,7 +93,7 @@ static void products(const hs_args *a, hs_lane *lane, operand dst, operand left,
                      float scale, bool dot, int64_t batches)
 {
     const bool apart = batches >= lane->n;
-    hs_lane alone = { 0, 1, NULL }, *team = apart ? &alone : lane;
+    hs_lane alone = { .id = 0, .n = 1 }, *team = apart ? &alone : lane;
     int64_t z0 = 0, z1 = batches;
     if (apart)
         hs_part_unit(lane, batches, 1, &z0, &z1);

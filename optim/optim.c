@@ -224,14 +224,16 @@ static const hs_update_kernels *kernels_for(hs_isa isa)
     return built[i].kernels;
 }
 
-static void add_thunk(hs_optim *o, const hs_step_in *in, hs_kernel *fn, const char *name, hs_part_kind part)
+static void add_thunk(hs_optim *o, const hs_step_in *in, hs_kernel *fn, const char *name, hs_part_kind part, hs_cost each)
 {
+    const double n = (double)o->ps->n;
     o->thunk[o->segment.n++] = (hs_thunk){
         .fn = fn,
         .args = { .attr = o, .step = in, .state = o->state },
         .name = name,
         .sync = true,
         .part = (uint8_t)part,
+        .cost = { each.flops * n, each.bytes * n },
     };
 }
 
@@ -271,14 +273,16 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
     HS_TRY_GOTO(st, alloc_tables(o), failed);
 
     const hs_update_kernels *k = kernels_for(dev->isa);
-    add_thunk(o, in, k->sums, "optim.sums", HS_PART_FREE);
-    add_thunk(o, in, decide, "optim.decide", HS_PART_SOLO);
+    // Costs of an element: f32 slabs read and written once each, and the low copy written.
+    const double low = ps->low ? 2 : 0;
+    add_thunk(o, in, k->sums, "optim.sums", HS_PART_FREE, (hs_cost){ 2, 4 });
+    add_thunk(o, in, decide, "optim.decide", HS_PART_SOLO, (hs_cost){ 0 });
     if (c->kind == HS_ADAMW) {
-        add_thunk(o, in, k->adamw, "optim.adamw", HS_PART_FREE);
+        add_thunk(o, in, k->adamw, "optim.adamw", HS_PART_FREE, (hs_cost){ 16, 16 + 12 + low });
     } else {
-        add_thunk(o, in, k->lamb_moments, "optim.lamb_moments", HS_PART_FREE);
-        add_thunk(o, in, ratios, "optim.lamb_ratios", HS_PART_SOLO);
-        add_thunk(o, in, k->lamb_apply, "optim.lamb_apply", HS_PART_FREE);
+        add_thunk(o, in, k->lamb_moments, "optim.lamb_moments", HS_PART_FREE, (hs_cost){ 20, 16 + 8 });
+        add_thunk(o, in, ratios, "optim.lamb_ratios", HS_PART_SOLO, (hs_cost){ 0 });
+        add_thunk(o, in, k->lamb_apply, "optim.lamb_apply", HS_PART_FREE, (hs_cost){ 10, 12 + 4 + low });
     }
     state->scale = c->scaler.init;
     state->hysteresis = c->scaler.hysteresis;
