@@ -3,6 +3,7 @@
 #include "ops/ops.h"
 #include "recipes/commands.h"
 #include "recipes/peak.h"
+#include "recipes/profile.h"
 #include "recipes/progress.h"
 #include "recipes/session.h"
 #include <jansson.h>
@@ -12,7 +13,7 @@
 
 typedef struct bench_options {
     hs_common common;
-    hs_string model;
+    hs_string model, profile;
     int64_t batch, seq, steps, warmup;
 } bench_options;
 
@@ -24,6 +25,7 @@ typedef struct bench {
     hs_device *device;
     hs_engine *engine;
     hs_batch batch;
+    hs_profile *profile;
     double *seconds;
 } bench;
 
@@ -44,12 +46,13 @@ static hs_status one_step(bench *b, double *seconds)
 {
     hs_engine *e = b->engine;
     const double start = hs_now();
+    hs_profile_begin(b->profile);
     HS_TRY(hs_feed(e, HS_TRAIN, &b->batch));
     e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / (float)b->batch.n_targets;
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_engine_update(e));
     *seconds = hs_now() - start;
-    return HS_OK;
+    return hs_profile_end(b->profile);
 }
 
 static int ascending(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
@@ -86,6 +89,11 @@ static hs_status prepare(bench *b, const hs_cli *cli)
                                                         .grid = hs_grid_self() }));
     HS_TRY(hs_batch_alloc(&b->batch, c->train.batch, seq));
     fill(&b->batch, c->train.batch, seq, b->setup.gpt.vocab, 1);
+    if (o->profile[0])
+        HS_TRY(hs_profile_new(
+            &b->profile,
+            &(hs_profile_opts){
+                .engine = b->engine, .path = o->profile, .warmup = (int)(o->warmup + o->steps), .steps = (int)o->steps, .n_micro = 1 }));
     b->seconds = malloc((size_t)o->steps * sizeof *b->seconds);
     return b->seconds ? HS_OK : HS_FAIL(MEMORY, "no memory for %lld timings", (long long)o->steps);
 }
@@ -121,9 +129,11 @@ static hs_status measure(bench *b, const hs_cli *cli)
         HS_TRY(one_step(b, &b->seconds[i]));
     qsort(b->seconds, (size_t)o->steps, sizeof *b->seconds, ascending);
     const double median = (b->seconds[(o->steps - 1) / 2] + b->seconds[o->steps / 2]) / 2;
+    while (b->profile && !hs_profile_done(b->profile)) // steps of their own: the figures are of steps without a clock inside
+        HS_TRY(one_step(b, &ignored));
     HS_TRY(hs_measure_peak(b->device, &b->policy, 0.3, &peak));
     report(b, o, median, peak);
-    return HS_OK;
+    return b->profile ? hs_profile_report(b->profile, peak, o->common.json, stdout) : HS_OK;
 }
 
 static hs_status run_bench(const hs_cli *cli)
@@ -134,6 +144,7 @@ static hs_status run_bench(const hs_cli *cli)
     if (!b)
         return HS_FAIL(MEMORY, "no memory for a bench");
     const hs_status st = measure(b, cli);
+    hs_profile_free(b->profile);
     hs_engine_free(b->engine);
     hs_device_close(b->device);
     hs_batch_free(&b->batch);
@@ -182,6 +193,12 @@ static const hs_key keys[] = {
       .unit = "steps",
       .help = "before them",
       .advanced = true },
+    { .name = "profile",
+      .type = HS_KEY_STRING,
+      AT(profile),
+      .value = "",
+      .help = "then as many steps again with a clock: tables by operation and scope, and a trace in this file (or folder) for "
+              "ui.perfetto.dev" },
     HS_COMMON_KEYS(bench_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(bench_options) };
@@ -191,7 +208,8 @@ const hs_command hs_cmd_bench = {
     .arguments = "train",
     .summary = "measure training steps on random tokens",
     .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
-                "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json",
+                "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
+                "halfstep bench train --model shakespeare-char --profile profile.json   # where the time of a step goes",
     .notes = "MFU is the model's FLOPs (6 per parameter and token, and attention) against a peak measured here with the same products.\n"
              "With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, peak_flops, ...",
     .options = &schema,

@@ -4,7 +4,7 @@
 
 typedef struct pretrain_options {
     hs_common common;
-    hs_string out, resume;
+    hs_string out, resume, profile;
     bool overwrite;
 } pretrain_options;
 
@@ -21,6 +21,7 @@ static hs_status run_pretrain(const hs_cli *cli)
                                         .origin = origin,
                                         .dir = dir,
                                         .resume = o->resume,
+                                        .profile = o->profile,
                                         .overwrite = o->overwrite,
                                         .json = o->common.json,
                                         .quiet = o->common.quiet });
@@ -47,6 +48,11 @@ static const hs_key keys[] = {
       .offset = offsetof(pretrain_options, overwrite),
       .value = "false",
       .help = "with --resume none or a path: remove the checkpoints that are in the way" },
+    { .name = "profile",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(pretrain_options, profile),
+      .value = "",
+      .help = "10 steps, after 5, with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },
     HS_COMMON_KEYS(pretrain_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(pretrain_options) };

@@ -195,6 +195,19 @@ static hs_status open_engine(hs_trainer *t)
     return HS_OK;
 }
 
+enum { PROFILE_AFTER = 5, PROFILE_STEPS = 10 };
+
+static hs_status open_profile(hs_trainer *t)
+{
+    if (!t->o->profile || !t->o->profile[0])
+        return HS_OK;
+    return hs_profile_new(&t->profile, &(hs_profile_opts){ .engine = t->engine,
+                                                           .path = t->o->profile,
+                                                           .warmup = PROFILE_AFTER,
+                                                           .steps = PROFILE_STEPS,
+                                                           .n_micro = (int)t->c->train.accumulate });
+}
+
 // ---- the folder and what writes into it
 static hs_status open_outputs(hs_trainer *t)
 {
@@ -255,6 +268,7 @@ static hs_status open_all(hs_trainer *t)
         HS_TRY(check_shape(t->c, &info, t->run.from));
     }
     HS_TRY(open_engine(t));
+    HS_TRY(open_profile(t));
     HS_TRY(open_outputs(t));
     HS_TRY(open_loader(t));
     return open_progress(t);
@@ -269,6 +283,7 @@ hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o)
 void hs_trainer_close(hs_trainer *t)
 {
     hs_loader_free(t->loader);
+    hs_profile_free(t->profile);
     hs_ckpt_free(t->ckpt);
     hs_metrics_close(t->metrics);
     hs_tensorboard_close(t->tensorboard);

@@ -28,6 +28,7 @@ static hs_status run_step(hs_trainer *t)
     hs_engine *e = t->engine;
     const double start = hs_now(), waited = hs_loader_wait_seconds(t->loader);
     int64_t tokens = 0;
+    hs_profile_begin(t->profile);
     for (int m = 0; m < n; m++)
         HS_TRY(hs_loader_next(t->loader, &batch[m]));
     t->watch.found = false;
@@ -40,6 +41,7 @@ static hs_status run_step(hs_trainer *t)
     HS_TRY(hs_engine_update(e));
     for (int m = 0; m < n; m++)
         hs_loader_release(t->loader);
+    HS_TRY(hs_profile_end(t->profile));
     t->at.step++;
     t->at.next_sample += (uint64_t)(n * t->c->train.batch);
     t->at.tokens_seen += tokens;
@@ -200,6 +202,24 @@ static void tell_start(const hs_trainer *t)
                                 hs_line_real(t->progress.peak_flops), "threads", t->device->team));
 }
 
+// Once: when its steps are in, or when the run ends before.
+static hs_status tell_profile(hs_trainer *t)
+{
+    hs_profile *p = t->profile;
+    if (!p)
+        return HS_OK;
+    t->profile = NULL;
+    hs_status st = HS_OK;
+    if (p->n) {
+        hs_progress_say(&t->progress, "%s", "");
+        st = hs_profile_report(p, t->progress.peak_flops, t->o->json, t->o->json ? stdout : t->o->quiet ? NULL : t->progress.out);
+    } else {
+        hs_warn("--profile: the run ended before the first step it would have taken");
+    }
+    hs_profile_free(p);
+    return st;
+}
+
 static void tell_end(hs_trainer *t, const char *png)
 {
     char latest[4096] = "", val[64] = "", time[32];
@@ -280,10 +300,13 @@ static hs_status run(hs_trainer *t)
     tell_start(t);
     while (t->at.step < t->c->train.steps) {
         HS_TRY(one_step(t));
+        if (hs_profile_done(t->profile))
+            HS_TRY(tell_profile(t));
         const int signal = hs_signal_seen();
         if (signal && t->at.step < t->c->train.steps)
             return stop(t, signal);
     }
+    HS_TRY(tell_profile(t));
     return finish(t);
 }
 

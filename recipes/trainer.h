@@ -3,6 +3,7 @@
 #define HS_RECIPES_TRAINER_H
 #include "data/tensorboard.h"
 #include "recipes/corpus.h"
+#include "recipes/profile.h"
 #include "recipes/progress.h"
 #include "recipes/run_dir.h"
 #include "recipes/session.h"
@@ -11,6 +12,7 @@ typedef struct hs_train_opts {
     hs_config *config; // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
     hs_origin *origin;
     const char *dir, *resume; // --out; auto, none or a path
+    const char *profile;      // --profile; NULL or "": none
     bool overwrite, json, quiet;
 } hs_train_opts;
 
@@ -36,6 +38,7 @@ typedef struct hs_trainer {
     hs_metrics *metrics;
     hs_tensorboard *tensorboard; // NULL: not wanted
     hs_progress progress;
+    hs_profile *profile; // NULL: not wanted, or told
     hs_model_info info;
     hs_train_state at; // what a checkpoint of this moment would say; its step_state is the engine's
     char *yaml;
