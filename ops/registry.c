@@ -1,5 +1,6 @@
 // registry: every op of this library in the order of ops.list, the kernel tables of each ISA tier, and the device that runs them.
 #include "ops/ops.h"
+#include "ops/peak_loops.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,24 +13,35 @@ const hs_op *const hs_ops[HS_N_OPS] = {
 
 // ---- kernel tables. What is not compiled in is NULL.
 extern const hs_kernels *const hs_kernels_table_portable[HS_N_OPS];
-#define PORTABLE hs_kernels_table_portable
+extern const hs_peak_loops hs_peak_loops_portable;
+#define PORTABLE      hs_kernels_table_portable
+#define PORTABLE_PEAK &hs_peak_loops_portable
 #ifdef HS_HAVE_TIER_AVX2
 extern const hs_kernels *const hs_kernels_table_avx2[HS_N_OPS];
-#define AVX2 hs_kernels_table_avx2
+extern const hs_peak_loops hs_peak_loops_avx2;
+#define AVX2      hs_kernels_table_avx2
+#define AVX2_PEAK &hs_peak_loops_avx2
 #else
-#define AVX2 NULL
+#define AVX2      NULL
+#define AVX2_PEAK NULL
 #endif
 #ifdef HS_HAVE_TIER_AVX512
 extern const hs_kernels *const hs_kernels_table_avx512[HS_N_OPS];
-#define AVX512 hs_kernels_table_avx512
+extern const hs_peak_loops hs_peak_loops_avx512;
+#define AVX512      hs_kernels_table_avx512
+#define AVX512_PEAK &hs_peak_loops_avx512
 #else
-#define AVX512 NULL
+#define AVX512      NULL
+#define AVX512_PEAK NULL
 #endif
 #ifdef HS_HAVE_TIER_AVX512BF16
 extern const hs_kernels *const hs_kernels_table_avx512bf16[HS_N_OPS];
-#define AVX512BF16 hs_kernels_table_avx512bf16
+extern const hs_peak_loops hs_peak_loops_avx512bf16;
+#define AVX512BF16      hs_kernels_table_avx512bf16
+#define AVX512BF16_PEAK &hs_peak_loops_avx512bf16
 #else
-#define AVX512BF16 NULL
+#define AVX512BF16      NULL
+#define AVX512BF16_PEAK NULL
 #endif
 #ifdef HS_HAVE_ONEDNN
 extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS];
@@ -57,6 +69,17 @@ static const table_list lists[HS_N_ISA][2] = {
     [HS_ISA_AVX512] = TIER(AVX512, "avx512"),
     [HS_ISA_AVX512BF16] = TIER(AVX512BF16, "avx512bf16"),
 };
+
+const hs_peak_loops *hs_peak_loops_of(hs_isa isa)
+{
+    static const hs_peak_loops *const loops[HS_N_ISA] = {
+        [HS_ISA_PORTABLE] = PORTABLE_PEAK,
+        [HS_ISA_AVX2] = AVX2_PEAK,
+        [HS_ISA_AVX512] = AVX512_PEAK,
+        [HS_ISA_AVX512BF16] = AVX512BF16_PEAK,
+    };
+    return (unsigned)isa < HS_N_ISA ? loops[isa] : NULL;
+}
 
 bool hs_isa_built(hs_isa isa) { return (unsigned)isa < HS_N_ISA && lists[isa][0].table[0] != NULL; }
 

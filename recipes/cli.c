@@ -13,6 +13,7 @@ static const struct alias {
     { "dtype", "amp.policy" },
     { "device", "exec.device" },
     { "threads", "exec.threads" },
+    { "isa", "exec.isa" },
 };
 
 // Index of `word` in "a|b|c"; -1 if it is not there.

@@ -94,11 +94,12 @@ static void print_json(const hs_budget *b, const char *policy, int64_t largest, 
                                                k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
                                                "bytes", (json_int_t)k->bytes, "backward", k->backward));
     }
-    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i}", "parameters", (json_int_t)b->parameters, "bytes",
-                            bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward), "flops_forward",
+    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o}", "parameters", (json_int_t)b->parameters,
+                            "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward), "flops_forward",
                             hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
                             "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", policy, "nodes",
-                            b->info.n_nodes, "thunks", b->info.n_thunks));
+                            b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
+                            "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds)));
 }
 
 static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, hs_device **dev)

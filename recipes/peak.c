@@ -1,91 +1,97 @@
 #include "recipes/peak.h"
-#include "core/rows.h"
-#include "ops/ops.h"
 #include "recipes/session.h"
 
-enum { ROWS = 1024, WIDTH = 1024, DEPTH = 4 }; // depth: the cast of x in front is then below 3 % of the time
+enum { ROUNDS = 100000 };
 
-static void product(hs_graph *g, const void *config)
+hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *seconds)
 {
-    (void)config;
-    hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ ROWS, WIDTH });
-    hs_tensor *w = hs_param_get(
-        g, &(hs_param_spec){ .name = "w", .role = HS_WEIGHT, .init = HS_INIT_NORMAL, .std = 0.02f, .n_dims = 2, .dim = { WIDTH, WIDTH } });
-    for (int i = 0; i < DEPTH; i++)
-        x = hs_linear(g, x, w, NULL);
-    hs_output(g, x);
+    hs_thunk t = { .fn = fn, .args = { .attr = attr }, .name = "measured", .part = HS_PART_FREE };
+    const double start = hs_now();
+    HS_TRY(d->submit(d, &(hs_segment){ &t, 1 }, HS_SUBMIT_BULK));
+    HS_TRY(d->wait(d));
+    *seconds = hs_now() - start;
+    return HS_OK;
+}
+
+typedef struct job {
+    hs_peak_flops *loop;
+    double *flops; // of one member
+} job;
+
+static void run(const hs_args *a, hs_lane *lane)
+{
+    const job *j = a->attr;
+    float sink = 0.5f;
+    const double flops = j->loop(ROUNDS, &sink);
+    volatile float kept = sink; // or the loop would be deleted
+    (void)kept;
+    if (lane->id == 0)
+        *j->flops = flops;
+}
+
+static hs_peak_flops *loop_of(const hs_device *d, hs_dtype low)
+{
+    const hs_peak_loops *l = hs_peak_loops_of(d->isa);
+    return low == HS_BF16 && l->dot ? l->dot : l->fma;
+}
+
+const char *hs_peak_name(const hs_device *d, hs_dtype low)
+{
+    return loop_of(d, low) == hs_peak_loops_of(d->isa)->fma ? "fp32 fma" : "bf16 dot";
+}
+
+hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second)
+{
+    double flops = 0, seconds;
+    HS_TRY(hs_team_time(d, run, &(job){ loop_of(d, low), &flops }, &seconds));
+    *flops_per_second = flops * d->team / seconds;
+    return HS_OK;
 }
 
 hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds, double *flops_per_second)
 {
-    hs_engine *e = NULL;
-    hs_status st;
-    double best = 1e30;
-    HS_TRY_GOTO(
-        st,
-        hs_engine_new(
-            &e,
-            &(hs_engine_opts){
-                .model = product, .policy = policy, .eval = true, .device = d, .seed = 1, .mode = HS_SUBMIT_BULK, .grid = hs_grid_self() }),
-        done);
-    float *x = hs_engine_input(e, HS_EVAL, "x");
-    for (int i = 0; i < ROWS * WIDTH; i++)
-        x[i] = 1.0f / (float)(1 + i % 7);
-    hs_step_live(&e->in, ROWS, 1, 0);
     const double end = hs_now() + seconds;
+    *flops_per_second = 0;
     do {
-        const double start = hs_now();
-        HS_TRY_GOTO(st, hs_engine_run(e, HS_EVAL, 0), done);
-        const double took = hs_now() - start;
-        if (took < best)
-            best = took;
+        double now = 0;
+        HS_TRY(hs_peak_once(d, policy->low, &now));
+        *flops_per_second = now > *flops_per_second ? now : *flops_per_second;
     } while (hs_now() < end);
-    *flops_per_second = 2.0 * DEPTH * ROWS * WIDTH * WIDTH / best;
-done:
-    hs_engine_free(e);
-    return st;
+    return HS_OK;
 }
 
-// ---- memory
-enum { READ_BYTES = 256 << 20 }; // several times what one core's share of a last-level cache is today
-
-typedef struct reading {
-    const uint64_t *word;
-    uint64_t *sum; // by member: the reads must be for something
-} reading;
-
-static void read_all(const hs_args *a, hs_lane *lane)
+static void run_stream(const hs_args *a, hs_lane *lane)
 {
-    const reading *r = a->attr;
+    const hs_stream_job *j = a->attr;
     int64_t i0, i1;
-    uint64_t sum = 0;
-    hs_part_unit(lane, READ_BYTES / 8, 512, &i0, &i1);
-    HS_SIMD_SUM(sum)
-    for (int64_t i = i0; i < i1; i++)
-        sum += r->word[i];
-    r->sum[lane->id] = sum;
+    hs_part_unit(lane, j->n, 16, &i0, &i1);
+    for (int64_t pass = 0; pass < j->passes && i1 > i0; pass++) {
+        const volatile float kept =
+            j->loop(j->to ? j->to + i0 : NULL, j->a ? j->a + i0 : NULL, j->b ? j->b + i0 : NULL, i1 - i0); // or a read would be deleted
+        (void)kept;
+    }
 }
+
+hs_status hs_stream_time(hs_device *d, const hs_stream_job *j, double *seconds) { return hs_team_time(d, run_stream, j, seconds); }
 
 hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second)
 {
-    void *word = NULL, *sum = NULL;
-    double best = 1e30;
-    hs_status st;
-    HS_TRY_GOTO(st, d->alloc(READ_BYTES, &word), done);
-    HS_TRY_GOTO(st, d->alloc((size_t)d->team * sizeof(uint64_t), &sum), done);
-    d->fill(d, word, 1, READ_BYTES);
-    hs_thunk thunk = { .fn = read_all, .args.attr = &(reading){ word, sum }, .name = "read", .part = HS_PART_FREE };
+    enum { READ_BYTES = 256 << 20 }; // several times what one core's share of a last-level cache is today
     const double end = hs_now() + seconds;
+    void *memory;
+    HS_TRY(d->alloc(READ_BYTES, &memory));
+    d->fill(d, memory, 1, READ_BYTES);
+    const hs_stream_job job = {
+        .loop = hs_peak_loops_of(d->isa)->read, .a = memory, .n = READ_BYTES / (int64_t)sizeof(float), .passes = 1
+    };
+    hs_status st;
+    double took = 0;
+    *bytes_per_second = 0;
     do {
-        const double start = hs_now();
-        HS_TRY_GOTO(st, d->submit(d, &(hs_segment){ &thunk, 1 }, HS_SUBMIT_BULK), done);
-        const double took = hs_now() - start;
-        if (took < best)
-            best = took;
+        HS_TRY_GOTO(st, hs_stream_time(d, &job, &took), done);
+        *bytes_per_second = READ_BYTES / took > *bytes_per_second ? READ_BYTES / took : *bytes_per_second;
     } while (hs_now() < end);
-    *bytes_per_second = READ_BYTES / best;
 done:
-    d->release(word);
-    d->release(sum);
+    d->release(memory);
     return st;
 }

@@ -81,7 +81,7 @@ static void print_text(const report *r)
 {
     const hs_profile *p = r->p;
     fprintf(r->out,
-            "profile of %d steps from step %lld on, per step, mean of %.0f members; peak %.0f GFLOP/s (own products), memory %.1f GB/s "
+            "profile of %d steps from step %lld on, per step, mean of %.0f members; peak %.0f GFLOP/s (in registers), memory %.1f GB/s "
             "(read)\n",
             p->n, (long long)p->first + 1, r->members, r->peak_flops / 1e9, r->read_bytes / 1e9);
     print_table(r, "by operation", &p->ops);

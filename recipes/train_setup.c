@@ -250,7 +250,7 @@ static hs_status open_progress(hs_trainer *t)
                                  .show_scale = t->policy.low == HS_F16,
                                  .steps = t->c->train.steps,
                                  .flops_per_token = hs_gpt_flops_per_token(&t->gpt, t->gpt.context) };
-    HS_TRY(hs_measure_peak(t->device, &policy, 0.2, &t->progress.peak_flops));
+    HS_TRY(hs_measure_peak(t->device, &policy, 0.1, &t->progress.peak_flops));
     hs_progress_begin(&t->progress);
     return HS_OK;
 }

@@ -185,7 +185,7 @@ static void tell_start(const hs_trainer *t)
                     t->c->train.name, hs_human_count((double)hs_gpt_count(&t->gpt), count, sizeof count), t->gpt.layers,
                     (long long)t->gpt.width, (long long)t->gpt.context, (long long)t->gpt.vocab, policy, t->device->team,
                     t->device->team == 1 ? "" : "s", hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
-    hs_progress_say(p, "%s tokens of training text, %lld steps of %lld; peak of this machine, measured with its own products: %.0f GFLOP/s",
+    hs_progress_say(p, "%s tokens of training text, %lld steps of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
                     hs_human_count((double)(t->corpus.train.end - t->corpus.train.first), tokens, sizeof tokens),
                     (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->gpt.context),
                     t->progress.peak_flops / 1e9);

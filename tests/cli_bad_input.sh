@@ -86,7 +86,14 @@ c 'temperature is -1' generate run --prompt 1 --temperature -1
 c 'top-p is 2' generate run --prompt 1 --top-p 2
 c 'not in the vocabulary' generate run --prompt '~'
 c 'context is 32' generate run --prompt-ids 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
-c "bench measures 'train', not 'run'" bench run
+c "bench measures train, .* not 'memry'; nearest is memory" bench memry
+c 'bench memory does not take --model' bench memory --model x
+c 'bench gemm has no configuration to set --model.width in' bench gemm --model.width=64
+c "'3x4' is not ROWSxINxOUT" bench gemm --sizes 64x64x64,3x4
+c "'8xx' is not BATCHxWIDTH" bench bulk --sizes 8xx
+c 'inner|multiples of 8' bench gemm --sizes 8x12x8
+c '4 bytes are too few' bench memory --sizes 4
+c 'do not fit model.context 64' bench generate --model shakespeare-char --tokens 64
 newest=run/checkpoints/step-00000040
 cp -r $newest whole
 truncate -s -100 $newest/model.safetensors
