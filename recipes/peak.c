@@ -81,14 +81,12 @@ hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second
     void *memory;
     HS_TRY(d->alloc(READ_BYTES, &memory));
     d->fill(d, memory, 1, READ_BYTES);
-    const hs_stream_job job = {
-        .loop = hs_peak_loops_of(d->isa)->read, .a = memory, .n = READ_BYTES / (int64_t)sizeof(float), .passes = 1
-    };
+    const hs_stream_job j = { .loop = hs_peak_loops_of(d->isa)->read, .a = memory, .n = READ_BYTES / (int64_t)sizeof(float), .passes = 1 };
     hs_status st;
     double took = 0;
     *bytes_per_second = 0;
     do {
-        HS_TRY_GOTO(st, hs_stream_time(d, &job, &took), done);
+        HS_TRY_GOTO(st, hs_stream_time(d, &j, &took), done);
         *bytes_per_second = READ_BYTES / took > *bytes_per_second ? READ_BYTES / took : *bytes_per_second;
     } while (hs_now() < end);
 done:
