@@ -286,7 +286,8 @@ hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype)
         HS_TRY(slab_new((void **)&ps->low, bytes / 2));
     HS_TRY(build_chunks(ps));
     ps->frozen = true;
-    hs_params_init_values(ps);
+    if (!(with & HS_WITHOUT_INIT))
+        hs_params_init_values(ps);
     return HS_OK;
 }
 

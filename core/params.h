@@ -19,22 +19,22 @@ typedef enum hs_shard { HS_SHARD_NONE, HS_SHARD_COL, HS_SHARD_ROW } hs_shard;   
 typedef enum hs_init { HS_INIT_ZERO, HS_INIT_ONE, HS_INIT_NORMAL } hs_init;
 
 struct hs_param {
-    char *name;        // "h3.attn.qkv.weight"
+    char *name; // "h3.attn.qkv.weight"
     hs_role role;
     hs_shard shard;
     hs_init init;
-    float std;         // of HS_INIT_NORMAL
+    float std; // of HS_INIT_NORMAL
     int parts;
     int n_dims;
     int64_t logical[HS_MAX_DIMS]; // whole tensor, all parts, no padding
     int64_t dim[HS_MAX_DIMS];     // stored here: this rank's shard, padded
-    size_t offset, n;  // elements, the same in every slab; offset is a multiple of 64
+    size_t offset, n;             // elements, the same in every slab; offset is a multiple of 64
     int id;
-    int order;         // when backward completes its gradient (0 first); set by a training plan
+    int order; // when backward completes its gradient (0 first); set by a training plan
 };
 
 enum { HS_CHUNK = 4096 };
-typedef struct hs_chunk { // at most HS_CHUNK elements of one logical tensor
+typedef struct hs_chunk {   // at most HS_CHUNK elements of one logical tensor
     int32_t param, logical; // logical: index over all logical tensors
     size_t offset;
     int32_t n;
@@ -48,7 +48,7 @@ typedef struct hs_params {
     bool frozen;
     uint64_t seed;
     int tp_rank, tp_size;
-    hs_dtype low_dtype; // F32: no low slab
+    hs_dtype low_dtype;           // F32: no low slab
     float *master, *grad, *m, *v; // NULL where not asked for
     uint16_t *low;
     hs_chunk *chunk;
@@ -57,18 +57,19 @@ typedef struct hs_params {
 } hs_params;
 
 typedef struct hs_param_spec {
-    const char *name;      // full name; hs_param_get prefixes the scope
+    const char *name; // full name; hs_param_get prefixes the scope
     hs_role role;
     hs_shard shard;
     hs_init init;
     float std;
-    int parts;             // 0 means 1
-    int pad_rows;          // stored rows are a multiple of this; 0: no padding
+    int parts;    // 0 means 1
+    int pad_rows; // stored rows are a multiple of this; 0: no padding
     int n_dims;
     int64_t dim[HS_MAX_DIMS]; // logical
 } hs_param_spec;
 
-enum hs_params_with { HS_WITH_GRAD = 1, HS_WITH_MOMENTS = 2 };
+// WITHOUT_INIT: values stay zero, as a checkpoint is about to fill them: drawing them takes longer than reading them.
+enum hs_params_with { HS_WITH_GRAD = 1, HS_WITH_MOMENTS = 2, HS_WITHOUT_INIT = 4 };
 
 hs_status hs_params_new(hs_params **out, uint64_t seed, int tp_rank, int tp_size);
 void hs_params_free(hs_params *ps);
@@ -83,9 +84,11 @@ hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype);
 void hs_params_init_values(hs_params *ps);
 void hs_params_refresh_low(hs_params *ps); // low = master, rounded; serial; for load and init
 
-size_t hs_params_count(const hs_params *ps);  // logical elements of the whole model, without padding
+size_t hs_params_count(const hs_params *ps); // logical elements of the whole model, without padding
 // Bytes of each slab class, for `plan`.
-typedef struct hs_params_bytes { size_t master, low, grad, moments; } hs_params_bytes;
+typedef struct hs_params_bytes {
+    size_t master, low, grad, moments;
+} hs_params_bytes;
 hs_params_bytes hs_params_bytes_of(const hs_params *ps, unsigned with, hs_dtype low_dtype);
 
 // Copies the logical tensor [logical dims] out of or into a slab (master, m, v, ...), cutting or zeroing the padding.
