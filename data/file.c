@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 // ---- in
@@ -26,6 +27,12 @@ static hs_status open_for_reading(const char *path, int *fd, struct stat *st)
     if (S_ISDIR(st->st_mode)) {
         close(f);
         return HS_FAIL(USAGE, "%s is a folder, a file is wanted", path);
+    }
+    // /dev/zero would be read until memory is gone. /dev/null ends at once, and so does a terminal when its user says so.
+    const bool harmless = S_ISCHR(st->st_mode) && (st->st_rdev == makedev(1, 3) || isatty(f));
+    if ((S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) && !harmless) {
+        close(f);
+        return HS_FAIL(USAGE, "%s is a device, a file is wanted", path);
     }
     *fd = f;
     return HS_OK;

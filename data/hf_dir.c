@@ -84,7 +84,7 @@ static hs_status read_optional_f64(const hs_json *j, const char *key, double *ou
 
 static hs_status read_sizes(const hs_json *j, hs_model_info *m)
 {
-    const int64_t most = (int64_t)1 << 31;
+    const int64_t most = INT32_MAX;
     HS_TRY(hs_json_i64(j, "n_layer", 1, most, &m->layers));
     HS_TRY(hs_json_i64(j, "n_head", 1, most, &m->heads));
     HS_TRY(hs_json_i64(j, "n_embd", 1, most, &m->width));

@@ -177,6 +177,9 @@ static hs_status read_list(reader *r, const char *name)
         HS_TRY(join(r, longer, sizeof longer, value, n ? "," : "", text));
         memcpy(value, longer, sizeof value);
     }
+    const hs_key *key = hs_schema_find(r->schema, name); // a text may be a list: amp.overrides
+    if (key && key->type != HS_KEY_REALS && key->type != HS_KEY_INTS && key->type != HS_KEY_STRING)
+        return HS_FAIL(USAGE, "%s: %s is a list, a single value is wanted", at, name);
     HS_TRY(hs_schema_set(r->schema, r->config, r->origin, name, value, at));
     return HS_OK;
 }

@@ -215,6 +215,7 @@ static void files(void **state)
     FAILS(USAGE, "no such file", hs_file_map(&f, scratch_path("absent")));
     FAILS(USAGE, "is a folder", hs_file_map(&f, scratch_path("")));
     FAILS(USAGE, "is empty", hs_file_map(&f, "/dev/null"));
+    FAILS(USAGE, "is a device", hs_file_map(&f, "/dev/zero"));
 
     // A pipe of more than a megabyte: a stream grows as it comes.
     enum { BYTES = 3 << 20 };

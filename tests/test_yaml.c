@@ -125,6 +125,7 @@ static void messages(void **state)
         { "*a : x\n", "c.yaml:1: *a: aliases are not supported" },
         { "name: x\n---\nname: y\n", "c.yaml:2: a second document begins" },
         { "optim: {betas: [0.9, [0.99]]}", "c.yaml:1: an element of this list is a list, a single value is wanted" },
+        { "optim:\n  lr: [1]\n", "c.yaml:2: optim.lr is a list, a single value is wanted" },
         { "optim:\n  betas:\n  - a: 1\n", "c.yaml:3: an element of this list is a mapping" },
         { "[a, b]: c", "c.yaml:1: a key is a list" },
         { "just words\n", "c.yaml:1: no \"key: value\" here" },
