@@ -157,7 +157,7 @@ static hs_status read_logits(generation *g, int64_t row)
     hs_convert(g->logits, HS_F32, p + (size_t)(row * ref.cols) * hs_dtype_bytes(ref.dtype), ref.dtype, g->o->vocab);
     for (int64_t i = 0; i < g->o->vocab; i++)
         if (!isfinite(g->logits[i]))
-            return HS_FAIL(NONFINITE, "the model's logit of token %lld is %g", (long long)i, (double)g->logits[i]);
+            return HS_FAIL(NONFINITE, "the model's logit of token %lld is not a finite number", (long long)i);
     return HS_OK;
 }
 
