@@ -114,6 +114,9 @@ static hs_status check_count(const hs_cli *cli)
         return HS_OK;
     if (cli->n_args < c->min_args)
         return HS_FAIL(USAGE, "%s needs %s; see halfstep %s --help", c->name, c->arguments, c->name);
+    for (int i = 0; i < cli->n_args && i < c->max_args; i++)
+        if (!cli->arg[i][0]) // "$UNSET" in a script
+            return HS_FAIL(USAGE, "%s %s: the argument is empty", c->name, c->arguments);
     if (cli->n_args > c->max_args)
         return HS_FAIL(USAGE, "%s takes %s, but got one argument more: '%s'", c->name, c->max_args ? c->arguments : "no argument",
                        cli->arg[c->max_args]);

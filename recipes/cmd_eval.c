@@ -21,6 +21,8 @@ static hs_status run_session(const eval_options *o, hs_session *s, hs_corpus *co
     const hs_gpt_setup setup = hs_gpt_eval_setup(&s->setup.gpt);
     HS_TRY(hs_session_load(s, &(hs_engine_opts){ .eval = true, .config = &setup, .seed = 1 }));
     HS_TRY(hs_evaluate(s->engine, &setup, &corpus->val, o->max_windows, &r));
+    if (!isfinite(r.loss))
+        return HS_FAIL(NONFINITE, "%s: its loss on %s is not a finite number", s->dir, o->data);
     const double rate = r.seconds > 0 ? (double)r.tokens / r.seconds : 0;
     char text[32];
     if (o->common.json)

@@ -15,6 +15,8 @@ static hs_status run_pretrain(const hs_cli *cli)
     hs_origin *origin = calloc(HS_CONFIG_KEYS, sizeof *origin);
     char dir[HS_KEY_STRING_BYTES + 8];
     hs_status st = config && origin ? hs_cli_config(cli, cli->arg[0], config, origin) : HS_FAIL(MEMORY, "no memory for the configuration");
+    if (st == HS_OK && hs_cli_given(cli, "out") && !o->out[0])
+        st = HS_FAIL(USAGE, "--out is empty: name a folder, or leave the option out");
     if (st == HS_OK) {
         snprintf(dir, sizeof dir, "%s%s", o->out[0] ? "" : "runs/", o->out[0] ? o->out : config->train.name);
         st = hs_train(&(hs_train_opts){ .config = config,

@@ -95,6 +95,18 @@ static hs_status check_model(const hs_config *c, const hs_origin *origin)
     return HS_OK;
 }
 
+// Rows of a micro-batch are numbered in 32 bits; it also keeps every byte count of a plan far from overflow.
+static hs_status check_micro_batch(const hs_config *c, const hs_origin *origin)
+{
+    char at[128];
+    const int64_t most = INT32_MAX / c->model.context;
+    if (c->train.batch > most)
+        return HS_FAIL(USAGE, "%strain.batch is %lld: with model.context %lld at most %lld are allowed",
+                       prefix(origin, "train.batch", at, sizeof at), (long long)c->train.batch, (long long)c->model.context,
+                       (long long)most);
+    return HS_OK;
+}
+
 static hs_status check_optim(const hs_config *c, const hs_origin *origin)
 {
     char at[128];
@@ -126,6 +138,7 @@ static hs_status check_data(const hs_config *c, const hs_origin *origin)
 hs_status hs_config_check(const hs_config *c, const hs_origin *origin, bool data_needed)
 {
     HS_TRY(check_model(c, origin));
+    HS_TRY(check_micro_batch(c, origin));
     HS_TRY(check_optim(c, origin));
     if (data_needed)
         HS_TRY(check_data(c, origin));

@@ -85,6 +85,7 @@ static bool open_cache(hs_corpus *c, const char *run_dir)
     cache_path(c, run_dir, path, sizeof path);
     if (access(path, R_OK) != 0)
         return false;
+    c->known = true;
     if (hs_token_store_open(&c->store, path) == HS_OK && hs_token_store_verify(c->store) == HS_OK) {
         int64_t first;
         hs_token_store_document(c->store, 0, &first, &c->first_file);

@@ -10,6 +10,7 @@ typedef struct hs_corpus {
     hs_token_range train, val; // val is empty (first == end) where there is no validation text
     int64_t first_file;        // tokens of data.train; behind them those of a validation file
     uint64_t key;              // of texts and tokenizer: names the cache file
+    bool known;                // a cache of these very texts lies there, whole or not
     bool cached;               // the ids came from the cache
 } hs_corpus;
 

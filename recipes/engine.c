@@ -4,6 +4,7 @@
 #include "recipes/engine.h"
 #include "ops/ops.h"
 #include <stdlib.h>
+#include <string.h>
 
 static const hs_policy fp32 = { .low = HS_F32 };
 
@@ -46,6 +47,17 @@ static hs_status bind_plans(hs_engine *e)
     return HS_OK;
 }
 
+// A machine that hands out pages it does not have would kill the process later, without a word.
+static hs_status check_memory(const hs_engine *e, const hs_engine_opts *o)
+{
+    const hs_params_bytes b = hs_params_bytes_of(e->params, slabs_of(o), o->policy ? o->policy->low : HS_F32);
+    const size_t need = b.master + b.low + b.grad + b.moments + e->workspace_bytes, have = hs_cpu_free_bytes();
+    if (strcmp(e->device->name, "cpu") != 0 || need <= have)
+        return HS_OK;
+    return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
+                   1e-9 * (double)(need - e->workspace_bytes), 1e-9 * (double)have);
+}
+
 static hs_status build(hs_engine *e, const hs_engine_opts *o)
 {
     if (!e->device)
@@ -55,7 +67,8 @@ static hs_status build(hs_engine *e, const hs_engine_opts *o)
     if (!e->states)
         return HS_FAIL(MEMORY, "no memory for the model's states");
     HS_TRY(make_plans(e, o));
-    HS_TRY(hs_params_freeze(e->params, slabs_of(o), o->policy ? o->policy->low : HS_F32));
+    HS_TRY(check_memory(e, o));
+    HS_TRY(hs_params_freeze(e->params, slabs_of(o) | (o->loads_values ? HS_WITHOUT_INIT : 0), o->policy ? o->policy->low : HS_F32));
     HS_TRY(hs_states_alloc(e->states));
     HS_TRY(bind_plans(e));
     if (o->optim)

@@ -10,16 +10,17 @@ typedef void hs_model_fn(hs_graph *g, const void *config);
 
 typedef struct hs_engine_opts {
     hs_model_fn *model;
-    const void *config;          // passed to model; borrowed
-    const hs_policy *policy;     // NULL: fp32
-    const hs_optim_config *optim; // NULL: no training plan, no moments
-    bool eval, decode;           // also make these plans
+    const void *config;                      // passed to model; borrowed
+    const hs_policy *policy;                 // NULL: fp32
+    const hs_optim_config *optim;            // NULL: no training plan, no moments
+    bool eval, decode;                       // also make these plans
     const void *eval_config, *decode_config; // NULL: config
+    bool loads_values;                       // a checkpoint is loaded next: parameters are not drawn first
     uint64_t seed;
-    int threads;                 // 0: all cores of this process
-    hs_device *device;           // NULL: the CPU, opened and owned by the engine
+    int threads;       // 0: all cores of this process
+    hs_device *device; // NULL: the CPU, opened and owned by the engine
     hs_submit_mode mode;
-    hs_grid grid;                // zero: 1 x 1
+    hs_grid grid; // zero: 1 x 1
 } hs_engine_opts;
 
 typedef struct hs_engine {
@@ -27,7 +28,7 @@ typedef struct hs_engine {
     bool owns_device;
     hs_params *params;
     hs_states *states;
-    hs_plan *plan[3];  // by hs_mode; NULL: not made
+    hs_plan *plan[3]; // by hs_mode; NULL: not made
     hs_exec *exec[3];
     void *workspace;
     size_t workspace_bytes;
@@ -43,7 +44,7 @@ void hs_engine_free(hs_engine *e);
 void *hs_engine_input(hs_engine *e, hs_mode mode, const char *name);
 // One micro-step of a mode: the caller has filled inputs and e->in. which: HS_MICRO_* in train mode.
 hs_status hs_engine_run(hs_engine *e, hs_mode mode, int which);
-hs_status hs_engine_update(hs_engine *e); // the optimizer's segment; then e->state has loss, lr, grad_norm; raises e->in.step
+hs_status hs_engine_update(hs_engine *e);   // the optimizer's segment; then e->state has loss, lr, grad_norm; raises e->in.step
 size_t hs_engine_bytes(const hs_engine *e); // everything allocated
 
 #endif

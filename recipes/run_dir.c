@@ -1,9 +1,10 @@
 #include "recipes/run_dir.h"
 #include "core/log.h"
+#include "data/ckpt_parts.h"
+#include "data/file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +18,8 @@ static int64_t newest_step(const char *checkpoints)
     DIR *d = opendir(checkpoints);
     int64_t newest = -1;
     for (struct dirent *e; d && (e = readdir(d));) {
-        long long step;
-        int end = 0;
-        if (sscanf(e->d_name, "step-%lld%n", &step, &end) == 1 && !e->d_name[end] && step > newest)
+        int64_t step;
+        if (hs_step_name_parse(e->d_name, &step) && step > newest)
             newest = step;
     }
     if (d)
@@ -30,15 +30,17 @@ static int64_t newest_step(const char *checkpoints)
 static hs_status resolve_path(hs_run_dir *r, const char *resume, int64_t newest, bool overwrite)
 {
     HS_TRY(hs_ckpt_resolve(resume, true, r->from, sizeof r->from));
-    long long step = -1;
+    for (size_t n = strlen(r->from); n > 1 && r->from[n - 1] == '/'; n--) // "step-00000020/", as a shell completes it
+        r->from[n - 1] = 0;
+    int64_t step;
     const char *name = strrchr(r->from, '/');
-    if (sscanf(name ? name + 1 : r->from, "step-%lld", &step) != 1 || newest <= step)
+    if (!hs_step_name_parse(name ? name + 1 : r->from, &step) || newest <= step)
         return HS_OK;
     if (!overwrite)
         return HS_FAIL(
             USAGE,
             "%s has a checkpoint of step %lld, later than the one to go on from (%lld): give another --out, or --overwrite to remove it",
-            r->checkpoints, (long long)newest, step);
+            r->checkpoints, (long long)newest, (long long)step);
     r->replace = true, r->replace_after = step;
     return HS_OK;
 }
@@ -91,12 +93,6 @@ static hs_status make_folders(const char *path)
     return HS_OK;
 }
 
-static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *f)
-{
-    (void)s, (void)kind, (void)f;
-    return remove(path);
-}
-
 // Only what Halfstep made: LATEST and BEST first, so that a kill in between leaves nothing that points to a removed folder.
 static hs_status remove_checkpoints(const hs_run_dir *r)
 {
@@ -109,34 +105,16 @@ static hs_status remove_checkpoints(const hs_run_dir *r)
     DIR *d = opendir(r->checkpoints);
     hs_status st = HS_OK;
     for (struct dirent *e; d && st == HS_OK && (e = readdir(d));) {
-        long long step;
-        if (sscanf(e->d_name, "step-%lld", &step) != 1 || step <= r->replace_after)
+        int64_t step; // "step-00000020-mine" is the user's
+        if (!hs_step_name_parse(e->d_name, &step) || step <= r->replace_after)
             continue;
         snprintf(path, sizeof path, "%s/%s", r->checkpoints, e->d_name);
-        if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
+        if (!hs_remove_tree(&hs_io_system, path))
             st = HS_FAIL(SYSTEM, "cannot remove %s: %s", path, strerror(errno));
     }
     if (d)
         closedir(d);
     return st;
-}
-
-hs_status hs_write_file(const char *path, const char *text)
-{
-    char temporary[PATH_MAX];
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    FILE *f = fopen(temporary, "w");
-    if (!f)
-        return HS_FAIL(SYSTEM, "cannot write %s: %s", path, strerror(errno));
-    const bool written = fputs(text, f) >= 0 && fflush(f) == 0 && fsync(fileno(f)) == 0;
-    const int why = errno;
-    if (fclose(f) != 0 || !written) {
-        unlink(temporary);
-        return HS_FAIL(SYSTEM, "cannot write %s: %s", path, strerror(written ? errno : why));
-    }
-    if (rename(temporary, path) != 0)
-        return HS_FAIL(SYSTEM, "cannot rename %s: %s", temporary, strerror(errno));
-    return HS_OK;
 }
 
 // Two runs in one folder would overwrite each other's checkpoints. The lock dies with the process, however it ends.
@@ -170,6 +148,6 @@ hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer 
     }
     HS_TRY(make_folders(r->checkpoints));
     snprintf(path, sizeof path, "%s/config.yaml", r->dir);
-    HS_TRY(hs_write_file(path, yaml));
+    HS_TRY(hs_file_save(path, yaml, strlen(yaml)));
     return hs_tokenizer_save(tok, r->dir);
 }

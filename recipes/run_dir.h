@@ -18,7 +18,6 @@ typedef struct hs_run_dir {
 hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, const hs_config *c);
 // Creates the folder, locks it against a second writer, removes what is replaced, writes config.yaml and the tokenizer.
 hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
-void hs_run_dir_close(hs_run_dir *r);                        // gives the lock back
-hs_status hs_write_file(const char *path, const char *text); // by a temporary name
+void hs_run_dir_close(hs_run_dir *r); // gives the lock back
 
 #endif

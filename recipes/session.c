@@ -138,7 +138,6 @@ hs_status hs_session_open(hs_session *s, const char *path, const hs_common *o)
     hs_model_info info;
     char trained[16];
     HS_TRY(hs_ckpt_resolve(path, false, s->dir, sizeof s->dir));
-    HS_TRY(hs_ckpt_verify(s->dir));
     HS_TRY(hs_ckpt_read_info(s->dir, &info));
     s->setup.gpt = hs_gpt_of_info(&info);
     HS_TRY(hs_gpt_check(&s->setup.gpt));
@@ -158,6 +157,7 @@ hs_status hs_session_load(hs_session *s, const hs_engine_opts *plans)
     o.policy = &s->policy;
     o.device = s->device;
     o.mode = HS_SUBMIT_BULK;
+    o.loads_values = true;
     o.grid = hs_grid_self();
     HS_TRY(hs_engine_new(&s->engine, &o));
     const hs_ckpt_opts names = hs_gpt_ckpt_opts(NULL, 0);

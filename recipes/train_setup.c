@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // ---- agreement with the checkpoint a run starts from
 typedef struct shape_key {
@@ -184,6 +185,7 @@ static hs_status open_engine(hs_trainer *t)
                                                         .policy = &t->policy,
                                                         .optim = &optim,
                                                         .eval = true,
+                                                        .loads_values = t->run.from[0] || t->run.init[0],
                                                         .seed = (uint64_t)t->c->train.seed,
                                                         .device = t->device,
                                                         .mode = mode,
@@ -209,13 +211,21 @@ static hs_status open_profile(hs_trainer *t)
 }
 
 // ---- the folder and what writes into it
+// The run's folder, or that of the run it goes on from, holds a cache of these texts.
+static bool text_is_known(const hs_trainer *t)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/../../tokens-%016llx.bin", t->run.from, (unsigned long long)t->corpus.key);
+    return t->corpus.known || access(path, F_OK) == 0;
+}
+
 static hs_status open_outputs(hs_trainer *t)
 {
     char path[4096];
     t->yaml = hs_config_yaml(t->c);
     if (!t->yaml)
         return HS_FAIL(MEMORY, "no memory for the resolved configuration");
-    if (t->run.from[0] && !t->corpus.cached)
+    if (t->run.from[0] && !text_is_known(t))
         hs_warn("the text is not the one this run was using, or its tokens-*.bin is gone: losses will not repeat those of an uninterrupted "
                 "run");
     HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->corpus.tokenizer));

@@ -48,6 +48,9 @@ p "exec.isa is 'sse'" --exec.isa=sse
 p 'graph' --exec.mode=graph
 p 'cuda' --device cuda
 p 'train.batch is 400000, .* would fit|not even|allowed' --train.batch=400000
+p 'train.batch is 1000000: with model.context 1000000 at most 2147 are allowed' --model.context=1000000 --train.batch=1000000
+c 'pretrain CONFIG.yaml: the argument is empty' pretrain ''
+c '[0-9.]+ GB of memory .* GB are free' bench train --model gpt2-1558m --batch 1000 --steps 1
 # texts
 p 'data.train is not set' --data.train=
 p 'none.txt: no such file' --data.train=none.txt
@@ -58,11 +61,13 @@ p 'empty.txt is empty' --data.val=empty.txt
 p 'model.vocab is 5, but the tokenizer has' --model.vocab=5
 p 'data.tokenizer is .*bpe' --data.tokenizer=bpe
 p 'data.train|folder|directory' --data.train=.
+p '/dev/zero is a device' --data.train=/dev/zero
 # folders
 expect 2 'file/run|not a folder|Not a directory' "$halfstep" pretrain tiny.yaml --out file/run
 expect 2 'cannot create the folder /proc/run' "$halfstep" pretrain tiny.yaml --out /proc/run
 p 'nowhere' --train.init_from=nowhere
 p 'nowhere' --resume nowhere
+p '--out is empty' --out ''
 [ ! -e run ] || fail "a refused run left something: $(find run)"
 [ ! -e runs ] || fail "a refused run left something: $(find runs)"
 
@@ -107,6 +112,14 @@ for bad in '' '{' '[]' '{"model_type":"gpt2"}' '{"model_type":"bert"}'; do
   rm -rf model && cp -r whole model && rm -rf model/train && printf '%s' "$bad" >model/config.json
   c 'config.json|model_type' eval model --data text.txt
 done
+# weights that are no numbers: not a loss, and nothing on stdout
+rm -rf model && cp -r whole model && rm -rf model/train
+header=$(od -An -tu8 -N8 model/model.safetensors)
+head -c $((8 + header)) whole/model.safetensors >model/model.safetensors
+head -c $(($(wc -c <whole/model.safetensors) - 8 - header)) /dev/zero | tr '\0' '\377' >>model/model.safetensors
+expect 3 'not a finite number' "$halfstep" eval model --data text.txt --json
+[ ! -s stdout.txt ] || fail "a loss that is no number was printed"
+expect 3 'not a finite number' "$halfstep" generate model --prompt 1
 # more ranks than one
 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 expect 2 'mpirun|rank' "$halfstep" pretrain tiny.yaml --out run
 finish

@@ -59,13 +59,17 @@ wait $pid 2>/dev/null
 expect 0 '' "$halfstep" pretrain whole/config.yaml --out whole
 grep -q 'done: 200 steps' stdout.txt || fail "a finished run does not say so"
 expect 2 'already has a run up to step 200' "$halfstep" pretrain whole/config.yaml --out whole --resume none
+mkdir whole/checkpoints/step-00000020-mine
 expect 0 'replacing the run' "$halfstep" pretrain whole/config.yaml --out whole --resume none --overwrite --train.steps=20
+[ -d whole/checkpoints/step-00000020-mine ] || fail "--overwrite removed a folder of the user's"
 [ "$(cat whole/checkpoints/LATEST)" = step-00000020 ] && [ ! -e whole/checkpoints/step-00000200 ] || fail "--overwrite kept the old run"
 [ "$(wc -l <whole/metrics.jsonl)" -eq 20 ] || fail "--overwrite kept the old metrics"
 # from a path: an earlier checkpoint of another run
 expect 0 '' "$halfstep" pretrain flat/config.yaml --out branch --resume flat/checkpoints/step-00000180
 cmp -s <(losses flat/metrics.jsonl | tail -20) <(losses branch/metrics.jsonl) || fail "--resume PATH: other losses"
+! grep -q 'will not repeat' stderr.txt || fail "--resume PATH: the same text is taken for another"
 expect 2 'later than the one to go on from' "$halfstep" pretrain flat/config.yaml --out flat --resume flat/checkpoints/step-00000180
+expect 2 'later than the one to go on from' "$halfstep" pretrain flat/config.yaml --out flat --resume flat/checkpoints/step-00000180/
 
 # disk full: the last checkpoint stays whole, and so does the run once there is room
 rm -rf full && run full --quiet --train.steps=100 --optim.schedule=constant
