@@ -19,6 +19,12 @@ if [ ! -r "$text" ]; then
   echo "quickstart: cannot read $text" >&2
   exit 2
 fi
+# Up to eight whole characters of the text's first line with something in it: cut by bytes, half of one would be no character it knows.
+first_words() {
+  local LC_ALL=C.UTF-8 line
+  line=$(head -c 4096 "$1" | tr -d '\000' | grep -a -m 1 '[^[:space:]]' || true)
+  printf '%s' "${line:0:8}"
+}
 . "$root/scripts/setup.sh"
 packages "${base_packages[@]}"
 build "$root/build" -DHS_BUILD_TESTS=OFF
@@ -29,7 +35,9 @@ out=$root/runs/quickstart
 echo
 "$halfstep" eval "$out" --data "$text"
 echo
-"$halfstep" generate "$out" --prompt "$(head -c 16 "$text" | head -n 1)" --max-tokens 400 --temperature 0.8 --seed 1
+prompt=$(first_words "$text")
+prompt=${prompt:+--prompt=$prompt}
+"$halfstep" generate "$out" "${prompt:---prompt-ids=0}" --max-tokens 400 --temperature 0.8 --seed 1
 echo
 echo "checkpoint   $out/checkpoints/$(cat "$out/checkpoints/LATEST")   (a Hugging Face model directory)"
 echo "loss curve   $out/loss.png"
