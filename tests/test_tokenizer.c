@@ -181,7 +181,7 @@ static void refused_files(void **state)
         hs_status st;
         const char *part;
     } c[] = {
-        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{}}}", HS_UNSUPPORTED, "of type BPE: not supported; this version reads byte and char" },
+        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{}}}", HS_UNSUPPORTED, "of type BPE: not supported; this version reads byte, char" },
         { "{\"model\":{\"type\":\"BPE\",\"halfstep\":\"word\"}}", HS_UNSUPPORTED, "of type word" },
         { "{\"version\":\"1.0\"}", HS_CORRUPT, "names no tokenizer type" },
         { "[1,2]", HS_CORRUPT, "names no tokenizer type" },

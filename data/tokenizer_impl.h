@@ -1,0 +1,32 @@
+// tokenizer_impl: what a kind of tokenizer has to know. One table per kind, all of them listed in tokenizer.c.
+#ifndef HS_DATA_TOKENIZER_IMPL_H
+#define HS_DATA_TOKENIZER_IMPL_H
+#include "data/tokenizer.h"
+#include <jansson.h>
+
+typedef struct hs_tok_kind {
+    const char *name; // hs_tokenizer_kind
+    const char *type; // how tokenizer.json names it: model.halfstep, or without one model.type
+    hs_status (*load)(hs_tokenizer **out, const char *path, const json_t *root); // root: tokenizer.json; path for messages
+    json_t *(*json)(const hs_tokenizer *t);                                      // tokenizer.json; NULL: no memory
+    uint64_t (*hash)(const hs_tokenizer *t);
+    // Writes at most hs_tok_room(bytes) ids.
+    hs_status (*encode)(const hs_tokenizer *t, const unsigned char *s, size_t bytes, int32_t *ids, int64_t *n);
+    const char *(*piece)(const hs_tokenizer *t, int32_t id, size_t *bytes); // id is in range
+    void (*free)(hs_tokenizer *t);
+} hs_tok_kind;
+
+struct hs_tokenizer { // the first member of each kind's own struct
+    const hs_tok_kind *kind;
+    int64_t vocab;
+};
+
+extern const hs_tok_kind hs_tok_byte, hs_tok_char;
+
+// A character never gives more ids than it has bytes; the rest is slack for stores of several ids at once.
+static inline size_t hs_tok_room(size_t bytes) { return bytes + 16; }
+
+// The visible character that GPT-2's ByteLevel shows for a byte: itself if it is visible in Latin-1, else the next from U+0100 on.
+uint32_t hs_tok_byte_level_character(int byte);
+
+#endif
