@@ -13,18 +13,59 @@ typedef struct hs_tokenizer hs_tokenizer;
 
 hs_status hs_tokenizer_byte(hs_tokenizer **out);
 hs_status hs_tokenizer_char_from_text(hs_tokenizer **out, const char *text, size_t bytes); // USAGE if text is empty
-hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir);  // reads tokenizer.json (ours: "byte", "char"); others are refused by name
+hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir); // reads tokenizer.json (ours: "byte", "char"); others are refused by name
 hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir); // tokenizer.json, tokenizer_config.json
 void hs_tokenizer_free(hs_tokenizer *t);
 
 const char *hs_tokenizer_kind(const hs_tokenizer *t); // "byte", "char"
 int64_t hs_tokenizer_vocab(const hs_tokenizer *t);
-uint64_t hs_tokenizer_hash(const hs_tokenizer *t);    // of the whole mapping; stored in token stores and checkpoints
+uint64_t hs_tokenizer_hash(const hs_tokenizer *t); // of the whole mapping; stored in token stores and checkpoints
 
 // Encodes; *out is malloc'd (caller frees). A character outside the vocabulary: USAGE with the character and its byte offset.
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n);
 // The bytes of one token: borrowed; NULL for an id out of range.
 const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes);
 hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t n, char **out, size_t *bytes); // malloc'd, NUL behind
+
+// ---- rows: what a model is fed, with where each id comes from
+
+typedef enum hs_truncate { HS_TRUNCATE_LONGEST_FIRST, HS_TRUNCATE_ONLY_FIRST, HS_TRUNCATE_ONLY_SECOND } hs_truncate;
+typedef enum hs_pad { HS_PAD_NONE, HS_PAD_LONGEST, HS_PAD_FIXED } hs_pad; // LONGEST: of the rows of one call
+
+typedef struct hs_row_opts {
+    bool no_special;
+    int64_t max_length; // ids of a row, special ones included; 0: no limit
+    hs_truncate truncate;
+    int64_t stride; // ids that a window shares with the one before it
+    bool truncate_left;
+    hs_pad pad;
+    int64_t pad_length;   // FIXED
+    int64_t pad_multiple; // rounds the length up; 0: no
+    bool pad_left;
+    int32_t pad_id, pad_type;
+} hs_row_opts;
+
+typedef struct hs_span {
+    int64_t start, end;
+} hs_span;
+typedef struct hs_row { // all [n]
+    int64_t n;
+    int32_t *id, *type;
+    int32_t *word;    // index in its text, -1: special or padding
+    int8_t *sequence; // 0, 1, -1: special or padding
+    uint8_t *special, *attend;
+    hs_span *bytes, *chars; // in its own text, {0, 0}: special or padding. A part of a character spans its bytes, and the character
+} hs_row;
+typedef struct hs_rows {
+    hs_row *row; // [n]: [0] is the first window, then what overflowed, in the order of Hugging Face's `overflowing`
+    int64_t n;
+} hs_rows;
+
+hs_row_opts hs_tokenizer_row_opts(const hs_tokenizer *t); // what its files ask for
+// second: NULL, or the other text of a pair. USAGE: no pair for ONLY_SECOND, a stride that leaves no room, a text too short to be cut so
+// far.
+hs_status hs_tokenizer_rows(const hs_tokenizer *t, const char *text, size_t bytes, const char *second, size_t second_bytes,
+                            const hs_row_opts *o, hs_rows *out);
+void hs_rows_free(hs_rows *rows);
 
 #endif

@@ -21,7 +21,7 @@ struct hs_tokenizer { // the first member of each kind's own struct
     int64_t vocab;
 };
 
-extern const hs_tok_kind hs_tok_byte, hs_tok_char;
+extern const hs_tok_kind hs_tok_byte, hs_tok_char, hs_tok_wordpiece, hs_tok_wordpiece_google, hs_tok_bpe;
 
 // A character never gives more ids than it has bytes; the rest is slack for stores of several ids at once.
 static inline size_t hs_tok_room(size_t bytes) { return bytes + 16; }

@@ -1,0 +1,41 @@
+// tok_added: tokens that are found in the text before any model sees it, special ones among them.
+//
+// Leftmost, then longest. Tokens that are not `normalized` are looked for in the text itself; the others in what is left between them.
+#ifndef HS_DATA_TOK_ADDED_H
+#define HS_DATA_TOK_ADDED_H
+#include "data/tok_vocab.h"
+#include <stdbool.h>
+
+typedef struct hs_tok_added_token {
+    char *text; // owned
+    size_t bytes;
+    int32_t id;
+    bool special, normalized;
+    bool single_word;    // only where no letter, mark, digit or connector touches it
+    bool lstrip, rstrip; // takes the white space beside it along
+} hs_tok_added_token;
+
+typedef struct hs_tok_added {
+    hs_tok_added_token *token; // [n]
+    int n;
+    struct hs_tok_finder {
+        hs_tok_trie trie;
+        int n;            // tokens in it
+        int first;        // their first byte if it is the same for all, else -1
+        bool begins[256]; // a token begins with this byte
+    } finder[2];          // [1]: the normalized ones
+} hs_tok_added;
+
+typedef struct hs_tok_match {
+    size_t start, end; // of the text taken
+    int index;         // of the token
+} hs_tok_match;
+
+// Adds one; text is copied. Call hs_tok_added_ready after the last.
+hs_status hs_tok_added_add(hs_tok_added *a, hs_tok_added_token token);
+hs_status hs_tok_added_ready(hs_tok_added *a);
+void hs_tok_added_free(hs_tok_added *a);
+// The next match of finder[which] in s[from, to); what lies before `from` was matched already. False: none.
+bool hs_tok_added_next(const hs_tok_added *a, int which, const char *s, size_t begin, size_t from, size_t to, hs_tok_match *m);
+
+#endif

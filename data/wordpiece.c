@@ -1,0 +1,526 @@
+// wordpiece: the scanner and the model. English text goes through words of up to 15 ASCII letters and digits: one vector load, one look
+// into the cache. All else takes the way of one code point after the other, which is also what that way is checked against.
+#include "data/wordpiece.h"
+#include "data/tok_json.h"
+#include "data/unicode.h"
+#include "data/utf8.h"
+#include <stdlib.h>
+#include <xxhash.h>
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+enum { CLASS_WORD, CLASS_SPACE, CLASS_ALONE, CLASS_SLOW }; // of a byte
+enum { PAGE = 256, N_PAGES = 0x110000 / PAGE, MAX_CHARS = 4096 };
+
+typedef struct wordpiece {
+    hs_subword sub;
+    hs_wordpiece_rules rules;
+    hs_tok_trie head, tail; // tail: pieces that continue a word, without their prefix
+    char prefix[32];        // of pieces that continue a word, in the vocabulary
+    size_t prefix_bytes;
+    int32_t unk;
+    uint8_t byte_class[256];
+    int32_t alone[128]; // ids of ASCII punctuation
+} wordpiece;
+
+typedef struct mark { // a character of the word that may have to change places: since the last that may not
+    size_t at;
+    int ccc;
+} mark;
+typedef struct origin { // of a byte of the word
+    size_t start, end;
+} origin;
+
+typedef struct encoder {
+    hs_tok_encoder base;
+    hs_wordpiece_char *page[N_PAGES]; // filled when first met
+    char *word;                       // [room]
+    origin *origin;                   // [room]; only while tracing
+    size_t room, n, n_chars;
+    size_t start, end; // of the word in the text
+    mark mark[64];
+    int n_marks;
+    bool no_memory;
+} encoder;
+
+static const wordpiece *of(const hs_tokenizer *t) { return (const wordpiece *)t; }
+
+// ---- the model: longest pieces first, all or nothing
+
+// Writes at most one id per byte; returns how many.
+static size_t pieces_of(const wordpiece *t, const char *word, size_t bytes, int32_t *id)
+{
+    size_t n = 0, length;
+    for (size_t at = 0; at < bytes; at += length) {
+        id[n] = hs_tok_trie_longest(at ? &t->tail : &t->head, word + at, bytes - at, &length);
+        if (id[n++] < 0) {
+            id[0] = t->unk;
+            return 1;
+        }
+    }
+    return n;
+}
+
+// word: room for 16 bytes behind its start.
+static size_t ids_of_word(const wordpiece *t, encoder *e, const char *word, size_t bytes, int32_t *id)
+{
+    size_t n;
+    if (bytes <= HS_TOK_SHORT) {
+        const hs_tok_entry *hit = hs_tok_cache_get(&e->base.cache, word, bytes);
+        if (hit)
+            return (size_t)hs_tok_entry_copy(&e->base.cache, hit, id);
+    } else if (bytes <= HS_TOK_LONG) {
+        const int32_t *hit = hs_tok_cache_get_long(&e->base.cache, word, bytes, &n);
+        if (hit) {
+            memcpy(id, hit, n * sizeof *id);
+            return n;
+        }
+    }
+    n = pieces_of(t, word, bytes, id);
+    hs_tok_cache_put(&e->base.cache, word, bytes, id, n);
+    return n;
+}
+
+static void trace_word(const wordpiece *t, const encoder *e, const origin *from, size_t n_ids, hs_tok_out *out)
+{
+    hs_tok_trace *trace = out->trace;
+    size_t at = 0;
+    for (size_t k = 0; k < n_ids; k++) {
+        const int64_t i = out->n + (int64_t)k;
+        const int32_t id = out->id[i];
+        trace->word[i] = trace->n_words;
+        if (id == t->unk || !from) {
+            trace->start[i] = e->start, trace->end[i] = e->end;
+            continue;
+        }
+        const size_t bytes = hs_tok_vocab_text(&t->sub.vocab, id).bytes - (k ? t->prefix_bytes : 0);
+        trace->start[i] = from[at].start, trace->end[i] = from[at + bytes - 1].end;
+        at += bytes;
+    }
+    trace->n_words++;
+}
+
+// ---- one code point after the other
+
+static const hs_wordpiece_char *char_of(const wordpiece *t, encoder *e, uint32_t c)
+{
+    static const hs_wordpiece_char none = { .what = HS_WP_DROP };
+    hs_wordpiece_char *page = e->page[c / PAGE];
+    if (__builtin_expect(!page, 0)) {
+        page = malloc(PAGE * sizeof *page);
+        if (!page) {
+            e->no_memory = true;
+            return &none;
+        }
+        for (uint32_t i = 0; i < PAGE; i++)
+            page[i] = hs_wordpiece_char_of(&t->rules, c / PAGE * PAGE + i);
+        e->page[c / PAGE] = page;
+    }
+    return &page[c % PAGE];
+}
+
+static void finish_word(const wordpiece *t, encoder *e, hs_tok_out *out)
+{
+    size_t n = 1;
+    if (e->n_chars > (size_t)t->rules.max_chars)
+        out->id[out->n] = t->unk;
+    else
+        n = ids_of_word(t, e, e->word, e->n, out->id + out->n);
+    if (out->trace)
+        trace_word(t, e, e->origin, n, out);
+    out->n += (int64_t)n;
+    e->n = e->n_chars = 0;
+    e->n_marks = 0;
+}
+
+// Code points of a text of several: a decomposed syllable is three of a word's hundred.
+static size_t count_chars(const char *text, int n)
+{
+    size_t k = 0;
+    for (int i = 0; i < n; i++)
+        k += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return k;
+}
+
+static void append(const wordpiece *t, encoder *e, const char *text, int n, size_t start, size_t end, bool trace)
+{
+    if (e->n_chars == 0)
+        e->start = start;
+    e->end = end;
+    e->n_chars += n == 1 ? 1 : count_chars(text, n);
+    if (e->n_chars > (size_t)t->rules.max_chars)
+        return; // unknown, whatever it is: neither memory nor time grows with it
+    memcpy(e->word + e->n, text, 14);
+    if (trace)
+        for (int i = 0; i < n; i++)
+            e->origin[e->n + (size_t)i] = (origin){ start, end };
+    e->n += (size_t)n;
+}
+
+// Canonical order: the new character goes before those of a higher class.
+static void append_reordered(const wordpiece *t, encoder *e, const hs_wordpiece_char *ch, size_t start, size_t end, bool trace)
+{
+    int length;
+    for (int at = 0; at < ch->n; at += length) {
+        const size_t old = e->n;
+        const uint32_t c = hs_utf8_next((const unsigned char *)ch->text + at, (size_t)(ch->n - at), &length);
+        const int ccc = hs_uni_combining_class(c);
+        char padded[16] = { 0 };
+        memcpy(padded, ch->text + at, (size_t)length);
+        append(t, e, padded, length, start, end, trace);
+        if (ccc == 0)
+            e->n_marks = 0;
+        if (ccc == 0 || e->n == old || e->n_marks == HS_COUNT(e->mark))
+            continue;
+        int k = e->n_marks;
+        while (k > 0 && e->mark[k - 1].ccc > ccc)
+            k--;
+        const size_t to = k < e->n_marks ? e->mark[k].at : old;
+        memmove(e->word + to + length, e->word + to, old - to);
+        memcpy(e->word + to, padded, (size_t)length);
+        if (trace) {
+            memmove(e->origin + to + length, e->origin + to, (old - to) * sizeof *e->origin);
+            for (int i = 0; i < length; i++)
+                e->origin[to + (size_t)i] = (origin){ start, end };
+        }
+        for (int j = e->n_marks++; j > k; j--)
+            e->mark[j] = (mark){ e->mark[j - 1].at + (size_t)length, e->mark[j - 1].ccc };
+        e->mark[k] = (mark){ to, ccc };
+    }
+}
+
+// Of the characters from `at` away, the first that decides on a sigma: whether it is cased. Blanks and ideographs, where Google ends the
+// word, are not.
+static bool cased_beyond(const wordpiece *t, const char *s, size_t from, size_t to, size_t at, bool forwards)
+{
+    while (forwards ? at < to : at > from) {
+        int n;
+        size_t i = at;
+        if (!forwards)
+            for (i = at - 1; i > from && at - i < 4 && ((unsigned char)s[i] & 0xC0) == 0x80;)
+                i--;
+        uint32_t c = hs_utf8_next((const unsigned char *)s + i, (forwards ? to : at) - i, &n);
+        if (!forwards && (size_t)n != at - i)
+            c = HS_UTF8_RAW, n = 1; // a stray byte
+        at = forwards ? at + (size_t)n : at - (size_t)n;
+        if (c >= HS_UTF8_RAW || hs_wordpiece_drops(&t->rules, c))
+            continue;
+        const uint32_t p = hs_uni_props(c);
+        if (!(p & HS_UNI_CASE_IGNORABLE))
+            return (p & HS_UNI_CASED) != 0;
+    }
+    return false;
+}
+
+// The next word, or what stands alone, from i on; returns where it ends.
+static size_t next_word(const wordpiece *t, encoder *e, const char *s, size_t from, size_t i, size_t to, hs_tok_out *out)
+{
+    const bool trace = out->trace != NULL;
+    while (i < to) {
+        int n;
+        const uint32_t c = hs_utf8_next((const unsigned char *)s + i, to - i, &n);
+        const hs_wordpiece_char *ch = c < HS_UTF8_RAW ? char_of(t, e, c) : NULL;
+        const size_t next = i + (size_t)n;
+        switch (ch ? ch->what : HS_WP_DROP) {
+        case HS_WP_PLAIN:
+            e->n_marks = 0;
+            append(t, e, ch->text, ch->n, i, next, trace);
+            break;
+        case HS_WP_REORDERS:
+            append_reordered(t, e, ch, i, next, trace);
+            break;
+        case HS_WP_SIGMA: {
+            const bool final = cased_beyond(t, s, from, to, i, false) && !cased_beyond(t, s, from, to, next, true);
+            append(t, e, final ? "\xCF\x82\0\0\0\0\0\0\0\0\0\0\0" : "\xCF\x83\0\0\0\0\0\0\0\0\0\0\0", 2, i, next, trace);
+            break;
+        }
+        case HS_WP_ALONE:
+            if (e->n_chars == 0) {
+                append(t, e, ch->text, ch->n, i, next, trace);
+                i = next;
+            }
+            finish_word(t, e, out);
+            return i;
+        case HS_WP_SPACE:
+            if (e->n_chars)
+                finish_word(t, e, out);
+            return next;
+        default:
+            break;
+        }
+        i = next;
+    }
+    if (e->n_chars)
+        finish_word(t, e, out);
+    return i;
+}
+
+// ---- words of ASCII letters and digits
+
+#ifdef __SSE2__
+// How many of 16 bytes are letters and digits, at most 16, and the key of a word of so many.
+static inline unsigned ascii_word(const char *s, bool lower, hs_tok_key *key)
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)s), case_bit = _mm_set1_epi8(0x20);
+    const __m128i low = _mm_or_si128(v, case_bit);
+    // x - low bound, moved so that the range's end is a signed comparison
+    const __m128i letter = _mm_cmplt_epi8(_mm_add_epi8(low, _mm_set1_epi8(128 - 'a')), _mm_set1_epi8(-128 + 26));
+    const __m128i digit = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8(128 - '0')), _mm_set1_epi8(-128 + 10));
+    const unsigned n = (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(_mm_or_si128(letter, digit)));
+    const __m128i word = lower ? _mm_or_si128(v, _mm_and_si128(letter, case_bit)) : v;
+    static const char keep[32] = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 };
+    const __m128i kept = _mm_and_si128(word, _mm_loadu_si128((const __m128i *)(keep + 16 - n)));
+    key->lo = (uint64_t)_mm_cvtsi128_si64(kept);
+    key->hi = (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(kept, kept)) | (uint64_t)n << 56;
+    return n;
+}
+#else
+static inline unsigned ascii_word(const char *s, bool lower, hs_tok_key *key)
+{
+    char word[16] = { 0 };
+    unsigned n = 0;
+    for (; n < 16; n++) {
+        const unsigned char c = (unsigned char)s[n], l = c | 0x20;
+        if (!((l >= 'a' && l <= 'z') || (c >= '0' && c <= '9')))
+            break;
+        word[n] = (char)(lower && c >= 'A' && c <= 'Z' ? l : c);
+    }
+    memcpy(key, word, 16);
+    key->hi |= (uint64_t)n << 56;
+    return n;
+}
+#endif
+
+static size_t ascii_words(const wordpiece *t, encoder *e, const char *s, size_t i, size_t to, hs_tok_out *out)
+{
+    const hs_tok_cache *cache = &e->base.cache;
+    int32_t *id = out->id + out->n;
+    while (to - i > 16) {
+        const unsigned char c = (unsigned char)s[i];
+        const int class = t->byte_class[c];
+        if (class == CLASS_WORD) {
+            hs_tok_key key;
+            const unsigned n = ascii_word(s + i, t->rules.lowercase, &key);
+            const unsigned char behind = (unsigned char)s[i + (n & 15)];
+            if (n > HS_TOK_SHORT || t->byte_class[behind] == CLASS_SLOW)
+                break;
+            const hs_tok_entry *hit = hs_tok_cache_find(cache, key);
+            if (!hit)
+                break;
+            id += hs_tok_entry_copy(cache, hit, id);
+            i += n + (behind == ' ');
+        } else if (class == CLASS_ALONE) {
+            *id++ = t->alone[c];
+            i++;
+        } else if (class == CLASS_SPACE) {
+            i++;
+        } else {
+            break;
+        }
+    }
+    out->n = id - out->id;
+    return i;
+}
+
+static hs_status segment(const hs_tokenizer *base, hs_tok_encoder *encoder_base, const char *s, size_t from, size_t to, hs_tok_out *out)
+{
+    const wordpiece *t = of(base);
+    encoder *e = (encoder *)encoder_base;
+    if (out->trace && !e->origin && !(e->origin = malloc(e->room * sizeof *e->origin)))
+        return HS_FAIL(MEMORY, "no memory for an encoder");
+    for (size_t i = from; i < to;) {
+        if (!out->trace)
+            i = ascii_words(t, e, s, i, to, out);
+        i = next_word(t, e, s, from, i, to, out);
+    }
+    return e->no_memory ? HS_FAIL(MEMORY, "no memory for an encoder") : HS_OK;
+}
+
+// ---- encoders
+
+static void encoder_free(hs_tok_encoder *base)
+{
+    encoder *e = (encoder *)base;
+    for (int i = 0; i < N_PAGES; i++)
+        free(e->page[i]);
+    free(e->word);
+    free(e->origin);
+    hs_tok_cache_free(&base->cache);
+    free(e);
+}
+
+static hs_status encoder_new(const hs_tokenizer *base, hs_tok_encoder **out)
+{
+    encoder *e = calloc(1, sizeof *e);
+    if (!e)
+        return HS_FAIL(MEMORY, "no memory for an encoder");
+    e->room = (size_t)of(base)->rules.max_chars * 4 + 64;
+    e->word = calloc(e->room, 1);
+    if (!e->word || hs_tok_cache_init(&e->base.cache) != HS_OK) {
+        encoder_free(&e->base);
+        return HS_FAIL(MEMORY, "no memory for an encoder");
+    }
+    *out = &e->base;
+    return HS_OK;
+}
+
+static const hs_tok_model model = { encoder_new, encoder_free, segment };
+
+// ---- making one
+
+static void release(hs_tokenizer *base)
+{
+    wordpiece *t = (wordpiece *)base;
+    hs_subword_free_parts(&t->sub);
+    hs_tok_trie_free(&t->head);
+    hs_tok_trie_free(&t->tail);
+    free(t);
+}
+
+static hs_status read_rules(hs_wordpiece_rules *r, const char *path, const json_t *root)
+{
+    const json_t *model_json = json_object_get(root, "model"), *normalizer = json_object_get(root, "normalizer");
+    const json_t *split = json_object_get(root, "pre_tokenizer"), *decoder = json_object_get(root, "decoder");
+    int64_t max_chars;
+    if (strcmp(hs_tok_json_type(normalizer), "null") != 0 && strcmp(hs_tok_json_type(normalizer), "BertNormalizer") != 0)
+        return hs_tok_json_refuse(path, "normalizer", normalizer, "BertNormalizer for WordPiece");
+    if (strcmp(hs_tok_json_type(split), "BertPreTokenizer") != 0)
+        return hs_tok_json_refuse(path, "pre_tokenizer", split, "BertPreTokenizer for WordPiece");
+    if (strcmp(hs_tok_json_type(decoder), "null") != 0 && strcmp(hs_tok_json_type(decoder), "WordPiece") != 0)
+        return hs_tok_json_refuse(path, "decoder", decoder, "WordPiece for WordPiece");
+    const bool some = json_is_object(normalizer);
+    HS_TRY(hs_tok_json_bool(path, normalizer, "clean_text", some, &r->clean_text));
+    HS_TRY(hs_tok_json_bool(path, normalizer, "handle_chinese_chars", some, &r->ideographs));
+    HS_TRY(hs_tok_json_bool(path, normalizer, "lowercase", some, &r->lowercase));
+    HS_TRY(hs_tok_json_bool(path, normalizer, "strip_accents", r->lowercase, &r->strip_accents));
+    HS_TRY(hs_tok_json_int(path, model_json, "max_input_chars_per_word", 0, MAX_CHARS, r->google ? 200 : 100, &max_chars));
+    r->max_chars = (int)max_chars;
+    if (r->google && (!r->clean_text || !r->ideographs || r->strip_accents != r->lowercase))
+        return HS_FAIL(UNSUPPORTED, "%s: Google's WordPiece always cleans, and strips accents if and only if it lowers case", path);
+    return HS_OK;
+}
+
+// What a single byte is, for the fast way; and the ids of those that stand alone.
+static void read_bytes(wordpiece *t)
+{
+    for (int c = 0; c < 256; c++) {
+        const hs_wordpiece_char ch = c < 128 ? hs_wordpiece_char_of(&t->rules, (uint32_t)c) : (hs_wordpiece_char){ 0 };
+        const bool alnum = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+        t->byte_class[c] = c >= 128                 ? CLASS_SLOW
+                           : ch.what == HS_WP_SPACE ? CLASS_SPACE
+                           : ch.what == HS_WP_ALONE ? CLASS_ALONE
+                           : alnum                  ? CLASS_WORD
+                                                    : CLASS_SLOW;
+        if (c < 128 && ch.what == HS_WP_ALONE)
+            pieces_of(t, ch.text, ch.n, &t->alone[c]);
+    }
+}
+
+static hs_status read_pieces(wordpiece *t, const char *path, const json_t *root, const hs_tok_items *items)
+{
+    const json_t *model_json = json_object_get(root, "model");
+    const char *prefix = json_string_value(json_object_get(model_json, "continuing_subword_prefix"));
+    const char *unk = json_string_value(json_object_get(model_json, "unk_token"));
+    prefix = prefix ? prefix : "##", unk = unk ? unk : "[UNK]";
+    if (strlen(prefix) >= sizeof t->prefix)
+        return HS_FAIL(UNSUPPORTED, "%s: continuing_subword_prefix of %zu bytes, at most %zu", path, strlen(prefix), sizeof t->prefix - 1);
+    t->prefix_bytes = strlen(strcpy(t->prefix, prefix));
+    t->unk = hs_tok_vocab_find(&t->sub.vocab, unk, strlen(unk));
+    if (t->unk < 0 || t->unk >= items->n_model)
+        return HS_FAIL(CORRUPT, "%s: the unknown token \"%.64s\" is not in the vocabulary", path, unk);
+    hs_tok_text *tail = calloc((size_t)items->n, sizeof *tail);
+    if (!tail)
+        return HS_FAIL(MEMORY, "%s: no memory for %lld tokens", path, (long long)items->n);
+    for (int64_t id = 0; id < items->n_model; id++)
+        if (items->token[id].bytes >= t->prefix_bytes && memcmp(items->token[id].text, prefix, t->prefix_bytes) == 0)
+            tail[id] = (hs_tok_text){ items->token[id].text + t->prefix_bytes, items->token[id].bytes - t->prefix_bytes };
+    hs_status st = hs_tok_trie_make(&t->head, items->token, NULL, items->n_model);
+    if (st == HS_OK)
+        st = hs_tok_trie_make(&t->tail, tail, NULL, items->n);
+    free(tail);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static uint64_t hash_of(const wordpiece *t)
+{
+    const hs_wordpiece_rules *r = &t->rules;
+    const int32_t rules[] = { r->google, r->clean_text, r->ideographs, r->strip_accents, r->lowercase, r->max_chars, t->unk };
+    return XXH3_64bits_withSeed(rules, sizeof rules, hs_subword_hash_tokens(&t->sub));
+}
+
+static hs_status fill(wordpiece *t, const char *path, const json_t *root, const hs_tok_items *items)
+{
+    t->sub.base.vocab = items->n;
+    t->sub.n_model = items->n_model;
+    HS_TRY(read_rules(&t->rules, path, root));
+    HS_TRY(hs_tok_vocab_make(&t->sub.vocab, items->token, items->n));
+    HS_TRY(hs_tok_json_common(&t->sub, path, root));
+    for (int i = 0; i < t->sub.added.n; i++)
+        if (t->sub.added.token[i].normalized && json_is_object(json_object_get(root, "normalizer")))
+            return HS_FAIL(UNSUPPORTED, "%s: added token \"%.64s\" is looked for in normalized text: not supported with WordPiece", path,
+                           t->sub.added.token[i].text);
+    HS_TRY(hs_tok_added_ready(&t->sub.added));
+    HS_TRY(read_pieces(t, path, root, items));
+    read_bytes(t);
+    t->sub.hash = hash_of(t);
+    return HS_OK;
+}
+
+static hs_status load(hs_tokenizer **out, const hs_tok_kind *kind, bool google, const char *path, const json_t *root)
+{
+    hs_tok_items items;
+    HS_TRY(hs_tok_json_items(&items, path, root, NULL));
+    wordpiece *t = calloc(1, sizeof *t);
+    if (!t) {
+        hs_tok_items_free(&items);
+        return HS_FAIL(MEMORY, "%s: no memory for a tokenizer", path);
+    }
+    t->sub.base.kind = kind, t->sub.model = &model, t->rules.google = google;
+    pthread_mutex_init(&t->sub.lock, NULL);
+    const hs_status st = fill(t, path, root, &items);
+    hs_tok_items_free(&items);
+    if (st != HS_OK) {
+        release(&t->sub.base);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    *out = &t->sub.base;
+    return HS_OK;
+}
+
+static hs_status load_hf(hs_tokenizer **out, const char *path, const json_t *root)
+{
+    HS_TRY(load(out, &hs_tok_wordpiece, false, path, root));
+    return HS_OK;
+}
+
+static hs_status load_google(hs_tokenizer **out, const char *path, const json_t *root)
+{
+    HS_TRY(load(out, &hs_tok_wordpiece_google, true, path, root));
+    return HS_OK;
+}
+
+static json_t *tokenizer_json(const hs_tokenizer *base)
+{
+    const wordpiece *t = of(base);
+    const hs_tok_text unk = hs_tok_vocab_text(&t->sub.vocab, t->unk);
+    json_t *vocab = json_object();
+    for (int64_t id = 0; vocab && id < t->sub.n_model; id++) {
+        char *name = strndup(hs_tok_vocab_text(&t->sub.vocab, id).text, hs_tok_vocab_text(&t->sub.vocab, id).bytes);
+        json_object_set_new(vocab, name ? name : "", json_integer(id));
+        free(name);
+    }
+    json_t *model_json = json_pack("{s:s, s:s%, s:s, s:i, s:o}", "type", "WordPiece", "unk_token", unk.text, unk.bytes,
+                                   "continuing_subword_prefix", t->prefix, "max_input_chars_per_word", t->rules.max_chars, "vocab", vocab);
+    if (model_json && t->rules.google)
+        json_object_set_new(model_json, "halfstep", json_string(base->kind->type));
+    return hs_tok_json_root(&t->sub, model_json);
+}
+
+#define WORDPIECE(load_function, type_name, kind_name)                                                                                     \
+    {                                                                                                                                      \
+        .name = kind_name, .type = type_name, .load = load_function, .json = tokenizer_json, .hash = hs_subword_hash,                      \
+        .encode = hs_subword_encode, .piece = hs_subword_piece, .free = release                                                            \
+    }
+const hs_tok_kind hs_tok_wordpiece = WORDPIECE(load_hf, "WordPiece", "wordpiece");
+const hs_tok_kind hs_tok_wordpiece_google = WORDPIECE(load_google, "wordpiece-google", "wordpiece-google");
