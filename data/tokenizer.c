@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const hs_tok_kind *const kinds[] = { &hs_tok_byte, &hs_tok_char, &hs_tok_wordpiece, &hs_tok_wordpiece_google };
+static const hs_tok_kind *const kinds[] = { &hs_tok_byte, &hs_tok_char, &hs_tok_wordpiece, &hs_tok_wordpiece_google, &hs_tok_bpe };
 
 const char *hs_tokenizer_kind(const hs_tokenizer *t) { return t->kind->name; }
 int64_t hs_tokenizer_vocab(const hs_tokenizer *t) { return t->vocab; }

@@ -23,8 +23,9 @@ struct hs_tokenizer { // the first member of each kind's own struct
 
 extern const hs_tok_kind hs_tok_byte, hs_tok_char, hs_tok_wordpiece, hs_tok_wordpiece_google, hs_tok_bpe;
 
-// A character never gives more ids than it has bytes; the rest is slack for stores of several ids at once.
-static inline size_t hs_tok_room(size_t bytes) { return bytes + 16; }
+// No kind gives more ids than bytes, but for a space put before each part between added tokens; the rest is slack for stores of several
+// ids at once.
+static inline size_t hs_tok_room(size_t bytes) { return 2 * bytes + 16; }
 
 // The visible character that GPT-2's ByteLevel shows for a byte: itself if it is visible in Latin-1, else the next from U+0100 on.
 uint32_t hs_tok_byte_level_character(int byte);
