@@ -7,18 +7,19 @@ enum { N_ENTRIES = 2 << HS_TOK_CACHE_BITS };
 hs_status hs_tok_cache_init(hs_tok_cache *c)
 {
     *c = (hs_tok_cache){ .arena = malloc(HS_TOK_ARENA * sizeof *c->arena) };
-    c->entry = aligned_alloc(2 * sizeof *c->entry, N_ENTRIES * sizeof *c->entry);
-    if (!c->entry || !c->arena) {
+    c->memory = calloc(N_ENTRIES + 2, sizeof *c->entry); // by pages as they are used: short texts never pay for all of it
+    if (!c->memory || !c->arena) {
         hs_tok_cache_free(c);
         return HS_FAIL(MEMORY, "no memory for an encoder");
     }
-    memset(c->entry, 0, N_ENTRIES * sizeof *c->entry);
+    const size_t pair = 2 * sizeof *c->entry;
+    c->entry = (hs_tok_entry *)(((uintptr_t)c->memory + pair - 1) / pair * pair);
     return HS_OK;
 }
 
 void hs_tok_cache_free(hs_tok_cache *c)
 {
-    free(c->entry);
+    free(c->memory);
     free(c->arena);
     *c = (hs_tok_cache){ 0 };
 }

@@ -22,11 +22,12 @@ typedef struct hs_tok_entry {
     uint32_t n;                // of ids; 0: empty
 } hs_tok_entry;
 typedef struct hs_tok_cache {
-    hs_tok_entry *entry; // [1 << HS_TOK_CACHE_BITS][2], aligned to the pair
-    int32_t *arena;      // [HS_TOK_ARENA]
+    hs_tok_entry *entry; // [1 << HS_TOK_CACHE_BITS][2], aligned to the pair; in memory
+    void *memory;
+    int32_t *arena; // [HS_TOK_ARENA]
     size_t used;
 } hs_tok_cache;
-enum { HS_TOK_CACHE_BITS = 15, HS_TOK_ARENA = 1 << 18 };
+enum { HS_TOK_CACHE_BITS = 16, HS_TOK_ARENA = 1 << 18 };
 
 hs_status hs_tok_cache_init(hs_tok_cache *c);
 void hs_tok_cache_free(hs_tok_cache *c);
@@ -52,12 +53,16 @@ static inline hs_tok_key hs_tok_short_key(const char *word16, size_t bytes)
     return k;
 }
 
+// Which of a pair is a matter of chance: arithmetic, not a branch.
+static inline const hs_tok_entry *hs_tok_cache_among(const hs_tok_entry *pair, hs_tok_key k)
+{
+    const hs_tok_entry *e = pair + (((pair[1].key.lo ^ k.lo) | (pair[1].key.hi ^ k.hi)) == 0);
+    return e->key.lo == k.lo && e->key.hi == k.hi ? e : NULL;
+}
+
 static inline const hs_tok_entry *hs_tok_cache_find(const hs_tok_cache *c, hs_tok_key k)
 {
-    const hs_tok_entry *e = hs_tok_cache_pair(c, k);
-    if (e[0].key.lo == k.lo && e[0].key.hi == k.hi)
-        return e;
-    return e[1].key.lo == k.lo && e[1].key.hi == k.hi ? e + 1 : NULL;
+    return hs_tok_cache_among(hs_tok_cache_pair(c, k), k);
 }
 
 // Of a word of 1 to HS_TOK_SHORT bytes with room for 16 behind its start.
