@@ -1,14 +1,10 @@
 // bpe: the kind "bpe". Parts of up to 15 bytes of ASCII take the fast way: one vector comparison, one look into the cache.
 #include "data/bpe.h"
+#include "data/tok_ascii.h"
 #include "data/tok_json.h"
 #include "data/utf8.h"
 #include <stdlib.h>
 #include <xxhash.h>
-#ifdef __SSE2__
-#include <immintrin.h>
-#endif
-
-enum { CLASS_OTHER, CLASS_LETTER, CLASS_NUMBER, CLASS_SPACE, CLASS_BLANK, CLASS_HIGH }; // of a byte; SPACE: ' ', BLANK: other white space
 
 typedef struct bpe {
     hs_subword sub;
@@ -17,7 +13,6 @@ typedef struct bpe {
     bool lacks_bytes;  // the vocabulary does not have all 256
     size_t longest;    // token, in bytes
     uint8_t *is_whole; // [n_model]: merging its bytes gives the token itself
-    uint8_t byte_class[256];
 } bpe;
 
 typedef struct encoder {
@@ -75,57 +70,74 @@ static hs_status put_part(const bpe *t, encoder *e, const char *s, size_t start,
     return HS_OK;
 }
 
-// ---- ASCII
+// ---- ASCII: where parts of a block begin, in one pass over its bits
 
-#ifdef __SSE2__
-static inline unsigned letters(const unsigned char *s) // of 16 bytes, from the first on
+// GPT-2's expression on classes. A blank at the end of a run begins a part, which takes the text behind it along if it is a space; the
+// blanks before it are another. *stop: what takes more than ASCII to decide.
+static uint64_t parts_of_block(const hs_tok_masks *m, const unsigned char *s, uint64_t *stop)
 {
-    const __m128i v = _mm_or_si128(_mm_loadu_si128((const __m128i *)s), _mm_set1_epi8(0x20));
-    const __m128i is = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8(128 - 'a')), _mm_set1_epi8(-128 + 26));
-    return (unsigned)__builtin_ctz(~(unsigned)_mm_movemask_epi8(is));
+    const uint64_t blank = m->space | m->tab_lf_cr | m->vt_ff, other = ~(m->letter | m->digit | blank | m->high);
+    const uint64_t joined = m->space << 1; // belongs to the space before it
+    const uint64_t other_begins = other & ~(other << 1) & ~joined;
+    uint64_t begins = (blank & ~(blank << 1)) | (blank & ~(blank >> 1)) | (m->letter & ~(m->letter << 1) & ~joined) |
+                      (m->digit & ~(m->digit << 1) & ~joined) | other_begins | m->high;
+    for (uint64_t quotes = other_begins & m->quote; quotes; quotes &= quotes - 1) {
+        const unsigned at = (unsigned)__builtin_ctzll(quotes), n = (unsigned)hs_bpe_contraction(s + at, 3);
+        if (n == 0 || at >= HS_TOK_STEP)
+            continue;
+        begins &= ~(2ull << at);
+        begins |= m->letter & 1ull << (at + n);
+    }
+    *stop = m->high | (m->high >> 1 & blank); // a blank before another character may be in the middle of a run
+    return begins;
 }
-#else
-static inline unsigned letters(const unsigned char *s)
-{
-    unsigned n = 0;
-    while (n < 16 && (s[n] | 0x20) >= 'a' && (s[n] | 0x20) <= 'z')
-        n++;
-    return n;
-}
-#endif
 
-// Parts of ASCII that are in the cache, from i on; returns where it gave up.
-static size_t ascii_parts(const bpe *t, encoder *e, const unsigned char *s, size_t i, size_t to, hs_tok_out *out)
+// Adds a block's parts; returns where the next block begins, or what is not for this way.
+static unsigned collect(const hs_tok_cache *cache, const char *s, hs_tok_batch *b)
 {
-    const hs_tok_cache *cache = &e->base.cache;
-    const uint8_t *class = t->byte_class;
-    int32_t *id = out->id + out->n;
-    while (to - i > 64) {
-        size_t end = i + (s[i] == ' ');
-        const uint8_t c = class[s[end]];
-        if (c == CLASS_LETTER) {
-            end += letters(s + end);
-        } else if (c == CLASS_NUMBER || c == CLASS_OTHER) {
-            if (s[i] == '\'')
-                break;
-            do
-                end++;
-            while (class[s[end]] == c && end - i <= HS_TOK_SHORT);
-        } else if (c == CLASS_BLANK && end == i && class[s[i + 1]] < CLASS_SPACE) {
-            end++; // a line's end before text
-        } else {
-            break;
+    hs_tok_masks m;
+    uint64_t stop;
+    hs_tok_classify((const unsigned char *)s, &m);
+    uint64_t begins = parts_of_block(&m, (const unsigned char *)s, &stop);
+    while (true) {
+        const unsigned at = (unsigned)__builtin_ctzll(begins); // bit 0 is one, and a part that begins before STEP is not the last
+        begins &= begins - 1;
+        if (at >= HS_TOK_STEP)
+            return at;
+        const unsigned end = begins ? (unsigned)__builtin_ctzll(begins) : HS_TOK_BLOCK;
+        if (end - at > HS_TOK_SHORT || (stop >> at | stop >> end) & 1) {
+            b->stopped = true;
+            return at;
         }
-        if (end - i > HS_TOK_SHORT || class[s[end]] == CLASS_HIGH)
-            break;
-        const hs_tok_entry *hit = hs_tok_cache_get(cache, (const char *)s + i, end - i);
-        if (!hit)
-            break;
-        id += hs_tok_entry_copy(cache, hit, id);
-        i = end;
+        hs_tok_batch_add(b, cache, s + at, end - at, false);
+    }
+}
+
+// From i on; returns where it met what it cannot do: other characters, long parts, the last bytes of the text.
+static hs_status ascii_parts(const bpe *t, encoder *e, const char *s, size_t *i, size_t to, hs_tok_out *out)
+{
+    int32_t *id = out->id + out->n;
+    hs_tok_batch b;
+    b.stopped = false;
+    while (to - *i >= HS_TOK_BLOCK + 16 && !b.stopped) {
+        b.n = 0;
+        while (to - *i >= HS_TOK_BLOCK + 16 && !b.stopped && b.n < HS_TOK_BATCH)
+            *i += collect(&e->base.cache, s + *i, &b);
+        for (unsigned k = 0; k < b.n; k++) {
+            const hs_tok_entry *hit = hs_tok_cache_among(b.pair[k], b.key[k]);
+            size_t n;
+            if (hit) {
+                n = (size_t)hs_tok_entry_copy(&e->base.cache, hit, id);
+            } else {
+                char part[16];
+                hs_tok_key_text(b.key[k], part);
+                HS_TRY(ids_of_part(t, e, part, b.bytes[k], id, &n));
+            }
+            id += n;
+        }
     }
     out->n = id - out->id;
-    return i;
+    return HS_OK;
 }
 
 // ---- a segment
@@ -143,7 +155,7 @@ static hs_status parts(const bpe *t, encoder *e, const char *s, size_t from, siz
 {
     for (size_t i = from; i < to;) {
         if (!out->trace)
-            i = ascii_parts(t, e, (const unsigned char *)s, i, to, out);
+            HS_TRY(ascii_parts(t, e, s, &i, to, out));
         const size_t end = hs_bpe_part((const unsigned char *)s, i, to);
         HS_TRY(put_part(t, e, s, i, end, out));
         i = end;
@@ -363,17 +375,6 @@ static hs_status read_wholes(bpe *t)
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static void read_bytes(bpe *t)
-{
-    for (int c = 0; c < 256; c++)
-        t->byte_class[c] = c >= 128                             ? CLASS_HIGH
-                           : (c | 32) >= 'a' && (c | 32) <= 'z' ? CLASS_LETTER
-                           : c >= '0' && c <= '9'               ? CLASS_NUMBER
-                           : c == ' '                           ? CLASS_SPACE
-                           : c >= '\t' && c <= '\r'             ? CLASS_BLANK
-                                                                : CLASS_OTHER;
-}
-
 static hs_status fill(bpe *t, const char *path, const json_t *root, const hs_tok_items *items)
 {
     t->sub.base.vocab = items->n;
@@ -384,7 +385,6 @@ static hs_status fill(bpe *t, const char *path, const json_t *root, const hs_tok
     HS_TRY(hs_tok_added_ready(&t->sub.added));
     HS_TRY(read_merges(t, path, root));
     HS_TRY(read_wholes(t));
-    read_bytes(t);
     const int32_t rules[] = { t->prefix_space, t->ignore_merges };
     t->sub.hash = XXH3_64bits_withSeed(rules, sizeof rules, hs_subword_hash_tokens(&t->sub));
     t->sub.hash = XXH3_64bits_withSeed(t->merges.pair, (size_t)t->merges.n * sizeof *t->merges.pair, t->sub.hash);

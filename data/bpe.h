@@ -20,6 +20,8 @@ typedef struct hs_bpe_merges {
     int32_t byte_id[256]; // of single bytes, -1: none
 } hs_bpe_merges;
 
+// Bytes of 's 't 're 've 'm 'll 'd at an apostrophe, 0 if it is none of them.
+size_t hs_bpe_contraction(const unsigned char *s, size_t room);
 // Where the part that begins at i ends; i < to.
 size_t hs_bpe_part(const unsigned char *s, size_t i, size_t to);
 

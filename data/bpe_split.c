@@ -14,8 +14,7 @@ static what what_at(const unsigned char *s, size_t i, size_t to, int *n)
     return hs_uni_is_letter(p) ? LETTER : hs_uni_is_number(p) ? NUMBER : p & HS_UNI_SPACE ? SPACE : OTHER;
 }
 
-// Bytes of 's 't 're 've 'm 'll 'd at an apostrophe, 0 if it is none.
-static size_t contraction(const unsigned char *s, size_t room)
+size_t hs_bpe_contraction(const unsigned char *s, size_t room)
 {
     if (room < 2)
         return 0;
@@ -38,7 +37,7 @@ size_t hs_bpe_part(const unsigned char *s, size_t i, size_t to)
 {
     int n;
     if (s[i] == '\'') {
-        const size_t bytes = contraction(s + i, to - i);
+        const size_t bytes = hs_bpe_contraction(s + i, to - i);
         if (bytes)
             return i + bytes;
     }

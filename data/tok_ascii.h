@@ -9,7 +9,7 @@
 enum { HS_TOK_BLOCK = 64, HS_TOK_STEP = 48 }; // what begins in the first STEP bytes of a block, and is short, ends inside it
 
 typedef struct hs_tok_masks {
-    uint64_t letter, digit, space, tab_lf_cr, vt_ff, high;
+    uint64_t letter, digit, space, quote, tab_lf_cr, vt_ff, high;
     uint64_t visible; // 0x21 to 0x7E
 } hs_tok_masks;
 
@@ -29,6 +29,7 @@ static inline void hs_tok_classify(const unsigned char *s, hs_tok_masks *m)
         m->letter |= hs_tok_in_range(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 26) << k;
         m->digit |= hs_tok_in_range(v, '0', 10) << k;
         m->space |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(' '))) << k;
+        m->quote |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\''))) << k;
         m->tab_lf_cr |= hs_tok_in_range(v, '\t', 5) << k;
         m->vt_ff |= hs_tok_in_range(v, '\v', 2) << k;
         m->visible |= hs_tok_in_range(v, '!', 94) << k;
@@ -46,6 +47,7 @@ static inline void hs_tok_classify(const unsigned char *s, hs_tok_masks *m)
         m->letter |= (c | 0x20) >= 'a' && (c | 0x20) <= 'z' ? bit : 0;
         m->digit |= c >= '0' && c <= '9' ? bit : 0;
         m->space |= c == ' ' ? bit : 0;
+        m->quote |= c == '\'' ? bit : 0;
         m->tab_lf_cr |= c == '\t' || c == '\n' || c == '\r' ? bit : 0;
         m->vt_ff |= c == '\v' || c == '\f' ? bit : 0;
         m->visible |= c > ' ' && c < 0x7F ? bit : 0;
@@ -76,6 +78,32 @@ static inline hs_tok_key hs_tok_block_key(const char *s, unsigned n, bool lower)
     return k;
 }
 #endif
+
+// Words of some blocks are looked up together, so that the cache's lines are on their way while more words are found: with one block at a
+// time, waiting for them takes 40 % of the time on text with many different words.
+enum { HS_TOK_BATCH = 192 };
+typedef struct hs_tok_batch {
+    hs_tok_key key[HS_TOK_BATCH + HS_TOK_STEP];
+    const hs_tok_entry *pair[HS_TOK_BATCH + HS_TOK_STEP];
+    uint8_t bytes[HS_TOK_BATCH + HS_TOK_STEP];
+    unsigned n;
+    bool stopped; // at what is not for this way
+} hs_tok_batch;
+
+static inline void hs_tok_batch_add(hs_tok_batch *b, const hs_tok_cache *c, const char *s, unsigned bytes, bool lower)
+{
+    b->key[b->n] = hs_tok_block_key(s, bytes, lower);
+    b->bytes[b->n] = (uint8_t)bytes;
+    b->pair[b->n] = hs_tok_cache_pair(c, b->key[b->n]);
+    __builtin_prefetch(b->pair[b->n++]);
+}
+
+// The bytes of a short key, and zeros: the word as it was looked up.
+static inline void hs_tok_key_text(hs_tok_key k, char word16[16])
+{
+    k.hi &= ~0ull >> 8;
+    memcpy(word16, &k, sizeof k);
+}
 
 static inline unsigned hs_tok_run(uint64_t mask) { return mask == ~0ull ? 64 : (unsigned)__builtin_ctzll(~mask); } // of ones, from bit 0
 

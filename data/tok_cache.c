@@ -1,19 +1,20 @@
 #include "data/tok_cache.h"
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <xxhash.h>
 
-enum { N_ENTRIES = 2 << HS_TOK_CACHE_BITS };
+enum { N_ENTRIES = 2 << HS_TOK_CACHE_BITS, HUGE = 1 << 21 };
 
 hs_status hs_tok_cache_init(hs_tok_cache *c)
 {
     *c = (hs_tok_cache){ .arena = malloc(HS_TOK_ARENA * sizeof *c->arena) };
-    c->memory = calloc(N_ENTRIES + 2, sizeof *c->entry); // by pages as they are used: short texts never pay for all of it
+    c->memory = aligned_alloc(HUGE, N_ENTRIES * sizeof *c->entry);
     if (!c->memory || !c->arena) {
         hs_tok_cache_free(c);
         return HS_FAIL(MEMORY, "no memory for an encoder");
     }
-    const size_t pair = 2 * sizeof *c->entry;
-    c->entry = (hs_tok_entry *)(((uintptr_t)c->memory + pair - 1) / pair * pair);
+    madvise(c->memory, N_ENTRIES * sizeof *c->entry, MADV_HUGEPAGE);
+    c->entry = memset(c->memory, 0, N_ENTRIES * sizeof *c->entry);
     return HS_OK;
 }
 

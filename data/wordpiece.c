@@ -256,32 +256,20 @@ static size_t next_word(const wordpiece *t, encoder *e, const char *s, size_t fr
 // A short word that the cache does not have.
 static size_t new_word(const wordpiece *t, encoder *e, hs_tok_key key, size_t bytes, int32_t *id)
 {
-    key.hi &= ~0ull >> 8;
-    memcpy(e->word, &key, sizeof key);
+    hs_tok_key_text(key, e->word);
     const size_t n = pieces_of(t, e->word, bytes, id);
     hs_tok_cache_put(&e->base.cache, e->word, bytes, id, n);
     return n;
 }
 
-// The words of some blocks, looked up together so that the cache's lines are on their way while more words are found: with one block
-// at a time waiting for them takes 40 % of the time on text with many different words.
-enum { BATCH = 192, MOST_IN_BLOCK = HS_TOK_STEP };
-typedef struct batch {
-    hs_tok_key key[BATCH + MOST_IN_BLOCK];
-    const hs_tok_entry *pair[BATCH + MOST_IN_BLOCK];
-    uint8_t bytes[BATCH + MOST_IN_BLOCK];
-    unsigned n;
-    bool stopped; // at what is not for this way
-} batch;
-
 // Adds a block's words; returns where the next block begins, or what is not for this way.
-static unsigned collect(const wordpiece *t, const hs_tok_cache *cache, const char *s, batch *b)
+static unsigned collect(const wordpiece *t, const hs_tok_cache *cache, const char *s, hs_tok_batch *b)
 {
     hs_tok_masks m;
     hs_tok_classify((const unsigned char *)s, &m);
     const uint64_t word = m.letter | m.digit, other = ~(word | m.visible | m.space | m.tab_lf_cr);
     const bool lower = t->rules.lowercase;
-    unsigned end = HS_TOK_STEP, k = b->n;
+    unsigned end = HS_TOK_STEP;
     for (uint64_t begins = (word & ~(word << 1)) | (m.visible & ~word) | other; begins; begins &= begins - 1) {
         const unsigned at = (unsigned)__builtin_ctzll(begins), run = hs_tok_run(word >> at), n = run + (run == 0);
         b->stopped = at < HS_TOK_STEP && (n > HS_TOK_SHORT || (other >> at | other >> (at + n)) & 1);
@@ -289,13 +277,9 @@ static unsigned collect(const wordpiece *t, const hs_tok_cache *cache, const cha
             end = at;
             break;
         }
-        b->key[k] = hs_tok_block_key(s + at, n, lower && run);
-        b->bytes[k] = (uint8_t)n;
-        b->pair[k] = hs_tok_cache_pair(cache, b->key[k]);
-        __builtin_prefetch(b->pair[k++]);
+        hs_tok_batch_add(b, cache, s + at, n, lower && run);
         end = at + n > HS_TOK_STEP ? at + n : HS_TOK_STEP;
     }
-    b->n = k;
     return end;
 }
 
@@ -303,11 +287,11 @@ static unsigned collect(const wordpiece *t, const hs_tok_cache *cache, const cha
 static size_t ascii_words(const wordpiece *t, encoder *e, const char *s, size_t i, size_t to, hs_tok_out *out)
 {
     int32_t *id = out->id + out->n;
-    batch b;
+    hs_tok_batch b;
     b.stopped = false;
     while (to - i >= HS_TOK_BLOCK + 16 && !b.stopped) {
         b.n = 0;
-        while (to - i >= HS_TOK_BLOCK + 16 && !b.stopped && b.n < BATCH)
+        while (to - i >= HS_TOK_BLOCK + 16 && !b.stopped && b.n < HS_TOK_BATCH)
             i += collect(t, &e->base.cache, s + i, &b);
         for (unsigned k = 0; k < b.n; k++) {
             const hs_tok_entry *hit = hs_tok_cache_among(b.pair[k], b.key[k]);
