@@ -10,9 +10,7 @@ typedef struct bpe {
     hs_subword sub;
     hs_bpe_merges merges;
     bool prefix_space, ignore_merges;
-    bool lacks_bytes;  // the vocabulary does not have all 256
-    size_t longest;    // token, in bytes
-    uint8_t *is_whole; // [n_model]: merging its bytes gives the token itself
+    bool lacks_bytes; // the vocabulary does not have all 256
 } bpe;
 
 typedef struct encoder {
@@ -33,8 +31,8 @@ static hs_status ids_of_part(const bpe *t, encoder *e, const char *s, size_t byt
             return HS_OK;
         }
     }
-    const int32_t whole = bytes <= t->longest ? hs_tok_vocab_find(&t->sub.vocab, s, bytes) : -1;
-    if (whole >= 0 && whole < t->sub.n_model && (t->ignore_merges || t->is_whole[whole]))
+    const int32_t whole = t->ignore_merges ? hs_tok_vocab_find(&t->sub.vocab, s, bytes) : -1;
+    if (whole >= 0 && whole < t->sub.n_model)
         id[0] = whole, *n = 1;
     else
         HS_TRY(hs_bpe_merge(&t->merges, &e->scratch, (const unsigned char *)s, bytes, id, n));
@@ -225,7 +223,6 @@ static void release(hs_tokenizer *base)
     bpe *t = (bpe *)base;
     hs_subword_free_parts(&t->sub);
     hs_bpe_merges_free(&t->merges);
-    free(t->is_whole);
     free(t);
 }
 
@@ -310,9 +307,13 @@ static hs_status read_merges(bpe *t, const char *path, const json_t *root)
     hs_bpe_merges *m = &t->merges;
     if (!json_is_array(list))
         return HS_FAIL(CORRUPT, "%s has no merges", path);
+    if (json_array_size(list) >> HS_BPE_RANK_BITS || t->sub.base.vocab >> HS_BPE_ID_BITS)
+        return HS_FAIL(UNSUPPORTED, "%s: %zu merges and %lld tokens, at most %d and %d", path, json_array_size(list),
+                       (long long)t->sub.base.vocab, (1 << HS_BPE_RANK_BITS) - 1, (1 << HS_BPE_ID_BITS) - 1);
     m->pair = malloc((json_array_size(list) + 1) * sizeof *m->pair);
+    m->made = malloc((json_array_size(list) + 1) * sizeof *m->made);
     uint8_t *made = calloc((size_t)t->sub.base.vocab, 1);
-    if (!m->pair || !made) {
+    if (!m->pair || !m->made || !made) {
         free(made);
         return HS_FAIL(MEMORY, "%s: no memory for merges", path);
     }
@@ -331,47 +332,20 @@ static hs_status read_merges(bpe *t, const char *path, const json_t *root)
             st = HS_FAIL(CORRUPT, "%s: merge %zu is no pair of tokens", path, r);
             break;
         }
-        const hs_bpe_pair p = { hs_tok_vocab_find(&t->sub.vocab, buf, n[0]), hs_tok_vocab_find(&t->sub.vocab, buf + n[0], n[1]), (int32_t)r,
-                                hs_tok_vocab_find(&t->sub.vocab, buf, n[0] + n[1]) };
-        if (p.left < 0 || p.right < 0 || p.made < 0)
+        const hs_bpe_pair p = { hs_tok_vocab_find(&t->sub.vocab, buf, n[0]), hs_tok_vocab_find(&t->sub.vocab, buf + n[0], n[1]) };
+        const int32_t whole = hs_tok_vocab_find(&t->sub.vocab, buf, n[0] + n[1]);
+        if (p.left < 0 || p.right < 0 || whole < 0)
             st = HS_FAIL(CORRUPT, "%s: merge %zu has a token that is not in the vocabulary", path, r);
         else if (!made[p.left] || !made[p.right])
             st = HS_FAIL(CORRUPT, "%s: merge %zu uses a token that no earlier merge makes", path, r);
         else
-            made[p.made] = 1;
+            made[whole] = 1;
+        m->made[m->n] = whole;
         m->pair[m->n++] = p;
     }
     free(made);
     if (st == HS_OK)
         st = hs_bpe_merges_index(m);
-    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
-}
-
-// Which tokens a text of just their bytes gives: the others need their neighbours' help, or never come.
-static hs_status read_wholes(bpe *t)
-{
-    hs_bpe_scratch w;
-    int32_t *id;
-    HS_TRY(hs_bpe_scratch_init(&w, &t->merges));
-    for (int64_t k = 0; k < t->sub.n_model; k++) {
-        const size_t bytes = hs_tok_vocab_text(&t->sub.vocab, k).bytes;
-        t->longest = bytes > t->longest ? bytes : t->longest;
-    }
-    t->is_whole = calloc((size_t)t->sub.n_model + 1, 1);
-    id = malloc((t->longest + 1) * sizeof *id);
-    hs_status st = t->is_whole && id ? HS_OK : HS_FAIL(MEMORY, "no memory for a tokenizer");
-    for (int64_t k = 0; st == HS_OK && k < t->sub.n_model; k++) {
-        const hs_tok_text token = hs_tok_vocab_text(&t->sub.vocab, k);
-        size_t n = 0;
-        bool known = token.bytes > 0;
-        for (size_t i = 0; i < token.bytes; i++)
-            known = known && t->merges.byte_id[(unsigned char)token.text[i]] >= 0;
-        if (known)
-            st = hs_bpe_merge(&t->merges, &w, (const unsigned char *)token.text, token.bytes, id, &n);
-        t->is_whole[k] = n == 1 && id[0] == k;
-    }
-    free(id);
-    hs_bpe_scratch_free(&w);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
@@ -384,7 +358,6 @@ static hs_status fill(bpe *t, const char *path, const json_t *root, const hs_tok
     HS_TRY(hs_tok_json_common(&t->sub, path, root));
     HS_TRY(hs_tok_added_ready(&t->sub.added));
     HS_TRY(read_merges(t, path, root));
-    HS_TRY(read_wholes(t));
     const int32_t rules[] = { t->prefix_space, t->ignore_merges };
     t->sub.hash = XXH3_64bits_withSeed(rules, sizeof rules, hs_subword_hash_tokens(&t->sub));
     t->sub.hash = XXH3_64bits_withSeed(t->merges.pair, (size_t)t->merges.n * sizeof *t->merges.pair, t->sub.hash);

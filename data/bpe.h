@@ -10,22 +10,25 @@
 enum { HS_BPE_NONE = -1 };
 
 typedef struct hs_bpe_pair {
-    int32_t left, right, rank, made; // left -1: an empty slot
+    int32_t left, right;
 } hs_bpe_pair;
 typedef struct hs_bpe_merges {
     hs_bpe_pair *pair; // [n] in the order of ranks
+    int32_t *made;     // [n] the token a merge makes
     int64_t n;
-    hs_bpe_pair *slot; // [mask + 1] by hash
+    uint64_t *slot; // [mask + 1] by hash: left, right and rank in one word, so that the table is half as large as it looks: 1 MB for GPT-2
     uint64_t mask;
     int32_t byte_id[256]; // of single bytes, -1: none
+    int32_t *byte_rank;   // [256][256] ranks of pairs of single bytes
 } hs_bpe_merges;
+enum { HS_BPE_ID_BITS = 21, HS_BPE_RANK_BITS = 22 };
 
 // Bytes of 's 't 're 've 'm 'll 'd at an apostrophe, 0 if it is none of them.
 size_t hs_bpe_contraction(const unsigned char *s, size_t room);
 // Where the part that begins at i ends; i < to.
 size_t hs_bpe_part(const unsigned char *s, size_t i, size_t to);
 
-hs_status hs_bpe_merges_index(hs_bpe_merges *m); // slot, from pair; CORRUPT: a pair that comes twice
+hs_status hs_bpe_merges_index(hs_bpe_merges *m); // slot and byte_rank, from the rest; CORRUPT: a pair that comes twice
 void hs_bpe_merges_free(hs_bpe_merges *m);
 
 typedef struct hs_bpe_scratch { // of one thread

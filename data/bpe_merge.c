@@ -5,9 +5,19 @@
 
 enum { IN_PLACE = 32 }; // bytes: scanning for the lowest rank is faster up to here
 
-static uint64_t hash_of(int32_t left, int32_t right)
+static inline uint64_t key_of(int32_t left, int32_t right) { return (uint64_t)left << HS_BPE_ID_BITS | (uint64_t)right; }
+static inline uint64_t first_slot(const hs_bpe_merges *m, uint64_t key) { return (key * 0x9E3779B97F4A7C15u >> 32) & m->mask; }
+
+static inline int32_t rank_of(const hs_bpe_merges *m, int32_t left, int32_t right)
 {
-    return ((uint64_t)(uint32_t)left * 0x9E3779B97F4A7C15u ^ (uint64_t)(uint32_t)right * 0xC2B2AE3D27D4EB4Fu) >> 20;
+    const uint64_t key = key_of(left, right);
+    for (uint64_t i = first_slot(m, key);; i = (i + 1) & m->mask) {
+        const uint64_t slot = m->slot[i];
+        if (slot >> HS_BPE_RANK_BITS == key)
+            return (int32_t)(slot & ((1 << HS_BPE_RANK_BITS) - 1));
+        if (slot == UINT64_MAX)
+            return HS_BPE_NONE;
+    }
 }
 
 hs_status hs_bpe_merges_index(hs_bpe_merges *m)
@@ -17,16 +27,23 @@ hs_status hs_bpe_merges_index(hs_bpe_merges *m)
         slots *= 2;
     m->mask = slots - 1;
     m->slot = malloc(slots * sizeof *m->slot);
-    if (!m->slot)
+    m->byte_rank = malloc(256 * 256 * sizeof *m->byte_rank);
+    if (!m->slot || !m->byte_rank)
         return HS_FAIL(MEMORY, "no memory for %lld merges", (long long)m->n);
-    for (size_t i = 0; i < slots; i++)
-        m->slot[i] = (hs_bpe_pair){ -1, -1, HS_BPE_NONE, HS_BPE_NONE };
+    memset(m->slot, 0xFF, slots * sizeof *m->slot);
     for (int64_t r = 0; r < m->n; r++) {
-        uint64_t i = hash_of(m->pair[r].left, m->pair[r].right) & m->mask;
-        for (; m->slot[i].left >= 0; i = (i + 1) & m->mask)
-            if (m->slot[i].left == m->pair[r].left && m->slot[i].right == m->pair[r].right)
-                return HS_FAIL(CORRUPT, "merge %lld is merge %d again", (long long)r, m->slot[i].rank);
-        m->slot[i] = m->pair[r];
+        const uint64_t key = key_of(m->pair[r].left, m->pair[r].right);
+        const int32_t before = rank_of(m, m->pair[r].left, m->pair[r].right);
+        if (before >= 0)
+            return HS_FAIL(CORRUPT, "merge %lld is merge %d again", (long long)r, before);
+        uint64_t i = first_slot(m, key);
+        while (m->slot[i] != UINT64_MAX)
+            i = (i + 1) & m->mask;
+        m->slot[i] = key << HS_BPE_RANK_BITS | (uint64_t)r;
+    }
+    for (int i = 0; i < 256 * 256; i++) {
+        const int32_t left = m->byte_id[i >> 8], right = m->byte_id[i & 255];
+        m->byte_rank[i] = left < 0 || right < 0 ? HS_BPE_NONE : rank_of(m, left, right);
     }
     return HS_OK;
 }
@@ -34,34 +51,25 @@ hs_status hs_bpe_merges_index(hs_bpe_merges *m)
 void hs_bpe_merges_free(hs_bpe_merges *m)
 {
     free(m->pair);
+    free(m->made);
     free(m->slot);
+    free(m->byte_rank);
     *m = (hs_bpe_merges){ 0 };
 }
 
-static inline int32_t rank_of(const hs_bpe_merges *m, int32_t left, int32_t right)
-{
-    for (uint64_t i = hash_of(left, right) & m->mask;; i = (i + 1) & m->mask) {
-        const hs_bpe_pair *p = &m->slot[i];
-        if (p->left == left && p->right == right)
-            return p->rank;
-        if (p->left < 0)
-            return HS_BPE_NONE;
-    }
-}
-
 // Ranks as unsigned numbers: none is the highest.
-static size_t merge_in_place(const hs_bpe_merges *m, int32_t *symbol, size_t n)
+static size_t merge_in_place(const hs_bpe_merges *m, const unsigned char *s, int32_t *symbol, size_t n)
 {
     uint32_t rank[IN_PLACE];
     for (size_t i = 0; i + 1 < n; i++)
-        rank[i] = (uint32_t)rank_of(m, symbol[i], symbol[i + 1]);
+        rank[i] = (uint32_t)m->byte_rank[s[i] << 8 | s[i + 1]];
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++)
             best = rank[i] < rank[best] ? i : best;
         if (rank[best] == (uint32_t)HS_BPE_NONE)
             break;
-        symbol[best] = m->pair[rank[best]].made;
+        symbol[best] = m->made[rank[best]];
         n--;
         for (size_t i = best + 1; i < n; i++)
             symbol[i] = symbol[i + 1];
@@ -174,16 +182,17 @@ static void merge_at(queue *q, int32_t at, int32_t made)
 static void merge_rank(queue *q, int32_t r)
 {
     const hs_bpe_pair *p = &q->m->pair[r];
+    const int32_t made = q->m->made[r];
     while (q->w->head[r] >= 0) {
         int32_t at = q->w->head[r];
         if (p->left != p->right) {
-            merge_at(q, at, p->made);
+            merge_at(q, at, made);
             continue;
         }
         while (q->previous[at] >= 0 && q->symbol[q->previous[at]] == p->left)
             at = q->previous[at];
         while (at >= 0 && q->symbol[at] == p->left && q->next[at] >= 0 && q->symbol[q->next[at]] == p->left) {
-            merge_at(q, at, p->made);
+            merge_at(q, at, made);
             at = q->next[at];
         }
     }
@@ -237,6 +246,6 @@ hs_status hs_bpe_merge(const hs_bpe_merges *m, hs_bpe_scratch *w, const unsigned
         id[i] = m->byte_id[s[i]];
     if (bytes > IN_PLACE)
         return merge_long(m, w, id, bytes, n);
-    *n = merge_in_place(m, id, bytes);
+    *n = merge_in_place(m, s, id, bytes);
     return HS_OK;
 }
