@@ -427,4 +427,5 @@ const hs_tok_kind hs_tok_bpe = {
     .encode = hs_subword_encode,
     .piece = hs_subword_piece,
     .free = release,
+    .subword = true,
 };

@@ -14,6 +14,7 @@ typedef struct hs_tok_kind {
     hs_status (*encode)(const hs_tokenizer *t, const unsigned char *s, size_t bytes, int32_t *ids, int64_t *n);
     const char *(*piece)(const hs_tokenizer *t, int32_t id, size_t *bytes); // id is in range
     void (*free)(hs_tokenizer *t);
+    bool subword; // begins with an hs_subword; the ids of others are the text's bytes one after the other
 } hs_tok_kind;
 
 struct hs_tokenizer { // the first member of each kind's own struct

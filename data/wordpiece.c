@@ -482,7 +482,7 @@ static json_t *tokenizer_json(const hs_tokenizer *base)
 #define WORDPIECE(load_function, type_name, kind_name)                                                                                     \
     {                                                                                                                                      \
         .name = kind_name, .type = type_name, .load = load_function, .json = tokenizer_json, .hash = hs_subword_hash,                      \
-        .encode = hs_subword_encode, .piece = hs_subword_piece, .free = release                                                            \
+        .encode = hs_subword_encode, .piece = hs_subword_piece, .free = release, .subword = true                                           \
     }
 const hs_tok_kind hs_tok_wordpiece = WORDPIECE(load_hf, "WordPiece", "wordpiece");
 const hs_tok_kind hs_tok_wordpiece_google = WORDPIECE(load_google, "wordpiece-google", "wordpiece-google");
