@@ -41,6 +41,13 @@ static hs_status make_finder(const hs_tok_added *a, struct hs_tok_finder *f, boo
 
 hs_status hs_tok_added_ready(hs_tok_added *a)
 {
+    for (int i = 0; i < a->n; i++)
+        a->most_id = a->token[i].id > a->most_id ? a->token[i].id : a->most_id;
+    a->has = calloc((size_t)a->most_id + 1, 1);
+    if (!a->has)
+        return HS_FAIL(MEMORY, "no memory for added tokens");
+    for (int i = 0; i < a->n; i++)
+        a->has[a->token[i].id] = 1;
     for (int which = 0; which < 2; which++)
         HS_TRY(make_finder(a, &a->finder[which], which == 1));
     return HS_OK;
@@ -53,6 +60,7 @@ void hs_tok_added_free(hs_tok_added *a)
     for (int which = 0; which < 2; which++)
         hs_tok_trie_free(&a->finder[which].trie);
     free(a->token);
+    free(a->has);
     *a = (hs_tok_added){ 0 };
 }
 
@@ -96,6 +104,15 @@ static void strip(const hs_tok_added_token *token, const char *s, size_t from, s
         m->start -= (size_t)n;
     while (token->rstrip && m->end < to && is_space(hs_utf8_next((const unsigned char *)s + m->end, to - m->end, &n)))
         m->end += (size_t)n;
+}
+
+void hs_tok_added_blanks(const char *s, size_t start, size_t end, int64_t leading[2], int64_t trailing[2])
+{
+    int n;
+    for (size_t i = start; i < end && is_space(hs_utf8_next((const unsigned char *)s + i, end - i, &n)); i += (size_t)n)
+        leading[0] += n, leading[1]++;
+    for (size_t i = end; i > start && is_space(before(s, start, i, &n)); i -= (size_t)n)
+        trailing[0] += n, trailing[1]++;
 }
 
 bool hs_tok_added_next(const hs_tok_added *a, int which, const char *s, size_t begin, size_t from, size_t to, hs_tok_match *m)

@@ -18,6 +18,8 @@ typedef struct hs_tok_added_token {
 typedef struct hs_tok_added {
     hs_tok_added_token *token; // [n]
     int n;
+    uint8_t *has; // [most_id + 1]: the id is one of them
+    int32_t most_id;
     struct hs_tok_finder {
         hs_tok_trie trie;
         int n;            // tokens in it
@@ -35,7 +37,10 @@ typedef struct hs_tok_match {
 hs_status hs_tok_added_add(hs_tok_added *a, hs_tok_added_token token);
 hs_status hs_tok_added_ready(hs_tok_added *a);
 void hs_tok_added_free(hs_tok_added *a);
+static inline bool hs_tok_added_has(const hs_tok_added *a, int32_t id) { return a->n > 0 && id <= a->most_id && a->has[id]; }
 // The next match of finder[which] in s[from, to); what lies before `from` was matched already. False: none.
 bool hs_tok_added_next(const hs_tok_added *a, int which, const char *s, size_t begin, size_t from, size_t to, hs_tok_match *m);
+// White space at the ends of s[start, end): bytes and characters.
+void hs_tok_added_blanks(const char *s, size_t start, size_t end, int64_t leading[2], int64_t trailing[2]);
 
 #endif

@@ -193,23 +193,39 @@ static void put_alone(hs_row *r, int64_t at, int32_t id, int32_t type, bool atte
     r->special[at] = 1, r->attend[at] = attend;
 }
 
-// Spaces are no part of a token's span - but one in front of the first, which may have been put there, stays.
-static void trim(const hs_subword *s, hs_row *r, int64_t at, bool is_first)
+typedef struct blanks {              // at the ends of a token
+    int64_t leading[2], trailing[2]; // bytes, characters
+} blanks;
+
+// Spaces; around an added token, which took them along from the text, any white space.
+static blanks blanks_of(const hs_subword *s, const hs_row *r, int64_t at, const text *x)
 {
+    blanks b = { { 0 }, { 0 } };
     const hs_tok_text token = hs_tok_vocab_text(&s->vocab, r->id[at]);
-    int64_t leading = 0, trailing = 0;
-    while ((size_t)leading < token.bytes && token.text[leading] == ' ')
-        leading++;
-    while ((size_t)trailing < token.bytes && token.text[token.bytes - 1 - (size_t)trailing] == ' ')
-        trailing++;
+    if (hs_tok_added_has(&s->added, r->id[at])) {
+        const hs_span p = r->bytes[at];
+        hs_tok_added_blanks(x->s, (size_t)p.start, (size_t)p.end, b.leading, b.trailing);
+        return b;
+    }
+    while ((size_t)b.leading[0] < token.bytes && token.text[b.leading[0]] == ' ')
+        b.leading[1] = ++b.leading[0];
+    while ((size_t)b.trailing[0] < token.bytes && token.text[token.bytes - 1 - (size_t)b.trailing[0]] == ' ')
+        b.trailing[1] = ++b.trailing[0];
+    return b;
+}
+
+// They are no part of a token's span - but one in front of the first, which may have been put there, stays.
+static void trim(const hs_subword *s, hs_row *r, int64_t at, const text *x, bool is_first)
+{
+    const blanks b = blanks_of(s, r, at, x);
     hs_span *const spans[] = { &r->bytes[at], &r->chars[at] };
-    const bool keep = s->trim_keeps_first && leading == 1 && (is_first || spans[1]->start == 0);
+    const bool keep = s->trim_keeps_first && b.leading[1] == 1 && (is_first || spans[1]->start == 0);
     for (int i = 0; i < HS_COUNT(spans); i++) {
         hs_span *p = spans[i];
         if (!keep)
-            p->start = p->start + leading < p->end ? p->start + leading : p->end;
-        if (trailing && p->end >= trailing)
-            p->end = p->end - trailing > p->start ? p->end - trailing : p->start;
+            p->start = p->start + b.leading[i] < p->end ? p->start + b.leading[i] : p->end;
+        if (p->end >= b.trailing[i])
+            p->end = p->end - b.trailing[i] > p->start ? p->end - b.trailing[i] : p->start;
     }
 }
 
@@ -222,7 +238,7 @@ static void put_window(const hs_subword *s, hs_row *r, int64_t at, const text *x
         r->bytes[at] = (hs_span){ (int64_t)x->trace.start[i], (int64_t)x->trace.end[i] };
         r->chars[at] = x->chars[i];
         if (s && s->trim_offsets)
-            trim(s, r, at, i == w.start);
+            trim(s, r, at, x, i == w.start);
     }
 }
 
