@@ -25,7 +25,7 @@ static hs_status make_finder(const hs_tok_added *a, struct hs_tok_finder *f, boo
     int32_t *index = malloc(((size_t)a->n + 1) * sizeof *index);
     hs_status st = text && index ? HS_OK : HS_FAIL(MEMORY, "no memory for added tokens");
     for (int i = 0; st == HS_OK && i < a->n; i++)
-        if (a->token[i].normalized == normalized && a->token[i].bytes) {
+        if (a->token[i].normalized == normalized && !a->unmatched && a->token[i].bytes) {
             const unsigned char first = (unsigned char)a->token[i].text[0];
             f->first = f->n == 0 || f->first == first ? first : -1;
             f->begins[first] = true;

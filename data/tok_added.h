@@ -20,6 +20,7 @@ typedef struct hs_tok_added {
     int n;
     uint8_t *has; // [most_id + 1]: the id is one of them
     int32_t most_id;
+    bool unmatched; // known by name and id, but not looked for
     struct hs_tok_finder {
         hs_tok_trie trie;
         int n;            // tokens in it

@@ -1,10 +1,9 @@
 // tokenizer: the table of kinds, and what is the same for all of them.
 #include "data/tokenizer.h"
-#include "data/file.h"
+#include "data/tok_files.h"
 #include "data/tokenizer_impl.h"
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const hs_tok_kind *const kinds[] = { &hs_tok_byte, &hs_tok_char, &hs_tok_wordpiece, &hs_tok_wordpiece_google, &hs_tok_bpe };
 
@@ -40,21 +39,31 @@ const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes)
     return id < 0 || id >= t->vocab ? NULL : t->kind->piece(t, id, bytes);
 }
 
+static const char *spoken(const hs_tokenizer *t, int32_t id, bool first, size_t *bytes, bool *space)
+{
+    *space = false;
+    return t->kind->spoken ? t->kind->spoken(t, id, first, bytes, space) : t->kind->piece(t, id, bytes);
+}
+
 hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t n, char **out, size_t *bytes)
 {
     *out = NULL, *bytes = 0;
     size_t total = 0, length;
+    bool space;
     for (int64_t i = 0; i < n; i++) {
-        if (!hs_tokenizer_piece(t, ids[i], &length))
+        if (ids[i] < 0 || ids[i] >= t->vocab)
             return HS_FAIL(USAGE, "id %d at position %lld is outside the vocabulary, 0 to %lld", ids[i], (long long)i,
                            (long long)t->vocab - 1);
-        total += length;
+        spoken(t, ids[i], i == 0, &length, &space);
+        total += length + space;
     }
     char *text = malloc(total + 1), *p = text;
     if (!text)
         return HS_FAIL(MEMORY, "no memory for %zu bytes of text", total);
     for (int64_t i = 0; i < n; i++) {
-        const char *piece = hs_tokenizer_piece(t, ids[i], &length);
+        const char *piece = spoken(t, ids[i], i == 0, &length, &space);
+        if (space)
+            *p++ = ' ';
         for (size_t k = 0; k < length; k++) // pieces are a few bytes: a call of memcpy costs more
             *p++ = piece[k];
     }
@@ -65,25 +74,39 @@ hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t
 
 // ---- files
 
-static hs_status save_json(const char *dir, const char *name, json_t *j) // takes j over
+// What transformers asks for by name, as far as the tokens are there.
+static json_t *config_json(const hs_tokenizer *t, const json_t *root)
 {
-    char path[4096];
-    char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
-    json_decref(j);
-    if (!text)
-        return HS_FAIL(MEMORY, "no memory for %s", name);
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    const hs_status st = hs_file_save(path, text, strlen(text));
-    free(text);
-    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+    static const char *const special[][2] = { { "unk_token", "[UNK]" },         { "pad_token", "[PAD]" },
+                                              { "cls_token", "[CLS]" },         { "sep_token", "[SEP]" },
+                                              { "mask_token", "[MASK]" },       { "bos_token", "<|endoftext|>" },
+                                              { "eos_token", "<|endoftext|>" }, { "unk_token", "<|endoftext|>" } };
+    json_t *config = json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0);
+    const json_t *normalizer = json_object_get(root, "normalizer"), *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    static const char *const copied[][2] = { { "do_lower_case", "lowercase" },
+                                             { "strip_accents", "strip_accents" },
+                                             { "tokenize_chinese_chars", "handle_chinese_chars" } };
+    for (int i = 0; i < HS_COUNT(copied); i++)
+        if (json_is_object(normalizer))
+            json_object_set(config, copied[i][0], json_object_get(normalizer, copied[i][1]));
+    for (int i = 0; t->kind->subword && i < HS_COUNT(special); i++)
+        if (json_object_get(vocab, special[i][1]) && !json_object_get(config, special[i][0]))
+            json_object_set_new(config, special[i][0], json_string(special[i][1]));
+    return config;
 }
 
 hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir)
 {
-    HS_TRY(save_json(dir, "tokenizer.json", t->kind->json(t)));
-    HS_TRY(save_json(dir, "tokenizer_config.json",
-                     json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0)));
-    return HS_OK;
+    json_t *root = t->kind->json(t);
+    if (!root)
+        return HS_FAIL(MEMORY, "no memory for tokenizer.json");
+    hs_status st = hs_tok_files_save_json(dir, "tokenizer.json", json_incref(root), JSON_INDENT(1));
+    if (st == HS_OK)
+        st = hs_tok_files_save_json(dir, "tokenizer_config.json", config_json(t, root), JSON_INDENT(1));
+    if (st == HS_OK)
+        st = hs_tok_files_write(dir, root);
+    json_decref(root);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 // "byte, char"
@@ -109,32 +132,33 @@ static hs_status from_json(hs_tokenizer **out, const char *path, const json_t *r
     return HS_FAIL(UNSUPPORTED, "%s of type %.64s: not supported; this version reads %s", path, type, known_types(known, sizeof known));
 }
 
-// GPT-2's own files, without tokenizer.json, deserve the same words.
-static hs_status missing(const char *dir, const char *path)
-{
-    char merges[4096], known[128];
-    snprintf(merges, sizeof merges, "%s/merges.txt", dir);
-    if (access(merges, F_OK) != 0)
-        return HS_FAIL(USAGE, "%s: no such file", path);
-    return HS_FAIL(UNSUPPORTED, "%s (tokenizer of type BPE): not supported; this version reads %s", merges,
-                   known_types(known, sizeof known));
-}
-
 hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir)
 {
     *out = NULL;
-    char path[4096], *text;
-    size_t bytes;
-    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
-    if (access(path, F_OK) != 0)
-        return missing(dir, path);
-    HS_TRY(hs_file_read(path, &text, &bytes));
-    json_error_t e;
-    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
-    free(text);
-    if (!root)
-        return HS_FAIL(CORRUPT, "%s:%d: %s", path, e.line, e.text);
+    char path[4096];
+    json_t *root;
+    HS_TRY(hs_tok_files_read(dir, &root, path, sizeof path));
     const hs_status st = from_json(out, path, root);
+    json_decref(root);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_tokenizer_load_google(hs_tokenizer **out, const char *dir)
+{
+    *out = NULL;
+    char path[4096];
+    json_t *root;
+    HS_TRY(hs_tok_files_read(dir, &root, path, sizeof path));
+    json_t *model = json_object_get(root, "model");
+    const char *type = json_string_value(json_object_get(model, "type"));
+    hs_status st;
+    if (!type || strcmp(type, "WordPiece") != 0) {
+        st = HS_FAIL(USAGE, "%s: Google's rules are for WordPiece, this is of type %.64s", path, type ? type : "(none)");
+    } else {
+        json_object_set_new(model, "halfstep", json_string(hs_tok_wordpiece_google.type));
+        json_object_del(model, "max_input_chars_per_word");
+        st = from_json(out, path, root);
+    }
     json_decref(root);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }

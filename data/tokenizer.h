@@ -1,7 +1,17 @@
-// tokenizer: text to ids and back. Byte and character level; each round-trips any bytes.
+// tokenizer: text to ids and back.
 //
-// byte: id = byte, vocabulary 256. char: one id per distinct UTF-8 code point of a training text, sorted by code point; bytes
-// that are not valid UTF-8 are characters of their own, so that any file is accepted and reproduced.
+// byte       id = byte, vocabulary 256.
+// char       one id per distinct UTF-8 code point of a training text, sorted by code point; bytes that are not valid UTF-8 are characters
+// of
+//            their own, so that any file is accepted and reproduced.
+// wordpiece, wordpiece-google
+//            BERT's, as Hugging Face's tokenizers 0.23 and as Google's tokenization.py have it (data/wordpiece.h lists the differences).
+//            What cleaning drops does not come back.
+// bpe        GPT-2's byte-level pair encoding (data/bpe.h); any bytes come back.
+// The last three find the added tokens of their files in the text ("[MASK]", "<|endoftext|>"), as Hugging Face does; Google's does not.
+//
+// A tokenizer may be used by any number of threads at once: each call takes an encoder of its own, with its cache, and leaves it for the
+// next.
 #ifndef HS_DATA_TOKENIZER_H
 #define HS_DATA_TOKENIZER_H
 #include "core/status.h"
@@ -13,11 +23,13 @@ typedef struct hs_tokenizer hs_tokenizer;
 
 hs_status hs_tokenizer_byte(hs_tokenizer **out);
 hs_status hs_tokenizer_char_from_text(hs_tokenizer **out, const char *text, size_t bytes); // USAGE if text is empty
-hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir); // reads tokenizer.json (ours: "byte", "char"); others are refused by name
-hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir); // tokenizer.json, tokenizer_config.json
+// Reads tokenizer.json, vocab.txt, or vocab.json and merges.txt. UNSUPPORTED names the part that this version does not know.
+hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir);
+hs_status hs_tokenizer_load_google(hs_tokenizer **out, const char *dir); // the same files by Google's rules; USAGE unless WordPiece
+hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir);     // tokenizer.json, tokenizer_config.json, and the older forms
 void hs_tokenizer_free(hs_tokenizer *t);
 
-const char *hs_tokenizer_kind(const hs_tokenizer *t); // "byte", "char"
+const char *hs_tokenizer_kind(const hs_tokenizer *t); // "byte", "char", "wordpiece", ...
 int64_t hs_tokenizer_vocab(const hs_tokenizer *t);
 uint64_t hs_tokenizer_hash(const hs_tokenizer *t); // of the whole mapping; stored in token stores and checkpoints
 

@@ -13,6 +13,8 @@ typedef struct hs_tok_kind {
     // Writes at most hs_tok_room(bytes) ids.
     hs_status (*encode)(const hs_tokenizer *t, const unsigned char *s, size_t bytes, int32_t *ids, int64_t *n);
     const char *(*piece)(const hs_tokenizer *t, int32_t id, size_t *bytes); // id is in range
+    // As it stands in running text; *space: one goes before it. NULL: the piece, without a space.
+    const char *(*spoken)(const hs_tokenizer *t, int32_t id, bool first, size_t *bytes, bool *space);
     void (*free)(hs_tokenizer *t);
     bool subword; // begins with an hs_subword; the ids of others are the text's bytes one after the other
 } hs_tok_kind;

@@ -14,6 +14,7 @@ typedef struct wordpiece {
     hs_subword sub;
     hs_wordpiece_rules rules;
     hs_tok_trie head, tail; // tail: pieces that continue a word, without their prefix
+    bool cleanup;           // in decoding
     char prefix[32];        // of pieces that continue a word, in the vocabulary
     size_t prefix_bytes;
     int32_t unk;
@@ -346,6 +347,24 @@ static hs_status encoder_new(const hs_tokenizer *base, hs_tok_encoder **out)
 
 static const hs_tok_model model = { encoder_new, encoder_free, segment };
 
+// ---- back to text, as Hugging Face's decoder: pieces joined, and no space before what English writes without one
+
+static const char *spoken(const hs_tokenizer *base, int32_t id, bool first, size_t *bytes, bool *space)
+{
+    static const char *const close[] = { ".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re" };
+    const wordpiece *t = of(base);
+    const hs_tok_text token = hs_tok_vocab_text(&t->sub.vocab, id);
+    *bytes = token.bytes, *space = !first;
+    if (!first && t->prefix_bytes && token.bytes >= t->prefix_bytes && memcmp(token.text, t->prefix, t->prefix_bytes) == 0) {
+        *bytes -= t->prefix_bytes, *space = false;
+        return token.text + t->prefix_bytes;
+    }
+    for (int i = 0; t->cleanup && i < HS_COUNT(close); i++)
+        if (token.bytes >= strlen(close[i]) && memcmp(token.text, close[i], strlen(close[i])) == 0)
+            *space = false;
+    return token.text;
+}
+
 // ---- making one
 
 static void release(hs_tokenizer *base)
@@ -357,8 +376,9 @@ static void release(hs_tokenizer *base)
     free(t);
 }
 
-static hs_status read_rules(hs_wordpiece_rules *r, const char *path, const json_t *root)
+static hs_status read_rules(wordpiece *t, const char *path, const json_t *root)
 {
+    hs_wordpiece_rules *r = &t->rules;
     const json_t *model_json = json_object_get(root, "model"), *normalizer = json_object_get(root, "normalizer");
     const json_t *split = json_object_get(root, "pre_tokenizer"), *decoder = json_object_get(root, "decoder");
     int64_t max_chars;
@@ -375,6 +395,7 @@ static hs_status read_rules(hs_wordpiece_rules *r, const char *path, const json_
     HS_TRY(hs_tok_json_bool(path, normalizer, "strip_accents", r->lowercase, &r->strip_accents));
     HS_TRY(hs_tok_json_int(path, model_json, "max_input_chars_per_word", 0, MAX_CHARS, r->google ? 200 : 100, &max_chars));
     r->max_chars = (int)max_chars;
+    HS_TRY(hs_tok_json_bool(path, decoder, "cleanup", true, &t->cleanup));
     if (r->google && (!r->clean_text || !r->ideographs || r->strip_accents != r->lowercase))
         return HS_FAIL(UNSUPPORTED, "%s: Google's WordPiece always cleans, and strips accents if and only if it lowers case", path);
     return HS_OK;
@@ -416,11 +437,12 @@ static hs_status fill(wordpiece *t, const char *path, const json_t *root, const 
 {
     t->sub.base.vocab = items->n;
     t->sub.n_model = items->n_model;
-    HS_TRY(read_rules(&t->rules, path, root));
+    HS_TRY(read_rules(t, path, root));
     HS_TRY(hs_tok_vocab_make(&t->sub.vocab, items->token, items->n));
     HS_TRY(hs_tok_json_common(&t->sub, path, root));
+    t->sub.added.unmatched = t->rules.google;
     for (int i = 0; i < t->sub.added.n; i++)
-        if (t->sub.added.token[i].normalized && json_is_object(json_object_get(root, "normalizer")))
+        if (t->sub.added.token[i].normalized && !t->rules.google && json_is_object(json_object_get(root, "normalizer")))
             return HS_FAIL(UNSUPPORTED, "%s: added token \"%.64s\" is looked for in normalized text: not supported with WordPiece", path,
                            t->sub.added.token[i].text);
     HS_TRY(hs_tok_added_ready(&t->sub.added));
@@ -482,7 +504,7 @@ static json_t *tokenizer_json(const hs_tokenizer *base)
 #define WORDPIECE(load_function, type_name, kind_name)                                                                                     \
     {                                                                                                                                      \
         .name = kind_name, .type = type_name, .load = load_function, .json = tokenizer_json, .hash = hs_subword_hash,                      \
-        .encode = hs_subword_encode, .piece = hs_subword_piece, .free = release, .subword = true                                           \
+        .encode = hs_subword_encode, .piece = hs_subword_piece, .spoken = spoken, .free = release, .subword = true                         \
     }
 const hs_tok_kind hs_tok_wordpiece = WORDPIECE(load_hf, "WordPiece", "wordpiece");
 const hs_tok_kind hs_tok_wordpiece_google = WORDPIECE(load_google, "wordpiece-google", "wordpiece-google");
