@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares Halfstep's tokenizers with Hugging Face's `tokenizers` and with Google's published algorithm, id by id.
 
+  check_tokenizers.py --write-goldens tests/golden/tokenizers --train TEXT
   check_tokenizers.py --library build/recipes/libhalfstep.so --vocabularies DIR [--fuzz N] [--seed S] [TEXT...]
 
 DIR holds bert-base-uncased.vocab.txt, gpt2.encoder.json and gpt2.vocab.bpe. Each TEXT is compared in chunks (ids), and some of them with
@@ -18,7 +19,7 @@ import unicodedata
 
 os.environ["RUST_BACKTRACE"] = "0"
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 
 # ---- Halfstep
@@ -285,10 +286,71 @@ def check_rows(check, name, ours, theirs, texts, rng):
     theirs.no_padding()
 
 
+# ---- goldens: small tokenizers and what they give, for ctest
+
+
+def golden_tokenizers(text):
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    wordpiece.normalizer, wordpiece.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    alphabet = list("\u03b1\u03c3\u03c2\u0438\u6c34\u1100\u1161\u302e\u302f")
+    wordpiece.train_from_iterator([text], trainers.WordPieceTrainer(vocab_size=600, initial_alphabet=alphabet, special_tokens=specials, show_progress=False))
+    ids = {name: wordpiece.token_to_id(name) for name in specials}
+    wordpiece.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+                                                             special_tokens=[(n, ids[n]) for n in ("[CLS]", "[SEP]")])  # fmt: skip
+    wordpiece.decoder = decoders.WordPiece()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.train_from_iterator([text], trainers.BpeTrainer(vocab_size=700, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                                        special_tokens=["<s>", "</s>"], show_progress=False))  # fmt: skip
+    bpe.decoder = decoders.ByteLevel()
+    bpe.post_processor = processors.ByteLevel(trim_offsets=False)
+    roberta = Tokenizer.from_str(bpe.to_str())
+    roberta.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    roberta.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    roberta.add_tokens([AddedToken("<mask>", lstrip=True, normalized=False), AddedToken("stop", single_word=True, normalized=False)])
+    cased = Tokenizer.from_str(wordpiece.to_str())
+    cased.normalizer = normalizers.BertNormalizer(lowercase=False)
+    google = json.loads(wordpiece.to_str())
+    google["model"].update(halfstep="wordpiece-google", max_input_chars_per_word=200)
+    return {"wordpiece": wordpiece, "wordpiece-cased": cased, "bpe": bpe, "bpe-roberta": roberta}, google
+
+
+def write_goldens(folder, train, assigned, rng):
+    with open(train, encoding="utf-8") as f:
+        made, google = golden_tokenizers(f.read()[:300000])
+    texts = ["", " ", "To be, or not to be: that's the question.", "\u039f\u0394\u039f\u03a3 \u03a3\u0391\u03a3'", "x" * 101, "y" * 201, "hello" * 60]
+    texts += [random_text(rng, assigned, rng.randrange(1, 30)) for _ in range(80)]
+    for name, t in made.items():
+        os.makedirs(f"{folder}/{name}", exist_ok=True)
+        t.save(f"{folder}/{name}/tokenizer.json", pretty=False)
+        cases = []
+        for k, (text, second) in enumerate(zip(texts, texts[1:] + texts[:1])):
+            pair, cut = second if k % 3 == 2 else None, k % 2 == 1
+            t.no_truncation(), t.no_padding()
+            o = {"max_length": 16, "stride": 3, "truncate": 0, "truncate_left": k % 8 == 1, "pad": 2 if k % 4 == 1 else 0, "pad_length": 24} if cut else {}
+            if cut:
+                t.enable_truncation(max_length=16, stride=3, strategy="longest_first", direction="left" if o["truncate_left"] else "right")
+            if o.get("pad"):
+                t.enable_padding(length=24, pad_id=0, pad_type_id=0, pad_token="!")
+            rows = [list(r) for r in hf_rows(t.encode(text, pair))]
+            cases.append({"text": text, "pair": pair, "options": o, "n_rows": len(rows), "rows": rows[:4]})
+        with open(f"{folder}/{name}/cases.json", "w", encoding="ascii") as f:
+            json.dump(cases, f, separators=(",", ":"))
+    os.makedirs(f"{folder}/wordpiece-google", exist_ok=True)
+    with open(f"{folder}/wordpiece-google/tokenizer.json", "w", encoding="utf-8") as f:
+        json.dump(google, f, ensure_ascii=False, separators=(",", ":"))
+    g = Google(google["model"]["vocab"])
+    with open(f"{folder}/wordpiece-google/cases.json", "w", encoding="ascii") as f:
+        json.dump([{"text": text, "ids": g.ids(text)} for text in texts], f, separators=(",", ":"))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--library", required=True)
-    p.add_argument("--vocabularies", required=True)
+    p.add_argument("--library", default="")
+    p.add_argument("--vocabularies", default="")
+    p.add_argument("--write-goldens", default="", metavar="DIR")
+    p.add_argument("--train", default="", metavar="TEXT")
     p.add_argument("--fuzz", type=int, default=2000)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--chunk", type=int, default=20000, help="characters compared at once")
@@ -296,6 +358,9 @@ def main():
     p.add_argument("texts", nargs="*")
     a = p.parse_args()
     check, rng = Check(), random.Random(a.seed)
+    if a.write_goldens:
+        write_goldens(a.write_goldens, a.train, [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")], rng)
+        return 0
     library = C.CDLL(os.path.abspath(a.library))
     assigned = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
     with tempfile.TemporaryDirectory() as folder:
