@@ -116,7 +116,7 @@ static json_t *bert_template(const json_t *vocab)
                      "ids", sep, "tokens", "[SEP]");
 }
 
-static json_t *bert_root(json_t *vocab, const json_t *config)
+json_t *hs_tok_files_bert(json_t *vocab, const json_t *config)
 {
     static const char *const special[] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]" };
     const int lower = flag(config, "do_lower_case", 1);
@@ -131,7 +131,7 @@ static json_t *bert_root(json_t *vocab, const json_t *config)
                      "max_input_chars_per_word", 100, "vocab", vocab);
 }
 
-static json_t *gpt2_root(json_t *vocab, json_t *merges, const json_t *config)
+json_t *hs_tok_files_gpt2(json_t *vocab, json_t *merges, const json_t *config)
 {
     static const char *const special[] = { "<|endoftext|>" };
     json_t *level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", flag(config, "add_prefix_space", 0),
@@ -154,7 +154,7 @@ static hs_status read_bert(const char *dir, const char *path, json_t **root)
         st = HS_FAIL(MEMORY, "%s: no memory", path);
     if (st == HS_OK)
         st = for_each_line(path, add_token, vocab);
-    if (st == HS_OK && !(*root = bert_root(vocab, config)))
+    if (st == HS_OK && !(*root = hs_tok_files_bert(vocab, config)))
         st = HS_FAIL(MEMORY, "%s: no memory", path);
     json_decref(vocab);
     json_decref(config);
@@ -168,7 +168,7 @@ static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *
     hs_status st = read_json(vocab_path, &vocab);
     if (st == HS_OK)
         st = for_each_line(merges_path, add_merge, merges);
-    if (st == HS_OK && !(*root = gpt2_root(vocab, merges, config)))
+    if (st == HS_OK && !(*root = hs_tok_files_gpt2(vocab, merges, config)))
         st = HS_FAIL(MEMORY, "%s: no memory", vocab_path);
     json_decref(vocab);
     json_decref(merges);

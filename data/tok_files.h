@@ -12,6 +12,9 @@
 hs_status hs_tok_files_read(const char *dir, json_t **root, char *path, size_t room);
 // From tokenizer.json's root: vocab.txt, or vocab.json and merges.txt, or nothing.
 hs_status hs_tok_files_write(const char *dir, const json_t *root);
+// tokenizer.json of those forms; NULL: no memory. config: as tokenizer_config.json, may be NULL.
+json_t *hs_tok_files_bert(json_t *vocab, const json_t *config);
+json_t *hs_tok_files_gpt2(json_t *vocab, json_t *merges, const json_t *config);
 hs_status hs_tok_files_save_json(const char *dir, const char *name, json_t *j, size_t flags); // takes j over; NULL: no memory
 
 #endif

@@ -1,7 +1,8 @@
 // tokenizer: the table of kinds, and what is the same for all of them.
 #include "data/tokenizer.h"
 #include "data/tok_files.h"
-#include "data/tokenizer_impl.h"
+#include "data/tok_subword.h"
+#include "data/utf8.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,22 @@ hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t
     *p = 0;
     *out = text, *bytes = total;
     return HS_OK;
+}
+
+size_t hs_tokenizer_name(const hs_tokenizer *t, int32_t id, char *buf, size_t room)
+{
+    size_t bytes, n = 0;
+    const char *piece = hs_tokenizer_piece(t, id, &bytes);
+    const bool is_text = t->kind != &hs_tok_byte && (t->kind != &hs_tok_bpe || hs_tok_added_has(&hs_subword_of(t)->added, id));
+    int length;
+    for (size_t i = 0; piece && i < bytes && n + 4 <= room; i += (size_t)length) {
+        const unsigned char c = (unsigned char)piece[i];
+        uint32_t symbol = hs_utf8_next((const unsigned char *)piece + i, bytes - i, &length);
+        if (!is_text || symbol <= ' ' || symbol >= HS_UTF8_RAW || c == 0x7F)
+            symbol = hs_tok_byte_level_character(c), length = 1;
+        n += (size_t)hs_utf8_put(buf + n, symbol);
+    }
+    return n;
 }
 
 // ---- files

@@ -37,7 +37,30 @@ uint64_t hs_tokenizer_hash(const hs_tokenizer *t); // of the whole mapping; stor
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n);
 // The bytes of one token: borrowed; NULL for an id out of range.
 const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes);
+// A token as it can be shown: bytes of byte-level kinds, and blanks and control characters of any, as GPT-2 writes them (" a" is
+// "\u0120a"). Writes at most `room` bytes, whole characters; returns how many.
+size_t hs_tokenizer_name(const hs_tokenizer *t, int32_t id, char *buf, size_t room);
 hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t n, char **out, size_t *bytes); // malloc'd, NUL behind
+
+// ---- training
+
+typedef enum hs_tok_train_kind { HS_TOK_TRAIN_BPE, HS_TOK_TRAIN_WORDPIECE } hs_tok_train_kind;
+typedef struct hs_tok_train_opts {
+    hs_tok_train_kind kind;
+    int64_t vocab;     // tokens at most, special ones and the alphabet included
+    int64_t min_count; // of a pair; 0: any
+    int64_t alphabet;  // WordPiece: different characters at most, the most frequent; 0: 1000
+    bool cased;        // WordPiece: neither lower case nor stripped accents
+} hs_tok_train_opts;
+typedef struct hs_tok_trainer hs_tok_trainer;
+
+// BPE: <|endoftext|>, the 256 bytes, then merges equal to those of Hugging Face's BpeTrainer on the same lines (each with its line feed).
+// WordPiece: [PAD] [UNK] [CLS] [SEP] [MASK], the characters, the characters with "##", then merges by the same rule: not the likelihood of
+// the papers, but what Hugging Face calls by that name.
+hs_status hs_tok_trainer_new(hs_tok_trainer **out, const hs_tok_train_opts *o); // USAGE: a vocabulary too small for what always is in it
+hs_status hs_tok_trainer_feed(hs_tok_trainer *t, const char *text, size_t bytes); // a file: it begins and ends a line
+hs_status hs_tok_trainer_finish(hs_tok_trainer *t, hs_tokenizer **out);           // USAGE: the texts had no words
+void hs_tok_trainer_free(hs_tok_trainer *t);
 
 // ---- rows: what a model is fed, with where each id comes from
 

@@ -38,6 +38,9 @@ typedef struct encoder {
     mark mark[64];
     int n_marks;
     bool no_memory;
+    hs_status (*on_word)(void *with, const char *text, size_t bytes); // instead of the model, in training
+    void *with;
+    hs_status st;
 } encoder;
 
 static const wordpiece *of(const hs_tokenizer *t) { return (const wordpiece *)t; }
@@ -119,7 +122,11 @@ static const hs_wordpiece_char *char_of(const wordpiece *t, encoder *e, uint32_t
 static void finish_word(const wordpiece *t, encoder *e, hs_tok_out *out)
 {
     size_t n = 1;
-    if (e->n_chars > (size_t)t->rules.max_chars)
+    if (e->on_word) {
+        if (e->st == HS_OK && e->n_chars <= (size_t)t->rules.max_chars)
+            e->st = e->on_word(e->with, e->word, e->n);
+        n = 0;
+    } else if (e->n_chars > (size_t)t->rules.max_chars)
         out->id[out->n] = t->unk;
     else
         n = ids_of_word(t, e, e->word, e->n, out->id + out->n);
@@ -346,6 +353,28 @@ static hs_status encoder_new(const hs_tokenizer *base, hs_tok_encoder **out)
 }
 
 static const hs_tok_model model = { encoder_new, encoder_free, segment };
+
+hs_status hs_wordpiece_words(const hs_wordpiece_rules *r, const char *s, size_t bytes,
+                             hs_status (*word)(void *with, const char *text, size_t bytes), void *with)
+{
+    wordpiece *t = calloc(1, sizeof *t);
+    hs_tok_encoder *base = NULL;
+    if (t)
+        t->rules = *r;
+    if (!t || encoder_new(&t->sub.base, &base) != HS_OK) {
+        free(t);
+        return HS_FAIL(MEMORY, "no memory for an encoder");
+    }
+    encoder *e = (encoder *)base;
+    hs_tok_out out = { 0 };
+    e->on_word = word, e->with = with;
+    for (size_t i = 0; i < bytes && e->st == HS_OK;)
+        i = next_word(t, e, s, 0, i, bytes, &out);
+    const hs_status st = e->no_memory ? HS_FAIL(MEMORY, "no memory for an encoder") : e->st;
+    encoder_free(base);
+    free(t);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
 
 // ---- back to text, as Hugging Face's decoder: pieces joined, and no space before what English writes without one
 

@@ -34,5 +34,9 @@ typedef struct hs_wordpiece_char {
 
 bool hs_wordpiece_drops(const hs_wordpiece_rules *r, uint32_t c); // control characters and the like, in cleaning
 hs_wordpiece_char hs_wordpiece_char_of(const hs_wordpiece_rules *r, uint32_t c);
+// Calls word(with, its normalized text, bytes) for each word of s, what stands alone too; words of more than max_chars are left out. The
+// first error of word ends it.
+hs_status hs_wordpiece_words(const hs_wordpiece_rules *r, const char *s, size_t bytes,
+                             hs_status (*word)(void *with, const char *text, size_t bytes), void *with);
 
 #endif

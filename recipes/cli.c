@@ -137,12 +137,16 @@ hs_status hs_cli_parse(hs_cli *cli, const hs_command *command, int argc, char **
             only_arguments = true;
         else if (!only_arguments && strcmp(argv[i], "-h") == 0)
             HS_TRY(set_option(cli, "help", "true"));
+        else if (!only_arguments && strcmp(argv[i], "-o") == 0 && hs_schema_find(command->options, "output") && i + 1 < argc)
+            HS_TRY(set_option(cli, "output", argv[++i]));
         else if (!only_arguments && strncmp(argv[i], "--", 2) == 0)
             HS_TRY(option(cli, argc, argv, &i));
         else if (!only_arguments && argv[i][0] == '-' && argv[i][1])
             return HS_FAIL(USAGE, "unknown option %s of %s: options begin with two dashes", argv[i], command->name);
         else if (cli->n_args < HS_COUNT(cli->arg))
             cli->arg[cli->n_args++] = argv[i];
+        else
+            return HS_FAIL(USAGE, "more than %d arguments", HS_COUNT(cli->arg));
     }
     return check_count(cli);
 }

@@ -85,7 +85,7 @@ typedef struct hs_cli { // of one invocation; argv is borrowed
     const hs_command *command;
     void *options;     // of the command's struct
     hs_origin *origin; // of each option: "default" where it was not given
-    const char *arg[8];
+    const char *arg[256]; // shells expand *.txt
     int n_args;
     hs_override_arg override[HS_CLI_MAX]; // of the configuration, in order
     int n_overrides;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const hs_bench *const benches[] = { &hs_bench_train,     &hs_bench_generate, &hs_bench_gemm, &hs_bench_attention,
-                                           &hs_bench_pointwise, &hs_bench_memory,   &hs_bench_bulk };
+                                           &hs_bench_pointwise, &hs_bench_memory,   &hs_bench_bulk, &hs_bench_tokenizer };
 
 static hs_status find(const char *name, const hs_bench **out)
 {
@@ -17,7 +17,7 @@ static hs_status find(const char *name, const hs_bench **out)
             return HS_OK;
     }
     const char *near = hs_nearest_word(name, names, HS_COUNT(names));
-    return HS_FAIL(USAGE, "bench measures train, generate, gemm, attention, pointwise, memory or bulk, not '%s'%s%s", name,
+    return HS_FAIL(USAGE, "bench measures train, generate, gemm, attention, pointwise, memory, bulk or tokenizer, not '%s'%s%s", name,
                    near ? "; nearest is " : "", near ? near : "");
 }
 
@@ -33,7 +33,7 @@ static bool in_words(const char *words, const char *word)
 // An option or a setting that this bench would not heed is refused.
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
-    static const char *const some[] = { "model", "batch", "seq", "tokens", "warmup", "busy", "profile" };
+    static const char *const some[] = { "model", "batch", "seq", "tokens", "warmup", "busy", "profile", "tokenizer", "file", "google" };
     for (int i = 0; i < HS_COUNT(some); i++)
         if (hs_cli_given(cli, some[i]) && !in_words(b->takes, some[i]))
             return HS_FAIL(USAGE, "bench %s does not take --%s", b->name, some[i]);
@@ -125,6 +125,13 @@ static const hs_key keys[] = {
       AT(sizes),
       .value = "",
       .help = "list of sizes for the other benches, in the form each names below: 768x128x512,1Kx768x768" },
+    { .name = "tokenizer", .type = HS_KEY_STRING, AT(tokenizer), .value = "", .help = "of bench tokenizer: a folder with a tokenizer" },
+    { .name = "file", .type = HS_KEY_STRING, AT(file), .value = "", .help = "of bench tokenizer: a text" },
+    { .name = "google",
+      .type = HS_KEY_BOOL,
+      AT(google),
+      .value = "false",
+      .help = "of bench tokenizer: WordPiece as Google's, not Hugging Face's" },
     { .name = "busy", .type = HS_KEY_BOOL, AT(busy), .value = "false", .help = "bulk: also beside a thread that takes a core" },
     { .name = "steps",
       .type = HS_KEY_INT,
@@ -160,7 +167,7 @@ static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(hs_bench_options)
 
 const hs_command hs_cmd_bench = {
     .name = "bench",
-    .arguments = "train|generate|gemm|attention|pointwise|memory|bulk",
+    .arguments = "train|generate|gemm|attention|pointwise|memory|bulk|tokenizer",
     .summary = "measure training and generation steps, ops, and this machine",
     .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
                 "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"

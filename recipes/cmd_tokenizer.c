@@ -1,0 +1,115 @@
+// tokenizer: trains one on texts.
+#include "data/file.h"
+#include "recipes/commands.h"
+#include "recipes/progress.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct tokenizer_options {
+    hs_common common;
+    hs_string output;
+    int type; // hs_tok_train_kind
+    int64_t vocab_size, min_frequency, alphabet;
+    bool cased;
+} tokenizer_options;
+
+static hs_status feed(hs_tok_trainer *t, const char *file, int64_t *total)
+{
+    char *text;
+    size_t bytes;
+    HS_TRY(hs_file_read(strcmp(file, "-") == 0 ? "/dev/stdin" : file, &text, &bytes));
+    const hs_status st = hs_tok_trainer_feed(t, text, bytes);
+    free(text);
+    *total += (int64_t)bytes;
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status train(const hs_cli *cli, hs_tok_trainer *t, hs_tokenizer **made)
+{
+    const tokenizer_options *o = cli->options;
+    const double start = hs_now();
+    int64_t bytes = 0;
+    for (int i = 1; i < cli->n_args; i++)
+        HS_TRY(feed(t, cli->arg[i], &bytes));
+    HS_TRY(hs_tok_trainer_finish(t, made));
+    if (mkdir(o->output, 0777) != 0 && errno != EEXIST)
+        return HS_FAIL(SYSTEM, "%s: %s", o->output, strerror(errno));
+    HS_TRY(hs_tokenizer_save(*made, o->output));
+    const double seconds = hs_now() - start;
+    if (o->common.json)
+        hs_line_print(json_pack("{s:s, s:s, s:I, s:I, s:o}", "tokenizer", o->output, "type", hs_tokenizer_kind(*made), "vocab_size",
+                                (json_int_t)hs_tokenizer_vocab(*made), "bytes", (json_int_t)bytes, "seconds", hs_line_real(seconds)));
+    else
+        printf("%s: %s of %lld tokens from %.1f MB in %.1f s\n", o->output, hs_tokenizer_kind(*made), (long long)hs_tokenizer_vocab(*made),
+               (double)bytes / 1e6, seconds);
+    return HS_OK;
+}
+
+static hs_status run_tokenizer(const hs_cli *cli)
+{
+    const tokenizer_options *o = cli->options;
+    hs_tok_trainer *t;
+    hs_tokenizer *made = NULL;
+    if (strcmp(cli->arg[0], "train") != 0)
+        return HS_FAIL(USAGE, "tokenizer does 'train', not '%s'", cli->arg[0]);
+    if (cli->n_args < 2 || !o->output[0])
+        return HS_FAIL(USAGE, "tokenizer train needs at least one TEXT and --output DIR");
+    HS_TRY(hs_tok_trainer_new(&t, &(hs_tok_train_opts){ .kind = o->type == 0 ? HS_TOK_TRAIN_BPE : HS_TOK_TRAIN_WORDPIECE,
+                                                        .vocab = o->vocab_size,
+                                                        .min_count = o->min_frequency,
+                                                        .alphabet = o->alphabet,
+                                                        .cased = o->cased }));
+    const hs_status st = train(cli, t, &made);
+    hs_tok_trainer_free(t);
+    hs_tokenizer_free(made);
+    return st;
+}
+
+#define AT(field) .offset = offsetof(tokenizer_options, field)
+static const hs_key keys[] = {
+    { .name = "type", .type = HS_KEY_CHOICE, AT(type), .value = "bpe", .choices = "bpe|wordpiece", .help = "GPT-2's or BERT's" },
+    { .name = "vocab-size",
+      .type = HS_KEY_INT,
+      AT(vocab_size),
+      .value = "30000",
+      .min = 6,
+      .max = 2e6,
+      .unit = "tokens",
+      .help = "at most, with special tokens and alphabet" },
+    { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, made if it is missing; also -o" },
+    { .name = "min-frequency",
+      .type = HS_KEY_INT,
+      AT(min_frequency),
+      .value = "0",
+      .min = 0,
+      .max = 1e12,
+      .help = "of a pair to become a token" },
+    { .name = "alphabet",
+      .type = HS_KEY_INT,
+      AT(alphabet),
+      .value = "1000",
+      .min = 1,
+      .max = 1114112,
+      .unit = "characters",
+      .help = "of WordPiece, at most: the most frequent" },
+    { .name = "cased", .type = HS_KEY_BOOL, AT(cased), .value = "false", .help = "WordPiece with capitals and accents" },
+    HS_COMMON_KEYS(tokenizer_options),
+};
+static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(tokenizer_options) };
+
+const hs_command hs_cmd_tokenizer = {
+    .name = "tokenizer",
+    .arguments = "train TEXT...",
+    .summary = "train a tokenizer on texts",
+    .examples = "halfstep tokenizer train --type bpe --vocab-size 32000 book.txt news.txt -o tok\n"
+                "halfstep tokenizer train --type wordpiece --vocab-size 30000 *.txt -o tok",
+    .notes = "BPE learns the same merges as Hugging Face's trainer; WordPiece is trained by the same rule, as theirs is.\n"
+             "With --json: tokenizer, type, vocab_size, bytes, seconds.",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = 256,
+    .run = run_tokenizer,
+};
