@@ -1,7 +1,7 @@
 // tokenizer: trains one on texts.
 #include "data/file.h"
 #include "recipes/commands.h"
-#include "recipes/progress.h"
+#include "recipes/session.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
