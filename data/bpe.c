@@ -117,9 +117,9 @@ static hs_status ascii_parts(const bpe *t, encoder *e, const char *s, size_t *i,
     int32_t *id = out->id + out->n;
     hs_tok_batch b;
     b.stopped = false;
-    while (to - *i >= HS_TOK_BLOCK + 16 && !b.stopped) {
+    while (to - *i >= HS_TOK_ROOM && !b.stopped) {
         b.n = 0;
-        while (to - *i >= HS_TOK_BLOCK + 16 && !b.stopped && b.n < HS_TOK_BATCH)
+        while (to - *i >= HS_TOK_ROOM && !b.stopped && b.n < HS_TOK_BATCH)
             *i += collect(&e->base.cache, s + *i, &b);
         for (unsigned k = 0; k < b.n; k++) {
             const hs_tok_entry *hit = hs_tok_cache_among(b.pair[k], b.key[k]);
@@ -135,6 +135,19 @@ static hs_status ascii_parts(const bpe *t, encoder *e, const char *s, size_t *i,
         }
     }
     out->n = id - out->id;
+    return HS_OK;
+}
+
+// The last bytes of a text, or all of a short one. What stands behind them stops at the last part, whose end it cannot tell.
+static hs_status ascii_tail(const bpe *t, encoder *e, const char *s, size_t *i, size_t to, hs_tok_out *out)
+{
+    char tail[2 * HS_TOK_ROOM];
+    const size_t bytes = to - *i;
+    size_t done = 0;
+    memcpy(tail, s + *i, bytes);
+    memset(tail + bytes, 0xFF, sizeof tail - bytes);
+    HS_TRY(ascii_parts(t, e, tail, &done, sizeof tail, out));
+    *i += done;
     return HS_OK;
 }
 
@@ -154,6 +167,8 @@ static hs_status parts(const bpe *t, encoder *e, const char *s, size_t from, siz
     for (size_t i = from; i < to;) {
         if (!out->trace)
             HS_TRY(ascii_parts(t, e, s, &i, to, out));
+        if (!out->trace && i < to && to - i < HS_TOK_ROOM)
+            HS_TRY(ascii_tail(t, e, s, &i, to, out));
         const size_t end = hs_bpe_part((const unsigned char *)s, i, to);
         HS_TRY(put_part(t, e, s, i, end, out));
         i = end;

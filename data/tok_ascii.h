@@ -6,7 +6,8 @@
 #include <immintrin.h>
 #endif
 
-enum { HS_TOK_BLOCK = 64, HS_TOK_STEP = 48 }; // what begins in the first STEP bytes of a block, and is short, ends inside it
+// What begins in the first STEP bytes of a block, and is short, ends inside it; ROOM: bytes that reading a block's keys may touch.
+enum { HS_TOK_BLOCK = 64, HS_TOK_STEP = 48, HS_TOK_ROOM = HS_TOK_BLOCK + 16 };
 
 typedef struct hs_tok_masks {
     uint64_t letter, digit, space, quote, tab_lf_cr, vt_ff, high;

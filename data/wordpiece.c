@@ -297,9 +297,9 @@ static size_t ascii_words(const wordpiece *t, encoder *e, const char *s, size_t 
     int32_t *id = out->id + out->n;
     hs_tok_batch b;
     b.stopped = false;
-    while (to - i >= HS_TOK_BLOCK + 16 && !b.stopped) {
+    while (to - i >= HS_TOK_ROOM && !b.stopped) {
         b.n = 0;
-        while (to - i >= HS_TOK_BLOCK + 16 && !b.stopped && b.n < HS_TOK_BATCH)
+        while (to - i >= HS_TOK_ROOM && !b.stopped && b.n < HS_TOK_BATCH)
             i += collect(t, &e->base.cache, s + i, &b);
         for (unsigned k = 0; k < b.n; k++) {
             const hs_tok_entry *hit = hs_tok_cache_among(b.pair[k], b.key[k]);
@@ -308,6 +308,17 @@ static size_t ascii_words(const wordpiece *t, encoder *e, const char *s, size_t 
     }
     out->n = id - out->id;
     return i;
+}
+
+// The last bytes of a text, or all of a short one, with blanks behind them.
+static size_t ascii_tail(const wordpiece *t, encoder *e, const char *s, size_t i, size_t to, hs_tok_out *out)
+{
+    char tail[2 * HS_TOK_ROOM];
+    const size_t bytes = to - i;
+    memcpy(tail, s + i, bytes);
+    memset(tail + bytes, ' ', sizeof tail - bytes);
+    const size_t done = ascii_words(t, e, tail, 0, sizeof tail, out);
+    return i + (done < bytes ? done : bytes);
 }
 
 static hs_status segment(const hs_tokenizer *base, hs_tok_encoder *encoder_base, const char *s, size_t from, size_t to, hs_tok_out *out)
@@ -319,7 +330,10 @@ static hs_status segment(const hs_tokenizer *base, hs_tok_encoder *encoder_base,
     for (size_t i = from; i < to;) {
         if (!out->trace)
             i = ascii_words(t, e, s, i, to, out);
-        i = next_word(t, e, s, from, i, to, out);
+        if (!out->trace && i < to && to - i < HS_TOK_ROOM)
+            i = ascii_tail(t, e, s, i, to, out);
+        if (i < to)
+            i = next_word(t, e, s, from, i, to, out);
     }
     return e->no_memory ? HS_FAIL(MEMORY, "no memory for an encoder") : HS_OK;
 }

@@ -8,7 +8,8 @@
 //   punctuation, Mn      of Unicode 15.0                        of Unicode 8.0
 //   ideographs           2B820-2CEAF stand alone                2B920-2CEAF
 //   accents and case     one switch                             two
-// (Google: bert/tokenization.py. Hugging Face: tokenizers 0.23. Bytes that are not UTF-8 are dropped in both.)
+// (Google: bert/tokenization.py. Hugging Face: tokenizers 0.23. Bytes that are not UTF-8 are dropped in both.
+// Where canonical order moves a mark that is kept, its span is its own; Hugging Face names the place where it went.)
 #ifndef HS_DATA_WORDPIECE_H
 #define HS_DATA_WORDPIECE_H
 #include "data/tok_subword.h"

@@ -3,7 +3,6 @@
 #include "data/file.h"
 #include "data/tokenizer.h"
 #include "recipes/bench.h"
-#include "recipes/progress.h"
 #include <jansson.h>
 #include <pthread.h>
 #include <sched.h>
