@@ -8,7 +8,8 @@ enum { N_ENTRIES = 2 << HS_TOK_CACHE_BITS, HUGE = 1 << 21 };
 hs_status hs_tok_cache_init(hs_tok_cache *c)
 {
     *c = (hs_tok_cache){ .arena = malloc(HS_TOK_ARENA * sizeof *c->arena) };
-    c->memory = aligned_alloc(HUGE, N_ENTRIES * sizeof *c->entry);
+    const size_t huge = N_ENTRIES * sizeof *c->entry >= HUGE ? HUGE : 64;
+    c->memory = aligned_alloc(huge, N_ENTRIES * sizeof *c->entry);
     if (!c->memory || !c->arena) {
         hs_tok_cache_free(c);
         return HS_FAIL(MEMORY, "no memory for an encoder");

@@ -27,7 +27,10 @@ typedef struct hs_tok_cache {
     int32_t *arena; // [HS_TOK_ARENA]
     size_t used;
 } hs_tok_cache;
-enum { HS_TOK_CACHE_BITS = 16, HS_TOK_ARENA = 1 << 18 };
+#ifndef HS_TOK_CACHE_LOG2
+#define HS_TOK_CACHE_LOG2 16 // fuzzers build with less: encoders are made faster, and caches are full sooner
+#endif
+enum { HS_TOK_CACHE_BITS = HS_TOK_CACHE_LOG2, HS_TOK_ARENA = 4 << HS_TOK_CACHE_BITS };
 
 hs_status hs_tok_cache_init(hs_tok_cache *c);
 void hs_tok_cache_free(hs_tok_cache *c);

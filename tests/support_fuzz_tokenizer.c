@@ -1,0 +1,121 @@
+// support_fuzz_tokenizer: what reads a tokenizer's files, and encoders, on any bytes. With clang:
+//   clang -fsanitize=fuzzer,address,undefined -std=gnu11 -g -O1 -D_GNU_SOURCE -DHS_TOK_CACHE_LOG2=5 -DHS_TESTS_DIR='"tests"' -I.
+//   tests/support_fuzz_tokenizer.c
+//   data/tok*.c \
+//     data/bpe*.c data/wordpiece*.c data/unicode.c data/file.c data/json_util.c core/status.c -ljansson -lxxhash -o fuzz_tokenizer
+//   ./fuzz_tokenizer tests/golden/fuzz/tokenizer
+// The first byte says what the rest is: J tokenizer.json, V vocab.txt, M merges.txt, T a text. test_fuzz.c replays the folder.
+#include "data/tok_files.h"
+#include "data/tok_subword.h"
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static void must(bool ok)
+{
+    if (!ok)
+        abort();
+}
+
+// Ids alone and with spans are the same ids.
+static void encode(const hs_tokenizer *t, const char *text, size_t bytes)
+{
+    int32_t *ids;
+    int64_t n;
+    hs_rows rows;
+    const hs_status st = hs_tokenizer_encode(t, text, bytes, &ids, &n);
+    const hs_status other = hs_tokenizer_rows(t, text, bytes, NULL, 0, &(hs_row_opts){ .no_special = true }, &rows);
+    must(st == other);
+    if (st != HS_OK)
+        return;
+    must(rows.n == 1 && rows.row[0].n == n);
+    must(n == 0 || memcmp(rows.row[0].id, ids, (size_t)n * sizeof *ids) == 0);
+    for (int64_t i = 0; i < n; i++)
+        must(ids[i] >= 0 && ids[i] < hs_tokenizer_vocab(t) && rows.row[0].bytes[i].end <= (int64_t)bytes);
+    hs_rows_free(&rows);
+    free(ids);
+}
+
+// What was read can be used and written.
+static void use(hs_tokenizer *t)
+{
+    static const char text[] = "To be, or not to be: that's [MASK] \xC3\xA9t\xC3\xA9 <|endoftext|> 42";
+    json_t *root = t->kind->json(t);
+    must(root != NULL);
+    json_decref(root);
+    encode(t, text, strlen(text));
+    hs_tokenizer_free(t);
+}
+
+static void read_json(const char *text, size_t bytes)
+{
+    static const hs_tok_kind *const kinds[] = { &hs_tok_byte, &hs_tok_char, &hs_tok_wordpiece, &hs_tok_wordpiece_google, &hs_tok_bpe };
+    json_error_t e;
+    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
+    hs_tokenizer *t;
+    for (int i = 0; root && i < HS_COUNT(kinds); i++)
+        if (kinds[i]->load(&t, "fuzz", root) == HS_OK)
+            use(t);
+    json_decref(root);
+}
+
+// One file of a folder; the other, if it needs one, is fixed.
+static void read_folder(const char *name, const char *text, size_t bytes)
+{
+    static char dir[] = "/tmp/halfstep-fuzz-XXXXXX";
+    static bool made;
+    char path[64], vocab[64];
+    if (!made)
+        must(mkdtemp(dir) != NULL);
+    made = true;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(vocab, sizeof vocab, "%s/vocab.json", dir);
+    FILE *f = fopen(path, "wb");
+    must(f && fwrite(text, 1, bytes, f) == bytes && fclose(f) == 0);
+    f = fopen(vocab, "wb");
+    must(f && fputs("{\"a\":0,\"b\":1,\"ab\":2,\"aba\":3,\"\\u0120\":4,\"\\u0120a\":5}", f) >= 0 && fclose(f) == 0);
+    hs_tokenizer *t;
+    if (hs_tokenizer_load(&t, dir) == HS_OK)
+        use(t);
+    unlink(path);
+    unlink(vocab);
+    rmdir(dir);
+    made = false;
+    memcpy(dir + sizeof dir - 7, "XXXXXX", 6);
+}
+
+static void read_text(const char *text, size_t bytes)
+{
+    static const char *const names[] = { "wordpiece", "wordpiece-cased", "wordpiece-google", "bpe", "bpe-roberta" };
+    static hs_tokenizer *t[HS_COUNT(names)];
+    for (int i = 0; i < HS_COUNT(names); i++) {
+        char path[1024];
+        snprintf(path, sizeof path, HS_TESTS_DIR "/golden/tokenizers/%s", names[i]);
+        must(t[i] || hs_tokenizer_load(&t[i], path) == HS_OK);
+        encode(t[i], text, bytes);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    const char *text = (const char *)data + 1;
+    switch (bytes ? data[0] : 0) {
+    case 'J':
+        read_json(text, bytes - 1);
+        break;
+    case 'V':
+        read_folder("vocab.txt", text, bytes - 1);
+        break;
+    case 'M':
+        read_folder("merges.txt", text, bytes - 1);
+        break;
+    case 'T':
+        read_text(text, bytes - 1);
+        break;
+    }
+    return 0;
+}

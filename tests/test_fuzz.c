@@ -1,0 +1,38 @@
+// fuzz: the corpora of the fuzz targets, replayed.
+#include "tests/support_files.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static void tokenizer(void **state)
+{
+    (void)state;
+    static const char folder[] = HS_TESTS_DIR "/golden/fuzz/tokenizer";
+    DIR *d = opendir(folder);
+    int n = 0;
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d));) {
+        char path[1024];
+        static uint8_t data[1 << 16];
+        if (e->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        FILE *f = fopen(path, "rb");
+        assert_non_null(f);
+        const size_t bytes = fread(data, 1, sizeof data, f);
+        fclose(f);
+        LLVMFuzzerTestOneInput(data, bytes);
+        n++;
+    }
+    closedir(d);
+    assert_true(n > 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
