@@ -188,14 +188,9 @@ static const char *piece_bytes(const hs_tokenizer *t, int32_t id, size_t *bytes)
 
 uint32_t hs_tok_byte_level_character(int byte)
 {
-    int hidden = 0;
-    for (int b = 0; b <= byte; b++) {
-        const bool visible = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        if (b == byte && visible)
-            return (uint32_t)b;
-        hidden += !visible;
-    }
-    return 256 + (uint32_t)hidden - 1;
+    const bool visible = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    const int hidden = byte < 33 ? byte : byte < 161 ? 33 + byte - 127 : 67; // its place among those that are not
+    return (uint32_t)(visible ? byte : 256 + hidden);
 }
 
 // A raw byte has no JSON string, and U+0000 no jansson key: both are written as SentencePiece writes bytes.

@@ -1,8 +1,6 @@
-// support_fuzz_tokenizer: what reads a tokenizer's files, and encoders, on any bytes. With clang:
+// support_fuzz_tokenizer: what reads a tokenizer's files, and encoders, on any bytes. As a libFuzzer target, with clang:
 //   clang -fsanitize=fuzzer,address,undefined -std=gnu11 -g -O1 -D_GNU_SOURCE -DHS_TOK_CACHE_LOG2=5 -DHS_TESTS_DIR='"tests"' -I.
-//   tests/support_fuzz_tokenizer.c
-//   data/tok*.c \
-//     data/bpe*.c data/wordpiece*.c data/unicode.c data/file.c data/json_util.c core/status.c -ljansson -lxxhash -o fuzz_tokenizer
+//     tests/support_fuzz_tokenizer.c data/{tok,bpe,wordpiece}*.c data/{unicode,file,json_util}.c core/status.c -ljansson -lxxhash -o fuzz_tokenizer
 //   ./fuzz_tokenizer tests/golden/fuzz/tokenizer
 // The first byte says what the rest is: J tokenizer.json, V vocab.txt, M merges.txt, T a text. test_fuzz.c replays the folder.
 #include "data/tok_files.h"
