@@ -372,6 +372,7 @@ static hs_status fill(bpe *t, const char *path, const json_t *root, const hs_tok
     HS_TRY(hs_tok_vocab_make(&t->sub.vocab, items->token, items->n));
     HS_TRY(hs_tok_json_common(&t->sub, path, root));
     HS_TRY(hs_tok_added_ready(&t->sub.added));
+    t->sub.base.adds_spaces = t->prefix_space && t->sub.added.n > 0;
     HS_TRY(read_merges(t, path, root));
     const int32_t rules[] = { t->prefix_space, t->ignore_merges };
     t->sub.hash = XXH3_64bits_withSeed(rules, sizeof rules, hs_subword_hash_tokens(&t->sub));

@@ -85,7 +85,7 @@ static hs_status find_characters(text *x)
 
 static hs_status encode(const hs_tokenizer *t, text *x)
 {
-    const size_t room = hs_tok_room(x->bytes);
+    const size_t room = hs_tok_room(t, x->bytes);
     x->out.id = malloc(room * sizeof *x->out.id);
     x->trace.start = malloc(room * sizeof *x->trace.start);
     x->trace.end = malloc(room * sizeof *x->trace.end);

@@ -46,7 +46,7 @@ static hs_status make(hs_tokenizer **out, const hs_tok_kind *kind, uint32_t *sym
         free(symbol);
         return HS_FAIL(MEMORY, "no memory for a tokenizer");
     }
-    *t = (symbol_tokenizer){ .base = { kind, vocab }, .symbol = symbol, .piece = malloc((size_t)vocab * sizeof(piece)) };
+    *t = (symbol_tokenizer){ .base = { .kind = kind, .vocab = vocab }, .symbol = symbol, .piece = malloc((size_t)vocab * sizeof(piece)) };
     bool enough = t->piece != NULL;
     for (int64_t id = 0; enough && id < vocab; id++) {
         int32_t **page = &t->page[symbol[id] / PAGE];

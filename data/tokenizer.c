@@ -21,7 +21,7 @@ void hs_tokenizer_free(hs_tokenizer *t)
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n)
 {
     *out = NULL, *n = 0;
-    int32_t *ids = malloc(hs_tok_room(bytes) * sizeof *ids); // pages not touched cost nothing
+    int32_t *ids = malloc(hs_tok_room(t, bytes) * sizeof *ids); // pages not touched cost nothing
     if (!ids)
         return HS_FAIL(MEMORY, "no memory for the ids of %zu bytes of text", bytes);
     const hs_status st = t->kind->encode(t, (const unsigned char *)text, bytes, ids, n);
