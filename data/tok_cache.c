@@ -1,21 +1,20 @@
 #include "data/tok_cache.h"
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <xxhash.h>
 
-enum { N_ENTRIES = 2 << HS_TOK_CACHE_BITS, HUGE = 1 << 21 };
+enum { N_ENTRIES = 2 << HS_TOK_CACHE_BITS };
 
+// By pages as they are used, so that a short text does not pay for all of it. Huge pages gain nothing that can be measured, and asking for
+// them can wait 50 ms and more until the system has made room.
 hs_status hs_tok_cache_init(hs_tok_cache *c)
 {
-    *c = (hs_tok_cache){ .arena = malloc(HS_TOK_ARENA * sizeof *c->arena) };
-    const size_t huge = N_ENTRIES * sizeof *c->entry >= HUGE ? HUGE : 64;
-    c->memory = aligned_alloc(huge, N_ENTRIES * sizeof *c->entry);
+    const size_t pair = 2 * sizeof *c->entry;
+    *c = (hs_tok_cache){ .arena = malloc(HS_TOK_ARENA * sizeof *c->arena), .memory = calloc(N_ENTRIES + 2, sizeof *c->entry) };
     if (!c->memory || !c->arena) {
         hs_tok_cache_free(c);
         return HS_FAIL(MEMORY, "no memory for an encoder");
     }
-    madvise(c->memory, N_ENTRIES * sizeof *c->entry, MADV_HUGEPAGE);
-    c->entry = memset(c->memory, 0, N_ENTRIES * sizeof *c->entry);
+    c->entry = (hs_tok_entry *)(((uintptr_t)c->memory + pair - 1) / pair * pair);
     return HS_OK;
 }
 
