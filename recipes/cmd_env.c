@@ -8,8 +8,17 @@
 #include <unistd.h>
 #include <xxhash.h>
 #include <yaml.h>
+#ifdef HS_HAVE_HDF5
+#include <H5public.h>
+#endif
 #ifdef HS_HAVE_PNG
 #include <png.h>
+#endif
+#ifdef HS_HAVE_ZLIB
+#include <zlib.h>
+#endif
+#ifdef HS_HAVE_ZSTD
+#include <zstd.h>
 #endif
 
 typedef struct env_options {
@@ -69,6 +78,21 @@ static int collect(fact *f)
     FACT("libpng", "%s", png_get_libpng_ver(NULL));
 #else
     FACT("libpng", "not built in: no loss curves (package libpng-dev)");
+#endif
+#ifdef HS_HAVE_HDF5
+    FACT("hdf5", "%d.%d.%d", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE);
+#else
+    FACT("hdf5", "not built in: no HDF5 shards (package libhdf5-dev)");
+#endif
+#ifdef HS_HAVE_ZLIB
+    FACT("zlib", "%s", zlibVersion());
+#else
+    FACT("zlib", "not built in: no .gz files (package zlib1g-dev)");
+#endif
+#ifdef HS_HAVE_ZSTD
+    FACT("zstd", "%s", ZSTD_versionString());
+#else
+    FACT("zstd", "not built in: no .zst files (package libzstd-dev)");
 #endif
     FACT("libyaml", "%s", yaml_get_version_string());
     FACT("jansson", "%s", jansson_version_str());

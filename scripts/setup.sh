@@ -6,7 +6,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-base_packages=(gcc cmake ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev libpng-dev)
+base_packages=(gcc cmake ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev libpng-dev
+  libhdf5-dev zlib1g-dev libzstd-dev)
 
 packages() {
   local missing=() p sudo=()
