@@ -22,7 +22,7 @@ static int bits_of(uint64_t n) // the least b with n <= 2^b
 
 // A permutation of [0, n): an alternating Feistel network over the least power of two that holds n, walked along its cycle until it is back
 // below n (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"); under two rounds of walking on average.
-static uint64_t permute(uint64_t key, uint64_t n, uint64_t x)
+uint64_t hs_permute(uint64_t key, uint64_t n, uint64_t x)
 {
     enum { ROUNDS = 8 };
     const int bits = bits_of(n), low_bits = bits / 2;
@@ -44,5 +44,5 @@ int64_t hs_sampler_start(const hs_sampler *s, uint64_t sample)
     const uint64_t key = hs_mix2(s->seed, epoch);
     const int64_t slack = s->n_tokens - s->per_epoch * s->window, offsets = slack < s->window ? slack : s->window;
     const int64_t offset = (int64_t)(hs_mix2(key, 0x6F6666736574ull) % (uint64_t)offsets); // "offset": apart from the rounds' keys
-    return offset + s->window * (int64_t)permute(key, n, place);
+    return offset + s->window * (int64_t)hs_permute(key, n, place);
 }
