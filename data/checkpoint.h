@@ -54,6 +54,7 @@ typedef struct hs_model_info { // what config.json says
     int64_t layers, heads, width, context, vocab;
     double dropout, eps;
     char activation[32];  // "gelu_new"
+    int64_t end;          // read: the token that ends a text (eos_token_id), -1: none. Written: the tokenizer's
 } hs_model_info;
 
 typedef struct hs_ckpt_opts {

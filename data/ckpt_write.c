@@ -182,13 +182,14 @@ static hs_status put_tokenizer(target *to, const hs_tokenizer *tok)
 static hs_status put_model(target *to, const sources *model, const hs_model_info *info, const hs_tokenizer *tok)
 {
     hs_text config = { 0 }, generation = { 0 };
-    const hs_status st = hs_config_json(&config, info);
+    const int32_t end = tok != NULL ? hs_tokenizer_end(tok) : -1;
+    const hs_status st = hs_config_json(&config, info, end);
     if (st != HS_OK) {
         hs_text_free(&config);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     HS_TRY(put_text(to, "config.json", &config));
-    hs_generation_json(&generation);
+    hs_generation_json(&generation, end);
     HS_TRY(put_text(to, "generation_config.json", &generation));
     HS_TRY(put_tensors(to, "model.safetensors", model));
     if (tok != NULL)

@@ -19,7 +19,16 @@ static void add_real(hs_text *t, double v)
         hs_text_f64(t, v);
 }
 
-hs_status hs_config_json(hs_text *t, const hs_model_info *m)
+// null, not absent: transformers would fill in 50256, which lies outside a small vocabulary.
+static void add_end(hs_text *t, const char *key, int32_t end)
+{
+    if (end < 0)
+        hs_text_add(t, ",\n  \"%s\": null", key);
+    else
+        hs_text_add(t, ",\n  \"%s\": %d", key, end);
+}
+
+hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end)
 {
     if (strcmp(m->type, "gpt2") != 0)
         return HS_FAIL(UNSUPPORTED, "config.json: model type \"%.31s\" cannot be written, known: gpt2", m->type);
@@ -31,9 +40,10 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m)
         hs_text_add(t, ",\n  \"%s\": ", drops[i]);
         add_real(t, m->dropout);
     }
-    // null, not absent: transformers would fill in 50256, which lies outside a small vocabulary
-    hs_text_add(t, ",\n  \"bos_token_id\": null,\n  \"dtype\": \"float32\",\n  \"eos_token_id\": null,\n  \"initializer_range\": 0.02");
-    hs_text_add(t, ",\n  \"layer_norm_epsilon\": ");
+    add_end(t, "bos_token_id", end);
+    hs_text_add(t, ",\n  \"dtype\": \"float32\"");
+    add_end(t, "eos_token_id", end);
+    hs_text_add(t, ",\n  \"initializer_range\": 0.02,\n  \"layer_norm_epsilon\": ");
     add_real(t, m->eps);
     hs_text_add(t, ",\n  \"model_type\": \"gpt2\"");
     const struct {
@@ -51,9 +61,22 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m)
     return HS_OK;
 }
 
-void hs_generation_json(hs_text *t)
+void hs_generation_json(hs_text *t, int32_t end)
 {
-    hs_text_add(t, "{\n  \"_from_model_config\": true,\n  \"bos_token_id\": null,\n  \"eos_token_id\": null,\n  \"use_cache\": true\n}\n");
+    hs_text_add(t, "{\n  \"_from_model_config\": true");
+    add_end(t, "bos_token_id", end);
+    add_end(t, "eos_token_id", end);
+    hs_text_add(t, ",\n  \"use_cache\": true\n}\n");
+}
+
+// One id, the first of a list, or none: also where it lies outside the vocabulary (transformers' default in a small one).
+static int64_t end_of(const hs_json *j, const hs_model_info *m)
+{
+    const json_t *end = json_object_get(j->root, "eos_token_id");
+    if (json_is_array(end))
+        end = json_array_get(end, 0);
+    const json_int_t id = json_is_integer(end) ? json_integer_value(end) : -1;
+    return id >= 0 && id < m->vocab ? id : -1;
 }
 
 // What this GPT-2 does not do, by the key that asks for it.
@@ -114,6 +137,7 @@ static hs_status read_info(const hs_json *j, hs_model_info *m)
     if (!(m->eps > 0 && m->eps < 1) || !(m->dropout >= 0 && m->dropout < 1))
         return HS_FAIL(CORRUPT, "%s: \"layer_norm_epsilon\" is %g, allowed 0 to 1; \"resid_pdrop\" is %g, allowed 0 up to 1", j->path,
                        m->eps, m->dropout);
+    m->end = end_of(j, m);
     return HS_OK;
 }
 

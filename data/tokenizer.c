@@ -73,6 +73,36 @@ hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t
     return HS_OK;
 }
 
+static const hs_tok_added_token *special_named(const hs_tok_added *a, const char *text)
+{
+    for (int i = 0; i < a->n; i++)
+        if (a->token[i].special && strcmp(a->token[i].text, text) == 0)
+            return &a->token[i];
+    return NULL;
+}
+
+int32_t hs_tokenizer_end(const hs_tokenizer *t)
+{
+    static const char *const names[] = { "<|endoftext|>", "</s>", "[SEP]" };
+    for (int i = 0; t->kind->subword && i < HS_COUNT(names); i++) {
+        const hs_tok_added_token *found = special_named(&hs_subword_of(t)->added, names[i]);
+        if (found)
+            return found->id;
+    }
+    return -1;
+}
+
+bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id)
+{
+    if (!t->kind->subword || !hs_tok_added_has(&hs_subword_of(t)->added, id))
+        return false;
+    const hs_tok_added *a = &hs_subword_of(t)->added;
+    for (int i = 0; i < a->n; i++)
+        if (a->token[i].id == id)
+            return a->token[i].special;
+    return false;
+}
+
 size_t hs_tokenizer_name(const hs_tokenizer *t, int32_t id, char *buf, size_t room)
 {
     size_t bytes, n = 0;

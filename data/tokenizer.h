@@ -33,6 +33,11 @@ const char *hs_tokenizer_kind(const hs_tokenizer *t); // "byte", "char", "wordpi
 int64_t hs_tokenizer_vocab(const hs_tokenizer *t);
 uint64_t hs_tokenizer_hash(const hs_tokenizer *t); // of the whole mapping; stored in token stores and checkpoints
 
+// The token that stands between texts: "<|endoftext|>", "</s>" or "[SEP]"; -1: there is none.
+int32_t hs_tokenizer_end(const hs_tokenizer *t);
+// Special tokens are for the model, not for a reader: "<|endoftext|>", "[MASK]".
+bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id);
+
 // Encodes; *out is malloc'd (caller frees). A character outside the vocabulary: USAGE with the character and its byte offset.
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n);
 // The bytes of one token: borrowed; NULL for an id out of range.

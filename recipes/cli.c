@@ -1,4 +1,5 @@
 #include "recipes/cli.h"
+#include "data/utf8.h"
 #include "data/yaml.h"
 #include <ctype.h>
 #include <jansson.h>
@@ -180,19 +181,6 @@ hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config, 
 // ---- JSON lines
 json_t *hs_line_real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
-// Length of the UTF-8 sequence at s that jansson accepts; 0 if there is none.
-static size_t utf8_length(const char *s, size_t left)
-{
-    static const size_t lengths[] = { 1, 2, 3, 4 };
-    for (int i = 0; i < 4 && lengths[i] <= left; i++) {
-        json_t *probe = json_stringn(s, lengths[i]);
-        json_decref(probe);
-        if (probe)
-            return lengths[i];
-    }
-    return 0;
-}
-
 json_t *hs_line_text(const char *text, size_t bytes)
 {
     json_t *whole = json_stringn(text, bytes);
@@ -203,7 +191,7 @@ json_t *hs_line_text(const char *text, size_t bytes)
         return json_null();
     size_t n = 0;
     for (size_t i = 0; i < bytes;) {
-        const size_t k = utf8_length(text + i, bytes - i);
+        const size_t k = (size_t)hs_utf8_length((const unsigned char *)text + i, bytes - i);
         memcpy(clean + n, k ? text + i : "\xEF\xBF\xBD", k ? k : 3);
         n += k ? k : 3, i += k ? k : 1;
     }

@@ -1,5 +1,6 @@
 // generate: continues a prompt, streaming text as it comes.
 #include "core/log.h"
+#include "data/utf8.h"
 #include "infer/generate.h"
 #include "recipes/commands.h"
 #include "recipes/session.h"
@@ -12,9 +13,11 @@ typedef struct generate_options {
     hs_common common;
     double temperature, top_p;
     int64_t top_k, seed, max_tokens;
-    bool slide;
+    bool slide, ignore_end;
     hs_string prompt, prompt_ids; // only their rows are used: the values may be of any length
 } generate_options;
+
+static const char replacement[] = "\xEF\xBF\xBD"; // U+FFFD
 
 // ---- ids in, text out
 static hs_status parse_ids(const char *text, int32_t **out, int64_t *n)
@@ -51,50 +54,69 @@ static hs_status read_prompt(const hs_cli *cli, const hs_session *s, int32_t **i
         return HS_FAIL(USAGE, "--prompt needs a tokenizer, --prompt-ids does not: %s", s->tokenizer_error);
     else
         HS_TRY(hs_tokenizer_encode(s->tokenizer, text, strlen(text), ids, n));
+    if (*n == 0 && s->end >= 0 && text) { // a text that begins
+        free(*ids);
+        *ids = malloc(sizeof **ids);
+        if (!*ids)
+            return HS_FAIL(MEMORY, "no memory for the prompt");
+        (*ids)[(*n)++] = s->end;
+    }
     if (*n == 0)
         return HS_FAIL(USAGE, "the prompt is empty: give at least one token");
     return HS_OK;
 }
 
-typedef struct stream { // of bytes to stdout, in whole UTF-8 sequences
+typedef struct stream { // of tokens to stdout as UTF-8: whole characters only, U+FFFD for what is none
     const hs_tokenizer *tokenizer;
     bool quiet;
-    char held[8];
-    int n_held;
+    int32_t end;           // not shown
+    unsigned char held[4]; // the beginning of a character whose rest may come
+    size_t n_held;
 } stream;
 
-// Bytes of `s` that end in the middle of a UTF-8 sequence and may become one: kept back.
-static int unfinished(const char *s, int n)
+// The n bytes at s, all that is left, begin a character.
+static bool begins(const unsigned char *s, size_t n)
 {
-    for (int back = 1; back <= 3 && back <= n; back++) {
-        const unsigned char c = (unsigned char)s[n - back];
-        if (c < 0x80)
-            return 0;
-        if (c >= 0xC0) // a lead byte: wants 2, 3 or 4 in all
-            return back < (c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2) ? back : 0;
-    }
-    return 0;
+    const size_t want = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+    if (s[0] < 0xC2 || s[0] > 0xF4 || n >= want)
+        return false;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xC0) != 0x80)
+            return false;
+    return true;
 }
 
 static void put(stream *out, const char *bytes, size_t n)
 {
-    if (n >= sizeof out->held - 4) { // a long piece is text of its own
-        fwrite(out->held, 1, (size_t)out->n_held, stdout);
-        fwrite(bytes, 1, n, stdout);
-        out->n_held = 0;
-        return;
+    unsigned char text[4 + 64];
+    while (n > 0) {
+        const size_t take = n < 64 ? n : 64, all = out->n_held + take;
+        size_t at = 0;
+        memcpy(text, out->held, out->n_held);
+        memcpy(text + out->n_held, bytes, take);
+        bytes += take, n -= take, out->n_held = 0;
+        while (at < all) {
+            const int length = hs_utf8_length(text + at, all - at);
+            if (length == 0 && begins(text + at, all - at))
+                break;
+            fwrite(length ? (const char *)text + at : replacement, 1, length ? (size_t)length : 3, stdout);
+            at += length ? (size_t)length : 1;
+        }
+        out->n_held = all - at;
+        memcpy(out->held, text + at, out->n_held);
     }
-    memcpy(out->held + out->n_held, bytes, n);
-    out->n_held += (int)n;
-    const int keep = unfinished(out->held, out->n_held), done = out->n_held - keep;
-    fwrite(out->held, 1, (size_t)done, stdout);
-    memmove(out->held, out->held + done, (size_t)keep);
-    out->n_held = keep;
+}
+
+static void put_end(stream *out) // what was held back has no rest
+{
+    if (out->n_held)
+        fwrite(replacement, 1, 3, stdout);
+    out->n_held = 0;
 }
 
 static void put_token(stream *out, int32_t id)
 {
-    if (out->quiet)
+    if (out->quiet || id == out->end)
         return;
     size_t n = 0;
     const char *piece = out->tokenizer ? hs_tokenizer_piece(out->tokenizer, id, &n) : NULL;
@@ -145,7 +167,7 @@ static hs_status generate(hs_session *s, const generate_options *o, const hs_gpt
                            .cache_rows = setup->shape.cache_rows,
                            .max_tokens = o->max_tokens,
                            .sampling = { .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .seed = (uint64_t)o->seed },
-                           .stop_id = -1,
+                           .stop_id = o->ignore_end ? -1 : s->end,
                            .on_token = on_token,
                            .user = out };
     hs_prompt prompt = { r->ids, r->n };
@@ -186,7 +208,7 @@ static hs_status report(const hs_session *s, const result *r, bool json)
     char *text = NULL;
     size_t bytes = 0;
     if (s->tokenizer)
-        HS_TRY(hs_tokenizer_decode(s->tokenizer, r->ids + r->n_prompt, n_new, &text, &bytes));
+        HS_TRY(hs_tokenizer_decode(s->tokenizer, r->ids + r->n_prompt, n_new - (r->stop == HS_STOP_TOKEN), &text, &bytes));
     hs_line_print(json_pack("{s:o, s:o, s:o, s:o, s:s}", "prompt_ids", id_list(r->ids, r->n_prompt), "ids",
                             id_list(r->ids + r->n_prompt, n_new), "text", text ? hs_line_text(text, bytes) : json_null(),
                             "tokens_per_second", hs_line_real(rate), "stopped_by", hs_stop_text(r->stop)));
@@ -200,7 +222,7 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, result *r)
     hs_gpt_setup setup = s->setup;
     setup.shape =
         (hs_gpt_shape){ .max_tokens = setup.gpt.context < 256 ? setup.gpt.context : 256, .max_seqs = 1, .cache_rows = setup.gpt.context };
-    stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json };
+    stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json, .end = o->ignore_end ? -1 : s->end };
     HS_TRY(read_prompt(cli, s, &r->ids, &r->n_prompt));
     r->n = r->n_prompt;
     for (int64_t i = 0; i < r->n; i++)
@@ -214,8 +236,7 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, result *r)
     const double start = hs_now();
     HS_TRY(generate(s, o, &setup, &out, r));
     r->seconds = hs_now() - start;
-    if (!out.quiet)
-        fwrite(out.held, 1, (size_t)out.n_held, stdout);
+    put_end(&out);
     return report(s, r, o->common.json);
 }
 
@@ -274,6 +295,11 @@ static const hs_key keys[] = {
       AT(slide),
       .value = "true",
       .help = "past the model's context, go on from the last half of it; --no-slide stops there" },
+    { .name = "ignore-end",
+      .type = HS_KEY_BOOL,
+      AT(ignore_end),
+      .value = "false",
+      .help = "go on past the token that ends a text (eos_token_id of config.json)" },
     HS_COMMON_KEYS(generate_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(generate_options) };
@@ -287,6 +313,8 @@ const hs_command hs_cmd_generate = {
                 "halfstep generate path/to/gpt2 --prompt-ids 464,3290 --top-k 40 --json",
     .notes =
         "CHECKPOINT is the folder of a run (its newest checkpoint), one checkpoint, or a transformers GPT-2 folder.\n"
+        "Text is written as it comes, in whole UTF-8 characters; bytes that are none are shown as U+FFFD. An empty prompt begins a text,\n"
+        "where the model has a token between texts.\n"
         "With --json: prompt_ids, ids (the new tokens), text (of the new tokens; null without a tokenizer), tokens_per_second, stopped_by.",
     .options = &schema,
     .min_args = 1,

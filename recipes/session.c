@@ -139,6 +139,7 @@ hs_status hs_session_open(hs_session *s, const char *path, const hs_common *o)
     char trained[16];
     HS_TRY(hs_ckpt_resolve(path, false, s->dir, sizeof s->dir));
     HS_TRY(hs_ckpt_read_info(s->dir, &info));
+    s->end = (int32_t)info.end;
     s->setup.gpt = hs_gpt_of_info(&info);
     HS_TRY(hs_gpt_check(&s->setup.gpt));
     trained_policy(s->dir, trained, sizeof trained);

@@ -34,6 +34,7 @@ typedef struct hs_session {
     char dir[4096]; // the model directory
     hs_gpt_setup setup;
     hs_policy policy;
+    int32_t end;             // token that ends a text, -1: the model has none
     hs_tokenizer *tokenizer; // NULL: the directory has none that Halfstep reads; hs_error of it in tokenizer_error
     char tokenizer_error[512];
     hs_device *device;

@@ -75,7 +75,8 @@ hs_model_info ckpt_info(void)
                             .vocab = 50,
                             .dropout = 0.1,
                             .eps = 1e-5,
-                            .activation = "gelu_new" };
+                            .activation = "gelu_new",
+                            .end = -1 };
 }
 
 static uint32_t bits(const hs_param *p, uint64_t key, int which, int64_t i)
