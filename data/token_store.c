@@ -1,80 +1,28 @@
 // token store: ids on disk, memory-mapped (format in data/token_store.h; little-endian, as every machine Halfstep runs on).
 #include "data/token_store.h"
 #include "data/file.h"
+#include "data/store_format.h"
+#include "data/store_writer.h"
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
-
-typedef struct header {
-    char magic[8];
-    uint32_t id_bytes, flags;
-    uint64_t vocab, tokenizer_hash, n_tokens, n_documents, content_hash, reserved;
-} header;
-_Static_assert(sizeof(header) == 64, "the header is part of the file format");
-
-static const char magic[8] = "HSTOKEN1";
 
 struct hs_token_store {
     hs_token_store_info info;
-    const uint16_t *narrow; // [n_tokens], or NULL
-    const int32_t *wide;    // [n_tokens], or NULL
-    const uint64_t *starts; // [n_documents + 1]
-    hs_file file;           // of an opened store
-    int32_t *owned;         // of a store in memory
-    uint64_t whole[2];      // its starts
+    const uint16_t *narrow;    // [n_tokens], or NULL
+    const int32_t *wide;       // [n_tokens], or NULL
+    const uint64_t *starts;    // [n_documents + 1]
+    const uint64_t *sentences; // [n_sentences + 1], or NULL
+    hs_file file;              // of an opened store
+    int32_t *owned;            // of a store in memory
+    uint64_t whole[2];         // its starts
     char *path;
 };
 
 // ---- writing
-
-// What follows the header goes to the file and into the checksum; either may be NULL.
-typedef struct sink {
-    hs_file_out *file;
-    XXH3_state_t *hash;
-} sink;
-
-static hs_status put(sink s, const void *data, size_t bytes)
-{
-    if (s.hash)
-        XXH3_64bits_update(s.hash, data, bytes);
-    if (s.file)
-        HS_TRY(hs_file_write(s.file, data, bytes));
-    return HS_OK;
-}
-
-static uint32_t id_bytes_for(int64_t vocab) { return vocab <= 65536 ? 2 : 4; }
-static size_t padded(size_t bytes) { return (bytes + 7) & ~(size_t)7; }
-
-static hs_status put_body(sink s, const int32_t *ids, int64_t n, const uint64_t *starts, int64_t n_documents, uint32_t id_bytes)
-{
-    if (id_bytes == 4) {
-        HS_TRY(put(s, ids, (size_t)n * 4));
-    } else {
-        uint16_t block[4096];
-        for (int64_t i = 0; i < n; i += HS_COUNT(block)) {
-            const int64_t m = n - i < HS_COUNT(block) ? n - i : HS_COUNT(block);
-            for (int64_t k = 0; k < m; k++)
-                block[k] = (uint16_t)ids[i + k];
-            HS_TRY(put(s, block, (size_t)m * 2));
-        }
-    }
-    const size_t bytes = (size_t)n * id_bytes;
-    HS_TRY(put(s, "\0\0\0\0\0\0\0", padded(bytes) - bytes));
-    HS_TRY(put(s, starts, ((size_t)n_documents + 1) * sizeof *starts));
-    return HS_OK;
-}
-
-static hs_status content_hash(const int32_t *ids, int64_t n, const uint64_t *starts, int64_t n_documents, int64_t vocab, uint64_t *hash)
-{
-    XXH3_state_t *state = XXH3_createState();
-    if (!state)
-        return HS_FAIL(MEMORY, "no memory for a checksum");
-    XXH3_64bits_reset(state);
-    const hs_status st = put_body((sink){ .hash = state }, ids, n, starts, n_documents, id_bytes_for(vocab));
-    *hash = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return st;
-}
 
 static hs_status check_ids(const char *path, const int32_t *ids, int64_t n, int64_t vocab)
 {
@@ -85,10 +33,12 @@ static hs_status check_ids(const char *path, const int32_t *ids, int64_t n, int6
     return HS_OK;
 }
 
-static hs_status write_all(hs_file_out *o, const header *h, const int32_t *ids, const uint64_t *starts)
+static hs_status put_documents(hs_store_writer *w, const int32_t *ids, const int64_t *starts, int64_t n_documents)
 {
-    HS_TRY(hs_file_write(o, h, sizeof *h));
-    HS_TRY(put_body((sink){ .file = o }, ids, (int64_t)h->n_tokens, starts, (int64_t)h->n_documents, h->id_bytes));
+    for (int64_t d = 0; d < n_documents; d++) {
+        HS_TRY(hs_store_writer_ids(w, ids + starts[d], starts[d + 1] - starts[d]));
+        HS_TRY(hs_store_writer_document(w));
+    }
     return HS_OK;
 }
 
@@ -108,36 +58,52 @@ hs_status hs_token_store_write(const char *path, const int32_t *ids, int64_t n, 
         if (starts[d] > starts[d + 1])
             return HS_FAIL(USAGE, "%s: document %lld starts at %lld and ends at %lld", path, (long long)d, (long long)starts[d],
                            (long long)starts[d + 1]);
-    HS_TRY(check_ids(path, ids, n, vocab));
-
-    const uint64_t *u_starts = (const uint64_t *)starts; // ascending from 0: the same bytes
-    header h = { .id_bytes = id_bytes_for(vocab),
-                 .vocab = (uint64_t)vocab,
-                 .tokenizer_hash = tokenizer_hash,
-                 .n_tokens = (uint64_t)n,
-                 .n_documents = (uint64_t)n_documents };
-    memcpy(h.magic, magic, sizeof magic);
-    HS_TRY(content_hash(ids, n, u_starts, n_documents, vocab, &h.content_hash));
-    hs_file_out o;
-    HS_TRY(hs_file_create(&o, path));
-    const hs_status st = write_all(&o, &h, ids, u_starts);
+    hs_store_writer *w;
+    HS_TRY(hs_store_writer_open(&w, path, vocab, tokenizer_hash, false));
+    const hs_status st = put_documents(w, ids, starts, n_documents);
     if (st != HS_OK) {
-        hs_file_discard(&o);
+        hs_store_writer_discard(w);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
-    HS_TRY(hs_file_commit(&o));
+    HS_TRY(hs_store_writer_commit(w));
+    return HS_OK;
+}
+
+// Of one document in memory: what its file would have.
+static hs_status content_hash(const int32_t *ids, int64_t n, int64_t vocab, uint64_t *hash)
+{
+    const uint64_t starts[] = { 0, (uint64_t)n };
+    const size_t id_bytes = hs_store_id_bytes(vocab), bytes = (size_t)n * id_bytes;
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        return HS_FAIL(MEMORY, "no memory for a checksum");
+    XXH3_64bits_reset(state);
+    uint16_t block[4096];
+    for (int64_t i = 0; i < n && id_bytes == 2; i += HS_COUNT(block)) {
+        const int64_t m = n - i < HS_COUNT(block) ? n - i : HS_COUNT(block);
+        for (int64_t k = 0; k < m; k++)
+            block[k] = (uint16_t)ids[i + k];
+        XXH3_64bits_update(state, block, (size_t)m * 2);
+    }
+    if (id_bytes == 4)
+        XXH3_64bits_update(state, ids, bytes);
+    XXH3_64bits_update(state, "\0\0\0\0\0\0\0", hs_store_padded(bytes) - bytes);
+    XXH3_64bits_update(state, starts, sizeof starts);
+    *hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
     return HS_OK;
 }
 
 // ---- opening
 
-static hs_status check_header(const char *path, const header *h, size_t bytes)
+static hs_status check_header(const char *path, const hs_store_header *h, size_t bytes)
 {
     if (bytes < sizeof *h)
         return HS_FAIL(CORRUPT, "%s: %zu bytes, too short for a token store (header of %zu)", path, bytes, sizeof *h);
-    if (memcmp(h->magic, magic, sizeof magic) != 0)
-        return HS_FAIL(CORRUPT, "%s is no token store (it does not begin with %.8s)", path, magic);
-    if (h->flags != 0 || h->reserved != 0)
+    if (memcmp(h->magic, HS_STORE_MAGIC, sizeof h->magic) != 0)
+        return HS_FAIL(CORRUPT, "%s is no token store (it does not begin with %s)", path, HS_STORE_MAGIC);
+    const bool sentences = h->flags & HS_STORE_SENTENCES;
+    if ((h->flags & ~(uint32_t)HS_STORE_SENTENCES) != 0 || (!sentences && h->n_sentences != 0))
         return HS_FAIL(UNSUPPORTED, "%s: flags %#x are of a later version", path, h->flags);
     if (h->id_bytes != 2 && h->id_bytes != 4)
         return HS_FAIL(CORRUPT, "%s: %u bytes per id, allowed 2 and 4", path, h->id_bytes);
@@ -148,7 +114,11 @@ static hs_status check_header(const char *path, const header *h, size_t bytes)
     if (h->n_tokens < 1 || h->n_tokens > bytes || h->n_documents < 1 || h->n_documents > bytes)
         return HS_FAIL(CORRUPT, "%s: %llu tokens in %llu documents do not fit %zu bytes", path, (unsigned long long)h->n_tokens,
                        (unsigned long long)h->n_documents, bytes);
-    const size_t want = sizeof *h + padded(h->n_tokens * h->id_bytes) + (h->n_documents + 1) * sizeof(uint64_t);
+    if (sentences && (h->n_sentences < 1 || h->n_sentences > h->n_tokens))
+        return HS_FAIL(CORRUPT, "%s: %llu sentences in %llu tokens", path, (unsigned long long)h->n_sentences,
+                       (unsigned long long)h->n_tokens);
+    const size_t tables = h->n_documents + 1 + (sentences ? h->n_sentences + 1 : 0);
+    const size_t want = sizeof *h + hs_store_padded(h->n_tokens * h->id_bytes) + tables * sizeof(uint64_t);
     if (want != bytes)
         return HS_FAIL(CORRUPT, "%s: %zu bytes, its header promises %zu%s", path, bytes, want, bytes < want ? ": truncated" : "");
     return HS_OK;
@@ -164,22 +134,29 @@ static hs_status check_starts(const hs_token_store *s)
         if (s->starts[d] > s->starts[d + 1])
             return HS_FAIL(CORRUPT, "%s: document %lld starts at token %llu, behind its end %llu", s->path, (long long)d,
                            (unsigned long long)s->starts[d], (unsigned long long)s->starts[d + 1]);
+    // There are many more sentences, and opening a store must stay instant: each is checked when it is asked for.
+    const int64_t m = s->info.n_sentences;
+    if (s->sentences && (s->sentences[0] != 0 || s->sentences[m] != (uint64_t)s->info.n_tokens))
+        return HS_FAIL(CORRUPT, "%s: sentences span tokens %llu to %llu, the store 0 to %lld", s->path, (unsigned long long)s->sentences[0],
+                       (unsigned long long)s->sentences[m], (long long)s->info.n_tokens);
     return HS_OK;
 }
 
 static hs_status bind(hs_token_store *s)
 {
-    const header *h = (const header *)s->file.data;
+    const hs_store_header *h = (const hs_store_header *)s->file.data;
     HS_TRY(check_header(s->path, h, s->file.bytes));
     const char *body = s->file.data + sizeof *h;
     s->info = (hs_token_store_info){ .n_tokens = (int64_t)h->n_tokens,
                                      .n_documents = (int64_t)h->n_documents,
+                                     .n_sentences = (int64_t)h->n_sentences,
                                      .vocab = (int64_t)h->vocab,
                                      .tokenizer_hash = h->tokenizer_hash,
                                      .content_hash = h->content_hash };
     s->narrow = h->id_bytes == 2 ? (const uint16_t *)body : NULL;
     s->wide = h->id_bytes == 4 ? (const int32_t *)body : NULL;
-    s->starts = (const uint64_t *)(body + padded(h->n_tokens * h->id_bytes));
+    s->starts = (const uint64_t *)(body + hs_store_padded(h->n_tokens * h->id_bytes));
+    s->sentences = h->flags & HS_STORE_SENTENCES ? s->starts + h->n_documents + 1 : NULL;
     HS_TRY(check_starts(s));
     return HS_OK;
 }
@@ -224,7 +201,7 @@ hs_status hs_token_store_from_ids(hs_token_store **out, int32_t *ids, int64_t n,
     else
         HS_TRY_GOTO(st, check_ids(s->path, ids, n, vocab), failed);
     if (st == HS_OK)
-        HS_TRY_GOTO(st, content_hash(ids, n, s->starts, 1, vocab, &s->info.content_hash), failed);
+        HS_TRY_GOTO(st, content_hash(ids, n, vocab, &s->info.content_hash), failed);
     if (st == HS_OK) {
         *out = s;
         return HS_OK;
@@ -246,13 +223,26 @@ void hs_token_store_close(hs_token_store *s)
 
 // ---- reading
 
+bool hs_token_store_is(const char *path)
+{
+    struct stat st;
+    char begin[sizeof HS_STORE_MAGIC] = "";
+    const int fd = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return false;
+    const ssize_t n = read(fd, begin, sizeof begin - 1);
+    close(fd);
+    return n == sizeof begin - 1 && strcmp(begin, HS_STORE_MAGIC) == 0;
+}
+
+const char *hs_token_store_path(const hs_token_store *s) { return s->path; }
 hs_token_store_info hs_token_store_info_of(const hs_token_store *s) { return s->info; }
 
 hs_status hs_token_store_verify(const hs_token_store *s)
 {
     const int64_t n = s->info.n_tokens, vocab = s->info.vocab;
     if (s->file.data) {
-        const uint64_t hash = XXH3_64bits(s->file.data + sizeof(header), s->file.bytes - sizeof(header));
+        const uint64_t hash = XXH3_64bits(s->file.data + sizeof(hs_store_header), s->file.bytes - sizeof(hs_store_header));
         if (hash != s->info.content_hash)
             return HS_FAIL(CORRUPT, "%s: checksum %016llx, its header says %016llx", s->path, (unsigned long long)hash,
                            (unsigned long long)s->info.content_hash);
@@ -263,6 +253,50 @@ hs_status hs_token_store_verify(const hs_token_store *s)
             return HS_FAIL(CORRUPT, "%s: id %d at token %lld is outside its vocabulary of %lld", s->path, id, (long long)i,
                            (long long)vocab);
     }
+    int64_t first, end;
+    for (int64_t i = 0; i < s->info.n_sentences; i++)
+        HS_TRY(hs_token_store_sentence(s, i, &first, &end));
+    for (int64_t d = 0; s->sentences && d < s->info.n_documents; d++)
+        HS_TRY(hs_token_store_sentences(s, d, &first, &end));
+    return HS_OK;
+}
+
+// The last sentence that begins at or before a token.
+static int64_t sentence_at(const hs_token_store *s, uint64_t token)
+{
+    int64_t lo = 0, hi = s->info.n_sentences;
+    while (hi - lo > 1) {
+        const int64_t mid = lo + (hi - lo) / 2;
+        if (s->sentences[mid] <= token)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+hs_status hs_token_store_sentence(const hs_token_store *s, int64_t sentence, int64_t *first, int64_t *end)
+{
+    const uint64_t from = s->sentences[sentence], to = s->sentences[sentence + 1];
+    if (from >= to || to > (uint64_t)s->info.n_tokens)
+        return HS_FAIL(CORRUPT, "%s: sentence %lld spans tokens %llu to %llu", s->path, (long long)sentence, (unsigned long long)from,
+                       (unsigned long long)to);
+    *first = (int64_t)from, *end = (int64_t)to;
+    return HS_OK;
+}
+
+hs_status hs_token_store_sentences(const hs_token_store *s, int64_t document, int64_t *first, int64_t *end)
+{
+    const uint64_t from = s->starts[document], to = s->starts[document + 1];
+    *first = *end = 0;
+    if (!s->sentences || from == to)
+        return HS_OK;
+    const int64_t a = sentence_at(s, from), b = sentence_at(s, to - 1) + 1;
+    if (s->sentences[a] != from || s->sentences[b] != to)
+        return HS_FAIL(CORRUPT, "%s: document %lld spans tokens %llu to %llu, its sentences %llu to %llu", s->path, (long long)document,
+                       (unsigned long long)from, (unsigned long long)to, (unsigned long long)s->sentences[a],
+                       (unsigned long long)s->sentences[b]);
+    *first = a, *end = b;
     return HS_OK;
 }
 

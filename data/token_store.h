@@ -1,7 +1,8 @@
-// token store: a text as ids on disk, memory-mapped, with document boundaries.
+// token store: a text as ids on disk, memory-mapped, with document boundaries and, where flag 1 is set, those of sentences.
 //
 // File: 64-byte header {magic "HSTOKEN1", u32 bytes per id (2 or 4), u32 flags, u64 vocab, u64 tokenizer hash, u64 n_tokens, u64 n_documents,
-// u64 xxh3 of all that follows, u64 0}, then ids, padding to 8, then n_documents+1 u64 starts. Written to a temporary name and renamed.
+// u64 xxh3 of all that follows, u64 n_sentences}, then ids, padding to 8, then n_documents+1 u64 starts, then with flag 1 n_sentences+1 u64
+// starts. No sentence is empty, and every document begins one. Written to a temporary name and renamed (data/store_writer.h streams it).
 #ifndef HS_DATA_TOKEN_STORE_H
 #define HS_DATA_TOKEN_STORE_H
 #include "data/tokenizer.h"
@@ -9,7 +10,7 @@
 typedef struct hs_token_store hs_token_store;
 
 typedef struct hs_token_store_info {
-    int64_t n_tokens, n_documents, vocab;
+    int64_t n_tokens, n_documents, n_sentences, vocab; // n_sentences 0: not known
     uint64_t tokenizer_hash, content_hash;
 } hs_token_store_info;
 
@@ -18,10 +19,16 @@ hs_status hs_token_store_write(const char *path, const int32_t *ids, int64_t n, 
 hs_status hs_token_store_open(hs_token_store **out, const char *path); // checks magic, sizes, that starts ascend
 hs_status hs_token_store_from_ids(hs_token_store **out, int32_t *ids, int64_t n, int64_t vocab, uint64_t tokenizer_hash); // takes ids over (freed on error too); one document
 void hs_token_store_close(hs_token_store *s);
+bool hs_token_store_is(const char *path); // a regular file that begins as one does
+const char *hs_token_store_path(const hs_token_store *s);
 hs_token_store_info hs_token_store_info_of(const hs_token_store *s);
-hs_status hs_token_store_verify(const hs_token_store *s); // checksum and every id < vocab
+hs_status hs_token_store_verify(const hs_token_store *s); // checksum, every id < vocab, every sentence
 void hs_token_store_read(const hs_token_store *s, int64_t first, int64_t n, int32_t *out);
 void hs_token_store_document(const hs_token_store *s, int64_t document, int64_t *first, int64_t *end);
+// Sentences [first, end) of a document, none where the store has no table of them; tokens [first, end) of a sentence. CORRUPT: a table that
+// does not ascend.
+hs_status hs_token_store_sentences(const hs_token_store *s, int64_t document, int64_t *first, int64_t *end);
+hs_status hs_token_store_sentence(const hs_token_store *s, int64_t sentence, int64_t *first, int64_t *end);
 
 // A contiguous part [first, end) of a store: the training or the validation text. Borrows the store.
 typedef struct hs_token_range { const hs_token_store *store; int64_t first, end; } hs_token_range;

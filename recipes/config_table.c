@@ -33,9 +33,11 @@ static const hs_key keys[] = {
     REAL("model.dropout", model.dropout, "0", 0, 0.95, .help = "dropout probability while training"),
     REAL("model.eps", model.eps, "1e-5", 1e-12, 1e-2, .help = "epsilon of layer norms", .advanced = true),
 
-    TEXT("data.train", data.train, "", .help = "text file to train on; a relative path starts at the configuration's folder"),
+    TEXT("data.train", data.train, "",
+         .help = "text file or token store to train on; a relative path starts at the configuration's folder"),
     TEXT("data.val", data.val, "0.1",
-         .help = "validation text: a file, or the fraction of data.train that is cut off its end (0: no validation)"),
+         .help = "validation text: a file (a token store where data.train is one), or the fraction of data.train that is cut off its end "
+                 "(0: no validation)"),
     TEXT("data.tokenizer", data.tokenizer, "char",
          .help = "char (one token per distinct character of the text), byte (256 tokens), or a folder with a tokenizer.json"),
 

@@ -1,6 +1,7 @@
 #include "recipes/corpus.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "data/file.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,11 @@ static hs_status open_texts(texts *t, const hs_config *config)
     HS_TRY(hs_file_map(&t->train, config->data.train));
     char *end;
     t->fraction = strtod(config->data.val, &end);
+    if (*end && hs_token_store_is(config->data.val)) {
+        hs_file_unmap(&t->train);
+        return HS_FAIL(USAGE, "data.val is a token store (%s); data.train must be one too: %s is not", config->data.val,
+                       config->data.train);
+    }
     if (*end) {
         const hs_status st = hs_file_map(&t->val, config->data.val);
         if (st != HS_OK) {
@@ -52,17 +58,20 @@ static hs_status char_tokenizer(hs_tokenizer **out, const texts *t)
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+static hs_status named_tokenizer(hs_tokenizer **out, const hs_config *config)
+{
+    if (strcmp(config->data.tokenizer, "byte") == 0)
+        return hs_tokenizer_byte(out);
+    if (access(config->data.tokenizer, F_OK) != 0)
+        return HS_FAIL(USAGE, "data.tokenizer is %s, which is neither char nor byte nor a folder", config->data.tokenizer);
+    return hs_tokenizer_load(out, config->data.tokenizer);
+}
+
 static hs_status make_tokenizer(hs_tokenizer **out, const hs_config *config, const texts *t, const char *dir)
 {
     if (dir)
         return hs_tokenizer_load(out, dir);
-    if (strcmp(config->data.tokenizer, "byte") == 0)
-        return hs_tokenizer_byte(out);
-    if (strcmp(config->data.tokenizer, "char") == 0)
-        return char_tokenizer(out, t);
-    if (access(config->data.tokenizer, F_OK) != 0)
-        return HS_FAIL(USAGE, "data.tokenizer is %s, which is neither char nor byte nor a folder", config->data.tokenizer);
-    return hs_tokenizer_load(out, config->data.tokenizer);
+    return strcmp(config->data.tokenizer, "char") == 0 ? char_tokenizer(out, t) : named_tokenizer(out, config);
 }
 
 static uint64_t corpus_key(const texts *t, const hs_tokenizer *tokenizer)
@@ -75,7 +84,14 @@ static uint64_t corpus_key(const texts *t, const hs_tokenizer *tokenizer)
 
 static void cache_path(const hs_corpus *c, const char *run_dir, char *buf, size_t size)
 {
-    snprintf(buf, size, "%s/tokens-%016llx.bin", run_dir, (unsigned long long)c->key);
+    snprintf(buf, size, "%s/tokens-%016llx.%s", run_dir, (unsigned long long)c->key, c->prepared ? "txt" : "bin");
+}
+
+bool hs_corpus_known(const hs_corpus *c, const char *run_dir)
+{
+    char path[PATH_MAX];
+    cache_path(c, run_dir, path, sizeof path);
+    return access(path, F_OK) == 0;
 }
 
 // A cache that is damaged is as good as none: it is made again.
@@ -131,22 +147,88 @@ done:
     return st;
 }
 
-// Where the validation text begins: behind the training file, or at the fraction of its tokens.
+// Where the validation text begins: behind the training file, at the fraction of its tokens, or in a store of its own.
 static hs_status split(hs_corpus *c, const hs_config *config, const texts *t)
 {
     const int64_t n = hs_token_store_info_of(c->store).n_tokens;
     const int64_t n_train = t->has_val_file ? c->first_file : (int64_t)((1 - t->fraction) * (double)n);
     c->train = (hs_token_range){ c->store, 0, n_train };
     c->val = (hs_token_range){ c->store, n_train, n };
-    if (c->train.end - c->train.first < config->model.context + 1)
+    if (c->val_store)
+        c->val = (hs_token_range){ c->val_store, 0, hs_token_store_info_of(c->val_store).n_tokens };
+    const int64_t n_val = c->val.end - c->val.first;
+    if (n_train < config->model.context + 1)
         return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", config->data.train,
                        (long long)n_train, (long long)config->model.context + 1);
     const bool wanted = t->has_val_file || t->fraction > 0;
-    if (wanted && c->val.end - c->val.first < 2)
+    if (wanted && n_val < 2)
         return HS_FAIL(USAGE, "%s: the validation text has %lld tokens, needs 2; give a larger data.val, or 0 for none",
-                       t->has_val_file ? config->data.val : config->data.train, (long long)(n - n_train));
+                       t->has_val_file ? config->data.val : config->data.train, (long long)n_val);
     return HS_OK;
 }
+
+// ---- prepared stores
+
+// Ids mean nothing without the vocabulary they were made with.
+static hs_status check_tokenizer(const char *path, const hs_token_store *s, const hs_tokenizer *t, const char *name)
+{
+    const hs_token_store_info info = hs_token_store_info_of(s);
+    if (info.tokenizer_hash != hs_tokenizer_hash(t) || info.vocab != hs_tokenizer_vocab(t))
+        return HS_FAIL(USAGE, "%s was made with another tokenizer: %016llx with %lld tokens, and %s is %016llx with %lld", path,
+                       (unsigned long long)info.tokenizer_hash, (long long)info.vocab, name, (unsigned long long)hs_tokenizer_hash(t),
+                       (long long)hs_tokenizer_vocab(t));
+    return HS_OK;
+}
+
+// A run's first start reads its stores through once; going on takes no time, whatever their size.
+static hs_status open_prepared(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir)
+{
+    texts t = { 0 };
+    char *end;
+    t.fraction = strtod(config->data.val, &end);
+    t.has_val_file = *end != 0;
+    if (t.has_val_file && !hs_token_store_is(config->data.val))
+        return HS_FAIL(USAGE, "data.train is a token store (%s); data.val must be one too, or a fraction: %s is not", config->data.train,
+                       config->data.val);
+    if (!tokenizer_dir && strcmp(config->data.tokenizer, "char") == 0)
+        return HS_FAIL(USAGE, "data.train is a token store (%s): data.tokenizer must name the folder it was made with, not char",
+                       config->data.train);
+    HS_TRY(tokenizer_dir ? hs_tokenizer_load(&c->tokenizer, tokenizer_dir) : named_tokenizer(&c->tokenizer, config));
+    const char *name = tokenizer_dir ? tokenizer_dir : config->data.tokenizer;
+    HS_TRY(hs_token_store_open(&c->store, config->data.train));
+    HS_TRY(check_tokenizer(config->data.train, c->store, c->tokenizer, name));
+    c->key = hs_mix2(hs_token_store_info_of(c->store).content_hash, hs_tokenizer_hash(c->tokenizer));
+    if (t.has_val_file) {
+        HS_TRY(hs_token_store_open(&c->val_store, config->data.val));
+        HS_TRY(check_tokenizer(config->data.val, c->val_store, c->tokenizer, name));
+        c->key = hs_mix2(c->key, hs_token_store_info_of(c->val_store).content_hash);
+    }
+    c->first_file = hs_token_store_info_of(c->store).n_tokens;
+    c->prepared = true;
+    c->known = run_dir && hs_corpus_known(c, run_dir);
+    if (run_dir && !c->known) {
+        HS_TRY(hs_token_store_verify(c->store));
+        if (c->val_store)
+            HS_TRY(hs_token_store_verify(c->val_store));
+    }
+    return split(c, config, &t);
+}
+
+static hs_status note_stores(const hs_corpus *c, const char *run_dir)
+{
+    char path[PATH_MAX];
+    cache_path(c, run_dir, path, sizeof path);
+    const char *train = hs_token_store_path(c->store), *val = c->val_store ? hs_token_store_path(c->val_store) : "";
+    char *text = NULL;
+    const int n = asprintf(&text, "%s\n%s%s", train, val, *val ? "\n" : "");
+    if (n < 0)
+        return HS_FAIL(MEMORY, "no memory for %s", path);
+    const hs_status st = hs_file_save(path, text, (size_t)n);
+    free(text);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+// ---- opening
 
 static hs_status open_store(hs_corpus *c, const hs_config *config, const texts *t, const char *run_dir, const char *tokenizer_dir)
 {
@@ -161,10 +243,15 @@ static hs_status open_store(hs_corpus *c, const hs_config *config, const texts *
 hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir)
 {
     *c = (hs_corpus){ 0 };
-    texts t;
-    HS_TRY(open_texts(&t, config));
-    const hs_status st = open_store(c, config, &t, run_dir, tokenizer_dir);
-    close_texts(&t);
+    texts t = { 0 };
+    hs_status st;
+    if (hs_token_store_is(config->data.train)) {
+        st = open_prepared(c, config, run_dir, tokenizer_dir);
+    } else {
+        HS_TRY(open_texts(&t, config));
+        st = open_store(c, config, &t, run_dir, tokenizer_dir);
+        close_texts(&t);
+    }
     if (st != HS_OK)
         hs_corpus_close(c);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -174,6 +261,11 @@ hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir)
 {
     if (c->cached)
         return HS_OK;
+    if (c->prepared) {
+        HS_TRY(note_stores(c, run_dir));
+        c->cached = true;
+        return HS_OK;
+    }
     char path[PATH_MAX];
     cache_path(c, run_dir, path, sizeof path);
     const hs_token_store_info info = hs_token_store_info_of(c->store);
@@ -198,14 +290,28 @@ hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir)
 void hs_corpus_close(hs_corpus *c)
 {
     hs_token_store_close(c->store);
+    hs_token_store_close(c->val_store);
     hs_tokenizer_free(c->tokenizer);
     *c = (hs_corpus){ 0 };
+}
+
+static hs_status open_store_file(hs_corpus *c, const char *path, const hs_tokenizer *tokenizer)
+{
+    HS_TRY(hs_token_store_open(&c->store, path));
+    HS_TRY(check_tokenizer(path, c->store, tokenizer, "that of the model"));
+    HS_TRY(hs_token_store_verify(c->store));
+    c->val = (hs_token_range){ c->store, 0, hs_token_store_info_of(c->store).n_tokens };
+    if (c->val.end < 2)
+        return HS_FAIL(USAGE, "%s has %lld tokens: nothing to predict", path, (long long)c->val.end);
+    return HS_OK;
 }
 
 hs_status hs_corpus_open_file(hs_corpus *c, const char *path, const hs_tokenizer *tokenizer)
 {
     *c = (hs_corpus){ 0 };
     hs_file f;
+    if (hs_token_store_is(path))
+        return open_store_file(c, path, tokenizer);
     HS_TRY(hs_file_map(&f, path));
     int32_t *ids = NULL;
     int64_t n = 0;

@@ -1,4 +1,5 @@
-// corpus: the text of a run - read, tokenized, split into training and validation, cached as ids beside the run.
+// corpus: the text of a run - read, tokenized, split into training and validation, cached as ids beside the run. Or token stores that
+// were prepared before, used where they lie.
 #ifndef HS_RECIPES_CORPUS_H
 #define HS_RECIPES_CORPUS_H
 #include "data/token_store.h"
@@ -7,21 +8,26 @@
 typedef struct hs_corpus {
     hs_tokenizer *tokenizer;
     hs_token_store *store;
+    hs_token_store *val_store; // of a data.val that is a store of its own; else NULL
     hs_token_range train, val; // val is empty (first == end) where there is no validation text
     int64_t first_file;        // tokens of data.train; behind them those of a validation file
     uint64_t key;              // of texts and tokenizer: names the cache file
     bool known;                // a cache of these very texts lies there, whole or not
-    bool cached;               // the ids came from the cache
+    bool cached;               // the ids came from the cache, or there is nothing to cache
+    bool prepared;             // data.train is a token store
 } hs_corpus;
 
 // Reads and checks everything and writes nothing. run_dir: where a cache may lie (NULL: none). tokenizer_dir: folder whose
 // tokenizer to use instead of data.tokenizer (a checkpoint; NULL: none). USAGE names the file and what is wrong with it.
 hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir);
-// Writes the ids to run_dir/tokens-KEY.bin unless they came from there, and maps that file in place of memory.
+// Whether the run in run_dir began with these very texts.
+bool hs_corpus_known(const hs_corpus *c, const char *run_dir);
+// Writes the ids to run_dir/tokens-KEY.bin unless they came from there, and maps that file in place of memory. Of prepared stores it writes
+// their names, to run_dir/tokens-KEY.txt.
 hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir);
 void hs_corpus_close(hs_corpus *c);
 
-// One text file encoded; its tokens are one range.
+// One text file encoded, or one token store; its tokens are one range.
 hs_status hs_corpus_open_file(hs_corpus *c, const char *path, const hs_tokenizer *tokenizer); // tokenizer stays the caller's
 
 #endif

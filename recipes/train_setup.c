@@ -215,8 +215,8 @@ static hs_status open_profile(hs_trainer *t)
 static bool text_is_known(const hs_trainer *t)
 {
     char path[4200];
-    snprintf(path, sizeof path, "%s/../../tokens-%016llx.bin", t->run.from, (unsigned long long)t->corpus.key);
-    return t->corpus.known || access(path, F_OK) == 0;
+    snprintf(path, sizeof path, "%s/../..", t->run.from);
+    return t->corpus.known || hs_corpus_known(&t->corpus, path);
 }
 
 static hs_status open_outputs(hs_trainer *t)
@@ -226,7 +226,8 @@ static hs_status open_outputs(hs_trainer *t)
     if (!t->yaml)
         return HS_FAIL(MEMORY, "no memory for the resolved configuration");
     if (t->run.from[0] && !text_is_known(t))
-        hs_warn("the text is not the one this run was using, or its tokens-*.bin is gone: losses will not repeat those of an uninterrupted "
+        hs_warn("the text is not the one this run was using, or its tokens-*.bin (or .txt) is gone: losses will not repeat those of an "
+                "uninterrupted "
                 "run");
     HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->corpus.tokenizer));
     HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));

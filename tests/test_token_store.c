@@ -3,7 +3,7 @@
 
 #include "core/rng.h"
 #include "data/file.h"
-#include "data/token_store.h"
+#include "data/store_writer.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +66,79 @@ static void written_and_read(void **state)
     assert_int_equal(scratch_count(), 1); // no temporary file is left
 }
 
+static void put_document(hs_store_writer *w, const int32_t *ids, const int *sentence, int n)
+{
+    for (int i = 0; i < n; ids += sentence[i++]) {
+        OK(hs_store_writer_ids(w, ids, sentence[i]));
+        OK(hs_store_writer_sentence(w));
+    }
+    OK(hs_store_writer_document(w));
+}
+
+static void streamed_with_sentences(void **state)
+{
+    (void)state;
+    int32_t *ids = some_ids(20, 65), back[20];
+    hs_store_writer *w;
+    OK(hs_store_writer_open(&w, scratch_path("s.bin"), 65, 42, true));
+    put_document(w, ids, (int[]){ 3, 0, 4 }, 3); // an empty sentence is none
+    put_document(w, ids + 7, NULL, 0);
+    OK(hs_store_writer_ids(w, ids + 7, 5)); // a sentence that only its document ends
+    OK(hs_store_writer_document(w));
+    OK(hs_store_writer_ids(w, ids + 12, 8)); // a document that only the store ends
+    assert_int_equal(hs_store_writer_tokens(w), 20);
+    assert_int_equal(hs_store_writer_documents(w), 3);
+    OK(hs_store_writer_commit(w));
+
+    hs_token_store *s;
+    OK(hs_token_store_open(&s, scratch_path("s.bin")));
+    OK(hs_token_store_verify(s));
+    const hs_token_store_info info = hs_token_store_info_of(s);
+    assert_int_equal(info.n_documents, 4);
+    assert_int_equal(info.n_sentences, 4);
+    hs_token_store_read(s, 0, 20, back);
+    assert_memory_equal(back, ids, sizeof back);
+    static const int64_t want[4][2] = { { 0, 2 }, { 0, 0 }, { 2, 3 }, { 3, 4 } },
+                         tokens[4][2] = { { 0, 3 }, { 3, 7 }, { 7, 12 }, { 12, 20 } };
+    int64_t range[2];
+    for (int d = 0; d < 4; d++) {
+        OK(hs_token_store_sentences(s, d, &range[0], &range[1]));
+        assert_memory_equal(range, want[d], sizeof range);
+        OK(hs_token_store_sentence(s, d, &range[0], &range[1]));
+        assert_memory_equal(range, tokens[d], sizeof range);
+    }
+    hs_token_store_close(s);
+
+    // A table that does not ascend is found when it is used.
+    size_t n;
+    char *bytes = scratch_read("s.bin", &n);
+    bytes[n - 8 * 4] = 9; // the second sentence's start
+    scratch_write("s.bin", bytes, n);
+    OK(hs_token_store_open(&s, scratch_path("s.bin")));
+    FAILS(CORRUPT, "sentence 1 spans tokens 9 to 7", hs_token_store_sentence(s, 1, &range[0], &range[1]));
+    FAILS(CORRUPT, "checksum", hs_token_store_verify(s));
+    hs_token_store_close(s);
+    bytes[n - 8 * 4] = 3, bytes[n - 8 * 3] = 8; // no sentence begins where the third document does
+    scratch_write("s.bin", bytes, n);
+    OK(hs_token_store_open(&s, scratch_path("s.bin")));
+    FAILS(CORRUPT, "document 2 spans tokens 7 to 12, its sentences 3 to 12", hs_token_store_sentences(s, 2, &range[0], &range[1]));
+    hs_token_store_close(s);
+    bytes[n - 8] = 21;
+    scratch_write("s.bin", bytes, n);
+    FAILS(CORRUPT, "sentences span", hs_token_store_open(&s, scratch_path("s.bin")));
+    free(bytes);
+    free(ids);
+
+    const int count = scratch_count();
+    OK(hs_store_writer_open(&w, scratch_path("none.bin"), 65, 42, true));
+    FAILS(USAGE, "id 65 at token 0", hs_store_writer_ids(w, (int32_t[]){ 65 }, 1));
+    hs_store_writer_discard(w);
+    OK(hs_store_writer_open(&w, scratch_path("none.bin"), 65, 42, false));
+    OK(hs_store_writer_document(w));
+    FAILS(USAGE, "0 tokens", hs_store_writer_commit(w));
+    assert_int_equal(scratch_count(), count);
+}
+
 static void refused_to_write(void **state)
 {
     (void)state;
@@ -124,8 +197,14 @@ static void damaged_files(void **state)
     opens(bad, n, HS_CORRUPT, "HSTOKEN1");
     memcpy(bad, good, n), bad[8] = 3;
     opens(bad, n, HS_CORRUPT, "3 bytes per id");
-    memcpy(bad, good, n), bad[12] = 1;
+    memcpy(bad, good, n), bad[12] = 2;
     opens(bad, n, HS_UNSUPPORTED, "later version");
+    memcpy(bad, good, n), bad[12] = 1;
+    opens(bad, n, HS_CORRUPT, "0 sentences in 1001 tokens");
+    memcpy(bad, good, n), bad[56] = 1; // sentences without the flag
+    opens(bad, n, HS_UNSUPPORTED, "later version");
+    memcpy(bad, good, n), bad[12] = bad[56] = 1;
+    opens(bad, n, HS_CORRUPT, "truncated");
     memcpy(bad, good, n), memset(bad + 32, 0xFF, 8);
     opens(bad, n, HS_CORRUPT, "do not fit");
     memcpy(bad, good, n), memset(bad + 40, 0x10, 8);
@@ -248,13 +327,10 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written_and_read),
-        cmocka_unit_test(refused_to_write),
-        cmocka_unit_test(full_disk),
-        cmocka_unit_test(damaged_files),
-        cmocka_unit_test(ids_beyond_the_vocabulary),
-        cmocka_unit_test(mutated_files),
-        cmocka_unit_test(files),
+        cmocka_unit_test(written_and_read), cmocka_unit_test(streamed_with_sentences),
+        cmocka_unit_test(refused_to_write), cmocka_unit_test(full_disk),
+        cmocka_unit_test(damaged_files),    cmocka_unit_test(ids_beyond_the_vocabulary),
+        cmocka_unit_test(mutated_files),    cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
