@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Model directories against Hugging Face transformers, both ways.
 
-    scripts/check_hf.py [--build build] [--helper PROGRAM] [CHECKPOINT ...]
+    scripts/check_hf.py [--build build] [--helper PROGRAM] [--vocab DIR] [CHECKPOINT ...]
 
 1. transformers writes GPT-2 directories (one file, shards, bf16, f16, the bare GPT2Model's names); check_hf.c reads each and
    writes it again; transformers must load that with nothing missing, unexpected or of another shape, and find the same tensors
@@ -9,18 +9,22 @@
 2. Every CHECKPOINT given (a step folder that `halfstep pretrain` wrote) is loaded with transformers in the same way, and its
    file compared with what transformers holds.
 
+3. With --vocab DIR (GPT-2's vocab.json and merges.txt, or encoder.json and vocab.bpe as OpenAI named them): a model directory with that tokenizer,
+   in both forms of its files; `halfstep generate` must stream the text that transformers generates greedily.
+
 Needs torch, transformers and safetensors. The helper is compiled against the library in --build unless --helper names it.
 """
 import argparse
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
 import torch
 from safetensors.torch import load_file
-from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, logging
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast, logging
 
 logging.set_verbosity_error()
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -89,10 +93,49 @@ def variants(work: pathlib.Path):
         yield str(dtype), d, low.float()
 
 
+def vocabulary(found: pathlib.Path, out: pathlib.Path) -> None:
+    for ours, names in (("vocab.json", ("vocab.json", "*encoder.json")), ("merges.txt", ("merges.txt", "*vocab.bpe"))):
+        files = [f for name in names for f in sorted(found.glob(name))]
+        if not files:
+            sys.exit(f"check_hf: neither of {', '.join(names)} in {found}")
+        shutil.copy(files[0], out / ours)
+
+
+def same_text(program: pathlib.Path, vocab: pathlib.Path, work: pathlib.Path) -> None:
+    d = work / "gpt2"
+    d.mkdir()
+    vocabulary(vocab, d)
+    tokenizer = GPT2TokenizerFast(str(d / "vocab.json"), str(d / "merges.txt"))
+    torch.manual_seed(2)
+    model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=64, n_positions=64, vocab_size=len(tokenizer))).eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.4)
+    model.tie_weights()
+    model.save_pretrained(d)
+    for form in ("older files", "tokenizer.json"):
+        if form == "tokenizer.json":
+            tokenizer.save_pretrained(d)
+        for prompt in ("Hello world", "na\u00efve \u65e5\u672c \U0001f600", "  two\n\nlines\t", "don't <|endoftext|> stop"):
+            ids = tokenizer(prompt, return_tensors="pt").input_ids
+            with torch.no_grad():
+                full = model.generate(ids, max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.eos_token_id)[0, ids.shape[1]:].tolist()
+            text = tokenizer.decode([i for i in full if i != tokenizer.eos_token_id], clean_up_tokenization_spaces=False)
+            args = [program, "generate", d, "--prompt", prompt, "--temperature", "0", "--max-tokens", "40", "--dtype", "fp32"]
+            got = json.loads(subprocess.run([*args, "--json"], check=True, capture_output=True).stdout)
+            assert got["prompt_ids"] == ids[0].tolist(), f"{prompt!r}: {got['prompt_ids']}, not {ids[0].tolist()}"
+            assert got["ids"] == full, f"{prompt!r}: {got['ids']}, not {full}"
+            shown = subprocess.run(args, check=True, capture_output=True).stdout.decode("utf-8")  # whole characters, or this fails
+            want = prompt.replace("<|endoftext|>", "") + text + "\n"
+            if "\ufffd" not in text:  # how many of them stand for broken bytes is a matter of taste
+                assert shown == want, f"{prompt!r}: {shown!r}, not {want!r}"
+        print(f"ok  text from text, {form}: ids and texts equal")
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     args.add_argument("--helper", type=pathlib.Path)
+    args.add_argument("--vocab", type=pathlib.Path)
     args.add_argument("checkpoint", type=pathlib.Path, nargs="*")
     a = args.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
@@ -108,6 +151,8 @@ def main() -> None:
                 same_models(model, loaded)
             shards = len(list(d.glob("*.safetensors")))
             print(f"ok  {name}: {shards} file(s) read, {n} tensors written twice, loaded by transformers: equal, logits equal")
+        if a.vocab:
+            same_text(a.build / "halfstep", a.vocab, work)
         for path in a.checkpoint:
             loaded = load_clean(path)
             n = same_as_file(loaded, path)
