@@ -2,7 +2,7 @@
 # Halfstep beside PyTorch on the same cores, in one run: rounds alternate between the programs, a figure is the median of its
 # rounds. Prints a markdown table; what is absent is skipped with a message.
 #   scripts/bench_vs_torch.sh --env FILE --peers DIR [--rows LIST] [--rounds N] [--steps N] [--threads N] [--halfstep PROGRAM]
-#                             [--no-compile] [--llama-bench PROGRAM --llama-fp32 GGUF --llama-bf16 GGUF] [--tiny]
+#                             [--variants LIST] [--llama-bench PROGRAM --llama-fp32 GGUF --llama-bf16 GGUF] [--tiny]
 #   --env FILE     sourced before Python runs; python must then import torch. One way to make it:
 #                    python3 -m venv DIR && DIR/bin/pip install torch numpy && echo ". DIR/bin/activate" >DIR/env.sh
 #   --peers DIR    folder of the training peers: torch_gpt.py (--size --batch --seq --dtype --compile --steps --threads; prints
@@ -11,28 +11,28 @@
 #   --rows LIST    of gpt2-fp32,gpt2-bf16 (GPT-2 124M, B=4 S=1024, forward + backward + AdamW), shakespeare (the whole run of 2,000
 #                  steps; ours with its evaluations and checkpoints, theirs the loop alone), generate-fp32,generate-bf16 (GPT-2 124M,
 #                  batch 1, 128 tokens behind a prompt of 512), prefill-fp32,prefill-bf16 (the prompt); all but generate-fp32 if not given
+#   --variants L   of eager,compiled: how PyTorch runs; both if not given (a figure of one that is known to be slower costs minutes)
 #   --rounds N     3; --steps N: measured training steps of a round, 3
 #   --llama-*      llama.cpp's llama-bench and GPT-2 124M in its format: one more peer of generation
 #   --tiny         models of a hundredth the size and 20 steps: shows that the script works, and nothing else
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 env='' peers='' rows=gpt2-fp32,gpt2-bf16,shakespeare,generate-bf16,prefill-fp32,prefill-bf16 rounds=3 steps=3 threads=0
-halfstep=$root/build/halfstep compile=1 tiny=0 llama_bench='' llama_fp32='' llama_bf16=''
+halfstep=$root/build/halfstep variants=eager,compiled tiny=0 llama_bench='' llama_fp32='' llama_bf16=''
 stop() { echo "bench_vs_torch: $*" >&2 && exit 2; }
 note() { echo "bench_vs_torch: $*" >&2; }
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help)
-    sed -n '2,21s/^# \?//p' "$0"
+    sed -n '2,22s/^# \?//p' "$0"
     exit 0
     ;;
-  --env | --peers | --rows | --rounds | --steps | --threads | --halfstep | --llama-bench | --llama-fp32 | --llama-bf16)
+  --env | --peers | --rows | --rounds | --steps | --threads | --halfstep | --variants | --llama-bench | --llama-fp32 | --llama-bf16)
     [ $# -gt 1 ] || stop "$1 needs a value"
     name=${1#--}
     printf -v "${name//-/_}" %s "$2"
     shift
     ;;
-  --no-compile) compile=0 ;;
   --tiny) tiny=1 ;;
   *) stop "unknown option $1; see --help" ;;
   esac
@@ -46,6 +46,11 @@ for row in "${wanted[@]}"; do
   *) stop "no row '$row'; see --help" ;;
   esac
 done
+case $variants in
+eager | compiled | eager,compiled | compiled,eager) ;;
+*) stop "--variants is '$variants', allowed eager,compiled or one of them" ;;
+esac
+uses() { [[ ,$variants, == *,$1,* ]]; }
 [ "$threads" -gt 0 ] || threads=$("$halfstep" env | awk '$1 == "cores" { print $2 }') # ours, and PyTorch's
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -100,9 +105,9 @@ train() { # ROW DTYPE
   sample "$1" limit Halfstep "$(json mfu || true)"
   has_peer torch_gpt.py || return 0
   for how in eager compiled; do
+    uses $how || continue
     flag=()
     [ $how = eager ] || flag=(--compile)
-    [ $how = eager ] || [ $compile = 1 ] || continue
     attempt python3 "$peers/torch_gpt.py" --size $size --batch $batch --seq $seq --dtype "$2" --steps "$steps" --threads "$threads" "${flag[@]}"
     sample "$1" rate "$how" "$(before tok/s || true)"
     sample "$1" memory "$how" "$(behind peak || true)"
@@ -117,7 +122,7 @@ shakespeare() { # ROW
   sample "$1" loss Halfstep "$(json val_loss || true)"
   has_peer torch_shakespeare.py || return 0
   for how in eager compiled compiled-bf16; do
-    [ $how = eager ] || [ $compile = 1 ] || continue
+    uses ${how%-bf16} || continue
     flags=()
     [[ $how != compiled* ]] || flags+=(--compile)
     [[ $how != *bf16 ]] || flags+=(--dtype bf16)
@@ -137,7 +142,7 @@ generate() { # ROW DTYPE
   sample "$1" limit Halfstep "$(json $limit || true)"
   for how in eager compiled; do
     [ -n "$torch" ] || break
-    [ $how = eager ] || [ $compile = 1 ] || continue
+    uses $how || continue
     flag=()
     [ $how = eager ] || flag=(--compile)
     attempt python3 "$root/scripts/torch_generate.py" --size $size --dtype "$2" --prompt $prompt --tokens $new --threads "$threads" "${flag[@]}"
