@@ -43,10 +43,28 @@ typedef struct pass {
     int n_order, cap_order;
 } pass;
 
+static void no_memory(hs_graph *g) { hs_graph_fail(g, HS_MEMORY, "no memory for the casts of %d nodes", g->n_nodes); }
+
 static void append(pass *s, hs_node *n)
 {
-    s->order = hs_plan_grow(s->order, s->n_order, &s->cap_order, sizeof *s->order);
-    s->order[s->n_order++] = n;
+    if (hs_grow(&s->order, s->n_order, &s->cap_order, sizeof *s->order))
+        s->order[s->n_order++] = n;
+    else
+        no_memory(s->g);
+}
+
+// Room for the cast of tensor id, in a table that is zero where there is none.
+static bool cast_room(pass *s, int id)
+{
+    if (id < s->n_cast_of)
+        return true;
+    const int n = id + 256;
+    hs_tensor **more = realloc(s->cast_of, (size_t)n * sizeof *more);
+    if (!more)
+        return false;
+    memset(more + s->n_cast_of, 0, (size_t)(n - s->n_cast_of) * sizeof *more);
+    s->cast_of = more, s->n_cast_of = n;
+    return true;
 }
 
 static hs_tensor *cast_to(pass *s, hs_tensor *t, hs_dtype want, const char *scope)
@@ -55,29 +73,20 @@ static hs_tensor *cast_to(pass *s, hs_tensor *t, hs_dtype want, const char *scop
         return s->cast_of[t->id];
     hs_graph *g = s->g;
     hs_node *n = hs_graph_alloc(g, sizeof *n);
-    *n = (hs_node){ .op = s->cast_op,
-                    .attr = hs_graph_alloc(g, s->cast_op->attr_bytes),
-                    .in = { t },
-                    .scope = scope,
-                    .mode = (uint8_t)g->mode,
-                    .low = want };
+    void *attr = hs_graph_alloc(g, s->cast_op->attr_bytes);
     hs_tensor *y = hs_graph_alloc(g, sizeof *y);
+    if (!n || !attr || !y || !cast_room(s, t->id) || !hs_grow(&g->tensor, g->n_tensors, &g->cap_tensors, sizeof *g->tensor)) {
+        no_memory(g);
+        return t;
+    }
+    *n = (hs_node){ .op = s->cast_op, .attr = attr, .in = { t }, .scope = scope, .mode = (uint8_t)g->mode, .low = want };
     *y = *t;
     y->kind = HS_VALUE, y->dtype = want, y->from = n, y->slot = 0, y->name = NULL, y->scope = scope, y->id = g->n_tensors;
-    g->tensor = hs_plan_grow(g->tensor, g->n_tensors, &g->cap_tensors, sizeof *g->tensor);
     g->tensor[g->n_tensors++] = y;
     n->out[0] = y;
     if (s->cast_op->attr_bytes)
-        memcpy((void *)n->attr, &want, sizeof want);
+        memcpy(attr, &want, sizeof want);
     append(s, n);
-    if (t->id >= s->n_cast_of) {
-        const int more = t->id + 256;
-        s->cast_of = realloc(s->cast_of, (size_t)more * sizeof *s->cast_of);
-        if (!s->cast_of)
-            abort();
-        memset(s->cast_of + s->n_cast_of, 0, (size_t)(more - s->n_cast_of) * sizeof *s->cast_of);
-        s->n_cast_of = more;
-    }
     return s->cast_of[t->id] = y;
 }
 
@@ -131,14 +140,12 @@ static void settle_outputs(hs_node *n, const hs_override *o, const hs_policy *po
 
 static int *count_uses(const hs_graph *g, hs_node *const *order, int n)
 {
-    int *uses = calloc((size_t)g->n_tensors, sizeof *uses);
-    if (!uses)
-        abort();
-    for (int i = 0; i < n; i++)
+    int *uses = calloc((size_t)g->n_tensors + 1, sizeof *uses);
+    for (int i = 0; uses && i < n; i++)
         for (int k = 0; k < HS_MAX_IN; k++)
             if (order[i]->in[k] && order[i]->in[k]->id >= 0)
                 uses[order[i]->in[k]->id]++;
-    for (int i = 0; i < g->n_outputs; i++)
+    for (int i = 0; uses && i < g->n_outputs; i++)
         uses[g->output[i]->id]++;
     return uses;
 }
@@ -148,10 +155,12 @@ static int *count_uses(const hs_graph *g, hs_node *const *order, int n)
 static void sink_casts(pass *s)
 {
     int *uses = count_uses(s->g, s->order, s->n_order);
-    hs_tensor **instead = calloc((size_t)s->g->n_tensors, sizeof *instead);
-    if (!instead)
-        abort();
+    hs_tensor **instead = calloc((size_t)s->g->n_tensors + 1, sizeof *instead);
     int kept = 0;
+    if (!uses || !instead) {
+        no_memory(s->g);
+        goto done;
+    }
     for (int i = 0; i < s->n_order; i++) {
         hs_node *n = s->order[i];
         for (int k = 0; k < HS_MAX_IN; k++)
@@ -175,6 +184,7 @@ static void sink_casts(pass *s)
     for (int i = 0; i < s->g->n_outputs; i++)
         if (instead[s->g->output[i]->id])
             s->g->output[i] = instead[s->g->output[i]->id];
+done:
     free(uses);
     free(instead);
 }
@@ -193,13 +203,14 @@ hs_status hs_plan_amp(hs_plan *p)
         settle_outputs(n, o, pol);
         append(&s, n);
     }
-    sink_casts(&s);
+    if (p->graph->status == HS_OK)
+        sink_casts(&s);
     free(p->graph->node);
     free(s.cast_of);
     p->graph->node = s.order;
     p->graph->n_nodes = s.n_order;
     p->graph->cap_nodes = s.cap_order;
-    return HS_OK;
+    return hs_graph_status(p->graph);
 }
 
 static hs_status parse_override(hs_policy *p, char *item)

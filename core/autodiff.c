@@ -12,6 +12,7 @@ typedef struct diff {
     bool *kept;          // by tensor id: its value is read by backward
     int *uses;           // by tensor id: readers in forward, and outputs
     int *grad_buf;       // by tensor id; -1: none yet
+    int *sharer;         // by tensor id: the next one with the same gradient, in a ring
     hs_dtype *grad_type; // an aliased gradient has the type of the one it shares
     bool *param_written; // by hs_param.id
     int n_params_seen;
@@ -165,6 +166,8 @@ static hs_status forward(diff *d, hs_node *n)
 static void sum_loss(diff *d, hs_node *n)
 {
     hs_loss_sum *attr = hs_graph_alloc(d->g, sizeof *attr);
+    if (!attr)
+        return;
     if (n->op->attr_bytes)
         memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
     const hs_slot rows = out_slot(d, n, 0, false);
@@ -187,14 +190,12 @@ static hs_status copy_run(diff *d, const hs_node *near, hs_slot dst, hs_slot src
 {
     hs_node *n = hs_graph_alloc(d->g, sizeof *n);
     hs_tensor *x = hs_graph_alloc(d->g, sizeof *x), *y = hs_graph_alloc(d->g, sizeof *y);
+    void *attr = hs_graph_alloc(d->g, d->cast_op->attr_bytes);
+    if (!n || !x || !y || !attr || !src.t || !dst.t)
+        return hs_graph_status(d->g);
     *x = *src.t, *y = *dst.t;
     x->dtype = src.dtype, y->dtype = dst.dtype;
-    *n = (hs_node){ .op = d->cast_op,
-                    .attr = hs_graph_alloc(d->g, d->cast_op->attr_bytes),
-                    .in = { x },
-                    .out = { y },
-                    .scope = near->scope,
-                    .low = near->low };
+    *n = (hs_node){ .op = d->cast_op, .attr = attr, .in = { x }, .out = { y }, .scope = near->scope, .low = near->low };
     const hs_kernels *k;
     HS_TRY(kernels_of(d, n, &k));
     hs_run *r = hs_plan_run(d->p, n, add ? "gradient add" : "gradient copy");
@@ -210,15 +211,33 @@ static hs_status copy_run(diff *d, const hs_node *near, hs_slot dst, hs_slot src
     return HS_OK;
 }
 
-// Is the gradient of t shared with a tensor whose producer has not run backward yet (or is running it now)?
-static bool shared(const diff *d, const hs_tensor *t, int now)
+// Is the gradient of t shared with a tensor whose producer has not run backward yet (or is running it now)? Sharers form a
+// ring; those whose producer has run leave it here, for good, so that no walk is long twice.
+static bool shared(diff *d, const hs_tensor *t, int now)
 {
-    for (int i = 0; i < d->g->n_tensors; i++) {
-        const hs_tensor *u = d->g->tensor[i];
-        if (u != t && u->id >= 0 && d->grad_buf[u->id] == d->grad_buf[t->id] && u->from && u->from->id <= now && d->needs[u->id])
+    for (int at = t->id, id; (id = d->sharer[at]) != t->id;) {
+        const hs_tensor *u = d->g->tensor[id];
+        if (u->from && u->from->id <= now && d->needs[id])
             return true;
+        d->sharer[at] = d->sharer[id];
+        d->sharer[id] = id;
     }
     return false;
+}
+
+static void share(diff *d, const hs_tensor *t, const hs_tensor *with)
+{
+    d->sharer[t->id] = d->sharer[with->id];
+    d->sharer[with->id] = t->id;
+}
+
+static void unshare(diff *d, const hs_tensor *t)
+{
+    int at = t->id;
+    while (d->sharer[at] != t->id)
+        at = d->sharer[at];
+    d->sharer[at] = d->sharer[t->id];
+    d->sharer[t->id] = t->id;
 }
 
 static hs_status own(diff *d, const hs_tensor *t, const hs_node *n)
@@ -226,6 +245,7 @@ static hs_status own(diff *d, const hs_tensor *t, const hs_node *n)
     if (!shared(d, t, n->id))
         return HS_OK;
     const hs_slot from = grad_slot(d, t, false, true);
+    unshare(d, t);
     d->grad_buf[t->id] = hs_plan_buf(d->p, (size_t)hs_tensor_count(t) * hs_dtype_bytes(d->grad_type[t->id]));
     return copy_run(d, n, grad_slot(d, t, true, true), from, false);
 }
@@ -237,6 +257,7 @@ static hs_status identity(diff *d, const hs_tensor *t, const hs_tensor *y, const
     if (d->grad_buf[t->id] < 0) {
         d->grad_buf[t->id] = d->grad_buf[y->id];
         d->grad_type[t->id] = d->grad_type[y->id];
+        share(d, t, y);
         return HS_OK;
     }
     const hs_slot dy = grad_slot(d, y, false, true);
@@ -361,6 +382,8 @@ static int by_run(const void *a, const void *b)
 static void reduce_run(hs_plan *p, const hs_node *near, size_t offset, size_t n)
 {
     hs_bucket *b = hs_graph_alloc(p->graph, sizeof *b);
+    if (!b)
+        return;
     *b = (hs_bucket){ p->graph->grid.dp, p->graph->params, offset, (int64_t)n };
     hs_run *r = hs_plan_run(p, near, "gradient all-reduce");
     r->fn = hs_kernel_grad_reduce, r->part = HS_PART_SOLO, r->attr = b, r->backward = true, r->last_only = true;
@@ -368,12 +391,12 @@ static void reduce_run(hs_plan *p, const hs_node *near, size_t offset, size_t n)
 }
 
 // Runs are appended behind the last writer of each bucket by rebuilding the list in order.
-static void add_reductions(hs_plan *p)
+static hs_status add_reductions(hs_plan *p)
 {
     const hs_params *ps = p->graph->params;
     done *d = calloc((size_t)ps->n_params + 1, sizeof *d);
     if (!d)
-        abort();
+        return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", ps->n_params);
     for (int i = 0; i < ps->n_params; i++)
         d[i] = (done){ -1, ps->param[i] };
     for (int i = 0; i < p->n_runs; i++)
@@ -416,6 +439,7 @@ static void add_reductions(hs_plan *p)
     }
     free(old);
     free(d);
+    return HS_OK;
 }
 
 hs_status hs_plan_autodiff(hs_plan *p)
@@ -426,14 +450,16 @@ hs_status hs_plan_autodiff(hs_plan *p)
     d.needs = hs_graph_alloc(g, n), d.kept = hs_graph_alloc(g, n), d.uses = hs_graph_alloc(g, n * sizeof(int));
     d.grad_buf = hs_graph_alloc(g, n * sizeof(int)), d.grad_type = hs_graph_alloc(g, n * sizeof(hs_dtype));
     d.param_written = hs_graph_alloc(g, (size_t)g->params->n_params + 1);
+    d.sharer = hs_graph_alloc(g, n * sizeof(int));
     p->value_buf = hs_graph_alloc(g, n * sizeof(int));
+    HS_TRY(hs_graph_status(g));
     for (int i = 0; i < g->n_tensors; i++)
-        d.grad_buf[i] = p->value_buf[i] = -1;
-    for (int i = 0; i < g->n_tensors; i++)
-        g->tensor[i]->id = i; // AMP added some
+        d.grad_buf[i] = p->value_buf[i] = -1, d.sharer[i] = g->tensor[i]->id = i; // AMP added some
     mark(&d);
     for (int i = 0; i < g->n_inputs; i++) {
         const int b = hs_plan_buf(p, hs_tensor_bytes(g->input[i]));
+        if (b < 0)
+            return hs_graph_status(g);
         p->buf[b].input = true;
         p->value_buf[g->input[i]->id] = b;
     }
@@ -446,6 +472,6 @@ hs_status hs_plan_autodiff(hs_plan *p)
     for (int i = g->n_nodes - 1; d.train && i >= 0; i--)
         HS_TRY(backward(&d, g->node[i]));
     if (d.train && (g->grid.dp->size > 1 || p->opts.collectives))
-        add_reductions(p);
+        HS_TRY(add_reductions(p));
     return HS_OK;
 }

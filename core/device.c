@@ -129,21 +129,14 @@ static void submit_piece(hs_device *d, const hs_thunk *t, int n)
         hs_team_run(d->impl, walk, &(piece){ .thunk = t, .n = n });
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static hs_status cpu_submit(hs_device *d, const hs_segment *s, hs_submit_mode mode)
 {
     if (mode == HS_SUBMIT_STEP) {
         for (int i = 0; i < s->n; i++) {
-            const double start = seconds();
+            const int64_t start = hs_trace_now();
             submit_piece(d, &s->thunk[i], 1);
             if (d->hook)
-                d->hook(&s->thunk[i], seconds() - start, d->hook_user);
+                d->hook(&s->thunk[i], 1e-9 * (double)(hs_trace_now() - start), d->hook_user);
         }
         return HS_OK;
     }

@@ -1,36 +1,29 @@
 #include "core/graph.h"
+#include "core/grow.h"
 #include "core/rng.h"
+#include "core/trace.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-// Appends to a growing array; graphs are small and traced once, so running out of memory here is fatal.
-static void *grow(void *array, int n, int *capacity, size_t item)
-{
-    if (n < *capacity)
-        return array;
-    *capacity = *capacity ? 2 * *capacity : 64;
-    void *p = realloc(array, (size_t)*capacity * item);
-    if (!p)
-        abort();
-    return p;
-}
+static hs_tensor *no_memory(hs_graph *g) { return hs_graph_fail(g, HS_MEMORY, "no memory for a graph of %d nodes", g->n_nodes); }
 
 void *hs_graph_alloc(hs_graph *g, size_t bytes)
 {
-    void *p = calloc(1, bytes ? bytes : 1);
-    if (!p)
-        abort();
-    g->block = grow(g->block, g->n_blocks, &g->cap_blocks, sizeof *g->block);
-    g->block[g->n_blocks++] = p;
+    void *p = hs_grow(&g->block, g->n_blocks, &g->cap_blocks, sizeof *g->block) ? calloc(1, bytes ? bytes : 1) : NULL;
+    if (p)
+        g->block[g->n_blocks++] = p;
+    else
+        no_memory(g);
     return p;
 }
 
 static hs_tensor *tensor_new(hs_graph *g, hs_kind kind, hs_dtype d)
 {
     hs_tensor *t = hs_graph_alloc(g, sizeof *t);
+    if (!t || !hs_grow(&g->tensor, g->n_tensors, &g->cap_tensors, sizeof *g->tensor))
+        return no_memory(g);
     *t = (hs_tensor){ .kind = kind, .dtype = d, .scope = hs_scope(g), .id = g->n_tensors };
-    g->tensor = grow(g->tensor, g->n_tensors, &g->cap_tensors, sizeof *g->tensor);
     g->tensor[g->n_tensors++] = t;
     return t;
 }
@@ -43,7 +36,12 @@ hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode
     g->mode = mode, g->params = ps, g->states = states;
     g->grid = grid && grid->dp ? *grid : hs_grid_self();
     g->state_dtype = HS_F32;
+    g->start = hs_trace_now();
     g->poison = hs_graph_alloc(g, sizeof *g->poison);
+    if (!g->poison) {
+        hs_graph_free(g);
+        return HS_FAIL(MEMORY, "no memory for a graph");
+    }
     *g->poison = (hs_tensor){ .dtype = HS_F32, .n_dims = 2, .dim = { 1, 8 }, .scope = "", .id = -1 };
     *out = g;
     return HS_OK;
@@ -60,6 +58,7 @@ void hs_graph_free(hs_graph *g)
     free(g->tensor);
     free(g->input);
     free(g->param_tensor);
+    hs_map_free(g->site);
     free(g);
 }
 
@@ -111,6 +110,8 @@ const char *hs_scope(hs_graph *g)
 {
     if (!g->interned) {
         char *s = hs_graph_alloc(g, g->scope_len + 1);
+        if (!s)
+            return "";
         memcpy(s, g->scope, g->scope_len);
         g->interned = s;
     }
@@ -120,7 +121,7 @@ const char *hs_scope(hs_graph *g)
 static char *copy_string(hs_graph *g, const char *s)
 {
     char *p = hs_graph_alloc(g, strlen(s) + 1);
-    return strcpy(p, s);
+    return p ? strcpy(p, s) : NULL;
 }
 
 hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim)
@@ -134,11 +135,14 @@ hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n
         if (dim[i] < 1)
             return hs_graph_fail(g, HS_USAGE, "input %s: dimension %d is %lld", name, i, (long long)dim[i]);
     hs_tensor *t = tensor_new(g, HS_INPUT, d);
+    if (t == g->poison)
+        return t;
     t->name = copy_string(g, name);
+    if (!t->name || !hs_grow(&g->input, g->n_inputs, &g->cap_inputs, sizeof *g->input))
+        return no_memory(g);
     t->ext = (uint8_t)ext;
     t->n_dims = (uint8_t)n_dims;
     memcpy(t->dim, dim, (size_t)n_dims * sizeof *dim);
-    g->input = grow(g->input, g->n_inputs, &g->cap_inputs, sizeof *g->input);
     g->input[g->n_inputs++] = t;
     return t;
 }
@@ -147,16 +151,20 @@ static hs_tensor *param_tensor(hs_graph *g, hs_param *p)
 {
     if (p->id >= g->n_param_tensors) {
         const int n = p->id + 64;
-        g->param_tensor = realloc(g->param_tensor, (size_t)n * sizeof *g->param_tensor);
-        if (!g->param_tensor)
-            abort();
+        hs_tensor **more = realloc(g->param_tensor, (size_t)n * sizeof *more);
+        if (!more)
+            return no_memory(g);
+        g->param_tensor = more;
         memset(g->param_tensor + g->n_param_tensors, 0, (size_t)(n - g->n_param_tensors) * sizeof *g->param_tensor);
         g->n_param_tensors = n;
     }
     hs_tensor *t = g->param_tensor[p->id];
     if (t)
         return t;
-    t = g->param_tensor[p->id] = tensor_new(g, HS_PARAM, HS_F32);
+    t = tensor_new(g, HS_PARAM, HS_F32);
+    if (t == g->poison)
+        return t;
+    g->param_tensor[p->id] = t;
     t->name = p->name;
     t->param = p;
     t->n_dims = (uint8_t)p->n_dims;
@@ -205,17 +213,20 @@ hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, c
     if (s && (s->dtype != d || s->n_dims != n_dims || memcmp(s->dim, dim, (size_t)n_dims * sizeof *dim)))
         return hs_graph_fail(g, HS_USAGE, "state %s was made with another shape or type", full);
     if (!s) {
-        s = calloc(1, sizeof *s);
-        if (!s || !(s->name = strdup(full)))
-            abort();
+        s = hs_grow(&all->state, all->n, &all->capacity, sizeof *all->state) ? calloc(1, sizeof *s) : NULL;
+        if (!s || !(s->name = strdup(full))) {
+            free(s);
+            return no_memory(g);
+        }
         s->dtype = d, s->n_dims = n_dims;
         s->bytes = hs_dtype_bytes(d);
         for (int i = 0; i < n_dims; i++)
             s->dim[i] = dim[i], s->bytes *= (size_t)dim[i];
-        all->state = grow(all->state, all->n, &all->capacity, sizeof *all->state);
         all->state[all->n++] = s;
     }
     hs_tensor *t = tensor_new(g, HS_STATE, d);
+    if (t == g->poison)
+        return t;
     t->name = s->name;
     t->state = s;
     t->n_dims = (uint8_t)n_dims;
@@ -233,13 +244,15 @@ void hs_output(hs_graph *g, hs_tensor *t)
         g->output[g->n_outputs++] = t;
 }
 
-// Which of the nodes of this op under this scope: two dropouts of one block have masks of their own.
-static int ordinal(const hs_graph *g, const hs_op *op, const char *scope)
+// Scope, op, and which of its nodes under this scope: two dropouts of one block have masks of their own. False: no memory.
+static bool set_site(hs_graph *g, hs_node *n)
 {
-    int k = 0;
-    for (int i = 0; i < g->n_nodes; i++)
-        k += g->node[i]->op == op && !strcmp(g->node[i]->scope, scope);
-    return k;
+    const uint64_t key = hs_mix2(hs_hash_string(n->scope), hs_hash_string(n->op->name));
+    int *count = hs_map_at(&g->site, key);
+    if (!count)
+        return false;
+    n->site = hs_mix2(key, (uint64_t)(*count)++);
+    return true;
 }
 
 static hs_tensor *refuse(hs_graph *g, const hs_node *n, const char *why)
@@ -260,11 +273,14 @@ hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *co
     if (g->status != HS_OK)
         return g->poison;
     hs_node *n = hs_graph_alloc(g, sizeof *n);
+    void *own_attr = op->attr_bytes ? hs_graph_alloc(g, op->attr_bytes) : NULL;
+    if (!n || (op->attr_bytes && !own_attr) || !hs_grow(&g->node, g->n_nodes, &g->cap_nodes, sizeof *g->node))
+        return no_memory(g);
     n->op = op;
     n->scope = hs_scope(g);
     n->mode = (uint8_t)g->mode;
     if (op->attr_bytes)
-        n->attr = memcpy(hs_graph_alloc(g, op->attr_bytes), attr, op->attr_bytes);
+        n->attr = memcpy(own_attr, attr, op->attr_bytes);
     const int takes = hs_op_n_in(op);
     if (n_in > takes)
         return hs_graph_fail(g, HS_INTERNAL, "%s takes %d inputs, got %d", op->name, takes, n_in);
@@ -288,6 +304,8 @@ hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *co
     const int first = g->n_tensors, n_out = hs_op_n_out(op);
     for (int i = 0; i < n_out; i++) {
         n->out[i] = tensor_new(g, HS_VALUE, HS_F32);
+        if (n->out[i] == g->poison)
+            return g->poison;
         n->out[i]->from = n;
         n->out[i]->slot = i;
     }
@@ -296,9 +314,9 @@ hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *co
         g->n_tensors = first;
         return refuse(g, n, why);
     }
-    n->site = hs_mix2(hs_mix2(hs_hash_string(n->scope), hs_hash_string(op->name)), (uint64_t)ordinal(g, op, n->scope));
+    if (!set_site(g, n))
+        return no_memory(g);
     n->id = g->n_nodes;
-    g->node = grow(g->node, g->n_nodes, &g->cap_nodes, sizeof *g->node);
     g->node[g->n_nodes++] = n;
     return n->out[0];
 }

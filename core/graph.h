@@ -1,7 +1,7 @@
 // graph: one trace of a model function in one mode.
 //
 // Builders never fail loudly and never return NULL: the graph keeps the first error with its scope and hands back a
-// poison tensor, on which every later builder is silent. Check once, with hs_graph_status.
+// poison tensor, on which every later builder is silent. Check once, with hs_graph_status. Running out of memory is such an error.
 #ifndef HS_CORE_GRAPH_H
 #define HS_CORE_GRAPH_H
 #include "core/comm.h"
@@ -53,6 +53,8 @@ typedef struct hs_graph {
     const char *interned; // copy of scope, valid until the next push or pop
     void **block;         // everything the graph owns besides its arrays
     int n_blocks, cap_blocks;
+    struct hs_map *site;  // how many nodes there are of an op under a scope
+    int64_t start;        // when the trace began: hs_trace_now
     hs_dtype state_dtype; // what float states are stored as: the policy's low type; F32 unless set before tracing
 } hs_graph;
 
@@ -73,8 +75,8 @@ hs_tensor *hs_tied(hs_graph *g, const char *full_name); // a parameter that was 
 
 size_t hs_push(hs_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3))); // enters "name"; returns the mark for hs_pop
 void hs_pop(hs_graph *g, size_t mark);
-void *hs_graph_alloc(hs_graph *g, size_t bytes); // zeroed, freed with the graph; never NULL (aborts the process only if the system is out of memory)
-const char *hs_scope(hs_graph *g); // interned, lives as long as the graph
+void *hs_graph_alloc(hs_graph *g, size_t bytes); // zeroed, freed with the graph. NULL: no memory, and the graph has failed
+const char *hs_scope(hs_graph *g);               // interned, lives as long as the graph
 
 // First error wins; the scope is prefixed; returns the poison tensor.
 hs_tensor *hs_graph_fail(hs_graph *g, hs_status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

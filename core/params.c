@@ -2,6 +2,7 @@
 // rows and cols being this rank's; the same element of the logical tensor follows from rank and shard. Every function
 // below goes through `extent`, so that slicing exists once.
 #include "core/params.h"
+#include "core/grow.h"
 #include "core/rng.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,9 @@ hs_status hs_params_new(hs_params **out, uint64_t seed, int tp_rank, int tp_size
 
 hs_param *hs_params_find(const hs_params *ps, const char *name)
 {
+    const int known = hs_map_get(ps->by_name, hs_hash_string(name)); // id + 1; 0: no name has this hash
+    if (!known || !strcmp(ps->param[known - 1]->name, name))
+        return known ? ps->param[known - 1] : NULL;
     for (int i = 0; i < ps->n_params; i++)
         if (!strcmp(ps->param[i]->name, name))
             return ps->param[i];
@@ -118,18 +122,14 @@ static hs_status check_agrees(const hs_params *ps, const hs_param *p, const hs_p
 
 static hs_status append(hs_params *ps, hs_param *p)
 {
-    if (ps->n_params == ps->capacity) {
-        const int capacity = ps->capacity ? 2 * ps->capacity : 64;
-        hs_param **grown = realloc(ps->param, (size_t)capacity * sizeof *grown);
-        if (!grown)
-            return HS_FAIL(MEMORY, "no memory for %d parameters", capacity);
-        ps->param = grown;
-        ps->capacity = capacity;
-    }
+    int *known = hs_map_at(&ps->by_name, hs_hash_string(p->name));
+    if (!known || !hs_grow(&ps->param, ps->n_params, &ps->capacity, sizeof *ps->param))
+        return HS_FAIL(MEMORY, "no memory for %d parameters", ps->n_params + 1);
     p->id = ps->n_params;
     p->offset = ps->n;
     ps->n += (size_t)round_up((int64_t)p->n, ALIGN_ELEMENTS);
     ps->param[ps->n_params++] = p;
+    *known = *known ? *known : ps->n_params; // two names of one hash: the first is found here, the other by looking
     return HS_OK;
 }
 
@@ -228,6 +228,7 @@ void hs_params_free(hs_params *ps)
         free(ps->param[i]);
     }
     free(ps->param);
+    hs_map_free(ps->by_name);
     free(ps->chunk);
     free(ps);
 }

@@ -44,6 +44,7 @@ typedef struct hs_chunk {   // at most HS_CHUNK elements of one logical tensor
 typedef struct hs_params {
     hs_param **param;
     int n_params, capacity;
+    struct hs_map *by_name;
     size_t n; // elements of a slab
     bool frozen;
     uint64_t seed;

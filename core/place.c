@@ -40,48 +40,52 @@ static int by_size(const void *a, const void *b)
     return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes) : (x > y) - (x < y);
 }
 
-// Greedy by size: the largest first, each at the lowest gap among those alive at the same time. `placed` is kept sorted by
-// offset, so that one walk finds the gap.
-static size_t place_buffers(hs_plan *p)
+typedef struct placed { // in order of `at`: one walk over this array finds a gap
+    size_t at, end;
+    int first, last;
+} placed;
+
+// Greedy by size: the largest first, each at the lowest gap among those alive at the same time.
+static hs_status place_buffers(hs_plan *p)
 {
-    hs_buf **order = malloc((size_t)(p->n_bufs + 1) * sizeof *order), **placed = malloc((size_t)(p->n_bufs + 1) * sizeof *placed);
-    if (!order || !placed)
-        abort();
-    for (int i = 0; i < p->n_bufs; i++)
-        order[i] = &p->buf[i];
-    qsort(order, (size_t)p->n_bufs, sizeof *order, by_size);
+    hs_buf **order = malloc((size_t)(p->n_bufs + 1) * sizeof *order);
+    placed *all = malloc((size_t)(p->n_bufs + 1) * sizeof *all);
     int n = 0;
     size_t end = 0;
-    for (int i = 0; i < p->n_bufs; i++) {
+    for (int i = 0; order && i < p->n_bufs; i++)
+        order[i] = &p->buf[i];
+    if (order && all)
+        qsort(order, (size_t)p->n_bufs, sizeof *order, by_size);
+    for (int i = 0; order && all && i < p->n_bufs; i++) {
         hs_buf *b = order[i];
         if (b->last < b->first)
             continue; // never touched
         size_t at = 0;
-        for (int k = 0; k < n; k++) {
-            const hs_buf *o = placed[k];
-            if (o->last < b->first || o->first > b->last)
-                continue;
-            if (at + b->bytes <= o->offset)
-                break;
-            const size_t o_end = aligned(o->offset + o->bytes);
-            at = at > o_end ? at : o_end;
-        }
+        int k = 0;
+        for (; k < n; k++)
+            if (all[k].last >= b->first && all[k].first <= b->last) {
+                if (at + b->bytes <= all[k].at)
+                    break;
+                at = at > all[k].end ? at : all[k].end;
+            }
         b->offset = at;
-        int k = n++;
-        for (; k > 0 && placed[k - 1]->offset > at; k--)
-            placed[k] = placed[k - 1];
-        placed[k] = b;
+        while (k > 0 && all[k - 1].at > at)
+            k--;
+        memmove(all + k + 1, all + k, (size_t)(n++ - k) * sizeof *all);
+        all[k] = (placed){ at, at + aligned(b->bytes), b->first, b->last };
         end = end > at + b->bytes ? end : at + b->bytes;
     }
+    const bool done = order && all;
     free(order);
-    free(placed);
-    return aligned(end);
+    free(all);
+    p->values_end = aligned(end);
+    return done ? HS_OK : HS_FAIL(MEMORY, "no memory to place %d buffers", p->n_bufs);
 }
 
-void hs_plan_place(hs_plan *p)
+hs_status hs_plan_place(hs_plan *p)
 {
     live_ranges(p);
-    p->values_end = place_buffers(p);
+    HS_TRY(place_buffers(p));
     int users = 0;
     for (int i = 0; i < p->n_runs; i++) {
         hs_run *r = &p->run[i];
@@ -98,6 +102,7 @@ void hs_plan_place(hs_plan *p)
     }
     p->info.value_bytes = p->values_end - (p->info.input_bytes < p->values_end ? p->info.input_bytes : p->values_end);
     p->info.scratch_bytes = p->total_bytes - p->values_end;
+    return HS_OK;
 }
 
 // ---- barriers
@@ -123,10 +128,18 @@ static int state_space(const hs_plan *p, const hs_state *s)
     return 1;
 }
 
-static void add_span(spans *all, const hs_plan *p, const hs_run *r, const hs_slot *s)
+static hs_status push(spans *all, const span *s)
+{
+    if (!hs_grow(&all->v, all->n, &all->capacity, sizeof *all->v))
+        return HS_FAIL(MEMORY, "no memory for the operands of %d runs", all->n);
+    all->v[all->n++] = *s;
+    return HS_OK;
+}
+
+static hs_status add_span(spans *all, const hs_plan *p, const hs_run *r, const hs_slot *s)
 {
     if (s->where == HS_AT_NONE || s->where == HS_AT_MASTER || s->where == HS_AT_LOW) // nothing in a micro-step writes these
-        return;
+        return HS_OK;
     span x = { .rows = -1, .writes = s->writes, .whole = !s->rows };
     const size_t bytes = (size_t)hs_tensor_count(s->t) * hs_dtype_bytes(s->dtype);
     if (s->where == HS_AT_BUF)
@@ -138,16 +151,21 @@ static void add_span(spans *all, const hs_plan *p, const hs_run *r, const hs_slo
     x.hi = x.lo + bytes;
     if (r->part == HS_PART_ROWS && s->rows)
         x.rows = s->t->dim[0], x.ext = s->t->ext;
-    all->v = hs_plan_grow(all->v, all->n, &all->capacity, sizeof *all->v);
-    all->v[all->n++] = x;
+    return push(all, &x);
 }
 
-static void spans_of(spans *all, const hs_plan *p, const hs_run *r)
+static hs_status spans_of(spans *all, const hs_plan *p, const hs_run *r)
 {
-    for (int k = 0; k < HS_MAX_IN; k++)
-        add_span(all, p, r, &r->in[k]), add_span(all, p, r, &r->din[k]);
-    for (int k = 0; k < HS_MAX_OUT; k++)
-        add_span(all, p, r, &r->out[k]), add_span(all, p, r, &r->dout[k]);
+    all->n = 0;
+    for (int k = 0; k < HS_MAX_IN; k++) {
+        HS_TRY(add_span(all, p, r, &r->in[k]));
+        HS_TRY(add_span(all, p, r, &r->din[k]));
+    }
+    for (int k = 0; k < HS_MAX_OUT; k++) {
+        HS_TRY(add_span(all, p, r, &r->out[k]));
+        HS_TRY(add_span(all, p, r, &r->dout[k]));
+    }
+    return HS_OK;
 }
 
 static bool conflict(const span *a, const span *b)
@@ -160,13 +178,13 @@ static bool conflict(const span *a, const span *b)
 
 // A barrier stands before a run whose bytes conflict with a run since the last barrier, except where both divide the same
 // range by the same rows. A kernel that syncs first waits on its own before it touches anything but whole operands.
-void hs_plan_barriers(hs_plan *p)
+hs_status hs_plan_barriers(hs_plan *p)
 {
     spans seen = { 0 }, mine = { 0 };
-    for (int i = 0; i < p->n_runs; i++) {
+    hs_status st = HS_OK;
+    for (int i = 0; i < p->n_runs && st == HS_OK; i++) {
         hs_run *r = &p->run[i];
-        mine.n = 0;
-        spans_of(&mine, p, r);
+        HS_TRY_GOTO(st, spans_of(&mine, p, r), done);
         bool clash = r->sync || r->part == HS_PART_HOST || (i && p->run[i - 1].part == HS_PART_HOST);
         for (int a = 0; a < mine.n && !clash; a++)
             for (int b = 0; b < seen.n && !clash; b++)
@@ -175,11 +193,11 @@ void hs_plan_barriers(hs_plan *p)
         p->info.n_barriers += r->sync;
         if (clash || r->syncs_first)
             seen.n = 0;
-        for (int a = 0; a < mine.n; a++) {
-            seen.v = hs_plan_grow(seen.v, seen.n, &seen.capacity, sizeof *seen.v);
-            seen.v[seen.n++] = mine.v[a];
-        }
+        for (int a = 0; a < mine.n && st == HS_OK; a++)
+            st = push(&seen, &mine.v[a]);
     }
+done:
     free(seen.v);
     free(mine.v);
+    return st;
 }

@@ -1,44 +1,35 @@
 #include "core/plan_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-void *hs_plan_grow(void *array, int n, int *capacity, size_t item)
-{
-    if (n < *capacity)
-        return array;
-    *capacity = *capacity ? 2 * *capacity : 64;
-    void *p = realloc(array, (size_t)*capacity * item);
-    if (!p)
-        abort();
-    return p;
-}
+static void no_memory(hs_plan *p) { hs_graph_fail(p->graph, HS_MEMORY, "no memory for a plan of %d runs", p->n_runs); }
 
 int hs_plan_buf(hs_plan *p, size_t bytes)
 {
-    p->buf = hs_plan_grow(p->buf, p->n_bufs, &p->cap_bufs, sizeof *p->buf);
+    if (!hs_grow(&p->buf, p->n_bufs, &p->cap_bufs, sizeof *p->buf)) {
+        no_memory(p);
+        return -1;
+    }
     p->buf[p->n_bufs] = (hs_buf){ .bytes = bytes };
     return p->n_bufs++;
 }
 
 hs_run *hs_plan_run(hs_plan *p, const hs_node *node, const char *name)
 {
-    p->run = hs_plan_grow(p->run, p->n_runs, &p->cap_runs, sizeof *p->run);
+    if (!hs_grow(&p->run, p->n_runs, &p->cap_runs, sizeof *p->run)) {
+        no_memory(p);
+        return &p->spare;
+    }
     p->run[p->n_runs] = (hs_run){ .node = node, .name = name };
     return &p->run[p->n_runs++];
 }
 
 void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dtype from, hs_dtype to, size_t bytes, bool backward)
 {
-    p->cast = hs_plan_grow(p->cast, p->n_casts, &p->cap_casts, sizeof *p->cast);
-    p->cast[p->n_casts++] = (hs_cast_info){ n->scope, from_op, from, to, bytes, backward };
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    if (!hs_grow(&p->cast, p->n_casts, &p->cap_casts, sizeof *p->cast))
+        no_memory(p);
+    else
+        p->cast[p->n_casts++] = (hs_cast_info){ n->scope, from_op, from, to, bytes, backward };
 }
 
 static void totals(hs_plan *p)
@@ -56,20 +47,22 @@ static void totals(hs_plan *p)
 
 hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o)
 {
-    const double start = seconds();
     hs_plan *p = calloc(1, sizeof *p);
-    if (!p)
-        abort();
+    if (!p) {
+        hs_graph_free(g);
+        return HS_FAIL(MEMORY, "no memory for a plan");
+    }
     p->graph = g, p->dev = dev;
     p->opts = *o;
     hs_status st;
     HS_TRY_GOTO(st, hs_graph_status(g), fail);
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);
-    hs_plan_place(p);
-    hs_plan_barriers(p);
+    HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
+    HS_TRY_GOTO(st, hs_plan_place(p), fail);
+    HS_TRY_GOTO(st, hs_plan_barriers(p), fail);
     totals(p);
-    p->info.trace_plan_seconds = seconds() - start;
+    p->info.trace_plan_seconds = 1e-9 * (double)(hs_trace_now() - g->start);
     *out = p;
     return HS_OK;
 fail:

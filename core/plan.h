@@ -50,7 +50,7 @@ typedef struct hs_plan_info {
     double flops_forward, flops_backward, traffic_bytes; // at capacity
     int n_nodes, n_thunks, n_barriers, n_casts;
     const hs_cast_info *cast;
-    double trace_plan_seconds;
+    double trace_plan_seconds; // from hs_graph_new to the end of hs_plan_new
 } hs_plan_info;
 const hs_plan_info *hs_plan_info_of(const hs_plan *p);
 const hs_graph *hs_plan_graph(const hs_plan *p);

@@ -2,6 +2,7 @@
 // place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
+#include "core/grow.h"
 #include "core/plan.h"
 
 // Where an operand's bytes are.
@@ -39,7 +40,7 @@ struct hs_plan {
     hs_graph *graph;
     hs_device *dev;
     hs_plan_opts opts;
-    hs_run *run;
+    hs_run *run, spare; // spare: written to where there was no memory for one more; the graph has failed
     int n_runs, cap_runs, n_forward;
     hs_buf *buf;
     int n_bufs, cap_bufs;
@@ -52,13 +53,13 @@ struct hs_plan {
 
 hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
 hs_status hs_plan_autodiff(hs_plan *p); // forward and backward runs, buffers
-void hs_plan_place(hs_plan *p);         // offsets
-void hs_plan_barriers(hs_plan *p);      // run.sync
+hs_status hs_plan_place(hs_plan *p);    // offsets
+hs_status hs_plan_barriers(hs_plan *p); // run.sync
 
-int hs_plan_buf(hs_plan *p, size_t bytes);
+// Where memory runs out, these make the graph fail: a pass goes on, and hs_plan_new refuses behind it.
+int hs_plan_buf(hs_plan *p, size_t bytes); // -1 then
 hs_run *hs_plan_run(hs_plan *p, const hs_node *node, const char *name);
 void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dtype from, hs_dtype to, size_t bytes, bool backward);
-void *hs_plan_grow(void *array, int n, int *capacity, size_t item);
 
 // Kernels that core itself adds to a step.
 void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane);    // attr: hs_loss_sum

@@ -5,6 +5,7 @@
 // one of the cores, and what costs nothing between regions. A team larger than the cores never watches: the member
 // it waits for may need this very core.
 #include "core/cpu.h"
+#include "core/trace.h"
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { SPIN_NS = 30000, MAX_MEMBERS = 1024, LINE = 64 };
@@ -33,13 +33,6 @@ static void cpu_relax(void)
 #endif
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
 static uint32_t gate_read(gate *g) { return __atomic_load_n(&g->word, __ATOMIC_ACQUIRE); }
 
 static bool gate_watch(gate *g, uint32_t old)
@@ -51,7 +44,7 @@ static bool gate_watch(gate *g, uint32_t old)
                 return true;
             cpu_relax();
         }
-        const int64_t now = now_ns(); // rarely: a hot barrier is over before the first look at the clock
+        const int64_t now = hs_trace_now(); // rarely: a hot barrier is over before the first look at the clock
         if (!end)
             end = now + SPIN_NS;
         else if (now >= end)
@@ -118,10 +111,10 @@ void hs_sync(hs_lane *lane)
 {
     if (lane->n == 1)
         return;
-    const int64_t start = lane->waited ? now_ns() : 0;
+    const int64_t start = lane->waited ? hs_trace_now() : 0;
     meet(lane->bar, lane->id);
     if (lane->waited)
-        *lane->waited += now_ns() - start;
+        *lane->waited += hs_trace_now() - start;
 }
 
 struct hs_team {
