@@ -208,3 +208,37 @@ void golden_refused(const char *name, const char *member, const char *json, hs_s
     assert_null(t);
     remove(scratch_path("tokenizer.json"));
 }
+
+static void each(const golden *list, void (*test)(hs_tokenizer *t, const golden *g))
+{
+    for (; list->name; list++) {
+        hs_tokenizer *t = golden_tokenizer(list->name);
+        test(t, list);
+        hs_tokenizer_free(t);
+    }
+}
+
+static void rows(hs_tokenizer *t, const golden *g)
+{
+    assert_string_equal(hs_tokenizer_kind(t), g->kind);
+    golden_cases(t, g->name);
+    golden_cases(t, g->name); // from the cache
+}
+
+static void fast_way(hs_tokenizer *t, const golden *g)
+{
+    (void)g;
+    for (uint64_t seed = 0; seed < 60; seed++)
+        fast_is_slow(t, 40 + (size_t)seed * 37, seed);
+    fast_is_slow(t, 200000, 99);
+}
+
+static void saved(hs_tokenizer *t, const golden *g)
+{
+    (void)g;
+    golden_saved(t);
+}
+
+void golden_rows_test(void **list) { each(*list, rows); }
+void golden_fast_way_test(void **list) { each(*list, fast_way); }
+void golden_saved_test(void **list) { each(*list, saved); }

@@ -5,6 +5,14 @@
 
 #include "data/tokenizer.h"
 
+// Tests of every tokenizer of a list, which is their state (cmocka_unit_test_prestate) and ends with a name NULL.
+typedef struct golden {
+    const char *name, *kind; // kind: hs_tokenizer_kind
+} golden;
+void golden_rows_test(void **list);
+void golden_fast_way_test(void **list);
+void golden_saved_test(void **list);
+
 hs_tokenizer *golden_tokenizer(const char *name);           // caller frees
 void golden_cases(const hs_tokenizer *t, const char *name); // rows with all their arrays
 void golden_saved(const hs_tokenizer *t);                   // written and read again, in each form, it is the same

@@ -7,41 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = { "bpe", "bpe-roberta" };
-
-static void goldens(void **state)
-{
-    (void)state;
-    for (int i = 0; i < HS_COUNT(names); i++) {
-        hs_tokenizer *t = golden_tokenizer(names[i]);
-        assert_string_equal(hs_tokenizer_kind(t), "bpe");
-        golden_cases(t, names[i]);
-        golden_cases(t, names[i]); // from the cache
-        hs_tokenizer_free(t);
-    }
-}
-
-static void fast_way(void **state)
-{
-    (void)state;
-    for (int i = 0; i < HS_COUNT(names); i++) {
-        hs_tokenizer *t = golden_tokenizer(names[i]);
-        for (uint64_t seed = 0; seed < 60; seed++)
-            fast_is_slow(t, 40 + (size_t)seed * 37, seed);
-        fast_is_slow(t, 200000, 99);
-        hs_tokenizer_free(t);
-    }
-}
-
-static void saved(void **state)
-{
-    (void)state;
-    for (int i = 0; i < HS_COUNT(names); i++) {
-        hs_tokenizer *t = golden_tokenizer(names[i]);
-        golden_saved(t);
-        hs_tokenizer_free(t);
-    }
-}
+static golden list[] = { { "bpe", "bpe" }, { "bpe-roberta", "bpe" }, { NULL, NULL } };
 
 // Merging by the definition: the pair of lowest rank, leftmost first, one at a time.
 static size_t by_definition(const hs_bpe_merges *m, int32_t *symbol, size_t n)
@@ -177,9 +143,9 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goldens),
-        cmocka_unit_test(fast_way),
-        cmocka_unit_test(saved),
+        cmocka_unit_test_prestate(golden_rows_test, list),
+        cmocka_unit_test_prestate(golden_fast_way_test, list),
+        cmocka_unit_test_prestate(golden_saved_test, list),
         cmocka_unit_test(any_length_by_definition),
         cmocka_unit_test(any_bytes_come_back),
         cmocka_unit_test(giants),

@@ -5,41 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = { "wordpiece", "wordpiece-cased", "wordpiece-google" };
-
-static void goldens(void **state)
-{
-    (void)state;
-    for (int i = 0; i < HS_COUNT(names); i++) {
-        hs_tokenizer *t = golden_tokenizer(names[i]);
-        assert_string_equal(hs_tokenizer_kind(t), i == 2 ? "wordpiece-google" : "wordpiece");
-        golden_cases(t, names[i]);
-        golden_cases(t, names[i]); // from the cache
-        hs_tokenizer_free(t);
-    }
-}
-
-static void fast_way(void **state)
-{
-    (void)state;
-    for (int i = 0; i < HS_COUNT(names); i++) {
-        hs_tokenizer *t = golden_tokenizer(names[i]);
-        for (uint64_t seed = 0; seed < 60; seed++)
-            fast_is_slow(t, 40 + (size_t)seed * 37, seed);
-        fast_is_slow(t, 200000, 99);
-        hs_tokenizer_free(t);
-    }
-}
-
-static void saved(void **state)
-{
-    (void)state;
-    for (int i = 0; i < HS_COUNT(names); i++) {
-        hs_tokenizer *t = golden_tokenizer(names[i]);
-        golden_saved(t);
-        hs_tokenizer_free(t);
-    }
-}
+static golden list[] = {
+    { "wordpiece", "wordpiece" }, { "wordpiece-cased", "wordpiece" }, { "wordpiece-google", "wordpiece-google" }, { NULL, NULL }
+};
 
 static int64_t count(const hs_tokenizer *t, const char *text, size_t bytes, int32_t *first)
 {
@@ -144,8 +112,13 @@ static void bad_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goldens),      cmocka_unit_test(fast_way), cmocka_unit_test(saved),    cmocka_unit_test(long_words),
-        cmocka_unit_test(back_to_text), cmocka_unit_test(refusals), cmocka_unit_test(bad_rows),
+        cmocka_unit_test_prestate(golden_rows_test, list),
+        cmocka_unit_test_prestate(golden_fast_way_test, list),
+        cmocka_unit_test_prestate(golden_saved_test, list),
+        cmocka_unit_test(long_words),
+        cmocka_unit_test(back_to_text),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(bad_rows),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
