@@ -16,12 +16,14 @@ enum { X, W, BIAS };
 enum { Y };
 enum { BLOCK = 128 };
 
-static const char *decline(const hs_node *n)
+static const char *cannot(const hs_node *n)
 {
     if (n->low != HS_F32)
         return "oneDNN's sgemm multiplies f32 only";
     return n->out[Y]->dtype != HS_F32 ? "oneDNN's sgemm stores f32 only" : NULL;
 }
+
+static const char *not_faster(const hs_node *n) { return cannot(n); }
 
 static void one_thread(void)
 {
@@ -93,12 +95,15 @@ static void backward(const hs_args *a, hs_lane *lane)
         bias_gradient(a, lane);
 }
 
-static const hs_kernels linear = {
-    .fwd = forward, .bwd = backward, .fwd_part = HS_PART_FREE, .bwd_part = HS_PART_FREE, .decline = decline
-};
+#define LINEAR(why)                                                                                                                        \
+    {                                                                                                                                      \
+        .fwd = forward, .bwd = backward, .fwd_part = HS_PART_FREE, .bwd_part = HS_PART_FREE, .decline = why                                \
+    }
+static const hs_kernels linear = LINEAR(not_faster), linear_always = LINEAR(cannot);
 
-extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS];
+extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS], *const hs_kernels_table_onednn_always[HS_N_OPS];
 const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS] = { [HS_ID_linear] = &linear };
+const hs_kernels *const hs_kernels_table_onednn_always[HS_N_OPS] = { [HS_ID_linear] = &linear_always };
 
 const char *hs_onednn_version(void)
 {

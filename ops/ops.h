@@ -19,8 +19,13 @@ extern const hs_op *const hs_ops[HS_N_OPS];
 #include "ops/ops.list"
 #undef HS_OP_ITEM
 // Opens the CPU (or says why the plug-in of another device cannot be used) with every op of this library.
-// name: "cpu" or "cuda"; threads 0: the cores of this process; isa NULL: the best tier; onednn: put the oneDNN provider first.
-hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, bool onednn);
+// name: "cpu" or "cuda"; threads 0: the cores of this process; isa NULL: the best tier.
+typedef enum hs_onednn {
+    HS_ONEDNN_NO,
+    HS_ONEDNN_FASTER, // the provider stands first, and declines shapes at which it was not measured to be faster (ops/README.md)
+    HS_ONEDNN_ALWAYS, // every product it can do: benches, cross-checks
+} hs_onednn;
+hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn);
 bool hs_isa_built(hs_isa isa);         // is that tier compiled into this library
 const char *hs_onednn_version(void);   // NULL: built without
 

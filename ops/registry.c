@@ -44,10 +44,12 @@ extern const hs_peak_loops hs_peak_loops_avx512bf16;
 #define AVX512BF16_PEAK NULL
 #endif
 #ifdef HS_HAVE_ONEDNN
-extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS];
-#define ONEDNN hs_kernels_table_onednn
+extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS], *const hs_kernels_table_onednn_always[HS_N_OPS];
+#define ONEDNN        hs_kernels_table_onednn
+#define ONEDNN_ALWAYS hs_kernels_table_onednn_always
 #else
-#define ONEDNN NULL
+#define ONEDNN        NULL
+#define ONEDNN_ALWAYS NULL
 #endif
 
 // The tables of a choice in order, ended by NULL; in static storage, because a device borrows them.
@@ -57,14 +59,16 @@ typedef struct table_list {
 } table_list;
 #define TIER(table, name)                                                                                                                  \
     {                                                                                                                                      \
-        { { table, PORTABLE }, { name, "portable" } },                                                                                     \
+        { { table, PORTABLE }, { name, "portable" } }, { { ONEDNN, table, PORTABLE }, { "onednn", name, "portable" } },                    \
         {                                                                                                                                  \
-            { ONEDNN, table, PORTABLE }, { "onednn", name, "portable" }                                                                    \
+            { ONEDNN_ALWAYS, table, PORTABLE }, { "onednn", name, "portable" }                                                             \
         }                                                                                                                                  \
     }
-static const table_list lists[HS_N_ISA][2] = {
-    // without oneDNN, with it
-    [HS_ISA_PORTABLE] = { { { PORTABLE }, { "portable" } }, { { ONEDNN, PORTABLE }, { "onednn", "portable" } } },
+static const table_list lists[HS_N_ISA][3] = {
+    // by hs_onednn
+    [HS_ISA_PORTABLE] = { { { PORTABLE }, { "portable" } },
+                          { { ONEDNN, PORTABLE }, { "onednn", "portable" } },
+                          { { ONEDNN_ALWAYS, PORTABLE }, { "onednn", "portable" } } },
     [HS_ISA_AVX2] = TIER(AVX2, "avx2"),
     [HS_ISA_AVX512] = TIER(AVX512, "avx512"),
     [HS_ISA_AVX512BF16] = TIER(AVX512BF16, "avx512bf16"),
@@ -121,7 +125,7 @@ static hs_status refuse_cuda(void)
     return HS_FAIL(UNSUPPORTED, "device cuda: libhalfstep_cuda.so does not belong to this version of the library");
 }
 
-hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, bool onednn)
+hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn)
 {
     *out = NULL;
     if (name && !strcmp(name, "cuda"))

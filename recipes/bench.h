@@ -11,7 +11,7 @@ typedef struct hs_bench_options {
     hs_common common;
     hs_string model, isa, sizes, profile, tokenizer, file;
     int64_t batch, seq, tokens, steps, warmup;
-    bool busy, google;
+    bool busy, google, onednn;
 } hs_bench_options;
 
 struct hs_bench_run;
@@ -37,6 +37,7 @@ typedef struct hs_bench_run { // one invocation
     const hs_cli *cli;
     const hs_bench_options *o;
     hs_device *device;
+    hs_device *onednn;    // with --onednn: products by it, whatever the shape
     hs_submit_mode mode;  // of a bench with a model
     hs_bench_sizes sizes; // of a bench with sizes
     hs_config config;     // of a bench with a model, checked
@@ -93,5 +94,17 @@ hs_tensor *hs_probe_x(hs_graph *g, const hs_batch_in *in, const char *name, int6
 hs_status hs_probe_new(hs_probe **out, hs_device *d, const hs_probe_spec *spec);
 hs_status hs_probe_run(hs_probe *p); // one training step without an update; fills seconds
 void hs_probe_free(hs_probe *p);
+
+// ---- a table of probes: every size in every type, and where --onednn asks for it by oneDNN too; measured in turns, a row each
+typedef struct hs_probe_column {
+    hs_device *device;
+    const char *kernels; // the table they are from: "avx512", "onednn"
+    hs_dtype dtype;
+    hs_probe *probe;
+    hs_samples time[HS_PROBE_TIMES], peak; // seconds | FLOP/s in registers, taken beside each
+} hs_probe_column;
+// spec: of a size, without its type; report: prints the row of a column.
+hs_status hs_probe_table(hs_bench_run *r, hs_probe_spec (*spec)(const int64_t *dim),
+                         void (*report)(hs_bench_run *r, const int64_t *dim, hs_probe_column *c));
 
 #endif

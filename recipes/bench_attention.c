@@ -11,44 +11,19 @@ static hs_tensor *build(hs_graph *g, const hs_batch_in *in, const hs_probe_spec 
                         (hs_attention_attr){ .heads = s->heads, .causal = true });
 }
 
-typedef struct column {
-    hs_dtype dtype;
-    hs_probe *probe;
-    hs_samples forward, backward, peak;
-} column;
-
-static hs_status measure(hs_bench_run *r, const int64_t *dim, column *c, int n)
+static hs_probe_spec spec(const int64_t *dim)
 {
     const int64_t width = dim[2] * dim[3];
-    for (int i = 0; i < n; i++) {
-        HS_TRY(hs_probe_new(&c[i].probe, r->device,
-                            &(hs_probe_spec){ .build = build,
-                                              .rows = dim[0] * dim[1],
-                                              .cols = 3 * width,
-                                              .out = width,
-                                              .seqs = dim[0],
-                                              .heads = (int)dim[2],
-                                              .low = c[i].dtype }));
-        HS_TRY(hs_probe_run(c[i].probe));
-    }
-    const double start = hs_now();
-    for (int round = 0; !hs_bench_enough(r, round, start); round++)
-        for (int i = 0; i < n; i++) {
-            double peak;
-            HS_TRY(hs_peak_once(r->device, c[i].dtype, &peak));
-            HS_TRY(hs_probe_run(c[i].probe));
-            hs_samples_add(&c[i].peak, peak);
-            hs_samples_add(&c[i].forward, c[i].probe->seconds[HS_PROBE_FORWARD]);
-            hs_samples_add(&c[i].backward, c[i].probe->seconds[HS_PROBE_BACKWARD]);
-        }
-    return HS_OK;
+    return (
+        hs_probe_spec){ .build = build, .rows = dim[0] * dim[1], .cols = 3 * width, .out = width, .seqs = dim[0], .heads = (int)dim[2] };
 }
 
-static void report(hs_bench_run *r, const int64_t *dim, column *c)
+static void report(hs_bench_run *r, const int64_t *dim, hs_probe_column *c)
 {
     const hs_node *node = c->probe->node;
     const double forward = node->op->cost(node, false).flops, backward = node->op->cost(node, true).flops;
-    const double fwd_seconds = hs_median(&c->forward), bwd_seconds = hs_median(&c->backward), peak = hs_median(&c->peak);
+    const double fwd_seconds = hs_median(&c->time[HS_PROBE_FORWARD]), bwd_seconds = hs_median(&c->time[HS_PROBE_BACKWARD]),
+                 peak = hs_median(&c->peak);
     char shape[96];
     snprintf(shape, sizeof shape, "%lldx%lldx%lldx%lld", (long long)dim[0], (long long)dim[1], (long long)dim[2], (long long)dim[3]);
     const hs_cell cells[] = {
@@ -65,22 +40,7 @@ static void report(hs_bench_run *r, const int64_t *dim, column *c)
     HS_BENCH_ROW(r, cells);
 }
 
-static hs_status run(hs_bench_run *r)
-{
-    hs_dtype types[2];
-    const int n = hs_bench_dtypes(r, types);
-    hs_status st = HS_OK;
-    for (int s = 0; s < r->sizes.n && st == HS_OK; s++) {
-        column c[2] = { { .dtype = types[0] }, { .dtype = types[1] } };
-        st = measure(r, r->sizes.dim[s], c, n);
-        for (int i = 0; i < n; i++) {
-            if (st == HS_OK)
-                report(r, r->sizes.dim[s], &c[i]);
-            hs_probe_free(c[i].probe);
-        }
-    }
-    return st;
-}
+static hs_status run(hs_bench_run *r) { return hs_probe_table(r, spec, report); }
 
 const hs_bench hs_bench_attention = {
     .name = "attention",

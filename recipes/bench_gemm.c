@@ -9,34 +9,12 @@ static hs_tensor *build(hs_graph *g, const hs_batch_in *in, const hs_probe_spec 
     return hs_nn_linear(g, x, "linear", s->out, .no_bias = true);
 }
 
-typedef struct column {
-    hs_dtype dtype;
-    hs_probe *probe;
-    hs_samples time[HS_PROBE_TIMES], peak;
-} column;
-
-static hs_status measure(hs_bench_run *r, const int64_t *dim, column *c, int n)
+static hs_probe_spec spec(const int64_t *dim)
 {
-    for (int i = 0; i < n; i++) {
-        HS_TRY(
-            hs_probe_new(&c[i].probe, r->device,
-                         &(hs_probe_spec){ .build = build, .rows = dim[0], .cols = dim[1], .out = dim[2], .seqs = 1, .low = c[i].dtype }));
-        HS_TRY(hs_probe_run(c[i].probe)); // touches every page
-    }
-    const double start = hs_now();
-    for (int round = 0; !hs_bench_enough(r, round, start); round++)
-        for (int i = 0; i < n; i++) {
-            double peak;
-            HS_TRY(hs_peak_once(r->device, c[i].dtype, &peak));
-            HS_TRY(hs_probe_run(c[i].probe));
-            hs_samples_add(&c[i].peak, peak);
-            for (int t = 0; t < HS_PROBE_TIMES; t++)
-                hs_samples_add(&c[i].time[t], c[i].probe->seconds[t]);
-        }
-    return HS_OK;
+    return (hs_probe_spec){ .build = build, .rows = dim[0], .cols = dim[1], .out = dim[2], .seqs = 1 };
 }
 
-static void report(hs_bench_run *r, const int64_t *dim, column *c)
+static void report(hs_bench_run *r, const int64_t *dim, hs_probe_column *c)
 {
     const double flops = 2.0 * (double)dim[0] * (double)dim[1] * (double)dim[2], peak = hs_median(&c->peak);
     double rate[HS_PROBE_TIMES], whole = 0;
@@ -51,6 +29,7 @@ static void report(hs_bench_run *r, const int64_t *dim, column *c)
     const hs_cell cells[] = {
         { .key = "rows_x_in_x_out", .text = shape },
         { .key = "dtype", .text = hs_dtype_name(c->dtype) },
+        { .key = "kernels", .text = c->kernels },
         { .key = "forward_gflops", .value = rate[HS_PROBE_FORWARD] },
         { .key = "dx_gflops", .value = rate[HS_PROBE_BACKWARD] },
         { .key = "dw_gflops", .value = rate[HS_PROBE_PARAMS] },
@@ -62,27 +41,12 @@ static void report(hs_bench_run *r, const int64_t *dim, column *c)
     HS_BENCH_ROW(r, cells);
 }
 
-static hs_status run(hs_bench_run *r)
-{
-    hs_dtype types[2];
-    const int n = hs_bench_dtypes(r, types);
-    hs_status st = HS_OK;
-    for (int s = 0; s < r->sizes.n && st == HS_OK; s++) {
-        column c[2] = { { .dtype = types[0] }, { .dtype = types[1] } };
-        st = measure(r, r->sizes.dim[s], c, n);
-        for (int i = 0; i < n; i++) {
-            if (st == HS_OK)
-                report(r, r->sizes.dim[s], &c[i]);
-            hs_probe_free(c[i].probe);
-        }
-    }
-    return st;
-}
+static hs_status run(hs_bench_run *r) { return hs_probe_table(r, spec, report); }
 
 const hs_bench hs_bench_gemm = {
     .name = "gemm",
     .summary = "GFLOP/s of linear's three products, and of multiply-adds in registers alone",
-    .takes = "",
+    .takes = "onednn",
     .sizes = "ROWSxINxOUT",
     // shakespeare-char (its step has 768 rows) | GPT-2 124M: QKV, projection, MLP, LM head | the same for one token
     .default_sizes = "768x128x384,768x128x128,768x128x512,768x512x128,"

@@ -103,3 +103,58 @@ hs_status hs_probe_run(hs_probe *p)
     HS_TRY(st);
     return d->wait(d);
 }
+
+// ---- tables
+
+static hs_status measure(hs_bench_run *r, const hs_probe_spec *spec, hs_probe_column *c, int n)
+{
+    for (int i = 0; i < n; i++) {
+        hs_probe_spec typed = *spec;
+        typed.low = c[i].dtype;
+        HS_TRY(hs_probe_new(&c[i].probe, c[i].device, &typed));
+        HS_TRY(hs_probe_run(c[i].probe)); // touches every page
+    }
+    const double start = hs_now();
+    for (int round = 0; !hs_bench_enough(r, round, start); round++)
+        for (int i = 0; i < n; i++) {
+            double peak;
+            HS_TRY(hs_peak_once(c[i].device, c[i].dtype, &peak));
+            HS_TRY(hs_probe_run(c[i].probe));
+            hs_samples_add(&c[i].peak, peak);
+            for (int t = 0; t < HS_PROBE_TIMES; t++)
+                hs_samples_add(&c[i].time[t], c[i].probe->seconds[t]);
+        }
+    return HS_OK;
+}
+
+static int columns_of(const hs_bench_run *r, hs_probe_column *c)
+{
+    hs_dtype types[2];
+    int n = 0;
+    const int n_types = hs_bench_dtypes(r, types);
+    for (int i = 0; i < n_types; i++) {
+        c[n++] = (hs_probe_column){ .device = r->device, .kernels = r->device->table_names[0], .dtype = types[i] };
+        if (r->onednn && types[i] == HS_F32)
+            c[n++] = (hs_probe_column){ .device = r->onednn, .kernels = r->onednn->table_names[0], .dtype = types[i] };
+    }
+    return n;
+}
+
+hs_status hs_probe_table(hs_bench_run *r, hs_probe_spec (*spec)(const int64_t *dim),
+                         void (*report)(hs_bench_run *r, const int64_t *dim, hs_probe_column *c))
+{
+    hs_status st = HS_OK;
+    for (int s = 0; s < r->sizes.n && st == HS_OK; s++) {
+        const int64_t *dim = r->sizes.dim[s];
+        hs_probe_column c[3];
+        const int n = columns_of(r, c);
+        const hs_probe_spec of_size = spec(dim);
+        st = measure(r, &of_size, c, n);
+        for (int i = 0; i < n; i++) {
+            if (st == HS_OK)
+                report(r, dim, &c[i]);
+            hs_probe_free(c[i].probe);
+        }
+    }
+    return st;
+}

@@ -33,7 +33,8 @@ static bool in_words(const char *words, const char *word)
 // An option or a setting that this bench would not heed is refused.
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
-    static const char *const some[] = { "model", "batch", "seq", "tokens", "warmup", "busy", "profile", "tokenizer", "file", "google" };
+    static const char *const some[] = { "model",   "batch",     "seq",  "tokens", "warmup", "busy",
+                                        "profile", "tokenizer", "file", "google", "onednn" };
     for (int i = 0; i < HS_COUNT(some); i++)
         if (hs_cli_given(cli, some[i]) && !in_words(b->takes, some[i]))
             return HS_FAIL(USAGE, "bench %s does not take --%s", b->name, some[i]);
@@ -58,7 +59,8 @@ static hs_status open_model(hs_bench_run *r)
     HS_TRY(hs_config_check(c, r->origin, false));
     const hs_gpt_config g = hs_config_gpt(c, c->model.vocab);
     HS_TRY(hs_gpt_check(&g));
-    HS_TRY(hs_open_device(&r->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size, c->exec.onednn));
+    HS_TRY(hs_open_device(&r->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
+                          c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     hs_config_text(c, "exec.mode", mode, sizeof mode);
     return hs_submit_mode_parse(mode, r->device, &r->mode);
 }
@@ -73,7 +75,9 @@ static hs_status measure(hs_bench_run *r)
     if (in_words(r->bench->takes, "model"))
         HS_TRY(open_model(r));
     else
-        HS_TRY(hs_open_device(&r->device, o->common.device, (int)o->common.threads, o->isa, 0, false));
+        HS_TRY(hs_open_device(&r->device, o->common.device, (int)o->common.threads, o->isa, 0, HS_ONEDNN_NO));
+    if (o->onednn)
+        HS_TRY(hs_open_device(&r->onednn, o->common.device, (int)o->common.threads, o->isa, 0, HS_ONEDNN_ALWAYS));
     return r->bench->run(r);
 }
 
@@ -84,6 +88,7 @@ static hs_status run_bench(const hs_cli *cli)
         return HS_FAIL(MEMORY, "no memory for a bench");
     r->cli = cli, r->o = cli->options;
     const hs_status st = measure(r);
+    hs_device_close(r->onednn);
     hs_device_close(r->device);
     free(r);
     return st;
@@ -132,6 +137,11 @@ static const hs_key keys[] = {
       AT(google),
       .value = "false",
       .help = "of bench tokenizer: WordPiece as Google's, not Hugging Face's" },
+    { .name = "onednn",
+      .type = HS_KEY_BOOL,
+      AT(onednn),
+      .value = "false",
+      .help = "gemm: every fp32 size by oneDNN too, also where it would not be chosen" },
     { .name = "busy", .type = HS_KEY_BOOL, AT(busy), .value = "false", .help = "bulk: also beside a thread that takes a core" },
     { .name = "steps",
       .type = HS_KEY_INT,
@@ -174,12 +184,14 @@ const hs_command hs_cmd_bench = {
                 "halfstep bench train --model shakespeare-char --profile profile.json   # where the time of a step goes\n"
                 "halfstep bench generate --model gpt2-124m --seq 512 --tokens 128\n"
                 "halfstep bench gemm --sizes 1Kx768x3072 --dtype bf16\n"
+                "halfstep bench gemm --onednn --dtype fp32\n"
                 "halfstep bench bulk --sizes 1x32,12x128 --busy",
     .notes =
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
         "generate   prompt and continuation; each new token against reading as many bytes as there are weights\n"
-        "gemm       ROWSxINxOUT: the three products of a linear layer, and the ceiling beside each\n"
+        "gemm       ROWSxINxOUT: the three products of a linear layer, and the ceiling beside each; --onednn: by oneDNN in the same "
+        "rounds\n"
         "attention  BATCHxSEQxHEADSxDIM: causal, the masked half not counted; backward makes the scores again\n"
         "pointwise  ROWSxCOLS: row-wise ops, bytes they must move, beside memcpy of as many f32\n"
         "memory     BYTES, of all threads together: read, copy and a + 3 b (4, 8 and 12 bytes an element)\n"

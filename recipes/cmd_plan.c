@@ -113,7 +113,8 @@ static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, 
     HS_TRY(hs_config_policy(c, &policy));
     const hs_gpt_config g = hs_config_gpt(c, vocab);
     HS_TRY(hs_gpt_check(&g));
-    HS_TRY(hs_open_device(dev, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size, c->exec.onednn));
+    HS_TRY(hs_open_device(dev, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
+                          c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
     HS_TRY(hs_budget_largest(c, &g, &policy, memory, *dev, &largest));
     HS_TRY(hs_budget_new(&b, c, &g, &policy, c->train.batch, *dev));

@@ -160,7 +160,8 @@ static hs_status open_device(hs_trainer *t, hs_submit_mode *mode)
 {
     const hs_config *c = t->c;
     char text[16];
-    HS_TRY(hs_open_device(&t->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size, c->exec.onednn));
+    HS_TRY(hs_open_device(&t->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
+                          c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     hs_config_text(c, "exec.mode", text, sizeof text);
     HS_TRY(hs_submit_mode_parse(text, t->device, mode));
     if (*mode == HS_SUBMIT_STEP)

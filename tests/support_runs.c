@@ -488,7 +488,7 @@ static int n_sets, n_devices;
 static void add_device(hs_isa isa, bool onednn)
 {
     hs_device *d = NULL;
-    if (hs_open_device(&d, "cpu", 1, hs_isa_name(isa), 0, onednn) != HS_OK)
+    if (hs_open_device(&d, "cpu", 1, hs_isa_name(isa), 0, onednn ? HS_ONEDNN_ALWAYS : HS_ONEDNN_NO) != HS_OK)
         fail_msg("%s", hs_error());
     devices[n_devices++] = d;
     for (int k = 0; d->tables[k]; k++) {

@@ -182,7 +182,8 @@ static void check(int64_t n, int64_t c, int64_t o, bool only_dx)
             if (onednn ? !hs_onednn_version() : !hs_isa_built((hs_isa)isa) || !hs_isa_supported((hs_isa)isa))
                 continue;
             hs_device *d;
-            assert_int_equal(hs_open_device(&d, "cpu", 1, onednn ? NULL : hs_isa_name((hs_isa)isa), 0, onednn), HS_OK);
+            assert_int_equal(
+                hs_open_device(&d, "cpu", 1, onednn ? NULL : hs_isa_name((hs_isa)isa), 0, onednn ? HS_ONEDNN_ALWAYS : HS_ONEDNN_NO), HS_OK);
             check_table(p, d->tables[0][HS_ID_linear], d->table_names[0]);
             hs_device_close(d);
         }

@@ -60,7 +60,7 @@ static hs_engine *engine_of(const char *checkpoint, tiny_gpt *model, const char 
                          .shape = { .max_tokens = 64, .max_seqs = 6, .logits = true } };
     const hs_optim_config optim = adamw();
     hs_device *device;
-    assert_int_equal(hs_open_device(&device, "cpu", 2, isa, 0, onednn), HS_OK);
+    assert_int_equal(hs_open_device(&device, "cpu", 2, isa, 0, onednn ? HS_ONEDNN_ALWAYS : HS_ONEDNN_NO), HS_OK);
     hs_engine *e;
     const hs_engine_opts o = {
         .model = tiny_gpt_model, .config = model, .optim = &optim, .eval = true, .seed = 1, .device = device, .mode = HS_SUBMIT_BULK
