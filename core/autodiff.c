@@ -143,10 +143,31 @@ static hs_status kernels_of(const diff *d, const hs_node *n, const hs_kernels **
     return HS_OK;
 }
 
+static void sum_loss(diff *d, hs_node *n)
+{
+    hs_loss_sum *attr = hs_graph_alloc(d->g, sizeof *attr);
+    if (!attr)
+        return;
+    if (n->op->attr_bytes)
+        memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
+    const hs_slot rows = out_slot(d, n, 0, false);
+    hs_run *r = hs_plan_run(d->p, n, "loss sum");
+    r->fn = hs_kernel_loss_sum, r->part = HS_PART_SOLO, r->attr = attr;
+    r->in[0] = rows;
+}
+
+// A loss whose backward kernel makes the gradients of its inputs makes its values there too: backward begins with it.
+static bool waits_for_backward(const diff *d, const hs_node *n, const hs_kernels *k)
+{
+    return n->op->flags & HS_OP_LOSS && k->bwd && d->train && differentiable(d, n);
+}
+
 static hs_status forward(diff *d, hs_node *n)
 {
     const hs_kernels *k;
     HS_TRY(kernels_of(d, n, &k));
+    if (waits_for_backward(d, n, k))
+        return place_outputs(d, n);
     hs_slot in[HS_MAX_IN];
     for (int i = 0; i < HS_MAX_IN; i++)
         in[i] = value_slot(d, n, i);
@@ -160,20 +181,9 @@ static hs_status forward(diff *d, hs_node *n)
         r->scratch = k->scratch(n, d->p->dev->team, false);
     if (n->op->cost)
         r->cost = n->op->cost(n, false);
+    if (n->op->flags & HS_OP_LOSS)
+        sum_loss(d, n);
     return HS_OK;
-}
-
-static void sum_loss(diff *d, hs_node *n)
-{
-    hs_loss_sum *attr = hs_graph_alloc(d->g, sizeof *attr);
-    if (!attr)
-        return;
-    if (n->op->attr_bytes)
-        memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
-    const hs_slot rows = out_slot(d, n, 0, false);
-    hs_run *r = hs_plan_run(d->p, n, "loss sum");
-    r->fn = hs_kernel_loss_sum, r->part = HS_PART_SOLO, r->attr = attr;
-    r->in[0] = rows;
 }
 
 // ---- backward
@@ -303,9 +313,10 @@ static void backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs_slot
     for (int i = 0; i < HS_MAX_IN; i++)
         if (n->in[i] && (n->op->in[i].flags & HS_BWD_READS))
             r->in[i] = value_slot(d, n, i);
+    const bool loss = n->op->flags & HS_OP_LOSS; // whose values are made here
     for (int i = 0; i < HS_MAX_OUT; i++)
-        if (n->out[i] && (n->op->out[i].flags & (HS_BWD_READS | HS_SAVED)))
-            r->out[i] = out_slot(d, n, i, false);
+        if (n->out[i] && (loss || n->op->out[i].flags & (HS_BWD_READS | HS_SAVED)))
+            r->out[i] = out_slot(d, n, i, loss);
     memcpy(r->din, din, sizeof din);
     memcpy(r->dout, dout, sizeof r->dout);
     r->fn = k->bwd, r->part = k->bwd_part, r->attr = n->attr, r->backward = true;
@@ -322,17 +333,19 @@ static hs_status backward(diff *d, hs_node *n)
 {
     if (!differentiable(d, n))
         return HS_OK;
-    if (n->op->flags & HS_OP_LOSS) { // forward made the gradient, in the bytes of the logits
+    const hs_kernels *k = hs_device_kernels(d->p->dev, n);
+    const bool loss = n->op->flags & HS_OP_LOSS;
+    if (loss && !k->bwd) { // forward made the gradient, in the bytes of the logits
         d->grad_buf[n->in[0]->id] = d->p->value_buf[n->in[0]->id];
         d->grad_type[n->in[0]->id] = n->in[0]->dtype;
         return HS_OK;
     }
     hs_slot dout[HS_MAX_OUT] = { { 0 } };
-    bool reached = false;
-    for (int k = 0; k < HS_MAX_OUT; k++)
-        if (n->out[k] && d->needs[n->out[k]->id]) {
-            dout[k] = grad_slot(d, n->out[k], false, true);
-            reached |= dout[k].where != HS_AT_NONE;
+    bool reached = loss;
+    for (int i = 0; i < HS_MAX_OUT; i++)
+        if (n->out[i] && d->needs[n->out[i]->id]) {
+            dout[i] = grad_slot(d, n->out[i], false, true);
+            reached |= dout[i].where != HS_AT_NONE;
         }
     if (!reached)
         return HS_OK; // no loss depends on it
@@ -350,7 +363,6 @@ static hs_status backward(diff *d, hs_node *n)
             HS_TRY(identity(d, n->in[i], n->out[0], n));
     if (!kernel)
         return HS_OK;
-    const hs_kernels *k = hs_device_kernels(d->p->dev, n);
     if (!k->bwd)
         return HS_FAIL(UNSUPPORTED, "%s: device %s has no backward kernel for %s", n->scope, d->p->dev->name, n->op->name);
     for (int i = 0; i < HS_MAX_IN; i++)
@@ -361,6 +373,8 @@ static hs_status backward(diff *d, hs_node *n)
         backward_run(d, n, k, dout, want, INPUT_ONLY);
     } else
         backward_run(d, n, k, dout, want, ALL);
+    if (loss)
+        sum_loss(d, n);
     return HS_OK;
 }
 
@@ -463,11 +477,8 @@ hs_status hs_plan_autodiff(hs_plan *p)
         p->buf[b].input = true;
         p->value_buf[g->input[i]->id] = b;
     }
-    for (int i = 0; i < g->n_nodes; i++) {
+    for (int i = 0; i < g->n_nodes; i++)
         HS_TRY(forward(&d, g->node[i]));
-        if (g->node[i]->op->flags & HS_OP_LOSS)
-            sum_loss(&d, g->node[i]);
-    }
     p->n_forward = p->n_runs;
     for (int i = g->n_nodes - 1; d.train && i >= 0; i--)
         HS_TRY(backward(&d, g->node[i]));

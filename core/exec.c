@@ -165,7 +165,7 @@ int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand)
     if (!t->node)
         return 0;
     const hs_op *op = t->node->op;
-    const bool copy = t->backward && t->args.out[0].p && !t->args.dout[0].p; // a gradient copy writes out[0]
+    const bool own = t->backward && t->args.out[0].p && !t->args.dout[0].p; // a gradient copy and a loss write out[0]
     for (int i = 0; i < HS_MAX_IN; i++) {
         const int64_t bad = t->backward ? nonfinite(&t->args, &t->args.din[i]) : 0;
         if (bad) {
@@ -173,7 +173,9 @@ int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand)
             return bad;
         }
     }
-    for (int i = 0; i < HS_MAX_OUT && (!t->backward || copy); i++) {
+    for (int i = 0; i < HS_MAX_OUT && (!t->backward || own); i++) {
+        if (op->out[i].flags & HS_SCRATCH)
+            continue;
         const int64_t bad = nonfinite(&t->args, &t->args.out[i]);
         if (bad) {
             *operand = op->out[i].name;

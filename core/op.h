@@ -35,6 +35,7 @@ enum hs_operand_flag {
     HS_ANY_DTYPE = 64,        // the kernel stores f32 or low: a cast behind it sinks into it
     HS_MAY_OVERWRITE_0 = 128, // may take the bytes of input 0 if that dies here (same shape and type)
     HS_IS_INPUT_0 = 256,      // always the bytes of input 0 (KV cache append; dlogits over logits: then a train-only output of a loss)
+    HS_SCRATCH = 512,         // with HS_SAVED: bytes for this op's kernels alone (a chunk of logits), alive while one runs; no value
 };
 typedef struct hs_operand {
     const char *name;
@@ -44,7 +45,8 @@ typedef struct hs_operand {
 
 enum hs_op_flag {
     HS_OP_LOSS = 1,             // a root. out[0] is [N] f32, one unnormalised loss per row; the plan adds them up into
-                                // hs_step_state.loss. An output flagged HS_IS_INPUT_0 is the gradient of input 0, made by forward.
+                                // hs_step_state.loss. Either an output flagged HS_IS_INPUT_0 is the gradient of input 0, made by forward;
+                                // or there is a backward kernel: in training only that is run, and writes out[0] beside the gradients.
     HS_OP_SPLIT_BWD = 2,        // backward runs twice: din[1..] first, then din[0]
     HS_OP_NONDETERMINISTIC = 4,
     HS_OP_COLLECTIVE = 8,

@@ -94,13 +94,18 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_gpt_shape *s)
     x = hs_nn_layernorm(g, x, "ln_f", c->eps);
 
     const size_t mark = hs_push(g, "lm_head");
-    hs_tensor *y = hs_linear(g, x, wte, NULL);
-    if (g->mode == HS_DECODE)
-        y = hs_cast(g, y, HS_F32); // sinks into the product: bf16 would leave logits near 100 apart by halves
-    if (g->mode == HS_DECODE || (g->mode == HS_EVAL && s->logits))
+    const hs_xent_attr loss = { .classes = (int32_t)c->vocab, .ignore = -1, .loss = 0 };
+    hs_tensor *y;
+    if (g->mode == HS_TRAIN || (g->mode == HS_EVAL && !s->logits)) {
+        y = hs_linear_xent(g, x, wte, in.targets, loss);
+    } else {
+        y = hs_linear(g, x, wte, NULL);
+        if (g->mode == HS_DECODE)
+            y = hs_cast(g, y, HS_F32); // sinks into the product: bf16 would leave logits near 100 apart by halves
         hs_output(g, y);
-    if (g->mode != HS_DECODE)
-        y = hs_xent(g, y, in.targets, (hs_xent_attr){ .classes = (int32_t)c->vocab, .ignore = -1, .loss = 0 });
+        if (g->mode == HS_EVAL)
+            y = hs_xent(g, y, in.targets, loss);
+    }
     hs_pop(g, mark);
     return y;
 }

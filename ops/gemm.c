@@ -181,6 +181,15 @@ static inline __attribute__((always_inline)) void finish_row(const gemm_block *g
         store_low((uint16_t *)c, v, n, &g->to);
 }
 
+// What a tile is added to is asked for before its product, which takes longer than memory does: rows of C are too far apart
+// for a hardware prefetcher.
+static inline void prefetch_tile(const float *base, int64_t ld, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j += 64 / (int64_t)sizeof *base)
+            __builtin_prefetch(base + i * ld + j);
+}
+
 void gemm_block_run(const gemm_block *g)
 {
     float tile[GEMM_MR * GEMM_NR] __attribute__((aligned(64)));
@@ -196,6 +205,8 @@ void gemm_block_run(const gemm_block *g)
             const gemm_word *a[GEMM_MR];
             for (int r = 0; r < GEMM_MR; r++)
                 a[r] = g->tile_words ? g->a + i / GEMM_MR * g->tile_words : g->a + (i + least(r, m - 1)) * g->lda;
+            if (g->base)
+                prefetch_tile(g->base + i * g->ld_base + j, g->ld_base, m, n);
             if (straight && n % GEMM_VL == 0) {
                 run(g->kw, g->lda, a, b,
                     &(tile_out){ .f32 = f32 ? (float *)g->to.p + at : NULL,

@@ -106,7 +106,7 @@ static inline __attribute__((always_inline)) void spread(gemm_word *dst, int64_t
 static inline __attribute__((always_inline)) void pack_k_major(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0,
                                                                int64_t n, bool dot, const int64_t width)
 {
-    enum { AHEAD = 16, WIDE = 2048 };
+    enum { AHEAD = 16, WIDE = 1024 };
     float tmp[2][CHUNK];
     const int64_t kw = gemm_words(k, dot), step = width == GEMM_MR ? gemm_tile_words(kw) : kw * width, rows = dot ? 2 : 1;
     const int64_t fetch = s->ld * element_bytes(s) >= WIDE ? k - AHEAD - rows : -1; // of rows that end before this
@@ -167,19 +167,18 @@ static inline void transpose16(__m512i t[16])
 static inline void transpose_panel(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot)
 {
 #if defined(__AVX512F__)
-    const int64_t per_word = dot ? 2 : 1, kw = gemm_words(k, dot);
+    const int64_t per_word = dot ? 2 : 1, kw = gemm_words(k, dot), next = GEMM_NR * s->ld * (dot ? 2 : 4); // bytes to the next panel
     if (s->dtype == (dot ? HS_BF16 : HS_F32)) {
         for (int64_t w = 0; w < kw; w += 16) {
             const int64_t words = least(16, kw - w), halves = least(32, 2 * words - (dot && (k & 1) && w + 16 >= kw));
             const __mmask32 mask = halves >= 32 ? 0xFFFFFFFFu : (1u << halves) - 1;
             for (int64_t g = 0; g < GEMM_NR; g += 16) {
                 __m512i t[16];
-                for (int r = 0; r < 16; r++)
-                    t[r] =
-                        g + r < n
-                            ? _mm512_maskz_loadu_epi16(
-                                  mask, (const char *)s->p + ((size_t)((j0 + g + r) * s->ld + k0) + (size_t)(w * per_word)) * (dot ? 2 : 4))
-                            : _mm512_setzero_si512();
+                for (int r = 0; r < 16; r++) {
+                    const char *row = (const char *)s->p + ((size_t)((j0 + g + r) * s->ld + k0) + (size_t)(w * per_word)) * (dot ? 2 : 4);
+                    t[r] = g + r < n ? _mm512_maskz_loadu_epi16(mask, row) : _mm512_setzero_si512();
+                    __builtin_prefetch(row + next); // 64 rows at once are more streams than a hardware prefetcher follows
+                }
                 transpose16(t);
                 if (words == 16) {
 #pragma GCC unroll 16

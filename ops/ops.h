@@ -84,5 +84,8 @@ hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows);  // y[p] 
 // (p - y) * inv_count[loss] * scale, in place; columns >= classes get 0.
 typedef struct hs_xent_attr { int32_t classes, ignore, loss; float smoothing; } hs_xent_attr; // loss: which inv_count
 hs_tensor *hs_xent(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_xent_attr attr);
+// The same of logits = x[N, C] w[V, C]^T, of which only a chunk of 1,024 rows ever exists. In a training graph loss, dx and dw are
+// made together, where backward begins.
+hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *target, hs_xent_attr attr);
 
 #endif

@@ -7,9 +7,7 @@
 // outside the classes gives a NaN loss. Label smoothing: Szegedy et al. 2015 (arXiv:1512.00567). A loss is a root, so that its
 // gradient needs no dy, and 50,304 columns of logits need no second buffer: GPT-2's would be 824 MB at 4,096 tokens.
 
-#include "core/rows.h"
-#include "core/vmath.h"
-#include "ops/ops.h"
+#include "ops/xent_rows.h"
 
 enum { LOGITS, TARGET };
 enum { LOSS, DLOGITS };
@@ -39,11 +37,6 @@ static hs_cost cost(const hs_node *n, bool backward)
     return backward ? (hs_cost){ 0 } : (hs_cost){ .flops = 12 * train * cells, .bytes = train * (double)hs_tensor_bytes(n->in[LOGITS]) };
 }
 
-static double gradient_factor(const hs_args *a, const hs_xent_attr *at)
-{
-    return (double)a->step->inv_count[at->loss] * (double)a->state->scale;
-}
-
 static void reference(const hs_args *a)
 {
     const hs_xent_attr *at = a->attr;
@@ -56,7 +49,7 @@ static void reference(const hs_args *a)
             max = fmax(max, x[c]), mean += x[c] / (double)K;
         for (int64_t c = 0; c < K; c++)
             sum += exp(x[c] - max);
-        const double lse = max + log(sum), k = t == at->ignore ? 0 : gradient_factor(a, at);
+        const double lse = max + log(sum), k = t == at->ignore ? 0 : (double)xent_factor(a, at);
         hs_f64_out(a, LOSS)[n] = t == at->ignore ? 0 : lse - (1 - e) * x[t] - e * mean;
         if (a->out[DLOGITS].p) // may be the logits themselves: each is read before it is overwritten
             for (int64_t c = 0; c < V; c++)
@@ -64,75 +57,21 @@ static void reference(const hs_args *a)
     }
 }
 
-// What one pass over a row finds: the largest, the sum of e^(x - max), the plain sum.
-typedef struct row_sums {
-    float max, exp, plain;
-} row_sums;
-
-// Block after block while it is in the first-level cache; a new maximum rescales what was summed before.
-static row_sums read_row(const hs_ref *logits, int64_t first, int64_t K, bool plain)
-{
-    row_sums s = { -INFINITY, 0, 0 };
-    float wide[HS_BLOCK];
-    for (int64_t c0 = 0; c0 < K; c0 += HS_BLOCK) {
-        const int64_t k = K - c0 < HS_BLOCK ? K - c0 : HS_BLOCK;
-        const float *x = hs_load(logits, first + c0, k, wide);
-        const float max = hs_max(x, k, s.max), shift = max > -INFINITY ? max : 0; // all -Inf so far: e^-Inf, not NaN
-        float sum = 0;
-        HS_SIMD_SUM(sum)
-        for (int64_t c = 0; c < k; c++)
-            sum += hs_expf_below(x[c] - shift);
-        s.exp = s.exp * hs_expf_below(s.max - shift) + sum;
-        s.max = max;
-        if (plain)
-            s.plain += hs_sum(x, k);
-    }
-    return s;
-}
-
-// x = k * e^(x - lse) - base in the first K columns, 0 in the rest.
-static void write_row(const hs_ref *dlogits, int64_t first, int64_t K, int64_t V, float lse, float k, float base)
-{
-    float buf[HS_BLOCK];
-    for (int64_t c0 = 0; c0 < V; c0 += HS_BLOCK) {
-        const int64_t n = V - c0 < HS_BLOCK ? V - c0 : HS_BLOCK, live = k == 0 || K < c0 ? 0 : K - c0 < n ? K - c0 : n;
-        float *d = hs_dest(dlogits, first + c0, buf);
-        const float *x = live ? hs_load(dlogits, first + c0, live, buf) : d;
-        HS_SIMD
-        for (int64_t c = 0; c < live; c++)
-            d[c] = k * hs_expf_below(x[c] - lse) - base;
-        memset(d + live, 0, (size_t)(n - live) * sizeof(float));
-        hs_store(dlogits, first + c0, n, d);
-    }
-}
-
 static void forward(const hs_args *a, hs_lane *lane)
 {
     const hs_xent_attr *at = a->attr;
-    const hs_ref *logits = &a->in[LOGITS], *dlogits = &a->out[DLOGITS];
-    const int64_t V = logits->cols, K = at->classes;
-    const float e = at->smoothing, factor = dlogits->p ? (float)gradient_factor(a, at) : 0;
+    const hs_ref *logits = &a->in[LOGITS];
+    const bool gradient = a->out[DLOGITS].p != NULL; // the logits' own bytes
+    const float factor = gradient ? xent_factor(a, at) : 0;
+    const xent_work work = gradient ? xent_work_at(hs_thread_scratch(a, lane), logits->cols) : (xent_work){ 0 };
+    hs_for_rows(n, a, logits, lane)
+        hs_f32_out(a, LOSS)[n] = xent_row(logits, n * logits->cols, hs_i32(a, TARGET)[n], at, factor, &work);
+}
 
-    hs_for_rows(n, a, logits, lane) {
-        const int32_t t = hs_i32(a, TARGET)[n];
-        float *loss = hs_f32_out(a, LOSS) + n, one;
-        if (t == at->ignore) {
-            *loss = 0;
-            if (dlogits->p)
-                write_row(dlogits, n * V, K, V, 0, 0, 0);
-            continue;
-        }
-        const row_sums s = read_row(logits, n * V, K, e > 0);
-        const bool inside = t >= 0 && t < K;
-        const float lse = s.max + logf(s.exp), x_t = inside ? *hs_load(logits, n * V + t, 1, &one) : NAN;
-        *loss = lse - (1 - e) * x_t - e * (s.plain / (float)K);
-        if (!dlogits->p)
-            continue;
-        write_row(dlogits, n * V, K, V, inside ? lse : NAN, factor, factor * e / (float)K);
-        // The target's own cell anew, in f32: a low type would have rounded p before 1 is taken away.
-        if (inside)
-            hs_store(dlogits, n * V + t, 1, &(float){ factor * (hs_expf_below(x_t - lse) - (1 - e) - e / (float)K) });
-    }
+static hs_scratch scratch(const hs_node *n, int team, bool backward)
+{
+    (void)team, (void)backward;
+    return (hs_scratch){ .per_thread = n->mode == HS_TRAIN ? xent_work_bytes(n->in[LOGITS]->dim[1]) : 0 };
 }
 
 static void markers(int input, int32_t *data, int64_t n, const hs_case *c) // every third label is ignored
@@ -171,7 +110,7 @@ HS_OP(xent) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
-    .cpu = { forward, NULL, HS_PART_ROWS, HS_PART_ROWS },
+    .cpu = { forward, NULL, HS_PART_ROWS, HS_PART_ROWS, .scratch = scratch },
 };
 
 #ifdef HS_TIER_PORTABLE

@@ -23,7 +23,7 @@ for member in range(members):
     own = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["tid"] == member)
     assert all(a[1] <= b[0] + 2e-3 for a, b in zip(own, own[1:])), f"member {member}: spans overlap"
     assert all(any(s[0] <= a and b <= s[1] + 2e-3 for s in outer) for a, b in own), f"member {member}: outside of the steps"
-    for name, cat, per_step in ("attention", "backward", 2), ("linear", "forward", 9), ("optim.adamw", "update", 1):
+    for name, cat, per_step in ("attention", "backward", 2), ("linear", "forward", 8), ("optim.adamw", "update", 1):
         n = sum(e["tid"] == member and e["name"] == name and e["cat"] == cat for e in spans)
         assert n == per_step * steps, f"member {member}: {n} of {name}, {cat}"
 scopes = {e["args"]["scope"].split(".")[0] for e in spans if e["cat"] in ("forward", "backward")}
@@ -48,10 +48,12 @@ for table in "operation", "scope":
     assert all(0 <= r["wait_ms"] <= r["ms"] + 1e-6 and 0 <= r["share"] <= 1 for r in mine)
 ops = {(r["name"], r["pass"]): r for r in rows if r["table"] == "operation"}
 f, b = ops["linear", "forward"], ops["linear", "backward"]
-assert f["runs"] == 9 and b["runs"] == 18, (f, b)
-flops = 2 * 128 * 64 * (2 * 12 * 64 + int(sys.argv[3])) # 128 tokens, two layers, the rows of the vocabulary
+assert f["runs"] == 8 and b["runs"] == 16, (f, b)
+flops = 2 * 128 * 64 * 2 * 12 * 64 # 128 tokens, two layers
 assert abs(f["gflops"] * f["ms"] * 1e6 - flops) < 1e-3 * flops, (f["gflops"] * f["ms"] * 1e6, flops)
 assert abs(b["gflops"] * b["ms"] * 1e6 - 2 * flops) < 2e-3 * flops
+head, rows = ops["linear_xent", "backward"], 128 * int(sys.argv[3]) # three products, and softmax
+assert abs(head["gflops"] * head["ms"] * 1e6 - (6 * 64 + 24) * rows) < 1e-3 * 6 * 64 * rows
 assert ops["optim.adamw", "update"]["gbps"] > 0
 PY
 }

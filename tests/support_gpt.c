@@ -51,7 +51,7 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
                                   .optim = o->optim ? &optim : NULL,
                                   .eval = true,
                                   .decode = true,
-                                  .seed = 3,
+                                  .seed = o->seed ? o->seed : 3,
                                   .device = dev,
                                   .mode = o->mode };
     const hs_status st = hs_engine_new(&e, &opts);

@@ -16,6 +16,7 @@ typedef struct tiny_opts {
     int threads;                // 0 means 1
     hs_submit_mode mode;
     int64_t max_tokens, max_seqs; // 0 means 64, 8
+    uint64_t seed;                // 0 means 3
 } tiny_opts;
 enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);

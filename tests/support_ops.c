@@ -33,7 +33,7 @@ bool has_gradient(const probe *p, int i)
 {
     if (!is_float_input(p, i) || p->op->in[i].flags & (HS_NO_GRAD | HS_GRAD_IS_DY))
         return false;
-    return p->op->flags & HS_OP_LOSS ? i == 0 : true;
+    return loss_gradient(p->op) < 0 || i == 0;
 }
 bool has_dy(const probe *p, int o)
 {
@@ -275,7 +275,7 @@ int probe_low(const probe *p, hs_dtype low, bool with_gradients, op_types out[MA
         for (int wide_out = 0; wide_out <= any_dtype; wide_out++) {
             if (!any_low && wide_in == (1u << n_free) - 1 && (wide_out || !any_dtype))
                 continue; // all f32
-            for (int how = 0; how < (with_gradients && !(p->op->flags & HS_OP_LOSS) ? N_GRADS : 1) && n < MAX_TYPES; how++) {
+            for (int how = 0; how < (with_gradients && loss_gradient(p->op) < 0 ? N_GRADS : 1) && n < MAX_TYPES; how++) {
                 op_types t = probe_f32(p);
                 t.low = low;
                 for (int i = 0; i < hs_op_n_in(p->op); i++)

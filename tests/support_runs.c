@@ -256,7 +256,10 @@ static hs_args prepare_backward(const probe *p, op_run *r, const op_run *forward
     }
     for (int o = 0; o < hs_op_n_out(p->op); o++) {
         const hs_tensor *t = p->n->out[o];
-        if (p->op->out[o].flags & (HS_BWD_READS | HS_SAVED)) {
+        if (p->op->flags & HS_OP_LOSS) { // made here
+            r->out[o] = guarded_new((size_t)t->dim[0] * row_bytes(t, p->types.out[o]), r->tail == DEAD ? DEAD : 0, WRITTEN);
+            a.out[o] = ref_to(&r->out[o], t, p->types.out[o], false);
+        } else if (p->op->out[o].flags & (HS_BWD_READS | HS_SAVED)) {
             r->out[o] = guarded_new(forward->out[o].bytes, 0, READ);
             memcpy(r->out[o].p, forward->out[o].p, r->out[o].bytes);
             a.out[o] = ref_to(&r->out[o], t, p->types.out[o], false);

@@ -28,7 +28,7 @@ static bool needs_backward(const hs_op *op)
 {
     for (int i = 0; i < hs_op_n_in(op); i++)
         if (op->in[i].amp != HS_AMP_NONE && !(op->in[i].flags & (HS_NO_GRAD | HS_GRAD_IS_DY)))
-            return !(op->flags & HS_OP_LOSS);
+            return loss_gradient(op) < 0;
     return false;
 }
 
@@ -168,6 +168,8 @@ static void check_values(probe *p, const op_types *t, double budget)
         check_forward(p, &f, want, scale);
         if (k->bwd)
             run_backward(p, &b, &f);
+        if (k->bwd && p->op->flags & HS_OP_LOSS)
+            same_outputs(p, &f, &b, "beside its gradients");
         if (n)
             check_slopes(p, &f, k->bwd ? &b : NULL, s, n);
         run_free(&f);

@@ -54,7 +54,7 @@ static op_run backward_on(const op_run *forward, int lanes, unsigned wanted, uns
 static unsigned gradients(const probe *p)
 {
     unsigned all = 0;
-    for (int i = 0; i < hs_op_n_in(p->op) && !(p->op->flags & HS_OP_LOSS); i++)
+    for (int i = 0; i < hs_op_n_in(p->op) && loss_gradient(p->op) < 0; i++)
         all |= (unsigned)has_gradient(p, i) << i;
     return all;
 }

@@ -81,6 +81,22 @@ static void tied_and_dead(hs_graph *g)
     finish(g, hs_add(g, back, hs_embedding(g, w, ids, NULL, NULL)));
 }
 
+// Two ways to the same loss: the logits kept, or one op whose backward kernel makes loss and gradients; its input has another reader.
+static void end(hs_graph *g, bool fused)
+{
+    hs_tensor *y = hs_input(g, "targets", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ N });
+    hs_tensor *ids = hs_input(g, "ids", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ N }), *w = table(g);
+    hs_tensor *x = hs_nn_linear(g, hs_nn_layernorm(g, hs_embedding(g, w, ids, NULL, NULL), "ln", 1e-5f), "mid", C, .std = 0.5f);
+    const hs_xent_attr first = { .classes = 23, .ignore = -1 }, second = { .classes = CLASSES, .ignore = -1, .loss = 1 };
+    if (fused)
+        hs_linear_xent(g, x, w, y, first);
+    else
+        hs_xent(g, hs_linear(g, x, w, NULL), y, first);
+    hs_xent(g, hs_nn_linear(g, x, "out", CLASSES, .std = 0.5f), y, second);
+}
+static void kept_logits(hs_graph *g) { end(g, false); }
+static void chunked_logits(hs_graph *g) { end(g, true); }
+
 typedef struct rig {
     hs_device *dev;
     hs_params *ps;
@@ -184,7 +200,7 @@ static void gradients_agree_with_finite_differences(void **s)
 static void bits_do_not_depend_on_threads_or_submission(void **s)
 {
     (void)s;
-    build_fn *const all[] = { plain, residual, twice, shared_sum, tied_and_dead };
+    build_fn *const all[] = { plain, residual, twice, shared_sum, tied_and_dead, chunked_logits };
     for (int b = 0; b < HS_COUNT(all); b++)
         for (int low = 0; low < 3; low++) {
             const hs_plan_opts o = { .policy = { .low = (hs_dtype[]){ HS_F32, HS_BF16, HS_F16 }[low] } };
@@ -205,6 +221,31 @@ static void bits_do_not_depend_on_threads_or_submission(void **s)
                 rig_close(&r);
             }
             free(first);
+        }
+}
+
+// The product of a loss that is its own root has the bits of the two ops it stands for, in training and in evaluation.
+static void chunks_change_no_bits(void **s)
+{
+    (void)s;
+    for (int low = 0; low < 3; low++)
+        for (int mode = HS_TRAIN; mode <= HS_EVAL; mode++) {
+            const hs_plan_opts o = { .policy = { .low = (hs_dtype[]){ HS_F32, HS_BF16, HS_F16 }[low] } };
+            rig kept, chunked;
+            rig_open(&kept, kept_logits, (hs_mode)mode, &o, NULL, 2, 0);
+            rig_open(&chunked, chunked_logits, (hs_mode)mode, &o, NULL, 2, 0);
+            for (int micro = 0; micro < 2; micro++) {
+                run(&kept, micro ? HS_MICRO_LAST : HS_MICRO_FIRST, HS_SUBMIT_BULK);
+                run(&chunked, micro ? HS_MICRO_LAST : HS_MICRO_FIRST, HS_SUBMIT_BULK);
+            }
+            assert_memory_equal(kept.state.loss, chunked.state.loss, sizeof kept.state.loss);
+            assert_true(isfinite(kept.state.loss[0]) && kept.state.loss[0] > 0);
+            for (int p = 0; p < kept.ps->n_params && mode == HS_TRAIN; p++) {
+                const hs_param *q = kept.ps->param[p];
+                assert_memory_equal(kept.ps->grad + q->offset, chunked.ps->grad + q->offset, q->n * sizeof(float));
+            }
+            rig_close(&kept);
+            rig_close(&chunked);
         }
 }
 
@@ -339,6 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_agree_with_finite_differences),
         cmocka_unit_test(bits_do_not_depend_on_threads_or_submission),
+        cmocka_unit_test(chunks_change_no_bits),
         cmocka_unit_test(casts_sink),
         cmocka_unit_test(gradients_are_reduced_once),
         cmocka_unit_test(reuse_and_elision_are_counted),
