@@ -12,7 +12,7 @@
 // ---- in
 
 // SYSTEM only where the machine is to blame: a name that is not there, or a folder, is the user's.
-static hs_status open_for_reading(const char *path, int *fd, struct stat *st)
+hs_status hs_file_open(const char *path, int *fd, struct stat *st)
 {
     *fd = -1;
     const int f = open(path, O_RDONLY | O_CLOEXEC);
@@ -89,7 +89,7 @@ hs_status hs_file_map(hs_file *out, const char *path)
     *out = (hs_file){ 0 };
     int fd;
     struct stat st;
-    HS_TRY(open_for_reading(path, &fd, &st));
+    HS_TRY(hs_file_open(path, &fd, &st));
     hs_status result = HS_OK;
     if (!S_ISREG(st.st_mode)) {
         result = map_stream(out, fd, path);
@@ -119,7 +119,7 @@ hs_status hs_file_read(const char *path, char **out, size_t *bytes)
     *out = NULL, *bytes = 0;
     int fd;
     struct stat st;
-    HS_TRY(open_for_reading(path, &fd, &st));
+    HS_TRY(hs_file_open(path, &fd, &st));
     size_t room = S_ISREG(st.st_mode) ? (size_t)st.st_size + 2 : 4096, used = 0;
     char *p = malloc(room);
     ssize_t n = 0;
@@ -211,9 +211,9 @@ static void sync_folder_of(const char *path)
     free(dir);
 }
 
-hs_status hs_file_commit(hs_file_out *o)
+static hs_status commit(hs_file_out *o, bool sync)
 {
-    bool done = fflush(o->f) == 0 && !ferror(o->f) && fsync(fileno(o->f)) == 0;
+    bool done = fflush(o->f) == 0 && !ferror(o->f) && (!sync || fsync(fileno(o->f)) == 0);
     int why = errno;
     if (fclose(o->f) != 0 && done)
         done = false, why = errno;
@@ -225,10 +225,14 @@ hs_status hs_file_commit(hs_file_out *o)
         hs_file_discard(o);
         return st;
     }
-    sync_folder_of(o->path);
+    if (sync)
+        sync_folder_of(o->path);
     forget(o);
     return HS_OK;
 }
+
+hs_status hs_file_commit(hs_file_out *o) { return commit(o, true); }
+hs_status hs_file_commit_unsynced(hs_file_out *o) { return commit(o, false); }
 
 hs_status hs_file_save(const char *path, const void *data, size_t bytes)
 {

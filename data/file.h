@@ -13,9 +13,14 @@ typedef struct hs_file_out {
     char *path, *temporary; // owned
 } hs_file_out;
 
+// Open for reading; *fd -1 on error. USAGE: not there, a folder, an endless device; SYSTEM.
+struct stat;
+hs_status hs_file_open(const char *path, int *fd, struct stat *st);
+
 hs_status hs_file_create(hs_file_out *o, const char *path);
 hs_status hs_file_write(hs_file_out *o, const void *data, size_t bytes);
 hs_status hs_file_commit(hs_file_out *o);                                 // in any case the end: on error the temporary file is gone
+hs_status hs_file_commit_unsynced(hs_file_out *o);                        // of what can be made again and is checked when it is read
 void hs_file_discard(hs_file_out *o);                                     // gives up before commit; harmless after it
 hs_status hs_file_save(const char *path, const void *data, size_t bytes); // all of the above
 

@@ -138,6 +138,7 @@ hs_status hs_store_writer_document(hs_store_writer *w)
 
 int64_t hs_store_writer_tokens(const hs_store_writer *w) { return (int64_t)w->header.n_tokens; }
 int64_t hs_store_writer_documents(const hs_store_writer *w) { return (int64_t)w->documents.n - 1; }
+int64_t hs_store_writer_sentences(const hs_store_writer *w) { return w->sentences.f ? (int64_t)w->sentences.n - 1 : 0; }
 
 static hs_status put_spill(hs_store_writer *w, spill *s)
 {

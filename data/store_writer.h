@@ -15,7 +15,8 @@ hs_status hs_store_writer_ids(hs_store_writer *w, const int32_t *ids, int64_t n)
 hs_status hs_store_writer_sentence(hs_store_writer *w);                           // ends here; nothing where it has no ids
 hs_status hs_store_writer_document(hs_store_writer *w);                           // ends here, and its last sentence with it; may be empty
 int64_t hs_store_writer_tokens(const hs_store_writer *w);
-int64_t hs_store_writer_documents(const hs_store_writer *w);
+int64_t hs_store_writer_documents(const hs_store_writer *w); // ended ones, and below
+int64_t hs_store_writer_sentences(const hs_store_writer *w);
 // In any case the end of w. Ids behind the last document are one more. USAGE: no tokens at all.
 hs_status hs_store_writer_commit(hs_store_writer *w);
 void hs_store_writer_discard(hs_store_writer *w); // NULL: nothing
