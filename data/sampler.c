@@ -1,6 +1,6 @@
 // sampler: which window is sample i. A keyed permutation makes the shuffle a function of the index: no table, no state, O(1).
+#include "data/sampler.h"
 #include "core/rng.h"
-#include "data/loader.h"
 
 hs_status hs_sampler_init(hs_sampler *s, int64_t n_tokens, int64_t window, uint64_t seed)
 {

@@ -20,6 +20,7 @@ struct hs_token_store {
     int32_t *owned;            // of a store in memory
     uint64_t whole[2];         // its starts
     char *path;
+    struct stat opened; // the file as it was; st_ino 0: none
 };
 
 // ---- writing
@@ -178,6 +179,8 @@ hs_status hs_token_store_open(hs_token_store **out, const char *path)
     hs_status st;
     HS_TRY_GOTO(st, hs_file_map(&s->file, path), failed);
     HS_TRY_GOTO(st, bind(s), failed);
+    if (stat(path, &s->opened) != 0 || !S_ISREG(s->opened.st_mode))
+        s->opened.st_ino = 0;
     *out = s;
     return HS_OK;
 failed:
@@ -297,6 +300,25 @@ hs_status hs_token_store_sentences(const hs_token_store *s, int64_t document, in
                        (unsigned long long)from, (unsigned long long)to, (unsigned long long)s->sentences[a],
                        (unsigned long long)s->sentences[b]);
     *first = a, *end = b;
+    return HS_OK;
+}
+
+static int64_t written_at(const struct stat *is) { return (int64_t)is->st_mtim.tv_sec * 1000000000 + is->st_mtim.tv_nsec; }
+
+hs_status hs_token_store_unchanged(const hs_token_store *s, int64_t *seen)
+{
+    struct stat is;
+    if (!s->opened.st_ino || stat(s->path, &is) != 0 || is.st_ino != s->opened.st_ino || is.st_dev != s->opened.st_dev)
+        return HS_OK;
+    if (is.st_size != s->opened.st_size)
+        return HS_FAIL(CORRUPT, "%s has %lld bytes, %lld when it was opened: a store must not change while it is read", s->path,
+                       (long long)is.st_size, (long long)s->opened.st_size);
+    if (*seen == 0)
+        *seen = written_at(&s->opened);
+    if (written_at(&is) == *seen)
+        return HS_OK;
+    HS_TRY(hs_token_store_verify(s));
+    *seen = written_at(&is);
     return HS_OK;
 }
 

@@ -24,6 +24,9 @@ const char *hs_token_store_path(const hs_token_store *s);
 hs_token_store_info hs_token_store_info_of(const hs_token_store *s);
 hs_status hs_token_store_verify(const hs_token_store *s); // checksum, every id < vocab, every sentence
 void hs_token_store_read(const hs_token_store *s, int64_t first, int64_t n, int32_t *out);
+// Has somebody written to the file since it was opened? *seen: the caller's memory of it, 0 at first. A store replaced by another file of its
+// name is not: the map keeps the old one. CORRUPT: another size, or other contents. Costs 1 us, or a verify after a write that changed nothing.
+hs_status hs_token_store_unchanged(const hs_token_store *s, int64_t *seen);
 void hs_token_store_document(const hs_token_store *s, int64_t document, int64_t *first, int64_t *end);
 // Sentences [first, end) of a document, none where the store has no table of them; tokens [first, end) of a sentence. CORRUPT: a table that
 // does not ascend.
