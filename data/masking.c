@@ -120,7 +120,8 @@ int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int
     const int64_t words = find_words(m, ids, n, word);
     int64_t want = (int64_t)rint(m->o.probability * (double)n), got = 0, count = 0;
     want = want < 1 ? 1 : want > m->o.max_predictions ? m->o.max_predictions : want;
-    memset(m->chosen, 0, (size_t)n);
+    for (int64_t i = 0; i < n; i++)
+        m->chosen[i] = 0;
     // The beginning of a random order (Fisher and Yates), as far as it is needed. Draws and replacements have planes 0 and 1.
     for (int64_t k = 0; k < words && got < want; k++) {
         const int64_t pick = k + below(hs_random(key, low, high, (uint32_t)k, 0).v[0], words - k);

@@ -43,7 +43,8 @@ static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
 static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
                        hs_device *dev)
 {
-    const hs_gpt_setup train = { *g, { .max_tokens = micro_batch * g->context, .max_seqs = micro_batch } };
+    const int64_t max_seqs = hs_loader_max_seqs((hs_packing)c->data.packing, micro_batch, g->context);
+    const hs_gpt_setup train = { *g, { .max_tokens = micro_batch * g->context, .max_seqs = max_seqs } };
     const hs_gpt_setup eval = hs_gpt_eval_setup(g);
     hs_plan *eval_plan;
     HS_TRY(hs_params_new(&b->params, 1, 0, 1));
@@ -60,7 +61,7 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     b->inputs = b->info.input_bytes, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = eval_bytes > train_bytes ? eval_bytes - train_bytes : 0;
     b->snapshot = hs_ckpt_bytes(b->params);
-    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * micro_batch * (4 * g->context + 1)) * sizeof(int32_t);
+    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * g->context + max_seqs + 1)) * sizeof(int32_t);
     b->total = slabs.master + slabs.low + slabs.grad + slabs.moments + train_bytes + b->evaluation + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const hs_bench *const benches[] = { &hs_bench_train,     &hs_bench_generate, &hs_bench_gemm, &hs_bench_attention,
-                                           &hs_bench_pointwise, &hs_bench_memory,   &hs_bench_bulk, &hs_bench_tokenizer };
+static const hs_bench *const benches[] = { &hs_bench_train,     &hs_bench_generate,  &hs_bench_gemm,
+                                           &hs_bench_attention, &hs_bench_pointwise, &hs_bench_memory,
+                                           &hs_bench_bulk,      &hs_bench_tokenizer, &hs_bench_data };
 
 static hs_status find(const char *name, const hs_bench **out)
 {
@@ -17,7 +18,7 @@ static hs_status find(const char *name, const hs_bench **out)
             return HS_OK;
     }
     const char *near = hs_nearest_word(name, names, HS_COUNT(names));
-    return HS_FAIL(USAGE, "bench measures train, generate, gemm, attention, pointwise, memory, bulk or tokenizer, not '%s'%s%s", name,
+    return HS_FAIL(USAGE, "bench measures train, generate, gemm, attention, pointwise, memory, bulk, tokenizer or data, not '%s'%s%s", name,
                    near ? "; nearest is " : "", near ? near : "");
 }
 
@@ -100,7 +101,7 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(model),
       .value = "gpt2-124m",
-      .help = "of train and generate: a shipped recipe (gpt2-124m, shakespeare-char, ...) or a YAML file" },
+      .help = "of train, generate and data: a shipped recipe (gpt2-124m, shakespeare-char, ...) or a YAML file" },
     { .name = "batch",
       .type = HS_KEY_INT,
       AT(batch),
@@ -131,7 +132,7 @@ static const hs_key keys[] = {
       .value = "",
       .help = "list of sizes for the other benches, in the form each names below: 768x128x512,1Kx768x768" },
     { .name = "tokenizer", .type = HS_KEY_STRING, AT(tokenizer), .value = "", .help = "of bench tokenizer: a folder with a tokenizer" },
-    { .name = "file", .type = HS_KEY_STRING, AT(file), .value = "", .help = "of bench tokenizer: a text" },
+    { .name = "file", .type = HS_KEY_STRING, AT(file), .value = "", .help = "of bench tokenizer: a text; of bench data: a token store" },
     { .name = "google",
       .type = HS_KEY_BOOL,
       AT(google),
@@ -177,7 +178,7 @@ static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(hs_bench_options)
 
 const hs_command hs_cmd_bench = {
     .name = "bench",
-    .arguments = "train|generate|gemm|attention|pointwise|memory|bulk|tokenizer",
+    .arguments = "train|generate|gemm|attention|pointwise|memory|bulk|tokenizer|data",
     .summary = "measure training and generation steps, ops, and this machine",
     .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
                 "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
@@ -185,7 +186,8 @@ const hs_command hs_cmd_bench = {
                 "halfstep bench generate --model gpt2-124m --seq 512 --tokens 128\n"
                 "halfstep bench gemm --sizes 1Kx768x3072 --dtype bf16\n"
                 "halfstep bench gemm --onednn --dtype fp32\n"
-                "halfstep bench bulk --sizes 1x32,12x128 --busy",
+                "halfstep bench bulk --sizes 1x32,12x128 --busy\n"
+                "halfstep bench data --model shakespeare-char --steps 400",
     .notes =
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
@@ -195,6 +197,7 @@ const hs_command hs_cmd_bench = {
         "attention  BATCHxSEQxHEADSxDIM: causal, the masked half not counted; backward makes the scores again\n"
         "pointwise  ROWSxCOLS: row-wise ops, bytes they must move, beside memcpy of as many f32\n"
         "memory     BYTES, of all threads together: read, copy and a + 3 b (4, 8 and 12 bytes an element)\n"
+        "data       the loader alone (alone_tokens_per_second), and steps with it beside steps on the same batches kept in memory\n"
         "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region; --busy: with a core taken",
     .options = &schema,
     .min_args = 1,

@@ -41,7 +41,10 @@ static hs_status vocabulary(const hs_config *c, int64_t *vocab)
     *vocab = c->model.vocab;
     if (*vocab)
         return HS_OK;
-    if (c->data.train[0] && access(c->data.train, R_OK) == 0) {
+    hs_data_part part[HS_MIX_SOURCES];
+    int n;
+    HS_TRY(hs_config_parts(c->data.train, part, &n));
+    if (part[0].path[0] && access(part[0].path, R_OK) == 0) {
         hs_corpus corpus;
         HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL));
         *vocab = hs_tokenizer_vocab(corpus.tokenizer);

@@ -168,6 +168,62 @@ static hs_status absolute(char *value, const char *where, const char *file)
     return HS_OK;
 }
 
+// Path and weight of one part of a list; the weight stands behind the last colon.
+static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
+{
+    while (bytes && *from == ' ')
+        from++, bytes--;
+    while (bytes && from[bytes - 1] == ' ')
+        bytes--;
+    snprintf(out->path, sizeof out->path, "%.*s", (int)bytes, from);
+    out->weight = 1;
+    char *colon = strrchr(out->path, ':'), *end;
+    if (colon) {
+        out->weight = strtod(colon + 1, &end);
+        if (end == colon + 1 || *end || !(out->weight > 0))
+            return HS_FAIL(USAGE, "data.train: '%s' is no weight; a.bin:0.7,b.bin:0.3 needs numbers above 0", colon + 1);
+        *colon = 0;
+    }
+    return out->path[0] ? HS_OK : HS_FAIL(USAGE, "data.train: a path is missing in the list");
+}
+
+hs_status hs_config_parts(const char *text, hs_data_part *part, int *n)
+{
+    *n = 1;
+    if (!strchr(text, ',') || access(text, F_OK) == 0) {
+        part[0].weight = 1;
+        snprintf(part[0].path, sizeof part[0].path, "%s", text);
+        return HS_OK;
+    }
+    for (*n = 0; *text; ++*n) {
+        const size_t bytes = strcspn(text, ",");
+        if (*n == HS_MIX_SOURCES)
+            return HS_FAIL(USAGE, "data.train: more than %d files", HS_MIX_SOURCES);
+        HS_TRY(parse_part(text, bytes, &part[*n]));
+        text += bytes + (text[bytes] == ',');
+    }
+    return HS_OK;
+}
+
+// data.train with every path absolute.
+static hs_status absolute_parts(hs_config *c, const char *where, const char *file)
+{
+    hs_data_part part[HS_MIX_SOURCES];
+    hs_string list = "";
+    int n;
+    HS_TRY(hs_config_parts(c->data.train, part, &n));
+    if (n == 1 && !strchr(c->data.train, ','))
+        return absolute(c->data.train, where, file);
+    for (int i = 0; i < n; i++) {
+        const size_t at = strlen(list);
+        HS_TRY(absolute(part[i].path, where, file));
+        if ((size_t)snprintf(list + at, sizeof list - at, "%s%s:%.15g", i ? "," : "", part[i].path, part[i].weight) >= sizeof list - at)
+            return HS_FAIL(USAGE, "data.train: the list is longer than %d bytes with absolute paths", HS_KEY_STRING_BYTES - 1);
+    }
+    memcpy(c->data.train, list, sizeof list);
+    return HS_OK;
+}
+
 static bool is_number(const char *s)
 {
     char *end;
@@ -177,7 +233,7 @@ static bool is_number(const char *s)
 
 hs_status hs_config_resolve_paths(hs_config *c, const hs_origin *origin, const char *file)
 {
-    HS_TRY(absolute(c->data.train, hs_config_where(origin, "data.train"), file));
+    HS_TRY(absolute_parts(c, hs_config_where(origin, "data.train"), file));
     if (!is_number(c->data.val))
         HS_TRY(absolute(c->data.val, hs_config_where(origin, "data.val"), file));
     if (strcmp(c->data.tokenizer, "char") != 0 && strcmp(c->data.tokenizer, "byte") != 0)

@@ -5,6 +5,7 @@
 #include "core/plan.h"
 #include "core/schema.h"
 #include "data/checkpoint.h"
+#include "data/loader.h"
 #include "models/gpt.h"
 #include "optim/optim.h"
 
@@ -18,6 +19,7 @@ typedef struct hs_config {
     } model;
     struct {
         hs_string train, val, tokenizer;
+        int packing; // hs_packing
     } data;
     struct {
         hs_string name, init_from;
@@ -54,6 +56,13 @@ enum { HS_CONFIG_KEYS = 48 }; // at least the rows of the table: size of origin 
 
 // A path as given, or a shipped recipe by its name ("gpt2-124m"). USAGE with the names if there is neither.
 hs_status hs_config_find(const char *name, char *path, size_t size);
+// data.train as a list: one file of weight 1, or, where no file has that name and it has a comma, PATH:WEIGHT,PATH:WEIGHT,... (weight 1 where none
+// is given). USAGE: an empty path, a weight that is no number, more than HS_MIX_SOURCES.
+typedef struct hs_data_part {
+    hs_string path;
+    double weight;
+} hs_data_part;
+hs_status hs_config_parts(const char *text, hs_data_part *part, int *n);
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
 hs_status hs_config_check(const hs_config *c, const hs_origin *origin, bool data_needed);
 // data.* and train.init_from relative to the folder of the file that set them become absolute; train.name defaults to its base name.

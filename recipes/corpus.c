@@ -180,8 +180,24 @@ static hs_status check_tokenizer(const char *path, const hs_token_store *s, cons
     return HS_OK;
 }
 
+// The stores behind the first of data.train.
+static hs_status open_more(hs_corpus *c, const hs_data_part *part, int n, const char *name)
+{
+    for (int i = 1; i < n; i++) {
+        if (!hs_token_store_is(part[i].path))
+            return HS_FAIL(USAGE, "data.train: %s is no token store; only those can be mixed", part[i].path);
+        HS_TRY(hs_token_store_open(&c->more[i - 1], part[i].path));
+        HS_TRY(check_tokenizer(part[i].path, c->more[i - 1], c->tokenizer, name));
+        const hs_token_store_info info = hs_token_store_info_of(c->more[i - 1]);
+        c->source[i] = (hs_loader_source){ { c->more[i - 1], 0, info.n_tokens }, part[i].weight };
+        c->key = hs_mix2(c->key, info.content_hash);
+    }
+    return HS_OK;
+}
+
 // A run's first start reads its stores through once; going on takes no time, whatever their size.
-static hs_status open_prepared(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir)
+static hs_status open_prepared(hs_corpus *c, const hs_config *config, const hs_data_part *part, int n, const char *run_dir,
+                               const char *tokenizer_dir)
 {
     texts t = { 0 };
     char *end;
@@ -195,9 +211,10 @@ static hs_status open_prepared(hs_corpus *c, const hs_config *config, const char
                        config->data.train);
     HS_TRY(tokenizer_dir ? hs_tokenizer_load(&c->tokenizer, tokenizer_dir) : named_tokenizer(&c->tokenizer, config));
     const char *name = tokenizer_dir ? tokenizer_dir : config->data.tokenizer;
-    HS_TRY(hs_token_store_open(&c->store, config->data.train));
-    HS_TRY(check_tokenizer(config->data.train, c->store, c->tokenizer, name));
+    HS_TRY(hs_token_store_open(&c->store, part[0].path));
+    HS_TRY(check_tokenizer(part[0].path, c->store, c->tokenizer, name));
     c->key = hs_mix2(hs_token_store_info_of(c->store).content_hash, hs_tokenizer_hash(c->tokenizer));
+    HS_TRY(open_more(c, part, n, name));
     if (t.has_val_file) {
         HS_TRY(hs_token_store_open(&c->val_store, config->data.val));
         HS_TRY(check_tokenizer(config->data.val, c->val_store, c->tokenizer, name));
@@ -208,22 +225,32 @@ static hs_status open_prepared(hs_corpus *c, const hs_config *config, const char
     c->known = run_dir && hs_corpus_known(c, run_dir);
     if (run_dir && !c->known) {
         HS_TRY(hs_token_store_verify(c->store));
+        for (int i = 0; i + 1 < n; i++)
+            HS_TRY(hs_token_store_verify(c->more[i]));
         if (c->val_store)
             HS_TRY(hs_token_store_verify(c->val_store));
     }
-    return split(c, config, &t);
+    HS_TRY(split(c, config, &t));
+    c->source[0] = (hs_loader_source){ c->train, part[0].weight };
+    c->n_sources = n;
+    return HS_OK;
 }
 
 static hs_status note_stores(const hs_corpus *c, const char *run_dir)
 {
     char path[PATH_MAX];
     cache_path(c, run_dir, path, sizeof path);
-    const char *train = hs_token_store_path(c->store), *val = c->val_store ? hs_token_store_path(c->val_store) : "";
     char *text = NULL;
-    const int n = asprintf(&text, "%s\n%s%s", train, val, *val ? "\n" : "");
-    if (n < 0)
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
         return HS_FAIL(MEMORY, "no memory for %s", path);
-    const hs_status st = hs_file_save(path, text, (size_t)n);
+    for (int i = 0; i < c->n_sources; i++)
+        fprintf(f, "%s\n", hs_token_store_path(c->source[i].range.store));
+    if (c->val_store)
+        fprintf(f, "%s\n", hs_token_store_path(c->val_store));
+    fclose(f);
+    const hs_status st = hs_file_save(path, text, n);
     free(text);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -237,7 +264,10 @@ static hs_status open_store(hs_corpus *c, const hs_config *config, const texts *
     c->cached = run_dir && open_cache(c, run_dir);
     if (!c->cached)
         HS_TRY(encode(c, config, t));
-    return split(c, config, t);
+    HS_TRY(split(c, config, t));
+    c->source[0] = (hs_loader_source){ c->train, 1 };
+    c->n_sources = 1;
+    return HS_OK;
 }
 
 hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir)
@@ -245,8 +275,13 @@ hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_
     *c = (hs_corpus){ 0 };
     texts t = { 0 };
     hs_status st;
-    if (hs_token_store_is(config->data.train)) {
-        st = open_prepared(c, config, run_dir, tokenizer_dir);
+    hs_data_part part[HS_MIX_SOURCES];
+    int n;
+    HS_TRY(hs_config_parts(config->data.train, part, &n));
+    if (n > 1 && !hs_token_store_is(part[0].path))
+        return HS_FAIL(USAGE, "data.train: %s is no token store; only those can be mixed", part[0].path);
+    if (hs_token_store_is(part[0].path)) {
+        st = open_prepared(c, config, part, n, run_dir, tokenizer_dir);
     } else {
         HS_TRY(open_texts(&t, config));
         st = open_store(c, config, &t, run_dir, tokenizer_dir);
@@ -282,7 +317,7 @@ hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir)
     HS_TRY(hs_token_store_open(&mapped, path));
     hs_token_store_close(c->store);
     c->store = mapped;
-    c->train.store = c->val.store = mapped;
+    c->train.store = c->val.store = c->source[0].range.store = mapped;
     c->cached = true;
     return HS_OK;
 }
@@ -291,6 +326,8 @@ void hs_corpus_close(hs_corpus *c)
 {
     hs_token_store_close(c->store);
     hs_token_store_close(c->val_store);
+    for (int i = 0; i + 1 < HS_MIX_SOURCES; i++)
+        hs_token_store_close(c->more[i]);
     hs_tokenizer_free(c->tokenizer);
     *c = (hs_corpus){ 0 };
 }

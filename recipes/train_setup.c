@@ -96,7 +96,9 @@ static hs_status settle_vocabulary(hs_trainer *t)
     t->gpt = hs_config_gpt(t->c, t->c->model.vocab);
     HS_TRY(hs_gpt_check(&t->gpt));
     t->info = hs_config_info(&t->gpt);
-    t->train = (hs_gpt_setup){ t->gpt, { .max_tokens = t->c->train.batch * t->gpt.context, .max_seqs = t->c->train.batch } };
+    t->train = (hs_gpt_setup){ t->gpt,
+                               { .max_tokens = t->c->train.batch * t->gpt.context,
+                                 .max_seqs = hs_loader_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->gpt.context) } };
     t->eval = hs_gpt_eval_setup(&t->gpt);
     return HS_OK;
 }
@@ -243,7 +245,10 @@ static hs_status open_outputs(hs_trainer *t)
 
 static hs_status open_loader(hs_trainer *t)
 {
-    return hs_loader_new(&t->loader, &(hs_loader_opts){ .range = t->corpus.train,
+    const hs_corpus *corpus = &t->corpus;
+    return hs_loader_new(&t->loader, &(hs_loader_opts){ .sources = corpus->source,
+                                                        .n_sources = corpus->n_sources,
+                                                        .packing = (hs_packing)t->c->data.packing,
                                                         .window = t->gpt.context,
                                                         .batch = t->c->train.batch,
                                                         .n_micro = (int)t->c->train.accumulate,

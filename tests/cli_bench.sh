@@ -32,6 +32,8 @@ bench generate 1 'prefill_tokens_per_second prefill_mfu tokens_per_second weight
 bench train 1 'tokens_per_second mfu peak_flops peak_bytes' --model tiny.yaml
 grep -Eq '"peak":"(bf16 dot|fp32 fma)"' stdout.txt || fail "bench train does not say what its peak is"
 
+bench data 3 'alone_tokens_per_second step_ms replay_ms step_tokens_per_second' --model tiny.yaml
+
 # what the plan says of the same model: the figures a prediction needs
 expect 0 '' "$halfstep" plan tiny.yaml --json
 for f in flops_per_step traffic_bytes trace_plan_seconds; do
