@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -119,4 +120,16 @@ size_t hs_cpu_free_bytes(void)
         machine = (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     const size_t group = hs_cgroup_free_bytes("");
     return group < machine ? group : machine;
+}
+
+void *hs_cpu_alloc(size_t bytes)
+{
+    enum { LARGE = 1 << 20, PAGE = 4096, HUGE_PAGE = 2 << 20 };
+    const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : bytes >= LARGE ? PAGE : 64;
+    void *p;
+    if (posix_memalign(&p, align, bytes ? bytes : align))
+        return NULL;
+    if (align == HUGE_PAGE)
+        madvise(p, bytes / PAGE * PAGE, MADV_HUGEPAGE); // a wish, not a condition
+    return p;
 }

@@ -9,8 +9,8 @@
 
 static hs_status cpu_alloc(size_t bytes, void **out)
 {
-    const size_t align = bytes >= 1 << 20 ? 4096 : 64;
-    if (posix_memalign(out, align, bytes ? bytes : align))
+    *out = hs_cpu_alloc(bytes);
+    if (!*out)
         return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
     return HS_OK;
 }

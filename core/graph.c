@@ -1,4 +1,5 @@
 #include "core/graph.h"
+#include "core/cpu.h"
 #include "core/grow.h"
 #include "core/rng.h"
 #include "core/trace.h"
@@ -329,7 +330,8 @@ hs_status hs_states_alloc(hs_states *s)
         hs_state *st = s->state[i];
         if (st->p)
             continue;
-        if (posix_memalign((void **)&st->p, 64, (st->bytes + 63) / 64 * 64))
+        st->p = hs_cpu_alloc((st->bytes + 63) / 64 * 64);
+        if (!st->p)
             return HS_FAIL(MEMORY, "no memory for state %s: %zu bytes", st->name, st->bytes);
         memset(st->p, 0, st->bytes);
     }
