@@ -235,36 +235,110 @@ static void many_queries(work *w)
         key_block(w, j0, att_least(KB, keys - j0));
 }
 
-// Keys and values as they lie, no packing, all in f32.
+// ---- a few queries: keys and values as they lie, no packing, all in f32. Rows of the cache are far apart, no hardware
+// prefetcher follows them.
+
+enum { ROWS_AHEAD = 12, AT_ONCE = 4 };
+
+static inline __attribute__((always_inline)) float cell(const char *p, int64_t c, const hs_dtype t)
+{
+    return t == HS_BF16 ? hs_bf16_f32(((const uint16_t *)p)[c]) : ((const float *)p)[c];
+}
+
+static inline __attribute__((always_inline)) void ask_for(const char *p, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(p + i);
+}
+
+// score[j] = x . row j of n, rows `step` bytes apart. t and d are constants where it is inlined.
+static inline __attribute__((always_inline)) void few_scores(float *score, const float *x, const char *k, int64_t step, int64_t n,
+                                                             const hs_dtype t, const int64_t d)
+{
+    for (int64_t j = 0; j < n; j++, k += step) {
+        float sum = 0;
+        ask_for(k + ROWS_AHEAD * step, d * (t == HS_BF16 ? 2 : 4));
+        HS_SIMD_SUM(sum)
+        for (int64_t c = 0; c < d; c++)
+            sum += x[c] * cell(k, c, t);
+        score[j] = sum;
+    }
+}
+
+// o += sum over j of p[j] row j
+static inline __attribute__((always_inline)) void few_values(float *o, const float *p, const char *v, int64_t step, int64_t n,
+                                                             const hs_dtype t, const int64_t d)
+{
+    int64_t j = 0;
+    for (; j + AT_ONCE <= n; j += AT_ONCE, v += AT_ONCE * step) { // so that o is loaded and stored less often
+        for (int64_t i = 0; i < AT_ONCE; i++)
+            ask_for(v + (ROWS_AHEAD + i) * step, d * (t == HS_BF16 ? 2 : 4));
+        HS_SIMD
+        for (int64_t c = 0; c < d; c++)
+            o[c] += (p[j] * cell(v, c, t) + p[j + 1] * cell(v + step, c, t)) +
+                    (p[j + 2] * cell(v + 2 * step, c, t) + p[j + 3] * cell(v + 3 * step, c, t));
+    }
+    for (; j < n; j++, v += step)
+        HS_SIMD
+    for (int64_t c = 0; c < d; c++)
+        o[c] += p[j] * cell(v, c, t);
+}
+
+typedef void few_scores_fn(float *score, const float *x, const char *k, int64_t step, int64_t n, int64_t d);
+typedef void few_values_fn(float *o, const float *p, const char *v, int64_t step, int64_t n, int64_t d);
+#define FEW_LOOPS(name, type, width)                                                                                                       \
+    static void few_scores_##name(float *score, const float *x, const char *k, int64_t step, int64_t n, int64_t d)                         \
+    {                                                                                                                                      \
+        (void)d;                                                                                                                           \
+        few_scores(score, x, k, step, n, type, width);                                                                                     \
+    }                                                                                                                                      \
+    static void few_values_##name(float *o, const float *p, const char *v, int64_t step, int64_t n, int64_t d)                             \
+    {                                                                                                                                      \
+        (void)d;                                                                                                                           \
+        few_values(o, p, v, step, n, type, width);                                                                                         \
+    }
+FEW_LOOPS(f32, HS_F32, d)
+FEW_LOOPS(f32_64, HS_F32, 64)
+FEW_LOOPS(bf16, HS_BF16, d)
+FEW_LOOPS(bf16_64, HS_BF16, 64)
+
+// n rows of this head from (row, col), for the loops above: where they lie, or f16 widened into w->k.
+static const char *few_rows(work *w, int64_t row, int64_t col, int64_t n, int64_t *step)
+{
+    const hs_ref *from = &w->a->in[w->s->kv];
+    const int64_t d = w->s->d;
+    *step = from->cols * (from->dtype == HS_F32 ? 4 : 2);
+    if (from->dtype != HS_F16)
+        return att_cell(from, row, col);
+    for (int64_t j = 0; j < n; j++)
+        hs_load_f16((float *)w->k + j * d, (const uint16_t *)att_cell(from, row + j, col), d);
+    *step = d * 4;
+    return (const char *)w->k;
+}
+
 static void few_queries(work *w)
 {
     const att_shape *s = w->s;
-    const hs_ref *from = &w->a->in[s->kv], *qkv = &w->a->in[ATT_QKV];
-    float *x = (float *)w->rows, *buf = (float *)w->k;
+    const hs_ref *qkv = &w->a->in[ATT_QKV];
+    const bool bf16 = w->a->in[s->kv].dtype == HS_BF16;
+    few_scores_fn *const scores = s->d == 64 ? (bf16 ? few_scores_bf16_64 : few_scores_f32_64) : bf16 ? few_scores_bf16 : few_scores_f32;
+    few_values_fn *const values = s->d == 64 ? (bf16 ? few_values_bf16_64 : few_values_f32_64) : bf16 ? few_values_bf16 : few_values_f32;
+    float *x = (float *)w->rows;
     w->narrow = false;
     for (int64_t i = 0; i < w->n; i++) {
         const int64_t seen = att_seen(s, w->q, w->c0 + i);
-        const float *src = hs_load(qkv, (w->q->q0 + w->c0 + i) * qkv->cols + w->h * s->d, s->d, buf);
+        const float *src = hs_load(qkv, (w->q->q0 + w->c0 + i) * qkv->cols + w->h * s->d, s->d, x);
         float *o = w->o + i * w->d_cols;
         for (int64_t c = 0; c < s->d; c++)
             x[c] = src[c] * s->scale, o[c] = 0;
         for (int64_t j0 = 0; j0 < seen; j0 += KB) {
-            const int64_t nb = att_least(KB, seen - j0), cell = (w->q->k0 + j0) * from->cols + s->k_col + w->h * s->d;
-            for (int64_t j = 0; j < nb; j++) {
-                const float *k = hs_load(from, cell + j * from->cols, s->d, buf);
-                float sum = 0;
-                HS_SIMD_SUM(sum)
-                for (int64_t c = 0; c < s->d; c++)
-                    sum += x[c] * k[c];
-                w->score[j] = sum;
-            }
+            const int64_t nb = att_least(KB, seen - j0), row = w->q->k0 + j0, col = s->k_col + w->h * s->d;
+            int64_t step;
+            const char *k = few_rows(w, row, col, nb, &step);
+            scores(w->score, x, k, step, nb, s->d);
             weigh(w, 0, i, j0, nb, nb);
-            for (int64_t j = 0; j < nb; j++) {
-                const float *v = hs_load(from, cell + s->width + j * from->cols, s->d, buf), p = w->score[j];
-                HS_SIMD
-                for (int64_t c = 0; c < s->d; c++)
-                    o[c] += p * v[c];
-            }
+            const char *v = few_rows(w, row, col + s->width, nb, &step);
+            values(o, w->score, v, step, nb, s->d);
         }
     }
 }
