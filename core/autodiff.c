@@ -162,6 +162,30 @@ static bool waits_for_backward(const diff *d, const hs_node *n, const hs_kernels
     return n->op->flags & HS_OP_LOSS && k->bwd && d->train && differentiable(d, n);
 }
 
+// A copy of a parameter that the kernels of run r would rather read.
+static hs_status derive(diff *d, hs_run *r, const hs_node *n, const hs_derive *f, bool backward)
+{
+    hs_kernel *make = backward ? f->backward : f->forward;
+    const hs_tensor *w = n->in[f->operand];
+    const size_t bytes = make && w && w->kind == HS_PARAM && d->p->opts.runs_per_values > 1 ? f->bytes(n, backward) : 0;
+    if (!bytes)
+        return HS_OK;
+    const hs_derived want = {
+        .param = w->param, .dtype = value_slot(d, n, f->operand).dtype, .make = make, .bytes = bytes, .members = d->p->dev->team
+    };
+    hs_derived *copy;
+    HS_TRY(hs_derived_get(d->g->params, &want, &copy));
+    r->derived = copy;
+    hs_derived_list *list = &d->p->derived;
+    for (int i = 0; i < list->n; i++)
+        if (list->item[i] == copy)
+            return HS_OK;
+    if (!hs_grow(&list->item, list->n, &list->capacity, sizeof *list->item))
+        return HS_FAIL(MEMORY, "no memory for a list of copies of parameters");
+    list->item[list->n++] = copy;
+    return HS_OK;
+}
+
 static hs_status forward(diff *d, hs_node *n)
 {
     const hs_kernels *k;
@@ -181,6 +205,7 @@ static hs_status forward(diff *d, hs_node *n)
         r->scratch = k->scratch(n, d->p->dev->team, false);
     if (n->op->cost)
         r->cost = n->op->cost(n, false);
+    HS_TRY(derive(d, r, n, &k->derive, false));
     if (n->op->flags & HS_OP_LOSS)
         sum_loss(d, n);
     return HS_OK;
@@ -300,7 +325,7 @@ static hs_slot wanted(diff *d, hs_node *n, int i)
 
 enum { ALL, PARAMS_ONLY, INPUT_ONLY };
 
-static void backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs_slot *dout, const bool *want, int which)
+static hs_status backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs_slot *dout, const bool *want, int which)
 {
     hs_slot din[HS_MAX_IN] = { { 0 } };
     bool any = false;
@@ -308,7 +333,7 @@ static void backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs_slot
         if (want[i] && (which == ALL || (which == INPUT_ONLY) == (i == 0)))
             din[i] = wanted(d, n, i), any = true;
     if (!any)
-        return;
+        return HS_OK;
     hs_run *r = hs_plan_run(d->p, n, n->op->name);
     for (int i = 0; i < HS_MAX_IN; i++)
         if (n->in[i] && (n->op->in[i].flags & HS_BWD_READS))
@@ -327,6 +352,7 @@ static void backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs_slot
         if (which != ALL && want[0] && (want[1] || want[2])) // a split backward is counted half and half
             r->cost.flops /= 2, r->cost.bytes /= 2;
     }
+    return din[0].where != HS_AT_NONE ? derive(d, r, n, &k->derive, true) : HS_OK;
 }
 
 static hs_status backward(diff *d, hs_node *n)
@@ -369,10 +395,10 @@ static hs_status backward(diff *d, hs_node *n)
         if (want[i] && n->in[i]->kind != HS_PARAM && d->grad_buf[n->in[i]->id] >= 0)
             HS_TRY(own(d, n->in[i], n));
     if (n->op->flags & HS_OP_SPLIT_BWD) {
-        backward_run(d, n, k, dout, want, PARAMS_ONLY);
-        backward_run(d, n, k, dout, want, INPUT_ONLY);
+        HS_TRY(backward_run(d, n, k, dout, want, PARAMS_ONLY));
+        HS_TRY(backward_run(d, n, k, dout, want, INPUT_ONLY));
     } else
-        backward_run(d, n, k, dout, want, ALL);
+        HS_TRY(backward_run(d, n, k, dout, want, ALL));
     if (loss)
         sum_loss(d, n);
     return HS_OK;

@@ -56,6 +56,7 @@ static void bind_run(const hs_exec *e, const hs_run *r, hs_thunk *t, bool first,
     for (int i = 0; i < HS_MAX_OUT; i++)
         a->out[i] = bind(e, &r->out[i], first), a->dout[i] = bind(e, &r->dout[i], first);
     a->attr = r->attr;
+    a->derived = r->derived ? r->derived->p : NULL;
     a->scratch = r->scratch.shared ? e->base + p->values_end + (size_t)r->half * p->scratch_bytes : NULL;
     a->thread_scratch = e->base + p->values_end + 2 * p->scratch_bytes;
     a->thread_bytes = p->thread_bytes;
@@ -66,10 +67,12 @@ static void bind_run(const hs_exec *e, const hs_run *r, hs_thunk *t, bool first,
 static hs_status bind_micro(hs_exec *e, int which, const hs_step_in *in, hs_step_state *state)
 {
     const hs_plan *p = e->plan;
-    hs_thunk *t = malloc((size_t)(p->n_runs + 1) * sizeof *t);
+    hs_thunk *t = malloc((size_t)(p->n_runs + 2) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", p->n_runs);
     int n = 0;
+    if (p->derived.n) // in every variant: it returns at once where nothing changed
+        t[n++] = (hs_thunk){ .fn = hs_kernel_derive, .name = "derive", .args = { .attr = &p->derived, .step = in, .state = state } };
     for (int i = 0; i < p->n_runs; i++)
         if (!p->run[i].last_only || (which & HS_MICRO_LAST))
             bind_run(e, &p->run[i], &t[n++], which & HS_MICRO_FIRST, in, state);
@@ -80,6 +83,7 @@ static hs_status bind_micro(hs_exec *e, int which, const hs_step_in *in, hs_step
 
 hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs_step_in *in, hs_step_state *state)
 {
+    HS_TRY(hs_derived_alloc(p->graph->params));
     hs_exec *e = calloc(1, sizeof *e);
     if (!e)
         return HS_FAIL(MEMORY, "no memory for an exec");

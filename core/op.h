@@ -78,6 +78,7 @@ typedef struct hs_args {
     char *scratch;               // shared by the team: a kernel that uses it calls hs_sync at least once
     char *thread_scratch;        // of member 0; use hs_thread_scratch(a, lane)
     size_t thread_bytes;
+    const void *derived;         // the copy that hs_derive of the kernels asked for; NULL: none, read the operand itself
     const hs_step_in *step;
     hs_step_state *state;
     uint64_t site;               // hash of the scope path: dropout key; the same at every layout, packing and recompute
@@ -92,6 +93,13 @@ typedef enum hs_part_kind {
     HS_PART_HOST, // run with the region closed (a library with threads of its own)
 } hs_part_kind;
 
+// A copy of a parameter in a layout that the kernels walk faster, made once per change of the values instead of once per run.
+typedef struct hs_derive {
+    int operand;                                      // which input, where it is a parameter
+    size_t (*bytes)(const hs_node *n, bool backward); // 0: not worth it for this node
+    hs_kernel *forward, *backward; // in[0] -> out[0].p, for the kernels of that direction; divides as it likes, must not sync. NULL: none
+} hs_derive;
+
 // One backend's partner of one op.
 typedef struct hs_kernels {
     hs_kernel *fwd, *bwd;     // bwd NULL: no gradient of any operand, or all of them identities
@@ -99,6 +107,7 @@ typedef struct hs_kernels {
     bool syncs_first;         // forward: its own first hs_sync comes before it touches anything but HS_WHOLE operands
     hs_scratch (*scratch)(const hs_node *n, int team, bool backward); // (optional) defaults to none
     const char *(*decline)(const hs_node *n);                         // (optional) why not, one line; defaults to "always can"
+    hs_derive derive;                                                 // (optional) its readers sync before they look at it
 } hs_kernels;
 
 // A case of the generic op test: dims of every input (0-terminated lists), and what to fill them with.

@@ -2,6 +2,7 @@
 // rows and cols being this rank's; the same element of the logical tensor follows from rank and shard. Every function
 // below goes through `extent`, so that slicing exists once.
 #include "core/params.h"
+#include "core/derived.h"
 #include "core/grow.h"
 #include "core/rng.h"
 #include <stdio.h>
@@ -227,6 +228,9 @@ void hs_params_free(hs_params *ps)
         free(ps->param[i]->name);
         free(ps->param[i]);
     }
+    for (int i = 0; i < ps->n_derived; i++)
+        hs_derived_free(ps->derived[i]);
+    free(ps->derived);
     free(ps->param);
     hs_map_free(ps->by_name);
     free(ps->chunk);

@@ -41,6 +41,7 @@ typedef struct hs_chunk {   // at most HS_CHUNK elements of one logical tensor
     bool counted; // false for tp-replicated tensors on tp ranks > 0: counted once in norms
 } hs_chunk;
 
+typedef struct hs_derived hs_derived;
 typedef struct hs_params {
     hs_param **param;
     int n_params, capacity;
@@ -54,7 +55,9 @@ typedef struct hs_params {
     uint16_t *low;
     hs_chunk *chunk;
     int n_chunks, n_logical;
-    uint64_t version; // raised whenever values change outside the optimizer (load, init)
+    uint64_t version;     // raised whenever values change: load, init, an applied step
+    hs_derived **derived; // copies of values in other layouts: core/derived.h
+    int n_derived, cap_derived;
 } hs_params;
 
 typedef struct hs_param_spec {

@@ -40,7 +40,9 @@ static void totals(hs_plan *p)
         info->traffic_bytes += p->run[i].cost.bytes;
     }
     info->n_nodes = p->graph->n_nodes;
-    info->n_thunks = p->n_runs;
+    info->n_thunks = p->n_runs + (p->derived.n > 0);
+    for (int i = 0; i < p->derived.n; i++)
+        info->derived_bytes += p->derived.item[i]->bytes;
     info->n_casts = p->n_casts;
     info->cast = p->cast;
 }
@@ -54,6 +56,7 @@ hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_
     }
     p->graph = g, p->dev = dev;
     p->opts = *o;
+    p->derived.params = g->params;
     hs_status st;
     HS_TRY_GOTO(st, hs_graph_status(g), fail);
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
@@ -78,6 +81,7 @@ void hs_plan_free(hs_plan *p)
     free(p->run);
     free(p->buf);
     free(p->cast);
+    free(p->derived.item);
     free(p);
 }
 

@@ -27,6 +27,7 @@ hs_status hs_policy_parse(hs_policy *out, const char *policy, const char *residu
 
 typedef struct hs_plan_opts {
     hs_policy policy;
+    int runs_per_values; // between two changes of the parameters, about; from 2 on copies of weights may pay (hs_derive)
     bool collectives; // emit gradient reductions even where the comm's size is 1 (tests)
 } hs_plan_opts;
 
@@ -46,6 +47,7 @@ void hs_plan_free(hs_plan *p);
 size_t hs_plan_bytes(const hs_plan *p); // inputs + values + scratch: one slab
 typedef struct hs_plan_info {
     size_t input_bytes, value_bytes, scratch_bytes; // as placed
+    size_t derived_bytes;                           // of parameters in other layouts; not in hs_plan_bytes: plans over one hs_params share them
     size_t value_bytes_unshared;                    // what values would take without reuse
     double flops_forward, flops_backward, traffic_bytes; // at capacity
     int n_nodes, n_thunks, n_barriers, n_casts;

@@ -2,6 +2,7 @@
 // place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
+#include "core/derived.h"
 #include "core/grow.h"
 #include "core/plan.h"
 
@@ -31,6 +32,7 @@ typedef struct hs_run {  // one kernel run: a thunk before it is bound
     const void *attr;
     hs_slot in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT];
     hs_scratch scratch;
+    const hs_derived *derived; // NULL: none
     hs_cost cost;
     bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)
     uint8_t part, half;                          // half: which of the two shared scratch areas
@@ -46,6 +48,7 @@ struct hs_plan {
     int n_bufs, cap_bufs;
     int *value_buf;                                              // by tensor id; -1: none
     size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
+    hs_derived_list derived;                                     // that its runs read
     hs_cast_info *cast;
     int n_casts, cap_casts;
     hs_plan_info info;

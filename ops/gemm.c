@@ -307,6 +307,12 @@ static int64_t block_k(const gemm *g, int64_t kb) // elements of k block kb
     return least(per, g->k - kb * per);
 }
 
+// Panel p of k block kb, of `panels` in each block.
+static gemm_word *panel_at(const gemm_word *slab, int64_t panels, int64_t kb, int64_t p, int64_t kw)
+{
+    return (gemm_word *)slab + kb * panels * GEMM_KW * GEMM_NR + p * kw * GEMM_NR;
+}
+
 // The team's share of packing slab (p0.., b0..).
 static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64_t p0, int64_t panels, int64_t b0, int64_t blocks)
 {
@@ -315,9 +321,15 @@ static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64
     for (int64_t i = i0; i < i1; i++) {
         const int64_t kb = i / panels, p = i % panels, k = block_k(g, b0 + kb), kw = gemm_words(k, g->dot);
         const int64_t j = (p0 + p) * GEMM_NR;
-        gemm_pack_b(slab + kb * panels * GEMM_KW * GEMM_NR + p * kw * GEMM_NR, &g->b, (b0 + kb) * GEMM_KW * (g->dot ? 2 : 1), k, j,
-                    least(GEMM_NR, g->n - j), g->dot);
+        gemm_pack_b(panel_at(slab, panels, kb, p, kw), &g->b, (b0 + kb) * GEMM_KW * (g->dot ? 2 : 1), k, j, least(GEMM_NR, g->n - j),
+                    g->dot);
     }
+}
+
+void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane)
+{
+    const gemm g = { .n = n, .k = k, .b = *b, .dot = dot };
+    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, (gemm_words(k, dot) + GEMM_KW - 1) / GEMM_KW);
 }
 
 static void run_rows(const gemm *g, hs_lane *lane)
@@ -334,26 +346,33 @@ static void run_rows(const gemm *g, hs_lane *lane)
     float *partial = low && s.all_blocks > 1 ? (float *)(lay + block_words(gemm_words(g->k, g->dot))) : NULL;
     const int64_t ld = s.panels * GEMM_NR;
     int count = 0;
+    if (g->packed)
+        hs_sync(lane);
     for (int64_t c = 0; c < most || c == 0; c += step)
         for (int64_t p0 = 0; p0 < s.all_panels; p0 += s.panels)
             for (int64_t b0 = 0; b0 < s.all_blocks; b0 += s.blocks) {
                 const int64_t panels = least(s.panels, s.all_panels - p0), blocks = least(s.blocks, s.all_blocks - b0), j0 = p0 * GEMM_NR;
                 gemm_word *slab = (gemm_word *)g->shared + (count++ & 1) * (int64_t)HALF_WORDS;
-                pack_slab(g, lane, slab, p0, panels, b0, blocks);
-                hs_sync(lane);
+                if (!g->packed) {
+                    pack_slab(g, lane, slab, p0, panels, b0, blocks);
+                    hs_sync(lane);
+                }
                 const int64_t end = least(r1, r0 + c + step), n = least(panels * GEMM_NR, g->n - j0);
                 for (int64_t i = r0 + c; i < end; i += GEMM_MC)
                     for (int64_t kb = b0; kb < b0 + blocks; kb++) {
                         const int64_t m = least(GEMM_MC, end - i);
+                        const int64_t k = block_k(g, kb);
                         int64_t lda;
-                        const gemm_word *a = gemm_lay_a(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), block_k(g, kb), i, m, g->dot, &lda);
-                        one_block(g, kb, s.all_blocks, i, j0, m, n, a, lda, slab + (kb - b0) * panels * GEMM_KW * GEMM_NR,
-                                  partial ? partial + (chunked ? i - r0 - c : 0) * ld : NULL, ld);
+                        const gemm_word *a = gemm_lay_a(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
+                        const gemm_word *b = g->packed ? panel_at(g->packed, s.all_panels, kb, p0, gemm_words(k, g->dot))
+                                                       : panel_at(slab, panels, kb - b0, 0, 0);
+                        one_block(g, kb, s.all_blocks, i, j0, m, n, a, lda, b, partial ? partial + (chunked ? i - r0 - c : 0) * ld : NULL,
+                                  ld);
                     }
             }
 }
 
-// Few rows: members divide the columns instead, each packing its own.
+// Few rows: members divide the columns instead, each packing its own, or starting anywhere within a packed panel.
 static void run_columns(const gemm *g, hs_lane *lane)
 {
     const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= GEMM_KW ? 1 : (kw + GEMM_KW - 1) / GEMM_KW;
@@ -361,14 +380,21 @@ static void run_columns(const gemm *g, hs_lane *lane)
     float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + GEMM_KW * GEMM_NR) : NULL;
     int64_t c0, c1;
     hs_part_unit(lane, g->n, GEMM_VL, &c0, &c1);
-    for (int64_t j = c0; j < c1; j += GEMM_NR)
+    for (int64_t j = c0, n; j < c1; j += n) {
+        const int64_t in_panel = g->packed ? j % GEMM_NR : 0;
+        n = least(GEMM_NR - in_panel, c1 - j);
         for (int64_t kb = 0; kb < blocks; kb++) {
-            const int64_t n = least(GEMM_NR, c1 - j), k0 = kb * GEMM_KW * (g->dot ? 2 : 1);
+            const int64_t k0 = kb * GEMM_KW * (g->dot ? 2 : 1), k = block_k(g, kb);
             int64_t lda;
-            gemm_pack_b(panel, &g->b, k0, block_k(g, kb), j, n, g->dot);
-            const gemm_word *a = gemm_lay_a(NULL, &g->a, k0, block_k(g, kb), 0, g->m, g->dot, &lda);
-            one_block(g, kb, blocks, 0, j, g->m, n, a, lda, panel, partial, GEMM_NR);
+            const gemm_word *b = panel;
+            if (g->packed)
+                b = panel_at(g->packed, gemm_panels(g->n), kb, j / GEMM_NR, gemm_words(k, g->dot)) + in_panel;
+            else
+                gemm_pack_b(panel, &g->b, k0, k, j, n, g->dot);
+            const gemm_word *a = gemm_lay_a(NULL, &g->a, k0, k, 0, g->m, g->dot, &lda);
+            one_block(g, kb, blocks, 0, j, g->m, n, a, lda, b, partial, GEMM_NR);
         }
+    }
 }
 
 // ---- a handful of rows (decoding): dot products straight from B, which is read once and not packed
@@ -376,7 +402,7 @@ static void run_columns(const gemm *g, hs_lane *lane)
 // A product of a few rows is as fast as B can be read: one column after another, that is one address after another, with the
 // lines of AHEAD bytes later asked for by hand. (Four columns side by side, or no prefetch, reach 80 to 85 % of a plain read.)
 
-enum { SKINNY = 6, SKINNY_SUMS = 4, AHEAD = 4096 };
+enum { SKINNY_SUMS = 4, AHEAD = 4096 };
 
 static inline vec load_words(const gemm_word *p, int64_t n) // the first n of a vector, the rest zero
 {
@@ -411,11 +437,11 @@ static inline vec madd_words(vec sum, vec a, vec b, const bool dot)
 }
 
 // out[i * GEMM_NR] = a[i] . b for m rows
-static inline __attribute__((always_inline)) void skinny_body(const int m, const bool dot, int64_t kw, const gemm_word *const a[SKINNY],
-                                                              const gemm_word *b, float *out)
+static inline __attribute__((always_inline)) void skinny_body(const int m, const bool dot, int64_t kw,
+                                                              const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out)
 {
     enum { STEP = SKINNY_SUMS * GEMM_VL };
-    vec sum[SKINNY][SKINNY_SUMS];
+    vec sum[GEMM_SKINNY][SKINNY_SUMS];
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
@@ -445,9 +471,9 @@ static inline __attribute__((always_inline)) void skinny_body(const int m, const
         out[i * GEMM_NR] = sum_lanes((sum[i][0] + sum[i][1]) + (sum[i][2] + sum[i][3]));
 }
 
-typedef void skinny_fn(int64_t kw, const gemm_word *const a[SKINNY], const gemm_word *b, float *out);
+typedef void skinny_fn(int64_t kw, const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out);
 #define SKINNY_FN(m, dot)                                                                                                                  \
-    static void skinny_##m##_##dot(int64_t kw, const gemm_word *const a[SKINNY], const gemm_word *b, float *out)                           \
+    static void skinny_##m##_##dot(int64_t kw, const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out)                      \
     {                                                                                                                                      \
         skinny_body(m, dot, kw, a, b, out);                                                                                                \
     }
@@ -472,9 +498,9 @@ static void run_skinny(const gemm *g, hs_lane *lane)
                      .bias = g->c.bias,
                      .scale = g->c.scale,
                      .to = g->c };
-    float tile[SKINNY * GEMM_NR];
-    const gemm_word *a[SKINNY];
-    for (int64_t i = 0; i < SKINNY; i++)
+    float tile[GEMM_SKINNY * GEMM_NR];
+    const gemm_word *a[GEMM_SKINNY];
+    for (int64_t i = 0; i < GEMM_SKINNY; i++)
         a[i] = (const gemm_word *)g->a.p + least(i, g->m - 1) * lda;
     int64_t c0, c1;
     hs_part_unit(lane, g->n, GEMM_VL, &c0, &c1);
@@ -494,7 +520,7 @@ void gemm_run(const gemm *g, hs_lane *lane)
         return;
     }
     const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot), few = g->m <= FEW_ROWS && hs_n_grains(g->m) < 4 * lane->n;
-    const bool skinny = g->m <= SKINNY && in_place && gemm_in_place(&g->b, 0, g->k, g->dot);
+    const bool skinny = g->m <= GEMM_SKINNY && in_place && gemm_in_place(&g->b, 0, g->k, g->dot);
     if (!skinny && !(few && in_place && lane->n > 1)) {
         run_rows(g, lane);
         return;

@@ -28,6 +28,7 @@ enum {
     GEMM_NR = GEMM_VL * GEMM_NV,
     GEMM_KW = 512,          // words of one k block: a panel of B stays in L2
     GEMM_MC = 16 * GEMM_MR, // rows of A that share it
+    GEMM_SKINNY = 6,        // up to so many rows B is read as it lies: packing it would not pay, packed panels are not looked at
 };
 
 typedef uint32_t __attribute__((may_alias)) gemm_word;
@@ -52,9 +53,10 @@ typedef struct gemm {
     int64_t m, n, k;
     gemm_in a, b;
     gemm_out c;
-    bool dot;           // multiply bf16: gemm_dot(type of the op's LOW operands), never with an f16 operand
-    bool rows;          // member t reads and writes rows hs_part(t, m) of A and C, after a first hs_sync
-    char *shared, *own; // scratch of the team and of this member
+    const gemm_word *packed; // all of b by gemm_pack_share, or NULL: packed here. The bits are the same
+    bool dot;                // multiply bf16: gemm_dot(type of the op's LOW operands), never with an f16 operand
+    bool rows;               // member t reads and writes rows hs_part(t, m) of A and C, after a first hs_sync
+    char *shared, *own;      // scratch of the team and of this member
 } gemm;
 
 static inline bool gemm_dot(hs_dtype low) { return GEMM_HAS_DOT && low == HS_BF16; }
@@ -73,6 +75,14 @@ void gemm_run(const gemm *g, hs_lane *lane);
 size_t gemm_shared_bytes(int64_t n, int64_t k, bool dot);
 #define gemm_own_bytes HS_TIERED(hs_gemm_own_bytes)
 size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low);
+
+// All of B [n, k] as gemm.packed wants it: k block by k block, the panels of each. This member's share; it does not sync.
+static inline size_t gemm_packed_bytes(int64_t n, int64_t k, bool dot)
+{
+    return (size_t)(gemm_panels(n) * GEMM_NR * gemm_words(k, dot)) * 4;
+}
+#define gemm_pack_share HS_TIERED(hs_gemm_pack_share)
+void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane);
 
 // ---- pieces, for fused kernels
 // Panels of B for columns [j0, j0 + n) and k in [k0, k0 + k): panel[j][k words][GEMM_NR], what is missing is zero.

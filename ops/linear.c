@@ -4,8 +4,8 @@
 //   dx = dy w       dw = dy^T x       dbias[o] = sum over n of dy[n,o]
 //
 // Weights lie [out, in]: heads, stacked parts and shards are contiguous rows. Low-precision products have f32 sums, and y is
-// rounded once. Forward packs w by all members, meets, and then each works on its own rows. dx and dw are asked for apart
-// (HS_OP_SPLIT_BWD), so that a reduction of one can overlap the other.
+// rounded once. Forward packs w by all members (unless a packed copy is at hand), meets, and then each works on its own rows. dx and dw are
+// asked for apart (HS_OP_SPLIT_BWD), so that a reduction of one can overlap the other.
 
 #include "ops/gemm.h"
 #include "ops/ops.h"
@@ -55,6 +55,7 @@ static void forward(const hs_args *a, hs_lane *lane)
     gemm g = { .m = hs_ref_rows(a, &a->in[X]), .n = a->in[W].rows, .k = a->in[X].cols, .dot = gemm_dot(a->in[X].dtype), .rows = true };
     g.a = side(&a->in[X], false), g.b = side(&a->in[W], false), g.c = onto(&a->out[Y]);
     g.c.bias = hs_f32(a, BIAS);
+    g.packed = a->derived;
     g.shared = a->scratch, g.own = hs_thread_scratch(a, lane);
     gemm_run(&g, lane);
 }
@@ -106,7 +107,9 @@ static void backward(const hs_args *a, hs_lane *lane)
     if (hs_wanted(a, X)) {
         g.m = N, g.n = C, g.k = O;
         g.a = side(dy, false), g.b = side(w, true), g.c = onto(&a->din[X]);
+        g.packed = a->derived;
         gemm_run(&g, lane);
+        g.packed = NULL;
         if (hs_wanted(a, W))
             hs_sync(lane); // the scratch is free again
     }
@@ -117,6 +120,32 @@ static void backward(const hs_args *a, hs_lane *lane)
     }
     if (hs_wanted(a, BIAS))
         bias_gradient(a, lane);
+}
+
+// ---- w packed, once per change of its values. A product of N rows does 2 N FLOPs for each element that is packed: worth a second
+// copy in memory while packing is more than a few per cent of that, and not where w is read as it lies.
+
+enum { ROWS_HIDE_PACKING = 2048 };
+
+static size_t packed_bytes(const hs_node *n, bool is_backward)
+{
+    const int64_t rows = n->in[X]->dim[0], C = n->in[X]->dim[1], O = n->in[W]->dim[0];
+    if (rows <= GEMM_SKINNY || rows > ROWS_HIDE_PACKING)
+        return 0;
+    const bool dot = gemm_dot(n->low);
+    return is_backward ? gemm_packed_bytes(C, O, dot) : gemm_packed_bytes(O, C, dot);
+}
+
+static void pack_forward(const hs_args *a, hs_lane *lane)
+{
+    const gemm_in w = side(&a->in[0], false);
+    gemm_pack_share((gemm_word *)a->out[0].p, &w, a->in[0].rows, a->in[0].cols, gemm_dot(a->in[0].dtype), lane);
+}
+
+static void pack_backward(const hs_args *a, hs_lane *lane)
+{
+    const gemm_in w = side(&a->in[0], true);
+    gemm_pack_share((gemm_word *)a->out[0].p, &w, a->in[0].cols, a->in[0].rows, gemm_dot(a->in[0].dtype), lane);
 }
 
 static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
@@ -153,7 +182,8 @@ HS_OP(linear) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
-    .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .syncs_first = true, .scratch = scratch },
+    .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .syncs_first = true, .scratch = scratch,
+             .derive = { W, packed_bytes, pack_forward, pack_backward } },
 };
 
 #ifdef HS_TIER_PORTABLE

@@ -166,6 +166,7 @@ static void decide(const hs_args *a, hs_lane *lane)
         s->grad_norm = (float)norm;
         s->skipped_in_row = 0;
         begin_update(o, norm, (double)s->scale);
+        o->ps->version++; // the next micro-step finds copies of the values out of date
     }
     hs_scaler_update(&o->c.scaler, s, overflow); // last: the gradients of this step carry the scale it began with
 }

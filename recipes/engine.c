@@ -2,7 +2,9 @@
 // Plans share the workspace: whoever runs one mode after another fills that mode's inputs again.
 
 #include "recipes/engine.h"
+#include "core/derived.h"
 #include "ops/ops.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +14,8 @@ static unsigned slabs_of(const hs_engine_opts *o) { return o->optim ? HS_WITH_GR
 
 static hs_status make_plan(hs_engine *e, const hs_engine_opts *o, hs_mode mode, const void *config)
 {
-    const hs_plan_opts opts = { .policy = o->policy ? *o->policy : fp32 };
+    // without an optimizer the values stay: every run after the first finds its copies made
+    const hs_plan_opts opts = { .policy = o->policy ? *o->policy : fp32, .runs_per_values = o->optim ? o->micro_steps : INT_MAX };
     hs_graph *g;
     HS_TRY(hs_graph_new(&g, e->params, e->states, mode, &e->grid));
     g->state_dtype = opts.policy.low;
@@ -51,7 +54,8 @@ static hs_status bind_plans(hs_engine *e)
 static hs_status check_memory(const hs_engine *e, const hs_engine_opts *o)
 {
     const hs_params_bytes b = hs_params_bytes_of(e->params, slabs_of(o), o->policy ? o->policy->low : HS_F32);
-    const size_t need = b.master + b.low + b.grad + b.moments + e->workspace_bytes, have = hs_cpu_free_bytes();
+    const size_t need = b.master + b.low + b.grad + b.moments + hs_derived_bytes(e->params) + e->workspace_bytes,
+                 have = hs_cpu_free_bytes();
     if (strcmp(e->device->name, "cpu") != 0 || need <= have)
         return HS_OK;
     return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
@@ -147,7 +151,7 @@ hs_status hs_engine_update(hs_engine *e)
 size_t hs_engine_bytes(const hs_engine *e)
 {
     const hs_params_bytes b = hs_params_bytes_of(e->params, e->optim ? HS_WITH_GRAD | HS_WITH_MOMENTS : 0, e->params->low_dtype);
-    size_t bytes = sizeof *e + e->workspace_bytes + b.master + b.low + b.grad + b.moments;
+    size_t bytes = sizeof *e + e->workspace_bytes + b.master + b.low + b.grad + b.moments + hs_derived_bytes(e->params);
     for (int i = 0; i < e->states->n; i++)
         bytes += e->states->state[i]->bytes;
     return bytes + (e->optim ? hs_optim_bytes(e->optim) : 0);

@@ -15,6 +15,7 @@ typedef struct hs_engine_opts {
     const hs_optim_config *optim;            // NULL: no training plan, no moments
     bool eval, decode;                       // also make these plans
     const void *eval_config, *decode_config; // NULL: config
+    int micro_steps;                         // training: micro-batches of an optimizer step; 0: 1. Else copies of weights pay at once
     bool loads_values;                       // a checkpoint is loaded next: parameters are not drawn first
     uint64_t seed;
     int threads;       // 0: all cores of this process

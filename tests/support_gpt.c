@@ -51,6 +51,7 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
                                   .optim = o->optim ? &optim : NULL,
                                   .eval = true,
                                   .decode = true,
+                                  .micro_steps = o->micro_steps,
                                   .seed = o->seed ? o->seed : 3,
                                   .device = dev,
                                   .mode = o->mode };

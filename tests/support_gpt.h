@@ -15,6 +15,7 @@ typedef struct tiny_opts {
     const char *policy, *optim; // "bf16"; optim NULL: no training plan
     int threads;                // 0 means 1
     hs_submit_mode mode;
+    int micro_steps;              // promised to the engine: from 2 on training reads copies of weights
     int64_t max_tokens, max_seqs; // 0 means 64, 8
     uint64_t seed;                // 0 means 3
 } tiny_opts;

@@ -86,9 +86,10 @@ typedef struct op_run {
     bool no_loss_gradient; // evaluation: the output HS_IS_INPUT_0 of a loss is absent
     unsigned wanted, add;  // backward: bits of inputs
     unsigned dead;         // backward: outputs nobody has a gradient for
+    bool derived;          // with the copy that the kernels ask for (hs_derive), if they do
     int shared_din[2];     // backward: din[b] has the bytes of din[a]; {0, 0}: none
     // results
-    guarded in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT], shared, members;
+    guarded in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT], shared, members, copy;
     bool ok; // guards whole, inputs unchanged
 } op_run;
 void run_forward(const probe *p, op_run *r);

@@ -127,6 +127,20 @@ static void add_scratch(const probe *p, op_run *r, hs_args *a, bool backward)
     a->thread_scratch = r->members.p;
 }
 
+static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
+{
+    const hs_derive *d = &r->k->derive;
+    hs_kernel *make = backward ? d->backward : d->forward;
+    const size_t bytes = r->derived && make ? d->bytes(p->n, backward) : 0;
+    if (!bytes)
+        return;
+    r->copy = guarded_new(bytes, DEAD, WRITTEN);
+    const hs_args args = { .in[0] = a->in[d->operand], .out[0] = { .p = r->copy.p } };
+    call c = { .fn = make, .args = { &args, &args, &args, &args } };
+    call_kernel(HS_PART_FREE, r->lanes, &c);
+    a->derived = r->copy.p;
+}
+
 static hs_args common_args(const probe *p)
 {
     return (hs_args){ .attr = p->n->attr, .step = &p->step, .state = (hs_step_state *)&p->state, .site = p->n->site };
@@ -175,6 +189,7 @@ static hs_args prepare_forward(const probe *p, op_run *r)
         a.out[o] = ref_to(takes_input_0(p, r, o) ? &r->in[0] : &r->out[o], t, d, r->add_out);
     }
     add_scratch(p, r, &a, false);
+    add_copy(p, r, &a, false);
     return a;
 }
 
@@ -198,6 +213,8 @@ static void judge_bytes(const probe *p, op_run *r, bool input_0_may_change)
                 op_fail(p, r, "writes outside %s%s", kind[k], names[k][i].name), r->ok = false;
     if (!guarded_intact(&r->shared) || !guarded_intact(&r->members))
         op_fail(p, r, "writes outside its %s scratch", guarded_intact(&r->shared) ? "members'" : "shared"), r->ok = false;
+    if (!guarded_intact(&r->copy))
+        op_fail(p, r, "writes outside the copy it asked for"), r->ok = false;
     for (int i = input_0_may_change; i < hs_op_n_in(p->op); i++)
         if (r->in[i].p && !unchanged(p, r, i))
             op_fail(p, r, "changes its input %s", p->op->in[i].name), r->ok = false;
@@ -270,6 +287,7 @@ static hs_args prepare_backward(const probe *p, op_run *r, const op_run *forward
         a.dout[o] = ref_to(&r->dout[o], t, p->types.dout[o], false);
     }
     add_scratch(p, r, &a, true);
+    add_copy(p, r, &a, true);
     return a;
 }
 
@@ -300,6 +318,7 @@ void run_free(op_run *r)
         guarded_free(&r->out[o]), guarded_free(&r->dout[o]);
     guarded_free(&r->shared);
     guarded_free(&r->members);
+    guarded_free(&r->copy);
 }
 
 // ---- HS_PART_ROWS: one set of operands per member

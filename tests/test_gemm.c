@@ -90,10 +90,34 @@ static void problem_free(problem *p)
     free(p);
 }
 
+static void on_team(int lanes, hs_kernel *fn, const hs_args *a)
+{
+    hs_team *team;
+    assert_int_equal(hs_team_new(&team, lanes), HS_OK);
+    hs_team_run(team, member, &(run){ fn, a });
+    hs_team_free(team);
+}
+
+static size_t packed_bytes(const problem *p, const hs_kernels *k, bool backward)
+{
+    return k->derive.bytes ? k->derive.bytes(&p->node, backward) : 0;
+}
+
+// Weights packed beforehand; w itself becomes NaN: nothing may look at it any more.
+static void pack(const problem *p, const hs_kernels *k, bool backward, int lanes, hs_args *a)
+{
+    const hs_args args = { .in[0] = a->in[W], .out[0].p = bytes_new(packed_bytes(p, k, backward), 0xFF) };
+    on_team(lanes, backward ? k->derive.backward : k->derive.forward, &args);
+    a->derived = args.out[0].p;
+    a->in[W].p = bytes_new(size_of(&a->in[W]), 0xFF);
+}
+
 // Runs a kernel of linear with its results in fresh bytes of NaN; results: y, or dx, dw, dbias.
-static void run_on(const problem *p, const hs_kernels *k, bool backward, int lanes, hs_ref result[3])
+static void run_on(const problem *p, const hs_kernels *k, bool backward, int lanes, bool packed, hs_ref result[3])
 {
     hs_args a = p->args;
+    if (packed)
+        pack(p, k, backward, lanes, &a);
     const hs_scratch s = k->scratch ? k->scratch(&p->node, lanes, backward) : (hs_scratch){ 0 };
     a.thread_bytes = (s.per_thread + 63) / 64 * 64;
     a.scratch = bytes_new(s.shared, 0xFF);
@@ -106,12 +130,11 @@ static void run_on(const problem *p, const hs_kernels *k, bool backward, int lan
         a.din[i] = result[i] = operand(i == W ? &wide : &p->tensor[i], 0xFF);
     for (int i = 0; i < 3; i++)
         result[i].t = NULL;
-    hs_team *team;
-    assert_int_equal(hs_team_new(&team, lanes), HS_OK);
-    hs_team_run(team, member, &(run){ backward ? k->bwd : k->fwd, &a });
-    hs_team_free(team);
+    on_team(lanes, backward ? k->bwd : k->fwd, &a);
     free(a.scratch);
     free(a.thread_scratch);
+    if (packed)
+        free((void *)a.derived), free(a.in[W].p);
 }
 
 // What an element of y, dx, dw or dbias (what: 0 to 3) is, and the sum of magnitudes it is made of.
@@ -151,9 +174,12 @@ static void check_table(const problem *p, const hs_kernels *k, const char *table
     for (int backward = p->only_dx; backward < 2; backward++) {
         hs_ref first[3] = { { 0 } };
         const int n = backward && !p->only_dx ? 3 : 1;
-        for (int l = 0; l < (p->only_dx ? 2 : LANES); l++) {
+        const int teams = p->only_dx ? 2 : LANES, ways = packed_bytes(p, k, backward) ? 2 * teams : teams;
+        for (int l = 0; l < ways; l++) {
+            const int lanes = lanes_of[l % teams];
+            const bool packed = l >= teams;
             hs_ref r[3] = { { 0 } };
-            run_on(p, k, backward, lanes_of[l], r);
+            run_on(p, k, backward, lanes, packed, r);
             for (int i = 0; i < n; i++) {
                 if (!l) {
                     first[i] = r[i];
@@ -161,8 +187,8 @@ static void check_table(const problem *p, const hs_kernels *k, const char *table
                     continue;
                 }
                 if (memcmp(first[i].p, r[i].p, size_of(&r[i])))
-                    fail_msg("%s, %s, result %d of %d x %d x %d: %d members give other bits than one", table, hs_dtype_name(p->low), i,
-                             (int)p->n, (int)p->c, (int)p->o, lanes_of[l]);
+                    fail_msg("%s, %s, result %d of %d x %d x %d: %d members%s give other bits than one", table, hs_dtype_name(p->low), i,
+                             (int)p->n, (int)p->c, (int)p->o, lanes, packed ? " and packed weights" : "");
                 free(r[i].p);
             }
         }
@@ -204,7 +230,7 @@ static void no_rows(void **state) // nothing to read; gradients of parameters ar
     problem *p = problem_new(8, 16, 24, HS_F32);
     hs_step_live(&p->step, 0, 0, 0);
     hs_ref r[3] = { { 0 } };
-    run_on(p, &hs_ops[HS_ID_linear]->cpu, true, 3, r);
+    run_on(p, &hs_ops[HS_ID_linear]->cpu, true, 3, false, r);
     for (int64_t i = 0; i < 24 * 16; i++)
         assert_true(at(&r[W], 0, i) == 0);
     for (int i = 0; i < 3; i++)

@@ -20,6 +20,7 @@ typedef struct way {
     int threads;
     hs_submit_mode mode;
     int bulk_size, micro;         // micro-batches in a step
+    int promised;                 // what the engine is told of them: whether it makes copies of weights
     int64_t max_tokens, max_seqs; // 0: well above what is live
     int workspace;                // byte it is filled with before every micro-step
     uint64_t seed;
@@ -54,6 +55,7 @@ static result train(way w)
                                                      .threads = w.threads,
                                                      .seed = w.seed,
                                                      .mode = w.mode,
+                                                     .micro_steps = w.promised,
                                                      .max_tokens = w.max_tokens ? w.max_tokens : CAPACITY,
                                                      .max_seqs = w.max_seqs ? w.max_seqs : SEQS + 5 });
     e->device->bulk_size = w.bulk_size;
@@ -106,6 +108,59 @@ static void submission_and_threads(void **state)
                 result_free(&r);
             }
         result_free(&first);
+    }
+}
+
+// Weights packed once per step, or in every product.
+static void copies_of_weights(void **state)
+{
+    (void)state;
+    for (int p = 0; p < HS_COUNT(policies); p++)
+        for (int micro = 1; micro <= 4; micro *= 2) {
+            const way plain = { .policy = policies[p], .threads = 1, .mode = HS_SUBMIT_BULK, .micro = micro };
+            result first = train(plain);
+            for (int threads = 1; threads <= 3; threads++)
+                for (int step_mode = 0; step_mode < 2; step_mode++) {
+                    way w = plain;
+                    w.threads = threads, w.promised = 4, w.mode = step_mode ? HS_SUBMIT_STEP : HS_SUBMIT_BULK;
+                    result r = train(w);
+                    assert_same_bits(&first, &r);
+                    result_free(&r);
+                }
+            result_free(&first);
+        }
+}
+
+static double eval_loss(hs_engine *e)
+{
+    tiny_fill(e, HS_EVAL, lengths, 77, 0);
+    e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / TOKENS;
+    assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_OK);
+    return e->state.loss[0];
+}
+
+// An engine that only infers keeps copies; they follow values that are loaded or drawn again.
+static void copies_follow_the_values(void **state)
+{
+    (void)state;
+    for (int p = 0; p < HS_COUNT(policies); p++) {
+        tiny_gpt model[2];
+        hs_engine *with, *without;
+        with = tiny_engine(&model[0], &(tiny_opts){ .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK, .max_tokens = CAPACITY });
+        without = tiny_engine(&model[1], &(tiny_opts){ .policy = policies[p], .optim = "adamw", .max_tokens = CAPACITY });
+        assert_true(hs_plan_info_of(with->plan[HS_EVAL])->derived_bytes > 0);
+        assert_int_equal(hs_plan_info_of(without->plan[HS_EVAL])->derived_bytes, 0);
+        double before = 0;
+        for (uint64_t seed = 3; seed < 6; seed++) {
+            with->params->seed = without->params->seed = seed;
+            hs_params_init_values(with->params);
+            hs_params_init_values(without->params);
+            const double loss = eval_loss(with);
+            assert_true(loss == eval_loss(without) && loss == eval_loss(with) && loss != before);
+            before = loss;
+        }
+        hs_engine_free(with);
+        hs_engine_free(without);
     }
 }
 
@@ -242,10 +297,9 @@ static void decoding_equals_recomputation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(submission_and_threads),
-        cmocka_unit_test(capacity_and_stale_bytes),
-        cmocka_unit_test(accumulation),
-        cmocka_unit_test(decoding_equals_recomputation),
+        cmocka_unit_test(submission_and_threads), cmocka_unit_test(capacity_and_stale_bytes),
+        cmocka_unit_test(copies_of_weights),      cmocka_unit_test(copies_follow_the_values),
+        cmocka_unit_test(accumulation),           cmocka_unit_test(decoding_equals_recomputation),
     };
     return cmocka_run_group_tests_name("gpt: bits", tests, NULL, NULL);
 }

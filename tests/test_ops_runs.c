@@ -256,6 +256,40 @@ static void bits_do_not_depend_on_lanes(void **state)
     for_all(lanes_variation);
 }
 
+static int copies; // that kernels asked for and got
+
+static void copy_variation(probe *p, const op_run *f)
+{
+    if (!f->k->derive.bytes)
+        return;
+    op_run b1 = backward_on(f, 1, ALL_INPUTS, 0);
+    const bool backward = f->k->bwd && gradients(p);
+    if (backward)
+        run_backward(p, &b1, f);
+    for (int lanes = 1; lanes < MAX_LANES; lanes++) {
+        op_run g = { .k = f->k, .table = f->table, .lanes = lanes, .tail = 0xFF, .derived = true };
+        op_run b = backward_on(f, lanes, ALL_INPUTS, 0);
+        b.derived = true;
+        run_forward(p, &g);
+        same_outputs(p, f, &g, "bits depend on the copy of a parameter");
+        if (backward) {
+            run_backward(p, &b, f);
+            same_gradients(p, &b1, &b, ALL_INPUTS, "bits depend on the copy of a parameter");
+        }
+        copies += (g.copy.p != NULL) + (b.copy.p != NULL);
+        run_free(&g);
+        run_free(&b);
+    }
+    run_free(&b1);
+}
+static void bits_do_not_depend_on_copies(void **state)
+{
+    (void)state;
+    copies = 0;
+    for_all(copy_variation);
+    assert_true(copies > 0);
+}
+
 static void promise_variation(probe *p, const op_run *f)
 {
     if (f->k->fwd_part == HS_PART_ROWS)
@@ -412,10 +446,17 @@ static void no_live_rows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_add),        cmocka_unit_test(cast_adds),        cmocka_unit_test(any_subset_of_gradients),
-        cmocka_unit_test(unused_outputs),       cmocka_unit_test(one_tensor_twice), cmocka_unit_test(bits_do_not_depend_on_lanes),
-        cmocka_unit_test(promises_to_the_plan), cmocka_unit_test(in_place),         cmocka_unit_test(live_rows_below_capacity),
+        cmocka_unit_test(gradients_add),
+        cmocka_unit_test(cast_adds),
+        cmocka_unit_test(any_subset_of_gradients),
+        cmocka_unit_test(unused_outputs),
+        cmocka_unit_test(one_tensor_twice),
+        cmocka_unit_test(bits_do_not_depend_on_lanes),
+        cmocka_unit_test(promises_to_the_plan),
+        cmocka_unit_test(in_place),
+        cmocka_unit_test(live_rows_below_capacity),
         cmocka_unit_test(no_live_rows),
+        cmocka_unit_test(bits_do_not_depend_on_copies),
     };
     return cmocka_run_group_tests_name("ops: runs", tests, setup_devices, teardown_devices);
 }
