@@ -28,7 +28,9 @@ typedef struct tile_out {
     int64_t ld, ld_base;
     const float *base, *bias;
     float scale;
-    int64_t m; // rows to store
+    int64_t m;        // rows to store
+    const char *next; // what is read soon: asked for meanwhile, `ask` bytes with each word of k
+    int64_t ask;
 } tile_out;
 
 // Whole vectors straight from registers: 8 to 10 % of a product with k = 128 goes the way over a buffer otherwise.
@@ -89,6 +91,8 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
 #pragma GCC unroll 8
     for (int i = 0; i < GEMM_MR; i++)
         row[i] = a[i];
+    const char *next = o->next;
+    const int64_t ask = o->ask;
     for (int64_t k = 0; k < kw; k++, b += GEMM_NR) {
         vec bv[GEMM_NV];
 #pragma GCC unroll 4
@@ -103,6 +107,8 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
         }
         if (k_major)
             row[0] += lda;
+        __builtin_prefetch(next);
+        next += ask;
     }
     tile_store(nv, sum, o);
 }
@@ -193,7 +199,9 @@ static inline void prefetch_tile(const float *base, int64_t ld, int64_t m, int64
 void gemm_block_run(const gemm_block *g)
 {
     float tile[GEMM_MR * GEMM_NR] __attribute__((aligned(64)));
-    const tile_out buffer = { .f32 = tile, .ld = GEMM_NR, .scale = 1, .m = GEMM_MR };
+    // The tiles of a panel ask for the next one, each for its share: the first tile that walks a panel would wait for memory.
+    const int64_t n_tiles = (g->m + GEMM_MR - 1) / GEMM_MR, ask = least(GEMM_NR * 4 / (n_tiles ? n_tiles : 1), 64);
+    tile_out buffer = { .f32 = tile, .ld = GEMM_NR, .scale = 1, .m = GEMM_MR };
     const bool f32 = g->to.dtype == HS_F32, bf16 = GEMM_HAS_DOT && g->to.dtype == HS_BF16 && !g->to.add;
     const bool straight = (f32 || bf16) && (g->scale == 1 || (!g->base && !g->bias));
     for (int64_t j = 0; j < g->n; j += GEMM_NR) {
@@ -207,6 +215,7 @@ void gemm_block_run(const gemm_block *g)
                 a[r] = g->tile_words ? g->a + i / GEMM_MR * g->tile_words : g->a + (i + least(r, m - 1)) * g->lda;
             if (g->base)
                 prefetch_tile(g->base + i * g->ld_base + j, g->ld_base, m, n);
+            buffer.next = (const char *)(b + g->ldb) + i / GEMM_MR * ask * g->kw, buffer.ask = ask;
             if (straight && n % GEMM_VL == 0) {
                 run(g->kw, g->lda, a, b,
                     &(tile_out){ .f32 = f32 ? (float *)g->to.p + at : NULL,
@@ -216,7 +225,9 @@ void gemm_block_run(const gemm_block *g)
                                  .base = g->base ? g->base + i * g->ld_base + j : NULL,
                                  .bias = g->bias ? g->bias + j : NULL,
                                  .scale = g->scale,
-                                 .m = m });
+                                 .m = m,
+                                 .next = buffer.next,
+                                 .ask = ask });
                 continue;
             }
             run(g->kw, g->lda, a, b, &buffer);
