@@ -1,16 +1,19 @@
 #include "recipes/budget.h"
+#include "core/derived.h"
 #include "recipes/progress.h"
 #include <stdlib.h>
 #include <string.h>
 
-static hs_status plan_mode(hs_plan **out, hs_params *ps, hs_mode mode, const hs_gpt_setup *setup, const hs_policy *policy, hs_device *dev)
+static hs_status plan_mode(hs_plan **out, hs_params *ps, hs_mode mode, const hs_gpt_setup *setup, const hs_policy *policy,
+                           int64_t micro_steps, hs_device *dev)
 {
     const hs_grid grid = hs_grid_self();
     hs_graph *g;
     HS_TRY(hs_graph_new(&g, ps, NULL, mode, &grid));
     g->state_dtype = policy->low;
     hs_gpt_trace(g, setup);
-    return hs_plan_new(out, g, dev, &(hs_plan_opts){ .policy = *policy }); // owns the graph, also when it fails
+    return hs_plan_new(out, g, dev,
+                       &(hs_plan_opts){ .policy = *policy, .runs_per_values = (int)micro_steps }); // owns the graph, also when it fails
 }
 
 // An override that names nothing in the model is a misspelt one.
@@ -48,9 +51,9 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     const hs_gpt_setup eval = hs_gpt_eval_setup(g);
     hs_plan *eval_plan;
     HS_TRY(hs_params_new(&b->params, 1, 0, 1));
-    HS_TRY(plan_mode(&b->plan, b->params, HS_TRAIN, &train, policy, dev));
+    HS_TRY(plan_mode(&b->plan, b->params, HS_TRAIN, &train, policy, c->train.accumulate, dev));
     HS_TRY(check_overrides(policy, hs_plan_graph(b->plan)));
-    HS_TRY(plan_mode(&eval_plan, b->params, HS_EVAL, &eval, policy, dev));
+    HS_TRY(plan_mode(&eval_plan, b->params, HS_EVAL, &eval, policy, c->train.accumulate, dev));
     const size_t eval_bytes = hs_plan_bytes(eval_plan), train_bytes = hs_plan_bytes(b->plan);
     hs_plan_free(eval_plan);
 
@@ -58,11 +61,12 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     b->info = *hs_plan_info_of(b->plan);
     b->parameters = (int64_t)hs_params_count(b->params);
     b->masters = slabs.master, b->weights = slabs.low, b->gradients = slabs.grad, b->moments = slabs.moments;
+    b->packed = hs_derived_bytes(b->params);
     b->inputs = b->info.input_bytes, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = eval_bytes > train_bytes ? eval_bytes - train_bytes : 0;
     b->snapshot = hs_ckpt_bytes(b->params);
     b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * g->context + max_seqs + 1)) * sizeof(int32_t);
-    b->total = slabs.master + slabs.low + slabs.grad + slabs.moments + train_bytes + b->evaluation + b->snapshot + b->loader;
+    b->total = slabs.master + slabs.low + slabs.grad + slabs.moments + b->packed + train_bytes + b->evaluation + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
     b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;

@@ -22,6 +22,7 @@ typedef struct byte_class {
 static const byte_class classes[] = {
     { "masters", offsetof(hs_budget, masters), "f32 values, what a checkpoint stores" },
     { "weights", offsetof(hs_budget, weights), "low copies that products read" },
+    { "packed", offsetof(hs_budget, packed), "weights as products walk them, where micro-batches share them" },
     { "gradients", offsetof(hs_budget, gradients), "f32" },
     { "moments", offsetof(hs_budget, moments), "f32, first and second" },
     { "activations", offsetof(hs_budget, activations), "values and their gradients, placed by liveness" },

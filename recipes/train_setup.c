@@ -188,6 +188,7 @@ static hs_status open_engine(hs_trainer *t)
                                                         .policy = &t->policy,
                                                         .optim = &optim,
                                                         .eval = true,
+                                                        .micro_steps = (int)t->c->train.accumulate,
                                                         .loads_values = t->run.from[0] || t->run.init[0],
                                                         .seed = (uint64_t)t->c->train.seed,
                                                         .device = t->device,
