@@ -126,7 +126,7 @@ static void submit_piece(hs_device *d, const hs_thunk *t, int n)
     else if (n == 1 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))
         t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 }); // no region
     else
-        hs_team_run(d->impl, walk, &(piece){ .thunk = t, .n = n });
+        hs_team_run_some(d->impl, walk, &(piece){ .thunk = t, .n = n });
 }
 
 static hs_status cpu_submit(hs_device *d, const hs_segment *s, hs_submit_mode mode)

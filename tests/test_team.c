@@ -2,6 +2,7 @@
 // sleeping, and on one core. Then what the process may use: cores, memory, tiers, control groups in a made-up tree.
 #include "core/cgroup.h"
 #include "core/cpu.h"
+#include "core/trace.h"
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -110,6 +111,52 @@ static void test_two_teams(void **state)
     assert_null(own_team(&failed));
     pthread_join(thread, &other);
     assert_null(other);
+}
+
+// Beside a busy thread a region may run on fewer lanes, but all of it is done; members that moved may still run anywhere.
+typedef struct shares {
+    int64_t rows[MAX_TEAM];
+    cpu_set_t mask[MAX_TEAM];
+} shares;
+
+static void take_share(hs_lane *lane, void *arg)
+{
+    shares *s = arg;
+    int64_t r0, r1;
+    hs_part(lane, 1000, &r0, &r1);
+    s->rows[lane->id] = r1 - r0;
+    hs_sync(lane);
+    if (sched_getaffinity(0, sizeof s->mask[0], &s->mask[lane->id]) != 0)
+        s->rows[lane->id] = -1;
+}
+
+static void *keep_busy(void *stop)
+{
+    while (!__atomic_load_n((int *)stop, __ATOMIC_RELAXED))
+        ;
+    return NULL;
+}
+
+static void test_beside_a_busy_thread(void **state)
+{
+    (void)state;
+    pthread_t neighbour;
+    int stop = 0;
+    hs_team *t;
+    cpu_set_t mine;
+    assert_int_equal(sched_getaffinity(0, sizeof mine, &mine), 0);
+    assert_int_equal(hs_team_new(&t, 2), HS_OK);
+    assert_int_equal(pthread_create(&neighbour, NULL, keep_busy, &stop), 0);
+    const int64_t end = hs_trace_now() + 200000000;
+    while (hs_trace_now() < end) {
+        shares s = { 0 };
+        hs_team_run_some(t, take_share, &s);
+        assert_int_equal(s.rows[0] + s.rows[1], 1000);
+        assert_true(CPU_EQUAL(&s.mask[0], &mine) && (!s.rows[1] || CPU_EQUAL(&s.mask[1], &mine)));
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    pthread_join(neighbour, NULL);
+    hs_team_free(t);
 }
 
 static void idle(hs_lane *lane, void *arg) { (void)lane, (void)arg; }
@@ -272,15 +319,11 @@ static void test_cgroup_v1(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_all_sizes),
-                                        cmocka_unit_test(test_on_one_core),
-                                        cmocka_unit_test(test_two_teams),
-                                        cmocka_unit_test(test_idle),
-                                        cmocka_unit_test(test_signals_stay_outside),
-                                        cmocka_unit_test(test_part),
-                                        cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_machine),
-                                        cmocka_unit_test(test_cgroup_v2),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_all_sizes), cmocka_unit_test(test_on_one_core),
+                                        cmocka_unit_test(test_two_teams), cmocka_unit_test(test_beside_a_busy_thread),
+                                        cmocka_unit_test(test_idle),      cmocka_unit_test(test_signals_stay_outside),
+                                        cmocka_unit_test(test_part),      cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_machine),   cmocka_unit_test(test_cgroup_v2),
                                         cmocka_unit_test(test_cgroup_v1) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
