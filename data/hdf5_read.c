@@ -136,7 +136,11 @@ static hs_status describe_filters(h5_column *c, hid_t plist)
     for (int i = 0; c->direct && i < c->n_filters; i++) {
         unsigned flags, config;
         size_t n = 0;
-        c->filter[i] = H5Pget_filter2(plist, (unsigned)i, &flags, &n, NULL, 0, NULL, &config);
+        char name[64] = "";
+        c->filter[i] = H5Pget_filter2(plist, (unsigned)i, &flags, &n, NULL, sizeof name, name, &config);
+        if (H5Zfilter_avail(c->filter[i]) <= 0)
+            return HS_FAIL(UNSUPPORTED, "%s: %s: stored with filter %d (%.63s), which libhdf5 does not have here", c->path, c->name,
+                           c->filter[i], name);
 #ifdef HS_HAVE_ZLIB
         c->direct = c->filter[i] == H5Z_FILTER_DEFLATE || c->filter[i] == H5Z_FILTER_SHUFFLE;
 #else

@@ -219,11 +219,40 @@ static void damaged_chunk(void **state)
     assert_true(refused > 10 * read);
 }
 
+// What h5py wrote in NVIDIA's layout (scripts/check_formats.py --golden): chunks over rows and columns, gzip.
+static void written_by_h5py(void **state)
+{
+    (void)state;
+    hs_h5_file *f;
+    hs_bert_rows r;
+    OK(hs_h5_open(&f, HS_TESTS_DIR "/golden/shards/nvidia.hdf5", 100));
+    OK(hs_h5_read(f, 0, 50, &r));
+    assert_int_equal(r.length, 24);
+    assert_int_equal(r.predictions, 4);
+    for (int i = 0; i < 50; i++) {
+        const int n = 8 + i % 17, labels = 1 + i % 4;
+        assert_int_equal(r.part_tokens[i], n);
+        assert_int_equal(r.part_labels[i], labels);
+        assert_int_equal(r.next[i], i % 2);
+        for (int j = 0; j < 24; j++) {
+            assert_int_equal(r.ids[i * 24 + j], j < n ? (7 * i + 13 * j) % 97 + 3 : 0);
+            assert_int_equal(r.mask[i * 24 + j], j < n);
+            assert_int_equal(r.segments[i * 24 + j], j < n && j >= n / 2);
+        }
+        for (int k = 0; k < 4; k++) {
+            assert_int_equal(r.positions[i * 4 + k], k < labels ? 1 + 2 * k : 0);
+            assert_int_equal(r.labels[i * 4 + k], k < labels ? (i + k) % 100 : 0);
+        }
+    }
+    hs_bert_rows_free(&r);
+    hs_h5_close(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips),  cmocka_unit_test(writer_refuses), cmocka_unit_test(foreign_files),
-        cmocka_unit_test(wrong_values), cmocka_unit_test(not_hdf5),       cmocka_unit_test(damaged_chunk),
+        cmocka_unit_test(round_trips), cmocka_unit_test(writer_refuses), cmocka_unit_test(foreign_files),   cmocka_unit_test(wrong_values),
+        cmocka_unit_test(not_hdf5),    cmocka_unit_test(damaged_chunk),  cmocka_unit_test(written_by_h5py),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
