@@ -6,6 +6,7 @@
 #include "data/loader.h"
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -294,6 +295,102 @@ static void bad_options(void **state)
     hs_token_store_close(text);
 }
 
+// ---- what is wrong with a store shows at the batch concerned, with its file
+
+static void ids_beyond_the_vocabulary(void **state)
+{
+    (void)state;
+    hs_token_store *text = counting_text(TEXT);
+    hs_loader_opts o = opts(text, 2, 1);
+    const hs_batch *b;
+    hs_loader *l;
+    o.vocab = TEXT - 1000; // the model's: windows before token 4000 are fine
+    OK(hs_loader_new(&l, &o));
+    hs_status st = HS_OK;
+    for (int k = 0; k < 200 && st == HS_OK; k++) {
+        st = hs_loader_next(l, &b);
+        for (int64_t i = 0; st == HS_OK && i < b->n_tokens; i++)
+            assert_true(b->ids[i] < 4000 && b->targets[i] < 4000);
+        hs_loader_release(l);
+    }
+    FAILS(CORRUPT, "(text in memory): id 4", st);
+    assert_non_null(strstr(hs_error(), "is outside the vocabulary of 4000"));
+    FAILS(CORRUPT, "at token 4", hs_loader_next(l, &b)); // and from then on
+    hs_loader_free(l);
+    hs_token_store_close(text);
+}
+
+static void changed_files(void **state)
+{
+    (void)state;
+    static int32_t ids[TEXT];
+    hs_token_store *text;
+    const hs_batch *b;
+    hs_loader *l;
+    for (int kind = 0; kind < 3; kind++) { // longer; other ids; the same bytes again
+        const char *path = scratch_path("changing.bin");
+        OK(hs_token_store_write(path, ids, TEXT, NULL, 1, 10, 0));
+        OK(hs_token_store_open(&text, path));
+        const hs_loader_opts o = opts(text, 2, 1);
+        OK(hs_loader_new(&l, &o));
+        OK(hs_loader_next(l, &b));
+        usleep(20000); // a later time for the file
+        FILE *f = fopen(path, "r+b");
+        fseek(f, kind == 0 ? 0 : 64 + 2 * 700, kind == 0 ? SEEK_END : SEEK_SET);
+        fwrite(kind == 1 ? "\1" : "\0", 1, 1, f);
+        fclose(f);
+        hs_status st = HS_OK;
+        for (int k = 0; k < 50 && st == HS_OK; k++) {
+            hs_loader_release(l);
+            st = hs_loader_next(l, &b);
+        }
+        if (kind == 0)
+            FAILS(CORRUPT, "must not change while it is read", st);
+        else if (kind == 1)
+            FAILS(CORRUPT, "checksum", st);
+        else
+            OK(st);
+        hs_loader_free(l);
+        hs_token_store_close(text);
+    }
+}
+
+// A billion tokens in a million documents, a sparse file: taken up anywhere at the cost of one window.
+static void a_billion_tokens(void **state)
+{
+    (void)state;
+    enum { DOCUMENTS = 1000000 };
+    const int64_t n = 1000000000, each = n / DOCUMENTS;
+    const char *path = scratch_path("billion.bin");
+    uint64_t header[8] = { 0, 2, 50257, 0, (uint64_t)n, DOCUMENTS, 0, 0 };
+    memcpy(header, "HSTOKEN1", 8);
+    FILE *f = fopen(path, "wb");
+    fwrite(header, sizeof header, 1, f);
+    fseek(f, 64 + 2 * n, SEEK_SET);
+    for (int64_t d = 0; d <= DOCUMENTS; d++)
+        fwrite(&(uint64_t){ (uint64_t)(d * each) }, 8, 1, f);
+    fclose(f);
+    for (int packing = 0; packing <= 1; packing++)
+        for (uint64_t from = 0; from < 4; from++) {
+            hs_token_store *text;
+            hs_loader *l;
+            const hs_batch *b;
+            OK(hs_token_store_open(&text, path));
+            OK(hs_loader_new(&l, &(hs_loader_opts){ .range = { text, 0, n },
+                                                    .packing = (hs_packing)packing,
+                                                    .window = 1024,
+                                                    .batch = 4,
+                                                    .n_micro = 1,
+                                                    .size = 1,
+                                                    .first_sample = from * 12345678901ull,
+                                                    .depth = 2 }));
+            OK(hs_loader_next(l, &b));
+            assert_int_equal(b->n_tokens, 4096);
+            hs_loader_free(l);
+            hs_token_store_close(text);
+        }
+}
+
 // ---- evaluation
 
 static void each_token_but_the_first_once(void **state)
@@ -344,7 +441,10 @@ int main(void)
         cmocka_unit_test(free_never_hangs),
         cmocka_unit_test(signals_go_to_main),
         cmocka_unit_test(bad_options),
+        cmocka_unit_test(ids_beyond_the_vocabulary),
+        cmocka_unit_test(changed_files),
+        cmocka_unit_test(a_billion_tokens),
         cmocka_unit_test(each_token_but_the_first_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
