@@ -152,17 +152,20 @@ static hs_status survey(hs_packer *p)
     return HS_OK;
 }
 
-// Windows as large as the text allows: at least one must fit behind any offset of the chunks.
+// Windows as large as the text allows. Chunks that make no whole window are left out of an epoch, others each time: of few chunks a window
+// has as many as leave the fewest, at most 6 %.
 static void settle_window(hs_packer *p)
 {
-    int64_t chunks = WINDOW_CHUNKS, rows = WINDOW_ROWS / WINDOW_CHUNKS; // of a chunk
-    while (chunks * rows > 1 && p->info.inputs / (rows * p->row) < 2 * chunks + 1)
-        *(chunks > 1 ? &chunks : &rows) /= 2;
+    int64_t rows = WINDOW_ROWS / WINDOW_CHUNKS; // of a chunk
+    while (rows > 1 && p->info.inputs / (rows * p->row) < 9)
+        rows /= 2;
     p->chunk = rows * p->row;
     const int64_t fit = (p->info.inputs + 1) / p->chunk - 1; // chunks behind the largest offset, chunk - 1
-    p->n_chunks = fit > chunks ? fit : chunks;               // a text of less than two still gives one, at fewer offsets
-    p->info.chunks = chunks, p->info.rows = rows * chunks;
-    p->info.per_epoch = p->n_chunks / chunks * p->info.rows;
+    p->n_chunks = fit > 1 ? fit : 1;                         // a text of less than two still gives one, at fewer offsets
+    const int64_t windows = (p->n_chunks + WINDOW_CHUNKS - 1) / WINDOW_CHUNKS;
+    p->info.chunks = windows > WINDOW_CHUNKS ? WINDOW_CHUNKS : p->n_chunks / windows;
+    p->info.rows = rows * p->info.chunks;
+    p->info.per_epoch = p->n_chunks / p->info.chunks * p->info.rows;
 }
 
 static hs_status grow(hs_packer *p)
