@@ -135,20 +135,6 @@ static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2), TILE_RO
 static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2) };
 #endif
 
-// n values to low precision. In the tier that multiplies bf16 it also rounds by instruction (subnormals to 0), everywhere alike.
-static inline void narrow(uint16_t *dst, const float *v, int64_t n, hs_dtype d)
-{
-    int64_t i = 0;
-#if defined(__AVX512BF16__)
-    for (; d == HS_BF16 && i < n; i += 16) {
-        const __mmask16 mask = n - i >= 16 ? 0xFFFF : (__mmask16)((1u << (n - i)) - 1);
-        _mm256_mask_storeu_epi16(dst + i, mask, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, v + i)));
-    }
-#endif
-    if (i < n)
-        d == HS_BF16 ? hs_store_bf16(dst, v, n) : hs_store_f16(dst, v, n);
-}
-
 static inline void store_low(uint16_t *dst, const float *v, int64_t n, const gemm_out *to)
 {
     float old[GEMM_NR], sum[GEMM_NR];
@@ -159,7 +145,7 @@ static inline void store_low(uint16_t *dst, const float *v, int64_t n, const gem
             sum[j] = old[j] + v[j];
         v = sum;
     }
-    narrow(dst, v, n, to->dtype);
+    to->dtype == HS_BF16 ? hs_store_bf16(dst, v, n) : hs_store_f16(dst, v, n);
 }
 
 // One row of a finished tile goes to C.
