@@ -10,6 +10,7 @@ typedef struct diff {
     bool train;
     bool *needs;         // by tensor id: a gradient must reach it
     bool *kept;          // by tensor id: its value is read by backward
+    bool *again;         // by tensor id: and made again for it instead of kept
     int *uses;           // by tensor id: readers in forward, and outputs
     int *grad_buf;       // by tensor id; -1: none yet
     int *sharer;         // by tensor id: the next one with the same gradient, in a ring
@@ -66,6 +67,29 @@ static bool is_output(const hs_graph *g, const hs_tensor *t)
         if (g->output[i] == t)
             return true;
     return false;
+}
+
+// A pass over bytes that are kept anyway is cheaper than the memory of its result.
+static bool may_make_again(const diff *d, const hs_node *n)
+{
+    const hs_tensor *y = n->out[0];
+    if (!(n->op->flags & HS_OP_CHEAP) || !d->kept[y->id] || n->op->out[0].flags & HS_BWD_READS || is_output(d->g, y))
+        return false;
+    for (int i = 0; i < HS_MAX_IN; i++) {
+        const hs_tensor *t = n->in[i];
+        if (t && t->kind != HS_PARAM && t->kind != HS_INPUT && (t->kind != HS_VALUE || !d->kept[t->id]))
+            return false;
+    }
+    return true;
+}
+
+static void mark_again(diff *d)
+{
+    for (int i = 0; i < d->g->n_nodes; i++)
+        if (may_make_again(d, d->g->node[i])) {
+            const hs_tensor *y = d->g->node[i]->out[0];
+            d->again[y->id] = true, d->kept[y->id] = false; // so what is made of y is kept
+        }
 }
 
 // ---- forward
@@ -186,18 +210,11 @@ static hs_status derive(diff *d, hs_run *r, const hs_node *n, const hs_derive *f
     return HS_OK;
 }
 
-static hs_status forward(diff *d, hs_node *n)
+static hs_run *forward_run(diff *d, hs_node *n, const hs_kernels *k)
 {
-    const hs_kernels *k;
-    HS_TRY(kernels_of(d, n, &k));
-    if (waits_for_backward(d, n, k))
-        return place_outputs(d, n);
-    hs_slot in[HS_MAX_IN];
-    for (int i = 0; i < HS_MAX_IN; i++)
-        in[i] = value_slot(d, n, i);
-    HS_TRY(place_outputs(d, n));
     hs_run *r = hs_plan_run(d->p, n, n->op->name);
-    memcpy(r->in, in, sizeof in);
+    for (int i = 0; i < HS_MAX_IN; i++)
+        r->in[i] = value_slot(d, n, i);
     for (int i = 0; i < HS_MAX_OUT; i++)
         r->out[i] = out_slot(d, n, i, true);
     r->fn = k->fwd, r->part = k->fwd_part, r->syncs_first = k->syncs_first, r->attr = n->attr;
@@ -205,7 +222,17 @@ static hs_status forward(diff *d, hs_node *n)
         r->scratch = k->scratch(n, d->p->dev->team, false);
     if (n->op->cost)
         r->cost = n->op->cost(n, false);
-    HS_TRY(derive(d, r, n, &k->derive, false));
+    return r;
+}
+
+static hs_status forward(diff *d, hs_node *n)
+{
+    const hs_kernels *k;
+    HS_TRY(kernels_of(d, n, &k));
+    if (waits_for_backward(d, n, k))
+        return place_outputs(d, n);
+    HS_TRY(place_outputs(d, n));
+    HS_TRY(derive(d, forward_run(d, n, k), n, &k->derive, false));
     if (n->op->flags & HS_OP_LOSS)
         sum_loss(d, n);
     return HS_OK;
@@ -355,6 +382,25 @@ static hs_status backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs
     return din[0].where != HS_AT_NONE ? derive(d, r, n, &k->derive, true) : HS_OK;
 }
 
+// What backward of n reads and forward did not keep. Statistics it saved get the same bits once more.
+static hs_status make_again(diff *d, const hs_node *n)
+{
+    for (int i = 0; i < HS_MAX_IN; i++) {
+        const hs_tensor *t = n->in[i];
+        if (!t || !(n->op->in[i].flags & HS_BWD_READS) || !d->again[t->id])
+            continue;
+        const hs_kernels *k;
+        HS_TRY(kernels_of(d, t->from, &k));
+        const int b = hs_plan_buf(d->p, hs_tensor_bytes(t));
+        if (b < 0)
+            return hs_graph_status(d->g);
+        d->p->value_buf[t->id] = b;
+        d->again[t->id] = false;
+        forward_run(d, t->from, k)->backward = true;
+    }
+    return HS_OK;
+}
+
 static hs_status backward(diff *d, hs_node *n)
 {
     if (!differentiable(d, n))
@@ -394,6 +440,7 @@ static hs_status backward(diff *d, hs_node *n)
     for (int i = 0; i < HS_MAX_IN; i++)
         if (want[i] && n->in[i]->kind != HS_PARAM && d->grad_buf[n->in[i]->id] >= 0)
             HS_TRY(own(d, n->in[i], n));
+    HS_TRY(make_again(d, n));
     if (n->op->flags & HS_OP_SPLIT_BWD) {
         HS_TRY(backward_run(d, n, k, dout, want, PARAMS_ONLY));
         HS_TRY(backward_run(d, n, k, dout, want, INPUT_ONLY));
@@ -490,12 +537,13 @@ hs_status hs_plan_autodiff(hs_plan *p)
     d.needs = hs_graph_alloc(g, n), d.kept = hs_graph_alloc(g, n), d.uses = hs_graph_alloc(g, n * sizeof(int));
     d.grad_buf = hs_graph_alloc(g, n * sizeof(int)), d.grad_type = hs_graph_alloc(g, n * sizeof(hs_dtype));
     d.param_written = hs_graph_alloc(g, (size_t)g->params->n_params + 1);
-    d.sharer = hs_graph_alloc(g, n * sizeof(int));
+    d.sharer = hs_graph_alloc(g, n * sizeof(int)), d.again = hs_graph_alloc(g, n);
     p->value_buf = hs_graph_alloc(g, n * sizeof(int));
     HS_TRY(hs_graph_status(g));
     for (int i = 0; i < g->n_tensors; i++)
         d.grad_buf[i] = p->value_buf[i] = -1, d.sharer[i] = g->tensor[i]->id = i; // AMP added some
     mark(&d);
+    mark_again(&d);
     for (int i = 0; i < g->n_inputs; i++) {
         const int b = hs_plan_buf(p, hs_tensor_bytes(g->input[i]));
         if (b < 0)

@@ -50,6 +50,7 @@ enum hs_op_flag {
     HS_OP_SPLIT_BWD = 2,        // backward runs twice: din[1..] first, then din[0]
     HS_OP_NONDETERMINISTIC = 4,
     HS_OP_COLLECTIVE = 8,
+    HS_OP_CHEAP = 16,           // one pass over its inputs: if backward keeps those, out[0] is not kept for it but made again
 };
 
 typedef struct hs_cost {

@@ -95,6 +95,7 @@ HS_OP(bias_gelu) = {
     .attr_bytes = sizeof(hs_gelu_attr),
     .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS }, [BIAS] = { "bias", HS_AMP_F32, HS_BWD_READS | HS_WHOLE } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE } },
+    .flags = HS_OP_CHEAP,
     .shape = shape,
     .cost = cost,
     .ref = reference,

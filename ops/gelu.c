@@ -66,6 +66,7 @@ HS_OP(gelu) = {
     .attr_bytes = sizeof(hs_gelu_attr),
     .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE } },
+    .flags = HS_OP_CHEAP,
     .shape = shape,
     .cost = cost,
     .ref = reference,

@@ -126,6 +126,7 @@ HS_OP(layernorm) = {
             [GAMMA] = { "gamma", HS_AMP_F32, HS_BWD_READS | HS_WHOLE },
             [BETA] = { "beta", HS_AMP_F32, HS_WHOLE } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE }, [STATS] = { "stats", HS_AMP_F32, HS_SAVED } },
+    .flags = HS_OP_CHEAP,
     .shape = shape,
     .cost = cost,
     .ref = reference,

@@ -22,7 +22,7 @@ static const char *backward_kind(const hs_op *op)
         floats |= op->in[i].amp != HS_AMP_NONE && !(op->in[i].flags & HS_NO_GRAD);
     }
     if (op->flags & HS_OP_LOSS)
-        return "made by forward";
+        return op->cpu.bwd ? "kernel, with the loss" : "made by forward";
     if (op->flags & HS_OP_SPLIT_BWD)
         return "kernel, twice";
     if (op->cpu.bwd)
