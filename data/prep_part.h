@@ -53,7 +53,8 @@ void hs_prep_part_close(hs_prep_part *part);
 
 typedef struct hs_prep_scratch { // of one thread
     char *clean;
-    size_t clean_room;
+    int32_t *ids;
+    size_t clean_room, ids_room;
 } hs_prep_scratch;
 // Encodes the pieces of a batch to p, which is cleared first. source_names: of inputs, for messages.
 hs_status hs_prep_encode(const hs_prepare_opts *o, const hs_text_inputs *inputs, const hs_text_batch *b, hs_prep_scratch *s, hs_prep *p);

@@ -1,6 +1,7 @@
 // prep_text: a piece of text to ids, sentences, hash and sketch: what every thread of `prepare` does.
 #include "data/prep_part.h"
 #include "data/store_format.h"
+#include "data/tokenizer_impl.h"
 #include "data/utf8.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -129,25 +130,42 @@ static bool is_blank(const char *text, size_t bytes)
     return true;
 }
 
+// Into memory that stays: a call for every sentence of a text must not ask for some each time.
+static hs_status encode(const work *w, const char *text, size_t bytes, int64_t *n)
+{
+    const hs_tokenizer *t = w->o->tokenizer;
+    hs_prep_scratch *s = w->scratch;
+    const size_t room = hs_tok_room(t, bytes);
+    if (s->ids_room < room) {
+        free(s->ids);
+        s->ids = malloc(room * sizeof *s->ids);
+        s->ids_room = s->ids ? room : 0;
+    }
+    if (!s->ids)
+        return HS_FAIL(MEMORY, "no memory for the ids of %zu bytes of text", bytes);
+    HS_TRY(t->kind->encode(t, (const unsigned char *)text, bytes, s->ids, n));
+    return HS_OK;
+}
+
 static hs_status put_ids(work *w, const char *text, size_t from, size_t to)
 {
-    int32_t *ids;
     int64_t n;
     char at[4200];
-    if (hs_tokenizer_encode(w->o->tokenizer, text + from, to - from, &ids, &n) != HS_OK) {
+    if (encode(w, text + from, to - from, &n) != HS_OK) {
         char why[512];
         snprintf(why, sizeof why, "%s", hs_error());
         return HS_FAIL(USAGE, "%s: %s", where(w, text, w->input->json ? 0 : from, at, sizeof at), why);
     }
     hs_prep *p = w->p;
-    const hs_status st = hs_prep_reserve(p, n, 0, 1, w->id_bytes, false);
-    if (st == HS_OK && w->id_bytes == 4)
+    const int32_t *ids = w->scratch->ids;
+    HS_TRY(hs_prep_reserve(p, n, 0, 1, w->id_bytes, false));
+    if (w->id_bytes == 4) {
         memcpy(p->ids + 4 * p->n_ids, ids, (size_t)n * 4);
-    uint16_t *narrow = (uint16_t *)p->ids + p->n_ids;
-    for (int64_t i = 0; st == HS_OK && w->id_bytes == 2 && i < n; i++)
-        narrow[i] = (uint16_t)ids[i];
-    free(ids);
-    HS_TRY(st);
+    } else {
+        uint16_t *narrow = (uint16_t *)p->ids + p->n_ids;
+        for (int64_t i = 0; i < n; i++)
+            narrow[i] = (uint16_t)ids[i];
+    }
     p->n_ids += n;
     if (w->o->sentences != HS_SENTENCES_NONE && n > 0)
         p->sentence[p->n_sentences++] = (uint32_t)n;

@@ -151,6 +151,7 @@ static void *work(void *arg)
     }
     pthread_mutex_unlock(&r->lock);
     free(scratch.clean);
+    free(scratch.ids);
     return NULL;
 }
 

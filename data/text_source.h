@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HS_PIECE = 16 << 20, HS_JSON_LINE = 1 << 30 };
+enum { HS_PIECE = 1 << 20, HS_JSON_LINE = 1 << 30 };
 
 typedef enum hs_documents { HS_DOCUMENTS_FILE, HS_DOCUMENTS_BLANK_LINE, HS_DOCUMENTS_LINE } hs_documents;
 

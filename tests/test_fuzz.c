@@ -6,11 +6,10 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+int hs_fuzz_text(const uint8_t *data, size_t bytes);
 
-static void tokenizer(void **state)
+static void replay(const char *folder, int (*target)(const uint8_t *data, size_t bytes))
 {
-    (void)state;
-    static const char folder[] = HS_TESTS_DIR "/golden/fuzz/tokenizer";
     DIR *d = opendir(folder);
     int n = 0;
     assert_non_null(d);
@@ -24,15 +23,27 @@ static void tokenizer(void **state)
         assert_non_null(f);
         const size_t bytes = fread(data, 1, sizeof data, f);
         fclose(f);
-        LLVMFuzzerTestOneInput(data, bytes);
+        target(data, bytes);
         n++;
     }
     closedir(d);
     assert_true(n > 10);
 }
 
+static void tokenizer(void **state)
+{
+    (void)state;
+    replay(HS_TESTS_DIR "/golden/fuzz/tokenizer", LLVMFuzzerTestOneInput);
+}
+
+static void text(void **state)
+{
+    (void)state;
+    replay(HS_TESTS_DIR "/golden/fuzz/text", hs_fuzz_text);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer), cmocka_unit_test(text) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
