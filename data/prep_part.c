@@ -38,20 +38,21 @@ hs_status hs_prep_reserve(hs_prep *p, int64_t ids, int64_t pieces, int64_t sente
     return HS_OK;
 }
 
-static void copy(void *to, const void *from, size_t bytes)
+// Items behind those that are there; an array without any may be NULL.
+static void copy(void *to, int64_t at, const void *from, int64_t n, size_t bytes)
 {
-    if (bytes)
-        memcpy(to, from, bytes);
+    if (n)
+        memcpy((char *)to + (size_t)at * bytes, from, (size_t)n * bytes);
 }
 
 hs_status hs_prep_append(hs_prep *p, const hs_prep *m, uint32_t id_bytes, bool sketches)
 {
     HS_TRY(hs_prep_reserve(p, m->n_ids, m->n_pieces, m->n_sentences, id_bytes, sketches));
-    copy(p->ids + p->n_ids * id_bytes, m->ids, (size_t)m->n_ids * id_bytes);
-    copy(p->piece + p->n_pieces, m->piece, (size_t)m->n_pieces * sizeof *m->piece);
-    copy(p->sentence + p->n_sentences, m->sentence, (size_t)m->n_sentences * sizeof *m->sentence);
+    copy(p->ids, p->n_ids, m->ids, m->n_ids, id_bytes);
+    copy(p->piece, p->n_pieces, m->piece, m->n_pieces, sizeof *m->piece);
+    copy(p->sentence, p->n_sentences, m->sentence, m->n_sentences, sizeof *m->sentence);
     if (sketches)
-        copy(p->sketch + p->n_pieces, m->sketch, (size_t)m->n_pieces * sizeof *m->sketch);
+        copy(p->sketch, p->n_pieces, m->sketch, m->n_pieces, sizeof *m->sketch);
     p->n_ids += m->n_ids, p->n_pieces += m->n_pieces, p->n_sentences += m->n_sentences;
     p->text_bytes += m->text_bytes, p->replaced += m->replaced;
     return HS_OK;

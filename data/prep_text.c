@@ -158,7 +158,7 @@ static hs_status put_ids(work *w, const char *text, size_t from, size_t to)
     }
     hs_prep *p = w->p;
     const int32_t *ids = w->scratch->ids;
-    HS_TRY(hs_prep_reserve(p, n, 0, 1, w->id_bytes, false));
+    HS_TRY(hs_prep_reserve(p, n + 1, 0, 1, w->id_bytes, false)); // + 1: there is an array to add nothing to
     if (w->id_bytes == 4) {
         memcpy(p->ids + 4 * p->n_ids, ids, (size_t)n * 4);
     } else {

@@ -225,8 +225,8 @@ static hs_status find_piece(hs_text_source *s, extent *e)
 
 static hs_status grow(const hs_text_source *s, hs_text_batch *b, size_t bytes)
 {
-    if (b->bytes + bytes > b->room) {
-        const size_t room = b->bytes + bytes + b->room / 2;
+    if (b->bytes + bytes > b->room || !b->text) {
+        const size_t room = b->bytes + bytes + b->room / 2 + 64;
         char *text = realloc(b->text, room);
         if (!text)
             return HS_FAIL(MEMORY, "%s: no memory for %zu bytes of text", name_of(s), room);
