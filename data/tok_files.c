@@ -7,8 +7,8 @@
 
 static bool exists(const char *dir, const char *name, char *path, size_t room)
 {
-    snprintf(path, room, "%s/%s", dir, name);
-    return access(path, F_OK) == 0;
+    const int n = snprintf(path, room, "%s/%s", dir, name);
+    return n > 0 && (size_t)n < room && access(path, F_OK) == 0;
 }
 
 static hs_status read_json(const char *path, json_t **root)
