@@ -22,7 +22,7 @@ extern const hs_op *const hs_ops[HS_N_OPS];
 // name: "cpu" or "cuda"; threads 0: the cores of this process; isa NULL: the best tier.
 typedef enum hs_onednn {
     HS_ONEDNN_NO,
-    HS_ONEDNN_FASTER, // the provider stands first, and declines shapes at which it was not measured to be faster (ops/README.md)
+    HS_ONEDNN_FASTER, // where it was measured to be faster: tier and rows (ops/README.md). Says so in one line of the log
     HS_ONEDNN_ALWAYS, // every product it can do: benches, cross-checks
 } hs_onednn;
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn);

@@ -95,7 +95,8 @@ static const hs_key keys[] = {
     INT("exec.threads", exec.threads, "0", 0, 1024, .unit = "threads", .help = "0: the cores this process may use"),
     TEXT("exec.isa", exec.isa, "auto", .help = "instruction set of the kernels: auto, portable, avx512bf16, ... (see halfstep env)"),
     TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda"),
-    BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the products it can", .advanced = true),
+    BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the fp32 products at which it was measured to be faster",
+         .advanced = true),
 
     CHOICE("loss.normalize", loss.normalize, "global", "global|micro",
            .help = "mean over all labels of a step, or mean of the micro-batches' means"),
