@@ -200,6 +200,8 @@ static hs_status derive(diff *d, hs_run *r, const hs_node *n, const hs_derive *f
     hs_derived *copy;
     HS_TRY(hs_derived_get(d->g->params, &want, &copy));
     r->derived = copy;
+    if (f->replaces_shared)
+        r->scratch.shared = 0;
     hs_derived_list *list = &d->p->derived;
     for (int i = 0; i < list->n; i++)
         if (list->item[i] == copy)

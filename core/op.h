@@ -99,6 +99,7 @@ typedef struct hs_derive {
     int operand;                                      // which input, where it is a parameter
     size_t (*bytes)(const hs_node *n, bool backward); // 0: not worth it for this node
     hs_kernel *forward, *backward; // in[0] -> out[0].p, for the kernels of that direction; divides as it likes, must not sync. NULL: none
+    bool replaces_shared; // a run that reads the copy needs no shared scratch
 } hs_derive;
 
 // One backend's partner of one op.

@@ -123,7 +123,7 @@ static void backward(const hs_args *a, hs_lane *lane)
 }
 
 // ---- w packed, once per change of its values. A product of N rows does 2 N FLOPs for each element that is packed: worth a second
-// copy in memory while packing is more than a few per cent of that, and not where w is read as it lies.
+// copy in memory while packing is more than a few per cent of that (`halfstep bench gemm --packed`), and not where w is read as it lies.
 
 enum { ROWS_HIDE_PACKING = 2048 };
 
@@ -183,7 +183,7 @@ HS_OP(linear) = {
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .syncs_first = true, .scratch = scratch,
-             .derive = { W, packed_bytes, pack_forward, pack_backward } },
+             .derive = { W, packed_bytes, pack_forward, pack_backward, .replaces_shared = true } },
 };
 
 #ifdef HS_TIER_PORTABLE

@@ -139,6 +139,8 @@ static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
     call c = { .fn = make, .args = { &args, &args, &args, &args } };
     call_kernel(HS_PART_FREE, r->lanes, &c);
     a->derived = r->copy.p;
+    if (d->replaces_shared && !backward) // backward makes all gradients at once here: those of parameters need it
+        a->scratch = NULL;
 }
 
 static hs_args common_args(const probe *p)

@@ -147,9 +147,10 @@ static void copies_follow_the_values(void **state)
         tiny_gpt model[2];
         hs_engine *with, *without;
         with = tiny_engine(&model[0], &(tiny_opts){ .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK, .max_tokens = CAPACITY });
-        without = tiny_engine(&model[1], &(tiny_opts){ .policy = policies[p], .optim = "adamw", .max_tokens = CAPACITY });
+        without = tiny_engine(&model[1], &(tiny_opts){ .policy = policies[p], .optim = "adamw", .threads = 2, .max_tokens = CAPACITY });
         assert_true(hs_plan_info_of(with->plan[HS_EVAL])->derived_bytes > 0);
         assert_int_equal(hs_plan_info_of(without->plan[HS_EVAL])->derived_bytes, 0);
+        assert_true(hs_plan_info_of(with->plan[HS_EVAL])->scratch_bytes < hs_plan_info_of(without->plan[HS_EVAL])->scratch_bytes);
         double before = 0;
         for (uint64_t seed = 3; seed < 6; seed++) {
             with->params->seed = without->params->seed = seed;
