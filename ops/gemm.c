@@ -397,7 +397,7 @@ static void run_columns(const gemm *g, hs_lane *lane)
 // ---- a handful of rows (decoding): dot products straight from B, which is read once and not packed
 //
 // A product of a few rows is as fast as B can be read: one column after another, that is one address after another, with the
-// lines of AHEAD bytes later asked for by hand. (Four columns side by side, or no prefetch, reach 80 to 85 % of a plain read.)
+// lines of AHEAD bytes later asked for by hand. (Four columns side by side, or no prefetch, are slower.)
 
 enum { SKINNY_SUMS = 4, AHEAD = 4096 };
 

@@ -11,7 +11,7 @@ typedef struct hs_bench_options {
     hs_common common;
     hs_string model, isa, sizes, profile, tokenizer, file;
     int64_t batch, seq, tokens, steps, warmup;
-    bool busy, google, onednn;
+    bool busy, google, onednn, packed;
 } hs_bench_options;
 
 struct hs_bench_run;
@@ -89,16 +89,19 @@ typedef struct hs_probe_spec {
     int heads;
     hs_dtype low;
     bool out_low; // what follows the op reads low precision
+    bool packed;  // its weights are packed once, not in every product (where the kernels want that)
 } hs_probe_spec;
 hs_tensor *hs_probe_x(hs_graph *g, const hs_batch_in *in, const char *name, int64_t cols); // [rows, cols]
 hs_status hs_probe_new(hs_probe **out, hs_device *d, const hs_probe_spec *spec);
 hs_status hs_probe_run(hs_probe *p); // one training step without an update; fills seconds
 void hs_probe_free(hs_probe *p);
 
-// ---- a table of probes: every size in every type, and where --onednn asks for it by oneDNN too; measured in turns, a row each
+// ---- a table of probes: every size in every type, with --packed also with weights packed before, with --onednn also by oneDNN;
+// measured in turns, a row each
 typedef struct hs_probe_column {
     hs_device *device;
     const char *kernels; // the table they are from: "avx512", "onednn"
+    bool packed;         // weights stay packed from one run to the next
     hs_dtype dtype;
     hs_probe *probe;
     hs_samples time[HS_PROBE_TIMES], peak; // seconds | FLOP/s in registers, taken beside each

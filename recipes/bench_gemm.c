@@ -30,6 +30,7 @@ static void report(hs_bench_run *r, const int64_t *dim, hs_probe_column *c)
         { .key = "rows_x_in_x_out", .text = shape },
         { .key = "dtype", .text = hs_dtype_name(c->dtype) },
         { .key = "kernels", .text = c->kernels },
+        { .key = "weights", .text = c->packed ? "packed before" : "as they lie" },
         { .key = "forward_gflops", .value = rate[HS_PROBE_FORWARD] },
         { .key = "dx_gflops", .value = rate[HS_PROBE_BACKWARD] },
         { .key = "dw_gflops", .value = rate[HS_PROBE_PARAMS] },
@@ -46,7 +47,7 @@ static hs_status run(hs_bench_run *r) { return hs_probe_table(r, spec, report); 
 const hs_bench hs_bench_gemm = {
     .name = "gemm",
     .summary = "GFLOP/s of linear's three products, and of multiply-adds in registers alone",
-    .takes = "onednn",
+    .takes = "onednn packed",
     .sizes = "ROWSxINxOUT",
     // shakespeare-char (its step has 768 rows) | GPT-2 124M: QKV, projection, MLP, LM head | the same for one token
     .default_sizes = "768x128x384,768x128x128,768x128x512,768x512x128,"

@@ -49,7 +49,9 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
     HS_TRY(hs_params_new(&p->params, 1, 0, 1));
     HS_TRY(hs_graph_new(&g, p->params, NULL, HS_TRAIN, &grid));
     trace(g, s, p);
-    HS_TRY(hs_plan_new(&p->plan, g, d, &(hs_plan_opts){ .policy = { .low = s->low } })); // owns the graph, also when it fails
+    HS_TRY(hs_plan_new(
+        &p->plan, g, d,
+        &(hs_plan_opts){ .policy = { .low = s->low }, .runs_per_values = s->packed ? 2 : 1 })); // owns the graph, also when it fails
     HS_TRY(hs_params_freeze(p->params, HS_WITH_GRAD, s->low));
     HS_TRY(d->alloc(hs_plan_bytes(p->plan), &p->workspace));
     d->fill(d, p->workspace, 0, hs_plan_bytes(p->plan));
@@ -110,7 +112,7 @@ static hs_status measure(hs_bench_run *r, const hs_probe_spec *spec, hs_probe_co
 {
     for (int i = 0; i < n; i++) {
         hs_probe_spec typed = *spec;
-        typed.low = c[i].dtype;
+        typed.low = c[i].dtype, typed.packed = c[i].packed;
         HS_TRY(hs_probe_new(&c[i].probe, c[i].device, &typed));
         HS_TRY(hs_probe_run(c[i].probe)); // touches every page
     }
@@ -133,7 +135,8 @@ static int columns_of(const hs_bench_run *r, hs_probe_column *c)
     int n = 0;
     const int n_types = hs_bench_dtypes(r, types);
     for (int i = 0; i < n_types; i++) {
-        c[n++] = (hs_probe_column){ .device = r->device, .kernels = r->device->table_names[0], .dtype = types[i] };
+        for (int packed = 0; packed <= (int)r->o->packed; packed++)
+            c[n++] = (hs_probe_column){ .device = r->device, .kernels = r->device->table_names[0], .packed = packed, .dtype = types[i] };
         if (r->onednn && types[i] == HS_F32)
             c[n++] = (hs_probe_column){ .device = r->onednn, .kernels = r->onednn->table_names[0], .dtype = types[i] };
     }
@@ -146,7 +149,7 @@ hs_status hs_probe_table(hs_bench_run *r, hs_probe_spec (*spec)(const int64_t *d
     hs_status st = HS_OK;
     for (int s = 0; s < r->sizes.n && st == HS_OK; s++) {
         const int64_t *dim = r->sizes.dim[s];
-        hs_probe_column c[3];
+        hs_probe_column c[2 * 3];
         const int n = columns_of(r, c);
         const hs_probe_spec of_size = spec(dim);
         st = measure(r, &of_size, c, n);

@@ -35,7 +35,7 @@ static bool in_words(const char *words, const char *word)
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
     static const char *const some[] = { "model",   "batch",     "seq",  "tokens", "warmup", "busy",
-                                        "profile", "tokenizer", "file", "google", "onednn" };
+                                        "profile", "tokenizer", "file", "google", "onednn", "packed" };
     for (int i = 0; i < HS_COUNT(some); i++)
         if (hs_cli_given(cli, some[i]) && !in_words(b->takes, some[i]))
             return HS_FAIL(USAGE, "bench %s does not take --%s", b->name, some[i]);
@@ -143,6 +143,11 @@ static const hs_key keys[] = {
       AT(onednn),
       .value = "false",
       .help = "gemm: every fp32 size by oneDNN too, also where it would not be chosen" },
+    { .name = "packed",
+      .type = HS_KEY_BOOL,
+      AT(packed),
+      .value = "false",
+      .help = "gemm: every size with weights packed before too, as where several runs share their values" },
     { .name = "busy", .type = HS_KEY_BOOL, AT(busy), .value = "false", .help = "bulk: also beside a thread that takes a core" },
     { .name = "steps",
       .type = HS_KEY_INT,
@@ -192,8 +197,8 @@ const hs_command hs_cmd_bench = {
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
         "generate   prompt and continuation; each new token against reading as many bytes as there are weights\n"
-        "gemm       ROWSxINxOUT: the three products of a linear layer, and the ceiling beside each; --onednn: by oneDNN in the same "
-        "rounds\n"
+        "gemm       ROWSxINxOUT: the three products of a linear layer, and the ceiling beside each; --onednn, --packed: in the same\n"
+        "           rounds also by oneDNN, also with weights packed before\n"
         "attention  BATCHxSEQxHEADSxDIM: causal, the masked half not counted; backward makes the scores again\n"
         "pointwise  ROWSxCOLS: row-wise ops, bytes they must move, beside memcpy of as many f32\n"
         "memory     BYTES, of all threads together: read, copy and a + 3 b (4, 8 and 12 bytes an element)\n"

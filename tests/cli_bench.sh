@@ -21,6 +21,8 @@ for isa in $("$halfstep" env | awk '$1 == "isa_built" { $1 = ""; print }'); do
   bench memory 2 'bytes read_gbps copy_gbps triad_gbps' --sizes 4K,20000 --isa "$isa"
 done
 bench gemm 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' --sizes 1x8x64,33x64x8 --dtype fp32
+bench gemm 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' --sizes 16x24x40 --dtype bf16 --packed
+grep -q '"packed before"' stdout.txt || fail "bench gemm --packed does not say which row is packed: $(cat stdout.txt)"
 bench attention 2 'forward_gflops backward_gflops forward_ms backward_ms ceiling_gflops share' --sizes 2x16x2x8,1x5x1x16 --dtype fp32
 bench attention 1 'forward_gflops backward_gflops' --sizes 2x16x2x8 --dtype bf16
 bench pointwise 9 'forward_gbps forward_us memcpy_gbps forward_share' --sizes 8x64 --dtype fp32

@@ -1,6 +1,7 @@
 // Products beyond the sizes of the op table's cases: several slabs of packed weights, several blocks of a long inner width,
 // sums that wait in f32 for a low-precision result, more members than rows. Against f64 at sampled places, and bit for bit
 // between teams. The kernels are those of linear, in every table this machine can run, oneDNN's included.
+#include "core/log.h"
 #include "core/rng.h"
 #include "ops/ops.h"
 #include <setjmp.h>
@@ -120,7 +121,8 @@ static void run_on(const problem *p, const hs_kernels *k, bool backward, int lan
         pack(p, k, backward, lanes, &a);
     const hs_scratch s = k->scratch ? k->scratch(&p->node, lanes, backward) : (hs_scratch){ 0 };
     a.thread_bytes = (s.per_thread + 63) / 64 * 64;
-    a.scratch = bytes_new(s.shared, 0xFF);
+    const bool needs_none = packed && k->derive.replaces_shared && (!backward || p->only_dx); // dw packs as ever
+    a.scratch = needs_none ? NULL : bytes_new(s.shared, 0xFF);
     a.thread_scratch = bytes_new(a.thread_bytes * (size_t)lanes, 0xFF);
     if (!backward)
         a.out[0] = result[0] = operand(&p->tensor[3], 0xFF);
@@ -217,6 +219,34 @@ static void check(int64_t n, int64_t c, int64_t o, bool only_dx)
     }
 }
 
+// Where exec.onednn asks for oneDNN only where it is faster: on tier portable, from 256 rows on.
+static void onednn_where_it_is_faster(void **state)
+{
+    (void)state;
+    hs_device *d;
+    if (!hs_onednn_version()) {
+        assert_int_equal(hs_open_device(&d, "cpu", 1, NULL, 0, HS_ONEDNN_FASTER), HS_UNSUPPORTED);
+        return;
+    }
+    hs_log_set(HS_LOG_WARN, NULL, NULL);
+    for (int isa = 0; isa < HS_N_ISA; isa++) {
+        if (!hs_isa_built((hs_isa)isa) || !hs_isa_supported((hs_isa)isa))
+            continue;
+        for (int t = 0; t < 2; t++)
+            for (int64_t rows = 248; rows <= 256; rows += 8) {
+                problem *p = problem_new(rows, 16, 24, t ? HS_BF16 : HS_F32);
+                assert_int_equal(hs_open_device(&d, "cpu", 1, hs_isa_name((hs_isa)isa), 0, HS_ONEDNN_FASTER), HS_OK);
+                const bool first = !strcmp(d->table_names[0], "onednn");
+                const bool taken = first && hs_device_kernels(d, &p->node) == d->tables[0][HS_ID_linear];
+                assert_int_equal(first, isa == HS_ISA_PORTABLE);
+                assert_int_equal(taken, isa == HS_ISA_PORTABLE && rows == 256 && !t);
+                hs_device_close(d);
+                problem_free(p);
+            }
+    }
+    hs_log_set(HS_LOG_INFO, NULL, NULL);
+}
+
 static void rows_from_one_to_many(void **state)
 {
     (void)state;
@@ -257,7 +287,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_from_one_to_many),    cmocka_unit_test(no_rows),    cmocka_unit_test(inner_width_of_several_blocks),
-        cmocka_unit_test(weights_of_several_slabs), cmocka_unit_test(vocabulary),
+        cmocka_unit_test(weights_of_several_slabs), cmocka_unit_test(vocabulary), cmocka_unit_test(onednn_where_it_is_faster),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
