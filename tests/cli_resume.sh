@@ -8,7 +8,7 @@ run() { "$halfstep" pretrain "${options[@]}" --out "$@"; }
 interrupt() {
   local signal=$1 step=$2 out=$3 pid status
   : >events.txt # of the run before
-  "$halfstep" pretrain "${options[@]}" --out "$out" --json >events.txt 2>stderr.txt &
+  "$halfstep" pretrain "${options[@]}" --out "$out" --json "${@:4}" >events.txt 2>stderr.txt &
   pid=$!
   while kill -0 $pid 2>/dev/null && ! grep -q "\"step\":$step," events.txt; do :; done
   kill "-$signal" $pid
@@ -45,6 +45,14 @@ run flat --quiet --optim.schedule=constant
 truncate -s -1 damaged/checkpoints/step-00000100/model.safetensors
 expect 0 'step-00000100.*damaged' "$halfstep" pretrain "${options[@]}" --out damaged --optim.schedule=constant
 cmp -s <(losses flat/metrics.jsonl) <(losses damaged/metrics.jsonl) || fail "damaged: other losses"
+
+# micro-batches share weights packed once per step, which no checkpoint has: they are made again from what was loaded
+shared=(--train.steps=100 --train.accumulate=4)
+run micro --quiet "${shared[@]}"
+interrupt TERM 29 micro_cut "${shared[@]}"
+run micro_cut --quiet "${shared[@]}"
+cmp -s <(losses micro/metrics.jsonl) <(losses micro_cut/metrics.jsonl) || fail "accumulation: other losses"
+grep -q '"packed":[1-9]' <("$halfstep" plan tiny.yaml --train.accumulate=4 --json) || fail "accumulation: no packed weights"
 
 # one writer per run
 : >events.txt
