@@ -135,6 +135,14 @@ static double least_of(const char *root, const char *controller, void (*v2)(cons
 
 double hs_cgroup_cpus(const char *root) { return least_of(root, "cpu", cpus_v2, cpus_v1); }
 
+int hs_cgroup_cores(const char *root, int cores)
+{
+    const double quota = hs_cgroup_cpus(root);
+    if (quota >= cores)
+        return cores;
+    return quota >= 1 ? (int)quota : 1;
+}
+
 size_t hs_cgroup_free_bytes(const char *root)
 {
     const double least = least_of(root, "memory", memory_v2, memory_v1);

@@ -7,7 +7,9 @@
 extern "C" {
 #endif
 
-double hs_cgroup_cpus(const char *root);       // quota in CPUs, the tightest on the way up; INFINITY if there is none
+double hs_cgroup_cpus(const char *root); // quota in CPUs, the tightest on the way up; INFINITY if there is none
+// What the quota leaves of so many cores: rounded down, as a throttled member holds up the whole team, and at least 1.
+int hs_cgroup_cores(const char *root, int cores);
 size_t hs_cgroup_free_bytes(const char *root); // limit - use (reclaimable page cache is not use); SIZE_MAX if there is none
 
 #ifdef __cplusplus

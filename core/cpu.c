@@ -74,14 +74,7 @@ static int affinity_cores(void)
     return online > 0 ? (int)online : 1;
 }
 
-int hs_cpu_cores(void)
-{
-    const int cores = affinity_cores();
-    const double quota = hs_cgroup_cpus("");
-    if (quota >= cores)
-        return cores;
-    return quota >= 1 ? (int)quota : 1; // rounded down: a throttled member holds up the whole team
-}
+int hs_cpu_cores(void) { return hs_cgroup_cores("", affinity_cores()); }
 
 // The value of the first line that starts with key, in a file of "key : value" lines.
 static bool proc_value(const char *path, const char *key, char *buf, size_t size)

@@ -36,6 +36,13 @@ grep -Eq '"peak":"(bf16 dot|fp32 fma)"' stdout.txt || fail "bench train does not
 
 bench data 3 'alone_tokens_per_second step_ms replay_ms step_tokens_per_second' --model tiny.yaml
 
+# threads are the cores of this process, not of the machine
+core=$(awk '/^Cpus_allowed_list/ { print $2 }' /proc/self/status | grep -oE '^[0-9]+')
+expect 0 '' taskset -c "$core" "$halfstep" env
+grep -Eq '^cores +1 usable' stdout.txt || fail "env on one core: $(grep '^cores' stdout.txt)"
+expect 0 '' taskset -c "$core" "$halfstep" bench memory --sizes 4K --steps 1 --json
+grep -q '"threads":1' stdout.txt || fail "bench memory on one core: $(cat stdout.txt)"
+
 # what the plan says of the same model: the figures a prediction needs
 expect 0 '' "$halfstep" plan tiny.yaml --json
 for f in flops_per_step traffic_bytes trace_plan_seconds; do

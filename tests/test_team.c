@@ -317,13 +317,75 @@ static void test_cgroup_v1(void **state)
     remove_tree();
 }
 
+static void test_cgroup_hybrid(void **state) // both in one system: the least limit holds, wherever it stands
+{
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    put("/proc/self/cgroup", "4:cpu,cpuacct:/job\n2:memory:/job\n0::/job\n");
+    put("/sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "600000\n");
+    put("/sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n");
+    assert_true(hs_cgroup_cpus(root) == 6);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "500000\n"); // of the group above
+    put("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+    assert_true(hs_cgroup_cpus(root) == 5);
+    put("/sys/fs/cgroup/unified/job/cpu.max", "200000 50000\n");
+    assert_true(hs_cgroup_cpus(root) == 4);
+    put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "8000\n"); // a container: the mount point is the group
+    put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "7000\n");
+    put("/sys/fs/cgroup/memory/memory.stat", "cache 1\ntotal_inactive_file 500\n");
+    assert_true(hs_cgroup_free_bytes(root) == 1500);
+    put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "9000\n"); // over the limit
+    assert_true(hs_cgroup_free_bytes(root) == 0);
+    remove_tree();
+}
+
+static void test_cgroup_nonsense(void **state) // files that say nothing limit nothing
+{
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    put("/proc/self/cgroup", "no colon\n1:\n7:cpuset,cpux:/a\n0::/a\n");
+    put("/sys/fs/cgroup/a/cpu.max", "much 100000\n");
+    put("/sys/fs/cgroup/cpu.max", "100000 0\n");
+    put("/sys/fs/cgroup/a/memory.max", "");
+    put("/sys/fs/cgroup/memory.max", "4000\n"); // without what is used
+    assert_true(isinf(hs_cgroup_cpus(root)));
+    assert_true(hs_cgroup_free_bytes(root) == SIZE_MAX);
+    assert_int_equal(hs_cgroup_cores(root, 64), 64);
+    remove_tree();
+}
+
+static void test_cgroup_cores(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *max;
+        int cores, left;
+    } cases[] = { { "max 100000\n", 8, 8 },    { "1600000 100000\n", 8, 8 }, { "800000 100000\n", 8, 8 }, { "799999 100000\n", 8, 7 },
+                  { "250000 100000\n", 8, 2 }, { "150000 100000\n", 8, 1 },  { "50000 100000\n", 8, 1 },  { "50000 100000\n", 1, 1 } };
+    for (int i = 0; i < HS_COUNT(cases); i++) {
+        assert_non_null(mkdtemp(root));
+        put("/proc/self/cgroup", "0::/\n");
+        put("/sys/fs/cgroup/cpu.max", cases[i].max);
+        assert_int_equal(hs_cgroup_cores(root, cases[i].cores), cases[i].left);
+        remove_tree();
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_all_sizes), cmocka_unit_test(test_on_one_core),
-                                        cmocka_unit_test(test_two_teams), cmocka_unit_test(test_beside_a_busy_thread),
-                                        cmocka_unit_test(test_idle),      cmocka_unit_test(test_signals_stay_outside),
-                                        cmocka_unit_test(test_part),      cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_machine),   cmocka_unit_test(test_cgroup_v2),
-                                        cmocka_unit_test(test_cgroup_v1) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_all_sizes),
+                                        cmocka_unit_test(test_on_one_core),
+                                        cmocka_unit_test(test_two_teams),
+                                        cmocka_unit_test(test_beside_a_busy_thread),
+                                        cmocka_unit_test(test_idle),
+                                        cmocka_unit_test(test_signals_stay_outside),
+                                        cmocka_unit_test(test_part),
+                                        cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_machine),
+                                        cmocka_unit_test(test_cgroup_v2),
+                                        cmocka_unit_test(test_cgroup_v1),
+                                        cmocka_unit_test(test_cgroup_hybrid),
+                                        cmocka_unit_test(test_cgroup_nonsense),
+                                        cmocka_unit_test(test_cgroup_cores) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
