@@ -279,16 +279,41 @@ static hs_status open_locked(hs_h5_file *f, size_t file_bytes)
     return HS_OK;
 }
 
+// What the library would believe before it checks anything: a driver's block, which no shard has, of a size that it allocates at once.
+static hs_status check_superblock(const char *path, const char *p, size_t n)
+{
+    static const struct {
+        uint8_t bytes, sizes, driver; // of all of it; where the bytes of an address stand; the driver's address, 0: none
+    } forms[] = { { 96, 13, 48 }, { 100, 13, 52 }, { 48, 9, 0 }, { 48, 9, 0 } };
+    const int version = n > 8 ? (unsigned char)p[8] : 0;
+    if (version >= HS_COUNT(forms))
+        return HS_FAIL(UNSUPPORTED, "%s: HDF5 with a superblock of version %d, known are 0 to 3", path, version);
+    if (n < forms[version].bytes)
+        return HS_FAIL(CORRUPT, "%s: %zu bytes: truncated inside its superblock", path, n);
+    const int sizes = forms[version].sizes;
+    if (p[sizes] != 8 || p[sizes + 1] != 8)
+        return HS_FAIL(CORRUPT, "%s: HDF5 with addresses of %d and sizes of %d bytes, allowed 8", path, (unsigned char)p[sizes],
+                       (unsigned char)p[sizes + 1]);
+    uint64_t driver = UINT64_MAX;
+    if (forms[version].driver)
+        memcpy(&driver, p + forms[version].driver, sizeof driver);
+    if (driver != UINT64_MAX)
+        return HS_FAIL(CORRUPT, "%s: HDF5 that names a driver of its own, allowed none", path);
+    return HS_OK;
+}
+
 static hs_status check_signature(const char *path, size_t *bytes)
 {
     hs_file file;
     HS_TRY(hs_file_map(&file, path));
-    bool is = false;
-    for (size_t at = 0; !is && at < file.bytes; at = at ? 2 * at : 512)
-        is = begins_as_hdf5(file.data + at, file.bytes - at);
+    size_t at = 0; // a block of the user's may stand in front
+    while (at < file.bytes && !begins_as_hdf5(file.data + at, file.bytes - at))
+        at = at ? 2 * at : 512;
+    const hs_status st =
+        at < file.bytes ? check_superblock(path, file.data + at, file.bytes - at) : HS_FAIL(CORRUPT, "%s is no HDF5 file", path);
     *bytes = file.bytes;
     hs_file_unmap(&file);
-    return is ? HS_OK : HS_FAIL(CORRUPT, "%s is no HDF5 file", path);
+    return st;
 }
 
 hs_status hs_h5_open(hs_h5_file **out, const char *path, int64_t vocab)

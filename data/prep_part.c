@@ -165,6 +165,10 @@ static bool is_sound(const hs_prep_dir *d, int64_t number, const hs_file *f, boo
         return false;
     body b[4];
     size_t want = sizeof *h;
+    const int64_t count[] = { h->n_ids, h->n_pieces, h->n_sentences };
+    for (int i = 0; i < HS_COUNT(count); i++)
+        if (count[i] < 0 || (size_t)count[i] > f->bytes) // a product with it could wrap
+            return false;
     bodies(&(hs_prep){ 0 }, h, b);
     for (int i = 0; i < 4; i++)
         want += hs_store_padded(b[i].bytes);

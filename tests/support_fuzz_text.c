@@ -1,19 +1,18 @@
-// support_fuzz_text: what opens token stores and what turns texts into ids, on any bytes. As a libFuzzer target, with clang:
-//   clang -fsanitize=fuzzer,address,undefined -std=gnu11 -g -O1 -D_GNU_SOURCE -DHS_FUZZ_TEXT -DHS_TOK_CACHE_LOG2=5 -DHS_HAVE_ZLIB
-//   -DHS_HAVE_ZSTD -I.
-//     tests/support_fuzz_text.c data/{tok,bpe,wordpiece,text_,prep_}*.c data/{unicode,file,json_util,sentence,near,store_writer,ckpt_io}.c
-//     core/{status,log,rng}.c -ljansson -lxxhash -lz -lzstd -lpthread -o fuzz_text
-//   ./fuzz_text tests/golden/fuzz/text
-// The first byte says what the rest is: S a token store, L JSON lines, B documents between blank lines, P a file as it is, packed or not.
+// support_fuzz_text: what opens token stores and what turns texts into ids, on any bytes.
+// libFuzzer's target: cmake -DCMAKE_C_COMPILER=clang -DHS_FUZZ=ON, then tests/fuzz_text CORPUS tests/golden/fuzz/text
+// The first byte says what the rest is: S a token store, L JSON lines, B documents between blank lines, P a file as it is, packed or not,
+// R what prepare keeps for a restart (under a header's checksum that is right), Y a file of settings.
 // test_fuzz.c replays the folder.
 #include "data/prep_part.h"
 #include "data/text_stream.h"
+#include "data/yaml.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 int hs_fuzz_text(const uint8_t *data, size_t bytes);
 
@@ -104,22 +103,96 @@ static void read_text(const hs_text_inputs *in, hs_documents documents)
     hs_prep_free(&b);
 }
 
+// A checksum keeps accidents out, not what was written on purpose: what is bound must lie in the file.
+static void read_part(const uint8_t *data, size_t bytes)
+{
+    enum { HEADER = 128 };
+    hs_prep_dir d = { .id_bytes = 2 };
+    hs_prep_part part;
+    uint8_t *copy = malloc(bytes);
+    must(copy != NULL);
+    memcpy(copy, data, bytes);
+    if (bytes >= HEADER) {
+        const uint64_t hash = XXH3_64bits(copy, HEADER - 8);
+        memcpy(copy + HEADER - 8, &hash, 8);
+        memcpy(&d.settings, copy + 8, 8);
+    }
+    char path[64];
+    strcpy(d.path, "/dev/shm/halfstep-fuzz-XXXXXX");
+    if (!mkdtemp(d.path)) {
+        strcpy(d.path, "/tmp/halfstep-fuzz-XXXXXX");
+        must(mkdtemp(d.path) != NULL);
+    }
+    snprintf(path, sizeof path, "%.32s/part-%08d", d.path, 0);
+    FILE *f = fopen(path, "wb");
+    must(f && fwrite(copy, 1, bytes, f) == bytes && fclose(f) == 0);
+    if (hs_prep_part_open(&d, 0, &part, false)) {
+        const hs_prep *p = &part.p;
+        uint64_t sum = 0;
+        for (int64_t i = 0; i < p->n_ids * 2; i++)
+            sum += p->ids[i];
+        for (int64_t i = 0; i < p->n_pieces; i++)
+            sum += p->piece[i].n_ids + (p->sketch ? *(const unsigned char *)&p->sketch[i] : 0);
+        for (int64_t i = 0; i < p->n_sentences; i++)
+            sum += p->sentence[i];
+        must(p->n_ids >= 0 && p->n_pieces >= 0 && p->n_sentences >= 0 && sum + 1 != 0);
+        hs_prep_part_close(&part);
+    }
+    unlink(path);
+    rmdir(d.path);
+    free(copy);
+}
+
+typedef struct settings {
+    int64_t steps;
+    double rate;
+    bool tied;
+    int policy;
+    hs_reals betas;
+    char train[HS_KEY_STRING_BYTES];
+} settings;
+
+static void read_settings(const char *path)
+{
+#define AT(field) offsetof(settings, field)
+    static const hs_key keys[] = {
+        { "train.steps", HS_KEY_INT, AT(steps), "4", 1, 1000, NULL, NULL, "steps", false },
+        { "optim.lr", HS_KEY_REAL, AT(rate), "0.1", 0, 10, NULL, NULL, "rate", false },
+        { "tied", HS_KEY_BOOL, AT(tied), "no", 0, 0, NULL, NULL, "tied", false },
+        { "amp.policy", HS_KEY_CHOICE, AT(policy), "fp32", 0, 0, "fp32|bf16|fp16", NULL, "precision", false },
+        { "optim.betas", HS_KEY_REALS, AT(betas), "0.9,0.95", 0, 1, NULL, NULL, "decay", false },
+        { "data.train", HS_KEY_STRING, AT(train), "", 0, 0, NULL, NULL, "text", false },
+    };
+    static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(settings) };
+    static hs_origin origin[HS_COUNT(keys)];
+    settings s;
+    must(hs_schema_defaults(&schema, &s, origin) == HS_OK);
+    if (hs_yaml_load(path, &schema, &s, origin) == HS_OK)
+        must(s.steps >= 1 && s.steps <= 1000 && s.rate >= 0 && s.rate <= 10 && s.policy >= 0 && s.policy < 3);
+}
+
 int hs_fuzz_text(const uint8_t *data, size_t bytes)
 {
     char path[64];
     hs_text_input input;
-    if (bytes < 2 || !strchr("SLBP", data[0]))
+    if (bytes < 2 || !strchr("SLBPRY", data[0]))
         return 0;
+    if (data[0] == 'R') {
+        read_part(data + 1, bytes - 1);
+        return 0;
+    }
     const hs_text_inputs in = one_file(data + 1, bytes - 1, path, &input, data[0] == 'L');
     if (data[0] == 'S')
         read_store(path);
+    else if (data[0] == 'Y')
+        read_settings(path);
     else
         read_text(&in, data[0] == 'B' ? HS_DOCUMENTS_BLANK_LINE : HS_DOCUMENTS_FILE);
     close_file(path);
     return 0;
 }
 
-#ifdef HS_FUZZ_TEXT
+#ifdef HS_FUZZ
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) { return hs_fuzz_text(data, bytes); }
 #endif

@@ -1,8 +1,7 @@
-// support_fuzz_tokenizer: what reads a tokenizer's files, and encoders, on any bytes. As a libFuzzer target, with clang:
-//   clang -fsanitize=fuzzer,address,undefined -std=gnu11 -g -O1 -D_GNU_SOURCE -DHS_TOK_CACHE_LOG2=5 -DHS_TESTS_DIR='"tests"' -I.
-//     tests/support_fuzz_tokenizer.c data/{tok,bpe,wordpiece}*.c data/{unicode,file,json_util}.c core/status.c -ljansson -lxxhash -o fuzz_tokenizer
-//   ./fuzz_tokenizer tests/golden/fuzz/tokenizer
-// The first byte says what the rest is: J tokenizer.json, V vocab.txt, M merges.txt, T a text. test_fuzz.c replays the folder.
+// support_fuzz_tokenizer: what reads a tokenizer's files, and encoders, on any bytes.
+// libFuzzer's target: cmake -DCMAKE_C_COMPILER=clang -DHS_FUZZ=ON, then tests/fuzz_tokenizer CORPUS tests/golden/fuzz/tokenizer
+// The first byte says what the rest is: J tokenizer.json, V vocab.txt, M merges.txt, W vocab.json, C and G
+// tokenizer_config.json beside BERT's and GPT-2's files, T a text. test_fuzz.c replays the folder.
 #include "data/tok_files.h"
 #include "data/tok_subword.h"
 #include <stdint.h>
@@ -11,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+int hs_fuzz_tokenizer(const uint8_t *data, size_t bytes);
 
 static void must(bool ok)
 {
@@ -61,29 +60,44 @@ static void read_json(const char *text, size_t bytes)
     json_decref(root);
 }
 
-// One file of a folder; the other, if it needs one, is fixed.
-static void read_folder(const char *name, const char *text, size_t bytes)
+static void put(char path[64], const char *dir, const char *name, const char *text, size_t bytes)
 {
-    static char dir[] = "/tmp/halfstep-fuzz-XXXXXX";
-    static bool made;
-    char path[64], vocab[64];
-    if (!made)
-        must(mkdtemp(dir) != NULL);
-    made = true;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    snprintf(vocab, sizeof vocab, "%s/vocab.json", dir);
+    snprintf(path, 64, "%s/%s", dir, name);
     FILE *f = fopen(path, "wb");
     must(f && fwrite(text, 1, bytes, f) == bytes && fclose(f) == 0);
-    f = fopen(vocab, "wb");
-    must(f && fputs("{\"a\":0,\"b\":1,\"ab\":2,\"aba\":3,\"\\u0120\":4,\"\\u0120a\":5}", f) >= 0 && fclose(f) == 0);
+}
+
+// One file of a folder is made of these bytes; the others, if it needs any, are fixed. In memory where that can be.
+static void read_folder(char kind, const char *text, size_t bytes)
+{
+    static const struct {
+        char kind;
+        const char *fuzzed, *name[2], *text[2];
+    } folders[] = {
+        { 'V', "vocab.txt", { NULL }, { NULL } },
+        { 'M', "merges.txt", { "vocab.json" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"aba\":3,\"\\u0120\":4,\"\\u0120a\":5}" } },
+        { 'W', "vocab.json", { "merges.txt" }, { "a b\nab a\n" } },
+        { 'C', "tokenizer_config.json", { "vocab.txt" }, { "[UNK]\n[CLS]\n[SEP]\n[PAD]\n[MASK]\nto\nbe\n##e\n" } },
+        { 'G', "tokenizer_config.json", { "vocab.json", "merges.txt" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", "a b\n" } }
+    };
+    char dir[32] = "/dev/shm/halfstep-fuzz-XXXXXX", path[3][64] = { "" };
+    if (!mkdtemp(dir)) {
+        strcpy(dir, "/tmp/halfstep-fuzz-XXXXXX");
+        must(mkdtemp(dir) != NULL);
+    }
+    int k = 0;
+    while (folders[k].kind != kind)
+        k++;
+    put(path[0], dir, folders[k].fuzzed, text, bytes);
+    for (int i = 0; i < 2 && folders[k].name[i]; i++)
+        put(path[1 + i], dir, folders[k].name[i], folders[k].text[i], strlen(folders[k].text[i]));
     hs_tokenizer *t;
     if (hs_tokenizer_load(&t, dir) == HS_OK)
         use(t);
-    unlink(path);
-    unlink(vocab);
+    for (int i = 0; i < 3; i++)
+        if (path[i][0])
+            unlink(path[i]);
     rmdir(dir);
-    made = false;
-    memcpy(dir + sizeof dir - 7, "XXXXXX", 6);
 }
 
 static void read_text(const char *text, size_t bytes)
@@ -98,7 +112,7 @@ static void read_text(const char *text, size_t bytes)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+int hs_fuzz_tokenizer(const uint8_t *data, size_t bytes)
 {
     const char *text = (const char *)data + 1;
     switch (bytes ? data[0] : 0) {
@@ -106,10 +120,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         read_json(text, bytes - 1);
         break;
     case 'V':
-        read_folder("vocab.txt", text, bytes - 1);
-        break;
     case 'M':
-        read_folder("merges.txt", text, bytes - 1);
+    case 'W':
+    case 'C':
+    case 'G':
+        read_folder((char)data[0], text, bytes - 1);
         break;
     case 'T':
         read_text(text, bytes - 1);
@@ -117,3 +132,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     }
     return 0;
 }
+
+#ifdef HS_FUZZ
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) { return hs_fuzz_tokenizer(data, bytes); }
+#endif

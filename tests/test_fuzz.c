@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-int hs_fuzz_text(const uint8_t *data, size_t bytes);
+typedef int fuzz_target(const uint8_t *data, size_t bytes);
+fuzz_target hs_fuzz_tokenizer, hs_fuzz_text, hs_fuzz_formats;
 
-static void replay(const char *folder, int (*target)(const uint8_t *data, size_t bytes))
+static void replay(const char *folder, fuzz_target *target)
 {
     DIR *d = opendir(folder);
     int n = 0;
@@ -33,7 +33,7 @@ static void replay(const char *folder, int (*target)(const uint8_t *data, size_t
 static void tokenizer(void **state)
 {
     (void)state;
-    replay(HS_TESTS_DIR "/golden/fuzz/tokenizer", LLVMFuzzerTestOneInput);
+    replay(HS_TESTS_DIR "/golden/fuzz/tokenizer", hs_fuzz_tokenizer);
 }
 
 static void text(void **state)
@@ -42,8 +42,14 @@ static void text(void **state)
     replay(HS_TESTS_DIR "/golden/fuzz/text", hs_fuzz_text);
 }
 
+static void formats(void **state)
+{
+    (void)state;
+    replay(HS_TESTS_DIR "/golden/fuzz/formats", hs_fuzz_formats);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer), cmocka_unit_test(text) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer), cmocka_unit_test(text), cmocka_unit_test(formats) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
