@@ -102,10 +102,12 @@ static int make_bars(const lengths *l, bar out[64])
             out[n++] = (bar){ from, from + step - 1, counted(l, from, from + step - 1) };
         return n;
     }
-    out[n++] = (bar){ 0, 0, counted(l, 0, 0) };
+    if (l->least == 0)
+        out[n++] = (bar){ 0, 0, counted(l, 0, 0) };
     for (int k = 0; k < 62 && ((int64_t)1 << k) <= l->most; k++) {
         const int64_t from = (int64_t)1 << k;
-        out[n++] = (bar){ from, 2 * from - 1, counted(l, from, 2 * from - 1) };
+        if (2 * from > l->least)
+            out[n++] = (bar){ from, 2 * from - 1, counted(l, from, 2 * from - 1) };
     }
     return n;
 }

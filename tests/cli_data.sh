@@ -28,6 +28,16 @@ if "$halfstep" env | grep -iq 'png'; then
   head -c 4 lengths.png | grep -q PNG || fail 'the picture'
 fi
 
+# bars by powers of two begin and end where the lengths do
+python3 - <<'P' || fail 'python3'
+import struct
+ids = ([1] + [7] * 100) * 200 + [1] + [7] * 50000
+open("long.bin", "wb").write(struct.pack("<256i", 20240520, 1, len(ids), *[0] * 253) + struct.pack(f"<{len(ids)}H", *ids))
+P
+d convert long.bin --to store --vocab 100 --document-token 1 -o long.tokens --quiet
+d info long.tokens --json >long.json
+grep -Eq '"lengths":\[\[64,127,200\],.*\[32768,65535,1\]\]' long.json || fail "bars: $(cat long.json)"
+
 if d info "$golden/shards/nvidia.hdf5" >info.txt 2>/dev/null; then
   grep -q 'hdf5, fixed' info.txt && grep -q '50 rows' info.txt && grep -q 'rows of 24 tokens with 4 predictions' info.txt || fail "info: $(cat info.txt)"
   d sample "$golden/shards/nvidia.hdf5" --first 4 --count 1 | grep -q '31 44{4} 57' || fail 'sample of a shard'
