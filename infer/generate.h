@@ -7,6 +7,10 @@
 #define HS_INFER_GENERATE_H
 #include "core/plan.h"
 
+// Tokens of a prompt at once, where one prompt is read: weights are read once for them. 512 tokens of GPT-2 124M at once are 0 to 5 %
+// faster than twice 256 on a quiet machine, more on one whose memory is busy (`halfstep bench generate`, median of rounds).
+enum { HS_PREFILL_TOKENS = 512 };
+
 typedef enum hs_stop {
     HS_STOP_MAX_TOKENS, // as many as asked for
     HS_STOP_CONTEXT,    // prompt and continuation fill the model's context

@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { CHUNK = 256 }; // tokens of a prompt at once, as `halfstep generate` reads it
-
 typedef struct bench {
     hs_gpt_setup setup;
     hs_policy policy;
@@ -77,7 +75,8 @@ static hs_status prepare(bench *b, hs_bench_run *r)
     if (b->n_prompt + r->o->tokens > context)
         return HS_FAIL(USAGE, "a prompt of %lld tokens and %lld new ones do not fit model.context %lld", (long long)b->n_prompt,
                        (long long)r->o->tokens, (long long)context);
-    b->setup.shape = (hs_gpt_shape){ .max_tokens = context < CHUNK ? context : CHUNK, .max_seqs = 1, .cache_rows = context };
+    b->setup.shape =
+        (hs_gpt_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context };
     HS_TRY(hs_config_policy(c, &b->policy));
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
                                                         .config = &b->setup,

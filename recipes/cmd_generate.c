@@ -220,8 +220,9 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, result *r)
 {
     const generate_options *o = cli->options;
     hs_gpt_setup setup = s->setup;
+    const int64_t context = setup.gpt.context;
     setup.shape =
-        (hs_gpt_shape){ .max_tokens = setup.gpt.context < 256 ? setup.gpt.context : 256, .max_seqs = 1, .cache_rows = setup.gpt.context };
+        (hs_gpt_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context };
     stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json, .end = o->ignore_end ? -1 : s->end };
     HS_TRY(read_prompt(cli, s, &r->ids, &r->n_prompt));
     r->n = r->n_prompt;
