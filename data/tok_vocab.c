@@ -38,6 +38,7 @@ hs_status hs_tok_vocab_make(hs_tok_vocab *v, const hs_tok_text *token, int64_t n
         if (token[id].text)
             v->slot[slot_of(v, v->pool + v->start[id], token[id].bytes)] = (int32_t)id;
     }
+    v->pool[total] = '\0'; // strndup and its like may look for it
     return HS_OK;
 }
 

@@ -180,7 +180,7 @@ static hs_status measure(hs_bench_run *r, const int64_t *dim, bench *b, times *t
 
 static hs_status run(hs_bench_run *r)
 {
-    times *t = malloc(sizeof *t);
+    times *t = calloc(1, sizeof *t);
     hs_status st = t ? HS_OK : HS_FAIL(MEMORY, "no memory for timings");
     for (int s = 0; s < r->sizes.n && st == HS_OK; s++) {
         bench b = { 0 };

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 enum { STEPS = 4, SEQS = 8, LONGEST = 12 };
-static const int lengths[SEQS] = { 12, 7, 12, 1, 9, 12, 3, 10 };
+static const int lengths[SEQS + 1] = { 12, 7, 12, 1, 9, 12, 3, 10 }; // ended by 0
 enum { TOKENS = 12 + 7 + 12 + 1 + 9 + 12 + 3 + 10, CAPACITY = 120 };
 
 typedef struct way {
