@@ -38,6 +38,17 @@ hs_status hs_file_open(const char *path, int *fd, struct stat *st)
     return HS_OK;
 }
 
+size_t hs_file_head(const char *path, void *buf, size_t n)
+{
+    struct stat st;
+    const int fd = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    const ssize_t got = read(fd, buf, n);
+    close(fd);
+    return got > 0 ? (size_t)got : 0;
+}
+
 // 0 at the end of the file, -1 with errno.
 static ssize_t read_some(int fd, void *to, size_t room)
 {

@@ -13,11 +13,7 @@ static bool begins_as_hdf5(const char *p, size_t n) { return n >= 8 && memcmp(p,
 bool hs_h5_is(const char *path)
 {
     char head[8];
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    const bool is = fd >= 0 && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head && begins_as_hdf5(head, sizeof head);
-    if (fd >= 0)
-        close(fd);
-    return is;
+    return begins_as_hdf5(head, hs_file_head(path, head, sizeof head));
 }
 
 #ifdef HS_HAVE_HDF5

@@ -29,11 +29,7 @@ static const struct kind *kind_of(int32_t m)
 bool hs_llmc_is(const char *path)
 {
     int32_t m = 0;
-    FILE *f = fopen(path, "rb");
-    const bool is = f && fread(&m, sizeof m, 1, f) == 1 && kind_of(m);
-    if (f)
-        fclose(f);
-    return is;
+    return hs_file_head(path, &m, sizeof m) == sizeof m && kind_of(m);
 }
 
 static hs_status check_header(hs_llmc *m)

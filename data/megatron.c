@@ -43,7 +43,7 @@ static size_t prefix_bytes(const char *path)
     return n > 4 && (strcmp(path + n - 4, ".idx") == 0 || strcmp(path + n - 4, ".bin") == 0) ? n - 4 : n;
 }
 
-static char *with_end(const char *path, const char *end) // NULL: no memory
+char *hs_megatron_path(const char *path, const char *end)
 {
     const size_t n = prefix_bytes(path);
     char *p = malloc(n + strlen(end) + 1);
@@ -56,11 +56,8 @@ static char *with_end(const char *path, const char *end) // NULL: no memory
 
 bool hs_megatron_is(const char *path)
 {
-    char head[MAGIC], *idx = with_end(path, ".idx");
-    FILE *f = idx ? fopen(idx, "rb") : NULL;
-    const bool is = f && fread(head, 1, MAGIC, f) == MAGIC && memcmp(head, magic, MAGIC) == 0;
-    if (f)
-        fclose(f);
+    char head[MAGIC], *idx = hs_megatron_path(path, ".idx");
+    const bool is = idx && hs_file_head(idx, head, MAGIC) == MAGIC && memcmp(head, magic, MAGIC) == 0;
     free(idx);
     return is;
 }
@@ -136,7 +133,7 @@ hs_status hs_megatron_open(hs_megatron **out, const char *path)
     *out = NULL;
     hs_megatron *m = calloc(1, sizeof *m);
     if (m)
-        m->path[0] = with_end(path, ".idx"), m->path[1] = with_end(path, ".bin");
+        m->path[0] = hs_megatron_path(path, ".idx"), m->path[1] = hs_megatron_path(path, ".bin");
     if (!m || !m->path[0] || !m->path[1]) {
         hs_megatron_close(m);
         return HS_FAIL(MEMORY, "%s: no memory to open it", path);
@@ -244,7 +241,7 @@ hs_status hs_megatron_create(hs_megatron_out **out, const char *prefix, int64_t 
     *out = NULL;
     hs_megatron_out *w = calloc(1, sizeof *w);
     if (w)
-        w->path[0] = with_end(prefix, ".idx"), w->path[1] = with_end(prefix, ".bin");
+        w->path[0] = hs_megatron_path(prefix, ".idx"), w->path[1] = hs_megatron_path(prefix, ".bin");
     if (!w || !w->path[0] || !w->path[1]) {
         hs_megatron_discard(w);
         return HS_FAIL(MEMORY, "%s: no memory to write it", prefix);

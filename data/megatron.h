@@ -22,7 +22,8 @@ typedef struct hs_megatron_info {
 // the data and behind the one before it, boundaries ascending. Errors name the file.
 hs_status hs_megatron_open(hs_megatron **out, const char *path);
 void hs_megatron_close(hs_megatron *m);
-bool hs_megatron_is(const char *path); // there is an index that begins as one does
+char *hs_megatron_path(const char *path, const char *end); // path with ".idx" or ".bin" as its end, malloc'd; NULL: no memory
+bool hs_megatron_is(const char *path);                     // there is an index that begins as one does
 hs_megatron_info hs_megatron_info_of(const hs_megatron *m);
 void hs_megatron_document(const hs_megatron *m, int64_t document, int64_t *first, int64_t *end); // in sequences
 int64_t hs_megatron_length(const hs_megatron *m, int64_t sequence);

@@ -138,20 +138,31 @@ static hs_status fill(hs_text_stream *s)
     return HS_OK;
 }
 
+static const packing *packing_of(const void *head, size_t bytes)
+{
+    for (int i = 0; i < HS_COUNT(packings); i++)
+        if (bytes >= (size_t)packings[i].magic_bytes && memcmp(head, packings[i].magic, (size_t)packings[i].magic_bytes) == 0)
+            return &packings[i];
+    return NULL;
+}
+
+const char *hs_text_packed(const void *head, size_t bytes)
+{
+    const packing *p = packing_of(head, bytes);
+    return p ? p->name : NULL;
+}
+
 static hs_status begin(hs_text_stream *s)
 {
     while (s->end < MAGIC_BYTES && !s->ended)
         HS_TRY(fill(s));
-    for (int i = 0; i < HS_COUNT(packings); i++) {
-        const packing *p = &packings[i];
-        if (s->end < (size_t)p->magic_bytes || memcmp(s->raw, p->magic, (size_t)p->magic_bytes) != 0)
-            continue;
-        if (!p->begin)
-            return HS_FAIL(UNSUPPORTED, "%s is packed with %s, and this build has no %s", s->path, p->name, p->option);
-        s->packing = p;
-        return p->begin(s);
-    }
-    return HS_OK;
+    const packing *p = packing_of(s->raw, s->end);
+    if (!p)
+        return HS_OK;
+    if (!p->begin)
+        return HS_FAIL(UNSUPPORTED, "%s is packed with %s, and this build has no %s", s->path, p->name, p->option);
+    s->packing = p;
+    return p->begin(s);
 }
 
 hs_status hs_text_stream_open(hs_text_stream **out, const char *path, struct stat *st)

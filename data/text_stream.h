@@ -12,6 +12,7 @@ typedef struct hs_text_stream hs_text_stream;
 
 // path "-": standard input. st (or NULL): of the file. UNSUPPORTED: packed in a way that this build cannot read.
 hs_status hs_text_stream_open(hs_text_stream **out, const char *path, struct stat *st);
+const char *hs_text_packed(const void *head, size_t bytes); // "gzip", "Zstandard": what a file that begins so is packed with, or NULL
 // *n == 0: the end. CORRUPT names the file: damaged, or cut short.
 hs_status hs_text_stream_read(hs_text_stream *s, void *to, size_t room, size_t *n);
 hs_status hs_text_stream_skip(hs_text_stream *s, int64_t bytes); // from the start; at once where nothing is packed. USAGE: it is shorter

@@ -225,6 +225,15 @@ static const struct format {
                 [HS_TOKENS_MEGATRON] = { hs_megatron_is, megatron_open, megatron_stream, megatron_close },
                 [HS_TOKENS_LLMC] = { hs_llmc_is, llmc_open, llmc_stream, llmc_close } };
 
+bool hs_token_file_is(const char *path, hs_token_format *format)
+{
+    int k = 0;
+    while (k < HS_COUNT(formats) && !formats[k].is(path))
+        k++;
+    *format = (hs_token_format)k;
+    return k < HS_COUNT(formats);
+}
+
 hs_status hs_token_file_open(hs_token_file **out, const char *path, const hs_token_file_opts *o)
 {
     *out = NULL;
@@ -233,12 +242,10 @@ hs_status hs_token_file_open(hs_token_file **out, const char *path, const hs_tok
         return HS_FAIL(MEMORY, "%s: no memory to open it", path);
     f->o = *o;
     hs_status st = HS_UNSUPPORTED;
-    int k = 0;
-    while (k < HS_COUNT(formats) && !formats[k].is(path))
-        k++;
-    if (k < HS_COUNT(formats)) {
+    hs_token_format k;
+    if (hs_token_file_is(path, &k)) {
         st = formats[k].open(f, path);
-        f->info.format = (hs_token_format)k;
+        f->info.format = k;
     } else {
         hs_file file; // says what is wrong with a file that is missing, empty, a folder
         st = hs_file_map(&file, path);

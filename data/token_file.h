@@ -22,6 +22,7 @@ typedef struct hs_token_file_info {
     hs_h5_info rows;                            // of HDF5
 } hs_token_file_info;
 
+bool hs_token_file_is(const char *path, hs_token_format *format); // begins as one of them does
 typedef struct hs_token_file hs_token_file;
 hs_status hs_token_file_open(hs_token_file **out, const char *path, const hs_token_file_opts *o); // CORRUPT: none of the formats
 void hs_token_file_close(hs_token_file *f);

@@ -228,14 +228,8 @@ void hs_token_store_close(hs_token_store *s)
 
 bool hs_token_store_is(const char *path)
 {
-    struct stat st;
     char begin[sizeof HS_STORE_MAGIC] = "";
-    const int fd = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd < 0)
-        return false;
-    const ssize_t n = read(fd, begin, sizeof begin - 1);
-    close(fd);
-    return n == sizeof begin - 1 && strcmp(begin, HS_STORE_MAGIC) == 0;
+    return hs_file_head(path, begin, sizeof begin - 1) == sizeof begin - 1 && strcmp(begin, HS_STORE_MAGIC) == 0;
 }
 
 const char *hs_token_store_path(const hs_token_store *s) { return s->path; }

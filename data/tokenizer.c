@@ -40,9 +40,11 @@ const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes)
     return id < 0 || id >= t->vocab ? NULL : t->kind->piece(t, id, bytes);
 }
 
-static const char *spoken(const hs_tokenizer *t, int32_t id, bool first, size_t *bytes, bool *space)
+const char *hs_tokenizer_spoken(const hs_tokenizer *t, int32_t id, bool first, size_t *bytes, bool *space)
 {
     *space = false;
+    if (id < 0 || id >= t->vocab)
+        return NULL;
     return t->kind->spoken ? t->kind->spoken(t, id, first, bytes, space) : t->kind->piece(t, id, bytes);
 }
 
@@ -55,14 +57,14 @@ hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t
         if (ids[i] < 0 || ids[i] >= t->vocab)
             return HS_FAIL(USAGE, "id %d at position %lld is outside the vocabulary, 0 to %lld", ids[i], (long long)i,
                            (long long)t->vocab - 1);
-        spoken(t, ids[i], i == 0, &length, &space);
+        hs_tokenizer_spoken(t, ids[i], i == 0, &length, &space);
         total += length + space;
     }
     char *text = malloc(total + 1), *p = text;
     if (!text)
         return HS_FAIL(MEMORY, "no memory for %zu bytes of text", total);
     for (int64_t i = 0; i < n; i++) {
-        const char *piece = spoken(t, ids[i], i == 0, &length, &space);
+        const char *piece = hs_tokenizer_spoken(t, ids[i], i == 0, &length, &space);
         if (space)
             *p++ = ' ';
         for (size_t k = 0; k < length; k++) // pieces are a few bytes: a call of memcpy costs more

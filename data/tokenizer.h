@@ -45,6 +45,8 @@ const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes)
 // A token as it can be shown: bytes of byte-level kinds, and blanks and control characters of any, as GPT-2 writes them (" a" is
 // "\u0120a"). Writes at most `room` bytes, whole characters; returns how many.
 size_t hs_tokenizer_name(const hs_tokenizer *t, int32_t id, char *buf, size_t room);
+// The same as decoding writes it behind other tokens (first: at the beginning): *space, one stands before it. WordPiece's "##" is left out.
+const char *hs_tokenizer_spoken(const hs_tokenizer *t, int32_t id, bool first, size_t *bytes, bool *space);
 hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t n, char **out, size_t *bytes); // malloc'd, NUL behind
 
 // ---- training
@@ -62,7 +64,7 @@ typedef struct hs_tok_trainer hs_tok_trainer;
 // BPE: <|endoftext|>, the 256 bytes, then merges equal to those of Hugging Face's BpeTrainer on the same lines (each with its line feed).
 // WordPiece: [PAD] [UNK] [CLS] [SEP] [MASK], the characters, the characters with "##", then merges by the same rule: not the likelihood of
 // the papers, but what Hugging Face calls by that name.
-hs_status hs_tok_trainer_new(hs_tok_trainer **out, const hs_tok_train_opts *o); // USAGE: a vocabulary too small for what always is in it
+hs_status hs_tok_trainer_new(hs_tok_trainer **out, const hs_tok_train_opts *o);   // USAGE: a vocabulary too small for what always is in it
 hs_status hs_tok_trainer_feed(hs_tok_trainer *t, const char *text, size_t bytes); // a file: it begins and ends a line
 hs_status hs_tok_trainer_finish(hs_tok_trainer *t, hs_tokenizer **out);           // USAGE: the texts had no words
 void hs_tok_trainer_free(hs_tok_trainer *t);

@@ -207,12 +207,17 @@ static hs_status measure(bench *b)
 {
     hs_bench_run *r = b->run;
     const hs_config *c = &r->config;
-    b->setup.gpt = hs_config_gpt(c, c->model.vocab);
+    int64_t vocab = c->model.vocab;
     b->seq = r->o->seq ? r->o->seq : c->model.context, b->batch = c->train.batch;
-    if (r->o->file[0])
+    if (r->o->file[0]) {
         HS_TRY(hs_token_store_open(&b->store, r->o->file));
-    else
-        HS_TRY(synthetic_store(&b->store, c->model.vocab, b->seq));
+        const int64_t needs = hs_token_store_info_of(b->store).vocab;
+        vocab = vocab < needs ? needs : vocab;
+    } else {
+        HS_TRY(synthetic_store(&b->store, vocab, b->seq));
+    }
+    b->setup.gpt = hs_config_gpt(c, vocab);
+    HS_TRY(hs_gpt_check(&b->setup.gpt));
     HS_TRY(open_engine(b));
     for (int i = 0; i <= BLOCK; i++)
         HS_TRY(hs_batch_alloc_tokens(&b->kept[i], hs_loader_max_seqs(HS_PACKING_FFD, b->batch, b->seq), b->batch * b->seq));

@@ -118,6 +118,9 @@ static hs_status check_count(const hs_cli *cli)
     for (int i = 0; i < cli->n_args && i < c->max_args; i++)
         if (!cli->arg[i][0]) // "$UNSET" in a script
             return HS_FAIL(USAGE, "%s %s: the argument is empty", c->name, c->arguments);
+    if (cli->n_args > c->max_args && strstr(c->arguments, "..."))
+        return HS_FAIL(USAGE, "%s takes at most %d arguments, and '%s' is one more; name a folder, or a pattern in quotes", c->name,
+                       c->max_args, cli->arg[c->max_args]);
     if (cli->n_args > c->max_args)
         return HS_FAIL(USAGE, "%s takes %s, but got one argument more: '%s'", c->name, c->max_args ? c->arguments : "no argument",
                        cli->arg[c->max_args]);

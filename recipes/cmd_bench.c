@@ -132,7 +132,11 @@ static const hs_key keys[] = {
       .value = "",
       .help = "list of sizes for the other benches, in the form each names below: 768x128x512,1Kx768x768" },
     { .name = "tokenizer", .type = HS_KEY_STRING, AT(tokenizer), .value = "", .help = "of bench tokenizer: a folder with a tokenizer" },
-    { .name = "file", .type = HS_KEY_STRING, AT(file), .value = "", .help = "of bench tokenizer: a text; of bench data: a token store" },
+    { .name = "file",
+      .type = HS_KEY_STRING,
+      AT(file),
+      .value = "",
+      .help = "of bench tokenizer: a text; of bench data: a token store, whose vocabulary the model takes where its own is smaller" },
     { .name = "google",
       .type = HS_KEY_BOOL,
       AT(google),
@@ -192,6 +196,7 @@ const hs_command hs_cmd_bench = {
                 "halfstep bench gemm --sizes 1Kx768x3072 --dtype bf16\n"
                 "halfstep bench gemm --onednn --dtype fp32\n"
                 "halfstep bench bulk --sizes 1x32,12x128 --busy\n"
+                "halfstep bench tokenizer --tokenizer models/gpt2 --file book.txt --threads 1\n"
                 "halfstep bench data --model shakespeare-char --steps 400",
     .notes =
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
@@ -203,6 +208,7 @@ const hs_command hs_cmd_bench = {
         "pointwise  ROWSxCOLS: row-wise ops, bytes they must move, beside memcpy of as many f32\n"
         "memory     BYTES, of all threads together: read, copy and a + 3 b (4, 8 and 12 bytes an element)\n"
         "data       the loader alone (alone_tokens_per_second), and steps with it beside steps on the same batches kept in memory\n"
+        "tokenizer  text in memory to ids, --steps times; the first has an empty cache. With --json: megabytes_per_second, ...\n"
         "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region; --busy: with a core taken",
     .options = &schema,
     .min_args = 1,

@@ -87,6 +87,7 @@ static const hs_key keys[] = {
     INT(copies, "copies", "1", 1, 1000, "convert to HDF5: rows are made this many times, with other draws (NVIDIA: 5)"),
     INT(cut, "cut", "32", 1, 16384, "convert to HDF5: tokens that stand for a sentence in a store without sentences"),
     INT(shards, "shards", "1", 1, 100000, "convert to HDF5: files to divide the rows over, in the folder of --output"),
+    { .name = "overwrite", .type = HS_KEY_BOOL, AT(overwrite), .value = "false", .help = "convert: replace a file that exists" },
     INT(seed, "seed", "12345", 0, 9e15, "convert to HDF5: of every draw"),
     HS_COMMON_KEYS(data_options),
 };

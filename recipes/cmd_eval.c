@@ -51,7 +51,11 @@ static hs_status run_eval(const hs_cli *cli)
 }
 
 static const hs_key keys[] = {
-    { .name = "data", .type = HS_KEY_STRING, .offset = offsetof(eval_options, data), .value = "", .help = "text file to evaluate on" },
+    { .name = "data",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, data),
+      .value = "",
+      .help = "text file or token store to evaluate on" },
     { .name = "max-windows",
       .type = HS_KEY_INT,
       .offset = offsetof(eval_options, max_windows),

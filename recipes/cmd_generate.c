@@ -68,7 +68,7 @@ static hs_status read_prompt(const hs_cli *cli, const hs_session *s, int32_t **i
 
 typedef struct stream { // of tokens to stdout as UTF-8: whole characters only, U+FFFD for what is none
     const hs_tokenizer *tokenizer;
-    bool quiet;
+    bool quiet, begun;
     int32_t end;           // not shown
     unsigned char held[4]; // the beginning of a character whose rest may come
     size_t n_held;
@@ -119,7 +119,11 @@ static void put_token(stream *out, int32_t id)
     if (out->quiet || id == out->end)
         return;
     size_t n = 0;
-    const char *piece = out->tokenizer ? hs_tokenizer_piece(out->tokenizer, id, &n) : NULL;
+    bool space = false;
+    const char *piece = out->tokenizer ? hs_tokenizer_spoken(out->tokenizer, id, !out->begun, &n, &space) : NULL;
+    out->begun = true;
+    if (space)
+        put(out, " ", 1);
     if (piece)
         put(out, piece, n);
     else

@@ -176,7 +176,7 @@ static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
     while (bytes && from[bytes - 1] == ' ')
         bytes--;
     snprintf(out->path, sizeof out->path, "%.*s", (int)bytes, from);
-    out->weight = 1;
+    out->weight = 0; // not given
     char *colon = strrchr(out->path, ':'), *end;
     if (colon) {
         out->weight = strtod(colon + 1, &end);
@@ -185,6 +185,19 @@ static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
         *colon = 0;
     }
     return out->path[0] ? HS_OK : HS_FAIL(USAGE, "data.train: a path is missing in the list");
+}
+
+// Weights of all, or of none: a missing one would count as much as what looks like a share.
+static hs_status settle_weights(hs_data_part *part, int n)
+{
+    const hs_data_part *without = NULL, *with = NULL;
+    for (int i = 0; i < n; i++)
+        *(part[i].weight > 0 ? &with : &without) = &part[i];
+    if (with && without)
+        return HS_FAIL(USAGE, "data.train: %s has a weight, %s has none; a.bin:0.7,b.bin:0.3 gives one to each", with->path, without->path);
+    for (int i = 0; without && i < n; i++)
+        part[i].weight = 1;
+    return HS_OK;
 }
 
 hs_status hs_config_parts(const char *text, hs_data_part *part, int *n)
@@ -202,7 +215,7 @@ hs_status hs_config_parts(const char *text, hs_data_part *part, int *n)
         HS_TRY(parse_part(text, bytes, &part[*n]));
         text += bytes + (text[bytes] == ',');
     }
-    return HS_OK;
+    return settle_weights(part, *n);
 }
 
 // data.train with every path absolute.

@@ -34,14 +34,15 @@ static const hs_key keys[] = {
     REAL("model.eps", model.eps, "1e-5", 1e-12, 1e-2, .help = "epsilon of layer norms", .advanced = true),
 
     TEXT("data.train", data.train, "",
-         .help = "text file or token store to train on; a relative path starts at the configuration's folder. Several token stores with "
-                 "their weights: a.bin:0.7,b.bin:0.3"),
+         .help = "text file or token store to train on; a relative path starts at the configuration's folder. Several token stores, with "
+                 "weights or in equal parts: a.bin:0.7,b.bin:0.3"),
     TEXT("data.val", data.val, "0.1",
          .help = "validation text: a file (a token store where data.train is one), or the fraction of data.train (of several: of the "
                  "first) that is cut off its end "
                  "(0: no validation)"),
     TEXT("data.tokenizer", data.tokenizer, "char",
-         .help = "char (one token per distinct character of the text), byte (256 tokens), or a folder with a tokenizer.json"),
+         .help = "char (one token per distinct character of the text), byte (256 tokens), or a folder with tokenizer.json, vocab.txt, or "
+                 "vocab.json and merges.txt"),
     CHOICE("data.packing", data.packing, "none", "none|ffd",
            .help = "none: windows over document ends; ffd: whole documents side by side in a window, each attending to itself alone"),
 

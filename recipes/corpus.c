@@ -2,7 +2,10 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/file.h"
+#include "data/text_stream.h"
+#include "data/token_file.h"
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,10 +24,29 @@ static void close_texts(texts *t)
         hs_file_unmap(&t->val);
 }
 
+// Any bytes train a model, also those that mean something else: such a run would only look as if it worked.
+static hs_status open_text_file(hs_file *f, const char *path)
+{
+    hs_token_format format;
+    if (hs_token_file_is(path, &format))
+        return HS_FAIL(USAGE, "%s is no text but a file of token ids (%s); halfstep data convert makes a token store of it", path,
+                       hs_token_format_names[format]);
+    HS_TRY(hs_file_map(f, path));
+    const char *packed = hs_text_packed(f->data, f->bytes);
+    if (packed) {
+        hs_file_unmap(f);
+        return HS_FAIL(USAGE, "%s is packed with %s; unpack it, or let halfstep prepare make a token store of it", path, packed);
+    }
+    const size_t n = strlen(path);
+    if (n > 6 && strcmp(path + n - 6, ".jsonl") == 0)
+        hs_warn("%s is taken as it is, names and quotes of its JSON included; halfstep prepare takes out the text", path);
+    return HS_OK;
+}
+
 static hs_status open_texts(texts *t, const hs_config *config)
 {
     *t = (texts){ 0 };
-    HS_TRY(hs_file_map(&t->train, config->data.train));
+    HS_TRY(open_text_file(&t->train, config->data.train));
     char *end;
     t->fraction = strtod(config->data.val, &end);
     if (*end && hs_token_store_is(config->data.val)) {
@@ -33,7 +55,7 @@ static hs_status open_texts(texts *t, const hs_config *config)
                        config->data.train);
     }
     if (*end) {
-        const hs_status st = hs_file_map(&t->val, config->data.val);
+        const hs_status st = open_text_file(&t->val, config->data.val);
         if (st != HS_OK) {
             hs_file_unmap(&t->train);
             return hs_frame_at(st, __FILE__, __LINE__);
@@ -195,6 +217,18 @@ static hs_status open_more(hs_corpus *c, const hs_data_part *part, int n, const 
     return HS_OK;
 }
 
+// The order of samples follows from the weights and from packing too.
+static void key_of_stream(hs_corpus *c, const hs_config *config, const hs_data_part *part, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += part[i].weight;
+    for (int i = 0; n > 1 && i < n; i++)
+        c->key = hs_mix2(c->key, (uint64_t)llround(1e6 * part[i].weight / sum));
+    if (config->data.packing)
+        c->key = hs_mix2(c->key, (uint64_t)config->data.packing);
+}
+
 // A run's first start reads its stores through once; going on takes no time, whatever their size.
 static hs_status open_prepared(hs_corpus *c, const hs_config *config, const hs_data_part *part, int n, const char *run_dir,
                                const char *tokenizer_dir)
@@ -215,6 +249,7 @@ static hs_status open_prepared(hs_corpus *c, const hs_config *config, const hs_d
     HS_TRY(check_tokenizer(part[0].path, c->store, c->tokenizer, name));
     c->key = hs_mix2(hs_token_store_info_of(c->store).content_hash, hs_tokenizer_hash(c->tokenizer));
     HS_TRY(open_more(c, part, n, name));
+    key_of_stream(c, config, part, n);
     if (t.has_val_file) {
         HS_TRY(hs_token_store_open(&c->val_store, config->data.val));
         HS_TRY(check_tokenizer(config->data.val, c->val_store, c->tokenizer, name));
@@ -322,6 +357,14 @@ hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir)
     return HS_OK;
 }
 
+int64_t hs_corpus_train_tokens(const hs_corpus *c)
+{
+    int64_t n = 0;
+    for (int i = 0; i < c->n_sources; i++)
+        n += c->source[i].range.end - c->source[i].range.first;
+    return n;
+}
+
 void hs_corpus_close(hs_corpus *c)
 {
     hs_token_store_close(c->store);
@@ -349,7 +392,7 @@ hs_status hs_corpus_open_file(hs_corpus *c, const char *path, const hs_tokenizer
     hs_file f;
     if (hs_token_store_is(path))
         return open_store_file(c, path, tokenizer);
-    HS_TRY(hs_file_map(&f, path));
+    HS_TRY(open_text_file(&f, path));
     int32_t *ids = NULL;
     int64_t n = 0;
     hs_status st = encode_file(tokenizer, &f, path, &ids, &n);

@@ -8,13 +8,13 @@
 typedef struct hs_corpus {
     hs_tokenizer *tokenizer;
     hs_token_store *store;
-    hs_token_store *val_store; // of a data.val that is a store of its own; else NULL
-    hs_token_store *more[HS_MIX_SOURCES]; // the second store of data.train and those behind it
+    hs_token_store *val_store;               // of a data.val that is a store of its own; else NULL
+    hs_token_store *more[HS_MIX_SOURCES];    // the second store of data.train and those behind it
     hs_loader_source source[HS_MIX_SOURCES]; // what training draws from; the first is `train`
     int n_sources;
     hs_token_range train, val; // val is empty (first == end) where there is no validation text
     int64_t first_file;        // tokens of data.train; behind them those of a validation file
-    uint64_t key;              // of texts and tokenizer: names the cache file
+    uint64_t key;              // of texts and tokenizer, of stores also weights and packing: names the cache file
     bool known;                // a cache of these very texts lies there, whole or not
     bool cached;               // the ids came from the cache, or there is nothing to cache
     bool prepared;             // data.train is a token store
@@ -28,6 +28,7 @@ bool hs_corpus_known(const hs_corpus *c, const char *run_dir);
 // Writes the ids to run_dir/tokens-KEY.bin unless they came from there, and maps that file in place of memory. Of prepared stores it writes
 // their names, to run_dir/tokens-KEY.txt.
 hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir);
+int64_t hs_corpus_train_tokens(const hs_corpus *c); // of all sources
 void hs_corpus_close(hs_corpus *c);
 
 // One text file encoded, or one token store; its tokens are one range.

@@ -1,10 +1,13 @@
 // data convert: the same ids in another format, or rows of BERT pretraining made of them.
 #include "data/bert_make.h"
+#include "data/megatron.h"
 #include "recipes/data_tools.h"
 #include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 // ---- a stream into a stream
 
@@ -40,9 +43,32 @@ static void tell(const data_job *j, const char *what, int64_t n, int64_t tokens,
         printf("%s: %s, %lld tokens in %lld %s\n", j->o->output, hs_token_format_names[j->o->to], (long long)tokens, (long long)n, what);
 }
 
+// What was prepared for hours is not to be lost by a name typed twice.
+static hs_status check_free(const data_job *j, const char *path)
+{
+    if (!j->o->overwrite && access(path, F_OK) == 0)
+        return HS_FAIL(USAGE, "%s exists; --overwrite replaces it", path);
+    return HS_OK;
+}
+
+static hs_status check_output(const data_job *j)
+{
+    static const char *const ends[] = { ".idx", ".bin" };
+    if (j->o->to != HS_TOKENS_MEGATRON)
+        return check_free(j, j->o->output);
+    for (int i = 0; i < HS_COUNT(ends); i++) {
+        char *path = hs_megatron_path(j->o->output, ends[i]);
+        const hs_status st = path ? check_free(j, path) : HS_FAIL(MEMORY, "no memory for a path");
+        free(path);
+        HS_TRY(st);
+    }
+    return HS_OK;
+}
+
 static hs_status convert_stream(const data_job *j)
 {
     hs_token_out *w;
+    HS_TRY(check_output(j));
     if (j->vocab == 0)
         return HS_FAIL(USAGE, "%s does not tell its vocabulary; it needs --tokenizer DIR or --vocab N", j->path);
     HS_TRY(
@@ -108,6 +134,11 @@ static hs_status write_rows(const data_job *j, const hs_bert_plan *p, int64_t fi
     return HS_OK;
 }
 
+static void shard_path(const data_options *o, int64_t shard, char *buf, size_t size)
+{
+    snprintf(buf, size, o->shards > 1 ? "%s/part_%05lld_of_%05lld.hdf5" : "%s", o->output, (long long)shard, (long long)o->shards);
+}
+
 static hs_status write_shards(const data_job *j, const hs_bert_plan *p)
 {
     const data_options *o = j->o;
@@ -117,10 +148,14 @@ static hs_status write_shards(const data_job *j, const hs_bert_plan *p)
         return HS_FAIL(USAGE, "%s makes %lld rows, too few for %lld shards", j->path, (long long)rows, (long long)shards);
     if (shards > 1 && mkdir(o->output, 0777) != 0 && errno != EEXIST)
         return HS_FAIL(SYSTEM, "%s: %s", o->output, strerror(errno));
+    char path[HS_KEY_STRING_BYTES + 64];
     for (int64_t s = 0; s < shards; s++) {
-        char path[HS_KEY_STRING_BYTES + 64];
+        shard_path(o, s, path, sizeof path);
+        HS_TRY(check_free(j, path));
+    }
+    for (int64_t s = 0; s < shards; s++) {
         const int64_t first = rows / shards * s + (s < rows % shards ? s : rows % shards), n = rows / shards + (s < rows % shards);
-        snprintf(path, sizeof path, shards > 1 ? "%s/part_%05lld_of_%05lld.hdf5" : "%s", o->output, (long long)s, (long long)shards);
+        shard_path(o, s, path, sizeof path);
         HS_TRY(write_rows(j, p, first, n, path, &tokens));
     }
     tell(j, "rows", rows, tokens, (int)shards);

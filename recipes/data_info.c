@@ -188,7 +188,7 @@ static void print_text(const data_job *j, const lengths *l)
             printf("  rows of %lld tokens with %lld predictions; %.1f %% padding\n", (long long)i->rows.length,
                    (long long)i->rows.predictions, 100.0 * (double)l->padding / (double)(l->n * i->rows.length));
     } else {
-        printf("  %lld tokens in %lld documents", (long long)l->sum, (long long)l->n);
+        printf("  %lld tokens in %lld document%s", (long long)l->sum, (long long)l->n, l->n == 1 ? "" : "s");
         if (l->sentences)
             printf(", %lld sentences", (long long)l->sentences);
         putchar('\n');

@@ -11,6 +11,7 @@ typedef struct data_options {
     int layout; // hs_h5_layout
     int64_t vocab, document_token, first, count, tokens, length, predictions, copies, cut, shards, seed;
     double mask_prob, short_prob;
+    bool overwrite;
 } data_options;
 
 typedef struct data_job { // one file

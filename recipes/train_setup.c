@@ -230,9 +230,8 @@ static hs_status open_outputs(hs_trainer *t)
     if (!t->yaml)
         return HS_FAIL(MEMORY, "no memory for the resolved configuration");
     if (t->run.from[0] && !text_is_known(t))
-        hs_warn("the text is not the one this run was using, or its tokens-*.bin (or .txt) is gone: losses will not repeat those of an "
-                "uninterrupted "
-                "run");
+        hs_warn("the text (of stores also weights and packing) is not the one this run was using, or its tokens-*.bin (or .txt) is gone: "
+                "losses will not repeat those of an uninterrupted run");
     HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->corpus.tokenizer));
     HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
     const hs_ckpt_opts opts = hs_gpt_ckpt_opts(t->run.checkpoints, (int)t->c->checkpoint.keep);

@@ -177,16 +177,17 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated, double loss)
 
 static void tell_start(const hs_trainer *t)
 {
-    char count[32], bytes[32], tokens[32], policy[16];
+    char count[32], bytes[32], tokens[32], sources[32], policy[16];
     const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes(t->engine->params));
     hs_config_text(t->c, "amp.policy", policy, sizeof policy);
     hs_progress *p = (hs_progress *)&t->progress;
+    snprintf(sources, sizeof sources, t->corpus.n_sources > 1 ? " in %d stores" : "", t->corpus.n_sources);
     hs_progress_say(p, "%s: GPT of %s parameters (%d layers, width %lld, context %lld, vocabulary %lld), %s, %d thread%s (%s), %s planned",
                     t->c->train.name, hs_human_count((double)hs_gpt_count(&t->gpt), count, sizeof count), t->gpt.layers,
                     (long long)t->gpt.width, (long long)t->gpt.context, (long long)t->gpt.vocab, policy, t->device->team,
                     t->device->team == 1 ? "" : "s", hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
-    hs_progress_say(p, "%s tokens of training text, %lld steps of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
-                    hs_human_count((double)(t->corpus.train.end - t->corpus.train.first), tokens, sizeof tokens),
+    hs_progress_say(p, "%s tokens of training text%s, %lld steps of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
+                    hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), sources,
                     (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->gpt.context),
                     t->progress.peak_flops / 1e9);
     if (t->policy_note)

@@ -38,4 +38,19 @@ expect 0 '' "$halfstep" generate older --prompt 'naïve' --temperature 0 --max-t
 grep -qE '^naïve 日本 😀 [0-9]$' stdout.txt || fail "older files: $(head -c 200 stdout.txt)"
 
 expect 2 "model.vocab is 100, but the tokenizer has" "$halfstep" pretrain tiny.yaml --data.train=texts.txt --data.tokenizer=bpe --model.vocab=100 --out small
+
+# WordPiece goes back to words
+expect 0 '' "$halfstep" tokenizer train --type wordpiece --vocab-size 80 text.txt -o pieces
+expect 0 '' "$halfstep" pretrain tiny.yaml --data.tokenizer=pieces --train.steps=3 --out words --quiet
+expect 0 '' "$halfstep" generate words --prompt 'to be to see' --max-tokens 30
+grep -q '^to be to see' stdout.txt && ! grep -q '##' stdout.txt || fail "pieces are not joined: $(cat stdout.txt)"
+
+# ---- what is no text
+printf 'To be, or not to be' >be.txt
+printf '\x1f\x8b\x08 and so on, not to be read as text' >packed.txt
+python3 -c 'import struct, sys; sys.stdout.buffer.write(struct.pack("<256i", 20240520, 1, 6, *[0] * 253) + bytes(12))' >llmc.bin
+expect 2 'packed.txt is packed with gzip; unpack it, or let halfstep prepare' "$halfstep" eval run --data packed.txt
+expect 2 'llmc.bin is no text but a file of token ids \(llmc\)' "$halfstep" eval run --data llmc.bin
+expect 2 'llmc.bin is no text but a file of token ids' "$halfstep" pretrain tiny.yaml --data.train=llmc.bin --out no
+[ "$("$halfstep" eval run --data be.txt --json | tr , '\n' | grep '"loss"')" = "$("$halfstep" eval run --data <(cat be.txt) --json | tr , '\n' | grep '"loss"')" ] || fail 'a pipe gives another loss'
 finish

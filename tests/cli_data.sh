@@ -64,6 +64,9 @@ c "data does info, check, sample and convert, not 'chek'; nearest is check" chek
 c 'absent: no such file' info absent
 c 'is no token store, HDF5 shard, Megatron index or llm.c file' info info.txt
 c 'does not tell its vocabulary; it needs --tokenizer DIR or --vocab N' convert l.bin -o x
+c 's.tokens exists; --overwrite replaces it' convert l.bin --to store --vocab 600 -o s.tokens
+c 'm.idx exists; --overwrite replaces it' convert s.tokens --to megatron -o m.bin
+d convert s.tokens --to megatron -o m.bin --overwrite --quiet
 c 'data convert needs --output FILE' convert l.bin --vocab 600
 c 'l.bin: token [0-9]+: id 4[0-9]+ is outside the vocabulary of 400' check l.bin --vocab 400
 c '120 documents, none from 120 on' sample s.tokens --first 120

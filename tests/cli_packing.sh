@@ -27,6 +27,31 @@ done
 "$halfstep" pretrain "${options[@]}" --out one --quiet --train.steps=5 --optim.schedule=constant --amp.policy=fp32
 near "$(field loss one/metrics.jsonl | tail -1)" "$(field loss parts/metrics.jsonl | tail -1)" 1e-3 || fail "micro-batches see other rows"
 
+# ---- stores of many documents, packed and mixed: killed, and it goes on; another mixture is told
+"$halfstep" tokenizer train --vocab-size 300 text.txt -o tok >/dev/null
+"$halfstep" prepare --tokenizer tok --documents line -o lines text.txt >/dev/null || fail 'prepare'
+tail -c 3000 text.txt >end.txt
+"$halfstep" prepare --tokenizer tok --documents line -o end end.txt >/dev/null || fail 'prepare end.txt'
+stores=(tiny.yaml --data.tokenizer=tok --data.packing=ffd --train.steps=40 --data.val=end.bin)
+for train in lines.bin lines.bin:0.7,end.bin:0.3; do
+  rm -rf whole killed
+  "$halfstep" pretrain "${stores[@]}" --data.train=$train --out whole --quiet || fail "$train"
+  : >events.txt
+  "$halfstep" pretrain "${stores[@]}" --data.train=$train --out killed --json >events.txt 2>/dev/null &
+  pid=$!
+  while kill -0 $pid 2>/dev/null && ! grep -q '"step":23,' events.txt; do :; done
+  kill -KILL $pid
+  wait $pid 2>/dev/null
+  "$halfstep" pretrain "${stores[@]}" --data.train=$train --out killed >again.txt 2>&1 || fail "$train: does not go on"
+  ! grep -q 'losses will not repeat' again.txt || fail "$train: $(cat again.txt)"
+  cmp -s <(losses whole/metrics.jsonl) <(losses killed/metrics.jsonl) || fail "$train: other losses"
+done
+grep -qE '[0-9.k]+ tokens of training text in 2 stores' again.txt || fail "the mixture is not told: $(cat again.txt)"
+for other in --data.packing=none --data.train=lines.bin:0.6,end.bin:0.4; do
+  "$halfstep" pretrain "${stores[@]}" --data.train=$train $other --train.steps=41 --out killed 2>&1 | grep -q 'losses will not repeat' || fail "$other is not told"
+done
+expect 2 'lines.bin has a weight, end.bin has none' "$halfstep" pretrain "${stores[@]}" --data.train=lines.bin:0.5,end.bin
+
 expect 2 'text.txt is no token store; only those can be mixed' "$halfstep" pretrain tiny.yaml --data.train=text.txt:0.5,text.txt:0.5
 expect 2 "data.train: 'x' is no weight" "$halfstep" pretrain tiny.yaml --data.train=text.txt:x,text.txt:0.5
 expect 2 'a path is missing' "$halfstep" pretrain tiny.yaml --data.train=,text.txt

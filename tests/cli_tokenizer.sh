@@ -30,6 +30,17 @@ mkdir older && cp bpe/vocab.json bpe/merges.txt older
 "$halfstep" tokenize --tokenizer older --ids --no-special part.txt | cmp - ids.txt || fail "older files give other ids"
 "$halfstep" bench tokenizer --tokenizer bpe --file part.txt --threads 2 --steps 2 --json | grep -q '"megabytes_per_second":' || fail 'bench tokenizer'
 
+mkdir -p texts/sub && head -c 100000 part.txt >texts/a.txt && tail -c +100001 part.txt >texts/sub/b.txt
+for from in texts 'texts/a.txt texts/sub/*' part.txt; do
+  # shellcheck disable=SC2086
+  "$halfstep" tokenizer train --vocab-size 1000 $from -o from --overwrite --quiet >/dev/null || fail "train $from"
+  # the cut lies between words of one line: two files are two lines
+  [ "$from" != part.txt ] || cmp from/tokenizer.json bpe/tokenizer.json || fail 'trained again: another tokenizer'
+done
+if command -v gzip >/dev/null && "$halfstep" env | grep -q zlib; then
+  gzip -k part.txt
+  "$halfstep" tokenizer train --vocab-size 1000 part.txt.gz -o gz >/dev/null && cmp gz/merges.txt bpe/merges.txt || fail 'a packed text'
+fi
 c() { expect 2 "$1" "$halfstep" "${@:2}"; }
 c 'tokenize needs --tokenizer DIR' tokenize lines.txt
 c 'nor vocab.txt, nor vocab.json with merges.txt' tokenize --tokenizer absent lines.txt
@@ -41,5 +52,9 @@ c 'a vocabulary of 100 tokens, allowed 257 to' tokenizer train --vocab-size 100 
 c 'is too small: the texts' tokenizer train --type wordpiece --vocab-size 20 part.txt -o x
 c 'bench tokenizer needs --tokenizer DIR and --file FILE' bench tokenizer
 : >empty.txt
+c 'bpe/tokenizer.json exists; --overwrite replaces the tokenizer' tokenizer train part.txt -o bpe
+echo '{"text":"a"}' >lines.jsonl
+c 'lines.jsonl holds JSON lines; a tokenizer is trained on plain text' tokenizer train lines.jsonl -o x
+c 'texts/none: no such file or folder' tokenizer train texts/none -o x
 c 'have no words' tokenizer train empty.txt -o x
 finish
