@@ -78,10 +78,12 @@ hs_status hs_ckpt_wait(hs_ckpt *c);   // until nothing is in flight; its error
 void hs_ckpt_free(hs_ckpt *c);        // waits
 
 // path: a run folder, its checkpoints folder, a step folder, a path to LATEST or BEST, or any transformers GPT-2 directory. Resolves LATEST
-// (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). out: the model directory to load.
+// (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). need_train: a run goes on from it;
+// else moments are neither wanted nor verified. out: the model directory to load.
 hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t size);
 hs_status hs_ckpt_verify(const char *model_dir); // checksums of the manifest, if there is one
 hs_status hs_ckpt_read_info(const char *model_dir, hs_model_info *m);
+hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all tensors, by the headers of the files
 // Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps);
 hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t); // moments, state

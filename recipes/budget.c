@@ -69,6 +69,8 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     b->total = slabs.master + slabs.low + slabs.grad + slabs.moments + b->packed + train_bytes + b->evaluation + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
+    const double tokens = (double)(micro_batch * g->context), shortest = tokens / (double)max_seqs;
+    b->flops_longer = 7.0 * g->layers * (double)g->width * tokens * ((double)g->context - shortest) * (double)c->train.accumulate;
     b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;
     return HS_OK;
 }

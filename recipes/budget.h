@@ -13,6 +13,7 @@ typedef struct hs_budget {
     size_t snapshot, loader;
     size_t total;
     double flops_forward, flops_backward; // of an optimizer step: all micro-batches
+    double flops_longer;                  // packed documents are planned as short as may be: what more there is where each fills its window
     double traffic_bytes;                 // that they move at least, likewise
     hs_plan_info info;                    // of the training plan; casts live as long as the budget
     // its own

@@ -69,6 +69,9 @@ static void print_text(const hs_config *c, const hs_gpt_config *g, const hs_budg
            hs_human_count(b->flops_forward + b->flops_backward, a, sizeof a), hs_human_count(b->flops_forward, (char[32]){ 0 }, 32),
            hs_human_count(b->flops_backward, (char[32]){ 0 }, 32),
            hs_human_count((b->flops_forward + b->flops_backward) * (double)c->train.steps, d, sizeof d), (long long)c->train.steps);
+    if (b->flops_longer > 0)
+        printf("             of documents as short as packing admits; up to %s per step where they are as long as windows\n",
+               hs_human_count(b->flops_forward + b->flops_backward + b->flops_longer, a, sizeof a));
     printf("plan         %d nodes, %d thunks, %d barriers, %.1f ms to make; values would take %s without reuse\n\n", b->info.n_nodes,
            b->info.n_thunks, b->info.n_barriers, 1e3 * b->info.trace_plan_seconds,
            hs_human_bytes((double)b->info.value_bytes_unshared, a, sizeof a));
@@ -98,8 +101,9 @@ static void print_json(const hs_budget *b, const char *policy, int64_t largest, 
                                                k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
                                                "bytes", (json_int_t)k->bytes, "backward", k->backward));
     }
-    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o}", "parameters", (json_int_t)b->parameters,
-                            "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward), "flops_forward",
+    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o}", "parameters",
+                            (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
+                            "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
                             hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
                             "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", policy, "nodes",
                             b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),

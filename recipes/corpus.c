@@ -357,6 +357,16 @@ hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir)
     return HS_OK;
 }
 
+int64_t hs_corpus_mean_document(const hs_corpus *c)
+{
+    int64_t tokens = 0, documents = 0;
+    for (int i = 0; i < c->n_sources; i++) {
+        const hs_token_store_info info = hs_token_store_info_of(c->source[i].range.store);
+        tokens += info.n_tokens, documents += info.n_documents;
+    }
+    return tokens / (documents ? documents : 1);
+}
+
 int64_t hs_corpus_train_tokens(const hs_corpus *c)
 {
     int64_t n = 0;

@@ -151,8 +151,21 @@ hs_status hs_session_open(hs_session *s, const char *path, const hs_common *o)
     return hs_open_device(&s->device, o->device, (int)o->threads, NULL, 0, false);
 }
 
+// Memory is asked for by config.json, so that must not promise what the files cannot hold. Smaller differences are told tensor by tensor.
+static hs_status check_size(const hs_session *s)
+{
+    int64_t have;
+    HS_TRY(hs_ckpt_count(s->dir, &have));
+    const int64_t promised = hs_gpt_count(&s->setup.gpt);
+    if (promised / 2 > have)
+        return HS_FAIL(CORRUPT, "%s: config.json describes %lld parameters, its weights are %lld", s->dir, (long long)promised,
+                       (long long)have);
+    return HS_OK;
+}
+
 hs_status hs_session_load(hs_session *s, const hs_engine_opts *plans)
 {
+    HS_TRY(check_size(s));
     hs_engine_opts o = *plans;
     o.model = hs_gpt_trace;
     o.policy = &s->policy;

@@ -258,6 +258,13 @@ static hs_status open_loader(hs_trainer *t)
                                                         .depth = (int)(t->c->train.accumulate + t->c->train.prefetch) });
 }
 
+// Tokens that attention sees: a window, or a document of mean length (that is the least they can see: longer ones count for more).
+static int64_t attended(const hs_trainer *t)
+{
+    const int64_t window = t->gpt.context, mean = hs_corpus_mean_document(&t->corpus);
+    return t->c->data.packing == HS_PACKING_NONE || mean > window ? window : mean;
+}
+
 static hs_status open_progress(hs_trainer *t)
 {
     hs_policy policy = t->policy;
@@ -266,7 +273,7 @@ static hs_status open_progress(hs_trainer *t)
                                  .quiet = t->o->quiet,
                                  .show_scale = t->policy.low == HS_F16,
                                  .steps = t->c->train.steps,
-                                 .flops_per_token = hs_gpt_flops_per_token(&t->gpt, t->gpt.context) };
+                                 .flops_per_token = hs_gpt_flops_per_token(&t->gpt, attended(t)) };
     HS_TRY(hs_measure_peak(t->device, &policy, 0.1, &t->progress.peak_flops));
     hs_progress_begin(&t->progress);
     return HS_OK;

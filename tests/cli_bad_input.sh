@@ -112,6 +112,9 @@ for bad in '' '{' '[]' '{"model_type":"gpt2"}' '{"model_type":"bert"}'; do
   rm -rf model && cp -r whole model && rm -rf model/train && printf '%s' "$bad" >model/config.json
   c 'config.json|model_type' eval model --data text.txt
 done
+rm -rf model && cp -r whole model && rm -rf model/train
+sed 's/"n_positions": [0-9]*/"n_positions": 16777216/' whole/config.json >model/config.json
+c 'model: config.json describes [0-9]+ parameters, its weights are [0-9]+' eval model --data text.txt
 # weights that are no numbers: not a loss, and nothing on stdout
 rm -rf model && cp -r whole model && rm -rf model/train
 header=$(od -An -tu8 -N8 model/model.safetensors)

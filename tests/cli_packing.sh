@@ -27,6 +27,8 @@ done
 "$halfstep" pretrain "${options[@]}" --out one --quiet --train.steps=5 --optim.schedule=constant --amp.policy=fp32
 near "$(field loss one/metrics.jsonl | tail -1)" "$(field loss parts/metrics.jsonl | tail -1)" 1e-3 || fail "micro-batches see other rows"
 
+"$halfstep" plan "${options[@]}" | grep -qE 'as short as packing admits; up to [0-9.]+[kMG] per step' || fail 'plan does not say what packing leaves open'
+
 # ---- stores of many documents, packed and mixed: killed, and it goes on; another mixture is told
 "$halfstep" tokenizer train --vocab-size 300 text.txt -o tok >/dev/null
 "$halfstep" prepare --tokenizer tok --documents line -o lines text.txt >/dev/null || fail 'prepare'
