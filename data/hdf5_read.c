@@ -49,9 +49,14 @@ void hs_h5_lock(void)
 }
 void hs_h5_unlock(void) { pthread_mutex_unlock(&library); }
 
+// The system's own words stand in quotes, amid times and addresses.
 static herr_t keep_first(unsigned n, const H5E_error2_t *e, void *to)
 {
-    if (n == 0 && e->desc)
+    static const char says[] = "error message = '";
+    const char *system = n == 0 && e->desc ? strstr(e->desc, says) : NULL;
+    if (system)
+        snprintf(to, 256, "%.*s", (int)strcspn(system + sizeof says - 1, "'"), system + sizeof says - 1);
+    else if (n == 0 && e->desc)
         snprintf(to, 256, "%s", e->desc);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "data/file.h"
 #include "data/json_util.h"
 #include "data/store_format.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -271,15 +272,30 @@ static bool reads_stdin(const hs_text_inputs *inputs)
     return false;
 }
 
+// "manifest", "part-00000012", and what a kill left of either.
+static bool is_ours(const char *name)
+{
+    return strcmp(name, "manifest") == 0 || strncmp(name, "manifest.tmp-", 13) == 0 ||
+           (strncmp(name, "part-", 5) == 0 && strspn(name + 5, "0123456789") >= 8);
+}
+
+// Someone else's files stay, and the folder with them.
+static bool remove_ours(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    bool ok = dir != NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (is_ours(e->d_name))
+            ok = unlinkat(dirfd(dir), e->d_name, 0) == 0 && ok;
+    if (dir)
+        closedir(dir);
+    return ok;
+}
+
 static hs_status begin_anew(hs_prep_dir *d, const char *path, const hs_text *text)
 {
-    if (hs_is_file(path)) {
-        if (!hs_remove_tree(&hs_io_system, d->path))
-            return HS_FAIL(SYSTEM, "cannot remove %s: %s", d->path, strerror(errno));
-        HS_TRY(hs_make_dirs(&hs_io_system, d->path));
-        close(d->lock);
-        HS_TRY(lock_folder(d));
-    }
+    if (!remove_ours(d->path))
+        return HS_FAIL(SYSTEM, "cannot empty %s: %s", d->path, strerror(errno));
     HS_TRY(hs_file_save(path, text->p, text->n));
     return HS_OK;
 }
@@ -291,12 +307,13 @@ static hs_status settle(hs_prep_dir *d, const hs_prepare_opts *o, const hs_text_
     snprintf(path, sizeof path, "%s/manifest", d->path);
     HS_TRY(hs_make_dirs(&hs_io_system, d->path));
     HS_TRY(lock_folder(d));
-    // What a pipe held is gone, so nothing of it can be gone on with.
-    if (o->overwrite || reads_stdin(inputs) || !hs_is_file(path))
+    if (o->overwrite || !hs_is_file(path))
         return begin_anew(d, path, text);
     HS_TRY(hs_file_read(path, &had, &bytes));
-    const hs_status st = bytes == text->n && memcmp(had, text->p, bytes) == 0 ? HS_OK : differs(d, had, text->p, inputs);
+    hs_status st = bytes == text->n && memcmp(had, text->p, bytes) == 0 ? HS_OK : differs(d, had, text->p, inputs);
     free(had);
+    if (st == HS_OK && reads_stdin(inputs)) // what a pipe held is gone, so nothing of it can be gone on with
+        st = begin_anew(d, path, text);
     return st;
 }
 
@@ -320,7 +337,7 @@ hs_status hs_prep_dir_open(hs_prep_dir *d, const hs_prepare_opts *o, const hs_te
 
 void hs_prep_dir_close(hs_prep_dir *d, bool remove)
 {
-    if (remove && !hs_remove_tree(&hs_io_system, d->path))
+    if (remove && (!remove_ours(d->path) || rmdir(d->path) != 0))
         hs_warn("cannot remove %s: %s", d->path, strerror(errno));
     if (d->lock >= 0)
         close(d->lock);

@@ -267,14 +267,16 @@ hs_status hs_prepare(const hs_prepare_opts *o, const hs_text_inputs *inputs, hs_
     hs_prep_dir d;
     HS_TRY(check_outputs(o));
     HS_TRY(hs_prep_dir_open(&d, o, inputs));
+    bool useless = false; // parts that no call could make a store of
     hs_status st = encode(o, inputs, &d, out);
     if (st == HS_OK) {
         const double start = seconds_now();
         if (o->progress)
             o->progress(&(hs_prepare_progress){ .merging = true }, o->user);
         st = hs_prep_merge(o, &d, out->parts, out);
+        useless = st == HS_USAGE;
         out->merge_seconds = seconds_now() - start;
     }
-    hs_prep_dir_close(&d, st == HS_OK || out->parts == 0); // nothing in it is nothing to go on with
+    hs_prep_dir_close(&d, st == HS_OK || out->parts == 0 || useless); // nothing in it is nothing to go on with
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

@@ -164,6 +164,10 @@ hs_status hs_shard_set_next(hs_shard_set *s, const hs_shard_batch **out)
 {
     *out = NULL;
     pthread_mutex_lock(&s->lock);
+    if (s->n_taken == s->n_released + s->o.depth) { // the thread could never fill another one
+        pthread_mutex_unlock(&s->lock);
+        return HS_FAIL(INTERNAL, "all %lld batches of the shards are held; release one first", (long long)s->o.depth);
+    }
     if (s->n_taken == s->n_filled && s->failed == HS_OK) {
         const double from = seconds();
         while (s->n_taken == s->n_filled && s->failed == HS_OK)

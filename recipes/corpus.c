@@ -4,6 +4,7 @@
 #include "data/file.h"
 #include "data/text_stream.h"
 #include "data/token_file.h"
+#include <dirent.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -373,6 +374,21 @@ int64_t hs_corpus_train_tokens(const hs_corpus *c)
     for (int i = 0; i < c->n_sources; i++)
         n += c->source[i].range.end - c->source[i].range.first;
     return n;
+}
+
+void hs_corpus_clean(const hs_corpus *c, const char *run_dir)
+{
+    char own[PATH_MAX];
+    DIR *dir = opendir(run_dir);
+    cache_path(c, run_dir, own, sizeof own);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        const char *name = e->d_name, *key = name + 7;
+        if (strncmp(name, "tokens-", 7) == 0 && strspn(key, "0123456789abcdef") == 16 &&
+            (strcmp(key + 16, ".bin") == 0 || strcmp(key + 16, ".txt") == 0) && strcmp(name, strrchr(own, '/') + 1) != 0)
+            unlinkat(dirfd(dir), name, 0);
+    }
+    if (dir)
+        closedir(dir);
 }
 
 void hs_corpus_close(hs_corpus *c)

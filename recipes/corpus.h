@@ -30,6 +30,8 @@ bool hs_corpus_known(const hs_corpus *c, const char *run_dir);
 hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir);
 int64_t hs_corpus_mean_document(const hs_corpus *c); // tokens, of the stores that training draws from
 int64_t hs_corpus_train_tokens(const hs_corpus *c); // of all sources
+// Removes what other texts left beside the run: of one that begins anew, none of them will be asked for again.
+void hs_corpus_clean(const hs_corpus *c, const char *run_dir);
 void hs_corpus_close(hs_corpus *c);
 
 // One text file encoded, or one token store; its tokens are one range.

@@ -234,6 +234,8 @@ static hs_status open_outputs(hs_trainer *t)
                 "losses will not repeat those of an uninterrupted run");
     HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->corpus.tokenizer));
     HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
+    if (!t->run.from[0])
+        hs_corpus_clean(&t->corpus, t->run.dir);
     const hs_ckpt_opts opts = hs_gpt_ckpt_opts(t->run.checkpoints, (int)t->c->checkpoint.keep);
     HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
     snprintf(path, sizeof path, "%s/metrics.jsonl", t->run.dir);

@@ -52,6 +52,10 @@ grep -qE '[0-9.k]+ tokens of training text in 2 stores' again.txt || fail "the m
 for other in --data.packing=none --data.train=lines.bin:0.6,end.bin:0.4; do
   "$halfstep" pretrain "${stores[@]}" --data.train=$train $other --train.steps=41 --out killed 2>&1 | grep -q 'losses will not repeat' || fail "$other is not told"
 done
+# a run that begins anew leaves no ids of other texts behind
+"$halfstep" pretrain tiny.yaml --train.steps=2 --resume none --overwrite --out killed --quiet || fail 'anew'
+ls killed/tokens-*.txt >/dev/null 2>&1 && fail "left behind: $(ls killed)"
+[ "$(ls killed/tokens-*.bin | wc -l)" = 1 ] || fail "caches: $(ls killed)"
 expect 2 'lines.bin has a weight, end.bin has none' "$halfstep" pretrain "${stores[@]}" --data.train=lines.bin:0.5,end.bin
 
 expect 2 'text.txt is no token store; only those can be mixed' "$halfstep" pretrain tiny.yaml --data.train=text.txt:0.5,text.txt:0.5

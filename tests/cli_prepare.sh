@@ -157,6 +157,14 @@ p 'short.bin: [0-9]+ bytes, its header promises [0-9]+: truncated' --data.train=
 { head -c 100 store-train.bin; printf XX; tail -c +103 store-train.bin; } >spoiled.bin
 p 'spoiled.bin: checksum' --data.train=spoiled.bin
 
+# ---- what others keep in OUT.parts stays, and what a run of hours left is not lost to a pipe
+mkdir own.parts && echo mine >own.parts/part-of-mine.txt
+prepare -o own --overwrite plain
+grep -q 'cannot remove own.parts' prepare.log && [ "$(cat own.parts/*)" = mine ] || fail 'a file of the user is gone'
+killed 1
+[ ! -e k.parts/manifest ] || expect 2 'k.parts was begun with other' "$halfstep" prepare --tokenizer "$golden/bpe" -o k - <long.txt
+prepare -o k --overwrite "${long[@]}" && rm k-*.bin
+
 # ---- refusals
 c 'bad.txt:1: byte 3 \(0xff\) is not valid UTF-8; --utf8 replace or keep' -o x bad.txt
 [ ! -e x.parts ] || fail 'a run that did nothing left its folder'
@@ -177,6 +185,7 @@ c '--split has 2 fractions with a sum of 1.5' -o x --split 0.9,0.6 long.txt
 c 'dedup' -o x --dedup fuzzy long.txt
 : >empty.txt
 c 'x.bin would be empty: of 1 documents 1 have no text' -o x empty.txt
+[ ! -e x.parts ] || fail 'parts of nothing are left'
 mkdir nothing && c 'nothing: no files in this folder' -o x nothing
 c '--output absent/ is a folder' -o absent/ long.txt
 c '/dev/zero is a device' -o x /dev/zero
