@@ -1,29 +1,33 @@
 #!/usr/bin/env bash
 # How the cost of a training step grows with width, layers, batch and context, and how long tracing and planning take, as
-# markdown tables. Beside each time stands what FLOPs and bytes predict:
-#   predicted = FLOPs / rate of products + bytes / rate of copying
-# with FLOPs and traffic of `halfstep plan --json` (the optimizer's bytes added: 30 per parameter, 32 with a bf16 copy), and both
-# rates measured here: products by `halfstep bench gemm` on the reference's MLP, copying by `halfstep bench memory`. Rounds go over
-# all rows in turn; a figure is the median of its rounds.
-#   scripts/cost_growth.sh [--halfstep PROGRAM] [--rounds N] [--steps N] [--dtype fp32|bf16] [--threads N] [--tiny]
-# --tiny: a model of a hundredth the size, to see that the script works.
+# markdown tables. Beside each time stands what its FLOPs and bytes predict, at rates that operations reach alone, at the shapes of
+# the row, in the same run:
+#   products    FLOPs / rate of the four products of a block (`halfstep bench gemm`)
+#   attention   FLOPs / rate of attention (`halfstep bench attention`), forward and backward apart
+#   row-wise    bytes / rate of that operation (`halfstep bench pointwise`)
+#   the rest    (the optimizer) bytes / rate of copying that many (`halfstep bench memory`)
+# FLOPs and bytes of each operation are the plan's (`halfstep bench train --profile`). Rounds go over all rows in turn; a step is the least
+# of their medians and a rate the best of theirs, as neighbours only take. A row that is not within 20 % of its prediction names the
+# operations that differ most from theirs, in percent of the step; "waiting" is for other members, between operations.
+#   scripts/cost_growth.sh [--halfstep PROGRAM] [--rounds N] [--steps N] [--dtype fp32|bf16] [--threads N] [--only TABLE] [--tiny]
+# --only: width, layers, batch, context or plan. --tiny: a model of a hundredth the size, to see that the script works.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-halfstep=$root/build/halfstep rounds=3 steps=5 dtype=auto threads=0
-layers=4 width=256 heads=4 batch=4 context=256
+halfstep=$root/build/halfstep rounds=3 steps=5 dtype=auto threads=0 only=
+layers=4 width=256 head=64 batch=4 context=256 vocab=512
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help)
-    sed -n '2,11s/^# \?//p' "$0"
+    sed -n '2,14s/^# \?//p' "$0"
     exit 0
     ;;
-  --halfstep | --rounds | --steps | --dtype | --threads)
+  --halfstep | --rounds | --steps | --dtype | --threads | --only)
     [ $# -gt 1 ] || { echo "cost_growth: $1 needs a value" >&2 && exit 2; }
     printf -v "${1#--}" %s "$2"
     shift 2
     ;;
   --tiny)
-    layers=4 width=64 heads=1 batch=4 context=32
+    layers=4 width=64 head=16 batch=4 context=32
     shift
     ;;
   *)
@@ -32,76 +36,134 @@ while [ $# -gt 0 ]; do
     ;;
   esac
 done
+case $only in
+'' | width | layers | batch | context | plan) ;;
+*) echo "cost_growth: --only is '$only', allowed: width, layers, batch, context, plan" >&2 && exit 2 ;;
+esac
 [ -x "$halfstep" ] || { echo "cost_growth: no program $halfstep: build it (scripts/quickstart.sh does) or name it with --halfstep" >&2 && exit 2; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+printf 'model: { vocab: %d }\n' "$vocab" >"$work/model.yaml"
 
+bench() { "$halfstep" bench "$@" --threads "$threads" --json --quiet; }
 field() { grep -oE "\"$1\":[-+0-9.eE]+" | head -n 1 | cut -d: -f2; }
 median() { sort -g | awk '{ v[NR] = $1 } END { print NR ? (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 : "nan" }'; }
-common=(--dtype "$dtype" --threads "$threads" --json)
 
-cat >"$work/model.yaml" <<YAML
-model: { layers: $layers, heads: $heads, width: $width, context: $context, vocab: 512 }
-train: { batch: $batch }
-YAML
-
-# "what value settings..." a row; the reference is every what's middle row
+# "table value layers width batch context" a row; the middle one of a table is the reference
 rows=()
+# shellcheck disable=SC2004 # the fraction is text
 for f in 1/4 1/2 1 2 4; do
-  rows+=("width $((width * $f)) --model.width=$((width * $f)) --model.heads=$((heads * $f > 0 ? heads * $f : 1))")
+  rows+=("width $((width * $f)) $layers $((width * $f)) $batch $context")
+  rows+=("layers $((layers * $f)) $((layers * $f)) $width $batch $context")
+  rows+=("batch $((batch * $f)) $layers $width $((batch * $f)) $context")
+  rows+=("context $((context * $f)) $layers $width $batch $((context * $f))")
 done
-for f in 1/4 1/2 1 2 4; do rows+=("layers $((layers * $f)) --model.layers=$((layers * $f))"); done
-for f in 1/4 1/2 1 2 4; do rows+=("batch $((batch * $f)) --train.batch=$((batch * $f))"); done
-for f in 1/4 1/2 1 2 4; do rows+=("context $((context * $f)) --model.context=$((context * $f))"); done
+mapfile -t rows < <(printf '%s\n' "${rows[@]}" | awk -v only="$only" 'only == "" || $1 == only' |
+  awk '{ n = index("width  layers batch  context", $1); print n, NR, $0 }' | sort -n -k1,1 -k2,2 | cut -d' ' -f3-)
 
-rates() { # of products and of copying, in this round
-  "$halfstep" bench gemm --sizes "$((batch * context))x${width}x$((4 * width))" --steps 3 "${common[@]}" | tail -n 1 >"$work/gemm"
-  local share ceiling
-  share=$(field share <"$work/gemm") ceiling=$(field ceiling_gflops <"$work/gemm")
-  awk -v s="$share" -v c="$ceiling" 'BEGIN { print s * c * 1e9 }' >>"$work/flops"
-  "$halfstep" bench memory --sizes 64M --steps 3 --threads "$threads" --json | field copy_gbps | awk '{ print $1 * 1e9 }' >>"$work/bytes"
+# One JSON object a line: the step and its operations, then every operation alone.
+sample() {
+  local n=$(($5 * $6)) c=$4 heads=$(($4 / head > 0 ? $4 / head : 1))
+  local settings=(--model.layers="$3" --model.width="$c" --model.heads="$heads" --model.context="$6" --train.batch="$5")
+  bench train --model "$work/model.yaml" --steps "$steps" --warmup 2 --dtype "$dtype" --profile "$work/trace.json" "${settings[@]}"
+  local low parameters
+  "$halfstep" plan "$work/model.yaml" --dtype "$dtype" --threads "$threads" --json "${settings[@]}" >"$work/plan"
+  low=$(grep -q '"policy":"bf16"' "$work/plan" && echo bf16 || echo fp32)
+  parameters=$(field parameters <"$work/plan")
+  cat "$work/plan"
+  bench gemm --dtype "$low" --steps 3 --sizes "${n}x${c}x$((3 * c)),${n}x${c}x$c,${n}x${c}x$((4 * c)),${n}x$((4 * c))x$c"
+  bench attention --dtype "$low" --steps 3 --sizes "$5x$6x${heads}x$((c / heads))"
+  bench pointwise --dtype "$low" --steps 3 --sizes "${n}x$c,${n}x$((4 * c))"
+  bench memory --steps 3 --sizes $((parameters * 18))
 }
 
-for ((round = 0; round < rounds; round++)); do
-  rates
+# From the samples of a row: "seconds predicted GFLOP MB", then "operation measured predicted" a line.
+explain() {
+  awk -v c="$1" -v n="$2" '
+    function number(key,   at) { at = index($0, "\"" key "\":"); return at ? substr($0, at + length(key) + 3) + 0 : 0 }
+    function text(key,   at, rest) { at = index($0, "\"" key "\":\""); rest = substr($0, at + length(key) + 4); return at ? substr(rest, 1, index(rest, "\"") - 1) : "" }
+    function time(key, v) { if (!(key in least) || v < least[key]) least[key] = v }
+    function rate(key, v) { if (v > best[key]) best[key] = v }
+    /"step_seconds"/ { time("step", number("step_seconds")) }
+    /"flops_per_step"/ { gflop = number("flops_per_step") / 1e9; traffic = number("traffic_bytes") / 1e6 }
+    /"table":"operation"/ {
+      k = text("name") " " text("pass"); names[k] = 1
+      time(k, number("ms")); gf[k] = number("gflops") * number("ms") / 1e3; gb[k] = number("gbps") * number("ms") / 1e3
+    }
+    /"between_ms"/ { time("waiting", number("between_ms")) }
+    /"bench":"gemm"/ {
+      k = text("rows_x_in_x_out"); split(k, d, "x"); products[k] = 2 * d[1] * d[2] * d[3] / 1e9
+      rate(k " forward", number("forward_gflops")); rate(k " dx", number("dx_gflops")); rate(k " dw", number("dw_gflops"))
+    }
+    /"bench":"attention"/ { rate("attention forward", number("forward_gflops")); rate("attention backward", number("backward_gflops")) }
+    /"bench":"pointwise"/ && text("rows_x_cols") == n "x" (text("op") ~ /gelu/ ? 4 * c : c) {
+      rate(text("op") " forward", number("forward_gbps")); rate(text("op") " backward", number("backward_gbps"))
+    }
+    /"bench":"memory"/ { rate("copy", number("copy_gbps")) }
+    END {
+      for (k in products) {
+        work += products[k]; forward += products[k] / best[k " forward"]; backward += products[k] / best[k " dx"] + products[k] / best[k " dw"]
+      }
+      gemm["forward"] = work / forward; gemm["backward"] = 2 * work / backward
+      for (k in names) {
+        split(k, p, " ")
+        if (p[1] ~ /^(linear|linear_xent|matmul)$/) ms[k] = 1e3 * gf[k] / gemm[p[2]]
+        else if (p[1] == "attention") ms[k] = 1e3 * gf[k] / best[k]
+        else ms[k] = 1e3 * gb[k] / (k in best ? best[k] : best["copy"])
+        if (p[2] == "update") optimizer += 1e3 * gb[k]
+        total += ms[k]
+      }
+      printf "%.9g %.9g %.9g %.9g %.0f %.0f\n", 1e3 * least["step"], total, gflop, traffic + optimizer, gemm["backward"], best["attention backward"]
+      for (k in names) printf "%s: %.9g %.9g\n", k, least[k], ms[k]
+      printf "waiting: %.9g 0\n", least["waiting"]
+    }'
+}
+
+if [ "$only" != plan ]; then
+  for ((round = 0; round < rounds; round++)); do
+    for ((i = 0; i < ${#rows[@]}; i++)); do
+      # shellcheck disable=SC2086
+      sample ${rows[i]} >>"$work/row$i"
+    done
+  done
   for ((i = 0; i < ${#rows[@]}; i++)); do
     read -ra r <<<"${rows[i]}"
-    "$halfstep" bench train --model "$work/model.yaml" --steps "$steps" --warmup 1 "${common[@]}" "${r[@]:2}" | field step_seconds >>"$work/row$i"
+    explain "${r[3]}" "$((r[4] * r[5]))" <"$work/row$i" >"$work/explained$i"
   done
-done
-
-flops=$(median <"$work/flops") bytes=$(median <"$work/bytes")
-printf 'Reference: %d layers, width %d, %d windows of %d tokens, vocabulary 512; %s. Products %.0f GFLOP/s, copying %.1f GB/s.\n\n' \
-  "$layers" "$width" "$batch" "$context" "$(grep -oE '"dtype":"[a-z0-9]+"' "$work/gemm" | cut -d'"' -f4)" \
-  "$(awk -v f="$flops" 'BEGIN { print f / 1e9 }')" "$(awk -v b="$bytes" 'BEGIN { print b / 1e9 }')"
-echo '| | | ms/step | GFLOP | MB moved | predicted ms | measured / predicted | growth | predicted growth |'
-echo '|---|---|---|---|---|---|---|---|---|'
-for ((i = 0; i < ${#rows[@]}; i++)); do
-  read -ra r <<<"${rows[i]}"
-  "$halfstep" plan "$work/model.yaml" "${common[@]}" "${r[@]:2}" >"$work/plan"
-  ref=$((i / 5 * 5 + 2))
-  echo "${r[0]} ${r[1]} $(median <"$work/row$i") $(median <"$work/row$ref") $(field flops_per_step <"$work/plan") $(field traffic_bytes <"$work/plan") \
-$(field parameters <"$work/plan") $(grep -c '"policy":"f32"' "$work/plan" || true)" >>"$work/table"
-done
-awk -v F="$flops" -v B="$bytes" '
-  { bytes[NR] = $6 + $7 * ($8 ? 30 : 32); predicted[NR] = $5 / F + bytes[NR] / B; line[NR] = $0 }
-  END {
-    for (i = 1; i <= NR; i++) {
-      split(line[i], v, " ")
-      ref = int((i - 1) / 5) * 5 + 3
-      printf "| %s | %s | %.3f | %.3f | %.1f | %.3f | %.2f | %.2f | %.2f |\n", v[1], v[2], 1e3 * v[3], v[5] / 1e9, bytes[i] / 1e6,
-        1e3 * predicted[i], v[3] / predicted[i], v[3] / v[4], predicted[i] / predicted[ref]
-    }
-  }' "$work/table"
-
-echo
-echo '| layers | nodes | thunks | trace and plan, ms |'
-echo '|---|---|---|---|'
-for n in 12 48 96; do
-  for ((round = 0; round < rounds; round++)); do
-    "$halfstep" plan "$work/model.yaml" "${common[@]}" --model.layers=$n --memory-mb 1 >"$work/plan"
-    field trace_plan_seconds <"$work/plan" >>"$work/plan$n"
+  printf 'Reference: %d layers, width %d, %d windows of %d tokens, vocabulary %d, %s.\n\n' "$layers" "$width" "$batch" "$context" "$vocab" \
+    "$(grep -oE '"policy":"[a-z0-9]+"' "$work/plan" | cut -d'"' -f4)"
+  echo '| | | ms/step | predicted | measured / predicted | growth | predicted growth | GFLOP | MB moved | products, GFLOP/s | attention | where it differs, of the step |'
+  echo '|---|---|---|---|---|---|---|---|---|---|---|---|'
+  for ((i = 0; i < ${#rows[@]}; i++)); do
+    read -ra r <<<"${rows[i]}"
+    ref=$((i / 5 * 5 + 2))
+    awk -v what="${r[0]}" -v value="${r[1]}" -v ref="$(head -n 1 "$work/explained$ref")" '
+      NR == 1 { split(ref, q, " "); ms = $1; model = $2; line = sprintf("| %s | %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.0f | %.0f | %.0f |", what, value, $1, $2, $1 / $2, $1 / q[1], $2 / q[2], $3, $4, $5, $6); next }
+      { split($0, p, ": "); split(p[2], v, " "); more[p[1]] = v[1] - v[2] }
+      END {
+        sign = ms > model ? 1 : -1
+        for (k = 0; k < 3 && (ms > 1.2 * model || ms < model / 1.2); k++) {
+          best = ""
+          for (n in more) if (best == "" || sign * more[n] > sign * more[best]) best = n
+          if (sign * more[best] < 0.02 * ms) break
+          why = why sprintf("%s%s %+.0f %%", k ? ", " : " ", best, 100 * more[best] / ms)
+          delete more[best]
+        }
+        print line why " |"
+      }' "$work/explained$i"
   done
-  printf '| %d | %d | %d | %.1f |\n' $n "$(field nodes <"$work/plan")" "$(field thunks <"$work/plan")" \
-    "$(median <"$work/plan$n" | awk '{ print 1e3 * $1 }')"
-done
+fi
+
+if [ -z "$only" ] || [ "$only" = plan ]; then
+  [ "$only" = plan ] || echo
+  echo '| layers | nodes | thunks | trace and plan, ms |'
+  echo '|---|---|---|---|'
+  for n in 12 48 96; do
+    for ((round = 0; round < rounds; round++)); do
+      "$halfstep" plan "$work/model.yaml" --dtype "$dtype" --threads "$threads" --json --model.layers=$n --memory-mb 1 >"$work/plan"
+      field trace_plan_seconds <"$work/plan" >>"$work/plan$n"
+    done
+    printf '| %d | %d | %d | %.1f |\n' $n "$(field nodes <"$work/plan")" "$(field thunks <"$work/plan")" \
+      "$(median <"$work/plan$n" | awk '{ print 1e3 * $1 }')"
+  done
+fi
