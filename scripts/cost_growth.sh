@@ -8,7 +8,8 @@
 #   the rest    (the optimizer) bytes / rate of copying that many (`halfstep bench memory`)
 # FLOPs and bytes of each operation are the plan's (`halfstep bench train --profile`). Rounds go over all rows in turn; a step is the least
 # of their medians and a rate the best of theirs, as neighbours only take. A row that is not within 20 % of its prediction names the
-# operations that differ most from theirs, in percent of the step; "waiting" is for other members, between operations.
+# operations that differ most from theirs in the fastest profile, in percent of the step; "waiting" is for other members, between them.
+# --steps is the least number of steps of a round; small ones are taken more often.
 #   scripts/cost_growth.sh [--halfstep PROGRAM] [--rounds N] [--steps N] [--dtype fp32|bf16] [--threads N] [--only TABLE] [--tiny]
 # --only: width, layers, batch, context or plan. --tiny: a model of a hundredth the size, to see that the script works.
 set -euo pipefail
@@ -18,7 +19,7 @@ layers=4 width=256 head=64 batch=4 context=256 vocab=512
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help)
-    sed -n '2,14s/^# \?//p' "$0"
+    sed -n '2,15s/^# \?//p' "$0"
     exit 0
     ;;
   --halfstep | --rounds | --steps | --dtype | --threads | --only)
@@ -65,12 +66,13 @@ mapfile -t rows < <(printf '%s\n' "${rows[@]}" | awk -v only="$only" 'only == ""
 sample() {
   local n=$(($5 * $6)) c=$4 heads=$(($4 / head > 0 ? $4 / head : 1))
   local settings=(--model.layers="$3" --model.width="$c" --model.heads="$heads" --model.context="$6" --train.batch="$5")
-  bench train --model "$work/model.yaml" --steps "$steps" --warmup 2 --dtype "$dtype" --profile "$work/trace.json" "${settings[@]}"
-  local low parameters
+  local low parameters enough
   "$halfstep" plan "$work/model.yaml" --dtype "$dtype" --threads "$threads" --json "${settings[@]}" >"$work/plan"
   low=$(grep -q '"policy":"bf16"' "$work/plan" && echo bf16 || echo fp32)
   parameters=$(field parameters <"$work/plan")
+  enough=$(field flops_per_step <"$work/plan" | awk -v least="$steps" '{ n = int(1.5e11 / $1); print n < least ? least : n < 400 ? n : 400 }')
   cat "$work/plan"
+  bench train --model "$work/model.yaml" --steps "$enough" --warmup 2 --dtype "$dtype" --profile "$work/trace.json" "${settings[@]}"
   bench gemm --dtype "$low" --steps 3 --sizes "${n}x${c}x$((3 * c)),${n}x${c}x$c,${n}x${c}x$((4 * c)),${n}x$((4 * c))x$c"
   bench attention --dtype "$low" --steps 3 --sizes "$5x$6x${heads}x$((c / heads))"
   bench pointwise --dtype "$low" --steps 3 --sizes "${n}x$c,${n}x$((4 * c))"
@@ -82,15 +84,17 @@ explain() {
   awk -v c="$1" -v n="$2" '
     function number(key,   at) { at = index($0, "\"" key "\":"); return at ? substr($0, at + length(key) + 3) + 0 : 0 }
     function text(key,   at, rest) { at = index($0, "\"" key "\":\""); rest = substr($0, at + length(key) + 4); return at ? substr(rest, 1, index(rest, "\"") - 1) : "" }
-    function time(key, v) { if (!(key in least) || v < least[key]) least[key] = v }
     function rate(key, v) { if (v > best[key]) best[key] = v }
-    /"step_seconds"/ { time("step", number("step_seconds")) }
+    /"step_seconds"/ { v = number("step_seconds"); if (!step || v < step) step = v }
     /"flops_per_step"/ { gflop = number("flops_per_step") / 1e9; traffic = number("traffic_bytes") / 1e6 }
     /"table":"operation"/ {
       k = text("name") " " text("pass"); names[k] = 1
-      time(k, number("ms")); gf[k] = number("gflops") * number("ms") / 1e3; gb[k] = number("gbps") * number("ms") / 1e3
+      now[k] = number("ms"); gf[k] = number("gflops") * number("ms") / 1e3; gb[k] = number("gbps") * number("ms") / 1e3
     }
-    /"between_ms"/ { time("waiting", number("between_ms")) }
+    /"between_ms"/ && (!profiled || number("ms") < profiled) {
+      profiled = number("ms"); for (k in now) took[k] = now[k]
+      took["waiting"] = number("between_ms"); took["outside"] = number("outside_ms")
+    }
     /"bench":"gemm"/ {
       k = text("rows_x_in_x_out"); split(k, d, "x"); products[k] = 2 * d[1] * d[2] * d[3] / 1e9
       rate(k " forward", number("forward_gflops")); rate(k " dx", number("dx_gflops")); rate(k " dw", number("dw_gflops"))
@@ -113,9 +117,9 @@ explain() {
         if (p[2] == "update") optimizer += 1e3 * gb[k]
         total += ms[k]
       }
-      printf "%.9g %.9g %.9g %.9g %.0f %.0f\n", 1e3 * least["step"], total, gflop, traffic + optimizer, gemm["backward"], best["attention backward"]
-      for (k in names) printf "%s: %.9g %.9g\n", k, least[k], ms[k]
-      printf "waiting: %.9g 0\n", least["waiting"]
+      printf "%.9g %.9g %.9g %.9g %.0f %.0f\n", 1e3 * step, total, gflop, traffic + optimizer, gemm["backward"], best["attention backward"]
+      for (k in names) printf "%s: %.9g %.9g\n", k, took[k], ms[k]
+      printf "waiting: %.9g 0\noutside: %.9g 0\n", took["waiting"], took["outside"]
     }'
 }
 
