@@ -2,6 +2,7 @@
 #ifndef HS_DATA_HDF5_IMPL_H
 #define HS_DATA_HDF5_IMPL_H
 #include "data/hdf5_shard.h"
+#include "data/token_store.h" // hs_file
 #include <hdf5.h>
 
 typedef enum h5_column_id { // in the order of the table in hdf5_shard.h
@@ -37,5 +38,9 @@ const char *hs_h5_why(char buf[256]);
 // Rows [first, first + n) of a one- or two-dimensional column into out[n][dim[1]]. Not locked by the caller.
 hs_status hs_h5_chunks(const h5_column *c, int64_t first, int64_t n, int32_t *out);
 hs_status hs_h5_slab(const h5_column *c, int64_t first, int64_t n, int32_t *out); // through the library's own decoding
+
+// Before the library may read what it would believe; base: where its addresses begin to count. CORRUPT with the byte or the row.
+hs_status hs_h5_check_names(const char *path, hs_file f, uint64_t base, uint64_t at);
+hs_status hs_h5_check_lists(const h5_column *c, hs_file f, uint64_t base, int64_t first, int64_t n); // locked; of lists not in chunks
 
 #endif

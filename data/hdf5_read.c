@@ -32,6 +32,8 @@ static const char shapes[][H5_N_COLUMNS] = { [HS_H5_FIXED] = { 'S', 'S', 'S', 'P
 
 struct hs_h5_file {
     hid_t file;
+    hs_file map;   // for what is checked before the library reads it
+    uint64_t base; // bytes of the user's in front
     char *path;
     int64_t vocab;
     hs_h5_info info;
@@ -281,11 +283,14 @@ static hs_status open_locked(hs_h5_file *f, size_t file_bytes)
 }
 
 // What the library would believe before it checks anything: a driver's block, which no shard has, of a size that it allocates at once.
-static hs_status check_superblock(const char *path, const char *p, size_t n)
+static hs_status check_superblock(const char *path, hs_file file, size_t at)
 {
+    const char *p = file.data + at;
+    const size_t n = file.bytes - at;
     static const struct {
-        uint8_t bytes, sizes, driver; // of all of it; where the bytes of an address stand; the driver's address, 0: none
-    } forms[] = { { 96, 13, 48 }, { 100, 13, 52 }, { 48, 9, 0 }, { 48, 9, 0 } };
+        uint8_t bytes, sizes, driver, cached, names; // of all of it; where stand the bytes of an address, the driver's address (0: none),
+                                                     // whether the root group's parts are told, its names
+    } forms[] = { { 96, 13, 48, 72, 88 }, { 100, 13, 52, 76, 92 }, { 48, 9, 0, 0, 0 }, { 48, 9, 0, 0, 0 } };
     const int version = n > 8 ? (unsigned char)p[8] : 0;
     if (version >= HS_COUNT(forms))
         return HS_FAIL(UNSUPPORTED, "%s: HDF5 with a superblock of version %d, known are 0 to 3", path, version);
@@ -300,37 +305,42 @@ static hs_status check_superblock(const char *path, const char *p, size_t n)
         memcpy(&driver, p + forms[version].driver, sizeof driver);
     if (driver != UINT64_MAX)
         return HS_FAIL(CORRUPT, "%s: HDF5 that names a driver of its own, allowed none", path);
+    uint64_t names;
+    if (forms[version].cached && p[forms[version].cached] == 1) {
+        memcpy(&names, p + forms[version].names, sizeof names);
+        HS_TRY(hs_h5_check_names(path, file, at, names));
+    }
     return HS_OK;
 }
 
-static hs_status check_signature(const char *path, size_t *bytes)
+static hs_status check_signature(hs_h5_file *f)
 {
-    hs_file file;
-    HS_TRY(hs_file_map(&file, path));
+    HS_TRY(hs_file_map(&f->map, f->path));
     size_t at = 0; // a block of the user's may stand in front
-    while (at < file.bytes && !begins_as_hdf5(file.data + at, file.bytes - at))
+    while (at < f->map.bytes && !begins_as_hdf5(f->map.data + at, f->map.bytes - at))
         at = at ? 2 * at : 512;
-    const hs_status st =
-        at < file.bytes ? check_superblock(path, file.data + at, file.bytes - at) : HS_FAIL(CORRUPT, "%s is no HDF5 file", path);
-    *bytes = file.bytes;
-    hs_file_unmap(&file);
-    return st;
+    if (at >= f->map.bytes)
+        return HS_FAIL(CORRUPT, "%s is no HDF5 file", f->path);
+    f->base = at;
+    HS_TRY(check_superblock(f->path, f->map, at));
+    return HS_OK;
 }
 
 hs_status hs_h5_open(hs_h5_file **out, const char *path, int64_t vocab)
 {
     *out = NULL;
-    size_t bytes = 0;
-    HS_TRY(check_signature(path, &bytes));
     hs_h5_file *f = calloc(1, sizeof *f);
     if (!f || !(f->path = strdup(path))) {
         free(f);
         return HS_FAIL(MEMORY, "%s: no memory to open it", path);
     }
     f->file = -1, f->vocab = vocab;
-    hs_h5_lock();
-    const hs_status st = open_locked(f, bytes);
-    hs_h5_unlock();
+    hs_status st = check_signature(f);
+    if (st == HS_OK) {
+        hs_h5_lock();
+        st = open_locked(f, f->map.bytes);
+        hs_h5_unlock();
+    }
     if (st != HS_OK) {
         hs_h5_close(f);
         return hs_frame_at(st, __FILE__, __LINE__);
@@ -351,6 +361,7 @@ void hs_h5_close(hs_h5_file *f)
         H5Fclose(f->file);
     H5Eclear2(H5E_DEFAULT);
     hs_h5_unlock();
+    hs_file_unmap(&f->map);
     free(f->path);
     free(f);
 }
@@ -504,7 +515,9 @@ static hs_status read_varlen(const hs_h5_file *f, int64_t first, int64_t n, hs_b
     for (int i = 0; i < H5_N_COLUMNS && st == HS_OK; i++)
         if (c[i].set > 0 && c[i].vlen) {
             list[i] = memory + i * n;
-            st = read_lists(&c[i], first, n, list[i]);
+            st = hs_h5_check_lists(&c[i], f->map, f->base, first, n);
+            if (st == HS_OK)
+                st = read_lists(&c[i], first, n, list[i]);
         }
     hs_h5_unlock();
     if (st == HS_OK)

@@ -163,9 +163,10 @@ static hs_status read_bert(const char *dir, const char *path, json_t **root)
 
 static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *merges_path, json_t **root)
 {
-    json_t *config, *vocab = NULL, *merges = json_array();
+    json_t *config, *vocab = NULL;
     HS_TRY(read_config(dir, &config));
-    hs_status st = read_json(vocab_path, &vocab);
+    json_t *merges = json_array();
+    hs_status st = merges ? read_json(vocab_path, &vocab) : HS_FAIL(MEMORY, "%s: no memory", merges_path);
     if (st == HS_OK)
         st = for_each_line(merges_path, add_merge, merges);
     if (st == HS_OK && !(*root = hs_tok_files_gpt2(vocab, merges, config)))

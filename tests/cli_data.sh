@@ -58,6 +58,16 @@ if d info "$golden/shards/nvidia.hdf5" >info.txt 2>/dev/null; then
   c 'was made with another tokenizer|has a vocabulary of' convert s.tokens --to hdf5 --tokenizer "$golden/tokenizers/bpe" -o x.hdf5
   head -c 5000 fixed/part_00000_of_00002.hdf5 >cut.hdf5
   c 'cut.hdf5: truncated file' check cut.hdf5
+  printf '\x89HDF\r\n\x1a\n' >signature.hdf5
+  c 'signature.hdf5: 8 bytes: truncated inside its superblock' info signature.hdf5
+  python3 - "$golden/shards/nvidia.hdf5" <<'P' || fail 'python3'
+import struct, sys
+b = bytearray(open(sys.argv[1], "rb").read())
+heap = struct.unpack_from("<Q", b, 88)[0]
+struct.pack_into("<Q", b, heap + 8, 1 << 60)
+open("names.hdf5", "wb").write(b)
+P
+  c 'names.hdf5: byte [0-9]+: a heap of 1152921504606846976 bytes at' info names.hdf5
 fi
 
 c "data does info, check, sample and convert, not 'chek'; nearest is check" chek s.tokens

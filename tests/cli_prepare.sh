@@ -186,6 +186,9 @@ c 'dedup' -o x --dedup fuzzy long.txt
 : >empty.txt
 c 'x.bin would be empty: of 1 documents 1 have no text' -o x empty.txt
 [ ! -e x.parts ] || fail 'parts of nothing are left'
+{ head -c 10000000 /dev/zero | tr '\0' a; echo; seq -s ' ' 1300000; } >lines.txt # a word of 10 MB, a line of 9 MB
+"$halfstep" prepare --tokenizer "$golden/wordpiece" -o lines lines.txt --json >lines.json || fail 'lines of 10 MB'
+[ "$(number documents lines.json)" = 1 ] || fail "lines of 10 MB: $(cat lines.json)"
 mkdir nothing && c 'nothing: no files in this folder' -o x nothing
 c '--output absent/ is a folder' -o absent/ long.txt
 c '/dev/zero is a device' -o x /dev/zero
