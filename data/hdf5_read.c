@@ -47,6 +47,8 @@ static pthread_mutex_t library = PTHREAD_MUTEX_INITIALIZER; // global because wh
 void hs_h5_lock(void)
 {
     pthread_mutex_lock(&library);
+    // A file whose closing failed (a full disk) makes the library's own clearing up at exit crash; what is ours was closed by then.
+    H5dont_atexit();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); // of the calling thread where the library is thread-safe
 }
 void hs_h5_unlock(void) { pthread_mutex_unlock(&library); }

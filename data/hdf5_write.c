@@ -232,18 +232,27 @@ hs_status hs_h5_append(hs_h5_out *w, const hs_bert_rows *rows)
 
 // ---- the end
 
-// False: the library could not write what it still held.
-static bool close_library(hs_h5_out *w)
+// Notes the first reason: each call of the library forgets the one before.
+static bool closed(bool ok, char why[256])
+{
+    if (!ok && !why[0])
+        hs_h5_why(why);
+    return ok;
+}
+
+// False: the library could not write what it still held, and why.
+static bool close_library(hs_h5_out *w, char why[256])
 {
     bool ok = true;
+    why[0] = 0;
     hs_h5_lock();
     for (int i = 0; i < H5_N_COLUMNS; i++)
         if (w->set[i] > 0)
-            ok = H5Dclose(w->set[i]) >= 0 && ok;
+            ok = closed(H5Dclose(w->set[i]) >= 0, why) && ok;
     if (w->list_memory > 0)
         H5Tclose(w->list_memory);
     if (w->h5 >= 0)
-        ok = H5Fclose(w->h5) >= 0 && ok;
+        ok = closed(H5Fclose(w->h5) >= 0, why) && ok;
     H5Eclear2(H5E_DEFAULT);
     hs_h5_unlock();
     w->h5 = -1;
@@ -256,7 +265,8 @@ void hs_h5_discard(hs_h5_out *w)
 {
     if (!w)
         return;
-    close_library(w);
+    char why[256];
+    close_library(w, why);
     hs_file_discard(&w->file);
     free(w->path);
     free(w);
@@ -265,10 +275,11 @@ void hs_h5_discard(hs_h5_out *w)
 hs_status hs_h5_commit(hs_h5_out *w)
 {
     hs_status st = HS_OK;
+    char why[256];
     if (w->written != w->o.rows)
         st = HS_FAIL(USAGE, "%s: %lld rows written, %lld announced", w->path, (long long)w->written, (long long)w->o.rows);
-    else if (!close_library(w))
-        st = HS_FAIL(SYSTEM, "cannot write %s: libhdf5 could not close it", w->path);
+    else if (!close_library(w, why))
+        st = HS_FAIL(SYSTEM, "cannot write %s: %s", w->path, why);
     else
         st = hs_file_commit(&w->file);
     hs_h5_discard(w);

@@ -56,6 +56,8 @@ if d info "$golden/shards/nvidia.hdf5" >info.txt 2>/dev/null; then
   c 'rows of HDF5 are made of a token store, and m.idx is megatron' convert m.idx --to hdf5 --tokenizer "$bert" -o x.hdf5
   c 'needs --tokenizer DIR, for \[CLS\]' convert s.tokens --to hdf5 -o x.hdf5
   c 'was made with another tokenizer|has a vocabulary of' convert s.tokens --to hdf5 --tokenizer "$golden/tokenizers/bpe" -o x.hdf5
+  # no room: an error, not a crash when the program ends
+  expect 2 'cannot write full.hdf5: .*File too large' bash -c 'trap "" XFSZ; ulimit -f 6; exec "$0" data convert s.tokens --to hdf5 --tokenizer "$1" --length 32 --predictions 5 -o full.hdf5' "$halfstep" "$bert"
   head -c 5000 fixed/part_00000_of_00002.hdf5 >cut.hdf5
   c 'cut.hdf5: truncated file' check cut.hdf5
   printf '\x89HDF\r\n\x1a\n' >signature.hdf5
