@@ -66,6 +66,16 @@ static void consume(hs_text_source *s, size_t bytes)
 
 // ---- one input after the other
 
+static hs_status skip_mark(hs_text_source *s) // a byte order mark, which says UTF-8 and is no text
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    while (s->end < sizeof mark - 1 && !s->ended)
+        HS_TRY(refill(s));
+    if (s->end >= sizeof mark - 1 && memcmp(s->buf, mark, sizeof mark - 1) == 0)
+        consume(s, sizeof mark - 1);
+    return HS_OK;
+}
+
 static hs_status open_input(hs_text_source *s)
 {
     const hs_text_input *in = &s->inputs->input[s->at.input];
@@ -76,7 +86,7 @@ static hs_status open_input(hs_text_source *s)
                        (long long)in->bytes);
     s->ended = false;
     s->start = s->end = s->line = s->scanned = s->cut_scanned = 0;
-    return s->at.offset ? hs_text_stream_skip(s->stream, s->at.offset) : HS_OK;
+    return s->at.offset ? hs_text_stream_skip(s->stream, s->at.offset) : skip_mark(s);
 }
 
 static void next_input(hs_text_source *s)

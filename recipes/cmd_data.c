@@ -6,19 +6,39 @@
 static const struct action {
     const char *name;
     hs_status (*run)(const data_job *j);
-} actions[] = { { "info", hs_data_info }, { "check", hs_data_check }, { "sample", hs_data_sample }, { "convert", hs_data_convert } };
+    bool together; // of all files at once; else of one after the other
+} actions[] = { { "info", hs_data_info, false },
+                { "check", hs_data_check, false },
+                { "sample", hs_data_sample, false },
+                { "convert", hs_data_convert, true } };
 
-static hs_status with_file(data_job *j, hs_status (*run)(const data_job *j))
+hs_status hs_data_open(data_job *j)
 {
     const data_options *o = j->o;
-    j->vocab = j->tokenizer ? hs_tokenizer_vocab(j->tokenizer) : o->vocab;
+    if (j->tokenizer || o->vocab)
+        j->vocab = j->tokenizer ? hs_tokenizer_vocab(j->tokenizer) : o->vocab;
     HS_TRY(hs_token_file_open(&j->file, j->path, &(hs_token_file_opts){ .vocab = j->vocab, .document_token = o->document_token }));
     j->info = hs_token_file_info_of(j->file);
     j->vocab = j->vocab ? j->vocab : j->info.vocab;
     if (j->tokenizer && j->info.tokenizer_hash && hs_tokenizer_hash(j->tokenizer) != j->info.tokenizer_hash)
         return HS_FAIL(USAGE, "%s was made with another tokenizer (hash %016llx) than %s (%016llx)", j->path,
                        (unsigned long long)j->info.tokenizer_hash, o->tokenizer, (unsigned long long)hs_tokenizer_hash(j->tokenizer));
-    HS_TRY(run(j));
+    return HS_OK;
+}
+
+static hs_status run_files(const struct action *a, data_job *j, const char *const *path, int n)
+{
+    const int each = a->together ? n : 1;
+    for (int i = 0; i < n; i += each) {
+        j->path = path[i], j->more = path + i + 1, j->n_more = each - 1;
+        hs_status st = hs_data_open(j);
+        if (st == HS_OK)
+            st = a->run(j);
+        hs_token_file_close(j->file);
+        j->file = NULL, j->vocab = 0;
+        if (st != HS_OK)
+            return hs_frame_at(st, __FILE__, __LINE__);
+    }
     return HS_OK;
 }
 
@@ -37,11 +57,12 @@ static hs_status run_data(const hs_cli *cli)
         return HS_FAIL(USAGE, "data does info, check, sample and convert, not '%s'%s%s", cli->arg[0], near ? "; nearest is " : "",
                        near ? near : "");
     }
-    data_job j = { .o = o, .path = cli->arg[1] };
+    if (cli->n_args > 2 && o->png[0])
+        return HS_FAIL(USAGE, "--png draws one file, and %d are given", cli->n_args - 1);
+    data_job j = { .o = o };
     if (o->tokenizer[0])
         HS_TRY(hs_tokenizer_load(&j.tokenizer, o->tokenizer));
-    const hs_status st = with_file(&j, a->run);
-    hs_token_file_close(j.file);
+    const hs_status st = run_files(a, &j, cli->arg + 1, cli->n_args - 1);
     hs_tokenizer_free(j.tokenizer);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -95,19 +116,20 @@ static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(data_options) };
 
 const hs_command hs_cmd_data = {
     .name = "data",
-    .arguments = "info|check|sample|convert FILE",
+    .arguments = "info|check|sample|convert FILE...",
     .summary = "look into files of token ids, check and convert them",
     .examples = "halfstep data info wiki.tokens --png lengths.png\n"
-                "halfstep data check part_0001.hdf5 --vocab 30522\n"
+                "halfstep data check shards/*.hdf5 --vocab 30522\n"
                 "halfstep data sample part_0001.hdf5 --tokenizer models/bert-base-uncased --count 5\n"
                 "halfstep data convert my_text_document.idx --to store --tokenizer models/gpt2 -o wiki.tokens\n"
                 "halfstep data convert wiki.tokens --to hdf5 --tokenizer models/bert-base-uncased --shards 8 -o shards",
     .notes =
         "Reads token stores, NVIDIA's BERT shards (HDF5: fixed, variable length, packed), Megatron's .idx with .bin, and llm.c's .bin;\n"
         "which of them a file is, is told by its contents. check ends with code 2 at the first fault, with file, dataset and row.\n"
-        "What is converted into HDF5 is a token store; its rows are made by the rules of Google's create_pretraining_data.py.",
+        "convert puts several files into one, in the order given; what goes into HDF5 is one token store:\n"
+        "its rows are made by the rules of Google's create_pretraining_data.py.",
     .options = &schema,
     .min_args = 2,
-    .max_args = 2,
+    .max_args = 256,
     .run = run_data,
 };

@@ -99,12 +99,12 @@ static void print_text(const hs_prepare_result *r)
 {
     for (int i = 0; i < r->n_outputs; i++) {
         const hs_prepare_output *o = &r->output[i];
-        printf("%s: %lld tokens in %lld documents", o->path, (long long)o->tokens, (long long)o->documents);
+        printf("%s: %lld tokens in %lld document%s", o->path, (long long)o->tokens, (long long)o->documents, o->documents == 1 ? "" : "s");
         if (o->sentences)
             printf(", %lld sentences", (long long)o->sentences);
         printf("%s\n", o->tokens ? "" : " (no file)");
     }
-    printf("%.1f MB of text in %lld documents", (double)r->text_bytes / 1e6, (long long)r->documents);
+    printf("%.1f MB of text in %lld document%s", (double)r->text_bytes / 1e6, (long long)r->documents, r->documents == 1 ? "" : "s");
     if (r->empty || r->duplicates)
         printf(", of them left out: %lld empty, %lld duplicates", (long long)r->empty, (long long)r->duplicates);
     if (r->replaced)

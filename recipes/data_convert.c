@@ -40,7 +40,8 @@ static void tell(const data_job *j, const char *what, int64_t n, int64_t tokens,
         hs_line_print(json_pack("{s:s, s:s, s:I, s:I, s:i}", "output", j->o->output, "format", hs_token_format_names[j->o->to], what,
                                 (json_int_t)n, "tokens", (json_int_t)tokens, "files", files));
     else if (!j->o->common.quiet)
-        printf("%s: %s, %lld tokens in %lld %s\n", j->o->output, hs_token_format_names[j->o->to], (long long)tokens, (long long)n, what);
+        printf("%s: %s, %lld tokens in %lld %.*s\n", j->o->output, hs_token_format_names[j->o->to], (long long)tokens, (long long)n,
+               (int)strlen(what) - (n == 1), what);
 }
 
 // What was prepared for hours is not to be lost by a name typed twice.
@@ -65,6 +66,25 @@ static hs_status check_output(const data_job *j)
     return HS_OK;
 }
 
+// A file that follows the first must be of its kind: of its vocabulary (opening it checks that) and tokenizer, with sentences if that has
+// them.
+static hs_status append_file(const data_job *first, const char *path, const hs_token_sink *to)
+{
+    data_job j = { .o = first->o, .path = path, .tokenizer = first->tokenizer, .vocab = first->vocab };
+    hs_status st = hs_data_open(&j);
+    const uint64_t hash = j.info.tokenizer_hash, other = first->info.tokenizer_hash;
+    if (st == HS_OK && hash && other && hash != other)
+        st = HS_FAIL(USAGE, "%s was made with another tokenizer (hash %016llx) than %s (%016llx)", path, (unsigned long long)hash,
+                     first->path, (unsigned long long)other);
+    if (st == HS_OK && (j.info.n_sentences > 0) != (first->info.n_sentences > 0))
+        st = HS_FAIL(USAGE, "%s tells sentences and %s does not: they cannot stand in one file", j.info.n_sentences ? path : first->path,
+                     j.info.n_sentences ? first->path : path);
+    if (st == HS_OK)
+        st = hs_token_file_stream(j.file, true, to);
+    hs_token_file_close(j.file);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 static hs_status convert_stream(const data_job *j)
 {
     hs_token_out *w;
@@ -79,7 +99,10 @@ static hs_status convert_stream(const data_job *j)
                                                 .tokenizer_hash = j->tokenizer ? hs_tokenizer_hash(j->tokenizer) : j->info.tokenizer_hash,
                                                 .sentences = j->info.n_sentences > 0 }));
     counter c = { .to = hs_token_out_sink(w) };
-    const hs_status st = hs_token_file_stream(j->file, true, &(hs_token_sink){ &c, on_ids, on_sentence, on_document });
+    const hs_token_sink sink = { &c, on_ids, on_sentence, on_document };
+    hs_status st = hs_token_file_stream(j->file, true, &sink);
+    for (int i = 0; i < j->n_more && st == HS_OK; i++)
+        st = append_file(j, j->more[i], &sink);
     if (st != HS_OK) {
         hs_token_out_discard(w);
         return hs_frame_at(st, __FILE__, __LINE__);
@@ -174,6 +197,9 @@ static hs_status convert_rows(const data_job *j)
                             .short_share = o->short_prob,
                             .seed = (uint64_t)o->seed };
     hs_bert_plan *p;
+    if (j->n_more)
+        return HS_FAIL(USAGE, "rows of HDF5 are made of one token store, and %s stands behind %s; convert them --to store first",
+                       j->more[0], j->path);
     if (!m.store)
         return HS_FAIL(USAGE, "rows of HDF5 are made of a token store, and %s is %s; convert it --to store first", j->path,
                        hs_token_format_names[j->info.format]);

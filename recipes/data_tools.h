@@ -17,11 +17,16 @@ typedef struct data_options {
 typedef struct data_job { // one file
     const data_options *o;
     const char *path;
+    const char *const *more; // convert: what follows it in the output
+    int n_more;
     hs_tokenizer *tokenizer; // or NULL
     hs_token_file *file;
     hs_token_file_info info;
     int64_t vocab; // of tokenizer, --vocab or file; 0: not known
 } data_job;
+
+// Of o, path and tokenizer: the others. A vocabulary that is set holds where nothing tells one. hs_token_file_close(j->file) in any case.
+hs_status hs_data_open(data_job *j);
 
 hs_status hs_data_info(const data_job *j);
 hs_status hs_data_check(const data_job *j);

@@ -28,6 +28,13 @@ if "$halfstep" env | grep -iq 'png'; then
   head -c 4 lengths.png | grep -q PNG || fail 'the picture'
 fi
 
+# several files: one after the other, or one behind the other in one output
+d convert s.tokens m.idx --to store --vocab 600 -o two.tokens >out.txt
+grep -q '11760 tokens in 240 documents' out.txt || fail "two files into one: $(cat out.txt)"
+[ "$(d check s.tokens two.tokens --json | grep -c '"ok":true')" = 2 ] || fail 'check of two files'
+c 'm.idx stands behind s.tokens' convert s.tokens m.idx --to hdf5 --tokenizer "$bert" -o x.hdf5
+c '.--png draws one file, and 2 are given' info s.tokens two.tokens --png x.png
+
 # bars by powers of two begin and end where the lengths do
 python3 - <<'P' || fail 'python3'
 import struct
@@ -35,6 +42,9 @@ ids = ([1] + [7] * 100) * 200 + [1] + [7] * 50000
 open("long.bin", "wb").write(struct.pack("<256i", 20240520, 1, len(ids), *[0] * 253) + struct.pack(f"<{len(ids)}H", *ids))
 P
 d convert long.bin --to store --vocab 100 --document-token 1 -o long.tokens --quiet
+c 'long.tokens has a vocabulary of 100, not of 600' convert s.tokens long.tokens -o x.tokens
+c 'back.bin: .*outside the vocabulary' convert long.tokens back.bin -o x.tokens
+[ ! -e x.tokens ] || fail 'half of a conversion'
 d info long.tokens --json >long.json
 grep -Eq '"lengths":\[\[64,127,200\],.*\[32768,65535,1\]\]' long.json || fail "bars: $(cat long.json)"
 

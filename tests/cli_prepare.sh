@@ -33,6 +33,11 @@ prepare -o got --field body lines.json && same want.bin got.bin && rm got.bin
 same want.bin got.bin && rm got.bin
 json_lines stdin.json
 [ "$(number documents stdin.json) $(number empty stdin.json) $(number replaced_bytes stdin.json)" = '6 2 0' ] || fail "counts: $(cat stdin.json)"
+mkdir marked
+for f in plain/a.txt plain/b.txt plain/sub/c.txt plain/sub/d.txt; do { printf '\xef\xbb\xbf' && cat "$f"; } >"marked/$(basename "$f")"; done
+prepare -o got marked && same want.bin got.bin && rm got.bin
+{ printf '\xef\xbb\xbf' && cat lines.jsonl; } >marked.jsonl
+prepare -o got marked.jsonl && same want.bin got.bin && rm got.bin
 printf '\n\nFirst\ndocument\n\n\nsecond\n' >blank.txt
 prepare -o got --documents blank-line blank.txt
 printf '{"text":"First\\ndocument"}\n{"text":"second"}' >two.jsonl
