@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_BYTES = 1 << 20 };
+#ifndef HS_TEXT_READ_BYTES
+#define HS_TEXT_READ_BYTES (1 << 20) // see HS_TEXT_RAW_BYTES
+#endif
+enum { READ_BYTES = HS_TEXT_READ_BYTES };
 
 struct hs_text_source {
     const hs_text_inputs *inputs;

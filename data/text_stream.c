@@ -11,7 +11,10 @@
 #include <zstd.h>
 #endif
 
-enum { RAW_BYTES = 1 << 18, MAGIC_BYTES = 4 };
+#ifndef HS_TEXT_RAW_BYTES
+#define HS_TEXT_RAW_BYTES (1 << 18) // fuzzers build with less: a quarter of the time goes to clearing it, and refills are reached
+#endif
+enum { RAW_BYTES = HS_TEXT_RAW_BYTES, MAGIC_BYTES = 4 };
 
 typedef struct packing packing;
 struct hs_text_stream {
