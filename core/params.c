@@ -220,7 +220,8 @@ void hs_params_free(hs_params *ps)
     if (!ps)
         return;
     slab_free(ps->master, ps->n * sizeof(float));
-    slab_free(ps->grad, ps->n * sizeof(float));
+    if (!ps->grad_lent)
+        slab_free(ps->grad, ps->n * sizeof(float));
     slab_free(ps->m, ps->n * sizeof(float));
     slab_free(ps->v, ps->n * sizeof(float));
     slab_free(ps->low, ps->n * sizeof(uint16_t));
@@ -295,6 +296,8 @@ hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype)
         hs_params_init_values(ps);
     return HS_OK;
 }
+
+void hs_params_lend_grad(hs_params *ps, float *slab) { ps->grad = slab, ps->grad_lent = true; }
 
 // ---- values
 

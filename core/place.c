@@ -1,4 +1,5 @@
 // place: where every byte of a plan lies, and where the team must wait.
+#include "core/log.h"
 #include "core/plan_impl.h"
 #include <stdlib.h>
 
@@ -45,13 +46,36 @@ typedef struct placed { // in order of `at`: one walk over this array finds a ga
     int first, last;
 } placed;
 
+// The gradient slab, parameter by parameter: a gradient's bytes are free until backward first writes them. What no run writes would have
+// to be cleared by someone, so then the whole slab stays outside.
+static int place_gradients(hs_plan *p, placed *all)
+{
+    const hs_params *ps = p->graph->params;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *q = ps->param[i];
+        all[i] = (placed){ q->offset * sizeof(float), aligned((q->offset + q->n) * sizeof(float)), -1, p->n_runs };
+    }
+    for (int i = p->n_runs - 1; i >= 0; i--)
+        for (int k = 0; k < HS_MAX_IN; k++)
+            if (p->run[i].din[k].where == HS_AT_GRAD)
+                all[p->run[i].din[k].t->param->id].first = i;
+    for (int i = 0; i < ps->n_params; i++)
+        if (all[i].first < 0) {
+            hs_log(HS_LOG_INFO, "gradients get memory of their own: nothing in this model writes that of %s", ps->param[i]->name);
+            return 0;
+        }
+    p->grads_here = true;
+    p->info.gradient_bytes = aligned(ps->n * sizeof(float));
+    return ps->n_params;
+}
+
 // Greedy by size: the largest first, each at the lowest gap among those alive at the same time.
 static hs_status place_buffers(hs_plan *p)
 {
     hs_buf **order = malloc((size_t)(p->n_bufs + 1) * sizeof *order);
-    placed *all = malloc((size_t)(p->n_bufs + 1) * sizeof *all);
-    int n = 0;
-    size_t end = 0;
+    placed *all = malloc((size_t)(p->n_bufs + p->graph->params->n_params + 1) * sizeof *all);
+    int n = all && p->opts.single_run && p->graph->mode == HS_TRAIN ? place_gradients(p, all) : 0;
+    size_t end = p->info.gradient_bytes;
     for (int i = 0; order && i < p->n_bufs; i++)
         order[i] = &p->buf[i];
     if (order && all)
@@ -100,7 +124,8 @@ hs_status hs_plan_place(hs_plan *p)
         const size_t bytes = aligned(p->buf[i].bytes);
         *(p->buf[i].input ? &p->info.input_bytes : &p->info.value_bytes_unshared) += bytes;
     }
-    p->info.value_bytes = p->values_end - (p->info.input_bytes < p->values_end ? p->info.input_bytes : p->values_end);
+    const size_t others = p->info.input_bytes + p->info.gradient_bytes;
+    p->info.value_bytes = p->values_end - (others < p->values_end ? others : p->values_end);
     p->info.scratch_bytes = p->total_bytes - p->values_end;
     return HS_OK;
 }
@@ -108,7 +133,7 @@ hs_status hs_plan_place(hs_plan *p)
 // ---- barriers
 
 typedef struct span { // bytes a run touched since the last barrier
-    int space;        // 0: buffers; 1: gradients; 2 + i: state i
+    int space;        // 0: buffers; 1: gradients outside them; 2 + i: state i
     size_t lo, hi;
     int64_t rows; // >= 0: divided by hs_part over this many rows of extent ext
     int ext;
@@ -145,7 +170,7 @@ static hs_status add_span(spans *all, const hs_plan *p, const hs_run *r, const h
     if (s->where == HS_AT_BUF)
         x.lo = p->buf[s->buf].offset;
     else if (s->where == HS_AT_GRAD)
-        x.space = 1, x.lo = s->t->param->offset * sizeof(float);
+        x.space = !p->grads_here, x.lo = s->t->param->offset * sizeof(float);
     else
         x.space = state_space(p, s->t->state), x.lo = 0;
     x.hi = x.lo + bytes;

@@ -28,6 +28,7 @@ hs_status hs_policy_parse(hs_policy *out, const char *policy, const char *residu
 typedef struct hs_plan_opts {
     hs_policy policy;
     int runs_per_values; // between two changes of the parameters, about; from 2 on copies of weights may pay (hs_derive)
+    bool single_run;  // training: one run makes the gradients of a step. They lie in the plan's slab then, where activations lay before
     bool collectives; // emit gradient reductions even where the comm's size is 1 (tests)
 } hs_plan_opts;
 
@@ -44,9 +45,10 @@ typedef struct hs_plan hs_plan;
 hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o);
 void hs_plan_free(hs_plan *p);
 
-size_t hs_plan_bytes(const hs_plan *p); // inputs + values + scratch: one slab
+size_t hs_plan_bytes(const hs_plan *p); // inputs + values + gradients, if they lie here, + scratch: one slab
 typedef struct hs_plan_info {
     size_t input_bytes, value_bytes, scratch_bytes; // as placed
+    size_t gradient_bytes;                          // in the same slab (single_run); 0: they need one of their own (HS_WITH_GRAD)
     size_t derived_bytes;                           // of parameters in other layouts; not in hs_plan_bytes: plans over one hs_params share them
     size_t value_bytes_unshared;                    // what values would take without reuse
     double flops_forward, flops_backward, traffic_bytes; // at capacity
@@ -58,12 +60,13 @@ const hs_plan_info *hs_plan_info_of(const hs_plan *p);
 const hs_graph *hs_plan_graph(const hs_plan *p);
 
 typedef struct hs_exec hs_exec;
-// workspace: hs_plan_bytes, 64-byte aligned; borrowed, as are in and state.
+// workspace: hs_plan_bytes, 64-byte aligned; borrowed, as are in and state. A plan with gradient_bytes has the gradient slab at its
+// front: hs_params_lend_grad before this. The slab is whole from the end of a run to the next run of any plan over this workspace.
 hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs_step_in *in, hs_step_state *state);
 void hs_exec_free(hs_exec *e);
 
 enum { HS_MICRO_FIRST = 1, HS_MICRO_LAST = 2 }; // first: gradients are written, else added; last: buckets are reduced over dp
-const hs_segment *hs_exec_micro(hs_exec *e, int which); // eval and decode plans ignore `which`
+const hs_segment *hs_exec_micro(hs_exec *e, int which); // eval and decode plans ignore `which`; where there are gradient_bytes it is FIRST
 
 // Bytes of a static input, or of a tensor kept by hs_output (valid after a run, until the next one). NULL if there is none of that name.
 void *hs_exec_input(hs_exec *e, const char *name);

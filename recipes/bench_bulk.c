@@ -41,6 +41,7 @@ static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width
                                                         .decode_config = &b->decode,
                                                         .policy = &b->policy,
                                                         .optim = &optim,
+                                                        .micro_steps = 1,
                                                         .decode = true,
                                                         .seed = 1,
                                                         .device = r->device,

@@ -197,6 +197,7 @@ static hs_status open_engine(bench *b)
                                                         .config = &b->setup,
                                                         .policy = &policy,
                                                         .optim = &optim,
+                                                        .micro_steps = 1,
                                                         .seed = 1,
                                                         .device = b->run->device,
                                                         .mode = b->run->mode,

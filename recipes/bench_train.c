@@ -53,6 +53,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                                         .config = &b->setup,
                                                         .policy = &b->policy,
                                                         .optim = &optim,
+                                                        .micro_steps = 1,
                                                         .seed = 1,
                                                         .device = r->device,
                                                         .mode = r->mode,

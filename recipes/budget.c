@@ -13,7 +13,9 @@ static hs_status plan_mode(hs_plan **out, hs_params *ps, hs_mode mode, const hs_
     g->state_dtype = policy->low;
     hs_gpt_trace(g, setup);
     return hs_plan_new(out, g, dev,
-                       &(hs_plan_opts){ .policy = *policy, .runs_per_values = (int)micro_steps }); // owns the graph, also when it fails
+                       &(hs_plan_opts){ .policy = *policy,
+                                        .runs_per_values = (int)micro_steps,
+                                        .single_run = micro_steps == 1 }); // owns the graph, also when it fails
 }
 
 // An override that names nothing in the model is a misspelt one.
@@ -59,6 +61,7 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
 
     const hs_params_bytes slabs = hs_params_bytes_of(b->params, HS_WITH_GRAD | HS_WITH_MOMENTS, policy->low);
     b->info = *hs_plan_info_of(b->plan);
+    const size_t own_gradients = b->info.gradient_bytes ? 0 : slabs.grad;
     b->parameters = (int64_t)hs_params_count(b->params);
     b->masters = slabs.master, b->weights = slabs.low, b->gradients = slabs.grad, b->moments = slabs.moments;
     b->packed = hs_derived_bytes(b->params);
@@ -66,7 +69,7 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     b->evaluation = eval_bytes > train_bytes ? eval_bytes - train_bytes : 0;
     b->snapshot = hs_ckpt_bytes(b->params);
     b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * g->context + max_seqs + 1)) * sizeof(int32_t);
-    b->total = slabs.master + slabs.low + slabs.grad + slabs.moments + b->packed + train_bytes + b->evaluation + b->snapshot + b->loader;
+    b->total = slabs.master + slabs.low + own_gradients + slabs.moments + b->packed + train_bytes + b->evaluation + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
     const double tokens = (double)(micro_batch * g->context), shortest = tokens / (double)max_seqs;

@@ -10,12 +10,12 @@
 
 static const hs_policy fp32 = { .low = HS_F32 };
 
-static unsigned slabs_of(const hs_engine_opts *o) { return o->optim ? HS_WITH_GRAD | HS_WITH_MOMENTS : 0; }
-
 static hs_status make_plan(hs_engine *e, const hs_engine_opts *o, hs_mode mode, const void *config)
 {
     // without an optimizer the values stay: every run after the first finds its copies made
-    const hs_plan_opts opts = { .policy = o->policy ? *o->policy : fp32, .runs_per_values = o->optim ? o->micro_steps : INT_MAX };
+    const hs_plan_opts opts = { .policy = o->policy ? *o->policy : fp32,
+                                .runs_per_values = o->optim ? o->micro_steps : INT_MAX,
+                                .single_run = o->micro_steps == 1 };
     hs_graph *g;
     HS_TRY(hs_graph_new(&g, e->params, e->states, mode, &e->grid));
     g->state_dtype = opts.policy.low;
@@ -25,6 +25,10 @@ static hs_status make_plan(hs_engine *e, const hs_engine_opts *o, hs_mode mode, 
     e->workspace_bytes = bytes > e->workspace_bytes ? bytes : e->workspace_bytes;
     return HS_OK;
 }
+
+static bool lends_gradients(const hs_engine *e) { return e->plan[HS_TRAIN] && hs_plan_info_of(e->plan[HS_TRAIN])->gradient_bytes; }
+
+static unsigned slabs_of(const hs_engine *e) { return e->plan[HS_TRAIN] ? HS_WITH_MOMENTS | (lends_gradients(e) ? 0 : HS_WITH_GRAD) : 0; }
 
 // The training trace comes first: it sets the order of parameters, and all others must agree with it.
 static hs_status make_plans(hs_engine *e, const hs_engine_opts *o)
@@ -44,6 +48,8 @@ static hs_status bind_plans(hs_engine *e)
 {
     HS_TRY(e->device->alloc(e->workspace_bytes, &e->workspace));
     e->device->fill(e->device, e->workspace, 0, e->workspace_bytes); // inputs beyond what the first batch fills are finite
+    if (lends_gradients(e))
+        hs_params_lend_grad(e->params, e->workspace);
     for (int m = 0; m < HS_COUNT(e->plan); m++)
         if (e->plan[m])
             HS_TRY(hs_exec_new(&e->exec[m], e->plan[m], e->workspace, &e->in, &e->state));
@@ -53,7 +59,7 @@ static hs_status bind_plans(hs_engine *e)
 // A machine that hands out pages it does not have would kill the process later, without a word.
 static hs_status check_memory(const hs_engine *e, const hs_engine_opts *o)
 {
-    const hs_params_bytes b = hs_params_bytes_of(e->params, slabs_of(o), o->policy ? o->policy->low : HS_F32);
+    const hs_params_bytes b = hs_params_bytes_of(e->params, slabs_of(e), o->policy ? o->policy->low : HS_F32);
     const size_t need = b.master + b.low + b.grad + b.moments + hs_derived_bytes(e->params) + e->workspace_bytes,
                  have = hs_cpu_free_bytes();
     if (strcmp(e->device->name, "cpu") != 0 || need <= have)
@@ -72,7 +78,7 @@ static hs_status build(hs_engine *e, const hs_engine_opts *o)
         return HS_FAIL(MEMORY, "no memory for the model's states");
     HS_TRY(make_plans(e, o));
     HS_TRY(check_memory(e, o));
-    HS_TRY(hs_params_freeze(e->params, slabs_of(o) | (o->loads_values ? HS_WITHOUT_INIT : 0), o->policy ? o->policy->low : HS_F32));
+    HS_TRY(hs_params_freeze(e->params, slabs_of(e) | (o->loads_values ? HS_WITHOUT_INIT : 0), o->policy ? o->policy->low : HS_F32));
     HS_TRY(hs_states_alloc(e->states));
     HS_TRY(bind_plans(e));
     if (o->optim)
@@ -136,6 +142,8 @@ hs_status hs_engine_run(hs_engine *e, hs_mode mode, int which)
     static const char *const names[] = { "training", "evaluation", "decoding" };
     if (!e->exec[mode])
         return HS_FAIL(INTERNAL, "this engine was made without a plan for %s", names[mode]);
+    if (mode == HS_TRAIN && !(which & HS_MICRO_FIRST) && lends_gradients(e))
+        return HS_FAIL(INTERNAL, "this engine was made for steps of one micro-batch (micro_steps): gradients cannot be added to");
     return submit(e, hs_exec_micro(e->exec[mode], which));
 }
 
@@ -150,7 +158,7 @@ hs_status hs_engine_update(hs_engine *e)
 
 size_t hs_engine_bytes(const hs_engine *e)
 {
-    const hs_params_bytes b = hs_params_bytes_of(e->params, e->optim ? HS_WITH_GRAD | HS_WITH_MOMENTS : 0, e->params->low_dtype);
+    const hs_params_bytes b = hs_params_bytes_of(e->params, slabs_of(e), e->params->low_dtype);
     size_t bytes = sizeof *e + e->workspace_bytes + b.master + b.low + b.grad + b.moments + hs_derived_bytes(e->params);
     for (int i = 0; i < e->states->n; i++)
         bytes += e->states->state[i]->bytes;

@@ -15,8 +15,10 @@ typedef struct hs_engine_opts {
     const hs_optim_config *optim;            // NULL: no training plan, no moments
     bool eval, decode;                       // also make these plans
     const void *eval_config, *decode_config; // NULL: config
-    int micro_steps;                         // training: micro-batches of an optimizer step; 0: 1. Else copies of weights pay at once
-    bool loads_values;                       // a checkpoint is loaded next: parameters are not drawn first
+    // Training: micro-batches of an optimizer step, as far as is known: 1 lets activations lie where gradients will (runs without
+    // HS_MICRO_FIRST are refused then), from 2 on copies of weights pay. 0: any number.
+    int micro_steps;
+    bool loads_values; // a checkpoint is loaded next: parameters are not drawn first
     uint64_t seed;
     int threads;       // 0: all cores of this process
     hs_device *device; // NULL: the CPU, opened and owned by the engine

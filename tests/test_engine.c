@@ -162,6 +162,22 @@ static void test_accumulation(void **state)
     hs_engine_free(e);
 }
 
+// An engine that was promised one micro-batch a step has no place to add gradients up in, and says so.
+static void test_promise_is_kept(void **state)
+{
+    (void)state;
+    tiny_gpt model;
+    hs_engine *any = tiny_engine(&model, &(tiny_opts){ .policy = "fp32", .optim = "adamw" });
+    hs_engine *one = tiny_engine(&model, &(tiny_opts){ .policy = "fp32", .optim = "adamw", .micro_steps = 1 });
+    assert_true(hs_engine_bytes(one) < hs_engine_bytes(any));
+    gradient(one);
+    tiny_fill(one, HS_TRAIN, lengths, 5, 0);
+    assert_int_equal(hs_engine_run(one, HS_TRAIN, HS_MICRO_LAST), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "micro_steps"));
+    hs_engine_free(any);
+    hs_engine_free(one);
+}
+
 static void test_overflow_is_skipped(void **state)
 {
     (void)state;
@@ -218,9 +234,10 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns_by_heart), cmocka_unit_test(test_gradient_is_the_slope), cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_accumulation),    cmocka_unit_test(test_overflow_is_skipped),   cmocka_unit_test(test_no_casts),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_learns_by_heart), cmocka_unit_test(test_gradient_is_the_slope),
+        cmocka_unit_test(test_same_bits),       cmocka_unit_test(test_accumulation),
+        cmocka_unit_test(test_promise_is_kept), cmocka_unit_test(test_overflow_is_skipped),
+        cmocka_unit_test(test_no_casts),        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,8 +19,8 @@ typedef struct way {
     const char *policy;
     int threads;
     hs_submit_mode mode;
-    int bulk_size, micro;         // micro-batches in a step
-    int promised;                 // what the engine is told of them: whether it makes copies of weights
+    int bulk_size, micro; // micro-batches in a step
+    int promised; // what the engine is told of them: with 1 gradients lie among the activations, from 2 on there are copies of weights
     int64_t max_tokens, max_seqs; // 0: well above what is live
     int workspace;                // byte it is filled with before every micro-step
     uint64_t seed;
@@ -103,7 +103,8 @@ static void submission_and_threads(void **state)
         for (int threads = 1; threads <= 3; threads++)
             for (int b = 0; b < HS_COUNT(bulk); b++) {
                 const hs_submit_mode mode = bulk[b] < 0 ? HS_SUBMIT_STEP : HS_SUBMIT_BULK;
-                result r = train((way){ .policy = policies[p], .threads = threads, .mode = mode, .bulk_size = bulk[b] < 0 ? 0 : bulk[b] });
+                result r = train((way){
+                    .policy = policies[p], .threads = threads, .mode = mode, .bulk_size = bulk[b] < 0 ? 0 : bulk[b], .promised = b % 2 });
                 assert_same_bits(&first, &r);
                 result_free(&r);
             }
@@ -171,9 +172,14 @@ static void capacity_and_stale_bytes(void **state)
     (void)state;
     for (int p = 0; p < HS_COUNT(policies); p++) {
         result first = train((way){ .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK });
-        result nan = train((way){ .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK, .workspace = 0xFF });
-        result tight = train((way){
-            .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK, .workspace = 0xFF, .max_tokens = TOKENS, .max_seqs = SEQS });
+        result nan = train((way){ .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK, .promised = 1, .workspace = 0xFF });
+        result tight = train((way){ .policy = policies[p],
+                                    .threads = 2,
+                                    .mode = HS_SUBMIT_BULK,
+                                    .promised = 1,
+                                    .workspace = 0xFF,
+                                    .max_tokens = TOKENS,
+                                    .max_seqs = SEQS });
         assert_same_bits(&first, &nan);
         assert_same_bits(&first, &tight);
         result_free(&first);

@@ -117,12 +117,14 @@ static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *
     build(g);
     if (hs_graph_status(g))
         fail_msg("%s", hs_error());
-    assert_int_equal(hs_params_freeze(r->ps, HS_WITH_GRAD, o->policy.low), HS_OK);
     if (hs_plan_new(&r->plan, g, r->dev, o))
         fail_msg("%s", hs_error());
-    const size_t bytes = hs_plan_bytes(r->plan);
+    const size_t bytes = hs_plan_bytes(r->plan), gradients = hs_plan_info_of(r->plan)->gradient_bytes;
+    assert_int_equal(hs_params_freeze(r->ps, gradients ? 0 : HS_WITH_GRAD, o->policy.low), HS_OK);
     assert_int_equal(r->dev->alloc(bytes, &r->workspace), HS_OK);
     memset(r->workspace, 0xFF, bytes); // NaN everywhere
+    if (gradients)
+        hs_params_lend_grad(r->ps, r->workspace);
     assert_int_equal(hs_exec_new(&r->exec, r->plan, r->workspace, &r->in, &r->state), HS_OK);
     r->state.scale = 1;
     r->in.n_micro = 1;
@@ -221,6 +223,43 @@ static void bits_do_not_depend_on_threads_or_submission(void **s)
                 rig_close(&r);
             }
             free(first);
+        }
+}
+
+static void unused(hs_graph *g)
+{
+    hs_tensor *x = start(g);
+    hs_nn_linear(g, x, "no_loss_sees_this", C, .std = 0.3f);
+    finish(g, x);
+}
+
+// A slab of their own or the bytes of activations that are no longer read: the same bits. What nothing writes keeps a slab.
+static void gradients_where_activations_were(void **s)
+{
+    (void)s;
+    build_fn *const all[] = { plain, residual, twice, shared_sum, tied_and_dead, chunked_logits, unused };
+    for (int b = 0; b < HS_COUNT(all); b++)
+        for (int v = 0; v < 6; v++) {
+            hs_plan_opts o = { .policy = { .low = (hs_dtype[]){ HS_F32, HS_BF16, HS_F16 }[v / 2] } };
+            rig apart, among;
+            rig_open(&apart, all[b], HS_TRAIN, &o, NULL, 2, 0);
+            o.single_run = true;
+            rig_open(&among, all[b], HS_TRAIN, &o, NULL, 1 + v % 2, 0);
+            const size_t bytes = hs_plan_info_of(among.plan)->gradient_bytes;
+            assert_int_equal(hs_plan_info_of(apart.plan)->gradient_bytes, 0);
+            assert_true(all[b] == unused ? bytes == 0 : bytes >= among.ps->n * sizeof(float));
+            assert_true(hs_plan_bytes(among.plan) <= hs_plan_bytes(apart.plan) + bytes);
+            if (all[b] == residual)
+                assert_true(hs_plan_bytes(among.plan) < hs_plan_bytes(apart.plan) + bytes);
+            for (int step = 0; step < 2; step++)
+                assert_true(run(&apart, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK) ==
+                            run(&among, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK));
+            for (int p = 0; p < apart.ps->n_params; p++) {
+                const hs_param *q = apart.ps->param[p];
+                assert_memory_equal(apart.ps->grad + q->offset, among.ps->grad + q->offset, q->n * sizeof(float));
+            }
+            rig_close(&apart);
+            rig_close(&among);
         }
 }
 
@@ -380,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_agree_with_finite_differences),
         cmocka_unit_test(bits_do_not_depend_on_threads_or_submission),
+        cmocka_unit_test(gradients_where_activations_were),
         cmocka_unit_test(chunks_change_no_bits),
         cmocka_unit_test(casts_sink),
         cmocka_unit_test(gradients_are_reduced_once),

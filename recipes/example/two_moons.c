@@ -22,7 +22,8 @@ int main(void)
     if (hs_optim_preset(&adamw, "adamw") || hs_policy_parse(&bf16, "bf16", "f32", ""))
         return printf("%s\n", hs_error()), 1;
     adamw.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-4, .warmup = 20, .steps = 300 };
-    if (hs_engine_new(&e, &(hs_engine_opts){ .model = model, .policy = &bf16, .optim = &adamw, .seed = 1, .mode = HS_SUBMIT_BULK }))
+    if (hs_engine_new(
+            &e, &(hs_engine_opts){ .model = model, .policy = &bf16, .optim = &adamw, .micro_steps = 1, .seed = 1, .mode = HS_SUBMIT_BULK }))
         return printf("%s\n", hs_error()), 1;
     float *x = hs_engine_input(e, HS_TRAIN, "x");
     int32_t *y = hs_engine_input(e, HS_TRAIN, "y");
