@@ -38,13 +38,15 @@ hs_status hs_file_open(const char *path, int *fd, struct stat *st)
     return HS_OK;
 }
 
-size_t hs_file_head(const char *path, void *buf, size_t n)
+size_t hs_file_head(const char *path, void *buf, size_t n) { return hs_file_part(path, 0, buf, n); }
+
+size_t hs_file_part(const char *path, int64_t at, void *buf, size_t n)
 {
     struct stat st;
     const int fd = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0)
         return 0;
-    const ssize_t got = read(fd, buf, n);
+    const ssize_t got = pread(fd, buf, n, at);
     close(fd);
     return got > 0 ? (size_t)got : 0;
 }

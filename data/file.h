@@ -19,6 +19,7 @@ hs_status hs_file_open(const char *path, int *fd, struct stat *st);
 
 // The first bytes of a regular file, at most n; 0 if it is none or cannot be read: a pipe would lose what is read here, or wait.
 size_t hs_file_head(const char *path, void *buf, size_t n);
+size_t hs_file_part(const char *path, int64_t at, void *buf, size_t n); // the same from byte `at` on
 
 hs_status hs_file_create(hs_file_out *o, const char *path);
 hs_status hs_file_write(hs_file_out *o, const void *data, size_t bytes);

@@ -1,5 +1,7 @@
-// hdf5_chunk: integers out of the chunks of a dataset. The library gives their stored bytes; inflating, unshuffling and widening are done
-// here, outside its lock, because they are nearly all of the time (20 times that of the reading where the file is in memory).
+// hdf5_chunk: what a dataset stores, whatever its layout. The library says where: contiguous data are read where they lie, and of chunks
+// it gives the stored bytes. Inflating, unshuffling, checksums and widening are done here, outside its lock, because they are nearly all of
+// the time (20 times that of the reading where the file is in memory), and because libhdf5 1.10 copies what a dataset promises out of
+// buffers as long as what it has. Only what lies in an object's header is left to it.
 #ifdef HS_HAVE_HDF5
 #include "data/hdf5_impl.h"
 #include <stdlib.h>
@@ -8,7 +10,7 @@
 #include <zlib.h>
 #endif
 
-// ---- stored integers to int32_t; what does not fit becomes the nearest that does, and is refused later as no id
+// ---- stored integers to int32_t
 
 #define WIDEN(name, type, low, high)                                                                                                       \
     static void name(int32_t *out, const unsigned char *in, int64_t n)                                                                     \
@@ -41,6 +43,50 @@ static widen_fn *widen_of(const h5_column *c)
     default:
         return c->is_signed ? widen_i8 : widen_u8;
     }
+}
+
+void hs_h5_widen(const h5_column *c, int32_t *out, const unsigned char *in, int64_t n)
+{
+    enum { BLOCK = 64 };
+    unsigned char turned[BLOCK * 8];
+    widen_fn *widen = widen_of(c);
+    if (!c->big_endian) {
+        widen(out, in, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        const int64_t m = n - i < BLOCK ? n - i : BLOCK;
+        for (size_t k = 0; k < (size_t)m * c->item; k++)
+            turned[k] = in[(size_t)i * c->item + (k / c->item + 1) * c->item - 1 - k % c->item];
+        widen(out + i, turned, m);
+    }
+}
+
+static size_t stored_bytes(const h5_column *c) { return c->vlen ? H5_REFERENCE : c->item; }
+
+typedef struct window { // rows of the column that are wanted
+    int64_t first, n;
+    void *out; // int32_t or references, [n][dim[1]]
+} window;
+
+// n items from column `left` of a row on; NULL: never written.
+static void put(const h5_column *c, window w, int64_t row, int64_t left, const unsigned char *from, int64_t n)
+{
+    const int64_t at = (row - w.first) * (int64_t)c->dim[1] + left;
+    if (c->vlen) {
+        unsigned char *to = (unsigned char *)w.out + (size_t)at * H5_REFERENCE;
+        if (from)
+            memcpy(to, from, (size_t)n * H5_REFERENCE);
+        else
+            memset(to, 0, (size_t)n * H5_REFERENCE);
+        return;
+    }
+    int32_t *to = (int32_t *)w.out + at;
+    if (from)
+        hs_h5_widen(c, to, from, n);
+    else
+        for (int64_t i = 0; i < n; i++)
+            hs_h5_widen(c, to + i, c->fill, 1);
 }
 
 // ---- filters
@@ -83,21 +129,50 @@ static bool inflate_all(bytes *to, const bytes *from, size_t want)
 #endif
 }
 
+// Fletcher's sum as HDF5 defines it: 16-bit words, the first byte the higher one, both sums modulo 65535; compared so, as 0 has two forms.
+static bool fletcher32_agrees(const unsigned char *p, size_t n)
+{
+    uint64_t a = 0, b = 0;
+    uint32_t stored;
+    for (size_t i = 0; i < n; i += 2) {
+        a = (a + ((uint32_t)p[i] << 8) + (i + 1 < n ? p[i + 1] : 0)) % 65535;
+        b = (b + a) % 65535;
+    }
+    memcpy(&stored, p + n, sizeof stored);
+    return (stored & 0xFFFF) % 65535 == a && (stored >> 16) % 65535 == b;
+}
+
+// Bytes once a compression, filter f, is undone: checksums that were put on before it are still there.
+static size_t bytes_before(const h5_column *c, int f, uint32_t skipped, size_t want)
+{
+    for (int i = 0; i < f; i++)
+        want += c->filter[i] == H5Z_FILTER_FLETCHER32 && !(skipped >> i & 1) ? 4 : 0;
+    return want;
+}
+
 // Undoes the filters of in[0], last one first, with in[1] as the other buffer; a bit of `skipped` stands for a filter that was left out.
 static hs_status undo_filters(const h5_column *c, bytes in[2], uint32_t skipped, size_t want, int *which)
 {
     int now = 0;
+    if (want / H5_GZIP_AT_MOST > in[0].n)
+        return HS_FAIL(CORRUPT, "%s: %s: a chunk of %zu bytes cannot hold %zu", c->path, c->name, in[0].n, want);
     for (int f = c->n_filters - 1; f >= 0; f--) {
         if (skipped >> f & 1)
             continue;
-        HS_TRY(reserve(&in[!now], want, c));
+        bytes *from = &in[now], *to = &in[!now];
+        if (c->filter[f] == H5Z_FILTER_FLETCHER32) {
+            if (from->n < 4 || !fletcher32_agrees(from->p, from->n - 4))
+                return HS_FAIL(CORRUPT, "%s: %s: a chunk whose checksum does not agree", c->path, c->name);
+            from->n -= 4;
+            continue;
+        }
+        const size_t n = c->filter[f] == H5Z_FILTER_SHUFFLE ? from->n : bytes_before(c, f, skipped, want);
+        HS_TRY(reserve(to, n, c));
         if (c->filter[f] == H5Z_FILTER_SHUFFLE) {
-            if (in[now].n != want)
-                break;
-            unshuffle(in[!now].p, in[now].p, want, c->item);
-            in[!now].n = want;
-        } else if (!inflate_all(&in[!now], &in[now], want)) {
-            return HS_FAIL(CORRUPT, "%s: %s: a chunk does not inflate to its %zu bytes", c->path, c->name, want);
+            unshuffle(to->p, from->p, n, stored_bytes(c));
+            to->n = n;
+        } else if (!inflate_all(to, from, n)) {
+            return HS_FAIL(CORRUPT, "%s: %s: a chunk does not inflate to its %zu bytes", c->path, c->name, n);
         }
         now = !now;
     }
@@ -112,13 +187,16 @@ static hs_status fetch(const h5_column *c, const hsize_t at[2], bytes *raw, uint
 {
     char why[256];
     hsize_t n = 0;
+    haddr_t where = HADDR_UNDEF;
     hs_status st = HS_OK;
     hs_h5_lock();
-    if (H5Dget_chunk_storage_size(c->set, at, &n) < 0)
+    if (H5Dget_chunk_info_by_coord(c->set, at, NULL, &where, &n) < 0)
         st = HS_FAIL(CORRUPT, "%s: %s: row %llu: %s", c->path, c->name, (unsigned long long)at[0], hs_h5_why(why));
-    else if (n > c->file_bytes)
+    else if (where == HADDR_UNDEF)
+        n = 0;
+    else if (n > c->map.bytes)
         st = HS_FAIL(CORRUPT, "%s: %s: row %llu: a chunk of %llu bytes in a file of %zu", c->path, c->name, (unsigned long long)at[0],
-                     (unsigned long long)n, c->file_bytes);
+                     (unsigned long long)n, c->map.bytes);
     else if (n > 0 && (st = reserve(raw, n, c)) == HS_OK && H5Dread_chunk(c->set, H5P_DEFAULT, at, skipped, raw->p) < 0)
         st = HS_FAIL(CORRUPT, "%s: %s: row %llu: %s", c->path, c->name, (unsigned long long)at[0], hs_h5_why(why));
     hs_h5_unlock();
@@ -127,50 +205,83 @@ static hs_status fetch(const h5_column *c, const hsize_t at[2], bytes *raw, uint
     return st;
 }
 
-typedef struct window { // rows of the column that are wanted
-    int64_t first, n;
-    int32_t *out; // [n][dim[1]]
-} window;
-
 static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// chunk NULL: never written.
 static void copy_part(const h5_column *c, const hsize_t at[2], const unsigned char *chunk, window w)
 {
-    widen_fn *widen = widen_of(c);
-    const int64_t top = (int64_t)at[0], left = (int64_t)at[1], width = (int64_t)c->dim[1];
+    const int64_t top = (int64_t)at[0], left = (int64_t)at[1];
     const int64_t r0 = top > w.first ? top : w.first, r1 = lesser(top + (int64_t)c->chunk[0], w.first + w.n);
-    const int64_t columns = lesser((int64_t)c->chunk[1], width - left);
+    const int64_t columns = lesser((int64_t)c->chunk[1], (int64_t)c->dim[1] - left);
     for (int64_t r = r0; r < r1; r++)
-        widen(w.out + (r - w.first) * width + left, chunk + (size_t)(r - top) * c->chunk[1] * c->item, columns);
+        put(c, w, r, left, chunk ? chunk + (size_t)(r - top) * c->chunk[1] * stored_bytes(c) : NULL, columns);
 }
 
-hs_status hs_h5_chunks(const h5_column *c, int64_t first, int64_t n, int32_t *out)
+static hs_status from_chunks(const h5_column *c, window w)
 {
-    if (!c->direct)
-        return hs_h5_slab(c, first, n, out);
-    const size_t want = c->chunk[0] * c->chunk[1] * c->item;
-    const window w = { first, n, out };
+    const size_t want = c->chunk[0] * c->chunk[1] * stored_bytes(c);
     bytes buffer[2] = { { 0 } };
     hs_status st = HS_OK;
-    bool stored = true;
-    for (hsize_t top = (hsize_t)first / c->chunk[0] * c->chunk[0]; top < (hsize_t)(first + n) && stored; top += c->chunk[0])
-        for (hsize_t left = 0; left < c->dim[1] && stored; left += c->chunk[1]) {
+    for (hsize_t top = (hsize_t)w.first / c->chunk[0] * c->chunk[0]; top < (hsize_t)(w.first + w.n); top += c->chunk[0])
+        for (hsize_t left = 0; left < c->dim[1]; left += c->chunk[1]) {
             const hsize_t at[2] = { top, left };
             uint32_t skipped = 0;
             int which = 0;
+            bool stored = false;
             HS_TRY_GOTO(st, fetch(c, at, &buffer[0], &skipped, &stored), done);
-            if (!stored)
-                break;
-            HS_TRY_GOTO(st, undo_filters(c, buffer, skipped, want, &which), done);
-            copy_part(c, at, buffer[which].p, w);
+            if (stored)
+                HS_TRY_GOTO(st, undo_filters(c, buffer, skipped, want, &which), done);
+            copy_part(c, at, stored ? buffer[which].p : NULL, w);
         }
-    if (!stored) // what was never written reads as the fill value, which the library knows
-        HS_TRY_GOTO(st, hs_h5_slab(c, first, n, out), done);
 done:
     free(buffer[0].p);
     free(buffer[1].p);
     return st;
 }
+
+// ---- the other layouts
+
+static hs_status from_file(const h5_column *c, window w)
+{
+    const size_t row = c->dim[1] * stored_bytes(c);
+    if (c->offset == HADDR_UNDEF) {
+        put(c, w, w.first, 0, NULL, w.n * (int64_t)c->dim[1]);
+        return HS_OK;
+    }
+    const uint64_t end = c->map.bytes;
+    if (c->offset > end || (uint64_t)(w.first + w.n) > (end - c->offset) / row)
+        return HS_FAIL(CORRUPT, "%s: %s: rows %lld to %lld lie behind the file's end", c->path, c->name, (long long)w.first,
+                       (long long)(w.first + w.n) - 1);
+    put(c, w, w.first, 0, (const unsigned char *)c->map.data + c->offset + (size_t)w.first * row, w.n * (int64_t)c->dim[1]);
+    return HS_OK;
+}
+
+static hs_status from_header(const h5_column *c, window w)
+{
+    const hsize_t start[2] = { (hsize_t)w.first, 0 }, count[2] = { (hsize_t)w.n, c->dim[1] };
+    char why[256];
+    hs_status st = HS_OK;
+    hs_h5_lock();
+    const hid_t file = H5Dget_space(c->set), memory = H5Screate_simple(c->n_dims, count, NULL);
+    if (file < 0 || memory < 0 || H5Sselect_hyperslab(file, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+        H5Dread(c->set, H5T_NATIVE_INT32, memory, file, H5P_DEFAULT, w.out) < 0)
+        st = HS_FAIL(CORRUPT, "%s: %s: rows %lld to %lld: %s", c->path, c->name, (long long)w.first, (long long)(w.first + w.n) - 1,
+                     hs_h5_why(why));
+    if (memory >= 0)
+        H5Sclose(memory);
+    if (file >= 0)
+        H5Sclose(file);
+    hs_h5_unlock();
+    return st;
+}
+
+static hs_status rows(const h5_column *c, window w)
+{
+    return c->layout == H5D_CHUNKED ? from_chunks(c, w) : c->layout == H5D_CONTIGUOUS ? from_file(c, w) : from_header(c, w);
+}
+
+hs_status hs_h5_ints(const h5_column *c, int64_t first, int64_t n, int32_t *out) { return rows(c, (window){ first, n, out }); }
+hs_status hs_h5_references(const h5_column *c, int64_t first, int64_t n, unsigned char *out) { return rows(c, (window){ first, n, out }); }
 
 #else
 typedef int no_hdf5_here; // a translation unit may not be empty

@@ -18,16 +18,39 @@ typedef enum h5_column_id { // in the order of the table in hdf5_shard.h
 } h5_column_id;
 extern const char *const hs_h5_names[H5_N_COLUMNS];
 
+// S, P: a matrix of that width; R: one integer a row; v: a list a row; 0: no such dataset in this layout
+extern const char hs_h5_shapes[][H5_N_COLUMNS]; // [hs_h5_layout]
+
+enum { H5_REFERENCE = 16 };      // bytes of a list where its dataset lies: u32 length, u64 heap, u32 object
+enum { H5_GZIP_AT_MOST = 1100 }; // bytes out of one: what a file of this size can promise
+enum { H5_MAX_LENGTH = 16384 };  // tokens of a row
+enum { H5_VARLEN_BLOCK = 256 };  // rows of lists that are read together
+
 typedef struct h5_column {
     hid_t set; // of the dataset, 0: not there
     const char *path, *name;
+    hs_file map;   // of the whole file
+    uint64_t base; // bytes of the user's in front, from which the file's own addresses count
     int n_dims;
-    hsize_t dim[2], chunk[2]; // of a dataset with one dimension the second is 1
-    size_t file_bytes;
-    size_t item;                  // bytes of a stored integer
-    bool is_signed, vlen, direct; // direct: chunks this code can decode itself
-    int n_filters, filter[4];     // in the order they were applied
+    hsize_t dim[2]; // of a dataset with one dimension the second is 1
+    size_t item;    // bytes of a stored integer
+    bool is_signed, big_endian, vlen;
+    H5D_layout_t layout;
+    haddr_t offset;           // in the file, of a contiguous dataset; HADDR_UNDEF: it was never written
+    hsize_t chunk[2];         // of a chunked one; else all of it
+    int n_filters, filter[4]; // in the order they were applied
+    unsigned char fill[8];    // a stored integer: what was never written reads as
 } h5_column;
+
+struct hs_h5_file {
+    hid_t file;
+    hs_file map;
+    uint64_t base;
+    char *path;
+    int64_t vocab;
+    hs_h5_info info;
+    h5_column column[H5_N_COLUMNS];
+};
 
 // libhdf5 keeps its state for the whole process, and Debian's build may be used by one thread at a time only.
 void hs_h5_lock(void); // also turns off its printing of errors
@@ -36,11 +59,20 @@ void hs_h5_unlock(void);
 const char *hs_h5_why(char buf[256]);
 
 // Rows [first, first + n) of a one- or two-dimensional column into out[n][dim[1]]. Not locked by the caller.
-hs_status hs_h5_chunks(const h5_column *c, int64_t first, int64_t n, int32_t *out);
-hs_status hs_h5_slab(const h5_column *c, int64_t first, int64_t n, int32_t *out); // through the library's own decoding
+hs_status hs_h5_ints(const h5_column *c, int64_t first, int64_t n, int32_t *out);
+// Stored integers to int32_t; what does not fit becomes the nearest that does, and is refused later as no id.
+void hs_h5_widen(const h5_column *c, int32_t *out, const unsigned char *in, int64_t n);
+
+typedef struct h5_list { // of stored integers, in the mapped file
+    const h5_column *of;
+    const unsigned char *p;
+    size_t n;
+} h5_list;
+hs_status hs_h5_lists(const h5_column *c, int64_t first, int64_t n, h5_list *out);            // not locked by the caller
+hs_status hs_h5_references(const h5_column *c, int64_t first, int64_t n, unsigned char *out); // [n][H5_REFERENCE]; likewise
 
 // Before the library may read what it would believe; base: where its addresses begin to count. CORRUPT with the byte or the row.
 hs_status hs_h5_check_names(const char *path, hs_file f, uint64_t base, uint64_t at);
-hs_status hs_h5_check_lists(const h5_column *c, hs_file f, uint64_t base, int64_t first, int64_t n); // locked; of lists not in chunks
+hs_status hs_h5_check_header(const char *path, hs_file f, uint64_t base, uint64_t at); // of an object: names of a group, filters
 
 #endif

@@ -10,35 +10,28 @@ const char *const hs_h5_layout_names[] = { "fixed", "varlen", "packed" };
 
 static bool begins_as_hdf5(const char *p, size_t n) { return n >= 8 && memcmp(p, "\x89HDF\r\n\x1a\n", 8) == 0; }
 
+static int64_t next_start(int64_t at) { return at ? 2 * at : 512; } // a block of the user's may stand in front
+
 bool hs_h5_is(const char *path)
 {
     char head[8];
-    return begins_as_hdf5(head, hs_file_head(path, head, sizeof head));
+    for (int64_t at = 0; hs_file_part(path, at, head, sizeof head) == sizeof head; at = next_start(at))
+        if (begins_as_hdf5(head, sizeof head))
+            return true;
+    return false;
 }
 
 #ifdef HS_HAVE_HDF5
 #include "data/hdf5_impl.h"
 #include <pthread.h>
 
-enum { MAX_LENGTH = 16384, VARLEN_BLOCK = 256, CONTIGUOUS_BLOCK = 1024, BLOCK_TOKENS = 8 << 20, MAX_CHUNK = 64 << 20 };
-enum { GZIP_AT_MOST = 1100 }; // bytes out of one of gzip: what a file of this size can promise
+enum { CONTIGUOUS_BLOCK = 1024, BLOCK_TOKENS = 8 << 20, MAX_CHUNK = 64 << 20 };
 
 const char *const hs_h5_names[H5_N_COLUMNS] = { "input_ids",     "input_mask",           "segment_ids",      "masked_lm_positions",
                                                 "masked_lm_ids", "next_sentence_labels", "packed_input_len", "packed_masked_lm_len" };
-// S, P: a matrix of that width; R: one integer a row; v: a list a row; 0: no such dataset in this layout
-static const char shapes[][H5_N_COLUMNS] = { [HS_H5_FIXED] = { 'S', 'S', 'S', 'P', 'P', 'R', 0, 0 },
-                                             [HS_H5_VARLEN] = { 'v', 0, 'v', 'v', 'v', 'R', 0, 0 },
-                                             [HS_H5_PACKED] = { 'v', 0, 'v', 'v', 'v', 'v', 'v', 'v' } };
-
-struct hs_h5_file {
-    hid_t file;
-    hs_file map;   // for what is checked before the library reads it
-    uint64_t base; // bytes of the user's in front
-    char *path;
-    int64_t vocab;
-    hs_h5_info info;
-    h5_column column[H5_N_COLUMNS];
-};
+const char hs_h5_shapes[][H5_N_COLUMNS] = { [HS_H5_FIXED] = { 'S', 'S', 'S', 'P', 'P', 'R', 0, 0 },
+                                            [HS_H5_VARLEN] = { 'v', 0, 'v', 'v', 'v', 'R', 0, 0 },
+                                            [HS_H5_PACKED] = { 'v', 0, 'v', 'v', 'v', 'v', 'v', 'v' } };
 
 // ---- the library
 
@@ -76,25 +69,6 @@ const char *hs_h5_why(char buf[256])
     return buf;
 }
 
-hs_status hs_h5_slab(const h5_column *c, int64_t first, int64_t n, int32_t *out)
-{
-    const hsize_t start[2] = { (hsize_t)first, 0 }, count[2] = { (hsize_t)n, c->dim[1] };
-    char why[256];
-    hs_status st = HS_OK;
-    hs_h5_lock();
-    const hid_t file = H5Dget_space(c->set), memory = H5Screate_simple(c->n_dims, count, NULL);
-    if (file < 0 || memory < 0 || H5Sselect_hyperslab(file, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dread(c->set, H5T_NATIVE_INT32, memory, file, H5P_DEFAULT, out) < 0)
-        st = HS_FAIL(CORRUPT, "%s: %s: rows %lld to %lld: %s", c->path, c->name, (long long)first, (long long)(first + n) - 1,
-                     hs_h5_why(why));
-    if (memory >= 0)
-        H5Sclose(memory);
-    if (file >= 0)
-        H5Sclose(file);
-    hs_h5_unlock();
-    return st;
-}
-
 // ---- a dataset
 
 static hs_status describe_type(h5_column *c)
@@ -106,12 +80,13 @@ static hs_status describe_type(h5_column *c)
     const bool integer = base >= 0 && H5Tget_class(base) == H5T_INTEGER;
     c->item = base >= 0 ? H5Tget_size(base) : 0;
     c->is_signed = integer && H5Tget_sign(base) == H5T_SGN_2;
-    c->direct = integer && !c->vlen && H5Tget_order(base) == H5T_ORDER_LE && H5Tget_precision(base) == 8 * c->item;
+    c->big_endian = integer && H5Tget_order(base) == H5T_ORDER_BE;
+    const bool whole = integer && H5Tget_precision(base) == 8 * c->item && H5Tget_offset(base) == 0;
     if (base >= 0 && base != type)
         H5Tclose(base);
     if (type >= 0)
         H5Tclose(type);
-    if (!integer || (c->item != 1 && c->item != 2 && c->item != 4 && c->item != 8))
+    if (!whole || (c->item != 1 && c->item != 2 && c->item != 4 && c->item != 8))
         return HS_FAIL(CORRUPT, "%s: %s: its type is no integer of 1, 2, 4 or 8 bytes", c->path, c->name);
     return HS_OK;
 }
@@ -127,32 +102,69 @@ static hs_status describe_space(h5_column *c)
         H5Sclose(space);
     if (c->n_dims != 1 && c->n_dims != 2)
         return HS_FAIL(CORRUPT, "%s: %s: %d dimensions, allowed 1 and 2", c->path, c->name, c->n_dims);
-    const size_t item = c->vlen ? 16 : c->item;
-    if (c->dim[0] > INT32_MAX || c->dim[1] > INT32_MAX || c->dim[0] * c->dim[1] / GZIP_AT_MOST > c->file_bytes / item)
+    const size_t item = c->vlen ? H5_REFERENCE : c->item;
+    if (c->dim[0] > INT32_MAX || c->dim[1] > INT32_MAX || c->dim[0] * c->dim[1] / H5_GZIP_AT_MOST > c->map.bytes / item)
         return HS_FAIL(CORRUPT, "%s: %s: %llu x %llu integers, more than a file of %zu bytes can hold", c->path, c->name,
-                       (unsigned long long)c->dim[0], (unsigned long long)c->dim[1], c->file_bytes);
+                       (unsigned long long)c->dim[0], (unsigned long long)c->dim[1], c->map.bytes);
     return HS_OK;
 }
 
 static hs_status describe_filters(h5_column *c, hid_t plist)
 {
     c->n_filters = H5Pget_nfilters(plist);
-    c->direct &= c->n_filters >= 0 && c->n_filters <= 4;
-    for (int i = 0; c->direct && i < c->n_filters; i++) {
+    if (c->n_filters < 0 || c->n_filters > HS_COUNT(c->filter))
+        return HS_FAIL(UNSUPPORTED, "%s: %s: %d filters, allowed 0 to %d", c->path, c->name, c->n_filters, HS_COUNT(c->filter));
+    for (int i = 0; i < c->n_filters; i++) {
         unsigned flags, config;
         size_t n = 0;
         char name[64] = "";
         c->filter[i] = H5Pget_filter2(plist, (unsigned)i, &flags, &n, NULL, sizeof name, name, &config);
-        if (H5Zfilter_avail(c->filter[i]) <= 0)
-            return HS_FAIL(UNSUPPORTED, "%s: %s: stored with filter %d (%.63s), which libhdf5 does not have here", c->path, c->name,
-                           c->filter[i], name);
+        bool known = c->filter[i] == H5Z_FILTER_SHUFFLE || c->filter[i] == H5Z_FILTER_FLETCHER32;
 #ifdef HS_HAVE_ZLIB
-        c->direct = c->filter[i] == H5Z_FILTER_DEFLATE || c->filter[i] == H5Z_FILTER_SHUFFLE;
-#else
-        c->direct = c->filter[i] == H5Z_FILTER_SHUFFLE;
+        known |= c->filter[i] == H5Z_FILTER_DEFLATE;
 #endif
+        if (!known)
+            return HS_FAIL(UNSUPPORTED, "%s: %s: stored with filter %d (%.63s), read are gzip, shuffle and Fletcher32", c->path, c->name,
+                           c->filter[i], name);
     }
     return HS_OK;
+}
+
+static hs_status describe_chunks(h5_column *c, hid_t plist)
+{
+    if (H5Pget_chunk(plist, 2, c->chunk) != c->n_dims)
+        return HS_FAIL(CORRUPT, "%s: %s: its chunks have another number of dimensions", c->path, c->name);
+    if (c->n_dims == 1)
+        c->chunk[1] = 1;
+    if (c->chunk[0] < 1 || c->chunk[1] < 1 || c->chunk[0] > MAX_CHUNK || c->chunk[1] > MAX_CHUNK ||
+        c->chunk[0] * c->chunk[1] * (c->vlen ? H5_REFERENCE : c->item) > MAX_CHUNK)
+        return HS_FAIL(CORRUPT, "%s: %s: chunks of %llu x %llu integers of %zu bytes; at most %d bytes", c->path, c->name,
+                       (unsigned long long)c->chunk[0], (unsigned long long)c->chunk[1], c->item, MAX_CHUNK);
+    return describe_filters(c, plist);
+}
+
+// In an object's header, which the library copies as far as the dataset's shape says.
+static hs_status describe_compact(const h5_column *c)
+{
+    if (c->vlen)
+        return HS_FAIL(UNSUPPORTED, "%s: %s: lists of any length inside its header", c->path, c->name);
+    if (H5Dget_storage_size(c->set) != c->dim[0] * c->dim[1] * c->item)
+        return HS_FAIL(CORRUPT, "%s: %s: %llu bytes in its header for %llu x %llu integers of %zu bytes", c->path, c->name,
+                       (unsigned long long)H5Dget_storage_size(c->set), (unsigned long long)c->dim[0], (unsigned long long)c->dim[1],
+                       c->item);
+    return HS_OK;
+}
+
+static void describe_fill(h5_column *c, hid_t plist)
+{
+    H5D_fill_value_t defined = H5D_FILL_VALUE_ERROR;
+    const hid_t type = H5Dget_type(c->set);
+    if (H5Pfill_value_defined(plist, &defined) < 0 || defined == H5D_FILL_VALUE_UNDEFINED || type < 0 ||
+        H5Pget_fill_value(plist, type, c->fill) < 0)
+        memset(c->fill, 0, sizeof c->fill);
+    if (type >= 0)
+        H5Tclose(type);
+    H5Eclear2(H5E_DEFAULT);
 }
 
 // Data that lie in other files are refused: a shard is one file, and opening it opens no other.
@@ -160,45 +172,45 @@ static hs_status describe_storage(h5_column *c)
 {
     const hid_t plist = H5Dget_create_plist(c->set);
     hs_status st = HS_OK;
-    const H5D_layout_t layout = plist >= 0 ? H5Pget_layout(plist) : H5D_LAYOUT_ERROR;
+    c->layout = plist >= 0 ? H5Pget_layout(plist) : H5D_LAYOUT_ERROR;
     c->chunk[0] = c->dim[0], c->chunk[1] = c->dim[1];
-    if (layout != H5D_CHUNKED)
-        c->direct = false;
-    if (layout == H5D_LAYOUT_ERROR || layout == H5D_VIRTUAL || H5Pget_external_count(plist) != 0)
+    if (c->layout == H5D_LAYOUT_ERROR || c->layout == H5D_VIRTUAL || H5Pget_external_count(plist) != 0)
         st = HS_FAIL(CORRUPT, "%s: %s: its data lie in another file", c->path, c->name);
-    else if (layout == H5D_CHUNKED && H5Pget_chunk(plist, 2, c->chunk) != c->n_dims)
-        st = HS_FAIL(CORRUPT, "%s: %s: its chunks have another number of dimensions", c->path, c->name);
-    if (c->n_dims == 1)
-        c->chunk[1] = 1;
-    if (st == HS_OK && layout == H5D_CHUNKED) {
-        if (c->chunk[0] < 1 || c->chunk[1] < 1 || c->chunk[0] > MAX_CHUNK || c->chunk[1] > MAX_CHUNK ||
-            c->chunk[0] * c->chunk[1] * c->item > MAX_CHUNK)
-            st = HS_FAIL(CORRUPT, "%s: %s: chunks of %llu x %llu integers of %zu bytes; at most %d bytes", c->path, c->name,
-                         (unsigned long long)c->chunk[0], (unsigned long long)c->chunk[1], c->item, MAX_CHUNK);
-        else
-            st = describe_filters(c, plist);
-    }
+    else if (c->layout == H5D_COMPACT)
+        st = describe_compact(c);
+    else if (c->layout == H5D_CHUNKED)
+        st = describe_chunks(c, plist);
+    else
+        c->offset = H5Dget_storage_size(c->set) ? H5Dget_offset(c->set) : HADDR_UNDEF; // else the library adds the user's block to "none"
+    if (st == HS_OK && !c->vlen)
+        describe_fill(c, plist);
     if (plist >= 0)
         H5Pclose(plist);
+    H5Eclear2(H5E_DEFAULT);
     return st;
 }
 
-static bool has_column(const hs_h5_file *f, h5_column_id id)
+// *header, if wanted: where the object's header lies.
+static bool has_column(const hs_h5_file *f, h5_column_id id, haddr_t *header)
 {
     H5L_info_t link;
     const bool has = H5Lexists(f->file, hs_h5_names[id], H5P_DEFAULT) > 0 &&
                      H5Lget_info(f->file, hs_h5_names[id], &link, H5P_DEFAULT) >= 0 && link.type == H5L_TYPE_HARD;
     H5Eclear2(H5E_DEFAULT);
+    if (has && header)
+        *header = link.u.address;
     return has;
 }
 
-static hs_status open_column(hs_h5_file *f, h5_column_id id, size_t file_bytes)
+static hs_status open_column(hs_h5_file *f, h5_column_id id)
 {
     h5_column *c = &f->column[id];
+    haddr_t header;
     char why[256];
-    *c = (h5_column){ .path = f->path, .name = hs_h5_names[id], .file_bytes = file_bytes };
-    if (!has_column(f, id))
+    *c = (h5_column){ .path = f->path, .name = hs_h5_names[id], .map = f->map, .base = f->base };
+    if (!has_column(f, id, &header))
         return HS_FAIL(CORRUPT, "%s: %s: no such dataset", f->path, c->name);
+    HS_TRY(hs_h5_check_header(f->path, f->map, f->base, header));
     const hid_t set = H5Dopen2(f->file, c->name, H5P_DEFAULT);
     if (set < 0)
         return HS_FAIL(CORRUPT, "%s: %s: %s", f->path, c->name, hs_h5_why(why));
@@ -233,11 +245,11 @@ static hs_status check_shape(const hs_h5_file *f, h5_column_id id, char shape)
 static int64_t block_of(const hs_h5_file *f)
 {
     if (f->info.layout != HS_H5_FIXED)
-        return VARLEN_BLOCK;
+        return H5_VARLEN_BLOCK;
     const hsize_t step = f->column[H5_INPUT_IDS].chunk[0], most = BLOCK_TOKENS / (hsize_t)f->info.length;
     hsize_t rows = 0;
     for (int i = H5_INPUT_IDS; i <= H5_LABELS; i++) // next_sentence_labels is small: inflating it again costs nothing
-        if (f->column[i].direct && f->column[i].chunk[0] > rows)
+        if (f->column[i].layout == H5D_CHUNKED && f->column[i].chunk[0] > rows)
             rows = f->column[i].chunk[0];
     if (rows == 0)
         rows = CONTIGUOUS_BLOCK;
@@ -246,15 +258,15 @@ static int64_t block_of(const hs_h5_file *f)
     return (int64_t)rows;
 }
 
-static hs_status open_columns(hs_h5_file *f, size_t file_bytes)
+static hs_status open_columns(hs_h5_file *f)
 {
     h5_column *c = f->column;
-    HS_TRY(open_column(f, H5_INPUT_IDS, file_bytes));
-    f->info.layout = !c->vlen ? HS_H5_FIXED : has_column(f, H5_PACKED_INPUT_LEN) ? HS_H5_PACKED : HS_H5_VARLEN;
-    const char *shape = shapes[f->info.layout];
+    HS_TRY(open_column(f, H5_INPUT_IDS));
+    f->info.layout = !c->vlen ? HS_H5_FIXED : has_column(f, H5_PACKED_INPUT_LEN, NULL) ? HS_H5_PACKED : HS_H5_VARLEN;
+    const char *shape = hs_h5_shapes[f->info.layout];
     for (int i = 1; i < H5_N_COLUMNS; i++)
         if (shape[i])
-            HS_TRY(open_column(f, (h5_column_id)i, file_bytes));
+            HS_TRY(open_column(f, (h5_column_id)i));
     f->info.rows = (int64_t)c[H5_INPUT_IDS].dim[0];
     if (f->info.layout == HS_H5_FIXED)
         f->info.length = (int64_t)c[H5_INPUT_IDS].dim[1], f->info.predictions = (int64_t)c[H5_POSITIONS].dim[1];
@@ -264,14 +276,14 @@ static hs_status open_columns(hs_h5_file *f, size_t file_bytes)
     if (f->info.rows < 1)
         return HS_FAIL(CORRUPT, "%s: input_ids: no rows", f->path);
     if (f->info.layout == HS_H5_FIXED &&
-        (f->info.length < 1 || f->info.length > MAX_LENGTH || f->info.predictions < 1 || f->info.predictions > f->info.length))
+        (f->info.length < 1 || f->info.length > H5_MAX_LENGTH || f->info.predictions < 1 || f->info.predictions > f->info.length))
         return HS_FAIL(CORRUPT, "%s: rows of %lld tokens with %lld predictions; allowed 1 to %d, and no more predictions than tokens",
-                       f->path, (long long)f->info.length, (long long)f->info.predictions, MAX_LENGTH);
+                       f->path, (long long)f->info.length, (long long)f->info.predictions, H5_MAX_LENGTH);
     f->info.block = block_of(f);
     return HS_OK;
 }
 
-static hs_status open_locked(hs_h5_file *f, size_t file_bytes)
+static hs_status open_locked(hs_h5_file *f)
 {
     char why[256];
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
@@ -280,7 +292,7 @@ static hs_status open_locked(hs_h5_file *f, size_t file_bytes)
     const hs_status st = f->file >= 0 ? HS_OK : HS_FAIL(CORRUPT, "%s: %s", f->path, hs_h5_why(why)); // before the next call clears it
     H5Pclose(access);
     HS_TRY(st);
-    HS_TRY(open_columns(f, file_bytes));
+    HS_TRY(open_columns(f));
     return HS_OK;
 }
 
@@ -307,10 +319,14 @@ static hs_status check_superblock(const char *path, hs_file file, size_t at)
         memcpy(&driver, p + forms[version].driver, sizeof driver);
     if (driver != UINT64_MAX)
         return HS_FAIL(CORRUPT, "%s: HDF5 that names a driver of its own, allowed none", path);
-    uint64_t names;
+    uint64_t names, root;
     if (forms[version].cached && p[forms[version].cached] == 1) {
         memcpy(&names, p + forms[version].names, sizeof names);
         HS_TRY(hs_h5_check_names(path, file, at, names));
+    }
+    if (forms[version].cached) {
+        memcpy(&root, p + forms[version].cached - sizeof root, sizeof root);
+        HS_TRY(hs_h5_check_header(path, file, at, root));
     }
     return HS_OK;
 }
@@ -318,9 +334,9 @@ static hs_status check_superblock(const char *path, hs_file file, size_t at)
 static hs_status check_signature(hs_h5_file *f)
 {
     HS_TRY(hs_file_map(&f->map, f->path));
-    size_t at = 0; // a block of the user's may stand in front
+    size_t at = 0;
     while (at < f->map.bytes && !begins_as_hdf5(f->map.data + at, f->map.bytes - at))
-        at = at ? 2 * at : 512;
+        at = (size_t)next_start((int64_t)at);
     if (at >= f->map.bytes)
         return HS_FAIL(CORRUPT, "%s is no HDF5 file", f->path);
     f->base = at;
@@ -340,7 +356,7 @@ hs_status hs_h5_open(hs_h5_file **out, const char *path, int64_t vocab)
     hs_status st = check_signature(f);
     if (st == HS_OK) {
         hs_h5_lock();
-        st = open_locked(f, f->map.bytes);
+        st = open_locked(f);
         hs_h5_unlock();
     }
     if (st != HS_OK) {
@@ -369,194 +385,6 @@ void hs_h5_close(hs_h5_file *f)
 }
 
 hs_h5_info hs_h5_info_of(const hs_h5_file *f) { return f->info; }
-
-// ---- rows of the fixed layout
-
-static void narrow(int8_t *out, const int32_t *in, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        out[i] = (int8_t)(in[i] < INT8_MIN ? INT8_MIN : in[i] > INT8_MAX ? INT8_MAX : in[i]);
-}
-
-static hs_status read_narrow(const h5_column *c, int64_t first, int64_t n, int32_t *scratch, int8_t *out)
-{
-    HS_TRY(hs_h5_chunks(c, first, n, scratch));
-    narrow(out, scratch, n * (int64_t)c->dim[1]);
-    return HS_OK;
-}
-
-static hs_status read_fixed(const hs_h5_file *f, int64_t first, hs_bert_rows *r)
-{
-    const h5_column *c = f->column;
-    int32_t *scratch = malloc((size_t)(r->n * r->length) * sizeof *scratch);
-    hs_status st = HS_OK;
-    if (!scratch)
-        return HS_FAIL(MEMORY, "%s: no memory for %lld rows", f->path, (long long)r->n);
-    HS_TRY_GOTO(st, hs_h5_chunks(&c[H5_INPUT_IDS], first, r->n, r->ids), done);
-    HS_TRY_GOTO(st, read_narrow(&c[H5_INPUT_MASK], first, r->n, scratch, r->mask), done);
-    HS_TRY_GOTO(st, read_narrow(&c[H5_SEGMENT_IDS], first, r->n, scratch, r->segments), done);
-    HS_TRY_GOTO(st, hs_h5_chunks(&c[H5_POSITIONS], first, r->n, r->positions), done);
-    HS_TRY_GOTO(st, hs_h5_chunks(&c[H5_LABELS], first, r->n, r->labels), done);
-    HS_TRY_GOTO(st, read_narrow(&c[H5_NEXT], first, r->n, scratch, r->next), done);
-    for (int64_t i = 0; i < r->n; i++) {
-        int32_t tokens = 0, labels = 0;
-        for (int64_t k = 0; k < r->length; k++)
-            tokens += r->mask[i * r->length + k] != 0;
-        while (labels < r->predictions && r->positions[i * r->predictions + labels] != 0)
-            labels++;
-        r->part_tokens[i] = tokens, r->part_labels[i] = labels;
-    }
-done:
-    free(scratch);
-    return st;
-}
-
-// ---- rows of the varlen layouts: lists that the library allocates and frees
-
-static hs_status read_lists(const h5_column *c, int64_t first, int64_t n, hvl_t *out)
-{
-    const hsize_t start[1] = { (hsize_t)first }, count[1] = { (hsize_t)n };
-    char why[256];
-    hs_status st = HS_OK;
-    const hid_t type = H5Tvlen_create(H5T_NATIVE_INT32), file = H5Dget_space(c->set), memory = H5Screate_simple(1, count, NULL);
-    if (type < 0 || file < 0 || memory < 0 || H5Sselect_hyperslab(file, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dread(c->set, type, memory, file, H5P_DEFAULT, out) < 0)
-        st = HS_FAIL(CORRUPT, "%s: %s: rows %lld to %lld: %s", c->path, c->name, (long long)first, (long long)(first + n) - 1,
-                     hs_h5_why(why));
-    H5Tclose(type);
-    H5Sclose(memory);
-    H5Sclose(file);
-    return st;
-}
-
-static int64_t longest(const hvl_t *v, int64_t n)
-{
-    size_t most = 0;
-    for (int64_t i = 0; v && i < n; i++)
-        most = v[i].len > most ? v[i].len : most;
-    return (int64_t)(most > INT32_MAX ? INT32_MAX : most);
-}
-
-static hs_status same_length(const hs_h5_file *f, int64_t row, h5_column_id a, size_t n, h5_column_id b, size_t want)
-{
-    return n == want ? HS_OK
-                     : HS_FAIL(CORRUPT, "%s: %s: row %lld: %zu values, %s has %zu", f->path, hs_h5_names[a], (long long)row, n,
-                               hs_h5_names[b], want);
-}
-
-static void put_list(int32_t *out, int64_t row, int64_t room, hvl_t v)
-{
-    if (v.len)
-        memcpy(out + row * room, v.p, v.len * sizeof *out);
-}
-static void put_narrow(int8_t *out, int64_t row, int64_t room, hvl_t v) { narrow(out + row * room, v.p, (int64_t)v.len); }
-
-// Lengths of the sequences of a row: as many as there are, at least `least` each, all of the row.
-static hs_status put_lengths(const hs_h5_file *f, h5_column_id id, int32_t *out, int64_t row, int64_t parts, hvl_t v, int32_t least,
-                             h5_column_id of, size_t total)
-{
-    int64_t sum = 0;
-    put_list(out, 0, parts, v);
-    for (size_t p = 0; p < v.len; p++) {
-        if (out[p] < least || out[p] > MAX_LENGTH)
-            return HS_FAIL(CORRUPT, "%s: %s: row %lld: %d, allowed %d to %d", f->path, hs_h5_names[id], (long long)row, out[p], least,
-                           MAX_LENGTH);
-        sum += out[p];
-    }
-    if (sum != (int64_t)total)
-        return HS_FAIL(CORRUPT, "%s: %s: row %lld: %lld together, %s has %zu", f->path, hs_h5_names[id], (long long)row, (long long)sum,
-                       hs_h5_names[of], total);
-    return HS_OK;
-}
-
-static hs_status put_row(const hs_h5_file *f, int64_t first, int64_t i, hvl_t *const list[H5_N_COLUMNS], hs_bert_rows *r)
-{
-    const int64_t row = first + i;
-    const size_t tokens = list[H5_INPUT_IDS][i].len, labels = list[H5_POSITIONS][i].len;
-    HS_TRY(same_length(f, row, H5_SEGMENT_IDS, list[H5_SEGMENT_IDS][i].len, H5_INPUT_IDS, tokens));
-    HS_TRY(same_length(f, row, H5_LABELS, list[H5_LABELS][i].len, H5_POSITIONS, labels));
-    put_list(r->ids, i, r->length, list[H5_INPUT_IDS][i]);
-    put_narrow(r->segments, i, r->length, list[H5_SEGMENT_IDS][i]);
-    put_list(r->positions, i, r->predictions, list[H5_POSITIONS][i]);
-    put_list(r->labels, i, r->predictions, list[H5_LABELS][i]);
-    memset(r->mask + i * r->length, 1, tokens);
-    int32_t *part_tokens = r->part_tokens + i * r->parts, *part_labels = r->part_labels + i * r->parts;
-    part_tokens[0] = (int32_t)tokens, part_labels[0] = (int32_t)labels;
-    if (f->info.layout != HS_H5_PACKED)
-        return HS_OK;
-    const size_t parts = list[H5_PACKED_INPUT_LEN][i].len;
-    HS_TRY(same_length(f, row, H5_PACKED_LABEL_LEN, list[H5_PACKED_LABEL_LEN][i].len, H5_PACKED_INPUT_LEN, parts));
-    HS_TRY(same_length(f, row, H5_NEXT, list[H5_NEXT][i].len, H5_PACKED_INPUT_LEN, parts));
-    part_tokens[0] = part_labels[0] = 0;
-    HS_TRY(put_lengths(f, H5_PACKED_INPUT_LEN, part_tokens, row, r->parts, list[H5_PACKED_INPUT_LEN][i], 1, H5_INPUT_IDS, tokens));
-    HS_TRY(put_lengths(f, H5_PACKED_LABEL_LEN, part_labels, row, r->parts, list[H5_PACKED_LABEL_LEN][i], 0, H5_POSITIONS, labels));
-    put_narrow(r->next, i, r->parts, list[H5_NEXT][i]);
-    return HS_OK;
-}
-
-static hs_status rows_of_lists(const hs_h5_file *f, int64_t first, int64_t n, hvl_t *const list[H5_N_COLUMNS], hs_bert_rows *r)
-{
-    const int64_t length = longest(list[H5_INPUT_IDS], n), predictions = longest(list[H5_POSITIONS], n);
-    const int64_t packed = longest(list[H5_PACKED_INPUT_LEN], n), parts = packed > 1 ? packed : 1;
-    if (length < 1 || length > MAX_LENGTH || predictions > length || parts > length)
-        return HS_FAIL(CORRUPT, "%s: rows %lld to %lld: up to %lld tokens, %lld predictions, %lld sequences; allowed 1 to %d tokens",
-                       f->path, (long long)first, (long long)(first + n) - 1, (long long)length, (long long)predictions, (long long)parts,
-                       MAX_LENGTH);
-    HS_TRY(hs_bert_rows_alloc(r, n, length, predictions, parts));
-    for (int64_t i = 0; i < n; i++)
-        HS_TRY(put_row(f, first, i, list, r));
-    return HS_OK;
-}
-
-static hs_status read_varlen(const hs_h5_file *f, int64_t first, int64_t n, hs_bert_rows *r)
-{
-    const h5_column *c = f->column;
-    hvl_t *memory = calloc((size_t)(n * H5_N_COLUMNS), sizeof *memory), *list[H5_N_COLUMNS] = { NULL };
-    hs_status st = memory ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for %lld rows", f->path, (long long)n);
-    hs_h5_lock();
-    for (int i = 0; i < H5_N_COLUMNS && st == HS_OK; i++)
-        if (c[i].set > 0 && c[i].vlen) {
-            list[i] = memory + i * n;
-            st = hs_h5_check_lists(&c[i], f->map, f->base, first, n);
-            if (st == HS_OK)
-                st = read_lists(&c[i], first, n, list[i]);
-        }
-    hs_h5_unlock();
-    if (st == HS_OK)
-        st = rows_of_lists(f, first, n, list, r);
-    for (int64_t i = 0; memory && i < n * H5_N_COLUMNS; i++)
-        free(memory[i].p); // no allocator was given, so the library's lists are malloc's
-    free(memory);
-    if (st == HS_OK && f->info.layout == HS_H5_VARLEN) {
-        int32_t next[VARLEN_BLOCK];
-        for (int64_t i = 0; i < n && st == HS_OK; i += VARLEN_BLOCK) {
-            const int64_t m = n - i < VARLEN_BLOCK ? n - i : VARLEN_BLOCK;
-            st = read_narrow(&c[H5_NEXT], first + i, m, next, r->next + i);
-        }
-    }
-    return st;
-}
-
-hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_bert_rows *out)
-{
-    *out = (hs_bert_rows){ 0 };
-    if (first < 0 || n < 1 || first + n > f->info.rows)
-        return HS_FAIL(USAGE, "%s: rows %lld to %lld of %lld", f->path, (long long)first, (long long)(first + n) - 1,
-                       (long long)f->info.rows);
-    hs_status st;
-    if (f->info.layout == HS_H5_FIXED) {
-        HS_TRY(hs_bert_rows_alloc(out, n, f->info.length, f->info.predictions, 1));
-        st = read_fixed(f, first, out);
-    } else {
-        st = read_varlen(f, first, n, out);
-    }
-    if (st == HS_OK)
-        st = hs_bert_rows_check(out, f->path, first, f->vocab);
-    if (st == HS_OK)
-        return HS_OK;
-    hs_bert_rows_free(out);
-    return hs_frame_at(st, __FILE__, __LINE__);
-}
 
 #else // ---- a build without the library
 

@@ -13,7 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HS_PIECE = 1 << 20, HS_JSON_LINE = 1 << 30 };
+#ifndef HS_PIECE_BYTES
+#define HS_PIECE_BYTES (1 << 20) // fuzzers build with less
+#endif
+enum { HS_PIECE = HS_PIECE_BYTES, HS_JSON_LINE = 1 << 30 };
 
 typedef enum hs_documents { HS_DOCUMENTS_FILE, HS_DOCUMENTS_BLANK_LINE, HS_DOCUMENTS_LINE } hs_documents;
 

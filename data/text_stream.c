@@ -14,6 +14,9 @@
 #ifndef HS_TEXT_RAW_BYTES
 #define HS_TEXT_RAW_BYTES (1 << 18) // fuzzers build with less: a quarter of the time goes to clearing it, and refills are reached
 #endif
+#ifndef HS_TEXT_WINDOW_LOG
+#define HS_TEXT_WINDOW_LOG 27 // what zstd --ultra -22 writes: a frame's header may ask for 128 MiB at once, and for no more
+#endif
 enum { RAW_BYTES = HS_TEXT_RAW_BYTES, MAGIC_BYTES = 4 };
 
 typedef struct packing packing;
@@ -80,7 +83,8 @@ static void finish_gzip(hs_text_stream *s)
 static hs_status begin_zstd(hs_text_stream *s)
 {
     s->state = ZSTD_createDStream();
-    return s->state ? HS_OK : HS_FAIL(MEMORY, "%s: no memory to unpack it", s->path);
+    const bool bounded = s->state && !ZSTD_isError(ZSTD_DCtx_setParameter(s->state, ZSTD_d_windowLogMax, HS_TEXT_WINDOW_LOG));
+    return bounded ? HS_OK : HS_FAIL(MEMORY, "%s: no memory to unpack it", s->path);
 }
 
 static hs_status unpack_zstd(hs_text_stream *s, void *to, size_t room, size_t *n)

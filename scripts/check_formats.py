@@ -3,7 +3,7 @@
 `halfstep data`, and what `halfstep data convert` writes is read by h5py and numpy, with equal content, types, chunks and filters.
 
     scripts/check_formats.py build/halfstep          # needs numpy and h5py
-    scripts/check_formats.py --golden tests/golden/shards/nvidia.hdf5
+    scripts/check_formats.py --golden tests/golden/shards
 """
 import json
 import os
@@ -28,6 +28,7 @@ def check(ok, what):
 
 
 def halfstep(*args, code=0):
+    args += ("--overwrite",) if args[0] == "convert" else ()
     p = subprocess.run([PROGRAM, "data", *map(str, args)], capture_output=True, text=True)
     assert p.returncode == code, f"halfstep data {args}: {p.returncode}: {p.stderr}"
     return p.stderr if code else [json.loads(line) for line in p.stdout.splitlines()] if "--json" in args else p.stdout
@@ -67,12 +68,12 @@ def write_fixed(path, data, S, P, **how):
         f.create_dataset("next_sentence_labels", data=np.array([r["next"] for r in data], "i1"), dtype="i1", **how)
 
 
-def write_lists(path, data, packed):
+def write_lists(path, data, packed, userblock=0, **how):
     """convert_fixed2variable.py's layout, and with `packed` that of the packed data: up to three sequences a row."""
     groups = [data[i:i + 3] for i in range(0, len(data), 3)] if packed else [[r] for r in data]
-    with h5py.File(path, "w") as f:
+    with h5py.File(path, "w", userblock_size=userblock) as f:
         def column(name, dtype, values):
-            d = f.create_dataset(name, (len(groups),), dtype=h5py.vlen_dtype(np.dtype(dtype)))
+            d = f.create_dataset(name, (len(groups),), dtype=h5py.vlen_dtype(np.dtype(dtype)), **how)
             for i, v in enumerate(values):
                 d[i] = v
         def joined(key):
@@ -134,11 +135,27 @@ def foreign_hdf5(rng):
                             ("next_sentence_labels", np.array([r["next"] for r in data], "u1"))):
                 f.create_dataset(name, data=a, compression="gzip")
         same_rows("f.hdf5", [[r] for r in data])
+    lists = (dict(), dict(userblock=1024), dict(chunks=(50,)), dict(chunks=(700,), maxshape=(None,), compression="gzip", shuffle=True))
     for packed in (False, True):
-        data = rows(rng, 600, 128, 20)
-        groups = write_lists("v.hdf5", data, packed)
-        same_rows("v.hdf5", groups)
-        halfstep("check", "v.hdf5", "--vocab", VOCAB)
+        for how in lists:
+            data = rows(rng, 600, 128, 20)
+            groups = write_lists("v.hdf5", data, packed, **how)
+            same_rows("v.hdf5", groups)
+            halfstep("check", "v.hdf5", "--vocab", VOCAB)
+    for how in (dict(chunks=(64, 128)), dict()):  # what was never written reads as the fill value, whole datasets and single chunks
+        data = rows(rng, 200, 128, 20)
+        with h5py.File("f.hdf5", "w", userblock_size=512) as f:
+            a = pad([r["ids"] for r in data], 128, "i4")
+            a[64:128] = 9
+            d = f.create_dataset("input_ids", a.shape, dtype=">i4", fillvalue=9, **how)
+            for part in (slice(0, 64), slice(128, 200)) if how else (slice(0, 200),):
+                d[part] = a[part]
+            f.create_dataset("input_mask", a.shape, dtype="i2", fillvalue=1, **how)
+            f.create_dataset("segment_ids", a.shape, dtype="u8", **how)
+            f.create_dataset("masked_lm_positions", data=np.tile(np.arange(1, 21), (200, 1)), dtype="i1")
+            f.create_dataset("masked_lm_ids", data=np.tile(np.arange(300, 320), (200, 1)), dtype=">u2", chunks=(7, 3), fletcher32=True)
+            f.create_dataset("next_sentence_labels", (200,), dtype="i1", fillvalue=1)
+        same_rows("f.hdf5", [[dict(ids=v, segments=[0] * 128, positions=range(1, 21), labels=range(300, 320), next=1)] for v in a])
 
 
 # ---- Megatron and llm.c
@@ -259,15 +276,30 @@ def ours(rng):
         check(f" {A} " in whole and f" {B} " in whole, "text of a row")
 
 
-def golden(path):
+def golden(folder):
     """Small, by h5py, with a content that a C test can repeat: id of row i, column j is (7 i + 13 j) % 97 + 3."""
     S, P, data = 24, 4, []
     for i in range(50):
         n = 8 + i % 17
         data.append(dict(ids=[(7 * i + 13 * j) % 97 + 3 for j in range(n)], segments=[int(j >= n // 2) for j in range(n)],
                          positions=[1 + 2 * k for k in range(1 + i % P)], labels=[(i + k) % 100 for k in range(1 + i % P)], next=i % 2))
-    write_fixed(path, data, S, P)
-    print(path, os.path.getsize(path), "bytes")
+    write_fixed(os.path.join(folder, "nvidia.hdf5"), data, S, P)
+    write_lists(os.path.join(folder, "lists.hdf5"), data, False, chunks=(9,), compression="gzip", shuffle=True)
+    with h5py.File(os.path.join(folder, "odd.hdf5"), "w", userblock_size=512) as f:  # types and filters nobody's scripts write
+        f.create_dataset("input_ids", data=pad([r["ids"] for r in data], S, ">i4"), chunks=(7, 5), fletcher32=True)
+        f.create_dataset("input_mask", data=pad([[1] * len(r["ids"]) for r in data], S, "i1"))
+        f.create_dataset("segment_ids", data=pad([r["segments"] for r in data], S, ">u2"))
+        f.create_dataset("masked_lm_positions", data=pad([r["positions"] for r in data], P, "i8"), chunks=(50, 3), compression="gzip", shuffle=True, fletcher32=True)
+        f.create_dataset("masked_lm_ids", data=pad([r["labels"] for r in data], P, "u1"))
+        f.create_dataset("next_sentence_labels", data=np.array([r["next"] for r in data], "i1"))
+    with h5py.File(os.path.join(folder, "fill.hdf5"), "w", userblock_size=512) as f:  # what was never written: a chunk, whole datasets
+        ids = f.create_dataset("input_ids", (6, 8), dtype=">i2", chunks=(2, 8), fillvalue=9)
+        ids[0:2], ids[4:6] = 7, 8
+        f.create_dataset("input_mask", (6, 8), dtype="i1", fillvalue=1)
+        f.create_dataset("segment_ids", (6, 8), dtype="u8", chunks=(6, 8))
+        f.create_dataset("masked_lm_positions", data=np.full((6, 1), 3), dtype="i4")
+        f.create_dataset("masked_lm_ids", data=np.full((6, 1), 5), dtype="i4")
+        f.create_dataset("next_sentence_labels", (6,), dtype="i1", fillvalue=1)
 
 
 if __name__ == "__main__":

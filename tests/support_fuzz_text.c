@@ -7,6 +7,7 @@
 #include "data/prep_part.h"
 #include "data/text_stream.h"
 #include "data/yaml.h"
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,25 +60,28 @@ static void read_store(const char *path)
     hs_token_store_close(s);
 }
 
-// The bytes of all documents, encoded one by one, are the same ids however they are batched and cut.
-static void encode(const hs_text_inputs *in, const hs_prepare_opts *o, size_t want, hs_prep *all)
+// False: there is more than `most` batches. A few bytes unpack to a hundred megabytes, which would be most of the time.
+static bool encode(const hs_text_inputs *in, const hs_prepare_opts *o, size_t want, int most, hs_prep *all)
 {
     hs_text_source *s;
     hs_text_batch b = { 0 };
     hs_prep_scratch scratch = { 0 };
     hs_prep p = { 0 };
     must(hs_text_source_open(&s, in, o->documents, NULL) == HS_OK);
+    int n = 0;
     do {
         if (hs_text_source_next(s, &b, want) != HS_OK || hs_prep_encode(o, in, &b, &scratch, &p) != HS_OK)
             break;
         must(hs_prep_append(all, &p, 2, true) == HS_OK);
-    } while (!b.last);
+    } while (!b.last && ++n < most);
+    const bool whole = n < most;
     must(b.n == 0 || b.piece[b.n - 1].ends || !b.last);
     hs_text_source_close(s);
     hs_text_batch_free(&b);
     hs_prep_free(&p);
     free(scratch.clean);
     free(scratch.ids);
+    return whole;
 }
 
 static void read_text(const hs_text_inputs *in, hs_documents documents)
@@ -91,11 +95,12 @@ static void read_text(const hs_text_inputs *in, hs_documents documents)
                                 .bad_utf8 = HS_BAD_UTF8_REPLACE,
                                 .dedup = HS_DEDUP_NEAR };
     hs_prep a = { 0 }, b = { 0 };
-    encode(in, &o, 1 << 20, &a);
-    encode(in, &o, 1, &b);
-    must(b.n_pieces >= a.n_pieces && b.n_ids >= a.n_ids); // of a bad text, what stood before the bad place
-    must(a.n_ids == 0 || memcmp(a.ids, b.ids, (size_t)a.n_ids * 2) == 0);
-    must(a.n_pieces == 0 || memcmp(a.sketch, b.sketch, (size_t)a.n_pieces * sizeof *a.sketch) == 0);
+    if (encode(in, &o, 1 << 13, 4, &a)) { // documents one by one are the same ids
+        encode(in, &o, 1, INT_MAX, &b);
+        must(b.n_pieces >= a.n_pieces && b.n_ids >= a.n_ids); // of a bad text, what stood before the bad place
+        must(a.n_ids == 0 || memcmp(a.ids, b.ids, (size_t)a.n_ids * 2) == 0);
+        must(a.n_pieces == 0 || memcmp(a.sketch, b.sketch, (size_t)a.n_pieces * sizeof *a.sketch) == 0);
+    }
     int64_t ids = 0;
     for (int64_t i = 0; i < a.n_sentences; i++)
         ids += a.sentence[i];

@@ -219,13 +219,13 @@ static void damaged_chunk(void **state)
     assert_true(refused > 10 * read);
 }
 
-// What h5py wrote in NVIDIA's layout (scripts/check_formats.py --golden): chunks over rows and columns, gzip.
-static void written_by_h5py(void **state)
+// What h5py wrote (scripts/check_formats.py --golden): gzip over rows and columns; lists in shuffled chunks; behind a user's block, with
+// integers the other way round, checksums, and datasets without chunks.
+static void same_rows_by_h5py(const char *path)
 {
-    (void)state;
     hs_h5_file *f;
     hs_bert_rows r;
-    OK(hs_h5_open(&f, HS_TESTS_DIR "/golden/shards/nvidia.hdf5", 100));
+    OK(hs_h5_open(&f, path, 100));
     OK(hs_h5_read(f, 0, 50, &r));
     assert_int_equal(r.length, 24);
     assert_int_equal(r.predictions, 4);
@@ -248,11 +248,38 @@ static void written_by_h5py(void **state)
     hs_h5_close(f);
 }
 
+static void written_by_h5py(void **state)
+{
+    (void)state;
+    same_rows_by_h5py(HS_TESTS_DIR "/golden/shards/nvidia.hdf5");
+    same_rows_by_h5py(HS_TESTS_DIR "/golden/shards/lists.hdf5");
+    same_rows_by_h5py(HS_TESTS_DIR "/golden/shards/odd.hdf5");
+}
+
+// A chunk in the middle, and whole datasets with and without chunks.
+static void never_written(void **state)
+{
+    (void)state;
+    hs_h5_file *f;
+    hs_bert_rows r;
+    OK(hs_h5_open(&f, HS_TESTS_DIR "/golden/shards/fill.hdf5", 100));
+    OK(hs_h5_read(f, 1, 4, &r));
+    for (int i = 0; i < 4 * 8; i++) {
+        assert_int_equal(r.ids[i], i < 8 ? 7 : i < 24 ? 9 : 8);
+        assert_int_equal(r.mask[i], 1);
+        assert_int_equal(r.segments[i], 0);
+    }
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(r.next[i], 1);
+    hs_bert_rows_free(&r);
+    hs_h5_close(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips), cmocka_unit_test(writer_refuses), cmocka_unit_test(foreign_files),   cmocka_unit_test(wrong_values),
-        cmocka_unit_test(not_hdf5),    cmocka_unit_test(damaged_chunk),  cmocka_unit_test(written_by_h5py),
+        cmocka_unit_test(never_written), cmocka_unit_test(round_trips), cmocka_unit_test(writer_refuses), cmocka_unit_test(foreign_files),
+        cmocka_unit_test(wrong_values),  cmocka_unit_test(not_hdf5),    cmocka_unit_test(damaged_chunk),  cmocka_unit_test(written_by_h5py),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
