@@ -194,6 +194,8 @@ static hs_status fetch(const h5_column *c, const hsize_t at[2], bytes *raw, uint
         st = HS_FAIL(CORRUPT, "%s: %s: row %llu: %s", c->path, c->name, (unsigned long long)at[0], hs_h5_why(why));
     else if (where == HADDR_UNDEF)
         n = 0;
+    else if (H5Dget_chunk_storage_size(c->set, at, &n) < 0) // what will be read: an index that names a chunk twice has two sizes
+        st = HS_FAIL(CORRUPT, "%s: %s: row %llu: %s", c->path, c->name, (unsigned long long)at[0], hs_h5_why(why));
     else if (n > c->map.bytes)
         st = HS_FAIL(CORRUPT, "%s: %s: row %llu: a chunk of %llu bytes in a file of %zu", c->path, c->name, (unsigned long long)at[0],
                      (unsigned long long)n, c->map.bytes);
