@@ -186,8 +186,10 @@ hs_status hs_h5_check_header(const char *path, hs_file f, uint64_t base, uint64_
     blocks all = { .block = { { at + FRONT, u32_at(head + 8) } }, .n = 1 };
     for (int k = 0; k < all.n; k++) {
         const char *block = span(f, base, all.block[k].at, all.block[k].bytes);
-        if (block) // else the library finds it itself
-            HS_TRY(check_block(path, f, base, block, all.block[k].bytes, &all));
+        if (!block) // the library would ask for memory first
+            return HS_FAIL(CORRUPT, "%s: byte %llu: a header of %llu bytes, the file has %zu", path,
+                           (unsigned long long)(base + all.block[k].at), (unsigned long long)all.block[k].bytes, f.bytes);
+        HS_TRY(check_block(path, f, base, block, all.block[k].bytes, &all));
     }
     return HS_OK;
 }
