@@ -33,13 +33,20 @@ static const char *span(hs_file f, uint64_t base, uint64_t at, uint64_t n)
 
 hs_status hs_h5_check_names(const char *path, hs_file f, uint64_t base, uint64_t at)
 {
+    enum { NONE = 1, PLACE = 16 };
     const char *heap = span(f, base, at, 32);
     if (!heap || memcmp(heap, "HEAP", 4) != 0)
         return HS_FAIL(CORRUPT, "%s: byte %llu: no heap of names, to which its superblock leads", path, (unsigned long long)(base + at));
-    const uint64_t bytes = u64_at(heap + 8), data = u64_at(heap + 24);
-    if (!span(f, base, data, bytes))
+    const uint64_t bytes = u64_at(heap + 8), at_data = u64_at(heap + 24);
+    const char *data = span(f, base, at_data, bytes);
+    if (!data)
         return HS_FAIL(CORRUPT, "%s: byte %llu: a heap of %llu bytes at %llu, the file has %zu", path, (unsigned long long)(base + at),
-                       (unsigned long long)bytes, (unsigned long long)(base + data), f.bytes);
+                       (unsigned long long)bytes, (unsigned long long)(base + at_data), f.bytes);
+    uint64_t room = u64_at(heap + 16), k = 0; // a list of free places, which the library follows for ever if it is a ring
+    while (room != NONE && room <= bytes && bytes - room >= PLACE && k++ <= bytes / PLACE)
+        room = u64_at(data + room);
+    if (k > bytes / PLACE)
+        return HS_FAIL(CORRUPT, "%s: byte %llu: a heap of names whose free places have no end", path, (unsigned long long)(base + at));
     return HS_OK;
 }
 
