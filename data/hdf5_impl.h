@@ -18,9 +18,6 @@ typedef enum h5_column_id { // in the order of the table in hdf5_shard.h
 } h5_column_id;
 extern const char *const hs_h5_names[H5_N_COLUMNS];
 
-// S, P: a matrix of that width; R: one integer a row; v: a list a row; 0: no such dataset in this layout
-extern const char hs_h5_shapes[][H5_N_COLUMNS]; // [hs_h5_layout]
-
 enum { H5_REFERENCE = 16 };      // bytes of a list where its dataset lies: u32 length, u64 heap, u32 object
 enum { H5_GZIP_AT_MOST = 1100 }; // bytes out of one: what a file of this size can promise
 enum { H5_MAX_LENGTH = 16384 };  // tokens of a row

@@ -29,9 +29,10 @@ enum { CONTIGUOUS_BLOCK = 1024, BLOCK_TOKENS = 8 << 20, MAX_CHUNK = 64 << 20 };
 
 const char *const hs_h5_names[H5_N_COLUMNS] = { "input_ids",     "input_mask",           "segment_ids",      "masked_lm_positions",
                                                 "masked_lm_ids", "next_sentence_labels", "packed_input_len", "packed_masked_lm_len" };
-const char hs_h5_shapes[][H5_N_COLUMNS] = { [HS_H5_FIXED] = { 'S', 'S', 'S', 'P', 'P', 'R', 0, 0 },
-                                            [HS_H5_VARLEN] = { 'v', 0, 'v', 'v', 'v', 'R', 0, 0 },
-                                            [HS_H5_PACKED] = { 'v', 0, 'v', 'v', 'v', 'v', 'v', 'v' } };
+// S, P: a matrix of that width; R: one integer a row; v: a list a row; 0: no such dataset in this layout
+static const char shapes[][H5_N_COLUMNS] = { [HS_H5_FIXED] = { 'S', 'S', 'S', 'P', 'P', 'R', 0, 0 },
+                                             [HS_H5_VARLEN] = { 'v', 0, 'v', 'v', 'v', 'R', 0, 0 },
+                                             [HS_H5_PACKED] = { 'v', 0, 'v', 'v', 'v', 'v', 'v', 'v' } };
 
 // ---- the library
 
@@ -263,7 +264,7 @@ static hs_status open_columns(hs_h5_file *f)
     h5_column *c = f->column;
     HS_TRY(open_column(f, H5_INPUT_IDS));
     f->info.layout = !c->vlen ? HS_H5_FIXED : has_column(f, H5_PACKED_INPUT_LEN, NULL) ? HS_H5_PACKED : HS_H5_VARLEN;
-    const char *shape = hs_h5_shapes[f->info.layout];
+    const char *shape = shapes[f->info.layout];
     for (int i = 1; i < H5_N_COLUMNS; i++)
         if (shape[i])
             HS_TRY(open_column(f, (h5_column_id)i));
