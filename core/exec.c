@@ -118,7 +118,10 @@ void hs_exec_free(hs_exec *e)
     free(e);
 }
 
-const hs_segment *hs_exec_micro(hs_exec *e, int which) { return &e->micro[which & 3]; }
+const hs_segment *hs_exec_micro(hs_exec *e, int which)
+{
+    return e->plan->grads_here && !(which & HS_MICRO_FIRST) ? NULL : &e->micro[which & 3];
+}
 
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name)
 {

@@ -297,7 +297,12 @@ hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype)
     return HS_OK;
 }
 
-void hs_params_lend_grad(hs_params *ps, float *slab) { ps->grad = slab, ps->grad_lent = true; }
+void hs_params_lend_grad(hs_params *ps, float *slab)
+{
+    if (!ps->grad_lent)
+        slab_free(ps->grad, ps->n * sizeof(float));
+    ps->grad = slab, ps->grad_lent = true;
+}
 
 // ---- values
 

@@ -66,7 +66,7 @@ hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs
 void hs_exec_free(hs_exec *e);
 
 enum { HS_MICRO_FIRST = 1, HS_MICRO_LAST = 2 }; // first: gradients are written, else added; last: buckets are reduced over dp
-const hs_segment *hs_exec_micro(hs_exec *e, int which); // eval and decode plans ignore `which`; where there are gradient_bytes it is FIRST
+const hs_segment *hs_exec_micro(hs_exec *e, int which); // eval and decode plans ignore `which`. NULL: not FIRST, but there are gradient_bytes
 
 // Bytes of a static input, or of a tensor kept by hs_output (valid after a run, until the next one). NULL if there is none of that name.
 void *hs_exec_input(hs_exec *e, const char *name);

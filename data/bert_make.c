@@ -158,7 +158,9 @@ static hs_status check_opts(const hs_bert_make_opts *o)
         return HS_FAIL(USAGE, "rows of %lld tokens with %lld predictions; allowed %d to 16384, and at most 3 fewer predictions",
                        (long long)o->length, (long long)o->predictions, MIN_LENGTH);
     if (o->copies < 1 || o->cut < 1 || !(o->mask_share > 0 && o->mask_share <= 1) || !(o->short_share >= 0 && o->short_share <= 1))
-        return HS_FAIL(USAGE, "%lld copies, sentences of %lld tokens, masks at %g, short rows at %g; at least 1, 1, and shares from 0 to 1",
+        return HS_FAIL(USAGE,
+                       "%lld copies, sentences of %lld tokens, masks at %g, short rows at %g; allowed are 1 or more, 1 or more, above 0 to "
+                       "1, and 0 to 1",
                        (long long)o->copies, (long long)o->cut, o->mask_share, o->short_share);
     if (o->cls < 0 || o->sep < 0 || o->mask < 0 || o->cls >= vocab || o->sep >= vocab || o->mask >= vocab)
         return HS_FAIL(USAGE, "[CLS], [SEP] and [MASK] are ids %d, %d, %d, outside the vocabulary of %lld", o->cls, o->sep, o->mask,

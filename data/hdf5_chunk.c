@@ -207,9 +207,11 @@ static hs_status fetch(const h5_column *c, const hsize_t at[2], bytes *raw, uint
                      (unsigned long long)n, c->map.bytes);
     else if (n == 0)
         *stored = false;
-    else if ((st = reserve(raw, c->n_filters ? n : c->map.bytes, c)) == HS_OK &&
-             H5Dread_chunk(c->set, H5P_DEFAULT, at, skipped, raw->p) < 0)
-        st = HS_FAIL(CORRUPT, "%s: %s: row %llu: %s", c->path, c->name, (unsigned long long)at[0], hs_h5_why(why));
+    else if ((st = reserve(raw, c->n_filters ? n : c->map.bytes, c)) == HS_OK) {
+        memset(raw->p, 0, n); // an index may still say less
+        if (H5Dread_chunk(c->set, H5P_DEFAULT, at, skipped, raw->p) < 0)
+            st = HS_FAIL(CORRUPT, "%s: %s: row %llu: %s", c->path, c->name, (unsigned long long)at[0], hs_h5_why(why));
+    }
     if (st == HS_CORRUPT && !c->n_filters && never_written(c, at))
         st = HS_OK, *stored = false;
     hs_h5_unlock();

@@ -141,7 +141,11 @@ static hs_status describe_chunks(h5_column *c, hid_t plist)
         c->chunk[0] * c->chunk[1] * (c->vlen ? H5_REFERENCE : c->item) > MAX_CHUNK)
         return HS_FAIL(CORRUPT, "%s: %s: chunks of %llu x %llu integers of %zu bytes; at most %d bytes", c->path, c->name,
                        (unsigned long long)c->chunk[0], (unsigned long long)c->chunk[1], c->item, MAX_CHUNK);
-    return describe_filters(c, plist);
+    HS_TRY(describe_filters(c, plist));
+    const hsize_t each = c->chunk[0] * c->chunk[1] * (c->vlen ? H5_REFERENCE : c->item);
+    if (c->n_filters == 0 && H5Dget_storage_size(c->set) % each != 0)
+        return HS_FAIL(CORRUPT, "%s: %s: its chunks are not of %llu bytes each", c->path, c->name, (unsigned long long)each);
+    return HS_OK;
 }
 
 // In an object's header, which the library copies as far as the dataset's shape says.
@@ -303,9 +307,10 @@ static hs_status check_superblock(const char *path, hs_file file, size_t at)
     const char *p = file.data + at;
     const size_t n = file.bytes - at;
     static const struct {
-        uint8_t bytes, sizes, driver, cached, names; // of all of it; where stand the bytes of an address, the driver's address (0: none),
-                                                     // whether the root group's parts are told, its names
-    } forms[] = { { 96, 13, 48, 72, 88 }, { 100, 13, 52, 76, 92 }, { 48, 9, 0, 0, 0 }, { 48, 9, 0, 0, 0 } };
+        uint8_t bytes, sizes, end, driver, cached, names; // of all of it; where stand the bytes of an address, the file's end (16 behind
+                                                          // its base), the driver's address (0: none), whether the root group's parts are
+                                                          // told, its names
+    } forms[] = { { 96, 13, 40, 48, 72, 88 }, { 100, 13, 44, 52, 76, 92 }, { 48, 9, 28, 0, 0, 0 }, { 48, 9, 28, 0, 0, 0 } };
     const int version = n > 8 ? (unsigned char)p[8] : 0;
     if (version >= HS_COUNT(forms))
         return HS_FAIL(UNSUPPORTED, "%s: HDF5 with a superblock of version %d, known are 0 to 3", path, version);
@@ -315,7 +320,11 @@ static hs_status check_superblock(const char *path, hs_file file, size_t at)
     if (p[sizes] != 8 || p[sizes + 1] != 8)
         return HS_FAIL(CORRUPT, "%s: HDF5 with addresses of %d and sizes of %d bytes, allowed 8", path, (unsigned char)p[sizes],
                        (unsigned char)p[sizes + 1]);
-    uint64_t driver = UINT64_MAX;
+    uint64_t driver = UINT64_MAX, base, end;
+    memcpy(&base, p + forms[version].end - 16, sizeof base);
+    memcpy(&end, p + forms[version].end, sizeof end);
+    if (base <= end && end - base > n)
+        return HS_FAIL(CORRUPT, "%s: truncated file: %zu of %llu bytes", path, n, (unsigned long long)(end - base));
     if (forms[version].driver)
         memcpy(&driver, p + forms[version].driver, sizeof driver);
     if (driver != UINT64_MAX)

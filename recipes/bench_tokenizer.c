@@ -1,6 +1,6 @@
 // bench_tokenizer: how many megabytes of text a second become ids. The file is cut at line ends into one part per thread and
 // encoded --steps times; the fastest counts, the first is reported too.
-#include "data/file.h"
+#include "recipes/plain_text.h"
 #include "data/tokenizer.h"
 #include "recipes/bench.h"
 #include <jansson.h>
@@ -107,15 +107,14 @@ static hs_status run(hs_bench_run *r)
 {
     const hs_bench_options *o = r->o;
     hs_tokenizer *t;
-    char *text;
-    size_t bytes;
+    hs_plain_text text;
     if (!o->tokenizer[0] || !o->file[0])
         return HS_FAIL(USAGE, "bench tokenizer needs --tokenizer DIR and --file FILE");
     HS_TRY(o->google ? hs_tokenizer_load_google(&t, o->tokenizer) : hs_tokenizer_load(&t, o->tokenizer));
-    hs_status st = hs_file_read(o->file, &text, &bytes);
+    hs_status st = hs_plain_text_open(&text, o->file);
     if (st == HS_OK) {
-        st = bytes ? measure(t, text, bytes, o->steps, &o->common) : HS_FAIL(USAGE, "%s is empty", o->file);
-        free(text);
+        st = text.bytes ? measure(t, text.data, text.bytes, o->steps, &o->common) : HS_FAIL(USAGE, "%s is empty", o->file);
+        hs_plain_text_close(&text);
     }
     hs_tokenizer_free(t);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);

@@ -7,7 +7,7 @@
 #include "core/schema.h"
 #include "recipes/config.h"
 
-// What every command takes; the first member of each command's options.
+// What commands have in common; the first member of each one's options. dtype, device and threads: of those that compute.
 typedef struct hs_common {
     int dtype; // hs_dtype_option
     char device[HS_KEY_STRING_BYTES];
@@ -19,29 +19,11 @@ typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_D
 
 // Rows of hs_common in a command's table; T: the command's options, with `common` as a member.
 #define HS_COMMON_KEYS(T)                                                                                                                  \
-    { .name = "dtype",                                                                                                                     \
-      .type = HS_KEY_CHOICE,                                                                                                               \
-      .offset = offsetof(T, common.dtype),                                                                                                 \
-      .value = "auto",                                                                                                                     \
-      .choices = "auto|fp32|bf16|fp16",                                                                                                    \
-      .help = "arithmetic of products and attention; auto: what a checkpoint was trained in, else bf16 where the CPU is fast at it" },     \
-        { .name = "device",                                                                                                                \
-          .type = HS_KEY_STRING,                                                                                                           \
-          .offset = offsetof(T, common.device),                                                                                            \
-          .value = "cpu",                                                                                                                  \
-          .help = "where to run: cpu or cuda" },                                                                                           \
-        { .name = "threads",                                                                                                               \
-          .type = HS_KEY_INT,                                                                                                              \
-          .offset = offsetof(T, common.threads),                                                                                           \
-          .value = "0",                                                                                                                    \
-          .min = 0,                                                                                                                        \
-          .max = 1024,                                                                                                                     \
-          .help = "threads of the CPU; 0: the cores this process may use" },                                                               \
-        { .name = "json",                                                                                                                  \
-          .type = HS_KEY_BOOL,                                                                                                             \
-          .offset = offsetof(T, common.json),                                                                                              \
-          .value = "false",                                                                                                                \
-          .help = "one JSON object a line on stdout, all else on stderr" },                                                                \
+    { .name = "json",                                                                                                                      \
+      .type = HS_KEY_BOOL,                                                                                                                 \
+      .offset = offsetof(T, common.json),                                                                                                  \
+      .value = "false",                                                                                                                    \
+      .help = "one JSON object a line on stdout, all else on stderr" },                                                                    \
         { .name = "quiet",                                                                                                                 \
           .type = HS_KEY_BOOL,                                                                                                             \
           .offset = offsetof(T, common.quiet),                                                                                             \
@@ -61,6 +43,23 @@ typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_D
     {                                                                                                                                      \
         .name = "all", .type = HS_KEY_BOOL, .offset = offsetof(T, common.all), .value = "false", .help = "with --help: advanced ones too", \
         .advanced = true                                                                                                                   \
+    }
+// Of commands that run on several cores, and of those that compute.
+#define HS_THREADS_KEY(T)                                                                                                                  \
+    {                                                                                                                                      \
+        .name = "threads", .type = HS_KEY_INT, .offset = offsetof(T, common.threads), .value = "0", .min = 0, .max = 1024,                 \
+        .help = "threads of the CPU; 0: the cores this process may use"                                                                    \
+    }
+#define HS_COMPUTE_KEYS(T)                                                                                                                 \
+    HS_THREADS_KEY(T),                                                                                                                     \
+        { .name = "dtype",                                                                                                                 \
+          .type = HS_KEY_CHOICE,                                                                                                           \
+          .offset = offsetof(T, common.dtype),                                                                                             \
+          .value = "auto",                                                                                                                 \
+          .choices = "auto|fp32|bf16|fp16",                                                                                                \
+          .help = "arithmetic of products and attention; auto: what a checkpoint was trained in, else bf16 where the CPU is fast at it" }, \
+    {                                                                                                                                      \
+        .name = "device", .type = HS_KEY_STRING, .offset = offsetof(T, common.device), .value = "cpu", .help = "where to run: cpu or cuda" \
     }
 
 struct hs_cli;
@@ -83,8 +82,8 @@ typedef struct hs_override_arg {
 } hs_override_arg;
 typedef struct hs_cli { // of one invocation; argv is borrowed
     const hs_command *command;
-    void *options;     // of the command's struct
-    hs_origin *origin; // of each option: "default" where it was not given
+    void *options;        // of the command's struct
+    hs_origin *origin;    // of each option: "default" where it was not given
     const char *arg[256]; // shells expand *.txt
     int n_args;
     hs_override_arg override[HS_CLI_MAX]; // of the configuration, in order

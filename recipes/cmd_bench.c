@@ -181,6 +181,7 @@ static const hs_key keys[] = {
       AT(isa),
       .value = "auto",
       .help = "tier of the kernels: auto, portable, avx2, avx512, avx512bf16" },
+    HS_COMPUTE_KEYS(hs_bench_options),
     HS_COMMON_KEYS(hs_bench_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(hs_bench_options) };

@@ -42,6 +42,27 @@ static hs_status run_files(const struct action *a, data_job *j, const char *cons
     return HS_OK;
 }
 
+// The help of an option says of which action it is ("info: ...", "convert to HDF5: ..."): given to another one it would do nothing.
+static hs_status check_options(const hs_cli *cli, const struct action *a)
+{
+    const data_options *o = cli->options;
+    const hs_schema *s = cli->command->options;
+    for (int i = 0; i < s->n; i++) {
+        const char *help = s->key[i].help;
+        const size_t of = strcspn(help, " :");
+        bool is_action = false;
+        for (int k = 0; k < HS_COUNT(actions); k++)
+            is_action |= strlen(actions[k].name) == of && strncmp(actions[k].name, help, of) == 0;
+        if (!is_action || !strchr(help, ':') || !hs_cli_given(cli, s->key[i].name))
+            continue;
+        if (strncmp(a->name, help, of) != 0)
+            return HS_FAIL(USAGE, "data %s does not take --%s, which is of data %.*s", a->name, s->key[i].name, (int)of, help);
+        if (strncmp(help, "convert to HDF5:", 16) == 0 && o->to != HS_TOKENS_HDF5)
+            return HS_FAIL(USAGE, "data convert takes --%s only with --to hdf5", s->key[i].name);
+    }
+    return HS_OK;
+}
+
 static hs_status run_data(const hs_cli *cli)
 {
     const data_options *o = cli->options;
@@ -57,6 +78,7 @@ static hs_status run_data(const hs_cli *cli)
         return HS_FAIL(USAGE, "data does info, check, sample and convert, not '%s'%s%s", cli->arg[0], near ? "; nearest is " : "",
                        near ? near : "");
     }
+    HS_TRY(check_options(cli, a));
     if (cli->n_args > 2 && o->png[0])
         return HS_FAIL(USAGE, "--png draws one file, and %d are given", cli->n_args - 1);
     data_job j = { .o = o };

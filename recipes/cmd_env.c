@@ -1,5 +1,6 @@
 // env: what a bug report needs to know about this program and this machine.
 #include "core/cpu.h"
+#include "recipes/hs_git.h" // made by the build
 #include "ops/ops.h"
 #include "recipes/commands.h"
 #include <jansson.h>

@@ -305,6 +305,7 @@ static const hs_key keys[] = {
       AT(ignore_end),
       .value = "false",
       .help = "go on past the token that ends a text (eos_token_id of config.json)" },
+    HS_COMPUTE_KEYS(generate_options),
     HS_COMMON_KEYS(generate_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(generate_options) };

@@ -157,6 +157,7 @@ static const hs_key keys[] = {
       .max = 1e9,
       .unit = "MB",
       .help = "memory to fit the micro-batch into; 0: what is free here" },
+    HS_COMPUTE_KEYS(plan_options),
     HS_COMMON_KEYS(plan_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(plan_options) };

@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "data/prepare.h"
 #include "recipes/commands.h"
+#include "recipes/plain_text.h"
 #include "recipes/progress.h"
 #include <jansson.h>
 #include <math.h>
@@ -196,17 +197,22 @@ static hs_status run_prepare(const hs_cli *cli)
 {
     const prepare_options *o = cli->options;
     hs_tokenizer *t;
-    hs_text_inputs inputs;
+    hs_text_inputs inputs = { 0 };
     if (!o->tokenizer[0] || !o->output[0])
         return HS_FAIL(USAGE, "prepare needs --tokenizer DIR and --output STORE");
     if (o->output[strlen(o->output) - 1] == '/')
         return HS_FAIL(USAGE, "--output %s is a folder; a name for the store is wanted", o->output);
+    if (strcmp(o->tokenizer, "char") == 0 && access("char", F_OK) != 0)
+        return HS_FAIL(
+            USAGE,
+            "--tokenizer char: the characters of a text are known when all of it was read; only pretrain does that. byte, or a folder");
     HS_TRY(strcmp(o->tokenizer, "byte") == 0 ? hs_tokenizer_byte(&t) : hs_tokenizer_load(&t, o->tokenizer));
     hs_status st = hs_text_inputs_expand(&inputs, cli->arg, cli->n_args, hs_cli_given(cli, "field"));
-    if (st == HS_OK) {
+    for (int i = 0; st == HS_OK && i < inputs.n; i++)
+        st = hs_plain_text_check(inputs.input[i].path);
+    if (st == HS_OK)
         st = prepare(cli, t, &inputs);
-        hs_text_inputs_free(&inputs);
-    }
+    hs_text_inputs_free(&inputs);
     hs_tokenizer_free(t);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -255,6 +261,7 @@ static const hs_key keys[] = {
       .unit = "bytes",
       .help = "of text, after which what is done is kept for a restart",
       .advanced = true },
+    HS_THREADS_KEY(prepare_options),
     HS_COMMON_KEYS(prepare_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(prepare_options) };

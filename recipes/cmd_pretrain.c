@@ -55,6 +55,7 @@ static const hs_key keys[] = {
       .offset = offsetof(pretrain_options, profile),
       .value = "",
       .help = "10 steps, after 5, with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },
+    HS_COMPUTE_KEYS(pretrain_options),
     HS_COMMON_KEYS(pretrain_options),
 };
 static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(pretrain_options) };

@@ -1,6 +1,6 @@
 // tokenize: what a tokenizer makes of a text, line by line.
-#include "data/file.h"
 #include "recipes/commands.h"
+#include "recipes/plain_text.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,15 +93,14 @@ static hs_status run_tokenize(const hs_cli *cli)
     const tokenize_options *o = cli->options;
     const char *file = strcmp(cli->arg[0], "-") == 0 ? "/dev/stdin" : cli->arg[0];
     hs_tokenizer *t;
-    char *text;
-    size_t bytes;
+    hs_plain_text text;
     if (!o->tokenizer[0])
         return HS_FAIL(USAGE, "tokenize needs --tokenizer DIR");
     HS_TRY(o->google ? hs_tokenizer_load_google(&t, o->tokenizer) : hs_tokenizer_load(&t, o->tokenizer));
-    hs_status st = hs_file_read(file, &text, &bytes);
+    hs_status st = hs_plain_text_open(&text, file);
     if (st == HS_OK) {
-        st = all_lines(o, t, cli->arg[0], text, bytes);
-        free(text);
+        st = all_lines(o, t, cli->arg[0], text.data, text.bytes);
+        hs_plain_text_close(&text);
     }
     hs_tokenizer_free(t);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);

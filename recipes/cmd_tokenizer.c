@@ -1,6 +1,8 @@
 // tokenizer: trains one on texts.
 #include "data/text_source.h"
 #include "recipes/commands.h"
+#include "recipes/plain_text.h"
+#include "recipes/run_dir.h"
 #include "recipes/session.h"
 #include <errno.h>
 #include <jansson.h>
@@ -45,6 +47,8 @@ static hs_status feed_all(const hs_cli *cli, hs_tok_trainer *t, int64_t *total)
     for (int i = 0; i < inputs.n && st == HS_OK; i++)
         if (inputs.input[i].json)
             st = HS_FAIL(USAGE, "%s holds JSON lines; a tokenizer is trained on plain text", inputs.input[i].path);
+        else
+            st = hs_plain_text_check(inputs.input[i].path);
     if (st == HS_OK)
         st = feed(t, &inputs, total);
     hs_text_inputs_free(&inputs);
@@ -58,8 +62,7 @@ static hs_status train(const hs_cli *cli, hs_tok_trainer *t, hs_tokenizer **made
     int64_t bytes = 0;
     HS_TRY(feed_all(cli, t, &bytes));
     HS_TRY(hs_tok_trainer_finish(t, made));
-    if (mkdir(o->output, 0777) != 0 && errno != EEXIST)
-        return HS_FAIL(SYSTEM, "%s: %s", o->output, strerror(errno));
+    HS_TRY(hs_make_folders(o->output));
     HS_TRY(hs_tokenizer_save(*made, o->output));
     const double seconds = hs_now() - start;
     if (o->common.json)
@@ -115,7 +118,7 @@ static const hs_key keys[] = {
       .min = 6,
       .max = 2e6,
       .unit = "tokens",
-      .help = "at most, with special tokens and alphabet" },
+      .help = "at most, with special tokens and alphabet; bpe: 257 at least" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, made if it is missing; also -o" },
     { .name = "min-frequency",
       .type = HS_KEY_INT,

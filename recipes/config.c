@@ -34,10 +34,12 @@ hs_status hs_config_find(const char *name, char *path, size_t size)
             access(path, R_OK) == 0)
             return HS_OK;
     }
+    static const char *const shipped[] = { "gpt2-124m", "gpt2-355m", "gpt2-774m", "gpt2-1558m", "quickstart", "shakespeare-char" };
+    const char *near = hs_nearest_word(name, shipped, HS_COUNT(shipped));
     return HS_FAIL(USAGE,
                    "%s: no such file, and no shipped recipe of that name (gpt2-124m, gpt2-355m, gpt2-774m, gpt2-1558m, "
-                   "quickstart, shakespeare-char)",
-                   name);
+                   "quickstart, shakespeare-char)%s%s",
+                   name, near ? "; nearest is " : "", near ? near : "");
 }
 
 // ---- keys by name

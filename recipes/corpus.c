@@ -2,8 +2,7 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/file.h"
-#include "data/text_stream.h"
-#include "data/token_file.h"
+#include "recipes/plain_text.h"
 #include <dirent.h>
 #include <limits.h>
 #include <math.h>
@@ -13,31 +12,21 @@
 #include <xxhash.h>
 
 typedef struct texts { // data.train and, where data.val is a file, that
-    hs_file train, val;
+    hs_plain_text train, val;
     bool has_val_file;
     double fraction; // of train that is validation text, where it is no file
 } texts;
 
 static void close_texts(texts *t)
 {
-    hs_file_unmap(&t->train);
+    hs_plain_text_close(&t->train);
     if (t->has_val_file)
-        hs_file_unmap(&t->val);
+        hs_plain_text_close(&t->val);
 }
 
-// Any bytes train a model, also those that mean something else: such a run would only look as if it worked.
-static hs_status open_text_file(hs_file *f, const char *path)
+static hs_status open_text_file(hs_plain_text *f, const char *path)
 {
-    hs_token_format format;
-    if (hs_token_file_is(path, &format))
-        return HS_FAIL(USAGE, "%s is no text but a file of token ids (%s); halfstep data convert makes a token store of it", path,
-                       hs_token_format_names[format]);
-    HS_TRY(hs_file_map(f, path));
-    const char *packed = hs_text_packed(f->data, f->bytes);
-    if (packed) {
-        hs_file_unmap(f);
-        return HS_FAIL(USAGE, "%s is packed with %s; unpack it, or let halfstep prepare make a token store of it", path, packed);
-    }
+    HS_TRY(hs_plain_text_open(f, path));
     const size_t n = strlen(path);
     if (n > 6 && strcmp(path + n - 6, ".jsonl") == 0)
         hs_warn("%s is taken as it is, names and quotes of its JSON included; halfstep prepare takes out the text", path);
@@ -51,14 +40,14 @@ static hs_status open_texts(texts *t, const hs_config *config)
     char *end;
     t->fraction = strtod(config->data.val, &end);
     if (*end && hs_token_store_is(config->data.val)) {
-        hs_file_unmap(&t->train);
+        hs_plain_text_close(&t->train);
         return HS_FAIL(USAGE, "data.val is a token store (%s); data.train must be one too: %s is not", config->data.val,
                        config->data.train);
     }
     if (*end) {
         const hs_status st = open_text_file(&t->val, config->data.val);
         if (st != HS_OK) {
-            hs_file_unmap(&t->train);
+            hs_plain_text_close(&t->train);
             return hs_frame_at(st, __FILE__, __LINE__);
         }
         t->has_val_file = true;
@@ -136,7 +125,7 @@ static bool open_cache(hs_corpus *c, const char *run_dir)
     return false;
 }
 
-static hs_status encode_file(const hs_tokenizer *tokenizer, const hs_file *f, const char *path, int32_t **ids, int64_t *n)
+static hs_status encode_file(const hs_tokenizer *tokenizer, const hs_plain_text *f, const char *path, int32_t **ids, int64_t *n)
 {
     if (hs_tokenizer_encode(tokenizer, f->data, f->bytes, ids, n) == HS_OK)
         return HS_OK;
@@ -415,14 +404,14 @@ static hs_status open_store_file(hs_corpus *c, const char *path, const hs_tokeni
 hs_status hs_corpus_open_file(hs_corpus *c, const char *path, const hs_tokenizer *tokenizer)
 {
     *c = (hs_corpus){ 0 };
-    hs_file f;
+    hs_plain_text f;
     if (hs_token_store_is(path))
         return open_store_file(c, path, tokenizer);
     HS_TRY(open_text_file(&f, path));
     int32_t *ids = NULL;
     int64_t n = 0;
     hs_status st = encode_file(tokenizer, &f, path, &ids, &n);
-    hs_file_unmap(&f);
+    hs_plain_text_close(&f);
     HS_TRY(st);
     if (n < 2) {
         free(ids);

@@ -1,7 +1,9 @@
 // data convert: the same ids in another format, or rows of BERT pretraining made of them.
+#include "core/log.h"
 #include "data/bert_make.h"
 #include "data/megatron.h"
 #include "recipes/data_tools.h"
+#include "recipes/run_dir.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -108,6 +110,8 @@ static hs_status convert_stream(const data_job *j)
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     HS_TRY(hs_token_out_commit(w));
+    if (j->o->to == HS_TOKENS_LLMC && j->o->document_token < 0 && c.documents > 1)
+        hs_warn("%s: llm.c's files do not keep where documents end: --document-token ID puts that id in front of each", j->o->output);
     tell(j, "documents", c.documents, c.tokens, 1);
     return HS_OK;
 }
@@ -169,8 +173,8 @@ static hs_status write_shards(const data_job *j, const hs_bert_plan *p)
     int64_t tokens = 0;
     if (rows < shards)
         return HS_FAIL(USAGE, "%s makes %lld rows, too few for %lld shards", j->path, (long long)rows, (long long)shards);
-    if (shards > 1 && mkdir(o->output, 0777) != 0 && errno != EEXIST)
-        return HS_FAIL(SYSTEM, "%s: %s", o->output, strerror(errno));
+    if (shards > 1)
+        HS_TRY(hs_make_folders(o->output));
     char path[HS_KEY_STRING_BYTES + 64];
     for (int64_t s = 0; s < shards; s++) {
         shard_path(o, s, path, sizeof path);

@@ -53,8 +53,11 @@ hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bo
     snprintf(r->checkpoints, sizeof r->checkpoints, "%s/checkpoints", r->dir);
     const int64_t newest = newest_step(r->checkpoints);
     if (strcmp(resume, "auto") == 0) {
-        if (newest >= 0)
+        if (newest >= 0) {
+            if (c->train.init_from[0] && access(c->train.init_from, F_OK) != 0)
+                hs_warn("train.init_from %s is not there; it is not needed, as the run goes on", c->train.init_from);
             return hs_ckpt_resolve(r->checkpoints, true, r->from, sizeof r->from);
+        }
     } else if (strcmp(resume, "none") == 0) {
         if (newest >= 0 && !overwrite)
             return HS_FAIL(
@@ -70,7 +73,7 @@ hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bo
 }
 
 // ---- creating
-static hs_status make_folders(const char *path)
+hs_status hs_make_folders(const char *path)
 {
     char part[PATH_MAX];
     snprintf(part, sizeof part, "%s", path);
@@ -140,13 +143,13 @@ void hs_run_dir_close(hs_run_dir *r)
 hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok)
 {
     char path[PATH_MAX];
-    HS_TRY(make_folders(r->dir));
+    HS_TRY(hs_make_folders(r->dir));
     HS_TRY(lock(r));
     if (r->replace) {
         hs_info("replacing the run in %s", r->dir);
         HS_TRY(remove_checkpoints(r));
     }
-    HS_TRY(make_folders(r->checkpoints));
+    HS_TRY(hs_make_folders(r->checkpoints));
     snprintf(path, sizeof path, "%s/config.yaml", r->dir);
     HS_TRY(hs_file_save(path, yaml, strlen(yaml)));
     return hs_tokenizer_save(tok, r->dir);

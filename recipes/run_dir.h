@@ -20,4 +20,7 @@ hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bo
 hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
 void hs_run_dir_close(hs_run_dir *r); // gives the lock back
 
+// The folder and those above it, which must be or become writable.
+hs_status hs_make_folders(const char *path);
+
 #endif

@@ -6,6 +6,8 @@ golden=$source_dir/tests/golden
 bert=$golden/tokenizers/wordpiece
 d() { "$halfstep" data "$@" || fail "data $*"; }
 c() { expect 2 "$1" "$halfstep" data "${@:2}"; }
+c 'data info does not take --to, which is of data convert' info --to hdf5 absent
+c 'data convert takes --shards only with --to hdf5' convert --to store --shards 4 -o x absent
 
 # llm.c's file, by hand: 6000 ids from 5 to 504, a document token 1 at every 50th
 python3 - <<'P' || fail 'python3'

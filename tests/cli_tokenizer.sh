@@ -57,4 +57,13 @@ echo '{"text":"a"}' >lines.jsonl
 c 'lines.jsonl holds JSON lines; a tokenizer is trained on plain text' tokenizer train lines.jsonl -o x
 c 'texts/none: no such file or folder' tokenizer train texts/none -o x
 c 'have no words' tokenizer train empty.txt -o x
+c 'unknown option --device of tokenize' tokenize --tokenizer bpe --device tpu lines.txt
+printf '\357\273\277To be' >mark.txt
+printf 'To be' >plain.txt
+cmp -s <("$halfstep" tokenize --tokenizer bpe --ids mark.txt) <("$halfstep" tokenize --tokenizer bpe --ids plain.txt) || fail 'a byte order mark'
+"$halfstep" tokenizer train --vocab-size 300 part.txt -o deep/er/tok >/dev/null && [ -e deep/er/tok/merges.txt ] || fail 'folders above the output'
+gzip -kf plain.txt && c 'plain.txt.gz is packed with gzip' tokenize --tokenizer bpe plain.txt.gz
+"$halfstep" prepare --quiet --tokenizer bpe -o ids part.txt >/dev/null
+c 'ids.bin is no text but a file of token ids' tokenize --tokenizer bpe ids.bin
+c 'ids.bin is no text but a file of token ids' prepare --utf8 keep --tokenizer bpe -o again ids.bin
 finish

@@ -1,4 +1,5 @@
 // hdf5: shards of all three layouts come back as they were written; damaged and foreign ones are refused by file and dataset.
+#include "data/file.h"
 #include "tests/support_files.h"
 #include "tests/support_shards.h"
 #ifdef HS_HAVE_HDF5
@@ -256,6 +257,24 @@ static void written_by_h5py(void **state)
     same_rows_by_h5py(HS_TESTS_DIR "/golden/shards/odd.hdf5");
 }
 
+// Chunks without filters that an index calls shorter than they are: what is missing must not be whatever memory held.
+static void short_chunks(void **state)
+{
+    (void)state;
+    hs_h5_file *f;
+    char *file;
+    size_t n;
+    int changed = 0;
+    OK(hs_file_read(HS_TESTS_DIR "/golden/shards/fill.hdf5", &file, &n));
+    for (size_t i = 0; i + 28 <= n; i++)
+        if (memcmp(file + i, "TREE\1", 5) == 0 && file[i + 24] == 32)
+            file[i + 24] = 16, changed++;
+    assert_int_equal(changed, 1);
+    scratch_write("s.hdf5", file, n);
+    FAILS(CORRUPT, "s.hdf5: input_ids: its chunks are not of 32 bytes each", hs_h5_open(&f, scratch_path("s.hdf5"), 100));
+    free(file);
+}
+
 // A chunk in the middle, and whole datasets with and without chunks.
 static void never_written(void **state)
 {
@@ -278,8 +297,9 @@ static void never_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(never_written), cmocka_unit_test(round_trips), cmocka_unit_test(writer_refuses), cmocka_unit_test(foreign_files),
-        cmocka_unit_test(wrong_values),  cmocka_unit_test(not_hdf5),    cmocka_unit_test(damaged_chunk),  cmocka_unit_test(written_by_h5py),
+        cmocka_unit_test(never_written), cmocka_unit_test(round_trips),     cmocka_unit_test(writer_refuses),
+        cmocka_unit_test(foreign_files), cmocka_unit_test(wrong_values),    cmocka_unit_test(not_hdf5),
+        cmocka_unit_test(damaged_chunk), cmocka_unit_test(written_by_h5py), cmocka_unit_test(short_chunks),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
