@@ -1,4 +1,4 @@
-// hdf5_impl: what hdf5_read, hdf5_chunk and hdf5_write share. Only with libhdf5.
+// hdf5_impl: what hdf5_read, hdf5_rows, hdf5_chunk, hdf5_heap, hdf5_header and hdf5_write share. Only with libhdf5.
 #ifndef HS_DATA_HDF5_IMPL_H
 #define HS_DATA_HDF5_IMPL_H
 #include "data/hdf5_shard.h"
@@ -70,6 +70,6 @@ hs_status hs_h5_references(const h5_column *c, int64_t first, int64_t n, unsigne
 
 // Before the library may read what it would believe; base: where its addresses begin to count. CORRUPT with the byte or the row.
 hs_status hs_h5_check_names(const char *path, hs_file f, uint64_t base, uint64_t at);
-hs_status hs_h5_check_header(const char *path, hs_file f, uint64_t base, uint64_t at); // of an object: names of a group, filters
+hs_status hs_h5_check_header(const char *path, hs_file f, uint64_t base, uint64_t at); // of a group or a dataset: its messages
 
 #endif

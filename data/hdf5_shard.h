@@ -9,8 +9,8 @@
 //   next_sentence_labels  i1 [N]       i1 [N]            vlen i1 [N]
 //   packed_input_len, packed_masked_lm_len               vlen i2 [N]       tokens and predictions of each sequence
 //
-// Written so, gzip 4 where fixed; vlen i4 where the vocabulary needs it. Read: integers of any width and order, any chunks, gzip and
-// shuffle. Without libhdf5 every function here is UNSUPPORTED with a message that says so.
+// Written so, gzip 4 where fixed; vlen i4 where the vocabulary needs it. Read: integers of any width and order, any chunks, gzip, shuffle
+// and Fletcher32, lists in chunks too. Without libhdf5 every function here is UNSUPPORTED with a message that says so.
 //
 // Any thread may call: one lock holds libhdf5, which the rest of the process must then not call. A file is used by one thread at a time.
 #ifndef HS_DATA_HDF5_SHARD_H
@@ -30,12 +30,13 @@ typedef struct hs_h5_info {
 
 typedef struct hs_h5_file hs_h5_file;
 // Every error names the file, and the dataset where one is to blame. CORRUPT: no HDF5, truncated, a dataset that is missing, of the wrong
-// type or shape. vocab: 0 or the number of ids; a read refuses ids beyond it.
+// type or shape, a header that cannot be. UNSUPPORTED: other filters, newer superblocks. The file is mapped until it is closed: one that is
+// cut short by someone else meanwhile kills the process (SIGBUS). vocab: 0 or the number of ids; a read refuses ids beyond it.
 hs_status hs_h5_open(hs_h5_file **out, const char *path, int64_t vocab);
 void hs_h5_close(hs_h5_file *f);
 hs_h5_info hs_h5_info_of(const hs_h5_file *f);
 // Rows [first, first + n), allocated here (hs_bert_rows_free), every one checked. In the varlen layouts the room of a row is the longest
-// of them. Decoding (inflate, shuffle, widening) runs outside the library's lock for the fixed layout.
+// of them. Decoding (inflate, shuffle, checksums, widening) runs outside the library's lock.
 hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_bert_rows *out);
 bool hs_h5_is(const char *path); // begins as HDF5 does; false also if it cannot be read
 

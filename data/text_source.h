@@ -4,8 +4,9 @@
 // its bytes. Packed files (data/text_stream.h) are unpacked on the way.
 //
 // A document longer than HS_PIECE bytes comes in pieces, each cut before the first space or line feed behind that many bytes that follows
-// something that is neither: the tokens of the pieces are those of the whole (no tokenizer here joins across such a place). Where a
-// document has no such place it is held whole. What the pieces are depends on the document alone.
+// no white space of any kind (Unicode's): the tokens of the pieces are those of the whole (no tokenizer here joins across such a place).
+// Where a document has no such place it is held whole. What the pieces are depends on the document alone. A byte order mark at the front of
+// a file is no text.
 #ifndef HS_DATA_TEXT_SOURCE_H
 #define HS_DATA_TEXT_SOURCE_H
 #include "core/status.h"

@@ -1,6 +1,7 @@
 // bench_data: what the loader can deliver, and what it costs a training step. Steps with a loader and steps that replay the same batches
 // from memory alternate in blocks, in one process on one engine; the first step of a block is not counted, as the ring is still full, or
 // being filled, from what came before.
+#include "core/log.h"
 #include "core/rng.h"
 #include "data/packing.h"
 #include "recipes/bench.h"
@@ -159,6 +160,8 @@ static hs_status compare(bench *b, const mode *m, double rate)
     double waited = 0;
     for (int64_t i = 0; i < b->run->o->warmup; i++)
         HS_TRY(step(b->engine, &b->kept[0]));
+    if (pairs < PAIRS)
+        hs_warn("%d pairs are too few to tell a percent; --steps %d makes %d", pairs, PAIRS, PAIRS);
     for (int p = 0; p < pairs; p++) {
         hs_samples a = { 0 }, r = { 0 };
         if (p % 2)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Halfstep beside PyTorch on the same cores, in one run: rounds alternate between the programs, a figure is the median of its
 # rounds. Prints a markdown table; what is absent is skipped with a message.
-#   scripts/bench_vs_torch.sh --env FILE --peers DIR [--rows LIST] [--rounds N] [--steps N] [--threads N] [--halfstep PROGRAM]
+#   scripts/bench_vs_torch.sh --env FILE [--rows LIST] [--rounds N] [--steps N] [--threads N] [--halfstep PROGRAM] [--peers DIR]
 #                             [--variants LIST] [--llama-bench PROGRAM --llama-fp32 GGUF --llama-bf16 GGUF] [--tiny]
 #   --env FILE     sourced before Python runs; python must then import torch. One way to make it:
 #                    python3 -m venv DIR && DIR/bin/pip install torch numpy && echo ". DIR/bin/activate" >DIR/env.sh
-#   --peers DIR    folder of the training peers: torch_gpt.py (--size --batch --seq --dtype --compile --steps --threads; prints
-#                  "... N tok/s ... peak N GB") and torch_shakespeare.py (TEXT --compile --dtype --steps; prints "...: N s ... val loss N").
-#                  Where they come with a setup.sh, "setup.sh ENVDIR" makes the environment: then --env ENVDIR/env.sh
+#   --peers DIR    other training peers than torch_train.py here: torch_gpt.py (--size --batch --seq --dtype --compile --steps --threads;
+#                  prints "... N tok/s ... peak N GB") and torch_shakespeare.py (TEXT --compile --dtype --steps; prints "...: N s ... val
+#                  loss N") of that folder
 #   --rows LIST    of gpt2-fp32,gpt2-bf16 (GPT-2 124M, B=4 S=1024, forward + backward + AdamW), shakespeare (the whole run of 2,000
 #                  steps; ours with its evaluations and checkpoints, theirs the loop alone), generate-fp32,generate-bf16 (GPT-2 124M,
 #                  batch 1, 128 tokens behind a prompt of 512), prefill-fp32,prefill-bf16 (the prompt); all but generate-fp32 if not given
@@ -66,13 +66,13 @@ fi
 export OMP_NUM_THREADS=$threads
 torch=$(python3 -c 'import torch; print(torch.__version__)' 2>/dev/null || true)
 [ -n "$torch" ] || note "python3 cannot import torch: PyTorch is skipped (--env names the environment; --help says how to make one)"
-has_peer() { # FILE: and says once if it is not there
-  [ -n "$torch" ] || return 1
-  [ -r "$peers/$1" ] && return 0
-  [ -e "$work/no_$1" ] || note "no ${peers:+$peers/}$1: PyTorch is skipped in these rows (--peers names the folder)"
-  touch "$work/no_$1"
-  return 1
-}
+step_peer=("$root/scripts/torch_train.py" step) text_peer=("$root/scripts/torch_train.py" text)
+if [ -n "$peers" ]; then
+  step_peer=("$peers/torch_gpt.py") text_peer=("$peers/torch_shakespeare.py")
+  for file in "${step_peer[0]}" "${text_peer[0]}"; do
+    [ -r "$file" ] || stop "no $file (--peers names the folder)"
+  done
+fi
 
 size=124M batch=4 seq=1024 prompt=512 tokens=128 run_steps=2000
 model=(--model gpt2-124m)
@@ -103,12 +103,12 @@ train() { # ROW DTYPE
   sample "$1" rate Halfstep "$(json tokens_per_second || true)"
   sample "$1" memory Halfstep "$(giga "$(json peak_bytes || true)")"
   sample "$1" limit Halfstep "$(json mfu || true)"
-  has_peer torch_gpt.py || return 0
+  [ -n "$torch" ] || return 0
   for how in eager compiled; do
     uses $how || continue
     flag=()
     [ $how = eager ] || flag=(--compile)
-    attempt python3 "$peers/torch_gpt.py" --size $size --batch $batch --seq $seq --dtype "$2" --steps "$steps" --threads "$threads" "${flag[@]}"
+    attempt python3 "${step_peer[@]}" --size $size --batch $batch --seq $seq --dtype "$2" --steps "$steps" --threads "$threads" "${flag[@]}"
     sample "$1" rate "$how" "$(before tok/s || true)"
     sample "$1" memory "$how" "$(behind peak || true)"
   done
@@ -120,13 +120,13 @@ shakespeare() { # ROW
   attempt "$halfstep" pretrain shakespeare-char --out "$work/run" --resume none --overwrite --train.steps=$run_steps --threads "$threads" --json
   sample "$1" seconds Halfstep "$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')"
   sample "$1" loss Halfstep "$(json val_loss || true)"
-  has_peer torch_shakespeare.py || return 0
+  [ -n "$torch" ] || return 0
   for how in eager compiled compiled-bf16; do
     uses ${how%-bf16} || continue
     flags=()
     [[ $how != compiled* ]] || flags+=(--compile)
     [[ $how != *bf16 ]] || flags+=(--dtype bf16)
-    attempt python3 "$peers/torch_shakespeare.py" "$root/recipes/text/shakespeare.txt" --steps $run_steps "${flags[@]}"
+    attempt python3 "${text_peer[@]}" "$root/recipes/text/shakespeare.txt" --steps $run_steps "${flags[@]}"
     sample "$1" seconds "$how" "$(sed -nE 's/.*: ([0-9.]+) s .*/\1/p' "$work/out")"
     sample "$1" loss "$how" "$(behind 'val loss' || true)"
   done
