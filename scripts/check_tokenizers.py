@@ -3,6 +3,7 @@
 
   check_tokenizers.py --write-goldens tests/golden/tokenizers --train TEXT
   check_tokenizers.py --library build/recipes/libhalfstep.so --vocabularies DIR [--fuzz N] [--seed S] [TEXT...]
+  check_tokenizers.py --program build/halfstep --sizes 1000,8000,32000 TEXT...       merges of BPE trained on all of them
 
 DIR holds bert-base-uncased.vocab.txt, gpt2.encoder.json and gpt2.vocab.bpe. Each TEXT is compared in chunks (ids), and some of them with
 offsets, word ids, pairs, truncation, windows and padding. Fuzzed texts use code points assigned in Python's Unicode, which both
@@ -13,6 +14,7 @@ import ctypes as C
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import unicodedata
@@ -292,6 +294,24 @@ def check_rows(check, name, ours, theirs, texts, rng):
     theirs.no_padding()
 
 
+# ---- training
+
+
+def check_training(check, program, sizes, paths):
+    texts = [open(path, encoding="utf-8", newline="").read() for path in paths]
+    for size in sizes:
+        theirs = Tokenizer(models.BPE())
+        theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        theirs.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                                              special_tokens=["<|endoftext|>"], show_progress=False))  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([program, "tokenizer", "train", "--vocab-size", str(size), *paths, "-o", folder, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+            ours = [line.split(" ") for line in open(f"{folder}/merges.txt", encoding="utf-8").read().split("\n") if line and not line.startswith("#version")]
+        want = [m.split(" ") if isinstance(m, str) else m for m in json.loads(theirs.to_str())["model"]["merges"]]
+        check.equal(f"merges of {size}", f"{len(ours)} and {len(want)}", ours, want)
+        print(f"BPE of {size}: {len(want)} merges, {sum(a == b for a, b in zip(ours, want))} equal, in order")
+
+
 # ---- goldens: small tokenizers and what they give, for ctest
 
 
@@ -354,6 +374,8 @@ def write_goldens(folder, train, assigned, rng):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--library", default="")
+    p.add_argument("--program", default="")
+    p.add_argument("--sizes", default="1000,8000,32000")
     p.add_argument("--vocabularies", default="")
     p.add_argument("--write-goldens", default="", metavar="DIR")
     p.add_argument("--train", default="", metavar="TEXT")
@@ -367,6 +389,9 @@ def main():
     if a.write_goldens:
         write_goldens(a.write_goldens, a.train, [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")], rng)
         return 0
+    if a.program:
+        check_training(check, os.path.abspath(a.program), [int(n) for n in a.sizes.split(",")], a.texts)
+        return 1 if check.wrong else 0
     library = C.CDLL(os.path.abspath(a.library))
     assigned = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
     with tempfile.TemporaryDirectory() as folder:
