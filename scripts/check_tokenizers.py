@@ -298,12 +298,11 @@ def check_rows(check, name, ours, theirs, texts, rng):
 
 
 def check_training(check, program, sizes, paths):
-    texts = [open(path, encoding="utf-8", newline="").read() for path in paths]
     for size in sizes:
         theirs = Tokenizer(models.BPE())
         theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        theirs.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                                                              special_tokens=["<|endoftext|>"], show_progress=False))  # fmt: skip
+        theirs.train(paths, trainers.BpeTrainer(vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                                special_tokens=["<|endoftext|>"], show_progress=False))  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run([program, "tokenizer", "train", "--vocab-size", str(size), *paths, "-o", folder, "--quiet"], check=True, stdout=subprocess.DEVNULL)
             ours = [line.split(" ") for line in open(f"{folder}/merges.txt", encoding="utf-8").read().split("\n") if line and not line.startswith("#version")]
