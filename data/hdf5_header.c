@@ -31,7 +31,7 @@ static const char *span(hs_file f, uint64_t base, uint64_t at, uint64_t n)
     return base <= f.bytes && at <= f.bytes - base && n <= f.bytes - base - at ? f.data + base + at : NULL;
 }
 
-hs_status hs_h5_check_names(const char *path, hs_file f, uint64_t base, uint64_t at)
+static hs_status check_names(const char *path, hs_file f, uint64_t base, uint64_t at)
 {
     enum { NONE = 1, PLACE = 16 };
     const char *heap = span(f, base, at, 32);
@@ -48,6 +48,78 @@ hs_status hs_h5_check_names(const char *path, hs_file f, uint64_t base, uint64_t
     if (k > bytes / PLACE)
         return HS_FAIL(CORRUPT, "%s: byte %llu: a heap of names whose free places have no end", path, (unsigned long long)(base + at));
     return HS_OK;
+}
+
+// ---- trees of the old format, of names (keys of 8 bytes, leaves are tables of names) and of chunks
+
+typedef struct tree {
+    const char *path;
+    hs_file f;
+    uint64_t base;
+    uint8_t type;   // NAMES or CHUNKS
+    uint64_t key;   // bytes of one
+    uint64_t nodes; // that may still come: a file has no room for more
+} tree;
+enum { NAMES = 0, CHUNKS = 1, TREE_FRONT = 24, TABLE_FRONT = 8, TABLE_ENTRY = 40 };
+
+static hs_status bad_tree(const tree *t, uint64_t at)
+{
+    return HS_FAIL(CORRUPT, "%s: byte %llu: no part of an index, to which another one leads", t->path, (unsigned long long)(t->base + at));
+}
+
+// The objects that a table names lie in the file.
+static hs_status check_table(const tree *t, uint64_t at)
+{
+    const char *p = span(t->f, t->base, at, TABLE_FRONT);
+    if (!p || memcmp(p, "SNOD", 4) != 0)
+        return bad_tree(t, at);
+    const uint64_t n = u16_at(p + 6);
+    p = span(t->f, t->base, at + TABLE_FRONT, n * TABLE_ENTRY);
+    for (uint64_t i = 0; p && i < n; i++)
+        if (!span(t->f, t->base, u64_at(p + i * TABLE_ENTRY + 8), 1))
+            return bad_tree(t, u64_at(p + i * TABLE_ENTRY + 8));
+    return p ? HS_OK : bad_tree(t, at);
+}
+
+// Every address in it lies in the file: the library adds sizes to them before it compares. level: of the node; -1: any.
+static hs_status check_tree(tree *t, uint64_t at, int level)
+{
+    const char *p = span(t->f, t->base, at, TREE_FRONT);
+    if (!p || memcmp(p, "TREE", 4) != 0 || (uint8_t)p[4] != t->type || (level >= 0 && (uint8_t)p[5] != level) || t->nodes-- == 0)
+        return bad_tree(t, at);
+    const uint64_t n = u16_at(p + 6), left = u64_at(p + 8), right = u64_at(p + 16), each = t->key + 8;
+    if ((left != UINT64_MAX && !span(t->f, t->base, left, 1)) || (right != UINT64_MAX && !span(t->f, t->base, right, 1)))
+        return bad_tree(t, at);
+    level = (uint8_t)p[5];
+    p = span(t->f, t->base, at + TREE_FRONT, n * each + t->key);
+    for (uint64_t i = 0; p && i < n; i++) {
+        const uint64_t child = u64_at(p + i * each + t->key);
+        if (level > 0)
+            HS_TRY(check_tree(t, child, level - 1));
+        else if (t->type == NAMES)
+            HS_TRY(check_table(t, child));
+        else if (!span(t->f, t->base, child, 1))
+            return bad_tree(t, child);
+    }
+    return p ? HS_OK : bad_tree(t, at);
+}
+
+hs_status hs_h5_check_group(const char *path, hs_file f, uint64_t base, uint64_t index, uint64_t names)
+{
+    tree t = { path, f, base, NAMES, 8, f.bytes / TREE_FRONT };
+    HS_TRY(check_tree(&t, index, -1));
+    return check_names(path, f, base, names);
+}
+
+// p: a layout message that is whole.
+static hs_status check_index(const char *path, hs_file f, uint64_t base, const char *p)
+{
+    const bool chunked = p[0] <= 3 && p[p[0] == 3 ? 1 : 2] == 2;
+    if (!chunked)
+        return HS_OK;
+    const uint64_t rank = (unsigned char)p[p[0] == 3 ? 2 : 1], index = u64_at(p + (p[0] == 3 ? 3 : 8));
+    tree t = { path, f, base, CHUNKS, 8 + 8 * rank, f.bytes / TREE_FRONT };
+    return index == UINT64_MAX ? HS_OK : check_tree(&t, index, -1); // else nothing was written
 }
 
 // ---- messages: true if everything they promise lies inside them, or if their version is not of old headers
@@ -129,7 +201,7 @@ static bool filters_are_whole(const char *p, uint64_t n)
 
 static bool table_is_whole(const char *p, uint64_t n) { return (void)p, n >= 16; }
 
-enum { CONTINUED = 0x10, SYMBOL_TABLE = 0x11, SHARED = 2 }; // SHARED: a flag; what follows is an address
+enum { LAYOUT = 8, CONTINUED = 0x10, SYMBOL_TABLE = 0x11, SHARED = 2 }; // SHARED: a flag; what follows is an address
 static const struct {
     uint16_t type;
     const char *what;
@@ -139,7 +211,7 @@ static const struct {
     { 0x03, "type", type_is_whole },
     { 0x04, "fill value", old_fill_is_whole },
     { 0x05, "fill value", fill_is_whole },
-    { 0x08, "layout", layout_is_whole },
+    { LAYOUT, "layout", layout_is_whole },
     { 0x0B, "filters", filters_are_whole },
     { CONTINUED, "continuation", table_is_whole },
     { SYMBOL_TABLE, "names", table_is_whole },
@@ -172,7 +244,9 @@ static hs_status check_block(const char *path, hs_file f, uint64_t base, const c
             break; // the library finds this itself
         HS_TRY(check_message(path, f, p, type, n, flags));
         if (type == SYMBOL_TABLE && !(flags & SHARED))
-            HS_TRY(hs_h5_check_names(path, f, base, u64_at(p + 8)));
+            HS_TRY(hs_h5_check_group(path, f, base, u64_at(p), u64_at(p + 8)));
+        if (type == LAYOUT && !(flags & SHARED))
+            HS_TRY(check_index(path, f, base, p));
         if (type == CONTINUED && !(flags & SHARED)) {
             if (all->n == HS_COUNT(all->block))
                 return HS_FAIL(UNSUPPORTED, "%s: byte %lld: a header in more than %d parts", path, (long long)(p - f.data), all->n);

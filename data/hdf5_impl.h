@@ -69,7 +69,7 @@ hs_status hs_h5_lists(const h5_column *c, int64_t first, int64_t n, h5_list *out
 hs_status hs_h5_references(const h5_column *c, int64_t first, int64_t n, unsigned char *out); // [n][H5_REFERENCE]; likewise
 
 // Before the library may read what it would believe; base: where its addresses begin to count. CORRUPT with the byte or the row.
-hs_status hs_h5_check_names(const char *path, hs_file f, uint64_t base, uint64_t at);
+hs_status hs_h5_check_group(const char *path, hs_file f, uint64_t base, uint64_t index, uint64_t names); // addresses of its two parts
 hs_status hs_h5_check_header(const char *path, hs_file f, uint64_t base, uint64_t at); // of a group or a dataset: its messages
 
 #endif

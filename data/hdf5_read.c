@@ -329,10 +329,11 @@ static hs_status check_superblock(const char *path, hs_file file, size_t at)
         memcpy(&driver, p + forms[version].driver, sizeof driver);
     if (driver != UINT64_MAX)
         return HS_FAIL(CORRUPT, "%s: HDF5 that names a driver of its own, allowed none", path);
-    uint64_t names, root;
+    uint64_t index, names, root;
     if (forms[version].cached && p[forms[version].cached] == 1) {
+        memcpy(&index, p + forms[version].names - sizeof index, sizeof index);
         memcpy(&names, p + forms[version].names, sizeof names);
-        HS_TRY(hs_h5_check_names(path, file, at, names));
+        HS_TRY(hs_h5_check_group(path, file, at, index, names));
     }
     if (forms[version].cached) {
         memcpy(&root, p + forms[version].cached - sizeof root, sizeof root);
