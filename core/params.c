@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { ALIGN_ELEMENTS = 64, LARGE_SLAB = 1 << 20 };
 
@@ -347,6 +348,20 @@ void hs_params_refresh_low(hs_params *ps)
 {
     if (ps->low)
         hs_convert(ps->low, ps->low_dtype, ps->master, HS_F32, (int64_t)ps->n);
+}
+
+void hs_params_release_masters(hs_params *ps, const bool *keep)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (ps->n * sizeof(float) < LARGE_SLAB) // of the heap
+        return;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        const uintptr_t first = ((uintptr_t)(ps->master + p->offset) + page - 1) / page * page;
+        const uintptr_t end = (uintptr_t)(ps->master + p->offset + p->n) / page * page;
+        if (!keep[p->id] && first < end)
+            madvise((void *)first, end - first, MADV_DONTNEED);
+    }
 }
 
 void hs_param_export(const hs_param *p, const float *slab, float *logical)

@@ -89,6 +89,9 @@ hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype);
 void hs_params_lend_grad(hs_params *ps, float *slab); // n floats that outlive ps; frees a slab of its own
 void hs_params_init_values(hs_params *ps);
 void hs_params_refresh_low(hs_params *ps); // low = master, rounded; serial; for load and init
+// Gives back the memory of the masters of which keep[id] is false: they read as zeros until values are drawn or loaded again. For
+// inference, behind hs_params_refresh_low; what is left must not be saved.
+void hs_params_release_masters(hs_params *ps, const bool *keep);
 
 size_t hs_params_count(const hs_params *ps); // logical elements of the whole model, without padding
 // Bytes of each slab class, for `plan`.

@@ -85,6 +85,17 @@ void hs_plan_free(hs_plan *p)
     free(p);
 }
 
+void hs_plan_masters(const hs_plan *p, bool *read)
+{
+    for (int i = 0; i < p->n_runs; i++)
+        for (int k = 0; k < HS_MAX_IN; k++)
+            if (p->run[i].in[k].where == HS_AT_MASTER)
+                read[p->run[i].in[k].t->param->id] = true;
+    for (int i = 0; i < p->derived.n; i++)
+        if (p->derived.item[i]->dtype == HS_F32)
+            read[p->derived.item[i]->param->id] = true;
+}
+
 size_t hs_plan_bytes(const hs_plan *p) { return p->total_bytes; }
 const hs_plan_info *hs_plan_info_of(const hs_plan *p) { return &p->info; }
 const hs_graph *hs_plan_graph(const hs_plan *p) { return p->graph; }

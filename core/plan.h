@@ -59,6 +59,9 @@ typedef struct hs_plan_info {
 const hs_plan_info *hs_plan_info_of(const hs_plan *p);
 const hs_graph *hs_plan_graph(const hs_plan *p);
 
+// Marks the parameters (by id) whose f32 values this plan reads; the others it reads as low copies, if at all.
+void hs_plan_masters(const hs_plan *p, bool *read);
+
 typedef struct hs_exec hs_exec;
 // workspace: hs_plan_bytes, 64-byte aligned; borrowed, as are in and state. A plan with gradient_bytes has the gradient slab at its
 // front: hs_params_lend_grad before this. The slab is whole from the end of a run to the next run of any plan over this workspace.

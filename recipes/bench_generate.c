@@ -12,7 +12,7 @@ typedef struct bench {
     hs_engine *engine;
     int32_t *prompt;
     int64_t n_prompt;
-    float *memory; // for the reading loop
+    float *memory; // for the reading loop: the weights themselves
     size_t weight_bytes;
     double first, last; // when the first and the newest token came
     hs_samples prefill, decode, read;
@@ -88,12 +88,13 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                                         .grid = hs_grid_self() }));
     b->weight_bytes = (size_t)(hs_gpt_count(&b->setup.gpt) - context * b->setup.gpt.width) * hs_dtype_bytes(b->policy.low);
     b->prompt = malloc((size_t)b->n_prompt * sizeof *b->prompt);
-    b->memory = hs_cpu_alloc(b->weight_bytes); // as the weights lie
-    if (!b->prompt || !b->memory)
-        return HS_FAIL(MEMORY, "no memory for %zu bytes to read", b->weight_bytes);
+    if (!b->prompt)
+        return HS_FAIL(MEMORY, "no memory for a prompt of %lld tokens", (long long)b->n_prompt);
+    const hs_params *ps = b->engine->params;
+    b->memory = ps->low ? (float *)ps->low : ps->master;
+    HS_TRY(hs_engine_release_masters(b->engine));
     for (int64_t i = 0; i < b->n_prompt; i++)
         b->prompt[i] = (int32_t)(i * 7919 % b->setup.gpt.vocab);
-    memset(b->memory, 1, b->weight_bytes); // pages that were never written are all the same one
     return HS_OK;
 }
 
@@ -137,7 +138,6 @@ static hs_status run(hs_bench_run *r)
     const hs_status st = measure(b, r);
     hs_engine_free(b->engine);
     free(b->prompt);
-    free(b->memory);
     free(b);
     return st;
 }

@@ -156,6 +156,23 @@ hs_status hs_engine_update(hs_engine *e)
     return HS_OK;
 }
 
+hs_status hs_engine_release_masters(hs_engine *e)
+{
+    if (e->optim)
+        return HS_FAIL(INTERNAL, "an engine that trains needs its f32 values");
+    if (!e->params->low)
+        return HS_OK;
+    bool *keep = calloc((size_t)e->params->n_params + 1, sizeof *keep);
+    if (!keep)
+        return HS_FAIL(MEMORY, "no memory for %d marks", e->params->n_params);
+    for (int m = 0; m < HS_COUNT(e->plan); m++)
+        if (e->plan[m])
+            hs_plan_masters(e->plan[m], keep);
+    hs_params_release_masters(e->params, keep);
+    free(keep);
+    return HS_OK;
+}
+
 size_t hs_engine_bytes(const hs_engine *e)
 {
     const hs_params_bytes b = hs_params_bytes_of(e->params, slabs_of(e), e->params->low_dtype);

@@ -47,7 +47,9 @@ void hs_engine_free(hs_engine *e);
 void *hs_engine_input(hs_engine *e, hs_mode mode, const char *name);
 // One micro-step of a mode: the caller has filled inputs and e->in. which: HS_MICRO_* in train mode.
 hs_status hs_engine_run(hs_engine *e, hs_mode mode, int which);
-hs_status hs_engine_update(hs_engine *e);   // the optimizer's segment; then e->state has loss, lr, grad_norm; raises e->in.step
+hs_status hs_engine_update(hs_engine *e); // the optimizer's segment; then e->state has loss, lr, grad_norm; raises e->in.step
+// Of an engine that only infers: gives back the f32 values that no plan reads, once values are loaded. Loading again brings them back.
+hs_status hs_engine_release_masters(hs_engine *e);
 size_t hs_engine_bytes(const hs_engine *e); // everything allocated
 
 #endif

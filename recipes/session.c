@@ -175,7 +175,8 @@ hs_status hs_session_load(hs_session *s, const hs_engine_opts *plans)
     o.grid = hs_grid_self();
     HS_TRY(hs_engine_new(&s->engine, &o));
     const hs_ckpt_opts names = hs_gpt_ckpt_opts(NULL, 0);
-    return hs_ckpt_load_params(s->dir, &names, s->engine->params);
+    HS_TRY(hs_ckpt_load_params(s->dir, &names, s->engine->params));
+    return s->engine->optim ? HS_OK : hs_engine_release_masters(s->engine);
 }
 
 void hs_session_close(hs_session *s)
