@@ -5,40 +5,11 @@
 #include "data/hdf5_shard.h"
 #include "data/llmc.h"
 #include "data/token_file.h"
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "tests/support_fuzz.h"
 
 int hs_fuzz_formats(const uint8_t *data, size_t bytes);
 
 enum { VOCAB = 100 };
-
-static void must(bool ok)
-{
-    if (!ok)
-        abort();
-}
-
-// A folder for the time of one input. In memory where that can be: libhdf5 opens no name without a place, so no memfd.
-static void make_folder(char dir[32])
-{
-    strcpy(dir, "/dev/shm/halfstep-fuzz-XXXXXX");
-    if (mkdtemp(dir))
-        return;
-    strcpy(dir, "/tmp/halfstep-fuzz-XXXXXX");
-    must(mkdtemp(dir) != NULL);
-}
-
-static void put(char path[64], const char *dir, const char *name, const uint8_t *data, size_t bytes)
-{
-    snprintf(path, 64, "%s/%s", dir, name);
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    must(fd >= 0 && write(fd, data, bytes) == (ssize_t)bytes);
-    close(fd);
-}
 
 // ---- what every format can do: told in a stream, whose parts add up
 
@@ -84,7 +55,7 @@ static void read_llmc(const char *dir, const uint8_t *data, size_t bytes)
 {
     char path[64];
     hs_llmc *m;
-    put(path, dir, "l", data, bytes);
+    fuzz_put(path, dir, "l", data, bytes);
     if (hs_llmc_open(&m, path) == HS_OK) {
         must((size_t)(hs_llmc_tokens(m) * hs_llmc_id_bytes(m)) == bytes - 1024);
         hs_llmc_close(m);
@@ -100,8 +71,8 @@ static void read_megatron(const char *dir, const uint8_t *data, size_t bytes)
         return;
     size_t n = (size_t)(data[0] | data[1] << 8);
     n = n > bytes - 2 ? bytes - 2 : n;
-    put(idx, dir, "m.idx", data + 2, n);
-    put(bin, dir, "m.bin", data + 2 + n, bytes - 2 - n);
+    fuzz_put(idx, dir, "m.idx", data + 2, n);
+    fuzz_put(bin, dir, "m.bin", data + 2 + n, bytes - 2 - n);
     stream(idx);
     unlink(idx);
     unlink(bin);
@@ -111,7 +82,7 @@ static void read_hdf5(const char *dir, const uint8_t *data, size_t bytes)
 {
     char path[64];
     hs_h5_file *f;
-    put(path, dir, "h", data, bytes);
+    fuzz_put(path, dir, "h", data, bytes);
     if (hs_h5_open(&f, path, VOCAB) == HS_OK) {
         const hs_h5_info info = hs_h5_info_of(f);
         for (int64_t at = 0; at < info.rows && at < 4 * info.block; at += info.block) {
@@ -135,10 +106,10 @@ int hs_fuzz_formats(const uint8_t *data, size_t bytes)
 #else
     const char kind = bytes ? (char)data[0] : 0;
 #endif
-    char dir[32];
+    char dir[FUZZ_FOLDER];
     if (bytes == 0)
         return 0;
-    make_folder(dir);
+    fuzz_folder(dir);
     switch (kind) {
     case 'L':
         read_llmc(dir, data + 1, bytes - 1);
@@ -154,7 +125,4 @@ int hs_fuzz_formats(const uint8_t *data, size_t bytes)
     return 0;
 }
 
-#ifdef HS_FUZZ
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) { return hs_fuzz_formats(data, bytes); }
-#endif
+HS_FUZZ_TARGET(formats)

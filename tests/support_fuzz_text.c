@@ -7,22 +7,12 @@
 #include "data/prep_part.h"
 #include "data/text_stream.h"
 #include "data/yaml.h"
+#include "tests/support_fuzz.h"
 #include <limits.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 int hs_fuzz_text(const uint8_t *data, size_t bytes);
-
-static void must(bool ok)
-{
-    if (!ok)
-        abort();
-}
 
 static hs_text_inputs one_file(const uint8_t *data, size_t bytes, char path[64], hs_text_input *input, bool json)
 {
@@ -124,14 +114,8 @@ static void read_part(const uint8_t *data, size_t bytes)
         memcpy(&d.settings, copy + 8, 8);
     }
     char path[64];
-    strcpy(d.path, "/dev/shm/halfstep-fuzz-XXXXXX");
-    if (!mkdtemp(d.path)) {
-        strcpy(d.path, "/tmp/halfstep-fuzz-XXXXXX");
-        must(mkdtemp(d.path) != NULL);
-    }
-    snprintf(path, sizeof path, "%.32s/part-%08d", d.path, 0);
-    FILE *f = fopen(path, "wb");
-    must(f && fwrite(copy, 1, bytes, f) == bytes && fclose(f) == 0);
+    fuzz_folder(d.path);
+    fuzz_put(path, d.path, "part-00000000", copy, bytes);
     if (hs_prep_part_open(&d, 0, &part, false)) {
         const hs_prep *p = &part.p;
         uint64_t sum = 0;
@@ -199,7 +183,4 @@ int hs_fuzz_text(const uint8_t *data, size_t bytes)
     return 0;
 }
 
-#ifdef HS_FUZZ
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) { return hs_fuzz_text(data, bytes); }
-#endif
+HS_FUZZ_TARGET(text)

@@ -4,19 +4,9 @@
 // tokenizer_config.json beside BERT's and GPT-2's files, T a text. test_fuzz.c replays the folder.
 #include "data/tok_files.h"
 #include "data/tok_subword.h"
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "tests/support_fuzz.h"
 
 int hs_fuzz_tokenizer(const uint8_t *data, size_t bytes);
-
-static void must(bool ok)
-{
-    if (!ok)
-        abort();
-}
 
 // Ids alone and with spans are the same ids.
 static void encode(const hs_tokenizer *t, const char *text, size_t bytes)
@@ -60,13 +50,6 @@ static void read_json(const char *text, size_t bytes)
     json_decref(root);
 }
 
-static void put(char path[64], const char *dir, const char *name, const char *text, size_t bytes)
-{
-    snprintf(path, 64, "%s/%s", dir, name);
-    FILE *f = fopen(path, "wb");
-    must(f && fwrite(text, 1, bytes, f) == bytes && fclose(f) == 0);
-}
-
 // One file of a folder is made of these bytes; the others, if it needs any, are fixed. In memory where that can be.
 static void read_folder(char kind, const char *text, size_t bytes)
 {
@@ -80,17 +63,14 @@ static void read_folder(char kind, const char *text, size_t bytes)
         { 'C', "tokenizer_config.json", { "vocab.txt" }, { "[UNK]\n[CLS]\n[SEP]\n[PAD]\n[MASK]\nto\nbe\n##e\n" } },
         { 'G', "tokenizer_config.json", { "vocab.json", "merges.txt" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", "a b\n" } }
     };
-    char dir[32] = "/dev/shm/halfstep-fuzz-XXXXXX", path[3][64] = { "" };
-    if (!mkdtemp(dir)) {
-        strcpy(dir, "/tmp/halfstep-fuzz-XXXXXX");
-        must(mkdtemp(dir) != NULL);
-    }
+    char dir[FUZZ_FOLDER], path[3][64] = { "" };
+    fuzz_folder(dir);
     int k = 0;
     while (folders[k].kind != kind)
         k++;
-    put(path[0], dir, folders[k].fuzzed, text, bytes);
+    fuzz_put(path[0], dir, folders[k].fuzzed, text, bytes);
     for (int i = 0; i < 2 && folders[k].name[i]; i++)
-        put(path[1 + i], dir, folders[k].name[i], folders[k].text[i], strlen(folders[k].text[i]));
+        fuzz_put(path[1 + i], dir, folders[k].name[i], folders[k].text[i], strlen(folders[k].text[i]));
     hs_tokenizer *t;
     if (hs_tokenizer_load(&t, dir) == HS_OK)
         use(t);
@@ -133,7 +113,4 @@ int hs_fuzz_tokenizer(const uint8_t *data, size_t bytes)
     return 0;
 }
 
-#ifdef HS_FUZZ
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) { return hs_fuzz_tokenizer(data, bytes); }
-#endif
+HS_FUZZ_TARGET(tokenizer)
