@@ -93,6 +93,8 @@ hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs
         reduces |= p->run[i].last_only;
     const bool train = p->graph->mode == HS_TRAIN;
     for (int which = 0; which < 4; which++) {
+        if (p->info.gradient_bytes && !(which & HS_MICRO_FIRST))
+            continue;                                                                                  // there is nothing to add to
         const int same = (train ? which & HS_MICRO_FIRST : 0) | (reduces ? which & HS_MICRO_LAST : 0); // the variant it equals
         hs_status st = HS_OK;
         if (same == which)
@@ -120,7 +122,8 @@ void hs_exec_free(hs_exec *e)
 
 const hs_segment *hs_exec_micro(hs_exec *e, int which)
 {
-    return e->plan->grads_here && !(which & HS_MICRO_FIRST) ? NULL : &e->micro[which & 3];
+    const hs_segment *s = &e->micro[which & 3];
+    return s->thunk ? s : NULL;
 }
 
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name)

@@ -61,10 +61,9 @@ static int place_gradients(hs_plan *p, placed *all)
                 all[p->run[i].din[k].t->param->id].first = i;
     for (int i = 0; i < ps->n_params; i++)
         if (all[i].first < 0) {
-            hs_log(HS_LOG_INFO, "gradients get memory of their own: nothing in this model writes that of %s", ps->param[i]->name);
+            hs_info("gradients get memory of their own: nothing in this model writes that of %s", ps->param[i]->name);
             return 0;
         }
-    p->grads_here = true;
     p->info.gradient_bytes = aligned(ps->n * sizeof(float));
     return ps->n_params;
 }
@@ -170,7 +169,7 @@ static hs_status add_span(spans *all, const hs_plan *p, const hs_run *r, const h
     if (s->where == HS_AT_BUF)
         x.lo = p->buf[s->buf].offset;
     else if (s->where == HS_AT_GRAD)
-        x.space = !p->grads_here, x.lo = s->t->param->offset * sizeof(float);
+        x.space = p->info.gradient_bytes == 0, x.lo = s->t->param->offset * sizeof(float);
     else
         x.space = state_space(p, s->t->state), x.lo = 0;
     x.hi = x.lo + bytes;

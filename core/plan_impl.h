@@ -48,7 +48,6 @@ struct hs_plan {
     int n_bufs, cap_bufs;
     int *value_buf;                                              // by tensor id; -1: none
     size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
-    bool grads_here; // the gradient slab is the front of the buffers
     hs_derived_list derived;                                     // that its runs read
     hs_cast_info *cast;
     int n_casts, cap_casts;

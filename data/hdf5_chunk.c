@@ -62,8 +62,6 @@ void hs_h5_widen(const h5_column *c, int32_t *out, const unsigned char *in, int6
     }
 }
 
-static size_t stored_bytes(const h5_column *c) { return c->vlen ? H5_REFERENCE : c->item; }
-
 typedef struct window { // rows of the column that are wanted
     int64_t first, n;
     void *out; // int32_t or references, [n][dim[1]]
@@ -133,12 +131,11 @@ static bool inflate_all(bytes *to, const bytes *from, size_t want)
 static bool fletcher32_agrees(const unsigned char *p, size_t n)
 {
     uint64_t a = 0, b = 0;
-    uint32_t stored;
+    const uint32_t stored = h5_u32(p + n);
     for (size_t i = 0; i < n; i += 2) {
         a = (a + ((uint32_t)p[i] << 8) + (i + 1 < n ? p[i + 1] : 0)) % 65535;
         b = (b + a) % 65535;
     }
-    memcpy(&stored, p + n, sizeof stored);
     return (stored & 0xFFFF) % 65535 == a && (stored >> 16) % 65535 == b;
 }
 
@@ -169,7 +166,7 @@ static hs_status undo_filters(const h5_column *c, bytes in[2], uint32_t skipped,
         const size_t n = c->filter[f] == H5Z_FILTER_SHUFFLE ? from->n : bytes_before(c, f, skipped, want);
         HS_TRY(reserve(to, n, c));
         if (c->filter[f] == H5Z_FILTER_SHUFFLE) {
-            unshuffle(to->p, from->p, n, stored_bytes(c));
+            unshuffle(to->p, from->p, n, h5_stored_bytes(c));
             to->n = n;
         } else if (!inflate_all(to, from, n)) {
             return HS_FAIL(CORRUPT, "%s: %s: a chunk does not inflate to its %zu bytes", c->path, c->name, n);
@@ -196,7 +193,7 @@ static bool never_written(const h5_column *c, const hsize_t at[2])
 static hs_status fetch(const h5_column *c, const hsize_t at[2], bytes *raw, uint32_t *skipped, bool *stored)
 {
     char why[256];
-    hsize_t n = c->chunk[0] * c->chunk[1] * stored_bytes(c);
+    hsize_t n = c->chunk[0] * c->chunk[1] * h5_stored_bytes(c);
     hs_status st = HS_OK;
     *stored = true;
     hs_h5_lock();
@@ -228,12 +225,12 @@ static void copy_part(const h5_column *c, const hsize_t at[2], const unsigned ch
     const int64_t r0 = top > w.first ? top : w.first, r1 = lesser(top + (int64_t)c->chunk[0], w.first + w.n);
     const int64_t columns = lesser((int64_t)c->chunk[1], (int64_t)c->dim[1] - left);
     for (int64_t r = r0; r < r1; r++)
-        put(c, w, r, left, chunk ? chunk + (size_t)(r - top) * c->chunk[1] * stored_bytes(c) : NULL, columns);
+        put(c, w, r, left, chunk ? chunk + (size_t)(r - top) * c->chunk[1] * h5_stored_bytes(c) : NULL, columns);
 }
 
 static hs_status from_chunks(const h5_column *c, window w)
 {
-    const size_t want = c->chunk[0] * c->chunk[1] * stored_bytes(c);
+    const size_t want = c->chunk[0] * c->chunk[1] * h5_stored_bytes(c);
     bytes buffer[2] = { { 0 } };
     hs_status st = HS_OK;
     for (hsize_t top = (hsize_t)w.first / c->chunk[0] * c->chunk[0]; top < (hsize_t)(w.first + w.n); top += c->chunk[0])
@@ -257,7 +254,7 @@ done:
 
 static hs_status from_file(const h5_column *c, window w)
 {
-    const size_t row = c->dim[1] * stored_bytes(c);
+    const size_t row = c->dim[1] * h5_stored_bytes(c);
     if (c->offset == HADDR_UNDEF) {
         put(c, w, w.first, 0, NULL, w.n * (int64_t)c->dim[1]);
         return HS_OK;

@@ -4,47 +4,21 @@
 // messages: HDF5 File Format Specification 3.0, IV.A.
 #ifdef HS_HAVE_HDF5
 #include "data/hdf5_impl.h"
-#include <string.h>
-
-static uint16_t u16_at(const char *p)
-{
-    uint16_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-static uint32_t u32_at(const char *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-static uint64_t u64_at(const char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-// Bytes [at, at + n) of the file, counted from base, or NULL.
-static const char *span(hs_file f, uint64_t base, uint64_t at, uint64_t n)
-{
-    return base <= f.bytes && at <= f.bytes - base && n <= f.bytes - base - at ? f.data + base + at : NULL;
-}
 
 static hs_status check_names(const char *path, hs_file f, uint64_t base, uint64_t at)
 {
     enum { NONE = 1, PLACE = 16 };
-    const char *heap = span(f, base, at, 32);
+    const char *heap = h5_span(f, base, at, 32);
     if (!heap || memcmp(heap, "HEAP", 4) != 0)
         return HS_FAIL(CORRUPT, "%s: byte %llu: no heap of names, to which its superblock leads", path, (unsigned long long)(base + at));
-    const uint64_t bytes = u64_at(heap + 8), at_data = u64_at(heap + 24);
-    const char *data = span(f, base, at_data, bytes);
+    const uint64_t bytes = h5_u64(heap + 8), at_data = h5_u64(heap + 24);
+    const char *data = h5_span(f, base, at_data, bytes);
     if (!data)
         return HS_FAIL(CORRUPT, "%s: byte %llu: a heap of %llu bytes at %llu, the file has %zu", path, (unsigned long long)(base + at),
                        (unsigned long long)bytes, (unsigned long long)(base + at_data), f.bytes);
-    uint64_t room = u64_at(heap + 16), k = 0; // a list of free places, which the library follows for ever if it is a ring
+    uint64_t room = h5_u64(heap + 16), k = 0; // a list of free places, which the library follows for ever if it is a ring
     while (room != NONE && room <= bytes && bytes - room >= PLACE && k++ <= bytes / PLACE)
-        room = u64_at(data + room);
+        room = h5_u64(data + room);
     if (k > bytes / PLACE)
         return HS_FAIL(CORRUPT, "%s: byte %llu: a heap of names whose free places have no end", path, (unsigned long long)(base + at));
     return HS_OK;
@@ -70,35 +44,35 @@ static hs_status bad_tree(const tree *t, uint64_t at)
 // The objects that a table names lie in the file.
 static hs_status check_table(const tree *t, uint64_t at)
 {
-    const char *p = span(t->f, t->base, at, TABLE_FRONT);
+    const char *p = h5_span(t->f, t->base, at, TABLE_FRONT);
     if (!p || memcmp(p, "SNOD", 4) != 0)
         return bad_tree(t, at);
-    const uint64_t n = u16_at(p + 6);
-    p = span(t->f, t->base, at + TABLE_FRONT, n * TABLE_ENTRY);
+    const uint64_t n = h5_u16(p + 6);
+    p = h5_span(t->f, t->base, at + TABLE_FRONT, n * TABLE_ENTRY);
     for (uint64_t i = 0; p && i < n; i++)
-        if (!span(t->f, t->base, u64_at(p + i * TABLE_ENTRY + 8), 1))
-            return bad_tree(t, u64_at(p + i * TABLE_ENTRY + 8));
+        if (!h5_span(t->f, t->base, h5_u64(p + i * TABLE_ENTRY + 8), 1))
+            return bad_tree(t, h5_u64(p + i * TABLE_ENTRY + 8));
     return p ? HS_OK : bad_tree(t, at);
 }
 
 // Every address in it lies in the file: the library adds sizes to them before it compares. level: of the node; -1: any.
 static hs_status check_tree(tree *t, uint64_t at, int level)
 {
-    const char *p = span(t->f, t->base, at, TREE_FRONT);
+    const char *p = h5_span(t->f, t->base, at, TREE_FRONT);
     if (!p || memcmp(p, "TREE", 4) != 0 || (uint8_t)p[4] != t->type || (level >= 0 && (uint8_t)p[5] != level) || t->nodes-- == 0)
         return bad_tree(t, at);
-    const uint64_t n = u16_at(p + 6), left = u64_at(p + 8), right = u64_at(p + 16), each = t->key + 8;
-    if ((left != UINT64_MAX && !span(t->f, t->base, left, 1)) || (right != UINT64_MAX && !span(t->f, t->base, right, 1)))
+    const uint64_t n = h5_u16(p + 6), left = h5_u64(p + 8), right = h5_u64(p + 16), each = t->key + 8;
+    if ((left != UINT64_MAX && !h5_span(t->f, t->base, left, 1)) || (right != UINT64_MAX && !h5_span(t->f, t->base, right, 1)))
         return bad_tree(t, at);
     level = (uint8_t)p[5];
-    p = span(t->f, t->base, at + TREE_FRONT, n * each + t->key);
+    p = h5_span(t->f, t->base, at + TREE_FRONT, n * each + t->key);
     for (uint64_t i = 0; p && i < n; i++) {
-        const uint64_t child = u64_at(p + i * each + t->key);
+        const uint64_t child = h5_u64(p + i * each + t->key);
         if (level > 0)
             HS_TRY(check_tree(t, child, level - 1));
         else if (t->type == NAMES)
             HS_TRY(check_table(t, child));
-        else if (!span(t->f, t->base, child, 1))
+        else if (!h5_span(t->f, t->base, child, 1))
             return bad_tree(t, child);
     }
     return p ? HS_OK : bad_tree(t, at);
@@ -117,7 +91,7 @@ static hs_status check_index(const char *path, hs_file f, uint64_t base, const c
     const bool chunked = p[0] <= 3 && p[p[0] == 3 ? 1 : 2] == 2;
     if (!chunked)
         return HS_OK;
-    const uint64_t rank = (unsigned char)p[p[0] == 3 ? 2 : 1], index = u64_at(p + (p[0] == 3 ? 3 : 8));
+    const uint64_t rank = (unsigned char)p[p[0] == 3 ? 2 : 1], index = h5_u64(p + (p[0] == 3 ? 3 : 8));
     tree t = { path, f, base, CHUNKS, 8 + 8 * rank, f.bytes / TREE_FRONT };
     return index == UINT64_MAX ? HS_OK : check_tree(&t, index, -1); // else nothing was written
 }
@@ -142,15 +116,15 @@ static bool type_is_whole(const char *p, uint64_t n)
     return n >= HEAD && least[p[0] & 15] && n >= least[p[0] & 15];
 }
 
-static bool old_fill_is_whole(const char *p, uint64_t n) { return n >= 4 && u32_at(p) <= n - 4; }
+static bool old_fill_is_whole(const char *p, uint64_t n) { return n >= 4 && h5_u32(p) <= n - 4; }
 
 static bool fill_is_whole(const char *p, uint64_t n)
 {
     if (n < 2)
         return false;
     if (p[0] == 3)
-        return !(p[1] & 0x20) || (n >= 6 && u32_at(p + 2) <= n - 6);
-    return n >= 4 && (p[3] == 0 || (n >= 8 && ((int32_t)u32_at(p + 4) < 0 || u32_at(p + 4) <= n - 8)));
+        return !(p[1] & 0x20) || (n >= 6 && h5_u32(p + 2) <= n - 6);
+    return n >= 4 && (p[3] == 0 || (n >= 8 && ((int32_t)h5_u32(p + 4) < 0 || h5_u32(p + 4) <= n - 8)));
 }
 
 // Sizes of chunks: none is zero.
@@ -159,7 +133,7 @@ static bool sizes_are_whole(const char *p, uint64_t n, uint64_t rank)
     if (rank == 0 || 4 * rank > n)
         return false;
     for (uint64_t i = 0; i < rank; i++)
-        if (u32_at(p + 4 * i) == 0)
+        if (h5_u32(p + 4 * i) == 0)
             return false;
     return true;
 }
@@ -170,7 +144,7 @@ static bool layout_is_whole(const char *p, uint64_t n)
     if (n < 8)
         return false;
     if (p[0] == 3)
-        return p[1] == COMPACT      ? u16_at(p + 2) <= n - 4
+        return p[1] == COMPACT      ? h5_u16(p + 2) <= n - 4
                : p[1] == CONTIGUOUS ? n >= 18
                                     : n >= 11 && sizes_are_whole(p + 11, n - 11, (unsigned char)p[2]);
     if (p[0] > 3)
@@ -178,7 +152,7 @@ static bool layout_is_whole(const char *p, uint64_t n)
     const uint64_t rank = (unsigned char)p[1], address = p[2] == COMPACT ? 0 : 8;
     if (8 + address + 4 * rank + 4 > n)
         return p[2] != COMPACT && p[2] == CHUNKED && 8 + address + 4 * rank <= n && sizes_are_whole(p + 16, n - 16, rank);
-    return p[2] == COMPACT ? u32_at(p + 8 + 4 * rank) <= n - 12 - 4 * rank : sizes_are_whole(p + 16, n - 16, rank);
+    return p[2] == COMPACT ? h5_u32(p + 8 + 4 * rank) <= n - 12 - 4 * rank : sizes_are_whole(p + 16, n - 16, rank);
 }
 
 // Names are taken for strings before their length is looked at.
@@ -191,7 +165,7 @@ static bool filters_are_whole(const char *p, uint64_t n)
     for (int i = 0; i < (unsigned char)p[1]; i++) {
         if (at + HEAD > n)
             return false;
-        const uint64_t name = u16_at(p + at + 2), values = u16_at(p + at + 6);
+        const uint64_t name = h5_u16(p + at + 2), values = h5_u16(p + at + 6);
         if (at + HEAD + name > n || (name && !memchr(p + at + HEAD, 0, name)))
             return false;
         at += HEAD + name + 4 * (values + values % 2);
@@ -237,21 +211,21 @@ static hs_status check_block(const char *path, hs_file f, uint64_t base, const c
 {
     enum { HEAD = 8 };
     for (uint64_t at = 0; at + HEAD <= bytes;) {
-        const uint16_t type = u16_at(block + at), n = u16_at(block + at + 2);
+        const uint16_t type = h5_u16(block + at), n = h5_u16(block + at + 2);
         const int flags = block[at + 4];
         const char *p = block + (at += HEAD);
         if (n > bytes - at)
             break; // the library finds this itself
         HS_TRY(check_message(path, f, p, type, n, flags));
         if (type == SYMBOL_TABLE && !(flags & SHARED))
-            HS_TRY(hs_h5_check_group(path, f, base, u64_at(p), u64_at(p + 8)));
+            HS_TRY(hs_h5_check_group(path, f, base, h5_u64(p), h5_u64(p + 8)));
         if (type == LAYOUT && !(flags & SHARED))
             HS_TRY(check_index(path, f, base, p));
         if (type == CONTINUED && !(flags & SHARED)) {
             if (all->n == HS_COUNT(all->block))
                 return HS_FAIL(UNSUPPORTED, "%s: byte %lld: a header in more than %d parts", path, (long long)(p - f.data), all->n);
-            all->block[all->n].at = u64_at(p);
-            all->block[all->n++].bytes = u64_at(p + 8);
+            all->block[all->n].at = h5_u64(p);
+            all->block[all->n++].bytes = h5_u64(p + 8);
         }
         at += n;
     }
@@ -261,12 +235,12 @@ static hs_status check_block(const char *path, hs_file f, uint64_t base, const c
 hs_status hs_h5_check_header(const char *path, hs_file f, uint64_t base, uint64_t at)
 {
     enum { FRONT = 16 };
-    const char *head = span(f, base, at, FRONT);
+    const char *head = h5_span(f, base, at, FRONT);
     if (!head || head[0] != 1)
         return HS_OK;
-    blocks all = { .block = { { at + FRONT, u32_at(head + 8) } }, .n = 1 };
+    blocks all = { .block = { { at + FRONT, h5_u32(head + 8) } }, .n = 1 };
     for (int k = 0; k < all.n; k++) {
-        const char *block = span(f, base, all.block[k].at, all.block[k].bytes);
+        const char *block = h5_span(f, base, all.block[k].at, all.block[k].bytes);
         if (!block) // the library would ask for memory first
             return HS_FAIL(CORRUPT, "%s: byte %llu: a header of %llu bytes, the file has %zu", path,
                            (unsigned long long)(base + all.block[k].at), (unsigned long long)all.block[k].bytes, f.bytes);

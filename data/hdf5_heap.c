@@ -3,34 +3,22 @@
 #ifdef HS_HAVE_HDF5
 #include "data/hdf5_impl.h"
 #include <stdlib.h>
-#include <string.h>
 
 enum { MOST_OBJECTS = 4096, MOST_LIST = 1 << 20 }; // the library's collections of many objects have at most 64 KiB
 
-static uint64_t u64_at(const char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-// Bytes [at, at + n) of the file, or NULL.
-static const char *span(hs_file f, uint64_t at, uint64_t n) { return at <= f.bytes && n <= f.bytes - at ? f.data + at : NULL; }
-
 // The bytes of object `index` of the collection at `at`, of exactly `bytes`; NULL: there is none.
-static const unsigned char *object(hs_file f, uint64_t at, uint32_t index, uint64_t bytes)
+static const unsigned char *object(hs_file f, uint64_t base, uint64_t at, uint32_t index, uint64_t bytes)
 {
-    const char *head = span(f, at, 16);
+    const char *head = h5_span(f, base, at, 16);
     if (!head || memcmp(head, "GCOL\1", 5) != 0)
         return NULL;
-    const uint64_t end = u64_at(head + 8);
-    if (!span(f, at, end))
+    const uint64_t end = h5_u64(head + 8);
+    if (!h5_span(f, base, at, end))
         return NULL;
     uint64_t p = 16;
     for (int k = 0; p + 16 <= end && k < MOST_OBJECTS; k++) {
-        uint16_t id;
-        memcpy(&id, head + p, sizeof id);
-        const uint64_t size = u64_at(head + p + 8);
+        const uint16_t id = h5_u16(head + p);
+        const uint64_t size = h5_u64(head + p + 8);
         if (id == 0 || size > end - p - 16) // 0: free space, all of the rest
             return NULL;
         if (id == index)
@@ -42,15 +30,13 @@ static const unsigned char *object(hs_file f, uint64_t at, uint32_t index, uint6
 
 static hs_status list_at(const h5_column *c, const unsigned char *reference, int64_t row, h5_list *out)
 {
-    uint32_t length, index;
-    memcpy(&length, reference, sizeof length);
-    memcpy(&index, reference + 12, sizeof index);
-    const uint64_t at = u64_at((const char *)reference + 4);
+    const uint32_t length = h5_u32(reference), index = h5_u32(reference + 12);
+    const uint64_t at = h5_u64(reference + 4);
     *out = (h5_list){ .of = c, .n = length };
     if (length == 0)
         return HS_OK;
-    if (length <= MOST_LIST && at <= c->map.bytes && c->base <= c->map.bytes)
-        out->p = object(c->map, c->base + at, index, (uint64_t)length * c->item);
+    if (length <= MOST_LIST)
+        out->p = object(c->map, c->base, at, index, (uint64_t)length * c->item);
     return out->p ? HS_OK
                   : HS_FAIL(CORRUPT, "%s: %s: row %lld: a list of %u, object %u of the heap at byte %llu, which has no such thing", c->path,
                             c->name, (long long)row, length, index, (unsigned long long)(c->base + at));

@@ -4,6 +4,7 @@
 #include "data/hdf5_shard.h"
 #include "data/token_store.h" // hs_file
 #include <hdf5.h>
+#include <string.h>
 
 typedef enum h5_column_id { // in the order of the table in hdf5_shard.h
     H5_INPUT_IDS,
@@ -48,6 +49,34 @@ struct hs_h5_file {
     hs_h5_info info;
     h5_column column[H5_N_COLUMNS];
 };
+
+// Bytes of an item as the dataset keeps it.
+static inline size_t h5_stored_bytes(const h5_column *c) { return c->vlen ? H5_REFERENCE : c->item; }
+
+// What stands in a file, in its own order of bytes and at any place.
+static inline uint16_t h5_u16(const void *p)
+{
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline uint32_t h5_u32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline uint64_t h5_u64(const void *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+// Bytes [at, at + n) of the file, counted from base, or NULL.
+static inline const char *h5_span(hs_file f, uint64_t base, uint64_t at, uint64_t n)
+{
+    return base <= f.bytes && at <= f.bytes - base && n <= f.bytes - base - at ? f.data + base + at : NULL;
+}
 
 // libhdf5 keeps its state for the whole process, and Debian's build may be used by one thread at a time only.
 void hs_h5_lock(void); // also turns off its printing of errors

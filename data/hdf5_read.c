@@ -103,8 +103,7 @@ static hs_status describe_space(h5_column *c)
         H5Sclose(space);
     if (c->n_dims != 1 && c->n_dims != 2)
         return HS_FAIL(CORRUPT, "%s: %s: %d dimensions, allowed 1 and 2", c->path, c->name, c->n_dims);
-    const size_t item = c->vlen ? H5_REFERENCE : c->item;
-    if (c->dim[0] > INT32_MAX || c->dim[1] > INT32_MAX || c->dim[0] * c->dim[1] / H5_GZIP_AT_MOST > c->map.bytes / item)
+    if (c->dim[0] > INT32_MAX || c->dim[1] > INT32_MAX || c->dim[0] * c->dim[1] / H5_GZIP_AT_MOST > c->map.bytes / h5_stored_bytes(c))
         return HS_FAIL(CORRUPT, "%s: %s: %llu x %llu integers, more than a file of %zu bytes can hold", c->path, c->name,
                        (unsigned long long)c->dim[0], (unsigned long long)c->dim[1], c->map.bytes);
     return HS_OK;
@@ -138,11 +137,11 @@ static hs_status describe_chunks(h5_column *c, hid_t plist)
     if (c->n_dims == 1)
         c->chunk[1] = 1;
     if (c->chunk[0] < 1 || c->chunk[1] < 1 || c->chunk[0] > MAX_CHUNK || c->chunk[1] > MAX_CHUNK ||
-        c->chunk[0] * c->chunk[1] * (c->vlen ? H5_REFERENCE : c->item) > MAX_CHUNK)
+        c->chunk[0] * c->chunk[1] * h5_stored_bytes(c) > MAX_CHUNK)
         return HS_FAIL(CORRUPT, "%s: %s: chunks of %llu x %llu integers of %zu bytes; at most %d bytes", c->path, c->name,
                        (unsigned long long)c->chunk[0], (unsigned long long)c->chunk[1], c->item, MAX_CHUNK);
     HS_TRY(describe_filters(c, plist));
-    const hsize_t each = c->chunk[0] * c->chunk[1] * (c->vlen ? H5_REFERENCE : c->item);
+    const hsize_t each = c->chunk[0] * c->chunk[1] * h5_stored_bytes(c);
     if (c->n_filters == 0 && H5Dget_storage_size(c->set) % each != 0)
         return HS_FAIL(CORRUPT, "%s: %s: its chunks are not of %llu bytes each", c->path, c->name, (unsigned long long)each);
     return HS_OK;
@@ -320,26 +319,17 @@ static hs_status check_superblock(const char *path, hs_file file, size_t at)
     if (p[sizes] != 8 || p[sizes + 1] != 8)
         return HS_FAIL(CORRUPT, "%s: HDF5 with addresses of %d and sizes of %d bytes, allowed 8", path, (unsigned char)p[sizes],
                        (unsigned char)p[sizes + 1]);
-    uint64_t driver = UINT64_MAX, base, end;
-    memcpy(&base, p + forms[version].end - 16, sizeof base);
-    memcpy(&end, p + forms[version].end, sizeof end);
+    const uint64_t base = h5_u64(p + forms[version].end - 16), end = h5_u64(p + forms[version].end);
     if (base <= end && end - base > n)
         return HS_FAIL(CORRUPT, "%s: truncated file: %zu of %llu bytes", path, n, (unsigned long long)(end - base));
-    if (forms[version].driver)
-        memcpy(&driver, p + forms[version].driver, sizeof driver);
-    if (driver != UINT64_MAX)
+    if (forms[version].driver && h5_u64(p + forms[version].driver) != UINT64_MAX)
         return HS_FAIL(CORRUPT, "%s: HDF5 that names a driver of its own, allowed none", path);
-    uint64_t index, names, root;
-    if (forms[version].cached && p[forms[version].cached] == 1) {
-        memcpy(&index, p + forms[version].names - sizeof index, sizeof index);
-        memcpy(&names, p + forms[version].names, sizeof names);
-        HS_TRY(hs_h5_check_group(path, file, at, index, names));
-    }
-    if (forms[version].cached) {
-        memcpy(&root, p + forms[version].cached - sizeof root, sizeof root);
-        HS_TRY(hs_h5_check_header(path, file, at, root));
-    }
-    return HS_OK;
+    if (!forms[version].cached)
+        return HS_OK;
+    const char *cached = p + forms[version].cached, *names = p + forms[version].names;
+    if (*cached == 1)
+        HS_TRY(hs_h5_check_group(path, file, at, h5_u64(names - 8), h5_u64(names)));
+    return hs_h5_check_header(path, file, at, h5_u64(cached - 8));
 }
 
 static hs_status check_signature(hs_h5_file *f)

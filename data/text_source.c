@@ -69,13 +69,11 @@ static void consume(hs_text_source *s, size_t bytes)
 
 // ---- one input after the other
 
-static hs_status skip_mark(hs_text_source *s) // a byte order mark, which says UTF-8 and is no text
+static hs_status skip_mark(hs_text_source *s)
 {
-    static const char mark[] = "\xEF\xBB\xBF";
-    while (s->end < sizeof mark - 1 && !s->ended)
+    while (s->end < HS_TEXT_MARK && !s->ended)
         HS_TRY(refill(s));
-    if (s->end >= sizeof mark - 1 && memcmp(s->buf, mark, sizeof mark - 1) == 0)
-        consume(s, sizeof mark - 1);
+    consume(s, hs_text_mark(s->buf, s->end));
     return HS_OK;
 }
 

@@ -153,6 +153,11 @@ static const packing *packing_of(const void *head, size_t bytes)
     return NULL;
 }
 
+size_t hs_text_mark(const char *text, size_t bytes)
+{
+    return bytes >= HS_TEXT_MARK && memcmp(text, "\xEF\xBB\xBF", HS_TEXT_MARK) == 0 ? HS_TEXT_MARK : 0;
+}
+
 const char *hs_text_packed(const void *head, size_t bytes)
 {
     const packing *p = packing_of(head, bytes);

@@ -2,7 +2,6 @@
 #include "data/file.h"
 #include "data/text_stream.h"
 #include "data/token_file.h"
-#include <string.h>
 
 hs_status hs_plain_text_check(const char *path)
 {
@@ -15,7 +14,6 @@ hs_status hs_plain_text_check(const char *path)
 
 hs_status hs_plain_text_open(hs_plain_text *t, const char *path)
 {
-    static const char mark[] = { '\xEF', '\xBB', '\xBF' };
     *t = (hs_plain_text){ 0 };
     HS_TRY(hs_plain_text_check(path));
     HS_TRY(hs_file_map(&t->file, path));
@@ -24,7 +22,7 @@ hs_status hs_plain_text_open(hs_plain_text *t, const char *path)
         hs_plain_text_close(t);
         return HS_FAIL(USAGE, "%s is packed with %s; unpack it, or let halfstep prepare make a token store of it", path, packed);
     }
-    const size_t skip = t->file.bytes >= sizeof mark && memcmp(t->file.data, mark, sizeof mark) == 0 ? sizeof mark : 0;
+    const size_t skip = hs_text_mark(t->file.data, t->file.bytes);
     t->data = t->file.data + skip, t->bytes = t->file.bytes - skip;
     return HS_OK;
 }
