@@ -4,8 +4,8 @@
 // Activations are token-major [N, C]. Floats may be f32 or low precision as the AMP policy decides; sums are f32 inside.
 #ifndef HS_OPS_OPS_H
 #define HS_OPS_OPS_H
-#include "core/device.h"
-#include "core/graph.h"
+#include "core/graph/graph.h"
+#include "core/run/device.h"
 
 // The registry in the order of ops.list, and the CPU kernel tables for a tier (NULL-terminated: [provider,] tier, portable).
 enum {
@@ -26,14 +26,17 @@ typedef enum hs_onednn {
     HS_ONEDNN_ALWAYS, // every product it can do: benches, cross-checks
 } hs_onednn;
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn);
-bool hs_isa_built(hs_isa isa);         // is that tier compiled into this library
-const char *hs_onednn_version(void);   // NULL: built without
+bool hs_isa_built(hs_isa isa);       // is that tier compiled into this library
+const char *hs_onednn_version(void); // NULL: built without
 
 // ---- products
 // y[N, O] = x[N, C] w[O, C]^T + bias[O].  bias may be NULL. cols_used: as 0 (all).
 hs_tensor *hs_linear(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias);
 // c[..., M, K'] = op(a) op(b), batched over equal leading dims; ta, tb: transpose the last two dims of a, b.
-typedef struct hs_matmul_attr { bool ta, tb; float scale; } hs_matmul_attr; // scale 0 means 1
+typedef struct hs_matmul_attr {
+    bool ta, tb;
+    float scale;
+} hs_matmul_attr; // scale 0 means 1
 hs_tensor *hs_matmul(hs_graph *g, hs_tensor *a, hs_tensor *b, hs_matmul_attr attr);
 
 // ---- attention
@@ -46,8 +49,14 @@ hs_tensor *hs_matmul(hs_graph *g, hs_tensor *a, hs_tensor *b, hs_matmul_attr att
 //   where  i32 [N, 2] {global sample slot, position}: keys attention dropout; required if dropout > 0
 // Causal: query at position p sees keys j with j <= p, j counted from the first key.
 // out [N, C]; saved lse [N, H].
-typedef struct hs_attention_attr { int heads; bool causal; float dropout, scale; } hs_attention_attr; // scale 0 means 1/sqrt(D)
-typedef struct hs_attention_in { hs_tensor *qkv, *starts, *keys, *kv, *where; } hs_attention_in;
+typedef struct hs_attention_attr {
+    int heads;
+    bool causal;
+    float dropout, scale;
+} hs_attention_attr; // scale 0 means 1/sqrt(D)
+typedef struct hs_attention_in {
+    hs_tensor *qkv, *starts, *keys, *kv, *where;
+} hs_attention_in;
 hs_tensor *hs_attention(hs_graph *g, hs_attention_in in, hs_attention_attr attr);
 // Copies columns [first, first + cache.cols) of x's rows into rows[n] of the cache state; returns the cache.
 // cache [R, 2C] state, x [N, W], rows i32 [N] (negative: skip that row).
@@ -55,7 +64,7 @@ hs_tensor *hs_cache_append(hs_graph *g, hs_tensor *cache, hs_tensor *x, hs_tenso
 
 // ---- row-wise
 hs_tensor *hs_layernorm(hs_graph *g, hs_tensor *x, hs_tensor *gamma, hs_tensor *beta, float eps);
-hs_tensor *hs_softmax(hs_graph *g, hs_tensor *x);                       // over the last dim
+hs_tensor *hs_softmax(hs_graph *g, hs_tensor *x); // over the last dim
 typedef enum hs_gelu_kind { HS_GELU_ERF, HS_GELU_TANH } hs_gelu_kind;
 hs_tensor *hs_gelu(hs_graph *g, hs_tensor *x, hs_gelu_kind kind);
 hs_tensor *hs_bias_gelu(hs_graph *g, hs_tensor *x, hs_tensor *bias, hs_gelu_kind kind); // gelu(x + bias)
@@ -63,26 +72,30 @@ hs_tensor *hs_bias_add(hs_graph *g, hs_tensor *x, hs_tensor *bias);
 hs_tensor *hs_tanh(hs_graph *g, hs_tensor *x);
 // p = 0, or a graph that does not train: x itself. where: i32 [N, 2] {global sample slot, position}.
 hs_tensor *hs_dropout(hs_graph *g, hs_tensor *x, hs_tensor *where, float p);
-// layernorm(residual + dropout(x + bias)); bias and where may be NULL (where only if p = 0). Two outputs: y and, in ->from->out[1], the sum before the norm.
+// layernorm(residual + dropout(x + bias)); bias and where may be NULL (where only if p = 0). Two outputs: y and, in ->from->out[1], the sum
+// before the norm.
 hs_tensor *hs_bias_dropout_residual_layernorm(hs_graph *g, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, hs_tensor *gamma,
                                               hs_tensor *beta, hs_tensor *where, float p, float eps);
-hs_tensor *hs_add(hs_graph *g, hs_tensor *a, hs_tensor *b);             // mixed float types: the widest; same shape
+hs_tensor *hs_add(hs_graph *g, hs_tensor *a, hs_tensor *b); // mixed float types: the widest; same shape
 hs_tensor *hs_mul(hs_graph *g, hs_tensor *a, hs_tensor *b);
 hs_tensor *hs_scale(hs_graph *g, hs_tensor *x, float s);
-hs_tensor *hs_cast(hs_graph *g, hs_tensor *x, hs_dtype d);              // usually the AMP pass's; forward honours out[0].add
-hs_tensor *hs_transpose(hs_graph *g, hs_tensor *x, int d0, int d1);     // swaps two dims
-hs_tensor *hs_mean(hs_graph *g, hs_tensor *x);                          // over the last dim: [N, C] -> [N, 1]
+hs_tensor *hs_cast(hs_graph *g, hs_tensor *x, hs_dtype d);          // usually the AMP pass's; forward honours out[0].add
+hs_tensor *hs_transpose(hs_graph *g, hs_tensor *x, int d0, int d1); // swaps two dims
+hs_tensor *hs_mean(hs_graph *g, hs_tensor *x);                      // over the last dim: [N, C] -> [N, 1]
 
 // ---- rows
 // y[n] = table[ids[n]] (+ pos_table[where[n][1]]). ids i32 [N]; pos_table and where may be NULL together.
 hs_tensor *hs_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where);
-hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows);  // y[p] = x[rows[p]]; rows i32 [P]; its ext is rows' ext
+hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows); // y[p] = x[rows[p]]; rows i32 [P]; its ext is rows' ext
 
 // ---- losses
 // loss[n] = -log softmax(logits[n])[target[n]] over the first `classes` columns, 0 where target is `ignore`.
 // smoothing e: (1-e) * nll + e * mean over classes of -log p. In a training graph the logits become their own gradient,
 // (p - y) * inv_count[loss] * scale, in place; columns >= classes get 0.
-typedef struct hs_xent_attr { int32_t classes, ignore, loss; float smoothing; } hs_xent_attr; // loss: which inv_count
+typedef struct hs_xent_attr {
+    int32_t classes, ignore, loss;
+    float smoothing;
+} hs_xent_attr; // loss: which inv_count
 hs_tensor *hs_xent(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_xent_attr attr);
 // The same of logits = x[N, C] w[V, C]^T, of which only a chunk of 1,024 rows ever exists. In a training graph loss, dx and dw are
 // made together, where backward begins.

@@ -1,7 +1,7 @@
 // registry: every op of this library in the order of ops.list, the kernel tables of each ISA tier, and the device that runs them.
-#include "core/log.h"
+#include "core/base/log.h"
+#include "ops/dense/peak_loops.h"
 #include "ops/ops.h"
-#include "ops/peak_loops.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 //
 // The decision is made once, by one member, from the partials of all ranks; everything behind it only reads `now`.
 
-#include "core/cpu.h"
+#include "core/cpu/cpu.h"
 #include "optim/update.h"
 #include <math.h>
 #include <stdlib.h>

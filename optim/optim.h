@@ -5,9 +5,9 @@
 // gradient every kernel returns at once, the scale backs off, and lr, bias correction and `applied` stay where they were.
 #ifndef HS_OPTIM_OPTIM_H
 #define HS_OPTIM_OPTIM_H
-#include "core/comm.h"
-#include "core/device.h"
-#include "core/params.h"
+#include "core/graph/comm.h"
+#include "core/graph/params.h"
+#include "core/run/device.h"
 
 typedef enum hs_optim_kind { HS_ADAMW, HS_LAMB } hs_optim_kind;
 typedef enum hs_schedule_kind { HS_SCHEDULE_CONSTANT, HS_SCHEDULE_LINEAR, HS_SCHEDULE_COSINE, HS_SCHEDULE_POLY } hs_schedule_kind;
@@ -22,33 +22,35 @@ typedef struct hs_schedule {
 double hs_schedule_lr(const hs_schedule *s, int64_t t);
 
 typedef struct hs_scaler_config {
-    bool dynamic;          // false: the scale stays at init
+    bool dynamic; // false: the scale stays at init
     float init, growth, backoff, min, max;
     int32_t interval, hysteresis;
 } hs_scaler_config;
-// "none" (scale 1), "dynamic" (2^16, x2 every 2000, x0.5, 1 to 2^24), "megatron" (2^32, 1000, hysteresis 2), "auto": dynamic iff low is f16.
+// "none" (scale 1), "dynamic" (2^16, x2 every 2000, x0.5, 1 to 2^24), "megatron" (2^32, 1000, hysteresis 2), "auto": dynamic iff low is
+// f16.
 hs_status hs_scaler_parse(hs_scaler_config *out, const char *name, hs_dtype low);
 
 typedef struct hs_optim_config {
     hs_optim_kind kind;
     double beta1, beta2, eps, weight_decay;
-    double clip;                      // global norm; 0: off
+    double clip; // global norm; 0: off
     hs_schedule schedule;
     hs_scaler_config scaler;
-    double decay_factor[HS_N_ROLES];  // of weight_decay, by role; default 1 for weights and embeddings, 0 for biases and norms
-    double lr_factor[HS_N_ROLES];     // default 1
+    double decay_factor[HS_N_ROLES]; // of weight_decay, by role; default 1 for weights and embeddings, 0 for biases and norms
+    double lr_factor[HS_N_ROLES];    // default 1
     // LAMB only (facts: every implementation differs here; the presets name a choice)
-    bool ratio_all;                   // trust ratio for all logical tensors; false: only where decay_factor > 0
-    bool eps_inside;                  // sqrt(v + eps) instead of sqrt(v) + eps
+    bool ratio_all;  // trust ratio for all logical tensors; false: only where decay_factor > 0
+    bool eps_inside; // sqrt(v + eps) instead of sqrt(v) + eps
     bool bias_correction, grad_averaging;
-    double ratio_min, ratio_max;      // 0, 0: unbounded
+    double ratio_min, ratio_max; // 0, 0: unbounded
 } hs_optim_config;
 // "adamw", "lamb" (ratio where decay, eps outside), "nvlamb" (the published figure: all tensors, eps inside, clip at norm 1).
 hs_status hs_optim_preset(hs_optim_config *out, const char *name);
 
 typedef struct hs_optim hs_optim;
 // params: frozen with gradients and moments; borrowed, as are grid and state. Writes state's scale at birth.
-hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev, const hs_step_in *in, hs_step_state *state);
+hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev, const hs_step_in *in,
+                       hs_step_state *state);
 void hs_optim_free(hs_optim *o);
 const hs_segment *hs_optim_segment(hs_optim *o); // submit after the last micro-step
 size_t hs_optim_bytes(const hs_optim *o);        // beyond the slabs: chunk partials and tables

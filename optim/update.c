@@ -2,7 +2,7 @@
 // and the low copy is made while its chunk is still in the first cache.
 
 #include "optim/update.h"
-#include "core/rows.h"
+#include "core/cpu/rows.h"
 #include <math.h>
 
 #define hs_for_chunks(k, o, lane) for (int64_t k##_end_, k = chunks_begin(o, lane, &k##_end_); k < k##_end_; k++)

@@ -4,7 +4,7 @@
 // up is one partial per chunk, so no bit depends on the number of members.
 #ifndef HS_OPTIM_UPDATE_H
 #define HS_OPTIM_UPDATE_H
-#include "core/op.h"
+#include "core/graph/op.h"
 #include "optim/optim.h"
 
 // What the decision (optim.c) settles once per step and the loops only read.

@@ -1,16 +1,16 @@
 // halfstep: everything a program that embeds the library includes.
 #ifndef HS_RECIPES_HALFSTEP_H
 #define HS_RECIPES_HALFSTEP_H
-#include "core/graph.h"
-#include "core/log.h"
-#include "core/plan.h"
-#include "core/rng.h"
-#include "data/checkpoint.h"
-#include "data/loader.h"
-#include "infer/generate.h"
-#include "models/gpt.h"
-#include "models/nn.h"
+#include "core/base/log.h"
+#include "core/base/rng.h"
+#include "core/graph/graph.h"
+#include "core/plan/plan.h"
+#include "data/batches/loader.h"
+#include "data/checkpoint/checkpoint.h"
+#include "infer/decode/generate.h"
+#include "models/gpt/gpt.h"
+#include "models/nn/nn.h"
 #include "ops/ops.h"
 #include "optim/optim.h"
-#include "recipes/engine.h"
+#include "recipes/train/engine.h"
 #endif

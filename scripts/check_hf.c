@@ -1,7 +1,7 @@
 // The C half of check_hf.py: reads a model directory and writes it again, once exported and once as a checkpoint of a run.
 //   check_hf IN OUT     OUT/model, OUT/checkpoints/step-00000001
-#include "data/checkpoint.h"
-#include "models/gpt.h"
+#include "data/checkpoint/checkpoint.h"
+#include "models/gpt/gpt.h"
 #include <stdio.h>
 
 static hs_status add(hs_params *ps, const char *name, int parts, int pad, int64_t rows, int64_t cols)

@@ -4,7 +4,7 @@
   scripts/check_tensorboard.py RUN_DIR            TensorBoard's reader (EventAccumulator, what `tensorboard --inspect` uses)
   scripts/check_tensorboard.py RUN_DIR --server   and the program: `tensorboard` on a port of this machine, asked over HTTP,
                                                   with each of its two loaders
-  scripts/check_tensorboard.py --vectors          the records that tests/test_tensorboard.c expects, as C
+  scripts/check_tensorboard.py --vectors          the records that tests/data/test_tensorboard.c expects, as C
 
 Needs the Python package tensorboard. Exit code 1 if a tag, step or value differs.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes data/unicode_tables.inc from the Unicode character database, as Debian's package unicode-data (15.0.0) installs it.
+"""Writes data/base/unicode_tables.inc from the Unicode character database, as Debian's package unicode-data (15.0.0) installs it.
 
-  scripts/gen_unicode.py [FOLDER] > data/unicode_tables.inc       FOLDER: /usr/share/unicode
+  scripts/gen_unicode.py [FOLDER] > data/base/unicode_tables.inc       FOLDER: /usr/share/unicode
 
 Hugging Face's BERT normalizer takes its categories from a crate that stands at Unicode 8.0. Its answers are kept as three bits of
 their own: those of characters that came later are "none", and CHANGED lists what has moved to another category since.

@@ -1,0 +1,128 @@
+#include "core/cpu/cpu.h"
+#include "core/cpu/cgroup.h"
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+static const char *const isa_names[HS_N_ISA] = { "portable", "avx2", "avx512", "avx512bf16" };
+
+const char *hs_isa_name(hs_isa isa) { return (unsigned)isa < HS_N_ISA ? isa_names[isa] : "unknown"; }
+
+bool hs_isa_parse(const char *s, hs_isa *out)
+{
+    for (int i = 0; i < HS_N_ISA; i++)
+        if (!strcmp(s, isa_names[i]))
+            return *out = (hs_isa)i, true;
+    return false;
+}
+
+#if defined(__x86_64__)
+// Which vector registers the operating system saves: without them the CPU's own bits mean nothing.
+static uint64_t os_saves(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+        return 0;
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+static hs_isa best_isa(void)
+{
+    const uint64_t ymm = 0x06, zmm = 0xE6; // XCR0: SSE and AVX state | and opmask, upper halves, upper registers
+    unsigned a, b, c, d, c1, max, b7, a71 = 0;
+    const uint64_t saved = os_saves();
+    if (!__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &max, &b7, &c, &d))
+        return HS_ISA_PORTABLE;
+    if ((saved & ymm) != ymm || !(c1 & bit_FMA) || !(c1 & bit_F16C) || !(b7 & bit_AVX2))
+        return HS_ISA_PORTABLE;
+    if ((saved & zmm) != zmm || !(b7 & bit_AVX512F) || !(b7 & bit_AVX512BW) || !(b7 & bit_AVX512VL) || !(b7 & bit_AVX512DQ))
+        return HS_ISA_AVX2;
+    if (max < 1 || !__get_cpuid_count(7, 1, &a71, &b, &c, &d) || !(a71 & (1u << 5)))
+        return HS_ISA_AVX512;
+    return HS_ISA_AVX512BF16;
+}
+#else
+static hs_isa best_isa(void) { return HS_ISA_PORTABLE; }
+#endif
+
+bool hs_isa_supported(hs_isa isa) { return isa <= best_isa(); } // the tiers are nested
+bool hs_cpu_has_fast_bf16(void) { return hs_isa_supported(HS_ISA_AVX512BF16); }
+
+static int affinity_cores(void)
+{
+    for (int n = 1024; n <= 1 << 20; n *= 4) { // the kernel refuses a set smaller than its own
+        cpu_set_t *set = CPU_ALLOC((size_t)n);
+        const size_t bytes = CPU_ALLOC_SIZE((size_t)n);
+        if (!set)
+            break;
+        const int cores = sched_getaffinity(0, bytes, set) == 0 ? CPU_COUNT_S(bytes, set) : 0;
+        CPU_FREE(set);
+        if (cores > 0)
+            return cores;
+    }
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+int hs_cpu_cores(void) { return hs_cgroup_cores("", affinity_cores()); }
+
+// The value of the first line that starts with key, in a file of "key : value" lines.
+static bool proc_value(const char *path, const char *key, char *buf, size_t size)
+{
+    FILE *f = fopen(path, "r");
+    char line[512];
+    bool found = false;
+    while (f && !found && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, key, strlen(key)) || !colon)
+            continue;
+        colon += 1 + strspn(colon + 1, " \t");
+        snprintf(buf, size, "%.*s", (int)strcspn(colon, "\n"), colon);
+        found = true;
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+void hs_cpu_model(char *buf, size_t size)
+{
+    struct utsname u;
+    if (proc_value("/proc/cpuinfo", "model name", buf, size))
+        return;
+    snprintf(buf, size, "%s", uname(&u) == 0 ? u.machine : "unknown");
+}
+
+size_t hs_cpu_free_bytes(void)
+{
+    char text[64];
+    size_t machine = SIZE_MAX;
+    if (proc_value("/proc/meminfo", "MemAvailable", text, sizeof text))
+        machine = (size_t)strtoull(text, NULL, 10) * 1024;
+    else if (sysconf(_SC_AVPHYS_PAGES) > 0)
+        machine = (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    const size_t group = hs_cgroup_free_bytes("");
+    return group < machine ? group : machine;
+}
+
+void *hs_cpu_alloc(size_t bytes)
+{
+    enum { LARGE = 1 << 20, PAGE = 4096, HUGE_PAGE = 2 << 20 };
+    const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : bytes >= LARGE ? PAGE : 64;
+    void *p;
+    if (posix_memalign(&p, align, bytes ? bytes : align))
+        return NULL;
+    if (align == HUGE_PAGE)
+        madvise(p, bytes / PAGE * PAGE, MADV_HUGEPAGE); // a wish, not a condition
+    return p;
+}

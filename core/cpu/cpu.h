@@ -1,0 +1,39 @@
+// cpu: what this process may use - cores by affinity and cgroup, ISA tier by cpuid - and the team of threads that walks segments.
+#ifndef HS_CORE_CPU_H
+#define HS_CORE_CPU_H
+#include "core/base/status.h"
+#include "core/cpu/lane.h"
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Kernel tiers, each compiled from the same sources. The order is the order of preference.
+typedef enum hs_isa { HS_ISA_PORTABLE, HS_ISA_AVX2, HS_ISA_AVX512, HS_ISA_AVX512BF16, HS_N_ISA } hs_isa;
+
+const char *hs_isa_name(hs_isa isa); // "avx512bf16"
+bool hs_isa_supported(hs_isa isa);   // by this CPU
+bool hs_isa_parse(const char *s, hs_isa *out);
+bool hs_cpu_has_fast_bf16(void);           // products on bf16 in hardware (AVX-512 bf16)
+int hs_cpu_cores(void);                    // that this process may use: affinity mask and cgroup quota, at least 1
+void hs_cpu_model(char *buf, size_t size); // "AMD EPYC 9B45"
+size_t hs_cpu_free_bytes(void);            // memory available to this process (cgroup limit honoured)
+
+// 64-byte aligned, not cleared, on huge pages where it is large and the kernel has them; free() releases it. NULL: no memory.
+void *hs_cpu_alloc(size_t bytes);
+
+// A team of n threads (the caller is member 0). hs_team_run calls fn(lane, arg) on every member and returns when all are done.
+typedef struct hs_team hs_team;
+hs_status hs_team_new(hs_team **out, int n);
+void hs_team_free(hs_team *t);
+int hs_team_size(const hs_team *t);
+void hs_team_run(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *arg);
+// The same for work whose result does not depend on the number of lanes: on the caller alone (a lane of n = 1) while a neighbour's
+// process makes members share a core, on all otherwise.
+void hs_team_run_some(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,258 @@
+// rows: the few helpers that keep row-wise kernels short. Header-only, so that every ISA tier compiles its own.
+#ifndef HS_CORE_ROWS_H
+#define HS_CORE_ROWS_H
+#include "core/graph/op.h"
+#include <math.h>
+#if defined(__F16C__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+// Live rows of an operand in this step.
+static inline int64_t hs_ref_rows(const hs_args *a, const hs_ref *r)
+{
+    if (r->ext == HS_EXT_FIXED)
+        return r->rows;
+    const int64_t n = a->step->n[r->ext];
+    return n < r->rows ? n : r->rows;
+}
+
+static inline char *hs_thread_scratch(const hs_args *a, const hs_lane *lane)
+{
+    return a->thread_scratch + (size_t)lane->id * a->thread_bytes;
+}
+
+#define HS_SIMD             _Pragma("omp simd")
+#define HS_SIMD_SUM(...)    HS_SIMD_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#define HS_SIMD_MAX(...)    HS_SIMD_PRAGMA(omp simd reduction(max : __VA_ARGS__))
+#define HS_SIMD_PRAGMA(...) _Pragma(#__VA_ARGS__)
+
+// f16 <-> f32 for n values, by hardware where the tier has it.
+static inline void hs_load_f16(float *dst, const uint16_t *src, int64_t n)
+{
+    int64_t i = 0;
+#if defined(__AVX512F__)
+    for (; i + 16 <= n; i += 16)
+        _mm512_storeu_ps(dst + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(src + i))));
+#elif defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(src + i))));
+#endif
+    for (; i < n; i++)
+        dst[i] = hs_f16_f32(src[i]);
+}
+static inline void hs_store_f16(uint16_t *dst, const float *src, int64_t n)
+{
+    int64_t i = 0;
+#if defined(__AVX512F__)
+    for (; i + 16 <= n; i += 16)
+        _mm256_storeu_si256((__m256i *)(dst + i), _mm512_cvtps_ph(_mm512_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(dst + i), _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#endif
+    for (; i < n; i++)
+        dst[i] = hs_f32_f16(src[i]);
+}
+static inline void hs_load_bf16(float *restrict dst, const uint16_t *restrict src, int64_t n)
+{
+    HS_SIMD
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = hs_bf16_f32(src[i]);
+}
+// By instruction where there is one: it rounds alike, and takes subnormals of f32 for 0.
+static inline void hs_store_bf16(uint16_t *restrict dst, const float *restrict src, int64_t n)
+{
+#if defined(__AVX512BF16__)
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = n - i >= 16 ? 0xFFFF : (__mmask16)((1u << (n - i)) - 1);
+        _mm256_mask_storeu_epi16(dst + i, mask, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, src + i)));
+    }
+#else
+    HS_SIMD
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = hs_f32_bf16(src[i]);
+#endif
+}
+
+// Cells [first, first + n) of an operand as f32: its own bytes if it is f32, else converted into buf[n].
+static inline const float *hs_load(const hs_ref *r, int64_t first, int64_t n, float *buf)
+{
+    const char *p = r->p + (size_t)first * hs_dtype_bytes(r->dtype);
+    if (r->dtype == HS_F32)
+        return (const float *)p;
+    if (r->dtype == HS_BF16)
+        hs_load_bf16(buf, (const uint16_t *)p, n);
+    else
+        hs_load_f16(buf, (const uint16_t *)p, n);
+    return buf;
+}
+// Where to compute cells [first, ...) that hs_store will store: in place if they are f32 and not added to, else buf.
+static inline float *hs_dest(const hs_ref *r, int64_t first, float *buf)
+{
+    return r->dtype == HS_F32 && !r->add ? (float *)r->p + first : buf;
+}
+// Cells [first, first + n) = y, or += y where r->add. Nothing to do where y came from hs_dest and is in place.
+static inline void hs_store(const hs_ref *r, int64_t first, int64_t n, const float *y)
+{
+    if (r->dtype == HS_F32) {
+        float *p = (float *)r->p + first;
+        if (r->add) {
+            HS_SIMD
+            for (int64_t i = 0; i < n; i++)
+                p[i] += y[i];
+        } else if (p != y)
+            memcpy(p, y, (size_t)n * sizeof(float));
+        return;
+    }
+    uint16_t *p = (uint16_t *)r->p + first;
+    if (!r->add) {
+        r->dtype == HS_BF16 ? hs_store_bf16(p, y, n) : hs_store_f16(p, y, n);
+        return;
+    }
+    float sum[256];
+    for (int64_t i0 = 0; i0 < n; i0 += 256) {
+        const int64_t k = n - i0 < 256 ? n - i0 : 256;
+        r->dtype == HS_BF16 ? hs_load_bf16(sum, p + i0, k) : hs_load_f16(sum, p + i0, k);
+        HS_SIMD
+        for (int64_t i = 0; i < k; i++)
+            sum[i] += y[i0 + i];
+        r->dtype == HS_BF16 ? hs_store_bf16(p + i0, sum, k) : hs_store_f16(p + i0, sum, k);
+    }
+}
+// Row n of an operand: the same three.
+static inline const float *hs_row_load(const hs_ref *r, int64_t n, float *buf) { return hs_load(r, n * r->cols, r->cols, buf); }
+static inline float *hs_row_dest(const hs_ref *r, int64_t n, float *buf) { return hs_dest(r, n * r->cols, buf); }
+static inline void hs_row_store(const hs_ref *r, int64_t n, const float *y) { hs_store(r, n * r->cols, r->cols, y); }
+
+// f32 rows of `cols` in this member's scratch, for rows that may not fit the stack; each starts a cache line.
+static inline size_t hs_row_bytes(int64_t cols) { return ((size_t)cols * sizeof(float) + 63) / 64 * 64; }
+static inline float *hs_row_buffer(const hs_args *a, const hs_lane *lane, int which, int64_t cols)
+{
+    return (float *)(hs_thread_scratch(a, lane) + (size_t)which * hs_row_bytes(cols));
+}
+
+static inline float hs_sum(const float *x, int64_t n)
+{
+    float sum = 0;
+    HS_SIMD_SUM(sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+static inline float hs_sum_sq_diff(const float *x, float mean, int64_t n)
+{
+    float sum = 0;
+    HS_SIMD_SUM(sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += (x[i] - mean) * (x[i] - mean);
+    return sum;
+}
+// The largest of n values, at least `least`. A NaN is passed over: sums that follow bring it back.
+static inline float hs_max(const float *x, int64_t n, float least)
+{
+    float m = least;
+    HS_SIMD_MAX(m)
+    for (int64_t i = 0; i < n; i++)
+        m = x[i] > m ? x[i] : m;
+    return m;
+}
+
+static inline const float *hs_f32(const hs_args *a, int i) { return (const float *)a->in[i].p; }
+static inline const int32_t *hs_i32(const hs_args *a, int i) { return (const int32_t *)a->in[i].p; }
+static inline float *hs_f32_out(const hs_args *a, int i) { return (float *)a->out[i].p; }
+static inline const double *hs_f64(const hs_args *a, int i) { return (const double *)a->in[i].p; } // for ref()
+static inline double *hs_f64_out(const hs_args *a, int i) { return (double *)a->out[i].p; }
+static inline bool hs_wanted(const hs_args *a, int i) { return a->din[i].p != NULL; }
+
+// for (n over this member's live rows of operand `ref`)
+#define hs_for_rows(n, a, ref, lane) for (int64_t n##_end_, n = hs_rows_begin(a, ref, lane, &n##_end_); n < n##_end_; n++)
+static inline int64_t hs_rows_begin(const hs_args *a, const hs_ref *r, const hs_lane *lane, int64_t *end)
+{
+    int64_t r0;
+    hs_part(lane, hs_ref_rows(a, r), &r0, end);
+    return r0;
+}
+
+// for (cells [i, i + k) over this member's live rows of operand `ref`): for ops on single values, whatever the shape. A block
+// of HS_BLOCK fits the stack and the first-level cache.
+enum { HS_BLOCK = 1024 };
+#define hs_for_blocks(i, k, a, ref, lane)                                                                                                  \
+    for (int64_t i##_end_, i = hs_cells_begin(a, ref, lane, &i##_end_), k;                                                                 \
+         k = i##_end_ - i < HS_BLOCK ? i##_end_ - i : HS_BLOCK, i < i##_end_; i += k)
+static inline int64_t hs_cells_begin(const hs_args *a, const hs_ref *r, const hs_lane *lane, int64_t *end)
+{
+    int64_t r0, r1;
+    hs_part(lane, hs_ref_rows(a, r), &r0, &r1);
+    *end = r1 * r->cols;
+    return r0 * r->cols;
+}
+
+// for (cells [i, i + width) over this member's live rows of operand `ref`): for ops along the last dim of any shape.
+#define hs_for_lines(i, width, a, ref, lane) for (int64_t i##_end_, i = hs_cells_begin(a, ref, lane, &i##_end_); i < i##_end_; i += (width))
+
+static inline int64_t hs_n_grains(int64_t rows) { return (rows + HS_GRAIN - 1) / HS_GRAIN; }
+
+// Column sums over rows, independent of the number of threads. Shared scratch holds, for each of `n_sums` sums, one f32 row
+// [cols] per grain. hs_grain gives the row of n's grain and zeroes it at the grain's first row; after an hs_sync,
+// hs_sum_grains adds the grains in order into dst (= or += by dst->add); columns are divided over the team. dst->p NULL: nothing.
+static inline size_t hs_grain_bytes(int64_t rows, int64_t cols) { return (size_t)(hs_n_grains(rows) * cols) * sizeof(float); }
+static inline float *hs_grain(const hs_args *a, int64_t capacity_rows, int64_t n, int which, int64_t cols)
+{
+    float *row = (float *)a->scratch + ((int64_t)which * hs_n_grains(capacity_rows) + n / HS_GRAIN) * cols;
+    if (n % HS_GRAIN == 0)
+        memset(row, 0, (size_t)cols * sizeof(float));
+    return row;
+}
+static inline void hs_sum_grains(const hs_args *a, const hs_lane *lane, int64_t capacity_rows, int64_t live_rows, int which, int64_t cols,
+                                 const hs_ref *dst)
+{
+    if (!dst->p)
+        return;
+    const float *grain = (const float *)a->scratch + (int64_t)which * hs_n_grains(capacity_rows) * cols;
+    float *out = (float *)dst->p;
+    int64_t c0, c1;
+    hs_part_unit(lane, cols, 16, &c0, &c1);
+    if (!dst->add)
+        memset(out + c0, 0, (size_t)(c1 - c0) * sizeof(float));
+    for (int64_t g = 0; g < hs_n_grains(live_rows); g++) {
+        HS_SIMD
+        for (int64_t c = c0; c < c1; c++)
+            out[c] += grain[g * cols + c];
+    }
+}
+
+// For shape rules: the same dims and the same live count.
+static inline bool hs_same_shape(const hs_tensor *a, const hs_tensor *b)
+{
+    if (a->n_dims != b->n_dims || a->ext != b->ext)
+        return false;
+    for (int i = 0; i < a->n_dims; i++)
+        if (a->dim[i] != b->dim[i])
+            return false;
+    return true;
+}
+
+// For cost rules: the least bytes a node moves at capacity - each operand once, in backward those it reads and each gradient.
+static inline double hs_traffic(const hs_node *n, bool backward)
+{
+    double bytes = 0;
+    for (int i = 0; i < HS_MAX_IN && n->op->in[i].name; i++) {
+        const uint16_t flags = n->op->in[i].flags;
+        if (!n->in[i])
+            continue;
+        if (!backward || flags & HS_BWD_READS)
+            bytes += (double)hs_tensor_bytes(n->in[i]);
+        if (backward && hs_dtype_is_float(n->in[i]->dtype) && !(flags & (HS_NO_GRAD | HS_GRAD_IS_DY)))
+            bytes += (double)hs_tensor_bytes(n->in[i]);
+    }
+    for (int i = 0; i < HS_MAX_OUT && n->op->out[i].name; i++) {
+        const uint16_t flags = n->op->out[i].flags;
+        if (!backward || flags & (HS_BWD_READS | HS_SAVED))
+            bytes += (double)hs_tensor_bytes(n->out[i]);
+        if (backward && !(flags & (HS_SAVED | HS_IS_INPUT_0)))
+            bytes += (double)hs_tensor_bytes(n->out[i]);
+    }
+    return bytes;
+}
+
+#endif

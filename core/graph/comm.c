@@ -1,0 +1,57 @@
+// comm: the collectives of one rank, and the check that there is only one.
+#include "core/graph/comm.h"
+#include <stdlib.h>
+#include <string.h>
+
+static void all_reduce(hs_comm *c, hs_lane *l, void *buf, int64_t n, hs_dtype d, hs_reduce op)
+{
+    (void)c, (void)l, (void)buf, (void)n, (void)d, (void)op; // the sum over one rank is its own
+}
+
+static void copy_own(hs_comm *c, hs_lane *l, const void *in, void *out, int64_t n_each, hs_dtype d)
+{
+    (void)c, (void)l;
+    if (in != out)
+        memmove(out, in, (size_t)n_each * hs_dtype_bytes(d));
+}
+
+static void broadcast(hs_comm *c, hs_lane *l, void *buf, size_t bytes, int root) { (void)c, (void)l, (void)buf, (void)bytes, (void)root; }
+
+static hs_status poll_nothing(hs_comm *c)
+{
+    (void)c;
+    return HS_OK;
+}
+
+static void abort_nothing(hs_comm *c) { (void)c; }
+
+#define SELF(name)                                                                                                                         \
+    {                                                                                                                                      \
+        .rank = 0, .size = 1, .axis = name, .all_reduce = all_reduce, .reduce_scatter = copy_own, .all_gather = copy_own,                  \
+        .broadcast = broadcast, .poll = poll_nothing, .abort = abort_nothing                                                               \
+    }
+hs_comm hs_comm_self_dp = SELF("dp");
+hs_comm hs_comm_self_tp = SELF("tp");
+
+hs_grid hs_grid_self(void) { return (hs_grid){ .dp = &hs_comm_self_dp, .tp = &hs_comm_self_tp }; }
+
+hs_status hs_grid_check_launch(void)
+{
+    // What each launcher tells its children. SLURM_NTASKS would not do: a batch script sees it too, outside any srun.
+    static const struct {
+        const char *launcher, *size, *rank;
+    } table[] = {
+        { "mpirun (Open MPI)", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK" },
+        { "mpirun (MVAPICH2)", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK" },
+        { "mpirun (PMI: MPICH, Intel MPI)", "PMI_SIZE", "PMI_RANK" },
+        { "srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID" },
+    };
+    for (int i = 0; i < HS_COUNT(table); i++) {
+        const char *size = getenv(table[i].size), *rank = getenv(table[i].rank);
+        if (size && strtol(size, NULL, 10) > 1)
+            return HS_FAIL(UNSUPPORTED,
+                           "started by %s as rank %s of %s (%s=%s), but this build runs in one process: start it without the launcher",
+                           table[i].launcher, rank ? rank : "?", size, table[i].size, size);
+    }
+    return HS_OK;
+}

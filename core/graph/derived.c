@@ -1,0 +1,81 @@
+#include "core/graph/derived.h"
+#include "core/base/grow.h"
+#include "core/cpu/cpu.h"
+#include <stdlib.h>
+#include <string.h>
+
+hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out)
+{
+    hs_derived *d = NULL;
+    for (int i = 0; i < ps->n_derived && !d; i++) {
+        hs_derived *x = ps->derived[i];
+        if (x->param == want->param && x->dtype == want->dtype && x->make == want->make && x->bytes == want->bytes)
+            d = x;
+    }
+    if (!d) {
+        if (hs_grow(&ps->derived, ps->n_derived, &ps->cap_derived, sizeof *ps->derived))
+            d = calloc(1, sizeof *d);
+        if (!d)
+            return HS_FAIL(MEMORY, "no memory for a copy of %s", want->param->name);
+        *d = *want;
+        d->members = 0, d->made = NULL, d->p = NULL;
+        ps->derived[ps->n_derived++] = d;
+    }
+    if (d->members < want->members) {
+        uint64_t *made = realloc(d->made, (size_t)want->members * sizeof *made);
+        if (!made)
+            return HS_FAIL(MEMORY, "no memory for a copy of %s", want->param->name);
+        memset(made + d->members, 0, (size_t)(want->members - d->members) * sizeof *made);
+        d->made = made, d->members = want->members;
+    }
+    *out = d;
+    return HS_OK;
+}
+
+hs_status hs_derived_alloc(hs_params *ps)
+{
+    for (int i = 0; i < ps->n_derived; i++) {
+        hs_derived *d = ps->derived[i];
+        if (!d->p && !(d->p = hs_cpu_alloc(d->bytes)))
+            return HS_FAIL(MEMORY, "no memory for a copy of %s: %zu bytes", d->param->name, d->bytes);
+    }
+    return HS_OK;
+}
+
+size_t hs_derived_bytes(const hs_params *ps)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < ps->n_derived; i++)
+        bytes += ps->derived[i]->bytes;
+    return bytes;
+}
+
+void hs_derived_free(hs_derived *d)
+{
+    free(d->p);
+    free(d->made);
+    free(d);
+}
+
+void hs_kernel_derive(const hs_args *a, hs_lane *lane)
+{
+    const hs_derived_list *list = a->attr;
+    const hs_params *ps = list->params;
+    const uint64_t now = ps->version * 1024 + (uint64_t)lane->n; // another team divides otherwise
+    for (int i = 0; i < list->n; i++) {
+        hs_derived *d = list->item[i];
+        const hs_param *w = d->param;
+        if (d->made[lane->id] == now)
+            continue;
+        const bool low = d->dtype != HS_F32;
+        const hs_args args = {
+            .in[0] = { .p = low ? (char *)(ps->low + w->offset) : (char *)(ps->master + w->offset),
+                       .rows = w->dim[0],
+                       .cols = (int64_t)w->n / w->dim[0],
+                       .dtype = d->dtype },
+            .out[0] = { .p = d->p },
+        };
+        d->make(&args, lane);
+        d->made[lane->id] = now;
+    }
+}

@@ -1,0 +1,352 @@
+#include "core/graph/graph.h"
+#include "core/base/grow.h"
+#include "core/base/rng.h"
+#include "core/cpu/cpu.h"
+#include "core/run/trace.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static hs_tensor *no_memory(hs_graph *g) { return hs_graph_fail(g, HS_MEMORY, "no memory for a graph of %d nodes", g->n_nodes); }
+
+void *hs_graph_alloc(hs_graph *g, size_t bytes)
+{
+    void *p = hs_grow(&g->block, g->n_blocks, &g->cap_blocks, sizeof *g->block) ? calloc(1, bytes ? bytes : 1) : NULL;
+    if (p)
+        g->block[g->n_blocks++] = p;
+    else
+        no_memory(g);
+    return p;
+}
+
+static hs_tensor *tensor_new(hs_graph *g, hs_kind kind, hs_dtype d)
+{
+    hs_tensor *t = hs_graph_alloc(g, sizeof *t);
+    if (!t || !hs_grow(&g->tensor, g->n_tensors, &g->cap_tensors, sizeof *g->tensor))
+        return no_memory(g);
+    *t = (hs_tensor){ .kind = kind, .dtype = d, .scope = hs_scope(g), .id = g->n_tensors };
+    g->tensor[g->n_tensors++] = t;
+    return t;
+}
+
+hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode mode, const hs_grid *grid)
+{
+    hs_graph *g = calloc(1, sizeof *g);
+    if (!g)
+        return HS_FAIL(MEMORY, "no memory for a graph");
+    g->mode = mode, g->params = ps, g->states = states;
+    g->grid = grid && grid->dp ? *grid : hs_grid_self();
+    g->state_dtype = HS_F32;
+    g->start = hs_trace_now();
+    g->poison = hs_graph_alloc(g, sizeof *g->poison);
+    if (!g->poison) {
+        hs_graph_free(g);
+        return HS_FAIL(MEMORY, "no memory for a graph");
+    }
+    *g->poison = (hs_tensor){ .dtype = HS_F32, .n_dims = 2, .dim = { 1, 8 }, .scope = "", .id = -1 };
+    *out = g;
+    return HS_OK;
+}
+
+void hs_graph_free(hs_graph *g)
+{
+    if (!g)
+        return;
+    for (int i = 0; i < g->n_blocks; i++)
+        free(g->block[i]);
+    free(g->block);
+    free(g->node);
+    free(g->tensor);
+    free(g->input);
+    free(g->param_tensor);
+    hs_map_free(g->site);
+    free(g);
+}
+
+hs_status hs_graph_status(const hs_graph *g)
+{
+    return g->status == HS_OK ? HS_OK : hs_fail_at(g->status, __FILE__, __LINE__, "%s", g->error);
+}
+
+hs_tensor *hs_graph_fail(hs_graph *g, hs_status st, const char *fmt, ...)
+{
+    if (g->status != HS_OK)
+        return g->poison;
+    g->status = st;
+    int at = g->scope_len ? snprintf(g->error, sizeof g->error, "%s: ", g->scope) : 0;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(g->error + at, sizeof g->error - (size_t)at, fmt, ap);
+    va_end(ap);
+    return g->poison;
+}
+
+size_t hs_push(hs_graph *g, const char *fmt, ...)
+{
+    const size_t mark = g->scope_len;
+    char name[128];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(name, sizeof name, fmt, ap);
+    va_end(ap);
+    const int n = snprintf(g->scope + mark, sizeof g->scope - mark, "%s%s", mark ? "." : "", name);
+    if ((size_t)n >= sizeof g->scope - mark) {
+        g->scope[mark] = 0;
+        hs_graph_fail(g, HS_USAGE, "scope \"%s\" makes a path longer than %zu", name, sizeof g->scope - 1);
+        return mark;
+    }
+    g->scope_len = mark + (size_t)n;
+    g->interned = NULL;
+    return mark;
+}
+
+void hs_pop(hs_graph *g, size_t mark)
+{
+    g->scope_len = mark;
+    g->scope[mark] = 0;
+    g->interned = NULL;
+}
+
+const char *hs_scope(hs_graph *g)
+{
+    if (!g->interned) {
+        char *s = hs_graph_alloc(g, g->scope_len + 1);
+        if (!s)
+            return "";
+        memcpy(s, g->scope, g->scope_len);
+        g->interned = s;
+    }
+    return g->interned;
+}
+
+static char *copy_string(hs_graph *g, const char *s)
+{
+    char *p = hs_graph_alloc(g, strlen(s) + 1);
+    return p ? strcpy(p, s) : NULL;
+}
+
+hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim)
+{
+    if (n_dims < 1 || n_dims > HS_MAX_DIMS)
+        return hs_graph_fail(g, HS_USAGE, "input %s: %d dimensions, allowed 1 to %d", name, n_dims, HS_MAX_DIMS);
+    for (int i = 0; i < g->n_inputs; i++)
+        if (!strcmp(g->input[i]->name, name))
+            return hs_graph_fail(g, HS_USAGE, "input %s exists already", name);
+    for (int i = 0; i < n_dims; i++)
+        if (dim[i] < 1)
+            return hs_graph_fail(g, HS_USAGE, "input %s: dimension %d is %lld", name, i, (long long)dim[i]);
+    hs_tensor *t = tensor_new(g, HS_INPUT, d);
+    if (t == g->poison)
+        return t;
+    t->name = copy_string(g, name);
+    if (!t->name || !hs_grow(&g->input, g->n_inputs, &g->cap_inputs, sizeof *g->input))
+        return no_memory(g);
+    t->ext = (uint8_t)ext;
+    t->n_dims = (uint8_t)n_dims;
+    memcpy(t->dim, dim, (size_t)n_dims * sizeof *dim);
+    g->input[g->n_inputs++] = t;
+    return t;
+}
+
+static hs_tensor *param_tensor(hs_graph *g, hs_param *p)
+{
+    if (p->id >= g->n_param_tensors) {
+        const int n = p->id + 64;
+        hs_tensor **more = realloc(g->param_tensor, (size_t)n * sizeof *more);
+        if (!more)
+            return no_memory(g);
+        g->param_tensor = more;
+        memset(g->param_tensor + g->n_param_tensors, 0, (size_t)(n - g->n_param_tensors) * sizeof *g->param_tensor);
+        g->n_param_tensors = n;
+    }
+    hs_tensor *t = g->param_tensor[p->id];
+    if (t)
+        return t;
+    t = tensor_new(g, HS_PARAM, HS_F32);
+    if (t == g->poison)
+        return t;
+    g->param_tensor[p->id] = t;
+    t->name = p->name;
+    t->param = p;
+    t->n_dims = (uint8_t)p->n_dims;
+    memcpy(t->dim, p->dim, sizeof t->dim);
+    return t;
+}
+
+hs_tensor *hs_param_get(hs_graph *g, const hs_param_spec *spec)
+{
+    if (g->status != HS_OK)
+        return g->poison;
+    char name[384];
+    snprintf(name, sizeof name, "%s%s%s", g->scope, g->scope_len ? "." : "", spec->name);
+    hs_param_spec full = *spec;
+    full.name = name;
+    hs_param *p = NULL;
+    const hs_status st = hs_params_get(g->params, &full, &p);
+    if (st == HS_OK)
+        return param_tensor(g, p);
+    char why[400];
+    snprintf(why, sizeof why, "%s", hs_error());
+    return hs_graph_fail(g, st, "%s", why);
+}
+
+hs_tensor *hs_tied(hs_graph *g, const char *full_name)
+{
+    if (g->status != HS_OK)
+        return g->poison;
+    hs_param *p = hs_params_find(g->params, full_name);
+    return p ? param_tensor(g, p) : hs_graph_fail(g, HS_USAGE, "no parameter %s to tie to", full_name);
+}
+
+hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, const int64_t *dim)
+{
+    if (g->status != HS_OK)
+        return g->poison;
+    if (!g->states)
+        return hs_graph_fail(g, HS_INTERNAL, "state %s: the graph was made without states", name);
+    hs_states *all = g->states;
+    char full[384];
+    snprintf(full, sizeof full, "%s%s%s", g->scope, g->scope_len ? "." : "", name);
+    hs_state *s = NULL;
+    for (int i = 0; i < all->n && !s; i++)
+        if (!strcmp(all->state[i]->name, full))
+            s = all->state[i];
+    if (s && (s->dtype != d || s->n_dims != n_dims || memcmp(s->dim, dim, (size_t)n_dims * sizeof *dim)))
+        return hs_graph_fail(g, HS_USAGE, "state %s was made with another shape or type", full);
+    if (!s) {
+        s = hs_grow(&all->state, all->n, &all->capacity, sizeof *all->state) ? calloc(1, sizeof *s) : NULL;
+        if (!s || !(s->name = strdup(full))) {
+            free(s);
+            return no_memory(g);
+        }
+        s->dtype = d, s->n_dims = n_dims;
+        s->bytes = hs_dtype_bytes(d);
+        for (int i = 0; i < n_dims; i++)
+            s->dim[i] = dim[i], s->bytes *= (size_t)dim[i];
+        all->state[all->n++] = s;
+    }
+    hs_tensor *t = tensor_new(g, HS_STATE, d);
+    if (t == g->poison)
+        return t;
+    t->name = s->name;
+    t->state = s;
+    t->n_dims = (uint8_t)n_dims;
+    memcpy(t->dim, dim, (size_t)n_dims * sizeof *dim);
+    return t;
+}
+
+void hs_output(hs_graph *g, hs_tensor *t)
+{
+    if (t == g->poison)
+        return;
+    if (g->n_outputs == HS_MAX_OUT)
+        hs_graph_fail(g, HS_USAGE, "more than %d outputs", HS_MAX_OUT);
+    else
+        g->output[g->n_outputs++] = t;
+}
+
+// Scope, op, and which of its nodes under this scope: two dropouts of one block have masks of their own. False: no memory.
+static bool set_site(hs_graph *g, hs_node *n)
+{
+    const uint64_t key = hs_mix2(hs_hash_string(n->scope), hs_hash_string(n->op->name));
+    int *count = hs_map_at(&g->site, key);
+    if (!count)
+        return false;
+    n->site = hs_mix2(key, (uint64_t)(*count)++);
+    return true;
+}
+
+static hs_tensor *refuse(hs_graph *g, const hs_node *n, const char *why)
+{
+    char text[320];
+    size_t at = 0;
+    for (int i = 0; i < HS_MAX_IN; i++) {
+        char shape[64];
+        if (n->in[i] && at < sizeof text)
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%s %s", at ? " x " : "", n->op->in[i].name,
+                                   hs_tensor_shape(n->in[i], shape, sizeof shape));
+    }
+    return hs_graph_fail(g, HS_USAGE, "%s: %s: %s", n->op->name, why, text);
+}
+
+hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
+{
+    if (g->status != HS_OK)
+        return g->poison;
+    hs_node *n = hs_graph_alloc(g, sizeof *n);
+    void *own_attr = op->attr_bytes ? hs_graph_alloc(g, op->attr_bytes) : NULL;
+    if (!n || (op->attr_bytes && !own_attr) || !hs_grow(&g->node, g->n_nodes, &g->cap_nodes, sizeof *g->node))
+        return no_memory(g);
+    n->op = op;
+    n->scope = hs_scope(g);
+    n->mode = (uint8_t)g->mode;
+    if (op->attr_bytes)
+        n->attr = memcpy(own_attr, attr, op->attr_bytes);
+    const int takes = hs_op_n_in(op);
+    if (n_in > takes)
+        return hs_graph_fail(g, HS_INTERNAL, "%s takes %d inputs, got %d", op->name, takes, n_in);
+    for (int i = 0; i < n_in; i++) {
+        if (in[i] == g->poison)
+            return g->poison;
+        n->in[i] = in[i];
+    }
+    for (int i = 0; i < takes; i++)
+        if (!n->in[i] && !(op->in[i].flags & HS_OPTIONAL)) {
+            char why[64];
+            snprintf(why, sizeof why, "input %s is missing", op->in[i].name);
+            return refuse(g, n, why);
+        }
+    for (int i = 0; i < takes; i++)
+        if (n->in[i] && hs_dtype_is_float(n->in[i]->dtype) != (op->in[i].amp != HS_AMP_NONE)) {
+            char why[96];
+            snprintf(why, sizeof why, "input %s may not be %s", op->in[i].name, hs_dtype_name(n->in[i]->dtype));
+            return refuse(g, n, why);
+        }
+    const int first = g->n_tensors, n_out = hs_op_n_out(op);
+    for (int i = 0; i < n_out; i++) {
+        n->out[i] = tensor_new(g, HS_VALUE, HS_F32);
+        if (n->out[i] == g->poison)
+            return g->poison;
+        n->out[i]->from = n;
+        n->out[i]->slot = i;
+    }
+    const char *why = op->shape(n);
+    if (why) {
+        g->n_tensors = first;
+        return refuse(g, n, why);
+    }
+    if (!set_site(g, n))
+        return no_memory(g);
+    n->id = g->n_nodes;
+    g->node[g->n_nodes++] = n;
+    return n->out[0];
+}
+
+hs_states *hs_states_new(void) { return calloc(1, sizeof(hs_states)); }
+
+hs_status hs_states_alloc(hs_states *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        hs_state *st = s->state[i];
+        if (st->p)
+            continue;
+        st->p = hs_cpu_alloc((st->bytes + 63) / 64 * 64);
+        if (!st->p)
+            return HS_FAIL(MEMORY, "no memory for state %s: %zu bytes", st->name, st->bytes);
+        memset(st->p, 0, st->bytes);
+    }
+    return HS_OK;
+}
+
+void hs_states_free(hs_states *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < s->n; i++) {
+        free(s->state[i]->p);
+        free(s->state[i]->name);
+        free(s->state[i]);
+    }
+    free(s->state);
+    free(s);
+}

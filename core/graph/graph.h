@@ -1,0 +1,87 @@
+// graph: one trace of a model function in one mode.
+//
+// Builders never fail loudly and never return NULL: the graph keeps the first error with its scope and hands back a
+// poison tensor, on which every later builder is silent. Check once, with hs_graph_status. Running out of memory is such an error.
+#ifndef HS_CORE_GRAPH_H
+#define HS_CORE_GRAPH_H
+#include "core/graph/comm.h"
+#include "core/graph/op.h"
+#include "core/graph/params.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum hs_mode { HS_TRAIN, HS_EVAL, HS_DECODE } hs_mode;
+
+struct hs_state { // a buffer that lives across steps (KV cache); owned by hs_states, shared by plans
+    char *name;
+    hs_dtype dtype;
+    int n_dims;
+    int64_t dim[HS_MAX_DIMS];
+    size_t bytes;
+    char *p; // NULL until hs_states_alloc
+};
+typedef struct hs_states {
+    hs_state **state;
+    int n, capacity;
+} hs_states;
+hs_states *hs_states_new(void);
+hs_status hs_states_alloc(hs_states *s); // zeroed
+void hs_states_free(hs_states *s);
+
+typedef struct hs_graph {
+    hs_mode mode;
+    hs_params *params;
+    hs_states *states; // may be NULL in train and eval mode
+    hs_grid grid;
+    hs_node **node;
+    int n_nodes, cap_nodes;
+    hs_tensor **tensor;
+    int n_tensors, cap_tensors;
+    hs_tensor **input; // static inputs, in order of creation
+    int n_inputs, cap_inputs;
+    hs_tensor *output[HS_MAX_OUT]; // kept alive to the end: hs_output
+    int n_outputs;
+    hs_tensor **param_tensor; // by hs_param.id: one tensor per parameter and graph
+    int n_param_tensors;
+    hs_status status;
+    char error[512]; // the first one, with its scope
+    hs_tensor *poison;
+    char scope[256];
+    size_t scope_len;
+    const char *interned; // copy of scope, valid until the next push or pop
+    void **block;         // everything the graph owns besides its arrays
+    int n_blocks, cap_blocks;
+    struct hs_map *site;  // how many nodes there are of an op under a scope
+    int64_t start;        // when the trace began: hs_trace_now
+    hs_dtype state_dtype; // what float states are stored as: the policy's low type; F32 unless set before tracing
+} hs_graph;
+
+hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode mode, const hs_grid *grid);
+void hs_graph_free(hs_graph *g);
+hs_status hs_graph_status(const hs_graph *g); // the first error, raised again: hs_error() has its line
+
+// A static input: filled by the host, finite also beyond the live rows.
+hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim);
+// One parameter per statement: C does not order arguments, and the slab follows the order of calls. spec->name is relative to the scope.
+hs_tensor *hs_param_get(hs_graph *g, const hs_param_spec *spec);
+hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, const int64_t *dim);
+// The only way to make a node. Returns out[0]; the others are in from->out[]. attr is copied (op->attr_bytes).
+hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in);
+// Keeps t readable after the run (logits, hidden states).
+void hs_output(hs_graph *g, hs_tensor *t);
+hs_tensor *hs_tied(hs_graph *g, const char *full_name); // a parameter that was made before, by its full name (tied embeddings)
+
+size_t hs_push(hs_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3))); // enters "name"; returns the mark for hs_pop
+void hs_pop(hs_graph *g, size_t mark);
+void *hs_graph_alloc(hs_graph *g, size_t bytes); // zeroed, freed with the graph. NULL: no memory, and the graph has failed
+const char *hs_scope(hs_graph *g);               // interned, lives as long as the graph
+
+// First error wins; the scope is prefixed; returns the poison tensor.
+hs_tensor *hs_graph_fail(hs_graph *g, hs_status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,185 @@
+// op: one entry per operation - facts per operand, shape rule, cost, definition in f64, CPU kernels, test cases.
+//
+// An op is one file, ops/NAME.c, one prototype in ops/ops.h and one line in ops/ops.list. The file is compiled once per
+// ISA tier; HS_OP(name) gives each tier's entry its own symbol. Builders stand under #ifdef HS_TIER_PORTABLE.
+#ifndef HS_CORE_OP_H
+#define HS_CORE_OP_H
+#include "core/base/status.h"
+#include "core/cpu/lane.h"
+#include "core/graph/step.h"
+#include "core/graph/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What the AMP policy does with a float operand. Unset is an error in the table check.
+typedef enum hs_amp {
+    HS_AMP_UNSET,
+    HS_AMP_LOW,    // cast to the policy's low type: products, attention, convolution
+    HS_AMP_F32,    // cast up: softmax outside attention, log, exp, norms' reductions; as an output: always f32
+    HS_AMP_KEEP,   // takes what comes, computes in f32; as an output: the type of input 0
+    HS_AMP_WIDEST, // reads mixed types, no cast; as an output: the widest of the float inputs
+    HS_AMP_NONE,   // not a float: ids, starts, rows
+} hs_amp;
+
+enum hs_operand_flag {
+    // inputs
+    HS_OPTIONAL = 1,    // may be absent (NULL)
+    HS_NO_GRAD = 2,     // no gradient flows into it
+    HS_BWD_READS = 4,   // read by backward: kept alive (inputs and outputs)
+    HS_WHOLE = 8,       // every member of the team reads all of it (weights); default: only its own rows
+    HS_GRAD_IS_DY = 16, // identity gradient (add, reshape): aliased, no kernel, no copy
+    // outputs
+    HS_SAVED = 32,            // for backward only, has no gradient: statistics, lse. Implies HS_BWD_READS
+    HS_ANY_DTYPE = 64,        // the kernel stores f32 or low: a cast behind it sinks into it
+    HS_MAY_OVERWRITE_0 = 128, // may take the bytes of input 0 if that dies here (same shape and type)
+    HS_IS_INPUT_0 = 256,      // always the bytes of input 0 (KV cache append; dlogits over logits: then a train-only output of a loss)
+    HS_SCRATCH = 512,         // with HS_SAVED: bytes for this op's kernels alone (a chunk of logits), alive while one runs; no value
+};
+typedef struct hs_operand {
+    const char *name;
+    hs_amp amp;
+    uint16_t flags;
+} hs_operand;
+
+enum hs_op_flag {
+    HS_OP_LOSS = 1,      // a root. out[0] is [N] f32, one unnormalised loss per row; the plan adds them up into
+                         // hs_step_state.loss. Either an output flagged HS_IS_INPUT_0 is the gradient of input 0, made by forward;
+                         // or there is a backward kernel: in training only that is run, and writes out[0] beside the gradients.
+    HS_OP_SPLIT_BWD = 2, // backward runs twice: din[1..] first, then din[0]
+    HS_OP_NONDETERMINISTIC = 4,
+    HS_OP_COLLECTIVE = 8,
+    HS_OP_CHEAP = 16, // one pass over its inputs: if backward keeps those, out[0] is not kept for it but made again
+};
+
+typedef struct hs_cost {
+    double flops, bytes; // bytes: minimum traffic
+} hs_cost;
+typedef struct hs_scratch {
+    size_t shared, per_thread; // bytes
+} hs_scratch;
+
+// An operand as a kernel sees it.
+typedef struct hs_ref {
+    char *p;            // NULL: absent optional operand, or a gradient nobody wants
+    int64_t rows, cols; // dim[0] (capacity) and the product of the other dims
+    hs_dtype dtype;
+    uint8_t ext;
+    bool add;           // gradients (and forward of cast): += instead of =
+    const hs_tensor *t; // dims, scope
+} hs_ref;
+
+// All that one run of one kernel needs; made by the plan, constant while running.
+// Forward: in, out. Backward: in and out only where HS_BWD_READS or HS_SAVED; dout[i] = gradient of out[i]; din[i] to be filled, in index
+// order.
+typedef struct hs_args {
+    hs_ref in[HS_MAX_IN], out[HS_MAX_OUT];
+    hs_ref din[HS_MAX_IN], dout[HS_MAX_OUT];
+    const void *attr;
+    char *scratch;        // shared by the team: a kernel that uses it calls hs_sync at least once
+    char *thread_scratch; // of member 0; use hs_thread_scratch(a, lane)
+    size_t thread_bytes;
+    const void *derived; // the copy that hs_derive of the kernels asked for; NULL: none, read the operand itself
+    const hs_step_in *step;
+    hs_step_state *state;
+    uint64_t site; // hash of the scope path: dropout key; the same at every layout, packing and recompute
+} hs_args;
+
+typedef void hs_kernel(const hs_args *a, hs_lane *lane); // cannot fail: whatever can be wrong was refused while tracing
+
+typedef enum hs_part_kind {
+    HS_PART_FREE, // divides as it likes
+    HS_PART_ROWS, // member t touches exactly hs_part(t, live rows) of every operand that is not HS_WHOLE
+    HS_PART_SOLO, // one member runs it, inside the region
+    HS_PART_HOST, // run with the region closed (a library with threads of its own)
+} hs_part_kind;
+
+// A copy of a parameter in a layout that the kernels walk faster, made once per change of the values instead of once per run.
+typedef struct hs_derive {
+    int operand;                                      // which input, where it is a parameter
+    size_t (*bytes)(const hs_node *n, bool backward); // 0: not worth it for this node
+    hs_kernel *forward, *backward; // in[0] -> out[0].p, for the kernels of that direction; divides as it likes, must not sync. NULL: none
+    bool replaces_shared;          // a run that reads the copy needs no shared scratch
+} hs_derive;
+
+// One backend's partner of one op.
+typedef struct hs_kernels {
+    hs_kernel *fwd, *bwd; // bwd NULL: no gradient of any operand, or all of them identities
+    uint8_t fwd_part, bwd_part;
+    bool syncs_first; // forward: its own first hs_sync comes before it touches anything but HS_WHOLE operands
+    hs_scratch (*scratch)(const hs_node *n, int team, bool backward); // (optional) defaults to none
+    const char *(*decline)(const hs_node *n);                         // (optional) why not, one line; defaults to "always can"
+    hs_derive derive;                                                 // (optional) its readers sync before they look at it
+} hs_kernels;
+
+// A case of the generic op test: dims of every input (0-terminated lists), and what to fill them with.
+typedef enum hs_fill {
+    HS_FILL_NORMAL,   // N(0, 1)
+    HS_FILL_CONSTANT, // one value in a row
+    HS_FILL_LARGE,    // N(0, 1) * 30
+    HS_FILL_INDEX,    // integers: row i holds valid ids below attr-dependent limit given by .limit
+    HS_FILL_CUSTOM,   // the case's setup() writes integer inputs (starts, keys, where)
+} hs_fill;
+
+struct hs_case_run;
+typedef struct hs_case {
+    const char *note;                                                            // what is special, or NULL
+    int64_t in[HS_MAX_IN][HS_MAX_DIMS];                                          // dims of each input, 0-terminated; all 0: input absent
+    uint8_t ext[HS_MAX_IN];                                                      // hs_ext of each input
+    const void *attr;                                                            // the op's attributes, or NULL
+    hs_fill fill;                                                                // of the float inputs
+    int64_t limit;                                                               // integer inputs are filled with values in [0, limit) ...
+    void (*setup)(int input, int32_t *data, int64_t n, const struct hs_case *c); // ... or by this, for i32 inputs (may be NULL)
+    int64_t live[HS_N_EXT]; // live rows below capacity for the live-rows check; 0: derived as about 3/4 of capacity
+    float tolerance;        // scales the generic tolerances; 0 means 1
+} hs_case;
+
+typedef struct hs_op {
+    const char *name, *formula, *paper;
+    uint16_t attr_bytes, flags;
+    uint16_t loss_offset; // HS_OP_LOSS: offsetof the int32_t in attr that says which inv_count and which hs_step_state.loss
+    hs_operand in[HS_MAX_IN], out[HS_MAX_OUT]; // ends at the first name NULL
+    const char *(*shape)(hs_node *n); // sets the outputs; NULL, or one line ("inner widths differ"): the builder adds scope and shapes
+    hs_cost (*cost)(const hs_node *n, bool backward);
+    void (*ref)(const hs_args *a);      // naive forward, all float operands f64; finite differences of it judge every backward
+    const struct hs_op *const *unfused; // (optional) names what it fuses, NULL-terminated: documentation and the fused-equals-unfused test
+    const hs_case *cases;
+    int n_cases;
+    hs_kernels cpu;
+} hs_op;
+
+struct hs_node {
+    const hs_op *op;
+    const void *attr;
+    hs_tensor *in[HS_MAX_IN], *out[HS_MAX_OUT];
+    const char *scope;
+    uint64_t site;
+    int id;
+    uint8_t mode; // hs_mode of the graph
+    hs_dtype low; // what LOW operands are cast to here: the policy's low type or an override; set by the AMP pass
+};
+
+// Tier naming: HS_TIER is set by the build (portable, avx512bf16, ...).
+#ifndef HS_TIER
+#define HS_TIER          portable
+#define HS_TIER_PORTABLE 1
+#endif
+#define HS_PASTE2(a, b)   a##_##b
+#define HS_PASTE(a, b)    HS_PASTE2(a, b)
+#define HS_TIERED(name)   HS_PASTE(name, HS_TIER)
+#define HS_OP(name)       const hs_op HS_TIERED(hs_op_##name) // HS_OP(layernorm) = { ... };
+#define HS_OP_ENTRY(name) (&hs_op_##name##_portable)          // what builders pass to hs_emit
+
+// For shape rules.
+void hs_shape_set(hs_tensor *out, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim);
+void hs_shape_like(hs_tensor *out, const hs_tensor *in);                    // same dims and ext, float
+void hs_shape_rows(hs_tensor *out, const hs_tensor *rows_of, int64_t cols); // [rows_of.dim[0], cols], f32; cols 0: one-dimensional
+
+int hs_op_n_in(const hs_op *op);
+int hs_op_n_out(const hs_op *op);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

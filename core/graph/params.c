@@ -1,0 +1,419 @@
+// params: what is stored where. Element (part p, row r, column c) of a stored parameter is at ((p * rows + r) * cols + c),
+// rows and cols being this rank's; the same element of the logical tensor follows from rank and shard. Every function
+// below goes through `extent`, so that slicing exists once.
+#include "core/graph/params.h"
+#include "core/base/grow.h"
+#include "core/base/rng.h"
+#include "core/graph/derived.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { ALIGN_ELEMENTS = 64, LARGE_SLAB = 1 << 20 };
+
+static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// ---- shapes
+
+typedef struct extent {
+    int64_t logical_rows, logical_cols; // of one part of the whole model's tensor
+    int64_t rows, cols;                 // of one part as stored here, padding included
+    int64_t row0, col0;                 // where the stored part begins in the logical one
+    int64_t live_rows;                  // stored rows that are not padding
+} extent;
+
+static int64_t columns(const int64_t *dim, int n_dims)
+{
+    int64_t n = 1;
+    for (int i = 1; i < n_dims; i++)
+        n *= dim[i];
+    return n;
+}
+
+static extent extent_of(const hs_param *p, int tp_rank)
+{
+    extent e = { .logical_rows = p->logical[0] / p->parts, .logical_cols = columns(p->logical, p->n_dims) };
+    e.rows = p->dim[0] / p->parts;
+    e.cols = columns(p->dim, p->n_dims);
+    e.row0 = p->shard == HS_SHARD_COL ? tp_rank * e.rows : 0;
+    e.col0 = p->shard == HS_SHARD_ROW ? tp_rank * e.cols : 0;
+    const int64_t left = e.logical_rows - e.row0;
+    e.live_rows = left < 0 ? 0 : left < e.rows ? left : e.rows;
+    return e;
+}
+
+static hs_status check_spec(const hs_params *ps, const hs_param_spec *s)
+{
+    const int parts = s->parts ? s->parts : 1;
+    if (s->n_dims < 1 || s->n_dims > HS_MAX_DIMS)
+        return HS_FAIL(INTERNAL, "parameter %s has %d dimensions, allowed 1 to %d", s->name, s->n_dims, HS_MAX_DIMS);
+    for (int i = 0; i < s->n_dims; i++)
+        if (s->dim[i] < 1)
+            return HS_FAIL(USAGE, "parameter %s: dimension %d is %lld, must be at least 1", s->name, i, (long long)s->dim[i]);
+    if (parts < 1 || s->dim[0] % parts)
+        return HS_FAIL(USAGE, "parameter %s: %lld rows do not divide into %d parts", s->name, (long long)s->dim[0], parts);
+    if (s->shard == HS_SHARD_COL && !s->pad_rows && s->dim[0] / parts % ps->tp_size)
+        return HS_FAIL(USAGE, "parameter %s: %lld rows do not divide over %d tensor-parallel ranks", s->name,
+                       (long long)(s->dim[0] / parts), ps->tp_size);
+    if (s->shard == HS_SHARD_ROW && s->n_dims != 2)
+        return HS_FAIL(INTERNAL, "parameter %s: a row shard needs [out, in], this has %d dimensions", s->name, s->n_dims);
+    if (s->shard == HS_SHARD_ROW && s->dim[1] % ps->tp_size)
+        return HS_FAIL(USAGE, "parameter %s: %lld columns do not divide over %d tensor-parallel ranks", s->name, (long long)s->dim[1],
+                       ps->tp_size);
+    return HS_OK;
+}
+
+static void stored_shape(const hs_params *ps, const hs_param_spec *s, int64_t *dim)
+{
+    const int parts = s->parts ? s->parts : 1, over = s->shard == HS_SHARD_COL ? ps->tp_size : 1;
+    memcpy(dim, s->dim, sizeof s->dim);
+    const int64_t rows = s->dim[0] / parts, padded = s->pad_rows ? round_up(rows, (int64_t)s->pad_rows * over) : rows;
+    dim[0] = parts * (padded / over);
+    if (s->shard == HS_SHARD_ROW)
+        dim[1] /= ps->tp_size;
+}
+
+// ---- the list
+
+hs_status hs_params_new(hs_params **out, uint64_t seed, int tp_rank, int tp_size)
+{
+    *out = NULL;
+    if (tp_size < 1 || tp_rank < 0 || tp_rank >= tp_size)
+        return HS_FAIL(INTERNAL, "tensor-parallel rank %d of %d", tp_rank, tp_size);
+    hs_params *ps = calloc(1, sizeof *ps);
+    if (!ps)
+        return HS_FAIL(MEMORY, "no memory for a list of parameters");
+    ps->seed = seed;
+    ps->tp_rank = tp_rank;
+    ps->tp_size = tp_size;
+    ps->low_dtype = HS_F32;
+    *out = ps;
+    return HS_OK;
+}
+
+hs_param *hs_params_find(const hs_params *ps, const char *name)
+{
+    const int known = hs_map_get(ps->by_name, hs_hash_string(name)); // id + 1; 0: no name has this hash
+    if (!known || !strcmp(ps->param[known - 1]->name, name))
+        return known ? ps->param[known - 1] : NULL;
+    for (int i = 0; i < ps->n_params; i++)
+        if (!strcmp(ps->param[i]->name, name))
+            return ps->param[i];
+    return NULL;
+}
+
+static hs_status check_agrees(const hs_params *ps, const hs_param *p, const hs_param_spec *s)
+{
+    int64_t dim[HS_MAX_DIMS];
+    stored_shape(ps, s, dim);
+    const bool same = p->n_dims == s->n_dims && p->shard == s->shard && p->parts == (s->parts ? s->parts : 1) &&
+                      !memcmp(p->logical, s->dim, (size_t)p->n_dims * sizeof *dim) && !memcmp(p->dim, dim, (size_t)p->n_dims * sizeof *dim);
+    if (same)
+        return HS_OK;
+    char had[64], has[64];
+    hs_tensor t = { .n_dims = (uint8_t)p->n_dims };
+    memcpy(t.dim, p->logical, sizeof t.dim);
+    hs_tensor_shape(&t, had, sizeof had);
+    t.n_dims = (uint8_t)s->n_dims;
+    memcpy(t.dim, s->dim, sizeof t.dim);
+    return HS_FAIL(USAGE, "parameter %s was made as %s and is now asked for as %s (or with another shard, part count or padding)", s->name,
+                   had, hs_tensor_shape(&t, has, sizeof has));
+}
+
+static hs_status append(hs_params *ps, hs_param *p)
+{
+    int *known = hs_map_at(&ps->by_name, hs_hash_string(p->name));
+    if (!known || !hs_grow(&ps->param, ps->n_params, &ps->capacity, sizeof *ps->param))
+        return HS_FAIL(MEMORY, "no memory for %d parameters", ps->n_params + 1);
+    p->id = ps->n_params;
+    p->offset = ps->n;
+    ps->n += (size_t)round_up((int64_t)p->n, ALIGN_ELEMENTS);
+    ps->param[ps->n_params++] = p;
+    *known = *known ? *known : ps->n_params; // two names of one hash: the first is found here, the other by looking
+    return HS_OK;
+}
+
+hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out)
+{
+    *out = NULL;
+    HS_TRY(check_spec(ps, spec));
+    hs_param *p = hs_params_find(ps, spec->name);
+    if (p) {
+        HS_TRY(check_agrees(ps, p, spec));
+        *out = p;
+        return HS_OK;
+    }
+    if (ps->frozen)
+        return HS_FAIL(USAGE, "parameter %s is new, but the model's %d parameters are already laid out", spec->name, ps->n_params);
+    p = calloc(1, sizeof *p);
+    char *name = strdup(spec->name);
+    if (!p || !name) {
+        free(p);
+        free(name);
+        return HS_FAIL(MEMORY, "no memory for parameter %s", spec->name);
+    }
+    *p = (hs_param){ .name = name,
+                     .role = spec->role,
+                     .shard = spec->shard,
+                     .init = spec->init,
+                     .std = spec->std,
+                     .parts = spec->parts ? spec->parts : 1,
+                     .n_dims = spec->n_dims };
+    memcpy(p->logical, spec->dim, (size_t)spec->n_dims * sizeof *spec->dim);
+    stored_shape(ps, spec, p->dim);
+    p->n = (size_t)(p->dim[0] * columns(p->dim, p->n_dims));
+    const hs_status st = append(ps, p);
+    if (st != HS_OK) {
+        free(name);
+        free(p);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    *out = p;
+    return HS_OK;
+}
+
+size_t hs_params_count(const hs_params *ps)
+{
+    size_t n = 0;
+    for (int i = 0; i < ps->n_params; i++)
+        n += (size_t)(ps->param[i]->logical[0] * columns(ps->param[i]->logical, ps->param[i]->n_dims));
+    return n;
+}
+
+// ---- slabs
+
+// Large slabs come from mmap: page aligned, cleared as they are first touched, with huge pages where the kernel has them.
+// Small ones come from the heap, where sanitizers watch their ends.
+static hs_status slab_new(void **out, size_t bytes)
+{
+    void *p = NULL;
+    bytes = (size_t)round_up((int64_t)bytes, 64);
+    if (bytes < LARGE_SLAB) {
+        p = aligned_alloc(64, bytes ? bytes : 64);
+        if (p)
+            memset(p, 0, bytes ? bytes : 64);
+    } else {
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+            p = NULL;
+        else
+            madvise(p, bytes, MADV_HUGEPAGE); // a wish, not a condition
+    }
+    if (!p)
+        return HS_FAIL(MEMORY, "no memory for a parameter slab of %.1f MiB", (double)bytes / 0x1p20);
+    *out = p;
+    return HS_OK;
+}
+
+static void slab_free(void *p, size_t bytes)
+{
+    bytes = (size_t)round_up((int64_t)bytes, 64);
+    if (p && bytes >= LARGE_SLAB)
+        munmap(p, bytes);
+    else
+        free(p);
+}
+
+void hs_params_free(hs_params *ps)
+{
+    if (!ps)
+        return;
+    slab_free(ps->master, ps->n * sizeof(float));
+    if (!ps->grad_lent)
+        slab_free(ps->grad, ps->n * sizeof(float));
+    slab_free(ps->m, ps->n * sizeof(float));
+    slab_free(ps->v, ps->n * sizeof(float));
+    slab_free(ps->low, ps->n * sizeof(uint16_t));
+    for (int i = 0; i < ps->n_params; i++) {
+        free(ps->param[i]->name);
+        free(ps->param[i]);
+    }
+    for (int i = 0; i < ps->n_derived; i++)
+        hs_derived_free(ps->derived[i]);
+    free(ps->derived);
+    free(ps->param);
+    hs_map_free(ps->by_name);
+    free(ps->chunk);
+    free(ps);
+}
+
+hs_params_bytes hs_params_bytes_of(const hs_params *ps, unsigned with, hs_dtype low_dtype)
+{
+    const size_t slab = ps->n * sizeof(float);
+    return (hs_params_bytes){ .master = slab,
+                              .low = hs_dtype_is_low(low_dtype) ? slab / 2 : 0,
+                              .grad = with & HS_WITH_GRAD ? slab : 0,
+                              .moments = with & HS_WITH_MOMENTS ? 2 * slab : 0 };
+}
+
+// ---- chunks
+
+static int64_t part_elements(const hs_param *p) { return (int64_t)p->n / p->parts; }
+
+static hs_status build_chunks(hs_params *ps)
+{
+    int64_t n_chunks = 0;
+    for (int i = 0; i < ps->n_params; i++)
+        n_chunks += ps->param[i]->parts * ((part_elements(ps->param[i]) + HS_CHUNK - 1) / HS_CHUNK);
+    if (n_chunks > INT32_MAX)
+        return HS_FAIL(UNSUPPORTED, "%lld chunks of parameters, at most %d can be counted", (long long)n_chunks, INT32_MAX);
+    ps->chunk = calloc((size_t)(n_chunks ? n_chunks : 1), sizeof *ps->chunk);
+    if (!ps->chunk)
+        return HS_FAIL(MEMORY, "no memory for %lld chunks", (long long)n_chunks);
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        const int64_t part = part_elements(p);
+        for (int k = 0; k < p->parts; k++, ps->n_logical++) // padding rows are at the end of their part, and always zero
+            for (int64_t at = 0; at < part; at += HS_CHUNK)
+                ps->chunk[ps->n_chunks++] = (hs_chunk){ .param = i,
+                                                        .logical = ps->n_logical,
+                                                        .offset = p->offset + (size_t)(k * part + at),
+                                                        .n = (int32_t)(part - at < HS_CHUNK ? part - at : HS_CHUNK),
+                                                        .counted = p->shard != HS_SHARD_NONE || ps->tp_rank == 0 };
+    }
+    return HS_OK;
+}
+
+hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype)
+{
+    if (ps->frozen)
+        return HS_FAIL(INTERNAL, "the parameters are already laid out");
+    const size_t bytes = ps->n * sizeof(float);
+    HS_TRY(slab_new((void **)&ps->master, bytes));
+    if (with & HS_WITH_GRAD)
+        HS_TRY(slab_new((void **)&ps->grad, bytes));
+    if (with & HS_WITH_MOMENTS) {
+        HS_TRY(slab_new((void **)&ps->m, bytes));
+        HS_TRY(slab_new((void **)&ps->v, bytes));
+    }
+    ps->low_dtype = low_dtype;
+    if (hs_dtype_is_low(low_dtype))
+        HS_TRY(slab_new((void **)&ps->low, bytes / 2));
+    HS_TRY(build_chunks(ps));
+    ps->frozen = true;
+    if (!(with & HS_WITHOUT_INIT))
+        hs_params_init_values(ps);
+    return HS_OK;
+}
+
+void hs_params_lend_grad(hs_params *ps, float *slab)
+{
+    if (!ps->grad_lent)
+        slab_free(ps->grad, ps->n * sizeof(float));
+    ps->grad = slab, ps->grad_lent = true;
+}
+
+// ---- values
+
+// Runs of the logical tensor that are contiguous here too: whole parts, or single rows where columns are split.
+typedef struct run {
+    int64_t logical, stored, n; // first element in each, count
+} run;
+
+static int64_t n_runs(const hs_param *p, const extent *e) { return p->shard == HS_SHARD_ROW ? p->parts * e->live_rows : p->parts; }
+
+static run run_at(const hs_param *p, const extent *e, int64_t i)
+{
+    const bool by_row = p->shard == HS_SHARD_ROW;
+    const int64_t part = by_row ? i / e->live_rows : i, row = by_row ? i % e->live_rows : 0;
+    return (run){ .logical = (part * e->logical_rows + e->row0 + row) * e->logical_cols + e->col0,
+                  .stored = (part * e->rows + row) * e->cols,
+                  .n = (by_row ? 1 : e->live_rows) * e->cols };
+}
+
+void hs_params_init_values(hs_params *ps)
+{
+    memset(ps->master, 0, ps->n * sizeof(float)); // padding too
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        const extent e = extent_of(p, ps->tp_rank);
+        const uint64_t key = hs_mix2(ps->seed, hs_hash_string(p->name)); // by name: another parameter before it changes nothing
+        float *value = ps->master + p->offset;
+        for (int64_t k = 0; p->init != HS_INIT_ZERO && k < n_runs(p, &e); k++) {
+            const run r = run_at(p, &e, k);
+            if (p->init == HS_INIT_NORMAL)
+                hs_random_normal(value + r.stored, r.n, key, r.logical, 0, p->std);
+            else
+                for (int64_t j = 0; j < r.n; j++)
+                    value[r.stored + j] = 1;
+        }
+    }
+    ps->version++;
+    hs_params_refresh_low(ps);
+}
+
+void hs_params_refresh_low(hs_params *ps)
+{
+    if (ps->low)
+        hs_convert(ps->low, ps->low_dtype, ps->master, HS_F32, (int64_t)ps->n);
+}
+
+void hs_params_release_masters(hs_params *ps, const bool *keep)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (ps->n * sizeof(float) < LARGE_SLAB) // of the heap
+        return;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        const uintptr_t first = ((uintptr_t)(ps->master + p->offset) + page - 1) / page * page;
+        const uintptr_t end = (uintptr_t)(ps->master + p->offset + p->n) / page * page;
+        if (!keep[p->id] && first < end)
+            madvise((void *)first, end - first, MADV_DONTNEED);
+    }
+}
+
+void hs_param_export(const hs_param *p, const float *slab, float *logical)
+{
+    const extent e = extent_of(p, 0);
+    for (int64_t k = 0; k < n_runs(p, &e); k++) {
+        const run r = run_at(p, &e, k);
+        memcpy(logical + r.logical, slab + p->offset + r.stored, (size_t)r.n * sizeof(float));
+    }
+}
+
+void hs_param_import(const hs_param *p, float *slab, const float *logical)
+{
+    const extent e = extent_of(p, 0);
+    memset(slab + p->offset, 0, p->n * sizeof(float));
+    for (int64_t k = 0; k < n_runs(p, &e); k++) {
+        const run r = run_at(p, &e, k);
+        memcpy(slab + p->offset + r.stored, logical + r.logical, (size_t)r.n * sizeof(float));
+    }
+}
+
+// ---- names
+
+// Does `name` read as `pattern`, whose %d (at most one) stands for a decimal number? *number: -1 without a %d.
+static bool name_matches(const char *pattern, const char *name, long *number)
+{
+    const char *hole = strstr(pattern, "%d");
+    *number = -1;
+    if (!hole)
+        return !strcmp(pattern, name);
+    const size_t head = (size_t)(hole - pattern);
+    if (strncmp(pattern, name, head) || name[head] < '0' || name[head] > '9')
+        return false;
+    char *end;
+    *number = strtol(name + head, &end, 10);
+    return !strcmp(end, hole + 2);
+}
+
+const char *hs_name_to_theirs(const hs_name_rule *rules, int n, const char *ours, char *buf, size_t size, const hs_name_rule **rule)
+{
+    for (int i = 0; i < n; i++) {
+        long number;
+        if (!name_matches(rules[i].ours, ours, &number))
+            continue;
+        const char *theirs = rules[i].theirs, *hole = strstr(theirs, "%d");
+        if (hole)
+            snprintf(buf, size, "%.*s%ld%s", (int)(hole - theirs), theirs, number, hole + 2);
+        else
+            snprintf(buf, size, "%s", theirs);
+        if (rule)
+            *rule = &rules[i];
+        return buf;
+    }
+    return NULL;
+}

@@ -1,0 +1,46 @@
+// step: the two small blocks through which host and device speak about a step.
+#ifndef HS_CORE_STEP_H
+#define HS_CORE_STEP_H
+#include "core/graph/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { HS_N_LOSS = 4 }; // losses with counts of their own (MLM, NSP, ...)
+
+// The host writes it before each micro-step; the device only reads it.
+typedef struct hs_step_in {
+    int64_t n[HS_N_EXT]; // live rows; n[HS_EXT_FIXED] unused; n[HS_EXT_STARTS] = n[HS_EXT_SEQS] + 1
+    uint64_t seed, step; // step: *attempted* steps; with the seed and the site it keys dropout
+    int32_t micro, n_micro;
+    float inv_count[HS_N_LOSS]; // 1 / labels that count in the global batch: all ranks, all micro-batches (loss.normalize: global)
+} hs_step_in;
+
+// The device owns it; it is part of a checkpoint. The host reads it after a step and never writes it during one.
+typedef struct hs_step_state {
+    int64_t applied;            // optimizer steps that were not skipped: lr, bias correction and scale follow this
+    float scale;                // loss scale S: losses' gradients are multiplied by it, the optimizer divides by it
+    int32_t growth, hysteresis; // good steps since the last change of scale | overflows still forgiven
+    int32_t found_inf;          // this step was skipped
+    int32_t skipped_in_row;
+    int64_t skipped;        // in all
+    float lr, grad_norm;    // of the last step; grad_norm unscaled, before clipping
+    double loss[HS_N_LOSS]; // sums over the micro-batches of this step, normalised by inv_count; set to 0 by the first micro-step
+    int32_t bad_param;      // first parameter whose gradient was not finite, in the order backward wrote them; -1: none
+    int64_t bad_count;      // how many of its elements
+    int32_t bad_micro;      // -1: not known (found in the accumulated gradient)
+} hs_step_state;
+
+static inline void hs_step_live(hs_step_in *in, int64_t tokens, int64_t seqs, int64_t picks)
+{
+    in->n[HS_EXT_TOKENS] = tokens;
+    in->n[HS_EXT_SEQS] = seqs;
+    in->n[HS_EXT_STARTS] = seqs + 1;
+    in->n[HS_EXT_PICKS] = picks;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

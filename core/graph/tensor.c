@@ -1,0 +1,14 @@
+#include "core/graph/tensor.h"
+#include <stdio.h>
+
+const char *hs_tensor_shape(const hs_tensor *t, char *buf, size_t size)
+{
+    size_t used = 0;
+    if (size)
+        buf[0] = 0;
+    for (int i = 0; i < t->n_dims && used < size; i++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%lld", i ? "," : "[", (long long)t->dim[i]);
+    if (used < size)
+        snprintf(buf + used, size - used, "%s", t->n_dims ? "]" : "[]");
+    return buf;
+}

@@ -1,0 +1,227 @@
+// place: where every byte of a plan lies, and where the team must wait.
+#include "core/base/log.h"
+#include "core/plan/plan_impl.h"
+#include <stdlib.h>
+
+enum { ALIGN = 64 };
+static size_t aligned(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
+
+static void touch(hs_plan *p, const hs_slot *s, int run)
+{
+    if (s->where != HS_AT_BUF)
+        return;
+    hs_buf *b = &p->buf[s->buf];
+    b->first = b->first < run ? b->first : run;
+    b->last = b->last > run ? b->last : run;
+}
+
+static void live_ranges(hs_plan *p)
+{
+    for (int i = 0; i < p->n_bufs; i++) {
+        p->buf[i].first = p->buf[i].input ? 0 : p->n_runs;
+        p->buf[i].last = p->buf[i].input ? p->n_runs : -1;
+    }
+    for (int i = 0; i < p->n_runs; i++) {
+        const hs_run *r = &p->run[i];
+        for (int k = 0; k < HS_MAX_IN; k++)
+            touch(p, &r->in[k], i), touch(p, &r->din[k], i);
+        for (int k = 0; k < HS_MAX_OUT; k++)
+            touch(p, &r->out[k], i), touch(p, &r->dout[k], i);
+    }
+    for (int i = 0; i < p->graph->n_outputs; i++) {
+        const int b = p->value_buf[p->graph->output[i]->id];
+        if (b >= 0)
+            p->buf[b].last = p->n_runs;
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const hs_buf *x = *(hs_buf *const *)a, *y = *(hs_buf *const *)b;
+    return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes) : (x > y) - (x < y);
+}
+
+typedef struct placed { // in order of `at`: one walk over this array finds a gap
+    size_t at, end;
+    int first, last;
+} placed;
+
+// The gradient slab, parameter by parameter: a gradient's bytes are free until backward first writes them. What no run writes would have
+// to be cleared by someone, so then the whole slab stays outside.
+static int place_gradients(hs_plan *p, placed *all)
+{
+    const hs_params *ps = p->graph->params;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *q = ps->param[i];
+        all[i] = (placed){ q->offset * sizeof(float), aligned((q->offset + q->n) * sizeof(float)), -1, p->n_runs };
+    }
+    for (int i = p->n_runs - 1; i >= 0; i--)
+        for (int k = 0; k < HS_MAX_IN; k++)
+            if (p->run[i].din[k].where == HS_AT_GRAD)
+                all[p->run[i].din[k].t->param->id].first = i;
+    for (int i = 0; i < ps->n_params; i++)
+        if (all[i].first < 0) {
+            hs_info("gradients get memory of their own: nothing in this model writes that of %s", ps->param[i]->name);
+            return 0;
+        }
+    p->info.gradient_bytes = aligned(ps->n * sizeof(float));
+    return ps->n_params;
+}
+
+// Greedy by size: the largest first, each at the lowest gap among those alive at the same time.
+static hs_status place_buffers(hs_plan *p)
+{
+    hs_buf **order = malloc((size_t)(p->n_bufs + 1) * sizeof *order);
+    placed *all = malloc((size_t)(p->n_bufs + p->graph->params->n_params + 1) * sizeof *all);
+    int n = all && p->opts.single_run && p->graph->mode == HS_TRAIN ? place_gradients(p, all) : 0;
+    size_t end = p->info.gradient_bytes;
+    for (int i = 0; order && i < p->n_bufs; i++)
+        order[i] = &p->buf[i];
+    if (order && all)
+        qsort(order, (size_t)p->n_bufs, sizeof *order, by_size);
+    for (int i = 0; order && all && i < p->n_bufs; i++) {
+        hs_buf *b = order[i];
+        if (b->last < b->first)
+            continue; // never touched
+        size_t at = 0;
+        int k = 0;
+        for (; k < n; k++)
+            if (all[k].last >= b->first && all[k].first <= b->last) {
+                if (at + b->bytes <= all[k].at)
+                    break;
+                at = at > all[k].end ? at : all[k].end;
+            }
+        b->offset = at;
+        while (k > 0 && all[k - 1].at > at)
+            k--;
+        memmove(all + k + 1, all + k, (size_t)(n++ - k) * sizeof *all);
+        all[k] = (placed){ at, at + aligned(b->bytes), b->first, b->last };
+        end = end > at + b->bytes ? end : at + b->bytes;
+    }
+    const bool done = order && all;
+    free(order);
+    free(all);
+    p->values_end = aligned(end);
+    return done ? HS_OK : HS_FAIL(MEMORY, "no memory to place %d buffers", p->n_bufs);
+}
+
+hs_status hs_plan_place(hs_plan *p)
+{
+    live_ranges(p);
+    HS_TRY(place_buffers(p));
+    int users = 0;
+    for (int i = 0; i < p->n_runs; i++) {
+        hs_run *r = &p->run[i];
+        const size_t shared = aligned(r->scratch.shared), own = aligned(r->scratch.per_thread);
+        p->scratch_bytes = p->scratch_bytes > shared ? p->scratch_bytes : shared;
+        p->thread_bytes = p->thread_bytes > own ? p->thread_bytes : own;
+        if (shared)
+            r->half = users++ & 1; // consecutive users take alternate halves: each syncs inside, so none waits behind
+    }
+    p->total_bytes = p->values_end + 2 * p->scratch_bytes + (size_t)p->dev->team * p->thread_bytes;
+    for (int i = 0; i < p->n_bufs; i++) {
+        const size_t bytes = aligned(p->buf[i].bytes);
+        *(p->buf[i].input ? &p->info.input_bytes : &p->info.value_bytes_unshared) += bytes;
+    }
+    const size_t others = p->info.input_bytes + p->info.gradient_bytes;
+    p->info.value_bytes = p->values_end - (others < p->values_end ? others : p->values_end);
+    p->info.scratch_bytes = p->total_bytes - p->values_end;
+    return HS_OK;
+}
+
+// ---- barriers
+
+typedef struct span { // bytes a run touched since the last barrier
+    int space;        // 0: buffers; 1: gradients outside them; 2 + i: state i
+    size_t lo, hi;
+    int64_t rows; // >= 0: divided by hs_part over this many rows of extent ext
+    int ext;
+    bool writes, whole;
+} span;
+
+typedef struct spans {
+    span *v;
+    int n, capacity;
+} spans;
+
+static int state_space(const hs_plan *p, const hs_state *s)
+{
+    for (int i = 0; i < p->graph->states->n; i++)
+        if (p->graph->states->state[i] == s)
+            return 2 + i;
+    return 1;
+}
+
+static hs_status push(spans *all, const span *s)
+{
+    if (!hs_grow(&all->v, all->n, &all->capacity, sizeof *all->v))
+        return HS_FAIL(MEMORY, "no memory for the operands of %d runs", all->n);
+    all->v[all->n++] = *s;
+    return HS_OK;
+}
+
+static hs_status add_span(spans *all, const hs_plan *p, const hs_run *r, const hs_slot *s)
+{
+    if (s->where == HS_AT_NONE || s->where == HS_AT_MASTER || s->where == HS_AT_LOW) // nothing in a micro-step writes these
+        return HS_OK;
+    span x = { .rows = -1, .writes = s->writes, .whole = !s->rows };
+    const size_t bytes = (size_t)hs_tensor_count(s->t) * hs_dtype_bytes(s->dtype);
+    if (s->where == HS_AT_BUF)
+        x.lo = p->buf[s->buf].offset;
+    else if (s->where == HS_AT_GRAD)
+        x.space = p->info.gradient_bytes == 0, x.lo = s->t->param->offset * sizeof(float);
+    else
+        x.space = state_space(p, s->t->state), x.lo = 0;
+    x.hi = x.lo + bytes;
+    if (r->part == HS_PART_ROWS && s->rows)
+        x.rows = s->t->dim[0], x.ext = s->t->ext;
+    return push(all, &x);
+}
+
+static hs_status spans_of(spans *all, const hs_plan *p, const hs_run *r)
+{
+    all->n = 0;
+    for (int k = 0; k < HS_MAX_IN; k++) {
+        HS_TRY(add_span(all, p, r, &r->in[k]));
+        HS_TRY(add_span(all, p, r, &r->din[k]));
+    }
+    for (int k = 0; k < HS_MAX_OUT; k++) {
+        HS_TRY(add_span(all, p, r, &r->out[k]));
+        HS_TRY(add_span(all, p, r, &r->dout[k]));
+    }
+    return HS_OK;
+}
+
+static bool conflict(const span *a, const span *b)
+{
+    if (a->space != b->space || a->hi <= b->lo || b->hi <= a->lo || !(a->writes || b->writes))
+        return false;
+    const bool same_rows = a->lo == b->lo && a->hi == b->hi && a->rows >= 0 && a->rows == b->rows && a->ext == b->ext;
+    return !same_rows;
+}
+
+// A barrier stands before a run whose bytes conflict with a run since the last barrier, except where both divide the same
+// range by the same rows. A kernel that syncs first waits on its own before it touches anything but whole operands.
+hs_status hs_plan_barriers(hs_plan *p)
+{
+    spans seen = { 0 }, mine = { 0 };
+    hs_status st = HS_OK;
+    for (int i = 0; i < p->n_runs && st == HS_OK; i++) {
+        hs_run *r = &p->run[i];
+        HS_TRY_GOTO(st, spans_of(&mine, p, r), done);
+        bool clash = r->sync || r->part == HS_PART_HOST || (i && p->run[i - 1].part == HS_PART_HOST);
+        for (int a = 0; a < mine.n && !clash; a++)
+            for (int b = 0; b < seen.n && !clash; b++)
+                clash = (!r->syncs_first || mine.v[a].whole) && conflict(&mine.v[a], &seen.v[b]);
+        r->sync = clash && i > 0;
+        p->info.n_barriers += r->sync;
+        if (clash || r->syncs_first)
+            seen.n = 0;
+        for (int a = 0; a < mine.n && st == HS_OK; a++)
+            st = push(&seen, &mine.v[a]);
+    }
+done:
+    free(seen.v);
+    free(mine.v);
+    return st;
+}

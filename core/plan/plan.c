@@ -1,0 +1,101 @@
+#include "core/plan/plan_impl.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static void no_memory(hs_plan *p) { hs_graph_fail(p->graph, HS_MEMORY, "no memory for a plan of %d runs", p->n_runs); }
+
+int hs_plan_buf(hs_plan *p, size_t bytes)
+{
+    if (!hs_grow(&p->buf, p->n_bufs, &p->cap_bufs, sizeof *p->buf)) {
+        no_memory(p);
+        return -1;
+    }
+    p->buf[p->n_bufs] = (hs_buf){ .bytes = bytes };
+    return p->n_bufs++;
+}
+
+hs_run *hs_plan_run(hs_plan *p, const hs_node *node, const char *name)
+{
+    if (!hs_grow(&p->run, p->n_runs, &p->cap_runs, sizeof *p->run)) {
+        no_memory(p);
+        return &p->spare;
+    }
+    p->run[p->n_runs] = (hs_run){ .node = node, .name = name };
+    return &p->run[p->n_runs++];
+}
+
+void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dtype from, hs_dtype to, size_t bytes, bool backward)
+{
+    if (!hs_grow(&p->cast, p->n_casts, &p->cap_casts, sizeof *p->cast))
+        no_memory(p);
+    else
+        p->cast[p->n_casts++] = (hs_cast_info){ n->scope, from_op, from, to, bytes, backward };
+}
+
+static void totals(hs_plan *p)
+{
+    hs_plan_info *info = &p->info;
+    for (int i = 0; i < p->n_runs; i++) {
+        *(p->run[i].backward ? &info->flops_backward : &info->flops_forward) += p->run[i].cost.flops;
+        info->traffic_bytes += p->run[i].cost.bytes;
+    }
+    info->n_nodes = p->graph->n_nodes;
+    info->n_thunks = p->n_runs + (p->derived.n > 0);
+    for (int i = 0; i < p->derived.n; i++)
+        info->derived_bytes += p->derived.item[i]->bytes;
+    info->n_casts = p->n_casts;
+    info->cast = p->cast;
+}
+
+hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o)
+{
+    hs_plan *p = calloc(1, sizeof *p);
+    if (!p) {
+        hs_graph_free(g);
+        return HS_FAIL(MEMORY, "no memory for a plan");
+    }
+    p->graph = g, p->dev = dev;
+    p->opts = *o;
+    p->derived.params = g->params;
+    hs_status st;
+    HS_TRY_GOTO(st, hs_graph_status(g), fail);
+    HS_TRY_GOTO(st, hs_plan_amp(p), fail);
+    HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);
+    HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
+    HS_TRY_GOTO(st, hs_plan_place(p), fail);
+    HS_TRY_GOTO(st, hs_plan_barriers(p), fail);
+    totals(p);
+    p->info.trace_plan_seconds = 1e-9 * (double)(hs_trace_now() - g->start);
+    *out = p;
+    return HS_OK;
+fail:
+    hs_plan_free(p);
+    return st;
+}
+
+void hs_plan_free(hs_plan *p)
+{
+    if (!p)
+        return;
+    hs_graph_free(p->graph);
+    free(p->run);
+    free(p->buf);
+    free(p->cast);
+    free(p->derived.item);
+    free(p);
+}
+
+void hs_plan_masters(const hs_plan *p, bool *read)
+{
+    for (int i = 0; i < p->n_runs; i++)
+        for (int k = 0; k < HS_MAX_IN; k++)
+            if (p->run[i].in[k].where == HS_AT_MASTER)
+                read[p->run[i].in[k].t->param->id] = true;
+    for (int i = 0; i < p->derived.n; i++)
+        if (p->derived.item[i]->dtype == HS_F32)
+            read[p->derived.item[i]->param->id] = true;
+}
+
+size_t hs_plan_bytes(const hs_plan *p) { return p->total_bytes; }
+const hs_plan_info *hs_plan_info_of(const hs_plan *p) { return &p->info; }
+const hs_graph *hs_plan_graph(const hs_plan *p) { return p->graph; }

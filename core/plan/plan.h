@@ -1,0 +1,87 @@
+// plan: a graph made ready - casts inserted by policy, gradients derived, every byte placed, every barrier decided.
+//
+// A plan holds offsets only. Bytes, FLOPs and casts are known before anything runs (`halfstep plan`). An exec binds a plan
+// to bytes; several execs may live at once.
+#ifndef HS_CORE_PLAN_H
+#define HS_CORE_PLAN_H
+#include "core/graph/graph.h"
+#include "core/run/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hs_override { // "gelu=fp32" (op) or "h0.*=fp32" (scope, one trailing *)
+    char pattern[96];
+    hs_dtype dtype; // F32 or the policy's low type
+} hs_override;
+enum { HS_MAX_OVERRIDES = 32 };
+
+typedef struct hs_policy {
+    hs_dtype low;      // F32 (no mixed precision), BF16, F16
+    bool residual_low; // amp.residual: the residual stream in low precision
+    hs_override override[HS_MAX_OVERRIDES];
+    int n_overrides;
+} hs_policy;
+hs_status hs_policy_parse(hs_policy *out, const char *policy, const char *residual,
+                          const char *overrides); // "bf16", "f32", "gelu=fp32,h0.*=fp32"
+
+typedef struct hs_plan_opts {
+    hs_policy policy;
+    int runs_per_values; // between two changes of the parameters, about; from 2 on copies of weights may pay (hs_derive)
+    bool single_run;     // training: one run makes the gradients of a step. They lie in the plan's slab then, where activations lay before
+    bool collectives;    // emit gradient reductions even where the comm's size is 1 (tests)
+} hs_plan_opts;
+
+typedef struct hs_cast_info { // one inserted cast, for `plan`
+    const char *scope, *from_op;
+    hs_dtype from, to;
+    size_t bytes;
+    bool backward;
+} hs_cast_info;
+
+typedef struct hs_plan hs_plan;
+
+// Takes the graph over: it is freed with the plan. Fails with the graph's own first error if it has one.
+hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o);
+void hs_plan_free(hs_plan *p);
+
+size_t hs_plan_bytes(const hs_plan *p); // inputs + values + gradients, if they lie here, + scratch: one slab
+typedef struct hs_plan_info {
+    size_t input_bytes, value_bytes, scratch_bytes; // as placed
+    size_t gradient_bytes;                          // in the same slab (single_run); 0: they need one of their own (HS_WITH_GRAD)
+    size_t derived_bytes;        // of parameters in other layouts; not in hs_plan_bytes: plans over one hs_params share them
+    size_t value_bytes_unshared; // what values would take without reuse
+    double flops_forward, flops_backward, traffic_bytes; // at capacity
+    int n_nodes, n_thunks, n_barriers, n_casts;
+    const hs_cast_info *cast;
+    double trace_plan_seconds; // from hs_graph_new to the end of hs_plan_new
+} hs_plan_info;
+const hs_plan_info *hs_plan_info_of(const hs_plan *p);
+const hs_graph *hs_plan_graph(const hs_plan *p);
+
+// Marks the parameters (by id) whose f32 values this plan reads; the others it reads as low copies, if at all.
+void hs_plan_masters(const hs_plan *p, bool *read);
+
+typedef struct hs_exec hs_exec;
+// workspace: hs_plan_bytes, 64-byte aligned; borrowed, as are in and state. A plan with gradient_bytes has the gradient slab at its
+// front: hs_params_lend_grad before this. The slab is whole from the end of a run to the next run of any plan over this workspace.
+hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs_step_in *in, hs_step_state *state);
+void hs_exec_free(hs_exec *e);
+
+enum { HS_MICRO_FIRST = 1, HS_MICRO_LAST = 2 }; // first: gradients are written, else added; last: buckets are reduced over dp
+const hs_segment *hs_exec_micro(hs_exec *e,
+                                int which); // eval and decode plans ignore `which`. NULL: not FIRST, but there are gradient_bytes
+
+// Bytes of a static input, or of a tensor kept by hs_output (valid after a run, until the next one). NULL if there is none of that name.
+void *hs_exec_input(hs_exec *e, const char *name);
+const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name);
+void *hs_exec_output(hs_exec *e, int index, hs_ref *ref);
+
+// Non-finite values among the live rows of what a thunk just wrote: count, and which operand; 0 if none. For step mode.
+int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

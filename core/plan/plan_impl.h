@@ -1,0 +1,80 @@
+// plan_impl: the insides of a plan, shared by the files that make one - amp.c (casts), autodiff.c (the list of kernel runs),
+// place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
+#ifndef HS_CORE_PLAN_IMPL_H
+#define HS_CORE_PLAN_IMPL_H
+#include "core/base/grow.h"
+#include "core/graph/derived.h"
+#include "core/plan/plan.h"
+
+// Where an operand's bytes are.
+typedef enum hs_where { HS_AT_NONE, HS_AT_BUF, HS_AT_MASTER, HS_AT_LOW, HS_AT_GRAD, HS_AT_STATE } hs_where;
+
+typedef struct hs_slot {
+    uint8_t where;      // hs_where
+    int buf;            // HS_AT_BUF
+    const hs_tensor *t; // dims, param, state
+    hs_dtype dtype;
+    bool add;          // +=
+    bool add_later;    // += in every micro-step but the first (parameter gradients)
+    bool writes, rows; // rows: divided by hs_part in a ROWS kernel; false: WHOLE
+} hs_slot;
+
+typedef struct hs_buf { // bytes in the plan's slab, alive from run `first` to run `last`
+    size_t bytes, offset;
+    int first, last;
+    bool input;
+} hs_buf;
+
+typedef struct hs_run {  // one kernel run: a thunk before it is bound
+    const hs_node *node; // never NULL; synthetic for copies
+    const char *name;
+    hs_kernel *fn;
+    const void *attr;
+    hs_slot in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT];
+    hs_scratch scratch;
+    const hs_derived *derived; // NULL: none
+    hs_cost cost;
+    bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)
+    uint8_t part, half;                          // half: which of the two shared scratch areas
+} hs_run;
+
+struct hs_plan {
+    hs_graph *graph;
+    hs_device *dev;
+    hs_plan_opts opts;
+    hs_run *run, spare; // spare: written to where there was no memory for one more; the graph has failed
+    int n_runs, cap_runs, n_forward;
+    hs_buf *buf;
+    int n_bufs, cap_bufs;
+    int *value_buf;                                              // by tensor id; -1: none
+    size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
+    hs_derived_list derived;                                     // that its runs read
+    hs_cast_info *cast;
+    int n_casts, cap_casts;
+    hs_plan_info info;
+};
+
+hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
+hs_status hs_plan_autodiff(hs_plan *p); // forward and backward runs, buffers
+hs_status hs_plan_place(hs_plan *p);    // offsets
+hs_status hs_plan_barriers(hs_plan *p); // run.sync
+
+// Where memory runs out, these make the graph fail: a pass goes on, and hs_plan_new refuses behind it.
+int hs_plan_buf(hs_plan *p, size_t bytes); // -1 then
+hs_run *hs_plan_run(hs_plan *p, const hs_node *node, const char *name);
+void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dtype from, hs_dtype to, size_t bytes, bool backward);
+
+// Kernels that core itself adds to a step.
+void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane);    // attr: hs_loss_sum
+void hs_kernel_grad_reduce(const hs_args *a, hs_lane *lane); // attr: hs_bucket
+typedef struct hs_loss_sum {
+    int32_t loss;
+} hs_loss_sum;
+typedef struct hs_bucket {
+    hs_comm *comm;
+    const hs_params *params;
+    size_t offset;
+    int64_t n;
+} hs_bucket;
+
+#endif

@@ -1,0 +1,201 @@
+// schema: from text to a checked value. One reader per type, chosen by table; the messages are made here, once.
+#include "core/settings/schema.h"
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct place { // where a value comes from, for messages
+    const hs_key *key;
+    const char *where;
+} place;
+
+// "config.yaml:12: " in front of a message; nothing for "--optim.lr", which the message names anyway.
+static const char *file_of(const place *p) { return p->where && strncmp(p->where, "--", 2) ? p->where : ""; }
+static const char *colon_of(const place *p) { return *file_of(p) ? ": " : ""; }
+
+#define BAD(p, fmt, ...) HS_FAIL(USAGE, "%s%s%s " fmt, file_of(p), colon_of(p), (p)->key->name, __VA_ARGS__)
+
+// ---- numbers
+
+static hs_status check_range(const place *p, double v, const char *text)
+{
+    const hs_key *k = p->key;
+    const bool any = k->min == 0 && k->max == 0;
+    if (!isfinite(v))
+        return BAD(p, "is %s, must be a finite number", text);
+    if (any || (v >= k->min && v <= k->max))
+        return HS_OK;
+    if (isinf(k->max))
+        return BAD(p, "is %s, must be at least %.15g", text, k->min);
+    return BAD(p, "is %s, allowed %.15g to %.15g", text, k->min, k->max);
+}
+
+static hs_status read_real(const place *p, const char *text, double *out)
+{
+    char *end;
+    const double v = strtod(text, &end);
+    if (end == text || *end)
+        return BAD(p, "is '%s', must be a number", text);
+    HS_TRY(check_range(p, v, text));
+    *out = v;
+    return HS_OK;
+}
+
+static hs_status read_int(const place *p, const char *text, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    int64_t v = strtoll(text, &end, 10);
+    if (end == text || *end || errno) {
+        const double real = strtod(text, &end); // "1e6" is a whole number too
+        if (end == text || *end)
+            return BAD(p, "is '%s', must be a whole number", text);
+        if (!(fabs(real) <= 0x1p53) || real != floor(real))
+            return BAD(p, "is %s, must be a whole number%s", text, fabs(real) > 0x1p53 ? " below 2^53" : "");
+        v = (int64_t)real;
+    }
+    HS_TRY(check_range(p, (double)v, text));
+    *out = v;
+    return HS_OK;
+}
+
+// ---- one reader per type
+
+static hs_status set_int(const place *p, const char *text, void *field) { return read_int(p, text, field); }
+static hs_status set_real(const place *p, const char *text, void *field) { return read_real(p, text, field); }
+
+static hs_status set_bool(const place *p, const char *text, void *field)
+{
+    static const char *const word[] = { "false", "true", "no", "yes", "off", "on", "0", "1" };
+    for (int i = 0; i < HS_COUNT(word); i++)
+        if (!strcasecmp(text, word[i])) {
+            *(bool *)field = i % 2;
+            return HS_OK;
+        }
+    return BAD(p, "is '%s', must be true or false", text);
+}
+
+static hs_status set_string(const place *p, const char *text, void *field)
+{
+    const size_t n = strlen(text);
+    if (n >= HS_KEY_STRING_BYTES)
+        return BAD(p, "has %zu bytes, at most %d are allowed", n, HS_KEY_STRING_BYTES - 1);
+    memmove(field, text, n + 1);
+    return HS_OK;
+}
+
+static hs_status set_choice(const place *p, const char *text, void *field)
+{
+    char copy[512], *save, *words[64];
+    int n = 0;
+    snprintf(copy, sizeof copy, "%s", p->key->choices);
+    for (char *w = strtok_r(copy, "|", &save); w && n < HS_COUNT(words); w = strtok_r(NULL, "|", &save)) {
+        if (!strcmp(w, text)) {
+            *(int *)field = n;
+            return HS_OK;
+        }
+        words[n++] = w;
+    }
+    const char *near = hs_nearest_word(text, (const char *const *)words, n);
+    return near ? BAD(p, "is '%s'; did you mean %s? allowed: %s", text, near, p->key->choices)
+                : BAD(p, "is '%s', allowed: %s", text, p->key->choices);
+}
+
+// Calls add on every element of "1, 2" or "[1, 2]". An empty list is a list.
+static hs_status each_element(const place *p, const char *text, void *list, hs_status (*add)(const place *, const char *, void *))
+{
+    char copy[2048];
+    const size_t n = strlen(text);
+    const bool bracketed = n >= 2 && text[0] == '[' && text[n - 1] == ']';
+    if (n >= sizeof copy)
+        return BAD(p, "is a list of %zu bytes, at most %zu are allowed", n, sizeof copy - 1);
+    snprintf(copy, sizeof copy, "%.*s", (int)(bracketed ? n - 2 : n), text + bracketed);
+    if (copy[strspn(copy, " \t")] == 0)
+        return HS_OK;
+    for (char *at = copy, *next; at; at = next) {
+        next = strchr(at, ',');
+        if (next)
+            *next++ = 0;
+        at += strspn(at, " \t");
+        for (size_t end = strlen(at); end && (at[end - 1] == ' ' || at[end - 1] == '\t'); end--)
+            at[end - 1] = 0;
+        HS_TRY(add(p, at, list));
+    }
+    return HS_OK;
+}
+
+static hs_status add_real(const place *p, const char *text, void *field)
+{
+    hs_reals *list = field;
+    if (list->n == HS_KEY_LIST)
+        return BAD(p, "has more than %d elements", HS_KEY_LIST);
+    return read_real(p, text, &list->v[list->n++]);
+}
+
+static hs_status add_int(const place *p, const char *text, void *field)
+{
+    hs_ints *list = field;
+    if (list->n == HS_KEY_LIST)
+        return BAD(p, "has more than %d elements", HS_KEY_LIST);
+    return read_int(p, text, &list->v[list->n++]);
+}
+
+static hs_status set_reals(const place *p, const char *text, void *field)
+{
+    hs_reals list = { 0 };
+    HS_TRY(each_element(p, text, &list, add_real));
+    *(hs_reals *)field = list;
+    return HS_OK;
+}
+
+static hs_status set_ints(const place *p, const char *text, void *field)
+{
+    hs_ints list = { 0 };
+    HS_TRY(each_element(p, text, &list, add_int));
+    *(hs_ints *)field = list;
+    return HS_OK;
+}
+
+static hs_status (*const setter[])(const place *p, const char *text, void *field) = {
+    [HS_KEY_INT] = set_int,       [HS_KEY_REAL] = set_real,   [HS_KEY_BOOL] = set_bool, [HS_KEY_STRING] = set_string,
+    [HS_KEY_CHOICE] = set_choice, [HS_KEY_REALS] = set_reals, [HS_KEY_INTS] = set_ints,
+};
+
+// ---- keys
+
+const hs_key *hs_schema_find(const hs_schema *s, const char *key)
+{
+    for (int i = 0; i < s->n; i++)
+        if (!strcmp(s->key[i].name, key))
+            return &s->key[i];
+    return NULL;
+}
+
+static hs_status set_value(const hs_schema *s, void *config, hs_origin *origin, const hs_key *k, const char *value, const char *where)
+{
+    const place p = { k, where };
+    HS_TRY(setter[k->type](&p, value, (char *)config + k->offset));
+    if (origin)
+        snprintf(origin[k - s->key].text, sizeof origin->text, "%s", where ? where : "");
+    return HS_OK;
+}
+
+hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, const char *key, const char *value, const char *where)
+{
+    const hs_key *k = hs_schema_find(s, key);
+    if (k)
+        return set_value(s, config, origin, k, value, where);
+    const place p = { NULL, where };
+    const char *near = hs_schema_nearest(s, key);
+    return near ? HS_FAIL(USAGE, "%s%sunknown key %s; did you mean %s?", file_of(&p), colon_of(&p), key, near)
+                : HS_FAIL(USAGE, "%s%sunknown key %s", file_of(&p), colon_of(&p), key);
+}
+
+hs_status hs_schema_defaults(const hs_schema *s, void *config, hs_origin *origin)
+{
+    memset(config, 0, s->struct_bytes);
+    for (int i = 0; i < s->n; i++)
+        HS_TRY(set_value(s, config, origin, &s->key[i], s->key[i].value, "default"));
+    return HS_OK;
+}

@@ -1,0 +1,61 @@
+// words: which of the valid names was meant.
+#include "core/settings/schema.h"
+#include <string.h>
+
+enum { MAX_WORD = 64, MAX_EDITS = 3 };
+
+static int least(int a, int b) { return a < b ? a : b; }
+
+// Insertions, deletions, substitutions and swaps of neighbours that turn a into b (optimal string alignment).
+static int edits(const char *a, const char *b)
+{
+    const int n = (int)strlen(a), m = (int)strlen(b);
+    if (n > MAX_WORD || m > MAX_WORD)
+        return MAX_WORD;
+    int row[3][MAX_WORD + 1] = { { 0 } }; // of i - 2, i - 1 and i, in turn
+    for (int j = 0; j <= m; j++)
+        row[0][j] = j;
+    for (int i = 1; i <= n; i++) {
+        int *now = row[i % 3], *before = row[(i + 2) % 3], *two_before = row[(i + 1) % 3];
+        now[0] = i;
+        for (int j = 1; j <= m; j++) {
+            now[j] = least(before[j - 1] + (a[i - 1] != b[j - 1]), least(before[j], now[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], two_before[j - 2] + 1);
+        }
+    }
+    return row[n % 3][m];
+}
+
+const char *hs_nearest_word(const char *word, const char *const *list, int n)
+{
+    const int half = (int)strlen(word) / 2;
+    int best = least(MAX_EDITS, half > 1 ? half : 1) + 1;
+    const char *found = NULL;
+    for (int i = 0; i < n; i++) {
+        const int d = edits(word, list[i]);
+        if (d < best)
+            best = d, found = list[i];
+    }
+    return found;
+}
+
+static const char *last_name(const char *key) { return strrchr(key, '.') ? strrchr(key, '.') + 1 : key; }
+
+const char *hs_schema_nearest(const hs_schema *s, const char *key)
+{
+    const char *list[512] = { NULL };
+    int n = 0;
+    for (; n < s->n && n < HS_COUNT(list); n++)
+        list[n] = s->key[n].name;
+    const char *whole = hs_nearest_word(key, list, n);
+    if (whole)
+        return whole;
+    for (int i = 0; i < n; i++) // the right word under the wrong section, or under none: "lr" for optim.lr
+        list[i] = last_name(s->key[i].name);
+    const char *last = hs_nearest_word(last_name(key), list, n);
+    for (int i = 0; last && i < n; i++)
+        if (list[i] == last)
+            return s->key[i].name;
+    return NULL;
+}

@@ -1,0 +1,198 @@
+#include "data/base/json_util.h"
+#include "data/base/file.h"
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool reserve(hs_text *t, size_t more)
+{
+    if (t->failed)
+        return false;
+    if (t->n + more + 1 <= t->capacity)
+        return true;
+    const size_t capacity = 2 * (t->n + more + 1);
+    char *p = realloc(t->p, capacity);
+    if (p == NULL) {
+        t->failed = true;
+        return false;
+    }
+    t->p = p, t->capacity = capacity;
+    return true;
+}
+
+void hs_text_add(hs_text *t, const char *fmt, ...)
+{
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    const int n = vsnprintf(NULL, 0, fmt, ap);
+    if (n < 0)
+        t->failed = true;
+    else if (reserve(t, (size_t)n)) {
+        vsnprintf(t->p + t->n, (size_t)n + 1, fmt, again);
+        t->n += (size_t)n;
+    }
+    va_end(again);
+    va_end(ap);
+}
+
+void hs_text_string(hs_text *t, const char *s)
+{
+    hs_text_add(t, "\"");
+    for (; *s; s++) {
+        const unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            hs_text_add(t, "\\%c", c);
+        else if (c < 0x20)
+            hs_text_add(t, "\\u%04x", c);
+        else
+            hs_text_add(t, "%c", c);
+    }
+    hs_text_add(t, "\"");
+}
+
+static void add_number(hs_text *t, const char *digits)
+{
+    char buf[48];
+    snprintf(buf, sizeof buf, "%s", digits);
+    for (char *p = buf; *p; p++) // the program's locale may write a decimal comma
+        if (strchr("0123456789+-e", *p) == NULL)
+            *p = '.';
+    hs_text_add(t, "%s%s", buf, strpbrk(buf, ".e") != NULL ? "" : ".0"); // "-0" would be read as an integer
+}
+
+static bool add_non_finite(hs_text *t, double v)
+{
+    if (isfinite(v))
+        return false;
+    hs_text_add(t, "%s", isnan(v) ? "\"nan\"" : v > 0 ? "\"inf\"" : "\"-inf\"");
+    return true;
+}
+
+void hs_text_f64(hs_text *t, double v)
+{
+    if (add_non_finite(t, v))
+        return;
+    char buf[48];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(buf, sizeof buf, "%.*g", digits, v);
+        if (strtod(buf, NULL) == v)
+            break;
+    }
+    add_number(t, buf);
+}
+
+void hs_text_f32(hs_text *t, float v)
+{
+    if (add_non_finite(t, (double)v))
+        return;
+    char buf[48];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(buf, sizeof buf, "%.*g", digits, (double)v);
+        if ((float)strtod(buf, NULL) == v) // as it is read: by way of a double
+            break;
+    }
+    add_number(t, buf);
+}
+
+void hs_text_free(hs_text *t)
+{
+    free(t->p);
+    *t = (hs_text){ 0 };
+}
+
+hs_status hs_json_open(hs_json *j, const char *path)
+{
+    char *text;
+    size_t bytes;
+    HS_TRY(hs_file_read(path, &text, &bytes));
+    json_error_t e;
+    *j = (hs_json){ json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e), path };
+    free(text);
+    if (j->root == NULL)
+        return HS_FAIL(CORRUPT, "%s:%d: column %d: %s", path, e.line, e.column, e.text);
+    if (!json_is_object(j->root)) {
+        hs_json_close(j);
+        return HS_FAIL(CORRUPT, "%s: not a JSON object", path);
+    }
+    return HS_OK;
+}
+
+void hs_json_close(hs_json *j)
+{
+    json_decref(j->root);
+    j->root = NULL;
+}
+
+static hs_status member(const hs_json *j, const char *key, const json_t **v)
+{
+    *v = json_object_get(j->root, key);
+    return *v != NULL ? HS_OK : HS_FAIL(CORRUPT, "%s: \"%s\" is missing", j->path, key);
+}
+
+hs_status hs_json_i64(const hs_json *j, const char *key, int64_t min, int64_t max, int64_t *out)
+{
+    const json_t *v;
+    HS_TRY(member(j, key, &v));
+    if (!json_is_integer(v))
+        return HS_FAIL(CORRUPT, "%s: \"%s\" is not an integer", j->path, key);
+    const int64_t i = json_integer_value(v);
+    if (i < min || i > max)
+        return HS_FAIL(CORRUPT, "%s: \"%s\" is %lld, allowed %lld to %lld", j->path, key, (long long)i, (long long)min, (long long)max);
+    *out = i;
+    return HS_OK;
+}
+
+hs_status hs_json_value_u64(const hs_json *j, const char *key, const json_t *v, uint64_t *out)
+{
+    if (json_is_integer(v) && json_integer_value(v) >= 0) {
+        *out = (uint64_t)json_integer_value(v);
+        return HS_OK;
+    }
+    const char *s = json_string_value(v);
+    if (s != NULL && *s >= '0' && *s <= '9') {
+        char *end;
+        errno = 0;
+        const unsigned long long u = strtoull(s, &end, 10);
+        if (errno == 0 && *end == 0) {
+            *out = u;
+            return HS_OK;
+        }
+    }
+    return HS_FAIL(CORRUPT, "%s: \"%s\" is not an integer from 0 to 2^64-1", j->path, key);
+}
+
+hs_status hs_json_u64(const hs_json *j, const char *key, uint64_t *out)
+{
+    const json_t *v;
+    HS_TRY(member(j, key, &v));
+    return hs_json_value_u64(j, key, v, out);
+}
+
+hs_status hs_json_value_f64(const hs_json *j, const char *key, const json_t *v, double *out)
+{
+    const char *s = json_string_value(v);
+    if (json_is_number(v))
+        *out = json_number_value(v);
+    else if (s != NULL && strcmp(s, "nan") == 0)
+        *out = (double)NAN;
+    else if (s != NULL && strcmp(s, "inf") == 0)
+        *out = (double)INFINITY;
+    else if (s != NULL && strcmp(s, "-inf") == 0)
+        *out = -(double)INFINITY;
+    else
+        return HS_FAIL(CORRUPT, "%s: \"%s\" is not a number", j->path, key);
+    return HS_OK;
+}
+
+hs_status hs_json_f64(const hs_json *j, const char *key, double *out)
+{
+    const json_t *v;
+    HS_TRY(member(j, key, &v));
+    return hs_json_value_f64(j, key, v, out);
+}
+
+const char *hs_json_text(const hs_json *j, const char *key) { return json_string_value(json_object_get(j->root, key)); }

@@ -1,0 +1,34 @@
+// masking: the words BERT is to guess (Devlin et al. 2018), drawn anew each epoch: a function of (seed, epoch, sample), so that it is the
+// same at every number of ranks and threads and never stored.
+//
+// round(probability * tokens) tokens (to even; at least 1, at most max_predictions, as Google's create_pretraining_data.py) are chosen
+// uniformly among those that are not special, or word by word: a word that would be one token too many is passed over. Of these
+// `masked` become mask_id, `random` a uniformly drawn id that is not special, the rest stay.
+#ifndef HS_DATA_MASKING_H
+#define HS_DATA_MASKING_H
+#include "core/base/status.h"
+#include <stdint.h>
+
+enum { HS_MASK_SPECIAL = 64 };
+typedef struct hs_mask_opts {
+    double probability, masked, random; // 0.15, 0.8, 0.1
+    int32_t max_predictions;
+    int32_t mask_id, vocab;
+    const int32_t *special; // ids never chosen and never drawn: [PAD], [CLS], [SEP], [MASK], [UNK]; copied
+    int n_special;
+    int64_t max_tokens; // of a sample
+    uint64_t seed;
+} hs_mask_opts;
+
+typedef struct hs_masker hs_masker;                              // one per thread: it holds scratch
+hs_status hs_masker_new(hs_masker **out, const hs_mask_opts *o); // USAGE: a share outside [0, 1], ids outside the vocabulary
+void hs_masker_free(hs_masker *m);
+// Changes ids[n]; positions[] and labels[] (room for max_predictions) get the places, ascending, and what stood there. Returns how many: 0
+// only where every token is special. word: [n] numbers of words, one word's tokens side by side with one number, below 0: in none (never
+// chosen); NULL: every token is a word.
+int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int64_t n, const int32_t *word, int32_t *positions,
+                int32_t *labels);
+// Numbers of words from marks: continues[i] != 0: token i goes on with the word of the one before.
+void hs_mask_words(const uint8_t *continues, int64_t n, int32_t *word);
+
+#endif

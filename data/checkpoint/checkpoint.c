@@ -1,0 +1,249 @@
+// Reading checkpoints: which one, is it whole, and back into the slabs.
+#include "data/checkpoint/checkpoint.h"
+#include "core/base/log.h"
+#include "data/checkpoint/weights.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool has(const char *dir, const char *name)
+{
+    char path[HS_PATH];
+    const int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    return n < (int)sizeof path && hs_is_file(path);
+}
+
+bool hs_ckpt_has_train(const char *model_dir) { return has(model_dir, "train/state.json"); }
+
+// ---- is it whole?
+static hs_status verify_file(const char *dir, const hs_file_sum *expected)
+{
+    char path[HS_PATH];
+    hs_file_sum sum;
+    HS_TRY(hs_path_join(path, "%s/%s", dir, expected->name));
+    if (!hs_is_file(path))
+        return HS_FAIL(CORRUPT, "%s: is missing", path);
+    HS_TRY(hs_hash_file(path, &sum));
+    if (sum.bytes != expected->bytes)
+        return HS_FAIL(CORRUPT, "%s: has %llu bytes, the manifest says %llu", path, (unsigned long long)sum.bytes,
+                       (unsigned long long)expected->bytes);
+    if (sum.hash != expected->hash)
+        return HS_FAIL(CORRUPT, "%s: checksum is %016llx, the manifest says %016llx", path, (unsigned long long)sum.hash,
+                       (unsigned long long)expected->hash);
+    return HS_OK;
+}
+
+// What only a run that goes on reads, two thirds of all bytes.
+static bool only_for_training(const char *name) { return strcmp(name, "train/optimizer.safetensors") == 0; }
+
+static hs_status verify_manifest(const char *dir, const hs_manifest *m, bool train)
+{
+    static const char *const needed[] = { "config.json", "model.safetensors", "train/optimizer.safetensors", "train/state.json" };
+    for (int i = 0; i < HS_COUNT(needed); i++) {
+        bool listed = false;
+        for (int k = 0; k < m->n; k++)
+            listed = listed || strcmp(m->file[k].name, needed[i]) == 0;
+        if (!listed)
+            return HS_FAIL(CORRUPT, "%s/train/manifest.json: does not list %s", dir, needed[i]);
+    }
+    for (int i = 0; i < m->n; i++)
+        if (train || !only_for_training(m->file[i].name))
+            HS_TRY(verify_file(dir, &m->file[i]));
+    return HS_OK;
+}
+
+static hs_status verify_ours(const char *dir, bool train)
+{
+    char path[HS_PATH];
+    hs_manifest m;
+    HS_TRY(hs_path_join(path, "%s/train/manifest.json", dir));
+    if (!hs_is_file(path))
+        return HS_FAIL(CORRUPT, "%s: is missing", path);
+    HS_TRY(hs_manifest_read(&m, path));
+    const hs_status st = verify_manifest(dir, &m, train);
+    hs_manifest_free(&m);
+    return st;
+}
+
+static hs_status verify(const char *model_dir, bool train)
+{
+    char folder[HS_PATH];
+    HS_TRY(hs_path_join(folder, "%s/train", model_dir));
+    return hs_is_dir(folder) ? verify_ours(model_dir, train) : HS_OK; // a folder of someone else's
+}
+
+hs_status hs_ckpt_verify(const char *model_dir) { return verify(model_dir, true); }
+
+// ---- which one?
+static hs_status give(char *out, size_t size, const char *dir)
+{
+    return (size_t)snprintf(out, size, "%s", dir) < size
+               ? HS_OK
+               : HS_FAIL(USAGE, "path of %zu bytes, room for %zu: %.80s...", strlen(dir), size, dir);
+}
+
+static hs_status resolve_model_dir(const char *dir, bool need_train, char *out, size_t size)
+{
+    HS_TRY(verify(dir, need_train));
+    if (need_train && !hs_ckpt_has_train(dir))
+        return HS_FAIL(USAGE, "%s: has no train/ folder: it can start a run (train.init_from), not resume one", dir);
+    return give(out, size, dir);
+}
+
+// Candidates in the order of trust: what LATEST names, then older ones, newest first; last those beyond LATEST, which a run that went
+// back left behind.
+static void order_steps(int64_t *out, const int64_t *ascending, int n, int64_t latest)
+{
+    int at = 0;
+    for (int beyond = 0; beyond < 2; beyond++)
+        for (int i = n - 1; i >= 0; i--)
+            if ((ascending[i] > latest) == (beyond == 1))
+                out[at++] = ascending[i];
+}
+
+static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int64_t latest, bool need_train, char *out, size_t size)
+{
+    if (latest == INT64_MAX)
+        hs_warn("%s/LATEST: is missing or damaged; looking for the newest whole checkpoint", dir);
+    else if (steps[0] != latest)
+        hs_warn("%s/LATEST: names step %lld, which is missing; looking for an older one", dir, (long long)latest);
+    for (int i = 0; i < n; i++) {
+        char name[HS_STEP_NAME], path[HS_PATH];
+        hs_step_name(name, steps[i]);
+        HS_TRY(hs_path_join(path, "%s/%s", dir, name));
+        if (verify_ours(path, need_train) == HS_OK) {
+            if (i > 0)
+                hs_warn("%s: used instead", path);
+            return give(out, size, path);
+        }
+        hs_warn("%s: damaged, passed over: %s", name, hs_error());
+    }
+    return HS_FAIL(CORRUPT, "%s: none of %d checkpoints is whole; the last one: %.400s", dir, n, hs_error());
+}
+
+static hs_status resolve_folder(const char *dir, const char *asked, bool need_train, char *out, size_t size)
+{
+    int64_t *steps;
+    int n;
+    HS_TRY(hs_steps_list(dir, &steps, &n));
+    int64_t latest = INT64_MAX, *order = malloc(((size_t)n + 1) * sizeof *order);
+    hs_status st;
+    if (order == NULL)
+        st = HS_FAIL(MEMORY, "%s: no memory for %d names", dir, n);
+    else if (n == 0)
+        st = HS_FAIL(USAGE, "%s: no checkpoint here: neither config.json nor step-... folders", asked);
+    else {
+        hs_pointer_read(dir, "LATEST", &latest);
+        order_steps(order, steps, n, latest);
+        st = resolve_steps(dir, order, n, latest, need_train, out, size);
+    }
+    free(order);
+    free(steps);
+    return st;
+}
+
+// A path to LATEST or BEST itself.
+static hs_status resolve_pointer(const char *path, bool need_train, char *out, size_t size)
+{
+    int64_t step;
+    char name[HS_STEP_NAME], dir[HS_PATH], target[HS_PATH];
+    if (!hs_pointer_read(path, "", &step))
+        return HS_FAIL(USAGE, "%s: is a file; a checkpoint is a folder", path);
+    hs_step_name(name, step);
+    HS_TRY(hs_path_join(dir, "%s", path));
+    char *slash = strrchr(dir, '/');
+    if (slash != NULL)
+        *slash = 0;
+    HS_TRY(hs_path_join(target, "%s/%s", slash != NULL ? dir : ".", name));
+    return resolve_model_dir(target, need_train, out, size);
+}
+
+hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t size)
+{
+    char inner[HS_PATH];
+    if (hs_is_file(path))
+        return resolve_pointer(path, need_train, out, size);
+    if (!hs_is_dir(path))
+        return HS_FAIL(USAGE, "%s: no such checkpoint: %s", path, strerror(errno));
+    HS_TRY(hs_path_join(inner, "%s/train", path));
+    if (has(path, "config.json") || hs_is_dir(inner))
+        return resolve_model_dir(path, need_train, out, size);
+    HS_TRY(hs_path_join(inner, "%s/checkpoints", path));
+    return resolve_folder(hs_is_dir(inner) ? inner : path, path, need_train, out, size);
+}
+
+// ---- back into the slabs
+static hs_status check_params(const hs_params *ps)
+{
+    if (!ps->frozen || ps->master == NULL)
+        return HS_FAIL(INTERNAL, "parameters are loaded before they are frozen");
+    if (ps->tp_size != 1)
+        return HS_FAIL(UNSUPPORTED, "loading on %d tensor-parallel ranks needs parallel/ to cut the tensors", ps->tp_size);
+    return HS_OK;
+}
+
+static void name_theirs(const hs_param *p, const void *user, char *name, size_t size, bool *transposed)
+{
+    const hs_ckpt_opts *o = user;
+    const hs_name_rule *rule = NULL;
+    if (o->n_rules == 0 || hs_name_to_theirs(o->rules, o->n_rules, p->name, name, size, &rule) == NULL)
+        snprintf(name, size, "%s", p->name);
+    *transposed = rule != NULL && rule->transposed;
+}
+
+static void name_moment(const hs_param *p, const void *user, char *name, size_t size, bool *transposed)
+{
+    snprintf(name, size, "%s.%s", (const char *)user, p->name);
+    *transposed = false;
+}
+
+hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps)
+{
+    hs_weights w;
+    HS_TRY(check_params(ps));
+    HS_TRY(hs_weights_open(&w, model_dir));
+    hs_weights_expect(&w, ps, name_theirs, o);
+    hs_status st = hs_weights_check(&w, o->aliases, o->n_aliases);
+    if (st == HS_OK)
+        st = hs_weights_copy(&w, ps, name_theirs, o, ps->master);
+    hs_weights_close(&w);
+    HS_TRY(st);
+    hs_params_refresh_low(ps);
+    ps->version++;
+    return HS_OK;
+}
+
+hs_status hs_ckpt_count(const char *model_dir, int64_t *n)
+{
+    hs_weights w;
+    HS_TRY(hs_weights_open(&w, model_dir));
+    *n = 0;
+    for (int i = 0; i < w.n; i++)
+        *n += (int64_t)(w.weight[i].entry->bytes / hs_dtype_bytes(w.weight[i].entry->dtype));
+    hs_weights_close(&w);
+    return HS_OK;
+}
+
+hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t)
+{
+    char optimizer[HS_PATH], state[HS_PATH];
+    hs_weights w;
+    (void)o; // moments carry our own names
+    HS_TRY(check_params(ps));
+    if (ps->m == NULL || ps->v == NULL)
+        return HS_FAIL(INTERNAL, "parameters without moments cannot resume");
+    HS_TRY(hs_path_join(state, "%s/train/state.json", model_dir));
+    HS_TRY(hs_path_join(optimizer, "%s/train/optimizer.safetensors", model_dir));
+    HS_TRY(hs_weights_open_file(&w, optimizer));
+    hs_weights_expect(&w, ps, name_moment, "m");
+    hs_weights_expect(&w, ps, name_moment, "v");
+    hs_status st = hs_weights_check(&w, NULL, 0);
+    if (st == HS_OK)
+        st = hs_weights_copy(&w, ps, name_moment, "m", ps->m);
+    if (st == HS_OK)
+        st = hs_weights_copy(&w, ps, name_moment, "v", ps->v);
+    hs_weights_close(&w);
+    HS_TRY(st);
+    return hs_state_read(state, t);
+}

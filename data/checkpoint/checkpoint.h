@@ -1,0 +1,96 @@
+// checkpoint: a Hugging Face model directory plus train/, written so that nothing can be lost.
+//
+//   RUN/checkpoints/step-00000200/          config.json, generation_config.json, model.safetensors (f32 values), tokenizer files
+//                          train/           optimizer.safetensors (m.*, v.*), state.json (counters, scaler, seed, cursor, best),
+//                          config.yaml, manifest.json (checksums)
+//   RUN/checkpoints/LATEST                  "step-00000200", replaced last;  BEST likewise
+//
+// A snapshot is copied, then written by a background thread: temporary name, checksums, fsync of every file and folder, rename,
+// LATEST by temporary name and rename, then rotation. A failed write (disk full, ...) leaves all earlier checkpoints whole.
+// What is restored is verified; a damaged newest checkpoint is passed over for the one before, and the log says so.
+#ifndef HS_DATA_CHECKPOINT_H
+#define HS_DATA_CHECKPOINT_H
+#include "core/graph/params.h"
+#include "data/tokenizers/tokenizer.h"
+
+// ---- safetensors
+typedef struct hs_st_tensor { // one tensor to write
+    const char *name;
+    hs_dtype dtype;
+    int n_dims;
+    int64_t dim[HS_MAX_DIMS];
+    const void *data;
+} hs_st_tensor;
+// Sorted by alignment then name, header padded to 8, __metadata__ {"format":"pt"}. Temporary name, fsync, rename: the whole file or an
+// error. *hash: XXH3-64 of the file's bytes (may be NULL).
+hs_status hs_safetensors_write(const char *path, const hs_st_tensor *t, int n, uint64_t *hash);
+
+typedef struct hs_safetensors hs_safetensors; // memory-mapped; every offset, size and overlap checked on opening
+typedef struct hs_st_entry {
+    const char *name;
+    hs_dtype dtype;
+    int n_dims;
+    int64_t dim[8];
+    const void *data; // may lie at an odd address
+    size_t bytes;
+} hs_st_entry;
+hs_status hs_safetensors_open(hs_safetensors **out, const char *path);
+void hs_safetensors_close(hs_safetensors *s);
+int hs_safetensors_count(const hs_safetensors *s);
+const hs_st_entry *hs_safetensors_at(const hs_safetensors *s, int i);
+const hs_st_entry *hs_safetensors_find(const hs_safetensors *s, const char *name);
+
+// ---- the whole
+typedef struct hs_train_state { // everything a resumed run needs beside the slabs
+    hs_step_state step_state;
+    int64_t step; // attempted steps done
+    uint64_t seed, next_sample;
+    int64_t tokens_seen;
+    double best_val_loss; // < 0: none yet
+    int64_t best_step;
+} hs_train_state;
+
+typedef struct hs_model_info { // what config.json says
+    char type[32];             // "gpt2"
+    int64_t layers, heads, width, context, vocab;
+    double dropout, eps;
+    char activation[32]; // "gelu_new"
+    int64_t end;         // read: the token that ends a text (eos_token_id), -1: none. Written: the tokenizer's
+} hs_model_info;
+
+typedef struct hs_ckpt_opts {
+    const char *dir; // RUN/checkpoints; created
+    int keep;        // last k kept, plus BEST; below 1: all
+    const hs_name_rule *rules;
+    int n_rules;
+    const char *const *aliases; // (optional) patterns of more tensors to ignore on reading, beside transformers' own: "*.attn.bias",
+                                // "*.attn.masked_bias", and "lm_head.weight" where it equals wte
+    int n_aliases;
+} hs_ckpt_opts;
+
+typedef struct hs_ckpt hs_ckpt;                                                   // the writer: one thread, one snapshot
+hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps); // counts and reserves the snapshot's memory
+size_t hs_ckpt_bytes(const hs_params *ps);                                        // of the snapshot: values and moments
+// Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
+// is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
+// is being written all the same, and training may go on). tok (may be NULL) is borrowed until hs_ckpt_wait; ps until hs_ckpt_free.
+hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t, const hs_model_info *m, const hs_tokenizer *tok,
+                       const char *config_yaml, bool is_best);
+hs_status hs_ckpt_wait(hs_ckpt *c); // until nothing is in flight; its error
+void hs_ckpt_free(hs_ckpt *c);      // waits
+
+// path: a run folder, its checkpoints folder, a step folder, a path to LATEST or BEST, or any transformers GPT-2 directory. Resolves LATEST
+// (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). need_train: a run goes on from it;
+// else moments are neither wanted nor verified. out: the model directory to load.
+hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t size);
+hs_status hs_ckpt_verify(const char *model_dir); // checksums of the manifest, if there is one
+hs_status hs_ckpt_read_info(const char *model_dir, hs_model_info *m);
+hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all tensors, by the headers of the files
+// Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.
+hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps);
+hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t); // moments, state
+bool hs_ckpt_has_train(const char *model_dir);
+// Writes only the model directory (no train/), for export.
+hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m, const hs_tokenizer *tok);
+
+#endif

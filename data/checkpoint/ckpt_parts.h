@@ -1,0 +1,44 @@
+// ckpt_parts: the pieces of a checkpoint folder, shared by those who write it and those who read it.
+#ifndef HS_DATA_CKPT_PARTS_H
+#define HS_DATA_CKPT_PARTS_H
+#include "data/base/json_util.h"
+#include "data/checkpoint/ckpt_io.h"
+
+// ---- config.json, generation_config.json (hf_dir.c)
+// end: id that stands between texts, -1: null.
+hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end); // UNSUPPORTED: a type other than gpt2
+void hs_generation_json(hs_text *t, int32_t end);
+// Tensors that files of a model type may hold beside the parameters: glob patterns; `same_as`: must then be equal to that one.
+typedef struct hs_alias {
+    const char *pattern, *same_as;
+} hs_alias;
+extern const hs_alias hs_hf_aliases[];
+extern const int hs_hf_n_aliases;
+
+// ---- train/state.json, train/manifest.json (ckpt_state.c)
+void hs_state_json(hs_text *t, const hs_train_state *s);
+hs_status hs_state_read(const char *path, hs_train_state *s);
+
+typedef struct hs_manifest { // of all files of a checkpoint but itself
+    hs_file_sum *file;
+    int n, capacity;
+} hs_manifest;
+hs_status hs_manifest_add(hs_manifest *m, const char *name, const hs_file_sum *sum);
+void hs_manifest_json(hs_text *t, const hs_manifest *m, int64_t step);
+hs_status hs_manifest_read(hs_manifest *m, const char *path);
+void hs_manifest_free(hs_manifest *m);
+
+// ---- the folder of checkpoints (ckpt_folder.c)
+enum { HS_STEP_NAME = 32 };
+bool hs_step_name_parse(const char *name, int64_t *step); // "step-00000200"
+void hs_step_name(char name[HS_STEP_NAME], int64_t step);
+hs_status hs_steps_list(const char *dir, int64_t **steps, int *n);       // ascending; malloc'd
+bool hs_pointer_read(const char *dir, const char *which, int64_t *step); // LATEST, BEST; false if missing or not a name of a step
+void hs_folder_clean(const hs_io *io, const char *dir);                  // removes *.tmp-* and *.old-* of ours
+// Deletes all but the `keep` newest steps up to `newest` and those that LATEST and BEST name; keep < 1: none. Failures are warned about.
+void hs_folder_rotate(const hs_io *io, const char *dir, int keep, int64_t newest);
+
+// ---- the writer with another table of calls, for the tests
+hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io);
+
+#endif

@@ -1,0 +1,465 @@
+// Writing checkpoints. A snapshot is copied while the caller waits; one thread turns it into a folder under a temporary name and
+// publishes it by rename. Whatever goes wrong before that rename leaves no trace but a message.
+#include "core/base/log.h"
+#include "data/checkpoint/ckpt_parts.h"
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 2
+#endif
+
+enum { VALUES, M, V, SLABS };
+
+typedef struct sources { // what to write: names and shapes, bound to slabs
+    hs_st_source *s;
+    char *names;
+    int n;
+} sources;
+
+struct hs_ckpt {
+    char dir[HS_PATH];
+    const hs_io *io;
+    int keep;
+    size_t n; // elements of a slab
+    float *snapshot[SLABS];
+    sources model, optimizer;
+    // of the save in flight
+    hs_train_state state;
+    hs_model_info info;
+    const hs_tokenizer *tok;
+    char *config_yaml;
+    bool is_best;
+
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool busy, quit; // under lock, and so is the outcome of the last write
+    hs_status outcome;
+    char message[1024];
+};
+
+// ---- what is written
+enum { NAME_BYTES = 320 };
+
+static void sources_free(sources *s)
+{
+    free(s->s);
+    free(s->names);
+    *s = (sources){ 0 };
+}
+
+static hs_status sources_alloc(sources *s, int n)
+{
+    *s = (sources){ calloc((size_t)n + 1, sizeof *s->s), malloc(((size_t)n + 1) * NAME_BYTES), n };
+    if (s->s != NULL && s->names != NULL)
+        return HS_OK;
+    sources_free(s);
+    return HS_FAIL(MEMORY, "no memory for the names of %d tensors", n);
+}
+
+static void source_of(hs_st_source *s, const hs_param *p, const float *slab, bool transposed)
+{
+    s->t.dtype = HS_F32;
+    s->t.n_dims = p->n_dims;
+    for (int i = 0; i < p->n_dims; i++)
+        s->t.dim[i] = p->logical[transposed ? 1 - i : i];
+    s->t.data = slab;
+    s->param = p;
+    s->transposed = transposed;
+}
+
+static hs_status check_name(const hs_param *p, const char *name)
+{
+    return strlen(p->name) + 3 < NAME_BYTES && strlen(name) + 1 < NAME_BYTES
+               ? HS_OK
+               : HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", NAME_BYTES - 3, p->name);
+}
+
+// The values under the other tool's names.
+static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_opts *o, const float *slab)
+{
+    hs_status st = HS_OK;
+    HS_TRY(sources_alloc(out, ps->n_params));
+    for (int i = 0; i < out->n; i++) {
+        const hs_param *p = ps->param[i];
+        const hs_name_rule *rule = NULL;
+        char *name = out->names + (size_t)i * NAME_BYTES;
+        if (o->n_rules == 0 || hs_name_to_theirs(o->rules, o->n_rules, p->name, name, NAME_BYTES, &rule) == NULL)
+            snprintf(name, NAME_BYTES, "%s", p->name); // a model of the user's own keeps its names
+        HS_TRY_GOTO(st, check_name(p, name), failed);
+        if (rule != NULL && rule->transposed && p->n_dims != 2) {
+            st = HS_FAIL(INTERNAL, "rule \"%s\" transposes \"%s\" of %d dimensions", rule->ours, p->name, p->n_dims);
+            goto failed;
+        }
+        out->s[i].t.name = name;
+        source_of(&out->s[i], p, slab, rule != NULL && rule->transposed);
+    }
+    return HS_OK;
+failed:
+    sources_free(out);
+    return st;
+}
+
+// The moments under our own names, as they lie here.
+static hs_status moment_sources(sources *out, const hs_params *ps, const float *m, const float *v)
+{
+    HS_TRY(sources_alloc(out, 2 * ps->n_params));
+    for (int i = 0; i < out->n; i++) {
+        const hs_param *p = ps->param[i / 2];
+        char *name = out->names + (size_t)i * NAME_BYTES;
+        snprintf(name, NAME_BYTES, "%c.%s", i % 2 ? 'v' : 'm', p->name);
+        out->s[i].t.name = name;
+        source_of(&out->s[i], p, i % 2 ? v : m, false);
+    }
+    return HS_OK;
+}
+
+// ---- the files of one folder
+typedef struct target {
+    const hs_io *io;
+    const char *dir;
+    hs_manifest manifest;
+} target;
+
+static hs_status put_text(target *to, const char *name, hs_text *t)
+{
+    char path[HS_PATH];
+    hs_file_sum sum;
+    hs_status st = t->failed ? HS_FAIL(MEMORY, "%s/%s: no memory for its text", to->dir, name) : hs_path_join(path, "%s/%s", to->dir, name);
+    if (st == HS_OK)
+        st = hs_put_file(to->io, path, t->p != NULL ? t->p : "", t->n, &sum);
+    hs_text_free(t);
+    HS_TRY(st);
+    return hs_manifest_add(&to->manifest, name, &sum);
+}
+
+static hs_status put_tensors(target *to, const char *name, const sources *s)
+{
+    char path[HS_PATH];
+    hs_file_sum sum;
+    HS_TRY(hs_path_join(path, "%s/%s", to->dir, name));
+    HS_TRY(hs_safetensors_write_from(to->io, path, s->s, s->n, &sum));
+    return hs_manifest_add(&to->manifest, name, &sum);
+}
+
+static bool is_listed(const hs_manifest *m, const char *name)
+{
+    for (int i = 0; i < m->n; i++)
+        if (strcmp(m->file[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// The tokenizer writes its own files: whatever is new in the folder is synced and summed here.
+static hs_status put_tokenizer(target *to, const hs_tokenizer *tok)
+{
+    HS_TRY(hs_tokenizer_save(tok, to->dir));
+    DIR *d = opendir(to->dir);
+    if (d == NULL)
+        return HS_FAIL(SYSTEM, "%s: %s", to->dir, strerror(errno));
+    hs_status st = HS_OK;
+    for (struct dirent *e; st == HS_OK && (e = readdir(d)) != NULL;) {
+        char path[HS_PATH];
+        hs_file_sum sum;
+        if ((st = hs_path_join(path, "%s/%s", to->dir, e->d_name)) != HS_OK || !hs_is_file(path) || is_listed(&to->manifest, e->d_name))
+            continue;
+        if ((st = hs_sync_path(to->io, path)) == HS_OK && (st = hs_hash_file(path, &sum)) == HS_OK)
+            st = hs_manifest_add(&to->manifest, e->d_name, &sum);
+    }
+    closedir(d);
+    return st;
+}
+
+static hs_status put_model(target *to, const sources *model, const hs_model_info *info, const hs_tokenizer *tok)
+{
+    hs_text config = { 0 }, generation = { 0 };
+    const int32_t end = tok != NULL ? hs_tokenizer_end(tok) : -1;
+    const hs_status st = hs_config_json(&config, info, end);
+    if (st != HS_OK) {
+        hs_text_free(&config);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    HS_TRY(put_text(to, "config.json", &config));
+    hs_generation_json(&generation, end);
+    HS_TRY(put_text(to, "generation_config.json", &generation));
+    HS_TRY(put_tensors(to, "model.safetensors", model));
+    if (tok != NULL)
+        HS_TRY(put_tokenizer(to, tok));
+    return HS_OK;
+}
+
+static hs_status make_dir(const hs_io *io, const char *path)
+{
+    return io->mkdir(path, 0777) == 0 ? HS_OK : HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
+}
+
+static hs_status put_train(target *to, const hs_ckpt *c)
+{
+    char train[HS_PATH];
+    hs_text state = { 0 }, yaml = { 0 }, manifest = { 0 };
+    HS_TRY(hs_path_join(train, "%s/train", to->dir));
+    HS_TRY(make_dir(to->io, train));
+    HS_TRY(put_tensors(to, "train/optimizer.safetensors", &c->optimizer));
+    hs_state_json(&state, &c->state);
+    HS_TRY(put_text(to, "train/state.json", &state));
+    hs_text_add(&yaml, "%s", c->config_yaml);
+    HS_TRY(put_text(to, "train/config.yaml", &yaml));
+    hs_manifest_json(&manifest, &to->manifest, c->state.step);
+    HS_TRY(put_text(to, "train/manifest.json", &manifest));
+    return hs_sync_path(to->io, train);
+}
+
+// ---- publishing
+static hs_status move_into_place(const hs_io *io, const char *from, const char *to)
+{
+    if (io->rename(from, to, 0) == 0)
+        return HS_OK;
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return HS_FAIL(SYSTEM, "%s: %s", to, strerror(errno));
+    // This step was saved before: the two change places in one call, and the old one goes under the temporary name.
+    if (io->rename(from, to, RENAME_EXCHANGE) == 0)
+        return HS_OK;
+    char old[HS_PATH];
+    HS_TRY(hs_path_join(old, "%s.old-%ld", to, (long)getpid()));
+    if (io->rename(to, old, 0) != 0) // file systems that cannot exchange: for a moment there are only the older ones
+        return HS_FAIL(SYSTEM, "%s: %s", to, strerror(errno));
+    if (io->rename(from, to, 0) != 0) {
+        const hs_status st = HS_FAIL(SYSTEM, "%s: %s", to, strerror(errno));
+        io->rename(old, to, 0);
+        return st;
+    }
+    hs_remove_tree(io, old);
+    return HS_OK;
+}
+
+static hs_status publish(hs_ckpt *c, const char *tmp, const char *name)
+{
+    char path[HS_PATH];
+    HS_TRY(hs_path_join(path, "%s/%s", c->dir, name));
+    HS_TRY(hs_sync_path(c->io, tmp));
+    HS_TRY(move_into_place(c->io, tmp, path));
+    HS_TRY(hs_sync_path(c->io, c->dir));
+    if (c->is_best)
+        HS_TRY(hs_put_pointer(c->io, c->dir, "BEST", name));
+    return hs_put_pointer(c->io, c->dir, "LATEST", name);
+}
+
+static hs_status write_checkpoint(hs_ckpt *c)
+{
+    char name[HS_STEP_NAME], tmp[HS_PATH];
+    hs_step_name(name, c->state.step);
+    HS_TRY(hs_path_join(tmp, "%s/%s.tmp-%ld", c->dir, name, (long)getpid()));
+    hs_remove_tree(c->io, tmp); // of a save that failed and could not be removed then
+    target to = { .io = c->io, .dir = tmp };
+    hs_status st = make_dir(c->io, tmp);
+    if (st == HS_OK)
+        st = put_model(&to, &c->model, &c->info, c->tok);
+    if (st == HS_OK)
+        st = put_train(&to, c);
+    if (st == HS_OK)
+        st = publish(c, tmp, name);
+    hs_manifest_free(&to.manifest);
+    hs_remove_tree(c->io, tmp); // there after an error, and after an exchange
+    if (st == HS_OK)
+        hs_folder_rotate(c->io, c->dir, c->keep, c->state.step);
+    return st;
+}
+
+// ---- the thread
+static void *writer(void *arg)
+{
+    hs_ckpt *c = arg;
+    setpriority(PRIO_PROCESS, (id_t)gettid(), 10); // Linux: of this thread. Training goes first
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        while (!c->busy && !c->quit)
+            pthread_cond_wait(&c->changed, &c->lock);
+        if (!c->busy)
+            break;
+        pthread_mutex_unlock(&c->lock);
+        const hs_status st = write_checkpoint(c);
+        pthread_mutex_lock(&c->lock);
+        if (st != HS_OK) {
+            c->outcome = st;
+            snprintf(c->message, sizeof c->message, "checkpoint of step %lld is not saved: %s", (long long)c->state.step, hs_error());
+        }
+        c->busy = false;
+        pthread_cond_broadcast(&c->changed);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+static hs_status start_thread(hs_ckpt *c)
+{
+    sigset_t all, before; // signals are for the others; a file-size limit then arrives as EFBIG
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int e = pthread_create(&c->thread, NULL, writer, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    c->started = e == 0;
+    return e == 0 ? HS_OK : HS_FAIL(SYSTEM, "no thread to write checkpoints: %s", strerror(e));
+}
+
+hs_status hs_ckpt_wait(hs_ckpt *c)
+{
+    pthread_mutex_lock(&c->lock);
+    while (c->busy)
+        pthread_cond_wait(&c->changed, &c->lock);
+    const hs_status st = c->outcome;
+    c->outcome = HS_OK;
+    pthread_mutex_unlock(&c->lock);
+    return st == HS_OK ? HS_OK : hs_fail_at(st, __FILE__, __LINE__, "%s", c->message);
+}
+
+// ---- set-up
+static hs_status check_params(const hs_params *ps)
+{
+    if (!ps->frozen || ps->master == NULL)
+        return HS_FAIL(INTERNAL, "parameters are saved before they are frozen");
+    if (ps->tp_size != 1)
+        return HS_FAIL(UNSUPPORTED, "checkpoints of %d tensor-parallel ranks need parallel/ to gather them", ps->tp_size);
+    return HS_OK;
+}
+
+size_t hs_ckpt_bytes(const hs_params *ps) { return SLABS * ps->n * sizeof(float); }
+
+static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
+{
+    HS_TRY(check_params(ps));
+    if (ps->m == NULL || ps->v == NULL)
+        return HS_FAIL(INTERNAL, "parameters without moments cannot be resumed from: hs_ckpt_export writes them");
+    HS_TRY(hs_path_join(c->dir, "%s", o->dir));
+    HS_TRY(hs_make_dirs(c->io, c->dir));
+    if (access(c->dir, W_OK | X_OK) != 0) // now, not after the first thousand steps
+        return HS_FAIL(SYSTEM, "%s: checkpoints cannot be written here: %s", c->dir, strerror(errno));
+    hs_folder_clean(c->io, c->dir);
+    c->n = ps->n;
+    for (int i = 0; i < SLABS; i++) {
+        c->snapshot[i] = aligned_alloc(64, (c->n * sizeof(float) + 63) / 64 * 64 + 64);
+        if (c->snapshot[i] == NULL)
+            return HS_FAIL(MEMORY, "no memory for a snapshot of %zu bytes", hs_ckpt_bytes(ps));
+        memset(c->snapshot[i], 0, c->n * sizeof(float)); // pages are taken now: a save never runs out of memory
+    }
+    HS_TRY(model_sources(&c->model, ps, o, c->snapshot[VALUES]));
+    HS_TRY(moment_sources(&c->optimizer, ps, c->snapshot[M], c->snapshot[V]));
+    return start_thread(c);
+}
+
+hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io)
+{
+    hs_ckpt *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return HS_FAIL(MEMORY, "no memory for the checkpoint writer");
+    c->io = io;
+    c->keep = o->keep;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->changed, NULL);
+    const hs_status st = init(c, o, ps);
+    if (st != HS_OK) {
+        hs_ckpt_free(c);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    *out = c;
+    return HS_OK;
+}
+
+hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps) { return hs_ckpt_new_with(out, o, ps, &hs_io_system); }
+
+void hs_ckpt_free(hs_ckpt *c)
+{
+    if (c == NULL)
+        return;
+    if (c->started) {
+        pthread_mutex_lock(&c->lock);
+        c->quit = true;
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->lock);
+        pthread_join(c->thread, NULL);
+        if (c->outcome != HS_OK)
+            hs_warn("%s", c->message); // nobody asked
+    }
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    for (int i = 0; i < SLABS; i++)
+        free(c->snapshot[i]);
+    sources_free(&c->model);
+    sources_free(&c->optimizer);
+    free(c->config_yaml);
+    free(c);
+}
+
+hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t, const hs_model_info *m, const hs_tokenizer *tok,
+                       const char *config_yaml, bool is_best)
+{
+    const hs_status before = hs_ckpt_wait(c);
+    char *yaml = strdup(config_yaml != NULL ? config_yaml : "");
+    if (yaml == NULL)
+        return HS_FAIL(MEMORY, "no memory for the configuration");
+    const float *slab[SLABS] = { ps->master, ps->m, ps->v };
+    for (int i = 0; i < SLABS; i++)
+        memcpy(c->snapshot[i], slab[i], c->n * sizeof(float));
+    free(c->config_yaml);
+    c->config_yaml = yaml, c->state = *t, c->info = *m, c->tok = tok, c->is_best = is_best;
+    pthread_mutex_lock(&c->lock);
+    c->busy = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    return before == HS_OK ? HS_OK : hs_frame_at(before, __FILE__, __LINE__);
+}
+
+// ---- export
+static hs_status write_export(const char *tmp, const sources *model, const hs_model_info *m, const hs_tokenizer *tok)
+{
+    target to = { .io = &hs_io_system, .dir = tmp };
+    hs_status st = make_dir(to.io, tmp);
+    if (st == HS_OK)
+        st = put_model(&to, model, m, tok);
+    hs_manifest_free(&to.manifest);
+    return st == HS_OK ? hs_sync_path(to.io, tmp) : st;
+}
+
+// rename replaces an empty folder and nothing else: said before the work is done.
+static hs_status check_empty(const char *path)
+{
+    DIR *d = opendir(path);
+    if (d == NULL)
+        return errno == ENOENT ? HS_OK : HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
+    int n = 0;
+    while (readdir(d) != NULL)
+        n++;
+    closedir(d);
+    return n <= 2 ? HS_OK : HS_FAIL(USAGE, "%s: is not empty; export into a new folder", path);
+}
+
+hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m, const hs_tokenizer *tok)
+{
+    char path[HS_PATH], tmp[HS_PATH];
+    HS_TRY(check_params(ps));
+    HS_TRY(hs_path_join(path, "%s", dir));
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = 0;
+    HS_TRY(hs_path_join(tmp, "%s.tmp-%ld", path, (long)getpid()));
+    HS_TRY(check_empty(path));
+    hs_remove_tree(&hs_io_system, tmp); // of a process of that number that died
+    sources model;
+    HS_TRY(model_sources(&model, ps, o, ps->master));
+    hs_status st = write_export(tmp, &model, m, tok);
+    sources_free(&model);
+    if (st == HS_OK && rename(tmp, path) != 0) // an empty folder is replaced
+        st = HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
+    if (st != HS_OK) {
+        hs_remove_tree(&hs_io_system, tmp);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    return hs_sync_parent(&hs_io_system, path);
+}

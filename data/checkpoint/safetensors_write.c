@@ -1,0 +1,181 @@
+// Writing safetensors: header, then the tensors one after the other, straight from where they lie. What has to be turned or cut
+// goes through one bounded buffer.
+#include "data/base/json_util.h"
+#include "data/checkpoint/ckpt_io.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TURN = 16, BLOCK = 1 << 20 }; // floats: a tile of 16 x 16 is 16 cache lines on either side; 4 MiB of buffer
+
+void hs_turn_f32(float *restrict dst, int64_t dst_width, const float *restrict src, int64_t src_width, int64_t rows, int64_t cols)
+{
+    for (int64_t r0 = 0; r0 < rows; r0 += TURN)
+        for (int64_t c0 = 0; c0 < cols; c0 += TURN) {
+            const int64_t r1 = r0 + TURN < rows ? r0 + TURN : rows, c1 = c0 + TURN < cols ? c0 + TURN : cols;
+            for (int64_t c = c0; c < c1; c++)
+                for (int64_t r = r0; r < r1; r++)
+                    dst[c * dst_width + r] = src[r * src_width + c];
+        }
+}
+
+static hs_status bytes_of(const hs_st_tensor *t, uint64_t *bytes)
+{
+    uint64_t n = hs_dtype_bytes(t->dtype);
+    for (int i = 0; i < t->n_dims; i++)
+        if (t->dim[i] < 0 || __builtin_mul_overflow(n, (uint64_t)t->dim[i], &n))
+            return HS_FAIL(INTERNAL, "tensor \"%s\": dimension %d is %lld", t->name, i, (long long)t->dim[i]);
+    *bytes = n;
+    return HS_OK;
+}
+
+// Widest elements first, so that every tensor is aligned; then by name.
+static int by_alignment(const void *a, const void *b)
+{
+    const hs_st_tensor *x = &(*(const hs_st_source *const *)a)->t, *y = &(*(const hs_st_source *const *)b)->t;
+    const size_t bx = hs_dtype_bytes(x->dtype), by = hs_dtype_bytes(y->dtype);
+    return bx != by ? (bx < by) - (bx > by) : strcmp(x->name, y->name);
+}
+
+static hs_status add_entry(hs_text *h, const hs_st_tensor *t, uint64_t *offset)
+{
+    uint64_t bytes = 0;
+    HS_TRY(bytes_of(t, &bytes));
+    hs_text_add(h, ",");
+    hs_text_string(h, t->name);
+    hs_text_add(h, ":{\"dtype\":\"%s\",\"shape\":[", hs_dtype_safetensors(t->dtype));
+    for (int i = 0; i < t->n_dims; i++)
+        hs_text_add(h, "%s%lld", i ? "," : "", (long long)t->dim[i]);
+    hs_text_add(h, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)*offset, (unsigned long long)(*offset + bytes));
+    *offset += bytes;
+    return HS_OK;
+}
+
+static hs_status write_header(hs_out *o, const hs_st_source *const *order, int n)
+{
+    hs_text h = { 0 };
+    uint64_t offset = 0;
+    hs_status st = HS_OK;
+    hs_text_add(&h, "{\"__metadata__\":{\"format\":\"pt\"}"); // transformers refuses a file without it
+    for (int i = 0; i < n && st == HS_OK; i++) {
+        if (i > 0 && strcmp(order[i]->t.name, order[i - 1]->t.name) == 0)
+            st = HS_FAIL(INTERNAL, "%s: tensor \"%s\" is given twice", o->path, order[i]->t.name);
+        else
+            st = add_entry(&h, &order[i]->t, &offset);
+    }
+    hs_text_add(&h, "}");
+    while (h.n % 8 != 0 && !h.failed)
+        hs_text_add(&h, " ");
+    if (st == HS_OK && h.failed)
+        st = HS_FAIL(MEMORY, "%s: no memory for the header", o->path);
+    uint8_t size[8];
+    for (int i = 0; i < 8; i++)
+        size[i] = (uint8_t)((uint64_t)h.n >> (8 * i));
+    if (st == HS_OK)
+        st = hs_out_write(o, size, sizeof size);
+    if (st == HS_OK)
+        st = hs_out_write(o, h.p, h.n);
+    hs_text_free(&h);
+    return st;
+}
+
+// The file's row i is column i of src [out, in].
+static hs_status write_turned(hs_out *o, const float *src, int64_t out, int64_t in, float *block)
+{
+    const int64_t wide = out < BLOCK ? out : BLOCK, high = wide > 0 ? BLOCK / wide : 1;
+    for (int64_t i0 = 0; i0 < in; i0 += high)
+        for (int64_t o0 = 0; o0 < out; o0 += wide) { // more than once only where one row fills the block
+            const int64_t n_in = i0 + high < in ? high : in - i0, n_out = o0 + wide < out ? wide : out - o0;
+            hs_turn_f32(block, n_out, src + o0 * in + i0, in, n_out, n_in);
+            HS_TRY(hs_out_write(o, block, (size_t)(n_in * n_out) * sizeof *block));
+        }
+    return HS_OK;
+}
+
+static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
+{
+    const hs_param *p = s->param;
+    const float *value = (const float *)s->t.data + p->offset;
+    float *cut = NULL;
+    uint64_t bytes = 0;
+    HS_TRY(bytes_of(&s->t, &bytes));
+    bool tail_only = p->parts <= 1 || p->logical[0] == p->dim[0]; // then the logical rows are the first ones as they lie
+    for (int i = 1; i < p->n_dims; i++)
+        tail_only = tail_only && p->logical[i] == p->dim[i];
+    if (!tail_only) {
+        cut = malloc(bytes > 0 ? bytes : 1);
+        if (cut == NULL)
+            return HS_FAIL(MEMORY, "%s: no memory for %llu bytes of \"%s\"", o->path, (unsigned long long)bytes, p->name);
+        hs_param_export(p, s->t.data, cut);
+        value = cut;
+    }
+    const hs_status st = s->transposed ? write_turned(o, value, p->logical[0], p->logical[1], block) : hs_out_write(o, value, bytes);
+    free(cut);
+    return st;
+}
+
+static hs_status write_tensors(hs_out *o, const hs_st_source *const *order, int n)
+{
+    float *block = malloc(BLOCK * sizeof *block);
+    if (block == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory for %zu bytes", o->path, BLOCK * sizeof *block);
+    hs_status st = HS_OK;
+    for (int i = 0; i < n && st == HS_OK; i++) {
+        uint64_t bytes = 0;
+        if (order[i]->param != NULL)
+            st = write_param(o, order[i], block);
+        else if ((st = bytes_of(&order[i]->t, &bytes)) == HS_OK)
+            st = hs_out_write(o, order[i]->t.data, bytes);
+    }
+    free(block);
+    return st;
+}
+
+hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum)
+{
+    const hs_st_source **order = malloc((size_t)(n > 0 ? n : 1) * sizeof *order);
+    if (order == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory for %d tensors", path, n);
+    for (int i = 0; i < n; i++)
+        order[i] = &s[i];
+    qsort(order, (size_t)n, sizeof *order, by_alignment);
+    hs_out o;
+    hs_status st = hs_out_open(&o, io, path);
+    if (st == HS_OK) {
+        st = write_header(&o, order, n);
+        if (st == HS_OK)
+            st = write_tensors(&o, order, n);
+        if (st == HS_OK)
+            st = hs_out_close(&o, sum);
+        else
+            hs_out_abort(&o);
+    }
+    free(order);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_safetensors_write(const char *path, const hs_st_tensor *t, int n, uint64_t *hash)
+{
+    char tmp[HS_PATH];
+    HS_TRY(hs_path_join(tmp, "%s.tmp-%ld", path, (long)getpid()));
+    hs_st_source *s = calloc((size_t)(n > 0 ? n : 1), sizeof *s);
+    if (s == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory for %d tensors", path, n);
+    for (int i = 0; i < n; i++)
+        s[i].t = t[i];
+    hs_file_sum sum;
+    unlink(tmp); // of a process of that number that died
+    const hs_status st = hs_safetensors_write_from(&hs_io_system, tmp, s, n, &sum);
+    free(s);
+    HS_TRY(st);
+    if (rename(tmp, path) != 0) {
+        const hs_status failed = HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
+        unlink(tmp);
+        return failed;
+    }
+    if (hash != NULL)
+        *hash = sum.hash;
+    return hs_sync_parent(&hs_io_system, path);
+}

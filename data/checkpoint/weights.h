@@ -1,0 +1,34 @@
+// weights: the tensors of a model directory, in one file or in shards, and their way into the slabs.
+#ifndef HS_DATA_WEIGHTS_H
+#define HS_DATA_WEIGHTS_H
+#include "data/checkpoint/ckpt_parts.h"
+
+typedef struct hs_weight {
+    const hs_st_entry *entry;
+    bool used;
+} hs_weight;
+typedef struct hs_weights {
+    const char *dir; // borrowed: for messages
+    hs_safetensors **file;
+    int n_files;
+    hs_weight *weight; // sorted by name
+    int n;
+    hs_text findings; // what does not fit
+    int n_findings;
+} hs_weights;
+
+hs_status hs_weights_open(hs_weights *w, const char *model_dir); // model.safetensors, or model.safetensors.index.json and its shards
+hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
+void hs_weights_close(hs_weights *w);
+hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
+
+// The file's name of a parameter; *transposed: the file has [in, out].
+typedef void hs_weight_name(const hs_param *p, const void *user, char *name, size_t size, bool *transposed);
+// First everything is looked at, so that one message names all that is wrong and nothing is half-loaded:
+// hs_weights_expect (once or more), hs_weights_check, then hs_weights_copy.
+void hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_name *name, const void *user);
+// What was missing or misshapen, and what is left over: nothing may be but hs_hf_aliases and the given patterns.
+hs_status hs_weights_check(hs_weights *w, const char *const *patterns, int n_patterns);
+hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_name *name, const void *user, float *slab);
+
+#endif

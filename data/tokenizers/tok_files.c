@@ -1,0 +1,262 @@
+#include "data/tokenizers/tok_files.h"
+#include "data/base/file.h"
+#include "data/base/json_util.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool exists(const char *dir, const char *name, char *path, size_t room)
+{
+    const int n = snprintf(path, room, "%s/%s", dir, name);
+    return n > 0 && (size_t)n < room && access(path, F_OK) == 0;
+}
+
+static hs_status read_json(const char *path, json_t **root)
+{
+    char *text;
+    size_t bytes;
+    HS_TRY(hs_file_read(path, &text, &bytes));
+    json_error_t e;
+    *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
+    free(text);
+    return *root ? HS_OK : HS_FAIL(CORRUPT, "%s:%d: %s", path, e.line, e.text);
+}
+
+// tokenizer_config.json, or an empty object.
+static hs_status read_config(const char *dir, json_t **config)
+{
+    char path[4096];
+    if (exists(dir, "tokenizer_config.json", path, sizeof path))
+        return read_json(path, config);
+    *config = json_object();
+    return *config ? HS_OK : HS_FAIL(MEMORY, "%s: no memory", dir);
+}
+
+static int flag(const json_t *config, const char *key, int fallback)
+{
+    const json_t *v = json_object_get(config, key);
+    return json_is_boolean(v) ? json_is_true(v) : fallback;
+}
+
+// Calls line(with, number, its text without "\n" or "\r\n") for each line; stops at an error.
+static hs_status for_each_line(const char *path, hs_status (*line)(void *with, const char *path, int64_t number, char *text), void *with)
+{
+    char *text, *p;
+    size_t bytes;
+    HS_TRY(hs_file_read(path, &text, &bytes));
+    hs_status st = memchr(text, 0, bytes) ? HS_FAIL(CORRUPT, "%s: a byte 0 in a text file", path) : HS_OK;
+    int64_t number = 0;
+    for (p = text; st == HS_OK && p < text + bytes; number++) {
+        char *end = strchr(p, '\n'), *next = end ? end + 1 : text + bytes;
+        if (end)
+            *end = 0;
+        else
+            end = next;
+        if (end > p && end[-1] == '\r')
+            end[-1] = 0;
+        st = line(with, path, number, p);
+        p = next;
+    }
+    free(text);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status add_token(void *with, const char *path, int64_t number, char *text)
+{
+    json_t *vocab = with, *before = json_object_get(vocab, text);
+    if (before)
+        return HS_FAIL(CORRUPT, "%s:%lld: token \"%.64s\" is on line %lld already", path, (long long)number + 1, text,
+                       (long long)json_integer_value(before) + 1);
+    if (json_object_set_new(vocab, text, json_integer(number)) != 0)
+        return HS_FAIL(CORRUPT, "%s:%lld: no UTF-8", path, (long long)number + 1);
+    return HS_OK;
+}
+
+static hs_status add_merge(void *with, const char *path, int64_t number, char *text)
+{
+    if (text[0] == 0 || (number == 0 && strncmp(text, "#version", 8) == 0))
+        return HS_OK;
+    if (json_array_append_new(with, json_string(text)) != 0)
+        return HS_FAIL(CORRUPT, "%s:%lld: no UTF-8", path, (long long)number + 1);
+    return HS_OK;
+}
+
+static json_t *special_tokens(const json_t *vocab, const char *const *name, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) {
+        json_t *id = json_object_get(vocab, name[i]);
+        if (id)
+            json_array_append_new(list, json_pack("{s:O, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", name[i], "single_word", 0,
+                                                  "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+    }
+    return list;
+}
+
+// {"type": "TemplateProcessing"} with [CLS] A [SEP] and [CLS] A [SEP] B [SEP]; null if the vocabulary has no such tokens.
+static json_t *bert_template(const json_t *vocab)
+{
+    json_t *cls = json_object_get(vocab, "[CLS]"), *sep = json_object_get(vocab, "[SEP]");
+    if (!cls || !sep)
+        return json_null();
+    static const struct {
+        const char *kind, *id;
+        int type;
+    } piece[] = { { "SpecialToken", "[CLS]", 0 },
+                  { "Sequence", "A", 0 },
+                  { "SpecialToken", "[SEP]", 0 },
+                  { "Sequence", "B", 1 },
+                  { "SpecialToken", "[SEP]", 1 } };
+    json_t *list[2] = { json_array(), json_array() };
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < (k ? 5 : 3); i++)
+            json_array_append_new(list[k], json_pack("{s:{s:s, s:i}}", piece[i].kind, "id", piece[i].id, "type_id", piece[i].type));
+    return json_pack("{s:s, s:o, s:o, s:{s:{s:s, s:[O], s:[s]}, s:{s:s, s:[O], s:[s]}}}", "type", "TemplateProcessing", "single", list[0],
+                     "pair", list[1], "special_tokens", "[CLS]", "id", "[CLS]", "ids", cls, "tokens", "[CLS]", "[SEP]", "id", "[SEP]",
+                     "ids", sep, "tokens", "[SEP]");
+}
+
+json_t *hs_tok_files_bert(json_t *vocab, const json_t *config)
+{
+    static const char *const special[] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]" };
+    const int lower = flag(config, "do_lower_case", 1);
+    json_t *strip = json_object_get(config, "strip_accents");
+    json_t *normalizer = json_pack("{s:s, s:b, s:b, s:o, s:b}", "type", "BertNormalizer", "clean_text", 1, "handle_chinese_chars",
+                                   flag(config, "tokenize_chinese_chars", 1), "strip_accents",
+                                   json_is_boolean(strip) ? json_incref(strip) : json_null(), "lowercase", lower);
+    return json_pack("{s:s, s:n, s:n, s:o, s:o, s:{s:s}, s:o, s:{s:s, s:s, s:b}, s:{s:s, s:s, s:s, s:i, s:O}}", "version", "1.0",
+                     "truncation", "padding", "added_tokens", special_tokens(vocab, special, HS_COUNT(special)), "normalizer", normalizer,
+                     "pre_tokenizer", "type", "BertPreTokenizer", "post_processor", bert_template(vocab), "decoder", "type", "WordPiece",
+                     "prefix", "##", "cleanup", 1, "model", "type", "WordPiece", "unk_token", "[UNK]", "continuing_subword_prefix", "##",
+                     "max_input_chars_per_word", 100, "vocab", vocab);
+}
+
+json_t *hs_tok_files_gpt2(json_t *vocab, json_t *merges, const json_t *config)
+{
+    static const char *const special[] = { "<|endoftext|>" };
+    json_t *level = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", flag(config, "add_prefix_space", 0),
+                              "trim_offsets", 1, "use_regex", 1);
+    json_t *post = json_deep_copy(level), *decoder = json_deep_copy(level);
+    json_object_set_new(post, "trim_offsets", json_false());
+    return json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:O, s:O}}", "version", "1.0",
+                     "truncation", "padding", "added_tokens", special_tokens(vocab, special, HS_COUNT(special)), "normalizer",
+                     "pre_tokenizer", level, "post_processor", post, "decoder", decoder, "model", "type", "BPE", "dropout", "unk_token",
+                     "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab",
+                     vocab, "merges", merges);
+}
+
+static hs_status read_bert(const char *dir, const char *path, json_t **root)
+{
+    json_t *config, *vocab;
+    HS_TRY(read_config(dir, &config));
+    hs_status st = HS_OK;
+    if (!(vocab = json_object()))
+        st = HS_FAIL(MEMORY, "%s: no memory", path);
+    if (st == HS_OK)
+        st = for_each_line(path, add_token, vocab);
+    if (st == HS_OK && !(*root = hs_tok_files_bert(vocab, config)))
+        st = HS_FAIL(MEMORY, "%s: no memory", path);
+    json_decref(vocab);
+    json_decref(config);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *merges_path, json_t **root)
+{
+    json_t *config, *vocab = NULL;
+    HS_TRY(read_config(dir, &config));
+    json_t *merges = json_array();
+    hs_status st = merges ? read_json(vocab_path, &vocab) : HS_FAIL(MEMORY, "%s: no memory", merges_path);
+    if (st == HS_OK)
+        st = for_each_line(merges_path, add_merge, merges);
+    if (st == HS_OK && !(*root = hs_tok_files_gpt2(vocab, merges, config)))
+        st = HS_FAIL(MEMORY, "%s: no memory", vocab_path);
+    json_decref(vocab);
+    json_decref(merges);
+    json_decref(config);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_tok_files_read(const char *dir, json_t **root, char *path, size_t room)
+{
+    static const char *const pairs[][2] = { { "vocab.json", "merges.txt" }, { "encoder.json", "vocab.bpe" } };
+    char merges[4096];
+    *root = NULL;
+    if (exists(dir, "tokenizer.json", path, room))
+        return read_json(path, root);
+    if (exists(dir, "vocab.txt", path, room))
+        return read_bert(dir, path, root);
+    for (int i = 0; i < HS_COUNT(pairs); i++) {
+        const bool vocab = exists(dir, pairs[i][0], path, room);
+        if (!exists(dir, pairs[i][1], merges, sizeof merges))
+            continue;
+        return vocab ? read_gpt2(dir, path, merges, root) : HS_FAIL(USAGE, "%s: no such file, beside %s", path, pairs[i][1]);
+    }
+    snprintf(path, room, "%s", dir);
+    return HS_FAIL(USAGE, "%s/tokenizer.json: no such file, nor vocab.txt, nor vocab.json with merges.txt", dir);
+}
+
+// ---- writing
+
+hs_status hs_tok_files_save_json(const char *dir, const char *name, json_t *j, size_t flags)
+{
+    char path[4096];
+    char *text = j ? json_dumps(j, flags) : NULL;
+    json_decref(j);
+    if (!text)
+        return HS_FAIL(MEMORY, "no memory for %s", name);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    const hs_status st = hs_file_save(path, text, strlen(text));
+    free(text);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status save_text(const char *dir, const char *name, hs_text *text)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    const hs_status st = text->failed ? HS_FAIL(MEMORY, "no memory for %s", name) : hs_file_save(path, text->p ? text->p : "", text->n);
+    hs_text_free(text);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status write_vocab(const char *dir, json_t *vocab)
+{
+    const size_t n = json_object_size(vocab);
+    const char **line = calloc(n + 1, sizeof *line), *name;
+    json_t *id;
+    hs_text text = { 0 };
+    if (!line)
+        return HS_FAIL(MEMORY, "no memory for vocab.txt");
+    json_object_foreach(vocab, name, id) line[json_integer_value(id)] = name;
+    for (size_t i = 0; i < n; i++)
+        hs_text_add(&text, "%s\n", line[i]);
+    free(line);
+    HS_TRY(save_text(dir, "vocab.txt", &text));
+    return HS_OK;
+}
+
+static hs_status write_merges(const char *dir, const json_t *merges)
+{
+    hs_text text = { 0 };
+    size_t i;
+    json_t *merge;
+    hs_text_add(&text, "#version: 0.2\n");
+    json_array_foreach((json_t *)(uintptr_t)merges, i, merge)
+        hs_text_add(&text, "%s %s\n", json_string_value(json_array_get(merge, 0)), json_string_value(json_array_get(merge, 1)));
+    HS_TRY(save_text(dir, "merges.txt", &text));
+    return HS_OK;
+}
+
+hs_status hs_tok_files_write(const char *dir, const json_t *root)
+{
+    const json_t *model = json_object_get(root, "model");
+    const char *type = json_string_value(json_object_get(model, "type"));
+    if (type && strcmp(type, "WordPiece") == 0)
+        return write_vocab(dir, json_object_get(model, "vocab"));
+    if (type && strcmp(type, "BPE") == 0 && !json_object_get(model, "halfstep")) {
+        HS_TRY(write_merges(dir, json_object_get(model, "merges")));
+        HS_TRY(hs_tok_files_save_json(dir, "vocab.json", json_incref(json_object_get(model, "vocab")), JSON_COMPACT));
+    }
+    return HS_OK;
+}

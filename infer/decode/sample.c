@@ -1,0 +1,101 @@
+// sample: one token from a row of logits.
+
+#include "core/base/rng.h"
+#include "infer/decode/generate.h"
+#include <math.h>
+#include <stdlib.h>
+
+// The order of preference: larger logits first, the lower id among equals. A total order, so that ties never depend on a sort.
+static bool better(const float *logits, int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; }
+
+static int32_t best(const float *logits, int64_t n)
+{
+    int32_t top = 0;
+    for (int32_t i = 1; i < n; i++)
+        top = logits[i] > logits[top] ? i : top;
+    return top;
+}
+
+// Puts the k best of order[n] first, in any order (Hoare's selection).
+static void select_best(const float *logits, int32_t *order, int64_t n, int64_t k)
+{
+    int64_t lo = 0, hi = n - 1;
+    while (lo < hi) {
+        const int32_t pivot = order[lo + (hi - lo) / 2];
+        int64_t i = lo, j = hi;
+        while (i <= j) {
+            while (better(logits, order[i], pivot))
+                i++;
+            while (better(logits, pivot, order[j]))
+                j--;
+            if (i <= j) {
+                const int32_t swap = order[i];
+                order[i++] = order[j];
+                order[j--] = swap;
+            }
+        }
+        if (k - 1 <= j)
+            hi = j;
+        else if (k - 1 >= i)
+            lo = i;
+        else
+            return;
+    }
+}
+
+static int by_preference(const void *a, const void *b, void *logits)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return x == y ? 0 : better(logits, x, y) ? -1 : 1;
+}
+
+static double weight(const float *logits, int32_t id, float top, double temperature)
+{
+    return exp(((double)logits[id] - (double)top) / temperature);
+}
+
+// Sorts order[n] and returns how many of its first hold top_p of the probability. Tokens below (1 - top_p) / n of it are
+// dropped before the sort: all of them together weigh less than what may be left out.
+static int64_t nucleus(const float *logits, int32_t *order, int64_t n, float top, const hs_sampling *s)
+{
+    double total = 0, sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        total += weight(logits, order[i], top, s->temperature);
+    const double least = (1 - s->top_p) / (double)n * total;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (weight(logits, order[i], top, s->temperature) >= least)
+            order[kept++] = order[i];
+    qsort_r(order, (size_t)kept, sizeof *order, by_preference, (void *)logits);
+    int64_t m = 0;
+    while (m < kept && sum < s->top_p * total)
+        sum += weight(logits, order[m++], top, s->temperature);
+    return m ? m : 1;
+}
+
+int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int prompt, int64_t position, int32_t *order)
+{
+    const int32_t top_id = best(logits, n);
+    if (s->temperature == 0 || s->top_k == 1)
+        return top_id;
+    const float top = logits[top_id];
+    for (int64_t i = 0; i < n; i++)
+        order[i] = (int32_t)i;
+    if (s->top_k > 0 && s->top_k < n) {
+        select_best(logits, order, n, s->top_k);
+        n = s->top_k;
+        qsort_r(order, (size_t)n, sizeof *order, by_preference, (void *)logits);
+    }
+    if (s->top_p < 1)
+        n = nucleus(logits, order, n, top, s);
+    double total = 0, sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        total += weight(logits, order[i], top, s->temperature);
+    const double at = hs_u32_unit(hs_random(s->seed, (uint32_t)position, (uint32_t)prompt, 0, 0).v[0]) * total;
+    for (int64_t i = 0; i < n; i++) {
+        sum += weight(logits, order[i], top, s->temperature);
+        if (at < sum)
+            return order[i];
+    }
+    return order[n - 1]; // rounding left `at` at the very end
+}

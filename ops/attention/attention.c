@@ -1,0 +1,500 @@
+// attention: softmax of scaled dot products with the keys, times the values, per sequence and head.
+//
+//   y[i] = sum over j of p[i,j] v[j]      p[i,j] = exp(scale q[i].k[j] - lse[i])      lse[i] = log sum over j of exp(scale q[i].k[j])
+//
+// Blocks of keys pass by blocks of queries with a running maximum and sum (Dao 2023, arXiv:2307.08691), so nothing of size
+// queries x keys exists; blocks that causality hides are skipped. Only lse is saved. A member computes a (sequence, head, up
+// to CHUNK queries) on its own and every sum has one order: the bits do not depend on the team. A few queries over a long
+// cache (decoding) read keys and values where they lie.
+
+#include "ops/attention/attention.h"
+#include "core/cpu/vmath.h"
+
+enum { QB = 8 * GEMM_MR, KB = 3 * 64, CHUNK = 512, FEW = 4 };
+_Static_assert(KB % GEMM_NR == 0, "panels");
+
+static const char *shape(hs_node *n)
+{
+    const hs_attention_attr *at = n->attr;
+    const hs_tensor *qkv = n->in[ATT_QKV], *starts = n->in[ATT_STARTS], *keys = n->in[ATT_KEYS], *kv = n->in[ATT_KV],
+                    *where = n->in[ATT_WHERE];
+    if (qkv->n_dims != 2 || (kv && kv->n_dims != 2))
+        return "qkv and kv must be rows of one width";
+    const int64_t width = kv ? kv->dim[1] / 2 : qkv->dim[1] / 3;
+    if (kv ? kv->dim[1] != 2 * width || (qkv->dim[1] != width && qkv->dim[1] != 3 * width) : qkv->dim[1] != 3 * width)
+        return "qkv must be [N, 3C], or [N, C] with kv [R, 2C]";
+    if (at->heads < 1 || width % at->heads)
+        return "the heads must divide the width C";
+    if (width / at->heads % 8)
+        return "the width of a head must be a multiple of 8: pad it";
+    if (starts->dtype != HS_I32 || starts->n_dims != 1 || starts->dim[0] < 2)
+        return "starts must be i32 [sequences + 1]";
+    if (keys && (keys->dtype != HS_I32 || keys->n_dims != 2 || keys->dim[0] != starts->dim[0] - 1 || keys->dim[1] != 3))
+        return "keys must be i32 [sequences, 3]";
+    if (kv && !keys)
+        return "kv needs keys";
+    if (!(at->dropout >= 0 && at->dropout < 1))
+        return "dropout must be in [0, 1)";
+    if (at->dropout > 0 && !where)
+        return "dropout needs where";
+    if (where &&
+        (where->dtype != HS_I32 || where->n_dims != 2 || where->dim[0] != qkv->dim[0] || where->dim[1] != 2 || where->ext != qkv->ext))
+        return "where must be i32 [N, 2]";
+    hs_shape_rows(n->out[ATT_Y], qkv, width);
+    hs_shape_rows(n->out[ATT_LSE], qkv, at->heads);
+    return NULL;
+}
+
+// Lengths are not known when planned: as if all sequences were equally long.
+static hs_cost cost(const hs_node *n, bool backward)
+{
+    const hs_attention_attr *at = n->attr;
+    const hs_tensor *from = n->in[ATT_KV] ? n->in[ATT_KV] : n->in[ATT_QKV];
+    const double seqs = (double)n->in[ATT_STARTS]->dim[0] - 1, keys = (double)from->dim[0] / seqs;
+    const double cells = (double)hs_tensor_count(n->out[ATT_Y]) * keys * (at->causal && !n->in[ATT_KV] ? 0.5 : 1.0);
+    return (hs_cost){ .flops = (backward ? 10 : 4) * cells, .bytes = hs_traffic(n, backward) };
+}
+
+static void reference(const hs_args *a)
+{
+    const hs_attention_attr *at = a->attr;
+    const att_shape s = att_shape_of(a);
+    const int64_t C = s.width, W = a->in[ATT_QKV].cols, KW = a->in[s.kv].cols;
+    const hs_drop drop = at->dropout > 0 ? hs_drop_of(a, at->dropout) : (hs_drop){ 0 };
+    memset(a->out[ATT_Y].p, 0, (size_t)(s.n_rows * C) * sizeof(double));
+    for (int64_t b = 0; b < s.n_seqs; b++)
+        for (int64_t h = 0; h < s.heads; h++) {
+            const att_seq q = att_seq_of(a, &s, b);
+            for (int64_t i = 0; i < q.nq; i++) {
+                const int64_t seen = att_seen(&s, &q, i);
+                const double *x = hs_f64(a, ATT_QKV) + (q.q0 + i) * W + h * s.d;
+                double *y = hs_f64_out(a, ATT_Y) + (q.q0 + i) * C + h * s.d, max = -INFINITY, sum = 0;
+                for (int pass = 0; pass < 3; pass++) // largest score, sum of exponentials, weighted values
+                    for (int64_t j = 0; j < seen; j++) {
+                        const double *k = hs_f64(a, s.kv) + (q.k0 + j) * KW + s.k_col + h * s.d, *v = k + C;
+                        double score = 0;
+                        for (int64_t c = 0; c < s.d; c++)
+                            score += x[c] * k[c];
+                        score *= at->scale != 0 ? (double)at->scale : 1 / sqrt((double)s.d);
+                        max = pass == 0 ? fmax(max, score) : max;
+                        sum += pass == 1 ? exp(score - max) : 0;
+                        double p = pass == 2 ? exp(score - max) / sum : 0;
+                        if (pass == 2 && at->dropout > 0) {
+                            const int32_t *where = hs_i32(a, ATT_WHERE) + 2 * (q.q0 + i);
+                            float f[8];
+                            hs_drop_factors(&drop, where[0], where[1], (int32_t)h + 1, j / 8 * 8, 8, f);
+                            p *= (double)f[j % 8];
+                        }
+                        for (int64_t c = 0; c < s.d && pass == 2; c++)
+                            y[c] += p * v[c];
+                    }
+                if (a->out[ATT_LSE].p)
+                    hs_f64_out(a, ATT_LSE)[(q.q0 + i) * s.heads + h] = max + log(sum);
+            }
+        }
+}
+
+// ---- one (sequence, head): scratch of a member, all f32 words but p
+typedef struct work {
+    const hs_args *a;
+    const att_shape *s;
+    const att_seq *q;
+    int64_t h, c0, n; // head; queries [c0, c0 + n) of the sequence
+    int64_t d_cols;   // columns of o: d rounded up to whole panels
+    hs_drop drop;
+    bool drops, narrow;      // weights are multiplied as bf16
+    gemm_word *k, *v, *rows; // a block of keys, of values, of queries that had to be converted
+    float *score, *o, *max, *sum, *factor;
+    uint16_t *p;
+} work;
+
+static size_t carve(work *w, char *own, int64_t d)
+{
+    const int64_t cols = gemm_panels(d) * GEMM_NR;
+    const size_t words[] = {
+        (size_t)(KB * d), (size_t)(KB * cols), (size_t)(QB * d), (size_t)(QB * KB), (size_t)(CHUNK * cols), CHUNK, CHUNK, KB, QB * KB / 2
+    };
+    char *at[HS_COUNT(words)];
+    size_t bytes = 0;
+    for (int i = 0; i < HS_COUNT(words); i++) {
+        at[i] = own ? own + bytes : NULL;
+        bytes += (words[i] * 4 + 63) / 64 * 64;
+    }
+    if (own) {
+        w->k = (gemm_word *)at[0], w->v = (gemm_word *)at[1], w->rows = (gemm_word *)at[2], w->score = (float *)at[3];
+        w->o = (float *)at[4], w->max = (float *)at[5], w->sum = (float *)at[6], w->factor = (float *)at[7], w->p = (uint16_t *)at[8];
+        w->d_cols = cols;
+    }
+    return bytes;
+}
+
+static gemm_in slice(const hs_ref *r, int64_t row, int64_t col, bool k_major)
+{
+    return (gemm_in){ att_cell(r, row, col), r->cols, r->dtype, k_major };
+}
+
+// Row r of a block, query i of the chunk: scores of `seen` keys become weights relative to the running maximum, zero up to `all`; o is
+// rescaled.
+static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64_t all)
+{
+    const int64_t width = (all + 15) / 16 * 16; // no vector of it is partial
+    float *x = w->score + r * KB, old = w->max[i], *o = w->o + i * w->d_cols;
+    for (int64_t j = seen > 0 ? seen : 0; j < width; j++)
+        x[j] = -INFINITY;
+    const float max = hs_max(x, width, old), base = max == -INFINITY ? 0 : max;
+    if (w->drops) {
+        const int32_t *where = hs_i32(w->a, ATT_WHERE) + 2 * (w->q->q0 + w->c0 + i);
+        hs_drop_factors(&w->drop, where[0], where[1], (int32_t)w->h + 1, j0, width, w->factor);
+    }
+    float sums[16] = { 0 }, sum = 0;
+    for (int64_t j = 0; j < width; j += 16) {
+        float p[16];
+        HS_SIMD
+        for (int c = 0; c < 16; c++) {
+            p[c] = hs_expf_below(x[j + c] - base);
+            sums[c] += p[c];
+        }
+        if (w->drops) {
+            HS_SIMD
+            for (int c = 0; c < 16; c++)
+                p[c] *= w->factor[j + c];
+        }
+        if (w->narrow)
+            att_narrow(w->p + r * KB + j, p);
+        else
+            memcpy(x + j, p, sizeof p);
+    }
+    HS_SIMD_SUM(sum)
+    for (int c = 0; c < 16; c++)
+        sum += sums[c];
+    w->max[i] = max;
+    if (max == old) {
+        w->sum[i] += sum;
+        return;
+    }
+    const float shrink = old == -INFINITY ? 0 : hs_expf(old - max);
+    w->sum[i] = w->sum[i] * shrink + sum;
+    if (j0)
+        for (int64_t c = 0; c < w->s->d; c++)
+            o[c] *= shrink;
+}
+
+// Keys [j0, j0 + nb) against the chunk.
+static void key_block(work *w, int64_t j0, int64_t nb)
+{
+    const att_shape *s = w->s;
+    const att_seq *q = w->q;
+    const hs_ref *from = &w->a->in[s->kv];
+    const gemm_in k = slice(from, q->k0 + j0, s->k_col + w->h * s->d, false),
+                  v = slice(from, q->k0 + j0, s->k_col + s->width + w->h * s->d, true);
+    const gemm_in x = slice(&w->a->in[ATT_QKV], q->q0 + w->c0, w->h * s->d, false);
+    const int64_t dw = gemm_words(s->d, s->dot);
+    gemm_pack_b(w->k, &k, 0, s->d, 0, nb, s->dot);
+    gemm_pack_b(w->v, &v, 0, nb, 0, s->d, s->dot);
+    for (int64_t i0 = 0; i0 < w->n; i0 += QB) {
+        const int64_t m = att_least(QB, w->n - i0), seen = att_least(nb, att_seen(s, q, w->c0 + i0 + m - 1) - j0);
+        if (seen <= 0)
+            continue;
+        gemm_block t = { .m = m, .n = seen, .kw = dw, .b = w->k, .ldb = dw * GEMM_NR, .dot = s->dot, .scale = s->scale };
+        t.a = gemm_lay_a(w->rows, &x, 0, s->d, i0, m, s->dot, &t.lda);
+        t.to = (gemm_out){ .p = w->score, .ld = KB, .dtype = HS_F32 };
+        gemm_block_run(&t);
+        for (int64_t r = 0; r < m; r++)
+            weigh(w, r, i0 + r, j0, att_least(nb, att_seen(s, q, w->c0 + i0 + r) - j0), seen);
+        gemm_block u = { .m = m, .n = s->d, .kw = gemm_words(seen, s->dot), .dot = s->dot, .scale = 1 };
+        u.a = s->dot ? (const gemm_word *)w->p : (const gemm_word *)w->score, u.lda = s->dot ? KB / 2 : KB;
+        u.b = w->v, u.ldb = gemm_words(nb, s->dot) * GEMM_NR;
+        u.to = (gemm_out){ .p = w->o + i0 * w->d_cols, .ld = w->d_cols, .dtype = HS_F32 };
+        if (j0)
+            u.base = w->o + i0 * w->d_cols, u.ld_base = w->d_cols;
+        gemm_block_run(&u);
+    }
+}
+
+static void finish(work *w)
+{
+    const att_shape *s = w->s;
+    for (int64_t i = 0; i < w->n; i++) {
+        const int64_t row = w->q->q0 + w->c0 + i;
+        float *o = w->o + i * w->d_cols;
+        const bool any = att_seen(s, w->q, w->c0 + i) > 0;
+        const float over = 1.0f / w->sum[i];
+        for (int64_t c = 0; c < s->d; c++)
+            o[c] = any ? o[c] * over : 0;
+        hs_store(&w->a->out[ATT_Y], row * s->width + w->h * s->d, s->d, o);
+        if (w->a->out[ATT_LSE].p)
+            hs_f32_out(w->a, ATT_LSE)[row * s->heads + w->h] = w->max[i] + logf(w->sum[i]);
+    }
+}
+
+static void many_queries(work *w)
+{
+    const int64_t keys = att_seen(w->s, w->q, w->c0 + w->n - 1);
+    w->narrow = w->s->dot;
+    for (int64_t j0 = 0; j0 < keys; j0 += KB)
+        key_block(w, j0, att_least(KB, keys - j0));
+}
+
+// ---- a few queries: keys and values as they lie, no packing, all in f32. Rows of the cache are far apart, no hardware
+// prefetcher follows them.
+
+enum { ROWS_AHEAD = 12, AT_ONCE = 4 };
+
+static inline __attribute__((always_inline)) float cell(const char *p, int64_t c, const hs_dtype t)
+{
+    return t == HS_BF16 ? hs_bf16_f32(((const uint16_t *)p)[c]) : ((const float *)p)[c];
+}
+
+static inline __attribute__((always_inline)) void ask_for(const char *p, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(p + i);
+}
+
+// score[j] = x . row j of n, rows `step` bytes apart. t and d are constants where it is inlined.
+static inline __attribute__((always_inline)) void few_scores(float *score, const float *x, const char *k, int64_t step, int64_t n,
+                                                             const hs_dtype t, const int64_t d)
+{
+    for (int64_t j = 0; j < n; j++, k += step) {
+        float sum = 0;
+        ask_for(k + ROWS_AHEAD * step, d * (t == HS_BF16 ? 2 : 4));
+        HS_SIMD_SUM(sum)
+        for (int64_t c = 0; c < d; c++)
+            sum += x[c] * cell(k, c, t);
+        score[j] = sum;
+    }
+}
+
+// o += sum over j of p[j] row j
+static inline __attribute__((always_inline)) void few_values(float *o, const float *p, const char *v, int64_t step, int64_t n,
+                                                             const hs_dtype t, const int64_t d)
+{
+    int64_t j = 0;
+    for (; j + AT_ONCE <= n; j += AT_ONCE, v += AT_ONCE * step) { // so that o is loaded and stored less often
+        for (int64_t i = 0; i < AT_ONCE; i++)
+            ask_for(v + (ROWS_AHEAD + i) * step, d * (t == HS_BF16 ? 2 : 4));
+        HS_SIMD
+        for (int64_t c = 0; c < d; c++)
+            o[c] += (p[j] * cell(v, c, t) + p[j + 1] * cell(v + step, c, t)) +
+                    (p[j + 2] * cell(v + 2 * step, c, t) + p[j + 3] * cell(v + 3 * step, c, t));
+    }
+    for (; j < n; j++, v += step)
+        HS_SIMD
+    for (int64_t c = 0; c < d; c++)
+        o[c] += p[j] * cell(v, c, t);
+}
+
+typedef void few_scores_fn(float *score, const float *x, const char *k, int64_t step, int64_t n, int64_t d);
+typedef void few_values_fn(float *o, const float *p, const char *v, int64_t step, int64_t n, int64_t d);
+#define FEW_LOOPS(name, type, width)                                                                                                       \
+    static void few_scores_##name(float *score, const float *x, const char *k, int64_t step, int64_t n, int64_t d)                         \
+    {                                                                                                                                      \
+        (void)d;                                                                                                                           \
+        few_scores(score, x, k, step, n, type, width);                                                                                     \
+    }                                                                                                                                      \
+    static void few_values_##name(float *o, const float *p, const char *v, int64_t step, int64_t n, int64_t d)                             \
+    {                                                                                                                                      \
+        (void)d;                                                                                                                           \
+        few_values(o, p, v, step, n, type, width);                                                                                         \
+    }
+FEW_LOOPS(f32, HS_F32, d)
+FEW_LOOPS(f32_64, HS_F32, 64)
+FEW_LOOPS(bf16, HS_BF16, d)
+FEW_LOOPS(bf16_64, HS_BF16, 64)
+
+// n rows of this head from (row, col), for the loops above: where they lie, or f16 widened into w->k.
+static const char *few_rows(work *w, int64_t row, int64_t col, int64_t n, int64_t *step)
+{
+    const hs_ref *from = &w->a->in[w->s->kv];
+    const int64_t d = w->s->d;
+    *step = from->cols * (from->dtype == HS_F32 ? 4 : 2);
+    if (from->dtype != HS_F16)
+        return att_cell(from, row, col);
+    for (int64_t j = 0; j < n; j++)
+        hs_load_f16((float *)w->k + j * d, (const uint16_t *)att_cell(from, row + j, col), d);
+    *step = d * 4;
+    return (const char *)w->k;
+}
+
+static void few_queries(work *w)
+{
+    const att_shape *s = w->s;
+    const hs_ref *qkv = &w->a->in[ATT_QKV];
+    const bool bf16 = w->a->in[s->kv].dtype == HS_BF16;
+    few_scores_fn *const scores = s->d == 64 ? (bf16 ? few_scores_bf16_64 : few_scores_f32_64) : bf16 ? few_scores_bf16 : few_scores_f32;
+    few_values_fn *const values = s->d == 64 ? (bf16 ? few_values_bf16_64 : few_values_f32_64) : bf16 ? few_values_bf16 : few_values_f32;
+    float *x = (float *)w->rows;
+    w->narrow = false;
+    for (int64_t i = 0; i < w->n; i++) {
+        const int64_t seen = att_seen(s, w->q, w->c0 + i);
+        const float *src = hs_load(qkv, (w->q->q0 + w->c0 + i) * qkv->cols + w->h * s->d, s->d, x);
+        float *o = w->o + i * w->d_cols;
+        for (int64_t c = 0; c < s->d; c++)
+            x[c] = src[c] * s->scale, o[c] = 0;
+        for (int64_t j0 = 0; j0 < seen; j0 += KB) {
+            const int64_t nb = att_least(KB, seen - j0), row = w->q->k0 + j0, col = s->k_col + w->h * s->d;
+            int64_t step;
+            const char *k = few_rows(w, row, col, nb, &step);
+            scores(w->score, x, k, step, nb, s->d);
+            weigh(w, 0, i, j0, nb, nb);
+            const char *v = few_rows(w, row, col + s->width, nb, &step);
+            values(o, w->score, v, step, nb, s->d);
+        }
+    }
+}
+
+// A unit of work is CHUNK queries of one sequence and head, or fewer where there are few of them for the team.
+static void forward(const hs_args *a, hs_lane *lane)
+{
+    const hs_attention_attr *at = a->attr;
+    const att_shape s = att_shape_of(a);
+    work w = { .a = a, .s = &s, .drops = at->dropout > 0 };
+    if (w.drops)
+        w.drop = hs_drop_of(a, at->dropout);
+    carve(&w, hs_thread_scratch(a, lane), s.d);
+    att_zero_others(a, &s, &a->out[ATT_Y], false, 0, s.width, lane);
+    if (a->out[ATT_LSE].p)
+        att_zero_others(a, &s, &a->out[ATT_LSE], false, 0, s.heads, lane);
+    const int64_t step = s.n_seqs * s.heads < 4 * lane->n ? 2 * QB : CHUNK;
+    att_deal deal = { 0 };
+    for (int pass = 0; pass < 2; pass++) // what it costs, then who does it
+        for (int64_t b = 0; b < s.n_seqs; b++) {
+            const att_seq q = att_seq_of(a, &s, b);
+            for (int64_t h = 0; h < s.heads; h++)
+                for (int64_t c = 0; c < q.nq; c += step) {
+                    const int64_t n = att_least(step, q.nq - c);
+                    const double cells = (double)n * (double)att_seen(&s, &q, c + n / 2) + 64;
+                    if (!pass) {
+                        deal.total += cells;
+                        continue;
+                    }
+                    if (!att_take(&deal, cells, lane))
+                        continue;
+                    w.q = &q, w.h = h, w.c0 = c, w.n = n;
+                    for (int64_t i = 0; i < n; i++)
+                        w.max[i] = -INFINITY, w.sum[i] = 0;
+                    q.nq < FEW ? few_queries(&w) : many_queries(&w);
+                    finish(&w);
+                }
+        }
+}
+
+static hs_scratch scratch(const hs_node *n, int team, bool backward)
+{
+    (void)team;
+    const int64_t d = n->out[ATT_Y]->dim[1] / ((const hs_attention_attr *)n->attr)->heads;
+    return (hs_scratch){ .per_thread = backward ? hs_attention_backward_scratch(n->in[ATT_QKV]->dim[0], d) : carve(NULL, NULL, d) };
+}
+
+// ---- cases
+
+static void equal_lengths(int32_t *starts, int64_t n, int64_t rows)
+{
+    for (int64_t b = 0; b < n; b++)
+        starts[b] = (int32_t)(rows * b / (n - 1));
+}
+static void places(int32_t *where, int64_t n) // one sample per row is as good as any: what counts is that addresses differ
+{
+    for (int64_t i = 0; i < n / 2; i++)
+        where[2 * i] = (int32_t)(i % 3), where[2 * i + 1] = (int32_t)(i / 3);
+}
+// Row counts of the query tensor come from the case; sequences of very unequal lengths, one of them empty, one of one row.
+static void packed(int input, int32_t *data, int64_t n, const hs_case *c)
+{
+    const int64_t rows = c->in[ATT_QKV][0];
+    if (input == ATT_WHERE)
+        places(data, n);
+    if (input != ATT_STARTS)
+        return;
+    for (int64_t b = 0; b < n; b++)
+        data[b] = (int32_t)(b == 0       ? 0
+                            : b == 1     ? 1
+                            : b == 2     ? 1
+                            : b == n - 1 ? rows
+                                         : 1 + (rows - 1) * (b - 2) * (b - 2) / ((n - 3) * (n - 3)));
+}
+static void equal(int input, int32_t *data, int64_t n, const hs_case *c)
+{
+    if (input == ATT_STARTS)
+        equal_lengths(data, n, c->in[ATT_QKV][0]);
+    if (input == ATT_WHERE)
+        places(data, n);
+}
+// Sequence b pays attention to all but its last 5 b rows.
+static void padded(int input, int32_t *data, int64_t n, const hs_case *c)
+{
+    equal(input, data, n, c);
+    const int64_t rows = c->in[ATT_QKV][0], seqs = c->in[ATT_STARTS][0] - 1;
+    for (int64_t b = 0; input == ATT_KEYS && b < n / 3; b++) {
+        data[3 * b] = (int32_t)(rows * b / seqs);
+        data[3 * b + 1] = (int32_t)(rows / seqs - 5 * b > 1 ? rows / seqs - 5 * b : 1);
+        data[3 * b + 2] = 0;
+    }
+}
+// Each sequence owns an equal stretch of kv and has filled part of it; its queries are the last of what is filled.
+static void decoding(int input, int32_t *data, int64_t n, const hs_case *c)
+{
+    equal(input, data, n, c);
+    const int64_t seqs = c->in[ATT_STARTS][0] - 1, own = c->in[ATT_QKV][0] / seqs, stretch = c->in[ATT_KV][0] / seqs;
+    for (int64_t b = 0; input == ATT_KEYS && b < n / 3; b++) {
+        const int64_t filled = stretch - 3 * b > own ? stretch - 3 * b : own;
+        data[3 * b] = (int32_t)(stretch * b), data[3 * b + 1] = (int32_t)filled, data[3 * b + 2] = (int32_t)(filled - own);
+    }
+}
+// All sequences look at the same keys.
+static void shared_keys(int input, int32_t *data, int64_t n, const hs_case *c)
+{
+    equal(input, data, n, c);
+    for (int64_t b = 0; input == ATT_KEYS && b < n / 3; b++)
+        data[3 * b] = (int32_t)b, data[3 * b + 1] = (int32_t)(c->in[ATT_KV][0] - 2 * b), data[3 * b + 2] = 0;
+}
+
+#define CAUSAL(h)                                                                                                                          \
+    &(const hs_attention_attr) { .heads = (h), .causal = true }
+#define BOTH(h)                                                                                                                            \
+    &(const hs_attention_attr) { .heads = (h) }
+#define DROPS(h)                                                                                                                           \
+    &(const hs_attention_attr) { .heads = (h), .causal = true, .dropout = 0.25f }
+#define OWN_EXT                                                                                                                            \
+    {                                                                                                                                      \
+        [ATT_QKV] = HS_EXT_TOKENS, [ATT_STARTS] = HS_EXT_STARTS, [ATT_KEYS] = HS_EXT_SEQS, [ATT_WHERE] = HS_EXT_TOKENS                     \
+    }
+static const hs_case cases[] = {
+    { .in = { { 1, 24 }, { 2 } }, .ext = OWN_EXT, .attr = CAUSAL(1), .setup = equal, .note = "one token" },
+    { .in = { { 60, 96 }, { 6 } }, .ext = OWN_EXT, .attr = CAUSAL(4), .setup = packed, .note = "packed, unequal, one empty" },
+    { .in = { { 128, 192 }, { 3 } }, .ext = OWN_EXT, .attr = BOTH(2), .setup = equal },
+    { .in = { { 250, 96 }, { 2 } }, .ext = OWN_EXT, .attr = CAUSAL(1), .setup = equal, .note = "several blocks of keys" },
+    { .in = { { 72, 240 }, { 4 }, { 3, 3 } }, .ext = OWN_EXT, .attr = BOTH(1), .setup = padded, .note = "padding, heads of 80" },
+    { .in = { { 48, 96 }, { 3 }, { 0 }, { 0 }, { 48, 2 } }, .ext = OWN_EXT, .attr = DROPS(4), .setup = equal, .note = "dropout" },
+    { .in = { { 3, 192 }, { 4 }, { 3, 3 }, { 90, 128 } }, .ext = OWN_EXT, .attr = CAUSAL(2), .setup = decoding, .note = "decoding" },
+    { .in = { { 36, 64 }, { 4 }, { 3, 3 }, { 81, 128 } }, .ext = OWN_EXT, .attr = BOTH(2), .setup = shared_keys, .note = "shared keys" },
+    { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },
+};
+
+HS_OP(attention) = {
+    .name = "attention",
+    .formula = "y = softmax(scale q k^T + mask) v",
+    .paper = "arXiv:2307.08691",
+    .attr_bytes = sizeof(hs_attention_attr),
+    .in = { [ATT_QKV] = { "qkv", HS_AMP_LOW, HS_BWD_READS },
+            [ATT_STARTS] = { "starts", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_WHOLE },
+            [ATT_KEYS] = { "keys", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_WHOLE | HS_OPTIONAL },
+            [ATT_KV] = { "kv", HS_AMP_LOW, HS_BWD_READS | HS_WHOLE | HS_OPTIONAL },
+            [ATT_WHERE] = { "where", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_OPTIONAL } },
+    .out = { [ATT_Y] = { "y", HS_AMP_LOW, HS_BWD_READS }, [ATT_LSE] = { "lse", HS_AMP_F32, HS_SAVED } },
+    .shape = shape,
+    .cost = cost,
+    .ref = reference,
+    .cases = cases,
+    .n_cases = HS_COUNT(cases),
+    .cpu = { forward, hs_attention_backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
+};
+
+#ifdef HS_TIER_PORTABLE
+hs_tensor *hs_attention(hs_graph *g, hs_attention_in in, hs_attention_attr attr)
+{
+    if (g->mode != HS_TRAIN)
+        attr.dropout = 0;
+    return hs_emit(g, HS_OP_ENTRY(attention), &attr, (hs_tensor *[]){ in.qkv, in.starts, in.keys, in.kv, in.where }, 5);
+}
+#endif

@@ -1,0 +1,122 @@
+// attention, internally: what forward, backward and the definition in f64 agree on.
+#ifndef HS_OPS_ATTENTION_H
+#define HS_OPS_ATTENTION_H
+#include "core/cpu/dropout.h"
+#include "ops/dense/gemm.h"
+#include "ops/ops.h"
+
+enum { ATT_QKV, ATT_STARTS, ATT_KEYS, ATT_KV, ATT_WHERE }; // inputs
+enum { ATT_Y, ATT_LSE };                                   // outputs
+
+// The operands of one node: how wide, and where q, k and v of head 0 begin.
+typedef struct att_shape {
+    int64_t n_seqs, n_rows, n_key_rows; // live
+    int64_t width, heads, d;            // C, H, D
+    float scale;
+    bool causal, dot;
+    int kv;        // which input holds k and v: ATT_QKV or ATT_KV
+    int64_t k_col; // column of head 0's keys there; values follow `width` later
+} att_shape;
+
+// One sequence: query rows [q0, q0 + nq), key rows [k0, k0 + nk), position of the first query. Cut to live rows.
+typedef struct att_seq {
+    int64_t q0, nq, k0, nk, pos;
+} att_seq;
+
+static inline int64_t att_clamp(int64_t x, int64_t lo, int64_t hi) { return x < lo ? lo : x > hi ? hi : x; }
+static inline int64_t att_least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static inline att_shape att_shape_of(const hs_args *a)
+{
+    const hs_attention_attr *at = (const hs_attention_attr *)a->attr;
+    const bool apart = a->in[ATT_KV].p != NULL;
+    att_shape s = { .heads = at->heads, .causal = at->causal, .kv = apart ? ATT_KV : ATT_QKV };
+    s.n_seqs = hs_ref_rows(a, &a->in[ATT_STARTS]) - 1;
+    s.n_rows = hs_ref_rows(a, &a->in[ATT_QKV]);
+    s.n_key_rows = hs_ref_rows(a, &a->in[s.kv]);
+    s.width = apart ? a->in[ATT_KV].cols / 2 : a->in[ATT_QKV].cols / 3;
+    s.d = s.width / s.heads;
+    s.k_col = apart ? 0 : s.width;
+    s.scale = at->scale != 0 ? at->scale : 1.0f / sqrtf((float)s.d);
+    s.dot = gemm_dot(a->in[ATT_QKV].dtype);
+    return s;
+}
+
+static inline att_seq att_seq_of(const hs_args *a, const att_shape *s, int64_t b)
+{
+    const int32_t *starts = hs_i32(a, ATT_STARTS), *keys = hs_i32(a, ATT_KEYS);
+    att_seq q = { .q0 = att_clamp(starts[b], 0, s->n_rows) };
+    q.nq = att_clamp(starts[b + 1], q.q0, s->n_rows) - q.q0;
+    q.k0 = q.q0, q.nk = q.nq;
+    if (keys) {
+        q.k0 = att_clamp(keys[3 * b], 0, s->n_key_rows);
+        q.nk = att_clamp(keys[3 * b + 1], 0, s->n_key_rows - q.k0);
+        q.pos = keys[3 * b + 2];
+    }
+    return q;
+}
+
+// Keys that query i of the sequence sees: [0, this).
+static inline int64_t att_seen(const att_shape *s, const att_seq *q, int64_t i)
+{
+    return s->causal ? att_clamp(q->pos + i + 1, 0, q->nk) : q->nk;
+}
+
+// x[16] to bf16. Where bf16 is multiplied by hardware it is rounded by it too.
+static inline void att_narrow(uint16_t *dst, const float *x)
+{
+#if defined(__AVX512BF16__)
+    _mm256_storeu_si256((__m256i *)dst, (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x)));
+#else
+    hs_store_bf16(dst, x, 16);
+#endif
+}
+
+static inline char *att_cell(const hs_ref *r, int64_t row, int64_t col)
+{
+    return r->p + (size_t)(row * r->cols + col) * hs_dtype_bytes(r->dtype);
+}
+
+// Units of work of known cost, dealt out in order: each member a contiguous run of about the same cost.
+typedef struct att_deal {
+    double total, done;
+} att_deal;
+static inline bool att_take(att_deal *d, double cost, const hs_lane *lane)
+{
+    const int who = (int)((d->done + cost / 2) / d->total * lane->n);
+    d->done += cost;
+    return (who < lane->n ? who : lane->n - 1) == lane->id;
+}
+
+// This member's share of setting columns [c0, c0 + n) of rows [r0, r1) to zero.
+static inline void att_zero(const hs_ref *r, int64_t r0, int64_t r1, int64_t c0, int64_t n, const hs_lane *lane)
+{
+    int64_t a, b;
+    if (r1 <= r0)
+        return;
+    hs_part(lane, r1 - r0, &a, &b);
+    for (int64_t i = r0 + a; i < r0 + b; i++)
+        memset(att_cell(r, i, c0), 0, (size_t)n * hs_dtype_bytes(r->dtype));
+}
+// The same for rows that no sequence's queries (keys false) or keys are.
+static inline void att_zero_others(const hs_args *a, const att_shape *s, const hs_ref *r, bool keys, int64_t c0, int64_t n,
+                                   const hs_lane *lane)
+{
+    int64_t at = 0;
+    for (int64_t b = 0; b < s->n_seqs; b++) {
+        const att_seq q = att_seq_of(a, s, b);
+        const int64_t first = keys ? q.k0 : q.q0, count = keys ? q.nk : q.nq;
+        if (!count)
+            continue;
+        att_zero(r, at, first, c0, n, lane);
+        at = first + count > at ? first + count : at;
+    }
+    att_zero(r, at, keys ? s->n_key_rows : s->n_rows, c0, n, lane);
+}
+
+#define hs_attention_backward HS_TIERED(hs_attention_backward)
+void hs_attention_backward(const hs_args *a, hs_lane *lane);
+#define hs_attention_backward_scratch HS_TIERED(hs_attention_backward_scratch)
+size_t hs_attention_backward_scratch(int64_t n_queries, int64_t d); // bytes per thread
+
+#endif

@@ -1,0 +1,529 @@
+// The register tile, and the loops of a whole product around it.
+#include "ops/dense/gemm.h"
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+typedef float vec __attribute__((vector_size(GEMM_VL * 4)));
+typedef float vec_at __attribute__((vector_size(GEMM_VL * 4), aligned(4), may_alias)); // as it lies in memory
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static inline vec madd(vec sum, gemm_word a, vec b, const bool dot)
+{
+#if defined(__AVX512BF16__)
+    if (dot)
+        return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32((int)a), (__m512bh)b);
+#else
+    (void)dot;
+#endif
+    return sum + b * hs_bits_f32(a);
+}
+
+// Where a tile goes. scale is 1 if there is a base or bias: then it does not matter to the bits whether a compiler fuses the
+// multiplication with the addition, and edges may take another way to C.
+typedef struct tile_out {
+    float *f32;
+    uint16_t *bf16; // or this
+    int64_t ld, ld_base;
+    const float *base, *bias;
+    float scale;
+    int64_t m;        // rows to store
+    const char *next; // what is read soon: asked for meanwhile, `ask` bytes with each word of k
+    int64_t ask;
+} tile_out;
+
+// Whole vectors straight from registers: 8 to 10 % of a product with k = 128 goes the way over a buffer otherwise.
+static inline __attribute__((always_inline)) void tile_store(const int nv, vec sum[GEMM_MR][GEMM_NV], const tile_out *o)
+{
+    if (o->scale != 1)
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                sum[i][j] *= o->scale;
+    if (o->bias)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) {
+            const vec bias = *(const vec_at *)(o->bias + j * GEMM_VL);
+#pragma GCC unroll 8
+            for (int i = 0; i < GEMM_MR; i++)
+                sum[i][j] += bias;
+        }
+    if (o->base)
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                if (i < o->m)
+                    sum[i][j] += *(const vec_at *)(o->base + i * o->ld_base + j * GEMM_VL);
+#if defined(__AVX512BF16__)
+    if (o->bf16) {
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                if (i < o->m)
+                    _mm256_storeu_si256((__m256i *)(o->bf16 + i * o->ld + j * GEMM_VL), (__m256i)_mm512_cvtneps_pbh((__m512)sum[i][j]));
+        return;
+    }
+#endif
+#pragma GCC unroll 8
+    for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            if (i < o->m)
+                *(vec_at *)(o->f32 + i * o->ld + j * GEMM_VL) = sum[i][j];
+}
+
+// o[i][j] = sum over k of a[i][k] b[k][j] for GEMM_MR rows and nv vectors of columns. Rows of A are pointers of their own, so
+// that the last rows of a matrix can repeat the last live one. nv, k_major and dot are constants where it is inlined.
+static inline __attribute__((always_inline)) void tile_body(const int nv, const bool k_major, const bool dot, int64_t kw, int64_t lda,
+                                                            const gemm_word *const a[GEMM_MR], const gemm_word *b, const tile_out *o)
+{
+    vec sum[GEMM_MR][GEMM_NV];
+#pragma GCC unroll 8
+    for (int i = 0; i < GEMM_MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            sum[i][j] = (vec){ 0 };
+    const gemm_word *row[GEMM_MR];
+#pragma GCC unroll 8
+    for (int i = 0; i < GEMM_MR; i++)
+        row[i] = a[i];
+    const char *next = o->next;
+    const int64_t ask = o->ask;
+    for (int64_t k = 0; k < kw; k++, b += GEMM_NR) {
+        vec bv[GEMM_NV];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            bv[j] = *(const vec_at *)(b + j * GEMM_VL);
+#pragma GCC unroll 8
+        for (int i = 0; i < GEMM_MR; i++) {
+            const gemm_word w = k_major ? row[0][i] : row[i][k];
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                sum[i][j] = madd(sum[i][j], w, bv[j], dot);
+        }
+        if (k_major)
+            row[0] += lda;
+        __builtin_prefetch(next);
+        next += ask;
+    }
+    tile_store(nv, sum, o);
+}
+
+typedef void tile_fn(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b, const tile_out *o);
+#define TILE(nv, k_major, dot)                                                                                                             \
+    static void tile_##nv##_##k_major##_##dot(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b,              \
+                                              const tile_out *o)                                                                           \
+    {                                                                                                                                      \
+        tile_body(nv, k_major, dot, kw, lda, a, b, o);                                                                                     \
+    }
+#define TILES(nv) TILE(nv, 0, 0) TILE(nv, 1, 0) TILE(nv, 0, 1) TILE(nv, 1, 1)
+#define TILE_ROW(nv)                                                                                                                       \
+    {                                                                                                                                      \
+        { tile_##nv##_0_0, tile_##nv##_0_1 }, { tile_##nv##_1_0, tile_##nv##_1_1 }                                                         \
+    }
+TILES(1)
+TILES(2)
+#if defined(__AVX512F__)
+TILES(3)
+TILES(4)
+static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2), TILE_ROW(3), TILE_ROW(4) };
+#else
+static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2) };
+#endif
+
+static inline void store_low(uint16_t *dst, const float *v, int64_t n, const gemm_out *to)
+{
+    float old[GEMM_NR], sum[GEMM_NR];
+    if (to->add) {
+        to->dtype == HS_BF16 ? hs_load_bf16(old, dst, n) : hs_load_f16(old, dst, n);
+        HS_SIMD
+        for (int64_t j = 0; j < n; j++)
+            sum[j] = old[j] + v[j];
+        v = sum;
+    }
+    to->dtype == HS_BF16 ? hs_store_bf16(dst, v, n) : hs_store_f16(dst, v, n);
+}
+
+// One row of a finished tile goes to C.
+static inline __attribute__((always_inline)) void finish_row(const gemm_block *g, const float *t, int64_t i, int64_t j0, const int64_t n)
+{
+    float v[GEMM_NR];
+    const float *base = g->base ? g->base + i * g->ld_base + j0 : NULL, *bias = g->bias ? g->bias + j0 : NULL, scale = g->scale;
+    char *c = (char *)g->to.p + (size_t)(i * g->to.ld + j0) * hs_dtype_bytes(g->to.dtype);
+    float *out = g->to.dtype == HS_F32 ? (float *)c : v;
+    if (base && bias) {
+        HS_SIMD
+        for (int64_t j = 0; j < n; j++)
+            out[j] = t[j] * scale + bias[j] + base[j];
+    } else if (base || bias) {
+        const float *plus = base ? base : bias;
+        HS_SIMD
+        for (int64_t j = 0; j < n; j++)
+            out[j] = t[j] * scale + plus[j];
+    } else {
+        HS_SIMD
+        for (int64_t j = 0; j < n; j++)
+            out[j] = t[j] * scale;
+    }
+    if (out == v)
+        store_low((uint16_t *)c, v, n, &g->to);
+}
+
+// What a tile is added to is asked for before its product, which takes longer than memory does: rows of C are too far apart
+// for a hardware prefetcher.
+static inline void prefetch_tile(const float *base, int64_t ld, int64_t m, int64_t n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j += 64 / (int64_t)sizeof *base)
+            __builtin_prefetch(base + i * ld + j);
+}
+
+void gemm_block_run(const gemm_block *g)
+{
+    float tile[GEMM_MR * GEMM_NR] __attribute__((aligned(64)));
+    // The tiles of a panel ask for the next one, each for its share: the first tile that walks a panel would wait for memory.
+    const int64_t n_tiles = (g->m + GEMM_MR - 1) / GEMM_MR, ask = least(GEMM_NR * 4 / (n_tiles ? n_tiles : 1), 64);
+    tile_out buffer = { .f32 = tile, .ld = GEMM_NR, .scale = 1, .m = GEMM_MR };
+    const bool f32 = g->to.dtype == HS_F32, bf16 = GEMM_HAS_DOT && g->to.dtype == HS_BF16 && !g->to.add;
+    const bool straight = (f32 || bf16) && (g->scale == 1 || (!g->base && !g->bias));
+    for (int64_t j = 0; j < g->n; j += GEMM_NR) {
+        const gemm_word *b = g->b + j / GEMM_NR * g->ldb;
+        const int64_t n = least(GEMM_NR, g->n - j);
+        tile_fn *run = tiles[(n - 1) / GEMM_VL][g->tile_words != 0][g->dot];
+        for (int64_t i = 0; i < g->m; i += GEMM_MR) {
+            const int64_t m = least(GEMM_MR, g->m - i), at = i * g->to.ld + j;
+            const gemm_word *a[GEMM_MR];
+            for (int r = 0; r < GEMM_MR; r++)
+                a[r] = g->tile_words ? g->a + i / GEMM_MR * g->tile_words : g->a + (i + least(r, m - 1)) * g->lda;
+            if (g->base)
+                prefetch_tile(g->base + i * g->ld_base + j, g->ld_base, m, n);
+            buffer.next = (const char *)(b + g->ldb) + i / GEMM_MR * ask * g->kw, buffer.ask = ask;
+            if (straight && n % GEMM_VL == 0) {
+                run(g->kw, g->lda, a, b,
+                    &(tile_out){ .f32 = f32 ? (float *)g->to.p + at : NULL,
+                                 .bf16 = bf16 ? (uint16_t *)g->to.p + at : NULL,
+                                 .ld = g->to.ld,
+                                 .ld_base = g->ld_base,
+                                 .base = g->base ? g->base + i * g->ld_base + j : NULL,
+                                 .bias = g->bias ? g->bias + j : NULL,
+                                 .scale = g->scale,
+                                 .m = m,
+                                 .next = buffer.next,
+                                 .ask = ask });
+                continue;
+            }
+            run(g->kw, g->lda, a, b, &buffer);
+            for (int64_t r = 0; r < m; r++)
+                finish_row(g, tile + r * GEMM_NR, i + r, j, n);
+        }
+    }
+}
+
+// ---- a whole product
+//
+// B is packed by the team into one slab if it fits SLAB_WORDS, else slab by slab into alternate halves, with one barrier each:
+// whoever packs slab s + 2 has passed the barrier of s + 1, so all are done with s. A slab is all of k and some panels, or (C
+// f32, or k long) some k blocks; then a low-precision C keeps its f32 sums in `own`, for chunks of rows.
+
+// A long k keeps the rows of such sums few; K_LONG is above every hidden width, below every vocabulary.
+enum { SLAB_WORDS = 2 << 20, HALF_WORDS = SLAB_WORDS / 2, K_LONG = 8192, CHUNK_ROWS = 1024, FEW_ROWS = 512 };
+
+typedef struct slabs {
+    int64_t panels, blocks; // per slab
+    int64_t all_panels, all_blocks;
+    bool split_k;
+} slabs;
+
+static slabs slabs_of(int64_t n, int64_t k, bool dot, bool c_low)
+{
+    const int64_t kw = gemm_words(k, dot), all = gemm_panels(n), blocks = kw <= GEMM_KW ? 1 : (kw + GEMM_KW - 1) / GEMM_KW;
+    slabs s = { all, blocks, all, blocks, false };
+    if (all * GEMM_NR * kw <= SLAB_WORDS)
+        return s;
+    if (c_low ? k > K_LONG : k > n) {
+        s.split_k = true;
+        s.panels = least(all, HALF_WORDS / (GEMM_KW * GEMM_NR));
+        s.blocks = HALF_WORDS / (s.panels * GEMM_KW * GEMM_NR);
+    } else {
+        s.panels = HALF_WORDS / (blocks * GEMM_KW * GEMM_NR);
+        if (!s.panels) // not c_low: k is at most K_LONG there
+            s = (slabs){ 1, HALF_WORDS / (GEMM_KW * GEMM_NR), all, blocks, true };
+    }
+    return s;
+}
+
+size_t gemm_shared_bytes(int64_t n, int64_t k, bool dot)
+{
+    const int64_t words = gemm_panels(n) * GEMM_NR * gemm_words(k, dot);
+    return (size_t)least(words, SLAB_WORDS) * 4;
+}
+
+static int64_t block_words(int64_t kw) { return GEMM_MC / GEMM_MR * gemm_tile_words(least(GEMM_KW, kw)); } // a block of A
+
+size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
+{
+    const int64_t kw = gemm_words(k, dot), columns = gemm_panels(n) * GEMM_NR;
+    int64_t partial = 0;
+    if (c_low && kw > GEMM_KW) // the widest slab that any live k up to this one can have
+        partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / GEMM_KW) : GEMM_MC * least(columns, SLAB_WORDS / GEMM_KW);
+    const int64_t by_rows = block_words(kw) + partial;
+    const int64_t by_columns = (least(GEMM_KW, kw) + least(m, FEW_ROWS)) * GEMM_NR;
+    return (size_t)(by_rows > by_columns ? by_rows : by_columns) * 4;
+}
+
+// The k block kb of C[i0.., j0..], m x n. partial: where the f32 sums of a low-precision C wait for the last block.
+static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int64_t j0, int64_t m, int64_t n, const gemm_word *a,
+                      int64_t lda, const gemm_word *b, float *partial, int64_t ld_partial)
+{
+    const int64_t kw = least(GEMM_KW, gemm_words(g->k, g->dot) - kb * GEMM_KW);
+    gemm_block t = {
+        .m = m, .n = n, .kw = kw, .a = a, .lda = lda, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c
+    };
+    if (!lda)
+        t.lda = GEMM_MR, t.tile_words = gemm_tile_words(kw);
+    const bool wait = partial && kb < blocks - 1;
+    t.to.p = (char *)g->c.p + (size_t)(i0 * g->c.ld + j0) * hs_dtype_bytes(g->c.dtype);
+    if (partial && kb)
+        t.base = partial, t.ld_base = ld_partial;
+    if (wait)
+        t.to = (gemm_out){ .p = partial, .ld = ld_partial, .dtype = HS_F32 };
+    else if (g->c.dtype == HS_F32 && (kb || g->c.add))
+        t.base = (const float *)t.to.p, t.ld_base = g->c.ld;
+    if (g->c.bias && kb == (partial ? blocks - 1 : 0))
+        t.bias = g->c.bias + j0;
+    gemm_block_run(&t);
+}
+
+static int64_t block_k(const gemm *g, int64_t kb) // elements of k block kb
+{
+    const int64_t per = GEMM_KW * (g->dot ? 2 : 1);
+    return least(per, g->k - kb * per);
+}
+
+// Panel p of k block kb, of `panels` in each block.
+static gemm_word *panel_at(const gemm_word *slab, int64_t panels, int64_t kb, int64_t p, int64_t kw)
+{
+    return (gemm_word *)slab + kb * panels * GEMM_KW * GEMM_NR + p * kw * GEMM_NR;
+}
+
+// The team's share of packing slab (p0.., b0..).
+static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64_t p0, int64_t panels, int64_t b0, int64_t blocks)
+{
+    int64_t i0, i1;
+    hs_part_unit(lane, panels * blocks, 1, &i0, &i1);
+    for (int64_t i = i0; i < i1; i++) {
+        const int64_t kb = i / panels, p = i % panels, k = block_k(g, b0 + kb), kw = gemm_words(k, g->dot);
+        const int64_t j = (p0 + p) * GEMM_NR;
+        gemm_pack_b(panel_at(slab, panels, kb, p, kw), &g->b, (b0 + kb) * GEMM_KW * (g->dot ? 2 : 1), k, j, least(GEMM_NR, g->n - j),
+                    g->dot);
+    }
+}
+
+void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane)
+{
+    const gemm g = { .n = n, .k = k, .b = *b, .dot = dot };
+    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, (gemm_words(k, dot) + GEMM_KW - 1) / GEMM_KW);
+}
+
+static void run_rows(const gemm *g, hs_lane *lane)
+{
+    const bool low = g->c.dtype != HS_F32;
+    const slabs s = slabs_of(g->n, g->k, g->dot, low);
+    const int64_t unit = g->rows ? HS_GRAIN : GEMM_MR;
+    int64_t r0, r1;
+    hs_part_unit(lane, g->m, unit, &r0, &r1);
+    gemm_word *lay = (gemm_word *)g->own;
+    const int64_t most = ((g->m + unit - 1) / unit + lane->n - 1) / lane->n * unit;
+    const bool chunked = low && s.split_k;
+    const int64_t step = chunked ? CHUNK_ROWS : most + 1;
+    float *partial = low && s.all_blocks > 1 ? (float *)(lay + block_words(gemm_words(g->k, g->dot))) : NULL;
+    const int64_t ld = s.panels * GEMM_NR;
+    int count = 0;
+    if (g->packed)
+        hs_sync(lane);
+    for (int64_t c = 0; c < most || c == 0; c += step)
+        for (int64_t p0 = 0; p0 < s.all_panels; p0 += s.panels)
+            for (int64_t b0 = 0; b0 < s.all_blocks; b0 += s.blocks) {
+                const int64_t panels = least(s.panels, s.all_panels - p0), blocks = least(s.blocks, s.all_blocks - b0), j0 = p0 * GEMM_NR;
+                gemm_word *slab = (gemm_word *)g->shared + (count++ & 1) * (int64_t)HALF_WORDS;
+                if (!g->packed) {
+                    pack_slab(g, lane, slab, p0, panels, b0, blocks);
+                    hs_sync(lane);
+                }
+                const int64_t end = least(r1, r0 + c + step), n = least(panels * GEMM_NR, g->n - j0);
+                for (int64_t i = r0 + c; i < end; i += GEMM_MC)
+                    for (int64_t kb = b0; kb < b0 + blocks; kb++) {
+                        const int64_t m = least(GEMM_MC, end - i);
+                        const int64_t k = block_k(g, kb);
+                        int64_t lda;
+                        const gemm_word *a = gemm_lay_a(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
+                        const gemm_word *b = g->packed ? panel_at(g->packed, s.all_panels, kb, p0, gemm_words(k, g->dot))
+                                                       : panel_at(slab, panels, kb - b0, 0, 0);
+                        one_block(g, kb, s.all_blocks, i, j0, m, n, a, lda, b, partial ? partial + (chunked ? i - r0 - c : 0) * ld : NULL,
+                                  ld);
+                    }
+            }
+}
+
+// Few rows: members divide the columns instead, each packing its own, or starting anywhere within a packed panel.
+static void run_columns(const gemm *g, hs_lane *lane)
+{
+    const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= GEMM_KW ? 1 : (kw + GEMM_KW - 1) / GEMM_KW;
+    gemm_word *panel = (gemm_word *)g->own;
+    float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + GEMM_KW * GEMM_NR) : NULL;
+    int64_t c0, c1;
+    hs_part_unit(lane, g->n, GEMM_VL, &c0, &c1);
+    for (int64_t j = c0, n; j < c1; j += n) {
+        const int64_t in_panel = g->packed ? j % GEMM_NR : 0;
+        n = least(GEMM_NR - in_panel, c1 - j);
+        for (int64_t kb = 0; kb < blocks; kb++) {
+            const int64_t k0 = kb * GEMM_KW * (g->dot ? 2 : 1), k = block_k(g, kb);
+            int64_t lda;
+            const gemm_word *b = panel;
+            if (g->packed)
+                b = panel_at(g->packed, gemm_panels(g->n), kb, j / GEMM_NR, gemm_words(k, g->dot)) + in_panel;
+            else
+                gemm_pack_b(panel, &g->b, k0, k, j, n, g->dot);
+            const gemm_word *a = gemm_lay_a(NULL, &g->a, k0, k, 0, g->m, g->dot, &lda);
+            one_block(g, kb, blocks, 0, j, g->m, n, a, lda, b, partial, GEMM_NR);
+        }
+    }
+}
+
+// ---- a handful of rows (decoding): dot products straight from B, which is read once and not packed
+//
+// A product of a few rows is as fast as B can be read: one column after another, that is one address after another, with the
+// lines of AHEAD bytes later asked for by hand. (Four columns side by side, or no prefetch, are slower.)
+
+enum { SKINNY_SUMS = 4, AHEAD = 4096 };
+
+static inline vec load_words(const gemm_word *p, int64_t n) // the first n of a vector, the rest zero
+{
+    vec v = { 0 };
+    memcpy(&v, p, (size_t)n * 4);
+    return v;
+}
+
+static inline float sum_lanes(vec v)
+{
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
+    float t[GEMM_VL];
+    memcpy(t, &v, sizeof t);
+    for (int h = GEMM_VL / 2; h; h /= 2)
+        for (int i = 0; i < h; i++)
+            t[i] += t[i + h];
+    return t[0];
+#endif
+}
+
+static inline vec madd_words(vec sum, vec a, vec b, const bool dot)
+{
+#if defined(__AVX512BF16__)
+    if (dot)
+        return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#else
+    (void)dot;
+#endif
+    return sum + a * b;
+}
+
+// out[i * GEMM_NR] = a[i] . b for m rows
+static inline __attribute__((always_inline)) void skinny_body(const int m, const bool dot, int64_t kw,
+                                                              const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out)
+{
+    enum { STEP = SKINNY_SUMS * GEMM_VL };
+    vec sum[GEMM_SKINNY][SKINNY_SUMS];
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < SKINNY_SUMS; j++)
+            sum[i][j] = (vec){ 0 };
+    int64_t k = 0;
+    for (; k + STEP <= kw; k += STEP) {
+        for (int64_t line = 0; line < STEP * 4; line += 64)
+            __builtin_prefetch((const char *)(b + k) + line + AHEAD);
+#pragma GCC unroll 4
+        for (int j = 0; j < SKINNY_SUMS; j++) {
+            const vec bv = *(const vec_at *)(b + k + j * GEMM_VL);
+#pragma GCC unroll 8
+            for (int i = 0; i < m; i++)
+                sum[i][j] = madd_words(sum[i][j], *(const vec_at *)(a[i] + k + j * GEMM_VL), bv, dot);
+        }
+    }
+    for (; k < kw; k += GEMM_VL) {
+        const int64_t n = least(GEMM_VL, kw - k);
+        const vec bv = load_words(b + k, n);
+#pragma GCC unroll 8
+        for (int i = 0; i < m; i++)
+            sum[i][0] = madd_words(sum[i][0], load_words(a[i] + k, n), bv, dot);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++)
+        out[i * GEMM_NR] = sum_lanes((sum[i][0] + sum[i][1]) + (sum[i][2] + sum[i][3]));
+}
+
+typedef void skinny_fn(int64_t kw, const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out);
+#define SKINNY_FN(m, dot)                                                                                                                  \
+    static void skinny_##m##_##dot(int64_t kw, const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out)                      \
+    {                                                                                                                                      \
+        skinny_body(m, dot, kw, a, b, out);                                                                                                \
+    }
+SKINNY_FN(1, 0)
+SKINNY_FN(2, 0)
+SKINNY_FN(4, 0)
+SKINNY_FN(6, 0)
+SKINNY_FN(1, 1)
+SKINNY_FN(2, 1)
+SKINNY_FN(4, 1)
+SKINNY_FN(6, 1)
+
+static void run_skinny(const gemm *g, hs_lane *lane)
+{
+    static skinny_fn *const fn[4][2] = {
+        { skinny_1_0, skinny_1_1 }, { skinny_2_0, skinny_2_1 }, { skinny_4_0, skinny_4_1 }, { skinny_6_0, skinny_6_1 }
+    };
+    const int64_t kw = gemm_words(g->k, g->dot), lda = g->dot ? g->a.ld / 2 : g->a.ld, ldb = g->dot ? g->b.ld / 2 : g->b.ld;
+    skinny_fn *run = fn[g->m <= 2 ? g->m - 1 : (g->m + 1) / 2][g->dot];
+    gemm_block t = { .base = g->c.add && g->c.dtype == HS_F32 ? (const float *)g->c.p : NULL,
+                     .ld_base = g->c.ld,
+                     .bias = g->c.bias,
+                     .scale = g->c.scale,
+                     .to = g->c };
+    float tile[GEMM_SKINNY * GEMM_NR];
+    const gemm_word *a[GEMM_SKINNY];
+    for (int64_t i = 0; i < GEMM_SKINNY; i++)
+        a[i] = (const gemm_word *)g->a.p + least(i, g->m - 1) * lda;
+    int64_t c0, c1;
+    hs_part_unit(lane, g->n, GEMM_VL, &c0, &c1);
+    for (int64_t j = c0; j < c1; j += GEMM_NR) {
+        const int64_t n = least(GEMM_NR, c1 - j);
+        for (int64_t c = 0; c < n; c++)
+            run(kw, a, (const gemm_word *)g->b.p + (j + c) * ldb, tile + c);
+        for (int64_t i = 0; i < g->m; i++)
+            finish_row(&t, tile + i * GEMM_NR, i, j, n);
+    }
+}
+
+void gemm_run(const gemm *g, hs_lane *lane)
+{
+    if (g->m <= 0) {   // no live rows: a chunk of a prompt wants no logits
+        hs_sync(lane); // the plan counts on it (syncs_first)
+        return;
+    }
+    const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot), few = g->m <= FEW_ROWS && hs_n_grains(g->m) < 4 * lane->n;
+    const bool skinny = g->m <= GEMM_SKINNY && in_place && gemm_in_place(&g->b, 0, g->k, g->dot);
+    if (!skinny && !(few && in_place && lane->n > 1)) {
+        run_rows(g, lane);
+        return;
+    }
+    hs_sync(lane); // members read one another's rows of A ...
+    skinny ? run_skinny(g, lane) : run_columns(g, lane);
+    if (g->rows)
+        hs_sync(lane); // ... and wrote one another's rows of C
+}

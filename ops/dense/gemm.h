@@ -1,0 +1,117 @@
+// gemm: the packed matrix product under linear, matmul and attention. Internal to ops/; compiled once per ISA tier.
+//
+//   C[m, n] (=|+=) scale * A[m, k] B[k, n] + bias[n]        f32 sums, rounded once where C is bf16 or f16
+//
+// Operands are made of 32-bit *words*: one f32, or a pair of bf16 neighbours in k where the tier multiplies bf16 natively
+// ("dot"). B is packed into panels [k words][NR] that a register tile of MR x NR walks; A is read where it lies when it is
+// row-major and of the right type, else packed into panels [k words][MR]. Goto, van de Geijn 2008 (doi:10.1145/1356052.1356053).
+//
+// The bits of C do not depend on the team: k is cut at constant blocks whose sums are added in order, and members divide
+// rows or columns of C only. Another ISA is another set of the constants below and, for native bf16, of `madd` in gemm.c.
+#ifndef HS_OPS_GEMM_H
+#define HS_OPS_GEMM_H
+#include "core/cpu/rows.h"
+
+#if defined(__AVX512F__)
+enum { GEMM_VL = 16, GEMM_MR = 6, GEMM_NV = 4 }; // 24 accumulators; width 64 divides every model's widths
+#elif defined(__AVX2__)
+enum { GEMM_VL = 8, GEMM_MR = 6, GEMM_NV = 2 };
+#else
+enum { GEMM_VL = 4, GEMM_MR = 4, GEMM_NV = 2 };
+#endif
+#if defined(__AVX512BF16__)
+enum { GEMM_HAS_DOT = 1 };
+#else
+enum { GEMM_HAS_DOT = 0 };
+#endif
+enum {
+    GEMM_NR = GEMM_VL * GEMM_NV,
+    GEMM_KW = 512,          // words of one k block: a panel of B stays in L2
+    GEMM_MC = 16 * GEMM_MR, // rows of A that share it
+    GEMM_SKINNY = 6,        // up to so many rows B is read as it lies: packing it would not pay, packed panels are not looked at
+};
+
+typedef uint32_t __attribute__((may_alias)) gemm_word;
+
+typedef struct gemm_in {
+    const void *p;
+    int64_t ld;     // elements between rows as stored
+    hs_dtype dtype; // f32, bf16 or f16; f16 is widened to f32, f32 beside bf16 is narrowed to bf16
+    bool k_major;   // stored [k, m] or [k, n]; else k is contiguous: [m, k] or [n, k]
+} gemm_in;
+
+typedef struct gemm_out {
+    void *p;
+    int64_t ld;
+    hs_dtype dtype;
+    bool add;
+    const float *bias; // [n] or NULL
+    float scale;
+} gemm_out;
+
+typedef struct gemm {
+    int64_t m, n, k;
+    gemm_in a, b;
+    gemm_out c;
+    const gemm_word *packed; // all of b by gemm_pack_share, or NULL: packed here. The bits are the same
+    bool dot;                // multiply bf16: gemm_dot(type of the op's LOW operands), never with an f16 operand
+    bool rows;               // member t reads and writes rows hs_part(t, m) of A and C, after a first hs_sync
+    char *shared, *own;      // scratch of the team and of this member
+} gemm;
+
+static inline bool gemm_dot(hs_dtype low) { return GEMM_HAS_DOT && low == HS_BF16; }
+static inline int64_t gemm_words(int64_t k, bool dot) { return dot ? (k + 1) / 2 : k; }
+// Words from one panel of A to the next: not a multiple of 4 KiB, or the 16 panels being written would fight for one cache set.
+static inline int64_t gemm_tile_words(int64_t kw) { return GEMM_MR * kw + 16; }
+static inline int64_t gemm_panels(int64_t n) { return (n + GEMM_NR - 1) / GEMM_NR; }
+
+// Every member of the team calls it with the same arguments; there is at least one hs_sync in it. If `rows` it may be the
+// whole of a ROWS kernel that syncs first; else the caller has synced before, and syncs after if it uses `shared` or C again.
+#define gemm_run HS_TIERED(hs_gemm_run)
+void gemm_run(const gemm *g, hs_lane *lane);
+
+// Scratch for shapes up to these (live counts may be smaller).
+#define gemm_shared_bytes HS_TIERED(hs_gemm_shared_bytes)
+size_t gemm_shared_bytes(int64_t n, int64_t k, bool dot);
+#define gemm_own_bytes HS_TIERED(hs_gemm_own_bytes)
+size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low);
+
+// All of B [n, k] as gemm.packed wants it: k block by k block, the panels of each. This member's share; it does not sync.
+static inline size_t gemm_packed_bytes(int64_t n, int64_t k, bool dot)
+{
+    return (size_t)(gemm_panels(n) * GEMM_NR * gemm_words(k, dot)) * 4;
+}
+#define gemm_pack_share HS_TIERED(hs_gemm_pack_share)
+void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane);
+
+// ---- pieces, for fused kernels
+// Panels of B for columns [j0, j0 + n) and k in [k0, k0 + k): panel[j][k words][GEMM_NR], what is missing is zero.
+#define gemm_pack_b HS_TIERED(hs_gemm_pack_b)
+void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot);
+// Rows [i0, i0 + m) of A as words: where they lie, or in buf (GEMM_MC rows: gemm_tile_words for each GEMM_MR) - rows *lda words apart, or
+// panels [k words][GEMM_MR] if *lda is 0.
+#define gemm_lay_a HS_TIERED(hs_gemm_lay_a)
+const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda);
+static inline bool gemm_in_place(const gemm_in *a, int64_t k0, int64_t k, bool dot)
+{
+    return !a->k_major && a->dtype == (dot ? HS_BF16 : HS_F32) && (!dot || !((a->ld | k0 | k) & 1)) && (uintptr_t)a->p % 4 == 0;
+}
+
+// One block: A as rows of words lda apart (tile_words 0), or k-major: word (k, i) of the tile at rows i at a[k * lda], tiles
+// tile_words apart - panels (GEMM_MR, gemm_tile_words), or a plain k-major block (lda, GEMM_MR), which is read up to GEMM_MR - 1
+// words past its end. B as panels `ldb` words apart, whose first kw words of k are used.
+typedef struct gemm_block {
+    int64_t m, n, kw;
+    const gemm_word *a, *b;
+    int64_t lda, tile_words, ldb;
+    bool dot;
+    const float *base; // added to the product: [m, n], ld_base apart; NULL: none
+    int64_t ld_base;
+    const float *bias; // [n] or NULL
+    float scale;
+    gemm_out to; // bias and scale of it are not read; add: onto low precision C
+} gemm_block;
+#define gemm_block_run HS_TIERED(hs_gemm_block_run)
+void gemm_block_run(const gemm_block *b);
+
+#endif

@@ -1,0 +1,255 @@
+// Packing for gemm.c: operands of any float type and orientation become panels of words.
+#include "ops/dense/gemm.h"
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+enum { CHUNK = 128 }; // elements converted at a time
+
+static inline int64_t element_bytes(const gemm_in *s) { return s->dtype == HS_F32 ? 4 : 2; }
+
+// n elements at (row, col) of what is stored, as f32 or (dot) bf16: in place, or converted into tmp.
+static inline const void *elements(const gemm_in *s, int64_t row, int64_t col, int64_t n, bool dot, void *tmp)
+{
+    const char *p = (const char *)s->p + (row * s->ld + col) * element_bytes(s);
+    if (s->dtype == (dot ? HS_BF16 : HS_F32))
+        return p;
+    if (dot)
+        hs_store_bf16((uint16_t *)tmp, (const float *)p, n);
+    else if (s->dtype == HS_BF16)
+        hs_load_bf16((float *)tmp, (const uint16_t *)p, n);
+    else
+        hs_load_f16((float *)tmp, (const uint16_t *)p, n);
+    return tmp;
+}
+
+// ---- k-major sources: one row of the source is one k
+
+// dst[j] = { even[j], odd[j] } for j < n, n <= width; the rest zero.
+static inline void interleave(gemm_word *dst, const uint16_t *even, const uint16_t *odd, int64_t n, int64_t width)
+{
+#if defined(__AVX512F__)
+    const __m512i lo = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34,
+                                        2, 33, 1, 32, 0);
+    for (int64_t j = 0; j < width; j += 16) {
+        const int64_t left = n - j;
+        const __mmask16 mask = left >= 16 ? 0xFFFF : left <= 0 ? 0 : (__mmask16)((1u << left) - 1);
+        const __m256i e = _mm256_maskz_loadu_epi16(mask, even + j);
+        const __m256i o = odd ? _mm256_maskz_loadu_epi16(mask, odd + j) : _mm256_setzero_si256();
+        _mm512_storeu_si512(dst + j, _mm512_permutex2var_epi16(_mm512_castsi256_si512(e), lo, _mm512_castsi256_si512(o)));
+    }
+#else
+    for (int64_t j = 0; j < width; j++)
+        dst[j] = j < n ? even[j] | (odd ? (uint32_t)odd[j] << 16 : 0u) : 0u;
+#endif
+}
+
+// The same for one panel of A, GEMM_MR (6 with AVX-512) wide; `before` columns lie left of it in the rows. Plain loads of 8
+// columns where there are 8, from 2 columns earlier at the right edge: a masked load would wait for the cache line behind it.
+static inline void interleave_narrow(gemm_word *dst, const uint16_t *even, const uint16_t *odd, int64_t n, int64_t before)
+{
+#if defined(__AVX512F__)
+    const __m256i order = _mm256_set_epi16(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m256i order_2 = _mm256_set_epi16(23, 7, 22, 6, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2);
+    __m128i e, o = _mm_setzero_si128();
+    const bool early = n == GEMM_MR && before >= 2;
+    if (n >= 8 || early) {
+        const int64_t at = early ? -2 : 0;
+        e = _mm_loadu_si128((const __m128i *)(even + at));
+        o = odd ? _mm_loadu_si128((const __m128i *)(odd + at)) : o;
+    } else {
+        const __mmask8 mask = (__mmask8)((1u << n) - 1);
+        e = _mm_maskz_loadu_epi16(mask, even);
+        o = odd ? _mm_maskz_loadu_epi16(mask, odd) : o;
+    }
+    const __m256i words = _mm256_permutex2var_epi16(_mm256_castsi128_si256(e), early ? order_2 : order, _mm256_castsi128_si256(o));
+    _mm_storeu_si128((__m128i *)dst, _mm256_castsi256_si128(words));
+    _mm_storel_epi64((__m128i *)(dst + 4), _mm256_extracti128_si256(words, 1));
+#else
+    (void)before;
+    interleave(dst, even, odd, n, GEMM_MR);
+#endif
+}
+
+static inline void copy_words(gemm_word *dst, const float *src, int64_t n, const int64_t width)
+{
+    if (n >= width) {
+        memcpy(dst, src, (size_t)width * 4);
+        return;
+    }
+    memcpy(dst, src, (size_t)n * 4);
+    memset(dst + n, 0, (size_t)(width - n) * 4);
+}
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// A stripe of a wide matrix is a few cache lines of each row, rows pages apart: no hardware prefetcher sees that.
+static inline void prefetch_row(const gemm_in *s, int64_t row, int64_t j0, int64_t n)
+{
+    const char *p = (const char *)s->p + (row * s->ld + j0) * element_bytes(s);
+    for (int64_t c = 0; c < n * element_bytes(s); c += 64)
+        __builtin_prefetch(p + c);
+}
+
+// One word of k: row `even` (and `odd`, NULL at an odd end) of the source into panels `width` wide, `step` apart.
+static inline __attribute__((always_inline)) void spread(gemm_word *dst, int64_t step, const uint16_t *even, const uint16_t *odd, int64_t n,
+                                                         const int64_t width)
+{
+    for (int64_t j = 0; j < n; j += width, dst += step)
+        if (width == GEMM_MR)
+            interleave_narrow(dst, even + j, odd ? odd + j : NULL, n - j, j);
+        else
+            interleave(dst, even + j, odd ? odd + j : NULL, n - j, width);
+}
+
+// Columns [j0, j0 + n), n <= CHUNK, of k-major `s` into panels `width` wide.
+static inline __attribute__((always_inline)) void pack_k_major(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0,
+                                                               int64_t n, bool dot, const int64_t width)
+{
+    enum { AHEAD = 16, WIDE = 1024 };
+    float tmp[2][CHUNK];
+    const int64_t kw = gemm_words(k, dot), step = width == GEMM_MR ? gemm_tile_words(kw) : kw * width, rows = dot ? 2 : 1;
+    const int64_t fetch = s->ld * element_bytes(s) >= WIDE ? k - AHEAD - rows : -1; // of rows that end before this
+    for (int64_t w = 0; w < kw; w++, panel += width) {
+        for (int64_t r = 0; r < rows && w * rows < fetch; r++)
+            prefetch_row(s, k0 + w * rows + AHEAD + r, j0, n);
+        if (!dot) {
+            const float *row = (const float *)elements(s, k0 + w, j0, n, dot, tmp[0]);
+            for (int64_t j = 0; j < n; j += width)
+                copy_words(panel + j / width * step, row + j, n - j, width);
+            continue;
+        }
+        const uint16_t *even = (const uint16_t *)elements(s, k0 + 2 * w, j0, n, dot, tmp[0]);
+        if (2 * w + 1 < k)
+            spread(panel, step, even, (const uint16_t *)elements(s, k0 + 2 * w + 1, j0, n, dot, tmp[1]), n, width);
+        else
+            spread(panel, step, even, NULL, n, width);
+    }
+}
+
+// ---- sources in which k is contiguous: a panel is their transpose, word by word
+
+#if defined(__AVX512F__)
+// t[c] lane r = row[r] lane c
+static inline void transpose16(__m512i t[16])
+{
+    __m512i u[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        u[2 * i] = _mm512_unpacklo_epi32(t[2 * i], t[2 * i + 1]);
+        u[2 * i + 1] = _mm512_unpackhi_epi32(t[2 * i], t[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[4 * i] = _mm512_unpacklo_epi64(u[4 * i], u[4 * i + 2]);
+        t[4 * i + 1] = _mm512_unpackhi_epi64(u[4 * i], u[4 * i + 2]);
+        t[4 * i + 2] = _mm512_unpacklo_epi64(u[4 * i + 1], u[4 * i + 3]);
+        t[4 * i + 3] = _mm512_unpackhi_epi64(u[4 * i + 1], u[4 * i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        u[i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0x88);
+        u[4 + i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0xDD);
+        u[8 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0x88);
+        u[12 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0xDD);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(u[i], u[8 + i], 0x88);
+        t[8 + i] = _mm512_shuffle_i32x4(u[i], u[8 + i], 0xDD);
+        t[4 + i] = _mm512_shuffle_i32x4(u[4 + i], u[12 + i], 0x88);
+        t[12 + i] = _mm512_shuffle_i32x4(u[4 + i], u[12 + i], 0xDD);
+    }
+}
+#endif
+
+// Up to CHUNK elements of each of n <= GEMM_NR rows, into words [w0 ..) of one panel.
+static inline void transpose_panel(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot)
+{
+#if defined(__AVX512F__)
+    const int64_t per_word = dot ? 2 : 1, kw = gemm_words(k, dot), next = GEMM_NR * s->ld * (dot ? 2 : 4); // bytes to the next panel
+    if (s->dtype == (dot ? HS_BF16 : HS_F32)) {
+        for (int64_t w = 0; w < kw; w += 16) {
+            const int64_t words = least(16, kw - w), halves = least(32, 2 * words - (dot && (k & 1) && w + 16 >= kw));
+            const __mmask32 mask = halves >= 32 ? 0xFFFFFFFFu : (1u << halves) - 1;
+            for (int64_t g = 0; g < GEMM_NR; g += 16) {
+                __m512i t[16];
+                for (int r = 0; r < 16; r++) {
+                    const char *row = (const char *)s->p + ((size_t)((j0 + g + r) * s->ld + k0) + (size_t)(w * per_word)) * (dot ? 2 : 4);
+                    t[r] = g + r < n ? _mm512_maskz_loadu_epi16(mask, row) : _mm512_setzero_si512();
+                    __builtin_prefetch(row + next); // 64 rows at once are more streams than a hardware prefetcher follows
+                }
+                transpose16(t);
+                if (words == 16) {
+#pragma GCC unroll 16
+                    for (int c = 0; c < 16; c++)
+                        _mm512_storeu_si512(panel + (w + c) * GEMM_NR + g, t[c]);
+                } else {
+                    for (int c = 0; c < words; c++)
+                        _mm512_storeu_si512(panel + (w + c) * GEMM_NR + g, t[c]);
+                }
+            }
+        }
+        return;
+    }
+#endif
+    float tmp[CHUNK];
+    for (int64_t c = 0; c < k; c += CHUNK) {
+        const int64_t left = least(CHUNK, k - c);
+        gemm_word *dst = panel + gemm_words(c, dot) * GEMM_NR;
+        for (int64_t j = 0; j < GEMM_NR; j++) {
+            if (j >= n) {
+                for (int64_t w = 0; w < gemm_words(left, dot); w++)
+                    dst[w * GEMM_NR + j] = 0;
+                continue;
+            }
+            const void *row = elements(s, j0 + j, k0 + c, left, dot, tmp);
+            if (!dot) {
+                for (int64_t w = 0; w < left; w++)
+                    memcpy(&dst[w * GEMM_NR + j], (const float *)row + w, 4);
+                continue;
+            }
+            const uint16_t *half = (const uint16_t *)row;
+            for (int64_t w = 0; w < gemm_words(left, dot); w++)
+                dst[w * GEMM_NR + j] = half[2 * w] | (2 * w + 1 < left ? (uint32_t)half[2 * w + 1] << 16 : 0u);
+        }
+    }
+}
+
+void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot)
+{
+    const int64_t kw = gemm_words(k, dot);
+    for (int64_t j = 0; j < n; j += GEMM_NR, panel += kw * GEMM_NR) {
+        const int64_t width = least(GEMM_NR, n - j);
+        if (b->k_major)
+            pack_k_major(panel, b, k0, k, j0 + j, width, dot, GEMM_NR);
+        else
+            transpose_panel(panel, b, k0, k, j0 + j, width, dot);
+    }
+}
+
+const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda)
+{
+    const int64_t kw = gemm_words(k, dot);
+    if (a->k_major) {
+        enum { STEP = CHUNK / GEMM_MR * GEMM_MR };
+        for (int64_t i = 0; i < m; i += STEP)
+            pack_k_major(buf + i / GEMM_MR * gemm_tile_words(kw), a, k0, k, i0 + i, least(STEP, m - i), dot, GEMM_MR);
+        *lda = 0;
+        return buf;
+    }
+    if (gemm_in_place(a, k0, k, dot)) {
+        *lda = dot ? a->ld / 2 : a->ld;
+        return (const gemm_word *)((const char *)a->p + (size_t)(i0 * a->ld + k0) * (dot ? 2 : 4));
+    }
+    for (int64_t i = 0; i < m; i++) {
+        gemm_word *dst = buf + i * kw;
+        if (dot && (k & 1))
+            dst[kw - 1] = 0;
+        const void *row = elements(a, i0 + i, k0, k, dot, dst);
+        if (row != dst) // of the right type but odd
+            memcpy(dst, row, (size_t)k * (dot ? 2 : 4));
+    }
+    *lda = kw;
+    return buf;
+}

@@ -1,0 +1,97 @@
+// The tier's widest registers, as many sums as the register tile of a product keeps: enough to hide the latency of an FMA.
+#include "ops/dense/peak_loops.h"
+#include "ops/dense/gemm.h"
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+enum { SUMS = GEMM_MR * GEMM_NV, STREAMS = 8 };
+typedef float vec __attribute__((vector_size(GEMM_VL * 4)));
+typedef float vec_at __attribute__((vector_size(GEMM_VL * 4), aligned(4), may_alias));
+
+static inline __attribute__((always_inline)) void start(vec sum[SUMS], float first)
+{
+#pragma GCC unroll 32
+    for (int i = 0; i < SUMS; i++)
+        sum[i] = (vec){ 0 } + (first + (float)i); // all different: equal sums would be computed once
+}
+
+static inline __attribute__((always_inline)) float finish(const vec sum[SUMS])
+{
+    vec total = { 0 };
+#pragma GCC unroll 32
+    for (int i = 0; i < SUMS; i++)
+        total += sum[i];
+    float s = 0;
+    for (int i = 0; i < GEMM_VL; i++)
+        s += total[i];
+    return s;
+}
+
+static double fma_loop(int64_t rounds, float *sink)
+{
+    const vec half = (vec){ 0 } + *sink, one = half + half; // *sink is 0.5: the sums go to 2, no denormals, no infinities
+    vec sum[SUMS];
+    start(sum, *sink);
+    for (int64_t r = 0; r < rounds; r++)
+#pragma GCC unroll 32
+        for (int i = 0; i < SUMS; i++)
+            sum[i] = sum[i] * half + one;
+    *sink = finish(sum);
+    return 2.0 * SUMS * GEMM_VL * (double)rounds;
+}
+
+#if defined(__AVX512BF16__)
+static double dot_loop(int64_t rounds, float *sink)
+{
+    const __m512bh a = (__m512bh)_mm512_set1_epi16((short)hs_f32_bf16(*sink)), b = a;
+    vec sum[SUMS];
+    start(sum, *sink);
+    for (int64_t r = 0; r < rounds; r++)
+#pragma GCC unroll 32
+        for (int i = 0; i < SUMS; i++)
+            sum[i] = (vec)_mm512_dpbf16_ps((__m512)sum[i], a, b);
+    *sink = finish(sum);
+    return 4.0 * SUMS * GEMM_VL * (double)rounds;
+}
+#else
+#define dot_loop NULL
+#endif
+
+static float read_loop(float *to, const float *a, const float *b, int64_t n)
+{
+    (void)to, (void)b;
+    vec sum[STREAMS];
+    for (int i = 0; i < STREAMS; i++)
+        sum[i] = (vec){ 0 };
+    int64_t at = 0;
+    for (; at + STREAMS * GEMM_VL <= n; at += STREAMS * GEMM_VL)
+#pragma GCC unroll 8
+        for (int i = 0; i < STREAMS; i++)
+            sum[i] += *(const vec_at *)(a + at + i * GEMM_VL);
+    float s = 0;
+    for (int i = 0; i < STREAMS; i++)
+        for (int j = 0; j < GEMM_VL; j++)
+            s += sum[i][j];
+    for (; at < n; at++)
+        s += a[at];
+    return s;
+}
+
+static float copy_loop(float *to, const float *a, const float *b, int64_t n)
+{
+    (void)b;
+    memcpy(to, a, (size_t)n * sizeof *to); // the C library's: past the caches without reading what it overwrites
+    return to[0];
+}
+
+static float triad_loop(float *restrict to, const float *restrict a, const float *restrict b, int64_t n)
+{
+    HS_SIMD
+    for (int64_t i = 0; i < n; i++)
+        to[i] = a[i] + 3 * b[i];
+    return to[0];
+}
+
+extern const hs_peak_loops HS_TIERED(hs_peak_loops);
+const hs_peak_loops HS_TIERED(hs_peak_loops) = { fma_loop, dot_loop, read_loop, copy_loop, triad_loop };

@@ -1,0 +1,140 @@
+// embedding: y[n] = table[ids[n]] (+ pos_table[where[n][1]]): a token's vector, and its position's.
+//
+// Reads the f32 values and stores either type: no low copy of a table is ever read. Backward adds token after token in order,
+// with the columns divided over the team: deterministic, whatever its size. An id outside the table gives a row of NaN, which
+// step mode reports with this scope, and no gradient.
+
+#include "core/cpu/rows.h"
+#include "ops/ops.h"
+
+enum { TABLE, IDS, POS_TABLE, WHERE };
+enum { Y };
+
+static const char *shape(hs_node *n)
+{
+    const hs_tensor *table = n->in[TABLE], *ids = n->in[IDS], *pos = n->in[POS_TABLE], *where = n->in[WHERE];
+    if (table->n_dims != 2)
+        return "table must be [rows, width]";
+    if (ids->dtype != HS_I32 || ids->n_dims != 1)
+        return "ids must be i32 [N]";
+    if (!pos != !where)
+        return "pos_table and where come together";
+    if (pos && (pos->n_dims != 2 || pos->dim[1] != table->dim[1]))
+        return "pos_table must be as wide as table";
+    if (where &&
+        (where->dtype != HS_I32 || where->n_dims != 2 || where->dim[0] != ids->dim[0] || where->dim[1] != 2 || where->ext != ids->ext))
+        return "where must be i32 [number of ids, 2]";
+    hs_shape_rows(n->out[Y], ids, table->dim[1]);
+    return NULL;
+}
+
+// Only the rows that are looked up move, not the tables; backward zeroes its table where it does not add.
+static hs_cost cost(const hs_node *n, bool backward)
+{
+    const double cells = (double)hs_tensor_count(n->out[Y]), tables = n->in[POS_TABLE] ? 2 : 1;
+    return (hs_cost){ .flops = backward ? tables * cells : (tables - 1) * cells,
+                      .bytes = (double)hs_tensor_bytes(n->out[Y]) + (backward ? 8 : 4) * tables * cells };
+}
+
+static void reference(const hs_args *a)
+{
+    const int64_t N = hs_ref_rows(a, &a->in[IDS]), C = a->in[TABLE].cols;
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t c = 0; c < C; c++)
+            hs_f64_out(a, Y)[n * C + c] = hs_f64(a, TABLE)[hs_i32(a, IDS)[n] * C + c] +
+                                          (a->in[POS_TABLE].p ? hs_f64(a, POS_TABLE)[hs_i32(a, WHERE)[2 * n + 1] * C + c] : 0);
+}
+
+static bool inside(int32_t row, const hs_ref *table) { return row >= 0 && row < table->rows; }
+
+static void forward(const hs_args *a, hs_lane *lane)
+{
+    const int64_t C = a->in[TABLE].cols;
+    const bool placed = a->in[POS_TABLE].p != NULL;
+    float *buf = hs_row_buffer(a, lane, 0, C);
+    hs_for_rows(n, a, &a->in[IDS], lane) {
+        const int32_t id = hs_i32(a, IDS)[n], position = placed ? hs_i32(a, WHERE)[2 * n + 1] : 0;
+        float *y = hs_row_dest(&a->out[Y], n, buf);
+        if (!inside(id, &a->in[TABLE]) || (placed && !inside(position, &a->in[POS_TABLE]))) {
+            for (int64_t c = 0; c < C; c++)
+                y[c] = NAN;
+        } else if (placed) {
+            const float *row = hs_f32(a, TABLE) + id * C, *place = hs_f32(a, POS_TABLE) + position * C;
+            HS_SIMD
+            for (int64_t c = 0; c < C; c++)
+                y[c] = row[c] + place[c];
+        } else
+            memcpy(y, hs_f32(a, TABLE) + id * C, (size_t)C * sizeof(float));
+        hs_row_store(&a->out[Y], n, y);
+    }
+}
+
+// table[row(n)] += dy[n] for all tokens in order, in columns [c0, c1).
+static void scatter(const hs_args *a, const hs_ref *dtable, const int32_t *row, int64_t stride, int64_t c0, int64_t c1)
+{
+    const int64_t N = hs_ref_rows(a, &a->dout[Y]), C = dtable->cols, k = c1 - c0;
+    float *table = (float *)dtable->p;
+    for (int64_t r = 0; r < dtable->rows && !dtable->add; r++)
+        memset(table + r * C + c0, 0, (size_t)k * sizeof(float));
+    for (int64_t n = 0; n < N; n++)
+        if (inside(row[n * stride], dtable))
+            for (int64_t c = 0; c < k; c += HS_BLOCK) {
+                const int64_t m = k - c < HS_BLOCK ? k - c : HS_BLOCK;
+                float wide[HS_BLOCK], *sum = table + row[n * stride] * C + c0 + c;
+                const float *dy = hs_load(&a->dout[Y], n * C + c0 + c, m, wide);
+                HS_SIMD
+                for (int64_t i = 0; i < m; i++)
+                    sum[i] += dy[i];
+            }
+}
+static void backward(const hs_args *a, hs_lane *lane)
+{
+    int64_t c0, c1;
+    hs_part_unit(lane, a->dout[Y].cols, 16, &c0, &c1);
+    if (hs_wanted(a, TABLE))
+        scatter(a, &a->din[TABLE], hs_i32(a, IDS), 1, c0, c1);
+    if (hs_wanted(a, POS_TABLE))
+        scatter(a, &a->din[POS_TABLE], hs_i32(a, WHERE) + 1, 2, c0, c1);
+}
+
+static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
+{
+    (void)team;
+    return (hs_scratch){ .per_thread = is_backward ? 0 : hs_row_bytes(n->in[TABLE]->dim[1]) };
+}
+
+static const hs_case cases[] = {
+    { .in = { { 9, 8 }, { 1 } }, .limit = 9, .note = "one token" },
+    { .in = { { 65, 37 }, { 33 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .limit = 65, .note = "odd width" },
+    { .in = { { 11, 64 }, { 96 }, { 12, 64 }, { 96, 2 } },
+      .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
+      .limit = 11,
+      .note = "positions; every row many times" },
+    { .in = { { 500, 768 }, { 40 }, { 64, 768 }, { 40, 2 } },
+      .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
+      .limit = 64,
+      .note = "most rows never" },
+};
+
+HS_OP(embedding) = {
+    .name = "embedding",
+    .formula = "y[n] = table[ids[n]] + pos_table[where[n][1]]",
+    .in = { [TABLE] = { "table", HS_AMP_F32, HS_WHOLE },
+            [IDS] = { "ids", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS },
+            [POS_TABLE] = { "pos_table", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL },
+            [WHERE] = { "where", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_OPTIONAL } },
+    .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE } },
+    .shape = shape,
+    .cost = cost,
+    .ref = reference,
+    .cases = cases,
+    .n_cases = HS_COUNT(cases),
+    .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .scratch = scratch },
+};
+
+#ifdef HS_TIER_PORTABLE
+hs_tensor *hs_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where)
+{
+    return hs_emit(g, HS_OP_ENTRY(embedding), NULL, (hs_tensor *[]){ table, ids, pos_table, where }, 4);
+}
+#endif

@@ -1,0 +1,113 @@
+// bench: what the subcommands of `halfstep bench` share - options, sizes, samples, rows of a table, and one op in a small
+// training graph.
+#ifndef HS_RECIPES_BENCH_H
+#define HS_RECIPES_BENCH_H
+#include "models/nn/nn.h"
+#include "recipes/program/cli.h"
+#include "recipes/program/peak.h"
+#include "recipes/train/session.h"
+
+typedef struct hs_bench_options {
+    hs_common common;
+    hs_string model, isa, sizes, profile, tokenizer, file;
+    int64_t batch, seq, tokens, steps, warmup;
+    bool busy, google, onednn, packed;
+} hs_bench_options;
+
+struct hs_bench_run;
+typedef struct hs_bench {
+    const char *name, *summary;
+    const char *takes; // options besides those of every bench: "model batch"; with a model also settings of the configuration
+    const char *sizes; // (optional) "ROWSxINxOUT": what --sizes lists
+    const char *default_sizes;
+    hs_status (*run)(struct hs_bench_run *r);
+} hs_bench;
+extern const hs_bench hs_bench_train, hs_bench_gemm, hs_bench_attention, hs_bench_pointwise, hs_bench_memory, hs_bench_bulk,
+    hs_bench_generate, hs_bench_tokenizer, hs_bench_data;
+
+// ---- sizes: lists like "768x128x512,1024x768x3072"; each number may end in K, M or G (1024, ...)
+enum { HS_BENCH_SIZES = 64, HS_BENCH_DIMS = 4 };
+typedef struct hs_bench_sizes {
+    int n;
+    int64_t dim[HS_BENCH_SIZES][HS_BENCH_DIMS];
+} hs_bench_sizes;
+
+typedef struct hs_bench_run { // one invocation
+    const hs_bench *bench;
+    const hs_cli *cli;
+    const hs_bench_options *o;
+    hs_device *device;
+    hs_device *onednn;    // with --onednn: products by it, whatever the shape
+    hs_submit_mode mode;  // of a bench with a model
+    hs_bench_sizes sizes; // of a bench with sizes
+    hs_config config;     // of a bench with a model, checked
+    hs_origin origin[HS_CONFIG_KEYS];
+    int rows; // printed so far
+} hs_bench_run;
+hs_status hs_bench_sizes_parse(hs_bench_sizes *out, const char *given, const hs_bench *b); // "": the bench's own
+// Types to measure: that of --dtype; auto: f32 and, where this CPU multiplies it natively, bf16. Returns how many.
+int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2]);
+
+// ---- samples of interleaved runs. A cell is measured again until there are --steps samples and HS_BENCH_SECONDS have passed
+enum { HS_BENCH_SAMPLES = 512 };
+#define HS_BENCH_SECONDS 0.05
+typedef struct hs_samples {
+    int n;
+    double v[HS_BENCH_SAMPLES]; // the newest overwrite the oldest
+} hs_samples;
+void hs_samples_add(hs_samples *s, double v);
+double hs_median(hs_samples *s);                                       // sorts; NaN if there is none
+bool hs_bench_enough(const hs_bench_run *r, int rounds, double start); // rounds done, of a cell begun at `start` (hs_now)
+
+// ---- output: a table for people; with --json each row is an object, with bench, isa and threads
+typedef struct hs_cell {
+    const char *key;  // heading and JSON key: "forward_gflops"
+    const char *text; // or
+    double value;     // NaN: not there
+    int digits;       // behind the point, in the table
+} hs_cell;
+void hs_bench_row(hs_bench_run *r, const hs_cell *cells, int n);
+#define HS_BENCH_ROW(r, cells) hs_bench_row(r, cells, HS_COUNT(cells))
+
+// ---- a probe: one op between embeddings, which give it inputs with gradients, and a cross-entropy, which gives it dy
+enum { HS_PROBE_FORWARD, HS_PROBE_BACKWARD, HS_PROBE_PARAMS, HS_PROBE_TIMES }; // params: of an op whose backward is split
+typedef struct hs_probe {
+    hs_device *device;
+    hs_params *params;
+    hs_plan *plan;
+    hs_exec *exec;
+    void *workspace;
+    hs_step_in in;
+    hs_step_state state;
+    const hs_node *node;            // the op measured
+    double seconds[HS_PROBE_TIMES]; // of the last run; 0: there is none
+} hs_probe;
+typedef struct hs_probe_spec {
+    // Emits the op on inputs of hs_probe_x; a loss of its own ends it, any other output gets a cross-entropy.
+    hs_tensor *(*build)(hs_graph *g, const hs_batch_in *in, const struct hs_probe_spec *spec);
+    int64_t rows, cols, seqs, out; // tokens; width of x; sequences they make up; width of the op's output
+    int heads;
+    hs_dtype low;
+    bool out_low; // what follows the op reads low precision
+    bool packed;  // its weights are packed once, not in every product (where the kernels want that)
+} hs_probe_spec;
+hs_tensor *hs_probe_x(hs_graph *g, const hs_batch_in *in, const char *name, int64_t cols); // [rows, cols]
+hs_status hs_probe_new(hs_probe **out, hs_device *d, const hs_probe_spec *spec);
+hs_status hs_probe_run(hs_probe *p); // one training step without an update; fills seconds
+void hs_probe_free(hs_probe *p);
+
+// ---- a table of probes: every size in every type, with --packed also with weights packed before, with --onednn also by oneDNN;
+// measured in turns, a row each
+typedef struct hs_probe_column {
+    hs_device *device;
+    const char *kernels; // the table they are from: "avx512", "onednn"
+    bool packed;         // weights stay packed from one run to the next
+    hs_dtype dtype;
+    hs_probe *probe;
+    hs_samples time[HS_PROBE_TIMES], peak; // seconds | FLOP/s in registers, taken beside each
+} hs_probe_column;
+// spec: of a size, without its type; report: prints the row of a column.
+hs_status hs_probe_table(hs_bench_run *r, hs_probe_spec (*spec)(const int64_t *dim),
+                         void (*report)(hs_bench_run *r, const int64_t *dim, hs_probe_column *c));
+
+#endif

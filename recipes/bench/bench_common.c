@@ -1,0 +1,140 @@
+#include "recipes/bench/bench.h"
+#include <ctype.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
+{
+    static const hs_dtype types[] = { [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16 };
+    const int asked = r->o->common.dtype;
+    out[0] = asked == HS_DTYPE_AUTO ? HS_F32 : types[asked];
+    out[1] = HS_BF16;
+    return asked == HS_DTYPE_AUTO && hs_cpu_has_fast_bf16() ? 2 : 1;
+}
+
+// ---- sizes
+static bool read_number(const char **text, int64_t *out)
+{
+    static const char suffixes[] = "KMG";
+    const char *p = *text;
+    int64_t v = 0;
+    if (!isdigit((unsigned char)*p))
+        return false;
+    for (; isdigit((unsigned char)*p); p++) {
+        v = 10 * v + (*p - '0');
+        if (v > INT32_MAX)
+            return false;
+    }
+    const char *suffix = *p ? strchr(suffixes, *p) : NULL;
+    if (suffix)
+        v <<= 10 * (suffix - suffixes + 1), p++;
+    *text = p, *out = v;
+    return v > 0;
+}
+
+static bool read_size(const char **text, int n, int64_t *dim)
+{
+    for (int i = 0; i < n; i++) {
+        if (!read_number(text, &dim[i]) || (i + 1 < n && **text != 'x'))
+            return false;
+        *text += i + 1 < n;
+    }
+    return **text == ',' || !**text;
+}
+
+hs_status hs_bench_sizes_parse(hs_bench_sizes *out, const char *given, const hs_bench *b)
+{
+    const char *p = *given ? given : b->default_sizes;
+    int n = 1;
+    for (const char *c = b->sizes; *c; c++)
+        n += *c == 'x';
+    for (out->n = 0;; p++) {
+        const char *here = p;
+        if (out->n == HS_BENCH_SIZES)
+            return HS_FAIL(USAGE, "sizes: more than %d", HS_BENCH_SIZES);
+        if (!read_size(&p, n, out->dim[out->n]))
+            return HS_FAIL(USAGE, "sizes: '%.*s' is not %s, as in %.*s", (int)strcspn(here, ","), here, b->sizes,
+                           (int)strcspn(b->default_sizes, ","), b->default_sizes);
+        out->n++;
+        if (!*p)
+            return HS_OK;
+    }
+}
+
+// ---- samples
+void hs_samples_add(hs_samples *s, double v) { s->v[s->n++ % HS_BENCH_SAMPLES] = v; }
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double hs_median(hs_samples *s)
+{
+    const int n = s->n < HS_BENCH_SAMPLES ? s->n : HS_BENCH_SAMPLES;
+    qsort(s->v, (size_t)n, sizeof *s->v, ascending);
+    return n ? (s->v[(n - 1) / 2] + s->v[n / 2]) / 2 : NAN;
+}
+
+bool hs_bench_enough(const hs_bench_run *r, int rounds, double start)
+{
+    return rounds >= r->o->steps && hs_now() - start > HS_BENCH_SECONDS;
+}
+
+// ---- output
+static void print_json(const hs_bench *b, const hs_device *d, const hs_cell *c, int n)
+{
+    json_t *o = json_pack("{s:s}", "bench", b->name);
+    for (int i = 0; i < n; i++)
+        if (c[i].text)
+            json_object_set_new(o, c[i].key, json_string(c[i].text));
+        else if (isfinite(c[i].value) && c[i].digits == 0 && c[i].value == floor(c[i].value))
+            json_object_set_new(o, c[i].key, json_integer((json_int_t)c[i].value));
+        else if (isfinite(c[i].value))
+            json_object_set_new(o, c[i].key, hs_line_real(c[i].value));
+    json_object_set_new(o, "isa", json_string(hs_isa_name(d->isa)));
+    json_object_set_new(o, "threads", json_integer(d->team));
+    hs_line_print(o);
+}
+
+// A column is as wide as its heading, and at least wide enough for a figure.
+static int width_of(const hs_cell *c)
+{
+    const int n = (int)strlen(c->key);
+    return n > 7 ? n : 7;
+}
+
+static void print_heading(const hs_device *d, const hs_cell *c, int n)
+{
+    char cpu[128];
+    hs_cpu_model(cpu, sizeof cpu);
+    printf("%s, %s, %d thread%s; medians of interleaved runs\n\n", cpu, hs_isa_name(d->isa), d->team, d->team == 1 ? "" : "s");
+    for (int i = 0; i < n; i++) {
+        char words[64];
+        snprintf(words, sizeof words, "%s", c[i].key);
+        for (char *p = words; *p; p++)
+            *p = *p == '_' ? ' ' : *p;
+        printf("%s%*s", i ? "  " : "", width_of(&c[i]), words);
+    }
+    putchar('\n');
+}
+
+void hs_bench_row(hs_bench_run *r, const hs_cell *c, int n)
+{
+    if (r->o->common.json) {
+        print_json(r->bench, r->device, c, n);
+        return;
+    }
+    if (!r->rows++)
+        print_heading(r->device, c, n);
+    for (int i = 0; i < n; i++)
+        if (c[i].text || isnan(c[i].value))
+            printf("%s%*s", i ? "  " : "", width_of(&c[i]), c[i].text ? c[i].text : "-");
+        else
+            printf("%s%*.*f", i ? "  " : "", width_of(&c[i]), c[i].digits, c[i].value);
+    putchar('\n');
+    fflush(stdout);
+}

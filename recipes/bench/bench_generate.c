@@ -1,0 +1,150 @@
+// Reading a prompt and continuing it, one sequence, random weights. Every new token reads every weight once: how fast this
+// memory can be read, measured beside it on as many bytes, is the limit.
+#include "infer/decode/generate.h"
+#include "ops/ops.h"
+#include "recipes/bench/bench.h"
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct bench {
+    hs_gpt_setup setup;
+    hs_policy policy;
+    hs_engine *engine;
+    int32_t *prompt;
+    int64_t n_prompt;
+    float *memory; // for the reading loop: the weights themselves
+    size_t weight_bytes;
+    double first, last; // when the first and the newest token came
+    hs_samples prefill, decode, read;
+} bench;
+
+static bool on_token(int prompt, int32_t id, void *user)
+{
+    bench *b = user;
+    (void)prompt, (void)id;
+    b->last = hs_now();
+    b->first = b->first > 0 ? b->first : b->last;
+    return true;
+}
+
+static hs_status one(bench *b, hs_bench_run *r)
+{
+    hs_engine *e = b->engine;
+    const hs_generate_opts g = { .device = r->device,
+                                 .exec = e->exec[HS_DECODE],
+                                 .in = &e->in,
+                                 .mode = r->mode,
+                                 .context = b->setup.gpt.context,
+                                 .vocab = b->setup.gpt.vocab,
+                                 .cache_rows = b->setup.shape.cache_rows,
+                                 .max_tokens = r->o->tokens,
+                                 .sampling = { .temperature = 0, .top_p = 1 },
+                                 .stop_id = -1,
+                                 .on_token = on_token,
+                                 .user = b };
+    hs_generated out = { 0 };
+    const double start = hs_now();
+    b->first = b->last = 0;
+    HS_TRY(hs_generate(&g, &(hs_prompt){ b->prompt, b->n_prompt }, 1, &out));
+    const int64_t fresh = out.n - out.n_prompt;
+    hs_generated_free(&out, 1);
+    hs_samples_add(&b->prefill, (double)b->n_prompt / (b->first - start));
+    if (fresh > 1)
+        hs_samples_add(&b->decode, (double)(fresh - 1) / (b->last - b->first));
+    return HS_OK;
+}
+
+static hs_status read_once(bench *b, hs_bench_run *r, bool keep)
+{
+    const hs_stream_job job = {
+        .loop = hs_peak_loops_of(r->device->isa)->read, .a = b->memory, .n = (int64_t)(b->weight_bytes / sizeof(float)), .passes = 1
+    };
+    double seconds;
+    HS_TRY(hs_stream_time(r->device, &job, &seconds));
+    if (keep)
+        hs_samples_add(&b->read, (double)b->weight_bytes / seconds);
+    return HS_OK;
+}
+
+static hs_status prepare(bench *b, hs_bench_run *r)
+{
+    const hs_config *c = &r->config;
+    b->setup.gpt = hs_config_gpt(c, c->model.vocab);
+    const int64_t context = b->setup.gpt.context;
+    b->n_prompt = r->o->seq ? r->o->seq : context / 2;
+    if (b->n_prompt + r->o->tokens > context)
+        return HS_FAIL(USAGE, "a prompt of %lld tokens and %lld new ones do not fit model.context %lld", (long long)b->n_prompt,
+                       (long long)r->o->tokens, (long long)context);
+    b->setup.shape =
+        (hs_gpt_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context };
+    HS_TRY(hs_config_policy(c, &b->policy));
+    HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
+                                                        .config = &b->setup,
+                                                        .policy = &b->policy,
+                                                        .decode = true,
+                                                        .seed = 1,
+                                                        .device = r->device,
+                                                        .mode = r->mode,
+                                                        .grid = hs_grid_self() }));
+    b->weight_bytes = (size_t)(hs_gpt_count(&b->setup.gpt) - context * b->setup.gpt.width) * hs_dtype_bytes(b->policy.low);
+    b->prompt = malloc((size_t)b->n_prompt * sizeof *b->prompt);
+    if (!b->prompt)
+        return HS_FAIL(MEMORY, "no memory for a prompt of %lld tokens", (long long)b->n_prompt);
+    const hs_params *ps = b->engine->params;
+    b->memory = ps->low ? (float *)ps->low : ps->master;
+    HS_TRY(hs_engine_release_masters(b->engine));
+    for (int64_t i = 0; i < b->n_prompt; i++)
+        b->prompt[i] = (int32_t)(i * 7919 % b->setup.gpt.vocab);
+    return HS_OK;
+}
+
+static hs_status measure(bench *b, hs_bench_run *r)
+{
+    double peak;
+    HS_TRY(prepare(b, r));
+    for (int64_t i = 0; i < r->o->warmup; i++)
+        HS_TRY(read_once(b, r, false));
+    for (int64_t i = 0; i < r->o->steps; i++) {
+        HS_TRY(read_once(b, r, true));
+        HS_TRY(one(b, r));
+    }
+    HS_TRY(hs_measure_peak(r->device, &b->policy, 0.1, &peak));
+    const double prefill = hs_median(&b->prefill), decode = hs_median(&b->decode), limit = hs_median(&b->read) / (double)b->weight_bytes;
+    // forward is a third of a step; but the head works on the last token alone
+    const hs_gpt_config *g = &b->setup.gpt;
+    const double flops = hs_gpt_flops_per_token(g, b->n_prompt) / 3 - 2.0 * (double)(g->vocab * g->width);
+    const hs_cell cells[] = {
+        { .key = "prompt_tokens", .value = (double)b->n_prompt },
+        { .key = "new_tokens", .value = (double)r->o->tokens },
+        { .key = "dtype", .text = hs_dtype_name(b->policy.low) },
+        { .key = "prefill_tokens_per_second", .value = prefill, .digits = 1 },
+        { .key = "prefill_mfu", .value = prefill * flops / peak, .digits = 2 },
+        { .key = "tokens_per_second", .value = decode, .digits = 1 },
+        { .key = "weight_bytes", .value = (double)b->weight_bytes },
+        { .key = "read_gbps", .value = limit * (double)b->weight_bytes / 1e9, .digits = 1 },
+        { .key = "limit_tokens_per_second", .value = limit, .digits = 1 },
+        { .key = "share_of_limit", .value = decode / limit, .digits = 2 },
+        { .key = "peak_bytes", .value = (double)hs_peak_rss() },
+    };
+    HS_BENCH_ROW(r, cells);
+    return HS_OK;
+}
+
+static hs_status run(hs_bench_run *r)
+{
+    bench *b = calloc(1, sizeof *b);
+    if (!b)
+        return HS_FAIL(MEMORY, "no memory for a bench");
+    const hs_status st = measure(b, r);
+    hs_engine_free(b->engine);
+    free(b->prompt);
+    free(b);
+    return st;
+}
+
+const hs_bench hs_bench_generate = {
+    .name = "generate",
+    .summary = "tokens/s of reading a prompt (--seq) and of continuing it (--tokens), against reading the weights",
+    .takes = "model seq tokens warmup",
+    .run = run,
+};

@@ -1,0 +1,146 @@
+#include "recipes/program/budget.h"
+#include "core/graph/derived.h"
+#include "recipes/train/progress.h"
+#include <stdlib.h>
+#include <string.h>
+
+static hs_status plan_mode(hs_plan **out, hs_params *ps, hs_mode mode, const hs_gpt_setup *setup, const hs_policy *policy,
+                           int64_t micro_steps, hs_device *dev)
+{
+    const hs_grid grid = hs_grid_self();
+    hs_graph *g;
+    HS_TRY(hs_graph_new(&g, ps, NULL, mode, &grid));
+    g->state_dtype = policy->low;
+    hs_gpt_trace(g, setup);
+    return hs_plan_new(out, g, dev,
+                       &(hs_plan_opts){ .policy = *policy,
+                                        .runs_per_values = (int)micro_steps,
+                                        .single_run = micro_steps == 1 }); // owns the graph, also when it fails
+}
+
+// An override that names nothing in the model is a misspelt one.
+static bool names(const char *pattern, const hs_node *n)
+{
+    const size_t k = strlen(pattern);
+    if (k && pattern[k - 1] == '*')
+        return strncmp(pattern, n->scope, k - 1) == 0;
+    return strcmp(pattern, n->op->name) == 0 || strcmp(pattern, n->scope) == 0;
+}
+
+static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
+{
+    for (int i = 0; i < policy->n_overrides; i++) {
+        const char *pattern = policy->override[i].pattern, *words[2 * 512];
+        int n_words = 0, k = 0;
+        while (k < g->n_nodes && !names(pattern, g->node[k]))
+            k++;
+        if (k < g->n_nodes)
+            continue;
+        for (k = 0; k < g->n_nodes && n_words + 2 <= HS_COUNT(words); k++)
+            words[n_words++] = g->node[k]->op->name, words[n_words++] = g->node[k]->scope;
+        const char *near = hs_nearest_word(pattern, words, n_words);
+        return HS_FAIL(USAGE, "amp.overrides: %s is neither an operation nor a scope of this model%s%s", pattern,
+                       near ? ", nearest is " : "", near ? near : "");
+    }
+    return HS_OK;
+}
+
+static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
+                       hs_device *dev)
+{
+    const int64_t max_seqs = hs_loader_max_seqs((hs_packing)c->data.packing, micro_batch, g->context);
+    const hs_gpt_setup train = { *g, { .max_tokens = micro_batch * g->context, .max_seqs = max_seqs } };
+    const hs_gpt_setup eval = hs_gpt_eval_setup(g);
+    hs_plan *eval_plan;
+    HS_TRY(hs_params_new(&b->params, 1, 0, 1));
+    HS_TRY(plan_mode(&b->plan, b->params, HS_TRAIN, &train, policy, c->train.accumulate, dev));
+    HS_TRY(check_overrides(policy, hs_plan_graph(b->plan)));
+    HS_TRY(plan_mode(&eval_plan, b->params, HS_EVAL, &eval, policy, c->train.accumulate, dev));
+    const size_t eval_bytes = hs_plan_bytes(eval_plan), train_bytes = hs_plan_bytes(b->plan);
+    hs_plan_free(eval_plan);
+
+    const hs_params_bytes slabs = hs_params_bytes_of(b->params, HS_WITH_GRAD | HS_WITH_MOMENTS, policy->low);
+    b->info = *hs_plan_info_of(b->plan);
+    const size_t own_gradients = b->info.gradient_bytes ? 0 : slabs.grad;
+    b->parameters = (int64_t)hs_params_count(b->params);
+    b->masters = slabs.master, b->weights = slabs.low, b->gradients = slabs.grad, b->moments = slabs.moments;
+    b->packed = hs_derived_bytes(b->params);
+    b->inputs = b->info.input_bytes, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
+    b->evaluation = eval_bytes > train_bytes ? eval_bytes - train_bytes : 0;
+    b->snapshot = hs_ckpt_bytes(b->params);
+    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * g->context + max_seqs + 1)) * sizeof(int32_t);
+    b->total = slabs.master + slabs.low + own_gradients + slabs.moments + b->packed + train_bytes + b->evaluation + b->snapshot + b->loader;
+    b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
+    b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
+    const double tokens = (double)(micro_batch * g->context), shortest = tokens / (double)max_seqs;
+    b->flops_longer = 7.0 * g->layers * (double)g->width * tokens * ((double)g->context - shortest) * (double)c->train.accumulate;
+    b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;
+    return HS_OK;
+}
+
+hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
+                        hs_device *dev)
+{
+    *b = (hs_budget){ 0 };
+    const hs_status st = build(b, c, g, policy, micro_batch, dev);
+    if (st == HS_OK)
+        return HS_OK;
+    hs_budget_free(b);
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
+void hs_budget_free(hs_budget *b)
+{
+    hs_plan_free(b->plan);
+    hs_params_free(b->params);
+    b->plan = NULL, b->params = NULL;
+}
+
+static hs_status fits(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev,
+                      bool *yes)
+{
+    hs_budget b;
+    HS_TRY(hs_budget_new(&b, c, g, policy, windows, dev));
+    *yes = b.total <= bytes;
+    hs_budget_free(&b);
+    return HS_OK;
+}
+
+hs_status hs_budget_largest(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, size_t bytes, hs_device *dev,
+                            int64_t *windows)
+{
+    enum { MOST = 1 << 20 };
+    int64_t low = 0, high = 1; // low fits, high does not
+    bool yes = true;
+    for (; yes && high <= MOST; high *= 2) {
+        HS_TRY(fits(c, g, policy, high, bytes, dev, &yes));
+        if (!yes)
+            break;
+        low = high;
+    }
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        HS_TRY(fits(c, g, policy, middle, bytes, dev, &yes));
+        *(yes ? &low : &high) = middle;
+    }
+    *windows = low;
+    return HS_OK;
+}
+
+hs_status hs_budget_check(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, hs_device *dev)
+{
+    hs_budget b;
+    char need[32], have[32];
+    HS_TRY(hs_budget_new(&b, c, g, policy, c->train.batch, dev));
+    const size_t total = b.total, available = hs_cpu_free_bytes();
+    hs_budget_free(&b);
+    if (total <= available)
+        return HS_OK;
+    int64_t windows = 0;
+    HS_TRY(hs_budget_largest(c, g, policy, available, dev, &windows));
+    hs_human_bytes((double)total, need, sizeof need), hs_human_bytes((double)available, have, sizeof have);
+    if (windows)
+        return HS_FAIL(MEMORY, "this run needs %s, %s are free: train.batch is %lld, %lld would fit (train.accumulate makes up for it)",
+                       need, have, (long long)c->train.batch, (long long)windows);
+    return HS_FAIL(MEMORY, "this run needs %s, %s are free: not even train.batch 1 would fit; see halfstep plan", need, have);
+}

@@ -1,0 +1,34 @@
+// budget: what a training run will take, found by planning it and allocating nothing.
+#ifndef HS_RECIPES_BUDGET_H
+#define HS_RECIPES_BUDGET_H
+#include "recipes/train/session.h"
+
+typedef struct hs_budget {
+    int64_t parameters;
+    // bytes by class
+    size_t masters, weights, gradients, moments; // f32 values; low copies that products read; f32; f32
+    size_t packed;                               // copies of weights laid out for products; only with accumulation
+    size_t activations, workspace, inputs;       // of the training plan: values, scratch, static inputs
+    size_t evaluation;                           // by which the evaluation plan exceeds the training plan
+    size_t snapshot, loader;
+    size_t total;
+    double flops_forward, flops_backward; // of an optimizer step: all micro-batches
+    double flops_longer;                  // packed documents are planned as short as may be: what more there is where each fills its window
+    double traffic_bytes;                 // that they move at least, likewise
+    hs_plan_info info;                    // of the training plan; casts live as long as the budget
+    // its own
+    hs_params *params;
+    hs_plan *plan;
+} hs_budget;
+
+// micro_batch: windows; the other settings are the configuration's.
+hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
+                        hs_device *dev);
+void hs_budget_free(hs_budget *b);
+// Largest micro-batch whose total stays within `bytes`; 0: not even one window.
+hs_status hs_budget_largest(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, size_t bytes, hs_device *dev,
+                            int64_t *windows);
+// MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this process may take.
+hs_status hs_budget_check(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, hs_device *dev);
+
+#endif

@@ -1,0 +1,215 @@
+#include "recipes/program/cli.h"
+#include "data/base/utf8.h"
+#include "data/base/yaml.h"
+#include <ctype.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Options that are another word for a setting, in commands that take a configuration.
+static const struct alias {
+    const char *option, *key;
+} aliases[] = {
+    { "dtype", "amp.policy" },
+    { "device", "exec.device" },
+    { "threads", "exec.threads" },
+    { "isa", "exec.isa" },
+};
+
+// Index of `word` in "a|b|c"; -1 if it is not there.
+static int word_index(const char *list, const char *word)
+{
+    int i = 0;
+    for (const char *p = list; p && *p; i++) {
+        const size_t n = strcspn(p, "|");
+        if (strlen(word) == n && strncmp(p, word, n) == 0)
+            return i;
+        p += n + (p[n] == '|');
+    }
+    return -1;
+}
+
+static hs_status unknown_option(const hs_cli *cli, const char *name)
+{
+    const char *near = NULL;
+    if (cli->command->takes_config && strchr(name, '.'))
+        near = hs_schema_nearest(&hs_config_schema, name);
+    if (!near)
+        near = hs_schema_nearest(cli->command->options, name);
+    if (!near && cli->command->takes_config)
+        near = hs_schema_nearest(&hs_config_schema, name);
+    return HS_FAIL(USAGE, "unknown option --%s of %s%s%s; see halfstep %s --help", name, cli->command->name, near ? ", nearest is --" : "",
+                   near ? near : "", cli->command->name);
+}
+
+static hs_status override(hs_cli *cli, const char *option, const char *key, const char *value)
+{
+    if (cli->n_overrides == HS_CLI_MAX)
+        return HS_FAIL(USAGE, "more than %d settings on the command line", HS_CLI_MAX);
+    hs_override_arg *o = &cli->override[cli->n_overrides++];
+    o->key = key, o->value = value;
+    snprintf(o->where, sizeof o->where, "--%s", option);
+    return HS_OK;
+}
+
+// One option whose name and, if it has one, inline value are known.
+static hs_status set_option(hs_cli *cli, const char *name, const char *value)
+{
+    const hs_command *c = cli->command;
+    if (c->takes_config && hs_schema_find(&hs_config_schema, name))
+        return override(cli, name, hs_schema_find(&hs_config_schema, name)->name, value);
+    const int i = word_index(c->long_options, name);
+    if (i >= 0) {
+        cli->long_value[i] = value;
+        return HS_OK;
+    }
+    char where[96];
+    snprintf(where, sizeof where, "--%.90s", name);
+    HS_TRY(hs_schema_set(c->options, cli->options, cli->origin, name, value, where));
+    for (int a = 0; c->takes_config && a < HS_COUNT(aliases); a++)
+        if (strcmp(name, aliases[a].option) == 0)
+            HS_TRY(override(cli, name, aliases[a].key, value));
+    return HS_OK;
+}
+
+static const hs_key *find(const hs_cli *cli, const char *name)
+{
+    const hs_key *k = hs_schema_find(cli->command->options, name);
+    return !k && cli->command->takes_config ? hs_schema_find(&hs_config_schema, name) : k;
+}
+
+// argv[*i] is "--something": reads it and, where it needs one, the value behind it.
+static hs_status option(hs_cli *cli, int argc, char **argv, int *i)
+{
+    char name[96];
+    const char *text = argv[*i] + 2, *equals = strchr(text, '=');
+    const size_t n = equals ? (size_t)(equals - text) : strlen(text);
+    if (n >= sizeof name)
+        return unknown_option(cli, text);
+    memcpy(name, text, n), name[n] = 0;
+
+    const hs_key *k = find(cli, name);
+    if (!k && !equals && strncmp(name, "no-", 3) == 0) {
+        k = find(cli, name + 3);
+        if (k && k->type == HS_KEY_BOOL)
+            return set_option(cli, name + 3, "false");
+        k = NULL;
+    }
+    if (!k)
+        return unknown_option(cli, name);
+    if (equals)
+        return set_option(cli, name, equals + 1);
+    if (k->type == HS_KEY_BOOL)
+        return set_option(cli, name, "true");
+    if (*i + 1 >= argc || (strncmp(argv[*i + 1], "--", 2) == 0 && isalpha((unsigned char)argv[*i + 1][2])))
+        return HS_FAIL(USAGE, "--%s needs a value%s%s%s", name, k->choices ? ": " : "", k->choices ? k->choices : "",
+                       *i + 1 < argc ? " (one that begins with -- is written --option=VALUE)" : "");
+    return set_option(cli, name, argv[++*i]);
+}
+
+static hs_status check_count(const hs_cli *cli)
+{
+    const hs_command *c = cli->command;
+    if (hs_cli_common(cli)->help)
+        return HS_OK;
+    if (cli->n_args < c->min_args)
+        return HS_FAIL(USAGE, "%s needs %s; see halfstep %s --help", c->name, c->arguments, c->name);
+    for (int i = 0; i < cli->n_args && i < c->max_args; i++)
+        if (!cli->arg[i][0]) // "$UNSET" in a script
+            return HS_FAIL(USAGE, "%s %s: the argument is empty", c->name, c->arguments);
+    if (cli->n_args > c->max_args && strstr(c->arguments, "..."))
+        return HS_FAIL(USAGE, "%s takes at most %d arguments, and '%s' is one more; name a folder, or a pattern in quotes", c->name,
+                       c->max_args, cli->arg[c->max_args]);
+    if (cli->n_args > c->max_args)
+        return HS_FAIL(USAGE, "%s takes %s, but got one argument more: '%s'", c->name, c->max_args ? c->arguments : "no argument",
+                       cli->arg[c->max_args]);
+    return HS_OK;
+}
+
+hs_status hs_cli_parse(hs_cli *cli, const hs_command *command, int argc, char **argv)
+{
+    *cli = (hs_cli){ .command = command };
+    cli->options = calloc(1, command->options->struct_bytes);
+    cli->origin = calloc((size_t)command->options->n, sizeof *cli->origin);
+    if (!cli->options || !cli->origin)
+        return HS_FAIL(MEMORY, "no memory for the options");
+    HS_TRY(hs_schema_defaults(command->options, cli->options, cli->origin));
+    bool only_arguments = false;
+    for (int i = 0; i < argc; i++) {
+        if (!only_arguments && strcmp(argv[i], "--") == 0)
+            only_arguments = true;
+        else if (!only_arguments && strcmp(argv[i], "-h") == 0)
+            HS_TRY(set_option(cli, "help", "true"));
+        else if (!only_arguments && strcmp(argv[i], "-o") == 0 && hs_schema_find(command->options, "output") && i + 1 < argc)
+            HS_TRY(set_option(cli, "output", argv[++i]));
+        else if (!only_arguments && strncmp(argv[i], "--", 2) == 0)
+            HS_TRY(option(cli, argc, argv, &i));
+        else if (!only_arguments && argv[i][0] == '-' && argv[i][1])
+            return HS_FAIL(USAGE, "unknown option %s of %s: options begin with two dashes", argv[i], command->name);
+        else if (cli->n_args < HS_COUNT(cli->arg))
+            cli->arg[cli->n_args++] = argv[i];
+        else
+            return HS_FAIL(USAGE, "more than %d arguments", HS_COUNT(cli->arg));
+    }
+    return check_count(cli);
+}
+
+void hs_cli_free(hs_cli *cli)
+{
+    free(cli->options);
+    free(cli->origin);
+    cli->options = NULL, cli->origin = NULL;
+}
+
+bool hs_cli_given(const hs_cli *cli, const char *name)
+{
+    const hs_key *k = hs_schema_find(cli->command->options, name);
+    return k && strncmp(cli->origin[k - cli->command->options->key].text, "--", 2) == 0;
+}
+
+const char *hs_cli_long(const hs_cli *cli, const char *name) { return cli->long_value[word_index(cli->command->long_options, name)]; }
+
+hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config, hs_origin *origin)
+{
+    char path[4096];
+    HS_TRY(hs_config_find(file, path, sizeof path));
+    HS_TRY(hs_schema_defaults(&hs_config_schema, config, origin));
+    HS_TRY(hs_yaml_load(path, &hs_config_schema, config, origin));
+    for (int i = 0; i < cli->n_overrides; i++)
+        HS_TRY(hs_config_set(config, origin, cli->override[i].key, cli->override[i].value, cli->override[i].where));
+    return hs_config_resolve_paths(config, origin, path);
+}
+
+// ---- JSON lines
+json_t *hs_line_real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+
+json_t *hs_line_text(const char *text, size_t bytes)
+{
+    json_t *whole = json_stringn(text, bytes);
+    if (whole)
+        return whole;
+    char *clean = malloc(3 * bytes + 1);
+    if (!clean)
+        return json_null();
+    size_t n = 0;
+    for (size_t i = 0; i < bytes;) {
+        const size_t k = (size_t)hs_utf8_length((const unsigned char *)text + i, bytes - i);
+        memcpy(clean + n, k ? text + i : "\xEF\xBF\xBD", k ? k : 3);
+        n += k ? k : 3, i += k ? k : 1;
+    }
+    whole = json_stringn(clean, n);
+    free(clean);
+    return whole;
+}
+
+void hs_line_print(json_t *object)
+{
+    char *line = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+    if (line) {
+        puts(line);
+        fflush(stdout);
+    }
+    free(line);
+    json_decref(object);
+}

@@ -1,0 +1,115 @@
+// cli: the commands of the program and how their arguments are read. Options are rows of hs_key tables, like the settings
+// of a configuration; whatever a table holds is parsed, checked, helped and put into the man page without further code.
+//
+//   --key value   --key=value   --flag   --no-flag   --section.key=value (of the configuration)   --   everything behind is an argument
+#ifndef HS_RECIPES_CLI_H
+#define HS_RECIPES_CLI_H
+#include "core/settings/schema.h"
+#include "recipes/program/config.h"
+
+// What commands have in common; the first member of each one's options. dtype, device and threads: of those that compute.
+typedef struct hs_common {
+    int dtype; // hs_dtype_option
+    char device[HS_KEY_STRING_BYTES];
+    int64_t threads;
+    bool json, quiet, help, all;
+    int log_level; // hs_log_level
+} hs_common;
+typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16 } hs_dtype_option;
+
+// Rows of hs_common in a command's table; T: the command's options, with `common` as a member.
+#define HS_COMMON_KEYS(T)                                                                                                                  \
+    { .name = "json",                                                                                                                      \
+      .type = HS_KEY_BOOL,                                                                                                                 \
+      .offset = offsetof(T, common.json),                                                                                                  \
+      .value = "false",                                                                                                                    \
+      .help = "one JSON object a line on stdout, all else on stderr" },                                                                    \
+        { .name = "quiet",                                                                                                                 \
+          .type = HS_KEY_BOOL,                                                                                                             \
+          .offset = offsetof(T, common.quiet),                                                                                             \
+          .value = "false",                                                                                                                \
+          .help = "only warnings, errors and results" },                                                                                   \
+        { .name = "log-level",                                                                                                             \
+          .type = HS_KEY_CHOICE,                                                                                                           \
+          .offset = offsetof(T, common.log_level),                                                                                         \
+          .value = "info",                                                                                                                 \
+          .choices = "quiet|warn|info|debug",                                                                                              \
+          .help = "what is logged on stderr; debug adds the source lines an error passed through" },                                       \
+        { .name = "help",                                                                                                                  \
+          .type = HS_KEY_BOOL,                                                                                                             \
+          .offset = offsetof(T, common.help),                                                                                              \
+          .value = "false",                                                                                                                \
+          .help = "this text; with --all every option and setting" },                                                                      \
+    {                                                                                                                                      \
+        .name = "all", .type = HS_KEY_BOOL, .offset = offsetof(T, common.all), .value = "false", .help = "with --help: advanced ones too", \
+        .advanced = true                                                                                                                   \
+    }
+// Of commands that run on several cores, and of those that compute.
+#define HS_THREADS_KEY(T)                                                                                                                  \
+    {                                                                                                                                      \
+        .name = "threads", .type = HS_KEY_INT, .offset = offsetof(T, common.threads), .value = "0", .min = 0, .max = 1024,                 \
+        .help = "threads of the CPU; 0: the cores this process may use"                                                                    \
+    }
+#define HS_COMPUTE_KEYS(T)                                                                                                                 \
+    HS_THREADS_KEY(T),                                                                                                                     \
+        { .name = "dtype",                                                                                                                 \
+          .type = HS_KEY_CHOICE,                                                                                                           \
+          .offset = offsetof(T, common.dtype),                                                                                             \
+          .value = "auto",                                                                                                                 \
+          .choices = "auto|fp32|bf16|fp16",                                                                                                \
+          .help = "arithmetic of products and attention; auto: what a checkpoint was trained in, else bf16 where the CPU is fast at it" }, \
+    {                                                                                                                                      \
+        .name = "device", .type = HS_KEY_STRING, .offset = offsetof(T, common.device), .value = "cpu", .help = "where to run: cpu or cuda" \
+    }
+
+struct hs_cli;
+typedef struct hs_command {
+    const char *name, *arguments; // "pretrain", "CONFIG.yaml"
+    const char *summary;          // one line
+    const char *examples;         // lines "command\n" in the order a newcomer needs them
+    const char *notes;            // (optional) a paragraph for help and man page
+    const hs_schema *options;     // of a struct that begins with hs_common
+    int min_args, max_args;
+    bool takes_config;        // settings of the configuration may be given as --section.key=value
+    const char *long_options; // (optional) "prompt|prompt-ids": string options of any length, read with hs_cli_long
+    hs_status (*run)(const struct hs_cli *cli);
+} hs_command;
+
+enum { HS_CLI_MAX = 128 };
+typedef struct hs_override_arg {
+    const char *key, *value;
+    char where[96];
+} hs_override_arg;
+typedef struct hs_cli { // of one invocation; argv is borrowed
+    const hs_command *command;
+    void *options;        // of the command's struct
+    hs_origin *origin;    // of each option: "default" where it was not given
+    const char *arg[256]; // shells expand *.txt
+    int n_args;
+    hs_override_arg override[HS_CLI_MAX]; // of the configuration, in order
+    int n_overrides;
+    const char *long_value[8]; // in the order of long_options
+} hs_cli;
+
+hs_status hs_cli_parse(hs_cli *cli, const hs_command *command, int argc, char **argv); // argv behind the command's name
+void hs_cli_free(hs_cli *cli);
+bool hs_cli_given(const hs_cli *cli, const char *option);
+const char *hs_cli_long(const hs_cli *cli, const char *option); // NULL: not given
+static inline const hs_common *hs_cli_common(const hs_cli *cli) { return (const hs_common *)cli->options; }
+
+// Configuration of a command that takes one: the file (a path or the name of a shipped recipe), then the overrides, then checks.
+hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config, hs_origin *origin);
+
+extern const hs_command *const hs_commands[];
+extern const int hs_n_commands;
+const hs_command *hs_command_find(const char *name);
+hs_status hs_command_unknown(const char *name); // USAGE with the nearest name
+void hs_command_help(const hs_command *c, bool all);
+
+// One JSON object as one line on stdout; takes the reference. Reals that are not finite become null.
+struct json_t;
+void hs_line_print(struct json_t *object);
+struct json_t *hs_line_real(double v);
+struct json_t *hs_line_text(const char *text, size_t bytes); // bytes that are not UTF-8 become U+FFFD
+
+#endif

@@ -1,0 +1,219 @@
+// bench: what steps, ops and the machine itself can do here. One table of benches; each is a file of its own.
+#include "ops/ops.h"
+#include "recipes/bench/bench.h"
+#include "recipes/program/commands.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const hs_bench *const benches[] = { &hs_bench_train,     &hs_bench_generate,  &hs_bench_gemm,
+                                           &hs_bench_attention, &hs_bench_pointwise, &hs_bench_memory,
+                                           &hs_bench_bulk,      &hs_bench_tokenizer, &hs_bench_data };
+
+static hs_status find(const char *name, const hs_bench **out)
+{
+    const char *names[HS_COUNT(benches)];
+    for (int i = 0; i < HS_COUNT(benches); i++) {
+        names[i] = (*out = benches[i])->name;
+        if (strcmp(names[i], name) == 0)
+            return HS_OK;
+    }
+    const char *near = hs_nearest_word(name, names, HS_COUNT(names));
+    return HS_FAIL(USAGE, "bench measures train, generate, gemm, attention, pointwise, memory, bulk, tokenizer or data, not '%s'%s%s", name,
+                   near ? "; nearest is " : "", near ? near : "");
+}
+
+static bool in_words(const char *words, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *p = words; (p = strstr(p, word)); p += n)
+        if ((p == words || p[-1] == ' ') && (!p[n] || p[n] == ' '))
+            return true;
+    return false;
+}
+
+// An option or a setting that this bench would not heed is refused.
+static hs_status check_options(const hs_cli *cli, const hs_bench *b)
+{
+    static const char *const some[] = { "model",   "batch",     "seq",  "tokens", "warmup", "busy",
+                                        "profile", "tokenizer", "file", "google", "onednn", "packed" };
+    for (int i = 0; i < HS_COUNT(some); i++)
+        if (hs_cli_given(cli, some[i]) && !in_words(b->takes, some[i]))
+            return HS_FAIL(USAGE, "bench %s does not take --%s", b->name, some[i]);
+    if (hs_cli_given(cli, "sizes") && !b->sizes)
+        return HS_FAIL(USAGE, "bench %s does not take --sizes", b->name);
+    for (int i = 0; i < cli->n_overrides && !in_words(b->takes, "model"); i++)
+        if (strchr(cli->override[i].where, '.')) // "--dtype" is an option of every bench, "--model.width" is not
+            return HS_FAIL(USAGE, "bench %s has no configuration to set %s in", b->name, cli->override[i].where);
+    return HS_OK;
+}
+
+static hs_status open_model(hs_bench_run *r)
+{
+    hs_config *c = &r->config;
+    char mode[16];
+    HS_TRY(hs_cli_config(r->cli, r->o->model, c, r->origin));
+    if (r->o->seq > c->model.context) // positions beyond the recipe's
+        c->model.context = r->o->seq;
+    if (r->o->batch)
+        c->train.batch = r->o->batch;
+    c->model.vocab = c->model.vocab ? c->model.vocab : 65; // the characters of the shipped text
+    HS_TRY(hs_config_check(c, r->origin, false));
+    const hs_gpt_config g = hs_config_gpt(c, c->model.vocab);
+    HS_TRY(hs_gpt_check(&g));
+    HS_TRY(hs_open_device(&r->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
+                          c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
+    hs_config_text(c, "exec.mode", mode, sizeof mode);
+    return hs_submit_mode_parse(mode, r->device, &r->mode);
+}
+
+static hs_status measure(hs_bench_run *r)
+{
+    const hs_bench_options *o = r->o;
+    HS_TRY(find(r->cli->arg[0], &r->bench));
+    HS_TRY(check_options(r->cli, r->bench));
+    if (r->bench->sizes)
+        HS_TRY(hs_bench_sizes_parse(&r->sizes, o->sizes, r->bench));
+    if (in_words(r->bench->takes, "model"))
+        HS_TRY(open_model(r));
+    else
+        HS_TRY(hs_open_device(&r->device, o->common.device, (int)o->common.threads, o->isa, 0, HS_ONEDNN_NO));
+    if (o->onednn)
+        HS_TRY(hs_open_device(&r->onednn, o->common.device, (int)o->common.threads, o->isa, 0, HS_ONEDNN_ALWAYS));
+    return r->bench->run(r);
+}
+
+static hs_status run_bench(const hs_cli *cli)
+{
+    hs_bench_run *r = calloc(1, sizeof *r);
+    if (!r)
+        return HS_FAIL(MEMORY, "no memory for a bench");
+    r->cli = cli, r->o = cli->options;
+    const hs_status st = measure(r);
+    hs_device_close(r->onednn);
+    hs_device_close(r->device);
+    free(r);
+    return st;
+}
+
+#define AT(field) .offset = offsetof(hs_bench_options, field)
+static const hs_key keys[] = {
+    { .name = "model",
+      .type = HS_KEY_STRING,
+      AT(model),
+      .value = "gpt2-124m",
+      .help = "of train, generate and data: a shipped recipe (gpt2-124m, shakespeare-char, ...) or a YAML file" },
+    { .name = "batch",
+      .type = HS_KEY_INT,
+      AT(batch),
+      .value = "0",
+      .min = 0,
+      .max = 1e6,
+      .unit = "windows",
+      .help = "of a training step; 0: train.batch of the model's settings" },
+    { .name = "seq",
+      .type = HS_KEY_INT,
+      AT(seq),
+      .value = "0",
+      .min = 0,
+      .max = 1e6,
+      .unit = "tokens",
+      .help = "of a window, or of generate's prompt; 0: the model's context, or half of it" },
+    { .name = "tokens",
+      .type = HS_KEY_INT,
+      AT(tokens),
+      .value = "128",
+      .min = 2,
+      .max = 1e6,
+      .unit = "tokens",
+      .help = "that generate adds to the prompt" },
+    { .name = "sizes",
+      .type = HS_KEY_STRING,
+      AT(sizes),
+      .value = "",
+      .help = "list of sizes for the other benches, in the form each names below: 768x128x512,1Kx768x768" },
+    { .name = "tokenizer", .type = HS_KEY_STRING, AT(tokenizer), .value = "", .help = "of bench tokenizer: a folder with a tokenizer" },
+    { .name = "file",
+      .type = HS_KEY_STRING,
+      AT(file),
+      .value = "",
+      .help = "of bench tokenizer: a text; of bench data: a token store, whose vocabulary the model takes where its own is smaller" },
+    { .name = "google",
+      .type = HS_KEY_BOOL,
+      AT(google),
+      .value = "false",
+      .help = "of bench tokenizer: WordPiece as Google's, not Hugging Face's" },
+    { .name = "onednn",
+      .type = HS_KEY_BOOL,
+      AT(onednn),
+      .value = "false",
+      .help = "gemm: every fp32 size by oneDNN too, also where it would not be chosen" },
+    { .name = "packed",
+      .type = HS_KEY_BOOL,
+      AT(packed),
+      .value = "false",
+      .help = "gemm: every size with weights packed before too, as where several runs share their values" },
+    { .name = "busy", .type = HS_KEY_BOOL, AT(busy), .value = "false", .help = "bulk: also beside a thread that takes a core" },
+    { .name = "steps",
+      .type = HS_KEY_INT,
+      AT(steps),
+      .value = "10",
+      .min = 1,
+      .max = 1e6,
+      .unit = "steps",
+      .help = "measured, or rounds of interleaved runs; the median counts" },
+    { .name = "warmup",
+      .type = HS_KEY_INT,
+      AT(warmup),
+      .value = "2",
+      .min = 0,
+      .max = 1e6,
+      .unit = "steps",
+      .help = "of train and generate, before them",
+      .advanced = true },
+    { .name = "profile",
+      .type = HS_KEY_STRING,
+      AT(profile),
+      .value = "",
+      .help = "of train: then as many steps again with a clock: tables by operation and scope, and a trace in this file (or folder) for "
+              "ui.perfetto.dev" },
+    { .name = "isa",
+      .type = HS_KEY_STRING,
+      AT(isa),
+      .value = "auto",
+      .help = "tier of the kernels: auto, portable, avx2, avx512, avx512bf16" },
+    HS_COMPUTE_KEYS(hs_bench_options),
+    HS_COMMON_KEYS(hs_bench_options),
+};
+static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(hs_bench_options) };
+
+const hs_command hs_cmd_bench = {
+    .name = "bench",
+    .arguments = "train|generate|gemm|attention|pointwise|memory|bulk|tokenizer|data",
+    .summary = "measure training and generation steps, ops, and this machine",
+    .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
+                "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
+                "halfstep bench train --model shakespeare-char --profile profile.json   # where the time of a step goes\n"
+                "halfstep bench generate --model gpt2-124m --seq 512 --tokens 128\n"
+                "halfstep bench gemm --sizes 1Kx768x3072 --dtype bf16\n"
+                "halfstep bench gemm --onednn --dtype fp32\n"
+                "halfstep bench bulk --sizes 1x32,12x128 --busy\n"
+                "halfstep bench tokenizer --tokenizer models/gpt2 --file book.txt --threads 1\n"
+                "halfstep bench data --model shakespeare-char --steps 400",
+    .notes =
+        "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
+        "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
+        "generate   prompt and continuation; each new token against reading as many bytes as there are weights\n"
+        "gemm       ROWSxINxOUT: the three products of a linear layer, and the ceiling beside each; --onednn, --packed: in the same\n"
+        "           rounds also by oneDNN, also with weights packed before\n"
+        "attention  BATCHxSEQxHEADSxDIM: causal, the masked half not counted; backward makes the scores again\n"
+        "pointwise  ROWSxCOLS: row-wise ops, bytes they must move, beside memcpy of as many f32\n"
+        "memory     BYTES, of all threads together: read, copy and a + 3 b (4, 8 and 12 bytes an element)\n"
+        "data       the loader alone (alone_tokens_per_second), and steps with it beside steps on the same batches kept in memory\n"
+        "tokenizer  text in memory to ids, --steps times; the first has an empty cache. With --json: megabytes_per_second, ...\n"
+        "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region; --busy: with a core taken",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = 1,
+    .takes_config = true,
+    .run = run_bench,
+};

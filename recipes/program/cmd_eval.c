@@ -1,0 +1,85 @@
+// eval: the loss of a checkpoint on a text.
+#include "recipes/program/commands.h"
+#include "recipes/train/corpus.h"
+#include "recipes/train/progress.h"
+#include "recipes/train/session.h"
+#include <jansson.h>
+#include <math.h>
+
+typedef struct eval_options {
+    hs_common common;
+    hs_string data;
+    int64_t max_windows;
+} eval_options;
+
+static hs_status run_session(const eval_options *o, hs_session *s, hs_corpus *corpus)
+{
+    hs_eval_result r;
+    if (!s->tokenizer)
+        return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
+    HS_TRY(hs_corpus_open_file(corpus, o->data, s->tokenizer));
+    const hs_gpt_setup setup = hs_gpt_eval_setup(&s->setup.gpt);
+    HS_TRY(hs_session_load(s, &(hs_engine_opts){ .eval = true, .config = &setup, .seed = 1 }));
+    HS_TRY(hs_evaluate(s->engine, &setup, &corpus->val, o->max_windows, &r));
+    if (!isfinite(r.loss))
+        return HS_FAIL(NONFINITE, "%s: its loss on %s is not a finite number", s->dir, o->data);
+    const double rate = r.seconds > 0 ? (double)r.tokens / r.seconds : 0;
+    char text[32];
+    if (o->common.json)
+        hs_line_print(json_pack("{s:o, s:o, s:I, s:o, s:s, s:s}", "loss", hs_line_real(r.loss), "perplexity", hs_line_real(exp(r.loss)),
+                                "tokens", (json_int_t)r.tokens, "tokens_per_second", hs_line_real(rate), "checkpoint", s->dir, "dtype",
+                                hs_dtype_name(s->policy.low)));
+    else
+        printf("loss %.4f  perplexity %.3f  tokens %lld  (%s tok/s, %s, %s)\n", r.loss, exp(r.loss), (long long)r.tokens,
+               hs_human_count(rate, text, sizeof text), hs_dtype_name(s->policy.low), s->dir);
+    return HS_OK;
+}
+
+static hs_status run_eval(const hs_cli *cli)
+{
+    const eval_options *o = cli->options;
+    hs_session s = { 0 };
+    hs_corpus corpus = { 0 };
+    if (!o->data[0])
+        return HS_FAIL(USAGE, "eval needs --data FILE");
+    hs_status st = hs_session_open(&s, cli->arg[0], &o->common);
+    if (st == HS_OK)
+        st = run_session(o, &s, &corpus);
+    hs_session_close(&s);
+    hs_corpus_close(&corpus);
+    return st;
+}
+
+static const hs_key keys[] = {
+    { .name = "data",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, data),
+      .value = "",
+      .help = "text file or token store to evaluate on" },
+    { .name = "max-windows",
+      .type = HS_KEY_INT,
+      .offset = offsetof(eval_options, max_windows),
+      .value = "0",
+      .min = 0,
+      .max = 1e12,
+      .unit = "windows",
+      .help = "stop after so many windows of the model's context; 0: the whole text" },
+    HS_COMPUTE_KEYS(eval_options),
+    HS_COMMON_KEYS(eval_options),
+};
+static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(eval_options) };
+
+const hs_command hs_cmd_eval = {
+    .name = "eval",
+    .arguments = "CHECKPOINT",
+    .summary = "measure the loss of a checkpoint on a text",
+    .examples = "halfstep eval runs/shakespeare-char --data recipes/text/shakespeare.txt\n"
+                "halfstep eval runs/shakespeare-char/checkpoints/BEST --data book.txt --dtype fp32 --json",
+    .notes = "The loss is the mean over all predicted tokens: consecutive windows of the model's context, each token but the first "
+             "predicted once.\n"
+             "With --json: loss, perplexity, tokens, tokens_per_second, checkpoint, dtype.",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_eval,
+};

@@ -1,0 +1,180 @@
+// plan: what a run would take, without training anything and without allocating what it describes.
+#include "ops/ops.h"
+#include "recipes/program/budget.h"
+#include "recipes/program/commands.h"
+#include "recipes/train/corpus.h"
+#include "recipes/train/progress.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct plan_options {
+    hs_common common;
+    int64_t memory_mb;
+} plan_options;
+
+typedef struct byte_class {
+    const char *name;
+    size_t offset;
+    const char *what;
+} byte_class;
+static const byte_class classes[] = {
+    { "masters", offsetof(hs_budget, masters), "f32 values, what a checkpoint stores" },
+    { "weights", offsetof(hs_budget, weights), "low copies that products read" },
+    { "packed", offsetof(hs_budget, packed), "weights as products walk them, where micro-batches share them" },
+    { "gradients", offsetof(hs_budget, gradients), "f32; activations lie there first, where a step has one micro-batch" },
+    { "moments", offsetof(hs_budget, moments), "f32, first and second" },
+    { "activations", offsetof(hs_budget, activations), "values and their gradients, placed by liveness: what finds no room there" },
+    { "workspace", offsetof(hs_budget, workspace), "scratch of kernels" },
+    { "inputs", offsetof(hs_budget, inputs), "static inputs of a micro-batch" },
+    { "evaluation", offsetof(hs_budget, evaluation), "beyond what training leaves it" },
+    { "snapshot", offsetof(hs_budget, snapshot), "of values and moments, while a checkpoint is written" },
+    { "loader", offsetof(hs_budget, loader), "micro-batches kept ready" },
+    { "total", offsetof(hs_budget, total), "" },
+};
+
+static size_t bytes_at(const hs_budget *b, int i) { return *(const size_t *)((const char *)b + classes[i].offset); }
+
+// The vocabulary of the text where it can be had; else the setting; else a byte's 256.
+static hs_status vocabulary(const hs_config *c, int64_t *vocab)
+{
+    *vocab = c->model.vocab;
+    if (*vocab)
+        return HS_OK;
+    hs_data_part part[HS_MIX_SOURCES];
+    int n;
+    HS_TRY(hs_config_parts(c->data.train, part, &n));
+    if (part[0].path[0] && access(part[0].path, R_OK) == 0) {
+        hs_corpus corpus;
+        HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL));
+        *vocab = hs_tokenizer_vocab(corpus.tokenizer);
+        hs_corpus_close(&corpus);
+    } else {
+        *vocab = 256;
+    }
+    return HS_OK;
+}
+
+static void print_text(const hs_config *c, const hs_gpt_config *g, const hs_budget *b, const char *policy, int64_t largest, size_t memory)
+{
+    char a[32], d[32];
+    printf("model        GPT, %d layers, %d heads, width %lld, context %lld, vocabulary %lld\n", g->layers, g->heads, (long long)g->width,
+           (long long)g->context, (long long)g->vocab);
+    printf("parameters   %lld\n", (long long)b->parameters);
+    printf("step         %lld tokens: %lld micro-batch%s of %lld windows of %lld, %s\n",
+           (long long)(c->train.accumulate * c->train.batch * g->context), (long long)c->train.accumulate,
+           c->train.accumulate == 1 ? "" : "es", (long long)c->train.batch, (long long)g->context, policy);
+    printf("FLOPs        %s per step (forward %s, backward %s), %s in %lld steps\n",
+           hs_human_count(b->flops_forward + b->flops_backward, a, sizeof a), hs_human_count(b->flops_forward, (char[32]){ 0 }, 32),
+           hs_human_count(b->flops_backward, (char[32]){ 0 }, 32),
+           hs_human_count((b->flops_forward + b->flops_backward) * (double)c->train.steps, d, sizeof d), (long long)c->train.steps);
+    if (b->flops_longer > 0)
+        printf("             of documents as short as packing admits; up to %s per step where they are as long as windows\n",
+               hs_human_count(b->flops_forward + b->flops_backward + b->flops_longer, a, sizeof a));
+    printf("plan         %d nodes, %d thunks, %d barriers, %.1f ms to make; values would take %s without reuse\n\n", b->info.n_nodes,
+           b->info.n_thunks, b->info.n_barriers, 1e3 * b->info.trace_plan_seconds,
+           hs_human_bytes((double)b->info.value_bytes_unshared, a, sizeof a));
+    for (int i = 0; i < HS_COUNT(classes); i++)
+        printf("%-12s %15zu  %9s  %s\n", classes[i].name, bytes_at(b, i), hs_human_bytes((double)bytes_at(b, i), a, sizeof a),
+               classes[i].what);
+    printf("\ncasts        %d inserted%s\n", b->info.n_casts, b->info.n_casts ? ":" : ": every one sank into the operation before it");
+    for (int i = 0; i < b->info.n_casts; i++)
+        printf("  %-24s %s of %s: %s -> %s, %s\n", b->info.cast[i].scope, b->info.cast[i].backward ? "gradient" : "output",
+               b->info.cast[i].from_op, hs_dtype_name(b->info.cast[i].from), hs_dtype_name(b->info.cast[i].to),
+               hs_human_bytes((double)b->info.cast[i].bytes, a, sizeof a));
+    printf("\nlargest micro-batch that fits into %s: ", hs_human_bytes((double)memory, a, sizeof a));
+    if (largest)
+        printf("train.batch=%lld\n", (long long)largest);
+    else
+        puts("none");
+}
+
+static void print_json(const hs_budget *b, const char *policy, int64_t largest, size_t memory)
+{
+    json_t *bytes = json_object(), *casts = json_array();
+    for (int i = 0; i < HS_COUNT(classes); i++)
+        json_object_set_new(bytes, classes[i].name, json_integer((json_int_t)bytes_at(b, i)));
+    for (int i = 0; i < b->info.n_casts; i++) {
+        const hs_cast_info *k = &b->info.cast[i];
+        json_array_append_new(casts, json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "scope", k->scope ? k->scope : "", "op",
+                                               k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
+                                               "bytes", (json_int_t)k->bytes, "backward", k->backward));
+    }
+    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o}", "parameters",
+                            (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
+                            "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
+                            hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
+                            "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", policy, "nodes",
+                            b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
+                            "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds)));
+}
+
+static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, hs_device **dev)
+{
+    const plan_options *o = cli->options;
+    hs_policy policy;
+    hs_budget b;
+    int64_t vocab, largest;
+    HS_TRY(hs_config_check(c, origin, false));
+    HS_TRY(vocabulary(c, &vocab));
+    HS_TRY(hs_config_policy(c, &policy));
+    const hs_gpt_config g = hs_config_gpt(c, vocab);
+    HS_TRY(hs_gpt_check(&g));
+    HS_TRY(hs_open_device(dev, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
+                          c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
+    const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
+    HS_TRY(hs_budget_largest(c, &g, &policy, memory, *dev, &largest));
+    HS_TRY(hs_budget_new(&b, c, &g, &policy, c->train.batch, *dev));
+    if (o->common.json)
+        print_json(&b, hs_dtype_name(policy.low), largest, memory);
+    else
+        print_text(c, &g, &b, hs_dtype_name(policy.low), largest, memory);
+    hs_budget_free(&b);
+    return HS_OK;
+}
+
+static hs_status run_plan(const hs_cli *cli)
+{
+    hs_config *config = calloc(1, sizeof *config);
+    hs_origin *origin = calloc(HS_CONFIG_KEYS, sizeof *origin);
+    hs_device *dev = NULL;
+    hs_status st = config && origin ? hs_cli_config(cli, cli->arg[0], config, origin) : HS_FAIL(MEMORY, "no memory for the configuration");
+    if (st == HS_OK)
+        st = plan(cli, config, origin, &dev);
+    hs_device_close(dev);
+    free(origin);
+    free(config);
+    return st;
+}
+
+static const hs_key keys[] = {
+    { .name = "memory-mb",
+      .type = HS_KEY_INT,
+      .offset = offsetof(plan_options, memory_mb),
+      .value = "0",
+      .min = 0,
+      .max = 1e9,
+      .unit = "MB",
+      .help = "memory to fit the micro-batch into; 0: what is free here" },
+    HS_COMPUTE_KEYS(plan_options),
+    HS_COMMON_KEYS(plan_options),
+};
+static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(plan_options) };
+
+const hs_command hs_cmd_plan = {
+    .name = "plan",
+    .arguments = "CONFIG.yaml",
+    .summary = "say what a run would take: memory, FLOPs, casts; trains nothing",
+    .examples = "halfstep plan gpt2-124m\n"
+                "halfstep plan gpt2-1558m --dtype bf16 --train.batch=1 --json\n"
+                "halfstep plan my.yaml --memory-mb 8000                            # what would fit on another machine",
+    .notes = "Bytes are those of the plan, class by class, before anything is allocated. FLOPs count products, attention and row-wise "
+             "operations\n"
+             "of forward and backward; the optimizer is not in them.",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = 1,
+    .takes_config = true,
+    .run = run_plan,
+};

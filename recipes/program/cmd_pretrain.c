@@ -1,0 +1,82 @@
+#include "recipes/program/commands.h"
+#include "recipes/train/trainer.h"
+#include <stdlib.h>
+
+typedef struct pretrain_options {
+    hs_common common;
+    hs_string out, resume, profile;
+    bool overwrite;
+} pretrain_options;
+
+static hs_status run_pretrain(const hs_cli *cli)
+{
+    const pretrain_options *o = cli->options;
+    hs_config *config = calloc(1, sizeof *config);
+    hs_origin *origin = calloc(HS_CONFIG_KEYS, sizeof *origin);
+    char dir[HS_KEY_STRING_BYTES + 8];
+    hs_status st = config && origin ? hs_cli_config(cli, cli->arg[0], config, origin) : HS_FAIL(MEMORY, "no memory for the configuration");
+    if (st == HS_OK && hs_cli_given(cli, "out") && !o->out[0])
+        st = HS_FAIL(USAGE, "--out is empty: name a folder, or leave the option out");
+    if (st == HS_OK) {
+        snprintf(dir, sizeof dir, "%s%s", o->out[0] ? "" : "runs/", o->out[0] ? o->out : config->train.name);
+        st = hs_train(&(hs_train_opts){ .config = config,
+                                        .origin = origin,
+                                        .dir = dir,
+                                        .resume = o->resume,
+                                        .profile = o->profile,
+                                        .overwrite = o->overwrite,
+                                        .json = o->common.json,
+                                        .quiet = o->common.quiet });
+    }
+    free(origin);
+    free(config);
+    return st;
+}
+
+static const hs_key keys[] = {
+    { .name = "out",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(pretrain_options, out),
+      .value = "",
+      .help =
+          "folder of the run: checkpoints, metrics.jsonl, event files, loss.png, config.yaml (default runs/NAME of the configuration)" },
+    { .name = "resume",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(pretrain_options, resume),
+      .value = "auto",
+      .help = "auto: go on where the run in the folder stopped, or begin; none: begin anew; or the path of a checkpoint to go on from" },
+    { .name = "overwrite",
+      .type = HS_KEY_BOOL,
+      .offset = offsetof(pretrain_options, overwrite),
+      .value = "false",
+      .help = "with --resume none or a path: remove the checkpoints that are in the way" },
+    { .name = "profile",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(pretrain_options, profile),
+      .value = "",
+      .help = "10 steps, after 5, with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },
+    HS_COMPUTE_KEYS(pretrain_options),
+    HS_COMMON_KEYS(pretrain_options),
+};
+static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(pretrain_options) };
+
+const hs_command hs_cmd_pretrain = {
+    .name = "pretrain",
+    .arguments = "CONFIG.yaml",
+    .summary = "train a GPT from text; a run that was stopped goes on",
+    .examples = "halfstep pretrain shakespeare-char                                # a recipe that ships with Halfstep\n"
+                "halfstep pretrain shakespeare-char --data.train=book.txt --out runs/book\n"
+                "halfstep pretrain my.yaml --dtype bf16 --train.batch=8 --train.accumulate=4\n"
+                "halfstep pretrain gpt2-124m --data.train=corpus.txt --data.tokenizer=byte --train.init_from=path/to/gpt2\n"
+                "halfstep pretrain my.yaml --resume none --overwrite               # begin anew in the same folder",
+    .notes =
+        "CONFIG.yaml is a file or the name of a shipped recipe: shakespeare-char, quickstart, gpt2-124m, gpt2-355m, gpt2-774m, "
+        "gpt2-1558m.\n"
+        "SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 finish the step, save and exit with code 75; the same command then goes on, bit for bit.\n"
+        "A second signal ends the program at once.",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = 1,
+    .takes_config = true,
+    .run = run_pretrain,
+};

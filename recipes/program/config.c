@@ -1,0 +1,318 @@
+#include "recipes/program/config.h"
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// ---- finding files
+static bool shipped_folder(int i, char *buf, size_t size)
+{
+    if (i == 1)
+        return snprintf(buf, size, "%s", HS_RECIPES_DIR) > 0;
+    char self[PATH_MAX];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0)
+        return false;
+    self[n] = 0;
+    return snprintf(buf, size, "%s/../share/halfstep/recipes", dirname(self)) < (int)size;
+}
+
+hs_status hs_config_find(const char *name, char *path, size_t size)
+{
+    struct stat is;
+    if ((stat(name, &is) == 0 && !S_ISDIR(is.st_mode)) || strchr(name, '/')) { // an open that fails says why better than a guess
+        if ((size_t)snprintf(path, size, "%s", name) >= size)
+            return HS_FAIL(USAGE, "the path %.60s... is too long", name);
+        return HS_OK;
+    }
+    for (int i = 0; i < 2; i++) {
+        char folder[PATH_MAX];
+        if (shipped_folder(i, folder, sizeof folder) && (size_t)snprintf(path, size, "%s/%s.yaml", folder, name) < size &&
+            access(path, R_OK) == 0)
+            return HS_OK;
+    }
+    static const char *const shipped[] = { "gpt2-124m", "gpt2-355m", "gpt2-774m", "gpt2-1558m", "quickstart", "shakespeare-char" };
+    const char *near = hs_nearest_word(name, shipped, HS_COUNT(shipped));
+    return HS_FAIL(USAGE,
+                   "%s: no such file, and no shipped recipe of that name (gpt2-124m, gpt2-355m, gpt2-774m, gpt2-1558m, "
+                   "quickstart, shakespeare-char)%s%s",
+                   name, near ? "; nearest is " : "", near ? near : "");
+}
+
+// ---- keys by name
+static int key_index(const char *key)
+{
+    const hs_key *k = hs_schema_find(&hs_config_schema, key);
+    return k ? (int)(k - hs_config_schema.key) : -1;
+}
+
+void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size)
+{
+    hs_schema_format(hs_schema_find(&hs_config_schema, key), c, buf, size);
+}
+
+const char *hs_config_where(const hs_origin *origin, const char *key) { return origin ? origin[key_index(key)].text : "default"; }
+
+hs_status hs_config_set(hs_config *c, hs_origin *origin, const char *key, const char *value, const char *where)
+{
+    return hs_schema_set(&hs_config_schema, c, origin, key, value, where);
+}
+
+char *hs_config_yaml(const hs_config *c)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return NULL;
+    hs_schema_write_yaml(&hs_config_schema, c, f);
+    fclose(f);
+    return text;
+}
+
+// "config.yaml:12: " in front of a message about a key; nothing for a default or an option, which is named like the key.
+static const char *prefix(const hs_origin *origin, const char *key, char *buf, size_t size)
+{
+    const char *where = hs_config_where(origin, key);
+    if (strcmp(where, "default") == 0 || strncmp(where, "--", 2) == 0)
+        buf[0] = 0;
+    else
+        snprintf(buf, size, "%s: ", where);
+    return buf;
+}
+
+// ---- agreement between values
+static hs_status check_model(const hs_config *c, const hs_origin *origin)
+{
+    char at[128];
+    if (c->model.width % c->model.heads)
+        return HS_FAIL(USAGE, "%smodel.heads is %lld, which does not divide model.width %lld", prefix(origin, "model.heads", at, sizeof at),
+                       (long long)c->model.heads, (long long)c->model.width);
+    if (c->model.width % 8)
+        return HS_FAIL(USAGE, "%smodel.width is %lld, not a multiple of 8", prefix(origin, "model.width", at, sizeof at),
+                       (long long)c->model.width);
+    return HS_OK;
+}
+
+// Rows of a micro-batch are numbered in 32 bits; it also keeps every byte count of a plan far from overflow.
+static hs_status check_micro_batch(const hs_config *c, const hs_origin *origin)
+{
+    char at[128];
+    const int64_t most = INT32_MAX / c->model.context;
+    if (c->train.batch > most)
+        return HS_FAIL(USAGE, "%strain.batch is %lld: with model.context %lld at most %lld are allowed",
+                       prefix(origin, "train.batch", at, sizeof at), (long long)c->train.batch, (long long)c->model.context,
+                       (long long)most);
+    return HS_OK;
+}
+
+static hs_status check_optim(const hs_config *c, const hs_origin *origin)
+{
+    char at[128];
+    if (c->optim.betas.n != 2)
+        return HS_FAIL(USAGE, "%soptim.betas has %d values, needs 2", prefix(origin, "optim.betas", at, sizeof at), c->optim.betas.n);
+    if (c->optim.min_lr > c->optim.lr)
+        return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", prefix(origin, "optim.min_lr", at, sizeof at), c->optim.min_lr,
+                       c->optim.lr);
+    hs_scaler_config scaler;
+    if (hs_scaler_parse(&scaler, c->amp.scaler, HS_F16) != HS_OK)
+        return HS_FAIL(USAGE, "%samp.scaler is '%s', allowed none, dynamic, megatron, auto", prefix(origin, "amp.scaler", at, sizeof at),
+                       c->amp.scaler);
+    return HS_OK;
+}
+
+static hs_status check_data(const hs_config *c, const hs_origin *origin)
+{
+    char at[128];
+    if (!c->data.train[0])
+        return HS_FAIL(USAGE, "data.train is not set: name the text file to train on, --data.train=FILE or in the configuration");
+    char *end;
+    const double fraction = strtod(c->data.val, &end);
+    if (c->data.val[0] && !*end && !(fraction >= 0 && fraction < 1))
+        return HS_FAIL(USAGE, "%sdata.val is %s: a fraction must be at least 0 and below 1", prefix(origin, "data.val", at, sizeof at),
+                       c->data.val);
+    return HS_OK;
+}
+
+hs_status hs_config_check(const hs_config *c, const hs_origin *origin, bool data_needed)
+{
+    HS_TRY(check_model(c, origin));
+    HS_TRY(check_micro_batch(c, origin));
+    HS_TRY(check_optim(c, origin));
+    if (data_needed)
+        HS_TRY(check_data(c, origin));
+    hs_isa isa;
+    char at[128];
+    if (strcmp(c->exec.isa, "auto") != 0 && !hs_isa_parse(c->exec.isa, &isa))
+        return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16",
+                       prefix(origin, "exec.isa", at, sizeof at), c->exec.isa);
+    return HS_OK;
+}
+
+// ---- paths
+// A value set by the file is relative to the file's folder, one from the command line to the current folder.
+static hs_status absolute(char *value, const char *where, const char *file)
+{
+    char folder[PATH_MAX], base[PATH_MAX], out[PATH_MAX];
+    if (!value[0] || value[0] == '/')
+        return HS_OK;
+    snprintf(folder, sizeof folder, "%s", file);
+    const char *from = strncmp(where, "--", 2) == 0 ? "." : dirname(folder);
+    if (!realpath(from, base))
+        return HS_FAIL(SYSTEM, "%s: %s", from, strerror(errno));
+    const int n = snprintf(out, sizeof out, "%s/%s", base, value);
+    if (n < 0 || n >= HS_KEY_STRING_BYTES)
+        return HS_FAIL(USAGE, "%s: the path %s/%.100s is longer than %d bytes", where, base, value, HS_KEY_STRING_BYTES - 1);
+    memcpy(value, out, (size_t)n + 1);
+    return HS_OK;
+}
+
+// Path and weight of one part of a list; the weight stands behind the last colon.
+static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
+{
+    while (bytes && *from == ' ')
+        from++, bytes--;
+    while (bytes && from[bytes - 1] == ' ')
+        bytes--;
+    snprintf(out->path, sizeof out->path, "%.*s", (int)bytes, from);
+    out->weight = 0; // not given
+    char *colon = strrchr(out->path, ':'), *end;
+    if (colon) {
+        out->weight = strtod(colon + 1, &end);
+        if (end == colon + 1 || *end || !(out->weight > 0))
+            return HS_FAIL(USAGE, "data.train: '%s' is no weight; a.bin:0.7,b.bin:0.3 needs numbers above 0", colon + 1);
+        *colon = 0;
+    }
+    return out->path[0] ? HS_OK : HS_FAIL(USAGE, "data.train: a path is missing in the list");
+}
+
+// Weights of all, or of none: a missing one would count as much as what looks like a share.
+static hs_status settle_weights(hs_data_part *part, int n)
+{
+    const hs_data_part *without = NULL, *with = NULL;
+    for (int i = 0; i < n; i++)
+        *(part[i].weight > 0 ? &with : &without) = &part[i];
+    if (with && without)
+        return HS_FAIL(USAGE, "data.train: %s has a weight, %s has none; a.bin:0.7,b.bin:0.3 gives one to each", with->path, without->path);
+    for (int i = 0; without && i < n; i++)
+        part[i].weight = 1;
+    return HS_OK;
+}
+
+hs_status hs_config_parts(const char *text, hs_data_part *part, int *n)
+{
+    *n = 1;
+    if (!strchr(text, ',') || access(text, F_OK) == 0) {
+        part[0].weight = 1;
+        snprintf(part[0].path, sizeof part[0].path, "%s", text);
+        return HS_OK;
+    }
+    for (*n = 0; *text; ++*n) {
+        const size_t bytes = strcspn(text, ",");
+        if (*n == HS_MIX_SOURCES)
+            return HS_FAIL(USAGE, "data.train: more than %d files", HS_MIX_SOURCES);
+        HS_TRY(parse_part(text, bytes, &part[*n]));
+        text += bytes + (text[bytes] == ',');
+    }
+    return settle_weights(part, *n);
+}
+
+// data.train with every path absolute.
+static hs_status absolute_parts(hs_config *c, const char *where, const char *file)
+{
+    hs_data_part part[HS_MIX_SOURCES];
+    hs_string list = "";
+    int n;
+    HS_TRY(hs_config_parts(c->data.train, part, &n));
+    if (n == 1 && !strchr(c->data.train, ','))
+        return absolute(c->data.train, where, file);
+    for (int i = 0; i < n; i++) {
+        const size_t at = strlen(list);
+        HS_TRY(absolute(part[i].path, where, file));
+        if ((size_t)snprintf(list + at, sizeof list - at, "%s%s:%.15g", i ? "," : "", part[i].path, part[i].weight) >= sizeof list - at)
+            return HS_FAIL(USAGE, "data.train: the list is longer than %d bytes with absolute paths", HS_KEY_STRING_BYTES - 1);
+    }
+    memcpy(c->data.train, list, sizeof list);
+    return HS_OK;
+}
+
+static bool is_number(const char *s)
+{
+    char *end;
+    strtod(s, &end);
+    return *s && !*end;
+}
+
+hs_status hs_config_resolve_paths(hs_config *c, const hs_origin *origin, const char *file)
+{
+    HS_TRY(absolute_parts(c, hs_config_where(origin, "data.train"), file));
+    if (!is_number(c->data.val))
+        HS_TRY(absolute(c->data.val, hs_config_where(origin, "data.val"), file));
+    if (strcmp(c->data.tokenizer, "char") != 0 && strcmp(c->data.tokenizer, "byte") != 0)
+        HS_TRY(absolute(c->data.tokenizer, hs_config_where(origin, "data.tokenizer"), file));
+    HS_TRY(absolute(c->train.init_from, hs_config_where(origin, "train.init_from"), file));
+    if (!c->train.name[0]) {
+        char copy[PATH_MAX];
+        snprintf(copy, sizeof copy, "%s", file);
+        char *name = basename(copy), *dot = strrchr(name, '.');
+        if (dot && dot != name)
+            *dot = 0;
+        snprintf(c->train.name, sizeof c->train.name, "%.*s", HS_KEY_STRING_BYTES - 1, name);
+    }
+    return HS_OK;
+}
+
+// ---- in the words of other rooms
+hs_gpt_config hs_config_gpt(const hs_config *c, int64_t vocab)
+{
+    return (hs_gpt_config){ .layers = (int)c->model.layers,
+                            .heads = (int)c->model.heads,
+                            .width = c->model.width,
+                            .context = c->model.context,
+                            .vocab = vocab,
+                            .dropout = (float)c->model.dropout,
+                            .eps = (float)c->model.eps };
+}
+
+hs_model_info hs_config_info(const hs_gpt_config *g)
+{
+    hs_model_info m = { .type = "gpt2", .activation = "gelu_new" };
+    m.layers = g->layers, m.heads = g->heads, m.width = g->width, m.context = g->context, m.vocab = g->vocab;
+    // through text: 1e-5f as a double would read 9.99999974e-06 in config.json
+    char text[32];
+    snprintf(text, sizeof text, "%g", (double)g->dropout), m.dropout = strtod(text, NULL);
+    snprintf(text, sizeof text, "%g", (double)g->eps), m.eps = strtod(text, NULL);
+    return m;
+}
+
+hs_status hs_config_optim(const hs_config *c, hs_dtype low, hs_optim_config *out)
+{
+    static const hs_schedule_kind kinds[] = { HS_SCHEDULE_CONSTANT, HS_SCHEDULE_LINEAR, HS_SCHEDULE_COSINE, HS_SCHEDULE_POLY };
+    char name[32];
+    hs_config_text(c, "optim.name", name, sizeof name);
+    HS_TRY(hs_optim_preset(out, name));
+    out->beta1 = c->optim.betas.v[0], out->beta2 = c->optim.betas.v[1];
+    if (c->optim.eps > 0)
+        out->eps = c->optim.eps;
+    out->weight_decay = c->optim.weight_decay;
+    out->clip = c->optim.clip;
+    out->schedule = (hs_schedule){ .kind = kinds[c->optim.schedule],
+                                   .lr = c->optim.lr,
+                                   .min_lr = c->optim.min_lr,
+                                   .power = c->optim.power,
+                                   .warmup = c->optim.warmup,
+                                   .steps = c->train.steps };
+    return hs_scaler_parse(&out->scaler, c->amp.scaler, low);
+}
+
+hs_status hs_config_policy(const hs_config *c, hs_policy *out)
+{
+    static const char *const names[] = { "fp32", "fp32", "bf16", "fp16" }; // the order of amp.policy's choices
+    const char *policy = c->amp.policy == 0 && hs_cpu_has_fast_bf16() ? "bf16" : names[c->amp.policy];
+    char residual[16];
+    hs_config_text(c, "amp.residual", residual, sizeof residual);
+    return hs_policy_parse(out, policy, residual, c->amp.overrides);
+}

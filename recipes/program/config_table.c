@@ -1,0 +1,107 @@
+// The one table of settings.
+#include "recipes/program/config.h"
+
+#define AT(field) .offset = offsetof(hs_config, field)
+#define INT(key, field, def, lo, hi, ...)                                                                                                  \
+    {                                                                                                                                      \
+        .name = key, .type = HS_KEY_INT, AT(field), .value = def, .min = lo, .max = hi, __VA_ARGS__                                        \
+    }
+#define REAL(key, field, def, lo, hi, ...)                                                                                                 \
+    {                                                                                                                                      \
+        .name = key, .type = HS_KEY_REAL, AT(field), .value = def, .min = lo, .max = hi, __VA_ARGS__                                       \
+    }
+#define BOOL(key, field, def, ...)                                                                                                         \
+    {                                                                                                                                      \
+        .name = key, .type = HS_KEY_BOOL, AT(field), .value = def, __VA_ARGS__                                                             \
+    }
+#define TEXT(key, field, def, ...)                                                                                                         \
+    {                                                                                                                                      \
+        .name = key, .type = HS_KEY_STRING, AT(field), .value = def, __VA_ARGS__                                                           \
+    }
+#define CHOICE(key, field, def, list, ...)                                                                                                 \
+    {                                                                                                                                      \
+        .name = key, .type = HS_KEY_CHOICE, AT(field), .value = def, .choices = list, __VA_ARGS__                                          \
+    }
+
+static const hs_key keys[] = {
+    CHOICE("model.type", model.type, "gpt2", "gpt2|gpt", .help = "architecture; gpt is another word for gpt2"),
+    INT("model.layers", model.layers, "4", 1, 1000, .help = "transformer blocks"),
+    INT("model.heads", model.heads, "4", 1, 1024, .help = "attention heads; must divide model.width"),
+    INT("model.width", model.width, "128", 8, 65536, .help = "channels of the residual stream; a multiple of 8"),
+    INT("model.context", model.context, "64", 1, 1048576, .unit = "tokens", .help = "longest sequence, and the window of training"),
+    INT("model.vocab", model.vocab, "0", 0, 1000000, .unit = "tokens", .help = "size of the vocabulary; 0: the tokenizer's"),
+    REAL("model.dropout", model.dropout, "0", 0, 0.95, .help = "dropout probability while training"),
+    REAL("model.eps", model.eps, "1e-5", 1e-12, 1e-2, .help = "epsilon of layer norms", .advanced = true),
+
+    TEXT("data.train", data.train, "",
+         .help = "text file or token store to train on; a relative path starts at the configuration's folder. Several token stores, with "
+                 "weights or in equal parts: a.bin:0.7,b.bin:0.3"),
+    TEXT("data.val", data.val, "0.1",
+         .help = "validation text: a file (a token store where data.train is one), or the fraction of data.train (of several: of the "
+                 "first) that is cut off its end "
+                 "(0: no validation)"),
+    TEXT("data.tokenizer", data.tokenizer, "char",
+         .help = "char (one token per distinct character of the text), byte (256 tokens), or a folder with tokenizer.json, vocab.txt, or "
+                 "vocab.json and merges.txt"),
+    CHOICE("data.packing", data.packing, "none", "none|ffd",
+           .help = "none: windows over document ends; ffd: whole documents side by side in a window, each attending to itself alone"),
+
+    TEXT("train.name", train.name, "", .help = "name of the run; default: the configuration's file name", .advanced = true),
+    INT("train.batch", train.batch, "12", 1, 1048576, .unit = "windows", .help = "windows of model.context tokens in one micro-batch"),
+    INT("train.accumulate", train.accumulate, "1", 1, 4096, .unit = "micro-batches", .help = "micro-batches per optimizer step"),
+    INT("train.steps", train.steps, "2000", 1, 1e12, .unit = "steps", .help = "optimizer steps in all"),
+    INT("train.seed", train.seed, "1", 0, 9e15, .help = "of initial weights, order of the data and dropout"),
+    INT("train.log_every", train.log_every, "10", 1, 1e9, .unit = "steps",
+        .help = "between lines of metrics.jsonl and plain progress lines"),
+    BOOL("train.tensorboard", train.tensorboard, "true", .help = "write the numbers of metrics.jsonl as TensorBoard event files too"),
+    INT("train.eval_every", train.eval_every, "250", 0, 1e9, .unit = "steps", .help = "between evaluations; 0: only at the end"),
+    INT("train.eval_windows", train.eval_windows, "256", 0, 1e9, .unit = "windows",
+        .help = "per evaluation while training, from all over the validation text; 0: all of it; the last evaluation always takes all",
+        .advanced = true),
+    TEXT("train.init_from", train.init_from, "",
+         .help = "start from these weights: a transformers GPT-2 folder or a checkpoint; its shape is taken over"),
+    INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
+        .advanced = true),
+
+    CHOICE("optim.name", optim.name, "adamw", "adamw|lamb|nvlamb", .help = "optimizer; nvlamb: LAMB as NVIDIA's published figure has it"),
+    REAL("optim.lr", optim.lr, "1e-3", 0, 1e3, .help = "highest learning rate"),
+    REAL("optim.min_lr", optim.min_lr, "0", 0, 1e3, .help = "learning rate at the last step"),
+    INT("optim.warmup", optim.warmup, "0", 0, 1e12, .unit = "steps", .help = "steps of linear warm-up"),
+    CHOICE("optim.schedule", optim.schedule, "cosine", "constant|linear|cosine|poly", .help = "how the learning rate falls after warm-up"),
+    REAL("optim.power", optim.power, "1", 0, 10, .help = "exponent of the poly schedule", .advanced = true),
+    { .name = "optim.betas",
+      .type = HS_KEY_REALS,
+      AT(optim.betas),
+      .value = "0.9,0.95",
+      .min = 0,
+      .max = 0.999999,
+      .help = "decay of the first and second moment" },
+    REAL("optim.eps", optim.eps, "0", 0, 1, .help = "added to the denominator; 0: the optimizer's own (adamw 1e-8, lamb 1e-6)"),
+    REAL("optim.weight_decay", optim.weight_decay, "0.1", 0, 10, .help = "decoupled; of weights and embeddings, not of biases and norms"),
+    REAL("optim.clip", optim.clip, "1", 0, 1e9, .help = "largest global norm of the gradient; 0: no clipping"),
+
+    CHOICE("amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16",
+           .help = "arithmetic; auto: bf16 where the CPU is fast at it, else fp32"),
+    CHOICE("amp.residual", amp.residual, "f32", "f32|low", .help = "type of the residual stream"),
+    TEXT("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=fp32"),
+    TEXT("amp.scaler", amp.scaler, "auto", .help = "loss scaling: none, dynamic, megatron, or auto (dynamic with fp16 only)"),
+
+    INT("checkpoint.every", checkpoint.every, "250", 0, 1e12, .unit = "steps", .help = "between checkpoints; 0: only at the end"),
+    INT("checkpoint.keep", checkpoint.keep, "3", 1, 1000, .unit = "checkpoints", .help = "newest ones kept, besides the best"),
+
+    CHOICE("exec.mode", exec.mode, "bulk", "step|bulk|graph",
+           .help = "how a step is submitted; step checks every result for non-finite values and names the first"),
+    INT("exec.bulk_size", exec.bulk_size, "0", 0, 1e6, .unit = "thunks", .help = "submitted as one unit in bulk mode; 0: all of a step",
+        .advanced = true),
+    INT("exec.threads", exec.threads, "0", 0, 1024, .unit = "threads", .help = "0: the cores this process may use"),
+    TEXT("exec.isa", exec.isa, "auto", .help = "instruction set of the kernels: auto, portable, avx512bf16, ... (see halfstep env)"),
+    TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda"),
+    BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the fp32 products at which it was measured to be faster",
+         .advanced = true),
+
+    CHOICE("loss.normalize", loss.normalize, "global", "global|micro",
+           .help = "mean over all labels of a step, or mean of the micro-batches' means"),
+};
+_Static_assert(sizeof keys / sizeof keys[0] <= HS_CONFIG_KEYS, "origin arrays must hold every key");
+
+const hs_schema hs_config_schema = { keys, HS_COUNT(keys), sizeof(hs_config) };

@@ -1,0 +1,75 @@
+// halfstep: finds the command, reads its options, runs it, says in one line what went wrong.
+#include "core/base/log.h"
+#include "core/graph/comm.h"
+#include "recipes/program/cli.h"
+#include "recipes/program/commands.h"
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+const hs_command *const hs_commands[] = {
+    &hs_cmd_pretrain, &hs_cmd_generate, &hs_cmd_eval, &hs_cmd_plan, &hs_cmd_bench, &hs_cmd_tokenize, &hs_cmd_tokenizer,
+    &hs_cmd_prepare,  &hs_cmd_data,     &hs_cmd_ops,  &hs_cmd_env,  &hs_cmd_help,  &hs_cmd_version,
+};
+const int hs_n_commands = HS_COUNT(hs_commands);
+
+const hs_command *hs_command_find(const char *name)
+{
+    for (int i = 0; i < hs_n_commands; i++)
+        if (strcmp(hs_commands[i]->name, name) == 0)
+            return hs_commands[i];
+    return NULL;
+}
+
+hs_status hs_command_unknown(const char *name)
+{
+    const char *names[HS_COUNT(hs_commands)];
+    for (int i = 0; i < hs_n_commands; i++)
+        names[i] = hs_commands[i]->name;
+    const char *near = hs_nearest_word(name, names, hs_n_commands);
+    return HS_FAIL(USAGE, "unknown command '%s'%s%s; see halfstep help", name, near ? ", nearest is " : "", near ? near : "");
+}
+
+static hs_status run(const hs_command *c, int argc, char **argv)
+{
+    hs_cli cli;
+    hs_status st = hs_cli_parse(&cli, c, argc, argv);
+    if (st == HS_OK) {
+        const hs_common *o = hs_cli_common(&cli);
+        hs_log_set(o->quiet && o->log_level > HS_LOG_WARN ? HS_LOG_WARN : (hs_log_level)o->log_level, NULL, NULL);
+        if (o->help)
+            hs_command_help(c, o->all);
+        else if ((st = hs_grid_check_launch()) == HS_OK)
+            st = c->run(&cli);
+    }
+    hs_cli_free(&cli);
+    return st;
+}
+
+static hs_status dispatch(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return run(&hs_cmd_help, 0, NULL);
+    if (strcmp(argv[1], "--version") == 0)
+        return run(&hs_cmd_version, 0, NULL);
+    const hs_command *c = hs_command_find(argv[1]);
+    if (!c)
+        return argv[1][0] == '-' ? HS_FAIL(USAGE, "the command comes first: halfstep COMMAND %s ...; see halfstep help", argv[1])
+                                 : hs_command_unknown(argv[1]);
+    return run(c, argc - 2, argv + 2);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGXFSZ, SIG_IGN); // a file-size limit is then a failed write with a message, not a death
+    hs_status st = dispatch(argc, argv);
+    if (st == HS_OK && (fflush(stdout) || ferror(stdout)))
+        st = HS_FAIL(SYSTEM, "cannot write to standard output");
+    if (st == HS_OK)
+        return 0;
+    fflush(stdout);
+    fprintf(stderr, "halfstep: %s\n", hs_error());
+    if (hs_log_get() == HS_LOG_DEBUG)
+        fprintf(stderr, "halfstep: %s at %s\n", hs_status_name(st), hs_error_frames());
+    return hs_status_exit(st);
+}

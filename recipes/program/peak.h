@@ -1,0 +1,27 @@
+// peak: what this machine can do at most, measured with loops that do nothing else (ops/dense/peak_loops.h): the denominator of MFU.
+#ifndef HS_RECIPES_PEAK_H
+#define HS_RECIPES_PEAK_H
+#include "core/plan/plan.h"
+#include "ops/dense/peak_loops.h"
+
+// Runs fn on every member of the device's team; seconds it took.
+hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *seconds);
+
+// Name of the instruction products in this type are limited by: "bf16 dot" or "fp32 fma".
+const char *hs_peak_name(const hs_device *d, hs_dtype low);
+// FLOP/s of all members in registers alone, once (about a millisecond).
+hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second);
+// The best of the runs that fit into `seconds`.
+hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds, double *flops_per_second);
+// Bytes/s that the team reads from memory: 256 MB over and over, the best of the rounds that fit into `seconds`.
+hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second);
+
+// Passes over n floats, divided over the team: each member has a contiguous share.
+typedef struct hs_stream_job {
+    hs_peak_stream *loop;
+    float *to, *a, *b; // [n], as the loop needs them
+    int64_t n, passes;
+} hs_stream_job;
+hs_status hs_stream_time(hs_device *d, const hs_stream_job *j, double *seconds);
+
+#endif

@@ -1,0 +1,40 @@
+// corpus: the text of a run - read, tokenized, split into training and validation, cached as ids beside the run. Or token stores that
+// were prepared before, used where they lie.
+#ifndef HS_RECIPES_CORPUS_H
+#define HS_RECIPES_CORPUS_H
+#include "data/batches/loader.h"
+#include "recipes/program/config.h"
+
+typedef struct hs_corpus {
+    hs_tokenizer *tokenizer;
+    hs_token_store *store;
+    hs_token_store *val_store;               // of a data.val that is a store of its own; else NULL
+    hs_token_store *more[HS_MIX_SOURCES];    // the second store of data.train and those behind it
+    hs_loader_source source[HS_MIX_SOURCES]; // what training draws from; the first is `train`
+    int n_sources;
+    hs_token_range train, val; // val is empty (first == end) where there is no validation text
+    int64_t first_file;        // tokens of data.train; behind them those of a validation file
+    uint64_t key;              // of texts and tokenizer, of stores also weights and packing: names the cache file
+    bool known;                // a cache of these very texts lies there, whole or not
+    bool cached;               // the ids came from the cache, or there is nothing to cache
+    bool prepared;             // data.train is a token store
+} hs_corpus;
+
+// Reads and checks everything and writes nothing. run_dir: where a cache may lie (NULL: none). tokenizer_dir: folder whose
+// tokenizer to use instead of data.tokenizer (a checkpoint; NULL: none). USAGE names the file and what is wrong with it.
+hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir);
+// Whether the run in run_dir began with these very texts.
+bool hs_corpus_known(const hs_corpus *c, const char *run_dir);
+// Writes the ids to run_dir/tokens-KEY.bin unless they came from there, and maps that file in place of memory. Of prepared stores it writes
+// their names, to run_dir/tokens-KEY.txt.
+hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir);
+int64_t hs_corpus_mean_document(const hs_corpus *c); // tokens, of the stores that training draws from
+int64_t hs_corpus_train_tokens(const hs_corpus *c);  // of all sources
+// Removes what other texts left beside the run: of one that begins anew, none of them will be asked for again.
+void hs_corpus_clean(const hs_corpus *c, const char *run_dir);
+void hs_corpus_close(hs_corpus *c);
+
+// One text file encoded, or one token store; its tokens are one range.
+hs_status hs_corpus_open_file(hs_corpus *c, const char *path, const hs_tokenizer *tokenizer); // tokenizer stays the caller's
+
+#endif

@@ -1,0 +1,210 @@
+// profile_report: the tables of a profile, and its file.
+#include "recipes/program/cli.h"
+#include "recipes/program/peak.h"
+#include "recipes/train/profile.h"
+#include "recipes/train/progress.h"
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- tables
+typedef struct figures { // of one row, per step
+    double ms, share, wait_ms, gflops, of_peak, gbps, of_memory, runs;
+} figures;
+
+typedef struct report {
+    const hs_profile *p;
+    double peak_flops, read_bytes; // per second
+    double members, steps, step_ms;
+    FILE *out;
+} report;
+
+static double ms_of(const report *r, double ns) { return ns * 1e-6 / r->members / r->steps; }
+
+static figures figures_of(const report *r, const hs_profile_row *row)
+{
+    const double ms = ms_of(r, (double)row->ns), per_ms = ms > 0 ? 1e-6 / (ms * r->steps) : 0; // of a sum over steps, to G/s
+    return (figures){ .ms = ms,
+                      .share = ms / r->step_ms,
+                      .wait_ms = ms_of(r, (double)row->waited),
+                      .gflops = row->flops * per_ms,
+                      .of_peak = row->flops * per_ms * 1e9 / r->peak_flops,
+                      .gbps = row->bytes * per_ms,
+                      .of_memory = row->bytes * per_ms * 1e9 / r->read_bytes,
+                      .runs = (double)row->runs / r->members / r->steps };
+}
+
+static void print_head(const report *r, const char *what)
+{
+    fprintf(r->out, "\n%-22s %-8s %7s %9s %6s %8s %8s %7s %8s %7s\n", what, "", "runs", "ms", "share", "waits", "GFLOP/s", "of peak",
+            "GB/s", "of mem");
+}
+
+// A rate and its share of what the machine can do; blank where nothing is counted.
+static void print_rate(const report *r, double rate, double share)
+{
+    if (rate > 0)
+        fprintf(r->out, " %8.1f %6.0f%%", rate, 100 * share);
+    else
+        fprintf(r->out, " %8s %7s", "", "");
+}
+
+static void print_row(const report *r, const hs_profile_row *row)
+{
+    const figures f = figures_of(r, row);
+    fprintf(r->out, "%-22.*s %-8s %7.0f %9.3f %5.1f%% %8.3f", row->name_bytes, row->name, row->pass, f.runs, f.ms, 100 * f.share,
+            f.wait_ms);
+    print_rate(r, f.gflops, f.of_peak);
+    print_rate(r, f.gbps, f.of_memory);
+    fputc('\n', r->out);
+}
+
+static void print_rest(const report *r, const char *name, double ms)
+{
+    fprintf(r->out, "%-22s %-8s %7s %9.3f %5.1f%%\n", name, "", "", ms, 100 * ms / r->step_ms);
+}
+
+static void print_table(const report *r, const char *what, const hs_profile_table *t)
+{
+    print_head(r, what);
+    for (int i = 0; i < t->n; i++)
+        print_row(r, &t->row[i]);
+    print_rest(r, "waiting in between", ms_of(r, (double)r->p->between));
+    print_rest(r, "outside", r->step_ms - ms_of(r, (double)r->p->inside));
+    print_rest(r, "step", r->step_ms);
+}
+
+static void print_text(const report *r)
+{
+    const hs_profile *p = r->p;
+    fprintf(r->out,
+            "profile of %d steps from step %lld on, per step, mean of %.0f members; peak %.0f GFLOP/s (in registers), memory %.1f GB/s "
+            "(read)\n",
+            p->n, (long long)p->first + 1, r->members, r->peak_flops / 1e9, r->read_bytes / 1e9);
+    print_table(r, "by operation", &p->ops);
+    print_table(r, "by scope", &p->scopes);
+    fprintf(r->out,
+            "\nwaits: at barriers inside the operation, part of its ms. GB/s: least traffic; beyond memory where it stays in the caches.\n"
+            "trace of %d steps in %s: open it in ui.perfetto.dev or chrome://tracing\n",
+            p->n_kept, p->path);
+    fflush(r->out);
+}
+
+static void row_json(const report *r, const char *table, const hs_profile_row *row)
+{
+    const figures f = figures_of(r, row);
+    hs_line_print(json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", "profile", "table", table, "name",
+                            json_stringn(row->name, (size_t)row->name_bytes), "pass", row->pass, "runs", hs_line_real(f.runs), "ms",
+                            hs_line_real(f.ms), "share", hs_line_real(f.share), "wait_ms", hs_line_real(f.wait_ms), "gflops",
+                            hs_line_real(f.gflops), "of_peak", hs_line_real(f.of_peak), "gbps", hs_line_real(f.gbps), "of_memory",
+                            hs_line_real(f.of_memory)));
+}
+
+static void print_json(const report *r)
+{
+    for (int i = 0; i < r->p->ops.n; i++)
+        row_json(r, "operation", &r->p->ops.row[i]);
+    for (int i = 0; i < r->p->scopes.n; i++)
+        row_json(r, "scope", &r->p->scopes.row[i]);
+    hs_line_print(json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:s}", "event", "profile", "table", "step", "steps", r->p->n,
+                            "members", (int)r->members, "ms", hs_line_real(r->step_ms), "between_ms",
+                            hs_line_real(ms_of(r, (double)r->p->between)), "outside_ms",
+                            hs_line_real(r->step_ms - ms_of(r, (double)r->p->inside)), "peak_flops", hs_line_real(r->peak_flops),
+                            "read_bytes_per_second", hs_line_real(r->read_bytes), "file", r->p->path));
+}
+
+// ---- the file
+// https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU: an object with traceEvents. "X" is a complete
+// event with ts and dur in microseconds, "M" names a process or thread. Ours: the process is the rank, its threads are the members.
+typedef struct writer {
+    FILE *f;
+    int rank;
+    int64_t zero;
+    bool first;
+} writer;
+
+static void put(writer *w, json_t *event)
+{
+    fputs(w->first ? "\n" : ",\n", w->f);
+    w->first = false;
+    json_dumpf(event, w->f, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    json_decref(event);
+}
+
+static void put_name(writer *w, const char *what, int tid, const char *name)
+{
+    put(w, json_pack("{s:s, s:s, s:i, s:i, s:{s:s}}", "name", what, "ph", "M", "pid", w->rank, "tid", tid, "args", "name", name));
+}
+
+static void put_span(writer *w, const char *name, const char *cat, int tid, int64_t start, int64_t end, json_t *args)
+{
+    put(w, json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i, s:o*}", "name", name, "cat", cat, "ph", "X", "ts",
+                     1e-3 * (double)(start - w->zero), "dur", 1e-3 * (double)(end - start), "pid", w->rank, "tid", tid, "args", args));
+}
+
+static void put_event(writer *w, const hs_profile_event *e)
+{
+    const hs_trace_record *r = &e->r;
+    if (r->start > r->arrived)
+        put_span(w, "wait", "wait", e->member, r->arrived, r->start, NULL);
+    const hs_thunk *t = r->thunk;
+    if (!t || (e->member > 0 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))) // member 0's alone
+        return;
+    put_span(w, t->name,
+             !t->node      ? "update"
+             : t->backward ? "backward"
+                           : "forward",
+             e->member, r->start, r->end,
+             json_pack("{s:s, s:f, s:f, s:f}", "scope", t->node && t->node->scope ? t->node->scope : "", "waited_us",
+                       1e-3 * (double)r->waited, "flops", t->cost.flops * r->live, "bytes", t->cost.bytes * r->live));
+}
+
+static hs_status write_file(hs_profile *p)
+{
+    const hs_grid *g = &p->engine->grid;
+    const int members = hs_trace_members(p->trace);
+    writer w = { .f = p->file, .rank = g->dp->rank * g->tp->size + g->tp->rank, .zero = p->step[0].began, .first = true };
+    char name[64];
+    if (ftruncate(fileno(w.f), 0)) // not a file: a pipe
+        rewind(w.f);
+    fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[", w.f);
+    snprintf(name, sizeof name, "halfstep rank %d", w.rank);
+    put_name(&w, "process_name", 0, name);
+    for (int m = 0; m <= members; m++) {
+        snprintf(name, sizeof name, m < members ? "member %d" : "steps", m);
+        put_name(&w, "thread_name", m, name);
+    }
+    for (int i = 0; i < p->n_kept; i++) {
+        snprintf(name, sizeof name, "step %lld", (long long)(p->first + 1 + i));
+        put_span(&w, name, "step", members, p->step[i].began, p->step[i].ended, NULL);
+    }
+    for (int64_t i = 0; i < p->n_events; i++)
+        put_event(&w, &p->event[i]);
+    fputs("\n]}\n", w.f);
+    const bool whole = !ferror(w.f);
+    p->file = NULL;
+    return fclose(w.f) == 0 && whole ? HS_OK : HS_FAIL(SYSTEM, "--profile: cannot write %s: %s", p->path, strerror(errno));
+}
+
+// ---- both
+static int longest_first(const void *a, const void *b)
+{
+    const hs_profile_row *x = a, *y = b;
+    return (y->ns > x->ns) - (y->ns < x->ns);
+}
+
+hs_status hs_profile_report(hs_profile *p, double peak_flops, bool json, FILE *out)
+{
+    report r = { .p = p, .peak_flops = peak_flops, .members = hs_trace_members(p->trace), .steps = p->n, .out = out };
+    r.step_ms = (double)p->wall * 1e-6 / p->n;
+    HS_TRY(write_file(p));
+    if (!out)
+        return HS_OK;
+    HS_TRY(hs_measure_read(p->engine->device, 0.2, &r.read_bytes));
+    qsort(p->ops.row, (size_t)p->ops.n, sizeof *p->ops.row, longest_first);
+    json ? print_json(&r) : print_text(&r);
+    return HS_OK;
+}

@@ -1,0 +1,328 @@
+#include "recipes/train/trainer.h"
+#include "core/base/log.h"
+#include "recipes/program/signals.h"
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SKIPPED_IN_ROW = 10 };
+
+// ---- one step
+static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m)
+{
+    const int n = (int)t->c->train.accumulate;
+    if (t->c->loss.normalize == HS_NORMALIZE_MICRO)
+        return 1.0f / ((float)n * (float)batch[m]->n_targets);
+    int64_t labels = 0;
+    for (int i = 0; i < n; i++)
+        labels += batch[i]->n_targets;
+    return 1.0f / (float)labels;
+}
+
+// All micro-batches are fetched before the first forward: the mean is over the labels of all of them.
+static hs_status run_step(hs_trainer *t)
+{
+    const int n = (int)t->c->train.accumulate;
+    const hs_batch *batch[n];
+    hs_engine *e = t->engine;
+    const double start = hs_now(), waited = hs_loader_wait_seconds(t->loader);
+    int64_t tokens = 0;
+    hs_profile_begin(t->profile);
+    for (int m = 0; m < n; m++)
+        HS_TRY(hs_loader_next(t->loader, &batch[m]));
+    t->watch.found = false;
+    for (int m = 0; m < n; m++) {
+        HS_TRY(hs_feed(e, HS_TRAIN, batch[m]));
+        e->in.micro = m, e->in.n_micro = n, e->in.inv_count[0] = inv_count(t, batch, m);
+        HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
+        tokens += batch[m]->n_tokens;
+    }
+    HS_TRY(hs_engine_update(e));
+    for (int m = 0; m < n; m++)
+        hs_loader_release(t->loader);
+    HS_TRY(hs_profile_end(t->profile));
+    t->at.step++;
+    t->at.next_sample += (uint64_t)(n * t->c->train.batch);
+    t->at.tokens_seen += tokens;
+    const double seconds = hs_now() - start;
+    t->train_seconds += seconds;
+    hs_progress_add(&t->progress, tokens, seconds, hs_loader_wait_seconds(t->loader) - waited);
+    return HS_OK;
+}
+
+// ---- skipped steps
+static void tell_watch(hs_trainer *t)
+{
+    const hs_watch *w = &t->watch;
+    if (w->found)
+        hs_warn("step %lld, micro-batch %d: first non-finite values: %lld in %s of %s at %s (%s)", (long long)t->at.step, w->micro,
+                (long long)w->count, w->operand, w->op, w->scope, w->backward ? "backward" : "forward");
+}
+
+static hs_status tell_skip(hs_trainer *t, float scale_before)
+{
+    const hs_step_state *s = &t->engine->state;
+    const bool scaled = t->policy.low == HS_F16;
+    const char *name = s->bad_param >= 0 ? t->engine->params->param[s->bad_param]->name : "unknown";
+    char micro[48] = "accumulated gradient", scale[64] = "";
+    if (s->bad_micro >= 0)
+        snprintf(micro, sizeof micro, "micro-batch %d", s->bad_micro);
+    if (scaled)
+        snprintf(scale, sizeof scale, "; loss scale %g -> %g", (double)scale_before, (double)s->scale);
+    tell_watch(t);
+    hs_warn("step %lld skipped: gradient of %s has %lld non-finite values (%s)%s", (long long)t->at.step, name, (long long)s->bad_count,
+            micro, scale);
+    if (t->o->json)
+        hs_line_print(json_pack("{s:s, s:I, s:s, s:I, s:i, s:o, s:i}", "event", "skipped", "step", (json_int_t)t->at.step, "parameter",
+                                name, "count", (json_int_t)s->bad_count, "micro", (int)s->bad_micro, "scale",
+                                hs_line_real((double)s->scale), "in_row", (int)s->skipped_in_row));
+    // A dynamic scale that can still fall deserves its chance; nothing else gets better by waiting.
+    const bool may_fall = scaled && s->scale < scale_before;
+    if (s->skipped_in_row >= MAX_SKIPPED_IN_ROW && !may_fall)
+        return HS_FAIL(NONFINITE, "training diverged: %d steps in a row had non-finite gradients, the last at step %lld in %s%s%s",
+                       s->skipped_in_row, (long long)t->at.step, name, t->saved_step >= 0 ? "; last checkpoint in " : "",
+                       t->saved_step >= 0 ? t->run.checkpoints : "");
+    return HS_OK;
+}
+
+// ---- evaluation
+// True if this is the best model so far, judged by the same windows each time.
+static bool note_best(hs_trainer *t, double loss)
+{
+    if (!isfinite(loss) || (t->at.best_val_loss >= 0 && loss >= t->at.best_val_loss))
+        return false;
+    t->at.best_val_loss = loss, t->at.best_step = t->at.step;
+    return true;
+}
+
+static hs_status evaluate(hs_trainer *t, bool last, bool *best)
+{
+    hs_eval_result r;
+    const int64_t limit = t->c->train.eval_windows, windows = (t->corpus.val.end - t->corpus.val.first - 2) / t->gpt.context + 1;
+    HS_TRY(hs_evaluate(t->engine, &t->eval, &t->corpus.val, limit, &r));
+    *best = note_best(t, r.loss);
+    if (last && limit && limit < windows)
+        HS_TRY(hs_evaluate(t->engine, &t->eval, &t->corpus.val, 0, &r));
+    t->val_loss = r.loss;
+    return HS_OK;
+}
+
+static bool has_val(const hs_trainer *t) { return t->corpus.val.end - t->corpus.val.first >= 2; }
+
+// ---- saving
+static hs_status sync_metrics(hs_trainer *t)
+{
+    HS_TRY(hs_metrics_sync(t->metrics));
+    if (t->tensorboard)
+        HS_TRY(hs_tensorboard_sync(t->tensorboard));
+    return HS_OK;
+}
+
+static hs_status save(hs_trainer *t, bool best)
+{
+    if (t->saved_step == t->at.step)
+        return HS_OK;
+    t->at.step_state = t->engine->state;
+    HS_TRY(sync_metrics(t)); // before the checkpoint that stands on them
+    HS_TRY(hs_ckpt_save(t->ckpt, t->engine->params, &t->at, &t->info, t->corpus.tokenizer, t->yaml, best));
+    t->saved_step = t->at.step;
+    if (t->o->json)
+        hs_line_print(json_pack("{s:s, s:I, s:b}", "event", "checkpoint", "step", (json_int_t)t->at.step, "best", best));
+    return HS_OK;
+}
+
+// ---- what is told
+static hs_status tell_step(hs_trainer *t, bool log, bool evaluated, double loss)
+{
+    const hs_step_state *s = &t->engine->state;
+    const hs_rates r = hs_progress_rates(&t->progress, t->at.step);
+    const hs_progress_step shown = { .step = t->at.step,
+                                     .tokens_seen = t->at.tokens_seen,
+                                     .loss = loss,
+                                     .lr = (double)s->lr,
+                                     .grad_norm = (double)s->grad_norm,
+                                     .scale = (double)s->scale,
+                                     .val_loss = evaluated ? t->val_loss : NAN,
+                                     .log = log };
+    hs_progress_show(&t->progress, &shown);
+    if (!log)
+        return HS_OK;
+    const hs_metric line[] = {
+        { "loss", loss },
+        { "lr", shown.lr },
+        { "grad_norm", shown.grad_norm },
+        { "scale", shown.scale },
+        { "skipped", (double)s->skipped },
+        { "tokens", (double)t->at.tokens_seen },
+        { "tokens_per_second", r.tokens_per_second },
+        { "mfu", r.mfu < 0 ? NAN : r.mfu },
+        { "data_wait", r.data_wait },
+        { "memory_bytes", (double)hs_peak_rss() },
+        { "seconds", t->train_seconds },
+        { "val_loss", t->val_loss },
+    };
+    const int n = HS_COUNT(line) - (evaluated ? 0 : 1);
+    if (t->o->json) {
+        json_t *o = json_pack("{s:s, s:I}", "event", "step", "step", (json_int_t)t->at.step);
+        for (int i = 0; i < n; i++)
+            json_object_set_new(o, line[i].name, hs_line_real(line[i].value));
+        hs_line_print(o);
+    }
+    HS_TRY(hs_metrics_write(t->metrics, t->at.step, line, n));
+    if (t->tensorboard)
+        HS_TRY(hs_tensorboard_write(t->tensorboard, t->at.step, line, n));
+    return HS_OK;
+}
+
+static void tell_start(const hs_trainer *t)
+{
+    char count[32], bytes[32], tokens[32], sources[32], policy[16];
+    const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes(t->engine->params));
+    hs_config_text(t->c, "amp.policy", policy, sizeof policy);
+    hs_progress *p = (hs_progress *)&t->progress;
+    snprintf(sources, sizeof sources, t->corpus.n_sources > 1 ? " in %d stores" : "", t->corpus.n_sources);
+    hs_progress_say(p, "%s: GPT of %s parameters (%d layers, width %lld, context %lld, vocabulary %lld), %s, %d thread%s (%s), %s planned",
+                    t->c->train.name, hs_human_count((double)hs_gpt_count(&t->gpt), count, sizeof count), t->gpt.layers,
+                    (long long)t->gpt.width, (long long)t->gpt.context, (long long)t->gpt.vocab, policy, t->device->team,
+                    t->device->team == 1 ? "" : "s", hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
+    hs_progress_say(p, "%s tokens of training text%s, %lld steps of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
+                    hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), sources,
+                    (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->gpt.context),
+                    t->progress.peak_flops / 1e9);
+    if (t->policy_note)
+        hs_progress_say(p, "%s", t->policy_note);
+    if (t->run.from[0])
+        hs_progress_say(p, "going on from %s, after step %lld", t->run.from, (long long)t->at.step);
+    else if (t->run.init[0])
+        hs_progress_say(p, "weights from %s", t->run.init);
+    if (t->o->json)
+        hs_line_print(json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:o, s:o, s:i}", "event", "start", "run", t->run.dir, "parameters",
+                                (json_int_t)hs_gpt_count(&t->gpt), "policy", policy, "step", (json_int_t)t->at.step, "steps",
+                                (json_int_t)t->c->train.steps, "planned_bytes", hs_line_real(total), "peak_flops",
+                                hs_line_real(t->progress.peak_flops), "threads", t->device->team));
+}
+
+// Once: when its steps are in, or when the run ends before.
+static hs_status tell_profile(hs_trainer *t)
+{
+    hs_profile *p = t->profile;
+    if (!p)
+        return HS_OK;
+    t->profile = NULL;
+    hs_status st = HS_OK;
+    if (p->n) {
+        hs_progress_say(&t->progress, "%s", "");
+        st = hs_profile_report(p, t->progress.peak_flops, t->o->json, t->o->json ? stdout : t->o->quiet ? NULL : t->progress.out);
+    } else {
+        hs_warn("--profile: the run ended before the first step it would have taken");
+    }
+    hs_profile_free(p);
+    return st;
+}
+
+static void tell_end(hs_trainer *t, const char *png)
+{
+    char latest[4096] = "", val[64] = "", time[32];
+    hs_ckpt_resolve(t->run.checkpoints, false, latest, sizeof latest);
+    if (!isnan(t->val_loss))
+        snprintf(val, sizeof val, ", validation loss %.4f", t->val_loss);
+    hs_progress_say(&t->progress, "done: %lld steps, %s of training%s", (long long)t->at.step,
+                    hs_human_time(t->train_seconds, time, sizeof time), val);
+    hs_progress_say(&t->progress, "checkpoint   %s", latest);
+    if (png[0])
+        hs_progress_say(&t->progress, "loss curve   %s", png);
+    if (t->o->json)
+        hs_line_print(json_pack("{s:s, s:I, s:o, s:o, s:o, s:s, s:s}", "event", "end", "step", (json_int_t)t->at.step, "loss",
+                                hs_line_real(t->engine->state.loss[0]), "val_loss", hs_line_real(t->val_loss), "seconds",
+                                hs_line_real(t->train_seconds), "checkpoint", latest, "loss_png", png));
+}
+
+// ---- the run
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+static hs_status one_step(hs_trainer *t)
+{
+    const int64_t skipped = t->engine->state.skipped;
+    const float scale = t->engine->state.scale;
+    bool best = false;
+    HS_TRY(run_step(t));
+    const double loss = t->engine->state.loss[0]; // an evaluation overwrites it
+    hs_status st = HS_OK;
+    if (t->engine->state.skipped > skipped)
+        st = tell_skip(t, scale);
+    const bool last = t->at.step == t->c->train.steps,
+               evaluated = st == HS_OK && has_val(t) && (last || due(t->at.step, t->c->train.eval_every));
+    if (evaluated)
+        HS_TRY(evaluate(t, last, &best));
+    HS_TRY(tell_step(t, last || evaluated || due(t->at.step, t->c->train.log_every), evaluated, loss));
+    t->engine->state.loss[0] = loss;
+    if (st != HS_OK)
+        return hs_frame_at(st, __FILE__, __LINE__);
+    if (last || best || due(t->at.step, t->c->checkpoint.every))
+        HS_TRY(save(t, best));
+    return HS_OK;
+}
+
+static hs_status stop(hs_trainer *t, int signal)
+{
+    HS_TRY(save(t, false));
+    HS_TRY(hs_ckpt_wait(t->ckpt));
+    if (t->o->json)
+        hs_line_print(json_pack("{s:s, s:I, s:s}", "event", "stopped", "step", (json_int_t)t->at.step, "signal", hs_signal_name(signal)));
+    return HS_FAIL(STOPPED, "stopped by %s after step %lld of %lld; saved in %s: the same command goes on from there",
+                   hs_signal_name(signal), (long long)t->at.step, (long long)t->c->train.steps, t->run.checkpoints);
+}
+
+static hs_status finish(hs_trainer *t)
+{
+    char png[4096], jsonl[4096];
+    if (t->at.step == t->first_step && has_val(t)) { // nothing was left to do: say where the run stands
+        bool best;
+        HS_TRY(evaluate(t, true, &best));
+    }
+    HS_TRY(hs_ckpt_wait(t->ckpt));
+    HS_TRY(sync_metrics(t));
+    snprintf(jsonl, sizeof jsonl, "%s/metrics.jsonl", t->run.dir);
+    snprintf(png, sizeof png, "%s/loss.png", t->run.dir);
+    if (!hs_plot_available()) {
+        hs_info("built without libpng: no loss curve");
+        png[0] = 0;
+    } else if (hs_plot_metrics(png, jsonl, t->c->train.name) != HS_OK) {
+        hs_warn("no loss curve: %s", hs_error());
+        png[0] = 0;
+    }
+    tell_end(t, png);
+    return HS_OK;
+}
+
+static hs_status run(hs_trainer *t)
+{
+    tell_start(t);
+    while (t->at.step < t->c->train.steps) {
+        HS_TRY(one_step(t));
+        if (hs_profile_done(t->profile))
+            HS_TRY(tell_profile(t));
+        const int signal = hs_signal_seen();
+        if (signal && t->at.step < t->c->train.steps)
+            return stop(t, signal);
+    }
+    HS_TRY(tell_profile(t));
+    return finish(t);
+}
+
+hs_status hs_train(const hs_train_opts *o)
+{
+    hs_trainer *t = malloc(sizeof *t);
+    if (!t)
+        return HS_FAIL(MEMORY, "no memory for the trainer");
+    hs_signals_catch();
+    hs_status st = hs_trainer_open(t, o);
+    if (st == HS_OK) {
+        st = run(t);
+        hs_progress_end(&t->progress);
+    }
+    hs_trainer_close(t);
+    free(t);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}

@@ -1,0 +1,200 @@
+// Settings: defaults, every type, messages that name key, value, range, place and the nearest name; text that reads back
+// to the same bits; YAML in which each section stands once.
+#include "core/settings/schema.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+typedef struct config {
+    int64_t layers, seed;
+    double lr, scale;
+    bool tied;
+    char train[HS_KEY_STRING_BYTES];
+    int policy;
+    hs_reals betas;
+    hs_ints ids;
+} config;
+
+#define AT(field) offsetof(config, field)
+static const hs_key keys[] = {
+    { "model.layers", HS_KEY_INT, AT(layers), "4", 1, 1024, NULL, "layers", "depth of the model", false },
+    { "optim.lr", HS_KEY_REAL, AT(lr), "1e-3", 0, 10, NULL, NULL, "peak learning rate", false },
+    { "model.tied", HS_KEY_BOOL, AT(tied), "yes", 0, 0, NULL, NULL, "output layer shares the embedding", false },
+    { "data.train", HS_KEY_STRING, AT(train), "", 0, 0, NULL, NULL, "training text", false },
+    { "amp.policy", HS_KEY_CHOICE, AT(policy), "bf16", 0, 0, "fp32|bf16|fp16", NULL, "precision", false },
+    { "optim.betas", HS_KEY_REALS, AT(betas), "0.9,0.95", 0, 1, NULL, NULL, "decay of the moments", false },
+    { "amp.scaler.first", HS_KEY_REAL, AT(scale), "65536", 1, INFINITY, NULL, NULL, "first loss scale", true },
+    { "ids", HS_KEY_INTS, AT(ids), "", 0, 0, NULL, NULL, "a key without a section", false },
+    { "train.seed", HS_KEY_INT, AT(seed), "1", 0, 0, NULL, NULL, "seed", false },
+};
+static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(config) };
+
+static config fresh(hs_origin *origin)
+{
+    config c;
+    assert_int_equal(hs_schema_defaults(&schema, &c, origin), HS_OK);
+    return c;
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    hs_origin origin[HS_COUNT(keys)];
+    config c = fresh(origin);
+    assert_true(c.layers == 4 && c.lr == 1e-3 && c.tied && c.train[0] == 0 && c.policy == 1 && c.ids.n == 0 && c.scale == 65536);
+    assert_true(c.betas.n == 2 && c.betas.v[1] == 0.95);
+    assert_string_equal(origin[0].text, "default");
+    assert_int_equal(hs_schema_set(&schema, &c, origin, "model.layers", "12", "a.yaml:3"), HS_OK);
+    assert_string_equal(origin[0].text, "a.yaml:3");
+    assert_true(c.layers == 12);
+}
+
+static void test_values(void **state)
+{
+    (void)state;
+    config c = fresh(NULL);
+    static const struct {
+        const char *key, *value;
+    } good[] = { { "optim.lr", "1e-5" },   { "optim.lr", "10" },   { "model.tied", "Off" }, { "train.seed", "-9223372036854775808" },
+                 { "train.seed", "1e6" },  { "ids", "[1, 2, 3]" }, { "ids", "" },           { "optim.betas", " 0.9 , 0.999 " },
+                 { "amp.policy", "fp16" }, { "data.train", "no" } };
+    for (int i = 0; i < HS_COUNT(good); i++)
+        assert_int_equal(hs_schema_set(&schema, &c, NULL, good[i].key, good[i].value, NULL), HS_OK);
+    assert_true(c.lr == 10 && !c.tied && c.seed == 1000000 && c.ids.n == 0 && c.betas.v[1] == 0.999 && c.policy == 2);
+    assert_string_equal(c.train, "no"); // a word, whatever YAML thinks
+}
+
+static void test_messages(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *value, *where, *message;
+    } bad[] = {
+        { "model.layer", "4", "a.yaml:3", "a.yaml:3: unknown key model.layer; did you mean model.layers?" },
+        { "model.alyers", "4", "a.yaml:3", "a.yaml:3: unknown key model.alyers; did you mean model.layers?" },
+        { "lr", "4", "--lr", "unknown key lr; did you mean optim.lr?" },
+        { "train.betas", "4", "--train.betas", "unknown key train.betas; did you mean optim.betas?" },
+        { "nonsense.whatever", "4", "--x", "unknown key nonsense.whatever" },
+        { "model.layers", "0", "a.yaml:3", "a.yaml:3: model.layers is 0, allowed 1 to 1024" },
+        { "model.layers", "9999999999999999999999", "a.yaml:3",
+          "a.yaml:3: model.layers is 9999999999999999999999, must be a whole number below 2^53" },
+        { "model.layers", "four", "--model.layers", "model.layers is 'four', must be a whole number" },
+        { "model.layers", "4.5", "--model.layers", "model.layers is 4.5, must be a whole number" },
+        { "model.layers", "", "--model.layers", "model.layers is '', must be a whole number" },
+        { "model.layers", "nan", "--model.layers", "model.layers is nan, must be a whole number" },
+        { "optim.lr", "nan", "--optim.lr", "optim.lr is nan, must be a finite number" },
+        { "optim.lr", "1e999", "--optim.lr", "optim.lr is 1e999, must be a finite number" },
+        { "optim.lr", "1e-3x", "--optim.lr", "optim.lr is '1e-3x', must be a number" },
+        { "optim.lr", "-1", "b.yaml:9", "b.yaml:9: optim.lr is -1, allowed 0 to 10" },
+        { "amp.scaler.first", "0", "b.yaml:9", "b.yaml:9: amp.scaler.first is 0, must be at least 1" },
+        { "model.tied", "maybe", "b.yaml:9", "b.yaml:9: model.tied is 'maybe', must be true or false" },
+        { "amp.policy", "bf61", "b.yaml:9", "b.yaml:9: amp.policy is 'bf61'; did you mean bf16? allowed: fp32|bf16|fp16" },
+        { "amp.policy", "none", "b.yaml:9", "b.yaml:9: amp.policy is 'none', allowed: fp32|bf16|fp16" },
+        { "optim.betas", "0.9,1.5", "b.yaml:9", "b.yaml:9: optim.betas is 1.5, allowed 0 to 1" },
+        { "optim.betas", "0.9,,1", "b.yaml:9", "b.yaml:9: optim.betas is '', must be a number" },
+        { "ids", "1;2", "--ids", "ids is '1;2', must be a whole number" },
+    };
+    for (int i = 0; i < HS_COUNT(bad); i++) {
+        config c = fresh(NULL), before = c;
+        assert_int_equal(hs_schema_set(&schema, &c, NULL, bad[i].key, bad[i].value, bad[i].where), HS_USAGE);
+        assert_string_equal(hs_error(), bad[i].message);
+        assert_memory_equal(&c, &before, sizeof c); // a refused value leaves the config as it was
+    }
+    config c = fresh(NULL);
+    char longer[HS_KEY_STRING_BYTES + 1], list[400] = "1";
+    memset(longer, 'x', sizeof longer);
+    longer[HS_KEY_STRING_BYTES] = 0;
+    for (int i = 0; i < HS_KEY_LIST; i++)
+        strcat(list, ",1");
+    assert_int_equal(hs_schema_set(&schema, &c, NULL, "data.train", longer, "--data.train"), HS_USAGE);
+    assert_int_equal(hs_schema_set(&schema, &c, NULL, "ids", list, "--ids"), HS_USAGE);
+    assert_int_equal(c.ids.n, 0);
+}
+
+static void test_text_reads_back(void **state)
+{
+    (void)state;
+    static const double reals[] = { 0.1, 1.0 / 3, 1e-5, 6e-4, 9.999999999999999, 5e-324, 0 };
+    for (int i = 0; i < HS_COUNT(reals); i++) {
+        config a = fresh(NULL), b = a;
+        a.lr = reals[i], a.seed = INT64_MAX, a.tied = false, a.policy = 2, a.ids = (hs_ints){ 2, { -1, 7 } }, a.betas.v[0] = 1.0 / 7;
+        strcpy(a.train, "a \"b\".txt");
+        for (int k = 0; k < schema.n; k++) {
+            char text[1024];
+            hs_schema_format(&keys[k], &a, text, sizeof text);
+            assert_int_equal(hs_schema_set(&schema, &b, NULL, keys[k].name, text, NULL), HS_OK);
+        }
+        assert_memory_equal(&a, &b, sizeof a);
+    }
+    char text[64];
+    config c = fresh(NULL);
+    hs_schema_format(&keys[1], &c, text, sizeof text);
+    assert_string_equal(text, "0.001"); // as one would write it
+    hs_schema_format(&keys[5], &c, text, 6);
+    assert_true(strlen(text) < 6);
+}
+
+static char *written(bool help, bool all)
+{
+    config c = fresh(NULL);
+    strcpy(c.train, "a \"b\"\\\n.txt");
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    assert_non_null(f);
+    help ? hs_schema_write_help(&schema, f, all) : hs_schema_write_yaml(&schema, &c, f);
+    fclose(f);
+    return text;
+}
+
+static void test_yaml(void **state)
+{
+    (void)state;
+    char *text = written(false, false);
+    assert_string_equal(
+        text, "model:\n  layers: 4\n  tied: true\noptim:\n  lr: 0.001\n  betas: [0.9,0.95]\ndata:\n  train: \"a \\\"b\\\"\\\\\\x0A.txt\"\n"
+              "amp:\n  policy: bf16\n  scaler:\n    first: 65536\nids: []\ntrain:\n  seed: 1\n");
+    free(text);
+}
+
+static void test_help(void **state)
+{
+    (void)state;
+    char *brief = written(true, false), *all = written(true, true);
+    assert_non_null(strstr(brief, "--model.layers=4        depth of the model [1 to 1024 layers]\n"));
+    assert_non_null(strstr(brief, "--amp.policy=bf16       precision [fp32|bf16|fp16]\n"));
+    assert_null(strstr(brief, "scaler"));
+    assert_non_null(strstr(all, "first loss scale [1 or more]"));
+    free(brief);
+    free(all);
+}
+
+static void test_nearest(void **state)
+{
+    (void)state;
+    static const char *const words[] = { "pretrain", "generate", "eval", "plan", "ops", "env" };
+    assert_string_equal(hs_nearest_word("pretrian", words, 6), "pretrain"); // a swap is one edit
+    assert_string_equal(hs_nearest_word("generat", words, 6), "generate");
+    assert_string_equal(hs_nearest_word("evn", words, 6), "env");
+    assert_null(hs_nearest_word("serve", words, 6));
+    assert_null(hs_nearest_word("", words, 6));
+    char longer[300];
+    memset(longer, 'e', 299);
+    longer[299] = 0;
+    assert_null(hs_nearest_word(longer, words, 6));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),
+                                        cmocka_unit_test(test_messages), cmocka_unit_test(test_text_reads_back),
+                                        cmocka_unit_test(test_yaml),     cmocka_unit_test(test_help),
+                                        cmocka_unit_test(test_nearest) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

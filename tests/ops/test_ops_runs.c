@@ -1,0 +1,462 @@
+// The op table, walked: whatever the plan may ask of a kernel - add instead of write, any subset of gradients, any team, dead
+// rows full of NaN, shared bytes - gives the same values, mostly the same bits, and touches nothing else.
+#include "tests/support/support_ops.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+// One representative of each kind of storage: f32, and everything low that may be.
+static int main_types(const probe *p, op_types out[3])
+{
+    op_types t[MAX_TYPES];
+    int n = 0;
+    out[n++] = probe_f32(p);
+    if (probe_low(p, HS_BF16, false, t))
+        out[n++] = t[0];
+    if (probe_low(p, HS_F16, false, t))
+        out[n++] = t[0];
+    return n;
+}
+
+// Runs fn for every op, case, main type and table, with a forward run on one lane to compare with.
+typedef void variation(probe *p, const op_run *forward);
+static void for_all(variation *fn)
+{
+    for_each_probe(p, HS_TRAIN)
+    {
+        op_types t[3];
+        const int n = main_types(p, t);
+        for (int i = 0; i < n; i++) {
+            probe_set_types(p, &t[i]);
+            for_each_set(set, k, p)
+            {
+                op_run f = { .k = k, .table = set->name, .lanes = 1, .tail = 0xFF };
+                run_forward(p, &f);
+                fn(p, &f);
+                run_free(&f);
+            }
+        }
+    }
+    assert_no_failures();
+}
+
+static op_run backward_on(const op_run *forward, int lanes, unsigned wanted, unsigned add)
+{
+    return (op_run){ .k = forward->k, .table = forward->table, .lanes = lanes, .tail = forward->tail, .wanted = wanted, .add = add };
+}
+
+static unsigned gradients(const probe *p)
+{
+    unsigned all = 0;
+    for (int i = 0; i < hs_op_n_in(p->op) && loss_gradient(p->op) < 0; i++)
+        all |= (unsigned)has_gradient(p, i) << i;
+    return all;
+}
+
+// ---- add and subsets
+
+static void check_added(const probe *p, const op_run *written, const op_run *added)
+{
+    for (int i = 0; i < hs_op_n_in(p->op); i++) {
+        const hs_dtype d = p->types.din[i];
+        if (!(added->add >> i & 1))
+            continue;
+        const int64_t n = live_count(p, p->n->in[i]);
+        double squares = 0;
+        for (int64_t j = 0; j < n; j++)
+            squares += pow(value_at(&written->din[i], d, j), 2);
+        const double size = sqrt(squares / (double)(n ? n : 1));
+        for (int64_t j = 0; j < n; j++) {
+            const double was = initial_din(i, j, d), plus = value_at(&written->din[i], d, j), got = value_at(&added->din[i], d, j);
+            const double bound = type_eps(d) * (fabs(was) + 2 * fabs(plus) + (d == HS_F32 ? 8 * size : 0)) + (d == HS_F16 ? 0x1p-23 : 0);
+            if (fabs(got - (was + plus)) <= bound)
+                continue;
+            op_fail(p, added, "add: gradient of %s[%lld] is %.9g, should be %.9g + %.9g", p->op->in[i].name, (long long)j, got, was, plus);
+            break;
+        }
+    }
+}
+
+static void add_variation(probe *p, const op_run *f)
+{
+    const unsigned all = gradients(p);
+    if (!all)
+        return;
+    op_run w = backward_on(f, 1, all, 0);
+    run_backward(p, &w, f);
+    for (int i = -1; i < HS_MAX_IN; i++) { // all at once, then each beside others that are written
+        const unsigned add = i < 0 ? all : all & 1u << i;
+        op_run a = backward_on(f, 1, all, add);
+        if (!add)
+            continue;
+        run_backward(p, &a, f);
+        check_added(p, &w, &a);
+        same_gradients(p, &w, &a, all & ~add, "beside a gradient that is added to");
+        run_free(&a);
+    }
+    run_free(&w);
+}
+static void gradients_add(void **state)
+{
+    (void)state;
+    for_all(add_variation);
+}
+
+static void subset_variation(probe *p, const op_run *f)
+{
+    const unsigned all = gradients(p);
+    if (!all)
+        return;
+    op_run w = backward_on(f, 1, all, 0);
+    run_backward(p, &w, f);
+    for (unsigned some = all; some; some = (some - 1) & all) {
+        op_run b = backward_on(f, 1, some, 0);
+        run_backward(p, &b, f);
+        same_gradients(p, &w, &b, some, "with other gradients not wanted");
+        run_free(&b);
+    }
+    run_free(&w);
+}
+static void any_subset_of_gradients(void **state)
+{
+    (void)state;
+    for_all(subset_variation);
+}
+
+// An output nobody has a gradient for counts as one whose gradient is 0.
+static void unused_output_variation(probe *p, const op_run *f)
+{
+    unsigned outputs = 0;
+    for (int o = 0; o < hs_op_n_out(p->op); o++)
+        outputs |= (unsigned)(p->dy[o] != NULL) << o;
+    if (!(outputs & (outputs - 1)) || !gradients(p))
+        return;
+    for (int o = 0; o < hs_op_n_out(p->op); o++) {
+        if (!p->dy[o])
+            continue;
+        const int64_t n = hs_tensor_count(p->n->out[o]);
+        double *keep = p->dy[o];
+        op_run zero = backward_on(f, 1, ALL_INPUTS, 0), none = zero;
+        none.dead = 1u << o;
+        p->dy[o] = calloc((size_t)n, sizeof(double));
+        run_backward(p, &zero, f);
+        run_backward(p, &none, f);
+        for (int i = 0; i < hs_op_n_in(p->op); i++)
+            for (int64_t j = 0; none.din[i].p && j < live_count(p, p->n->in[i]); j++) { // -0 and 0 are both right
+                const double a = value_at(&zero.din[i], p->types.din[i], j), b = value_at(&none.din[i], p->types.din[i], j);
+                if (a == b)
+                    continue;
+                op_fail(p, &none, "without a gradient of %s, that of %s[%lld] is %.9g, should be %.9g", p->op->out[o].name,
+                        p->op->in[i].name, (long long)j, b, a);
+                break;
+            }
+        run_free(&zero);
+        run_free(&none);
+        free(p->dy[o]);
+        p->dy[o] = keep;
+    }
+}
+static void unused_outputs(void **state)
+{
+    (void)state;
+    for_all(unused_output_variation);
+}
+
+// The one op whose forward adds: the plan merges gradients of any two types with it.
+static void cast_adds(void **state)
+{
+    (void)state;
+    static const hs_dtype types[] = { HS_F32, HS_BF16, HS_F16 };
+    for_each_probe(p, HS_TRAIN) for (int pair = 0; pair < 9 && !strcmp(p->op->name, "cast"); pair++)
+    {
+        op_types t = probe_f32(p);
+        t.in[0] = types[pair / 3], t.out[0] = types[pair % 3];
+        probe_set_types(p, &t);
+        for_each_set(set, k, p)
+        {
+            op_run r = { .k = k, .table = set->name, .lanes = 2, .tail = 0xFF, .add_out = true };
+            run_forward(p, &r);
+            for (int64_t j = 0; j < live_count(p, p->n->out[0]); j++) {
+                const double was = initial_din(0, j, t.out[0]), got = value_at(&r.out[0], t.out[0], j);
+                if (fabs(got - (was + p->x[0][j])) <= type_eps(t.out[0]) * (fabs(was) + fabs(p->x[0][j])))
+                    continue;
+                op_fail(p, &r, "add: y[%lld] is %.9g, should be %.9g + %.9g", (long long)j, got, was, p->x[0][j]);
+                break;
+            }
+            run_free(&r);
+        }
+    }
+    assert_no_failures();
+}
+
+// Two inputs that are one tensor: gradients are filled in order, the second added to the first.
+static void same_tensor_variation(probe *p, const op_run *f)
+{
+    const unsigned all = gradients(p);
+    for (int j = 1; j < hs_op_n_in(p->op); j++)
+        for (int i = 0; i < j; i++) {
+            if (!(all >> i & 1) || !(all >> j & 1) || p->types.din[i] != p->types.din[j] || p->n->in[i]->ext != p->n->in[j]->ext ||
+                p->n->in[i]->n_dims != p->n->in[j]->n_dims || memcmp(p->n->in[i]->dim, p->n->in[j]->dim, sizeof p->n->in[i]->dim))
+                continue;
+            op_run apart = backward_on(f, 1, all, 0), both = apart;
+            both.shared_din[0] = i, both.shared_din[1] = j;
+            run_backward(p, &apart, f);
+            run_backward(p, &both, f);
+            double size = 0;
+            for (int64_t k = 0; k < live_count(p, p->n->in[i]); k++)
+                size = fmax(size, fabs(value_at(&apart.din[i], p->types.din[i], k)) + fabs(value_at(&apart.din[j], p->types.din[j], k)));
+            for (int64_t k = 0; k < live_count(p, p->n->in[i]); k++) {
+                const double a = value_at(&apart.din[i], p->types.din[i], k), b = value_at(&apart.din[j], p->types.din[j], k);
+                if (fabs(value_at(&both.din[i], p->types.din[i], k) - (a + b)) <= 2 * type_eps(p->types.din[i]) * size)
+                    continue;
+                op_fail(p, &both, "%s and %s as one tensor: gradient [%lld] is %.9g, should be %.9g + %.9g", p->op->in[i].name,
+                        p->op->in[j].name, (long long)k, value_at(&both.din[i], p->types.din[i], k), a, b);
+                break;
+            }
+            run_free(&apart);
+            run_free(&both);
+        }
+}
+static void one_tensor_twice(void **state)
+{
+    (void)state;
+    for_all(same_tensor_variation);
+}
+
+// ---- teams
+
+static void lanes_variation(probe *p, const op_run *f)
+{
+    op_run b1 = backward_on(f, 1, ALL_INPUTS, 0);
+    const bool backward = f->k->bwd && gradients(p);
+    if (backward)
+        run_backward(p, &b1, f);
+    for (int lanes = 2; lanes < MAX_LANES; lanes++) {
+        op_run g = { .k = f->k, .table = f->table, .lanes = lanes, .tail = 0xFF }, b = backward_on(f, lanes, ALL_INPUTS, 0);
+        run_forward(p, &g);
+        same_outputs(p, f, &g, "bits depend on the number of lanes");
+        if (backward) {
+            run_backward(p, &b, f);
+            same_gradients(p, &b1, &b, ALL_INPUTS, "bits depend on the number of lanes");
+        }
+        run_free(&g);
+        run_free(&b);
+    }
+    run_free(&b1);
+}
+static void bits_do_not_depend_on_lanes(void **state)
+{
+    (void)state;
+    for_all(lanes_variation);
+}
+
+static int copies; // that kernels asked for and got
+
+static void copy_variation(probe *p, const op_run *f)
+{
+    if (!f->k->derive.bytes)
+        return;
+    op_run b1 = backward_on(f, 1, ALL_INPUTS, 0);
+    const bool backward = f->k->bwd && gradients(p);
+    if (backward)
+        run_backward(p, &b1, f);
+    for (int lanes = 1; lanes < MAX_LANES; lanes++) {
+        op_run g = { .k = f->k, .table = f->table, .lanes = lanes, .tail = 0xFF, .derived = true };
+        op_run b = backward_on(f, lanes, ALL_INPUTS, 0);
+        b.derived = true;
+        run_forward(p, &g);
+        same_outputs(p, f, &g, "bits depend on the copy of a parameter");
+        if (backward) {
+            run_backward(p, &b, f);
+            same_gradients(p, &b1, &b, ALL_INPUTS, "bits depend on the copy of a parameter");
+        }
+        copies += (g.copy.p != NULL) + (b.copy.p != NULL);
+        run_free(&g);
+        run_free(&b);
+    }
+    run_free(&b1);
+}
+static void bits_do_not_depend_on_copies(void **state)
+{
+    (void)state;
+    copies = 0;
+    for_all(copy_variation);
+    assert_true(copies > 0);
+}
+
+static void promise_variation(probe *p, const op_run *f)
+{
+    if (f->k->fwd_part == HS_PART_ROWS)
+        check_part_rows(p, f, NULL);
+    if (f->k->syncs_first)
+        check_late_operands(p, f);
+    if (!f->k->bwd || !gradients(p) || f->k->bwd_part != HS_PART_ROWS || p->op->flags & HS_OP_SPLIT_BWD)
+        return;
+    op_run b = backward_on(f, 1, ALL_INPUTS, 0);
+    run_backward(p, &b, f);
+    check_part_rows(p, &b, f);
+    run_free(&b);
+}
+static void promises_to_the_plan(void **state)
+{
+    (void)state;
+    for_all(promise_variation);
+}
+
+static void in_place_variation(probe *p, const op_run *f)
+{
+    bool may = false;
+    for (int o = 0; o < hs_op_n_out(p->op); o++)
+        may |= p->op->out[o].flags & HS_MAY_OVERWRITE_0 && p->types.out[o] == p->types.in[0] && p->n->out[o]->ext == p->n->in[0]->ext &&
+               hs_tensor_count(p->n->out[o]) == hs_tensor_count(p->n->in[0]);
+    if (!may)
+        return;
+    op_run g = { .k = f->k, .table = f->table, .lanes = 1, .tail = 0xFF, .in_place = true };
+    run_forward(p, &g);
+    same_outputs(p, f, &g, "in the bytes of its input");
+    run_free(&g);
+}
+static void in_place(void **state)
+{
+    (void)state;
+    for_all(in_place_variation);
+}
+
+// ---- dead rows
+
+// Live rows of the case, else about 3/4 of each capacity; tokens end where the live sequences end. False: nothing is live by count.
+static bool live_counts(const probe *p, int64_t live[HS_N_EXT])
+{
+    bool any = false;
+    for (int i = 0; i < hs_op_n_in(p->op); i++)
+        any |= p->n->in[i] && p->n->in[i]->ext != HS_EXT_FIXED;
+    for (int e = 1; e < HS_N_EXT; e++)
+        live[e] = p->c->live[e] ? p->c->live[e] : p->step.n[e] > 1 ? p->step.n[e] * 3 / 4 : p->step.n[e];
+    live[HS_EXT_STARTS] = live[HS_EXT_SEQS] + 1;
+    for (int i = 0; i < hs_op_n_in(p->op); i++)
+        if (p->ids[i] && p->n->in[i]->ext == HS_EXT_STARTS && !p->c->live[HS_EXT_TOKENS])
+            live[HS_EXT_TOKENS] = p->ids[i][live[HS_EXT_SEQS]];
+    return any;
+}
+
+static void compare_live(probe *p, const op_run *want_f, const op_run *want_b, const kernel_set *set, const hs_kernels *k, int tail,
+                         int lanes, const char *what)
+{
+    op_run f = { .k = k, .table = set->name, .lanes = lanes, .tail = tail }, b = backward_on(&f, lanes, ALL_INPUTS, 0);
+    run_forward(p, &f);
+    same_outputs(p, want_f, &f, what);
+    if (k->bwd && gradients(p)) {
+        run_backward(p, &b, &f);
+        same_gradients(p, want_b, &b, ALL_INPUTS, what);
+    }
+    run_free(&f);
+    run_free(&b);
+}
+
+static void check_live(probe *p, const int64_t live[HS_N_EXT])
+{
+    probe *cut = probe_cut(p, live);
+    if (!cut->n) {
+        hs_graph_status(cut->g);
+        op_fail(p, NULL, "cut to its live rows it is refused: %s", hs_error());
+        probe_free(cut);
+        return;
+    }
+    double *want[HS_MAX_OUT], *scale[HS_MAX_OUT];
+    memcpy(cut->step.n, live, sizeof cut->step.n);
+    memcpy(p->step.n, live, sizeof p->step.n);
+    probe_want(p, want, scale);
+    for_each_set(set, k, p)
+    {
+        if (!set_kernels(set, cut))
+            continue;
+        op_run f = { .k = k, .table = set->name, .lanes = 1, .tail = 0xFF }, b = backward_on(&f, 1, ALL_INPUTS, 0);
+        run_forward(cut, &f);
+        check_forward(cut, &f, want, scale);
+        if (k->bwd && gradients(p))
+            run_backward(cut, &b, &f);
+        compare_live(p, &f, &b, set, k, 0xFF, 1, "with NaN beyond the live rows");
+        compare_live(p, &f, &b, set, k, 0, 1, "with zeros beyond the live rows");
+        compare_live(p, &f, &b, set, k, 0xFF, 3, "with NaN beyond the live rows");
+        run_free(&f);
+        run_free(&b);
+    }
+    free_outputs(want);
+    free_outputs(scale);
+    probe_free(cut);
+}
+
+static void live_rows_below_capacity(void **state)
+{
+    (void)state;
+    for_each_probe(p, HS_TRAIN)
+    {
+        int64_t all[HS_N_EXT], live[HS_N_EXT];
+        memcpy(all, p->step.n, sizeof all);
+        if (!live_counts(p, live))
+            continue;
+        op_types t[3];
+        const int n = main_types(p, t);
+        for (int i = 0; i < n; i++) {
+            memcpy(p->step.n, all, sizeof all);
+            probe_set_types(p, &t[i]);
+            check_live(p, live);
+        }
+    }
+    assert_no_failures();
+}
+
+// Nothing live at all: nothing is written but gradients that all members share, and those are 0.
+static void no_live_rows(void **state)
+{
+    (void)state;
+    for_each_probe(p, HS_TRAIN)
+    {
+        int64_t live[HS_N_EXT];
+        if (!live_counts(p, live))
+            continue;
+        memset(p->step.n, 0, sizeof p->step.n);
+        p->step.n[HS_EXT_STARTS] = 1;
+        for_each_set(set, k, p)
+        {
+            op_run f = { .k = k, .table = set->name, .lanes = 2, .tail = 0xFF }, b = backward_on(&f, 2, ALL_INPUTS, 0);
+            run_forward(p, &f);
+            if (k->bwd && gradients(p))
+                run_backward(p, &b, &f);
+            for (int i = 0; i < hs_op_n_in(p->op); i++)
+                for (int64_t j = 0; b.din[i].p && j < live_count(p, p->n->in[i]); j++)
+                    if (value_at(&b.din[i], p->types.din[i], j) != 0) {
+                        op_fail(p, &b, "without live rows, gradient of %s[%lld] is %g", p->op->in[i].name, (long long)j,
+                                value_at(&b.din[i], p->types.din[i], j));
+                        break;
+                    }
+            run_free(&f);
+            run_free(&b);
+        }
+    }
+    assert_no_failures();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_add),
+        cmocka_unit_test(cast_adds),
+        cmocka_unit_test(any_subset_of_gradients),
+        cmocka_unit_test(unused_outputs),
+        cmocka_unit_test(one_tensor_twice),
+        cmocka_unit_test(bits_do_not_depend_on_lanes),
+        cmocka_unit_test(promises_to_the_plan),
+        cmocka_unit_test(in_place),
+        cmocka_unit_test(live_rows_below_capacity),
+        cmocka_unit_test(no_live_rows),
+        cmocka_unit_test(bits_do_not_depend_on_copies),
+    };
+    return cmocka_run_group_tests_name("ops: runs", tests, setup_devices, teardown_devices);
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Help, version and man page: there for every command, examples first, and no key of the table is missing.
+. "$2/tests/support/support_cli.sh"
+
+commands="pretrain generate eval plan bench ops env help version"
+expect 0 '' "$halfstep" --help
+for c in $commands; do
+  grep -Eq "^  $c +[a-z]" stdout.txt || fail "the overview lacks $c"
+done
+for c in $commands; do
+  for how in "$c --help" "help $c" "$c -h" "$c --help --all"; do
+    expect 0 '' "$halfstep" $how
+    [ "$(grep -nE '^(Examples|Options):' stdout.txt | cut -d: -f2 | tr '\n' ' ')" = "Examples Options " ] || fail "$how: examples do not come first"
+    grep -q "  halfstep $c" stdout.txt || fail "$how has no example"
+    grep -q -- '--log-level' stdout.txt || fail "$how lacks the common options"
+  done
+done
+
+"$halfstep" pretrain --help --all >all.txt
+"$halfstep" help --man >man.txt
+for key in model.{type,layers,heads,width,context,vocab,dropout} data.{train,val,tokenizer} \
+  train.{batch,accumulate,steps,seed,log_every,eval_every,init_from} optim.{name,lr,min_lr,warmup,schedule,betas,eps,weight_decay,clip} \
+  amp.{policy,residual,overrides,scaler} checkpoint.{every,keep} exec.{mode,bulk_size,threads,isa} loss.normalize; do
+  grep -q "^  $key " all.txt || fail "--help --all lacks $key"
+  grep -q "^\.B $key " man.txt || fail "the man page lacks $key"
+done
+for option in out resume overwrite profile prompt prompt-ids temperature top-k top-p seed max-tokens data model batch seq steps dtype device threads json; do
+  grep -q "^\.B \\\\-\\\\-${option//-/\\\\-} " man.txt || fail "the man page lacks --$option"
+done
+if command -v man >/dev/null; then
+  LC_ALL=C.UTF-8 man --warnings -E UTF-8 -l man.txt >/dev/null 2>warnings.txt
+  [ ! -s warnings.txt ] || fail "man page: $(head -3 warnings.txt)"
+fi
+
+expect 0 '' "$halfstep" --version
+grep -Eq '^halfstep [0-9]+\.[0-9]+\.[0-9]+$' stdout.txt || fail "version"
+expect 0 '' "$halfstep" ops
+[ "$(grep -c '^| ' stdout.txt)" -gt 20 ] || fail "the op table is short"
+awk -F'|' '{ gsub(/\\\|/, "") } /^\|/ && NF != 9 { bad = 1 } END { exit bad }' stdout.txt || fail "a row of the op table has another number of cells"
+expect 0 '' "$halfstep" env
+for fact in halfstep git compiler cpu cores isa_built isa_supported memory onednn libpng libyaml jansson xxhash cuda; do
+  grep -q "^$fact " stdout.txt || fail "env lacks $fact"
+done
+finish

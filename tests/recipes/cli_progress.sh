@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The progress line: one that updates on a terminal, plain lines elsewhere, no colour where it is not wanted.
+. "$2/tests/support/support_cli.sh"
+command -v script >/dev/null || { echo "script(1) is not installed: skipped"; exit 0; }
+
+terminal() { TERM=$1 script -qec "stty columns ${2:-150}; ${3:-} $halfstep pretrain tiny.yaml --out run-$RANDOM$RANDOM --train.steps=200 --dtype fp32" /dev/null >out.txt 2>&1 </dev/null; }
+terminal xterm || fail "on a terminal: $(tail -3 out.txt)"
+[ "$(tr -cd '\r' <out.txt | wc -c)" -gt 3 ] || fail "no updating line on a terminal"
+for label in step loss lr norm tok/s MFU mem data left; do
+  grep -q "$label" out.txt || fail "the line lacks $label"
+done
+grep -q $'\033\[2m' out.txt || fail "no colour on a terminal"
+terminal xterm 150 'NO_COLOR=1'
+! grep -q $'\033\[[0-9;]*m' out.txt || fail "NO_COLOR is not respected"
+terminal dumb
+! grep -q $'\033' out.txt || fail "escape sequences on a dumb terminal"
+terminal xterm 60 'NO_COLOR=1'
+tr '\r' '\n' <out.txt | sed 's/\x1b\[K//' | awk '/^step/ && length > 60 { exit 1 }' || fail "the line is wider than the terminal"
+# a warning in between stands on a line of its own
+TERM=xterm NO_COLOR=1 script -qec "$halfstep pretrain tiny.yaml --out warned --dtype fp16 --amp.scaler=megatron --train.steps=30" /dev/null >out.txt 2>&1 </dev/null
+tr '\r' '\n' <out.txt | sed 's/\x1b\[K//g' | grep -q '^warning: step 1 skipped' || fail "a warning is glued to the line"
+expect 0 '' "$halfstep" pretrain tiny.yaml --out plain --train.log_every=20 --quiet
+[ ! -s stdout.txt ] && [ ! -s stderr.txt ] || fail "--quiet printed: $(cat stdout.txt stderr.txt)"
+finish

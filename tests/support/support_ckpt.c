@@ -1,0 +1,197 @@
+#include "tests/support/support_ckpt.h"
+#include "core/base/rng.h"
+#include "data/checkpoint/ckpt_io.h"
+#include "models/gpt/gpt.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void add(hs_params *ps, const char *name, hs_role role, int parts, int pad, int64_t rows, int64_t cols)
+{
+    const hs_param_spec spec = {
+        .name = name, .role = role, .init = HS_INIT_ZERO, .parts = parts, .pad_rows = pad, .n_dims = cols ? 2 : 1, .dim = { rows, cols }
+    };
+    hs_param *p;
+    if (hs_params_get(ps, &spec, &p) != HS_OK)
+        abort();
+}
+
+static void add_pair(hs_params *ps, const char *scope, hs_role role, int parts, int64_t rows, int64_t cols)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.weight", scope);
+    add(ps, name, role, parts, 0, rows, cols);
+    snprintf(name, sizeof name, "%s.bias", scope);
+    add(ps, name, role == HS_NORM ? HS_NORM : HS_BIAS, parts, 0, rows, 0);
+}
+
+static void add_block(hs_params *ps, int layer, int64_t c)
+{
+    static const struct {
+        const char *name;
+        hs_role role;
+        int parts, rows, cols;
+    } parts[] = {
+        { "ln_1", HS_NORM, 1, 1, 0 }, { "attn.qkv", HS_WEIGHT, 3, 3, 1 }, { "attn.proj", HS_WEIGHT, 1, 1, 1 },
+        { "ln_2", HS_NORM, 1, 1, 0 }, { "mlp.up", HS_WEIGHT, 1, 4, 1 },   { "mlp.down", HS_WEIGHT, 1, 1, 4 },
+    };
+    for (int i = 0; i < HS_COUNT(parts); i++) {
+        char scope[48];
+        snprintf(scope, sizeof scope, "h%d.%s", layer, parts[i].name);
+        add_pair(ps, scope, parts[i].role, parts[i].parts, parts[i].rows * c, parts[i].cols * c);
+    }
+}
+
+static hs_params *build(unsigned with, int64_t width, int64_t context, int64_t vocab, int layers)
+{
+    hs_params *ps;
+    if (hs_params_new(&ps, 1, 0, 1) != HS_OK)
+        abort();
+    add(ps, "wte.weight", HS_EMBED, 1, 64, vocab, width);
+    add(ps, "wpe.weight", HS_EMBED, 1, 0, context, width);
+    for (int i = 0; i < layers; i++)
+        add_block(ps, i, width);
+    add_pair(ps, "ln_f", HS_NORM, 1, width, 0);
+    if (hs_params_freeze(ps, with, HS_BF16) != HS_OK)
+        abort();
+    return ps;
+}
+
+hs_params *ckpt_params(unsigned with) { return build(with, 16, 12, 50, 2); }
+hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int layers)
+{
+    return build(HS_WITH_MOMENTS, width, context, vocab, layers);
+}
+
+hs_model_info ckpt_info(void)
+{
+    return (hs_model_info){ .type = "gpt2",
+                            .layers = 2,
+                            .heads = 2,
+                            .width = 16,
+                            .context = 12,
+                            .vocab = 50,
+                            .dropout = 0.1,
+                            .eps = 1e-5,
+                            .activation = "gelu_new",
+                            .end = -1 };
+}
+
+static uint32_t bits(const hs_param *p, uint64_t key, int which, int64_t i)
+{
+    return (uint32_t)hs_mix2(key * 4 + (uint64_t)which, hs_mix2((uint64_t)p->id, (uint64_t)i));
+}
+
+static void fill_slab(hs_params *ps, float *slab, uint64_t key, int which)
+{
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        int64_t n = 1;
+        for (int d = 0; d < p->n_dims; d++)
+            n *= p->logical[d];
+        float *logical = malloc((size_t)n * sizeof(float));
+        for (int64_t k = 0; k < n; k++) {
+            const uint32_t u = bits(p, key, which, k);
+            memcpy(&logical[k], &u, sizeof u);
+        }
+        hs_param_import(p, slab, logical);
+        free(logical);
+    }
+}
+
+static bool slab_filled(const hs_params *ps, const float *slab, uint64_t key, int which)
+{
+    hs_params want = *ps;
+    float *expected = calloc(ps->n, sizeof(float));
+    fill_slab(&want, expected, key, which);
+    const bool same = memcmp(expected, slab, ps->n * sizeof(float)) == 0;
+    free(expected);
+    return same;
+}
+
+void ckpt_fill(hs_params *ps, uint64_t key)
+{
+    fill_slab(ps, ps->master, key, 0);
+    if (ps->m == NULL)
+        return;
+    fill_slab(ps, ps->m, key, 1);
+    fill_slab(ps, ps->v, key, 2);
+}
+
+bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments)
+{
+    return slab_filled(ps, ps->master, key, 0) && (!moments || (slab_filled(ps, ps->m, key, 1) && slab_filled(ps, ps->v, key, 2)));
+}
+
+hs_train_state ckpt_state(int64_t step)
+{
+    hs_train_state s = { .step = step, .seed = UINT64_MAX - (uint64_t)step, .next_sample = (UINT64_C(1) << 63) + 12345 };
+    s.tokens_seen = (INT64_C(1) << 53) + 1 + step;
+    s.best_val_loss = 1.0 / 3.0 + (double)step;
+    s.best_step = step - 7;
+    hs_step_state *d = &s.step_state;
+    d->applied = step - 3, d->scale = 65536.0f, d->growth = 1234, d->hysteresis = 2, d->found_inf = 1, d->skipped_in_row = 4,
+    d->skipped = 5;
+    d->lr = 1e-3f / 3.0f, d->grad_norm = hs_bits_f32(0x00000001u), d->bad_param = -1, d->bad_count = INT64_MAX, d->bad_micro = INT32_MIN;
+    d->loss[0] = 0.1, d->loss[1] = -0.0, d->loss[2] = 1e308 * 10, d->loss[3] = 5e-324;
+    return s;
+}
+
+bool ckpt_state_equal(const hs_train_state *a, const hs_train_state *b)
+{
+    const hs_step_state *x = &a->step_state, *y = &b->step_state;
+    return a->step == b->step && a->seed == b->seed && a->next_sample == b->next_sample && a->tokens_seen == b->tokens_seen &&
+           memcmp(&a->best_val_loss, &b->best_val_loss, sizeof(double)) == 0 && a->best_step == b->best_step && x->applied == y->applied &&
+           memcmp(&x->scale, &y->scale, sizeof(float)) == 0 && x->growth == y->growth && x->hysteresis == y->hysteresis &&
+           x->found_inf == y->found_inf && x->skipped_in_row == y->skipped_in_row && x->skipped == y->skipped &&
+           memcmp(&x->lr, &y->lr, 2 * sizeof(float)) == 0 && memcmp(x->loss, y->loss, sizeof x->loss) == 0 &&
+           x->bad_param == y->bad_param && x->bad_count == y->bad_count && x->bad_micro == y->bad_micro;
+}
+
+hs_ckpt_opts ckpt_opts(const char *dir, int keep)
+{
+    return (hs_ckpt_opts){ .dir = dir, .keep = keep, .rules = hs_gpt_names, .n_rules = hs_gpt_n_names };
+}
+
+void ckpt_temp_dir(char path[CKPT_PATH])
+{
+    const char *base = getenv("TMPDIR");
+    if (base == NULL) // thousands of small files: in memory where there is a place
+        base = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
+    snprintf(path, CKPT_PATH, "%s/hs-ckpt-XXXXXX", base);
+    if (mkdtemp(path) == NULL)
+        abort();
+}
+
+void ckpt_remove(const char *path) { hs_remove_tree(&hs_io_system, path); }
+
+void ckpt_damage(const char *path, long where)
+{
+    FILE *f = fopen(path, "r+b");
+    if (f == NULL || fseek(f, where, where < 0 ? SEEK_END : SEEK_SET) != 0)
+        abort();
+    const int c = fgetc(f);
+    fseek(f, -1, SEEK_CUR);
+    fputc(c ^ 0x10, f);
+    fclose(f);
+}
+
+bool ckpt_exists(const char *dir, const char *name)
+{
+    char path[2 * CKPT_PATH];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return access(path, F_OK) == 0;
+}
+
+int ckpt_count_leftovers(const char *dir)
+{
+    DIR *d = opendir(dir);
+    int n = 0;
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+        n += strstr(e->d_name, ".tmp-") != NULL || strstr(e->d_name, ".old-") != NULL;
+    if (d != NULL)
+        closedir(d);
+    return n;
+}

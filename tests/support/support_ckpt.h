@@ -1,0 +1,23 @@
+// support_ckpt: a small GPT-2's parameters filled with bits that tell step and place, and folders to put them in.
+#ifndef HS_TESTS_SUPPORT_CKPT_H
+#define HS_TESTS_SUPPORT_CKPT_H
+#include "data/checkpoint/checkpoint.h"
+
+enum { CKPT_PATH = 512 };
+
+hs_params *ckpt_params(unsigned with); // 2 layers, width 16, context 12, vocabulary 50 stored as 64
+hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int layers);
+hs_model_info ckpt_info(void);
+void ckpt_fill(hs_params *ps, uint64_t key);                       // values and moments; every bit pattern, NaNs among them
+bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments); // the same bits, and zero in the padding
+hs_train_state ckpt_state(int64_t step);
+bool ckpt_state_equal(const hs_train_state *a, const hs_train_state *b);
+hs_ckpt_opts ckpt_opts(const char *dir, int keep);
+
+void ckpt_temp_dir(char path[CKPT_PATH]);       // a new folder
+void ckpt_remove(const char *path);             // with all that is in it
+void ckpt_damage(const char *path, long where); // flips a bit of the byte there; from the end if negative
+bool ckpt_exists(const char *dir, const char *name);
+int ckpt_count_leftovers(const char *dir); // *.tmp-*, *.old-*
+
+#endif

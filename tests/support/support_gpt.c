@@ -1,0 +1,82 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/base/rng.h"
+#include "ops/ops.h"
+#include "tests/support/support_gpt.h"
+
+void tiny_gpt_model(hs_graph *g, const void *tiny)
+{
+    const tiny_gpt *t = tiny;
+    hs_gpt(g, &t->config, &t->shape);
+}
+
+tiny_gpt tiny_gpt_of(const tiny_opts *o)
+{
+    return (tiny_gpt){
+        .config = { .layers = 2,
+                    .heads = 2,
+                    .width = 32,
+                    .context = TINY_CONTEXT,
+                    .vocab = TINY_VOCAB,
+                    .dropout = o->dropout,
+                    .eps = 1e-5f },
+        .shape = { .max_tokens = o->max_tokens ? o->max_tokens : 64,
+                   .max_seqs = o->max_seqs ? o->max_seqs : 8,
+                   .cache_rows = TINY_CACHE,
+                   .logits = true },
+    };
+}
+
+hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
+{
+    *model = tiny_gpt_of(o);
+    hs_policy policy;
+    hs_optim_config optim;
+    hs_device *dev;
+    assert_int_equal(hs_policy_parse(&policy, o->policy ? o->policy : "fp32", "f32", ""), HS_OK);
+    assert_int_equal(hs_optim_preset(&optim, o->optim ? o->optim : "adamw"), HS_OK);
+    assert_int_equal(hs_scaler_parse(&optim.scaler, "auto", policy.low), HS_OK);
+    optim.clip = 1;
+    optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-3, .power = 1, .warmup = 5, .steps = 200 };
+    assert_int_equal(hs_open_device(&dev, "cpu", o->threads ? o->threads : 1, NULL, 0, false), HS_OK);
+    hs_engine *e;
+    const hs_engine_opts opts = { .model = tiny_gpt_model,
+                                  .config = model,
+                                  .policy = &policy,
+                                  .optim = o->optim ? &optim : NULL,
+                                  .eval = true,
+                                  .decode = true,
+                                  .micro_steps = o->micro_steps,
+                                  .seed = o->seed ? o->seed : 3,
+                                  .device = dev,
+                                  .mode = o->mode };
+    const hs_status st = hs_engine_new(&e, &opts);
+    if (st != HS_OK)
+        fail_msg("%s", hs_error());
+    e->owns_device = true;
+    return e;
+}
+
+int64_t tiny_fill(hs_engine *e, hs_mode mode, const int *lengths, uint64_t key, int first_slot)
+{
+    int32_t *ids = hs_engine_input(e, mode, "ids"), *targets = hs_engine_input(e, mode, "targets");
+    int32_t *starts = hs_engine_input(e, mode, "starts"), *where = hs_engine_input(e, mode, "where");
+    int64_t n = 0, b = 0;
+    starts[0] = 0;
+    for (; lengths[b]; b++) {
+        const int slot = first_slot + (int)b;
+        for (int i = 0; i < lengths[b]; i++, n++) {
+            ids[n] = (int32_t)(hs_random(key, (uint32_t)slot, (uint32_t)i, 0, 0).v[0] % TINY_VOCAB);
+            targets[n] = (int32_t)(hs_random(key, (uint32_t)slot, (uint32_t)i + 1, 0, 0).v[0] % TINY_VOCAB);
+            where[2 * n] = slot, where[2 * n + 1] = i;
+        }
+        starts[b + 1] = (int32_t)n;
+    }
+    hs_step_live(&e->in, n, b, 0);
+    return n;
+}
