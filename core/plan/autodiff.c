@@ -1,4 +1,4 @@
-// autodiff: from nodes to the list of kernel runs. Forward in order, then the losses' sums, then backward in reverse: one
+// autodiff: from nodes to the list of kernel calls. Forward in order, then the losses' sums, then backward in reverse: one
 // partner per node. A gradient is written by its first contributor and added to by the others; identity gradients are
 // aliased, and copied only if someone still has to read the shared bytes.
 #include "core/plan/plan_impl.h"
@@ -175,7 +175,7 @@ static void sum_loss(diff *d, hs_node *n)
     if (n->op->attr_bytes)
         memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
     const hs_slot rows = out_slot(d, n, 0, false);
-    hs_run *r = hs_plan_run(d->p, n, "loss sum");
+    hs_call *r = hs_plan_call(d->p, n, "loss sum");
     r->fn = hs_kernel_loss_sum, r->part = HS_PART_SOLO, r->attr = attr;
     r->in[0] = rows;
 }
@@ -186,8 +186,8 @@ static bool waits_for_backward(const diff *d, const hs_node *n, const hs_kernels
     return n->op->flags & HS_OP_LOSS && k->bwd && d->train && differentiable(d, n);
 }
 
-// A copy of a parameter that the kernels of run r would rather read.
-static hs_status derive(diff *d, hs_run *r, const hs_node *n, const hs_derive *f, bool backward)
+// A copy of a parameter that the kernels of call r would rather read.
+static hs_status derive(diff *d, hs_call *r, const hs_node *n, const hs_derive *f, bool backward)
 {
     hs_kernel *make = backward ? f->backward : f->forward;
     const hs_tensor *w = n->in[f->operand];
@@ -212,9 +212,9 @@ static hs_status derive(diff *d, hs_run *r, const hs_node *n, const hs_derive *f
     return HS_OK;
 }
 
-static hs_run *forward_run(diff *d, hs_node *n, const hs_kernels *k)
+static hs_call *forward_call(diff *d, hs_node *n, const hs_kernels *k)
 {
-    hs_run *r = hs_plan_run(d->p, n, n->op->name);
+    hs_call *r = hs_plan_call(d->p, n, n->op->name);
     for (int i = 0; i < HS_MAX_IN; i++)
         r->in[i] = value_slot(d, n, i);
     for (int i = 0; i < HS_MAX_OUT; i++)
@@ -234,7 +234,7 @@ static hs_status forward(diff *d, hs_node *n)
     if (waits_for_backward(d, n, k))
         return place_outputs(d, n);
     HS_TRY(place_outputs(d, n));
-    HS_TRY(derive(d, forward_run(d, n, k), n, &k->derive, false));
+    HS_TRY(derive(d, forward_call(d, n, k), n, &k->derive, false));
     if (n->op->flags & HS_OP_LOSS)
         sum_loss(d, n);
     return HS_OK;
@@ -250,7 +250,7 @@ static hs_slot grad_slot(const diff *d, const hs_tensor *t, bool writes, bool ro
 }
 
 // dst = src, or dst += src: the forward of cast.
-static hs_status copy_run(diff *d, const hs_node *near, hs_slot dst, hs_slot src, bool add)
+static hs_status copy_call(diff *d, const hs_node *near, hs_slot dst, hs_slot src, bool add)
 {
     hs_node *n = hs_graph_alloc(d->g, sizeof *n);
     hs_tensor *x = hs_graph_alloc(d->g, sizeof *x), *y = hs_graph_alloc(d->g, sizeof *y);
@@ -262,7 +262,7 @@ static hs_status copy_run(diff *d, const hs_node *near, hs_slot dst, hs_slot src
     *n = (hs_node){ .op = d->cast_op, .attr = attr, .in = { x }, .out = { y }, .scope = near->scope, .low = near->low };
     const hs_kernels *k;
     HS_TRY(kernels_of(d, n, &k));
-    hs_run *r = hs_plan_run(d->p, n, add ? "gradient add" : "gradient copy");
+    hs_call *r = hs_plan_call(d->p, n, add ? "gradient add" : "gradient copy");
     r->fn = k->fwd, r->part = k->fwd_part, r->attr = n->attr, r->backward = true;
     src.writes = false, src.rows = true;
     dst.writes = true, dst.rows = true, dst.add = add;
@@ -311,7 +311,7 @@ static hs_status own(diff *d, const hs_tensor *t, const hs_node *n)
     const hs_slot from = grad_slot(d, t, false, true);
     unshare(d, t);
     d->grad_buf[t->id] = hs_plan_buf(d->p, (size_t)hs_tensor_count(t) * hs_dtype_bytes(d->grad_type[t->id]));
-    return copy_run(d, n, grad_slot(d, t, true, true), from, false);
+    return copy_call(d, n, grad_slot(d, t, true, true), from, false);
 }
 
 static hs_status identity(diff *d, const hs_tensor *t, const hs_tensor *y, const hs_node *n)
@@ -326,7 +326,7 @@ static hs_status identity(diff *d, const hs_tensor *t, const hs_tensor *y, const
     }
     const hs_slot dy = grad_slot(d, y, false, true);
     HS_TRY(own(d, t, n));
-    return copy_run(d, n, grad_slot(d, t, true, true), dy, true);
+    return copy_call(d, n, grad_slot(d, t, true, true), dy, true);
 }
 
 static hs_slot wanted(diff *d, hs_node *n, int i)
@@ -338,7 +338,7 @@ static hs_slot wanted(diff *d, hs_node *n, int i)
         hs_slot s = { .where = HS_AT_GRAD, .t = t, .dtype = HS_F32, .writes = true, .rows = false };
         s.add = d->param_written[id];
         s.add_later = !s.add;
-        t->param->order = d->p->n_runs; // of the last writer: a tied table is complete when the embedding has added to it
+        t->param->order = d->p->n_calls; // of the last writer: a tied table is complete when the embedding has added to it
         d->param_written[id] = true;
         return s;
     }
@@ -354,7 +354,7 @@ static hs_slot wanted(diff *d, hs_node *n, int i)
 
 enum { ALL, PARAMS_ONLY, INPUT_ONLY };
 
-static hs_status backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs_slot *dout, const bool *want, int which)
+static hs_status backward_call(diff *d, hs_node *n, const hs_kernels *k, const hs_slot *dout, const bool *want, int which)
 {
     hs_slot din[HS_MAX_IN] = { { 0 } };
     bool any = false;
@@ -363,7 +363,7 @@ static hs_status backward_run(diff *d, hs_node *n, const hs_kernels *k, const hs
             din[i] = wanted(d, n, i), any = true;
     if (!any)
         return HS_OK;
-    hs_run *r = hs_plan_run(d->p, n, n->op->name);
+    hs_call *r = hs_plan_call(d->p, n, n->op->name);
     for (int i = 0; i < HS_MAX_IN; i++)
         if (n->in[i] && (n->op->in[i].flags & HS_BWD_READS))
             r->in[i] = value_slot(d, n, i);
@@ -398,7 +398,7 @@ static hs_status make_again(diff *d, const hs_node *n)
             return hs_graph_status(d->g);
         d->p->value_buf[t->id] = b;
         d->again[t->id] = false;
-        forward_run(d, t->from, k)->backward = true;
+        forward_call(d, t->from, k)->backward = true;
     }
     return HS_OK;
 }
@@ -444,10 +444,10 @@ static hs_status backward(diff *d, hs_node *n)
             HS_TRY(own(d, n->in[i], n));
     HS_TRY(make_again(d, n));
     if (n->op->flags & HS_OP_SPLIT_BWD) {
-        HS_TRY(backward_run(d, n, k, dout, want, PARAMS_ONLY));
-        HS_TRY(backward_run(d, n, k, dout, want, INPUT_ONLY));
+        HS_TRY(backward_call(d, n, k, dout, want, PARAMS_ONLY));
+        HS_TRY(backward_call(d, n, k, dout, want, INPUT_ONLY));
     } else
-        HS_TRY(backward_run(d, n, k, dout, want, ALL));
+        HS_TRY(backward_call(d, n, k, dout, want, ALL));
     if (loss)
         sum_loss(d, n);
     return HS_OK;
@@ -458,23 +458,23 @@ static hs_status backward(diff *d, hs_node *n)
 enum { BUCKET_BYTES = 25 << 20 };
 
 typedef struct done {
-    int run;
+    int call;
     const hs_param *p;
 } done;
 
-static int by_run(const void *a, const void *b)
+static int by_call(const void *a, const void *b)
 {
     const done *x = a, *y = b;
-    return x->run != y->run ? (x->run > y->run) - (x->run < y->run) : (x->p->offset > y->p->offset) - (x->p->offset < y->p->offset);
+    return x->call != y->call ? (x->call > y->call) - (x->call < y->call) : (x->p->offset > y->p->offset) - (x->p->offset < y->p->offset);
 }
 
-static void reduce_run(hs_plan *p, const hs_node *near, size_t offset, size_t n)
+static void reduce_call(hs_plan *p, const hs_node *near, size_t offset, size_t n)
 {
     hs_bucket *b = hs_graph_alloc(p->graph, sizeof *b);
     if (!b)
         return;
     *b = (hs_bucket){ p->graph->grid.dp, p->graph->params, offset, (int64_t)n };
-    hs_run *r = hs_plan_run(p, near, "gradient all-reduce");
+    hs_call *r = hs_plan_call(p, near, "gradient all-reduce");
     r->fn = hs_kernel_grad_reduce, r->part = HS_PART_SOLO, r->attr = b, r->backward = true, r->last_only = true;
     r->sync = true;
 }
@@ -488,23 +488,23 @@ static hs_status add_reductions(hs_plan *p)
         return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", ps->n_params);
     for (int i = 0; i < ps->n_params; i++)
         d[i] = (done){ -1, ps->param[i] };
-    for (int i = 0; i < p->n_runs; i++)
+    for (int i = 0; i < p->n_calls; i++)
         for (int k = 0; k < HS_MAX_IN; k++)
-            if (p->run[i].din[k].where == HS_AT_GRAD)
-                d[p->run[i].din[k].t->param->id].run = i;
-    qsort(d, (size_t)ps->n_params, sizeof *d, by_run);
-    hs_run *old = p->run;
-    const int n_old = p->n_runs;
-    p->run = NULL, p->n_runs = p->cap_runs = 0;
+            if (p->call[i].din[k].where == HS_AT_GRAD)
+                d[p->call[i].din[k].t->param->id].call = i;
+    qsort(d, (size_t)ps->n_params, sizeof *d, by_call);
+    hs_call *old = p->call;
+    const int n_old = p->n_calls;
+    p->call = NULL, p->n_calls = p->cap_calls = 0;
     int next = 0;
-    while (next < ps->n_params && d[next].run < 0)
+    while (next < ps->n_params && d[next].call < 0)
         next++; // never written: no gradient
     int first = next;
     size_t bytes = 0;
     for (int i = 0; i < n_old; i++) {
-        hs_run *r = hs_plan_run(p, old[i].node, old[i].name);
+        hs_call *r = hs_plan_call(p, old[i].node, old[i].name);
         *r = old[i];
-        for (; next < ps->n_params && d[next].run == i; next++)
+        for (; next < ps->n_params && d[next].call == i; next++)
             bytes += d[next].p->n * sizeof(float);
         if (next > first && (bytes >= BUCKET_BYTES || i == n_old - 1 || next == ps->n_params)) {
             // Completed parameters lie in one or a few contiguous ranges of the slab.
@@ -520,7 +520,7 @@ static hs_status add_reductions(hs_plan *p)
                     else
                         break;
                 }
-                reduce_run(p, old[i].node, lo, hi - lo);
+                reduce_call(p, old[i].node, lo, hi - lo);
                 a = b;
             }
             first = next, bytes = 0;
@@ -555,7 +555,7 @@ hs_status hs_plan_autodiff(hs_plan *p)
     }
     for (int i = 0; i < g->n_nodes; i++)
         HS_TRY(forward(&d, g->node[i]));
-    p->n_forward = p->n_runs;
+    p->n_forward = p->n_calls;
     for (int i = g->n_nodes - 1; d.train && i >= 0; i--)
         HS_TRY(backward(&d, g->node[i]));
     if (d.train && (g->grid.dp->size > 1 || p->opts.collectives))

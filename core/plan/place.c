@@ -6,23 +6,23 @@
 enum { ALIGN = 64 };
 static size_t aligned(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 
-static void touch(hs_plan *p, const hs_slot *s, int run)
+static void touch(hs_plan *p, const hs_slot *s, int call)
 {
     if (s->where != HS_AT_BUF)
         return;
     hs_buf *b = &p->buf[s->buf];
-    b->first = b->first < run ? b->first : run;
-    b->last = b->last > run ? b->last : run;
+    b->first = b->first < call ? b->first : call;
+    b->last = b->last > call ? b->last : call;
 }
 
 static void live_ranges(hs_plan *p)
 {
     for (int i = 0; i < p->n_bufs; i++) {
-        p->buf[i].first = p->buf[i].input ? 0 : p->n_runs;
-        p->buf[i].last = p->buf[i].input ? p->n_runs : -1;
+        p->buf[i].first = p->buf[i].input ? 0 : p->n_calls;
+        p->buf[i].last = p->buf[i].input ? p->n_calls : -1;
     }
-    for (int i = 0; i < p->n_runs; i++) {
-        const hs_run *r = &p->run[i];
+    for (int i = 0; i < p->n_calls; i++) {
+        const hs_call *r = &p->call[i];
         for (int k = 0; k < HS_MAX_IN; k++)
             touch(p, &r->in[k], i), touch(p, &r->din[k], i);
         for (int k = 0; k < HS_MAX_OUT; k++)
@@ -31,7 +31,7 @@ static void live_ranges(hs_plan *p)
     for (int i = 0; i < p->graph->n_outputs; i++) {
         const int b = p->value_buf[p->graph->output[i]->id];
         if (b >= 0)
-            p->buf[b].last = p->n_runs;
+            p->buf[b].last = p->n_calls;
     }
 }
 
@@ -46,19 +46,19 @@ typedef struct placed { // in order of `at`: one walk over this array finds a ga
     int first, last;
 } placed;
 
-// The gradient slab, parameter by parameter: a gradient's bytes are free until backward first writes them. What no run writes would have
+// The gradient slab, parameter by parameter: a gradient's bytes are free until backward first writes them. What no call writes would have
 // to be cleared by someone, so then the whole slab stays outside.
 static int place_gradients(hs_plan *p, placed *all)
 {
     const hs_params *ps = p->graph->params;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *q = ps->param[i];
-        all[i] = (placed){ q->offset * sizeof(float), aligned((q->offset + q->n) * sizeof(float)), -1, p->n_runs };
+        all[i] = (placed){ q->offset * sizeof(float), aligned((q->offset + q->n) * sizeof(float)), -1, p->n_calls };
     }
-    for (int i = p->n_runs - 1; i >= 0; i--)
+    for (int i = p->n_calls - 1; i >= 0; i--)
         for (int k = 0; k < HS_MAX_IN; k++)
-            if (p->run[i].din[k].where == HS_AT_GRAD)
-                all[p->run[i].din[k].t->param->id].first = i;
+            if (p->call[i].din[k].where == HS_AT_GRAD)
+                all[p->call[i].din[k].t->param->id].first = i;
     for (int i = 0; i < ps->n_params; i++)
         if (all[i].first < 0) {
             hs_info("gradients get memory of their own: nothing in this model writes that of %s", ps->param[i]->name);
@@ -110,8 +110,8 @@ hs_status hs_plan_place(hs_plan *p)
     live_ranges(p);
     HS_TRY(place_buffers(p));
     int users = 0;
-    for (int i = 0; i < p->n_runs; i++) {
-        hs_run *r = &p->run[i];
+    for (int i = 0; i < p->n_calls; i++) {
+        hs_call *r = &p->call[i];
         const size_t shared = aligned(r->scratch.shared), own = aligned(r->scratch.per_thread);
         p->scratch_bytes = p->scratch_bytes > shared ? p->scratch_bytes : shared;
         p->thread_bytes = p->thread_bytes > own ? p->thread_bytes : own;
@@ -131,7 +131,7 @@ hs_status hs_plan_place(hs_plan *p)
 
 // ---- barriers
 
-typedef struct span { // bytes a run touched since the last barrier
+typedef struct span { // bytes a call touched since the last barrier
     int space;        // 0: buffers; 1: gradients outside them; 2 + i: state i
     size_t lo, hi;
     int64_t rows; // >= 0: divided by hs_part over this many rows of extent ext
@@ -155,12 +155,12 @@ static int state_space(const hs_plan *p, const hs_state *s)
 static hs_status push(spans *all, const span *s)
 {
     if (!hs_grow(&all->v, all->n, &all->capacity, sizeof *all->v))
-        return HS_FAIL(MEMORY, "no memory for the operands of %d runs", all->n);
+        return HS_FAIL(MEMORY, "no memory for the operands of %d calls", all->n);
     all->v[all->n++] = *s;
     return HS_OK;
 }
 
-static hs_status add_span(spans *all, const hs_plan *p, const hs_run *r, const hs_slot *s)
+static hs_status add_span(spans *all, const hs_plan *p, const hs_call *r, const hs_slot *s)
 {
     if (s->where == HS_AT_NONE || s->where == HS_AT_MASTER || s->where == HS_AT_LOW) // nothing in a micro-step writes these
         return HS_OK;
@@ -178,7 +178,7 @@ static hs_status add_span(spans *all, const hs_plan *p, const hs_run *r, const h
     return push(all, &x);
 }
 
-static hs_status spans_of(spans *all, const hs_plan *p, const hs_run *r)
+static hs_status spans_of(spans *all, const hs_plan *p, const hs_call *r)
 {
     all->n = 0;
     for (int k = 0; k < HS_MAX_IN; k++) {
@@ -200,16 +200,16 @@ static bool conflict(const span *a, const span *b)
     return !same_rows;
 }
 
-// A barrier stands before a run whose bytes conflict with a run since the last barrier, except where both divide the same
+// A barrier stands before a call whose bytes conflict with a call since the last barrier, except where both divide the same
 // range by the same rows. A kernel that syncs first waits on its own before it touches anything but whole operands.
 hs_status hs_plan_barriers(hs_plan *p)
 {
     spans seen = { 0 }, mine = { 0 };
     hs_status st = HS_OK;
-    for (int i = 0; i < p->n_runs && st == HS_OK; i++) {
-        hs_run *r = &p->run[i];
+    for (int i = 0; i < p->n_calls && st == HS_OK; i++) {
+        hs_call *r = &p->call[i];
         HS_TRY_GOTO(st, spans_of(&mine, p, r), done);
-        bool clash = r->sync || r->part == HS_PART_HOST || (i && p->run[i - 1].part == HS_PART_HOST);
+        bool clash = r->sync || r->part == HS_PART_HOST || (i && p->call[i - 1].part == HS_PART_HOST);
         for (int a = 0; a < mine.n && !clash; a++)
             for (int b = 0; b < seen.n && !clash; b++)
                 clash = (!r->syncs_first || mine.v[a].whole) && conflict(&mine.v[a], &seen.v[b]);

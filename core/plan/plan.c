@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void no_memory(hs_plan *p) { hs_graph_fail(p->graph, HS_MEMORY, "no memory for a plan of %d runs", p->n_runs); }
+static void no_memory(hs_plan *p) { hs_graph_fail(p->graph, HS_MEMORY, "no memory for a plan of %d calls", p->n_calls); }
 
 int hs_plan_buf(hs_plan *p, size_t bytes)
 {
@@ -14,14 +14,14 @@ int hs_plan_buf(hs_plan *p, size_t bytes)
     return p->n_bufs++;
 }
 
-hs_run *hs_plan_run(hs_plan *p, const hs_node *node, const char *name)
+hs_call *hs_plan_call(hs_plan *p, const hs_node *node, const char *name)
 {
-    if (!hs_grow(&p->run, p->n_runs, &p->cap_runs, sizeof *p->run)) {
+    if (!hs_grow(&p->call, p->n_calls, &p->cap_calls, sizeof *p->call)) {
         no_memory(p);
         return &p->spare;
     }
-    p->run[p->n_runs] = (hs_run){ .node = node, .name = name };
-    return &p->run[p->n_runs++];
+    p->call[p->n_calls] = (hs_call){ .node = node, .name = name };
+    return &p->call[p->n_calls++];
 }
 
 void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dtype from, hs_dtype to, size_t bytes, bool backward)
@@ -35,12 +35,12 @@ void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dty
 static void totals(hs_plan *p)
 {
     hs_plan_info *info = &p->info;
-    for (int i = 0; i < p->n_runs; i++) {
-        *(p->run[i].backward ? &info->flops_backward : &info->flops_forward) += p->run[i].cost.flops;
-        info->traffic_bytes += p->run[i].cost.bytes;
+    for (int i = 0; i < p->n_calls; i++) {
+        *(p->call[i].backward ? &info->flops_backward : &info->flops_forward) += p->call[i].cost.flops;
+        info->traffic_bytes += p->call[i].cost.bytes;
     }
     info->n_nodes = p->graph->n_nodes;
-    info->n_thunks = p->n_runs + (p->derived.n > 0);
+    info->n_thunks = p->n_calls + (p->derived.n > 0);
     for (int i = 0; i < p->derived.n; i++)
         info->derived_bytes += p->derived.item[i]->bytes;
     info->n_casts = p->n_casts;
@@ -78,7 +78,7 @@ void hs_plan_free(hs_plan *p)
     if (!p)
         return;
     hs_graph_free(p->graph);
-    free(p->run);
+    free(p->call);
     free(p->buf);
     free(p->cast);
     free(p->derived.item);
@@ -87,10 +87,10 @@ void hs_plan_free(hs_plan *p)
 
 void hs_plan_masters(const hs_plan *p, bool *read)
 {
-    for (int i = 0; i < p->n_runs; i++)
+    for (int i = 0; i < p->n_calls; i++)
         for (int k = 0; k < HS_MAX_IN; k++)
-            if (p->run[i].in[k].where == HS_AT_MASTER)
-                read[p->run[i].in[k].t->param->id] = true;
+            if (p->call[i].in[k].where == HS_AT_MASTER)
+                read[p->call[i].in[k].t->param->id] = true;
     for (int i = 0; i < p->derived.n; i++)
         if (p->derived.item[i]->dtype == HS_F32)
             read[p->derived.item[i]->param->id] = true;

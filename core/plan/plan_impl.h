@@ -1,4 +1,4 @@
-// plan_impl: the insides of a plan, shared by the files that make one - amp.c (casts), autodiff.c (the list of kernel runs),
+// plan_impl: the insides of a plan, shared by the files that make one - amp.c (casts), autodiff.c (the list of kernel calls),
 // place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
@@ -19,13 +19,13 @@ typedef struct hs_slot {
     bool writes, rows; // rows: divided by hs_part in a ROWS kernel; false: WHOLE
 } hs_slot;
 
-typedef struct hs_buf { // bytes in the plan's slab, alive from run `first` to run `last`
+typedef struct hs_buf { // bytes in the plan's slab, alive from call `first` to call `last`
     size_t bytes, offset;
     int first, last;
     bool input;
 } hs_buf;
 
-typedef struct hs_run {  // one kernel run: a thunk before it is bound
+typedef struct hs_call { // one kernel call: a thunk before it is bound
     const hs_node *node; // never NULL; synthetic for copies
     const char *name;
     hs_kernel *fn;
@@ -36,32 +36,32 @@ typedef struct hs_run {  // one kernel run: a thunk before it is bound
     hs_cost cost;
     bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)
     uint8_t part, half;                          // half: which of the two shared scratch areas
-} hs_run;
+} hs_call;
 
 struct hs_plan {
     hs_graph *graph;
     hs_device *dev;
     hs_plan_opts opts;
-    hs_run *run, spare; // spare: written to where there was no memory for one more; the graph has failed
-    int n_runs, cap_runs, n_forward;
+    hs_call *call, spare; // spare: written to where there was no memory for one more; the graph has failed
+    int n_calls, cap_calls, n_forward;
     hs_buf *buf;
     int n_bufs, cap_bufs;
     int *value_buf;                                              // by tensor id; -1: none
     size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
-    hs_derived_list derived;                                     // that its runs read
+    hs_derived_list derived;                                     // that its calls read
     hs_cast_info *cast;
     int n_casts, cap_casts;
     hs_plan_info info;
 };
 
 hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
-hs_status hs_plan_autodiff(hs_plan *p); // forward and backward runs, buffers
+hs_status hs_plan_autodiff(hs_plan *p); // forward and backward calls, buffers
 hs_status hs_plan_place(hs_plan *p);    // offsets
-hs_status hs_plan_barriers(hs_plan *p); // run.sync
+hs_status hs_plan_barriers(hs_plan *p); // call.sync
 
 // Where memory runs out, these make the graph fail: a pass goes on, and hs_plan_new refuses behind it.
 int hs_plan_buf(hs_plan *p, size_t bytes); // -1 then
-hs_run *hs_plan_run(hs_plan *p, const hs_node *node, const char *name);
+hs_call *hs_plan_call(hs_plan *p, const hs_node *node, const char *name);
 void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dtype from, hs_dtype to, size_t bytes, bool backward);
 
 // Kernels that core itself adds to a step.

@@ -44,7 +44,7 @@ static hs_ref bind(const hs_exec *e, const hs_slot *s, bool first)
                      .t = s->t };
 }
 
-static void bind_run(const hs_exec *e, const hs_run *r, hs_thunk *t, bool first, const hs_step_in *in, hs_step_state *state)
+static void bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool first, const hs_step_in *in, hs_step_state *state)
 {
     const hs_plan *p = e->plan;
     *t = (hs_thunk){
@@ -67,15 +67,15 @@ static void bind_run(const hs_exec *e, const hs_run *r, hs_thunk *t, bool first,
 static hs_status bind_micro(hs_exec *e, int which, const hs_step_in *in, hs_step_state *state)
 {
     const hs_plan *p = e->plan;
-    hs_thunk *t = malloc((size_t)(p->n_runs + 2) * sizeof *t);
+    hs_thunk *t = malloc((size_t)(p->n_calls + 2) * sizeof *t);
     if (!t)
-        return HS_FAIL(MEMORY, "no memory for %d thunks", p->n_runs);
+        return HS_FAIL(MEMORY, "no memory for %d thunks", p->n_calls);
     int n = 0;
     if (p->derived.n) // in every variant: it returns at once where nothing changed
         t[n++] = (hs_thunk){ .fn = hs_kernel_derive, .name = "derive", .args = { .attr = &p->derived, .step = in, .state = state } };
-    for (int i = 0; i < p->n_runs; i++)
-        if (!p->run[i].last_only || (which & HS_MICRO_LAST))
-            bind_run(e, &p->run[i], &t[n++], which & HS_MICRO_FIRST, in, state);
+    for (int i = 0; i < p->n_calls; i++)
+        if (!p->call[i].last_only || (which & HS_MICRO_LAST))
+            bind_call(e, &p->call[i], &t[n++], which & HS_MICRO_FIRST, in, state);
     e->micro[which] = (hs_segment){ t, n };
     e->owned[which] = true;
     return HS_OK;
@@ -89,8 +89,8 @@ hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs
         return HS_FAIL(MEMORY, "no memory for an exec");
     e->plan = p, e->base = workspace;
     bool reduces = false;
-    for (int i = 0; i < p->n_runs; i++)
-        reduces |= p->run[i].last_only;
+    for (int i = 0; i < p->n_calls; i++)
+        reduces |= p->call[i].last_only;
     const bool train = p->graph->mode == HS_TRAIN;
     for (int which = 0; which < 4; which++) {
         if (p->info.gradient_bytes && !(which & HS_MICRO_FIRST))
