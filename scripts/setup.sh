@@ -45,6 +45,7 @@ build() {
     echo "setup: the build failed; all of it is in $log" >&2
     return 1
   fi
+  sed -n 's/^-- left out: /setup: left out: /p' "$log"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -1,7 +1,8 @@
 // env: what a bug report needs to know about this program and this machine.
 #include "core/cpu/cpu.h"
 #include "ops/ops.h"
-#include "recipes/hs_git.h" // made by the build
+#include "recipes/hs_git.h" // made by the build, as is the next
+#include "recipes/hs_left_out.h"
 #include "recipes/program/commands.h"
 #include <jansson.h>
 #include <string.h>
@@ -74,26 +75,30 @@ static int collect(fact *f)
     FACT("fast_bf16", "%s", hs_cpu_has_fast_bf16() ? "yes (AVX-512 bf16): amp.policy auto means bf16" : "no: amp.policy auto means fp32");
     FACT("memory", "%.1f GiB free, %.1f GiB in the machine", (double)hs_cpu_free_bytes() / 0x1p30,
          (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 0x1p30);
-    FACT("onednn", "%s", hs_onednn_version() ? hs_onednn_version() : "not built in (package libdnnl-dev)");
-#ifdef HS_HAVE_PNG
+#ifdef HS_WHY_NO_ONEDNN
+    FACT("onednn", "not built in: %s", HS_WHY_NO_ONEDNN);
+#else
+    FACT("onednn", "%s", hs_onednn_version());
+#endif
+#ifdef HS_WHY_NO_PNG
+    FACT("libpng", "not built in, no loss curves: %s", HS_WHY_NO_PNG);
+#else
     FACT("libpng", "%s", png_get_libpng_ver(NULL));
-#else
-    FACT("libpng", "not built in: no loss curves (package libpng-dev)");
 #endif
-#ifdef HS_HAVE_HDF5
+#ifdef HS_WHY_NO_HDF5
+    FACT("hdf5", "not built in, no HDF5 shards: %s", HS_WHY_NO_HDF5);
+#else
     FACT("hdf5", "%d.%d.%d", H5_VERS_MAJOR, H5_VERS_MINOR, H5_VERS_RELEASE);
-#else
-    FACT("hdf5", "not built in: no HDF5 shards (package libhdf5-dev)");
 #endif
-#ifdef HS_HAVE_ZLIB
+#ifdef HS_WHY_NO_ZLIB
+    FACT("zlib", "not built in, no .gz files: %s", HS_WHY_NO_ZLIB);
+#else
     FACT("zlib", "%s", zlibVersion());
-#else
-    FACT("zlib", "not built in: no .gz files (package zlib1g-dev)");
 #endif
-#ifdef HS_HAVE_ZSTD
-    FACT("zstd", "%s", ZSTD_versionString());
+#ifdef HS_WHY_NO_ZSTD
+    FACT("zstd", "not built in, no .zst files: %s", HS_WHY_NO_ZSTD);
 #else
-    FACT("zstd", "not built in: no .zst files (package libzstd-dev)");
+    FACT("zstd", "%s", ZSTD_versionString());
 #endif
     FACT("libyaml", "%s", yaml_get_version_string());
     FACT("jansson", "%s", jansson_version_str());

@@ -48,7 +48,7 @@ grep -q '^to be to see' stdout.txt && ! grep -q '##' stdout.txt || fail "pieces 
 # ---- what is no text
 printf 'To be, or not to be' >be.txt
 printf '\x1f\x8b\x08 and so on, not to be read as text' >packed.txt
-python3 -c 'import struct, sys; sys.stdout.buffer.write(struct.pack("<256i", 20240520, 1, 6, *[0] * 253) + bytes(12))' >llmc.bin
+{ llmc_header 6 && le 2 0 0 0 0 0 0; } >llmc.bin
 expect 2 'packed.txt is packed with gzip; unpack it, or let halfstep prepare' "$halfstep" eval run --data packed.txt
 expect 2 'llmc.bin is no text but a file of token ids \(llmc\)' "$halfstep" eval run --data llmc.bin
 expect 2 'llmc.bin is no text but a file of token ids' "$halfstep" pretrain tiny.yaml --data.train=llmc.bin --out no

@@ -17,7 +17,8 @@ flags=(-Wall -Wextra -Wshadow -Werror ${san:+-fsanitize=$san})
 # shellcheck disable=SC2046
 cc "${flags[@]}" "$root/recipes/example/two_moons.c" -o by_pkgconfig $(PKG_CONFIG_PATH=$lib/pkgconfig pkg-config --cflags --libs halfstep)
 LD_LIBRARY_PATH=$lib ./by_pkgconfig
-cmake -S "$root/recipes/example" -B by_cmake -DCMAKE_PREFIX_PATH="$work/prefix" ${san:+-DCMAKE_C_FLAGS=-fsanitize=$san} >/dev/null
+generator=$(sed -n 's/^CMAKE_GENERATOR:INTERNAL=//p' "$build/CMakeCache.txt") # the default one wants make
+cmake -G "$generator" -S "$root/recipes/example" -B by_cmake -DCMAKE_PREFIX_PATH="$work/prefix" ${san:+-DCMAKE_C_FLAGS=-fsanitize=$san} >/dev/null
 cmake --build by_cmake >/dev/null
 by_cmake/two_moons | tail -n 1
 LD_LIBRARY_PATH=$lib "$work/prefix/bin/halfstep" --version

@@ -39,6 +39,20 @@ for line in open(sys.argv[1], encoding="utf-8"): assert type(json.loads(line)) i
     ! grep -qv '^{".*}$' "$1" || fail "$1 is not JSON lines"
   fi
 }
+# le BYTES N...: whole numbers as files hold them, little end first.
+le() {
+  local size=$1 n i byte out=
+  shift
+  for n; do
+    for ((i = 0; i < size; i++)); do
+      printf -v byte '\\x%02x' $((n >> 8 * i & 255))
+      out+=$byte
+    done
+  done
+  printf "$out"
+}
+# llmc_header N: what stands before N token ids of two bytes in a file of llm.c.
+llmc_header() { le 4 20240520 1 "$1" && head -c 1012 /dev/zero; }
 # field NAME FILE: the values of a number field, one a line.
 field() { grep -oE "\"$1\":[-+0-9.eE]+" "$2" | cut -d: -f2; }
 # What a resumed run must repeat: step, loss and val_loss of every line.
