@@ -18,8 +18,8 @@ endfunction()
 # Of what a compiler, a linker or a build tool printed, the line that says what is wrong.
 function(hs_first_error result printed)
   set(${result} "a small program cannot be built with it" PARENT_SCOPE)
-  foreach(pattern "fatal( error)?: ([^\n]+)" "()error: ([^\n]+)" "()(undefined reference to [^\n]+)" "()(cannot find [^\n]+)" "()([^\n]*relocation [^\n]+)"
-      "()([^\n]*no known rule[^\n]*)" "()([^\n]*[Ee]rror[^\n]*)" "()([^\n]+)")
+  foreach(pattern "fatal( error)? *: ([^\n]+)" "()(undefined reference to [^\n]+)" "()(cannot find [^\n]+)" "()(relocation [^\n]+)" "()([^\n]+not recognized[^\n]*)"
+      "()([^\n]*no known rule[^\n]*)" "()error: ([^\n]+)" "()([^\n]*[Ee]rror[^\n]*)" "()([^\n]+)")
     if("${printed}" MATCHES "${pattern}")
       string(REGEX REPLACE "^#error |\"" "" line "${CMAKE_MATCH_2}")
       set(${result} "${line}" PARENT_SCOPE)
@@ -57,6 +57,7 @@ macro(hs_ask_header header library root)
     string(REGEX REPLACE "/include(/.*)?$" "" prefix "${dir}")
     find_library(file ${library} PATHS ${prefix} PATH_SUFFIXES lib lib64 lib/${CMAKE_LIBRARY_ARCHITECTURE} NO_DEFAULT_PATH NO_CACHE)
     if(NOT file)
+      string(REGEX REPLACE "/+$" "" dir "${dir}")
       set(why "${dir}/${header} has no lib${library} under ${prefix}")
     endif()
     set(includes ${dir})
