@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A library that is broken, half installed, old or of two versions never stops a configuration: it is left out with one line.
-. "$(dirname "$0")/../support/support_cli.sh"
+. "$2/tests/support/support_cli.sh"
 cache=$(dirname "$halfstep")/CMakeCache.txt
 generator=$(sed -n 's/^CMAKE_GENERATOR:INTERNAL=//p' "$cache")
 
