@@ -266,8 +266,7 @@ static hs_status read_parts(bpe *t, const char *path, const json_t *root)
 {
     const json_t *normalizer = json_object_get(root, "normalizer"), *split = json_object_get(root, "pre_tokenizer");
     const json_t *decoder = json_object_get(root, "decoder"), *m = json_object_get(root, "model");
-    static const char *const affixes[] = { "continuing_subword_prefix", "end_of_word_suffix" };
-    bool regex, fallback;
+    bool regex;
     if (strcmp(hs_tok_json_type(normalizer), "null") != 0)
         return hs_tok_json_refuse(path, "normalizer", normalizer, "null for BPE");
     if (strcmp(hs_tok_json_type(split), "ByteLevel") != 0)
@@ -277,18 +276,8 @@ static hs_status read_parts(bpe *t, const char *path, const json_t *root)
     HS_TRY(hs_tok_json_bool(path, split, "add_prefix_space", true, &t->prefix_space));
     HS_TRY(hs_tok_json_bool(path, split, "use_regex", true, &regex));
     HS_TRY(hs_tok_json_bool(path, m, "ignore_merges", false, &t->ignore_merges));
-    HS_TRY(hs_tok_json_bool(path, m, "byte_fallback", false, &fallback));
     if (!regex)
         return HS_FAIL(UNSUPPORTED, "%s: pre_tokenizer ByteLevel without its expression (use_regex false)", path);
-    if (fallback)
-        return HS_FAIL(UNSUPPORTED, "%s: BPE with byte_fallback", path);
-    if (json_number_value(json_object_get(m, "dropout")) != 0)
-        return HS_FAIL(UNSUPPORTED, "%s: BPE with dropout", path);
-    for (int i = 0; i < HS_COUNT(affixes); i++) {
-        const char *affix = json_string_value(json_object_get(m, affixes[i]));
-        if (affix && affix[0])
-            return HS_FAIL(UNSUPPORTED, "%s: BPE with %s \"%.32s\"", path, affixes[i], affix);
-    }
     return HS_OK;
 }
 
@@ -364,6 +353,31 @@ static hs_status read_merges(bpe *t, const char *path, const json_t *root)
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+static uint64_t hash_of(const bpe *t)
+{
+    const int32_t rules[] = { t->prefix_space, t->ignore_merges };
+    const uint64_t hash = XXH3_64bits_withSeed(rules, sizeof rules, hs_subword_hash_tokens(&t->sub));
+    return XXH3_64bits_withSeed(t->merges.pair, (size_t)t->merges.n * sizeof *t->merges.pair, hash);
+}
+
+// Without a normalizer, added tokens that are all looked for in normalized text are found where those are that all are not: GPT-2's
+// tokenizer.json has it the one way, its vocab.json with merges.txt the other.
+static void same_ids(bpe *t)
+{
+    hs_tok_added *a = &t->sub.added;
+    int n = 0;
+    for (int i = 0; i < a->n; i++)
+        n += a->token[i].normalized;
+    t->sub.same_ids = t->sub.hash;
+    if (n != 0 && n != a->n)
+        return;
+    for (int i = 0; i < a->n; i++)
+        a->token[i].normalized = !a->token[i].normalized;
+    t->sub.same_ids = hash_of(t);
+    for (int i = 0; i < a->n; i++)
+        a->token[i].normalized = !a->token[i].normalized;
+}
+
 static hs_status fill(bpe *t, const char *path, const json_t *root, const hs_tok_items *items)
 {
     t->sub.base.vocab = items->n;
@@ -374,9 +388,8 @@ static hs_status fill(bpe *t, const char *path, const json_t *root, const hs_tok
     HS_TRY(hs_tok_added_ready(&t->sub.added));
     t->sub.base.adds_spaces = t->prefix_space && t->sub.added.n > 0;
     HS_TRY(read_merges(t, path, root));
-    const int32_t rules[] = { t->prefix_space, t->ignore_merges };
-    t->sub.hash = XXH3_64bits_withSeed(rules, sizeof rules, hs_subword_hash_tokens(&t->sub));
-    t->sub.hash = XXH3_64bits_withSeed(t->merges.pair, (size_t)t->merges.n * sizeof *t->merges.pair, t->sub.hash);
+    t->sub.hash = hash_of(t);
+    same_ids(t);
     return HS_OK;
 }
 

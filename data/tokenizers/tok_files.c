@@ -1,14 +1,17 @@
 #include "data/tokenizers/tok_files.h"
 #include "data/base/file.h"
 #include "data/base/json_util.h"
+#include "data/tokenizers/tok_json.h"
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+// A link to nothing is there: reading it says so.
 static bool exists(const char *dir, const char *name, char *path, size_t room)
 {
     const int n = snprintf(path, room, "%s/%s", dir, name);
-    return n > 0 && (size_t)n < room && access(path, F_OK) == 0;
+    return n > 0 && (size_t)n < room && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static hs_status read_json(const char *path, json_t **root)
@@ -30,6 +33,41 @@ static hs_status read_config(const char *dir, json_t **config)
         return read_json(path, config);
     *config = json_object();
     return *config ? HS_OK : HS_FAIL(MEMORY, "%s: no memory", dir);
+}
+
+// tokenizer_config.json beside a form that is only a vocabulary: whose classes it may be of, and what they must not ask for. Other keys
+// name special tokens or serve other tools.
+static const struct form {
+    const char *name, *classes;
+    struct {
+        const char *key;
+        bool only;
+    } flag[2]; // a NULL key ends them
+} forms[] = {
+    { "vocab.txt",
+      "BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast ElectraTokenizer ElectraTokenizerFast "
+      "PreTrainedTokenizerFast",
+      { { "do_basic_tokenize", true } } },
+    { "vocab.json with merges.txt",
+      "GPT2Tokenizer GPT2TokenizerFast PreTrainedTokenizerFast",
+      { { "add_bos_token", false }, { "add_eos_token", false } } },
+};
+
+static hs_status check_config(const char *dir, const json_t *config, const struct form *form)
+{
+    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
+    if (class && !hs_tok_json_lists(form->classes, class))
+        return HS_FAIL(UNSUPPORTED,
+                       "%s/tokenizer_config.json: tokenizer_class is \"%.64s\", and %s is read as one of %s; tokenizer.json tells the "
+                       "rest",
+                       dir, class, form->name, form->classes);
+    for (int i = 0; i < HS_COUNT(form->flag) && form->flag[i].key; i++) {
+        const json_t *v = json_object_get(config, form->flag[i].key);
+        if (json_is_boolean(v) && json_is_true(v) != form->flag[i].only)
+            return HS_FAIL(UNSUPPORTED, "%s/tokenizer_config.json: %s is %s: not supported with %s", dir, form->flag[i].key,
+                           json_is_true(v) ? "true" : "false", form->name);
+    }
+    return HS_OK;
 }
 
 static int flag(const json_t *config, const char *key, int fallback)
@@ -149,8 +187,9 @@ static hs_status read_bert(const char *dir, const char *path, json_t **root)
 {
     json_t *config, *vocab;
     HS_TRY(read_config(dir, &config));
-    hs_status st = HS_OK;
-    if (!(vocab = json_object()))
+    hs_status st = check_config(dir, config, &forms[0]);
+    vocab = json_object();
+    if (st == HS_OK && !vocab)
         st = HS_FAIL(MEMORY, "%s: no memory", path);
     if (st == HS_OK)
         st = for_each_line(path, add_token, vocab);
@@ -166,7 +205,9 @@ static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *
     json_t *config, *vocab = NULL;
     HS_TRY(read_config(dir, &config));
     json_t *merges = json_array();
-    hs_status st = merges ? read_json(vocab_path, &vocab) : HS_FAIL(MEMORY, "%s: no memory", merges_path);
+    hs_status st = check_config(dir, config, &forms[1]);
+    if (st == HS_OK)
+        st = merges ? read_json(vocab_path, &vocab) : HS_FAIL(MEMORY, "%s: no memory", merges_path);
     if (st == HS_OK)
         st = for_each_line(merges_path, add_merge, merges);
     if (st == HS_OK && !(*root = hs_tok_files_gpt2(vocab, merges, config)))
@@ -177,23 +218,74 @@ static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+// Every file that holds a tokenizer's vocabulary. beside: the other half of the form, without which it is none. other: a form that is not
+// read.
+static const struct file {
+    const char *name, *beside, *other;
+} files[] = {
+    { "tokenizer.json", NULL, NULL },
+    { "vocab.txt", NULL, NULL },
+    { "vocab.json", "merges.txt", NULL },
+    { "encoder.json", "vocab.bpe", NULL },
+    { "merges.txt", "vocab.json", NULL },
+    { "vocab.bpe", "encoder.json", NULL },
+    { "tokenizer.model", NULL, "SentencePiece" },
+    { "spiece.model", NULL, "SentencePiece" },
+    { "sentencepiece.bpe.model", NULL, "SentencePiece" },
+    { "sentencepiece.model", NULL, "SentencePiece" },
+    { "spm.model", NULL, "SentencePiece" },
+    { "source.spm", NULL, "SentencePiece" },
+    { "tiktoken.model", NULL, "tiktoken" },
+    { "tekken.json", NULL, "tekken" },
+};
+
+// A whole form that can be read, else the first file at all.
+static const struct file *find(const char *dir)
+{
+    char path[4096];
+    const struct file *first = NULL;
+    for (int i = 0; i < HS_COUNT(files); i++) {
+        if (!exists(dir, files[i].name, path, sizeof path))
+            continue;
+        if (!files[i].other && (!files[i].beside || exists(dir, files[i].beside, path, sizeof path)))
+            return &files[i];
+        first = first ? first : &files[i];
+    }
+    return first;
+}
+
+const char *hs_tok_files_find(const char *dir)
+{
+    const struct file *f = find(dir);
+    return f ? f->name : NULL;
+}
+
 hs_status hs_tok_files_read(const char *dir, json_t **root, char *path, size_t room)
 {
-    static const char *const pairs[][2] = { { "vocab.json", "merges.txt" }, { "encoder.json", "vocab.bpe" } };
-    char merges[4096];
+    const struct file *f = find(dir);
+    char beside[4096];
     *root = NULL;
-    if (exists(dir, "tokenizer.json", path, room))
-        return read_json(path, root);
-    if (exists(dir, "vocab.txt", path, room))
-        return read_bert(dir, path, root);
-    for (int i = 0; i < HS_COUNT(pairs); i++) {
-        const bool vocab = exists(dir, pairs[i][0], path, room);
-        if (!exists(dir, pairs[i][1], merges, sizeof merges))
-            continue;
-        return vocab ? read_gpt2(dir, path, merges, root) : HS_FAIL(USAGE, "%s: no such file, beside %s", path, pairs[i][1]);
+    if (!f) {
+        const bool config = exists(dir, "tokenizer_config.json", path, room);
+        snprintf(path, room, "%s", dir);
+        return HS_FAIL(USAGE, "%s/tokenizer.json: no such file, nor vocab.txt, nor vocab.json with merges.txt%s", dir,
+                       config ? "; tokenizer_config.json has no vocabulary" : "");
     }
-    snprintf(path, room, "%s", dir);
-    return HS_FAIL(USAGE, "%s/tokenizer.json: no such file, nor vocab.txt, nor vocab.json with merges.txt", dir);
+    exists(dir, f->name, path, room);
+    if (f->other)
+        return HS_FAIL(UNSUPPORTED,
+                       "%s is a tokenizer of %s: not supported; this version reads tokenizer.json, vocab.txt, or vocab.json with "
+                       "merges.txt",
+                       path, f->other);
+    if (f->beside && !exists(dir, f->beside, beside, sizeof beside))
+        return HS_FAIL(USAGE, "%s: no such file, beside %s", beside, f->name);
+    if (f == &files[0])
+        HS_TRY(read_json(path, root));
+    else if (f == &files[1])
+        HS_TRY(read_bert(dir, path, root));
+    else
+        HS_TRY(read_gpt2(dir, path, beside, root));
+    return HS_OK;
 }
 
 // ---- writing

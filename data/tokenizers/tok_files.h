@@ -3,11 +3,16 @@
 //   vocab.txt                  BERT: a token a line, its id the line's number from 0; tokenizer_config.json says do_lower_case (true),
 //                              strip_accents (as the former), tokenize_chinese_chars (true)
 //   vocab.json + merges.txt    GPT-2, also under OpenAI's names encoder.json + vocab.bpe; tokenizer_config.json: add_prefix_space (false)
+//
+// Neither form tells whose it is, but tokenizer_config.json may: another tokenizer_class, or a setting that only the class could act on, is
+// refused by its name.
 #ifndef HS_DATA_TOK_FILES_H
 #define HS_DATA_TOK_FILES_H
 #include "core/base/status.h"
 #include <jansson.h>
 
+// The first file of a tokenizer in the folder, whether this version reads it or not; NULL: none.
+const char *hs_tok_files_find(const char *dir);
 // Of tokenizer.json if there is one. path: [room], the file to name in messages. Caller decrefs root.
 hs_status hs_tok_files_read(const char *dir, json_t **root, char *path, size_t room);
 // From tokenizer.json's root: vocab.txt, or vocab.json and merges.txt, or nothing.

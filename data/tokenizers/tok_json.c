@@ -38,6 +38,15 @@ hs_status hs_tok_json_refuse(const char *path, const char *part, const json_t *o
     return HS_FAIL(UNSUPPORTED, "%s: %s of type %.64s: not supported; this version reads %s", path, part, hs_tok_json_type(object), known);
 }
 
+bool hs_tok_json_lists(const char *list, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0))
+            return true;
+    return false;
+}
+
 // ---- vocabulary
 
 void hs_tok_items_free(hs_tok_items *t)

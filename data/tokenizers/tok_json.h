@@ -24,5 +24,6 @@ hs_status hs_tok_json_int(const char *path, const json_t *object, const char *ke
                           int64_t *out);
 const char *hs_tok_json_type(const json_t *object); // its "type"; "null" if it is null or absent, "?" if it has none
 hs_status hs_tok_json_refuse(const char *path, const char *part, const json_t *object, const char *known);
+bool hs_tok_json_lists(const char *list, const char *word); // whether the word stands in a list with blanks between its words
 
 #endif

@@ -52,8 +52,8 @@ typedef struct hs_subword {
     bool trim_offsets, trim_keeps_first; // of the post-processing: spaces are left out of offsets, but not the one put before the text
     hs_row_opts shape;                   // truncation and padding, if the file sets them
     json_t *parts;                       // normalizer, pre_tokenizer, post_processor, decoder as they are written
-    uint64_t hash;
-    pthread_mutex_t lock; // of idle
+    uint64_t hash, same_ids;             // same_ids: of the files that say the same in another way; hash where there are none
+    pthread_mutex_t lock;                // of idle
     hs_tok_encoder *idle;
 } hs_subword;
 

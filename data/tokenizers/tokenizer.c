@@ -2,6 +2,7 @@
 #include "data/tokenizers/tokenizer.h"
 #include "data/base/utf8.h"
 #include "data/tokenizers/tok_files.h"
+#include "data/tokenizers/tok_keys.h"
 #include "data/tokenizers/tok_subword.h"
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,11 @@ static const hs_tok_kind *const kinds[] = { &hs_tok_byte, &hs_tok_char, &hs_tok_
 const char *hs_tokenizer_kind(const hs_tokenizer *t) { return t->kind->name; }
 int64_t hs_tokenizer_vocab(const hs_tokenizer *t) { return t->vocab; }
 uint64_t hs_tokenizer_hash(const hs_tokenizer *t) { return t->kind->hash(t); }
+
+bool hs_tokenizer_gives(const hs_tokenizer *t, uint64_t hash)
+{
+    return hash == hs_tokenizer_hash(t) || (t->kind->subword && hash == hs_subword_of(t)->same_ids);
+}
 
 void hs_tokenizer_free(hs_tokenizer *t)
 {
@@ -170,16 +176,19 @@ static const char *known_types(char *buf, size_t room)
 
 static hs_status from_json(hs_tokenizer **out, const char *path, const json_t *root)
 {
-    const json_t *model = json_object_get(root, "model"), *ours = json_object_get(model, "halfstep");
-    const char *type = json_string_value(ours ? ours : json_object_get(model, "type"));
-    if (!type)
-        return HS_FAIL(CORRUPT, "%s names no tokenizer type (model.type)", path);
+    const char *type;
+    HS_TRY(hs_tok_keys_type(path, root, &type));
     for (int i = 0; i < HS_COUNT(kinds); i++)
-        if (strcmp(kinds[i]->type, type) == 0)
+        if (strcmp(kinds[i]->type, type) == 0) {
+            if (kinds[i]->subword)
+                HS_TRY(hs_tok_keys_check(path, root, kinds[i] == &hs_tok_wordpiece_google ? hs_tok_wordpiece.type : type));
             return kinds[i]->load(out, path, root);
+        }
     char known[128];
     return HS_FAIL(UNSUPPORTED, "%s of type %.64s: not supported; this version reads %s", path, type, known_types(known, sizeof known));
 }
+
+bool hs_tokenizer_found(const char *dir) { return hs_tok_files_find(dir) != NULL; }
 
 hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir)
 {
@@ -199,11 +208,11 @@ hs_status hs_tokenizer_load_google(hs_tokenizer **out, const char *dir)
     json_t *root;
     HS_TRY(hs_tok_files_read(dir, &root, path, sizeof path));
     json_t *model = json_object_get(root, "model");
-    const char *type = json_string_value(json_object_get(model, "type"));
-    hs_status st;
-    if (!type || strcmp(type, "WordPiece") != 0) {
-        st = HS_FAIL(USAGE, "%s: Google's rules are for WordPiece, this is of type %.64s", path, type ? type : "(none)");
-    } else {
+    const char *type;
+    hs_status st = hs_tok_keys_type(path, root, &type);
+    if (st == HS_OK && strcmp(type, hs_tok_wordpiece.type) != 0 && strcmp(type, hs_tok_wordpiece_google.type) != 0)
+        st = HS_FAIL(USAGE, "%s: Google's rules are for WordPiece, this is of type %.64s", path, type);
+    if (st == HS_OK) {
         json_object_set_new(model, "halfstep", json_string(hs_tok_wordpiece_google.type));
         json_object_del(model, "max_input_chars_per_word");
         st = from_json(out, path, root);

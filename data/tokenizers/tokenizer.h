@@ -23,8 +23,12 @@ typedef struct hs_tokenizer hs_tokenizer;
 
 hs_status hs_tokenizer_byte(hs_tokenizer **out);
 hs_status hs_tokenizer_char_from_text(hs_tokenizer **out, const char *text, size_t bytes); // USAGE if text is empty
-// Reads tokenizer.json, vocab.txt, or vocab.json and merges.txt. UNSUPPORTED names the part that this version does not know.
+// Reads tokenizer.json, vocab.txt, or vocab.json and merges.txt. UNSUPPORTED names the part that this version does not know; USAGE: there
+// is none, or half of one.
 hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir);
+// Whether a file of a tokenizer lies there, of a kind that can be read or not. Where it does and hs_tokenizer_load fails, no other
+// tokenizer may take its place.
+bool hs_tokenizer_found(const char *dir);
 hs_status hs_tokenizer_load_google(hs_tokenizer **out, const char *dir); // the same files by Google's rules; USAGE unless WordPiece
 hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir);     // tokenizer.json, tokenizer_config.json, and the older forms
 void hs_tokenizer_free(hs_tokenizer *t);
@@ -32,6 +36,8 @@ void hs_tokenizer_free(hs_tokenizer *t);
 const char *hs_tokenizer_kind(const hs_tokenizer *t); // "byte", "char", "wordpiece", ...
 int64_t hs_tokenizer_vocab(const hs_tokenizer *t);
 uint64_t hs_tokenizer_hash(const hs_tokenizer *t); // of the whole mapping; stored in token stores and checkpoints
+// Whether the tokenizer that `hash` is of gives the same ids: the hash is this one's, or that of another file that says the same.
+bool hs_tokenizer_gives(const hs_tokenizer *t, uint64_t hash);
 
 // The token that stands between texts: "<|endoftext|>", "</s>" or "[SEP]"; -1: there is none.
 int32_t hs_tokenizer_end(const hs_tokenizer *t);

@@ -453,6 +453,9 @@ static hs_status read_pieces(wordpiece *t, const char *path, const json_t *root,
     if (strlen(prefix) >= sizeof t->prefix)
         return HS_FAIL(UNSUPPORTED, "%s: continuing_subword_prefix of %zu bytes, at most %zu", path, strlen(prefix), sizeof t->prefix - 1);
     t->prefix_bytes = strlen(strcpy(t->prefix, prefix));
+    const char *joined = json_string_value(json_object_get(json_object_get(root, "decoder"), "prefix"));
+    if (joined && strcmp(joined, prefix) != 0)
+        return HS_FAIL(UNSUPPORTED, "%s: decoder.prefix is \"%.32s\", but continuing_subword_prefix \"%s\"", path, joined, prefix);
     t->unk = hs_tok_vocab_find(&t->sub.vocab, unk, strlen(unk));
     if (t->unk < 0 || t->unk >= items->n_model)
         return HS_FAIL(CORRUPT, "%s: the unknown token \"%.64s\" is not in the vocabulary", path, unk);
@@ -490,7 +493,7 @@ static hs_status fill(wordpiece *t, const char *path, const json_t *root, const 
                            t->sub.added.token[i].text);
     HS_TRY(hs_tok_added_ready(&t->sub.added));
     HS_TRY(read_pieces(t, path, root, items));
-    t->sub.hash = hash_of(t);
+    t->sub.hash = t->sub.same_ids = hash_of(t);
     return HS_OK;
 }
 

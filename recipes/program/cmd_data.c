@@ -20,7 +20,7 @@ hs_status hs_data_open(data_job *j)
     HS_TRY(hs_token_file_open(&j->file, j->path, &(hs_token_file_opts){ .vocab = j->vocab, .document_token = o->document_token }));
     j->info = hs_token_file_info_of(j->file);
     j->vocab = j->vocab ? j->vocab : j->info.vocab;
-    if (j->tokenizer && j->info.tokenizer_hash && hs_tokenizer_hash(j->tokenizer) != j->info.tokenizer_hash)
+    if (j->tokenizer && j->info.tokenizer_hash && !hs_tokenizer_gives(j->tokenizer, j->info.tokenizer_hash))
         return HS_FAIL(USAGE, "%s was made with another tokenizer (hash %016llx) than %s (%016llx)", j->path,
                        (unsigned long long)j->info.tokenizer_hash, o->tokenizer, (unsigned long long)hs_tokenizer_hash(j->tokenizer));
     return HS_OK;

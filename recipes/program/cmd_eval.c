@@ -12,12 +12,32 @@ typedef struct eval_options {
     int64_t max_windows;
 } eval_options;
 
+// A tokenizer may have more tokens than the model has rows; a text that needs one of them has no loss.
+static hs_status check_ids(const hs_session *s, const hs_corpus *corpus, const char *path)
+{
+    enum { AT_ONCE = 4096 };
+    const int64_t vocab = s->setup.gpt.vocab;
+    int32_t ids[AT_ONCE];
+    if (hs_tokenizer_vocab(s->tokenizer) <= vocab)
+        return HS_OK;
+    for (int64_t i = corpus->val.first; i < corpus->val.end; i += AT_ONCE) {
+        const int64_t left = corpus->val.end - i, n = left < AT_ONCE ? left : AT_ONCE;
+        hs_token_store_read(corpus->val.store, i, n, ids);
+        for (int64_t k = 0; k < n; k++)
+            if (ids[k] >= vocab)
+                return HS_FAIL(USAGE, "%s: token %lld has id %d of the tokenizer's %lld, and the model's vocabulary ends at %lld", path,
+                               (long long)(i + k), ids[k], (long long)hs_tokenizer_vocab(s->tokenizer), (long long)vocab - 1);
+    }
+    return HS_OK;
+}
+
 static hs_status run_session(const eval_options *o, hs_session *s, hs_corpus *corpus)
 {
     hs_eval_result r;
     if (!s->tokenizer)
         return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
     HS_TRY(hs_corpus_open_file(corpus, o->data, s->tokenizer));
+    HS_TRY(check_ids(s, corpus, o->data));
     const hs_gpt_setup setup = hs_gpt_eval_setup(&s->setup.gpt);
     HS_TRY(hs_session_load(s, &(hs_engine_opts){ .eval = true, .config = &setup, .seed = 1 }));
     HS_TRY(hs_evaluate(s->engine, &setup, &corpus->val, o->max_windows, &r));

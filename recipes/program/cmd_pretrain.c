@@ -67,7 +67,7 @@ const hs_command hs_cmd_pretrain = {
     .examples = "halfstep pretrain shakespeare-char                                # a recipe that ships with Halfstep\n"
                 "halfstep pretrain shakespeare-char --data.train=book.txt --out runs/book\n"
                 "halfstep pretrain my.yaml --dtype bf16 --train.batch=8 --train.accumulate=4\n"
-                "halfstep pretrain gpt2-124m --data.train=corpus.txt --data.tokenizer=byte --train.init_from=path/to/gpt2\n"
+                "halfstep pretrain gpt2-124m --data.train=corpus.txt --train.init_from=path/to/gpt2   # its tokenizer too\n"
                 "halfstep pretrain my.yaml --resume none --overwrite               # begin anew in the same folder",
     .notes =
         "CONFIG.yaml is a file or the name of a shipped recipe: shakespeare-char, quickstart, gpt2-124m, gpt2-355m, gpt2-774m, "

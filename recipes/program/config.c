@@ -251,7 +251,11 @@ hs_status hs_config_resolve_paths(hs_config *c, const hs_origin *origin, const c
     HS_TRY(absolute_parts(c, hs_config_where(origin, "data.train"), file));
     if (!is_number(c->data.val))
         HS_TRY(absolute(c->data.val, hs_config_where(origin, "data.val"), file));
-    if (strcmp(c->data.tokenizer, "char") != 0 && strcmp(c->data.tokenizer, "byte") != 0)
+    static const char *const no_folders[] = { "auto", "char", "byte" };
+    bool is_folder = true;
+    for (int i = 0; i < HS_COUNT(no_folders); i++)
+        is_folder &= strcmp(c->data.tokenizer, no_folders[i]) != 0;
+    if (is_folder)
         HS_TRY(absolute(c->data.tokenizer, hs_config_where(origin, "data.tokenizer"), file));
     HS_TRY(absolute(c->train.init_from, hs_config_where(origin, "train.init_from"), file));
     if (!c->train.name[0]) {

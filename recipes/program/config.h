@@ -24,6 +24,7 @@ typedef struct hs_config {
     struct {
         hs_string name, init_from;
         int64_t batch, accumulate, steps, seed, log_every, eval_every, eval_windows, prefetch;
+        int init_tokenizer; // HS_INIT_KEEP, HS_INIT_REPLACE
         bool tensorboard;
     } train;
     struct {
@@ -50,6 +51,7 @@ typedef struct hs_config {
     } loss;
 } hs_config;
 enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
+enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 
 extern const hs_schema hs_config_schema;
 enum { HS_CONFIG_KEYS = 48 }; // at least the rows of the table: size of origin arrays

@@ -40,9 +40,9 @@ static const hs_key keys[] = {
          .help = "validation text: a file (a token store where data.train is one), or the fraction of data.train (of several: of the "
                  "first) that is cut off its end "
                  "(0: no validation)"),
-    TEXT("data.tokenizer", data.tokenizer, "char",
-         .help = "char (one token per distinct character of the text), byte (256 tokens), or a folder with tokenizer.json, vocab.txt, or "
-                 "vocab.json and merges.txt"),
+    TEXT("data.tokenizer", data.tokenizer, "auto",
+         .help = "auto (that of train.init_from, else char), char (one token per distinct character of the text), byte (256 tokens), or a "
+                 "folder with tokenizer.json, vocab.txt, or vocab.json and merges.txt"),
     CHOICE("data.packing", data.packing, "none", "none|ffd",
            .help = "none: windows over document ends; ffd: whole documents side by side in a window, each attending to itself alone"),
 
@@ -59,7 +59,11 @@ static const hs_key keys[] = {
         .help = "per evaluation while training, from all over the validation text; 0: all of it; the last evaluation always takes all",
         .advanced = true),
     TEXT("train.init_from", train.init_from, "",
-         .help = "start from these weights: a transformers GPT-2 folder or a checkpoint; its shape is taken over"),
+         .help = "start from these weights: a transformers GPT-2 folder or a checkpoint; its shape and tokenizer are taken over"),
+    CHOICE("train.init_tokenizer", train.init_tokenizer, "keep", "keep|replace",
+           .help = "of train.init_from. keep: its weights go on with its tokenizer, another data.tokenizer is refused; replace: data.tokenizer "
+                   "gives the rows of the embedding another meaning",
+           .advanced = true),
     INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
         .advanced = true),
 

@@ -70,12 +70,18 @@ static hs_status char_tokenizer(hs_tokenizer **out, const texts *t)
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status named_tokenizer(hs_tokenizer **out, const hs_config *config)
+// auto comes here only where nothing brings a tokenizer.
+static bool is_char(const hs_config *config)
+{
+    return strcmp(config->data.tokenizer, "char") == 0 || strcmp(config->data.tokenizer, "auto") == 0;
+}
+
+hs_status hs_corpus_named_tokenizer(hs_tokenizer **out, const hs_config *config)
 {
     if (strcmp(config->data.tokenizer, "byte") == 0)
         return hs_tokenizer_byte(out);
     if (access(config->data.tokenizer, F_OK) != 0)
-        return HS_FAIL(USAGE, "data.tokenizer is %s, which is neither char nor byte nor a folder", config->data.tokenizer);
+        return HS_FAIL(USAGE, "data.tokenizer is %s, which is neither auto, char nor byte nor a folder", config->data.tokenizer);
     return hs_tokenizer_load(out, config->data.tokenizer);
 }
 
@@ -83,7 +89,7 @@ static hs_status make_tokenizer(hs_tokenizer **out, const hs_config *config, con
 {
     if (dir)
         return hs_tokenizer_load(out, dir);
-    return strcmp(config->data.tokenizer, "char") == 0 ? char_tokenizer(out, t) : named_tokenizer(out, config);
+    return is_char(config) ? char_tokenizer(out, t) : hs_corpus_named_tokenizer(out, config);
 }
 
 static uint64_t corpus_key(const texts *t, const hs_tokenizer *tokenizer)
@@ -185,7 +191,7 @@ static hs_status split(hs_corpus *c, const hs_config *config, const texts *t)
 static hs_status check_tokenizer(const char *path, const hs_token_store *s, const hs_tokenizer *t, const char *name)
 {
     const hs_token_store_info info = hs_token_store_info_of(s);
-    if (info.tokenizer_hash != hs_tokenizer_hash(t) || info.vocab != hs_tokenizer_vocab(t))
+    if (!hs_tokenizer_gives(t, info.tokenizer_hash) || info.vocab != hs_tokenizer_vocab(t))
         return HS_FAIL(USAGE, "%s was made with another tokenizer: %016llx with %lld tokens, and %s is %016llx with %lld", path,
                        (unsigned long long)info.tokenizer_hash, (long long)info.vocab, name, (unsigned long long)hs_tokenizer_hash(t),
                        (long long)hs_tokenizer_vocab(t));
@@ -230,10 +236,10 @@ static hs_status open_prepared(hs_corpus *c, const hs_config *config, const hs_d
     if (t.has_val_file && !hs_token_store_is(config->data.val))
         return HS_FAIL(USAGE, "data.train is a token store (%s); data.val must be one too, or a fraction: %s is not", config->data.train,
                        config->data.val);
-    if (!tokenizer_dir && strcmp(config->data.tokenizer, "char") == 0)
+    if (!tokenizer_dir && is_char(config))
         return HS_FAIL(USAGE, "data.train is a token store (%s): data.tokenizer must name the folder it was made with, not char",
                        config->data.train);
-    HS_TRY(tokenizer_dir ? hs_tokenizer_load(&c->tokenizer, tokenizer_dir) : named_tokenizer(&c->tokenizer, config));
+    HS_TRY(tokenizer_dir ? hs_tokenizer_load(&c->tokenizer, tokenizer_dir) : hs_corpus_named_tokenizer(&c->tokenizer, config));
     const char *name = tokenizer_dir ? tokenizer_dir : config->data.tokenizer;
     HS_TRY(hs_token_store_open(&c->store, part[0].path));
     HS_TRY(check_tokenizer(part[0].path, c->store, c->tokenizer, name));

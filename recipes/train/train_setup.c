@@ -54,32 +54,18 @@ static hs_status take_shape(hs_trainer *t, const char *source)
     return hs_config_set(t->c, t->o->origin, "model.eps", text, "train.init_from");
 }
 
-// A checkpoint's own tokenizer goes with its weights, unless the settings ask for another kind.
-static const char *source_tokenizer(const hs_trainer *t, const char *source)
-{
-    hs_tokenizer *tok;
-    if (hs_tokenizer_load(&tok, source) != HS_OK) {
-        hs_warn("no tokenizer to go with the weights (%s): data.tokenizer %s is used", hs_error(), t->c->data.tokenizer);
-        return NULL;
-    }
-    const bool same = strcmp(hs_config_where(t->o->origin, "data.tokenizer"), "default") == 0 ||
-                      strcmp(hs_tokenizer_kind(tok), t->c->data.tokenizer) == 0;
-    hs_tokenizer_free(tok);
-    return same ? source : NULL;
-}
-
 static hs_status check_vocabulary(const hs_trainer *t)
 {
     hs_tokenizer *tok;
     HS_TRY(hs_tokenizer_load(&tok, t->run.from));
-    const bool same = hs_tokenizer_hash(tok) == hs_tokenizer_hash(t->corpus.tokenizer);
+    const bool same = hs_tokenizer_gives(tok, hs_tokenizer_hash(t->corpus.tokenizer));
     const int64_t theirs = hs_tokenizer_vocab(tok);
     hs_tokenizer_free(tok);
     if (same)
         return HS_OK;
-    return HS_FAIL(USAGE,
-                   "data.tokenizer: the vocabulary (%lld tokens) is not the one %s was trained with (%lld tokens): data.train has changed",
-                   (long long)hs_tokenizer_vocab(t->corpus.tokenizer), t->run.from, (long long)theirs);
+    return HS_FAIL(USAGE, "data.tokenizer: the vocabulary (%lld tokens) is not the one %s was trained with (%lld tokens): %s has changed",
+                   (long long)hs_tokenizer_vocab(t->corpus.tokenizer), t->run.from, (long long)theirs,
+                   strcmp(hs_tokenizer_kind(t->corpus.tokenizer), "char") == 0 ? "data.train" : "data.tokenizer");
 }
 
 // ---- settings that files decide
@@ -87,7 +73,8 @@ static hs_status settle_vocabulary(hs_trainer *t)
 {
     const int64_t have = hs_tokenizer_vocab(t->corpus.tokenizer);
     if (t->c->model.vocab && t->c->model.vocab < have)
-        return HS_FAIL(USAGE, "model.vocab is %lld, but the tokenizer has %lld tokens", (long long)t->c->model.vocab, (long long)have);
+        return HS_FAIL(USAGE, "model.vocab is %lld%s%s, but the tokenizer has %lld tokens", (long long)t->c->model.vocab,
+                       t->c->train.init_from[0] ? ", that of train.init_from " : "", t->c->train.init_from, (long long)have);
     if (!t->c->model.vocab) {
         char text[32];
         snprintf(text, sizeof text, "%lld", (long long)(have < 2 ? 2 : have)); // a text of one character still makes a model
@@ -117,12 +104,10 @@ static hs_status settle_policy(hs_trainer *t)
 
 static hs_status open_text(hs_trainer *t)
 {
-    const char *tokenizer_dir = NULL;
-    if (t->c->train.init_from[0]) { // a run that goes on has its own copy of what it took over
-        const char *source = t->run.from[0] ? t->run.from : t->run.init;
-        HS_TRY(take_shape(t, source));
-        tokenizer_dir = source_tokenizer(t, source);
-    }
+    const char *tokenizer_dir;
+    if (t->c->train.init_from[0]) // a run that goes on has its own copy of what it took over
+        HS_TRY(take_shape(t, t->run.from[0] ? t->run.from : t->run.init));
+    HS_TRY(hs_train_tokenizer(t, &tokenizer_dir));
     HS_TRY(hs_corpus_open(&t->corpus, t->c, t->run.dir, tokenizer_dir));
     return settle_vocabulary(t);
 }
