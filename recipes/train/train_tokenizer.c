@@ -81,7 +81,7 @@ static hs_status load(hs_tokenizer **out, const hs_trainer *t, const char *sourc
     if (st == HS_OK || t->run.from[0])
         return st;
     snprintf(message, sizeof message, "%s", hs_error());
-    return hs_fail_at(st, __FILE__, __LINE__, "the tokenizer of train.init_from cannot be read: %s", message);
+    return HS_FAIL(USAGE, "the tokenizer of train.init_from cannot be read: %s", message);
 }
 
 hs_status hs_train_tokenizer(hs_trainer *t, const char **dir)
