@@ -70,6 +70,44 @@ static hs_status check_config(const char *dir, const json_t *config, const struc
     return HS_OK;
 }
 
+// transformers puts these of tokenizer_config.json in the place of what tokenizer.json says, tokenizers does not know them: files that say
+// two things have two readings.
+static hs_status check_agreement(const char *dir, const json_t *root)
+{
+    static const struct {
+        const char *config, *part, *key;
+    } pairs[] = {
+        { "do_lower_case", "normalizer", "lowercase" },
+        { "strip_accents", "normalizer", "strip_accents" },
+        { "tokenize_chinese_chars", "normalizer", "handle_chinese_chars" },
+        { "add_prefix_space", "pre_tokenizer", "add_prefix_space" },
+    };
+    json_t *config;
+    HS_TRY(read_config(dir, &config));
+    hs_status st = HS_OK;
+    for (int i = 0; st == HS_OK && i < HS_COUNT(pairs); i++) {
+        const json_t *theirs = json_object_get(config, pairs[i].config);
+        const json_t *ours = json_object_get(json_object_get(root, pairs[i].part), pairs[i].key);
+        if (json_is_boolean(theirs) && json_is_boolean(ours) && json_is_true(theirs) != json_is_true(ours))
+            st = HS_FAIL(UNSUPPORTED, "%s/tokenizer_config.json: %s is %s, but %s.%s of tokenizer.json is %s: the two must agree", dir,
+                         pairs[i].config, json_is_true(theirs) ? "true" : "false", pairs[i].part, pairs[i].key,
+                         json_is_true(ours) ? "true" : "false");
+    }
+    json_decref(config);
+    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status read_hf(const char *dir, const char *path, json_t **root)
+{
+    HS_TRY(read_json(path, root));
+    const hs_status st = check_agreement(dir, *root);
+    if (st == HS_OK)
+        return HS_OK;
+    json_decref(*root);
+    *root = NULL;
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
 static int flag(const json_t *config, const char *key, int fallback)
 {
     const json_t *v = json_object_get(config, key);
@@ -280,7 +318,7 @@ hs_status hs_tok_files_read(const char *dir, json_t **root, char *path, size_t r
     if (f->beside && !exists(dir, f->beside, beside, sizeof beside))
         return HS_FAIL(USAGE, "%s: no such file, beside %s", beside, f->name);
     if (f == &files[0])
-        HS_TRY(read_json(path, root));
+        HS_TRY(read_hf(dir, path, root));
     else if (f == &files[1])
         HS_TRY(read_bert(dir, path, root));
     else

@@ -5,7 +5,7 @@
 //   vocab.json + merges.txt    GPT-2, also under OpenAI's names encoder.json + vocab.bpe; tokenizer_config.json: add_prefix_space (false)
 //
 // Neither form tells whose it is, but tokenizer_config.json may: another tokenizer_class, or a setting that only the class could act on, is
-// refused by its name.
+// refused by its name. Beside tokenizer.json it must not say otherwise of these settings.
 #ifndef HS_DATA_TOK_FILES_H
 #define HS_DATA_TOK_FILES_H
 #include "core/base/status.h"

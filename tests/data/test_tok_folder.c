@@ -304,13 +304,42 @@ static void older_forms_have_a_class(void **state)
     }
 }
 
+// tokenizer_config.json beside tokenizer.json: what both say, they say alike.
+static void two_files_agree(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *config, *part;
+    } c[] = {
+        { "wordpiece", "{\"do_lower_case\":true,\"strip_accents\":null,\"tokenize_chinese_chars\":true}", NULL },
+        { "wordpiece", "{\"do_lower_case\":false}", "do_lower_case is false, but normalizer.lowercase of tokenizer.json is true" },
+        { "wordpiece-cased", "{\"strip_accents\":true}", NULL }, // null there: it follows
+        { "bpe", "{\"add_prefix_space\":false,\"model_max_length\":1024}", NULL },
+        { "bpe", "{\"add_prefix_space\":true}", "add_prefix_space is true, but pre_tokenizer.add_prefix_space of tokenizer.json is false" },
+        { "bpe", "{\"add_prefix_space\":", "tokenizer_config.json:1:" },
+    };
+    for (int i = 0; i < HS_COUNT(c); i++) {
+        hs_tokenizer *t;
+        write_json(golden_json(c[i].name));
+        scratch_write("tokenizer_config.json", c[i].config, strlen(c[i].config));
+        const hs_status st = hs_tokenizer_load(&t, scratch_path(""));
+        if (c[i].part) {
+            expect_error(st, strstr(c[i].part, "json:1") ? HS_CORRUPT : HS_UNSUPPORTED, c[i].part, c[i].config, i);
+        } else {
+            OK(st);
+            hs_tokenizer_free(t);
+        }
+        clear();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(older_forms_are_the_same), cmocka_unit_test(untyped_google),
         cmocka_unit_test(types_by_their_signs),     cmocka_unit_test(each_key_has_a_verdict),
         cmocka_unit_test(same_ids_in_another_file), cmocka_unit_test(half_a_form_is_not_nothing),
-        cmocka_unit_test(older_forms_have_a_class),
+        cmocka_unit_test(older_forms_have_a_class), cmocka_unit_test(two_files_agree),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
