@@ -382,38 +382,3 @@ void hs_param_import(const hs_param *p, float *slab, const float *logical)
         memcpy(slab + p->offset + r.stored, logical + r.logical, (size_t)r.n * sizeof(float));
     }
 }
-
-// ---- names
-
-// Does `name` read as `pattern`, whose %d (at most one) stands for a decimal number? *number: -1 without a %d.
-static bool name_matches(const char *pattern, const char *name, long *number)
-{
-    const char *hole = strstr(pattern, "%d");
-    *number = -1;
-    if (!hole)
-        return !strcmp(pattern, name);
-    const size_t head = (size_t)(hole - pattern);
-    if (strncmp(pattern, name, head) || name[head] < '0' || name[head] > '9')
-        return false;
-    char *end;
-    *number = strtol(name + head, &end, 10);
-    return !strcmp(end, hole + 2);
-}
-
-const char *hs_name_to_theirs(const hs_name_rule *rules, int n, const char *ours, char *buf, size_t size, const hs_name_rule **rule)
-{
-    for (int i = 0; i < n; i++) {
-        long number;
-        if (!name_matches(rules[i].ours, ours, &number))
-            continue;
-        const char *theirs = rules[i].theirs, *hole = strstr(theirs, "%d");
-        if (hole)
-            snprintf(buf, size, "%.*s%ld%s", (int)(hole - theirs), theirs, number, hole + 2);
-        else
-            snprintf(buf, size, "%s", theirs);
-        if (rule)
-            *rule = &rules[i];
-        return buf;
-    }
-    return NULL;
-}

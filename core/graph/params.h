@@ -105,14 +105,6 @@ hs_params_bytes hs_params_bytes_of(const hs_params *ps, unsigned with, hs_dtype 
 void hs_param_export(const hs_param *p, const float *slab, float *logical);
 void hs_param_import(const hs_param *p, float *slab, const float *logical);
 
-// Names of other tools: "h%d.attn.qkv.weight" <-> "transformer.h.%d.attn.c_attn.weight". At most one %d.
-typedef struct hs_name_rule {
-    const char *ours, *theirs;
-    bool transposed; // theirs is [in, out]
-} hs_name_rule;
-// Translates; returns NULL (and leaves buf alone) if no rule matches. *rule: the one that did.
-const char *hs_name_to_theirs(const hs_name_rule *rules, int n, const char *ours, char *buf, size_t size, const hs_name_rule **rule);
-
 #ifdef __cplusplus
 }
 #endif

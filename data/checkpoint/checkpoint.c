@@ -183,19 +183,18 @@ static hs_status check_params(const hs_params *ps)
     return HS_OK;
 }
 
-static void name_theirs(const hs_param *p, const void *user, char *name, size_t size, bool *transposed)
+static hs_status theirs(const hs_param *p, const void *user, hs_name_piece *piece, int *n)
 {
     const hs_ckpt_opts *o = user;
-    const hs_name_rule *rule = NULL;
-    if (o->n_rules == 0 || hs_name_to_theirs(o->rules, o->n_rules, p->name, name, size, &rule) == NULL)
-        snprintf(name, size, "%s", p->name);
-    *transposed = rule != NULL && rule->transposed;
+    return hs_name_pieces(o->rules, o->n_rules, p->name, p->parts, piece, n);
 }
 
-static void name_moment(const hs_param *p, const void *user, char *name, size_t size, bool *transposed)
+static hs_status moment(const hs_param *p, const void *user, hs_name_piece *piece, int *n)
 {
-    snprintf(name, size, "%s.%s", (const char *)user, p->name);
-    *transposed = false;
+    *n = 1;
+    *piece = (hs_name_piece){ .part = 0 };
+    snprintf(piece->name, sizeof piece->name, "%s.%s", (const char *)user, p->name);
+    return HS_OK;
 }
 
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps)
@@ -203,10 +202,11 @@ hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_p
     hs_weights w;
     HS_TRY(check_params(ps));
     HS_TRY(hs_weights_open(&w, model_dir));
-    hs_weights_expect(&w, ps, name_theirs, o);
-    hs_status st = hs_weights_check(&w, o->aliases, o->n_aliases);
+    hs_status st = hs_weights_expect(&w, ps, theirs, o);
     if (st == HS_OK)
-        st = hs_weights_copy(&w, ps, name_theirs, o, ps->master);
+        st = hs_weights_check(&w, o->aliases, o->n_aliases);
+    if (st == HS_OK)
+        st = hs_weights_copy(&w, ps, theirs, o, ps->master);
     hs_weights_close(&w);
     HS_TRY(st);
     hs_params_refresh_low(ps);
@@ -236,13 +236,15 @@ hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_pa
     HS_TRY(hs_path_join(state, "%s/train/state.json", model_dir));
     HS_TRY(hs_path_join(optimizer, "%s/train/optimizer.safetensors", model_dir));
     HS_TRY(hs_weights_open_file(&w, optimizer));
-    hs_weights_expect(&w, ps, name_moment, "m");
-    hs_weights_expect(&w, ps, name_moment, "v");
-    hs_status st = hs_weights_check(&w, NULL, 0);
+    hs_status st = hs_weights_expect(&w, ps, moment, "m");
     if (st == HS_OK)
-        st = hs_weights_copy(&w, ps, name_moment, "m", ps->m);
+        st = hs_weights_expect(&w, ps, moment, "v");
     if (st == HS_OK)
-        st = hs_weights_copy(&w, ps, name_moment, "v", ps->v);
+        st = hs_weights_check(&w, NULL, 0);
+    if (st == HS_OK)
+        st = hs_weights_copy(&w, ps, moment, "m", ps->m);
+    if (st == HS_OK)
+        st = hs_weights_copy(&w, ps, moment, "v", ps->v);
     hs_weights_close(&w);
     HS_TRY(st);
     return hs_state_read(state, t);

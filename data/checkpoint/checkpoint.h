@@ -10,6 +10,7 @@
 // What is restored is verified; a damaged newest checkpoint is passed over for the one before, and the log says so.
 #ifndef HS_DATA_CHECKPOINT_H
 #define HS_DATA_CHECKPOINT_H
+#include "core/graph/names.h"
 #include "core/graph/params.h"
 #include "data/tokenizers/tokenizer.h"
 

@@ -55,6 +55,7 @@ typedef struct hs_st_source {
     hs_st_tensor t;        // as the file has it. t.data: its bytes, or, if param is set, the slab that holds it
     const hs_param *param; // NULL: t.data is written as it stands
     bool transposed;       // the file has [in, out]
+    int part;              // of the logical tensors stacked in param, from 1 on; 0: all of them
 } hs_st_source;
 hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum);
 

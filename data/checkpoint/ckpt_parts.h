@@ -8,10 +8,6 @@
 // end: id that stands between texts, -1: null.
 hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end); // UNSUPPORTED: a type other than gpt2
 void hs_generation_json(hs_text *t, int32_t end);
-// Tensors that files of a model type may hold beside the parameters: glob patterns; `same_as`: must then be equal to that one.
-typedef struct hs_alias {
-    const char *pattern, *same_as;
-} hs_alias;
 extern const hs_alias hs_hf_aliases[];
 extern const int hs_hf_n_aliases;
 

@@ -48,8 +48,6 @@ struct hs_ckpt {
 };
 
 // ---- what is written
-enum { NAME_BYTES = 320 };
-
 static void sources_free(sources *s)
 {
     free(s->s);
@@ -57,70 +55,83 @@ static void sources_free(sources *s)
     *s = (sources){ 0 };
 }
 
-static hs_status sources_alloc(sources *s, int n)
+static hs_status sources_alloc(sources *s, int most)
 {
-    *s = (sources){ calloc((size_t)n + 1, sizeof *s->s), malloc(((size_t)n + 1) * NAME_BYTES), n };
+    *s = (sources){ calloc((size_t)most + 1, sizeof *s->s), malloc(((size_t)most + 1) * HS_NAME_BYTES), 0 };
     if (s->s != NULL && s->names != NULL)
         return HS_OK;
     sources_free(s);
-    return HS_FAIL(MEMORY, "no memory for the names of %d tensors", n);
+    return HS_FAIL(MEMORY, "no memory for the names of %d tensors", most);
 }
 
-static void source_of(hs_st_source *s, const hs_param *p, const float *slab, bool transposed)
+static void source_of(hs_st_source *s, const hs_param *p, const float *slab, const hs_name_piece *piece)
 {
+    int64_t dim[HS_MAX_DIMS] = { 0 };
+    for (int i = 0; i < p->n_dims; i++)
+        dim[i] = i == 0 && piece->part > 0 ? p->logical[0] / p->parts : p->logical[i];
     s->t.dtype = HS_F32;
     s->t.n_dims = p->n_dims;
     for (int i = 0; i < p->n_dims; i++)
-        s->t.dim[i] = p->logical[transposed ? 1 - i : i];
+        s->t.dim[i] = dim[piece->transposed ? 1 - i : i];
     s->t.data = slab;
     s->param = p;
-    s->transposed = transposed;
+    s->transposed = piece->transposed;
+    s->part = piece->part;
 }
 
-static hs_status check_name(const hs_param *p, const char *name)
+// One source for each tensor that the file has of a parameter.
+static hs_status add_sources(sources *out, const hs_param *p, const float *slab, const hs_name_piece *piece, int n)
 {
-    return strlen(p->name) + 3 < NAME_BYTES && strlen(name) + 1 < NAME_BYTES
-               ? HS_OK
-               : HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", NAME_BYTES - 3, p->name);
+    for (int i = 0; i < n; i++) {
+        if (piece[i].transposed && p->n_dims != 2)
+            return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
+        hs_st_source *s = &out->s[out->n];
+        char *name = out->names + (size_t)out->n++ * HS_NAME_BYTES;
+        memcpy(name, piece[i].name, HS_NAME_BYTES);
+        s->t.name = name;
+        source_of(s, p, slab, &piece[i]);
+    }
+    return HS_OK;
 }
 
 // The values under the other tool's names.
 static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_opts *o, const float *slab)
 {
+    hs_name_piece piece[HS_NAME_PIECES];
     hs_status st = HS_OK;
-    HS_TRY(sources_alloc(out, ps->n_params));
-    for (int i = 0; i < out->n; i++) {
-        const hs_param *p = ps->param[i];
-        const hs_name_rule *rule = NULL;
-        char *name = out->names + (size_t)i * NAME_BYTES;
-        if (o->n_rules == 0 || hs_name_to_theirs(o->rules, o->n_rules, p->name, name, NAME_BYTES, &rule) == NULL)
-            snprintf(name, NAME_BYTES, "%s", p->name); // a model of the user's own keeps its names
-        HS_TRY_GOTO(st, check_name(p, name), failed);
-        if (rule != NULL && rule->transposed && p->n_dims != 2) {
-            st = HS_FAIL(INTERNAL, "rule \"%s\" transposes \"%s\" of %d dimensions", rule->ours, p->name, p->n_dims);
-            goto failed;
-        }
-        out->s[i].t.name = name;
-        source_of(&out->s[i], p, slab, rule != NULL && rule->transposed);
+    int total = 0, n;
+    for (int i = 0; i < ps->n_params; i++) {
+        HS_TRY(hs_name_pieces(o->rules, o->n_rules, ps->param[i]->name, ps->param[i]->parts, piece, &n));
+        total += n;
     }
-    return HS_OK;
-failed:
-    sources_free(out);
+    HS_TRY(sources_alloc(out, total));
+    for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
+        st = hs_name_pieces(o->rules, o->n_rules, ps->param[i]->name, ps->param[i]->parts, piece, &n);
+        if (st == HS_OK)
+            st = add_sources(out, ps->param[i], slab, piece, n);
+    }
+    if (st != HS_OK)
+        sources_free(out);
     return st;
 }
 
 // The moments under our own names, as they lie here.
 static hs_status moment_sources(sources *out, const hs_params *ps, const float *m, const float *v)
 {
+    hs_status st = HS_OK;
     HS_TRY(sources_alloc(out, 2 * ps->n_params));
-    for (int i = 0; i < out->n; i++) {
+    for (int i = 0; i < 2 * ps->n_params && st == HS_OK; i++) {
         const hs_param *p = ps->param[i / 2];
-        char *name = out->names + (size_t)i * NAME_BYTES;
-        snprintf(name, NAME_BYTES, "%c.%s", i % 2 ? 'v' : 'm', p->name);
-        out->s[i].t.name = name;
-        source_of(&out->s[i], p, i % 2 ? v : m, false);
+        hs_name_piece piece = { .part = 0 };
+        snprintf(piece.name, sizeof piece.name, "%c.%s", i % 2 ? 'v' : 'm', p->name);
+        if (strlen(p->name) + 3 >= sizeof piece.name)
+            st = HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES - 4, p->name);
+        else
+            st = add_sources(out, p, i % 2 ? v : m, &piece, 1);
     }
-    return HS_OK;
+    if (st != HS_OK)
+        sources_free(out);
+    return st;
 }
 
 // ---- the files of one folder

@@ -104,14 +104,18 @@ static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
     bool tail_only = p->parts <= 1 || p->logical[0] == p->dim[0]; // then the logical rows are the first ones as they lie
     for (int i = 1; i < p->n_dims; i++)
         tail_only = tail_only && p->logical[i] == p->dim[i];
+    const int pieces = s->part > 0 ? p->parts : 1;
     if (!tail_only) {
-        cut = malloc(bytes > 0 ? bytes : 1);
+        cut = malloc(bytes > 0 ? bytes * (uint64_t)pieces : 1);
         if (cut == NULL)
             return HS_FAIL(MEMORY, "%s: no memory for %llu bytes of \"%s\"", o->path, (unsigned long long)bytes, p->name);
         hs_param_export(p, s->t.data, cut);
         value = cut;
     }
-    const hs_status st = s->transposed ? write_turned(o, value, p->logical[0], p->logical[1], block) : hs_out_write(o, value, bytes);
+    if (s->part > 0)
+        value += (size_t)(s->part - 1) * (bytes / sizeof *value);
+    const hs_status st =
+        s->transposed ? write_turned(o, value, p->logical[0] / pieces, p->logical[1], block) : hs_out_write(o, value, bytes);
     free(cut);
     return st;
 }

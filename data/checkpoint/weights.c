@@ -142,7 +142,7 @@ static void add_shape(hs_text *t, int n_dims, const int64_t *dim)
 }
 
 // ---- one tensor into its slab
-enum { BLOCK = 1 << 18, NAME_BYTES = 512 }; // floats; bytes
+enum { BLOCK = 1 << 18 }; // floats
 
 static void read_f32(const hs_st_entry *e, int64_t first, int64_t n, float *dst, char *aligned)
 {
@@ -177,30 +177,41 @@ static void read_turned(const hs_st_entry *e, buffers *b)
         }
 }
 
-static bool shape_fits(const hs_param *p, const hs_st_entry *e, bool transposed)
+// Dimensions of a piece as the file has them.
+static void dims_of(const hs_param *p, const hs_name_piece *piece, int64_t dim[HS_MAX_DIMS])
 {
-    bool same = e->n_dims == p->n_dims && (!transposed || p->n_dims == 2);
-    for (int i = 0; i < p->n_dims && same; i++)
-        same = e->dim[i] == p->logical[transposed ? 1 - i : i];
-    return same;
+    for (int i = 0; i < p->n_dims; i++)
+        dim[i] = i == 0 && piece->part > 0 ? p->logical[0] / p->parts : p->logical[i];
+    if (piece->transposed) {
+        const int64_t out = dim[0];
+        dim[0] = dim[1], dim[1] = out;
+    }
 }
 
-static void note_misfit(hs_weights *w, const hs_param *p, const char *name, const hs_st_entry *e, bool transposed)
+static bool shape_fits(const hs_param *p, const hs_name_piece *piece, const hs_st_entry *e)
+{
+    int64_t dim[HS_MAX_DIMS];
+    dims_of(p, piece, dim);
+    return e->n_dims == p->n_dims && memcmp(e->dim, dim, (size_t)p->n_dims * sizeof *dim) == 0;
+}
+
+static void note_misfit(hs_weights *w, const hs_param *p, const hs_name_piece *piece, const hs_st_entry *e)
 {
     hs_text t = { 0 };
-    hs_text_add(&t, "\"%.120s\" ", name);
+    hs_text_add(&t, "\"%.120s\" ", piece->name);
     if (e == NULL)
         hs_text_add(&t, "is missing");
     else if (!hs_dtype_is_float(e->dtype))
         hs_text_add(&t, "holds %s, not floats", hs_dtype_name(e->dtype));
     else {
-        const int64_t turned[2] = { p->logical[1], p->logical[0] };
+        int64_t dim[HS_MAX_DIMS];
+        dims_of(p, piece, dim);
         hs_text_add(&t, "is ");
         add_shape(&t, e->n_dims, e->dim);
         hs_text_add(&t, ", the model needs ");
-        add_shape(&t, p->n_dims, transposed ? turned : p->logical);
+        add_shape(&t, p->n_dims, dim);
     }
-    find(w, t.p != NULL ? t.p : name);
+    find(w, t.p != NULL ? t.p : piece->name);
     hs_text_free(&t);
 }
 
@@ -211,20 +222,25 @@ static hs_weight *lookup(const hs_weights *w, const char *name)
     return found == NULL && strncmp(name, prefix, sizeof prefix - 1) == 0 ? hs_weights_find(w, name + sizeof prefix - 1) : found;
 }
 
-void hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_name *name_of, const void *user)
+hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user)
 {
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        char name[NAME_BYTES];
-        bool transposed;
-        name_of(p, user, name, sizeof name, &transposed);
-        hs_weight *found = lookup(w, name);
-        const hs_st_entry *e = found != NULL ? found->entry : NULL;
-        if (found != NULL)
-            found->used = true;
-        if (e == NULL || !shape_fits(p, e, transposed) || !hs_dtype_is_float(e->dtype))
-            note_misfit(w, p, name, e, transposed);
+        hs_name_piece piece[HS_NAME_PIECES];
+        int n;
+        HS_TRY(pieces(p, user, piece, &n));
+        for (int k = 0; k < n; k++) {
+            hs_weight *found = lookup(w, piece[k].name);
+            const hs_st_entry *e = found != NULL ? found->entry : NULL;
+            if (piece[k].transposed && p->n_dims != 2)
+                return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
+            if (found != NULL)
+                found->used = true;
+            if (e == NULL || !shape_fits(p, &piece[k], e) || !hs_dtype_is_float(e->dtype))
+                note_misfit(w, p, &piece[k], e);
+        }
     }
+    return HS_OK;
 }
 
 static hs_status buffers_alloc(buffers *b, const hs_params *ps, const char *dir)
@@ -236,23 +252,29 @@ static hs_status buffers_alloc(buffers *b, const hs_params *ps, const char *dir)
     return b->logical && b->rows && b->aligned ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for a tensor of %zu elements", dir, most);
 }
 
-hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_name *name_of, const void *user, float *slab)
+hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, float *slab)
 {
     buffers b;
-    const hs_status st = buffers_alloc(&b, ps, w->dir);
+    hs_status st = buffers_alloc(&b, ps, w->dir);
+    float *const whole = b.logical;
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         const hs_param *p = ps->param[i];
-        char name[NAME_BYTES];
-        bool transposed;
-        name_of(p, user, name, sizeof name, &transposed);
-        const hs_st_entry *e = lookup(w, name)->entry; // there: hs_weights_check said so
-        if (transposed)
-            read_turned(e, &b);
-        else
-            read_f32(e, 0, (int64_t)(e->bytes / hs_dtype_bytes(e->dtype)), b.logical, b.aligned);
-        hs_param_import(p, slab, b.logical);
+        hs_name_piece piece[HS_NAME_PIECES];
+        int n = 0;
+        st = pieces(p, user, piece, &n);
+        for (int k = 0; k < n && st == HS_OK; k++) {
+            const hs_st_entry *e = lookup(w, piece[k].name)->entry; // there: hs_weights_check said so
+            const int64_t elements = (int64_t)(e->bytes / hs_dtype_bytes(e->dtype));
+            b.logical = whole + (piece[k].part > 0 ? (piece[k].part - 1) * elements : 0);
+            if (piece[k].transposed)
+                read_turned(e, &b);
+            else
+                read_f32(e, 0, elements, b.logical, b.aligned);
+        }
+        if (st == HS_OK)
+            hs_param_import(p, slab, whole);
     }
-    free(b.logical);
+    free(whole);
     free(b.rows);
     free(b.aligned);
     return st;

@@ -22,13 +22,13 @@ hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
 void hs_weights_close(hs_weights *w);
 hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
 
-// The file's name of a parameter; *transposed: the file has [in, out].
-typedef void hs_weight_name(const hs_param *p, const void *user, char *name, size_t size, bool *transposed);
+// The tensors that a file has of a parameter.
+typedef hs_status hs_weight_pieces(const hs_param *p, const void *user, hs_name_piece piece[HS_NAME_PIECES], int *n);
 // First everything is looked at, so that one message names all that is wrong and nothing is half-loaded:
 // hs_weights_expect (once or more), hs_weights_check, then hs_weights_copy.
-void hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_name *name, const void *user);
+hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user);
 // What was missing or misshapen, and what is left over: nothing may be but hs_hf_aliases and the given patterns.
 hs_status hs_weights_check(hs_weights *w, const char *const *patterns, int n_patterns);
-hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_name *name, const void *user, float *slab);
+hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, float *slab);
 
 #endif

@@ -111,22 +111,22 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_gpt_shape *s)
 }
 
 const hs_name_rule hs_gpt_names[] = {
-    { "wte.weight", "transformer.wte.weight", false },
-    { "wpe.weight", "transformer.wpe.weight", false },
-    { "h%d.ln_1.weight", "transformer.h.%d.ln_1.weight", false },
-    { "h%d.ln_1.bias", "transformer.h.%d.ln_1.bias", false },
-    { "h%d.attn.qkv.weight", "transformer.h.%d.attn.c_attn.weight", true },
-    { "h%d.attn.qkv.bias", "transformer.h.%d.attn.c_attn.bias", false },
-    { "h%d.attn.proj.weight", "transformer.h.%d.attn.c_proj.weight", true },
-    { "h%d.attn.proj.bias", "transformer.h.%d.attn.c_proj.bias", false },
-    { "h%d.ln_2.weight", "transformer.h.%d.ln_2.weight", false },
-    { "h%d.ln_2.bias", "transformer.h.%d.ln_2.bias", false },
-    { "h%d.mlp.up.weight", "transformer.h.%d.mlp.c_fc.weight", true },
-    { "h%d.mlp.up.bias", "transformer.h.%d.mlp.c_fc.bias", false },
-    { "h%d.mlp.down.weight", "transformer.h.%d.mlp.c_proj.weight", true },
-    { "h%d.mlp.down.bias", "transformer.h.%d.mlp.c_proj.bias", false },
-    { "ln_f.weight", "transformer.ln_f.weight", false },
-    { "ln_f.bias", "transformer.ln_f.bias", false },
+    { "wte.weight", "transformer.wte.weight", false, 0 },
+    { "wpe.weight", "transformer.wpe.weight", false, 0 },
+    { "h%d.ln_1.weight", "transformer.h.%d.ln_1.weight", false, 0 },
+    { "h%d.ln_1.bias", "transformer.h.%d.ln_1.bias", false, 0 },
+    { "h%d.attn.qkv.weight", "transformer.h.%d.attn.c_attn.weight", true, 0 },
+    { "h%d.attn.qkv.bias", "transformer.h.%d.attn.c_attn.bias", false, 0 },
+    { "h%d.attn.proj.weight", "transformer.h.%d.attn.c_proj.weight", true, 0 },
+    { "h%d.attn.proj.bias", "transformer.h.%d.attn.c_proj.bias", false, 0 },
+    { "h%d.ln_2.weight", "transformer.h.%d.ln_2.weight", false, 0 },
+    { "h%d.ln_2.bias", "transformer.h.%d.ln_2.bias", false, 0 },
+    { "h%d.mlp.up.weight", "transformer.h.%d.mlp.c_fc.weight", true, 0 },
+    { "h%d.mlp.up.bias", "transformer.h.%d.mlp.c_fc.bias", false, 0 },
+    { "h%d.mlp.down.weight", "transformer.h.%d.mlp.c_proj.weight", true, 0 },
+    { "h%d.mlp.down.bias", "transformer.h.%d.mlp.c_proj.bias", false, 0 },
+    { "ln_f.weight", "transformer.ln_f.weight", false, 0 },
+    { "ln_f.bias", "transformer.ln_f.bias", false, 0 },
 };
 const int hs_gpt_n_names = HS_COUNT(hs_gpt_names);
 

@@ -2,6 +2,7 @@
 #ifndef HS_MODELS_GPT_H
 #define HS_MODELS_GPT_H
 #include "core/graph/graph.h"
+#include "core/graph/names.h"
 
 typedef struct hs_gpt_config {
     int layers, heads;

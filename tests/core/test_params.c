@@ -1,6 +1,7 @@
 // Parameters: the slab's layout, chunks that cover every element once and cross no logical tensor, values that follow from
 // seed and name alone, and shards of 2 and 4 ranks that put together are the tensor of one.
 #include "core/base/rng.h"
+#include "core/graph/names.h"
 #include "core/graph/params.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -233,8 +234,8 @@ static void test_names(void **state)
 {
     (void)state;
     static const hs_name_rule rules[] = {
-        { "wte.weight", "transformer.wte.weight", false },
-        { "h%d.attn.qkv.weight", "transformer.h.%d.attn.c_attn.weight", true },
+        { "wte.weight", "transformer.wte.weight", false, 0 },
+        { "h%d.attn.qkv.weight", "transformer.h.%d.attn.c_attn.weight", true, 0 },
     };
     const hs_name_rule *rule = NULL;
     char buf[128];
@@ -250,11 +251,41 @@ static void test_names(void **state)
     assert_string_equal(buf, "untouched");
 }
 
+static void test_name_pieces(void **state)
+{
+    (void)state;
+    static const hs_name_rule rules[] = {
+        { "l%d.qkv.weight", "layer.%d.query.weight", false, 1 }, { "l%d.qkv.weight", "layer.%d.key.weight", false, 2 },
+        { "l%d.qkv.weight", "layer.%d.value.weight", true, 3 },  { "l%d.out.weight", "layer.%d.dense.weight", true, 0 },
+        { "l%d.kv.weight", "layer.%d.keys.weight", false, 1 },   { "l%d.kv.weight", "layer.%d.again.weight", false, 1 },
+    };
+    const int n_rules = HS_COUNT(rules);
+    hs_name_piece piece[HS_NAME_PIECES];
+    int n;
+    assert_int_equal(hs_name_pieces(rules, n_rules, "l7.qkv.weight", 3, piece, &n), HS_OK);
+    assert_int_equal(n, 3);
+    assert_string_equal(piece[0].name, "layer.7.query.weight");
+    assert_string_equal(piece[2].name, "layer.7.value.weight");
+    assert_true(piece[0].part == 1 && piece[1].part == 2 && piece[2].part == 3 && !piece[1].transposed && piece[2].transposed);
+    assert_int_equal(hs_name_pieces(rules, n_rules, "l7.out.weight", 1, piece, &n), HS_OK);
+    assert_true(n == 1 && piece[0].part == 0 && piece[0].transposed);
+    assert_int_equal(hs_name_pieces(rules, n_rules, "mine", 1, piece, &n), HS_OK); // a parameter of the user's own keeps its name
+    assert_true(n == 1 && strcmp(piece[0].name, "mine") == 0 && piece[0].part == 0);
+    assert_int_equal(hs_name_pieces(NULL, 0, "mine", 3, piece, &n), HS_OK);
+    assert_int_equal(hs_name_pieces(rules, n_rules, "l7.qkv.weight", 4, piece, &n), HS_INTERNAL); // one part has no name
+    assert_int_equal(hs_name_pieces(rules, n_rules, "l7.qkv.weight", 2, piece, &n), HS_INTERNAL); // there is no part 3
+    assert_int_equal(hs_name_pieces(rules, n_rules, "l7.kv.weight", 2, piece, &n), HS_INTERNAL);  // one part twice, one never
+    char longer[HS_NAME_BYTES + 1];
+    memset(longer, 'x', sizeof longer);
+    longer[HS_NAME_BYTES] = 0;
+    assert_int_equal(hs_name_pieces(NULL, 0, longer, 1, piece, &n), HS_USAGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_layout),        cmocka_unit_test(test_chunks),
                                         cmocka_unit_test(test_values),        cmocka_unit_test(test_shards),
                                         cmocka_unit_test(test_import_export), cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_names) };
+                                        cmocka_unit_test(test_names),         cmocka_unit_test(test_name_pieces) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,7 +136,7 @@ static void turns_any_shape(void **state)
         OK(hs_params_freeze(ps, 0, HS_F32));
         for (int64_t k = 0; k < out * in; k++)
             ps->master[p->offset + (size_t)k] = (float)k;
-        const hs_st_source s = { { "w", HS_F32, 2, { in, out }, ps->master }, p, true };
+        const hs_st_source s = { { "w", HS_F32, 2, { in, out }, ps->master }, p, true, 0 };
         unlink(path);
         OK(hs_safetensors_write_from(&hs_io_system, path, &s, 1, NULL));
         hs_safetensors *f;
