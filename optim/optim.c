@@ -166,8 +166,8 @@ static void decide(const hs_args *a, hs_lane *lane)
         s->grad_norm = (float)norm;
         s->skipped_in_row = 0;
         begin_update(o, norm, (double)s->scale);
-        o->ps->version++; // the next micro-step finds copies of the values out of date
     }
+    s->step_scale = s->scale;
     hs_scaler_update(&o->c.scaler, s, overflow); // last: the gradients of this step carry the scale it began with
 }
 
@@ -285,7 +285,7 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
         add_thunk(o, in, ratios, "optim.lamb_ratios", HS_PART_SOLO, (hs_cost){ 0 });
         add_thunk(o, in, k->lamb_apply, "optim.lamb_apply", HS_PART_FREE, (hs_cost){ 10, 12 + 4 + low });
     }
-    state->scale = c->scaler.init;
+    state->scale = state->step_scale = c->scaler.init;
     state->hysteresis = c->scaler.hysteresis;
     state->bad_param = state->bad_micro = -1;
     *out = o;

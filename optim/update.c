@@ -40,7 +40,7 @@ static void sums(const hs_args *a, hs_lane *lane)
     {
         const hs_chunk *c = &o->ps->chunk[k];
         const float *g = o->ps->grad + c->offset;
-        o->partial[k] = (hs_partial){ sum_squares(g, c->n), count_nonfinite(g, c->n) };
+        o->partial[k] = o->ps->has_grad[c->param] ? (hs_partial){ sum_squares(g, c->n), count_nonfinite(g, c->n) } : (hs_partial){ 0, 0 };
     }
 }
 
@@ -62,6 +62,8 @@ static void adamw(const hs_args *a, hs_lane *lane)
     hs_for_chunks(k, o, lane)
     {
         const hs_chunk *c = &ps->chunk[k];
+        if (!ps->has_grad[c->param])
+            continue;
         const hs_role role = ps->param[c->param]->role;
         const float step = now.lr[role] * now.inv_bc1, shrink = now.lr[role] * now.decay[role];
         const float *restrict grad = ps->grad + c->offset;
@@ -96,6 +98,8 @@ static void lamb_moments(const hs_args *a, hs_lane *lane)
     hs_for_chunks(k, o, lane)
     {
         const hs_chunk *c = &ps->chunk[k];
+        if (!ps->has_grad[c->param])
+            continue;
         const float decay = now.decay[ps->param[c->param]->role];
         const float *restrict grad = ps->grad + c->offset, *restrict w = ps->master + c->offset;
         float *restrict m = ps->m + c->offset, *restrict v = ps->v + c->offset;
@@ -122,6 +126,8 @@ static void lamb_apply(const hs_args *a, hs_lane *lane)
     hs_for_chunks(k, o, lane)
     {
         const hs_chunk *c = &ps->chunk[k];
+        if (!ps->has_grad[c->param])
+            continue;
         const float decay = now.decay[ps->param[c->param]->role], ratio = o->ratio[c->logical];
         const float *restrict m = ps->m + c->offset, *restrict v = ps->v + c->offset;
         float *restrict w = ps->master + c->offset;

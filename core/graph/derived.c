@@ -2,7 +2,6 @@
 #include "core/base/grow.h"
 #include "core/cpu/cpu.h"
 #include <stdlib.h>
-#include <string.h>
 
 hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out)
 {
@@ -18,15 +17,8 @@ hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out
         if (!d)
             return HS_FAIL(MEMORY, "no memory for a copy of %s", want->param->name);
         *d = *want;
-        d->members = 0, d->made = NULL, d->p = NULL;
+        d->p = NULL;
         ps->derived[ps->n_derived++] = d;
-    }
-    if (d->members < want->members) {
-        uint64_t *made = realloc(d->made, (size_t)want->members * sizeof *made);
-        if (!made)
-            return HS_FAIL(MEMORY, "no memory for a copy of %s", want->param->name);
-        memset(made + d->members, 0, (size_t)(want->members - d->members) * sizeof *made);
-        d->made = made, d->members = want->members;
     }
     *out = d;
     return HS_OK;
@@ -53,20 +45,15 @@ size_t hs_derived_bytes(const hs_params *ps)
 void hs_derived_free(hs_derived *d)
 {
     free(d->p);
-    free(d->made);
     free(d);
 }
 
 void hs_kernel_derive(const hs_args *a, hs_lane *lane)
 {
-    const hs_derived_list *list = a->attr;
-    const hs_params *ps = list->params;
-    const uint64_t now = ps->version * 1024 + (uint64_t)lane->n; // another team divides otherwise
-    for (int i = 0; i < list->n; i++) {
-        hs_derived *d = list->item[i];
+    const hs_params *ps = a->attr;
+    for (int i = 0; i < ps->n_derived; i++) {
+        const hs_derived *d = ps->derived[i];
         const hs_param *w = d->param;
-        if (d->made[lane->id] == now)
-            continue;
         const bool low = d->dtype != HS_F32;
         const hs_args args = {
             .in[0] = { .p = low ? (char *)(ps->low + w->offset) : (char *)(ps->master + w->offset),
@@ -76,6 +63,5 @@ void hs_kernel_derive(const hs_args *a, hs_lane *lane)
             .out[0] = { .p = d->p },
         };
         d->make(&args, lane);
-        d->made[lane->id] = now;
     }
 }

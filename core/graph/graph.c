@@ -223,6 +223,7 @@ hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, c
         s->bytes = hs_dtype_bytes(d);
         for (int i = 0; i < n_dims; i++)
             s->dim[i] = dim[i], s->bytes *= (size_t)dim[i];
+        s->id = all->n;
         all->state[all->n++] = s;
     }
     hs_tensor *t = tensor_new(g, HS_STATE, d);
@@ -324,26 +325,11 @@ hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *co
 
 hs_states *hs_states_new(void) { return calloc(1, sizeof(hs_states)); }
 
-hs_status hs_states_alloc(hs_states *s)
-{
-    for (int i = 0; i < s->n; i++) {
-        hs_state *st = s->state[i];
-        if (st->p)
-            continue;
-        st->p = hs_cpu_alloc((st->bytes + 63) / 64 * 64);
-        if (!st->p)
-            return HS_FAIL(MEMORY, "no memory for state %s: %zu bytes", st->name, st->bytes);
-        memset(st->p, 0, st->bytes);
-    }
-    return HS_OK;
-}
-
 void hs_states_free(hs_states *s)
 {
     if (!s)
         return;
     for (int i = 0; i < s->n; i++) {
-        free(s->state[i]->p);
         free(s->state[i]->name);
         free(s->state[i]);
     }

@@ -14,20 +14,19 @@ extern "C" {
 
 typedef enum hs_mode { HS_TRAIN, HS_EVAL, HS_DECODE } hs_mode;
 
-struct hs_state { // a buffer that lives across steps (KV cache); owned by hs_states, shared by plans
+struct hs_state { // a buffer that lives across steps (KV cache), as plans declare it; each run has bytes of its own for it
     char *name;
     hs_dtype dtype;
     int n_dims;
     int64_t dim[HS_MAX_DIMS];
     size_t bytes;
-    char *p; // NULL until hs_states_alloc
+    int id; // index in hs_states
 };
 typedef struct hs_states {
     hs_state **state;
     int n, capacity;
 } hs_states;
 hs_states *hs_states_new(void);
-hs_status hs_states_alloc(hs_states *s); // zeroed
 void hs_states_free(hs_states *s);
 
 typedef struct hs_graph {

@@ -236,6 +236,7 @@ void hs_params_free(hs_params *ps)
     free(ps->param);
     hs_map_free(ps->by_name);
     free(ps->chunk);
+    free(ps->has_grad);
     free(ps);
 }
 
@@ -292,6 +293,10 @@ hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype)
     if (hs_dtype_is_low(low_dtype))
         HS_TRY(slab_new((void **)&ps->low, bytes / 2));
     HS_TRY(build_chunks(ps));
+    ps->has_grad = malloc((size_t)ps->n_params + 1);
+    if (!ps->has_grad)
+        return HS_FAIL(MEMORY, "no memory for %d marks", ps->n_params);
+    memset(ps->has_grad, 1, (size_t)ps->n_params + 1);
     ps->frozen = true;
     if (!(with & HS_WITHOUT_INIT))
         hs_params_init_values(ps);
@@ -340,7 +345,7 @@ void hs_params_init_values(hs_params *ps)
                     value[r.stored + j] = 1;
         }
     }
-    ps->version++;
+    hs_params_changed(ps);
     hs_params_refresh_low(ps);
 }
 

@@ -56,7 +56,8 @@ typedef struct hs_params {
     uint16_t *low;
     hs_chunk *chunk;
     int n_chunks, n_logical;
-    uint64_t version;     // raised whenever values change: load, init, an applied step
+    uint8_t *has_grad; // by id: a plan of this step has made its gradient; the optimizer leaves the others alone. All, unless a run says so
+    uint64_t version;  // raised whenever values change (hs_params_changed): load, init, an update
     hs_derived **derived; // copies of values in other layouts: core/graph/derived.h
     int n_derived, cap_derived;
 } hs_params;
@@ -88,7 +89,8 @@ hs_param *hs_params_find(const hs_params *ps, const char *name); // NULL if ther
 hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype);
 void hs_params_lend_grad(hs_params *ps, float *slab); // n floats that outlive ps; frees a slab of its own
 void hs_params_init_values(hs_params *ps);
-void hs_params_refresh_low(hs_params *ps); // low = master, rounded; serial; for load and init
+static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
+void hs_params_refresh_low(hs_params *ps);                             // low = master, rounded; serial; for load and init
 // Gives back the memory of the masters of which keep[id] is false: they read as zeros until values are drawn or loaded again. For
 // inference, behind hs_params_refresh_low; what is left must not be saved.
 void hs_params_release_masters(hs_params *ps, const bool *keep);

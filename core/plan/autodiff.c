@@ -172,6 +172,7 @@ static void sum_loss(diff *d, hs_node *n)
     hs_loss_sum *attr = hs_graph_alloc(d->g, sizeof *attr);
     if (!attr)
         return;
+    attr->set = d->p->opts.losses;
     if (n->op->attr_bytes)
         memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
     const hs_slot rows = out_slot(d, n, 0, false);
@@ -194,9 +195,7 @@ static hs_status derive(diff *d, hs_call *r, const hs_node *n, const hs_derive *
     const size_t bytes = make && w && w->kind == HS_PARAM && d->p->opts.runs_per_values > 1 ? f->bytes(n, backward) : 0;
     if (!bytes)
         return HS_OK;
-    const hs_derived want = {
-        .param = w->param, .dtype = value_slot(d, n, f->operand).dtype, .make = make, .bytes = bytes, .members = d->p->dev->team
-    };
+    const hs_derived want = { .param = w->param, .dtype = value_slot(d, n, f->operand).dtype, .make = make, .bytes = bytes };
     hs_derived *copy;
     HS_TRY(hs_derived_get(d->g->params, &want, &copy));
     r->derived = copy;

@@ -40,7 +40,7 @@ static void totals(hs_plan *p)
         info->traffic_bytes += p->call[i].cost.bytes;
     }
     info->n_nodes = p->graph->n_nodes;
-    info->n_thunks = p->n_calls + (p->derived.n > 0);
+    info->n_thunks = p->n_calls;
     for (int i = 0; i < p->derived.n; i++)
         info->derived_bytes += p->derived.item[i]->bytes;
     info->n_casts = p->n_casts;
@@ -56,7 +56,6 @@ hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_
     }
     p->graph = g, p->dev = dev;
     p->opts = *o;
-    p->derived.params = g->params;
     hs_status st;
     HS_TRY_GOTO(st, hs_graph_status(g), fail);
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
@@ -94,6 +93,30 @@ void hs_plan_masters(const hs_plan *p, bool *read)
     for (int i = 0; i < p->derived.n; i++)
         if (p->derived.item[i]->dtype == HS_F32)
             read[p->derived.item[i]->param->id] = true;
+}
+
+void hs_plan_writes(const hs_plan *p, bool *written)
+{
+    for (int i = 0; i < p->n_calls; i++)
+        for (int k = 0; k < HS_MAX_IN; k++)
+            if (p->call[i].din[k].where == HS_AT_GRAD)
+                written[p->call[i].din[k].t->param->id] = true;
+}
+
+int hs_plan_losses(const hs_plan *p)
+{
+    for (int i = 0; i < p->n_calls; i++)
+        if (p->call[i].fn == hs_kernel_loss_sum)
+            return p->opts.losses;
+    return -1;
+}
+
+bool hs_plan_reduces(const hs_plan *p)
+{
+    for (int i = 0; i < p->n_calls; i++)
+        if (p->call[i].last_only)
+            return true;
+    return false;
 }
 
 size_t hs_plan_bytes(const hs_plan *p) { return p->total_bytes; }

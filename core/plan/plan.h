@@ -31,6 +31,7 @@ typedef struct hs_plan_opts {
     int runs_per_values; // between two changes of the parameters, about; from 2 on copies of weights may pay (hs_derive)
     bool single_run;     // training: one run makes the gradients of a step. They lie in the plan's slab then, where activations lay before
     bool collectives;    // emit gradient reductions even where the comm's size is 1 (tests)
+    int losses;          // which set of hs_step_state.loss is its own
 } hs_plan_opts;
 
 typedef struct hs_cast_info { // one inserted cast, for `plan`
@@ -45,6 +46,7 @@ typedef struct hs_plan hs_plan;
 // Takes the graph over: it is freed with the plan. Fails with the graph's own first error if it has one.
 hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o);
 void hs_plan_free(hs_plan *p);
+int hs_plan_losses(const hs_plan *p); // its set of hs_step_state.loss; -1: it has no loss
 
 size_t hs_plan_bytes(const hs_plan *p); // inputs + values + gradients, if they lie here, + scratch: one slab
 typedef struct hs_plan_info {
@@ -63,10 +65,22 @@ const hs_graph *hs_plan_graph(const hs_plan *p);
 // Marks the parameters (by id) whose f32 values this plan reads; the others it reads as low copies, if at all.
 void hs_plan_masters(const hs_plan *p, bool *read);
 
+// Marks the parameters (by id) whose gradients this plan makes.
+void hs_plan_writes(const hs_plan *p, bool *written);
+bool hs_plan_reduces(const hs_plan *p); // its last micro-step of a step reduces gradients over dp
+
+typedef struct hs_exec_memory { // all of it borrowed
+    void *workspace;            // hs_plan_bytes, 64-byte aligned
+    void *const *states;        // by hs_state.id: the bytes of each; NULL where the plan has none
+    const hs_step_in *in;
+    hs_step_state *state;
+} hs_exec_memory;
+
 typedef struct hs_exec hs_exec;
-// workspace: hs_plan_bytes, 64-byte aligned; borrowed, as are in and state. A plan with gradient_bytes has the gradient slab at its
-// front: hs_params_lend_grad before this. The slab is whole from the end of a run to the next run of any plan over this workspace.
-hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs_step_in *in, hs_step_state *state);
+// A plan with gradient_bytes has the gradient slab at the front of its workspace: hs_params_lend_grad before this. The slab is whole
+// from the end of a run to the next run of any plan over this workspace. Copies of parameters (core/graph/derived.h) must have been made
+// before a segment is submitted: hs_model_refresh does it.
+hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m);
 void hs_exec_free(hs_exec *e);
 
 enum { HS_MICRO_FIRST = 1, HS_MICRO_LAST = 2 }; // first: gradients are written, else added; last: buckets are reduced over dp

@@ -68,7 +68,7 @@ void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dty
 void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane);    // attr: hs_loss_sum
 void hs_kernel_grad_reduce(const hs_args *a, hs_lane *lane); // attr: hs_bucket
 typedef struct hs_loss_sum {
-    int32_t loss;
+    int32_t set, loss; // of hs_step_state.loss
 } hs_loss_sum;
 typedef struct hs_bucket {
     hs_comm *comm;

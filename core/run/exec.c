@@ -7,6 +7,7 @@
 struct hs_exec {
     const hs_plan *plan;
     char *base;
+    void *const *state;
     hs_segment micro[4]; // by HS_MICRO_FIRST | HS_MICRO_LAST; equal variants share their thunks
     bool owned[4];
 };
@@ -24,7 +25,7 @@ static char *address(const hs_exec *e, const hs_slot *s)
     case HS_AT_GRAD:
         return (char *)(ps->grad + s->t->param->offset);
     case HS_AT_STATE:
-        return s->t->state->p;
+        return e->state[s->t->state->id];
     case HS_AT_NONE:
         break;
     }
@@ -67,12 +68,10 @@ static void bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool firs
 static hs_status bind_micro(hs_exec *e, int which, const hs_step_in *in, hs_step_state *state)
 {
     const hs_plan *p = e->plan;
-    hs_thunk *t = malloc((size_t)(p->n_calls + 2) * sizeof *t);
+    hs_thunk *t = malloc((size_t)(p->n_calls + 1) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", p->n_calls);
     int n = 0;
-    if (p->derived.n) // in every variant: it returns at once where nothing changed
-        t[n++] = (hs_thunk){ .fn = hs_kernel_derive, .name = "derive", .args = { .attr = &p->derived, .step = in, .state = state } };
     for (int i = 0; i < p->n_calls; i++)
         if (!p->call[i].last_only || (which & HS_MICRO_LAST))
             bind_call(e, &p->call[i], &t[n++], which & HS_MICRO_FIRST, in, state);
@@ -81,16 +80,14 @@ static hs_status bind_micro(hs_exec *e, int which, const hs_step_in *in, hs_step
     return HS_OK;
 }
 
-hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs_step_in *in, hs_step_state *state)
+hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m)
 {
     HS_TRY(hs_derived_alloc(p->graph->params));
     hs_exec *e = calloc(1, sizeof *e);
     if (!e)
         return HS_FAIL(MEMORY, "no memory for an exec");
-    e->plan = p, e->base = workspace;
-    bool reduces = false;
-    for (int i = 0; i < p->n_calls; i++)
-        reduces |= p->call[i].last_only;
+    e->plan = p, e->base = m->workspace, e->state = m->states;
+    const bool reduces = hs_plan_reduces(p);
     const bool train = p->graph->mode == HS_TRAIN;
     for (int which = 0; which < 4; which++) {
         if (p->info.gradient_bytes && !(which & HS_MICRO_FIRST))
@@ -98,7 +95,7 @@ hs_status hs_exec_new(hs_exec **out, const hs_plan *p, void *workspace, const hs
         const int same = (train ? which & HS_MICRO_FIRST : 0) | (reduces ? which & HS_MICRO_LAST : 0); // the variant it equals
         hs_status st = HS_OK;
         if (same == which)
-            st = bind_micro(e, which, in, state);
+            st = bind_micro(e, which, m->in, m->state);
         else
             e->micro[which] = e->micro[same];
         if (st != HS_OK) {
@@ -195,17 +192,18 @@ int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand)
     return 0;
 }
 
-// Rows in order, in double: the same sum at any number of threads. The first micro-step of a step starts from zero.
+// Rows in order, in double: the same sum at any number of threads. A plan's first micro-step of a step starts from zero.
 void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
-    const int i = ((const hs_loss_sum *)a->attr)->loss;
+    const hs_loss_sum *to = a->attr;
+    double *out = &a->state->loss[to->set][to->loss];
     const float *loss = (const float *)a->in[0].p;
     const int64_t n = hs_ref_rows(a, &a->in[0]);
     double sum = 0;
     for (int64_t k = 0; k < n; k++)
         sum += loss[k];
-    a->state->loss[i] = (a->step->micro ? a->state->loss[i] : 0) + sum * a->step->inv_count[i];
+    *out = (a->step->micro ? *out : 0) + sum * a->step->inv_count[to->loss];
 }
 
 void hs_kernel_grad_reduce(const hs_args *a, hs_lane *lane)

@@ -210,7 +210,7 @@ hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_p
     hs_weights_close(&w);
     HS_TRY(st);
     hs_params_refresh_low(ps);
-    ps->version++;
+    hs_params_changed(ps);
     return HS_OK;
 }
 

@@ -34,13 +34,14 @@ static const field fields[] = {
     FIELD(I64, "skipped", step_state.skipped, 0),
     FIELD(F32, "lr", step_state.lr, 0),
     FIELD(F32, "grad_norm", step_state.grad_norm, 0),
-    FIELD(F64, "loss", step_state.loss, HS_N_LOSS),
+    FIELD(F64, "loss", step_state.loss[0], HS_N_LOSS),
     FIELD(I32, "bad_param", step_state.bad_param, 0),
     FIELD(I64, "bad_count", step_state.bad_count, 0),
     FIELD(I32, "bad_micro", step_state.bad_micro, 0),
 };
-// A new member of either struct belongs into the table above; then these sizes change.
-_Static_assert(sizeof(hs_step_state) == 104 && sizeof(hs_train_state) == 152, "list the new member in fields[]");
+// A new member of either struct belongs into the table above, unless the next step writes it anew: losses of other plans than the first,
+// step_scale. Then these sizes change.
+_Static_assert(sizeof(hs_step_state) == 584 && sizeof(hs_train_state) == 632, "list the new member in fields[]");
 
 static size_t size_of(kind k) { return k == I32 || k == F32 ? 4 : 8; }
 

@@ -65,7 +65,7 @@ static hs_status check_prompt(const hs_generate_opts *o, const hs_prompt *p, int
 
 // ---- set-up
 
-static hs_status find_inputs(batch *b, hs_exec *exec)
+static hs_status find_inputs(batch *b, const hs_generate_opts *o)
 {
     const struct {
         const char *name;
@@ -73,10 +73,11 @@ static hs_status find_inputs(batch *b, hs_exec *exec)
     } inputs[] = { { "ids", &b->ids },   { "starts", &b->starts }, { "where", &b->where },
                    { "keys", &b->keys }, { "rows", &b->rows },     { "picks", &b->picks } };
     for (int i = 0; i < HS_COUNT(inputs); i++) {
-        *inputs[i].at = hs_exec_input(exec, inputs[i].name);
+        *inputs[i].at = hs_run_input(o->run, o->plan, inputs[i].name);
         if (!*inputs[i].at)
             return HS_FAIL(INTERNAL, "the decode plan has no input %s", inputs[i].name);
     }
+    hs_exec *exec = hs_run_exec(o->run, o->plan);
     b->max_tokens = hs_exec_input_tensor(exec, "ids")->dim[0];
     b->max_seqs = hs_exec_input_tensor(exec, "keys")->dim[0];
     return HS_OK;
@@ -151,7 +152,7 @@ static void build(generation *g)
 static hs_status read_logits(generation *g, int64_t row)
 {
     hs_ref ref;
-    const char *p = hs_exec_output(g->o->exec, 0, &ref);
+    const char *p = hs_run_output(g->o->run, g->o->plan, 0, &ref);
     if (!p || ref.cols < g->o->vocab)
         return HS_FAIL(INTERNAL, "the decode plan does not keep logits of %lld columns", (long long)g->o->vocab);
     hs_convert(g->logits, HS_F32, p + (size_t)(row * ref.cols) * hs_dtype_bytes(ref.dtype), ref.dtype, g->o->vocab);
@@ -179,9 +180,8 @@ static hs_status take_token(generation *g, int index)
 static hs_status step(generation *g)
 {
     const hs_generate_opts *o = g->o;
-    hs_step_live(o->in, g->b.n_tokens, g->b.n_seqs, g->b.n_picks);
-    HS_TRY(o->device->submit(o->device, hs_exec_micro(o->exec, 0), o->mode));
-    HS_TRY(o->device->wait(o->device));
+    hs_step_live(hs_run_in(o->run), g->b.n_tokens, g->b.n_seqs, g->b.n_picks);
+    HS_TRY(hs_run_forward(o->run, o->plan));
     for (int i = 0; i < g->n_runs; i++) {
         g->runs[i].cached += g->runs[i].fed;
         if (g->runs[i].pick >= 0)
@@ -193,7 +193,7 @@ static hs_status step(generation *g)
 static hs_status generate(generation *g, const hs_prompt *prompt, hs_generated *out)
 {
     HS_TRY(check_sampling(g->o));
-    HS_TRY(find_inputs(&g->b, g->o->exec));
+    HS_TRY(find_inputs(&g->b, g->o));
     g->runs = calloc((size_t)g->n_runs + 1, sizeof *g->runs);
     g->logits = malloc((size_t)g->o->vocab * sizeof *g->logits);
     g->order = malloc((size_t)g->o->vocab * sizeof *g->order);

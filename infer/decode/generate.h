@@ -5,7 +5,7 @@
 // read in chunks, and every step after that costs one token a prompt.
 #ifndef HS_INFER_GENERATE_H
 #define HS_INFER_GENERATE_H
-#include "core/plan/plan.h"
+#include "core/run/run.h"
 
 // Tokens of a prompt at once, where one prompt is read: weights are read once for them. 512 tokens of GPT-2 124M at once are 0 to 5 %
 // faster than twice 256 on a quiet machine, more on one whose memory is busy (`halfstep bench generate`, median of rounds).
@@ -30,10 +30,8 @@ typedef struct hs_sampling {
 } hs_sampling;
 
 typedef struct hs_generate_opts {
-    hs_device *device; // what an engine has: its device, its decode plan's exec, its step block
-    hs_exec *exec;
-    hs_step_in *in;
-    hs_submit_mode mode;
+    hs_run *run; // of the model, and which of its plans decodes
+    int plan;
     int64_t context, vocab, cache_rows; // of the model; rows of its cache states
     int64_t max_tokens;                 // new tokens per prompt
     hs_sampling sampling;

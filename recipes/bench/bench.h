@@ -72,13 +72,8 @@ void hs_bench_row(hs_bench_run *r, const hs_cell *cells, int n);
 // ---- a probe: one op between embeddings, which give it inputs with gradients, and a cross-entropy, which gives it dy
 enum { HS_PROBE_FORWARD, HS_PROBE_BACKWARD, HS_PROBE_PARAMS, HS_PROBE_TIMES }; // params: of an op whose backward is split
 typedef struct hs_probe {
-    hs_device *device;
-    hs_params *params;
-    hs_plan *plan;
-    hs_exec *exec;
-    void *workspace;
-    hs_step_in in;
-    hs_step_state state;
+    hs_model *model;
+    hs_run *run;
     const hs_node *node;            // the op measured
     double seconds[HS_PROBE_TIMES]; // of the last run; 0: there is none
 } hs_probe;

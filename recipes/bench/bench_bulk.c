@@ -61,9 +61,9 @@ static hs_status train_step(bench *b)
 {
     hs_engine *e = b->engine;
     HS_TRY(hs_feed(e, HS_TRAIN, &b->batch));
-    e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / (float)b->batch.n_targets;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.n_targets;
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
-    return hs_engine_update(e);
+    return hs_run_update(e->run);
 }
 
 // Each slot has half a context behind it and gets one token more.
@@ -81,7 +81,7 @@ static hs_status decode_step(bench *b)
         keys[3 * i] = first, keys[3 * i + 1] = POSITION + 1, keys[3 * i + 2] = POSITION;
     }
     starts[b->slots] = (int32_t)b->slots;
-    hs_step_live(&e->in, b->slots, b->slots, b->slots);
+    hs_step_live(e->in, b->slots, b->slots, b->slots);
     return hs_engine_run(e, HS_DECODE, 0);
 }
 
@@ -106,7 +106,7 @@ static hs_status one_round(bench *b, times *t, int busy)
 {
     for (int s = 0; s < 2; s++)
         for (int m = 0; m < 2; m++) {
-            b->engine->mode = modes[m];
+            hs_run_set_mode(b->engine->run, modes[m]);
             const double start = hs_now();
             double now = start;
             int n = 0;
@@ -150,7 +150,7 @@ static void report(hs_bench_run *r, const bench *b, const int64_t *dim, times *t
             { .key = "batch", .value = (double)dim[0] },
             { .key = "width", .value = (double)dim[1] },
             { .key = "dtype", .text = hs_dtype_name(b->policy.low) },
-            { .key = "thunks", .value = hs_plan_info_of(b->engine->plan[mode])->n_thunks },
+            { .key = "thunks", .value = hs_plan_info_of(hs_engine_plan(b->engine, mode))->n_thunks },
             { .key = "step_ms", .value = 1e3 * step, .digits = 3 },
             { .key = "bulk_ms", .value = 1e3 * bulk, .digits = 3 },
             { .key = "step_over_bulk", .value = step / bulk, .digits = 2 },

@@ -30,10 +30,8 @@ static bool on_token(int prompt, int32_t id, void *user)
 static hs_status one(bench *b, hs_bench_run *r)
 {
     hs_engine *e = b->engine;
-    const hs_generate_opts g = { .device = r->device,
-                                 .exec = e->exec[HS_DECODE],
-                                 .in = &e->in,
-                                 .mode = r->mode,
+    const hs_generate_opts g = { .run = e->run,
+                                 .plan = e->plan[HS_DECODE],
                                  .context = b->setup.gpt.context,
                                  .vocab = b->setup.gpt.vocab,
                                  .cache_rows = b->setup.shape.cache_rows,
@@ -92,7 +90,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
         return HS_FAIL(MEMORY, "no memory for a prompt of %lld tokens", (long long)b->n_prompt);
     const hs_params *ps = b->engine->params;
     b->memory = ps->low ? (float *)ps->low : ps->master;
-    HS_TRY(hs_engine_release_masters(b->engine));
+    HS_TRY(hs_model_release_masters(b->engine->model));
     for (int64_t i = 0; i < b->n_prompt; i++)
         b->prompt[i] = (int32_t)(i * 7919 % b->setup.gpt.vocab);
     return HS_OK;

@@ -11,8 +11,15 @@ hs_tensor *hs_probe_x(hs_graph *g, const hs_batch_in *in, const char *name, int6
     return hs_embedding(g, table, in->ids, NULL, NULL);
 }
 
-static void trace(hs_graph *g, const hs_probe_spec *s, hs_probe *p)
+typedef struct traced {
+    const hs_probe_spec *spec;
+    hs_probe *probe;
+} traced;
+
+static void trace(hs_graph *g, const void *config)
 {
+    const hs_probe_spec *s = ((const traced *)config)->spec;
+    hs_probe *p = ((const traced *)config)->probe;
     const hs_batch_in in = hs_nn_batch(g, s->rows, s->seqs);
     hs_tensor *y = s->build(g, &in, s);
     p->node = y->from;
@@ -27,8 +34,8 @@ static void trace(hs_graph *g, const hs_probe_spec *s, hs_probe *p)
 
 static void fill(hs_probe *p, const hs_probe_spec *s)
 {
-    int32_t *ids = hs_exec_input(p->exec, "ids"), *targets = hs_exec_input(p->exec, "targets");
-    int32_t *starts = hs_exec_input(p->exec, "starts"), *where = hs_exec_input(p->exec, "where");
+    int32_t *ids = hs_run_input(p->run, 0, "ids"), *targets = hs_run_input(p->run, 0, "targets");
+    int32_t *starts = hs_run_input(p->run, 0, "starts"), *where = hs_run_input(p->run, 0, "where");
     const int64_t length = s->rows / s->seqs;
     for (int64_t i = 0; i < s->rows; i++) {
         ids[i] = (int32_t)(i * 7 % TABLE_ROWS), targets[i] = (int32_t)(i * 13 % s->out);
@@ -36,26 +43,18 @@ static void fill(hs_probe *p, const hs_probe_spec *s)
     }
     for (int64_t i = 0; i <= s->seqs; i++)
         starts[i] = (int32_t)(i * length);
-    hs_step_live(&p->in, s->rows, s->seqs, 0);
-    p->in.n_micro = 1, p->in.inv_count[0] = 1.0f / (float)s->rows;
-    p->state.scale = 1, p->state.bad_param = p->state.bad_micro = -1;
+    hs_step_live(hs_run_in(p->run), s->rows, s->seqs, 0);
+    hs_run_in(p->run)->inv_count[0] = hs_inv_count(s->rows);
 }
 
 static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
 {
-    const hs_grid grid = hs_grid_self();
-    hs_graph *g;
-    p->device = d;
-    HS_TRY(hs_params_new(&p->params, 1, 0, 1));
-    HS_TRY(hs_graph_new(&g, p->params, NULL, HS_TRAIN, &grid));
-    trace(g, s, p);
-    HS_TRY(hs_plan_new(
-        &p->plan, g, d,
-        &(hs_plan_opts){ .policy = { .low = s->low }, .runs_per_values = s->packed ? 2 : 1 })); // owns the graph, also when it fails
-    HS_TRY(hs_params_freeze(p->params, HS_WITH_GRAD, s->low));
-    HS_TRY(d->alloc(hs_plan_bytes(p->plan), &p->workspace));
-    d->fill(d, p->workspace, 0, hs_plan_bytes(p->plan));
-    HS_TRY(hs_exec_new(&p->exec, p->plan, p->workspace, &p->in, &p->state));
+    const hs_policy policy = { .low = s->low };
+    int plan;
+    HS_TRY(hs_model_new(&p->model, &(hs_model_opts){ .device = d, .policy = &policy, .micro_steps = s->packed ? 2 : 0, .seed = 1 }));
+    HS_TRY(hs_model_plan(p->model, HS_TRAIN, trace, &(traced){ s, p }, &plan));
+    HS_TRY(hs_model_freeze(p->model, 0));
+    HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
     fill(p, s);
     return HS_OK;
 }
@@ -77,11 +76,8 @@ void hs_probe_free(hs_probe *p)
 {
     if (!p)
         return;
-    hs_exec_free(p->exec);
-    if (p->workspace)
-        p->device->release(p->workspace);
-    hs_plan_free(p->plan);
-    hs_params_free(p->params);
+    hs_run_free(p->run);
+    hs_model_free(p->model);
     free(p);
 }
 
@@ -97,13 +93,13 @@ static void note(const hs_thunk *t, double seconds, void *user)
 
 hs_status hs_probe_run(hs_probe *p)
 {
-    hs_device *d = p->device;
+    hs_device *d = hs_run_device(p->run);
     memset(p->seconds, 0, sizeof p->seconds);
     d->hook = note, d->hook_user = p;
-    const hs_status st = d->submit(d, hs_exec_micro(p->exec, HS_MICRO_FIRST | HS_MICRO_LAST), HS_SUBMIT_STEP);
+    hs_run_begin(p->run, 0);
+    const hs_status st = hs_run_micro(p->run, 0, true);
     d->hook = NULL;
-    HS_TRY(st);
-    return d->wait(d);
+    return st;
 }
 
 // ---- tables

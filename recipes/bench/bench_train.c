@@ -33,9 +33,9 @@ static hs_status one_step(bench *b, double *seconds)
     const double start = hs_now();
     hs_profile_begin(b->profile);
     HS_TRY(hs_feed(e, HS_TRAIN, &b->batch));
-    e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / (float)b->batch.n_targets;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.n_targets;
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
-    HS_TRY(hs_engine_update(e));
+    HS_TRY(hs_run_update(e->run));
     *seconds = hs_now() - start;
     return hs_profile_end(b->profile);
 }
@@ -75,7 +75,7 @@ static void report(const bench *b, const hs_bench_run *r, double median, double 
     const hs_bench_options *o = r->o;
     const int64_t seq = batch->n_tokens / batch->n_seqs;
     const double rate = (double)batch->n_tokens / median, mfu = rate * hs_gpt_flops_per_token(&b->setup.gpt, seq) / peak;
-    const double loss = b->engine->state.loss[0];
+    const double loss = hs_engine_loss(b->engine, HS_TRAIN);
     char count[32], bytes[32];
     if (o->common.json)
         hs_line_print(json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:i, s:s, s:I}", "tokens_per_second",

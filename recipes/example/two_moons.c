@@ -37,14 +37,14 @@ int main(void)
             x[i * FEATURES] = (float)((y[i] ? 1 - cos(a) : cos(a)) + noise);
             x[i * FEATURES + 1] = (float)((y[i] ? 0.5 - sin(a) : sin(a)) + noise);
         }
-        hs_step_live(&e->in, POINTS, 1, 0);
-        e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / POINTS;
-        if (hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST) || hs_engine_update(e))
+        hs_step_live(e->in, POINTS, 1, 0);
+        e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / POINTS;
+        if (hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST) || hs_run_update(e->run))
             return printf("%s\n", hs_error()), 1;
         if (step % 50 == 0 || step == 299)
-            printf("step %3d  loss %.4f\n", step, e->state.loss[0]);
+            printf("step %3d  loss %.4f\n", step, hs_engine_loss(e, HS_TRAIN));
     }
-    const int learned = e->state.loss[0] < 0.1;
+    const int learned = hs_engine_loss(e, HS_TRAIN) < 0.1;
     hs_engine_free(e);
     return !learned;
 }

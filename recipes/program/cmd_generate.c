@@ -162,10 +162,8 @@ static hs_status append(result *r, const hs_generated *g)
 static hs_status generate(hs_session *s, const generate_options *o, const hs_gpt_setup *setup, stream *out, result *r)
 {
     const int64_t context = setup->gpt.context;
-    hs_generate_opts g = { .device = s->device,
-                           .exec = s->engine->exec[HS_DECODE],
-                           .in = &s->engine->in,
-                           .mode = HS_SUBMIT_BULK,
+    hs_generate_opts g = { .run = s->engine->run,
+                           .plan = s->engine->plan[HS_DECODE],
                            .context = context,
                            .vocab = setup->gpt.vocab,
                            .cache_rows = setup->shape.cache_rows,

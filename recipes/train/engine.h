@@ -1,12 +1,9 @@
-// engine: one model function made ready to run - parameters, plans, workspace, optimizer - and its steps. What the trainer,
-// the commands and a program that embeds the library share.
+// engine: a model with at most one plan per mode, one run of it and an optimizer - what the trainer, the commands and the benchmarks
+// each need, in one call. A program with more plans, more runs or an update of its own uses core/run/run.h itself.
 #ifndef HS_RECIPES_ENGINE_H
 #define HS_RECIPES_ENGINE_H
-#include "core/plan/plan.h"
+#include "core/run/run.h"
 #include "optim/optim.h"
-
-// Emits inputs, model and loss (or logits, in decode mode) for g->mode. Errors go to the graph.
-typedef void hs_model_fn(hs_graph *g, const void *config);
 
 typedef struct hs_engine_opts {
     hs_model_fn *model;
@@ -15,10 +12,8 @@ typedef struct hs_engine_opts {
     const hs_optim_config *optim;            // NULL: no training plan, no moments
     bool eval, decode;                       // also make these plans
     const void *eval_config, *decode_config; // NULL: config
-    // Training: micro-batches of an optimizer step, as far as is known: 1 lets activations lie where gradients will (runs without
-    // HS_MICRO_FIRST are refused then), from 2 on copies of weights pay. 0: any number.
-    int micro_steps;
-    bool loads_values; // a checkpoint is loaded next: parameters are not drawn first
+    int micro_steps;                         // as in hs_model_opts; with optim only
+    bool loads_values;                       // a checkpoint is loaded next: parameters are not drawn first
     uint64_t seed;
     int threads;       // 0: all cores of this process
     hs_device *device; // NULL: the CPU, opened and owned by the engine
@@ -29,27 +24,24 @@ typedef struct hs_engine_opts {
 typedef struct hs_engine {
     hs_device *device;
     bool owns_device;
-    hs_params *params;
-    hs_states *states;
-    hs_plan *plan[3]; // by hs_mode; NULL: not made
-    hs_exec *exec[3];
-    void *workspace;
-    size_t workspace_bytes;
-    hs_optim *optim;
-    hs_step_in in;
-    hs_step_state state;
-    hs_submit_mode mode;
-    hs_grid grid;
+    hs_model *model;
+    hs_run *run;
+    hs_optim *optim;      // NULL: inference
+    int plan[3];          // by hs_mode: its number in the model; -1: not made
+    hs_params *params;    // the model's
+    hs_step_in *in;       // the run's
+    hs_step_state *state; // the run's
 } hs_engine;
 
 hs_status hs_engine_new(hs_engine **out, const hs_engine_opts *o);
 void hs_engine_free(hs_engine *e);
+const hs_plan *hs_engine_plan(const hs_engine *e, hs_mode mode); // NULL: not made
+hs_exec *hs_engine_exec(const hs_engine *e, hs_mode mode);
 void *hs_engine_input(hs_engine *e, hs_mode mode, const char *name);
-// One micro-step of a mode: the caller has filled inputs and e->in. which: HS_MICRO_* in train mode.
+// One micro-step of a mode: the caller has filled inputs and e->in. which: HS_MICRO_* in train mode; HS_MICRO_FIRST forgets what
+// gradients there are.
 hs_status hs_engine_run(hs_engine *e, hs_mode mode, int which);
-hs_status hs_engine_update(hs_engine *e); // the optimizer's segment; then e->state has loss, lr, grad_norm; raises e->in.step
-// Of an engine that only infers: gives back the f32 values that no plan reads, once values are loaded. Loading again brings them back.
-hs_status hs_engine_release_masters(hs_engine *e);
+static inline double hs_engine_loss(const hs_engine *e, hs_mode mode) { return hs_run_losses(e->run, e->plan[mode])[0]; }
 size_t hs_engine_bytes(const hs_engine *e); // everything allocated
 
 #endif

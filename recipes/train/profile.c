@@ -88,7 +88,7 @@ void hs_profile_begin(hs_profile *p)
     if (!p || p->warmup > 0 || p->n == p->wanted)
         return;
     if (!p->n)
-        p->first = (int64_t)p->engine->in.step;
+        p->first = (int64_t)p->engine->in->step;
     p->engine->device->trace = p->trace;
     p->began = hs_trace_now();
 }
@@ -131,7 +131,7 @@ static int64_t records_of_a_step(const hs_engine *e, int n_micro)
 {
     int64_t n = hs_optim_segment(e->optim)->n;
     for (int m = 0; m < n_micro; m++)
-        n += hs_exec_micro(e->exec[HS_TRAIN], (m == 0 ? HS_MICRO_FIRST : 0) | (m == n_micro - 1 ? HS_MICRO_LAST : 0))->n;
+        n += hs_exec_micro(hs_engine_exec(e, HS_TRAIN), (m == 0 ? HS_MICRO_FIRST : 0) | (m == n_micro - 1 ? HS_MICRO_LAST : 0))->n;
     return 2 * n;
 }
 

@@ -164,7 +164,7 @@ static void put_event(writer *w, const hs_profile_event *e)
 
 static hs_status write_file(hs_profile *p)
 {
-    const hs_grid *g = &p->engine->grid;
+    const hs_grid *g = &p->engine->model->grid;
     const int members = hs_trace_members(p->trace);
     writer w = { .f = p->file, .rank = g->dp->rank * g->tp->size + g->tp->rank, .zero = p->step[0].began, .first = true };
     char name[64];

@@ -72,16 +72,16 @@ hs_status hs_feed(hs_engine *e, hs_mode mode, const hs_batch *b)
     feed_input(e, mode, "targets", b->targets, b->n_tokens);
     feed_input(e, mode, "starts", b->starts, b->n_seqs + 1);
     feed_input(e, mode, "where", b->where, 2 * b->n_tokens);
-    hs_step_live(&e->in, b->n_tokens, b->n_seqs, 0);
+    hs_step_live(e->in, b->n_tokens, b->n_seqs, 0);
     return HS_OK;
 }
 
 static hs_status evaluate_batch(hs_engine *e, const hs_batch *b, double *sum)
 {
     HS_TRY(hs_feed(e, HS_EVAL, b));
-    e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1;
     HS_TRY(hs_engine_run(e, HS_EVAL, 0));
-    *sum += e->state.loss[0];
+    *sum += hs_engine_loss(e, HS_EVAL);
     return HS_OK;
 }
 
@@ -176,7 +176,7 @@ hs_status hs_session_load(hs_session *s, const hs_engine_opts *plans)
     HS_TRY(hs_engine_new(&s->engine, &o));
     const hs_ckpt_opts names = hs_gpt_ckpt_opts(NULL, 0);
     HS_TRY(hs_ckpt_load_params(s->dir, &names, s->engine->params));
-    return s->engine->optim ? HS_OK : hs_engine_release_masters(s->engine);
+    return s->engine->optim ? HS_OK : hs_model_release_masters(s->engine->model);
 }
 
 void hs_session_close(hs_session *s)

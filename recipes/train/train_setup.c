@@ -124,8 +124,8 @@ static hs_status load_weights(hs_trainer *t)
     if (t->at.seed != (uint64_t)t->c->train.seed)
         return HS_FAIL(USAGE, "train.seed is %lld, but %s was begun with %llu; --resume none --overwrite starts anew",
                        (long long)t->c->train.seed, t->run.from, (unsigned long long)t->at.seed);
-    e->state = t->at.step_state;
-    e->in.step = (uint64_t)t->at.step;
+    *e->state = t->at.step_state;
+    hs_run_begin(e->run, (uint64_t)t->at.step);
     return HS_OK;
 }
 
@@ -137,7 +137,7 @@ static void watch(const hs_thunk *thunk, double seconds, void *user)
     const int64_t n = t->watch.found ? 0 : hs_thunk_nonfinite(thunk, &operand);
     if (!n)
         return;
-    t->watch = (hs_watch){ .found = true, .backward = thunk->backward, .count = n, .micro = t->engine->in.micro };
+    t->watch = (hs_watch){ .found = true, .backward = thunk->backward, .count = n, .micro = t->engine->in->micro };
     snprintf(t->watch.scope, sizeof t->watch.scope, "%s", thunk->node && thunk->node->scope ? thunk->node->scope : "");
     snprintf(t->watch.op, sizeof t->watch.op, "%s", thunk->name ? thunk->name : "");
     snprintf(t->watch.operand, sizeof t->watch.operand, "%s", operand ? operand : "");

@@ -34,11 +34,11 @@ static hs_status run_step(hs_trainer *t)
     t->watch.found = false;
     for (int m = 0; m < n; m++) {
         HS_TRY(hs_feed(e, HS_TRAIN, batch[m]));
-        e->in.micro = m, e->in.n_micro = n, e->in.inv_count[0] = inv_count(t, batch, m);
+        e->in->n_micro = n, e->in->inv_count[0] = inv_count(t, batch, m);
         HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
         tokens += batch[m]->n_tokens;
     }
-    HS_TRY(hs_engine_update(e));
+    HS_TRY(hs_run_update(e->run));
     for (int m = 0; m < n; m++)
         hs_loader_release(t->loader);
     HS_TRY(hs_profile_end(t->profile));
@@ -62,7 +62,7 @@ static void tell_watch(hs_trainer *t)
 
 static hs_status tell_skip(hs_trainer *t, float scale_before)
 {
-    const hs_step_state *s = &t->engine->state;
+    const hs_step_state *s = t->engine->state;
     const bool scaled = t->policy.low == HS_F16;
     const char *name = s->bad_param >= 0 ? t->engine->params->param[s->bad_param]->name : "unknown";
     char micro[48] = "accumulated gradient", scale[64] = "";
@@ -123,7 +123,7 @@ static hs_status save(hs_trainer *t, bool best)
 {
     if (t->saved_step == t->at.step)
         return HS_OK;
-    t->at.step_state = t->engine->state;
+    t->at.step_state = *t->engine->state;
     HS_TRY(sync_metrics(t)); // before the checkpoint that stands on them
     HS_TRY(hs_ckpt_save(t->ckpt, t->engine->params, &t->at, &t->info, t->corpus.tokenizer, t->yaml, best));
     t->saved_step = t->at.step;
@@ -135,7 +135,7 @@ static hs_status save(hs_trainer *t, bool best)
 // ---- what is told
 static hs_status tell_step(hs_trainer *t, bool log, bool evaluated, double loss)
 {
-    const hs_step_state *s = &t->engine->state;
+    const hs_step_state *s = t->engine->state;
     const hs_rates r = hs_progress_rates(&t->progress, t->at.step);
     const hs_progress_step shown = { .step = t->at.step,
                                      .tokens_seen = t->at.tokens_seen,
@@ -234,7 +234,7 @@ static void tell_end(hs_trainer *t, const char *png)
         hs_progress_say(&t->progress, "loss curve   %s", png);
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:I, s:o, s:o, s:o, s:s, s:s}", "event", "end", "step", (json_int_t)t->at.step, "loss",
-                                hs_line_real(t->engine->state.loss[0]), "val_loss", hs_line_real(t->val_loss), "seconds",
+                                hs_line_real(hs_engine_loss(t->engine, HS_TRAIN)), "val_loss", hs_line_real(t->val_loss), "seconds",
                                 hs_line_real(t->train_seconds), "checkpoint", latest, "loss_png", png));
 }
 
@@ -243,20 +243,19 @@ static bool due(int64_t step, int64_t every) { return every > 0 && step % every 
 
 static hs_status one_step(hs_trainer *t)
 {
-    const int64_t skipped = t->engine->state.skipped;
-    const float scale = t->engine->state.scale;
+    const int64_t skipped = t->engine->state->skipped;
+    const float scale = t->engine->state->scale;
     bool best = false;
     HS_TRY(run_step(t));
-    const double loss = t->engine->state.loss[0]; // an evaluation overwrites it
+    const double loss = hs_engine_loss(t->engine, HS_TRAIN);
     hs_status st = HS_OK;
-    if (t->engine->state.skipped > skipped)
+    if (t->engine->state->skipped > skipped)
         st = tell_skip(t, scale);
     const bool last = t->at.step == t->c->train.steps,
                evaluated = st == HS_OK && has_val(t) && (last || due(t->at.step, t->c->train.eval_every));
     if (evaluated)
         HS_TRY(evaluate(t, last, &best));
     HS_TRY(tell_step(t, last || evaluated || due(t->at.step, t->c->train.log_every), evaluated, loss));
-    t->engine->state.loss[0] = loss;
     if (st != HS_OK)
         return hs_frame_at(st, __FILE__, __LINE__);
     if (last || best || due(t->at.step, t->c->checkpoint.every))

@@ -68,7 +68,8 @@ static hs_status build(hs_mode mode, hs_device *dev)
         hs_step_in in = { 0 };
         hs_step_state state = { 0 };
         static char workspace[64];
-        st = hs_exec_new(&e, plan, workspace, &in, &state);
+        static void *caches[16];
+        st = hs_exec_new(&e, plan, &(hs_exec_memory){ workspace, caches, &in, &state });
     }
     hs_exec_free(e);
     hs_plan_free(plan);

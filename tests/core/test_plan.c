@@ -125,7 +125,8 @@ static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *
     memset(r->workspace, 0xFF, bytes); // NaN everywhere
     if (gradients)
         hs_params_lend_grad(r->ps, r->workspace);
-    assert_int_equal(hs_exec_new(&r->exec, r->plan, r->workspace, &r->in, &r->state), HS_OK);
+    assert_int_equal(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }),
+                     HS_OK);
     r->state.scale = 1;
     r->in.n_micro = 1;
     r->in.seed = 3;
@@ -148,7 +149,7 @@ static void rig_close(rig *r)
 static double run(rig *r, int which, hs_submit_mode mode)
 {
     assert_int_equal(r->dev->submit(r->dev, hs_exec_micro(r->exec, which), mode), HS_OK);
-    return r->state.loss[0];
+    return r->state.loss[0][0];
 }
 
 static double loss_at(rig *r, const float *base, const float *direction, double eps)
@@ -278,7 +279,7 @@ static void chunks_change_no_bits(void **s)
                 run(&chunked, micro ? HS_MICRO_LAST : HS_MICRO_FIRST, HS_SUBMIT_BULK);
             }
             assert_memory_equal(kept.state.loss, chunked.state.loss, sizeof kept.state.loss);
-            assert_true(isfinite(kept.state.loss[0]) && kept.state.loss[0] > 0);
+            assert_true(isfinite(kept.state.loss[0][0]) && kept.state.loss[0][0] > 0);
             for (int p = 0; p < kept.ps->n_params && mode == HS_TRAIN; p++) {
                 const hs_param *q = kept.ps->param[p];
                 assert_memory_equal(kept.ps->grad + q->offset, chunked.ps->grad + q->offset, q->n * sizeof(float));

@@ -27,7 +27,7 @@ static void open_at(traced *t, int threads, hs_submit_mode mode, int bulk_size)
     t->engine->device->bulk_size = bulk_size;
     assert_int_equal(hs_trace_new(&t->trace, threads, CAPACITY), HS_OK);
     tiny_fill(t->engine, HS_TRAIN, lengths, 1, 0); // 40 of 64 tokens, 3 of 8 sequences
-    t->engine->in.inv_count[0] = 1.0f / 40;
+    t->engine->in->inv_count[0] = 1.0f / 40;
 }
 
 static void close_it(traced *t)
@@ -39,7 +39,7 @@ static void close_it(traced *t)
 static void step(traced *t)
 {
     assert_int_equal(hs_engine_run(t->engine, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST), HS_OK);
-    assert_int_equal(hs_engine_update(t->engine), HS_OK);
+    assert_int_equal(hs_run_update(t->engine->run), HS_OK);
 }
 
 // Walks a member's records from *i: the thunks of a segment in order, closings of regions in between.
@@ -55,7 +55,7 @@ static int64_t check_segment(const traced *t, int member, const hs_segment *s, i
             break;
         assert_true(r->arrived >= began && r->start >= r->arrived && r->end >= r->start && r->end <= ended);
         assert_true(r->waited >= 0 && r->waited <= r->end - r->start);
-        if (before && before->thunk && t->engine->mode == HS_SUBMIT_BULK)
+        if (before && before->thunk && hs_run_mode(t->engine->run) == HS_SUBMIT_BULK)
             assert_true(r->arrived == before->end); // no gap within a region
         closed = !r->thunk;
         if (r->thunk)
@@ -85,9 +85,9 @@ static void check_step(int threads, hs_submit_mode mode, int bulk_size)
         t.engine->device->trace = NULL;
         step(&t);
         for (int m = 0; m < threads; m++) {
-            const hs_segment *micro = hs_exec_micro(t.engine->exec[HS_TRAIN], HS_MICRO_FIRST | HS_MICRO_LAST);
+            const hs_segment *micro = hs_exec_micro(hs_engine_exec(t.engine, HS_TRAIN), HS_MICRO_FIRST | HS_MICRO_LAST);
             int64_t sum = check_segment(&t, m, micro, &at[m], began, ended);
-            sum += check_segment(&t, m, hs_optim_segment(t.engine->optim), &at[m], began, ended);
+            sum += check_segment(&t, m, hs_run_update_segment(t.engine->run), &at[m], began, ended);
             assert_true(sum > 0 && sum <= ended - began);
             assert_int_equal(at[m], hs_trace_count(t.trace, m));
             assert_null(hs_trace_at(t.trace, m, at[m]));
@@ -131,7 +131,7 @@ static void test_cost(void **state)
     (void)state;
     traced t;
     open_at(&t, 1, HS_SUBMIT_BULK, 0);
-    const hs_segment *s = hs_optim_segment(t.engine->optim), *micro = hs_exec_micro(t.engine->exec[HS_TRAIN], HS_MICRO_FIRST);
+    const hs_segment *s = hs_optim_segment(t.engine->optim), *micro = hs_exec_micro(hs_engine_exec(t.engine, HS_TRAIN), HS_MICRO_FIRST);
     const double n = (double)t.engine->params->n;
     double flops = 0;
     for (int i = 0; i < s->n; i++)
@@ -139,7 +139,7 @@ static void test_cost(void **state)
             assert_float_equal(s->thunk[i].cost.bytes, 30 * n, 0.5);
     for (int i = 0; i < micro->n; i++)
         flops += micro->thunk[i].cost.flops;
-    const hs_plan_info *info = hs_plan_info_of(t.engine->plan[HS_TRAIN]);
+    const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t.engine, HS_TRAIN));
     assert_float_equal(flops, info->flops_forward + info->flops_backward, 1);
     close_it(&t);
 }

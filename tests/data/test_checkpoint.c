@@ -132,7 +132,7 @@ static void state_keeps_every_value(void **state)
     for (int i = 0; i < HS_COUNT(floats) * HS_COUNT(doubles); i++) {
         hs_train_state s = ckpt_state(i), back;
         s.step_state.lr = floats[i % HS_COUNT(floats)];
-        s.step_state.loss[0] = doubles[i / HS_COUNT(floats)];
+        s.step_state.loss[0][0] = doubles[i / HS_COUNT(floats)];
         hs_text t = { 0 };
         hs_state_json(&t, &s);
         FILE *f = fopen(path, "w");

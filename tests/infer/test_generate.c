@@ -20,19 +20,17 @@ static hs_engine *trained(tiny_gpt *model, const char *policy, int threads)
     hs_engine *e = tiny_engine(model, &(tiny_opts){ .policy = policy, .optim = "adamw", .threads = threads, .mode = HS_SUBMIT_BULK });
     for (int t = 0; t < 30; t++) {
         tiny_fill(e, HS_TRAIN, lengths, 1, 0);
-        e->in.inv_count[0] = 1.0f / 60;
+        e->in->inv_count[0] = 1.0f / 60;
         assert_int_equal(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST), HS_OK);
-        assert_int_equal(hs_engine_update(e), HS_OK);
+        assert_int_equal(hs_run_update(e->run), HS_OK);
     }
     return e;
 }
 
 static hs_generate_opts options(hs_engine *e, int64_t max_tokens, hs_sampling s)
 {
-    return (hs_generate_opts){ .device = e->device,
-                               .exec = e->exec[HS_DECODE],
-                               .in = &e->in,
-                               .mode = e->mode,
+    return (hs_generate_opts){ .run = e->run,
+                               .plan = e->plan[HS_DECODE],
                                .context = TINY_CONTEXT,
                                .vocab = TINY_VOCAB,
                                .cache_rows = TINY_CACHE,
@@ -50,7 +48,7 @@ static int32_t recompute(hs_engine *e, const int32_t *ids, int64_t n, double *ma
     memcpy(hs_engine_input(e, HS_EVAL, "ids"), ids, (size_t)n * sizeof *ids);
     assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_OK);
     hs_ref ref;
-    const char *p = hs_exec_output(e->exec[HS_EVAL], 0, &ref);
+    const char *p = hs_exec_output(hs_engine_exec(e, HS_EVAL), 0, &ref);
     float logits[TINY_VOCAB], second = -INFINITY;
     hs_convert(logits, HS_F32, p + (size_t)((n - 1) * ref.cols) * hs_dtype_bytes(ref.dtype), ref.dtype, TINY_VOCAB);
     int32_t best = 0;

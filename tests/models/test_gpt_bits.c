@@ -38,9 +38,11 @@ static void micro_step(hs_engine *e, const way *w, int step, int micro)
     const int per = SEQS / w->micro;
     int own[SEQS + 1] = { 0 };
     memcpy(own, lengths + micro * per, (size_t)per * sizeof *own);
-    memset(e->workspace, w->workspace, e->workspace_bytes);
+    size_t bytes;
+    void *workspace = hs_run_workspace(e->run, &bytes);
+    memset(workspace, w->workspace, bytes);
     tiny_fill(e, HS_TRAIN, own, (uint64_t)step + 1, micro * per);
-    e->in.micro = micro, e->in.n_micro = w->micro, e->in.inv_count[0] = 1.0f / TOKENS;
+    e->in->n_micro = w->micro, e->in->inv_count[0] = 1.0f / TOKENS;
     const int which = (micro == 0 ? HS_MICRO_FIRST : 0) | (micro == w->micro - 1 ? HS_MICRO_LAST : 0);
     assert_int_equal(hs_engine_run(e, HS_TRAIN, which), HS_OK);
 }
@@ -63,9 +65,9 @@ static result train(way w)
     for (int step = 0; step < STEPS; step++) {
         for (int micro = 0; micro < w.micro; micro++)
             micro_step(e, &w, step, micro);
-        assert_int_equal(hs_engine_update(e), HS_OK);
-        assert_int_equal(e->state.found_inf, 0);
-        r.loss[step] = e->state.loss[0], r.norm[step] = (double)e->state.grad_norm;
+        assert_int_equal(hs_run_update(e->run), HS_OK);
+        assert_int_equal(e->state->found_inf, 0);
+        r.loss[step] = hs_engine_loss(e, HS_TRAIN), r.norm[step] = (double)e->state->grad_norm;
     }
     r.value = malloc(r.n * sizeof *r.value);
     memcpy(r.value, e->params->master, r.n * sizeof *r.value);
@@ -135,9 +137,9 @@ static void copies_of_weights(void **state)
 static double eval_loss(hs_engine *e)
 {
     tiny_fill(e, HS_EVAL, lengths, 77, 0);
-    e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / TOKENS;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / TOKENS;
     assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_OK);
-    return e->state.loss[0];
+    return hs_engine_loss(e, HS_EVAL);
 }
 
 // An engine that only infers keeps copies; they follow values that are loaded or drawn again.
@@ -149,9 +151,10 @@ static void copies_follow_the_values(void **state)
         hs_engine *with, *without;
         with = tiny_engine(&model[0], &(tiny_opts){ .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK, .max_tokens = CAPACITY });
         without = tiny_engine(&model[1], &(tiny_opts){ .policy = policies[p], .optim = "adamw", .threads = 2, .max_tokens = CAPACITY });
-        assert_true(hs_plan_info_of(with->plan[HS_EVAL])->derived_bytes > 0);
-        assert_int_equal(hs_plan_info_of(without->plan[HS_EVAL])->derived_bytes, 0);
-        assert_true(hs_plan_info_of(with->plan[HS_EVAL])->scratch_bytes < hs_plan_info_of(without->plan[HS_EVAL])->scratch_bytes);
+        assert_true(hs_plan_info_of(hs_engine_plan(with, HS_EVAL))->derived_bytes > 0);
+        assert_int_equal(hs_plan_info_of(hs_engine_plan(without, HS_EVAL))->derived_bytes, 0);
+        assert_true(hs_plan_info_of(hs_engine_plan(with, HS_EVAL))->scratch_bytes <
+                    hs_plan_info_of(hs_engine_plan(without, HS_EVAL))->scratch_bytes);
         double before = 0;
         for (uint64_t seed = 3; seed < 6; seed++) {
             with->params->seed = without->params->seed = seed;
@@ -230,10 +233,10 @@ static void recompute(hs_engine *e, float *logits)
         ids[n] = token(n / TOTAL, n % TOTAL), targets[n] = -1;
         where[2 * n] = n / TOTAL, where[2 * n + 1] = n % TOTAL;
     }
-    hs_step_live(&e->in, PROMPTS * TOTAL, PROMPTS, 0);
+    hs_step_live(e->in, PROMPTS * TOTAL, PROMPTS, 0);
     assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_OK);
     hs_ref y;
-    assert_non_null(hs_exec_output(e->exec[HS_EVAL], 0, &y));
+    assert_non_null(hs_exec_output(hs_engine_exec(e, HS_EVAL), 0, &y));
     for (int n = 0; n < PROMPTS * TOTAL; n++)
         hs_convert(logits + n * TINY_VOCAB, HS_F32, y.p + (size_t)(n * y.cols) * hs_dtype_bytes(y.dtype), y.dtype, TINY_VOCAB);
 }
@@ -241,7 +244,9 @@ static void recompute(hs_engine *e, float *logits)
 // Tokens [first, first + n) of every sequence through the cache; logits of the last of each, [PROMPTS][TINY_VOCAB].
 static void decode(hs_engine *e, int first, int n, float *logits)
 {
-    memset(e->workspace, 0xFF, e->workspace_bytes);
+    size_t bytes;
+    void *workspace = hs_run_workspace(e->run, &bytes);
+    memset(workspace, 0xFF, bytes);
     int32_t *ids = hs_engine_input(e, HS_DECODE, "ids"), *starts = hs_engine_input(e, HS_DECODE, "starts");
     int32_t *where = hs_engine_input(e, HS_DECODE, "where"), *keys = hs_engine_input(e, HS_DECODE, "keys");
     int32_t *rows = hs_engine_input(e, HS_DECODE, "rows"), *picks = hs_engine_input(e, HS_DECODE, "picks");
@@ -255,10 +260,10 @@ static void decode(hs_engine *e, int first, int n, float *logits)
         }
     }
     starts[PROMPTS] = PROMPTS * n;
-    hs_step_live(&e->in, PROMPTS * n, PROMPTS, PROMPTS);
+    hs_step_live(e->in, PROMPTS * n, PROMPTS, PROMPTS);
     assert_int_equal(hs_engine_run(e, HS_DECODE, 0), HS_OK);
     hs_ref y;
-    assert_non_null(hs_exec_output(e->exec[HS_DECODE], 0, &y));
+    assert_non_null(hs_exec_output(hs_engine_exec(e, HS_DECODE), 0, &y));
     for (int b = 0; b < PROMPTS; b++)
         memcpy(logits + b * TINY_VOCAB, (const float *)y.p + b * y.cols, TINY_VOCAB * sizeof *logits);
 }
@@ -270,9 +275,9 @@ static void check_decoding(const char *policy, double tolerance)
         tiny_engine(&model, &(tiny_opts){ .policy = policy, .optim = "adamw", .threads = 2, .mode = HS_SUBMIT_BULK, .dropout = 0.1f });
     for (int step = 0; step < 10; step++) { // logits that differ
         tiny_fill(e, HS_TRAIN, (int[]){ 16, 12, 0 }, 1, 0);
-        e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / 28;
+        e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / 28;
         assert_int_equal(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST), HS_OK);
-        assert_int_equal(hs_engine_update(e), HS_OK);
+        assert_int_equal(hs_run_update(e->run), HS_OK);
     }
     static float want[PROMPTS * TOTAL * TINY_VOCAB], got[PROMPTS * TINY_VOCAB];
     recompute(e, want);

@@ -87,9 +87,9 @@ static void fill_batch(hs_engine *e, hs_mode mode, int batch)
             targets[i] = i + 1 < starts[b + 1] ? ids[i + 1] : -1;
             where[2 * i] = (int32_t)b, where[2 * i + 1] = i - starts[b];
         }
-    hs_step_live(&e->in, n, n_seqs, 0);
-    e->in.micro = 0, e->in.n_micro = 1;
-    e->in.inv_count[0] = 1.0f / (float)(n - n_seqs);
+    hs_step_live(e->in, n, n_seqs, 0);
+    e->in->n_micro = 1;
+    e->in->inv_count[0] = 1.0f / (float)(n - n_seqs);
 }
 
 // fn on every tier, and with oneDNN where it is built in.
@@ -121,7 +121,7 @@ static void check_logits(const char *isa, bool onednn)
     fill_batch(e, HS_EVAL, 0);
     assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_OK);
     hs_ref got;
-    assert_non_null(hs_exec_output(e->exec[HS_EVAL], 0, &got));
+    assert_non_null(hs_exec_output(hs_engine_exec(e, HS_EVAL), 0, &got));
     const hs_st_entry *t = stored("logits");
     const float *want = t->data;
     double worst = 0, largest = 0;
@@ -200,9 +200,9 @@ static void check_losses(const char *isa, bool onednn)
         const double want = ((const double *)t->data)[step];
         fill_batch(e, HS_TRAIN, step % (int)stored("ids")->dim[0]);
         assert_int_equal(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST), HS_OK);
-        assert_int_equal(hs_engine_update(e), HS_OK);
-        if (!(fabs(e->state.loss[0] - want) <= 1e-4))
-            fail_msg("%s%s: loss of step %d is %.7f, should be %.7f", isa, onednn ? " with oneDNN" : "", step, e->state.loss[0], want);
+        assert_int_equal(hs_run_update(e->run), HS_OK);
+        if (!(fabs(hs_engine_loss(e, HS_TRAIN) - want) <= 1e-4))
+            fail_msg("%s%s: loss of step %d is %.7f, should be %.7f", isa, onednn ? " with oneDNN" : "", step, hs_engine_loss(e, HS_TRAIN), want);
     }
     hs_engine_free(e);
 }

@@ -135,7 +135,7 @@ hs_train_state ckpt_state(int64_t step)
     d->applied = step - 3, d->scale = 65536.0f, d->growth = 1234, d->hysteresis = 2, d->found_inf = 1, d->skipped_in_row = 4,
     d->skipped = 5;
     d->lr = 1e-3f / 3.0f, d->grad_norm = hs_bits_f32(0x00000001u), d->bad_param = -1, d->bad_count = INT64_MAX, d->bad_micro = INT32_MIN;
-    d->loss[0] = 0.1, d->loss[1] = -0.0, d->loss[2] = 1e308 * 10, d->loss[3] = 5e-324;
+    d->loss[0][0] = 0.1, d->loss[0][1] = -0.0, d->loss[0][2] = 1e308 * 10, d->loss[0][3] = 5e-324;
     return s;
 }
 

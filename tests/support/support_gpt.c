@@ -77,6 +77,6 @@ int64_t tiny_fill(hs_engine *e, hs_mode mode, const int *lengths, uint64_t key, 
         }
         starts[b + 1] = (int32_t)n;
     }
-    hs_step_live(&e->in, n, b, 0);
+    hs_step_live(e->in, n, b, 0);
     return n;
 }

@@ -1,0 +1,188 @@
+// model: parameters and plans. Nothing here is of one run alone, so that a server's instances share all of it.
+
+#include "core/run/model.h"
+#include "core/base/grow.h"
+#include "core/cpu/cpu.h"
+#include "core/graph/derived.h"
+#include <stdlib.h>
+#include <string.h>
+
+hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
+{
+    *out = NULL;
+    hs_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return HS_FAIL(MEMORY, "no memory for a model");
+    m->device = o->device;
+    m->policy = o->policy ? *o->policy : (hs_policy){ .low = HS_F32 };
+    m->grid = o->grid.dp ? o->grid : hs_grid_self();
+    m->micro_steps = o->micro_steps;
+    m->seed = o->seed;
+    m->derive = (hs_thunk){ .fn = hs_kernel_derive, .name = "derive", .part = HS_PART_FREE };
+    pthread_mutex_init(&m->lock, NULL);
+    hs_status st;
+    HS_TRY_GOTO(st, hs_params_new(&m->params, o->seed, m->grid.tp->rank, m->grid.tp->size), failed);
+    m->derive.args.attr = m->params;
+    m->states = hs_states_new();
+    if (!m->states) {
+        st = HS_FAIL(MEMORY, "no memory for the model's states");
+        goto failed;
+    }
+    *out = m;
+    return HS_OK;
+failed:
+    hs_model_free(m);
+    return st;
+}
+
+void hs_model_free(hs_model *m)
+{
+    if (!m)
+        return;
+    for (int i = 0; i < m->n_plans; i++)
+        hs_plan_free(m->plan[i]);
+    free(m->plan);
+    hs_states_free(m->states);
+    hs_params_free(m->params);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+// ---- plans
+
+static bool is_training(const hs_model *m, int plan) { return hs_plan_graph(m->plan[plan])->mode == HS_TRAIN; }
+
+static int training_plans(const hs_model *m)
+{
+    int n = 0;
+    for (int i = 0; i < m->n_plans; i++)
+        n += is_training(m, i);
+    return n;
+}
+
+static bool lends_gradients(const hs_model *m)
+{
+    for (int i = 0; i < m->n_plans; i++)
+        if (hs_plan_info_of(m->plan[i])->gradient_bytes)
+            return true;
+    return false;
+}
+
+static bool has_loss(const hs_graph *g)
+{
+    for (int i = 0; i < g->n_nodes; i++)
+        if (g->node[i]->op->flags & HS_OP_LOSS)
+            return true;
+    return false;
+}
+
+static hs_status check_another(const hs_model *m, hs_mode mode)
+{
+    if (mode != HS_TRAIN)
+        return HS_OK;
+    if (lends_gradients(m))
+        return HS_FAIL(INTERNAL, "a second training plan, but the model was made for steps of one run (micro_steps 1): "
+                                 "gradients lie in the first plan's workspace");
+    if (m->params->frozen && !training_plans(m))
+        return HS_FAIL(INTERNAL, "a training plan for a model that was frozen without gradients");
+    return HS_OK;
+}
+
+hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const void *config, int *plan)
+{
+    *plan = -1;
+    HS_TRY(check_another(m, mode));
+    if (!hs_grow(&m->plan, m->n_plans, &m->cap_plans, sizeof *m->plan))
+        return HS_FAIL(MEMORY, "no memory for one more plan");
+    hs_graph *g;
+    HS_TRY(hs_graph_new(&g, m->params, m->states, mode, &m->grid));
+    g->state_dtype = m->policy.low;
+    trace(g, config);
+    const bool loss = has_loss(g);
+    if (loss && m->n_losses == HS_N_LOSS_SETS) {
+        hs_graph_free(g);
+        return HS_FAIL(USAGE, "plan %d has losses, as %d others: no model has more", m->n_plans, HS_N_LOSS_SETS);
+    }
+    const hs_plan_opts opts = { .policy = m->policy,
+                                .runs_per_values = m->micro_steps,
+                                .single_run = m->micro_steps == 1 && !training_plans(m) && !m->params->frozen,
+                                .losses = loss ? m->n_losses : 0 };
+    HS_TRY(hs_plan_new(&m->plan[m->n_plans], g, m->device, &opts)); // owns the graph, also when it fails
+    const size_t bytes = hs_plan_bytes(m->plan[m->n_plans]);
+    m->workspace_bytes = bytes > m->workspace_bytes ? bytes : m->workspace_bytes;
+    m->n_losses += loss;
+    *plan = m->n_plans++;
+    return HS_OK;
+}
+
+// ---- bytes
+
+static unsigned slabs_of(const hs_model *m, unsigned with) { return with | (training_plans(m) && !lends_gradients(m) ? HS_WITH_GRAD : 0); }
+
+hs_model_bytes hs_model_bytes_of(const hs_model *m, unsigned with)
+{
+    hs_model_bytes b = { .slabs = hs_params_bytes_of(m->params, slabs_of(m, with), m->policy.low),
+                         .derived = hs_derived_bytes(m->params),
+                         .workspace = m->workspace_bytes };
+    for (int i = 0; i < m->states->n; i++)
+        b.states += m->states->state[i]->bytes;
+    return b;
+}
+
+// A machine that hands out pages it does not have would kill the process later, without a word.
+static hs_status check_memory(const hs_model *m, unsigned with)
+{
+    const hs_model_bytes b = hs_model_bytes_of(m, with);
+    const size_t values = b.slabs.master + b.slabs.low + b.slabs.grad + b.slabs.moments + b.derived, need = values + b.workspace,
+                 have = hs_cpu_free_bytes();
+    if (strcmp(m->device->name, "cpu") != 0 || need <= have)
+        return HS_OK;
+    return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
+                   1e-9 * (double)values, 1e-9 * (double)have);
+}
+
+hs_status hs_model_freeze(hs_model *m, unsigned with)
+{
+    if (!m->n_plans)
+        return HS_FAIL(INTERNAL, "a model without a plan has nothing to do");
+    HS_TRY(check_memory(m, with));
+    return hs_params_freeze(m->params, slabs_of(m, with), m->policy.low);
+}
+
+hs_status hs_model_release_masters(hs_model *m)
+{
+    if (training_plans(m))
+        return HS_FAIL(INTERNAL, "a model that trains needs its f32 values");
+    if (!m->params->low)
+        return HS_OK;
+    bool *keep = calloc((size_t)m->params->n_params + 1, sizeof *keep);
+    if (!keep)
+        return HS_FAIL(MEMORY, "no memory for %d marks", m->params->n_params);
+    for (int i = 0; i < m->n_plans; i++)
+        hs_plan_masters(m->plan[i], keep);
+    hs_params_release_masters(m->params, keep);
+    free(keep);
+    return HS_OK;
+}
+
+// ---- copies
+
+static hs_status make_copies(hs_model *m, hs_device *dev, hs_submit_mode mode)
+{
+    HS_TRY(hs_derived_alloc(m->params));
+    HS_TRY(dev->submit(dev, &(hs_segment){ &m->derive, 1 }, mode));
+    HS_TRY(dev->wait(dev));
+    m->made_version = m->params->version, m->n_made = m->params->n_derived;
+    return HS_OK;
+}
+
+hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_submit_mode mode)
+{
+    if (!m->params->n_derived)
+        return HS_OK;
+    pthread_mutex_lock(&m->lock);
+    const bool old = m->made_version != m->params->version || m->n_made != m->params->n_derived;
+    const hs_status st = old ? make_copies(m, dev, mode) : HS_OK;
+    pthread_mutex_unlock(&m->lock);
+    return st;
+}

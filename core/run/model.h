@@ -1,0 +1,81 @@
+// model: what any number of runs share - the parameters with their derived copies, and the plans traced over them.
+//
+//   hs_model_new -> hs_model_plan, one call a plan -> hs_model_freeze -> hs_run_new (core/run/run.h), any number of runs
+//
+// Before hs_model_freeze nothing is allocated but tables: a model that is never frozen is how a program learns what a run would
+// take (`halfstep plan`). Plans may be added behind it; they may bring no new parameters, and move nothing that is bound.
+// One thread at a time plans, freezes and changes values; runs of different threads may then read the values at once.
+#ifndef HS_CORE_MODEL_H
+#define HS_CORE_MODEL_H
+#include "core/plan/plan.h"
+#include <pthread.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Emits inputs, network and loss (or what hs_output keeps) for g->mode. Errors go to the graph.
+typedef void hs_model_fn(hs_graph *g, const void *config);
+
+enum { HS_VALUES_STAY = INT32_MAX };
+typedef struct hs_model_opts {
+    hs_device *device;       // plans are made of its kernels, for its team; borrowed
+    const hs_policy *policy; // NULL: fp32
+    // Micro-steps of an optimizer step, as far as is known. 1: a single run of the only training plan makes its gradients, so that
+    // activations may lie where these will; from 2 on copies of weights in the layout of products pay; HS_VALUES_STAY: nothing trains.
+    // 0: any number.
+    int micro_steps;
+    uint64_t seed;
+    hs_grid grid; // zero: 1 x 1
+} hs_model_opts;
+
+typedef struct hs_model { // to be read, not written
+    hs_device *device;
+    hs_policy policy;
+    hs_grid grid;
+    hs_params *params;
+    hs_states *states; // that plans declare; their bytes are a run's
+    uint64_t seed;
+    int micro_steps;
+    hs_plan **plan; // by the numbers that hs_model_plan gives
+    int n_plans, cap_plans;
+    int n_losses;           // plans with losses: sets of hs_step_state.loss
+    size_t workspace_bytes; // of the largest plan
+    // its own
+    pthread_mutex_t lock;  // of the copies: the first run that finds them old makes them, the others wait
+    hs_thunk derive;       // makes them
+    uint64_t made_version; // of which values the copies are, and how many there were
+    int n_made;
+    bool trains; // a run holds its gradients
+} hs_model;
+
+hs_status hs_model_new(hs_model **out, const hs_model_opts *o);
+void hs_model_free(hs_model *m); // behind its runs
+
+// Traces and plans. The training plan comes first: the slabs follow the order in which parameters are asked for. *plan: its number.
+// USAGE: more than HS_N_LOSS_SETS plans with losses. INTERNAL: a second training plan where micro_steps is 1.
+hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const void *config, int *plan);
+
+// Allocates the slabs and draws the initial values. with: HS_WITH_MOMENTS, what the optimizer keeps; HS_WITHOUT_INIT, values are loaded
+// next. Gradients have a slab where there are training plans and these do not have them among their activations.
+// MEMORY, with the figures, where the machine has less than the slabs and one run's workspace take.
+hs_status hs_model_freeze(hs_model *m, unsigned with);
+
+// What the model takes, frozen or not: its slabs and copies, once; workspace and states, per run.
+typedef struct hs_model_bytes {
+    hs_params_bytes slabs; // grad: 0 where gradients lie in the workspace
+    size_t derived, workspace, states;
+} hs_model_bytes;
+hs_model_bytes hs_model_bytes_of(const hs_model *m, unsigned with);
+
+// Of a model without a training plan: gives back the f32 values that no plan reads, once values are loaded. Loading again brings them back.
+hs_status hs_model_release_masters(hs_model *m);
+
+// Makes the copies of parameters that are older than the values, on that device, and waits for it. Every run does it before it
+// submits; called from several threads at once, one of them makes the copies.
+hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_submit_mode mode);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

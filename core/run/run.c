@@ -1,0 +1,429 @@
+// run: lays a model's plans over one workspace, and submits them. The host settles here, before anything is submitted, what no
+// segment may ask: which gradients a micro-step writes, which copies of parameters are old.
+
+#include "core/run/run.h"
+#include "core/base/grow.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct bound { // a plan of the model, by its number
+    hs_exec *exec;     // NULL: not bound
+    bool *writes;      // [n_params] of a training plan: gradients it makes
+    bool reduces;
+    int32_t micro; // micro-steps of it since the last update
+} bound;
+
+typedef struct recorder { // what the record thunk reads and writes
+    hs_step_log log;
+} recorder;
+
+struct hs_run {
+    hs_model *model;
+    hs_device *device;
+    hs_submit_mode mode;
+    hs_step_in in;
+    hs_step_state state;
+    bound *plan;
+    int n_plans, cap_plans;
+    void **workspace; // [0] of the largest plan at birth; others of plans that came later and did not fit
+    size_t first_bytes, more_bytes;
+    int n_workspaces, cap_workspaces;
+    void **states; // by hs_state.id
+    int n_states, cap_states;
+    size_t state_bytes;
+    bool *written; // [n_params]: gradients made since the last update
+    int pending;   // micro-steps since then
+    bool trains;   // it holds the model's gradients
+    hs_segment update;
+    recorder *recorder;
+    int64_t n_updates, n_read;
+};
+
+static const char *const mode_names[] = { "training", "evaluation", "decoding" };
+
+// ---- binding
+
+static const hs_plan *plan_of(const hs_run *r, int plan) { return r->model->plan[plan]; }
+static hs_mode mode_of(const hs_run *r, int plan) { return hs_plan_graph(plan_of(r, plan))->mode; }
+static bool is_bound(const hs_run *r, int plan) { return plan >= 0 && plan < r->n_plans && r->plan[plan].exec; }
+
+static hs_status add_workspace(hs_run *r, size_t bytes, void **out)
+{
+    if (!hs_grow(&r->workspace, r->n_workspaces, &r->cap_workspaces, sizeof *r->workspace))
+        return HS_FAIL(MEMORY, "no memory for one more workspace");
+    HS_TRY(r->device->alloc(bytes, out));
+    r->device->fill(r->device, *out, 0, bytes); // inputs beyond what the first batch fills are finite
+    r->workspace[r->n_workspaces++] = *out;
+    return HS_OK;
+}
+
+static hs_status make_states(hs_run *r)
+{
+    const hs_states *all = r->model->states;
+    while (r->n_states < all->n) {
+        const hs_state *s = all->state[r->n_states];
+        const size_t bytes = (s->bytes + 63) / 64 * 64;
+        void *p;
+        if (!hs_grow(&r->states, r->n_states, &r->cap_states, sizeof *r->states))
+            return HS_FAIL(MEMORY, "no memory for state %s", s->name);
+        HS_TRY(r->device->alloc(bytes, &p));
+        r->device->fill(r->device, p, 0, bytes);
+        r->states[r->n_states++] = p;
+        r->state_bytes += bytes;
+    }
+    return HS_OK;
+}
+
+static hs_status take_gradients(hs_run *r, const hs_plan *p, void *workspace)
+{
+    hs_model *m = r->model;
+    if (m->trains && !r->trains)
+        return HS_FAIL(INTERNAL, "another run of this model trains already: gradients exist once");
+    m->trains = r->trains = true;
+    if (hs_plan_info_of(p)->gradient_bytes)
+        hs_params_lend_grad(m->params, workspace);
+    return HS_OK;
+}
+
+static hs_status mark_writes(bound *b, const hs_plan *p, int n_params)
+{
+    b->reduces = hs_plan_reduces(p);
+    b->writes = calloc((size_t)n_params + 1, sizeof *b->writes);
+    if (!b->writes)
+        return HS_FAIL(MEMORY, "no memory for %d marks", n_params);
+    hs_plan_writes(p, b->writes);
+    return HS_OK;
+}
+
+hs_status hs_run_bind(hs_run *r, int plan)
+{
+    const hs_model *m = r->model;
+    if (plan < 0 || plan >= m->n_plans)
+        return HS_FAIL(INTERNAL, "plan %d of a model that has %d", plan, m->n_plans);
+    for (; r->n_plans <= plan; r->n_plans++) {
+        if (!hs_grow(&r->plan, r->n_plans, &r->cap_plans, sizeof *r->plan))
+            return HS_FAIL(MEMORY, "no memory for plan %d", plan);
+        r->plan[r->n_plans] = (bound){ 0 };
+    }
+    bound *b = &r->plan[plan];
+    if (b->exec)
+        return HS_OK;
+    const hs_plan *p = plan_of(r, plan);
+    void *workspace = r->workspace[0];
+    if (hs_plan_bytes(p) > r->first_bytes) {
+        HS_TRY(add_workspace(r, hs_plan_bytes(p), &workspace));
+        r->more_bytes += hs_plan_bytes(p);
+    }
+    HS_TRY(make_states(r));
+    if (mode_of(r, plan) == HS_TRAIN) {
+        HS_TRY(take_gradients(r, p, workspace));
+        if (!b->writes)
+            HS_TRY(mark_writes(b, p, m->params->n_params));
+    }
+    return hs_exec_new(&b->exec, p, &(hs_exec_memory){ workspace, r->states, &r->in, &r->state });
+}
+
+static hs_status bind_all(hs_run *r, const hs_run_opts *o)
+{
+    const int n = o->plans ? o->n_plans : r->model->n_plans;
+    for (int i = 0; i < n; i++) {
+        const int plan = o->plans ? o->plans[i] : i;
+        if (plan < 0 || plan >= r->model->n_plans)
+            return HS_FAIL(INTERNAL, "plan %d of a model that has %d", plan, r->model->n_plans);
+        const size_t bytes = hs_plan_bytes(plan_of(r, plan));
+        r->first_bytes = bytes > r->first_bytes ? bytes : r->first_bytes;
+    }
+    void *workspace;
+    HS_TRY(add_workspace(r, r->first_bytes, &workspace));
+    for (int i = 0; i < n; i++)
+        HS_TRY(hs_run_bind(r, o->plans ? o->plans[i] : i));
+    return HS_OK;
+}
+
+static hs_status check_device(const hs_run *r)
+{
+    const hs_device *made = r->model->device;
+    if (strcmp(r->device->name, made->name))
+        return HS_FAIL(INTERNAL, "a run on %s of a model planned for %s", r->device->name, made->name);
+    if (r->device->team > made->team)
+        return HS_FAIL(INTERNAL, "a run of %d threads of a model planned for %d", r->device->team, made->team);
+    return HS_OK;
+}
+
+static hs_status build(hs_run *r, const hs_run_opts *o)
+{
+    if (!r->model->params->frozen)
+        return HS_FAIL(INTERNAL, "a run of a model that is not frozen");
+    HS_TRY(check_device(r));
+    r->written = calloc((size_t)r->model->params->n_params + 1, sizeof *r->written);
+    if (!r->written)
+        return HS_FAIL(MEMORY, "no memory for %d marks", r->model->params->n_params);
+    return bind_all(r, o);
+}
+
+hs_status hs_run_new(hs_run **out, hs_model *m, const hs_run_opts *o)
+{
+    *out = NULL;
+    hs_run *r = calloc(1, sizeof *r);
+    if (!r)
+        return HS_FAIL(MEMORY, "no memory for a run");
+    r->model = m;
+    r->device = o->device ? o->device : m->device;
+    r->mode = o->mode;
+    r->in.seed = m->seed;
+    r->in.n_micro = 1;
+    r->state.scale = r->state.step_scale = 1;
+    r->state.bad_param = r->state.bad_micro = -1;
+    hs_status st;
+    HS_TRY_GOTO(st, build(r, o), failed);
+    *out = r;
+    return HS_OK;
+failed:
+    hs_run_free(r);
+    return st;
+}
+
+void hs_run_free(hs_run *r)
+{
+    if (!r)
+        return;
+    for (int i = 0; i < r->n_plans; i++) {
+        hs_exec_free(r->plan[i].exec);
+        free(r->plan[i].writes);
+    }
+    for (int i = 0; i < r->n_workspaces; i++)
+        r->device->release(r->workspace[i]);
+    for (int i = 0; i < r->n_states; i++)
+        r->device->release(r->states[i]);
+    if (r->trains)
+        r->model->trains = false;
+    free(r->plan);
+    free(r->workspace);
+    free(r->states);
+    free(r->written);
+    free(r->update.thunk);
+    free(r->recorder);
+    free(r);
+}
+
+hs_model *hs_run_model(const hs_run *r) { return r->model; }
+hs_device *hs_run_device(const hs_run *r) { return r->device; }
+hs_submit_mode hs_run_mode(const hs_run *r) { return r->mode; }
+void hs_run_set_mode(hs_run *r, hs_submit_mode mode) { r->mode = mode; }
+size_t hs_run_bytes(const hs_run *r) { return sizeof *r + r->first_bytes + r->more_bytes + r->state_bytes; }
+
+void *hs_run_workspace(hs_run *r, size_t *bytes)
+{
+    *bytes = r->first_bytes;
+    return r->workspace[0];
+}
+
+// ---- inputs and outputs
+
+hs_exec *hs_run_exec(hs_run *r, int plan) { return is_bound(r, plan) ? r->plan[plan].exec : NULL; }
+
+int hs_run_n_inputs(const hs_run *r, int plan) { return is_bound(r, plan) ? hs_plan_graph(plan_of(r, plan))->n_inputs : 0; }
+
+void *hs_run_input_at(hs_run *r, int plan, int i, const hs_tensor **tensor)
+{
+    if (i < 0 || i >= hs_run_n_inputs(r, plan))
+        return NULL;
+    const hs_tensor *t = hs_plan_graph(plan_of(r, plan))->input[i];
+    if (tensor)
+        *tensor = t;
+    return hs_exec_input(r->plan[plan].exec, t->name);
+}
+
+void *hs_run_input(hs_run *r, int plan, const char *name) { return is_bound(r, plan) ? hs_exec_input(r->plan[plan].exec, name) : NULL; }
+
+void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref)
+{
+    return is_bound(r, plan) ? hs_exec_output(r->plan[plan].exec, index, ref) : NULL;
+}
+
+hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int from_plan, int output)
+{
+    hs_ref ref;
+    const hs_tensor *t = is_bound(to, plan) ? hs_exec_input_tensor(to->plan[plan].exec, input) : NULL;
+    const char *src = hs_run_output(from, from_plan, output, &ref);
+    char a[64], b[64];
+    if (!t || !src)
+        return HS_FAIL(USAGE, "plan %d has no input %s, or plan %d no output %d", plan, input, from_plan, output);
+    if (t->dtype != ref.dtype || t->dim[0] != ref.rows || hs_tensor_cols(t) != ref.cols)
+        return HS_FAIL(USAGE, "input %s is %s %s, what is passed to it %s %s", input, hs_dtype_name(t->dtype),
+                       hs_tensor_shape(t, a, sizeof a), hs_dtype_name(ref.dtype), hs_tensor_shape(ref.t, b, sizeof b));
+    const int64_t rows = ref.ext == HS_EXT_FIXED ? ref.rows : from->in.n[ref.ext];
+    const size_t bytes = (size_t)(rows * ref.cols) * hs_dtype_bytes(ref.dtype);
+    char *dst = hs_run_input(to, plan, input);
+    if (dst < src + bytes && src < dst + bytes)
+        return HS_FAIL(USAGE, "input %s lies where output %d of plan %d does: give that plan a run of its own", input, output, from_plan);
+    to->device->copy(to->device, dst, src, bytes);
+    return HS_OK;
+}
+
+hs_step_in *hs_run_in(hs_run *r) { return &r->in; }
+hs_step_state *hs_run_state(hs_run *r) { return &r->state; }
+
+const double *hs_run_losses(hs_run *r, int plan)
+{
+    const int set = hs_plan_losses(plan_of(r, plan));
+    return set < 0 ? NULL : r->state.loss[set];
+}
+
+// ---- steps
+
+static hs_status submit(hs_run *r, const hs_segment *s)
+{
+    HS_TRY(r->device->submit(r->device, s, r->mode));
+    HS_TRY(r->device->wait(r->device));
+    HS_TRY(r->model->grid.dp->poll(r->model->grid.dp));
+    return r->model->grid.tp->poll(r->model->grid.tp);
+}
+
+static hs_status submit_plan(hs_run *r, int plan, int which)
+{
+    HS_TRY(hs_model_refresh(r->model, r->device, r->mode));
+    return submit(r, hs_exec_micro(r->plan[plan].exec, which));
+}
+
+void hs_run_begin(hs_run *r, uint64_t step)
+{
+    r->in.step = step;
+    r->in.ran = 0;
+    r->pending = 0;
+    memset(r->written, 0, (size_t)r->model->params->n_params * sizeof *r->written);
+    for (int i = 0; i < r->n_plans; i++)
+        r->plan[i].micro = 0;
+}
+
+static hs_status check_plan(const hs_run *r, int plan, bool trains)
+{
+    if (!is_bound(r, plan))
+        return HS_FAIL(INTERNAL, "this run has no plan %d", plan);
+    if (trains != (mode_of(r, plan) == HS_TRAIN))
+        return HS_FAIL(INTERNAL, "plan %d is for %s", plan, mode_names[mode_of(r, plan)]);
+    return HS_OK;
+}
+
+// Of what this plan makes, some gradients may be there already and others not: then all are added to, and the missing ones begin at 0.
+static bool first_of_all(hs_run *r, const bound *b)
+{
+    const hs_params *ps = r->model->params;
+    int there = 0, missing = 0;
+    for (int i = 0; r->pending && i < ps->n_params; i++)
+        if (b->writes[i])
+            *(r->written[i] ? &there : &missing) += 1;
+    if (!there)
+        return true;
+    for (int i = 0; missing && i < ps->n_params; i++)
+        if (b->writes[i] && !r->written[i])
+            r->device->fill(r->device, ps->grad + ps->param[i]->offset, 0, ps->param[i]->n * sizeof(float));
+    return false;
+}
+
+static bool others_ran(const hs_run *r, int plan)
+{
+    for (int i = 0; i < r->n_plans; i++)
+        if (i != plan && r->plan[i].micro)
+            return true;
+    return false;
+}
+
+hs_status hs_run_micro(hs_run *r, int plan, bool last)
+{
+    HS_TRY(check_plan(r, plan, true));
+    bound *b = &r->plan[plan];
+    if (r->pending && hs_plan_info_of(plan_of(r, plan))->gradient_bytes)
+        return HS_FAIL(INTERNAL, "this model was made for steps of one micro-batch (micro_steps): gradients cannot be added to");
+    if (last && b->reduces && others_ran(r, plan))
+        return HS_FAIL(UNSUPPORTED, "several plans made gradients in this step: they cannot be reduced over ranks yet");
+    const bool first = first_of_all(r, b);
+    r->in.micro = b->micro;
+    HS_TRY(submit_plan(r, plan, (first ? HS_MICRO_FIRST : 0) | (last ? HS_MICRO_LAST : 0)));
+    for (int i = 0; i < r->model->params->n_params; i++)
+        r->written[i] |= b->writes[i];
+    b->micro++, r->pending++;
+    if (hs_plan_losses(plan_of(r, plan)) >= 0)
+        r->in.ran |= 1u << hs_plan_losses(plan_of(r, plan));
+    return HS_OK;
+}
+
+hs_status hs_run_forward(hs_run *r, int plan)
+{
+    HS_TRY(check_plan(r, plan, false));
+    if (r->pending)
+        return HS_FAIL(INTERNAL, "%s between a micro-step and its update: gradients of %d micro-step%s are pending",
+                       mode_names[mode_of(r, plan)], r->pending, r->pending == 1 ? "" : "s");
+    r->in.micro = 0;
+    return submit_plan(r, plan, 0);
+}
+
+// ---- the update, and what it leaves on record
+
+static void record(const hs_args *a, hs_lane *lane)
+{
+    (void)lane;
+    hs_step_log *log = &((recorder *)a->attr)->log;
+    const hs_step_state *s = a->state;
+    hs_step_record *to = &log->at[log->n++ % HS_STEP_RECORDS];
+    *to = (hs_step_record){ .step = (int64_t)a->step->step + 1,
+                            .ran = a->step->ran,
+                            .skipped = s->found_inf != 0,
+                            .skipped_in_row = s->skipped_in_row,
+                            .n_skipped = s->skipped,
+                            .lr = s->lr,
+                            .grad_norm = s->grad_norm,
+                            .scale = s->step_scale,
+                            .next_scale = s->scale,
+                            .bad_param = s->bad_param,
+                            .bad_micro = s->bad_micro,
+                            .bad_count = s->bad_count };
+    memcpy(to->loss, s->loss, sizeof to->loss);
+}
+
+hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
+{
+    if (!r->recorder && !(r->recorder = calloc(1, sizeof *r->recorder)))
+        return HS_FAIL(MEMORY, "no memory for the records of steps");
+    hs_thunk *t = malloc((size_t)(update->n + 1) * sizeof *t);
+    if (!t)
+        return HS_FAIL(MEMORY, "no memory for %d thunks", update->n);
+    memcpy(t, update->thunk, (size_t)update->n * sizeof *t);
+    t[update->n] = (hs_thunk){ .fn = record,
+                               .name = "record",
+                               .args = { .attr = r->recorder, .step = &r->in, .state = &r->state },
+                               .sync = true,
+                               .part = HS_PART_SOLO };
+    free(r->update.thunk);
+    r->update = (hs_segment){ t, update->n + 1 };
+    return HS_OK;
+}
+
+const hs_segment *hs_run_update_segment(const hs_run *r) { return r->update.thunk ? &r->update : NULL; }
+
+hs_status hs_run_update(hs_run *r)
+{
+    hs_params *ps = r->model->params;
+    if (!r->update.thunk)
+        return HS_FAIL(INTERNAL, "this run was given no optimizer");
+    if (!r->pending)
+        return HS_FAIL(INTERNAL, "an update without a micro-step since the last one");
+    for (int i = 0; i < ps->n_params; i++)
+        ps->has_grad[i] = r->written[i];
+    HS_TRY(submit(r, &r->update));
+    hs_params_changed(ps); // or not, if the step was skipped: that is the device's knowledge
+    r->n_updates++;
+    hs_run_begin(r, r->in.step + 1);
+    return HS_OK;
+}
+
+int hs_run_unread(const hs_run *r) { return (int)(r->n_updates - r->n_read < INT32_MAX ? r->n_updates - r->n_read : INT32_MAX); }
+
+const hs_step_record *hs_run_read_record(hs_run *r)
+{
+    if (!r->recorder || r->n_read == r->n_updates)
+        return NULL;
+    if (r->n_updates - r->n_read > HS_STEP_RECORDS)
+        r->n_read = r->n_updates - HS_STEP_RECORDS; // the others are gone
+    return &r->recorder->log.at[r->n_read++ % HS_STEP_RECORDS];
+}

@@ -1,0 +1,75 @@
+// run: a model under way on one device - workspace, states, step block, step state - and its steps. Several runs share one model:
+// a server's instances, or a teacher beside its student. Each has its own device (or waits for its turn), and belongs to one thread.
+//
+// A training step is any number of micro-steps of any of the model's training plans, then one update. Whether a gradient is written
+// or added to is settled over the whole step: the first plan that makes it writes, whoever comes later adds. A parameter whose gradient
+// no plan of the step made is left alone by the update (hs_params.has_grad).
+#ifndef HS_CORE_RUN_H
+#define HS_CORE_RUN_H
+#include "core/run/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hs_run hs_run;
+typedef struct hs_run_opts {
+    hs_device *device; // NULL: the model's. Another one must not have a larger team than that
+    hs_submit_mode mode;
+    const int *plans; // to bind, n_plans of them; NULL: all that the model has
+    int n_plans;
+} hs_run_opts;
+
+// The model is frozen. At most one run of a model binds training plans: gradients exist once.
+hs_status hs_run_new(hs_run **out, hs_model *m, const hs_run_opts *o);
+void hs_run_free(hs_run *r);
+// Of a plan added to the model later. Where it does not fit into the workspace it gets one of its own: nothing that is bound moves.
+hs_status hs_run_bind(hs_run *r, int plan);
+
+hs_model *hs_run_model(const hs_run *r);
+hs_device *hs_run_device(const hs_run *r);
+hs_submit_mode hs_run_mode(const hs_run *r);
+void hs_run_set_mode(hs_run *r, hs_submit_mode mode);
+size_t hs_run_bytes(const hs_run *r);             // workspace and states
+void *hs_run_workspace(hs_run *r, size_t *bytes); // that the plans it was born with share: for tests that spoil it
+
+// ---- what goes in and comes out. Plans of a run share its workspace: whoever runs one after another fills its inputs again.
+int hs_run_n_inputs(const hs_run *r, int plan);
+// Input i of a plan, in the order of its trace: bytes, and (tensor may be NULL) name, dtype, capacity and extent.
+void *hs_run_input_at(hs_run *r, int plan, int i, const hs_tensor **tensor);
+void *hs_run_input(hs_run *r, int plan, const char *name); // NULL: no such input, or the plan is not bound
+// What hs_output kept, valid until the run's next submission. NULL: no such output.
+void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref);
+// Copies the live rows of an output into an input of another run (or of this one, of another plan): a teacher's logits, for its student.
+// USAGE, by name, where dtype or shape differ.
+hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int from_plan, int output);
+hs_exec *hs_run_exec(hs_run *r, int plan); // NULL: not bound
+
+// The step block: the caller fills live counts and inv_count before a submission; step, micro and ran are the run's.
+hs_step_in *hs_run_in(hs_run *r);
+// Read it after a submission; written only to go on from a checkpoint.
+hs_step_state *hs_run_state(hs_run *r);
+const double *hs_run_losses(hs_run *r, int plan); // [HS_N_LOSS] of hs_step_state; NULL: the plan has none
+
+// ---- steps. Each call submits and waits.
+// Begins attempted step `step`: gradients made since the last update are forgotten. An update does it by itself, for the next one.
+void hs_run_begin(hs_run *r, uint64_t step);
+// A micro-step of a training plan. last: gradients are reduced over dp behind it. INTERNAL: not a training plan, or a second micro-step
+// where micro_steps is 1. UNSUPPORTED: last, where several plans made gradients and there is someone to reduce with.
+hs_status hs_run_micro(hs_run *r, int plan, bool last);
+// An evaluation or decoding plan, its losses from 0. INTERNAL while gradients are pending: it may lie where they do.
+hs_status hs_run_forward(hs_run *r, int plan);
+// The optimizer: its thunks are copied, what they point to is borrowed. They read hs_run_in and hs_run_state (of which they set
+// applied, lr, grad_norm, found_inf, the skip and scale members) and hs_params.has_grad.
+hs_status hs_run_set_update(hs_run *r, const hs_segment *update);
+const hs_segment *hs_run_update_segment(const hs_run *r); // with the record behind it; NULL: none was set
+hs_status hs_run_update(hs_run *r);                       // INTERNAL without a segment, or without a micro-step before it
+
+// ---- records of the last HS_STEP_RECORDS updates. Reading them looks at the device: do it every now and then, not every step.
+int hs_run_unread(const hs_run *r);                  // updates since the last record that was read; known without looking
+const hs_step_record *hs_run_read_record(hs_run *r); // the oldest one not read yet, valid until the next update; NULL: none is left
+
+#ifdef __cplusplus
+}
+#endif
+#endif
