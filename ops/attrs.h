@@ -12,9 +12,12 @@ typedef struct hs_gelu_attr {
 } hs_gelu_attr; // hs_gelu_kind
 typedef struct hs_dropout_attr {
     float p;
+    int32_t first; // channel of the whole row that column 0 is
 } hs_dropout_attr;
-typedef struct hs_bias_dropout_residual_layernorm_attr {
-    float p, eps;
+typedef struct hs_bias_dropout_residual_layernorm_attr { // those of what it fuses, in order; rows are whole here
+    float p;
+    int32_t first; // 0
+    float eps;
 } hs_bias_dropout_residual_layernorm_attr;
 typedef struct hs_scale_attr {
     float s;
@@ -25,6 +28,17 @@ typedef struct hs_cast_attr {
 typedef struct hs_cache_append_attr {
     int64_t first;
 } hs_cache_append_attr;
+typedef struct hs_embedding_attr {
+    int64_t first, rows; // the table here has rows [first, ...) of `rows`; rows 0: it is whole
+} hs_embedding_attr;
+typedef struct hs_tp_gather_attr {
+    int32_t rank, ranks;
+} hs_tp_gather_attr;
+typedef struct hs_tp_linear_xent_attr { // as hs_xent_attr, and
+    int32_t classes, ignore, loss;
+    float smoothing;
+    int64_t first; // class of row 0 of w
+} hs_tp_linear_xent_attr;
 typedef struct hs_transpose_attr {
     int32_t d0, d1;
 } hs_transpose_attr;

@@ -52,8 +52,9 @@ hs_tensor *hs_matmul(hs_graph *g, hs_tensor *a, hs_tensor *b, hs_matmul_attr att
 typedef struct hs_attention_attr {
     int heads;
     bool causal;
-    float dropout, scale;
-} hs_attention_attr; // scale 0 means 1/sqrt(D)
+    float dropout, scale; // scale 0 means 1/sqrt(D)
+    int first_head;       // of the whole model's, where a tensor-parallel rank has a share of them: keys dropout
+} hs_attention_attr;
 typedef struct hs_attention_in {
     hs_tensor *qkv, *starts, *keys, *kv, *where;
 } hs_attention_in;
@@ -72,6 +73,8 @@ hs_tensor *hs_bias_add(hs_graph *g, hs_tensor *x, hs_tensor *bias);
 hs_tensor *hs_tanh(hs_graph *g, hs_tensor *x);
 // p = 0, or a graph that does not train: x itself. where: i32 [N, 2] {global sample slot, position}.
 hs_tensor *hs_dropout(hs_graph *g, hs_tensor *x, hs_tensor *where, float p);
+// The same where x has channels [first, ...) of rows that tensor-parallel ranks share: its slice of the whole mask. first: a multiple of 8.
+hs_tensor *hs_dropout_slice(hs_graph *g, hs_tensor *x, hs_tensor *where, float p, int64_t first);
 // layernorm(residual + dropout(x + bias)); bias and where may be NULL (where only if p = 0). Two outputs: y and, in ->from->out[1], the sum
 // before the norm.
 hs_tensor *hs_bias_dropout_residual_layernorm(hs_graph *g, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, hs_tensor *gamma,
@@ -86,6 +89,10 @@ hs_tensor *hs_mean(hs_graph *g, hs_tensor *x);                      // over the 
 // ---- rows
 // y[n] = table[ids[n]] (+ pos_table[where[n][1]]). ids i32 [N]; pos_table and where may be NULL together.
 hs_tensor *hs_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where);
+// The same of rows [first, first + rows of table) of a table of `rows`: 0 for an id of another slice, its position left out too, so that
+// the sum over slices (tp_reduce) is exact. pos_table is whole, and gets its whole gradient from every slice.
+hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first,
+                              int64_t rows);
 hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows); // y[p] = x[rows[p]]; rows i32 [P]; its ext is rows' ext
 
 // ---- losses
@@ -100,5 +107,13 @@ hs_tensor *hs_xent(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_xent_at
 // The same of logits = x[N, C] w[V, C]^T, of which only a chunk of 1,024 rows ever exists. In a training graph loss, dx and dw are
 // made together, where backward begins.
 hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *target, hs_xent_attr attr);
+
+// ---- tensor parallelism: each pair is the other backwards. At size 1 the first three return x and emit nothing.
+hs_tensor *hs_tp_copy(hs_graph *g, hs_tensor *x);   // y = x; backward: all-reduce. In front of what is sharded by columns
+hs_tensor *hs_tp_reduce(hs_graph *g, hs_tensor *x); // all-reduce; backward: identity. Behind what is sharded by rows, before its bias
+hs_tensor *hs_tp_gather(hs_graph *g, hs_tensor *x); // every rank's columns side by side; backward: this rank's
+// linear_xent where w has rows [first, ...) of the classes; attr.classes: of all ranks. x is every rank's (behind tp_copy), and so is the
+// loss.
+hs_tensor *hs_tp_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *target, hs_xent_attr attr, int64_t first);
 
 #endif

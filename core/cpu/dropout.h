@@ -94,13 +94,13 @@ static inline void hs_drop_factors(const hs_drop *d, int32_t slot, int32_t posit
     }
 }
 
-// dst[c] = 0 or x[c] * scale, for one row of C channels; dst may be x.
-static inline void hs_drop_row(const hs_drop *d, int32_t slot, int32_t position, const float *x, float *dst, int64_t C)
+// dst[c] = 0 or x[c] * scale, for one row of C channels, of which x[0] is channel `first` (a multiple of 8); dst may be x.
+static inline void hs_drop_row(const hs_drop *d, int32_t slot, int32_t position, int64_t first, const float *x, float *dst, int64_t C)
 {
     float factor[256];
     for (int64_t c0 = 0; c0 < C; c0 += 256) {
         const int64_t k = C - c0 < 256 ? C - c0 : 256;
-        hs_drop_factors(d, slot, position, 0, c0, k, factor);
+        hs_drop_factors(d, slot, position, 0, first + c0, k, factor);
         HS_SIMD
         for (int64_t c = 0; c < k; c++)
             dst[c0 + c] = factor[c] == 0.0f ? 0.0f : x[c0 + c] * factor[c]; // what is dropped is 0 even if it was Inf

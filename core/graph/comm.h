@@ -12,12 +12,13 @@ extern "C" {
 typedef enum hs_reduce { HS_REDUCE_SUM, HS_REDUCE_MAX } hs_reduce;
 
 // Calls are queued on a lane and return no error: errors are sticky and read by poll. All ranks of the axis call the same
-// sequence. In a CPU segment a call is made by one member (a SOLO thunk).
+// sequence. In a CPU segment a call is made by one member (a SOLO thunk, or between two hs_sync). Every rank gets the same bits.
 typedef struct hs_comm {
     int rank, size;
     const char *axis; // "dp", "tp"
     void (*all_reduce)(struct hs_comm *c, hs_lane *l, void *buf, int64_t n, hs_dtype d, hs_reduce op);
     void (*reduce_scatter)(struct hs_comm *c, hs_lane *l, const void *in, void *out, int64_t n_each, hs_dtype d);
+    // out[r * n_each ...) = in of rank r
     void (*all_gather)(struct hs_comm *c, hs_lane *l, const void *in, void *out, int64_t n_each, hs_dtype d);
     void (*broadcast)(struct hs_comm *c, hs_lane *l, void *buf, size_t bytes, int root);
     hs_status (*poll)(struct hs_comm *c);

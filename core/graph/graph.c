@@ -31,6 +31,9 @@ static hs_tensor *tensor_new(hs_graph *g, hs_kind kind, hs_dtype d)
 
 hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode mode, const hs_grid *grid)
 {
+    if (grid && grid->tp && (grid->tp->rank != ps->tp_rank || grid->tp->size != ps->tp_size))
+        return HS_FAIL(INTERNAL, "parameters of tensor-parallel rank %d of %d, traced on rank %d of %d", ps->tp_rank, ps->tp_size,
+                       grid->tp->rank, grid->tp->size);
     hs_graph *g = calloc(1, sizeof *g);
     if (!g)
         return HS_FAIL(MEMORY, "no memory for a graph");

@@ -49,8 +49,8 @@ enum hs_op_flag {
                          // or there is a backward kernel: in training only that is run, and writes out[0] beside the gradients.
     HS_OP_SPLIT_BWD = 2, // backward runs twice: din[1..] first, then din[0]
     HS_OP_NONDETERMINISTIC = 4,
-    HS_OP_COLLECTIVE = 8,
-    HS_OP_CHEAP = 16, // one pass over its inputs: if backward keeps those, out[0] is not kept for it but made again
+    HS_OP_COLLECTIVE = 8, // its kernels find the comm of the tensor-parallel ranks in hs_args.comm
+    HS_OP_CHEAP = 16,     // one pass over its inputs: if backward keeps those, out[0] is not kept for it but made again
 };
 
 typedef struct hs_cost {
@@ -83,7 +83,8 @@ typedef struct hs_args {
     const void *derived; // the copy that hs_derive of the kernels asked for; NULL: none, read the operand itself
     const hs_step_in *step;
     hs_step_state *state;
-    uint64_t site; // hash of the scope path: dropout key; the same at every layout, packing and recompute
+    struct hs_comm *comm; // HS_OP_COLLECTIVE: the tp comm of the graph's grid; else NULL
+    uint64_t site;        // hash of the scope path: dropout key; the same at every layout, packing and recompute
 } hs_args;
 
 typedef void hs_kernel(const hs_args *a, hs_lane *lane); // cannot fail: whatever can be wrong was refused while tracing

@@ -4,7 +4,7 @@
 #include "models/nn/nn.h"
 #include <math.h>
 
-enum { VOCAB_UNIT = 64 }; // stored rows of the embedding: whole vectors, and whole tensor-parallel shards up to 8 ranks
+enum { VOCAB_UNIT = 64 }; // stored rows of the embedding on each rank are a multiple: whole vectors
 
 hs_status hs_gpt_check(const hs_gpt_config *c)
 {
@@ -34,13 +34,17 @@ hs_status hs_gpt_check(const hs_gpt_config *c)
 // Keys and values of earlier tokens come from the cache, into which this step's are written first.
 static hs_tensor *attend(hs_graph *g, hs_tensor *qkv, const hs_gpt_config *c, const hs_gpt_shape *s, const hs_batch_in *in)
 {
+    const int64_t heads = hs_nn_share(g, c->heads, "model.heads"), width = c->width / c->heads * heads;
     hs_attention_in a = { .qkv = qkv, .starts = in->starts, .where = in->where };
     if (g->mode == HS_DECODE) {
-        hs_tensor *cache = hs_state_get(g, "cache", g->state_dtype, 2, (int64_t[]){ s->cache_rows, 2 * c->width });
-        a.kv = hs_cache_append(g, cache, qkv, in->rows, c->width);
+        hs_tensor *cache = hs_state_get(g, "cache", g->state_dtype, 2, (int64_t[]){ s->cache_rows, 2 * width });
+        a.kv = hs_cache_append(g, cache, qkv, in->rows, width);
         a.keys = in->keys;
     }
-    return hs_attention(g, a, (hs_attention_attr){ .heads = c->heads, .causal = true, .dropout = c->dropout });
+    const hs_attention_attr attr = {
+        .heads = (int)heads, .causal = true, .dropout = c->dropout, .first_head = g->grid.tp->rank * (int)heads
+    };
+    return hs_attention(g, a, attr);
 }
 
 static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_config *c, const hs_gpt_shape *s, const hs_batch_in *in)
@@ -49,16 +53,16 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
     const size_t mark = hs_push(g, "h%d", layer);
 
     hs_tensor *h = hs_nn_layernorm(g, x, "ln_1", c->eps);
-    h = hs_nn_linear(g, h, "attn.qkv", 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
+    h = hs_nn_linear(g, h, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
     h = attend(g, h, c, s, in);
-    h = hs_nn_linear(g, h, "attn.proj", c->width, .shard = HS_SHARD_ROW, .std = std);
+    h = hs_nn_linear(g, h, "attn.proj", c->width, c->width, .shard = HS_SHARD_ROW, .std = std);
     h = hs_dropout(g, h, in->where, c->dropout);
     x = hs_add(g, x, h);
 
     h = hs_nn_layernorm(g, x, "ln_2", c->eps);
-    h = hs_nn_linear(g, h, "mlp.up", 4 * c->width, .shard = HS_SHARD_COL);
+    h = hs_nn_linear(g, h, "mlp.up", c->width, 4 * c->width, .shard = HS_SHARD_COL);
     h = hs_gelu(g, h, HS_GELU_TANH);
-    h = hs_nn_linear(g, h, "mlp.down", c->width, .shard = HS_SHARD_ROW, .std = std);
+    h = hs_nn_linear(g, h, "mlp.down", 4 * c->width, c->width, .shard = HS_SHARD_ROW, .std = std);
     h = hs_dropout(g, h, in->where, c->dropout);
     x = hs_add(g, x, h);
 
@@ -66,10 +70,11 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
     return x;
 }
 
-static hs_tensor *table(hs_graph *g, const char *name, int64_t rows, int pad_rows, int64_t width)
+static hs_tensor *table(hs_graph *g, const char *name, hs_shard shard, int64_t rows, int pad_rows, int64_t width)
 {
     return hs_param_get(g, &(hs_param_spec){ .name = name,
                                              .role = HS_EMBED,
+                                             .shard = shard,
                                              .init = HS_INIT_NORMAL,
                                              .std = 0.02f,
                                              .pad_rows = pad_rows,
@@ -82,10 +87,10 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_gpt_shape *s)
     if (hs_gpt_check(c) != HS_OK)
         return hs_graph_fail(g, HS_USAGE, "%s", hs_error());
     const hs_batch_in in = hs_nn_batch(g, s->max_tokens, s->max_seqs);
-    hs_tensor *wte = table(g, "wte.weight", c->vocab, VOCAB_UNIT, c->width);
-    hs_tensor *wpe = table(g, "wpe.weight", c->context, 0, c->width);
+    hs_tensor *wte = table(g, "wte.weight", HS_SHARD_COL, c->vocab, VOCAB_UNIT, c->width);
+    hs_tensor *wpe = table(g, "wpe.weight", HS_SHARD_NONE, c->context, 0, c->width);
 
-    hs_tensor *x = hs_embedding(g, wte, in.ids, wpe, in.where);
+    hs_tensor *x = hs_nn_embedding(g, wte, in.ids, wpe, in.where);
     x = hs_dropout(g, x, in.where, c->dropout);
     for (int i = 0; i < c->layers; i++)
         x = block(g, x, i, c, s, &in);
@@ -97,11 +102,9 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_gpt_shape *s)
     const hs_xent_attr loss = { .classes = (int32_t)c->vocab, .ignore = -1, .loss = 0 };
     hs_tensor *y;
     if (g->mode == HS_TRAIN || (g->mode == HS_EVAL && !s->logits)) {
-        y = hs_linear_xent(g, x, wte, in.targets, loss);
+        y = hs_nn_logits_xent(g, x, wte, in.targets, loss);
     } else {
-        y = hs_linear(g, x, wte, NULL);
-        if (g->mode == HS_DECODE)
-            y = hs_cast(g, y, HS_F32); // sinks into the product: bf16 would leave logits near 100 apart by halves
+        y = hs_nn_logits(g, x, wte, g->mode == HS_DECODE); // bf16 would leave logits near 100 apart by halves
         hs_output(g, y);
         if (g->mode == HS_EVAL)
             y = hs_xent(g, y, in.targets, loss);

@@ -2,10 +2,37 @@
 
 // One parameter per statement: C does not order arguments, and the slab follows the order of calls.
 
-hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t out, hs_linear_opts o)
+int64_t hs_nn_share(hs_graph *g, int64_t n, const char *what)
+{
+    const int size = g->grid.tp->size;
+    if (n % size)
+        hs_graph_fail(g, HS_USAGE, "%s is %lld, must divide over %d tensor-parallel ranks", what, (long long)n, size);
+    return n / size > 0 ? n / size : 1;
+}
+
+// The width x must have here. Shares of 8 and more keep every product's rows whole vectors.
+static bool check_widths(hs_graph *g, const hs_tensor *x, int64_t in, int64_t out, const hs_linear_opts *o)
+{
+    const int size = g->grid.tp->size;
+    const int64_t split = o->shard == HS_SHARD_ROW ? in : o->shard == HS_SHARD_COL ? out / (o->parts ? o->parts : 1) : 0;
+    const int64_t want = o->shard == HS_SHARD_ROW ? in / size : in;
+    if (split % ((int64_t)8 * size) && size > 1)
+        hs_graph_fail(g, HS_USAGE, "a width of %lld must be a multiple of %d to divide over %d tensor-parallel ranks", (long long)split,
+                      8 * size, size);
+    else if (x != g->poison && hs_tensor_width(x) != want)
+        hs_graph_fail(g, HS_USAGE, "x is %lld wide here, and should be %lld of a width of %lld", (long long)hs_tensor_width(x),
+                      (long long)want, (long long)in);
+    return g->status == HS_OK;
+}
+
+hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t in, int64_t out, hs_linear_opts o)
 {
     const size_t mark = hs_push(g, "%s", name);
     const int parts = o.parts ? o.parts : 1;
+    if (!check_widths(g, x, in, out, &o)) {
+        hs_pop(g, mark);
+        return g->poison;
+    }
     hs_tensor *w = hs_param_get(g, &(hs_param_spec){
                                        .name = "weight",
                                        .role = HS_WEIGHT,
@@ -14,7 +41,7 @@ hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_
                                        .std = o.std > 0 ? o.std : 0.02f,
                                        .parts = parts,
                                        .n_dims = 2,
-                                       .dim = { out, hs_tensor_width(x) },
+                                       .dim = { out, in },
                                    });
     hs_tensor *b = NULL;
     if (!o.no_bias)
@@ -28,9 +55,51 @@ hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_
                              .n_dims = 1,
                              .dim = { out },
                          });
-    hs_tensor *y = hs_linear(g, x, w, b);
+    const bool partial = o.shard == HS_SHARD_ROW && g->grid.tp->size > 1; // then the bias comes once, behind the sum
+    if (o.shard == HS_SHARD_COL)
+        x = hs_tp_copy(g, x);
+    hs_tensor *y = hs_linear(g, x, w, partial ? NULL : b);
+    if (partial) {
+        y = hs_tp_reduce(g, y);
+        y = b ? hs_bias_add(g, y, b) : y;
+    }
     hs_pop(g, mark);
     return y;
+}
+
+// Rows of a table that begin at *first are here.
+static bool sliced(const hs_graph *g, const hs_tensor *table, int64_t *first)
+{
+    *first = 0;
+    if (g->grid.tp->size == 1 || table->kind != HS_PARAM || table->param->shard != HS_SHARD_COL)
+        return false;
+    *first = g->grid.tp->rank * table->dim[0];
+    return true;
+}
+
+hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where)
+{
+    int64_t first;
+    if (!sliced(g, table, &first))
+        return hs_embedding(g, table, ids, pos_table, where);
+    return hs_tp_reduce(g, hs_embedding_slice(g, table, ids, pos_table, where, first, g->grid.tp->size * table->dim[0]));
+}
+
+hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, bool f32)
+{
+    int64_t first;
+    const bool slice = sliced(g, table, &first);
+    hs_tensor *y = hs_linear(g, slice ? hs_tp_copy(g, x) : x, table, NULL);
+    y = f32 ? hs_cast(g, y, HS_F32) : y; // sinks into the product
+    return slice ? hs_tp_gather(g, y) : y;
+}
+
+hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *target, hs_xent_attr attr)
+{
+    int64_t first;
+    if (!sliced(g, table, &first))
+        return hs_linear_xent(g, x, table, target, attr);
+    return hs_tp_linear_xent(g, hs_tp_copy(g, x), table, target, attr, first);
 }
 
 hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float eps)

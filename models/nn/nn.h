@@ -4,17 +4,27 @@
 #include "core/graph/graph.h"
 #include "ops/ops.h"
 
+// This tensor-parallel rank's share of n (heads, channels). What does not divide is refused: "model.heads is 6, must divide over 4 ...".
+int64_t hs_nn_share(hs_graph *g, int64_t n, const char *what);
+
 typedef struct hs_linear_opts {
-    hs_shard shard;
-    int parts; // logical tensors stacked in the output (QKV: 3); 0 means 1
-    float std; // of the initial weights; 0 means 0.02
+    hs_shard shard; // COL: x is every rank's, y this rank's columns; ROW: the other way round; NONE: all ranks do the same
+    int parts;      // logical tensors stacked in the output (QKV: 3); 0 means 1
+    float std;      // of the initial weights; 0 means 0.02
     bool no_bias;
 } hs_linear_opts;
-// Parameters NAME.weight [out, in] and NAME.bias [out].
-hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t out, hs_linear_opts o);
-#define hs_nn_linear(g, x, name, out, ...) hs_nn_linear_with(g, x, name, out, (hs_linear_opts){ __VA_ARGS__ })
+// Parameters NAME.weight [out, in] and NAME.bias [out]. in, out: of the whole model; x and y have this rank's share of them where it says.
+// Emits the pair tp_copy (in front of COL) and tp_reduce (behind ROW, before the bias); at one rank neither.
+hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t in, int64_t out, hs_linear_opts o);
+#define hs_nn_linear(g, x, name, in, out, ...) hs_nn_linear_with(g, x, name, in, out, (hs_linear_opts){ __VA_ARGS__ })
 // Parameters NAME.weight, NAME.bias [C].
 hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float eps);
+
+// A table of vectors, and the three uses of one whose rows (HS_SHARD_COL) are divided over ranks: what each looks up is added up; each
+// makes the logits of its rows, which are put side by side or meet in the loss alone.
+hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where);
+hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, bool f32); // [N, rows of the whole table, padded]; f32: not rounded
+hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *target, hs_xent_attr attr);
 
 // What a batch brings to a token model; static inputs of the plan, made once per graph by hs_nn_batch.
 typedef struct hs_batch_in {

@@ -23,6 +23,8 @@ static const char *shape(hs_node *n)
     const int64_t width = kv ? kv->dim[1] / 2 : qkv->dim[1] / 3;
     if (kv ? kv->dim[1] != 2 * width || (qkv->dim[1] != width && qkv->dim[1] != 3 * width) : qkv->dim[1] != 3 * width)
         return "qkv must be [N, 3C], or [N, C] with kv [R, 2C]";
+    if (at->first_head < 0)
+        return "the first head must be 0 or above";
     if (at->heads < 1 || width % at->heads)
         return "the heads must divide the width C";
     if (width / at->heads % 8)
@@ -82,7 +84,7 @@ static void reference(const hs_args *a)
                         if (pass == 2 && at->dropout > 0) {
                             const int32_t *where = hs_i32(a, ATT_WHERE) + 2 * (q.q0 + i);
                             float f[8];
-                            hs_drop_factors(&drop, where[0], where[1], (int32_t)h + 1, j / 8 * 8, 8, f);
+                            hs_drop_factors(&drop, where[0], where[1], s.plane + (int32_t)h, j / 8 * 8, 8, f);
                             p *= (double)f[j % 8];
                         }
                         for (int64_t c = 0; c < s.d && pass == 2; c++)
@@ -144,7 +146,7 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
     const float max = hs_max(x, width, old), base = max == -INFINITY ? 0 : max;
     if (w->drops) {
         const int32_t *where = hs_i32(w->a, ATT_WHERE) + 2 * (w->q->q0 + w->c0 + i);
-        hs_drop_factors(&w->drop, where[0], where[1], (int32_t)w->h + 1, j0, width, w->factor);
+        hs_drop_factors(&w->drop, where[0], where[1], w->s->plane + (int32_t)w->h, j0, width, w->factor);
     }
     float sums[16] = { 0 }, sum = 0;
     for (int64_t j = 0; j < width; j += 16) {
@@ -466,6 +468,11 @@ static const hs_case cases[] = {
     { .in = { { 250, 96 }, { 2 } }, .ext = OWN_EXT, .attr = CAUSAL(1), .setup = equal, .note = "several blocks of keys" },
     { .in = { { 72, 240 }, { 4 }, { 3, 3 } }, .ext = OWN_EXT, .attr = BOTH(1), .setup = padded, .note = "padding, heads of 80" },
     { .in = { { 48, 96 }, { 3 }, { 0 }, { 0 }, { 48, 2 } }, .ext = OWN_EXT, .attr = DROPS(4), .setup = equal, .note = "dropout" },
+    { .in = { { 40, 48 }, { 3 }, { 0 }, { 0 }, { 40, 2 } },
+      .ext = OWN_EXT,
+      .attr = &(const hs_attention_attr){ .heads = 2, .causal = true, .dropout = 0.25f, .first_head = 2 },
+      .setup = equal,
+      .note = "dropout of later heads" },
     { .in = { { 3, 192 }, { 4 }, { 3, 3 }, { 90, 128 } }, .ext = OWN_EXT, .attr = CAUSAL(2), .setup = decoding, .note = "decoding" },
     { .in = { { 36, 64 }, { 4 }, { 3, 3 }, { 81, 128 } }, .ext = OWN_EXT, .attr = BOTH(2), .setup = shared_keys, .note = "shared keys" },
     { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },

@@ -16,6 +16,7 @@ typedef struct att_shape {
     bool causal, dot;
     int kv;        // which input holds k and v: ATT_QKV or ATT_KV
     int64_t k_col; // column of head 0's keys there; values follow `width` later
+    int plane;     // of dropout: head 0's
 } att_shape;
 
 // One sequence: query rows [q0, q0 + nq), key rows [k0, k0 + nk), position of the first query. Cut to live rows.
@@ -30,7 +31,7 @@ static inline att_shape att_shape_of(const hs_args *a)
 {
     const hs_attention_attr *at = (const hs_attention_attr *)a->attr;
     const bool apart = a->in[ATT_KV].p != NULL;
-    att_shape s = { .heads = at->heads, .causal = at->causal, .kv = apart ? ATT_KV : ATT_QKV };
+    att_shape s = { .heads = at->heads, .causal = at->causal, .kv = apart ? ATT_KV : ATT_QKV, .plane = 1 + at->first_head };
     s.n_seqs = hs_ref_rows(a, &a->in[ATT_STARTS]) - 1;
     s.n_rows = hs_ref_rows(a, &a->in[ATT_QKV]);
     s.n_key_rows = hs_ref_rows(a, &a->in[s.kv]);

@@ -111,7 +111,7 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
     }
     const int32_t *where = hs_i32(w->a, ATT_WHERE) + 2 * (w->q->q0 + i);
     const float *f = w->factor;
-    hs_drop_factors(&w->drop, where[0], where[1], (int32_t)w->h + 1, j0, width, w->factor);
+    hs_drop_factors(&w->drop, where[0], where[1], w->s->plane + (int32_t)w->h, j0, width, w->factor);
     HS_SIMD
     for (int64_t j = 0; j < width; j++) {
         const float e = hs_expf_below(p[j] - lse);

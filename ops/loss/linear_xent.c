@@ -1,6 +1,6 @@
 // linear_xent: the last product of a language model and its loss, without the logits.
 //
-//   logits  = x w^T                       a chunk of CHUNK rows at a time
+//   logits  = x w^T                       a chunk of XENT_CHUNK rows at a time
 //   loss[n] = -log softmax(logits[n])[target[n]]                        as xent has it: padding, ignored labels, smoothing
 //   dx      = dlogits w,     dw = dlogits^T x                           dlogits: see xent
 //
@@ -11,44 +11,20 @@
 //
 // Chunks: Wijmans et al. 2024 (arXiv:2411.09009) recompute instead; one product more is 8 % of GPT-2's step.
 
-#include "ops/dense/gemm.h"
-#include "ops/loss/xent_rows.h"
-
-enum { X, W, TARGET };
-enum { LOSS, LOGITS };
-// Each chunk packs w twice and walks dw once: at 1,024 rows that is 2 % of the products.
-enum { CHUNK = 1024 };
+#include "ops/loss/xent_chunks.h"
 
 static const char *shape(hs_node *n)
 {
     const hs_xent_attr *at = n->attr;
-    const hs_tensor *x = n->in[X], *w = n->in[W], *target = n->in[TARGET];
-    if (x->n_dims != 2 || w->n_dims != 2)
-        return "x must be [rows, in] and w [classes or more, in]";
-    if (x->dim[1] != w->dim[1])
-        return "inner widths differ";
-    if (x->dim[1] % 8 || w->dim[0] % 8)
-        return "widths must be multiples of 8: pad them";
-    if (target->dtype != HS_I32 || target->n_dims != 1 || target->dim[0] != x->dim[0] || target->ext != x->ext)
-        return "target must be i32, one for each row of x";
+    const hs_tensor *x = n->in[X], *w = n->in[W];
+    const char *why = xent_chunk_refuse(n);
+    if (why)
+        return why;
     if (at->classes < 1 || at->classes > w->dim[0])
         return "classes must be between 1 and the rows of w";
-    if (!(at->smoothing >= 0 && at->smoothing < 1))
-        return "smoothing must be in [0, 1)";
-    if (at->loss < 0 || at->loss >= HS_N_LOSS)
-        return "there is no loss of that number";
     hs_shape_rows(n->out[LOSS], x, 0);
-    const int64_t rows = x->dim[0] < CHUNK ? x->dim[0] : CHUNK;
-    hs_shape_set(n->out[LOGITS], HS_F32, HS_EXT_FIXED, 2, (const int64_t[]){ rows, w->dim[0] });
+    hs_shape_set(n->out[LOGITS], HS_F32, HS_EXT_FIXED, 2, (const int64_t[]){ xent_chunk_rows(n), w->dim[0] });
     return NULL;
-}
-
-// Backward is all of training: three products.
-static hs_cost cost(const hs_node *n, bool backward)
-{
-    const double x = (double)hs_tensor_bytes(n->in[X]), w = (double)hs_tensor_bytes(n->in[W]);
-    const double cells = (double)n->in[X]->dim[0] * (double)n->in[W]->dim[0], product = 2 * cells * (double)n->in[X]->dim[1];
-    return backward ? (hs_cost){ 3 * product + 24 * cells, 2 * (x + w) } : (hs_cost){ product + 12 * cells, x + w };
 }
 
 static void reference(const hs_args *a)
@@ -71,49 +47,18 @@ static void reference(const hs_args *a)
     }
 }
 
-// Rows [r, r + m) of an operand of a product.
-static gemm_in rows_of(const hs_ref *x, int64_t r, bool k_major)
-{
-    return (gemm_in){ x->p + (size_t)(r * x->cols) * hs_dtype_bytes(x->dtype), x->cols, x->dtype, k_major };
-}
-static gemm_out onto(const hs_ref *y, int64_t r, bool add)
-{
-    return (gemm_out){ y->p + (size_t)(r * y->cols) * hs_dtype_bytes(y->dtype), y->cols, y->dtype, add, NULL, 1 };
-}
-
 // Logits of rows [r, r + m), their losses and, in training, over them their gradient.
 static void chunk_losses(const hs_args *a, hs_lane *lane, gemm g, int64_t r, int64_t m, bool train)
 {
     const hs_xent_attr *at = a->attr;
     const hs_ref *logits = &a->out[LOGITS];
-    g.m = m, g.n = a->in[W].rows, g.k = a->in[X].cols, g.rows = true;
-    g.a = rows_of(&a->in[X], r, false), g.b = rows_of(&a->in[W], 0, false), g.c = onto(logits, 0, false);
-    gemm_run(&g, lane);
-
+    xent_chunk_logits(a, lane, g, r, m);
     const xent_work work = train ? xent_work_at(g.own, logits->cols) : (xent_work){ 0 };
     const float factor = train ? xent_factor(a, at) : 0;
     int64_t r0, r1;
     hs_part(lane, m, &r0, &r1);
     for (int64_t i = r0; i < r1; i++)
         hs_f32_out(a, LOSS)[r + i] = xent_row(logits, i * logits->cols, hs_i32(a, TARGET)[r + i], at, factor, &work);
-}
-
-static void chunk_gradients(const hs_args *a, hs_lane *lane, gemm g, int64_t r, int64_t m)
-{
-    const hs_ref *dlogits = &a->out[LOGITS], *dx = &a->din[X], *dw = &a->din[W];
-    const int64_t V = a->in[W].rows, C = a->in[W].cols;
-    if (dx->p) {
-        g.m = m, g.n = C, g.k = V;
-        g.a = rows_of(dlogits, 0, false), g.b = rows_of(&a->in[W], 0, true), g.c = onto(dx, r, dx->add);
-        gemm_run(&g, lane);
-        hs_sync(lane);
-    }
-    if (dw->p) {
-        g.m = V, g.n = C, g.k = m;
-        g.a = rows_of(dlogits, 0, true), g.b = rows_of(&a->in[X], r, true), g.c = onto(dw, 0, dw->add || r > 0);
-        gemm_run(&g, lane);
-        hs_sync(lane);
-    }
 }
 
 static void walk(const hs_args *a, hs_lane *lane, bool train)
@@ -125,30 +70,12 @@ static void walk(const hs_args *a, hs_lane *lane, bool train)
         chunk_losses(a, lane, g, r, m, train);
         hs_sync(lane); // the packed w is free again, and the chunk is complete
         if (train)
-            chunk_gradients(a, lane, g, r, m);
+            xent_chunk_gradients(a, lane, g, r, m);
     }
 }
 
 static void forward(const hs_args *a, hs_lane *lane) { walk(a, lane, false); }
 static void backward(const hs_args *a, hs_lane *lane) { walk(a, lane, true); }
-
-static hs_scratch most(hs_scratch a, hs_scratch b)
-{
-    return (hs_scratch){ a.shared > b.shared ? a.shared : b.shared, a.per_thread > b.per_thread ? a.per_thread : b.per_thread };
-}
-
-static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
-{
-    (void)team;
-    const int64_t M = n->out[LOGITS]->dim[0], V = n->in[W]->dim[0], C = n->in[W]->dim[1];
-    const bool dot = gemm_dot(n->low), low = n->low != HS_F32;
-    const hs_scratch logits = { gemm_shared_bytes(V, C, dot), gemm_own_bytes(M, V, C, dot, low) };
-    if (!is_backward)
-        return logits;
-    const hs_scratch dx = { gemm_shared_bytes(C, V, dot), gemm_own_bytes(M, C, V, dot, low) };
-    const hs_scratch dw = { gemm_shared_bytes(C, M, dot), gemm_own_bytes(V, C, M, dot, low) };
-    return most(most(logits, (hs_scratch){ 0, xent_work_bytes(V) }), most(dx, dw));
-}
 
 static void markers(int input, int32_t *data, int64_t n, const hs_case *c) // every third label is ignored
 {
@@ -171,11 +98,11 @@ static const hs_case cases[] = {
       .attr = &smooth,
       .limit = 61,
       .note = "label smoothing" },
-    { .in = { { CHUNK + 41, 8 }, { 72, 8 }, { CHUNK + 41 } },
+    { .in = { { XENT_CHUNK + 41, 8 }, { 72, 8 }, { XENT_CHUNK + 41 } },
       .ext = { HS_EXT_TOKENS, 0, HS_EXT_TOKENS },
       .attr = &padded,
       .limit = 65,
-      .live = { [HS_EXT_TOKENS] = CHUNK + 7 },
+      .live = { [HS_EXT_TOKENS] = XENT_CHUNK + 7 },
       .note = "two chunks" },
 };
 
@@ -193,12 +120,12 @@ HS_OP(linear_xent) = {
             [TARGET] = { "target", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS } },
     .out = { [LOSS] = { "loss", HS_AMP_F32, 0 }, [LOGITS] = { "logits", HS_AMP_KEEP, HS_SAVED | HS_SCRATCH } },
     .shape = shape,
-    .cost = cost,
+    .cost = xent_chunk_cost,
     .ref = reference,
     .unfused = (const hs_op *const[]){ &HS_TIERED(hs_op_linear), &HS_TIERED(hs_op_xent), NULL },
     .cases = cases,
     .n_cases = HS_COUNT(cases),
-    .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
+    .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = xent_chunk_scratch },
 };
 
 #ifdef HS_TIER_PORTABLE

@@ -77,7 +77,7 @@ static void forward(const hs_args *a, hs_lane *lane)
         for (int64_t c = 0; c < C; c++)
             sum[c] = x[c] + (bias ? bias[c] : 0);
         if (at->p > 0)
-            hs_drop_row(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], sum, sum, C);
+            hs_drop_row(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], 0, sum, sum, C);
         HS_SIMD
         for (int64_t c = 0; c < C; c++)
             sum[c] += residual[c];
@@ -136,7 +136,7 @@ static void backward(const hs_args *a, hs_lane *lane)
         }
         float *dx = d; // the mask must not reach the residual, and din is filled in index order
         if (at->p > 0)
-            hs_drop_row(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], d, dx = wide, C);
+            hs_drop_row(&drop, hs_i32(a, WHERE)[2 * n], hs_i32(a, WHERE)[2 * n + 1], 0, d, dx = wide, C);
         HS_SIMD
         for (int64_t c = 0; c < C; c++)
             dbias[c] += dx[c];
@@ -158,7 +158,7 @@ static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
     return (hs_scratch){ .shared = is_backward ? 3 * hs_grain_bytes(N, C) : 0, .per_thread = 3 * hs_row_bytes(C) };
 }
 
-static const attrs no_drop = { 0, 1e-5f }, tenth = { 0.1f, 1e-5f };
+static const attrs no_drop = { 0, 0, 1e-5f }, tenth = { 0.1f, 0, 1e-5f };
 static const hs_case cases[] = {
     { .in = { { 1, 8 }, { 8 }, { 1, 8 }, { 8 }, { 8 } }, .attr = &no_drop, .note = "one row" },
     { .in = { { 33, 65 }, { 0 }, { 33, 65 }, { 65 }, { 65 } },
@@ -209,7 +209,7 @@ HS_OP(bias_dropout_residual_layernorm) = {
 hs_tensor *hs_bias_dropout_residual_layernorm(hs_graph *g, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, hs_tensor *gamma,
                                               hs_tensor *beta, hs_tensor *where, float p, float eps)
 {
-    const attrs at = { g->mode == HS_TRAIN ? p : 0, eps };
+    const attrs at = { g->mode == HS_TRAIN ? p : 0, 0, eps };
     return hs_emit(g, HS_OP_ENTRY(bias_dropout_residual_layernorm), &at,
                    (hs_tensor *[]){ x, bias, residual, gamma, beta, at.p > 0 ? where : NULL }, 6);
 }

@@ -2,16 +2,18 @@
 //
 // Reads the f32 values and stores either type: no low copy of a table is ever read. Backward adds token after token in order,
 // with the columns divided over the team: deterministic, whatever its size. An id outside the table gives a row of NaN, which
-// step mode reports with this scope, and no gradient.
+// step mode reports with this scope, and no gradient. Of a table that is sliced over ranks each has rows [first, ...): an id of another
+// slice gives zeros, so that the sum over ranks is what the whole table gives, to the bit.
 
 #include "core/cpu/rows.h"
-#include "ops/ops.h"
+#include "ops/attrs.h"
 
 enum { TABLE, IDS, POS_TABLE, WHERE };
 enum { Y };
 
 static const char *shape(hs_node *n)
 {
+    const hs_embedding_attr *at = n->attr;
     const hs_tensor *table = n->in[TABLE], *ids = n->in[IDS], *pos = n->in[POS_TABLE], *where = n->in[WHERE];
     if (table->n_dims != 2)
         return "table must be [rows, width]";
@@ -24,6 +26,8 @@ static const char *shape(hs_node *n)
     if (where &&
         (where->dtype != HS_I32 || where->n_dims != 2 || where->dim[0] != ids->dim[0] || where->dim[1] != 2 || where->ext != ids->ext))
         return "where must be i32 [number of ids, 2]";
+    if (at->rows && (at->first < 0 || at->first + table->dim[0] > at->rows))
+        return "the slice lies outside the table";
     hs_shape_rows(n->out[Y], ids, table->dim[1]);
     return NULL;
 }
@@ -36,28 +40,42 @@ static hs_cost cost(const hs_node *n, bool backward)
                       .bytes = (double)hs_tensor_bytes(n->out[Y]) + (backward ? 8 : 4) * tables * cells };
 }
 
+static int64_t first_of(const hs_args *a) { return ((const hs_embedding_attr *)a->attr)->first; }
+static int64_t rows_of(const hs_args *a)
+{
+    const hs_embedding_attr *at = a->attr;
+    return at->rows ? at->rows : a->in[TABLE].rows;
+}
+
+static bool inside(int64_t row, const hs_ref *table) { return row >= 0 && row < table->rows; }
+
 static void reference(const hs_args *a)
 {
     const int64_t N = hs_ref_rows(a, &a->in[IDS]), C = a->in[TABLE].cols;
     for (int64_t n = 0; n < N; n++)
-        for (int64_t c = 0; c < C; c++)
-            hs_f64_out(a, Y)[n * C + c] = hs_f64(a, TABLE)[hs_i32(a, IDS)[n] * C + c] +
-                                          (a->in[POS_TABLE].p ? hs_f64(a, POS_TABLE)[hs_i32(a, WHERE)[2 * n + 1] * C + c] : 0);
+        for (int64_t c = 0; c < C; c++) {
+            const int64_t row = hs_i32(a, IDS)[n] - first_of(a);
+            hs_f64_out(a, Y)[n * C + c] =
+                !inside(row, &a->in[TABLE])
+                    ? 0
+                    : hs_f64(a, TABLE)[row * C + c] + (a->in[POS_TABLE].p ? hs_f64(a, POS_TABLE)[hs_i32(a, WHERE)[2 * n + 1] * C + c] : 0);
+        }
 }
-
-static bool inside(int32_t row, const hs_ref *table) { return row >= 0 && row < table->rows; }
 
 static void forward(const hs_args *a, hs_lane *lane)
 {
-    const int64_t C = a->in[TABLE].cols;
+    const int64_t C = a->in[TABLE].cols, first = first_of(a), rows = rows_of(a);
     const bool placed = a->in[POS_TABLE].p != NULL;
     float *buf = hs_row_buffer(a, lane, 0, C);
     hs_for_rows(n, a, &a->in[IDS], lane) {
-        const int32_t id = hs_i32(a, IDS)[n], position = placed ? hs_i32(a, WHERE)[2 * n + 1] : 0;
+        const int32_t all = hs_i32(a, IDS)[n], position = placed ? hs_i32(a, WHERE)[2 * n + 1] : 0;
+        const int64_t id = all - first;
         float *y = hs_row_dest(&a->out[Y], n, buf);
-        if (!inside(id, &a->in[TABLE]) || (placed && !inside(position, &a->in[POS_TABLE]))) {
+        if (all < 0 || all >= rows || (placed && !inside(position, &a->in[POS_TABLE]))) {
             for (int64_t c = 0; c < C; c++)
                 y[c] = NAN;
+        } else if (!inside(id, &a->in[TABLE])) {
+            memset(y, 0, (size_t)C * sizeof(float));
         } else if (placed) {
             const float *row = hs_f32(a, TABLE) + id * C, *place = hs_f32(a, POS_TABLE) + position * C;
             HS_SIMD
@@ -69,18 +87,18 @@ static void forward(const hs_args *a, hs_lane *lane)
     }
 }
 
-// table[row(n)] += dy[n] for all tokens in order, in columns [c0, c1).
-static void scatter(const hs_args *a, const hs_ref *dtable, const int32_t *row, int64_t stride, int64_t c0, int64_t c1)
+// table[row(n) - first] += dy[n] for all tokens in order, in columns [c0, c1).
+static void scatter(const hs_args *a, const hs_ref *dtable, const int32_t *row, int64_t stride, int64_t first, int64_t c0, int64_t c1)
 {
     const int64_t N = hs_ref_rows(a, &a->dout[Y]), C = dtable->cols, k = c1 - c0;
     float *table = (float *)dtable->p;
     for (int64_t r = 0; r < dtable->rows && !dtable->add; r++)
         memset(table + r * C + c0, 0, (size_t)k * sizeof(float));
     for (int64_t n = 0; n < N; n++)
-        if (inside(row[n * stride], dtable))
+        if (inside(row[n * stride] - first, dtable))
             for (int64_t c = 0; c < k; c += HS_BLOCK) {
                 const int64_t m = k - c < HS_BLOCK ? k - c : HS_BLOCK;
-                float wide[HS_BLOCK], *sum = table + row[n * stride] * C + c0 + c;
+                float wide[HS_BLOCK], *sum = table + (row[n * stride] - first) * C + c0 + c;
                 const float *dy = hs_load(&a->dout[Y], n * C + c0 + c, m, wide);
                 HS_SIMD
                 for (int64_t i = 0; i < m; i++)
@@ -92,9 +110,9 @@ static void backward(const hs_args *a, hs_lane *lane)
     int64_t c0, c1;
     hs_part_unit(lane, a->dout[Y].cols, 16, &c0, &c1);
     if (hs_wanted(a, TABLE))
-        scatter(a, &a->din[TABLE], hs_i32(a, IDS), 1, c0, c1);
+        scatter(a, &a->din[TABLE], hs_i32(a, IDS), 1, first_of(a), c0, c1);
     if (hs_wanted(a, POS_TABLE))
-        scatter(a, &a->din[POS_TABLE], hs_i32(a, WHERE) + 1, 2, c0, c1);
+        scatter(a, &a->din[POS_TABLE], hs_i32(a, WHERE) + 1, 2, 0, c0, c1);
 }
 
 static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
@@ -103,6 +121,7 @@ static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
     return (hs_scratch){ .per_thread = is_backward ? 0 : hs_row_bytes(n->in[TABLE]->dim[1]) };
 }
 
+static const hs_embedding_attr slice = { .first = 24, .rows = 60 };
 static const hs_case cases[] = {
     { .in = { { 9, 8 }, { 1 } }, .limit = 9, .note = "one token" },
     { .in = { { 65, 37 }, { 33 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .limit = 65, .note = "odd width" },
@@ -114,11 +133,17 @@ static const hs_case cases[] = {
       .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
       .limit = 64,
       .note = "most rows never" },
+    { .in = { { 24, 40 }, { 70 }, { 60, 40 }, { 70, 2 } },
+      .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
+      .attr = &slice,
+      .limit = 60,
+      .note = "a slice of the table" },
 };
 
 HS_OP(embedding) = {
     .name = "embedding",
     .formula = "y[n] = table[ids[n]] + pos_table[where[n][1]]",
+    .attr_bytes = sizeof(hs_embedding_attr),
     .in = { [TABLE] = { "table", HS_AMP_F32, HS_WHOLE },
             [IDS] = { "ids", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS },
             [POS_TABLE] = { "pos_table", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL },
@@ -135,6 +160,11 @@ HS_OP(embedding) = {
 #ifdef HS_TIER_PORTABLE
 hs_tensor *hs_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where)
 {
-    return hs_emit(g, HS_OP_ENTRY(embedding), NULL, (hs_tensor *[]){ table, ids, pos_table, where }, 4);
+    return hs_embedding_slice(g, table, ids, pos_table, where, 0, 0);
+}
+hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first,
+                              int64_t rows)
+{
+    return hs_emit(g, HS_OP_ENTRY(embedding), &(hs_embedding_attr){ first, rows }, (hs_tensor *[]){ table, ids, pos_table, where }, 4);
 }
 #endif

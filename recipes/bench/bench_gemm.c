@@ -6,7 +6,7 @@
 static hs_tensor *build(hs_graph *g, const hs_batch_in *in, const hs_probe_spec *s)
 {
     hs_tensor *x = hs_probe_x(g, in, "x", s->cols);
-    return hs_nn_linear(g, x, "linear", s->out, .no_bias = true);
+    return hs_nn_linear(g, x, "linear", s->cols, s->out, .no_bias = true);
 }
 
 static hs_probe_spec spec(const int64_t *dim)

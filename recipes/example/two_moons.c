@@ -10,8 +10,8 @@ static void model(hs_graph *g, const void *config)
     (void)config;
     hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ POINTS, FEATURES });
     hs_tensor *y = hs_input(g, "y", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ POINTS });
-    hs_tensor *h = hs_gelu(g, hs_nn_linear(g, x, "hidden", 64, .std = 0.5f), HS_GELU_TANH);
-    hs_xent(g, hs_nn_linear(g, h, "out", 8), y, (hs_xent_attr){ .classes = 2, .ignore = -1 });
+    hs_tensor *h = hs_gelu(g, hs_nn_linear(g, x, "hidden", FEATURES, 64, .std = 0.5f), HS_GELU_TANH);
+    hs_xent(g, hs_nn_linear(g, h, "out", 64, 8), y, (hs_xent_attr){ .classes = 2, .ignore = -1 });
 }
 
 int main(void)

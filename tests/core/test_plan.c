@@ -31,13 +31,13 @@ static hs_tensor *start(hs_graph *g)
 static void finish(hs_graph *g, hs_tensor *x)
 {
     hs_tensor *y = hs_input(g, "targets", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ N });
-    hs_xent(g, hs_nn_linear(g, x, "out", CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1 });
+    hs_xent(g, hs_nn_linear(g, x, "out", C, CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1 });
 }
 
 static void plain(hs_graph *g)
 {
-    hs_tensor *h = hs_nn_linear(g, start(g), "up", 32, .std = 0.3f);
-    finish(g, hs_nn_linear(g, hs_gelu(g, h, HS_GELU_TANH), "down", C, .std = 0.3f));
+    hs_tensor *h = hs_nn_linear(g, start(g), "up", C, 32, .std = 0.3f);
+    finish(g, hs_nn_linear(g, hs_gelu(g, h, HS_GELU_TANH), "down", 32, C, .std = 0.3f));
 }
 
 static void residual(hs_graph *g)
@@ -45,7 +45,7 @@ static void residual(hs_graph *g)
     hs_tensor *x = start(g);
     for (int i = 0; i < 3; i++) {
         const size_t mark = hs_push(g, "h%d", i);
-        hs_tensor *h = hs_nn_linear(g, hs_nn_layernorm(g, x, "ln", 1e-5f), "fc", C, .std = 0.3f);
+        hs_tensor *h = hs_nn_linear(g, hs_nn_layernorm(g, x, "ln", 1e-5f), "fc", C, C, .std = 0.3f);
         x = hs_add(g, x, hs_gelu(g, h, HS_GELU_TANH));
         hs_pop(g, mark);
     }
@@ -76,7 +76,7 @@ static void tied_and_dead(hs_graph *g)
     hs_tensor *w = table(g);
     hs_tensor *x = hs_embedding(g, w, ids, NULL, NULL);
     hs_tensor *s = hs_linear(g, hs_nn_layernorm(g, x, "ln", 1e-5f), w, NULL);
-    hs_tensor *back = hs_nn_linear(g, hs_tanh(g, s), "back", C, .std = 0.3f);
+    hs_tensor *back = hs_nn_linear(g, hs_tanh(g, s), "back", 24, C, .std = 0.3f);
     hs_gelu(g, back, HS_GELU_TANH);
     finish(g, hs_add(g, back, hs_embedding(g, w, ids, NULL, NULL)));
 }
@@ -86,13 +86,13 @@ static void end(hs_graph *g, bool fused)
 {
     hs_tensor *y = hs_input(g, "targets", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ N });
     hs_tensor *ids = hs_input(g, "ids", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ N }), *w = table(g);
-    hs_tensor *x = hs_nn_linear(g, hs_nn_layernorm(g, hs_embedding(g, w, ids, NULL, NULL), "ln", 1e-5f), "mid", C, .std = 0.5f);
+    hs_tensor *x = hs_nn_linear(g, hs_nn_layernorm(g, hs_embedding(g, w, ids, NULL, NULL), "ln", 1e-5f), "mid", C, C, .std = 0.5f);
     const hs_xent_attr first = { .classes = 23, .ignore = -1 }, second = { .classes = CLASSES, .ignore = -1, .loss = 1 };
     if (fused)
         hs_linear_xent(g, x, w, y, first);
     else
         hs_xent(g, hs_linear(g, x, w, NULL), y, first);
-    hs_xent(g, hs_nn_linear(g, x, "out", CLASSES, .std = 0.5f), y, second);
+    hs_xent(g, hs_nn_linear(g, x, "out", C, CLASSES, .std = 0.5f), y, second);
 }
 static void kept_logits(hs_graph *g) { end(g, false); }
 static void chunked_logits(hs_graph *g) { end(g, true); }
@@ -230,7 +230,7 @@ static void bits_do_not_depend_on_threads_or_submission(void **s)
 static void unused(hs_graph *g)
 {
     hs_tensor *x = start(g);
-    hs_nn_linear(g, x, "no_loss_sees_this", C, .std = 0.3f);
+    hs_nn_linear(g, x, "no_loss_sees_this", C, C, .std = 0.3f);
     finish(g, x);
 }
 
@@ -378,7 +378,7 @@ static void overwritten_logits(hs_graph *g)
 {
     hs_tensor *x = start(g);
     hs_tensor *y = hs_input(g, "targets", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ N });
-    hs_tensor *logits = hs_nn_linear(g, x, "out", CLASSES);
+    hs_tensor *logits = hs_nn_linear(g, x, "out", C, CLASSES);
     hs_output(g, logits);
     hs_xent(g, logits, y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1 });
 }

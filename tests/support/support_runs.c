@@ -145,7 +145,8 @@ static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
 
 static hs_args common_args(const probe *p)
 {
-    return (hs_args){ .attr = p->n->attr, .step = &p->step, .state = (hs_step_state *)&p->state, .site = p->n->site };
+    return (
+        hs_args){ .attr = p->n->attr, .step = &p->step, .state = (hs_step_state *)&p->state, .comm = &hs_comm_self_tp, .site = p->n->site };
 }
 
 static bool absent(const probe *p, const op_run *r, int o) { return r->no_loss_gradient && o == loss_gradient(p->op); }

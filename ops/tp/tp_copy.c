@@ -1,0 +1,87 @@
+// tp_copy: what every tensor-parallel rank has alike goes into a part of the model that each rank has a slice of.
+//
+//   y = x        dx = sum over ranks of dy
+//
+// Megatron's f (Shoeybi et al. 2019), conjugate to tp_reduce. x is cast before it, so that the gradient travels in the type the products
+// behind it read. One member makes the call; the others wait at the next barrier that the plan sets.
+
+#include "core/cpu/rows.h"
+#include "core/graph/comm.h"
+#include "ops/ops.h"
+
+enum { X };
+enum { Y };
+
+static const char *shape(hs_node *n)
+{
+    if (n->in[X]->n_dims != 2)
+        return "x must have rows and one width";
+    hs_shape_like(n->out[Y], n->in[X]);
+    return NULL;
+}
+
+static hs_cost cost(const hs_node *n, bool backward) { return (hs_cost){ .bytes = hs_traffic(n, backward) }; }
+
+static void reference(const hs_args *a) // of one rank: the others' gradients are no derivative of this y
+{
+    const int64_t n = hs_ref_rows(a, &a->in[X]) * a->in[X].cols;
+    memcpy(hs_f64_out(a, Y), hs_f64(a, X), (size_t)n * sizeof(double));
+}
+
+static void forward(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref *x = &a->in[X], *y = &a->out[Y];
+    if (x->p == y->p)
+        return;
+    const size_t each = hs_dtype_bytes(y->dtype);
+    hs_for_blocks(i, k, a, y, lane)
+        memcpy(y->p + (size_t)i * each, x->p + (size_t)i * each, (size_t)k * each);
+}
+
+static void backward(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref *dy = &a->dout[Y], *dx = &a->din[X];
+    const int64_t n = hs_ref_rows(a, dy) * dy->cols;
+    if (!hs_wanted(a, X))
+        return;
+    if (!dx->add && dx->dtype == dy->dtype) {
+        memcpy(dx->p, dy->p, (size_t)n * hs_dtype_bytes(dy->dtype));
+        a->comm->all_reduce(a->comm, lane, dx->p, n, dx->dtype, HS_REDUCE_SUM);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += HS_BLOCK) { // x has other readers too: no bytes are free for a whole sum
+        const int64_t k = n - i < HS_BLOCK ? n - i : HS_BLOCK;
+        float wide[HS_BLOCK], sum[HS_BLOCK];
+        memcpy(sum, hs_load(dy, i, k, wide), (size_t)k * sizeof *sum);
+        a->comm->all_reduce(a->comm, lane, sum, k, HS_F32, HS_REDUCE_SUM);
+        hs_store(dx, i, k, sum);
+    }
+}
+
+static const hs_case cases[] = {
+    { .in = { { 1, 8 } }, .note = "one row" },
+    { .in = { { 33, 65 } }, .ext = { HS_EXT_TOKENS }, .note = "odd width" },
+    { .in = { { 96, 768 } }, .ext = { HS_EXT_TOKENS } },
+};
+
+HS_OP(tp_copy) = {
+    .name = "tp_copy",
+    .formula = "y = x; dx = sum over ranks of dy",
+    .paper = "arXiv:1909.08053",
+    .flags = HS_OP_COLLECTIVE,
+    .in = { [X] = { "x", HS_AMP_LOW, 0 } },
+    .out = { [Y] = { "y", HS_AMP_LOW, HS_MAY_OVERWRITE_0 } },
+    .shape = shape,
+    .cost = cost,
+    .ref = reference,
+    .cases = cases,
+    .n_cases = HS_COUNT(cases),
+    .cpu = { forward, backward, HS_PART_ROWS, HS_PART_SOLO },
+};
+
+#ifdef HS_TIER_PORTABLE
+hs_tensor *hs_tp_copy(hs_graph *g, hs_tensor *x)
+{
+    return g->grid.tp->size == 1 ? x : hs_emit(g, HS_OP_ENTRY(tp_copy), NULL, (hs_tensor *[]){ x }, 1);
+}
+#endif
