@@ -133,11 +133,7 @@ static const hs_case cases[] = {
       .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
       .limit = 64,
       .note = "most rows never" },
-    { .in = { { 24, 40 }, { 70 }, { 60, 40 }, { 70, 2 } },
-      .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
-      .attr = &slice,
-      .limit = 60,
-      .note = "a slice of the table" },
+    { .in = { { 24, 40 }, { 70 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .attr = &slice, .limit = 60, .note = "a slice of the table" },
 };
 
 HS_OP(embedding) = {

@@ -107,7 +107,8 @@ static collectives count_collectives(const trace *t, int mode)
         const hs_thunk *th = &s->thunk[i];
         const bool collective = th->node && th->node->op->flags & HS_OP_COLLECTIVE;
         assert_int_equal(collective, th->args.comm != NULL);
-        if (!collective || (!strcmp(th->name, "tp_copy") && !th->backward))
+        if (!collective || strcmp(th->name, th->node->op->name) != 0 /* the sum of its losses */ ||
+            (!strcmp(th->name, "tp_copy") && !th->backward))
             continue;
         ++*(!strcmp(th->name, "tp_reduce") && !th->backward ? &c.reduce
             : !strcmp(th->name, "tp_copy")                  ? &c.copy
@@ -411,9 +412,6 @@ static void against_one_rank(way w, bound b)
             if (t != BAD_STEP)
                 norm = fmax(norm, fabs(r.of[0].norm[t] / one.of[0].norm[t] - 1));
         }
-        if (getenv("SHOW"))
-            print_message("%s %s%s x%d: loss %.1e norm %.1e grad %.1e value %.1e logits %.1e\n", w.policy, w.optim, w.small ? " small" : "",
-                          size, loss, norm, relative(&grad), relative(&value), relative(&logits));
         if (!(loss <= b.loss && norm <= b.grad && relative(&grad) <= b.grad && relative(&value) <= b.value &&
               relative(&logits) <= 4 * b.value))
             fail_msg("%s %s%s on %d ranks: loss off by %.1e, norm by %.1e, gradients by %.1e, values by %.1e, logits by %.1e", w.policy,
@@ -423,7 +421,8 @@ static void against_one_rank(way w, bound b)
     run_free(&one);
 }
 
-static const bound f32 = { 1e-6, 1e-5, 1e-4 }, bf16 = { 1e-3, 1e-2, 1e-2 }, f16 = { 1e-4, 1e-3, 1e-2 };
+// Measured: 2e-8, 3e-7, 3e-7 in fp32; in low precision what travels is rounded once more.
+static const bound f32 = { 1e-7, 1e-6, 1e-6 }, bf16 = { 2e-3, 8e-3, 3e-3 }, f16 = { 1e-5, 1e-3, 5e-4 };
 
 static void gpt_adamw(void **state)
 {
