@@ -133,7 +133,8 @@ static void write_rows(const hs_args *a, const hs_lane *lane, const chunk *k)
         const int32_t t = hs_i32(a, TARGET)[k->r + i];
         const bool inside = t >= 0 && t < at->classes;
         const float x_t = inside ? stat[TARGET_LOGIT * m] : NAN, mean = k->mean ? stat[SUM_PLAIN * m] / (float)at->classes : 0;
-        hs_f32_out(a, LOSS)[k->r + i] = t == at->ignore ? 0 : stat[MAX * m] + logf(stat[SUM_EXP * m]) - (1 - e) * x_t - e * mean;
+        // the difference first: where the target has the largest logit the loss is small, and a sum with it would round
+        hs_f32_out(a, LOSS)[k->r + i] = t == at->ignore ? 0 : logf(stat[SUM_EXP * m]) + (stat[MAX * m] - (1 - e) * x_t) - e * mean;
         if (k->train)
             write_row(a, k, i, t, inside, &work);
     }
