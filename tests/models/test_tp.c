@@ -26,29 +26,33 @@ static const struct {
 
 typedef struct trace {
     hs_device *dev;
-    hs_params *ps;
-    hs_states *states;
-    hs_plan *plan;
+    hs_model *model;
+    hs_gpt_config config;
+    hs_gpt_shape shape;
 } trace;
+
+static void trace_gpt(hs_graph *g, const void *arg)
+{
+    const trace *t = arg;
+    hs_gpt(g, &t->config, &t->shape);
+}
 
 static hs_status trace_open(trace *t, const hs_gpt_config *c, int mode, int rank, int size)
 {
-    hs_graph *g;
-    const hs_grid grid = ranks_absent(rank, size);
-    const hs_gpt_shape shape = { .max_tokens = 64, .max_seqs = 4, .cache_rows = 96, .logits = modes[mode].logits };
-    *t = (trace){ .states = hs_states_new() };
+    const hs_policy bf16 = { .low = HS_BF16 };
+    *t = (trace){ .config = *c, .shape = { .max_tokens = 64, .max_seqs = 4, .cache_rows = 96, .logits = modes[mode].logits } };
     assert_int_equal(hs_open_device(&t->dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
-    assert_int_equal(hs_params_new(&t->ps, 1, rank, size), HS_OK);
-    assert_int_equal(hs_graph_new(&g, t->ps, t->states, modes[mode].mode, &grid), HS_OK);
-    hs_gpt(g, c, &shape);
-    return hs_plan_new(&t->plan, g, t->dev, &(hs_plan_opts){ .policy = { .low = HS_BF16 } });
+    const hs_model_opts opts = { .device = t->dev, .policy = &bf16, .grid = ranks_absent(rank, size) };
+    assert_int_equal(hs_model_new(&t->model, &opts), HS_OK);
+    int plan;
+    return hs_model_plan(t->model, modes[mode].mode, trace_gpt, t, &plan);
 }
+
+static const hs_plan_info *info_of(const trace *t) { return hs_plan_info_of(t->model->plan[0]); }
 
 static void trace_close(trace *t)
 {
-    hs_plan_free(t->plan);
-    hs_states_free(t->states);
-    hs_params_free(t->ps);
+    hs_model_free(t->model);
     hs_device_close(t->dev);
 }
 
@@ -71,9 +75,10 @@ static bool ends_with(const char *s, const char *end)
 
 static void check_shapes(const trace *t, const trace *one, int size)
 {
-    assert_int_equal(t->ps->n_params, one->ps->n_params);
-    for (int i = 0; i < t->ps->n_params; i++) {
-        const hs_param *p = t->ps->param[i], *whole = one->ps->param[i];
+    const hs_params *ps = t->model->params;
+    assert_int_equal(ps->n_params, one->model->params->n_params);
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i], *whole = one->model->params->param[i];
         int m = 0;
         while (m < HS_COUNT(marks) && !ends_with(p->name, marks[m].end))
             m++;
@@ -84,25 +89,22 @@ static void check_shapes(const trace *t, const trace *one, int size)
         if (p->n_dims > 1)
             assert_int_equal(p->dim[1], marks[m].cols ? whole->dim[1] / size : whole->dim[1]);
     }
-    for (int i = 0; i < t->states->n; i++)
-        assert_int_equal(t->states->state[i]->dim[1], 2 * traced.width / size);
+    const hs_states *states = t->model->states;
+    for (int i = 0; i < states->n; i++)
+        assert_int_equal(states->state[i]->dim[1], 2 * traced.width / size);
 }
 
 typedef struct collectives {
     int reduce, copy, gather, loss, other; // tp_copy: in backward, where it calls
 } collectives;
 
-static collectives count_collectives(const trace *t, int mode)
+static collectives count_collectives(const trace *t)
 {
     collectives c = { 0 };
-    hs_step_in in = { 0 };
-    hs_step_state state = { 0 };
-    hs_exec *e;
-    void *workspace = aligned_alloc(64, (hs_plan_bytes(t->plan) + 63) / 64 * 64);
-    assert_int_equal(hs_params_freeze(t->ps, modes[mode].mode == HS_TRAIN ? HS_WITH_GRAD : 0, HS_BF16), HS_OK);
-    assert_int_equal(hs_states_alloc(t->states), HS_OK);
-    assert_int_equal(hs_exec_new(&e, t->plan, workspace, &in, &state), HS_OK);
-    const hs_segment *s = hs_exec_micro(e, HS_MICRO_FIRST | HS_MICRO_LAST);
+    hs_run *r;
+    assert_int_equal(hs_model_freeze(t->model, 0), HS_OK);
+    assert_int_equal(hs_run_new(&r, t->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+    const hs_segment *s = hs_exec_micro(hs_run_exec(r, 0), HS_MICRO_FIRST | HS_MICRO_LAST);
     for (int i = 0; i < s->n; i++) {
         const hs_thunk *th = &s->thunk[i];
         const bool collective = th->node && th->node->op->flags & HS_OP_COLLECTIVE;
@@ -116,8 +118,7 @@ static collectives count_collectives(const trace *t, int mode)
             : !strcmp(th->name, "tp_linear_xent")           ? &c.loss
                                                             : &c.other);
     }
-    hs_exec_free(e);
-    free(workspace);
+    hs_run_free(r);
     return c;
 }
 
@@ -128,7 +129,7 @@ static void every_rank_traces(void **state)
         trace one;
         if (trace_open(&one, &traced, mode, 0, 1) != HS_OK)
             fail_msg("%s", hs_error());
-        const hs_plan_info *whole = hs_plan_info_of(one.plan);
+        const hs_plan_info *whole = info_of(&one);
         const double flops = whole->flops_forward + whole->flops_backward;
         for (int size = 1; size <= 4; size *= 2)
             for (int rank = 0; rank < size; rank++) {
@@ -136,12 +137,12 @@ static void every_rank_traces(void **state)
                 if (trace_open(&t, &traced, mode, rank, size) != HS_OK)
                     fail_msg("%s, rank %d of %d: %s", modes[mode].name, rank, size, hs_error());
                 check_shapes(&t, &one, size);
-                const hs_plan_info *info = hs_plan_info_of(t.plan);
+                const hs_plan_info *info = info_of(&t);
                 const double part = (info->flops_forward + info->flops_backward) / flops;
                 if (!(part >= 1.0 / size && part <= 1.0 / size + 0.02)) // norms, residuals and dropout are every rank's
                     fail_msg("%s: %.4f of the FLOPs on rank %d of %d", modes[mode].name, part, rank, size);
-                assert_true(size == 1 || hs_plan_bytes(t.plan) < hs_plan_bytes(one.plan));
-                const collectives c = count_collectives(&t, mode);
+                assert_true(size == 1 || t.model->workspace_bytes < one.model->workspace_bytes);
+                const collectives c = count_collectives(&t);
                 const int L = traced.layers, many = size > 1, train = modes[mode].mode == HS_TRAIN;
                 const bool logits = modes[mode].logits || modes[mode].mode == HS_DECODE;
                 assert_int_equal(c.reduce, many * (2 * L + 1));       // and one for the embedding
@@ -276,15 +277,15 @@ static hs_status train_step(const run *r, outcome *o, int step, bool spoil)
         for (int b = 0; b < per && micro * per + b < SEQS; b++)
             own[b] = lengths[micro * per + b];
         tiny_fill(e, HS_TRAIN, own, (uint64_t)step + 1, micro * per);
-        e->in.micro = micro, e->in.n_micro = r->w.micro, e->in.inv_count[0] = 1.0f / TOKENS;
+        e->in->n_micro = r->w.micro, e->in->inv_count[0] = 1.0f / TOKENS;
         HS_TRY(hs_engine_run(e, HS_TRAIN, (micro == 0 ? HS_MICRO_FIRST : 0) | (micro == r->w.micro - 1 ? HS_MICRO_LAST : 0)));
     }
     if (step == 0)
         o->grad = copy_of(e->params->grad, e->params->n);
     if (spoil)
         e->params->grad[hs_params_find(e->params, r->w.small ? "down.weight" : "h1.mlp.down.weight")->offset] = INFINITY;
-    HS_TRY(hs_engine_update(e));
-    o->loss[step] = e->state.loss[0], o->norm[step] = (double)e->state.grad_norm;
+    HS_TRY(hs_run_update(e->run));
+    o->loss[step] = hs_engine_loss(e, HS_TRAIN), o->norm[step] = (double)e->state->grad_norm;
     return HS_OK;
 }
 
@@ -299,16 +300,16 @@ static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
     for (int step = 0; step < STEPS; step++) {
         HS_TRY(train_step(r, o, step, step == BAD_STEP && rank == grid->tp->size - 1));
         if (step == BAD_STEP)
-            o->skipped = e->state.found_inf, o->bad_param = e->state.bad_param, o->bad_count = e->state.bad_count;
-        else if (e->state.found_inf)
+            o->skipped = e->state->found_inf, o->bad_param = e->state->bad_param, o->bad_count = e->state->bad_count;
+        else if (e->state->found_inf)
             return HS_FAIL(INTERNAL, "step %d overflowed", step);
     }
     tiny_fill(e, HS_EVAL, lengths, 77, 0);
-    e->in.micro = 0, e->in.n_micro = 1, e->in.inv_count[0] = 1.0f / TOKENS;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / TOKENS;
     HS_TRY(hs_engine_run(e, HS_EVAL, 0));
-    o->eval = e->state.loss[0];
+    o->eval = hs_engine_loss(e, HS_EVAL);
     hs_ref y;
-    hs_exec_output(e->exec[HS_EVAL], 0, &y);
+    hs_run_output(e->run, e->plan[HS_EVAL], 0, &y);
     o->logits = malloc(TOKENS * VOCAB * sizeof(float));
     for (int n = 0; n < TOKENS; n++)
         hs_convert(o->logits + n * VOCAB, HS_F32, y.p + (size_t)(n * y.cols) * hs_dtype_bytes(y.dtype), y.dtype, VOCAB);
