@@ -61,7 +61,7 @@ typedef struct hs_model_info { // what config.json says
 
 typedef struct hs_ckpt_opts {
     const char *dir; // RUN/checkpoints; created
-    int keep;        // last k kept, plus BEST; below 1: all
+    int keep;        // last k kept, plus BEST and what the state has as its best; below 1: all
     const hs_name_rule *rules;
     int n_rules;
     const char *const *aliases; // (optional) patterns of more tensors to ignore on reading, beside transformers' own: "*.attn.bias",
@@ -77,6 +77,9 @@ size_t hs_ckpt_bytes(const hs_params *ps);                                      
 // is being written all the same, and training may go on). tok (may be NULL) is borrowed until hs_ckpt_wait; ps until hs_ckpt_free.
 hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t, const hs_model_info *m, const hs_tokenizer *tok,
                        const char *config_yaml, bool is_best);
+// Before a run goes on from `t`: BEST names what `t` has as its best, where that lies in this folder. After going back to an earlier step,
+// or a kill between a checkpoint and BEST, it named another or was gone.
+hs_status hs_ckpt_go_on(hs_ckpt *c, const hs_train_state *t);
 hs_status hs_ckpt_wait(hs_ckpt *c); // until nothing is in flight; its error
 void hs_ckpt_free(hs_ckpt *c);      // waits
 

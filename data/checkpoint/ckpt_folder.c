@@ -119,9 +119,21 @@ static void delete_step(const hs_io *io, const char *dir, int64_t step)
     free(to);
 }
 
-void hs_folder_rotate(const hs_io *io, const char *dir, int keep, int64_t newest)
+bool hs_folder_has_best(const char *dir, const hs_train_state *t)
+{
+    char name[HS_STEP_NAME], path[HS_PATH];
+    hs_train_state theirs;
+    if (t->best_val_loss < 0)
+        return false;
+    hs_step_name(name, t->best_step);
+    return snprintf(path, sizeof path, "%s/%s/train/state.json", dir, name) < (int)sizeof path && access(path, F_OK) == 0 &&
+           hs_state_read(path, &theirs) == HS_OK && theirs.best_step == t->best_step && theirs.best_val_loss == t->best_val_loss;
+}
+
+void hs_folder_rotate(const hs_io *io, const char *dir, int keep, const hs_train_state *t)
 {
     int64_t *steps, latest = -1, best = -1;
+    const int64_t newest = t->step, ours = t->best_val_loss < 0 ? -1 : t->best_step;
     int n, kept = 0;
     if (keep < 1)
         return;
@@ -134,7 +146,7 @@ void hs_folder_rotate(const hs_io *io, const char *dir, int keep, int64_t newest
     for (int i = n - 1; i >= 0; i--) {
         if (steps[i] > newest) // of a run that went further before this one went back: not ours to judge
             continue;
-        if (kept++ >= keep && steps[i] != latest && steps[i] != best)
+        if (kept++ >= keep && steps[i] != latest && steps[i] != best && steps[i] != ours)
             delete_step(io, dir, steps[i]);
     }
     free(steps);

@@ -31,8 +31,11 @@ void hs_step_name(char name[HS_STEP_NAME], int64_t step);
 hs_status hs_steps_list(const char *dir, int64_t **steps, int *n);       // ascending; malloc'd
 bool hs_pointer_read(const char *dir, const char *which, int64_t *step); // LATEST, BEST; false if missing or not a name of a step
 void hs_folder_clean(const hs_io *io, const char *dir);                  // removes *.tmp-* and *.old-* of ours
-// Deletes all but the `keep` newest steps up to `newest` and those that LATEST and BEST name; keep < 1: none. Failures are warned about.
-void hs_folder_rotate(const hs_io *io, const char *dir, int keep, int64_t newest);
+// Deletes all but the `keep` newest steps up to that of `t` and those that LATEST, BEST and `t` (as its best) name; keep < 1: none.
+// Failures are warned about.
+void hs_folder_rotate(const hs_io *io, const char *dir, int keep, const hs_train_state *t);
+bool hs_folder_has_best(const char *dir,
+                        const hs_train_state *t); // the checkpoint that `t` has as its best: not another run's of that step
 
 // ---- the writer with another table of calls, for the tests
 hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io);

@@ -281,7 +281,7 @@ static hs_status write_checkpoint(hs_ckpt *c)
     hs_manifest_free(&to.manifest);
     hs_remove_tree(c->io, tmp); // there after an error, and after an exchange
     if (st == HS_OK)
-        hs_folder_rotate(c->io, c->dir, c->keep, c->state.step);
+        hs_folder_rotate(c->io, c->dir, c->keep, &c->state);
     return st;
 }
 
@@ -426,6 +426,17 @@ hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t,
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
     return before == HS_OK ? HS_OK : hs_frame_at(before, __FILE__, __LINE__);
+}
+
+hs_status hs_ckpt_go_on(hs_ckpt *c, const hs_train_state *t)
+{
+    char name[HS_STEP_NAME];
+    int64_t now = -1;
+    hs_pointer_read(c->dir, "BEST", &now);
+    if (now == t->best_step || !hs_folder_has_best(c->dir, t))
+        return HS_OK;
+    hs_step_name(name, t->best_step);
+    return hs_put_pointer(c->io, c->dir, "BEST", name);
 }
 
 // ---- export

@@ -154,7 +154,7 @@ static void print_man(void)
     man_keys(&hs_config_schema, "");
     puts(".SH EXIT STATUS\n.TP\n.B 0\ndone\n.TP\n.B 2\nbad input, a damaged file, or a refusal of the operating system\n.TP\n.B 3\n"
          "training diverged: gradients stayed non-finite\n.TP\n.B 70\na bug of Halfstep\n.TP\n.B 75\n"
-         "stopped by SIGTERM, SIGINT or SIGUSR1 after saving; the same command goes on");
+         "stopped by a signal (SIGTERM, SIGINT, SIGHUP, SIGUSR1, ...) after saving; the same command goes on");
 }
 
 static hs_status run_help(const hs_cli *cli)

@@ -4,6 +4,7 @@
 #include "data/text/prepare.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/plain_text.h"
+#include "recipes/program/process.h"
 #include "recipes/train/progress.h"
 #include <jansson.h>
 #include <math.h>
@@ -198,6 +199,7 @@ static hs_status run_prepare(const hs_cli *cli)
     const prepare_options *o = cli->options;
     hs_tokenizer *t;
     hs_text_inputs inputs = { 0 };
+    hs_process_outlive_output();
     if (!o->tokenizer[0] || !o->output[0])
         return HS_FAIL(USAGE, "prepare needs --tokenizer DIR and --output STORE");
     if (o->output[strlen(o->output) - 1] == '/')

@@ -72,8 +72,9 @@ const hs_command hs_cmd_pretrain = {
     .notes =
         "CONFIG.yaml is a file or the name of a shipped recipe: shakespeare-char, quickstart, gpt2-124m, gpt2-355m, gpt2-774m, "
         "gpt2-1558m.\n"
-        "SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 finish the step, save and exit with code 75; the same command then goes on, bit for bit.\n"
-        "A second signal ends the program at once.",
+        "SIGTERM, SIGINT (Ctrl-C), SIGHUP and every other signal that would end it finish the step, save and exit with code 75; the same\n"
+        "command then goes on, bit for bit. A reader of the output that goes away (| head) ends nothing.\n"
+        "A second SIGINT, SIGTERM or SIGQUIT ends the program at once.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,

@@ -2,6 +2,7 @@
 #include "data/text/text_source.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/plain_text.h"
+#include "recipes/program/process.h"
 #include "recipes/train/run_dir.h"
 #include "recipes/train/session.h"
 #include <errno.h>
@@ -92,6 +93,7 @@ static hs_status run_tokenizer(const hs_cli *cli)
     const tokenizer_options *o = cli->options;
     hs_tok_trainer *t;
     hs_tokenizer *made = NULL;
+    hs_process_outlive_output();
     if (strcmp(cli->arg[0], "train") != 0)
         return HS_FAIL(USAGE, "tokenizer does 'train', not '%s'", cli->arg[0]);
     if (cli->n_args < 2 || !o->output[0])

@@ -3,6 +3,7 @@
 #include "data/formats/megatron.h"
 #include "data/text/bert_make.h"
 #include "recipes/program/data_tools.h"
+#include "recipes/program/process.h"
 #include "recipes/train/run_dir.h"
 #include <errno.h>
 #include <jansson.h>
@@ -221,6 +222,7 @@ static hs_status convert_rows(const data_job *j)
 
 hs_status hs_data_convert(const data_job *j)
 {
+    hs_process_outlive_output();
     if (!j->o->output[0])
         return HS_FAIL(USAGE, "data convert needs --output FILE");
     HS_TRY(j->o->to == HS_TOKENS_HDF5 ? convert_rows(j) : convert_stream(j));

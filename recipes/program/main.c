@@ -3,7 +3,7 @@
 #include "core/graph/comm.h"
 #include "recipes/program/cli.h"
 #include "recipes/program/commands.h"
-#include <signal.h>
+#include "recipes/program/process.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,10 +61,10 @@ static hs_status dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    signal(SIGXFSZ, SIG_IGN); // a file-size limit is then a failed write with a message, not a death
+    hs_process_begin();
     hs_status st = dispatch(argc, argv);
-    if (st == HS_OK && (fflush(stdout) || ferror(stdout)))
-        st = HS_FAIL(SYSTEM, "cannot write to standard output");
+    if (st == HS_OK)
+        st = hs_process_end();
     if (st == HS_OK)
         return 0;
     fflush(stdout);

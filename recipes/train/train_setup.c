@@ -1,5 +1,6 @@
 // What stands before the first step: settings that depend on files, text, plans, weights, and only then the run's folder.
 #include "core/base/log.h"
+#include "data/checkpoint/ckpt_parts.h"
 #include "ops/ops.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/peak.h"
@@ -208,6 +209,15 @@ static bool text_is_known(const hs_trainer *t)
     return t->corpus.known || hs_corpus_known(&t->corpus, path);
 }
 
+static hs_status find_best(hs_trainer *t)
+{
+    HS_TRY(hs_ckpt_go_on(t->ckpt, &t->at));
+    if (t->at.best_val_loss >= 0 && !hs_folder_has_best(t->run.checkpoints, &t->at))
+        hs_info("the best checkpoint so far, of step %lld, is not in %s: BEST will name the first that is better",
+                (long long)t->at.best_step, t->run.checkpoints);
+    return HS_OK;
+}
+
 static hs_status open_outputs(hs_trainer *t)
 {
     char path[4096];
@@ -223,6 +233,8 @@ static hs_status open_outputs(hs_trainer *t)
         hs_corpus_clean(&t->corpus, t->run.dir);
     const hs_ckpt_opts opts = hs_gpt_ckpt_opts(t->run.checkpoints, (int)t->c->checkpoint.keep);
     HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
+    if (t->run.from[0])
+        HS_TRY(find_best(t));
     snprintf(path, sizeof path, "%s/metrics.jsonl", t->run.dir);
     HS_TRY(hs_metrics_open(&t->metrics, path, t->at.step));
     if (t->c->train.tensorboard && t->at.step < t->c->train.steps) // a run that is done needs no further file

@@ -1,6 +1,6 @@
 #include "recipes/train/trainer.h"
 #include "core/base/log.h"
-#include "recipes/program/signals.h"
+#include "recipes/program/process.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -298,10 +298,12 @@ static hs_status finish(hs_trainer *t)
 static hs_status run(hs_trainer *t)
 {
     tell_start(t);
+    hs_process_check_output();
     while (t->at.step < t->c->train.steps) {
         HS_TRY(one_step(t));
         if (hs_profile_done(t->profile))
             HS_TRY(tell_profile(t));
+        hs_process_check_output();
         const int signal = hs_signal_seen();
         if (signal && t->at.step < t->c->train.steps)
             return stop(t, signal);
@@ -316,6 +318,7 @@ hs_status hs_train(const hs_train_opts *o)
     if (!t)
         return HS_FAIL(MEMORY, "no memory for the trainer");
     hs_signals_catch();
+    hs_process_outlive_output();
     hs_status st = hs_trainer_open(t, o);
     if (st == HS_OK) {
         st = run(t);
