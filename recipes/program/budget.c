@@ -1,22 +1,7 @@
 #include "recipes/program/budget.h"
-#include "core/graph/derived.h"
 #include "recipes/train/progress.h"
 #include <stdlib.h>
 #include <string.h>
-
-static hs_status plan_mode(hs_plan **out, hs_params *ps, hs_mode mode, const hs_gpt_setup *setup, const hs_policy *policy,
-                           int64_t micro_steps, hs_device *dev)
-{
-    const hs_grid grid = hs_grid_self();
-    hs_graph *g;
-    HS_TRY(hs_graph_new(&g, ps, NULL, mode, &grid));
-    g->state_dtype = policy->low;
-    hs_gpt_trace(g, setup);
-    return hs_plan_new(out, g, dev,
-                       &(hs_plan_opts){ .policy = *policy,
-                                        .runs_per_values = (int)micro_steps,
-                                        .single_run = micro_steps == 1 }); // owns the graph, also when it fails
-}
 
 // An override that names nothing in the model is a misspelt one.
 static bool names(const char *pattern, const hs_node *n)
@@ -51,25 +36,24 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     const int64_t max_seqs = hs_loader_max_seqs((hs_packing)c->data.packing, micro_batch, g->context);
     const hs_gpt_setup train = { *g, { .max_tokens = micro_batch * g->context, .max_seqs = max_seqs } };
     const hs_gpt_setup eval = hs_gpt_eval_setup(g);
-    hs_plan *eval_plan;
-    HS_TRY(hs_params_new(&b->params, 1, 0, 1));
-    HS_TRY(plan_mode(&b->plan, b->params, HS_TRAIN, &train, policy, c->train.accumulate, dev));
-    HS_TRY(check_overrides(policy, hs_plan_graph(b->plan)));
-    HS_TRY(plan_mode(&eval_plan, b->params, HS_EVAL, &eval, policy, c->train.accumulate, dev));
-    const size_t eval_bytes = hs_plan_bytes(eval_plan), train_bytes = hs_plan_bytes(b->plan);
-    hs_plan_free(eval_plan);
+    int t, e;
+    HS_TRY(hs_model_new(&b->model, &(hs_model_opts){ .device = dev, .policy = policy, .micro_steps = (int)c->train.accumulate }));
+    HS_TRY(hs_model_plan(b->model, HS_TRAIN, hs_gpt_trace, &train, &t));
+    HS_TRY(check_overrides(policy, hs_plan_graph(b->model->plan[t])));
+    HS_TRY(hs_model_plan(b->model, HS_EVAL, hs_gpt_trace, &eval, &e));
 
-    const hs_params_bytes slabs = hs_params_bytes_of(b->params, HS_WITH_GRAD | HS_WITH_MOMENTS, policy->low);
-    b->info = *hs_plan_info_of(b->plan);
-    const size_t own_gradients = b->info.gradient_bytes ? 0 : slabs.grad;
-    b->parameters = (int64_t)hs_params_count(b->params);
-    b->masters = slabs.master, b->weights = slabs.low, b->gradients = slabs.grad, b->moments = slabs.moments;
-    b->packed = hs_derived_bytes(b->params);
+    const hs_model_bytes m = hs_model_bytes_of(b->model, HS_WITH_MOMENTS);
+    const hs_params *ps = b->model->params;
+    const size_t train_bytes = hs_plan_bytes(b->model->plan[t]);
+    b->info = *hs_plan_info_of(b->model->plan[t]);
+    b->parameters = (int64_t)hs_params_count(ps);
+    b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.moments, b->packed = m.derived;
+    b->gradients = hs_params_bytes_of(ps, HS_WITH_GRAD, policy->low).grad; // wherever they lie
     b->inputs = b->info.input_bytes, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
-    b->evaluation = eval_bytes > train_bytes ? eval_bytes - train_bytes : 0;
-    b->snapshot = hs_ckpt_bytes(b->params);
+    b->evaluation = m.workspace - train_bytes;
+    b->snapshot = hs_ckpt_bytes(ps);
     b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * g->context + max_seqs + 1)) * sizeof(int32_t);
-    b->total = slabs.master + slabs.low + own_gradients + slabs.moments + b->packed + train_bytes + b->evaluation + b->snapshot + b->loader;
+    b->total = m.slabs.master + m.slabs.low + m.slabs.grad + m.slabs.moments + m.derived + m.workspace + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
     const double tokens = (double)(micro_batch * g->context), shortest = tokens / (double)max_seqs;
@@ -91,9 +75,8 @@ hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_gpt_config *g
 
 void hs_budget_free(hs_budget *b)
 {
-    hs_plan_free(b->plan);
-    hs_params_free(b->params);
-    b->plan = NULL, b->params = NULL;
+    hs_model_free(b->model);
+    b->model = NULL;
 }
 
 static hs_status fits(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev,

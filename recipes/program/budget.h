@@ -1,4 +1,4 @@
-// budget: what a training run will take, found by planning it and allocating nothing.
+// budget: what a training run will take, found by making its model and freezing nothing.
 #ifndef HS_RECIPES_BUDGET_H
 #define HS_RECIPES_BUDGET_H
 #include "recipes/train/session.h"
@@ -16,9 +16,8 @@ typedef struct hs_budget {
     double flops_longer;                  // packed documents are planned as short as may be: what more there is where each fills its window
     double traffic_bytes;                 // that they move at least, likewise
     hs_plan_info info;                    // of the training plan; casts live as long as the budget
-    // its own
-    hs_params *params;
-    hs_plan *plan;
+    // its own: never frozen
+    hs_model *model;
 } hs_budget;
 
 // micro_batch: windows; the other settings are the configuration's.

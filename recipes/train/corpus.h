@@ -21,7 +21,8 @@ typedef struct hs_corpus {
 } hs_corpus;
 
 // Reads and checks everything and writes nothing. run_dir: where a cache may lie (NULL: none). tokenizer_dir: folder whose
-// tokenizer to use instead of data.tokenizer (a checkpoint; NULL: none; data.tokenizer auto is char then). USAGE names the file and what is wrong with it.
+// tokenizer to use instead of data.tokenizer (a checkpoint; NULL: none; data.tokenizer auto is char then). USAGE names the file and what is
+// wrong with it.
 hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir);
 // That of data.tokenizer where it names one: byte, or a folder. auto and char are made of a text.
 hs_status hs_corpus_named_tokenizer(hs_tokenizer **out, const hs_config *config);

@@ -138,6 +138,15 @@ static void compose(const hs_progress *p, const hs_progress_step *s, char *line,
 #undef FIELD_TEXT
 }
 
+bool hs_progress_due(hs_progress *p)
+{
+    const double now = hs_now();
+    if (!p->terminal || now - p->last_look < 1)
+        return false;
+    p->last_look = now;
+    return true;
+}
+
 void hs_progress_show(hs_progress *p, const hs_progress_step *s)
 {
     char line[1024];

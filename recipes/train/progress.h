@@ -18,7 +18,7 @@ typedef struct hs_progress {
     // its own
     FILE *out;
     bool terminal, colour, line_open;
-    double last_draw;
+    double last_draw, last_look;
     double seconds[HS_PROGRESS_WINDOW], wait[HS_PROGRESS_WINDOW]; // ring: per step
     int64_t tokens[HS_PROGRESS_WINDOW];
     int n, at;
@@ -38,6 +38,7 @@ typedef struct hs_rates {
 void hs_progress_begin(hs_progress *p); // finds out what the output is; takes over the log while a line may be open
 void hs_progress_add(hs_progress *p, int64_t tokens, double seconds, double wait_seconds); // one step
 hs_rates hs_progress_rates(const hs_progress *p, int64_t steps_done);
+bool hs_progress_due(hs_progress *p); // a terminal has not asked for newer figures for a second
 void hs_progress_show(hs_progress *p, const hs_progress_step *s);
 // A line of its own above the progress line; nothing with json or quiet.
 void hs_progress_say(hs_progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -60,29 +60,40 @@ static void tell_watch(hs_trainer *t)
                 (long long)w->count, w->operand, w->op, w->scope, w->backward ? "backward" : "forward");
 }
 
-static hs_status tell_skip(hs_trainer *t, float scale_before)
+static hs_status tell_skip(hs_trainer *t, const hs_step_record *r)
 {
-    const hs_step_state *s = t->engine->state;
     const bool scaled = t->policy.low == HS_F16;
-    const char *name = s->bad_param >= 0 ? t->engine->params->param[s->bad_param]->name : "unknown";
+    const char *name = r->bad_param >= 0 ? t->engine->params->param[r->bad_param]->name : "unknown";
     char micro[48] = "accumulated gradient", scale[64] = "";
-    if (s->bad_micro >= 0)
-        snprintf(micro, sizeof micro, "micro-batch %d", s->bad_micro);
+    if (r->bad_micro >= 0)
+        snprintf(micro, sizeof micro, "micro-batch %d", r->bad_micro);
     if (scaled)
-        snprintf(scale, sizeof scale, "; loss scale %g -> %g", (double)scale_before, (double)s->scale);
+        snprintf(scale, sizeof scale, "; loss scale %g -> %g", (double)r->scale, (double)r->next_scale);
     tell_watch(t);
-    hs_warn("step %lld skipped: gradient of %s has %lld non-finite values (%s)%s", (long long)t->at.step, name, (long long)s->bad_count,
-            micro, scale);
+    hs_warn("step %lld skipped: gradient of %s has %lld non-finite values (%s)%s", (long long)r->step, name, (long long)r->bad_count, micro,
+            scale);
     if (t->o->json)
-        hs_line_print(json_pack("{s:s, s:I, s:s, s:I, s:i, s:o, s:i}", "event", "skipped", "step", (json_int_t)t->at.step, "parameter",
-                                name, "count", (json_int_t)s->bad_count, "micro", (int)s->bad_micro, "scale",
-                                hs_line_real((double)s->scale), "in_row", (int)s->skipped_in_row));
+        hs_line_print(json_pack("{s:s, s:I, s:s, s:I, s:i, s:o, s:i}", "event", "skipped", "step", (json_int_t)r->step, "parameter", name,
+                                "count", (json_int_t)r->bad_count, "micro", (int)r->bad_micro, "scale", hs_line_real((double)r->next_scale),
+                                "in_row", (int)r->skipped_in_row));
     // A dynamic scale that can still fall deserves its chance; nothing else gets better by waiting.
-    const bool may_fall = scaled && s->scale < scale_before;
-    if (s->skipped_in_row >= MAX_SKIPPED_IN_ROW && !may_fall)
+    const bool may_fall = scaled && r->next_scale < r->scale;
+    if (r->skipped_in_row >= MAX_SKIPPED_IN_ROW && !may_fall)
         return HS_FAIL(NONFINITE, "training diverged: %d steps in a row had non-finite gradients, the last at step %lld in %s%s%s",
-                       s->skipped_in_row, (long long)t->at.step, name, t->saved_step >= 0 ? "; last checkpoint in " : "",
+                       r->skipped_in_row, (long long)r->step, name, t->saved_step >= 0 ? "; last checkpoint in " : "",
                        t->saved_step >= 0 ? t->run.checkpoints : "");
+    return HS_OK;
+}
+
+// Looks at what the steps since the last look left behind. The device need not be waited for in between.
+static hs_status read_records(hs_trainer *t)
+{
+    const hs_step_record *r;
+    while ((r = hs_run_read_record(t->engine->run))) {
+        t->last = *r;
+        if (r->skipped)
+            HS_TRY(tell_skip(t, r));
+    }
     return HS_OK;
 }
 
@@ -133,13 +144,15 @@ static hs_status save(hs_trainer *t, bool best)
 }
 
 // ---- what is told
-static hs_status tell_step(hs_trainer *t, bool log, bool evaluated, double loss)
+static double last_loss(const hs_trainer *t) { return t->last.loss[hs_plan_losses(hs_engine_plan(t->engine, HS_TRAIN))][0]; }
+
+static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
 {
-    const hs_step_state *s = t->engine->state;
+    const hs_step_record *s = &t->last;
     const hs_rates r = hs_progress_rates(&t->progress, t->at.step);
     const hs_progress_step shown = { .step = t->at.step,
                                      .tokens_seen = t->at.tokens_seen,
-                                     .loss = loss,
+                                     .loss = last_loss(t),
                                      .lr = (double)s->lr,
                                      .grad_norm = (double)s->grad_norm,
                                      .scale = (double)s->scale,
@@ -149,11 +162,11 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated, double loss)
     if (!log)
         return HS_OK;
     const hs_metric line[] = {
-        { "loss", loss },
+        { "loss", shown.loss },
         { "lr", shown.lr },
         { "grad_norm", shown.grad_norm },
         { "scale", shown.scale },
-        { "skipped", (double)s->skipped },
+        { "skipped", (double)s->n_skipped },
         { "tokens", (double)t->at.tokens_seen },
         { "tokens_per_second", r.tokens_per_second },
         { "mfu", r.mfu < 0 ? NAN : r.mfu },
@@ -234,37 +247,41 @@ static void tell_end(hs_trainer *t, const char *png)
         hs_progress_say(&t->progress, "loss curve   %s", png);
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:I, s:o, s:o, s:o, s:s, s:s}", "event", "end", "step", (json_int_t)t->at.step, "loss",
-                                hs_line_real(hs_engine_loss(t->engine, HS_TRAIN)), "val_loss", hs_line_real(t->val_loss), "seconds",
+                                hs_line_real(last_loss(t)), "val_loss", hs_line_real(t->val_loss), "seconds",
                                 hs_line_real(t->train_seconds), "checkpoint", latest, "loss_png", png));
 }
 
 // ---- the run
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+// Before records are lost; while there is nothing to show yet; for someone who watches; and step by step, for the debugger.
+static bool must_look(hs_trainer *t)
+{
+    return hs_run_unread(t->engine->run) == HS_STEP_RECORDS || !t->last.step || hs_run_mode(t->engine->run) == HS_SUBMIT_STEP ||
+           hs_progress_due(&t->progress);
+}
+
 static hs_status one_step(hs_trainer *t)
 {
-    const int64_t skipped = t->engine->state->skipped;
-    const float scale = t->engine->state->scale;
     bool best = false;
     HS_TRY(run_step(t));
-    const double loss = hs_engine_loss(t->engine, HS_TRAIN);
-    hs_status st = HS_OK;
-    if (t->engine->state->skipped > skipped)
-        st = tell_skip(t, scale);
-    const bool last = t->at.step == t->c->train.steps,
-               evaluated = st == HS_OK && has_val(t) && (last || due(t->at.step, t->c->train.eval_every));
+    const bool last = t->at.step == t->c->train.steps, evaluates = has_val(t) && (last || due(t->at.step, t->c->train.eval_every)),
+               log = last || evaluates || due(t->at.step, t->c->train.log_every), kept = due(t->at.step, t->c->checkpoint.every);
+    const hs_status st = log || kept || must_look(t) ? read_records(t) : HS_OK;
+    const bool evaluated = evaluates && st == HS_OK;
     if (evaluated)
         HS_TRY(evaluate(t, last, &best));
-    HS_TRY(tell_step(t, last || evaluated || due(t->at.step, t->c->train.log_every), evaluated, loss));
+    HS_TRY(tell_step(t, log, evaluated));
     if (st != HS_OK)
         return hs_frame_at(st, __FILE__, __LINE__);
-    if (last || best || due(t->at.step, t->c->checkpoint.every))
+    if (last || best || kept)
         HS_TRY(save(t, best));
     return HS_OK;
 }
 
 static hs_status stop(hs_trainer *t, int signal)
 {
+    HS_TRY(read_records(t));
     HS_TRY(save(t, false));
     HS_TRY(hs_ckpt_wait(t->ckpt));
     if (t->o->json)

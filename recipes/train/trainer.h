@@ -44,6 +44,7 @@ typedef struct hs_trainer {
     char *yaml;
     const char *policy_note; // how amp.policy auto was settled; NULL: it was not auto
     hs_watch watch;
+    hs_step_record last;  // of the steps whose records were read
     int64_t saved_step;   // of the last checkpoint handed over; -1: none
     int64_t first_step;   // of this process
     double val_loss;      // of the last evaluation; NaN: none

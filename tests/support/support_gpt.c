@@ -64,8 +64,13 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
 
 int64_t tiny_fill(hs_engine *e, hs_mode mode, const int *lengths, uint64_t key, int first_slot)
 {
-    int32_t *ids = hs_engine_input(e, mode, "ids"), *targets = hs_engine_input(e, mode, "targets");
-    int32_t *starts = hs_engine_input(e, mode, "starts"), *where = hs_engine_input(e, mode, "where");
+    return tiny_fill_run(e->run, e->plan[mode], lengths, key, first_slot);
+}
+
+int64_t tiny_fill_run(hs_run *run, int plan, const int *lengths, uint64_t key, int first_slot)
+{
+    int32_t *ids = hs_run_input(run, plan, "ids"), *targets = hs_run_input(run, plan, "targets");
+    int32_t *starts = hs_run_input(run, plan, "starts"), *where = hs_run_input(run, plan, "where");
     int64_t n = 0, b = 0;
     starts[0] = 0;
     for (; lengths[b]; b++) {
@@ -77,6 +82,6 @@ int64_t tiny_fill(hs_engine *e, hs_mode mode, const int *lengths, uint64_t key, 
         }
         starts[b + 1] = (int32_t)n;
     }
-    hs_step_live(e->in, n, b, 0);
+    hs_step_live(hs_run_in(run), n, b, 0);
     return n;
 }

@@ -27,4 +27,5 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o);
 // Writes sequences of the given lengths (0-terminated) into a plan's inputs: pseudo-random ids of `key`, targets the next ids,
 // slots numbered from first_slot; sets the live counts. Returns the number of tokens.
 int64_t tiny_fill(hs_engine *e, hs_mode mode, const int *lengths, uint64_t key, int first_slot);
+int64_t tiny_fill_run(hs_run *run, int plan, const int *lengths, uint64_t key, int first_slot);
 #endif

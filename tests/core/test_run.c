@@ -1,0 +1,486 @@
+// run: a step of several plans makes the gradients of one graph with all their losses, whatever they share; what a step did not touch
+// stays; several runs of one model at once compute what one alone does; steps leave records that are read later.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/base/rng.h"
+#include "core/run/run.h"
+#include "models/nn/nn.h"
+#include "optim/optim.h"
+#include "tests/support/support_gpt.h"
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 24, WIDTH = 16, CLASSES = 8 };
+enum { A = 1, B = 2, APART = 4 }; // objectives; APART: B has a network of its own instead of A's trunk
+
+// ---- a model of one or two objectives
+
+static hs_tensor *trunk(hs_graph *g, hs_tensor *x, const char *name)
+{
+    return hs_gelu(g, hs_nn_linear(g, x, name, WIDTH, .std = 0.5f), HS_GELU_TANH);
+}
+
+static void objectives(hs_graph *g, const void *config)
+{
+    const int which = *(const int *)config;
+    hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ ROWS, WIDTH });
+    hs_tensor *h = which & A || !(which & APART) ? trunk(g, x, "trunk") : NULL;
+    if (which & A) {
+        hs_tensor *y = hs_input(g, "ya", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ ROWS });
+        hs_xent(g, hs_nn_linear(g, h, "a", CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1, .loss = 0 });
+    }
+    if (which & B) {
+        hs_tensor *y = hs_input(g, "yb", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ ROWS });
+        hs_tensor *k = which & APART ? trunk(g, x, "own") : h;
+        hs_xent(g, hs_nn_linear(g, k, "b", CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1, .loss = 1 });
+    }
+}
+
+typedef struct rig {
+    hs_device *dev;
+    hs_model *model;
+    hs_run *run;
+    hs_optim *optim;
+    hs_params *ps;
+} rig;
+
+// With a training plan for each of the 0-terminated configs, in that order; all parameters are drawn by name, so their values agree.
+static void rig_open(rig *r, const int *configs, const char *policy, int micro_steps)
+{
+    hs_policy p;
+    hs_optim_config c;
+    int plan;
+    assert_int_equal(hs_open_device(&r->dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(hs_policy_parse(&p, policy, "f32", ""), HS_OK);
+    assert_int_equal(hs_model_new(&r->model, &(hs_model_opts){ .device = r->dev, .policy = &p, .micro_steps = micro_steps, .seed = 9 }),
+                     HS_OK);
+    for (int i = 0; configs[i]; i++) {
+        assert_int_equal(hs_model_plan(r->model, HS_TRAIN, objectives, &configs[i], &plan), HS_OK);
+        assert_int_equal(plan, i);
+    }
+    assert_int_equal(hs_model_freeze(r->model, HS_WITH_MOMENTS), HS_OK);
+    r->ps = r->model->params;
+    assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+    assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+    c.weight_decay = 0.1, c.schedule.lr = 1e-2;
+    assert_int_equal(hs_optim_new(&r->optim, &c, r->ps, &r->model->grid, r->dev, hs_run_in(r->run), hs_run_state(r->run)), HS_OK);
+    assert_int_equal(hs_run_set_update(r->run, hs_optim_segment(r->optim)), HS_OK);
+}
+
+static void rig_close(rig *r)
+{
+    hs_optim_free(r->optim);
+    hs_run_free(r->run);
+    hs_model_free(r->model);
+    hs_device_close(r->dev);
+}
+
+static void fill(hs_run *run, int plan, uint64_t key)
+{
+    float *x = hs_run_input(run, plan, "x");
+    hs_random_normal(x, ROWS * WIDTH, key, 0, 0, 1);
+    for (int b = 0; b < 2; b++) {
+        int32_t *y = hs_run_input(run, plan, b ? "yb" : "ya");
+        for (int i = 0; y && i < ROWS; i++)
+            y[i] = (int32_t)(hs_random(key, (uint32_t)i, (uint32_t)b, 1, 0).v[0] % CLASSES);
+    }
+    hs_step_live(hs_run_in(run), ROWS, 1, 0);
+    hs_run_in(run)->inv_count[0] = hs_run_in(run)->inv_count[1] = hs_inv_count(ROWS);
+}
+
+static void micro(rig *r, int plan, uint64_t key)
+{
+    fill(r->run, plan, key);
+    assert_int_equal(hs_run_micro(r->run, plan, false), HS_OK);
+}
+
+static const float *grad_of(const rig *r, const char *name, size_t *n)
+{
+    const hs_param *p = hs_params_find(r->ps, name);
+    assert_non_null(p);
+    *n = p->n;
+    return r->ps->grad + p->offset;
+}
+
+// Relative distance of all gradients of `a` from those of the same name of `b`.
+static double distance(const rig *a, const rig *b)
+{
+    double dd = 0, bb = 0;
+    for (int i = 0; i < a->ps->n_params; i++) {
+        size_t n;
+        const float *x = a->ps->grad + a->ps->param[i]->offset, *y = grad_of(b, a->ps->param[i]->name, &n);
+        for (size_t k = 0; k < n; k++)
+            dd += pow((double)x[k] - (double)y[k], 2), bb += pow((double)y[k], 2);
+    }
+    assert_true(bb > 0);
+    return sqrt(dd / bb);
+}
+
+static double loss_sum(const rig *r, int plan) { return hs_run_losses(r->run, plan)[0] + hs_run_losses(r->run, plan)[1]; }
+
+// Two plans, in either order, with weights they share, with none, and one that makes all beside one that makes some.
+static void test_objectives(void **state)
+{
+    (void)state;
+    static const struct {
+        int joint, first, second;
+        double tolerance;
+    } cases[] = {
+        { A | B, A, B, 1e-6 },              // a trunk both add to, heads that are one's own
+        { A | B, B, A, 1e-6 },              //
+        { A | B | APART, A, B | APART, 0 }, // nothing in common: the same bits
+        { A | B | APART, B | APART, A, 0 }, //
+    };
+    for (int c = 0; c < HS_COUNT(cases); c++) {
+        rig joint, apart;
+        rig_open(&joint, (int[]){ cases[c].joint, 0 }, "fp32", 0);
+        rig_open(&apart, (int[]){ cases[c].first, cases[c].second, 0 }, "fp32", 0);
+        for (int step = 0; step < 4; step++) { // what the steps before left in the slabs must not come through
+            micro(&joint, 0, (uint64_t)step);
+            micro(&apart, 0, (uint64_t)step);
+            micro(&apart, 1, (uint64_t)step);
+            assert_true(distance(&joint, &apart) <= cases[c].tolerance);
+            assert_float_equal(loss_sum(&joint, 0), loss_sum(&apart, 0) + loss_sum(&apart, 1), 1e-12);
+            assert_int_equal(hs_run_update(joint.run), HS_OK);
+            assert_int_equal(hs_run_update(apart.run), HS_OK);
+            for (int i = 0; i < joint.ps->n_params; i++) {
+                const hs_param *p = joint.ps->param[i], *q = hs_params_find(apart.ps, p->name);
+                for (size_t k = 0; k < p->n; k++)
+                    assert_true(fabsf(joint.ps->master[p->offset + k] - apart.ps->master[q->offset + k]) <=
+                                (cases[c].tolerance ? 2e-4f : 0));
+            }
+        }
+        rig_close(&joint);
+        rig_close(&apart);
+    }
+}
+
+// A plan that finds some of its gradients made and others not; and several micro-steps of each.
+static void test_partly_made(void **state)
+{
+    (void)state;
+    rig r, one;
+    rig_open(&r, (int[]){ A, A | B | APART, 0 }, "fp32", 0);
+    rig_open(&one, (int[]){ A | B | APART, 0 }, "fp32", 0);
+    float *sum = calloc(one.ps->n, sizeof *sum);
+    micro(&r, 1, 77); // something in every gradient
+    assert_int_equal(hs_run_update(r.run), HS_OK);
+    hs_params_init_values(r.ps);
+    micro(&r, 0, 5);
+    micro(&r, 1, 6);
+    micro(&r, 0, 7);
+    micro(&r, 1, 8);
+    for (uint64_t key = 5; key <= 8; key++) { // one after the other, added up outside
+        hs_run_begin(one.run, 0);
+        micro(&one, 0, key);
+        for (int i = 0; i < one.ps->n_params; i++) {
+            const hs_param *p = one.ps->param[i];
+            const bool of_a = p->name[0] == 't' || p->name[0] == 'a';
+            for (size_t k = 0; k < p->n && (of_a || key % 2 == 0); k++)
+                sum[p->offset + k] += one.ps->grad[p->offset + k];
+        }
+    }
+    memcpy(one.ps->grad, sum, one.ps->n * sizeof *sum);
+    assert_true(distance(&r, &one) < 1e-6);
+    assert_int_equal(hs_run_state(r.run)->applied, 1);
+    free(sum);
+    rig_close(&r);
+    rig_close(&one);
+}
+
+// A step in which only one objective was drawn moves nothing of the other: not by its old gradient, not by decay, not its moments.
+static void test_untouched(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, (int[]){ A, B, 0 }, "bf16", 0);
+    micro(&r, 0, 1);
+    micro(&r, 1, 2);
+    assert_int_equal(hs_run_update(r.run), HS_OK);
+    float *w = malloc(r.ps->n * sizeof *w), *m = malloc(r.ps->n * sizeof *m), *v = malloc(r.ps->n * sizeof *v);
+    memcpy(w, r.ps->master, r.ps->n * sizeof *w);
+    memcpy(m, r.ps->m, r.ps->n * sizeof *m);
+    memcpy(v, r.ps->v, r.ps->n * sizeof *v);
+    micro(&r, 0, 3);
+    assert_int_equal(hs_run_update(r.run), HS_OK);
+    for (int i = 0; i < r.ps->n_params; i++) {
+        const hs_param *p = r.ps->param[i];
+        const size_t at = p->offset, bytes = p->n * sizeof *w;
+        const bool of_b = p->name[0] == 'b';
+        assert_int_equal(memcmp(w + at, r.ps->master + at, bytes) == 0, of_b);
+        assert_int_equal(memcmp(m + at, r.ps->m + at, bytes) == 0, of_b);
+        assert_int_equal(memcmp(v + at, r.ps->v + at, bytes) == 0, of_b);
+    }
+    double squares = 0; // the norm is of the gradients of this step
+    for (int i = 0; i < r.ps->n_params; i++)
+        for (size_t k = 0; r.ps->param[i]->name[0] != 'b' && k < r.ps->param[i]->n; k++)
+            squares += pow((double)r.ps->grad[r.ps->param[i]->offset + k], 2);
+    assert_float_equal(hs_run_state(r.run)->grad_norm, sqrt(squares), 1e-6);
+    free(w), free(m), free(v);
+    rig_close(&r);
+}
+
+static void test_no_labels(void **state)
+{
+    (void)state;
+    assert_true(hs_inv_count(0) == 0 && hs_inv_count(4) == 0.25f);
+    rig r;
+    rig_open(&r, (int[]){ A | B, 0 }, "fp32", 0);
+    fill(r.run, 0, 1);
+    int32_t *y = hs_run_input(r.run, 0, "yb");
+    for (int i = 0; i < ROWS; i++)
+        y[i] = -1;
+    hs_run_in(r.run)->inv_count[1] = hs_inv_count(0);
+    assert_int_equal(hs_run_micro(r.run, 0, true), HS_OK);
+    assert_true(hs_run_losses(r.run, 0)[1] == 0 && hs_run_losses(r.run, 0)[0] > 0);
+    size_t n;
+    const float *g = grad_of(&r, "b.weight", &n);
+    for (size_t k = 0; k < n; k++)
+        assert_true(g[k] == 0);
+    assert_int_equal(hs_run_update(r.run), HS_OK);
+    assert_int_equal(hs_run_state(r.run)->found_inf, 0);
+    rig_close(&r);
+}
+
+// ---- records
+
+static void test_records(void **state)
+{
+    (void)state;
+    enum { STEPS = 150, BAD = 141 };
+    double loss[STEPS + 1];
+    rig r;
+    rig_open(&r, (int[]){ A, B, 0 }, "fp32", 0);
+    assert_null(hs_run_read_record(r.run));
+    for (int step = 1; step <= STEPS; step++) {
+        const int plan = step % 2;
+        fill(r.run, plan, (uint64_t)step);
+        if (step == BAD || step == BAD + 1)
+            *(float *)hs_run_input(r.run, plan, "x") = NAN;
+        assert_int_equal(hs_run_micro(r.run, plan, true), HS_OK);
+        assert_int_equal(hs_run_update(r.run), HS_OK);
+        loss[step] = hs_run_losses(r.run, plan)[plan];
+        if (step == 10) { // read once, then not for longer than the ring lasts
+            for (int k = 1; k <= 10; k++)
+                assert_int_equal(hs_run_read_record(r.run)->step, k);
+            assert_null(hs_run_read_record(r.run));
+        }
+    }
+    assert_int_equal(hs_run_unread(r.run), STEPS - 10);
+    const hs_step_record *rec;
+    for (int step = STEPS - HS_STEP_RECORDS + 1; (rec = hs_run_read_record(r.run)); step++) {
+        const int plan = step % 2, set = hs_plan_losses(r.model->plan[plan]);
+        const bool bad = step == BAD || step == BAD + 1;
+        assert_int_equal(rec->step, step);
+        assert_int_equal(rec->ran, 1 << set);
+        assert_true(bad ? isnan(rec->loss[set][plan]) : rec->loss[set][plan] == loss[step]);
+        assert_int_equal(rec->skipped, bad);
+        assert_int_equal(rec->skipped_in_row, bad ? step - BAD + 1 : 0);
+        assert_int_equal(rec->n_skipped, step < BAD ? 0 : step == BAD ? 1 : 2);
+        assert_true(rec->scale == 1 && rec->next_scale == 1 && (bad || (rec->lr == 1e-2f && rec->grad_norm > 0)));
+        if (bad)
+            assert_true(rec->bad_param >= 0 && rec->bad_count > 0);
+    }
+    assert_int_equal(hs_run_unread(r.run), 0);
+    rig_close(&r);
+}
+
+// ---- several runs, later plans
+
+typedef struct instance {
+    hs_model *model;
+    hs_device *dev;
+    hs_run *run;
+    uint64_t key;
+    float logits[8][64 * TINY_VOCAB];
+    double loss[8];
+    pthread_barrier_t *start;
+} instance;
+
+static void score(instance *s, int i)
+{
+    static const int lengths[] = { 16, 9, 16, 1, 12, 0 };
+    tiny_fill_run(s->run, 0, lengths, s->key + (uint64_t)i, 0);
+    hs_run_in(s->run)->inv_count[0] = hs_inv_count(54);
+    assert_int_equal(hs_run_forward(s->run, 0), HS_OK);
+    hs_ref y;
+    const char *p = hs_run_output(s->run, 0, 0, &y);
+    assert_true(y.cols >= TINY_VOCAB);
+    for (int n = 0; n < 54; n++)
+        hs_convert(s->logits[i] + n * TINY_VOCAB, HS_F32, p + (size_t)(n * y.cols) * hs_dtype_bytes(y.dtype), y.dtype, TINY_VOCAB);
+    s->loss[i] = hs_run_losses(s->run, 0)[0];
+}
+
+static void *serve(void *arg)
+{
+    instance *s = arg;
+    pthread_barrier_wait(s->start);
+    for (int i = 0; i < 8; i++)
+        score(s, i);
+    return NULL;
+}
+
+// Under the thread sanitizer this is also the proof that runs only read what they share (scripts/test.sh --sanitize thread).
+static void test_runs_at_once(void **state)
+{
+    (void)state;
+    enum { RUNS = 3 };
+    static instance alone, s[RUNS];
+    const tiny_gpt gpt = tiny_gpt_of(&(tiny_opts){ 0 });
+    const hs_policy bf16 = { .low = HS_BF16 };
+    hs_device *dev;
+    hs_model *m;
+    int plan;
+    pthread_barrier_t start;
+    assert_int_equal(hs_open_device(&dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .policy = &bf16, .micro_steps = HS_VALUES_STAY, .seed = 3 }), HS_OK);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, tiny_gpt_model, &gpt, &plan), HS_OK);
+    assert_int_equal(hs_model_freeze(m, 0), HS_OK);
+    assert_true(hs_model_bytes_of(m, 0).derived > 0); // there is something to make first
+    assert_int_equal(pthread_barrier_init(&start, NULL, RUNS), 0);
+    for (int k = 0; k < RUNS; k++) {
+        s[k] = (instance){ .model = m, .key = 100 + 10 * (uint64_t)k, .start = &start };
+        assert_int_equal(hs_open_device(&s[k].dev, "cpu", 1 + k % 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+        assert_int_equal(hs_run_new(&s[k].run, m, &(hs_run_opts){ .device = s[k].dev, .mode = HS_SUBMIT_BULK }), HS_OK);
+    }
+    for (int round = 0; round < 2; round++) {
+        pthread_t thread[RUNS];
+        for (int k = 0; k < RUNS; k++)
+            assert_int_equal(pthread_create(&thread[k], NULL, serve, &s[k]), 0);
+        for (int k = 0; k < RUNS; k++)
+            assert_int_equal(pthread_join(thread[k], NULL), 0);
+        assert_int_equal(hs_run_new(&alone.run, m, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }), HS_OK);
+        for (int k = 0; k < RUNS; k++) {
+            alone.key = s[k].key;
+            for (int i = 0; i < 8; i++)
+                score(&alone, i);
+            assert_memory_equal(alone.logits, s[k].logits, sizeof alone.logits);
+            assert_memory_equal(alone.loss, s[k].loss, sizeof alone.loss);
+        }
+        hs_run_free(alone.run);
+        m->params->seed++;
+        hs_params_init_values(m->params); // other values: all find their copies old
+    }
+    for (int k = 0; k < RUNS; k++) {
+        hs_run_free(s[k].run);
+        hs_device_close(s[k].dev);
+    }
+    pthread_barrier_destroy(&start);
+    hs_model_free(m);
+    hs_device_close(dev);
+}
+
+static void test_later_plan(void **state)
+{
+    (void)state;
+    static instance s;
+    tiny_gpt small = tiny_gpt_of(&(tiny_opts){ 0 }), large = tiny_gpt_of(&(tiny_opts){ .max_tokens = 512, .max_seqs = 32 });
+    int plan;
+    assert_int_equal(hs_open_device(&s.dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    const hs_policy bf16 = { .low = HS_BF16 };
+    assert_int_equal(hs_model_new(&s.model, &(hs_model_opts){ .device = s.dev, .policy = &bf16, .micro_steps = HS_VALUES_STAY, .seed = 3 }),
+                     HS_OK);
+    assert_int_equal(hs_model_freeze(s.model, 0), HS_INTERNAL); // nothing to do
+    assert_int_equal(hs_model_plan(s.model, HS_EVAL, tiny_gpt_model, &small, &plan), HS_OK);
+    assert_int_equal(hs_run_new(&s.run, s.model, &(hs_run_opts){ 0 }), HS_INTERNAL);
+    assert_int_equal(hs_model_freeze(s.model, 0), HS_OK);
+    assert_int_equal(hs_run_new(&s.run, s.model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+    score(&s, 0);
+    const size_t bytes = hs_run_bytes(s.run);
+    void *ids = hs_run_input(s.run, 0, "ids");
+    int later[3];
+    for (int k = 0; k < 3; k++) { // any number of a mode, smaller and larger; one with states that none had before
+        assert_int_equal(hs_model_plan(s.model, k == 2 ? HS_DECODE : HS_EVAL, tiny_gpt_model, k == 1 ? &large : &small, &later[k]), HS_OK);
+        assert_null(hs_run_input(s.run, later[k], "ids"));
+        assert_int_equal(hs_run_forward(s.run, later[k]), HS_INTERNAL);
+        assert_int_equal(hs_run_bind(s.run, later[k]), HS_OK);
+        assert_int_equal(hs_run_bind(s.run, later[k]), HS_OK); // bound already
+        assert_ptr_equal(hs_run_input(s.run, 0, "ids"), ids);
+    }
+    assert_ptr_equal(hs_run_input(s.run, later[0], "ids"), ids); // it fits, and lies where the first does
+    assert_true(hs_run_bytes(s.run) > bytes);
+    static const int lengths[] = { 16, 9, 16, 1, 12, 0 };
+    for (int k = 0; k < 2; k++) {
+        tiny_fill_run(s.run, later[k], lengths, s.key, 0);
+        assert_int_equal(hs_run_forward(s.run, later[k]), HS_OK);
+        assert_true(hs_run_losses(s.run, later[k])[0] == s.loss[0]);
+    }
+    assert_null(hs_run_losses(s.run, later[2])); // decoding has none
+    score(&s, 1);
+    tiny_fill_run(s.run, 0, lengths, s.key, 0);
+    assert_int_equal(hs_run_forward(s.run, 0), HS_OK);
+    assert_true(hs_run_losses(s.run, 0)[0] == s.loss[0]);
+    const hs_tensor *t = NULL;
+    int found = 0;
+    for (int i = 0; i < hs_run_n_inputs(s.run, 0); i++)
+        if (hs_run_input_at(s.run, 0, i, &t) == ids && !strcmp(t->name, "ids") && t->dtype == HS_I32)
+            found++;
+    assert_int_equal(found, 1);
+    hs_run_free(s.run);
+    hs_model_free(s.model);
+    hs_device_close(s.dev);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    rig r, once;
+    hs_run *second;
+    int plan;
+    const int joint = A | B;
+    rig_open(&r, (int[]){ A, B, 0 }, "fp32", 0);
+    assert_int_equal(hs_run_new(&second, r.model, &(hs_run_opts){ 0 }), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "another run of this model trains already"));
+    assert_int_equal(hs_run_update(r.run), HS_INTERNAL); // nothing made a gradient
+    assert_int_equal(hs_run_forward(r.run, 0), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "plan 0 is for training"));
+    assert_int_equal(hs_run_micro(r.run, 7, true), HS_INTERNAL);
+    assert_int_equal(hs_run_bind(r.run, 7), HS_INTERNAL);
+    assert_int_equal(hs_run_pass(r.run, 0, "z", r.run, 1, 0), HS_USAGE);
+    hs_device *wide;
+    assert_int_equal(hs_open_device(&wide, "cpu", 3, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(hs_run_new(&second, r.model, &(hs_run_opts){ .device = wide }), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "a run of 3 threads of a model planned for 2"));
+    hs_device_close(wide);
+    assert_int_equal(hs_model_plan(r.model, HS_EVAL, objectives, &(int){ A | B | APART }, &plan),
+                     HS_USAGE); // parameters that are not there
+    assert_int_equal(plan, -1);
+    rig_close(&r);
+    rig_open(&once, (int[]){ A | B, 0 }, "fp32", 1);
+    assert_int_equal(hs_model_plan(once.model, HS_TRAIN, objectives, &joint, &plan), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "micro_steps 1"));
+    micro(&once, 0, 1);
+    fill(once.run, 0, 2);
+    assert_int_equal(hs_run_micro(once.run, 0, true), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "micro_steps"));
+    assert_int_equal(hs_run_update(once.run), HS_OK);
+    rig_close(&once);
+    hs_device *dev; // sets of losses come to an end, plans do not
+    hs_model *m;
+    assert_int_equal(hs_open_device(&dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev }), HS_OK);
+    for (int i = 0; i < HS_N_LOSS_SETS; i++)
+        assert_int_equal(hs_model_plan(m, HS_EVAL, objectives, &joint, &plan), HS_OK);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, objectives, &joint, &plan), HS_USAGE);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, objectives, &(int){ 8 }, &plan), HS_OK); // no loss
+    assert_int_equal(plan, HS_N_LOSS_SETS);
+    hs_model_free(m);
+    hs_device_close(dev);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_objectives), cmocka_unit_test(test_partly_made), cmocka_unit_test(test_untouched),
+        cmocka_unit_test(test_no_labels),  cmocka_unit_test(test_records),     cmocka_unit_test(test_runs_at_once),
+        cmocka_unit_test(test_later_plan), cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
