@@ -5,6 +5,7 @@
 #include "core/base/rng.h"
 #include "core/graph/graph.h"
 #include "core/plan/plan.h"
+#include "core/run/run.h"
 #include "data/batches/loader.h"
 #include "data/checkpoint/checkpoint.h"
 #include "infer/decode/generate.h"
@@ -12,5 +13,4 @@
 #include "models/nn/nn.h"
 #include "ops/ops.h"
 #include "optim/optim.h"
-#include "recipes/train/engine.h"
 #endif

@@ -3,9 +3,12 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { POINTS = 256, FEATURES = 8 };
+enum { POINTS = 256, FEATURES = 8, STEPS = 300 };
+#define TRY(call)                                                                                                                          \
+    if (call)                                                                                                                              \
+    return printf("%s\n", hs_error()), 1
 
-static void model(hs_graph *g, const void *config)
+static void network(hs_graph *g, const void *config)
 {
     (void)config;
     hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ POINTS, FEATURES });
@@ -14,37 +17,50 @@ static void model(hs_graph *g, const void *config)
     hs_xent(g, hs_nn_linear(g, h, "out", 64, 8), y, (hs_xent_attr){ .classes = 2, .ignore = -1 });
 }
 
+static void draw(int step, float *x, int32_t *y)
+{
+    for (int i = 0; i < POINTS; i++) {
+        const hs_u32x4 r = hs_random(7, (uint32_t)step, (uint32_t)i, 0, 0);
+        const double a = M_PI * hs_u32_unit(r.v[0]), noise = 0.2 * hs_u32_unit(r.v[1]) - 0.1;
+        y[i] = i % 2;
+        x[i * FEATURES] = (float)((y[i] ? 1 - cos(a) : cos(a)) + noise);
+        x[i * FEATURES + 1] = (float)((y[i] ? 0.5 - sin(a) : sin(a)) + noise); // the other features stay 0
+    }
+}
+
 int main(void)
 {
+    hs_device *device;
+    hs_model *model; // parameters and plans
+    hs_run *run;     // a workspace, and the steps in it
+    hs_optim *optim;
     hs_optim_config adamw;
     hs_policy bf16;
-    hs_engine *e;
-    if (hs_optim_preset(&adamw, "adamw") || hs_policy_parse(&bf16, "bf16", "f32", ""))
-        return printf("%s\n", hs_error()), 1;
-    adamw.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-4, .warmup = 20, .steps = 300 };
-    if (hs_engine_new(
-            &e, &(hs_engine_opts){ .model = model, .policy = &bf16, .optim = &adamw, .micro_steps = 1, .seed = 1, .mode = HS_SUBMIT_BULK }))
-        return printf("%s\n", hs_error()), 1;
-    float *x = hs_engine_input(e, HS_TRAIN, "x");
-    int32_t *y = hs_engine_input(e, HS_TRAIN, "y");
-    for (int i = 0; i < POINTS * FEATURES; i++)
-        x[i] = 0;
-    for (int step = 0; step < 300; step++) {
-        for (int i = 0; i < POINTS; i++) {
-            const hs_u32x4 r = hs_random(7, (uint32_t)step, (uint32_t)i, 0, 0);
-            const double a = M_PI * hs_u32_unit(r.v[0]), noise = 0.2 * hs_u32_unit(r.v[1]) - 0.1;
-            y[i] = i % 2;
-            x[i * FEATURES] = (float)((y[i] ? 1 - cos(a) : cos(a)) + noise);
-            x[i * FEATURES + 1] = (float)((y[i] ? 0.5 - sin(a) : sin(a)) + noise);
-        }
-        hs_step_live(e->in, POINTS, 1, 0);
-        e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / POINTS;
-        if (hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST) || hs_run_update(e->run))
-            return printf("%s\n", hs_error()), 1;
-        if (step % 50 == 0 || step == 299)
-            printf("step %3d  loss %.4f\n", step, hs_engine_loss(e, HS_TRAIN));
+    int train;
+    TRY(hs_open_device(&device, "cpu", 0, NULL, 0, HS_ONEDNN_NO));
+    TRY(hs_policy_parse(&bf16, "bf16", "f32", ""));
+    TRY(hs_model_new(&model, &(hs_model_opts){ .device = device, .policy = &bf16, .micro_steps = 1, .seed = 1 }));
+    TRY(hs_model_plan(model, HS_TRAIN, network, NULL, &train));
+    TRY(hs_model_freeze(model, HS_WITH_MOMENTS));
+    TRY(hs_run_new(&run, model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
+    TRY(hs_optim_preset(&adamw, "adamw"));
+    adamw.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-4, .warmup = 20, .steps = STEPS };
+    TRY(hs_optim_new(&optim, &adamw, model->params, &model->grid, device, hs_run_in(run), hs_run_state(run)));
+    TRY(hs_run_set_update(run, hs_optim_segment(optim)));
+
+    hs_step_live(hs_run_in(run), POINTS, 1, 0);
+    hs_run_in(run)->inv_count[0] = hs_inv_count(POINTS);
+    double loss = 0;
+    for (int step = 0; step < STEPS; step++) {
+        draw(step, hs_run_input(run, train, "x"), hs_run_input(run, train, "y"));
+        TRY(hs_run_micro(run, train, true));
+        TRY(hs_run_update(run));
+        if (step % 50 == 0 || step == STEPS - 1)
+            printf("step %3d  loss %.4f\n", step, loss = hs_run_losses(run, train)[0]);
     }
-    const int learned = hs_engine_loss(e, HS_TRAIN) < 0.1;
-    hs_engine_free(e);
-    return !learned;
+    hs_optim_free(optim);
+    hs_run_free(run);
+    hs_model_free(model);
+    hs_device_close(device);
+    return loss >= 0.1;
 }

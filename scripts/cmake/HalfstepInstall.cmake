@@ -6,7 +6,6 @@ foreach(room core ops optim data models infer)
   install(DIRECTORY ${room}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep/${room}
     FILES_MATCHING PATTERN "*.h" PATTERN "ops.list" PATTERN "plan_impl.h" EXCLUDE)
 endforeach()
-install(FILES recipes/train/engine.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep/recipes/train)
 install(FILES recipes/halfstep.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep)
 install(DIRECTORY recipes/ DESTINATION ${CMAKE_INSTALL_DATADIR}/halfstep/recipes FILES_MATCHING PATTERN "*.yaml" PATTERN "*.txt" PATTERN CMakeLists.txt EXCLUDE PATTERN example EXCLUDE PATTERN program EXCLUDE
   PATTERN train EXCLUDE PATTERN bench EXCLUDE)

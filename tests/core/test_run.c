@@ -24,7 +24,7 @@ enum { A = 1, B = 2, APART = 4 }; // objectives; APART: B has a network of its o
 
 static hs_tensor *trunk(hs_graph *g, hs_tensor *x, const char *name)
 {
-    return hs_gelu(g, hs_nn_linear(g, x, name, WIDTH, .std = 0.5f), HS_GELU_TANH);
+    return hs_gelu(g, hs_nn_linear(g, x, name, WIDTH, WIDTH, .std = 0.5f), HS_GELU_TANH);
 }
 
 static void objectives(hs_graph *g, const void *config)
@@ -34,12 +34,12 @@ static void objectives(hs_graph *g, const void *config)
     hs_tensor *h = which & A || !(which & APART) ? trunk(g, x, "trunk") : NULL;
     if (which & A) {
         hs_tensor *y = hs_input(g, "ya", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ ROWS });
-        hs_xent(g, hs_nn_linear(g, h, "a", CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1, .loss = 0 });
+        hs_xent(g, hs_nn_linear(g, h, "a", WIDTH, CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1, .loss = 0 });
     }
     if (which & B) {
         hs_tensor *y = hs_input(g, "yb", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ ROWS });
         hs_tensor *k = which & APART ? trunk(g, x, "own") : h;
-        hs_xent(g, hs_nn_linear(g, k, "b", CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1, .loss = 1 });
+        hs_xent(g, hs_nn_linear(g, k, "b", WIDTH, CLASSES, .std = 0.5f), y, (hs_xent_attr){ .classes = CLASSES, .ignore = -1, .loss = 1 });
     }
 }
 

@@ -77,8 +77,8 @@ static const hs_op soft_xent = {
 static hs_tensor *network(hs_graph *g, int64_t hidden, float std)
 {
     hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ ROWS, WIDTH });
-    hs_tensor *h = hs_gelu(g, hs_nn_linear(g, x, "hidden", hidden, .std = std), HS_GELU_TANH);
-    return hs_nn_linear(g, h, "out", CLASSES, .std = std);
+    hs_tensor *h = hs_gelu(g, hs_nn_linear(g, x, "hidden", WIDTH, hidden, .std = std), HS_GELU_TANH);
+    return hs_nn_linear(g, h, "out", hidden, CLASSES, .std = std);
 }
 
 static void teacher(hs_graph *g, const void *config)

@@ -27,4 +27,18 @@ expect 3 'training diverged: 10 steps in a row had non-finite gradients, the las
   "$halfstep" pretrain tiny.yaml --out hopeless --train.init_from=poisoned --dtype fp32
 grep -c 'skipped: gradient of' stderr.txt | grep -qx 10 || fail "not ten skipped steps were told"
 [ -z "$(ls hopeless/checkpoints)" ] || fail "a diverged run saved something"
+
+# The trainer looks at what steps left behind when it tells something, at the latest when their ring is full: each is told once, by its own
+# number, and divergence by the step at which it was.
+for every in 1 7 1000; do
+  expect 0 '' "$halfstep" pretrain tiny.yaml --out "every$every" --dtype fp16 --amp.scaler=megatron --train.steps=90 --train.log_every=$every \
+    --train.eval_every=0 --json
+  grep '"event":"skipped"' stdout.txt >"skipped$every"
+  [ "$(wc -l <"skipped$every")" -gt 3 ] || fail "log_every $every: skipped steps are not told"
+  cmp -s skipped1 "skipped$every" || fail "log_every $every tells other skipped steps than 1"
+  [ "$(field loss "every$every/metrics.jsonl" | tail -1)" = "$(field loss every1/metrics.jsonl | tail -1)" ] || fail "log_every $every: another last loss"
+  expect 3 'training diverged: 10 steps in a row had non-finite gradients, the last at step 10 ' \
+    "$halfstep" pretrain tiny.yaml --out "hopeless$every" --train.init_from=poisoned --dtype fp32 --train.log_every=$every --train.eval_every=0 --train.steps=200
+  grep -c 'skipped: gradient of' stderr.txt | grep -qx 10 || fail "log_every $every: not ten skipped steps were told"
+done
 finish
