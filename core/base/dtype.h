@@ -33,6 +33,10 @@ typedef enum hs_dtype {
         HS_N_DTYPES
 } hs_dtype;
 
+// All names by value, as a choice's words: "f64|f32|..."
+#define HS_DTYPE_WORD(e, n, b, s) "|" n
+#define HS_DTYPE_WORDS            (&(HS_DTYPE_LIST(HS_DTYPE_WORD))[1])
+
 const char *hs_dtype_name(hs_dtype d);             // "bf16"
 const char *hs_dtype_safetensors(hs_dtype d);      // "BF16"
 size_t hs_dtype_bytes(hs_dtype d);                 // of one element

@@ -6,6 +6,7 @@
 #define HS_CORE_OP_H
 #include "core/base/status.h"
 #include "core/cpu/lane.h"
+#include "core/graph/attr.h"
 #include "core/graph/step.h"
 #include "core/graph/tensor.h"
 
@@ -139,6 +140,8 @@ typedef struct hs_case {
 typedef struct hs_op {
     const char *name, *formula, *paper;
     uint16_t attr_bytes, flags;
+    const hs_attr *attrs; // rows that cover attr_bytes, in the order of the struct
+    int n_attrs;
     uint16_t loss_offset; // HS_OP_LOSS: offsetof the int32_t in attr that says which inv_count and which hs_step_state.loss
     hs_operand in[HS_MAX_IN], out[HS_MAX_OUT]; // ends at the first name NULL
     const char *(*shape)(hs_node *n); // sets the outputs; NULL, or one line ("inner widths differ"): the builder adds scope and shapes

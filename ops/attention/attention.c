@@ -477,12 +477,16 @@ static const hs_case cases[] = {
     { .in = { { 36, 64 }, { 4 }, { 3, 3 }, { 81, 128 } }, .ext = OWN_EXT, .attr = BOTH(2), .setup = shared_keys, .note = "shared keys" },
     { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads), HS_ATTR(hs_attention_attr, causal), HS_ATTR(hs_attention_attr, dropout),
+                                 HS_ATTR(hs_attention_attr, scale) };
 
 HS_OP(attention) = {
     .name = "attention",
     .formula = "y = softmax(scale q k^T + mask) v",
     .paper = "arXiv:2307.08691",
     .attr_bytes = sizeof(hs_attention_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [ATT_QKV] = { "qkv", HS_AMP_LOW, HS_BWD_READS },
             [ATT_STARTS] = { "starts", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_WHOLE },
             [ATT_KEYS] = { "keys", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_WHOLE | HS_OPTIONAL },

@@ -81,12 +81,15 @@ static const hs_case cases[] = {
       .setup = every_other,
       .note = "some rows skipped" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_cache_append_attr, first) };
 
 HS_OP(cache_append) = {
     .name = "cache_append",
     .formula = "cache[rows[n]] = x[n, first : first + width]",
     .paper = "arXiv:2211.05102",
     .attr_bytes = sizeof(hs_cache_append_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [CACHE] = { "cache", HS_AMP_KEEP, HS_NO_GRAD | HS_WHOLE },
             [X] = { "x", HS_AMP_KEEP, HS_NO_GRAD },
             [ROWS] = { "rows", HS_AMP_NONE, HS_NO_GRAD } },

@@ -181,12 +181,15 @@ static const hs_case cases[] = {
     { .in = { { 5, 24, 16 }, { 5, 32, 24 } }, .ext = { HS_EXT_SEQS, HS_EXT_SEQS }, .attr = ATTR(.ta = true, .tb = true) },
     { .in = { { 1, 1, 8 }, { 1, 8, 8 } }, .attr = ATTR(0), .note = "one row, one batch" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_matmul_attr, ta), HS_ATTR(hs_matmul_attr, tb), HS_ATTR(hs_matmul_attr, scale) };
 
 HS_OP(matmul) = {
     .name = "matmul",
     .formula = "c = scale op(a) op(b)",
     .paper = "doi:10.1145/1356052.1356053",
     .attr_bytes = sizeof(hs_matmul_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [A] = { "a", HS_AMP_LOW, HS_BWD_READS }, [B] = { "b", HS_AMP_LOW, HS_BWD_READS } },
     .out = { [C] = { "c", HS_AMP_LOW, HS_ANY_DTYPE } },
     .shape = shape,

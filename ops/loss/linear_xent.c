@@ -113,6 +113,8 @@ HS_OP(linear_xent) = {
     .formula = "loss = -log softmax(x w^T)[target]",
     .paper = "arXiv:2411.09009",
     .attr_bytes = sizeof(hs_xent_attr),
+    .attrs = xent_attrs,
+    .n_attrs = HS_COUNT(xent_attrs),
     .flags = HS_OP_LOSS,
     .loss_offset = offsetof(hs_xent_attr, loss),
     .in = { [X] = { "x", HS_AMP_LOW, HS_BWD_READS },

@@ -101,6 +101,8 @@ HS_OP(xent) = {
     .formula = "loss = -log softmax(logits)[target]",
     .paper = "arXiv:1512.00567 (smoothing)",
     .attr_bytes = sizeof(hs_xent_attr),
+    .attrs = xent_attrs,
+    .n_attrs = HS_COUNT(xent_attrs),
     .flags = HS_OP_LOSS,
     .loss_offset = offsetof(hs_xent_attr, loss),
     .in = { [LOGITS] = { "logits", HS_AMP_KEEP, 0 }, [TARGET] = { "target", HS_AMP_NONE, HS_NO_GRAD } },

@@ -8,6 +8,9 @@
 #include "core/cpu/vmath.h"
 #include "ops/ops.h"
 
+static const hs_attr xent_attrs[] = { HS_ATTR(hs_xent_attr, classes), HS_ATTR(hs_xent_attr, ignore), HS_ATTR(hs_xent_attr, loss),
+                                      HS_ATTR(hs_xent_attr, smoothing) };
+
 typedef struct xent_work { // in a member's scratch, for rows of V columns; unused, so NULL, where no gradient is made
     float *exp;            // [V] e^(x - shift)
     float *shift;          // [blocks] what was the largest so far

@@ -10,11 +10,11 @@
 enum { X, BIAS, RESIDUAL, GAMMA, BETA, WHERE };
 enum { Y, SUM, STATS }; // STATS[n] = { mean, rstd }
 
-typedef hs_bias_dropout_residual_layernorm_attr attrs;
+typedef hs_bias_dropout_residual_layernorm_attr own_attr;
 
 static const char *shape(hs_node *n)
 {
-    const attrs *at = n->attr;
+    const own_attr *at = n->attr;
     const hs_tensor *x = n->in[X], *where = n->in[WHERE];
     const int64_t C = hs_tensor_width(x);
     if (x->n_dims != 2)
@@ -42,7 +42,7 @@ static hs_cost cost(const hs_node *n, bool backward)
 
 static void reference(const hs_args *a)
 {
-    const attrs *at = a->attr;
+    const own_attr *at = a->attr;
     const int64_t N = hs_ref_rows(a, &a->in[X]), C = a->in[X].cols;
     const hs_drop drop = hs_drop_of(a, at->p);
     float factor[128]; // as many as one call draws
@@ -65,7 +65,7 @@ static void reference(const hs_args *a)
 
 static void forward(const hs_args *a, hs_lane *lane)
 {
-    const attrs *at = a->attr;
+    const own_attr *at = a->attr;
     const int64_t C = a->in[X].cols;
     const hs_drop drop = hs_drop_of(a, at->p);
     const float *gamma = hs_f32(a, GAMMA), *beta = hs_f32(a, BETA), *bias = hs_f32(a, BIAS);
@@ -116,7 +116,7 @@ static void norm_row(float *restrict d, const float *sum, const float *dy, const
 //   dx
 static void backward(const hs_args *a, hs_lane *lane)
 {
-    const attrs *at = a->attr;
+    const own_attr *at = a->attr;
     const int64_t C = a->out[SUM].cols, capacity = a->out[SUM].rows, N = hs_ref_rows(a, &a->out[SUM]);
     const hs_drop drop = hs_drop_of(a, at->p);
     float *wide = hs_row_buffer(a, lane, 0, C), *wide_dy = hs_row_buffer(a, lane, 1, C), *d = hs_row_buffer(a, lane, 2, C);
@@ -158,7 +158,7 @@ static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
     return (hs_scratch){ .shared = is_backward ? 3 * hs_grain_bytes(N, C) : 0, .per_thread = 3 * hs_row_bytes(C) };
 }
 
-static const attrs no_drop = { 0, 0, 1e-5f }, tenth = { 0.1f, 0, 1e-5f };
+static const own_attr no_drop = { 0, 0, 1e-5f }, tenth = { 0.1f, 0, 1e-5f };
 static const hs_case cases[] = {
     { .in = { { 1, 8 }, { 8 }, { 1, 8 }, { 8 }, { 8 } }, .attr = &no_drop, .note = "one row" },
     { .in = { { 33, 65 }, { 0 }, { 33, 65 }, { 65 }, { 65 } },
@@ -176,6 +176,8 @@ static const hs_case cases[] = {
     { .in = { { 5, 40 }, { 40 }, { 5, 40 }, { 40 }, { 40 } }, .attr = &no_drop, .fill = HS_FILL_LARGE, .note = "large values" },
 };
 
+static const hs_attr attrs[] = { HS_ATTR(own_attr, p), HS_ATTR(own_attr, first), HS_ATTR(own_attr, eps) };
+
 extern HS_OP(bias_add);
 extern HS_OP(dropout);
 extern HS_OP(add);
@@ -185,7 +187,9 @@ HS_OP(bias_dropout_residual_layernorm) = {
     .name = "bias_dropout_residual_layernorm",
     .formula = "sum = residual + dropout(x + bias); y = layernorm(sum)",
     .paper = "arXiv:1607.06450",
-    .attr_bytes = sizeof(attrs),
+    .attr_bytes = sizeof(own_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, 0 },
             [BIAS] = { "bias", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL },
             [RESIDUAL] = { "residual", HS_AMP_WIDEST, 0 },
@@ -209,7 +213,7 @@ HS_OP(bias_dropout_residual_layernorm) = {
 hs_tensor *hs_bias_dropout_residual_layernorm(hs_graph *g, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, hs_tensor *gamma,
                                               hs_tensor *beta, hs_tensor *where, float p, float eps)
 {
-    const attrs at = { g->mode == HS_TRAIN ? p : 0, 0, eps };
+    const own_attr at = { g->mode == HS_TRAIN ? p : 0, 0, eps };
     return hs_emit(g, HS_OP_ENTRY(bias_dropout_residual_layernorm), &at,
                    (hs_tensor *[]){ x, bias, residual, gamma, beta, at.p > 0 ? where : NULL }, 6);
 }

@@ -93,6 +93,8 @@ HS_OP(bias_gelu) = {
     .formula = "y = gelu(x + bias)",
     .paper = "arXiv:1606.08415",
     .attr_bytes = sizeof(hs_gelu_attr),
+    .attrs = gelu_attrs,
+    .n_attrs = HS_COUNT(gelu_attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS }, [BIAS] = { "bias", HS_AMP_F32, HS_BWD_READS | HS_WHOLE } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE } },
     .flags = HS_OP_CHEAP,

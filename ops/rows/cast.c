@@ -48,11 +48,14 @@ static const hs_case cases[] = {
     { .in = { { 33, 65 } }, .ext = { HS_EXT_TOKENS }, .attr = &to_f16, .note = "to f16, odd width" },
     { .in = { { 64, 768 } }, .ext = { HS_EXT_TOKENS }, .attr = &to_bf16, .fill = HS_FILL_LARGE, .note = "large values" },
 };
+static const hs_attr attrs[] = { HS_ATTR_WORDS(hs_cast_attr, dtype, HS_DTYPE_WORDS) };
 
 HS_OP(cast) = {
     .name = "cast",
     .formula = "y = x",
     .attr_bytes = sizeof(hs_cast_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, 0 } },
     .out = { [Y] = { "y", HS_AMP_NONE, 0 } }, // its type is the attribute's: no policy changes it
     .shape = shape,

@@ -79,12 +79,15 @@ static const hs_case cases[] = {
     { .in = { { 20, 136 }, { 20, 2 } }, .ext = { HS_EXT_TOKENS, HS_EXT_TOKENS }, .attr = &slice, .limit = 64, .note = "a slice" },
     { .in = { { 5, 16 }, { 5, 2 } }, .attr = &none, .limit = 8, .note = "p = 0" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_dropout_attr, p), HS_ATTR(hs_dropout_attr, first) };
 
 HS_OP(dropout) = {
     .name = "dropout",
     .formula = "y = x * keep / (1 - p)",
     .paper = "JMLR 15 (2014) 1929",
     .attr_bytes = sizeof(hs_dropout_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, 0 }, [WHERE] = { "where", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE | HS_MAY_OVERWRITE_0 } },
     .shape = shape,

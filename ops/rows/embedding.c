@@ -135,11 +135,14 @@ static const hs_case cases[] = {
       .note = "most rows never" },
     { .in = { { 24, 40 }, { 70 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .attr = &slice, .limit = 60, .note = "a slice of the table" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_embedding_attr, first), HS_ATTR(hs_embedding_attr, rows) };
 
 HS_OP(embedding) = {
     .name = "embedding",
     .formula = "y[n] = table[ids[n]] + pos_table[where[n][1]]",
     .attr_bytes = sizeof(hs_embedding_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [TABLE] = { "table", HS_AMP_F32, HS_WHOLE },
             [IDS] = { "ids", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS },
             [POS_TABLE] = { "pos_table", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL },

@@ -64,6 +64,8 @@ HS_OP(gelu) = {
     .formula = "y = x * Phi(x)",
     .paper = "arXiv:1606.08415",
     .attr_bytes = sizeof(hs_gelu_attr),
+    .attrs = gelu_attrs,
+    .n_attrs = HS_COUNT(gelu_attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE } },
     .flags = HS_OP_CHEAP,

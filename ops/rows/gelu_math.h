@@ -8,7 +8,7 @@
 #define HS_OPS_GELU_MATH_H
 #include "core/cpu/rows.h"
 #include "core/cpu/vmath.h"
-#include "ops/ops.h"
+#include "ops/attrs.h"
 
 // 2u and 2u' divided by x's powers: 2u = x * (A + B x^2), 2u' = A + 3 B x^2
 #define GELU_A 1.5957691216057308f
@@ -36,6 +36,8 @@ static inline float gelu_erf_slope(float x)
     const float c = gelu_clamp(x);
     return 0.5f * (1.0f + hs_erff(c * 0.70710678f)) + c * 0.39894228f * hs_expf_below(-0.5f * c * c);
 }
+
+static const hs_attr gelu_attrs[] = { HS_ATTR_WORDS(hs_gelu_attr, kind, "erf|tanh") }; // hs_gelu_kind
 
 // dst[i] = gelu(x[i]); dst may be x.
 static inline void gelu_cells(float *dst, const float *x, int64_t n, int32_t kind)

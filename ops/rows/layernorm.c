@@ -116,12 +116,15 @@ static const hs_case cases[] = {
     { .in = { { 5, 64 }, { 64 }, { 64 } }, .attr = &usual, .fill = HS_FILL_LARGE, .note = "large values" },
     { .in = { { 4, 64 }, { 64 }, { 64 } }, .attr = &(const hs_layernorm_attr){ 1e-2f }, .fill = HS_FILL_CONSTANT, .note = "variance 0" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_layernorm_attr, eps) };
 
 HS_OP(layernorm) = {
     .name = "layernorm",
     .formula = "y = (x - mean) / sqrt(var + eps) * gamma + beta",
     .paper = "arXiv:1607.06450",
     .attr_bytes = sizeof(hs_layernorm_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS },
             [GAMMA] = { "gamma", HS_AMP_F32, HS_BWD_READS | HS_WHOLE },
             [BETA] = { "beta", HS_AMP_F32, HS_WHOLE } },

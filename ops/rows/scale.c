@@ -53,11 +53,14 @@ static const hs_case cases[] = {
     { .in = { { 40, 768 } }, .ext = { HS_EXT_TOKENS }, .attr = &third, .fill = HS_FILL_LARGE, .note = "large values" },
     { .in = { { 7 } }, .attr = &zero, .note = "by 0" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_scale_attr, s) };
 
 HS_OP(scale) = {
     .name = "scale",
     .formula = "y = s * x",
     .attr_bytes = sizeof(hs_scale_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, 0 } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE | HS_MAY_OVERWRITE_0 } },
     .shape = shape,

@@ -107,11 +107,14 @@ static const hs_case cases[] = {
     { .in = { { 3, 5, 2, 34 } }, .attr = &ends, .note = "over a dim between" },
     { .in = { { 33, 9 } }, .ext = { HS_EXT_TOKENS }, .attr = &same, .note = "a dim with itself" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_transpose_attr, d0), HS_ATTR(hs_transpose_attr, d1) };
 
 HS_OP(transpose) = {
     .name = "transpose",
     .formula = "y = x with dims d0 and d1 swapped",
     .attr_bytes = sizeof(hs_transpose_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, 0 } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE } },
     .shape = shape,

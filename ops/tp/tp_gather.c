@@ -63,12 +63,15 @@ static const hs_case cases[] = {
     { .in = { { 33, 65 } }, .ext = { HS_EXT_TOKENS }, .attr = &alone, .note = "odd width" },
     { .in = { { 40, 1100 } }, .ext = { HS_EXT_PICKS }, .attr = &alone },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_tp_gather_attr, rank), HS_ATTR(hs_tp_gather_attr, ranks) };
 
 HS_OP(tp_gather) = {
     .name = "tp_gather",
     .formula = "y = x of rank 0 | x of rank 1 | ...",
     .paper = "arXiv:1909.08053",
     .attr_bytes = sizeof(hs_tp_gather_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .flags = HS_OP_COLLECTIVE,
     .in = { [X] = { "x", HS_AMP_KEEP, 0 } },
     .out = { [Y] = { "y", HS_AMP_KEEP, 0 }, [PARTS] = { "parts", HS_AMP_KEEP, HS_SAVED | HS_SCRATCH } },

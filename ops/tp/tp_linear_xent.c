@@ -194,12 +194,17 @@ static const hs_case cases[] = {
       .live = { [HS_EXT_TOKENS] = XENT_CHUNK + 7 },
       .note = "the last slice, padded; two chunks" },
 };
+static const hs_attr attrs[] = { HS_ATTR(hs_tp_linear_xent_attr, classes), HS_ATTR(hs_tp_linear_xent_attr, ignore),
+                                 HS_ATTR(hs_tp_linear_xent_attr, loss), HS_ATTR(hs_tp_linear_xent_attr, smoothing),
+                                 HS_ATTR(hs_tp_linear_xent_attr, first) };
 
 HS_OP(tp_linear_xent) = {
     .name = "tp_linear_xent",
     .formula = "loss = -log softmax(x w^T of all ranks)[target]",
     .paper = "arXiv:1909.08053",
     .attr_bytes = sizeof(hs_tp_linear_xent_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .flags = HS_OP_LOSS | HS_OP_COLLECTIVE,
     .loss_offset = offsetof(hs_tp_linear_xent_attr, loss),
     .in = { [X] = { "x", HS_AMP_LOW, HS_BWD_READS },

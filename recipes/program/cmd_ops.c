@@ -39,6 +39,14 @@ static void operands(const hs_operand *o, int n, char *buf, size_t size)
                                amp_names[o[i].amp]);
 }
 
+static void attributes(const hs_op *op, char *buf, size_t size)
+{
+    size_t at = 0;
+    buf[0] = 0;
+    for (int i = 0; i < op->n_attrs && at < size; i++)
+        at += (size_t)snprintf(buf + at, size - at, "%s%s:%s", i ? " " : "", op->attrs[i].name, hs_attr_type_name(&op->attrs[i]));
+}
+
 // '|' ends a markdown cell.
 static void cell(const char *text)
 {
@@ -51,23 +59,27 @@ static void cell(const char *text)
 
 static void print_row(const hs_op *op)
 {
-    char in[256], out[256];
+    char in[256], out[256], attrs[256];
     operands(op->in, hs_op_n_in(op), in, sizeof in);
     operands(op->out, hs_op_n_out(op), out, sizeof out);
+    attributes(op, attrs, sizeof attrs);
     printf("| %s | `", op->name);
     cell(op->formula);
-    printf("` | %s | %s | %s | %s | ", in, out, backward_kind(op), part_names[op->cpu.fwd_part]);
+    printf("` | %s | %s | ", in, out);
+    cell(attrs);
+    printf(" | %s | %s | ", backward_kind(op), part_names[op->cpu.fwd_part]);
     cell(op->paper);
     puts(" |");
 }
 
 static void json_row(const hs_op *op)
 {
-    char in[256], out[256];
+    char in[256], out[256], attrs[256];
     operands(op->in, hs_op_n_in(op), in, sizeof in);
     operands(op->out, hs_op_n_out(op), out, sizeof out);
-    hs_line_print(json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "op", op->name, "formula", op->formula ? op->formula : "", "in", in,
-                            "out", out, "backward", backward_kind(op), "part", part_names[op->cpu.fwd_part], "paper",
+    attributes(op, attrs, sizeof attrs);
+    hs_line_print(json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "op", op->name, "formula", op->formula ? op->formula : "", "in", in,
+                            "out", out, "attributes", attrs, "backward", backward_kind(op), "part", part_names[op->cpu.fwd_part], "paper",
                             op->paper ? op->paper : ""));
 }
 
@@ -75,7 +87,7 @@ static hs_status run_ops(const hs_cli *cli)
 {
     const bool json = hs_cli_common(cli)->json;
     if (!json)
-        puts("| op | formula | inputs | outputs | backward | divided by | paper |\n|---|---|---|---|---|---|---|");
+        puts("| op | formula | inputs | outputs | attributes | backward | divided by | paper |\n|---|---|---|---|---|---|---|---|");
     for (int i = 0; i < HS_N_OPS; i++)
         json ? json_row(hs_ops[i]) : print_row(hs_ops[i]);
     return HS_OK;

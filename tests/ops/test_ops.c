@@ -43,6 +43,8 @@ static void check_entry(int id)
     check_operands(id, op->out, hs_op_n_out(op), "output");
     if (needs_backward(op) != (op->cpu.bwd != NULL))
         case_fail(id, 0, op->cpu.bwd ? "has a backward kernel, but no gradient to compute" : "has no backward kernel");
+    if (hs_attrs_check(op))
+        case_fail(id, 0, "%s", hs_attrs_check(op));
     if (op->flags & HS_OP_LOSS && op->loss_offset + sizeof(int32_t) > op->attr_bytes)
         case_fail(id, 0, "loss_offset lies outside its attributes");
     for (int i = 0; i < hs_op_n_in(op); i++)

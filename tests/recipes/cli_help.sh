@@ -36,7 +36,7 @@ expect 0 '' "$halfstep" --version
 grep -Eq '^halfstep [0-9]+\.[0-9]+\.[0-9]+$' stdout.txt || fail "version"
 expect 0 '' "$halfstep" ops
 [ "$(grep -c '^| ' stdout.txt)" -gt 20 ] || fail "the op table is short"
-awk -F'|' '{ gsub(/\\\|/, "") } /^\|/ && NF != 9 { bad = 1 } END { exit bad }' stdout.txt || fail "a row of the op table has another number of cells"
+awk -F'|' '{ gsub(/\\\|/, "") } /^\|/ && NF != 10 { bad = 1 } END { exit bad }' stdout.txt || fail "a row of the op table has another number of cells"
 expect 0 '' "$halfstep" env
 for fact in halfstep git compiler cpu cores isa_built isa_supported memory onednn libpng libyaml jansson xxhash cuda; do
   grep -q "^$fact " stdout.txt || fail "env lacks $fact"
