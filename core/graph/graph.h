@@ -7,6 +7,7 @@
 #include "core/graph/comm.h"
 #include "core/graph/op.h"
 #include "core/graph/params.h"
+#include <stdio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -76,6 +77,11 @@ size_t hs_push(hs_graph *g, const char *fmt, ...) __attribute__((format(printf, 
 void hs_pop(hs_graph *g, size_t mark);
 void *hs_graph_alloc(hs_graph *g, size_t bytes); // zeroed, freed with the graph. NULL: no memory, and the graph has failed
 const char *hs_scope(hs_graph *g);               // interned, lives as long as the graph
+
+// As text, a line a node: scope, op, attributes, operands as "name:dtype[dims]" (%id where a tensor has no name), then what is kept.
+void hs_graph_write(const hs_graph *g, FILE *f);
+// The inputs or the results of one node, as there. Returns the length it has or would have, as snprintf does.
+size_t hs_operands_text(const hs_node *n, bool results, char *buf, size_t size);
 
 // First error wins; the scope is prefixed; returns the poison tensor.
 hs_tensor *hs_graph_fail(hs_graph *g, hs_status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

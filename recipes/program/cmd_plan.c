@@ -12,6 +12,7 @@
 typedef struct plan_options {
     hs_common common;
     int64_t memory_mb;
+    bool nodes;
 } plan_options;
 
 typedef struct byte_class {
@@ -110,6 +111,24 @@ static void print_json(const hs_budget *b, const char *policy, int64_t largest, 
                             "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds)));
 }
 
+// What the plan made of the trace, types settled and casts in place.
+static void print_nodes(const hs_graph *g, bool json)
+{
+    if (!json) {
+        putchar('\n');
+        hs_graph_write(g, stdout);
+    }
+    for (int i = 0; json && i < g->n_nodes; i++) { // a line each, in front of the totals
+        const hs_node *n = g->node[i];
+        char attrs[256], in[2048], out[2048];
+        hs_attrs_text(n->op, n->attr, attrs, sizeof attrs);
+        hs_operands_text(n, false, in, sizeof in);
+        hs_operands_text(n, true, out, sizeof out);
+        hs_line_print(json_pack("{s:i, s:s, s:s, s:s, s:s, s:s}", "node", i, "scope", n->scope, "op", n->op->name, "attributes", attrs,
+                                "in", in, "out", out));
+    }
+}
+
 static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, hs_device **dev)
 {
     const plan_options *o = cli->options;
@@ -126,10 +145,14 @@ static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, 
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
     HS_TRY(hs_budget_largest(c, &g, &policy, memory, *dev, &largest));
     HS_TRY(hs_budget_new(&b, c, &g, &policy, c->train.batch, *dev));
+    if (o->common.json && o->nodes)
+        print_nodes(hs_plan_graph(b.plan), true);
     if (o->common.json)
         print_json(&b, hs_dtype_name(policy.low), largest, memory);
     else
         print_text(c, &g, &b, hs_dtype_name(policy.low), largest, memory);
+    if (!o->common.json && o->nodes)
+        print_nodes(hs_plan_graph(b.plan), false);
     hs_budget_free(&b);
     return HS_OK;
 }
@@ -157,6 +180,11 @@ static const hs_key keys[] = {
       .max = 1e9,
       .unit = "MB",
       .help = "memory to fit the micro-batch into; 0: what is free here" },
+    { .name = "nodes",
+      .type = HS_KEY_BOOL,
+      .offset = offsetof(plan_options, nodes),
+      .value = "false",
+      .help = "list the nodes of a micro-step as well: scope, operation, attributes, operands" },
     HS_COMPUTE_KEYS(plan_options),
     HS_COMMON_KEYS(plan_options),
 };
@@ -168,6 +196,7 @@ const hs_command hs_cmd_plan = {
     .summary = "say what a run would take: memory, FLOPs, casts; trains nothing",
     .examples = "halfstep plan gpt2-124m\n"
                 "halfstep plan gpt2-1558m --dtype bf16 --train.batch=1 --json\n"
+                "halfstep plan gpt2-124m --dtype bf16 --nodes                       # every operation, with attributes and shapes\n"
                 "halfstep plan my.yaml --memory-mb 8000                            # what would fit on another machine",
     .notes = "Bytes are those of the plan, class by class, before anything is allocated. FLOPs count products, attention and row-wise "
              "operations\n"
