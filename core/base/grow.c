@@ -1,3 +1,4 @@
+// grow: doubling arrays, and an open-addressing map whose keys are hashes already: they are taken as their own hash.
 #include "core/base/grow.h"
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,24 @@ int *hs_map_at(hs_map **map, uint64_t key)
 }
 
 int hs_map_get(const hs_map *m, uint64_t key) { return m && m->capacity ? find(m->at, m->capacity, key)->value : 0; }
+
+bool hs_map_copy(hs_map **out, const hs_map *m)
+{
+    *out = NULL;
+    if (!m)
+        return true;
+    hs_map *c = malloc(sizeof *c);
+    entry *at = malloc((m->capacity + 1) * sizeof *at);
+    if (!c || !at) {
+        free(c);
+        free(at);
+        return false;
+    }
+    memcpy(at, m->at, m->capacity * sizeof *at);
+    *c = (hs_map){ at, m->n, m->capacity };
+    *out = c;
+    return true;
+}
 
 void hs_map_free(hs_map *m)
 {

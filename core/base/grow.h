@@ -11,7 +11,8 @@ bool hs_grow(void *array, int n, int *capacity, size_t item);
 typedef struct hs_map hs_map;
 // The number under this key, 0 when it is new; *m is made on first use. NULL: no memory. Valid until the next call.
 int *hs_map_at(hs_map **m, uint64_t key);
-int hs_map_get(const hs_map *m, uint64_t key); // 0: none
+int hs_map_get(const hs_map *m, uint64_t key);   // 0: none
+bool hs_map_copy(hs_map **out, const hs_map *m); // of NULL: NULL. False: no memory
 void hs_map_free(hs_map *m);
 
 #endif

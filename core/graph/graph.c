@@ -1,3 +1,4 @@
+// graph: the trace as it grows - scopes, inputs, parameters, states, nodes - and its first error, which all later builders leave alone.
 #include "core/graph/graph.h"
 #include "core/base/grow.h"
 #include "core/base/rng.h"
@@ -273,55 +274,71 @@ static hs_tensor *refuse(hs_graph *g, const hs_node *n, const char *why)
     return hs_graph_fail(g, HS_USAGE, "%s: %s: %s", n->op->name, why, text);
 }
 
-hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
+static bool check_inputs(hs_graph *g, const hs_node *n)
 {
-    if (g->status != HS_OK)
-        return g->poison;
-    hs_node *n = hs_graph_alloc(g, sizeof *n);
-    void *own_attr = op->attr_bytes ? hs_graph_alloc(g, op->attr_bytes) : NULL;
-    if (!n || (op->attr_bytes && !own_attr) || !hs_grow(&g->node, g->n_nodes, &g->cap_nodes, sizeof *g->node))
-        return no_memory(g);
-    n->op = op;
-    n->scope = hs_scope(g);
-    n->mode = (uint8_t)g->mode;
-    if (op->attr_bytes)
-        n->attr = memcpy(own_attr, attr, op->attr_bytes);
-    const int takes = hs_op_n_in(op);
-    if (n_in > takes)
-        return hs_graph_fail(g, HS_INTERNAL, "%s takes %d inputs, got %d", op->name, takes, n_in);
-    for (int i = 0; i < n_in; i++) {
-        if (in[i] == g->poison)
-            return g->poison;
-        n->in[i] = in[i];
+    char why[96];
+    for (int i = 0; i < hs_op_n_in(n->op); i++) {
+        const hs_operand *fact = &n->op->in[i];
+        if (!n->in[i] && !(fact->flags & HS_OPTIONAL))
+            snprintf(why, sizeof why, "input %s is missing", fact->name);
+        else if (n->in[i] && hs_dtype_is_float(n->in[i]->dtype) != (fact->amp != HS_AMP_NONE))
+            snprintf(why, sizeof why, "input %s may not be %s", fact->name, hs_dtype_name(n->in[i]->dtype));
+        else
+            continue;
+        refuse(g, n, why);
+        return false;
     }
-    for (int i = 0; i < takes; i++)
-        if (!n->in[i] && !(op->in[i].flags & HS_OPTIONAL)) {
-            char why[64];
-            snprintf(why, sizeof why, "input %s is missing", op->in[i].name);
-            return refuse(g, n, why);
-        }
-    for (int i = 0; i < takes; i++)
-        if (n->in[i] && hs_dtype_is_float(n->in[i]->dtype) != (op->in[i].amp != HS_AMP_NONE)) {
-            char why[96];
-            snprintf(why, sizeof why, "input %s may not be %s", op->in[i].name, hs_dtype_name(n->in[i]->dtype));
-            return refuse(g, n, why);
-        }
-    const int first = g->n_tensors, n_out = hs_op_n_out(op);
+    return true;
+}
+
+static bool make_outputs(hs_graph *g, hs_node *n)
+{
+    const int first = g->n_tensors, n_out = hs_op_n_out(n->op);
     for (int i = 0; i < n_out; i++) {
         n->out[i] = tensor_new(g, HS_VALUE, HS_F32);
         if (n->out[i] == g->poison)
-            return g->poison;
+            return false;
         n->out[i]->from = n;
         n->out[i]->slot = i;
     }
-    const char *why = op->shape(n);
+    const char *why = n->op->shape(n);
     if (why) {
         g->n_tensors = first;
-        return refuse(g, n, why);
+        refuse(g, n, why);
     }
-    if (!set_site(g, n))
+    return !why;
+}
+
+hs_node *hs_graph_node(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
+{
+    if (g->status != HS_OK)
+        return NULL;
+    hs_node *n = hs_graph_alloc(g, sizeof *n + op->attr_bytes);
+    if (!n)
+        return NULL;
+    *n = (hs_node){ .op = op, .scope = hs_scope(g), .id = -1, .trace = -1, .mode = (uint8_t)g->mode };
+    if (op->attr_bytes)
+        n->attr = memcpy(n + 1, attr, op->attr_bytes);
+    if (n_in > hs_op_n_in(op)) {
+        hs_graph_fail(g, HS_INTERNAL, "%s takes %d inputs, got %d", op->name, hs_op_n_in(op), n_in);
+        return NULL;
+    }
+    for (int i = 0; i < n_in; i++)
+        n->in[i] = in[i];
+    return check_inputs(g, n) && make_outputs(g, n) ? n : NULL;
+}
+
+hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
+{
+    for (int i = 0; i < n_in; i++)
+        if (in[i] == g->poison)
+            return g->poison;
+    hs_node *n = hs_graph_node(g, op, attr, in, n_in);
+    if (!n)
+        return g->poison;
+    if (!set_site(g, n) || !hs_grow(&g->node, g->n_nodes, &g->cap_nodes, sizeof *g->node))
         return no_memory(g);
-    n->id = g->n_nodes;
+    n->id = n->trace = g->n_nodes;
     g->node[g->n_nodes++] = n;
     return n->out[0];
 }

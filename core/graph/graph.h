@@ -69,6 +69,8 @@ hs_tensor *hs_param_get(hs_graph *g, const hs_param_spec *spec);
 hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, const int64_t *dim);
 // The only way to make a node. Returns out[0]; the others are in from->out[]. attr is copied (op->attr_bytes).
 hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in);
+// The same for passes (core/graph/rewrite.h): a node that is not in the graph's list yet and has no site. NULL: the graph has failed.
+hs_node *hs_graph_node(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in);
 // Keeps t readable after the run (logits, hidden states).
 void hs_output(hs_graph *g, hs_tensor *t);
 hs_tensor *hs_tied(hs_graph *g, const char *full_name); // a parameter that was made before, by its full name (tied embeddings)

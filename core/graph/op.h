@@ -159,7 +159,8 @@ struct hs_node {
     hs_tensor *in[HS_MAX_IN], *out[HS_MAX_OUT];
     const char *scope;
     uint64_t site;
-    int id;
+    int id;       // position in the graph
+    int trace;    // id of the node of the trace that it is, or stands for; -1: a pass put it in
     uint8_t mode; // hs_mode of the graph
     hs_dtype low; // what LOW operands are cast to here: the policy's low type or an override; set by the AMP pass
 };

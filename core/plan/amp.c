@@ -1,24 +1,24 @@
 // amp: mixed precision as one pass over the trace. Facts per operand and the policy decide every dtype; a cast goes in
 // where they disagree, and sinks into a producer that can store either type. A weight is never cast: LOW operands that are
 // parameters read the low slab.
+#include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
 #include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-static bool matches(const char *pattern, const hs_node *n)
+bool hs_override_matches(const hs_override *o, const hs_node *n)
 {
-    const size_t len = strlen(pattern);
-    if (len && pattern[len - 1] == '*')
-        return !strncmp(n->scope, pattern, len - 1);
-    return !strcmp(pattern, n->op->name) || !strcmp(pattern, n->scope);
+    const size_t len = strlen(o->pattern);
+    if (len && o->pattern[len - 1] == '*')
+        return !strncmp(n->scope, o->pattern, len - 1);
+    return !strcmp(o->pattern, n->op->name) || !strcmp(o->pattern, n->scope);
 }
 
 static const hs_override *override_of(const hs_policy *p, const hs_node *n)
 {
     const hs_override *found = NULL;
     for (int i = 0; i < p->n_overrides; i++) // the last one that matches wins
-        if (matches(p->override[i].pattern, n))
+        if (hs_override_matches(&p->override[i], n))
             found = &p->override[i];
     return found;
 }
@@ -35,59 +35,24 @@ static bool casts_apply(const hs_tensor *t) { return (t->kind == HS_VALUE || t->
 
 typedef struct pass {
     hs_plan *p;
-    hs_graph *g;
+    hs_rewrite *r;
     const hs_op *cast_op;
-    hs_tensor **cast_of; // by tensor id: its one cast (there are two float types in a step)
-    int n_cast_of;
-    hs_node **order;
-    int n_order, cap_order;
+    void *cast_attr;     // of cast_op, with room for a dtype to be set
+    hs_tensor **cast_of; // by id of a tensor of the trace: its one cast (there are two float types in a step)
 } pass;
 
-static void no_memory(hs_graph *g) { hs_graph_fail(g, HS_MEMORY, "no memory for the casts of %d nodes", g->n_nodes); }
-
-static void append(pass *s, hs_node *n)
+static hs_tensor *cast_to(pass *s, hs_tensor *t, hs_dtype want, const hs_node *reader)
 {
-    if (hs_grow(&s->order, s->n_order, &s->cap_order, sizeof *s->order))
-        s->order[s->n_order++] = n;
-    else
-        no_memory(s->g);
-}
-
-// Room for the cast of tensor id, in a table that is zero where there is none.
-static bool cast_room(pass *s, int id)
-{
-    if (id < s->n_cast_of)
-        return true;
-    const int n = id + 256;
-    hs_tensor **more = realloc(s->cast_of, (size_t)n * sizeof *more);
-    if (!more)
-        return false;
-    memset(more + s->n_cast_of, 0, (size_t)(n - s->n_cast_of) * sizeof *more);
-    s->cast_of = more, s->n_cast_of = n;
-    return true;
-}
-
-static hs_tensor *cast_to(pass *s, hs_tensor *t, hs_dtype want, const char *scope)
-{
-    if (t->id < s->n_cast_of && s->cast_of[t->id])
-        return s->cast_of[t->id];
-    hs_graph *g = s->g;
-    hs_node *n = hs_graph_alloc(g, sizeof *n);
-    void *attr = hs_graph_alloc(g, s->cast_op->attr_bytes);
-    hs_tensor *y = hs_graph_alloc(g, sizeof *y);
-    if (!n || !attr || !y || !cast_room(s, t->id) || !hs_grow(&g->tensor, g->n_tensors, &g->cap_tensors, sizeof *g->tensor)) {
-        no_memory(g);
-        return t;
+    hs_tensor **y = &s->cast_of[t->id];
+    if (!*y) {
+        hs_attr_set_int(hs_attr_find(s->cast_op, "dtype"), s->cast_attr, want);
+        hs_node *n = hs_rewrite_before(s->r, reader, s->cast_op, s->cast_attr, &t, 1);
+        if (!n)
+            return t;
+        n->low = want;
+        *y = n->out[0];
     }
-    *n = (hs_node){ .op = s->cast_op, .attr = attr, .in = { t }, .scope = scope, .mode = (uint8_t)g->mode, .low = want };
-    *y = *t;
-    y->kind = HS_VALUE, y->dtype = want, y->from = n, y->slot = 0, y->name = NULL, y->scope = scope, y->id = g->n_tensors;
-    g->tensor[g->n_tensors++] = y;
-    n->out[0] = y;
-    if (s->cast_op->attr_bytes)
-        memcpy(attr, &want, sizeof want);
-    append(s, n);
-    return s->cast_of[t->id] = y;
+    return *y;
 }
 
 static void settle_inputs(pass *s, hs_node *n, const hs_override *o)
@@ -99,7 +64,7 @@ static void settle_inputs(pass *s, hs_node *n, const hs_override *o)
         const hs_amp amp = effective(n->op->in[i].amp, o);
         const hs_dtype want = amp == HS_AMP_LOW ? n->low : amp == HS_AMP_F32 ? HS_F32 : t->dtype;
         if (t->dtype != want)
-            n->in[i] = cast_to(s, t, want, n->scope);
+            hs_rewrite_operand(s->r, n, i, cast_to(s, t, want, n));
     }
 }
 
@@ -138,79 +103,43 @@ static void settle_outputs(hs_node *n, const hs_override *o, const hs_policy *po
     }
 }
 
-static int *count_uses(const hs_graph *g, hs_node *const *order, int n)
-{
-    int *uses = calloc((size_t)g->n_tensors + 1, sizeof *uses);
-    for (int i = 0; uses && i < n; i++)
-        for (int k = 0; k < HS_MAX_IN; k++)
-            if (order[i]->in[k] && order[i]->in[k]->id >= 0)
-                uses[order[i]->in[k]->id]++;
-    for (int i = 0; uses && i < g->n_outputs; i++)
-        uses[g->output[i]->id]++;
-    return uses;
-}
-
 // A cast, the model's own too, whose source may be stored as either type, and has no other reader, disappears: the producer
 // stores the wanted type.
 static void sink_casts(pass *s)
 {
-    int *uses = count_uses(s->g, s->order, s->n_order);
-    hs_tensor **instead = calloc((size_t)s->g->n_tensors + 1, sizeof *instead);
-    int kept = 0;
-    if (!uses || !instead) {
-        no_memory(s->g);
-        goto done;
-    }
-    for (int i = 0; i < s->n_order; i++) {
-        hs_node *n = s->order[i];
-        for (int k = 0; k < HS_MAX_IN; k++)
-            if (n->in[k] && n->in[k]->id >= 0 && instead[n->in[k]->id])
-                n->in[k] = instead[n->in[k]->id];
-        hs_tensor *x = n->in[0];
-        const bool inserted = n->op == s->cast_op && x->id < s->n_cast_of && s->cast_of[x->id] == n->out[0];
-        const bool sinks = n->op == s->cast_op && x->from && uses[x->id] == 1 && (x->from->op->out[x->slot].flags & HS_ANY_DTYPE);
-        if (sinks) {
-            x->dtype = n->out[0]->dtype;
-            instead[n->out[0]->id] = x;
+    for (hs_node *n = hs_rewrite_first(s->r), *next; n; n = next) {
+        next = hs_rewrite_next(s->r, n);
+        hs_tensor *x = n->in[0], *y = n->out[0];
+        if (n->op != s->cast_op)
             continue;
-        }
-        if (inserted)
-            hs_plan_note_cast(s->p, n, x->from ? x->from->op->name : x->name, x->dtype, n->out[0]->dtype, hs_tensor_bytes(n->out[0]),
-                              false);
-        n->id = kept;
-        s->order[kept++] = n;
+        if (x->from && (x->from->op->out[x->slot].flags & HS_ANY_DTYPE) && hs_rewrite_n_readers(s->r, x) == 1) {
+            x->dtype = y->dtype;
+            hs_rewrite_readers(s->r, y, x);
+            hs_rewrite_remove(s->r, n);
+        } else if (n->trace < 0)
+            hs_plan_note_cast(s->p, n, x->from ? x->from->op->name : x->name, x->dtype, y->dtype, hs_tensor_bytes(y), false);
     }
-    s->n_order = kept;
-    for (int i = 0; i < s->g->n_outputs; i++)
-        if (instead[s->g->output[i]->id])
-            s->g->output[i] = instead[s->g->output[i]->id];
-done:
-    free(uses);
-    free(instead);
 }
 
 hs_status hs_plan_amp(hs_plan *p)
 {
+    hs_graph *g = p->graph;
     const hs_policy *pol = &p->opts.policy;
-    pass s = { .p = p, .g = p->graph, .cast_op = hs_device_op(p->dev, "cast") };
-    if (!s.cast_op)
+    pass s = { .p = p, .cast_op = hs_device_op(p->dev, "cast") };
+    if (!s.cast_op || !hs_attr_find(s.cast_op, "dtype"))
         return HS_FAIL(INTERNAL, "the device's op table has no cast");
-    for (int i = 0; i < p->graph->n_nodes; i++) {
-        hs_node *n = p->graph->node[i];
+    s.cast_attr = hs_graph_alloc(g, s.cast_op->attr_bytes);
+    s.cast_of = hs_graph_alloc(g, (size_t)g->n_tensors * sizeof *s.cast_of);
+    HS_TRY(hs_graph_status(g));
+    HS_TRY(hs_rewrite_begin(&s.r, g));
+    for (hs_node *n = hs_rewrite_first(s.r); n; n = hs_rewrite_next(s.r, n)) {
         const hs_override *o = override_of(pol, n);
         n->low = o ? o->dtype : pol->low;
         settle_inputs(&s, n, o);
         settle_outputs(n, o, pol);
-        append(&s, n);
     }
-    if (p->graph->status == HS_OK)
-        sink_casts(&s);
-    free(p->graph->node);
-    free(s.cast_of);
-    p->graph->node = s.order;
-    p->graph->n_nodes = s.n_order;
-    p->graph->cap_nodes = s.cap_order;
-    return hs_graph_status(p->graph);
+    sink_casts(&s);
+    return hs_rewrite_end(s.r);
 }
 
 static hs_status parse_override(hs_policy *p, char *item)

@@ -1,3 +1,5 @@
+// plan: the passes in their order over a copy of the trace, and what they add up to.
+#include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +49,10 @@ static void totals(hs_plan *p)
     info->cast = p->cast;
 }
 
-hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o)
+hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, const hs_plan_opts *o)
 {
+    hs_graph *g;
+    HS_TRY(hs_graph_clone(&g, trace));
     hs_plan *p = calloc(1, sizeof *p);
     if (!p) {
         hs_graph_free(g);
@@ -57,9 +61,10 @@ hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_
     p->graph = g, p->dev = dev;
     p->opts = *o;
     hs_status st;
-    HS_TRY_GOTO(st, hs_graph_status(g), fail);
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
+    HS_TRY_GOTO(st, hs_plan_lower(p), fail);
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);
+    HS_TRY_GOTO(st, hs_plan_reduce(p), fail);
     HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
     HS_TRY_GOTO(st, hs_plan_place(p), fail);
     HS_TRY_GOTO(st, hs_plan_barriers(p), fail);

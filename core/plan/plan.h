@@ -15,6 +15,7 @@ typedef struct hs_override { // "gelu=fp32" (op) or "h0.*=fp32" (scope, one trai
     char pattern[96];
     hs_dtype dtype; // F32 or the policy's low type
 } hs_override;
+bool hs_override_matches(const hs_override *o, const hs_node *n);
 enum { HS_MAX_OVERRIDES = 32 };
 
 typedef struct hs_policy {
@@ -43,8 +44,9 @@ typedef struct hs_cast_info { // one inserted cast, for `plan`
 
 typedef struct hs_plan hs_plan;
 
-// Takes the graph over: it is freed with the plan. Fails with the graph's own first error if it has one.
-hs_status hs_plan_new(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o);
+// Plans a copy: the trace is left as it was and stays the caller's, who may free it behind this. Fails with the trace's own first error
+// if it has one.
+hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, const hs_plan_opts *o);
 void hs_plan_free(hs_plan *p);
 int hs_plan_losses(const hs_plan *p); // its set of hs_step_state.loss; -1: it has no loss
 
@@ -57,10 +59,10 @@ typedef struct hs_plan_info {
     double flops_forward, flops_backward, traffic_bytes; // at capacity
     int n_nodes, n_thunks, n_barriers, n_casts;
     const hs_cast_info *cast;
-    double trace_plan_seconds; // from hs_graph_new to the end of hs_plan_new
+    double trace_plan_seconds; // from hs_graph_new of the trace to the end of hs_plan_new
 } hs_plan_info;
 const hs_plan_info *hs_plan_info_of(const hs_plan *p);
-const hs_graph *hs_plan_graph(const hs_plan *p);
+const hs_graph *hs_plan_graph(const hs_plan *p); // the copy: types settled, casts in place; hs_node.trace leads back to the trace
 
 // Marks the parameters (by id) whose f32 values this plan reads; the others it reads as low copies, if at all.
 void hs_plan_masters(const hs_plan *p, bool *read);

@@ -1,5 +1,6 @@
-// plan_impl: the insides of a plan, shared by the files that make one - amp.c (casts), autodiff.c (the list of kernel calls),
-// place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
+// plan_impl: the insides of a plan, shared by the files that make one - amp.c (casts), lower.c (forward calls), autodiff.c (backward
+// calls), reduce.c (gradients over dp), place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not
+// installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
 #include "core/base/grow.h"
@@ -38,6 +39,13 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     uint8_t part, half;                          // half: which of the two shared scratch areas
 } hs_call;
 
+typedef struct hs_marks { // by tensor id: what of a value is settled before its call is made
+    bool *needs;          // a gradient must reach it
+    bool *kept;           // backward reads it
+    bool *again;          // and it is made again for that, instead of kept
+    int *uses;            // readers in forward, and outputs
+} hs_marks;
+
 struct hs_plan {
     hs_graph *graph;
     hs_device *dev;
@@ -46,7 +54,8 @@ struct hs_plan {
     int n_calls, cap_calls, n_forward;
     hs_buf *buf;
     int n_bufs, cap_bufs;
-    int *value_buf;                                              // by tensor id; -1: none
+    int *value_buf; // by tensor id; -1: none
+    hs_marks marks;
     size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
     hs_derived_list derived;                                     // that its calls read
     hs_cast_info *cast;
@@ -55,7 +64,9 @@ struct hs_plan {
 };
 
 hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
-hs_status hs_plan_autodiff(hs_plan *p); // forward and backward calls, buffers
+hs_status hs_plan_lower(hs_plan *p);    // marks, forward calls and the buffers of values
+hs_status hs_plan_autodiff(hs_plan *p); // backward calls and the buffers of gradients
+hs_status hs_plan_reduce(hs_plan *p);   // reductions among them
 hs_status hs_plan_place(hs_plan *p);    // offsets
 hs_status hs_plan_barriers(hs_plan *p); // call.sync
 
@@ -64,17 +75,20 @@ int hs_plan_buf(hs_plan *p, size_t bytes); // -1 then
 hs_call *hs_plan_call(hs_plan *p, const hs_node *node, const char *name);
 void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dtype from, hs_dtype to, size_t bytes, bool backward);
 
-// Kernels that core itself adds to a step.
-void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane);    // attr: hs_loss_sum
-void hs_kernel_grad_reduce(const hs_args *a, hs_lane *lane); // attr: hs_bucket
+// What autodiff takes of lowering.
+static inline bool hs_plan_trains(const hs_plan *p) { return p->graph->mode == HS_TRAIN; }
+bool hs_takes_gradient(const hs_node *n, int i);                       // may a gradient flow into input i
+bool hs_plan_differentiable(const hs_plan *p, const hs_node *n);       // does backward of n run at all
+hs_slot hs_plan_value_slot(const hs_plan *p, const hs_node *n, int i); // input i, read
+hs_slot hs_plan_out_slot(const hs_plan *p, const hs_node *n, int k, bool writes);
+hs_status hs_plan_kernels_of(const hs_plan *p, const hs_node *n, const hs_kernels **out);
+hs_call *hs_plan_forward_call(hs_plan *p, hs_node *n, const hs_kernels *k);
+hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_derive *f, bool backward);
+void hs_plan_sum_loss(hs_plan *p, hs_node *n);
+
+void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane); // attr: hs_loss_sum
 typedef struct hs_loss_sum {
     int32_t set, loss; // of hs_step_state.loss
 } hs_loss_sum;
-typedef struct hs_bucket {
-    hs_comm *comm;
-    const hs_params *params;
-    size_t offset;
-    int64_t n;
-} hs_bucket;
 
 #endif

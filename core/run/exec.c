@@ -206,9 +206,3 @@ void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane)
         sum += loss[k];
     *out = (a->step->micro ? *out : 0) + sum * a->step->inv_count[to->loss];
 }
-
-void hs_kernel_grad_reduce(const hs_args *a, hs_lane *lane)
-{
-    const hs_bucket *b = a->attr;
-    b->comm->all_reduce(b->comm, lane, b->params->grad + b->offset, b->n, HS_F32, HS_REDUCE_SUM);
-}

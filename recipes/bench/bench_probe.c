@@ -13,17 +13,18 @@ hs_tensor *hs_probe_x(hs_graph *g, const hs_batch_in *in, const char *name, int6
 
 typedef struct traced {
     const hs_probe_spec *spec;
-    hs_probe *probe;
+    int *node; // of the op measured, in the trace
 } traced;
 
 static void trace(hs_graph *g, const void *config)
 {
     const hs_probe_spec *s = ((const traced *)config)->spec;
-    hs_probe *p = ((const traced *)config)->probe;
     const hs_batch_in in = hs_nn_batch(g, s->rows, s->seqs);
     hs_tensor *y = s->build(g, &in, s);
-    p->node = y->from;
-    if (y == g->poison || y->from->op->flags & HS_OP_LOSS)
+    if (y == g->poison)
+        return;
+    *((const traced *)config)->node = y->from->id;
+    if (y->from->op->flags & HS_OP_LOSS)
         return;
     if (y->from->op->out[0].flags & HS_BWD_READS)
         y = hs_scale(g, y, 0.5f); // the loss overwrites what it reads
@@ -50,9 +51,13 @@ static void fill(hs_probe *p, const hs_probe_spec *s)
 static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
 {
     const hs_policy policy = { .low = s->low };
-    int plan;
+    int node = -1, plan;
     HS_TRY(hs_model_new(&p->model, &(hs_model_opts){ .device = d, .policy = &policy, .micro_steps = s->packed ? 2 : 0, .seed = 1 }));
-    HS_TRY(hs_model_plan(p->model, HS_TRAIN, trace, &(traced){ s, p }, &plan));
+    HS_TRY(hs_model_plan(p->model, HS_TRAIN, trace, &(traced){ s, &node }, &plan));
+    const hs_graph *g = hs_plan_graph(p->model->plan[plan]);
+    for (int i = 0; i < g->n_nodes; i++)
+        if (g->node[i]->trace == node)
+            p->node = g->node[i];
     HS_TRY(hs_model_freeze(p->model, 0));
     HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
     fill(p, s);

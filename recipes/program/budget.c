@@ -4,27 +4,19 @@
 #include <string.h>
 
 // An override that names nothing in the model is a misspelt one.
-static bool names(const char *pattern, const hs_node *n)
-{
-    const size_t k = strlen(pattern);
-    if (k && pattern[k - 1] == '*')
-        return strncmp(pattern, n->scope, k - 1) == 0;
-    return strcmp(pattern, n->op->name) == 0 || strcmp(pattern, n->scope) == 0;
-}
-
 static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
 {
     for (int i = 0; i < policy->n_overrides; i++) {
-        const char *pattern = policy->override[i].pattern, *words[2 * 512];
+        const char *words[2 * 512];
         int n_words = 0, k = 0;
-        while (k < g->n_nodes && !names(pattern, g->node[k]))
+        while (k < g->n_nodes && !hs_override_matches(&policy->override[i], g->node[k]))
             k++;
         if (k < g->n_nodes)
             continue;
         for (k = 0; k < g->n_nodes && n_words + 2 <= HS_COUNT(words); k++)
             words[n_words++] = g->node[k]->op->name, words[n_words++] = g->node[k]->scope;
-        const char *near = hs_nearest_word(pattern, words, n_words);
-        return HS_FAIL(USAGE, "amp.overrides: %s is neither an operation nor a scope of this model%s%s", pattern,
+        const char *near = hs_nearest_word(policy->override[i].pattern, words, n_words);
+        return HS_FAIL(USAGE, "amp.overrides: %s is neither an operation nor a scope of this model%s%s", policy->override[i].pattern,
                        near ? ", nearest is " : "", near ? near : "");
     }
     return HS_OK;

@@ -73,6 +73,7 @@ static hs_status build(hs_mode mode, hs_device *dev)
     }
     hs_exec_free(e);
     hs_plan_free(plan);
+    hs_graph_free(g);
     hs_states_free(states);
     hs_params_free(ps);
     return st;

@@ -119,6 +119,7 @@ static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *
         fail_msg("%s", hs_error());
     if (hs_plan_new(&r->plan, g, r->dev, o))
         fail_msg("%s", hs_error());
+    hs_graph_free(g);
     const size_t bytes = hs_plan_bytes(r->plan), gradients = hs_plan_info_of(r->plan)->gradient_bytes;
     assert_int_equal(hs_params_freeze(r->ps, gradients ? 0 : HS_WITH_GRAD, o->policy.low), HS_OK);
     assert_int_equal(r->dev->alloc(bytes, &r->workspace), HS_OK);
@@ -396,6 +397,7 @@ static void errors_name_the_scope(void **s)
     overwritten_logits(g);
     assert_int_equal(hs_plan_new(&plan, g, dev, &(hs_plan_opts){ 0 }), HS_USAGE);
     assert_non_null(strstr(hs_error(), "logits"));
+    hs_graph_free(g);
 
     hs_params_free(ps);
     assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);

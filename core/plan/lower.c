@@ -1,0 +1,256 @@
+// lower: from nodes to forward calls. What backward will want is marked first, because it decides which values are kept, made again or
+// overwritten; then every value gets its bytes and every node its call, in order.
+#include "core/plan/plan_impl.h"
+
+// ---- marks
+
+bool hs_takes_gradient(const hs_node *n, int i)
+{
+    const hs_tensor *t = n->in[i];
+    return t && hs_dtype_is_float(t->dtype) && !(n->op->in[i].flags & HS_NO_GRAD);
+}
+
+bool hs_plan_differentiable(const hs_plan *p, const hs_node *n)
+{
+    for (int i = 0; i < HS_MAX_IN; i++)
+        if (hs_takes_gradient(n, i) && p->marks.needs[n->in[i]->id])
+            return true;
+    return false;
+}
+
+static void mark(hs_plan *p)
+{
+    hs_graph *g = p->graph;
+    for (int i = 0; i < g->n_tensors; i++)
+        p->marks.needs[g->tensor[i]->id] = hs_plan_trains(p) && g->tensor[i]->kind == HS_PARAM;
+    for (int i = 0; i < g->n_nodes; i++) {
+        hs_node *n = g->node[i];
+        const bool flows = hs_plan_differentiable(p, n);
+        for (int k = 0; k < HS_MAX_OUT; k++)
+            if (n->out[k])
+                p->marks.needs[n->out[k]->id] = flows && hs_dtype_is_float(n->out[k]->dtype) && !(n->op->out[k].flags & HS_SAVED);
+        for (int k = 0; k < HS_MAX_IN; k++) {
+            if (!n->in[k])
+                continue;
+            p->marks.uses[n->in[k]->id]++;
+            if (flows && (n->op->in[k].flags & HS_BWD_READS))
+                p->marks.kept[n->in[k]->id] = true;
+        }
+        for (int k = 0; k < HS_MAX_OUT; k++)
+            if (n->out[k] && flows && (n->op->out[k].flags & (HS_BWD_READS | HS_SAVED)))
+                p->marks.kept[n->out[k]->id] = true;
+    }
+    for (int i = 0; i < g->n_outputs; i++)
+        p->marks.uses[g->output[i]->id]++;
+}
+
+static bool is_output(const hs_graph *g, const hs_tensor *t)
+{
+    for (int i = 0; i < g->n_outputs; i++)
+        if (g->output[i] == t)
+            return true;
+    return false;
+}
+
+// A pass over bytes that are kept anyway is cheaper than the memory of its result.
+static bool may_make_again(const hs_plan *p, const hs_node *n)
+{
+    const hs_tensor *y = n->out[0];
+    if (!(n->op->flags & HS_OP_CHEAP) || !p->marks.kept[y->id] || n->op->out[0].flags & HS_BWD_READS || is_output(p->graph, y))
+        return false;
+    for (int i = 0; i < HS_MAX_IN; i++) {
+        const hs_tensor *t = n->in[i];
+        if (t && t->kind != HS_PARAM && t->kind != HS_INPUT && (t->kind != HS_VALUE || !p->marks.kept[t->id]))
+            return false;
+    }
+    return true;
+}
+
+static void mark_again(hs_plan *p)
+{
+    for (int i = 0; i < p->graph->n_nodes; i++)
+        if (may_make_again(p, p->graph->node[i])) {
+            const hs_tensor *y = p->graph->node[i]->out[0];
+            p->marks.again[y->id] = true, p->marks.kept[y->id] = false; // so what is made of y is kept
+        }
+}
+
+// ---- operands
+
+hs_slot hs_plan_value_slot(const hs_plan *p, const hs_node *n, int i)
+{
+    const hs_tensor *t = n->in[i];
+    if (!t)
+        return (hs_slot){ 0 };
+    hs_slot s = { .where = HS_AT_BUF, .t = t, .dtype = t->dtype, .rows = !(n->op->in[i].flags & HS_WHOLE) };
+    if (t->kind == HS_PARAM) {
+        const bool low = n->op->in[i].amp == HS_AMP_LOW && n->low != HS_F32;
+        s.where = low ? HS_AT_LOW : HS_AT_MASTER;
+        s.dtype = low ? n->low : HS_F32;
+    } else if (t->kind == HS_STATE)
+        s.where = HS_AT_STATE;
+    else
+        s.buf = p->value_buf[t->id];
+    return s;
+}
+
+hs_slot hs_plan_out_slot(const hs_plan *p, const hs_node *n, int k, bool writes)
+{
+    const hs_tensor *t = n->out[k];
+    if (!t)
+        return (hs_slot){ 0 };
+    if (p->value_buf[t->id] < 0) // the cache itself, or a gradient that this mode does not make
+        return (n->op->out[k].flags & HS_IS_INPUT_0) && n->in[0]->kind == HS_STATE
+                   ? (hs_slot){ .where = HS_AT_STATE, .t = n->in[0], .dtype = t->dtype, .writes = writes, .rows = true }
+                   : (hs_slot){ 0 };
+    return (hs_slot){ .where = HS_AT_BUF, .buf = p->value_buf[t->id], .t = t, .dtype = t->dtype, .writes = writes, .rows = true };
+}
+
+static bool may_overwrite(const hs_plan *p, const hs_node *n, int k)
+{
+    const hs_tensor *x = n->in[0], *y = n->out[k];
+    if (!(n->op->out[k].flags & HS_MAY_OVERWRITE_0) || !x || x->kind != HS_VALUE || p->marks.uses[x->id] != 1 || p->marks.kept[x->id])
+        return false;
+    return x->dtype == y->dtype && x->ext == y->ext && hs_tensor_bytes(x) == hs_tensor_bytes(y) && !is_output(p->graph, x) &&
+           p->value_buf[x->id] >= 0;
+}
+
+static hs_status place_outputs(hs_plan *p, hs_node *n)
+{
+    for (int k = 0; k < HS_MAX_OUT; k++) {
+        hs_tensor *y = n->out[k];
+        if (!y)
+            continue;
+        int *b = &p->value_buf[y->id];
+        const uint16_t flags = n->op->out[k].flags;
+        if (flags & HS_IS_INPUT_0) {
+            const hs_tensor *x = n->in[0];
+            if (!(n->op->flags & HS_OP_LOSS)) {
+                if (x->kind == HS_STATE) { // whoever reads the output reads the state, after this node
+                    y->kind = HS_STATE, y->state = x->state, y->name = x->name;
+                    continue;
+                }
+                *b = p->value_buf[x->id];
+            } else if (hs_plan_trains(p) && p->marks.needs[x->id]) {
+                if (p->marks.uses[x->id] != 1 || x->kind != HS_VALUE || p->marks.kept[x->id])
+                    return HS_FAIL(USAGE, "%s: the logits become their own gradient: nothing else may read them", n->scope);
+                *b = p->value_buf[x->id];
+            }
+        } else
+            *b = may_overwrite(p, n, k) ? p->value_buf[n->in[0]->id] : hs_plan_buf(p, hs_tensor_bytes(y));
+    }
+    return HS_OK;
+}
+
+// ---- calls
+
+hs_status hs_plan_kernels_of(const hs_plan *p, const hs_node *n, const hs_kernels **out)
+{
+    *out = hs_device_kernels(p->dev, n);
+    if (!*out || !(*out)->fwd)
+        return HS_FAIL(UNSUPPORTED, "%s: device %s has no kernel for %s", n->scope, p->dev->name, n->op->name);
+    return HS_OK;
+}
+
+void hs_plan_sum_loss(hs_plan *p, hs_node *n)
+{
+    hs_loss_sum *attr = hs_graph_alloc(p->graph, sizeof *attr);
+    if (!attr)
+        return;
+    attr->set = p->opts.losses;
+    if (n->op->attr_bytes)
+        memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
+    const hs_slot rows = hs_plan_out_slot(p, n, 0, false);
+    hs_call *r = hs_plan_call(p, n, "loss sum");
+    r->fn = hs_kernel_loss_sum, r->part = HS_PART_SOLO, r->attr = attr;
+    r->in[0] = rows;
+}
+
+// A loss whose backward kernel makes the gradients of its inputs makes its values there too: backward begins with it.
+static bool waits_for_backward(const hs_plan *p, const hs_node *n, const hs_kernels *k)
+{
+    return n->op->flags & HS_OP_LOSS && k->bwd && hs_plan_trains(p) && hs_plan_differentiable(p, n);
+}
+
+// A copy of a parameter that the kernels of call r would rather read.
+hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_derive *f, bool backward)
+{
+    hs_kernel *make = backward ? f->backward : f->forward;
+    const hs_tensor *w = n->in[f->operand];
+    const size_t bytes = make && w && w->kind == HS_PARAM && p->opts.runs_per_values > 1 ? f->bytes(n, backward) : 0;
+    if (!bytes)
+        return HS_OK;
+    const hs_derived want = { .param = w->param, .dtype = hs_plan_value_slot(p, n, f->operand).dtype, .make = make, .bytes = bytes };
+    hs_derived *copy;
+    HS_TRY(hs_derived_get(p->graph->params, &want, &copy));
+    r->derived = copy;
+    if (f->replaces_shared)
+        r->scratch.shared = 0;
+    hs_derived_list *list = &p->derived;
+    for (int i = 0; i < list->n; i++)
+        if (list->item[i] == copy)
+            return HS_OK;
+    if (!hs_grow(&list->item, list->n, &list->capacity, sizeof *list->item))
+        return HS_FAIL(MEMORY, "no memory for a list of copies of parameters");
+    list->item[list->n++] = copy;
+    return HS_OK;
+}
+
+hs_call *hs_plan_forward_call(hs_plan *p, hs_node *n, const hs_kernels *k)
+{
+    hs_call *r = hs_plan_call(p, n, n->op->name);
+    for (int i = 0; i < HS_MAX_IN; i++)
+        r->in[i] = hs_plan_value_slot(p, n, i);
+    for (int i = 0; i < HS_MAX_OUT; i++)
+        r->out[i] = hs_plan_out_slot(p, n, i, true);
+    r->fn = k->fwd, r->part = k->fwd_part, r->syncs_first = k->syncs_first, r->attr = n->attr;
+    if (k->scratch)
+        r->scratch = k->scratch(n, p->dev->team, false);
+    if (n->op->cost)
+        r->cost = n->op->cost(n, false);
+    return r;
+}
+
+static hs_status forward(hs_plan *p, hs_node *n)
+{
+    const hs_kernels *k;
+    HS_TRY(hs_plan_kernels_of(p, n, &k));
+    if (waits_for_backward(p, n, k))
+        return place_outputs(p, n);
+    HS_TRY(place_outputs(p, n));
+    HS_TRY(hs_plan_derive(p, hs_plan_forward_call(p, n, k), n, &k->derive, false));
+    if (n->op->flags & HS_OP_LOSS)
+        hs_plan_sum_loss(p, n);
+    return HS_OK;
+}
+
+static hs_status marks_new(hs_plan *p)
+{
+    hs_graph *g = p->graph;
+    const size_t n = (size_t)g->n_tensors + 1;
+    p->marks = (hs_marks){ hs_graph_alloc(g, n), hs_graph_alloc(g, n), hs_graph_alloc(g, n), hs_graph_alloc(g, n * sizeof(int)) };
+    p->value_buf = hs_graph_alloc(g, n * sizeof(int));
+    HS_TRY(hs_graph_status(g));
+    for (int i = 0; i < g->n_tensors; i++)
+        p->value_buf[i] = -1;
+    mark(p);
+    mark_again(p);
+    return HS_OK;
+}
+
+hs_status hs_plan_lower(hs_plan *p)
+{
+    hs_graph *g = p->graph;
+    HS_TRY(marks_new(p));
+    for (int i = 0; i < g->n_inputs; i++) {
+        const int b = hs_plan_buf(p, hs_tensor_bytes(g->input[i]));
+        if (b < 0)
+            return hs_graph_status(g);
+        p->buf[b].input = true;
+        p->value_buf[g->input[i]->id] = b;
+    }
+    for (int i = 0; i < g->n_nodes; i++)
+        HS_TRY(forward(p, g->node[i]));
+    p->n_forward = p->n_calls;
+    return HS_OK;
+}
