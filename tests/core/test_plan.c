@@ -340,6 +340,31 @@ static void doubling(hs_comm *c, hs_lane *l, void *buf, int64_t n, hs_dtype d, h
     n_reduced++;
 }
 
+// A reduction says what it touches: every gradient lies in the operand of one, behind a barrier that its last writer is before.
+static void check_reductions(const rig *r)
+{
+    const hs_segment *s = hs_exec_micro(r->exec, HS_MICRO_FIRST | HS_MICRO_LAST);
+    for (int i = 0; i < r->ps->n_params; i++) {
+        const hs_param *q = r->ps->param[i];
+        const char *at = (const char *)(r->ps->grad + q->offset), *end = at + q->n * sizeof(float);
+        int covers = 0, written = -1, sync = -1;
+        for (int k = 0; k < s->n; k++) {
+            const hs_args *a = &s->thunk[k].args;
+            sync = s->thunk[k].sync ? k : sync;
+            for (int d = 0; d < HS_MAX_IN; d++)
+                written = a->din[d].p == at ? k : written;
+            if (strcmp(s->thunk[k].name, "gradient all-reduce") != 0)
+                continue;
+            assert_true(a->in[0].p && a->in[0].p == a->out[0].p && a->in[0].rows == a->out[0].rows && a->in[0].dtype == HS_F32);
+            if (a->out[0].p <= at && end <= a->out[0].p + a->out[0].rows * (int64_t)sizeof(float)) {
+                covers++;
+                assert_true(written >= 0 && written < sync && sync <= k);
+            }
+        }
+        assert_int_equal(covers, 1);
+    }
+}
+
 // Every gradient goes through the dp reduction exactly once, in the last micro-step only.
 static void gradients_are_reduced_once(void **s)
 {
@@ -355,6 +380,7 @@ static void gradients_are_reduced_once(void **s)
     assert_int_equal(n_reduced, 0);
     run(&r, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK);
     assert_true(n_reduced > 0);
+    check_reductions(&r);
     for (int p = 0; p < r.ps->n_params; p++)
         for (size_t i = r.ps->param[p]->offset, end = i + r.ps->param[p]->n; i < end; i++)
             assert_true(r.ps->grad[i] == 2 * plain_rig.ps->grad[i]);
