@@ -1,3 +1,4 @@
+// log: levels, and where a line goes. Level and callback are process-wide on purpose: a library call deep down has nobody to ask.
 #include "core/base/log.h"
 #include <pthread.h>
 #include <stdarg.h>

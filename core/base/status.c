@@ -1,3 +1,4 @@
+// status: the thread-local line and frames behind HS_FAIL and HS_TRY. Nothing here allocates: errors of memory pass through it too.
 #include "core/base/status.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,8 +20,8 @@ int hs_status_exit(hs_status st) { return (unsigned)st < HS_N_STATUS ? table[st]
 const char *hs_error(void) { return message; }
 const char *hs_error_frames(void) { return frames; }
 
-// "core/base/status.c": the build maps the source folder away (-fmacro-prefix-map), a tool between may have made it "../../core/base/status.c".
-// Of a program's own files, elsewhere, folder and name are enough: no message depends on where a build stood.
+// "core/base/status.c": the build maps the source folder away (-fmacro-prefix-map), a tool between may have made it
+// "../../core/base/status.c". Of a program's own files, elsewhere, folder and name are enough: no message depends on where a build stood.
 static const char *short_path(const char *path)
 {
     while (!strncmp(path, "../", 3))

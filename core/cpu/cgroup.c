@@ -1,3 +1,5 @@
+// cgroup: limits of both versions, read from the files the kernel shows. A limit of any folder above counts, so that a container is never
+// taken for its machine.
 #include "core/cpu/cgroup.h"
 #include "core/base/status.h"
 #include <limits.h>

@@ -1,3 +1,4 @@
+// cpu: cpuid, affinity and free memory, asked once where they cannot change.
 #include "core/cpu/cpu.h"
 #include "core/cpu/cgroup.h"
 #include <sched.h>

@@ -1,3 +1,4 @@
+// derived: the list of copies a set of parameters has, and the thunk that makes what is old again.
 #include "core/graph/derived.h"
 #include "core/base/grow.h"
 #include "core/cpu/cpu.h"

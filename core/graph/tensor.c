@@ -1,3 +1,4 @@
+// tensor: how one is written in messages. Everything else about it is in the header, or belongs to its graph.
 #include "core/graph/tensor.h"
 #include <stdio.h>
 

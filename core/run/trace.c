@@ -1,3 +1,4 @@
+// trace: a ring of records per member. Each has one writer and counts on its own, so that taking a trace adds no wait.
 #include "core/run/trace.h"
 #include <stdbool.h>
 #include <stdlib.h>

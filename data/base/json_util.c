@@ -1,3 +1,4 @@
+// json_util: text that grows, numbers in the shortest form that reads back, and members read with their range and file in the message.
 #include "data/base/json_util.h"
 #include "data/base/file.h"
 #include <errno.h>

@@ -1,3 +1,4 @@
+// unicode: look-ups by bisection in tables of ranges: a page of code and a few kilobytes instead of a library.
 #include "data/base/unicode.h"
 #include <stddef.h>
 

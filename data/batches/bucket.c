@@ -1,3 +1,4 @@
+// bucket: samples sorted, cut and shuffled batch by batch; every choice is a function of a key, so that going on needs no history.
 #include "data/batches/bucket.h"
 #include "core/base/rng.h"
 #include "data/batches/sampler.h"

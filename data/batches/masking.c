@@ -1,3 +1,4 @@
+// masking: Philox draws addressed by (epoch, sample, word): one sample is masked without those before it.
 #include "data/batches/masking.h"
 #include "core/base/rng.h"
 #include <math.h>

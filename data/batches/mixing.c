@@ -1,3 +1,4 @@
+// mixing: Tijdeman's order laid out once for a whole period; a sample is then one look-up.
 #include "data/batches/mixing.h"
 #include <math.h>
 #include <stdbool.h>

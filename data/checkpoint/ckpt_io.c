@@ -1,3 +1,5 @@
+// ckpt_io: a file is whole and on the disk before anything names it, and a name changes by a rename: a kill between any two calls leaves
+// the old state or the new one.
 #include "data/checkpoint/ckpt_io.h"
 #include <dirent.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+// weights: one file or shards behind one sorted list of names, read by blocks: beside the slabs there is room for one logical tensor.
 #include "data/checkpoint/weights.h"
 #include "core/base/log.h"
 #include <fnmatch.h>

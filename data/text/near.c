@@ -1,3 +1,4 @@
+// near: sketches of documents in bands of a hash table; only pairs that share a band are compared.
 #include "data/text/near.h"
 #include "core/base/rng.h"
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+// sentence: a scan for marks and line feeds, then rules on what stands around each; the only words looked up are those before a full stop.
 #include "data/text/sentence.h"
 #include "data/base/unicode.h"
 #include "data/base/utf8.h"

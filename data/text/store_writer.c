@@ -1,3 +1,4 @@
+// store_writer: ids go straight to the file, starts to unnamed ones, which are put behind them at the end.
 #include "data/text/store_writer.h"
 #include "data/base/file.h"
 #include "data/text/store_format.h"

@@ -1,3 +1,4 @@
+// text_source: one buffer, refilled and cut where documents end; what is longer than a piece goes out in parts cut at white space.
 #include "data/text/text_source.h"
 #include "data/base/unicode.h"
 #include "data/base/utf8.h"

@@ -1,3 +1,4 @@
+// text_stream: plain, gzip and Zstandard behind one table of functions, chosen by the first bytes.
 #include "data/text/text_stream.h"
 #include "data/base/file.h"
 #include <errno.h>

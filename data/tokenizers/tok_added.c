@@ -1,3 +1,4 @@
+// tok_added: two tries of the same list, for tokens found in the text itself and for those found in what normalization leaves.
 #include "data/tokenizers/tok_added.h"
 #include "data/base/unicode.h"
 #include "data/base/utf8.h"

@@ -1,3 +1,4 @@
+// tok_cache: the arena and the slow half of a look-up; the fast half is inline in the header.
 #include "data/tokenizers/tok_cache.h"
 #include <stdlib.h>
 #include <xxhash.h>

@@ -1,3 +1,4 @@
+// tok_count: open addressing over one arena of bytes: a count costs no allocation of its own.
 #include "data/tokenizers/tok_count.h"
 #include <stdlib.h>
 #include <string.h>

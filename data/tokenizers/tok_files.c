@@ -1,3 +1,4 @@
+// tok_files: every older form is turned into the tokenizer.json it stands for, so that one reader knows all rules.
 #include "data/tokenizers/tok_files.h"
 #include "data/base/file.h"
 #include "data/base/json_util.h"

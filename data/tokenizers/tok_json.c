@@ -1,3 +1,4 @@
+// tok_json: members read by name, vocabulary, added tokens and templates. Silence would change ids: what is not known is an error.
 #include "data/tokenizers/tok_json.h"
 #include <stdlib.h>
 #include <string.h>

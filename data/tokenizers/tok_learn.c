@@ -1,3 +1,4 @@
+// tok_learn: pair counts kept up to date merge by merge, with a heap whose stale entries are corrected when they come up.
 #include "data/tokenizers/tok_learn.h"
 #include <stdbool.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// tok_vocab: a hash table over one block of bytes, and a trie in arrays made level by level from the sorted tokens.
 #include "data/tokenizers/tok_vocab.h"
 #include <stdlib.h>
 #include <string.h>

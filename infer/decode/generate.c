@@ -1,3 +1,4 @@
+// generate: the loop over steps of a decode plan - who feeds how many rows, whose logits are read, who is done.
 #include "infer/decode/generate.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// nn: what most families are made of, layer by layer; what a trained model knows as names is decided here.
 #include "models/nn/nn.h"
 
 // One parameter per statement: C does not order arguments, and the slab follows the order of calls.

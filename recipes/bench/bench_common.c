@@ -1,3 +1,4 @@
+// bench_common: what the benches share - sizes from text, medians of samples, and rows as a table or as JSON lines.
 #include "recipes/bench/bench.h"
 #include <ctype.h>
 #include <jansson.h>

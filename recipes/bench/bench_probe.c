@@ -1,3 +1,4 @@
+// bench_probe: one op planned as in training, between an embedding and a loss, so that its kernels are timed in the plan they run in.
 #include "recipes/bench/bench.h"
 #include <stdlib.h>
 #include <string.h>

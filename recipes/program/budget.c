@@ -1,3 +1,4 @@
+// budget: plans made and thrown away again until the figures are known, also by bisection over the micro-batch.
 #include "recipes/program/budget.h"
 #include "recipes/train/progress.h"
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// cli: one walk over argv by the command's table; options that stand for a setting become overrides of the configuration.
 #include "recipes/program/cli.h"
 #include "data/base/utf8.h"
 #include "data/base/yaml.h"

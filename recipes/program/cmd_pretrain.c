@@ -1,3 +1,4 @@
+// pretrain: from the command line to hs_train; what a run is stands in recipes/train.
 #include "recipes/program/commands.h"
 #include "recipes/train/trainer.h"
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// config: finding a recipe, and what must agree between settings that are right each on its own.
 #include "recipes/program/config.h"
 #include <errno.h>
 #include <libgen.h>

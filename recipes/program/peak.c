@@ -1,3 +1,4 @@
+// peak: the loops of ops/dense/peak_loops.h on all threads at once, the best of several short runs: other processes only slow them down.
 #include "recipes/program/peak.h"
 #include "recipes/train/session.h"
 

@@ -1,3 +1,4 @@
+// plain_text: mapped files, refused by what they begin with, because token ids or packed bytes train without a complaint.
 #include "recipes/program/plain_text.h"
 #include "data/base/file.h"
 #include "data/text/text_stream.h"

@@ -1,3 +1,4 @@
+// corpus: tokenizer, then ids, from texts or from stores; the cache is keyed by the hash of both, so that neither can change unseen.
 #include "recipes/train/corpus.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"

@@ -1,3 +1,4 @@
+// profile: records of the trace, taken after each step and added up by operation and scope, and written as events.
 #include "recipes/train/profile.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+// run_dir: the folder is taken with a lock before anything in it is trusted or removed.
 #include "recipes/train/run_dir.h"
 #include "core/base/log.h"
 #include "data/base/file.h"

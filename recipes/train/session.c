@@ -1,3 +1,4 @@
+// session: from a checkpoint to an engine with its tokenizer, and the loop of an evaluation.
 #include "recipes/train/session.h"
 #include "core/base/log.h"
 #include "data/base/yaml.h"

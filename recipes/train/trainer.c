@@ -1,3 +1,4 @@
+// trainer: the loop - step, watch, log, evaluate, save, stop - and the one place that decides what comes after a skipped step.
 #include "recipes/train/trainer.h"
 #include "core/base/log.h"
 #include "recipes/program/process.h"

@@ -1,3 +1,4 @@
+// support_ckpt: parameters named as a GPT-2 has them, filled by a hash of name, step and place.
 #include "tests/support/support_ckpt.h"
 #include "core/base/rng.h"
 #include "data/checkpoint/ckpt_io.h"

@@ -1,3 +1,4 @@
+// support_gpt: the engine around a model of 2 layers, and batches that depend on a key alone.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,3 +1,4 @@
+// support_ops: nodes of the cases, their operands in f64 and in every type, and finite differences of the reference.
 #include "tests/support/support_ops.h"
 #include "core/base/rng.h"
 #include <math.h>

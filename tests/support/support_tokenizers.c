@@ -1,3 +1,4 @@
+// support_tokenizers: golden rows compared field by field, saving and reading again, and random text the slow way against the fast.
 #include "tests/support/support_tokenizers.h"
 
 #include "core/base/rng.h"
