@@ -421,7 +421,7 @@ static void errors_name_the_scope(void **s)
     assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
     assert_int_equal(hs_graph_new(&g, ps, NULL, HS_TRAIN, NULL), HS_OK);
     overwritten_logits(g);
-    assert_int_equal(hs_plan_new(&plan, g, dev, &(hs_plan_opts){ 0 }), HS_USAGE);
+    assert_int_equal(hs_plan_new(&plan, g, dev, &(hs_plan_opts){ .policy = { .low = HS_F32 } }), HS_USAGE);
     assert_non_null(strstr(hs_error(), "logits"));
     hs_graph_free(g);
 
