@@ -342,14 +342,14 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
         assert_int_equal(hs_params_freeze(r->ps, HS_WITH_GRAD, HS_F32), HS_OK);
     assert_int_equal(r->dev->alloc(hs_plan_bytes(plan), &workspace), HS_OK);
     memset(workspace, 0xFF, hs_plan_bytes(plan));
-    assert_int_equal(hs_exec_new(&exec, plan, workspace, &in, &state), HS_OK);
+    assert_int_equal(hs_exec_new(&exec, plan, &(hs_exec_memory){ .workspace = workspace, .in = &in, .state = &state }), HS_OK);
     hs_step_live(&in, N - 7, 1, 0);
     in.inv_count[0] = 1.0f / (N - 7);
     int32_t *ids = hs_exec_input(exec, "ids"), *targets = hs_exec_input(exec, "targets"), *where = hs_exec_input(exec, "where");
     for (int i = 0; i < N; i++)
         ids[i] = (i * 7) % 24, targets[i] = (i * 5) % CLASSES, where[2 * i] = i / 12, where[2 * i + 1] = i % 12;
     assert_int_equal(r->dev->submit(r->dev, hs_exec_micro(exec, HS_MICRO_FIRST | HS_MICRO_LAST), HS_SUBMIT_BULK), HS_OK);
-    *loss = state.loss[0];
+    *loss = state.loss[0][0];
     *grad = malloc(r->ps->n * sizeof **grad);
     memcpy(*grad, r->ps->grad, r->ps->n * sizeof **grad);
     hs_exec_free(exec);
