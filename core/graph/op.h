@@ -84,7 +84,7 @@ typedef struct hs_args {
     const void *derived; // the copy that hs_derive of the kernels asked for; NULL: none, read the operand itself
     const hs_step_in *step;
     hs_step_state *state;
-    struct hs_comm *comm; // HS_OP_COLLECTIVE: the tp comm of the graph's grid; else NULL
+    struct hs_comm *comm; // HS_OP_COLLECTIVE: the tp comm of the graph's grid; of gradient reductions: dp; else NULL
     uint64_t site;        // hash of the scope path: dropout key; the same at every layout, packing and recompute
 } hs_args;
 

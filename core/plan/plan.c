@@ -22,7 +22,8 @@ hs_call *hs_plan_call(hs_plan *p, const hs_node *node, const char *name)
         no_memory(p);
         return &p->spare;
     }
-    p->call[p->n_calls] = (hs_call){ .node = node, .name = name };
+    hs_comm *comm = node->op->flags & HS_OP_COLLECTIVE ? p->graph->grid.tp : NULL;
+    p->call[p->n_calls] = (hs_call){ .node = node, .name = name, .comm = comm };
     return &p->call[p->n_calls++];
 }
 

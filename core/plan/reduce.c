@@ -22,14 +22,9 @@ static const hs_op all_reduce = { .name = "gradient all-reduce",
                                   .in = { { "gradient", HS_AMP_NONE, HS_NO_GRAD } },
                                   .out = { { "gradient", HS_AMP_NONE, HS_IS_INPUT_0 } } };
 
-typedef struct reduction {
-    hs_comm *comm;
-} reduction;
-
 static void all_reduce_kernel(const hs_args *a, hs_lane *lane)
 {
-    hs_comm *c = ((const reduction *)a->attr)->comm;
-    c->all_reduce(c, lane, a->out[0].p, a->out[0].rows, HS_F32, HS_REDUCE_SUM);
+    a->comm->all_reduce(a->comm, lane, a->out[0].p, a->out[0].rows, HS_F32, HS_REDUCE_SUM);
 }
 
 // n elements of the gradient slab, from those of `first` on.
@@ -37,16 +32,14 @@ static void reduce_call(hs_plan *p, const hs_node *near, hs_param *first, size_t
 {
     hs_graph *g = p->graph;
     hs_node *node = hs_node_beside(g, near, &all_reduce, NULL);
-    reduction *attr = hs_graph_alloc(g, sizeof *attr);
     hs_tensor *t = hs_graph_alloc(g, sizeof *t);
-    if (!node || !attr || !t)
+    if (!node || !t)
         return;
-    attr->comm = g->grid.dp;
     *t = (hs_tensor){ .kind = HS_PARAM, .dtype = HS_F32, .n_dims = 1, .dim = { (int64_t)n }, .scope = near->scope, .id = -1 };
     t->name = first->name, t->param = first;
     node->in[0] = node->out[0] = t;
     hs_call *r = hs_plan_call(p, node, all_reduce.name);
-    r->fn = all_reduce_kernel, r->part = HS_PART_SOLO, r->attr = attr, r->backward = true, r->last_only = true;
+    r->fn = all_reduce_kernel, r->part = HS_PART_SOLO, r->comm = g->grid.dp, r->backward = true, r->last_only = true;
     r->in[0] = r->out[0] = (hs_slot){ .where = HS_AT_GRAD, .t = t, .dtype = HS_F32 };
     r->out[0].writes = true;
 }

@@ -62,7 +62,7 @@ static void bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool firs
     a->thread_scratch = e->base + p->values_end + 2 * p->scratch_bytes;
     a->thread_bytes = p->thread_bytes;
     a->step = in, a->state = state;
-    a->comm = r->node->op->flags & HS_OP_COLLECTIVE ? p->graph->grid.tp : NULL;
+    a->comm = r->comm;
     a->site = r->node->site;
 }
 
