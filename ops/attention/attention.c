@@ -478,7 +478,7 @@ static const hs_case cases[] = {
     { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },
 };
 static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads), HS_ATTR(hs_attention_attr, causal), HS_ATTR(hs_attention_attr, dropout),
-                                 HS_ATTR(hs_attention_attr, scale) };
+                                 HS_ATTR(hs_attention_attr, scale), HS_ATTR(hs_attention_attr, first_head) };
 
 HS_OP(attention) = {
     .name = "attention",

@@ -1,3 +1,4 @@
+// support_comm: the last rank to arrive does the sum for all of them, in rank order, so that its bits do not depend on who that is.
 #include "tests/support/support_comm.h"
 #include <pthread.h>
 #include <stdio.h>
