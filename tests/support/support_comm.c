@@ -1,4 +1,4 @@
-// support_comm: the last rank to arrive does the sum for all of them, in rank order, so that its bits do not depend on who that is.
+// support_comm: ranks meet, see what all of them ask, and each does a share of the work over the buffers of all, in rank order.
 #include "tests/support/support_comm.h"
 #include <pthread.h>
 #include <stdio.h>
