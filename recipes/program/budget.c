@@ -1,4 +1,4 @@
-// budget: plans made and thrown away again until the figures are known, also by bisection over the micro-batch.
+// budget: models planned and thrown away again until the figures are known, also by bisection over the micro-batch.
 #include "recipes/program/budget.h"
 #include "recipes/train/progress.h"
 #include <stdlib.h>
@@ -39,6 +39,7 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     const hs_params *ps = b->model->params;
     const size_t train_bytes = hs_plan_bytes(b->model->plan[t]);
     b->info = *hs_plan_info_of(b->model->plan[t]);
+    b->graph = hs_plan_graph(b->model->plan[t]);
     b->parameters = (int64_t)hs_params_count(ps);
     b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.moments, b->packed = m.derived;
     b->gradients = hs_params_bytes_of(ps, HS_WITH_GRAD, policy->low).grad; // wherever they lie

@@ -16,6 +16,7 @@ typedef struct hs_budget {
     double flops_longer;                  // packed documents are planned as short as may be: what more there is where each fills its window
     double traffic_bytes;                 // that they move at least, likewise
     hs_plan_info info;                    // of the training plan; casts live as long as the budget
+    const hs_graph *graph;                // as the training plan has it, likewise
     // its own: never frozen
     hs_model *model;
 } hs_budget;

@@ -146,13 +146,13 @@ static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, 
     HS_TRY(hs_budget_largest(c, &g, &policy, memory, *dev, &largest));
     HS_TRY(hs_budget_new(&b, c, &g, &policy, c->train.batch, *dev));
     if (o->common.json && o->nodes)
-        print_nodes(hs_plan_graph(b.plan), true);
+        print_nodes(b.graph, true);
     if (o->common.json)
         print_json(&b, hs_dtype_name(policy.low), largest, memory);
     else
         print_text(c, &g, &b, hs_dtype_name(policy.low), largest, memory);
     if (!o->common.json && o->nodes)
-        print_nodes(hs_plan_graph(b.plan), false);
+        print_nodes(b.graph, false);
     hs_budget_free(&b);
     return HS_OK;
 }
