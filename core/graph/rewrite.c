@@ -274,73 +274,67 @@ hs_node *hs_node_beside(hs_graph *g, const hs_node *near, const hs_op *op, const
 
 typedef struct clone {
     hs_graph *to;
-    char *at;                // the next free byte of its one block
+    char *at, *end;          // what is left of the block at hand
     const char *from, *copy; // the last scope copied: neighbours share one
 } clone;
 
-static size_t aligned(size_t n) { return (n + 15) / 16 * 16; }
-
+// Blocks are small, so that a plan takes the memory that the one before gave back. NULL: no memory.
 static void *take(clone *c, size_t bytes)
 {
+    enum { BLOCK = 32 << 10 };
+    const size_t size = (bytes + 15) / 16 * 16;
+    if (size > (size_t)(c->end - c->at)) {
+        const size_t block = size > BLOCK ? size : BLOCK;
+        c->at = hs_graph_alloc(c->to, block);
+        c->end = c->at ? c->at + block : NULL;
+        if (!c->at)
+            return NULL;
+    }
     void *p = c->at;
-    c->at += aligned(bytes);
+    c->at += size;
     return p;
+}
+
+static void *copy_of(clone *c, const void *p, size_t bytes)
+{
+    void *copy = take(c, bytes);
+    return copy ? memcpy(copy, p, bytes) : NULL;
 }
 
 static const char *scope_of(clone *c, const char *s)
 {
-    if (s != c->from) {
-        const size_t bytes = strlen(s) + 1;
-        c->copy = memcpy(take(c, bytes), s, bytes);
-        c->from = s;
-    }
+    if (s != c->from)
+        c->copy = copy_of(c, s, strlen(s) + 1), c->from = s;
     return c->copy;
-}
-
-// Of everything that a clone owns besides its arrays: at most, since scopes that neighbours share are counted once or more.
-static size_t clone_bytes(const hs_graph *g)
-{
-    size_t bytes = 16;
-    const char *last = NULL;
-    for (int i = 0; i < g->n_tensors; i++) {
-        const hs_tensor *t = g->tensor[i];
-        bytes += aligned(sizeof *t) + (t->kind == HS_INPUT ? aligned(strlen(t->name) + 1) : 0);
-        bytes += t->scope != last ? aligned(strlen(t->scope) + 1) : 0;
-        last = t->scope;
-    }
-    for (int i = 0; i < g->n_nodes; i++) {
-        const hs_node *n = g->node[i];
-        bytes += aligned(sizeof *n) + aligned(n->op->attr_bytes) + (n->scope != last ? aligned(strlen(n->scope) + 1) : 0);
-        last = n->scope;
-    }
-    return bytes;
 }
 
 static hs_tensor *twin(const clone *c, const hs_tensor *t) { return t ? c->to->tensor[t->id] : NULL; }
 
-static void clone_tensor(clone *c, const hs_tensor *t)
+static bool clone_tensor(clone *c, const hs_tensor *t)
 {
-    hs_tensor *y = take(c, sizeof *y);
-    *y = *t; // `from` is set by the node's clone
-    y->scope = scope_of(c, t->scope);
-    if (t->kind == HS_INPUT)
-        y->name = memcpy(take(c, strlen(t->name) + 1), t->name, strlen(t->name) + 1);
+    hs_tensor *y = copy_of(c, t, sizeof *t); // `from` is set by the clone of its node
+    if (!y || !(y->scope = scope_of(c, t->scope)))
+        return false;
+    if (t->kind == HS_INPUT && !(y->name = copy_of(c, t->name, strlen(t->name) + 1)))
+        return false;
     c->to->tensor[c->to->n_tensors++] = y;
+    return true;
 }
 
-static void clone_node(clone *c, const hs_node *n)
+static bool clone_node(clone *c, const hs_node *n)
 {
-    hs_node *y = take(c, sizeof *y);
-    *y = *n;
-    y->scope = scope_of(c, n->scope);
-    if (n->op->attr_bytes)
-        y->attr = memcpy(take(c, n->op->attr_bytes), n->attr, n->op->attr_bytes);
+    hs_node *y = copy_of(c, n, sizeof *n);
+    if (!y || !(y->scope = scope_of(c, n->scope)))
+        return false;
+    if (n->op->attr_bytes && !(y->attr = copy_of(c, n->attr, n->op->attr_bytes)))
+        return false;
     for (int i = 0; i < HS_MAX_IN; i++)
         y->in[i] = twin(c, n->in[i]);
     for (int i = 0; i < HS_MAX_OUT; i++)
         if ((y->out[i] = twin(c, n->out[i])))
             y->out[i]->from = y;
     c->to->node[c->to->n_nodes++] = y;
+    return true;
 }
 
 static bool room(void *array, int n, int *capacity)
@@ -351,30 +345,39 @@ static bool room(void *array, int n, int *capacity)
     return p;
 }
 
+static bool clone_all(clone *c, const hs_graph *g)
+{
+    hs_graph *to = c->to;
+    int unused;
+    if (!room(&to->node, g->n_nodes, &to->cap_nodes) || !room(&to->tensor, g->n_tensors, &to->cap_tensors) ||
+        !room(&to->input, g->n_inputs, &to->cap_inputs) || !room(&to->param_tensor, g->n_param_tensors, &unused) ||
+        !hs_map_copy(&to->site, g->site))
+        return false;
+    for (int i = 0; i < g->n_tensors; i++)
+        if (!clone_tensor(c, g->tensor[i]))
+            return false;
+    for (int i = 0; i < g->n_nodes; i++)
+        if (!clone_node(c, g->node[i]))
+            return false;
+    for (int i = 0; i < g->n_inputs; i++)
+        to->input[to->n_inputs++] = twin(c, g->input[i]);
+    for (int i = 0; i < g->n_param_tensors; i++)
+        to->param_tensor[to->n_param_tensors++] = twin(c, g->param_tensor[i]);
+    for (int i = 0; i < g->n_outputs; i++)
+        to->output[to->n_outputs++] = twin(c, g->output[i]);
+    return true;
+}
+
 hs_status hs_graph_clone(hs_graph **out, const hs_graph *g)
 {
     hs_graph *to;
     HS_TRY(hs_graph_status(g));
     HS_TRY(hs_graph_new(&to, g->params, g->states, g->mode, &g->grid));
-    int unused;
-    clone c = { .to = to, .at = hs_graph_alloc(to, clone_bytes(g)) };
-    if (!c.at || !room(&to->node, g->n_nodes, &to->cap_nodes) || !room(&to->tensor, g->n_tensors, &to->cap_tensors) ||
-        !room(&to->input, g->n_inputs, &to->cap_inputs) || !room(&to->param_tensor, g->n_param_tensors, &unused) ||
-        !hs_map_copy(&to->site, g->site)) {
+    if (!clone_all(&(clone){ .to = to }, g)) {
         hs_graph_free(to);
         return HS_FAIL(MEMORY, "no memory for a copy of a graph of %d nodes", g->n_nodes);
     }
     to->start = g->start, to->state_dtype = g->state_dtype;
-    for (int i = 0; i < g->n_tensors; i++)
-        clone_tensor(&c, g->tensor[i]);
-    for (int i = 0; i < g->n_nodes; i++)
-        clone_node(&c, g->node[i]);
-    for (int i = 0; i < g->n_inputs; i++)
-        to->input[to->n_inputs++] = twin(&c, g->input[i]);
-    for (int i = 0; i < g->n_param_tensors; i++)
-        to->param_tensor[to->n_param_tensors++] = twin(&c, g->param_tensor[i]);
-    for (int i = 0; i < g->n_outputs; i++)
-        to->output[to->n_outputs++] = twin(&c, g->output[i]);
     *out = to;
     return HS_OK;
 }

@@ -10,14 +10,14 @@
 // Where an operand's bytes are.
 typedef enum hs_where { HS_AT_NONE, HS_AT_BUF, HS_AT_MASTER, HS_AT_LOW, HS_AT_GRAD, HS_AT_STATE } hs_where;
 
-typedef struct hs_slot {
-    uint8_t where;      // hs_where
-    int buf;            // HS_AT_BUF
-    const hs_tensor *t; // dims, param, state
-    hs_dtype dtype;
-    bool add;          // +=
-    bool add_later;    // += in every micro-step but the first (parameter gradients)
-    bool writes, rows; // rows: divided by hs_part in a ROWS kernel; false: WHOLE
+typedef struct hs_slot { // small: a call has twenty
+    const hs_tensor *t;  // dims, param, state
+    int buf;             // HS_AT_BUF
+    hs_where where : 8;
+    hs_dtype dtype : 8;
+    bool add : 1;              // +=
+    bool add_later : 1;        // += in every micro-step but the first (parameter gradients)
+    bool writes : 1, rows : 1; // rows: divided by hs_part in a ROWS kernel; false: WHOLE
 } hs_slot;
 
 typedef struct hs_buf { // bytes in the plan's slab, alive from call `first` to call `last`
