@@ -1,50 +1,54 @@
-// optim: configuration, the decision of a step, and the thunks around the loops of update.c.
+// optim: configuration, the decision of a step, and the thunks around the passes of an optimizer.
 //
-//   AdamW  sums | decide | adamw
-//   LAMB   sums | decide | lamb_moments | ratios | lamb_apply          | is a barrier
+//   sums | decide | adamw
+//   sums | decide | lamb_moments | ratios | lamb_apply          | is a barrier
+//   sums | decide | sgd
 //
 // The decision is made once, by one member, from the partials of all ranks; everything behind it only reads `now`.
 
 #include "core/cpu/cpu.h"
 #include "optim/update.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 // ---- presets
 
-static const struct {
-    const char *name;
-    hs_optim_config config;
-} presets[] = {
-    { "adamw", { .kind = HS_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 0 } },
-    // NVIDIA's BERT recipe: apex FusedLAMB with use_nvlamb=False
-    { "lamb", { .kind = HS_LAMB, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6, .weight_decay = 0.01, .clip = 1 } },
-    // the published figure
-    { "nvlamb",
-      { .kind = HS_LAMB,
-        .beta1 = 0.9,
-        .beta2 = 0.999,
-        .eps = 1e-6,
-        .weight_decay = 0.01,
-        .clip = 1,
-        .ratio_all = true,
-        .eps_inside = true } },
-};
-
 hs_status hs_optim_preset(hs_optim_config *out, const char *name)
 {
-    for (int i = 0; i < HS_COUNT(presets); i++) {
-        if (strcmp(presets[i].name, name))
-            continue;
-        *out = presets[i].config;
-        out->bias_correction = out->grad_averaging = true;
-        out->schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1 };
-        out->decay_factor[HS_WEIGHT] = out->decay_factor[HS_EMBED] = 1;
-        for (int r = 0; r < HS_N_ROLES; r++)
-            out->lr_factor[r] = 1;
-        return hs_scaler_parse(&out->scaler, "none", HS_F32);
-    }
-    return HS_FAIL(USAGE, "unknown optimizer '%s': adamw, lamb or nvlamb", name);
+    char known[96] = "";
+    for (int k = 0; k < HS_N_OPTIMS; k++)
+        for (int i = 0; i < hs_optim_portable.rule[k]->n_presets; i++) {
+            const hs_optim_choice *p = &hs_optim_portable.rule[k]->preset[i];
+            const size_t used = strlen(known);
+            snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", p->name);
+            if (strcmp(p->name, name))
+                continue;
+            *out = p->config;
+            out->bias_correction = out->grad_averaging = true;
+            out->schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1 };
+            out->decay_factor[HS_WEIGHT] = out->decay_factor[HS_EMBED] = 1;
+            for (int r = 0; r < HS_N_ROLES; r++)
+                out->lr_factor[r] = 1;
+            return hs_scaler_parse(&out->scaler, "none", HS_F32);
+        }
+    return HS_FAIL(USAGE, "unknown optimizer '%s': it is one of %s", name, known);
+}
+
+const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n)
+{
+    const hs_optim_rule *rule = hs_optim_portable.rule[c->kind];
+    *n = rule->n_slabs;
+    return rule->slab;
+}
+
+hs_status hs_optim_declare(const hs_optim_config *c, hs_params *ps)
+{
+    int n;
+    const hs_slab_spec *slab = hs_optim_slabs(c, &n);
+    for (int i = 0; i < n; i++)
+        HS_TRY(hs_params_declare(ps, &slab[i]));
+    return HS_OK;
 }
 
 // ---- checks
@@ -66,6 +70,7 @@ static hs_status check(const hs_optim_config *c)
     } rows[] = {
         { "beta1", c->beta1, 0, below_one },
         { "beta2", c->beta2, 0, below_one },
+        { "momentum", c->momentum, 0, below_one },
         { "eps", c->eps, 1e-30, huge },
         { "weight_decay", c->weight_decay, 0, huge },
         { "clip", c->clip, 0, huge },
@@ -90,8 +95,7 @@ static hs_status check(const hs_optim_config *c)
 
 // ---- the decision
 
-// One number per chunk and rank becomes one per chunk: the sum over tp. What tp ranks hold in common is counted once.
-static void reduce_partials(hs_optim *o, hs_lane *lane)
+void hs_optim_reduce_partials(hs_optim *o, hs_lane *lane)
 {
     for (int k = 0; k < o->ps->n_chunks; k++)
         if (!o->ps->chunk[k].counted)
@@ -110,6 +114,8 @@ static bool any_overflow(hs_optim *o, hs_lane *lane)
     return found;
 }
 
+static int order_of(const hs_optim *o, int param) { return o->order ? o->order[param] : param; }
+
 // Names the non-finite gradient that backward completed first: the ones behind it are mostly its victims.
 static void find_bad_param(hs_optim *o)
 {
@@ -120,7 +126,7 @@ static void find_bad_param(hs_optim *o)
         o->bad[ps->chunk[k].param] += (int64_t)o->partial[k].b;
     s->bad_param = s->bad_micro = -1, s->bad_count = 0;
     for (int i = 0; i < ps->n_params; i++)
-        if (o->bad[i] && (s->bad_param < 0 || ps->param[i]->order < ps->param[s->bad_param]->order))
+        if (o->bad[i] && (s->bad_param < 0 || order_of(o, i) < order_of(o, s->bad_param)))
             s->bad_param = i, s->bad_count = o->bad[i];
 }
 
@@ -138,7 +144,7 @@ static void begin_update(hs_optim *o, double norm, double scale)
     now->beta3 = c->kind == HS_ADAMW || c->grad_averaging ? (float)(1 - c->beta1) : 1;
     now->one_minus_beta2 = (float)(1 - c->beta2);
     now->inv_bc1 = (float)(1 / bc1), now->inv_bc2 = (float)(1 / bc2), now->inv_sqrt_bc2 = (float)(1 / sqrt(bc2));
-    now->eps = (float)c->eps;
+    now->eps = (float)c->eps, now->momentum = (float)c->momentum;
     for (int r = 0; r < HS_N_ROLES; r++) {
         now->lr[r] = (float)(lr * c->lr_factor[r]);
         now->decay[r] = (float)(c->weight_decay * c->decay_factor[r]);
@@ -151,7 +157,7 @@ static void decide(const hs_args *a, hs_lane *lane)
     hs_optim *o = (hs_optim *)a->attr;
     hs_step_state *s = o->state;
     const bool overflow = any_overflow(o, lane);
-    reduce_partials(o, lane);
+    hs_optim_reduce_partials(o, lane);
     o->now.skip = overflow;
     s->found_inf = overflow;
     if (overflow) {
@@ -171,76 +177,47 @@ static void decide(const hs_args *a, hs_lane *lane)
     hs_scaler_update(&o->c.scaler, s, overflow); // last: the gradients of this step carry the scale it began with
 }
 
-// Trust ratio |w| / |u| of one logical tensor. 1 where a norm is 0 (biases start at 0): bounds apply to real ratios only.
-static double trust_ratio(const hs_optim_config *c, hs_role role, const double norms[2])
-{
-    const bool wanted = c->ratio_all || c->decay_factor[role] > 0;
-    if (!wanted || norms[0] <= 0 || norms[1] <= 0)
-        return 1;
-    const double r = sqrt(norms[0]) / sqrt(norms[1]);
-    return c->ratio_max > 0 ? fmin(fmax(r, c->ratio_min), c->ratio_max) : r;
-}
-
-static void ratios(const hs_args *a, hs_lane *lane)
-{
-    hs_optim *o = (hs_optim *)a->attr;
-    const hs_params *ps = o->ps;
-    if (o->now.skip)
-        return;
-    reduce_partials(o, lane);
-    memset(o->norms, 0, (size_t)ps->n_logical * sizeof *o->norms);
-    for (int k = 0; k < ps->n_chunks; k++) {
-        double *norms = o->norms[ps->chunk[k].logical];
-        norms[0] += o->partial[k].a, norms[1] += o->partial[k].b;
-    }
-    for (int k = 0; k < ps->n_chunks; k++) { // several chunks of one logical tensor write the same value
-        const hs_chunk *c = &ps->chunk[k];
-        const hs_role role = ps->param[c->param]->role;
-        o->ratio[c->logical] = (float)(trust_ratio(&o->c, role, o->norms[c->logical]) * (double)o->now.lr[role]);
-    }
-}
-
 // ---- assembly
 
-static const hs_update_kernels *kernels_for(hs_isa isa)
+static const hs_optim_tier *tier_for(hs_isa isa)
 {
     static const struct {
         hs_isa isa;
-        const hs_update_kernels *kernels;
+        const hs_optim_tier *tier;
     } built[] = {
 #ifdef HS_HAVE_TIER_AVX512BF16
-        { HS_ISA_AVX512BF16, &hs_update_avx512bf16 },
+        { HS_ISA_AVX512BF16, &hs_optim_avx512bf16 },
 #endif
 #ifdef HS_HAVE_TIER_AVX512
-        { HS_ISA_AVX512, &hs_update_avx512 },
+        { HS_ISA_AVX512, &hs_optim_avx512 },
 #endif
 #ifdef HS_HAVE_TIER_AVX2
-        { HS_ISA_AVX2, &hs_update_avx2 },
+        { HS_ISA_AVX2, &hs_optim_avx2 },
 #endif
-        { HS_ISA_PORTABLE, &hs_update_portable },
+        { HS_ISA_PORTABLE, &hs_optim_portable },
     };
     int i = 0;
     while (built[i].isa > isa)
         i++;
-    return built[i].kernels;
+    return built[i].tier;
 }
 
-static void add_thunk(hs_optim *o, const hs_step_in *in, hs_kernel *fn, const char *name, hs_part_kind part, hs_cost each)
+static void add_thunk(hs_optim *o, const hs_step_in *in, const hs_optim_pass *p)
 {
-    const double n = (double)o->ps->n;
+    const double n = (double)o->ps->n_trained, low = p->stores && o->ps->low ? 2 : 0;
     o->thunk[o->segment.n++] = (hs_thunk){
-        .fn = fn,
+        .fn = p->fn,
         .args = { .attr = o, .step = in, .state = o->state },
-        .name = name,
+        .name = p->name,
         .sync = true,
-        .part = (uint8_t)part,
-        .cost = { each.flops * n, each.bytes * n },
+        .part = (uint8_t)p->part,
+        .cost = { p->each.flops * n, (p->each.bytes + low) * n },
     };
 }
 
 static size_t table_bytes(const hs_optim *o)
 {
-    const size_t logical = o->c.kind == HS_LAMB ? (size_t)o->ps->n_logical : 0;
+    const size_t logical = o->rule->per_tensor ? (size_t)o->ps->n_logical : 0;
     return (size_t)o->ps->n_chunks * sizeof *o->partial + (size_t)o->ps->n_params * sizeof *o->bad +
            logical * (sizeof *o->norms + sizeof *o->ratio);
 }
@@ -249,7 +226,7 @@ size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + table_bytes(o); }
 
 static hs_status alloc_tables(hs_optim *o)
 {
-    const size_t logical = o->c.kind == HS_LAMB ? (size_t)o->ps->n_logical : 0;
+    const size_t logical = o->rule->per_tensor ? (size_t)o->ps->n_logical : 0;
     o->partial = calloc((size_t)o->ps->n_chunks + 1, sizeof *o->partial);
     o->bad = calloc((size_t)o->ps->n_params + 1, sizeof *o->bad);
     o->norms = calloc(logical + 1, sizeof *o->norms);
@@ -259,32 +236,38 @@ static hs_status alloc_tables(hs_optim *o)
     return HS_OK;
 }
 
+static hs_status find_slabs(hs_optim *o)
+{
+    const hs_params *ps = o->ps;
+    for (int i = 0; i < o->rule->n_slabs; i++)
+        o->slab[i] = hs_params_slab(ps, o->rule->slab[i].name);
+    for (int i = 0; i < o->rule->n_slabs; i++)
+        if (!o->slab[i] || !o->slab[i]->p)
+            return HS_FAIL(INTERNAL, "the optimizer needs slab %s: hs_optim_declare before hs_params_alloc", o->rule->slab[i].name);
+    if (!ps->allocated || !ps->grad || !ps->grad->p)
+        return HS_FAIL(INTERNAL, "the optimizer needs parameters laid out with gradients");
+    return HS_OK;
+}
+
 hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev, const hs_step_in *in,
                        hs_step_state *state)
 {
     *out = NULL;
     HS_TRY(check(c));
-    if (!ps->frozen || !ps->master || !ps->grad || !ps->m || !ps->v)
-        return HS_FAIL(INTERNAL, "the optimizer needs parameters frozen with gradients and moments");
+    const hs_optim_tier *tier = tier_for(dev->isa);
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");
-    *o = (hs_optim){ .c = *c, .ps = ps, .grid = *grid, .state = state, .segment = { .thunk = o->thunk } };
+    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .grid = *grid, .state = state, .segment = { .thunk = o->thunk } };
     hs_status st;
+    HS_TRY_GOTO(st, find_slabs(o), failed);
     HS_TRY_GOTO(st, alloc_tables(o), failed);
 
-    const hs_update_kernels *k = kernels_for(dev->isa);
     // Costs of an element: f32 slabs read and written once each, and the low copy written.
-    const double low = ps->low ? 2 : 0;
-    add_thunk(o, in, k->sums, "optim.sums", HS_PART_FREE, (hs_cost){ 2, 4 });
-    add_thunk(o, in, decide, "optim.decide", HS_PART_SOLO, (hs_cost){ 0 });
-    if (c->kind == HS_ADAMW) {
-        add_thunk(o, in, k->adamw, "optim.adamw", HS_PART_FREE, (hs_cost){ 16, 16 + 12 + low });
-    } else {
-        add_thunk(o, in, k->lamb_moments, "optim.lamb_moments", HS_PART_FREE, (hs_cost){ 20, 16 + 8 });
-        add_thunk(o, in, ratios, "optim.lamb_ratios", HS_PART_SOLO, (hs_cost){ 0 });
-        add_thunk(o, in, k->lamb_apply, "optim.lamb_apply", HS_PART_FREE, (hs_cost){ 10, 12 + 4 + low });
-    }
+    add_thunk(o, in, &(hs_optim_pass){ .name = "optim.sums", .fn = tier->sums, .part = HS_PART_FREE, .each = { 2, 4 } });
+    add_thunk(o, in, &(hs_optim_pass){ .name = "optim.decide", .fn = decide, .part = HS_PART_SOLO });
+    for (int i = 0; i < HS_OPTIM_PASSES && o->rule->pass[i].name; i++)
+        add_thunk(o, in, &o->rule->pass[i]);
     state->scale = state->step_scale = c->scaler.init;
     state->hysteresis = c->scaler.hysteresis;
     state->bad_param = state->bad_micro = -1;
@@ -306,4 +289,5 @@ void hs_optim_free(hs_optim *o)
     free(o);
 }
 
+void hs_optim_set_order(hs_optim *o, const int *order) { o->order = order; }
 const hs_segment *hs_optim_segment(hs_optim *o) { return &o->segment; }

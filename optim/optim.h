@@ -1,4 +1,4 @@
-// optim: AdamW and LAMB on flat slabs, global-norm clipping, schedules and the dynamic loss scaler, as thunks.
+// optim: AdamW, LAMB and SGD over the parameters' slabs, global-norm clipping, schedules and the dynamic loss scaler, as thunks.
 //
 // One pass over memory: unscale, clip, moments, master update, refreshed low copy. Norms are fixed-order sums of per-chunk
 // partials, per logical tensor, reduced once over tp (and over optimizer shards). Nothing needs the host: on a non-finite
@@ -9,7 +9,7 @@
 #include "core/graph/params.h"
 #include "core/run/device.h"
 
-typedef enum hs_optim_kind { HS_ADAMW, HS_LAMB } hs_optim_kind;
+typedef enum hs_optim_kind { HS_ADAMW, HS_LAMB, HS_SGD, HS_N_OPTIMS } hs_optim_kind;
 typedef enum hs_schedule_kind { HS_SCHEDULE_CONSTANT, HS_SCHEDULE_LINEAR, HS_SCHEDULE_COSINE, HS_SCHEDULE_POLY } hs_schedule_kind;
 
 // lr at 0-based applied step t: warm-up lr * (t+1)/(warmup+1) for t < warmup; then by kind from lr to min_lr over the rest,
@@ -32,8 +32,9 @@ hs_status hs_scaler_parse(hs_scaler_config *out, const char *name, hs_dtype low)
 
 typedef struct hs_optim_config {
     hs_optim_kind kind;
-    double beta1, beta2, eps, weight_decay;
-    double clip; // global norm; 0: off
+    double beta1, beta2, eps, weight_decay; // weight_decay: decoupled; SGD adds it to the gradient
+    double momentum;                        // SGD
+    double clip;                            // global norm; 0: off
     hs_schedule schedule;
     hs_scaler_config scaler;
     double decay_factor[HS_N_ROLES]; // of weight_decay, by role; default 1 for weights and embeddings, 0 for biases and norms
@@ -44,14 +45,22 @@ typedef struct hs_optim_config {
     bool bias_correction, grad_averaging;
     double ratio_min, ratio_max; // 0, 0: unbounded
 } hs_optim_config;
-// "adamw", "lamb" (ratio where decay, eps outside), "nvlamb" (the published figure: all tensors, eps inside, clip at norm 1).
+// "adamw", "lamb" (ratio where decay, eps outside), "nvlamb" (the published figure: all tensors, eps inside, clip at norm 1), "sgd".
 hs_status hs_optim_preset(hs_optim_config *out, const char *name);
 
+// The slabs an optimizer keeps, besides values and gradients; static. hs_optim_declare adds them to ps: before hs_params_alloc.
+const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n);
+hs_status hs_optim_declare(const hs_optim_config *c, hs_params *ps);
+
 typedef struct hs_optim hs_optim;
-// params: frozen with gradients and moments; borrowed, as are grid and state. Writes state's scale at birth.
+// params: allocated with gradients and the optimizer's slabs; borrowed, as are grid and state. Writes state's scale at birth. What is
+// frozen it neither reads nor writes.
 hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev, const hs_step_in *in,
                        hs_step_state *state);
 void hs_optim_free(hs_optim *o);
+// (optional) hs_plan_grad_order of what makes the gradients; borrowed. Says which of several non-finite ones is named; defaults to
+// hs_param.id.
+void hs_optim_set_order(hs_optim *o, const int *order);
 const hs_segment *hs_optim_segment(hs_optim *o); // submit after the last micro-step
 size_t hs_optim_bytes(const hs_optim *o);        // beyond the slabs: chunk partials and tables
 

@@ -32,7 +32,7 @@ static hs_status add_model(hs_params *ps, const hs_model_info *m)
         }
     HS_TRY(add(ps, "ln_f.weight", 1, 0, m->width, 0));
     HS_TRY(add(ps, "ln_f.bias", 1, 0, m->width, 0));
-    return hs_params_freeze(ps, HS_WITH_MOMENTS, HS_F32);
+    return hs_params_alloc(ps, false);
 }
 
 static hs_status copy(const char *in, const char *out)

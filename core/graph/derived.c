@@ -57,7 +57,7 @@ void hs_kernel_derive(const hs_args *a, hs_lane *lane)
         const hs_param *w = d->param;
         const bool low = d->dtype != HS_F32;
         const hs_args args = {
-            .in[0] = { .p = low ? (char *)(ps->low + w->offset) : (char *)(ps->master + w->offset),
+            .in[0] = { .p = hs_slab_at(low ? ps->low : ps->master, w),
                        .rows = w->dim[0],
                        .cols = (int64_t)w->n / w->dim[0],
                        .dtype = d->dtype },

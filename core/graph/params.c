@@ -5,13 +5,10 @@
 #include "core/base/grow.h"
 #include "core/base/rng.h"
 #include "core/graph/derived.h"
+#include "core/graph/params_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-enum { ALIGN_ELEMENTS = 64, LARGE_SLAB = 1 << 20 };
 
 static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -88,7 +85,11 @@ hs_status hs_params_new(hs_params **out, uint64_t seed, int tp_rank, int tp_size
     ps->seed = seed;
     ps->tp_rank = tp_rank;
     ps->tp_size = tp_size;
-    ps->low_dtype = HS_F32;
+    const hs_status st = hs_params_declare(ps, &(hs_slab_spec){ .name = "master", .dtype = HS_F32 });
+    if (st != HS_OK) {
+        hs_params_free(ps);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
     *out = ps;
     return HS_OK;
 }
@@ -110,6 +111,9 @@ static hs_status check_agrees(const hs_params *ps, const hs_param *p, const hs_p
     stored_shape(ps, s, dim);
     const bool same = p->n_dims == s->n_dims && p->shard == s->shard && p->parts == (s->parts ? s->parts : 1) &&
                       !memcmp(p->logical, s->dim, (size_t)p->n_dims * sizeof *dim) && !memcmp(p->dim, dim, (size_t)p->n_dims * sizeof *dim);
+    if (same && p->frozen != hs_params_freezes(ps, s))
+        return HS_FAIL(USAGE, "parameter %s was made %s and is now asked for the other way", s->name,
+                       p->frozen ? "frozen" : "to be trained");
     if (same)
         return HS_OK;
     char had[64], has[64];
@@ -128,8 +132,7 @@ static hs_status append(hs_params *ps, hs_param *p)
     if (!known || !hs_grow(&ps->param, ps->n_params, &ps->capacity, sizeof *ps->param))
         return HS_FAIL(MEMORY, "no memory for %d parameters", ps->n_params + 1);
     p->id = ps->n_params;
-    p->offset = ps->n;
-    ps->n += (size_t)round_up((int64_t)p->n, ALIGN_ELEMENTS);
+    HS_TRY(hs_slabs_add_param(ps, p));
     ps->param[ps->n_params++] = p;
     *known = *known ? *known : ps->n_params; // two names of one hash: the first is found here, the other by looking
     return HS_OK;
@@ -145,7 +148,7 @@ hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out
         *out = p;
         return HS_OK;
     }
-    if (ps->frozen)
+    if (ps->allocated)
         return HS_FAIL(USAGE, "parameter %s is new, but the model's %d parameters are already laid out", spec->name, ps->n_params);
     p = calloc(1, sizeof *p);
     char *name = strdup(spec->name);
@@ -160,7 +163,8 @@ hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out
                      .init = spec->init,
                      .std = spec->std,
                      .parts = spec->parts ? spec->parts : 1,
-                     .n_dims = spec->n_dims };
+                     .n_dims = spec->n_dims,
+                     .frozen = hs_params_freezes(ps, spec) };
     memcpy(p->logical, spec->dim, (size_t)spec->n_dims * sizeof *spec->dim);
     stored_shape(ps, spec, p->dim);
     p->n = (size_t)(p->dim[0] * columns(p->dim, p->n_dims));
@@ -182,50 +186,11 @@ size_t hs_params_count(const hs_params *ps)
     return n;
 }
 
-// ---- slabs
-
-// Large slabs come from mmap: page aligned, cleared as they are first touched, with huge pages where the kernel has them.
-// Small ones come from the heap, where sanitizers watch their ends.
-static hs_status slab_new(void **out, size_t bytes)
-{
-    void *p = NULL;
-    bytes = (size_t)round_up((int64_t)bytes, 64);
-    if (bytes < LARGE_SLAB) {
-        p = aligned_alloc(64, bytes ? bytes : 64);
-        if (p)
-            memset(p, 0, bytes ? bytes : 64);
-    } else {
-        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-            p = NULL;
-        else
-            madvise(p, bytes, MADV_HUGEPAGE); // a wish, not a condition
-    }
-    if (!p)
-        return HS_FAIL(MEMORY, "no memory for a parameter slab of %.1f MiB", (double)bytes / 0x1p20);
-    *out = p;
-    return HS_OK;
-}
-
-static void slab_free(void *p, size_t bytes)
-{
-    bytes = (size_t)round_up((int64_t)bytes, 64);
-    if (p && bytes >= LARGE_SLAB)
-        munmap(p, bytes);
-    else
-        free(p);
-}
-
 void hs_params_free(hs_params *ps)
 {
     if (!ps)
         return;
-    slab_free(ps->master, ps->n * sizeof(float));
-    if (!ps->grad_lent)
-        slab_free(ps->grad, ps->n * sizeof(float));
-    slab_free(ps->m, ps->n * sizeof(float));
-    slab_free(ps->v, ps->n * sizeof(float));
-    slab_free(ps->low, ps->n * sizeof(uint16_t));
+    hs_slabs_free(ps);
     for (int i = 0; i < ps->n_params; i++) {
         free(ps->param[i]->name);
         free(ps->param[i]);
@@ -234,19 +199,11 @@ void hs_params_free(hs_params *ps)
         hs_derived_free(ps->derived[i]);
     free(ps->derived);
     free(ps->param);
+    free(ps->freeze);
     hs_map_free(ps->by_name);
     free(ps->chunk);
     free(ps->has_grad);
     free(ps);
-}
-
-hs_params_bytes hs_params_bytes_of(const hs_params *ps, unsigned with, hs_dtype low_dtype)
-{
-    const size_t slab = ps->n * sizeof(float);
-    return (hs_params_bytes){ .master = slab,
-                              .low = hs_dtype_is_low(low_dtype) ? slab / 2 : 0,
-                              .grad = with & HS_WITH_GRAD ? slab : 0,
-                              .moments = with & HS_WITH_MOMENTS ? 2 * slab : 0 };
 }
 
 // ---- chunks
@@ -257,7 +214,8 @@ static hs_status build_chunks(hs_params *ps)
 {
     int64_t n_chunks = 0;
     for (int i = 0; i < ps->n_params; i++)
-        n_chunks += ps->param[i]->parts * ((part_elements(ps->param[i]) + HS_CHUNK - 1) / HS_CHUNK);
+        if (!ps->param[i]->frozen)
+            n_chunks += ps->param[i]->parts * ((part_elements(ps->param[i]) + HS_CHUNK - 1) / HS_CHUNK);
     if (n_chunks > INT32_MAX)
         return HS_FAIL(UNSUPPORTED, "%lld chunks of parameters, at most %d can be counted", (long long)n_chunks, INT32_MAX);
     ps->chunk = calloc((size_t)(n_chunks ? n_chunks : 1), sizeof *ps->chunk);
@@ -266,48 +224,32 @@ static hs_status build_chunks(hs_params *ps)
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         const int64_t part = part_elements(p);
-        for (int k = 0; k < p->parts; k++, ps->n_logical++) // padding rows are at the end of their part, and always zero
+        ps->n_trained += p->frozen ? 0 : p->n;
+        for (int k = 0; k < p->parts && !p->frozen; k++, ps->n_logical++) // padding rows are at the end of their part, and always zero
             for (int64_t at = 0; at < part; at += HS_CHUNK)
                 ps->chunk[ps->n_chunks++] = (hs_chunk){ .param = i,
                                                         .logical = ps->n_logical,
-                                                        .offset = p->offset + (size_t)(k * part + at),
+                                                        .first = (size_t)(k * part + at),
                                                         .n = (int32_t)(part - at < HS_CHUNK ? part - at : HS_CHUNK),
                                                         .counted = p->shard != HS_SHARD_NONE || ps->tp_rank == 0 };
     }
     return HS_OK;
 }
 
-hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype)
+hs_status hs_params_alloc(hs_params *ps, bool draw)
 {
-    if (ps->frozen)
+    if (ps->allocated)
         return HS_FAIL(INTERNAL, "the parameters are already laid out");
-    const size_t bytes = ps->n * sizeof(float);
-    HS_TRY(slab_new((void **)&ps->master, bytes));
-    if (with & HS_WITH_GRAD)
-        HS_TRY(slab_new((void **)&ps->grad, bytes));
-    if (with & HS_WITH_MOMENTS) {
-        HS_TRY(slab_new((void **)&ps->m, bytes));
-        HS_TRY(slab_new((void **)&ps->v, bytes));
-    }
-    ps->low_dtype = low_dtype;
-    if (hs_dtype_is_low(low_dtype))
-        HS_TRY(slab_new((void **)&ps->low, bytes / 2));
+    HS_TRY(hs_slabs_alloc(ps));
     HS_TRY(build_chunks(ps));
     ps->has_grad = malloc((size_t)ps->n_params + 1);
     if (!ps->has_grad)
         return HS_FAIL(MEMORY, "no memory for %d marks", ps->n_params);
     memset(ps->has_grad, 1, (size_t)ps->n_params + 1);
-    ps->frozen = true;
-    if (!(with & HS_WITHOUT_INIT))
+    ps->allocated = true;
+    if (draw)
         hs_params_init_values(ps);
     return HS_OK;
-}
-
-void hs_params_lend_grad(hs_params *ps, float *slab)
-{
-    if (!ps->grad_lent)
-        slab_free(ps->grad, ps->n * sizeof(float));
-    ps->grad = slab, ps->grad_lent = true;
 }
 
 // ---- values
@@ -330,12 +272,12 @@ static run run_at(const hs_param *p, const extent *e, int64_t i)
 
 void hs_params_init_values(hs_params *ps)
 {
-    memset(ps->master, 0, ps->n * sizeof(float)); // padding too
+    memset(ps->master->p, 0, ps->master->bytes); // padding too
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         const extent e = extent_of(p, ps->tp_rank);
         const uint64_t key = hs_mix2(ps->seed, hs_hash_string(p->name)); // by name: another parameter before it changes nothing
-        float *value = ps->master + p->offset;
+        float *value = hs_slab_at(ps->master, p);
         for (int64_t k = 0; p->init != HS_INIT_ZERO && k < n_runs(p, &e); k++) {
             const run r = run_at(p, &e, k);
             if (p->init == HS_INIT_NORMAL)
@@ -345,45 +287,33 @@ void hs_params_init_values(hs_params *ps)
                     value[r.stored + j] = 1;
         }
     }
-    hs_params_changed(ps);
     hs_params_refresh_low(ps);
+    hs_params_changed(ps);
 }
 
 void hs_params_refresh_low(hs_params *ps)
 {
-    if (ps->low)
-        hs_convert(ps->low, ps->low_dtype, ps->master, HS_F32, (int64_t)ps->n);
-}
-
-void hs_params_release_masters(hs_params *ps, const bool *keep)
-{
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    if (ps->n * sizeof(float) < LARGE_SLAB) // of the heap
-        return;
-    for (int i = 0; i < ps->n_params; i++) {
+    for (int i = 0; ps->low && i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        const uintptr_t first = ((uintptr_t)(ps->master + p->offset) + page - 1) / page * page;
-        const uintptr_t end = (uintptr_t)(ps->master + p->offset + p->n) / page * page;
-        if (!keep[p->id] && first < end)
-            madvise((void *)first, end - first, MADV_DONTNEED);
+        hs_convert(hs_slab_at(ps->low, p), ps->low->spec.dtype, hs_slab_at(ps->master, p), HS_F32, (int64_t)p->n);
     }
 }
 
-void hs_param_export(const hs_param *p, const float *slab, float *logical)
+void hs_param_export(const hs_param *p, const float *stored, float *logical)
 {
     const extent e = extent_of(p, 0);
     for (int64_t k = 0; k < n_runs(p, &e); k++) {
         const run r = run_at(p, &e, k);
-        memcpy(logical + r.logical, slab + p->offset + r.stored, (size_t)r.n * sizeof(float));
+        memcpy(logical + r.logical, stored + r.stored, (size_t)r.n * sizeof(float));
     }
 }
 
-void hs_param_import(const hs_param *p, float *slab, const float *logical)
+void hs_param_import(const hs_param *p, float *stored, const float *logical)
 {
     const extent e = extent_of(p, 0);
-    memset(slab + p->offset, 0, p->n * sizeof(float));
+    memset(stored, 0, p->n * sizeof(float));
     for (int64_t k = 0; k < n_runs(p, &e); k++) {
         const run r = run_at(p, &e, k);
-        memcpy(slab + p->offset + r.stored, logical + r.logical, (size_t)r.n * sizeof(float));
+        memcpy(stored + r.stored, logical + r.logical, (size_t)r.n * sizeof(float));
     }
 }

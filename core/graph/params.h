@@ -1,9 +1,11 @@
-// params: named parameters in flat slabs, and the chunk table every norm, thread, shard and rank divides by.
+// params: named parameters, slabs that hold what they have, and the chunk table every norm, thread, shard and rank divides by.
 //
 // A parameter's value is its f32 master; `low` is a copy the optimizer refreshes once per step (never a cast node, never
 // saved). Weights are stored [out, in]. A *logical tensor* is what LAMB, clipping and checkpoints speak of: `parts` of
 // them are stacked along dim 0 of one stored parameter (QKV: 3). Rows beyond the logical ones are padding: zero, cut in
 // cross-entropy and on export.
+//
+// A frozen parameter keeps its value: no gradient reaches it, no optimizer keeps anything for it or walks it.
 #ifndef HS_CORE_PARAMS_H
 #define HS_CORE_PARAMS_H
 #include "core/base/status.h"
@@ -28,15 +30,41 @@ struct hs_param {
     int n_dims;
     int64_t logical[HS_MAX_DIMS]; // whole tensor, all parts, no padding
     int64_t dim[HS_MAX_DIMS];     // stored here: this rank's shard, padded
-    size_t offset, n;             // elements, the same in every slab; offset is a multiple of 64
+    size_t n;                     // elements as stored
     int id;
-    int order; // when backward completes its gradient (0 first); set by a training plan
+    bool frozen; // by its spec or by hs_params_freeze
 };
 
+// ---- slabs
+// One kind of bytes that parameters have - values, gradients, a moment - in one piece of memory, with a table of whose lie where. A
+// parameter may be absent. Elements lie as the parameter is stored, unless the slab's spec says how many bytes there are instead. Nobody
+// adds offsets up: hs_slab_at, hs_slab_chunk and hs_slab_in know.
+typedef struct hs_slab_spec {
+    const char *name;    // "master", "low", "grad", "adam.m"; borrowed
+    hs_dtype dtype;      // of an element
+    bool trainable_only; // frozen parameters are absent
+    bool saved;          // what a run goes on from besides the values: checkpoints hold it, as SLAB.PARAMETER
+    size_t (*bytes)(const hs_param *p, const void *user); // (optional) of one parameter, 0: absent; defaults to its stored elements
+    const void *user;
+} hs_slab_spec;
+
+typedef struct hs_place {
+    size_t offset, bytes; // bytes 0: absent
+} hs_place;
+
+typedef struct hs_slab {
+    hs_slab_spec spec;
+    hs_place *place; // by hs_param.id; there as soon as slab and parameter are known, memory or not
+    int cap_places;
+    size_t bytes;
+    char *p;   // NULL before hs_params_alloc
+    bool lent; // p is someone else's
+} hs_slab;
+
 enum { HS_CHUNK = 4096 };
-typedef struct hs_chunk {   // at most HS_CHUNK elements of one logical tensor
-    int32_t param, logical; // logical: index over all logical tensors
-    size_t offset;
+typedef struct hs_chunk {   // at most HS_CHUNK elements of one logical tensor that is trained
+    int32_t param, logical; // logical: index over all logical tensors of the table
+    size_t first;           // element of the stored parameter
     int32_t n;
     bool counted; // false for tp-replicated tensors on tp ranks > 0: counted once in norms
 } hs_chunk;
@@ -46,18 +74,19 @@ typedef struct hs_params {
     hs_param **param;
     int n_params, capacity;
     struct hs_map *by_name;
-    size_t n; // elements of a slab
-    bool frozen;
     uint64_t seed;
     int tp_rank, tp_size;
-    hs_dtype low_dtype;           // F32: no low slab
-    float *master, *grad, *m, *v; // NULL where not asked for
-    bool grad_lent;               // grad is someone else's memory
-    uint16_t *low;
+    char *freeze;            // patterns of hs_params_freeze; NULL: none
+    const char *freeze_name; // what messages call them
+    hs_slab **slab;
+    int n_slabs, cap_slabs;
+    hs_slab *master, *low, *grad; // of these names; low, grad: NULL where not declared
+    bool allocated;
     hs_chunk *chunk;
     int n_chunks, n_logical;
     uint8_t *has_grad; // by id: a plan of this step has made its gradient; the optimizer leaves the others alone. All, unless a run says so
-    uint64_t version;  // raised whenever values change (hs_params_changed): load, init, an update
+    size_t n_trained;  // elements as stored, of parameters that are not frozen
+    uint64_t version;  // of the values: hs_params_changed raises it
     hs_derived **derived; // copies of values in other layouts: core/graph/derived.h
     int n_derived, cap_derived;
 } hs_params;
@@ -70,24 +99,51 @@ typedef struct hs_param_spec {
     float std;
     int parts;    // 0 means 1
     int pad_rows; // stored rows are a multiple of this; 0: no padding
+    bool frozen;  // never trained; false: trained, unless hs_params_freeze says otherwise
     int n_dims;
     int64_t dim[HS_MAX_DIMS]; // logical
 } hs_param_spec;
 
-// WITHOUT_INIT: values stay zero, as a checkpoint is about to fill them: drawing them takes longer than reading them.
-enum hs_params_with { HS_WITH_GRAD = 1, HS_WITH_MOMENTS = 2, HS_WITHOUT_INIT = 4 };
-
 hs_status hs_params_new(hs_params **out, uint64_t seed, int tp_rank, int tp_size);
 void hs_params_free(hs_params *ps);
 
-// The parameter of that name: added on first use, else checked to agree in shape. After hs_params_freeze a new name is refused.
+// Freezes parameters by name, before there are any: patterns, separated by commas, are a parameter's name ("wte.weight"), a scope ("h0":
+// all of it) or either with * and ? ("h?.attn*"). `name`: what messages call the setting; borrowed. "" or NULL: none.
+hs_status hs_params_freeze(hs_params *ps, const char *patterns, const char *name);
+hs_status hs_params_check_freeze(
+    const hs_params *ps); // once all are there: USAGE naming a pattern that fits none, or that nothing is left to train
+
+// The parameter of that name: added on first use, else checked to agree. After hs_params_alloc a new name is refused.
 hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out);
 hs_param *hs_params_find(const hs_params *ps, const char *name); // NULL if there is none
 
-// Allocates the slabs (64-byte aligned, zeroed), builds the chunk table and draws the initial values: the full logical
-// tensor is generated by counter and sliced, so that every tp size starts identical. low_dtype F32: no low slab.
-hs_status hs_params_freeze(hs_params *ps, unsigned with, hs_dtype low_dtype);
-void hs_params_lend_grad(hs_params *ps, float *slab); // n floats that outlive ps; frees a slab of its own
+// Adds a slab; one of that name and type already there stays as it is. "master" always is. After hs_params_alloc its memory (zeroed) is
+// taken at once.
+hs_status hs_params_declare(hs_params *ps, const hs_slab_spec *spec);
+hs_status hs_params_declare_low(hs_params *ps, hs_dtype low);   // "low"; F32: none
+hs_status hs_params_declare_grad(hs_params *ps);                // "grad", of what is trained; a training plan does
+hs_slab *hs_params_slab(const hs_params *ps, const char *name); // NULL: none of that name
+
+// Where p's bytes are in the slab; NULL: absent, or no memory yet.
+static inline void *hs_slab_at(const hs_slab *s, const hs_param *p)
+{
+    return s && s->p && s->place[p->id].bytes ? s->p + s->place[p->id].offset : NULL;
+}
+static inline bool hs_slab_has(const hs_slab *s, const hs_param *p) { return s->place[p->id].bytes > 0; }
+static inline void *hs_slab_in(const hs_slab *s, void *copy, const hs_param *p)
+{
+    return (char *)copy + s->place[p->id].offset;
+} // of a copy of all of it
+// Of a chunk, in a slab of elements of type T that has its parameter.
+#define hs_slab_chunk(T, s, c) ((T *)((s)->p + (s)->place[(c)->param].offset) + (c)->first)
+
+// Takes the memory of all slabs that have none yet (64-byte aligned, zeroed), builds the chunk table and, if wanted, draws the initial
+// values: the full logical tensor is generated by counter and sliced, so that every tp size starts identical.
+hs_status hs_params_alloc(hs_params *ps, bool draw);
+// Memory of someone else, who outlives ps, for a slab; what it had is given back. hs_params_alloc leaves out a slab that is to be lent
+// some.
+hs_status hs_params_lend(hs_params *ps, hs_slab *s, void *p, size_t bytes);
+void hs_params_leave_out(hs_params *ps, hs_slab *s);
 void hs_params_init_values(hs_params *ps);
 static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
 void hs_params_refresh_low(hs_params *ps);                             // low = master, rounded; serial; for load and init
@@ -96,16 +152,17 @@ void hs_params_refresh_low(hs_params *ps);                             // low = 
 void hs_params_release_masters(hs_params *ps, const bool *keep);
 
 size_t hs_params_count(const hs_params *ps); // logical elements of the whole model, without padding
-// Bytes of each slab class, for `plan`.
+// Bytes of the slabs declared so far, with or without memory: for `plan`.
 typedef struct hs_params_bytes {
-    size_t master, low, grad, moments;
+    size_t master, low, grad, saved, other; // saved: moments
+    size_t all;
 } hs_params_bytes;
-hs_params_bytes hs_params_bytes_of(const hs_params *ps, unsigned with, hs_dtype low_dtype);
+hs_params_bytes hs_params_bytes_of(const hs_params *ps);
 
-// Copies the logical tensor [logical dims] out of or into a slab (master, m, v, ...), cutting or zeroing the padding.
-// tp_size 1 only; shards are gathered by parallel/.
-void hs_param_export(const hs_param *p, const float *slab, float *logical);
-void hs_param_import(const hs_param *p, float *slab, const float *logical);
+// Copies the logical tensor [logical dims] out of or into the stored elements of one parameter (hs_slab_at), cutting or zeroing the
+// padding. tp_size 1 only; shards are gathered by parallel/.
+void hs_param_export(const hs_param *p, const float *stored, float *logical);
+void hs_param_import(const hs_param *p, float *stored, const float *logical);
 
 #ifdef __cplusplus
 }

@@ -110,7 +110,7 @@ static hs_slot wanted(diff *d, hs_node *n, int i)
         hs_slot s = { .where = HS_AT_GRAD, .t = t, .dtype = HS_F32, .writes = true, .rows = false };
         s.add = d->param_written[id];
         s.add_later = !s.add;
-        t->param->order = d->p->n_calls; // of the last writer: a tied table is complete when the embedding has added to it
+        d->p->grad_order[id] = d->p->n_calls; // of the last writer: a tied table is complete when the embedding has added to it
         d->param_written[id] = true;
         return s;
     }
@@ -150,7 +150,7 @@ static hs_status backward_call(diff *d, hs_node *n, const hs_kernels *k, const h
         r->scratch = k->scratch(n, d->p->dev->team, true);
     if (n->op->cost) {
         r->cost = n->op->cost(n, true);
-        if (which != ALL && want[0] && (want[1] || want[2])) // a split backward is counted half and half
+        if (which != ALL) // a split backward is counted half and half
             r->cost.flops /= 2, r->cost.bytes /= 2;
     }
     return din[0].where != HS_AT_NONE ? hs_plan_derive(d->p, r, n, &k->derive, true) : HS_OK;
@@ -235,7 +235,9 @@ hs_status hs_plan_autodiff(hs_plan *p)
     d.grad_buf = hs_graph_alloc(g, n * sizeof(int)), d.grad_type = hs_graph_alloc(g, n * sizeof(hs_dtype));
     d.sharer = hs_graph_alloc(g, n * sizeof(int)), d.param_written = hs_graph_alloc(g, (size_t)g->params->n_params + 1);
     d.cast_attr = hs_graph_alloc(g, d.cast_op->attr_bytes);
+    p->grad_order = hs_graph_alloc(g, ((size_t)g->params->n_params + 1) * sizeof *p->grad_order);
     HS_TRY(hs_graph_status(g));
+    HS_TRY(hs_params_declare_grad(g->params));
     for (int i = 0; i < g->n_tensors; i++)
         d.grad_buf[i] = -1, d.sharer[i] = i;
     for (int i = g->n_nodes - 1; i >= 0; i--)

@@ -22,7 +22,7 @@ static void mark(hs_plan *p)
 {
     hs_graph *g = p->graph;
     for (int i = 0; i < g->n_tensors; i++)
-        p->marks.needs[g->tensor[i]->id] = hs_plan_trains(p) && g->tensor[i]->kind == HS_PARAM;
+        p->marks.needs[g->tensor[i]->id] = hs_plan_trains(p) && g->tensor[i]->kind == HS_PARAM && !g->tensor[i]->param->frozen;
     for (int i = 0; i < g->n_nodes; i++) {
         hs_node *n = g->node[i];
         const bool flows = hs_plan_differentiable(p, n);

@@ -52,20 +52,25 @@ static int place_gradients(hs_plan *p, placed *all)
 {
     const hs_params *ps = p->graph->params;
     for (int i = 0; i < ps->n_params; i++) {
-        const hs_param *q = ps->param[i];
-        all[i] = (placed){ q->offset * sizeof(float), aligned((q->offset + q->n) * sizeof(float)), -1, p->n_calls };
+        const hs_place *at = &ps->grad->place[i];
+        all[i] = (placed){ at->offset, aligned(at->offset + at->bytes), -1, p->n_calls };
     }
     for (int i = p->n_calls - 1; i >= 0; i--)
         for (int k = 0; k < HS_MAX_IN; k++)
             if (p->call[i].din[k].where == HS_AT_GRAD)
                 all[p->call[i].din[k].t->param->id].first = i;
-    for (int i = 0; i < ps->n_params; i++)
+    int n = 0;
+    for (int i = 0; i < ps->n_params; i++) {
+        if (ps->param[i]->frozen)
+            continue;
         if (all[i].first < 0) {
             hs_info("gradients get memory of their own: nothing in this model writes that of %s", ps->param[i]->name);
             return 0;
         }
-    p->info.gradient_bytes = aligned(ps->n * sizeof(float));
-    return ps->n_params;
+        all[n++] = all[i];
+    }
+    p->info.gradient_bytes = aligned(ps->grad->bytes);
+    return n;
 }
 
 // Greedy by size: the largest first, each at the lowest gap among those alive at the same time.
@@ -169,7 +174,7 @@ static hs_status add_span(spans *all, const hs_plan *p, const hs_call *r, const 
     if (s->where == HS_AT_BUF)
         x.lo = p->buf[s->buf].offset;
     else if (s->where == HS_AT_GRAD)
-        x.space = p->info.gradient_bytes == 0, x.lo = s->t->param->offset * sizeof(float);
+        x.space = p->info.gradient_bytes == 0, x.lo = p->graph->params->grad->place[s->t->param->id].offset;
     else
         x.space = state_space(p, s->t->state), x.lo = 0;
     x.hi = x.lo + bytes;

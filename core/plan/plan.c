@@ -125,6 +125,7 @@ bool hs_plan_reduces(const hs_plan *p)
     return false;
 }
 
+const int *hs_plan_grad_order(const hs_plan *p) { return p->grad_order; }
 size_t hs_plan_bytes(const hs_plan *p) { return p->total_bytes; }
 const hs_plan_info *hs_plan_info_of(const hs_plan *p) { return &p->info; }
 const hs_graph *hs_plan_graph(const hs_plan *p) { return p->graph; }

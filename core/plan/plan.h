@@ -45,7 +45,7 @@ typedef struct hs_cast_info { // one inserted cast, for `plan`
 typedef struct hs_plan hs_plan;
 
 // Plans a copy: the trace is left as it was and stays the caller's, who may free it behind this. Fails with the trace's own first error
-// if it has one.
+// if it has one. A training plan declares the gradients' slab.
 hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, const hs_plan_opts *o);
 void hs_plan_free(hs_plan *p);
 int hs_plan_losses(const hs_plan *p); // its set of hs_step_state.loss; -1: it has no loss
@@ -53,7 +53,7 @@ int hs_plan_losses(const hs_plan *p); // its set of hs_step_state.loss; -1: it h
 size_t hs_plan_bytes(const hs_plan *p); // inputs + values + gradients, if they lie here, + scratch: one slab
 typedef struct hs_plan_info {
     size_t input_bytes, value_bytes, scratch_bytes; // as placed
-    size_t gradient_bytes;                          // in the same slab (single_run); 0: they need one of their own (HS_WITH_GRAD)
+    size_t gradient_bytes;                          // in the same slab (single_run); 0: they need one of their own
     size_t derived_bytes;        // of parameters in other layouts; not in hs_plan_bytes: plans over one hs_params share them
     size_t value_bytes_unshared; // what values would take without reuse
     double flops_forward, flops_backward, traffic_bytes; // at capacity
@@ -63,6 +63,9 @@ typedef struct hs_plan_info {
 } hs_plan_info;
 const hs_plan_info *hs_plan_info_of(const hs_plan *p);
 const hs_graph *hs_plan_graph(const hs_plan *p); // the copy: types settled, casts in place; hs_node.trace leads back to the trace
+
+// By hs_param.id: when backward completes its gradient, small is early; lives as long as the plan. NULL: it does not train.
+const int *hs_plan_grad_order(const hs_plan *p);
 
 // Marks the parameters (by id) whose f32 values this plan reads; the others it reads as low copies, if at all.
 void hs_plan_masters(const hs_plan *p, bool *read);
@@ -79,7 +82,7 @@ typedef struct hs_exec_memory { // all of it borrowed
 } hs_exec_memory;
 
 typedef struct hs_exec hs_exec;
-// A plan with gradient_bytes has the gradient slab at the front of its workspace: hs_params_lend_grad before this. The slab is whole
+// A plan with gradient_bytes has the gradient slab at the front of its workspace: hs_params_lend before this. The slab is whole
 // from the end of a run to the next run of any plan over this workspace. Copies of parameters (core/graph/derived.h) must have been made
 // before a segment is submitted: hs_model_refresh does it.
 hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m);

@@ -55,7 +55,8 @@ struct hs_plan {
     int n_calls, cap_calls, n_forward;
     hs_buf *buf;
     int n_bufs, cap_bufs;
-    int *value_buf; // by tensor id; -1: none
+    int *value_buf;  // by tensor id; -1: none
+    int *grad_order; // hs_plan_grad_order; NULL: it does not train
     hs_marks marks;
     size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
     hs_derived_list derived;                                     // that its calls read

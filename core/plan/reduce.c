@@ -4,17 +4,18 @@
 #include "core/plan/plan_impl.h"
 #include <stdlib.h>
 
-enum { BUCKET_BYTES = 25 << 20 };
+enum { BUCKET_BYTES = 25 << 20, GAP = 64 * sizeof(float) }; // gap: what two neighbours of a slab have between them, at most
 
 typedef struct done {
     int call;
     hs_param *p;
+    size_t lo, hi; // bytes of the gradient slab
 } done;
 
 static int by_call(const void *a, const void *b)
 {
     const done *x = a, *y = b;
-    return x->call != y->call ? (x->call > y->call) - (x->call < y->call) : (x->p->offset > y->p->offset) - (x->p->offset < y->p->offset);
+    return x->call != y->call ? (x->call > y->call) - (x->call < y->call) : (x->lo > y->lo) - (x->lo < y->lo);
 }
 
 static const hs_op all_reduce = { .name = "gradient all-reduce",
@@ -53,8 +54,10 @@ hs_status hs_plan_reduce(hs_plan *p)
     done *d = calloc((size_t)ps->n_params + 1, sizeof *d);
     if (!d)
         return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", ps->n_params);
-    for (int i = 0; i < ps->n_params; i++)
-        d[i] = (done){ -1, ps->param[i] };
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_place *at = &ps->grad->place[i];
+        d[i] = (done){ -1, ps->param[i], at->offset, at->offset + at->bytes };
+    }
     for (int i = 0; i < p->n_calls; i++)
         for (int k = 0; k < HS_MAX_IN; k++)
             if (p->call[i].din[k].where == HS_AT_GRAD)
@@ -72,23 +75,22 @@ hs_status hs_plan_reduce(hs_plan *p)
         hs_call *r = hs_plan_call(p, old[i].node, old[i].name);
         *r = old[i];
         for (; next < ps->n_params && d[next].call == i; next++)
-            bytes += d[next].p->n * sizeof(float);
+            bytes += d[next].hi - d[next].lo;
         if (next > first && (bytes >= BUCKET_BYTES || i == n_old - 1 || next == ps->n_params)) {
             // Completed parameters lie in one or a few contiguous ranges of the slab.
             for (int a = first; a < next;) {
                 hs_param *lowest = d[a].p;
-                size_t lo = lowest->offset, hi = lo + lowest->n;
+                size_t lo = d[a].lo, hi = d[a].hi;
                 int b = a + 1;
                 for (; b < next; b++) {
-                    const size_t o = d[b].p->offset, e = o + d[b].p->n;
-                    if (o >= hi && o - hi < 64)
-                        hi = e;
-                    else if (e <= lo && lo - e < 64)
-                        lo = o, lowest = d[b].p;
+                    if (d[b].lo >= hi && d[b].lo - hi < GAP)
+                        hi = d[b].hi;
+                    else if (d[b].hi <= lo && lo - d[b].hi < GAP)
+                        lo = d[b].lo, lowest = d[b].p;
                     else
                         break;
                 }
-                reduce_call(p, old[i].node, lowest, hi - lo);
+                reduce_call(p, old[i].node, lowest, (hi - lo) / sizeof(float));
                 a = b;
             }
             first = next, bytes = 0;

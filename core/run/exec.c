@@ -19,11 +19,11 @@ static char *address(const hs_exec *e, const hs_slot *s)
     case HS_AT_BUF:
         return e->base + e->plan->buf[s->buf].offset;
     case HS_AT_MASTER:
-        return (char *)(ps->master + s->t->param->offset);
+        return hs_slab_at(ps->master, s->t->param);
     case HS_AT_LOW:
-        return (char *)(ps->low + s->t->param->offset);
+        return hs_slab_at(ps->low, s->t->param);
     case HS_AT_GRAD:
-        return (char *)(ps->grad + s->t->param->offset);
+        return hs_slab_at(ps->grad, s->t->param);
     case HS_AT_STATE:
         return e->state[s->t->state->id];
     case HS_AT_NONE:

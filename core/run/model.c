@@ -22,6 +22,7 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     pthread_mutex_init(&m->lock, NULL);
     hs_status st;
     HS_TRY_GOTO(st, hs_params_new(&m->params, o->seed, m->grid.tp->rank, m->grid.tp->size), failed);
+    HS_TRY_GOTO(st, hs_params_declare_low(m->params, m->policy.low), failed);
     m->derive.args.attr = m->params;
     m->states = hs_states_new();
     if (!m->states) {
@@ -83,8 +84,8 @@ static hs_status check_another(const hs_model *m, hs_mode mode)
     if (lends_gradients(m))
         return HS_FAIL(INTERNAL, "a second training plan, but the model was made for steps of one run (micro_steps 1): "
                                  "gradients lie in the first plan's workspace");
-    if (m->params->frozen && !training_plans(m))
-        return HS_FAIL(INTERNAL, "a training plan for a model that was frozen without gradients");
+    if (m->params->allocated && !training_plans(m))
+        return HS_FAIL(INTERNAL, "a training plan for a model that was laid out without gradients");
     return HS_OK;
 }
 
@@ -105,7 +106,7 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
     }
     const hs_plan_opts opts = { .policy = m->policy,
                                 .runs_per_values = m->micro_steps,
-                                .single_run = m->micro_steps == 1 && !training_plans(m) && !m->params->frozen,
+                                .single_run = m->micro_steps == 1 && !training_plans(m) && !m->params->allocated,
                                 .losses = loss ? m->n_losses : 0 };
     const hs_status st = hs_plan_new(&m->plan[m->n_plans], g, m->device, &opts);
     hs_graph_free(g);
@@ -119,36 +120,35 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
 
 // ---- bytes
 
-static unsigned slabs_of(const hs_model *m, unsigned with) { return with | (training_plans(m) && !lends_gradients(m) ? HS_WITH_GRAD : 0); }
-
-hs_model_bytes hs_model_bytes_of(const hs_model *m, unsigned with)
+hs_model_bytes hs_model_bytes_of(const hs_model *m)
 {
-    hs_model_bytes b = { .slabs = hs_params_bytes_of(m->params, slabs_of(m, with), m->policy.low),
-                         .derived = hs_derived_bytes(m->params),
-                         .workspace = m->workspace_bytes };
+    hs_model_bytes b = { .slabs = hs_params_bytes_of(m->params), .derived = hs_derived_bytes(m->params), .workspace = m->workspace_bytes };
+    if (lends_gradients(m))
+        b.slabs.all -= b.slabs.grad, b.slabs.grad = 0;
     for (int i = 0; i < m->states->n; i++)
         b.states += m->states->state[i]->bytes;
     return b;
 }
 
 // A machine that hands out pages it does not have would kill the process later, without a word.
-static hs_status check_memory(const hs_model *m, unsigned with)
+static hs_status check_memory(const hs_model *m)
 {
-    const hs_model_bytes b = hs_model_bytes_of(m, with);
-    const size_t values = b.slabs.master + b.slabs.low + b.slabs.grad + b.slabs.moments + b.derived, need = values + b.workspace,
-                 have = hs_cpu_free_bytes();
+    const hs_model_bytes b = hs_model_bytes_of(m);
+    const size_t values = b.slabs.all + b.derived, need = values + b.workspace, have = hs_cpu_free_bytes();
     if (strcmp(m->device->name, "cpu") != 0 || need <= have)
         return HS_OK;
     return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
                    1e-9 * (double)values, 1e-9 * (double)have);
 }
 
-hs_status hs_model_freeze(hs_model *m, unsigned with)
+hs_status hs_model_alloc(hs_model *m, bool draw)
 {
     if (!m->n_plans)
         return HS_FAIL(INTERNAL, "a model without a plan has nothing to do");
-    HS_TRY(check_memory(m, with));
-    return hs_params_freeze(m->params, slabs_of(m, with), m->policy.low);
+    HS_TRY(check_memory(m));
+    if (lends_gradients(m))
+        hs_params_leave_out(m->params, m->params->grad);
+    return hs_params_alloc(m->params, draw);
 }
 
 hs_status hs_model_release_masters(hs_model *m)

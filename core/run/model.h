@@ -1,10 +1,10 @@
 // model: what any number of runs share - the parameters with their derived copies, and the plans traced over them.
 //
-//   hs_model_new -> hs_model_plan, one call a plan -> hs_model_freeze -> hs_run_new (core/run/run.h), any number of runs
+//   hs_model_new -> hs_model_plan, one call a plan -> hs_model_alloc -> hs_run_new (core/run/run.h), any number of runs
 //
-// Before hs_model_freeze nothing is allocated but tables: a model that is never frozen is how a program learns what a run would
+// Before hs_model_alloc there are only tables: a model that is never laid out is how a program learns what a run would
 // take (`halfstep plan`). Plans may be added behind it; they may bring no new parameters, and move nothing that is bound.
-// One thread at a time plans, freezes and changes values; runs of different threads may then read the values at once.
+// One thread at a time plans, allocates and changes values; runs of different threads may then read the values at once.
 #ifndef HS_CORE_MODEL_H
 #define HS_CORE_MODEL_H
 #include "core/plan/plan.h"
@@ -56,17 +56,17 @@ void hs_model_free(hs_model *m); // behind its runs
 // USAGE: more than HS_N_LOSS_SETS plans with losses. INTERNAL: a second training plan where micro_steps is 1.
 hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const void *config, int *plan);
 
-// Allocates the slabs and draws the initial values. with: HS_WITH_MOMENTS, what the optimizer keeps; HS_WITHOUT_INIT, values are loaded
-// next. Gradients have a slab where there are training plans and these do not have them among their activations.
+// Takes the memory of the parameters' slabs - an optimizer's are declared by then (hs_params_declare) - and, if wanted, draws the initial
+// values. Gradients get none where a training plan has them among its activations.
 // MEMORY, with the figures, where the machine has less than the slabs and one run's workspace take.
-hs_status hs_model_freeze(hs_model *m, unsigned with);
+hs_status hs_model_alloc(hs_model *m, bool draw);
 
-// What the model takes, frozen or not: its slabs and copies, once; workspace and states, per run.
+// What the model takes, laid out or not: its slabs and copies, once; workspace and states, per run.
 typedef struct hs_model_bytes {
     hs_params_bytes slabs; // grad: 0 where gradients lie in the workspace
     size_t derived, workspace, states;
 } hs_model_bytes;
-hs_model_bytes hs_model_bytes_of(const hs_model *m, unsigned with);
+hs_model_bytes hs_model_bytes_of(const hs_model *m);
 
 // Of a model without a training plan: gives back the f32 values that no plan reads, once values are loaded. Loading again brings them back.
 hs_status hs_model_release_masters(hs_model *m);

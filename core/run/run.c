@@ -80,9 +80,8 @@ static hs_status take_gradients(hs_run *r, const hs_plan *p, void *workspace)
     if (m->trains && !r->trains)
         return HS_FAIL(INTERNAL, "another run of this model trains already: gradients exist once");
     m->trains = r->trains = true;
-    if (hs_plan_info_of(p)->gradient_bytes)
-        hs_params_lend_grad(m->params, workspace);
-    return HS_OK;
+    const size_t bytes = hs_plan_info_of(p)->gradient_bytes;
+    return bytes ? hs_params_lend(m->params, m->params->grad, workspace, bytes) : HS_OK;
 }
 
 static hs_status mark_writes(bound *b, const hs_plan *p, int n_params)
@@ -152,8 +151,8 @@ static hs_status check_device(const hs_run *r)
 
 static hs_status build(hs_run *r, const hs_run_opts *o)
 {
-    if (!r->model->params->frozen)
-        return HS_FAIL(INTERNAL, "a run of a model that is not frozen");
+    if (!r->model->params->allocated)
+        return HS_FAIL(INTERNAL, "a run of a model that is not laid out");
     HS_TRY(check_device(r));
     r->written = calloc((size_t)r->model->params->n_params + 1, sizeof *r->written);
     if (!r->written)
@@ -317,7 +316,7 @@ static bool first_of_all(hs_run *r, const bound *b)
         return true;
     for (int i = 0; missing && i < ps->n_params; i++)
         if (b->writes[i] && !r->written[i])
-            r->device->fill(r->device, ps->grad + ps->param[i]->offset, 0, ps->param[i]->n * sizeof(float));
+            r->device->fill(r->device, hs_slab_at(ps->grad, ps->param[i]), 0, ps->param[i]->n * sizeof(float));
     return false;
 }
 

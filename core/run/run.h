@@ -20,7 +20,7 @@ typedef struct hs_run_opts {
     int n_plans;
 } hs_run_opts;
 
-// The model is frozen. At most one run of a model binds training plans: gradients exist once.
+// The model is laid out (hs_model_alloc). At most one run of a model binds training plans: gradients exist once.
 hs_status hs_run_new(hs_run **out, hs_model *m, const hs_run_opts *o);
 void hs_run_free(hs_run *r);
 // Of a plan added to the model later. Where it does not fit into the workspace it gets one of its own: nothing that is bound moves.

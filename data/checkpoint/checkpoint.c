@@ -176,8 +176,8 @@ hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t s
 // ---- back into the slabs
 static hs_status check_params(const hs_params *ps)
 {
-    if (!ps->frozen || ps->master == NULL)
-        return HS_FAIL(INTERNAL, "parameters are loaded before they are frozen");
+    if (!ps->allocated)
+        return HS_FAIL(INTERNAL, "parameters are loaded before they are laid out");
     if (ps->tp_size != 1)
         return HS_FAIL(UNSUPPORTED, "loading on %d tensor-parallel ranks needs parallel/ to cut the tensors", ps->tp_size);
     return HS_OK;
@@ -187,14 +187,6 @@ static hs_status theirs(const hs_param *p, const void *user, hs_name_piece *piec
 {
     const hs_ckpt_opts *o = user;
     return hs_name_pieces(o->rules, o->n_rules, p->name, p->parts, piece, n);
-}
-
-static hs_status moment(const hs_param *p, const void *user, hs_name_piece *piece, int *n)
-{
-    *n = 1;
-    *piece = (hs_name_piece){ .part = 0 };
-    snprintf(piece->name, sizeof piece->name, "%s.%s", (const char *)user, p->name);
-    return HS_OK;
 }
 
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps)
@@ -225,26 +217,96 @@ hs_status hs_ckpt_count(const char *model_dir, int64_t *n)
     return HS_OK;
 }
 
+// ---- what an optimizer keeps
+
+// What slabs were called in the files of 0.1 and before.
+static const struct {
+    const char *slab, *before;
+} renamed[] = { { "adam.m", "m" }, { "adam.v", "v" } };
+
+typedef struct slab_names {
+    const hs_weights *w;
+    const hs_slab *slab;
+} slab_names;
+
+static hs_status kept(const hs_param *p, const void *user, hs_name_piece *piece, int *n)
+{
+    const slab_names *in = user;
+    *n = 1;
+    *piece = (hs_name_piece){ .part = 0 };
+    snprintf(piece->name, sizeof piece->name, "%s.%s", in->slab->spec.name, p->name);
+    for (int i = 0; i < HS_COUNT(renamed) && hs_weights_find(in->w, piece->name) == NULL; i++)
+        if (strcmp(renamed[i].slab, in->slab->spec.name) == 0)
+            snprintf(piece->name, sizeof piece->name, "%s.%s", renamed[i].before, p->name);
+    return HS_OK;
+}
+
+// Is a tensor of that slab in the file?
+static hs_weight *find_kept(const slab_names *in, const hs_param *p)
+{
+    hs_name_piece piece;
+    int n;
+    return kept(p, in, &piece, &n) == HS_OK ? hs_weights_find(in->w, piece.name) : NULL;
+}
+
+typedef struct tally { // of parameters, in all slabs
+    int n, fresh, dropped;
+    const hs_param *first; // of the fresh ones
+} tally;
+
+// A parameter that was frozen when the file was written starts at zero; one that is frozen now leaves behind what the file has.
+static hs_status expect_slab(hs_weights *w, const hs_params *ps, const hs_slab *slab, tally *t)
+{
+    const slab_names names = { w, slab };
+    int found = 0;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        hs_weight *tensor = find_kept(&names, p);
+        found += tensor != NULL;
+        if (tensor != NULL && hs_slab_has(slab, p))
+            HS_TRY(hs_weights_expect_one(w, p, kept, &names));
+        else if (tensor != NULL)
+            tensor->used = true, t->dropped++;
+        else if (hs_slab_has(slab, p))
+            t->first = t->first ? t->first : p, t->fresh++;
+    }
+    if (found == 0)
+        return HS_FAIL(USAGE,
+                       "%s: holds nothing of %s, which this run's optimizer keeps (optim.name); another optimizer starts from the weights "
+                       "(train.init_from)",
+                       w->dir, slab->spec.name);
+    t->n++;
+    return HS_OK;
+}
+
+static hs_status load_slabs(hs_weights *w, hs_params *ps)
+{
+    tally t = { 0 };
+    for (int i = 0; i < ps->n_slabs; i++)
+        if (ps->slab[i]->spec.saved)
+            HS_TRY(expect_slab(w, ps, ps->slab[i], &t));
+    HS_TRY(hs_weights_check(w, NULL, 0));
+    for (int i = 0; i < ps->n_slabs; i++)
+        if (ps->slab[i]->spec.saved)
+            HS_TRY(hs_weights_copy(w, ps, kept, &(slab_names){ w, ps->slab[i] }, ps->slab[i]));
+    if (t.fresh || t.dropped)
+        hs_info("%s: other parameters were frozen: moments of %d start at zero%s%s%s, those of %d are dropped", w->dir, t.fresh / t.n,
+                t.fresh ? " (" : "", t.fresh ? t.first->name : "", t.fresh ? ", ...)" : "", t.dropped / t.n);
+    return HS_OK;
+}
+
 hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t)
 {
     char optimizer[HS_PATH], state[HS_PATH];
     hs_weights w;
-    (void)o; // moments carry our own names
+    (void)o; // an optimizer's tensors carry our own names
     HS_TRY(check_params(ps));
-    if (ps->m == NULL || ps->v == NULL)
-        return HS_FAIL(INTERNAL, "parameters without moments cannot resume");
+    if (hs_params_bytes_of(ps).saved == 0)
+        return HS_FAIL(INTERNAL, "parameters without an optimizer's slabs cannot resume");
     HS_TRY(hs_path_join(state, "%s/train/state.json", model_dir));
     HS_TRY(hs_path_join(optimizer, "%s/train/optimizer.safetensors", model_dir));
     HS_TRY(hs_weights_open_file(&w, optimizer));
-    hs_status st = hs_weights_expect(&w, ps, moment, "m");
-    if (st == HS_OK)
-        st = hs_weights_expect(&w, ps, moment, "v");
-    if (st == HS_OK)
-        st = hs_weights_check(&w, NULL, 0);
-    if (st == HS_OK)
-        st = hs_weights_copy(&w, ps, moment, "m", ps->m);
-    if (st == HS_OK)
-        st = hs_weights_copy(&w, ps, moment, "v", ps->v);
+    const hs_status st = load_slabs(&w, ps);
     hs_weights_close(&w);
     HS_TRY(st);
     return hs_state_read(state, t);

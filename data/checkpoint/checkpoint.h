@@ -1,8 +1,8 @@
 // checkpoint: a Hugging Face model directory plus train/, written so that nothing can be lost.
 //
 //   RUN/checkpoints/step-00000200/          config.json, generation_config.json, model.safetensors (f32 values), tokenizer files
-//                          train/           optimizer.safetensors (m.*, v.*), state.json (counters, scaler, seed, cursor, best),
-//                          config.yaml, manifest.json (checksums)
+//                          train/           optimizer.safetensors (SLAB.PARAMETER: adam.m.*, adam.v.*), state.json (counters, scaler, seed,
+//                          cursor, best), config.yaml, manifest.json (checksums)
 //   RUN/checkpoints/LATEST                  "step-00000200", replaced last;  BEST likewise
 //
 // A snapshot is copied, then written by a background thread: temporary name, checksums, fsync of every file and folder, rename,
@@ -71,7 +71,7 @@ typedef struct hs_ckpt_opts {
 
 typedef struct hs_ckpt hs_ckpt;                                                   // the writer: one thread, one snapshot
 hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps); // counts and reserves the snapshot's memory
-size_t hs_ckpt_bytes(const hs_params *ps);                                        // of the snapshot: values and moments
+size_t hs_ckpt_bytes(const hs_params *ps);                                        // of the snapshot: values and slabs that are saved
 // Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
 // is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
 // is being written all the same, and training may go on). tok (may be NULL) is borrowed until hs_ckpt_wait; ps until hs_ckpt_free.
@@ -92,7 +92,8 @@ hs_status hs_ckpt_read_info(const char *model_dir, hs_model_info *m);
 hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all tensors, by the headers of the files
 // Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps);
-hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t); // moments, state
+// The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
+hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t);
 bool hs_ckpt_has_train(const char *model_dir);
 // Writes only the model directory (no train/), for export.
 hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m, const hs_tokenizer *tok);

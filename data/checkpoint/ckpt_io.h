@@ -52,7 +52,7 @@ bool hs_is_file(const char *path);
 
 // Tensors cut, and turned, out of slabs while they are written: no second copy of a model.
 typedef struct hs_st_source {
-    hs_st_tensor t;        // as the file has it. t.data: its bytes, or, if param is set, the slab that holds it
+    hs_st_tensor t;        // as the file has it. t.data: its bytes, or, if param is set, that parameter's elements as stored in a slab
     const hs_param *param; // NULL: t.data is written as it stands
     bool transposed;       // the file has [in, out]
     int part;              // of the logical tensors stacked in param, from 1 on; 0: all of them

@@ -16,7 +16,10 @@
 #define RENAME_EXCHANGE 2
 #endif
 
-enum { VALUES, M, V, SLABS };
+typedef struct copied { // a slab and the room for a copy of it
+    const hs_slab *slab;
+    char *copy;
+} copied;
 
 typedef struct sources { // what to write: names and shapes, bound to slabs
     hs_st_source *s;
@@ -28,8 +31,8 @@ struct hs_ckpt {
     char dir[HS_PATH];
     const hs_io *io;
     int keep;
-    size_t n; // elements of a slab
-    float *snapshot[SLABS];
+    copied *snapshot; // values first, then what an optimizer keeps
+    int n_snapshots;
     sources model, optimizer;
     // of the save in flight
     hs_train_state state;
@@ -64,7 +67,7 @@ static hs_status sources_alloc(sources *s, int most)
     return HS_FAIL(MEMORY, "no memory for the names of %d tensors", most);
 }
 
-static void source_of(hs_st_source *s, const hs_param *p, const float *slab, const hs_name_piece *piece)
+static void source_of(hs_st_source *s, const hs_param *p, const void *stored, const hs_name_piece *piece)
 {
     int64_t dim[HS_MAX_DIMS] = { 0 };
     for (int i = 0; i < p->n_dims; i++)
@@ -73,14 +76,14 @@ static void source_of(hs_st_source *s, const hs_param *p, const float *slab, con
     s->t.n_dims = p->n_dims;
     for (int i = 0; i < p->n_dims; i++)
         s->t.dim[i] = dim[piece->transposed ? 1 - i : i];
-    s->t.data = slab;
+    s->t.data = stored;
     s->param = p;
     s->transposed = piece->transposed;
     s->part = piece->part;
 }
 
 // One source for each tensor that the file has of a parameter.
-static hs_status add_sources(sources *out, const hs_param *p, const float *slab, const hs_name_piece *piece, int n)
+static hs_status add_sources(sources *out, const hs_param *p, const void *stored, const hs_name_piece *piece, int n)
 {
     for (int i = 0; i < n; i++) {
         if (piece[i].transposed && p->n_dims != 2)
@@ -89,13 +92,13 @@ static hs_status add_sources(sources *out, const hs_param *p, const float *slab,
         char *name = out->names + (size_t)out->n++ * HS_NAME_BYTES;
         memcpy(name, piece[i].name, HS_NAME_BYTES);
         s->t.name = name;
-        source_of(s, p, slab, &piece[i]);
+        source_of(s, p, stored, &piece[i]);
     }
     return HS_OK;
 }
 
-// The values under the other tool's names.
-static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_opts *o, const float *slab)
+// The values, as they lie in `copy` of their slab, under the other tool's names.
+static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
 {
     hs_name_piece piece[HS_NAME_PIECES];
     hs_status st = HS_OK;
@@ -108,26 +111,28 @@ static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         st = hs_name_pieces(o->rules, o->n_rules, ps->param[i]->name, ps->param[i]->parts, piece, &n);
         if (st == HS_OK)
-            st = add_sources(out, ps->param[i], slab, piece, n);
+            st = add_sources(out, ps->param[i], hs_slab_in(ps->master, copy, ps->param[i]), piece, n);
     }
     if (st != HS_OK)
         sources_free(out);
     return st;
 }
 
-// The moments under our own names, as they lie here.
-static hs_status moment_sources(sources *out, const hs_params *ps, const float *m, const float *v)
+// What an optimizer keeps, as SLAB.PARAMETER under our own names, as it lies here.
+static hs_status optimizer_sources(sources *out, const hs_params *ps, const copied *c, int n)
 {
     hs_status st = HS_OK;
-    HS_TRY(sources_alloc(out, 2 * ps->n_params));
-    for (int i = 0; i < 2 * ps->n_params && st == HS_OK; i++) {
-        const hs_param *p = ps->param[i / 2];
+    HS_TRY(sources_alloc(out, n * ps->n_params));
+    for (int i = 0; i < n * ps->n_params && st == HS_OK; i++) {
+        const copied *from = &c[i % n];
+        const hs_param *p = ps->param[i / n];
         hs_name_piece piece = { .part = 0 };
-        snprintf(piece.name, sizeof piece.name, "%c.%s", i % 2 ? 'v' : 'm', p->name);
-        if (strlen(p->name) + 3 >= sizeof piece.name)
-            st = HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES - 4, p->name);
+        if (!hs_slab_has(from->slab, p))
+            continue;
+        if (snprintf(piece.name, sizeof piece.name, "%s.%s", from->slab->spec.name, p->name) >= (int)sizeof piece.name)
+            st = HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES - 16, p->name);
         else
-            st = add_sources(out, p, i % 2 ? v : m, &piece, 1);
+            st = add_sources(out, p, hs_slab_in(from->slab, from->copy, p), &piece, 1);
     }
     if (st != HS_OK)
         sources_free(out);
@@ -335,34 +340,58 @@ hs_status hs_ckpt_wait(hs_ckpt *c)
 // ---- set-up
 static hs_status check_params(const hs_params *ps)
 {
-    if (!ps->frozen || ps->master == NULL)
-        return HS_FAIL(INTERNAL, "parameters are saved before they are frozen");
+    if (!ps->allocated)
+        return HS_FAIL(INTERNAL, "parameters are saved before they are laid out");
     if (ps->tp_size != 1)
         return HS_FAIL(UNSUPPORTED, "checkpoints of %d tensor-parallel ranks need parallel/ to gather them", ps->tp_size);
     return HS_OK;
 }
 
-size_t hs_ckpt_bytes(const hs_params *ps) { return SLABS * ps->n * sizeof(float); }
+size_t hs_ckpt_bytes(const hs_params *ps)
+{
+    const hs_params_bytes b = hs_params_bytes_of(ps);
+    return b.master + b.saved;
+}
+
+// Pages are taken now: a save never runs out of memory.
+static hs_status add_snapshot(hs_ckpt *c, const hs_slab *slab)
+{
+    const size_t bytes = (slab->bytes + 63) / 64 * 64 + 64;
+    if (slab->spec.dtype != HS_F32 || slab->spec.bytes != NULL)
+        return HS_FAIL(UNSUPPORTED, "slab %s: checkpoints hold f32 tensors only", slab->spec.name);
+    char *copy = aligned_alloc(64, bytes);
+    if (copy == NULL)
+        return HS_FAIL(MEMORY, "no memory for a snapshot of slab %s: %zu bytes", slab->spec.name, bytes);
+    memset(copy, 0, bytes);
+    c->snapshot[c->n_snapshots++] = (copied){ slab, copy };
+    return HS_OK;
+}
+
+static hs_status make_snapshots(hs_ckpt *c, const hs_params *ps)
+{
+    c->snapshot = calloc((size_t)ps->n_slabs, sizeof *c->snapshot);
+    if (c->snapshot == NULL)
+        return HS_FAIL(MEMORY, "no memory for a list of %d slabs", ps->n_slabs);
+    HS_TRY(add_snapshot(c, ps->master));
+    for (int i = 0; i < ps->n_slabs; i++)
+        if (ps->slab[i]->spec.saved)
+            HS_TRY(add_snapshot(c, ps->slab[i]));
+    if (c->n_snapshots == 1)
+        return HS_FAIL(INTERNAL, "parameters without an optimizer's slabs cannot be resumed from: hs_ckpt_export writes them");
+    return HS_OK;
+}
 
 static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
 {
     HS_TRY(check_params(ps));
-    if (ps->m == NULL || ps->v == NULL)
-        return HS_FAIL(INTERNAL, "parameters without moments cannot be resumed from: hs_ckpt_export writes them");
     HS_TRY(hs_path_join(c->dir, "%s", o->dir));
     HS_TRY(hs_make_dirs(c->io, c->dir));
     if (access(c->dir, W_OK | X_OK) != 0) // now, not after the first thousand steps
         return HS_FAIL(SYSTEM, "%s: checkpoints cannot be written here: %s", c->dir, strerror(errno));
     hs_folder_clean(c->io, c->dir);
-    c->n = ps->n;
-    for (int i = 0; i < SLABS; i++) {
-        c->snapshot[i] = aligned_alloc(64, (c->n * sizeof(float) + 63) / 64 * 64 + 64);
-        if (c->snapshot[i] == NULL)
-            return HS_FAIL(MEMORY, "no memory for a snapshot of %zu bytes", hs_ckpt_bytes(ps));
-        memset(c->snapshot[i], 0, c->n * sizeof(float)); // pages are taken now: a save never runs out of memory
-    }
-    HS_TRY(model_sources(&c->model, ps, o, c->snapshot[VALUES]));
-    HS_TRY(moment_sources(&c->optimizer, ps, c->snapshot[M], c->snapshot[V]));
+    HS_TRY(make_snapshots(c, ps));
+    HS_TRY(model_sources(&c->model, ps, o, c->snapshot[0].copy));
+    HS_TRY(optimizer_sources(&c->optimizer, ps, c->snapshot + 1, c->n_snapshots - 1));
     return start_thread(c);
 }
 
@@ -401,8 +430,9 @@ void hs_ckpt_free(hs_ckpt *c)
     }
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
-    for (int i = 0; i < SLABS; i++)
-        free(c->snapshot[i]);
+    for (int i = 0; i < c->n_snapshots; i++)
+        free(c->snapshot[i].copy);
+    free(c->snapshot);
     sources_free(&c->model);
     sources_free(&c->optimizer);
     free(c->config_yaml);
@@ -416,9 +446,10 @@ hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t,
     char *yaml = strdup(config_yaml != NULL ? config_yaml : "");
     if (yaml == NULL)
         return HS_FAIL(MEMORY, "no memory for the configuration");
-    const float *slab[SLABS] = { ps->master, ps->m, ps->v };
-    for (int i = 0; i < SLABS; i++)
-        memcpy(c->snapshot[i], slab[i], c->n * sizeof(float));
+    for (int i = 0; i < c->n_snapshots; i++) {
+        const hs_slab *slab = hs_params_slab(ps, c->snapshot[i].slab->spec.name);
+        memcpy(c->snapshot[i].copy, slab->p, slab->bytes);
+    }
     free(c->config_yaml);
     c->config_yaml = yaml, c->state = *t, c->info = *m, c->tok = tok, c->is_best = is_best;
     pthread_mutex_lock(&c->lock);
@@ -474,7 +505,7 @@ hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params
     HS_TRY(check_empty(path));
     hs_remove_tree(&hs_io_system, tmp); // of a process of that number that died
     sources model;
-    HS_TRY(model_sources(&model, ps, o, ps->master));
+    HS_TRY(model_sources(&model, ps, o, ps->master->p));
     hs_status st = write_export(tmp, &model, m, tok);
     sources_free(&model);
     if (st == HS_OK && rename(tmp, path) != 0) // an empty folder is replaced

@@ -97,7 +97,7 @@ static hs_status write_turned(hs_out *o, const float *src, int64_t out, int64_t 
 static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
 {
     const hs_param *p = s->param;
-    const float *value = (const float *)s->t.data + p->offset;
+    const float *value = s->t.data;
     float *cut = NULL;
     uint64_t bytes = 0;
     HS_TRY(bytes_of(&s->t, &bytes));

@@ -223,24 +223,28 @@ static hs_weight *lookup(const hs_weights *w, const char *name)
     return found == NULL && strncmp(name, prefix, sizeof prefix - 1) == 0 ? hs_weights_find(w, name + sizeof prefix - 1) : found;
 }
 
+hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    int n;
+    HS_TRY(pieces(p, user, piece, &n));
+    for (int k = 0; k < n; k++) {
+        hs_weight *found = lookup(w, piece[k].name);
+        const hs_st_entry *e = found != NULL ? found->entry : NULL;
+        if (piece[k].transposed && p->n_dims != 2)
+            return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
+        if (found != NULL)
+            found->used = true;
+        if (e == NULL || !shape_fits(p, &piece[k], e) || !hs_dtype_is_float(e->dtype))
+            note_misfit(w, p, &piece[k], e);
+    }
+    return HS_OK;
+}
+
 hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user)
 {
-    for (int i = 0; i < ps->n_params; i++) {
-        const hs_param *p = ps->param[i];
-        hs_name_piece piece[HS_NAME_PIECES];
-        int n;
-        HS_TRY(pieces(p, user, piece, &n));
-        for (int k = 0; k < n; k++) {
-            hs_weight *found = lookup(w, piece[k].name);
-            const hs_st_entry *e = found != NULL ? found->entry : NULL;
-            if (piece[k].transposed && p->n_dims != 2)
-                return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
-            if (found != NULL)
-                found->used = true;
-            if (e == NULL || !shape_fits(p, &piece[k], e) || !hs_dtype_is_float(e->dtype))
-                note_misfit(w, p, &piece[k], e);
-        }
-    }
+    for (int i = 0; i < ps->n_params; i++)
+        HS_TRY(hs_weights_expect_one(w, ps->param[i], pieces, user));
     return HS_OK;
 }
 
@@ -253,29 +257,39 @@ static hs_status buffers_alloc(buffers *b, const hs_params *ps, const char *dir)
     return b->logical && b->rows && b->aligned ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for a tensor of %zu elements", dir, most);
 }
 
-hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, float *slab)
+static hs_status read_param(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, buffers *b, float *stored)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    float *const whole = b->logical;
+    int n, found = 0;
+    HS_TRY(pieces(p, user, piece, &n));
+    for (int k = 0; k < n; k++) {
+        const hs_weight *tensor = lookup(w, piece[k].name);
+        if (tensor == NULL)
+            continue;
+        const hs_st_entry *e = tensor->entry;
+        const int64_t elements = (int64_t)(e->bytes / hs_dtype_bytes(e->dtype));
+        b->logical = whole + (piece[k].part > 0 ? (piece[k].part - 1) * elements : 0);
+        if (piece[k].transposed)
+            read_turned(e, b);
+        else
+            read_f32(e, 0, elements, b->logical, b->aligned);
+        found++;
+    }
+    b->logical = whole;
+    if (found == n)
+        hs_param_import(p, stored, whole);
+    return HS_OK;
+}
+
+hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab)
 {
     buffers b;
     hs_status st = buffers_alloc(&b, ps, w->dir);
-    float *const whole = b.logical;
-    for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
-        const hs_param *p = ps->param[i];
-        hs_name_piece piece[HS_NAME_PIECES];
-        int n = 0;
-        st = pieces(p, user, piece, &n);
-        for (int k = 0; k < n && st == HS_OK; k++) {
-            const hs_st_entry *e = lookup(w, piece[k].name)->entry; // there: hs_weights_check said so
-            const int64_t elements = (int64_t)(e->bytes / hs_dtype_bytes(e->dtype));
-            b.logical = whole + (piece[k].part > 0 ? (piece[k].part - 1) * elements : 0);
-            if (piece[k].transposed)
-                read_turned(e, &b);
-            else
-                read_f32(e, 0, elements, b.logical, b.aligned);
-        }
-        if (st == HS_OK)
-            hs_param_import(p, slab, whole);
-    }
-    free(whole);
+    for (int i = 0; i < ps->n_params && st == HS_OK; i++)
+        if (hs_slab_has(slab, ps->param[i]))
+            st = read_param(w, ps->param[i], pieces, user, &b, hs_slab_at(slab, ps->param[i]));
+    free(b.logical);
     free(b.rows);
     free(b.aligned);
     return st;

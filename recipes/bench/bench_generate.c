@@ -89,7 +89,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
     if (!b->prompt)
         return HS_FAIL(MEMORY, "no memory for a prompt of %lld tokens", (long long)b->n_prompt);
     const hs_params *ps = b->engine->params;
-    b->memory = ps->low ? (float *)ps->low : ps->master;
+    b->memory = (float *)(ps->low ? ps->low : ps->master)->p;
     HS_TRY(hs_model_release_masters(b->engine->model));
     for (int64_t i = 0; i < b->n_prompt; i++)
         b->prompt[i] = (int32_t)(i * 7919 % b->setup.gpt.vocab);

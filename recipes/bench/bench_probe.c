@@ -59,7 +59,7 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
     for (int i = 0; i < g->n_nodes; i++)
         if (g->node[i]->trace == node)
             p->node = g->node[i];
-    HS_TRY(hs_model_freeze(p->model, 0));
+    HS_TRY(hs_model_alloc(p->model, true));
     HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
     fill(p, s);
     return HS_OK;

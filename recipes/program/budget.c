@@ -29,25 +29,30 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     const int64_t max_seqs = hs_loader_max_seqs((hs_packing)c->data.packing, micro_batch, g->context);
     const hs_gpt_setup train = { *g, { .max_tokens = micro_batch * g->context, .max_seqs = max_seqs } };
     const hs_gpt_setup eval = hs_gpt_eval_setup(g);
+    hs_optim_config optim;
     int t, e;
     HS_TRY(hs_model_new(&b->model, &(hs_model_opts){ .device = dev, .policy = policy, .micro_steps = (int)c->train.accumulate }));
+    HS_TRY(hs_params_freeze(b->model->params, c->train.freeze, "train.freeze"));
     HS_TRY(hs_model_plan(b->model, HS_TRAIN, hs_gpt_trace, &train, &t));
+    HS_TRY(hs_params_check_freeze(b->model->params));
     HS_TRY(check_overrides(policy, hs_plan_graph(b->model->plan[t])));
     HS_TRY(hs_model_plan(b->model, HS_EVAL, hs_gpt_trace, &eval, &e));
+    HS_TRY(hs_config_optim(c, policy->low, &optim));
+    HS_TRY(hs_optim_declare(&optim, b->model->params));
 
-    const hs_model_bytes m = hs_model_bytes_of(b->model, HS_WITH_MOMENTS);
+    const hs_model_bytes m = hs_model_bytes_of(b->model);
     const hs_params *ps = b->model->params;
     const size_t train_bytes = hs_plan_bytes(b->model->plan[t]);
     b->info = *hs_plan_info_of(b->model->plan[t]);
     b->graph = hs_plan_graph(b->model->plan[t]);
     b->parameters = (int64_t)hs_params_count(ps);
-    b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.moments, b->packed = m.derived;
-    b->gradients = hs_params_bytes_of(ps, HS_WITH_GRAD, policy->low).grad; // wherever they lie
+    b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.saved, b->packed = m.derived;
+    b->gradients = hs_params_bytes_of(ps).grad; // wherever they lie
     b->inputs = b->info.input_bytes, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = m.workspace - train_bytes;
     b->snapshot = hs_ckpt_bytes(ps);
     b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * g->context + max_seqs + 1)) * sizeof(int32_t);
-    b->total = m.slabs.master + m.slabs.low + m.slabs.grad + m.slabs.moments + m.derived + m.workspace + b->snapshot + b->loader;
+    b->total = m.slabs.all + m.derived + m.workspace + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
     const double tokens = (double)(micro_batch * g->context), shortest = tokens / (double)max_seqs;

@@ -302,7 +302,7 @@ hs_status hs_config_optim(const hs_config *c, hs_dtype low, hs_optim_config *out
     out->beta1 = c->optim.betas.v[0], out->beta2 = c->optim.betas.v[1];
     if (c->optim.eps > 0)
         out->eps = c->optim.eps;
-    out->weight_decay = c->optim.weight_decay;
+    out->weight_decay = c->optim.weight_decay, out->momentum = c->optim.momentum;
     out->clip = c->optim.clip;
     out->schedule = (hs_schedule){ .kind = kinds[c->optim.schedule],
                                    .lr = c->optim.lr,

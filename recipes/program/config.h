@@ -22,14 +22,14 @@ typedef struct hs_config {
         int packing; // hs_packing
     } data;
     struct {
-        hs_string name, init_from;
+        hs_string name, init_from, freeze;
         int64_t batch, accumulate, steps, seed, log_every, eval_every, eval_windows, prefetch;
         int init_tokenizer; // HS_INIT_KEEP, HS_INIT_REPLACE
         bool tensorboard;
     } train;
     struct {
         int name, schedule;
-        double lr, min_lr, power, eps, weight_decay, clip;
+        double lr, min_lr, power, momentum, eps, weight_decay, clip;
         int64_t warmup;
         hs_reals betas;
     } optim;
@@ -54,7 +54,7 @@ enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 
 extern const hs_schema hs_config_schema;
-enum { HS_CONFIG_KEYS = 48 }; // at least the rows of the table: size of origin arrays
+enum { HS_CONFIG_KEYS = 64 }; // at least the rows of the table: size of origin arrays
 
 // A path as given, or a shipped recipe by its name ("gpt2-124m"). USAGE with the names if there is neither.
 hs_status hs_config_find(const char *name, char *path, size_t size);

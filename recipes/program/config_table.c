@@ -61,13 +61,18 @@ static const hs_key keys[] = {
     TEXT("train.init_from", train.init_from, "",
          .help = "start from these weights: a transformers GPT-2 folder or a checkpoint; its shape and tokenizer are taken over"),
     CHOICE("train.init_tokenizer", train.init_tokenizer, "keep", "keep|replace",
-           .help = "of train.init_from. keep: its weights go on with its tokenizer, another data.tokenizer is refused; replace: data.tokenizer "
-                   "gives the rows of the embedding another meaning",
+           .help =
+               "of train.init_from. keep: its weights go on with its tokenizer, another data.tokenizer is refused; replace: data.tokenizer "
+               "gives the rows of the embedding another meaning",
            .advanced = true),
+    TEXT("train.freeze", train.freeze, "",
+         .help = "parameters that keep their values: names or scopes, separated by commas, with * and ?: wte,h0,h?.ln_1. No gradient, no "
+                 "moments"),
     INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
         .advanced = true),
 
-    CHOICE("optim.name", optim.name, "adamw", "adamw|lamb|nvlamb", .help = "optimizer; nvlamb: LAMB as NVIDIA's published figure has it"),
+    CHOICE("optim.name", optim.name, "adamw", "adamw|lamb|nvlamb|sgd",
+           .help = "optimizer; nvlamb: LAMB as NVIDIA's published figure has it"),
     REAL("optim.lr", optim.lr, "1e-3", 0, 1e3, .help = "highest learning rate"),
     REAL("optim.min_lr", optim.min_lr, "0", 0, 1e3, .help = "learning rate at the last step"),
     INT("optim.warmup", optim.warmup, "0", 0, 1e12, .unit = "steps", .help = "steps of linear warm-up"),
@@ -79,9 +84,11 @@ static const hs_key keys[] = {
       .value = "0.9,0.95",
       .min = 0,
       .max = 0.999999,
-      .help = "decay of the first and second moment" },
+      .help = "decay of the first and second moment; not of sgd" },
+    REAL("optim.momentum", optim.momentum, "0.9", 0, 0.999999, .help = "of sgd"),
     REAL("optim.eps", optim.eps, "0", 0, 1, .help = "added to the denominator; 0: the optimizer's own (adamw 1e-8, lamb 1e-6)"),
-    REAL("optim.weight_decay", optim.weight_decay, "0.1", 0, 10, .help = "decoupled; of weights and embeddings, not of biases and norms"),
+    REAL("optim.weight_decay", optim.weight_decay, "0.1", 0, 10,
+         .help = "of weights and embeddings, not of biases and norms; decoupled, with sgd part of the gradient"),
     REAL("optim.clip", optim.clip, "1", 0, 1e9, .help = "largest global norm of the gradient; 0: no clipping"),
 
     CHOICE("amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16",

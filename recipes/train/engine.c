@@ -4,8 +4,6 @@
 #include "ops/ops.h"
 #include <stdlib.h>
 
-static unsigned kept(const hs_engine_opts *o) { return o->optim ? HS_WITH_MOMENTS : 0; }
-
 static hs_status make_plans(hs_engine *e, const hs_engine_opts *o)
 {
     if (!o->optim && !o->eval && !o->decode)
@@ -29,13 +27,19 @@ static hs_status build(hs_engine *e, const hs_engine_opts *o)
                                                      .seed = o->seed,
                                                      .grid = o->grid }));
     e->params = e->model->params;
+    HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));
     HS_TRY(make_plans(e, o));
-    HS_TRY(hs_model_freeze(e->model, kept(o) | (o->loads_values ? HS_WITHOUT_INIT : 0)));
+    if (o->optim) {
+        HS_TRY(hs_params_check_freeze(e->params));
+        HS_TRY(hs_optim_declare(o->optim, e->params));
+    }
+    HS_TRY(hs_model_alloc(e->model, !o->loads_values));
     HS_TRY(hs_run_new(&e->run, e->model, &(hs_run_opts){ .mode = o->mode }));
     e->in = hs_run_in(e->run), e->state = hs_run_state(e->run);
     if (!o->optim)
         return HS_OK;
     HS_TRY(hs_optim_new(&e->optim, o->optim, e->params, &e->model->grid, e->device, e->in, e->state));
+    hs_optim_set_order(e->optim, hs_plan_grad_order(hs_engine_plan(e, HS_TRAIN)));
     return hs_run_set_update(e->run, hs_optim_segment(e->optim));
 }
 
@@ -88,7 +92,6 @@ hs_status hs_engine_run(hs_engine *e, hs_mode mode, int which)
 
 size_t hs_engine_bytes(const hs_engine *e)
 {
-    const hs_model_bytes b = hs_model_bytes_of(e->model, e->optim ? HS_WITH_MOMENTS : 0);
-    return sizeof *e + hs_run_bytes(e->run) + b.slabs.master + b.slabs.low + b.slabs.grad + b.slabs.moments + b.derived +
-           (e->optim ? hs_optim_bytes(e->optim) : 0);
+    const hs_model_bytes b = hs_model_bytes_of(e->model);
+    return sizeof *e + hs_run_bytes(e->run) + b.slabs.all + b.derived + (e->optim ? hs_optim_bytes(e->optim) : 0);
 }

@@ -10,6 +10,7 @@ typedef struct hs_engine_opts {
     const void *config;                      // passed to model; borrowed
     const hs_policy *policy;                 // NULL: fp32
     const hs_optim_config *optim;            // NULL: no training plan, no moments
+    const char *freeze;                      // hs_params_freeze; NULL: everything is trained
     bool eval, decode;                       // also make these plans
     const void *eval_config, *decode_config; // NULL: config
     int micro_steps;                         // as in hs_model_opts; with optim only

@@ -174,6 +174,7 @@ static hs_status open_engine(hs_trainer *t)
                                                         .eval_config = &t->eval,
                                                         .policy = &t->policy,
                                                         .optim = &optim,
+                                                        .freeze = t->c->train.freeze,
                                                         .eval = true,
                                                         .micro_steps = (int)t->c->train.accumulate,
                                                         .loads_values = t->run.from[0] || t->run.init[0],

@@ -10,6 +10,7 @@
 
 #include "core/base/rng.h"
 #include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -62,11 +63,14 @@ static void gradient(hs_engine *e)
 static double loss_at(hs_engine *e, const float *d, double h, float *saved)
 {
     hs_params *ps = e->params;
-    memcpy(saved, ps->master, ps->n * sizeof *saved);
-    for (size_t k = 0; k < ps->n; k++)
-        ps->master[k] += (float)(h * (double)d[k]);
+    float *moved = flat_copy(ps, "master");
+    flat_read(ps, "master", saved);
+    for (size_t k = 0; k < flat_count(ps); k++)
+        moved[k] += (float)(h * (double)d[k]);
+    flat_write(ps, "master", moved);
     const double loss = eval_loss(e, 5);
-    memcpy(ps->master, saved, ps->n * sizeof *saved);
+    flat_write(ps, "master", saved);
+    free(moved);
     return loss;
 }
 
@@ -82,22 +86,24 @@ static void test_gradient_is_the_slope(void **state)
     assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_INTERNAL); // it could lie where gradients do
     assert_non_null(strstr(hs_error(), "evaluation between a micro-step and its update: gradients of 1 micro-step are pending"));
     hs_run_begin(e->run, e->in->step); // the gradient has been seen: no update follows
-    float *d = calloc(ps->n, sizeof *d), *saved = calloc(ps->n, sizeof *saved);
+    const size_t all = flat_count(ps);
+    float *d = calloc(all, sizeof *d), *saved = calloc(all, sizeof *saved), *grad = flat_copy(ps, "grad");
     for (int i = -1; i < ps->n_params; i++) { // all together, then one parameter after the other, along its gradient
-        const size_t first = i < 0 ? 0 : ps->param[i]->offset, n = i < 0 ? ps->n : ps->param[i]->n;
+        const size_t first = i < 0 ? 0 : flat_at(ps, ps->param[i]), n = i < 0 ? all : ps->param[i]->n;
         double norm = 0;
         for (size_t k = first; k < first + n; k++)
-            norm += (double)ps->grad[k] * (double)ps->grad[k];
+            norm += (double)grad[k] * (double)grad[k];
         norm = sqrt(norm);
-        memset(d, 0, ps->n * sizeof *d);
+        memset(d, 0, all * sizeof *d);
         for (size_t k = first; k < first + n && norm > 0; k++)
-            d[k] = (float)((double)ps->grad[k] / norm);
+            d[k] = (float)((double)grad[k] / norm);
         const double h = 0.02, slope = (loss_at(e, d, h, saved) - loss_at(e, d, -h, saved)) / (2 * h);
         if (fabs(slope - norm) > 0.03 * norm + 1e-4)
             fail_msg("%s: slope %g, gradient %g", i < 0 ? "all" : ps->param[i]->name, slope, norm);
     }
     free(d);
     free(saved);
+    free(grad);
     hs_engine_free(e);
 }
 
@@ -110,9 +116,8 @@ static float *trained(const char *policy, int threads, hs_submit_mode mode, int 
     e->device->bulk_size = bulk_size;
     for (int t = 0; t < 5; t++)
         train_step(e, (uint64_t)t);
-    *n = e->params->n;
-    float *w = malloc(*n * sizeof *w);
-    memcpy(w, e->params->master, *n * sizeof *w);
+    *n = flat_count(e->params);
+    float *w = flat_copy(e->params, "master");
     hs_engine_free(e);
     return w;
 }
@@ -148,8 +153,7 @@ static void test_accumulation(void **state)
     hs_params *ps = e->params;
     gradient(e);
     const double loss = hs_engine_loss(e, HS_TRAIN);
-    float *whole = malloc(ps->n * sizeof *whole);
-    memcpy(whole, ps->grad, ps->n * sizeof *whole);
+    float *whole = flat_copy(ps, "grad");
     for (int b = 0; lengths[b]; b++) {
         tiny_fill(e, HS_TRAIN, (int[]){ lengths[b], 0 }, 5, b);
         e->in->n_micro = HS_COUNT(lengths) - 1;
@@ -158,10 +162,11 @@ static void test_accumulation(void **state)
     }
     assert_true(fabs(hs_engine_loss(e, HS_TRAIN) - loss) < 1e-6);
     double dd = 0, ww = 0;
-    for (size_t k = 0; k < ps->n; k++)
-        dd += pow((double)ps->grad[k] - (double)whole[k], 2), ww += pow((double)whole[k], 2);
+    float *parts = flat_copy(ps, "grad");
+    for (size_t k = 0; k < flat_count(ps); k++)
+        dd += pow((double)parts[k] - (double)whole[k], 2), ww += pow((double)whole[k], 2);
     assert_true(sqrt(dd) < 1e-6 * sqrt(ww));
-    free(whole);
+    free(whole), free(parts);
     hs_engine_free(e);
 }
 
@@ -201,7 +206,7 @@ static void test_masters_are_given_back(void **state)
             assert_int_equal(hs_model_release_masters(e->model), HS_OK);
             for (int i = 0; i < ps->n_params; i++)
                 for (size_t j = 0; !read[i] && j < ps->param[i]->n; j++)
-                    ps->master[ps->param[i]->offset + j] = NAN;
+                    flat_set(ps, "master", ps->param[i], j, NAN);
         } else if (k == 2) {
             hs_params_init_values(ps);
         }
@@ -218,6 +223,50 @@ static void test_masters_are_given_back(void **state)
     hs_engine_free(e);
 }
 
+// What is frozen keeps its bits, takes no memory for training, and the others still learn. A frozen front of the model is not even
+// differentiated through.
+static void test_frozen_layers(void **state)
+{
+    (void)state;
+    static const char *const patterns[] = { "wte,wpe,h0", "h1,*.bias", "h?.attn,ln_f" };
+    static const char *const optims[] = { "adamw", "lamb", "sgd" };
+    for (int i = 0; i < HS_COUNT(patterns); i++)
+        for (int micro = 0; micro < 2; micro++) { // gradients in a slab of their own, or among activations
+            tiny_gpt model;
+            const tiny_opts whole = { .policy = "bf16", .optim = optims[i], .threads = 2, .mode = HS_SUBMIT_BULK, .micro_steps = micro };
+            tiny_opts part = whole;
+            part.freeze = patterns[i];
+            hs_engine *all = tiny_engine(&model, &whole), *e = tiny_engine(&model, &part);
+            const hs_params *ps = e->params;
+            float *before = flat_copy(ps, "master");
+            train_step(e, 1);
+            const double first = hs_engine_loss(e, HS_TRAIN);
+            for (int t = 1; t < 60; t++)
+                train_step(e, 1);
+            assert_true(hs_engine_loss(e, HS_TRAIN) < first - (i == 2 ? 0.02 : 0.3));
+            float *after = flat_copy(ps, "master");
+            int frozen = 0;
+            for (int k = 0; k < ps->n_params; k++) {
+                const hs_param *p = ps->param[k];
+                const size_t at = flat_at(ps, p);
+                frozen += p->frozen;
+                assert_int_equal(memcmp(before + at, after + at, p->n * sizeof *after) == 0, p->frozen);
+                assert_int_equal(hs_slab_has(ps->grad, p), !p->frozen);
+            }
+            assert_true(frozen > 0);
+            const hs_params_bytes a = hs_params_bytes_of(all->params), b = hs_params_bytes_of(ps);
+            assert_true(b.grad < a.grad && b.saved < a.saved && b.master == a.master);
+            assert_true(hs_engine_bytes(e) + (a.saved - b.saved) <= hs_engine_bytes(all));
+            const hs_plan_info *x = hs_plan_info_of(hs_engine_plan(all, HS_TRAIN)), *y = hs_plan_info_of(hs_engine_plan(e, HS_TRAIN));
+            assert_true(y->flops_backward < x->flops_backward);
+            if (i == 0)
+                assert_true(y->value_bytes_unshared < x->value_bytes_unshared);
+            free(before), free(after);
+            hs_engine_free(all);
+            hs_engine_free(e);
+        }
+}
+
 static void test_overflow_is_skipped(void **state)
 {
     (void)state;
@@ -225,10 +274,10 @@ static void test_overflow_is_skipped(void **state)
     hs_engine *e = tiny_engine(&model, &(tiny_opts){ .policy = "fp16", .optim = "adamw" });
     train_step(e, 1);
     e->state->scale = 0x1p60f; // no f16 gradient survives this
-    const float w = e->params->master[5];
+    const float w = flat_get(e->params, "master", e->params->param[0], 5);
     train_step(e, 1);
     assert_int_equal(e->state->found_inf, 1);
-    assert_true(e->state->scale == 0x1p59f && e->params->master[5] == w);
+    assert_true(e->state->scale == 0x1p59f && flat_get(e->params, "master", e->params->param[0], 5) == w);
     assert_true(e->state->bad_param >= 0 && e->state->bad_count > 0);
     hs_engine_free(e);
 }
@@ -266,7 +315,7 @@ static void test_refused(void **state)
     assert_int_equal(hs_run_update(e->run), HS_INTERNAL);
     assert_null(hs_engine_input(e, HS_TRAIN, "ids"));
     assert_int_equal(hs_params_count(e->params), hs_gpt_count(&model.config));
-    assert_true(hs_engine_bytes(e) > e->model->workspace_bytes + 4 * e->params->n);
+    assert_true(hs_engine_bytes(e) > e->model->workspace_bytes + e->params->master->bytes);
     assert_null(e->params->grad);
     hs_engine_free(e);
 }
@@ -274,14 +323,9 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns_by_heart),
-        cmocka_unit_test(test_gradient_is_the_slope),
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_accumulation),
-        cmocka_unit_test(test_promise_is_kept),
-        cmocka_unit_test(test_masters_are_given_back),
-        cmocka_unit_test(test_overflow_is_skipped),
-        cmocka_unit_test(test_no_casts),
+        cmocka_unit_test(test_learns_by_heart), cmocka_unit_test(test_gradient_is_the_slope), cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_accumulation),    cmocka_unit_test(test_promise_is_kept),       cmocka_unit_test(test_masters_are_given_back),
+        cmocka_unit_test(test_frozen_layers),   cmocka_unit_test(test_overflow_is_skipped),   cmocka_unit_test(test_no_casts),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
-// Parameters: the slab's layout, chunks that cover every element once and cross no logical tensor, values that follow from
-// seed and name alone, and shards of 2 and 4 ranks that put together are the tensor of one.
+// Parameters: who lies where in each slab, chunks that cover every trained element once and cross no logical tensor, values that follow
+// from seed and name alone, shards of 2 and 4 ranks that put together are the tensor of one, and freezing by name.
 #include "core/base/rng.h"
 #include "core/graph/names.h"
 #include "core/graph/params.h"
+#include "tests/support/support_params.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,6 +36,8 @@ static const hs_param_spec specs[] = {
 };
 enum { N_SPECS = HS_COUNT(specs) };
 
+static const hs_slab_spec moment = { .name = "test.m", .dtype = HS_F32, .trainable_only = true, .saved = true };
+
 static hs_params *make(uint64_t seed, int rank, int size, bool reversed)
 {
     hs_params *ps;
@@ -42,7 +45,10 @@ static hs_params *make(uint64_t seed, int rank, int size, bool reversed)
     assert_int_equal(hs_params_new(&ps, seed, rank, size), HS_OK);
     for (int i = 0; i < N_SPECS; i++)
         assert_int_equal(hs_params_get(ps, &specs[reversed ? N_SPECS - 1 - i : i], &p), HS_OK);
-    assert_int_equal(hs_params_freeze(ps, HS_WITH_GRAD | HS_WITH_MOMENTS, HS_BF16), HS_OK);
+    assert_int_equal(hs_params_declare(ps, &moment), HS_OK);
+    assert_int_equal(hs_params_declare_grad(ps), HS_OK);
+    assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
+    assert_int_equal(hs_params_alloc(ps, true), HS_OK);
     return ps;
 }
 
@@ -52,51 +58,71 @@ static void test_layout(void **state)
 {
     (void)state;
     hs_params *ps = make(1, 0, 1, false);
-    size_t end = 0, count = 0;
+    static const char *const names[] = { "master", "low", "grad", "test.m" };
+    static const size_t element[] = { 4, 2, 4, 4 };
+    size_t count = 0, stored = 0, all = 0;
     for (int i = 0; i < N_SPECS; i++) {
         const hs_param *p = ps->param[i];
         assert_ptr_equal(hs_params_find(ps, specs[i].name), p);
         assert_int_equal(p->id, i);
-        assert_int_equal(p->offset % 64, 0);
-        assert_true(p->offset >= end);
-        end = p->offset + p->n;
-        count += (size_t)logical_count(p);
+        count += (size_t)logical_count(p), stored += p->n;
     }
     assert_int_equal(ps->param[0]->dim[0], 112); // 101 rows stored as 7 times 16
-    assert_true(ps->n >= end && ps->n - end < 64);
     assert_int_equal(hs_params_count(ps), count);
-    assert_int_equal((uintptr_t)ps->master % 64 | (uintptr_t)ps->low % 64 | (uintptr_t)ps->v % 64, 0);
-    for (size_t i = 0; i < ps->n; i++) {
-        assert_true(ps->grad[i] == 0 && ps->m[i] == 0 && ps->v[i] == 0);
-        assert_int_equal(ps->low[i], hs_f32_bf16(ps->master[i]));
+    assert_int_equal(ps->n_slabs, 4);
+    for (int k = 0; k < 4; k++) {
+        const hs_slab *s = hs_params_slab(ps, names[k]);
+        size_t end = 0;
+        assert_int_equal((uintptr_t)s->p % 64, 0);
+        for (int i = 0; i < N_SPECS; i++) {
+            const hs_place at = s->place[i];
+            assert_int_equal(at.offset % 64, 0);
+            assert_true(at.offset >= end);
+            assert_int_equal(at.bytes, ps->param[i]->n * element[k]);
+            assert_ptr_equal(hs_slab_at(s, ps->param[i]), s->p + at.offset);
+            end = at.offset + at.bytes;
+        }
+        assert_true(s->bytes >= end && s->bytes - end < 64 * element[k]);
+        all += s->bytes;
     }
-    const hs_params_bytes b = hs_params_bytes_of(ps, HS_WITH_GRAD | HS_WITH_MOMENTS, HS_BF16);
-    assert_true(b.master == 4 * ps->n && b.low == 2 * ps->n && b.grad == 4 * ps->n && b.moments == 8 * ps->n);
-    assert_int_equal(hs_params_bytes_of(ps, 0, HS_F32).low, 0);
+    float *master = flat_copy(ps, "master"), *low = flat_copy(ps, "low"), *grad = flat_copy(ps, "grad"), *m = flat_copy(ps, "test.m");
+    for (size_t i = 0; i < stored; i++) {
+        assert_true(grad[i] == 0 && m[i] == 0);
+        assert_true(low[i] == hs_bf16_f32(hs_f32_bf16(master[i])));
+    }
+    free(master), free(low), free(grad), free(m);
+    const hs_params_bytes b = hs_params_bytes_of(ps);
+    assert_true(b.master == ps->master->bytes && b.low == ps->low->bytes && b.grad == ps->grad->bytes && b.saved == b.grad);
+    assert_int_equal(b.all, all);
+    hs_params_free(ps);
+    assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+    assert_int_equal(hs_params_declare_low(ps, HS_F32), HS_OK); // none
+    assert_null(ps->low);
+    assert_null(hs_params_slab(ps, "low"));
     hs_params_free(ps);
 }
 
 static void check_chunks(const hs_params *ps)
 {
-    unsigned char *seen = calloc(ps->n, 1);
+    unsigned char *seen = calloc(flat_count(ps), 1);
     assert_non_null(seen);
     int logical = 0;
     for (int i = 0; i < ps->n_chunks; i++) {
         const hs_chunk *c = &ps->chunk[i];
         const hs_param *p = ps->param[c->param];
-        const size_t part = p->n / (size_t)p->parts, first = c->offset - p->offset, last = first + (size_t)c->n - 1;
+        const size_t part = p->n / (size_t)p->parts, first = c->first, last = first + (size_t)c->n - 1;
         assert_true(c->n >= 1 && c->n <= HS_CHUNK);
         assert_int_equal(first / part, last / part); // inside one part
-        logical += i > 0 && (c->param != c[-1].param || first / part != (c[-1].offset - p->offset) / part);
+        logical += i > 0 && (c->param != c[-1].param || first / part != c[-1].first / part);
         assert_int_equal(c->logical, logical);
         assert_int_equal(c->counted, p->shard != HS_SHARD_NONE || ps->tp_rank == 0);
         for (int k = 0; k < c->n; k++)
-            assert_int_equal(seen[c->offset + (size_t)k]++, 0);
+            assert_int_equal(seen[flat_at(ps, p) + first + (size_t)k]++, 0);
     }
     assert_int_equal(ps->n_logical, logical + 1);
     for (int i = 0; i < ps->n_params; i++) // padding rows too: nothing is left without its update
         for (size_t k = 0; k < ps->param[i]->n; k++)
-            assert_int_equal(seen[ps->param[i]->offset + k], 1);
+            assert_int_equal(seen[flat_at(ps, ps->param[i]) + k], !ps->param[i]->frozen);
     free(seen);
 }
 
@@ -117,11 +143,11 @@ static void test_values(void **state)
     hs_params *a = make(1, 0, 1, false), *b = make(1, 0, 1, true), *c = make(2, 0, 1, false);
     for (int i = 0; i < N_SPECS; i++) {
         const hs_param *p = a->param[i], *q = hs_params_find(b, p->name);
-        assert_memory_equal(a->master + p->offset, b->master + q->offset, p->n * sizeof(float)); // the order changes nothing
-        const bool differs = memcmp(a->master + p->offset, c->master + p->offset, p->n * sizeof(float)) != 0;
+        assert_memory_equal(hs_slab_at(a->master, p), hs_slab_at(b->master, q), p->n * sizeof(float)); // the order changes nothing
+        const bool differs = memcmp(hs_slab_at(a->master, p), hs_slab_at(c->master, p), p->n * sizeof(float)) != 0;
         assert_int_equal(differs, p->init == HS_INIT_NORMAL); // the seed does
         float *logical = calloc((size_t)logical_count(p), sizeof *logical), *want = calloc((size_t)logical_count(p), sizeof *want);
-        hs_param_export(p, a->master, logical);
+        hs_param_export(p, hs_slab_at(a->master, p), logical);
         if (p->init == HS_INIT_NORMAL)
             hs_random_normal(want, logical_count(p), hs_mix2(1, hs_hash_string(p->name)), 0, 0, p->std);
         else
@@ -133,7 +159,7 @@ static void test_values(void **state)
     }
     const hs_param *wte = a->param[0];
     for (size_t k = 101 * 72; k < wte->n; k++)
-        assert_true(a->master[wte->offset + k] == 0);
+        assert_true(flat_get(a, "master", wte, k) == 0);
     hs_params_free(a);
     hs_params_free(b);
     hs_params_free(c);
@@ -152,6 +178,7 @@ static void test_shards(void **state)
                 const int64_t rows = p->dim[0] / p->parts, cols = p->n_dims > 1 ? p->dim[1] : 1;
                 const int64_t all_rows = p->logical[0] / p->parts, all_cols = p->n_dims > 1 ? p->logical[1] : 1;
                 const int64_t whole_rows = whole->dim[0] / p->parts;
+                const float *mine = hs_slab_at(ps->master, p), *theirs = hs_slab_at(one->master, whole);
                 if (p->shard == HS_SHARD_ROW)
                     assert_int_equal(cols * size, all_cols);
                 if (p->shard == HS_SHARD_COL)
@@ -161,9 +188,8 @@ static void test_shards(void **state)
                         for (int64_t c = 0; c < cols; c++) {
                             const int64_t row = p->shard == HS_SHARD_COL ? rank * rows + r : r,
                                           col = p->shard == HS_SHARD_ROW ? rank * cols + c : c;
-                            const float want =
-                                row < all_rows ? one->master[whole->offset + (size_t)((part * whole_rows + row) * all_cols + col)] : 0;
-                            assert_true(ps->master[p->offset + (size_t)((part * rows + r) * cols + c)] == want);
+                            const float want = row < all_rows ? theirs[(part * whole_rows + row) * all_cols + col] : 0;
+                            assert_true(mine[(part * rows + r) * cols + c] == want);
                         }
             }
             assert_int_equal(hs_params_count(ps), hs_params_count(one));
@@ -180,16 +206,17 @@ static void test_import_export(void **state)
         const hs_param *p = ps->param[i];
         const int64_t n = logical_count(p);
         float *in = malloc((size_t)n * sizeof *in), *out = malloc((size_t)n * sizeof *out);
+        float *stored = hs_slab_at(hs_params_slab(ps, "test.m"), p);
         for (int64_t k = 0; k < n; k++)
             in[k] = (float)k + 1;
         for (size_t k = 0; k < p->n; k++)
-            ps->m[p->offset + k] = -7; // padding must be cleared
-        hs_param_import(p, ps->m, in);
-        hs_param_export(p, ps->m, out);
+            stored[k] = -7; // padding must be cleared
+        hs_param_import(p, stored, in);
+        hs_param_export(p, stored, out);
         assert_memory_equal(in, out, (size_t)n * sizeof(float));
         size_t nonzero = 0;
         for (size_t k = 0; k < p->n; k++)
-            nonzero += ps->m[p->offset + k] != 0;
+            nonzero += stored[k] != 0;
         assert_int_equal(nonzero, n);
         free(in);
         free(out);
@@ -210,9 +237,9 @@ static void test_refusals(void **state)
     assert_non_null(strstr(hs_error(), "h0.attn.qkv.weight was made as [240,72] and is now asked for as [240,64]"));
     assert_null(p);
     s.name = "h1.attn.qkv.weight";
-    assert_int_equal(hs_params_get(ps, &s, &p), HS_USAGE); // frozen
+    assert_int_equal(hs_params_get(ps, &s, &p), HS_USAGE); // laid out
     assert_non_null(strstr(hs_error(), "h1.attn.qkv.weight is new"));
-    assert_int_equal(hs_params_freeze(ps, 0, HS_F32), HS_INTERNAL);
+    assert_int_equal(hs_params_alloc(ps, true), HS_INTERNAL);
 
     assert_int_equal(hs_params_new(&two, 1, 0, 3), HS_OK);
     assert_int_equal(hs_params_get(two, &specs[2], &p), HS_USAGE); // 80 rows over 3 ranks
@@ -228,6 +255,112 @@ static void test_refusals(void **state)
     hs_params_free(ps);
     hs_params_free(NULL);
     assert_int_equal(hs_params_new(&two, 1, 3, 3), HS_INTERNAL);
+}
+
+static hs_params *frozen(const char *patterns)
+{
+    hs_params *ps;
+    hs_param *p;
+    assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+    assert_int_equal(hs_params_declare_grad(ps), HS_OK); // before there are any
+    assert_int_equal(hs_params_freeze(ps, patterns, "train.freeze"), HS_OK);
+    for (int i = 0; i < N_SPECS; i++)
+        assert_int_equal(hs_params_get(ps, &specs[i], &p), HS_OK);
+    return ps;
+}
+
+// A name, a scope, wildcards, several of them; what is frozen has no place in the gradients and no chunk.
+static void test_freeze_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *patterns, *fits; // by spec: 'x' frozen
+    } cases[] = {
+        { NULL, "......" },           { "", "......" },
+        { "wte.weight", "x....." },   { "wte", "x....." },
+        { "h0.attn", "..xxxx" },      { "h0.attn.qkv", "..xx.." },
+        { "*.bias", "...x.x" },       { "h?.ln_1, wte", "xx...." },
+        { "h0.*.weight,", ".xx.x." },
+    };
+    for (int i = 0; i < HS_COUNT(cases); i++) {
+        hs_params *ps = frozen(cases[i].patterns);
+        assert_int_equal(hs_params_check_freeze(ps), HS_OK);
+        assert_int_equal(hs_params_alloc(ps, true), HS_OK);
+        size_t trained = 0;
+        for (int k = 0; k < N_SPECS; k++) {
+            const hs_param *p = ps->param[k];
+            assert_int_equal(p->frozen, cases[i].fits[k] == 'x');
+            assert_int_equal(hs_slab_has(ps->grad, p), !p->frozen);
+            assert_true(hs_slab_has(ps->master, p));
+            assert_true((hs_slab_at(ps->grad, p) == NULL) == p->frozen);
+            trained += p->frozen ? 0 : p->n;
+        }
+        assert_int_equal(ps->n_trained, trained);
+        assert_true(ps->grad->bytes >= 4 * trained && ps->grad->bytes < 4 * (trained + 64 * N_SPECS));
+        check_chunks(ps);
+        hs_params_free(ps);
+    }
+    hs_params *ps = frozen("h0.atn");
+    assert_int_equal(hs_params_check_freeze(ps), HS_USAGE);
+    assert_non_null(strstr(hs_error(), "train.freeze: \"h0.atn\" fits none of the model's 6 parameters"));
+    hs_params_free(ps);
+    ps = frozen("wt.weight, h0");
+    assert_int_equal(hs_params_check_freeze(ps), HS_USAGE);
+    assert_non_null(strstr(hs_error(), "\"wt.weight\" fits none of the model's 6 parameters, nearest is wte.weight"));
+    hs_params_free(ps);
+    ps = frozen("*");
+    assert_int_equal(hs_params_check_freeze(ps), HS_USAGE);
+    assert_non_null(strstr(hs_error(), "all 6 parameters are frozen: nothing is left to train"));
+    assert_int_equal(hs_params_freeze(ps, "wte", "train.freeze"), HS_INTERNAL); // too late
+    hs_params_free(ps);
+    // A model function freezes too; two traces must agree.
+    hs_param *p;
+    hs_param_spec s = specs[1];
+    ps = frozen(NULL);
+    s.frozen = true;
+    assert_int_equal(hs_params_get(ps, &s, &p), HS_USAGE);
+    assert_non_null(strstr(hs_error(), "h0.ln_1.weight was made to be trained"));
+    s.name = "teacher.ln";
+    assert_int_equal(hs_params_get(ps, &s, &p), HS_OK);
+    assert_true(p->frozen);
+    hs_params_free(ps);
+}
+
+static size_t one_byte_per_weight(const hs_param *p, const void *user)
+{
+    assert_string_equal(user, "mine");
+    return p->role == HS_WEIGHT ? p->n : 0;
+}
+
+// A slab of another kind: its own bytes, some parameters only, declared when all the others have their memory.
+static void test_slab_of_its_own(void **state)
+{
+    (void)state;
+    hs_params *ps = make(1, 0, 1, false);
+    const hs_slab_spec mask = { .name = "mask", .dtype = HS_U8, .bytes = one_byte_per_weight, .user = "mine" };
+    assert_int_equal(hs_params_declare(ps, &mask), HS_OK);
+    assert_int_equal(hs_params_declare(ps, &mask), HS_OK); // there already
+    const hs_slab *s = hs_params_slab(ps, "mask");
+    size_t bytes = 0;
+    for (int i = 0; i < N_SPECS; i++) {
+        const hs_param *p = ps->param[i];
+        assert_int_equal(hs_slab_has(s, p), p->role == HS_WEIGHT);
+        for (size_t k = 0; k < s->place[i].bytes; k++)
+            assert_int_equal(((uint8_t *)hs_slab_at(s, p))[k], 0);
+        memset(s->p + s->place[i].offset, i + 1, s->place[i].bytes);
+        bytes += s->place[i].bytes;
+    }
+    for (int i = 0; i < N_SPECS; i++) // nobody shares a byte
+        for (size_t k = 0; k < s->place[i].bytes; k++)
+            assert_int_equal(s->p[s->place[i].offset + k], i + 1);
+    assert_true(bytes > 0 && hs_params_bytes_of(ps).other == s->bytes && s->bytes >= bytes);
+    hs_slab_spec other = mask;
+    other.dtype = HS_F32;
+    assert_int_equal(hs_params_declare(ps, &other), HS_INTERNAL);
+    float small[4];
+    assert_int_equal(hs_params_lend(ps, ps->grad, small, sizeof small), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "grad needs"));
+    hs_params_free(ps);
 }
 
 static void test_names(void **state)
@@ -283,9 +416,10 @@ static void test_name_pieces(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_layout),        cmocka_unit_test(test_chunks),
-                                        cmocka_unit_test(test_values),        cmocka_unit_test(test_shards),
-                                        cmocka_unit_test(test_import_export), cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_names),         cmocka_unit_test(test_name_pieces) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_layout),         cmocka_unit_test(test_chunks),
+                                        cmocka_unit_test(test_values),         cmocka_unit_test(test_shards),
+                                        cmocka_unit_test(test_import_export),  cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_names),          cmocka_unit_test(test_name_pieces),
+                                        cmocka_unit_test(test_freeze_by_name), cmocka_unit_test(test_slab_of_its_own) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include "core/plan/plan.h"
 #include "models/nn/nn.h"
 #include "ops/ops.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,11 +108,13 @@ typedef struct rig {
     hs_step_state state;
 } rig;
 
-static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *o, const hs_grid *grid, int threads, int bulk)
+static void rig_open_frozen(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *o, const hs_grid *grid, int threads, int bulk,
+                            const char *frozen)
 {
     *r = (rig){ 0 };
     assert_int_equal(hs_open_device(&r->dev, "cpu", threads, NULL, bulk, false), HS_OK);
     assert_int_equal(hs_params_new(&r->ps, 5, 0, 1), HS_OK);
+    assert_int_equal(hs_params_freeze(r->ps, frozen, "freeze"), HS_OK);
     hs_graph *g;
     assert_int_equal(hs_graph_new(&g, r->ps, NULL, mode, grid), HS_OK);
     build(g);
@@ -121,11 +124,12 @@ static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *
         fail_msg("%s", hs_error());
     hs_graph_free(g);
     const size_t bytes = hs_plan_bytes(r->plan), gradients = hs_plan_info_of(r->plan)->gradient_bytes;
-    assert_int_equal(hs_params_freeze(r->ps, gradients ? 0 : HS_WITH_GRAD, o->policy.low), HS_OK);
     assert_int_equal(r->dev->alloc(bytes, &r->workspace), HS_OK);
     memset(r->workspace, 0xFF, bytes); // NaN everywhere
     if (gradients)
-        hs_params_lend_grad(r->ps, r->workspace);
+        assert_int_equal(hs_params_lend(r->ps, r->ps->grad, r->workspace, gradients), HS_OK);
+    assert_int_equal(hs_params_declare_low(r->ps, o->policy.low), HS_OK);
+    assert_int_equal(hs_params_alloc(r->ps, true), HS_OK);
     assert_int_equal(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }),
                      HS_OK);
     r->state.scale = 1;
@@ -136,6 +140,11 @@ static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *
     int32_t *ids = hs_exec_input(r->exec, "ids"), *targets = hs_exec_input(r->exec, "targets");
     for (int i = 0; i < N; i++)
         ids[i] = (i * 7) % 24, targets[i] = (i * 5) % CLASSES;
+}
+
+static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *o, const hs_grid *grid, int threads, int bulk)
+{
+    rig_open_frozen(r, build, mode, o, grid, threads, bulk, NULL);
 }
 
 static void rig_close(rig *r)
@@ -155,8 +164,11 @@ static double run(rig *r, int which, hs_submit_mode mode)
 
 static double loss_at(rig *r, const float *base, const float *direction, double eps)
 {
-    for (size_t i = 0; i < r->ps->n; i++)
-        r->ps->master[i] = (float)(base[i] + eps * direction[i]);
+    float *moved = flat_copy(r->ps, "master");
+    for (size_t i = 0; i < flat_count(r->ps); i++)
+        moved[i] = (float)(base[i] + eps * direction[i]);
+    flat_write(r->ps, "master", moved);
+    free(moved);
     return run(r, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK);
 }
 
@@ -164,16 +176,15 @@ static void check_gradient(build_fn *build)
 {
     rig r;
     rig_open(&r, build, HS_TRAIN, &(hs_plan_opts){ .policy = { .low = HS_F32 } }, NULL, 2, 0);
-    const size_t n = r.ps->n;
-    float *base = malloc(n * 4), *grad = malloc(n * 4), *dir = malloc(n * 4);
-    memcpy(base, r.ps->master, n * 4);
+    const size_t n = flat_count(r.ps);
+    float *base = flat_copy(r.ps, "master"), *dir = malloc(n * 4);
     run(&r, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK);
-    memcpy(grad, r.ps->grad, n * 4);
+    float *grad = flat_copy(r.ps, "grad");
     for (int p = -1; p < r.ps->n_params; p++) { // all parameters together, then each alone
         hs_random_normal(dir, (int64_t)n, 17 + (uint64_t)p, 0, 0, 1);
         double dot = 0, norm = 0;
         for (size_t i = 0; i < n; i++) {
-            const bool mine = p < 0 || (i >= r.ps->param[p]->offset && i < r.ps->param[p]->offset + r.ps->param[p]->n);
+            const bool mine = p < 0 || (i >= flat_at(r.ps, r.ps->param[p]) && i < flat_at(r.ps, r.ps->param[p]) + r.ps->param[p]->n);
             dir[i] = mine ? dir[i] : 0;
             dot += (double)grad[i] * dir[i];
             norm += fabs((double)grad[i] * dir[i]);
@@ -182,14 +193,14 @@ static void check_gradient(build_fn *build)
         if (!(fabs(dot - want) <= 2e-2 * fabs(want) + 4e-3 * norm + 2e-4))
             fail_msg("%s: directional derivative %g, finite difference %g", p < 0 ? "all" : r.ps->param[p]->name, dot, want);
     }
-    memcpy(r.ps->master, base, n * 4);
+    flat_write(r.ps, "master", base);
     // A second micro-step adds the same gradients.
     run(&r, HS_MICRO_FIRST, HS_SUBMIT_BULK);
     run(&r, HS_MICRO_LAST, HS_SUBMIT_BULK);
-    for (int p = 0; p < r.ps->n_params; p++)
-        for (size_t i = r.ps->param[p]->offset, end = i + r.ps->param[p]->n; i < end; i++)
-            assert_true(fabsf(r.ps->grad[i] - 2 * grad[i]) <= 2e-5f * fabsf(grad[i]) + 1e-6f);
-    free(base), free(grad), free(dir);
+    float *twice_grad = flat_copy(r.ps, "grad");
+    for (size_t i = 0; i < n; i++)
+        assert_true(fabsf(twice_grad[i] - 2 * grad[i]) <= 2e-5f * fabsf(grad[i]) + 1e-6f);
+    free(base), free(grad), free(dir), free(twice_grad);
     rig_close(&r);
 }
 
@@ -215,13 +226,12 @@ static void bits_do_not_depend_on_threads_or_submission(void **s)
                 rig_open(&r, all[b], HS_TRAIN, &o, NULL, 1 + v % 3, v == 4 ? 3 : 0);
                 const double l = run(&r, HS_MICRO_FIRST | HS_MICRO_LAST, v == 2 ? HS_SUBMIT_STEP : HS_SUBMIT_BULK);
                 assert_true(isfinite(l));
-                if (!first) {
-                    first = malloc(r.ps->n * 4);
-                    memcpy(first, r.ps->grad, r.ps->n * 4);
-                    loss = l;
-                }
-                assert_memory_equal(first, r.ps->grad, r.ps->n * 4);
+                float *grad = flat_copy(r.ps, "grad");
+                if (!first)
+                    first = flat_copy(r.ps, "grad"), loss = l;
+                assert_memory_equal(first, grad, flat_count(r.ps) * 4);
                 assert_true(l == loss);
+                free(grad);
                 rig_close(&r);
             }
             free(first);
@@ -249,17 +259,14 @@ static void gradients_where_activations_were(void **s)
             rig_open(&among, all[b], HS_TRAIN, &o, NULL, 1 + v % 2, 0);
             const size_t bytes = hs_plan_info_of(among.plan)->gradient_bytes;
             assert_int_equal(hs_plan_info_of(apart.plan)->gradient_bytes, 0);
-            assert_true(all[b] == unused ? bytes == 0 : bytes >= among.ps->n * sizeof(float));
+            assert_true(all[b] == unused ? bytes == 0 : bytes >= flat_count(among.ps) * sizeof(float));
             assert_true(hs_plan_bytes(among.plan) <= hs_plan_bytes(apart.plan) + bytes);
             if (all[b] == residual)
                 assert_true(hs_plan_bytes(among.plan) < hs_plan_bytes(apart.plan) + bytes);
             for (int step = 0; step < 2; step++)
                 assert_true(run(&apart, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK) ==
                             run(&among, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK));
-            for (int p = 0; p < apart.ps->n_params; p++) {
-                const hs_param *q = apart.ps->param[p];
-                assert_memory_equal(apart.ps->grad + q->offset, among.ps->grad + q->offset, q->n * sizeof(float));
-            }
+            assert_true(flat_equal(apart.ps, among.ps, "grad"));
             rig_close(&apart);
             rig_close(&among);
         }
@@ -281,13 +288,95 @@ static void chunks_change_no_bits(void **s)
             }
             assert_memory_equal(kept.state.loss, chunked.state.loss, sizeof kept.state.loss);
             assert_true(isfinite(kept.state.loss[0][0]) && kept.state.loss[0][0] > 0);
-            for (int p = 0; p < kept.ps->n_params && mode == HS_TRAIN; p++) {
-                const hs_param *q = kept.ps->param[p];
-                assert_memory_equal(kept.ps->grad + q->offset, chunked.ps->grad + q->offset, q->n * sizeof(float));
-            }
+            assert_true(mode != HS_TRAIN || flat_equal(kept.ps, chunked.ps, "grad"));
             rig_close(&kept);
             rig_close(&chunked);
         }
+}
+
+// Any set of parameters may be frozen: the others get the bits they get beside it, wherever gradients lie, and less is kept and computed.
+static void frozen_parameters_get_no_gradient(void **s)
+{
+    (void)s;
+    build_fn *const all[] = { plain, residual, twice, shared_sum, tied_and_dead, chunked_logits };
+    for (int b = 0; b < HS_COUNT(all); b++)
+        for (int v = 0; v < 24; v++) {
+            const hs_plan_opts o = { .policy = { .low = v % 2 ? HS_BF16 : HS_F32 }, .single_run = v % 3 == 0, .collectives = v % 3 == 1 };
+            rig whole, part;
+            rig_open(&whole, all[b], HS_TRAIN, &o, NULL, 2, 0);
+            char patterns[1024] = "";
+            int n_frozen = 0;
+            for (int p = 0; p < whole.ps->n_params; p++)
+                if (hs_mix2((uint64_t)(v + 1), (uint64_t)p) % 4 < (v < 12 ? 1u : 3u) && n_frozen + 1 < whole.ps->n_params) {
+                    strcat(strcat(patterns, n_frozen ? "," : ""), whole.ps->param[p]->name);
+                    n_frozen++;
+                }
+            rig_open_frozen(&part, all[b], HS_TRAIN, &o, NULL, 2, 0, patterns);
+            assert_true(run(&whole, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK) ==
+                        run(&part, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK));
+            int frozen = 0;
+            for (int p = 0; p < part.ps->n_params; p++) {
+                const hs_param *q = part.ps->param[p];
+                frozen += q->frozen;
+                assert_int_equal(hs_slab_at(part.ps->grad, q) == NULL, q->frozen);
+                if (!q->frozen)
+                    assert_memory_equal(hs_slab_at(part.ps->grad, q), hs_slab_at(whole.ps->grad, q), q->n * sizeof(float));
+            }
+            assert_int_equal(frozen, n_frozen);
+            assert_true(hs_plan_info_of(part.plan)->flops_backward <= hs_plan_info_of(whole.plan)->flops_backward);
+            assert_true(n_frozen == 0 || part.ps->grad->bytes < whole.ps->grad->bytes);
+            rig_close(&whole);
+            rig_close(&part);
+        }
+}
+
+// Two networks in one graph: the teacher's rows are looked up and run through its own layers, the student learns against them.
+static hs_tensor *network(hs_graph *g, const char *name, hs_tensor *ids)
+{
+    const size_t mark = hs_push(g, "%s", name);
+    hs_tensor *x = hs_embedding(g, table(g), ids, NULL, NULL);
+    for (int i = 0; i < 3; i++) {
+        const size_t layer = hs_push(g, "h%d", i);
+        hs_tensor *h = hs_nn_linear(g, hs_nn_layernorm(g, x, "ln", 1e-5f), "up", C, C, .std = 0.3f);
+        x = hs_add(g, x, hs_nn_linear(g, hs_gelu(g, h, HS_GELU_TANH), "down", C, C, .std = 0.3f));
+        hs_pop(g, layer);
+    }
+    hs_pop(g, mark);
+    return x;
+}
+
+static void teacher_and_student(hs_graph *g)
+{
+    hs_tensor *ids = hs_input(g, "ids", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ N });
+    hs_tensor *taught = network(g, "teacher", ids);
+    hs_tensor *learnt = network(g, "student", ids);
+    finish(g, hs_add(g, taught, learnt)); // any function of both
+}
+
+static void a_teacher_has_no_gradients(void **s)
+{
+    (void)s;
+    const hs_plan_opts o = { .policy = { .low = HS_BF16 } };
+    rig both, student;
+    rig_open(&both, teacher_and_student, HS_TRAIN, &o, NULL, 2, 0);
+    rig_open_frozen(&student, teacher_and_student, HS_TRAIN, &o, NULL, 2, 0, "teacher");
+    run(&both, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK);
+    run(&student, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK);
+    size_t taught = 0;
+    for (int p = 0; p < student.ps->n_params; p++) {
+        const hs_param *q = student.ps->param[p];
+        assert_int_equal(q->frozen, !strncmp(q->name, "teacher.", 8));
+        if (q->frozen)
+            taught += q->n * sizeof(float);
+        else
+            assert_memory_equal(hs_slab_at(student.ps->grad, q), hs_slab_at(both.ps->grad, q), q->n * sizeof(float));
+    }
+    const hs_plan_info *a = hs_plan_info_of(both.plan), *b = hs_plan_info_of(student.plan);
+    assert_true(taught > 0 && student.ps->grad->bytes <= both.ps->grad->bytes - taught);
+    assert_true(b->value_bytes < a->value_bytes); // and none of its activations is kept
+    assert_true(b->flops_forward == a->flops_forward && b->flops_backward < 0.6 * a->flops_backward);
+    rig_close(&both);
+    rig_close(&student);
 }
 
 static void casts_sink(void **s)
@@ -346,7 +435,7 @@ static void check_reductions(const rig *r)
     const hs_segment *s = hs_exec_micro(r->exec, HS_MICRO_FIRST | HS_MICRO_LAST);
     for (int i = 0; i < r->ps->n_params; i++) {
         const hs_param *q = r->ps->param[i];
-        const char *at = (const char *)(r->ps->grad + q->offset), *end = at + q->n * sizeof(float);
+        const char *at = hs_slab_at(r->ps->grad, q), *end = at + q->n * sizeof(float);
         int covers = 0, written = -1, sync = -1;
         for (int k = 0; k < s->n; k++) {
             const hs_args *a = &s->thunk[k].args;
@@ -381,9 +470,10 @@ static void gradients_are_reduced_once(void **s)
     run(&r, HS_MICRO_FIRST | HS_MICRO_LAST, HS_SUBMIT_BULK);
     assert_true(n_reduced > 0);
     check_reductions(&r);
-    for (int p = 0; p < r.ps->n_params; p++)
-        for (size_t i = r.ps->param[p]->offset, end = i + r.ps->param[p]->n; i < end; i++)
-            assert_true(r.ps->grad[i] == 2 * plain_rig.ps->grad[i]);
+    float *reduced = flat_copy(r.ps, "grad"), *alone = flat_copy(plain_rig.ps, "grad");
+    for (size_t i = 0; i < flat_count(r.ps); i++)
+        assert_true(reduced[i] == 2 * alone[i]);
+    free(reduced), free(alone);
     rig_close(&plain_rig);
     rig_close(&r);
 }
@@ -450,6 +540,8 @@ int main(void)
         cmocka_unit_test(bits_do_not_depend_on_threads_or_submission),
         cmocka_unit_test(gradients_where_activations_were),
         cmocka_unit_test(chunks_change_no_bits),
+        cmocka_unit_test(frozen_parameters_get_no_gradient),
+        cmocka_unit_test(a_teacher_has_no_gradients),
         cmocka_unit_test(casts_sink),
         cmocka_unit_test(gradients_are_reduced_once),
         cmocka_unit_test(reuse_and_elision_are_counted),

@@ -3,6 +3,7 @@
 #include "core/graph/rewrite.h"
 #include "core/plan/plan.h"
 #include "ops/attrs.h"
+#include "tests/support/support_params.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -338,8 +339,8 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
     hs_step_state state = { .scale = 1 };
     if (hs_plan_new(&plan, g, r->dev, &(hs_plan_opts){ .policy = { .low = HS_F32 } }))
         fail_msg("%s", hs_error());
-    if (!r->ps->frozen)
-        assert_int_equal(hs_params_freeze(r->ps, HS_WITH_GRAD, HS_F32), HS_OK);
+    if (!r->ps->allocated)
+        assert_int_equal(hs_params_alloc(r->ps, true), HS_OK);
     assert_int_equal(r->dev->alloc(hs_plan_bytes(plan), &workspace), HS_OK);
     memset(workspace, 0xFF, hs_plan_bytes(plan));
     assert_int_equal(hs_exec_new(&exec, plan, &(hs_exec_memory){ .workspace = workspace, .in = &in, .state = &state }), HS_OK);
@@ -350,8 +351,7 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
         ids[i] = (i * 7) % 24, targets[i] = (i * 5) % CLASSES, where[2 * i] = i / 12, where[2 * i + 1] = i % 12;
     assert_int_equal(r->dev->submit(r->dev, hs_exec_micro(exec, HS_MICRO_FIRST | HS_MICRO_LAST), HS_SUBMIT_BULK), HS_OK);
     *loss = state.loss[0][0];
-    *grad = malloc(r->ps->n * sizeof **grad);
-    memcpy(*grad, r->ps->grad, r->ps->n * sizeof **grad);
+    *grad = flat_copy(r->ps, "grad");
     hs_exec_free(exec);
     hs_plan_free(plan);
     r->dev->release(workspace);
@@ -388,10 +388,7 @@ static void rewritten_graphs_compute_what_they_say(void **s)
     run(&r, same, &loss[1], &grad[1]);
     run(&r, other, &loss[2], &grad[2]);
     assert_true(loss[0] > 0 && loss[0] == loss[1] && loss[0] != loss[2]);
-    for (int i = 0; i < r.ps->n_params; i++) {
-        const hs_param *q = r.ps->param[i];
-        assert_memory_equal(grad[0] + q->offset, grad[1] + q->offset, q->n * sizeof(float));
-    }
+    assert_memory_equal(grad[0], grad[1], flat_count(r.ps) * sizeof(float));
     for (int i = 0; i < 3; i++)
         free(grad[i]);
     hs_graph_free(same);

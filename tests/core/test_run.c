@@ -12,6 +12,7 @@
 #include "models/nn/nn.h"
 #include "optim/optim.h"
 #include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -65,10 +66,11 @@ static void rig_open(rig *r, const int *configs, const char *policy, int micro_s
         assert_int_equal(hs_model_plan(r->model, HS_TRAIN, objectives, &configs[i], &plan), HS_OK);
         assert_int_equal(plan, i);
     }
-    assert_int_equal(hs_model_freeze(r->model, HS_WITH_MOMENTS), HS_OK);
     r->ps = r->model->params;
-    assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
     assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+    assert_int_equal(hs_optim_declare(&c, r->ps), HS_OK);
+    assert_int_equal(hs_model_alloc(r->model, true), HS_OK);
+    assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
     c.weight_decay = 0.1, c.schedule.lr = 1e-2;
     assert_int_equal(hs_optim_new(&r->optim, &c, r->ps, &r->model->grid, r->dev, hs_run_in(r->run), hs_run_state(r->run)), HS_OK);
     assert_int_equal(hs_run_set_update(r->run, hs_optim_segment(r->optim)), HS_OK);
@@ -106,7 +108,7 @@ static const float *grad_of(const rig *r, const char *name, size_t *n)
     const hs_param *p = hs_params_find(r->ps, name);
     assert_non_null(p);
     *n = p->n;
-    return r->ps->grad + p->offset;
+    return hs_slab_at(r->ps->grad, p);
 }
 
 // Relative distance of all gradients of `a` from those of the same name of `b`.
@@ -115,7 +117,7 @@ static double distance(const rig *a, const rig *b)
     double dd = 0, bb = 0;
     for (int i = 0; i < a->ps->n_params; i++) {
         size_t n;
-        const float *x = a->ps->grad + a->ps->param[i]->offset, *y = grad_of(b, a->ps->param[i]->name, &n);
+        const float *x = hs_slab_at(a->ps->grad, a->ps->param[i]), *y = grad_of(b, a->ps->param[i]->name, &n);
         for (size_t k = 0; k < n; k++)
             dd += pow((double)x[k] - (double)y[k], 2), bb += pow((double)y[k], 2);
     }
@@ -153,7 +155,7 @@ static void test_objectives(void **state)
             for (int i = 0; i < joint.ps->n_params; i++) {
                 const hs_param *p = joint.ps->param[i], *q = hs_params_find(apart.ps, p->name);
                 for (size_t k = 0; k < p->n; k++)
-                    assert_true(fabsf(joint.ps->master[p->offset + k] - apart.ps->master[q->offset + k]) <=
+                    assert_true(fabsf(flat_get(joint.ps, "master", p, k) - flat_get(apart.ps, "master", q, k)) <=
                                 (cases[c].tolerance ? 2e-4f : 0));
             }
         }
@@ -169,7 +171,7 @@ static void test_partly_made(void **state)
     rig r, one;
     rig_open(&r, (int[]){ A, A | B | APART, 0 }, "fp32", 0);
     rig_open(&one, (int[]){ A | B | APART, 0 }, "fp32", 0);
-    float *sum = calloc(one.ps->n, sizeof *sum);
+    float *sum = calloc(flat_count(one.ps), sizeof *sum);
     micro(&r, 1, 77); // something in every gradient
     assert_int_equal(hs_run_update(r.run), HS_OK);
     hs_params_init_values(r.ps);
@@ -184,10 +186,10 @@ static void test_partly_made(void **state)
             const hs_param *p = one.ps->param[i];
             const bool of_a = p->name[0] == 't' || p->name[0] == 'a';
             for (size_t k = 0; k < p->n && (of_a || key % 2 == 0); k++)
-                sum[p->offset + k] += one.ps->grad[p->offset + k];
+                sum[flat_at(one.ps, p) + k] += flat_get(one.ps, "grad", p, k);
         }
     }
-    memcpy(one.ps->grad, sum, one.ps->n * sizeof *sum);
+    flat_write(one.ps, "grad", sum);
     assert_true(distance(&r, &one) < 1e-6);
     assert_int_equal(hs_run_state(r.run)->applied, 1);
     free(sum);
@@ -204,24 +206,21 @@ static void test_untouched(void **state)
     micro(&r, 0, 1);
     micro(&r, 1, 2);
     assert_int_equal(hs_run_update(r.run), HS_OK);
-    float *w = malloc(r.ps->n * sizeof *w), *m = malloc(r.ps->n * sizeof *m), *v = malloc(r.ps->n * sizeof *v);
-    memcpy(w, r.ps->master, r.ps->n * sizeof *w);
-    memcpy(m, r.ps->m, r.ps->n * sizeof *m);
-    memcpy(v, r.ps->v, r.ps->n * sizeof *v);
+    float *w = flat_copy(r.ps, "master"), *m = flat_copy(r.ps, "adam.m"), *v = flat_copy(r.ps, "adam.v");
     micro(&r, 0, 3);
     assert_int_equal(hs_run_update(r.run), HS_OK);
     for (int i = 0; i < r.ps->n_params; i++) {
         const hs_param *p = r.ps->param[i];
-        const size_t at = p->offset, bytes = p->n * sizeof *w;
+        const size_t at = flat_at(r.ps, p), bytes = p->n * sizeof *w;
         const bool of_b = p->name[0] == 'b';
-        assert_int_equal(memcmp(w + at, r.ps->master + at, bytes) == 0, of_b);
-        assert_int_equal(memcmp(m + at, r.ps->m + at, bytes) == 0, of_b);
-        assert_int_equal(memcmp(v + at, r.ps->v + at, bytes) == 0, of_b);
+        assert_int_equal(memcmp(w + at, hs_slab_at(r.ps->master, p), bytes) == 0, of_b);
+        assert_int_equal(memcmp(m + at, hs_slab_at(hs_params_slab(r.ps, "adam.m"), p), bytes) == 0, of_b);
+        assert_int_equal(memcmp(v + at, hs_slab_at(hs_params_slab(r.ps, "adam.v"), p), bytes) == 0, of_b);
     }
     double squares = 0; // the norm is of the gradients of this step
     for (int i = 0; i < r.ps->n_params; i++)
         for (size_t k = 0; r.ps->param[i]->name[0] != 'b' && k < r.ps->param[i]->n; k++)
-            squares += pow((double)r.ps->grad[r.ps->param[i]->offset + k], 2);
+            squares += pow((double)flat_get(r.ps, "grad", r.ps->param[i], k), 2);
     assert_float_equal(hs_run_state(r.run)->grad_norm, sqrt(squares), 1e-6);
     free(w), free(m), free(v);
     rig_close(&r);
@@ -342,8 +341,8 @@ static void test_runs_at_once(void **state)
     assert_int_equal(hs_open_device(&dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
     assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .policy = &bf16, .micro_steps = HS_VALUES_STAY, .seed = 3 }), HS_OK);
     assert_int_equal(hs_model_plan(m, HS_EVAL, tiny_gpt_model, &gpt, &plan), HS_OK);
-    assert_int_equal(hs_model_freeze(m, 0), HS_OK);
-    assert_true(hs_model_bytes_of(m, 0).derived > 0); // there is something to make first
+    assert_int_equal(hs_model_alloc(m, true), HS_OK);
+    assert_true(hs_model_bytes_of(m).derived > 0); // there is something to make first
     assert_int_equal(pthread_barrier_init(&start, NULL, RUNS), 0);
     for (int k = 0; k < RUNS; k++) {
         s[k] = (instance){ .model = m, .key = 100 + 10 * (uint64_t)k, .start = &start };
@@ -387,10 +386,10 @@ static void test_later_plan(void **state)
     const hs_policy bf16 = { .low = HS_BF16 };
     assert_int_equal(hs_model_new(&s.model, &(hs_model_opts){ .device = s.dev, .policy = &bf16, .micro_steps = HS_VALUES_STAY, .seed = 3 }),
                      HS_OK);
-    assert_int_equal(hs_model_freeze(s.model, 0), HS_INTERNAL); // nothing to do
+    assert_int_equal(hs_model_alloc(s.model, true), HS_INTERNAL); // nothing to do
     assert_int_equal(hs_model_plan(s.model, HS_EVAL, tiny_gpt_model, &small, &plan), HS_OK);
     assert_int_equal(hs_run_new(&s.run, s.model, &(hs_run_opts){ 0 }), HS_INTERNAL);
-    assert_int_equal(hs_model_freeze(s.model, 0), HS_OK);
+    assert_int_equal(hs_model_alloc(s.model, true), HS_OK);
     assert_int_equal(hs_run_new(&s.run, s.model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
     score(&s, 0);
     const size_t bytes = hs_run_bytes(s.run);

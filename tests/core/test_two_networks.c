@@ -13,6 +13,7 @@
 #include "core/run/run.h"
 #include "models/nn/nn.h"
 #include "optim/optim.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +130,12 @@ static void open_model(rig *r, hs_model **m, hs_run **run, hs_mode mode, hs_mode
     const hs_model_opts o = { .device = r->dev, .seed = seed, .micro_steps = mode == HS_TRAIN ? 0 : HS_VALUES_STAY };
     assert_int_equal(hs_model_new(m, &o), HS_OK);
     assert_int_equal(hs_model_plan(*m, mode, fn, NULL, &plan), HS_OK);
-    assert_int_equal(hs_model_freeze(*m, mode == HS_TRAIN ? HS_WITH_MOMENTS : 0), HS_OK);
+    if (mode == HS_TRAIN) {
+        hs_optim_config c;
+        assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+        assert_int_equal(hs_optim_declare(&c, (*m)->params), HS_OK);
+    }
+    assert_int_equal(hs_model_alloc(*m, true), HS_OK);
     assert_int_equal(hs_run_new(run, *m, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
 }
 
@@ -188,9 +194,7 @@ static void test_student_learns(void **state)
     (void)state;
     rig r;
     rig_open(&r);
-    const size_t n = r.teacher->params->n;
-    float *before = malloc(n * sizeof *before);
-    memcpy(before, r.teacher->params->master, n * sizeof *before);
+    float *before = flat_copy(r.teacher->params, "master");
     assert_null(r.teacher->params->grad);
     double first = 0, excess = 0;
     for (int step = 0; step < 600; step++) {
@@ -203,8 +207,9 @@ static void test_student_learns(void **state)
     }
     if (!(first > 0.2 && fabs(excess) < 0.15 * first))
         fail_msg("the student is %g above the teacher's entropy, %g at first", excess, first);
-    assert_memory_equal(before, r.teacher->params->master, n * sizeof *before);
-    free(before);
+    float *after = flat_copy(r.teacher->params, "master");
+    assert_memory_equal(before, after, flat_count(r.teacher->params) * sizeof *before);
+    free(before), free(after);
     rig_close(&r);
 }
 
@@ -216,23 +221,23 @@ static void test_gradient(void **state)
     rig_open(&r);
     micro(&r, 1, 1);
     hs_params *ps = r.student->params;
-    float *grad = malloc(ps->n * sizeof *grad), *saved = malloc(ps->n * sizeof *saved);
-    memcpy(grad, ps->grad, ps->n * sizeof *grad);
-    memcpy(saved, ps->master, ps->n * sizeof *saved);
+    const size_t n = flat_count(ps);
+    float *grad = flat_copy(ps, "grad"), *saved = flat_copy(ps, "master"), *moved = flat_copy(ps, "master");
     double norm = 0, loss[2];
-    for (size_t k = 0; k < ps->n; k++)
+    for (size_t k = 0; k < n; k++)
         norm += (double)grad[k] * (double)grad[k];
     norm = sqrt(norm);
     assert_true(norm > 1e-3);
     for (int k = 0; k < 2; k++) {
-        for (size_t i = 0; i < ps->n; i++)
-            ps->master[i] = saved[i] + (float)((k ? -1e-2 : 1e-2) * (double)grad[i] / norm);
+        for (size_t i = 0; i < n; i++)
+            moved[i] = saved[i] + (float)((k ? -1e-2 : 1e-2) * (double)grad[i] / norm);
+        flat_write(ps, "master", moved);
         hs_run_begin(r.to, 0);
         micro(&r, 1, 1);
         loss[k] = hs_run_losses(r.to, 0)[0];
     }
     assert_float_equal((loss[0] - loss[1]) / 2e-2, norm, 0.01 * norm);
-    free(grad), free(saved);
+    free(grad), free(saved), free(moved);
     rig_close(&r);
 }
 

@@ -11,6 +11,7 @@
 #include "core/base/log.h"
 #include "data/checkpoint/ckpt_parts.h"
 #include "tests/support/support_ckpt.h"
+#include "tests/support/support_params.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static void rig_open(rig *r, int keep)
 {
     ckpt_temp_dir(r->dir);
     snprintf(r->run, sizeof r->run, "%s/run/checkpoints", r->dir);
-    r->ps = ckpt_params(HS_WITH_MOMENTS);
+    r->ps = ckpt_params(true);
     r->info = ckpt_info();
     const hs_ckpt_opts o = ckpt_opts(r->run, keep);
     OK(hs_ckpt_new(&r->ckpt, &o, r->ps));
@@ -54,7 +55,7 @@ static void save(rig *r, int64_t step, bool best)
 static void expect_step(const rig *r, const char *model_dir, int64_t step)
 {
     const hs_ckpt_opts o = ckpt_opts(r->run, 0);
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     hs_train_state t, want = ckpt_state(step);
     hs_model_info info;
     OK(hs_ckpt_read_info(model_dir, &info));
@@ -63,8 +64,12 @@ static void expect_step(const rig *r, const char *model_dir, int64_t step)
     OK(hs_ckpt_load_train(model_dir, &o, ps, &t));
     assert_true(ckpt_filled(ps, (uint64_t)step, true));
     assert_true(ckpt_state_equal(&t, &want));
-    for (size_t i = 0; i < ps->n; i++)
-        assert_int_equal(ps->low[i], hs_f32_bf16(ps->master[i]));
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        const uint16_t *low = hs_slab_at(ps->low, p);
+        for (size_t k = 0; k < p->n; k++)
+            assert_int_equal(low[k], hs_f32_bf16(flat_get(ps, "master", p, k)));
+    }
     hs_params_free(ps);
 }
 
@@ -99,7 +104,7 @@ static void saves_and_restores_every_bit(void **state)
     (void)state;
     rig r;
     rig_open(&r, 3);
-    assert_int_equal(hs_ckpt_bytes(r.ps), 3 * r.ps->n * sizeof(float));
+    assert_int_equal(hs_ckpt_bytes(r.ps), 3 * r.ps->master->bytes);
     save(&r, 100, false);
     save(&r, 200, false); // waits for the first
     OK(hs_ckpt_wait(r.ckpt));
@@ -298,7 +303,7 @@ static void unwritable_folders_are_refused(void **state)
     ckpt_temp_dir(dir);
     put(dir, "file", "text");
     snprintf(path, sizeof path, "%s/file/run", dir);
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS), *bare = ckpt_params(0);
+    hs_params *ps = ckpt_params(true), *bare = ckpt_params(false);
     hs_ckpt *c = NULL;
     hs_ckpt_opts o = ckpt_opts(path, 1);
     assert_int_equal(hs_ckpt_new(&c, &o, ps), HS_SYSTEM);
@@ -320,7 +325,7 @@ static void exports_and_loads_again(void **state)
     char dir[CKPT_PATH], path[2 * CKPT_PATH];
     ckpt_temp_dir(dir);
     snprintf(path, sizeof path, "%s/model/", dir);
-    hs_params *ps = ckpt_params(0), *back = ckpt_params(0);
+    hs_params *ps = ckpt_params(false), *back = ckpt_params(false);
     const hs_model_info info = ckpt_info();
     const hs_ckpt_opts o = ckpt_opts(NULL, 0);
     ckpt_fill(ps, 7);
@@ -339,7 +344,7 @@ static void exports_and_loads_again(void **state)
     const hs_param *qkv = hs_params_find(ps, "h1.attn.qkv.weight");
     for (int o_ = 0; o_ < 48; o_++)
         for (int i = 0; i < 16; i++)
-            assert_memory_equal((const float *)e->data + i * 48 + o_, ps->master + qkv->offset + o_ * 16 + i, 4);
+            assert_memory_equal((const float *)e->data + i * 48 + o_, (const float *)hs_slab_at(ps->master, qkv) + o_ * 16 + i, 4);
     assert_int_equal(hs_safetensors_find(f, "transformer.wte.weight")->dim[0], 50);
     hs_safetensors_close(f);
     path[strlen(path) - strlen("model.safetensors")] = 0;
@@ -364,14 +369,12 @@ static void foreign_open(foreign *x)
     const hs_model_info info = ckpt_info();
     const hs_ckpt_opts o = ckpt_opts(NULL, 0);
     ckpt_temp_dir(x->dir);
-    x->ps = ckpt_params(0);
-    for (size_t i = 0; i < x->ps->n; i++)
-        x->ps->master[i] = 0;
+    x->ps = ckpt_params(false);
     for (int i = 0; i < x->ps->n_params; i++) {
         float logical[4096];
         for (int k = 0; k < 4096; k++)
             logical[k] = (float)((k * 7 + i) % 251 - 125) / 64; // exact in bf16
-        hs_param_import(x->ps->param[i], x->ps->master, logical);
+        hs_param_import(x->ps->param[i], hs_slab_at(x->ps->master, x->ps->param[i]), logical);
     }
     snprintf(path, sizeof path, "%s/m", x->dir);
     OK(hs_ckpt_export(path, &o, x->ps, &info, NULL));
@@ -406,9 +409,9 @@ static hs_status foreign_load(foreign *x, bool *same)
     const hs_ckpt_opts o = ckpt_opts(NULL, 0);
     snprintf(path, sizeof path, "%s/model.safetensors", x->dir);
     OK(hs_safetensors_write(path, x->t, x->n, NULL));
-    hs_params *ps = ckpt_params(0);
+    hs_params *ps = ckpt_params(false);
     const hs_status st = hs_ckpt_load_params(x->dir, &o, ps);
-    *same = memcmp(ps->master, x->ps->master, ps->n * sizeof(float)) == 0;
+    *same = flat_equal(ps, x->ps, "master");
     hs_params_free(ps);
     return st;
 }
@@ -506,10 +509,10 @@ static void loads_shards(void **state)
     snprintf(path, sizeof path, "%s/%s", x.dir, names[1]);
     OK(hs_safetensors_write(path, x.t + 10, x.n - 10, NULL));
     put(x.dir, "model.safetensors.index.json", index.p);
-    hs_params *ps = ckpt_params(0);
+    hs_params *ps = ckpt_params(false);
     const hs_ckpt_opts o = ckpt_opts(NULL, 0);
     OK(hs_ckpt_load_params(x.dir, &o, ps));
-    assert_memory_equal(ps->master, x.ps->master, ps->n * sizeof(float));
+    assert_true(flat_equal(ps, x.ps, "master"));
     static const struct {
         const char *from, *to, *message;
     } bad[] = {

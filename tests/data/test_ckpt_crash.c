@@ -174,7 +174,7 @@ static hs_status save(hs_ckpt *c, hs_params *ps, int64_t step, bool best)
 // Tells the pipe 's' before and 'd' after each save. Never returns.
 static void run_child(const char *dir, int out)
 {
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     const hs_ckpt_opts o = ckpt_opts(dir, 2);
     hs_ckpt *c;
     if (hs_ckpt_new_with(&c, &o, ps, &bad_io) != HS_OK)
@@ -217,7 +217,7 @@ static bool run(const char *dir, useconds_t kill_after)
 static int64_t load_step(const char *model_dir)
 {
     const hs_ckpt_opts o = ckpt_opts(NULL, 0);
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     hs_train_state t;
     OK(hs_ckpt_load_params(model_dir, &o, ps));
     OK(hs_ckpt_load_train(model_dir, &o, ps, &t));
@@ -247,7 +247,7 @@ static void expect_survivor(const char *dir)
 
 static void expect_recovery(const char *dir) // a new process goes on
 {
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     const hs_ckpt_opts o = ckpt_opts(dir, 2);
     hs_ckpt *c;
     char found[2 * CKPT_PATH];
@@ -275,7 +275,7 @@ static int list_calls(call kinds[MAX_TRACE])
 {
     char dir[CKPT_PATH];
     ckpt_temp_dir(dir);
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     const hs_ckpt_opts o = ckpt_opts(dir, 2);
     hs_ckpt *c;
     plan = (struct plan){ .kinds = kinds };
@@ -352,7 +352,7 @@ static bool meets(const disk *d, int k)
 {
     char dir[CKPT_PATH], found[2 * CKPT_PATH];
     ckpt_temp_dir(dir);
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     const hs_ckpt_opts o = ckpt_opts(dir, 1);
     hs_ckpt *c;
     plan = (struct plan){ 0 };
@@ -407,7 +407,7 @@ static void short_writes_are_completed(void **state)
     (void)state;
     char dir[CKPT_PATH], found[2 * CKPT_PATH];
     ckpt_temp_dir(dir);
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     const hs_ckpt_opts o = ckpt_opts(dir, 1);
     hs_ckpt *c;
     plan = (struct plan){ .fault = SHORT_WRITES };
@@ -430,7 +430,7 @@ static void file_size_limits_are_errors(void **state)
     ckpt_temp_dir(dir);
     const pid_t pid = fork();
     if (pid == 0) {
-        hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+        hs_params *ps = ckpt_params(true);
         const hs_ckpt_opts o = ckpt_opts(dir, 3);
         hs_ckpt *c;
         if (hs_ckpt_new(&c, &o, ps) != HS_OK || save(c, ps, 100, false) != HS_OK)
@@ -458,7 +458,7 @@ static void an_error_is_told_once_and_saving_goes_on(void **state)
     (void)state;
     char dir[CKPT_PATH], found[2 * CKPT_PATH];
     ckpt_temp_dir(dir);
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     const hs_model_info info = ckpt_info();
     const hs_train_state t1 = ckpt_state(100), t2 = ckpt_state(200);
     const hs_ckpt_opts o = ckpt_opts(dir, 1);
@@ -512,7 +512,7 @@ static void syncs_come_before_renames(void **state)
     char dir[CKPT_PATH];
     ckpt_temp_dir(dir);
     root = dir;
-    hs_params *ps = ckpt_params(HS_WITH_MOMENTS);
+    hs_params *ps = ckpt_params(true);
     const hs_ckpt_opts o = ckpt_opts(dir, 1);
     hs_ckpt *c;
     plan = (struct plan){ 0 };

@@ -9,6 +9,7 @@
 
 #include "infer/decode/generate.h"
 #include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -173,7 +174,7 @@ static void test_stops(void **state)
     assert_int_equal(hs_generate(&o, &(hs_prompt){ ids, 2 }, 1, &out), HS_USAGE);
     assert_null(out.ids);
     o.cache_rows = TINY_CACHE;
-    e->params->master[hs_params_find(e->params, "ln_f.weight")->offset] = NAN;
+    flat_set(e->params, "master", hs_params_find(e->params, "ln_f.weight"), 0, NAN);
     assert_int_equal(hs_generate(&o, &(hs_prompt){ ids, 2 }, 1, &out), HS_NONFINITE);
     hs_engine_free(e);
 }

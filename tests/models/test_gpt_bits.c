@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -61,7 +62,7 @@ static result train(way w)
                                                      .max_tokens = w.max_tokens ? w.max_tokens : CAPACITY,
                                                      .max_seqs = w.max_seqs ? w.max_seqs : SEQS + 5 });
     e->device->bulk_size = w.bulk_size;
-    result r = { .n = e->params->n };
+    result r = { .n = flat_count(e->params) };
     for (int step = 0; step < STEPS; step++) {
         for (int micro = 0; micro < w.micro; micro++)
             micro_step(e, &w, step, micro);
@@ -69,13 +70,12 @@ static result train(way w)
         assert_int_equal(e->state->found_inf, 0);
         r.loss[step] = hs_engine_loss(e, HS_TRAIN), r.norm[step] = (double)e->state->grad_norm;
     }
-    r.value = malloc(r.n * sizeof *r.value);
-    memcpy(r.value, e->params->master, r.n * sizeof *r.value);
+    r.value = flat_copy(e->params, "master");
     r.noise = calloc(r.n, sizeof *r.noise);
     for (int i = 0; i < e->params->n_params; i++) {
         const hs_param *p = e->params->param[i];
         if (p->parts == 3 && p->role == HS_BIAS)
-            memset(r.noise + p->offset + p->n / 3, true, p->n / 3);
+            memset(r.noise + flat_at(e->params, p) + p->n / 3, true, p->n / 3);
     }
     hs_engine_free(e);
     return r;

@@ -10,6 +10,7 @@
 #include "models/nn/nn.h"
 #include "tests/support/support_comm.h"
 #include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -102,7 +103,7 @@ static collectives count_collectives(const trace *t)
 {
     collectives c = { 0 };
     hs_run *r;
-    assert_int_equal(hs_model_freeze(t->model, 0), HS_OK);
+    assert_int_equal(hs_model_alloc(t->model, false), HS_OK);
     assert_int_equal(hs_run_new(&r, t->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
     const hs_segment *s = hs_exec_micro(hs_run_exec(r, 0), HS_MICRO_FIRST | HS_MICRO_LAST);
     for (int i = 0; i < s->n; i++) {
@@ -239,8 +240,6 @@ typedef struct run {
     outcome of[MAX_RANKS];
 } run;
 
-static float *copy_of(const float *x, size_t n) { return memcpy(malloc(n * sizeof *x), x, n * sizeof *x); }
-
 static void open_model(run *r)
 {
     r->model = tiny_gpt_of(&(tiny_opts){ .dropout = 0.1f, .max_tokens = CAPACITY, .max_seqs = SEQS + 2 });
@@ -281,9 +280,9 @@ static hs_status train_step(const run *r, outcome *o, int step, bool spoil)
         HS_TRY(hs_engine_run(e, HS_TRAIN, (micro == 0 ? HS_MICRO_FIRST : 0) | (micro == r->w.micro - 1 ? HS_MICRO_LAST : 0)));
     }
     if (step == 0)
-        o->grad = copy_of(e->params->grad, e->params->n);
+        o->grad = flat_copy(e->params, "grad");
     if (spoil)
-        e->params->grad[hs_params_find(e->params, r->w.small ? "down.weight" : "h1.mlp.down.weight")->offset] = INFINITY;
+        flat_set(e->params, "grad", hs_params_find(e->params, r->w.small ? "down.weight" : "h1.mlp.down.weight"), 0, INFINITY);
     HS_TRY(hs_run_update(e->run));
     o->loss[step] = hs_engine_loss(e, HS_TRAIN), o->norm[step] = (double)e->state->grad_norm;
     return HS_OK;
@@ -296,7 +295,7 @@ static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
     outcome *o = &r->of[rank];
     HS_TRY(open_engine(r, grid, &o->e));
     hs_engine *e = o->e;
-    o->init = copy_of(e->params->master, e->params->n);
+    o->init = flat_copy(e->params, "master");
     for (int step = 0; step < STEPS; step++) {
         HS_TRY(train_step(r, o, step, step == BAD_STEP && rank == grid->tp->size - 1));
         if (step == BAD_STEP)
@@ -350,13 +349,14 @@ static bool compare(distance *d, const hs_params *ps, const float *slab, const h
         const hs_param *p = ps->param[i], *q = one->param[i];
         const int64_t rows = p->dim[0] / p->parts, cols = p->n_dims > 1 ? p->dim[1] : 1;
         const int64_t all_rows = p->logical[0] / p->parts, all_cols = p->n_dims > 1 ? p->logical[1] : 1, q_rows = q->dim[0] / q->parts;
+        const size_t at = flat_at(ps, p), from = flat_at(one, q);
         for (int64_t part = 0; part < p->parts; part++)
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t c = 0; c < cols; c++) {
                     const int64_t row = p->shard == HS_SHARD_COL ? ps->tp_rank * rows + r : r;
                     const int64_t col = p->shard == HS_SHARD_ROW ? ps->tp_rank * cols + c : c;
-                    const float x = slab[p->offset + (size_t)((part * rows + r) * cols + c)];
-                    const float y = row < all_rows ? whole[q->offset + (size_t)((part * q_rows + row) * all_cols + col)] : 0;
+                    const float x = slab[at + (size_t)((part * rows + r) * cols + c)];
+                    const float y = row < all_rows ? whole[from + (size_t)((part * q_rows + row) * all_cols + col)] : 0;
                     same &= x == y;
                     if (p->parts == 3 && p->role == HS_BIAS && part == 1)
                         continue;
@@ -373,7 +373,7 @@ static void assert_replicas_agree(const run *r, int size)
         const hs_params *ps = r->of[rank].e->params;
         for (int i = 0; i < ps->n_params; i++)
             if (ps->param[i]->shard == HS_SHARD_NONE)
-                assert_memory_equal(ps->master + ps->param[i]->offset, first->master + first->param[i]->offset,
+                assert_memory_equal(hs_slab_at(ps->master, ps->param[i]), hs_slab_at(first->master, first->param[i]),
                                     ps->param[i]->n * sizeof(float));
         assert_memory_equal(r->of[rank].loss, r->of[0].loss, sizeof r->of[0].loss);
         assert_memory_equal(r->of[rank].norm, r->of[0].norm, sizeof r->of[0].norm);
@@ -398,7 +398,9 @@ static void against_one_rank(way w, bound b)
             const outcome *o = &r.of[rank];
             assert_true(compare(&init, o->e->params, o->init, whole, one.of[0].init)); // to the bit
             compare(&grad, o->e->params, o->grad, whole, one.of[0].grad);
-            compare(&value, o->e->params, o->e->params->master, whole, whole->master);
+            float *mine = flat_copy(o->e->params, "master"), *all = flat_copy(whole, "master");
+            compare(&value, o->e->params, mine, whole, all);
+            free(mine), free(all);
             assert_int_equal(o->skipped, 1);
             assert_int_equal(o->bad_count, 1);
             assert_int_equal(o->bad_param, one.of[0].bad_param);

@@ -1,4 +1,4 @@
-// optim: AdamW and LAMB against a plain f64 oracle and PyTorch's values; schedules, clipping, loss scaler, overflow, and the
+// optim: AdamW, LAMB and SGD against a plain f64 oracle and PyTorch's values; schedules, clipping, loss scaler, overflow, and the
 // promise that no bit depends on the number of threads.
 
 #include <setjmp.h>
@@ -11,6 +11,7 @@
 #include "core/base/rng.h"
 #include "ops/ops.h"
 #include "optim/optim.h"
+#include "tests/support/support_params.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -29,21 +30,32 @@ typedef struct rig {
     hs_optim *o;
     hs_step_in in;
     hs_step_state state;
+    int order[HS_COUNT(specs)];
 } rig;
 
-static void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa)
+static void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen)
 {
     *r = (rig){ 0 };
     assert_int_equal(hs_params_new(&r->ps, 7, 0, 1), HS_OK);
+    assert_int_equal(hs_params_freeze(r->ps, frozen, "freeze"), HS_OK);
     for (int i = 0; i < HS_COUNT(specs); i++) {
         hs_param *p;
         assert_int_equal(hs_params_get(r->ps, &specs[i], &p), HS_OK);
-        p->order = HS_COUNT(specs) - i;
+        r->order[i] = HS_COUNT(specs) - i;
     }
-    assert_int_equal(hs_params_freeze(r->ps, HS_WITH_GRAD | HS_WITH_MOMENTS, low), HS_OK);
+    assert_int_equal(hs_params_declare_low(r->ps, low), HS_OK);
+    assert_int_equal(hs_params_declare_grad(r->ps), HS_OK);
+    assert_int_equal(hs_optim_declare(c, r->ps), HS_OK);
+    assert_int_equal(hs_params_alloc(r->ps, true), HS_OK);
     assert_int_equal(hs_open_device(&r->dev, "cpu", threads, isa, 0, false), HS_OK);
     const hs_grid grid = hs_grid_self();
     assert_int_equal(hs_optim_new(&r->o, c, r->ps, &grid, r->dev, &r->in, &r->state), HS_OK);
+    hs_optim_set_order(r->o, r->order);
+}
+
+static void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa)
+{
+    rig_open_frozen(r, c, low, threads, isa, NULL);
 }
 
 static void rig_close(rig *r)
@@ -58,14 +70,15 @@ static void fill_gradients(hs_params *ps, int t, double size, float scale)
 {
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
+        float *grad = hs_slab_at(ps->grad, p);
         size_t live = 1;
         for (int d = 0; d < p->n_dims; d++)
             live *= (size_t)p->logical[d];
-        for (size_t k = 0; k < p->n; k++) {
+        for (size_t k = 0; grad && k < p->n; k++) {
             const hs_u32x4 u = hs_random(99, (uint32_t)t, (uint32_t)i, (uint32_t)k, 0);
             const float g = (float)(size * (2 * hs_u32_unit(u.v[0]) - 1 +
                                             0.3 * (2 * hs_u32_unit(hs_random(98, 0, (uint32_t)i, (uint32_t)k, 0).v[0]) - 1)));
-            ps->grad[p->offset + k] = k < live ? g * scale : 0;
+            grad[k] = k < live ? g * scale : 0;
         }
     }
 }
@@ -87,17 +100,19 @@ typedef struct oracle {
 static void oracle_open(oracle *x, const hs_optim_config *c, const hs_params *ps)
 {
     *x = (oracle){ .c = c };
-    x->w = calloc(ps->n, sizeof(double)), x->m = calloc(ps->n, sizeof(double));
-    x->v = calloc(ps->n, sizeof(double)), x->u = calloc(ps->n, sizeof(double));
-    for (size_t k = 0; k < ps->n; k++)
-        x->w[k] = ps->master[k];
+    const size_t n = flat_count(ps);
+    float *w = flat_copy(ps, "master");
+    x->w = calloc(n, sizeof(double)), x->m = calloc(n, sizeof(double)), x->v = calloc(n, sizeof(double)), x->u = calloc(n, sizeof(double));
+    for (size_t k = 0; k < n; k++)
+        x->w[k] = w[k];
+    free(w);
 }
 
 static void oracle_close(oracle *x) { free(x->w), free(x->m), free(x->v), free(x->u); }
 
 static double trust_ratio(const oracle *x, const hs_param *p, size_t first, size_t n)
 {
-    if (x->c->kind == HS_ADAMW || !(x->c->ratio_all || x->c->decay_factor[p->role] > 0))
+    if (x->c->kind != HS_LAMB || !(x->c->ratio_all || x->c->decay_factor[p->role] > 0))
         return 1;
     double ww = 0, uu = 0;
     for (size_t k = first; k < first + n; k++)
@@ -110,11 +125,11 @@ static double trust_ratio(const oracle *x, const hs_param *p, size_t first, size
 static void oracle_step(oracle *x, const hs_params *ps, double scale)
 {
     const hs_optim_config *c = x->c;
-    const bool adam = c->kind == HS_ADAMW;
+    const bool adam = c->kind == HS_ADAMW, sgd = c->kind == HS_SGD;
+    float *grad = flat_copy(ps, "grad");
     double squares = 0;
-    for (int i = 0; i < ps->n_params; i++)
-        for (size_t k = 0; k < ps->param[i]->n; k++)
-            squares += pow((double)ps->grad[ps->param[i]->offset + k] / scale, 2);
+    for (size_t k = 0; k < flat_count(ps); k++)
+        squares += pow((double)grad[k] / scale, 2);
     x->norm = sqrt(squares);
     const double clip = c->clip > 0 && x->norm > c->clip ? c->clip / x->norm : 1, lr = hs_schedule_lr(&c->schedule, x->t++);
     const double bc1 = adam || c->bias_correction ? 1 - pow(c->beta1, (double)x->t) : 1;
@@ -123,45 +138,57 @@ static void oracle_step(oracle *x, const hs_params *ps, double scale)
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         const double decay = c->weight_decay * c->decay_factor[p->role], rate = lr * c->lr_factor[p->role];
-        for (size_t k = p->offset; k < p->offset + p->n; k++) {
-            const double g = (double)ps->grad[k] / scale * clip;
+        const size_t at = flat_at(ps, p);
+        for (size_t k = at; k < at + p->n && !p->frozen; k++) {
+            const double g = (double)grad[k] / scale * clip;
+            if (sgd) {
+                x->u[k] = x->m[k] = c->momentum * x->m[k] + g + decay * x->w[k];
+                continue;
+            }
             x->m[k] = c->beta1 * x->m[k] + beta3 * g;
             x->v[k] = c->beta2 * x->v[k] + (1 - c->beta2) * g * g;
             const double mh = x->m[k] / bc1, vh = x->v[k] / bc2;
             x->u[k] = mh / (c->eps_inside ? sqrt(vh + c->eps) : sqrt(vh) + c->eps) + decay * x->w[k];
         }
-        for (int part = 0; part < p->parts; part++) {
-            const size_t n = p->n / (size_t)p->parts, first = p->offset + (size_t)part * n;
+        for (int part = 0; part < p->parts && !p->frozen; part++) {
+            const size_t n = p->n / (size_t)p->parts, first = at + (size_t)part * n;
             const double r = trust_ratio(x, p, first, n);
             for (size_t k = first; k < first + n; k++)
                 x->w[k] -= rate * r * x->u[k];
         }
     }
+    free(grad);
 }
 
 // |a - b| <= tolerance |b| in the 2-norm, for each parameter
-static void check_slab(const hs_params *ps, const float *a, const double *b, double tolerance, const char *what)
+static void check_slab(const hs_params *ps, const char *slab, const double *b, double tolerance)
 {
+    float *a = flat_copy(ps, slab);
     for (int i = 0; i < ps->n_params; i++) {
         double dd = 0, bb = 0;
-        for (size_t k = ps->param[i]->offset; k < ps->param[i]->offset + ps->param[i]->n; k++)
+        const size_t at = flat_at(ps, ps->param[i]);
+        for (size_t k = at; k < at + ps->param[i]->n; k++)
             dd += pow((double)a[k] - b[k], 2), bb += b[k] * b[k];
         if (!(sqrt(dd) <= tolerance * sqrt(bb)))
-            fail_msg("%s of %s: relative difference %g, allowed %g", what, ps->param[i]->name, sqrt(dd / bb), tolerance);
+            fail_msg("%s of %s: relative difference %g, allowed %g", slab, ps->param[i]->name, sqrt(dd / bb), tolerance);
     }
+    free(a);
 }
 
 static void check_low(const hs_params *ps)
 {
-    for (size_t k = 0; k < ps->n; k++)
-        assert_int_equal(ps->low[k], ps->low_dtype == HS_BF16 ? hs_f32_bf16(ps->master[k]) : hs_f32_f16(ps->master[k]));
+    float *master = flat_copy(ps, "master"), *low = flat_copy(ps, "low");
+    for (size_t k = 0; k < flat_count(ps); k++)
+        assert_true(low[k] == (ps->low->spec.dtype == HS_BF16 ? hs_bf16_f32(hs_f32_bf16(master[k])) : hs_f16_f32(hs_f32_f16(master[k]))));
+    free(master), free(low);
 }
 
-static void against_oracle(const hs_optim_config *c, hs_dtype low, const char *isa)
+static void against_oracle(const hs_optim_config *c, hs_dtype low, const char *isa, const char *frozen)
 {
     rig r;
     oracle x;
-    rig_open(&r, c, low, 2, isa);
+    rig_open_frozen(&r, c, low, 2, isa, frozen);
+    float *before = flat_copy(r.ps, "master"), *after;
     oracle_open(&x, c, r.ps);
     for (int t = 0; t < 15; t++) {
         const double scale = (double)r.state.scale;
@@ -172,9 +199,17 @@ static void against_oracle(const hs_optim_config *c, hs_dtype low, const char *i
         assert_true(fabs((double)r.state.grad_norm / x.norm - 1) < 1e-6);
         assert_true(fabs((double)r.state.lr - hs_schedule_lr(&c->schedule, t)) <= 1e-7 * c->schedule.lr);
     }
-    check_slab(r.ps, r.ps->master, x.w, 1e-6, "value");
-    check_slab(r.ps, r.ps->m, x.m, 1e-6, "first moment");
-    check_slab(r.ps, r.ps->v, x.v, 1e-6, "second moment");
+    check_slab(r.ps, "master", x.w, 1e-6);
+    check_slab(r.ps, c->kind == HS_SGD ? "sgd.m" : "adam.m", x.m, 1e-6);
+    if (c->kind != HS_SGD)
+        check_slab(r.ps, "adam.v", x.v, 1e-6);
+    after = flat_copy(r.ps, "master");
+    for (int i = 0; i < r.ps->n_params; i++) { // what is frozen keeps its bits, the rest moved
+        const hs_param *p = r.ps->param[i];
+        const size_t at = flat_at(r.ps, p);
+        assert_int_equal(memcmp(before + at, after + at, p->n * sizeof *after) == 0, p->frozen);
+    }
+    free(before), free(after);
     if (low != HS_F32)
         check_low(r.ps);
     oracle_close(&x);
@@ -199,13 +234,13 @@ static bool tier_runs(int i)
 static void test_presets(void **state)
 {
     (void)state;
-    static const char *const names[] = { "adamw", "lamb", "nvlamb" };
+    static const char *const names[] = { "adamw", "lamb", "nvlamb", "sgd" };
     static const hs_dtype lows[] = { HS_F32, HS_BF16, HS_F16 };
     for (int i = 0; i < HS_COUNT(names); i++)
         for (int t = 0; t < HS_COUNT(tiers); t++)
             for (int l = 0; l < HS_COUNT(lows) && tier_runs(t); l++) {
                 const hs_optim_config c = preset(names[i]);
-                against_oracle(&c, lows[l], tiers[t]);
+                against_oracle(&c, lows[l], tiers[t], NULL);
             }
     hs_optim_config c;
     assert_int_equal(hs_optim_preset(&c, "adam"), HS_USAGE);
@@ -215,8 +250,8 @@ static void test_presets(void **state)
 static void test_switches(void **state)
 {
     (void)state;
-    for (int i = 0; i < 9; i++) {
-        hs_optim_config c = preset(i < 2 ? "adamw" : "lamb");
+    for (int i = 0; i < 11; i++) {
+        hs_optim_config c = preset(i < 2 ? "adamw" : i < 9 ? "lamb" : "sgd");
         switch (i) {
         case 0:
             c.clip = 0.5, c.weight_decay = 0.1, c.lr_factor[HS_EMBED] = 0.25, c.decay_factor[HS_NORM] = 0.5;
@@ -245,9 +280,96 @@ static void test_switches(void **state)
         case 8:
             c.scaler.dynamic = true, c.scaler.init = 0x1p10f, c.scaler.max = 0x1p24f, c.scaler.interval = 4;
             break;
+        case 9:
+            c.momentum = 0, c.clip = 0.5, c.lr_factor[HS_BIAS] = 2;
+            break;
+        case 10:
+            c.momentum = 0.99, c.weight_decay = 0.1, c.decay_factor[HS_NORM] = 0.5;
+            break;
         }
-        against_oracle(&c, HS_BF16, NULL);
+        against_oracle(&c, HS_BF16, NULL, NULL);
     }
+}
+
+// Parts of the model stand still: the others get what they would without them - norm, clip and ratios see no frozen element - and slabs
+// hold nothing of the frozen.
+static void test_frozen(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "adamw", "nvlamb", "sgd" };
+    static const char *const patterns[] = { "wte", "qkv.weight", "*.bias,ln", "qkv,ln" };
+    for (int i = 0; i < HS_COUNT(names); i++)
+        for (int k = 0; k < HS_COUNT(patterns); k++) {
+            hs_optim_config c = preset(names[i]);
+            c.clip = 0.5;
+            against_oracle(&c, k % 2 ? HS_BF16 : HS_F32, NULL, patterns[k]);
+            rig all, part;
+            rig_open(&all, &c, HS_BF16, 1, NULL);
+            rig_open_frozen(&part, &c, HS_BF16, 1, NULL, patterns[k]);
+            const hs_params_bytes a = hs_params_bytes_of(all.ps), b = hs_params_bytes_of(part.ps);
+            assert_true(b.grad < a.grad && b.saved == b.grad * (a.saved / a.grad) && b.master == a.master && b.low == a.low);
+            assert_true(part.ps->n_chunks < all.ps->n_chunks && hs_optim_bytes(part.o) < hs_optim_bytes(all.o));
+            for (int p = 0; p < part.ps->n_params; p++)
+                for (int s = 0; s < part.ps->n_slabs; s++)
+                    assert_int_equal(hs_slab_has(part.ps->slab[s], part.ps->param[p]),
+                                     !part.ps->param[p]->frozen || part.ps->slab[s] == part.ps->master || part.ps->slab[s] == part.ps->low);
+            rig_close(&all);
+            rig_close(&part);
+        }
+}
+
+// Each optimizer keeps what it says, and refuses parameters that lack it.
+static void test_slabs_kept(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *preset;
+        int n;
+        const char *slab[2];
+    } kept[] = { { "adamw", 2, { "adam.m", "adam.v" } }, { "lamb", 2, { "adam.m", "adam.v" } }, { "sgd", 1, { "sgd.m" } } };
+    for (int i = 0; i < HS_COUNT(kept); i++) {
+        const hs_optim_config c = preset(kept[i].preset), other = preset(i == 2 ? "adamw" : "sgd");
+        int n;
+        const hs_slab_spec *s = hs_optim_slabs(&c, &n);
+        assert_int_equal(n, kept[i].n);
+        for (int k = 0; k < n; k++) {
+            assert_string_equal(s[k].name, kept[i].slab[k]);
+            assert_true(s[k].saved && s[k].trainable_only);
+        }
+        rig r;
+        rig_open(&r, &c, HS_F32, 1, NULL);
+        assert_int_equal(r.ps->n_slabs, 2 + n);
+        hs_optim *o;
+        const hs_grid grid = hs_grid_self();
+        assert_int_equal(hs_optim_new(&o, &other, r.ps, &grid, r.dev, &r.in, &r.state), HS_INTERNAL);
+        assert_non_null(strstr(hs_error(), i == 2 ? "adam.m" : "sgd.m"));
+        rig_close(&r);
+    }
+}
+
+// torch 2: SGD(lr=0.1, momentum=0.9, weight_decay=0.01), by its documentation: g += wd p; buf = g at first, then momentum buf + g; p -= lr
+// buf
+static void test_sgd_pytorch(void **state)
+{
+    (void)state;
+    hs_optim_config c = preset("sgd");
+    c.weight_decay = 0.01;
+    c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 0.1 };
+    rig r;
+    rig_open(&r, &c, HS_F32, 1, NULL);
+    const hs_param *wte = r.ps->param[0];
+    double p = 1.5, buf = 0;
+    flat_set(r.ps, "master", wte, 0, 1.5f);
+    for (int t = 1; t <= 12; t++) {
+        const double g = 0.25 * t - 1 + 0.01 * p;
+        buf = t == 1 ? g : 0.9 * buf + g;
+        p -= 0.1 * buf;
+        memset(r.ps->grad->p, 0, r.ps->grad->bytes);
+        flat_set(r.ps, "grad", wte, 0, 0.25f * (float)t - 1);
+        assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
+        assert_true(fabs((double)flat_get(r.ps, "master", wte, 0) - p) <= 1e-6 * (1 + fabs(p)));
+    }
+    rig_close(&r);
 }
 
 // torch 2: AdamW(lr=1e-2, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1) after clip_grad_norm_(1.0)
@@ -265,15 +387,15 @@ static void test_adamw_pytorch(void **state)
     c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-2 };
     rig r;
     rig_open(&r, &c, HS_F32, 1, NULL);
-    const size_t at = r.ps->param[0]->offset;
-    memcpy(r.ps->master + at, start, sizeof start);
+    const hs_param *wte = r.ps->param[0];
+    memcpy(hs_slab_at(r.ps->master, wte), start, sizeof start);
     for (int t = 1; t <= 12; t++) {
-        memset(r.ps->grad, 0, r.ps->n * sizeof(float));
+        memset(r.ps->grad->p, 0, r.ps->grad->bytes);
         const float g[4] = { 0.25f * (float)t, -0.5f, t % 2 ? -0.125f : 0.125f, 1e-3f / (float)t };
-        memcpy(r.ps->grad + at, g, sizeof g);
+        memcpy(hs_slab_at(r.ps->grad, wte), g, sizeof g);
         assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
         for (int k = 0; k < 4 && torch[t][0] != 0; k++)
-            assert_true(fabsf(r.ps->master[at + (size_t)k] - torch[t][k]) <= 2e-6f * fabsf(torch[t][k]));
+            assert_true(fabsf(flat_get(r.ps, "master", wte, (size_t)k) - torch[t][k]) <= 2e-6f * fabsf(torch[t][k]));
     }
     rig_close(&r);
 }
@@ -314,18 +436,17 @@ typedef struct slabs {
 } slabs;
 static slabs slabs_copy(const hs_params *ps)
 {
-    slabs s = { malloc(4 * ps->n * sizeof(float)) };
-    memcpy(s.all, ps->master, ps->n * sizeof(float));
-    memcpy(s.all + ps->n, ps->m, ps->n * sizeof(float));
-    memcpy(s.all + 2 * ps->n, ps->v, ps->n * sizeof(float));
-    memset(s.all + 3 * ps->n, 0, ps->n * sizeof(float));
-    if (ps->low)
-        memcpy(s.all + 3 * ps->n, ps->low, ps->n * sizeof(uint16_t));
+    static const char *const names[] = { "master", "adam.m", "adam.v", "sgd.m", "low" };
+    const size_t n = flat_count(ps);
+    slabs s = { calloc(5 * n, sizeof(float)) };
+    for (int i = 0; i < HS_COUNT(names); i++)
+        if (hs_params_slab(ps, names[i]))
+            flat_read(ps, names[i], s.all + (size_t)i * n);
     return s;
 }
 static void slabs_equal(slabs a, slabs b, size_t n)
 {
-    assert_memory_equal(a.all, b.all, 4 * n * sizeof(float));
+    assert_memory_equal(a.all, b.all, 5 * n * sizeof(float));
     free(a.all), free(b.all);
 }
 
@@ -344,11 +465,11 @@ static void test_overflow(void **state)
         slabs before = slabs_copy(r.ps);
         fill_gradients(r.ps, 1, 1e-2, r.state.scale);
         const hs_param *first = hs_params_find(r.ps, "qkv.weight"), *later = hs_params_find(r.ps, "wte.weight"); // smaller order: first
-        r.ps->grad[later->offset + 3] = NAN;
-        r.ps->grad[first->offset + first->n - 1] = INFINITY;
-        r.ps->grad[first->offset + 5000] = -INFINITY;
+        flat_set(r.ps, "grad", later, 3, NAN);
+        flat_set(r.ps, "grad", first, first->n - 1, INFINITY);
+        flat_set(r.ps, "grad", first, 5000, -INFINITY);
         assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_BULK), HS_OK);
-        slabs_equal(before, slabs_copy(r.ps), r.ps->n);
+        slabs_equal(before, slabs_copy(r.ps), flat_count(r.ps));
         assert_int_equal(r.state.found_inf, 1);
         assert_int_equal(r.state.applied, 1);
         assert_int_equal(r.state.skipped, 1);
@@ -376,8 +497,10 @@ static void test_large_gradients(void **state)
     rig_step(&r, 0, 1e30);
     assert_int_equal(r.state.found_inf, 0);
     assert_true(isfinite(r.state.grad_norm) && r.state.grad_norm > 1e30f);
-    for (size_t k = 0; k < r.ps->n; k++)
-        assert_true(isfinite(r.ps->master[k]) && fabsf(r.ps->m[k]) <= 0.1f);
+    float *w = flat_copy(r.ps, "master"), *m = flat_copy(r.ps, "adam.m");
+    for (size_t k = 0; k < flat_count(r.ps); k++)
+        assert_true(isfinite(w[k]) && fabsf(m[k]) <= 0.1f);
+    free(w), free(m);
     rig_close(&r);
 }
 
@@ -389,8 +512,8 @@ static float scale_after(const hs_scaler_config *s, const char *steps)
     rig r;
     rig_open(&r, &c, HS_F16, 1, NULL);
     for (int t = 0; steps[t]; t++) {
-        memset(r.ps->grad, 0, r.ps->n * sizeof(float));
-        r.ps->grad[17] = steps[t] == 'x' ? INFINITY : 0;
+        memset(r.ps->grad->p, 0, r.ps->grad->bytes);
+        flat_set(r.ps, "grad", r.ps->param[0], 17, steps[t] == 'x' ? INFINITY : 0);
         assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
     }
     const float scale = r.state.scale;
@@ -450,8 +573,8 @@ static void test_refused(void **state)
 static void test_threads_same_bits(void **state)
 {
     (void)state;
-    static const char *const names[] = { "adamw", "nvlamb" };
-    for (int i = 0; i < 2; i++) {
+    static const char *const names[] = { "adamw", "nvlamb", "sgd" };
+    for (int i = 0; i < HS_COUNT(names); i++) {
         const hs_optim_config c = preset(names[i]);
         slabs one = { 0 };
         for (int threads = 1; threads <= 3; threads++) {
@@ -463,7 +586,7 @@ static void test_threads_same_bits(void **state)
             if (threads == 1) {
                 one = s;
             } else {
-                assert_memory_equal(one.all, s.all, 4 * r.ps->n * sizeof(float));
+                assert_memory_equal(one.all, s.all, 5 * flat_count(r.ps) * sizeof(float));
                 free(s.all);
             }
             rig_close(&r);
@@ -475,9 +598,10 @@ static void test_threads_same_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_presets),   cmocka_unit_test(test_switches), cmocka_unit_test(test_adamw_pytorch),
-        cmocka_unit_test(test_schedules), cmocka_unit_test(test_overflow), cmocka_unit_test(test_large_gradients),
-        cmocka_unit_test(test_scaler),    cmocka_unit_test(test_refused),  cmocka_unit_test(test_threads_same_bits),
+        cmocka_unit_test(test_presets),   cmocka_unit_test(test_switches),   cmocka_unit_test(test_adamw_pytorch),
+        cmocka_unit_test(test_schedules), cmocka_unit_test(test_overflow),   cmocka_unit_test(test_large_gradients),
+        cmocka_unit_test(test_scaler),    cmocka_unit_test(test_refused),    cmocka_unit_test(test_threads_same_bits),
+        cmocka_unit_test(test_frozen),    cmocka_unit_test(test_slabs_kept), cmocka_unit_test(test_sgd_pytorch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

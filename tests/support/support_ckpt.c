@@ -3,6 +3,7 @@
 #include "core/base/rng.h"
 #include "data/checkpoint/ckpt_io.h"
 #include "models/gpt/gpt.h"
+#include "optim/optim.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,25 +46,29 @@ static void add_block(hs_params *ps, int layer, int64_t c)
     }
 }
 
-static hs_params *build(unsigned with, int64_t width, int64_t context, int64_t vocab, int layers)
+static hs_params *build(const char *optim, const char *freeze, int64_t width, int64_t context, int64_t vocab, int layers)
 {
     hs_params *ps;
-    if (hs_params_new(&ps, 1, 0, 1) != HS_OK)
+    if (hs_params_new(&ps, 1, 0, 1) != HS_OK || hs_params_freeze(ps, freeze, "freeze") != HS_OK)
         abort();
     add(ps, "wte.weight", HS_EMBED, 1, 64, vocab, width);
     add(ps, "wpe.weight", HS_EMBED, 1, 0, context, width);
     for (int i = 0; i < layers; i++)
         add_block(ps, i, width);
     add_pair(ps, "ln_f", HS_NORM, 1, width, 0);
-    if (hs_params_freeze(ps, with, HS_BF16) != HS_OK)
+    hs_optim_config c;
+    if (hs_params_declare_low(ps, HS_BF16) != HS_OK ||
+        (optim && (hs_optim_preset(&c, optim) != HS_OK || hs_optim_declare(&c, ps) != HS_OK)) || hs_params_alloc(ps, true) != HS_OK)
         abort();
     return ps;
 }
 
-hs_params *ckpt_params(unsigned with) { return build(with, 16, 12, 50, 2); }
+hs_params *ckpt_params_with(const char *optim, const char *freeze) { return build(optim, freeze, 16, 12, 50, 2); }
+hs_params *ckpt_params(bool moments) { return ckpt_params_with(moments ? "adamw" : NULL, NULL); }
+hs_params *ckpt_params_frozen(const char *freeze) { return ckpt_params_with("adamw", freeze); }
 hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int layers)
 {
-    return build(HS_WITH_MOMENTS, width, context, vocab, layers);
+    return build("adamw", NULL, width, context, vocab, layers);
 }
 
 hs_model_info ckpt_info(void)
@@ -85,45 +90,48 @@ static uint32_t bits(const hs_param *p, uint64_t key, int which, int64_t i)
     return (uint32_t)hs_mix2(key * 4 + (uint64_t)which, hs_mix2((uint64_t)p->id, (uint64_t)i));
 }
 
-static void fill_slab(hs_params *ps, float *slab, uint64_t key, int which)
+// The logical tensor of p in a slab.
+static float *content(const hs_param *p, uint64_t key, int which)
 {
-    for (int i = 0; i < ps->n_params; i++) {
-        const hs_param *p = ps->param[i];
-        int64_t n = 1;
-        for (int d = 0; d < p->n_dims; d++)
-            n *= p->logical[d];
-        float *logical = malloc((size_t)n * sizeof(float));
-        for (int64_t k = 0; k < n; k++) {
-            const uint32_t u = bits(p, key, which, k);
-            memcpy(&logical[k], &u, sizeof u);
-        }
-        hs_param_import(p, slab, logical);
-        free(logical);
+    int64_t n = 1;
+    for (int d = 0; d < p->n_dims; d++)
+        n *= p->logical[d];
+    float *logical = malloc((size_t)n * sizeof(float));
+    for (int64_t k = 0; k < n; k++) {
+        const uint32_t u = bits(p, key, which, k);
+        memcpy(&logical[k], &u, sizeof u);
     }
+    return logical;
 }
 
-static bool slab_filled(const hs_params *ps, const float *slab, uint64_t key, int which)
-{
-    hs_params want = *ps;
-    float *expected = calloc(ps->n, sizeof(float));
-    fill_slab(&want, expected, key, which);
-    const bool same = memcmp(expected, slab, ps->n * sizeof(float)) == 0;
-    free(expected);
-    return same;
-}
+static const char *const slabs[] = { "master", "adam.m", "adam.v" };
 
 void ckpt_fill(hs_params *ps, uint64_t key)
 {
-    fill_slab(ps, ps->master, key, 0);
-    if (ps->m == NULL)
-        return;
-    fill_slab(ps, ps->m, key, 1);
-    fill_slab(ps, ps->v, key, 2);
+    for (int which = 0; which < HS_COUNT(slabs) && hs_params_slab(ps, slabs[which]); which++)
+        for (int i = 0; i < ps->n_params; i++) {
+            const hs_param *p = ps->param[i];
+            const hs_slab *slab = hs_params_slab(ps, slabs[which]);
+            float *logical = content(p, key, which);
+            if (hs_slab_has(slab, p))
+                hs_param_import(p, hs_slab_at(slab, p), logical);
+            free(logical);
+        }
 }
 
 bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments)
 {
-    return slab_filled(ps, ps->master, key, 0) && (!moments || (slab_filled(ps, ps->m, key, 1) && slab_filled(ps, ps->v, key, 2)));
+    bool same = true;
+    for (int which = 0; which < (moments ? HS_COUNT(slabs) : 1); which++)
+        for (int i = 0; i < ps->n_params; i++) {
+            const hs_param *p = ps->param[i];
+            const float *stored = hs_slab_at(hs_params_slab(ps, slabs[which]), p);
+            float *logical = content(p, key, which), *expected = calloc(p->n, sizeof(float));
+            hs_param_import(p, expected, logical);
+            same = same && stored && memcmp(expected, stored, p->n * sizeof(float)) == 0;
+            free(logical), free(expected);
+        }
+    return same;
 }
 
 hs_train_state ckpt_state(int64_t step)

@@ -5,7 +5,9 @@
 
 enum { CKPT_PATH = 512 };
 
-hs_params *ckpt_params(unsigned with); // 2 layers, width 16, context 12, vocabulary 50 stored as 64
+hs_params *ckpt_params(bool moments); // of AdamW or none; 2 layers, width 16, context 12, vocabulary 50 stored as 64
+hs_params *ckpt_params_with(const char *optim, const char *freeze); // the same; NULL: none
+hs_params *ckpt_params_frozen(const char *freeze);                  // the same, of AdamW
 hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int layers);
 hs_model_info ckpt_info(void);
 void ckpt_fill(hs_params *ps, uint64_t key);                       // values and moments; every bit pattern, NaNs among them

@@ -50,6 +50,7 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
                                   .config = model,
                                   .policy = &policy,
                                   .optim = o->optim ? &optim : NULL,
+                                  .freeze = o->freeze,
                                   .eval = true,
                                   .decode = true,
                                   .micro_steps = o->micro_steps,

@@ -18,6 +18,7 @@ typedef struct tiny_opts {
     int micro_steps;              // promised to the engine: from 2 on training reads copies of weights
     int64_t max_tokens, max_seqs; // 0 means 64, 8
     uint64_t seed;                // 0 means 3
+    const char *freeze;           // hs_engine_opts.freeze
 } tiny_opts;
 enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);

@@ -1,0 +1,88 @@
+// freeze: which parameters are not to be trained, by patterns of their names.
+#include "core/graph/params_impl.h"
+#include "core/settings/schema.h"
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// One pattern of a list: "h0" is h0 and all of h0.*
+static bool pattern_fits(const char *pattern, size_t length, const char *name)
+{
+    char glob[256];
+    if (length + 3 > sizeof glob)
+        return false;
+    snprintf(glob, sizeof glob, "%.*s", (int)length, pattern);
+    if (fnmatch(glob, name, 0) == 0)
+        return true;
+    memcpy(glob + length, ".*", 3);
+    return fnmatch(glob, name, 0) == 0;
+}
+
+// The next of a list of patterns, without the spaces around it; its length, 0 at the end. *at moves behind it.
+static size_t next_pattern(const char **at, const char **pattern)
+{
+    *at += strspn(*at, ", ");
+    *pattern = *at;
+    *at += strcspn(*at, ",");
+    size_t n = (size_t)(*at - *pattern);
+    while (n && (*pattern)[n - 1] == ' ')
+        n--;
+    return n;
+}
+
+bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s)
+{
+    const char *at = ps->freeze ? ps->freeze : "", *pattern;
+    bool fits = s->frozen;
+    for (size_t n; (n = next_pattern(&at, &pattern));)
+        fits |= pattern_fits(pattern, n, s->name);
+    return fits;
+}
+
+hs_status hs_params_freeze(hs_params *ps, const char *patterns, const char *name)
+{
+    if (ps->n_params)
+        return HS_FAIL(INTERNAL, "%s comes too late: there are %d parameters", name, ps->n_params);
+    free(ps->freeze);
+    ps->freeze = strdup(patterns ? patterns : "");
+    ps->freeze_name = name;
+    return ps->freeze ? HS_OK : HS_FAIL(MEMORY, "no memory for the patterns of %s", name);
+}
+
+// Of parameters and their scopes ("h0", "h0.attn"): the names a pattern may have meant.
+static hs_status no_fit(const hs_params *ps, const char *pattern, size_t length)
+{
+    char word[256], scope[256];
+    const char *near = NULL, *names[512];
+    int n = 0;
+    snprintf(word, sizeof word, "%.*s", (int)length, pattern);
+    for (int i = 0; i < ps->n_params && n < HS_COUNT(names); i++)
+        names[n++] = ps->param[i]->name;
+    near = hs_nearest_word(word, names, n);
+    for (int i = 0; i < ps->n_params && !near; i++) {
+        snprintf(scope, sizeof scope, "%.*s", (int)strcspn(ps->param[i]->name, "."), ps->param[i]->name);
+        near = hs_nearest_word(word, (const char *const[]){ scope }, 1);
+    }
+    return HS_FAIL(USAGE, "%s: \"%s\" fits none of the model's %d parameters%s%s", ps->freeze_name, word, ps->n_params,
+                   near ? ", nearest is " : "", near ? near : "");
+}
+
+hs_status hs_params_check_freeze(const hs_params *ps)
+{
+    const char *at = ps->freeze ? ps->freeze : "", *pattern;
+    int fits, trained = 0;
+    for (size_t n; (n = next_pattern(&at, &pattern));) {
+        fits = 0;
+        for (int i = 0; i < ps->n_params; i++)
+            fits += pattern_fits(pattern, n, ps->param[i]->name);
+        if (!fits)
+            return no_fit(ps, pattern, n);
+    }
+    for (int i = 0; i < ps->n_params; i++)
+        trained += !ps->param[i]->frozen;
+    if (ps->n_params && !trained)
+        return HS_FAIL(USAGE, "%s%sall %d parameters are frozen: nothing is left to train", ps->freeze_name ? ps->freeze_name : "",
+                       ps->freeze_name ? ": " : "", ps->n_params);
+    return HS_OK;
+}

@@ -1,0 +1,12 @@
+// params_impl: the insides of hs_params, shared by params.c (the list, values), slabs.c (tables, memory) and freeze.c (patterns of names).
+#ifndef HS_CORE_PARAMS_IMPL_H
+#define HS_CORE_PARAMS_IMPL_H
+#include "core/graph/params.h"
+
+hs_status hs_slabs_add_param(hs_params *ps, const hs_param *p); // a place in every slab, behind those before
+hs_status hs_slabs_alloc(hs_params *ps);                        // of those without memory
+void hs_slabs_free(hs_params *ps);
+
+bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s); // will a parameter of this spec be frozen?
+
+#endif

@@ -1,0 +1,182 @@
+// slabs: who lies where in each slab, and the memory for it. A table grows with the list of parameters and with the list of slabs,
+// whichever comes later, so that bytes are known before any are taken.
+#include "core/base/grow.h"
+#include "core/graph/params_impl.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { ALIGN_ELEMENTS = 64, LARGE_SLAB = 1 << 20 };
+
+static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+// ---- memory
+
+// Large slabs come from mmap: page aligned, cleared as they are first touched, with huge pages where the kernel has them.
+// Small ones come from the heap, where sanitizers watch their ends.
+static hs_status take(hs_slab *s)
+{
+    void *p = NULL;
+    const size_t bytes = round_up(s->bytes, 64);
+    if (bytes < LARGE_SLAB) {
+        p = aligned_alloc(64, bytes ? bytes : 64);
+        if (p)
+            memset(p, 0, bytes ? bytes : 64);
+    } else {
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+            p = NULL;
+        else
+            madvise(p, bytes, MADV_HUGEPAGE); // a wish, not a condition
+    }
+    if (!p)
+        return HS_FAIL(MEMORY, "no memory for slab %s of %.1f MiB", s->spec.name, (double)bytes / 0x1p20);
+    s->p = p;
+    return HS_OK;
+}
+
+static void give_back(hs_slab *s)
+{
+    const size_t bytes = round_up(s->bytes, 64);
+    if (!s->lent && s->p && bytes >= LARGE_SLAB)
+        munmap(s->p, bytes);
+    else if (!s->lent)
+        free(s->p);
+    s->p = NULL, s->lent = false;
+}
+
+hs_status hs_slabs_alloc(hs_params *ps)
+{
+    for (int i = 0; i < ps->n_slabs; i++)
+        if (!ps->slab[i]->p && !ps->slab[i]->lent)
+            HS_TRY(take(ps->slab[i]));
+    return HS_OK;
+}
+
+hs_status hs_params_lend(hs_params *ps, hs_slab *s, void *p, size_t bytes)
+{
+    (void)ps;
+    if (bytes < s->bytes)
+        return HS_FAIL(INTERNAL, "slab %s needs %zu bytes, is lent %zu", s->spec.name, s->bytes, bytes);
+    give_back(s);
+    s->p = p, s->lent = true;
+    return HS_OK;
+}
+
+void hs_params_leave_out(hs_params *ps, hs_slab *s)
+{
+    (void)ps;
+    give_back(s);
+    s->lent = true;
+}
+
+static void slab_free(hs_slab *s)
+{
+    give_back(s);
+    free(s->place);
+    free(s);
+}
+
+void hs_slabs_free(hs_params *ps)
+{
+    for (int i = 0; i < ps->n_slabs; i++)
+        slab_free(ps->slab[i]);
+    free(ps->slab);
+}
+
+void hs_params_release_masters(hs_params *ps, const bool *keep)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (ps->master->lent || round_up(ps->master->bytes, 64) < LARGE_SLAB) // of the heap
+        return;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        const uintptr_t at = (uintptr_t)hs_slab_at(ps->master, p), first = (at + page - 1) / page * page;
+        const uintptr_t end = (at + p->n * sizeof(float)) / page * page;
+        if (!keep[p->id] && first < end)
+            madvise((void *)first, end - first, MADV_DONTNEED);
+    }
+}
+
+// ---- tables
+
+static hs_status add_place(hs_slab *s, const hs_param *p)
+{
+    if (!hs_grow(&s->place, p->id, &s->cap_places, sizeof *s->place))
+        return HS_FAIL(MEMORY, "no memory for %d places in slab %s", p->id + 1, s->spec.name);
+    const size_t element = hs_dtype_bytes(s->spec.dtype);
+    size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : p->n * element;
+    if (p->frozen && s->spec.trainable_only)
+        bytes = 0;
+    s->place[p->id] = (hs_place){ s->bytes, bytes };
+    s->bytes += round_up(bytes, ALIGN_ELEMENTS * element);
+    return HS_OK;
+}
+
+hs_status hs_slabs_add_param(hs_params *ps, const hs_param *p)
+{
+    for (int i = 0; i < ps->n_slabs; i++)
+        HS_TRY(add_place(ps->slab[i], p));
+    return HS_OK;
+}
+
+hs_slab *hs_params_slab(const hs_params *ps, const char *name)
+{
+    for (int i = 0; i < ps->n_slabs; i++)
+        if (!strcmp(ps->slab[i]->spec.name, name))
+            return ps->slab[i];
+    return NULL;
+}
+
+static hs_status fill(hs_params *ps, hs_slab *s)
+{
+    for (int i = 0; i < ps->n_params; i++)
+        HS_TRY(add_place(s, ps->param[i]));
+    return ps->allocated ? take(s) : HS_OK;
+}
+
+hs_status hs_params_declare(hs_params *ps, const hs_slab_spec *spec)
+{
+    const hs_slab *known = hs_params_slab(ps, spec->name);
+    if (known && known->spec.dtype != spec->dtype)
+        return HS_FAIL(INTERNAL, "slab %s holds %s and is now asked for with %s", spec->name, hs_dtype_name(known->spec.dtype),
+                       hs_dtype_name(spec->dtype));
+    if (known)
+        return HS_OK;
+    hs_slab *s = calloc(1, sizeof *s);
+    if (!s || !hs_grow(&ps->slab, ps->n_slabs, &ps->cap_slabs, sizeof *ps->slab)) {
+        free(s);
+        return HS_FAIL(MEMORY, "no memory for the table of slab %s", spec->name);
+    }
+    s->spec = *spec;
+    const hs_status st = fill(ps, s);
+    if (st != HS_OK) {
+        slab_free(s);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    ps->slab[ps->n_slabs++] = s;
+    ps->master = hs_params_slab(ps, "master"), ps->low = hs_params_slab(ps, "low"), ps->grad = hs_params_slab(ps, "grad");
+    return HS_OK;
+}
+
+hs_status hs_params_declare_low(hs_params *ps, hs_dtype low)
+{
+    return hs_dtype_is_low(low) ? hs_params_declare(ps, &(hs_slab_spec){ .name = "low", .dtype = low }) : HS_OK;
+}
+
+hs_status hs_params_declare_grad(hs_params *ps)
+{
+    return hs_params_declare(ps, &(hs_slab_spec){ .name = "grad", .dtype = HS_F32, .trainable_only = true });
+}
+
+hs_params_bytes hs_params_bytes_of(const hs_params *ps)
+{
+    hs_params_bytes b = { 0 };
+    for (int i = 0; i < ps->n_slabs; i++) {
+        const hs_slab *s = ps->slab[i];
+        size_t *kind = s == ps->master ? &b.master : s == ps->low ? &b.low : s == ps->grad ? &b.grad : s->spec.saved ? &b.saved : &b.other;
+        *kind += s->bytes, b.all += s->bytes;
+    }
+    return b;
+}

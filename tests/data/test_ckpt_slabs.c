@@ -1,0 +1,166 @@
+// checkpoint: slabs by name - those of the version before, of parameters that were frozen then and are not now, of another optimizer.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/base/log.h"
+#include "data/checkpoint/checkpoint.h"
+#include "tests/support/support_ckpt.h"
+#include "tests/support/support_params.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
+
+static char logged[8192];
+static void keep_line(hs_log_level level, const char *line, void *user)
+{
+    (void)level, (void)user;
+    const size_t used = strlen(logged);
+    snprintf(logged + used, sizeof logged - used, "%s\n", line);
+}
+static int listen(void **state)
+{
+    (void)state;
+    logged[0] = 0;
+    hs_log_set(HS_LOG_INFO, keep_line, NULL);
+    return 0;
+}
+
+// Written by 0.1 before slabs had names: train/optimizer.safetensors has m.* and v.*. It resumes with every bit.
+static void reads_moments_called_m_and_v(void **state)
+{
+    (void)state;
+    const char *const old = HS_TESTS_DIR "/golden/checkpoint-m-v";
+    char dir[CKPT_PATH], found[CKPT_PATH], path[2 * CKPT_PATH];
+    hs_params *ps = ckpt_params_of(8, 4, 5, 1), *again = ckpt_params_of(8, 4, 5, 1);
+    const hs_train_state want = ckpt_state(11);
+    hs_train_state t;
+    OK(hs_ckpt_resolve(old, true, found, sizeof found)); // verified
+    const hs_ckpt_opts names = ckpt_opts(NULL, 0);
+    OK(hs_ckpt_load_params(found, &names, ps));
+    OK(hs_ckpt_load_train(found, &names, ps, &t));
+    assert_true(ckpt_filled(ps, 11, true) && ckpt_state_equal(&t, &want));
+    assert_string_equal(logged, "");
+    // and is written under the slabs' names
+    ckpt_temp_dir(dir);
+    const hs_ckpt_opts o = ckpt_opts(dir, 1);
+    hs_ckpt *c;
+    hs_model_info info;
+    hs_safetensors *file;
+    OK(hs_ckpt_read_info(old, &info));
+    OK(hs_ckpt_new(&c, &o, ps));
+    OK(hs_ckpt_save(c, ps, &t, &info, NULL, "", false));
+    OK(hs_ckpt_wait(c));
+    hs_ckpt_free(c);
+    OK(hs_ckpt_resolve(dir, true, found, sizeof found));
+    OK(hs_ckpt_load_train(found, &o, again, &t));
+    OK(hs_ckpt_load_params(found, &o, again));
+    assert_true(ckpt_filled(again, 11, true));
+    snprintf(path, sizeof path, "%s/train/optimizer.safetensors", found);
+    OK(hs_safetensors_open(&file, path));
+    assert_int_equal(hs_safetensors_count(file), 2 * ps->n_params);
+    assert_non_null(hs_safetensors_find(file, "adam.m.h0.attn.qkv.weight"));
+    assert_non_null(hs_safetensors_find(file, "adam.v.ln_f.bias"));
+    hs_safetensors_close(file);
+    hs_params_free(ps), hs_params_free(again);
+    ckpt_remove(dir);
+}
+
+static void save_step(const hs_params *ps, const char *dir, int64_t step)
+{
+    const hs_ckpt_opts o = ckpt_opts(dir, 0);
+    const hs_train_state t = ckpt_state(step);
+    const hs_model_info info = ckpt_info();
+    hs_ckpt *c;
+    OK(hs_ckpt_new(&c, &o, ps));
+    assert_int_equal(hs_ckpt_bytes(ps), ps->master->bytes + 2 * hs_params_slab(ps, "adam.m")->bytes);
+    OK(hs_ckpt_save(c, ps, &t, &info, NULL, "", false));
+    OK(hs_ckpt_wait(c));
+    hs_ckpt_free(c);
+}
+
+// The moments of p are those of the other list; NULL: zero.
+static bool moments_are(const hs_params *ps, const hs_param *p, const hs_params *like)
+{
+    static const char *const slabs[] = { "adam.m", "adam.v" };
+    bool same = true;
+    for (int i = 0; i < 2; i++)
+        for (size_t k = 0; k < p->n; k++) {
+            const float have = flat_get(ps, slabs[i], p, k), want = like ? flat_get(like, slabs[i], p, k) : 0;
+            same = same && memcmp(&have, &want, sizeof have) == 0;
+        }
+    return same;
+}
+
+// A run goes on with other parameters frozen than before: what was trained in both goes on, what was not starts at zero, and one line says
+// so.
+static void resumes_with_others_frozen(void **state)
+{
+    (void)state;
+    char dir[CKPT_PATH], found[CKPT_PATH];
+    ckpt_temp_dir(dir);
+    hs_params *before = ckpt_params_frozen("wte,h0"), *all = ckpt_params(true), *after = ckpt_params_frozen("h1,wpe"),
+              *full = ckpt_params(true);
+    ckpt_fill(before, 5), ckpt_fill(full, 5);
+    save_step(before, dir, 100);
+    assert_true(hs_ckpt_bytes(before) < hs_ckpt_bytes(all));
+    OK(hs_ckpt_resolve(dir, true, found, sizeof found));
+    hs_params *now[] = { all, after, before };
+    for (int i = 0; i < HS_COUNT(now); i++) {
+        const hs_ckpt_opts o = ckpt_opts(dir, 0);
+        hs_train_state t;
+        hs_params *ps = now[i];
+        logged[0] = 0;
+        ckpt_fill(ps, 77); // what does not come from the file shows
+        for (int s = 0; s < ps->n_slabs; s++)
+            if (ps->slab[s]->spec.saved)
+                memset(ps->slab[s]->p, 0, ps->slab[s]->bytes);
+        OK(hs_ckpt_load_params(found, &o, ps));
+        OK(hs_ckpt_load_train(found, &o, ps, &t));
+        assert_true(flat_equal(ps, full, "master"));
+        for (int k = 0; k < ps->n_params; k++)
+            if (!ps->param[k]->frozen)
+                assert_true(moments_are(ps, ps->param[k], before->param[k]->frozen ? NULL : full));
+        if (now[i] == before)
+            assert_string_equal(logged, "");
+        else
+            assert_non_null(strstr(logged, i ? "moments of 13 start at zero (wte.weight, ...), those of 13 are dropped\n"
+                                             : "moments of 13 start at zero (wte.weight, ...), those of 0 are dropped\n"));
+    }
+    for (int i = 0; i < HS_COUNT(now); i++)
+        hs_params_free(now[i]);
+    hs_params_free(full);
+    ckpt_remove(dir);
+}
+
+static void optimizers_are_not_mixed_up(void **state)
+{
+    (void)state;
+    char dir[CKPT_PATH], found[CKPT_PATH];
+    ckpt_temp_dir(dir);
+    hs_params *adam = ckpt_params(true), *sgd = ckpt_params_with("sgd", NULL);
+    ckpt_fill(adam, 5);
+    save_step(adam, dir, 100);
+    OK(hs_ckpt_resolve(dir, true, found, sizeof found));
+    hs_train_state t;
+    assert_int_equal(hs_ckpt_load_train(found, &(hs_ckpt_opts){ 0 }, sgd, &t), HS_USAGE);
+    assert_non_null(strstr(hs_error(), "holds nothing of sgd.m"));
+    hs_params_free(adam), hs_params_free(sgd);
+    ckpt_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(reads_moments_called_m_and_v, listen),
+        cmocka_unit_test_setup(resumes_with_others_frozen, listen),
+        cmocka_unit_test(optimizers_are_not_mixed_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,70 @@
+#include "tests/support/support_params.h"
+#include <stdlib.h>
+#include <string.h>
+
+size_t flat_count(const hs_params *ps)
+{
+    size_t n = 0;
+    for (int i = 0; i < ps->n_params; i++)
+        n += ps->param[i]->n;
+    return n;
+}
+
+size_t flat_at(const hs_params *ps, const hs_param *p)
+{
+    size_t at = 0;
+    for (int i = 0; i < p->id; i++)
+        at += ps->param[i]->n;
+    return at;
+}
+
+void flat_read(const hs_params *ps, const char *slab, float *values)
+{
+    const hs_slab *s = hs_params_slab(ps, slab);
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        if (hs_slab_has(s, p))
+            hs_convert(values, HS_F32, hs_slab_at(s, p), s->spec.dtype, (int64_t)p->n);
+        else
+            memset(values, 0, p->n * sizeof *values);
+        values += p->n;
+    }
+}
+
+float *flat_copy(const hs_params *ps, const char *slab)
+{
+    float *values = malloc((flat_count(ps) + 1) * sizeof *values);
+    if (!values)
+        abort();
+    flat_read(ps, slab, values);
+    return values;
+}
+
+void flat_write(hs_params *ps, const char *slab, const float *values)
+{
+    const hs_slab *s = hs_params_slab(ps, slab);
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        if (hs_slab_has(s, p))
+            memcpy(hs_slab_at(s, p), values, p->n * sizeof *values);
+        values += p->n;
+    }
+}
+
+float flat_get(const hs_params *ps, const char *slab, const hs_param *p, size_t i)
+{
+    return ((const float *)hs_slab_at(hs_params_slab(ps, slab), p))[i];
+}
+
+void flat_set(hs_params *ps, const char *slab, const hs_param *p, size_t i, float value)
+{
+    ((float *)hs_slab_at(hs_params_slab(ps, slab), p))[i] = value;
+}
+
+bool flat_equal(const hs_params *a, const hs_params *b, const char *slab)
+{
+    float *x = flat_copy(a, slab), *y = flat_copy(b, slab);
+    const bool same = flat_count(a) == flat_count(b) && !memcmp(x, y, flat_count(a) * sizeof *x);
+    free(x), free(y);
+    return same;
+}
