@@ -2,6 +2,7 @@
 //   check_hf IN OUT     OUT/model, OUT/checkpoints/step-00000001
 #include "data/checkpoint/checkpoint.h"
 #include "models/gpt/gpt.h"
+#include "optim/optim.h"
 #include <stdio.h>
 
 static hs_status add(hs_params *ps, const char *name, int parts, int pad, int64_t rows, int64_t cols)
@@ -32,6 +33,9 @@ static hs_status add_model(hs_params *ps, const hs_model_info *m)
         }
     HS_TRY(add(ps, "ln_f.weight", 1, 0, m->width, 0));
     HS_TRY(add(ps, "ln_f.bias", 1, 0, m->width, 0));
+    hs_optim_config adamw;
+    HS_TRY(hs_optim_preset(&adamw, "adamw"));
+    HS_TRY(hs_optim_declare(&adamw, ps));
     return hs_params_alloc(ps, false);
 }
 

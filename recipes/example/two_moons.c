@@ -41,9 +41,10 @@ int main(void)
     TRY(hs_policy_parse(&bf16, "bf16", "f32", ""));
     TRY(hs_model_new(&model, &(hs_model_opts){ .device = device, .policy = &bf16, .micro_steps = 1, .seed = 1 }));
     TRY(hs_model_plan(model, HS_TRAIN, network, NULL, &train));
-    TRY(hs_model_freeze(model, HS_WITH_MOMENTS));
-    TRY(hs_run_new(&run, model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
     TRY(hs_optim_preset(&adamw, "adamw"));
+    TRY(hs_optim_declare(&adamw, model->params)); // moments
+    TRY(hs_model_alloc(model, true));
+    TRY(hs_run_new(&run, model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
     adamw.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-4, .warmup = 20, .steps = STEPS };
     TRY(hs_optim_new(&optim, &adamw, model->params, &model->grid, device, hs_run_in(run), hs_run_state(run)));
     TRY(hs_run_set_update(run, hs_optim_segment(optim)));
