@@ -162,34 +162,69 @@ static hs_status (*const setter[])(const place *p, const char *text, void *field
     [HS_KEY_CHOICE] = set_choice, [HS_KEY_REALS] = set_reals, [HS_KEY_INTS] = set_ints,
 };
 
-// ---- keys
-
-const hs_key *hs_schema_find(const hs_schema *s, const char *key)
-{
-    for (int i = 0; i < s->n; i++)
-        if (!strcmp(s->key[i].name, key))
-            return &s->key[i];
-    return NULL;
-}
+// ---- setting
 
 static hs_status set_value(const hs_schema *s, void *config, hs_origin *origin, const hs_key *k, const char *value, const char *where)
 {
     const place p = { k, where };
-    HS_TRY(setter[k->type](&p, value, (char *)config + k->offset));
+    HS_TRY(setter[k->type](&p, value, hs_schema_field(s, config, k)));
     if (origin)
-        snprintf(origin[k - s->key].text, sizeof origin->text, "%s", where ? where : "");
+        snprintf(origin[hs_schema_origin(s, k)].text, sizeof origin->text, "%s", where ? where : "");
     return HS_OK;
+}
+
+static hs_status section_defaults(const hs_schema *s, void *config, hs_origin *origin)
+{
+    const int chosen = hs_schema_chosen(s, config);
+    if (chosen < 0)
+        return HS_OK;
+    const hs_schema *section = s->section[chosen].schema;
+    if (section->struct_bytes > s->section_bytes)
+        return HS_FAIL(INTERNAL, "settings of %s %s take %zu bytes, there is room for %zu", s->chooser, s->section[chosen].words,
+                       section->struct_bytes, s->section_bytes);
+    memset((char *)config + s->section_offset, 0, s->section_bytes);
+    for (int i = 0; i < section->n; i++)
+        HS_TRY(set_value(s, config, origin, &section->key[i], section->key[i].value, "default"));
+    return HS_OK;
+}
+
+static hs_status unknown_key(const hs_schema *s, const void *config, const char *key, const char *where)
+{
+    const place p = { NULL, where };
+    const hs_key *other = hs_schema_find(s, NULL, key);
+    if (other) {
+        char word[128];
+        hs_schema_format(s, config, hs_schema_find(s, config, s->chooser), word, sizeof word);
+        return HS_FAIL(USAGE, "%s%s%s is a setting of %s %s, not of %s", file_of(&p), colon_of(&p), key, s->chooser,
+                       hs_schema_section_of(s, other)->words, word);
+    }
+    const char *near = hs_schema_nearest(s, config, key);
+    return near ? HS_FAIL(USAGE, "%s%sunknown key %s; did you mean %s?", file_of(&p), colon_of(&p), key, near)
+                : HS_FAIL(USAGE, "%s%sunknown key %s", file_of(&p), colon_of(&p), key);
 }
 
 hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, const char *key, const char *value, const char *where)
 {
-    const hs_key *k = hs_schema_find(s, key);
-    if (k)
-        return set_value(s, config, origin, k, value, where);
-    const place p = { NULL, where };
-    const char *near = hs_schema_nearest(s, key);
-    return near ? HS_FAIL(USAGE, "%s%sunknown key %s; did you mean %s?", file_of(&p), colon_of(&p), key, near)
-                : HS_FAIL(USAGE, "%s%sunknown key %s", file_of(&p), colon_of(&p), key);
+    const hs_key *k = hs_schema_find(s, config, key);
+    if (!k)
+        return unknown_key(s, config, key, where);
+    const int before = hs_schema_chosen(s, config);
+    HS_TRY(set_value(s, config, origin, k, value, where));
+    return hs_schema_chosen(s, config) == before ? HS_OK : section_defaults(s, config, origin);
+}
+
+hs_status hs_schema_check(const hs_schema *s, const char *key, const char *value, const char *where)
+{
+    union {
+        char text[HS_KEY_STRING_BYTES];
+        int64_t integer;
+        hs_reals reals;
+        hs_ints ints;
+    } value_of_any_type;
+    const hs_key *k = hs_schema_find(s, NULL, key);
+    if (!k)
+        return unknown_key(s, NULL, key, where);
+    return setter[k->type](&(place){ k, where }, value, &value_of_any_type);
 }
 
 hs_status hs_schema_defaults(const hs_schema *s, void *config, hs_origin *origin)
@@ -197,5 +232,5 @@ hs_status hs_schema_defaults(const hs_schema *s, void *config, hs_origin *origin
     memset(config, 0, s->struct_bytes);
     for (int i = 0; i < s->n; i++)
         HS_TRY(set_value(s, config, origin, &s->key[i], s->key[i].value, "default"));
-    return HS_OK;
+    return section_defaults(s, config, origin);
 }

@@ -2,6 +2,9 @@
 //
 // A table describes a plain struct: each row has a dotted key, a type and the offset of its field. Scalars are parsed by
 // the row's type, never by YAML's tags ("1e-5" is a number, "no" is a word). An unknown key is refused with the nearest name.
+//
+// A key may be a chooser: its value decides which further keys there are (model.type decides what model.* has). Each of its sections is
+// a table into a struct of its own; the chosen one's struct lies in a buffer inside the struct of the common table.
 #ifndef HS_CORE_SCHEMA_H
 #define HS_CORE_SCHEMA_H
 #include "core/base/status.h"
@@ -45,25 +48,54 @@ typedef struct hs_key {
     bool advanced;       // listed by `help --all` and the man page, not by --help
 } hs_key;
 
+struct hs_section;
 typedef struct hs_schema {
     const hs_key *key;
     int n;
     size_t struct_bytes;
+    const char *chooser; // (optional) a HS_KEY_CHOICE of this table; its choices are the words of the sections, in their order
+    const struct hs_section *section;
+    int n_sections;
+    size_t section_offset, section_bytes; // of the buffer that holds the chosen section's struct
 } hs_schema;
+#define HS_SCHEMA(keys, T)                                                                                                                 \
+    {                                                                                                                                      \
+        .key = keys, .n = HS_COUNT(keys), .struct_bytes = sizeof(T)                                                                        \
+    }
+
+typedef struct hs_section {  // keys that are there while the chooser has one of its words
+    const char *words;       // "gpt2|gpt"
+    const hs_schema *schema; // offsets are into its own struct; has no chooser itself
+} hs_section;
 
 // Where each value came from: "default", "config.yaml:12", "--optim.lr".
 typedef struct hs_origin {
     char text[96];
 } hs_origin;
 
-// Fills *config with the defaults. origin: array of schema->n, or NULL.
+// Fills *config with the defaults, all of its bytes. origin: array of hs_schema_origins, or NULL.
 hs_status hs_schema_defaults(const hs_schema *s, void *config, hs_origin *origin);
-// Sets one key from its text. where: "file:line" or "--key", for messages and the origin.
+// Sets one key from its text. where: "file:line" or "--key", for messages and the origin. A chooser that gets another section gives that
+// one's keys their defaults.
 hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, const char *key, const char *value, const char *where);
-const hs_key *hs_schema_find(const hs_schema *s, const char *key);
-const char *hs_schema_nearest(const hs_schema *s, const char *key); // nearest valid name, NULL if none is near
+hs_status hs_schema_check(const hs_schema *s, const char *key, const char *value, const char *where); // would it be set? Of common keys
+
+// In the following, config NULL means the keys of all sections, not only of the chosen one.
+const hs_key *hs_schema_find(const hs_schema *s, const void *config, const char *key);
+const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *key); // nearest valid name, NULL if none is near
+// The keys one after the other, those of a section behind their chooser; NULL behind the last.
+const hs_key *hs_schema_row(const hs_schema *s, const void *config, int i);
+bool hs_schema_is_section(const hs_schema *s, const void *config, const char *name); // "model": there are keys "model.*"
+
+int hs_schema_chosen(const hs_schema *s, const void *config);                   // index of the section; -1: no chooser
+const hs_section *hs_schema_section_of(const hs_schema *s, const hs_key *k);    // that k is a row of; NULL: a common key
+void *hs_schema_field(const hs_schema *s, void *config, const hs_key *k);       // where its value lies
+int hs_schema_origins(const hs_schema *s);                                      // elements of an array of origins
+int hs_schema_origin(const hs_schema *s, const hs_key *k);                      // index of a key's origin
+void hs_schema_words(const hs_section *section, int n, char *buf, size_t size); // "gpt2|gpt|...": choices of a chooser
+
 // The value as text that hs_schema_set would read back to the same bits.
-void hs_schema_format(const hs_key *k, const void *config, char *buf, size_t size);
+void hs_schema_format(const hs_schema *s, const void *config, const hs_key *k, char *buf, size_t size);
 void hs_schema_write_yaml(const hs_schema *s, const void *config, FILE *f); // nested YAML: the resolved config
 void hs_schema_write_help(const hs_schema *s, FILE *f, bool all);           // one line a key: name, default, unit, range, help
 // Nearest of n words by edit distance (NULL beyond 3 edits or half the length): shared by keys, commands and choices.

@@ -43,9 +43,9 @@ static void put_choice(char *buf, size_t size, const char *choices, int index)
     put(buf, size, word);
 }
 
-void hs_schema_format(const hs_key *k, const void *config, char *buf, size_t size)
+void hs_schema_format(const hs_schema *s, const void *config, const hs_key *k, char *buf, size_t size)
 {
-    const void *field = (const char *)config + k->offset;
+    const void *field = hs_schema_field(s, (void *)config, k); // only read
     const hs_reals *reals = field;
     const hs_ints *ints = field;
     buf[0] = 0;
@@ -93,10 +93,10 @@ static void write_quoted(FILE *f, const char *s)
     fputc('"', f);
 }
 
-static void write_value(const hs_key *k, const void *config, FILE *f)
+static void write_value(const hs_schema *s, const void *config, const hs_key *k, FILE *f)
 {
     char text[VALUE_BYTES];
-    hs_schema_format(k, config, text, sizeof text);
+    hs_schema_format(s, config, k, text, sizeof text);
     if (k->type == HS_KEY_STRING)
         write_quoted(f, text);
     else if (k->type == HS_KEY_REALS || k->type == HS_KEY_INTS)
@@ -105,10 +105,11 @@ static void write_value(const hs_key *k, const void *config, FILE *f)
         fputs(text, f);
 }
 
-static bool first_with_prefix(const hs_schema *s, int i, size_t length)
+static bool first_with_prefix(const hs_schema *s, const void *config, int i, size_t length)
 {
+    const char *name = hs_schema_row(s, config, i)->name;
     for (int j = 0; j < i; j++)
-        if (!strncmp(s->key[j].name, s->key[i].name, length))
+        if (!strncmp(hs_schema_row(s, config, j)->name, name, length))
             return false;
     return true;
 }
@@ -116,13 +117,14 @@ static bool first_with_prefix(const hs_schema *s, int i, size_t length)
 // All keys that begin with the first `length` characters of `prefix`, each section once and whole, wherever its rows stand.
 static void write_section(const hs_schema *s, const void *config, FILE *f, const char *prefix, size_t length, int depth)
 {
-    for (int i = 0; i < s->n; i++) {
-        const char *name = s->key[i].name;
+    const hs_key *k;
+    for (int i = 0; (k = hs_schema_row(s, config, i)) != NULL; i++) {
+        const char *name = k->name;
         if (strncmp(name, prefix, length))
             continue;
         const char *dot = strchr(name + length, '.');
         const size_t section = dot ? (size_t)(dot - name) + 1 : 0;
-        if (dot && !first_with_prefix(s, i, section))
+        if (dot && !first_with_prefix(s, config, i, section))
             continue;
         fprintf(f, "%*s%.*s:", 2 * depth, "", dot ? (int)(section - length - 1) : (int)strlen(name + length), name + length);
         if (dot) {
@@ -130,7 +132,7 @@ static void write_section(const hs_schema *s, const void *config, FILE *f, const
             write_section(s, config, f, name, section, depth + 1);
         } else {
             fputc(' ', f);
-            write_value(&s->key[i], config, f);
+            write_value(s, config, k, f);
             fputc('\n', f);
         }
     }
@@ -162,16 +164,21 @@ void hs_schema_write_help(const hs_schema *s, FILE *f, bool all)
 {
     enum { WIDEST = 44 };
     int width = 0;
-    for (int i = 0; i < s->n; i++) {
-        const int w = (int)(strlen(s->key[i].name) + strlen(s->key[i].value)) + 1;
-        if (w > width && w <= WIDEST && (all || !s->key[i].advanced))
+    const hs_key *k;
+    for (int i = 0; (k = hs_schema_row(s, NULL, i)) != NULL; i++) {
+        const int w = (int)(strlen(k->name) + strlen(k->value)) + 1;
+        if (w > width && w <= WIDEST && (all || !k->advanced))
             width = w;
     }
-    for (int i = 0; i < s->n; i++) {
-        const hs_key *k = &s->key[i];
+    const hs_section *before = NULL;
+    for (int i = 0; (k = hs_schema_row(s, NULL, i)) != NULL; i++) {
         char left[VALUE_BYTES], range[256];
+        const hs_section *section = hs_schema_section_of(s, k);
         if (k->advanced && !all)
             continue;
+        if (section && section != before)
+            fprintf(f, "  with %s %s:\n", s->chooser, section->words);
+        before = section;
         snprintf(left, sizeof left, "%s=%s", k->name, k->value);
         describe_range(k, range, sizeof range);
         fprintf(f, "  --%-*s  %s%s\n", width, left, k->help, range);

@@ -42,20 +42,20 @@ const char *hs_nearest_word(const char *word, const char *const *list, int n)
 
 static const char *last_name(const char *key) { return strrchr(key, '.') ? strrchr(key, '.') + 1 : key; }
 
-const char *hs_schema_nearest(const hs_schema *s, const char *key)
+const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *key)
 {
-    const char *list[512] = { NULL };
+    const char *full[512], *list[512];
     int n = 0;
-    for (; n < s->n && n < HS_COUNT(list); n++)
-        list[n] = s->key[n].name;
+    for (const hs_key *k; n < HS_COUNT(list) && (k = hs_schema_row(s, config, n)) != NULL; n++)
+        full[n] = list[n] = k->name;
     const char *whole = hs_nearest_word(key, list, n);
     if (whole)
         return whole;
     for (int i = 0; i < n; i++) // the right word under the wrong section, or under none: "lr" for optim.lr
-        list[i] = last_name(s->key[i].name);
+        list[i] = last_name(full[i]);
     const char *last = hs_nearest_word(last_name(key), list, n);
     for (int i = 0; last && i < n; i++)
         if (list[i] == last)
-            return s->key[i].name;
+            return full[i];
     return NULL;
 }

@@ -18,6 +18,7 @@ typedef struct reader {
     const hs_schema *schema;
     void *config;
     hs_origin *origin;
+    bool choose; // nothing but the chooser is of interest
     yaml_parser_t parser;
     yaml_event_t event;
     bool has_event;
@@ -78,15 +79,6 @@ static hs_status next(reader *r)
 }
 
 // ---- what may stand where
-
-static bool is_section(const hs_schema *s, const char *name)
-{
-    const size_t n = strlen(name);
-    for (int i = 0; i < s->n; i++)
-        if (strncmp(s->key[i].name, name, n) == 0 && s->key[i].name[n] == '.')
-            return true;
-    return false;
-}
 
 static hs_status note_key(reader *r, const char *name, int line)
 {
@@ -150,17 +142,26 @@ static hs_status join(const reader *r, char *buf, size_t size, const char *a, co
 
 // ---- the walk
 
+// A chooser is set in the first reading and only looked at in the second.
+static hs_status set(reader *r, const char *name, const char *value, const char *at)
+{
+    const bool chooser = r->schema->chooser && strcmp(name, r->schema->chooser) == 0;
+    if (r->choose)
+        return chooser ? hs_schema_set(r->schema, r->config, r->origin, name, value, at) : HS_OK;
+    return chooser ? hs_schema_check(r->schema, name, value, at) : hs_schema_set(r->schema, r->config, r->origin, name, value, at);
+}
+
 static hs_status read_scalar(reader *r, const char *name)
 {
-    const char *text;
+    const char *text = NULL;
     char at[WHERE];
     HS_TRY(scalar(r, name, &text));
-    if (!hs_schema_find(r->schema, name) && is_section(r->schema, name)) {
+    if (!hs_schema_find(r->schema, r->config, name) && hs_schema_is_section(r->schema, r->config, name)) {
         const bool empty = text[0] == 0 && r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
         return empty ? HS_OK
                      : HS_FAIL(USAGE, "%s:%d: %s is a section, its keys belong below it, not \"%.64s\"", r->path, line_of(r), name, text);
     }
-    HS_TRY(hs_schema_set(r->schema, r->config, r->origin, name, text, where(r, at)));
+    HS_TRY(set(r, name, text, where(r, at)));
     return HS_OK;
 }
 
@@ -177,10 +178,10 @@ static hs_status read_list(reader *r, const char *name)
         HS_TRY(join(r, longer, sizeof longer, value, n ? "," : "", text));
         memcpy(value, longer, sizeof value);
     }
-    const hs_key *key = hs_schema_find(r->schema, name); // a text may be a list: amp.overrides
+    const hs_key *key = hs_schema_find(r->schema, r->config, name); // a text may be a list: amp.overrides
     if (key && key->type != HS_KEY_REALS && key->type != HS_KEY_INTS && key->type != HS_KEY_STRING)
         return HS_FAIL(USAGE, "%s: %s is a list, a single value is wanted", at, name);
-    HS_TRY(hs_schema_set(r->schema, r->config, r->origin, name, value, at));
+    HS_TRY(set(r, name, value, at));
     return HS_OK;
 }
 
@@ -203,14 +204,14 @@ static hs_status read_mapping(reader *r, const char *prefix, int depth)
             HS_TRY(read_list(r, name));
         } else if (r->event.type != YAML_MAPPING_START_EVENT) {
             HS_TRY(read_scalar(r, name));
-        } else if (hs_schema_find(r->schema, name)) {
+        } else if (hs_schema_find(r->schema, r->config, name)) {
             return HS_FAIL(USAGE, "%s:%d: %s takes a value, not keys below it", r->path, line_of(r), name);
         } else {
             where(r, at);
             const int before = r->n_seen;
             HS_TRY(read_mapping(r, name, depth + 1));
-            if (r->n_seen == before && !is_section(r->schema, name)) // "foo: {}": no key below it that could complain
-                HS_TRY(hs_schema_set(r->schema, r->config, r->origin, name, "", at));
+            if (r->n_seen == before && !hs_schema_is_section(r->schema, r->config, name)) // "foo: {}": no key below it that could complain
+                HS_TRY(set(r, name, "", at));
         }
     }
 }
@@ -236,9 +237,9 @@ static hs_status read_document(reader *r)
     return HS_OK;
 }
 
-hs_status hs_yaml_load(const char *path, const hs_schema *s, void *config, hs_origin *origin)
+static hs_status read_file(const char *path, const hs_schema *s, void *config, hs_origin *origin, bool choose)
 {
-    reader r = { .path = path, .schema = s, .config = config, .origin = origin };
+    reader r = { .path = path, .schema = s, .config = config, .origin = origin, .choose = choose };
     char *text;
     HS_TRY(hs_file_read(path, &text, &r.bytes));
     r.text = text;
@@ -254,4 +255,22 @@ hs_status hs_yaml_load(const char *path, const hs_schema *s, void *config, hs_or
     free(r.seen);
     free(text);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_yaml_choose(const char *path, const hs_schema *s, void *config, hs_origin *origin)
+{
+    if (s->chooser)
+        read_file(path, s, config, origin, true); // what is wrong is found again, in the order of the file, by hs_yaml_read
+    return HS_OK;
+}
+
+hs_status hs_yaml_read(const char *path, const hs_schema *s, void *config, hs_origin *origin)
+{
+    return read_file(path, s, config, origin, false);
+}
+
+hs_status hs_yaml_load(const char *path, const hs_schema *s, void *config, hs_origin *origin)
+{
+    HS_TRY(hs_yaml_choose(path, s, config, origin));
+    return hs_yaml_read(path, s, config, origin);
 }

@@ -35,11 +35,11 @@ static hs_status unknown_option(const hs_cli *cli, const char *name)
 {
     const char *near = NULL;
     if (cli->command->takes_config && strchr(name, '.'))
-        near = hs_schema_nearest(&hs_config_schema, name);
+        near = hs_schema_nearest(&hs_config_schema, NULL, name);
     if (!near)
-        near = hs_schema_nearest(cli->command->options, name);
+        near = hs_schema_nearest(cli->command->options, NULL, name);
     if (!near && cli->command->takes_config)
-        near = hs_schema_nearest(&hs_config_schema, name);
+        near = hs_schema_nearest(&hs_config_schema, NULL, name);
     return HS_FAIL(USAGE, "unknown option --%s of %s%s%s; see halfstep %s --help", name, cli->command->name, near ? ", nearest is --" : "",
                    near ? near : "", cli->command->name);
 }
@@ -58,8 +58,8 @@ static hs_status override(hs_cli *cli, const char *option, const char *key, cons
 static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 {
     const hs_command *c = cli->command;
-    if (c->takes_config && hs_schema_find(&hs_config_schema, name))
-        return override(cli, name, hs_schema_find(&hs_config_schema, name)->name, value);
+    if (c->takes_config && hs_schema_find(&hs_config_schema, NULL, name))
+        return override(cli, name, hs_schema_find(&hs_config_schema, NULL, name)->name, value);
     const int i = word_index(c->long_options, name);
     if (i >= 0) {
         cli->long_value[i] = value;
@@ -76,8 +76,8 @@ static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 
 static const hs_key *find(const hs_cli *cli, const char *name)
 {
-    const hs_key *k = hs_schema_find(cli->command->options, name);
-    return !k && cli->command->takes_config ? hs_schema_find(&hs_config_schema, name) : k;
+    const hs_key *k = hs_schema_find(cli->command->options, NULL, name);
+    return !k && cli->command->takes_config ? hs_schema_find(&hs_config_schema, NULL, name) : k;
 }
 
 // argv[*i] is "--something": reads it and, where it needs one, the value behind it.
@@ -142,7 +142,7 @@ hs_status hs_cli_parse(hs_cli *cli, const hs_command *command, int argc, char **
             only_arguments = true;
         else if (!only_arguments && strcmp(argv[i], "-h") == 0)
             HS_TRY(set_option(cli, "help", "true"));
-        else if (!only_arguments && strcmp(argv[i], "-o") == 0 && hs_schema_find(command->options, "output") && i + 1 < argc)
+        else if (!only_arguments && strcmp(argv[i], "-o") == 0 && hs_schema_find(command->options, NULL, "output") && i + 1 < argc)
             HS_TRY(set_option(cli, "output", argv[++i]));
         else if (!only_arguments && strncmp(argv[i], "--", 2) == 0)
             HS_TRY(option(cli, argc, argv, &i));
@@ -165,7 +165,7 @@ void hs_cli_free(hs_cli *cli)
 
 bool hs_cli_given(const hs_cli *cli, const char *name)
 {
-    const hs_key *k = hs_schema_find(cli->command->options, name);
+    const hs_key *k = hs_schema_find(cli->command->options, NULL, name);
     return k && strncmp(cli->origin[k - cli->command->options->key].text, "--", 2) == 0;
 }
 

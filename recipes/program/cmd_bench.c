@@ -184,7 +184,7 @@ static const hs_key keys[] = {
     HS_COMPUTE_KEYS(hs_bench_options),
     HS_COMMON_KEYS(hs_bench_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(hs_bench_options) };
+static const hs_schema schema = HS_SCHEMA(keys, hs_bench_options);
 
 const hs_command hs_cmd_bench = {
     .name = "bench",

@@ -134,7 +134,7 @@ static const hs_key keys[] = {
     INT(seed, "seed", "12345", 0, 9e15, "convert to HDF5: of every draw"),
     HS_COMMON_KEYS(data_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(data_options) };
+static const hs_schema schema = HS_SCHEMA(keys, data_options);
 
 const hs_command hs_cmd_data = {
     .name = "data",

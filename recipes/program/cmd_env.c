@@ -128,7 +128,7 @@ static hs_status run_env(const hs_cli *cli)
 }
 
 static const hs_key keys[] = { HS_COMMON_KEYS(env_options) };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(env_options) };
+static const hs_schema schema = HS_SCHEMA(keys, env_options);
 
 const hs_command hs_cmd_env = {
     .name = "env",

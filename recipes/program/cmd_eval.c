@@ -87,7 +87,7 @@ static const hs_key keys[] = {
     HS_COMPUTE_KEYS(eval_options),
     HS_COMMON_KEYS(eval_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(eval_options) };
+static const hs_schema schema = HS_SCHEMA(keys, eval_options);
 
 const hs_command hs_cmd_eval = {
     .name = "eval",

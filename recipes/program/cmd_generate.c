@@ -306,7 +306,7 @@ static const hs_key keys[] = {
     HS_COMPUTE_KEYS(generate_options),
     HS_COMMON_KEYS(generate_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(generate_options) };
+static const hs_schema schema = HS_SCHEMA(keys, generate_options);
 
 const hs_command hs_cmd_generate = {
     .name = "generate",

@@ -186,9 +186,9 @@ static const hs_key help_keys[] = {
     { .name = "man", .type = HS_KEY_BOOL, .offset = offsetof(help_options, man), .value = "false", .help = "print the man page (troff)" },
     HS_COMMON_KEYS(help_options),
 };
-static const hs_schema help_schema = { help_keys, HS_COUNT(help_keys), sizeof(help_options) };
+static const hs_schema help_schema = HS_SCHEMA(help_keys, help_options);
 static const hs_key version_keys[] = { HS_COMMON_KEYS(help_options) };
-static const hs_schema version_schema = { version_keys, HS_COUNT(version_keys), sizeof(help_options) };
+static const hs_schema version_schema = HS_SCHEMA(version_keys, help_options);
 
 const hs_command hs_cmd_help = {
     .name = "help",

@@ -94,7 +94,7 @@ static hs_status run_ops(const hs_cli *cli)
 }
 
 static const hs_key keys[] = { HS_COMMON_KEYS(ops_options) };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(ops_options) };
+static const hs_schema schema = HS_SCHEMA(keys, ops_options);
 
 const hs_command hs_cmd_ops = {
     .name = "ops",

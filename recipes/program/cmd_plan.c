@@ -188,7 +188,7 @@ static const hs_key keys[] = {
     HS_COMPUTE_KEYS(plan_options),
     HS_COMMON_KEYS(plan_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(plan_options) };
+static const hs_schema schema = HS_SCHEMA(keys, plan_options);
 
 const hs_command hs_cmd_plan = {
     .name = "plan",

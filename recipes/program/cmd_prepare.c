@@ -266,7 +266,7 @@ static const hs_key keys[] = {
     HS_THREADS_KEY(prepare_options),
     HS_COMMON_KEYS(prepare_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(prepare_options) };
+static const hs_schema schema = HS_SCHEMA(keys, prepare_options);
 
 const hs_command hs_cmd_prepare = {
     .name = "prepare",

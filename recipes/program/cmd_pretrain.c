@@ -59,7 +59,7 @@ static const hs_key keys[] = {
     HS_COMPUTE_KEYS(pretrain_options),
     HS_COMMON_KEYS(pretrain_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(pretrain_options) };
+static const hs_schema schema = HS_SCHEMA(keys, pretrain_options);
 
 const hs_command hs_cmd_pretrain = {
     .name = "pretrain",

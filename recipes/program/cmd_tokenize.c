@@ -122,7 +122,7 @@ static const hs_key keys[] = {
     FLAG(google, "google", "false", "WordPiece by Google's rules instead of Hugging Face's"),
     HS_COMMON_KEYS(tokenize_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(tokenize_options) };
+static const hs_schema schema = HS_SCHEMA(keys, tokenize_options);
 
 const hs_command hs_cmd_tokenize = {
     .name = "tokenize",

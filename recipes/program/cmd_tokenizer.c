@@ -141,7 +141,7 @@ static const hs_key keys[] = {
     { .name = "overwrite", .type = HS_KEY_BOOL, AT(overwrite), .value = "false", .help = "replace a tokenizer that is in the folder" },
     HS_COMMON_KEYS(tokenizer_options),
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(tokenizer_options) };
+static const hs_schema schema = HS_SCHEMA(keys, tokenizer_options);
 
 const hs_command hs_cmd_tokenizer = {
     .name = "tokenizer",

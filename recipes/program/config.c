@@ -46,13 +46,13 @@ hs_status hs_config_find(const char *name, char *path, size_t size)
 // ---- keys by name
 static int key_index(const char *key)
 {
-    const hs_key *k = hs_schema_find(&hs_config_schema, key);
+    const hs_key *k = hs_schema_find(&hs_config_schema, NULL, key);
     return k ? (int)(k - hs_config_schema.key) : -1;
 }
 
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size)
 {
-    hs_schema_format(hs_schema_find(&hs_config_schema, key), c, buf, size);
+    hs_schema_format(&hs_config_schema, c, hs_schema_find(&hs_config_schema, NULL, key), buf, size);
 }
 
 const char *hs_config_where(const hs_origin *origin, const char *key) { return origin ? origin[key_index(key)].text : "default"; }

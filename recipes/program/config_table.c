@@ -115,4 +115,4 @@ static const hs_key keys[] = {
 };
 _Static_assert(sizeof keys / sizeof keys[0] <= HS_CONFIG_KEYS, "origin arrays must hold every key");
 
-const hs_schema hs_config_schema = { keys, HS_COUNT(keys), sizeof(hs_config) };
+const hs_schema hs_config_schema = HS_SCHEMA(keys, hs_config);

@@ -33,7 +33,7 @@ static const hs_key keys[] = {
     { "ids", HS_KEY_INTS, AT(ids), "", 0, 0, NULL, NULL, "a key without a section", false },
     { "train.seed", HS_KEY_INT, AT(seed), "1", 0, 0, NULL, NULL, "seed", false },
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(config) };
+static const hs_schema schema = HS_SCHEMA(keys, config);
 
 static config fresh(hs_origin *origin)
 {
@@ -127,16 +127,16 @@ static void test_text_reads_back(void **state)
         strcpy(a.train, "a \"b\".txt");
         for (int k = 0; k < schema.n; k++) {
             char text[1024];
-            hs_schema_format(&keys[k], &a, text, sizeof text);
+            hs_schema_format(&schema, &a, &keys[k], text, sizeof text);
             assert_int_equal(hs_schema_set(&schema, &b, NULL, keys[k].name, text, NULL), HS_OK);
         }
         assert_memory_equal(&a, &b, sizeof a);
     }
     char text[64];
     config c = fresh(NULL);
-    hs_schema_format(&keys[1], &c, text, sizeof text);
+    hs_schema_format(&schema, &c, &keys[1], text, sizeof text);
     assert_string_equal(text, "0.001"); // as one would write it
-    hs_schema_format(&keys[5], &c, text, 6);
+    hs_schema_format(&schema, &c, &keys[5], text, 6);
     assert_true(strlen(text) < 6);
 }
 
@@ -190,11 +190,129 @@ static void test_nearest(void **state)
     assert_null(hs_nearest_word(longer, words, 6));
 }
 
+// ---- a section chosen by a value
+
+typedef struct ring {
+    int64_t stones;
+    char song[HS_KEY_STRING_BYTES];
+} ring;
+typedef struct tower {
+    double height;
+    int64_t stones;
+} tower;
+typedef struct building {
+    int64_t first;
+    int kind;
+    int64_t last;
+    _Alignas(16) unsigned char chosen[1024];
+} building;
+static const hs_key ring_keys[] = {
+    { "house.stones", HS_KEY_INT, offsetof(ring, stones), "12", 1, 99, NULL, NULL, "stones of a ring", false },
+    { "house.song", HS_KEY_STRING, offsetof(ring, song), "la", 0, 0, NULL, NULL, "what is sung", false },
+};
+static const hs_key tower_keys[] = {
+    { "house.height", HS_KEY_REAL, offsetof(tower, height), "3.5", 0, 900, NULL, "m", "of a tower", false },
+    { "house.stones", HS_KEY_INT, offsetof(tower, stones), "7000", 1000, 1e6, NULL, NULL, "stones of a tower", false },
+};
+static const hs_schema ring_schema = HS_SCHEMA(ring_keys, ring), tower_schema = HS_SCHEMA(tower_keys, tower);
+static const hs_section sections[] = { { "ring|circle", &ring_schema }, { "tower", &tower_schema } };
+static const hs_key building_keys[] = {
+    { "site.first", HS_KEY_INT, offsetof(building, first), "1", 0, 0, NULL, NULL, "before", false },
+    { "house.kind", HS_KEY_CHOICE, offsetof(building, kind), "ring", 0, 0, "ring|circle|tower", NULL, "what is built", false },
+    { "site.last", HS_KEY_INT, offsetof(building, last), "2", 0, 0, NULL, NULL, "behind", false },
+};
+static const hs_schema building_schema = { .key = building_keys,
+                                           .n = HS_COUNT(building_keys),
+                                           .struct_bytes = sizeof(building),
+                                           .chooser = "house.kind",
+                                           .section = sections,
+                                           .n_sections = HS_COUNT(sections),
+                                           .section_offset = offsetof(building, chosen),
+                                           .section_bytes = sizeof(((building *)0)->chosen) };
+
+static void reads_as(const building *b, const char *key, const char *value)
+{
+    char text[64];
+    hs_schema_format(&building_schema, b, hs_schema_find(&building_schema, b, key), text, sizeof text);
+    assert_string_equal(text, value);
+}
+
+static hs_status set(building *b, hs_origin *origin, const char *key, const char *value)
+{
+    return hs_schema_set(&building_schema, b, origin, key, value, "b.yaml:9");
+}
+
+static void test_sections(void **state)
+{
+    (void)state;
+    const hs_schema *s = &building_schema;
+    building b;
+    hs_origin origin[8];
+    assert_int_equal(hs_schema_origins(s), 5);
+    assert_int_equal(hs_schema_defaults(s, &b, origin), HS_OK);
+    const ring *r = (const ring *)b.chosen;
+    const tower *t = (const tower *)b.chosen;
+    assert_true(r->stones == 12 && strcmp(r->song, "la") == 0 && b.first == 1 && b.last == 2);
+    assert_int_equal(set(&b, origin, "house.stones", "40"), HS_OK);
+    assert_int_equal(set(&b, origin, "house.kind", "circle"), HS_OK); // another word for the same section
+    assert_true(hs_schema_chosen(s, &b) == 0 && r->stones == 40);
+    const hs_key *stones = hs_schema_find(s, &b, "house.stones");
+    assert_string_equal(origin[hs_schema_origin(s, stones)].text, "b.yaml:9");
+
+    // keys of another section are known, and refused with the word they need
+    assert_int_equal(set(&b, origin, "house.height", "9"), HS_USAGE);
+    assert_string_equal(hs_error(), "b.yaml:9: house.height is a setting of house.kind tower, not of circle");
+    assert_null(hs_schema_find(s, &b, "house.height"));
+    assert_non_null(hs_schema_find(s, NULL, "house.height"));
+
+    // the other section: its own defaults and ranges, origins anew; what is common stays
+    assert_int_equal(set(&b, origin, "site.last", "77"), HS_OK);
+    assert_int_equal(set(&b, origin, "house.kind", "tower"), HS_OK);
+    assert_true(hs_schema_chosen(s, &b) == 1 && t->height == 3.5 && t->stones == 7000 && b.last == 77);
+    stones = hs_schema_find(s, &b, "house.stones");
+    assert_string_equal(origin[hs_schema_origin(s, stones)].text, "default");
+    assert_int_equal(set(&b, origin, "house.stones", "40"), HS_USAGE);
+    assert_string_equal(hs_error(), "b.yaml:9: house.stones is 40, allowed 1000 to 1000000");
+    assert_int_equal(set(&b, origin, "house.hight", "4"), HS_USAGE);
+    assert_string_equal(hs_error(), "b.yaml:9: unknown key house.hight; did you mean house.height?");
+    assert_string_equal(hs_schema_nearest(s, &b, "house.songs"), "house.stones"); // among the words of this section
+    assert_string_equal(hs_schema_nearest(s, NULL, "house.songs"), "house.song");
+    reads_as(&b, "house.height", "3.5");
+    assert_int_equal(hs_schema_check(s, "house.kind", "zzzzzzzz", "--house.kind"), HS_USAGE);
+    assert_string_equal(hs_error(), "house.kind is 'zzzzzzzz', allowed: ring|circle|tower");
+    assert_int_equal(hs_schema_check(s, "house.kind", "ring", NULL), HS_OK);
+    assert_int_equal(hs_schema_chosen(s, &b), 1); // only looked at
+
+    static const char *const order[] = { "site.first", "house.kind", "house.height", "house.stones", "site.last" };
+    for (int i = 0; i < HS_COUNT(order); i++)
+        assert_string_equal(hs_schema_row(s, &b, i)->name, order[i]);
+    assert_null(hs_schema_row(s, &b, HS_COUNT(order)));
+    assert_non_null(hs_schema_row(s, NULL, 6));
+    assert_null(hs_schema_row(s, NULL, 7));
+
+    char *text = NULL, words[64];
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    hs_schema_write_yaml(s, &b, f);
+    hs_schema_write_help(s, f, true);
+    fclose(f);
+    assert_non_null(strstr(text, "site:\n  first: 1\n  last: 77\nhouse:\n  kind: tower\n  height: 3.5\n  stones: 7000\n"));
+    assert_non_null(strstr(text, "  with house.kind tower:\n  --house.height=3.5"));
+    assert_non_null(strstr(text, "stones of a ring [1 to 99]\n"));
+    free(text);
+    hs_schema_words(sections, 2, words, sizeof words);
+    assert_string_equal(words, "ring|circle|tower");
+
+    hs_schema narrow = building_schema; // a section that does not fit its buffer
+    narrow.section_bytes = 16;
+    assert_int_equal(hs_schema_defaults(&narrow, &b, NULL), HS_INTERNAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),
                                         cmocka_unit_test(test_messages), cmocka_unit_test(test_text_reads_back),
                                         cmocka_unit_test(test_yaml),     cmocka_unit_test(test_help),
-                                        cmocka_unit_test(test_nearest) };
+                                        cmocka_unit_test(test_nearest),  cmocka_unit_test(test_sections) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static const hs_key keys[] = {
     { "name", HS_KEY_STRING, AT(name), "run", 0, 0, NULL, NULL, "of the run", false },
     { "amp.policy", HS_KEY_CHOICE, AT(policy), "fp32", 0, 0, "fp32|bf16|fp16", NULL, "precision", false },
 };
-static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(settings) };
+static const hs_schema schema = HS_SCHEMA(keys, settings);
 static hs_origin origin[HS_COUNT(keys)];
 
 static hs_status load_bytes(settings *s, const char *text, size_t n)
@@ -176,6 +176,45 @@ static void resolved_config_reads_back(void **state)
     assert_memory_equal(&a, &b, sizeof a);
 }
 
+// A chooser decides which keys a file may have, wherever it stands; a value from elsewhere goes before the file's.
+typedef struct chosen_settings {
+    int kind;
+    _Alignas(16) unsigned char chosen[64];
+} chosen_settings;
+
+static void chooser_comes_first(void **state)
+{
+    (void)state;
+    static const hs_key one[] = { { "model.stones", HS_KEY_INT, 0, "1", 0, 9, NULL, NULL, "", false } };
+    static const hs_key two[] = { { "model.height", HS_KEY_INT, 0, "2", 0, 9, NULL, NULL, "", false } };
+    static const hs_key common[] = { { "model.kind", HS_KEY_CHOICE, 0, "ring", 0, 0, "ring|tower", NULL, "", false } };
+    static const hs_schema ring = { one, 1, 8, NULL, NULL, 0, 0, 0 }, tower = { two, 1, 8, NULL, NULL, 0, 0, 0 };
+    static const hs_section sections[] = { { "ring", &ring }, { "tower", &tower } };
+    static const hs_schema s = { common, 1, sizeof(chosen_settings), "model.kind", sections, 2, offsetof(chosen_settings, chosen), 64 };
+    chosen_settings c;
+    hs_origin from[2];
+    const char *path = scratch_path("k.yaml"), *text = "model:\n  height: 7\n  kind: tower\n";
+    scratch_write("k.yaml", text, strlen(text));
+    OK(hs_schema_defaults(&s, &c, from));
+    OK(hs_yaml_load(path, &s, &c, from));
+    assert_true(c.kind == 1 && *(int64_t *)c.chosen == 7);
+    assert_non_null(strstr(from[0].text, "k.yaml:3"));
+    assert_non_null(strstr(from[1].text, "k.yaml:2"));
+    OK(hs_yaml_choose(path, &s, &c, from));
+    OK(hs_schema_set(&s, &c, from, "model.kind", "ring", "--model.kind"));
+    FAILS(USAGE, "k.yaml:2: model.height is a setting of model.kind tower, not of ring", hs_yaml_read(path, &s, &c, from));
+    assert_int_equal(c.kind, 0);
+    text = "model: { kind: towr }\n";
+    scratch_write("k.yaml", text, strlen(text));
+    OK(hs_yaml_choose(path, &s, &c, from)); // the second reading tells
+    FAILS(USAGE, "k.yaml:1: model.kind is 'towr'; did you mean tower?", hs_yaml_read(path, &s, &c, from));
+    text = "model: { height: 3 }\n";
+    scratch_write("k.yaml", text, strlen(text));
+    OK(hs_schema_set(&s, &c, from, "model.kind", "tower", "--model.kind"));
+    OK(hs_yaml_read(path, &s, &c, from));
+    assert_int_equal(*(int64_t *)c.chosen, 3);
+}
+
 // Two thousand damaged files: a line or success, never a crash.
 static void mutated_files(void **state)
 {
@@ -225,6 +264,7 @@ int main(void)
         cmocka_unit_test(messages),
         cmocka_unit_test(no_file),
         cmocka_unit_test(resolved_config_reads_back),
+        cmocka_unit_test(chooser_comes_first),
         cmocka_unit_test(mutated_files),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

@@ -153,7 +153,7 @@ static void read_settings(const char *path)
         { "optim.betas", HS_KEY_REALS, AT(betas), "0.9,0.95", 0, 1, NULL, NULL, "decay", false },
         { "data.train", HS_KEY_STRING, AT(train), "", 0, 0, NULL, NULL, "text", false },
     };
-    static const hs_schema schema = { keys, HS_COUNT(keys), sizeof(settings) };
+    static const hs_schema schema = HS_SCHEMA(keys, settings);
     static hs_origin origin[HS_COUNT(keys)];
     settings s;
     must(hs_schema_defaults(&schema, &s, origin) == HS_OK);
