@@ -9,7 +9,7 @@
 #include "data/batches/loader.h"
 #include "data/checkpoint/checkpoint.h"
 #include "infer/decode/generate.h"
-#include "models/gpt/gpt.h"
+#include "models/family.h"
 #include "models/nn/nn.h"
 #include "ops/ops.h"
 #include "optim/optim.h"

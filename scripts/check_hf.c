@@ -1,38 +1,19 @@
 // The C half of check_hf.py: reads a model directory and writes it again, once exported and once as a checkpoint of a run.
 //   check_hf IN OUT     OUT/model, OUT/checkpoints/step-00000001
 #include "data/checkpoint/checkpoint.h"
-#include "models/gpt/gpt.h"
+#include "models/family.h"
 #include "optim/optim.h"
 #include <stdio.h>
 
-static hs_status add(hs_params *ps, const char *name, int parts, int pad, int64_t rows, int64_t cols)
+static hs_status add_model(hs_params *ps, hs_arch m)
 {
-    hs_param *p;
-    return hs_params_get(
-        ps, &(hs_param_spec){ .name = name, .parts = parts, .pad_rows = pad, .n_dims = cols ? 2 : 1, .dim = { rows, cols } }, &p);
-}
-
-static hs_status add_model(hs_params *ps, const hs_model_info *m)
-{
-    static const struct {
-        const char *name;
-        int parts, rows, cols;
-    } block[] = {
-        // in widths
-        { "ln_1.weight", 1, 1, 0 },      { "ln_1.bias", 1, 1, 0 },      { "attn.qkv.weight", 3, 3, 1 }, { "attn.qkv.bias", 3, 3, 0 },
-        { "attn.proj.weight", 1, 1, 1 }, { "attn.proj.bias", 1, 1, 0 }, { "ln_2.weight", 1, 1, 0 },     { "ln_2.bias", 1, 1, 0 },
-        { "mlp.up.weight", 1, 4, 1 },    { "mlp.up.bias", 1, 4, 0 },    { "mlp.down.weight", 1, 1, 4 }, { "mlp.down.bias", 1, 1, 0 },
-    };
-    HS_TRY(add(ps, "wte.weight", 1, 64, m->vocab, m->width));
-    HS_TRY(add(ps, "wpe.weight", 1, 0, m->context, m->width));
-    for (int layer = 0; layer < m->layers; layer++)
-        for (int i = 0; i < HS_COUNT(block); i++) {
-            char name[64];
-            snprintf(name, sizeof name, "h%d.%s", layer, block[i].name);
-            HS_TRY(add(ps, name, block[i].parts, 0, block[i].rows * m->width, block[i].cols * m->width));
-        }
-    HS_TRY(add(ps, "ln_f.weight", 1, 0, m->width, 0));
-    HS_TRY(add(ps, "ln_f.bias", 1, 0, m->width, 0));
+    const hs_grid grid = hs_grid_self();
+    hs_graph *g;
+    HS_TRY(hs_graph_new(&g, ps, NULL, HS_EVAL, &grid));
+    m.family->trace(g, m.settings, &(hs_arch_shape){ .max_tokens = 8, .max_seqs = 1 });
+    const hs_status st = hs_graph_status(g);
+    hs_graph_free(g);
+    HS_TRY(st);
     hs_optim_config adamw;
     HS_TRY(hs_optim_preset(&adamw, "adamw"));
     HS_TRY(hs_optim_declare(&adamw, ps));
@@ -46,13 +27,20 @@ static hs_status copy(const char *in, const char *out)
     hs_params *ps;
     hs_ckpt *c;
     hs_tokenizer *tok;
-    hs_ckpt_opts o = { .dir = run, .keep = 1, .rules = hs_gpt_names, .n_rules = hs_gpt_n_names };
+    hs_ckpt_opts o = { .dir = run, .keep = 1 };
     snprintf(model, sizeof model, "%s/model", out);
     snprintf(run, sizeof run, "%s/checkpoints", out);
     HS_TRY(hs_ckpt_resolve(in, false, found, sizeof found));
-    HS_TRY(hs_ckpt_read_info(found, &info));
+    const hs_model_files *known[HS_FAMILIES];
+    int n = 0, at = 0;
+    for (; hs_families[n]; n++)
+        known[n] = &hs_families[n]->files;
+    HS_TRY(hs_ckpt_read_info(found, known, n, &info));
+    while (known[at] != info.files)
+        at++;
+    o.files = info.files;
     HS_TRY(hs_params_new(&ps, 1, 0, 1));
-    HS_TRY(add_model(ps, &info));
+    HS_TRY(add_model(ps, (hs_arch){ hs_families[at], info.settings.bytes }));
     HS_TRY(hs_ckpt_load_params(found, &o, ps));
     HS_TRY(hs_tokenizer_byte(&tok));
     HS_TRY(hs_ckpt_export(model, &o, ps, &info, tok));

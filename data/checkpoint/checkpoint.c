@@ -186,7 +186,7 @@ static hs_status check_params(const hs_params *ps)
 static hs_status theirs(const hs_param *p, const void *user, hs_name_piece *piece, int *n)
 {
     const hs_ckpt_opts *o = user;
-    return hs_name_pieces(o->rules, o->n_rules, p->name, p->parts, piece, n);
+    return hs_ckpt_pieces(o, p, piece, n);
 }
 
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps)
@@ -194,9 +194,10 @@ hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_p
     hs_weights w;
     HS_TRY(check_params(ps));
     HS_TRY(hs_weights_open(&w, model_dir));
+    w.files = o->files;
     hs_status st = hs_weights_expect(&w, ps, theirs, o);
     if (st == HS_OK)
-        st = hs_weights_check(&w, o->aliases, o->n_aliases);
+        st = hs_weights_check(&w);
     if (st == HS_OK)
         st = hs_weights_copy(&w, ps, theirs, o, ps->master);
     hs_weights_close(&w);
@@ -285,7 +286,7 @@ static hs_status load_slabs(hs_weights *w, hs_params *ps)
     for (int i = 0; i < ps->n_slabs; i++)
         if (ps->slab[i]->spec.saved)
             HS_TRY(expect_slab(w, ps, ps->slab[i], &t));
-    HS_TRY(hs_weights_check(w, NULL, 0));
+    HS_TRY(hs_weights_check(w));
     for (int i = 0; i < ps->n_slabs; i++)
         if (ps->slab[i]->spec.saved)
             HS_TRY(hs_weights_copy(w, ps, kept, &(slab_names){ w, ps->slab[i] }, ps->slab[i]));

@@ -10,8 +10,8 @@
 // What is restored is verified; a damaged newest checkpoint is passed over for the one before, and the log says so.
 #ifndef HS_DATA_CHECKPOINT_H
 #define HS_DATA_CHECKPOINT_H
-#include "core/graph/names.h"
 #include "core/graph/params.h"
+#include "core/settings/keys.h"
 #include "data/tokenizers/tokenizer.h"
 
 // ---- safetensors
@@ -51,22 +51,16 @@ typedef struct hs_train_state { // everything a resumed run needs beside the sla
     int64_t best_step;
 } hs_train_state;
 
-typedef struct hs_model_info { // what config.json says
-    char type[32];             // "gpt2"
-    int64_t layers, heads, width, context, vocab;
-    double dropout, eps;
-    char activation[32]; // "gelu_new"
-    int64_t end;         // read: the token that ends a text (eos_token_id), -1: none. Written: the tokenizer's
+typedef struct hs_model_info {   // what config.json says
+    const hs_model_files *files; // the rows it was read by
+    hs_settings settings;        // the family's own struct
+    int64_t end;                 // read: the token that ends a text (eos_token_id), -1: none. Written: the tokenizer's
 } hs_model_info;
 
 typedef struct hs_ckpt_opts {
-    const char *dir; // RUN/checkpoints; created
-    int keep;        // last k kept, plus BEST and what the state has as its best; below 1: all
-    const hs_name_rule *rules;
-    int n_rules;
-    const char *const *aliases; // (optional) patterns of more tensors to ignore on reading, beside transformers' own: "*.attn.bias",
-                                // "*.attn.masked_bias", and "lm_head.weight" where it equals wte
-    int n_aliases;
+    const char *dir;             // RUN/checkpoints; created
+    int keep;                    // last k kept, plus BEST and what the state has as its best; below 1: all
+    const hs_model_files *files; // names and aliases; NULL: tensors have our own names
 } hs_ckpt_opts;
 
 typedef struct hs_ckpt hs_ckpt;                                                   // the writer: one thread, one snapshot
@@ -83,12 +77,13 @@ hs_status hs_ckpt_go_on(hs_ckpt *c, const hs_train_state *t);
 hs_status hs_ckpt_wait(hs_ckpt *c); // until nothing is in flight; its error
 void hs_ckpt_free(hs_ckpt *c);      // waits
 
-// path: a run folder, its checkpoints folder, a step folder, a path to LATEST or BEST, or any transformers GPT-2 directory. Resolves LATEST
+// path: a run folder, its checkpoints folder, a step folder, a path to LATEST or BEST, or any transformers directory. Resolves LATEST
 // (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). need_train: a run goes on from it;
 // else moments are neither wanted nor verified. out: the model directory to load.
 hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t size);
 hs_status hs_ckpt_verify(const char *model_dir); // checksums of the manifest, if there is one
-hs_status hs_ckpt_read_info(const char *model_dir, hs_model_info *m);
+// known: the families that may stand in config.json. UNSUPPORTED: another one, or a key that asks for what its family does not do.
+hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *known, int n_known, hs_model_info *m);
 hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all tensors, by the headers of the files
 // Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps);

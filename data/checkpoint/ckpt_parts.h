@@ -6,10 +6,8 @@
 
 // ---- config.json, generation_config.json (hf_dir.c)
 // end: id that stands between texts, -1: null.
-hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end); // UNSUPPORTED: a type other than gpt2
-void hs_generation_json(hs_text *t, int32_t end);
-extern const hs_alias hs_hf_aliases[];
-extern const int hs_hf_n_aliases;
+hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end);
+bool hs_generation_json(hs_text *t, const hs_model_files *files, int32_t end); // false, and nothing: of a model that writes no texts
 
 // ---- train/state.json, train/manifest.json (ckpt_state.c)
 void hs_state_json(hs_text *t, const hs_train_state *s);
@@ -36,6 +34,9 @@ void hs_folder_clean(const hs_io *io, const char *dir);                  // remo
 void hs_folder_rotate(const hs_io *io, const char *dir, int keep, const hs_train_state *t);
 bool hs_folder_has_best(const char *dir,
                         const hs_train_state *t); // the checkpoint that `t` has as its best: not another run's of that step
+
+// ---- the tensors of a file that make up a parameter (ckpt_write.c)
+hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n);
 
 // ---- the writer with another table of calls, for the tests
 hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io);

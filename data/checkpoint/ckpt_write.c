@@ -97,6 +97,12 @@ static hs_status add_sources(sources *out, const hs_param *p, const void *stored
     return HS_OK;
 }
 
+hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n)
+{
+    const hs_model_files *f = o->files;
+    return hs_name_pieces(f != NULL ? f->name : NULL, f != NULL ? f->n_names : 0, p->name, p->parts, piece, n);
+}
+
 // The values, as they lie in `copy` of their slab, under the other tool's names.
 static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
 {
@@ -104,12 +110,12 @@ static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_
     hs_status st = HS_OK;
     int total = 0, n;
     for (int i = 0; i < ps->n_params; i++) {
-        HS_TRY(hs_name_pieces(o->rules, o->n_rules, ps->param[i]->name, ps->param[i]->parts, piece, &n));
+        HS_TRY(hs_ckpt_pieces(o, ps->param[i], piece, &n));
         total += n;
     }
     HS_TRY(sources_alloc(out, total));
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
-        st = hs_name_pieces(o->rules, o->n_rules, ps->param[i]->name, ps->param[i]->parts, piece, &n);
+        st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
         if (st == HS_OK)
             st = add_sources(out, ps->param[i], hs_slab_in(ps->master, copy, ps->param[i]), piece, n);
     }
@@ -205,8 +211,8 @@ static hs_status put_model(target *to, const sources *model, const hs_model_info
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     HS_TRY(put_text(to, "config.json", &config));
-    hs_generation_json(&generation, end);
-    HS_TRY(put_text(to, "generation_config.json", &generation));
+    if (hs_generation_json(&generation, info->files, end))
+        HS_TRY(put_text(to, "generation_config.json", &generation));
     HS_TRY(put_tensors(to, "model.safetensors", model));
     if (tok != NULL)
         HS_TRY(put_tokenizer(to, tok));

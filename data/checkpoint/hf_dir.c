@@ -1,14 +1,9 @@
-// config.json and generation_config.json, as transformers writes and reads them for GPT-2.
+// config.json and generation_config.json, as transformers writes and reads them, by the rows of the model's family.
 #include "data/checkpoint/ckpt_parts.h"
+#include <stdlib.h>
 #include <string.h>
 
-// Buffers of old GPT-2 files, and the head that is the embedding table.
-const hs_alias hs_hf_aliases[] = {
-    { "*.attn.bias", NULL },
-    { "*.attn.masked_bias", NULL },
-    { "lm_head.weight", "transformer.wte.weight" },
-};
-const int hs_hf_n_aliases = HS_COUNT(hs_hf_aliases);
+// ---- writing
 
 // What began as an f32 setting is written as it was typed: 0.1, not 0.10000000149011612.
 static void add_real(hs_text *t, double v)
@@ -20,134 +15,260 @@ static void add_real(hs_text *t, double v)
 }
 
 // null, not absent: transformers would fill in 50256, which lies outside a small vocabulary.
-static void add_end(hs_text *t, const char *key, int32_t end)
+static void add_end(hs_text *t, int32_t end)
 {
     if (end < 0)
-        hs_text_add(t, ",\n  \"%s\": null", key);
+        hs_text_add(t, "null");
     else
-        hs_text_add(t, ",\n  \"%s\": %d", key, end);
+        hs_text_add(t, "%d", end);
 }
+
+static void add_word(hs_text *t, const char *words, int index)
+{
+    char word[128];
+    for (; index > 0 && strchr(words, '|'); index--)
+        words = strchr(words, '|') + 1;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(words, "|"), words);
+    hs_text_string(t, word);
+}
+
+static void add_value(hs_text *t, const hs_file_key *k, const void *settings, int32_t end)
+{
+    const void *field = (const char *)settings + k->offset;
+    switch (k->type) {
+    case HS_FILE_INT:
+        hs_text_add(t, "%lld", (long long)*(const int64_t *)field);
+        break;
+    case HS_FILE_REAL:
+        add_real(t, *(const double *)field);
+        break;
+    case HS_FILE_BOOL:
+        hs_text_add(t, *(const bool *)field ? "true" : "false");
+        break;
+    case HS_FILE_CHOICE:
+        add_word(t, k->accepts, *(const int *)field);
+        break;
+    case HS_FILE_FIXED:
+        hs_text_add(t, "%s", k->value);
+        break;
+    case HS_FILE_TIMES:
+        hs_text_add(t, "null");
+        break;
+    case HS_FILE_END:
+        add_end(t, end);
+        break;
+    }
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp((*(const hs_file_key *const *)a)->key, (*(const hs_file_key *const *)b)->key);
+}
+
+enum { MOST_KEYS = 64 };
 
 hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end)
 {
-    if (strcmp(m->type, "gpt2") != 0)
-        return HS_FAIL(UNSUPPORTED, "config.json: model type \"%.31s\" cannot be written, known: gpt2", m->type);
-    hs_text_add(t, "{\n  \"activation_function\": ");
-    hs_text_string(t, m->activation);
-    hs_text_add(t, ",\n  \"architectures\": [\n    \"GPT2LMHeadModel\"\n  ]");
-    static const char *const drops[] = { "attn_pdrop", "embd_pdrop", "resid_pdrop" };
-    for (int i = 0; i < HS_COUNT(drops); i++) {
-        hs_text_add(t, ",\n  \"%s\": ", drops[i]);
-        add_real(t, m->dropout);
+    static const hs_file_key common[] = { { .key = "architectures" },
+                                          { .key = "dtype", .type = HS_FILE_FIXED, .value = "\"float32\"" },
+                                          { .key = "model_type" },
+                                          { .key = "torch_dtype", .type = HS_FILE_FIXED, .value = "\"float32\"" } };
+    const hs_file_key *order[MOST_KEYS];
+    const hs_model_files *files = m->files;
+    int n = 0;
+    if (files == NULL)
+        return HS_FAIL(INTERNAL, "a model of no family has no config.json");
+    if (files->n_keys + HS_COUNT(common) > MOST_KEYS)
+        return HS_FAIL(INTERNAL, "config.json of %s has %d keys, at most %d are written", files->model_type, files->n_keys,
+                       MOST_KEYS - HS_COUNT(common));
+    for (int i = 0; i < files->n_keys; i++)
+        if (!files->key[i].read_only)
+            order[n++] = &files->key[i];
+    for (int i = 0; i < HS_COUNT(common); i++)
+        order[n++] = &common[i];
+    qsort(order, (size_t)n, sizeof *order, by_key);
+    for (int i = 0; i < n; i++) {
+        hs_text_add(t, "%s\n  \"%s\": ", i ? "," : "{", order[i]->key);
+        if (order[i] == &common[0])
+            hs_text_add(t, "[\n    \"%s\"\n  ]", files->architecture);
+        else if (order[i] == &common[2])
+            hs_text_string(t, files->model_type);
+        else
+            add_value(t, order[i], m->settings.bytes, end);
     }
-    add_end(t, "bos_token_id", end);
-    hs_text_add(t, ",\n  \"dtype\": \"float32\"");
-    add_end(t, "eos_token_id", end);
-    hs_text_add(t, ",\n  \"initializer_range\": 0.02,\n  \"layer_norm_epsilon\": ");
-    add_real(t, m->eps);
-    hs_text_add(t, ",\n  \"model_type\": \"gpt2\"");
-    const struct {
-        const char *key;
-        int64_t value;
-    } sizes[] = {
-        { "n_ctx", m->context },  { "n_embd", m->width },        { "n_head", m->heads },
-        { "n_layer", m->layers }, { "n_positions", m->context }, { "vocab_size", m->vocab },
-    };
-    hs_text_add(t, ",\n  \"n_inner\": null");
-    for (int i = 0; i < HS_COUNT(sizes); i++)
-        hs_text_add(t, ",\n  \"%s\": %lld", sizes[i].key, (long long)sizes[i].value);
-    hs_text_add(t, ",\n  \"scale_attn_weights\": true,\n  \"tie_word_embeddings\": true,\n  \"torch_dtype\": \"float32\",\n"
-                   "  \"use_cache\": true\n}\n");
+    hs_text_add(t, "\n}\n");
     return HS_OK;
 }
 
-void hs_generation_json(hs_text *t, int32_t end)
+bool hs_generation_json(hs_text *t, const hs_model_files *files, int32_t end)
 {
-    hs_text_add(t, "{\n  \"_from_model_config\": true");
-    add_end(t, "bos_token_id", end);
-    add_end(t, "eos_token_id", end);
+    bool ends = false; // a model that writes texts
+    for (int i = 0; i < files->n_keys; i++)
+        ends = ends || files->key[i].type == HS_FILE_END;
+    if (!ends)
+        return false;
+    hs_text_add(t, "{\n  \"_from_model_config\": true,\n  \"bos_token_id\": ");
+    add_end(t, end);
+    hs_text_add(t, ",\n  \"eos_token_id\": ");
+    add_end(t, end);
     hs_text_add(t, ",\n  \"use_cache\": true\n}\n");
+    return true;
+}
+
+// ---- reading
+
+// A JSON value as rows spell it: true, null, 3, gelu_new.
+static void spell(const json_t *v, char *buf, size_t size)
+{
+    char *text = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+    snprintf(buf, size, "%s", json_is_string(v) ? json_string_value(v) : text != NULL ? text : "");
+    free(text);
+}
+
+// Index of a word in "a|b|c"; -1: it is not there.
+static int word_index(const char *words, const char *word)
+{
+    const size_t n = strlen(word);
+    int i = 0;
+    for (const char *p = words; p != NULL; p = strchr(p, '|'), p = p != NULL ? p + 1 : NULL, i++)
+        if (strncmp(p, word, n) == 0 && (p[n] == 0 || p[n] == '|'))
+            return i;
+    return -1;
+}
+
+static hs_status unsupported(const hs_json *j, const hs_file_key *k, const char *key, const json_t *v, const char *supported)
+{
+    char found[64], list[256];
+    size_t n = 0;
+    spell(v, found, sizeof found);
+    for (const char *p = supported; *p && n + 3 < sizeof list; p++) { // "a|b" as "a, b"
+        list[n++] = *p == '|' ? ',' : *p;
+        if (*p == '|')
+            list[n++] = ' ';
+    }
+    list[n] = 0;
+    return HS_FAIL(UNSUPPORTED, "%s: \"%s\" is %s%s%s%s%s, supported: %s", j->path, key, json_is_string(v) ? "\"" : "", found,
+                   json_is_string(v) ? "\"" : "", k->asks ? ": " : "", k->asks ? k->asks : "", list);
+}
+
+static hs_status read_real(const hs_json *j, const hs_file_key *k, const char *key, double *out)
+{
+    HS_TRY(hs_json_f64(j, key, out));
+    return *out >= k->min && *out <= k->max ? HS_OK
+                                            : HS_FAIL(CORRUPT, "%s: \"%s\" is %g, allowed %g to %g", j->path, key, *out, k->min, k->max);
+}
+
+static hs_status read_bool(const hs_json *j, const char *key, const json_t *v, bool *out)
+{
+    *out = json_is_true(v);
+    return json_is_boolean(v) ? HS_OK : HS_FAIL(CORRUPT, "%s: \"%s\" is neither true nor false", j->path, key);
+}
+
+static hs_status read_choice(const hs_json *j, const hs_file_key *k, const char *key, const json_t *v, int *out)
+{
+    *out = json_is_string(v) ? word_index(k->accepts, json_string_value(v)) : -1;
+    return *out >= 0 ? HS_OK : unsupported(j, k, key, v, k->accepts);
+}
+
+// What stands for a key that the file has not.
+static hs_status read_absent(const hs_json *j, const hs_file_key *k, void *field)
+{
+    if (k->value == NULL)
+        return HS_FAIL(CORRUPT, "%s: \"%s\" is missing", j->path, k->key);
+    if (k->type == HS_FILE_INT)
+        *(int64_t *)field = strtoll(k->value, NULL, 10);
+    else if (k->type == HS_FILE_REAL)
+        *(double *)field = strtod(k->value, NULL);
+    else if (k->type == HS_FILE_BOOL)
+        *(bool *)field = strcmp(k->value, "true") == 0;
+    else
+        *(int *)field = word_index(k->accepts, k->value);
+    return HS_OK;
+}
+
+static bool has_field(const hs_file_key *k) { return k->type <= HS_FILE_CHOICE; }
+
+static hs_status read_field(const hs_json *j, const hs_file_key *k, hs_settings *s)
+{
+    void *field = s->bytes + k->offset;
+    const char *key = json_object_get(j->root, k->key) == NULL && k->also != NULL ? k->also : k->key;
+    const json_t *v = json_object_get(j->root, key);
+    if (v == NULL)
+        return read_absent(j, k, field);
+    if (k->type == HS_FILE_INT)
+        return hs_json_i64(j, key, (int64_t)k->min, (int64_t)k->max, field);
+    if (k->type == HS_FILE_REAL)
+        return read_real(j, k, key, field);
+    return k->type == HS_FILE_BOOL ? read_bool(j, key, v, field) : read_choice(j, k, key, v, field);
+}
+
+// What has no field is only looked at: does it ask for something that the family does not do?
+static hs_status look_at(const hs_json *j, const hs_file_key *k, const hs_settings *s)
+{
+    const json_t *v = json_object_get(j->root, k->key);
+    char found[64];
+    if (v == NULL || json_is_null(v)) // no wish
+        return HS_OK;
+    spell(v, found, sizeof found);
+    if (k->type == HS_FILE_FIXED)
+        return k->accepts == NULL || word_index(k->accepts, found) >= 0 ? HS_OK : unsupported(j, k, k->key, v, k->accepts);
+    if (k->type != HS_FILE_TIMES)
+        return HS_OK;
+    char only[64];
+    const int64_t want = k->times * *(const int64_t *)(s->bytes + k->offset);
+    snprintf(only, sizeof only, "%lld", (long long)want);
+    return json_is_integer(v) && json_integer_value(v) == want ? HS_OK : unsupported(j, k, k->key, v, only);
 }
 
 // One id, the first of a list, or none: also where it lies outside the vocabulary (transformers' default in a small one).
-static int64_t end_of(const hs_json *j, const hs_model_info *m)
+static int64_t end_of(const hs_json *j)
 {
-    const json_t *end = json_object_get(j->root, "eos_token_id");
+    const json_t *end = json_object_get(j->root, "eos_token_id"), *vocab = json_object_get(j->root, "vocab_size");
     if (json_is_array(end))
         end = json_array_get(end, 0);
     const json_int_t id = json_is_integer(end) ? json_integer_value(end) : -1;
-    return id >= 0 && id < m->vocab ? id : -1;
+    return id >= 0 && (!json_is_integer(vocab) || id < json_integer_value(vocab)) ? id : -1;
 }
 
-// What this GPT-2 does not do, by the key that asks for it.
-static hs_status check_variant(const hs_json *j)
+static hs_status find_files(const hs_json *j, const hs_model_files *const *known, int n_known, const hs_model_files **out)
 {
-    static const struct {
-        const char *key;
-        bool only;
-    } flags[] = {
-        { "scale_attn_weights", true },
-        { "tie_word_embeddings", true },
-        { "add_cross_attention", false },
-        { "scale_attn_by_inverse_layer_idx", false },
-    };
-    for (int i = 0; i < HS_COUNT(flags); i++) {
-        const json_t *v = json_object_get(j->root, flags[i].key);
-        if (json_is_boolean(v) && json_is_true(v) != flags[i].only)
-            return HS_FAIL(UNSUPPORTED, "%s: \"%s\" is %s, supported: %s", j->path, flags[i].key, flags[i].only ? "false" : "true",
-                           flags[i].only ? "true" : "false");
-    }
-    return HS_OK;
-}
-
-static hs_status read_optional_f64(const hs_json *j, const char *key, double *out)
-{
-    return json_object_get(j->root, key) != NULL ? hs_json_f64(j, key, out) : HS_OK;
-}
-
-static hs_status read_sizes(const hs_json *j, hs_model_info *m)
-{
-    const int64_t most = INT32_MAX;
-    HS_TRY(hs_json_i64(j, "n_layer", 1, most, &m->layers));
-    HS_TRY(hs_json_i64(j, "n_head", 1, most, &m->heads));
-    HS_TRY(hs_json_i64(j, "n_embd", 1, most, &m->width));
-    HS_TRY(hs_json_i64(j, json_object_get(j->root, "n_positions") ? "n_positions" : "n_ctx", 1, most, &m->context));
-    HS_TRY(hs_json_i64(j, "vocab_size", 1, most, &m->vocab));
-    const json_t *inner = json_object_get(j->root, "n_inner");
-    if (json_is_integer(inner) && json_integer_value(inner) != 4 * m->width)
-        return HS_FAIL(UNSUPPORTED, "%s: \"n_inner\" is %lld, supported: 4 x n_embd = %lld", j->path, (long long)json_integer_value(inner),
-                       (long long)(4 * m->width));
-    return HS_OK;
-}
-
-static hs_status read_info(const hs_json *j, hs_model_info *m)
-{
-    const char *type = hs_json_text(j, "model_type"), *activation = hs_json_text(j, "activation_function");
+    const char *type = hs_json_text(j, "model_type");
+    char list[256] = "";
+    size_t used = 0;
     if (type == NULL)
         return HS_FAIL(CORRUPT, "%s: \"model_type\" is missing", j->path);
-    if (strcmp(type, "gpt2") != 0)
-        return HS_FAIL(UNSUPPORTED, "%s: \"model_type\" is \"%.60s\", supported: gpt2", j->path, type);
-    *m = (hs_model_info){ .type = "gpt2", .activation = "gelu_new", .eps = 1e-5, .dropout = 0.1 }; // transformers' defaults
-    HS_TRY(read_sizes(j, m));
-    HS_TRY(check_variant(j));
-    if (activation != NULL && strcmp(activation, "gelu_new") != 0 && strcmp(activation, "gelu_pytorch_tanh") != 0)
-        return HS_FAIL(UNSUPPORTED, "%s: \"activation_function\" is \"%.60s\", supported: gelu_new", j->path, activation);
-    HS_TRY(read_optional_f64(j, "layer_norm_epsilon", &m->eps));
-    HS_TRY(read_optional_f64(j, "resid_pdrop", &m->dropout));
-    if (!(m->eps > 0 && m->eps < 1) || !(m->dropout >= 0 && m->dropout < 1))
-        return HS_FAIL(CORRUPT, "%s: \"layer_norm_epsilon\" is %g, allowed 0 to 1; \"resid_pdrop\" is %g, allowed 0 up to 1", j->path,
-                       m->eps, m->dropout);
-    m->end = end_of(j, m);
+    for (int i = 0; i < n_known; i++) {
+        if (strcmp(known[i]->model_type, type) == 0) {
+            *out = known[i];
+            return HS_OK;
+        }
+        if (used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", known[i]->model_type);
+    }
+    return HS_FAIL(UNSUPPORTED, "%s: \"model_type\" is \"%.60s\", supported: %s", j->path, type, list);
+}
+
+static hs_status read_info(const hs_json *j, const hs_model_files *const *known, int n_known, hs_model_info *m)
+{
+    memset(m, 0, sizeof *m);
+    HS_TRY(find_files(j, known, n_known, &m->files));
+    for (int i = 0; i < m->files->n_keys; i++)
+        if (has_field(&m->files->key[i]) && !m->files->key[i].write_only)
+            HS_TRY(read_field(j, &m->files->key[i], &m->settings));
+    for (int i = 0; i < m->files->n_keys; i++)
+        if (!has_field(&m->files->key[i]) && !m->files->key[i].write_only)
+            HS_TRY(look_at(j, &m->files->key[i], &m->settings));
+    m->end = end_of(j);
     return HS_OK;
 }
 
-hs_status hs_ckpt_read_info(const char *model_dir, hs_model_info *m)
+hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *known, int n_known, hs_model_info *m)
 {
     char path[HS_PATH];
     HS_TRY(hs_path_join(path, "%s/config.json", model_dir));
     hs_json j;
     HS_TRY(hs_json_open(&j, path));
-    const hs_status st = read_info(&j, m);
+    const hs_status st = read_info(&j, known, n_known, m);
     hs_json_close(&j);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

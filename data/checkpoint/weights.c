@@ -216,11 +216,13 @@ static void note_misfit(hs_weights *w, const hs_param *p, const hs_name_piece *p
     hs_text_free(&t);
 }
 
+// Files of a bare model lack the prefix.
 static hs_weight *lookup(const hs_weights *w, const char *name)
 {
-    static const char prefix[] = "transformer."; // files of the bare GPT2Model lack it
     hs_weight *found = hs_weights_find(w, name);
-    return found == NULL && strncmp(name, prefix, sizeof prefix - 1) == 0 ? hs_weights_find(w, name + sizeof prefix - 1) : found;
+    const char *prefix = w->files != NULL ? w->files->prefix : NULL;
+    const size_t n = prefix != NULL ? strlen(prefix) : 0;
+    return found == NULL && n > 0 && strncmp(name, prefix, n) == 0 ? hs_weights_find(w, name + n) : found;
 }
 
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user)
@@ -296,25 +298,17 @@ hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pi
 }
 
 // ---- what is left over
-static const hs_alias *alias_of(const char *name)
+static const hs_alias *alias_of(const hs_model_files *files, const char *name)
 {
-    for (int i = 0; i < hs_hf_n_aliases; i++)
-        if (fnmatch(hs_hf_aliases[i].pattern, name, 0) == 0)
-            return &hs_hf_aliases[i];
+    for (int i = 0; files != NULL && i < files->n_aliases; i++)
+        if (fnmatch(files->alias[i].pattern, name, 0) == 0)
+            return &files->alias[i];
     return NULL;
 }
 
-static bool matches_any(const char *name, const char *const *patterns, int n)
+static void check_left_over(hs_weights *w, const hs_st_entry *e)
 {
-    for (int i = 0; i < n; i++)
-        if (fnmatch(patterns[i], name, 0) == 0)
-            return true;
-    return false;
-}
-
-static void check_left_over(hs_weights *w, const hs_st_entry *e, bool asked_for)
-{
-    const hs_alias *alias = alias_of(e->name);
+    const hs_alias *alias = alias_of(w->files, e->name);
     const hs_weight *same = alias != NULL && alias->same_as != NULL ? lookup(w, alias->same_as) : NULL;
     char line[400];
     if (same != NULL) {
@@ -322,18 +316,18 @@ static void check_left_over(hs_weights *w, const hs_st_entry *e, bool asked_for)
         if (t->dtype == e->dtype && t->bytes == e->bytes && memcmp(t->data, e->data, e->bytes) == 0)
             return;
         snprintf(line, sizeof line, "\"%.120s\" differs from \"%.120s\", to which it is tied", e->name, t->name);
-    } else if (alias != NULL || asked_for)
+    } else if (alias != NULL)
         return;
     else
         snprintf(line, sizeof line, "\"%.120s\" is unexpected", e->name);
     find(w, line);
 }
 
-hs_status hs_weights_check(hs_weights *w, const char *const *patterns, int n_patterns)
+hs_status hs_weights_check(hs_weights *w)
 {
     for (int i = 0; i < w->n; i++)
         if (!w->weight[i].used)
-            check_left_over(w, w->weight[i].entry, matches_any(w->weight[i].entry->name, patterns, n_patterns));
+            check_left_over(w, w->weight[i].entry);
     return w->n_findings == 0 ? HS_OK
                               : HS_FAIL(USAGE, "%s: %d of the tensors do not fit the model: %s", w->dir, w->n_findings,
                                         w->findings.p != NULL ? w->findings.p : "");

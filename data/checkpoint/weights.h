@@ -8,7 +8,8 @@ typedef struct hs_weight {
     bool used;
 } hs_weight;
 typedef struct hs_weights {
-    const char *dir; // borrowed: for messages
+    const char *dir;             // borrowed: for messages
+    const hs_model_files *files; // (optional) prefix and aliases of its names; set by the caller
     hs_safetensors **file;
     int n_files;
     hs_weight *weight; // sorted by name
@@ -28,8 +29,8 @@ typedef hs_status hs_weight_pieces(const hs_param *p, const void *user, hs_name_
 // hs_weights_expect (once or more), hs_weights_check, then hs_weights_copy.
 hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user);
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user);
-// What was missing or misshapen, and what is left over: nothing may be but hs_hf_aliases and the given patterns.
-hs_status hs_weights_check(hs_weights *w, const char *const *patterns, int n_patterns);
+// What was missing or misshapen, and what is left over: nothing may be but the family's aliases.
+hs_status hs_weights_check(hs_weights *w);
 // Parameters that the slab lacks, and tensors that the file lacks, are passed over.
 hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
 

@@ -41,8 +41,7 @@ typedef struct hs_bench_run { // one invocation
     hs_submit_mode mode;  // of a bench with a model
     hs_bench_sizes sizes; // of a bench with sizes
     hs_config config;     // of a bench with a model, checked
-    hs_origin origin[HS_CONFIG_KEYS];
-    int rows; // printed so far
+    int rows;             // printed so far
 } hs_bench_run;
 hs_status hs_bench_sizes_parse(hs_bench_sizes *out, const char *given, const hs_bench *b); // "": the bench's own
 // Types to measure: that of --dtype; auto: f32 and, where this CPU multiplies it natively, bf16. Returns how many.

@@ -1,4 +1,4 @@
-// One region for a whole segment against one per thunk: training and decoding steps of a small GPT both ways, interleaved.
+// One region for a whole segment against one per thunk: training and decoding steps of a small model both ways, interleaved.
 // With --busy the same beside a thread that takes a core: what a barrier must survive. A scheduler deals in milliseconds, so a
 // busy sample is the mean of steps over BUSY_SECONDS, begun when the neighbour has found its core.
 #include "ops/ops.h"
@@ -12,12 +12,31 @@ enum { LAYERS = 4, CONTEXT = 64, VOCAB = 65, HEAD = 32 };
 #define BUSY_SECONDS 0.04
 
 typedef struct bench {
-    hs_gpt_setup train, decode;
+    hs_settings settings;
+    hs_arch_setup train, decode;
     hs_policy policy;
     hs_engine *engine;
     hs_batch batch;
     int64_t slots;
 } bench;
+
+// A model of the program's first family.
+static hs_status settle(bench *b, const hs_family *f, int64_t width)
+{
+    const struct {
+        const char *key;
+        int64_t value;
+    } sizes[] = { { "model.layers", LAYERS },
+                  { "model.width", width },
+                  { "model.heads", width % HEAD == 0 ? width / HEAD : 1 },
+                  { "model.context", CONTEXT },
+                  { "model.vocab", VOCAB } };
+    HS_TRY(hs_arch_defaults(f, &b->settings));
+    for (int i = 0; i < HS_COUNT(sizes); i++)
+        HS_TRY(hs_arch_set(f, &b->settings, sizes[i].key, sizes[i].value));
+    b->train.arch = b->decode.arch = (hs_arch){ f, b->settings.bytes };
+    return hs_arch_check(b->train.arch);
+}
 
 static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width)
 {
@@ -25,18 +44,11 @@ static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width
     hs_dtype types[2];
     b->policy = (hs_policy){ .low = types[hs_bench_dtypes(r, types) - 1] };
     b->slots = batch;
-    b->train.gpt = (hs_gpt_config){ .layers = LAYERS,
-                                    .heads = width % HEAD == 0 ? (int)(width / HEAD) : 1,
-                                    .width = width,
-                                    .context = CONTEXT,
-                                    .vocab = VOCAB,
-                                    .eps = 1e-5f };
-    b->decode.gpt = b->train.gpt;
-    b->train.shape = (hs_gpt_shape){ .max_tokens = batch * CONTEXT, .max_seqs = batch };
-    b->decode.shape = (hs_gpt_shape){ .max_tokens = batch, .max_seqs = batch, .cache_rows = batch * CONTEXT };
-    HS_TRY(hs_gpt_check(&b->train.gpt));
+    HS_TRY(settle(b, r->cli->table->families[0], width));
+    b->train.shape = (hs_arch_shape){ .max_tokens = batch * CONTEXT, .max_seqs = batch };
+    b->decode.shape = (hs_arch_shape){ .max_tokens = batch, .max_seqs = batch, .cache_rows = batch * CONTEXT };
     HS_TRY(hs_optim_preset(&optim, "adamw"));
-    HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
+    HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->train,
                                                         .decode_config = &b->decode,
                                                         .policy = &b->policy,

@@ -23,7 +23,7 @@ static const mode modes[] = { { "windows", HS_PACKING_NONE, 1 }, { "mixed", HS_P
 
 typedef struct bench {
     hs_bench_run *run;
-    hs_gpt_setup setup;
+    hs_arch_setup setup;
     hs_engine *engine;
     hs_token_store *store;
     int64_t seq, batch;
@@ -69,7 +69,7 @@ static hs_status open_loader(hs_loader **out, const bench *b, const mode *m)
     return hs_loader_new(out, &(hs_loader_opts){ .sources = two,
                                                  .n_sources = m->n_sources,
                                                  .packing = m->packing,
-                                                 .vocab = b->setup.gpt.vocab,
+                                                 .vocab = hs_arch_int(b->setup.arch, "model.vocab"),
                                                  .window = b->seq,
                                                  .batch = b->batch,
                                                  .n_micro = 1,
@@ -193,10 +193,10 @@ static hs_status open_engine(bench *b)
     const hs_config *c = &b->run->config;
     hs_policy policy;
     hs_optim_config optim;
-    b->setup.shape = (hs_gpt_shape){ .max_tokens = b->batch * b->seq, .max_seqs = hs_loader_max_seqs(HS_PACKING_FFD, b->batch, b->seq) };
+    b->setup.shape = (hs_arch_shape){ .max_tokens = b->batch * b->seq, .max_seqs = hs_loader_max_seqs(HS_PACKING_FFD, b->batch, b->seq) };
     HS_TRY(hs_config_policy(c, &policy));
     HS_TRY(hs_config_optim(c, policy.low, &optim));
-    return hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
+    return hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,
                                                         .policy = &policy,
                                                         .optim = &optim,
@@ -210,9 +210,9 @@ static hs_status open_engine(bench *b)
 static hs_status measure(bench *b)
 {
     hs_bench_run *r = b->run;
-    const hs_config *c = &r->config;
-    int64_t vocab = c->model.vocab;
-    b->seq = r->o->seq ? r->o->seq : c->model.context, b->batch = c->train.batch;
+    hs_config *c = &r->config;
+    int64_t vocab = hs_config_model_int(c, "model.vocab");
+    b->seq = r->o->seq ? r->o->seq : hs_config_model_int(c, "model.context"), b->batch = c->train.batch;
     if (r->o->file[0]) {
         HS_TRY(hs_token_store_open(&b->store, r->o->file));
         const int64_t needs = hs_token_store_info_of(b->store).vocab;
@@ -220,8 +220,8 @@ static hs_status measure(bench *b)
     } else {
         HS_TRY(synthetic_store(&b->store, vocab, b->seq));
     }
-    b->setup.gpt = hs_config_gpt(c, vocab);
-    HS_TRY(hs_gpt_check(&b->setup.gpt));
+    HS_TRY(hs_config_set_int(c, "model.vocab", vocab, "--file"));
+    b->setup.arch = hs_config_arch(c);
     HS_TRY(open_engine(b));
     for (int i = 0; i <= BLOCK; i++)
         HS_TRY(hs_batch_alloc_tokens(&b->kept[i], hs_loader_max_seqs(HS_PACKING_FFD, b->batch, b->seq), b->batch * b->seq));

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 
 typedef struct bench {
-    hs_gpt_setup setup;
+    hs_arch_setup setup;
+    int64_t context, vocab;
     hs_policy policy;
     hs_engine *engine;
     int32_t *prompt;
@@ -32,8 +33,8 @@ static hs_status one(bench *b, hs_bench_run *r)
     hs_engine *e = b->engine;
     const hs_generate_opts g = { .run = e->run,
                                  .plan = e->plan[HS_DECODE],
-                                 .context = b->setup.gpt.context,
-                                 .vocab = b->setup.gpt.vocab,
+                                 .context = b->context,
+                                 .vocab = b->vocab,
                                  .cache_rows = b->setup.shape.cache_rows,
                                  .max_tokens = r->o->tokens,
                                  .sampling = { .temperature = 0, .top_p = 1 },
@@ -67,16 +68,17 @@ static hs_status read_once(bench *b, hs_bench_run *r, bool keep)
 static hs_status prepare(bench *b, hs_bench_run *r)
 {
     const hs_config *c = &r->config;
-    b->setup.gpt = hs_config_gpt(c, c->model.vocab);
-    const int64_t context = b->setup.gpt.context;
+    b->setup.arch = hs_config_arch(c);
+    const int64_t context = b->context = hs_arch_int(b->setup.arch, "model.context");
+    b->vocab = hs_arch_int(b->setup.arch, "model.vocab");
     b->n_prompt = r->o->seq ? r->o->seq : context / 2;
     if (b->n_prompt + r->o->tokens > context)
         return HS_FAIL(USAGE, "a prompt of %lld tokens and %lld new ones do not fit model.context %lld", (long long)b->n_prompt,
                        (long long)r->o->tokens, (long long)context);
     b->setup.shape =
-        (hs_gpt_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context };
+        (hs_arch_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context };
     HS_TRY(hs_config_policy(c, &b->policy));
-    HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
+    HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,
                                                         .policy = &b->policy,
                                                         .decode = true,
@@ -84,7 +86,8 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                                         .device = r->device,
                                                         .mode = r->mode,
                                                         .grid = hs_grid_self() }));
-    b->weight_bytes = (size_t)(hs_gpt_count(&b->setup.gpt) - context * b->setup.gpt.width) * hs_dtype_bytes(b->policy.low);
+    const hs_arch m = b->setup.arch; // a token is multiplied with every weight that is read: 6 FLOPs each in training
+    b->weight_bytes = (size_t)(m.family->flops_per_token(m.settings, 0) / 6) * hs_dtype_bytes(b->policy.low);
     b->prompt = malloc((size_t)b->n_prompt * sizeof *b->prompt);
     if (!b->prompt)
         return HS_FAIL(MEMORY, "no memory for a prompt of %lld tokens", (long long)b->n_prompt);
@@ -92,7 +95,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
     b->memory = (float *)(ps->low ? ps->low : ps->master)->p;
     HS_TRY(hs_model_release_masters(b->engine->model));
     for (int64_t i = 0; i < b->n_prompt; i++)
-        b->prompt[i] = (int32_t)(i * 7919 % b->setup.gpt.vocab);
+        b->prompt[i] = (int32_t)(i * 7919 % b->vocab);
     return HS_OK;
 }
 
@@ -109,8 +112,8 @@ static hs_status measure(bench *b, hs_bench_run *r)
     HS_TRY(hs_measure_peak(r->device, &b->policy, 0.1, &peak));
     const double prefill = hs_median(&b->prefill), decode = hs_median(&b->decode), limit = hs_median(&b->read) / (double)b->weight_bytes;
     // forward is a third of a step; but the head works on the last token alone
-    const hs_gpt_config *g = &b->setup.gpt;
-    const double flops = hs_gpt_flops_per_token(g, b->n_prompt) / 3 - 2.0 * (double)(g->vocab * g->width);
+    const hs_arch m = b->setup.arch;
+    const double flops = m.family->flops_per_token(m.settings, (double)b->n_prompt) / 3 - m.family->head_flops(m.settings);
     const hs_cell cells[] = {
         { .key = "prompt_tokens", .value = (double)b->n_prompt },
         { .key = "new_tokens", .value = (double)r->o->tokens },

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 typedef struct bench {
-    hs_gpt_setup setup;
+    hs_arch_setup setup;
     hs_policy policy;
     hs_engine *engine;
     hs_batch batch;
@@ -44,12 +44,12 @@ static hs_status prepare(bench *b, hs_bench_run *r)
 {
     const hs_config *c = &r->config;
     hs_optim_config optim;
-    const int64_t seq = r->o->seq ? r->o->seq : c->model.context;
-    b->setup.gpt = hs_config_gpt(c, c->model.vocab);
-    b->setup.shape = (hs_gpt_shape){ .max_tokens = c->train.batch * seq, .max_seqs = c->train.batch };
+    const int64_t seq = r->o->seq ? r->o->seq : hs_config_model_int(c, "model.context");
+    b->setup.arch = hs_config_arch(c);
+    b->setup.shape = (hs_arch_shape){ .max_tokens = c->train.batch * seq, .max_seqs = c->train.batch };
     HS_TRY(hs_config_policy(c, &b->policy));
     HS_TRY(hs_config_optim(c, b->policy.low, &optim));
-    HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
+    HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,
                                                         .policy = &b->policy,
                                                         .optim = &optim,
@@ -59,7 +59,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                                         .mode = r->mode,
                                                         .grid = hs_grid_self() }));
     HS_TRY(hs_batch_alloc(&b->batch, c->train.batch, seq));
-    fill(&b->batch, c->train.batch, seq, b->setup.gpt.vocab, 1);
+    fill(&b->batch, c->train.batch, seq, hs_config_model_int(c, "model.vocab"), 1);
     if (!r->o->profile[0])
         return HS_OK;
     return hs_profile_new(&b->profile, &(hs_profile_opts){ .engine = b->engine,
@@ -74,7 +74,8 @@ static void report(const bench *b, const hs_bench_run *r, double median, double 
     const hs_batch *batch = &b->batch;
     const hs_bench_options *o = r->o;
     const int64_t seq = batch->n_tokens / batch->n_seqs;
-    const double rate = (double)batch->n_tokens / median, mfu = rate * hs_gpt_flops_per_token(&b->setup.gpt, seq) / peak;
+    const hs_arch m = b->setup.arch;
+    const double rate = (double)batch->n_tokens / median, mfu = rate * m.family->flops_per_token(m.settings, (double)seq) / peak;
     const double loss = hs_engine_loss(b->engine, HS_TRAIN);
     char count[32], bytes[32];
     if (o->common.json)

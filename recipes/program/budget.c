@@ -23,20 +23,21 @@ static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
     return HS_OK;
 }
 
-static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
-                       hs_device *dev)
+static hs_status build(hs_budget *b, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev)
 {
-    const int64_t max_seqs = hs_loader_max_seqs((hs_packing)c->data.packing, micro_batch, g->context);
-    const hs_gpt_setup train = { *g, { .max_tokens = micro_batch * g->context, .max_seqs = max_seqs } };
-    const hs_gpt_setup eval = hs_gpt_eval_setup(g);
+    const hs_arch arch = hs_config_arch(c);
+    const int64_t context = hs_arch_int(arch, "model.context");
+    const int64_t max_seqs = hs_loader_max_seqs((hs_packing)c->data.packing, micro_batch, context);
+    const hs_arch_setup train = { arch, { .max_tokens = micro_batch * context, .max_seqs = max_seqs } };
+    const hs_arch_setup eval = hs_eval_setup(arch);
     hs_optim_config optim;
     int t, e;
     HS_TRY(hs_model_new(&b->model, &(hs_model_opts){ .device = dev, .policy = policy, .micro_steps = (int)c->train.accumulate }));
     HS_TRY(hs_params_freeze(b->model->params, c->train.freeze, "train.freeze"));
-    HS_TRY(hs_model_plan(b->model, HS_TRAIN, hs_gpt_trace, &train, &t));
+    HS_TRY(hs_model_plan(b->model, HS_TRAIN, hs_arch_trace, &train, &t));
     HS_TRY(hs_params_check_freeze(b->model->params));
     HS_TRY(check_overrides(policy, hs_plan_graph(b->model->plan[t])));
-    HS_TRY(hs_model_plan(b->model, HS_EVAL, hs_gpt_trace, &eval, &e));
+    HS_TRY(hs_model_plan(b->model, HS_EVAL, hs_arch_trace, &eval, &e));
     HS_TRY(hs_config_optim(c, policy->low, &optim));
     HS_TRY(hs_optim_declare(&optim, b->model->params));
 
@@ -51,21 +52,22 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_gpt_config *g,
     b->inputs = b->info.input_bytes, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = m.workspace - train_bytes;
     b->snapshot = hs_ckpt_bytes(ps);
-    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * g->context + max_seqs + 1)) * sizeof(int32_t);
+    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * context + max_seqs + 1)) * sizeof(int32_t);
     b->total = m.slabs.all + m.derived + m.workspace + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
-    const double tokens = (double)(micro_batch * g->context), shortest = tokens / (double)max_seqs;
-    b->flops_longer = 7.0 * g->layers * (double)g->width * tokens * ((double)g->context - shortest) * (double)c->train.accumulate;
+    const double tokens = (double)(micro_batch * context), shortest = tokens / (double)max_seqs;
+    const double longer =
+        arch.family->flops_per_token(arch.settings, (double)context) - arch.family->flops_per_token(arch.settings, shortest);
+    b->flops_longer = 7.0 / 6.0 * longer * tokens * (double)c->train.accumulate; // backward makes the scores again
     b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;
     return HS_OK;
 }
 
-hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
-                        hs_device *dev)
+hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev)
 {
     *b = (hs_budget){ 0 };
-    const hs_status st = build(b, c, g, policy, micro_batch, dev);
+    const hs_status st = build(b, c, policy, micro_batch, dev);
     if (st == HS_OK)
         return HS_OK;
     hs_budget_free(b);
@@ -78,48 +80,46 @@ void hs_budget_free(hs_budget *b)
     b->model = NULL;
 }
 
-static hs_status fits(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev,
-                      bool *yes)
+static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev, bool *yes)
 {
     hs_budget b;
-    HS_TRY(hs_budget_new(&b, c, g, policy, windows, dev));
+    HS_TRY(hs_budget_new(&b, c, policy, windows, dev));
     *yes = b.total <= bytes;
     hs_budget_free(&b);
     return HS_OK;
 }
 
-hs_status hs_budget_largest(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, size_t bytes, hs_device *dev,
-                            int64_t *windows)
+hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows)
 {
     enum { MOST = 1 << 20 };
     int64_t low = 0, high = 1; // low fits, high does not
     bool yes = true;
     for (; yes && high <= MOST; high *= 2) {
-        HS_TRY(fits(c, g, policy, high, bytes, dev, &yes));
+        HS_TRY(fits(c, policy, high, bytes, dev, &yes));
         if (!yes)
             break;
         low = high;
     }
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
-        HS_TRY(fits(c, g, policy, middle, bytes, dev, &yes));
+        HS_TRY(fits(c, policy, middle, bytes, dev, &yes));
         *(yes ? &low : &high) = middle;
     }
     *windows = low;
     return HS_OK;
 }
 
-hs_status hs_budget_check(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, hs_device *dev)
+hs_status hs_budget_check(const hs_config *c, const hs_policy *policy, hs_device *dev)
 {
     hs_budget b;
     char need[32], have[32];
-    HS_TRY(hs_budget_new(&b, c, g, policy, c->train.batch, dev));
+    HS_TRY(hs_budget_new(&b, c, policy, c->train.batch, dev));
     const size_t total = b.total, available = hs_cpu_free_bytes();
     hs_budget_free(&b);
     if (total <= available)
         return HS_OK;
     int64_t windows = 0;
-    HS_TRY(hs_budget_largest(c, g, policy, available, dev, &windows));
+    HS_TRY(hs_budget_largest(c, policy, available, dev, &windows));
     hs_human_bytes((double)total, need, sizeof need), hs_human_bytes((double)available, have, sizeof have);
     if (windows)
         return HS_FAIL(MEMORY, "this run needs %s, %s are free: train.batch is %lld, %lld would fit (train.accumulate makes up for it)",

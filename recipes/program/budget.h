@@ -21,14 +21,12 @@ typedef struct hs_budget {
     hs_model *model;
 } hs_budget;
 
-// micro_batch: windows; the other settings are the configuration's.
-hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, int64_t micro_batch,
-                        hs_device *dev);
+// micro_batch: windows; the other settings are the configuration's, whose model.vocab is settled.
+hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev);
 void hs_budget_free(hs_budget *b);
 // Largest micro-batch whose total stays within `bytes`; 0: not even one window.
-hs_status hs_budget_largest(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, size_t bytes, hs_device *dev,
-                            int64_t *windows);
+hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows);
 // MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this process may take.
-hs_status hs_budget_check(const hs_config *c, const hs_gpt_config *g, const hs_policy *policy, hs_device *dev);
+hs_status hs_budget_check(const hs_config *c, const hs_policy *policy, hs_device *dev);
 
 #endif

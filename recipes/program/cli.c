@@ -35,11 +35,11 @@ static hs_status unknown_option(const hs_cli *cli, const char *name)
 {
     const char *near = NULL;
     if (cli->command->takes_config && strchr(name, '.'))
-        near = hs_schema_nearest(&hs_config_schema, NULL, name);
+        near = hs_schema_nearest(&cli->table->schema, NULL, name);
     if (!near)
         near = hs_schema_nearest(cli->command->options, NULL, name);
     if (!near && cli->command->takes_config)
-        near = hs_schema_nearest(&hs_config_schema, NULL, name);
+        near = hs_schema_nearest(&cli->table->schema, NULL, name);
     return HS_FAIL(USAGE, "unknown option --%s of %s%s%s; see halfstep %s --help", name, cli->command->name, near ? ", nearest is --" : "",
                    near ? near : "", cli->command->name);
 }
@@ -58,8 +58,8 @@ static hs_status override(hs_cli *cli, const char *option, const char *key, cons
 static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 {
     const hs_command *c = cli->command;
-    if (c->takes_config && hs_schema_find(&hs_config_schema, NULL, name))
-        return override(cli, name, hs_schema_find(&hs_config_schema, NULL, name)->name, value);
+    if (c->takes_config && hs_schema_find(&cli->table->schema, NULL, name))
+        return override(cli, name, hs_schema_find(&cli->table->schema, NULL, name)->name, value);
     const int i = word_index(c->long_options, name);
     if (i >= 0) {
         cli->long_value[i] = value;
@@ -77,7 +77,7 @@ static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 static const hs_key *find(const hs_cli *cli, const char *name)
 {
     const hs_key *k = hs_schema_find(cli->command->options, NULL, name);
-    return !k && cli->command->takes_config ? hs_schema_find(&hs_config_schema, NULL, name) : k;
+    return !k && cli->command->takes_config ? hs_schema_find(&cli->table->schema, NULL, name) : k;
 }
 
 // argv[*i] is "--something": reads it and, where it needs one, the value behind it.
@@ -128,9 +128,9 @@ static hs_status check_count(const hs_cli *cli)
     return HS_OK;
 }
 
-hs_status hs_cli_parse(hs_cli *cli, const hs_command *command, int argc, char **argv)
+hs_status hs_cli_parse(hs_cli *cli, const hs_config_table *table, const hs_command *command, int argc, char **argv)
 {
-    *cli = (hs_cli){ .command = command };
+    *cli = (hs_cli){ .table = table, .command = command };
     cli->options = calloc(1, command->options->struct_bytes);
     cli->origin = calloc((size_t)command->options->n, sizeof *cli->origin);
     if (!cli->options || !cli->origin)
@@ -171,15 +171,27 @@ bool hs_cli_given(const hs_cli *cli, const char *name)
 
 const char *hs_cli_long(const hs_cli *cli, const char *name) { return cli->long_value[word_index(cli->command->long_options, name)]; }
 
-hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config, hs_origin *origin)
+static hs_status apply_overrides(const hs_cli *cli, hs_config *config, const char *only)
 {
+    for (int i = 0; i < cli->n_overrides; i++) {
+        const hs_override_arg *o = &cli->override[i];
+        if (!only || strcmp(o->key, only) == 0)
+            HS_TRY(hs_config_set(config, o->key, o->value, o->where));
+    }
+    return HS_OK;
+}
+
+hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config)
+{
+    const hs_schema *s = &cli->table->schema;
     char path[4096];
     HS_TRY(hs_config_find(file, path, sizeof path));
-    HS_TRY(hs_schema_defaults(&hs_config_schema, config, origin));
-    HS_TRY(hs_yaml_load(path, &hs_config_schema, config, origin));
-    for (int i = 0; i < cli->n_overrides; i++)
-        HS_TRY(hs_config_set(config, origin, cli->override[i].key, cli->override[i].value, cli->override[i].where));
-    return hs_config_resolve_paths(config, origin, path);
+    HS_TRY(hs_config_init(config, cli->table));
+    HS_TRY(hs_yaml_choose(path, s, config, config->origin)); // which keys there are comes first
+    HS_TRY(apply_overrides(cli, config, s->chooser));
+    HS_TRY(hs_yaml_read(path, s, config, config->origin));
+    HS_TRY(apply_overrides(cli, config, NULL));
+    return hs_config_resolve_paths(config, path);
 }
 
 // ---- JSON lines

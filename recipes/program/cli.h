@@ -80,7 +80,8 @@ typedef struct hs_override_arg {
     const char *key, *value;
     char where[96];
 } hs_override_arg;
-typedef struct hs_cli { // of one invocation; argv is borrowed
+typedef struct hs_cli {           // of one invocation; argv is borrowed
+    const hs_config_table *table; // of the program's settings
     const hs_command *command;
     void *options;        // of the command's struct
     hs_origin *origin;    // of each option: "default" where it was not given
@@ -91,20 +92,24 @@ typedef struct hs_cli { // of one invocation; argv is borrowed
     const char *long_value[8]; // in the order of long_options
 } hs_cli;
 
-hs_status hs_cli_parse(hs_cli *cli, const hs_command *command, int argc, char **argv); // argv behind the command's name
+// argv behind the command's name.
+hs_status hs_cli_parse(hs_cli *cli, const hs_config_table *table, const hs_command *command, int argc, char **argv);
 void hs_cli_free(hs_cli *cli);
 bool hs_cli_given(const hs_cli *cli, const char *option);
 const char *hs_cli_long(const hs_cli *cli, const char *option); // NULL: not given
 static inline const hs_common *hs_cli_common(const hs_cli *cli) { return (const hs_common *)cli->options; }
 
 // Configuration of a command that takes one: the file (a path or the name of a shipped recipe), then the overrides, then checks.
-hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config, hs_origin *origin);
+hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config);
 
 extern const hs_command *const hs_commands[];
 extern const int hs_n_commands;
 const hs_command *hs_command_find(const char *name);
 hs_status hs_command_unknown(const char *name); // USAGE with the nearest name
-void hs_command_help(const hs_command *c, bool all);
+void hs_command_help(const hs_command *c, const hs_config_table *table, bool all);
+
+// The program: its commands, and models of these families (NULL behind the last). Returns the exit code.
+int hs_program(int argc, char **argv, const hs_family *const *families);
 
 // One JSON object as one line on stdout; takes the reference. Reals that are not finite become null.
 struct json_t;

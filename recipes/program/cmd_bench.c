@@ -51,15 +51,14 @@ static hs_status open_model(hs_bench_run *r)
 {
     hs_config *c = &r->config;
     char mode[16];
-    HS_TRY(hs_cli_config(r->cli, r->o->model, c, r->origin));
-    if (r->o->seq > c->model.context) // positions beyond the recipe's
-        c->model.context = r->o->seq;
+    HS_TRY(hs_cli_config(r->cli, r->o->model, c));
+    if (r->o->seq > hs_config_model_int(c, "model.context")) // positions beyond the recipe's
+        HS_TRY(hs_config_set_int(c, "model.context", r->o->seq, "--seq"));
     if (r->o->batch)
         c->train.batch = r->o->batch;
-    c->model.vocab = c->model.vocab ? c->model.vocab : 65; // the characters of the shipped text
-    HS_TRY(hs_config_check(c, r->origin, false));
-    const hs_gpt_config g = hs_config_gpt(c, c->model.vocab);
-    HS_TRY(hs_gpt_check(&g));
+    if (!hs_config_model_int(c, "model.vocab"))
+        HS_TRY(hs_config_set_int(c, "model.vocab", 65, "default")); // the characters of the shipped text
+    HS_TRY(hs_config_check(c, false));
     HS_TRY(hs_open_device(&r->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     hs_config_text(c, "exec.mode", mode, sizeof mode);

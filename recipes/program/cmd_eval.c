@@ -16,7 +16,7 @@ typedef struct eval_options {
 static hs_status check_ids(const hs_session *s, const hs_corpus *corpus, const char *path)
 {
     enum { AT_ONCE = 4096 };
-    const int64_t vocab = s->setup.gpt.vocab;
+    const int64_t vocab = s->vocab;
     int32_t ids[AT_ONCE];
     if (hs_tokenizer_vocab(s->tokenizer) <= vocab)
         return HS_OK;
@@ -38,7 +38,7 @@ static hs_status run_session(const eval_options *o, hs_session *s, hs_corpus *co
         return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
     HS_TRY(hs_corpus_open_file(corpus, o->data, s->tokenizer));
     HS_TRY(check_ids(s, corpus, o->data));
-    const hs_gpt_setup setup = hs_gpt_eval_setup(&s->setup.gpt);
+    const hs_arch_setup setup = hs_eval_setup(s->arch);
     HS_TRY(hs_session_load(s, &(hs_engine_opts){ .eval = true, .config = &setup, .seed = 1 }));
     HS_TRY(hs_evaluate(s->engine, &setup, &corpus->val, o->max_windows, &r));
     if (!isfinite(r.loss))
@@ -62,7 +62,7 @@ static hs_status run_eval(const hs_cli *cli)
     hs_corpus corpus = { 0 };
     if (!o->data[0])
         return HS_FAIL(USAGE, "eval needs --data FILE");
-    hs_status st = hs_session_open(&s, cli->arg[0], &o->common);
+    hs_status st = hs_session_open(&s, cli->arg[0], &o->common, cli->table);
     if (st == HS_OK)
         st = run_session(o, &s, &corpus);
     hs_session_close(&s);

@@ -159,13 +159,13 @@ static hs_status append(result *r, const hs_generated *g)
     return HS_OK;
 }
 
-static hs_status generate(hs_session *s, const generate_options *o, const hs_gpt_setup *setup, stream *out, result *r)
+static hs_status generate(hs_session *s, const generate_options *o, const hs_arch_setup *setup, stream *out, result *r)
 {
-    const int64_t context = setup->gpt.context;
+    const int64_t context = s->context;
     hs_generate_opts g = { .run = s->engine->run,
                            .plan = s->engine->plan[HS_DECODE],
                            .context = context,
-                           .vocab = setup->gpt.vocab,
+                           .vocab = s->vocab,
                            .cache_rows = setup->shape.cache_rows,
                            .max_tokens = o->max_tokens,
                            .sampling = { .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .seed = (uint64_t)o->seed },
@@ -221,18 +221,18 @@ static hs_status report(const hs_session *s, const result *r, bool json)
 static hs_status run_session(const hs_cli *cli, hs_session *s, result *r)
 {
     const generate_options *o = cli->options;
-    hs_gpt_setup setup = s->setup;
-    const int64_t context = setup.gpt.context;
-    setup.shape =
-        (hs_gpt_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context };
+    const int64_t context = s->context;
+    const hs_arch_setup setup = {
+        s->arch, { .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context }
+    };
     stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json, .end = o->ignore_end ? -1 : s->end };
     HS_TRY(read_prompt(cli, s, &r->ids, &r->n_prompt));
     r->n = r->n_prompt;
     for (int64_t i = 0; i < r->n; i++)
-        if (r->ids[i] >= setup.gpt.vocab)
-            return HS_FAIL(USAGE, "token id %d of the prompt is outside the vocabulary of %lld", r->ids[i], (long long)setup.gpt.vocab);
-    if (r->n > setup.gpt.context)
-        return HS_FAIL(USAGE, "the prompt has %lld tokens, the model's context is %lld", (long long)r->n, (long long)setup.gpt.context);
+        if (r->ids[i] >= s->vocab)
+            return HS_FAIL(USAGE, "token id %d of the prompt is outside the vocabulary of %lld", r->ids[i], (long long)s->vocab);
+    if (r->n > s->context)
+        return HS_FAIL(USAGE, "the prompt has %lld tokens, the model's context is %lld", (long long)r->n, (long long)s->context);
     HS_TRY(hs_session_load(s, &(hs_engine_opts){ .decode = true, .config = &setup, .seed = 1 }));
     for (int64_t i = 0; i < r->n; i++)
         put_token(&out, r->ids[i]);
@@ -247,7 +247,7 @@ static hs_status run_generate(const hs_cli *cli)
 {
     hs_session s;
     result r = { 0 };
-    hs_status st = hs_session_open(&s, cli->arg[0], hs_cli_common(cli));
+    hs_status st = hs_session_open(&s, cli->arg[0], hs_cli_common(cli), cli->table);
     if (st == HS_OK)
         st = run_session(cli, &s, &r);
     hs_session_close(&s);
@@ -316,7 +316,7 @@ const hs_command hs_cmd_generate = {
                 "halfstep generate runs/shakespeare-char --prompt \"To be\" --temperature 0 --max-tokens 50\n"
                 "halfstep generate path/to/gpt2 --prompt-ids 464,3290 --top-k 40 --json",
     .notes =
-        "CHECKPOINT is the folder of a run (its newest checkpoint), one checkpoint, or a transformers GPT-2 folder.\n"
+        "CHECKPOINT is the folder of a run (its newest checkpoint), one checkpoint, or a folder of transformers.\n"
         "Text is written as it comes, in whole UTF-8 characters; bytes that are none are shown as U+FFFD. An empty prompt begins a text,\n"
         "where the model has a token between texts.\n"
         "With --json: prompt_ids, ids (the new tokens), text (of the new tokens; null without a tokenizer), tokens_per_second, stopped_by.",

@@ -44,9 +44,16 @@ static void print_key(const hs_key *k, const char *dashes)
 
 static void print_keys(const hs_schema *s, const char *dashes, bool all)
 {
-    for (int i = 0; i < s->n; i++)
-        if (all || !s->key[i].advanced)
-            print_key(&s->key[i], dashes);
+    const hs_section *before = NULL;
+    const hs_key *k;
+    for (int i = 0; (k = hs_schema_row(s, NULL, i)) != NULL; i++) {
+        const hs_section *section = hs_schema_section_of(s, k);
+        if (section && section != before)
+            printf(" with %s %s:\n", s->chooser, section->words);
+        before = section;
+        if (all || !k->advanced)
+            print_key(k, dashes);
+    }
 }
 
 static void print_lines(const char *text, const char *indent)
@@ -58,7 +65,7 @@ static void print_lines(const char *text, const char *indent)
     }
 }
 
-void hs_command_help(const hs_command *c, bool all)
+void hs_command_help(const hs_command *c, const hs_config_table *table, bool all)
 {
     printf("halfstep %s: %s\n\nExamples:\n", c->name, c->summary);
     print_lines(c->examples, "  ");
@@ -78,12 +85,12 @@ void hs_command_help(const hs_command *c, bool all)
         return;
     }
     puts("\nSettings, in the YAML file or as --section.key=value:");
-    print_keys(&hs_config_schema, "", true);
+    print_keys(&table->schema, "", true);
 }
 
 static void print_overview(void)
 {
-    puts("halfstep " HS_VERSION ": trains GPTs from text in mixed precision\n\nExamples:\n"
+    puts("halfstep " HS_VERSION ": trains language models from text in mixed precision\n\nExamples:\n"
          "  halfstep pretrain shakespeare-char               # train a small GPT on the text that ships with Halfstep\n"
          "  halfstep generate runs/shakespeare-char --prompt \"ROMEO:\"\n"
          "  halfstep plan gpt2-124m                          # memory, FLOPs and casts, before anything is trained\n\nCommands:");
@@ -106,24 +113,36 @@ static void troff(const char *text)
     }
 }
 
-static void man_keys(const hs_schema *s, const char *dashes)
+static void man_key(const hs_key *k, const char *dashes)
 {
     char right[128];
-    for (int i = 0; i < s->n; i++) {
-        const hs_key *k = &s->key[i];
-        facts(k, right, sizeof right);
-        fputs(".TP\n.B ", stdout);
-        troff(dashes), troff(k->name);
-        fputs(" \\fI", stdout);
-        troff(placeholder(k));
-        fputs("\\fR\n", stdout);
-        troff(k->help);
-        if (*right) {
-            fputs(" (", stdout);
-            troff(right);
-            fputs(")", stdout);
+    facts(k, right, sizeof right);
+    fputs(".TP\n.B ", stdout);
+    troff(dashes), troff(k->name);
+    fputs(" \\fI", stdout);
+    troff(placeholder(k));
+    fputs("\\fR\n", stdout);
+    troff(k->help);
+    if (*right) {
+        fputs(" (", stdout);
+        troff(right);
+        fputs(")", stdout);
+    }
+    puts("");
+}
+
+static void man_keys(const hs_schema *s, const char *dashes)
+{
+    const hs_section *before = NULL;
+    const hs_key *k;
+    for (int i = 0; (k = hs_schema_row(s, NULL, i)) != NULL; i++) {
+        const hs_section *section = hs_schema_section_of(s, k);
+        if (section && section != before) {
+            fputs(".PP\nWith ", stdout);
+            troff(s->chooser), putchar(' '), troff(section->words), puts(":");
         }
-        puts("");
+        before = section;
+        man_key(k, dashes);
     }
 }
 
@@ -143,15 +162,15 @@ static void man_command(const hs_command *c)
     man_keys(c->options, "--");
 }
 
-static void print_man(void)
+static void print_man(const hs_config_table *table)
 {
     puts(".TH HALFSTEP 1 \"\" \"halfstep " HS_VERSION
-         "\" \"User Commands\"\n.SH NAME\nhalfstep \\- train GPTs from text in mixed precision\n"
+         "\" \"User Commands\"\n.SH NAME\nhalfstep \\- train language models from text in mixed precision\n"
          ".SH SYNOPSIS\n.B halfstep\n.I COMMAND\n[options]\n.SH COMMANDS");
     for (int i = 0; i < hs_n_commands; i++)
         man_command(hs_commands[i]);
     puts(".SH SETTINGS\nKeys of a configuration file (YAML, nested by section), or on the command line as \\-\\-section.key=value.");
-    man_keys(&hs_config_schema, "");
+    man_keys(&table->schema, "");
     puts(".SH EXIT STATUS\n.TP\n.B 0\ndone\n.TP\n.B 2\nbad input, a damaged file, or a refusal of the operating system\n.TP\n.B 3\n"
          "training diverged: gradients stayed non-finite\n.TP\n.B 70\na bug of Halfstep\n.TP\n.B 75\n"
          "stopped by a signal (SIGTERM, SIGINT, SIGHUP, SIGUSR1, ...) after saving; the same command goes on");
@@ -161,7 +180,7 @@ static hs_status run_help(const hs_cli *cli)
 {
     const help_options *o = cli->options;
     if (o->man) {
-        print_man();
+        print_man(cli->table);
         return HS_OK;
     }
     if (cli->n_args == 0) {
@@ -171,7 +190,7 @@ static hs_status run_help(const hs_cli *cli)
     const hs_command *c = hs_command_find(cli->arg[0]);
     if (!c)
         return hs_command_unknown(cli->arg[0]);
-    hs_command_help(c, o->common.all);
+    hs_command_help(c, cli->table, o->common.all);
     return HS_OK;
 }
 

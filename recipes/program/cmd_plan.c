@@ -40,7 +40,7 @@ static size_t bytes_at(const hs_budget *b, int i) { return *(const size_t *)((co
 // The vocabulary of the text where it can be had; else the setting; else a byte's 256.
 static hs_status vocabulary(const hs_config *c, int64_t *vocab)
 {
-    *vocab = c->model.vocab;
+    *vocab = hs_config_model_int(c, "model.vocab");
     if (*vocab)
         return HS_OK;
     hs_data_part part[HS_MIX_SOURCES];
@@ -57,15 +57,17 @@ static hs_status vocabulary(const hs_config *c, int64_t *vocab)
     return HS_OK;
 }
 
-static void print_text(const hs_config *c, const hs_gpt_config *g, const hs_budget *b, const char *policy, int64_t largest, size_t memory)
+static void print_text(const hs_config *c, const hs_budget *b, const char *policy, int64_t largest, size_t memory)
 {
-    char a[32], d[32];
-    printf("model        GPT, %d layers, %d heads, width %lld, context %lld, vocabulary %lld\n", g->layers, g->heads, (long long)g->width,
-           (long long)g->context, (long long)g->vocab);
+    const hs_arch m = hs_config_arch(c);
+    const int64_t context = hs_arch_int(m, "model.context");
+    char a[32], d[32], sizes[256];
+    hs_arch_describe(m, sizes, sizeof sizes);
+    printf("model        %s, %s\n", m.family->title, sizes);
     printf("parameters   %lld\n", (long long)b->parameters);
     printf("step         %lld tokens: %lld micro-batch%s of %lld windows of %lld, %s\n",
-           (long long)(c->train.accumulate * c->train.batch * g->context), (long long)c->train.accumulate,
-           c->train.accumulate == 1 ? "" : "es", (long long)c->train.batch, (long long)g->context, policy);
+           (long long)(c->train.accumulate * c->train.batch * context), (long long)c->train.accumulate,
+           c->train.accumulate == 1 ? "" : "es", (long long)c->train.batch, (long long)context, policy);
     printf("FLOPs        %s per step (forward %s, backward %s), %s in %lld steps\n",
            hs_human_count(b->flops_forward + b->flops_backward, a, sizeof a), hs_human_count(b->flops_forward, (char[32]){ 0 }, 32),
            hs_human_count(b->flops_backward, (char[32]){ 0 }, 32),
@@ -129,28 +131,27 @@ static void print_nodes(const hs_graph *g, bool json)
     }
 }
 
-static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, hs_device **dev)
+static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
 {
     const plan_options *o = cli->options;
     hs_policy policy;
     hs_budget b;
     int64_t vocab, largest;
-    HS_TRY(hs_config_check(c, origin, false));
+    HS_TRY(hs_config_check(c, false));
     HS_TRY(vocabulary(c, &vocab));
     HS_TRY(hs_config_policy(c, &policy));
-    const hs_gpt_config g = hs_config_gpt(c, vocab);
-    HS_TRY(hs_gpt_check(&g));
+    HS_TRY(hs_config_set_int(c, "model.vocab", vocab, "data.tokenizer"));
     HS_TRY(hs_open_device(dev, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
-    HS_TRY(hs_budget_largest(c, &g, &policy, memory, *dev, &largest));
-    HS_TRY(hs_budget_new(&b, c, &g, &policy, c->train.batch, *dev));
+    HS_TRY(hs_budget_largest(c, &policy, memory, *dev, &largest));
+    HS_TRY(hs_budget_new(&b, c, &policy, c->train.batch, *dev));
     if (o->common.json && o->nodes)
         print_nodes(b.graph, true);
     if (o->common.json)
         print_json(&b, hs_dtype_name(policy.low), largest, memory);
     else
-        print_text(c, &g, &b, hs_dtype_name(policy.low), largest, memory);
+        print_text(c, &b, hs_dtype_name(policy.low), largest, memory);
     if (!o->common.json && o->nodes)
         print_nodes(b.graph, false);
     hs_budget_free(&b);
@@ -160,13 +161,11 @@ static hs_status plan(const hs_cli *cli, hs_config *c, const hs_origin *origin, 
 static hs_status run_plan(const hs_cli *cli)
 {
     hs_config *config = calloc(1, sizeof *config);
-    hs_origin *origin = calloc(HS_CONFIG_KEYS, sizeof *origin);
     hs_device *dev = NULL;
-    hs_status st = config && origin ? hs_cli_config(cli, cli->arg[0], config, origin) : HS_FAIL(MEMORY, "no memory for the configuration");
+    hs_status st = config ? hs_cli_config(cli, cli->arg[0], config) : HS_FAIL(MEMORY, "no memory for the configuration");
     if (st == HS_OK)
-        st = plan(cli, config, origin, &dev);
+        st = plan(cli, config, &dev);
     hs_device_close(dev);
-    free(origin);
     free(config);
     return st;
 }

@@ -13,15 +13,13 @@ static hs_status run_pretrain(const hs_cli *cli)
 {
     const pretrain_options *o = cli->options;
     hs_config *config = calloc(1, sizeof *config);
-    hs_origin *origin = calloc(HS_CONFIG_KEYS, sizeof *origin);
     char dir[HS_KEY_STRING_BYTES + 8];
-    hs_status st = config && origin ? hs_cli_config(cli, cli->arg[0], config, origin) : HS_FAIL(MEMORY, "no memory for the configuration");
+    hs_status st = config ? hs_cli_config(cli, cli->arg[0], config) : HS_FAIL(MEMORY, "no memory for the configuration");
     if (st == HS_OK && hs_cli_given(cli, "out") && !o->out[0])
         st = HS_FAIL(USAGE, "--out is empty: name a folder, or leave the option out");
     if (st == HS_OK) {
         snprintf(dir, sizeof dir, "%s%s", o->out[0] ? "" : "runs/", o->out[0] ? o->out : config->train.name);
         st = hs_train(&(hs_train_opts){ .config = config,
-                                        .origin = origin,
                                         .dir = dir,
                                         .resume = o->resume,
                                         .profile = o->profile,
@@ -29,7 +27,6 @@ static hs_status run_pretrain(const hs_cli *cli)
                                         .json = o->common.json,
                                         .quiet = o->common.quiet });
     }
-    free(origin);
     free(config);
     return st;
 }
@@ -64,7 +61,7 @@ static const hs_schema schema = HS_SCHEMA(keys, pretrain_options);
 const hs_command hs_cmd_pretrain = {
     .name = "pretrain",
     .arguments = "CONFIG.yaml",
-    .summary = "train a GPT from text; a run that was stopped goes on",
+    .summary = "train a model from text; a run that was stopped goes on",
     .examples = "halfstep pretrain shakespeare-char                                # a recipe that ships with Halfstep\n"
                 "halfstep pretrain shakespeare-char --data.train=book.txt --out runs/book\n"
                 "halfstep pretrain my.yaml --dtype bf16 --train.batch=8 --train.accumulate=4\n"

@@ -44,22 +44,37 @@ hs_status hs_config_find(const char *name, char *path, size_t size)
 }
 
 // ---- keys by name
-static int key_index(const char *key)
+hs_status hs_config_init(hs_config *c, const hs_config_table *t)
 {
-    const hs_key *k = hs_schema_find(&hs_config_schema, NULL, key);
-    return k ? (int)(k - hs_config_schema.key) : -1;
+    HS_TRY(hs_schema_defaults(&t->schema, c, c->origin));
+    c->table = t;
+    return HS_OK;
 }
+
+static const hs_key *find(const hs_config *c, const char *key) { return hs_schema_find(&c->table->schema, c, key); }
 
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size)
 {
-    hs_schema_format(&hs_config_schema, c, hs_schema_find(&hs_config_schema, NULL, key), buf, size);
+    hs_schema_format(&c->table->schema, c, find(c, key), buf, size);
 }
 
-const char *hs_config_where(const hs_origin *origin, const char *key) { return origin ? origin[key_index(key)].text : "default"; }
-
-hs_status hs_config_set(hs_config *c, hs_origin *origin, const char *key, const char *value, const char *where)
+const char *hs_config_where(const hs_config *c, const char *key)
 {
-    return hs_schema_set(&hs_config_schema, c, origin, key, value, where);
+    return c->origin[hs_schema_origin(&c->table->schema, find(c, key))].text;
+}
+
+bool hs_config_is_default(const hs_config *c, const char *key) { return strcmp(hs_config_where(c, key), "default") == 0; }
+
+hs_status hs_config_set(hs_config *c, const char *key, const char *value, const char *where)
+{
+    return hs_schema_set(&c->table->schema, c, c->origin, key, value, where);
+}
+
+hs_status hs_config_set_int(hs_config *c, const char *key, int64_t value, const char *where)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return hs_config_set(c, key, text, where);
 }
 
 char *hs_config_yaml(const hs_config *c)
@@ -69,15 +84,15 @@ char *hs_config_yaml(const hs_config *c)
     FILE *f = open_memstream(&text, &n);
     if (!f)
         return NULL;
-    hs_schema_write_yaml(&hs_config_schema, c, f);
+    hs_schema_write_yaml(&c->table->schema, c, f);
     fclose(f);
     return text;
 }
 
 // "config.yaml:12: " in front of a message about a key; nothing for a default or an option, which is named like the key.
-static const char *prefix(const hs_origin *origin, const char *key, char *buf, size_t size)
+static const char *prefix(const hs_config *c, const char *key, char *buf, size_t size)
 {
-    const char *where = hs_config_where(origin, key);
+    const char *where = hs_config_where(c, key);
     if (strcmp(where, "default") == 0 || strncmp(where, "--", 2) == 0)
         buf[0] = 0;
     else
@@ -86,46 +101,45 @@ static const char *prefix(const hs_origin *origin, const char *key, char *buf, s
 }
 
 // ---- agreement between values
-static hs_status check_model(const hs_config *c, const hs_origin *origin)
+// A family's message begins with the key that is wrong; here it gets the place that set it.
+static hs_status check_model(const hs_config *c)
 {
-    char at[128];
-    if (c->model.width % c->model.heads)
-        return HS_FAIL(USAGE, "%smodel.heads is %lld, which does not divide model.width %lld", prefix(origin, "model.heads", at, sizeof at),
-                       (long long)c->model.heads, (long long)c->model.width);
-    if (c->model.width % 8)
-        return HS_FAIL(USAGE, "%smodel.width is %lld, not a multiple of 8", prefix(origin, "model.width", at, sizeof at),
-                       (long long)c->model.width);
-    return HS_OK;
+    char message[512], key[96], at[128];
+    const hs_status st = hs_arch_check(hs_config_arch(c));
+    if (st == HS_OK)
+        return HS_OK;
+    snprintf(message, sizeof message, "%s", hs_error());
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(message, " "), message);
+    return hs_fail_at(st, __FILE__, __LINE__, "%s%s", find(c, key) ? prefix(c, key, at, sizeof at) : "", message);
 }
 
 // Rows of a micro-batch are numbered in 32 bits; it also keeps every byte count of a plan far from overflow.
-static hs_status check_micro_batch(const hs_config *c, const hs_origin *origin)
+static hs_status check_micro_batch(const hs_config *c)
 {
     char at[128];
-    const int64_t most = INT32_MAX / c->model.context;
+    const int64_t context = hs_config_model_int(c, "model.context"), most = context ? INT32_MAX / context : INT32_MAX;
     if (c->train.batch > most)
         return HS_FAIL(USAGE, "%strain.batch is %lld: with model.context %lld at most %lld are allowed",
-                       prefix(origin, "train.batch", at, sizeof at), (long long)c->train.batch, (long long)c->model.context,
-                       (long long)most);
+                       prefix(c, "train.batch", at, sizeof at), (long long)c->train.batch, (long long)context, (long long)most);
     return HS_OK;
 }
 
-static hs_status check_optim(const hs_config *c, const hs_origin *origin)
+static hs_status check_optim(const hs_config *c)
 {
     char at[128];
     if (c->optim.betas.n != 2)
-        return HS_FAIL(USAGE, "%soptim.betas has %d values, needs 2", prefix(origin, "optim.betas", at, sizeof at), c->optim.betas.n);
+        return HS_FAIL(USAGE, "%soptim.betas has %d values, needs 2", prefix(c, "optim.betas", at, sizeof at), c->optim.betas.n);
     if (c->optim.min_lr > c->optim.lr)
-        return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", prefix(origin, "optim.min_lr", at, sizeof at), c->optim.min_lr,
+        return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", prefix(c, "optim.min_lr", at, sizeof at), c->optim.min_lr,
                        c->optim.lr);
     hs_scaler_config scaler;
     if (hs_scaler_parse(&scaler, c->amp.scaler, HS_F16) != HS_OK)
-        return HS_FAIL(USAGE, "%samp.scaler is '%s', allowed none, dynamic, megatron, auto", prefix(origin, "amp.scaler", at, sizeof at),
+        return HS_FAIL(USAGE, "%samp.scaler is '%s', allowed none, dynamic, megatron, auto", prefix(c, "amp.scaler", at, sizeof at),
                        c->amp.scaler);
     return HS_OK;
 }
 
-static hs_status check_data(const hs_config *c, const hs_origin *origin)
+static hs_status check_data(const hs_config *c)
 {
     char at[128];
     if (!c->data.train[0])
@@ -133,23 +147,23 @@ static hs_status check_data(const hs_config *c, const hs_origin *origin)
     char *end;
     const double fraction = strtod(c->data.val, &end);
     if (c->data.val[0] && !*end && !(fraction >= 0 && fraction < 1))
-        return HS_FAIL(USAGE, "%sdata.val is %s: a fraction must be at least 0 and below 1", prefix(origin, "data.val", at, sizeof at),
+        return HS_FAIL(USAGE, "%sdata.val is %s: a fraction must be at least 0 and below 1", prefix(c, "data.val", at, sizeof at),
                        c->data.val);
     return HS_OK;
 }
 
-hs_status hs_config_check(const hs_config *c, const hs_origin *origin, bool data_needed)
+hs_status hs_config_check(const hs_config *c, bool data_needed)
 {
-    HS_TRY(check_model(c, origin));
-    HS_TRY(check_micro_batch(c, origin));
-    HS_TRY(check_optim(c, origin));
+    HS_TRY(check_model(c));
+    HS_TRY(check_micro_batch(c));
+    HS_TRY(check_optim(c));
     if (data_needed)
-        HS_TRY(check_data(c, origin));
+        HS_TRY(check_data(c));
     hs_isa isa;
     char at[128];
     if (strcmp(c->exec.isa, "auto") != 0 && !hs_isa_parse(c->exec.isa, &isa))
-        return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16",
-                       prefix(origin, "exec.isa", at, sizeof at), c->exec.isa);
+        return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16", prefix(c, "exec.isa", at, sizeof at),
+                       c->exec.isa);
     return HS_OK;
 }
 
@@ -247,18 +261,18 @@ static bool is_number(const char *s)
     return *s && !*end;
 }
 
-hs_status hs_config_resolve_paths(hs_config *c, const hs_origin *origin, const char *file)
+hs_status hs_config_resolve_paths(hs_config *c, const char *file)
 {
-    HS_TRY(absolute_parts(c, hs_config_where(origin, "data.train"), file));
+    HS_TRY(absolute_parts(c, hs_config_where(c, "data.train"), file));
     if (!is_number(c->data.val))
-        HS_TRY(absolute(c->data.val, hs_config_where(origin, "data.val"), file));
+        HS_TRY(absolute(c->data.val, hs_config_where(c, "data.val"), file));
     static const char *const no_folders[] = { "auto", "char", "byte" };
     bool is_folder = true;
     for (int i = 0; i < HS_COUNT(no_folders); i++)
         is_folder &= strcmp(c->data.tokenizer, no_folders[i]) != 0;
     if (is_folder)
-        HS_TRY(absolute(c->data.tokenizer, hs_config_where(origin, "data.tokenizer"), file));
-    HS_TRY(absolute(c->train.init_from, hs_config_where(origin, "train.init_from"), file));
+        HS_TRY(absolute(c->data.tokenizer, hs_config_where(c, "data.tokenizer"), file));
+    HS_TRY(absolute(c->train.init_from, hs_config_where(c, "train.init_from"), file));
     if (!c->train.name[0]) {
         char copy[PATH_MAX];
         snprintf(copy, sizeof copy, "%s", file);
@@ -271,26 +285,29 @@ hs_status hs_config_resolve_paths(hs_config *c, const hs_origin *origin, const c
 }
 
 // ---- in the words of other rooms
-hs_gpt_config hs_config_gpt(const hs_config *c, int64_t vocab)
+hs_arch hs_config_arch(const hs_config *c)
 {
-    return (hs_gpt_config){ .layers = (int)c->model.layers,
-                            .heads = (int)c->model.heads,
-                            .width = c->model.width,
-                            .context = c->model.context,
-                            .vocab = vocab,
-                            .dropout = (float)c->model.dropout,
-                            .eps = (float)c->model.eps };
+    return (hs_arch){ c->table->families[hs_schema_chosen(&c->table->schema, c)], c->model.settings.bytes };
 }
 
-hs_model_info hs_config_info(const hs_gpt_config *g)
+int64_t hs_config_model_int(const hs_config *c, const char *key) { return hs_arch_int(hs_config_arch(c), key); }
+
+hs_status hs_config_read_info(const hs_config_table *t, const char *model_dir, hs_model_info *info, const hs_family **family)
 {
-    hs_model_info m = { .type = "gpt2", .activation = "gelu_new" };
-    m.layers = g->layers, m.heads = g->heads, m.width = g->width, m.context = g->context, m.vocab = g->vocab;
-    // through text: 1e-5f as a double would read 9.99999974e-06 in config.json
-    char text[32];
-    snprintf(text, sizeof text, "%g", (double)g->dropout), m.dropout = strtod(text, NULL);
-    snprintf(text, sizeof text, "%g", (double)g->eps), m.eps = strtod(text, NULL);
-    return m;
+    const hs_model_files *known[HS_FAMILIES] = { NULL };
+    int n = 0;
+    for (; t->families[n]; n++)
+        known[n] = &t->families[n]->files;
+    HS_TRY(hs_ckpt_read_info(model_dir, known, n, info));
+    for (int i = 0; i < n; i++)
+        if (known[i] == info->files)
+            *family = t->families[i];
+    return HS_OK;
+}
+
+hs_model_info hs_config_info(const hs_config *c)
+{
+    return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings, .end = -1 };
 }
 
 hs_status hs_config_optim(const hs_config *c, hs_dtype low, hs_optim_config *out)

@@ -1,21 +1,31 @@
 // config: every setting of a run as one struct and one table. YAML files, --section.key overrides, defaults, help and man
-// page all come from hs_config_schema.
+// page all come from the table: the rows that every run has, and those of the family that model.type chooses.
 #ifndef HS_RECIPES_CONFIG_H
 #define HS_RECIPES_CONFIG_H
 #include "core/plan/plan.h"
 #include "core/settings/schema.h"
 #include "data/batches/loader.h"
 #include "data/checkpoint/checkpoint.h"
-#include "models/gpt/gpt.h"
+#include "models/family.h"
 #include "optim/optim.h"
 
 typedef char hs_string[HS_KEY_STRING_BYTES];
 
+enum { HS_CONFIG_COMMON = 64, HS_CONFIG_KEYS = HS_CONFIG_COMMON + 64 }; // at most: common rows; with those of a family
+
+typedef struct hs_config_table { // of a program: made once of its families, which are borrowed
+    const hs_family *const *families;
+    hs_key key[HS_CONFIG_COMMON];
+    char types[512]; // choices of model.type
+    hs_section section[HS_FAMILIES];
+    hs_schema schema;
+} hs_config_table;
+hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *families);
+
 typedef struct hs_config {
     struct {
-        int type;
-        int64_t layers, heads, width, context, vocab;
-        double dropout, eps;
+        int type;             // word of model.type
+        hs_settings settings; // the chosen family's
     } model;
     struct {
         hs_string train, val, tokenizer;
@@ -49,12 +59,14 @@ typedef struct hs_config {
     struct {
         int normalize;
     } loss;
+    const hs_config_table *table;
+    hs_origin origin[HS_CONFIG_KEYS];
 } hs_config;
 enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 
-extern const hs_schema hs_config_schema;
-enum { HS_CONFIG_KEYS = 64 }; // at least the rows of the table: size of origin arrays
+// Defaults of the table, which is borrowed.
+hs_status hs_config_init(hs_config *c, const hs_config_table *t);
 
 // A path as given, or a shipped recipe by its name ("gpt2-124m"). USAGE with the names if there is neither.
 hs_status hs_config_find(const char *name, char *path, size_t size);
@@ -66,18 +78,22 @@ typedef struct hs_data_part {
 } hs_data_part;
 hs_status hs_config_parts(const char *text, hs_data_part *part, int *n);
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
-hs_status hs_config_check(const hs_config *c, const hs_origin *origin, bool data_needed);
+hs_status hs_config_check(const hs_config *c, bool data_needed);
 // data.* and train.init_from relative to the folder of the file that set them become absolute; train.name defaults to its base name.
-hs_status hs_config_resolve_paths(hs_config *c, const hs_origin *origin, const char *file);
+hs_status hs_config_resolve_paths(hs_config *c, const char *file);
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size); // value as text
-const char *hs_config_where(const hs_origin *origin, const char *key);            // "config.yaml:12"; "default"
-hs_status hs_config_set(hs_config *c, hs_origin *origin, const char *key, const char *value, const char *where);
+const char *hs_config_where(const hs_config *c, const char *key);                 // "config.yaml:12"; "default"
+bool hs_config_is_default(const hs_config *c, const char *key);                   // nobody set it
+hs_status hs_config_set(hs_config *c, const char *key, const char *value, const char *where);
+hs_status hs_config_set_int(hs_config *c, const char *key, int64_t value, const char *where);
 char *hs_config_yaml(const hs_config *c); // the resolved configuration; malloc'd
 
 // The parts of it in the words of the rooms that use them.
-hs_gpt_config hs_config_gpt(const hs_config *c, int64_t vocab);
+hs_arch hs_config_arch(const hs_config *c);                       // settings stay the configuration's own
+int64_t hs_config_model_int(const hs_config *c, const char *key); // "model.context"; 0 where the family has no such key
+hs_status hs_config_read_info(const hs_config_table *t, const char *model_dir, hs_model_info *info, const hs_family **family);
+hs_model_info hs_config_info(const hs_config *c); // what a checkpoint's config.json will say
 hs_status hs_config_optim(const hs_config *c, hs_dtype low, hs_optim_config *out);
 hs_status hs_config_policy(const hs_config *c, hs_policy *out); // auto is settled here
-hs_model_info hs_config_info(const hs_gpt_config *g);
 
 #endif

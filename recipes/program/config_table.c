@@ -1,5 +1,6 @@
-// The one table of settings.
+// The settings that every run has; model.type adds those of its family.
 #include "recipes/program/config.h"
+#include <string.h>
 
 #define AT(field) .offset = offsetof(hs_config, field)
 #define INT(key, field, def, lo, hi, ...)                                                                                                  \
@@ -24,14 +25,7 @@
     }
 
 static const hs_key keys[] = {
-    CHOICE("model.type", model.type, "gpt2", "gpt2|gpt", .help = "architecture; gpt is another word for gpt2"),
-    INT("model.layers", model.layers, "4", 1, 1000, .help = "transformer blocks"),
-    INT("model.heads", model.heads, "4", 1, 1024, .help = "attention heads; must divide model.width"),
-    INT("model.width", model.width, "128", 8, 65536, .help = "channels of the residual stream; a multiple of 8"),
-    INT("model.context", model.context, "64", 1, 1048576, .unit = "tokens", .help = "longest sequence, and the window of training"),
-    INT("model.vocab", model.vocab, "0", 0, 1000000, .unit = "tokens", .help = "size of the vocabulary; 0: the tokenizer's"),
-    REAL("model.dropout", model.dropout, "0", 0, 0.95, .help = "dropout probability while training"),
-    REAL("model.eps", model.eps, "1e-5", 1e-12, 1e-2, .help = "epsilon of layer norms", .advanced = true),
+    CHOICE("model.type", model.type, "", NULL, .help = "architecture; it decides which further model.* settings there are"),
 
     TEXT("data.train", data.train, "",
          .help = "text file or token store to train on; a relative path starts at the configuration's folder. Several token stores, with "
@@ -113,6 +107,33 @@ static const hs_key keys[] = {
     CHOICE("loss.normalize", loss.normalize, "global", "global|micro",
            .help = "mean over all labels of a step, or mean of the micro-batches' means"),
 };
-_Static_assert(sizeof keys / sizeof keys[0] <= HS_CONFIG_KEYS, "origin arrays must hold every key");
+_Static_assert(sizeof keys / sizeof keys[0] <= HS_CONFIG_COMMON, "a table must hold every key");
 
-const hs_schema hs_config_schema = HS_SCHEMA(keys, hs_config);
+hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *families)
+{
+    static const char *const needed[] = { "model.context", "model.vocab" };
+    int n = 0;
+    for (; families[n]; n++) {
+        if (n == HS_FAMILIES || families[n]->settings->n > HS_CONFIG_KEYS - HS_CONFIG_COMMON)
+            return HS_FAIL(INTERNAL, "%s: more than %d families, or than %d settings", families[n]->name, HS_FAMILIES,
+                           HS_CONFIG_KEYS - HS_CONFIG_COMMON);
+        for (int i = 0; i < HS_COUNT(needed); i++)
+            if (!hs_schema_find(families[n]->settings, NULL, needed[i]))
+                return HS_FAIL(INTERNAL, "family %s has no setting %s, which batches of tokens need", families[n]->name, needed[i]);
+        t->section[n] = (hs_section){ families[n]->words, families[n]->settings };
+    }
+    memcpy(t->key, keys, sizeof keys);
+    hs_schema_words(t->section, n, t->types, sizeof t->types);
+    t->key[0].choices = t->types;
+    t->key[0].value = families[0]->name;
+    t->families = families;
+    t->schema = (hs_schema){ .key = t->key,
+                             .n = HS_COUNT(keys),
+                             .struct_bytes = sizeof(hs_config),
+                             .chooser = t->key[0].name,
+                             .section = t->section,
+                             .n_sections = n,
+                             .section_offset = offsetof(hs_config, model.settings),
+                             .section_bytes = sizeof(hs_settings) };
+    return HS_OK;
+}

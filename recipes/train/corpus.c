@@ -176,9 +176,10 @@ static hs_status split(hs_corpus *c, const hs_config *config, const texts *t)
     if (c->val_store)
         c->val = (hs_token_range){ c->val_store, 0, hs_token_store_info_of(c->val_store).n_tokens };
     const int64_t n_val = c->val.end - c->val.first;
-    if (n_train < config->model.context + 1)
+    const int64_t context = hs_config_model_int(config, "model.context");
+    if (n_train < context + 1)
         return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", config->data.train,
-                       (long long)n_train, (long long)config->model.context + 1);
+                       (long long)n_train, (long long)context + 1);
     const bool wanted = t->has_val_file || t->fraction > 0;
     if (wanted && n_val < 2)
         return HS_FAIL(USAGE, "%s: the validation text has %lld tokens, needs 2; give a larger data.val, or 0 for none",

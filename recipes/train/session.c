@@ -24,39 +24,14 @@ size_t hs_peak_rss(void)
 }
 
 // ---- the model
-void hs_gpt_trace(hs_graph *g, const void *setup)
-{
-    const hs_gpt_setup *s = setup;
-    hs_gpt(g, &s->gpt, &s->shape);
-}
-
-hs_gpt_setup hs_gpt_eval_setup(const hs_gpt_config *g)
+hs_arch_setup hs_eval_setup(hs_arch m)
 {
     enum { LOGITS = 1 << 25, TOKENS = 4096 };
-    int64_t windows = (LOGITS / g->vocab < TOKENS ? LOGITS / g->vocab : TOKENS) / g->context;
+    const int64_t vocab = hs_arch_int(m, "model.vocab"), context = hs_arch_int(m, "model.context");
+    int64_t windows = (LOGITS / vocab < TOKENS ? LOGITS / vocab : TOKENS) / context;
     if (windows < 1)
         windows = 1;
-    return (hs_gpt_setup){ *g, { .max_tokens = windows * g->context, .max_seqs = windows } };
-}
-
-hs_gpt_config hs_gpt_of_info(const hs_model_info *m)
-{
-    return (hs_gpt_config){ .layers = (int)m->layers,
-                            .heads = (int)m->heads,
-                            .width = m->width,
-                            .context = m->context,
-                            .vocab = m->vocab,
-                            .dropout = (float)m->dropout,
-                            .eps = (float)m->eps };
-}
-
-hs_ckpt_opts hs_gpt_ckpt_opts(const char *dir, int keep)
-{
-    // what transformers has written into GPT-2 files beside the parameters: the tied head and causal masks
-    static const char *const aliases[] = { "lm_head.weight", "*.attn.bias", "*.attn.masked_bias" };
-    return (hs_ckpt_opts){
-        .dir = dir, .keep = keep, .rules = hs_gpt_names, .n_rules = hs_gpt_n_names, .aliases = aliases, .n_aliases = HS_COUNT(aliases)
-    };
+    return (hs_arch_setup){ m, { .max_tokens = windows * context, .max_seqs = windows } };
 }
 
 // ---- batches
@@ -86,9 +61,10 @@ static hs_status evaluate_batch(hs_engine *e, const hs_batch *b, double *sum)
     return HS_OK;
 }
 
-hs_status hs_evaluate(hs_engine *e, const hs_gpt_setup *setup, const hs_token_range *range, int64_t max_windows, hs_eval_result *out)
+hs_status hs_evaluate(hs_engine *e, const hs_arch_setup *setup, const hs_token_range *range, int64_t max_windows, hs_eval_result *out)
 {
-    const int64_t context = setup->gpt.context, at_once = setup->shape.max_seqs, windows = (range->end - range->first - 2) / context + 1;
+    const int64_t context = hs_arch_int(setup->arch, "model.context"), at_once = setup->shape.max_seqs,
+                  windows = (range->end - range->first - 2) / context + 1;
     const int64_t wanted = max_windows && max_windows < windows ? max_windows : windows, batches = (wanted + at_once - 1) / at_once;
     const double start = hs_now();
     double sum = 0;
@@ -121,29 +97,28 @@ hs_status hs_session_policy(int dtype_option, const char *trained, hs_policy *ou
 }
 
 // The policy a checkpoint's resolved configuration names; "auto" where there is none.
-static void trained_policy(const char *dir, char *buf, size_t size)
+static void trained_policy(const hs_config_table *table, const char *dir, char *buf, size_t size)
 {
     char path[4200];
     hs_config *c = malloc(sizeof *c);
     snprintf(path, sizeof path, "%s/train/config.yaml", dir);
     snprintf(buf, size, "auto");
-    if (c && access(path, R_OK) == 0 && hs_schema_defaults(&hs_config_schema, c, NULL) == HS_OK &&
-        hs_yaml_load(path, &hs_config_schema, c, NULL) == HS_OK)
+    if (c && access(path, R_OK) == 0 && hs_config_init(c, table) == HS_OK && hs_yaml_load(path, &table->schema, c, c->origin) == HS_OK)
         hs_config_text(c, "amp.policy", buf, size);
     free(c);
 }
 
-hs_status hs_session_open(hs_session *s, const char *path, const hs_common *o)
+hs_status hs_session_open(hs_session *s, const char *path, const hs_common *o, const hs_config_table *table)
 {
     *s = (hs_session){ 0 };
-    hs_model_info info;
     char trained[16];
     HS_TRY(hs_ckpt_resolve(path, false, s->dir, sizeof s->dir));
-    HS_TRY(hs_ckpt_read_info(s->dir, &info));
-    s->end = (int32_t)info.end;
-    s->setup.gpt = hs_gpt_of_info(&info);
-    HS_TRY(hs_gpt_check(&s->setup.gpt));
-    trained_policy(s->dir, trained, sizeof trained);
+    HS_TRY(hs_config_read_info(table, s->dir, &s->info, &s->arch.family));
+    s->end = (int32_t)s->info.end;
+    s->arch.settings = s->info.settings.bytes;
+    s->context = hs_arch_int(s->arch, "model.context"), s->vocab = hs_arch_int(s->arch, "model.vocab");
+    HS_TRY(hs_arch_check(s->arch));
+    trained_policy(table, s->dir, trained, sizeof trained);
     HS_TRY(hs_session_policy(o->dtype, trained, &s->policy));
     if (hs_tokenizer_load(&s->tokenizer, s->dir) != HS_OK) {
         s->tokenizer = NULL;
@@ -157,7 +132,7 @@ static hs_status check_size(const hs_session *s)
 {
     int64_t have;
     HS_TRY(hs_ckpt_count(s->dir, &have));
-    const int64_t promised = hs_gpt_count(&s->setup.gpt);
+    const int64_t promised = s->arch.family->count(s->arch.settings);
     if (promised / 2 > have)
         return HS_FAIL(CORRUPT, "%s: config.json describes %lld parameters, its weights are %lld", s->dir, (long long)promised,
                        (long long)have);
@@ -168,14 +143,14 @@ hs_status hs_session_load(hs_session *s, const hs_engine_opts *plans)
 {
     HS_TRY(check_size(s));
     hs_engine_opts o = *plans;
-    o.model = hs_gpt_trace;
+    o.model = hs_arch_trace;
     o.policy = &s->policy;
     o.device = s->device;
     o.mode = HS_SUBMIT_BULK;
     o.loads_values = true;
     o.grid = hs_grid_self();
     HS_TRY(hs_engine_new(&s->engine, &o));
-    const hs_ckpt_opts names = hs_gpt_ckpt_opts(NULL, 0);
+    const hs_ckpt_opts names = { .files = s->info.files };
     HS_TRY(hs_ckpt_load_params(s->dir, &names, s->engine->params));
     return s->engine->optim ? HS_OK : hs_model_release_masters(s->engine->model);
 }

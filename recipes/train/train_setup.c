@@ -11,48 +11,80 @@
 #include <unistd.h>
 
 // ---- agreement with the checkpoint a run starts from
-typedef struct shape_key {
-    const char *key;
-    size_t config, info; // offsets of int64_t
-} shape_key;
-static const shape_key shape_keys[] = {
-    { "model.layers", offsetof(hs_config, model.layers), offsetof(hs_model_info, layers) },
-    { "model.heads", offsetof(hs_config, model.heads), offsetof(hs_model_info, heads) },
-    { "model.width", offsetof(hs_config, model.width), offsetof(hs_model_info, width) },
-    { "model.context", offsetof(hs_config, model.context), offsetof(hs_model_info, context) },
-    { "model.vocab", offsetof(hs_config, model.vocab), offsetof(hs_model_info, vocab) },
-};
+// All keys of a family but those that it calls a run's own are the shape of its weights.
+static bool is_shape(hs_arch m, const hs_key *k) { return !hs_family_owns(m.family, k->name); }
 
-static int64_t at(const void *base, size_t offset) { return *(const int64_t *)((const char *)base + offset); }
-
-static hs_status check_shape(const hs_config *c, const hs_model_info *info, const char *from)
+// Reals that went through a file of six digits are the same.
+static bool same_value(const hs_key *k, const void *ours, const void *theirs)
 {
-    for (int i = 0; i < HS_COUNT(shape_keys); i++) {
-        const int64_t ours = at(c, shape_keys[i].config), theirs = at(info, shape_keys[i].info);
-        if (ours != theirs)
-            return HS_FAIL(USAGE, "%s is %lld, but %s has %lld; --resume none --overwrite starts anew", shape_keys[i].key, (long long)ours,
-                           from, (long long)theirs);
+    const void *a = (const char *)ours + k->offset, *b = (const char *)theirs + k->offset;
+    if (k->type == HS_KEY_REAL)
+        return fabs(*(const double *)a - *(const double *)b) <= 1e-5 * fabs(*(const double *)a);
+    return k->type == HS_KEY_INT      ? *(const int64_t *)a == *(const int64_t *)b
+           : k->type == HS_KEY_BOOL   ? *(const bool *)a == *(const bool *)b
+           : k->type == HS_KEY_CHOICE ? *(const int *)a == *(const int *)b
+                                      : strcmp(a, b) == 0;
+}
+
+static hs_status check_shape(const hs_config *c, const hs_model_info *info, const hs_family *family, const char *from)
+{
+    const hs_arch m = hs_config_arch(c);
+    const hs_schema *s = m.family->settings;
+    char ours[128], theirs[128];
+    if (family != m.family)
+        return HS_FAIL(USAGE, "model.type is %s, but %s has %s; --resume none --overwrite starts anew", m.family->name, from, family->name);
+    for (int i = 0; i < s->n; i++) {
+        const hs_key *k = &s->key[i];
+        if (!is_shape(m, k) || same_value(k, m.settings, info->settings.bytes))
+            continue;
+        hs_schema_format(s, m.settings, k, ours, sizeof ours), hs_schema_format(s, info->settings.bytes, k, theirs, sizeof theirs);
+        return HS_FAIL(USAGE, "%s is %s, but %s has %s; --resume none --overwrite starts anew", k->name, ours, from, theirs);
     }
     return HS_OK;
+}
+
+// The family of the weights, unless the settings name another one or have keys of another.
+static hs_status take_family(hs_config *c, const hs_family *family, const char *source)
+{
+    const hs_arch m = hs_config_arch(c);
+    if (family == m.family)
+        return HS_OK;
+    if (!hs_config_is_default(c, "model.type"))
+        return HS_FAIL(USAGE, "%s: model.type is %s, but train.init_from %s has %s", hs_config_where(c, "model.type"), m.family->name,
+                       source, family->name);
+    for (int i = 0; i < m.family->settings->n; i++)
+        if (!hs_config_is_default(c, m.family->settings->key[i].name))
+            return HS_FAIL(USAGE, "%s: %s is a setting of model.type %s, but train.init_from %s has %s",
+                           hs_config_where(c, m.family->settings->key[i].name), m.family->settings->key[i].name, m.family->name, source,
+                           family->name);
+    char word[64];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(family->words, "|"), family->words);
+    return hs_config_set(c, "model.type", word, "train.init_from");
 }
 
 // Weights to start from bring their shape; a setting that says otherwise is refused.
 static hs_status take_shape(hs_trainer *t, const char *source)
 {
     hs_model_info info;
-    char text[32];
-    HS_TRY(hs_ckpt_read_info(source, &info));
-    for (int i = 0; i < HS_COUNT(shape_keys); i++) {
-        const char *key = shape_keys[i].key, *where = hs_config_where(t->o->origin, key);
-        const int64_t ours = at(t->c, shape_keys[i].config), theirs = at(&info, shape_keys[i].info);
-        if (strcmp(where, "default") != 0 && ours != theirs && !(ours == 0 && strcmp(key, "model.vocab") == 0))
-            return HS_FAIL(USAGE, "%s: %s is %lld, but train.init_from %s has %lld", where, key, (long long)ours, source,
-                           (long long)theirs);
-        snprintf(text, sizeof text, "%lld", (long long)theirs);
-        HS_TRY(hs_config_set(t->c, t->o->origin, key, text, "train.init_from"));
+    const hs_family *family;
+    hs_config *c = t->c;
+    HS_TRY(hs_config_read_info(c->table, source, &info, &family));
+    HS_TRY(take_family(c, family, source));
+    const hs_arch m = hs_config_arch(c);
+    const hs_schema *s = family->settings;
+    for (int i = 0; i < s->n; i++) {
+        const hs_key *k = &s->key[i];
+        char ours[HS_KEY_STRING_BYTES], theirs[HS_KEY_STRING_BYTES];
+        const bool open = strcmp(k->name, "model.vocab") == 0 && hs_arch_int(m, k->name) == 0;
+        if (!is_shape(m, k))
+            continue;
+        hs_schema_format(s, m.settings, k, ours, sizeof ours), hs_schema_format(s, info.settings.bytes, k, theirs, sizeof theirs);
+        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m.settings, info.settings.bytes))
+            return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
+                           theirs);
+        HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
     }
-    snprintf(text, sizeof text, "%.17g", info.eps);
-    return hs_config_set(t->c, t->o->origin, "model.eps", text, "train.init_from");
+    return HS_OK;
 }
 
 static hs_status check_vocabulary(const hs_trainer *t)
@@ -73,21 +105,20 @@ static hs_status check_vocabulary(const hs_trainer *t)
 static hs_status settle_vocabulary(hs_trainer *t)
 {
     const int64_t have = hs_tokenizer_vocab(t->corpus.tokenizer);
-    if (t->c->model.vocab && t->c->model.vocab < have)
-        return HS_FAIL(USAGE, "model.vocab is %lld%s%s, but the tokenizer has %lld tokens", (long long)t->c->model.vocab,
+    const int64_t vocab = hs_config_model_int(t->c, "model.vocab");
+    if (vocab && vocab < have)
+        return HS_FAIL(USAGE, "model.vocab is %lld%s%s, but the tokenizer has %lld tokens", (long long)vocab,
                        t->c->train.init_from[0] ? ", that of train.init_from " : "", t->c->train.init_from, (long long)have);
-    if (!t->c->model.vocab) {
-        char text[32];
-        snprintf(text, sizeof text, "%lld", (long long)(have < 2 ? 2 : have)); // a text of one character still makes a model
-        HS_TRY(hs_config_set(t->c, t->o->origin, "model.vocab", text, "data.tokenizer"));
-    }
-    t->gpt = hs_config_gpt(t->c, t->c->model.vocab);
-    HS_TRY(hs_gpt_check(&t->gpt));
-    t->info = hs_config_info(&t->gpt);
-    t->train = (hs_gpt_setup){ t->gpt,
-                               { .max_tokens = t->c->train.batch * t->gpt.context,
-                                 .max_seqs = hs_loader_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->gpt.context) } };
-    t->eval = hs_gpt_eval_setup(&t->gpt);
+    if (!vocab) // a text of one character still makes a model
+        HS_TRY(hs_config_set_int(t->c, "model.vocab", have < 2 ? 2 : have, "data.tokenizer"));
+    t->arch = hs_config_arch(t->c);
+    HS_TRY(hs_arch_check(t->arch));
+    t->context = hs_arch_int(t->arch, "model.context");
+    t->info = hs_config_info(t->c);
+    t->train = (hs_arch_setup){ t->arch,
+                                 { .max_tokens = t->c->train.batch * t->context,
+                                   .max_seqs = hs_loader_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->context) } };
+    t->eval = hs_eval_setup(t->arch);
     return HS_OK;
 }
 
@@ -98,7 +129,7 @@ static hs_status settle_policy(hs_trainer *t)
         const bool fast = t->policy.low == HS_BF16;
         t->policy_note = fast ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
                               : "amp.policy auto: fp32, as this CPU is not fast at bf16";
-        HS_TRY(hs_config_set(t->c, t->o->origin, "amp.policy", fast ? "bf16" : "fp32", "auto"));
+        HS_TRY(hs_config_set(t->c, "amp.policy", fast ? "bf16" : "fp32", "auto"));
     }
     return HS_OK;
 }
@@ -116,7 +147,7 @@ static hs_status open_text(hs_trainer *t)
 // ---- engine and weights
 static hs_status load_weights(hs_trainer *t)
 {
-    const hs_ckpt_opts names = hs_gpt_ckpt_opts(NULL, 0);
+    const hs_ckpt_opts names = { .files = t->info.files };
     hs_engine *e = t->engine;
     if (!t->run.from[0])
         return t->run.init[0] ? hs_ckpt_load_params(t->run.init, &names, e->params) : HS_OK;
@@ -168,8 +199,8 @@ static hs_status open_engine(hs_trainer *t)
         hs_warn("optim.warmup is %lld steps, train.steps %lld: the learning rate never gets to optim.lr", (long long)t->c->optim.warmup,
                 (long long)t->c->train.steps);
     HS_TRY(open_device(t, &mode));
-    HS_TRY(hs_budget_check(t->c, &t->gpt, &t->policy, t->device));
-    HS_TRY(hs_engine_new(&t->engine, &(hs_engine_opts){ .model = hs_gpt_trace,
+    HS_TRY(hs_budget_check(t->c, &t->policy, t->device));
+    HS_TRY(hs_engine_new(&t->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &t->train,
                                                         .eval_config = &t->eval,
                                                         .policy = &t->policy,
@@ -233,7 +264,7 @@ static hs_status open_outputs(hs_trainer *t)
     HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
     if (!t->run.from[0])
         hs_corpus_clean(&t->corpus, t->run.dir);
-    const hs_ckpt_opts opts = hs_gpt_ckpt_opts(t->run.checkpoints, (int)t->c->checkpoint.keep);
+    const hs_ckpt_opts opts = { .dir = t->run.checkpoints, .keep = (int)t->c->checkpoint.keep, .files = t->info.files };
     HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
     if (t->run.from[0])
         HS_TRY(find_best(t));
@@ -250,7 +281,7 @@ static hs_status open_loader(hs_trainer *t)
     return hs_loader_new(&t->loader, &(hs_loader_opts){ .sources = corpus->source,
                                                         .n_sources = corpus->n_sources,
                                                         .packing = (hs_packing)t->c->data.packing,
-                                                        .window = t->gpt.context,
+                                                        .window = t->context,
                                                         .batch = t->c->train.batch,
                                                         .n_micro = (int)t->c->train.accumulate,
                                                         .size = 1,
@@ -262,7 +293,7 @@ static hs_status open_loader(hs_trainer *t)
 // Tokens that attention sees: a window, or a document of mean length (that is the least they can see: longer ones count for more).
 static int64_t attended(const hs_trainer *t)
 {
-    const int64_t window = t->gpt.context, mean = hs_corpus_mean_document(&t->corpus);
+    const int64_t window = t->context, mean = hs_corpus_mean_document(&t->corpus);
     return t->c->data.packing == HS_PACKING_NONE || mean > window ? window : mean;
 }
 
@@ -274,7 +305,7 @@ static hs_status open_progress(hs_trainer *t)
                                  .quiet = t->o->quiet,
                                  .show_scale = t->policy.low == HS_F16,
                                  .steps = t->c->train.steps,
-                                 .flops_per_token = hs_gpt_flops_per_token(&t->gpt, attended(t)) };
+                                 .flops_per_token = t->arch.family->flops_per_token(t->arch.settings, (double)attended(t)) };
     HS_TRY(hs_measure_peak(t->device, &policy, 0.1, &t->progress.peak_flops));
     hs_progress_begin(&t->progress);
     return HS_OK;
@@ -283,14 +314,15 @@ static hs_status open_progress(hs_trainer *t)
 static hs_status open_all(hs_trainer *t)
 {
     const hs_train_opts *o = t->o;
-    HS_TRY(hs_config_check(t->c, o->origin, true));
+    HS_TRY(hs_config_check(t->c, true));
     HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, t->c));
     HS_TRY(open_text(t));
     if (t->run.from[0]) {
         hs_model_info info;
+        const hs_family *family;
         HS_TRY(check_vocabulary(t));
-        HS_TRY(hs_ckpt_read_info(t->run.from, &info));
-        HS_TRY(check_shape(t->c, &info, t->run.from));
+        HS_TRY(hs_config_read_info(t->c->table, t->run.from, &info, &family));
+        HS_TRY(check_shape(t->c, &info, family, t->run.from));
     }
     HS_TRY(open_engine(t));
     HS_TRY(open_profile(t));

@@ -15,7 +15,7 @@ static const char *in_words(const hs_tokenizer *tok, char *buf, size_t size)
 // "config.yaml:4: " before a message about a key that a file sets.
 static const char *place(const hs_trainer *t, const char *key, char *buf, size_t size)
 {
-    const char *where = hs_config_where(t->o->origin, key);
+    const char *where = hs_config_where(t->c, key);
     snprintf(buf, size, "%s%s", strchr(where, ':') ? where : "", strchr(where, ':') ? ": " : "");
     return buf;
 }
@@ -92,7 +92,7 @@ hs_status hs_train_tokenizer(hs_trainer *t, const char **dir)
     if (t->c->train.init_tokenizer == HS_INIT_REPLACE)
         return replaced(t);
     if (!source[0])
-        return is(t, "auto") ? hs_config_set(t->c, t->o->origin, "data.tokenizer", "char", "auto") : HS_OK;
+        return is(t, "auto") ? hs_config_set(t->c, "data.tokenizer", "char", "auto") : HS_OK;
     if (!inits && !is(t, "auto"))
         return HS_OK; // of a run that goes on: compared when the text is there
     if (!t->run.from[0] && !hs_tokenizer_found(source))
@@ -102,7 +102,7 @@ hs_status hs_train_tokenizer(hs_trainer *t, const char **dir)
     hs_status st = HS_OK;
     const bool from_text = !inits && strcmp(hs_tokenizer_kind(theirs), "char") == 0; // characters that are new are told as such
     if (from_text)
-        st = hs_config_set(t->c, t->o->origin, "data.tokenizer", "char", "auto");
+        st = hs_config_set(t->c, "data.tokenizer", "char", "auto");
     else if (!is(t, "auto"))
         st = compare(t, source, theirs);
     if (!from_text)

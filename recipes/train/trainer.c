@@ -111,7 +111,7 @@ static bool note_best(hs_trainer *t, double loss)
 static hs_status evaluate(hs_trainer *t, bool last, bool *best)
 {
     hs_eval_result r;
-    const int64_t limit = t->c->train.eval_windows, windows = (t->corpus.val.end - t->corpus.val.first - 2) / t->gpt.context + 1;
+    const int64_t limit = t->c->train.eval_windows, windows = (t->corpus.val.end - t->corpus.val.first - 2) / t->context + 1;
     HS_TRY(hs_evaluate(t->engine, &t->eval, &t->corpus.val, limit, &r));
     *best = note_best(t, r.loss);
     if (last && limit && limit < windows)
@@ -191,18 +191,19 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
 
 static void tell_start(const hs_trainer *t)
 {
-    char count[32], bytes[32], tokens[32], sources[32], policy[16];
+    char count[32], bytes[32], tokens[32], sources[32], policy[16], sizes[256];
+    const int64_t parameters = t->arch.family->count(t->arch.settings);
     const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes(t->engine->params));
     hs_config_text(t->c, "amp.policy", policy, sizeof policy);
     hs_progress *p = (hs_progress *)&t->progress;
     snprintf(sources, sizeof sources, t->corpus.n_sources > 1 ? " in %d stores" : "", t->corpus.n_sources);
-    hs_progress_say(p, "%s: GPT of %s parameters (%d layers, width %lld, context %lld, vocabulary %lld), %s, %d thread%s (%s), %s planned",
-                    t->c->train.name, hs_human_count((double)hs_gpt_count(&t->gpt), count, sizeof count), t->gpt.layers,
-                    (long long)t->gpt.width, (long long)t->gpt.context, (long long)t->gpt.vocab, policy, t->device->team,
+    hs_arch_describe(t->arch, sizes, sizeof sizes);
+    hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %d thread%s (%s), %s planned", t->c->train.name, t->arch.family->title,
+                    hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team,
                     t->device->team == 1 ? "" : "s", hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
     hs_progress_say(p, "%s tokens of training text%s, %lld steps of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
                     hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), sources,
-                    (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->gpt.context),
+                    (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->context),
                     t->progress.peak_flops / 1e9);
     if (t->policy_note)
         hs_progress_say(p, "%s", t->policy_note);
@@ -212,7 +213,7 @@ static void tell_start(const hs_trainer *t)
         hs_progress_say(p, "weights from %s", t->run.init);
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:o, s:o, s:i}", "event", "start", "run", t->run.dir, "parameters",
-                                (json_int_t)hs_gpt_count(&t->gpt), "policy", policy, "step", (json_int_t)t->at.step, "steps",
+                                (json_int_t)parameters, "policy", policy, "step", (json_int_t)t->at.step, "steps",
                                 (json_int_t)t->c->train.steps, "planned_bytes", hs_line_real(total), "peak_flops",
                                 hs_line_real(t->progress.peak_flops), "threads", t->device->team));
 }

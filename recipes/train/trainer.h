@@ -9,8 +9,7 @@
 #include "recipes/train/session.h"
 
 typedef struct hs_train_opts {
-    hs_config *config; // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
-    hs_origin *origin;
+    hs_config *config;        // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
     const char *dir, *resume; // --out; auto, none or a path
     const char *profile;      // --profile; NULL or "": none
     bool overwrite, json, quiet;
@@ -28,8 +27,9 @@ typedef struct hs_trainer {
     hs_config *c;
     hs_run_dir run;
     hs_corpus corpus;
-    hs_gpt_config gpt;
-    hs_gpt_setup train, eval;
+    hs_arch arch;   // of the configuration
+    int64_t context; // tokens of a window
+    hs_arch_setup train, eval;
     hs_policy policy;
     hs_device *device;
     hs_engine *engine;

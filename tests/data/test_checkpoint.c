@@ -10,6 +10,7 @@
 
 #include "core/base/log.h"
 #include "data/checkpoint/ckpt_parts.h"
+#include "models/gpt/gpt.h"
 #include "tests/support/support_ckpt.h"
 #include "tests/support/support_params.h"
 #include <stdio.h>
@@ -58,7 +59,7 @@ static void expect_step(const rig *r, const char *model_dir, int64_t step)
     hs_params *ps = ckpt_params(true);
     hs_train_state t, want = ckpt_state(step);
     hs_model_info info;
-    OK(hs_ckpt_read_info(model_dir, &info));
+    OK(ckpt_read_info(model_dir, &info));
     assert_memory_equal(&info, &r->info, sizeof info);
     OK(hs_ckpt_load_params(model_dir, &o, ps));
     OK(hs_ckpt_load_train(model_dir, &o, ps, &t));
@@ -563,12 +564,13 @@ static void reads_only_what_it_can_run(void **state)
     hs_model_info m;
     for (int i = 0; i < HS_COUNT(bad); i++) {
         put(dir, "config.json", bad[i].json);
-        assert_int_equal(hs_ckpt_read_info(dir, &m), bad[i].st);
+        assert_int_equal(ckpt_read_info(dir, &m), bad[i].st);
         assert_non_null(strstr(hs_error(), bad[i].message));
     }
     put(dir, "config.json", "{\"model_type\": \"gpt2\", " SIZES ", \"layer_norm_epsilon\": 1e-6, \"resid_pdrop\": 0}");
-    OK(hs_ckpt_read_info(dir, &m));
-    assert_true(m.eps == 1e-6 && m.dropout == 0 && m.vocab == 50);
+    OK(ckpt_read_info(dir, &m));
+    const hs_gpt_config *gpt = (const hs_gpt_config *)m.settings.bytes;
+    assert_true(gpt->eps == 1e-6 && gpt->dropout == 0 && gpt->vocab == 50);
     ckpt_remove(dir);
 }
 

@@ -25,7 +25,8 @@ static void reads_and_writes_parts(void **state)
     enum { ROWS = 5, COLS = 7 };
     char dir[CKPT_PATH], path[2 * CKPT_PATH];
     const hs_model_info info = ckpt_info();
-    const hs_ckpt_opts o = { .rules = rules, .n_rules = HS_COUNT(rules) };
+    const hs_model_files files = { .name = rules, .n_names = HS_COUNT(rules) };
+    const hs_ckpt_opts o = { .files = &files };
     ckpt_temp_dir(dir);
     for (int pad = 0; pad <= 8; pad += 8) {
         hs_params *ps[2];
@@ -72,7 +73,8 @@ static void reads_and_writes_parts(void **state)
         assert_memory_equal(hs_safetensors_find(f, "layer.4.query.bias")->data, values, ROWS * sizeof *values);
         hs_safetensors_close(f);
 
-        const hs_ckpt_opts two = { .rules = rules, .n_rules = 2 }; // a part without a name
+        const hs_model_files fewer = { .name = rules, .n_names = 2 };
+        const hs_ckpt_opts two = { .files = &fewer }; // a part without a name
         path[strlen(path) - strlen("/model.safetensors")] = 0;
         assert_int_equal(hs_ckpt_load_params(path, &two, ps[1]), HS_INTERNAL);
         assert_int_equal(hs_ckpt_export(path, &two, ps[0], &info, NULL), HS_USAGE); // not empty

@@ -53,7 +53,7 @@ static void reads_moments_called_m_and_v(void **state)
     hs_ckpt *c;
     hs_model_info info;
     hs_safetensors *file;
-    OK(hs_ckpt_read_info(old, &info));
+    OK(ckpt_read_info(old, &info));
     OK(hs_ckpt_new(&c, &o, ps));
     OK(hs_ckpt_save(c, ps, &t, &info, NULL, "", false));
     OK(hs_ckpt_wait(c));

@@ -55,10 +55,13 @@ static hs_optim_config adamw(void)
 static hs_engine *engine_of(const char *checkpoint, tiny_gpt *model, const char *isa, bool onednn)
 {
     hs_model_info info;
-    assert_int_equal(hs_ckpt_read_info(checkpoint, &info), HS_OK);
-    assert_string_equal(info.type, "gpt2");
-    *model = (tiny_gpt){ .config = { (int)info.layers, (int)info.heads, info.width, info.context, info.vocab, 0, (float)info.eps },
-                         .shape = { .max_tokens = 64, .max_seqs = 6, .logits = true } };
+    const hs_model_files *const known[] = { &hs_gpt_family.files };
+    assert_int_equal(hs_ckpt_read_info(checkpoint, known, 1, &info), HS_OK);
+    assert_string_equal(info.files->model_type, "gpt2");
+    hs_gpt_config config;
+    memcpy(&config, info.settings.bytes, sizeof config);
+    config.dropout = 0;
+    *model = (tiny_gpt){ .config = config, .shape = { .max_tokens = 64, .max_seqs = 6, .logits = true } };
     const hs_optim_config optim = adamw();
     hs_device *device;
     assert_int_equal(hs_open_device(&device, "cpu", 2, isa, 0, onednn ? HS_ONEDNN_ALWAYS : HS_ONEDNN_NO), HS_OK);
@@ -69,7 +72,7 @@ static hs_engine *engine_of(const char *checkpoint, tiny_gpt *model, const char 
     if (hs_engine_new(&e, &o) != HS_OK)
         fail_msg("%s", hs_error());
     e->owns_device = true;
-    const hs_ckpt_opts c = { .rules = hs_gpt_names, .n_rules = hs_gpt_n_names };
+    const hs_ckpt_opts c = { .files = &hs_gpt_family.files };
     if (hs_ckpt_load_params(checkpoint, &c, e->params) != HS_OK)
         fail_msg("%s", hs_error());
     return e;
@@ -149,7 +152,7 @@ static distance gradient_distance(const hs_engine *e, const hs_param *p)
 {
     char name[256] = "grad.";
     const hs_name_rule *rule;
-    assert_non_null(hs_name_to_theirs(hs_gpt_names, hs_gpt_n_names, p->name, name + 5, sizeof name - 5, &rule));
+    assert_non_null(hs_name_to_theirs(hs_gpt_family.files.name, hs_gpt_family.files.n_names, p->name, name + 5, sizeof name - 5, &rule));
     const hs_st_entry *t = stored(name);
     const int64_t rows = p->logical[0], cols = p->n_dims > 1 ? p->logical[1] : 1;
     assert_int_equal((int64_t)t->bytes, rows * cols * 4);

@@ -29,7 +29,7 @@ typedef struct trace {
     hs_device *dev;
     hs_model *model;
     hs_gpt_config config;
-    hs_gpt_shape shape;
+    hs_arch_shape shape;
 } trace;
 
 static void trace_gpt(hs_graph *g, const void *arg)

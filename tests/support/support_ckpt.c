@@ -73,16 +73,18 @@ hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int lay
 
 hs_model_info ckpt_info(void)
 {
-    return (hs_model_info){ .type = "gpt2",
-                            .layers = 2,
-                            .heads = 2,
-                            .width = 16,
-                            .context = 12,
-                            .vocab = 50,
-                            .dropout = 0.1,
-                            .eps = 1e-5,
-                            .activation = "gelu_new",
-                            .end = -1 };
+    const hs_gpt_config c = { .layers = 2, .heads = 2, .width = 16, .context = 12, .vocab = 50, .dropout = 0.1, .eps = 1e-5 };
+    hs_model_info info;
+    memset(&info, 0, sizeof info);
+    info.files = &hs_gpt_family.files, info.end = -1;
+    memcpy(info.settings.bytes, &c, sizeof c);
+    return info;
+}
+
+hs_status ckpt_read_info(const char *model_dir, hs_model_info *info)
+{
+    const hs_model_files *const known[] = { &hs_gpt_family.files };
+    return hs_ckpt_read_info(model_dir, known, 1, info);
 }
 
 static uint32_t bits(const hs_param *p, uint64_t key, int which, int64_t i)
@@ -159,10 +161,7 @@ bool ckpt_state_equal(const hs_train_state *a, const hs_train_state *b)
            x->bad_param == y->bad_param && x->bad_count == y->bad_count && x->bad_micro == y->bad_micro;
 }
 
-hs_ckpt_opts ckpt_opts(const char *dir, int keep)
-{
-    return (hs_ckpt_opts){ .dir = dir, .keep = keep, .rules = hs_gpt_names, .n_rules = hs_gpt_n_names };
-}
+hs_ckpt_opts ckpt_opts(const char *dir, int keep) { return (hs_ckpt_opts){ .dir = dir, .keep = keep, .files = &hs_gpt_family.files }; }
 
 void ckpt_temp_dir(char path[CKPT_PATH])
 {

@@ -6,7 +6,7 @@
 
 typedef struct tiny_gpt {
     hs_gpt_config config;
-    hs_gpt_shape shape;
+    hs_arch_shape shape;
 } tiny_gpt;
 void tiny_gpt_model(hs_graph *g, const void *tiny); // hs_model_fn
 

@@ -1,0 +1,58 @@
+// keys: what the files of other tools say about a model, as rows. The families of models/ have the rows, data/ reads and writes by them and
+// knows no family.
+#ifndef HS_CORE_KEYS_H
+#define HS_CORE_KEYS_H
+#include "core/graph/names.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// The settings struct of any family, as bytes: what a container that knows no family holds.
+enum { HS_SETTINGS_BYTES = 2048 };
+typedef union hs_settings {
+    max_align_t aligned;
+    unsigned char bytes[HS_SETTINGS_BYTES];
+} hs_settings;
+
+typedef enum hs_file_key_type {
+    HS_FILE_INT,    // int64_t field
+    HS_FILE_REAL,   // double field
+    HS_FILE_BOOL,   // bool field
+    HS_FILE_CHOICE, // int field: index into `accepts`
+    HS_FILE_FIXED,  // no field: `value` is written, `accepts` is what may be read
+    HS_FILE_TIMES,  // no value of its own: null, or `times` the int64_t field
+    HS_FILE_END,    // the token that ends a text; null: none
+} hs_file_key_type;
+
+// One key of config.json. Reading goes through the rows in their order, writing in that of the alphabet.
+typedef struct hs_file_key {
+    const char *key, *also; // "n_positions"; (optional) another name to read it by where that one is absent: "n_ctx"
+    hs_file_key_type type;
+    size_t offset;       // of the field in the family's settings
+    const char *value;   // FIXED: JSON text to write; else, as text, what an absent key means. NULL: it must be there
+    const char *accepts; // CHOICE: the file's words for the choices, "gelu|relu"; FIXED: texts or words that mean this model, NULL: any
+    const char *asks;    // (optional) what another value would ask for: "a head of its own", for the message
+    double min, max;     // of numbers, both included
+    int64_t times;
+    bool read_only, write_only;
+} hs_file_key;
+
+typedef struct hs_model_files { // how a family's models lie in a directory
+    const char *model_type;     // of config.json
+    const char *architecture;   // "GPT2LMHeadModel"
+    const hs_file_key *key;
+    int n_keys;
+    const hs_name_rule *name;
+    int n_names;
+    const hs_alias *alias;
+    int n_aliases;
+    const char *prefix; // (optional) "transformer.": of names that files of the bare model lack it in
+} hs_model_files;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,55 @@
+// family: everything the rest of the house knows of a kind of model, as one row of a table. Adding a family: README.md of this room.
+//
+// The table is an argument: programs pass hs_families, or a table of their own. Nothing outside models/ knows a family by name.
+#ifndef HS_MODELS_FAMILY_H
+#define HS_MODELS_FAMILY_H
+#include "core/graph/graph.h"
+#include "core/settings/keys.h"
+#include "core/settings/schema.h"
+
+typedef struct hs_arch_shape { // what a plan is made for
+    int64_t max_tokens, max_seqs;
+    int64_t cache_rows; // decode mode
+    bool logits;        // eval mode: keep the logits [N, V padded] as output 0
+} hs_arch_shape;
+
+typedef struct hs_family {
+    const char *name;          // as messages about settings say it: "gpt2"
+    const char *words;         // of model.type, the first is written: "gpt2|gpt"
+    const char *title;         // for people: "GPT"
+    const hs_schema *settings; // keys "model.*" into a struct of its own of at most HS_SETTINGS_BYTES
+    const char *own; // keys that a run may set anew on trained weights ("model.dropout"), separated by |; all others are their shape
+    // Agreement between values, whose messages begin with the key that is wrong. model.vocab is 0 where it is not settled yet.
+    hs_status (*check)(const void *settings);
+    // Emits inputs, model and, in train and eval mode, the loss (per token); in decode mode the logits [P, V padded] of the picked rows as
+    // an output. Errors go to the graph.
+    hs_tensor *(*trace)(hs_graph *g, const void *settings, const hs_arch_shape *shape);
+    int64_t (*count)(const void *settings); // parameters
+    // Forward + backward: 6 for each parameter that a token is multiplied with, and attention over seq tokens.
+    double (*flops_per_token)(const void *settings, double seq);
+    double (*head_flops)(const void *settings); // forward, of one row of logits
+    hs_model_files files;
+} hs_family;
+
+extern const hs_family *const hs_families[]; // NULL behind the last; the first is model.type's default
+enum { HS_FAMILIES = 32 };                   // at most, in a table
+
+typedef struct hs_arch { // an architecture: a family with its settings
+    const hs_family *family;
+    const void *settings; // borrowed
+} hs_arch;
+typedef struct hs_arch_setup { // what a plan is traced from
+    hs_arch arch;
+    hs_arch_shape shape;
+} hs_arch_setup;
+void hs_arch_trace(hs_graph *g, const void *setup); // an hs_model_fn of the engine
+
+// Keys that models of texts have: "model.context" (longest sequence), "model.vocab". 0 where the family has no such key.
+int64_t hs_arch_int(hs_arch m, const char *key);
+hs_status hs_arch_check(hs_arch m);                                                              // ranges of keys are not looked at
+hs_status hs_arch_defaults(const hs_family *f, hs_settings *out);                                 // settings of their own, without a run
+hs_status hs_arch_set(const hs_family *f, hs_settings *settings, const char *key, int64_t value); // USAGE: no such key, out of range
+void hs_arch_describe(hs_arch m, char *buf, size_t size); // "layers 4, heads 4, width 128, context 64, vocab 65"
+bool hs_family_owns(const hs_family *f, const char *key);   // is it one of `own`?
+
+#endif
