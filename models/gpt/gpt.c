@@ -6,22 +6,6 @@
 
 enum { VOCAB_UNIT = 64 }; // stored rows of the embedding on each rank are a multiple: whole vectors
 
-// Keys and values of earlier tokens come from the cache, into which this step's are written first.
-static hs_tensor *attend(hs_graph *g, hs_tensor *qkv, const hs_gpt_config *c, const hs_arch_shape *s, const hs_batch_in *in)
-{
-    const int64_t heads = hs_nn_share(g, c->heads, "model.heads"), width = c->width / c->heads * heads;
-    hs_attention_in a = { .qkv = qkv, .starts = in->starts, .where = in->where };
-    if (g->mode == HS_DECODE) {
-        hs_tensor *cache = hs_state_get(g, "cache", g->state_dtype, 2, (int64_t[]){ s->cache_rows, 2 * width });
-        a.kv = hs_cache_append(g, cache, qkv, in->rows, width);
-        a.keys = in->keys;
-    }
-    const hs_attention_attr attr = {
-        .heads = (int)heads, .causal = true, .dropout = (float)c->dropout, .first_head = g->grid.tp->rank * (int)heads
-    };
-    return hs_attention(g, a, attr);
-}
-
 static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_config *c, const hs_arch_shape *s, const hs_batch_in *in)
 {
     const float std = 0.02f / sqrtf(2 * (float)c->layers); // of what is added to the residual stream
@@ -29,7 +13,7 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
 
     hs_tensor *h = hs_nn_layernorm(g, x, "ln_1", (float)c->eps);
     h = hs_nn_linear(g, h, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
-    h = attend(g, h, c, s, in);
+    h = hs_nn_causal(g, h, in, s->cache_rows, c->heads, (float)c->dropout);
     h = hs_nn_linear(g, h, "attn.proj", c->width, c->width, .shard = HS_SHARD_ROW, .std = std);
     h = hs_dropout(g, h, in->where, (float)c->dropout);
     x = hs_add(g, x, h);
@@ -45,18 +29,6 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
     return x;
 }
 
-static hs_tensor *table(hs_graph *g, const char *name, hs_shard shard, int64_t rows, int pad_rows, int64_t width)
-{
-    return hs_param_get(g, &(hs_param_spec){ .name = name,
-                                             .role = HS_EMBED,
-                                             .shard = shard,
-                                             .init = HS_INIT_NORMAL,
-                                             .std = 0.02f,
-                                             .pad_rows = pad_rows,
-                                             .n_dims = 2,
-                                             .dim = { rows, width } });
-}
-
 hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
 {
     if (hs_gpt_check(c) != HS_OK)
@@ -64,8 +36,8 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
     if (c->vocab < 2)
         return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
     const hs_batch_in in = hs_nn_batch(g, s->max_tokens, s->max_seqs);
-    hs_tensor *wte = table(g, "wte.weight", HS_SHARD_COL, c->vocab, VOCAB_UNIT, c->width);
-    hs_tensor *wpe = table(g, "wpe.weight", HS_SHARD_NONE, c->context, 0, c->width);
+    hs_tensor *wte = hs_nn_table(g, "wte.weight", HS_SHARD_COL, c->vocab, VOCAB_UNIT, c->width);
+    hs_tensor *wpe = hs_nn_table(g, "wpe.weight", HS_SHARD_NONE, c->context, 0, c->width);
 
     hs_tensor *x = hs_nn_embedding(g, wte, in.ids, wpe, in.where);
     x = hs_dropout(g, x, in.where, (float)c->dropout);

@@ -115,6 +115,18 @@ hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float ep
     return y;
 }
 
+hs_tensor *hs_nn_table(hs_graph *g, const char *name, hs_shard shard, int64_t rows, int pad_rows, int64_t width)
+{
+    return hs_param_get(g, &(hs_param_spec){ .name = name,
+                                             .role = HS_EMBED,
+                                             .shard = shard,
+                                             .init = HS_INIT_NORMAL,
+                                             .std = 0.02f,
+                                             .pad_rows = pad_rows,
+                                             .n_dims = 2,
+                                             .dim = { rows, width } });
+}
+
 static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows, int64_t cols)
 {
     return hs_input(g, name, HS_I32, ext, cols > 1 ? 2 : 1, (int64_t[]){ rows, cols });
@@ -134,4 +146,17 @@ hs_batch_in hs_nn_batch(hs_graph *g, int64_t max_tokens, int64_t max_seqs)
         in.targets = input(g, "targets", HS_EXT_TOKENS, max_tokens, 1);
     }
     return in;
+}
+
+hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t cache_rows, int64_t heads, float dropout)
+{
+    const int64_t mine = hs_nn_share(g, heads, "model.heads"), width = hs_tensor_width(qkv) / 3;
+    hs_attention_in a = { .qkv = qkv, .starts = in->starts, .where = in->where };
+    if (g->mode == HS_DECODE) {
+        hs_tensor *cache = hs_state_get(g, "cache", g->state_dtype, 2, (int64_t[]){ cache_rows, 2 * width });
+        a.kv = hs_cache_append(g, cache, qkv, in->rows, width);
+        a.keys = in->keys;
+    }
+    const hs_attention_attr attr = { .heads = (int)mine, .causal = true, .dropout = dropout, .first_head = g->grid.tp->rank * (int)mine };
+    return hs_attention(g, a, attr);
 }

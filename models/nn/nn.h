@@ -20,7 +20,9 @@ hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_
 // Parameters NAME.weight, NAME.bias [C].
 hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float eps);
 
-// A table of vectors, and the three uses of one whose rows (HS_SHARD_COL) are divided over ranks: what each looks up is added up; each
+// Parameter NAME [rows, width], N(0, 0.02); what each rank stores is a multiple of pad_rows rows (0: as many as there are).
+hs_tensor *hs_nn_table(hs_graph *g, const char *name, hs_shard shard, int64_t rows, int pad_rows, int64_t width);
+// The three uses of a table whose rows (HS_SHARD_COL) are divided over ranks: what each looks up is added up; each
 // makes the logits of its rows, which are put side by side or meet in the loss alone.
 hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where);
 hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, bool f32); // [N, rows of the whole table, padded]; f32: not rounded
@@ -37,5 +39,9 @@ typedef struct hs_batch_in {
     hs_tensor *picks;   // decode mode: i32 [B], ext PICKS: rows whose logits are wanted (each sequence's last token); else NULL
 } hs_batch_in;
 hs_batch_in hs_nn_batch(hs_graph *g, int64_t max_tokens, int64_t max_seqs);
+// Causal attention of this rank's share of `heads` (of the whole model) within each sequence: q|k|v rows in, as wide as a third of them
+// out. When decoding, keys and values of earlier tokens come from the state "cache" of cache_rows rows, into which this step's are written
+// first.
+hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t cache_rows, int64_t heads, float dropout);
 
 #endif

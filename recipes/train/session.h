@@ -25,7 +25,7 @@ hs_status hs_evaluate(hs_engine *e, const hs_arch_setup *setup, const hs_token_r
 typedef struct hs_session {
     char dir[4096]; // the model directory
     hs_model_info info;
-    hs_arch arch;          // its settings are info's
+    hs_arch arch;           // its settings are info's
     int64_t context, vocab; // of the model
     hs_policy policy;
     int32_t end;             // token that ends a text, -1: the model has none

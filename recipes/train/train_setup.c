@@ -116,8 +116,8 @@ static hs_status settle_vocabulary(hs_trainer *t)
     t->context = hs_arch_int(t->arch, "model.context");
     t->info = hs_config_info(t->c);
     t->train = (hs_arch_setup){ t->arch,
-                                 { .max_tokens = t->c->train.batch * t->context,
-                                   .max_seqs = hs_loader_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->context) } };
+                                { .max_tokens = t->c->train.batch * t->context,
+                                  .max_seqs = hs_loader_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->context) } };
     t->eval = hs_eval_setup(t->arch);
     return HS_OK;
 }

@@ -27,7 +27,7 @@ typedef struct hs_trainer {
     hs_config *c;
     hs_run_dir run;
     hs_corpus corpus;
-    hs_arch arch;   // of the configuration
+    hs_arch arch;    // of the configuration
     int64_t context; // tokens of a window
     hs_arch_setup train, eval;
     hs_policy policy;
