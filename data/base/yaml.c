@@ -18,7 +18,8 @@ typedef struct reader {
     const hs_schema *schema;
     void *config;
     hs_origin *origin;
-    bool choose; // nothing but the chooser is of interest
+    bool choose;  // nothing but the chooser is of interest
+    bool refused; // it has no such choice
     yaml_parser_t parser;
     yaml_event_t event;
     bool has_event;
@@ -146,8 +147,13 @@ static hs_status join(const reader *r, char *buf, size_t size, const char *a, co
 static hs_status set(reader *r, const char *name, const char *value, const char *at)
 {
     const bool chooser = r->schema->chooser && strcmp(name, r->schema->chooser) == 0;
+    if (r->choose && chooser) {
+        const hs_status st = hs_schema_set(r->schema, r->config, r->origin, name, value, at);
+        r->refused = st != HS_OK;
+        return st;
+    }
     if (r->choose)
-        return chooser ? hs_schema_set(r->schema, r->config, r->origin, name, value, at) : HS_OK;
+        return HS_OK;
     return chooser ? hs_schema_check(r->schema, name, value, at) : hs_schema_set(r->schema, r->config, r->origin, name, value, at);
 }
 
@@ -254,14 +260,14 @@ static hs_status read_file(const char *path, const hs_schema *s, void *config, h
     yaml_parser_delete(&r.parser);
     free(r.seen);
     free(text);
+    if (choose && !r.refused)
+        return HS_OK; // what else is wrong is found again, in the order of the file
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 hs_status hs_yaml_choose(const char *path, const hs_schema *s, void *config, hs_origin *origin)
 {
-    if (s->chooser)
-        read_file(path, s, config, origin, true); // what is wrong is found again, in the order of the file, by hs_yaml_read
-    return HS_OK;
+    return s->chooser ? read_file(path, s, config, origin, true) : HS_OK;
 }
 
 hs_status hs_yaml_read(const char *path, const hs_schema *s, void *config, hs_origin *origin)

@@ -206,8 +206,12 @@ static void chooser_comes_first(void **state)
     assert_int_equal(c.kind, 0);
     text = "model: { kind: towr }\n";
     scratch_write("k.yaml", text, strlen(text));
-    OK(hs_yaml_choose(path, &s, &c, from)); // the second reading tells
+    FAILS(USAGE, "k.yaml:1: model.kind is 'towr'; did you mean tower?", hs_yaml_choose(path, &s, &c, from));
     FAILS(USAGE, "k.yaml:1: model.kind is 'towr'; did you mean tower?", hs_yaml_read(path, &s, &c, from));
+    text = "model: { kind: tower, stones: }\n}";
+    scratch_write("k.yaml", text, strlen(text));
+    OK(hs_yaml_choose(path, &s, &c, from)); // the second reading tells
+    FAILS(USAGE, "k.yaml:1: model.stones is a setting of model.kind ring, not of tower", hs_yaml_read(path, &s, &c, from));
     text = "model: { height: 3 }\n";
     scratch_write("k.yaml", text, strlen(text));
     OK(hs_schema_set(&s, &c, from, "model.kind", "tower", "--model.kind"));
