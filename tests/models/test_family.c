@@ -1,0 +1,166 @@
+// family: what every row of the table promises - settings that check, parameters that are counted, named once and by rules, config.json
+// that reads back.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/graph/comm.h"
+#include "models/family.h"
+#include "tests/support/support_ckpt.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
+
+enum { VOCAB = 61 };
+
+static hs_arch arch_of(const hs_family *f, hs_settings *settings)
+{
+    OK(hs_arch_defaults(f, settings));
+    OK(hs_arch_set(f, settings, "model.vocab", VOCAB));
+    const hs_arch a = { f, settings->bytes };
+    OK(hs_arch_check(a));
+    return a;
+}
+
+static hs_status trace(hs_arch a, hs_params *ps, hs_states *states, hs_mode mode)
+{
+    const hs_grid grid = hs_grid_self();
+    const hs_arch_setup setup = { a, { .max_tokens = 16, .max_seqs = 2, .cache_rows = 32 } };
+    hs_graph *g;
+    OK(hs_graph_new(&g, ps, states, mode, &grid));
+    hs_arch_trace(g, &setup);
+    const hs_status st = hs_graph_status(g);
+    hs_graph_free(g);
+    return st;
+}
+
+static hs_params *params_of(hs_arch a)
+{
+    hs_params *ps;
+    hs_states *states = hs_states_new();
+    OK(hs_params_new(&ps, 1, 0, 1));
+    assert_non_null(states);
+    for (int mode = HS_TRAIN; mode <= HS_DECODE; mode++) {
+        const int before = ps->n_params;
+        OK(trace(a, ps, states, (hs_mode)mode));
+        assert_true(mode == HS_TRAIN || ps->n_params == before); // all modes are one model
+    }
+    hs_states_free(states);
+    OK(hs_params_alloc(ps, true));
+    return ps;
+}
+
+static void counts_its_parameters(void **state)
+{
+    (void)state;
+    for (int i = 0; hs_families[i]; i++) {
+        hs_settings settings;
+        const hs_arch a = arch_of(hs_families[i], &settings);
+        hs_params *ps = params_of(a);
+        assert_int_equal(a.family->count(a.settings), (int64_t)hs_params_count(ps));
+        assert_true(a.family->flops_per_token(a.settings, 64) > a.family->flops_per_token(a.settings, 0));
+        assert_true(a.family->head_flops(a.settings) > 0 &&
+                    3 * a.family->head_flops(a.settings) < a.family->flops_per_token(a.settings, 0));
+        hs_params_free(ps);
+    }
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static void names_every_parameter_once(void **state)
+{
+    (void)state;
+    for (int i = 0; hs_families[i]; i++) {
+        const hs_model_files *f = &hs_families[i]->files;
+        hs_settings settings;
+        hs_params *ps = params_of(arch_of(hs_families[i], &settings));
+        char *name[1024];
+        int n = 0;
+        for (int k = 0; k < ps->n_params; k++) {
+            hs_name_piece piece[HS_NAME_PIECES];
+            char theirs[HS_NAME_BYTES];
+            int pieces;
+            assert_non_null(hs_name_to_theirs(f->name, f->n_names, ps->param[k]->name, theirs, sizeof theirs, NULL));
+            OK(hs_name_pieces(f->name, f->n_names, ps->param[k]->name, ps->param[k]->parts, piece, &pieces));
+            for (int p = 0; p < pieces; p++)
+                name[n++] = strdup(piece[p].name);
+        }
+        qsort(name, (size_t)n, sizeof *name, by_name);
+        for (int k = 1; k < n; k++)
+            assert_string_not_equal(name[k], name[k - 1]);
+        for (int k = 0; k < n; k++)
+            free(name[k]);
+        hs_params_free(ps);
+    }
+}
+
+static bool same_values(const hs_params *a, const hs_params *b, int k)
+{
+    size_t n = 1;
+    for (int i = 0; i < a->param[k]->n_dims; i++)
+        n *= (size_t)a->param[k]->logical[i];
+    float *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y);
+    hs_param_export(a->param[k], hs_slab_at(a->master, a->param[k]), x);
+    hs_param_export(b->param[k], hs_slab_at(b->master, b->param[k]), y);
+    const bool same = memcmp(x, y, n * sizeof *x) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
+static void config_json_reads_back(void **state)
+{
+    (void)state;
+    char dir[CKPT_PATH], path[2 * CKPT_PATH];
+    ckpt_temp_dir(dir);
+    for (int i = 0; hs_families[i]; i++) {
+        const hs_model_files *const known[] = { &hs_families[i]->files };
+        const hs_ckpt_opts o = { .files = known[0] };
+        hs_model_info info = { .files = known[0], .end = -1 }, back;
+        hs_params *ps = params_of(arch_of(hs_families[i], &info.settings)), *again = params_of(arch_of(hs_families[i], &info.settings));
+        snprintf(path, sizeof path, "%s/m%d", dir, i);
+        OK(hs_ckpt_export(path, &o, ps, &info, NULL));
+        OK(hs_ckpt_read_info(path, known, 1, &back));
+        assert_ptr_equal(back.files, known[0]);
+        assert_memory_equal(back.settings.bytes, info.settings.bytes, hs_families[i]->settings->struct_bytes);
+        OK(hs_ckpt_load_params(path, &o, again));
+        for (int k = 0; k < ps->n_params; k++)
+            assert_true(same_values(ps, again, k));
+        hs_params_free(ps);
+        hs_params_free(again);
+    }
+    ckpt_remove(dir);
+}
+
+// Messages of a check begin with the key: commands put file and line in front.
+static void checks_begin_with_the_key(void **state)
+{
+    (void)state;
+    int tried = 0;
+    for (int i = 0; hs_families[i]; i++) {
+        hs_settings settings;
+        const hs_arch a = arch_of(hs_families[i], &settings);
+        char key[64];
+        assert_int_equal(hs_arch_set(a.family, &settings, "model.vocab", -1), HS_USAGE);
+        assert_int_equal(hs_arch_set(a.family, &settings, "model.nothing", 1), HS_USAGE);
+        if (hs_arch_set(a.family, &settings, "model.width", 60) != HS_OK || hs_arch_check(a) == HS_OK)
+            continue; // a family that can be 60 wide, or has no width
+        tried++;
+        snprintf(key, sizeof key, "%.*s", (int)strcspn(hs_error(), " "), hs_error());
+        assert_non_null(hs_schema_find(a.family->settings, NULL, key));
+    }
+    assert_true(tried > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(counts_its_parameters), cmocka_unit_test(names_every_parameter_once),
+                                        cmocka_unit_test(config_json_reads_back), cmocka_unit_test(checks_begin_with_the_key) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
