@@ -31,9 +31,11 @@ struct hs_run {
     void **states; // by hs_state.id
     int n_states, cap_states;
     size_t state_bytes;
-    bool *written; // [n_params]: gradients made since the last update
-    int pending;   // micro-steps since then
-    bool trains;   // it holds the model's gradients
+    bool *written;       // [n_params]: gradients made since the last update
+    int pending;         // micro-steps since then
+    bool reduced;        // the last of them reduced over dp
+    hs_thunk *reduction; // [n_params], where plans reduce: of what the last plan of a step did not make
+    bool trains;         // it holds the model's gradients
     hs_segment update;
     recorder *recorder;
     int64_t n_updates, n_read;
@@ -118,6 +120,10 @@ hs_status hs_run_bind(hs_run *r, int plan)
         HS_TRY(take_gradients(r, p, workspace));
         if (!b->writes)
             HS_TRY(mark_writes(b, p, m->params->n_params));
+        if (b->reduces && !r->reduction)
+            r->reduction = calloc((size_t)m->params->n_params + 1, sizeof *r->reduction);
+        if (b->reduces && !r->reduction)
+            return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", m->params->n_params);
     }
     return hs_exec_new(&b->exec, p, &(hs_exec_memory){ workspace, r->states, &r->in, &r->state });
 }
@@ -200,6 +206,7 @@ void hs_run_free(hs_run *r)
     free(r->workspace);
     free(r->states);
     free(r->written);
+    free(r->reduction);
     free(r->update.thunk);
     free(r->recorder);
     free(r);
@@ -290,6 +297,7 @@ void hs_run_begin(hs_run *r, uint64_t step)
     r->in.step = step;
     r->in.ran = 0;
     r->pending = 0;
+    r->reduced = false;
     memset(r->written, 0, (size_t)r->model->params->n_params * sizeof *r->written);
     for (int i = 0; i < r->n_plans; i++)
         r->plan[i].micro = 0;
@@ -320,12 +328,36 @@ static bool first_of_all(hs_run *r, const bound *b)
     return false;
 }
 
-static bool others_ran(const hs_run *r, int plan)
+static void all_reduce(const hs_args *a, hs_lane *lane)
 {
-    for (int i = 0; i < r->n_plans; i++)
-        if (i != plan && r->plan[i].micro)
-            return true;
-    return false;
+    a->comm->all_reduce(a->comm, lane, a->out[0].p, a->out[0].rows, HS_F32, HS_REDUCE_SUM);
+}
+
+// The last micro-step of a step reduces what its plan makes; what only other plans of the step made is reduced here, neighbours together.
+static hs_status reduce_others(hs_run *r, const bound *b)
+{
+    const hs_params *ps = r->model->params;
+    const hs_param *before = NULL;
+    hs_segment s = { r->reduction, 0 };
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        if (!r->written[i] || b->writes[i])
+            continue;
+        const bool joins = before && before->id == i - 1;
+        hs_thunk *t = joins ? &s.thunk[s.n - 1] : &s.thunk[s.n++];
+        if (!joins)
+            *t = (hs_thunk){
+                .fn = all_reduce,
+                .name = "gradient all-reduce",
+                .backward = true,
+                .sync = true,
+                .part = HS_PART_SOLO,
+                .args = { .out[0].p = (char *)(ps->grad + p->offset), .comm = r->model->grid.dp, .step = &r->in, .state = &r->state }
+            };
+        t->args.out[0].rows = (int64_t)((size_t)(ps->grad + p->offset + p->n - (float *)t->args.out[0].p));
+        before = p;
+    }
+    return s.n ? submit(r, &s) : HS_OK;
 }
 
 hs_status hs_run_micro(hs_run *r, int plan, bool last)
@@ -334,14 +366,18 @@ hs_status hs_run_micro(hs_run *r, int plan, bool last)
     bound *b = &r->plan[plan];
     if (r->pending && hs_plan_info_of(plan_of(r, plan))->gradient_bytes)
         return HS_FAIL(INTERNAL, "this model was made for steps of one micro-batch (micro_steps): gradients cannot be added to");
-    if (last && b->reduces && others_ran(r, plan))
-        return HS_FAIL(UNSUPPORTED, "several plans made gradients in this step: they cannot be reduced over ranks yet");
+    if (r->reduced)
+        return HS_FAIL(INTERNAL, "a micro-step behind the last one of its step: gradients are reduced already");
     const bool first = first_of_all(r, b);
     r->in.micro = b->micro;
     HS_TRY(submit_plan(r, plan, (first ? HS_MICRO_FIRST : 0) | (last ? HS_MICRO_LAST : 0)));
     for (int i = 0; i < r->model->params->n_params; i++)
         r->written[i] |= b->writes[i];
     b->micro++, r->pending++;
+    if (last && b->reduces) {
+        HS_TRY(reduce_others(r, b));
+        r->reduced = true;
+    }
     if (hs_plan_losses(plan_of(r, plan)) >= 0)
         r->in.ran |= 1u << hs_plan_losses(plan_of(r, plan));
     return HS_OK;
@@ -407,6 +443,8 @@ hs_status hs_run_update(hs_run *r)
         return HS_FAIL(INTERNAL, "this run was given no optimizer");
     if (!r->pending)
         return HS_FAIL(INTERNAL, "an update without a micro-step since the last one");
+    if (r->model->grid.dp->size > 1 && !r->reduced)
+        return HS_FAIL(INTERNAL, "an update of gradients that were not reduced: no micro-step of this step was the last");
     for (int i = 0; i < ps->n_params; i++)
         ps->has_grad[i] = r->written[i];
     HS_TRY(submit(r, &r->update));

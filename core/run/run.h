@@ -54,8 +54,8 @@ const double *hs_run_losses(hs_run *r, int plan); // [HS_N_LOSS] of hs_step_stat
 // ---- steps. Each call submits and waits.
 // Begins attempted step `step`: gradients made since the last update are forgotten. An update does it by itself, for the next one.
 void hs_run_begin(hs_run *r, uint64_t step);
-// A micro-step of a training plan. last: gradients are reduced over dp behind it. INTERNAL: not a training plan, or a second micro-step
-// where micro_steps is 1. UNSUPPORTED: last, where several plans made gradients and there is someone to reduce with.
+// A micro-step of a training plan. last: gradients are reduced over dp behind it, also those that other plans made; every rank runs the
+// same plans in a step. INTERNAL: not a training plan; one more behind the last; a second one where micro_steps is 1.
 hs_status hs_run_micro(hs_run *r, int plan, bool last);
 // An evaluation or decoding plan, its losses from 0. INTERNAL while gradients are pending: it may lie where they do.
 hs_status hs_run_forward(hs_run *r, int plan);
@@ -63,7 +63,7 @@ hs_status hs_run_forward(hs_run *r, int plan);
 // applied, lr, grad_norm, found_inf, the skip and scale members) and hs_params.has_grad.
 hs_status hs_run_set_update(hs_run *r, const hs_segment *update);
 const hs_segment *hs_run_update_segment(const hs_run *r); // with the record behind it; NULL: none was set
-hs_status hs_run_update(hs_run *r);                       // INTERNAL without a segment, or without a micro-step before it
+hs_status hs_run_update(hs_run *r);                       // INTERNAL: no segment, no micro-step before it, none that was the last
 
 // ---- records of the last HS_STEP_RECORDS updates. Reading them looks at the device: do it every now and then, not every step.
 int hs_run_unread(const hs_run *r);                  // updates since the last record that was read; known without looking

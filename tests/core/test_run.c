@@ -11,6 +11,7 @@
 #include "core/run/run.h"
 #include "models/nn/nn.h"
 #include "optim/optim.h"
+#include "tests/support/support_comm.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
 #include <math.h>
@@ -224,6 +225,58 @@ static void test_untouched(void **state)
     assert_float_equal(hs_run_state(r.run)->grad_norm, sqrt(squares), 1e-6);
     free(w), free(m), free(v);
     rig_close(&r);
+}
+
+// Two ranks with half of the rows each: trunk and b are reduced by the plan that runs last, a by the run.
+typedef struct reference {
+    rig *whole;
+    double distance[2];
+} reference;
+
+static hs_status half(const hs_grid *grid, void *arg, int rank)
+{
+    reference *ref = arg;
+    rig r;
+    int plan[2];
+    const int configs[] = { A, B };
+    const hs_grid own = { .dp = grid->tp, .tp = hs_grid_self().tp };
+    HS_TRY(hs_open_device(&r.dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO));
+    HS_TRY(hs_model_new(&r.model, &(hs_model_opts){ .device = r.dev, .seed = 9, .grid = own }));
+    for (int i = 0; i < 2; i++)
+        HS_TRY(hs_model_plan(r.model, HS_TRAIN, objectives, &configs[i], &plan[i]));
+    HS_TRY(hs_model_freeze(r.model, HS_WITH_MOMENTS));
+    r.ps = r.model->params;
+    HS_TRY(hs_run_new(&r.run, r.model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
+    for (int i = 0; i < 2; i++) {
+        fill(r.run, plan[i], (uint64_t)rank + 1);
+        hs_run_in(r.run)->inv_count[0] = hs_run_in(r.run)->inv_count[1] = hs_inv_count(2 * ROWS);
+        HS_TRY(hs_run_micro(r.run, plan[i], i == 1));
+    }
+    ref->distance[rank] = distance(&r, ref->whole);
+    const hs_status more = hs_run_micro(r.run, plan[0], true);
+    hs_run_free(r.run);
+    hs_model_free(r.model);
+    hs_device_close(r.dev);
+    return more == HS_INTERNAL ? HS_OK : HS_FAIL(INTERNAL, "a micro-step behind the last one was taken");
+}
+
+static void test_ranks(void **state)
+{
+    (void)state;
+    rig whole;
+    comm_calls calls;
+    rig_open(&whole, (int[]){ A, B, 0 }, "fp32", 0);
+    for (uint64_t key = 1; key <= 2; key++)
+        for (int plan = 0; plan < 2; plan++) {
+            fill(whole.run, plan, key);
+            hs_run_in(whole.run)->inv_count[0] = hs_run_in(whole.run)->inv_count[1] = hs_inv_count(2 * ROWS);
+            assert_int_equal(hs_run_micro(whole.run, plan, false), HS_OK);
+        }
+    reference ref = { .whole = &whole };
+    if (ranks_run(2, half, &ref, &calls) != HS_OK)
+        fail_msg("%s", hs_error());
+    assert_true(ref.distance[0] < 1e-6 && ref.distance[1] == ref.distance[0]);
+    rig_close(&whole);
 }
 
 static void test_no_labels(void **state)
@@ -477,9 +530,9 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_objectives), cmocka_unit_test(test_partly_made), cmocka_unit_test(test_untouched),
-        cmocka_unit_test(test_no_labels),  cmocka_unit_test(test_records),     cmocka_unit_test(test_runs_at_once),
-        cmocka_unit_test(test_later_plan), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_objectives),   cmocka_unit_test(test_partly_made), cmocka_unit_test(test_untouched),
+        cmocka_unit_test(test_ranks),        cmocka_unit_test(test_no_labels),   cmocka_unit_test(test_records),
+        cmocka_unit_test(test_runs_at_once), cmocka_unit_test(test_later_plan),  cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
