@@ -336,26 +336,22 @@ static void all_reduce(const hs_args *a, hs_lane *lane)
 // The last micro-step of a step reduces what its plan makes; what only other plans of the step made is reduced here, neighbours together.
 static hs_status reduce_others(hs_run *r, const bound *b)
 {
+    enum { PADDING = 64 }; // elements between neighbours, at most
     const hs_params *ps = r->model->params;
-    const hs_param *before = NULL;
     hs_segment s = { r->reduction, 0 };
+    float *first = NULL, *end = NULL;
     for (int i = 0; i < ps->n_params; i++) {
-        const hs_param *p = ps->param[i];
         if (!r->written[i] || b->writes[i])
             continue;
-        const bool joins = before && before->id == i - 1;
-        hs_thunk *t = joins ? &s.thunk[s.n - 1] : &s.thunk[s.n++];
-        if (!joins)
-            *t = (hs_thunk){
-                .fn = all_reduce,
-                .name = "gradient all-reduce",
-                .backward = true,
-                .sync = true,
-                .part = HS_PART_SOLO,
-                .args = { .out[0].p = (char *)(ps->grad + p->offset), .comm = r->model->grid.dp, .step = &r->in, .state = &r->state }
-            };
-        t->args.out[0].rows = (int64_t)((size_t)(ps->grad + p->offset + p->n - (float *)t->args.out[0].p));
-        before = p;
+        float *at = hs_slab_at(ps->grad, ps->param[i]);
+        if (!end || at < end || at - end >= PADDING) {
+            first = at;
+            s.thunk[s.n++] =
+                (hs_thunk){ .fn = all_reduce, .name = "gradient all-reduce", .backward = true, .sync = true, .part = HS_PART_SOLO };
+            s.thunk[s.n - 1].args = (hs_args){ .comm = r->model->grid.dp, .step = &r->in, .state = &r->state };
+        }
+        end = at + ps->param[i]->n;
+        s.thunk[s.n - 1].args.out[0] = (hs_ref){ .p = (char *)first, .rows = end - first, .cols = 1, .dtype = HS_F32 };
     }
     return s.n ? submit(r, &s) : HS_OK;
 }

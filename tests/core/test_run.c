@@ -244,7 +244,7 @@ static hs_status half(const hs_grid *grid, void *arg, int rank)
     HS_TRY(hs_model_new(&r.model, &(hs_model_opts){ .device = r.dev, .seed = 9, .grid = own }));
     for (int i = 0; i < 2; i++)
         HS_TRY(hs_model_plan(r.model, HS_TRAIN, objectives, &configs[i], &plan[i]));
-    HS_TRY(hs_model_freeze(r.model, HS_WITH_MOMENTS));
+    HS_TRY(hs_model_alloc(r.model, true));
     r.ps = r.model->params;
     HS_TRY(hs_run_new(&r.run, r.model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
     for (int i = 0; i < 2; i++) {
