@@ -1,9 +1,9 @@
 // registry: every op of this library in the order of ops.list, the kernel tables of each ISA tier, and the device that runs them.
 #include "core/base/log.h"
+#include "core/cpu/device_cpu.h"
 #include "ops/dense/peak_loops.h"
 #include "ops/ops.h"
 #include <dlfcn.h>
-#include <stdio.h>
 #include <string.h>
 
 const hs_op *const hs_ops[HS_N_OPS] = {
@@ -89,25 +89,12 @@ const hs_peak_loops *hs_peak_loops_of(hs_isa isa)
 
 bool hs_isa_built(hs_isa isa) { return (unsigned)isa < HS_N_ISA && lists[isa][0].table[0] != NULL; }
 
-static hs_status choose_isa(const char *name, hs_isa *out)
+static unsigned built_tiers(void)
 {
-    char built[128] = "auto";
-    *out = HS_ISA_PORTABLE;
+    unsigned built = 0;
     for (int i = 0; i < HS_N_ISA; i++)
-        if (hs_isa_built((hs_isa)i)) {
-            snprintf(built + strlen(built), sizeof built - strlen(built), ", %s", hs_isa_name((hs_isa)i));
-            if (hs_isa_supported((hs_isa)i))
-                *out = (hs_isa)i;
-        }
-    if (!name || !strcmp(name, "auto"))
-        return HS_OK;
-    if (!hs_isa_parse(name, out))
-        return HS_FAIL(USAGE, "exec.isa is \"%s\", allowed: %s", name, built);
-    if (!hs_isa_built(*out))
-        return HS_FAIL(UNSUPPORTED, "exec.isa: %s is not compiled into this library, allowed: %s", name, built);
-    if (!hs_isa_supported(*out))
-        return HS_FAIL(UNSUPPORTED, "exec.isa: this CPU has no %s", name);
-    return HS_OK;
+        built |= (unsigned)hs_isa_built((hs_isa)i) << i;
+    return built;
 }
 
 // No plug-in speaks this library's table yet, so what can be said is what is missing.
@@ -132,8 +119,10 @@ hs_status hs_open_device(hs_device **out, const char *name, int threads, const c
     *out = NULL;
     if (name && !strcmp(name, "cuda"))
         return hs_frame_at(refuse_cuda(), __FILE__, __LINE__);
+    if (name && strcmp(name, "cpu"))
+        return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu", name);
     hs_isa tier;
-    HS_TRY(choose_isa(isa, &tier));
+    HS_TRY(hs_isa_choose(isa, built_tiers(), &tier));
     const table_list *list = &lists[tier][onednn];
     if (onednn && !hs_onednn_version())
         return HS_FAIL(UNSUPPORTED, "oneDNN is not compiled into this library");
@@ -141,13 +130,13 @@ hs_status hs_open_device(hs_device **out, const char *name, int threads, const c
         hs_info("oneDNN %s: %s", hs_onednn_version(),
                 tier == HS_ISA_PORTABLE ? "does fp32 products of 256 rows and more, the built-in ones do the others"
                                         : "not used, the built-in products of this tier were measured to be as fast or faster");
-    HS_TRY(hs_device_open(out, &(hs_device_opts){ .name = name,
-                                                  .threads = threads,
-                                                  .isa = hs_isa_name(tier),
-                                                  .bulk_size = bulk_size,
-                                                  .ops = hs_ops,
-                                                  .n_ops = HS_N_OPS,
-                                                  .tables = list->table,
-                                                  .table_names = list->name }));
+    const hs_device_opts o = { .threads = threads,
+                               .isa = tier,
+                               .bulk_size = bulk_size,
+                               .ops = hs_ops,
+                               .n_ops = HS_N_OPS,
+                               .tables = list->table,
+                               .table_names = list->name };
+    HS_TRY(hs_device_open(out, hs_backend_cpu, &o));
     return HS_OK;
 }

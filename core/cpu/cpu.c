@@ -57,6 +57,28 @@ static hs_isa best_isa(void) { return HS_ISA_PORTABLE; }
 #endif
 
 bool hs_isa_supported(hs_isa isa) { return isa <= best_isa(); } // the tiers are nested
+
+hs_status hs_isa_choose(const char *name, unsigned built, hs_isa *out)
+{
+    char allowed[128] = "auto";
+    *out = HS_ISA_PORTABLE;
+    for (int i = 0; i < HS_N_ISA; i++)
+        if (built >> i & 1) {
+            snprintf(allowed + strlen(allowed), sizeof allowed - strlen(allowed), ", %s", isa_names[i]);
+            if (hs_isa_supported((hs_isa)i))
+                *out = (hs_isa)i;
+        }
+    if (!name || !strcmp(name, "auto"))
+        return HS_OK;
+    if (!hs_isa_parse(name, out))
+        return HS_FAIL(USAGE, "exec.isa is \"%s\", allowed: %s", name, allowed);
+    if (!(built >> *out & 1))
+        return HS_FAIL(UNSUPPORTED, "exec.isa: %s is not compiled into this library, allowed: %s", name, allowed);
+    if (!hs_isa_supported(*out))
+        return HS_FAIL(UNSUPPORTED, "exec.isa: this CPU has no %s", name);
+    return HS_OK;
+}
+
 bool hs_cpu_has_fast_bf16(void) { return hs_isa_supported(HS_ISA_AVX512BF16); }
 
 static int affinity_cores(void)

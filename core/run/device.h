@@ -1,4 +1,4 @@
-// device: where a plan runs. One small table per backend and an ordered list of kernel tables; CPU here, CUDA in the plug-in.
+// device: where a plan runs. One small table per backend and an ordered list of kernel tables; the CPU in core/cpu, CUDA in the plug-in.
 #ifndef HS_CORE_DEVICE_H
 #define HS_CORE_DEVICE_H
 #include "core/cpu/cpu.h"
@@ -53,17 +53,18 @@ typedef struct hs_device {
 } hs_device;
 
 typedef struct hs_device_opts {
-    const char *name; // "cpu" (NULL means cpu), "cuda"
-    int threads;      // 0: the cores this process may use (affinity, cgroup)
-    const char *isa;  // NULL or "auto", else a tier's name
+    int threads; // 0: the cores this process may use (affinity, cgroup)
+    hs_isa isa;  // the tier of the CPU kernels in `tables`: hs_isa_choose
     int bulk_size;
-    const hs_op *const *ops; // registry and kernel tables, from ops/ops.h: hs_ops_all(), hs_ops_tables(isa)
+    const hs_op *const *ops; // registry and kernel tables: hs_open_device of ops/ops.h brings its own; borrowed, as the device is
     int n_ops;
     const hs_kernels *const *const *tables;
     const char *const *table_names;
 } hs_device_opts;
 
-hs_status hs_device_open(hs_device **out, const hs_device_opts *o); // USAGE/UNSUPPORTED with the reason
+// A backend fills the table; `ops` to `bulk_size` are there already. It fails with USAGE or UNSUPPORTED and the reason, holding nothing.
+typedef hs_status hs_backend(hs_device *d, const hs_device_opts *o);
+hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_opts *o); // the CPU's: core/cpu/device_cpu.h
 void hs_device_close(hs_device *d);
 
 const hs_op *hs_device_op(const hs_device *d, const char *name); // NULL if unknown

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "core/base/rng.h"
+#include "core/cpu/device_cpu.h"
 #include "core/cpu/rows.h"
 #include "core/run/run.h"
 #include "models/nn/nn.h"
@@ -118,10 +119,10 @@ static void open_device(rig *r)
     r->tables[0] = r->table, r->names[0] = "test";
     for (int i = 0; r->own->tables[i]; i++)
         r->tables[i + 1] = r->own->tables[i], r->names[i + 1] = r->own->table_names[i];
-    assert_int_equal(
-        hs_device_open(
-            &r->dev, &(hs_device_opts){ .threads = 2, .ops = r->ops, .n_ops = HS_N_OPS + 1, .tables = r->tables, .table_names = r->names }),
-        HS_OK);
+    const hs_device_opts o = {
+        .threads = 2, .isa = r->own->isa, .ops = r->ops, .n_ops = HS_N_OPS + 1, .tables = r->tables, .table_names = r->names
+    };
+    assert_int_equal(hs_device_open(&r->dev, hs_backend_cpu, &o), HS_OK);
 }
 
 static void open_model(rig *r, hs_model **m, hs_run **run, hs_mode mode, hs_model_fn *fn, uint64_t seed)

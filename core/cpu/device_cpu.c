@@ -1,0 +1,174 @@
+// device_cpu: the CPU as a device - its memory, and segments walked by a team of threads.
+#include "core/cpu/device_cpu.h"
+#include "core/cpu/rows.h"
+#include <stdlib.h>
+#include <string.h>
+
+static hs_status cpu_alloc(size_t bytes, void **out)
+{
+    *out = hs_cpu_alloc(bytes);
+    if (!*out)
+        return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+    return HS_OK;
+}
+
+static void cpu_copy(hs_device *d, void *dst, const void *src, size_t bytes)
+{
+    (void)d;
+    memcpy(dst, src, bytes);
+}
+
+static void cpu_fill(hs_device *d, void *dst, int byte, size_t bytes)
+{
+    (void)d;
+    memset(dst, byte, bytes);
+}
+
+static hs_status cpu_wait(hs_device *d)
+{
+    (void)d;
+    return HS_OK;
+}
+
+// What one member does with one thunk.
+static void run(const hs_thunk *t, hs_lane *lane)
+{
+    if (t->part != HS_PART_SOLO)
+        t->fn(&t->args, lane);
+    else if (lane->id == 0)
+        t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 });
+}
+
+typedef struct piece {
+    const hs_thunk *thunk;
+    int n;
+    hs_trace *trace; // of walk_traced
+    int64_t opened;  // when the region was
+} piece;
+
+static void walk(hs_lane *lane, void *arg)
+{
+    const piece *p = arg;
+    for (int i = 0; i < p->n; i++) {
+        if (p->thunk[i].sync && i)
+            hs_sync(lane);
+        run(&p->thunk[i], lane);
+    }
+}
+
+// Live rows over capacity, by the first operand that has any: all of them but weights are cut alike.
+static double live_part(const hs_args *a)
+{
+    const hs_ref *const groups[] = { a->out, a->dout, a->in, a->din };
+    const int n[] = { HS_MAX_OUT, HS_MAX_OUT, HS_MAX_IN, HS_MAX_IN };
+    for (int g = 0; g < HS_COUNT(groups); g++)
+        for (int i = 0; i < n[g]; i++) {
+            const hs_ref *r = &groups[g][i];
+            if (r->p && r->ext != HS_EXT_FIXED && r->rows > 0)
+                return (double)hs_ref_rows(a, r) / (double)r->rows;
+        }
+    return 1;
+}
+
+// walk with a clock. The last barrier is the end of the region, where everybody waits anyway.
+static void walk_traced(hs_lane *lane, void *arg)
+{
+    const piece *p = arg;
+    hs_lane mine = *lane;
+    hs_trace_record r = { .end = p->opened };
+    for (int i = 0; i < p->n; i++) {
+        const hs_thunk *t = &p->thunk[i];
+        r = (hs_trace_record){ .thunk = t, .arrived = r.end, .start = r.end, .live = live_part(&t->args) };
+        mine.waited = NULL;
+        if (t->sync && i)
+            hs_sync(&mine);
+        if (t->sync || !i)
+            r.start = hs_trace_now();
+        mine.waited = &r.waited;
+        run(t, &mine);
+        r.end = hs_trace_now();
+        hs_trace_add(p->trace, lane->id, &r);
+    }
+    mine.waited = NULL;
+    hs_sync(&mine);
+    const int64_t end = hs_trace_now();
+    hs_trace_add(p->trace, lane->id, &(hs_trace_record){ .arrived = r.end, .start = end, .end = end, .live = 1 });
+}
+
+// A thunk without a region: to the other members it is one wait.
+static void run_alone_traced(hs_trace *trace, const hs_thunk *t)
+{
+    hs_trace_record r = { .thunk = t, .live = live_part(&t->args) };
+    r.arrived = r.start = hs_trace_now();
+    t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 });
+    r.end = hs_trace_now();
+    hs_trace_add(trace, 0, &r);
+    r.start = r.end;
+    for (int i = 1; i < hs_trace_members(trace); i++)
+        hs_trace_add(trace, i, &r);
+}
+
+static void submit_piece_traced(hs_device *d, const hs_thunk *t, int n)
+{
+    if (n == 1 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))
+        run_alone_traced(d->trace, t);
+    else
+        hs_team_run(d->impl, walk_traced, &(piece){ t, n, d->trace, hs_trace_now() });
+}
+
+static void submit_piece(hs_device *d, const hs_thunk *t, int n)
+{
+    if (d->trace)
+        submit_piece_traced(d, t, n);
+    else if (n == 1 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))
+        t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 }); // no region
+    else
+        hs_team_run_some(d->impl, walk, &(piece){ .thunk = t, .n = n });
+}
+
+static hs_status cpu_submit(hs_device *d, const hs_segment *s, hs_submit_mode mode)
+{
+    if (mode == HS_SUBMIT_STEP) {
+        for (int i = 0; i < s->n; i++) {
+            const int64_t start = hs_trace_now();
+            submit_piece(d, &s->thunk[i], 1);
+            if (d->hook)
+                d->hook(&s->thunk[i], 1e-9 * (double)(hs_trace_now() - start), d->hook_user);
+        }
+        return HS_OK;
+    }
+    const int size = d->bulk_size > 0 ? d->bulk_size : s->n;
+    for (int i = 0; i < s->n;) {
+        int n = 1; // a HOST thunk runs alone, with the region closed
+        while (s->thunk[i].part != HS_PART_HOST && n < size && i + n < s->n && s->thunk[i + n].part != HS_PART_HOST)
+            n++;
+        submit_piece(d, &s->thunk[i], n);
+        i += n;
+    }
+    return HS_OK;
+}
+
+static void cpu_close(hs_device *d) { hs_team_free(d->impl); }
+
+hs_status hs_backend_cpu(hs_device *d, const hs_device_opts *o)
+{
+    const int cores = hs_cpu_cores(), threads = o->threads > 0 ? o->threads : cores;
+    if (threads > 1024)
+        return HS_FAIL(USAGE, "exec.threads is %d, allowed 0 to 1024 (0: the %d cores of this process)", threads, cores);
+    if (!hs_isa_supported(o->isa))
+        return HS_FAIL(UNSUPPORTED, "exec.isa: this CPU has no %s", hs_isa_name(o->isa));
+    hs_team *team;
+    HS_TRY(hs_team_new(&team, threads));
+    d->name = "cpu";
+    d->team = threads;
+    d->isa = o->isa;
+    d->alloc = cpu_alloc;
+    d->release = free;
+    d->copy = cpu_copy;
+    d->fill = cpu_fill;
+    d->submit = cpu_submit;
+    d->wait = cpu_wait;
+    d->close = cpu_close;
+    d->impl = team;
+    return HS_OK;
+}
