@@ -9,8 +9,9 @@
 
 typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_tokens, max_seqs;
-    int64_t cache_rows; // decode mode
-    bool logits;        // eval mode: keep the logits [N, V padded] as output 0
+    int64_t cache_rows;           // decode mode: of the states that keep keys and values
+    int64_t page_rows, seq_pages; // decode mode: rows of a page of the cache, and pages of a sequence at most; 0: no pages (hs_batch_in)
+    bool logits;                  // eval mode: keep the logits [N, V padded] as output 0
 } hs_arch_shape;
 
 typedef struct hs_family {

@@ -46,6 +46,8 @@ hs_tensor *hs_matmul(hs_graph *g, hs_tensor *a, hs_tensor *b, hs_matmul_attr att
 //   keys   i32 [B, 3], ext SEQS, or NULL: {first key row, number of keys, position of the first query}; absent: keys are the
 //          sequence's own rows and the first query is at position 0. A shorter key count masks padding.
 //   kv     [R, 2C] keys|values from elsewhere (KV cache, encoder), or NULL; key rows index it; with a [N, 3C] qkv its k, v are ignored
+//   pages  i32 [B, P], ext SEQS, or NULL: page_rows keys each, in kv. Key j of sequence b is at row pages[b][j / page_rows] * page_rows +
+//          j % page_rows, whatever keys says of the first; what no key needs is not read. The bits are those of keys that lie together.
 //   where  i32 [N, 2] {global sample slot, position}: keys attention dropout; required if dropout > 0
 // Causal: query at position p sees keys j with j <= p, j counted from the first key.
 // out [N, C]; saved lse [N, H].
@@ -54,9 +56,10 @@ typedef struct hs_attention_attr {
     bool causal;
     float dropout, scale; // scale 0 means 1/sqrt(D)
     int first_head;       // of the whole model's, where a tensor-parallel rank has a share of them: keys dropout
+    int page_rows;        // with pages: a multiple of 8
 } hs_attention_attr;
 typedef struct hs_attention_in {
-    hs_tensor *qkv, *starts, *keys, *kv, *where;
+    hs_tensor *qkv, *starts, *keys, *kv, *where, *pages;
 } hs_attention_in;
 hs_tensor *hs_attention(hs_graph *g, hs_attention_in in, hs_attention_attr attr);
 // Copies columns [first, first + cache.cols) of x's rows into rows[n] of the cache state; returns the cache.

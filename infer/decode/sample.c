@@ -1,9 +1,21 @@
 // sample: one token from a row of logits.
 
+#include "infer/decode/sample.h"
 #include "core/base/rng.h"
-#include "infer/decode/generate.h"
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
+
+hs_status hs_sampling_check(const hs_sampling *s)
+{
+    if (!(s->temperature >= 0 && s->temperature <= 1e3))
+        return HS_FAIL(USAGE, "temperature is %g, allowed 0 (greedy) to 1000", s->temperature);
+    if (s->top_k < 0)
+        return HS_FAIL(USAGE, "top-k is %lld, must be 0 (all) or more", (long long)s->top_k);
+    if (!(s->top_p > 0 && s->top_p <= 1))
+        return HS_FAIL(USAGE, "top-p is %g, must be above 0 and at most 1 (all)", s->top_p);
+    return HS_OK;
+}
 
 // The order of preference: larger logits first, the lower id among equals. A total order, so that ties never depend on a sort.
 static bool better(const float *logits, int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; }
@@ -73,7 +85,7 @@ static int64_t nucleus(const float *logits, int32_t *order, int64_t n, float top
     return m ? m : 1;
 }
 
-int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int prompt, int64_t position, int32_t *order)
+int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int number, int64_t position, int32_t *order)
 {
     const int32_t top_id = best(logits, n);
     if (s->temperature == 0 || s->top_k == 1)
@@ -91,7 +103,7 @@ int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int prom
     double total = 0, sum = 0;
     for (int64_t i = 0; i < n; i++)
         total += weight(logits, order[i], top, s->temperature);
-    const double at = hs_u32_unit(hs_random(s->seed, (uint32_t)position, (uint32_t)prompt, 0, 0).v[0]) * total;
+    const double at = hs_u32_unit(hs_random(s->seed, (uint32_t)position, (uint32_t)number, 0, 0).v[0]) * total;
     for (int64_t i = 0; i < n; i++) {
         sum += weight(logits, order[i], top, s->temperature);
         if (at < sum)

@@ -13,7 +13,7 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
 
     hs_tensor *h = hs_nn_layernorm(g, x, "ln_1", (float)c->eps);
     h = hs_nn_linear(g, h, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
-    h = hs_nn_causal(g, h, in, s->cache_rows, c->heads, (float)c->dropout);
+    h = hs_nn_causal(g, h, in, c->heads, (float)c->dropout);
     h = hs_nn_linear(g, h, "attn.proj", c->width, c->width, .shard = HS_SHARD_ROW, .std = std);
     h = hs_dropout(g, h, in->where, (float)c->dropout);
     x = hs_add(g, x, h);
@@ -35,7 +35,7 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
         return hs_graph_fail(g, HS_USAGE, "%s", hs_error());
     if (c->vocab < 2)
         return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
-    const hs_batch_in in = hs_nn_batch(g, s->max_tokens, s->max_seqs);
+    const hs_batch_in in = hs_nn_batch(g, s);
     hs_tensor *wte = hs_nn_table(g, "wte.weight", HS_SHARD_COL, c->vocab, VOCAB_UNIT, c->width);
     hs_tensor *wpe = hs_nn_table(g, "wpe.weight", HS_SHARD_NONE, c->context, 0, c->width);
 

@@ -132,31 +132,37 @@ static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows,
     return hs_input(g, name, HS_I32, ext, cols > 1 ? 2 : 1, (int64_t[]){ rows, cols });
 }
 
-hs_batch_in hs_nn_batch(hs_graph *g, int64_t max_tokens, int64_t max_seqs)
+hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s)
 {
-    hs_batch_in in = { 0 };
-    in.ids = input(g, "ids", HS_EXT_TOKENS, max_tokens, 1);
-    in.starts = input(g, "starts", HS_EXT_STARTS, max_seqs + 1, 1);
-    in.where = input(g, "where", HS_EXT_TOKENS, max_tokens, 2);
+    hs_batch_in in = { .cache_rows = s->cache_rows, .page_rows = s->page_rows };
+    in.ids = input(g, "ids", HS_EXT_TOKENS, s->max_tokens, 1);
+    in.starts = input(g, "starts", HS_EXT_STARTS, s->max_seqs + 1, 1);
+    in.where = input(g, "where", HS_EXT_TOKENS, s->max_tokens, 2);
     if (g->mode == HS_DECODE) {
-        in.keys = input(g, "keys", HS_EXT_SEQS, max_seqs, 3);
-        in.rows = input(g, "rows", HS_EXT_TOKENS, max_tokens, 1);
-        in.picks = input(g, "picks", HS_EXT_PICKS, max_seqs, 1);
+        in.keys = input(g, "keys", HS_EXT_SEQS, s->max_seqs, 3);
+        in.rows = input(g, "rows", HS_EXT_TOKENS, s->max_tokens, 1);
+        in.picks = input(g, "picks", HS_EXT_PICKS, s->max_seqs, 1);
+        if (s->page_rows)
+            in.pages = hs_input(g, "pages", HS_I32, HS_EXT_SEQS, 2, (int64_t[]){ s->max_seqs, s->seq_pages });
     } else {
-        in.targets = input(g, "targets", HS_EXT_TOKENS, max_tokens, 1);
+        in.targets = input(g, "targets", HS_EXT_TOKENS, s->max_tokens, 1);
     }
     return in;
 }
 
-hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t cache_rows, int64_t heads, float dropout)
+hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t heads, float dropout)
 {
     const int64_t mine = hs_nn_share(g, heads, "model.heads"), width = hs_tensor_width(qkv) / 3;
     hs_attention_in a = { .qkv = qkv, .starts = in->starts, .where = in->where };
     if (g->mode == HS_DECODE) {
-        hs_tensor *cache = hs_state_get(g, "cache", g->state_dtype, 2, (int64_t[]){ cache_rows, 2 * width });
+        hs_tensor *cache = hs_state_get(g, "cache", g->state_dtype, 2, (int64_t[]){ in->cache_rows, 2 * width });
         a.kv = hs_cache_append(g, cache, qkv, in->rows, width);
-        a.keys = in->keys;
+        a.keys = in->keys, a.pages = in->pages;
     }
-    const hs_attention_attr attr = { .heads = (int)mine, .causal = true, .dropout = dropout, .first_head = g->grid.tp->rank * (int)mine };
+    const hs_attention_attr attr = { .heads = (int)mine,
+                                     .causal = true,
+                                     .dropout = dropout,
+                                     .first_head = g->grid.tp->rank * (int)mine,
+                                     .page_rows = a.pages ? (int)in->page_rows : 0 };
     return hs_attention(g, a, attr);
 }

@@ -2,6 +2,7 @@
 #ifndef HS_MODELS_NN_H
 #define HS_MODELS_NN_H
 #include "core/graph/graph.h"
+#include "models/family.h"
 #include "ops/ops.h"
 
 // This tensor-parallel rank's share of n (heads, channels). What does not divide is refused: "model.heads is 6, must divide over 4 ...".
@@ -35,13 +36,14 @@ typedef struct hs_batch_in {
     hs_tensor *starts;  // i32 [B+1]
     hs_tensor *where;   // i32 [N, 2] {global sample slot, position}
     hs_tensor *keys;    // decode mode: i32 [B, 3]; else NULL
+    hs_tensor *pages;   // decode mode with page_rows: i32 [B, seq_pages], which page of the cache has a sequence's keys; else NULL
     hs_tensor *rows;    // decode mode: i32 [N], cache row each token is written to; else NULL
     hs_tensor *picks;   // decode mode: i32 [B], ext PICKS: rows whose logits are wanted (each sequence's last token); else NULL
+    int64_t cache_rows, page_rows; // of the shape
 } hs_batch_in;
-hs_batch_in hs_nn_batch(hs_graph *g, int64_t max_tokens, int64_t max_seqs);
+hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s);
 // Causal attention of this rank's share of `heads` (of the whole model) within each sequence: q|k|v rows in, as wide as a third of them
-// out. When decoding, keys and values of earlier tokens come from the state "cache" of cache_rows rows, into which this step's are written
-// first.
-hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t cache_rows, int64_t heads, float dropout);
+// out. When decoding, keys and values of earlier tokens come from the state "cache", into which this step's are written first.
+hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t heads, float dropout);
 
 #endif

@@ -17,7 +17,7 @@ static const char *shape(hs_node *n)
 {
     const hs_attention_attr *at = n->attr;
     const hs_tensor *qkv = n->in[ATT_QKV], *starts = n->in[ATT_STARTS], *keys = n->in[ATT_KEYS], *kv = n->in[ATT_KV],
-                    *where = n->in[ATT_WHERE];
+                    *where = n->in[ATT_WHERE], *pages = n->in[ATT_PAGES];
     if (qkv->n_dims != 2 || (kv && kv->n_dims != 2))
         return "qkv and kv must be rows of one width";
     const int64_t width = kv ? kv->dim[1] / 2 : qkv->dim[1] / 3;
@@ -35,6 +35,10 @@ static const char *shape(hs_node *n)
         return "keys must be i32 [sequences, 3]";
     if (kv && !keys)
         return "kv needs keys";
+    if (pages && (!kv || pages->dtype != HS_I32 || pages->n_dims != 2 || pages->dim[0] != starts->dim[0] - 1))
+        return "pages must be i32 [sequences, pages of one], and come with kv";
+    if (!pages != !at->page_rows || at->page_rows < 0 || at->page_rows % 8 || (kv && kv->dim[0] < at->page_rows))
+        return "the rows of a page must be a multiple of 8, within kv, and come with pages";
     if (!(at->dropout >= 0 && at->dropout < 1))
         return "dropout must be in [0, 1)";
     if (at->dropout > 0 && !where)
@@ -73,7 +77,8 @@ static void reference(const hs_args *a)
                 double *y = hs_f64_out(a, ATT_Y) + (q.q0 + i) * C + h * s.d, max = -INFINITY, sum = 0;
                 for (int pass = 0; pass < 3; pass++) // largest score, sum of exponentials, weighted values
                     for (int64_t j = 0; j < seen; j++) {
-                        const double *k = hs_f64(a, s.kv) + (q.k0 + j) * KW + s.k_col + h * s.d, *v = k + C;
+                        int64_t one = 1;
+                        const double *k = hs_f64(a, s.kv) + att_key_row(&s, &q, j, &one) * KW + s.k_col + h * s.d, *v = k + C;
                         double score = 0;
                         for (int64_t c = 0; c < s.d; c++)
                             score += x[c] * k[c];
@@ -108,13 +113,15 @@ typedef struct work {
     gemm_word *k, *v, *rows; // a block of keys, of values, of queries that had to be converted
     float *score, *o, *max, *sum, *factor;
     uint16_t *p;
+    void *stage; // a block of keys or values from pages apart
 } work;
 
-static size_t carve(work *w, char *own, int64_t d)
+static size_t carve(work *w, char *own, int64_t d, bool paged)
 {
     const int64_t cols = gemm_panels(d) * GEMM_NR;
     const size_t words[] = {
-        (size_t)(KB * d), (size_t)(KB * cols), (size_t)(QB * d), (size_t)(QB * KB), (size_t)(CHUNK * cols), CHUNK, CHUNK, KB, QB * KB / 2
+        (size_t)(KB * d), (size_t)(KB * cols),         (size_t)(QB * d), (size_t)(QB * KB), (size_t)(CHUNK * cols), CHUNK, CHUNK, KB,
+        QB * KB / 2,      paged ? (size_t)(KB * d) : 0
     };
     char *at[HS_COUNT(words)];
     size_t bytes = 0;
@@ -125,6 +132,7 @@ static size_t carve(work *w, char *own, int64_t d)
     if (own) {
         w->k = (gemm_word *)at[0], w->v = (gemm_word *)at[1], w->rows = (gemm_word *)at[2], w->score = (float *)at[3];
         w->o = (float *)at[4], w->max = (float *)at[5], w->sum = (float *)at[6], w->factor = (float *)at[7], w->p = (uint16_t *)at[8];
+        w->stage = at[9];
         w->d_cols = cols;
     }
     return bytes;
@@ -186,12 +194,11 @@ static void key_block(work *w, int64_t j0, int64_t nb)
 {
     const att_shape *s = w->s;
     const att_seq *q = w->q;
-    const hs_ref *from = &w->a->in[s->kv];
-    const gemm_in k = slice(from, q->k0 + j0, s->k_col + w->h * s->d, false),
-                  v = slice(from, q->k0 + j0, s->k_col + s->width + w->h * s->d, true);
     const gemm_in x = slice(&w->a->in[ATT_QKV], q->q0 + w->c0, w->h * s->d, false);
-    const int64_t dw = gemm_words(s->d, s->dot);
+    const int64_t dw = gemm_words(s->d, s->dot), col = s->k_col + w->h * s->d;
+    const gemm_in k = att_keys(w->a, s, q, j0, nb, col, false, w->stage);
     gemm_pack_b(w->k, &k, 0, s->d, 0, nb, s->dot);
+    const gemm_in v = att_keys(w->a, s, q, j0, nb, col + s->width, true, w->stage);
     gemm_pack_b(w->v, &v, 0, nb, 0, s->d, s->dot);
     for (int64_t i0 = 0; i0 < w->n; i0 += QB) {
         const int64_t m = att_least(QB, w->n - i0), seen = att_least(nb, att_seen(s, q, w->c0 + i0 + m - 1) - j0);
@@ -334,13 +341,21 @@ static void few_queries(work *w)
         for (int64_t c = 0; c < s->d; c++)
             x[c] = src[c] * s->scale, o[c] = 0;
         for (int64_t j0 = 0; j0 < seen; j0 += KB) {
-            const int64_t nb = att_least(KB, seen - j0), row = w->q->k0 + j0, col = s->k_col + w->h * s->d;
-            int64_t step;
-            const char *k = few_rows(w, row, col, nb, &step);
-            scores(w->score, x, k, step, nb, s->d);
+            const int64_t nb = att_least(KB, seen - j0), col = s->k_col + w->h * s->d;
+            int64_t step, n;
+            for (int64_t j = 0; j < nb; j += n) { // pages behind each other are one stretch
+                n = nb - j;
+                const int64_t row = att_key_row(s, w->q, j0 + j, &n);
+                const char *k = few_rows(w, row, col, n, &step);
+                scores(w->score + j, x, k, step, n, s->d);
+            }
             weigh(w, 0, i, j0, nb, nb);
-            const char *v = few_rows(w, row, col + s->width, nb, &step);
-            values(o, w->score, v, step, nb, s->d);
+            for (int64_t j = 0; j < nb; j += n) { // stretches end at multiples of 8, so that AT_ONCE groups stay what they are
+                n = nb - j;
+                const int64_t row = att_key_row(s, w->q, j0 + j, &n);
+                const char *v = few_rows(w, row, col + s->width, n, &step);
+                values(o, w->score + j, v, step, n, s->d);
+            }
         }
     }
 }
@@ -353,7 +368,7 @@ static void forward(const hs_args *a, hs_lane *lane)
     work w = { .a = a, .s = &s, .drops = at->dropout > 0 };
     if (w.drops)
         w.drop = hs_drop_of(a, at->dropout);
-    carve(&w, hs_thread_scratch(a, lane), s.d);
+    carve(&w, hs_thread_scratch(a, lane), s.d, s.page > 0);
     att_zero_others(a, &s, &a->out[ATT_Y], false, 0, s.width, lane);
     if (a->out[ATT_LSE].p)
         att_zero_others(a, &s, &a->out[ATT_LSE], false, 0, s.heads, lane);
@@ -385,7 +400,9 @@ static hs_scratch scratch(const hs_node *n, int team, bool backward)
 {
     (void)team;
     const int64_t d = n->out[ATT_Y]->dim[1] / ((const hs_attention_attr *)n->attr)->heads;
-    return (hs_scratch){ .per_thread = backward ? hs_attention_backward_scratch(n->in[ATT_QKV]->dim[0], d) : carve(NULL, NULL, d) };
+    const bool paged = n->in[ATT_PAGES] != NULL;
+    return (hs_scratch){ .per_thread =
+                             backward ? hs_attention_backward_scratch(n->in[ATT_QKV]->dim[0], d, paged) : carve(NULL, NULL, d, paged) };
 }
 
 // ---- cases
@@ -443,6 +460,21 @@ static void decoding(int input, int32_t *data, int64_t n, const hs_case *c)
         data[3 * b] = (int32_t)(stretch * b), data[3 * b + 1] = (int32_t)filled, data[3 * b + 2] = (int32_t)(filled - own);
     }
 }
+// The same, each sequence's keys in pages of 8 dealt out to all in turn, every other one from the back; the last two behind each other.
+static void paged(int input, int32_t *data, int64_t n, const hs_case *c)
+{
+    const int64_t seqs = c->in[ATT_STARTS][0] - 1, table = c->in[ATT_PAGES][1], last = c->in[ATT_KV][0] / 8 - 1;
+    if (input != ATT_PAGES) {
+        decoding(input, data, n, c);
+        for (int64_t b = 0; input == ATT_KEYS && b < n / 3; b++)
+            data[3 * b] = -7; // not looked at
+    }
+    for (int64_t b = 0; input == ATT_PAGES && b < seqs; b++)
+        for (int64_t i = 0; i < table; i++)
+            data[b * table + i] = (int32_t)(i + 1 == table ? data[b * table + i - 1] + 1
+                                            : i % 2        ? last - i * seqs - 2 * b
+                                                           : i * seqs + 2 * b);
+}
 // All sequences look at the same keys.
 static void shared_keys(int input, int32_t *data, int64_t n, const hs_case *c)
 {
@@ -457,9 +489,12 @@ static void shared_keys(int input, int32_t *data, int64_t n, const hs_case *c)
     &(const hs_attention_attr) { .heads = (h) }
 #define DROPS(h)                                                                                                                           \
     &(const hs_attention_attr) { .heads = (h), .causal = true, .dropout = 0.25f }
+#define PAGED(h)                                                                                                                           \
+    &(const hs_attention_attr) { .heads = (h), .causal = true, .page_rows = 8 }
 #define OWN_EXT                                                                                                                            \
     {                                                                                                                                      \
-        [ATT_QKV] = HS_EXT_TOKENS, [ATT_STARTS] = HS_EXT_STARTS, [ATT_KEYS] = HS_EXT_SEQS, [ATT_WHERE] = HS_EXT_TOKENS                     \
+        [ATT_QKV] = HS_EXT_TOKENS, [ATT_STARTS] = HS_EXT_STARTS, [ATT_KEYS] = HS_EXT_SEQS, [ATT_WHERE] = HS_EXT_TOKENS,                    \
+        [ATT_PAGES] = HS_EXT_SEQS                                                                                                          \
     }
 static const hs_case cases[] = {
     { .in = { { 1, 24 }, { 2 } }, .ext = OWN_EXT, .attr = CAUSAL(1), .setup = equal, .note = "one token" },
@@ -475,6 +510,16 @@ static const hs_case cases[] = {
       .note = "dropout of later heads" },
     { .in = { { 3, 192 }, { 4 }, { 3, 3 }, { 90, 128 } }, .ext = OWN_EXT, .attr = CAUSAL(2), .setup = decoding, .note = "decoding" },
     { .in = { { 36, 64 }, { 4 }, { 3, 3 }, { 81, 128 } }, .ext = OWN_EXT, .attr = BOTH(2), .setup = shared_keys, .note = "shared keys" },
+    { .in = { { 3, 192 }, { 4 }, { 3, 3 }, { 96, 128 }, { 0 }, { 3, 4 } },
+      .ext = OWN_EXT,
+      .attr = PAGED(2),
+      .setup = paged,
+      .note = "decoding from pages" },
+    { .in = { { 45, 48 }, { 4 }, { 3, 3 }, { 720, 32 }, { 0 }, { 3, 30 } },
+      .ext = OWN_EXT,
+      .attr = PAGED(1),
+      .setup = paged,
+      .note = "chunks of prompts, keys in pages, several blocks" },
     { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },
 };
 static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads), HS_ATTR(hs_attention_attr, causal), HS_ATTR(hs_attention_attr, dropout),
@@ -491,7 +536,8 @@ HS_OP(attention) = {
             [ATT_STARTS] = { "starts", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_WHOLE },
             [ATT_KEYS] = { "keys", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_WHOLE | HS_OPTIONAL },
             [ATT_KV] = { "kv", HS_AMP_LOW, HS_BWD_READS | HS_WHOLE | HS_OPTIONAL },
-            [ATT_WHERE] = { "where", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_OPTIONAL } },
+            [ATT_WHERE] = { "where", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_OPTIONAL },
+            [ATT_PAGES] = { "pages", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_WHOLE | HS_OPTIONAL } },
     .out = { [ATT_Y] = { "y", HS_AMP_LOW, HS_BWD_READS }, [ATT_LSE] = { "lse", HS_AMP_F32, HS_SAVED } },
     .shape = shape,
     .cost = cost,
@@ -506,6 +552,6 @@ hs_tensor *hs_attention(hs_graph *g, hs_attention_in in, hs_attention_attr attr)
 {
     if (g->mode != HS_TRAIN)
         attr.dropout = 0;
-    return hs_emit(g, HS_OP_ENTRY(attention), &attr, (hs_tensor *[]){ in.qkv, in.starts, in.keys, in.kv, in.where }, 5);
+    return hs_emit(g, HS_OP_ENTRY(attention), &attr, (hs_tensor *[]){ in.qkv, in.starts, in.keys, in.kv, in.where, in.pages }, 6);
 }
 #endif

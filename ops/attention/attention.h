@@ -5,8 +5,8 @@
 #include "ops/dense/gemm.h"
 #include "ops/ops.h"
 
-enum { ATT_QKV, ATT_STARTS, ATT_KEYS, ATT_KV, ATT_WHERE }; // inputs
-enum { ATT_Y, ATT_LSE };                                   // outputs
+enum { ATT_QKV, ATT_STARTS, ATT_KEYS, ATT_KV, ATT_WHERE, ATT_PAGES }; // inputs
+enum { ATT_Y, ATT_LSE };                                              // outputs
 
 // The operands of one node: how wide, and where q, k and v of head 0 begin.
 typedef struct att_shape {
@@ -14,14 +14,16 @@ typedef struct att_shape {
     int64_t width, heads, d;            // C, H, D
     float scale;
     bool causal, dot;
-    int kv;        // which input holds k and v: ATT_QKV or ATT_KV
-    int64_t k_col; // column of head 0's keys there; values follow `width` later
-    int plane;     // of dropout: head 0's
+    int kv;                // which input holds k and v: ATT_QKV or ATT_KV
+    int64_t k_col;         // column of head 0's keys there; values follow `width` later
+    int plane;             // of dropout: head 0's
+    int64_t page, n_table; // rows of a page (0: none), pages that a sequence may have
 } att_shape;
 
-// One sequence: query rows [q0, q0 + nq), key rows [k0, k0 + nk), position of the first query. Cut to live rows.
+// One sequence: query rows [q0, q0 + nq), keys [0, nk) at the rows from k0 on or in pages, position of the first query. Cut to live rows.
 typedef struct att_seq {
     int64_t q0, nq, k0, nk, pos;
+    const int32_t *pages; // NULL: none
 } att_seq;
 
 static inline int64_t att_clamp(int64_t x, int64_t lo, int64_t hi) { return x < lo ? lo : x > hi ? hi : x; }
@@ -40,6 +42,8 @@ static inline att_shape att_shape_of(const hs_args *a)
     s.k_col = apart ? 0 : s.width;
     s.scale = at->scale != 0 ? at->scale : 1.0f / sqrtf((float)s.d);
     s.dot = gemm_dot(a->in[ATT_QKV].dtype);
+    if (a->in[ATT_PAGES].p)
+        s.page = at->page_rows, s.n_table = a->in[ATT_PAGES].cols;
     return s;
 }
 
@@ -49,7 +53,12 @@ static inline att_seq att_seq_of(const hs_args *a, const att_shape *s, int64_t b
     att_seq q = { .q0 = att_clamp(starts[b], 0, s->n_rows) };
     q.nq = att_clamp(starts[b + 1], q.q0, s->n_rows) - q.q0;
     q.k0 = q.q0, q.nk = q.nq;
-    if (keys) {
+    if (s->page) {
+        q.pages = hs_i32(a, ATT_PAGES) + b * s->n_table;
+        q.k0 = 0;
+        q.nk = att_clamp(keys[3 * b + 1], 0, s->n_table * s->page);
+        q.pos = keys[3 * b + 2];
+    } else if (keys) {
         q.k0 = att_clamp(keys[3 * b], 0, s->n_key_rows);
         q.nk = att_clamp(keys[3 * b + 1], 0, s->n_key_rows - q.k0);
         q.pos = keys[3 * b + 2];
@@ -61,6 +70,24 @@ static inline att_seq att_seq_of(const hs_args *a, const att_shape *s, int64_t b
 static inline int64_t att_seen(const att_shape *s, const att_seq *q, int64_t i)
 {
     return s->causal ? att_clamp(q->pos + i + 1, 0, q->nk) : q->nk;
+}
+
+static inline int64_t att_page(const att_shape *s, const att_seq *q, int64_t i)
+{
+    return att_clamp(q->pages[i], 0, s->n_key_rows / s->page - 1);
+}
+
+// The row of key j. *n keys are wanted from there on; it is cut to how many lie behind each other: all of them, but for pages apart.
+static inline int64_t att_key_row(const att_shape *s, const att_seq *q, int64_t j, int64_t *n)
+{
+    if (!q->pages)
+        return q->k0 + j;
+    int64_t i = j / s->page, page = att_page(s, q, i), have = (i + 1) * s->page - j;
+    const int64_t row = page * s->page + j % s->page;
+    while (have < *n && att_page(s, q, ++i) == ++page)
+        have += s->page;
+    *n = att_least(*n, have);
+    return row;
 }
 
 // x[16] to bf16. Where bf16 is multiplied by hardware it is rounded by it too.
@@ -76,6 +103,25 @@ static inline void att_narrow(uint16_t *dst, const float *x)
 static inline char *att_cell(const hs_ref *r, int64_t row, int64_t col)
 {
     return r->p + (size_t)(row * r->cols + col) * hs_dtype_bytes(r->dtype);
+}
+
+// Columns [col, col + d) of keys [j, j + n), for a product: where they lie, or copied into stage (n * d values) from pages apart.
+static inline gemm_in att_keys(const hs_args *a, const att_shape *s, const att_seq *q, int64_t j, int64_t n, int64_t col, bool k_major,
+                               void *stage)
+{
+    const hs_ref *from = &a->in[s->kv];
+    int64_t have = n, row = att_key_row(s, q, j, &have);
+    if (have == n)
+        return (gemm_in){ att_cell(from, row, col), from->cols, from->dtype, k_major };
+    const size_t bytes = (size_t)s->d * hs_dtype_bytes(from->dtype);
+    char *to = stage;
+    for (int64_t i = 0; i < n; i += have) {
+        have = n - i;
+        row = att_key_row(s, q, j + i, &have);
+        for (int64_t r = 0; r < have; r++, to += bytes)
+            memcpy(to, att_cell(from, row + r, col), bytes);
+    }
+    return (gemm_in){ stage, s->d, from->dtype, k_major };
 }
 
 // Units of work of known cost, dealt out in order: each member a contiguous run of about the same cost.
@@ -118,6 +164,6 @@ static inline void att_zero_others(const hs_args *a, const att_shape *s, const h
 #define hs_attention_backward HS_TIERED(hs_attention_backward)
 void hs_attention_backward(const hs_args *a, hs_lane *lane);
 #define hs_attention_backward_scratch HS_TIERED(hs_attention_backward_scratch)
-size_t hs_attention_backward_scratch(int64_t n_queries, int64_t d); // bytes per thread
+size_t hs_attention_backward_scratch(int64_t n_queries, int64_t d, bool paged); // bytes per thread
 
 #endif

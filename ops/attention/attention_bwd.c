@@ -23,15 +23,29 @@ typedef struct work {
     gemm_word *x, *dy;      // all queries and dy, packed for dk, dv
     gemm_word *rows, *p_cols, *ds_cols, *ds_rows;
     float *p, *ds, *dq, *dk, *dv, *delta, *factor;
+    void *stage; // a block of keys or values from pages apart
 } work;
 
-static size_t carve(work *w, char *own, int64_t n_queries, int64_t d)
+static size_t carve(work *w, char *own, int64_t n_queries, int64_t d, bool paged)
 {
     const int64_t cols = gemm_panels(d) * GEMM_NR, blocks = (n_queries + QB - 1) / QB, pad = GEMM_MR;
-    const int64_t words[] = {
-        KB * d,      KB * d,        KB * cols,     blocks * QB * cols, blocks * QB * cols, QB * d,    QB * KB / 2 + pad, QB * KB / 2 + pad,
-        QB * KB / 2, QB * KB + pad, QB * KB + pad, blocks * QB * cols, KB * cols,          KB * cols, blocks * QB,       2 * KB
-    };
+    const int64_t words[] = { KB * d,
+                              KB * d,
+                              KB * cols,
+                              blocks * QB * cols,
+                              blocks * QB * cols,
+                              QB * d,
+                              QB * KB / 2 + pad,
+                              QB * KB / 2 + pad,
+                              QB * KB / 2,
+                              QB * KB + pad,
+                              QB * KB + pad,
+                              blocks * QB * cols,
+                              KB * cols,
+                              KB * cols,
+                              blocks * QB,
+                              2 * KB,
+                              paged ? KB * d : 0 };
     char *at[HS_COUNT(words)];
     size_t bytes = 0;
     for (int i = 0; i < HS_COUNT(words); i++) {
@@ -46,11 +60,12 @@ static size_t carve(work *w, char *own, int64_t n_queries, int64_t d)
         *packed[i] = (gemm_word *)at[i];
     for (int i = 0; i < HS_COUNT(wide); i++)
         *wide[i] = (float *)at[HS_COUNT(packed) + i];
+    w->stage = at[HS_COUNT(packed) + HS_COUNT(wide)];
     w->d_cols = cols;
     return bytes;
 }
 
-size_t hs_attention_backward_scratch(int64_t n_queries, int64_t d) { return carve(NULL, NULL, n_queries, d); }
+size_t hs_attention_backward_scratch(int64_t n_queries, int64_t d, bool paged) { return carve(NULL, NULL, n_queries, d, paged); }
 
 static gemm_in slice(const hs_ref *r, int64_t row, int64_t col, bool k_major)
 {
@@ -170,7 +185,6 @@ static void sequence(work *w, bool add_kv)
 {
     const att_shape *s = w->s;
     const att_seq *q = w->q;
-    const hs_ref *from = &w->a->in[s->kv];
     const int64_t d = s->d, k_col = s->k_col + w->h * d, most = q->nq ? att_seen(s, q, q->nq - 1) : 0;
     prepare_queries(w);
     for (int64_t j0 = 0; j0 < q->nk; j0 += KB) {
@@ -178,11 +192,12 @@ static void sequence(work *w, bool add_kv)
         memset(w->dk, 0, (size_t)(nb * w->d_cols) * sizeof(float));
         memset(w->dv, 0, (size_t)(nb * w->d_cols) * sizeof(float));
         if (j0 < most) {
-            const gemm_in k = slice(from, q->k0 + j0, k_col, false), v = slice(from, q->k0 + j0, k_col + s->width, false);
-            const gemm_in k_major = slice(from, q->k0 + j0, k_col, true);
+            gemm_in k = att_keys(w->a, s, q, j0, nb, k_col, false, w->stage);
             gemm_pack_b(w->kt, &k, 0, d, 0, nb, s->dot);
+            k.k_major = true;
+            gemm_pack_b(w->k, &k, 0, nb, 0, d, s->dot);
+            const gemm_in v = att_keys(w->a, s, q, j0, nb, k_col + s->width, false, w->stage);
             gemm_pack_b(w->vt, &v, 0, d, 0, nb, s->dot);
-            gemm_pack_b(w->k, &k_major, 0, nb, 0, d, s->dot);
         }
         for (int64_t i0 = 0; i0 < q->nq; i0 += QB) {
             const int64_t m = att_least(QB, q->nq - i0), seen = att_least(nb, att_seen(s, q, i0 + m - 1) - j0);
@@ -192,7 +207,8 @@ static void sequence(work *w, bool add_kv)
         hs_ref to = w->want_kv ? *w->dkv : (hs_ref){ 0 };
         to.add |= add_kv;
         for (int64_t j = 0; j < nb && w->want_kv; j++) {
-            const int64_t cell = (q->k0 + j0 + j) * to.cols + k_col;
+            int64_t one = 1;
+            const int64_t cell = att_key_row(s, q, j0 + j, &one) * to.cols + k_col;
             hs_store(&to, cell, d, w->dk + j * w->d_cols);
             hs_store(&to, cell + s->width, d, w->dv + j * w->d_cols);
         }
@@ -212,7 +228,7 @@ static bool ranges_rise(const hs_args *a, const att_shape *s)
     int64_t end = 0;
     for (int64_t b = 0; b < s->n_seqs; b++) {
         const att_seq q = att_seq_of(a, s, b);
-        if (q.nk && q.k0 < end)
+        if (q.nk && (q.pages || q.k0 < end))
             return false;
         end = q.nk ? q.k0 + q.nk : end;
     }
@@ -247,7 +263,7 @@ void hs_attention_backward(const hs_args *a, hs_lane *lane)
         return;
     if (w.drops)
         w.drop = hs_drop_of(a, at->dropout);
-    carve(&w, hs_thread_scratch(a, lane), a->in[ATT_QKV].rows, s.d);
+    carve(&w, hs_thread_scratch(a, lane), a->in[ATT_QKV].rows, s.d, s.page > 0);
     w.dw = gemm_words(s.d, s.dot), w.block = gemm_words(QB, s.dot) * w.d_cols;
     const bool apart = ranges_rise(a, &s);
     zero_rest(a, &s, w.dkv, apart, lane);

@@ -36,6 +36,7 @@ static hs_status one(bench *b, hs_bench_run *r)
                                  .context = b->context,
                                  .vocab = b->vocab,
                                  .cache_rows = b->setup.shape.cache_rows,
+                                 .page_rows = b->setup.shape.page_rows,
                                  .max_tokens = r->o->tokens,
                                  .sampling = { .temperature = 0, .top_p = 1 },
                                  .stop_id = -1,
@@ -75,8 +76,11 @@ static hs_status prepare(bench *b, hs_bench_run *r)
     if (b->n_prompt + r->o->tokens > context)
         return HS_FAIL(USAGE, "a prompt of %lld tokens and %lld new ones do not fit model.context %lld", (long long)b->n_prompt,
                        (long long)r->o->tokens, (long long)context);
-    b->setup.shape =
-        (hs_arch_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context };
+    b->setup.shape = (hs_arch_shape){ .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS,
+                                      .max_seqs = 1,
+                                      .cache_rows = hs_cache_pages(context, HS_CACHE_PAGE) * HS_CACHE_PAGE,
+                                      .page_rows = HS_CACHE_PAGE,
+                                      .seq_pages = hs_cache_pages(context, HS_CACHE_PAGE) };
     HS_TRY(hs_config_policy(c, &b->policy));
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,

@@ -20,7 +20,7 @@ typedef struct traced {
 static void trace(hs_graph *g, const void *config)
 {
     const hs_probe_spec *s = ((const traced *)config)->spec;
-    const hs_batch_in in = hs_nn_batch(g, s->rows, s->seqs);
+    const hs_batch_in in = hs_nn_batch(g, &(hs_arch_shape){ .max_tokens = s->rows, .max_seqs = s->seqs });
     hs_tensor *y = s->build(g, &in, s);
     if (y == g->poison)
         return;

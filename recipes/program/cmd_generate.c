@@ -167,6 +167,7 @@ static hs_status generate(hs_session *s, const generate_options *o, const hs_arc
                            .context = context,
                            .vocab = s->vocab,
                            .cache_rows = setup->shape.cache_rows,
+                           .page_rows = setup->shape.page_rows,
                            .max_tokens = o->max_tokens,
                            .sampling = { .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .seed = (uint64_t)o->seed },
                            .stop_id = o->ignore_end ? -1 : s->end,
@@ -222,9 +223,12 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, result *r)
 {
     const generate_options *o = cli->options;
     const int64_t context = s->context;
-    const hs_arch_setup setup = {
-        s->arch, { .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS, .max_seqs = 1, .cache_rows = context }
-    };
+    const hs_arch_setup setup = { s->arch,
+                                  { .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS,
+                                    .max_seqs = 1,
+                                    .cache_rows = hs_cache_pages(context, HS_CACHE_PAGE) * HS_CACHE_PAGE,
+                                    .page_rows = HS_CACHE_PAGE,
+                                    .seq_pages = hs_cache_pages(context, HS_CACHE_PAGE) } };
     stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json, .end = o->ignore_end ? -1 : s->end };
     HS_TRY(read_prompt(cli, s, &r->ids, &r->n_prompt));
     r->n = r->n_prompt;

@@ -18,7 +18,8 @@ static const int lengths[] = { 20, 20, 20, 0 };
 // A model that has learned something: the untrained one's logits are all but equal.
 static hs_engine *trained(tiny_gpt *model, const char *policy, int threads)
 {
-    hs_engine *e = tiny_engine(model, &(tiny_opts){ .policy = policy, .optim = "adamw", .threads = threads, .mode = HS_SUBMIT_BULK });
+    hs_engine *e = tiny_engine(
+        model, &(tiny_opts){ .policy = policy, .optim = "adamw", .threads = threads, .mode = HS_SUBMIT_BULK, .page_rows = TINY_PAGE });
     for (int t = 0; t < 30; t++) {
         tiny_fill(e, HS_TRAIN, lengths, 1, 0);
         e->in->inv_count[0] = 1.0f / 60;
@@ -35,6 +36,7 @@ static hs_generate_opts options(hs_engine *e, int64_t max_tokens, hs_sampling s)
                                .context = TINY_CONTEXT,
                                .vocab = TINY_VOCAB,
                                .cache_rows = TINY_CACHE,
+                               .page_rows = TINY_PAGE,
                                .max_tokens = max_tokens,
                                .sampling = s,
                                .stop_id = -1 };
@@ -93,8 +95,8 @@ static void test_chunks_and_batches(void **state)
 {
     (void)state;
     tiny_gpt wide, narrow;
-    hs_engine *e = tiny_engine(&wide, &(tiny_opts){ .threads = 1 });
-    hs_engine *f = tiny_engine(&narrow, &(tiny_opts){ .threads = 2, .max_tokens = 4, .max_seqs = 2 });
+    hs_engine *e = tiny_engine(&wide, &(tiny_opts){ .threads = 1, .page_rows = TINY_PAGE });
+    hs_engine *f = tiny_engine(&narrow, &(tiny_opts){ .threads = 2, .max_tokens = 4, .max_seqs = 2, .page_rows = TINY_PAGE });
     int32_t ids[5][13];
     hs_prompt prompts[5];
     for (int i = 0; i < 5; i++) {
@@ -133,7 +135,7 @@ static void test_stops(void **state)
 {
     (void)state;
     tiny_gpt model;
-    hs_engine *e = tiny_engine(&model, &(tiny_opts){ .threads = 1 });
+    hs_engine *e = tiny_engine(&model, &(tiny_opts){ .threads = 1, .page_rows = TINY_PAGE });
     int32_t ids[TINY_CONTEXT + 1];
     for (int i = 0; i <= TINY_CONTEXT; i++)
         ids[i] = i;

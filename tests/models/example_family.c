@@ -14,7 +14,7 @@ static const char gates[] = "gelu|tanh";
 static hs_tensor *attend(hs_graph *g, hs_tensor *x, const twin *c, const hs_arch_shape *s, const hs_batch_in *in)
 {
     hs_tensor *qkv = hs_nn_linear(g, x, "qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3, .no_bias = true);
-    hs_tensor *y = hs_nn_causal(g, qkv, in, s->cache_rows, c->heads, 0);
+    hs_tensor *y = hs_nn_causal(g, qkv, in, c->heads, 0);
     return hs_nn_linear(g, y, "out", c->width, c->width, .shard = HS_SHARD_ROW, .no_bias = true);
 }
 
@@ -29,7 +29,7 @@ static hs_tensor *feed(hs_graph *g, hs_tensor *x, const twin *c)
 static hs_tensor *trace(hs_graph *g, const void *settings, const hs_arch_shape *s)
 {
     const twin *c = settings;
-    const hs_batch_in in = hs_nn_batch(g, s->max_tokens, s->max_seqs);
+    const hs_batch_in in = hs_nn_batch(g, s);
     hs_tensor *x = hs_nn_embedding(g, hs_nn_table(g, "embed.weight", HS_SHARD_COL, c->vocab, 64, c->width), in.ids, NULL, NULL);
     for (int i = 0; i < c->depth; i++) {
         const size_t mark = hs_push(g, "b%d", i);

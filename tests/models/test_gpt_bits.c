@@ -241,6 +241,9 @@ static void recompute(hs_engine *e, float *logits)
         hs_convert(logits + n * TINY_VOCAB, HS_F32, y.p + (size_t)(n * y.cols) * hs_dtype_bytes(y.dtype), y.dtype, TINY_VOCAB);
 }
 
+// Where a cache in pages has a position: all over it.
+static int32_t page_of(int seq, int i) { return (seq * (TINY_CONTEXT / TINY_PAGE) + i) * 7 % (TINY_CACHE / TINY_PAGE); }
+
 // Tokens [first, first + n) of every sequence through the cache; logits of the last of each, [PROMPTS][TINY_VOCAB].
 static void decode(hs_engine *e, int first, int n, float *logits)
 {
@@ -250,12 +253,16 @@ static void decode(hs_engine *e, int first, int n, float *logits)
     int32_t *ids = hs_engine_input(e, HS_DECODE, "ids"), *starts = hs_engine_input(e, HS_DECODE, "starts");
     int32_t *where = hs_engine_input(e, HS_DECODE, "where"), *keys = hs_engine_input(e, HS_DECODE, "keys");
     int32_t *rows = hs_engine_input(e, HS_DECODE, "rows"), *picks = hs_engine_input(e, HS_DECODE, "picks");
+    int32_t *pages = hs_engine_input(e, HS_DECODE, "pages"); // NULL: a stretch for each
     for (int b = 0; b < PROMPTS; b++) {
+        for (int i = 0; pages && i < TINY_CONTEXT / TINY_PAGE; i++)
+            pages[b * (TINY_CONTEXT / TINY_PAGE) + i] = page_of(b, i);
         starts[b] = b * n, picks[b] = b * n + n - 1;
         keys[3 * b] = b * TINY_CONTEXT, keys[3 * b + 1] = first + n, keys[3 * b + 2] = first;
         for (int i = 0; i < n; i++) {
-            const int k = b * n + i;
-            ids[k] = token(b, first + i), rows[k] = b * TINY_CONTEXT + first + i;
+            const int k = b * n + i, at = first + i;
+            ids[k] = token(b, at);
+            rows[k] = pages ? page_of(b, at / TINY_PAGE) * TINY_PAGE + at % TINY_PAGE : b * TINY_CONTEXT + at;
             where[2 * k] = b, where[2 * k + 1] = first + i;
         }
     }
@@ -298,6 +305,30 @@ static void check_decoding(const char *policy, double tolerance)
     hs_engine_free(e);
 }
 
+// Keys in pages all over the cache, against keys in one stretch: the same bits.
+static void pages_change_nothing(void **state)
+{
+    (void)state;
+    for (int p = 0; p < HS_COUNT(policies); p++) {
+        tiny_gpt model[2];
+        const tiny_opts o = { .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK };
+        tiny_opts paged = o;
+        paged.page_rows = TINY_PAGE;
+        hs_engine *e = tiny_engine(&model[0], &o), *f = tiny_engine(&model[1], &paged);
+        assert_null(hs_engine_input(e, HS_DECODE, "pages"));
+        static float want[PROMPTS * TINY_VOCAB], got[PROMPTS * TINY_VOCAB];
+        for (int at = 0; at < TOTAL;) {
+            const int n = at ? 1 : PROMPT;
+            decode(e, at, n, want);
+            decode(f, at, n, got);
+            at += n;
+            assert_memory_equal(got, want, sizeof want);
+        }
+        hs_engine_free(e);
+        hs_engine_free(f);
+    }
+}
+
 static void decoding_equals_recomputation(void **state)
 {
     (void)state;
@@ -312,6 +343,7 @@ int main(void)
         cmocka_unit_test(submission_and_threads), cmocka_unit_test(capacity_and_stale_bytes),
         cmocka_unit_test(copies_of_weights),      cmocka_unit_test(copies_follow_the_values),
         cmocka_unit_test(accumulation),           cmocka_unit_test(decoding_equals_recomputation),
+        cmocka_unit_test(pages_change_nothing),
     };
     return cmocka_run_group_tests_name("gpt: bits", tests, NULL, NULL);
 }

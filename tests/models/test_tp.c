@@ -200,7 +200,7 @@ enum { TOKENS = 12 + 7 + 16 + 1 + 9, CAPACITY = 64 };
 static void small_model(hs_graph *g, const void *config)
 {
     (void)config;
-    const hs_batch_in in = hs_nn_batch(g, CAPACITY, SEQS + 2);
+    const hs_batch_in in = hs_nn_batch(g, &(hs_arch_shape){ .max_tokens = CAPACITY, .max_seqs = SEQS + 2 });
     hs_tensor *table = hs_param_get(g, &(hs_param_spec){ .name = "table.weight",
                                                          .role = HS_EMBED,
                                                          .shard = HS_SHARD_COL,

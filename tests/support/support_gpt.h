@@ -17,10 +17,11 @@ typedef struct tiny_opts {
     hs_submit_mode mode;
     int micro_steps;              // promised to the engine: from 2 on training reads copies of weights
     int64_t max_tokens, max_seqs; // 0 means 64, 8
+    int64_t page_rows;            // of the decode plan's cache; 0: no pages
     uint64_t seed;                // 0 means 3
     const char *freeze;           // hs_engine_opts.freeze
 } tiny_opts;
-enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200 };
+enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200, TINY_PAGE = 8 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);
 // Train (if asked), eval and decode plans of 2 layers, 2 heads, width 32. `model` must outlive the engine. Asserts on failure.
 hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o);

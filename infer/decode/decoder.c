@@ -1,0 +1,363 @@
+#include "infer/decode/decoder.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct slot { // one sequence
+    bool used;
+    hs_stop stop;        // HS_STOP_NONE: under way
+    hs_sequence s;       // ids: its row of hs_decoder.ids
+    int32_t *ids, *page; // [context] | [pages of a context]
+    int64_t n, goal;     // tokens known | at which it ends
+    hs_stop at_goal;     // and why
+    int64_t cached;      // tokens whose keys and values are in the cache
+    int64_t n_pages;
+    int64_t fed, pick; // of the step being built: tokens, and its row among the logits (-1: none)
+} slot;
+
+typedef struct batch { // static inputs of the plan
+    int32_t *ids, *starts, *where, *keys, *rows, *picks, *pages;
+    int64_t max_tokens, max_seqs, n_tokens, n_seqs, n_picks;
+} batch;
+
+struct hs_decoder {
+    hs_decoder_opts o;
+    slot *slot;           // [max_slots]
+    int32_t *ids, *table; // of all slots
+    int64_t table_cols;
+    bool *taken; // by page
+    int64_t n_pages, n_free;
+    batch b;
+    float *logits;  // [vocab]
+    int32_t *order; // [vocab]
+    hs_decoded *out;
+};
+
+const char *hs_stop_text(hs_stop stop)
+{
+    static const char *const text[] = { "it goes on",     "as many tokens as asked for", "the context of the model is full",
+                                        "the stop token", "stopped by the caller",       "the model's logits are not numbers" };
+    return text[stop];
+}
+
+// ---- birth
+
+static hs_status find_inputs(hs_decoder *d)
+{
+    const hs_decoder_opts *o = &d->o;
+    batch *b = &d->b;
+    const struct {
+        const char *name;
+        int32_t **at;
+    } inputs[] = { { "ids", &b->ids },   { "starts", &b->starts }, { "where", &b->where }, { "keys", &b->keys },
+                   { "rows", &b->rows }, { "picks", &b->picks },   { "pages", &b->pages } };
+    for (int i = 0; i < HS_COUNT(inputs); i++) {
+        *inputs[i].at = hs_run_input(o->run, o->plan, inputs[i].name);
+        if (!*inputs[i].at)
+            return HS_FAIL(INTERNAL, "the decode plan has no input %s", inputs[i].name);
+    }
+    const hs_exec *exec = hs_run_exec(o->run, o->plan);
+    b->max_tokens = hs_exec_input_tensor(exec, "ids")->dim[0];
+    b->max_seqs = hs_exec_input_tensor(exec, "keys")->dim[0];
+    const int64_t cols = hs_exec_input_tensor(exec, "pages")->dim[1];
+    if (cols != d->table_cols) // rows of the table are copied
+        return HS_FAIL(INTERNAL, "the decode plan has tables of %lld pages, a context of %lld tokens in pages of %lld is %lld",
+                       (long long)cols, (long long)o->context, (long long)o->page_rows, (long long)d->table_cols);
+    return HS_OK;
+}
+
+static hs_status build(hs_decoder *d)
+{
+    const hs_decoder_opts *o = &d->o;
+    const size_t slots = (size_t)o->max_slots;
+    d->slot = calloc(slots, sizeof *d->slot);
+    d->ids = malloc(slots * (size_t)o->context * sizeof *d->ids);
+    d->table = malloc(slots * (size_t)d->table_cols * sizeof *d->table);
+    d->taken = calloc((size_t)d->n_pages + 1, sizeof *d->taken);
+    d->logits = malloc((size_t)o->vocab * sizeof *d->logits);
+    d->order = malloc((size_t)o->vocab * sizeof *d->order);
+    d->out = malloc(slots * sizeof *d->out);
+    if (!d->slot || !d->ids || !d->table || !d->taken || !d->logits || !d->order || !d->out)
+        return HS_FAIL(MEMORY, "no memory to decode %d sequences of up to %lld tokens", o->max_slots, (long long)o->context);
+    for (int i = 0; i < o->max_slots; i++) {
+        d->slot[i].ids = d->ids + (size_t)i * (size_t)o->context;
+        d->slot[i].page = d->table + (size_t)i * (size_t)d->table_cols;
+    }
+    return find_inputs(d);
+}
+
+hs_status hs_decoder_new(hs_decoder **out, const hs_decoder_opts *o)
+{
+    *out = NULL;
+    if (o->page_rows < 1 || o->context < 1 || o->vocab < 1 || o->max_slots < 1)
+        return HS_FAIL(INTERNAL, "a decoder of %d slots, pages of %lld rows, context %lld and %lld tokens of vocabulary", o->max_slots,
+                       (long long)o->page_rows, (long long)o->context, (long long)o->vocab);
+    hs_decoder *d = calloc(1, sizeof *d);
+    if (!d)
+        return HS_FAIL(MEMORY, "no memory for a decoder");
+    d->o = *o;
+    d->table_cols = hs_cache_pages(o->context, o->page_rows);
+    d->n_pages = d->n_free = o->cache_rows / o->page_rows;
+    const hs_status st = build(d);
+    if (st != HS_OK) {
+        hs_decoder_free(d);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    *out = d;
+    return HS_OK;
+}
+
+void hs_decoder_free(hs_decoder *d)
+{
+    if (!d)
+        return;
+    free(d->slot);
+    free(d->ids);
+    free(d->table);
+    free(d->taken);
+    free(d->logits);
+    free(d->order);
+    free(d->out);
+    free(d);
+}
+
+// ---- pages
+
+// The first of n free pages behind each other, from `from` on; -1: there are none.
+static int64_t stretch(const hs_decoder *d, int64_t from, int64_t n)
+{
+    int64_t free_run = 0;
+    for (int64_t p = from; p < d->n_pages; p++) {
+        free_run = d->taken[p] ? 0 : free_run + 1;
+        if (free_run == n)
+            return p - n + 1;
+    }
+    return -1;
+}
+
+static void take_page(hs_decoder *d, slot *s, int64_t page)
+{
+    d->taken[page] = true;
+    d->n_free--;
+    s->page[s->n_pages++] = (int32_t)page;
+}
+
+// Grows to the pages of that many tokens, as far as there are any. Pages behind each other are read as one stretch: so all at once where
+// they are, else the next one where it is free.
+static void grow(hs_decoder *d, slot *s, int64_t tokens)
+{
+    const int64_t want = hs_cache_pages(tokens, d->o.page_rows);
+    const int64_t at = want > s->n_pages ? stretch(d, s->n_pages ? s->page[s->n_pages - 1] + 1 : 0, want - s->n_pages) : -1;
+    const bool follows = at >= 0 && (!s->n_pages || at == s->page[s->n_pages - 1] + 1);
+    for (int64_t p = at; follows && s->n_pages < want; p++)
+        take_page(d, s, p);
+    while (s->n_pages < want && d->n_free) {
+        const int64_t next = s->n_pages ? s->page[s->n_pages - 1] + 1 : d->n_pages;
+        take_page(d, s, next < d->n_pages && !d->taken[next] ? next : stretch(d, 0, 1));
+    }
+}
+
+static void give_back(hs_decoder *d, slot *s)
+{
+    for (int64_t i = 0; i < s->n_pages; i++)
+        d->taken[s->page[i]] = false;
+    d->n_free += s->n_pages;
+    s->n_pages = 0;
+}
+
+// ---- sequences
+
+static hs_status check(const hs_decoder *d, const hs_sequence *s)
+{
+    const int which = s->number + 1;
+    HS_TRY(hs_sampling_check(&s->sampling));
+    if (s->max_tokens < 0)
+        return HS_FAIL(USAGE, "max-tokens is %lld, must be 0 or more", (long long)s->max_tokens);
+    if (s->n < 1)
+        return HS_FAIL(USAGE, "prompt %d is empty: the model needs at least one token to continue", which);
+    if (s->n > d->o.context)
+        return HS_FAIL(USAGE, "prompt %d has %lld tokens, the model's context holds %lld", which, (long long)s->n, (long long)d->o.context);
+    for (int64_t i = 0; i < s->n; i++)
+        if (s->ids[i] < 0 || s->ids[i] >= d->o.vocab)
+            return HS_FAIL(USAGE, "prompt %d: token %lld is %d, allowed 0 to %lld", which, (long long)i + 1, s->ids[i],
+                           (long long)d->o.vocab - 1);
+    return HS_OK;
+}
+
+static void end(hs_decoder *d, slot *s, hs_stop why)
+{
+    s->stop = why;
+    give_back(d, s);
+}
+
+hs_status hs_decoder_add(hs_decoder *d, const hs_sequence *q, int *out)
+{
+    *out = -1;
+    HS_TRY(check(d, q));
+    int i = 0;
+    while (i < d->o.max_slots && d->slot[i].used)
+        i++;
+    if (i == d->o.max_slots)
+        return HS_FAIL(MEMORY, "all %d slots are taken", d->o.max_slots);
+    const int64_t room = d->o.context - q->n, goal = q->n + (q->max_tokens < room ? q->max_tokens : room);
+    const int64_t pages = goal > q->n ? hs_cache_pages(goal - 1, d->o.page_rows) : 0; // the last token is drawn, not read
+    const int64_t have = q->reserve ? d->n_free : d->n_pages;
+    if (pages > have)
+        return HS_FAIL(MEMORY, "%lld tokens need %lld cache pages, %lld are %s", (long long)goal, (long long)pages, (long long)have,
+                       q->reserve ? "free" : "all there are");
+    slot *s = &d->slot[i];
+    *s = (slot){ .used = true, .s = *q, .ids = s->ids, .page = s->page, .n = q->n, .goal = goal, .pick = -1 };
+    s->at_goal = q->max_tokens > room ? HS_STOP_CONTEXT : HS_STOP_MAX_TOKENS;
+    memcpy(s->ids, q->ids, (size_t)q->n * sizeof *s->ids);
+    s->s.ids = s->ids;
+    if (q->reserve)
+        grow(d, s, goal - 1);
+    if (goal == q->n)
+        end(d, s, s->at_goal);
+    *out = i;
+    return HS_OK;
+}
+
+void hs_decoder_stop(hs_decoder *d, int i)
+{
+    slot *s = &d->slot[i];
+    if (s->used && s->stop == HS_STOP_NONE)
+        end(d, s, HS_STOP_CALLER);
+}
+
+void hs_decoder_drop(hs_decoder *d, int i)
+{
+    slot *s = &d->slot[i];
+    if (s->used)
+        give_back(d, s);
+    s->used = false;
+}
+
+const int32_t *hs_decoder_ids(const hs_decoder *d, int i, int64_t *n)
+{
+    const slot *s = &d->slot[i];
+    *n = s->used ? s->n : 0;
+    return s->used ? s->ids : NULL;
+}
+
+int hs_decoder_free_slots(const hs_decoder *d)
+{
+    int n = 0;
+    for (int i = 0; i < d->o.max_slots; i++)
+        n += !d->slot[i].used;
+    return n;
+}
+
+int64_t hs_decoder_free_pages(const hs_decoder *d) { return d->n_free; }
+
+static bool under_way(const slot *s) { return s->used && s->stop == HS_STOP_NONE; }
+
+bool hs_decoder_idle(const hs_decoder *d)
+{
+    for (int i = 0; i < d->o.max_slots; i++)
+        if (under_way(&d->slot[i]))
+            return false;
+    return true;
+}
+
+// ---- a step
+
+static void feed(hs_decoder *d, int index, int64_t n)
+{
+    batch *b = &d->b;
+    slot *s = &d->slot[index];
+    const int64_t page_rows = d->o.page_rows;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = b->n_tokens + i, position = s->cached + i;
+        b->ids[at] = s->ids[position];
+        b->where[2 * at] = index;
+        b->where[2 * at + 1] = (int32_t)position;
+        b->rows[at] = (int32_t)(s->page[position / page_rows] * page_rows + position % page_rows);
+    }
+    int32_t *keys = b->keys + 3 * b->n_seqs;
+    keys[0] = 0; // pages say where
+    keys[1] = (int32_t)(s->cached + n);
+    keys[2] = (int32_t)s->cached;
+    memcpy(b->pages + b->n_seqs * d->table_cols, s->page, (size_t)s->n_pages * sizeof *s->page);
+    b->n_tokens += n;
+    b->starts[++b->n_seqs] = (int32_t)b->n_tokens;
+    s->fed = n;
+    if (s->cached + n == s->n) { // all known tokens are in: what comes next is wanted
+        b->picks[b->n_picks] = (int32_t)b->n_tokens - 1;
+        s->pick = b->n_picks++;
+    }
+}
+
+// Sequences that only need their newest token go first: a long prompt being read must not hold them up. How many wait for a page.
+static int build_batch(hs_decoder *d)
+{
+    batch *b = &d->b;
+    int waiting = 0;
+    b->n_tokens = b->n_seqs = b->n_picks = 0;
+    b->starts[0] = 0;
+    for (int i = 0; i < d->o.max_slots; i++)
+        d->slot[i].fed = 0, d->slot[i].pick = -1;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < d->o.max_slots; i++) {
+            slot *s = &d->slot[i];
+            const int64_t left = s->n - s->cached, room = b->max_tokens - b->n_tokens;
+            if (!under_way(s) || (left > 1) != (pass == 1) || room <= 0 || b->n_seqs >= b->max_seqs)
+                continue;
+            const int64_t want = left < room ? left : room;
+            grow(d, s, s->cached + want);
+            const int64_t held = s->n_pages * d->o.page_rows - s->cached;
+            if (held > 0)
+                feed(d, i, held < want ? held : want);
+            else
+                waiting++;
+        }
+    return waiting;
+}
+
+// The first token whose logit is not a number; vocab: all are.
+static int64_t read_logits(const hs_decoder *d, const hs_ref *ref, int64_t row)
+{
+    const int64_t vocab = d->o.vocab;
+    hs_convert(d->logits, HS_F32, ref->p + (size_t)(row * ref->cols) * hs_dtype_bytes(ref->dtype), ref->dtype, vocab);
+    int64_t i = 0;
+    while (i < vocab && isfinite(d->logits[i]))
+        i++;
+    return i;
+}
+
+static hs_decoded take_token(hs_decoder *d, const hs_ref *logits, int index)
+{
+    slot *s = &d->slot[index];
+    hs_decoded out = { .slot = index, .id = (int32_t)read_logits(d, logits, s->pick), .stop = HS_STOP_NONFINITE };
+    if (out.id == d->o.vocab) {
+        out.id = hs_sample(d->logits, d->o.vocab, &s->s.sampling, s->s.number, s->n, d->order);
+        s->ids[s->n++] = out.id;
+        out.stop = s->s.stop_id >= 0 && out.id == s->s.stop_id ? HS_STOP_TOKEN : s->n == s->goal ? s->at_goal : HS_STOP_NONE;
+    }
+    if (out.stop != HS_STOP_NONE)
+        end(d, s, out.stop);
+    return out;
+}
+
+hs_status hs_decoder_step(hs_decoder *d, const hs_decoded **out, int *n)
+{
+    *out = d->out, *n = 0;
+    const int waiting = build_batch(d);
+    if (!d->b.n_tokens && waiting)
+        return HS_FAIL(MEMORY, "all %lld cache pages are taken, and %d sequences wait for one: drop one of them", (long long)d->n_pages,
+                       waiting);
+    if (!d->b.n_tokens)
+        return HS_OK;
+    hs_step_live(hs_run_in(d->o.run), d->b.n_tokens, d->b.n_seqs, d->b.n_picks);
+    HS_TRY(hs_run_forward(d->o.run, d->o.plan));
+    hs_ref logits;
+    if (!hs_run_output(d->o.run, d->o.plan, 0, &logits) || logits.cols < d->o.vocab)
+        return HS_FAIL(INTERNAL, "the decode plan does not keep logits of %lld columns", (long long)d->o.vocab);
+    for (int i = 0; i < d->o.max_slots; i++) {
+        slot *s = &d->slot[i];
+        s->cached += s->fed;
+        if (s->pick >= 0)
+            d->out[(*n)++] = take_token(d, &logits, i);
+    }
+    return HS_OK;
+}

@@ -1,0 +1,73 @@
+// decoder: sequences continued token by token on a decode plan, step by step, so that a caller adds and drops them between steps.
+//
+//   hs_decoder_new -> hs_decoder_add, any number -> hs_decoder_step until there is nothing to do, adding and dropping on the way
+//
+// A sequence has a slot, and pages of the model's KV cache: so many rows each, found through a table that attention reads. A step takes the
+// newest token of every sequence under way, then fills up with chunks of those still being read: a long prompt holds nobody up. What a
+// sequence becomes depends on itself alone: its tokens, its sampling, its number - not on slots, pages, or who runs beside it.
+#ifndef HS_INFER_DECODER_H
+#define HS_INFER_DECODER_H
+#include "core/run/run.h"
+#include "infer/decode/sample.h"
+
+// Rows of a page where nothing else is asked for: a sequence leaves half of one unused on average, and attention walks 64 keys in one go.
+enum { HS_CACHE_PAGE = 64 };
+static inline int64_t hs_cache_pages(int64_t tokens, int64_t page_rows) { return (tokens + page_rows - 1) / page_rows; }
+
+typedef enum hs_stop {
+    HS_STOP_NONE,       // it goes on
+    HS_STOP_MAX_TOKENS, // as many as asked for
+    HS_STOP_CONTEXT,    // prompt and continuation fill the model's context
+    HS_STOP_TOKEN,      // the stop token was produced; it is the last of ids
+    HS_STOP_CALLER,     // the caller said so
+    HS_STOP_NONFINITE,  // the model's logits are not numbers; no token was drawn
+} hs_stop;
+const char *hs_stop_text(hs_stop stop); // "the context of the model is full"
+
+typedef struct hs_decoder_opts {
+    hs_run *run; // borrowed, with the number of a decode plan that has pages
+    int plan;
+    int64_t context, vocab;        // of the model
+    int64_t cache_rows, page_rows; // of its cache states, as the plan was traced
+    int max_slots;                 // sequences at once; more than the plan takes in a step wait for their turn in it
+} hs_decoder_opts;
+
+typedef struct hs_sequence {
+    const int32_t *ids; // the prompt, copied
+    int64_t n;
+    int64_t max_tokens; // new ones
+    hs_sampling sampling;
+    int number;      // keys its draws, with the seed and the position
+    int32_t stop_id; // ends it; -1: none
+    bool reserve;    // take the pages of all its tokens now, so that it can never wait for one
+} hs_sequence;
+
+typedef struct hs_decoded { // what a step did to a slot
+    int slot;
+    int32_t id;   // the new token; with HS_STOP_NONFINITE the first whose logit is none
+    hs_stop stop; // HS_STOP_NONE: it goes on. Otherwise its pages are free again, its slot is until hs_decoder_drop
+} hs_decoded;
+
+typedef struct hs_decoder hs_decoder;
+hs_status hs_decoder_new(hs_decoder **out, const hs_decoder_opts *o);
+void hs_decoder_free(hs_decoder *d);
+
+// *slot: the lowest that is free. USAGE: an empty prompt, one longer than the context, an id outside the vocabulary, sampling values out of
+// range. MEMORY, and nothing has changed: no slot is free; or reserve, and there are not enough pages; or it needs more than the cache has.
+hs_status hs_decoder_add(hs_decoder *d, const hs_sequence *s, int *slot);
+// Any time between steps: it ends here (HS_STOP_CALLER), its pages are free, its tokens stay until its slot is dropped.
+void hs_decoder_stop(hs_decoder *d, int slot);
+// Any time between steps: the slot and its pages are free again. What hs_decoder_ids gave is no longer valid.
+void hs_decoder_drop(hs_decoder *d, int slot);
+
+// One batch. *out: [*n] new tokens by slot, valid until the next call; none, where all that ran were chunks of prompts. Sequences that need
+// a page when there is none wait. MEMORY: nothing could run, all wait for pages; nothing is lost, they go on as soon as one is dropped or
+// ends.
+hs_status hs_decoder_step(hs_decoder *d, const hs_decoded **out, int *n);
+bool hs_decoder_idle(const hs_decoder *d); // nothing is left to do
+
+const int32_t *hs_decoder_ids(const hs_decoder *d, int slot, int64_t *n); // prompt and continuation; NULL: the slot is free
+int hs_decoder_free_slots(const hs_decoder *d);
+int64_t hs_decoder_free_pages(const hs_decoder *d);
+
+#endif

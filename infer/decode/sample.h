@@ -1,0 +1,18 @@
+// sample: one token from a row of logits.
+#ifndef HS_INFER_SAMPLE_H
+#define HS_INFER_SAMPLE_H
+#include "core/base/status.h"
+#include <stdint.h>
+
+typedef struct hs_sampling {
+    double temperature; // 0: greedy - the largest logit, the lowest id among equals
+    int64_t top_k;      // 0: all; else only the k largest
+    double top_p;       // 1: all; else the fewest tokens that hold this much probability; after top_k
+    uint64_t seed;      // a draw is a function of (seed, number, position): the same at any batch and number of threads
+} hs_sampling;
+hs_status hs_sampling_check(const hs_sampling *s); // USAGE: "top-p is 0, must be above 0 and at most 1 (all)"
+
+// One draw from logits[n], for `position` of the sequence `number`. order: room for n ids.
+int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int number, int64_t position, int32_t *order);
+
+#endif
