@@ -6,7 +6,7 @@
 
 enum { VOCAB_UNIT = 64 }; // stored rows of the embedding on each rank are a multiple: whole vectors
 
-static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_config *c, const hs_arch_shape *s, const hs_batch_in *in)
+static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_config *c, const hs_batch_in *in)
 {
     const float std = 0.02f / sqrtf(2 * (float)c->layers); // of what is added to the residual stream
     const size_t mark = hs_push(g, "h%d", layer);
@@ -42,7 +42,7 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
     hs_tensor *x = hs_nn_embedding(g, wte, in.ids, wpe, in.where);
     x = hs_dropout(g, x, in.where, (float)c->dropout);
     for (int i = 0; i < c->layers; i++)
-        x = block(g, x, i, c, s, &in);
+        x = block(g, x, i, c, &in);
     if (g->mode == HS_DECODE)
         x = hs_gather_rows(g, x, in.picks); // the norm and the large product only for the rows that are asked for
     x = hs_nn_layernorm(g, x, "ln_f", (float)c->eps);

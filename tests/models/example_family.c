@@ -11,7 +11,7 @@ typedef struct twin { // settings of a run, rows of `keys`
 static const char gates[] = "gelu|tanh";
 
 // ---- the graph
-static hs_tensor *attend(hs_graph *g, hs_tensor *x, const twin *c, const hs_arch_shape *s, const hs_batch_in *in)
+static hs_tensor *attend(hs_graph *g, hs_tensor *x, const twin *c, const hs_batch_in *in)
 {
     hs_tensor *qkv = hs_nn_linear(g, x, "qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3, .no_bias = true);
     hs_tensor *y = hs_nn_causal(g, qkv, in, c->heads, 0);
@@ -34,7 +34,7 @@ static hs_tensor *trace(hs_graph *g, const void *settings, const hs_arch_shape *
     for (int i = 0; i < c->depth; i++) {
         const size_t mark = hs_push(g, "b%d", i);
         hs_tensor *h = hs_nn_layernorm(g, x, "norm", (float)c->eps);
-        hs_tensor *a = attend(g, h, c, s, &in);
+        hs_tensor *a = attend(g, h, c, &in);
         x = hs_add(g, hs_add(g, x, a), feed(g, h, c));
         hs_pop(g, mark);
     }
