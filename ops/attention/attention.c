@@ -522,8 +522,9 @@ static const hs_case cases[] = {
       .note = "chunks of prompts, keys in pages, several blocks" },
     { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },
 };
-static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads), HS_ATTR(hs_attention_attr, causal), HS_ATTR(hs_attention_attr, dropout),
-                                 HS_ATTR(hs_attention_attr, scale), HS_ATTR(hs_attention_attr, first_head) };
+static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads),      HS_ATTR(hs_attention_attr, causal),
+                                 HS_ATTR(hs_attention_attr, dropout),    HS_ATTR(hs_attention_attr, scale),
+                                 HS_ATTR(hs_attention_attr, first_head), HS_ATTR(hs_attention_attr, page_rows) };
 
 HS_OP(attention) = {
     .name = "attention",
