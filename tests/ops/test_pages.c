@@ -53,7 +53,7 @@ static void attend(hs_device *dev, hs_dtype low, int queries, int how, float *y)
     int plan;
     assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .policy = &policy }), HS_OK);
     assert_int_equal(hs_model_plan(m, HS_EVAL, model, &s, &plan), HS_OK);
-    assert_int_equal(hs_model_freeze(m, 0), HS_OK);
+    assert_int_equal(hs_model_alloc(m, false), HS_OK);
     assert_int_equal(hs_run_new(&r, m, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
     hs_random_normal(hs_run_input(r, plan, "q"), SEQS * queries * C, 5, 0, 0, 1);
     float *kv = hs_run_input(r, plan, "kv");
