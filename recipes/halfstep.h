@@ -9,6 +9,7 @@
 #include "data/batches/loader.h"
 #include "data/checkpoint/checkpoint.h"
 #include "infer/decode/generate.h"
+#include "infer/session/session.h"
 #include "models/family.h"
 #include "models/nn/nn.h"
 #include "ops/ops.h"

@@ -5,7 +5,8 @@
 #include "models/nn/nn.h"
 #include "recipes/program/cli.h"
 #include "recipes/program/peak.h"
-#include "recipes/train/session.h"
+#include "recipes/train/engine.h"
+#include "recipes/train/evaluate.h"
 
 typedef struct hs_bench_options {
     hs_common common;

@@ -72,7 +72,7 @@ static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width
 static hs_status train_step(bench *b)
 {
     hs_engine *e = b->engine;
-    HS_TRY(hs_feed(e, HS_TRAIN, &b->batch));
+    HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], &b->batch));
     e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.n_targets;
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     return hs_run_update(e->run);

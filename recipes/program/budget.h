@@ -1,7 +1,10 @@
 // budget: what a training run will take, found by making its model and freezing nothing.
 #ifndef HS_RECIPES_BUDGET_H
 #define HS_RECIPES_BUDGET_H
-#include "recipes/train/session.h"
+#include "data/checkpoint/checkpoint.h"
+#include "optim/optim.h"
+#include "recipes/program/config.h"
+#include "recipes/train/evaluate.h"
 
 typedef struct hs_budget {
     int64_t parameters;

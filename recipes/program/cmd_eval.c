@@ -1,8 +1,9 @@
 // eval: the loss of a checkpoint on a text.
+#include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
 #include "recipes/train/corpus.h"
+#include "recipes/train/evaluate.h"
 #include "recipes/train/progress.h"
-#include "recipes/train/session.h"
 #include <jansson.h>
 #include <math.h>
 
@@ -31,7 +32,7 @@ static hs_status check_ids(const hs_session *s, const hs_corpus *corpus, const c
     return HS_OK;
 }
 
-static hs_status run_session(const eval_options *o, hs_session *s, hs_corpus *corpus)
+static hs_status run_session(const eval_options *o, hs_session *s, const hs_policy *policy, hs_corpus *corpus)
 {
     hs_eval_result r;
     if (!s->tokenizer)
@@ -39,8 +40,8 @@ static hs_status run_session(const eval_options *o, hs_session *s, hs_corpus *co
     HS_TRY(hs_corpus_open_file(corpus, o->data, s->tokenizer));
     HS_TRY(check_ids(s, corpus, o->data));
     const hs_arch_setup setup = hs_eval_setup(s->arch);
-    HS_TRY(hs_session_load(s, &(hs_engine_opts){ .eval = true, .config = &setup, .seed = 1 }));
-    HS_TRY(hs_evaluate(s->engine, &setup, &corpus->val, o->max_windows, &r));
+    HS_TRY(hs_session_load(s, policy, &(hs_session_plans){ .eval = &setup.shape }));
+    HS_TRY(hs_evaluate(s->run, s->eval, &setup, &corpus->val, o->max_windows, &r));
     if (!isfinite(r.loss))
         return HS_FAIL(NONFINITE, "%s: its loss on %s is not a finite number", s->dir, o->data);
     const double rate = r.seconds > 0 ? (double)r.tokens / r.seconds : 0;
@@ -62,9 +63,10 @@ static hs_status run_eval(const hs_cli *cli)
     hs_corpus corpus = { 0 };
     if (!o->data[0])
         return HS_FAIL(USAGE, "eval needs --data FILE");
-    hs_status st = hs_session_open(&s, cli->arg[0], &o->common, cli->table);
+    hs_policy policy;
+    hs_status st = hs_cli_session(cli, cli->arg[0], &s, &policy);
     if (st == HS_OK)
-        st = run_session(o, &s, &corpus);
+        st = run_session(o, &s, &policy, &corpus);
     hs_session_close(&s);
     hs_corpus_close(&corpus);
     return st;

@@ -2,8 +2,9 @@
 #include "core/base/log.h"
 #include "data/base/utf8.h"
 #include "infer/decode/generate.h"
+#include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
-#include "recipes/train/session.h"
+#include "recipes/train/evaluate.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -159,15 +160,15 @@ static hs_status append(result *r, const hs_generated *g)
     return HS_OK;
 }
 
-static hs_status generate(hs_session *s, const generate_options *o, const hs_arch_setup *setup, stream *out, result *r)
+static hs_status generate(hs_session *s, const generate_options *o, stream *out, result *r)
 {
     const int64_t context = s->context;
-    hs_generate_opts g = { .run = s->engine->run,
-                           .plan = s->engine->plan[HS_DECODE],
+    hs_generate_opts g = { .run = s->run,
+                           .plan = s->decode,
                            .context = context,
                            .vocab = s->vocab,
-                           .cache_rows = setup->shape.cache_rows,
-                           .page_rows = setup->shape.page_rows,
+                           .cache_rows = s->decode_shape.cache_rows,
+                           .page_rows = s->decode_shape.page_rows,
                            .max_tokens = o->max_tokens,
                            .sampling = { .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .seed = (uint64_t)o->seed },
                            .stop_id = o->ignore_end ? -1 : s->end,
@@ -219,16 +220,10 @@ static hs_status report(const hs_session *s, const result *r, bool json)
     return HS_OK;
 }
 
-static hs_status run_session(const hs_cli *cli, hs_session *s, result *r)
+static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, result *r)
 {
     const generate_options *o = cli->options;
-    const int64_t context = s->context;
-    const hs_arch_setup setup = { s->arch,
-                                  { .max_tokens = context < HS_PREFILL_TOKENS ? context : HS_PREFILL_TOKENS,
-                                    .max_seqs = 1,
-                                    .cache_rows = hs_cache_pages(context, HS_CACHE_PAGE) * HS_CACHE_PAGE,
-                                    .page_rows = HS_CACHE_PAGE,
-                                    .seq_pages = hs_cache_pages(context, HS_CACHE_PAGE) } };
+    const hs_arch_shape shape = hs_session_decode_shape(s, HS_PREFILL_TOKENS, 1, hs_cache_pages(s->context, HS_CACHE_PAGE));
     stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json, .end = o->ignore_end ? -1 : s->end };
     HS_TRY(read_prompt(cli, s, &r->ids, &r->n_prompt));
     r->n = r->n_prompt;
@@ -237,11 +232,11 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, result *r)
             return HS_FAIL(USAGE, "token id %d of the prompt is outside the vocabulary of %lld", r->ids[i], (long long)s->vocab);
     if (r->n > s->context)
         return HS_FAIL(USAGE, "the prompt has %lld tokens, the model's context is %lld", (long long)r->n, (long long)s->context);
-    HS_TRY(hs_session_load(s, &(hs_engine_opts){ .decode = true, .config = &setup, .seed = 1 }));
+    HS_TRY(hs_session_load(s, policy, &(hs_session_plans){ .decode = &shape }));
     for (int64_t i = 0; i < r->n; i++)
         put_token(&out, r->ids[i]);
     const double start = hs_now();
-    HS_TRY(generate(s, o, &setup, &out, r));
+    HS_TRY(generate(s, o, &out, r));
     r->seconds = hs_now() - start;
     put_end(&out);
     return report(s, r, o->common.json);
@@ -251,9 +246,10 @@ static hs_status run_generate(const hs_cli *cli)
 {
     hs_session s;
     result r = { 0 };
-    hs_status st = hs_session_open(&s, cli->arg[0], hs_cli_common(cli), cli->table);
+    hs_policy policy;
+    hs_status st = hs_cli_session(cli, cli->arg[0], &s, &policy);
     if (st == HS_OK)
-        st = run_session(cli, &s, &r);
+        st = run_session(cli, &s, &policy, &r);
     hs_session_close(&s);
     free(r.ids);
     return st;

@@ -4,7 +4,7 @@
 #include "recipes/program/plain_text.h"
 #include "recipes/program/process.h"
 #include "recipes/train/run_dir.h"
-#include "recipes/train/session.h"
+#include "recipes/train/evaluate.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>

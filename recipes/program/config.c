@@ -292,19 +292,6 @@ hs_arch hs_config_arch(const hs_config *c)
 
 int64_t hs_config_model_int(const hs_config *c, const char *key) { return hs_arch_int(hs_config_arch(c), key); }
 
-hs_status hs_config_read_info(const hs_config_table *t, const char *model_dir, hs_model_info *info, const hs_family **family)
-{
-    const hs_model_files *known[HS_FAMILIES] = { NULL };
-    int n = 0;
-    for (; t->families[n]; n++)
-        known[n] = &t->families[n]->files;
-    HS_TRY(hs_ckpt_read_info(model_dir, known, n, info));
-    for (int i = 0; i < n; i++)
-        if (known[i] == info->files)
-            *family = t->families[i];
-    return HS_OK;
-}
-
 hs_model_info hs_config_info(const hs_config *c)
 {
     return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings, .end = -1 };

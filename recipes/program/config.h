@@ -91,8 +91,7 @@ char *hs_config_yaml(const hs_config *c); // the resolved configuration; malloc'
 // The parts of it in the words of the rooms that use them.
 hs_arch hs_config_arch(const hs_config *c);                       // settings stay the configuration's own
 int64_t hs_config_model_int(const hs_config *c, const char *key); // "model.context"; 0 where the family has no such key
-hs_status hs_config_read_info(const hs_config_table *t, const char *model_dir, hs_model_info *info, const hs_family **family);
-hs_model_info hs_config_info(const hs_config *c); // what a checkpoint's config.json will say
+hs_model_info hs_config_info(const hs_config *c);                 // what a checkpoint's config.json will say
 hs_status hs_config_optim(const hs_config *c, hs_dtype low, hs_optim_config *out);
 hs_status hs_config_policy(const hs_config *c, hs_policy *out); // auto is settled here
 

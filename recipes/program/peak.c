@@ -1,6 +1,6 @@
 // peak: the loops of ops/dense/peak_loops.h on all threads at once, the best of several short runs: other processes only slow them down.
 #include "recipes/program/peak.h"
-#include "recipes/train/session.h"
+#include "recipes/train/evaluate.h"
 
 enum { ROUNDS = 100000 };
 

@@ -1,7 +1,7 @@
 // progress: figures for people, the window of rates, and a line that is cleared and written again around log lines.
 #include "recipes/train/progress.h"
 #include "core/base/log.h"
-#include "recipes/train/session.h"
+#include "recipes/train/evaluate.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>

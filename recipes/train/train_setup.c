@@ -1,6 +1,7 @@
 // What stands before the first step: settings that depend on files, text, plans, weights, and only then the run's folder.
 #include "core/base/log.h"
 #include "data/checkpoint/ckpt_parts.h"
+#include "infer/session/session.h"
 #include "ops/ops.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/peak.h"
@@ -68,7 +69,7 @@ static hs_status take_shape(hs_trainer *t, const char *source)
     hs_model_info info;
     const hs_family *family;
     hs_config *c = t->c;
-    HS_TRY(hs_config_read_info(c->table, source, &info, &family));
+    HS_TRY(hs_session_info(c->table->families, source, &info, &family));
     HS_TRY(take_family(c, family, source));
     const hs_arch m = hs_config_arch(c);
     const hs_schema *s = family->settings;
@@ -321,7 +322,7 @@ static hs_status open_all(hs_trainer *t)
         hs_model_info info;
         const hs_family *family;
         HS_TRY(check_vocabulary(t));
-        HS_TRY(hs_config_read_info(t->c->table, t->run.from, &info, &family));
+        HS_TRY(hs_session_info(t->c->table->families, t->run.from, &info, &family));
         HS_TRY(check_shape(t->c, &info, family, t->run.from));
     }
     HS_TRY(open_engine(t));

@@ -1,6 +1,7 @@
 // trainer: the loop - step, watch, log, evaluate, save, stop - and the one place that decides what comes after a skipped step.
 #include "recipes/train/trainer.h"
 #include "core/base/log.h"
+#include "recipes/program/cli.h"
 #include "recipes/program/process.h"
 #include <jansson.h>
 #include <math.h>
@@ -34,7 +35,7 @@ static hs_status run_step(hs_trainer *t)
         HS_TRY(hs_loader_next(t->loader, &batch[m]));
     t->watch.found = false;
     for (int m = 0; m < n; m++) {
-        HS_TRY(hs_feed(e, HS_TRAIN, batch[m]));
+        HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], batch[m]));
         e->in->n_micro = n, e->in->inv_count[0] = inv_count(t, batch, m);
         HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
         tokens += batch[m]->n_tokens;
@@ -112,10 +113,10 @@ static hs_status evaluate(hs_trainer *t, bool last, bool *best)
 {
     hs_eval_result r;
     const int64_t limit = t->c->train.eval_windows, windows = (t->corpus.val.end - t->corpus.val.first - 2) / t->context + 1;
-    HS_TRY(hs_evaluate(t->engine, &t->eval, &t->corpus.val, limit, &r));
+    HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->eval, &t->corpus.val, limit, &r));
     *best = note_best(t, r.loss);
     if (last && limit && limit < windows)
-        HS_TRY(hs_evaluate(t->engine, &t->eval, &t->corpus.val, 0, &r));
+        HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->eval, &t->corpus.val, 0, &r));
     t->val_loss = r.loss;
     return HS_OK;
 }

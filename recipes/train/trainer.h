@@ -3,10 +3,11 @@
 #define HS_RECIPES_TRAINER_H
 #include "data/report/tensorboard.h"
 #include "recipes/train/corpus.h"
+#include "recipes/train/engine.h"
+#include "recipes/train/evaluate.h"
 #include "recipes/train/profile.h"
 #include "recipes/train/progress.h"
 #include "recipes/train/run_dir.h"
-#include "recipes/train/session.h"
 
 typedef struct hs_train_opts {
     hs_config *config;        // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from

@@ -1,0 +1,94 @@
+#include "infer/session/session.h"
+#include "ops/ops.h"
+#include <stdio.h>
+#include <string.h>
+
+hs_status hs_session_info(const hs_family *const *families, const char *model_dir, hs_model_info *info, const hs_family **family)
+{
+    const hs_model_files *known[HS_FAMILIES] = { NULL };
+    int n = 0;
+    for (; families[n]; n++)
+        known[n] = &families[n]->files;
+    HS_TRY(hs_ckpt_read_info(model_dir, known, n, info));
+    for (int i = 0; i < n; i++)
+        if (known[i] == info->files)
+            *family = families[i];
+    return HS_OK;
+}
+
+hs_status hs_session_open(hs_session *s, const char *path, const hs_family *const *families, const char *device, int threads)
+{
+    *s = (hs_session){ .eval = -1, .decode = -1 };
+    HS_TRY(hs_ckpt_resolve(path, false, s->dir, sizeof s->dir));
+    HS_TRY(hs_session_info(families, s->dir, &s->info, &s->arch.family));
+    s->end = (int32_t)s->info.end;
+    s->arch.settings = s->info.settings.bytes;
+    s->context = hs_arch_int(s->arch, "model.context"), s->vocab = hs_arch_int(s->arch, "model.vocab");
+    HS_TRY(hs_arch_check(s->arch));
+    if (hs_tokenizer_load(&s->tokenizer, s->dir) != HS_OK) {
+        s->tokenizer = NULL;
+        snprintf(s->tokenizer_error, sizeof s->tokenizer_error, "%s", hs_error());
+    }
+    return hs_open_device(&s->device, device, threads, NULL, 0, HS_ONEDNN_NO);
+}
+
+// Memory is asked for by config.json, so that must not promise what the files cannot hold. Smaller differences are told tensor by tensor.
+static hs_status check_size(const hs_session *s)
+{
+    int64_t have;
+    HS_TRY(hs_ckpt_count(s->dir, &have));
+    const int64_t promised = s->arch.family->count(s->arch.settings);
+    if (promised / 2 > have)
+        return HS_FAIL(CORRUPT, "%s: config.json describes %lld parameters, its weights are %lld", s->dir, (long long)promised,
+                       (long long)have);
+    return HS_OK;
+}
+
+hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans)
+{
+    s->policy = *policy;
+    HS_TRY(check_size(s));
+    HS_TRY(hs_model_new(&s->model, &(hs_model_opts){ .device = s->device, .policy = &s->policy, .micro_steps = HS_VALUES_STAY }));
+    if (plans->eval) {
+        const hs_arch_setup setup = { s->arch, *plans->eval };
+        HS_TRY(hs_model_plan(s->model, HS_EVAL, hs_arch_trace, &setup, &s->eval));
+    }
+    if (plans->decode) {
+        const hs_arch_setup setup = { s->arch, s->decode_shape = *plans->decode };
+        HS_TRY(hs_model_plan(s->model, HS_DECODE, hs_arch_trace, &setup, &s->decode));
+    }
+    HS_TRY(hs_model_alloc(s->model, false));
+    HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
+    HS_TRY(hs_ckpt_load_params(s->dir, &(hs_ckpt_opts){ .files = s->info.files }, s->model->params));
+    return hs_model_release_masters(s->model);
+}
+
+void hs_session_close(hs_session *s)
+{
+    hs_run_free(s->run);
+    hs_model_free(s->model);
+    hs_device_close(s->device);
+    hs_tokenizer_free(s->tokenizer);
+    *s = (hs_session){ .eval = -1, .decode = -1 };
+}
+
+hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, int64_t max_seqs, int64_t n_pages)
+{
+    const int64_t most = max_seqs * s->context;
+    return (hs_arch_shape){ .max_tokens = max_tokens < most ? max_tokens : most,
+                            .max_seqs = max_seqs,
+                            .cache_rows = n_pages * HS_CACHE_PAGE,
+                            .page_rows = HS_CACHE_PAGE,
+                            .seq_pages = hs_cache_pages(s->context, HS_CACHE_PAGE) };
+}
+
+hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots)
+{
+    return hs_decoder_new(out, &(hs_decoder_opts){ .run = run,
+                                                   .plan = s->decode,
+                                                   .context = s->context,
+                                                   .vocab = s->vocab,
+                                                   .cache_rows = s->decode_shape.cache_rows,
+                                                   .page_rows = s->decode_shape.page_rows,
+                                                   .max_slots = max_slots });
+}

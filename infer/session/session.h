@@ -1,0 +1,50 @@
+// session: a checkpoint made ready to run - its model with weights, its tokenizer, a device, and a run of the plans that are wanted.
+//
+//   hs_session_open (what the files say) -> hs_session_load (plans, weights) -> s.run; or hs_run_new over s.model, one more run each
+//
+// The weights are there once, whatever runs. Nothing is asked of the family but its row.
+#ifndef HS_INFER_SESSION_H
+#define HS_INFER_SESSION_H
+#include "core/run/run.h"
+#include "data/checkpoint/checkpoint.h"
+#include "infer/decode/decoder.h"
+#include "models/family.h"
+
+typedef struct hs_session {
+    char dir[4096]; // the model directory
+    hs_model_info info;
+    hs_arch arch;            // its settings are info's
+    int64_t context, vocab;  // of the model
+    int32_t end;             // token that ends a text, -1: the model has none
+    hs_tokenizer *tokenizer; // NULL: the directory has none that Halfstep reads; hs_error of it in tokenizer_error
+    char tokenizer_error[512];
+    hs_device *device;
+    // from hs_session_load on
+    hs_policy policy;
+    hs_arch_shape decode_shape;
+    hs_model *model;
+    hs_run *run;
+    int eval, decode; // numbers of its plans; -1: not asked for
+} hs_session;
+
+// Finds the checkpoint (hs_ckpt_resolve), verifies it and reads config.json and tokenizer; opens the device (hs_open_device). No weights
+// yet. families: whose models it may be, NULL behind the last. s must not move while it is open. On failure too: hs_session_close.
+hs_status hs_session_open(hs_session *s, const char *path, const hs_family *const *families, const char *device, int threads);
+
+typedef struct hs_session_plans { // at least one; NULL: no such plan
+    const hs_arch_shape *eval, *decode;
+} hs_session_plans;
+// Traces the plans, loads the weights and gives back those f32 values that the policy has no reader for. CORRUPT: config.json promises more
+// than the files hold.
+hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans);
+void hs_session_close(hs_session *s); // behind runs of its model that others made
+
+// A shape to decode with: max_tokens of all sequences in a step (at most a context's), max_seqs of them; a cache of n_pages pages.
+hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, int64_t max_seqs, int64_t n_pages);
+// A decoder over a run of the session's model (s->run, or one more) that has its decode plan bound.
+hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);
+
+// What config.json says, and whose row it was read by.
+hs_status hs_session_info(const hs_family *const *families, const char *model_dir, hs_model_info *info, const hs_family **family);
+
+#endif

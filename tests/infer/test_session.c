@@ -1,0 +1,168 @@
+// session: a transformers directory made ready: what its files say, its plans, one set of weights under two runs in two threads; refusals.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "infer/decode/generate.h"
+#include "infer/session/session.h"
+#include "ops/ops.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GOLDEN HS_TESTS_DIR "/golden/gpt2-lm"
+static const hs_policy fp32 = { .low = HS_F32 };
+enum { PROMPTS = 3, NEW = 12 };
+static const int32_t prompt[PROMPTS][4] = { { 5, 1, 9, 2 }, { 7 }, { 3, 3, 30 } };
+static const int64_t length[PROMPTS] = { 4, 1, 3 };
+
+static void open_golden(hs_session *s, int64_t n_pages)
+{
+    if (hs_session_open(s, GOLDEN, hs_families, "cpu", 2) != HS_OK)
+        fail_msg("%s", hs_error());
+    const hs_arch_shape decode = hs_session_decode_shape(s, 8, PROMPTS, n_pages);
+    const hs_arch_shape eval = { .max_tokens = s->context, .max_seqs = 1, .logits = true };
+    if (hs_session_load(s, &fp32, &(hs_session_plans){ .eval = &eval, .decode = &decode }) != HS_OK)
+        fail_msg("%s", hs_error());
+}
+
+// Continues all prompts on a run; ids: [PROMPTS][4 + NEW].
+typedef struct job {
+    const hs_session *s;
+    hs_run *run;
+    int32_t ids[PROMPTS][4 + NEW];
+    hs_status status;
+} job;
+
+static hs_status continue_all(job *j)
+{
+    hs_decoder *d;
+    HS_TRY(hs_session_decoder(&d, j->s, j->run, PROMPTS));
+    hs_status st = HS_OK;
+    for (int i = 0; i < PROMPTS && st == HS_OK; i++) {
+        int slot;
+        st = hs_decoder_add(d,
+                            &(hs_sequence){ .ids = prompt[i],
+                                            .n = length[i],
+                                            .max_tokens = NEW,
+                                            .sampling = { .temperature = 0, .top_p = 1 },
+                                            .number = i,
+                                            .stop_id = -1 },
+                            &slot);
+    }
+    while (st == HS_OK && !hs_decoder_idle(d)) {
+        const hs_decoded *out;
+        int n;
+        st = hs_decoder_step(d, &out, &n);
+    }
+    for (int i = 0; i < PROMPTS && st == HS_OK; i++) {
+        int64_t n;
+        const int32_t *ids = hs_decoder_ids(d, i, &n);
+        memcpy(j->ids[i], ids, (size_t)n * sizeof *ids);
+    }
+    hs_decoder_free(d);
+    return st;
+}
+
+static void *work(void *arg)
+{
+    job *j = arg;
+    for (int i = 0; i < 20 && j->status == HS_OK; i++)
+        j->status = continue_all(j);
+    return NULL;
+}
+
+static void what_the_files_say(void **state)
+{
+    (void)state;
+    hs_session s;
+    open_golden(&s, 4);
+    assert_string_equal(s.dir, GOLDEN);
+    assert_ptr_equal(s.arch.family, hs_families[0]);
+    assert_true(s.context > 0 && s.vocab > 0);
+    assert_null(s.tokenizer);
+    assert_true(strlen(s.tokenizer_error) > 0);
+    assert_true(s.eval >= 0 && s.decode >= 0 && s.eval != s.decode);
+    assert_int_equal(hs_params_count(s.model->params), s.arch.family->count(s.arch.settings));
+    hs_session_close(&s);
+    hs_session_close(&s); // twice is once
+}
+
+// Decoding gives, token by token, the largest logit of the evaluation of all tokens before it.
+static void decoding_is_evaluation(void **state)
+{
+    (void)state;
+    hs_session s;
+    open_golden(&s, 4);
+    job j = { .s = &s, .run = s.run };
+    assert_int_equal(continue_all(&j), HS_OK);
+    for (int i = 0; i < PROMPTS; i++) {
+        const int64_t n = length[i] + NEW - 1;
+        int32_t *ids = hs_run_input(s.run, s.eval, "ids"), *where = hs_run_input(s.run, s.eval, "where");
+        int32_t *starts = hs_run_input(s.run, s.eval, "starts"), *targets = hs_run_input(s.run, s.eval, "targets");
+        for (int64_t k = 0; k < n; k++)
+            ids[k] = j.ids[i][k], targets[k] = -1, where[2 * k] = 0, where[2 * k + 1] = (int32_t)k;
+        starts[0] = 0, starts[1] = (int32_t)n;
+        hs_step_live(hs_run_in(s.run), n, 1, 0);
+        assert_int_equal(hs_run_forward(s.run, s.eval), HS_OK);
+        hs_ref y;
+        assert_non_null(hs_run_output(s.run, s.eval, 0, &y));
+        for (int64_t k = length[i] - 1; k < n; k++) {
+            const float *row = (const float *)y.p + k * y.cols;
+            int32_t best = 0;
+            for (int32_t v = 1; v < s.vocab; v++)
+                best = row[v] > row[best] ? v : best;
+            assert_int_equal(j.ids[i][k + 1], best);
+        }
+    }
+    hs_session_close(&s);
+}
+
+static void two_runs_share_the_weights(void **state)
+{
+    (void)state;
+    hs_session s;
+    hs_device *other;
+    hs_run *second;
+    open_golden(&s, 4);
+    job alone = { .s = &s, .run = s.run };
+    assert_int_equal(continue_all(&alone), HS_OK);
+    assert_int_equal(hs_open_device(&other, "cpu", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(
+        hs_run_new(&second, s.model, &(hs_run_opts){ .device = other, .mode = HS_SUBMIT_BULK, .plans = &s.decode, .n_plans = 1 }), HS_OK);
+    job both[] = { { .s = &s, .run = s.run }, { .s = &s, .run = second } };
+    pthread_t thread[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, work, &both[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(thread[i], NULL);
+        assert_int_equal(both[i].status, HS_OK);
+        assert_memory_equal(both[i].ids, alone.ids, sizeof alone.ids);
+    }
+    hs_run_free(second);
+    hs_device_close(other);
+    hs_session_close(&s);
+}
+
+static void what_is_refused(void **state)
+{
+    (void)state;
+    static const hs_family *const nobody[] = { NULL };
+    hs_session s;
+    assert_int_equal(hs_session_open(&s, HS_TESTS_DIR "/golden/nothing", hs_families, "cpu", 1), HS_USAGE);
+    hs_session_close(&s);
+    assert_int_equal(hs_session_open(&s, GOLDEN, nobody, "cpu", 1), HS_UNSUPPORTED);
+    hs_session_close(&s);
+    assert_int_not_equal(hs_session_open(&s, GOLDEN, hs_families, "abacus", 1), HS_OK);
+    hs_session_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(what_the_files_say), cmocka_unit_test(decoding_is_evaluation),
+                                        cmocka_unit_test(two_runs_share_the_weights), cmocka_unit_test(what_is_refused) };
+    return cmocka_run_group_tests_name("session", tests, NULL, NULL);
+}
