@@ -157,6 +157,49 @@ static void every_rank_traces(void **state)
     }
 }
 
+// FLOPs of a rank's plan of any family, its default shape, cache in pages.
+static double flops_of(hs_arch a, int mode, int rank, int size)
+{
+    const hs_policy bf16 = { .low = HS_BF16 };
+    const hs_arch_setup setup = {
+        a, { .max_tokens = 64, .max_seqs = 4, .cache_rows = 128, .page_rows = 16, .seq_pages = 8, .logits = modes[mode].logits }
+    };
+    hs_device *dev;
+    hs_model *m;
+    int plan;
+    assert_int_equal(hs_open_device(&dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    const hs_model_opts opts = { .device = dev, .policy = &bf16, .grid = ranks_absent(rank, size) };
+    assert_int_equal(hs_model_new(&m, &opts), HS_OK);
+    if (hs_model_plan(m, modes[mode].mode, hs_arch_trace, &setup, &plan) != HS_OK)
+        fail_msg("%s, %s, rank %d of %d: %s", a.family->name, modes[mode].name, rank, size, hs_error());
+    const hs_plan_info *info = hs_plan_info_of(m->plan[plan]);
+    const double flops = info->flops_forward + info->flops_backward;
+    assert_int_equal(a.family->count(a.settings), hs_params_count(m->params)); // of the whole model
+    hs_model_free(m);
+    hs_device_close(dev);
+    return flops;
+}
+
+static void every_family_is_divided(void **state)
+{
+    (void)state;
+    for (int f = 0; hs_families[f]; f++) {
+        hs_settings settings;
+        assert_int_equal(hs_arch_defaults(hs_families[f], &settings), HS_OK);
+        assert_int_equal(hs_arch_set(hs_families[f], &settings, "model.vocab", 500), HS_OK);
+        const hs_arch a = { hs_families[f], settings.bytes };
+        for (int mode = 0; mode < HS_COUNT(modes); mode++) {
+            const double whole = flops_of(a, mode, 0, 1);
+            for (int size = 2; size <= 4; size *= 2)
+                for (int rank = 0; rank < size; rank++) {
+                    const double part = flops_of(a, mode, rank, size) / whole;
+                    if (!(part >= 1.0 / size && part <= 1.0 / size + 0.02))
+                        fail_msg("%s, %s: %.4f of the FLOPs on rank %d of %d", a.family->name, modes[mode].name, part, rank, size);
+                }
+        }
+    }
+}
+
 static void what_does_not_divide_is_refused(void **state)
 {
     (void)state;
@@ -493,6 +536,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_rank_traces),
+        cmocka_unit_test(every_family_is_divided),
         cmocka_unit_test(what_does_not_divide_is_refused),
         cmocka_unit_test(gpt_adamw),
         cmocka_unit_test(gpt_lamb),
