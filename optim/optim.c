@@ -152,7 +152,7 @@ static void begin_update(hs_optim *o, double norm, double scale)
     s->lr = (float)lr;
 }
 
-static void decide(const hs_args *a, hs_lane *lane)
+void hs_optim_decide(const hs_args *a, hs_lane *lane)
 {
     hs_optim *o = (hs_optim *)a->attr;
     hs_step_state *s = o->state;
@@ -200,6 +200,16 @@ static const hs_optim_tier *tier_for(hs_isa isa)
     while (built[i].isa > isa)
         i++;
     return built[i].tier;
+}
+
+static hs_status kernels_of(const hs_device *dev, hs_optim_kind kind, const hs_optim_tier **out)
+{
+    *out = dev->optim ? dev->optim : dev->is_cpu ? tier_for(dev->isa) : NULL;
+    if (!*out)
+        return HS_FAIL(UNSUPPORTED, "device %s has no optimizers", dev->name);
+    if (!(*out)->rule[kind])
+        return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->preset[0].name);
+    return HS_OK;
 }
 
 static void add_thunk(hs_optim *o, const hs_step_in *in, const hs_optim_pass *p)
@@ -254,7 +264,8 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
 {
     *out = NULL;
     HS_TRY(check(c));
-    const hs_optim_tier *tier = tier_for(dev->isa);
+    const hs_optim_tier *tier;
+    HS_TRY(kernels_of(dev, c->kind, &tier));
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");
@@ -265,7 +276,7 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
 
     // Costs of an element: f32 slabs read and written once each, and the low copy written.
     add_thunk(o, in, &(hs_optim_pass){ .name = "optim.sums", .fn = tier->sums, .part = HS_PART_FREE, .each = { 2, 4 } });
-    add_thunk(o, in, &(hs_optim_pass){ .name = "optim.decide", .fn = decide, .part = HS_PART_SOLO });
+    add_thunk(o, in, &(hs_optim_pass){ .name = "optim.decide", .fn = tier->decide, .part = HS_PART_SOLO });
     for (int i = 0; i < HS_OPTIM_PASSES && o->rule->pass[i].name; i++)
         add_thunk(o, in, &o->rule->pass[i]);
     state->scale = state->step_scale = c->scaler.init;

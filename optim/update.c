@@ -26,5 +26,6 @@ extern const hs_optim_rule HS_TIERED(hs_adamw), HS_TIERED(hs_lamb), HS_TIERED(hs
 extern const hs_optim_tier HS_TIERED(hs_optim);
 const hs_optim_tier HS_TIERED(hs_optim) = {
     .sums = sums,
+    .decide = hs_optim_decide,
     .rule = { [HS_ADAMW] = &HS_TIERED(hs_adamw), [HS_LAMB] = &HS_TIERED(hs_lamb), [HS_SGD] = &HS_TIERED(hs_sgd) },
 };

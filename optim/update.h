@@ -63,9 +63,10 @@ struct hs_optim {
     hs_segment segment;
 };
 
-// What a tier has (update.c): sums leaves partial = {sum of g^2, non-finite count} of the gradients as stored; rules by hs_optim_kind.
+// The kernels of one ISA tier (update.c), or those a device brings (hs_device.optim): sums leaves partial = {sum of g^2, non-finite count}
+// of the gradients as stored; decide settles `now` from them; rules by hs_optim_kind, NULL: not there.
 typedef struct hs_optim_tier {
-    hs_kernel *sums;
+    hs_kernel *sums, *decide;
     const hs_optim_rule *rule[HS_N_OPTIMS];
 } hs_optim_tier;
 
@@ -80,6 +81,7 @@ extern const hs_optim_tier hs_optim_avx512;
 extern const hs_optim_tier hs_optim_avx512bf16;
 #endif
 
+void hs_optim_decide(const hs_args *a, hs_lane *lane); // SOLO; not per tier, like hs_lamb_ratios
 // One number per chunk and rank becomes one per chunk: the sum over tp. What tp ranks hold in common is counted once.
 void hs_optim_reduce_partials(hs_optim *o, hs_lane *lane);
 // LAMB's trust ratios, from partials of w and u. Not per tier: its few numbers decide over all others.

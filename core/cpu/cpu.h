@@ -2,7 +2,7 @@
 #ifndef HS_CORE_CPU_H
 #define HS_CORE_CPU_H
 #include "core/base/status.h"
-#include "core/cpu/lane.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 #ifdef __cplusplus
@@ -27,13 +27,14 @@ void *hs_cpu_alloc(size_t bytes);
 
 // A team of n threads (the caller is member 0). hs_team_run calls fn(lane, arg) on every member and returns when all are done.
 typedef struct hs_team hs_team;
+struct hs_lane; // core/cpu/lane.h
 hs_status hs_team_new(hs_team **out, int n);
 void hs_team_free(hs_team *t);
 int hs_team_size(const hs_team *t);
-void hs_team_run(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *arg);
+void hs_team_run(hs_team *t, void (*fn)(struct hs_lane *lane, void *arg), void *arg);
 // The same for work whose result does not depend on the number of lanes: on the caller alone (a lane of n = 1) while a neighbour's
 // process makes members share a core, on all otherwise.
-void hs_team_run_some(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *arg);
+void hs_team_run_some(hs_team *t, void (*fn)(struct hs_lane *lane, void *arg), void *arg);
 
 #ifdef __cplusplus
 }

@@ -24,9 +24,15 @@ static void cpu_fill(hs_device *d, void *dst, int byte, size_t bytes)
     memset(dst, byte, bytes);
 }
 
-static hs_status cpu_wait(hs_device *d)
+static size_t cpu_free_bytes(hs_device *d)
 {
     (void)d;
+    return hs_cpu_free_bytes();
+}
+
+static hs_status cpu_wait(hs_device *d, hs_lane *lane)
+{
+    (void)d, (void)lane;
     return HS_OK;
 }
 
@@ -126,8 +132,9 @@ static void submit_piece(hs_device *d, const hs_thunk *t, int n)
         hs_team_run_some(d->impl, walk, &(piece){ .thunk = t, .n = n });
 }
 
-static hs_status cpu_submit(hs_device *d, const hs_segment *s, hs_submit_mode mode)
+static hs_status cpu_submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode)
 {
+    (void)lane; // there is one
     if (mode == HS_SUBMIT_STEP) {
         for (int i = 0; i < s->n; i++) {
             const int64_t start = hs_trace_now();
@@ -148,6 +155,36 @@ static hs_status cpu_submit(hs_device *d, const hs_segment *s, hs_submit_mode mo
     return HS_OK;
 }
 
+// ---- the kernels of core
+
+// Rows in order, in double: the same sum at any number of threads. A plan's first micro-step of a step starts from zero.
+static void loss_sum(const hs_args *a, hs_lane *lane)
+{
+    (void)lane;
+    const hs_loss_sum *to = a->attr;
+    double *out = &a->state->loss[to->set][to->loss];
+    const float *loss = (const float *)a->in[0].p;
+    const int64_t n = hs_ref_rows(a, &a->in[0]);
+    double sum = 0;
+    for (int64_t k = 0; k < n; k++)
+        sum += loss[k];
+    *out = (a->step->micro ? *out : 0) + sum * a->step->inv_count[to->loss];
+}
+
+static void all_reduce(const hs_args *a, hs_lane *lane)
+{
+    a->comm->all_reduce(a->comm, lane, a->out[0].p, a->out[0].rows, HS_F32, HS_REDUCE_SUM);
+}
+
+static void record(const hs_args *a, hs_lane *lane)
+{
+    (void)lane;
+    hs_step_log *log = (hs_step_log *)a->out[0].p;
+    hs_step_record_of(&log->at[log->n++ % HS_STEP_RECORDS], a->step, a->state);
+}
+
+static const hs_core_kernels core_kernels = { .loss_sum = loss_sum, .all_reduce = all_reduce, .record = record };
+
 static void cpu_close(hs_device *d) { hs_team_free(d->impl); }
 
 hs_status hs_backend_cpu(hs_device *d, const hs_device_opts *o)
@@ -160,10 +197,13 @@ hs_status hs_backend_cpu(hs_device *d, const hs_device_opts *o)
     hs_team *team;
     HS_TRY(hs_team_new(&team, threads));
     d->name = "cpu";
+    d->is_cpu = true;
+    d->core = &core_kernels;
     d->team = threads;
     d->isa = o->isa;
     d->alloc = cpu_alloc;
     d->release = free;
+    d->free_bytes = cpu_free_bytes;
     d->copy = cpu_copy;
     d->fill = cpu_fill;
     d->submit = cpu_submit;

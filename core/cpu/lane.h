@@ -1,8 +1,8 @@
-// lane: what a kernel runs on. On the CPU it is one member of the team of threads that walks a segment.
+// lane: what a kernel runs on, as the CPU has it: one member of the team of threads that walks a segment. For kernels of the CPU; the rest
+// of core passes lanes on and never looks into one (core/graph/op.h).
 #ifndef HS_CORE_LANE_H
 #define HS_CORE_LANE_H
-#include <stdbool.h>
-#include <stdint.h>
+#include "core/graph/op.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -10,11 +10,11 @@ extern "C" {
 
 typedef struct hs_barrier hs_barrier;
 
-typedef struct hs_lane {
+struct hs_lane {
     int id, n; // member id of n
     hs_barrier *bar;
     int64_t *waited; // NULL, or ns at barriers are added to it: a trace is taken
-} hs_lane;
+};
 
 // All members of the team meet here; what one wrote before, the others see after. Spins briefly, then sleeps.
 void hs_sync(hs_lane *lane);

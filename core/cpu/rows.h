@@ -1,20 +1,11 @@
 // rows: the few helpers that keep row-wise kernels short. Header-only, so that every ISA tier compiles its own.
 #ifndef HS_CORE_ROWS_H
 #define HS_CORE_ROWS_H
-#include "core/graph/op.h"
+#include "core/cpu/lane.h"
 #include <math.h>
 #if defined(__F16C__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
-
-// Live rows of an operand in this step.
-static inline int64_t hs_ref_rows(const hs_args *a, const hs_ref *r)
-{
-    if (r->ext == HS_EXT_FIXED)
-        return r->rows;
-    const int64_t n = a->step->n[r->ext];
-    return n < r->rows ? n : r->rows;
-}
 
 static inline char *hs_thread_scratch(const hs_args *a, const hs_lane *lane)
 {

@@ -5,6 +5,7 @@
 // one of the cores, and what costs nothing between regions. A team larger than the cores never watches: the member
 // it waits for may need this very core.
 #include "core/cpu/cpu.h"
+#include "core/cpu/lane.h"
 #include "core/run/trace.h"
 #include <errno.h>
 #include <linux/futex.h>

@@ -3,11 +3,13 @@
 #define HS_CORE_COMM_H
 #include "core/base/dtype.h"
 #include "core/base/status.h"
-#include "core/cpu/lane.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+// What a kernel runs on: of the CPU a member of a team (core/cpu/lane.h), of CUDA a stream. Only a device and its kernels look inside.
+typedef struct hs_lane hs_lane;
 
 typedef enum hs_reduce { HS_REDUCE_SUM, HS_REDUCE_MAX } hs_reduce;
 

@@ -1,4 +1,4 @@
-// derived: the list of copies a set of parameters has, and the thunk that makes what is old again.
+// derived: the list of copies a set of parameters has, and their bytes.
 #include "core/graph/derived.h"
 #include "core/base/grow.h"
 #include "core/cpu/cpu.h"
@@ -47,22 +47,4 @@ void hs_derived_free(hs_derived *d)
 {
     free(d->p);
     free(d);
-}
-
-void hs_kernel_derive(const hs_args *a, hs_lane *lane)
-{
-    const hs_params *ps = a->attr;
-    for (int i = 0; i < ps->n_derived; i++) {
-        const hs_derived *d = ps->derived[i];
-        const hs_param *w = d->param;
-        const bool low = d->dtype != HS_F32;
-        const hs_args args = {
-            .in[0] = { .p = hs_slab_at(low ? ps->low : ps->master, w),
-                       .rows = w->dim[0],
-                       .cols = (int64_t)w->n / w->dim[0],
-                       .dtype = d->dtype },
-            .out[0] = { .p = d->p },
-        };
-        d->make(&args, lane);
-    }
 }

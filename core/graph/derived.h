@@ -30,7 +30,6 @@ typedef struct hs_derived_list { // the copies that a plan reads
     hs_derived **item;
     int n, capacity;
 } hs_derived_list;
-void hs_kernel_derive(const hs_args *a, hs_lane *lane); // makes every copy again; each member its share. attr: hs_params
 
 #ifdef __cplusplus
 }

@@ -5,8 +5,8 @@
 #ifndef HS_CORE_OP_H
 #define HS_CORE_OP_H
 #include "core/base/status.h"
-#include "core/cpu/lane.h"
 #include "core/graph/attr.h"
+#include "core/graph/comm.h"
 #include "core/graph/step.h"
 #include "core/graph/tensor.h"
 
@@ -84,9 +84,18 @@ typedef struct hs_args {
     const void *derived; // the copy that hs_derive of the kernels asked for; NULL: none, read the operand itself
     const hs_step_in *step;
     hs_step_state *state;
-    struct hs_comm *comm; // HS_OP_COLLECTIVE: the tp comm of the graph's grid; of gradient reductions: dp; else NULL
-    uint64_t site;        // hash of the scope path: dropout key; the same at every layout, packing and recompute
+    hs_comm *comm; // HS_OP_COLLECTIVE: the tp comm of the graph's grid; of gradient reductions: dp; else NULL
+    uint64_t site; // hash of the scope path: dropout key; the same at every layout, packing and recompute
 } hs_args;
+
+// Live rows of an operand in this step.
+static inline int64_t hs_ref_rows(const hs_args *a, const hs_ref *r)
+{
+    if (r->ext == HS_EXT_FIXED)
+        return r->rows;
+    const int64_t n = a->step->n[r->ext];
+    return n < r->rows ? n : r->rows;
+}
 
 typedef void hs_kernel(const hs_args *a, hs_lane *lane); // cannot fail: whatever can be wrong was refused while tracing
 

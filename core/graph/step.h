@@ -55,6 +55,22 @@ typedef struct hs_step_record {
     double loss[HS_N_LOSS_SETS][HS_N_LOSS];
 } hs_step_record;
 
+// For kernels that write one, on whatever device.
+static inline void hs_step_record_of(hs_step_record *to, const hs_step_in *in, const hs_step_state *s)
+{
+    to->step = (int64_t)in->step + 1;
+    to->ran = in->ran;
+    to->skipped = s->found_inf != 0;
+    to->skipped_in_row = s->skipped_in_row;
+    to->n_skipped = s->skipped;
+    to->lr = s->lr, to->grad_norm = s->grad_norm, to->scale = s->step_scale, to->next_scale = s->scale;
+    to->bad_param = s->bad_param, to->bad_micro = s->bad_micro;
+    to->bad_count = s->bad_count;
+    for (int i = 0; i < HS_N_LOSS_SETS; i++)
+        for (int k = 0; k < HS_N_LOSS; k++)
+            to->loss[i][k] = s->loss[i][k];
+}
+
 typedef struct hs_step_log {
     int64_t n; // ever written; record i is at[i % HS_STEP_RECORDS]
     hs_step_record at[HS_STEP_RECORDS];

@@ -162,7 +162,7 @@ void hs_plan_sum_loss(hs_plan *p, hs_node *n)
         memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
     const hs_slot rows = hs_plan_out_slot(p, n, 0, false);
     hs_call *r = hs_plan_call(p, n, "loss sum");
-    r->fn = hs_kernel_loss_sum, r->part = HS_PART_SOLO, r->attr = attr;
+    r->fn = p->dev->core->loss_sum, r->part = HS_PART_SOLO, r->attr = attr;
     r->in[0] = rows;
 }
 

@@ -112,7 +112,7 @@ void hs_plan_writes(const hs_plan *p, bool *written)
 int hs_plan_losses(const hs_plan *p)
 {
     for (int i = 0; i < p->n_calls; i++)
-        if (p->call[i].fn == hs_kernel_loss_sum)
+        if (p->call[i].fn == p->dev->core->loss_sum)
             return p->opts.losses;
     return -1;
 }

@@ -88,9 +88,4 @@ hs_call *hs_plan_forward_call(hs_plan *p, hs_node *n, const hs_kernels *k);
 hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_derive *f, bool backward);
 void hs_plan_sum_loss(hs_plan *p, hs_node *n);
 
-void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane); // attr: hs_loss_sum
-typedef struct hs_loss_sum {
-    int32_t set, loss; // of hs_step_state.loss
-} hs_loss_sum;
-
 #endif

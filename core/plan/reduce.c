@@ -23,11 +23,6 @@ static const hs_op all_reduce = { .name = "gradient all-reduce",
                                   .in = { { "gradient", HS_AMP_NONE, HS_NO_GRAD } },
                                   .out = { { "gradient", HS_AMP_NONE, HS_IS_INPUT_0 } } };
 
-static void all_reduce_kernel(const hs_args *a, hs_lane *lane)
-{
-    a->comm->all_reduce(a->comm, lane, a->out[0].p, a->out[0].rows, HS_F32, HS_REDUCE_SUM);
-}
-
 // n elements of the gradient slab, from those of `first` on.
 static void reduce_call(hs_plan *p, const hs_node *near, hs_param *first, size_t n)
 {
@@ -40,7 +35,7 @@ static void reduce_call(hs_plan *p, const hs_node *near, hs_param *first, size_t
     t->name = first->name, t->param = first;
     node->in[0] = node->out[0] = t;
     hs_call *r = hs_plan_call(p, node, all_reduce.name);
-    r->fn = all_reduce_kernel, r->part = HS_PART_SOLO, r->comm = g->grid.dp, r->backward = true, r->last_only = true;
+    r->fn = p->dev->core->all_reduce, r->part = HS_PART_SOLO, r->comm = g->grid.dp, r->backward = true, r->last_only = true;
     r->in[0] = r->out[0] = (hs_slot){ .where = HS_AT_GRAD, .t = t, .dtype = HS_F32 };
     r->out[0].writes = true;
 }

@@ -1,8 +1,127 @@
 // device: what does not depend on the backend - opening one, kernels by node, submission modes by name.
 #include "core/run/device.h"
 #include "core/base/log.h"
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+// ---- what a table leaves out
+
+static hs_status host_alloc(hs_device *d, size_t bytes, void **out)
+{
+    (void)d;
+    const size_t whole = (bytes / 64 + 1) * 64;
+    *out = aligned_alloc(64, whole);
+    if (!*out)
+        return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+    memset(*out, 0, whole);
+    return HS_OK;
+}
+
+static void host_free(hs_device *d, void *p)
+{
+    (void)d;
+    free(p);
+}
+
+static size_t unknown_bytes(hs_device *d)
+{
+    (void)d;
+    return SIZE_MAX;
+}
+
+static void copy_now(hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes)
+{
+    (void)lane;
+    d->copy(d, dst, src, bytes);
+}
+
+static hs_status first_lane(hs_device *d, hs_lane **out)
+{
+    (void)d;
+    *out = NULL;
+    return HS_OK;
+}
+
+static hs_status no_event(hs_device *d, hs_event **out)
+{
+    (void)d;
+    *out = NULL;
+    return HS_OK;
+}
+
+static void keep_lane(hs_device *d, hs_lane *lane) { (void)d, (void)lane; }
+static void keep_event(hs_device *d, hs_event *e) { (void)d, (void)e; }
+static void record_nothing(hs_device *d, hs_event *e, hs_lane *lane) { (void)d, (void)e, (void)lane; }
+static void await_nothing(hs_device *d, hs_lane *lane, hs_event *e) { (void)d, (void)lane, (void)e; }
+static void close_nothing(hs_device *d) { (void)d; }
+
+static void fill_defaults(hs_device *d)
+{
+    d->team = d->team ? d->team : 1;
+    d->alloc_host = d->alloc_host ? d->alloc_host : host_alloc;
+    d->free_host = d->free_host ? d->free_host : host_free;
+    d->free_bytes = d->free_bytes ? d->free_bytes : unknown_bytes;
+    d->copy_async = d->copy_async ? d->copy_async : copy_now;
+    d->close = d->close ? d->close : close_nothing;
+    if (!d->lane_open) {
+        d->lane_open = first_lane, d->lane_close = keep_lane;
+        d->event_open = no_event, d->event_close = keep_event;
+        d->record = record_nothing, d->await = await_nothing;
+    }
+}
+
+// Members of which a table has all or none: the first that is missing, or NULL.
+static const char *missing_of(const bool *has, const char *const *names, int n)
+{
+    const char *missing = NULL;
+    bool any = false;
+    for (int i = n - 1; i >= 0; i--) {
+        any |= has[i];
+        missing = has[i] ? missing : names[i];
+    }
+    return any ? missing : NULL;
+}
+
+static const char *missing_member(const hs_device *d)
+{
+#define ROW(member)                                                                                                                        \
+    {                                                                                                                                      \
+#member, d->member != NULL                                                                                                         \
+    }
+    const struct {
+        const char *name;
+        bool there;
+    } required[] = { ROW(ops), ROW(tables), ROW(core), ROW(alloc), ROW(release), ROW(copy), ROW(fill), ROW(submit), ROW(wait) };
+#undef ROW
+    for (int i = 0; i < HS_COUNT(required); i++)
+        if (!required[i].there)
+            return required[i].name;
+    static const char *const kernels[] = { "core.loss_sum", "core.all_reduce", "core.record" };
+    const bool has_kernel[] = { d->core->loss_sum, d->core->all_reduce, d->core->record };
+    for (int i = 0; i < HS_COUNT(kernels); i++)
+        if (!has_kernel[i])
+            return kernels[i];
+    static const char *const lanes[] = { "lane_open", "lane_close", "event_open", "event_close", "record", "await" };
+    const bool has_lane[] = { d->lane_open, d->lane_close, d->event_open, d->event_close, d->record, d->await };
+    static const char *const host[] = { "alloc_host", "free_host" };
+    const bool has_host[] = { d->alloc_host, d->free_host };
+    const char *lane = missing_of(has_lane, lanes, HS_COUNT(lanes));
+    return lane ? lane : missing_of(has_host, host, HS_COUNT(host));
+}
+
+static hs_status check(hs_device *d)
+{
+    if (!d->name)
+        return HS_FAIL(INTERNAL, "a device without a name");
+    const char *missing = missing_member(d);
+    if (missing)
+        return HS_FAIL(INTERNAL, "device %s: its table has no %s", d->name, missing);
+    fill_defaults(d);
+    return HS_OK;
+}
+
+// ---- opening
 
 hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_opts *o)
 {
@@ -13,8 +132,12 @@ hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_o
     *d = (hs_device){ .ops = o->ops, .n_ops = o->n_ops, .tables = o->tables, .table_names = o->table_names, .bulk_size = o->bulk_size };
     hs_status st;
     HS_TRY_GOTO(st, backend(d, o), failed);
+    HS_TRY_GOTO(st, check(d), closed);
     *out = d;
     return HS_OK;
+closed:
+    if (d->close)
+        d->close(d);
 failed:
     free(d);
     return st;
@@ -61,8 +184,10 @@ hs_status hs_submit_mode_parse(const char *s, const hs_device *d, hs_submit_mode
     static const char *const names[] = { "step", "bulk", "graph" };
     for (int i = 0; i < HS_COUNT(names); i++)
         if (!strcmp(s, names[i])) {
-            if (i == HS_SUBMIT_GRAPH && !strcmp(d->name, "cpu"))
+            if (i == HS_SUBMIT_GRAPH && d->is_cpu)
                 return HS_FAIL(UNSUPPORTED, "exec.mode is graph: a captured graph needs CUDA; on the CPU use bulk or step");
+            if (i == HS_SUBMIT_GRAPH && !d->captures)
+                return HS_FAIL(UNSUPPORTED, "exec.mode is graph: device %s captures none; use bulk or step", d->name);
             *out = (hs_submit_mode)i;
             return HS_OK;
         }

@@ -30,21 +30,62 @@ typedef enum hs_submit_mode { HS_SUBMIT_STEP, HS_SUBMIT_BULK, HS_SUBMIT_GRAPH } 
 // Called in step mode after each thunk, with the region closed.
 typedef void hs_step_hook(const hs_thunk *t, double seconds, void *user);
 
+// The kernels that core asks for by itself, beside those of ops. As with ops, attributes are values and everything else is an operand.
+typedef struct hs_core_kernels {
+    hs_kernel *loss_sum;   // SOLO. attr: hs_loss_sum. Adds the live rows of in[0], f32, times inv_count to state->loss; micro 0: from 0
+    hs_kernel *all_reduce; // SOLO. out[0], f32, becomes its sum over comm
+    hs_kernel *record;     // SOLO. Writes what step and state say as the next record of out[0], a hs_step_log
+} hs_core_kernels;
+
+typedef struct hs_loss_sum {
+    int32_t set, loss; // of hs_step_state.loss
+} hs_loss_sum;
+
+typedef struct hs_event hs_event; // a point in what a lane was given
+
+// One backend. What is not "(optional)" is required; hs_device_open refuses a table without it by its name, and fills the defaults in, so
+// that core calls every member without asking. A lane is an order: what it is given happens one after the other, as of the host. A NULL
+// lane is the device's first, which it always has.
 typedef struct hs_device {
-    const char *name;        // "cpu"
+    const char *name; // "cpu"
+    bool is_cpu;      // (optional) lanes are core/cpu/lane.h's, so that the kernels of this library run on it; defaults to no
+
+    // what it runs
     const hs_op *const *ops; // the registry
     int n_ops;
     const hs_kernels *const *const *tables; // ordered; the first entry that is not NULL and does not decline; NULL-terminated
-    const char *const *table_names;
-    int team; // members of the team: scratch is per member
-    hs_isa isa;
+    const char *const *table_names;         // (optional) for messages; defaults to none
+    const hs_core_kernels *core;
+    const struct hs_optim_tier *optim; // (optional) its optimizers (optim/update.h); defaults to those of `isa` on a CPU, elsewhere to none
+    int team;                          // (optional) scratch per thread is for so many; defaults to 1
+    hs_isa isa;                        // (optional) of the CPU's kernels, chosen once, when it is opened; defaults to portable
+
+    // memory
     hs_status (*alloc)(size_t bytes, void **out); // 64-byte aligned (4 KiB for large ones), not cleared
     void (*release)(void *p);
-    void (*copy)(struct hs_device *d, void *dst, const void *src, size_t bytes);
-    void (*fill)(struct hs_device *d, void *dst, int byte, size_t bytes);
-    hs_status (*submit)(struct hs_device *d, const hs_segment *s, hs_submit_mode mode);
-    hs_status (*wait)(struct hs_device *d);
-    void (*close)(struct hs_device *d);
+    hs_status (*alloc_host)(struct hs_device *d, size_t bytes,
+                            void **out);             // (optional) zeroed, 64-byte aligned, for host and kernels alike
+    void (*free_host)(struct hs_device *d, void *p); // (pinned); both default to the host's own memory
+    size_t (*free_bytes)(struct hs_device *d);       // (optional) that alloc may still hand out; defaults to SIZE_MAX: nobody knows
+    void (*copy)(struct hs_device *d, void *dst, const void *src, size_t bytes); // behind all that was submitted; done when it returns
+    void (*fill)(struct hs_device *d, void *dst, int byte, size_t bytes);        // likewise
+    void (*copy_async)(struct hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes); // (optional) in the lane's order;
+                                                                                                      // defaults to copy
+
+    // lanes and events, (optional) all six together; they default to one lane, in whose order everything happens anyway
+    hs_status (*lane_open)(struct hs_device *d, hs_lane **out);
+    void (*lane_close)(struct hs_device *d, hs_lane *lane); // NULL: nothing
+    hs_status (*event_open)(struct hs_device *d, hs_event **out);
+    void (*event_close)(struct hs_device *d, hs_event *e);           // NULL: nothing
+    void (*record)(struct hs_device *d, hs_event *e, hs_lane *lane); // e: the end of what the lane was given so far
+    void (*await)(struct hs_device *d, hs_lane *lane, hs_event *e);  // what the lane is given from now on comes behind e
+
+    hs_status (*submit)(struct hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode); // s stays as it is until wait
+    hs_status (*wait)(struct hs_device *d, hs_lane *lane); // for all the lane was given; its errors
+    void (*close)(struct hs_device *d);                    // (optional) gives back what the backend opened; defaults to nothing
+    bool captures;                                         // (optional) can HS_SUBMIT_GRAPH; defaults to no
+
+    // set by whoever watches
     int bulk_size; // thunks per region in bulk mode; 0: the whole segment
     hs_step_hook *hook;
     void *hook_user;
@@ -72,7 +113,8 @@ int hs_device_op_index(const hs_device *d, const char *name);
 // The kernels that will run node n: the first table that has them and does not decline. A decline is logged at debug level.
 const hs_kernels *hs_device_kernels(const hs_device *d, const hs_node *n);
 
-hs_status hs_submit_mode_parse(const char *s, const hs_device *d, hs_submit_mode *out); // "graph" on a CPU is refused by name
+hs_status hs_submit_mode_parse(const char *s, const hs_device *d,
+                               hs_submit_mode *out); // "graph" is refused by name where nothing is captured
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
 // exec: a plan bound to bytes. Offsets become pointers, micro-step variants become segments.
-#include "core/cpu/rows.h"
+#include "core/base/dtype.h"
 #include "core/plan/plan_impl.h"
 #include <math.h>
 #include <stdlib.h>
@@ -191,18 +191,4 @@ int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand)
         }
     }
     return 0;
-}
-
-// Rows in order, in double: the same sum at any number of threads. A plan's first micro-step of a step starts from zero.
-void hs_kernel_loss_sum(const hs_args *a, hs_lane *lane)
-{
-    (void)lane;
-    const hs_loss_sum *to = a->attr;
-    double *out = &a->state->loss[to->set][to->loss];
-    const float *loss = (const float *)a->in[0].p;
-    const int64_t n = hs_ref_rows(a, &a->in[0]);
-    double sum = 0;
-    for (int64_t k = 0; k < n; k++)
-        sum += loss[k];
-    *out = (a->step->micro ? *out : 0) + sum * a->step->inv_count[to->loss];
 }

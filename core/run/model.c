@@ -2,7 +2,6 @@
 
 #include "core/run/model.h"
 #include "core/base/grow.h"
-#include "core/cpu/cpu.h"
 #include "core/graph/derived.h"
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +17,10 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     m->grid = o->grid.dp ? o->grid : hs_grid_self();
     m->micro_steps = o->micro_steps;
     m->seed = o->seed;
-    m->derive = (hs_thunk){ .fn = hs_kernel_derive, .name = "derive", .part = HS_PART_FREE };
     pthread_mutex_init(&m->lock, NULL);
     hs_status st;
     HS_TRY_GOTO(st, hs_params_new(&m->params, o->seed, m->grid.tp->rank, m->grid.tp->size), failed);
     HS_TRY_GOTO(st, hs_params_declare_low(m->params, m->policy.low), failed);
-    m->derive.args.attr = m->params;
     m->states = hs_states_new();
     if (!m->states) {
         st = HS_FAIL(MEMORY, "no memory for the model's states");
@@ -43,6 +40,7 @@ void hs_model_free(hs_model *m)
     for (int i = 0; i < m->n_plans; i++)
         hs_plan_free(m->plan[i]);
     free(m->plan);
+    free(m->derive.thunk);
     hs_states_free(m->states);
     hs_params_free(m->params);
     pthread_mutex_destroy(&m->lock);
@@ -134,8 +132,8 @@ hs_model_bytes hs_model_bytes_of(const hs_model *m)
 static hs_status check_memory(const hs_model *m)
 {
     const hs_model_bytes b = hs_model_bytes_of(m);
-    const size_t values = b.slabs.all + b.derived, need = values + b.workspace, have = hs_cpu_free_bytes();
-    if (strcmp(m->device->name, "cpu") != 0 || need <= have)
+    const size_t values = b.slabs.all + b.derived, need = values + b.workspace, have = m->device->free_bytes(m->device);
+    if (need <= have)
         return HS_OK;
     return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
                    1e-9 * (double)values, 1e-9 * (double)have);
@@ -169,22 +167,46 @@ hs_status hs_model_release_masters(hs_model *m)
 
 // ---- copies
 
-static hs_status make_copies(hs_model *m, hs_device *dev, hs_submit_mode mode)
+// A thunk for each: from the value as products read it to the layout that its kernel makes.
+static hs_status bind_copies(hs_model *m)
+{
+    const hs_params *ps = m->params;
+    if (m->derive.n < ps->n_derived) {
+        hs_thunk *t = realloc(m->derive.thunk, (size_t)ps->n_derived * sizeof *t);
+        if (!t)
+            return HS_FAIL(MEMORY, "no memory for %d thunks", ps->n_derived);
+        m->derive = (hs_segment){ t, ps->n_derived };
+    }
+    for (int i = 0; i < ps->n_derived; i++) {
+        const hs_derived *d = ps->derived[i];
+        const hs_param *w = d->param;
+        m->derive.thunk[i] = (hs_thunk){ .fn = d->make, .name = "derive", .part = HS_PART_FREE };
+        m->derive.thunk[i].args.in[0] = (hs_ref){ .p = hs_slab_at(d->dtype == HS_F32 ? ps->master : ps->low, w),
+                                                  .rows = w->dim[0],
+                                                  .cols = (int64_t)w->n / w->dim[0],
+                                                  .dtype = d->dtype };
+        m->derive.thunk[i].args.out[0] = (hs_ref){ .p = d->p };
+    }
+    return HS_OK;
+}
+
+static hs_status make_copies(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit_mode mode)
 {
     HS_TRY(hs_derived_alloc(m->params));
-    HS_TRY(dev->submit(dev, &(hs_segment){ &m->derive, 1 }, mode));
-    HS_TRY(dev->wait(dev));
+    HS_TRY(bind_copies(m));
+    HS_TRY(dev->submit(dev, lane, &m->derive, mode));
+    HS_TRY(dev->wait(dev, lane));
     m->made_version = m->params->version, m->n_made = m->params->n_derived;
     return HS_OK;
 }
 
-hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_submit_mode mode)
+hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit_mode mode)
 {
     if (!m->params->n_derived)
         return HS_OK;
     pthread_mutex_lock(&m->lock);
     const bool old = m->made_version != m->params->version || m->n_made != m->params->n_derived;
-    const hs_status st = old ? make_copies(m, dev, mode) : HS_OK;
+    const hs_status st = old ? make_copies(m, dev, lane, mode) : HS_OK;
     pthread_mutex_unlock(&m->lock);
     return st;
 }

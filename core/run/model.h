@@ -43,7 +43,7 @@ typedef struct hs_model { // to be read, not written
     size_t workspace_bytes; // of the largest plan
     // its own
     pthread_mutex_t lock;  // of the copies: the first run that finds them old makes them, the others wait
-    hs_thunk derive;       // makes them
+    hs_segment derive;     // makes them, a thunk for each
     uint64_t made_version; // of which values the copies are, and how many there were
     int n_made;
     bool trains; // a run holds its gradients
@@ -73,7 +73,7 @@ hs_status hs_model_release_masters(hs_model *m);
 
 // Makes the copies of parameters that are older than the values, on that device, and waits for it. Every run does it before it
 // submits; called from several threads at once, one of them makes the copies.
-hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_submit_mode mode);
+hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit_mode mode);
 
 #ifdef __cplusplus
 }

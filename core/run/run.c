@@ -13,13 +13,11 @@ typedef struct bound { // a plan of the model, by its number
     int32_t micro; // micro-steps of it since the last update
 } bound;
 
-typedef struct recorder { // what the record thunk reads and writes
-    hs_step_log log;
-} recorder;
-
 struct hs_run {
     hs_model *model;
     hs_device *device;
+    hs_lane *lane;  // all of it is submitted to
+    hs_event *done; // of hs_run_pass
     hs_submit_mode mode;
     hs_step_in in;
     hs_step_state state;
@@ -37,7 +35,7 @@ struct hs_run {
     hs_thunk *reduction; // [n_params], where plans reduce: of what the last plan of a step did not make
     bool trains;         // it holds the model's gradients
     hs_segment update;
-    recorder *recorder;
+    hs_step_log *log; // written by the last thunk of an update, read by the host
     int64_t n_updates, n_read;
 };
 
@@ -163,6 +161,8 @@ static hs_status build(hs_run *r, const hs_run_opts *o)
     r->written = calloc((size_t)r->model->params->n_params + 1, sizeof *r->written);
     if (!r->written)
         return HS_FAIL(MEMORY, "no memory for %d marks", r->model->params->n_params);
+    HS_TRY(r->device->lane_open(r->device, &r->lane));
+    HS_TRY(r->device->event_open(r->device, &r->done));
     return bind_all(r, o);
 }
 
@@ -208,7 +208,9 @@ void hs_run_free(hs_run *r)
     free(r->written);
     free(r->reduction);
     free(r->update.thunk);
-    free(r->recorder);
+    r->device->free_host(r->device, r->log);
+    r->device->event_close(r->device, r->done);
+    r->device->lane_close(r->device, r->lane);
     free(r);
 }
 
@@ -263,6 +265,13 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
     char *dst = hs_run_input(to, plan, input);
     if (dst < src + bytes && src < dst + bytes)
         return HS_FAIL(USAGE, "input %s lies where output %d of plan %d does: give that plan a run of its own", input, output, from_plan);
+    if (to->device == from->device) {
+        from->device->record(from->device, from->done, from->lane);
+        to->device->await(to->device, to->lane, from->done);
+        to->device->copy_async(to->device, to->lane, dst, src, bytes);
+        return HS_OK;
+    }
+    HS_TRY(from->device->wait(from->device, from->lane));
     to->device->copy(to->device, dst, src, bytes);
     return HS_OK;
 }
@@ -280,15 +289,15 @@ const double *hs_run_losses(hs_run *r, int plan)
 
 static hs_status submit(hs_run *r, const hs_segment *s)
 {
-    HS_TRY(r->device->submit(r->device, s, r->mode));
-    HS_TRY(r->device->wait(r->device));
+    HS_TRY(r->device->submit(r->device, r->lane, s, r->mode));
+    HS_TRY(r->device->wait(r->device, r->lane));
     HS_TRY(r->model->grid.dp->poll(r->model->grid.dp));
     return r->model->grid.tp->poll(r->model->grid.tp);
 }
 
 static hs_status submit_plan(hs_run *r, int plan, int which)
 {
-    HS_TRY(hs_model_refresh(r->model, r->device, r->mode));
+    HS_TRY(hs_model_refresh(r->model, r->device, r->lane, r->mode));
     return submit(r, hs_exec_micro(r->plan[plan].exec, which));
 }
 
@@ -328,11 +337,6 @@ static bool first_of_all(hs_run *r, const bound *b)
     return false;
 }
 
-static void all_reduce(const hs_args *a, hs_lane *lane)
-{
-    a->comm->all_reduce(a->comm, lane, a->out[0].p, a->out[0].rows, HS_F32, HS_REDUCE_SUM);
-}
-
 // The last micro-step of a step reduces what its plan makes; what only other plans of the step made is reduced here, neighbours together.
 static hs_status reduce_others(hs_run *r, const bound *b)
 {
@@ -346,8 +350,9 @@ static hs_status reduce_others(hs_run *r, const bound *b)
         float *at = hs_slab_at(ps->grad, ps->param[i]);
         if (!end || at < end || at - end >= PADDING) {
             first = at;
-            s.thunk[s.n++] =
-                (hs_thunk){ .fn = all_reduce, .name = "gradient all-reduce", .backward = true, .sync = true, .part = HS_PART_SOLO };
+            s.thunk[s.n++] = (hs_thunk){
+                .fn = r->device->core->all_reduce, .name = "gradient all-reduce", .backward = true, .sync = true, .part = HS_PART_SOLO
+            };
             s.thunk[s.n - 1].args = (hs_args){ .comm = r->model->grid.dp, .step = &r->in, .state = &r->state };
         }
         end = at + ps->param[i]->n;
@@ -391,40 +396,23 @@ hs_status hs_run_forward(hs_run *r, int plan)
 
 // ---- the update, and what it leaves on record
 
-static void record(const hs_args *a, hs_lane *lane)
-{
-    (void)lane;
-    hs_step_log *log = &((recorder *)a->attr)->log;
-    const hs_step_state *s = a->state;
-    hs_step_record *to = &log->at[log->n++ % HS_STEP_RECORDS];
-    *to = (hs_step_record){ .step = (int64_t)a->step->step + 1,
-                            .ran = a->step->ran,
-                            .skipped = s->found_inf != 0,
-                            .skipped_in_row = s->skipped_in_row,
-                            .n_skipped = s->skipped,
-                            .lr = s->lr,
-                            .grad_norm = s->grad_norm,
-                            .scale = s->step_scale,
-                            .next_scale = s->scale,
-                            .bad_param = s->bad_param,
-                            .bad_micro = s->bad_micro,
-                            .bad_count = s->bad_count };
-    memcpy(to->loss, s->loss, sizeof to->loss);
-}
-
 hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
 {
-    if (!r->recorder && !(r->recorder = calloc(1, sizeof *r->recorder)))
-        return HS_FAIL(MEMORY, "no memory for the records of steps");
+    void *log = r->log;
+    if (!log)
+        HS_TRY(r->device->alloc_host(r->device, sizeof *r->log, &log));
+    r->log = log;
     hs_thunk *t = malloc((size_t)(update->n + 1) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", update->n);
     memcpy(t, update->thunk, (size_t)update->n * sizeof *t);
-    t[update->n] = (hs_thunk){ .fn = record,
-                               .name = "record",
-                               .args = { .attr = r->recorder, .step = &r->in, .state = &r->state },
-                               .sync = true,
-                               .part = HS_PART_SOLO };
+    t[update->n] = (hs_thunk){
+        .fn = r->device->core->record,
+        .name = "record",
+        .args = { .out[0] = { .p = log, .rows = 1, .cols = 1 }, .step = &r->in, .state = &r->state },
+        .sync = true,
+        .part = HS_PART_SOLO,
+    };
     free(r->update.thunk);
     r->update = (hs_segment){ t, update->n + 1 };
     return HS_OK;
@@ -454,9 +442,9 @@ int hs_run_unread(const hs_run *r) { return (int)(r->n_updates - r->n_read < INT
 
 const hs_step_record *hs_run_read_record(hs_run *r)
 {
-    if (!r->recorder || r->n_read == r->n_updates)
+    if (!r->log || r->n_read == r->n_updates)
         return NULL;
     if (r->n_updates - r->n_read > HS_STEP_RECORDS)
         r->n_read = r->n_updates - HS_STEP_RECORDS; // the others are gone
-    return &r->recorder->log.at[r->n_read++ % HS_STEP_RECORDS];
+    return &r->log->at[r->n_read++ % HS_STEP_RECORDS];
 }

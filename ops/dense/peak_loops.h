@@ -3,6 +3,7 @@
 #ifndef HS_OPS_PEAK_LOOPS_H
 #define HS_OPS_PEAK_LOOPS_H
 #include "core/cpu/cpu.h"
+#include <stdint.h>
 
 // Multiplies and adds in registers alone, `rounds` times over. Returns the FLOPs done; what was computed goes into *sink.
 typedef double hs_peak_flops(int64_t rounds, float *sink);

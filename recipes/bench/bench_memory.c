@@ -1,4 +1,5 @@
 // Bandwidth by how much memory all threads together work on.
+#include "core/cpu/lane.h"
 #include "recipes/bench/bench.h"
 #include <string.h>
 

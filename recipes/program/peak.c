@@ -1,5 +1,6 @@
 // peak: the loops of ops/dense/peak_loops.h on all threads at once, the best of several short runs: other processes only slow them down.
 #include "recipes/program/peak.h"
+#include "core/cpu/lane.h"
 #include "recipes/train/evaluate.h"
 
 enum { ROUNDS = 100000 };
@@ -8,8 +9,8 @@ hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *se
 {
     hs_thunk t = { .fn = fn, .args = { .attr = attr }, .name = "measured", .part = HS_PART_FREE };
     const double start = hs_now();
-    HS_TRY(d->submit(d, &(hs_segment){ &t, 1 }, HS_SUBMIT_BULK));
-    HS_TRY(d->wait(d));
+    HS_TRY(d->submit(d, NULL, &(hs_segment){ &t, 1 }, HS_SUBMIT_BULK));
+    HS_TRY(d->wait(d, NULL));
     *seconds = hs_now() - start;
     return HS_OK;
 }

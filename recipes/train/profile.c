@@ -130,7 +130,7 @@ static hs_status open_file(hs_profile *p, const char *path)
 // A region closes with one record more, and there may be one region per thunk.
 static int64_t records_of_a_step(const hs_engine *e, int n_micro)
 {
-    int64_t n = hs_run_update_segment(e->run)->n + 1; // and copies of weights
+    int64_t n = hs_run_update_segment(e->run)->n + hs_run_model(e->run)->params->n_derived;
     for (int m = 0; m < n_micro; m++)
         n += hs_exec_micro(hs_engine_exec(e, HS_TRAIN), (m == 0 ? HS_MICRO_FIRST : 0) | (m == n_micro - 1 ? HS_MICRO_LAST : 0))->n;
     return 2 * n;
@@ -139,7 +139,7 @@ static int64_t records_of_a_step(const hs_engine *e, int n_micro)
 static hs_status open_all(hs_profile *p, const hs_profile_opts *o)
 {
     const hs_device *d = o->engine->device;
-    if (strcmp(d->name, "cpu") != 0)
+    if (!d->is_cpu)
         return HS_FAIL(UNSUPPORTED, "--profile: device %s takes no traces; cpu does", d->name);
     HS_TRY(open_file(p, o->path));
     HS_TRY(hs_trace_new(&p->trace, d->team, records_of_a_step(o->engine, o->n_micro)));

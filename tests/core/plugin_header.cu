@@ -2,7 +2,6 @@
 // nvcc has no designators. Compiled where there is an nvcc; runs no kernel, so it needs no GPU.
 #include "core/run/device.h"
 #include "core/base/dtype.h"
-#include "core/cpu/lane.h"
 #include "core/graph/op.h"
 #include "core/base/status.h"
 #include "core/graph/step.h"

@@ -158,7 +158,7 @@ static void rig_close(rig *r)
 
 static double run(rig *r, int which, hs_submit_mode mode)
 {
-    assert_int_equal(r->dev->submit(r->dev, hs_exec_micro(r->exec, which), mode), HS_OK);
+    assert_int_equal(r->dev->submit(r->dev, NULL, hs_exec_micro(r->exec, which), mode), HS_OK);
     return r->state.loss[0][0];
 }
 

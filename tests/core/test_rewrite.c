@@ -349,7 +349,7 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
     int32_t *ids = hs_exec_input(exec, "ids"), *targets = hs_exec_input(exec, "targets"), *where = hs_exec_input(exec, "where");
     for (int i = 0; i < N; i++)
         ids[i] = (i * 7) % 24, targets[i] = (i * 5) % CLASSES, where[2 * i] = i / 12, where[2 * i + 1] = i % 12;
-    assert_int_equal(r->dev->submit(r->dev, hs_exec_micro(exec, HS_MICRO_FIRST | HS_MICRO_LAST), HS_SUBMIT_BULK), HS_OK);
+    assert_int_equal(r->dev->submit(r->dev, NULL, hs_exec_micro(exec, HS_MICRO_FIRST | HS_MICRO_LAST), HS_SUBMIT_BULK), HS_OK);
     *loss = state.loss[0][0];
     *grad = flat_copy(r->ps, "grad");
     hs_exec_free(exec);

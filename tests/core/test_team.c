@@ -2,6 +2,7 @@
 // sleeping, and on one core. Then what the process may use: cores, memory, tiers, control groups in a made-up tree.
 #include "core/cpu/cgroup.h"
 #include "core/cpu/cpu.h"
+#include "core/cpu/lane.h"
 #include "core/run/trace.h"
 #include <math.h>
 #include <pthread.h>

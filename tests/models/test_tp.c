@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/cpu/lane.h"
 #include "models/nn/nn.h"
 #include "tests/support/support_comm.h"
 #include "tests/support/support_gpt.h"

@@ -86,7 +86,7 @@ static void fill_gradients(hs_params *ps, int t, double size, float scale)
 static void rig_step(rig *r, int t, double size)
 {
     fill_gradients(r->ps, t, size, r->state.scale);
-    assert_int_equal(r->dev->submit(r->dev, hs_optim_segment(r->o), HS_SUBMIT_BULK), HS_OK);
+    assert_int_equal(r->dev->submit(r->dev, NULL, hs_optim_segment(r->o), HS_SUBMIT_BULK), HS_OK);
 }
 
 // ---- the oracle: the formulas, tensor by tensor, in f64
@@ -366,7 +366,7 @@ static void test_sgd_pytorch(void **state)
         p -= 0.1 * buf;
         memset(r.ps->grad->p, 0, r.ps->grad->bytes);
         flat_set(r.ps, "grad", wte, 0, 0.25f * (float)t - 1);
-        assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
+        assert_int_equal(r.dev->submit(r.dev, NULL, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
         assert_true(fabs((double)flat_get(r.ps, "master", wte, 0) - p) <= 1e-6 * (1 + fabs(p)));
     }
     rig_close(&r);
@@ -393,7 +393,7 @@ static void test_adamw_pytorch(void **state)
         memset(r.ps->grad->p, 0, r.ps->grad->bytes);
         const float g[4] = { 0.25f * (float)t, -0.5f, t % 2 ? -0.125f : 0.125f, 1e-3f / (float)t };
         memcpy(hs_slab_at(r.ps->grad, wte), g, sizeof g);
-        assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
+        assert_int_equal(r.dev->submit(r.dev, NULL, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
         for (int k = 0; k < 4 && torch[t][0] != 0; k++)
             assert_true(fabsf(flat_get(r.ps, "master", wte, (size_t)k) - torch[t][k]) <= 2e-6f * fabsf(torch[t][k]));
     }
@@ -468,7 +468,7 @@ static void test_overflow(void **state)
         flat_set(r.ps, "grad", later, 3, NAN);
         flat_set(r.ps, "grad", first, first->n - 1, INFINITY);
         flat_set(r.ps, "grad", first, 5000, -INFINITY);
-        assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_BULK), HS_OK);
+        assert_int_equal(r.dev->submit(r.dev, NULL, hs_optim_segment(r.o), HS_SUBMIT_BULK), HS_OK);
         slabs_equal(before, slabs_copy(r.ps), flat_count(r.ps));
         assert_int_equal(r.state.found_inf, 1);
         assert_int_equal(r.state.applied, 1);
@@ -514,7 +514,7 @@ static float scale_after(const hs_scaler_config *s, const char *steps)
     for (int t = 0; steps[t]; t++) {
         memset(r.ps->grad->p, 0, r.ps->grad->bytes);
         flat_set(r.ps, "grad", r.ps->param[0], 17, steps[t] == 'x' ? INFINITY : 0);
-        assert_int_equal(r.dev->submit(r.dev, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
+        assert_int_equal(r.dev->submit(r.dev, NULL, hs_optim_segment(r.o), HS_SUBMIT_STEP), HS_OK);
     }
     const float scale = r.state.scale;
     rig_close(&r);

@@ -1,5 +1,7 @@
 // support_runs: kernels run in buffers of their own, between guard zones.
 #include "core/base/rng.h"
+#include "core/cpu/cpu.h"
+#include "core/cpu/lane.h"
 #include "tests/support/support_ops.h"
 // cmocka wants these four before it
 #include <setjmp.h>
