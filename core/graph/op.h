@@ -146,6 +146,20 @@ typedef struct hs_case {
     float tolerance;        // scales the generic tolerances; 0 means 1
 } hs_case;
 
+// A kind of size that `halfstep bench op` takes: what its numbers are, and the case they stand for.
+typedef struct hs_op_sizes {
+    const char *form;                                         // "ROWSxINxOUT"; the forms of an op differ in how many numbers they have
+    const char *usual;                                        // those that matter in training and decoding: "1Kx768x3072,1x768x3072"
+    void (*make)(const int64_t *dim, hs_case *c, void *attr); // dims, extents, limit, setup and attributes; what comes in is all 0
+    bool forward_only;                                        // measured as in decoding, where nothing is trained
+} hs_op_sizes;
+typedef struct hs_op_bench {
+    const hs_op_sizes *sizes; // (optional) defaults to ROWSxCOLS, put into the largest case that has rows and columns
+    int n_sizes;
+    uint16_t f32_in; // bit i: where models use the op, input i stays f32 under a low policy though its class is KEEP or WIDEST
+    bool f32_out;    // and so does out[0], though it may be low (the residual stream)
+} hs_op_bench;
+
 typedef struct hs_op {
     const char *name, *formula, *paper;
     uint16_t attr_bytes, flags;
@@ -159,6 +173,7 @@ typedef struct hs_op {
     const struct hs_op *const *unfused; // (optional) names what it fuses, NULL-terminated: documentation and the fused-equals-unfused test
     const hs_case *cases;
     int n_cases;
+    hs_op_bench bench; // (optional)
     hs_kernels cpu;
 } hs_op;
 

@@ -522,6 +522,28 @@ static const hs_case cases[] = {
       .note = "chunks of prompts, keys in pages, several blocks" },
     { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },
 };
+
+static void make(const int64_t *dim, hs_case *c, void *attr) // causal, sequences of one length
+{
+    const int64_t rows = dim[0] * dim[1], width = dim[2] * dim[3];
+    *c = (hs_case){ .in = { [ATT_QKV] = { rows, 3 * width }, [ATT_STARTS] = { dim[0] + 1 } }, .ext = OWN_EXT, .setup = equal };
+    *(hs_attention_attr *)attr = (hs_attention_attr){ .heads = (int)dim[2], .causal = true };
+}
+static void make_decoding(const int64_t *dim, hs_case *c, void *attr)
+{
+    const int64_t rows = dim[0] * dim[1], width = dim[3] * dim[4];
+    *c = (hs_case){ .in = { [ATT_QKV] = { rows, 3 * width },
+                            [ATT_STARTS] = { dim[0] + 1 },
+                            [ATT_KEYS] = { dim[0], 3 },
+                            [ATT_KV] = { dim[0] * dim[2], 2 * width } },
+                    .ext = OWN_EXT,
+                    .setup = decoding };
+    *(hs_attention_attr *)attr = (hs_attention_attr){ .heads = (int)dim[3], .causal = true };
+}
+static const hs_op_sizes sizes[] = {
+    { .form = "BATCHxSEQxHEADSxDIM", .usual = "12x64x4x32,8x128x12x64,4x512x12x64,4x1Kx12x64,1x4Kx12x64", .make = make },
+    { .form = "BATCHxNEWxKEYSxHEADSxDIM", .usual = "1x1x1Kx12x64,8x1x1Kx12x64", .make = make_decoding, .forward_only = true },
+};
 static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads),      HS_ATTR(hs_attention_attr, causal),
                                  HS_ATTR(hs_attention_attr, dropout),    HS_ATTR(hs_attention_attr, scale),
                                  HS_ATTR(hs_attention_attr, first_head), HS_ATTR(hs_attention_attr, page_rows) };
@@ -545,6 +567,7 @@ HS_OP(attention) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { forward, hs_attention_backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
 };
 

@@ -81,6 +81,17 @@ static const hs_case cases[] = {
       .setup = every_other,
       .note = "some rows skipped" },
 };
+
+static void make(const int64_t *dim, hs_case *c, void *attr) // k and v of packed q|k|v rows
+{
+    *c = (hs_case){ .in = { [CACHE] = { dim[2], 2 * dim[1] }, [X] = { dim[0], 3 * dim[1] }, [ROWS] = { dim[0] } },
+                    .ext = { [X] = HS_EXT_TOKENS, [ROWS] = HS_EXT_TOKENS },
+                    .limit = dim[2] };
+    ((hs_cache_append_attr *)attr)->first = dim[1];
+}
+static const hs_op_sizes sizes[] = {
+    { .form = "ROWSxWIDTHxCACHE", .usual = "1x768x1K,8x768x8K,512x768x1K", .make = make, .forward_only = true }
+};
 static const hs_attr attrs[] = { HS_ATTR(hs_cache_append_attr, first) };
 
 HS_OP(cache_append) = {
@@ -99,6 +110,7 @@ HS_OP(cache_append) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { .fwd = forward, .fwd_part = HS_PART_FREE },
 };
 

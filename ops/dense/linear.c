@@ -168,6 +168,18 @@ static const hs_case cases[] = {
     { .in = { { 70, 1096 }, { 24, 1096 }, { 24 } }, .ext = { HS_EXT_TOKENS }, .note = "more than one block of k" },
 };
 
+// shakespeare-char (its step has 768 rows) | GPT-2 124M: QKV, projection, MLP, LM head | the same for one token
+static void make(const int64_t *dim, hs_case *c, void *attr)
+{
+    (void)attr;
+    *c = (hs_case){ .in = { [X] = { dim[0], dim[1] }, [W] = { dim[2], dim[1] } }, .ext = { [X] = HS_EXT_TOKENS } };
+}
+static const hs_op_sizes sizes[] = { { .form = "ROWSxINxOUT",
+                                       .usual = "768x128x384,768x128x128,768x128x512,768x512x128,"
+                                                "1Kx768x2304,1Kx768x768,1Kx768x3072,1Kx3072x768,1Kx768x50304,"
+                                                "1x768x3072,1x3072x768,1x768x50304",
+                                       .make = make } };
+
 HS_OP(linear) = {
     .name = "linear",
     .formula = "y = x w^T + bias",
@@ -182,6 +194,7 @@ HS_OP(linear) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .syncs_first = true, .scratch = scratch,
              .derive = { W, packed_bytes, pack_forward, pack_backward, .replaces_shared = true } },
 };

@@ -181,6 +181,13 @@ static const hs_case cases[] = {
     { .in = { { 5, 24, 16 }, { 5, 32, 24 } }, .ext = { HS_EXT_SEQS, HS_EXT_SEQS }, .attr = ATTR(.ta = true, .tb = true) },
     { .in = { { 1, 1, 8 }, { 1, 8, 8 } }, .attr = ATTR(0), .note = "one row, one batch" },
 };
+
+static void make(const int64_t *dim, hs_case *c, void *attr)
+{
+    (void)attr; // a b, as they lie
+    *c = (hs_case){ .in = { [A] = { dim[0], dim[1] }, [B] = { dim[1], dim[2] } }, .ext = { [A] = HS_EXT_TOKENS } };
+}
+static const hs_op_sizes usual[] = { { .form = "ROWSxINxOUT", .usual = "768x128x512,1Kx768x768,1Kx768x3072", .make = make } };
 static const hs_attr attrs[] = { HS_ATTR(hs_matmul_attr, ta), HS_ATTR(hs_matmul_attr, tb), HS_ATTR(hs_matmul_attr, scale) };
 
 HS_OP(matmul) = {
@@ -197,6 +204,7 @@ HS_OP(matmul) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = usual, .n_sizes = HS_COUNT(usual) },
     .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
 };
 

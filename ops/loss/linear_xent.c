@@ -106,6 +106,13 @@ static const hs_case cases[] = {
       .note = "two chunks" },
 };
 
+static void make(const int64_t *dim, hs_case *c, void *attr)
+{
+    *c = xent_chunk_case(dim);
+    *(hs_xent_attr *)attr = (hs_xent_attr){ .classes = (int32_t)dim[2], .ignore = -1 };
+}
+static const hs_op_sizes sizes[] = { { .form = "ROWSxINxCLASSES", .usual = XENT_CHUNK_USUAL, .make = make } };
+
 extern HS_OP(linear);
 extern HS_OP(xent);
 HS_OP(linear_xent) = {
@@ -127,6 +134,7 @@ HS_OP(linear_xent) = {
     .unfused = (const hs_op *const[]){ &HS_TIERED(hs_op_linear), &HS_TIERED(hs_op_xent), NULL },
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = xent_chunk_scratch },
 };
 

@@ -96,6 +96,15 @@ static const hs_case cases[] = {
     { .in = { { 4, 64 }, { 4 } }, .attr = &smooth, .limit = 61, .fill = HS_FILL_CONSTANT, .note = "constant rows" },
 };
 
+static void make(const int64_t *dim, hs_case *c, void *attr)
+{
+    *c = (hs_case){ .in = { [LOGITS] = { dim[0], dim[1] }, [TARGET] = { dim[0] } },
+                    .ext = { HS_EXT_TOKENS, HS_EXT_TOKENS },
+                    .limit = dim[1] };
+    *(hs_xent_attr *)attr = (hs_xent_attr){ .classes = (int32_t)dim[1], .ignore = -1 };
+}
+static const hs_op_sizes sizes[] = { { .form = "ROWSxCLASSES", .usual = "768x128,1Kx768,4Kx768,4Kx3072,1Kx50304", .make = make } };
+
 HS_OP(xent) = {
     .name = "xent",
     .formula = "loss = -log softmax(logits)[target]",
@@ -112,6 +121,7 @@ HS_OP(xent) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { forward, NULL, HS_PART_ROWS, HS_PART_ROWS, .scratch = scratch },
 };
 

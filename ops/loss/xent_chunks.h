@@ -40,6 +40,15 @@ static inline hs_cost xent_chunk_cost(const hs_node *n, bool backward)
     return backward ? (hs_cost){ 3 * product + 24 * cells, 2 * (x + w) } : (hs_cost){ product + 12 * cells, x + w };
 }
 
+// What both are measured at: rows, width, classes of all ranks (the characters of a small text, GPT-2's padded vocabulary).
+#define XENT_CHUNK_USUAL "768x128x128,1Kx768x50304"
+static inline hs_case xent_chunk_case(const int64_t *dim)
+{
+    return (hs_case){ .in = { [X] = { dim[0], dim[1] }, [W] = { dim[2], dim[1] }, [TARGET] = { dim[0] } },
+                      .ext = { [X] = HS_EXT_TOKENS, [TARGET] = HS_EXT_TOKENS },
+                      .limit = dim[2] };
+}
+
 // Rows [r, r + m) of an operand of a product.
 static inline gemm_in xent_rows_of(const hs_ref *x, int64_t r, bool k_major)
 {

@@ -59,6 +59,7 @@ HS_OP(add) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .f32_in = 1u << A, .f32_out = true },
     .cpu = { forward, NULL, HS_PART_ROWS, HS_PART_ROWS },
 };
 

@@ -206,6 +206,7 @@ HS_OP(bias_dropout_residual_layernorm) = {
                                        &HS_TIERED(hs_op_layernorm), NULL },
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .f32_in = 1u << RESIDUAL },
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_ROWS, .scratch = scratch },
 };
 

@@ -135,6 +135,15 @@ static const hs_case cases[] = {
       .note = "most rows never" },
     { .in = { { 24, 40 }, { 70 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .attr = &slice, .limit = 60, .note = "a slice of the table" },
 };
+
+static void make(const int64_t *dim, hs_case *c, void *attr) // with positions: a place is {0, an id below the limit}
+{
+    (void)attr;
+    *c = (hs_case){ .in = { [TABLE] = { dim[2], dim[1] }, [IDS] = { dim[0] }, [POS_TABLE] = { dim[2], dim[1] }, [WHERE] = { dim[0], 2 } },
+                    .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
+                    .limit = dim[2] };
+}
+static const hs_op_sizes sizes[] = { { .form = "ROWSxCOLSxTABLE", .usual = "768x128x128,1Kx768x1K,4Kx768x50304", .make = make } };
 static const hs_attr attrs[] = { HS_ATTR(hs_embedding_attr, first), HS_ATTR(hs_embedding_attr, rows) };
 
 HS_OP(embedding) = {
@@ -153,6 +162,7 @@ HS_OP(embedding) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes), .f32_out = true },
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .scratch = scratch },
 };
 

@@ -93,6 +93,13 @@ static const hs_case cases[] = {
     { .in = { { 96, 768 }, { 8 } }, .ext = { HS_EXT_TOKENS, HS_EXT_PICKS }, .limit = 60, .note = "few of many" },
 };
 
+static void make(const int64_t *dim, hs_case *c, void *attr)
+{
+    (void)attr;
+    *c = (hs_case){ .in = { [X] = { dim[2], dim[1] }, [ROWS] = { dim[0] } }, .ext = { HS_EXT_TOKENS, HS_EXT_PICKS }, .limit = dim[2] };
+}
+static const hs_op_sizes sizes[] = { { .form = "ROWSxCOLSxOF", .usual = "128x768x1K,1Kx768x4K", .make = make } };
+
 HS_OP(gather_rows) = {
     .name = "gather_rows",
     .formula = "y[p] = x[rows[p]]",
@@ -103,6 +110,7 @@ HS_OP(gather_rows) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .scratch = scratch },
 };
 

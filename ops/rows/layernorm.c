@@ -135,6 +135,7 @@ HS_OP(layernorm) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .f32_in = 1u << X },
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_ROWS, .scratch = scratch },
 };
 

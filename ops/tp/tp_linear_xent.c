@@ -194,6 +194,13 @@ static const hs_case cases[] = {
       .live = { [HS_EXT_TOKENS] = XENT_CHUNK + 7 },
       .note = "the last slice, padded; two chunks" },
 };
+
+static void make(const int64_t *dim, hs_case *c, void *attr)
+{
+    *c = xent_chunk_case(dim);
+    *(hs_tp_linear_xent_attr *)attr = (hs_tp_linear_xent_attr){ .classes = (int32_t)dim[2], .ignore = -1 };
+}
+static const hs_op_sizes sizes[] = { { .form = "ROWSxINxCLASSES", .usual = XENT_CHUNK_USUAL, .make = make } };
 static const hs_attr attrs[] = { HS_ATTR(hs_tp_linear_xent_attr, classes), HS_ATTR(hs_tp_linear_xent_attr, ignore),
                                  HS_ATTR(hs_tp_linear_xent_attr, loss), HS_ATTR(hs_tp_linear_xent_attr, smoothing),
                                  HS_ATTR(hs_tp_linear_xent_attr, first) };
@@ -218,6 +225,7 @@ HS_OP(tp_linear_xent) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
+    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = xent_chunk_scratch },
 };
 

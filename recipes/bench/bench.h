@@ -19,18 +19,22 @@ struct hs_bench_run;
 typedef struct hs_bench {
     const char *name, *summary;
     const char *takes; // options besides those of every bench: "model batch"; with a model also settings of the configuration
-    const char *sizes; // (optional) "ROWSxINxOUT": what --sizes lists
+    const char *sizes; // (optional) "BATCHxWIDTH": what --sizes lists; of ops: theirs
     const char *default_sizes;
+    const char *argument; // (optional) what stands behind its name: "NAME[,NAME...]|all"
     hs_status (*run)(struct hs_bench_run *r);
 } hs_bench;
-extern const hs_bench hs_bench_train, hs_bench_gemm, hs_bench_attention, hs_bench_pointwise, hs_bench_memory, hs_bench_bulk,
-    hs_bench_generate, hs_bench_tokenizer, hs_bench_data;
+extern const hs_bench hs_bench_train, hs_bench_op, hs_bench_memory, hs_bench_bulk, hs_bench_generate, hs_bench_tokenizer, hs_bench_data;
 
 // ---- sizes: lists like "768x128x512,1024x768x3072"; each number may end in K, M or G (1024, ...)
-enum { HS_BENCH_SIZES = 64, HS_BENCH_DIMS = 4 };
+enum { HS_BENCH_SIZES = 64, HS_BENCH_DIMS = 6 };
+typedef struct hs_bench_size {
+    int n; // numbers
+    int64_t dim[HS_BENCH_DIMS];
+} hs_bench_size;
 typedef struct hs_bench_sizes {
     int n;
-    int64_t dim[HS_BENCH_SIZES][HS_BENCH_DIMS];
+    hs_bench_size at[HS_BENCH_SIZES];
 } hs_bench_sizes;
 
 typedef struct hs_bench_run { // one invocation
@@ -44,9 +48,13 @@ typedef struct hs_bench_run { // one invocation
     hs_config config;     // of a bench with a model, checked
     int rows;             // printed so far
 } hs_bench_run;
-hs_status hs_bench_sizes_parse(hs_bench_sizes *out, const char *given, const hs_bench *b); // "": the bench's own
+// form: "ROWSxINxOUT", as all of them must be; NULL: any numbers. example: a list that is right.
+hs_status hs_bench_sizes_parse(hs_bench_sizes *out, const char *list, const char *form, const char *example);
+int hs_bench_form_dims(const char *form);                                    // how many numbers a size of that form has
+const char *hs_bench_size_text(const hs_bench_size *s, char *buf, size_t n); // "1024x768x3072"
 // Types to measure: that of --dtype; auto: f32 and, where this CPU multiplies it natively, bf16. Returns how many.
 int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2]);
+const char *hs_bench_dtype_name(hs_dtype d); // as --dtype calls it
 
 // ---- samples of interleaved runs. A cell is measured again until there are --steps samples and HS_BENCH_SECONDS have passed
 enum { HS_BENCH_SAMPLES = 512 };
@@ -65,44 +73,32 @@ typedef struct hs_cell {
     const char *text; // or
     double value;     // NaN: not there
     int digits;       // behind the point, in the table
+    int width;        // (optional) least one of the column; defaults to that of its heading, or 7
+    bool json_only;   // not for people; the same in every row
 } hs_cell;
 void hs_bench_row(hs_bench_run *r, const hs_cell *cells, int n);
 #define HS_BENCH_ROW(r, cells) hs_bench_row(r, cells, HS_COUNT(cells))
 
-// ---- a probe: one op between embeddings, which give it inputs with gradients, and a cross-entropy, which gives it dy
+// ---- a probe: one op as a case says, in a small training graph. Embeddings give it inputs with gradients, a cross-entropy gives it dy
 enum { HS_PROBE_FORWARD, HS_PROBE_BACKWARD, HS_PROBE_PARAMS, HS_PROBE_TIMES }; // params: of an op whose backward is split
 typedef struct hs_probe {
     hs_model *model;
     hs_run *run;
     const hs_node *node;            // the op measured
+    int64_t classes;                // of the cross-entropy behind it
     double seconds[HS_PROBE_TIMES]; // of the last run; 0: there is none
 } hs_probe;
 typedef struct hs_probe_spec {
-    // Emits the op on inputs of hs_probe_x; a loss of its own ends it, any other output gets a cross-entropy.
-    hs_tensor *(*build)(hs_graph *g, const hs_batch_in *in, const struct hs_probe_spec *spec);
-    int64_t rows, cols, seqs, out; // tokens; width of x; sequences they make up; width of the op's output
-    int heads;
+    const hs_op *op;
+    hs_case c; // its note, fill and tolerance are not heeded
+    const void *attr;
+    bool forward_only; // in a decoding graph instead
     hs_dtype low;
-    bool out_low; // what follows the op reads low precision
-    bool packed;  // its weights are packed once, not in every product (where the kernels want that)
+    bool packed; // its weights are packed once, not in every product (where the kernels want that)
 } hs_probe_spec;
-hs_tensor *hs_probe_x(hs_graph *g, const hs_batch_in *in, const char *name, int64_t cols); // [rows, cols]
+// UNSUPPORTED: the plan has no kernel of that op. USAGE: what its shape rule refuses.
 hs_status hs_probe_new(hs_probe **out, hs_device *d, const hs_probe_spec *spec);
 hs_status hs_probe_run(hs_probe *p); // one training step without an update; fills seconds
 void hs_probe_free(hs_probe *p);
-
-// ---- a table of probes: every size in every type, with --packed also with weights packed before, with --onednn also by oneDNN;
-// measured in turns, a row each
-typedef struct hs_probe_column {
-    hs_device *device;
-    const char *kernels; // the table they are from: "avx512", "onednn"
-    bool packed;         // weights stay packed from one run to the next
-    hs_dtype dtype;
-    hs_probe *probe;
-    hs_samples time[HS_PROBE_TIMES], peak; // seconds | FLOP/s in registers, taken beside each
-} hs_probe_column;
-// spec: of a size, without its type; report: prints the row of a column.
-hs_status hs_probe_table(hs_bench_run *r, hs_probe_spec (*spec)(const int64_t *dim),
-                         void (*report)(hs_bench_run *r, const int64_t *dim, hs_probe_column *c));
 
 #endif

@@ -161,7 +161,7 @@ static void report(hs_bench_run *r, const bench *b, const int64_t *dim, times *t
             { .key = "step_of", .text = names[s] },
             { .key = "batch", .value = (double)dim[0] },
             { .key = "width", .value = (double)dim[1] },
-            { .key = "dtype", .text = hs_dtype_name(b->policy.low) },
+            { .key = "dtype", .text = hs_bench_dtype_name(b->policy.low) },
             { .key = "thunks", .value = hs_plan_info_of(hs_engine_plan(b->engine, mode))->n_thunks },
             { .key = "step_ms", .value = 1e3 * step, .digits = 3 },
             { .key = "bulk_ms", .value = 1e3 * bulk, .digits = 3 },
@@ -197,7 +197,7 @@ static hs_status run(hs_bench_run *r)
     hs_status st = t ? HS_OK : HS_FAIL(MEMORY, "no memory for timings");
     for (int s = 0; s < r->sizes.n && st == HS_OK; s++) {
         bench b = { 0 };
-        st = measure(r, r->sizes.dim[s], &b, t);
+        st = measure(r, r->sizes.at[s].dim, &b, t);
         hs_engine_free(b.engine);
         hs_batch_free(&b.batch);
     }
@@ -208,7 +208,7 @@ static hs_status run(hs_bench_run *r)
 const hs_bench hs_bench_bulk = {
     .name = "bulk",
     .summary = "steps of a small GPT with a region per thunk, over the same with one region",
-    .takes = "busy",
+    .takes = "busy sizes",
     .sizes = "BATCHxWIDTH",
     .default_sizes = "1x32,1x128,4x128,12x128,64x128,1x768,12x768",
     .run = run,

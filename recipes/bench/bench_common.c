@@ -15,6 +15,8 @@ int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
     return asked == HS_DTYPE_AUTO && hs_cpu_has_fast_bf16() ? 2 : 1;
 }
 
+const char *hs_bench_dtype_name(hs_dtype d) { return d == HS_F32 ? "fp32" : d == HS_F16 ? "fp16" : hs_dtype_name(d); }
+
 // ---- sizes
 static bool read_number(const char **text, int64_t *out)
 {
@@ -35,33 +37,48 @@ static bool read_number(const char **text, int64_t *out)
     return v > 0;
 }
 
-static bool read_size(const char **text, int n, int64_t *dim)
+static bool read_size(const char **text, hs_bench_size *out)
 {
-    for (int i = 0; i < n; i++) {
-        if (!read_number(text, &dim[i]) || (i + 1 < n && **text != 'x'))
+    for (out->n = 0; out->n < HS_BENCH_DIMS;) {
+        if (!read_number(text, &out->dim[out->n++]))
             return false;
-        *text += i + 1 < n;
+        if (**text != 'x')
+            break;
+        (*text)++;
     }
     return **text == ',' || !**text;
 }
 
-hs_status hs_bench_sizes_parse(hs_bench_sizes *out, const char *given, const hs_bench *b)
+int hs_bench_form_dims(const char *form)
 {
-    const char *p = *given ? given : b->default_sizes;
     int n = 1;
-    for (const char *c = b->sizes; *c; c++)
+    for (const char *c = form; *c; c++)
         n += *c == 'x';
+    return n;
+}
+
+hs_status hs_bench_sizes_parse(hs_bench_sizes *out, const char *list, const char *form, const char *example)
+{
+    const char *p = list;
     for (out->n = 0;; p++) {
         const char *here = p;
         if (out->n == HS_BENCH_SIZES)
             return HS_FAIL(USAGE, "sizes: more than %d", HS_BENCH_SIZES);
-        if (!read_size(&p, n, out->dim[out->n]))
-            return HS_FAIL(USAGE, "sizes: '%.*s' is not %s, as in %.*s", (int)strcspn(here, ","), here, b->sizes,
-                           (int)strcspn(b->default_sizes, ","), b->default_sizes);
-        out->n++;
+        hs_bench_size *s = &out->at[out->n++];
+        if (!read_size(&p, s) || (form && s->n != hs_bench_form_dims(form)))
+            return HS_FAIL(USAGE, "sizes: '%.*s' is not %s, as in %.*s", (int)strcspn(here, ","), here,
+                           form ? form : "numbers with an x between", (int)strcspn(example, ","), example);
         if (!*p)
             return HS_OK;
     }
+}
+
+const char *hs_bench_size_text(const hs_bench_size *s, char *buf, size_t n)
+{
+    size_t at = 0;
+    for (int i = 0; i < s->n && at < n; i++)
+        at += (size_t)snprintf(buf + at, n - at, "%s%lld", i ? "x" : "", (long long)s->dim[i]);
+    return buf;
 }
 
 // ---- samples
@@ -104,8 +121,8 @@ static void print_json(const hs_bench *b, const hs_device *d, const hs_cell *c, 
 // A column is as wide as its heading, and at least wide enough for a figure.
 static int width_of(const hs_cell *c)
 {
-    const int n = (int)strlen(c->key);
-    return n > 7 ? n : 7;
+    const int n = (int)strlen(c->key), least = c->width ? c->width : 7;
+    return n > least ? n : least;
 }
 
 static void print_heading(const hs_device *d, const hs_cell *c, int n)
@@ -115,6 +132,8 @@ static void print_heading(const hs_device *d, const hs_cell *c, int n)
     printf("%s, %s, %d thread%s; medians of interleaved runs\n\n", cpu, hs_isa_name(d->isa), d->team, d->team == 1 ? "" : "s");
     for (int i = 0; i < n; i++) {
         char words[64];
+        if (c[i].json_only)
+            continue;
         snprintf(words, sizeof words, "%s", c[i].key);
         for (char *p = words; *p; p++)
             *p = *p == '_' ? ' ' : *p;
@@ -132,7 +151,9 @@ void hs_bench_row(hs_bench_run *r, const hs_cell *c, int n)
     if (!r->rows++)
         print_heading(r->device, c, n);
     for (int i = 0; i < n; i++)
-        if (c[i].text || isnan(c[i].value))
+        if (c[i].json_only)
+            continue;
+        else if (c[i].text || isnan(c[i].value))
             printf("%s%*s", i ? "  " : "", width_of(&c[i]), c[i].text ? c[i].text : "-");
         else
             printf("%s%*.*f", i ? "  " : "", width_of(&c[i]), c[i].digits, c[i].value);

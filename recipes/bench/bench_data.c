@@ -175,15 +175,15 @@ static hs_status compare(bench *b, const mode *m, double rate)
     }
     const double per_step = waited / (block * pairs), ratio = hs_median(&ratios), loaded = hs_median(&with);
     const double tokens = (double)(b->batch * b->seq);
-    const hs_cell cells[] = { { "mode", m->name, 0, 0 },
-                              { "alone_tokens_per_second", NULL, rate, 0 },
-                              { "step_ms", NULL, 1e3 * loaded, 3 },
-                              { "replay_ms", NULL, 1e3 * hs_median(&without), 3 },
-                              { "overhead_percent", NULL, 100 * (ratio - 1), 2 },
-                              { "wait_percent", NULL, 100 * per_step / loaded, 3 },
-                              { "busy_percent", NULL, 100 * tokens / rate / loaded, 3 },
-                              { "step_tokens_per_second", NULL, tokens / loaded, 0 },
-                              { "pairs", NULL, pairs, 0 } };
+    const hs_cell cells[] = { { .key = "mode", .text = m->name },
+                              { .key = "alone_tokens_per_second", .value = rate },
+                              { .key = "step_ms", .value = 1e3 * loaded, .digits = 3 },
+                              { .key = "replay_ms", .value = 1e3 * hs_median(&without), .digits = 3 },
+                              { .key = "overhead_percent", .value = 100 * (ratio - 1), .digits = 2 },
+                              { .key = "wait_percent", .value = 100 * per_step / loaded, .digits = 3 },
+                              { .key = "busy_percent", .value = 100 * tokens / rate / loaded, .digits = 3 },
+                              { .key = "step_tokens_per_second", .value = tokens / loaded },
+                              { .key = "pairs", .value = pairs } };
     HS_BENCH_ROW(b->run, cells);
     return HS_OK;
 }

@@ -121,7 +121,7 @@ static hs_status measure(bench *b, hs_bench_run *r)
     const hs_cell cells[] = {
         { .key = "prompt_tokens", .value = (double)b->n_prompt },
         { .key = "new_tokens", .value = (double)r->o->tokens },
-        { .key = "dtype", .text = hs_dtype_name(b->policy.low) },
+        { .key = "dtype", .text = hs_bench_dtype_name(b->policy.low) },
         { .key = "prefill_tokens_per_second", .value = prefill, .digits = 1 },
         { .key = "prefill_mfu", .value = prefill * flops / peak, .digits = 2 },
         { .key = "tokens_per_second", .value = decode, .digits = 1 },

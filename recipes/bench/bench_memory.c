@@ -55,7 +55,7 @@ static hs_status measure(hs_bench_run *r, int64_t bytes, void *memory, hs_sample
 static hs_status run(hs_bench_run *r)
 {
     for (int s = 0; s < r->sizes.n; s++) {
-        const int64_t bytes = r->sizes.dim[s][0];
+        const int64_t bytes = r->sizes.at[s].dim[0];
         hs_samples rate[HS_COUNT(streams)] = { 0 };
         void *memory;
         if (bytes < SMALLEST)
@@ -75,7 +75,7 @@ static hs_status run(hs_bench_run *r)
 const hs_bench hs_bench_memory = {
     .name = "memory",
     .summary = "GB/s of reading, copying and a + 3 b by all threads, in caches and in memory",
-    .takes = "",
+    .takes = "sizes",
     .sizes = "BYTES",
     .default_sizes = "32K,256K,1M,4M,16M,64M,512M",
     .run = run,

@@ -1,65 +1,136 @@
-// bench_probe: one op planned as in training, between an embedding and a loss, so that its kernels are timed in the plan they run in.
+// bench_probe: one op planned as in training, between embeddings and a loss, so that its kernels are timed in the plan they run in. What
+// it takes is said by a case of the op table.
 #include "recipes/bench/bench.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { TABLE_ROWS = 64 }; // of the embeddings: few, so that they stay in cache
+static const char targets[] = "probe.targets", ids_of[] = "probe.ids.";
 
-hs_tensor *hs_probe_x(hs_graph *g, const hs_batch_in *in, const char *name, int64_t cols)
+static int count_dims(const int64_t *dim)
 {
-    hs_tensor *table = hs_param_get(
-        g, &(hs_param_spec){ .name = name, .role = HS_EMBED, .init = HS_INIT_NORMAL, .std = 1, .n_dims = 2, .dim = { TABLE_ROWS, cols } });
-    return hs_embedding(g, table, in->ids, NULL, NULL);
+    int n = 0;
+    while (n < HS_MAX_DIMS && dim[n])
+        n++;
+    return n;
+}
+
+static hs_tensor *parameter(hs_graph *g, const char *name, hs_role role, float std, int n_dims, const int64_t *dim)
+{
+    hs_param_spec spec = { .name = name, .role = role, .init = HS_INIT_NORMAL, .std = std, .n_dims = n_dims };
+    memcpy(spec.dim, dim, (size_t)n_dims * sizeof *dim);
+    return hs_param_get(g, &spec);
+}
+
+// Rows that have a gradient come from an embedding; what all members read, and what is not rows, is a parameter; what the op writes in
+// place is a state.
+static hs_tensor *float_input(hs_graph *g, const hs_probe_spec *s, int i)
+{
+    const hs_operand *o = &s->op->in[i];
+    const int64_t *dim = s->c.in[i];
+    const int n_dims = count_dims(dim);
+    const bool in_place = i == 0 && s->op->out[0].flags & HS_IS_INPUT_0;
+    hs_tensor *x;
+    if (in_place)
+        return hs_state_get(g, o->name, g->state_dtype, n_dims, dim);
+    if (n_dims != 2 || (o->flags & HS_WHOLE && s->c.ext[i] == HS_EXT_FIXED))
+        x = parameter(g, o->name, n_dims == 1 ? HS_BIAS : HS_WEIGHT, 0.02f, n_dims, dim);
+    else {
+        char name[64];
+        snprintf(name, sizeof name, "%s%s", ids_of, o->name);
+        hs_tensor *table = parameter(g, o->name, HS_EMBED, 1, 2, (int64_t[]){ TABLE_ROWS, dim[1] });
+        x = hs_embedding(g, table, hs_input(g, name, HS_I32, s->c.ext[i], 1, dim), NULL, NULL);
+    }
+    const bool low = (o->amp == HS_AMP_KEEP || o->amp == HS_AMP_WIDEST) && !(s->op->bench.f32_in >> i & 1);
+    return low && s->low != HS_F32 ? hs_cast(g, x, s->low) : x;
+}
+
+// Reads y, so that backward begins with a gradient of it.
+static void end_with_loss(hs_graph *g, const hs_probe_spec *s, hs_tensor *y)
+{
+    const hs_operand *o = &s->op->out[0];
+    hs_tensor *target = hs_input(g, targets, HS_I32, y->ext, 1, y->dim);
+    if (o->flags & HS_BWD_READS)
+        y = hs_scale(g, y, 0.5f); // the loss overwrites what it reads
+    if (s->low != HS_F32 && o->flags & HS_ANY_DTYPE && (o->amp == HS_AMP_KEEP || o->amp == HS_AMP_WIDEST) && !s->op->bench.f32_out)
+        y = hs_cast(g, y, s->low);
+    hs_xent(g, y, target, (hs_xent_attr){ .classes = (int32_t)hs_tensor_width(y), .ignore = -1 });
 }
 
 typedef struct traced {
     const hs_probe_spec *spec;
-    int *node; // of the op measured, in the trace
+    hs_probe *probe;
+    int node; // of the op measured, in the trace
 } traced;
 
 static void trace(hs_graph *g, const void *config)
 {
-    const hs_probe_spec *s = ((const traced *)config)->spec;
-    const hs_batch_in in = hs_nn_batch(g, &(hs_arch_shape){ .max_tokens = s->rows, .max_seqs = s->seqs });
-    hs_tensor *y = s->build(g, &in, s);
+    traced *t = *(traced *const *)config;
+    const hs_probe_spec *s = t->spec;
+    hs_tensor *in[HS_MAX_IN] = { 0 };
+    const int n_in = hs_op_n_in(s->op);
+    for (int i = 0; i < n_in; i++)
+        if (s->c.in[i][0])
+            in[i] = s->op->in[i].amp != HS_AMP_NONE
+                        ? float_input(g, s, i)
+                        : hs_input(g, s->op->in[i].name, HS_I32, s->c.ext[i], count_dims(s->c.in[i]), s->c.in[i]);
+    hs_tensor *y = hs_emit(g, s->op, s->attr, in, n_in);
     if (y == g->poison)
         return;
-    *((const traced *)config)->node = y->from->id;
-    if (y->from->op->flags & HS_OP_LOSS)
+    t->node = y->from->id, t->probe->classes = hs_tensor_width(y);
+    if (s->forward_only)
+        hs_output(g, y);
+    else if (!(s->op->flags & HS_OP_LOSS))
+        end_with_loss(g, s, y);
+}
+
+static void fill_input(const hs_probe *p, const hs_probe_spec *s, const hs_tensor *t, int32_t *data)
+{
+    const int64_t n = hs_tensor_count(t);
+    const bool own = strncmp(t->name, ids_of, sizeof ids_of - 1) == 0;
+    if (own || strcmp(t->name, targets) == 0) {
+        const int64_t limit = own ? TABLE_ROWS : p->classes;
+        for (int64_t i = 0; i < n; i++)
+            data[i] = (int32_t)(i * 7 % limit);
         return;
-    if (y->from->op->out[0].flags & HS_BWD_READS)
-        y = hs_scale(g, y, 0.5f); // the loss overwrites what it reads
-    if (s->out_low && s->low != HS_F32)
-        y = hs_cast(g, y, s->low);
-    hs_xent(g, y, in.targets, (hs_xent_attr){ .classes = (int32_t)s->out, .ignore = -1 });
+    }
+    for (int64_t i = 0; s->c.limit && i < n; i++)
+        data[i] = (int32_t)(i * 13 % s->c.limit);
+    for (int i = 0; s->c.setup && i < hs_op_n_in(s->op); i++)
+        if (strcmp(t->name, s->op->in[i].name) == 0)
+            s->c.setup(i, data, n, &s->c);
 }
 
 static void fill(hs_probe *p, const hs_probe_spec *s)
 {
-    int32_t *ids = hs_run_input(p->run, 0, "ids"), *targets = hs_run_input(p->run, 0, "targets");
-    int32_t *starts = hs_run_input(p->run, 0, "starts"), *where = hs_run_input(p->run, 0, "where");
-    const int64_t length = s->rows / s->seqs;
-    for (int64_t i = 0; i < s->rows; i++) {
-        ids[i] = (int32_t)(i * 7 % TABLE_ROWS), targets[i] = (int32_t)(i * 13 % s->out);
-        where[2 * i] = (int32_t)(i / length), where[2 * i + 1] = (int32_t)(i % length);
+    int64_t live[HS_N_EXT] = { 0 };
+    for (int i = 0; i < hs_run_n_inputs(p->run, 0); i++) {
+        const hs_tensor *t;
+        int32_t *data = hs_run_input_at(p->run, 0, i, &t);
+        fill_input(p, s, t, data);
+        live[t->ext] = t->dim[0] > live[t->ext] ? t->dim[0] : live[t->ext];
     }
-    for (int64_t i = 0; i <= s->seqs; i++)
-        starts[i] = (int32_t)(i * length);
-    hs_step_live(hs_run_in(p->run), s->rows, s->seqs, 0);
-    hs_run_in(p->run)->inv_count[0] = hs_inv_count(s->rows);
+    const int64_t seqs = live[HS_EXT_STARTS] ? live[HS_EXT_STARTS] - 1 : live[HS_EXT_SEQS];
+    hs_step_live(hs_run_in(p->run), live[HS_EXT_TOKENS], seqs, live[HS_EXT_PICKS]);
+    for (int i = 0; i < HS_N_LOSS; i++)
+        hs_run_in(p->run)->inv_count[i] = hs_inv_count(s->c.in[0][0]);
 }
 
 static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
 {
     const hs_policy policy = { .low = s->low };
-    int node = -1, plan;
+    traced t = { .spec = s, .probe = p, .node = -1 };
+    int plan;
     HS_TRY(hs_model_new(&p->model, &(hs_model_opts){ .device = d, .policy = &policy, .micro_steps = s->packed ? 2 : 0, .seed = 1 }));
-    HS_TRY(hs_model_plan(p->model, HS_TRAIN, trace, &(traced){ s, &node }, &plan));
+    HS_TRY(hs_model_plan(p->model, s->forward_only ? HS_DECODE : HS_TRAIN, trace, &(traced *){ &t }, &plan));
     const hs_graph *g = hs_plan_graph(p->model->plan[plan]);
     for (int i = 0; i < g->n_nodes; i++)
-        if (g->node[i]->trace == node)
+        if (g->node[i]->trace == t.node)
             p->node = g->node[i];
-    HS_TRY(hs_model_alloc(p->model, true));
+    if (!p->node || p->node->op != s->op)
+        return HS_FAIL(UNSUPPORTED, "%s: no kernel of it runs alone: the plan lets the operation in front write what it would",
+                       s->op->name);
+    HS_TRY(hs_model_alloc(p->model, !s->forward_only));
     HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
     fill(p, s);
     return HS_OK;
@@ -103,63 +174,7 @@ hs_status hs_probe_run(hs_probe *p)
     memset(p->seconds, 0, sizeof p->seconds);
     d->hook = note, d->hook_user = p;
     hs_run_begin(p->run, 0);
-    const hs_status st = hs_run_micro(p->run, 0, true);
+    const hs_status st = p->node->mode == HS_TRAIN ? hs_run_micro(p->run, 0, true) : hs_run_forward(p->run, 0);
     d->hook = NULL;
-    return st;
-}
-
-// ---- tables
-
-static hs_status measure(hs_bench_run *r, const hs_probe_spec *spec, hs_probe_column *c, int n)
-{
-    for (int i = 0; i < n; i++) {
-        hs_probe_spec typed = *spec;
-        typed.low = c[i].dtype, typed.packed = c[i].packed;
-        HS_TRY(hs_probe_new(&c[i].probe, c[i].device, &typed));
-        HS_TRY(hs_probe_run(c[i].probe)); // touches every page
-    }
-    const double start = hs_now();
-    for (int round = 0; !hs_bench_enough(r, round, start); round++)
-        for (int i = 0; i < n; i++) {
-            double peak;
-            HS_TRY(hs_peak_once(c[i].device, c[i].dtype, &peak));
-            HS_TRY(hs_probe_run(c[i].probe));
-            hs_samples_add(&c[i].peak, peak);
-            for (int t = 0; t < HS_PROBE_TIMES; t++)
-                hs_samples_add(&c[i].time[t], c[i].probe->seconds[t]);
-        }
-    return HS_OK;
-}
-
-static int columns_of(const hs_bench_run *r, hs_probe_column *c)
-{
-    hs_dtype types[2];
-    int n = 0;
-    const int n_types = hs_bench_dtypes(r, types);
-    for (int i = 0; i < n_types; i++) {
-        for (int packed = 0; packed <= (int)r->o->packed; packed++)
-            c[n++] = (hs_probe_column){ .device = r->device, .kernels = r->device->table_names[0], .packed = packed, .dtype = types[i] };
-        if (r->onednn && types[i] == HS_F32)
-            c[n++] = (hs_probe_column){ .device = r->onednn, .kernels = r->onednn->table_names[0], .dtype = types[i] };
-    }
-    return n;
-}
-
-hs_status hs_probe_table(hs_bench_run *r, hs_probe_spec (*spec)(const int64_t *dim),
-                         void (*report)(hs_bench_run *r, const int64_t *dim, hs_probe_column *c))
-{
-    hs_status st = HS_OK;
-    for (int s = 0; s < r->sizes.n && st == HS_OK; s++) {
-        const int64_t *dim = r->sizes.dim[s];
-        hs_probe_column c[2 * 3];
-        const int n = columns_of(r, c);
-        const hs_probe_spec of_size = spec(dim);
-        st = measure(r, &of_size, c, n);
-        for (int i = 0; i < n; i++) {
-            if (st == HS_OK)
-                report(r, dim, &c[i]);
-            hs_probe_free(c[i].probe);
-        }
-    }
     return st;
 }

@@ -83,7 +83,7 @@ static void report(const bench *b, const hs_bench_run *r, double median, double 
                                 hs_line_real(rate), "sequences_per_second", hs_line_real((double)batch->n_seqs / median), "peak_bytes",
                                 (json_int_t)hs_peak_rss(), "mfu", hs_line_real(mfu), "loss", hs_line_real(loss), "step_seconds",
                                 hs_line_real(median), "peak_flops", hs_line_real(peak), "peak", hs_peak_name(r->device, b->policy.low),
-                                "batch", (json_int_t)batch->n_seqs, "seq", (json_int_t)seq, "dtype", hs_dtype_name(b->policy.low),
+                                "batch", (json_int_t)batch->n_seqs, "seq", (json_int_t)seq, "dtype", hs_bench_dtype_name(b->policy.low),
                                 "threads", r->device->team, "isa", hs_isa_name(r->device->isa), "planned_bytes",
                                 (json_int_t)hs_engine_bytes(b->engine)));
     else

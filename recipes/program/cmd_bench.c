@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const hs_bench *const benches[] = { &hs_bench_train,     &hs_bench_generate,  &hs_bench_gemm,
-                                           &hs_bench_attention, &hs_bench_pointwise, &hs_bench_memory,
-                                           &hs_bench_bulk,      &hs_bench_tokenizer, &hs_bench_data };
+static const hs_bench *const benches[] = { &hs_bench_train, &hs_bench_generate,  &hs_bench_op,  &hs_bench_memory,
+                                           &hs_bench_bulk,  &hs_bench_tokenizer, &hs_bench_data };
 
 static hs_status find(const char *name, const hs_bench **out)
 {
@@ -18,7 +17,7 @@ static hs_status find(const char *name, const hs_bench **out)
             return HS_OK;
     }
     const char *near = hs_nearest_word(name, names, HS_COUNT(names));
-    return HS_FAIL(USAGE, "bench measures train, generate, gemm, attention, pointwise, memory, bulk, tokenizer or data, not '%s'%s%s", name,
+    return HS_FAIL(USAGE, "bench measures train, generate, op, memory, bulk, tokenizer or data, not '%s'%s%s", name,
                    near ? "; nearest is " : "", near ? near : "");
 }
 
@@ -34,13 +33,14 @@ static bool in_words(const char *words, const char *word)
 // An option or a setting that this bench would not heed is refused.
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
-    static const char *const some[] = { "model",   "batch",     "seq",  "tokens", "warmup", "busy",
-                                        "profile", "tokenizer", "file", "google", "onednn", "packed" };
+    static const char *const some[] = { "model",     "batch", "seq",    "tokens", "warmup", "busy", "profile",
+                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes" };
+    if (b->argument ? cli->n_args < 2 : cli->n_args > 1)
+        return b->argument ? HS_FAIL(USAGE, "bench %s needs %s", b->name, b->argument)
+                           : HS_FAIL(USAGE, "bench %s takes no argument '%s'", b->name, cli->arg[1]);
     for (int i = 0; i < HS_COUNT(some); i++)
         if (hs_cli_given(cli, some[i]) && !in_words(b->takes, some[i]))
             return HS_FAIL(USAGE, "bench %s does not take --%s", b->name, some[i]);
-    if (hs_cli_given(cli, "sizes") && !b->sizes)
-        return HS_FAIL(USAGE, "bench %s does not take --sizes", b->name);
     for (int i = 0; i < cli->n_overrides && !in_words(b->takes, "model"); i++)
         if (strchr(cli->override[i].where, '.')) // "--dtype" is an option of every bench, "--model.width" is not
             return HS_FAIL(USAGE, "bench %s has no configuration to set %s in", b->name, cli->override[i].where);
@@ -71,7 +71,7 @@ static hs_status measure(hs_bench_run *r)
     HS_TRY(find(r->cli->arg[0], &r->bench));
     HS_TRY(check_options(r->cli, r->bench));
     if (r->bench->sizes)
-        HS_TRY(hs_bench_sizes_parse(&r->sizes, o->sizes, r->bench));
+        HS_TRY(hs_bench_sizes_parse(&r->sizes, *o->sizes ? o->sizes : r->bench->default_sizes, r->bench->sizes, r->bench->default_sizes));
     if (in_words(r->bench->takes, "model"))
         HS_TRY(open_model(r));
     else
@@ -129,7 +129,7 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(sizes),
       .value = "",
-      .help = "list of sizes for the other benches, in the form each names below: 768x128x512,1Kx768x768" },
+      .help = "list of sizes for op, memory and bulk, in the form each names below: 768x128x512,1Kx768x768" },
     { .name = "tokenizer", .type = HS_KEY_STRING, AT(tokenizer), .value = "", .help = "of bench tokenizer: a folder with a tokenizer" },
     { .name = "file",
       .type = HS_KEY_STRING,
@@ -145,12 +145,12 @@ static const hs_key keys[] = {
       .type = HS_KEY_BOOL,
       AT(onednn),
       .value = "false",
-      .help = "gemm: every fp32 size by oneDNN too, also where it would not be chosen" },
+      .help = "of bench op linear: every fp32 size by oneDNN too, also where it would not be chosen" },
     { .name = "packed",
       .type = HS_KEY_BOOL,
       AT(packed),
       .value = "false",
-      .help = "gemm: every size with weights packed before too, as where several runs share their values" },
+      .help = "of bench op linear: every size with weights packed before too, as where several runs share their values" },
     { .name = "busy", .type = HS_KEY_BOOL, AT(busy), .value = "false", .help = "bulk: also beside a thread that takes a core" },
     { .name = "steps",
       .type = HS_KEY_INT,
@@ -187,14 +187,16 @@ static const hs_schema schema = HS_SCHEMA(keys, hs_bench_options);
 
 const hs_command hs_cmd_bench = {
     .name = "bench",
-    .arguments = "train|generate|gemm|attention|pointwise|memory|bulk|tokenizer|data",
+    .arguments = "train|generate|op NAME|memory|bulk|tokenizer|data",
     .summary = "measure training and generation steps, ops, and this machine",
     .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
                 "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
                 "halfstep bench train --model shakespeare-char --profile profile.json   # where the time of a step goes\n"
                 "halfstep bench generate --model gpt2-124m --seq 512 --tokens 128\n"
-                "halfstep bench gemm --sizes 1Kx768x3072 --dtype bf16\n"
-                "halfstep bench gemm --onednn --dtype fp32\n"
+                "halfstep bench op linear --sizes 1Kx768x3072 --dtype bf16\n"
+                "halfstep bench op linear --onednn --dtype fp32\n"
+                "halfstep bench op layernorm,softmax,add --sizes 4Kx768\n"
+                "halfstep bench op all --json\n"
                 "halfstep bench bulk --sizes 1x32,12x128 --busy\n"
                 "halfstep bench tokenizer --tokenizer models/gpt2 --file book.txt --threads 1\n"
                 "halfstep bench data --model shakespeare-char --steps 400",
@@ -202,17 +204,18 @@ const hs_command hs_cmd_bench = {
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
         "generate   prompt and continuation; each new token against reading as many bytes as there are weights\n"
-        "gemm       ROWSxINxOUT: the three products of a linear layer, and the ceiling beside each; --onednn, --packed: in the same\n"
-        "           rounds also by oneDNN, also with weights packed before\n"
-        "attention  BATCHxSEQxHEADSxDIM: causal, the masked half not counted; backward makes the scores again\n"
-        "pointwise  ROWSxCOLS: row-wise ops, bytes they must move, beside memcpy of as many f32\n"
+        "op         operations by name, or all, as training runs them: GFLOP/s and GB/s of what they must compute and move, beside\n"
+        "           multiply-adds in registers and reading and copying as many bytes. share: the least time by these over what it took.\n"
+        "           Sizes are ROWSxCOLS; of linear and matmul ROWSxINxOUT; of attention BATCHxSEQxHEADSxDIM (causal: the masked half not\n"
+        "           counted; backward makes the scores again) or, decoding, BATCHxNEWxKEYSxHEADSxDIM; others name theirs when refused.\n"
+        "           linear: dx and dw apart; --onednn, --packed: in the same rounds also by oneDNN, also with weights packed before\n"
         "memory     BYTES, of all threads together: read, copy and a + 3 b (4, 8 and 12 bytes an element)\n"
         "data       the loader alone (alone_tokens_per_second), and steps with it beside steps on the same batches kept in memory\n"
         "tokenizer  text in memory to ids, --steps times; the first has an empty cache. With --json: megabytes_per_second, ...\n"
         "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region; --busy: with a core taken",
     .options = &schema,
     .min_args = 1,
-    .max_args = 1,
+    .max_args = 2,
     .takes_config = true,
     .run = run_bench,
 };
