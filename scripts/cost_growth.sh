@@ -2,9 +2,9 @@
 # How the cost of a training step grows with width, layers, batch and context, and how long tracing and planning take, as
 # markdown tables. Beside each time stands what its FLOPs and bytes predict, at rates that operations reach alone, at the shapes of
 # the row, in the same run:
-#   products    FLOPs / rate of the four products of a block (`halfstep bench gemm`)
-#   attention   FLOPs / rate of attention (`halfstep bench attention`), forward and backward apart
-#   row-wise    bytes / rate of that operation (`halfstep bench pointwise`)
+#   products    FLOPs / rate of the four products of a block (`halfstep bench op linear`)
+#   attention   FLOPs / rate of attention (`halfstep bench op attention`), forward and backward apart
+#   row-wise    bytes / rate of that operation (`halfstep bench op layernorm,...`)
 #   the rest    (the optimizer) bytes / rate of copying that many (`halfstep bench memory`)
 # FLOPs and bytes of each operation are the plan's (`halfstep bench train --profile`). Rounds go over all rows in turn; a step is the least
 # of their medians and a rate the best of theirs, as neighbours only take. A row that is not within 20 % of its prediction names the
@@ -16,6 +16,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 halfstep=$root/build/halfstep rounds=3 steps=5 dtype=auto threads=0 only=
 layers=4 width=256 head=64 batch=4 context=256 vocab=512
+row_wise=layernorm,softmax,gelu,bias_gelu,dropout,add,bias_dropout_residual_layernorm
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help)
@@ -73,9 +74,9 @@ sample() {
   enough=$(field flops_per_step <"$work/plan" | awk -v least="$steps" '{ n = int(1.5e11 / $1); print n < least ? least : n < 400 ? n : 400 }')
   cat "$work/plan"
   bench train --model "$work/model.yaml" --steps "$enough" --warmup 2 --dtype "$dtype" --profile "$work/trace.json" "${settings[@]}"
-  bench gemm --dtype "$low" --steps 3 --sizes "${n}x${c}x$((3 * c)),${n}x${c}x$c,${n}x${c}x$((4 * c)),${n}x$((4 * c))x$c"
-  bench attention --dtype "$low" --steps 3 --sizes "$5x$6x${heads}x$((c / heads))"
-  bench pointwise --dtype "$low" --steps 3 --sizes "${n}x$c,${n}x$((4 * c))"
+  bench op linear --dtype "$low" --steps 3 --sizes "${n}x${c}x$((3 * c)),${n}x${c}x$c,${n}x${c}x$((4 * c)),${n}x$((4 * c))x$c"
+  bench op attention --dtype "$low" --steps 3 --sizes "$5x$6x${heads}x$((c / heads))"
+  bench op "$row_wise" --dtype "$low" --steps 3 --sizes "${n}x$c,${n}x$((4 * c))"
   bench memory --steps 3 --sizes $((parameters * 18))
 }
 
@@ -95,12 +96,12 @@ explain() {
       profiled = number("ms"); for (k in now) took[k] = now[k]
       took["waiting"] = number("between_ms"); took["outside"] = number("outside_ms")
     }
-    /"bench":"gemm"/ {
-      k = text("rows_x_in_x_out"); split(k, d, "x"); products[k] = 2 * d[1] * d[2] * d[3] / 1e9
+    text("op") == "linear" {
+      k = text("size"); split(k, d, "x"); products[k] = 2 * d[1] * d[2] * d[3] / 1e9
       rate(k " forward", number("forward_gflops")); rate(k " dx", number("dx_gflops")); rate(k " dw", number("dw_gflops"))
     }
-    /"bench":"attention"/ { rate("attention forward", number("forward_gflops")); rate("attention backward", number("backward_gflops")) }
-    /"bench":"pointwise"/ && text("rows_x_cols") == n "x" (text("op") ~ /gelu/ ? 4 * c : c) {
+    text("op") == "attention" { rate("attention forward", number("forward_gflops")); rate("attention backward", number("backward_gflops")) }
+    text("form") == "ROWSxCOLS" && text("size") == n "x" (text("op") ~ /gelu/ ? 4 * c : c) {
       rate(text("op") " forward", number("forward_gbps")); rate(text("op") " backward", number("backward_gbps"))
     }
     /"bench":"memory"/ { rate("copy", number("copy_gbps")) }

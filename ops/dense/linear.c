@@ -123,7 +123,7 @@ static void backward(const hs_args *a, hs_lane *lane)
 }
 
 // ---- w packed, once per change of its values. A product of N rows does 2 N FLOPs for each element that is packed: worth a second
-// copy in memory while packing is more than a few per cent of that (`halfstep bench gemm --packed`), and not where w is read as it lies.
+// copy in memory while packing is more than a few per cent of that (`halfstep bench op linear --packed`), and not where w is read as it lies.
 
 enum { ROWS_HIDE_PACKING = 2048 };
 

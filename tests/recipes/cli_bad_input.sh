@@ -97,10 +97,17 @@ c 'not in the vocabulary' generate run --prompt '~'
 c 'context is 32' generate run --prompt-ids 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
 c "bench measures train, .* not 'memry'; nearest is memory" bench memry
 c 'bench memory does not take --model' bench memory --model x
-c 'bench gemm has no configuration to set --model.width in' bench gemm --model.width=64
-c "'3x4' is not ROWSxINxOUT" bench gemm --sizes 64x64x64,3x4
+c 'bench op has no configuration to set --model.width in' bench op linear --model.width=64
+c "'3x4' is not ROWSxINxOUT" bench op linear --sizes 64x64x64,3x4
+c "'3x4' is not BATCHxSEQxHEADSxDIM or BATCHxNEWxKEYSxHEADSxDIM of attention" bench op attention --sizes 3x4
+c "'3x4xq' is not numbers" bench op linear --sizes 3x4xq
+c "no operation 'linaer'; nearest is linear" bench op linaer
+c 'bench op needs NAME' bench op
+c "bench memory takes no argument 'linear'" bench memory linear
+c 'bench op softmax does not take --packed' bench op softmax --packed
+c 'bench train does not take --sizes' bench train --sizes 3
 c "'8xx' is not BATCHxWIDTH" bench bulk --sizes 8xx
-c 'inner|multiples of 8' bench gemm --sizes 8x12x8
+c '^halfstep: linear: widths must be multiples of 8' bench op linear --sizes 8x12x8
 c '4 bytes are too few' bench memory --sizes 4
 c 'do not fit model.context 64' bench generate --model shakespeare-char --tokens 64
 newest=run/checkpoints/step-00000040

@@ -17,16 +17,42 @@ bench() {
 
 for isa in $("$halfstep" env | awk '$1 == "isa_built" { $1 = ""; print }'); do
   "$halfstep" env | grep '^isa_supported ' | grep -qw "$isa" || continue
-  bench gemm 1 'forward_gflops dx_gflops dw_gflops ceiling_gflops share forward_weights_gbps' --sizes 16x24x40 --dtype bf16 --isa "$isa"
+  bench op 1 'forward_gflops dx_gflops dw_gflops ceiling_gflops share forward_gbps' linear --sizes 16x24x40 --dtype bf16 --isa "$isa"
   bench memory 2 'bytes read_gbps copy_gbps triad_gbps' --sizes 4K,20000 --isa "$isa"
 done
-bench gemm 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' --sizes 1x8x64,33x64x8 --dtype fp32
-bench gemm 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' --sizes 16x24x40 --dtype bf16 --packed
-grep -q '"packed before"' stdout.txt || fail "bench gemm --packed does not say which row is packed: $(cat stdout.txt)"
-bench attention 2 'forward_gflops backward_gflops forward_ms backward_ms ceiling_gflops share' --sizes 2x16x2x8,1x5x1x16 --dtype fp32
-bench attention 1 'forward_gflops backward_gflops' --sizes 2x16x2x8 --dtype bf16
-bench pointwise 9 'forward_gbps forward_us memcpy_gbps forward_share' --sizes 8x64 --dtype fp32
-bench pointwise 9 'forward_gbps forward_us memcpy_gbps' --sizes 8x64 --dtype bf16
+bench op 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' linear --sizes 1x8x64,33x64x8 --dtype fp32
+grep -q '"dtype":"fp32"' stdout.txt || fail "bench op does not call the type as --dtype does: $(cat stdout.txt)"
+bench op 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' linear --sizes 16x24x40 --dtype bf16 --packed
+grep -q '"packed before"' stdout.txt || fail "bench op linear --packed does not say which row is packed: $(cat stdout.txt)"
+bench op 2 'forward_gflops backward_gflops forward_us backward_us ceiling_gflops share' attention --sizes 2x16x2x8,1x5x1x16 --dtype fp32
+bench op 1 'forward_gflops backward_gflops' attention --sizes 2x16x2x8 --dtype bf16
+bench op 1 'forward_gflops forward_gbps forward_us share' attention --sizes 2x1x16x2x8 --dtype bf16
+! grep -q 'backward' stdout.txt || fail "decoding has a backward: $(cat stdout.txt)"
+row_wise=layernorm,softmax,gelu,bias_gelu,dropout,add,bias_dropout_residual_layernorm,xent
+for dtype in fp32 bf16; do
+  bench op 8 'forward_gbps forward_us read_gbps copy_gbps share' $row_wise --sizes 8x64 --dtype $dtype
+done
+
+# Every operation of the table, each in the form its entry says; one of which no kernel runs alone is named with the reason, and alone refused.
+expect 0 '' "$halfstep" bench op all --sizes 8x64,16x24x40,2x16x2x8,1x1x16x2x8 --dtype bf16 --threads 2 --steps 1 --json
+json_lines stdout.txt
+grep -oE '"op":"[a-z_]+"' stdout.txt | cut -d'"' -f4 | sort -u >measured.txt
+sed -nE 's/^warning: ([a-z_]+): .*/\1/p' stderr.txt >left_out.txt
+[ "$(cat left_out.txt)" = cast ] || fail "bench op all leaves out $(cat left_out.txt)"
+"$halfstep" ops --json | grep -oE '"op":"[a-z_]+"' | cut -d'"' -f4 | sort >ops.txt
+sort measured.txt left_out.txt | diff - ops.txt >diff.txt || fail "bench op all is not every operation: $(cat diff.txt)"
+for f in share read_gbps ceiling_gflops; do
+  [ "$(field $f stdout.txt | awk '$1 > 0' | wc -l)" -eq "$(wc -l <stdout.txt)" ] || fail "bench op all: a row lacks $f: $(cat stdout.txt)"
+done
+[ "$(grep -cE '"(forward|backward)_us":[0-9]' stdout.txt)" -eq "$(wc -l <stdout.txt)" ] || fail "bench op all: a row without a time: $(cat stdout.txt)"
+expect 2 'cast: no kernel of it runs alone' "$halfstep" bench op cast --sizes 8x64 --steps 1
+# A size is what it says: FLOPs by its numbers, whatever the clock.
+expect 0 '' "$halfstep" bench op linear --sizes 16x24x40 --dtype fp32 --threads 1 --steps 1 --json
+near "$(awk -v g="$(field forward_gflops stdout.txt)" -v t="$(field forward_us stdout.txt)" 'BEGIN { print g * t * 1e3 }')" $((2 * 16 * 24 * 40)) 1 ||
+  fail "the FLOPs of 16x24x40: $(cat stdout.txt)"
+# The sizes that entries name are of the forms they name: one op of each kind at its own.
+expect 0 '' "$halfstep" bench op embedding --dtype fp32 --steps 1 --json
+[ "$(grep -c '"form":"ROWSxCOLSxTABLE"' stdout.txt)" -eq 3 ] || fail "bench op embedding at its own sizes: $(cat stdout.txt)"
 bench bulk 2 'thunks step_ms bulk_ms step_over_bulk' --sizes 1x16
 bench bulk 2 'step_ms bulk_ms busy_step_ms busy_bulk_ms fair_share step_over_share bulk_over_share' --sizes 1x8 --busy --dtype fp32
 bench generate 1 'prefill_tokens_per_second prefill_mfu tokens_per_second weight_bytes read_gbps limit_tokens_per_second share_of_limit' \
