@@ -56,7 +56,7 @@ static inline att_seq att_seq_of(const hs_args *a, const att_shape *s, int64_t b
     if (s->page) {
         q.pages = hs_i32(a, ATT_PAGES) + b * s->n_table;
         q.k0 = 0;
-        q.nk = att_clamp(keys[3 * b + 1], 0, s->n_table * s->page);
+        q.nk = s->n_key_rows < s->page ? 0 : att_clamp(keys[3 * b + 1], 0, s->n_table * s->page);
         q.pos = keys[3 * b + 2];
     } else if (keys) {
         q.k0 = att_clamp(keys[3 * b], 0, s->n_key_rows);
