@@ -34,7 +34,7 @@ static bool needs_backward(const hs_op *op)
 
 static void check_entry(int id)
 {
-    const hs_op *op = hs_ops[id];
+    const hs_op *op = hs_tested.ops[id];
     if (!op->name || !op->formula || !op->shape || !op->cost || !op->ref || !op->cpu.fwd || op->n_cases < 1)
         case_fail(id, 0, "name, formula, shape, cost, ref, a case and a forward kernel are required");
     if (hs_op_n_in(op) < 1 || hs_op_n_out(op) < 1)
@@ -52,7 +52,7 @@ static void check_entry(int id)
             if (op->in[i].amp == HS_AMP_NONE && op->cases[c].in[i][0] && !op->cases[c].limit && !op->cases[c].setup)
                 case_fail(id, c, "nothing says what fills %s: no limit, no setup", op->in[i].name);
     for (int other = 0; other < id; other++)
-        if (!strcmp(op->name, hs_ops[other]->name))
+        if (!strcmp(op->name, hs_tested.ops[other]->name))
             case_fail(id, 0, "the name is taken");
 }
 
@@ -75,7 +75,7 @@ static void check_rules(const probe *p)
 static void entries_are_complete(void **state)
 {
     (void)state;
-    for (int id = 0; id < HS_N_OPS; id++)
+    for (int id = 0; id < hs_tested.n; id++)
         check_entry(id);
     for_each_probe(p, HS_TRAIN) check_rules(p);
     assert_no_failures();

@@ -287,7 +287,10 @@ static void bits_do_not_depend_on_copies(void **state)
     (void)state;
     copies = 0;
     for_all(copy_variation);
-    assert_true(copies > 0);
+    bool wanted = false;
+    for (int i = 0; i < hs_tested.n; i++)
+        wanted |= hs_tested.ops[i]->cpu.derive.bytes != NULL;
+    assert_int_equal(copies > 0, wanted);
 }
 
 static void promise_variation(probe *p, const op_run *f)

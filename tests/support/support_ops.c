@@ -75,7 +75,7 @@ static void fill_integers(probe *p, int i, const hs_tensor *t)
 static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
 {
     probe *p = zeroed(1, sizeof *p);
-    p->op = hs_ops[op_id], p->op_id = op_id, p->case_id = case_id, p->c = &p->op->cases[case_id];
+    p->op = hs_tested.ops[op_id], p->op_id = op_id, p->case_id = case_id, p->c = &p->op->cases[case_id];
     const hs_grid grid = hs_grid_self();
     if (hs_params_new(&p->params, SEED, 0, 1) || hs_graph_new(&p->g, p->params, NULL, mode, &grid))
         abort();

@@ -4,6 +4,15 @@
 #define HS_TESTS_SUPPORT_OPS_H
 #include "ops/ops.h"
 
+// ---- what is tested
+typedef struct op_registry {
+    const hs_op *const *ops;
+    int n;
+    const hs_kernels *const *table; // NULL: those of every device this machine has, by the order of `ops`
+    const char *table_name;
+} op_registry;
+extern const op_registry hs_tested;
+
 // ---- a node made from a case
 typedef struct op_types { // how every operand is stored in one run
     hs_dtype in[HS_MAX_IN], din[HS_MAX_IN], out[HS_MAX_OUT], dout[HS_MAX_OUT];
@@ -125,8 +134,8 @@ bool same_outputs(const probe *p, const op_run *a, const op_run *b, const char *
 bool same_gradients(const probe *p, const op_run *a, const op_run *b, unsigned inputs, const char *what);
 
 #define for_each_probe(p, mode) /* frees what it made */                                                                                   \
-    for (int op_ = 0; op_ < HS_N_OPS; op_++)                                                                                               \
-        for (int case_ = 0; case_ < hs_ops[op_]->n_cases; case_++)                                                                         \
+    for (int op_ = 0; op_ < hs_tested.n; op_++)                                                                                            \
+        for (int case_ = 0; case_ < hs_tested.ops[op_]->n_cases; case_++)                                                                  \
             for (probe *p = probe_new(op_, case_, mode); p; probe_free(p), p = NULL)
 #define for_each_set(s, k, p) /* tables that have kernels of their own for the node as it is typed now */                                  \
     for (const kernel_set *s = kernel_sets(); s->name; s++)                                                                                \

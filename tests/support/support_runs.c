@@ -530,7 +530,9 @@ static void add_device(hs_isa isa, bool onednn)
 int setup_devices(void **state)
 {
     (void)state;
-    for (int i = 0; i < HS_N_ISA; i++)
+    if (hs_tested.table)
+        sets[n_sets++] = (kernel_set){ hs_tested.table_name, hs_tested.table };
+    for (int i = 0; i < HS_N_ISA && !hs_tested.table; i++)
         if (hs_isa_supported((hs_isa)i) && hs_isa_built((hs_isa)i)) {
             add_device((hs_isa)i, false);
             if (hs_onednn_version())

@@ -23,7 +23,7 @@ void case_fail(int op_id, int case_id, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (failures++ < MAX_LINES)
-        print_error("%s case %d: %s\n", hs_ops[op_id]->name, case_id, text);
+        print_error("%s case %d: %s\n", hs_tested.ops[op_id]->name, case_id, text);
 }
 
 static size_t describe(const probe *p, char *buf, size_t size)

@@ -1,0 +1,277 @@
+// What a device's table must have, what its defaults do, and a device of its own: it orders what its lanes are given, and a whole GPT
+// trains on it as on the CPU.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/cpu/device_cpu.h"
+#include "ops/ops.h"
+#include "tests/core/example_device.h"
+#include "tests/support/support_gpt.h"
+
+static hs_device *naive_device(void)
+{
+    hs_device *d;
+    assert_int_equal(hs_device_open(&d, hs_backend_naive, &(hs_device_opts){ .ops = hs_ops, .n_ops = HS_N_OPS }), HS_OK);
+    return d;
+}
+
+// ---- the table
+
+static size_t left_out; // offset of a member of the table
+static hs_core_kernels some_kernels;
+
+static hs_status incomplete(hs_device *d, const hs_device_opts *o)
+{
+    HS_TRY(hs_backend_naive(d, o));
+    memset((char *)d + left_out, 0, sizeof(void *));
+    return HS_OK;
+}
+
+static hs_status without_kernel(hs_device *d, const hs_device_opts *o)
+{
+    HS_TRY(hs_backend_naive(d, o));
+    some_kernels = *d->core;
+    memset((char *)&some_kernels + left_out, 0, sizeof(void *));
+    d->core = &some_kernels;
+    return HS_OK;
+}
+
+static void refused(hs_backend *backend, const char *member)
+{
+    char expect[128];
+    hs_device *d = (hs_device *)&left_out;
+    assert_int_equal(hs_device_open(&d, backend, &(hs_device_opts){ .ops = hs_ops, .n_ops = HS_N_OPS }), HS_INTERNAL);
+    assert_null(d);
+    snprintf(expect, sizeof expect, "device naive: its table has no %s", member);
+    assert_non_null(strstr(hs_error(), expect));
+}
+
+static void a_table_without_a_required_member_is_refused_by_its_name(void **state)
+{
+    (void)state;
+#define ROW(member)                                                                                                                        \
+    {                                                                                                                                      \
+#member, offsetof(hs_device, member)                                                                                               \
+    }
+    static const struct {
+        const char *name;
+        size_t at;
+    } members[] = { ROW(ops),  ROW(tables),    ROW(core),       ROW(alloc),      ROW(release),     ROW(copy),   ROW(fill), ROW(submit),
+                    ROW(wait), ROW(lane_open), ROW(lane_close), ROW(event_open), ROW(event_close), ROW(record), ROW(await) };
+#undef ROW
+    for (int i = 0; i < HS_COUNT(members); i++) {
+        left_out = members[i].at;
+        refused(incomplete, members[i].name);
+    }
+    left_out = offsetof(hs_core_kernels, loss_sum);
+    refused(without_kernel, "core.loss_sum");
+    left_out = offsetof(hs_core_kernels, all_reduce);
+    refused(without_kernel, "core.all_reduce");
+    left_out = offsetof(hs_core_kernels, record);
+    refused(without_kernel, "core.record");
+}
+
+static void what_is_optional_has_a_default(void **state)
+{
+    (void)state;
+    hs_device *cpu, *naive = naive_device();
+    hs_submit_mode mode;
+    hs_optim_config c;
+    hs_step_in in = { 0 };
+    hs_step_state s = { 0 };
+    hs_optim *o;
+    void *p;
+    assert_int_equal(hs_open_device(&cpu, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    hs_device *both[] = { cpu, naive };
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(both[k]->alloc_host(both[k], 1000, &p), HS_OK);
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(((char *)p)[i], 0);
+        assert_int_equal((uintptr_t)p % 64, 0);
+        both[k]->free_host(both[k], p);
+        both[k]->free_host(both[k], NULL);
+    }
+    assert_int_equal(naive->team, 1);
+    assert_true(naive->free_bytes(naive) == SIZE_MAX);
+    assert_true(cpu->free_bytes(cpu) < SIZE_MAX && cpu->free_bytes(cpu) > 0);
+    assert_int_equal(hs_submit_mode_parse("graph", naive, &mode), HS_UNSUPPORTED);
+    assert_non_null(strstr(hs_error(), "device naive captures none"));
+    assert_int_equal(hs_submit_mode_parse("graph", cpu, &mode), HS_UNSUPPORTED);
+    assert_non_null(strstr(hs_error(), "needs CUDA"));
+    assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+    const hs_grid grid = hs_grid_self();
+    assert_int_equal(hs_optim_new(&o, &c, NULL, &grid, naive, &in, &s), HS_UNSUPPORTED);
+    assert_non_null(strstr(hs_error(), "device naive has no adamw"));
+    hs_device_close(cpu);
+    hs_device_close(naive);
+}
+
+// ---- lanes and events
+
+// b = a on one lane, c = b on another behind it: whoever waits for the second has both, though nobody waited for the first.
+static void in_order(hs_device *d)
+{
+    hs_lane *first, *second;
+    hs_event *e;
+    int32_t a = 41, b = 0, c = 0;
+    assert_int_equal(d->lane_open(d, &first), HS_OK);
+    assert_int_equal(d->lane_open(d, &second), HS_OK);
+    assert_int_equal(d->event_open(d, &e), HS_OK);
+    for (int round = 0; round < 100; round++) {
+        a++;
+        d->copy_async(d, first, &b, &a, sizeof b);
+        d->record(d, e, first);
+        d->await(d, second, e);
+        d->copy_async(d, second, &c, &b, sizeof c);
+        assert_int_equal(d->wait(d, second), HS_OK);
+        assert_int_equal(c, a);
+    }
+    d->copy_async(d, first, &b, &(int32_t){ 7 }, sizeof b);
+    d->copy(d, &c, &b, sizeof c); // behind all that was submitted
+    assert_int_equal(c, 7);
+    d->event_close(d, e);
+    d->lane_close(d, first);
+    d->lane_close(d, second);
+}
+
+static void events_order_lanes(void **state)
+{
+    (void)state;
+    hs_device *cpu, *naive = naive_device();
+    int32_t a = 5, b = 0;
+    assert_int_equal(hs_open_device(&cpu, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    in_order(cpu);
+    in_order(naive);
+    naive->copy_async(naive, NULL, &b, &a, sizeof b); // the test would see it, were there no order
+    assert_int_equal(b, 0);
+    assert_int_equal(naive->wait(naive, NULL), HS_OK);
+    assert_int_equal(b, 5);
+    hs_device_close(cpu);
+    hs_device_close(naive);
+}
+
+// y = x / 2 in one run, passed on as x to another: the second has x / 4, whoever owns the lanes.
+static void halve(hs_graph *g, const void *config)
+{
+    (void)config;
+    hs_output(g, hs_scale(g, hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ 4, 8 }), 0.5f));
+}
+
+static void pass_on(hs_device *d)
+{
+    hs_model *m;
+    hs_run *run[2];
+    int plan;
+    assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = d, .micro_steps = HS_VALUES_STAY }), HS_OK);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, halve, NULL, &plan), HS_OK);
+    assert_int_equal(hs_model_alloc(m, true), HS_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(hs_run_new(&run[i], m, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+        hs_step_live(hs_run_in(run[i]), 4, 1, 0);
+    }
+    float x[32], y[32];
+    for (int i = 0; i < 32; i++)
+        x[i] = (float)i;
+    d->copy(d, hs_run_input(run[0], plan, "x"), x, sizeof x);
+    assert_int_equal(hs_run_forward(run[0], plan), HS_OK);
+    assert_int_equal(hs_run_pass(run[1], plan, "x", run[0], plan, 0), HS_OK);
+    assert_int_equal(hs_run_forward(run[1], plan), HS_OK);
+    d->copy(d, y, hs_run_output(run[1], plan, 0, NULL), sizeof y);
+    for (int i = 0; i < 32; i++)
+        assert_true(y[i] == (float)i / 4);
+    hs_run_free(run[0]);
+    hs_run_free(run[1]);
+    hs_model_free(m);
+}
+
+static void runs_pass_on_in_their_lanes(void **state)
+{
+    (void)state;
+    hs_device *cpu, *naive = naive_device();
+    assert_int_equal(hs_open_device(&cpu, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    pass_on(cpu);
+    pass_on(naive);
+    hs_device_close(cpu);
+    hs_device_close(naive);
+}
+
+// ---- a whole GPT
+
+enum { STEPS = 4 };
+
+static hs_engine *engine_on(hs_device *d, tiny_gpt *model)
+{
+    *model = tiny_gpt_of(&(tiny_opts){ .dropout = 0.1f, .max_tokens = 12, .max_seqs = 3 });
+    model->config.layers = 1, model->config.width = 16;
+    hs_optim_config optim;
+    hs_engine *e;
+    assert_int_equal(hs_optim_preset(&optim, "sgd"), HS_OK);
+    assert_int_equal(hs_scaler_parse(&optim.scaler, "none", HS_F32), HS_OK);
+    optim.clip = 1;
+    optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 0.5, .power = 1, .steps = 100 };
+    const hs_engine_opts o = { .model = tiny_gpt_model, .config = model, .optim = &optim, .eval = true, .seed = 3, .device = d };
+    if (hs_engine_new(&e, &o) != HS_OK)
+        fail_msg("%s", hs_error());
+    return e;
+}
+
+static void train(hs_device *d, double loss[STEPS + 1], float norm[STEPS])
+{
+    static const int lengths[] = { 5, 4, 0 };
+    tiny_gpt model;
+    hs_engine *e = engine_on(d, &model);
+    for (int s = 0; s < STEPS; s++) {
+        const int64_t n = tiny_fill(e, HS_TRAIN, lengths, 11, 0);
+        e->in->inv_count[0] = hs_inv_count(n);
+        assert_int_equal(hs_run_micro(e->run, e->plan[HS_TRAIN], true), HS_OK);
+        assert_int_equal(hs_run_update(e->run), HS_OK);
+        const hs_step_record *r = hs_run_read_record(e->run);
+        assert_true(r && r->step == s + 1 && !r->skipped);
+        loss[s] = r->loss[0][0], norm[s] = r->grad_norm;
+    }
+    e->in->inv_count[0] = hs_inv_count(tiny_fill(e, HS_EVAL, lengths, 11, 0));
+    assert_int_equal(hs_run_forward(e->run, e->plan[HS_EVAL]), HS_OK);
+    loss[STEPS] = hs_engine_loss(e, HS_EVAL);
+    hs_engine_free(e);
+}
+
+static void a_gpt_trains_on_a_device_that_knows_only_definitions(void **state)
+{
+    (void)state;
+    const double bound = 2e-6; // f32 sums against f64, over five passes
+    double want[STEPS + 1], got[STEPS + 1];
+    float norm[2][STEPS];
+    hs_device *cpu, *naive = naive_device();
+    assert_int_equal(hs_open_device(&cpu, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    train(cpu, want, norm[0]);
+    train(naive, got, norm[1]);
+    assert_true(hs_naive_given(naive) >= STEPS); // it was this device that ran
+    assert_true(want[STEPS - 1] < want[0] - 0.1);
+    for (int s = 0; s <= STEPS; s++)
+        if (!(fabs(got[s] - want[s]) <= bound * fabs(want[s])))
+            fail_msg("pass %d: loss %.9f by definition, %.9f on the CPU", s, got[s], want[s]);
+    for (int s = 0; s < STEPS; s++)
+        if (!(fabs((double)norm[1][s] - (double)norm[0][s]) <= 10 * bound * (double)norm[0][s]))
+            fail_msg("step %d: norm %.9g by definition, %.9g on the CPU", s, (double)norm[1][s], (double)norm[0][s]);
+    hs_device_close(cpu);
+    hs_device_close(naive);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_table_without_a_required_member_is_refused_by_its_name),
+        cmocka_unit_test(what_is_optional_has_a_default),
+        cmocka_unit_test(events_order_lanes),
+        cmocka_unit_test(runs_pass_on_in_their_lanes),
+        cmocka_unit_test(a_gpt_trains_on_a_device_that_knows_only_definitions),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
