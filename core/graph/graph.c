@@ -129,6 +129,23 @@ static char *copy_string(hs_graph *g, const char *s)
     return p ? strcpy(p, s) : NULL;
 }
 
+static hs_status check_extent(const char *name, hs_ext e, int64_t rows)
+{
+    const int counter = hs_ext_counter(e);
+    const long long unit = hs_ext_unit(e), plus = hs_ext_plus(e);
+    if (counter >= HS_N_COUNTERS)
+        return HS_FAIL(USAGE, "input %s: an extent counts by %d, allowed 0 to %d", name, counter, HS_N_COUNTERS - 1);
+    if (e != HS_EXT_FIXED && unit < 1)
+        return HS_FAIL(USAGE, "input %s: an extent of %s without rows", name, hs_counter_name(counter));
+    if (e == HS_EXT_FIXED || (rows > plus && (rows - plus) % unit == 0))
+        return HS_OK;
+    char more[32] = "";
+    if (plus)
+        snprintf(more, sizeof more, " and %lld more", plus);
+    return HS_FAIL(USAGE, "input %s: %lld rows are no whole number of %s of %lld rows%s", name, (long long)rows, hs_counter_name(counter),
+                   unit, more);
+}
+
 hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim)
 {
     if (n_dims < 1 || n_dims > HS_MAX_DIMS)
@@ -139,13 +156,16 @@ hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n
     for (int i = 0; i < n_dims; i++)
         if (dim[i] < 1)
             return hs_graph_fail(g, HS_USAGE, "input %s: dimension %d is %lld", name, i, (long long)dim[i]);
+    const hs_status st = check_extent(name, ext, dim[0]);
+    if (st != HS_OK)
+        return hs_graph_fail(g, st, "%s", hs_error());
     hs_tensor *t = tensor_new(g, HS_INPUT, d);
     if (t == g->poison)
         return t;
     t->name = copy_string(g, name);
     if (!t->name || !hs_grow(&g->input, g->n_inputs, &g->cap_inputs, sizeof *g->input))
         return no_memory(g);
-    t->ext = (uint8_t)ext;
+    t->ext = ext;
     t->n_dims = (uint8_t)n_dims;
     memcpy(t->dim, dim, (size_t)n_dims * sizeof *dim);
     g->input[g->n_inputs++] = t;

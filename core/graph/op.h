@@ -66,7 +66,7 @@ typedef struct hs_ref {
     char *p;            // NULL: absent optional operand, or a gradient nobody wants
     int64_t rows, cols; // dim[0] (capacity) and the product of the other dims
     hs_dtype dtype;
-    uint8_t ext;
+    hs_ext ext;
     bool add;           // gradients (and forward of cast): += instead of =
     const hs_tensor *t; // dims, scope
 } hs_ref;
@@ -91,10 +91,7 @@ typedef struct hs_args {
 // Live rows of an operand in this step.
 static inline int64_t hs_ref_rows(const hs_args *a, const hs_ref *r)
 {
-    if (r->ext == HS_EXT_FIXED)
-        return r->rows;
-    const int64_t n = a->step->n[r->ext];
-    return n < r->rows ? n : r->rows;
+    return hs_ext_rows(r->ext, a->step->n, r->rows);
 }
 
 typedef void hs_kernel(const hs_args *a, hs_lane *lane); // cannot fail: whatever can be wrong was refused while tracing
@@ -137,13 +134,13 @@ struct hs_case_run;
 typedef struct hs_case {
     const char *note;                                                            // what is special, or NULL
     int64_t in[HS_MAX_IN][HS_MAX_DIMS];                                          // dims of each input, 0-terminated; all 0: input absent
-    uint8_t ext[HS_MAX_IN];                                                      // hs_ext of each input
+    hs_ext ext[HS_MAX_IN];                                                       // of each input
     const void *attr;                                                            // the op's attributes, or NULL
     hs_fill fill;                                                                // of the float inputs
     int64_t limit;                                                               // integer inputs are filled with values in [0, limit) ...
     void (*setup)(int input, int32_t *data, int64_t n, const struct hs_case *c); // ... or by this, for i32 inputs (may be NULL)
-    int64_t live[HS_N_EXT]; // live rows below capacity for the live-rows check; 0: derived as about 3/4 of capacity
-    float tolerance;        // scales the generic tolerances; 0 means 1
+    int64_t live[HS_N_COUNTERS]; // live units below capacity for the live-rows check; 0: derived as about 3/4 of capacity
+    float tolerance;             // scales the generic tolerances; 0 means 1
 } hs_case;
 
 // A kind of size that `halfstep bench op` takes: what its numbers are, and the case they stand for.

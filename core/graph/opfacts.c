@@ -4,17 +4,17 @@
 void hs_shape_set(hs_tensor *out, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim)
 {
     out->dtype = d;
-    out->ext = (uint8_t)ext;
+    out->ext = ext;
     out->n_dims = (uint8_t)n_dims;
     for (int i = 0; i < HS_MAX_DIMS; i++)
         out->dim[i] = i < n_dims ? dim[i] : 0;
 }
 
-void hs_shape_like(hs_tensor *out, const hs_tensor *in) { hs_shape_set(out, HS_F32, (hs_ext)in->ext, in->n_dims, in->dim); }
+void hs_shape_like(hs_tensor *out, const hs_tensor *in) { hs_shape_set(out, HS_F32, in->ext, in->n_dims, in->dim); }
 
 void hs_shape_rows(hs_tensor *out, const hs_tensor *rows_of, int64_t cols)
 {
-    hs_shape_set(out, HS_F32, (hs_ext)rows_of->ext, cols ? 2 : 1, (const int64_t[]){ rows_of->dim[0], cols });
+    hs_shape_set(out, HS_F32, rows_of->ext, cols ? 2 : 1, (const int64_t[]){ rows_of->dim[0], cols });
 }
 
 static int count(const hs_operand *operand, int max)

@@ -15,10 +15,10 @@ enum {
 
 // The host writes it before each micro-step; the device only reads it.
 typedef struct hs_step_in {
-    int64_t n[HS_N_EXT];    // live rows; n[HS_EXT_FIXED] unused; n[HS_EXT_STARTS] = n[HS_EXT_SEQS] + 1
-    uint64_t seed, step;    // step: *attempted* steps; with the seed and the site it keys dropout
-    int32_t micro, n_micro; // micro: of this plan in this step, 0 first; a run counts it
-    uint32_t ran;           // bit s: a training plan whose losses are set s ran in this step; a run notes it
+    int64_t n[HS_N_COUNTERS]; // live units by hs_counter; n[HS_COUNT_FIXED] unused
+    uint64_t seed, step;      // step: *attempted* steps; with the seed and the site it keys dropout
+    int32_t micro, n_micro;   // micro: of this plan in this step, 0 first; a run counts it
+    uint32_t ran;             // bit s: a training plan whose losses are set s ran in this step; a run notes it
     // hs_inv_count of the labels that count in the global batch: all ranks, all micro-batches (loss.normalize: global)
     float inv_count[HS_N_LOSS];
 } hs_step_in;
@@ -78,10 +78,9 @@ typedef struct hs_step_log {
 
 static inline void hs_step_live(hs_step_in *in, int64_t tokens, int64_t seqs, int64_t picks)
 {
-    in->n[HS_EXT_TOKENS] = tokens;
-    in->n[HS_EXT_SEQS] = seqs;
-    in->n[HS_EXT_STARTS] = seqs + 1;
-    in->n[HS_EXT_PICKS] = picks;
+    in->n[HS_COUNT_TOKENS] = tokens;
+    in->n[HS_COUNT_SEQS] = seqs;
+    in->n[HS_COUNT_PICKS] = picks;
 }
 
 #ifdef __cplusplus

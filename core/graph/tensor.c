@@ -13,3 +13,9 @@ const char *hs_tensor_shape(const hs_tensor *t, char *buf, size_t size)
         snprintf(buf + used, size - used, "%s", t->n_dims ? "]" : "[]");
     return buf;
 }
+
+const char *hs_counter_name(int counter)
+{
+    static const char *const names[HS_N_COUNTERS] = { "rows", "tokens", "sequences", "predictions", "tokens of the second axis" };
+    return counter >= 0 && counter < HS_N_COUNTERS && names[counter] ? names[counter] : "units";
+}

@@ -1,7 +1,7 @@
 // tensor: a typed, row-major, contiguous array of up to four dimensions, planned before it has bytes.
 //
-// dim[0] is a capacity, fixed when planned; how many of its rows are live in a step is data (hs_step_in.n[ext]).
-// Kernels loop to hs_rows(), never to dim[0]. Tensors belong to their graph and die with it.
+// dim[0] is a capacity, fixed when planned; how many of its rows are live in a step is data: the tensor's extent names a counter of the
+// step. Kernels loop to hs_rows(), never to dim[0]. Tensors belong to their graph and die with it.
 #ifndef HS_CORE_TENSOR_H
 #define HS_CORE_TENSOR_H
 #include "core/base/dtype.h"
@@ -21,22 +21,43 @@ typedef enum hs_kind {
     HS_STATE, // lives across steps, shared by plans (KV cache)
 } hs_kind;
 
-// Which run-time count bounds dim[0].
-typedef enum hs_ext {
-    HS_EXT_FIXED,  // all rows, always
-    HS_EXT_TOKENS, // live tokens N
-    HS_EXT_SEQS,   // live sequences B
-    HS_EXT_STARTS, // B + 1 (the starts of B sequences and the end of the last)
-    HS_EXT_PICKS,  // rows picked out of the tokens (predictions)
-    HS_N_EXT
-} hs_ext;
+// What a step counts (hs_step_in.n). The names are what sources and messages say; a model may use the free ones as it likes.
+typedef enum hs_counter {
+    HS_COUNT_FIXED,   // nothing: all rows, always
+    HS_COUNT_TOKENS,  // live tokens N
+    HS_COUNT_SEQS,    // live sequences B; samples, images
+    HS_COUNT_PICKS,   // rows picked out of the tokens (predictions)
+    HS_COUNT_TOKENS2, // live tokens of a second axis (a decoder's)
+    HS_COUNT_FREE,    // the first of those for a model's own use
+    HS_N_COUNTERS = 8
+} hs_counter;
+const char *hs_counter_name(int counter); // "tokens"
+
+// Live rows of dim[0]: n[counter] * unit + plus. One number, so that tables hold it and == compares it; 0: fixed. An image of H * W
+// positions in every row-wise op is HS_EXT(HS_COUNT_SEQS, H * W, 0). counter < 16, plus < 16, unit < 2^24.
+typedef uint32_t hs_ext;
+#define HS_EXT(counter, unit, plus) ((hs_ext)(counter) | (hs_ext)(plus) << 4 | (hs_ext)(unit) << 8)
+#define HS_EXT_FIXED                ((hs_ext)0)
+#define HS_EXT_TOKENS               HS_EXT(HS_COUNT_TOKENS, 1, 0)
+#define HS_EXT_SEQS                 HS_EXT(HS_COUNT_SEQS, 1, 0)
+#define HS_EXT_STARTS               HS_EXT(HS_COUNT_SEQS, 1, 1) // the starts of B sequences and the end of the last
+#define HS_EXT_PICKS                HS_EXT(HS_COUNT_PICKS, 1, 0)
+#ifdef __CUDACC__
+#define HS_INLINE static inline __host__ __device__ // also in a CUDA kernel
+#else
+#define HS_INLINE static inline
+#endif
+HS_INLINE int hs_ext_counter(hs_ext e) { return (int)(e & 15); }
+HS_INLINE int64_t hs_ext_plus(hs_ext e) { return e >> 4 & 15; }
+HS_INLINE int64_t hs_ext_unit(hs_ext e) { return e >> 8; }
 
 enum { HS_MAX_DIMS = 4, HS_MAX_IN = 6, HS_MAX_OUT = 4 };
 
 typedef struct hs_tensor {
     hs_kind kind;
     hs_dtype dtype; // float values are traced as F32 meaning "float"; the AMP pass of the plan settles the type
-    uint8_t n_dims, ext;
+    uint8_t n_dims;
+    hs_ext ext; // of dim[0]
     int64_t dim[HS_MAX_DIMS];
     hs_node *from;     // producer; NULL for inputs, parameters, state
     int slot;          // which output of the producer
@@ -62,6 +83,13 @@ static inline int64_t hs_tensor_cols(const hs_tensor *t) // elements of one row 
     return n;
 }
 static inline int64_t hs_tensor_width(const hs_tensor *t) { return t->dim[t->n_dims - 1]; } // the last dim
+// Live rows at these counts, never more than there are; and how far an extent's counter may go.
+HS_INLINE int64_t hs_ext_rows(hs_ext e, const int64_t *n, int64_t capacity)
+{
+    const int64_t rows = e == HS_EXT_FIXED ? capacity : n[hs_ext_counter(e)] * hs_ext_unit(e) + hs_ext_plus(e);
+    return rows < capacity ? rows : capacity;
+}
+static inline int64_t hs_ext_units(hs_ext e, int64_t rows) { return e == HS_EXT_FIXED ? 0 : (rows - hs_ext_plus(e)) / hs_ext_unit(e); }
 static inline size_t hs_tensor_bytes(const hs_tensor *t) { return (size_t)hs_tensor_count(t) * hs_dtype_bytes(t->dtype); }
 // "[12,64]" into buf; returns buf
 const char *hs_tensor_shape(const hs_tensor *t, char *buf, size_t size);

@@ -140,7 +140,7 @@ typedef struct span { // bytes a call touched since the last barrier
     int space;        // 0: buffers; 1: gradients outside them; 2 + i: state i
     size_t lo, hi;
     int64_t rows; // >= 0: divided by hs_part over this many rows of extent ext
-    int ext;
+    hs_ext ext;
     bool writes, whole;
 } span;
 

@@ -260,7 +260,7 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
     if (t->dtype != ref.dtype || t->dim[0] != ref.rows || hs_tensor_cols(t) != ref.cols)
         return HS_FAIL(USAGE, "input %s is %s %s, what is passed to it %s %s", input, hs_dtype_name(t->dtype),
                        hs_tensor_shape(t, a, sizeof a), hs_dtype_name(ref.dtype), hs_tensor_shape(ref.t, b, sizeof b));
-    const int64_t rows = ref.ext == HS_EXT_FIXED ? ref.rows : from->in.n[ref.ext];
+    const int64_t rows = hs_ext_rows(ref.ext, from->in.n, ref.rows);
     const size_t bytes = (size_t)(rows * ref.cols) * hs_dtype_bytes(ref.dtype);
     char *dst = hs_run_input(to, plan, input);
     if (dst < src + bytes && src < dst + bytes)

@@ -30,7 +30,7 @@ static const char *shape(hs_node *n)
     int64_t dim[HS_MAX_DIMS];
     memcpy(dim, a->dim, sizeof dim);
     dim[d - 2] = a->dim[at->ta ? d - 1 : d - 2], dim[d - 1] = b->dim[at->tb ? d - 2 : d - 1];
-    hs_shape_set(n->out[C], HS_F32, d == 2 && at->ta ? HS_EXT_FIXED : (hs_ext)a->ext, d, dim);
+    hs_shape_set(n->out[C], HS_F32, d == 2 && at->ta ? HS_EXT_FIXED : a->ext, d, dim);
     return NULL;
 }
 

@@ -102,7 +102,7 @@ static const hs_case cases[] = {
       .ext = { HS_EXT_TOKENS, 0, HS_EXT_TOKENS },
       .attr = &padded,
       .limit = 65,
-      .live = { [HS_EXT_TOKENS] = XENT_CHUNK + 7 },
+      .live = { [HS_COUNT_TOKENS] = XENT_CHUNK + 7 },
       .note = "two chunks" },
 };
 

@@ -90,6 +90,10 @@ static const hs_case cases[] = {
       .limit = 20,
       .setup = some_twice,
       .note = "odd width; rows picked twice" },
+    { .in = { { 60, 24 }, { 5 } },
+      .ext = { HS_EXT(HS_COUNT_SEQS, 12, 0), HS_EXT_SEQS },
+      .limit = 36,
+      .note = "images of 12 rows, one each" },
     { .in = { { 96, 768 }, { 8 } }, .ext = { HS_EXT_TOKENS, HS_EXT_PICKS }, .limit = 60, .note = "few of many" },
 };
 

@@ -191,7 +191,7 @@ static const hs_case cases[] = {
       .ext = { HS_EXT_TOKENS, 0, HS_EXT_TOKENS },
       .attr = &last,
       .limit = 61,
-      .live = { [HS_EXT_TOKENS] = XENT_CHUNK + 7 },
+      .live = { [HS_COUNT_TOKENS] = XENT_CHUNK + 7 },
       .note = "the last slice, padded; two chunks" },
 };
 

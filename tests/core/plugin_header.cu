@@ -10,7 +10,7 @@
 
 static __global__ void scale_rows(const hs_ref x, const hs_ref y, const hs_step_in *step, float factor)
 {
-    const int64_t live = x.ext == HS_EXT_FIXED ? x.rows : step->n[x.ext];
+    const int64_t live = hs_ext_rows(x.ext, step->n, x.rows);
     const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= live * x.cols)
         return;

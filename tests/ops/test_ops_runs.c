@@ -333,18 +333,17 @@ static void in_place(void **state)
 
 // ---- dead rows
 
-// Live rows of the case, else about 3/4 of each capacity; tokens end where the live sequences end. False: nothing is live by count.
-static bool live_counts(const probe *p, int64_t live[HS_N_EXT])
+// Live units of the case, else about 3/4 of each capacity; tokens end where the live sequences end. False: nothing is live by count.
+static bool live_counts(const probe *p, int64_t live[HS_N_COUNTERS])
 {
     bool any = false;
     for (int i = 0; i < hs_op_n_in(p->op); i++)
         any |= p->n->in[i] && p->n->in[i]->ext != HS_EXT_FIXED;
-    for (int e = 1; e < HS_N_EXT; e++)
+    for (int e = 1; e < HS_N_COUNTERS; e++)
         live[e] = p->c->live[e] ? p->c->live[e] : p->step.n[e] > 1 ? p->step.n[e] * 3 / 4 : p->step.n[e];
-    live[HS_EXT_STARTS] = live[HS_EXT_SEQS] + 1;
     for (int i = 0; i < hs_op_n_in(p->op); i++)
-        if (p->ids[i] && p->n->in[i]->ext == HS_EXT_STARTS && !p->c->live[HS_EXT_TOKENS])
-            live[HS_EXT_TOKENS] = p->ids[i][live[HS_EXT_SEQS]];
+        if (p->ids[i] && p->n->in[i]->ext == HS_EXT_STARTS && !p->c->live[HS_COUNT_TOKENS])
+            live[HS_COUNT_TOKENS] = p->ids[i][live[HS_COUNT_SEQS]];
     return any;
 }
 
@@ -362,7 +361,7 @@ static void compare_live(probe *p, const op_run *want_f, const op_run *want_b, c
     run_free(&b);
 }
 
-static void check_live(probe *p, const int64_t live[HS_N_EXT])
+static void check_live(probe *p, const int64_t live[HS_N_COUNTERS])
 {
     probe *cut = probe_cut(p, live);
     if (!cut->n) {
@@ -400,7 +399,7 @@ static void live_rows_below_capacity(void **state)
     (void)state;
     for_each_probe(p, HS_TRAIN)
     {
-        int64_t all[HS_N_EXT], live[HS_N_EXT];
+        int64_t all[HS_N_COUNTERS], live[HS_N_COUNTERS];
         memcpy(all, p->step.n, sizeof all);
         if (!live_counts(p, live))
             continue;
@@ -421,11 +420,10 @@ static void no_live_rows(void **state)
     (void)state;
     for_each_probe(p, HS_TRAIN)
     {
-        int64_t live[HS_N_EXT];
+        int64_t live[HS_N_COUNTERS];
         if (!live_counts(p, live))
             continue;
         memset(p->step.n, 0, sizeof p->step.n);
-        p->step.n[HS_EXT_STARTS] = 1;
         for_each_set(set, k, p)
         {
             op_run f = { .k = k, .table = set->name, .lanes = 2, .tail = 0xFF }, b = backward_on(&f, 2, ALL_INPUTS, 0);

@@ -23,11 +23,7 @@ static int count_dims(const int64_t *dim)
     return n;
 }
 
-int64_t live_rows(const probe *p, const hs_tensor *t)
-{
-    const int64_t n = t->ext == HS_EXT_FIXED ? t->dim[0] : p->step.n[t->ext];
-    return n < t->dim[0] ? n : t->dim[0];
-}
+int64_t live_rows(const probe *p, const hs_tensor *t) { return hs_ext_rows(t->ext, p->step.n, t->dim[0]); }
 int64_t live_count(const probe *p, const hs_tensor *t) { return live_rows(p, t) * hs_tensor_cols(t); }
 bool is_float_input(const probe *p, int i) { return p->n->in[i] && p->op->in[i].amp != HS_AMP_NONE; }
 bool has_gradient(const probe *p, int i)
@@ -71,7 +67,7 @@ static void fill_integers(probe *p, int i, const hs_tensor *t)
         p->c->setup(i, p->ids[i], n, p->c);
 }
 
-// live: rows of each extent; NULL: the case's dims as they stand.
+// live: units of each counter; NULL: the case's dims as they stand.
 static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
 {
     probe *p = zeroed(1, sizeof *p);
@@ -88,8 +84,8 @@ static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
         memcpy(dim, p->c->in[i], sizeof dim);
         if (!dim[0])
             continue;
-        if (live && p->c->ext[i] != HS_EXT_FIXED)
-            dim[0] = live[p->c->ext[i]];
+        if (live)
+            dim[0] = hs_ext_rows(p->c->ext[i], live, dim[0]);
         in[i] = hs_input(p->g, p->op->in[i].name, p->op->in[i].amp == HS_AMP_NONE ? HS_I32 : HS_F32, p->c->ext[i], count_dims(dim), dim);
     }
     static const char no_attr[256];
@@ -99,11 +95,8 @@ static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
     for (int o = 0; o < hs_op_n_out(p->op); o++)
         p->traced[o] = p->n->out[o]->dtype;
     for (int i = 0; i < n_in; i++)
-        if (in[i] && in[i]->ext == HS_EXT_STARTS)
-            p->step.n[HS_EXT_SEQS] = in[i]->dim[0] - 1;
-        else if (in[i] && in[i]->dim[0] > p->step.n[in[i]->ext])
-            p->step.n[in[i]->ext] = in[i]->dim[0];
-    p->step.n[HS_EXT_STARTS] = p->step.n[HS_EXT_SEQS] + 1;
+        if (in[i] && hs_ext_units(in[i]->ext, in[i]->dim[0]) > p->step.n[hs_ext_counter(in[i]->ext)])
+            p->step.n[hs_ext_counter(in[i]->ext)] = hs_ext_units(in[i]->ext, in[i]->dim[0]);
     p->step.seed = 11, p->step.step = 7, p->step.n_micro = 1;
     for (int i = 0; i < HS_N_LOSS; i++)
         p->step.inv_count[i] = 0.125f / (float)(1 << i);
@@ -143,7 +136,7 @@ probe *probe_new(int op_id, int case_id, hs_mode mode)
     return p;
 }
 
-probe *probe_cut(const probe *like, const int64_t live[HS_N_EXT])
+probe *probe_cut(const probe *like, const int64_t live[HS_N_COUNTERS])
 {
     probe *p = trace(like->op_id, like->case_id, like->n->mode, live);
     if (!p->n)

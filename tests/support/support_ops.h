@@ -37,8 +37,8 @@ typedef struct probe {
 } probe;
 
 probe *probe_new(int op_id, int case_id, hs_mode mode);
-// The same with every input cut to `live` rows of its extent, and the values of `like`.
-probe *probe_cut(const probe *like, const int64_t live[HS_N_EXT]);
+// The same with every input cut to what is live at `live` units of each counter, and the values of `like`.
+probe *probe_cut(const probe *like, const int64_t live[HS_N_COUNTERS]);
 void probe_free(probe *p);
 void probe_set_types(probe *p, const op_types *t); // rounds x and dy, sets the dtypes of the node's tensors
 op_types probe_f32(const probe *p);
