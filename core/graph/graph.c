@@ -172,6 +172,16 @@ hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n
     return t;
 }
 
+void hs_input_default(hs_graph *g, hs_tensor *input, double value)
+{
+    if (input == g->poison)
+        return;
+    if (input->kind != HS_INPUT)
+        hs_graph_fail(g, HS_INTERNAL, "only an input has a default");
+    input->has_fill = true;
+    input->fill = value;
+}
+
 static hs_tensor *param_tensor(hs_graph *g, hs_param *p)
 {
     if (p->id >= g->n_param_tensors) {

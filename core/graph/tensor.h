@@ -66,6 +66,8 @@ typedef struct hs_tensor {
     hs_param *param;   // kind HS_PARAM
     hs_state *state;   // kind HS_STATE
     int id;            // index in the graph
+    bool has_fill;     // of an input: a batch without a column for it leaves `fill` in every cell (hs_input_default)
+    double fill;
 } hs_tensor;
 
 static inline int64_t hs_tensor_count(const hs_tensor *t)
