@@ -89,15 +89,15 @@ static void walk_traced(hs_lane *lane, void *arg)
         if (t->sync && i)
             hs_sync(&mine);
         if (t->sync || !i)
-            r.start = hs_trace_now();
+            r.start = hs_now_ns();
         mine.waited = &r.waited;
         run(t, &mine);
-        r.end = hs_trace_now();
+        r.end = hs_now_ns();
         hs_trace_add(p->trace, lane->id, &r);
     }
     mine.waited = NULL;
     hs_sync(&mine);
-    const int64_t end = hs_trace_now();
+    const int64_t end = hs_now_ns();
     hs_trace_add(p->trace, lane->id, &(hs_trace_record){ .arrived = r.end, .start = end, .end = end, .live = 1 });
 }
 
@@ -105,9 +105,9 @@ static void walk_traced(hs_lane *lane, void *arg)
 static void run_alone_traced(hs_trace *trace, const hs_thunk *t)
 {
     hs_trace_record r = { .thunk = t, .live = live_part(&t->args) };
-    r.arrived = r.start = hs_trace_now();
+    r.arrived = r.start = hs_now_ns();
     t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 });
-    r.end = hs_trace_now();
+    r.end = hs_now_ns();
     hs_trace_add(trace, 0, &r);
     r.start = r.end;
     for (int i = 1; i < hs_trace_members(trace); i++)
@@ -119,7 +119,7 @@ static void submit_piece_traced(hs_device *d, const hs_thunk *t, int n)
     if (n == 1 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))
         run_alone_traced(d->trace, t);
     else
-        hs_team_run(d->impl, walk_traced, &(piece){ t, n, d->trace, hs_trace_now() });
+        hs_team_run(d->impl, walk_traced, &(piece){ t, n, d->trace, hs_now_ns() });
 }
 
 static void submit_piece(hs_device *d, const hs_thunk *t, int n)
@@ -137,10 +137,10 @@ static hs_status cpu_submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs
     (void)lane; // there is one
     if (mode == HS_SUBMIT_STEP) {
         for (int i = 0; i < s->n; i++) {
-            const int64_t start = hs_trace_now();
+            const int64_t start = hs_now_ns();
             submit_piece(d, &s->thunk[i], 1);
             if (d->hook)
-                d->hook(&s->thunk[i], 1e-9 * (double)(hs_trace_now() - start), d->hook_user);
+                d->hook(&s->thunk[i], 1e-9 * (double)(hs_now_ns() - start), d->hook_user);
         }
         return HS_OK;
     }

@@ -4,14 +4,15 @@
 // members cost under 0.1 us; sleeping is what keeps a step at 1/20 of the time of a pure spin when another process holds
 // one of the cores, and what costs nothing between regions. A team larger than the cores never watches: the member
 // it waits for may need this very core.
+#include "core/base/clock.h"
+#include "core/base/threads.h"
 #include "core/cpu/cpu.h"
 #include "core/cpu/lane.h"
 #include "core/run/trace.h"
-#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -45,7 +46,7 @@ static bool gate_watch(gate *g, uint32_t old)
                 return true;
             cpu_relax();
         }
-        const int64_t now = hs_trace_now(); // rarely: a hot barrier is over before the first look at the clock
+        const int64_t now = hs_now_ns(); // rarely: a hot barrier is over before the first look at the clock
         if (!end)
             end = now + SPIN_NS;
         else if (now >= end)
@@ -125,10 +126,10 @@ void hs_sync(hs_lane *lane)
 {
     if (lane->n == 1)
         return;
-    const int64_t start = lane->waited ? hs_trace_now() : 0;
+    const int64_t start = lane->waited ? hs_now_ns() : 0;
     meet(lane->bar, lane->id);
     if (lane->waited)
-        *lane->waited += hs_trace_now() - start;
+        *lane->waited += hs_now_ns() - start;
 }
 
 struct hs_team {
@@ -151,7 +152,7 @@ static void leave_shared(hs_team *t, int id)
 {
     if (!t->bar.watch || alone_here(&t->bar, id))
         return;
-    const int64_t now = hs_trace_now(), last = __atomic_load_n(&t->moved, __ATOMIC_RELAXED);
+    const int64_t now = hs_now_ns(), last = __atomic_load_n(&t->moved, __ATOMIC_RELAXED);
     if (now - last < MOVE_NS)
         return;
     __atomic_store_n(&t->moved, now, __ATOMIC_RELAXED);
@@ -194,7 +195,7 @@ void hs_team_run(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *arg)
 // always busy (halfstep bench bulk --busy): 0.06 ms with this and move_away, 0.26 ms without either, 0.03 ms where nobody else runs.
 void hs_team_run_some(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *arg)
 {
-    const int64_t begin = t->n > 1 && t->bar.watch ? hs_trace_now() : 0;
+    const int64_t begin = t->n > 1 && t->bar.watch ? hs_now_ns() : 0;
     if (t->shared && begin - t->tried < RETRY_NS) {
         fn(&(hs_lane){ .id = 0, .n = 1, .bar = &t->bar }, arg);
         return;
@@ -202,7 +203,7 @@ void hs_team_run_some(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *ar
     hs_team_run(t, fn, arg);
     if (!begin)
         return;
-    const int64_t end = hs_trace_now();
+    const int64_t end = hs_now_ns();
     t->shared = end - begin < SHORT_NS && !alone_here(&t->bar, 0);
     t->tried = end;
 }
@@ -229,17 +230,16 @@ void hs_team_free(hs_team *t)
 
 static hs_status start_members(hs_team *t)
 {
-    sigset_t all, before; // signals are the business of the program's own threads
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = 0, i = 1;
-    for (; i < t->n && !err; i++)
-        err = pthread_create(&t->member[i].thread, NULL, member_main, &t->member[i]);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!err)
-        return HS_OK;
-    stop_members(t, i - 1);
-    return HS_FAIL(SYSTEM, "cannot start thread %d of %d: %s", i, t->n, strerror(err));
+    for (int i = 1; i < t->n; i++) {
+        char what[48];
+        snprintf(what, sizeof what, "thread %d of %d", i + 1, t->n);
+        const hs_status st = hs_thread_start(&t->member[i].thread, member_main, &t->member[i], what);
+        if (st == HS_OK)
+            continue;
+        stop_members(t, i);
+        return st;
+    }
+    return HS_OK;
 }
 
 hs_status hs_team_new(hs_team **out, int n)

@@ -1,5 +1,6 @@
 // graph: the trace as it grows - scopes, inputs, parameters, states, nodes - and its first error, which all later builders leave alone.
 #include "core/graph/graph.h"
+#include "core/base/clock.h"
 #include "core/base/grow.h"
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
@@ -41,7 +42,7 @@ hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode
     g->mode = mode, g->params = ps, g->states = states;
     g->grid = grid && grid->dp ? *grid : hs_grid_self();
     g->state_dtype = HS_F32;
-    g->start = hs_trace_now();
+    g->start = hs_now_ns();
     g->poison = hs_graph_alloc(g, sizeof *g->poison);
     if (!g->poison) {
         hs_graph_free(g);

@@ -54,7 +54,7 @@ typedef struct hs_graph {
     void **block;         // everything the graph owns besides its arrays
     int n_blocks, cap_blocks;
     struct hs_map *site;  // how many nodes there are of an op under a scope
-    int64_t start;        // when the trace began: hs_trace_now
+    int64_t start;        // when the trace began: hs_now_ns
     hs_dtype state_dtype; // what float states are stored as: the policy's low type; F32 unless set before tracing
 } hs_graph;
 

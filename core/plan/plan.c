@@ -1,5 +1,6 @@
 // plan: the passes in their order over a copy of the trace, and what they add up to.
 #include "core/graph/rewrite.h"
+#include "core/base/clock.h"
 #include "core/plan/plan_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +71,7 @@ hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, cons
     HS_TRY_GOTO(st, hs_plan_place(p), fail);
     HS_TRY_GOTO(st, hs_plan_barriers(p), fail);
     totals(p);
-    p->info.trace_plan_seconds = 1e-9 * (double)(hs_trace_now() - g->start);
+    p->info.trace_plan_seconds = 1e-9 * (double)(hs_now_ns() - g->start);
     *out = p;
     return HS_OK;
 fail:

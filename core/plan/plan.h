@@ -92,6 +92,7 @@ enum { HS_MICRO_FIRST = 1, HS_MICRO_LAST = 2 }; // first: gradients are written,
 const hs_segment *hs_exec_micro(hs_exec *e,
                                 int which); // eval and decode plans ignore `which`. NULL: not FIRST, but there are gradient_bytes
 
+const hs_plan *hs_exec_plan(const hs_exec *e);
 // Bytes of a static input, or of a tensor kept by hs_output (valid after a run, until the next one). NULL if there is none of that name.
 void *hs_exec_input(hs_exec *e, const char *name);
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name);

@@ -124,6 +124,8 @@ const hs_segment *hs_exec_micro(hs_exec *e, int which)
     return s->thunk ? s : NULL;
 }
 
+const hs_plan *hs_exec_plan(const hs_exec *e) { return e->plan; }
+
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name)
 {
     const hs_graph *g = e->plan->graph;

@@ -2,7 +2,6 @@
 #include "core/run/trace.h"
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct ring {
     hs_trace_record *record;
@@ -52,13 +51,6 @@ const hs_trace_record *hs_trace_at(const hs_trace *t, int member, int64_t i)
 {
     const ring *r = &t->ring[member];
     return i < r->n && i >= r->n - t->capacity && i >= 0 ? &r->record[i % t->capacity] : NULL;
-}
-
-int64_t hs_trace_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
 void hs_trace_add(hs_trace *t, int member, const hs_trace_record *r)

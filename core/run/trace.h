@@ -16,7 +16,7 @@ struct hs_thunk;
 
 typedef struct hs_trace_record {
     const struct hs_thunk *thunk; // of the plan or the optimizer: valid as long as they are. NULL: the end of a region, a wait for the last
-    int64_t arrived, start, end;  // ns, hs_trace_now: done with what came before | past the barrier in front | done
+    int64_t arrived, start, end;  // ns, hs_now_ns: done with what came before | past the barrier in front | done
     int64_t waited;               // ns of [start, end] at barriers inside the kernel
     double live;                  // live rows over capacity: scales the thunk's cost
 } hs_trace_record;
@@ -31,7 +31,6 @@ int64_t hs_trace_count(const hs_trace *t, int member); // ever written
 const hs_trace_record *hs_trace_at(const hs_trace *t, int member, int64_t i);
 
 // For devices.
-int64_t hs_trace_now(void); // ns, monotonic
 void hs_trace_add(hs_trace *t, int member, const hs_trace_record *r);
 
 #ifdef __cplusplus

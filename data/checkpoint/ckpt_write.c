@@ -1,11 +1,11 @@
 // Writing checkpoints. A snapshot is copied while the caller waits; one thread turns it into a folder under a temporary name and
 // publishes it by rename. Whatever goes wrong before that rename leaves no trace but a message.
 #include "core/base/log.h"
+#include "core/base/threads.h"
 #include "data/checkpoint/ckpt_parts.h"
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -323,13 +323,9 @@ static void *writer(void *arg)
 
 static hs_status start_thread(hs_ckpt *c)
 {
-    sigset_t all, before; // signals are for the others; a file-size limit then arrives as EFBIG
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int e = pthread_create(&c->thread, NULL, writer, c);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    c->started = e == 0;
-    return e == 0 ? HS_OK : HS_FAIL(SYSTEM, "no thread to write checkpoints: %s", strerror(e));
+    HS_TRY(hs_thread_start(&c->thread, writer, c, "the thread that writes checkpoints"));
+    c->started = true;
+    return HS_OK;
 }
 
 hs_status hs_ckpt_wait(hs_ckpt *c)

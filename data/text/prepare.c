@@ -1,14 +1,14 @@
 // prepare: the threads. Each takes a batch from the source, one at a time and in order, encodes it, and whoever finds the next batch in
 // order done adds it to the part that is growing. So nobody waits for a reader or a writer, and at most a window of batches is in memory.
 #include "data/text/prepare.h"
+#include "core/base/clock.h"
+#include "core/base/threads.h"
 #include "data/checkpoint/ckpt_io.h"
 #include "data/text/prep_part.h"
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BATCH_BYTES = 1 << 20 };
@@ -40,13 +40,6 @@ typedef struct run {
     int64_t part_number;
     double start, last_shown;
 } run;
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 // ---- under the lock
 
@@ -83,7 +76,7 @@ static hs_status read_batch(run *r, slot *s)
 
 static void show(run *r, int64_t raw_bytes)
 {
-    const double now = seconds_now();
+    const double now = hs_now();
     if (!r->o->progress || now - r->last_shown < 0.2)
         return;
     r->last_shown = now;
@@ -155,16 +148,11 @@ static void *work(void *arg)
     return NULL;
 }
 
-// Signals go to the thread that called, as everywhere.
 static int start_threads(run *r, pthread_t *thread, int n)
 {
-    sigset_t all, old;
     int started = 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (started < n && pthread_create(&thread[started], NULL, work, r) == 0)
+    while (started < n && hs_thread_start(&thread[started], work, r, "a thread that tokenizes") == HS_OK)
         started++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     return started;
 }
 
@@ -228,12 +216,12 @@ static void close_run(run *r)
 
 static hs_status encode(const hs_prepare_opts *o, const hs_text_inputs *inputs, hs_prep_dir *d, hs_prepare_result *out)
 {
-    run r = { .o = o, .inputs = inputs, .dir = d, .result = out, .start = seconds_now() };
+    run r = { .o = o, .inputs = inputs, .dir = d, .result = out, .start = hs_now() };
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.changed, NULL);
     const hs_status st = encode_all(&r);
     out->parts = r.part_number;
-    out->encode_seconds = seconds_now() - r.start;
+    out->encode_seconds = hs_now() - r.start;
     close_run(&r);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -270,12 +258,12 @@ hs_status hs_prepare(const hs_prepare_opts *o, const hs_text_inputs *inputs, hs_
     bool useless = false; // parts that no call could make a store of
     hs_status st = encode(o, inputs, &d, out);
     if (st == HS_OK) {
-        const double start = seconds_now();
+        const double start = hs_now();
         if (o->progress)
             o->progress(&(hs_prepare_progress){ .merging = true }, o->user);
         st = hs_prep_merge(o, &d, out->parts, out);
         useless = st == HS_USAGE;
-        out->merge_seconds = seconds_now() - start;
+        out->merge_seconds = hs_now() - start;
     }
     hs_prep_dir_close(&d, st == HS_OK || out->parts == 0 || useless); // nothing in it is nothing to go on with
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);

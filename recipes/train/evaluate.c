@@ -1,14 +1,6 @@
 #include "recipes/train/evaluate.h"
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
-
-double hs_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 size_t hs_peak_rss(void)
 {

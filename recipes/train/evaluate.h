@@ -1,6 +1,7 @@
 // evaluate: the loss of a range of tokens, in training and in `halfstep eval`; and how a batch gets into a plan.
 #ifndef HS_RECIPES_EVALUATE_H
 #define HS_RECIPES_EVALUATE_H
+#include "core/base/clock.h"
 #include "core/run/run.h"
 #include "data/batches/loader.h"
 #include "models/family.h"
@@ -21,7 +22,6 @@ typedef struct hs_eval_result {
 hs_status hs_evaluate(hs_run *run, int plan, const hs_arch_setup *setup, const hs_token_range *range, int64_t max_windows,
                       hs_eval_result *out);
 
-double hs_now(void);      // seconds, monotonic
 size_t hs_peak_rss(void); // bytes this process had in memory at most
 
 #endif

@@ -91,7 +91,7 @@ void hs_profile_begin(hs_profile *p)
     if (!p->n)
         p->first = (int64_t)p->engine->in->step;
     p->engine->device->trace = p->trace;
-    p->began = hs_trace_now();
+    p->began = hs_now_ns();
 }
 
 hs_status hs_profile_end(hs_profile *p)
@@ -102,7 +102,7 @@ hs_status hs_profile_end(hs_profile *p)
         p->warmup--;
         return HS_OK;
     }
-    const int64_t ended = hs_trace_now();
+    const int64_t ended = hs_now_ns();
     p->engine->device->trace = NULL;
     p->wall += ended - p->began;
     for (int m = 0; m < hs_trace_members(p->trace); m++)

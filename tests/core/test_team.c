@@ -1,5 +1,6 @@
 // The team: every member runs every region, hs_sync orders what they write, also with more members than cores, after
 // sleeping, and on one core. Then what the process may use: cores, memory, tiers, control groups in a made-up tree.
+#include "core/base/clock.h"
 #include "core/cpu/cgroup.h"
 #include "core/cpu/cpu.h"
 #include "core/cpu/lane.h"
@@ -148,8 +149,8 @@ static void test_beside_a_busy_thread(void **state)
     assert_int_equal(sched_getaffinity(0, sizeof mine, &mine), 0);
     assert_int_equal(hs_team_new(&t, 2), HS_OK);
     assert_int_equal(pthread_create(&neighbour, NULL, keep_busy, &stop), 0);
-    const int64_t end = hs_trace_now() + 200000000;
-    while (hs_trace_now() < end) {
+    const int64_t end = hs_now_ns() + 200000000;
+    while (hs_now_ns() < end) {
         shares s = { 0 };
         hs_team_run_some(t, take_share, &s);
         assert_int_equal(s.rows[0] + s.rows[1], 1000);
