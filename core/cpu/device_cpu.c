@@ -1,5 +1,6 @@
 // device_cpu: the CPU as a device - its memory, and segments walked by a team of threads.
 #include "core/cpu/device_cpu.h"
+#include "core/base/clock.h"
 #include "core/cpu/rows.h"
 #include <stdlib.h>
 #include <string.h>

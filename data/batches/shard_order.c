@@ -1,6 +1,6 @@
 // shard_order: which row of which file is sample i (see data/batches/shard_set.h).
 #include "core/base/rng.h"
-#include "data/batches/loader.h"
+#include "data/batches/sampler.h"
 #include "data/batches/shard_set.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// shard_set: many shards as one shuffled stream of rows. The whole state is one integer: the index of the next sample.
+// shard_set: a source of pairs: many shards as one shuffled stream of rows.
 //
 // Sample i of T rows: epoch e = i / T, place p = i % T. An epoch lays the files behind each other in an order of its own (a permutation
 // keyed by seed and e), the blocks of rows inside each file likewise, and the rows inside each block. This line of T rows is cut into
@@ -7,6 +7,7 @@
 // The stream is a function of (files, seed, i): the number of ranks changes who reads a row, never which or when.
 #ifndef HS_DATA_SHARD_SET_H
 #define HS_DATA_SHARD_SET_H
+#include "data/batches/source.h"
 #include "data/formats/hdf5_shard.h"
 
 // The order alone, without files.
@@ -23,32 +24,17 @@ hs_status hs_shard_order_init(hs_shard_order *o, const int64_t *rows, const int6
 void hs_shard_order_free(hs_shard_order *o);
 void hs_shard_order_at(hs_shard_order *o, uint64_t sample, int *file, int64_t *row); // one thread at a time
 
-typedef struct hs_shard_batch {
-    uint64_t first_sample; // of the batch over all ranks; to go on behind it: first_sample + batch
-    hs_bert_rows rows;     // row k is sample first_sample + rank + k * size
-} hs_shard_batch;
-
 typedef struct hs_shard_set_opts {
     const char *const *path; // [n], in any order: the stream depends on it
     int n;
     int64_t vocab;
-    uint64_t seed, first_sample;
-    int64_t batch;                      // rows over all ranks; a rank takes those that are its own modulo size, so any size will do
+    uint64_t seed;
     int64_t length, predictions, parts; // room of a row; 0: as the files have it (fixed layout)
     int64_t lanes;                      // 0: 4
-    int rank, size;
-    int depth; // batches read ahead; 0: 4
 } hs_shard_set_opts;
 
-typedef struct hs_shard_set hs_shard_set;
-// Opens every file once: all must be whole, of one layout and shape. Then one thread reads ahead: the next chunk, and the next shard, while
-// the current one is used. Errors of that thread come out of hs_shard_set_next.
-hs_status hs_shard_set_new(hs_shard_set **out, const hs_shard_set_opts *o);
-void hs_shard_set_free(hs_shard_set *s);
-int64_t hs_shard_set_rows(const hs_shard_set *s); // of an epoch
-// The next batch: waits if it is not ready. Borrowed until hs_shard_set_release, which frees the oldest one held.
-hs_status hs_shard_set_next(hs_shard_set *s, const hs_shard_batch **out);
-void hs_shard_set_release(hs_shard_set *s);
-double hs_shard_set_wait_seconds(const hs_shard_set *s); // spent waiting in hs_shard_set_next so far
+// Opens every file once: all must be whole, of one layout and shape. The columns are hs_pair_columns; a rank takes the samples of a batch
+// that are its own modulo the number of ranks, so that any number will do.
+hs_status hs_shard_set_new(hs_source **out, const hs_shard_set_opts *o);
 
 #endif

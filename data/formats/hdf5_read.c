@@ -403,7 +403,7 @@ hs_h5_info hs_h5_info_of(const hs_h5_file *f)
     (void)f;
     return (hs_h5_info){ 0 };
 }
-hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_bert_rows *out)
+hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_pair_rows *out)
 {
     (void)f, (void)first, (void)n, (void)out;
     return missing("HDF5");
@@ -414,7 +414,7 @@ hs_status hs_h5_create(hs_h5_out **out, const char *path, const hs_h5_out_opts *
     *out = NULL;
     return missing(path);
 }
-hs_status hs_h5_append(hs_h5_out *w, const hs_bert_rows *rows)
+hs_status hs_h5_append(hs_h5_out *w, const hs_pair_rows *rows)
 {
     (void)w, (void)rows;
     return missing("HDF5");

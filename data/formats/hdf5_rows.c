@@ -19,7 +19,7 @@ static hs_status read_narrow(const h5_column *c, int64_t first, int64_t n, int32
     return HS_OK;
 }
 
-static hs_status read_fixed(const hs_h5_file *f, int64_t first, hs_bert_rows *r)
+static hs_status read_fixed(const hs_h5_file *f, int64_t first, hs_pair_rows *r)
 {
     const h5_column *c = f->column;
     int32_t *scratch = malloc((size_t)(r->n * r->length) * sizeof *scratch);
@@ -96,7 +96,7 @@ static hs_status put_lengths(const hs_h5_file *f, h5_column_id id, int32_t *out,
     return HS_OK;
 }
 
-static hs_status put_row(const hs_h5_file *f, int64_t first, int64_t i, h5_list *const list[H5_N_COLUMNS], hs_bert_rows *r)
+static hs_status put_row(const hs_h5_file *f, int64_t first, int64_t i, h5_list *const list[H5_N_COLUMNS], hs_pair_rows *r)
 {
     const int64_t row = first + i;
     const size_t tokens = list[H5_INPUT_IDS][i].n, labels = list[H5_POSITIONS][i].n;
@@ -121,7 +121,7 @@ static hs_status put_row(const hs_h5_file *f, int64_t first, int64_t i, h5_list 
     return HS_OK;
 }
 
-static hs_status rows_of_lists(const hs_h5_file *f, int64_t first, int64_t n, h5_list *const list[H5_N_COLUMNS], hs_bert_rows *r)
+static hs_status rows_of_lists(const hs_h5_file *f, int64_t first, int64_t n, h5_list *const list[H5_N_COLUMNS], hs_pair_rows *r)
 {
     const int64_t length = longest(list[H5_INPUT_IDS], n), predictions = longest(list[H5_POSITIONS], n);
     const int64_t packed = longest(list[H5_PACKED_INPUT_LEN], n), parts = packed > 1 ? packed : 1;
@@ -129,13 +129,13 @@ static hs_status rows_of_lists(const hs_h5_file *f, int64_t first, int64_t n, h5
         return HS_FAIL(CORRUPT, "%s: rows %lld to %lld: up to %lld tokens, %lld predictions, %lld sequences; allowed 1 to %d tokens",
                        f->path, (long long)first, (long long)(first + n) - 1, (long long)length, (long long)predictions, (long long)parts,
                        H5_MAX_LENGTH);
-    HS_TRY(hs_bert_rows_alloc(r, n, length, predictions, parts));
+    HS_TRY(hs_pair_rows_alloc(r, n, length, predictions, parts));
     for (int64_t i = 0; i < n; i++)
         HS_TRY(put_row(f, first, i, list, r));
     return HS_OK;
 }
 
-static hs_status read_varlen(const hs_h5_file *f, int64_t first, int64_t n, hs_bert_rows *r)
+static hs_status read_varlen(const hs_h5_file *f, int64_t first, int64_t n, hs_pair_rows *r)
 {
     const h5_column *c = f->column;
     h5_list *memory = calloc((size_t)(n * H5_N_COLUMNS), sizeof *memory), *list[H5_N_COLUMNS] = { NULL };
@@ -156,24 +156,24 @@ static hs_status read_varlen(const hs_h5_file *f, int64_t first, int64_t n, hs_b
     return st;
 }
 
-hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_bert_rows *out)
+hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_pair_rows *out)
 {
-    *out = (hs_bert_rows){ 0 };
+    *out = (hs_pair_rows){ 0 };
     if (first < 0 || n < 1 || first + n > f->info.rows)
         return HS_FAIL(USAGE, "%s: rows %lld to %lld of %lld", f->path, (long long)first, (long long)(first + n) - 1,
                        (long long)f->info.rows);
     hs_status st;
     if (f->info.layout == HS_H5_FIXED) {
-        HS_TRY(hs_bert_rows_alloc(out, n, f->info.length, f->info.predictions, 1));
+        HS_TRY(hs_pair_rows_alloc(out, n, f->info.length, f->info.predictions, 1));
         st = read_fixed(f, first, out);
     } else {
         st = read_varlen(f, first, n, out);
     }
     if (st == HS_OK)
-        st = hs_bert_rows_check(out, f->path, first, f->vocab);
+        st = hs_pair_rows_check(out, f->path, first, f->vocab);
     if (st == HS_OK)
         return HS_OK;
-    hs_bert_rows_free(out);
+    hs_pair_rows_free(out);
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 

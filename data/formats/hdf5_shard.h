@@ -15,7 +15,7 @@
 // Any thread may call: one lock holds libhdf5, which the rest of the process must then not call. A file is used by one thread at a time.
 #ifndef HS_DATA_HDF5_SHARD_H
 #define HS_DATA_HDF5_SHARD_H
-#include "data/batches/bert_rows.h"
+#include "data/batches/pair_rows.h"
 #include <stdbool.h>
 
 typedef enum hs_h5_layout { HS_H5_FIXED, HS_H5_VARLEN, HS_H5_PACKED } hs_h5_layout;
@@ -35,9 +35,9 @@ typedef struct hs_h5_file hs_h5_file;
 hs_status hs_h5_open(hs_h5_file **out, const char *path, int64_t vocab);
 void hs_h5_close(hs_h5_file *f);
 hs_h5_info hs_h5_info_of(const hs_h5_file *f);
-// Rows [first, first + n), allocated here (hs_bert_rows_free), every one checked. In the varlen layouts the room of a row is the longest
+// Rows [first, first + n), allocated here (hs_pair_rows_free), every one checked. In the varlen layouts the room of a row is the longest
 // of them. Decoding (inflate, shuffle, checksums, widening) runs outside the library's lock.
-hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_bert_rows *out);
+hs_status hs_h5_read(hs_h5_file *f, int64_t first, int64_t n, hs_pair_rows *out);
 bool hs_h5_is(const char *path); // begins as HDF5 does; false also if it cannot be read
 
 // Of exactly `rows` rows, appended in any number of calls, best in multiples of hs_h5_block_rows. The file appears under its name at
@@ -51,7 +51,7 @@ typedef struct hs_h5_out_opts {
 } hs_h5_out_opts;
 int64_t hs_h5_block_rows(int64_t length);
 hs_status hs_h5_create(hs_h5_out **out, const char *path, const hs_h5_out_opts *o);
-hs_status hs_h5_append(hs_h5_out *w, const hs_bert_rows *rows); // USAGE: more than announced, or rows that do not fit
+hs_status hs_h5_append(hs_h5_out *w, const hs_pair_rows *rows); // USAGE: more than announced, or rows that do not fit
 hs_status hs_h5_commit(hs_h5_out *w);                           // in any case the end of w
 void hs_h5_discard(hs_h5_out *w);                               // gives up; NULL is harmless
 

@@ -142,7 +142,7 @@ static hs_status put(hs_h5_out *w, h5_column_id id, int64_t n, hid_t memory_type
     return st;
 }
 
-static hs_status put_fixed(hs_h5_out *w, const hs_bert_rows *r)
+static hs_status put_fixed(hs_h5_out *w, const hs_pair_rows *r)
 {
     if (r->length != w->o.length || r->predictions != w->o.predictions || r->parts != 1)
         return HS_FAIL(USAGE, "%s: rows of %lld tokens with %lld predictions in %lld sequences, announced %lld, %lld and 1", w->path,
@@ -170,10 +170,10 @@ static void add_bytes(lists *l, int64_t i, int64_t room, const int8_t *from, int
     add_list(l, i, l->wide + i * room, n);
 }
 
-static void fill_lists(lists *l, h5_column_id id, const hs_bert_rows *r)
+static void fill_lists(lists *l, h5_column_id id, const hs_pair_rows *r)
 {
     for (int64_t i = 0; i < r->n; i++) {
-        const int64_t tokens = hs_bert_row_tokens(r, i), labels = hs_bert_row_labels(r, i), parts = hs_bert_row_parts(r, i);
+        const int64_t tokens = hs_pair_row_tokens(r, i), labels = hs_pair_row_labels(r, i), parts = hs_pair_row_parts(r, i);
         switch (id) {
         case H5_INPUT_IDS:
             add_list(l, i, r->ids + i * r->length, tokens);
@@ -199,7 +199,7 @@ static void fill_lists(lists *l, h5_column_id id, const hs_bert_rows *r)
     }
 }
 
-static hs_status put_lists(hs_h5_out *w, const hs_bert_rows *r)
+static hs_status put_lists(hs_h5_out *w, const hs_pair_rows *r)
 {
     if (w->o.layout == HS_H5_VARLEN && r->parts != 1)
         return HS_FAIL(USAGE, "%s: rows of up to %lld sequences in a file of one each", w->path, (long long)r->parts);
@@ -220,11 +220,11 @@ static hs_status put_lists(hs_h5_out *w, const hs_bert_rows *r)
     return st;
 }
 
-hs_status hs_h5_append(hs_h5_out *w, const hs_bert_rows *rows)
+hs_status hs_h5_append(hs_h5_out *w, const hs_pair_rows *rows)
 {
     if (w->written + rows->n > w->o.rows)
         return HS_FAIL(USAGE, "%s: more than the %lld rows announced", w->path, (long long)w->o.rows);
-    HS_TRY(hs_bert_rows_check(rows, w->path, w->written, w->o.vocab));
+    HS_TRY(hs_pair_rows_check(rows, w->path, w->written, w->o.vocab));
     HS_TRY(w->o.layout == HS_H5_FIXED ? put_fixed(w, rows) : put_lists(w, rows));
     w->written += rows->n;
     return HS_OK;

@@ -105,13 +105,13 @@ static hs_status sequence_text(const int32_t *ids, const int8_t *segments, int64
     return HS_OK;
 }
 
-static hs_status row_text(hs_bert_rows *r, int64_t row, const hs_token_sink *to)
+static hs_status row_text(hs_pair_rows *r, int64_t row, const hs_token_sink *to)
 {
     int32_t *ids = r->ids + row * r->length;
     int64_t at = 0;
-    for (int64_t k = 0; k < hs_bert_row_labels(r, row); k++)
+    for (int64_t k = 0; k < hs_pair_row_labels(r, row); k++)
         ids[r->positions[row * r->predictions + k]] = r->labels[row * r->predictions + k];
-    for (int64_t p = 0; p < hs_bert_row_parts(r, row); p++) {
+    for (int64_t p = 0; p < hs_pair_row_parts(r, row); p++) {
         const int64_t n = r->part_tokens[row * r->parts + p];
         HS_TRY(sequence_text(ids + at, r->segments + row * r->length + at, n, r->next[row * r->parts + p] == 1, to));
         at += n;
@@ -124,11 +124,11 @@ static hs_status hdf5_stream(const hs_token_file *f, bool check, const hs_token_
     (void)check; // every row is checked whenever it is read
     for (int64_t at = 0; at < f->info.rows.rows; at += f->info.rows.block) {
         const int64_t left = f->info.rows.rows - at;
-        hs_bert_rows r;
+        hs_pair_rows r;
         hs_status st = hs_h5_read(f->hdf5, at, left < f->info.rows.block ? left : f->info.rows.block, &r);
         for (int64_t i = 0; i < r.n && st == HS_OK; i++)
             st = row_text(&r, i, to);
-        hs_bert_rows_free(&r);
+        hs_pair_rows_free(&r);
         HS_TRY(st);
     }
     return HS_OK;

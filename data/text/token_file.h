@@ -1,5 +1,5 @@
 // token_file: any file of token ids (token store, HDF5 shard, Megatron's pair, llm.c's) as a stream of ids, sentences and documents, and a
-// stream into any of them but HDF5 (data/text/bert_make.h makes those rows). What a file is, is told by its contents.
+// stream into any of them but HDF5 (data/text/pair_make.h makes those rows). What a file is, is told by its contents.
 #ifndef HS_DATA_TOKEN_FILE_H
 #define HS_DATA_TOKEN_FILE_H
 #include "data/formats/hdf5_shard.h"

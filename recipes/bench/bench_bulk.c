@@ -58,14 +58,11 @@ static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width
                                                         .seed = 1,
                                                         .device = r->device,
                                                         .grid = hs_grid_self() }));
-    HS_TRY(hs_batch_alloc(&b->batch, batch, CONTEXT));
-    b->batch.n_seqs = batch, b->batch.n_tokens = b->batch.n_targets = batch * CONTEXT;
+    HS_TRY(hs_bench_batch(&b->batch, batch, CONTEXT));
     for (int64_t i = 0; i < batch * CONTEXT; i++) {
-        b->batch.ids[i] = (int32_t)(i % VOCAB), b->batch.targets[i] = (int32_t)((i + 1) % VOCAB);
-        b->batch.where[2 * i] = (int32_t)(i / CONTEXT), b->batch.where[2 * i + 1] = (int32_t)(i % CONTEXT);
+        hs_batch_i32(&b->batch, HS_TEXT_IDS)[i] = (int32_t)(i % VOCAB);
+        hs_batch_i32(&b->batch, HS_TEXT_TARGETS)[i] = (int32_t)((i + 1) % VOCAB);
     }
-    for (int64_t s = 0; s <= batch; s++)
-        b->batch.starts[s] = (int32_t)(s * CONTEXT);
     return HS_OK;
 }
 
@@ -73,7 +70,7 @@ static hs_status train_step(bench *b)
 {
     hs_engine *e = b->engine;
     HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], &b->batch));
-    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.n_targets;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     return hs_run_update(e->run);
 }

@@ -3,7 +3,7 @@
 // being filled, from what came before.
 #include "core/base/log.h"
 #include "core/base/rng.h"
-#include "data/batches/packing.h"
+#include "data/batches/loader.h"
 #include "recipes/bench/bench.h"
 #include <jansson.h>
 #include <math.h>
@@ -65,27 +65,16 @@ static hs_status synthetic_store(hs_token_store **out, int64_t vocab, int64_t se
 static hs_status open_loader(hs_loader **out, const bench *b, const mode *m)
 {
     const hs_token_range all = { b->store, 0, hs_token_store_info_of(b->store).n_tokens };
-    const hs_loader_source two[] = { { all, 0.7 }, { all, 0.3 } };
-    return hs_loader_new(out, &(hs_loader_opts){ .sources = two,
-                                                 .n_sources = m->n_sources,
-                                                 .packing = m->packing,
-                                                 .vocab = hs_arch_int(b->setup.arch, "model.vocab"),
-                                                 .window = b->seq,
-                                                 .batch = b->batch,
-                                                 .n_micro = 1,
-                                                 .size = 1,
-                                                 .seed = 1,
-                                                 .depth = 1 + (int)b->run->config.train.prefetch });
-}
-
-static void copy_batch(hs_batch *dst, const hs_batch *src)
-{
-    const size_t n = (size_t)src->n_tokens * sizeof(int32_t);
-    memcpy(dst->ids, src->ids, n);
-    memcpy(dst->targets, src->targets, n);
-    memcpy(dst->where, src->where, 2 * n);
-    memcpy(dst->starts, src->starts, (size_t)(src->n_seqs + 1) * sizeof(int32_t));
-    dst->n_seqs = src->n_seqs, dst->n_tokens = src->n_tokens, dst->n_targets = src->n_targets;
+    const hs_text_part two[] = { { all, 0.7 }, { all, 0.3 } };
+    hs_source *source;
+    HS_TRY(hs_windows_new(&source, &(hs_windows_opts){ .parts = two,
+                                                       .n_parts = m->n_sources,
+                                                       .packing = m->packing,
+                                                       .vocab = hs_arch_int(b->setup.arch, "model.vocab"),
+                                                       .window = b->seq,
+                                                       .seed = 1 }));
+    return hs_loader_new(out, source,
+                         &(hs_loader_opts){ .batch = b->batch, .n_micro = 1, .size = 1, .depth = 1 + (int)b->run->config.train.prefetch });
 }
 
 // Tokens a second of the loader's thread with nothing else to do; keeps the first batches.
@@ -102,8 +91,8 @@ static hs_status alone(bench *b, const mode *m, double *rate)
         if (st != HS_OK)
             break;
         if (i <= BLOCK)
-            copy_batch(&b->kept[i], batch);
-        tokens += batch->n_tokens;
+            st = hs_batch_copy(&b->kept[i], batch);
+        tokens += batch->n[HS_COUNT_TOKENS];
         hs_loader_release(l);
     }
     *rate = (double)tokens / (hs_now() - start);
@@ -115,7 +104,7 @@ static hs_status alone(bench *b, const mode *m, double *rate)
 static hs_status step(hs_engine *e, const hs_batch *batch)
 {
     HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], batch));
-    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)batch->n_targets;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)batch->labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     return hs_run_update(e->run);
 }
@@ -193,7 +182,7 @@ static hs_status open_engine(bench *b)
     const hs_config *c = &b->run->config;
     hs_policy policy;
     hs_optim_config optim;
-    b->setup.shape = (hs_arch_shape){ .max_tokens = b->batch * b->seq, .max_seqs = hs_loader_max_seqs(HS_PACKING_FFD, b->batch, b->seq) };
+    b->setup.shape = (hs_arch_shape){ .max_tokens = b->batch * b->seq, .max_seqs = hs_windows_max_seqs(HS_PACKING_FFD, b->batch, b->seq) };
     HS_TRY(hs_config_policy(c, &policy));
     HS_TRY(hs_config_optim(c, policy.low, &optim));
     return hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
@@ -224,7 +213,7 @@ static hs_status measure(bench *b)
     b->setup.arch = hs_config_arch(c);
     HS_TRY(open_engine(b));
     for (int i = 0; i <= BLOCK; i++)
-        HS_TRY(hs_batch_alloc_tokens(&b->kept[i], hs_loader_max_seqs(HS_PACKING_FFD, b->batch, b->seq), b->batch * b->seq));
+        HS_TRY(hs_windows_batch(&b->kept[i], hs_windows_max_seqs(HS_PACKING_FFD, b->batch, b->seq), b->batch * b->seq));
     for (int i = 0; i < HS_COUNT(modes); i++) {
         double rate = 0;
         HS_TRY(alone(b, &modes[i], &rate));

@@ -14,17 +14,13 @@ typedef struct bench {
     hs_profile *profile;
 } bench;
 
-static void fill(hs_batch *b, int64_t seqs, int64_t seq, int64_t vocab, uint64_t key)
+static void fill(hs_batch *b, int64_t vocab, uint64_t key)
 {
-    for (int64_t i = 0; i < seqs * seq; i++) {
+    for (int64_t i = 0; i < b->n[HS_COUNT_TOKENS]; i++) {
         const hs_u32x4 r = hs_random(key, (uint32_t)i, 0, 0, 0);
-        b->ids[i] = (int32_t)(r.v[0] % (uint32_t)vocab);
-        b->targets[i] = (int32_t)(r.v[1] % (uint32_t)vocab);
-        b->where[2 * i] = (int32_t)(i / seq), b->where[2 * i + 1] = (int32_t)(i % seq);
+        hs_batch_i32(b, HS_TEXT_IDS)[i] = (int32_t)(r.v[0] % (uint32_t)vocab);
+        hs_batch_i32(b, HS_TEXT_TARGETS)[i] = (int32_t)(r.v[1] % (uint32_t)vocab);
     }
-    for (int64_t s = 0; s <= seqs; s++)
-        b->starts[s] = (int32_t)(s * seq);
-    b->n_seqs = seqs, b->n_tokens = b->n_targets = seqs * seq;
 }
 
 static hs_status one_step(bench *b, double *seconds)
@@ -33,7 +29,7 @@ static hs_status one_step(bench *b, double *seconds)
     const double start = hs_now();
     hs_profile_begin(b->profile);
     HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], &b->batch));
-    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.n_targets;
+    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_run_update(e->run));
     *seconds = hs_now() - start;
@@ -58,8 +54,8 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                                         .device = r->device,
                                                         .mode = r->mode,
                                                         .grid = hs_grid_self() }));
-    HS_TRY(hs_batch_alloc(&b->batch, c->train.batch, seq));
-    fill(&b->batch, c->train.batch, seq, hs_config_model_int(c, "model.vocab"), 1);
+    HS_TRY(hs_bench_batch(&b->batch, c->train.batch, seq));
+    fill(&b->batch, hs_config_model_int(c, "model.vocab"), 1);
     if (!r->o->profile[0])
         return HS_OK;
     return hs_profile_new(&b->profile, &(hs_profile_opts){ .engine = b->engine,
@@ -73,25 +69,25 @@ static void report(const bench *b, const hs_bench_run *r, double median, double 
 {
     const hs_batch *batch = &b->batch;
     const hs_bench_options *o = r->o;
-    const int64_t seq = batch->n_tokens / batch->n_seqs;
+    const int64_t seq = batch->n[HS_COUNT_TOKENS] / batch->n[HS_COUNT_SEQS];
     const hs_arch m = b->setup.arch;
-    const double rate = (double)batch->n_tokens / median, mfu = rate * m.family->flops_per_token(m.settings, (double)seq) / peak;
+    const double rate = (double)batch->n[HS_COUNT_TOKENS] / median, mfu = rate * m.family->flops_per_token(m.settings, (double)seq) / peak;
     const double loss = hs_engine_loss(b->engine, HS_TRAIN);
     char count[32], bytes[32];
     if (o->common.json)
         hs_line_print(json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:i, s:s, s:I}", "tokens_per_second",
-                                hs_line_real(rate), "sequences_per_second", hs_line_real((double)batch->n_seqs / median), "peak_bytes",
-                                (json_int_t)hs_peak_rss(), "mfu", hs_line_real(mfu), "loss", hs_line_real(loss), "step_seconds",
-                                hs_line_real(median), "peak_flops", hs_line_real(peak), "peak", hs_peak_name(r->device, b->policy.low),
-                                "batch", (json_int_t)batch->n_seqs, "seq", (json_int_t)seq, "dtype", hs_bench_dtype_name(b->policy.low),
-                                "threads", r->device->team, "isa", hs_isa_name(r->device->isa), "planned_bytes",
-                                (json_int_t)hs_engine_bytes(b->engine)));
+                                hs_line_real(rate), "sequences_per_second", hs_line_real((double)batch->n[HS_COUNT_SEQS] / median),
+                                "peak_bytes", (json_int_t)hs_peak_rss(), "mfu", hs_line_real(mfu), "loss", hs_line_real(loss),
+                                "step_seconds", hs_line_real(median), "peak_flops", hs_line_real(peak), "peak",
+                                hs_peak_name(r->device, b->policy.low), "batch", (json_int_t)batch->n[HS_COUNT_SEQS], "seq",
+                                (json_int_t)seq, "dtype", hs_bench_dtype_name(b->policy.low), "threads", r->device->team, "isa",
+                                hs_isa_name(r->device->isa), "planned_bytes", (json_int_t)hs_engine_bytes(b->engine)));
     else
         printf("%s: %s tok/s, %.2f sequences/s, %.2f ms a step (median of %lld), MFU %.0f%% of %.0f GFLOP/s (%s), %s in memory, loss "
                "%.4f\n",
-               o->model, hs_human_count(rate, count, sizeof count), (double)batch->n_seqs / median, 1e3 * median, (long long)o->steps,
-               100 * mfu, peak / 1e9, hs_peak_name(r->device, b->policy.low), hs_human_bytes((double)hs_peak_rss(), bytes, sizeof bytes),
-               loss);
+               o->model, hs_human_count(rate, count, sizeof count), (double)batch->n[HS_COUNT_SEQS] / median, 1e3 * median,
+               (long long)o->steps, 100 * mfu, peak / 1e9, hs_peak_name(r->device, b->policy.low),
+               hs_human_bytes((double)hs_peak_rss(), bytes, sizeof bytes), loss);
 }
 
 static hs_status measure(bench *b, hs_bench_run *r, hs_samples *times)

@@ -27,7 +27,7 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_policy *policy
 {
     const hs_arch arch = hs_config_arch(c);
     const int64_t context = hs_arch_int(arch, "model.context");
-    const int64_t max_seqs = hs_loader_max_seqs((hs_packing)c->data.packing, micro_batch, context);
+    const int64_t max_seqs = hs_windows_max_seqs((hs_packing)c->data.packing, micro_batch, context);
     const hs_arch_setup train = { arch, { .max_tokens = micro_batch * context, .max_seqs = max_seqs } };
     const hs_arch_setup eval = hs_eval_setup(arch);
     hs_optim_config optim;

@@ -1,5 +1,6 @@
 // config: finding a recipe, and what must agree between settings that are right each on its own.
 #include "recipes/program/config.h"
+#include "data/batches/mixing.h"
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 // data convert: the same ids in another format, or rows of BERT pretraining made of them.
 #include "core/base/log.h"
 #include "data/formats/megatron.h"
-#include "data/text/bert_make.h"
+#include "data/text/pair_make.h"
 #include "recipes/program/data_tools.h"
 #include "recipes/program/process.h"
 #include "recipes/train/run_dir.h"
@@ -132,13 +132,13 @@ static hs_status special_id(const hs_tokenizer *t, const char *name, const char 
     return HS_FAIL(USAGE, "%s has no token %s, which rows for BERT need", dir, name);
 }
 
-static hs_status write_rows(const data_job *j, const hs_bert_plan *p, int64_t first, int64_t n, const char *path, int64_t *tokens)
+static hs_status write_rows(const data_job *j, const hs_pair_plan *p, int64_t first, int64_t n, const char *path, int64_t *tokens)
 {
     const data_options *o = j->o;
     const int64_t block = hs_h5_block_rows(o->length);
     hs_h5_out *w;
-    hs_bert_rows rows;
-    HS_TRY(hs_bert_rows_alloc(&rows, block, o->length, o->predictions, 1));
+    hs_pair_rows rows;
+    HS_TRY(hs_pair_rows_alloc(&rows, block, o->length, o->predictions, 1));
     hs_status st = hs_h5_create(&w, path,
                                 &(hs_h5_out_opts){ .layout = (hs_h5_layout)o->layout,
                                                    .rows = n,
@@ -148,12 +148,12 @@ static hs_status write_rows(const data_job *j, const hs_bert_plan *p, int64_t fi
                                                    .gzip = 4 });
     for (int64_t at = 0; at < n && st == HS_OK; at += block) {
         rows.n = n - at < block ? n - at : block;
-        hs_bert_plan_fill(p, first + at, &rows);
+        hs_pair_plan_fill(p, first + at, &rows);
         for (int64_t i = 0; i < rows.n; i++)
-            *tokens += hs_bert_row_tokens(&rows, i);
+            *tokens += hs_pair_row_tokens(&rows, i);
         st = hs_h5_append(w, &rows);
     }
-    hs_bert_rows_free(&rows);
+    hs_pair_rows_free(&rows);
     if (st != HS_OK) {
         hs_h5_discard(w);
         return hs_frame_at(st, __FILE__, __LINE__);
@@ -167,10 +167,10 @@ static void shard_path(const data_options *o, int64_t shard, char *buf, size_t s
     snprintf(buf, size, o->shards > 1 ? "%s/part_%05lld_of_%05lld.hdf5" : "%s", o->output, (long long)shard, (long long)o->shards);
 }
 
-static hs_status write_shards(const data_job *j, const hs_bert_plan *p)
+static hs_status write_shards(const data_job *j, const hs_pair_plan *p)
 {
     const data_options *o = j->o;
-    const int64_t rows = hs_bert_plan_rows(p), shards = o->shards;
+    const int64_t rows = hs_pair_plan_rows(p), shards = o->shards;
     int64_t tokens = 0;
     if (rows < shards)
         return HS_FAIL(USAGE, "%s makes %lld rows, too few for %lld shards", j->path, (long long)rows, (long long)shards);
@@ -193,7 +193,7 @@ static hs_status write_shards(const data_job *j, const hs_bert_plan *p)
 static hs_status convert_rows(const data_job *j)
 {
     const data_options *o = j->o;
-    hs_bert_make_opts m = { .store = hs_token_file_store(j->file),
+    hs_pair_make_opts m = { .store = hs_token_file_store(j->file),
                             .length = o->length,
                             .predictions = o->predictions,
                             .copies = o->copies,
@@ -201,7 +201,7 @@ static hs_status convert_rows(const data_job *j)
                             .mask_share = o->mask_prob,
                             .short_share = o->short_prob,
                             .seed = (uint64_t)o->seed };
-    hs_bert_plan *p;
+    hs_pair_plan *p;
     if (j->n_more)
         return HS_FAIL(USAGE, "rows of HDF5 are made of one token store, and %s stands behind %s; convert them --to store first",
                        j->more[0], j->path);
@@ -214,9 +214,9 @@ static hs_status convert_rows(const data_job *j)
     HS_TRY(special_id(j->tokenizer, "[SEP]", o->tokenizer, &m.sep));
     HS_TRY(special_id(j->tokenizer, "[MASK]", o->tokenizer, &m.mask));
     HS_TRY(hs_token_store_verify(m.store));
-    HS_TRY(hs_bert_plan_new(&p, &m));
+    HS_TRY(hs_pair_plan_new(&p, &m));
     const hs_status st = write_shards(j, p);
-    hs_bert_plan_free(p);
+    hs_pair_plan_free(p);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 

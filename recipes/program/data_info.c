@@ -50,18 +50,18 @@ static hs_status count_rows(const data_job *j, lengths *l)
 {
     const hs_h5_info *i = &j->info.rows;
     for (int64_t at = 0; at < i->rows; at += i->block) {
-        hs_bert_rows r;
+        hs_pair_rows r;
         HS_TRY(hs_h5_read(hs_token_file_hdf5(j->file), at, i->rows - at < i->block ? i->rows - at : i->block, &r));
         for (int64_t k = 0; k < r.n; k++) {
-            const int64_t tokens = hs_bert_row_tokens(&r, k), parts = hs_bert_row_parts(&r, k);
+            const int64_t tokens = hs_pair_row_tokens(&r, k), parts = hs_pair_row_parts(&r, k);
             count_length(l, tokens);
             l->padding += i->layout == HS_H5_FIXED ? i->length - tokens : 0;
-            l->labels += hs_bert_row_labels(&r, k);
+            l->labels += hs_pair_row_labels(&r, k);
             l->parts += parts;
             for (int64_t p = 0; p < parts; p++)
                 l->random += r.next[k * r.parts + p];
         }
-        hs_bert_rows_free(&r);
+        hs_pair_rows_free(&r);
     }
     return HS_OK;
 }

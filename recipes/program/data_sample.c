@@ -120,14 +120,14 @@ static json_t *name_of(const data_job *j, int32_t id)
 }
 
 // Tokens as they are fed; behind a masked one what it stands for: "[MASK]{dog}".
-static void print_row(const data_job *j, const hs_bert_rows *r, int64_t number)
+static void print_row(const data_job *j, const hs_pair_rows *r, int64_t number)
 {
-    const int64_t n = hs_bert_row_tokens(r, 0), shown = n < j->o->tokens ? n : j->o->tokens;
+    const int64_t n = hs_pair_row_tokens(r, 0), shown = n < j->o->tokens ? n : j->o->tokens;
     int64_t k = 0, part = 0, end = r->part_tokens[0];
-    printf("row %lld: %lld tokens, %lld masked, next %s\n", (long long)number, (long long)n, (long long)hs_bert_row_labels(r, 0),
+    printf("row %lld: %lld tokens, %lld masked, next %s\n", (long long)number, (long long)n, (long long)hs_pair_row_labels(r, 0),
            r->next[0] ? "random" : "follows");
     for (int64_t i = 0; i < shown; i++) {
-        const bool masked = k < hs_bert_row_labels(r, 0) && r->positions[k] == i;
+        const bool masked = k < hs_pair_row_labels(r, 0) && r->positions[k] == i;
         if (i == end) {
             part++;
             printf("\n  sequence %lld, next %s\n", (long long)part + 1, r->next[part] ? "random" : "follows");
@@ -145,9 +145,9 @@ static void print_row(const data_job *j, const hs_bert_rows *r, int64_t number)
     printf(n > shown ? "\n... and %lld tokens more\n\n" : "\n\n", (long long)(n - shown));
 }
 
-static void print_row_json(const data_job *j, const hs_bert_rows *r, int64_t number)
+static void print_row_json(const data_job *j, const hs_pair_rows *r, int64_t number)
 {
-    const int64_t n = hs_bert_row_tokens(r, 0), labels = hs_bert_row_labels(r, 0), parts = hs_bert_row_parts(r, 0);
+    const int64_t n = hs_pair_row_tokens(r, 0), labels = hs_pair_row_labels(r, 0), parts = hs_pair_row_parts(r, 0);
     json_t *tokens = json_array(), *segments = json_array(), *masked = json_array(), *sequences = json_array();
     for (int64_t i = 0; i < n; i++) {
         if (j->tokenizer)
@@ -174,10 +174,10 @@ static hs_status sample_rows(const data_job *j)
     if (first >= rows)
         return HS_FAIL(USAGE, "%s has %lld rows, none from %lld on", j->path, (long long)rows, (long long)first);
     for (int64_t i = first; i < rows && i - first < j->o->count; i++) {
-        hs_bert_rows r;
+        hs_pair_rows r;
         HS_TRY(hs_h5_read(hs_token_file_hdf5(j->file), i, 1, &r));
         (j->o->common.json ? print_row_json : print_row)(j, &r, i);
-        hs_bert_rows_free(&r);
+        hs_pair_rows_free(&r);
     }
     return HS_OK;
 }

@@ -209,7 +209,7 @@ static hs_status open_more(hs_corpus *c, const hs_data_part *part, int n, const 
         HS_TRY(hs_token_store_open(&c->more[i - 1], part[i].path));
         HS_TRY(check_tokenizer(part[i].path, c->more[i - 1], c->tokenizer, name));
         const hs_token_store_info info = hs_token_store_info_of(c->more[i - 1]);
-        c->source[i] = (hs_loader_source){ { c->more[i - 1], 0, info.n_tokens }, part[i].weight };
+        c->source[i] = (hs_text_part){ { c->more[i - 1], 0, info.n_tokens }, part[i].weight };
         c->key = hs_mix2(c->key, info.content_hash);
     }
     return HS_OK;
@@ -264,7 +264,7 @@ static hs_status open_prepared(hs_corpus *c, const hs_config *config, const hs_d
             HS_TRY(hs_token_store_verify(c->val_store));
     }
     HS_TRY(split(c, config, &t));
-    c->source[0] = (hs_loader_source){ c->train, part[0].weight };
+    c->source[0] = (hs_text_part){ c->train, part[0].weight };
     c->n_sources = n;
     return HS_OK;
 }
@@ -298,7 +298,7 @@ static hs_status open_store(hs_corpus *c, const hs_config *config, const texts *
     if (!c->cached)
         HS_TRY(encode(c, config, t));
     HS_TRY(split(c, config, t));
-    c->source[0] = (hs_loader_source){ c->train, 1 };
+    c->source[0] = (hs_text_part){ c->train, 1 };
     c->n_sources = 1;
     return HS_OK;
 }

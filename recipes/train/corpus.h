@@ -2,15 +2,16 @@
 // were prepared before, used where they lie.
 #ifndef HS_RECIPES_CORPUS_H
 #define HS_RECIPES_CORPUS_H
-#include "data/batches/loader.h"
+#include "data/batches/mixing.h"
+#include "data/batches/windows.h"
 #include "recipes/program/config.h"
 
 typedef struct hs_corpus {
     hs_tokenizer *tokenizer;
     hs_token_store *store;
-    hs_token_store *val_store;               // of a data.val that is a store of its own; else NULL
-    hs_token_store *more[HS_MIX_SOURCES];    // the second store of data.train and those behind it
-    hs_loader_source source[HS_MIX_SOURCES]; // what training draws from; the first is `train`
+    hs_token_store *val_store;            // of a data.val that is a store of its own; else NULL
+    hs_token_store *more[HS_MIX_SOURCES]; // the second store of data.train and those behind it
+    hs_text_part source[HS_MIX_SOURCES];  // what training draws from; the first is `train`
     int n_sources;
     hs_token_range train, val; // val is empty (first == end) where there is no validation text
     int64_t first_file;        // tokens of data.train; behind them those of a validation file

@@ -1,5 +1,5 @@
 #include "recipes/train/evaluate.h"
-#include <string.h>
+#include "core/run/feed.h"
 #include <sys/resource.h>
 
 size_t hs_peak_rss(void)
@@ -21,21 +21,10 @@ hs_arch_setup hs_eval_setup(hs_arch m)
 }
 
 // ---- batches
-static void feed_input(hs_run *run, int plan, const char *name, const int32_t *src, int64_t n)
-{
-    int32_t *dst = hs_run_input(run, plan, name);
-    if (dst)
-        memcpy(dst, src, (size_t)n * sizeof *dst);
-}
-
 hs_status hs_feed(hs_run *run, int plan, const hs_batch *b)
 {
-    feed_input(run, plan, "ids", b->ids, b->n_tokens);
-    feed_input(run, plan, "targets", b->targets, b->n_tokens);
-    feed_input(run, plan, "starts", b->starts, b->n_seqs + 1);
-    feed_input(run, plan, "where", b->where, 2 * b->n_tokens);
-    hs_step_live(hs_run_in(run), b->n_tokens, b->n_seqs, 0);
-    return HS_OK;
+    hs_exec *exec = hs_run_exec(run, plan);
+    return exec ? hs_exec_feed(exec, b, hs_run_in(run)) : HS_FAIL(INTERNAL, "plan %d is not bound", plan);
 }
 
 static hs_status evaluate_batch(hs_run *run, int plan, const hs_batch *b, double *sum)
@@ -48,28 +37,38 @@ static hs_status evaluate_batch(hs_run *run, int plan, const hs_batch *b, double
     return HS_OK;
 }
 
-hs_status hs_evaluate(hs_run *run, int plan, const hs_arch_setup *setup, const hs_token_range *range, int64_t max_windows,
-                      hs_eval_result *out)
+// Part of a text is taken from all over it, in batches spread evenly.
+static hs_status evaluate(hs_run *run, int plan, hs_source *source, int64_t at_once, int64_t max_samples, hs_eval_result *out)
 {
-    const int64_t context = hs_arch_int(setup->arch, "model.context"), at_once = setup->shape.max_seqs,
-                  windows = (range->end - range->first - 2) / context + 1;
-    const int64_t wanted = max_windows && max_windows < windows ? max_windows : windows, batches = (wanted + at_once - 1) / at_once;
-    const double start = hs_now();
+    const int64_t all = source->n_samples, wanted = max_samples && max_samples < all ? max_samples : all,
+                  batches = (wanted + at_once - 1) / at_once;
     double sum = 0;
-    hs_batch b = { 0 };
-    *out = (hs_eval_result){ 0 };
-    HS_TRY(hs_batch_alloc(&b, at_once, context));
+    hs_batch b;
+    HS_TRY(hs_source_batch(source, at_once, &b));
     hs_status st = HS_OK;
     for (int64_t i = 0; i < batches && st == HS_OK; i++) {
-        const int64_t first = i * at_once, n = wanted - first < at_once ? wanted - first : at_once;
-        int64_t next = wanted < windows ? windows * i / batches : first; // a part of the text is taken from all over it
-        hs_eval_fill(range, context, n, &next, &b);
-        st = evaluate_batch(run, plan, &b, &sum);
-        out->tokens += b.n_targets;
+        const int64_t done = i * at_once, n = wanted - done < at_once ? wanted - done : at_once;
+        st = hs_source_fill(source, &b, (uint64_t)(wanted < all ? all * i / batches : done), n);
+        if (st == HS_OK)
+            st = evaluate_batch(run, plan, &b, &sum);
+        out->tokens += b.labels[0];
     }
     hs_batch_free(&b);
     HS_TRY(st);
     out->loss = out->tokens ? sum / (double)out->tokens : 0;
+    return HS_OK;
+}
+
+hs_status hs_evaluate(hs_run *run, int plan, const hs_arch_setup *setup, const hs_token_range *range, int64_t max_windows,
+                      hs_eval_result *out)
+{
+    const double start = hs_now();
+    hs_source *source;
+    *out = (hs_eval_result){ 0 };
+    HS_TRY(hs_eval_windows_new(&source, range, hs_arch_int(setup->arch, "model.context")));
+    const hs_status st = evaluate(run, plan, source, setup->shape.max_seqs, max_windows, out);
+    hs_source_free(source);
+    HS_TRY(st);
     out->seconds = hs_now() - start;
     return HS_OK;
 }

@@ -3,7 +3,7 @@
 #define HS_RECIPES_EVALUATE_H
 #include "core/base/clock.h"
 #include "core/run/run.h"
-#include "data/batches/loader.h"
+#include "data/batches/windows.h"
 #include "models/family.h"
 
 // Evaluation takes as many windows at once as keep its logits small, whatever the batch of training was: the same bits everywhere.

@@ -1,5 +1,6 @@
 // profile: records of the trace, taken after each step and added up by operation and scope, and written as events.
 #include "recipes/train/profile.h"
+#include "core/base/clock.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -118,7 +118,7 @@ static hs_status settle_vocabulary(hs_trainer *t)
     t->info = hs_config_info(t->c);
     t->train = (hs_arch_setup){ t->arch,
                                 { .max_tokens = t->c->train.batch * t->context,
-                                  .max_seqs = hs_loader_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->context) } };
+                                  .max_seqs = hs_windows_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->context) } };
     t->eval = hs_eval_setup(t->arch);
     return HS_OK;
 }
@@ -279,16 +279,18 @@ static hs_status open_outputs(hs_trainer *t)
 static hs_status open_loader(hs_trainer *t)
 {
     const hs_corpus *corpus = &t->corpus;
-    return hs_loader_new(&t->loader, &(hs_loader_opts){ .sources = corpus->source,
-                                                        .n_sources = corpus->n_sources,
-                                                        .packing = (hs_packing)t->c->data.packing,
-                                                        .window = t->context,
-                                                        .batch = t->c->train.batch,
-                                                        .n_micro = (int)t->c->train.accumulate,
-                                                        .size = 1,
-                                                        .seed = (uint64_t)t->c->train.seed,
-                                                        .first_sample = t->at.next_sample,
-                                                        .depth = (int)(t->c->train.accumulate + t->c->train.prefetch) });
+    hs_source *source;
+    HS_TRY(hs_windows_new(&source, &(hs_windows_opts){ .parts = corpus->source,
+                                                       .n_parts = corpus->n_sources,
+                                                       .packing = (hs_packing)t->c->data.packing,
+                                                       .window = t->context,
+                                                       .seed = (uint64_t)t->c->train.seed }));
+    return hs_loader_new(&t->loader, source,
+                         &(hs_loader_opts){ .batch = t->c->train.batch,
+                                            .n_micro = (int)t->c->train.accumulate,
+                                            .size = 1,
+                                            .first_sample = t->at.next_sample,
+                                            .depth = (int)(t->c->train.accumulate + t->c->train.prefetch) });
 }
 
 // Tokens that attention sees: a window, or a document of mean length (that is the least they can see: longer ones count for more).

@@ -11,15 +11,17 @@
 enum { MAX_SKIPPED_IN_ROW = 10 };
 
 // ---- one step
-static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m)
+// Of a loss: 1 over its labels; one without labels counts 0.
+static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m, int loss)
 {
     const int n = (int)t->c->train.accumulate;
+    int64_t labels = batch[m]->labels[loss];
     if (t->c->loss.normalize == HS_NORMALIZE_MICRO)
-        return 1.0f / ((float)n * (float)batch[m]->n_targets);
-    int64_t labels = 0;
+        return labels ? 1.0f / ((float)n * (float)labels) : 0;
+    labels = 0;
     for (int i = 0; i < n; i++)
-        labels += batch[i]->n_targets;
-    return 1.0f / (float)labels;
+        labels += batch[i]->labels[loss];
+    return hs_inv_count(labels);
 }
 
 // All micro-batches are fetched before the first forward: the mean is over the labels of all of them.
@@ -36,9 +38,11 @@ static hs_status run_step(hs_trainer *t)
     t->watch.found = false;
     for (int m = 0; m < n; m++) {
         HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], batch[m]));
-        e->in->n_micro = n, e->in->inv_count[0] = inv_count(t, batch, m);
+        e->in->n_micro = n;
+        for (int i = 0; i < HS_N_LOSS; i++)
+            e->in->inv_count[i] = inv_count(t, batch, m, i);
         HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
-        tokens += batch[m]->n_tokens;
+        tokens += batch[m]->n[HS_COUNT_TOKENS];
     }
     HS_TRY(hs_run_update(e->run));
     for (int m = 0; m < n; m++)

@@ -1,6 +1,7 @@
 // trainer: a training run from its settings to its last checkpoint.
 #ifndef HS_RECIPES_TRAINER_H
 #define HS_RECIPES_TRAINER_H
+#include "data/batches/loader.h"
 #include "data/report/tensorboard.h"
 #include "recipes/train/corpus.h"
 #include "recipes/train/engine.h"

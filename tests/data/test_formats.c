@@ -7,7 +7,7 @@
 #include "data/base/file.h"
 #include "data/formats/llmc.h"
 #include "data/formats/megatron.h"
-#include "data/text/bert_make.h"
+#include "data/text/pair_make.h"
 #include "data/text/store_writer.h"
 #include "data/text/token_file.h"
 #include <math.h>
@@ -205,9 +205,9 @@ static int64_t find(const int32_t *all, int64_t n, const int32_t *part, int64_t 
     return -1;
 }
 
-static void check_row(const hs_bert_rows *r, int64_t i, const int32_t *all, int64_t n, int64_t *masks, int64_t *kept, int64_t *labels)
+static void check_row(const hs_pair_rows *r, int64_t i, const int32_t *all, int64_t n, int64_t *masks, int64_t *kept, int64_t *labels)
 {
-    const int64_t tokens = hs_bert_row_tokens(r, i), k = hs_bert_row_labels(r, i);
+    const int64_t tokens = hs_pair_row_tokens(r, i), k = hs_pair_row_labels(r, i);
     int32_t *ids = r->ids + i * LENGTH;
     const double want = rint(0.15 * (double)tokens);
     assert_int_equal(k, want < 1 ? 1 : want > LABELS ? LABELS : want);
@@ -232,13 +232,13 @@ static void rows_for_bert(void **state)
     (void)state;
     for (int sentences = 0; sentences < 2; sentences++) {
         hs_token_store *s;
-        hs_bert_plan *p, *again;
+        hs_pair_plan *p, *again;
         write_text(scratch_path("s"), HS_TOKENS_STORE, CLS, sentences);
         OK(hs_token_store_open(&s, scratch_path("s")));
         const int64_t n = hs_token_store_info_of(s).n_tokens;
         int32_t *all = malloc((size_t)n * sizeof *all);
         hs_token_store_read(s, 0, n, all);
-        hs_bert_make_opts o = { .store = s,
+        hs_pair_make_opts o = { .store = s,
                                 .length = LENGTH,
                                 .predictions = LABELS,
                                 .copies = 6,
@@ -250,7 +250,7 @@ static void rows_for_bert(void **state)
                                 .sep = 6,
                                 .mask = 7 };
         o.mask = CLS; // one beyond
-        FAILS(USAGE, "outside the vocabulary of 297", hs_bert_plan_new(&p, &o));
+        FAILS(USAGE, "outside the vocabulary of 297", hs_pair_plan_new(&p, &o));
         hs_token_store_close(s);
         // The same ids over a vocabulary that has the special tokens.
         hs_token_out *w;
@@ -260,18 +260,18 @@ static void rows_for_bert(void **state)
         OK(hs_token_out_commit(w));
         OK(hs_token_store_open(&s, scratch_path("s")));
         o.store = s, o.cls = CLS, o.sep = SEP, o.mask = MASK;
-        FAILS(USAGE, "rows of 7 tokens", (o.length = 7, hs_bert_plan_new(&p, &o)));
+        FAILS(USAGE, "rows of 7 tokens", (o.length = 7, hs_pair_plan_new(&p, &o)));
         o.length = LENGTH;
-        OK(hs_bert_plan_new(&p, &o));
-        OK(hs_bert_plan_new(&again, &o));
-        const int64_t rows = hs_bert_plan_rows(p);
-        assert_true(rows > 6 * n / LENGTH && rows == hs_bert_plan_rows(again));
-        hs_bert_rows a, b;
-        OK(hs_bert_rows_alloc(&a, rows, LENGTH, LABELS, 1));
-        OK(hs_bert_rows_alloc(&b, 1, LENGTH, LABELS, 1));
-        hs_bert_plan_fill(p, 0, &a);
-        OK(hs_bert_rows_check(&a, "rows", 0, VOCAB));
-        hs_bert_plan_fill(again, rows - 1, &b); // a row is a function of its index
+        OK(hs_pair_plan_new(&p, &o));
+        OK(hs_pair_plan_new(&again, &o));
+        const int64_t rows = hs_pair_plan_rows(p);
+        assert_true(rows > 6 * n / LENGTH && rows == hs_pair_plan_rows(again));
+        hs_pair_rows a, b;
+        OK(hs_pair_rows_alloc(&a, rows, LENGTH, LABELS, 1));
+        OK(hs_pair_rows_alloc(&b, 1, LENGTH, LABELS, 1));
+        hs_pair_plan_fill(p, 0, &a);
+        OK(hs_pair_rows_check(&a, "rows", 0, VOCAB));
+        hs_pair_plan_fill(again, rows - 1, &b); // a row is a function of its index
         same_row(&a, rows - 1, &b, 0);
         int64_t masks = 0, kept = 0, labels = 0, random = 0;
         for (int64_t i = 0; i < rows; i++) {
@@ -280,10 +280,10 @@ static void rows_for_bert(void **state)
         }
         assert_true(fabs((double)masks / (double)labels - 0.8) < 0.04 && fabs((double)kept / (double)labels - 0.1) < 0.03);
         assert_true(random > rows * 4 / 10 && random < rows * 8 / 10);
-        hs_bert_rows_free(&a);
-        hs_bert_rows_free(&b);
-        hs_bert_plan_free(p);
-        hs_bert_plan_free(again);
+        hs_pair_rows_free(&a);
+        hs_pair_rows_free(&b);
+        hs_pair_plan_free(p);
+        hs_pair_plan_free(again);
         hs_token_store_close(s);
         free(all);
     }

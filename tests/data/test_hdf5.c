@@ -28,16 +28,16 @@ static void round_trips(void **state)
         assert_int_equal(info.layout, c->layout);
         assert_int_equal(info.rows, c->rows);
         for (int64_t at = 0; at < c->rows; at += 333) { // never aligned with chunks
-            hs_bert_rows got, want;
+            hs_pair_rows got, want;
             const int64_t n = c->rows - at < 333 ? c->rows - at : 333;
             OK(hs_h5_read(f, at, n, &got));
             some_rows(&want, at, n, c->length, c->predictions, c->layout == HS_H5_PACKED ? 3 : 1, c->vocab);
             for (int64_t k = 0; k < n; k++)
                 same_row(&want, k, &got, k);
-            hs_bert_rows_free(&got);
-            hs_bert_rows_free(&want);
+            hs_pair_rows_free(&got);
+            hs_pair_rows_free(&want);
         }
-        hs_bert_rows none;
+        hs_pair_rows none;
         FAILS(USAGE, "rows", hs_h5_read(f, c->rows, 1, &none));
         hs_h5_close(f);
     }
@@ -48,7 +48,7 @@ static void writer_refuses(void **state)
 {
     (void)state;
     hs_h5_out *w;
-    hs_bert_rows r;
+    hs_pair_rows r;
     const hs_h5_out_opts o = { .layout = HS_H5_FIXED, .rows = 10, .length = 32, .predictions = 4, .vocab = 50, .gzip = 4 };
     FAILS(SYSTEM, "cannot write", hs_h5_create(&w, scratch_path("absent/x.hdf5"), &o));
     OK(hs_h5_create(&w, scratch_path("x.hdf5"), &o));
@@ -58,13 +58,13 @@ static void writer_refuses(void **state)
     OK(hs_h5_append(w, &r));
     r.ids[32 * 3 + 2] = 50;
     FAILS(CORRUPT, "input_ids: row 8, column 2: id 50 is outside the vocabulary of 50", hs_h5_append(w, &r));
-    hs_bert_rows_free(&r);
+    hs_pair_rows_free(&r);
     FAILS(USAGE, "5 rows written, 10 announced", hs_h5_commit(w));
     FAILS(USAGE, "no such file", hs_h5_open(&(hs_h5_file *){ NULL }, scratch_path("x.hdf5"), 0)); // and nothing appeared
     OK(hs_h5_create(&w, scratch_path("x.hdf5"), &(hs_h5_out_opts){ .layout = HS_H5_FIXED, .rows = 1, .length = 16, .predictions = 2 }));
     some_rows(&r, 0, 1, 32, 4, 1, 50);
     FAILS(USAGE, "rows of 32 tokens with 4 predictions", hs_h5_append(w, &r));
-    hs_bert_rows_free(&r);
+    hs_pair_rows_free(&r);
     hs_h5_discard(w);
 }
 
@@ -115,12 +115,12 @@ static void foreign_files(void **state)
 {
     (void)state;
     hs_h5_file *f;
-    hs_bert_rows r;
+    hs_pair_rows r;
     make(scratch_path("bad.hdf5"), NULL); // the pattern itself is read: contiguous, never written parts
     OK(hs_h5_open(&f, scratch_path("bad.hdf5"), 100));
     OK(hs_h5_read(f, 0, ROWS, &r));
     assert_int_equal(r.part_tokens[5], 1);
-    hs_bert_rows_free(&r);
+    hs_pair_rows_free(&r);
     hs_h5_close(f);
     refuses(HS_CORRUPT, "masked_lm_ids: no such dataset", &(spec){ .name = "masked_lm_ids" });
     refuses(HS_CORRUPT, "input_ids: no such dataset", &(spec){ .name = "input_ids" });
@@ -136,14 +136,14 @@ static void foreign_files(void **state)
     make(scratch_path("bad.hdf5"), &(spec){ "input_ids", H5T_STD_U16BE, 2, { ROWS, S } });
     OK(hs_h5_open(&f, scratch_path("bad.hdf5"), 100));
     OK(hs_h5_read(f, 1, 3, &r));
-    hs_bert_rows_free(&r);
+    hs_pair_rows_free(&r);
     hs_h5_close(f);
 }
 
 static void refuses_row(const char *name, int64_t at, int32_t value, const char *part)
 {
     hs_h5_file *f;
-    hs_bert_rows r;
+    hs_pair_rows r;
     int32_t v[ROWS * S];
     write_shard(scratch_path("row.hdf5"), HS_H5_FIXED, 0, ROWS, S, P, 100);
     const hid_t h = H5Fopen(scratch_path("row.hdf5"), H5F_ACC_RDWR, H5P_DEFAULT), set = H5Dopen2(h, name, H5P_DEFAULT);
@@ -204,14 +204,14 @@ static void damaged_chunk(void **state)
     char *good = scratch_read("good.hdf5", &n);
     for (size_t at = 20000; at < n; at += 997) { // in front of it: little but free space
         hs_h5_file *f;
-        hs_bert_rows r;
+        hs_pair_rows r;
         good[at] ^= 0x10;
         scratch_write("t.hdf5", good, n);
         good[at] ^= 0x10;
         if (hs_h5_open(&f, scratch_path("t.hdf5"), 100) != HS_OK)
             continue;
         if (hs_h5_read(f, 0, 400, &r) == HS_OK)
-            read++, hs_bert_rows_free(&r);
+            read++, hs_pair_rows_free(&r);
         else
             refused++;
         hs_h5_close(f);
@@ -225,7 +225,7 @@ static void damaged_chunk(void **state)
 static void same_rows_by_h5py(const char *path)
 {
     hs_h5_file *f;
-    hs_bert_rows r;
+    hs_pair_rows r;
     OK(hs_h5_open(&f, path, 100));
     OK(hs_h5_read(f, 0, 50, &r));
     assert_int_equal(r.length, 24);
@@ -245,7 +245,7 @@ static void same_rows_by_h5py(const char *path)
             assert_int_equal(r.labels[i * 4 + k], k < labels ? (i + k) % 100 : 0);
         }
     }
-    hs_bert_rows_free(&r);
+    hs_pair_rows_free(&r);
     hs_h5_close(f);
 }
 
@@ -280,7 +280,7 @@ static void never_written(void **state)
 {
     (void)state;
     hs_h5_file *f;
-    hs_bert_rows r;
+    hs_pair_rows r;
     OK(hs_h5_open(&f, HS_TESTS_DIR "/golden/shards/fill.hdf5", 100));
     OK(hs_h5_read(f, 1, 4, &r));
     for (int i = 0; i < 4 * 8; i++) {
@@ -290,7 +290,7 @@ static void never_written(void **state)
     }
     for (int i = 0; i < 4; i++)
         assert_int_equal(r.next[i], 1);
-    hs_bert_rows_free(&r);
+    hs_pair_rows_free(&r);
     hs_h5_close(f);
 }
 

@@ -4,6 +4,8 @@
 
 #include "core/base/rng.h"
 #include "data/batches/loader.h"
+#include "data/batches/sampler.h"
+#include "data/batches/windows.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -97,34 +99,48 @@ static void short_texts(void **state)
 
 enum { TEXT = 5000, S = 16 };
 
-static hs_loader_opts opts(const hs_token_store *store, int64_t batch, int n_micro)
+typedef struct stream {
+    hs_windows_opts text;
+    hs_loader_opts ring;
+} stream;
+
+static stream opts(const hs_token_store *store, int64_t batch, int n_micro)
 {
-    return (hs_loader_opts){
-        .range = { store, 100, TEXT - 100 }, .window = S, .batch = batch, .n_micro = n_micro, .size = 1, .seed = 5, .depth = n_micro + 2
-    };
+    return (stream){ .text = { .range = { store, 100, TEXT - 100 }, .window = S, .seed = 5 },
+                     .ring = { .batch = batch, .n_micro = n_micro, .size = 1, .depth = n_micro + 2 } };
+}
+
+static hs_status open_stream(hs_loader **out, const stream *o)
+{
+    hs_source *source;
+    *out = NULL;
+    HS_TRY(hs_windows_new(&source, &o->text));
+    return hs_loader_new(out, source, &o->ring);
 }
 
 // A micro-batch is what the sampler says, shifted by one for targets, with its places.
-static void check_batch(const hs_batch *b, const hs_loader_opts *o, uint64_t first_sample)
+static void check_batch(const hs_batch *b, const stream *o, uint64_t first_sample)
 {
     hs_sampler s;
-    OK(hs_sampler_init(&s, o->range.end - o->range.first, o->window, o->seed));
-    const int64_t share = o->batch / o->size;
-    assert_int_equal(b->n_seqs, share);
-    assert_int_equal(b->n_tokens, share * S);
-    assert_int_equal(b->n_targets, share * S);
+    OK(hs_sampler_init(&s, o->text.range.end - o->text.range.first, o->text.window, o->text.seed));
+    const int64_t share = o->ring.batch / o->ring.size;
+    const int32_t *ids = hs_batch_i32(b, HS_TEXT_IDS), *targets = hs_batch_i32(b, HS_TEXT_TARGETS),
+                  *starts = hs_batch_i32(b, HS_TEXT_STARTS), *where = hs_batch_i32(b, HS_TEXT_WHERE);
+    assert_int_equal(b->n[HS_COUNT_SEQS], share);
+    assert_int_equal(b->n[HS_COUNT_TOKENS], share * S);
+    assert_int_equal(b->labels[0], share * S);
     assert_int_equal(b->first_sample, first_sample);
-    assert_int_equal(b->starts[0], 0);
+    assert_int_equal(starts[0], 0);
     for (int64_t q = 0; q < share; q++) {
-        const uint64_t sample = first_sample + (uint64_t)(o->rank * share + q);
-        const int64_t start = o->range.first + hs_sampler_start(&s, sample);
-        assert_int_equal(b->starts[q + 1], (q + 1) * S);
+        const uint64_t sample = first_sample + (uint64_t)(o->ring.rank * share + q);
+        const int64_t start = o->text.range.first + hs_sampler_start(&s, sample);
+        assert_int_equal(starts[q + 1], (q + 1) * S);
         for (int64_t i = 0; i < S; i++) {
             const int64_t at = q * S + i;
-            assert_int_equal(b->ids[at], start + i);
-            assert_int_equal(b->targets[at], start + i + 1);
-            assert_int_equal(b->where[2 * at], sample % (uint64_t)(o->batch * o->n_micro));
-            assert_int_equal(b->where[2 * at + 1], i);
+            assert_int_equal(ids[at], start + i);
+            assert_int_equal(targets[at], start + i + 1);
+            assert_int_equal(where[2 * at], sample % (uint64_t)(o->ring.batch * o->ring.n_micro));
+            assert_int_equal(where[2 * at + 1], i);
         }
     }
 }
@@ -135,10 +151,10 @@ static void stream_from_anywhere(void **state)
     hs_token_store *text = counting_text(TEXT);
     static const uint64_t from[] = { 0, 1, 12, 299, 300, 123456789012ull };
     for (int i = 0; i < HS_COUNT(from); i++) {
-        hs_loader_opts o = opts(text, 12, 2);
-        o.first_sample = from[i];
+        stream o = opts(text, 12, 2);
+        o.ring.first_sample = from[i];
         hs_loader *l;
-        OK(hs_loader_new(&l, &o));
+        OK(open_stream(&l, &o));
         for (uint64_t k = 0; k < 60; k++) { // over the end of an epoch of 292
             const hs_batch *b;
             OK(hs_loader_next(l, &b));
@@ -156,16 +172,16 @@ static void ranks_share_a_micro_batch(void **state)
     (void)state;
     hs_token_store *text = counting_text(TEXT);
     hs_loader *l[4];
-    hs_loader_opts o = opts(text, 12, 1);
-    o.size = 4;
-    for (o.rank = 0; o.rank < 4; o.rank++)
-        OK(hs_loader_new(&l[o.rank], &o));
+    stream o = opts(text, 12, 1);
+    o.ring.size = 4;
+    for (o.ring.rank = 0; o.ring.rank < 4; o.ring.rank++)
+        OK(open_stream(&l[o.ring.rank], &o));
     for (uint64_t k = 0; k < 20; k++)
-        for (o.rank = 0; o.rank < 4; o.rank++) {
+        for (o.ring.rank = 0; o.ring.rank < 4; o.ring.rank++) {
             const hs_batch *b;
-            OK(hs_loader_next(l[o.rank], &b));
+            OK(hs_loader_next(l[o.ring.rank], &b));
             check_batch(b, &o, 12 * k);
-            hs_loader_release(l[o.rank]);
+            hs_loader_release(l[o.ring.rank]);
         }
     for (int r = 0; r < 4; r++)
         hs_loader_free(l[r]);
@@ -178,9 +194,9 @@ static void accumulation_keeps_slots(void **state)
     (void)state;
     hs_token_store *text = counting_text(TEXT);
     hs_loader *whole, *parts;
-    const hs_loader_opts a = opts(text, 8, 1), c = opts(text, 2, 4);
-    OK(hs_loader_new(&whole, &a));
-    OK(hs_loader_new(&parts, &c));
+    const stream a = opts(text, 8, 1), c = opts(text, 2, 4);
+    OK(open_stream(&whole, &a));
+    OK(open_stream(&parts, &c));
     for (int step = 0; step < 50; step++) {
         const hs_batch *w, *p[4];
         OK(hs_loader_next(whole, &w));
@@ -188,9 +204,9 @@ static void accumulation_keeps_slots(void **state)
             OK(hs_loader_next(parts, &p[m])); // all of a step's may be held at once
         for (int m = 0; m < 4; m++) {
             const size_t n = 2 * S * sizeof(int32_t);
-            assert_memory_equal(p[m]->ids, w->ids + m * 2 * S, n);
-            assert_memory_equal(p[m]->targets, w->targets + m * 2 * S, n);
-            assert_memory_equal(p[m]->where, w->where + m * 4 * S, 2 * n);
+            assert_memory_equal(hs_batch_i32(p[m], HS_TEXT_IDS), hs_batch_i32(w, HS_TEXT_IDS) + m * 2 * S, n);
+            assert_memory_equal(hs_batch_i32(p[m], HS_TEXT_TARGETS), hs_batch_i32(w, HS_TEXT_TARGETS) + m * 2 * S, n);
+            assert_memory_equal(hs_batch_i32(p[m], HS_TEXT_WHERE), hs_batch_i32(w, HS_TEXT_WHERE) + m * 4 * S, 2 * n);
             hs_loader_release(parts);
         }
         hs_loader_release(whole);
@@ -204,11 +220,11 @@ static void holding_all_is_an_error(void **state)
 {
     (void)state;
     hs_token_store *text = counting_text(TEXT);
-    hs_loader_opts o = opts(text, 2, 1);
-    o.depth = 2;
+    stream o = opts(text, 2, 1);
+    o.ring.depth = 2;
     hs_loader *l;
     const hs_batch *b;
-    OK(hs_loader_new(&l, &o));
+    OK(open_stream(&l, &o));
     hs_loader_release(l); // nothing held: nothing happens
     OK(hs_loader_next(l, &b));
     OK(hs_loader_next(l, &b));
@@ -226,9 +242,9 @@ static void free_never_hangs(void **state)
     (void)state;
     hs_token_store *text = counting_text(TEXT);
     for (int i = 0; i < 200; i++) {
-        const hs_loader_opts o = opts(text, 8, 1 + i % 3);
+        const stream o = opts(text, 8, 1 + i % 3);
         hs_loader *l;
-        OK(hs_loader_new(&l, &o));
+        OK(open_stream(&l, &o));
         for (int k = 0; k < i % 5; k++) {
             const hs_batch *b;
             OK(hs_loader_next(l, &b));
@@ -257,9 +273,9 @@ static void signals_go_to_main(void **state)
     main_thread = pthread_self();
     signal(SIGUSR1, catch_signal);
     hs_token_store *text = counting_text(TEXT);
-    const hs_loader_opts o = opts(text, 2, 1);
+    const stream o = opts(text, 2, 1);
     hs_loader *l;
-    OK(hs_loader_new(&l, &o));
+    OK(open_stream(&l, &o));
     sigset_t one, before;
     sigemptyset(&one);
     sigaddset(&one, SIGUSR1);
@@ -278,19 +294,19 @@ static void bad_options(void **state)
     (void)state;
     hs_token_store *text = counting_text(TEXT);
     hs_loader *l;
-    hs_loader_opts o = opts(text, 8, 1);
-    o.range.end = TEXT + 1;
-    FAILS(USAGE, "tokens 100 to 5001 of a store of 5000", hs_loader_new(&l, &o));
-    o = opts(text, 8, 1), o.range.end = 110;
-    FAILS(USAGE, "text of 10 tokens is shorter than a context of 16 + 1", hs_loader_new(&l, &o));
-    o = opts(text, 8, 1), o.size = 3;
-    FAILS(USAGE, "batch of 8 windows does not divide", hs_loader_new(&l, &o));
-    o = opts(text, 8, 4), o.depth = 4;
-    FAILS(USAGE, "a ring of 4 micro-batches, at least 5", hs_loader_new(&l, &o));
+    stream o = opts(text, 8, 1);
+    o.text.range.end = TEXT + 1;
+    FAILS(USAGE, "tokens 100 to 5001 of a store of 5000", open_stream(&l, &o));
+    o = opts(text, 8, 1), o.text.range.end = 110;
+    FAILS(USAGE, "text of 10 tokens is shorter than a context of 16 + 1", open_stream(&l, &o));
+    o = opts(text, 8, 1), o.ring.size = 3;
+    FAILS(USAGE, "batch of 8 windows does not divide", open_stream(&l, &o));
+    o = opts(text, 8, 4), o.ring.depth = 4;
+    FAILS(USAGE, "a ring of 4 micro-batches, at least 5", open_stream(&l, &o));
     o = opts(text, 0, 1);
-    FAILS(USAGE, "batch of 0", hs_loader_new(&l, &o));
+    FAILS(USAGE, "batch of 0", open_stream(&l, &o));
     o = opts(text, 1ll << 30, 1);
-    FAILS(USAGE, "more tokens than an int32", hs_loader_new(&l, &o));
+    FAILS(USAGE, "more tokens than an int32", open_stream(&l, &o));
     assert_null(l);
     hs_token_store_close(text);
 }
@@ -301,16 +317,16 @@ static void ids_beyond_the_vocabulary(void **state)
 {
     (void)state;
     hs_token_store *text = counting_text(TEXT);
-    hs_loader_opts o = opts(text, 2, 1);
+    stream o = opts(text, 2, 1);
     const hs_batch *b;
     hs_loader *l;
-    o.vocab = TEXT - 1000; // the model's: windows before token 4000 are fine
-    OK(hs_loader_new(&l, &o));
+    o.text.vocab = TEXT - 1000; // the model's: windows before token 4000 are fine
+    OK(open_stream(&l, &o));
     hs_status st = HS_OK;
     for (int k = 0; k < 200 && st == HS_OK; k++) {
         st = hs_loader_next(l, &b);
-        for (int64_t i = 0; st == HS_OK && i < b->n_tokens; i++)
-            assert_true(b->ids[i] < 4000 && b->targets[i] < 4000);
+        for (int64_t i = 0; st == HS_OK && i < b->n[HS_COUNT_TOKENS]; i++)
+            assert_true(hs_batch_i32(b, HS_TEXT_IDS)[i] < 4000 && hs_batch_i32(b, HS_TEXT_TARGETS)[i] < 4000);
         hs_loader_release(l);
     }
     FAILS(CORRUPT, "(text in memory): id 4", st);
@@ -331,8 +347,8 @@ static void changed_files(void **state)
         const char *path = scratch_path("changing.bin");
         OK(hs_token_store_write(path, ids, TEXT, NULL, 1, 10, 0));
         OK(hs_token_store_open(&text, path));
-        const hs_loader_opts o = opts(text, 2, 1);
-        OK(hs_loader_new(&l, &o));
+        const stream o = opts(text, 2, 1);
+        OK(open_stream(&l, &o));
         OK(hs_loader_next(l, &b));
         usleep(20000); // a later time for the file
         FILE *f = fopen(path, "r+b");
@@ -376,16 +392,10 @@ static void a_billion_tokens(void **state)
             hs_loader *l;
             const hs_batch *b;
             OK(hs_token_store_open(&text, path));
-            OK(hs_loader_new(&l, &(hs_loader_opts){ .range = { text, 0, n },
-                                                    .packing = (hs_packing)packing,
-                                                    .window = 1024,
-                                                    .batch = 4,
-                                                    .n_micro = 1,
-                                                    .size = 1,
-                                                    .first_sample = from * 12345678901ull,
-                                                    .depth = 2 }));
+            OK(open_stream(&l, &(stream){ { .range = { text, 0, n }, .packing = (hs_packing)packing, .window = 1024 },
+                                          { .batch = 4, .n_micro = 1, .size = 1, .first_sample = from * 12345678901ull, .depth = 2 } }));
             OK(hs_loader_next(l, &b));
-            assert_int_equal(b->n_tokens, 4096);
+            assert_int_equal(b->n[HS_COUNT_TOKENS], 4096);
             hs_loader_free(l);
             hs_token_store_close(text);
         }
@@ -402,28 +412,36 @@ static void each_token_but_the_first_once(void **state)
         for (int64_t max_windows = 1; max_windows <= 5; max_windows += 2) {
             const hs_token_range r = { text, 50, 50 + lengths[i] };
             hs_batch b;
-            OK(hs_batch_alloc(&b, max_windows, S));
+            hs_source *source;
+            OK(hs_eval_windows_new(&source, &r, S));
+            OK(hs_source_batch(source, max_windows, &b));
             int64_t window = 0, expected = 51, got;
-            while ((got = hs_eval_fill(&r, S, max_windows, &window, &b)) > 0) {
-                assert_int_equal(got, b.n_seqs);
-                assert_int_equal(b.n_targets, b.n_tokens);
-                for (int64_t t = 0; t < b.n_tokens; t++, expected++) {
-                    assert_int_equal(b.targets[t], expected);
-                    assert_int_equal(b.ids[t], expected - 1);
+            for (; window < source->n_samples; window += got) {
+                got = source->n_samples - window < max_windows ? source->n_samples - window : max_windows;
+                OK(hs_source_fill(source, &b, (uint64_t)window, got));
+                assert_int_equal(b.first_sample, window);
+                assert_int_equal(got, b.n[HS_COUNT_SEQS]);
+                assert_int_equal(b.labels[0], b.n[HS_COUNT_TOKENS]);
+                for (int64_t t = 0; t < b.n[HS_COUNT_TOKENS]; t++, expected++) {
+                    assert_int_equal(hs_batch_i32(&b, HS_TEXT_TARGETS)[t], expected);
+                    assert_int_equal(hs_batch_i32(&b, HS_TEXT_IDS)[t], expected - 1);
                 }
                 for (int64_t q = 0; q < got; q++) {
-                    const int64_t n = b.starts[q + 1] - b.starts[q];
-                    assert_true(n == S || (q == got - 1 && n >= 1 && n < S && b.targets[b.n_tokens - 1] == r.end - 1));
-                    assert_int_equal(b.where[2 * b.starts[q]], q);
-                    assert_int_equal(b.where[2 * (b.starts[q + 1] - 1) + 1], n - 1);
+                    const int64_t n = hs_batch_i32(&b, HS_TEXT_STARTS)[q + 1] - hs_batch_i32(&b, HS_TEXT_STARTS)[q];
+                    assert_true(n == S || (q == got - 1 && n >= 1 && n < S &&
+                                           hs_batch_i32(&b, HS_TEXT_TARGETS)[b.n[HS_COUNT_TOKENS] - 1] == r.end - 1));
+                    assert_int_equal(hs_batch_i32(&b, HS_TEXT_WHERE)[2 * hs_batch_i32(&b, HS_TEXT_STARTS)[q]], q);
+                    assert_int_equal(hs_batch_i32(&b, HS_TEXT_WHERE)[2 * (hs_batch_i32(&b, HS_TEXT_STARTS)[q + 1] - 1) + 1], n - 1);
                 }
-                for (int64_t t = b.n_tokens; t < max_windows * S; t++)
-                    assert_true(b.ids[t] == 0 && b.targets[t] == HS_TARGET_IGNORE);
+                for (int64_t t = b.n[HS_COUNT_TOKENS]; t < max_windows * S; t++)
+                    assert_true(hs_batch_i32(&b, HS_TEXT_IDS)[t] == 0 && hs_batch_i32(&b, HS_TEXT_TARGETS)[t] == HS_TARGET_IGNORE);
                 for (int64_t q = got; q <= max_windows; q++)
-                    assert_int_equal(b.starts[q], b.n_tokens);
+                    assert_int_equal(hs_batch_i32(&b, HS_TEXT_STARTS)[q], b.n[HS_COUNT_TOKENS]);
             }
             assert_int_equal(expected, lengths[i] < 2 ? 51 : r.end);
+            FAILS(INTERNAL, "window", hs_source_fill(source, &b, (uint64_t)source->n_samples, 1)); // none behind the last
             hs_batch_free(&b);
+            hs_source_free(source);
         }
     hs_token_store_close(text);
 }

@@ -4,6 +4,7 @@
 #include "core/base/rng.h"
 #include "data/batches/loader.h"
 #include "data/batches/packing.h"
+#include "data/batches/windows.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,21 +178,25 @@ enum { S = 32, BATCH = 12 };
 
 static void copy_batch(hs_batch *dst, const hs_batch *src)
 {
-    OK(hs_batch_alloc_tokens(dst, src->n_seqs, src->n_tokens));
-    memcpy(dst->ids, src->ids, (size_t)src->n_tokens * 4);
-    memcpy(dst->targets, src->targets, (size_t)src->n_tokens * 4);
-    memcpy(dst->where, src->where, (size_t)src->n_tokens * 8);
-    memcpy(dst->starts, src->starts, (size_t)(src->n_seqs + 1) * 4);
-    dst->n_seqs = src->n_seqs, dst->n_tokens = src->n_tokens;
+    OK(hs_windows_batch(dst, src->n[HS_COUNT_SEQS], src->n[HS_COUNT_TOKENS]));
+    OK(hs_batch_copy(dst, src));
 }
 
 static void same_part(const hs_batch *whole, int64_t seq, int64_t token, const hs_batch *part)
 {
-    assert_memory_equal(whole->ids + token, part->ids, (size_t)part->n_tokens * 4);
-    assert_memory_equal(whole->targets + token, part->targets, (size_t)part->n_tokens * 4);
-    assert_memory_equal(whole->where + 2 * token, part->where, (size_t)part->n_tokens * 8);
-    for (int64_t q = 0; q <= part->n_seqs; q++)
-        assert_int_equal(whole->starts[seq + q], part->starts[q] + token);
+    const size_t n = (size_t)part->n[HS_COUNT_TOKENS] * sizeof(int32_t);
+    assert_memory_equal(hs_batch_i32(whole, HS_TEXT_IDS) + token, hs_batch_i32(part, HS_TEXT_IDS), n);
+    assert_memory_equal(hs_batch_i32(whole, HS_TEXT_TARGETS) + token, hs_batch_i32(part, HS_TEXT_TARGETS), n);
+    assert_memory_equal(hs_batch_i32(whole, HS_TEXT_WHERE) + 2 * token, hs_batch_i32(part, HS_TEXT_WHERE), 2 * n);
+    for (int64_t q = 0; q <= part->n[HS_COUNT_SEQS]; q++)
+        assert_int_equal(hs_batch_i32(whole, HS_TEXT_STARTS)[seq + q], hs_batch_i32(part, HS_TEXT_STARTS)[q] + token);
+}
+
+static hs_status open_stream(hs_loader **out, const hs_windows_opts *text, const hs_loader_opts *ring)
+{
+    hs_source *source;
+    OK(hs_windows_new(&source, text));
+    return hs_loader_new(out, source, ring);
 }
 
 // Two packed sources 3:1 (and one alone): the same stream for 1 or 4 ranks, 1x12 or 3x4 micro-batches, from any index.
@@ -199,30 +204,24 @@ static void ranks_and_micro_batches_see_one_stream(void **state)
 {
     (void)state;
     hs_token_store *a = text("a.bin", 40000, 90, 1), *b = text("b.bin", 9000, 300, 2);
-    const hs_loader_source sources[] = { { { a, 100, 40000 }, 0.75 }, { { b, 0, 8000 }, 0.25 } };
+    const hs_text_part sources[] = { { { a, 100, 40000 }, 0.75 }, { { b, 0, 8000 }, 0.25 } };
     for (int n_sources = 1; n_sources <= 2; n_sources++) {
-        hs_loader_opts o = { .sources = sources,
-                             .n_sources = n_sources,
-                             .packing = HS_PACKING_FFD,
-                             .window = S,
-                             .batch = BATCH,
-                             .n_micro = 1,
-                             .size = 1,
-                             .seed = 9,
-                             .depth = 4 };
+        const hs_windows_opts mix = { .parts = sources, .n_parts = n_sources, .packing = HS_PACKING_FFD, .window = S, .seed = 9 };
+        hs_loader_opts o = { .batch = BATCH, .n_micro = 1, .size = 1, .depth = 4 };
         hs_loader *whole, *l[4];
         hs_batch batch[40];
-        OK(hs_loader_new(&whole, &o));
+        OK(open_stream(&whole, &mix, &o));
         for (int k = 0; k < 40; k++) {
             const hs_batch *got;
             OK(hs_loader_next(whole, &got));
-            assert_int_equal(got->n_tokens, S * BATCH);
-            assert_int_equal(got->n_targets, S * BATCH);
-            for (int64_t q = 0; q < got->n_seqs; q++)
-                for (int32_t t = got->starts[q]; t < got->starts[q + 1]; t++) { // one document, positions from 0, one slot of its own
-                    assert_int_equal(got->where[2 * t + 1], t - got->starts[q]);
-                    assert_int_equal(got->where[2 * t], got->starts[q]);
-                    assert_int_equal(got->targets[t], got->ids[t] + 1);
+            assert_int_equal(got->n[HS_COUNT_TOKENS], S * BATCH);
+            assert_int_equal(got->labels[0], S * BATCH);
+            const int32_t *starts = hs_batch_i32(got, HS_TEXT_STARTS), *where = hs_batch_i32(got, HS_TEXT_WHERE);
+            for (int64_t q = 0; q < got->n[HS_COUNT_SEQS]; q++)
+                for (int32_t t = starts[q]; t < starts[q + 1]; t++) { // one document, positions from 0, one slot of its own
+                    assert_int_equal(where[2 * t + 1], t - starts[q]);
+                    assert_int_equal(where[2 * t], starts[q]);
+                    assert_int_equal(hs_batch_i32(got, HS_TEXT_TARGETS)[t], hs_batch_i32(got, HS_TEXT_IDS)[t] + 1);
                 }
             copy_batch(&batch[k], got);
             hs_loader_release(whole);
@@ -231,7 +230,7 @@ static void ranks_and_micro_batches_see_one_stream(void **state)
         o.size = 4;
         for (o.rank = 0; o.rank < 4; o.rank++) {
             o.first_sample = 7 * BATCH;
-            OK(hs_loader_new(&l[o.rank], &o));
+            OK(open_stream(&l[o.rank], &mix, &o));
         }
         for (int k = 7; k < 40; k++) {
             int64_t seq = 0, token = 0;
@@ -239,22 +238,22 @@ static void ranks_and_micro_batches_see_one_stream(void **state)
                 const hs_batch *got;
                 OK(hs_loader_next(l[rank], &got));
                 same_part(&batch[k], seq, token, got);
-                seq += got->n_seqs, token += got->n_tokens;
+                seq += got->n[HS_COUNT_SEQS], token += got->n[HS_COUNT_TOKENS];
                 hs_loader_release(l[rank]);
             }
-            assert_true(token == S * BATCH && seq == batch[k].n_seqs);
+            assert_true(token == S * BATCH && seq == batch[k].n[HS_COUNT_SEQS]);
         }
         for (int rank = 0; rank < 4; rank++)
             hs_loader_free(l[rank]);
         o.rank = 0, o.size = 1, o.batch = 4, o.n_micro = 3, o.first_sample = 30 * BATCH;
-        OK(hs_loader_new(&whole, &o));
+        OK(open_stream(&whole, &mix, &o));
         for (int k = 30; k < 40; k++) {
             int64_t seq = 0, token = 0;
             for (int m = 0; m < 3; m++) {
                 const hs_batch *got;
                 OK(hs_loader_next(whole, &got));
                 same_part(&batch[k], seq, token, got);
-                seq += got->n_seqs, token += got->n_tokens;
+                seq += got->n[HS_COUNT_SEQS], token += got->n[HS_COUNT_TOKENS];
                 hs_loader_release(whole);
             }
         }

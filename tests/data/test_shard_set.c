@@ -3,6 +3,7 @@
 #include "tests/support/support_files.h"
 #include "tests/support/support_shards.h"
 
+#include "data/batches/loader.h"
 #include "data/batches/shard_set.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,15 +43,17 @@ static void order_is_a_permutation(void **state)
     FAILS(USAGE, "0 rows", hs_shard_order_init(&o, (int64_t[]){ 0 }, blocks, 1, 1, 7));
 }
 
-static hs_shard_set *open_set(hs_shard_set_opts o, char names[FILES][1024])
+static hs_loader *open_set(hs_shard_set_opts o, hs_loader_opts ring, char names[FILES][1024])
 {
     const char *path[FILES];
-    hs_shard_set *s;
+    hs_source *source;
+    hs_loader *l;
     for (int i = 0; i < FILES; i++)
         path[i] = names[i];
     o.path = path, o.n = FILES;
-    OK(hs_shard_set_new(&s, &o));
-    return s;
+    OK(hs_shard_set_new(&source, &o));
+    OK(hs_loader_new(&l, source, &ring));
+    return l;
 }
 
 static void write_all(hs_h5_layout layout, char names[FILES][1024])
@@ -65,23 +68,51 @@ static void write_all(hs_h5_layout layout, char names[FILES][1024])
     }
 }
 
-// The first ids of the samples of a batch, which say which rows they are, at their places of the whole stream.
-static void collect(hs_shard_set *s, int n_batches, uint64_t from, int rank, int size, int *stream)
+// Sequence k of a batch as the row it came from.
+static void row_of(hs_pair_rows *r, const hs_batch *b, int64_t k)
 {
-    for (int b = 0; b < n_batches; b++) {
-        const hs_shard_batch *batch;
-        OK(hs_shard_set_next(s, &batch));
-        for (int64_t k = 0; k < batch->rows.n; k++) {
-            hs_bert_rows want;
-            const int row = batch->rows.ids[k * batch->rows.length] - 5;
-            int *place = &stream[batch->first_sample - from + (uint64_t)(rank + k * size)];
+    const int32_t *starts = hs_batch_i32(b, HS_PAIR_STARTS), *where = hs_batch_i32(b, HS_PAIR_WHERE),
+                  *picks = hs_batch_i32(b, HS_PAIR_PICKS);
+    OK(hs_pair_rows_alloc(r, 1, 24, 4, 1));
+    for (int32_t i = 0, t = starts[k]; t < starts[k + 1]; i++, t++) {
+        r->ids[i] = hs_batch_i32(b, HS_PAIR_IDS)[t];
+        r->segments[i] = (int8_t)hs_batch_i32(b, HS_PAIR_TYPES)[t];
+        r->mask[i] = 1;
+        assert_int_equal(where[2 * t + 1], i);
+    }
+    for (int64_t p = 0; p < b->n[HS_COUNT_PICKS]; p++)
+        if (picks[p] >= starts[k] && picks[p] < starts[k + 1]) {
+            r->positions[r->part_labels[0]] = picks[p] - starts[k];
+            r->labels[r->part_labels[0]++] = hs_batch_i32(b, HS_PAIR_PICK_TARGETS)[p];
+        }
+    r->part_tokens[0] = starts[k + 1] - starts[k];
+    r->next[0] = (int8_t)hs_batch_i32(b, HS_PAIR_TARGETS)[k];
+}
+
+// The first ids of the samples of a batch, which say which rows they are, at their places of the whole stream.
+static void collect(hs_loader *l, int n_batches, uint64_t from, int64_t batch, int rank, int size, int *stream)
+{
+    for (int n = 0; n < n_batches; n++) {
+        const hs_batch *b;
+        OK(hs_loader_next(l, &b));
+        assert_int_equal(b->n[HS_COUNT_SEQS], (batch - rank + size - 1) / size);
+        assert_int_equal(b->labels[0], b->n[HS_COUNT_PICKS]);
+        assert_int_equal(b->labels[1], b->n[HS_COUNT_SEQS]);
+        for (int64_t k = 0; k < b->n[HS_COUNT_SEQS]; k++) {
+            hs_pair_rows want, have;
+            row_of(&have, b, k);
+            const int row = have.ids[0] - 5;
+            const uint64_t sample = b->first_sample + (uint64_t)(rank + k * size);
+            int *place = &stream[sample - from];
             assert_int_equal(*place, -1);
             *place = row;
+            assert_int_equal(hs_batch_i32(b, HS_PAIR_WHERE)[2 * hs_batch_i32(b, HS_PAIR_STARTS)[k]], sample % (uint64_t)batch);
             some_rows(&want, row, 1, 24, 4, 1, 1000);
-            same_row(&want, 0, &batch->rows, k);
-            hs_bert_rows_free(&want);
+            same_row(&want, 0, &have, 0);
+            hs_pair_rows_free(&want);
+            hs_pair_rows_free(&have);
         }
-        hs_shard_set_release(s);
+        hs_loader_release(l);
     }
 }
 
@@ -97,13 +128,11 @@ static void any_number_of_ranks(void **state)
         for (int size = 1; size <= 5; size++) {
             memset(stream, 0xFF, sizeof stream);
             for (int rank = 0; rank < size; rank++) {
-                hs_shard_set *s = open_set(
-                    (hs_shard_set_opts){
-                        .vocab = 1000, .seed = 3, .batch = BATCH, .rank = rank, .size = size, .length = 24, .predictions = 4 },
-                    names);
-                assert_int_equal(hs_shard_set_rows(s), TOTAL);
-                collect(s, BATCHES, 0, rank, size, stream);
-                hs_shard_set_free(s);
+                hs_loader *l = open_set((hs_shard_set_opts){ .vocab = 1000, .seed = 3, .length = 24, .predictions = 4 },
+                                        (hs_loader_opts){ .batch = BATCH, .n_micro = 1, .rank = rank, .size = size, .depth = 4 }, names);
+                assert_int_equal(hs_loader_source(l)->n_samples, TOTAL);
+                collect(l, BATCHES, 0, BATCH, rank, size, stream);
+                hs_loader_free(l);
             }
             if (size == 1)
                 memcpy(reference, stream, sizeof stream);
@@ -123,20 +152,22 @@ static void any_number_of_ranks(void **state)
     static int rest[10 * BATCH];
     memset(rest, 0xFF, sizeof rest);
     for (int rank = 0; rank < 3; rank++) {
-        hs_shard_set *s = open_set((hs_shard_set_opts){ .vocab = 1000,
-                                                        .seed = 3,
-                                                        .batch = BATCH,
-                                                        .first_sample = 391,
-                                                        .rank = rank,
-                                                        .size = 3,
-                                                        .length = 24,
-                                                        .predictions = 4,
-                                                        .depth = 1 },
-                                   names);
-        collect(s, 10, 391, rank, 3, rest);
-        hs_shard_set_free(s);
+        hs_loader *l =
+            open_set((hs_shard_set_opts){ .vocab = 1000, .seed = 3, .length = 24, .predictions = 4 },
+                     (hs_loader_opts){ .batch = BATCH, .n_micro = 1, .first_sample = 391, .rank = rank, .size = 3, .depth = 2 }, names);
+        collect(l, 10, 391, BATCH, rank, 3, rest);
+        hs_loader_free(l);
     }
     assert_memory_equal(rest, reference + 391, sizeof rest);
+}
+
+static hs_status read_on(hs_loader *l)
+{
+    const hs_batch *b;
+    hs_status st;
+    while ((st = hs_loader_next(l, &b)) == HS_OK)
+        hs_loader_release(l);
+    return st;
 }
 
 static void refused(void **state)
@@ -144,12 +175,12 @@ static void refused(void **state)
     (void)state;
     static char names[FILES][1024];
     const char *path[3];
-    hs_shard_set *s;
-    const hs_shard_batch *b;
+    hs_source *s;
+    hs_loader *l;
     write_all(HS_H5_FIXED, names);
     path[0] = names[0], path[1] = names[1], path[2] = names[2];
     write_shard(names[1], HS_H5_FIXED, 0, 5, 32, 4, 1000);
-    const hs_shard_set_opts o = { .path = path, .n = 3, .vocab = 1000, .batch = 8, .size = 1 };
+    const hs_shard_set_opts o = { .path = path, .n = 3, .vocab = 1000 };
     FAILS(CORRUPT, "s1.hdf5: input_ids: fixed rows of 32 tokens with 4 predictions, but", hs_shard_set_new(&s, &o));
     write_shard(names[1], HS_H5_VARLEN, 0, 5, 24, 4, 1000);
     FAILS(CORRUPT, "s1.hdf5: input_ids: varlen rows", hs_shard_set_new(&s, &o));
@@ -157,37 +188,31 @@ static void refused(void **state)
     FAILS(CORRUPT, "s1.hdf5 is no HDF5 file", hs_shard_set_new(&s, &o));
     path[1] = scratch_path("absent.hdf5");
     FAILS(USAGE, "absent.hdf5: no such file", hs_shard_set_new(&s, &o));
-    FAILS(USAGE, "each rank needs a row", hs_shard_set_new(&s, &(hs_shard_set_opts){ .path = path, .n = 1, .batch = 2, .size = 3 }));
+    FAILS(USAGE, "0 shards", hs_shard_set_new(&s, &(hs_shard_set_opts){ .path = path }));
+    OK(hs_shard_set_new(&s, &(hs_shard_set_opts){ .path = path, .n = 1 }));
+    FAILS(USAGE, "each rank needs a row", hs_loader_new(&l, s, &(hs_loader_opts){ .batch = 2, .n_micro = 1, .size = 3, .depth = 4 }));
     // An id beyond the vocabulary is found when its row is read.
     path[1] = names[0];
-    OK(hs_shard_set_new(&s, &(hs_shard_set_opts){ .path = path, .n = 3, .vocab = 500, .batch = 8, .size = 1 }));
-    hs_status st;
-    while ((st = hs_shard_set_next(s, &b)) == HS_OK)
-        hs_shard_set_release(s);
-    assert_int_equal(st, HS_CORRUPT);
-    assert_non_null(strstr(hs_error(), "is outside the vocabulary of 500"));
-    FAILS(CORRUPT, "is outside the vocabulary of 500", hs_shard_set_next(s, &b)); // and stays so
-    hs_shard_set_free(s);
+    OK(hs_shard_set_new(&s, &(hs_shard_set_opts){ .path = path, .n = 3, .vocab = 500 }));
+    OK(hs_loader_new(&l, s, &(hs_loader_opts){ .batch = 8, .n_micro = 1, .size = 1, .depth = 4 }));
+    FAILS(CORRUPT, "is outside the vocabulary of 500", read_on(l));
+    FAILS(CORRUPT, "is outside the vocabulary of 500", read_on(l)); // and stays so
+    hs_loader_free(l);
     // A file that another one replaces, while the set is at work. Only two files are open at a time.
+    const hs_loader_opts ring = { .batch = 3, .n_micro = 1, .size = 1, .depth = 2 };
     write_all(HS_H5_FIXED, names);
-    s = open_set((hs_shard_set_opts){ .vocab = 1000, .batch = 3, .size = 1, .lanes = 1, .depth = 1 }, names);
+    l = open_set((hs_shard_set_opts){ .vocab = 1000, .lanes = 1 }, ring, names);
     for (int i = 0; i < FILES; i++)
         write_shard(names[i], HS_H5_FIXED, 0, rows[i] + 1, 24, 4, 1000);
-    while ((st = hs_shard_set_next(s, &b)) == HS_OK)
-        hs_shard_set_release(s);
-    assert_int_equal(st, HS_CORRUPT);
-    assert_non_null(strstr(hs_error(), "changed while it was read"));
-    hs_shard_set_free(s);
-    // Freed while batches are held and the thread is waiting.
+    FAILS(CORRUPT, "changed while it was read", read_on(l));
+    hs_loader_free(l);
+    // Freed while the thread is waiting.
     write_all(HS_H5_VARLEN, names);
     FAILS(USAGE, "the room of a row must be given",
-          hs_shard_set_new(&s, &(hs_shard_set_opts){ .path = (const char *[]){ names[0] }, .n = 1, .batch = 2, .size = 1 }));
-    s = open_set((hs_shard_set_opts){ .vocab = 1000, .batch = 3, .size = 1, .length = 10, .predictions = 4 }, names);
-    while ((st = hs_shard_set_next(s, &b)) == HS_OK)
-        hs_shard_set_release(s);
-    assert_int_equal(st, HS_USAGE);
-    assert_non_null(strstr(hs_error(), "there is room for 10, 4, 1"));
-    hs_shard_set_free(s);
+          hs_shard_set_new(&s, &(hs_shard_set_opts){ .path = (const char *[]){ names[0] }, .n = 1 }));
+    l = open_set((hs_shard_set_opts){ .vocab = 1000, .length = 10, .predictions = 4 }, ring, names);
+    FAILS(USAGE, "there is room for 10, 4, 1", read_on(l));
+    hs_loader_free(l);
 }
 
 int main(void)

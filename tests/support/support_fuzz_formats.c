@@ -86,11 +86,11 @@ static void read_hdf5(const char *dir, const uint8_t *data, size_t bytes)
     if (hs_h5_open(&f, path, VOCAB) == HS_OK) {
         const hs_h5_info info = hs_h5_info_of(f);
         for (int64_t at = 0; at < info.rows && at < 4 * info.block; at += info.block) {
-            hs_bert_rows r;
+            hs_pair_rows r;
             const int64_t n = info.rows - at < info.block ? info.rows - at : info.block;
             if (hs_h5_read(f, at, n, &r) == HS_OK)
-                must(r.n == n && r.ids[0] >= 0 && r.ids[0] < VOCAB && hs_bert_row_tokens(&r, n - 1) <= r.length);
-            hs_bert_rows_free(&r);
+                must(r.n == n && r.ids[0] >= 0 && r.ids[0] < VOCAB && hs_pair_row_tokens(&r, n - 1) <= r.length);
+            hs_pair_rows_free(&r);
         }
         hs_h5_close(f);
         if (info.rows < 4 * info.block)

@@ -6,7 +6,7 @@
 
 static uint64_t draw(int64_t row, uint64_t k) { return hs_mix2((uint64_t)row, k); }
 
-static void one_row(hs_bert_rows *r, int64_t i, int64_t row, int64_t vocab)
+static void one_row(hs_pair_rows *r, int64_t i, int64_t row, int64_t vocab)
 {
     int32_t *ids = r->ids + i * r->length, *position = r->positions + i * r->predictions, *label = r->labels + i * r->predictions;
     const int64_t parts = 1 + (int64_t)(draw(row, 1) % (uint64_t)r->parts), share = r->length / r->parts, most = r->predictions / r->parts;
@@ -30,20 +30,20 @@ static void one_row(hs_bert_rows *r, int64_t i, int64_t row, int64_t vocab)
     ids[0] = (int32_t)(5 + row % (vocab - 5));
 }
 
-void some_rows(hs_bert_rows *r, int64_t first, int64_t n, int64_t length, int64_t predictions, int64_t parts, int64_t vocab)
+void some_rows(hs_pair_rows *r, int64_t first, int64_t n, int64_t length, int64_t predictions, int64_t parts, int64_t vocab)
 {
-    OK(hs_bert_rows_alloc(r, n, length, predictions, parts));
+    OK(hs_pair_rows_alloc(r, n, length, predictions, parts));
     for (int64_t i = 0; i < n; i++)
         one_row(r, i, first + i, vocab);
 }
 
-void same_row(const hs_bert_rows *a, int64_t i, const hs_bert_rows *b, int64_t k)
+void same_row(const hs_pair_rows *a, int64_t i, const hs_pair_rows *b, int64_t k)
 {
-    const size_t tokens = (size_t)hs_bert_row_tokens(a, i), labels = (size_t)hs_bert_row_labels(a, i),
-                 parts = (size_t)hs_bert_row_parts(a, i);
-    assert_int_equal(hs_bert_row_tokens(b, k), tokens);
-    assert_int_equal(hs_bert_row_labels(b, k), labels);
-    assert_int_equal(hs_bert_row_parts(b, k), parts);
+    const size_t tokens = (size_t)hs_pair_row_tokens(a, i), labels = (size_t)hs_pair_row_labels(a, i),
+                 parts = (size_t)hs_pair_row_parts(a, i);
+    assert_int_equal(hs_pair_row_tokens(b, k), tokens);
+    assert_int_equal(hs_pair_row_labels(b, k), labels);
+    assert_int_equal(hs_pair_row_parts(b, k), parts);
     assert_memory_equal(a->ids + i * a->length, b->ids + k * b->length, 4 * tokens);
     assert_memory_equal(a->mask + i * a->length, b->mask + k * b->length, tokens);
     assert_memory_equal(a->segments + i * a->length, b->segments + k * b->length, tokens);
@@ -58,7 +58,7 @@ void same_row(const hs_bert_rows *a, int64_t i, const hs_bert_rows *b, int64_t k
 
 void write_shard(const char *path, hs_h5_layout layout, int64_t first, int64_t n, int64_t length, int64_t predictions, int64_t vocab)
 {
-    hs_bert_rows r;
+    hs_pair_rows r;
     hs_h5_out *w;
     OK(hs_h5_create(
         &w, path,
@@ -66,7 +66,7 @@ void write_shard(const char *path, hs_h5_layout layout, int64_t first, int64_t n
     for (int64_t at = 0; at < n; at += 1000) {
         some_rows(&r, first + at, n - at < 1000 ? n - at : 1000, length, predictions, layout == HS_H5_PACKED ? 3 : 1, vocab);
         OK(hs_h5_append(w, &r));
-        hs_bert_rows_free(&r);
+        hs_pair_rows_free(&r);
     }
     OK(hs_h5_commit(w));
 }

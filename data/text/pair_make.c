@@ -1,7 +1,7 @@
-// bert_make: first where rows lie, then their tokens and masks. A and B are contiguous in the store, so a row is four numbers.
-#include "data/text/bert_make.h"
+// pair_make: first where rows lie, then their tokens and masks. A and B are contiguous in the store, so a row is four numbers.
+#include "data/text/pair_make.h"
 #include "core/base/rng.h"
-#include "data/batches/loader.h"
+#include "data/batches/sampler.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +16,8 @@ typedef struct row {
     int32_t n_a, n_b;
     bool random;
 } row;
-struct hs_bert_plan {
-    hs_bert_make_opts o;
+struct hs_pair_plan {
+    hs_pair_make_opts o;
     int64_t n_documents, vocab;
     bool sentences;
     row *row; // [n]
@@ -43,7 +43,7 @@ typedef struct document {
     int64_t n;                 // sentences
 } document;
 
-static hs_status open_document(const hs_bert_plan *p, int64_t index, document *d)
+static hs_status open_document(const hs_pair_plan *p, int64_t index, document *d)
 {
     *d = (document){ .index = index };
     if (p->sentences) {
@@ -56,7 +56,7 @@ static hs_status open_document(const hs_bert_plan *p, int64_t index, document *d
     return HS_OK;
 }
 
-static hs_status sentence(const hs_bert_plan *p, const document *d, int64_t i, span *s)
+static hs_status sentence(const hs_pair_plan *p, const document *d, int64_t i, span *s)
 {
     int64_t end;
     if (p->sentences) {
@@ -70,7 +70,7 @@ static hs_status sentence(const hs_bert_plan *p, const document *d, int64_t i, s
 }
 
 // Sentences from i on until there are `target` tokens; at least one. *next: the one behind.
-static hs_status gather(const hs_bert_plan *p, const document *d, int64_t i, int64_t target, span *out, int64_t *next)
+static hs_status gather(const hs_pair_plan *p, const document *d, int64_t i, int64_t target, span *out, int64_t *next)
 {
     *out = (span){ 0 };
     do {
@@ -86,7 +86,7 @@ static hs_status gather(const hs_bert_plan *p, const document *d, int64_t i, int
 
 // ---- rows of a document
 
-static hs_status add_row(hs_bert_plan *p, span a, span b, bool random)
+static hs_status add_row(hs_pair_plan *p, span a, span b, bool random)
 {
     if (p->n == p->room) {
         const int64_t room = p->room ? 2 * p->room : 4096;
@@ -99,7 +99,7 @@ static hs_status add_row(hs_bert_plan *p, span a, span b, bool random)
     return HS_OK;
 }
 
-static void truncate_pair(const hs_bert_plan *p, dice *d, span *a, span *b)
+static void truncate_pair(const hs_pair_plan *p, dice *d, span *a, span *b)
 {
     while (a->n + b->n > p->o.length - 3) {
         span *longer = a->n > b->n ? a : b;
@@ -111,7 +111,7 @@ static void truncate_pair(const hs_bert_plan *p, dice *d, span *a, span *b)
 
 // A place of another document. One that has no tokens, or the same one, is drawn again; after ten tries what came last is taken, as Google
 // does, and the document itself where all others were empty.
-static hs_status random_text(const hs_bert_plan *p, const document *self, dice *d, int64_t target, span *out)
+static hs_status random_text(const hs_pair_plan *p, const document *self, dice *d, int64_t target, span *out)
 {
     document other = *self;
     for (int k = 0; k < TRIES && (other.index == self->index || other.n == 0); k++)
@@ -123,7 +123,7 @@ static hs_status random_text(const hs_bert_plan *p, const document *self, dice *
     return HS_OK;
 }
 
-static hs_status rows_of(hs_bert_plan *p, int64_t index, dice *d)
+static hs_status rows_of(hs_pair_plan *p, int64_t index, dice *d)
 {
     document doc;
     HS_TRY(open_document(p, index, &doc));
@@ -151,7 +151,7 @@ static hs_status rows_of(hs_bert_plan *p, int64_t index, dice *d)
 
 // ---- the plan
 
-static hs_status check_opts(const hs_bert_make_opts *o)
+static hs_status check_opts(const hs_pair_make_opts *o)
 {
     const int64_t vocab = hs_token_store_info_of(o->store).vocab;
     if (o->length < MIN_LENGTH || o->length > 16384 || o->predictions < 1 || o->predictions > o->length - 3)
@@ -168,15 +168,15 @@ static hs_status check_opts(const hs_bert_make_opts *o)
     return HS_OK;
 }
 
-hs_status hs_bert_plan_new(hs_bert_plan **out, const hs_bert_make_opts *o)
+hs_status hs_pair_plan_new(hs_pair_plan **out, const hs_pair_make_opts *o)
 {
     *out = NULL;
     HS_TRY(check_opts(o));
-    hs_bert_plan *p = calloc(1, sizeof *p);
+    hs_pair_plan *p = calloc(1, sizeof *p);
     if (!p)
         return HS_FAIL(MEMORY, "no memory for a plan of rows");
     const hs_token_store_info info = hs_token_store_info_of(o->store);
-    *p = (hs_bert_plan){ .o = *o, .n_documents = info.n_documents, .vocab = info.vocab, .sentences = info.n_sentences > 0 };
+    *p = (hs_pair_plan){ .o = *o, .n_documents = info.n_documents, .vocab = info.vocab, .sentences = info.n_sentences > 0 };
     hs_status st = HS_OK;
     for (int64_t c = 0; c < o->copies && st == HS_OK; c++)
         for (int64_t d = 0; d < info.n_documents && st == HS_OK; d++) {
@@ -184,14 +184,14 @@ hs_status hs_bert_plan_new(hs_bert_plan **out, const hs_bert_make_opts *o)
             st = rows_of(p, d, &dice_of);
         }
     if (st != HS_OK) {
-        hs_bert_plan_free(p);
+        hs_pair_plan_free(p);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     *out = p;
     return HS_OK;
 }
 
-void hs_bert_plan_free(hs_bert_plan *p)
+void hs_pair_plan_free(hs_pair_plan *p)
 {
     if (!p)
         return;
@@ -199,7 +199,7 @@ void hs_bert_plan_free(hs_bert_plan *p)
     free(p);
 }
 
-int64_t hs_bert_plan_rows(const hs_bert_plan *p) { return p->n; }
+int64_t hs_pair_plan_rows(const hs_pair_plan *p) { return p->n; }
 
 // ---- tokens and masks
 
@@ -209,7 +209,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int32_t masked(const hs_bert_plan *p, dice *d, int32_t id)
+static int32_t masked(const hs_pair_plan *p, dice *d, int32_t id)
 {
     const double u = hs_u32_unit((uint32_t)(draw(d) >> 32));
     return u < 0.8 ? p->o.mask : u < 0.9 ? (int32_t)between(d, 0, p->vocab - 1) : id;
@@ -231,7 +231,7 @@ static void choose(const row *r, dice *d, int64_t n, int32_t *position)
     qsort(position, (size_t)n, sizeof *position, ascending);
 }
 
-static void fill_row(const hs_bert_plan *p, int64_t index, hs_bert_rows *out, int64_t k)
+static void fill_row(const hs_pair_plan *p, int64_t index, hs_pair_rows *out, int64_t k)
 {
     const row *r = &p->row[hs_permute(hs_mix2(p->o.seed, KEY_ORDER), (uint64_t)p->n, (uint64_t)index)];
     const int64_t tokens = r->n_a + r->n_b + 3;
@@ -264,7 +264,7 @@ static void fill_row(const hs_bert_plan *p, int64_t index, hs_bert_rows *out, in
     out->part_tokens[k] = (int32_t)tokens, out->part_labels[k] = (int32_t)n, out->next[k] = r->random;
 }
 
-void hs_bert_plan_fill(const hs_bert_plan *p, int64_t first, hs_bert_rows *rows)
+void hs_pair_plan_fill(const hs_pair_plan *p, int64_t first, hs_pair_rows *rows)
 {
     for (int64_t k = 0; k < rows->n; k++)
         fill_row(p, first + k, rows, k);

@@ -1,0 +1,111 @@
+// batch: columns in one block, each at a cache line.
+#include "core/graph/batch.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE = 64 };
+
+int64_t hs_column_cols(const hs_column *c)
+{
+    int64_t n = 1;
+    for (int i = 0; i < HS_MAX_DIMS - 1 && c->row[i]; i++)
+        n *= c->row[i];
+    return n;
+}
+
+static size_t row_bytes(const hs_column *c) { return (size_t)hs_column_cols(c) * hs_dtype_bytes(c->dtype); }
+static size_t column_bytes(const hs_column *c) { return ((size_t)c->rows * row_bytes(c) + LINE - 1) / LINE * LINE; }
+
+hs_status hs_batch_new(hs_batch *b, const hs_column *column, int n_columns, const int64_t most[HS_N_COUNTERS])
+{
+    *b = (hs_batch){ 0 };
+    if (n_columns > HS_MAX_COLUMNS)
+        return HS_FAIL(INTERNAL, "a batch of %d columns, allowed %d", n_columns, HS_MAX_COLUMNS);
+    size_t bytes = 0, at = 0;
+    for (int i = 0; i < n_columns; i++) {
+        hs_column *c = &b->column[i];
+        *c = column[i];
+        if (c->ext != HS_EXT_FIXED)
+            c->rows = most[hs_ext_counter(c->ext)] * hs_ext_unit(c->ext) + hs_ext_plus(c->ext);
+        bytes += column_bytes(c);
+    }
+    b->block = aligned_alloc(LINE, bytes ? bytes : LINE);
+    if (!b->block)
+        return HS_FAIL(MEMORY, "no memory for a batch of %zu bytes", bytes);
+    memset(b->block, 0, bytes);
+    b->n_columns = n_columns;
+    for (int i = 0; i < n_columns; at += column_bytes(&b->column[i++]))
+        b->column[i].p = (char *)b->block + at;
+    return HS_OK;
+}
+
+void hs_batch_free(hs_batch *b)
+{
+    free(b->block);
+    *b = (hs_batch){ 0 };
+}
+
+void hs_batch_clear(hs_batch *b, uint64_t first_sample)
+{
+    memset(b->n, 0, sizeof b->n);
+    memset(b->labels, 0, sizeof b->labels);
+    b->first_sample = first_sample;
+    b->slot = 0;
+}
+
+// The row in front of p, n times more.
+static void repeat(char *p, size_t row, int64_t n)
+{
+    if (row == sizeof(int32_t)) {
+        int32_t *cell = (int32_t *)p;
+        const int32_t last = cell[-1];
+        for (int64_t i = 0; i < n; i++)
+            cell[i] = last;
+        return;
+    }
+    for (int64_t i = 0; i < n; i++, p += row)
+        memcpy(p, p - row, row);
+}
+
+void hs_batch_pad(hs_batch *b)
+{
+    for (int i = 0; i < b->n_columns; i++) {
+        hs_column *c = &b->column[i];
+        const int64_t live = hs_column_live(c, b);
+        const size_t row = row_bytes(c);
+        char *p = (char *)c->p + (size_t)live * row;
+        if (c->tail != HS_TAIL_LAST)
+            memset(p, c->tail == HS_TAIL_IGNORE ? 0xFF : 0, (size_t)(c->rows - live) * row);
+        else if (live > 0)
+            repeat(p, row, c->rows - live);
+    }
+}
+
+const hs_column *hs_batch_find(const hs_batch *b, const char *name)
+{
+    for (int i = 0; i < b->n_columns; i++)
+        if (!strcmp(b->column[i].name, name))
+            return &b->column[i];
+    return NULL;
+}
+
+hs_column *hs_batch_column(hs_batch *b, const char *name) { return (hs_column *)hs_batch_find(b, name); }
+
+hs_status hs_batch_copy(hs_batch *dst, const hs_batch *src)
+{
+    if (dst->n_columns != src->n_columns)
+        return HS_FAIL(INTERNAL, "a batch of %d columns into one of %d", src->n_columns, dst->n_columns);
+    for (int i = 0; i < src->n_columns; i++) {
+        const hs_column *from = &src->column[i], *to = &dst->column[i];
+        const int64_t live = hs_column_live(from, src);
+        if (strcmp(from->name, to->name) != 0 || from->dtype != to->dtype || from->ext != to->ext || row_bytes(from) != row_bytes(to) ||
+            live > to->rows)
+            return HS_FAIL(INTERNAL, "column %s, %lld rows, into column %s with room for %lld", from->name, (long long)live, to->name,
+                           (long long)to->rows);
+        memcpy(to->p, from->p, (size_t)live * row_bytes(from));
+    }
+    memcpy(dst->n, src->n, sizeof dst->n);
+    memcpy(dst->labels, src->labels, sizeof dst->labels);
+    dst->first_sample = src->first_sample;
+    return HS_OK;
+}

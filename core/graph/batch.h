@@ -1,0 +1,59 @@
+// batch: named columns - what a source of data fills, and what the static inputs of a plan are fed from (hs_exec_feed).
+//
+// A column has the name of the input it is for, its type, its extent and the shape of a row. Live rows stand at its front, one unit behind
+// the other, without padding between them; behind them stands what the column's tail says, finite and harmless.
+#ifndef HS_CORE_BATCH_H
+#define HS_CORE_BATCH_H
+#include "core/base/status.h"
+#include "core/graph/step.h"
+#include "core/graph/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum hs_tail {
+    HS_TAIL_ZERO,
+    HS_TAIL_IGNORE, // bytes 0xFF: -1 of an integer, a target that does not count
+    HS_TAIL_LAST,   // the last live row again (starts)
+} hs_tail;
+
+enum { HS_MAX_COLUMNS = 16 };
+typedef struct hs_column {
+    const char *name; // borrowed: of a table or of the source
+    hs_dtype dtype;
+    hs_ext ext;
+    int64_t row[HS_MAX_DIMS - 1]; // shape of a row, 0-terminated; all 0: one cell
+    uint8_t tail;                 // hs_tail
+    int64_t rows;                 // capacity; where ext is fixed the caller gives it, else hs_batch_new does
+    void *p;                      // NULL in a table
+} hs_column;
+
+typedef struct hs_batch {
+    int64_t n[HS_N_COUNTERS];  // live units, as hs_step_in.n
+    int64_t labels[HS_N_LOSS]; // that count, by loss
+    uint64_t first_sample;     // of the micro-batch over all ranks: the state to go on *behind* it is first_sample + its samples
+    int64_t slot;              // where a source stands that is filling: number of its sample in the optimizer step
+    hs_column column[HS_MAX_COLUMNS];
+    int n_columns;
+    void *block; // of all columns
+} hs_batch;
+
+// A batch with room for `most` units by counter; cleared, all columns 0. MEMORY; INTERNAL: too many columns.
+hs_status hs_batch_new(hs_batch *b, const hs_column *column, int n_columns, const int64_t most[HS_N_COUNTERS]);
+void hs_batch_free(hs_batch *b);
+void hs_batch_clear(hs_batch *b, uint64_t first_sample); // no units, no labels
+void hs_batch_pad(hs_batch *b);                          // tails behind the live rows
+// The live part of src into a batch of the same columns. INTERNAL where they differ or there is less room.
+hs_status hs_batch_copy(hs_batch *dst, const hs_batch *src);
+
+hs_column *hs_batch_column(hs_batch *b, const char *name); // NULL: none of that name
+const hs_column *hs_batch_find(const hs_batch *b, const char *name);
+static inline int32_t *hs_batch_i32(const hs_batch *b, int column) { return (int32_t *)b->column[column].p; }
+int64_t hs_column_cols(const hs_column *c); // cells of a row
+static inline int64_t hs_column_live(const hs_column *c, const hs_batch *b) { return hs_ext_rows(c->ext, b->n, c->rows); }
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,18 @@
+// feed: a batch into the static inputs of a plan. The plan says what is needed; what a batch has beyond that is left where it is.
+#ifndef HS_CORE_FEED_H
+#define HS_CORE_FEED_H
+#include "core/graph/batch.h"
+#include "core/plan/plan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Copies the live rows of every input's column, fills inputs that have none but a default (hs_input_default), and sets in->n. USAGE, by the
+// input's name: no column and no default; another type, extent or row shape; more live rows than the plan has room for. Allocates nothing.
+hs_status hs_exec_feed(hs_exec *e, const hs_batch *b, hs_step_in *in);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
