@@ -42,7 +42,7 @@ static void rig_open(rig *r, hs_mode mode)
     OK(hs_params_freeze(r->ps, 0, HS_F32));
     OK(r->dev->alloc(hs_plan_bytes(r->plan), &r->workspace));
     memset(r->workspace, 0x77, hs_plan_bytes(r->plan));
-    OK(hs_exec_new(&r->exec, r->plan, r->workspace, &r->in, &r->state));
+    OK(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }));
 }
 
 static void rig_close(rig *r)
