@@ -134,7 +134,7 @@ static void bad_shapes_are_refused(void **state)
             for (int d = 0; d < t->n_dims; d++) {
                 int64_t dim[HS_MAX_DIMS];
                 memcpy(dim, t->dim, sizeof dim);
-                dim[d] += 1;
+                dim[d] += d == 0 && t->ext != HS_EXT_FIXED ? hs_ext_unit(t->ext) : 1; // parts of units never reach the op: test_extents
                 n_refused += refused(p, i, t->n_dims, dim, &explained);
                 dim[d] = 2 * t->dim[d];
                 n_refused += refused(p, i, t->n_dims, dim, &explained);
