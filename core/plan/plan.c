@@ -1,6 +1,6 @@
 // plan: the passes in their order over a copy of the trace, and what they add up to.
-#include "core/graph/rewrite.h"
 #include "core/base/clock.h"
+#include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
