@@ -39,7 +39,8 @@ static void rig_open(rig *r, hs_mode mode)
     hs_input_default(g, hs_input(g, "always", HS_I32, HS_EXT_FIXED, 1, (int64_t[]){ 4 }), -1);
     hs_output(g, hs_softmax(g, x));
     OK(hs_plan_new(&r->plan, g, r->dev, &(hs_plan_opts){ .policy = { .low = HS_F32 } }));
-    OK(hs_params_freeze(r->ps, 0, HS_F32));
+    hs_graph_free(g);
+    OK(hs_params_alloc(r->ps, false));
     OK(r->dev->alloc(hs_plan_bytes(r->plan), &r->workspace));
     memset(r->workspace, 0x77, hs_plan_bytes(r->plan));
     OK(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }));
