@@ -102,7 +102,7 @@ static void rig_close(rig *r)
 
 static void run(rig *r)
 {
-    assert_int_equal(r->dev->submit(r->dev, hs_exec_micro(r->exec, HS_MICRO_FIRST | HS_MICRO_LAST), HS_SUBMIT_BULK), HS_OK);
+    assert_int_equal(r->dev->submit(r->dev, NULL, hs_exec_micro(r->exec, HS_MICRO_FIRST | HS_MICRO_LAST), HS_SUBMIT_BULK), HS_OK);
 }
 
 static void same_bits(const rig *a, const rig *b)
