@@ -103,15 +103,15 @@ static void fill_input(const hs_probe *p, const hs_probe_spec *s, const hs_tenso
 
 static void fill(hs_probe *p, const hs_probe_spec *s)
 {
-    int64_t live[HS_N_EXT] = { 0 };
+    int64_t *live = hs_run_in(p->run)->n;
     for (int i = 0; i < hs_run_n_inputs(p->run, 0); i++) {
         const hs_tensor *t;
         int32_t *data = hs_run_input_at(p->run, 0, i, &t);
         fill_input(p, s, t, data);
-        live[t->ext] = t->dim[0] > live[t->ext] ? t->dim[0] : live[t->ext];
+        const int counter = hs_ext_counter(t->ext);
+        const int64_t units = hs_ext_units(t->ext, t->dim[0]);
+        live[counter] = units > live[counter] ? units : live[counter];
     }
-    const int64_t seqs = live[HS_EXT_STARTS] ? live[HS_EXT_STARTS] - 1 : live[HS_EXT_SEQS];
-    hs_step_live(hs_run_in(p->run), live[HS_EXT_TOKENS], seqs, live[HS_EXT_PICKS]);
     for (int i = 0; i < HS_N_LOSS; i++)
         hs_run_in(p->run)->inv_count[i] = hs_inv_count(s->c.in[0][0]);
 }
