@@ -40,10 +40,25 @@ bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s)
     return fits;
 }
 
+// "h0,,h1" or "," is a slip that would freeze less than was meant.
+static hs_status check_items(const char *patterns, const char *name)
+{
+    for (const char *at = patterns; *patterns; at++) {
+        at += strspn(at, " ");
+        if (!*at || *at == ',')
+            return HS_FAIL(USAGE, "%s is \"%s\": a pattern of it is empty", name, patterns);
+        at += strcspn(at, ",");
+        if (!*at)
+            break;
+    }
+    return HS_OK;
+}
+
 hs_status hs_params_freeze(hs_params *ps, const char *patterns, const char *name)
 {
     if (ps->n_params)
         return HS_FAIL(INTERNAL, "%s comes too late: there are %d parameters", name, ps->n_params);
+    HS_TRY(check_items(patterns ? patterns : "", name));
     free(ps->freeze);
     ps->freeze = strdup(patterns ? patterns : "");
     ps->freeze_name = name;
@@ -66,6 +81,18 @@ static hs_status no_fit(const hs_params *ps, const char *pattern, size_t length)
     }
     return HS_FAIL(USAGE, "%s: \"%s\" fits none of the model's %d parameters%s%s", ps->freeze_name, word, ps->n_params,
                    near ? ", nearest is " : "", near ? near : "");
+}
+
+size_t hs_params_count_trained(const hs_params *ps)
+{
+    size_t n = 0;
+    for (int i = 0; i < ps->n_params; i++) {
+        size_t elements = !ps->param[i]->frozen;
+        for (int k = 0; k < ps->param[i]->n_dims; k++)
+            elements *= (size_t)ps->param[i]->logical[k];
+        n += elements;
+    }
+    return n;
 }
 
 hs_status hs_params_check_freeze(const hs_params *ps)

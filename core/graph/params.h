@@ -151,7 +151,8 @@ void hs_params_refresh_low(hs_params *ps);                             // low = 
 // inference, behind hs_params_refresh_low; what is left must not be saved.
 void hs_params_release_masters(hs_params *ps, const bool *keep);
 
-size_t hs_params_count(const hs_params *ps); // logical elements of the whole model, without padding
+size_t hs_params_count(const hs_params *ps);         // logical elements of the whole model, without padding
+size_t hs_params_count_trained(const hs_params *ps); // of those that are not frozen
 // Bytes of the slabs declared so far, with or without memory: for `plan`.
 typedef struct hs_params_bytes {
     size_t master, low, grad, saved, other; // saved: moments

@@ -3,7 +3,7 @@
 //   hs_model_new -> hs_model_plan, one call a plan -> hs_model_alloc -> hs_run_new (core/run/run.h), any number of runs
 //
 // Before hs_model_alloc there are only tables: a model that is never laid out is how a program learns what a run would
-// take (`halfstep plan`). Plans may be added behind it; they may bring no new parameters, and move nothing that is bound.
+// take (`halfstep plan`). Plans may be added behind it, while no run submits; they may bring no new parameters, and move nothing that is bound.
 // One thread at a time plans, allocates and changes values; runs of different threads may then read the values at once.
 #ifndef HS_CORE_MODEL_H
 #define HS_CORE_MODEL_H

@@ -200,8 +200,11 @@ void hs_run_free(hs_run *r)
         r->device->release(r->workspace[i]);
     for (int i = 0; i < r->n_states; i++)
         r->device->release(r->states[i]);
-    if (r->trains)
+    if (r->trains) {
         r->model->trains = false;
+        if (r->model->params->grad->lent) // its bytes were of this workspace
+            hs_params_leave_out(r->model->params, r->model->params->grad);
+    }
     free(r->plan);
     free(r->workspace);
     free(r->states);

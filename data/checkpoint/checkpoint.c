@@ -291,8 +291,8 @@ static hs_status load_slabs(hs_weights *w, hs_params *ps)
         if (ps->slab[i]->spec.saved)
             HS_TRY(hs_weights_copy(w, ps, kept, &(slab_names){ w, ps->slab[i] }, ps->slab[i]));
     if (t.fresh || t.dropped)
-        hs_info("%s: other parameters were frozen: moments of %d start at zero%s%s%s, those of %d are dropped", w->dir, t.fresh / t.n,
-                t.fresh ? " (" : "", t.fresh ? t.first->name : "", t.fresh ? ", ...)" : "", t.dropped / t.n);
+        hs_warn("%s: not of the parameters that are trained now (train.freeze): moments of %d start at zero%s%s%s, those of %d are dropped",
+                w->dir, t.fresh / t.n, t.fresh ? " (" : "", t.fresh ? t.first->name : "", t.fresh ? ", ...)" : "", t.dropped / t.n);
     return HS_OK;
 }
 

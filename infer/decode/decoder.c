@@ -1,3 +1,4 @@
+// decoder: slots, their pages, and the batch that each step makes of them.
 #include "infer/decode/decoder.h"
 #include <math.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct hs_decoder {
     int64_t table_cols;
     bool *taken; // by page
     int64_t n_pages, n_free;
+    int first; // slot that the next step begins with: the first that found no room in the last
     batch b;
     float *logits;  // [vocab]
     int32_t *order; // [vocab]
@@ -297,12 +299,18 @@ static int build_batch(hs_decoder *d)
     b->starts[0] = 0;
     for (int i = 0; i < d->o.max_slots; i++)
         d->slot[i].fed = 0, d->slot[i].pick = -1;
+    int left_out = -1;
     for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < d->o.max_slots; i++) {
+        for (int k = 0; k < d->o.max_slots; k++) {
+            const int i = (d->first + k) % d->o.max_slots;
             slot *s = &d->slot[i];
             const int64_t left = s->n - s->cached, room = b->max_tokens - b->n_tokens;
-            if (!under_way(s) || (left > 1) != (pass == 1) || room <= 0 || b->n_seqs >= b->max_seqs)
+            if (!under_way(s) || (left > 1) != (pass == 1))
                 continue;
+            if (room <= 0 || b->n_seqs >= b->max_seqs) {
+                left_out = left_out < 0 ? i : left_out;
+                continue;
+            }
             const int64_t want = left < room ? left : room;
             grow(d, s, s->cached + want);
             const int64_t held = s->n_pages * d->o.page_rows - s->cached;
@@ -311,6 +319,7 @@ static int build_batch(hs_decoder *d)
             else
                 waiting++;
         }
+    d->first = left_out < 0 ? 0 : left_out;
     return waiting;
 }
 

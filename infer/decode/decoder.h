@@ -4,7 +4,8 @@
 //
 // A sequence has a slot, and pages of the model's KV cache: so many rows each, found through a table that attention reads. A step takes the
 // newest token of every sequence under way, then fills up with chunks of those still being read: a long prompt holds nobody up. What a
-// sequence becomes depends on itself alone: its tokens, its sampling, its number - not on slots, pages, or who runs beside it.
+// sequence becomes depends on itself alone: its tokens, its sampling, its number - not on slots or pages, and on who runs beside it only in the last
+// bits of its logits: products of a handful of rows add up in another order than larger ones (ops/dense/gemm.c).
 #ifndef HS_INFER_DECODER_H
 #define HS_INFER_DECODER_H
 #include "core/run/run.h"
@@ -29,7 +30,7 @@ typedef struct hs_decoder_opts {
     int plan;
     int64_t context, vocab;        // of the model
     int64_t cache_rows, page_rows; // of its cache states, as the plan was traced
-    int max_slots;                 // sequences at once; more than the plan takes in a step wait for their turn in it
+    int max_slots;                 // sequences at once; those that find no room in a step go first in the next
 } hs_decoder_opts;
 
 typedef struct hs_sequence {

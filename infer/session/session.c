@@ -1,3 +1,4 @@
+// session: what config.json, tokenizer and options say first, then plans, memory and weights.
 #include "infer/session/session.h"
 #include "ops/ops.h"
 #include <stdio.h>

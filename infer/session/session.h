@@ -39,7 +39,7 @@ typedef struct hs_session_plans { // at least one; NULL: no such plan
 hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans);
 void hs_session_close(hs_session *s); // behind runs of its model that others made
 
-// A shape to decode with: max_tokens of all sequences in a step (at most a context's), max_seqs of them; a cache of n_pages pages.
+// A shape to decode with: max_tokens of all sequences in a step (at most a context's for each of them), max_seqs of them; a cache of n_pages pages.
 hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, int64_t max_seqs, int64_t n_pages);
 // A decoder over a run of the session's model (s->run, or one more) that has its decode plan bound.
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);

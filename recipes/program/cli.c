@@ -171,11 +171,12 @@ bool hs_cli_given(const hs_cli *cli, const char *name)
 
 const char *hs_cli_long(const hs_cli *cli, const char *name) { return cli->long_value[word_index(cli->command->long_options, name)]; }
 
-static hs_status apply_overrides(const hs_cli *cli, hs_config *config, const char *only)
+// The key that decides which others there are, or all others: set twice, it would bring back the defaults of what it chose.
+static hs_status apply_overrides(const hs_cli *cli, hs_config *config, bool chooser)
 {
     for (int i = 0; i < cli->n_overrides; i++) {
         const hs_override_arg *o = &cli->override[i];
-        if (!only || strcmp(o->key, only) == 0)
+        if ((strcmp(o->key, cli->table->schema.chooser) == 0) == chooser)
             HS_TRY(hs_config_set(config, o->key, o->value, o->where));
     }
     return HS_OK;
@@ -188,9 +189,9 @@ hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config)
     HS_TRY(hs_config_find(file, path, sizeof path));
     HS_TRY(hs_config_init(config, cli->table));
     HS_TRY(hs_yaml_choose(path, s, config, config->origin)); // which keys there are comes first
-    HS_TRY(apply_overrides(cli, config, s->chooser));
+    HS_TRY(apply_overrides(cli, config, true));
     HS_TRY(hs_yaml_read(path, s, config, config->origin));
-    HS_TRY(apply_overrides(cli, config, NULL));
+    HS_TRY(apply_overrides(cli, config, false));
     return hs_config_resolve_paths(config, path);
 }
 

@@ -1,3 +1,4 @@
+// cli_session: a session as the options of a command ask for it, for eval and generate.
 #include "recipes/program/cli_session.h"
 #include "core/cpu/cpu.h"
 #include "data/base/yaml.h"

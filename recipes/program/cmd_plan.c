@@ -25,7 +25,7 @@ static const byte_class classes[] = {
     { "weights", offsetof(hs_budget, weights), "low copies that products read" },
     { "packed", offsetof(hs_budget, packed), "weights as products walk them, where micro-batches share them" },
     { "gradients", offsetof(hs_budget, gradients), "f32; activations lie there first, where a step has one micro-batch" },
-    { "moments", offsetof(hs_budget, moments), "f32, first and second" },
+    { "moments", offsetof(hs_budget, moments), "f32, what the optimizer keeps of each trained parameter" },
     { "activations", offsetof(hs_budget, activations), "values and their gradients, placed by liveness: what finds no room there" },
     { "workspace", offsetof(hs_budget, workspace), "scratch of kernels" },
     { "inputs", offsetof(hs_budget, inputs), "static inputs of a micro-batch" },

@@ -1,3 +1,4 @@
+// evaluate: windows of a text through an evaluation plan, and the loss over all of them.
 #include "recipes/train/evaluate.h"
 #include "core/run/feed.h"
 #include <sys/resource.h>

@@ -46,12 +46,29 @@ static hs_status resolve_path(hs_run_dir *r, const char *resume, int64_t newest,
     return HS_OK;
 }
 
+// Two runs in one folder would overwrite each other's checkpoints. The lock dies with the process, however it ends.
+static hs_status lock(hs_run_dir *r)
+{
+    char path[PATH_MAX];
+    if (r->lock >= 0)
+        return HS_OK;
+    snprintf(path, sizeof path, "%s/.lock", r->dir);
+    r->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (r->lock < 0)
+        return HS_FAIL(SYSTEM, "cannot write %s: %s", path, strerror(errno));
+    if (flock(r->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return HS_FAIL(USAGE, "another process is training in %s", r->dir);
+    return HS_OK; // a file system without locks trains all the same
+}
+
 hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, const hs_config *c)
 {
     *r = (hs_run_dir){ .replace_after = -1, .lock = -1 };
     if ((size_t)snprintf(r->dir, sizeof r->dir, "%s", dir) >= sizeof r->dir)
         return HS_FAIL(USAGE, "--out: the path is too long: %.60s...", dir);
     snprintf(r->checkpoints, sizeof r->checkpoints, "%s/checkpoints", r->dir);
+    if (access(r->checkpoints, F_OK) == 0) // of a run: another process may be about to save there
+        HS_TRY(lock(r));
     const int64_t newest = newest_step(r->checkpoints);
     if (strcmp(resume, "auto") == 0) {
         if (newest >= 0) {
@@ -119,19 +136,6 @@ static hs_status remove_checkpoints(const hs_run_dir *r)
     if (d)
         closedir(d);
     return st;
-}
-
-// Two runs in one folder would overwrite each other's checkpoints. The lock dies with the process, however it ends.
-static hs_status lock(hs_run_dir *r)
-{
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/.lock", r->dir);
-    r->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-    if (r->lock < 0)
-        return HS_FAIL(SYSTEM, "cannot write %s: %s", path, strerror(errno));
-    if (flock(r->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return HS_FAIL(USAGE, "another process is training in %s", r->dir);
-    return HS_OK; // a file system without locks trains all the same
 }
 
 void hs_run_dir_close(hs_run_dir *r)

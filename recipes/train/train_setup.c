@@ -300,6 +300,16 @@ static int64_t attended(const hs_trainer *t)
     return t->c->data.packing == HS_PACKING_NONE || mean > window ? window : mean;
 }
 
+// Of the whole model the family's figure, which attention makes smaller in packed rows; where parts are frozen the plan's, of whole
+// windows.
+static double flops_per_token(const hs_trainer *t)
+{
+    const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t->engine, HS_TRAIN));
+    if (t->c->train.freeze[0])
+        return (info->flops_forward + info->flops_backward) / (double)t->train.shape.max_tokens;
+    return t->arch.family->flops_per_token(t->arch.settings, (double)attended(t));
+}
+
 static hs_status open_progress(hs_trainer *t)
 {
     hs_policy policy = t->policy;
@@ -308,7 +318,7 @@ static hs_status open_progress(hs_trainer *t)
                                  .quiet = t->o->quiet,
                                  .show_scale = t->policy.low == HS_F16,
                                  .steps = t->c->train.steps,
-                                 .flops_per_token = t->arch.family->flops_per_token(t->arch.settings, (double)attended(t)) };
+                                 .flops_per_token = flops_per_token(t) };
     HS_TRY(hs_measure_peak(t->device, &policy, 0.1, &t->progress.peak_flops));
     hs_progress_begin(&t->progress);
     return HS_OK;

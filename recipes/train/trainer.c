@@ -161,7 +161,7 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
                                      .loss = last_loss(t),
                                      .lr = (double)s->lr,
                                      .grad_norm = (double)s->grad_norm,
-                                     .scale = (double)s->scale,
+                                     .scale = (double)s->next_scale,
                                      .val_loss = evaluated ? t->val_loss : NAN,
                                      .log = log };
     hs_progress_show(&t->progress, &shown);
@@ -210,6 +210,9 @@ static void tell_start(const hs_trainer *t)
                     hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), sources,
                     (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->context),
                     t->progress.peak_flops / 1e9);
+    const size_t all = hs_params_count(t->engine->params), trained = hs_params_count_trained(t->engine->params);
+    if (trained < all)
+        hs_progress_say(p, "%s of them are trained (train.freeze)", hs_human_count((double)trained, count, sizeof count));
     if (t->policy_note)
         hs_progress_say(p, "%s", t->policy_note);
     if (t->run.from[0])
@@ -278,7 +281,7 @@ static hs_status one_step(hs_trainer *t)
     const bool evaluated = evaluates && st == HS_OK;
     if (evaluated)
         HS_TRY(evaluate(t, last, &best));
-    HS_TRY(tell_step(t, log, evaluated));
+    HS_TRY(tell_step(t, log && t->last.step == t->at.step, evaluated)); // a run that diverged on the way has no values of this step
     if (st != HS_OK)
         return hs_frame_at(st, __FILE__, __LINE__);
     if (last || best || kept)

@@ -262,6 +262,33 @@ static void slots_are_used_again(void **state)
     hs_engine_free(e);
 }
 
+// More sequences than a step has room for take turns: none waits until another ends.
+static void they_take_turns(void **state)
+{
+    (void)state;
+    enum { CROWD = 5 };
+    tiny_gpt model;
+    hs_engine *e = engine(&model, 64, 2);
+    hs_decoder *d = decoder(e, 20, CROWD);
+    const hs_decoded *out;
+    int slot, n;
+    for (int i = 0; i < CROWD; i++) {
+        hs_sequence q = sequence(0, greedy);
+        assert_int_equal(hs_decoder_add(d, &q, &slot), HS_OK);
+    }
+    for (int step = 1; step <= 10; step++) {
+        assert_int_equal(hs_decoder_step(d, &out, &n), HS_OK);
+        assert_int_equal(n, 2);
+        for (int i = 0; i < CROWD; i++) {
+            int64_t have;
+            hs_decoder_ids(d, i, &have);
+            assert_in_range(have - length(0), 2 * step / CROWD, (2 * step + CROWD - 1) / CROWD);
+        }
+    }
+    hs_decoder_free(d);
+    hs_engine_free(e);
+}
+
 // One stops where its caller says so, one at its token, one at logits that are not numbers: the others go on.
 static void ends(void **state)
 {
@@ -299,6 +326,6 @@ static void ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(others_come_and_go), cmocka_unit_test(pages_run_out),
-                                        cmocka_unit_test(slots_are_used_again), cmocka_unit_test(ends) };
+                                        cmocka_unit_test(slots_are_used_again), cmocka_unit_test(they_take_turns), cmocka_unit_test(ends) };
     return cmocka_run_group_tests_name("decoder", tests, NULL, NULL);
 }

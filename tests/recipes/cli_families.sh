@@ -33,6 +33,10 @@ expect 2 'unknown option --model.exand of pretrain, nearest is --model.expand' "
 expect 2 'tiny.yaml:1: model.layers is a setting of model.type gpt2\|gpt, not of twin' "$example" pretrain tiny.yaml --model.type twin
 expect 2 'twin.yaml:1: model.width is 64, must be a multiple of 8 and of model.heads 3' "$example" pretrain twin.yaml --model.heads=3
 
+# ---- a choice made twice takes nothing of the file back
+expect 0 '' "$example" plan twin.yaml --model.type=gpt2 --model.type=twin
+grep -q 'depth 2, heads 2, width 64, expand 3, ' stdout.txt || fail "model.type twice: $(head -1 stdout.txt)"
+
 # ---- plan and bench
 expect 0 '' "$example" plan twin.yaml
 grep -q '^model        Twin, depth 2, heads 2, width 64, expand 3, context 32, vocab ' stdout.txt || fail "plan: $(head -1 stdout.txt)"

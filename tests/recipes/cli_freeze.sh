@@ -15,6 +15,11 @@ done
 [ "$(figure masters <part.json)" -eq "$(figure masters <all.json)" ] || fail "train.freeze: values"
 [ $((2 * $(figure moments <sgd.json))) -eq "$(figure moments <all.json)" ] || fail "sgd keeps one moment"
 
+# an empty pattern is a slip
+for list in , wte,,h0 wte, ' '; do
+  expect 2 'train.freeze is "[wteh0, ]*": a pattern of it is empty' "$halfstep" pretrain tiny.yaml --out slip "--train.freeze=$list"
+done
+
 # stopped and resumed with the same frozen: the losses of an uninterrupted run, no line about moments
 run cut --train.freeze=wte,h0 --train.steps=20 --optim.schedule=constant
 run flat --train.freeze=wte,h0 --train.steps=40 --optim.schedule=constant

@@ -1,3 +1,4 @@
+// support_params: what tests ask of parameters, slab by slab.
 #include "tests/support/support_params.h"
 #include <stdlib.h>
 #include <string.h>
