@@ -1,6 +1,7 @@
-# Sourced by the cli_*.sh scripts: $1 is the program, $2 the source folder. Works in a folder of its own that goes away.
+# Sourced by the cli_*.sh scripts: $1 is the program, $2 the source folder, $5 check_json. Works in a folder of its own that goes away.
 halfstep=$1
 source_dir=$2
+check_json=$5
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
@@ -31,14 +32,7 @@ expect() {
   fi
 }
 # Every line of a file is one JSON object.
-json_lines() {
-  if command -v python3 >/dev/null; then
-    python3 -c 'import json, sys
-for line in open(sys.argv[1], encoding="utf-8"): assert type(json.loads(line)) is dict, line' "$1" 2>error.txt || fail "$1 is not JSON lines: $(tail -1 error.txt)"
-  else
-    ! grep -qv '^{".*}$' "$1" || fail "$1 is not JSON lines"
-  fi
-}
+json_lines() { "$check_json" lines "$1" 2>error.txt || fail "$1 is not JSON lines: $(tail -1 error.txt)"; }
 # le BYTES N...: whole numbers as files hold them, little end first.
 le() {
   local size=$1 n i byte out=
