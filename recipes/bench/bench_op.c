@@ -156,7 +156,8 @@ static int columns_of(const hs_bench_run *r, int id, column *c)
 
 static double rate(double amount, double seconds) { return seconds > 0 ? amount / seconds / 1e9 : NAN; }
 
-static void report(hs_bench_run *r, const char *form, const hs_bench_size *size, column *c)
+// Columns for people are those that some op of this invocation fills; they are the same in every row.
+static void report(hs_bench_run *r, bool any_split, const char *form, const hs_bench_size *size, column *c)
 {
     const hs_node *n = c->probe->node;
     const bool split = n->op->flags & HS_OP_SPLIT_BWD;
@@ -179,8 +180,8 @@ static void report(hs_bench_run *r, const char *form, const hs_bench_size *size,
         { .key = "backward_us", .value = backward > 0 ? 1e6 * backward : NAN, .digits = 1 },
         { .key = "forward_gflops", .value = rate(fwd.flops, forward), .digits = 1 },
         { .key = "backward_gflops", .value = rate(bwd.flops, backward), .digits = 1 },
-        { .key = "dx_gflops", .value = split ? rate(bwd.flops / 2, dx) : NAN, .digits = 1 }, // two products of one size
-        { .key = "dw_gflops", .value = split ? rate(bwd.flops / 2, params) : NAN, .digits = 1 },
+        { .key = "dx_gflops", .value = split ? rate(bwd.flops / 2, dx) : NAN, .digits = 1, .json_only = !any_split }, // one size
+        { .key = "dw_gflops", .value = split ? rate(bwd.flops / 2, params) : NAN, .digits = 1, .json_only = !any_split },
         { .key = "forward_gbps", .value = rate(fwd.bytes, forward), .digits = 1 },
         { .key = "backward_gbps", .value = rate(bwd.bytes, backward), .digits = 1 },
         { .key = "ceiling", .text = hs_peak_name(c->device, c->dtype), .width = 8 },
@@ -195,7 +196,7 @@ static void report(hs_bench_run *r, const char *form, const hs_bench_size *size,
 
 // ---- which ops, which sizes
 
-static hs_status measure_size(hs_bench_run *r, int id, const hs_op_sizes *form, const hs_bench_size *size)
+static hs_status measure_size(hs_bench_run *r, bool any_split, int id, const hs_op_sizes *form, const hs_bench_size *size)
 {
     _Alignas(16) char attr[256] = { 0 };
     column c[2 * 3];
@@ -207,20 +208,20 @@ static hs_status measure_size(hs_bench_run *r, int id, const hs_op_sizes *form, 
         st = measure(r, &spec, c, n, &memory);
     for (int i = 0; i < n; i++) {
         if (st == HS_OK)
-            report(r, form->form, size, &c[i]);
+            report(r, any_split, form->form, size, &c[i]);
         hs_probe_free(c[i].probe);
     }
     r->device->release(memory);
     return st;
 }
 
-static hs_status measure_op(hs_bench_run *r, int id)
+static hs_status measure_op(hs_bench_run *r, bool any_split, int id)
 {
     const hs_op *op = hs_ops[id];
     for (int i = 0; i < r->sizes.n; i++) {
         const hs_op_sizes *form = form_with(op, r->sizes.at[i].n);
         if (form)
-            HS_TRY(measure_size(r, id, form, &r->sizes.at[i]));
+            HS_TRY(measure_size(r, any_split, id, form, &r->sizes.at[i]));
     }
     int n;
     const hs_op_sizes *forms = forms_of(op, &n);
@@ -228,7 +229,7 @@ static hs_status measure_op(hs_bench_run *r, int id)
         hs_bench_sizes usual;
         HS_TRY(hs_bench_sizes_parse(&usual, forms[f].usual, forms[f].form, forms[f].usual));
         for (int i = 0; i < usual.n; i++)
-            HS_TRY(measure_size(r, id, &forms[f], &usual.at[i]));
+            HS_TRY(measure_size(r, any_split, id, &forms[f], &usual.at[i]));
     }
     return HS_OK;
 }
@@ -313,13 +314,16 @@ static hs_status run(hs_bench_run *r)
 {
     bool wanted[HS_N_OPS] = { false };
     const bool all = strcmp(r->cli->arg[1], "all") == 0;
+    bool any_split = false;
     HS_TRY(pick(r->cli->arg[1], wanted));
     HS_TRY(check_variants(r, wanted));
     if (*r->o->sizes)
         HS_TRY(hs_bench_sizes_parse(&r->sizes, r->o->sizes, NULL, "1Kx768x3072"));
     HS_TRY(check_sizes(r, wanted));
+    for (int i = 0; i < HS_N_OPS; i++)
+        any_split |= wanted[i] && hs_ops[i]->flags & HS_OP_SPLIT_BWD;
     for (int i = 0; i < HS_N_OPS; i++) {
-        const hs_status st = wanted[i] ? measure_op(r, i) : HS_OK;
+        const hs_status st = wanted[i] ? measure_op(r, any_split, i) : HS_OK;
         if (st != HS_OK && !(all && st == HS_UNSUPPORTED))
             return hs_frame_at(st, __FILE__, __LINE__);
         if (st != HS_OK)

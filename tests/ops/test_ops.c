@@ -32,6 +32,38 @@ static bool needs_backward(const hs_op *op)
     return false;
 }
 
+static int count_numbers(const char *size, size_t n) // "1Kx768x3072": 3
+{
+    int numbers = 1;
+    for (size_t i = 0; i < n; i++)
+        numbers += size[i] == 'x';
+    return numbers;
+}
+
+// What `halfstep bench op` reads: forms that differ in how many numbers they have, and usual sizes of their form.
+static void check_sizes(int id, const hs_op *op)
+{
+    for (int f = 0; f < op->bench.n_sizes; f++) {
+        const hs_op_sizes *s = &op->bench.sizes[f];
+        if (!s->form || !s->usual || !s->make) {
+            case_fail(id, 0, "a kind of size needs its form, its usual sizes and what makes a case of one");
+            continue;
+        }
+        const int numbers = count_numbers(s->form, strlen(s->form));
+        for (int other = 0; other < f; other++)
+            if (count_numbers(op->bench.sizes[other].form, strlen(op->bench.sizes[other].form)) == numbers)
+                case_fail(id, 0, "%s: another form has as many numbers", s->form);
+        for (const char *p = s->usual;; p++) {
+            const size_t n = strcspn(p, ",");
+            if (count_numbers(p, n) != numbers)
+                case_fail(id, 0, "'%.*s' is not %s", (int)n, p, s->form);
+            p += n;
+            if (!*p)
+                break;
+        }
+    }
+}
+
 static void check_entry(int id)
 {
     const hs_op *op = hs_tested.ops[id];
@@ -51,6 +83,7 @@ static void check_entry(int id)
         for (int c = 0; c < op->n_cases; c++)
             if (op->in[i].amp == HS_AMP_NONE && op->cases[c].in[i][0] && !op->cases[c].limit && !op->cases[c].setup)
                 case_fail(id, c, "nothing says what fills %s: no limit, no setup", op->in[i].name);
+    check_sizes(id, op);
     for (int other = 0; other < id; other++)
         if (!strcmp(op->name, hs_tested.ops[other]->name))
             case_fail(id, 0, "the name is taken");
