@@ -18,6 +18,14 @@ bool hs_grow(void *array, int n, int *capacity, size_t item)
     return true;
 }
 
+bool hs_reserve(void *array, int n, int *capacity, size_t item)
+{
+    void *p = malloc((size_t)(n + 1) * item);
+    memcpy(array, &p, sizeof p);
+    *capacity = p ? n + 1 : 0;
+    return p;
+}
+
 typedef struct entry {
     uint64_t key;
     int value;

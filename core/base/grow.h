@@ -8,6 +8,9 @@
 // Room for one more item behind n: `array` is the address of a pointer to items. False: no memory, and all is as it was.
 bool hs_grow(void *array, int n, int *capacity, size_t item);
 
+// The first room of an array, for n items where their number is about known; hs_grow goes on from there.
+bool hs_reserve(void *array, int n, int *capacity, size_t item);
+
 typedef struct hs_map hs_map;
 // The number under this key, 0 when it is new; *m is made on first use. NULL: no memory. Valid until the next call.
 int *hs_map_at(hs_map **m, uint64_t key);

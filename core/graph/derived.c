@@ -6,12 +6,9 @@
 
 hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out)
 {
-    hs_derived *d = NULL;
-    for (int i = 0; i < ps->n_derived && !d; i++) {
-        hs_derived *x = ps->derived[i];
-        if (x->param == want->param && x->dtype == want->dtype && x->make == want->make && x->bytes == want->bytes)
-            d = x;
-    }
+    hs_derived *d = want->param->derived;
+    while (d && (d->dtype != want->dtype || d->make != want->make || d->bytes != want->bytes))
+        d = d->next;
     if (!d) {
         if (hs_grow(&ps->derived, ps->n_derived, &ps->cap_derived, sizeof *ps->derived))
             d = calloc(1, sizeof *d);
@@ -19,6 +16,8 @@ hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out
             return HS_FAIL(MEMORY, "no memory for a copy of %s", want->param->name);
         *d = *want;
         d->p = NULL;
+        d->next = want->param->derived, want->param->derived = d;
+        d->id = ps->n_derived;
         ps->derived[ps->n_derived++] = d;
     }
     *out = d;

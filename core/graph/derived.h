@@ -13,9 +13,11 @@ extern "C" {
 #endif
 
 struct hs_derived { // hs_params.derived
-    const hs_param *param;
-    hs_dtype dtype;  // of the value it is made from
-    hs_kernel *make; // hs_derive.forward or .backward: the layout
+    hs_param *param;
+    hs_derived *next; // of the same parameter
+    int id;           // index in hs_params.derived
+    hs_dtype dtype;   // of the value it is made from
+    hs_kernel *make;  // hs_derive.forward or .backward: the layout
     size_t bytes;
     char *p; // NULL until hs_derived_alloc
 };
@@ -26,10 +28,6 @@ hs_status hs_derived_alloc(hs_params *ps); // bytes of all that have none yet
 size_t hs_derived_bytes(const hs_params *ps);
 void hs_derived_free(hs_derived *d);
 
-typedef struct hs_derived_list { // the copies that a plan reads
-    hs_derived **item;
-    int n, capacity;
-} hs_derived_list;
 
 #ifdef __cplusplus
 }

@@ -11,13 +11,39 @@
 
 static hs_tensor *no_memory(hs_graph *g) { return hs_graph_fail(g, HS_MEMORY, "no memory for a graph of %d nodes", g->n_nodes); }
 
+typedef struct hs_block {
+    struct hs_block *next;
+    max_align_t bytes[];
+} hs_block;
+
+static char *block_new(hs_graph *g, size_t bytes)
+{
+    hs_block *b = calloc(1, sizeof *b + bytes);
+    if (!b) {
+        no_memory(g);
+        return NULL;
+    }
+    b->next = g->block;
+    g->block = b;
+    return (char *)b->bytes;
+}
+
+// A graph is thousands of small things that live as long as it does. Blocks are small, so that a plan takes the memory that the one before
+// gave back.
 void *hs_graph_alloc(hs_graph *g, size_t bytes)
 {
-    void *p = hs_grow(&g->block, g->n_blocks, &g->cap_blocks, sizeof *g->block) ? calloc(1, bytes ? bytes : 1) : NULL;
-    if (p)
-        g->block[g->n_blocks++] = p;
-    else
-        no_memory(g);
+    enum { ALIGN = sizeof(max_align_t) };
+    const size_t size = (bytes + !bytes + ALIGN - 1) / ALIGN * ALIGN;
+    if (size > g->left && size > g->block_bytes / 8)
+        return block_new(g, size);
+    if (size > g->left) {
+        g->at = block_new(g, g->block_bytes);
+        g->left = g->at ? g->block_bytes : 0;
+        if (!g->at)
+            return NULL;
+    }
+    void *p = g->at;
+    g->at += size, g->left -= size;
     return p;
 }
 
@@ -43,6 +69,7 @@ hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode
     g->grid = grid && grid->dp ? *grid : hs_grid_self();
     g->state_dtype = HS_F32;
     g->start = hs_now_ns();
+    g->block_bytes = 32 << 10;
     g->poison = hs_graph_alloc(g, sizeof *g->poison);
     if (!g->poison) {
         hs_graph_free(g);
@@ -57,9 +84,10 @@ void hs_graph_free(hs_graph *g)
 {
     if (!g)
         return;
-    for (int i = 0; i < g->n_blocks; i++)
-        free(g->block[i]);
-    free(g->block);
+    for (hs_block *b = g->block, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
     free(g->node);
     free(g->tensor);
     free(g->input);

@@ -50,12 +50,13 @@ typedef struct hs_graph {
     hs_tensor *poison;
     char scope[256];
     size_t scope_len;
-    const char *interned; // copy of scope, valid until the next push or pop
-    void **block;         // everything the graph owns besides its arrays
-    int n_blocks, cap_blocks;
-    struct hs_map *site;  // how many nodes there are of an op under a scope
-    int64_t start;        // when the trace began: hs_now_ns
-    hs_dtype state_dtype; // what float states are stored as: the policy's low type; F32 unless set before tracing
+    const char *interned;     // copy of scope, valid until the next push or pop
+    struct hs_block *block;   // everything the graph owns besides its arrays
+    char *at;                 // what is left of the block at hand
+    size_t left, block_bytes; // of a block; 0: every thing has one of its own (a test makes each of them fail)
+    struct hs_map *site;      // how many nodes there are of an op under a scope
+    int64_t start;            // when the trace began: hs_now_ns
+    hs_dtype state_dtype;     // what float states are stored as: the policy's low type; F32 unless set before tracing
 } hs_graph;
 
 hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode mode, const hs_grid *grid);

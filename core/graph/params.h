@@ -32,7 +32,8 @@ struct hs_param {
     int64_t dim[HS_MAX_DIMS];     // stored here: this rank's shard, padded
     size_t n;                     // elements as stored
     int id;
-    bool frozen; // by its spec or by hs_params_freeze
+    bool frozen;                // by its spec or by hs_params_freeze
+    struct hs_derived *derived; // list of its copies in other layouts
 };
 
 // ---- slabs

@@ -130,8 +130,14 @@ hs_status hs_rewrite_begin(hs_rewrite **out, hs_graph *g)
     if (!r)
         return HS_FAIL(MEMORY, "no memory to rewrite a graph of %d nodes", g->n_nodes);
     *r = (hs_rewrite){ .g = g, .first = -1, .last = -1 };
+    const int nodes = g->n_nodes + g->n_nodes / 4, tensors = g->n_tensors + g->n_tensors / 4; // some will be inserted
+    const bool room = hs_reserve(&r->at, nodes, &r->cap_at, sizeof *r->at) &&
+                      hs_reserve(&r->edge, nodes, &r->cap_edge, HS_MAX_IN * sizeof *r->edge) &&
+                      hs_reserve(&r->of, tensors, &r->cap_of, sizeof *r->of);
+    if (!room)
+        no_memory(g);
     for (int i = 0; i < g->n_nodes; i++)
-        if (!add(r, g->node[i], -1)) {
+        if (!room || !add(r, g->node[i], -1)) {
             for (int k = 0; k < g->n_nodes; k++)
                 g->node[k]->id = k;
             *out = NULL;
@@ -274,30 +280,12 @@ hs_node *hs_node_beside(hs_graph *g, const hs_node *near, const hs_op *op, const
 
 typedef struct clone {
     hs_graph *to;
-    char *at, *end;          // what is left of the block at hand
     const char *from, *copy; // the last scope copied: neighbours share one
 } clone;
 
-// Blocks are small, so that a plan takes the memory that the one before gave back. NULL: no memory.
-static void *take(clone *c, size_t bytes)
-{
-    enum { BLOCK = 32 << 10 };
-    const size_t size = (bytes + 15) / 16 * 16;
-    if (size > (size_t)(c->end - c->at)) {
-        const size_t block = size > BLOCK ? size : BLOCK;
-        c->at = hs_graph_alloc(c->to, block);
-        c->end = c->at ? c->at + block : NULL;
-        if (!c->at)
-            return NULL;
-    }
-    void *p = c->at;
-    c->at += size;
-    return p;
-}
-
 static void *copy_of(clone *c, const void *p, size_t bytes)
 {
-    void *copy = take(c, bytes);
+    void *copy = hs_graph_alloc(c->to, bytes);
     return copy ? memcpy(copy, p, bytes) : NULL;
 }
 
@@ -337,21 +325,14 @@ static bool clone_node(clone *c, const hs_node *n)
     return true;
 }
 
-static bool room(void *array, int n, int *capacity)
-{
-    void *p = malloc((size_t)(n + 1) * sizeof(void *));
-    memcpy(array, &p, sizeof p);
-    *capacity = p ? n + 1 : 0;
-    return p;
-}
-
 static bool clone_all(clone *c, const hs_graph *g)
 {
     hs_graph *to = c->to;
     int unused;
-    if (!room(&to->node, g->n_nodes, &to->cap_nodes) || !room(&to->tensor, g->n_tensors, &to->cap_tensors) ||
-        !room(&to->input, g->n_inputs, &to->cap_inputs) || !room(&to->param_tensor, g->n_param_tensors, &unused) ||
-        !hs_map_copy(&to->site, g->site))
+    if (!hs_reserve(&to->node, g->n_nodes, &to->cap_nodes, sizeof *to->node) ||
+        !hs_reserve(&to->tensor, g->n_tensors, &to->cap_tensors, sizeof *to->tensor) ||
+        !hs_reserve(&to->input, g->n_inputs, &to->cap_inputs, sizeof *to->input) ||
+        !hs_reserve(&to->param_tensor, g->n_param_tensors, &unused, sizeof *to->param_tensor) || !hs_map_copy(&to->site, g->site))
         return false;
     for (int i = 0; i < g->n_tensors; i++)
         if (!clone_tensor(c, g->tensor[i]))
@@ -373,6 +354,7 @@ hs_status hs_graph_clone(hs_graph **out, const hs_graph *g)
     hs_graph *to;
     HS_TRY(hs_graph_status(g));
     HS_TRY(hs_graph_new(&to, g->params, g->states, g->mode, &g->grid));
+    to->block_bytes = g->block_bytes;
     if (!clone_all(&(clone){ .to = to }, g)) {
         hs_graph_free(to);
         return HS_FAIL(MEMORY, "no memory for a copy of a graph of %d nodes", g->n_nodes);

@@ -186,13 +186,6 @@ hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_deri
     r->derived = copy;
     if (f->replaces_shared)
         r->scratch.shared = 0;
-    hs_derived_list *list = &p->derived;
-    for (int i = 0; i < list->n; i++)
-        if (list->item[i] == copy)
-            return HS_OK;
-    if (!hs_grow(&list->item, list->n, &list->capacity, sizeof *list->item))
-        return HS_FAIL(MEMORY, "no memory for a list of copies of parameters");
-    list->item[list->n++] = copy;
     return HS_OK;
 }
 
@@ -242,6 +235,9 @@ hs_status hs_plan_lower(hs_plan *p)
 {
     hs_graph *g = p->graph;
     HS_TRY(marks_new(p));
+    const int calls = (hs_plan_trains(p) ? 2 : 1) * g->n_nodes, bufs = (hs_plan_trains(p) ? 2 : 1) * g->n_tensors; // about
+    if (!hs_reserve(&p->call, calls, &p->cap_calls, sizeof *p->call) || !hs_reserve(&p->buf, bufs, &p->cap_bufs, sizeof *p->buf))
+        return HS_FAIL(MEMORY, "no memory for a plan of %d nodes", g->n_nodes);
     for (int i = 0; i < g->n_inputs; i++) {
         const int b = hs_plan_buf(p, hs_tensor_bytes(g->input[i]));
         if (b < 0)

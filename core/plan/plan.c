@@ -36,6 +36,20 @@ void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dty
         p->cast[p->n_casts++] = (hs_cast_info){ n->scope, from_op, from, to, bytes, backward };
 }
 
+static hs_status list_derived(hs_plan *p)
+{
+    const size_t n = (size_t)p->graph->params->n_derived;
+    bool *listed = hs_graph_alloc(p->graph, n);
+    p->derived = hs_graph_alloc(p->graph, n * sizeof *p->derived);
+    HS_TRY(hs_graph_status(p->graph));
+    for (int i = 0; i < p->n_calls; i++) {
+        const hs_derived *d = p->call[i].derived;
+        if (d && !listed[d->id])
+            p->derived[p->n_derived++] = d, listed[d->id] = true;
+    }
+    return HS_OK;
+}
+
 static void totals(hs_plan *p)
 {
     hs_plan_info *info = &p->info;
@@ -45,8 +59,8 @@ static void totals(hs_plan *p)
     }
     info->n_nodes = p->graph->n_nodes;
     info->n_thunks = p->n_calls;
-    for (int i = 0; i < p->derived.n; i++)
-        info->derived_bytes += p->derived.item[i]->bytes;
+    for (int i = 0; i < p->n_derived; i++)
+        info->derived_bytes += p->derived[i]->bytes;
     info->n_casts = p->n_casts;
     info->cast = p->cast;
 }
@@ -68,6 +82,7 @@ hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, cons
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);
     HS_TRY_GOTO(st, hs_plan_reduce(p), fail);
     HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
+    HS_TRY_GOTO(st, list_derived(p), fail);
     HS_TRY_GOTO(st, hs_plan_place(p), fail);
     HS_TRY_GOTO(st, hs_plan_barriers(p), fail);
     totals(p);
@@ -87,7 +102,6 @@ void hs_plan_free(hs_plan *p)
     free(p->call);
     free(p->buf);
     free(p->cast);
-    free(p->derived.item);
     free(p);
 }
 
@@ -97,9 +111,9 @@ void hs_plan_masters(const hs_plan *p, bool *read)
         for (int k = 0; k < HS_MAX_IN; k++)
             if (p->call[i].in[k].where == HS_AT_MASTER)
                 read[p->call[i].in[k].t->param->id] = true;
-    for (int i = 0; i < p->derived.n; i++)
-        if (p->derived.item[i]->dtype == HS_F32)
-            read[p->derived.item[i]->param->id] = true;
+    for (int i = 0; i < p->n_derived; i++)
+        if (p->derived[i]->dtype == HS_F32)
+            read[p->derived[i]->param->id] = true;
 }
 
 void hs_plan_writes(const hs_plan *p, bool *written)

@@ -59,7 +59,8 @@ struct hs_plan {
     int *grad_order; // hs_plan_grad_order; NULL: it does not train
     hs_marks marks;
     size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
-    hs_derived_list derived;                                     // that its calls read
+    const hs_derived **derived;                                  // that its calls read, each once
+    int n_derived;
     hs_cast_info *cast;
     int n_casts, cap_casts;
     hs_plan_info info;

@@ -61,6 +61,7 @@ static hs_status build(hs_mode mode, hs_device *dev)
     if (st == HS_OK)
         st = hs_graph_new(&g, ps, states, mode, &grid);
     if (st == HS_OK) {
+        g->block_bytes = 0;
         tiny_gpt_model(g, &model);
         st = hs_plan_new(&plan, g, dev, &(hs_plan_opts){ .policy = { .low = HS_BF16 }, .collectives = true });
     }
