@@ -28,7 +28,6 @@ hs_status hs_derived_alloc(hs_params *ps); // bytes of all that have none yet
 size_t hs_derived_bytes(const hs_params *ps);
 void hs_derived_free(hs_derived *d);
 
-
 #ifdef __cplusplus
 }
 #endif

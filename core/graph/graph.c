@@ -32,7 +32,7 @@ static char *block_new(hs_graph *g, size_t bytes)
 // gave back.
 void *hs_graph_alloc(hs_graph *g, size_t bytes)
 {
-    enum { ALIGN = sizeof(max_align_t) };
+    enum { ALIGN = _Alignof(max_align_t) };
     const size_t size = (bytes + !bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (size > g->left && size > g->block_bytes / 8)
         return block_new(g, size);
