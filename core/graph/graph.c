@@ -34,7 +34,7 @@ void *hs_graph_alloc(hs_graph *g, size_t bytes)
 {
     enum { ALIGN = _Alignof(max_align_t) };
     const size_t size = (bytes + !bytes + ALIGN - 1) / ALIGN * ALIGN;
-    if (size > g->left && size > g->block_bytes / 8)
+    if (size > g->block_bytes / 8)
         return block_new(g, size);
     if (size > g->left) {
         g->at = block_new(g, g->block_bytes);

@@ -69,6 +69,11 @@ hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, cons
 {
     hs_graph *g;
     HS_TRY(hs_graph_clone(&g, trace));
+    return hs_plan_take(out, g, dev, o);
+}
+
+hs_status hs_plan_take(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan_opts *o)
+{
     hs_plan *p = calloc(1, sizeof *p);
     if (!p) {
         hs_graph_free(g);
@@ -77,6 +82,7 @@ hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, cons
     p->graph = g, p->dev = dev;
     p->opts = *o;
     hs_status st;
+    HS_TRY_GOTO(st, hs_graph_status(g), fail);
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
     HS_TRY_GOTO(st, hs_plan_lower(p), fail);
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);

@@ -47,6 +47,7 @@ typedef struct hs_plan hs_plan;
 // Plans a copy: the trace is left as it was and stays the caller's, who may free it behind this. Fails with the trace's own first error
 // if it has one. A training plan declares the gradients' slab.
 hs_status hs_plan_new(hs_plan **out, const hs_graph *trace, hs_device *dev, const hs_plan_opts *o);
+hs_status hs_plan_take(hs_plan **out, hs_graph *trace, hs_device *dev, const hs_plan_opts *o); // plans the trace itself; its owner always
 void hs_plan_free(hs_plan *p);
 int hs_plan_losses(const hs_plan *p); // its set of hs_step_state.loss; -1: it has no loss
 
@@ -59,7 +60,7 @@ typedef struct hs_plan_info {
     double flops_forward, flops_backward, traffic_bytes; // at capacity
     int n_nodes, n_thunks, n_barriers, n_casts;
     const hs_cast_info *cast;
-    double trace_plan_seconds; // from hs_graph_new of the trace to the end of hs_plan_new
+    double trace_plan_seconds; // from hs_graph_new of the trace to the end of planning
 } hs_plan_info;
 const hs_plan_info *hs_plan_info_of(const hs_plan *p);
 const hs_graph *hs_plan_graph(const hs_plan *p); // the copy: types settled, casts in place; hs_node.trace leads back to the trace

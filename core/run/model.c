@@ -106,9 +106,7 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
                                 .runs_per_values = m->micro_steps,
                                 .single_run = m->micro_steps == 1 && !training_plans(m) && !m->params->allocated,
                                 .losses = loss ? m->n_losses : 0 };
-    const hs_status st = hs_plan_new(&m->plan[m->n_plans], g, m->device, &opts);
-    hs_graph_free(g);
-    HS_TRY(st);
+    HS_TRY(hs_plan_take(&m->plan[m->n_plans], g, m->device, &opts));
     const size_t bytes = hs_plan_bytes(m->plan[m->n_plans]);
     m->workspace_bytes = bytes > m->workspace_bytes ? bytes : m->workspace_bytes;
     m->n_losses += loss;
