@@ -1,4 +1,4 @@
-// plan: the passes in their order over a copy of the trace, and what they add up to.
+// plan: the passes in their order over a trace or a copy of it, and what they add up to.
 #include "core/base/clock.h"
 #include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
