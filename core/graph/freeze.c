@@ -40,13 +40,17 @@ bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s)
     return fits;
 }
 
-// "h0,,h1" or "," is a slip that would freeze less than was meant.
+// "h0,,h1" or "," is a slip that would freeze less than was meant; a comma behind the last pattern is none.
 static hs_status check_items(const char *patterns, const char *name)
 {
+    bool any = false;
     for (const char *at = patterns; *patterns; at++) {
         at += strspn(at, " ");
+        if (!*at && any)
+            break;
         if (!*at || *at == ',')
             return HS_FAIL(USAGE, "%s is \"%s\": a pattern of it is empty", name, patterns);
+        any = true;
         at += strcspn(at, ",");
         if (!*at)
             break;
