@@ -19,7 +19,8 @@ extern const hs_op *const hs_ops[HS_N_OPS];
 #include "ops/ops.list"
 #undef HS_OP_ITEM
 // Opens the CPU (or says why the plug-in of another device cannot be used) with every op of this library.
-// name: "cpu" or "cuda"; threads 0: the cores of this process; isa NULL: the best tier.
+// name: "cpu", "cpu-fenced" (memory that only kernels may touch: a debugging aid) or "cuda"; threads 0: the cores of this process; isa
+// NULL: the best tier.
 typedef enum hs_onednn {
     HS_ONEDNN_NO,
     HS_ONEDNN_FASTER, // where it was measured to be faster: tier and rows (ops/README.md). Says so in one line of the log

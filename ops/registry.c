@@ -119,7 +119,8 @@ hs_status hs_open_device(hs_device **out, const char *name, int threads, const c
     *out = NULL;
     if (name && !strcmp(name, "cuda"))
         return hs_frame_at(refuse_cuda(), __FILE__, __LINE__);
-    if (name && strcmp(name, "cpu"))
+    const bool fenced = name && !strcmp(name, "cpu-fenced");
+    if (name && strcmp(name, "cpu") && !fenced)
         return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu", name);
     hs_isa tier;
     HS_TRY(hs_isa_choose(isa, built_tiers(), &tier));
@@ -137,6 +138,6 @@ hs_status hs_open_device(hs_device **out, const char *name, int threads, const c
                                .n_ops = HS_N_OPS,
                                .tables = list->table,
                                .table_names = list->name };
-    HS_TRY(hs_device_open(out, hs_backend_cpu, &o));
+    HS_TRY(hs_device_open(out, fenced ? hs_backend_cpu_fenced : hs_backend_cpu, &o));
     return HS_OK;
 }

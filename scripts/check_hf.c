@@ -17,7 +17,7 @@ static hs_status add_model(hs_params *ps, hs_arch m)
     hs_optim_config adamw;
     HS_TRY(hs_optim_preset(&adamw, "adamw"));
     HS_TRY(hs_optim_declare(&adamw, ps));
-    return hs_params_alloc(ps, false);
+    return hs_params_alloc(ps, NULL, false);
 }
 
 static hs_status copy(const char *in, const char *out)

@@ -138,14 +138,47 @@ size_t hs_cpu_free_bytes(void)
     return group < machine ? group : machine;
 }
 
+enum { LARGE = 1 << 20, PAGE = 4096, HUGE_PAGE = 2 << 20 };
+
+static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+// Large ones come from mmap: page aligned, cleared as they are first touched, with huge pages where the kernel has them. Small ones come
+// from the heap, where sanitizers watch their ends.
+static void *map_large(size_t bytes)
+{
+    const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE, more = align - PAGE;
+    char *p = mmap(NULL, bytes + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    char *at = p + (round_up((uintptr_t)p, align) - (uintptr_t)p);
+    if (at > p)
+        munmap(p, (size_t)(at - p));
+    if (more > (size_t)(at - p))
+        munmap(at + bytes, more - (size_t)(at - p));
+    madvise(at, bytes, MADV_HUGEPAGE); // a wish, not a condition
+    return at;
+}
+
 void *hs_cpu_alloc(size_t bytes)
 {
-    enum { LARGE = 1 << 20, PAGE = 4096, HUGE_PAGE = 2 << 20 };
-    const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : bytes >= LARGE ? PAGE : 64;
-    void *p;
-    if (posix_memalign(&p, align, bytes ? bytes : align))
-        return NULL;
-    if (align == HUGE_PAGE)
-        madvise(p, bytes / PAGE * PAGE, MADV_HUGEPAGE); // a wish, not a condition
-    return p;
+    if (bytes >= LARGE)
+        return map_large(round_up(bytes, PAGE));
+    const size_t whole = round_up(bytes ? bytes : 1, 64);
+    void *p = aligned_alloc(64, whole);
+    return p ? memset(p, 0, whole) : NULL;
+}
+
+void hs_cpu_release(void *p, size_t bytes)
+{
+    if (p && bytes >= LARGE)
+        munmap(p, round_up(bytes, PAGE));
+    else
+        free(p);
+}
+
+void hs_cpu_trim(void *p, size_t bytes)
+{
+    const uintptr_t first = round_up((uintptr_t)p, PAGE), end = ((uintptr_t)p + bytes) / PAGE * PAGE;
+    if (first < end)
+        madvise((void *)first, end - first, MADV_DONTNEED);
 }

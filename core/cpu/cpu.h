@@ -22,8 +22,10 @@ int hs_cpu_cores(void);                    // that this process may use: affinit
 void hs_cpu_model(char *buf, size_t size); // "AMD EPYC 9B45"
 size_t hs_cpu_free_bytes(void);            // memory available to this process (cgroup limit honoured)
 
-// 64-byte aligned, not cleared, on huge pages where it is large and the kernel has them; free() releases it. NULL: no memory.
+// 64-byte aligned, zeroed, on huge pages where it is large and the kernel has them. NULL: no memory.
 void *hs_cpu_alloc(size_t bytes);
+void hs_cpu_release(void *p, size_t bytes); // as asked for
+void hs_cpu_trim(void *p, size_t bytes);    // gives whole pages of an allocation back; they read as zeros then
 
 // A team of n threads (the caller is member 0). hs_team_run calls fn(lane, arg) on every member and returns when all are done.
 typedef struct hs_team hs_team;

@@ -1,29 +1,36 @@
 // device_cpu: the CPU as a device - its memory, and segments walked by a team of threads.
 #include "core/cpu/device_cpu.h"
 #include "core/base/clock.h"
+#include "core/cpu/fenced.h"
 #include "core/cpu/rows.h"
 #include <stdlib.h>
 #include <string.h>
 
-static hs_status cpu_alloc(size_t bytes, void **out)
+static hs_status cpu_alloc(hs_device *d, size_t bytes, void **out)
 {
+    (void)d;
     *out = hs_cpu_alloc(bytes);
-    if (!*out)
-        return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
-    return HS_OK;
+    return *out ? HS_OK : HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+}
+
+static void cpu_release(hs_device *d, void *p, size_t bytes)
+{
+    (void)d;
+    hs_cpu_release(p, bytes);
+}
+
+static void cpu_trim(hs_device *d, void *p, size_t bytes)
+{
+    (void)d;
+    hs_cpu_trim(p, bytes);
 }
 
 static void cpu_copy(hs_device *d, void *dst, const void *src, size_t bytes)
 {
-    (void)d;
-    memcpy(dst, src, bytes);
+    memcpy(hs_device_bind(d, dst), hs_device_bind(d, src), bytes);
 }
 
-static void cpu_fill(hs_device *d, void *dst, int byte, size_t bytes)
-{
-    (void)d;
-    memset(dst, byte, bytes);
-}
+static void cpu_fill(hs_device *d, void *dst, int byte, size_t bytes) { memset(hs_device_bind(d, dst), byte, bytes); }
 
 static size_t cpu_free_bytes(hs_device *d)
 {
@@ -203,7 +210,8 @@ hs_status hs_backend_cpu(hs_device *d, const hs_device_opts *o)
     d->team = threads;
     d->isa = o->isa;
     d->alloc = cpu_alloc;
-    d->release = free;
+    d->release = cpu_release;
+    d->trim = cpu_trim;
     d->free_bytes = cpu_free_bytes;
     d->copy = cpu_copy;
     d->fill = cpu_fill;
@@ -211,5 +219,36 @@ hs_status hs_backend_cpu(hs_device *d, const hs_device_opts *o)
     d->wait = cpu_wait;
     d->close = cpu_close;
     d->impl = team;
+    return HS_OK;
+}
+
+// ---- the same with memory that only kernels may touch
+
+static hs_status fenced_alloc(hs_device *d, size_t bytes, void **out)
+{
+    (void)d;
+    return hs_fenced_alloc(bytes, out);
+}
+
+static void fenced_release(hs_device *d, void *p, size_t bytes)
+{
+    (void)d, (void)bytes;
+    hs_fenced_release(p);
+}
+
+static void *fenced_bind(const hs_device *d, const void *p)
+{
+    (void)d;
+    return hs_fenced_twin(p);
+}
+
+hs_status hs_backend_cpu_fenced(hs_device *d, const hs_device_opts *o)
+{
+    HS_TRY(hs_backend_cpu(d, o));
+    d->name = "cpu-fenced";
+    d->alloc = fenced_alloc;
+    d->release = fenced_release;
+    d->trim = NULL;
+    d->bind = fenced_bind;
     return HS_OK;
 }

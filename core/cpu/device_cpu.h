@@ -8,6 +8,7 @@ extern "C" {
 #endif
 
 hs_backend hs_backend_cpu;
+hs_backend hs_backend_cpu_fenced; // a debugging aid: memory that only kernels may touch (core/cpu/fenced.h)
 
 #ifdef __cplusplus
 }

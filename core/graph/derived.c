@@ -2,6 +2,7 @@
 #include "core/graph/derived.h"
 #include "core/base/grow.h"
 #include "core/cpu/cpu.h"
+#include "core/run/device.h"
 #include <stdlib.h>
 
 hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out)
@@ -15,7 +16,7 @@ hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out
         if (!d)
             return HS_FAIL(MEMORY, "no memory for a copy of %s", want->param->name);
         *d = *want;
-        d->p = NULL;
+        d->p = d->k = NULL;
         d->next = want->param->derived, want->param->derived = d;
         d->id = ps->n_derived;
         ps->derived[ps->n_derived++] = d;
@@ -28,8 +29,12 @@ hs_status hs_derived_alloc(hs_params *ps)
 {
     for (int i = 0; i < ps->n_derived; i++) {
         hs_derived *d = ps->derived[i];
-        if (!d->p && !(d->p = hs_cpu_alloc(d->bytes)))
+        void *p = NULL;
+        if (d->p)
+            continue;
+        if (ps->device ? ps->device->alloc(ps->device, d->bytes, &p) != HS_OK : !(p = hs_cpu_alloc(d->bytes)))
             return HS_FAIL(MEMORY, "no memory for a copy of %s: %zu bytes", d->param->name, d->bytes);
+        d->p = p, d->k = ps->device ? hs_device_bind(ps->device, p) : p;
     }
     return HS_OK;
 }
@@ -42,8 +47,11 @@ size_t hs_derived_bytes(const hs_params *ps)
     return bytes;
 }
 
-void hs_derived_free(hs_derived *d)
+void hs_derived_free(const hs_params *ps, hs_derived *d)
 {
-    free(d->p);
+    if (ps->device)
+        ps->device->release(ps->device, d->p, d->bytes);
+    else
+        hs_cpu_release(d->p, d->bytes);
     free(d);
 }

@@ -20,13 +20,14 @@ struct hs_derived { // hs_params.derived
     hs_kernel *make;  // hs_derive.forward or .backward: the layout
     size_t bytes;
     char *p; // NULL until hs_derived_alloc
+    char *k; // as kernels get it
 };
 
 // The copy of that parameter, type and layout: added on first use.
 hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out);
 hs_status hs_derived_alloc(hs_params *ps); // bytes of all that have none yet
 size_t hs_derived_bytes(const hs_params *ps);
-void hs_derived_free(hs_derived *d);
+void hs_derived_free(const hs_params *ps, hs_derived *d);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #include "core/base/rng.h"
 #include "core/graph/derived.h"
 #include "core/graph/params_impl.h"
+#include "core/run/device.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,7 +197,7 @@ void hs_params_free(hs_params *ps)
         free(ps->param[i]);
     }
     for (int i = 0; i < ps->n_derived; i++)
-        hs_derived_free(ps->derived[i]);
+        hs_derived_free(ps, ps->derived[i]);
     free(ps->derived);
     free(ps->param);
     free(ps->freeze);
@@ -236,10 +237,11 @@ static hs_status build_chunks(hs_params *ps)
     return HS_OK;
 }
 
-hs_status hs_params_alloc(hs_params *ps, bool draw)
+hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
 {
     if (ps->allocated)
         return HS_FAIL(INTERNAL, "the parameters are already laid out");
+    ps->device = device;
     HS_TRY(hs_slabs_alloc(ps));
     HS_TRY(build_chunks(ps));
     ps->has_grad = malloc((size_t)ps->n_params + 1);
@@ -270,32 +272,54 @@ static run run_at(const hs_param *p, const extent *e, int64_t i)
                   .n = (by_row ? 1 : e->live_rows) * e->cols };
 }
 
+// Elements at a time between the host and a slab: they stay in the first caches.
+enum { BLOCK = 4096 };
+
+static void draw_run(hs_params *ps, const hs_param *p, const run *r, uint64_t key)
+{
+    float block[BLOCK];
+    char *to = (char *)hs_slab_at(ps->master, p);
+    for (int64_t at = 0; at < r->n; at += BLOCK) {
+        const int64_t n = r->n - at < BLOCK ? r->n - at : BLOCK;
+        if (p->init == HS_INIT_NORMAL)
+            hs_random_normal(block, n, key, r->logical + at, 0, p->std);
+        else
+            for (int64_t j = 0; j < n; j++)
+                block[j] = 1;
+        hs_params_copy(ps, to + (size_t)(r->stored + at) * sizeof *block, block, (size_t)n * sizeof *block);
+    }
+}
+
 void hs_params_init_values(hs_params *ps)
 {
-    memset(ps->master->p, 0, ps->master->bytes); // padding too
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         const extent e = extent_of(p, ps->tp_rank);
         const uint64_t key = hs_mix2(ps->seed, hs_hash_string(p->name)); // by name: another parameter before it changes nothing
-        float *value = hs_slab_at(ps->master, p);
+        hs_params_clear(ps, ps->master, p);                              // padding too
         for (int64_t k = 0; p->init != HS_INIT_ZERO && k < n_runs(p, &e); k++) {
             const run r = run_at(p, &e, k);
-            if (p->init == HS_INIT_NORMAL)
-                hs_random_normal(value + r.stored, r.n, key, r.logical, 0, p->std);
-            else
-                for (int64_t j = 0; j < r.n; j++)
-                    value[r.stored + j] = 1;
+            draw_run(ps, p, &r, key);
         }
     }
-    hs_params_refresh_low(ps);
     hs_params_changed(ps);
+    hs_params_refresh_low(ps);
 }
 
 void hs_params_refresh_low(hs_params *ps)
 {
+    float block[BLOCK];
+    uint16_t low[BLOCK];
     for (int i = 0; ps->low && i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        hs_convert(hs_slab_at(ps->low, p), ps->low->spec.dtype, hs_slab_at(ps->master, p), HS_F32, (int64_t)p->n);
+        const char *from = hs_slab_at(ps->master, p);
+        char *to = hs_slab_at(ps->low, p);
+        for (size_t at = 0; at < p->n; at += BLOCK) {
+            const size_t n = p->n - at < BLOCK ? p->n - at : BLOCK;
+            hs_params_copy(ps, block, from + at * sizeof *block, n * sizeof *block);
+            hs_convert(low, ps->low->spec.dtype, block, HS_F32, (int64_t)n);
+            hs_params_copy(ps, to + at * sizeof *low, low, n * sizeof *low);
+        }
     }
 }
 
@@ -315,5 +339,26 @@ void hs_param_import(const hs_param *p, float *stored, const float *logical)
     for (int64_t k = 0; k < n_runs(p, &e); k++) {
         const run r = run_at(p, &e, k);
         memcpy(stored + r.stored, logical + r.logical, (size_t)r.n * sizeof(float));
+    }
+}
+
+void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical)
+{
+    const extent e = extent_of(p, 0);
+    const char *from = hs_slab_at(s, p);
+    for (int64_t k = 0; k < n_runs(p, &e); k++) {
+        const run r = run_at(p, &e, k);
+        hs_params_copy(ps, logical + r.logical, from + (size_t)r.stored * sizeof(float), (size_t)r.n * sizeof(float));
+    }
+}
+
+void hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical)
+{
+    const extent e = extent_of(p, 0);
+    char *to = hs_slab_at(s, p);
+    hs_params_clear(ps, s, p);
+    for (int64_t k = 0; k < n_runs(p, &e); k++) {
+        const run r = run_at(p, &e, k);
+        hs_params_copy(ps, to + (size_t)r.stored * sizeof(float), logical + r.logical, (size_t)r.n * sizeof(float));
     }
 }

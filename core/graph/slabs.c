@@ -1,79 +1,63 @@
 // slabs: who lies where in each slab, and the memory for it. A table grows with the list of parameters and with the list of slabs,
 // whichever comes later, so that bytes are known before any are taken.
 #include "core/base/grow.h"
+#include "core/cpu/cpu.h"
 #include "core/graph/params_impl.h"
+#include "core/run/device.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-enum { ALIGN_ELEMENTS = 64, LARGE_SLAB = 1 << 20 };
+enum { ALIGN_ELEMENTS = 64 };
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
 // ---- memory
 
-// Large slabs come from mmap: page aligned, cleared as they are first touched, with huge pages where the kernel has them.
-// Small ones come from the heap, where sanitizers watch their ends.
-static hs_status take(hs_slab *s)
+static hs_status take(hs_params *ps, hs_slab *s)
 {
-    void *p = NULL;
-    const size_t bytes = round_up(s->bytes, 64);
-    if (bytes < LARGE_SLAB) {
-        p = aligned_alloc(64, bytes ? bytes : 64);
-        if (p)
-            memset(p, 0, bytes ? bytes : 64);
-    } else {
-        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-            p = NULL;
-        else
-            madvise(p, bytes, MADV_HUGEPAGE); // a wish, not a condition
-    }
-    if (!p)
-        return HS_FAIL(MEMORY, "no memory for slab %s of %.1f MiB", s->spec.name, (double)bytes / 0x1p20);
-    s->p = p;
+    void *p = ps->device ? NULL : hs_cpu_alloc(s->bytes);
+    const hs_status st = ps->device ? ps->device->alloc(ps->device, s->bytes, &p) : p ? HS_OK : HS_MEMORY;
+    if (st != HS_OK)
+        return HS_FAIL(MEMORY, "no memory for slab %s of %.1f MiB", s->spec.name, (double)s->bytes / 0x1p20);
+    s->p = p, s->k = ps->device ? hs_device_bind(ps->device, p) : p;
     return HS_OK;
 }
 
-static void give_back(hs_slab *s)
+static void give_back(hs_params *ps, hs_slab *s)
 {
-    const size_t bytes = round_up(s->bytes, 64);
-    if (!s->lent && s->p && bytes >= LARGE_SLAB)
-        munmap(s->p, bytes);
+    if (!s->lent && ps->device)
+        ps->device->release(ps->device, s->p, s->bytes);
     else if (!s->lent)
-        free(s->p);
-    s->p = NULL, s->lent = false;
+        hs_cpu_release(s->p, s->bytes);
+    s->p = s->k = NULL, s->lent = false;
 }
 
 hs_status hs_slabs_alloc(hs_params *ps)
 {
     for (int i = 0; i < ps->n_slabs; i++)
         if (!ps->slab[i]->p && !ps->slab[i]->lent)
-            HS_TRY(take(ps->slab[i]));
+            HS_TRY(take(ps, ps->slab[i]));
     return HS_OK;
 }
 
 hs_status hs_params_lend(hs_params *ps, hs_slab *s, void *p, size_t bytes)
 {
-    (void)ps;
     if (bytes < s->bytes)
         return HS_FAIL(INTERNAL, "slab %s needs %zu bytes, is lent %zu", s->spec.name, s->bytes, bytes);
-    give_back(s);
-    s->p = p, s->lent = true;
+    give_back(ps, s);
+    s->p = p, s->k = ps->device ? hs_device_bind(ps->device, p) : p, s->lent = true;
     return HS_OK;
 }
 
 void hs_params_leave_out(hs_params *ps, hs_slab *s)
 {
-    (void)ps;
-    give_back(s);
+    give_back(ps, s);
     s->lent = true;
 }
 
-static void slab_free(hs_slab *s)
+static void slab_free(hs_params *ps, hs_slab *s)
 {
-    give_back(s);
+    give_back(ps, s);
     free(s->place);
     free(s);
 }
@@ -81,22 +65,49 @@ static void slab_free(hs_slab *s)
 void hs_slabs_free(hs_params *ps)
 {
     for (int i = 0; i < ps->n_slabs; i++)
-        slab_free(ps->slab[i]);
+        slab_free(ps, ps->slab[i]);
     free(ps->slab);
 }
 
 void hs_params_release_masters(hs_params *ps, const bool *keep)
 {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    if (ps->master->lent || round_up(ps->master->bytes, 64) < LARGE_SLAB) // of the heap
-        return;
-    for (int i = 0; i < ps->n_params; i++) {
+    for (int i = 0; i < ps->n_params && !ps->master->lent; i++) {
         const hs_param *p = ps->param[i];
-        const uintptr_t at = (uintptr_t)hs_slab_at(ps->master, p), first = (at + page - 1) / page * page;
-        const uintptr_t end = (at + p->n * sizeof(float)) / page * page;
-        if (!keep[p->id] && first < end)
-            madvise((void *)first, end - first, MADV_DONTNEED);
+        if (!keep[p->id] && ps->device && ps->device->trim)
+            ps->device->trim(ps->device, hs_slab_at(ps->master, p), p->n * sizeof(float));
+        else if (!keep[p->id] && !ps->device)
+            hs_cpu_trim(hs_slab_at(ps->master, p), p->n * sizeof(float));
     }
+}
+
+// ---- the host's way in and out
+
+void hs_params_copy(const hs_params *ps, void *dst, const void *src, size_t bytes)
+{
+    if (ps->device)
+        ps->device->copy(ps->device, dst, src, bytes);
+    else
+        memcpy(dst, src, bytes);
+}
+
+void hs_params_read(const hs_params *ps, const hs_slab *s, const hs_param *p, void *dst)
+{
+    hs_params_copy(ps, dst, hs_slab_at(s, p), s->place[p->id].bytes);
+}
+
+void hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src)
+{
+    hs_params_copy(ps, hs_slab_at(s, p), src, s->place[p->id].bytes);
+}
+
+void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst) { hs_params_copy(ps, dst, s->p, s->bytes); }
+
+void hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p)
+{
+    if (ps->device)
+        ps->device->fill(ps->device, hs_slab_at(s, p), 0, s->place[p->id].bytes);
+    else
+        memset(hs_slab_at(s, p), 0, s->place[p->id].bytes);
 }
 
 // ---- tables
@@ -133,7 +144,7 @@ static hs_status fill(hs_params *ps, hs_slab *s)
 {
     for (int i = 0; i < ps->n_params; i++)
         HS_TRY(add_place(s, ps->param[i]));
-    return ps->allocated ? take(s) : HS_OK;
+    return ps->allocated ? take(ps, s) : HS_OK;
 }
 
 hs_status hs_params_declare(hs_params *ps, const hs_slab_spec *spec)
@@ -152,7 +163,7 @@ hs_status hs_params_declare(hs_params *ps, const hs_slab_spec *spec)
     s->spec = *spec;
     const hs_status st = fill(ps, s);
     if (st != HS_OK) {
-        slab_free(s);
+        slab_free(ps, s);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     ps->slab[ps->n_slabs++] = s;

@@ -47,7 +47,7 @@ typedef struct hs_event hs_event; // a point in what a lane was given
 // that core calls every member without asking. A lane is an order: what it is given happens one after the other, as of the host. A NULL
 // lane is the device's first, which it always has.
 typedef struct hs_device {
-    const char *name; // "cpu"
+    const char *name; // "cpu", "cpu-fenced"
     bool is_cpu;      // (optional) lanes are core/cpu/lane.h's, so that the kernels of this library run on it; defaults to no
 
     // what it runs
@@ -60,9 +60,13 @@ typedef struct hs_device {
     int team;                          // (optional) scratch per thread is for so many; defaults to 1
     hs_isa isa;                        // (optional) of the CPU's kernels, chosen once, when it is opened; defaults to portable
 
-    // memory
-    hs_status (*alloc)(size_t bytes, void **out); // 64-byte aligned (4 KiB for large ones), not cleared
-    void (*release)(void *p);
+    // memory: addresses that the host passes on, to copy and fill, and never follows; bind makes of them what kernels get
+    hs_status (*alloc)(struct hs_device *d, size_t bytes, void **out); // 64-byte aligned (4 KiB for large ones), zeroed
+    void (*release)(struct hs_device *d, void *p, size_t bytes);       // as they were asked for; NULL: nothing
+    void (*trim)(struct hs_device *d, void *p, size_t bytes); // (optional) part of an allocation that nobody wants any more: it may read
+                                                              // as zeros; defaults to keeping it
+    void *(*bind)(const struct hs_device *d, const void *p);  // (optional) what kernels get for an address, any other but alloc's being its
+                                                              // own; defaults to the same
     hs_status (*alloc_host)(struct hs_device *d, size_t bytes,
                             void **out);             // (optional) zeroed, 64-byte aligned, for host and kernels alike
     void (*free_host)(struct hs_device *d, void *p); // (pinned); both default to the host's own memory
@@ -107,6 +111,8 @@ typedef struct hs_device_opts {
 typedef hs_status hs_backend(hs_device *d, const hs_device_opts *o);
 hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_opts *o); // the CPU's: core/cpu/device_cpu.h
 void hs_device_close(hs_device *d);
+
+static inline void *hs_device_bind(const hs_device *d, const void *p) { return d->bind ? d->bind(d, p) : (void *)(uintptr_t)p; }
 
 const hs_op *hs_device_op(const hs_device *d, const char *name); // NULL if unknown
 int hs_device_op_index(const hs_device *d, const char *name);

@@ -6,7 +6,7 @@
 
 struct hs_exec {
     const hs_plan *plan;
-    char *base;
+    char *base, *bound; // the workspace: the device's address, and what kernels get
     void *const *state;
     hs_segment micro[4]; // by HS_MICRO_FIRST | HS_MICRO_LAST; equal variants share their thunks
     bool owned[4];
@@ -15,17 +15,18 @@ struct hs_exec {
 static char *address(const hs_exec *e, const hs_slot *s)
 {
     const hs_params *ps = e->plan->graph->params;
+    const hs_device *dev = e->plan->dev;
     switch ((hs_where)s->where) {
     case HS_AT_BUF:
-        return e->base + e->plan->buf[s->buf].offset;
+        return e->bound + e->plan->buf[s->buf].offset;
     case HS_AT_MASTER:
-        return hs_slab_at(ps->master, s->t->param);
+        return hs_device_bind(dev, hs_slab_at(ps->master, s->t->param));
     case HS_AT_LOW:
-        return hs_slab_at(ps->low, s->t->param);
+        return hs_device_bind(dev, hs_slab_at(ps->low, s->t->param));
     case HS_AT_GRAD:
-        return hs_slab_at(ps->grad, s->t->param);
+        return hs_device_bind(dev, hs_slab_at(ps->grad, s->t->param));
     case HS_AT_STATE:
-        return e->state[s->t->state->id];
+        return hs_device_bind(dev, e->state[s->t->state->id]);
     case HS_AT_NONE:
         break;
     }
@@ -57,9 +58,9 @@ static void bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool firs
     for (int i = 0; i < HS_MAX_OUT; i++)
         a->out[i] = bind(e, &r->out[i], first), a->dout[i] = bind(e, &r->dout[i], first);
     a->attr = r->attr;
-    a->derived = r->derived ? r->derived->p : NULL;
-    a->scratch = r->scratch.shared ? e->base + p->values_end + (size_t)r->half * p->scratch_bytes : NULL;
-    a->thread_scratch = e->base + p->values_end + 2 * p->scratch_bytes;
+    a->derived = r->derived ? r->derived->k : NULL;
+    a->scratch = r->scratch.shared ? e->bound + p->values_end + (size_t)r->half * p->scratch_bytes : NULL;
+    a->thread_scratch = e->bound + p->values_end + 2 * p->scratch_bytes;
     a->thread_bytes = p->thread_bytes;
     a->step = in, a->state = state;
     a->comm = r->comm;
@@ -87,7 +88,7 @@ hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m)
     hs_exec *e = calloc(1, sizeof *e);
     if (!e)
         return HS_FAIL(MEMORY, "no memory for an exec");
-    e->plan = p, e->base = m->workspace, e->state = m->states;
+    e->plan = p, e->base = m->workspace, e->bound = hs_device_bind(p->dev, m->workspace), e->state = m->states;
     const bool reduces = hs_plan_reduces(p);
     const bool train = p->graph->mode == HS_TRAIN;
     for (int which = 0; which < 4; which++) {

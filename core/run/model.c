@@ -144,7 +144,7 @@ hs_status hs_model_alloc(hs_model *m, bool draw)
     HS_TRY(check_memory(m));
     if (lends_gradients(m))
         hs_params_leave_out(m->params, m->params->grad);
-    return hs_params_alloc(m->params, draw);
+    return hs_params_alloc(m->params, m->device, draw);
 }
 
 hs_status hs_model_release_masters(hs_model *m)
@@ -179,11 +179,11 @@ static hs_status bind_copies(hs_model *m)
         const hs_derived *d = ps->derived[i];
         const hs_param *w = d->param;
         m->derive.thunk[i] = (hs_thunk){ .fn = d->make, .name = "derive", .part = HS_PART_FREE };
-        m->derive.thunk[i].args.in[0] = (hs_ref){ .p = hs_slab_at(d->dtype == HS_F32 ? ps->master : ps->low, w),
+        m->derive.thunk[i].args.in[0] = (hs_ref){ .p = hs_slab_bound(d->dtype == HS_F32 ? ps->master : ps->low, w),
                                                   .rows = w->dim[0],
                                                   .cols = (int64_t)w->n / w->dim[0],
                                                   .dtype = d->dtype };
-        m->derive.thunk[i].args.out[0] = (hs_ref){ .p = d->p };
+        m->derive.thunk[i].args.out[0] = (hs_ref){ .p = d->k };
     }
     return HS_OK;
 }

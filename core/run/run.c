@@ -13,6 +13,11 @@ typedef struct bound { // a plan of the model, by its number
     int32_t micro; // micro-steps of it since the last update
 } bound;
 
+typedef struct block { // of the device's memory
+    void *p;
+    size_t bytes;
+} block;
+
 struct hs_run {
     hs_model *model;
     hs_device *device;
@@ -23,7 +28,7 @@ struct hs_run {
     hs_step_state state;
     bound *plan;
     int n_plans, cap_plans;
-    void **workspace; // [0] of the largest plan at birth; others of plans that came later and did not fit
+    block *workspace; // [0] of the largest plan at birth; others of plans that came later and did not fit
     size_t first_bytes, more_bytes;
     int n_workspaces, cap_workspaces;
     void **states; // by hs_state.id
@@ -51,9 +56,8 @@ static hs_status add_workspace(hs_run *r, size_t bytes, void **out)
 {
     if (!hs_grow(&r->workspace, r->n_workspaces, &r->cap_workspaces, sizeof *r->workspace))
         return HS_FAIL(MEMORY, "no memory for one more workspace");
-    HS_TRY(r->device->alloc(bytes, out));
-    r->device->fill(r->device, *out, 0, bytes); // inputs beyond what the first batch fills are finite
-    r->workspace[r->n_workspaces++] = *out;
+    HS_TRY(r->device->alloc(r->device, bytes, out)); // zeroed: inputs beyond what the first batch fills are finite
+    r->workspace[r->n_workspaces++] = (block){ *out, bytes };
     return HS_OK;
 }
 
@@ -66,8 +70,7 @@ static hs_status make_states(hs_run *r)
         void *p;
         if (!hs_grow(&r->states, r->n_states, &r->cap_states, sizeof *r->states))
             return HS_FAIL(MEMORY, "no memory for state %s", s->name);
-        HS_TRY(r->device->alloc(bytes, &p));
-        r->device->fill(r->device, p, 0, bytes);
+        HS_TRY(r->device->alloc(r->device, bytes, &p));
         r->states[r->n_states++] = p;
         r->state_bytes += bytes;
     }
@@ -108,7 +111,7 @@ hs_status hs_run_bind(hs_run *r, int plan)
     if (b->exec)
         return HS_OK;
     const hs_plan *p = plan_of(r, plan);
-    void *workspace = r->workspace[0];
+    void *workspace = r->workspace[0].p;
     if (hs_plan_bytes(p) > r->first_bytes) {
         HS_TRY(add_workspace(r, hs_plan_bytes(p), &workspace));
         r->more_bytes += hs_plan_bytes(p);
@@ -197,9 +200,9 @@ void hs_run_free(hs_run *r)
         free(r->plan[i].writes);
     }
     for (int i = 0; i < r->n_workspaces; i++)
-        r->device->release(r->workspace[i]);
+        r->device->release(r->device, r->workspace[i].p, r->workspace[i].bytes);
     for (int i = 0; i < r->n_states; i++)
-        r->device->release(r->states[i]);
+        r->device->release(r->device, r->states[i], (r->model->states->state[i]->bytes + 63) / 64 * 64);
     if (r->trains) {
         r->model->trains = false;
         if (r->model->params->grad->lent) // its bytes were of this workspace
@@ -226,7 +229,7 @@ size_t hs_run_bytes(const hs_run *r) { return sizeof *r + r->first_bytes + r->mo
 void *hs_run_workspace(hs_run *r, size_t *bytes)
 {
     *bytes = r->first_bytes;
-    return r->workspace[0];
+    return r->workspace[0].p;
 }
 
 // ---- inputs and outputs
@@ -246,6 +249,35 @@ void *hs_run_input_at(hs_run *r, int plan, int i, const hs_tensor **tensor)
 }
 
 void *hs_run_input(hs_run *r, int plan, const char *name) { return is_bound(r, plan) ? hs_exec_input(r->plan[plan].exec, name) : NULL; }
+
+hs_status hs_run_write(hs_run *r, int plan, const char *input, const void *src, size_t bytes)
+{
+    const hs_tensor *t = is_bound(r, plan) ? hs_exec_input_tensor(r->plan[plan].exec, input) : NULL;
+    if (!t || bytes > hs_tensor_bytes(t))
+        return t ? HS_FAIL(INTERNAL, "input %s has room for %zu bytes, is given %zu", input, hs_tensor_bytes(t), bytes)
+                 : HS_FAIL(INTERNAL, "plan %d has no input %s", plan, input);
+    r->device->copy(r->device, hs_run_input(r, plan, input), src, bytes);
+    return HS_OK;
+}
+
+hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, float *dst)
+{
+    hs_ref ref;
+    const char *p = hs_run_output(r, plan, output, &ref);
+    if (!p || row < 0 || n < 0 || row + n > ref.rows || !hs_dtype_is_float(ref.dtype) || ref.dtype == HS_F64)
+        return HS_FAIL(INTERNAL, "plan %d has no rows %lld to %lld of an output %d of floats", plan, (long long)row, (long long)(row + n),
+                       output);
+    const size_t element = hs_dtype_bytes(ref.dtype), count = (size_t)(n * ref.cols);
+    char *end = (char *)(dst + count); // narrow elements arrive at the end of the room, and widen from the front
+    r->device->copy(r->device, end - count * element, p + (size_t)(row * ref.cols) * element, count * element);
+    float wide[256];
+    for (size_t at = 0; ref.dtype != HS_F32 && at < count; at += HS_COUNT(wide)) {
+        const size_t k = count - at < HS_COUNT(wide) ? count - at : HS_COUNT(wide);
+        hs_convert(wide, HS_F32, end - (count - at) * element, ref.dtype, (int64_t)k);
+        memcpy(dst + at, wide, k * sizeof *wide);
+    }
+    return HS_OK;
+}
 
 void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref)
 {
@@ -336,7 +368,7 @@ static bool first_of_all(hs_run *r, const bound *b)
         return true;
     for (int i = 0; missing && i < ps->n_params; i++)
         if (b->writes[i] && !r->written[i])
-            r->device->fill(r->device, hs_slab_at(ps->grad, ps->param[i]), 0, ps->param[i]->n * sizeof(float));
+            hs_params_clear(r->model->params, ps->grad, ps->param[i]);
     return false;
 }
 
@@ -350,7 +382,7 @@ static hs_status reduce_others(hs_run *r, const bound *b)
     for (int i = 0; i < ps->n_params; i++) {
         if (!r->written[i] || b->writes[i])
             continue;
-        float *at = hs_slab_at(ps->grad, ps->param[i]);
+        float *at = (float *)hs_slab_bound(ps->grad, ps->param[i]);
         if (!end || at < end || at - end >= PADDING) {
             first = at;
             s.thunk[s.n++] = (hs_thunk){

@@ -38,6 +38,10 @@ int hs_run_n_inputs(const hs_run *r, int plan);
 // Input i of a plan, in the order of its trace: bytes, and (tensor may be NULL) name, dtype, capacity and extent.
 void *hs_run_input_at(hs_run *r, int plan, int i, const hs_tensor **tensor);
 void *hs_run_input(hs_run *r, int plan, const char *name); // NULL: no such input, or the plan is not bound
+// These addresses are the device's: on the CPU they may be followed, in general they are for its copy alone. The way that goes everywhere:
+// bytes into an input from its front on; rows [row, row + n) of an output (f32 or low) as f32. INTERNAL: no such, or no room.
+hs_status hs_run_write(hs_run *r, int plan, const char *input, const void *src, size_t bytes);
+hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, float *dst);
 // What hs_output kept, valid until the run's next submission. NULL: no such output.
 void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref);
 // Copies the live rows of an output into an input of another run (or of this one, of another plan): a teacher's logits, for its student.

@@ -103,7 +103,7 @@ hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece
     return hs_name_pieces(f != NULL ? f->name : NULL, f != NULL ? f->n_names : 0, p->name, p->parts, piece, n);
 }
 
-// The values, as they lie in `copy` of their slab, under the other tool's names.
+// The values, as they lie in `copy` of their slab or (NULL) in the slab itself, under the other tool's names.
 static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
 {
     hs_name_piece piece[HS_NAME_PIECES];
@@ -117,8 +117,10 @@ static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
         if (st == HS_OK)
-            st = add_sources(out, ps->param[i], hs_slab_in(ps->master, copy, ps->param[i]), piece, n);
+            st = add_sources(out, ps->param[i], copy ? hs_slab_in(ps->master, copy, ps->param[i]) : NULL, piece, n);
     }
+    for (int i = 0; i < out->n && !copy && st == HS_OK; i++)
+        out->s[i].values = ps;
     if (st != HS_OK)
         sources_free(out);
     return st;
@@ -450,7 +452,7 @@ hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t,
         return HS_FAIL(MEMORY, "no memory for the configuration");
     for (int i = 0; i < c->n_snapshots; i++) {
         const hs_slab *slab = hs_params_slab(ps, c->snapshot[i].slab->spec.name);
-        memcpy(c->snapshot[i].copy, slab->p, slab->bytes);
+        hs_params_read_slab(ps, slab, c->snapshot[i].copy);
     }
     free(c->config_yaml);
     c->config_yaml = yaml, c->state = *t, c->info = *m, c->tok = tok, c->is_best = is_best;
@@ -507,7 +509,7 @@ hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params
     HS_TRY(check_empty(path));
     hs_remove_tree(&hs_io_system, tmp); // of a process of that number that died
     sources model;
-    HS_TRY(model_sources(&model, ps, o, ps->master->p));
+    HS_TRY(model_sources(&model, ps, o, NULL));
     hs_status st = write_export(tmp, &model, m, tok);
     sources_free(&model);
     if (st == HS_OK && rename(tmp, path) != 0) // an empty folder is replaced

@@ -101,7 +101,7 @@ static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
     float *cut = NULL;
     uint64_t bytes = 0;
     HS_TRY(bytes_of(&s->t, &bytes));
-    bool tail_only = p->parts <= 1 || p->logical[0] == p->dim[0]; // then the logical rows are the first ones as they lie
+    bool tail_only = !s->values && (p->parts <= 1 || p->logical[0] == p->dim[0]); // then the logical rows are the first ones as they lie
     for (int i = 1; i < p->n_dims; i++)
         tail_only = tail_only && p->logical[i] == p->dim[i];
     const int pieces = s->part > 0 ? p->parts : 1;
@@ -109,7 +109,10 @@ static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
         cut = malloc(bytes > 0 ? bytes * (uint64_t)pieces : 1);
         if (cut == NULL)
             return HS_FAIL(MEMORY, "%s: no memory for %llu bytes of \"%s\"", o->path, (unsigned long long)bytes, p->name);
-        hs_param_export(p, s->t.data, cut);
+        if (s->values)
+            hs_params_export(s->values, s->values->master, p, cut);
+        else
+            hs_param_export(p, s->t.data, cut);
         value = cut;
     }
     if (s->part > 0)

@@ -259,7 +259,8 @@ static hs_status buffers_alloc(buffers *b, const hs_params *ps, const char *dir)
     return b->logical && b->rows && b->aligned ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for a tensor of %zu elements", dir, most);
 }
 
-static hs_status read_param(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, buffers *b, float *stored)
+static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user, buffers *b,
+                            hs_slab *slab)
 {
     hs_name_piece piece[HS_NAME_PIECES];
     float *const whole = b->logical;
@@ -280,17 +281,17 @@ static hs_status read_param(const hs_weights *w, const hs_param *p, hs_weight_pi
     }
     b->logical = whole;
     if (found == n)
-        hs_param_import(p, stored, whole);
+        hs_params_import(ps, slab, p, whole);
     return HS_OK;
 }
 
-hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab)
+hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab)
 {
     buffers b;
     hs_status st = buffers_alloc(&b, ps, w->dir);
     for (int i = 0; i < ps->n_params && st == HS_OK; i++)
         if (hs_slab_has(slab, ps->param[i]))
-            st = read_param(w, ps->param[i], pieces, user, &b, hs_slab_at(slab, ps->param[i]));
+            st = read_param(w, ps, ps->param[i], pieces, user, &b, slab);
     free(b.logical);
     free(b.rows);
     free(b.aligned);

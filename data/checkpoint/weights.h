@@ -32,6 +32,6 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
 // What was missing or misshapen, and what is left over: nothing may be but the family's aliases.
 hs_status hs_weights_check(hs_weights *w);
 // Parameters that the slab lacks, and tensors that the file lacks, are passed over.
-hs_status hs_weights_copy(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
+hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
 
 #endif

@@ -1,6 +1,7 @@
 // decoder: slots, their pages, and the batch that each step makes of them.
 #include "infer/decode/decoder.h"
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,10 +17,23 @@ typedef struct slot { // one sequence
     int64_t fed, pick; // of the step being built: tokens, and its row among the logits (-1: none)
 } slot;
 
-typedef struct batch { // static inputs of the plan
+typedef struct batch { // what a step writes into the static inputs of the plan
     int32_t *ids, *starts, *where, *keys, *rows, *picks, *pages;
     int64_t max_tokens, max_seqs, n_tokens, n_seqs, n_picks;
 } batch;
+
+// Name, where a batch has it, and how many numbers of it are live: per token, sequence and pick, and one more.
+static const struct input {
+    const char *name;
+    size_t at; // offset of int32_t *
+    int tokens, seqs, picks, more;
+} inputs[] = {
+    { "ids", offsetof(batch, ids), 1, 0, 0, 0 },     { "starts", offsetof(batch, starts), 0, 1, 0, 1 },
+    { "where", offsetof(batch, where), 2, 0, 0, 0 }, { "keys", offsetof(batch, keys), 0, 3, 0, 0 },
+    { "rows", offsetof(batch, rows), 1, 0, 0, 0 },   { "picks", offsetof(batch, picks), 0, 0, 1, 0 },
+    { "pages", offsetof(batch, pages), 0, 0, 0, 0 }, // its width times sequences
+};
+static int32_t **numbers(batch *b, int i) { return (int32_t **)((char *)b + inputs[i].at); }
 
 struct hs_decoder {
     hs_decoder_opts o;
@@ -30,7 +44,7 @@ struct hs_decoder {
     int64_t n_pages, n_free;
     int first; // slot that the next step begins with: the first that found no room in the last
     batch b;
-    float *logits;  // [vocab]
+    float *logits;  // [columns of the output]
     int32_t *order; // [vocab]
     hs_decoded *out;
 };
@@ -48,17 +62,20 @@ static hs_status find_inputs(hs_decoder *d)
 {
     const hs_decoder_opts *o = &d->o;
     batch *b = &d->b;
-    const struct {
-        const char *name;
-        int32_t **at;
-    } inputs[] = { { "ids", &b->ids },   { "starts", &b->starts }, { "where", &b->where }, { "keys", &b->keys },
-                   { "rows", &b->rows }, { "picks", &b->picks },   { "pages", &b->pages } };
-    for (int i = 0; i < HS_COUNT(inputs); i++) {
-        *inputs[i].at = hs_run_input(o->run, o->plan, inputs[i].name);
-        if (!*inputs[i].at)
-            return HS_FAIL(INTERNAL, "the decode plan has no input %s", inputs[i].name);
-    }
     const hs_exec *exec = hs_run_exec(o->run, o->plan);
+    hs_ref logits;
+    for (int i = 0; i < HS_COUNT(inputs); i++) {
+        const hs_tensor *t = exec ? hs_exec_input_tensor(exec, inputs[i].name) : NULL;
+        if (!t)
+            return HS_FAIL(INTERNAL, "the decode plan has no input %s", inputs[i].name);
+        if (!(*numbers(b, i) = calloc(1, hs_tensor_bytes(t))))
+            return HS_FAIL(MEMORY, "no memory for %s of a step", inputs[i].name);
+    }
+    if (!hs_run_output(o->run, o->plan, 0, &logits) || logits.cols < o->vocab)
+        return HS_FAIL(INTERNAL, "the decode plan does not keep logits of %lld columns", (long long)o->vocab);
+    d->logits = malloc((size_t)logits.cols * sizeof *d->logits);
+    if (!d->logits)
+        return HS_FAIL(MEMORY, "no memory for %lld logits", (long long)logits.cols);
     b->max_tokens = hs_exec_input_tensor(exec, "ids")->dim[0];
     b->max_seqs = hs_exec_input_tensor(exec, "keys")->dim[0];
     const int64_t cols = hs_exec_input_tensor(exec, "pages")->dim[1];
@@ -76,10 +93,9 @@ static hs_status build(hs_decoder *d)
     d->ids = malloc(slots * (size_t)o->context * sizeof *d->ids);
     d->table = malloc(slots * (size_t)d->table_cols * sizeof *d->table);
     d->taken = calloc((size_t)d->n_pages + 1, sizeof *d->taken);
-    d->logits = malloc((size_t)o->vocab * sizeof *d->logits);
     d->order = malloc((size_t)o->vocab * sizeof *d->order);
     d->out = malloc(slots * sizeof *d->out);
-    if (!d->slot || !d->ids || !d->table || !d->taken || !d->logits || !d->order || !d->out)
+    if (!d->slot || !d->ids || !d->table || !d->taken || !d->order || !d->out)
         return HS_FAIL(MEMORY, "no memory to decode %d sequences of up to %lld tokens", o->max_slots, (long long)o->context);
     for (int i = 0; i < o->max_slots; i++) {
         d->slot[i].ids = d->ids + (size_t)i * (size_t)o->context;
@@ -113,6 +129,8 @@ void hs_decoder_free(hs_decoder *d)
 {
     if (!d)
         return;
+    for (int i = 0; i < HS_COUNT(inputs); i++)
+        free(*numbers(&d->b, i));
     free(d->slot);
     free(d->ids);
     free(d->table);
@@ -324,28 +342,39 @@ static int build_batch(hs_decoder *d)
 }
 
 // The first token whose logit is not a number; vocab: all are.
-static int64_t read_logits(const hs_decoder *d, const hs_ref *ref, int64_t row)
+static int64_t first_bad(const hs_decoder *d)
 {
-    const int64_t vocab = d->o.vocab;
-    hs_convert(d->logits, HS_F32, ref->p + (size_t)(row * ref->cols) * hs_dtype_bytes(ref->dtype), ref->dtype, vocab);
     int64_t i = 0;
-    while (i < vocab && isfinite(d->logits[i]))
+    while (i < d->o.vocab && isfinite(d->logits[i]))
         i++;
     return i;
 }
 
-static hs_decoded take_token(hs_decoder *d, const hs_ref *logits, int index)
+static hs_status take_token(hs_decoder *d, int index, hs_decoded *out)
 {
     slot *s = &d->slot[index];
-    hs_decoded out = { .slot = index, .id = (int32_t)read_logits(d, logits, s->pick), .stop = HS_STOP_NONFINITE };
-    if (out.id == d->o.vocab) {
-        out.id = hs_sample(d->logits, d->o.vocab, &s->s.sampling, s->s.number, s->n, d->order);
-        s->ids[s->n++] = out.id;
-        out.stop = s->s.stop_id >= 0 && out.id == s->s.stop_id ? HS_STOP_TOKEN : s->n == s->goal ? s->at_goal : HS_STOP_NONE;
+    HS_TRY(hs_run_read(d->o.run, d->o.plan, 0, s->pick, 1, d->logits));
+    *out = (hs_decoded){ .slot = index, .id = (int32_t)first_bad(d), .stop = HS_STOP_NONFINITE };
+    if (out->id == d->o.vocab) {
+        out->id = hs_sample(d->logits, d->o.vocab, &s->s.sampling, s->s.number, s->n, d->order);
+        s->ids[s->n++] = out->id;
+        out->stop = s->s.stop_id >= 0 && out->id == s->s.stop_id ? HS_STOP_TOKEN : s->n == s->goal ? s->at_goal : HS_STOP_NONE;
     }
-    if (out.stop != HS_STOP_NONE)
-        end(d, s, out.stop);
-    return out;
+    if (out->stop != HS_STOP_NONE)
+        end(d, s, out->stop);
+    return HS_OK;
+}
+
+static hs_status write_batch(hs_decoder *d)
+{
+    batch *b = &d->b;
+    for (int i = 0; i < HS_COUNT(inputs); i++) {
+        const struct input *in = &inputs[i];
+        const int64_t width = *numbers(b, i) == b->pages ? d->table_cols : in->seqs;
+        const int64_t n = in->tokens * b->n_tokens + width * b->n_seqs + in->picks * b->n_picks + in->more;
+        HS_TRY(hs_run_write(d->o.run, d->o.plan, in->name, *numbers(b, i), (size_t)n * sizeof(int32_t)));
+    }
+    return HS_OK;
 }
 
 hs_status hs_decoder_step(hs_decoder *d, const hs_decoded **out, int *n)
@@ -358,15 +387,13 @@ hs_status hs_decoder_step(hs_decoder *d, const hs_decoded **out, int *n)
     if (!d->b.n_tokens)
         return HS_OK;
     hs_step_live(hs_run_in(d->o.run), d->b.n_tokens, d->b.n_seqs, d->b.n_picks);
+    HS_TRY(write_batch(d));
     HS_TRY(hs_run_forward(d->o.run, d->o.plan));
-    hs_ref logits;
-    if (!hs_run_output(d->o.run, d->o.plan, 0, &logits) || logits.cols < d->o.vocab)
-        return HS_FAIL(INTERNAL, "the decode plan does not keep logits of %lld columns", (long long)d->o.vocab);
     for (int i = 0; i < d->o.max_slots; i++) {
         slot *s = &d->slot[i];
         s->cached += s->fed;
         if (s->pick >= 0)
-            d->out[(*n)++] = take_token(d, &logits, i);
+            HS_TRY(take_token(d, i, &d->out[(*n)++]));
     }
     return HS_OK;
 }

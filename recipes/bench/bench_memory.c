@@ -60,9 +60,9 @@ static hs_status run(hs_bench_run *r)
         void *memory;
         if (bytes < SMALLEST)
             return HS_FAIL(USAGE, "sizes: %lld bytes are too few to measure, allowed from %d", (long long)bytes, SMALLEST);
-        HS_TRY(r->device->alloc((size_t)bytes, &memory));
-        const hs_status st = measure(r, bytes, memory, rate);
-        r->device->release(memory);
+        HS_TRY(r->device->alloc(r->device, (size_t)bytes, &memory));
+        const hs_status st = measure(r, bytes, hs_device_bind(r->device, memory), rate);
+        r->device->release(r->device, memory, (size_t)bytes);
         HS_TRY(st);
         hs_cell cells[1 + HS_COUNT(streams)] = { { .key = "bytes", .value = (double)bytes } };
         for (int i = 0; i < HS_COUNT(streams); i++)

@@ -116,7 +116,7 @@ static hs_status sample(column *c, float *memory)
     return HS_OK;
 }
 
-static hs_status measure(hs_bench_run *r, const hs_probe_spec *spec, column *c, int n, void **memory)
+static hs_status measure(hs_bench_run *r, const hs_probe_spec *spec, column *c, int n)
 {
     int64_t floats = 0;
     for (int i = 0; i < n; i++) {
@@ -126,13 +126,17 @@ static hs_status measure(hs_bench_run *r, const hs_probe_spec *spec, column *c, 
         HS_TRY(hs_probe_run(c[i].probe)); // touches every page
         floats = floats_of(&c[i]) > floats ? floats_of(&c[i]) : floats;
     }
-    HS_TRY(r->device->alloc((size_t)floats * sizeof(float), memory));
-    r->device->fill(r->device, *memory, 0, (size_t)floats * sizeof(float));
+    const size_t bytes = (size_t)floats * sizeof(float);
+    void *memory;
+    HS_TRY(r->device->alloc(r->device, bytes, &memory));
+    r->device->fill(r->device, memory, 0, bytes);
     const double start = hs_now();
-    for (int round = 0; !hs_bench_enough(r, round, start); round++)
-        for (int i = 0; i < n; i++)
-            HS_TRY(sample(&c[i], *memory));
-    return HS_OK;
+    hs_status st = HS_OK;
+    for (int round = 0; st == HS_OK && !hs_bench_enough(r, round, start); round++)
+        for (int i = 0; i < n && st == HS_OK; i++)
+            st = sample(&c[i], hs_device_bind(r->device, memory));
+    r->device->release(r->device, memory, bytes);
+    return st;
 }
 
 static bool by_onednn(const hs_bench_run *r, int id) { return r->onednn && r->onednn->tables[0][id]; }
@@ -201,17 +205,15 @@ static hs_status measure_size(hs_bench_run *r, bool any_split, int id, const hs_
     _Alignas(16) char attr[256] = { 0 };
     column c[2 * 3];
     hs_probe_spec spec;
-    void *memory = NULL;
     const int n = columns_of(r, id, c);
     hs_status st = spec_of(hs_ops[id], form, size->dim, attr, &spec);
     if (st == HS_OK)
-        st = measure(r, &spec, c, n, &memory);
+        st = measure(r, &spec, c, n);
     for (int i = 0; i < n; i++) {
         if (st == HS_OK)
             report(r, any_split, form->form, size, &c[i]);
         hs_probe_free(c[i].probe);
     }
-    r->device->release(memory);
     return st;
 }
 

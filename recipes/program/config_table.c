@@ -100,7 +100,7 @@ static const hs_key keys[] = {
         .advanced = true),
     INT("exec.threads", exec.threads, "0", 0, 1024, .unit = "threads", .help = "0: the cores this process may use"),
     TEXT("exec.isa", exec.isa, "auto", .help = "instruction set of the kernels: auto, portable, avx512bf16, ... (see halfstep env)"),
-    TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda"),
+    TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda; cpu-fenced finds code that touches memory which is a device's alone"),
     BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the fp32 products at which it was measured to be faster",
          .advanced = true),
 

@@ -81,9 +81,11 @@ hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second
     enum { READ_BYTES = 256 << 20 }; // several times what one core's share of a last-level cache is today
     const double end = hs_now() + seconds;
     void *memory;
-    HS_TRY(d->alloc(READ_BYTES, &memory));
+    HS_TRY(d->alloc(d, READ_BYTES, &memory));
     d->fill(d, memory, 1, READ_BYTES);
-    const hs_stream_job j = { .loop = hs_peak_loops_of(d->isa)->read, .a = memory, .n = READ_BYTES / (int64_t)sizeof(float), .passes = 1 };
+    const hs_stream_job j = {
+        .loop = hs_peak_loops_of(d->isa)->read, .a = hs_device_bind(d, memory), .n = READ_BYTES / (int64_t)sizeof(float), .passes = 1
+    };
     hs_status st;
     double took = 0;
     *bytes_per_second = 0;
@@ -92,6 +94,6 @@ hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second
         *bytes_per_second = READ_BYTES / took > *bytes_per_second ? READ_BYTES / took : *bytes_per_second;
     } while (hs_now() < end);
 done:
-    d->release(memory);
+    d->release(d, memory, READ_BYTES);
     return st;
 }

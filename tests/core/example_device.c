@@ -151,10 +151,19 @@ int64_t hs_naive_given(const hs_device *d) { return ((const naive *)d->impl)->gi
 
 // ---- memory
 
-static hs_status take(size_t bytes, void **out)
+static hs_status take(hs_device *d, size_t bytes, void **out)
 {
+    (void)d;
     *out = aligned_alloc(64, (bytes / 64 + 1) * 64);
+    if (*out)
+        memset(*out, 0, (bytes / 64 + 1) * 64);
     return *out ? HS_OK : HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+}
+
+static void give_back(hs_device *d, void *p, size_t bytes)
+{
+    (void)d, (void)bytes;
+    free(p);
 }
 
 static void copy(hs_device *d, void *dst, const void *src, size_t bytes)
@@ -436,7 +445,7 @@ hs_status hs_backend_naive(hs_device *d, const hs_device_opts *o)
     d->name = "naive";
     d->tables = n->tables;
     d->core = &core, d->optim = &optim;
-    d->alloc = take, d->release = free, d->copy = copy, d->fill = fill, d->copy_async = copy_async;
+    d->alloc = take, d->release = give_back, d->copy = copy, d->fill = fill, d->copy_async = copy_async;
     d->lane_open = lane_open, d->lane_close = lane_close, d->event_open = event_open, d->event_close = event_close;
     d->record = record_event, d->await = await_event;
     d->submit = submit, d->wait = wait_for, d->close = close_naive;

@@ -83,9 +83,9 @@ static void rig_bind(rig *r, hs_dtype low)
         fail_msg("%s", hs_error());
     hs_graph_free(r->graph);
     assert_int_equal(hs_params_declare_low(r->ps, low), HS_OK);
-    assert_int_equal(hs_params_alloc(r->ps, true), HS_OK);
+    assert_int_equal(hs_params_alloc(r->ps, NULL, true), HS_OK);
     const size_t bytes = hs_plan_bytes(r->plan);
-    assert_int_equal(r->dev->alloc(bytes, &r->workspace), HS_OK);
+    assert_int_equal(r->dev->alloc(r->dev, bytes, &r->workspace), HS_OK);
     memset(r->workspace, 0xFF, bytes); // NaN wherever nothing live is written
     assert_int_equal(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }),
                      HS_OK);
@@ -94,9 +94,9 @@ static void rig_bind(rig *r, hs_dtype low)
 static void rig_close(rig *r)
 {
     hs_exec_free(r->exec);
+    r->dev->release(r->dev, r->workspace, hs_plan_bytes(r->plan));
     hs_plan_free(r->plan);
     hs_params_free(r->ps);
-    r->dev->release(r->workspace);
     hs_device_close(r->dev);
 }
 

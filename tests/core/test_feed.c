@@ -40,8 +40,8 @@ static void rig_open(rig *r, hs_mode mode)
     hs_output(g, hs_softmax(g, x));
     OK(hs_plan_new(&r->plan, g, r->dev, &(hs_plan_opts){ .policy = { .low = HS_F32 } }));
     hs_graph_free(g);
-    OK(hs_params_alloc(r->ps, false));
-    OK(r->dev->alloc(hs_plan_bytes(r->plan), &r->workspace));
+    OK(hs_params_alloc(r->ps, NULL, false));
+    OK(r->dev->alloc(r->dev, hs_plan_bytes(r->plan), &r->workspace));
     memset(r->workspace, 0x77, hs_plan_bytes(r->plan));
     OK(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }));
 }
@@ -49,9 +49,9 @@ static void rig_open(rig *r, hs_mode mode)
 static void rig_close(rig *r)
 {
     hs_exec_free(r->exec);
+    r->dev->release(r->dev, r->workspace, hs_plan_bytes(r->plan));
     hs_plan_free(r->plan);
     hs_params_free(r->ps);
-    r->dev->release(r->workspace);
     hs_device_close(r->dev);
 }
 

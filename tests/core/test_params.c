@@ -48,7 +48,7 @@ static hs_params *make(uint64_t seed, int rank, int size, bool reversed)
     assert_int_equal(hs_params_declare(ps, &moment), HS_OK);
     assert_int_equal(hs_params_declare_grad(ps), HS_OK);
     assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
-    assert_int_equal(hs_params_alloc(ps, true), HS_OK);
+    assert_int_equal(hs_params_alloc(ps, NULL, true), HS_OK);
     return ps;
 }
 
@@ -239,7 +239,7 @@ static void test_refusals(void **state)
     s.name = "h1.attn.qkv.weight";
     assert_int_equal(hs_params_get(ps, &s, &p), HS_USAGE); // laid out
     assert_non_null(strstr(hs_error(), "h1.attn.qkv.weight is new"));
-    assert_int_equal(hs_params_alloc(ps, true), HS_INTERNAL);
+    assert_int_equal(hs_params_alloc(ps, NULL, true), HS_INTERNAL);
 
     assert_int_equal(hs_params_new(&two, 1, 0, 3), HS_OK);
     assert_int_equal(hs_params_get(two, &specs[2], &p), HS_USAGE); // 80 rows over 3 ranks
@@ -285,7 +285,7 @@ static void test_freeze_by_name(void **state)
     for (int i = 0; i < HS_COUNT(cases); i++) {
         hs_params *ps = frozen(cases[i].patterns);
         assert_int_equal(hs_params_check_freeze(ps), HS_OK);
-        assert_int_equal(hs_params_alloc(ps, true), HS_OK);
+        assert_int_equal(hs_params_alloc(ps, NULL, true), HS_OK);
         size_t trained = 0;
         for (int k = 0; k < N_SPECS; k++) {
             const hs_param *p = ps->param[k];

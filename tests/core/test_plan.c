@@ -124,12 +124,12 @@ static void rig_open_frozen(rig *r, build_fn *build, hs_mode mode, const hs_plan
         fail_msg("%s", hs_error());
     hs_graph_free(g);
     const size_t bytes = hs_plan_bytes(r->plan), gradients = hs_plan_info_of(r->plan)->gradient_bytes;
-    assert_int_equal(r->dev->alloc(bytes, &r->workspace), HS_OK);
+    assert_int_equal(r->dev->alloc(r->dev, bytes, &r->workspace), HS_OK);
     memset(r->workspace, 0xFF, bytes); // NaN everywhere
     if (gradients)
         assert_int_equal(hs_params_lend(r->ps, r->ps->grad, r->workspace, gradients), HS_OK);
     assert_int_equal(hs_params_declare_low(r->ps, o->policy.low), HS_OK);
-    assert_int_equal(hs_params_alloc(r->ps, true), HS_OK);
+    assert_int_equal(hs_params_alloc(r->ps, NULL, true), HS_OK);
     assert_int_equal(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }),
                      HS_OK);
     r->state.scale = 1;
@@ -150,9 +150,9 @@ static void rig_open(rig *r, build_fn *build, hs_mode mode, const hs_plan_opts *
 static void rig_close(rig *r)
 {
     hs_exec_free(r->exec);
+    r->dev->release(r->dev, r->workspace, hs_plan_bytes(r->plan));
     hs_plan_free(r->plan);
     hs_params_free(r->ps);
-    r->dev->release(r->workspace);
     hs_device_close(r->dev);
 }
 

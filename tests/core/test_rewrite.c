@@ -340,8 +340,8 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
     if (hs_plan_new(&plan, g, r->dev, &(hs_plan_opts){ .policy = { .low = HS_F32 } }))
         fail_msg("%s", hs_error());
     if (!r->ps->allocated)
-        assert_int_equal(hs_params_alloc(r->ps, true), HS_OK);
-    assert_int_equal(r->dev->alloc(hs_plan_bytes(plan), &workspace), HS_OK);
+        assert_int_equal(hs_params_alloc(r->ps, NULL, true), HS_OK);
+    assert_int_equal(r->dev->alloc(r->dev, hs_plan_bytes(plan), &workspace), HS_OK);
     memset(workspace, 0xFF, hs_plan_bytes(plan));
     assert_int_equal(hs_exec_new(&exec, plan, &(hs_exec_memory){ .workspace = workspace, .in = &in, .state = &state }), HS_OK);
     hs_step_live(&in, N - 7, 1, 0);
@@ -353,8 +353,8 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
     *loss = state.loss[0][0];
     *grad = flat_copy(r->ps, "grad");
     hs_exec_free(exec);
+    r->dev->release(r->dev, workspace, hs_plan_bytes(plan));
     hs_plan_free(plan);
-    r->dev->release(workspace);
 }
 
 // A product by one on every edge of a float changes no bit, dropout's masks included; a rewritten gelu does.

@@ -45,7 +45,7 @@ static void reads_and_writes_parts(void **state)
             };
             OK(hs_params_get(ps[i], &weight, &w[i]));
             OK(hs_params_get(ps[i], &bias, &b[i]));
-            OK(hs_params_alloc(ps[i], true));
+            OK(hs_params_alloc(ps[i], NULL, true));
         }
         float values[3 * ROWS * COLS], back[3 * ROWS * COLS];
         for (int i = 0; i < HS_COUNT(values); i++)

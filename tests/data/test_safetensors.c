@@ -133,11 +133,11 @@ static void turns_any_shape(void **state)
         hs_param *p;
         OK(hs_params_new(&ps, 1, 0, 1));
         OK(hs_params_get(ps, &(hs_param_spec){ .name = "w", .n_dims = 2, .dim = { out, in }, .pad_rows = 8 }, &p));
-        OK(hs_params_alloc(ps, true));
+        OK(hs_params_alloc(ps, NULL, true));
         float *values = hs_slab_at(ps->master, p);
         for (int64_t k = 0; k < out * in; k++)
             values[k] = (float)k;
-        const hs_st_source s = { { "w", HS_F32, 2, { in, out }, values }, p, true, 0 };
+        const hs_st_source s = { { "w", HS_F32, 2, { in, out }, values }, p, true, 0, NULL };
         unlink(path);
         OK(hs_safetensors_write_from(&hs_io_system, path, &s, 1, NULL));
         hs_safetensors *f;

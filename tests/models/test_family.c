@@ -52,7 +52,7 @@ static hs_params *params_of(hs_arch a)
         assert_true(mode == HS_TRAIN || ps->n_params == before); // all modes are one model
     }
     hs_states_free(states);
-    OK(hs_params_alloc(ps, true));
+    OK(hs_params_alloc(ps, NULL, true));
     return ps;
 }
 

@@ -41,7 +41,7 @@ static void micro_step(hs_engine *e, const way *w, int step, int micro)
     memcpy(own, lengths + micro * per, (size_t)per * sizeof *own);
     size_t bytes;
     void *workspace = hs_run_workspace(e->run, &bytes);
-    memset(workspace, w->workspace, bytes);
+    e->device->fill(e->device, workspace, w->workspace, bytes);
     tiny_fill(e, HS_TRAIN, own, (uint64_t)step + 1, micro * per);
     e->in->n_micro = w->micro, e->in->inv_count[0] = 1.0f / TOKENS;
     const int which = (micro == 0 ? HS_MICRO_FIRST : 0) | (micro == w->micro - 1 ? HS_MICRO_LAST : 0);
@@ -222,23 +222,39 @@ enum { PROMPTS = 3, PROMPT = 5, TOTAL = 20 };
 
 static int32_t token(int seq, int i) { return (seq * 31 + i * i * 7 + 3 * i) % TINY_VOCAB; }
 
+static void write_input(hs_engine *e, hs_mode mode, const char *name, const int32_t *src, size_t bytes)
+{
+    assert_int_equal(hs_run_write(e->run, e->plan[mode], name, src, bytes), HS_OK);
+}
+
+static void read_row(hs_engine *e, hs_mode mode, int64_t row, float *logits)
+{
+    float padded[2 * TINY_VOCAB];
+    hs_ref y;
+    assert_non_null(hs_run_output(e->run, e->plan[mode], 0, &y));
+    assert_true(y.cols <= HS_COUNT(padded));
+    assert_int_equal(hs_run_read(e->run, e->plan[mode], 0, row, 1, padded), HS_OK);
+    memcpy(logits, padded, TINY_VOCAB * sizeof *logits);
+}
+
 // Logits of every position of every sequence, [PROMPTS][TOTAL][TINY_VOCAB], by one evaluation.
 static void recompute(hs_engine *e, float *logits)
 {
-    int32_t *ids = hs_engine_input(e, HS_EVAL, "ids"), *targets = hs_engine_input(e, HS_EVAL, "targets");
-    int32_t *starts = hs_engine_input(e, HS_EVAL, "starts"), *where = hs_engine_input(e, HS_EVAL, "where");
+    int32_t ids[PROMPTS * TOTAL], targets[PROMPTS * TOTAL], starts[PROMPTS + 1], where[2 * PROMPTS * TOTAL];
     for (int b = 0; b <= PROMPTS; b++)
         starts[b] = b * TOTAL;
     for (int n = 0; n < PROMPTS * TOTAL; n++) {
         ids[n] = token(n / TOTAL, n % TOTAL), targets[n] = -1;
         where[2 * n] = n / TOTAL, where[2 * n + 1] = n % TOTAL;
     }
+    write_input(e, HS_EVAL, "ids", ids, sizeof ids);
+    write_input(e, HS_EVAL, "targets", targets, sizeof targets);
+    write_input(e, HS_EVAL, "starts", starts, sizeof starts);
+    write_input(e, HS_EVAL, "where", where, sizeof where);
     hs_step_live(e->in, PROMPTS * TOTAL, PROMPTS, 0);
     assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_OK);
-    hs_ref y;
-    assert_non_null(hs_exec_output(hs_engine_exec(e, HS_EVAL), 0, &y));
     for (int n = 0; n < PROMPTS * TOTAL; n++)
-        hs_convert(logits + n * TINY_VOCAB, HS_F32, y.p + (size_t)(n * y.cols) * hs_dtype_bytes(y.dtype), y.dtype, TINY_VOCAB);
+        read_row(e, HS_EVAL, n, logits + n * TINY_VOCAB);
 }
 
 // Where a cache in pages has a position: all over it.
@@ -249,30 +265,36 @@ static void decode(hs_engine *e, int first, int n, float *logits)
 {
     size_t bytes;
     void *workspace = hs_run_workspace(e->run, &bytes);
-    memset(workspace, 0xFF, bytes);
-    int32_t *ids = hs_engine_input(e, HS_DECODE, "ids"), *starts = hs_engine_input(e, HS_DECODE, "starts");
-    int32_t *where = hs_engine_input(e, HS_DECODE, "where"), *keys = hs_engine_input(e, HS_DECODE, "keys");
-    int32_t *rows = hs_engine_input(e, HS_DECODE, "rows"), *picks = hs_engine_input(e, HS_DECODE, "picks");
-    int32_t *pages = hs_engine_input(e, HS_DECODE, "pages"); // NULL: a stretch for each
+    e->device->fill(e->device, workspace, 0xFF, bytes);
+    int32_t ids[PROMPTS * TOTAL], starts[PROMPTS + 1], where[2 * PROMPTS * TOTAL], keys[3 * PROMPTS], rows[PROMPTS * TOTAL], picks[PROMPTS];
+    int32_t pages[PROMPTS * (TINY_CONTEXT / TINY_PAGE)];
+    const bool paged = hs_engine_input(e, HS_DECODE, "pages"); // else: a stretch for each
     for (int b = 0; b < PROMPTS; b++) {
-        for (int i = 0; pages && i < TINY_CONTEXT / TINY_PAGE; i++)
+        for (int i = 0; paged && i < TINY_CONTEXT / TINY_PAGE; i++)
             pages[b * (TINY_CONTEXT / TINY_PAGE) + i] = page_of(b, i);
         starts[b] = b * n, picks[b] = b * n + n - 1;
         keys[3 * b] = b * TINY_CONTEXT, keys[3 * b + 1] = first + n, keys[3 * b + 2] = first;
         for (int i = 0; i < n; i++) {
             const int k = b * n + i, at = first + i;
             ids[k] = token(b, at);
-            rows[k] = pages ? page_of(b, at / TINY_PAGE) * TINY_PAGE + at % TINY_PAGE : b * TINY_CONTEXT + at;
+            rows[k] = paged ? page_of(b, at / TINY_PAGE) * TINY_PAGE + at % TINY_PAGE : b * TINY_CONTEXT + at;
             where[2 * k] = b, where[2 * k + 1] = first + i;
         }
     }
     starts[PROMPTS] = PROMPTS * n;
+    const size_t tokens = (size_t)(PROMPTS * n) * sizeof *ids;
+    write_input(e, HS_DECODE, "ids", ids, tokens);
+    write_input(e, HS_DECODE, "starts", starts, sizeof starts);
+    write_input(e, HS_DECODE, "where", where, 2 * tokens);
+    write_input(e, HS_DECODE, "keys", keys, sizeof keys);
+    write_input(e, HS_DECODE, "rows", rows, tokens);
+    write_input(e, HS_DECODE, "picks", picks, sizeof picks);
+    if (paged)
+        write_input(e, HS_DECODE, "pages", pages, sizeof pages);
     hs_step_live(e->in, PROMPTS * n, PROMPTS, PROMPTS);
     assert_int_equal(hs_engine_run(e, HS_DECODE, 0), HS_OK);
-    hs_ref y;
-    assert_non_null(hs_exec_output(hs_engine_exec(e, HS_DECODE), 0, &y));
     for (int b = 0; b < PROMPTS; b++)
-        memcpy(logits + b * TINY_VOCAB, (const float *)y.p + b * y.cols, TINY_VOCAB * sizeof *logits);
+        read_row(e, HS_DECODE, b, logits + b * TINY_VOCAB);
 }
 
 static void check_decoding(const char *policy, double tolerance)
@@ -337,8 +359,9 @@ static void decoding_equals_recomputation(void **state)
     check_decoding("fp16", 0x1p-9);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    test_takes_device(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(submission_and_threads), cmocka_unit_test(capacity_and_stale_bytes),
         cmocka_unit_test(copies_of_weights),      cmocka_unit_test(copies_follow_the_values),

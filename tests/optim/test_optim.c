@@ -46,7 +46,7 @@ static void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int 
     assert_int_equal(hs_params_declare_low(r->ps, low), HS_OK);
     assert_int_equal(hs_params_declare_grad(r->ps), HS_OK);
     assert_int_equal(hs_optim_declare(c, r->ps), HS_OK);
-    assert_int_equal(hs_params_alloc(r->ps, true), HS_OK);
+    assert_int_equal(hs_params_alloc(r->ps, NULL, true), HS_OK);
     assert_int_equal(hs_open_device(&r->dev, "cpu", threads, isa, 0, false), HS_OK);
     const hs_grid grid = hs_grid_self();
     assert_int_equal(hs_optim_new(&r->o, c, r->ps, &grid, r->dev, &r->in, &r->state), HS_OK);

@@ -9,6 +9,7 @@
 #include "core/base/rng.h"
 #include "ops/ops.h"
 #include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
 
 void tiny_gpt_model(hs_graph *g, const void *tiny)
 {
@@ -46,7 +47,7 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
     assert_int_equal(hs_scaler_parse(&optim.scaler, "auto", policy.low), HS_OK);
     optim.clip = 1;
     optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-3, .power = 1, .warmup = 5, .steps = 200 };
-    assert_int_equal(hs_open_device(&dev, "cpu", o->threads ? o->threads : 1, NULL, 0, false), HS_OK);
+    assert_int_equal(hs_open_device(&dev, test_device, o->threads ? o->threads : 1, NULL, 0, false), HS_OK);
     hs_engine *e;
     const hs_engine_opts opts = { .model = tiny_gpt_model,
                                   .config = model,
@@ -73,8 +74,10 @@ int64_t tiny_fill(hs_engine *e, hs_mode mode, const int *lengths, uint64_t key, 
 
 int64_t tiny_fill_run(hs_run *run, int plan, const int *lengths, uint64_t key, int first_slot)
 {
-    int32_t *ids = hs_run_input(run, plan, "ids"), *targets = hs_run_input(run, plan, "targets");
-    int32_t *starts = hs_run_input(run, plan, "starts"), *where = hs_run_input(run, plan, "where");
+    enum { TOKENS = 4096, SEQS = 512 };
+    static const char *const names[] = { "ids", "targets", "starts", "where" };
+    static _Thread_local int32_t ids[TOKENS], targets[TOKENS], starts[SEQS + 1], where[2 * TOKENS];
+    int32_t *const numbers[] = { ids, targets, starts, where };
     int64_t n = 0, b = 0;
     starts[0] = 0;
     for (; lengths[b]; b++) {
@@ -86,6 +89,11 @@ int64_t tiny_fill_run(hs_run *run, int plan, const int *lengths, uint64_t key, i
         }
         starts[b + 1] = (int32_t)n;
     }
+    const int64_t live[] = { n, n, b + 1, 2 * n };
+    assert_true(n <= TOKENS && b <= SEQS);
+    for (int i = 0; i < HS_COUNT(names); i++)
+        if (hs_run_input(run, plan, names[i]))
+            assert_int_equal(hs_run_write(run, plan, names[i], numbers[i], (size_t)live[i] * sizeof(int32_t)), HS_OK);
     hs_step_live(hs_run_in(run), n, b, 0);
     return n;
 }

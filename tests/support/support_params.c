@@ -3,6 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *test_device = "cpu";
+
+void test_takes_device(int argc, char **argv)
+{
+    if (argc > 1)
+        test_device = argv[1];
+}
+
 size_t flat_count(const hs_params *ps)
 {
     size_t n = 0;
@@ -24,9 +32,12 @@ void flat_read(const hs_params *ps, const char *slab, float *values)
     const hs_slab *s = hs_params_slab(ps, slab);
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        if (hs_slab_has(s, p))
-            hs_convert(values, HS_F32, hs_slab_at(s, p), s->spec.dtype, (int64_t)p->n);
-        else
+        if (hs_slab_has(s, p)) {
+            void *stored = malloc(s->place[i].bytes);
+            hs_params_read(ps, s, p, stored);
+            hs_convert(values, HS_F32, stored, s->spec.dtype, (int64_t)p->n);
+            free(stored);
+        } else
             memset(values, 0, p->n * sizeof *values);
         values += p->n;
     }
@@ -43,23 +54,31 @@ float *flat_copy(const hs_params *ps, const char *slab)
 
 void flat_write(hs_params *ps, const char *slab, const float *values)
 {
-    const hs_slab *s = hs_params_slab(ps, slab);
+    hs_slab *s = hs_params_slab(ps, slab);
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         if (hs_slab_has(s, p))
-            memcpy(hs_slab_at(s, p), values, p->n * sizeof *values);
+            hs_params_write(ps, s, p, values);
         values += p->n;
     }
 }
 
 float flat_get(const hs_params *ps, const char *slab, const hs_param *p, size_t i)
 {
-    return ((const float *)hs_slab_at(hs_params_slab(ps, slab), p))[i];
+    float *stored = malloc(p->n * sizeof *stored);
+    hs_params_read(ps, hs_params_slab(ps, slab), p, stored);
+    const float value = stored[i];
+    free(stored);
+    return value;
 }
 
 void flat_set(hs_params *ps, const char *slab, const hs_param *p, size_t i, float value)
 {
-    ((float *)hs_slab_at(hs_params_slab(ps, slab), p))[i] = value;
+    float *stored = malloc(p->n * sizeof *stored);
+    hs_params_read(ps, hs_params_slab(ps, slab), p, stored);
+    stored[i] = value;
+    hs_params_write(ps, hs_params_slab(ps, slab), p, stored);
+    free(stored);
 }
 
 bool flat_equal(const hs_params *a, const hs_params *b, const char *slab)

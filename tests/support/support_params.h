@@ -3,6 +3,10 @@
 #define HS_TESTS_SUPPORT_PARAMS_H
 #include "core/graph/params.h"
 
+// The device that a test's models and parameters are on: "cpu", or what the program is called with (test_gpt_bits cpu-fenced).
+extern const char *test_device;
+void test_takes_device(int argc, char **argv);
+
 size_t flat_count(const hs_params *ps);                                // of all parameters
 size_t flat_at(const hs_params *ps, const hs_param *p);                // where p's begin
 float *flat_copy(const hs_params *ps, const char *slab);               // malloc'd; low elements as f32, 0 of those that the slab lacks

@@ -1,0 +1,14 @@
+// fenced: memory that the host cannot touch. Each allocation is mapped twice: the address handed out may be neither read
+// nor written (a fault, which says where), its twin is what kernels get. So a host that goes past the device is found without a GPU. A
+// debugging aid (device "cpu-fenced"): slower by nothing but page-sized allocations.
+#ifndef HS_CORE_FENCED_H
+#define HS_CORE_FENCED_H
+#include "core/base/status.h"
+#include <stddef.h>
+
+hs_status hs_fenced_alloc(size_t bytes,
+                          void **out); // zeroed; from any thread. From the first one on a SIGSEGV in a fence says what was touched
+void hs_fenced_release(void *p);       // NULL: nothing
+void *hs_fenced_twin(const void *p);   // of an address inside an allocation; any other address is its own
+
+#endif

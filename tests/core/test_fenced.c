@@ -1,0 +1,151 @@
+// The fenced device: the host that touches device memory dies with a line that says where; kernels and the device's own copy do not.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/graph/derived.h"
+#include "ops/ops.h"
+#include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct touch {
+    volatile char *at;
+    bool writes;
+} touch;
+
+static void *touch_it(void *arg)
+{
+    const touch *t = arg;
+    if (t->writes)
+        *t->at = 1;
+    else
+        (void)*t->at;
+    return NULL;
+}
+
+// In a child: its exit, and the line it left on stderr.
+static int touched(touch t, bool thread, char *line, size_t size)
+{
+    int ends[2], status;
+    assert_int_equal(pipe(ends), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        pthread_t other;
+        dup2(ends[1], STDERR_FILENO);
+        if (!thread || pthread_create(&other, NULL, touch_it, &t))
+            touch_it(&t);
+        else
+            pthread_join(other, NULL);
+        _exit(0);
+    }
+    close(ends[1]);
+    const ssize_t n = read(ends[0], line, size - 1);
+    line[n > 0 ? n : 0] = 0;
+    close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void expect_fault(const void *p, size_t byte, size_t bytes)
+{
+    for (int way = 0; way < 4; way++) {
+        char line[256], want[64];
+        const int status = touched((touch){ (volatile char *)(uintptr_t)p + byte, way & 1 }, way & 2, line, sizeof line);
+        if (!(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV))
+            fail_msg("%p, byte %zu of %zu, way %d: status %d, not a fault; \"%s\"", p, byte, bytes, way, status, line);
+        snprintf(want, sizeof want, "byte %zu of an allocation of %zu\n", byte, bytes);
+        if (strncmp(line, "halfstep: the host touched device memory: 0x", 44) != 0 || !strstr(line, want))
+            fail_msg("\"%s\" does not say \"%s\"", line, want);
+    }
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    hs_device *d;
+    assert_int_equal(hs_open_device(&d, "cpu-fenced", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    void *p[3];
+    static const size_t bytes[] = { 1, 5000, 3 << 20 };
+    static char in[3 << 20], out[3 << 20];
+    memset(in, 7, sizeof in);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(d->alloc(d, bytes[i], &p[i]), HS_OK);
+        assert_int_equal((uintptr_t)p[i] % 64, 0);
+        assert_true(hs_device_bind(d, p[i]) != p[i]);
+        assert_true((char *)hs_device_bind(d, (char *)p[i] + bytes[i] - 1) == (char *)hs_device_bind(d, p[i]) + bytes[i] - 1);
+        d->copy(d, out, p[i], bytes[i]);
+        for (size_t k = 0; k < bytes[i]; k++)
+            assert_int_equal(out[k], 0);
+        d->copy(d, p[i], in, bytes[i]);
+    }
+    d->fill(d, (char *)p[1] + 10, 9, 20);
+    d->copy(d, p[2], (char *)p[1] + 10, 20); // from device to device
+    d->copy(d, out, p[2], 21);
+    assert_true(out[0] == 9 && out[19] == 9 && out[20] == 7);
+    assert_ptr_equal(hs_device_bind(d, in), in); // the host's own
+    for (int i = 0; i < 3; i++) {
+        expect_fault(p[i], 0, bytes[i]);
+        expect_fault(p[i], bytes[i] - 1, bytes[i]);
+    }
+    for (int i = 0; i < 3; i++)
+        d->release(d, p[i], bytes[i]);
+    d->release(d, NULL, 0);
+    assert_ptr_equal(hs_device_bind(d, p[0]), p[0]);
+    hs_device_close(d);
+    assert_int_equal(hs_open_device(&d, "cpu-fence", 1, NULL, 0, HS_ONEDNN_NO), HS_UNSUPPORTED);
+    assert_non_null(strstr(hs_error(), "cpu-fence"));
+}
+
+// All that a model, a run and an optimizer give kernels to work on lies behind fences; what comes out is what the plain CPU gives.
+static void test_model(void **state)
+{
+    (void)state;
+    static const char *const devices[] = { "cpu", "cpu-fenced" };
+    hs_engine *e[2];
+    tiny_gpt model[2];
+    for (int i = 0; i < 2; i++) {
+        test_device = devices[i];
+        e[i] = tiny_engine(&model[i],
+                           &(tiny_opts){ .policy = "bf16", .optim = "adamw", .micro_steps = 4, .threads = 2, .mode = HS_SUBMIT_BULK });
+        for (int step = 0; step < 3; step++)
+            for (int micro = 0; micro < 4; micro++) {
+                tiny_fill(e[i], HS_TRAIN, (int[]){ 16, 9, 0 }, (uint64_t)step, 2 * micro);
+                e[i]->in->n_micro = 4, e[i]->in->inv_count[0] = 1.0f / 100;
+                assert_int_equal(hs_engine_run(e[i], HS_TRAIN, (micro ? 0 : HS_MICRO_FIRST) | (micro < 3 ? 0 : HS_MICRO_LAST)), HS_OK);
+                if (micro == 3)
+                    assert_int_equal(hs_run_update(e[i]->run), HS_OK);
+            }
+    }
+    for (int s = 0; s < e[0]->params->n_slabs; s++)
+        assert_true(flat_equal(e[0]->params, e[1]->params, e[0]->params->slab[s]->spec.name));
+    const hs_params *ps = e[1]->params;
+    for (int s = 0; s < ps->n_slabs; s++)
+        expect_fault(ps->slab[s]->p, ps->slab[s]->place[1].offset, ps->slab[s]->bytes);
+    assert_true(ps->n_derived > 0);
+    expect_fault(ps->derived[0]->p, 0, ps->derived[0]->bytes);
+    size_t bytes;
+    void *workspace = hs_run_workspace(e[1]->run, &bytes);
+    expect_fault(workspace, bytes / 2, bytes);
+    const char *input = hs_engine_input(e[1], HS_TRAIN, "ids");
+    expect_fault(workspace, (size_t)(input - (char *)workspace), bytes);
+    for (int i = 0; i < 2; i++)
+        hs_engine_free(e[i]);
+    test_device = "cpu";
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_memory), cmocka_unit_test(test_model) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
