@@ -276,11 +276,11 @@ static void test_freeze_by_name(void **state)
     static const struct {
         const char *patterns, *fits; // by spec: 'x' frozen
     } cases[] = {
-        { NULL, "......" },           { "", "......" },
-        { "wte.weight", "x....." },   { "wte", "x....." },
-        { "h0.attn", "..xxxx" },      { "h0.attn.qkv", "..xx.." },
-        { "*.bias", "...x.x" },       { "h?.ln_1, wte", "xx...." },
-        { "h0.*.weight,", ".xx.x." },
+        { NULL, "......" },          { "", "......" },
+        { "wte.weight", "x....." },  { "wte", "x....." },
+        { "h0.attn", "..xxxx" },     { "h0.attn.qkv", "..xx.." },
+        { "*.bias", "...x.x" },      { "h?.ln_1, wte", "xx...." },
+        { "h0.*.weight", ".xx.x." },
     };
     for (int i = 0; i < HS_COUNT(cases); i++) {
         hs_params *ps = frozen(cases[i].patterns);
@@ -300,7 +300,15 @@ static void test_freeze_by_name(void **state)
         check_chunks(ps);
         hs_params_free(ps);
     }
-    hs_params *ps = frozen("h0.atn");
+    static const char *const slips[] = { "h0.*.weight,", ",wte", "wte,,h0", "," };
+    hs_params *ps;
+    assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+    for (int i = 0; i < HS_COUNT(slips); i++) {
+        assert_int_equal(hs_params_freeze(ps, slips[i], "train.freeze"), HS_USAGE);
+        assert_non_null(strstr(hs_error(), "a pattern of it is empty"));
+    }
+    hs_params_free(ps);
+    ps = frozen("h0.atn");
     assert_int_equal(hs_params_check_freeze(ps), HS_USAGE);
     assert_non_null(strstr(hs_error(), "train.freeze: \"h0.atn\" fits none of the model's 6 parameters"));
     hs_params_free(ps);
