@@ -5,12 +5,14 @@ check_json=$5
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-# $5: the device that commands which compute are to use, instead of the CPU.
-if [ "${5:-cpu}" != cpu ]; then
-  printf '#!/bin/sh\ncase $1 in\n  pretrain | eval | generate) exec %q "$@" --device %q ;;\n  *) exec %q "$@" ;;\nesac\n' "$1" "$5" "$1" >on_device
-  chmod +x on_device
-  halfstep=$work/on_device
-fi
+# device=NAME among the arguments: commands which compute use that one instead of the CPU.
+for argument; do
+  case $argument in device=*)
+    printf '#!/bin/sh\ncase $1 in\n  pretrain | eval | generate) exec %q "$@" --device %q ;;\n  *) exec %q "$@" ;;\nesac\n' "$1" "${argument#device=}" "$1" >on_device
+    chmod +x on_device
+    halfstep=$work/on_device ;;
+  esac
+done
 unset NO_COLOR OMPI_COMM_WORLD_SIZE PMI_SIZE
 failures=0
 
