@@ -276,11 +276,11 @@ static void test_freeze_by_name(void **state)
     static const struct {
         const char *patterns, *fits; // by spec: 'x' frozen
     } cases[] = {
-        { NULL, "......" },          { "", "......" },
-        { "wte.weight", "x....." },  { "wte", "x....." },
-        { "h0.attn", "..xxxx" },     { "h0.attn.qkv", "..xx.." },
-        { "*.bias", "...x.x" },      { "h?.ln_1, wte", "xx...." },
-        { "h0.*.weight", ".xx.x." },
+        { NULL, "......" },           { "", "......" },
+        { "wte.weight", "x....." },   { "wte", "x....." },
+        { "h0.attn", "..xxxx" },      { "h0.attn.qkv", "..xx.." },
+        { "*.bias", "...x.x" },       { "h?.ln_1, wte", "xx...." },
+        { "h0.*.weight,", ".xx.x." },
     };
     for (int i = 0; i < HS_COUNT(cases); i++) {
         hs_params *ps = frozen(cases[i].patterns);
@@ -300,7 +300,7 @@ static void test_freeze_by_name(void **state)
         check_chunks(ps);
         hs_params_free(ps);
     }
-    static const char *const slips[] = { "h0.*.weight,", ",wte", "wte,,h0", "," };
+    static const char *const slips[] = { ",wte", "wte,,h0", "," };
     hs_params *ps;
     assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
     for (int i = 0; i < HS_COUNT(slips); i++) {
