@@ -89,8 +89,6 @@ const hs_column *hs_batch_find(const hs_batch *b, const char *name)
     return NULL;
 }
 
-hs_column *hs_batch_column(hs_batch *b, const char *name) { return (hs_column *)hs_batch_find(b, name); }
-
 hs_status hs_batch_copy(hs_batch *dst, const hs_batch *src)
 {
     if (dst->n_columns != src->n_columns)

@@ -47,8 +47,7 @@ void hs_batch_pad(hs_batch *b);                          // tails behind the liv
 // The live part of src into a batch of the same columns. INTERNAL where they differ or there is less room.
 hs_status hs_batch_copy(hs_batch *dst, const hs_batch *src);
 
-hs_column *hs_batch_column(hs_batch *b, const char *name); // NULL: none of that name
-const hs_column *hs_batch_find(const hs_batch *b, const char *name);
+const hs_column *hs_batch_find(const hs_batch *b, const char *name); // NULL: none of that name
 static inline int32_t *hs_batch_i32(const hs_batch *b, int column) { return (int32_t *)b->column[column].p; }
 int64_t hs_column_cols(const hs_column *c); // cells of a row
 static inline int64_t hs_column_live(const hs_column *c, const hs_batch *b) { return hs_ext_rows(c->ext, b->n, c->rows); }

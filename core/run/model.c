@@ -130,7 +130,7 @@ hs_model_bytes hs_model_bytes_of(const hs_model *m)
 static hs_status check_memory(const hs_model *m)
 {
     const hs_model_bytes b = hs_model_bytes_of(m);
-    const size_t values = b.slabs.all + b.derived, need = values + b.workspace, have = m->device->free_bytes(m->device);
+    const size_t values = b.slabs.all + b.derived, need = values + b.workspace + b.states, have = m->device->free_bytes(m->device);
     if (need <= have)
         return HS_OK;
     return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,

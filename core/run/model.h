@@ -2,8 +2,8 @@
 //
 //   hs_model_new -> hs_model_plan, one call a plan -> hs_model_alloc -> hs_run_new (core/run/run.h), any number of runs
 //
-// Before hs_model_alloc there are only tables: a model that is never laid out is how a program learns what a run would
-// take (`halfstep plan`). Plans may be added behind it, while no run submits; they may bring no new parameters, and move nothing that is bound.
+// Before hs_model_alloc there are only tables: a model that is never laid out is how a program learns what a run would take (`halfstep
+// plan`). Plans may be added behind it, while no run submits; they may bring no new parameters, and move nothing that is bound.
 // One thread at a time plans, allocates and changes values; runs of different threads may then read the values at once.
 #ifndef HS_CORE_MODEL_H
 #define HS_CORE_MODEL_H
@@ -58,7 +58,7 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
 
 // Takes the memory of the parameters' slabs - an optimizer's are declared by then (hs_params_declare) - and, if wanted, draws the initial
 // values. Gradients get none where a training plan has them among its activations.
-// MEMORY, with the figures, where the machine has less than the slabs and one run's workspace take.
+// MEMORY, with the figures, where the machine has less than the slabs and one run's workspace and states take.
 hs_status hs_model_alloc(hs_model *m, bool draw);
 
 // What the model takes, laid out or not: its slabs and copies, once; workspace and states, per run.

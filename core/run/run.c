@@ -195,6 +195,8 @@ void hs_run_free(hs_run *r)
 {
     if (!r)
         return;
+    if (r->lane)
+        r->device->wait(r->device, r->lane); // copies may still be queued; what they say no longer matters
     for (int i = 0; i < r->n_plans; i++) {
         hs_exec_free(r->plan[i].exec);
         free(r->plan[i].writes);
@@ -304,6 +306,8 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
         from->device->record(from->device, from->done, from->lane);
         to->device->await(to->device, to->lane, from->done);
         to->device->copy_async(to->device, to->lane, dst, src, bytes);
+        to->device->record(to->device, to->done, to->lane); // from's next submission writes over what is copied
+        from->device->await(from->device, from->lane, to->done);
         return HS_OK;
     }
     HS_TRY(from->device->wait(from->device, from->lane));

@@ -8,8 +8,11 @@ hs_status hs_session_info(const hs_family *const *families, const char *model_di
 {
     const hs_model_files *known[HS_FAMILIES] = { NULL };
     int n = 0;
-    for (; families[n]; n++)
+    for (; families[n]; n++) {
+        if (n == HS_FAMILIES)
+            return HS_FAIL(INTERNAL, "a table of more than %d families", HS_FAMILIES);
         known[n] = &families[n]->files;
+    }
     HS_TRY(hs_ckpt_read_info(model_dir, known, n, info));
     for (int i = 0; i < n; i++)
         if (known[i] == info->files)
