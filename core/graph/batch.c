@@ -27,6 +27,7 @@ hs_status hs_batch_new(hs_batch *b, const hs_column *column, int n_columns, cons
         *c = column[i];
         if (c->ext != HS_EXT_FIXED)
             c->rows = most[hs_ext_counter(c->ext)] * hs_ext_unit(c->ext) + hs_ext_plus(c->ext);
+        c->clean = c->tail == HS_TAIL_ZERO ? 0 : c->rows;
         bytes += column_bytes(c);
     }
     b->block = aligned_alloc(LINE, bytes ? bytes : LINE);
@@ -47,6 +48,11 @@ void hs_batch_free(hs_batch *b)
 
 void hs_batch_clear(hs_batch *b, uint64_t first_sample)
 {
+    for (int i = 0; i < b->n_columns; i++) { // rows that were live and never padded behind
+        hs_column *c = &b->column[i];
+        const int64_t live = hs_column_live(c, b);
+        c->clean = live > c->clean ? live : c->clean;
+    }
     memset(b->n, 0, sizeof b->n);
     memset(b->labels, 0, sizeof b->labels);
     b->first_sample = first_sample;
@@ -67,17 +73,33 @@ static void repeat(char *p, size_t row, int64_t n)
         memcpy(p, p - row, row);
 }
 
+// Up to where the tail must be written: what was padded before and not written since is. That of HS_TAIL_LAST only if it says the same.
+static int64_t pad_end(const hs_column *c, int64_t live, size_t row)
+{
+    const int64_t old = live > c->clean ? live : c->clean;
+    if (c->tail != HS_TAIL_LAST || old >= c->rows)
+        return old;
+    const char *p = c->p;
+    return memcmp(p + (size_t)old * row, p + (size_t)(live - 1) * row, row) ? c->rows : old;
+}
+
 void hs_batch_pad(hs_batch *b)
 {
     for (int i = 0; i < b->n_columns; i++) {
         hs_column *c = &b->column[i];
         const int64_t live = hs_column_live(c, b);
+        if (live == c->rows || (c->tail == HS_TAIL_LAST && !live)) {
+            c->clean = c->rows;
+            continue;
+        }
         const size_t row = row_bytes(c);
+        const int64_t n = pad_end(c, live, row) - live;
         char *p = (char *)c->p + (size_t)live * row;
         if (c->tail != HS_TAIL_LAST)
-            memset(p, c->tail == HS_TAIL_IGNORE ? 0xFF : 0, (size_t)(c->rows - live) * row);
-        else if (live > 0)
-            repeat(p, row, c->rows - live);
+            memset(p, c->tail == HS_TAIL_IGNORE ? 0xFF : 0, (size_t)n * row);
+        else
+            repeat(p, row, n);
+        c->clean = live;
     }
 }
 
@@ -94,13 +116,15 @@ hs_status hs_batch_copy(hs_batch *dst, const hs_batch *src)
     if (dst->n_columns != src->n_columns)
         return HS_FAIL(INTERNAL, "a batch of %d columns into one of %d", src->n_columns, dst->n_columns);
     for (int i = 0; i < src->n_columns; i++) {
-        const hs_column *from = &src->column[i], *to = &dst->column[i];
+        const hs_column *from = &src->column[i];
+        hs_column *to = &dst->column[i];
         const int64_t live = hs_column_live(from, src);
         if (strcmp(from->name, to->name) != 0 || from->dtype != to->dtype || from->ext != to->ext || row_bytes(from) != row_bytes(to) ||
             live > to->rows)
             return HS_FAIL(INTERNAL, "column %s, %lld rows, into column %s with room for %lld", from->name, (long long)live, to->name,
                            (long long)to->rows);
         memcpy(to->p, from->p, (size_t)live * row_bytes(from));
+        to->clean = live > to->clean ? live : to->clean;
     }
     memcpy(dst->n, src->n, sizeof dst->n);
     memcpy(dst->labels, src->labels, sizeof dst->labels);

@@ -26,6 +26,7 @@ typedef struct hs_column {
     int64_t row[HS_MAX_DIMS - 1]; // shape of a row, 0-terminated; all 0: one cell
     uint8_t tail;                 // hs_tail
     int64_t rows;                 // capacity; where ext is fixed the caller gives it, else hs_batch_new does
+    int64_t clean;                // rows from here on hold the tail since the last hs_batch_pad
     void *p;                      // NULL in a table
 } hs_column;
 

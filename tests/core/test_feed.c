@@ -77,6 +77,49 @@ static void batch(hs_batch *b, const hs_column *column, int n_columns)
     hs_batch_pad(b);
 }
 
+// What stands behind the live rows, whatever was there before: padding writes only what is not the tail already.
+static void tails_hold(void **state)
+{
+    (void)state;
+    enum { TOKENS = 50, SEQUENCES = 7 };
+    const hs_column column[] = {
+        { .name = "zero", .dtype = HS_I32, .ext = HS_EXT_TOKENS },
+        { .name = "ignore", .dtype = HS_I32, .ext = HS_EXT_TOKENS, .tail = HS_TAIL_IGNORE },
+        { .name = "last", .dtype = HS_I32, .ext = HS_EXT_STARTS, .tail = HS_TAIL_LAST },
+        { .name = "wide", .dtype = HS_I32, .ext = HS_EXT_TOKENS, .row = { 2 }, .tail = HS_TAIL_LAST },
+    };
+    hs_batch b, copy;
+    const int64_t most[HS_N_COUNTERS] = { [HS_COUNT_TOKENS] = TOKENS, [HS_COUNT_SEQS] = SEQUENCES };
+    OK(hs_batch_new(&b, column, HS_COUNT(column), most));
+    OK(hs_batch_new(&copy, column, HS_COUNT(column), most));
+    uint32_t r = 1;
+    for (int round = 0; round < 4000; round++) {
+        hs_batch *to = round % 5 == 4 ? &copy : &b;
+        if (to == &b) {
+            hs_batch_clear(&b, 0);
+            r = r * 1664525 + 1013904223;
+            b.n[HS_COUNT_TOKENS] = r >> 8 & 1 ? TOKENS : (r >> 9) % TOKENS + 1;
+            b.n[HS_COUNT_SEQS] = (r >> 16) % (SEQUENCES + 1);
+            for (int c = 0; c < HS_COUNT(column); c++)
+                for (int64_t i = 0; i < hs_column_live(&b.column[c], &b) * hs_column_cols(&b.column[c]); i++)
+                    hs_batch_i32(&b, c)[i] = (int32_t)(100 + (r >> 24) % 3 + i % 2);
+            if (r >> 20 & 1)
+                continue; // filled again before anybody padded
+        } else {
+            OK(hs_batch_copy(&copy, &b));
+        }
+        hs_batch_pad(to);
+        for (int c = 0; c < HS_COUNT(column); c++) {
+            const int64_t cols = hs_column_cols(&to->column[c]), live = hs_column_live(&to->column[c], to);
+            const int32_t *p = hs_batch_i32(to, c);
+            for (int64_t i = live * cols; i < to->column[c].rows * cols; i++)
+                assert_int_equal(p[i], c == 0 ? 0 : c == 1 ? -1 : p[(live - 1) * cols + i % cols]);
+        }
+    }
+    hs_batch_free(&b);
+    hs_batch_free(&copy);
+}
+
 static double cell(rig *r, const char *name, int64_t i)
 {
     const hs_tensor *t = hs_exec_input_tensor(r->exec, name);
@@ -247,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_by_name),
+        cmocka_unit_test(tails_hold),
         cmocka_unit_test(defaults),
         cmocka_unit_test(refused_by_name),
         cmocka_unit_test(any_source_has_ranks_and_a_ring),
