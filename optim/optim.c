@@ -117,10 +117,9 @@ static bool any_overflow(hs_optim *o, hs_lane *lane)
 static int order_of(const hs_optim *o, int param) { return o->order ? o->order[param] : param; }
 
 // Names the non-finite gradient that backward completed first: the ones behind it are mostly its victims.
-static void find_bad_param(hs_optim *o)
+static void find_bad_param(hs_optim *o, hs_step_state *s)
 {
     const hs_params *ps = o->ps;
-    hs_step_state *s = o->state;
     memset(o->bad, 0, (size_t)ps->n_params * sizeof *o->bad);
     for (int k = 0; k < ps->n_chunks; k++)
         o->bad[ps->chunk[k].param] += (int64_t)o->partial[k].b;
@@ -130,16 +129,15 @@ static void find_bad_param(hs_optim *o)
             s->bad_param = i, s->bad_count = o->bad[i];
 }
 
-static void begin_update(hs_optim *o, double norm, double scale)
+static void begin_update(hs_optim *o, hs_step_state *s, double norm)
 {
     const hs_optim_config *c = &o->c;
-    hs_step_state *s = o->state;
     hs_update_step *now = &o->now;
     const double lr = hs_schedule_lr(&c->schedule, s->applied), t = (double)++s->applied;
     const double bc1 = c->kind == HS_ADAMW || c->bias_correction ? 1 - pow(c->beta1, t) : 1;
     const double bc2 = c->kind == HS_ADAMW || c->bias_correction ? 1 - pow(c->beta2, t) : 1;
     const double clip = c->clip > 0 && norm > c->clip ? c->clip / norm : 1;
-    now->factor = (float)(clip / scale);
+    now->factor = (float)(clip / (double)s->scale);
     now->beta1 = (float)c->beta1, now->beta2 = (float)c->beta2;
     now->beta3 = c->kind == HS_ADAMW || c->grad_averaging ? (float)(1 - c->beta1) : 1;
     now->one_minus_beta2 = (float)(1 - c->beta2);
@@ -155,13 +153,13 @@ static void begin_update(hs_optim *o, double norm, double scale)
 void hs_optim_decide(const hs_args *a, hs_lane *lane)
 {
     hs_optim *o = (hs_optim *)a->attr;
-    hs_step_state *s = o->state;
+    hs_step_state *s = a->state;
     const bool overflow = any_overflow(o, lane);
     hs_optim_reduce_partials(o, lane);
     o->now.skip = overflow;
     s->found_inf = overflow;
     if (overflow) {
-        find_bad_param(o);
+        find_bad_param(o, s);
         s->grad_norm = INFINITY;
         s->skipped++, s->skipped_in_row++;
     } else {
@@ -171,7 +169,7 @@ void hs_optim_decide(const hs_args *a, hs_lane *lane)
         const double norm = sqrt(squares) / (double)s->scale;
         s->grad_norm = (float)norm;
         s->skipped_in_row = 0;
-        begin_update(o, norm, (double)s->scale);
+        begin_update(o, s, norm);
     }
     s->step_scale = s->scale;
     hs_scaler_update(&o->c.scaler, s, overflow); // last: the gradients of this step carry the scale it began with
@@ -212,12 +210,12 @@ static hs_status kernels_of(const hs_device *dev, hs_optim_kind kind, const hs_o
     return HS_OK;
 }
 
-static void add_thunk(hs_optim *o, const hs_step_in *in, const hs_optim_pass *p)
+static void add_thunk(hs_optim *o, const hs_optim_pass *p)
 {
     const double n = (double)o->ps->n_trained, low = p->stores && o->ps->low ? 2 : 0;
     o->thunk[o->segment.n++] = (hs_thunk){
         .fn = p->fn,
-        .args = { .attr = o, .step = in, .state = o->state },
+        .args = { .attr = o },
         .name = p->name,
         .sync = true,
         .part = (uint8_t)p->part,
@@ -259,8 +257,7 @@ static hs_status find_slabs(hs_optim *o)
     return HS_OK;
 }
 
-hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev, const hs_step_in *in,
-                       hs_step_state *state)
+hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev)
 {
     *out = NULL;
     HS_TRY(check(c));
@@ -269,19 +266,16 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");
-    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .grid = *grid, .state = state, .segment = { .thunk = o->thunk } };
+    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .grid = *grid, .segment = { .thunk = o->thunk } };
     hs_status st;
     HS_TRY_GOTO(st, find_slabs(o), failed);
     HS_TRY_GOTO(st, alloc_tables(o), failed);
 
     // Costs of an element: f32 slabs read and written once each, and the low copy written.
-    add_thunk(o, in, &(hs_optim_pass){ .name = "optim.sums", .fn = tier->sums, .part = HS_PART_FREE, .each = { 2, 4 } });
-    add_thunk(o, in, &(hs_optim_pass){ .name = "optim.decide", .fn = tier->decide, .part = HS_PART_SOLO });
+    add_thunk(o, &(hs_optim_pass){ .name = "optim.sums", .fn = tier->sums, .part = HS_PART_FREE, .each = { 2, 4 } });
+    add_thunk(o, &(hs_optim_pass){ .name = "optim.decide", .fn = tier->decide, .part = HS_PART_SOLO });
     for (int i = 0; i < HS_OPTIM_PASSES && o->rule->pass[i].name; i++)
-        add_thunk(o, in, &o->rule->pass[i]);
-    state->scale = state->step_scale = c->scaler.init;
-    state->hysteresis = c->scaler.hysteresis;
-    state->bad_param = state->bad_micro = -1;
+        add_thunk(o, &o->rule->pass[i]);
     *out = o;
     return HS_OK;
 failed:
@@ -302,3 +296,14 @@ void hs_optim_free(hs_optim *o)
 
 void hs_optim_set_order(hs_optim *o, const int *order) { o->order = order; }
 const hs_segment *hs_optim_segment(hs_optim *o) { return &o->segment; }
+
+void hs_optim_init_state(const hs_optim_config *c, hs_step_state *state)
+{
+    *state = (hs_step_state){
+        .scale = c->scaler.init,
+        .step_scale = c->scaler.init,
+        .hysteresis = c->scaler.hysteresis,
+        .bad_param = -1,
+        .bad_micro = -1,
+    };
+}

@@ -52,7 +52,6 @@ struct hs_optim {
     hs_params *ps;
     hs_slab *slab[HS_OPTIM_SLABS];
     hs_grid grid;
-    hs_step_state *state;
     hs_update_step now;
     hs_partial *partial; // [n_chunks]
     double (*norms)[2];  // per_tensor: [n_logical], sums of squares of w and of u

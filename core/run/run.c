@@ -317,6 +317,7 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
 
 hs_step_in *hs_run_in(hs_run *r) { return &r->in; }
 hs_step_state *hs_run_state(hs_run *r) { return &r->state; }
+void hs_run_set_state(hs_run *r, const hs_step_state *state) { r->state = *state; }
 
 const double *hs_run_losses(hs_run *r, int plan)
 {
@@ -448,10 +449,12 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
     t[update->n] = (hs_thunk){
         .fn = r->device->core->record,
         .name = "record",
-        .args = { .out[0] = { .p = log, .rows = 1, .cols = 1 }, .step = &r->in, .state = &r->state },
+        .args = { .out[0] = { .p = log, .rows = 1, .cols = 1 } },
         .sync = true,
         .part = HS_PART_SOLO,
     };
+    for (int i = 0; i <= update->n; i++)
+        t[i].args.step = &r->in, t[i].args.state = &r->state;
     free(r->update.thunk);
     r->update = (hs_segment){ t, update->n + 1 };
     return HS_OK;

@@ -51,8 +51,9 @@ hs_exec *hs_run_exec(hs_run *r, int plan); // NULL: not bound
 
 // The step block: the caller fills live counts and inv_count before a submission; step, micro and ran are the run's.
 hs_step_in *hs_run_in(hs_run *r);
-// Read it after a submission; written only to go on from a checkpoint.
+// Read it after a submission.
 hs_step_state *hs_run_state(hs_run *r);
+void hs_run_set_state(hs_run *r, const hs_step_state *state); // before the first step: what an optimizer begins with, or a checkpoint's
 const double *hs_run_losses(hs_run *r, int plan); // [HS_N_LOSS] of hs_step_state; NULL: the plan has none
 
 // ---- steps. Each call submits and waits.
@@ -63,8 +64,8 @@ void hs_run_begin(hs_run *r, uint64_t step);
 hs_status hs_run_micro(hs_run *r, int plan, bool last);
 // An evaluation or decoding plan, its losses from 0. INTERNAL while gradients are pending: it may lie where they do.
 hs_status hs_run_forward(hs_run *r, int plan);
-// The optimizer: its thunks are copied, what they point to is borrowed. They read hs_run_in and hs_run_state (of which they set
-// applied, lr, grad_norm, found_inf, the skip and scale members) and hs_params.has_grad.
+// The optimizer: its thunks are copied and get this run's step block and state; what they point to besides is borrowed. They set applied,
+// lr, grad_norm, found_inf, the skip and scale members of the state, and read hs_params.has_grad.
 hs_status hs_run_set_update(hs_run *r, const hs_segment *update);
 const hs_segment *hs_run_update_segment(const hs_run *r); // with the record behind it; NULL: none was set
 hs_status hs_run_update(hs_run *r);                       // INTERNAL: no segment, no micro-step before it, none that was the last

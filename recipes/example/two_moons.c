@@ -35,6 +35,7 @@ int main(void)
     hs_run *run;     // a workspace, and the steps in it
     hs_optim *optim;
     hs_optim_config adamw;
+    hs_step_state first;
     hs_policy bf16;
     int train;
     TRY(hs_open_device(&device, "cpu", 0, NULL, 0, HS_ONEDNN_NO));
@@ -46,8 +47,10 @@ int main(void)
     TRY(hs_model_alloc(model, true));
     TRY(hs_run_new(&run, model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
     adamw.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-4, .warmup = 20, .steps = STEPS };
-    TRY(hs_optim_new(&optim, &adamw, model->params, &model->grid, device, hs_run_in(run), hs_run_state(run)));
+    TRY(hs_optim_new(&optim, &adamw, model->params, &model->grid, device));
     TRY(hs_run_set_update(run, hs_optim_segment(optim)));
+    hs_optim_init_state(&adamw, &first); // the loss scale
+    hs_run_set_state(run, &first);
 
     hs_step_live(hs_run_in(run), POINTS, 1, 0);
     hs_run_in(run)->inv_count[0] = hs_inv_count(POINTS);

@@ -38,7 +38,10 @@ static hs_status build(hs_engine *e, const hs_engine_opts *o)
     e->in = hs_run_in(e->run), e->state = hs_run_state(e->run);
     if (!o->optim)
         return HS_OK;
-    HS_TRY(hs_optim_new(&e->optim, o->optim, e->params, &e->model->grid, e->device, e->in, e->state));
+    hs_step_state first;
+    hs_optim_init_state(o->optim, &first);
+    hs_run_set_state(e->run, &first);
+    HS_TRY(hs_optim_new(&e->optim, o->optim, e->params, &e->model->grid, e->device));
     hs_optim_set_order(e->optim, hs_plan_grad_order(hs_engine_plan(e, HS_TRAIN)));
     return hs_run_set_update(e->run, hs_optim_segment(e->optim));
 }

@@ -73,7 +73,7 @@ static void rig_open(rig *r, const int *configs, const char *policy, int micro_s
     assert_int_equal(hs_model_alloc(r->model, true), HS_OK);
     assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
     c.weight_decay = 0.1, c.schedule.lr = 1e-2;
-    assert_int_equal(hs_optim_new(&r->optim, &c, r->ps, &r->model->grid, r->dev, hs_run_in(r->run), hs_run_state(r->run)), HS_OK);
+    assert_int_equal(hs_optim_new(&r->optim, &c, r->ps, &r->model->grid, r->dev), HS_OK);
     assert_int_equal(hs_run_set_update(r->run, hs_optim_segment(r->optim)), HS_OK);
 }
 

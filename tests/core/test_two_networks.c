@@ -149,8 +149,7 @@ static void rig_open(rig *r)
     open_model(r, &r->student, &r->to, HS_TRAIN, student, 8);
     assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
     c.weight_decay = 0, c.schedule.lr = 1e-2;
-    assert_int_equal(hs_optim_new(&r->optim, &c, r->student->params, &r->student->grid, r->dev, hs_run_in(r->to), hs_run_state(r->to)),
-                     HS_OK);
+    assert_int_equal(hs_optim_new(&r->optim, &c, r->student->params, &r->student->grid, r->dev), HS_OK);
     assert_int_equal(hs_run_set_update(r->to, hs_optim_segment(r->optim)), HS_OK);
 }
 
