@@ -6,7 +6,7 @@
 #include "optim/walk.h"
 
 static const hs_optim_choice presets[] = {
-    { "adamw", { .kind = HS_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 0 } },
+    { HS_PRESET_ADAMW, { .kind = HS_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 0 } },
 };
 
 static void adamw(const hs_args *a, hs_lane *lane)
@@ -41,6 +41,7 @@ extern const hs_optim_rule HS_TIERED(hs_adamw);
 const hs_optim_rule HS_TIERED(hs_adamw) = {
     .slab = adam_slabs,
     .n_slabs = HS_COUNT(adam_slabs),
+    .name = "adamw",
     .preset = presets,
     .n_presets = HS_COUNT(presets),
     .pass = { { .name = "optim.adamw", .fn = adamw, .part = HS_PART_FREE, .each = { 16, 16 + 12 }, .stores = true } },

@@ -7,9 +7,9 @@
 
 static const hs_optim_choice presets[] = {
     // NVIDIA's BERT recipe: apex FusedLAMB with use_nvlamb=False
-    { "lamb", { .kind = HS_LAMB, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6, .weight_decay = 0.01, .clip = 1 } },
+    { HS_PRESET_LAMB, { .kind = HS_LAMB, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6, .weight_decay = 0.01, .clip = 1 } },
     // the published figure
-    { "nvlamb",
+    { HS_PRESET_NVLAMB,
       { .kind = HS_LAMB,
         .beta1 = 0.9,
         .beta2 = 0.999,
@@ -116,6 +116,7 @@ extern const hs_optim_rule HS_TIERED(hs_lamb);
 const hs_optim_rule HS_TIERED(hs_lamb) = {
     .slab = adam_slabs,
     .n_slabs = HS_COUNT(adam_slabs),
+    .name = "lamb",
     .preset = presets,
     .n_presets = HS_COUNT(presets),
     .pass = { { .name = "optim.lamb_moments", .fn = lamb_moments, .part = HS_PART_FREE, .each = { 20, 16 + 8 } },

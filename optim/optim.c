@@ -14,25 +14,20 @@
 
 // ---- presets
 
-hs_status hs_optim_preset(hs_optim_config *out, const char *name)
+hs_optim_config hs_optim_preset(hs_preset preset)
 {
-    char known[96] = "";
+    hs_optim_config c = { 0 };
     for (int k = 0; k < HS_N_OPTIMS; k++)
-        for (int i = 0; i < hs_optim_portable.rule[k]->n_presets; i++) {
-            const hs_optim_choice *p = &hs_optim_portable.rule[k]->preset[i];
-            const size_t used = strlen(known);
-            snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", p->name);
-            if (strcmp(p->name, name))
-                continue;
-            *out = p->config;
-            out->bias_correction = out->grad_averaging = true;
-            out->schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1 };
-            out->decay_factor[HS_WEIGHT] = out->decay_factor[HS_EMBED] = 1;
-            for (int r = 0; r < HS_N_ROLES; r++)
-                out->lr_factor[r] = 1;
-            return hs_scaler_parse(&out->scaler, "none", HS_F32);
-        }
-    return HS_FAIL(USAGE, "unknown optimizer '%s': it is one of %s", name, known);
+        for (int i = 0; i < hs_optim_portable.rule[k]->n_presets; i++)
+            if (hs_optim_portable.rule[k]->preset[i].preset == preset)
+                c = hs_optim_portable.rule[k]->preset[i].config;
+    c.bias_correction = c.grad_averaging = true;
+    c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1 };
+    c.decay_factor[HS_WEIGHT] = c.decay_factor[HS_EMBED] = 1;
+    for (int r = 0; r < HS_N_ROLES; r++)
+        c.lr_factor[r] = 1;
+    c.scaler = hs_scaler_preset(HS_SCALER_NONE, HS_F32);
+    return c;
 }
 
 const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n)
@@ -206,7 +201,7 @@ static hs_status kernels_of(const hs_device *dev, hs_optim_kind kind, const hs_o
     if (!*out)
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers", dev->name);
     if (!(*out)->rule[kind])
-        return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->preset[0].name);
+        return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->name);
     return HS_OK;
 }
 

@@ -26,9 +26,9 @@ typedef struct hs_scaler_config {
     float init, growth, backoff, min, max;
     int32_t interval, hysteresis;
 } hs_scaler_config;
-// "none" (scale 1), "dynamic" (2^16, x2 every 2000, x0.5, 1 to 2^24), "megatron" (2^32, 1000, hysteresis 2), "auto": dynamic iff low is
-// f16.
-hs_status hs_scaler_parse(hs_scaler_config *out, const char *name, hs_dtype low);
+// none (scale 1), dynamic (2^16, x2 every 2000, x0.5, 1 to 2^24), megatron (2^32, 1000, hysteresis 2), auto: dynamic iff low is f16.
+typedef enum hs_scaler_kind { HS_SCALER_AUTO, HS_SCALER_NONE, HS_SCALER_DYNAMIC, HS_SCALER_MEGATRON } hs_scaler_kind;
+hs_scaler_config hs_scaler_preset(hs_scaler_kind kind, hs_dtype low);
 
 typedef struct hs_optim_config {
     hs_optim_kind kind;
@@ -45,8 +45,9 @@ typedef struct hs_optim_config {
     bool bias_correction, grad_averaging;
     double ratio_min, ratio_max; // 0, 0: unbounded
 } hs_optim_config;
-// "adamw", "lamb" (ratio where decay, eps outside), "nvlamb" (the published figure: all tensors, eps inside, clip at norm 1), "sgd".
-hs_status hs_optim_preset(hs_optim_config *out, const char *name);
+// lamb: ratio where decay, eps outside; nvlamb: the published figure (all tensors, eps inside, clip at norm 1).
+typedef enum hs_preset { HS_PRESET_ADAMW, HS_PRESET_LAMB, HS_PRESET_NVLAMB, HS_PRESET_SGD, HS_N_PRESETS } hs_preset;
+hs_optim_config hs_optim_preset(hs_preset preset);
 
 // The slabs an optimizer keeps, besides values and gradients; static. hs_optim_declare adds them to ps: before hs_params_alloc.
 const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n);

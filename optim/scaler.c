@@ -5,26 +5,28 @@
 
 #define DYNAMIC_MAX 0x1p24f // where apex and MXNet stop too: gradients that still underflow there are lost in the sum anyway
 
-static const struct {
-    const char *name;
-    hs_scaler_config config;
-} presets[] = {
-    { "none", { .dynamic = false, .init = 1, .growth = 2, .backoff = 0.5f, .min = 1, .max = 1, .interval = 2000, .hysteresis = 1 } },
-    { "dynamic",
-      { .dynamic = true, .init = 0x1p16f, .growth = 2, .backoff = 0.5f, .min = 1, .max = DYNAMIC_MAX, .interval = 2000, .hysteresis = 1 } },
-    { "megatron",
-      { .dynamic = true, .init = 0x1p32f, .growth = 2, .backoff = 0.5f, .min = 1, .max = 0x1p126f, .interval = 1000, .hysteresis = 2 } },
-};
-
-hs_status hs_scaler_parse(hs_scaler_config *out, const char *name, hs_dtype low)
+hs_scaler_config hs_scaler_preset(hs_scaler_kind kind, hs_dtype low)
 {
-    const char *wanted = strcmp(name, "auto") ? name : low == HS_F16 ? "dynamic" : "none";
-    for (int i = 0; i < HS_COUNT(presets); i++)
-        if (!strcmp(presets[i].name, wanted)) {
-            *out = presets[i].config;
-            return HS_OK;
-        }
-    return HS_FAIL(USAGE, "unknown loss scaler '%s': none, dynamic, megatron or auto", name);
+    static const hs_scaler_config presets[] = {
+        [HS_SCALER_NONE] = { .init = 1, .growth = 2, .backoff = 0.5f, .min = 1, .max = 1, .interval = 2000, .hysteresis = 1 },
+        [HS_SCALER_DYNAMIC] = { .dynamic = true,
+                                .init = 0x1p16f,
+                                .growth = 2,
+                                .backoff = 0.5f,
+                                .min = 1,
+                                .max = DYNAMIC_MAX,
+                                .interval = 2000,
+                                .hysteresis = 1 },
+        [HS_SCALER_MEGATRON] = { .dynamic = true,
+                                 .init = 0x1p32f,
+                                 .growth = 2,
+                                 .backoff = 0.5f,
+                                 .min = 1,
+                                 .max = 0x1p126f,
+                                 .interval = 1000,
+                                 .hysteresis = 2 },
+    };
+    return presets[kind != HS_SCALER_AUTO ? kind : low == HS_F16 ? HS_SCALER_DYNAMIC : HS_SCALER_NONE];
 }
 
 static bool power_of_two(float x)

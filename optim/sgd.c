@@ -5,7 +5,7 @@
 
 static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true } };
 static const hs_optim_choice presets[] = {
-    { "sgd", { .kind = HS_SGD, .momentum = 0.9, .eps = 1, .weight_decay = 1e-4, .clip = 0 } },
+    { HS_PRESET_SGD, { .kind = HS_SGD, .momentum = 0.9, .eps = 1, .weight_decay = 1e-4, .clip = 0 } },
 };
 
 static void sgd(const hs_args *a, hs_lane *lane)
@@ -37,6 +37,7 @@ extern const hs_optim_rule HS_TIERED(hs_sgd);
 const hs_optim_rule HS_TIERED(hs_sgd) = {
     .slab = slabs,
     .n_slabs = HS_COUNT(slabs),
+    .name = "sgd",
     .preset = presets,
     .n_presets = HS_COUNT(presets),
     .pass = { { .name = "optim.sgd", .fn = sgd, .part = HS_PART_FREE, .each = { 6, 12 + 8 }, .stores = true } },

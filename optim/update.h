@@ -31,13 +31,14 @@ typedef struct hs_optim_pass { // a thunk behind the decision
     bool stores;
 } hs_optim_pass;
 
-typedef struct hs_optim_choice { // a preset
-    const char *name;
+typedef struct hs_optim_choice {
+    hs_preset preset;
     hs_optim_config config; // what it leaves 0 hs_optim_preset fills with the defaults all have
 } hs_optim_choice;
 
 enum { HS_OPTIM_SLABS = 2, HS_OPTIM_PASSES = 3 };
 typedef struct hs_optim_rule { // one optimizer
+    const char *name;          // "adamw"
     const hs_slab_spec *slab;  // that it keeps, in the order of hs_optim.slab
     int n_slabs;
     const hs_optim_choice *preset;

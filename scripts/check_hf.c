@@ -14,8 +14,7 @@ static hs_status add_model(hs_params *ps, hs_arch m)
     const hs_status st = hs_graph_status(g);
     hs_graph_free(g);
     HS_TRY(st);
-    hs_optim_config adamw;
-    HS_TRY(hs_optim_preset(&adamw, "adamw"));
+    const hs_optim_config adamw = hs_optim_preset(HS_PRESET_ADAMW);
     HS_TRY(hs_optim_declare(&adamw, ps));
     return hs_params_alloc(ps, NULL, false);
 }

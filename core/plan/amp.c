@@ -164,15 +164,8 @@ static hs_status parse_override(hs_policy *p, char *item)
     return HS_OK;
 }
 
-hs_status hs_policy_parse(hs_policy *out, const char *policy, const char *residual, const char *overrides)
+hs_status hs_policy_override(hs_policy *p, const char *overrides)
 {
-    *out = (hs_policy){ .low = HS_F32 };
-    if (!hs_dtype_parse(policy, &out->low) || (out->low != HS_F32 && !hs_dtype_is_low(out->low)))
-        return HS_FAIL(USAGE, "amp.policy is \"%s\", allowed fp32, bf16, fp16", policy);
-    if (residual && !strcmp(residual, "low"))
-        out->residual_low = true;
-    else if (residual && strcmp(residual, "f32"))
-        return HS_FAIL(USAGE, "amp.residual is \"%s\", allowed f32, low", residual);
     for (const char *at = overrides ? overrides : ""; *at;) {
         const size_t n = strcspn(at, ",");
         char item[256];
@@ -187,7 +180,7 @@ hs_status hs_policy_parse(hs_policy *out, const char *policy, const char *residu
         while (last > first && isspace((unsigned char)last[-1]))
             *--last = 0;
         if (*first)
-            HS_TRY(parse_override(out, first));
+            HS_TRY(parse_override(p, first));
     }
     return HS_OK;
 }

@@ -24,8 +24,7 @@ typedef struct hs_policy {
     hs_override override[HS_MAX_OVERRIDES];
     int n_overrides;
 } hs_policy;
-hs_status hs_policy_parse(hs_policy *out, const char *policy, const char *residual,
-                          const char *overrides); // "bf16", "f32", "gelu=fp32,h0.*=fp32"
+hs_status hs_policy_override(hs_policy *p, const char *overrides); // adds them: "gelu=fp32,h0.*=fp32"; NULL or "": none
 
 typedef struct hs_plan_opts {
     hs_policy policy;

@@ -179,17 +179,11 @@ const hs_kernels *hs_device_kernels(const hs_device *d, const hs_node *n)
     return NULL;
 }
 
-hs_status hs_submit_mode_parse(const char *s, const hs_device *d, hs_submit_mode *out)
+hs_status hs_submit_mode_check(hs_submit_mode mode, const hs_device *d)
 {
-    static const char *const names[] = { "step", "bulk", "graph" };
-    for (int i = 0; i < HS_COUNT(names); i++)
-        if (!strcmp(s, names[i])) {
-            if (i == HS_SUBMIT_GRAPH && d->is_cpu)
-                return HS_FAIL(UNSUPPORTED, "exec.mode is graph: a captured graph needs CUDA; on the CPU use bulk or step");
-            if (i == HS_SUBMIT_GRAPH && !d->captures)
-                return HS_FAIL(UNSUPPORTED, "exec.mode is graph: device %s captures none; use bulk or step", d->name);
-            *out = (hs_submit_mode)i;
-            return HS_OK;
-        }
-    return HS_FAIL(USAGE, "exec.mode is \"%s\", allowed step, bulk, graph", s);
+    if (mode == HS_SUBMIT_GRAPH && d->is_cpu)
+        return HS_FAIL(UNSUPPORTED, "exec.mode is graph: a captured graph needs CUDA; on the CPU use bulk or step");
+    if (mode == HS_SUBMIT_GRAPH && !d->captures)
+        return HS_FAIL(UNSUPPORTED, "exec.mode is graph: device %s captures none; use bulk or step", d->name);
+    return HS_OK;
 }

@@ -119,8 +119,7 @@ int hs_device_op_index(const hs_device *d, const char *name);
 // The kernels that will run node n: the first table that has them and does not decline. A decline is logged at debug level.
 const hs_kernels *hs_device_kernels(const hs_device *d, const hs_node *n);
 
-hs_status hs_submit_mode_parse(const char *s, const hs_device *d,
-                               hs_submit_mode *out); // "graph" is refused by name where nothing is captured
+hs_status hs_submit_mode_check(hs_submit_mode mode, const hs_device *d); // graph is refused where nothing is captured
 
 #ifdef __cplusplus
 }

@@ -40,14 +40,13 @@ static hs_status settle(bench *b, const hs_family *f, int64_t width)
 
 static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width)
 {
-    hs_optim_config optim;
+    const hs_optim_config optim = hs_optim_preset(HS_PRESET_ADAMW);
     hs_dtype types[2];
     b->policy = (hs_policy){ .low = types[hs_bench_dtypes(r, types) - 1] };
     b->slots = batch;
     HS_TRY(settle(b, r->cli->table->families[0], width));
     b->train.shape = (hs_arch_shape){ .max_tokens = batch * CONTEXT, .max_seqs = batch };
     b->decode.shape = (hs_arch_shape){ .max_tokens = batch, .max_seqs = batch, .cache_rows = batch * CONTEXT };
-    HS_TRY(hs_optim_preset(&optim, "adamw"));
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->train,
                                                         .decode_config = &b->decode,

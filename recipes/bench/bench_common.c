@@ -8,9 +8,8 @@
 
 int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
 {
-    static const hs_dtype types[] = { [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16 };
-    const int asked = r->o->common.dtype;
-    out[0] = asked == HS_DTYPE_AUTO ? HS_F32 : types[asked];
+    const hs_dtype_option asked = (hs_dtype_option)r->o->common.dtype;
+    out[0] = asked == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(asked);
     out[1] = HS_BF16;
     return asked == HS_DTYPE_AUTO && hs_cpu_has_fast_bf16() ? 2 : 1;
 }

@@ -181,10 +181,9 @@ static hs_status open_engine(bench *b)
 {
     const hs_config *c = &b->run->config;
     hs_policy policy;
-    hs_optim_config optim;
     b->setup.shape = (hs_arch_shape){ .max_tokens = b->batch * b->seq, .max_seqs = hs_windows_max_seqs(HS_PACKING_FFD, b->batch, b->seq) };
     HS_TRY(hs_config_policy(c, &policy));
-    HS_TRY(hs_config_optim(c, policy.low, &optim));
+    const hs_optim_config optim = hs_config_optim(c, policy.low);
     return hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,
                                                         .policy = &policy,

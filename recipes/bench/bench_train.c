@@ -39,12 +39,11 @@ static hs_status one_step(bench *b, double *seconds)
 static hs_status prepare(bench *b, hs_bench_run *r)
 {
     const hs_config *c = &r->config;
-    hs_optim_config optim;
     const int64_t seq = r->o->seq ? r->o->seq : hs_config_model_int(c, "model.context");
     b->setup.arch = hs_config_arch(c);
     b->setup.shape = (hs_arch_shape){ .max_tokens = c->train.batch * seq, .max_seqs = c->train.batch };
     HS_TRY(hs_config_policy(c, &b->policy));
-    HS_TRY(hs_config_optim(c, b->policy.low, &optim));
+    const hs_optim_config optim = hs_config_optim(c, b->policy.low);
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,
                                                         .policy = &b->policy,

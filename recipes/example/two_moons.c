@@ -34,15 +34,13 @@ int main(void)
     hs_model *model; // parameters and plans
     hs_run *run;     // a workspace, and the steps in it
     hs_optim *optim;
-    hs_optim_config adamw;
+    hs_optim_config adamw = hs_optim_preset(HS_PRESET_ADAMW);
     hs_step_state first;
-    hs_policy bf16;
+    const hs_policy bf16 = { .low = HS_BF16 };
     int train;
     TRY(hs_open_device(&device, "cpu", 0, NULL, 0, HS_ONEDNN_NO));
-    TRY(hs_policy_parse(&bf16, "bf16", "f32", ""));
     TRY(hs_model_new(&model, &(hs_model_opts){ .device = device, .policy = &bf16, .micro_steps = 1, .seed = 1 }));
     TRY(hs_model_plan(model, HS_TRAIN, network, NULL, &train));
-    TRY(hs_optim_preset(&adamw, "adamw"));
     TRY(hs_optim_declare(&adamw, model->params)); // moments
     TRY(hs_model_alloc(model, true));
     TRY(hs_run_new(&run, model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));

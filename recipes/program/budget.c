@@ -30,7 +30,6 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_policy *policy
     const int64_t max_seqs = hs_windows_max_seqs((hs_packing)c->data.packing, micro_batch, context);
     const hs_arch_setup train = { arch, { .max_tokens = micro_batch * context, .max_seqs = max_seqs } };
     const hs_arch_setup eval = hs_eval_setup(arch);
-    hs_optim_config optim;
     int t, e;
     HS_TRY(hs_model_new(&b->model, &(hs_model_opts){ .device = dev, .policy = policy, .micro_steps = (int)c->train.accumulate }));
     HS_TRY(hs_params_freeze(b->model->params, c->train.freeze, "train.freeze"));
@@ -38,7 +37,7 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_policy *policy
     HS_TRY(hs_params_check_freeze(b->model->params));
     HS_TRY(check_overrides(policy, hs_plan_graph(b->model->plan[t])));
     HS_TRY(hs_model_plan(b->model, HS_EVAL, hs_arch_trace, &eval, &e));
-    HS_TRY(hs_config_optim(c, policy->low, &optim));
+    const hs_optim_config optim = hs_config_optim(c, policy->low);
     HS_TRY(hs_optim_declare(&optim, b->model->params));
 
     const hs_model_bytes m = hs_model_bytes_of(b->model);

@@ -15,7 +15,6 @@ typedef struct hs_common {
     bool json, quiet, help, all;
     int log_level; // hs_log_level
 } hs_common;
-typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16 } hs_dtype_option;
 
 // Rows of hs_common in a command's table; T: the command's options, with `common` as a member.
 #define HS_COMMON_KEYS(T)                                                                                                                  \

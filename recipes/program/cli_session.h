@@ -4,10 +4,8 @@
 #include "infer/session/session.h"
 #include "recipes/program/cli.h"
 
-// The session is open, without weights; *policy: for hs_session_load. On failure too: hs_session_close.
+// The session is open, without weights; *policy: for hs_session_load, by --dtype; auto is what the checkpoint was trained in, else
+// the best of this CPU. On failure too: hs_session_close.
 hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_policy *policy);
-
-// --dtype in words of a policy; auto: `trained` (may be NULL) if known, else the CPU's best.
-hs_status hs_cli_policy(int dtype_option, const char *trained, hs_policy *out);
 
 #endif

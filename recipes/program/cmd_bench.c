@@ -50,7 +50,6 @@ static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 static hs_status open_model(hs_bench_run *r)
 {
     hs_config *c = &r->config;
-    char mode[16];
     HS_TRY(hs_cli_config(r->cli, r->o->model, c));
     if (r->o->seq > hs_config_model_int(c, "model.context")) // positions beyond the recipe's
         HS_TRY(hs_config_set_int(c, "model.context", r->o->seq, "--seq"));
@@ -61,8 +60,8 @@ static hs_status open_model(hs_bench_run *r)
     HS_TRY(hs_config_check(c, false));
     HS_TRY(hs_open_device(&r->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
-    hs_config_text(c, "exec.mode", mode, sizeof mode);
-    return hs_submit_mode_parse(mode, r->device, &r->mode);
+    r->mode = (hs_submit_mode)c->exec.mode;
+    return hs_submit_mode_check(r->mode, r->device);
 }
 
 static hs_status measure(hs_bench_run *r)

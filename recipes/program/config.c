@@ -133,10 +133,6 @@ static hs_status check_optim(const hs_config *c)
     if (c->optim.min_lr > c->optim.lr)
         return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", prefix(c, "optim.min_lr", at, sizeof at), c->optim.min_lr,
                        c->optim.lr);
-    hs_scaler_config scaler;
-    if (hs_scaler_parse(&scaler, c->amp.scaler, HS_F16) != HS_OK)
-        return HS_FAIL(USAGE, "%samp.scaler is '%s', allowed none, dynamic, megatron, auto", prefix(c, "amp.scaler", at, sizeof at),
-                       c->amp.scaler);
     return HS_OK;
 }
 
@@ -298,31 +294,32 @@ hs_model_info hs_config_info(const hs_config *c)
     return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings, .end = -1 };
 }
 
-hs_status hs_config_optim(const hs_config *c, hs_dtype low, hs_optim_config *out)
+hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low)
 {
-    static const hs_schedule_kind kinds[] = { HS_SCHEDULE_CONSTANT, HS_SCHEDULE_LINEAR, HS_SCHEDULE_COSINE, HS_SCHEDULE_POLY };
-    char name[32];
-    hs_config_text(c, "optim.name", name, sizeof name);
-    HS_TRY(hs_optim_preset(out, name));
-    out->beta1 = c->optim.betas.v[0], out->beta2 = c->optim.betas.v[1];
+    hs_optim_config o = hs_optim_preset((hs_preset)c->optim.name);
+    o.beta1 = c->optim.betas.v[0], o.beta2 = c->optim.betas.v[1];
     if (c->optim.eps > 0)
-        out->eps = c->optim.eps;
-    out->weight_decay = c->optim.weight_decay, out->momentum = c->optim.momentum;
-    out->clip = c->optim.clip;
-    out->schedule = (hs_schedule){ .kind = kinds[c->optim.schedule],
-                                   .lr = c->optim.lr,
-                                   .min_lr = c->optim.min_lr,
-                                   .power = c->optim.power,
-                                   .warmup = c->optim.warmup,
-                                   .steps = c->train.steps };
-    return hs_scaler_parse(&out->scaler, c->amp.scaler, low);
+        o.eps = c->optim.eps;
+    o.weight_decay = c->optim.weight_decay, o.momentum = c->optim.momentum;
+    o.clip = c->optim.clip;
+    o.schedule = (hs_schedule){ .kind = (hs_schedule_kind)c->optim.schedule,
+                                .lr = c->optim.lr,
+                                .min_lr = c->optim.min_lr,
+                                .power = c->optim.power,
+                                .warmup = c->optim.warmup,
+                                .steps = c->train.steps };
+    o.scaler = hs_scaler_preset((hs_scaler_kind)c->amp.scaler, low);
+    return o;
+}
+
+hs_dtype hs_dtype_of_option(hs_dtype_option o)
+{
+    static const hs_dtype types[] = { [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16 };
+    return o == HS_DTYPE_AUTO ? hs_cpu_has_fast_bf16() ? HS_BF16 : HS_F32 : types[o];
 }
 
 hs_status hs_config_policy(const hs_config *c, hs_policy *out)
 {
-    static const char *const names[] = { "fp32", "fp32", "bf16", "fp16" }; // the order of amp.policy's choices
-    const char *policy = c->amp.policy == 0 && hs_cpu_has_fast_bf16() ? "bf16" : names[c->amp.policy];
-    char residual[16];
-    hs_config_text(c, "amp.residual", residual, sizeof residual);
-    return hs_policy_parse(out, policy, residual, c->amp.overrides);
+    *out = (hs_policy){ .low = hs_dtype_of_option((hs_dtype_option)c->amp.policy), .residual_low = c->amp.residual == HS_RESIDUAL_LOW };
+    return hs_policy_override(out, c->amp.overrides);
 }

@@ -10,6 +10,7 @@
 #include "optim/optim.h"
 
 typedef char hs_string[HS_KEY_STRING_BYTES];
+typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16 } hs_dtype_option;
 
 enum { HS_CONFIG_COMMON = 64, HS_CONFIG_KEYS = HS_CONFIG_COMMON + 64 }; // at most: common rows; with those of a family
 
@@ -38,20 +39,23 @@ typedef struct hs_config {
         bool tensorboard;
     } train;
     struct {
-        int name, schedule;
+        int name;     // hs_preset
+        int schedule; // hs_schedule_kind
         double lr, min_lr, power, momentum, eps, weight_decay, clip;
         int64_t warmup;
         hs_reals betas;
     } optim;
     struct {
-        int policy, residual;
-        hs_string overrides, scaler;
+        int policy;    // hs_dtype_option
+        int residual;  // HS_RESIDUAL_F32, HS_RESIDUAL_LOW
+        int scaler;    // hs_scaler_kind
+        hs_string overrides;
     } amp;
     struct {
         int64_t every, keep;
     } checkpoint;
     struct {
-        int mode;
+        int mode; // hs_submit_mode
         int64_t bulk_size, threads;
         hs_string isa, device;
         bool onednn;
@@ -64,6 +68,7 @@ typedef struct hs_config {
 } hs_config;
 enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
+enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
 
 // Defaults of the table, which is borrowed.
 hs_status hs_config_init(hs_config *c, const hs_config_table *t);
@@ -92,7 +97,8 @@ char *hs_config_yaml(const hs_config *c); // the resolved configuration; malloc'
 hs_arch hs_config_arch(const hs_config *c);                       // settings stay the configuration's own
 int64_t hs_config_model_int(const hs_config *c, const char *key); // "model.context"; 0 where the family has no such key
 hs_model_info hs_config_info(const hs_config *c);                 // what a checkpoint's config.json will say
-hs_status hs_config_optim(const hs_config *c, hs_dtype low, hs_optim_config *out);
-hs_status hs_config_policy(const hs_config *c, hs_policy *out); // auto is settled here
+hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low);
+hs_status hs_config_policy(const hs_config *c, hs_policy *out);
+hs_dtype hs_dtype_of_option(hs_dtype_option o); // auto: bf16 where the CPU multiplies it in hardware, else fp32
 
 #endif

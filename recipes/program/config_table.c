@@ -1,5 +1,6 @@
 // The settings that every run has; model.type adds those of its family.
 #include "recipes/program/config.h"
+#include "data/batches/windows.h"
 #include <string.h>
 
 #define AT(field) .offset = offsetof(hs_config, field)
@@ -89,7 +90,7 @@ static const hs_key keys[] = {
            .help = "arithmetic; auto: bf16 where the CPU is fast at it, else fp32"),
     CHOICE("amp.residual", amp.residual, "f32", "f32|low", .help = "type of the residual stream"),
     TEXT("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=fp32"),
-    TEXT("amp.scaler", amp.scaler, "auto", .help = "loss scaling: none, dynamic, megatron, or auto (dynamic with fp16 only)"),
+    CHOICE("amp.scaler", amp.scaler, "auto", "auto|none|dynamic|megatron", .help = "loss scaling; auto: dynamic with fp16 only"),
 
     INT("checkpoint.every", checkpoint.every, "250", 0, 1e12, .unit = "steps", .help = "between checkpoints; 0: only at the end"),
     INT("checkpoint.keep", checkpoint.keep, "3", 1, 1000, .unit = "checkpoints", .help = "newest ones kept, besides the best"),
@@ -108,6 +109,12 @@ static const hs_key keys[] = {
            .help = "mean over all labels of a step, or mean of the micro-batches' means"),
 };
 _Static_assert(sizeof keys / sizeof keys[0] <= HS_CONFIG_COMMON, "a table must hold every key");
+// Choices are values of the enums of other rooms, in their order.
+_Static_assert(HS_PRESET_ADAMW == 0 && HS_PRESET_LAMB == 1 && HS_PRESET_NVLAMB == 2 && HS_PRESET_SGD == 3, "optim.name");
+_Static_assert(HS_SCHEDULE_CONSTANT == 0 && HS_SCHEDULE_LINEAR == 1 && HS_SCHEDULE_COSINE == 2 && HS_SCHEDULE_POLY == 3, "optim.schedule");
+_Static_assert(HS_SCALER_AUTO == 0 && HS_SCALER_NONE == 1 && HS_SCALER_DYNAMIC == 2 && HS_SCALER_MEGATRON == 3, "amp.scaler");
+_Static_assert(HS_SUBMIT_STEP == 0 && HS_SUBMIT_BULK == 1 && HS_SUBMIT_GRAPH == 2, "exec.mode");
+_Static_assert(HS_PACKING_NONE == 0 && HS_PACKING_FFD == 1, "data.packing");
 
 hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *families)
 {

@@ -126,7 +126,7 @@ static hs_status settle_vocabulary(hs_trainer *t)
 static hs_status settle_policy(hs_trainer *t)
 {
     HS_TRY(hs_config_policy(t->c, &t->policy));
-    if (t->c->amp.policy == 0) {
+    if (t->c->amp.policy == HS_DTYPE_AUTO) {
         const bool fast = t->policy.low == HS_BF16;
         t->policy_note = fast ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
                               : "amp.policy auto: fp32, as this CPU is not fast at bf16";
@@ -177,29 +177,25 @@ static void watch(const hs_thunk *thunk, double seconds, void *user)
     snprintf(t->watch.operand, sizeof t->watch.operand, "%s", operand ? operand : "");
 }
 
-static hs_status open_device(hs_trainer *t, hs_submit_mode *mode)
+static hs_status open_device(hs_trainer *t)
 {
     const hs_config *c = t->c;
-    char text[16];
     HS_TRY(hs_open_device(&t->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
-    hs_config_text(c, "exec.mode", text, sizeof text);
-    HS_TRY(hs_submit_mode_parse(text, t->device, mode));
-    if (*mode == HS_SUBMIT_STEP)
+    HS_TRY(hs_submit_mode_check((hs_submit_mode)c->exec.mode, t->device));
+    if (c->exec.mode == HS_SUBMIT_STEP)
         t->device->hook = watch, t->device->hook_user = t;
     return HS_OK;
 }
 
 static hs_status open_engine(hs_trainer *t)
 {
-    hs_submit_mode mode;
-    hs_optim_config optim;
     HS_TRY(settle_policy(t));
-    HS_TRY(hs_config_optim(t->c, t->policy.low, &optim));
+    const hs_optim_config optim = hs_config_optim(t->c, t->policy.low);
     if (t->c->optim.warmup >= t->c->train.steps)
         hs_warn("optim.warmup is %lld steps, train.steps %lld: the learning rate never gets to optim.lr", (long long)t->c->optim.warmup,
                 (long long)t->c->train.steps);
-    HS_TRY(open_device(t, &mode));
+    HS_TRY(open_device(t));
     HS_TRY(hs_budget_check(t->c, &t->policy, t->device));
     HS_TRY(hs_engine_new(&t->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &t->train,
@@ -212,7 +208,7 @@ static hs_status open_engine(hs_trainer *t)
                                                         .loads_values = t->run.from[0] || t->run.init[0],
                                                         .seed = (uint64_t)t->c->train.seed,
                                                         .device = t->device,
-                                                        .mode = mode,
+                                                        .mode = (hs_submit_mode)t->c->exec.mode,
                                                         .grid = hs_grid_self() }));
     t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
     HS_TRY(load_weights(t));

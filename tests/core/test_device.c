@@ -82,7 +82,6 @@ static void what_is_optional_has_a_default(void **state)
 {
     (void)state;
     hs_device *cpu, *naive = naive_device();
-    hs_submit_mode mode;
     hs_optim_config c;
     hs_optim *o;
     void *p;
@@ -99,11 +98,11 @@ static void what_is_optional_has_a_default(void **state)
     assert_int_equal(naive->team, 1);
     assert_true(naive->free_bytes(naive) == SIZE_MAX);
     assert_true(cpu->free_bytes(cpu) < SIZE_MAX && cpu->free_bytes(cpu) > 0);
-    assert_int_equal(hs_submit_mode_parse("graph", naive, &mode), HS_UNSUPPORTED);
+    assert_int_equal(hs_submit_mode_check(HS_SUBMIT_GRAPH, naive), HS_UNSUPPORTED);
     assert_non_null(strstr(hs_error(), "device naive captures none"));
-    assert_int_equal(hs_submit_mode_parse("graph", cpu, &mode), HS_UNSUPPORTED);
+    assert_int_equal(hs_submit_mode_check(HS_SUBMIT_GRAPH, cpu), HS_UNSUPPORTED);
     assert_non_null(strstr(hs_error(), "needs CUDA"));
-    assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+    c = hs_optim_preset(HS_PRESET_ADAMW);
     const hs_grid grid = hs_grid_self();
     assert_int_equal(hs_optim_new(&o, &c, NULL, &grid, naive), HS_UNSUPPORTED);
     assert_non_null(strstr(hs_error(), "device naive has no adamw"));
@@ -210,8 +209,7 @@ static hs_engine *engine_on(hs_device *d, tiny_gpt *model)
     model->config.layers = 1, model->config.width = 16;
     hs_optim_config optim;
     hs_engine *e;
-    assert_int_equal(hs_optim_preset(&optim, "sgd"), HS_OK);
-    assert_int_equal(hs_scaler_parse(&optim.scaler, "none", HS_F32), HS_OK);
+    optim = hs_optim_preset(HS_PRESET_SGD);
     optim.clip = 1;
     optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 0.5, .power = 1, .steps = 100 };
     const hs_engine_opts o = { .model = tiny_gpt_model, .config = model, .optim = &optim, .eval = true, .seed = 3, .device = d };

@@ -383,13 +383,12 @@ static void casts_sink(void **s)
 {
     (void)s;
     rig r;
-    hs_plan_opts o = { 0 };
-    assert_int_equal(hs_policy_parse(&o.policy, "bf16", "f32", ""), HS_OK);
+    hs_plan_opts o = { .policy = { .low = HS_BF16 } };
     rig_open(&r, residual, HS_TRAIN, &o, NULL, 1, 0);
     assert_int_equal(hs_plan_info_of(r.plan)->n_casts, 0);
     rig_close(&r);
 
-    assert_int_equal(hs_policy_parse(&o.policy, "bf16", "f32", "gelu=fp32, h2*=fp32"), HS_OK);
+    assert_int_equal(hs_policy_override(&o.policy, "gelu=fp32, h2*=fp32"), HS_OK);
     assert_int_equal(o.policy.n_overrides, 2);
     rig_open(&r, residual, HS_TRAIN, &o, NULL, 1, 0);
     const hs_graph *g = hs_plan_graph(r.plan);
@@ -404,7 +403,7 @@ static void casts_sink(void **s)
     }
     rig_close(&r);
 
-    assert_int_equal(hs_policy_parse(&o.policy, "bf16", "low", ""), HS_OK);
+    o.policy = (hs_policy){ .low = HS_BF16, .residual_low = true };
     rig_open(&r, residual, HS_TRAIN, &o, NULL, 1, 0);
     g = hs_plan_graph(r.plan);
     for (int i = 0; i < g->n_nodes; i++)
@@ -412,11 +411,10 @@ static void casts_sink(void **s)
             assert_int_equal(g->node[i]->out[0]->dtype, HS_BF16);
     rig_close(&r);
 
-    hs_policy bad;
-    assert_int_equal(hs_policy_parse(&bad, "int4", "f32", ""), HS_USAGE);
-    assert_int_equal(hs_policy_parse(&bad, "bf16", "f32", "gelu"), HS_USAGE);
-    assert_int_equal(hs_policy_parse(&bad, "bf16", "f32", "gelu=fp16"), HS_USAGE);
-    assert_int_equal(hs_policy_parse(&bad, "bf16", "wide", ""), HS_USAGE);
+    hs_policy bad = { .low = HS_BF16 };
+    assert_int_equal(hs_policy_override(&bad, "gelu"), HS_USAGE);
+    assert_int_equal(hs_policy_override(&bad, "gelu=fp16"), HS_USAGE);
+    assert_int_equal(hs_policy_override(&bad, "gelu=wide"), HS_USAGE);
 }
 
 static int n_reduced;

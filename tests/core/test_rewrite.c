@@ -4,6 +4,7 @@
 #include "core/plan/plan.h"
 #include "ops/attrs.h"
 #include "tests/support/support_params.h"
+#include "tests/support/support_words.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -97,7 +98,8 @@ static hs_plan *planned(const rig *r, const char *policy, const char *overrides)
 {
     hs_plan_opts o = { 0 };
     hs_plan *p;
-    assert_int_equal(hs_policy_parse(&o.policy, policy, "f32", overrides), HS_OK);
+    o.policy = policy_named(policy);
+    assert_int_equal(hs_policy_override(&o.policy, overrides), HS_OK);
     if (hs_plan_new(&p, r->trace, r->dev, &o))
         fail_msg("%s", hs_error());
     return p;

@@ -14,6 +14,7 @@
 #include "tests/support/support_comm.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
+#include "tests/support/support_words.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -56,11 +57,10 @@ typedef struct rig {
 // With a training plan for each of the 0-terminated configs, in that order; all parameters are drawn by name, so their values agree.
 static void rig_open(rig *r, const int *configs, const char *policy, int micro_steps)
 {
-    hs_policy p;
+    const hs_policy p = policy_named(policy);
     hs_optim_config c;
     int plan;
     assert_int_equal(hs_open_device(&r->dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
-    assert_int_equal(hs_policy_parse(&p, policy, "f32", ""), HS_OK);
     assert_int_equal(hs_model_new(&r->model, &(hs_model_opts){ .device = r->dev, .policy = &p, .micro_steps = micro_steps, .seed = 9 }),
                      HS_OK);
     for (int i = 0; configs[i]; i++) {
@@ -68,7 +68,7 @@ static void rig_open(rig *r, const int *configs, const char *policy, int micro_s
         assert_int_equal(plan, i);
     }
     r->ps = r->model->params;
-    assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+    c = hs_optim_preset(HS_PRESET_ADAMW);
     assert_int_equal(hs_optim_declare(&c, r->ps), HS_OK);
     assert_int_equal(hs_model_alloc(r->model, true), HS_OK);
     assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);

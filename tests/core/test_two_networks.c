@@ -133,7 +133,7 @@ static void open_model(rig *r, hs_model **m, hs_run **run, hs_mode mode, hs_mode
     assert_int_equal(hs_model_plan(*m, mode, fn, NULL, &plan), HS_OK);
     if (mode == HS_TRAIN) {
         hs_optim_config c;
-        assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+        c = hs_optim_preset(HS_PRESET_ADAMW);
         assert_int_equal(hs_optim_declare(&c, (*m)->params), HS_OK);
     }
     assert_int_equal(hs_model_alloc(*m, true), HS_OK);
@@ -147,7 +147,7 @@ static void rig_open(rig *r)
     open_device(r);
     open_model(r, &r->teacher, &r->from, HS_EVAL, teacher, 7);
     open_model(r, &r->student, &r->to, HS_TRAIN, student, 8);
-    assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
+    c = hs_optim_preset(HS_PRESET_ADAMW);
     c.weight_decay = 0, c.schedule.lr = 1e-2;
     assert_int_equal(hs_optim_new(&r->optim, &c, r->student->params, &r->student->grid, r->dev), HS_OK);
     assert_int_equal(hs_run_set_update(r->to, hs_optim_segment(r->optim)), HS_OK);

@@ -45,8 +45,7 @@ static int close_golden(void **state)
 static hs_optim_config adamw(void)
 {
     hs_optim_config c;
-    assert_int_equal(hs_optim_preset(&c, "adamw"), HS_OK);
-    assert_int_equal(hs_scaler_parse(&c.scaler, "none", HS_F32), HS_OK);
+    c = hs_optim_preset(HS_PRESET_ADAMW);
     c.beta1 = 0.9, c.beta2 = 0.999, c.eps = 1e-8, c.weight_decay = 0.1, c.clip = 1;
     c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1, .steps = 1000 };
     return c;

@@ -12,6 +12,7 @@
 #include "tests/support/support_comm.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
+#include "tests/support/support_words.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -292,11 +293,10 @@ static void open_model(run *r)
 
 static hs_status open_engine(run *r, const hs_grid *grid, hs_engine **out)
 {
-    hs_policy policy;
+    const hs_policy policy = policy_named(r->w.policy);
     hs_optim_config optim;
-    HS_TRY(hs_policy_parse(&policy, r->w.policy, "f32", ""));
-    HS_TRY(hs_optim_preset(&optim, r->w.optim));
-    HS_TRY(hs_scaler_parse(&optim.scaler, "auto", policy.low));
+    optim = optim_named(r->w.optim);
+    optim.scaler = hs_scaler_preset(HS_SCALER_AUTO, policy.low);
     optim.clip = 0.5;
     optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-2 };
     HS_TRY(hs_engine_new(out, &(hs_engine_opts){ .model = r->w.small ? small_model : tiny_gpt_model,

@@ -6,6 +6,7 @@
 #include "ops/ops.h"
 #include "optim/optim.h"
 #include "tests/support/support_params.h"
+#include "tests/support/support_words.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,9 +68,8 @@ static hs_params *build(const char *optim, const char *freeze, int64_t width, in
     for (int i = 0; i < layers; i++)
         add_block(ps, i, width);
     add_pair(ps, "ln_f", HS_NORM, 1, width, 0);
-    hs_optim_config c;
-    if (hs_params_declare_low(ps, HS_BF16) != HS_OK ||
-        (optim && (hs_optim_preset(&c, optim) != HS_OK || hs_optim_declare(&c, ps) != HS_OK)) ||
+    const hs_optim_config c = optim_named(optim ? optim : "adamw");
+    if (hs_params_declare_low(ps, HS_BF16) != HS_OK || (optim && hs_optim_declare(&c, ps) != HS_OK) ||
         hs_params_alloc(ps, device(), true) != HS_OK)
         abort();
     return ps;

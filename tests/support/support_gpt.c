@@ -10,6 +10,7 @@
 #include "ops/ops.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
+#include "tests/support/support_words.h"
 
 void tiny_gpt_model(hs_graph *g, const void *tiny)
 {
@@ -39,12 +40,11 @@ tiny_gpt tiny_gpt_of(const tiny_opts *o)
 hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
 {
     *model = tiny_gpt_of(o);
-    hs_policy policy;
+    const hs_policy policy = policy_named(o->policy ? o->policy : "fp32");
     hs_optim_config optim;
     hs_device *dev;
-    assert_int_equal(hs_policy_parse(&policy, o->policy ? o->policy : "fp32", "f32", ""), HS_OK);
-    assert_int_equal(hs_optim_preset(&optim, o->optim ? o->optim : "adamw"), HS_OK);
-    assert_int_equal(hs_scaler_parse(&optim.scaler, "auto", policy.low), HS_OK);
+    optim = optim_named(o->optim ? o->optim : "adamw");
+    optim.scaler = hs_scaler_preset(HS_SCALER_AUTO, policy.low);
     optim.clip = 1;
     optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-3, .power = 1, .warmup = 5, .steps = 200 };
     assert_int_equal(hs_open_device(&dev, test_device, o->threads ? o->threads : 1, NULL, 0, false), HS_OK);
