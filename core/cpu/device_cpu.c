@@ -27,10 +27,15 @@ static void cpu_trim(hs_device *d, void *p, size_t bytes)
 
 static void cpu_copy(hs_device *d, void *dst, const void *src, size_t bytes)
 {
-    memcpy(hs_device_bind(d, dst), hs_device_bind(d, src), bytes);
+    (void)d;
+    memcpy(dst, src, bytes);
 }
 
-static void cpu_fill(hs_device *d, void *dst, int byte, size_t bytes) { memset(hs_device_bind(d, dst), byte, bytes); }
+static void cpu_fill(hs_device *d, void *dst, int byte, size_t bytes)
+{
+    (void)d;
+    memset(dst, byte, bytes);
+}
 
 static size_t cpu_free_bytes(hs_device *d)
 {
@@ -236,10 +241,41 @@ static void fenced_release(hs_device *d, void *p, size_t bytes)
     hs_fenced_release(p);
 }
 
+static hs_status fenced_alloc_host(hs_device *d, size_t bytes, void **out)
+{
+    (void)d;
+    return hs_fenced_alloc_host(bytes, out);
+}
+
+static void fenced_free_host(hs_device *d, void *p)
+{
+    (void)d;
+    hs_fenced_release(p);
+}
+
 static void *fenced_bind(const hs_device *d, const void *p)
 {
     (void)d;
     return hs_fenced_twin(p);
+}
+
+// Where this device's own copy may go: behind the fence, or to the host's memory.
+static void *reach(const void *p)
+{
+    void *twin = hs_fenced_twin(p);
+    return twin ? twin : (void *)(uintptr_t)p;
+}
+
+static void fenced_copy(hs_device *d, void *dst, const void *src, size_t bytes)
+{
+    (void)d;
+    memcpy(reach(dst), reach(src), bytes);
+}
+
+static void fenced_fill(hs_device *d, void *dst, int byte, size_t bytes)
+{
+    (void)d;
+    memset(reach(dst), byte, bytes);
 }
 
 hs_status hs_backend_cpu_fenced(hs_device *d, const hs_device_opts *o)
@@ -250,5 +286,9 @@ hs_status hs_backend_cpu_fenced(hs_device *d, const hs_device_opts *o)
     d->release = fenced_release;
     d->trim = NULL;
     d->bind = fenced_bind;
+    d->alloc_host = fenced_alloc_host;
+    d->free_host = fenced_free_host;
+    d->copy = fenced_copy;
+    d->fill = fenced_fill;
     return HS_OK;
 }

@@ -3,46 +3,74 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+// An entry of the list is never freed, only marked as empty and taken again: the handler may walk it while another thread releases.
 typedef struct range {
-    char *fence, *twin;
-    size_t asked, bytes; // bytes: whole pages
-    struct range *next;
+    _Atomic(char *) fence; // NULL: empty. Written last when one is taken, first when it is given back
+    _Atomic(char *) twin;  // where kernels go; the fence itself for memory that both may touch
+    _Atomic size_t asked, bytes;
+    struct range *next; // set before the list has it
 } range;
 
 // Of the process, as its address space is, and the handler of a signal with it.
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // of changes
-static range *_Atomic ranges;                            // read in the handler
-static struct sigaction before;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // of changes, and of whoever wants more than a message
+static range *_Atomic ranges;
+static struct sigaction before[2]; // who listened before us
+static _Atomic int last_before;    // the one that counts: the other may be written
 
-static const range *range_of(const void *p)
+static range *range_of(const void *p)
 {
-    for (const range *r = ranges; r; r = r->next)
-        if ((const char *)p >= r->fence && (const char *)p < r->fence + r->bytes)
+    for (range *r = ranges; r; r = r->next) {
+        const char *fence = r->fence;
+        if (fence && (const char *)p >= fence && (const char *)p < fence + r->bytes)
             return r;
+    }
     return NULL;
+}
+
+// ---- the handler: nothing but what a signal may call
+
+static char *put(char *to, const char *text)
+{
+    while (*text)
+        *to++ = *text++;
+    return to;
+}
+
+static char *put_number(char *to, uintptr_t n, unsigned base)
+{
+    char digits[24];
+    int k = 0;
+    do
+        digits[k++] = "0123456789abcdef"[n % base];
+    while (n /= base);
+    while (k)
+        *to++ = digits[--k];
+    return to;
 }
 
 // A fault elsewhere is left to whoever listened before. Returning runs the instruction again, under that handler.
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
     const range *r = range_of(info->si_addr);
-    char line[160];
+    const char *fence = r ? r->fence : NULL;
+    char line[160], *end = line;
     (void)context;
-    if (!r) {
-        sigaction(signal, &before, NULL);
+    if (!fence || fence == r->twin) {
+        sigaction(signal, &before[last_before], NULL);
         return;
     }
-    const int n = snprintf(line, sizeof line, "halfstep: the host touched device memory: %p, byte %zu of an allocation of %zu\n",
-                           info->si_addr, (size_t)((char *)info->si_addr - r->fence), r->asked);
-    if (write(STDERR_FILENO, line, (size_t)n) < 0)
-        (void)n; // nothing is left to do
+    end = put_number(put(end, "halfstep: the host touched device memory: 0x"), (uintptr_t)info->si_addr, 16);
+    end = put_number(put(end, ", byte "), (uintptr_t)info->si_addr - (uintptr_t)fence, 10);
+    end = put(put_number(put(end, " of an allocation of "), r->asked, 10), "\n");
+    if (write(STDERR_FILENO, line, (size_t)(end - line)) < 0)
+        (void)end; // nothing is left to do
     sigaction(signal, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
 }
 
@@ -50,70 +78,108 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 static void listen(void)
 {
     struct sigaction ours = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO }, now;
-    if (sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_sigaction != on_fault && sigaction(SIGSEGV, &ours, NULL) == 0)
-        before = now;
+    if (sigaction(SIGSEGV, NULL, &now) != 0 || now.sa_sigaction == on_fault)
+        return;
+    before[!last_before] = now;
+    last_before = !last_before;
+    sigaction(SIGSEGV, &ours, NULL);
+}
+
+// ---- the list
+
+static hs_status install(char *fence, char *twin, size_t asked, size_t bytes)
+{
+    pthread_mutex_lock(&lock);
+    listen();
+    range *r = ranges;
+    while (r && r->fence)
+        r = r->next;
+    const bool grows = !r;
+    r = r ? r : calloc(1, sizeof *r);
+    if (r) {
+        r->twin = twin;
+        r->asked = asked;
+        r->bytes = bytes;
+        r->fence = fence;
+    }
+    if (r && grows) {
+        r->next = ranges;
+        ranges = r;
+    }
+    pthread_mutex_unlock(&lock);
+    return r ? HS_OK : HS_FAIL(MEMORY, "no memory for an allocation");
 }
 
 // Shared pages without a file: mremap of a shared mapping with an old size of 0 maps the same pages once more. (A memory file would count
 // against the limit of file sizes.)
-static hs_status map_twice(range *r)
+static hs_status map_twice(size_t asked, size_t bytes, char **fence, char **twin)
 {
-    r->twin = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (r->twin == MAP_FAILED)
-        return HS_FAIL(MEMORY, "no memory for %zu bytes: %s", r->asked, strerror(errno));
-    r->fence = mremap(r->twin, 0, r->bytes, MREMAP_MAYMOVE);
-    if (r->fence != MAP_FAILED && mprotect(r->fence, r->bytes, PROT_NONE) == 0)
+    *twin = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (*twin == MAP_FAILED)
+        return HS_FAIL(MEMORY, "no memory for %zu bytes: %s", asked, strerror(errno));
+    *fence = mremap(*twin, 0, bytes, MREMAP_MAYMOVE);
+    if (*fence != MAP_FAILED && mprotect(*fence, bytes, PROT_NONE) == 0)
         return HS_OK;
-    const hs_status st = HS_FAIL(SYSTEM, "%zu bytes of memory cannot be mapped a second time: %s", r->asked, strerror(errno));
-    if (r->fence != MAP_FAILED)
-        munmap(r->fence, r->bytes);
-    munmap(r->twin, r->bytes);
+    const hs_status st = HS_FAIL(SYSTEM, "%zu bytes of memory cannot be mapped a second time: %s", asked, strerror(errno));
+    if (*fence != MAP_FAILED)
+        munmap(*fence, bytes);
+    munmap(*twin, bytes);
     return st;
 }
 
 hs_status hs_fenced_alloc(size_t bytes, void **out)
 {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    range *r = calloc(1, sizeof *r);
-    if (!r)
-        return HS_FAIL(MEMORY, "no memory for an allocation");
-    r->asked = bytes, r->bytes = (bytes / page + 1) * page;
-    const hs_status st = map_twice(r);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes / page + 1) * page;
+    char *fence = NULL, *twin = NULL;
+    HS_TRY(map_twice(bytes, whole, &fence, &twin));
+    const hs_status st = install(fence, twin, bytes, whole);
     if (st != HS_OK) {
-        free(r);
+        munmap(fence, whole);
+        munmap(twin, whole);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
-    pthread_mutex_lock(&lock);
-    listen();
-    r->next = ranges;
-    ranges = r;
-    pthread_mutex_unlock(&lock);
-    *out = r->fence;
+    *out = fence;
+    return HS_OK;
+}
+
+hs_status hs_fenced_alloc_host(size_t bytes, void **out)
+{
+    const size_t whole = (bytes / 64 + 1) * 64;
+    char *p = aligned_alloc(64, whole);
+    if (!p)
+        return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+    memset(p, 0, whole);
+    const hs_status st = install(p, p, bytes, whole);
+    if (st != HS_OK) {
+        free(p);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    *out = p;
     return HS_OK;
 }
 
 void hs_fenced_release(void *p)
 {
     pthread_mutex_lock(&lock);
-    range *r = (range *)range_of(p), *all = ranges;
-    if (r && r == all)
-        ranges = r->next;
-    for (range *at = all; r && at; at = at->next)
-        if (at->next == r)
-            at->next = r->next;
+    range *r = p ? range_of(p) : NULL;
+    char *twin = r ? r->twin : NULL;
+    const size_t bytes = r ? r->bytes : 0;
+    if (r)
+        r->fence = NULL;
+    if (twin && twin != p) { // before another thread's allocation can lie there
+        munmap(p, bytes);
+        munmap(twin, bytes);
+    }
     pthread_mutex_unlock(&lock);
-    if (!r)
-        return;
-    munmap(r->fence, r->bytes);
-    munmap(r->twin, r->bytes);
-    free(r);
+    if (twin == p)
+        free(twin);
 }
 
 void *hs_fenced_twin(const void *p)
 {
     pthread_mutex_lock(&lock);
     const range *r = range_of(p);
-    char *twin = r ? r->twin + ((const char *)p - r->fence) : (char *)(uintptr_t)p;
+    char *twin = r ? r->twin + ((const char *)p - r->fence) : NULL;
     pthread_mutex_unlock(&lock);
     return twin;
 }

@@ -44,8 +44,11 @@ hs_status hs_params_lend(hs_params *ps, hs_slab *s, void *p, size_t bytes)
 {
     if (bytes < s->bytes)
         return HS_FAIL(INTERNAL, "slab %s needs %zu bytes, is lent %zu", s->spec.name, s->bytes, bytes);
+    void *k = ps->device ? hs_device_bind(ps->device, p) : p;
+    if (!k)
+        return HS_FAIL(INTERNAL, "slab %s is lent bytes outside the memory of device %s", s->spec.name, ps->device->name);
     give_back(ps, s);
-    s->p = p, s->k = ps->device ? hs_device_bind(ps->device, p) : p, s->lent = true;
+    s->p = p, s->k = k, s->lent = true;
     return HS_OK;
 }
 

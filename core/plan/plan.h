@@ -75,6 +75,7 @@ void hs_plan_writes(const hs_plan *p, bool *written);
 bool hs_plan_reduces(const hs_plan *p); // its last micro-step of a step reduces gradients over dp
 
 typedef struct hs_exec_memory { // all of it borrowed
+    hs_device *device;          // whose memory it is; NULL: the plan's
     void *workspace;            // hs_plan_bytes, 64-byte aligned
     void *const *states;        // by hs_state.id: the bytes of each; NULL where the plan has none
     const hs_step_in *in;
@@ -84,7 +85,7 @@ typedef struct hs_exec_memory { // all of it borrowed
 typedef struct hs_exec hs_exec;
 // A plan with gradient_bytes has the gradient slab at the front of its workspace: hs_params_lend before this. The slab is whole
 // from the end of a run to the next run of any plan over this workspace. Copies of parameters (core/graph/derived.h) must have been made
-// before a segment is submitted: hs_model_refresh does it.
+// before a segment is submitted: hs_model_refresh does it. INTERNAL, by its name: an operand outside the device's memory.
 hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m);
 void hs_exec_free(hs_exec *e);
 
@@ -93,13 +94,15 @@ const hs_segment *hs_exec_micro(hs_exec *e,
                                 int which); // eval and decode plans ignore `which`. NULL: not FIRST, but there are gradient_bytes
 
 const hs_plan *hs_exec_plan(const hs_exec *e);
+hs_device *hs_exec_device(const hs_exec *e);
 // Bytes of a static input, or of a tensor kept by hs_output (valid after a run, until the next one). NULL if there is none of that name.
 void *hs_exec_input(hs_exec *e, const char *name);
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name);
 void *hs_exec_output(hs_exec *e, int index, hs_ref *ref);
 
-// Non-finite values among the live rows of what a thunk just wrote: count, and which operand; 0 if none. For step mode.
-int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand);
+// Non-finite values among the live rows (at the counts `live`, hs_step_in.n) of what a thunk just wrote: count, and which operand; 0 if
+// none. For a hook of step mode: reads through the device's copy.
+int64_t hs_thunk_nonfinite(hs_device *d, const int64_t *live, const hs_thunk *t, const char **operand);
 
 #ifdef __cplusplus
 }

@@ -27,7 +27,7 @@ typedef struct hs_segment { // no point inside at which the host must look
 
 typedef enum hs_submit_mode { HS_SUBMIT_STEP, HS_SUBMIT_BULK, HS_SUBMIT_GRAPH } hs_submit_mode;
 
-// Called in step mode after each thunk, with the region closed.
+// Called in step mode after each thunk, with the region closed. It may copy from the device.
 typedef void hs_step_hook(const hs_thunk *t, double seconds, void *user);
 
 // The kernels that core asks for by itself, beside those of ops. As with ops, attributes are values and everything else is an operand.
@@ -60,13 +60,14 @@ typedef struct hs_device {
     int team;                          // (optional) scratch per thread is for so many; defaults to 1
     hs_isa isa;                        // (optional) of the CPU's kernels, chosen once, when it is opened; defaults to portable
 
-    // memory: addresses that the host passes on, to copy and fill, and never follows; bind makes of them what kernels get
+    // memory: addresses that the host passes on, to copy and fill, and never follows; bind makes of them what kernels get. copy and fill
+    // take the host's own addresses as well, and those that bind made
     hs_status (*alloc)(struct hs_device *d, size_t bytes, void **out); // 64-byte aligned (4 KiB for large ones), zeroed
     void (*release)(struct hs_device *d, void *p, size_t bytes);       // as they were asked for; NULL: nothing
     void (*trim)(struct hs_device *d, void *p, size_t bytes); // (optional) part of an allocation that nobody wants any more: it may read
                                                               // as zeros; defaults to keeping it
-    void *(*bind)(const struct hs_device *d, const void *p);  // (optional) what kernels get for an address, any other but alloc's being its
-                                                              // own; defaults to the same
+    void *(*bind)(const struct hs_device *d, const void *p); // (optional) what kernels get for an address inside of what alloc or
+                                                             // alloc_host gave; NULL for any other. Defaults to the same, of whatever
     hs_status (*alloc_host)(struct hs_device *d, size_t bytes,
                             void **out);             // (optional) zeroed, 64-byte aligned, for host and kernels alike
     void (*free_host)(struct hs_device *d, void *p); // (pinned); both default to the host's own memory
@@ -112,6 +113,7 @@ typedef hs_status hs_backend(hs_device *d, const hs_device_opts *o);
 hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_opts *o); // the CPU's: core/cpu/device_cpu.h
 void hs_device_close(hs_device *d);
 
+// NULL: this is not the device's memory (on a device that can tell).
 static inline void *hs_device_bind(const hs_device *d, const void *p) { return d->bind ? d->bind(d, p) : (void *)(uintptr_t)p; }
 
 const hs_op *hs_device_op(const hs_device *d, const char *name); // NULL if unknown

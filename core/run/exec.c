@@ -1,112 +1,120 @@
 // exec: a plan bound to bytes. Offsets become pointers, micro-step variants become segments.
-#include "core/base/dtype.h"
 #include "core/plan/plan_impl.h"
-#include <math.h>
 #include <stdlib.h>
 
 struct hs_exec {
     const hs_plan *plan;
+    hs_device *device;
     char *base, *bound; // the workspace: the device's address, and what kernels get
     void *const *state;
+    const hs_step_in *in;
+    hs_step_state *out;
     hs_segment micro[4]; // by HS_MICRO_FIRST | HS_MICRO_LAST; equal variants share their thunks
     bool owned[4];
 };
 
-static char *address(const hs_exec *e, const hs_slot *s)
+// The device's address of what lies outside the workspace.
+static const void *outside(const hs_exec *e, const hs_slot *s)
 {
     const hs_params *ps = e->plan->graph->params;
-    const hs_device *dev = e->plan->dev;
-    switch ((hs_where)s->where) {
-    case HS_AT_BUF:
-        return e->bound + e->plan->buf[s->buf].offset;
-    case HS_AT_MASTER:
-        return hs_device_bind(dev, hs_slab_at(ps->master, s->t->param));
-    case HS_AT_LOW:
-        return hs_device_bind(dev, hs_slab_at(ps->low, s->t->param));
-    case HS_AT_GRAD:
-        return hs_device_bind(dev, hs_slab_at(ps->grad, s->t->param));
-    case HS_AT_STATE:
-        return hs_device_bind(dev, e->state[s->t->state->id]);
-    case HS_AT_NONE:
-        break;
-    }
-    return NULL;
+    if (s->where == HS_AT_STATE)
+        return e->state[s->t->state->id];
+    return hs_slab_at(s->where == HS_AT_MASTER ? ps->master : s->where == HS_AT_LOW ? ps->low : ps->grad, s->t->param);
 }
 
-static hs_ref bind(const hs_exec *e, const hs_slot *s, bool first)
+static hs_status bind(const hs_exec *e, const hs_call *r, const hs_slot *s, const hs_operand *o, bool first, hs_ref *out)
 {
+    *out = (hs_ref){ 0 };
     if (s->where == HS_AT_NONE)
-        return (hs_ref){ 0 };
-    return (hs_ref){ .p = address(e, s),
+        return HS_OK;
+    *out = (hs_ref){ .p = s->where == HS_AT_BUF ? e->bound + e->plan->buf[s->buf].offset : hs_device_bind(e->device, outside(e, s)),
                      .rows = s->t->dim[0],
                      .cols = hs_tensor_cols(s->t),
                      .dtype = s->dtype,
                      .ext = s->t->ext,
                      .add = s->add || (s->add_later && !first),
                      .t = s->t };
+    if (out->p)
+        return HS_OK;
+    return HS_FAIL(INTERNAL, "%s: %s of %s, %s %s, does not lie in the memory of device %s", r->node->scope, o->name, r->name,
+                   s->where == HS_AT_STATE ? "state" : "parameter", s->t->name, e->device->name);
 }
 
-static void bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool first, const hs_step_in *in, hs_step_state *state)
+static hs_status bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool first)
 {
     const hs_plan *p = e->plan;
+    const hs_op *op = r->node->op;
     *t = (hs_thunk){
         .fn = r->fn, .node = r->node, .name = r->name, .backward = r->backward, .sync = r->sync, .part = r->part, .cost = r->cost
     };
     hs_args *a = &t->args;
-    for (int i = 0; i < HS_MAX_IN; i++)
-        a->in[i] = bind(e, &r->in[i], first), a->din[i] = bind(e, &r->din[i], first);
-    for (int i = 0; i < HS_MAX_OUT; i++)
-        a->out[i] = bind(e, &r->out[i], first), a->dout[i] = bind(e, &r->dout[i], first);
+    for (int i = 0; i < HS_MAX_IN; i++) {
+        HS_TRY(bind(e, r, &r->in[i], &op->in[i], first, &a->in[i]));
+        HS_TRY(bind(e, r, &r->din[i], &op->in[i], first, &a->din[i]));
+    }
+    for (int i = 0; i < HS_MAX_OUT; i++) {
+        HS_TRY(bind(e, r, &r->out[i], &op->out[i], first, &a->out[i]));
+        HS_TRY(bind(e, r, &r->dout[i], &op->out[i], first, &a->dout[i]));
+    }
     a->attr = r->attr;
     a->derived = r->derived ? r->derived->k : NULL;
     a->scratch = r->scratch.shared ? e->bound + p->values_end + (size_t)r->half * p->scratch_bytes : NULL;
     a->thread_scratch = e->bound + p->values_end + 2 * p->scratch_bytes;
     a->thread_bytes = p->thread_bytes;
-    a->step = in, a->state = state;
+    a->step = e->in, a->state = e->out;
     a->comm = r->comm;
     a->site = r->node->site;
+    return HS_OK;
 }
 
-static hs_status bind_micro(hs_exec *e, int which, const hs_step_in *in, hs_step_state *state)
+static hs_status bind_micro(hs_exec *e, int which)
 {
     const hs_plan *p = e->plan;
     hs_thunk *t = malloc((size_t)(p->n_calls + 1) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", p->n_calls);
-    int n = 0;
+    e->micro[which] = (hs_segment){ t, 0 };
+    e->owned[which] = true;
     for (int i = 0; i < p->n_calls; i++)
         if (!p->call[i].last_only || (which & HS_MICRO_LAST))
-            bind_call(e, &p->call[i], &t[n++], which & HS_MICRO_FIRST, in, state);
-    e->micro[which] = (hs_segment){ t, n };
-    e->owned[which] = true;
+            HS_TRY(bind_call(e, &p->call[i], &t[e->micro[which].n++], which & HS_MICRO_FIRST));
+    return HS_OK;
+}
+
+static hs_status bind_all(hs_exec *e, const hs_exec_memory *m)
+{
+    const hs_plan *p = e->plan;
+    const bool reduces = hs_plan_reduces(p), train = p->graph->mode == HS_TRAIN;
+    if (!(e->bound = hs_device_bind(e->device, m->workspace)))
+        return HS_FAIL(INTERNAL, "the workspace of a plan does not lie in the memory of device %s", e->device->name);
+    for (int which = 0; which < 4; which++) {
+        if (p->info.gradient_bytes && !(which & HS_MICRO_FIRST))
+            continue;                                                                                  // there is nothing to add to
+        const int same = (train ? which & HS_MICRO_FIRST : 0) | (reduces ? which & HS_MICRO_LAST : 0); // the variant it equals
+        if (same == which)
+            HS_TRY(bind_micro(e, which));
+        else
+            e->micro[which] = e->micro[same];
+    }
     return HS_OK;
 }
 
 hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m)
 {
+    *out = NULL;
     HS_TRY(hs_derived_alloc(p->graph->params));
     hs_exec *e = calloc(1, sizeof *e);
     if (!e)
         return HS_FAIL(MEMORY, "no memory for an exec");
-    e->plan = p, e->base = m->workspace, e->bound = hs_device_bind(p->dev, m->workspace), e->state = m->states;
-    const bool reduces = hs_plan_reduces(p);
-    const bool train = p->graph->mode == HS_TRAIN;
-    for (int which = 0; which < 4; which++) {
-        if (p->info.gradient_bytes && !(which & HS_MICRO_FIRST))
-            continue;                                                                                  // there is nothing to add to
-        const int same = (train ? which & HS_MICRO_FIRST : 0) | (reduces ? which & HS_MICRO_LAST : 0); // the variant it equals
-        hs_status st = HS_OK;
-        if (same == which)
-            st = bind_micro(e, which, m->in, m->state);
-        else
-            e->micro[which] = e->micro[same];
-        if (st != HS_OK) {
-            hs_exec_free(e);
-            return hs_frame_at(st, __FILE__, __LINE__);
-        }
+    e->plan = p, e->device = m->device ? m->device : p->dev;
+    e->base = m->workspace, e->state = m->states, e->in = m->in, e->out = m->state;
+    const hs_status st = bind_all(e, m);
+    if (st == HS_OK) {
+        *out = e;
+        return HS_OK;
     }
-    *out = e;
-    return HS_OK;
+    hs_exec_free(e);
+    return hs_frame_at(st, __FILE__, __LINE__);
 }
 
 void hs_exec_free(hs_exec *e)
@@ -126,6 +134,7 @@ const hs_segment *hs_exec_micro(hs_exec *e, int which)
 }
 
 const hs_plan *hs_exec_plan(const hs_exec *e) { return e->plan; }
+hs_device *hs_exec_device(const hs_exec *e) { return e->device; }
 
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name)
 {
@@ -152,46 +161,4 @@ void *hs_exec_output(hs_exec *e, int index, hs_ref *ref)
     if (ref)
         *ref = (hs_ref){ .p = p, .rows = t->dim[0], .cols = hs_tensor_cols(t), .dtype = t->dtype, .ext = t->ext, .t = t };
     return p;
-}
-
-static int64_t nonfinite(const hs_args *a, const hs_ref *r)
-{
-    if (!r->p || !hs_dtype_is_float(r->dtype) || r->dtype == HS_F64)
-        return 0;
-    int64_t bad = 0;
-    float row[1024];
-    const hs_ref chunk = *r;
-    const int64_t n = hs_ref_rows(a, &chunk) * r->cols;
-    for (int64_t i = 0; i < n; i += 1024) {
-        const int64_t k = n - i < 1024 ? n - i : 1024;
-        hs_convert(row, HS_F32, r->p + (size_t)i * hs_dtype_bytes(r->dtype), r->dtype, k);
-        for (int64_t c = 0; c < k; c++)
-            bad += !isfinite(row[c]);
-    }
-    return bad;
-}
-
-int64_t hs_thunk_nonfinite(const hs_thunk *t, const char **operand)
-{
-    if (!t->node)
-        return 0;
-    const hs_op *op = t->node->op;
-    const bool own = t->backward && t->args.out[0].p && !t->args.dout[0].p; // a gradient copy and a loss write out[0]
-    for (int i = 0; i < HS_MAX_IN; i++) {
-        const int64_t bad = t->backward ? nonfinite(&t->args, &t->args.din[i]) : 0;
-        if (bad) {
-            *operand = op->in[i].name;
-            return bad;
-        }
-    }
-    for (int i = 0; i < HS_MAX_OUT && (!t->backward || own); i++) {
-        if (op->out[i].flags & HS_SCRATCH)
-            continue;
-        const int64_t bad = nonfinite(&t->args, &t->args.out[i]);
-        if (bad) {
-            *operand = op->out[i].name;
-            return bad;
-        }
-    }
-    return 0;
 }

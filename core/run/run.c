@@ -126,7 +126,7 @@ hs_status hs_run_bind(hs_run *r, int plan)
         if (b->reduces && !r->reduction)
             return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", m->params->n_params);
     }
-    return hs_exec_new(&b->exec, p, &(hs_exec_memory){ workspace, r->states, &r->in, &r->state });
+    return hs_exec_new(&b->exec, p, &(hs_exec_memory){ r->device, workspace, r->states, &r->in, &r->state });
 }
 
 static hs_status bind_all(hs_run *r, const hs_run_opts *o)
@@ -449,7 +449,7 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
     t[update->n] = (hs_thunk){
         .fn = r->device->core->record,
         .name = "record",
-        .args = { .out[0] = { .p = log, .rows = 1, .cols = 1 } },
+        .args = { .out[0] = { .p = hs_device_bind(r->device, log), .rows = 1, .cols = 1 } },
         .sync = true,
         .part = HS_PART_SOLO,
     };

@@ -168,7 +168,7 @@ static void watch(const hs_thunk *thunk, double seconds, void *user)
     (void)seconds;
     hs_trainer *t = user;
     const char *operand = "";
-    const int64_t n = t->watch.found ? 0 : hs_thunk_nonfinite(thunk, &operand);
+    const int64_t n = t->watch.found ? 0 : hs_thunk_nonfinite(t->device, t->engine->in->n, thunk, &operand);
     if (!n)
         return;
     t->watch = (hs_watch){ .found = true, .backward = thunk->backward, .count = n, .micro = t->engine->in->micro };

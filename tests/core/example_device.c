@@ -47,17 +47,23 @@ typedef struct naive {
     int64_t given;        // to all of them
 } naive;
 
+static void run_segment(hs_lane *lane, const hs_segment *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        lane->now = &s->thunk[i];
+        lane->now->fn(&lane->now->args, lane);
+        if (lane->device->hook)
+            lane->device->hook(lane->now, 0, lane->device->hook_user);
+    }
+    lane->now = NULL;
+}
+
 static void drain(hs_lane *lane, int64_t until)
 {
     while (lane->done < until) {
         const work w = lane->queue[lane->done % QUEUE];
         if (w.kind == RUN)
-            for (int i = 0; i < w.segment->n; i++) {
-                lane->now = &w.segment->thunk[i];
-                lane->now->fn(&lane->now->args, lane);
-                if (lane->device->hook)
-                    lane->device->hook(lane->now, 0, lane->device->hook_user);
-            }
+            run_segment(lane, w.segment);
         else if (w.kind == COPY)
             memmove(w.dst, w.src, w.bytes);
         else
@@ -76,11 +82,12 @@ static void give(hs_lane *lane, work w)
     ((naive *)lane->device->impl)->given++;
 }
 
+// But for the lane that asks, where a hook copies: it is that far already.
 static void drain_all(hs_device *d)
 {
     naive *n = d->impl;
     for (int i = 0; i < LANES; i++)
-        if (n->lane[i])
+        if (n->lane[i] && !n->lane[i]->now)
             drain(n->lane[i], n->lane[i]->given);
 }
 

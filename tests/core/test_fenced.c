@@ -10,6 +10,7 @@
 #include "ops/ops.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -100,7 +101,16 @@ static void test_memory(void **state)
     d->copy(d, p[2], (char *)p[1] + 10, 20); // from device to device
     d->copy(d, out, p[2], 21);
     assert_true(out[0] == 9 && out[19] == 9 && out[20] == 7);
-    assert_ptr_equal(hs_device_bind(d, in), in); // the host's own
+    assert_null(hs_device_bind(d, in)); // the host's own: copies go there, kernels do not
+    void *host;
+    assert_int_equal(d->alloc_host(d, 100, &host), HS_OK);
+    assert_ptr_equal(hs_device_bind(d, (char *)host + 99), (char *)host + 99); // for both
+    memset(host, 5, 100);
+    d->copy(d, hs_device_bind(d, p[0]), host, 1);
+    d->copy(d, out, p[0], 1);
+    assert_int_equal(out[0], 5);
+    d->free_host(d, host);
+    assert_null(hs_device_bind(d, host));
     for (int i = 0; i < 3; i++) {
         expect_fault(p[i], 0, bytes[i]);
         expect_fault(p[i], bytes[i] - 1, bytes[i]);
@@ -108,7 +118,7 @@ static void test_memory(void **state)
     for (int i = 0; i < 3; i++)
         d->release(d, p[i], bytes[i]);
     d->release(d, NULL, 0);
-    assert_ptr_equal(hs_device_bind(d, p[0]), p[0]);
+    assert_null(hs_device_bind(d, p[0]));
     hs_device_close(d);
     assert_int_equal(hs_open_device(&d, "cpu-fence", 1, NULL, 0, HS_ONEDNN_NO), HS_UNSUPPORTED);
     assert_non_null(strstr(hs_error(), "cpu-fence"));
@@ -151,8 +161,166 @@ static void test_model(void **state)
     test_device = "cpu";
 }
 
+// ---- an operand that is not the device's
+
+static void refused(const hs_engine *e, hs_mode mode, const hs_exec_memory *m, const char *what)
+{
+    hs_exec *exec;
+    assert_int_equal(hs_exec_new(&exec, hs_engine_plan(e, mode), m), HS_INTERNAL);
+    assert_null(exec);
+    if (!strstr(hs_error(), what) || !strstr(hs_error(), "device cpu-fenced"))
+        fail_msg("\"%s\" does not say \"%s\"", hs_error(), what);
+}
+
+static void test_wrong_pointer(void **state)
+{
+    (void)state;
+    test_device = "cpu-fenced";
+    tiny_gpt model;
+    hs_engine *e = tiny_engine(&model, &(tiny_opts){ .policy = "bf16", .optim = "adamw", .mode = HS_SUBMIT_BULK });
+    hs_params *ps = e->params;
+    const size_t bytes = hs_plan_bytes(hs_engine_plan(e, HS_TRAIN));
+    static char host[1 << 20], low[1 << 20];
+    size_t workspace_bytes;
+    void *caches[8], *wrong[8];
+    hs_step_in in = { 0 };
+    hs_step_state out = { 0 };
+    const hs_exec_memory good = { e->device, hs_run_workspace(e->run, &workspace_bytes), caches, &in, &out };
+    hs_exec *exec;
+    assert_true(e->model->states->n > 0 && e->model->states->n < 8 && bytes <= workspace_bytes);
+    for (int i = 0; i < e->model->states->n; i++) {
+        assert_int_equal(e->device->alloc(e->device, e->model->states->state[i]->bytes, &caches[i]), HS_OK);
+        wrong[i] = caches[i];
+    }
+    assert_int_equal(hs_exec_new(&exec, hs_engine_plan(e, HS_DECODE), &good), HS_OK);
+    hs_exec_free(exec);
+    hs_exec_memory m = good;
+    m.workspace = host;
+    refused(e, HS_TRAIN, &m, "the workspace of a plan");
+    m = good, wrong[1] = host, m.states = wrong;
+    char name[64];
+    snprintf(name, sizeof name, "state %s", e->model->states->state[1]->name);
+    refused(e, HS_DECODE, &m, name);
+    char *kept = ps->low->p;
+    assert_true(ps->low->bytes <= sizeof low);
+    ps->low->p = low;
+    refused(e, HS_EVAL, &good, "parameter h0.attn.qkv.weight");
+    ps->low->p = kept;
+    assert_int_equal(hs_params_lend(ps, ps->grad, host, sizeof host), HS_INTERNAL);
+    for (int i = 0; i < e->model->states->n; i++)
+        e->device->release(e->device, caches[i], e->model->states->state[i]->bytes);
+    hs_engine_free(e);
+    test_device = "cpu";
+}
+
+// ---- step mode looks at what kernels wrote, through the device
+
+typedef struct seen {
+    hs_engine *engine;
+    const hs_thunk *first;
+    const char *operand;
+    int64_t n;
+} seen;
+
+static void watch(const hs_thunk *t, double seconds, void *user)
+{
+    (void)seconds;
+    seen *s = user;
+    const char *operand = NULL;
+    const int64_t n = s->first ? 0 : hs_thunk_nonfinite(s->engine->device, s->engine->in->n, t, &operand);
+    if (n)
+        s->first = t, s->operand = operand, s->n = n;
+}
+
+// A NaN in the last layer's second product: the first operand with one is that product's output, a column of all live rows.
+static void test_nonfinite(void **state)
+{
+    (void)state;
+    static const char *const devices[] = { "cpu", "cpu-fenced" };
+    for (int i = 0; i < 2; i++) {
+        tiny_gpt model;
+        test_device = devices[i];
+        hs_engine *e = tiny_engine(&model, &(tiny_opts){ .policy = "fp32", .optim = "adamw", .threads = 2, .mode = HS_SUBMIT_STEP });
+        const hs_param *p = hs_params_find(e->params, "h1.mlp.down.bias");
+        assert_non_null(p);
+        float *bias = calloc(p->n, sizeof *bias);
+        bias[3] = NAN;
+        hs_params_write(e->params, e->params->master, p, bias);
+        free(bias);
+        seen s = { .engine = e };
+        e->device->hook = watch, e->device->hook_user = &s;
+        tiny_fill(e, HS_TRAIN, (int[]){ 16, 9, 0 }, 1, 0);
+        e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / 25;
+        assert_int_equal(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST), HS_OK);
+        assert_non_null(s.first);
+        assert_false(s.first->backward);
+        assert_int_equal(s.n, 25);
+        assert_string_equal(s.first->name, "linear");
+        assert_string_equal(s.operand, "y");
+        assert_non_null(strstr(s.first->node->scope, "h1.mlp.down"));
+        hs_engine_free(e);
+    }
+    test_device = "cpu";
+}
+
+// ---- a fault while other threads take memory and give it back
+
+static _Atomic bool enough;
+
+static void *take_and_give(void *device)
+{
+    hs_device *d = device;
+    while (!enough) {
+        void *p[3];
+        for (int i = 0; i < 3; i++)
+            if (d->alloc(d, 100, &p[i]) != HS_OK)
+                abort();
+        for (int i = 0; i < 3; i++)
+            d->release(d, p[i], 100);
+    }
+    return NULL;
+}
+
+static void test_busy(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); // it starts no thread in the child of a process that has several
+#endif
+    hs_device *d;
+    void *p;
+    assert_int_equal(hs_open_device(&d, "cpu-fenced", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(d->alloc(d, 1000, &p), HS_OK);
+    for (int round = 0; round < 10; round++) {
+        int ends[2], status;
+        char line[256];
+        assert_int_equal(pipe(ends), 0);
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (!child) {
+            pthread_t thread[2];
+            dup2(ends[1], STDERR_FILENO);
+            for (int i = 0; i < 2; i++)
+                pthread_create(&thread[i], NULL, take_and_give, d);
+            usleep(2000);
+            (void)*((volatile char *)p + 7);
+            _exit(0);
+        }
+        close(ends[1]);
+        const ssize_t n = read(ends[0], line, sizeof line - 1);
+        line[n > 0 ? n : 0] = 0;
+        close(ends[0]);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (!(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && strstr(line, "byte 7 of an allocation of 1000\n")))
+            fail_msg("status %d, \"%s\"", status, line);
+    }
+    d->release(d, p, 1000);
+    hs_device_close(d);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_memory), cmocka_unit_test(test_model) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_memory), cmocka_unit_test(test_model), cmocka_unit_test(test_wrong_pointer),
+                                        cmocka_unit_test(test_nonfinite), cmocka_unit_test(test_busy) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

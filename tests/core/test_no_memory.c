@@ -59,6 +59,8 @@ static hs_status build(hs_mode mode, hs_device *dev)
     hs_exec *e = NULL;
     hs_status st = states ? hs_params_new(&ps, 1, 0, 1) : HS_MEMORY;
     if (st == HS_OK)
+        st = hs_params_declare_low(ps, HS_BF16);
+    if (st == HS_OK)
         st = hs_graph_new(&g, ps, states, mode, &grid);
     if (st == HS_OK) {
         g->block_bytes = 0;
@@ -70,7 +72,12 @@ static hs_status build(hs_mode mode, hs_device *dev)
         hs_step_state state = { 0 };
         static char workspace[64];
         static void *caches[16];
-        st = hs_exec_new(&e, plan, &(hs_exec_memory){ workspace, caches, &in, &state });
+        for (int i = 0; i < HS_COUNT(caches); i++)
+            caches[i] = workspace; // nothing is run
+        for (int i = 0; i < ps->n_slabs && st == HS_OK; i++)
+            st = hs_params_lend(ps, ps->slab[i], workspace, ps->slab[i]->bytes);
+        if (st == HS_OK)
+            st = hs_exec_new(&e, plan, &(hs_exec_memory){ dev, workspace, caches, &in, &state });
     }
     hs_exec_free(e);
     hs_plan_free(plan);
