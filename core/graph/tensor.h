@@ -85,10 +85,14 @@ static inline int64_t hs_tensor_cols(const hs_tensor *t) // elements of one row 
     return n;
 }
 static inline int64_t hs_tensor_width(const hs_tensor *t) { return t->dim[t->n_dims - 1]; } // the last dim
-// Live rows at these counts, never more than there are; and how far an extent's counter may go.
+// Rows that these counts ask for, `fixed` where nothing is counted; live rows: never more than there are; how far a counter may go.
+HS_INLINE int64_t hs_ext_asked(hs_ext e, const int64_t *n, int64_t fixed)
+{
+    return e == HS_EXT_FIXED ? fixed : n[hs_ext_counter(e)] * hs_ext_unit(e) + hs_ext_plus(e);
+}
 HS_INLINE int64_t hs_ext_rows(hs_ext e, const int64_t *n, int64_t capacity)
 {
-    const int64_t rows = e == HS_EXT_FIXED ? capacity : n[hs_ext_counter(e)] * hs_ext_unit(e) + hs_ext_plus(e);
+    const int64_t rows = hs_ext_asked(e, n, capacity);
     return rows < capacity ? rows : capacity;
 }
 static inline int64_t hs_ext_units(hs_ext e, int64_t rows) { return e == HS_EXT_FIXED ? 0 : (rows - hs_ext_plus(e)) / hs_ext_unit(e); }

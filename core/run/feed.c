@@ -55,31 +55,41 @@ static hs_status check(const hs_graph *g, const hs_tensor *t, const hs_column *c
 }
 
 // The default of an input into every cell that this batch makes live.
-static hs_status fill(hs_device *d, const hs_tensor *t, char *dst, const hs_batch *b)
+static void fill(hs_device *d, const hs_tensor *t, char *dst, const hs_batch *b)
 {
-    double value[64];
-    char cells[sizeof value];
-    for (int i = 0; i < HS_COUNT(value); i++)
-        value[i] = t->fill;
-    hs_convert(cells, t->dtype, value, HS_F64, HS_COUNT(value));
+    enum { AT_ONCE = 1024 };
     const size_t cell = hs_dtype_bytes(t->dtype);
-    for (int64_t n = hs_ext_rows(t->ext, b->n, t->dim[0]) * hs_tensor_cols(t), k; n > 0; n -= k, dst += (size_t)k * cell) {
-        k = n < HS_COUNT(value) ? n : HS_COUNT(value);
+    int64_t n = hs_ext_rows(t->ext, b->n, t->dim[0]) * hs_tensor_cols(t);
+    double value[AT_ONCE];
+    char cells[sizeof value];
+    if (t->fill == 0) {
+        d->fill(d, dst, 0, (size_t)n * cell);
+        return;
+    }
+    for (int i = 0; i < AT_ONCE; i++)
+        value[i] = t->fill;
+    hs_convert(cells, t->dtype, value, HS_F64, n < AT_ONCE ? n : AT_ONCE);
+    for (int64_t k; n > 0; n -= k, dst += (size_t)k * cell) {
+        k = n < AT_ONCE ? n : AT_ONCE;
         d->copy(d, dst, cells, (size_t)k * cell);
     }
-    return HS_OK;
 }
 
 static hs_status feed_input(hs_exec *e, const hs_tensor *t, const hs_batch *b)
 {
     const hs_plan *p = hs_exec_plan(e);
+    hs_device *d = hs_exec_device(e);
     const hs_column *c = hs_batch_find(b, t->name);
     char *dst = hs_exec_input(e, t->name);
-    if (!c)
-        return t->has_fill ? fill(p->dev, t, dst, b) : no_column(p->graph, t, b);
-    const int64_t live = c->ext == HS_EXT_FIXED ? c->rows : b->n[hs_ext_counter(c->ext)] * hs_ext_unit(c->ext) + hs_ext_plus(c->ext);
+    if (!c && !t->has_fill)
+        return no_column(p->graph, t, b);
+    if (!c) {
+        fill(d, t, dst, b);
+        return HS_OK;
+    }
+    const int64_t live = hs_ext_asked(c->ext, b->n, c->rows);
     HS_TRY(check(p->graph, t, c, live));
-    p->dev->copy(p->dev, dst, c->p, (size_t)(live * hs_tensor_cols(t)) * hs_dtype_bytes(t->dtype));
+    d->copy(d, dst, c->p, (size_t)(live * hs_tensor_cols(t)) * hs_dtype_bytes(t->dtype));
     return HS_OK;
 }
 
