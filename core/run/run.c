@@ -3,6 +3,7 @@
 
 #include "core/run/run.h"
 #include "core/base/grow.h"
+#include "core/run/blocks.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +25,8 @@ struct hs_run {
     hs_lane *lane;  // all of it is submitted to
     hs_event *done; // of hs_run_pass
     hs_submit_mode mode;
-    hs_step_in in;
-    hs_step_state state;
+    bool queued; // something was submitted that nobody has waited for
+    hs_blocks blocks;
     bound *plan;
     int n_plans, cap_plans;
     block *workspace; // [0] of the largest plan at birth; others of plans that came later and did not fit
@@ -37,7 +38,7 @@ struct hs_run {
     bool *written;       // [n_params]: gradients made since the last update
     int pending;         // micro-steps since then
     bool reduced;        // the last of them reduced over dp
-    hs_thunk *reduction; // [n_params], where plans reduce: of what the last plan of a step did not make
+    hs_segment reduction; // up to n_params thunks, where plans reduce: of what the last plan of a step did not make
     bool trains;         // it holds the model's gradients
     hs_segment update;
     hs_step_log *log; // written by the last thunk of an update, read by the host
@@ -121,12 +122,12 @@ hs_status hs_run_bind(hs_run *r, int plan)
         HS_TRY(take_gradients(r, p, workspace));
         if (!b->writes)
             HS_TRY(mark_writes(b, p, m->params->n_params));
-        if (b->reduces && !r->reduction)
-            r->reduction = calloc((size_t)m->params->n_params + 1, sizeof *r->reduction);
-        if (b->reduces && !r->reduction)
+        if (b->reduces && !r->reduction.thunk)
+            r->reduction.thunk = calloc((size_t)m->params->n_params + 1, sizeof *r->reduction.thunk);
+        if (b->reduces && !r->reduction.thunk)
             return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", m->params->n_params);
     }
-    return hs_exec_new(&b->exec, p, &(hs_exec_memory){ r->device, workspace, r->states, &r->in, &r->state });
+    return hs_exec_new(&b->exec, p, &(hs_exec_memory){ r->device, workspace, r->states, r->blocks.bound_in, r->blocks.bound_state });
 }
 
 static hs_status bind_all(hs_run *r, const hs_run_opts *o)
@@ -166,6 +167,10 @@ static hs_status build(hs_run *r, const hs_run_opts *o)
         return HS_FAIL(MEMORY, "no memory for %d marks", r->model->params->n_params);
     HS_TRY(r->device->lane_open(r->device, &r->lane));
     HS_TRY(r->device->event_open(r->device, &r->done));
+    HS_TRY(hs_blocks_open(&r->blocks, r->device, r->lane));
+    r->blocks.in.seed = r->model->seed;
+    r->blocks.in.n_micro = 1;
+    hs_run_set_state(r, &(hs_step_state){ .scale = 1, .step_scale = 1, .bad_param = -1, .bad_micro = -1 });
     return bind_all(r, o);
 }
 
@@ -178,10 +183,6 @@ hs_status hs_run_new(hs_run **out, hs_model *m, const hs_run_opts *o)
     r->model = m;
     r->device = o->device ? o->device : m->device;
     r->mode = o->mode;
-    r->in.seed = m->seed;
-    r->in.n_micro = 1;
-    r->state.scale = r->state.step_scale = 1;
-    r->state.bad_param = r->state.bad_micro = -1;
     hs_status st;
     HS_TRY_GOTO(st, build(r, o), failed);
     *out = r;
@@ -195,7 +196,7 @@ void hs_run_free(hs_run *r)
 {
     if (!r)
         return;
-    if (r->lane)
+    if (r->lane || r->queued)
         r->device->wait(r->device, r->lane); // copies may still be queued; what they say no longer matters
     for (int i = 0; i < r->n_plans; i++) {
         hs_exec_free(r->plan[i].exec);
@@ -214,9 +215,10 @@ void hs_run_free(hs_run *r)
     free(r->workspace);
     free(r->states);
     free(r->written);
-    free(r->reduction);
+    free(r->reduction.thunk);
     free(r->update.thunk);
     r->device->free_host(r->device, r->log);
+    hs_blocks_close(&r->blocks);
     r->device->event_close(r->device, r->done);
     r->device->lane_close(r->device, r->lane);
     free(r);
@@ -226,12 +228,18 @@ hs_model *hs_run_model(const hs_run *r) { return r->model; }
 hs_device *hs_run_device(const hs_run *r) { return r->device; }
 hs_submit_mode hs_run_mode(const hs_run *r) { return r->mode; }
 void hs_run_set_mode(hs_run *r, hs_submit_mode mode) { r->mode = mode; }
-size_t hs_run_bytes(const hs_run *r) { return sizeof *r + r->first_bytes + r->more_bytes + r->state_bytes; }
+size_t hs_run_bytes(const hs_run *r) { return sizeof *r + r->first_bytes + r->more_bytes + r->state_bytes + hs_blocks_bytes(); }
 
 void *hs_run_workspace(hs_run *r, size_t *bytes)
 {
     *bytes = r->first_bytes;
     return r->workspace[0].p;
+}
+
+void *hs_run_blocks(hs_run *r, size_t *bytes)
+{
+    *bytes = hs_blocks_bytes();
+    return r->blocks.p;
 }
 
 // ---- inputs and outputs
@@ -269,6 +277,7 @@ hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, f
     if (!p || row < 0 || n < 0 || row + n > ref.rows || !hs_dtype_is_float(ref.dtype) || ref.dtype == HS_F64)
         return HS_FAIL(INTERNAL, "plan %d has no rows %lld to %lld of an output %d of floats", plan, (long long)row, (long long)(row + n),
                        output);
+    HS_TRY(hs_run_wait(r));
     const size_t element = hs_dtype_bytes(ref.dtype), count = (size_t)(n * ref.cols);
     char *end = (char *)(dst + count); // narrow elements arrive at the end of the room, and widen from the front
     r->device->copy(r->device, end - count * element, p + (size_t)(row * ref.cols) * element, count * element);
@@ -297,7 +306,7 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
     if (t->dtype != ref.dtype || t->dim[0] != ref.rows || hs_tensor_cols(t) != ref.cols)
         return HS_FAIL(USAGE, "input %s is %s %s, what is passed to it %s %s", input, hs_dtype_name(t->dtype),
                        hs_tensor_shape(t, a, sizeof a), hs_dtype_name(ref.dtype), hs_tensor_shape(ref.t, b, sizeof b));
-    const int64_t rows = hs_ext_rows(ref.ext, from->in.n, ref.rows);
+    const int64_t rows = hs_ext_rows(ref.ext, from->blocks.sent.n, ref.rows);
     const size_t bytes = (size_t)(rows * ref.cols) * hs_dtype_bytes(ref.dtype);
     char *dst = hs_run_input(to, plan, input);
     if (dst < src + bytes && src < dst + bytes)
@@ -315,22 +324,36 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
     return HS_OK;
 }
 
-hs_step_in *hs_run_in(hs_run *r) { return &r->in; }
-hs_step_state *hs_run_state(hs_run *r) { return &r->state; }
-void hs_run_set_state(hs_run *r, const hs_step_state *state) { r->state = *state; }
+hs_step_in *hs_run_in(hs_run *r) { return &r->blocks.in; }
+const hs_step_state *hs_run_state(hs_run *r) { return hs_run_wait(r) == HS_OK ? hs_blocks_state(&r->blocks) : NULL; }
+void hs_run_set_state(hs_run *r, const hs_step_state *state) { hs_blocks_set_state(&r->blocks, state); }
 
 const double *hs_run_losses(hs_run *r, int plan)
 {
     const int set = hs_plan_losses(plan_of(r, plan));
-    return set < 0 ? NULL : r->state.loss[set];
+    const hs_step_state *state = set < 0 ? NULL : hs_run_state(r);
+    return state ? state->loss[set] : NULL;
 }
 
 // ---- steps
 
+// s stays as it is until somebody waits.
 static hs_status submit(hs_run *r, const hs_segment *s)
 {
+    HS_TRY(hs_blocks_send(&r->blocks));
+    r->queued = true;
     HS_TRY(r->device->submit(r->device, r->lane, s, r->mode));
+    hs_blocks_submitted(&r->blocks);
+    return r->mode == HS_SUBMIT_STEP ? hs_run_wait(r) : HS_OK; // a hook reads this step's counts
+}
+
+hs_status hs_run_wait(hs_run *r)
+{
+    if (!r->queued)
+        return HS_OK;
     HS_TRY(r->device->wait(r->device, r->lane));
+    r->queued = false;
+    hs_blocks_arrived(&r->blocks);
     HS_TRY(r->model->grid.dp->poll(r->model->grid.dp));
     return r->model->grid.tp->poll(r->model->grid.tp);
 }
@@ -343,8 +366,8 @@ static hs_status submit_plan(hs_run *r, int plan, int which)
 
 void hs_run_begin(hs_run *r, uint64_t step)
 {
-    r->in.step = step;
-    r->in.ran = 0;
+    r->blocks.in.step = step;
+    r->blocks.in.ran = 0;
     r->pending = 0;
     r->reduced = false;
     memset(r->written, 0, (size_t)r->model->params->n_params * sizeof *r->written);
@@ -377,28 +400,38 @@ static bool first_of_all(hs_run *r, const bound *b)
     return false;
 }
 
+static bool only_others_made(const hs_run *r, const bound *b, int param) { return r->written[param] && !b->writes[param]; }
+
 // The last micro-step of a step reduces what its plan makes; what only other plans of the step made is reduced here, neighbours together.
 static hs_status reduce_others(hs_run *r, const bound *b)
 {
     enum { PADDING = 64 }; // elements between neighbours, at most
     const hs_params *ps = r->model->params;
-    hs_segment s = { r->reduction, 0 };
+    hs_segment *s = &r->reduction;
+    int i = 0;
+    while (i < ps->n_params && !only_others_made(r, b, i))
+        i++;
+    if (i == ps->n_params)
+        return HS_OK;
+    HS_TRY(hs_run_wait(r)); // the last step's reductions may still be queued
+    s->n = 0;
     float *first = NULL, *end = NULL;
-    for (int i = 0; i < ps->n_params; i++) {
-        if (!r->written[i] || b->writes[i])
+    for (; i < ps->n_params; i++) {
+        if (!only_others_made(r, b, i))
             continue;
         float *at = (float *)hs_slab_bound(ps->grad, ps->param[i]);
         if (!end || at < end || at - end >= PADDING) {
             first = at;
-            s.thunk[s.n++] = (hs_thunk){
+            s->thunk[s->n++] = (hs_thunk){
                 .fn = r->device->core->all_reduce, .name = "gradient all-reduce", .backward = true, .sync = true, .part = HS_PART_SOLO
             };
-            s.thunk[s.n - 1].args = (hs_args){ .comm = r->model->grid.dp, .step = &r->in, .state = &r->state };
+            s->thunk[s->n - 1].args =
+                (hs_args){ .comm = r->model->grid.dp, .step = r->blocks.bound_in, .state = r->blocks.bound_state };
         }
         end = at + ps->param[i]->n;
-        s.thunk[s.n - 1].args.out[0] = (hs_ref){ .p = (char *)first, .rows = end - first, .cols = 1, .dtype = HS_F32 };
+        s->thunk[s->n - 1].args.out[0] = (hs_ref){ .p = (char *)first, .rows = end - first, .cols = 1, .dtype = HS_F32 };
     }
-    return s.n ? submit(r, &s) : HS_OK;
+    return submit(r, s);
 }
 
 hs_status hs_run_micro(hs_run *r, int plan, bool last)
@@ -410,7 +443,7 @@ hs_status hs_run_micro(hs_run *r, int plan, bool last)
     if (r->reduced)
         return HS_FAIL(INTERNAL, "a micro-step behind the last one of its step: gradients are reduced already");
     const bool first = first_of_all(r, b);
-    r->in.micro = b->micro;
+    r->blocks.in.micro = b->micro;
     HS_TRY(submit_plan(r, plan, (first ? HS_MICRO_FIRST : 0) | (last ? HS_MICRO_LAST : 0)));
     for (int i = 0; i < r->model->params->n_params; i++)
         r->written[i] |= b->writes[i];
@@ -420,7 +453,7 @@ hs_status hs_run_micro(hs_run *r, int plan, bool last)
         r->reduced = true;
     }
     if (hs_plan_losses(plan_of(r, plan)) >= 0)
-        r->in.ran |= 1u << hs_plan_losses(plan_of(r, plan));
+        r->blocks.in.ran |= 1u << hs_plan_losses(plan_of(r, plan));
     return HS_OK;
 }
 
@@ -430,7 +463,7 @@ hs_status hs_run_forward(hs_run *r, int plan)
     if (r->pending)
         return HS_FAIL(INTERNAL, "%s between a micro-step and its update: gradients of %d micro-step%s are pending",
                        mode_names[mode_of(r, plan)], r->pending, r->pending == 1 ? "" : "s");
-    r->in.micro = 0;
+    r->blocks.in.micro = 0;
     return submit_plan(r, plan, 0);
 }
 
@@ -454,7 +487,8 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
         .part = HS_PART_SOLO,
     };
     for (int i = 0; i <= update->n; i++)
-        t[i].args.step = &r->in, t[i].args.state = &r->state;
+        t[i].args.step = r->blocks.bound_in, t[i].args.state = r->blocks.bound_state;
+    HS_TRY(hs_run_wait(r)); // of a segment that this one replaces
     free(r->update.thunk);
     r->update = (hs_segment){ t, update->n + 1 };
     return HS_OK;
@@ -471,12 +505,14 @@ hs_status hs_run_update(hs_run *r)
         return HS_FAIL(INTERNAL, "an update without a micro-step since the last one");
     if (r->model->grid.dp->size > 1 && !r->reduced)
         return HS_FAIL(INTERNAL, "an update of gradients that were not reduced: no micro-step of this step was the last");
-    for (int i = 0; i < ps->n_params; i++)
-        ps->has_grad[i] = r->written[i];
+    if (memcmp(ps->has_grad, r->written, (size_t)ps->n_params * sizeof *r->written) != 0) {
+        HS_TRY(hs_run_wait(r)); // the last update may still read it
+        memcpy(ps->has_grad, r->written, (size_t)ps->n_params * sizeof *r->written);
+    }
     HS_TRY(submit(r, &r->update));
     hs_params_changed(ps); // or not, if the step was skipped: that is the device's knowledge
     r->n_updates++;
-    hs_run_begin(r, r->in.step + 1);
+    hs_run_begin(r, r->blocks.in.step + 1);
     return HS_OK;
 }
 
@@ -484,7 +520,7 @@ int hs_run_unread(const hs_run *r) { return (int)(r->n_updates - r->n_read < INT
 
 const hs_step_record *hs_run_read_record(hs_run *r)
 {
-    if (!r->log || r->n_read == r->n_updates)
+    if (!r->log || r->n_read == r->n_updates || hs_run_wait(r) != HS_OK)
         return NULL;
     if (r->n_updates - r->n_read > HS_STEP_RECORDS)
         r->n_read = r->n_updates - HS_STEP_RECORDS; // the others are gone

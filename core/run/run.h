@@ -31,7 +31,9 @@ hs_device *hs_run_device(const hs_run *r);
 hs_submit_mode hs_run_mode(const hs_run *r);
 void hs_run_set_mode(hs_run *r, hs_submit_mode mode);
 size_t hs_run_bytes(const hs_run *r);             // workspace and states
-void *hs_run_workspace(hs_run *r, size_t *bytes); // that the plans it was born with share: for tests that spoil it
+// The device's addresses of the workspace that the plans it was born with share, and of step block and state: for tests that spoil them.
+void *hs_run_workspace(hs_run *r, size_t *bytes);
+void *hs_run_blocks(hs_run *r, size_t *bytes);
 
 // ---- what goes in and comes out. Plans of a run share its workspace: whoever runs one after another fills its inputs again.
 int hs_run_n_inputs(const hs_run *r, int plan);
@@ -49,14 +51,17 @@ void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref);
 hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int from_plan, int output);
 hs_exec *hs_run_exec(hs_run *r, int plan); // NULL: not bound
 
-// The step block: the caller fills live counts and inv_count before a submission; step, micro and ran are the run's.
+// The step block, the host's copy: the caller fills live counts and inv_count before a submission, which takes what is there then; step,
+// micro and ran are the run's.
 hs_step_in *hs_run_in(hs_run *r);
-// Read it after a submission.
-hs_step_state *hs_run_state(hs_run *r);
+// As it is behind all that was submitted, until the next call. NULL: waiting failed; behind a hs_run_wait it does not.
+const hs_step_state *hs_run_state(hs_run *r);
 void hs_run_set_state(hs_run *r, const hs_step_state *state); // before the first step: what an optimizer begins with, or a checkpoint's
-const double *hs_run_losses(hs_run *r, int plan); // [HS_N_LOSS] of hs_step_state; NULL: the plan has none
+const double *hs_run_losses(hs_run *r, int plan); // [HS_N_LOSS] of hs_run_state, likewise; NULL: the plan has none
 
-// ---- steps. Each call submits and waits.
+// ---- steps. Each call submits, in the run's lane; nobody waits before somebody reads (state, losses, records, hs_run_read). In step mode
+// each call waits. Errors of the device and of the other ranks come with the wait.
+hs_status hs_run_wait(hs_run *r); // for all that was submitted
 // Begins attempted step `step`: gradients made since the last update are forgotten. An update does it by itself, for the next one.
 void hs_run_begin(hs_run *r, uint64_t step);
 // A micro-step of a training plan. last: gradients are reduced over dp behind it, also those that other plans made; every rank runs the
@@ -72,7 +77,8 @@ hs_status hs_run_update(hs_run *r);                       // INTERNAL: no segmen
 
 // ---- records of the last HS_STEP_RECORDS updates. Reading them looks at the device: do it every now and then, not every step.
 int hs_run_unread(const hs_run *r);                  // updates since the last record that was read; known without looking
-const hs_step_record *hs_run_read_record(hs_run *r); // the oldest one not read yet, valid until the next update; NULL: none is left
+const hs_step_record *hs_run_read_record(hs_run *r); // the oldest one not read yet, valid until the next update; NULL: none is left, or
+                                                     // waiting failed (ask hs_run_wait before)
 
 #ifdef __cplusplus
 }

@@ -71,7 +71,8 @@ static hs_status train_step(bench *b)
     HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], &b->batch));
     e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
-    return hs_run_update(e->run);
+    HS_TRY(hs_run_update(e->run));
+    return hs_run_wait(e->run);
 }
 
 // Each slot has half a context behind it and gets one token more.
@@ -90,7 +91,8 @@ static hs_status decode_step(bench *b)
     }
     starts[b->slots] = (int32_t)b->slots;
     hs_step_live(e->in, b->slots, b->slots, b->slots);
-    return hs_engine_run(e, HS_DECODE, 0);
+    HS_TRY(hs_engine_run(e, HS_DECODE, 0));
+    return hs_run_wait(e->run);
 }
 
 typedef hs_status step_fn(bench *b);

@@ -106,7 +106,8 @@ static hs_status step(hs_engine *e, const hs_batch *batch)
     HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], batch));
     e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)batch->labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
-    return hs_run_update(e->run);
+    HS_TRY(hs_run_update(e->run));
+    return hs_run_wait(e->run);
 }
 
 static hs_status loader_block(bench *b, const mode *m, int steps, hs_samples *times, double *waited)

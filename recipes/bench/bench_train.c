@@ -32,6 +32,7 @@ static hs_status one_step(bench *b, double *seconds)
     e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_run_update(e->run));
+    HS_TRY(hs_run_wait(e->run));
     *seconds = hs_now() - start;
     return hs_profile_end(b->profile);
 }

@@ -35,7 +35,7 @@ static hs_status build(hs_engine *e, const hs_engine_opts *o)
     }
     HS_TRY(hs_model_alloc(e->model, !o->loads_values));
     HS_TRY(hs_run_new(&e->run, e->model, &(hs_run_opts){ .mode = o->mode }));
-    e->in = hs_run_in(e->run), e->state = hs_run_state(e->run);
+    e->in = hs_run_in(e->run);
     if (!o->optim)
         return HS_OK;
     hs_step_state first;

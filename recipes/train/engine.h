@@ -29,9 +29,8 @@ typedef struct hs_engine {
     hs_run *run;
     hs_optim *optim;      // NULL: inference
     int plan[3];          // by hs_mode: its number in the model; -1: not made
-    hs_params *params;    // the model's
-    hs_step_in *in;       // the run's
-    hs_step_state *state; // the run's
+    hs_params *params; // the model's
+    hs_step_in *in;    // the run's
 } hs_engine;
 
 hs_status hs_engine_new(hs_engine **out, const hs_engine_opts *o);

@@ -34,6 +34,7 @@ static hs_status evaluate_batch(hs_run *run, int plan, const hs_batch *b, double
     HS_TRY(hs_feed(run, plan, b));
     in->n_micro = 1, in->inv_count[0] = 1;
     HS_TRY(hs_run_forward(run, plan));
+    HS_TRY(hs_run_wait(run));
     *sum += hs_run_losses(run, plan)[0];
     return HS_OK;
 }

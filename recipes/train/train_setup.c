@@ -158,7 +158,7 @@ static hs_status load_weights(hs_trainer *t)
         return HS_FAIL(USAGE, "train.seed is %lld, but %s was begun with %llu; --resume none --overwrite starts anew",
                        (long long)t->c->train.seed, t->run.from, (unsigned long long)t->at.seed);
     hs_run_set_state(e->run, &t->at.step_state);
-    memcpy(t->last.loss, e->state->loss, sizeof t->last.loss); // of a run that has nothing left to do
+    memcpy(t->last.loss, t->at.step_state.loss, sizeof t->last.loss); // of a run that has nothing left to do
     hs_run_begin(e->run, (uint64_t)t->at.step);
     return HS_OK;
 }

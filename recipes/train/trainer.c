@@ -95,6 +95,7 @@ static hs_status tell_skip(hs_trainer *t, const hs_step_record *r)
 static hs_status read_records(hs_trainer *t)
 {
     const hs_step_record *r;
+    HS_TRY(hs_run_wait(t->engine->run));
     while ((r = hs_run_read_record(t->engine->run))) {
         t->last = *r;
         if (r->skipped)
@@ -140,7 +141,8 @@ static hs_status save(hs_trainer *t, bool best)
 {
     if (t->saved_step == t->at.step)
         return HS_OK;
-    t->at.step_state = *t->engine->state;
+    HS_TRY(hs_run_wait(t->engine->run));
+    t->at.step_state = *hs_run_state(t->engine->run);
     HS_TRY(sync_metrics(t)); // before the checkpoint that stands on them
     HS_TRY(hs_ckpt_save(t->ckpt, t->engine->params, &t->at, &t->info, t->corpus.tokenizer, t->yaml, best));
     t->saved_step = t->at.step;

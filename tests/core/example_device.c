@@ -44,7 +44,7 @@ typedef struct naive {
     const hs_kernels **table;
     const hs_kernels *const *tables[2];
     hs_lane *lane[LANES]; // [0]: the first
-    int64_t given;        // to all of them
+    int64_t given, done;  // to all of them, and by
 } naive;
 
 static void run_segment(hs_lane *lane, const hs_segment *s)
@@ -69,6 +69,7 @@ static void drain(hs_lane *lane, int64_t until)
         else
             drain(w.other, w.until);
         lane->done++;
+        ((naive *)lane->device->impl)->done++;
     }
 }
 
@@ -155,6 +156,7 @@ static hs_status wait_for(hs_device *d, hs_lane *lane)
 }
 
 int64_t hs_naive_given(const hs_device *d) { return ((const naive *)d->impl)->given; }
+int64_t hs_naive_done(const hs_device *d) { return ((const naive *)d->impl)->done; }
 
 // ---- memory
 

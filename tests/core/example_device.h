@@ -5,5 +5,6 @@
 
 hs_backend hs_backend_naive;
 int64_t hs_naive_given(const hs_device *d); // pieces of work its lanes were given so far; none runs before somebody waits for it
+int64_t hs_naive_done(const hs_device *d);  // and did
 
 #endif

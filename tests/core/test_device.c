@@ -260,6 +260,55 @@ static void a_gpt_trains_on_a_device_that_knows_only_definitions(void **state)
     hs_device_close(naive);
 }
 
+// Steps of different counts, all given to the lane before anything runs: each has its own step block, however often the host has written
+// the next one by then. More of them than the ring of blocks holds.
+enum { QUEUED = 10 };
+
+static void queue_steps(hs_device *d, bool wait, hs_step_record *record)
+{
+    static const int lengths[] = { 5, 4, 0 };
+    tiny_gpt model;
+    hs_engine *e = engine_on(d, &model);
+    hs_run_set_mode(e->run, HS_SUBMIT_BULK);
+    tiny_fill(e, HS_TRAIN, lengths, 11, 0);
+    const bool queues = !d->is_cpu && !wait;
+    const int64_t before = queues ? hs_naive_done(d) : 0;
+    for (int s = 0; s < QUEUED; s++) {
+        hs_step_live(e->in, s % 2 ? 9 : 5, s % 2 ? 2 : 1, 0);
+        e->in->inv_count[0] = hs_inv_count(9 + s);
+        assert_int_equal(hs_run_micro(e->run, e->plan[HS_TRAIN], true), HS_OK);
+        assert_int_equal(hs_run_update(e->run), HS_OK);
+        if (wait)
+            assert_int_equal(hs_run_wait(e->run), HS_OK);
+        if (queues && s == 4) // five steps, of two segments each, and none has begun
+            assert_int_equal(hs_naive_done(d), before);
+    }
+    assert_int_equal(hs_run_unread(e->run), QUEUED);
+    for (int s = 0; s < QUEUED; s++) {
+        const hs_step_record *r = hs_run_read_record(e->run);
+        assert_non_null(r);
+        record[s] = *r;
+    }
+    assert_null(hs_run_read_record(e->run));
+    assert_int_equal(hs_run_state(e->run)->applied, QUEUED);
+    hs_engine_free(e);
+}
+
+static void queued_steps_keep_their_counts(void **state)
+{
+    (void)state;
+    hs_device *naive = naive_device();
+    hs_step_record want[QUEUED], got[QUEUED];
+    queue_steps(naive, true, want);
+    queue_steps(naive, false, got);
+    for (int s = 0; s < QUEUED; s++) {
+        assert_int_equal(got[s].step, s + 1);
+        assert_true(got[s].loss[0][0] == want[s].loss[0][0] && got[s].grad_norm == want[s].grad_norm && got[s].lr == want[s].lr);
+    }
+    assert_true(want[0].loss[0][0] != want[1].loss[0][0]);
+    hs_device_close(naive);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +316,7 @@ int main(void)
         cmocka_unit_test(what_is_optional_has_a_default),
         cmocka_unit_test(events_order_lanes),
         cmocka_unit_test(runs_pass_on_in_their_lanes),
+        cmocka_unit_test(queued_steps_keep_their_counts),
         cmocka_unit_test(a_gpt_trains_on_a_device_that_knows_only_definitions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

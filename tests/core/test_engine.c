@@ -46,7 +46,7 @@ static void test_learns_by_heart(void **state)
             train_step(e, 1);
         assert_true(hs_engine_loss(e, HS_TRAIN) < 0.05);
         assert_true(eval_loss(e, 1) < 0.05);
-        assert_int_equal(e->state->applied + e->state->skipped, 200);
+        assert_int_equal(hs_run_state(e->run)->applied + hs_run_state(e->run)->skipped, 200);
         assert_int_equal(e->in->step, 200);
         hs_engine_free(e);
     }
@@ -273,14 +273,14 @@ static void test_overflow_is_skipped(void **state)
     tiny_gpt model;
     hs_engine *e = tiny_engine(&model, &(tiny_opts){ .policy = "fp16", .optim = "adamw" });
     train_step(e, 1);
-    hs_step_state large = *e->state;
+    hs_step_state large = *hs_run_state(e->run);
     large.scale = 0x1p60f; // no f16 gradient survives this
     hs_run_set_state(e->run, &large);
     const float w = flat_get(e->params, "master", e->params->param[0], 5);
     train_step(e, 1);
-    assert_int_equal(e->state->found_inf, 1);
-    assert_true(e->state->scale == 0x1p59f && flat_get(e->params, "master", e->params->param[0], 5) == w);
-    assert_true(e->state->bad_param >= 0 && e->state->bad_count > 0);
+    assert_int_equal(hs_run_state(e->run)->found_inf, 1);
+    assert_true(hs_run_state(e->run)->scale == 0x1p59f && flat_get(e->params, "master", e->params->param[0], 5) == w);
+    assert_true(hs_run_state(e->run)->bad_param >= 0 && hs_run_state(e->run)->bad_count > 0);
     hs_engine_free(e);
 }
 

@@ -154,6 +154,11 @@ static void test_model(void **state)
     size_t bytes;
     void *workspace = hs_run_workspace(e[1]->run, &bytes);
     expect_fault(workspace, bytes / 2, bytes);
+    const char *blocks = hs_run_blocks(e[1]->run, &bytes);
+    expect_fault(blocks, offsetof(hs_step_in, inv_count), bytes); // step block
+    expect_fault(blocks, bytes - 1, bytes);                       // state
+    assert_memory_equal(hs_run_state(e[1]->run), hs_run_state(e[0]->run), sizeof(hs_step_state));
+    workspace = hs_run_workspace(e[1]->run, &bytes);
     const char *input = hs_engine_input(e[1], HS_TRAIN, "ids");
     expect_fault(workspace, (size_t)(input - (char *)workspace), bytes);
     for (int i = 0; i < 2; i++)

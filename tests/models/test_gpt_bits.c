@@ -67,8 +67,8 @@ static result train(way w)
         for (int micro = 0; micro < w.micro; micro++)
             micro_step(e, &w, step, micro);
         assert_int_equal(hs_run_update(e->run), HS_OK);
-        assert_int_equal(e->state->found_inf, 0);
-        r.loss[step] = hs_engine_loss(e, HS_TRAIN), r.norm[step] = (double)e->state->grad_norm;
+        assert_int_equal(hs_run_state(e->run)->found_inf, 0);
+        r.loss[step] = hs_engine_loss(e, HS_TRAIN), r.norm[step] = (double)hs_run_state(e->run)->grad_norm;
     }
     r.value = flat_copy(e->params, "master");
     r.noise = calloc(r.n, sizeof *r.noise);

@@ -328,7 +328,7 @@ static hs_status train_step(const run *r, outcome *o, int step, bool spoil)
     if (spoil)
         flat_set(e->params, "grad", hs_params_find(e->params, r->w.small ? "down.weight" : "h1.mlp.down.weight"), 0, INFINITY);
     HS_TRY(hs_run_update(e->run));
-    o->loss[step] = hs_engine_loss(e, HS_TRAIN), o->norm[step] = (double)e->state->grad_norm;
+    o->loss[step] = hs_engine_loss(e, HS_TRAIN), o->norm[step] = (double)hs_run_state(e->run)->grad_norm;
     return HS_OK;
 }
 
@@ -343,8 +343,8 @@ static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
     for (int step = 0; step < STEPS; step++) {
         HS_TRY(train_step(r, o, step, step == BAD_STEP && rank == grid->tp->size - 1));
         if (step == BAD_STEP)
-            o->skipped = e->state->found_inf, o->bad_param = e->state->bad_param, o->bad_count = e->state->bad_count;
-        else if (e->state->found_inf)
+            o->skipped = hs_run_state(e->run)->found_inf, o->bad_param = hs_run_state(e->run)->bad_param, o->bad_count = hs_run_state(e->run)->bad_count;
+        else if (hs_run_state(e->run)->found_inf)
             return HS_FAIL(INTERNAL, "step %d overflowed", step);
     }
     tiny_fill(e, HS_EVAL, lengths, 77, 0);
