@@ -14,7 +14,7 @@ void hs_arch_trace(hs_graph *g, const void *setup)
 
 int64_t hs_arch_int(hs_arch m, const char *key)
 {
-    const hs_key *k = hs_schema_find(m.family->settings, NULL, key);
+    const hs_key *k = hs_schema_find(m.family->settings, NULL, key).key;
     return k && k->type == HS_KEY_INT ? *(const int64_t *)((const char *)m.settings + k->offset) : 0;
 }
 

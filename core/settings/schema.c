@@ -5,22 +5,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct place { // where a value comes from, for messages
-    const hs_key *key;
+typedef struct place { // what is set, and where its value comes from
+    hs_key_at at;
     const char *where;
+    char name[HS_KEY_NAME];
 } place;
+
+static place place_of(hs_key_at at, const char *where)
+{
+    place p = { .at = at, .where = where };
+    hs_schema_name(at, p.name);
+    return p;
+}
 
 // "config.yaml:12: " in front of a message; nothing for "--optim.lr", which the message names anyway.
 static const char *file_of(const place *p) { return p->where && strncmp(p->where, "--", 2) ? p->where : ""; }
 static const char *colon_of(const place *p) { return *file_of(p) ? ": " : ""; }
 
-#define BAD(p, fmt, ...) HS_FAIL(USAGE, "%s%s%s " fmt, file_of(p), colon_of(p), (p)->key->name, __VA_ARGS__)
+#define BAD(p, fmt, ...) HS_FAIL(USAGE, "%s%s%s " fmt, file_of(p), colon_of(p), (p)->name, __VA_ARGS__)
 
 // ---- numbers
 
 static hs_status check_range(const place *p, double v, const char *text)
 {
-    const hs_key *k = p->key;
+    const hs_key *k = p->at.key;
     const bool any = k->min == 0 && k->max == 0;
     if (!isfinite(v))
         return BAD(p, "is %s, must be a finite number", text);
@@ -89,7 +97,7 @@ static hs_status set_choice(const place *p, const char *text, void *field)
 {
     char copy[512], *save, *words[64];
     int n = 0;
-    snprintf(copy, sizeof copy, "%s", p->key->choices);
+    snprintf(copy, sizeof copy, "%s", p->at.key->choices);
     for (char *w = strtok_r(copy, "|", &save); w && n < HS_COUNT(words); w = strtok_r(NULL, "|", &save)) {
         if (!strcmp(w, text)) {
             *(int *)field = n;
@@ -98,8 +106,8 @@ static hs_status set_choice(const place *p, const char *text, void *field)
         words[n++] = w;
     }
     const char *near = hs_nearest_word(text, (const char *const *)words, n);
-    return near ? BAD(p, "is '%s'; did you mean %s? allowed: %s", text, near, p->key->choices)
-                : BAD(p, "is '%s', allowed: %s", text, p->key->choices);
+    return near ? BAD(p, "is '%s'; did you mean %s? allowed: %s", text, near, p->at.key->choices)
+                : BAD(p, "is '%s', allowed: %s", text, p->at.key->choices);
 }
 
 // Calls add on every element of "1, 2" or "[1, 2]". An empty list is a list.
@@ -164,12 +172,12 @@ static hs_status (*const setter[])(const place *p, const char *text, void *field
 
 // ---- setting
 
-static hs_status set_value(const hs_schema *s, void *config, hs_origin *origin, const hs_key *k, const char *value, const char *where)
+static hs_status set_value(const hs_schema *s, void *config, hs_origin *origin, hs_key_at at, const char *value, const char *where)
 {
-    const place p = { k, where };
-    HS_TRY(setter[k->type](&p, value, hs_schema_field(s, config, k)));
+    const place p = place_of(at, where);
+    HS_TRY(setter[at.key->type](&p, value, hs_schema_field(s, config, at)));
     if (origin)
-        snprintf(origin[hs_schema_origin(s, k)].text, sizeof origin->text, "%s", where ? where : "");
+        snprintf(origin[hs_schema_origin(s, at)].text, sizeof origin->text, "%s", where ? where : "");
     return HS_OK;
 }
 
@@ -184,32 +192,33 @@ static hs_status section_defaults(const hs_schema *s, void *config, hs_origin *o
                        section->struct_bytes, s->section_bytes);
     memset((char *)config + s->section_offset, 0, s->section_bytes);
     for (int i = 0; i < section->n; i++)
-        HS_TRY(set_value(s, config, origin, &section->key[i], section->key[i].value, "default"));
+        HS_TRY(set_value(s, config, origin, (hs_key_at){ &section->key[i] }, section->key[i].value, "default"));
     return HS_OK;
 }
 
 static hs_status unknown_key(const hs_schema *s, const void *config, const char *key, const char *where)
 {
-    const place p = { NULL, where };
-    const hs_key *other = hs_schema_find(s, NULL, key);
+    const place p = { .where = where };
+    const hs_key *other = hs_schema_find(s, NULL, key).key;
     if (other) {
         char word[128];
         hs_schema_format(s, config, hs_schema_find(s, config, s->chooser), word, sizeof word);
         return HS_FAIL(USAGE, "%s%s%s is a setting of %s %s, not of %s", file_of(&p), colon_of(&p), key, s->chooser,
                        hs_schema_section_of(s, other)->words, word);
     }
-    const char *near = hs_schema_nearest(s, config, key);
+    char buf[HS_KEY_NAME];
+    const char *near = hs_schema_nearest(s, config, key, buf);
     return near ? HS_FAIL(USAGE, "%s%sunknown key %s; did you mean %s?", file_of(&p), colon_of(&p), key, near)
                 : HS_FAIL(USAGE, "%s%sunknown key %s", file_of(&p), colon_of(&p), key);
 }
 
 hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, const char *key, const char *value, const char *where)
 {
-    const hs_key *k = hs_schema_find(s, config, key);
-    if (!k)
+    const hs_key_at at = hs_schema_find(s, config, key);
+    if (!at.key)
         return unknown_key(s, config, key, where);
     const int before = hs_schema_chosen(s, config);
-    HS_TRY(set_value(s, config, origin, k, value, where));
+    HS_TRY(set_value(s, config, origin, at, value, where));
     return hs_schema_chosen(s, config) == before ? HS_OK : section_defaults(s, config, origin);
 }
 
@@ -221,16 +230,17 @@ hs_status hs_schema_check(const hs_schema *s, const char *key, const char *value
         hs_reals reals;
         hs_ints ints;
     } value_of_any_type;
-    const hs_key *k = hs_schema_find(s, NULL, key);
-    if (!k)
+    const hs_key_at at = hs_schema_find(s, NULL, key);
+    if (!at.key)
         return unknown_key(s, NULL, key, where);
-    return setter[k->type](&(place){ k, where }, value, &value_of_any_type);
+    const place p = place_of(at, where);
+    return setter[at.key->type](&p, value, &value_of_any_type);
 }
 
 hs_status hs_schema_defaults(const hs_schema *s, void *config, hs_origin *origin)
 {
     memset(config, 0, s->struct_bytes);
     for (int i = 0; i < s->n; i++)
-        HS_TRY(set_value(s, config, origin, &s->key[i], s->key[i].value, "default"));
+        HS_TRY(set_value(s, config, origin, (hs_key_at){ &s->key[i] }, s->key[i].value, "default"));
     return section_defaults(s, config, origin);
 }

@@ -1,4 +1,5 @@
-// schema: settings as rows of one table. Parsing, defaults, ranges, help, man page and the resolved config all come from it.
+// schema: settings as rows of one table. Parsing, defaults, ranges and the resolved config come from it, as do the
+// program's help and man page.
 //
 // A table describes a plain struct: each row has a dotted key, a type and the offset of its field. Scalars are parsed by
 // the row's type, never by YAML's tags ("1e-5" is a number, "no" is a word). An unknown key is refused with the nearest name.
@@ -26,7 +27,7 @@ typedef enum hs_key_type {
     HS_KEY_REALS,  // hs_reals: "0.9,0.95" or [0.9, 0.95]
     HS_KEY_INTS,   // hs_ints: "1,2,3"
 } hs_key_type;
-enum { HS_KEY_STRING_BYTES = 512, HS_KEY_LIST = 64 };
+enum { HS_KEY_STRING_BYTES = 512, HS_KEY_LIST = 64, HS_KEY_NAME = 96 };
 typedef struct hs_reals {
     int n;
     double v[HS_KEY_LIST];
@@ -68,6 +69,10 @@ typedef struct hs_section {  // keys that are there while the chooser has one of
     const hs_schema *schema; // offsets are into its own struct; has no chooser itself
 } hs_section;
 
+typedef struct hs_key_at { // what may be set
+    const hs_key *key;     // NULL: there is no such thing
+} hs_key_at;
+
 // Where each value came from: "default", "config.yaml:12", "--optim.lr".
 typedef struct hs_origin {
     char text[96];
@@ -81,23 +86,24 @@ hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, con
 hs_status hs_schema_check(const hs_schema *s, const char *key, const char *value, const char *where); // would it be set? Of common keys
 
 // In the following, config NULL means the keys of all sections, not only of the chosen one.
-const hs_key *hs_schema_find(const hs_schema *s, const void *config, const char *key);
-const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *key); // nearest valid name, NULL if none is near
-// The keys one after the other, those of a section behind their chooser; NULL behind the last.
-const hs_key *hs_schema_row(const hs_schema *s, const void *config, int i);
+hs_key_at hs_schema_find(const hs_schema *s, const void *config, const char *name);
+// Nearest valid name, in buf; NULL if none is near.
+const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME]);
+// The keys one after the other, those of a section behind their chooser; a key of NULL behind the last.
+hs_key_at hs_schema_row(const hs_schema *s, const void *config, int i);
+const char *hs_schema_name(hs_key_at at, char buf[HS_KEY_NAME]); // the whole name, as find takes it
 bool hs_schema_is_section(const hs_schema *s, const void *config, const char *name); // "model": there are keys "model.*"
 
 int hs_schema_chosen(const hs_schema *s, const void *config);                   // index of the section; -1: no chooser
 const hs_section *hs_schema_section_of(const hs_schema *s, const hs_key *k);    // that k is a row of; NULL: a common key
-void *hs_schema_field(const hs_schema *s, void *config, const hs_key *k);       // where its value lies
+void *hs_schema_field(const hs_schema *s, void *config, hs_key_at at);          // where its value lies
 int hs_schema_origins(const hs_schema *s);                                      // elements of an array of origins
-int hs_schema_origin(const hs_schema *s, const hs_key *k);                      // index of a key's origin
+int hs_schema_origin(const hs_schema *s, hs_key_at at);                         // index of its origin
 void hs_schema_words(const hs_section *section, int n, char *buf, size_t size); // "gpt2|gpt|...": choices of a chooser
 
 // The value as text that hs_schema_set would read back to the same bits.
-void hs_schema_format(const hs_schema *s, const void *config, const hs_key *k, char *buf, size_t size);
+void hs_schema_format(const hs_schema *s, const void *config, hs_key_at at, char *buf, size_t size);
 void hs_schema_write_yaml(const hs_schema *s, const void *config, FILE *f); // nested YAML: the resolved config
-void hs_schema_write_help(const hs_schema *s, FILE *f, bool all);           // one line a key: name, default, unit, range, help
 // Nearest of n words by edit distance (NULL beyond 3 edits or half the length): shared by keys, commands and choices.
 const char *hs_nearest_word(const char *word, const char *const *list, int n);
 

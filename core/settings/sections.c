@@ -36,9 +36,9 @@ const hs_section *hs_schema_section_of(const hs_schema *s, const hs_key *k)
     return NULL;
 }
 
-void *hs_schema_field(const hs_schema *s, void *config, const hs_key *k)
+void *hs_schema_field(const hs_schema *s, void *config, hs_key_at at)
 {
-    return (char *)config + (hs_schema_section_of(s, k) ? s->section_offset : 0) + k->offset;
+    return (char *)config + (hs_schema_section_of(s, at.key) ? s->section_offset : 0) + at.key->offset;
 }
 
 int hs_schema_origins(const hs_schema *s)
@@ -49,28 +49,28 @@ int hs_schema_origins(const hs_schema *s)
     return s->n + most;
 }
 
-int hs_schema_origin(const hs_schema *s, const hs_key *k)
+int hs_schema_origin(const hs_schema *s, hs_key_at at)
 {
-    const hs_section *section = hs_schema_section_of(s, k);
-    return section ? s->n + (int)(k - section->schema->key) : (int)(k - s->key);
+    const hs_section *section = hs_schema_section_of(s, at.key);
+    return section ? s->n + (int)(at.key - section->schema->key) : (int)(at.key - s->key);
 }
 
-const hs_key *hs_schema_find(const hs_schema *s, const void *config, const char *key)
+hs_key_at hs_schema_find(const hs_schema *s, const void *config, const char *name)
 {
-    const hs_key *k = find_row(s, key);
+    const hs_key *k = find_row(s, name);
     const int chosen = config ? hs_schema_chosen(s, config) : -1;
     for (int i = 0; !k && i < s->n_sections; i++)
         if (!config || i == chosen)
-            k = find_row(s->section[i].schema, key);
-    return k;
+            k = find_row(s->section[i].schema, name);
+    return (hs_key_at){ k };
 }
 
-const hs_key *hs_schema_row(const hs_schema *s, const void *config, int i)
+hs_key_at hs_schema_row(const hs_schema *s, const void *config, int i)
 {
     const int chosen = config ? hs_schema_chosen(s, config) : -1;
     for (int r = 0; r < s->n; r++) {
         if (i-- == 0)
-            return &s->key[r];
+            return (hs_key_at){ &s->key[r] };
         if (!s->chooser || strcmp(s->key[r].name, s->chooser) != 0)
             continue;
         for (int k = 0; k < s->n_sections; k++) {
@@ -78,19 +78,26 @@ const hs_key *hs_schema_row(const hs_schema *s, const void *config, int i)
             if (config && k != chosen)
                 continue;
             if (i < section->n)
-                return &section->key[i];
+                return (hs_key_at){ &section->key[i] };
             i -= section->n;
         }
     }
-    return NULL;
+    return (hs_key_at){ 0 };
+}
+
+const char *hs_schema_name(hs_key_at at, char buf[HS_KEY_NAME])
+{
+    snprintf(buf, HS_KEY_NAME, "%s", at.key->name);
+    return buf;
 }
 
 bool hs_schema_is_section(const hs_schema *s, const void *config, const char *name)
 {
     const size_t n = strlen(name);
-    const hs_key *k;
-    for (int i = 0; (k = hs_schema_row(s, config, i)) != NULL; i++)
-        if (strncmp(k->name, name, n) == 0 && k->name[n] == '.')
+    char key[HS_KEY_NAME];
+    hs_key_at at;
+    for (int i = 0; (at = hs_schema_row(s, config, i)).key != NULL; i++)
+        if (strncmp(hs_schema_name(at, key), name, n) == 0 && key[n] == '.')
             return true;
     return false;
 }

@@ -42,20 +42,27 @@ const char *hs_nearest_word(const char *word, const char *const *list, int n)
 
 static const char *last_name(const char *key) { return strrchr(key, '.') ? strrchr(key, '.') + 1 : key; }
 
-const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *key)
+// Index of the nearest word; -1: none is near.
+static int nearest_index(const char *word, const char *const *list, int n)
 {
-    const char *full[512], *list[512];
+    const char *near = hs_nearest_word(word, list, n);
+    int i = 0;
+    while (near && list[i] != near)
+        i++;
+    return near ? i : -1;
+}
+
+const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME])
+{
+    const char *full[512], *last[512];
     int n = 0;
-    for (const hs_key *k; n < HS_COUNT(list) && (k = hs_schema_row(s, config, n)) != NULL; n++)
-        full[n] = list[n] = k->name;
-    const char *whole = hs_nearest_word(key, list, n);
-    if (whole)
-        return whole;
-    for (int i = 0; i < n; i++) // the right word under the wrong section, or under none: "lr" for optim.lr
-        list[i] = last_name(full[i]);
-    const char *last = hs_nearest_word(last_name(key), list, n);
-    for (int i = 0; last && i < n; i++)
-        if (list[i] == last)
-            return full[i];
-    return NULL;
+    for (hs_key_at at; n < HS_COUNT(full) && (at = hs_schema_row(s, config, n)).key != NULL; n++)
+        full[n] = at.key->name, last[n] = last_name(full[n]);
+    int i = nearest_index(name, full, n);
+    if (i < 0) // the right word under the wrong section, or under none: "lr" for optim.lr
+        i = nearest_index(last_name(name), last, n);
+    if (i < 0)
+        return NULL;
+    snprintf(buf, HS_KEY_NAME, "%s", full[i]);
+    return buf;
 }

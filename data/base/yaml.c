@@ -162,7 +162,7 @@ static hs_status read_scalar(reader *r, const char *name)
     const char *text = NULL;
     char at[WHERE];
     HS_TRY(scalar(r, name, &text));
-    if (!hs_schema_find(r->schema, r->config, name) && hs_schema_is_section(r->schema, r->config, name)) {
+    if (!hs_schema_find(r->schema, r->config, name).key && hs_schema_is_section(r->schema, r->config, name)) {
         const bool empty = text[0] == 0 && r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
         return empty ? HS_OK
                      : HS_FAIL(USAGE, "%s:%d: %s is a section, its keys belong below it, not \"%.64s\"", r->path, line_of(r), name, text);
@@ -184,7 +184,7 @@ static hs_status read_list(reader *r, const char *name)
         HS_TRY(join(r, longer, sizeof longer, value, n ? "," : "", text));
         memcpy(value, longer, sizeof value);
     }
-    const hs_key *key = hs_schema_find(r->schema, r->config, name); // a text may be a list: amp.overrides
+    const hs_key *key = hs_schema_find(r->schema, r->config, name).key; // a text may be a list: amp.overrides
     if (key && key->type != HS_KEY_REALS && key->type != HS_KEY_INTS && key->type != HS_KEY_STRING)
         return HS_FAIL(USAGE, "%s: %s is a list, a single value is wanted", at, name);
     HS_TRY(set(r, name, value, at));
@@ -210,7 +210,7 @@ static hs_status read_mapping(reader *r, const char *prefix, int depth)
             HS_TRY(read_list(r, name));
         } else if (r->event.type != YAML_MAPPING_START_EVENT) {
             HS_TRY(read_scalar(r, name));
-        } else if (hs_schema_find(r->schema, r->config, name)) {
+        } else if (hs_schema_find(r->schema, r->config, name).key) {
             return HS_FAIL(USAGE, "%s:%d: %s takes a value, not keys below it", r->path, line_of(r), name);
         } else {
             where(r, at);

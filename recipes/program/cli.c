@@ -33,13 +33,14 @@ static int word_index(const char *list, const char *word)
 
 static hs_status unknown_option(const hs_cli *cli, const char *name)
 {
+    char buf[HS_KEY_NAME];
     const char *near = NULL;
     if (cli->command->takes_config && strchr(name, '.'))
-        near = hs_schema_nearest(&cli->table->schema, NULL, name);
+        near = hs_schema_nearest(&cli->table->schema, NULL, name, buf);
     if (!near)
-        near = hs_schema_nearest(cli->command->options, NULL, name);
+        near = hs_schema_nearest(cli->command->options, NULL, name, buf);
     if (!near && cli->command->takes_config)
-        near = hs_schema_nearest(&cli->table->schema, NULL, name);
+        near = hs_schema_nearest(&cli->table->schema, NULL, name, buf);
     return HS_FAIL(USAGE, "unknown option --%s of %s%s%s; see halfstep %s --help", name, cli->command->name, near ? ", nearest is --" : "",
                    near ? near : "", cli->command->name);
 }
@@ -49,7 +50,8 @@ static hs_status override(hs_cli *cli, const char *option, const char *key, cons
     if (cli->n_overrides == HS_CLI_MAX)
         return HS_FAIL(USAGE, "more than %d settings on the command line", HS_CLI_MAX);
     hs_override_arg *o = &cli->override[cli->n_overrides++];
-    o->key = key, o->value = value;
+    o->value = value;
+    snprintf(o->key, sizeof o->key, "%s", key);
     snprintf(o->where, sizeof o->where, "--%s", option);
     return HS_OK;
 }
@@ -58,8 +60,8 @@ static hs_status override(hs_cli *cli, const char *option, const char *key, cons
 static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 {
     const hs_command *c = cli->command;
-    if (c->takes_config && hs_schema_find(&cli->table->schema, NULL, name))
-        return override(cli, name, hs_schema_find(&cli->table->schema, NULL, name)->name, value);
+    if (c->takes_config && hs_schema_find(&cli->table->schema, NULL, name).key)
+        return override(cli, name, name, value);
     const int i = word_index(c->long_options, name);
     if (i >= 0) {
         cli->long_value[i] = value;
@@ -76,8 +78,8 @@ static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 
 static const hs_key *find(const hs_cli *cli, const char *name)
 {
-    const hs_key *k = hs_schema_find(cli->command->options, NULL, name);
-    return !k && cli->command->takes_config ? hs_schema_find(&cli->table->schema, NULL, name) : k;
+    const hs_key *k = hs_schema_find(cli->command->options, NULL, name).key;
+    return !k && cli->command->takes_config ? hs_schema_find(&cli->table->schema, NULL, name).key : k;
 }
 
 // argv[*i] is "--something": reads it and, where it needs one, the value behind it.
@@ -142,7 +144,7 @@ hs_status hs_cli_parse(hs_cli *cli, const hs_config_table *table, const hs_comma
             only_arguments = true;
         else if (!only_arguments && strcmp(argv[i], "-h") == 0)
             HS_TRY(set_option(cli, "help", "true"));
-        else if (!only_arguments && strcmp(argv[i], "-o") == 0 && hs_schema_find(command->options, NULL, "output") && i + 1 < argc)
+        else if (!only_arguments && strcmp(argv[i], "-o") == 0 && hs_schema_find(command->options, NULL, "output").key && i + 1 < argc)
             HS_TRY(set_option(cli, "output", argv[++i]));
         else if (!only_arguments && strncmp(argv[i], "--", 2) == 0)
             HS_TRY(option(cli, argc, argv, &i));
@@ -165,8 +167,8 @@ void hs_cli_free(hs_cli *cli)
 
 bool hs_cli_given(const hs_cli *cli, const char *name)
 {
-    const hs_key *k = hs_schema_find(cli->command->options, NULL, name);
-    return k && strncmp(cli->origin[k - cli->command->options->key].text, "--", 2) == 0;
+    const hs_key_at at = hs_schema_find(cli->command->options, NULL, name);
+    return at.key && strncmp(cli->origin[hs_schema_origin(cli->command->options, at)].text, "--", 2) == 0;
 }
 
 const char *hs_cli_long(const hs_cli *cli, const char *name) { return cli->long_value[word_index(cli->command->long_options, name)]; }

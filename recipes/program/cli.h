@@ -76,8 +76,8 @@ typedef struct hs_command {
 
 enum { HS_CLI_MAX = 128 };
 typedef struct hs_override_arg {
-    const char *key, *value;
-    char where[96];
+    char key[HS_KEY_NAME], where[HS_KEY_NAME + 2];
+    const char *value;
 } hs_override_arg;
 typedef struct hs_cli {           // of one invocation; argv is borrowed
     const hs_config_table *table; // of the program's settings

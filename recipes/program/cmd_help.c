@@ -30,11 +30,12 @@ static void facts(const hs_key *k, char *buf, size_t size)
         snprintf(buf + n, size - (size_t)n, "%s%.10g to %.10g", n ? ", " : "", k->min, k->max);
 }
 
-static void print_key(const hs_key *k, const char *dashes)
+static void print_key(hs_key_at at, const char *dashes)
 {
-    char left[160], right[128];
+    const hs_key *k = at.key;
+    char left[160], right[128], name[HS_KEY_NAME];
     const char *value = placeholder(k);
-    snprintf(left, sizeof left, "%s%s%s%s", dashes, k->name, *value ? " " : "", value);
+    snprintf(left, sizeof left, "%s%s%s%s", dashes, hs_schema_name(at, name), *value ? " " : "", value);
     facts(k, right, sizeof right);
     if (strlen(left) > 26)
         printf("  %s\n  %-26s  %s%s%s%s\n", left, "", k->help, *right ? " (" : "", right, *right ? ")" : "");
@@ -45,14 +46,14 @@ static void print_key(const hs_key *k, const char *dashes)
 static void print_keys(const hs_schema *s, const char *dashes, bool all)
 {
     const hs_section *before = NULL;
-    const hs_key *k;
-    for (int i = 0; (k = hs_schema_row(s, NULL, i)) != NULL; i++) {
-        const hs_section *section = hs_schema_section_of(s, k);
+    hs_key_at at;
+    for (int i = 0; (at = hs_schema_row(s, NULL, i)).key != NULL; i++) {
+        const hs_section *section = hs_schema_section_of(s, at.key);
         if (section && section != before)
             printf(" with %s %s:\n", s->chooser, section->words);
         before = section;
-        if (all || !k->advanced)
-            print_key(k, dashes);
+        if (all || !at.key->advanced)
+            print_key(at, dashes);
     }
 }
 
@@ -113,12 +114,13 @@ static void troff(const char *text)
     }
 }
 
-static void man_key(const hs_key *k, const char *dashes)
+static void man_key(hs_key_at at, const char *dashes)
 {
-    char right[128];
+    const hs_key *k = at.key;
+    char right[128], name[HS_KEY_NAME];
     facts(k, right, sizeof right);
     fputs(".TP\n.B ", stdout);
-    troff(dashes), troff(k->name);
+    troff(dashes), troff(hs_schema_name(at, name));
     fputs(" \\fI", stdout);
     troff(placeholder(k));
     fputs("\\fR\n", stdout);
@@ -134,15 +136,15 @@ static void man_key(const hs_key *k, const char *dashes)
 static void man_keys(const hs_schema *s, const char *dashes)
 {
     const hs_section *before = NULL;
-    const hs_key *k;
-    for (int i = 0; (k = hs_schema_row(s, NULL, i)) != NULL; i++) {
-        const hs_section *section = hs_schema_section_of(s, k);
+    hs_key_at at;
+    for (int i = 0; (at = hs_schema_row(s, NULL, i)).key != NULL; i++) {
+        const hs_section *section = hs_schema_section_of(s, at.key);
         if (section && section != before) {
             fputs(".PP\nWith ", stdout);
             troff(s->chooser), putchar(' '), troff(section->words), puts(":");
         }
         before = section;
-        man_key(k, dashes);
+        man_key(at, dashes);
     }
 }
 

@@ -52,7 +52,7 @@ hs_status hs_config_init(hs_config *c, const hs_config_table *t)
     return HS_OK;
 }
 
-static const hs_key *find(const hs_config *c, const char *key) { return hs_schema_find(&c->table->schema, c, key); }
+static hs_key_at find(const hs_config *c, const char *key) { return hs_schema_find(&c->table->schema, c, key); }
 
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size)
 {
@@ -111,7 +111,7 @@ static hs_status check_model(const hs_config *c)
         return HS_OK;
     snprintf(message, sizeof message, "%s", hs_error());
     snprintf(key, sizeof key, "%.*s", (int)strcspn(message, " "), message);
-    return hs_fail_at(st, __FILE__, __LINE__, "%s%s", find(c, key) ? prefix(c, key, at, sizeof at) : "", message);
+    return hs_fail_at(st, __FILE__, __LINE__, "%s%s", find(c, key).key ? prefix(c, key, at, sizeof at) : "", message);
 }
 
 // Rows of a micro-batch are numbered in 32 bits; it also keeps every byte count of a plan far from overflow.

@@ -125,7 +125,7 @@ hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *famil
             return HS_FAIL(INTERNAL, "%s: more than %d families, or than %d settings", families[n]->name, HS_FAMILIES,
                            HS_CONFIG_KEYS - HS_CONFIG_COMMON);
         for (int i = 0; i < HS_COUNT(needed); i++)
-            if (!hs_schema_find(families[n]->settings, NULL, needed[i]))
+            if (!hs_schema_find(families[n]->settings, NULL, needed[i]).key)
                 return HS_FAIL(INTERNAL, "family %s has no setting %s, which batches of tokens need", families[n]->name, needed[i]);
         t->section[n] = (hs_section){ families[n]->words, families[n]->settings };
     }
