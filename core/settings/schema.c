@@ -192,8 +192,29 @@ static hs_status section_defaults(const hs_schema *s, void *config, hs_origin *o
                        section->struct_bytes, s->section_bytes);
     memset((char *)config + s->section_offset, 0, s->section_bytes);
     for (int i = 0; i < section->n; i++)
-        HS_TRY(set_value(s, config, origin, (hs_key_at){ &section->key[i] }, section->key[i].value, "default"));
+        HS_TRY(set_value(s, config, origin, (hs_key_at){ .key = &section->key[i] }, section->key[i].value, "default"));
     return HS_OK;
+}
+
+// Element n of n. One whose first value is refused does not come to be.
+static hs_status append(const hs_schema *s, void *config, hs_origin *origin, hs_key_at at, const char *value, const char *where)
+{
+    const hs_list *l = at.list;
+    const place p = place_of(at, where);
+    int *n = (int *)((char *)config + l->count_offset);
+    if (at.element > *n)
+        return HS_FAIL(USAGE, "%s%s%s: %s has %d element%s, the next one is %s.%d", file_of(&p), colon_of(&p), p.name, l->name, *n,
+                       *n == 1 ? "" : "s", l->name, *n);
+    if (*n == l->max)
+        return HS_FAIL(USAGE, "%s%s%s: %s takes at most %d elements", file_of(&p), colon_of(&p), p.name, l->name, l->max);
+    for (int i = 0; i < l->schema->n; i++)
+        HS_TRY(set_value(s, config, origin, (hs_key_at){ &l->schema->key[i], l, *n }, l->schema->key[i].value, "default"));
+    const hs_status st = set_value(s, config, origin, at, value, where);
+    if (st == HS_OK)
+        ++*n;
+    else
+        memset((char *)config + l->offset + (size_t)*n * l->schema->struct_bytes, 0, l->schema->struct_bytes);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 static hs_status unknown_key(const hs_schema *s, const void *config, const char *key, const char *where)
@@ -214,7 +235,9 @@ static hs_status unknown_key(const hs_schema *s, const void *config, const char 
 
 hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, const char *key, const char *value, const char *where)
 {
-    const hs_key_at at = hs_schema_find(s, config, key);
+    const hs_key_at at = hs_schema_find(s, config, key), new = hs_schema_find(s, NULL, key);
+    if (!at.key && new.list)
+        return append(s, config, origin, new, value, where);
     if (!at.key)
         return unknown_key(s, config, key, where);
     const int before = hs_schema_chosen(s, config);
@@ -241,6 +264,6 @@ hs_status hs_schema_defaults(const hs_schema *s, void *config, hs_origin *origin
 {
     memset(config, 0, s->struct_bytes);
     for (int i = 0; i < s->n; i++)
-        HS_TRY(set_value(s, config, origin, (hs_key_at){ &s->key[i] }, s->key[i].value, "default"));
+        HS_TRY(set_value(s, config, origin, (hs_key_at){ .key = &s->key[i] }, s->key[i].value, "default"));
     return section_defaults(s, config, origin);
 }

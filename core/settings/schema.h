@@ -6,6 +6,10 @@
 //
 // A key may be a chooser: its value decides which further keys there are (model.type decides what model.* has). Each of its sections is
 // a table into a struct of its own; the chosen one's struct lies in a buffer inside the struct of the common table.
+//
+// A section may also be a list: data.sources.0.path, data.sources.1.path, ... Its table is of one element; the elements' structs are an array
+// inside the struct of the common table. An element is there from the first of its keys that is set, behind those there are; what it is not
+// told has the row's default.
 #ifndef HS_CORE_SCHEMA_H
 #define HS_CORE_SCHEMA_H
 #include "core/base/status.h"
@@ -50,6 +54,7 @@ typedef struct hs_key {
 } hs_key;
 
 struct hs_section;
+struct hs_list;
 typedef struct hs_schema {
     const hs_key *key;
     int n;
@@ -58,6 +63,8 @@ typedef struct hs_schema {
     const struct hs_section *section;
     int n_sections;
     size_t section_offset, section_bytes; // of the buffer that holds the chosen section's struct
+    const struct hs_list *list;           // (optional)
+    int n_lists;
 } hs_schema;
 #define HS_SCHEMA(keys, T)                                                                                                                 \
     {                                                                                                                                      \
@@ -69,8 +76,19 @@ typedef struct hs_section {  // keys that are there while the chooser has one of
     const hs_schema *schema; // offsets are into its own struct; has no chooser itself
 } hs_section;
 
+typedef struct hs_list {         // a list of sections
+    const char *name;            // "data.sources"
+    const hs_schema *schema;     // of an element: keys "path", "weight"; offsets are into its own struct; no chooser, no lists
+    size_t offset, count_offset; // of an array of `max` elements, and of an int: how many there are
+    int max;
+    const char *help; // what an element is, no final full stop
+} hs_list;
+
+enum { HS_EACH = -1 };
 typedef struct hs_key_at { // what may be set
     const hs_key *key;     // NULL: there is no such thing
+    const hs_list *list;   // NULL: of no list
+    int element;           // of the list; HS_EACH: whichever, "data.sources.N.path"
 } hs_key_at;
 
 // Where each value came from: "default", "config.yaml:12", "--optim.lr".
@@ -81,19 +99,20 @@ typedef struct hs_origin {
 // Fills *config with the defaults, all of its bytes. origin: array of hs_schema_origins, or NULL.
 hs_status hs_schema_defaults(const hs_schema *s, void *config, hs_origin *origin);
 // Sets one key from its text. where: "file:line" or "--key", for messages and the origin. A chooser that gets another section gives that
-// one's keys their defaults.
+// one's keys their defaults. Element n of a list that has n is appended.
 hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, const char *key, const char *value, const char *where);
 hs_status hs_schema_check(const hs_schema *s, const char *key, const char *value, const char *where); // would it be set? Of common keys
 
-// In the following, config NULL means the keys of all sections, not only of the chosen one.
+// In the following, config NULL means the keys of all sections, not only of the chosen one, and of any element of a list.
 hs_key_at hs_schema_find(const hs_schema *s, const void *config, const char *name);
 // Nearest valid name, in buf; NULL if none is near.
 const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME]);
-// The keys one after the other, those of a section behind their chooser; a key of NULL behind the last.
+// The keys one after the other, those of a section behind their chooser, those of lists behind all others; a key of NULL behind the last.
 hs_key_at hs_schema_row(const hs_schema *s, const void *config, int i);
 const char *hs_schema_name(hs_key_at at, char buf[HS_KEY_NAME]); // the whole name, as find takes it
 bool hs_schema_is_section(const hs_schema *s, const void *config, const char *name); // "model": there are keys "model.*"
 
+const hs_list *hs_schema_list(const hs_schema *s, const char *name); // NULL: no list of that name
 int hs_schema_chosen(const hs_schema *s, const void *config);                   // index of the section; -1: no chooser
 const hs_section *hs_schema_section_of(const hs_schema *s, const hs_key *k);    // that k is a row of; NULL: a common key
 void *hs_schema_field(const hs_schema *s, void *config, hs_key_at at);          // where its value lies

@@ -113,8 +113,14 @@ static bool first_with_prefix(const hs_schema *s, const void *config, int i, con
     return true;
 }
 
-// All keys that begin with the first `length` characters of `prefix`, each section once and whole, wherever its rows stand.
-static void write_section(const hs_schema *s, const void *config, FILE *f, const char *prefix, size_t length, int depth)
+static bool is_list(const hs_list *l, const char *prefix, size_t length) // "data.sources."
+{
+    return l && length == strlen(l->name) + 1 && !strncmp(prefix, l->name, length - 1);
+}
+
+// All keys that begin with the first `length` characters of `prefix`, each section once and whole, wherever its rows stand. item: in front of
+// the first one stands the dash of a list.
+static void write_section(const hs_schema *s, const void *config, FILE *f, const char *prefix, size_t length, int depth, bool item)
 {
     hs_key_at at;
     for (int i = 0; (at = hs_schema_row(s, config, i)).key != NULL; i++) {
@@ -125,10 +131,16 @@ static void write_section(const hs_schema *s, const void *config, FILE *f, const
         const size_t section = dot ? (size_t)(dot - name) + 1 : 0;
         if (dot && !first_with_prefix(s, config, i, name, section))
             continue;
-        fprintf(f, "%*s%.*s:", 2 * depth, "", dot ? (int)(section - length - 1) : (int)strlen(name + length), name + length);
+        if (is_list(at.list, name, length)) {
+            write_section(s, config, f, name, section, depth + 1, true);
+            continue;
+        }
+        fprintf(f, "%*s%s%.*s:", 2 * (depth - item), "", item ? "- " : "", dot ? (int)(section - length - 1) : (int)strlen(name + length),
+                name + length);
+        item = false;
         if (dot) {
             fputc('\n', f);
-            write_section(s, config, f, name, section, depth + 1);
+            write_section(s, config, f, name, section, depth + 1, false);
         } else {
             fputc(' ', f);
             write_value(s, config, at, f);
@@ -137,4 +149,4 @@ static void write_section(const hs_schema *s, const void *config, FILE *f, const
     }
 }
 
-void hs_schema_write_yaml(const hs_schema *s, const void *config, FILE *f) { write_section(s, config, f, "", 0, 0); }
+void hs_schema_write_yaml(const hs_schema *s, const void *config, FILE *f) { write_section(s, config, f, "", 0, 0, false); }

@@ -1,5 +1,6 @@
 // words: which of the valid names was meant.
 #include "core/settings/schema.h"
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_WORD = 64, MAX_EDITS = 3 };
@@ -52,12 +53,35 @@ static int nearest_index(const char *word, const char *const *list, int n)
     return near ? i : -1;
 }
 
+// "data.sources.3.weigth": 3. Of a name without a number 0.
+static int number_in(const char *name)
+{
+    const char *dot = strchr(name, '.');
+    while (dot && !(dot[1] >= '0' && dot[1] <= '9'))
+        dot = strchr(dot + 1, '.');
+    return dot ? atoi(dot + 1) : 0;
+}
+
 const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME])
 {
-    const char *full[512], *last[512];
-    int n = 0;
-    for (hs_key_at at; n < HS_COUNT(full) && (at = hs_schema_row(s, config, n)).key != NULL; n++)
-        full[n] = at.key->name, last[n] = last_name(full[n]);
+    enum { MOST = 512, MOST_OF_LISTS = 64 };
+    const char *full[MOST], *last[MOST];
+    char built[MOST_OF_LISTS][HS_KEY_NAME];
+    int n = 0, n_built = 0;
+    hs_key_at at;
+    const hs_list *itself = hs_schema_list(s, name);
+    if (itself) // who names a list and no key of it needs one of those
+        return hs_schema_name((hs_key_at){ itself->schema->key, itself, 0 }, buf);
+    for (; n < MOST && (at = hs_schema_row(s, config, n)).key != NULL && !at.list; n++)
+        full[n] = at.key->name;
+    for (int i = 0; i < s->n_lists && n < MOST; i++) {
+        const hs_list *l = &s->list[i];
+        full[n++] = l->name;
+        for (int k = 0; k < l->schema->n && n < MOST && n_built < MOST_OF_LISTS; k++)
+            full[n++] = hs_schema_name((hs_key_at){ &l->schema->key[k], l, number_in(name) }, built[n_built++]);
+    }
+    for (int i = 0; i < n; i++)
+        last[i] = last_name(full[i]);
     int i = nearest_index(name, full, n);
     if (i < 0) // the right word under the wrong section, or under none: "lr" for optim.lr
         i = nearest_index(last_name(name), last, n);

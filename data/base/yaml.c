@@ -157,12 +157,19 @@ static hs_status set(reader *r, const char *name, const char *value, const char 
     return chooser ? hs_schema_check(r->schema, name, value, at) : hs_schema_set(r->schema, r->config, r->origin, name, value, at);
 }
 
+// Of a key there is, or of one with which an element of a list begins; NULL: unknown.
+static const hs_key *key_of(const reader *r, const char *name)
+{
+    const hs_key_at at = hs_schema_find(r->schema, NULL, name);
+    return at.list ? at.key : hs_schema_find(r->schema, r->config, name).key;
+}
+
 static hs_status read_scalar(reader *r, const char *name)
 {
     const char *text = NULL;
     char at[WHERE];
     HS_TRY(scalar(r, name, &text));
-    if (!hs_schema_find(r->schema, r->config, name).key && hs_schema_is_section(r->schema, r->config, name)) {
+    if (!key_of(r, name) && hs_schema_is_section(r->schema, r->config, name)) {
         const bool empty = text[0] == 0 && r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
         return empty ? HS_OK
                      : HS_FAIL(USAGE, "%s:%d: %s is a section, its keys belong below it, not \"%.64s\"", r->path, line_of(r), name, text);
@@ -175,6 +182,8 @@ static hs_status read_list(reader *r, const char *name)
 {
     char value[VALUE] = "", longer[VALUE], at[WHERE];
     where(r, at); // of the key, not of the list's end
+    if (!r->choose && !key_of(r, name)) // before what its elements are is asked
+        return set(r, name, "", at);
     for (int n = 0;; n++) {
         HS_TRY(next(r));
         if (r->event.type == YAML_SEQUENCE_END_EVENT)
@@ -184,11 +193,32 @@ static hs_status read_list(reader *r, const char *name)
         HS_TRY(join(r, longer, sizeof longer, value, n ? "," : "", text));
         memcpy(value, longer, sizeof value);
     }
-    const hs_key *key = hs_schema_find(r->schema, r->config, name).key; // a text may be a list: amp.overrides
+    const hs_key *key = key_of(r, name); // a text may be a list: amp.overrides
     if (key && key->type != HS_KEY_REALS && key->type != HS_KEY_INTS && key->type != HS_KEY_STRING)
         return HS_FAIL(USAGE, "%s: %s is a list, a single value is wanted", at, name);
     HS_TRY(set(r, name, value, at));
     return HS_OK;
+}
+
+static hs_status read_mapping(reader *r, const char *prefix, int depth);
+
+// - { path: a.bin }
+static hs_status read_sections(reader *r, const hs_list *l, int depth)
+{
+    for (int n = 0;; n++) {
+        char name[NAME], number[16];
+        HS_TRY(next(r));
+        HS_TRY(check_tag(r));
+        if (r->event.type == YAML_SEQUENCE_END_EVENT)
+            return HS_OK;
+        snprintf(number, sizeof number, "%d", n);
+        HS_TRY(join(r, name, sizeof name, l->name, ".", number));
+        const int before = r->n_seen, line = line_of(r);
+        if (r->event.type == YAML_MAPPING_START_EVENT)
+            HS_TRY(read_mapping(r, name, depth + 1));
+        if (r->n_seen == before)
+            return HS_FAIL(USAGE, "%s:%d: an element of %s needs keys, as in - %s: ...", r->path, line, l->name, l->schema->key[0].name);
+    }
 }
 
 static hs_status read_mapping(reader *r, const char *prefix, int depth)
@@ -206,11 +236,15 @@ static hs_status read_mapping(reader *r, const char *prefix, int depth)
         HS_TRY(note_key(r, name, line_of(r)));
         HS_TRY(next(r));
         HS_TRY(check_tag(r));
+        const hs_list *sections = hs_schema_list(r->schema, name);
         if (r->event.type == YAML_SEQUENCE_START_EVENT) {
-            HS_TRY(read_list(r, name));
+            HS_TRY(sections ? read_sections(r, sections, depth) : read_list(r, name));
         } else if (r->event.type != YAML_MAPPING_START_EVENT) {
             HS_TRY(read_scalar(r, name));
-        } else if (hs_schema_find(r->schema, r->config, name).key) {
+        } else if (sections) {
+            return HS_FAIL(USAGE, "%s:%d: %s is a list, each element behind a dash: - %s: ...", r->path, line_of(r), name,
+                           sections->schema->key[0].name);
+        } else if (key_of(r, name)) {
             return HS_FAIL(USAGE, "%s:%d: %s takes a value, not keys below it", r->path, line_of(r), name);
         } else {
             where(r, at);

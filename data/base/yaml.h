@@ -3,7 +3,8 @@
 #define HS_DATA_YAML_H
 #include "core/settings/schema.h"
 
-// Nested mappings become dotted keys; a sequence of scalars becomes "a,b,c". Duplicate keys, aliases, a second document,
+// Nested mappings become dotted keys; a sequence of scalars becomes "a,b,c", one of mappings the elements of a list.
+// Duplicate keys, aliases, a second document,
 // malformed YAML: USAGE with file:line.
 hs_status hs_yaml_load(const char *path, const hs_schema *s, void *config, hs_origin *origin);
 // The same in two steps, between which a chooser may get its value from elsewhere: first the chooser alone, then all the rest. What is

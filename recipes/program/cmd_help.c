@@ -52,6 +52,8 @@ static void print_keys(const hs_schema *s, const char *dashes, bool all)
         if (section && section != before)
             printf(" with %s %s:\n", s->chooser, section->words);
         before = section;
+        if (at.list && at.key == at.list->schema->key)
+            printf(" list %s, N from 0 to %d: %s\n", at.list->name, at.list->max - 1, at.list->help);
         if (all || !at.key->advanced)
             print_key(at, dashes);
     }
@@ -144,6 +146,10 @@ static void man_keys(const hs_schema *s, const char *dashes)
             troff(s->chooser), putchar(' '), troff(section->words), puts(":");
         }
         before = section;
+        if (at.list && at.key == at.list->schema->key) {
+            fputs(".PP\nList ", stdout);
+            troff(at.list->name), printf(", N from 0 to %d: ", at.list->max - 1), troff(at.list->help), puts("");
+        }
         man_key(at, dashes);
     }
 }

@@ -45,7 +45,7 @@ static hs_status vocabulary(const hs_config *c, int64_t *vocab)
         return HS_OK;
     hs_data_part part[HS_MIX_SOURCES];
     int n;
-    HS_TRY(hs_config_parts(c->data.train, part, &n));
+    HS_TRY(hs_config_sources(c, part, &n));
     if (part[0].path[0] && access(part[0].path, R_OK) == 0) {
         hs_corpus corpus;
         HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL));

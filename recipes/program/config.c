@@ -1,6 +1,5 @@
 // config: finding a recipe, and what must agree between settings that are right each on its own.
 #include "recipes/program/config.h"
-#include "data/batches/mixing.h"
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -139,8 +138,11 @@ static hs_status check_optim(const hs_config *c)
 static hs_status check_data(const hs_config *c)
 {
     char at[128];
-    if (!c->data.train[0])
+    hs_data_part part[HS_MIX_SOURCES];
+    int n;
+    if (!c->data.train[0] && !c->data.n_sources)
         return HS_FAIL(USAGE, "data.train is not set: name the text file to train on, --data.train=FILE or in the configuration");
+    HS_TRY(hs_config_sources(c, part, &n));
     char *end;
     const double fraction = strtod(c->data.val, &end);
     if (c->data.val[0] && !*end && !(fraction >= 0 && fraction < 1))
@@ -202,19 +204,19 @@ static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
 }
 
 // Weights of all, or of none: a missing one would count as much as what looks like a share.
-static hs_status settle_weights(hs_data_part *part, int n)
+static hs_status settle_weights(const char *key, hs_data_part *part, int n)
 {
     const hs_data_part *without = NULL, *with = NULL;
     for (int i = 0; i < n; i++)
         *(part[i].weight > 0 ? &with : &without) = &part[i];
     if (with && without)
-        return HS_FAIL(USAGE, "data.train: %s has a weight, %s has none; a.bin:0.7,b.bin:0.3 gives one to each", with->path, without->path);
+        return HS_FAIL(USAGE, "%s: %s has a weight, %s has none; give one to each", key, with->path, without->path);
     for (int i = 0; without && i < n; i++)
         part[i].weight = 1;
     return HS_OK;
 }
 
-hs_status hs_config_parts(const char *text, hs_data_part *part, int *n)
+static hs_status short_form(const char *text, hs_data_part *part, int *n)
 {
     *n = 1;
     if (!strchr(text, ',') || access(text, F_OK) == 0) {
@@ -229,23 +231,55 @@ hs_status hs_config_parts(const char *text, hs_data_part *part, int *n)
         HS_TRY(parse_part(text, bytes, &part[*n]));
         text += bytes + (text[bytes] == ',');
     }
-    return settle_weights(part, *n);
+    return settle_weights("data.train", part, *n);
 }
 
-// data.train with every path absolute.
-static hs_status absolute_parts(hs_config *c, const char *where, const char *file)
+// "data.sources.1.weight"
+static const char *key_of_source(int i, const char *key, char buf[HS_KEY_NAME])
+{
+    snprintf(buf, HS_KEY_NAME, "data.sources.%d.%s", i, key);
+    return buf;
+}
+
+hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES], int *n)
+{
+    char key[HS_KEY_NAME], path[HS_KEY_NAME], at[128];
+    if (c->data.n_sources == 0)
+        return short_form(c->data.train, part, n);
+    if (c->data.train[0])
+        return HS_FAIL(USAGE, "%sdata.sources and data.train (%s) are both set: name the data in one of them",
+                       prefix(c, "data.sources.0.path", at, sizeof at), c->data.train);
+    *n = c->data.n_sources;
+    for (int i = 0; i < *n; i++) {
+        part[i] = c->data.source[i];
+        if (!part[i].path[0])
+            return HS_FAIL(USAGE, "%s%s is not set: an element of data.sources needs a path",
+                           prefix(c, key_of_source(i, "weight", key), at, sizeof at), key_of_source(i, "path", path));
+        if (hs_config_is_default(c, key_of_source(i, "weight", key)))
+            part[i].weight = 0;
+    }
+    return settle_weights("data.sources", part, *n);
+}
+
+// data.train, or the paths of data.sources, with every path absolute.
+static hs_status absolute_sources(hs_config *c, const char *file)
 {
     hs_data_part part[HS_MIX_SOURCES];
     hs_string list = "";
+    char key[HS_KEY_NAME];
     int n;
-    HS_TRY(hs_config_parts(c->data.train, part, &n));
+    const char *where = hs_config_where(c, "data.train");
+    for (int i = 0; i < c->data.n_sources; i++)
+        HS_TRY(absolute(c->data.source[i].path, hs_config_where(c, key_of_source(i, "path", key)), file));
+    HS_TRY(short_form(c->data.train, part, &n));
     if (n == 1 && !strchr(c->data.train, ','))
         return absolute(c->data.train, where, file);
     for (int i = 0; i < n; i++) {
         const size_t at = strlen(list);
         HS_TRY(absolute(part[i].path, where, file));
         if ((size_t)snprintf(list + at, sizeof list - at, "%s%s:%.15g", i ? "," : "", part[i].path, part[i].weight) >= sizeof list - at)
-            return HS_FAIL(USAGE, "data.train: the list is longer than %d bytes with absolute paths", HS_KEY_STRING_BYTES - 1);
+            return HS_FAIL(USAGE, "data.train: the list is longer than %d bytes with absolute paths: data.sources has no such limit",
+                           HS_KEY_STRING_BYTES - 1);
     }
     memcpy(c->data.train, list, sizeof list);
     return HS_OK;
@@ -260,7 +294,7 @@ static bool is_number(const char *s)
 
 hs_status hs_config_resolve_paths(hs_config *c, const char *file)
 {
-    HS_TRY(absolute_parts(c, hs_config_where(c, "data.train"), file));
+    HS_TRY(absolute_sources(c, file));
     if (!is_number(c->data.val))
         HS_TRY(absolute(c->data.val, hs_config_where(c, "data.val"), file));
     static const char *const no_folders[] = { "auto", "char", "byte" };

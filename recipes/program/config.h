@@ -5,6 +5,7 @@
 #include "core/plan/plan.h"
 #include "core/settings/schema.h"
 #include "data/batches/loader.h"
+#include "data/batches/mixing.h"
 #include "data/checkpoint/checkpoint.h"
 #include "models/family.h"
 #include "optim/optim.h"
@@ -12,7 +13,17 @@
 typedef char hs_string[HS_KEY_STRING_BYTES];
 typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16 } hs_dtype_option;
 
-enum { HS_CONFIG_COMMON = 64, HS_CONFIG_KEYS = HS_CONFIG_COMMON + 64 }; // at most: common rows; with those of a family
+enum {
+    HS_CONFIG_COMMON = 64, // rows at most: those that every run has
+    HS_CONFIG_FAMILY = 64, // those of a family
+    HS_CONFIG_SOURCES = 2, // those of an element of data.sources
+    HS_CONFIG_KEYS = HS_CONFIG_COMMON + HS_CONFIG_FAMILY + HS_MIX_SOURCES * HS_CONFIG_SOURCES
+};
+
+typedef struct hs_data_part { // an element of data.sources, or of data.train where that is a list
+    hs_string path;
+    double weight;
+} hs_data_part;
 
 typedef struct hs_config_table { // of a program: made once of its families, which are borrowed
     const hs_family *const *families;
@@ -31,6 +42,8 @@ typedef struct hs_config {
     struct {
         hs_string train, val, tokenizer;
         int packing; // hs_packing
+        hs_data_part source[HS_MIX_SOURCES];
+        int n_sources;
     } data;
     struct {
         hs_string name, init_from, freeze;
@@ -75,13 +88,11 @@ hs_status hs_config_init(hs_config *c, const hs_config_table *t);
 
 // A path as given, or a shipped recipe by its name ("gpt2-124m"). USAGE with the names if there is neither.
 hs_status hs_config_find(const char *name, char *path, size_t size);
-// data.train as a list: one file of weight 1, or, where no file has that name and it has a comma, PATH:WEIGHT,PATH:WEIGHT,... (weight 1
-// where none is given). USAGE: an empty path, a weight that is no number, more than HS_MIX_SOURCES.
-typedef struct hs_data_part {
-    hs_string path;
-    double weight;
-} hs_data_part;
-hs_status hs_config_parts(const char *text, hs_data_part *part, int *n);
+// What training draws from: data.sources, or data.train as one file of weight 1, or, where no file has that name and it has a comma, as
+// PATH:WEIGHT,PATH:WEIGHT,... (weight 1 where none is given). USAGE: both are set, an empty path, a weight that is no number, weights of some
+// only, more than HS_MIX_SOURCES.
+hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES], int *n);
+static inline const char *hs_config_data_key(const hs_config *c) { return c->data.n_sources ? "data.sources" : "data.train"; }
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
 hs_status hs_config_check(const hs_config *c, bool data_needed);
 // data.* and train.init_from relative to the folder of the file that set them become absolute; train.name defaults to its base name.

@@ -25,12 +25,37 @@
         .name = key, .type = HS_KEY_CHOICE, AT(field), .value = def, .choices = list, __VA_ARGS__                                          \
     }
 
+static const hs_key source_keys[] = {
+    { .name = "path",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(hs_data_part, path),
+      .value = "",
+      .help = "as data.train; a relative path starts at the configuration's folder" },
+    { .name = "weight",
+      .type = HS_KEY_REAL,
+      .offset = offsetof(hs_data_part, weight),
+      .value = "1",
+      .min = 1e-6,
+      .max = 1e9,
+      .help = "share of the samples, of all elements or of none: equal parts" },
+};
+_Static_assert(HS_COUNT(source_keys) == HS_CONFIG_SOURCES, "origins of data.sources");
+static const hs_schema source_schema = HS_SCHEMA(source_keys, hs_data_part);
+static const hs_list lists[] = {
+    { .name = "data.sources",
+      .schema = &source_schema,
+      .offset = offsetof(hs_config, data.source),
+      .count_offset = offsetof(hs_config, data.n_sources),
+      .max = HS_MIX_SOURCES,
+      .help = "in place of data.train, a text file or token store; several are token stores, mixed" },
+};
+
 static const hs_key keys[] = {
     CHOICE("model.type", model.type, "", NULL, .help = "architecture; it decides which further model.* settings there are"),
 
     TEXT("data.train", data.train, "",
          .help = "text file or token store to train on; a relative path starts at the configuration's folder. Several token stores, with "
-                 "weights or in equal parts: a.bin:0.7,b.bin:0.3"),
+                 "weights or in equal parts: a.bin:0.7,b.bin:0.3, or data.sources"),
     TEXT("data.val", data.val, "0.1",
          .help = "validation text: a file (a token store where data.train is one), or the fraction of data.train (of several: of the "
                  "first) that is cut off its end "
@@ -121,9 +146,9 @@ hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *famil
     static const char *const needed[] = { "model.context", "model.vocab" };
     int n = 0;
     for (; families[n]; n++) {
-        if (n == HS_FAMILIES || families[n]->settings->n > HS_CONFIG_KEYS - HS_CONFIG_COMMON)
+        if (n == HS_FAMILIES || families[n]->settings->n > HS_CONFIG_FAMILY)
             return HS_FAIL(INTERNAL, "%s: more than %d families, or than %d settings", families[n]->name, HS_FAMILIES,
-                           HS_CONFIG_KEYS - HS_CONFIG_COMMON);
+                           HS_CONFIG_FAMILY);
         for (int i = 0; i < HS_COUNT(needed); i++)
             if (!hs_schema_find(families[n]->settings, NULL, needed[i]).key)
                 return HS_FAIL(INTERNAL, "family %s has no setting %s, which batches of tokens need", families[n]->name, needed[i]);
@@ -141,6 +166,8 @@ hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *famil
                              .section = t->section,
                              .n_sections = n,
                              .section_offset = offsetof(hs_config, model.settings),
-                             .section_bytes = sizeof(hs_settings) };
+                             .section_bytes = sizeof(hs_settings),
+                             .list = lists,
+                             .n_lists = HS_COUNT(lists) };
     return HS_OK;
 }

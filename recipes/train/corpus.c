@@ -5,6 +5,7 @@
 #include "data/base/file.h"
 #include "recipes/program/plain_text.h"
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,7 +13,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-typedef struct texts { // data.train and, where data.val is a file, that
+typedef struct texts { // what is trained on and, where data.val is a file, that
+    const char *path;  // of train
     hs_plain_text train, val;
     bool has_val_file;
     double fraction; // of train that is validation text, where it is no file
@@ -34,16 +36,15 @@ static hs_status open_text_file(hs_plain_text *f, const char *path)
     return HS_OK;
 }
 
-static hs_status open_texts(texts *t, const hs_config *config)
+static hs_status open_texts(texts *t, const hs_config *config, const char *path)
 {
-    *t = (texts){ 0 };
-    HS_TRY(open_text_file(&t->train, config->data.train));
+    *t = (texts){ .path = path };
+    HS_TRY(open_text_file(&t->train, path));
     char *end;
     t->fraction = strtod(config->data.val, &end);
     if (*end && hs_token_store_is(config->data.val)) {
         hs_plain_text_close(&t->train);
-        return HS_FAIL(USAGE, "data.val is a token store (%s); data.train must be one too: %s is not", config->data.val,
-                       config->data.train);
+        return HS_FAIL(USAGE, "data.val is a token store (%s); data.train must be one too: %s is not", config->data.val, path);
     }
     if (*end) {
         const hs_status st = open_text_file(&t->val, config->data.val);
@@ -145,7 +146,7 @@ static hs_status encode(hs_corpus *c, const hs_config *config, const texts *t)
 {
     int32_t *ids = NULL, *val = NULL;
     int64_t n = 0, n_val = 0;
-    HS_TRY(encode_file(c->tokenizer, &t->train, config->data.train, &ids, &n));
+    HS_TRY(encode_file(c->tokenizer, &t->train, t->path, &ids, &n));
     hs_status st = HS_OK;
     if (t->has_val_file) {
         HS_TRY_GOTO(st, encode_file(c->tokenizer, &t->val, config->data.val, &val, &n_val), done);
@@ -178,12 +179,12 @@ static hs_status split(hs_corpus *c, const hs_config *config, const texts *t)
     const int64_t n_val = c->val.end - c->val.first;
     const int64_t context = hs_config_model_int(config, "model.context");
     if (n_train < context + 1)
-        return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", config->data.train,
+        return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", t->path,
                        (long long)n_train, (long long)context + 1);
     const bool wanted = t->has_val_file || t->fraction > 0;
     if (wanted && n_val < 2)
         return HS_FAIL(USAGE, "%s: the validation text has %lld tokens, needs 2; give a larger data.val, or 0 for none",
-                       t->has_val_file ? config->data.val : config->data.train, (long long)n_val);
+                       t->has_val_file ? config->data.val : t->path, (long long)n_val);
     return HS_OK;
 }
 
@@ -200,12 +201,21 @@ static hs_status check_tokenizer(const char *path, const hs_token_store *s, cons
     return HS_OK;
 }
 
-// The stores behind the first of data.train.
-static hs_status open_more(hs_corpus *c, const hs_data_part *part, int n, const char *name)
+// Of one of several sources.
+static hs_status check_store(const hs_config *config, const char *path)
+{
+    if (access(path, R_OK) != 0)
+        return HS_FAIL(USAGE, "%s: %s: %s", hs_config_data_key(config), path, strerror(errno));
+    if (!hs_token_store_is(path))
+        return HS_FAIL(USAGE, "%s: %s is no token store; only those can be mixed", hs_config_data_key(config), path);
+    return HS_OK;
+}
+
+// The stores behind the first.
+static hs_status open_more(hs_corpus *c, const hs_config *config, const hs_data_part *part, int n, const char *name)
 {
     for (int i = 1; i < n; i++) {
-        if (!hs_token_store_is(part[i].path))
-            return HS_FAIL(USAGE, "data.train: %s is no token store; only those can be mixed", part[i].path);
+        HS_TRY(check_store(config, part[i].path));
         HS_TRY(hs_token_store_open(&c->more[i - 1], part[i].path));
         HS_TRY(check_tokenizer(part[i].path, c->more[i - 1], c->tokenizer, name));
         const hs_token_store_info info = hs_token_store_info_of(c->more[i - 1]);
@@ -231,22 +241,22 @@ static void key_of_stream(hs_corpus *c, const hs_config *config, const hs_data_p
 static hs_status open_prepared(hs_corpus *c, const hs_config *config, const hs_data_part *part, int n, const char *run_dir,
                                const char *tokenizer_dir)
 {
-    texts t = { 0 };
+    texts t = { .path = part[0].path };
     char *end;
     t.fraction = strtod(config->data.val, &end);
     t.has_val_file = *end != 0;
     if (t.has_val_file && !hs_token_store_is(config->data.val))
-        return HS_FAIL(USAGE, "data.train is a token store (%s); data.val must be one too, or a fraction: %s is not", config->data.train,
-                       config->data.val);
+        return HS_FAIL(USAGE, "%s is a token store (%s); data.val must be one too, or a fraction: %s is not", hs_config_data_key(config),
+                       t.path, config->data.val);
     if (!tokenizer_dir && is_char(config))
-        return HS_FAIL(USAGE, "data.train is a token store (%s): data.tokenizer must name the folder it was made with, not char",
-                       config->data.train);
+        return HS_FAIL(USAGE, "%s is a token store (%s): data.tokenizer must name the folder it was made with, not char",
+                       hs_config_data_key(config), t.path);
     HS_TRY(tokenizer_dir ? hs_tokenizer_load(&c->tokenizer, tokenizer_dir) : hs_corpus_named_tokenizer(&c->tokenizer, config));
     const char *name = tokenizer_dir ? tokenizer_dir : config->data.tokenizer;
     HS_TRY(hs_token_store_open(&c->store, part[0].path));
     HS_TRY(check_tokenizer(part[0].path, c->store, c->tokenizer, name));
     c->key = hs_mix2(hs_token_store_info_of(c->store).content_hash, hs_tokenizer_hash(c->tokenizer));
-    HS_TRY(open_more(c, part, n, name));
+    HS_TRY(open_more(c, config, part, n, name));
     key_of_stream(c, config, part, n);
     if (t.has_val_file) {
         HS_TRY(hs_token_store_open(&c->val_store, config->data.val));
@@ -310,13 +320,13 @@ hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_
     hs_status st;
     hs_data_part part[HS_MIX_SOURCES];
     int n;
-    HS_TRY(hs_config_parts(config->data.train, part, &n));
-    if (n > 1 && !hs_token_store_is(part[0].path))
-        return HS_FAIL(USAGE, "data.train: %s is no token store; only those can be mixed", part[0].path);
+    HS_TRY(hs_config_sources(config, part, &n));
+    if (n > 1)
+        HS_TRY(check_store(config, part[0].path));
     if (hs_token_store_is(part[0].path)) {
         st = open_prepared(c, config, part, n, run_dir, tokenizer_dir);
     } else {
-        HS_TRY(open_texts(&t, config));
+        HS_TRY(open_texts(&t, config, part[0].path));
         st = open_store(c, config, &t, run_dir, tokenizer_dir);
         close_texts(&t);
     }

@@ -10,15 +10,15 @@ typedef struct hs_corpus {
     hs_tokenizer *tokenizer;
     hs_token_store *store;
     hs_token_store *val_store;            // of a data.val that is a store of its own; else NULL
-    hs_token_store *more[HS_MIX_SOURCES]; // the second store of data.train and those behind it
+    hs_token_store *more[HS_MIX_SOURCES]; // the second source and those behind it
     hs_text_part source[HS_MIX_SOURCES];  // what training draws from; the first is `train`
     int n_sources;
     hs_token_range train, val; // val is empty (first == end) where there is no validation text
-    int64_t first_file;        // tokens of data.train; behind them those of a validation file
+    int64_t first_file;        // tokens of the first source; behind them those of a validation file
     uint64_t key;              // of texts and tokenizer, of stores also weights and packing: names the cache file
     bool known;                // a cache of these very texts lies there, whole or not
     bool cached;               // the ids came from the cache, or there is nothing to cache
-    bool prepared;             // data.train is a token store
+    bool prepared;             // the sources are token stores
 } hs_corpus;
 
 // Reads and checks everything and writes nothing. run_dir: where a cache may lie (NULL: none). tokenizer_dir: folder whose

@@ -38,8 +38,8 @@ static hs_status check_shape(const hs_config *c, const hs_model_info *info, cons
         const hs_key *k = &s->key[i];
         if (!is_shape(m, k) || same_value(k, m.settings, info->settings.bytes))
             continue;
-        hs_schema_format(s, m.settings, (hs_key_at){ k }, ours, sizeof ours);
-        hs_schema_format(s, info->settings.bytes, (hs_key_at){ k }, theirs, sizeof theirs);
+        hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
+        hs_schema_format(s, info->settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
         return HS_FAIL(USAGE, "%s is %s, but %s has %s; --resume none --overwrite starts anew", k->name, ours, from, theirs);
     }
     return HS_OK;
@@ -80,8 +80,8 @@ static hs_status take_shape(hs_trainer *t, const char *source)
         const bool open = strcmp(k->name, "model.vocab") == 0 && hs_arch_int(m, k->name) == 0;
         if (!is_shape(m, k))
             continue;
-        hs_schema_format(s, m.settings, (hs_key_at){ k }, ours, sizeof ours);
-        hs_schema_format(s, info.settings.bytes, (hs_key_at){ k }, theirs, sizeof theirs);
+        hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
+        hs_schema_format(s, info.settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
         if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m.settings, info.settings.bytes))
             return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
                            theirs);
@@ -101,7 +101,7 @@ static hs_status check_vocabulary(const hs_trainer *t)
         return HS_OK;
     return HS_FAIL(USAGE, "data.tokenizer: the vocabulary (%lld tokens) is not the one %s was trained with (%lld tokens): %s has changed",
                    (long long)hs_tokenizer_vocab(t->corpus.tokenizer), t->run.from, (long long)theirs,
-                   strcmp(hs_tokenizer_kind(t->corpus.tokenizer), "char") == 0 ? "data.train" : "data.tokenizer");
+                   strcmp(hs_tokenizer_kind(t->corpus.tokenizer), "char") == 0 ? hs_config_data_key(t->c) : "data.tokenizer");
 }
 
 // ---- settings that files decide

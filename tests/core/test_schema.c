@@ -127,16 +127,16 @@ static void test_text_reads_back(void **state)
         strcpy(a.train, "a \"b\".txt");
         for (int k = 0; k < schema.n; k++) {
             char text[1024];
-            hs_schema_format(&schema, &a, (hs_key_at){ &keys[k] }, text, sizeof text);
+            hs_schema_format(&schema, &a, (hs_key_at){ .key = &keys[k] }, text, sizeof text);
             assert_int_equal(hs_schema_set(&schema, &b, NULL, keys[k].name, text, NULL), HS_OK);
         }
         assert_memory_equal(&a, &b, sizeof a);
     }
     char text[64];
     config c = fresh(NULL);
-    hs_schema_format(&schema, &c, (hs_key_at){ &keys[1] }, text, sizeof text);
+    hs_schema_format(&schema, &c, (hs_key_at){ .key = &keys[1] }, text, sizeof text);
     assert_string_equal(text, "0.001"); // as one would write it
-    hs_schema_format(&schema, &c, (hs_key_at){ &keys[5] }, text, 6);
+    hs_schema_format(&schema, &c, (hs_key_at){ .key = &keys[5] }, text, 6);
     assert_true(strlen(text) < 6);
 }
 
@@ -288,11 +288,131 @@ static void test_sections(void **state)
     assert_int_equal(hs_schema_defaults(&narrow, &b, NULL), HS_INTERNAL);
 }
 
+// ---- lists of sections
+
+typedef struct phase {
+    int64_t steps;
+    double lr;
+    char name[HS_KEY_STRING_BYTES];
+} phase;
+typedef struct plan {
+    int64_t seed;
+    phase phase[4];
+    int n_phases;
+    int64_t guest[2];
+    int n_guests;
+} plan;
+static const hs_key phase_keys[] = {
+    { "steps", HS_KEY_INT, offsetof(phase, steps), "100", 1, 1000, NULL, "steps", "how long", false },
+    { "optim.lr", HS_KEY_REAL, offsetof(phase, lr), "0.5", 0, 1, NULL, NULL, "how fast", false },
+    { "name", HS_KEY_STRING, offsetof(phase, name), "", 0, 0, NULL, NULL, "what it is called", false },
+};
+static const hs_key guest_keys[] = { { "age", HS_KEY_INT, 0, "30", 18, 200, NULL, NULL, "in years", false } };
+static const hs_schema phase_schema = HS_SCHEMA(phase_keys, phase), guest_schema = HS_SCHEMA(guest_keys, int64_t);
+static const hs_list lists[] = { { "phases", &phase_schema, offsetof(plan, phase), offsetof(plan, n_phases), 4, "stretches of the run" },
+                                 { "hall.guests", &guest_schema, offsetof(plan, guest), offsetof(plan, n_guests), 2, "who is there" } };
+static const hs_key plan_keys[] = { { "seed", HS_KEY_INT, offsetof(plan, seed), "1", 0, 0, NULL, NULL, "", false } };
+static const hs_schema plan_schema = { .key = plan_keys,
+                                       .n = HS_COUNT(plan_keys),
+                                       .struct_bytes = sizeof(plan),
+                                       .list = lists,
+                                       .n_lists = HS_COUNT(lists) };
+
+static void test_lists(void **state)
+{
+    (void)state;
+    const hs_schema *s = &plan_schema;
+    plan p, before;
+    hs_origin origin[1 + 4 * 3 + 2];
+    char name[HS_KEY_NAME];
+    assert_int_equal(hs_schema_origins(s), HS_COUNT(origin));
+    assert_int_equal(hs_schema_defaults(s, &p, origin), HS_OK);
+    assert_true(p.n_phases == 0 && p.n_guests == 0 && p.seed == 1);
+    assert_null(hs_schema_find(s, &p, "phases.0.steps").key); // nothing of an element that is not there
+    assert_non_null(hs_schema_find(s, NULL, "phases.0.steps").key);
+
+    // an element begins with the first of its keys; the others have defaults
+    assert_int_equal(hs_schema_set(s, &p, origin, "phases.0.optim.lr", "0.25", "a.yaml:3"), HS_OK);
+    assert_true(p.n_phases == 1 && p.phase[0].lr == 0.25 && p.phase[0].steps == 100);
+    assert_int_equal(hs_schema_set(s, &p, origin, "phases.1.steps", "7", "--phases.1.steps"), HS_OK);
+    assert_int_equal(hs_schema_set(s, &p, origin, "phases.0.steps", "9", "a.yaml:4"), HS_OK);
+    assert_int_equal(hs_schema_set(s, &p, origin, "hall.guests.0.age", "77", "a.yaml:5"), HS_OK);
+    assert_true(p.n_phases == 2 && p.n_guests == 1 && p.guest[0] == 77 && p.phase[0].steps == 9 && p.phase[1].steps == 7);
+    static const struct {
+        const char *name, *where, *text;
+    } at[] = { { "phases.0.steps", "a.yaml:4", "9" },
+               { "phases.0.name", "default", "" },
+               { "phases.1.steps", "--phases.1.steps", "7" },
+               { "phases.1.optim.lr", "default", "0.5" },
+               { "hall.guests.0.age", "a.yaml:5", "77" } };
+    for (int i = 0; i < HS_COUNT(at); i++) {
+        char text[64];
+        const hs_key_at k = hs_schema_find(s, &p, at[i].name);
+        assert_string_equal(hs_schema_name(k, name), at[i].name);
+        assert_string_equal(origin[hs_schema_origin(s, k)].text, at[i].where);
+        hs_schema_format(s, &p, k, text, sizeof text);
+        assert_string_equal(text, at[i].text);
+    }
+
+    static const struct {
+        const char *key, *value, *message;
+    } bad[] = {
+        { "phases.2.steps", "0", "a.yaml:9: phases.2.steps is 0, allowed 1 to 1000" },
+        { "phases.1.steps", "many", "a.yaml:9: phases.1.steps is 'many', must be a whole number" },
+        { "phases.1.setps", "3", "a.yaml:9: unknown key phases.1.setps; did you mean phases.1.steps?" },
+        { "phase.1.steps", "3", "a.yaml:9: unknown key phase.1.steps; did you mean phases.1.steps?" },
+        { "phases", "3", "a.yaml:9: unknown key phases; did you mean phases.0.steps?" },
+        { "fases", "3", "a.yaml:9: unknown key fases; did you mean phases?" },
+        { "age", "3", "a.yaml:9: unknown key age; did you mean hall.guests.0.age?" },
+        { "phases.3.steps", "3", "a.yaml:9: phases.3.steps: phases has 2 elements, the next one is phases.2" },
+        { "hall.guests.2.age", "30", "a.yaml:9: hall.guests.2.age: hall.guests has 1 element, the next one is hall.guests.1" },
+    };
+    before = p;
+    for (int i = 0; i < HS_COUNT(bad); i++) {
+        assert_int_equal(hs_schema_set(s, &p, origin, bad[i].key, bad[i].value, "a.yaml:9"), HS_USAGE);
+        assert_string_equal(hs_error(), bad[i].message);
+        assert_memory_equal(&p, &before, sizeof p);
+    }
+    assert_int_equal(hs_schema_set(s, &p, NULL, "hall.guests.1.age", "18", "a.yaml:9"), HS_OK);
+    assert_int_equal(hs_schema_set(s, &p, NULL, "hall.guests.2.age", "18", "a.yaml:9"), HS_USAGE);
+    assert_string_equal(hs_error(), "a.yaml:9: hall.guests.2.age: hall.guests takes at most 2 elements");
+
+    // of any element, as help tells it; of those there are, as a file keeps them
+    assert_string_equal(hs_schema_name(hs_schema_row(s, NULL, 2), name), "phases.N.optim.lr");
+    assert_string_equal(hs_schema_name(hs_schema_row(s, NULL, 4), name), "hall.guests.N.age");
+    assert_null(hs_schema_row(s, NULL, 5).key);
+    assert_string_equal(hs_schema_name(hs_schema_row(s, &p, 8), name), "hall.guests.1.age");
+    assert_null(hs_schema_row(s, &p, 9).key);
+    assert_true(hs_schema_is_section(s, NULL, "hall") && hs_schema_is_section(s, NULL, "hall.guests"));
+    assert_ptr_equal(hs_schema_list(s, "hall.guests"), &lists[1]);
+    assert_null(hs_schema_list(s, "hall"));
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    hs_schema_write_yaml(s, &p, f);
+    fclose(f);
+    assert_string_equal(text, "seed: 1\n"
+                              "phases:\n"
+                              "  - steps: 9\n"
+                              "    optim:\n"
+                              "      lr: 0.25\n"
+                              "    name: \"\"\n"
+                              "  - steps: 7\n"
+                              "    optim:\n"
+                              "      lr: 0.5\n"
+                              "    name: \"\"\n"
+                              "hall:\n"
+                              "  guests:\n"
+                              "    - age: 77\n"
+                              "    - age: 18\n");
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),
                                         cmocka_unit_test(test_messages), cmocka_unit_test(test_text_reads_back),
                                         cmocka_unit_test(test_yaml),     cmocka_unit_test(test_nearest),
-                                        cmocka_unit_test(test_sections) };
+                                        cmocka_unit_test(test_sections), cmocka_unit_test(test_lists) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

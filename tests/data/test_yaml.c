@@ -188,9 +188,16 @@ static void chooser_comes_first(void **state)
     static const hs_key one[] = { { "model.stones", HS_KEY_INT, 0, "1", 0, 9, NULL, NULL, "", false } };
     static const hs_key two[] = { { "model.height", HS_KEY_INT, 0, "2", 0, 9, NULL, NULL, "", false } };
     static const hs_key common[] = { { "model.kind", HS_KEY_CHOICE, 0, "ring", 0, 0, "ring|tower", NULL, "", false } };
-    static const hs_schema ring = { one, 1, 8, NULL, NULL, 0, 0, 0 }, tower = { two, 1, 8, NULL, NULL, 0, 0, 0 };
+    static const hs_schema ring = HS_SCHEMA(one, int64_t), tower = HS_SCHEMA(two, int64_t);
     static const hs_section sections[] = { { "ring", &ring }, { "tower", &tower } };
-    static const hs_schema s = { common, 1, sizeof(chosen_settings), "model.kind", sections, 2, offsetof(chosen_settings, chosen), 64 };
+    static const hs_schema s = { .key = common,
+                                 .n = 1,
+                                 .struct_bytes = sizeof(chosen_settings),
+                                 .chooser = "model.kind",
+                                 .section = sections,
+                                 .n_sections = 2,
+                                 .section_offset = offsetof(chosen_settings, chosen),
+                                 .section_bytes = 64 };
     chosen_settings c;
     hs_origin from[2];
     const char *path = scratch_path("k.yaml"), *text = "model:\n  height: 7\n  kind: tower\n";
@@ -217,6 +224,82 @@ static void chooser_comes_first(void **state)
     OK(hs_schema_set(&s, &c, from, "model.kind", "tower", "--model.kind"));
     OK(hs_yaml_read(path, &s, &c, from));
     assert_int_equal(*(int64_t *)c.chosen, 3);
+}
+
+// A list of sections: each element has its keys, its lines and its messages.
+typedef struct source {
+    char path[HS_KEY_STRING_BYTES];
+    double weight;
+    hs_reals betas;
+} source;
+typedef struct mix {
+    int64_t first;
+    source source[3];
+    int n;
+} mix;
+
+static void lists_of_sections(void **state)
+{
+    (void)state;
+    static const hs_key source_keys[] = {
+        { "path", HS_KEY_STRING, offsetof(source, path), "", 0, 0, NULL, NULL, "", false },
+        { "weight", HS_KEY_REAL, offsetof(source, weight), "1", 0.5, 9, NULL, NULL, "", false },
+        { "betas", HS_KEY_REALS, offsetof(source, betas), "", 0, 1, NULL, NULL, "", false },
+    };
+    static const hs_schema source_schema = HS_SCHEMA(source_keys, source);
+    static const hs_key common[] = { { "data.first", HS_KEY_INT, offsetof(mix, first), "1", 0, 9, NULL, NULL, "", false } };
+    static const hs_list lists[] = { { "data.sources", &source_schema, offsetof(mix, source), offsetof(mix, n), 3, "" } };
+    static const hs_schema s = { .key = common, .n = 1, .struct_bytes = sizeof(mix), .list = lists, .n_lists = 1 };
+    static const struct {
+        const char *text, *message; // NULL: it is good
+    } c[] = {
+        { "data:\n  sources:\n    - { betas: [0.5, 0.25], path: a, weight: 2 }\n    - path: b\n      weight: 3\n  first: 4\n", NULL },
+        { "data:\n  sources: [ { weight: 2, path: a }, { path: b, weight: 3 } ]\n  first: 4\n", NULL },
+        { "data.sources.0.path: a\ndata.sources.0.weight: 2\ndata.sources.1: { path: b, weight: 3 }\ndata: { first: 4 }\n", NULL },
+        { "data:\n  sources:\n    - path: a\n    - path: b\n      weigth: 3\n",
+          "k.yaml:5: unknown key data.sources.1.weigth; did you mean data.sources.1.weight?" },
+        { "data:\n  sources:\n    - path: a\n      weight: 0\n", "k.yaml:4: data.sources.0.weight is 0, allowed 0.5 to 9" },
+        { "data:\n  sources:\n    - path: a\n      path: b\n", "k.yaml:4: data.sources.0.path is given twice, first on line 3" },
+        { "data:\n  sorces:\n    - path: a\n", "k.yaml:3: unknown key data.sorces; did you mean data.sources?" },
+        { "data:\n  sources: a, b\n", "k.yaml:2: data.sources is a section, its keys belong below it, not \"a, b\"" },
+        { "data:\n  sources: [a, b]\n", "k.yaml:2: an element of data.sources needs keys, as in - path: ..." },
+        { "data:\n  sources:\n    - path: a\n    - {}\n", "k.yaml:4: an element of data.sources needs keys" },
+        { "data:\n  sources:\n    path: a\n", "k.yaml:3: data.sources is a list, each element behind a dash: - path: ..." },
+        { "data:\n  sources:\n    - path: { a: b }\n", "k.yaml:3: data.sources.0.path takes a value, not keys below it" },
+        { "data.sources.1.path: a\n", "k.yaml:1: data.sources.1.path: data.sources has 0 elements, the next one is data.sources.0" },
+        { "data:\n  sources: [ {path: a}, {path: b}, {path: c}, {path: d} ]\n",
+          "k.yaml:2: data.sources.3.path: data.sources takes at most 3 elements" },
+        { "data.sources.01.path: a\n", "k.yaml:1: unknown key data.sources.01.path; did you mean data.sources.1.path?" },
+        { "data: { sources: [], first: 4 }\n", NULL },
+        { "data: { sources: , first: 4 }\n", NULL },
+    };
+    const char *path = scratch_path("k.yaml");
+    for (int i = 0; i < HS_COUNT(c); i++) {
+        mix m, again;
+        hs_origin from[10];
+        assert_int_equal(hs_schema_origins(&s), HS_COUNT(from));
+        OK(hs_schema_defaults(&s, &m, from));
+        scratch_write("k.yaml", c[i].text, strlen(c[i].text));
+        if (c[i].message) {
+            expect_error(hs_yaml_load(path, &s, &m, from), HS_USAGE, c[i].message, c[i].text, i);
+            continue;
+        }
+        OK(hs_yaml_load(path, &s, &m, from));
+        assert_int_equal(m.n, i < 3 ? 2 : 0);
+        assert_true(m.first == 4);
+        if (m.n)
+            assert_true(!strcmp(m.source[0].path, "a") && m.source[0].weight == 2 && !strcmp(m.source[1].path, "b") && m.source[1].weight == 3);
+        if (i == 0)
+            assert_true(m.source[0].betas.n == 2 && m.source[0].betas.v[1] == 0.25 && m.source[1].betas.n == 0);
+        if (i == 0)
+            assert_non_null(strstr(from[hs_schema_origin(&s, hs_schema_find(&s, &m, "data.sources.1.weight"))].text, "k.yaml:5"));
+        FILE *f = fopen(path, "w"); // what the schema writes, this reads back
+        hs_schema_write_yaml(&s, &m, f);
+        fclose(f);
+        OK(hs_schema_defaults(&s, &again, NULL));
+        OK(hs_yaml_load(path, &s, &again, NULL));
+        assert_memory_equal(&m, &again, sizeof m);
+    }
 }
 
 // Two thousand damaged files: a line or success, never a crash.
@@ -269,6 +352,7 @@ int main(void)
         cmocka_unit_test(no_file),
         cmocka_unit_test(resolved_config_reads_back),
         cmocka_unit_test(chooser_comes_first),
+        cmocka_unit_test(lists_of_sections),
         cmocka_unit_test(mutated_files),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

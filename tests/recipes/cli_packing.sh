@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A run on packed rows goes on bit for bit from wherever it was killed, at any split into micro-batches; lists of sources and their errors.
+# A run on packed rows goes on bit for bit from wherever it was killed, at any split into micro-batches; lists of sources, in both forms, and their errors.
 . "$2/tests/support/support_cli.sh"
 
 options=(tiny.yaml --data.packing=ffd --model.dropout=0.1 --train.steps=80)
@@ -57,6 +57,56 @@ done
 ls killed/tokens-*.txt >/dev/null 2>&1 && fail "left behind: $(ls killed)"
 [ "$(ls killed/tokens-*.bin | wc -l)" = 1 ] || fail "caches: $(ls killed)"
 expect 2 'lines.bin has a weight, end.bin has none' "$halfstep" pretrain "${stores[@]}" --data.train=lines.bin:0.5,end.bin
+
+# ---- the same as a list of sections: the same run, element by element in the file and on the command line
+cat >sources.yaml <<'YAML'
+model: { layers: 2, heads: 2, width: 64, context: 32 }
+data:
+  tokenizer: tok
+  packing: ffd
+  val: end.bin
+  sources:
+    - { path: lines.bin, weight: 0.7 }
+    - path: end.bin
+      weight: 0.3
+train: { batch: 4, steps: 40, log_every: 1, eval_every: 20, eval_windows: 8, seed: 3 }
+optim: { lr: 3e-3, warmup: 5, betas: [0.9, 0.99] }
+checkpoint: { every: 20, keep: 2 }
+exec: { threads: 2 }
+YAML
+"$halfstep" pretrain sources.yaml --out listed --train.steps=20 --optim.schedule=constant --quiet || fail 'data.sources'
+"$halfstep" pretrain "${stores[@]}" --data.train=lines.bin:0.7,end.bin:0.3 --out short --train.steps=20 --optim.schedule=constant --quiet
+cmp -s <(losses short/metrics.jsonl) <(losses listed/metrics.jsonl) || fail 'data.sources: other losses than data.train'
+grep -qx "    - path: \"$work/lines.bin\"" listed/config.yaml && grep -qx '      weight: 0.3' listed/config.yaml || fail "the resolved list: $(grep -A5 sources listed/config.yaml)"
+"$halfstep" pretrain listed/config.yaml --out again --quiet || fail 'the resolved configuration'
+cmp -s <(losses listed/metrics.jsonl) <(losses again/metrics.jsonl) || fail 'the resolved configuration: other losses'
+"$halfstep" pretrain tiny.yaml --data.train= --data.tokenizer=tok --data.packing=ffd --data.val=end.bin --data.sources.0.path=lines.bin --data.sources.0.weight=0.7 \
+  --data.sources.1.path=end.bin --data.sources.1.weight=0.3 --out options --train.steps=20 --optim.schedule=constant --quiet || fail 'data.sources as options'
+cmp -s <(losses listed/metrics.jsonl) <(losses options/metrics.jsonl) || fail 'data.sources as options: other losses'
+# going on looks at the list: another weight is told, an equal one is not
+"$halfstep" pretrain sources.yaml --out listed --train.steps=21 >again.txt 2>&1 && ! grep -q 'losses will not repeat' again.txt || fail "an equal list: $(cat again.txt)"
+"$halfstep" pretrain sources.yaml --out listed --train.steps=22 --data.sources.1.weight=0.5 2>&1 | grep -q 'losses will not repeat' || fail 'another weight in the list is not told'
+"$halfstep" pretrain sources.yaml --out listed --train.steps=23 --data.sources.2.path=end.bin --data.sources.2.weight=1 2>&1 | grep -q 'losses will not repeat' || fail 'an element more is not told'
+# a list of one text
+sed '/packing\|tokenizer\|lines.bin\|weight\|val:/d; s/end.bin/text.txt/' sources.yaml >one.yaml
+"$halfstep" pretrain one.yaml --out one_text --train.steps=3 --quiet || fail 'a list of one text'
+"$halfstep" pretrain tiny.yaml --out one_short --train.steps=3 --quiet
+cmp -s <(losses one_short/metrics.jsonl) <(losses one_text/metrics.jsonl) || fail 'a list of one text: other losses'
+
+sed 's/weight: 0.3/weigth: 0.3/' sources.yaml >slip.yaml
+expect 2 'slip.yaml:9: unknown key data.sources.1.weigth; did you mean data.sources.1.weight\?' "$halfstep" pretrain slip.yaml
+expect 2 'unknown option --data.sources.1.weigth of pretrain, nearest is --data.sources.1.weight' "$halfstep" pretrain sources.yaml --data.sources.1.weigth=1
+expect 2 'unknown option --data.sources of pretrain, nearest is --data.sources.0.path' "$halfstep" pretrain sources.yaml --data.sources=end.bin
+sed 's/weight: 0.3/weight: 0/' sources.yaml >slip.yaml
+expect 2 'slip.yaml:9: data.sources.1.weight is 0, allowed 1e-06 to 1000000000' "$halfstep" pretrain slip.yaml
+expect 2 'data.sources.3.path: data.sources has 2 elements, the next one is data.sources.2' "$halfstep" pretrain sources.yaml --data.sources.3.path=end.bin
+expect 2 'data.sources: .*/end.bin has a weight, .*/end.bin has none' "$halfstep" pretrain sources.yaml --data.sources.2.path=end.bin
+expect 2 'data.sources.2.path is not set: an element of data.sources needs a path' "$halfstep" pretrain sources.yaml --data.sources.2.weight=1
+expect 2 'sources.yaml:7: data.sources and data.train .*text.txt. are both set' "$halfstep" pretrain sources.yaml --data.train=text.txt
+expect 2 'data.sources: .*/text.txt is no token store; only those can be mixed' "$halfstep" pretrain sources.yaml --data.sources.1.path=text.txt
+expect 2 'data.sources: .*/none.bin: No such file' "$halfstep" pretrain sources.yaml --data.sources.1.path=none.bin
+"$halfstep" pretrain --help --all | grep -q '^ list data.sources, N from 0 to 63: ' && "$halfstep" pretrain --help --all | grep -q '^  data.sources.N.weight X ' || fail 'help does not know the list'
+"$halfstep" help --man | grep -qF 'data.sources.N.path' || fail 'the man page does not know the list'
 
 expect 2 'text.txt is no token store; only those can be mixed' "$halfstep" pretrain tiny.yaml --data.train=text.txt:0.5,text.txt:0.5
 expect 2 "data.train: 'x' is no weight" "$halfstep" pretrain tiny.yaml --data.train=text.txt:x,text.txt:0.5

@@ -140,6 +140,8 @@ typedef struct settings {
     int policy;
     hs_reals betas;
     char train[HS_KEY_STRING_BYTES];
+    int64_t phase[3];
+    int n_phases;
 } settings;
 
 static void read_settings(const char *path)
@@ -153,12 +155,16 @@ static void read_settings(const char *path)
         { "optim.betas", HS_KEY_REALS, AT(betas), "0.9,0.95", 0, 1, NULL, NULL, "decay", false },
         { "data.train", HS_KEY_STRING, AT(train), "", 0, 0, NULL, NULL, "text", false },
     };
-    static const hs_schema schema = HS_SCHEMA(keys, settings);
-    static hs_origin origin[HS_COUNT(keys)];
+    static const hs_key phase_keys[] = { { "steps", HS_KEY_INT, 0, "4", 1, 1000, NULL, NULL, "steps", false } };
+    static const hs_schema phase_schema = HS_SCHEMA(phase_keys, int64_t);
+    static const hs_list phases = { "phases", &phase_schema, AT(phase), AT(n_phases), 3, "phases" };
+    static const hs_schema schema = { .key = keys, .n = HS_COUNT(keys), .struct_bytes = sizeof(settings), .list = &phases, .n_lists = 1 };
+    static hs_origin origin[HS_COUNT(keys) + 3];
     settings s;
     must(hs_schema_defaults(&schema, &s, origin) == HS_OK);
     if (hs_yaml_load(path, &schema, &s, origin) == HS_OK)
-        must(s.steps >= 1 && s.steps <= 1000 && s.rate >= 0 && s.rate <= 10 && s.policy >= 0 && s.policy < 3);
+        must(s.steps >= 1 && s.steps <= 1000 && s.rate >= 0 && s.rate <= 10 && s.policy >= 0 && s.policy < 3 && s.n_phases >= 0 &&
+             s.n_phases <= 3);
 }
 
 int hs_fuzz_text(const uint8_t *data, size_t bytes)
