@@ -10,6 +10,9 @@
 #define HS_CORE_DROPOUT_H
 #include "core/base/rng.h"
 #include "core/cpu/rows.h"
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 typedef struct hs_drop {
     uint64_t key;

@@ -3,9 +3,6 @@
 #define HS_CORE_ROWS_H
 #include "core/cpu/lane.h"
 #include <math.h>
-#if defined(__F16C__) || defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 static inline char *hs_thread_scratch(const hs_args *a, const hs_lane *lane)
 {
@@ -17,53 +14,18 @@ static inline char *hs_thread_scratch(const hs_args *a, const hs_lane *lane)
 #define HS_SIMD_MAX(...)    HS_SIMD_PRAGMA(omp simd reduction(max : __VA_ARGS__))
 #define HS_SIMD_PRAGMA(...) _Pragma(#__VA_ARGS__)
 
-// f16 <-> f32 for n values, by hardware where the tier has it.
-static inline void hs_load_f16(float *dst, const uint16_t *src, int64_t n)
-{
-    int64_t i = 0;
-#if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16)
-        _mm512_storeu_ps(dst + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(src + i))));
-#elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(src + i))));
-#endif
-    for (; i < n; i++)
-        dst[i] = hs_f16_f32(src[i]);
-}
-static inline void hs_store_f16(uint16_t *dst, const float *src, int64_t n)
-{
-    int64_t i = 0;
-#if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16)
-        _mm256_storeu_si256((__m256i *)(dst + i), _mm512_cvtps_ph(_mm512_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
-        _mm_storeu_si128((__m128i *)(dst + i), _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#endif
-    for (; i < n; i++)
-        dst[i] = hs_f32_f16(src[i]);
-}
-static inline void hs_load_bf16(float *restrict dst, const uint16_t *restrict src, int64_t n)
-{
-    HS_SIMD
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = hs_bf16_f32(src[i]);
-}
-// By instruction where there is one: it rounds alike, and takes subnormals of f32 for 0.
-static inline void hs_store_bf16(uint16_t *restrict dst, const float *restrict src, int64_t n)
-{
-#if defined(__AVX512BF16__)
-    for (int64_t i = 0; i < n; i += 16) {
-        const __mmask16 mask = n - i >= 16 ? 0xFFFF : (__mmask16)((1u << (n - i)) - 1);
-        _mm256_mask_storeu_epi16(dst + i, mask, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, src + i)));
-    }
-#else
-    HS_SIMD
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = hs_f32_bf16(src[i]);
-#endif
-}
+// Narrow types <-> f32 for n values, by hardware where the tier has it: narrow.c, once per tier. Calls, for inlined into every op they were
+// a third of the time that the kernels take to compile.
+#define hs_load_f16   HS_TIERED(hs_load_f16)
+#define hs_store_f16  HS_TIERED(hs_store_f16)
+#define hs_load_bf16  HS_TIERED(hs_load_bf16)
+#define hs_store_bf16 HS_TIERED(hs_store_bf16)
+#define hs_store_low  HS_TIERED(hs_store_low)
+void hs_load_f16(float *restrict dst, const uint16_t *restrict src, int64_t n);
+void hs_store_f16(uint16_t *restrict dst, const float *restrict src, int64_t n);
+void hs_load_bf16(float *restrict dst, const uint16_t *restrict src, int64_t n);
+void hs_store_bf16(uint16_t *restrict dst, const float *restrict src, int64_t n);
+void hs_store_low(const hs_ref *r, int64_t first, int64_t n, const float *y); // hs_store, to bf16 or f16
 
 // Cells [first, first + n) of an operand as f32: its own bytes if it is f32, else converted into buf[n].
 static inline const float *hs_load(const hs_ref *r, int64_t first, int64_t n, float *buf)
@@ -95,20 +57,7 @@ static inline void hs_store(const hs_ref *r, int64_t first, int64_t n, const flo
             memcpy(p, y, (size_t)n * sizeof(float));
         return;
     }
-    uint16_t *p = (uint16_t *)r->p + first;
-    if (!r->add) {
-        r->dtype == HS_BF16 ? hs_store_bf16(p, y, n) : hs_store_f16(p, y, n);
-        return;
-    }
-    float sum[256];
-    for (int64_t i0 = 0; i0 < n; i0 += 256) {
-        const int64_t k = n - i0 < 256 ? n - i0 : 256;
-        r->dtype == HS_BF16 ? hs_load_bf16(sum, p + i0, k) : hs_load_f16(sum, p + i0, k);
-        HS_SIMD
-        for (int64_t i = 0; i < k; i++)
-            sum[i] += y[i0 + i];
-        r->dtype == HS_BF16 ? hs_store_bf16(p + i0, sum, k) : hs_store_f16(p + i0, sum, k);
-    }
+    hs_store_low(r, first, n, y);
 }
 // Row n of an operand: the same three.
 static inline const float *hs_row_load(const hs_ref *r, int64_t n, float *buf) { return hs_load(r, n * r->cols, r->cols, buf); }
