@@ -31,8 +31,22 @@ build "$root/build" -DHS_BUILD_TESTS=OFF
 
 halfstep=$root/build/halfstep
 out=$root/runs/quickstart
-"$halfstep" pretrain "$root/recipes/quickstart.yaml" --data.train="$text" --out "$out" --resume none --overwrite "$@"
+# At most two minutes on any CPU: one of three numbers of steps, by what twenty of them take here, unless one is given.
+steps=
+for option in "$@"; do
+  case $option in --train.steps=*) steps=${option#*=} ;; esac
+done
+if [ -z "$steps" ]; then
+  step=$("$halfstep" bench train --model quickstart --steps 20 --json | sed -n 's/.*"step_seconds":\([0-9.e+-]*\).*/\1/p')
+  steps=$(awk -v s="${step:-0.05}" 'BEGIN { print s * 2000 < 100 ? 2000 : s * 1000 < 100 ? 1000 : 400 }')
+  echo "quickstart: a step takes $(awk -v s="${step:-0}" 'BEGIN { printf "%.0f", 1000 * s }') ms here: $steps steps (of 2000, 1000 or 400, so that it takes two minutes at most)"
+  set -- --train.steps="$steps" "$@"
+fi
+tenth=$(((steps + 9) / 10))
+"$halfstep" pretrain "$root/recipes/quickstart.yaml" --data.train="$text" --out "$out" --resume none --overwrite \
+  --train.show_every="$tenth" --train.eval_every="$tenth" "$@"
 echo
+echo "the whole text, nine tenths of which it was trained on:"
 "$halfstep" eval "$out" --data "$text"
 echo
 prompt=$(first_words "$text")

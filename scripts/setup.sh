@@ -34,13 +34,30 @@ packages() {
   DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# Of what a build prints: how far it is. A line that counts on a terminal, elsewhere one for each quarter.
+show_build() {
+  local line n=0 all=0 quarter=0 tty=
+  [ ! -t 1 ] || tty=1
+  while IFS= read -r line; do
+    [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]] || continue
+    n=${BASH_REMATCH[1]} all=${BASH_REMATCH[2]}
+    if [ -n "$tty" ]; then
+      printf '\rsetup: %d of %d\033[K' "$n" "$all"
+    elif [ $((4 * n / all)) -gt "$quarter" ]; then
+      quarter=$((4 * n / all))
+      echo "setup: $n of $all"
+    fi
+  done
+  [ -z "$tty" ] || printf '\r\033[K'
+}
+
 build() {
   local dir=$1 log
   shift
   mkdir -p "$dir"
   log=$dir/build.log
   echo "setup: building in ${dir#"$root"/}"
-  if ! { cmake -G Ninja -S "$root" -B "$dir" "$@" && cmake --build "$dir"; } >"$log" 2>&1; then
+  if ! { cmake -G Ninja -S "$root" -B "$dir" "$@" && cmake --build "$dir"; } 2>&1 | tee "$log" | show_build; then
     tail -n 40 "$log" >&2
     echo "setup: the build failed; all of it is in $log" >&2
     return 1

@@ -51,8 +51,9 @@ static hs_status run_session(const eval_options *o, hs_session *s, const hs_poli
                                 "tokens", (json_int_t)r.tokens, "tokens_per_second", hs_line_real(rate), "checkpoint", s->dir, "dtype",
                                 hs_dtype_name(s->policy.low)));
     else
-        printf("loss %.4f  perplexity %.3f  tokens %lld  (%s tok/s, %s, %s)\n", r.loss, exp(r.loss), (long long)r.tokens,
-               hs_human_count(rate, text, sizeof text), hs_dtype_name(s->policy.low), s->dir);
+        printf("loss %.4f  perplexity %.3f  over %s of %s, %lld tokens  (%s tok/s, %s, %s)\n", r.loss, exp(r.loss),
+               o->max_windows ? "the first windows" : "all", o->data, (long long)r.tokens, hs_human_count(rate, text, sizeof text),
+               hs_dtype_name(s->policy.low), s->dir);
     return HS_OK;
 }
 

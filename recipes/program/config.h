@@ -47,7 +47,7 @@ typedef struct hs_config {
     } data;
     struct {
         hs_string name, init_from, freeze;
-        int64_t batch, accumulate, steps, seed, log_every, eval_every, eval_windows, prefetch;
+        int64_t batch, accumulate, steps, seed, log_every, show_every, eval_every, eval_windows, prefetch;
         int init_tokenizer; // HS_INIT_KEEP, HS_INIT_REPLACE
         bool tensorboard;
     } train;

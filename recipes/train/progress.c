@@ -165,7 +165,7 @@ void hs_progress_show(hs_progress *p, const hs_progress_step *s)
             fputc('\n', p->out);
             p->line_open = false;
         }
-    } else if (s->log) {
+    } else if (s->line) {
         compose(p, s, line, sizeof line);
         fprintf(p->out, "%s\n", line);
     }

@@ -28,7 +28,7 @@ typedef struct hs_progress_step {
     int64_t step, tokens_seen; // steps done; tokens in all
     double loss, lr, grad_norm, scale;
     double val_loss; // NaN: not evaluated at this step
-    bool log;        // a line of metrics.jsonl was written: plain output prints these
+    bool line;       // plain output prints it
 } hs_progress_step;
 
 typedef struct hs_rates {

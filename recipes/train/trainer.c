@@ -152,12 +152,14 @@ static hs_status save(hs_trainer *t, bool best)
 }
 
 // ---- what is told
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 static double last_loss(const hs_trainer *t) { return t->last.loss[hs_plan_losses(hs_engine_plan(t->engine, HS_TRAIN))][0]; }
 
 static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
 {
     const hs_step_record *s = &t->last;
     const hs_rates r = hs_progress_rates(&t->progress, t->at.step);
+    const int64_t show = t->c->train.show_every, done = t->at.step;
     const hs_progress_step shown = { .step = t->at.step,
                                      .tokens_seen = t->at.tokens_seen,
                                      .loss = last_loss(t),
@@ -165,7 +167,7 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
                                      .grad_norm = (double)s->grad_norm,
                                      .scale = (double)s->next_scale,
                                      .val_loss = evaluated ? t->val_loss : NAN,
-                                     .log = log };
+                                     .line = log && (!show || evaluated || done == t->c->train.steps || due(done, show)) };
     hs_progress_show(&t->progress, &shown);
     if (!log)
         return HS_OK;
@@ -264,8 +266,6 @@ static void tell_end(hs_trainer *t, const char *png)
 }
 
 // ---- the run
-static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
-
 // Before records are lost; while there is nothing to show yet; for someone who watches; and step by step, for the debugger.
 static bool must_look(hs_trainer *t)
 {
@@ -278,7 +278,8 @@ static hs_status one_step(hs_trainer *t)
     bool best = false;
     HS_TRY(run_step(t));
     const bool last = t->at.step == t->c->train.steps, evaluates = has_val(t) && (last || due(t->at.step, t->c->train.eval_every)),
-               log = last || evaluates || due(t->at.step, t->c->train.log_every), kept = due(t->at.step, t->c->checkpoint.every);
+               log = last || evaluates || due(t->at.step, t->c->train.log_every) || due(t->at.step, t->c->train.show_every),
+               kept = due(t->at.step, t->c->checkpoint.every);
     const hs_status st = log || kept || must_look(t) ? read_records(t) : HS_OK;
     const bool evaluated = evaluates && st == HS_OK;
     if (evaluated)

@@ -21,4 +21,8 @@ TERM=xterm NO_COLOR=1 script -qec "$halfstep pretrain tiny.yaml --out warned --d
 tr '\r' '\n' <out.txt | sed 's/\x1b\[K//g' | grep -q '^warning: step 1 skipped' || fail "a warning is glued to the line"
 expect 0 '' "$halfstep" pretrain tiny.yaml --out plain --train.log_every=20 --quiet
 [ ! -s stdout.txt ] && [ ! -s stderr.txt ] || fail "--quiet printed: $(cat stdout.txt stderr.txt)"
+# lines on the screen may be fewer than lines of figures
+expect 0 '' "$halfstep" pretrain tiny.yaml --out fewer --train.steps=12 --train.log_every=1 --train.show_every=5 --train.eval_every=0
+[ "$(grep -o '^step [0-9]*' stdout.txt | tr '\n' ' ')" = 'step 5 step 10 step 12 ' ] || fail "show_every: $(cat stdout.txt)"
+[ "$(wc -l <fewer/metrics.jsonl)" = 12 ] || fail "metrics.jsonl of a run that shows less has $(wc -l <fewer/metrics.jsonl) lines"
 finish
