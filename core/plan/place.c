@@ -17,10 +17,8 @@ static void touch(hs_plan *p, const hs_slot *s, int call)
 
 static void live_ranges(hs_plan *p)
 {
-    for (int i = 0; i < p->n_bufs; i++) {
-        p->buf[i].first = p->buf[i].input ? 0 : p->n_calls;
-        p->buf[i].last = p->buf[i].input ? p->n_calls : -1;
-    }
+    for (int i = 0; i < p->n_bufs; i++)
+        p->buf[i].first = p->n_calls, p->buf[i].last = -1;
     for (int i = 0; i < p->n_calls; i++) {
         const hs_call *r = &p->call[i];
         for (int k = 0; k < HS_MAX_IN; k++)
@@ -86,8 +84,8 @@ static hs_status place_buffers(hs_plan *p)
         qsort(order, (size_t)p->n_bufs, sizeof *order, by_size);
     for (int i = 0; order && all && i < p->n_bufs; i++) {
         hs_buf *b = order[i];
-        if (b->last < b->first)
-            continue; // never touched
+        if (b->input || b->last < b->first)
+            continue; // in a slot of its own, or never touched
         size_t at = 0;
         int k = 0;
         for (; k < n; k++)
@@ -110,9 +108,20 @@ static hs_status place_buffers(hs_plan *p)
     return done ? HS_OK : HS_FAIL(MEMORY, "no memory to place %d buffers", p->n_bufs);
 }
 
+// One behind the other, outside the workspace: the host may fill them while this plan runs from its other slot, or another plan runs.
+static void place_inputs(hs_plan *p)
+{
+    for (int i = 0; i < p->n_bufs; i++)
+        if (p->buf[i].input) {
+            p->buf[i].offset = p->info.input_bytes;
+            p->info.input_bytes += aligned(p->buf[i].bytes);
+        }
+}
+
 hs_status hs_plan_place(hs_plan *p)
 {
     live_ranges(p);
+    place_inputs(p);
     HS_TRY(place_buffers(p));
     int users = 0;
     for (int i = 0; i < p->n_calls; i++) {
@@ -124,12 +133,9 @@ hs_status hs_plan_place(hs_plan *p)
             r->half = users++ & 1; // consecutive users take alternate halves: each syncs inside, so none waits behind
     }
     p->total_bytes = p->values_end + 2 * p->scratch_bytes + (size_t)p->dev->team * p->thread_bytes;
-    for (int i = 0; i < p->n_bufs; i++) {
-        const size_t bytes = aligned(p->buf[i].bytes);
-        *(p->buf[i].input ? &p->info.input_bytes : &p->info.value_bytes_unshared) += bytes;
-    }
-    const size_t others = p->info.input_bytes + p->info.gradient_bytes;
-    p->info.value_bytes = p->values_end - (others < p->values_end ? others : p->values_end);
+    for (int i = 0; i < p->n_bufs; i++)
+        p->info.value_bytes_unshared += p->buf[i].input ? 0 : aligned(p->buf[i].bytes);
+    p->info.value_bytes = p->values_end - p->info.gradient_bytes;
     p->info.scratch_bytes = p->total_bytes - p->values_end;
     return HS_OK;
 }
@@ -137,7 +143,7 @@ hs_status hs_plan_place(hs_plan *p)
 // ---- barriers
 
 typedef struct span { // bytes a call touched since the last barrier
-    int space;        // 0: buffers; 1: gradients outside them; 2 + i: state i
+    int space;        // -1: inputs; 0: buffers; 1: gradients outside them; 2 + i: state i
     size_t lo, hi;
     int64_t rows; // >= 0: divided by hs_part over this many rows of extent ext
     hs_ext ext;
@@ -172,7 +178,7 @@ static hs_status add_span(spans *all, const hs_plan *p, const hs_call *r, const 
     span x = { .rows = -1, .writes = s->writes, .whole = !s->rows };
     const size_t bytes = (size_t)hs_tensor_count(s->t) * hs_dtype_bytes(s->dtype);
     if (s->where == HS_AT_BUF)
-        x.lo = p->buf[s->buf].offset;
+        x.space = p->buf[s->buf].input ? -1 : 0, x.lo = p->buf[s->buf].offset;
     else if (s->where == HS_AT_GRAD)
         x.space = p->info.gradient_bytes == 0, x.lo = p->graph->params->grad->place[s->t->param->id].offset;
     else

@@ -50,12 +50,14 @@ hs_status hs_plan_take(hs_plan **out, hs_graph *trace, hs_device *dev, const hs_
 void hs_plan_free(hs_plan *p);
 int hs_plan_losses(const hs_plan *p); // its set of hs_step_state.loss; -1: it has no loss
 
-size_t hs_plan_bytes(const hs_plan *p); // inputs + values + gradients, if they lie here, + scratch: one slab
+size_t hs_plan_bytes(const hs_plan *p); // values + gradients, if they lie here, + scratch: one slab, the workspace
+enum { HS_INPUT_SLOTS = 2 };
 typedef struct hs_plan_info {
-    size_t input_bytes, value_bytes, scratch_bytes; // as placed
-    size_t gradient_bytes;                          // in the same slab (single_run); 0: they need one of their own
-    size_t derived_bytes;        // of parameters in other layouts; not in hs_plan_bytes: plans over one hs_params share them
-    size_t value_bytes_unshared; // what values would take without reuse
+    size_t input_bytes;                // of one of the slots that a plan's inputs have outside the workspace
+    size_t value_bytes, scratch_bytes; // as placed
+    size_t gradient_bytes;             // in the same slab (single_run); 0: they need one of their own
+    size_t derived_bytes;              // of parameters in other layouts; not in hs_plan_bytes: plans over one hs_params share them
+    size_t value_bytes_unshared;       // what values would take without reuse
     double flops_forward, flops_backward, traffic_bytes; // at capacity
     int n_nodes, n_thunks, n_barriers, n_casts;
     const hs_cast_info *cast;
@@ -77,8 +79,9 @@ bool hs_plan_reduces(const hs_plan *p); // its last micro-step of a step reduces
 typedef struct hs_exec_memory { // all of it borrowed
     hs_device *device;          // whose memory it is; NULL: the plan's
     void *workspace;            // hs_plan_bytes, 64-byte aligned
+    void *inputs;               // HS_INPUT_SLOTS times hs_plan_info.input_bytes, likewise
     void *const *states;        // by hs_state.id: the bytes of each; NULL where the plan has none
-    const hs_step_in *in;
+    const hs_step_in *in;       // these two as kernels get them
     hs_step_state *state;
 } hs_exec_memory;
 
@@ -90,12 +93,17 @@ hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m);
 void hs_exec_free(hs_exec *e);
 
 enum { HS_MICRO_FIRST = 1, HS_MICRO_LAST = 2 }; // first: gradients are written, else added; last: buckets are reduced over dp
-const hs_segment *hs_exec_micro(hs_exec *e,
-                                int which); // eval and decode plans ignore `which`. NULL: not FIRST, but there are gradient_bytes
+const hs_segment *hs_exec_micro(hs_exec *e,     // that reads the slot of hs_exec_input
+                                int which);     // eval and decode plans ignore `which`. NULL: not FIRST, but there are gradient_bytes
 
 const hs_plan *hs_exec_plan(const hs_exec *e);
 hs_device *hs_exec_device(const hs_exec *e);
-// Bytes of a static input, or of a tensor kept by hs_output (valid after a run, until the next one). NULL if there is none of that name.
+// Inputs have two slots, so that one is filled while a submission reads the other: hs_exec_turn goes on in the other one, which holds what
+// it held before.
+void hs_exec_turn(hs_exec *e);
+int hs_exec_slot(const hs_exec *e); // 0 first
+// Bytes of a static input in this slot, or of a tensor kept by hs_output (valid after a run, until the next one). NULL if there is none of
+// that name.
 void *hs_exec_input(hs_exec *e, const char *name);
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name);
 void *hs_exec_output(hs_exec *e, int index, hs_ref *ref);

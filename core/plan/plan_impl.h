@@ -20,7 +20,7 @@ typedef struct hs_slot { // small: a call has twenty
     bool writes : 1, rows : 1; // rows: divided by hs_part in a ROWS kernel; false: WHOLE
 } hs_slot;
 
-typedef struct hs_buf { // bytes in the plan's slab, alive from call `first` to call `last`
+typedef struct hs_buf { // bytes in the plan's slab, alive from call `first` to call `last`; of an input: in each of its slots
     size_t bytes, offset;
     int first, last;
     bool input;

@@ -9,9 +9,9 @@ extern "C" {
 #endif
 
 typedef struct hs_blocks {
-    hs_step_in in;          // the host's, to be written
-    hs_step_in sent;        // what the last submission had
-    char *p;                // the device's address: block, then state
+    hs_step_in in;              // the host's, to be written
+    hs_step_in sent;            // what the last submission had
+    char *p;                    // the device's address: block, then state
     const hs_step_in *bound_in; // what kernels get
     hs_step_state *bound_state;
     // its own
@@ -27,9 +27,9 @@ hs_status hs_blocks_open(hs_blocks *b, hs_device *d, hs_lane *lane); // device a
 void hs_blocks_close(hs_blocks *b);                                  // also of what did not open, or was all 0; the lane was waited for
 size_t hs_blocks_bytes(void);                                        // of the device's memory
 
-hs_status hs_blocks_send(hs_blocks *b);      // before a submission: `in`, in the lane's order, if it is not what is there
-void hs_blocks_submitted(hs_blocks *b);      // behind it: the state is no longer what was read
-void hs_blocks_arrived(hs_blocks *b);        // the lane was waited for
+hs_status hs_blocks_send(hs_blocks *b);             // before a submission: `in`, in the lane's order, if it is not what is there
+void hs_blocks_submitted(hs_blocks *b);             // behind it: the state is no longer what was read
+void hs_blocks_arrived(hs_blocks *b);               // the lane was waited for
 const hs_step_state *hs_blocks_state(hs_blocks *b); // behind all that was submitted
 void hs_blocks_set_state(hs_blocks *b, const hs_step_state *state);
 

@@ -66,8 +66,8 @@ typedef struct hs_device {
     void (*release)(struct hs_device *d, void *p, size_t bytes);       // as they were asked for; NULL: nothing
     void (*trim)(struct hs_device *d, void *p, size_t bytes); // (optional) part of an allocation that nobody wants any more: it may read
                                                               // as zeros; defaults to keeping it
-    void *(*bind)(const struct hs_device *d, const void *p); // (optional) what kernels get for an address inside of what alloc or
-                                                             // alloc_host gave; NULL for any other. Defaults to the same, of whatever
+    void *(*bind)(const struct hs_device *d, const void *p);  // (optional) what kernels get for an address inside of what alloc or
+                                                              // alloc_host gave; NULL for any other. Defaults to the same, of whatever
     hs_status (*alloc_host)(struct hs_device *d, size_t bytes,
                             void **out);             // (optional) zeroed, 64-byte aligned, for host and kernels alike
     void (*free_host)(struct hs_device *d, void *p); // (pinned); both default to the host's own memory

@@ -5,11 +5,13 @@
 struct hs_exec {
     const hs_plan *plan;
     hs_device *device;
-    char *base, *bound; // the workspace: the device's address, and what kernels get
+    char *base, *bound;          // the workspace: the device's address, and what kernels get
+    char *inputs, *bound_inputs; // the slots, likewise
+    int slot;
     void *const *state;
     const hs_step_in *in;
     hs_step_state *out;
-    hs_segment micro[4]; // by HS_MICRO_FIRST | HS_MICRO_LAST; equal variants share their thunks
+    hs_segment micro[HS_INPUT_SLOTS][4]; // by slot and HS_MICRO_FIRST | HS_MICRO_LAST; equal variants share their thunks
     bool owned[4];
 };
 
@@ -22,12 +24,19 @@ static const void *outside(const hs_exec *e, const hs_slot *s)
     return hs_slab_at(s->where == HS_AT_MASTER ? ps->master : s->where == HS_AT_LOW ? ps->low : ps->grad, s->t->param);
 }
 
+// Where a buffer lies, from the device's addresses of workspace and slots or from those that kernels get.
+static char *at(const hs_exec *e, int buf, char *workspace, char *inputs)
+{
+    const hs_buf *b = &e->plan->buf[buf];
+    return (b->input ? inputs + (size_t)e->slot * e->plan->info.input_bytes : workspace) + b->offset;
+}
+
 static hs_status bind(const hs_exec *e, const hs_call *r, const hs_slot *s, const hs_operand *o, bool first, hs_ref *out)
 {
     *out = (hs_ref){ 0 };
     if (s->where == HS_AT_NONE)
         return HS_OK;
-    *out = (hs_ref){ .p = s->where == HS_AT_BUF ? e->bound + e->plan->buf[s->buf].offset : hs_device_bind(e->device, outside(e, s)),
+    *out = (hs_ref){ .p = s->where == HS_AT_BUF ? at(e, s->buf, e->bound, e->bound_inputs) : hs_device_bind(e->device, outside(e, s)),
                      .rows = s->t->dim[0],
                      .cols = hs_tensor_cols(s->t),
                      .dtype = s->dtype,
@@ -73,20 +82,19 @@ static hs_status bind_micro(hs_exec *e, int which)
     hs_thunk *t = malloc((size_t)(p->n_calls + 1) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", p->n_calls);
-    e->micro[which] = (hs_segment){ t, 0 };
+    hs_segment *s = &e->micro[e->slot][which];
+    *s = (hs_segment){ t, 0 };
     e->owned[which] = true;
     for (int i = 0; i < p->n_calls; i++)
         if (!p->call[i].last_only || (which & HS_MICRO_LAST))
-            HS_TRY(bind_call(e, &p->call[i], &t[e->micro[which].n++], which & HS_MICRO_FIRST));
+            HS_TRY(bind_call(e, &p->call[i], &t[s->n++], which & HS_MICRO_FIRST));
     return HS_OK;
 }
 
-static hs_status bind_all(hs_exec *e, const hs_exec_memory *m)
+static hs_status bind_slot(hs_exec *e)
 {
     const hs_plan *p = e->plan;
     const bool reduces = hs_plan_reduces(p), train = p->graph->mode == HS_TRAIN;
-    if (!(e->bound = hs_device_bind(e->device, m->workspace)))
-        return HS_FAIL(INTERNAL, "the workspace of a plan does not lie in the memory of device %s", e->device->name);
     for (int which = 0; which < 4; which++) {
         if (p->info.gradient_bytes && !(which & HS_MICRO_FIRST))
             continue;                                                                                  // there is nothing to add to
@@ -94,9 +102,25 @@ static hs_status bind_all(hs_exec *e, const hs_exec_memory *m)
         if (same == which)
             HS_TRY(bind_micro(e, which));
         else
-            e->micro[which] = e->micro[same];
+            e->micro[e->slot][which] = e->micro[e->slot][same];
     }
     return HS_OK;
+}
+
+static hs_status bind_all(hs_exec *e)
+{
+    const char *missing = NULL;
+    e->bound = hs_device_bind(e->device, e->base);
+    e->bound_inputs = e->plan->info.input_bytes ? hs_device_bind(e->device, e->inputs) : NULL;
+    if (!e->bound)
+        missing = "workspace";
+    else if (!e->bound_inputs && e->plan->info.input_bytes)
+        missing = "room for the inputs";
+    if (missing)
+        return HS_FAIL(INTERNAL, "the %s of a plan does not lie in the memory of device %s", missing, e->device->name);
+    for (e->slot = HS_INPUT_SLOTS - 1; e->slot > 0; e->slot--)
+        HS_TRY(bind_slot(e));
+    return bind_slot(e);
 }
 
 hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m)
@@ -107,8 +131,8 @@ hs_status hs_exec_new(hs_exec **out, const hs_plan *p, const hs_exec_memory *m)
     if (!e)
         return HS_FAIL(MEMORY, "no memory for an exec");
     e->plan = p, e->device = m->device ? m->device : p->dev;
-    e->base = m->workspace, e->state = m->states, e->in = m->in, e->out = m->state;
-    const hs_status st = bind_all(e, m);
+    e->base = m->workspace, e->inputs = m->inputs, e->state = m->states, e->in = m->in, e->out = m->state;
+    const hs_status st = bind_all(e);
     if (st == HS_OK) {
         *out = e;
         return HS_OK;
@@ -122,19 +146,22 @@ void hs_exec_free(hs_exec *e)
     if (!e)
         return;
     for (int i = 0; i < 4; i++)
-        if (e->owned[i])
-            free(e->micro[i].thunk);
+        for (int slot = 0; slot < HS_INPUT_SLOTS && e->owned[i]; slot++)
+            free(e->micro[slot][i].thunk);
     free(e);
 }
 
 const hs_segment *hs_exec_micro(hs_exec *e, int which)
 {
-    const hs_segment *s = &e->micro[which & 3];
+    const hs_segment *s = &e->micro[e->slot][which & 3];
     return s->thunk ? s : NULL;
 }
 
 const hs_plan *hs_exec_plan(const hs_exec *e) { return e->plan; }
 hs_device *hs_exec_device(const hs_exec *e) { return e->device; }
+
+void hs_exec_turn(hs_exec *e) { e->slot = (e->slot + 1) % HS_INPUT_SLOTS; }
+int hs_exec_slot(const hs_exec *e) { return e->slot; }
 
 const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name)
 {
@@ -148,7 +175,7 @@ const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name)
 void *hs_exec_input(hs_exec *e, const char *name)
 {
     const hs_tensor *t = hs_exec_input_tensor(e, name);
-    return t ? e->base + e->plan->buf[e->plan->value_buf[t->id]].offset : NULL;
+    return t ? at(e, e->plan->value_buf[t->id], e->base, e->inputs) : NULL;
 }
 
 void *hs_exec_output(hs_exec *e, int index, hs_ref *ref)
@@ -157,7 +184,7 @@ void *hs_exec_output(hs_exec *e, int index, hs_ref *ref)
     if (index < 0 || index >= g->n_outputs || e->plan->value_buf[g->output[index]->id] < 0)
         return NULL;
     const hs_tensor *t = g->output[index];
-    char *p = e->base + e->plan->buf[e->plan->value_buf[t->id]].offset;
+    char *p = at(e, e->plan->value_buf[t->id], e->base, e->inputs);
     if (ref)
         *ref = (hs_ref){ .p = p, .rows = t->dim[0], .cols = hs_tensor_cols(t), .dtype = t->dtype, .ext = t->ext, .t = t };
     return p;

@@ -75,7 +75,7 @@ static void fill(hs_device *d, const hs_tensor *t, char *dst, const hs_batch *b)
     }
 }
 
-static hs_status feed_input(hs_exec *e, const hs_tensor *t, const hs_batch *b)
+static hs_status feed_input(hs_exec *e, const hs_tensor *t, const hs_batch *b, hs_lane *lane)
 {
     const hs_plan *p = hs_exec_plan(e);
     hs_device *d = hs_exec_device(e);
@@ -89,15 +89,15 @@ static hs_status feed_input(hs_exec *e, const hs_tensor *t, const hs_batch *b)
     }
     const int64_t live = hs_ext_asked(c->ext, b->n, c->rows);
     HS_TRY(check(p->graph, t, c, live));
-    d->copy(d, dst, c->p, (size_t)(live * hs_tensor_cols(t)) * hs_dtype_bytes(t->dtype));
+    d->copy_async(d, lane, dst, c->p, (size_t)(live * hs_tensor_cols(t)) * hs_dtype_bytes(t->dtype));
     return HS_OK;
 }
 
-hs_status hs_exec_feed(hs_exec *e, const hs_batch *b, hs_step_in *in)
+hs_status hs_exec_feed(hs_exec *e, const hs_batch *b, hs_lane *lane, hs_step_in *in)
 {
     const hs_graph *g = hs_plan_graph(hs_exec_plan(e));
     for (int i = 0; i < g->n_inputs; i++)
-        HS_TRY(feed_input(e, g->input[i], b));
+        HS_TRY(feed_input(e, g->input[i], b, lane));
     memcpy(in->n, b->n, sizeof in->n);
     return HS_OK;
 }

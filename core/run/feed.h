@@ -8,9 +8,10 @@
 extern "C" {
 #endif
 
-// Copies the live rows of every input's column, fills inputs that have none but a default (hs_input_default), and sets in->n. USAGE, by the
-// input's name: no column and no default; another type, extent or row shape; more live rows than the plan has room for. Allocates nothing.
-hs_status hs_exec_feed(hs_exec *e, const hs_batch *b, hs_step_in *in);
+// Copies the live rows of every input's column, fills inputs that have none but a default (hs_input_default), and sets in->n. Copies are in
+// the order of the lane: what the batch holds is read until that was waited for. USAGE, by the input's name: no column and no default;
+// another type, extent or row shape; more live rows than the plan has room for. Allocates nothing. hs_run_feed is what a run has.
+hs_status hs_exec_feed(hs_exec *e, const hs_batch *b, hs_lane *lane, hs_step_in *in);
 
 #ifdef __cplusplus
 }

@@ -123,6 +123,8 @@ hs_model_bytes hs_model_bytes_of(const hs_model *m)
         b.slabs.all -= b.slabs.grad, b.slabs.grad = 0;
     for (int i = 0; i < m->states->n; i++)
         b.states += m->states->state[i]->bytes;
+    for (int i = 0; i < m->n_plans; i++)
+        b.inputs += HS_INPUT_SLOTS * hs_plan_info_of(m->plan[i])->input_bytes;
     return b;
 }
 
@@ -130,7 +132,8 @@ hs_model_bytes hs_model_bytes_of(const hs_model *m)
 static hs_status check_memory(const hs_model *m)
 {
     const hs_model_bytes b = hs_model_bytes_of(m);
-    const size_t values = b.slabs.all + b.derived, need = values + b.workspace + b.states, have = m->device->free_bytes(m->device);
+    const size_t values = b.slabs.all + b.derived, need = values + b.workspace + b.states + b.inputs,
+                 have = m->device->free_bytes(m->device);
     if (need <= have)
         return HS_OK;
     return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,

@@ -61,10 +61,10 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
 // MEMORY, with the figures, where the machine has less than the slabs and one run's workspace and states take.
 hs_status hs_model_alloc(hs_model *m, bool draw);
 
-// What the model takes, laid out or not: its slabs and copies, once; workspace and states, per run.
+// What the model takes, laid out or not: its slabs and copies, once; workspace, states and inputs, per run.
 typedef struct hs_model_bytes {
-    hs_params_bytes slabs; // grad: 0 where gradients lie in the workspace
-    size_t derived, workspace, states;
+    hs_params_bytes slabs;                     // grad: 0 where gradients lie in the workspace
+    size_t derived, workspace, states, inputs; // inputs: the slots of all plans
 } hs_model_bytes;
 hs_model_bytes hs_model_bytes_of(const hs_model *m);
 

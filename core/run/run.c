@@ -4,25 +4,30 @@
 #include "core/run/run.h"
 #include "core/base/grow.h"
 #include "core/run/blocks.h"
+#include "core/run/feed.h"
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct bound { // a plan of the model, by its number
-    hs_exec *exec;     // NULL: not bound
-    bool *writes;      // [n_params] of a training plan: gradients it makes
-    bool reduces;
-    int32_t micro; // micro-steps of it since the last update
-} bound;
 
 typedef struct block { // of the device's memory
     void *p;
     size_t bytes;
 } block;
 
+typedef struct bound { // a plan of the model, by its number
+    hs_exec *exec;     // NULL: not bound
+    bool *writes;      // [n_params] of a training plan: gradients it makes
+    bool reduces;
+    int32_t micro;                          // micro-steps of it since the last update
+    block inputs;                           // HS_INPUT_SLOTS of them
+    hs_event *used[HS_INPUT_SLOTS];         // the last that the lane did with a slot, if anything
+    bool is_used[HS_INPUT_SLOTS], was_read; // was_read: a submission had this slot since it was turned to
+} bound;
+
 struct hs_run {
     hs_model *model;
     hs_device *device;
     hs_lane *lane;  // all of it is submitted to
+    hs_lane *feed;  // what the host writes into inputs goes by
     hs_event *done; // of hs_run_pass
     hs_submit_mode mode;
     bool queued; // something was submitted that nobody has waited for
@@ -30,16 +35,16 @@ struct hs_run {
     bound *plan;
     int n_plans, cap_plans;
     block *workspace; // [0] of the largest plan at birth; others of plans that came later and did not fit
-    size_t first_bytes, more_bytes;
+    size_t first_bytes, more_bytes, input_bytes;
     int n_workspaces, cap_workspaces;
     void **states; // by hs_state.id
     int n_states, cap_states;
     size_t state_bytes;
-    bool *written;       // [n_params]: gradients made since the last update
-    int pending;         // micro-steps since then
-    bool reduced;        // the last of them reduced over dp
+    bool *written;        // [n_params]: gradients made since the last update
+    int pending;          // micro-steps since then
+    bool reduced;         // the last of them reduced over dp
     hs_segment reduction; // up to n_params thunks, where plans reduce: of what the last plan of a step did not make
-    bool trains;         // it holds the model's gradients
+    bool trains;          // it holds the model's gradients
     hs_segment update;
     hs_step_log *log; // written by the last thunk of an update, read by the host
     int64_t n_updates, n_read;
@@ -57,7 +62,7 @@ static hs_status add_workspace(hs_run *r, size_t bytes, void **out)
 {
     if (!hs_grow(&r->workspace, r->n_workspaces, &r->cap_workspaces, sizeof *r->workspace))
         return HS_FAIL(MEMORY, "no memory for one more workspace");
-    HS_TRY(r->device->alloc(r->device, bytes, out)); // zeroed: inputs beyond what the first batch fills are finite
+    HS_TRY(r->device->alloc(r->device, bytes, out));
     r->workspace[r->n_workspaces++] = (block){ *out, bytes };
     return HS_OK;
 }
@@ -98,6 +103,20 @@ static hs_status mark_writes(bound *b, const hs_plan *p, int n_params)
     return HS_OK;
 }
 
+static hs_status make_inputs(hs_run *r, bound *b, const hs_plan *p)
+{
+    const size_t bytes = HS_INPUT_SLOTS * hs_plan_info_of(p)->input_bytes;
+    for (int i = 0; i < HS_INPUT_SLOTS; i++)
+        if (!b->used[i])
+            HS_TRY(r->device->event_open(r->device, &b->used[i]));
+    if (!bytes || b->inputs.p)
+        return HS_OK;
+    HS_TRY(r->device->alloc(r->device, bytes, &b->inputs.p)); // zeroed: what the first batch does not fill is finite
+    b->inputs.bytes = bytes;
+    r->input_bytes += bytes;
+    return HS_OK;
+}
+
 hs_status hs_run_bind(hs_run *r, int plan)
 {
     const hs_model *m = r->model;
@@ -118,6 +137,7 @@ hs_status hs_run_bind(hs_run *r, int plan)
         r->more_bytes += hs_plan_bytes(p);
     }
     HS_TRY(make_states(r));
+    HS_TRY(make_inputs(r, b, p));
     if (mode_of(r, plan) == HS_TRAIN) {
         HS_TRY(take_gradients(r, p, workspace));
         if (!b->writes)
@@ -127,7 +147,8 @@ hs_status hs_run_bind(hs_run *r, int plan)
         if (b->reduces && !r->reduction.thunk)
             return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", m->params->n_params);
     }
-    return hs_exec_new(&b->exec, p, &(hs_exec_memory){ r->device, workspace, r->states, r->blocks.bound_in, r->blocks.bound_state });
+    return hs_exec_new(&b->exec, p,
+                       &(hs_exec_memory){ r->device, workspace, b->inputs.p, r->states, r->blocks.bound_in, r->blocks.bound_state });
 }
 
 static hs_status bind_all(hs_run *r, const hs_run_opts *o)
@@ -166,6 +187,7 @@ static hs_status build(hs_run *r, const hs_run_opts *o)
     if (!r->written)
         return HS_FAIL(MEMORY, "no memory for %d marks", r->model->params->n_params);
     HS_TRY(r->device->lane_open(r->device, &r->lane));
+    HS_TRY(r->device->lane_open(r->device, &r->feed));
     HS_TRY(r->device->event_open(r->device, &r->done));
     HS_TRY(hs_blocks_open(&r->blocks, r->device, r->lane));
     r->blocks.in.seed = r->model->seed;
@@ -201,6 +223,9 @@ void hs_run_free(hs_run *r)
     for (int i = 0; i < r->n_plans; i++) {
         hs_exec_free(r->plan[i].exec);
         free(r->plan[i].writes);
+        r->device->release(r->device, r->plan[i].inputs.p, r->plan[i].inputs.bytes);
+        for (int k = 0; k < HS_INPUT_SLOTS; k++)
+            r->device->event_close(r->device, r->plan[i].used[k]);
     }
     for (int i = 0; i < r->n_workspaces; i++)
         r->device->release(r->device, r->workspace[i].p, r->workspace[i].bytes);
@@ -220,6 +245,7 @@ void hs_run_free(hs_run *r)
     r->device->free_host(r->device, r->log);
     hs_blocks_close(&r->blocks);
     r->device->event_close(r->device, r->done);
+    r->device->lane_close(r->device, r->feed);
     r->device->lane_close(r->device, r->lane);
     free(r);
 }
@@ -228,7 +254,10 @@ hs_model *hs_run_model(const hs_run *r) { return r->model; }
 hs_device *hs_run_device(const hs_run *r) { return r->device; }
 hs_submit_mode hs_run_mode(const hs_run *r) { return r->mode; }
 void hs_run_set_mode(hs_run *r, hs_submit_mode mode) { r->mode = mode; }
-size_t hs_run_bytes(const hs_run *r) { return sizeof *r + r->first_bytes + r->more_bytes + r->state_bytes + hs_blocks_bytes(); }
+size_t hs_run_bytes(const hs_run *r)
+{
+    return sizeof *r + r->first_bytes + r->more_bytes + r->input_bytes + r->state_bytes + hs_blocks_bytes();
+}
 
 void *hs_run_workspace(hs_run *r, size_t *bytes)
 {
@@ -260,14 +289,45 @@ void *hs_run_input_at(hs_run *r, int plan, int i, const hs_tensor **tensor)
 
 void *hs_run_input(hs_run *r, int plan, const char *name) { return is_bound(r, plan) ? hs_exec_input(r->plan[plan].exec, name) : NULL; }
 
+// The lane is done with the slot up to here.
+static void note_use(hs_run *r, bound *b)
+{
+    const int slot = hs_exec_slot(b->exec);
+    r->device->record(r->device, b->used[slot], r->lane);
+    b->is_used[slot] = true;
+}
+
+// What the host writes into the slot comes behind what still reads it.
+static void claim(hs_run *r, bound *b)
+{
+    const int slot = hs_exec_slot(b->exec);
+    if (b->is_used[slot])
+        r->device->await(r->device, r->feed, b->used[slot]);
+}
+
+hs_status hs_run_feed(hs_run *r, int plan, const hs_batch *batch)
+{
+    if (!is_bound(r, plan))
+        return HS_FAIL(INTERNAL, "plan %d is not bound", plan);
+    bound *b = &r->plan[plan];
+    if (b->was_read)
+        hs_exec_turn(b->exec);
+    b->was_read = false;
+    claim(r, b);
+    const hs_status st = hs_exec_feed(b->exec, batch, r->feed, &r->blocks.in);
+    HS_TRY(r->device->wait(r->device, r->feed)); // the batch is its owner's again
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 hs_status hs_run_write(hs_run *r, int plan, const char *input, const void *src, size_t bytes)
 {
     const hs_tensor *t = is_bound(r, plan) ? hs_exec_input_tensor(r->plan[plan].exec, input) : NULL;
     if (!t || bytes > hs_tensor_bytes(t))
         return t ? HS_FAIL(INTERNAL, "input %s has room for %zu bytes, is given %zu", input, hs_tensor_bytes(t), bytes)
                  : HS_FAIL(INTERNAL, "plan %d has no input %s", plan, input);
-    r->device->copy(r->device, hs_run_input(r, plan, input), src, bytes);
-    return HS_OK;
+    claim(r, &r->plan[plan]);
+    r->device->copy_async(r->device, r->feed, hs_run_input(r, plan, input), src, bytes);
+    return r->device->wait(r->device, r->feed);
 }
 
 hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, float *dst)
@@ -317,6 +377,7 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
         to->device->copy_async(to->device, to->lane, dst, src, bytes);
         to->device->record(to->device, to->done, to->lane); // from's next submission writes over what is copied
         from->device->await(from->device, from->lane, to->done);
+        note_use(to, &to->plan[plan]);
         return HS_OK;
     }
     HS_TRY(from->device->wait(from->device, from->lane));
@@ -360,8 +421,12 @@ hs_status hs_run_wait(hs_run *r)
 
 static hs_status submit_plan(hs_run *r, int plan, int which)
 {
+    bound *b = &r->plan[plan];
     HS_TRY(hs_model_refresh(r->model, r->device, r->lane, r->mode));
-    return submit(r, hs_exec_micro(r->plan[plan].exec, which));
+    HS_TRY(submit(r, hs_exec_micro(b->exec, which)));
+    note_use(r, b);
+    b->was_read = true;
+    return HS_OK;
 }
 
 void hs_run_begin(hs_run *r, uint64_t step)
@@ -425,8 +490,7 @@ static hs_status reduce_others(hs_run *r, const bound *b)
             s->thunk[s->n++] = (hs_thunk){
                 .fn = r->device->core->all_reduce, .name = "gradient all-reduce", .backward = true, .sync = true, .part = HS_PART_SOLO
             };
-            s->thunk[s->n - 1].args =
-                (hs_args){ .comm = r->model->grid.dp, .step = r->blocks.bound_in, .state = r->blocks.bound_state };
+            s->thunk[s->n - 1].args = (hs_args){ .comm = r->model->grid.dp, .step = r->blocks.bound_in, .state = r->blocks.bound_state };
         }
         end = at + ps->param[i]->n;
         s->thunk[s->n - 1].args.out[0] = (hs_ref){ .p = (char *)first, .rows = end - first, .cols = 1, .dtype = HS_F32 };

@@ -6,6 +6,7 @@
 // no plan of the step made is left alone by the update (hs_params.has_grad).
 #ifndef HS_CORE_RUN_H
 #define HS_CORE_RUN_H
+#include "core/graph/batch.h"
 #include "core/run/model.h"
 
 #ifdef __cplusplus
@@ -30,21 +31,27 @@ hs_model *hs_run_model(const hs_run *r);
 hs_device *hs_run_device(const hs_run *r);
 hs_submit_mode hs_run_mode(const hs_run *r);
 void hs_run_set_mode(hs_run *r, hs_submit_mode mode);
-size_t hs_run_bytes(const hs_run *r);             // workspace and states
+size_t hs_run_bytes(const hs_run *r); // workspace and states
 // The device's addresses of the workspace that the plans it was born with share, and of step block and state: for tests that spoil them.
 void *hs_run_workspace(hs_run *r, size_t *bytes);
 void *hs_run_blocks(hs_run *r, size_t *bytes);
 
-// ---- what goes in and comes out. Plans of a run share its workspace: whoever runs one after another fills its inputs again.
+// ---- what goes in and comes out. A plan's inputs lie outside the workspace that plans share, and stay until they are written again. They
+// have two slots: a batch is fed into the one that no submission reads, while one may read the other.
+// The batch into all inputs of a plan, in the slot that is free, and into the live counts: hs_exec_feed says what is refused. The batch may
+// change when this returns.
+hs_status hs_run_feed(hs_run *r, int plan, const hs_batch *batch);
 int hs_run_n_inputs(const hs_run *r, int plan);
-// Input i of a plan, in the order of its trace: bytes, and (tensor may be NULL) name, dtype, capacity and extent.
+// Input i of a plan, in the order of its trace: bytes of the slot that the next submission reads, until the next hs_run_feed, and (tensor
+// may be NULL) name, dtype, capacity and extent.
 void *hs_run_input_at(hs_run *r, int plan, int i, const hs_tensor **tensor);
 void *hs_run_input(hs_run *r, int plan, const char *name); // NULL: no such input, or the plan is not bound
 // These addresses are the device's: on the CPU they may be followed, in general they are for its copy alone. The way that goes everywhere:
-// bytes into an input from its front on; rows [row, row + n) of an output (f32 or low) as f32. INTERNAL: no such, or no room.
+// bytes into an input from its front on, behind what still reads this slot; rows [row, row + n) of an output (f32 or low) as f32. INTERNAL:
+// no such, or no room.
 hs_status hs_run_write(hs_run *r, int plan, const char *input, const void *src, size_t bytes);
 hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, float *dst);
-// What hs_output kept, valid until the run's next submission. NULL: no such output.
+// What hs_output kept, once somebody waited; valid until the run's next submission. NULL: no such output.
 void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref);
 // Copies the live rows of an output into an input of another run (or of this one, of another plan): a teacher's logits, for its student.
 // USAGE, by name, where dtype or shape differ.
@@ -57,7 +64,7 @@ hs_step_in *hs_run_in(hs_run *r);
 // As it is behind all that was submitted, until the next call. NULL: waiting failed; behind a hs_run_wait it does not.
 const hs_step_state *hs_run_state(hs_run *r);
 void hs_run_set_state(hs_run *r, const hs_step_state *state); // before the first step: what an optimizer begins with, or a checkpoint's
-const double *hs_run_losses(hs_run *r, int plan); // [HS_N_LOSS] of hs_run_state, likewise; NULL: the plan has none
+const double *hs_run_losses(hs_run *r, int plan);             // [HS_N_LOSS] of hs_run_state, likewise; NULL: the plan has none
 
 // ---- steps. Each call submits, in the run's lane; nobody waits before somebody reads (state, losses, records, hs_run_read). In step mode
 // each call waits. Errors of the device and of the other ranks come with the wait.

@@ -68,7 +68,7 @@ static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width
 static hs_status train_step(bench *b)
 {
     hs_engine *e = b->engine;
-    HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], &b->batch));
+    HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], &b->batch));
     e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_run_update(e->run));
@@ -80,9 +80,7 @@ static hs_status decode_step(bench *b)
 {
     enum { POSITION = CONTEXT / 2 };
     hs_engine *e = b->engine;
-    int32_t *ids = hs_engine_input(e, HS_DECODE, "ids"), *starts = hs_engine_input(e, HS_DECODE, "starts");
-    int32_t *where = hs_engine_input(e, HS_DECODE, "where"), *keys = hs_engine_input(e, HS_DECODE, "keys");
-    int32_t *rows = hs_engine_input(e, HS_DECODE, "rows"), *picks = hs_engine_input(e, HS_DECODE, "picks");
+    int32_t ids[b->slots], starts[b->slots + 1], where[2 * b->slots], keys[3 * b->slots], rows[b->slots], picks[b->slots];
     for (int32_t i = 0; i < (int32_t)b->slots; i++) {
         const int32_t first = i * CONTEXT;
         ids[i] = i % VOCAB, starts[i] = i, rows[i] = first + POSITION, picks[i] = i;
@@ -90,6 +88,14 @@ static hs_status decode_step(bench *b)
         keys[3 * i] = first, keys[3 * i + 1] = POSITION + 1, keys[3 * i + 2] = POSITION;
     }
     starts[b->slots] = (int32_t)b->slots;
+    const struct {
+        const char *name;
+        const int32_t *p;
+        size_t bytes;
+    } input[] = { { "ids", ids, sizeof ids },    { "starts", starts, sizeof starts }, { "where", where, sizeof where },
+                  { "keys", keys, sizeof keys }, { "rows", rows, sizeof rows },       { "picks", picks, sizeof picks } };
+    for (int i = 0; i < HS_COUNT(input); i++)
+        HS_TRY(hs_run_write(e->run, e->plan[HS_DECODE], input[i].name, input[i].p, input[i].bytes));
     hs_step_live(e->in, b->slots, b->slots, b->slots);
     HS_TRY(hs_engine_run(e, HS_DECODE, 0));
     return hs_run_wait(e->run);

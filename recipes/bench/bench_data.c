@@ -103,7 +103,7 @@ static hs_status alone(bench *b, const mode *m, double *rate)
 // ---- steps
 static hs_status step(hs_engine *e, const hs_batch *batch)
 {
-    HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], batch));
+    HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], batch));
     e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)batch->labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_run_update(e->run));

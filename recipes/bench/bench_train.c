@@ -28,7 +28,7 @@ static hs_status one_step(bench *b, double *seconds)
     hs_engine *e = b->engine;
     const double start = hs_now();
     hs_profile_begin(b->profile);
-    HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], &b->batch));
+    HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], &b->batch));
     e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.labels[0];
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_run_update(e->run));

@@ -48,11 +48,11 @@ static hs_status build(hs_budget *b, const hs_config *c, const hs_policy *policy
     b->parameters = (int64_t)hs_params_count(ps);
     b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.saved, b->packed = m.derived;
     b->gradients = hs_params_bytes_of(ps).grad; // wherever they lie
-    b->inputs = b->info.input_bytes, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
+    b->inputs = m.inputs, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = m.workspace - train_bytes;
     b->snapshot = hs_ckpt_bytes(ps);
     b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * context + max_seqs + 1)) * sizeof(int32_t);
-    b->total = m.slabs.all + m.derived + m.workspace + b->snapshot + b->loader;
+    b->total = m.slabs.all + m.derived + m.workspace + m.inputs + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
     const double tokens = (double)(micro_batch * context), shortest = tokens / (double)max_seqs;

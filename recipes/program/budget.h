@@ -11,7 +11,8 @@ typedef struct hs_budget {
     // bytes by class
     size_t masters, weights, gradients, moments; // f32 values; low copies that products read; f32; f32
     size_t packed;                               // copies of weights laid out for products; only with accumulation
-    size_t activations, workspace, inputs;       // of the training plan: values, scratch, static inputs
+    size_t activations, workspace;               // of the training plan: values, scratch
+    size_t inputs;                               // of both plans, in their slots
     size_t evaluation;                           // by which the evaluation plan exceeds the training plan
     size_t snapshot, loader;
     size_t total;

@@ -28,7 +28,7 @@ static const byte_class classes[] = {
     { "moments", offsetof(hs_budget, moments), "f32, what the optimizer keeps of each trained parameter" },
     { "activations", offsetof(hs_budget, activations), "values and their gradients, placed by liveness: what finds no room there" },
     { "workspace", offsetof(hs_budget, workspace), "scratch of kernels" },
-    { "inputs", offsetof(hs_budget, inputs), "static inputs of a micro-batch" },
+    { "inputs", offsetof(hs_budget, inputs), "static inputs, in two slots: one is fed while the other is read" },
     { "evaluation", offsetof(hs_budget, evaluation), "beyond what training leaves it" },
     { "snapshot", offsetof(hs_budget, snapshot), "of values and moments, while a checkpoint is written" },
     { "loader", offsetof(hs_budget, loader), "micro-batches kept ready" },

@@ -27,8 +27,8 @@ typedef struct hs_engine {
     bool owns_device;
     hs_model *model;
     hs_run *run;
-    hs_optim *optim;      // NULL: inference
-    int plan[3];          // by hs_mode: its number in the model; -1: not made
+    hs_optim *optim;   // NULL: inference
+    int plan[3];       // by hs_mode: its number in the model; -1: not made
     hs_params *params; // the model's
     hs_step_in *in;    // the run's
 } hs_engine;

@@ -1,6 +1,5 @@
 // evaluate: windows of a text through an evaluation plan, and the loss over all of them.
 #include "recipes/train/evaluate.h"
-#include "core/run/feed.h"
 #include <sys/resource.h>
 
 size_t hs_peak_rss(void)
@@ -22,16 +21,10 @@ hs_arch_setup hs_eval_setup(hs_arch m)
 }
 
 // ---- batches
-hs_status hs_feed(hs_run *run, int plan, const hs_batch *b)
-{
-    hs_exec *exec = hs_run_exec(run, plan);
-    return exec ? hs_exec_feed(exec, b, hs_run_in(run)) : HS_FAIL(INTERNAL, "plan %d is not bound", plan);
-}
-
 static hs_status evaluate_batch(hs_run *run, int plan, const hs_batch *b, double *sum)
 {
     hs_step_in *in = hs_run_in(run);
-    HS_TRY(hs_feed(run, plan, b));
+    HS_TRY(hs_run_feed(run, plan, b));
     in->n_micro = 1, in->inv_count[0] = 1;
     HS_TRY(hs_run_forward(run, plan));
     HS_TRY(hs_run_wait(run));

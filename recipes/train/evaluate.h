@@ -1,4 +1,4 @@
-// evaluate: the loss of a range of tokens, in training and in `halfstep eval`; and how a batch gets into a plan.
+// evaluate: the loss of a range of tokens, in training and in `halfstep eval`.
 #ifndef HS_RECIPES_EVALUATE_H
 #define HS_RECIPES_EVALUATE_H
 #include "core/base/clock.h"
@@ -8,9 +8,6 @@
 
 // Evaluation takes as many windows at once as keep its logits small, whatever the batch of training was: the same bits everywhere.
 hs_arch_setup hs_eval_setup(hs_arch m);
-
-// Copies a micro-batch into a plan's static inputs and its live counts into the run's step block.
-hs_status hs_feed(hs_run *run, int plan, const hs_batch *b);
 
 typedef struct hs_eval_result {
     double loss;    // mean over all predicted tokens

@@ -37,7 +37,7 @@ static hs_status run_step(hs_trainer *t)
         HS_TRY(hs_loader_next(t->loader, &batch[m]));
     t->watch.found = false;
     for (int m = 0; m < n; m++) {
-        HS_TRY(hs_feed(e->run, e->plan[HS_TRAIN], batch[m]));
+        HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], batch[m]));
         e->in->n_micro = n;
         for (int i = 0; i < HS_N_LOSS; i++)
             e->in->inv_count[i] = inv_count(t, batch, m, i);

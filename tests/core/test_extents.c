@@ -64,7 +64,7 @@ typedef struct rig {
     hs_graph *graph; // until there is a plan
     hs_plan *plan;
     hs_exec *exec;
-    void *workspace;
+    void *workspace, *inputs;
     hs_step_in in;
     hs_step_state state;
 } rig;
@@ -87,14 +87,18 @@ static void rig_bind(rig *r, hs_dtype low)
     const size_t bytes = hs_plan_bytes(r->plan);
     assert_int_equal(r->dev->alloc(r->dev, bytes, &r->workspace), HS_OK);
     memset(r->workspace, 0xFF, bytes); // NaN wherever nothing live is written
-    assert_int_equal(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }),
-                     HS_OK);
+    const size_t input_bytes = HS_INPUT_SLOTS * hs_plan_info_of(r->plan)->input_bytes;
+    assert_int_equal(r->dev->alloc(r->dev, input_bytes, &r->inputs), HS_OK);
+    memset(r->inputs, 0xFF, input_bytes);
+    const hs_exec_memory memory = { .workspace = r->workspace, .inputs = r->inputs, .in = &r->in, .state = &r->state };
+    assert_int_equal(hs_exec_new(&r->exec, r->plan, &memory), HS_OK);
 }
 
 static void rig_close(rig *r)
 {
     hs_exec_free(r->exec);
     r->dev->release(r->dev, r->workspace, hs_plan_bytes(r->plan));
+    r->dev->release(r->dev, r->inputs, HS_INPUT_SLOTS * hs_plan_info_of(r->plan)->input_bytes);
     hs_plan_free(r->plan);
     hs_params_free(r->ps);
     hs_device_close(r->dev);

@@ -20,7 +20,8 @@ typedef struct rig {
     hs_params *ps;
     hs_plan *plan;
     hs_exec *exec;
-    void *workspace;
+    void *workspace, *inputs;
+    size_t input_bytes;
     hs_step_in in;
     hs_step_state state;
 } rig;
@@ -42,14 +43,18 @@ static void rig_open(rig *r, hs_mode mode)
     hs_graph_free(g);
     OK(hs_params_alloc(r->ps, NULL, false));
     OK(r->dev->alloc(r->dev, hs_plan_bytes(r->plan), &r->workspace));
-    memset(r->workspace, 0x77, hs_plan_bytes(r->plan));
-    OK(hs_exec_new(&r->exec, r->plan, &(hs_exec_memory){ .workspace = r->workspace, .in = &r->in, .state = &r->state }));
+    r->input_bytes = HS_INPUT_SLOTS * hs_plan_info_of(r->plan)->input_bytes;
+    OK(r->dev->alloc(r->dev, r->input_bytes, &r->inputs));
+    memset(r->inputs, 0x77, r->input_bytes);
+    OK(hs_exec_new(&r->exec, r->plan,
+                   &(hs_exec_memory){ .workspace = r->workspace, .inputs = r->inputs, .in = &r->in, .state = &r->state }));
 }
 
 static void rig_close(rig *r)
 {
     hs_exec_free(r->exec);
     r->dev->release(r->dev, r->workspace, hs_plan_bytes(r->plan));
+    r->dev->release(r->dev, r->inputs, r->input_bytes);
     hs_plan_free(r->plan);
     hs_params_free(r->ps);
     hs_device_close(r->dev);
@@ -139,7 +144,7 @@ static void columns_by_name(void **state)
     turned[0] = (hs_column){ .name = "more", .dtype = HS_I64, .ext = HS_EXT_PICKS }; // nobody asks for it
     rig_open(&r, HS_EVAL);
     batch(&b, turned, COLUMNS + 1);
-    OK(hs_exec_feed(r.exec, &b, &r.in));
+    OK(hs_exec_feed(r.exec, &b, NULL, &r.in));
     assert_int_equal(r.in.n[HS_COUNT_TOKENS], 30);
     assert_int_equal(r.in.n[HS_COUNT_SEQS], 4);
     static const int64_t live[] = { [X] = 30 * C, [STARTS] = 5, [TYPES] = 30, [WEIGHT] = 4 * UNIT * 3, [ALWAYS] = 4 };
@@ -158,7 +163,7 @@ static void defaults(void **state)
     hs_batch b;
     rig_open(&r, HS_TRAIN);
     batch(&b, all, TYPES);
-    OK(hs_exec_feed(r.exec, &b, &r.in));
+    OK(hs_exec_feed(r.exec, &b, NULL, &r.in));
     for (int64_t i = 0; i < N; i++)
         assert_true(cell(&r, "token_types", i) == (i < 30 ? 0 : 0x77777777));
     for (int64_t i = 0; i < 4 * UNIT * 3; i++)
@@ -177,7 +182,7 @@ static void refused_as(hs_mode mode, const hs_column *column, int n_columns, int
     rig_open(&r, mode);
     batch(&b, column, n_columns);
     b.n[HS_COUNT_SEQS] = seqs;
-    assert_int_equal(hs_exec_feed(r.exec, &b, &r.in), HS_USAGE);
+    assert_int_equal(hs_exec_feed(r.exec, &b, NULL, &r.in), HS_USAGE);
     assert_string_equal(hs_error(), why);
     hs_batch_free(&b);
     rig_close(&r);

@@ -158,9 +158,8 @@ static void test_model(void **state)
     expect_fault(blocks, offsetof(hs_step_in, inv_count), bytes); // step block
     expect_fault(blocks, bytes - 1, bytes);                       // state
     assert_memory_equal(hs_run_state(e[1]->run), hs_run_state(e[0]->run), sizeof(hs_step_state));
-    workspace = hs_run_workspace(e[1]->run, &bytes);
-    const char *input = hs_engine_input(e[1], HS_TRAIN, "ids");
-    expect_fault(workspace, (size_t)(input - (char *)workspace), bytes);
+    const hs_plan *train = hs_engine_plan(e[1], HS_TRAIN);
+    expect_fault(hs_run_input_at(e[1]->run, e[1]->plan[HS_TRAIN], 0, NULL), 0, HS_INPUT_SLOTS * hs_plan_info_of(train)->input_bytes);
     for (int i = 0; i < 2; i++)
         hs_engine_free(e[i]);
     test_device = "cpu";
@@ -190,7 +189,12 @@ static void test_wrong_pointer(void **state)
     void *caches[8], *wrong[8];
     hs_step_in in = { 0 };
     hs_step_state out = { 0 };
-    const hs_exec_memory good = { e->device, hs_run_workspace(e->run, &workspace_bytes), caches, &in, &out };
+    const hs_exec_memory good = { .device = e->device,
+                                  .workspace = hs_run_workspace(e->run, &workspace_bytes),
+                                  .inputs = hs_run_workspace(e->run, &workspace_bytes), // nothing is run
+                                  .states = caches,
+                                  .in = &in,
+                                  .state = &out };
     hs_exec *exec;
     assert_true(e->model->states->n > 0 && e->model->states->n < 8 && bytes <= workspace_bytes);
     for (int i = 0; i < e->model->states->n; i++) {
@@ -202,6 +206,8 @@ static void test_wrong_pointer(void **state)
     hs_exec_memory m = good;
     m.workspace = host;
     refused(e, HS_TRAIN, &m, "the workspace of a plan");
+    m = good, m.inputs = host;
+    refused(e, HS_TRAIN, &m, "the room for the inputs of a plan");
     m = good, wrong[1] = host, m.states = wrong;
     char name[64];
     snprintf(name, sizeof name, "state %s", e->model->states->state[1]->name);

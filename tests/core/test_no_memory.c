@@ -77,7 +77,7 @@ static hs_status build(hs_mode mode, hs_device *dev)
         for (int i = 0; i < ps->n_slabs && st == HS_OK; i++)
             st = hs_params_lend(ps, ps->slab[i], workspace, ps->slab[i]->bytes);
         if (st == HS_OK)
-            st = hs_exec_new(&e, plan, &(hs_exec_memory){ dev, workspace, caches, &in, &state });
+            st = hs_exec_new(&e, plan, &(hs_exec_memory){ dev, workspace, workspace, caches, &in, &state });
     }
     hs_exec_free(e);
     hs_plan_free(plan);

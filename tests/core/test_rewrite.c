@@ -336,7 +336,7 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
 {
     hs_plan *plan;
     hs_exec *exec;
-    void *workspace;
+    void *workspace, *inputs;
     hs_step_in in = { .n_micro = 1, .seed = 3 };
     hs_step_state state = { .scale = 1 };
     if (hs_plan_new(&plan, g, r->dev, &(hs_plan_opts){ .policy = { .low = HS_F32 } }))
@@ -345,7 +345,10 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
         assert_int_equal(hs_params_alloc(r->ps, NULL, true), HS_OK);
     assert_int_equal(r->dev->alloc(r->dev, hs_plan_bytes(plan), &workspace), HS_OK);
     memset(workspace, 0xFF, hs_plan_bytes(plan));
-    assert_int_equal(hs_exec_new(&exec, plan, &(hs_exec_memory){ .workspace = workspace, .in = &in, .state = &state }), HS_OK);
+    const size_t input_bytes = HS_INPUT_SLOTS * hs_plan_info_of(plan)->input_bytes;
+    assert_int_equal(r->dev->alloc(r->dev, input_bytes, &inputs), HS_OK);
+    assert_int_equal(hs_exec_new(&exec, plan, &(hs_exec_memory){ .workspace = workspace, .inputs = inputs, .in = &in, .state = &state }),
+                     HS_OK);
     hs_step_live(&in, N - 7, 1, 0);
     in.inv_count[0] = 1.0f / (N - 7);
     int32_t *ids = hs_exec_input(exec, "ids"), *targets = hs_exec_input(exec, "targets"), *where = hs_exec_input(exec, "where");
@@ -356,6 +359,7 @@ static void run(const rig *r, const hs_graph *g, double *loss, float **grad)
     *grad = flat_copy(r->ps, "grad");
     hs_exec_free(exec);
     r->dev->release(r->dev, workspace, hs_plan_bytes(plan));
+    r->dev->release(r->dev, inputs, input_bytes);
     hs_plan_free(plan);
 }
 

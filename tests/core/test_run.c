@@ -456,7 +456,7 @@ static void test_later_plan(void **state)
         assert_int_equal(hs_run_bind(s.run, later[k]), HS_OK); // bound already
         assert_ptr_equal(hs_run_input(s.run, 0, "ids"), ids);
     }
-    assert_ptr_equal(hs_run_input(s.run, later[0], "ids"), ids); // it fits, and lies where the first does
+    assert_ptr_not_equal(hs_run_input(s.run, later[0], "ids"), ids); // it shares the first's workspace, but not its inputs
     assert_true(hs_run_bytes(s.run) > bytes);
     static const int lengths[] = { 16, 9, 16, 1, 12, 0 };
     for (int k = 0; k < 2; k++) {
@@ -465,6 +465,9 @@ static void test_later_plan(void **state)
         assert_true(hs_run_losses(s.run, later[k])[0] == s.loss[0]);
     }
     assert_null(hs_run_losses(s.run, later[2])); // decoding has none
+    hs_step_live(hs_run_in(s.run), 54, 5, 0);
+    assert_int_equal(hs_run_forward(s.run, 0), HS_OK); // of what was fed in before the others ran
+    assert_true(hs_run_losses(s.run, 0)[0] == s.loss[0]);
     score(&s, 1);
     tiny_fill_run(s.run, 0, lengths, s.key, 0);
     assert_int_equal(hs_run_forward(s.run, 0), HS_OK);
@@ -478,6 +481,47 @@ static void test_later_plan(void **state)
     hs_run_free(s.run);
     hs_model_free(s.model);
     hs_device_close(s.dev);
+}
+
+// Gradients lent from a run's workspace go with the run: the model has none until another run trains, which goes on with the same bits.
+static void test_lent_gradients_go_with_the_run(void **state)
+{
+    (void)state;
+    rig whole, parted;
+    hs_optim_config c = hs_optim_preset(HS_PRESET_ADAMW);
+    c.weight_decay = 0.1, c.schedule.lr = 1e-2;
+    rig *const both[] = { &whole, &parted };
+    for (int k = 0; k < 2; k++) {
+        rig *r = both[k];
+        rig_open(r, (int[]){ A | B, 0 }, "fp32", 1);
+        assert_true(r->ps->grad->lent && r->ps->grad->p == hs_run_workspace(r->run, &(size_t){ 0 }));
+        for (int step = 0; step < 4; step++) {
+            if (k && step == 2) {
+                const hs_step_state at = *hs_run_state(r->run);
+                hs_optim_free(r->optim);
+                hs_run_free(r->run);
+                assert_null(r->ps->grad->p);
+                assert_null(r->ps->grad->k);
+                assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+                assert_ptr_equal(r->ps->grad->p, hs_run_workspace(r->run, &(size_t){ 0 }));
+                hs_run_set_state(r->run, &at);
+                hs_run_begin(r->run, 2);
+                assert_int_equal(hs_optim_new(&r->optim, &c, r->ps, &r->model->grid, r->dev), HS_OK);
+                assert_int_equal(hs_run_set_update(r->run, hs_optim_segment(r->optim)), HS_OK);
+            }
+            fill(r->run, 0, (uint64_t)step);
+            assert_int_equal(hs_run_micro(r->run, 0, true), HS_OK);
+            assert_int_equal(hs_run_update(r->run), HS_OK);
+        }
+    }
+    assert_true(flat_equal(whole.ps, parted.ps, "master"));
+    assert_int_equal(hs_run_state(parted.run)->applied, 4);
+    hs_optim_free(parted.optim);
+    hs_run_free(parted.run); // and a model may be left without a run
+    assert_null(parted.ps->grad->p);
+    hs_model_free(parted.model);
+    hs_device_close(parted.dev);
+    rig_close(&whole);
 }
 
 static void test_refused(void **state)
@@ -530,9 +574,11 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_objectives),   cmocka_unit_test(test_partly_made), cmocka_unit_test(test_untouched),
-        cmocka_unit_test(test_ranks),        cmocka_unit_test(test_no_labels),   cmocka_unit_test(test_records),
-        cmocka_unit_test(test_runs_at_once), cmocka_unit_test(test_later_plan),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_objectives),   cmocka_unit_test(test_partly_made),
+        cmocka_unit_test(test_untouched),    cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_no_labels),    cmocka_unit_test(test_records),
+        cmocka_unit_test(test_runs_at_once), cmocka_unit_test(test_later_plan),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_lent_gradients_go_with_the_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

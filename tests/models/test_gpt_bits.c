@@ -34,14 +34,25 @@ typedef struct result {
     bool *noise; // values whose gradient is 0 but for rounding: the keys' bias, which softmax does not see
 } result;
 
+// Bytes that nobody should read: in the workspace, and behind what is live of the inputs.
+static void spoil(hs_engine *e, hs_mode mode, int byte)
+{
+    size_t bytes;
+    void *workspace = hs_run_workspace(e->run, &bytes);
+    e->device->fill(e->device, workspace, byte, bytes);
+    for (int i = 0; i < hs_run_n_inputs(e->run, e->plan[mode]); i++) {
+        const hs_tensor *t;
+        void *input = hs_run_input_at(e->run, e->plan[mode], i, &t);
+        e->device->fill(e->device, input, byte, hs_tensor_bytes(t));
+    }
+}
+
 static void micro_step(hs_engine *e, const way *w, int step, int micro)
 {
     const int per = SEQS / w->micro;
     int own[SEQS + 1] = { 0 };
     memcpy(own, lengths + micro * per, (size_t)per * sizeof *own);
-    size_t bytes;
-    void *workspace = hs_run_workspace(e->run, &bytes);
-    e->device->fill(e->device, workspace, w->workspace, bytes);
+    spoil(e, HS_TRAIN, w->workspace);
     tiny_fill(e, HS_TRAIN, own, (uint64_t)step + 1, micro * per);
     e->in->n_micro = w->micro, e->in->inv_count[0] = 1.0f / TOKENS;
     const int which = (micro == 0 ? HS_MICRO_FIRST : 0) | (micro == w->micro - 1 ? HS_MICRO_LAST : 0);
@@ -263,9 +274,7 @@ static int32_t page_of(int seq, int i) { return (seq * (TINY_CONTEXT / TINY_PAGE
 // Tokens [first, first + n) of every sequence through the cache; logits of the last of each, [PROMPTS][TINY_VOCAB].
 static void decode(hs_engine *e, int first, int n, float *logits)
 {
-    size_t bytes;
-    void *workspace = hs_run_workspace(e->run, &bytes);
-    e->device->fill(e->device, workspace, 0xFF, bytes);
+    spoil(e, HS_DECODE, 0xFF);
     int32_t ids[PROMPTS * TOTAL], starts[PROMPTS + 1], where[2 * PROMPTS * TOTAL], keys[3 * PROMPTS], rows[PROMPTS * TOTAL], picks[PROMPTS];
     int32_t pages[PROMPTS * (TINY_CONTEXT / TINY_PAGE)];
     const bool paged = hs_engine_input(e, HS_DECODE, "pages"); // else: a stretch for each

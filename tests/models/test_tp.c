@@ -343,7 +343,8 @@ static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
     for (int step = 0; step < STEPS; step++) {
         HS_TRY(train_step(r, o, step, step == BAD_STEP && rank == grid->tp->size - 1));
         if (step == BAD_STEP)
-            o->skipped = hs_run_state(e->run)->found_inf, o->bad_param = hs_run_state(e->run)->bad_param, o->bad_count = hs_run_state(e->run)->bad_count;
+            o->skipped = hs_run_state(e->run)->found_inf, o->bad_param = hs_run_state(e->run)->bad_param,
+            o->bad_count = hs_run_state(e->run)->bad_count;
         else if (hs_run_state(e->run)->found_inf)
             return HS_FAIL(INTERNAL, "step %d overflowed", step);
     }
