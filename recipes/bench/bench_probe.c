@@ -101,19 +101,26 @@ static void fill_input(const hs_probe *p, const hs_probe_spec *s, const hs_tenso
             s->c.setup(i, data, n, &s->c);
 }
 
-static void fill(hs_probe *p, const hs_probe_spec *s)
+static hs_status fill(hs_probe *p, const hs_probe_spec *s)
 {
     int64_t *live = hs_run_in(p->run)->n;
     for (int i = 0; i < hs_run_n_inputs(p->run, 0); i++) {
         const hs_tensor *t;
-        int32_t *data = hs_run_input_at(p->run, 0, i, &t);
+        hs_run_input_at(p->run, 0, i, &t);
+        int32_t *data = calloc(1, hs_tensor_bytes(t));
+        if (!data)
+            return HS_FAIL(MEMORY, "no memory for input %s", t->name);
         fill_input(p, s, t, data);
+        const hs_status st = hs_run_write(p->run, 0, t->name, data, hs_tensor_bytes(t));
+        free(data);
+        HS_TRY(st);
         const int counter = hs_ext_counter(t->ext);
         const int64_t units = hs_ext_units(t->ext, t->dim[0]);
         live[counter] = units > live[counter] ? units : live[counter];
     }
     for (int i = 0; i < HS_N_LOSS; i++)
         hs_run_in(p->run)->inv_count[i] = hs_inv_count(s->c.in[0][0]);
+    return HS_OK;
 }
 
 static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
@@ -132,8 +139,7 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
                        s->op->name);
     HS_TRY(hs_model_alloc(p->model, !s->forward_only));
     HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
-    fill(p, s);
-    return HS_OK;
+    return fill(p, s);
 }
 
 hs_status hs_probe_new(hs_probe **out, hs_device *d, const hs_probe_spec *spec)

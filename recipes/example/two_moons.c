@@ -52,9 +52,13 @@ int main(void)
 
     hs_step_live(hs_run_in(run), POINTS, 1, 0);
     hs_run_in(run)->inv_count[0] = hs_inv_count(POINTS);
+    static float x[POINTS * FEATURES];
+    static int32_t y[POINTS];
     double loss = 0;
     for (int step = 0; step < STEPS; step++) {
-        draw(step, hs_run_input(run, train, "x"), hs_run_input(run, train, "y"));
+        draw(step, x, y);
+        TRY(hs_run_write(run, train, "x", x, sizeof x));
+        TRY(hs_run_write(run, train, "y", y, sizeof y));
         TRY(hs_run_micro(run, train, true));
         TRY(hs_run_update(run));
         if (step % 50 == 0 || step == STEPS - 1)
