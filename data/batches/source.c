@@ -63,10 +63,12 @@ static void mixed_free(hs_source *s)
     free(m);
 }
 
-static hs_status same_columns(const hs_source *a, const hs_source *b)
+static hs_status check_same(const hs_source *a, const hs_source *b)
 {
     if (a->column != b->column)
         return HS_FAIL(INTERNAL, "%s and %s make different columns and cannot be mixed", a->unit, b->unit);
+    if (a->interleaved != b->interleaved)
+        return HS_FAIL(INTERNAL, "%s and %s go to ranks in another order and cannot be mixed", a->unit, b->unit);
     return HS_OK;
 }
 
@@ -84,7 +86,7 @@ hs_status hs_mixed_new(hs_source **out, hs_source *const *source, const double *
     memcpy(m->source, source, (size_t)m->n * sizeof *source);
     hs_status st = HS_OK;
     for (int i = 1; i < m->n; i++) {
-        HS_TRY_GOTO(st, same_columns(source[0], source[i]), failed);
+        HS_TRY_GOTO(st, check_same(source[0], source[i]), failed);
         m->base.n_samples += source[i]->n_samples;
         for (int c = 0; c < HS_N_COUNTERS; c++)
             if (source[i]->most[c] > m->base.most[c])

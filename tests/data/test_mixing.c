@@ -3,6 +3,7 @@
 
 #include "core/base/rng.h"
 #include "data/batches/mixing.h"
+#include "data/batches/source.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -86,12 +87,34 @@ static void bad_weights(void **state)
     hs_mixture_free(&m);
 }
 
+static int n_freed;
+static void count_free(hs_source *s) { (void)s, n_freed++; }
+
+// Samples of a mixture go to ranks in one order, and make batches of the same columns. What is refused is freed all the same.
+static void only_what_is_alike(void **state)
+{
+    (void)state;
+    static const hs_column columns[2] = { { .name = "ids" }, { .name = "ids" } };
+    hs_source a = { .unit = "windows", .column = &columns[0], .n_columns = 1, .free = count_free }, b = a, *mixed;
+    b.unit = "rows";
+    b.interleaved = true;
+    FAILS(INTERNAL, "windows and rows go to ranks in another order", hs_mixed_new(&mixed, (hs_source *[]){ &a, &b }, (double[]){ 1, 1 }, 2));
+    assert_int_equal(n_freed, 2);
+    b.interleaved = false, b.column = &columns[1];
+    FAILS(INTERNAL, "windows and rows make different columns", hs_mixed_new(&mixed, (hs_source *[]){ &a, &b }, (double[]){ 1, 1 }, 2));
+    b.column = a.column;
+    OK(hs_mixed_new(&mixed, (hs_source *[]){ &a, &b }, (double[]){ 1, 1 }, 2));
+    hs_source_free(mixed);
+    assert_int_equal(n_freed, 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(proportions_hold_everywhere),
         cmocka_unit_test(shares_are_exact),
         cmocka_unit_test(bad_weights),
+        cmocka_unit_test(only_what_is_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
