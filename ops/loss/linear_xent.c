@@ -27,25 +27,7 @@ static const char *shape(hs_node *n)
     return NULL;
 }
 
-static void reference(const hs_args *a)
-{
-    const hs_xent_attr *at = a->attr;
-    const int64_t N = hs_ref_rows(a, &a->in[X]), C = a->in[X].cols, K = at->classes;
-    for (int64_t n = 0; n < N; n++) {
-        const double e = (double)at->smoothing;
-        const int32_t t = hs_i32(a, TARGET)[n];
-        double max = -INFINITY, sum = 0, mean = 0, logit_t = 0; // the sum follows a rising maximum
-        for (int64_t o = 0; o < K; o++) {
-            double logit = 0;
-            for (int64_t c = 0; c < C; c++)
-                logit += hs_f64(a, X)[n * C + c] * hs_f64(a, W)[o * C + c];
-            const double higher = fmax(max, logit);
-            sum = sum * exp(max - higher) + exp(logit - higher);
-            max = higher, mean += logit / (double)K, logit_t = o == t ? logit : logit_t;
-        }
-        hs_f64_out(a, LOSS)[n] = t == at->ignore ? 0 : max + log(sum) - (1 - e) * logit_t - e * mean;
-    }
-}
+static void reference(const hs_args *a) { xent_chunk_ref(a, 0, ((const hs_xent_attr *)a->attr)->classes); }
 
 // Logits of rows [r, r + m), their losses and, in training, over them their gradient.
 static void chunk_losses(const hs_args *a, hs_lane *lane, gemm g, int64_t r, int64_t m, bool train)
@@ -77,12 +59,6 @@ static void walk(const hs_args *a, hs_lane *lane, bool train)
 static void forward(const hs_args *a, hs_lane *lane) { walk(a, lane, false); }
 static void backward(const hs_args *a, hs_lane *lane) { walk(a, lane, true); }
 
-static void markers(int input, int32_t *data, int64_t n, const hs_case *c) // every third label is ignored
-{
-    for (int64_t i = 0; i < n && input == TARGET; i++)
-        data[i] = i % 3 == 1 ? -1 : (int32_t)((i * 7 + 3) % c->limit);
-}
-
 static const hs_xent_attr plain = { .classes = 8, .ignore = -1 }, padded = { .classes = 65, .ignore = -1, .loss = 1 };
 static const hs_xent_attr smooth = { .classes = 61, .ignore = -100, .smoothing = 0.1f };
 static const hs_case cases[] = {
@@ -91,7 +67,7 @@ static const hs_case cases[] = {
       .ext = { HS_EXT_TOKENS, 0, HS_EXT_TOKENS },
       .attr = &padded,
       .limit = 65,
-      .setup = markers,
+      .setup = xent_chunk_markers,
       .note = "padded vocabulary, ignored labels" },
     { .in = { { 40, 16 }, { 64, 16 }, { 40 } },
       .ext = { HS_EXT_PICKS, 0, HS_EXT_PICKS },
@@ -105,13 +81,6 @@ static const hs_case cases[] = {
       .live = { [HS_COUNT_TOKENS] = XENT_CHUNK + 7 },
       .note = "two chunks" },
 };
-
-static void make(const int64_t *dim, hs_case *c, void *attr)
-{
-    *c = xent_chunk_case(dim);
-    *(hs_xent_attr *)attr = (hs_xent_attr){ .classes = (int32_t)dim[2], .ignore = -1 };
-}
-static const hs_op_sizes sizes[] = { { .form = "ROWSxINxCLASSES", .usual = XENT_CHUNK_USUAL, .make = make } };
 
 extern HS_OP(linear);
 extern HS_OP(xent);
@@ -134,7 +103,7 @@ HS_OP(linear_xent) = {
     .unfused = (const hs_op *const[]){ &HS_TIERED(hs_op_linear), &HS_TIERED(hs_op_xent), NULL },
     .cases = cases,
     .n_cases = HS_COUNT(cases),
-    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
+    .bench = { .sizes = xent_chunk_sizes, .n_sizes = HS_COUNT(xent_chunk_sizes) },
     .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = xent_chunk_scratch },
 };
 

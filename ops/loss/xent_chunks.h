@@ -40,14 +40,45 @@ static inline hs_cost xent_chunk_cost(const hs_node *n, bool backward)
     return backward ? (hs_cost){ 3 * product + 24 * cells, 2 * (x + w) } : (hs_cost){ product + 12 * cells, x + w };
 }
 
-// What both are measured at: rows, width, classes of all ranks (the characters of a small text, GPT-2's padded vocabulary).
-#define XENT_CHUNK_USUAL "768x128x128,1Kx768x50304"
-static inline hs_case xent_chunk_case(const int64_t *dim)
+// Losses in f64, where w has the classes [first, first + K) of all there are.
+static inline void xent_chunk_ref(const hs_args *a, int64_t first, int64_t K)
 {
-    return (hs_case){ .in = { [X] = { dim[0], dim[1] }, [W] = { dim[2], dim[1] }, [TARGET] = { dim[0] } },
-                      .ext = { [X] = HS_EXT_TOKENS, [TARGET] = HS_EXT_TOKENS },
-                      .limit = dim[2] };
+    const hs_xent_attr *at = a->attr;
+    const int64_t N = hs_ref_rows(a, &a->in[X]), C = a->in[X].cols;
+    for (int64_t n = 0; n < N; n++) {
+        const double e = (double)at->smoothing;
+        const int32_t t = hs_i32(a, TARGET)[n];
+        double max = -INFINITY, sum = 0, mean = 0, logit_t = 0; // the sum follows a rising maximum
+        for (int64_t o = 0; o < K; o++) {
+            double logit = 0;
+            for (int64_t c = 0; c < C; c++)
+                logit += hs_f64(a, X)[n * C + c] * hs_f64(a, W)[o * C + c];
+            const double higher = fmax(max, logit);
+            sum = sum * exp(max - higher) + exp(logit - higher);
+            max = higher, mean += logit / (double)at->classes, logit_t = first + o == t ? logit : logit_t;
+        }
+        hs_f64_out(a, LOSS)[n] = t == at->ignore ? 0 : max + log(sum) - (1 - e) * logit_t - e * mean;
+    }
 }
+
+// Of cases: every third label is ignored.
+static inline void xent_chunk_markers(int input, int32_t *data, int64_t n, const hs_case *c)
+{
+    for (int64_t i = 0; i < n && input == TARGET; i++)
+        data[i] = i % 3 == 1 ? -1 : (int32_t)((i * 7 + 3) % c->limit);
+}
+
+// What both are measured at: rows, width, classes of all ranks (the characters of a small text, GPT-2's padded vocabulary).
+static inline void xent_chunk_make(const int64_t *dim, hs_case *c, void *attr)
+{
+    *c = (hs_case){ .in = { [X] = { dim[0], dim[1] }, [W] = { dim[2], dim[1] }, [TARGET] = { dim[0] } },
+                    .ext = { [X] = HS_EXT_TOKENS, [TARGET] = HS_EXT_TOKENS },
+                    .limit = dim[2] };
+    *(hs_xent_attr *)attr = (hs_xent_attr){ .classes = (int32_t)dim[2], .ignore = -1 };
+}
+static const hs_op_sizes xent_chunk_sizes[] = {
+    { .form = "ROWSxINxCLASSES", .usual = "768x128x128,1Kx768x50304", .make = xent_chunk_make }
+};
 
 // Rows [r, r + m) of an operand of a product.
 static inline gemm_in xent_rows_of(const hs_ref *x, int64_t r, bool k_major)

@@ -39,22 +39,7 @@ static int64_t classes_here(const hs_args *a)
 
 static void reference(const hs_args *a) // of one rank
 {
-    const hs_tp_linear_xent_attr *at = a->attr;
-    const int64_t N = hs_ref_rows(a, &a->in[X]), C = a->in[X].cols, K = classes_here(a);
-    for (int64_t n = 0; n < N; n++) {
-        const double e = (double)at->smoothing;
-        const int32_t t = hs_i32(a, TARGET)[n];
-        double max = -INFINITY, sum = 0, mean = 0, logit_t = 0; // the sum follows a rising maximum
-        for (int64_t o = 0; o < K; o++) {
-            double logit = 0;
-            for (int64_t c = 0; c < C; c++)
-                logit += hs_f64(a, X)[n * C + c] * hs_f64(a, W)[o * C + c];
-            const double higher = fmax(max, logit);
-            sum = sum * exp(max - higher) + exp(logit - higher);
-            max = higher, mean += logit / (double)at->classes, logit_t = at->first + o == t ? logit : logit_t;
-        }
-        hs_f64_out(a, LOSS)[n] = t == at->ignore ? 0 : max + log(sum) - (1 - e) * logit_t - e * mean;
-    }
+    xent_chunk_ref(a, ((const hs_tp_linear_xent_attr *)a->attr)->first, classes_here(a));
 }
 
 typedef struct chunk {
@@ -166,12 +151,6 @@ static void walk(const hs_args *a, hs_lane *lane, bool train)
 static void forward(const hs_args *a, hs_lane *lane) { walk(a, lane, false); }
 static void backward(const hs_args *a, hs_lane *lane) { walk(a, lane, true); }
 
-static void markers(int input, int32_t *data, int64_t n, const hs_case *c) // every third label is ignored
-{
-    for (int64_t i = 0; i < n && input == TARGET; i++)
-        data[i] = i % 3 == 1 ? -1 : (int32_t)((i * 7 + 3) % c->limit);
-}
-
 static const hs_tp_linear_xent_attr whole = { .classes = 65, .ignore = -1, .loss = 1 };
 static const hs_tp_linear_xent_attr middle = { .classes = 100, .ignore = -1, .smoothing = 0.1f, .first = 24 };
 static const hs_tp_linear_xent_attr last = { .classes = 61, .ignore = -1, .first = 40 };
@@ -180,7 +159,7 @@ static const hs_case cases[] = {
       .ext = { HS_EXT_TOKENS, 0, HS_EXT_TOKENS },
       .attr = &whole,
       .limit = 65,
-      .setup = markers,
+      .setup = xent_chunk_markers,
       .note = "all classes" },
     { .in = { { 40, 16 }, { 48, 16 }, { 40 } },
       .ext = { HS_EXT_PICKS, 0, HS_EXT_PICKS },
@@ -195,12 +174,6 @@ static const hs_case cases[] = {
       .note = "the last slice, padded; two chunks" },
 };
 
-static void make(const int64_t *dim, hs_case *c, void *attr)
-{
-    *c = xent_chunk_case(dim);
-    *(hs_tp_linear_xent_attr *)attr = (hs_tp_linear_xent_attr){ .classes = (int32_t)dim[2], .ignore = -1 };
-}
-static const hs_op_sizes sizes[] = { { .form = "ROWSxINxCLASSES", .usual = XENT_CHUNK_USUAL, .make = make } };
 static const hs_attr attrs[] = { HS_ATTR(hs_tp_linear_xent_attr, classes), HS_ATTR(hs_tp_linear_xent_attr, ignore),
                                  HS_ATTR(hs_tp_linear_xent_attr, loss), HS_ATTR(hs_tp_linear_xent_attr, smoothing),
                                  HS_ATTR(hs_tp_linear_xent_attr, first) };
@@ -225,7 +198,7 @@ HS_OP(tp_linear_xent) = {
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
-    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
+    .bench = { .sizes = xent_chunk_sizes, .n_sizes = HS_COUNT(xent_chunk_sizes) },
     .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = xent_chunk_scratch },
 };
 
