@@ -15,6 +15,26 @@ done
 [ "$(figure masters <part.json)" -eq "$(figure masters <all.json)" ] || fail "train.freeze: values"
 [ $((2 * $(figure moments <sgd.json))) -eq "$(figure moments <all.json)" ] || fail "sgd keeps one moment"
 
+# a tensor's bytes as a checkpoint has them: tensor FOLDER NAME
+tensor() {
+  local file=$1/model.safetensors n at
+  n=$(od -An -tu8 -N8 "$file")
+  at=$(head -c $((8 + n)) "$file" | grep -aoE "\"transformer\.$2\":\{[^}]*" | grep -oE '\[[0-9]+,[0-9]+\]$' | tr -d '[]')
+  [ -n "$at" ] || fail "no tensor $2 in $file"
+  tail -c +$((9 + n + ${at%,*})) "$file" | head -c $((${at#*,} - ${at%,*}))
+}
+
+# what is frozen keeps every bit of what the run began with; what is not moves
+run begin --train.steps=10
+run kept --train.init_from=begin --train.freeze='wte,h0,h1.*.bias' --train.steps=10 --optim.warmup=2
+from=(begin/checkpoints/step-*10) to=(kept/checkpoints/step-*10)
+for name in wte.weight h.0.ln_1.weight h.0.attn.c_attn.weight h.0.mlp.c_proj.bias h.1.attn.c_attn.bias; do
+  cmp -s <(tensor "${from[0]}" $name) <(tensor "${to[0]}" $name) || fail "train.freeze: $name moved"
+done
+for name in wpe.weight h.1.ln_1.weight h.1.attn.c_attn.weight ln_f.bias; do
+  ! cmp -s <(tensor "${from[0]}" $name) <(tensor "${to[0]}" $name) || fail "train.freeze: $name was to be trained, and did not move"
+done
+
 # an empty pattern is a slip
 for list in , wte,,h0 ,wte ' '; do
   expect 2 'train.freeze is "[wteh0, ]*": a pattern of it is empty' "$halfstep" pretrain tiny.yaml --out slip "--train.freeze=$list"
