@@ -32,7 +32,6 @@ typedef struct hs_team hs_team;
 struct hs_lane; // core/cpu/lane.h
 hs_status hs_team_new(hs_team **out, int n);
 void hs_team_free(hs_team *t);
-int hs_team_size(const hs_team *t);
 void hs_team_run(hs_team *t, void (*fn)(struct hs_lane *lane, void *arg), void *arg);
 // The same for work whose result does not depend on the number of lanes: on the caller alone (a lane of n = 1) while a neighbour's
 // process makes members share a core, on all otherwise.

@@ -208,7 +208,6 @@ void hs_team_run_some(hs_team *t, void (*fn)(hs_lane *lane, void *arg), void *ar
     t->tried = end;
 }
 
-int hs_team_size(const hs_team *t) { return t->n; }
 
 static void stop_members(hs_team *t, int n_started)
 {

@@ -253,14 +253,6 @@ hs_tensor *hs_param_get(hs_graph *g, const hs_param_spec *spec)
     return hs_graph_fail(g, st, "%s", why);
 }
 
-hs_tensor *hs_tied(hs_graph *g, const char *full_name)
-{
-    if (g->status != HS_OK)
-        return g->poison;
-    hs_param *p = hs_params_find(g->params, full_name);
-    return p ? param_tensor(g, p) : hs_graph_fail(g, HS_USAGE, "no parameter %s to tie to", full_name);
-}
-
 hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, const int64_t *dim)
 {
     if (g->status != HS_OK)

@@ -76,7 +76,6 @@ hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *co
 hs_node *hs_graph_node(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in);
 // Keeps t readable after the run (logits, hidden states).
 void hs_output(hs_graph *g, hs_tensor *t);
-hs_tensor *hs_tied(hs_graph *g, const char *full_name); // a parameter that was made before, by its full name (tied embeddings)
 
 size_t hs_push(hs_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3))); // enters "name"; returns the mark for hs_pop
 void hs_pop(hs_graph *g, size_t mark);

@@ -332,16 +332,6 @@ void hs_param_export(const hs_param *p, const float *stored, float *logical)
     }
 }
 
-void hs_param_import(const hs_param *p, float *stored, const float *logical)
-{
-    const extent e = extent_of(p, 0);
-    memset(stored, 0, p->n * sizeof(float));
-    for (int64_t k = 0; k < n_runs(p, &e); k++) {
-        const run r = run_at(p, &e, k);
-        memcpy(stored + r.stored, logical + r.logical, (size_t)r.n * sizeof(float));
-    }
-}
-
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical)
 {
     const extent e = extent_of(p, 0);

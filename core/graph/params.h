@@ -171,11 +171,10 @@ typedef struct hs_params_bytes {
 } hs_params_bytes;
 hs_params_bytes hs_params_bytes_of(const hs_params *ps);
 
-// Copies the logical tensor [logical dims] out of or into the stored elements of one parameter (f32, the host's), cutting or zeroing the
-// padding. tp_size 1 only; shards are gathered by parallel/.
+// Copies the logical tensor [logical dims] out of the stored elements of one parameter (f32, the host's), without the padding. tp_size 1
+// only; shards are gathered by parallel/.
 void hs_param_export(const hs_param *p, const float *stored, float *logical);
-void hs_param_import(const hs_param *p, float *stored, const float *logical);
-// The same straight out of and into a slab.
+// Straight out of a slab, and into one: padding becomes zero.
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical);
 void hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical);
 

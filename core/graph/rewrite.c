@@ -202,7 +202,7 @@ static void stand_at(hs_graph *g, const hs_node *at)
     g->interned = at->scope;
 }
 
-static hs_node *insert(hs_rewrite *r, const hs_node *at, bool behind, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
+static hs_node *insert(hs_rewrite *r, const hs_node *at, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
 {
     stand_at(r->g, at);
     hs_node *n = hs_graph_node(r->g, op, attr, in, n_in);
@@ -215,22 +215,17 @@ static hs_node *insert(hs_rewrite *r, const hs_node *at, bool behind, const hs_o
     }
     n->site = hs_mix2(hs_mix2(at->site, hs_hash_string(op->name)), (uint64_t)++ * count);
     n->trace = -1;
-    return add(r, n, behind ? r->at[at->id].next : at->id) ? n : NULL;
+    return add(r, n, at->id) ? n : NULL;
 }
 
 hs_node *hs_rewrite_before(hs_rewrite *r, const hs_node *at, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
 {
-    return insert(r, at, false, op, attr, in, n_in);
-}
-
-hs_node *hs_rewrite_after(hs_rewrite *r, const hs_node *at, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
-{
-    return insert(r, at, true, op, attr, in, n_in);
+    return insert(r, at, op, attr, in, n_in);
 }
 
 hs_node *hs_rewrite_edge(hs_rewrite *r, hs_node *reader, int operand, const hs_op *op, const void *attr)
 {
-    hs_node *n = insert(r, reader, false, op, attr, &reader->in[operand], 1);
+    hs_node *n = insert(r, reader, op, attr, &reader->in[operand], 1);
     if (n)
         hs_rewrite_operand(r, reader, operand, n->out[0]);
     return n;
@@ -254,7 +249,7 @@ void hs_rewrite_remove(hs_rewrite *r, hs_node *n)
 
 hs_node *hs_rewrite_replace(hs_rewrite *r, hs_node *n, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in)
 {
-    hs_node *by = insert(r, n, false, op, attr, in, n_in);
+    hs_node *by = insert(r, n, op, attr, in, n_in);
     if (!by)
         return NULL;
     for (int i = 0; i < HS_MAX_OUT; i++)

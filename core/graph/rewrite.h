@@ -31,9 +31,8 @@ hs_status hs_rewrite_end(hs_rewrite *r);                   // node order and ids
 hs_node *hs_rewrite_first(const hs_rewrite *r);
 hs_node *hs_rewrite_next(const hs_rewrite *r, const hs_node *n);
 
-// A new node in front of `at`, or behind it. Inputs, shapes and attributes are checked as hs_emit does. NULL: the graph has failed.
+// A new node in front of `at`. Inputs, shapes and attributes are checked as hs_emit does. NULL: the graph has failed.
 hs_node *hs_rewrite_before(hs_rewrite *r, const hs_node *at, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in);
-hs_node *hs_rewrite_after(hs_rewrite *r, const hs_node *at, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in);
 // A new node of one input on the edge into `reader`: only that operand then reads its result.
 hs_node *hs_rewrite_edge(hs_rewrite *r, hs_node *reader, int operand, const hs_op *op, const void *attr);
 // A new node instead of n: whoever read n's results, and the graph's outputs, reads those of the same number. n is gone. Another number of

@@ -151,7 +151,6 @@ void hs_loader_free(hs_loader *l)
     free(l);
 }
 
-const hs_source *hs_loader_source(const hs_loader *l) { return l->source; }
 
 hs_status hs_loader_next(hs_loader *l, const hs_batch **out)
 {

@@ -17,7 +17,6 @@ typedef struct hs_loader_opts {
 // Takes the source over, also where it fails, and starts the thread.
 hs_status hs_loader_new(hs_loader **out, hs_source *source, const hs_loader_opts *o);
 void hs_loader_free(hs_loader *l);
-const hs_source *hs_loader_source(const hs_loader *l);
 // The next micro-batch: waits if it is not ready. Borrowed until hs_loader_release, which frees the oldest one held. What the source fails
 // with comes at the batch concerned and from then on.
 hs_status hs_loader_next(hs_loader *l, const hs_batch **out);

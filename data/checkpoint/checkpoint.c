@@ -296,11 +296,10 @@ static hs_status load_slabs(hs_weights *w, hs_params *ps)
     return HS_OK;
 }
 
-hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t)
+hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t)
 {
     char optimizer[HS_PATH], state[HS_PATH];
     hs_weights w;
-    (void)o; // an optimizer's tensors carry our own names
     HS_TRY(check_params(ps));
     if (hs_params_bytes_of(ps).saved == 0)
         return HS_FAIL(INTERNAL, "parameters without an optimizer's slabs cannot resume");

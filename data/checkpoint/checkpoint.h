@@ -88,7 +88,7 @@ hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all t
 // Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps);
 // The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
-hs_status hs_ckpt_load_train(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps, hs_train_state *t);
+hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t);
 bool hs_ckpt_has_train(const char *model_dir);
 // Writes only the model directory (no train/), for export.
 hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m, const hs_tokenizer *tok);

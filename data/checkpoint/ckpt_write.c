@@ -446,10 +446,10 @@ void hs_ckpt_free(hs_ckpt *c)
 hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t, const hs_model_info *m, const hs_tokenizer *tok,
                        const char *config_yaml, bool is_best)
 {
-    const hs_status before = hs_ckpt_wait(c);
     char *yaml = strdup(config_yaml != NULL ? config_yaml : "");
-    if (yaml == NULL)
+    if (yaml == NULL) // what became of the one before is still to be told
         return HS_FAIL(MEMORY, "no memory for the configuration");
+    const hs_status before = hs_ckpt_wait(c);
     for (int i = 0; i < c->n_snapshots; i++) {
         const hs_slab *slab = hs_params_slab(ps, c->snapshot[i].slab->spec.name);
         hs_params_read_slab(ps, slab, c->snapshot[i].copy);

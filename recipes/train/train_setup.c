@@ -155,7 +155,7 @@ static hs_status load_weights(hs_trainer *t)
     if (!t->run.from[0])
         return t->run.init[0] ? hs_ckpt_load_params(t->run.init, &names, e->params) : HS_OK;
     HS_TRY(hs_ckpt_load_params(t->run.from, &names, e->params));
-    HS_TRY(hs_ckpt_load_train(t->run.from, &names, e->params, &t->at));
+    HS_TRY(hs_ckpt_load_train(t->run.from, e->params, &t->at));
     if (t->at.seed != (uint64_t)t->c->train.seed)
         return HS_FAIL(USAGE, "train.seed is %lld, but %s was begun with %llu; --resume none --overwrite starts anew",
                        (long long)t->c->train.seed, t->run.from, (unsigned long long)t->at.seed);

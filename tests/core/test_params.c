@@ -206,12 +206,13 @@ static void test_import_export(void **state)
         const hs_param *p = ps->param[i];
         const int64_t n = logical_count(p);
         float *in = malloc((size_t)n * sizeof *in), *out = malloc((size_t)n * sizeof *out);
-        float *stored = hs_slab_at(hs_params_slab(ps, "test.m"), p);
+        hs_slab *slab = hs_params_slab(ps, "test.m");
+        float *stored = hs_slab_at(slab, p);
         for (int64_t k = 0; k < n; k++)
             in[k] = (float)k + 1;
         for (size_t k = 0; k < p->n; k++)
             stored[k] = -7; // padding must be cleared
-        hs_param_import(p, stored, in);
+        hs_params_import(ps, slab, p, in);
         hs_param_export(p, stored, out);
         assert_memory_equal(in, out, (size_t)n * sizeof(float));
         size_t nonzero = 0;

@@ -184,7 +184,7 @@ static void a_clone_stands_alone(void **s)
     hs_graph *const both[2] = { r.trace, c };
     for (int i = 0; i < 2; i++) {
         const size_t mark = hs_push(both[i], "h1");
-        hs_gelu(both[i], hs_linear(both[i], end[i], hs_tied(both[i], "h1.up"), NULL), HS_GELU_ERF);
+        hs_gelu(both[i], linear(both[i], end[i], "up", 32), HS_GELU_ERF);
         hs_pop(both[i], mark);
         assert_int_equal(hs_graph_status(both[i]), HS_OK);
     }
@@ -229,10 +229,10 @@ static void order_readers_and_sites(void **s)
     hs_tensor *last = nth(rw, "add", 1)->out[0]; // both sides of the product, and the output
     assert_int_equal(hs_rewrite_n_readers(rw, last), 3);
 
-    // before and behind: a scale each
+    // in front of two nodes: a scale each
     hs_node *gelu = nth(rw, "gelu", 1), *softmax = nth(rw, "softmax", 1);
     hs_node *before = hs_rewrite_before(rw, gelu, hs_ops[HS_ID_scale], &(hs_scale_attr){ 2 }, gelu->in, 1);
-    hs_node *behind = hs_rewrite_after(rw, gelu, hs_ops[HS_ID_scale], &(hs_scale_attr){ 3 }, gelu->out, 1);
+    hs_node *behind = hs_rewrite_before(rw, softmax, hs_ops[HS_ID_scale], &(hs_scale_attr){ 3 }, gelu->out, 1);
     hs_rewrite_operand(rw, gelu, 0, before->out[0]);
     assert_true(hs_rewrite_next(rw, before) == gelu && hs_rewrite_next(rw, gelu) == behind && hs_rewrite_next(rw, behind) == softmax);
     assert_int_equal(hs_rewrite_n_readers(rw, gelu->out[0]), 2);

@@ -27,13 +27,14 @@ enum { MAX_TEAM = 9, ROUNDS = 300 };
 // Each round every member reads what its neighbour wrote in the round before: plain memory, ordered by hs_sync alone.
 typedef struct ring {
     int64_t cell[2][MAX_TEAM];
-    int wrong[MAX_TEAM], regions[MAX_TEAM];
+    int wrong[MAX_TEAM], regions[MAX_TEAM], members[MAX_TEAM];
 } ring;
 
 static void walk(hs_lane *lane, void *arg)
 {
     ring *r = arg;
     const int next = (lane->id + 1) % lane->n;
+    r->members[lane->id] = lane->n;
     r->regions[lane->id]++;
     r->cell[0][lane->id] = lane->id;
     hs_sync(lane);
@@ -51,7 +52,6 @@ static void run_team(int n, int regions)
     ring r = { 0 };
     hs_team *t;
     assert_int_equal(hs_team_new(&t, n), HS_OK);
-    assert_int_equal(hs_team_size(t), n);
     for (int i = 0; i < regions; i++) {
         hs_team_run(t, walk, &r);
         hs_team_run(t, count_region, &r); // regions that follow each other at once
@@ -62,6 +62,7 @@ static void run_team(int n, int regions)
     for (int i = 0; i < n; i++) {
         assert_int_equal(r.wrong[i], 0);
         assert_int_equal(r.regions[i], 2 * regions);
+        assert_int_equal(r.members[i], n);
     }
 }
 

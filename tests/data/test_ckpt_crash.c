@@ -220,7 +220,7 @@ static int64_t load_step(const char *model_dir)
     hs_params *ps = ckpt_params(true);
     hs_train_state t;
     OK(hs_ckpt_load_params(model_dir, &o, ps));
-    OK(hs_ckpt_load_train(model_dir, &o, ps, &t));
+    OK(hs_ckpt_load_train(model_dir, ps, &t));
     const hs_train_state want = ckpt_state(t.step);
     assert_true(ckpt_state_equal(&t, &want));
     assert_true(ckpt_filled(ps, (uint64_t)t.step, true));

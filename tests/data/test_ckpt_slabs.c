@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include "core/base/log.h"
 #include "data/checkpoint/checkpoint.h"
 #include "tests/support/support_ckpt.h"
 #include "tests/support/support_params.h"
@@ -16,21 +15,6 @@
 #include <string.h>
 
 #define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
-
-static char logged[8192];
-static void keep_line(hs_log_level level, const char *line, void *user)
-{
-    (void)level, (void)user;
-    const size_t used = strlen(logged);
-    snprintf(logged + used, sizeof logged - used, "%s\n", line);
-}
-static int listen(void **state)
-{
-    (void)state;
-    logged[0] = 0;
-    hs_log_set(HS_LOG_INFO, keep_line, NULL);
-    return 0;
-}
 
 // Written by 0.1 before slabs had names: train/optimizer.safetensors has m.* and v.*. It resumes with every bit.
 static void reads_moments_called_m_and_v(void **state)
@@ -44,9 +28,9 @@ static void reads_moments_called_m_and_v(void **state)
     OK(hs_ckpt_resolve(old, true, found, sizeof found)); // verified
     const hs_ckpt_opts names = ckpt_opts(NULL, 0);
     OK(hs_ckpt_load_params(found, &names, ps));
-    OK(hs_ckpt_load_train(found, &names, ps, &t));
+    OK(hs_ckpt_load_train(found, ps, &t));
     assert_true(ckpt_filled(ps, 11, true) && ckpt_state_equal(&t, &want));
-    assert_string_equal(logged, "");
+    assert_string_equal(ckpt_logged, "");
     // and is written under the slabs' names
     ckpt_temp_dir(dir);
     const hs_ckpt_opts o = ckpt_opts(dir, 1);
@@ -59,7 +43,7 @@ static void reads_moments_called_m_and_v(void **state)
     OK(hs_ckpt_wait(c));
     hs_ckpt_free(c);
     OK(hs_ckpt_resolve(dir, true, found, sizeof found));
-    OK(hs_ckpt_load_train(found, &o, again, &t));
+    OK(hs_ckpt_load_train(found, again, &t));
     OK(hs_ckpt_load_params(found, &o, again));
     assert_true(ckpt_filled(again, 11, true));
     snprintf(path, sizeof path, "%s/train/optimizer.safetensors", found);
@@ -119,7 +103,7 @@ static void resumes_with_others_frozen(void **state)
         const hs_ckpt_opts o = ckpt_opts(dir, 0);
         hs_train_state t;
         hs_params *ps = now[i];
-        logged[0] = 0;
+        ckpt_logged[0] = 0;
         ckpt_fill(ps, 77); // what does not come from the file shows
         for (int s = 0; s < ps->n_slabs; s++)
             if (ps->slab[s]->spec.saved)
@@ -127,15 +111,15 @@ static void resumes_with_others_frozen(void **state)
                     if (hs_slab_has(ps->slab[s], ps->param[k]))
                         hs_params_clear(ps, ps->slab[s], ps->param[k]);
         OK(hs_ckpt_load_params(found, &o, ps));
-        OK(hs_ckpt_load_train(found, &o, ps, &t));
+        OK(hs_ckpt_load_train(found, ps, &t));
         assert_true(flat_equal(ps, full, "master"));
         for (int k = 0; k < ps->n_params; k++)
             if (!ps->param[k]->frozen)
                 assert_true(moments_are(ps, ps->param[k], before->param[k]->frozen ? NULL : full));
         if (now[i] == before)
-            assert_string_equal(logged, "");
+            assert_string_equal(ckpt_logged, "");
         else
-            assert_non_null(strstr(logged, i ? "moments of 13 start at zero (wte.weight, ...), those of 13 are dropped\n"
+            assert_non_null(strstr(ckpt_logged, i ? "moments of 13 start at zero (wte.weight, ...), those of 13 are dropped\n"
                                              : "moments of 13 start at zero (wte.weight, ...), those of 0 are dropped\n"));
     }
     for (int i = 0; i < HS_COUNT(now); i++)
@@ -154,7 +138,7 @@ static void optimizers_are_not_mixed_up(void **state)
     save_step(adam, dir, 100);
     OK(hs_ckpt_resolve(dir, true, found, sizeof found));
     hs_train_state t;
-    assert_int_equal(hs_ckpt_load_train(found, &(hs_ckpt_opts){ 0 }, sgd, &t), HS_USAGE);
+    assert_int_equal(hs_ckpt_load_train(found, sgd, &t), HS_USAGE);
     assert_non_null(strstr(hs_error(), "holds nothing of sgd.m"));
     hs_params_free(adam), hs_params_free(sgd);
     ckpt_remove(dir);
@@ -164,8 +148,8 @@ int main(int argc, char **argv)
 {
     test_takes_device(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(reads_moments_called_m_and_v, listen),
-        cmocka_unit_test_setup(resumes_with_others_frozen, listen),
+        cmocka_unit_test_setup(reads_moments_called_m_and_v, ckpt_listen),
+        cmocka_unit_test_setup(resumes_with_others_frozen, ckpt_listen),
         cmocka_unit_test(optimizers_are_not_mixed_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

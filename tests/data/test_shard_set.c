@@ -52,6 +52,7 @@ static hs_loader *open_set(hs_shard_set_opts o, hs_loader_opts ring, char names[
         path[i] = names[i];
     o.path = path, o.n = FILES;
     OK(hs_shard_set_new(&source, &o));
+    assert_int_equal(source->n_samples, TOTAL);
     OK(hs_loader_new(&l, source, &ring));
     return l;
 }
@@ -130,7 +131,6 @@ static void any_number_of_ranks(void **state)
             for (int rank = 0; rank < size; rank++) {
                 hs_loader *l = open_set((hs_shard_set_opts){ .vocab = 1000, .seed = 3, .length = 24, .predictions = 4 },
                                         (hs_loader_opts){ .batch = BATCH, .n_micro = 1, .rank = rank, .size = size, .depth = 4 }, names);
-                assert_int_equal(hs_loader_source(l)->n_samples, TOTAL);
                 collect(l, BATCHES, 0, BATCH, rank, size, stream);
                 hs_loader_free(l);
             }

@@ -1,5 +1,6 @@
 // support_ckpt: parameters named as a GPT-2 has them, filled by a hash of name, step and place.
 #include "tests/support/support_ckpt.h"
+#include "core/base/log.h"
 #include "core/base/rng.h"
 #include "data/checkpoint/ckpt_io.h"
 #include "models/gpt/gpt.h"
@@ -105,11 +106,26 @@ static uint32_t bits(const hs_param *p, uint64_t key, int which, int64_t i)
 }
 
 // The logical tensor of p in a slab.
+static size_t logical_count(const hs_param *p)
+{
+    size_t n = 1;
+    for (int d = 0; d < p->n_dims; d++)
+        n *= (size_t)p->logical[d];
+    return n;
+}
+
+// How many values have a bit set.
+static size_t n_set(const float *v, size_t n)
+{
+    size_t set = 0;
+    for (size_t i = 0; i < n; i++)
+        set += hs_f32_bits(v[i]) != 0;
+    return set;
+}
+
 static float *content(const hs_param *p, uint64_t key, int which)
 {
-    int64_t n = 1;
-    for (int d = 0; d < p->n_dims; d++)
-        n *= p->logical[d];
+    const int64_t n = (int64_t)logical_count(p);
     float *logical = malloc((size_t)n * sizeof(float));
     for (int64_t k = 0; k < n; k++) {
         const uint32_t u = bits(p, key, which, k);
@@ -139,11 +155,12 @@ bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments)
     for (int which = 0; which < (moments ? HS_COUNT(slabs) : 1); which++)
         for (int i = 0; i < ps->n_params; i++) {
             const hs_param *p = ps->param[i];
-            float *logical = content(p, key, which), *expected = calloc(p->n, sizeof(float)), *stored = calloc(p->n, sizeof(float));
-            hs_param_import(p, expected, logical);
+            const size_t n = logical_count(p);
+            float *expected = content(p, key, which), *logical = calloc(n, sizeof(float)), *stored = calloc(p->n, sizeof(float));
             hs_params_read(ps, hs_params_slab(ps, slabs[which]), p, stored);
-            same = same && memcmp(expected, stored, p->n * sizeof(float)) == 0;
-            free(logical), free(expected), free(stored);
+            hs_param_export(p, stored, logical);
+            same = same && memcmp(expected, logical, n * sizeof(float)) == 0 && n_set(stored, p->n) == n_set(logical, n);
+            free(expected), free(logical), free(stored);
         }
     return same;
 }
@@ -214,4 +231,29 @@ int ckpt_count_leftovers(const char *dir)
     if (d != NULL)
         closedir(d);
     return n;
+}
+
+void ckpt_put(const char *dir, const char *name, const char *text)
+{
+    char path[2 * CKPT_PATH];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    if (f == NULL || fputs(text, f) < 0)
+        abort();
+    fclose(f);
+}
+
+char ckpt_logged[8192];
+static void keep_line(hs_log_level level, const char *line, void *user)
+{
+    (void)level, (void)user;
+    const size_t used = strlen(ckpt_logged);
+    snprintf(ckpt_logged + used, sizeof ckpt_logged - used, "%s\n", line);
+}
+int ckpt_listen(void **state)
+{
+    (void)state;
+    ckpt_logged[0] = 0;
+    hs_log_set(HS_LOG_INFO, keep_line, NULL);
+    return 0;
 }
