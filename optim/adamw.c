@@ -11,21 +11,14 @@ static const hs_optim_choice presets[] = {
 
 static void adamw(const hs_args *a, hs_lane *lane)
 {
-    const hs_optim *o = a->attr;
-    const hs_params *ps = o->ps;
-    const hs_update_step now = o->now;
-    if (now.skip)
-        return;
-    hs_for_chunks(k, o, lane)
+    const hs_update_step now = *(const hs_update_step *)a->in[2].p;
+    walk mine = walk_of(a, lane);
+    hs_for_chunks(c, &mine)
     {
-        const hs_chunk *c = &ps->chunk[k];
-        if (!ps->has_grad[c->param])
-            continue;
-        const hs_role role = ps->param[c->param]->role;
-        const float step = now.lr[role] * now.inv_bc1, shrink = now.lr[role] * now.decay[role];
-        const float *restrict grad = hs_slab_chunk(float, ps->grad, c);
-        float *restrict w = hs_slab_chunk(float, ps->master, c), *restrict m = hs_slab_chunk(float, o->slab[M], c),
-                        *restrict v = hs_slab_chunk(float, o->slab[V], c);
+        const float step = now.lr[c->role] * now.inv_bc1, shrink = now.lr[c->role] * now.decay[c->role];
+        const float *restrict grad = (const float *)a->in[3].p + c->grad;
+        float *restrict w = (float *)a->out[0].p + c->value, *restrict m = (float *)a->out[2].p + c->kept[0],
+                        *restrict v = (float *)a->out[3].p + c->kept[1];
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++) {
             const float g = grad[i] * now.factor;
@@ -33,7 +26,7 @@ static void adamw(const hs_args *a, hs_lane *lane)
             v[i] = now.beta2 * v[i] + now.one_minus_beta2 * (g * g);
             w[i] -= shrink * w[i] + step * m[i] / (sqrtf(v[i]) * now.inv_sqrt_bc2 + now.eps);
         }
-        refresh_low(ps, c);
+        refresh_low(&a->out[1], c, w);
     }
 }
 
@@ -44,5 +37,11 @@ const hs_optim_rule HS_TIERED(hs_adamw) = {
     .name = "adamw",
     .preset = presets,
     .n_presets = HS_COUNT(presets),
-    .pass = { { .name = "optim.adamw", .fn = adamw, .part = HS_PART_FREE, .each = { 16, 16 + 12 }, .stores = true } },
+    .pass = { { .name = "optim.adamw",
+                .fn = adamw,
+                .part = HS_PART_FREE,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD },
+                .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT, HS_UPDATE_KEPT_1 },
+                .each = { 16, 16 + 12 },
+                .stores = true } },
 };

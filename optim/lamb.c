@@ -30,20 +30,16 @@ static inline float direction(const hs_update_step *now, bool inside, float deca
 
 static void lamb_moments(const hs_args *a, hs_lane *lane)
 {
-    hs_optim *o = (hs_optim *)a->attr;
-    const hs_params *ps = o->ps;
-    const hs_update_step now = o->now;
-    const bool inside = o->c.eps_inside;
-    if (now.skip)
-        return;
-    hs_for_chunks(k, o, lane)
+    const hs_optim_config *settings = a->attr;
+    const hs_update_step now = *(const hs_update_step *)a->in[2].p;
+    const bool inside = settings->eps_inside;
+    hs_partial *partial = (hs_partial *)a->out[2].p;
+    walk mine = walk_of(a, lane);
+    hs_for_chunks(c, &mine)
     {
-        const hs_chunk *c = &ps->chunk[k];
-        if (!ps->has_grad[c->param])
-            continue;
-        const float decay = now.decay[ps->param[c->param]->role];
-        const float *restrict grad = hs_slab_chunk(float, ps->grad, c), *restrict w = hs_slab_chunk(float, ps->master, c);
-        float *restrict m = hs_slab_chunk(float, o->slab[M], c), *restrict v = hs_slab_chunk(float, o->slab[V], c);
+        const float decay = now.decay[c->role];
+        const float *restrict grad = (const float *)a->in[3].p + c->grad, *restrict w = (const float *)a->in[4].p + c->value;
+        float *restrict m = (float *)a->out[0].p + c->kept[0], *restrict v = (float *)a->out[1].p + c->kept[1];
         float u[HS_CHUNK];
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++) {
@@ -52,30 +48,25 @@ static void lamb_moments(const hs_args *a, hs_lane *lane)
             v[i] = now.beta2 * v[i] + now.one_minus_beta2 * (g * g);
             u[i] = direction(&now, inside, decay, w[i], m[i], v[i]);
         }
-        o->partial[k] = (hs_partial){ sum_squares(w, c->n), sum_squares(u, c->n) };
+        partial[c - mine.all] = (hs_partial){ sum_squares(w, c->n), sum_squares(u, c->n) };
     }
 }
 
 static void lamb_apply(const hs_args *a, hs_lane *lane)
 {
-    const hs_optim *o = a->attr;
-    const hs_params *ps = o->ps;
-    const hs_update_step now = o->now;
-    const bool inside = o->c.eps_inside;
-    if (now.skip)
-        return;
-    hs_for_chunks(k, o, lane)
+    const hs_optim_config *settings = a->attr;
+    const hs_update_step now = *(const hs_update_step *)a->in[2].p;
+    const bool inside = settings->eps_inside;
+    walk mine = walk_of(a, lane);
+    hs_for_chunks(c, &mine)
     {
-        const hs_chunk *c = &ps->chunk[k];
-        if (!ps->has_grad[c->param])
-            continue;
-        const float decay = now.decay[ps->param[c->param]->role], ratio = o->ratio[c->logical];
-        const float *restrict m = hs_slab_chunk(float, o->slab[M], c), *restrict v = hs_slab_chunk(float, o->slab[V], c);
-        float *restrict w = hs_slab_chunk(float, ps->master, c);
+        const float decay = now.decay[c->role], ratio = ((const float *)a->in[3].p)[c->logical];
+        const float *restrict m = (const float *)a->in[4].p + c->kept[0], *restrict v = (const float *)a->in[5].p + c->kept[1];
+        float *restrict w = (float *)a->out[0].p + c->value;
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++)
             w[i] -= ratio * direction(&now, inside, decay, w[i], m[i], v[i]);
-        refresh_low(ps, c);
+        refresh_low(&a->out[1], c, w);
     }
 }
 
@@ -92,22 +83,22 @@ static double trust_ratio(const hs_optim_config *c, hs_role role, const double n
 
 void hs_lamb_ratios(const hs_args *a, hs_lane *lane)
 {
-    hs_optim *o = (hs_optim *)a->attr;
-    const hs_params *ps = o->ps;
-    if (o->now.skip)
+    (void)lane;
+    const hs_update_chunk *chunk = (const hs_update_chunk *)a->in[0].p;
+    const uint8_t *made = (const uint8_t *)a->in[1].p;
+    const hs_update_step *now = (const hs_update_step *)a->in[2].p;
+    const hs_partial *partial = (const hs_partial *)a->in[3].p;
+    double(*norms)[2] = (double(*)[2])a->out[0].p;
+    float *ratio = (float *)a->out[1].p;
+    if (now->skip)
         return;
-    hs_optim_reduce_partials(o, lane);
-    memset(o->norms, 0, (size_t)ps->n_logical * sizeof *o->norms);
-    for (int k = 0; k < ps->n_chunks; k++) {
-        double *norms = o->norms[ps->chunk[k].logical];
-        norms[0] += o->partial[k].a, norms[1] += o->partial[k].b;
-    }
-    for (int k = 0; k < ps->n_chunks; k++) { // several chunks of one logical tensor write the same value
-        const hs_chunk *c = &ps->chunk[k];
-        if (!ps->has_grad[c->param])
-            continue;
-        const hs_role role = ps->param[c->param]->role;
-        o->ratio[c->logical] = (float)(trust_ratio(&o->c, role, o->norms[c->logical]) * (double)o->now.lr[role]);
+    memset(norms, 0, (size_t)a->out[0].rows * sizeof *norms);
+    for (int64_t k = 0; k < a->in[0].rows; k++)
+        norms[chunk[k].logical][0] += partial[k].a, norms[chunk[k].logical][1] += partial[k].b;
+    for (int64_t k = 0; k < a->in[0].rows; k++) { // several chunks of one logical tensor write the same value
+        const hs_update_chunk *c = &chunk[k];
+        if (made[c->param])
+            ratio[c->logical] = (float)(trust_ratio(a->attr, c->role, norms[c->logical]) * (double)now->lr[c->role]);
     }
 }
 #endif
@@ -119,8 +110,24 @@ const hs_optim_rule HS_TIERED(hs_lamb) = {
     .name = "lamb",
     .preset = presets,
     .n_presets = HS_COUNT(presets),
-    .pass = { { .name = "optim.lamb_moments", .fn = lamb_moments, .part = HS_PART_FREE, .each = { 20, 16 + 8 } },
-              { .name = "optim.lamb_ratios", .fn = hs_lamb_ratios, .part = HS_PART_SOLO },
-              { .name = "optim.lamb_apply", .fn = lamb_apply, .part = HS_PART_FREE, .each = { 10, 12 + 4 }, .stores = true } },
+    .pass = { { .name = "optim.lamb_moments",
+                .fn = lamb_moments,
+                .part = HS_PART_FREE,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE },
+                .out = { HS_UPDATE_KEPT, HS_UPDATE_KEPT_1, HS_UPDATE_PARTIALS },
+                .each = { 20, 16 + 8 },
+                .totals = true },
+              { .name = "optim.lamb_ratios",
+                .fn = hs_lamb_ratios,
+                .part = HS_PART_SOLO,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
+                .out = { HS_UPDATE_NORMS, HS_UPDATE_RATIO } },
+              { .name = "optim.lamb_apply",
+                .fn = lamb_apply,
+                .part = HS_PART_FREE,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_RATIO, HS_UPDATE_KEPT, HS_UPDATE_KEPT_1 },
+                .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW },
+                .each = { 10, 12 + 4 },
+                .stores = true } },
     .per_tensor = true,
 };

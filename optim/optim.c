@@ -1,16 +1,31 @@
-// optim: configuration, the decision of a step, and the thunks around the passes of an optimizer.
+// optim: configuration, the memory of an update, and its thunks.
 //
 //   sums | decide | adamw
 //   sums | decide | lamb_moments | ratios | lamb_apply          | is a barrier
 //   sums | decide | sgd
 //
-// The decision is made once, by one member, from the partials of all ranks; everything behind it only reads `now`.
+// Behind what leaves partials comes their total where there are several tensor-parallel ranks, before the decision a vote where there are
+// several data-parallel ones.
 
 #include "core/cpu/cpu.h"
 #include "optim/update.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+struct hs_optim {
+    hs_optim_config c;
+    const hs_optim_rule *rule;
+    hs_params *ps;
+    hs_device *dev;
+    hs_slab *slab[HS_OPTIM_SLABS];
+    hs_grid grid;
+    char *memory; // of the device: the tables
+    size_t bytes, at[HS_N_UPDATE_OPERANDS];
+    hs_ref ref[HS_N_UPDATE_OPERANDS]; // as kernels get them
+    hs_thunk thunk[5 + HS_OPTIM_PASSES];
+    hs_segment segment;
+};
 
 // ---- presets
 
@@ -88,88 +103,6 @@ static hs_status check(const hs_optim_config *c)
     return hs_scaler_check(&c->scaler);
 }
 
-// ---- the decision
-
-void hs_optim_reduce_partials(hs_optim *o, hs_lane *lane)
-{
-    for (int k = 0; k < o->ps->n_chunks; k++)
-        if (!o->ps->chunk[k].counted)
-            o->partial[k] = (hs_partial){ 0, 0 };
-    o->grid.tp->all_reduce(o->grid.tp, lane, o->partial, 2 * (int64_t)o->ps->n_chunks, HS_F64, HS_REDUCE_SUM);
-}
-
-// Every rank must take the same branch, so whether anyone saw a non-finite gradient is settled before anyone acts on it.
-static bool any_overflow(hs_optim *o, hs_lane *lane)
-{
-    int32_t found = 0;
-    for (int k = 0; k < o->ps->n_chunks; k++)
-        found |= o->partial[k].b > 0;
-    o->grid.tp->all_reduce(o->grid.tp, lane, &found, 1, HS_I32, HS_REDUCE_MAX);
-    o->grid.dp->all_reduce(o->grid.dp, lane, &found, 1, HS_I32, HS_REDUCE_MAX);
-    return found;
-}
-
-static int order_of(const hs_optim *o, int param) { return o->order ? o->order[param] : param; }
-
-// Names the non-finite gradient that backward completed first: the ones behind it are mostly its victims.
-static void find_bad_param(hs_optim *o, hs_step_state *s)
-{
-    const hs_params *ps = o->ps;
-    memset(o->bad, 0, (size_t)ps->n_params * sizeof *o->bad);
-    for (int k = 0; k < ps->n_chunks; k++)
-        o->bad[ps->chunk[k].param] += (int64_t)o->partial[k].b;
-    s->bad_param = s->bad_micro = -1, s->bad_count = 0;
-    for (int i = 0; i < ps->n_params; i++)
-        if (o->bad[i] && (s->bad_param < 0 || order_of(o, i) < order_of(o, s->bad_param)))
-            s->bad_param = i, s->bad_count = o->bad[i];
-}
-
-static void begin_update(hs_optim *o, hs_step_state *s, double norm)
-{
-    const hs_optim_config *c = &o->c;
-    hs_update_step *now = &o->now;
-    const double lr = hs_schedule_lr(&c->schedule, s->applied), t = (double)++s->applied;
-    const double bc1 = c->kind == HS_ADAMW || c->bias_correction ? 1 - pow(c->beta1, t) : 1;
-    const double bc2 = c->kind == HS_ADAMW || c->bias_correction ? 1 - pow(c->beta2, t) : 1;
-    const double clip = c->clip > 0 && norm > c->clip ? c->clip / norm : 1;
-    now->factor = (float)(clip / (double)s->scale);
-    now->beta1 = (float)c->beta1, now->beta2 = (float)c->beta2;
-    now->beta3 = c->kind == HS_ADAMW || c->grad_averaging ? (float)(1 - c->beta1) : 1;
-    now->one_minus_beta2 = (float)(1 - c->beta2);
-    now->inv_bc1 = (float)(1 / bc1), now->inv_bc2 = (float)(1 / bc2), now->inv_sqrt_bc2 = (float)(1 / sqrt(bc2));
-    now->eps = (float)c->eps, now->momentum = (float)c->momentum;
-    for (int r = 0; r < HS_N_ROLES; r++) {
-        now->lr[r] = (float)(lr * c->lr_factor[r]);
-        now->decay[r] = (float)(c->weight_decay * c->decay_factor[r]);
-    }
-    s->lr = (float)lr;
-}
-
-void hs_optim_decide(const hs_args *a, hs_lane *lane)
-{
-    hs_optim *o = (hs_optim *)a->attr;
-    hs_step_state *s = a->state;
-    const bool overflow = any_overflow(o, lane);
-    hs_optim_reduce_partials(o, lane);
-    o->now.skip = overflow;
-    s->found_inf = overflow;
-    if (overflow) {
-        find_bad_param(o, s);
-        s->grad_norm = INFINITY;
-        s->skipped++, s->skipped_in_row++;
-    } else {
-        double squares = 0;
-        for (int k = 0; k < o->ps->n_chunks; k++)
-            squares += o->partial[k].a;
-        const double norm = sqrt(squares) / (double)s->scale;
-        s->grad_norm = (float)norm;
-        s->skipped_in_row = 0;
-        begin_update(o, s, norm);
-    }
-    s->step_scale = s->scale;
-    hs_scaler_update(&o->c.scaler, s, overflow); // last: the gradients of this step carry the scale it began with
-}
-
 // ---- assembly
 
 static const hs_optim_tier *tier_for(hs_isa isa)
@@ -195,48 +128,120 @@ static const hs_optim_tier *tier_for(hs_isa isa)
     return built[i].tier;
 }
 
-static hs_status kernels_of(const hs_device *dev, hs_optim_kind kind, const hs_optim_tier **out)
+static hs_status kernels_of(const hs_device *dev, hs_optim_kind kind, const hs_grid *grid, const hs_optim_tier **out)
 {
     *out = dev->optim ? dev->optim : dev->is_cpu ? tier_for(dev->isa) : NULL;
     if (!*out)
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers", dev->name);
     if (!(*out)->rule[kind])
         return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->name);
+    if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !(*out)->vote))
+        return HS_FAIL(UNSUPPORTED, "device %s has no optimizers for several ranks", dev->name);
     return HS_OK;
 }
 
-static void add_thunk(hs_optim *o, const hs_optim_pass *p)
+// ---- memory
+
+typedef struct table { // beside the slabs
+    int64_t rows, cols;
+    hs_dtype dtype; // U8: bytes of a struct, cols of them
+} table;
+
+static int64_t bytes_of(const table *t) { return t->rows * t->cols * (int64_t)hs_dtype_bytes(t->dtype); }
+
+static void tables_of(const hs_optim *o, table all[HS_N_UPDATE_OPERANDS])
 {
-    const double n = (double)o->ps->n_trained, low = p->stores && o->ps->low ? 2 : 0;
-    o->thunk[o->segment.n++] = (hs_thunk){
-        .fn = p->fn,
-        .args = { .attr = o },
-        .name = p->name,
-        .sync = true,
-        .part = (uint8_t)p->part,
-        .cost = { p->each.flops * n, (p->each.bytes + low) * n },
+    const hs_params *ps = o->ps;
+    const int64_t logical = o->rule->per_tensor ? ps->n_logical : 0, several = o->grid.dp->size > 1;
+    const table t[] = {
+        [HS_UPDATE_CHUNKS] = { ps->n_chunks, sizeof(hs_update_chunk), HS_U8 },
+        [HS_UPDATE_ORDER] = { ps->n_params, 1, HS_I32 },
+        [HS_UPDATE_NOW] = { 1, sizeof(hs_update_step), HS_U8 },
+        [HS_UPDATE_PARTIALS] = { ps->n_chunks, 2, HS_F64 },
+        [HS_UPDATE_FOUND] = { several, 1, HS_I32 },
+        [HS_UPDATE_BAD] = { ps->n_params, 1, HS_I64 },
+        [HS_UPDATE_NORMS] = { logical, 2, HS_F64 },
+        [HS_UPDATE_RATIO] = { logical, 1, HS_F32 },
     };
+    memset(all, 0, HS_N_UPDATE_OPERANDS * sizeof *all);
+    memcpy(all, t, sizeof t);
 }
 
-static size_t table_bytes(const hs_optim *o)
-{
-    const size_t logical = o->rule->per_tensor ? (size_t)o->ps->n_logical : 0;
-    return (size_t)o->ps->n_chunks * sizeof *o->partial + (size_t)o->ps->n_params * sizeof *o->bad +
-           logical * (sizeof *o->norms + sizeof *o->ratio);
-}
-
-size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + table_bytes(o); }
-
+// One piece of the device's memory for all tables, each on lines of its own.
 static hs_status alloc_tables(hs_optim *o)
 {
-    const size_t logical = o->rule->per_tensor ? (size_t)o->ps->n_logical : 0;
-    o->partial = calloc((size_t)o->ps->n_chunks + 1, sizeof *o->partial);
-    o->bad = calloc((size_t)o->ps->n_params + 1, sizeof *o->bad);
-    o->norms = calloc(logical + 1, sizeof *o->norms);
-    o->ratio = calloc(logical + 1, sizeof *o->ratio);
-    if (!o->partial || !o->bad || !o->norms || !o->ratio)
-        return HS_FAIL(MEMORY, "no memory for the optimizer's tables: %zu bytes", table_bytes(o));
+    table t[HS_N_UPDATE_OPERANDS];
+    void *p;
+    tables_of(o, t);
+    for (int i = 0; i < HS_N_UPDATE_OPERANDS; i++) {
+        o->at[i] = o->bytes;
+        o->bytes += ((size_t)bytes_of(&t[i]) + 63) / 64 * 64;
+    }
+    if (o->dev->alloc(o->dev, o->bytes, &p) != HS_OK)
+        return HS_FAIL(MEMORY, "no memory for the optimizer's tables: %zu bytes", o->bytes);
+    o->memory = p;
+    char *bound = hs_device_bind(o->dev, p);
+    for (int i = 0; i < HS_N_UPDATE_OPERANDS; i++)
+        if (t[i].rows)
+            o->ref[i] = (hs_ref){ .p = bound + o->at[i], .rows = t[i].rows, .cols = t[i].cols, .dtype = t[i].dtype };
     return HS_OK;
+}
+
+static void write_table(hs_optim *o, hs_update_operand which, const void *src, size_t bytes)
+{
+    o->dev->copy(o->dev, o->memory + o->at[which], src, bytes);
+}
+
+static hs_status fill_chunks(hs_optim *o)
+{
+    const hs_params *ps = o->ps;
+    hs_update_chunk *row = calloc((size_t)ps->n_chunks + 1, sizeof *row);
+    if (!row)
+        return HS_FAIL(MEMORY, "no memory for %d chunks", ps->n_chunks);
+    for (int k = 0; k < ps->n_chunks; k++) {
+        const hs_chunk *c = &ps->chunk[k];
+        row[k] = (hs_update_chunk){ .value = (int64_t)hs_slab_element(ps->master, c),
+                                    .low = ps->low ? (int64_t)hs_slab_element(ps->low, c) : 0,
+                                    .grad = (int64_t)hs_slab_element(ps->grad, c),
+                                    .n = c->n,
+                                    .param = c->param,
+                                    .logical = c->logical,
+                                    .role = (uint8_t)ps->param[c->param]->role,
+                                    .counted = c->counted };
+        for (int i = 0; i < o->rule->n_slabs; i++)
+            row[k].kept[i] = (int64_t)hs_slab_element(o->slab[i], c);
+    }
+    write_table(o, HS_UPDATE_CHUNKS, row, (size_t)ps->n_chunks * sizeof *row);
+    free(row);
+    return HS_OK;
+}
+
+static hs_status fill_order(hs_optim *o, const int *order)
+{
+    const int n = o->ps->n_params;
+    int32_t *place = malloc(((size_t)n + 1) * sizeof *place);
+    if (!place)
+        return HS_FAIL(MEMORY, "no memory for the order of %d gradients", n);
+    for (int i = 0; i < n; i++)
+        place[i] = order ? order[i] : i;
+    write_table(o, HS_UPDATE_ORDER, place, (size_t)n * sizeof *place);
+    free(place);
+    return HS_OK;
+}
+
+static hs_ref slab_ref(const hs_slab *s)
+{
+    return s ? (hs_ref){ .p = s->k, .rows = (int64_t)(s->bytes / hs_dtype_bytes(s->spec.dtype)), .cols = 1, .dtype = s->spec.dtype }
+             : (hs_ref){ 0 };
+}
+
+static void bind_slabs(hs_optim *o)
+{
+    const hs_params *ps = o->ps;
+    o->ref[HS_UPDATE_MADE] = (hs_ref){ .p = ps->marks_k, .rows = ps->n_params, .cols = 1, .dtype = HS_U8 };
+    o->ref[HS_UPDATE_VALUE] = slab_ref(ps->master), o->ref[HS_UPDATE_LOW] = slab_ref(ps->low), o->ref[HS_UPDATE_GRAD] = slab_ref(ps->grad);
+    for (int i = 0; i < o->rule->n_slabs; i++)
+        o->ref[HS_UPDATE_KEPT + i] = slab_ref(o->slab[i]);
 }
 
 static hs_status find_slabs(hs_optim *o)
@@ -252,25 +257,81 @@ static hs_status find_slabs(hs_optim *o)
     return HS_OK;
 }
 
+size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + o->bytes; }
+
+// ---- the segment
+
+static void add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
+{
+    const double n = (double)o->ps->n_trained, low = p->stores && o->ps->low ? 2 : 0;
+    hs_thunk *t = &o->thunk[o->segment.n++];
+    *t = (hs_thunk){
+        .fn = p->fn,
+        .args = { .attr = &o->c, .comm = comm },
+        .name = p->name,
+        .sync = true,
+        .part = (uint8_t)p->part,
+        .cost = { p->each.flops * n, (p->each.bytes + low) * n },
+    };
+    for (int i = 0; i < HS_MAX_IN; i++)
+        t->args.in[i] = o->ref[p->in[i]];
+    for (int i = 0; i < HS_MAX_OUT; i++)
+        t->args.out[i] = o->ref[p->out[i]];
+}
+
+static void add_pass(hs_optim *o, const hs_optim_tier *tier, const hs_optim_pass *p)
+{
+    const hs_optim_pass total = {
+        .name = "optim.total", .fn = tier->total, .part = HS_PART_SOLO, .in = { HS_UPDATE_CHUNKS }, .out = { HS_UPDATE_PARTIALS }
+    };
+    add_thunk(o, p, NULL);
+    if (p->totals && o->grid.tp->size > 1)
+        add_thunk(o, &total, o->grid.tp);
+}
+
+static void build_segment(hs_optim *o, const hs_optim_tier *tier)
+{
+    // Costs of an element: f32 slabs read and written once each, and the low copy written.
+    const hs_optim_pass sums = { .name = "optim.sums",
+                                 .fn = tier->sums,
+                                 .part = HS_PART_FREE,
+                                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_GRAD },
+                                 .out = { HS_UPDATE_PARTIALS },
+                                 .each = { 2, 4 },
+                                 .totals = true };
+    const hs_optim_pass vote = {
+        .name = "optim.vote", .fn = tier->vote, .part = HS_PART_SOLO, .in = { HS_UPDATE_PARTIALS }, .out = { HS_UPDATE_FOUND }
+    };
+    const hs_optim_pass decide = { .name = "optim.decide",
+                                   .fn = tier->decide,
+                                   .part = HS_PART_SOLO,
+                                   .in = { HS_UPDATE_CHUNKS, HS_UPDATE_PARTIALS, HS_UPDATE_ORDER, HS_UPDATE_FOUND },
+                                   .out = { HS_UPDATE_NOW, HS_UPDATE_BAD } };
+    add_pass(o, tier, &sums);
+    if (o->grid.dp->size > 1)
+        add_thunk(o, &vote, o->grid.dp);
+    add_thunk(o, &decide, NULL);
+    for (int i = 0; i < HS_OPTIM_PASSES && o->rule->pass[i].name; i++)
+        add_pass(o, tier, &o->rule->pass[i]);
+}
+
 hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev)
 {
     *out = NULL;
     HS_TRY(check(c));
     const hs_optim_tier *tier;
-    HS_TRY(kernels_of(dev, c->kind, &tier));
+    HS_TRY(kernels_of(dev, c->kind, grid, &tier));
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");
-    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .grid = *grid, .segment = { .thunk = o->thunk } };
+    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .dev = dev, .grid = *grid, .segment = { .thunk = o->thunk } };
     hs_status st;
     HS_TRY_GOTO(st, find_slabs(o), failed);
     HS_TRY_GOTO(st, alloc_tables(o), failed);
-
-    // Costs of an element: f32 slabs read and written once each, and the low copy written.
-    add_thunk(o, &(hs_optim_pass){ .name = "optim.sums", .fn = tier->sums, .part = HS_PART_FREE, .each = { 2, 4 } });
-    add_thunk(o, &(hs_optim_pass){ .name = "optim.decide", .fn = tier->decide, .part = HS_PART_SOLO });
-    for (int i = 0; i < HS_OPTIM_PASSES && o->rule->pass[i].name; i++)
-        add_thunk(o, &o->rule->pass[i]);
+    HS_TRY_GOTO(st, fill_chunks(o), failed);
+    HS_TRY_GOTO(st, fill_order(o, NULL), failed);
+    bind_slabs(o);
+    build_segment(o, tier);
     *out = o;
     return HS_OK;
 failed:
@@ -282,15 +343,17 @@ void hs_optim_free(hs_optim *o)
 {
     if (!o)
         return;
-    free(o->partial);
-    free(o->bad);
-    free(o->norms);
-    free(o->ratio);
+    o->dev->release(o->dev, o->memory, o->bytes);
     free(o);
 }
 
-void hs_optim_set_order(hs_optim *o, const int *order) { o->order = order; }
-const hs_segment *hs_optim_segment(hs_optim *o) { return &o->segment; }
+hs_status hs_optim_set_order(hs_optim *o, const int *order)
+{
+    HS_TRY(fill_order(o, order));
+    return HS_OK;
+}
+
+const hs_segment *hs_optim_segment(const hs_optim *o) { return &o->segment; }
 
 void hs_optim_init_state(const hs_optim_config *c, hs_step_state *state)
 {

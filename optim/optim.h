@@ -54,16 +54,16 @@ const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n);
 hs_status hs_optim_declare(const hs_optim_config *c, hs_params *ps);
 
 typedef struct hs_optim hs_optim;
-// params: allocated with gradients and the optimizer's slabs; borrowed, as is the grid. What is frozen it neither reads nor writes.
+// params: allocated with gradients and the optimizer's slabs; borrowed, as are grid and device. Made behind the run whose workspace may
+// hold the gradients, freed behind it. What is frozen it neither reads nor writes.
 hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev);
 void hs_optim_free(hs_optim *o);
-// (optional) hs_plan_grad_order of what makes the gradients; borrowed. Says which of several non-finite ones is named; defaults to
-// hs_param.id.
-void hs_optim_set_order(hs_optim *o, const int *order);
+// (optional) hs_plan_grad_order of what makes the gradients. Says which of several non-finite ones is named; defaults to hs_param.id.
+hs_status hs_optim_set_order(hs_optim *o, const int *order);
 // For hs_run_set_update: where step block and state lie is not in it.
-const hs_segment *hs_optim_segment(hs_optim *o);
+const hs_segment *hs_optim_segment(const hs_optim *o);
 // What a run begins with: the scale, and nothing applied yet. For hs_run_set_state before the first step.
 void hs_optim_init_state(const hs_optim_config *c, hs_step_state *state);
-size_t hs_optim_bytes(const hs_optim *o);        // beyond the slabs: chunk partials and tables
+size_t hs_optim_bytes(const hs_optim *o); // beyond the slabs: chunk partials and tables
 
 #endif

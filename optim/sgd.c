@@ -10,26 +10,19 @@ static const hs_optim_choice presets[] = {
 
 static void sgd(const hs_args *a, hs_lane *lane)
 {
-    const hs_optim *o = a->attr;
-    const hs_params *ps = o->ps;
-    const hs_update_step now = o->now;
-    if (now.skip)
-        return;
-    hs_for_chunks(k, o, lane)
+    const hs_update_step now = *(const hs_update_step *)a->in[2].p;
+    walk mine = walk_of(a, lane);
+    hs_for_chunks(c, &mine)
     {
-        const hs_chunk *c = &ps->chunk[k];
-        if (!ps->has_grad[c->param])
-            continue;
-        const hs_role role = ps->param[c->param]->role;
-        const float step = now.lr[role], decay = now.decay[role];
-        const float *restrict grad = hs_slab_chunk(float, ps->grad, c);
-        float *restrict w = hs_slab_chunk(float, ps->master, c), *restrict m = hs_slab_chunk(float, o->slab[0], c);
+        const float step = now.lr[c->role], decay = now.decay[c->role];
+        const float *restrict grad = (const float *)a->in[3].p + c->grad;
+        float *restrict w = (float *)a->out[0].p + c->value, *restrict m = (float *)a->out[2].p + c->kept[0];
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++) {
             m[i] = now.momentum * m[i] + (grad[i] * now.factor + decay * w[i]);
             w[i] -= step * m[i];
         }
-        refresh_low(ps, c);
+        refresh_low(&a->out[1], c, w);
     }
 }
 
@@ -40,5 +33,11 @@ const hs_optim_rule HS_TIERED(hs_sgd) = {
     .name = "sgd",
     .preset = presets,
     .n_presets = HS_COUNT(presets),
-    .pass = { { .name = "optim.sgd", .fn = sgd, .part = HS_PART_FREE, .each = { 6, 12 + 8 }, .stores = true } },
+    .pass = { { .name = "optim.sgd",
+                .fn = sgd,
+                .part = HS_PART_FREE,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD },
+                .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT },
+                .each = { 6, 12 + 8 },
+                .stores = true } },
 };

@@ -12,12 +12,11 @@ static int32_t count_nonfinite(const float *x, int32_t n)
 
 static void sums(const hs_args *a, hs_lane *lane)
 {
-    hs_optim *o = (hs_optim *)a->attr;
-    hs_for_chunks(k, o, lane)
-    {
-        const hs_chunk *c = &o->ps->chunk[k];
-        const float *g = hs_slab_chunk(float, o->ps->grad, c);
-        o->partial[k] = o->ps->has_grad[c->param] ? (hs_partial){ sum_squares(g, c->n), count_nonfinite(g, c->n) } : (hs_partial){ 0, 0 };
+    const walk w = walk_all(a, lane);
+    hs_partial *partial = (hs_partial *)a->out[0].p;
+    for (const hs_update_chunk *c = w.next; c < w.end; c++) {
+        const float *g = (const float *)a->in[2].p + c->grad;
+        partial[c - w.all] = w.made[c->param] ? (hs_partial){ sum_squares(g, c->n), count_nonfinite(g, c->n) } : (hs_partial){ 0, 0 };
     }
 }
 
@@ -27,5 +26,7 @@ extern const hs_optim_tier HS_TIERED(hs_optim);
 const hs_optim_tier HS_TIERED(hs_optim) = {
     .sums = sums,
     .decide = hs_optim_decide,
+    .total = hs_optim_total,
+    .vote = hs_optim_vote,
     .rule = { [HS_ADAMW] = &HS_TIERED(hs_adamw), [HS_LAMB] = &HS_TIERED(hs_lamb), [HS_SGD] = &HS_TIERED(hs_sgd) },
 };

@@ -1,14 +1,28 @@
-// update: what the files of this room share - the numbers a step settles, the optimizers' entries, the walk over slabs. Internal to optim/.
+// update: what the files of this room share with the devices that bring optimizers of their own - the operands of an update's kernels, the
+// numbers a step settles, the optimizers' entries.
 //
-// One file per optimizer, compiled once per ISA tier: its slabs, presets and passes are an hs_optim_rule. A pass takes a hs_optim through
-// args.attr. Members of the team divide the chunk table contiguously; what a pass adds up is one partial per chunk, so no bit depends on
-// the number of members.
+// A kernel gets its settings by value (args.attr: hs_optim_config) and everything else as operands in device memory: the slabs, the table
+// of chunks, what the update itself leaves between its thunks. Which ones, and in which order, stands in a list beside the kernel. It reads
+// nothing of the host's and asks it nothing, so that a device can capture an update.
+//
+// One file per optimizer, compiled once per ISA tier: its slabs, presets and passes are an hs_optim_rule. Whoever runs a pass divides the
+// table of chunks; what a pass adds up is one partial per chunk, so no bit depends on the number of those who divide it.
 #ifndef HS_OPTIM_UPDATE_H
 #define HS_OPTIM_UPDATE_H
 #include "core/graph/op.h"
 #include "optim/optim.h"
 
-// What the decision (optim.c) settles once per step and the loops only read.
+enum { HS_OPTIM_SLABS = 2, HS_OPTIM_PASSES = 3 };
+
+// A row of the table of chunks: at most HS_CHUNK elements of one logical tensor, and where they begin in each slab that has them.
+typedef struct hs_update_chunk {
+    int64_t value, low, grad, kept[HS_OPTIM_SLABS]; // elements from the front of the slab
+    int32_t n, param, logical;
+    uint8_t role; // hs_role
+    bool counted; // hs_chunk.counted
+} hs_update_chunk;
+
+// What the decision settles once per step and the passes only read.
 typedef struct hs_update_step {
     bool skip;                                  // a gradient was not finite: touch nothing
     float factor;                               // clip factor / loss scale: what a stored gradient is multiplied by
@@ -23,12 +37,34 @@ typedef struct hs_partial { // of one chunk
     double a, b;            // gradients: sum of squares, how many are not finite | LAMB: sums of squares of w and of u
 } hs_partial;
 
-typedef struct hs_optim_pass { // a thunk behind the decision
+// The operands there are. Rows of each: hs_ref.rows.
+typedef enum hs_update_operand {
+    HS_UPDATE_NONE,
+    HS_UPDATE_CHUNKS,   // hs_update_chunk[n_chunks]
+    HS_UPDATE_MADE,     // uint8_t[n_params]: hs_params.has_grad
+    HS_UPDATE_ORDER,    // int32_t[n_params]: when backward completes a gradient
+    HS_UPDATE_NOW,      // hs_update_step
+    HS_UPDATE_PARTIALS, // hs_partial[n_chunks]
+    HS_UPDATE_FOUND,    // int32_t: a gradient was not finite, on any rank. Absent on one data-parallel rank
+    HS_UPDATE_BAD,      // int64_t[n_params]: elements of a gradient that were not finite
+    HS_UPDATE_NORMS,    // double[n_logical][2]: sums of squares of w and of u. Of rules that are per_tensor, like the next one
+    HS_UPDATE_RATIO,    // float[n_logical], times the role's lr
+    HS_UPDATE_GRAD,     // slabs
+    HS_UPDATE_VALUE,
+    HS_UPDATE_LOW, // absent where there is none; its dtype says which
+    HS_UPDATE_KEPT,
+    HS_UPDATE_KEPT_1,
+    HS_N_UPDATE_OPERANDS
+} hs_update_operand;
+
+typedef struct hs_optim_pass { // a thunk
     const char *name;
     hs_kernel *fn;
     hs_part_kind part;
-    hs_cost each; // of an element; storing the low copy comes on top where `stores` says so
+    uint8_t in[HS_MAX_IN], out[HS_MAX_OUT]; // hs_update_operand, in the kernel's order
+    hs_cost each;                           // of an element; storing the low copy comes on top where `stores` says so
     bool stores;
+    bool totals; // its partials are those of one tensor-parallel rank: added up over all of them behind it
 } hs_optim_pass;
 
 typedef struct hs_optim_choice {
@@ -36,38 +72,24 @@ typedef struct hs_optim_choice {
     hs_optim_config config; // what it leaves 0 hs_optim_preset fills with the defaults all have
 } hs_optim_choice;
 
-enum { HS_OPTIM_SLABS = 2, HS_OPTIM_PASSES = 3 };
 typedef struct hs_optim_rule { // one optimizer
     const char *name;          // "adamw"
-    const hs_slab_spec *slab;  // that it keeps, in the order of hs_optim.slab
+    const hs_slab_spec *slab;  // that it keeps: HS_UPDATE_KEPT and on, in this order
     int n_slabs;
     const hs_optim_choice *preset;
     int n_presets;
-    hs_optim_pass pass[HS_OPTIM_PASSES]; // in order; ends at the first without a name
+    hs_optim_pass pass[HS_OPTIM_PASSES]; // behind the decision, in order; ends at the first without a name
     bool per_tensor;                     // needs norms and a ratio for each logical tensor
 } hs_optim_rule;
 
-struct hs_optim {
-    hs_optim_config c;
-    const hs_optim_rule *rule;
-    hs_params *ps;
-    hs_slab *slab[HS_OPTIM_SLABS];
-    hs_grid grid;
-    hs_update_step now;
-    hs_partial *partial; // [n_chunks]
-    double (*norms)[2];  // per_tensor: [n_logical], sums of squares of w and of u
-    float *ratio;        // per_tensor: [n_logical], times the role's lr
-    int64_t *bad;        // [n_params]
-    const int *order;    // hs_plan_grad_order; NULL: that of the parameters
-    hs_thunk thunk[2 + HS_OPTIM_PASSES];
-    hs_segment segment;
-};
-
-// The kernels of one ISA tier (update.c), or those a device brings (hs_device.optim): sums leaves partial = {sum of g^2, non-finite count}
-// of the gradients as stored; decide settles `now` from them; rules by hs_optim_kind, NULL: not there.
+// The kernels of one ISA tier (update.c), or those a device brings (hs_device.optim). Operands in this order:
 typedef struct hs_optim_tier {
-    hs_kernel *sums, *decide;
-    const hs_optim_rule *rule[HS_N_OPTIMS];
+    hs_kernel *sums;   // chunks, made, grad -> partials: {sum of g^2, non-finite count} of the gradients as stored; 0 of those not made
+    hs_kernel *decide; // SOLO. chunks, partials, order, found -> now, bad; and what hs_step_state says of an update
+    // (optional) a device without them is refused on several ranks. comm: those of tp | of dp
+    hs_kernel *total;                       // SOLO. chunks -> partials: their sum over comm; what is not counted here is 0
+    hs_kernel *vote;                        // SOLO. partials -> found: the largest over comm
+    const hs_optim_rule *rule[HS_N_OPTIMS]; // by hs_optim_kind; NULL: not there
 } hs_optim_tier;
 
 extern const hs_optim_tier hs_optim_portable;
@@ -81,10 +103,11 @@ extern const hs_optim_tier hs_optim_avx512;
 extern const hs_optim_tier hs_optim_avx512bf16;
 #endif
 
-void hs_optim_decide(const hs_args *a, hs_lane *lane); // SOLO; not per tier, like hs_lamb_ratios
-// One number per chunk and rank becomes one per chunk: the sum over tp. What tp ranks hold in common is counted once.
-void hs_optim_reduce_partials(hs_optim *o, hs_lane *lane);
-// LAMB's trust ratios, from partials of w and u. Not per tier: its few numbers decide over all others.
+// Kernels that few numbers go through, for all tiers and any device that shares the host's memory (decide.c, lamb.c).
+void hs_optim_decide(const hs_args *a, hs_lane *lane);
+void hs_optim_total(const hs_args *a, hs_lane *lane);
+void hs_optim_vote(const hs_args *a, hs_lane *lane);
+// LAMB's trust ratios: chunks, made, now, partials -> norms, ratio. What decides over all others is not per tier.
 void hs_lamb_ratios(const hs_args *a, hs_lane *lane);
 
 hs_status hs_scaler_check(const hs_scaler_config *c);

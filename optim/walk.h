@@ -5,14 +5,37 @@
 #include "optim/update.h"
 #include <math.h>
 
-#define hs_for_chunks(k, o, lane) for (int64_t k##_end_, k = chunks_begin(o, lane, &k##_end_); k < k##_end_; k++)
+typedef struct walk {
+    const hs_update_chunk *all, *next, *end; // the table, and what is left of this member's part of it
+    const uint8_t *made;                     // by parameter
+} walk;
 
-static inline int64_t chunks_begin(const hs_optim *o, const hs_lane *lane, int64_t *end)
+static inline walk walk_all(const hs_args *a, const hs_lane *lane)
 {
-    int64_t first;
-    hs_part_unit(lane, o->ps->n_chunks, 1, &first, end);
-    return first;
+    int64_t first, end;
+    hs_part_unit(lane, a->in[0].rows, 1, &first, &end);
+    const hs_update_chunk *all = (const hs_update_chunk *)a->in[0].p;
+    return (walk){ all, all + first, all + end, (const uint8_t *)a->in[1].p };
 }
+
+// Of a pass whose first operands are chunks, made and now: nothing in a step that is skipped.
+static inline walk walk_of(const hs_args *a, const hs_lane *lane)
+{
+    walk w = walk_all(a, lane);
+    w.next = ((const hs_update_step *)a->in[2].p)->skip ? w.end : w.next;
+    return w;
+}
+
+// The next chunk whose gradient a plan of this step has made; NULL: that was the last.
+static inline const hs_update_chunk *walk_next(walk *w)
+{
+    while (w->next < w->end && !w->made[w->next->param])
+        w->next++;
+    return w->next < w->end ? w->next++ : NULL;
+}
+
+// Chunks of this member in order; `w` is a walk of the caller's.
+#define hs_for_chunks(c, w) for (const hs_update_chunk *c; (c = walk_next(w));)
 
 // In double: the square of a large finite f32 overflows f32.
 static inline double sum_squares(const float *x, int32_t n)
@@ -25,20 +48,18 @@ static inline double sum_squares(const float *x, int32_t n)
 }
 
 // What AdamW and LAMB keep: a run may go from one to the other.
-enum { M, V };
 static const hs_slab_spec adam_slabs[] = {
-    [M] = { .name = "adam.m", .dtype = HS_F32, .trainable_only = true, .saved = true },
-    [V] = { .name = "adam.v", .dtype = HS_F32, .trainable_only = true, .saved = true },
+    { .name = "adam.m", .dtype = HS_F32, .trainable_only = true, .saved = true },
+    { .name = "adam.v", .dtype = HS_F32, .trainable_only = true, .saved = true },
 };
 
 // The low copy of a chunk, while it is still in the first cache.
-static inline void refresh_low(const hs_params *ps, const hs_chunk *c)
+static inline void refresh_low(const hs_ref *low, const hs_update_chunk *c, const float *w)
 {
-    const hs_slab *low = ps->low;
-    if (low && low->spec.dtype == HS_BF16)
-        hs_store_bf16(hs_slab_chunk(uint16_t, low, c), hs_slab_chunk(float, ps->master, c), c->n);
-    else if (low)
-        hs_store_f16(hs_slab_chunk(uint16_t, low, c), hs_slab_chunk(float, ps->master, c), c->n);
+    if (low->p && low->dtype == HS_BF16)
+        hs_store_bf16((uint16_t *)low->p + c->low, w, c->n);
+    else if (low->p)
+        hs_store_f16((uint16_t *)low->p + c->low, w, c->n);
 }
 
 #endif

@@ -1,8 +1,7 @@
 // derived: the list of copies a set of parameters has, and their bytes.
 #include "core/graph/derived.h"
 #include "core/base/grow.h"
-#include "core/cpu/cpu.h"
-#include "core/run/device.h"
+#include "core/graph/params_impl.h"
 #include <stdlib.h>
 
 hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out)
@@ -29,12 +28,12 @@ hs_status hs_derived_alloc(hs_params *ps)
 {
     for (int i = 0; i < ps->n_derived; i++) {
         hs_derived *d = ps->derived[i];
-        void *p = NULL;
+        void *p, *k;
         if (d->p)
             continue;
-        if (ps->device ? ps->device->alloc(ps->device, d->bytes, &p) != HS_OK : !(p = hs_cpu_alloc(d->bytes)))
+        if (hs_params_take(ps, d->bytes, &p, &k) != HS_OK)
             return HS_FAIL(MEMORY, "no memory for a copy of %s: %zu bytes", d->param->name, d->bytes);
-        d->p = p, d->k = ps->device ? hs_device_bind(ps->device, p) : p;
+        d->p = p, d->k = k;
     }
     return HS_OK;
 }
@@ -49,9 +48,6 @@ size_t hs_derived_bytes(const hs_params *ps)
 
 void hs_derived_free(const hs_params *ps, hs_derived *d)
 {
-    if (ps->device)
-        ps->device->release(ps->device, d->p, d->bytes);
-    else
-        hs_cpu_release(d->p, d->bytes);
+    hs_params_give_back(ps, d->p, d->bytes);
     free(d);
 }

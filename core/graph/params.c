@@ -203,6 +203,7 @@ void hs_params_free(hs_params *ps)
     free(ps->freeze);
     hs_map_free(ps->by_name);
     free(ps->chunk);
+    hs_params_give_back(ps, ps->marks, (size_t)ps->n_params + 1);
     free(ps->has_grad);
     free(ps);
 }
@@ -237,6 +238,30 @@ static hs_status build_chunks(hs_params *ps)
     return HS_OK;
 }
 
+static hs_status make_marks(hs_params *ps)
+{
+    const size_t n = (size_t)ps->n_params + 1;
+    void *p, *k;
+    ps->has_grad = malloc(n);
+    if (!ps->has_grad || hs_params_take(ps, n, &p, &k) != HS_OK)
+        return HS_FAIL(MEMORY, "no memory for %d marks", ps->n_params);
+    ps->marks = p, ps->marks_k = k;
+    memset(ps->has_grad, 1, n);
+    hs_params_copy(ps, ps->marks, ps->has_grad, n);
+    return HS_OK;
+}
+
+void hs_params_set_grads(hs_params *ps, const bool *made)
+{
+    bool changed = false;
+    for (int i = 0; i < ps->n_params; i++) {
+        changed |= ps->has_grad[i] != made[i];
+        ps->has_grad[i] = made[i];
+    }
+    if (changed)
+        hs_params_copy(ps, ps->marks, ps->has_grad, (size_t)ps->n_params);
+}
+
 hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
 {
     if (ps->allocated)
@@ -244,10 +269,7 @@ hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
     ps->device = device;
     HS_TRY(hs_slabs_alloc(ps));
     HS_TRY(build_chunks(ps));
-    ps->has_grad = malloc((size_t)ps->n_params + 1);
-    if (!ps->has_grad)
-        return HS_FAIL(MEMORY, "no memory for %d marks", ps->n_params);
-    memset(ps->has_grad, 1, (size_t)ps->n_params + 1);
+    HS_TRY(make_marks(ps));
     ps->allocated = true;
     if (draw)
         hs_params_init_values(ps);

@@ -13,22 +13,38 @@ static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * u
 
 // ---- memory
 
+hs_status hs_params_take(const hs_params *ps, size_t bytes, void **p, void **k)
+{
+    *p = *k = NULL;
+    if (ps->device)
+        HS_TRY(ps->device->alloc(ps->device, bytes, p));
+    else if (!(*p = hs_cpu_alloc(bytes)))
+        return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+    *k = ps->device ? hs_device_bind(ps->device, *p) : *p;
+    return HS_OK;
+}
+
+void hs_params_give_back(const hs_params *ps, void *p, size_t bytes)
+{
+    if (ps->device)
+        ps->device->release(ps->device, p, bytes);
+    else
+        hs_cpu_release(p, bytes);
+}
+
 static hs_status take(hs_params *ps, hs_slab *s)
 {
-    void *p = ps->device ? NULL : hs_cpu_alloc(s->bytes);
-    const hs_status st = ps->device ? ps->device->alloc(ps->device, s->bytes, &p) : p ? HS_OK : HS_MEMORY;
-    if (st != HS_OK)
+    void *p, *k;
+    if (hs_params_take(ps, s->bytes, &p, &k) != HS_OK)
         return HS_FAIL(MEMORY, "no memory for slab %s of %.1f MiB", s->spec.name, (double)s->bytes / 0x1p20);
-    s->p = p, s->k = ps->device ? hs_device_bind(ps->device, p) : p;
+    s->p = p, s->k = k;
     return HS_OK;
 }
 
 static void give_back(hs_params *ps, hs_slab *s)
 {
-    if (!s->lent && ps->device)
-        ps->device->release(ps->device, s->p, s->bytes);
-    else if (!s->lent)
-        hs_cpu_release(s->p, s->bytes);
+    if (!s->lent)
+        hs_params_give_back(ps, s->p, s->bytes);
     s->p = s->k = NULL, s->lent = false;
 }
 

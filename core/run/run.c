@@ -569,10 +569,7 @@ hs_status hs_run_update(hs_run *r)
         return HS_FAIL(INTERNAL, "an update without a micro-step since the last one");
     if (r->model->grid.dp->size > 1 && !r->reduced)
         return HS_FAIL(INTERNAL, "an update of gradients that were not reduced: no micro-step of this step was the last");
-    if (memcmp(ps->has_grad, r->written, (size_t)ps->n_params * sizeof *r->written) != 0) {
-        HS_TRY(hs_run_wait(r)); // the last update may still read it
-        memcpy(ps->has_grad, r->written, (size_t)ps->n_params * sizeof *r->written);
-    }
+    hs_params_set_grads(ps, r->written);
     HS_TRY(submit(r, &r->update));
     hs_params_changed(ps); // or not, if the step was skipped: that is the device's knowledge
     r->n_updates++;

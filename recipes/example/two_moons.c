@@ -64,8 +64,8 @@ int main(void)
         if (step % 50 == 0 || step == STEPS - 1)
             printf("step %3d  loss %.4f\n", step, loss = hs_run_losses(run, train)[0]);
     }
-    hs_optim_free(optim);
     hs_run_free(run);
+    hs_optim_free(optim);
     hs_model_free(model);
     hs_device_close(device);
     return loss >= 0.1;

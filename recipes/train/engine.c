@@ -42,7 +42,7 @@ static hs_status build(hs_engine *e, const hs_engine_opts *o)
     hs_optim_init_state(o->optim, &first);
     hs_run_set_state(e->run, &first);
     HS_TRY(hs_optim_new(&e->optim, o->optim, e->params, &e->model->grid, e->device));
-    hs_optim_set_order(e->optim, hs_plan_grad_order(hs_engine_plan(e, HS_TRAIN)));
+    HS_TRY(hs_optim_set_order(e->optim, hs_plan_grad_order(hs_engine_plan(e, HS_TRAIN))));
     return hs_run_set_update(e->run, hs_optim_segment(e->optim));
 }
 
@@ -69,8 +69,8 @@ void hs_engine_free(hs_engine *e)
 {
     if (!e)
         return;
-    hs_optim_free(e->optim);
     hs_run_free(e->run);
+    hs_optim_free(e->optim);
     hs_model_free(e->model);
     if (e->owns_device)
         hs_device_close(e->device);

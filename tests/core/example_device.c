@@ -387,14 +387,14 @@ static const hs_core_kernels core = { .loss_sum = loss_sum, .all_reduce = all_re
 static void sums(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
-    hs_optim *o = (hs_optim *)a->attr;
-    for (int64_t k = 0; k < o->ps->n_chunks; k++) {
-        const hs_chunk *c = &o->ps->chunk[k];
-        const float *g = hs_slab_chunk(float, o->ps->grad, c);
-        o->partial[k] = (hs_partial){ 0 };
-        for (int32_t i = 0; i < c->n && o->ps->has_grad[c->param]; i++) {
-            o->partial[k].a += (double)g[i] * (double)g[i];
-            o->partial[k].b += !isfinite(g[i]);
+    hs_partial *partial = (hs_partial *)a->out[0].p;
+    for (int64_t k = 0; k < a->in[0].rows; k++) {
+        const hs_update_chunk *c = (const hs_update_chunk *)a->in[0].p + k;
+        const float *g = (const float *)a->in[2].p + c->grad;
+        partial[k] = (hs_partial){ 0 };
+        for (int32_t i = 0; i < c->n && a->in[1].p[c->param]; i++) {
+            partial[k].a += (double)g[i] * (double)g[i];
+            partial[k].b += !isfinite(g[i]);
         }
     }
 }
@@ -402,24 +402,30 @@ static void sums(const hs_args *a, hs_lane *lane)
 static void sgd(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
-    const hs_optim *o = a->attr;
-    const hs_update_step *now = &o->now;
-    for (int64_t k = 0; k < o->ps->n_chunks && !now->skip; k++) {
-        const hs_chunk *c = &o->ps->chunk[k];
-        const hs_role role = o->ps->param[c->param]->role;
-        const float *g = hs_slab_chunk(float, o->ps->grad, c);
-        float *w = hs_slab_chunk(float, o->ps->master, c), *m = hs_slab_chunk(float, o->slab[0], c);
-        for (int32_t i = 0; i < c->n && o->ps->has_grad[c->param]; i++) {
-            m[i] = now->momentum * m[i] + g[i] * now->factor + now->decay[role] * w[i];
-            w[i] -= now->lr[role] * m[i];
+    const hs_update_step *now = (const hs_update_step *)a->in[2].p;
+    for (int64_t k = 0; k < a->in[0].rows && !now->skip; k++) {
+        const hs_update_chunk *c = (const hs_update_chunk *)a->in[0].p + k;
+        if (!a->in[1].p[c->param])
+            continue;
+        const float *g = (const float *)a->in[3].p + c->grad;
+        float *w = (float *)a->out[0].p + c->value, *m = (float *)a->out[2].p + c->kept[0];
+        for (int32_t i = 0; i < c->n; i++) {
+            m[i] = now->momentum * m[i] + g[i] * now->factor + now->decay[c->role] * w[i];
+            w[i] -= now->lr[c->role] * m[i];
         }
+        if (a->out[1].p)
+            hs_convert((uint16_t *)a->out[1].p + c->low, a->out[1].dtype, w, HS_F32, c->n);
     }
 }
 
 static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true } };
 static const hs_optim_rule sgd_rule = { .slab = slabs,
                                         .n_slabs = HS_COUNT(slabs),
-                                        .pass = { { .name = "optim.sgd", .fn = sgd, .part = HS_PART_SOLO } } };
+                                        .pass = { { .name = "optim.sgd",
+                                                    .fn = sgd,
+                                                    .part = HS_PART_SOLO,
+                                                    .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD },
+                                                    .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT } } } };
 static const hs_optim_tier optim = { .sums = sums, .decide = hs_optim_decide, .rule = { [HS_SGD] = &sgd_rule } };
 
 // ---- the table

@@ -79,8 +79,8 @@ static void rig_open(rig *r, const int *configs, const char *policy, int micro_s
 
 static void rig_close(rig *r)
 {
-    hs_optim_free(r->optim);
     hs_run_free(r->run);
+    hs_optim_free(r->optim);
     hs_model_free(r->model);
     hs_device_close(r->dev);
 }

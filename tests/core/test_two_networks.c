@@ -155,8 +155,8 @@ static void rig_open(rig *r)
 
 static void rig_close(rig *r)
 {
-    hs_optim_free(r->optim);
     hs_run_free(r->from), hs_run_free(r->to);
+    hs_optim_free(r->optim);
     hs_model_free(r->teacher), hs_model_free(r->student);
     hs_device_close(r->dev), hs_device_close(r->own);
 }

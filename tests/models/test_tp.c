@@ -377,7 +377,7 @@ static void train(run *r, way w, int size)
     open_model(r);
     if (ranks_run(size, rank_work, r, &calls) != HS_OK)
         fail_msg("%s %s on %d ranks: %s", w.policy, w.optim, size, hs_error());
-    assert_int_equal(calls.all_reduces > 0, true);
+    assert_int_equal(calls.all_reduces > 0, size > 1);
 }
 
 typedef struct distance {

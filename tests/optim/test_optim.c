@@ -53,7 +53,7 @@ static void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int 
     assert_int_equal(hs_open_device(&r->dev, "cpu", threads, isa, 0, false), HS_OK);
     const hs_grid grid = hs_grid_self();
     assert_int_equal(hs_optim_new(&r->o, c, r->ps, &grid, r->dev), HS_OK);
-    hs_optim_set_order(r->o, r->order);
+    assert_int_equal(hs_optim_set_order(r->o, r->order), HS_OK);
     hs_optim_init_state(c, &r->state);
     r->update = (hs_segment){ r->thunk, hs_optim_segment(r->o)->n };
     for (int i = 0; i < r->update.n; i++) {
