@@ -1,0 +1,32 @@
+// support_optim: an optimizer over a small model's worth of parameters, without a model: gradients are drawn, its segment is submitted.
+#ifndef HS_TESTS_SUPPORT_OPTIM_H
+#define HS_TESTS_SUPPORT_OPTIM_H
+#include "core/run/device.h"
+#include "optim/optim.h"
+
+enum { RIG_PARAMS = 4 }; // wte.weight, qkv.weight, qkv.bias, ln.weight; qkv in three parts
+
+typedef struct rig { // parameters, an optimizer, and a step of it without a run
+    hs_params *ps;
+    hs_device *dev;
+    hs_optim *o;
+    hs_step_in in;
+    hs_step_state state;
+    hs_thunk thunk[8]; // of the segment, with this step block and state
+    hs_segment update;
+    int order[RIG_PARAMS];
+} rig;
+
+hs_optim_config preset(const char *name); // with a schedule of 20 steps
+void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa);
+void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen);
+void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid); // two threads
+void rig_close(rig *r);
+void fill_gradients(hs_params *ps, int t, double size, float scale); // of step t, times `scale`; zero in the padding, as the ops leave them
+void rig_step(rig *r, int t, double size);
+
+// Values, low copies and moments of any optimizer, one after the other; malloc'd.
+float *rig_slabs(const hs_params *ps);
+size_t rig_slab_bytes(const hs_params *ps);
+
+#endif
