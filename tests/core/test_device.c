@@ -8,12 +8,14 @@
 #include <cmocka.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/cpu/device_cpu.h"
 #include "ops/ops.h"
 #include "tests/core/example_device.h"
 #include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
 
 static hs_device *naive_device(void)
 {
@@ -106,6 +108,10 @@ static void what_is_optional_has_a_default(void **state)
     const hs_grid grid = hs_grid_self();
     assert_int_equal(hs_optim_new(&o, &c, NULL, &grid, naive), HS_UNSUPPORTED);
     assert_non_null(strstr(hs_error(), "device naive has no adamw"));
+    hs_comm two = { .size = 2, .axis = "dp" };
+    c = hs_optim_preset(HS_PRESET_SGD);
+    assert_int_equal(hs_optim_new(&o, &c, NULL, &(hs_grid){ .dp = &two, .tp = grid.tp }, naive), HS_UNSUPPORTED);
+    assert_non_null(strstr(hs_error(), "several ranks"));
     hs_device_close(cpu);
     hs_device_close(naive);
 }
@@ -203,7 +209,7 @@ static void runs_pass_on_in_their_lanes(void **state)
 
 enum { STEPS = 4 };
 
-static hs_engine *engine_on(hs_device *d, tiny_gpt *model)
+static hs_engine *engine_on(hs_device *d, tiny_gpt *model, const hs_policy *policy)
 {
     *model = tiny_gpt_of(&(tiny_opts){ .dropout = 0.1f, .max_tokens = 12, .max_seqs = 3 });
     model->config.layers = 1, model->config.width = 16;
@@ -212,7 +218,9 @@ static hs_engine *engine_on(hs_device *d, tiny_gpt *model)
     optim = hs_optim_preset(HS_PRESET_SGD);
     optim.clip = 1;
     optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 0.5, .power = 1, .steps = 100 };
-    const hs_engine_opts o = { .model = tiny_gpt_model, .config = model, .optim = &optim, .eval = true, .seed = 3, .device = d };
+    const hs_engine_opts o = {
+        .model = tiny_gpt_model, .config = model, .policy = policy, .optim = &optim, .eval = true, .seed = 3, .device = d
+    };
     if (hs_engine_new(&e, &o) != HS_OK)
         fail_msg("%s", hs_error());
     return e;
@@ -222,7 +230,7 @@ static void train(hs_device *d, double loss[STEPS + 1], float norm[STEPS])
 {
     static const int lengths[] = { 5, 4, 0 };
     tiny_gpt model;
-    hs_engine *e = engine_on(d, &model);
+    hs_engine *e = engine_on(d, &model, NULL);
     for (int s = 0; s < STEPS; s++) {
         const int64_t n = tiny_fill(e, HS_TRAIN, lengths, 11, 0);
         e->in->inv_count[0] = hs_inv_count(n);
@@ -293,7 +301,7 @@ static void feed_steps(hs_device *d, bool wait, double loss[FED])
         { .name = "where", .dtype = HS_I32, .ext = HS_EXT_TOKENS, .row = { 2 } },
     };
     tiny_gpt model;
-    hs_engine *e = engine_on(d, &model);
+    hs_engine *e = engine_on(d, &model, NULL);
     hs_batch b;
     const void *slot[FED];
     assert_int_equal(
@@ -342,7 +350,7 @@ static void queue_steps(hs_device *d, bool wait, hs_step_record *record)
 {
     static const int lengths[] = { 2, 1, 0 };
     tiny_gpt model;
-    hs_engine *e = engine_on(d, &model);
+    hs_engine *e = engine_on(d, &model, NULL);
     hs_run_set_mode(e->run, HS_SUBMIT_BULK);
     tiny_fill(e, HS_TRAIN, lengths, 11, 0);
     const bool queues = !d->is_cpu && !wait;
@@ -383,6 +391,32 @@ static void queued_steps_keep_their_counts(void **state)
     hs_device_close(naive);
 }
 
+// Values move, and what the next step multiplies by is their rounded copy.
+static void an_update_there_refreshes_the_low_copies(void **state)
+{
+    (void)state;
+    static const int lengths[] = { 5, 4, 0 };
+    const hs_policy policy = { .low = HS_BF16 };
+    tiny_gpt model;
+    hs_device *naive = naive_device();
+    hs_engine *e = engine_on(naive, &model, &policy);
+    float *before = flat_copy(e->params, "master");
+    e->in->inv_count[0] = hs_inv_count(tiny_fill(e, HS_TRAIN, lengths, 11, 0));
+    assert_int_equal(hs_run_micro(e->run, e->plan[HS_TRAIN], true), HS_OK);
+    assert_int_equal(hs_run_update(e->run), HS_OK);
+    assert_int_equal(hs_run_wait(e->run), HS_OK);
+    float *values = flat_copy(e->params, "master"), *low = flat_copy(e->params, "low");
+    size_t moved = 0;
+    for (size_t i = 0; i < flat_count(e->params); i++) {
+        moved += hs_f32_bf16(values[i]) != hs_f32_bf16(before[i]);
+        assert_true(low[i] == hs_bf16_f32(hs_f32_bf16(values[i])));
+    }
+    assert_true(moved > flat_count(e->params) / 4);
+    free(before), free(values), free(low);
+    hs_engine_free(e);
+    hs_device_close(naive);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +427,7 @@ int main(void)
         cmocka_unit_test(queued_steps_keep_their_counts),
         cmocka_unit_test(a_batch_is_fed_while_another_is_read),
         cmocka_unit_test(a_gpt_trains_on_a_device_that_knows_only_definitions),
+        cmocka_unit_test(an_update_there_refreshes_the_low_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
