@@ -1,8 +1,10 @@
 // token_file: one table row per format; nothing else knows which there are.
 #include "data/text/token_file.h"
+#include "data/base/file.h"
 #include "data/formats/llmc.h"
 #include "data/formats/megatron.h"
 #include "data/text/store_writer.h"
+#include "data/text/text_kind.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +75,16 @@ static hs_status store_stream(const hs_token_file *f, bool check, const hs_token
         HS_TRY(to->document(to->ctx));
     }
     return HS_OK;
+}
+
+static hs_status store_document(const hs_token_file *f, hs_token_cursor *c, int64_t document, int64_t most, const hs_token_sink *to,
+                                int64_t *n)
+{
+    int64_t first, end;
+    (void)c;
+    hs_token_store_document(f->store, document, &first, &end);
+    *n = end - first;
+    return store_ids(f, first, *n > most ? first + most : end, to);
 }
 
 static void store_close(hs_token_file *f) { hs_token_store_close(f->store); }
@@ -149,20 +161,41 @@ static hs_status megatron_open(hs_token_file *f, const char *path)
     return HS_OK;
 }
 
+static hs_status megatron_ids(const hs_token_file *f, int64_t sequence, int64_t n, const hs_token_sink *to)
+{
+    int32_t ids[PIECE];
+    for (int64_t at = 0; at < n; at += PIECE) {
+        const int64_t some = n - at < PIECE ? n - at : PIECE;
+        HS_TRY(hs_megatron_read(f->megatron, sequence, at, some, f->o.vocab, ids));
+        HS_TRY(to->ids(to->ctx, ids, some));
+    }
+    return HS_OK;
+}
+
+static hs_status megatron_document(const hs_token_file *f, hs_token_cursor *c, int64_t document, int64_t most, const hs_token_sink *to,
+                                   int64_t *n)
+{
+    int64_t first, end;
+    (void)c;
+    hs_megatron_document(f->megatron, document, &first, &end);
+    *n = 0;
+    for (int64_t s = first; s < end; s++) {
+        const int64_t length = hs_megatron_length(f->megatron, s), left = most - *n;
+        if (left > 0)
+            HS_TRY(megatron_ids(f, s, length < left ? length : left, to));
+        *n += length;
+    }
+    return HS_OK;
+}
+
 static hs_status megatron_stream(const hs_token_file *f, bool check, const hs_token_sink *to)
 {
     (void)check; // opening checked the index, reading checks the ids
-    int32_t ids[PIECE];
     for (int64_t d = 0; d < f->info.n_documents; d++) {
         int64_t first, end;
         hs_megatron_document(f->megatron, d, &first, &end);
         for (int64_t s = first; s < end; s++) {
-            const int64_t length = hs_megatron_length(f->megatron, s);
-            for (int64_t at = 0; at < length; at += PIECE) {
-                const int64_t n = length - at < PIECE ? length - at : PIECE;
-                HS_TRY(hs_megatron_read(f->megatron, s, at, n, f->o.vocab, ids));
-                HS_TRY(to->ids(to->ctx, ids, n));
-            }
+            HS_TRY(megatron_ids(f, s, hs_megatron_length(f->megatron, s), to));
             if (f->info.n_sentences > 0)
                 HS_TRY(to->sentence(to->ctx));
         }
@@ -211,6 +244,51 @@ static hs_status llmc_stream(const hs_token_file *f, bool check, const hs_token_
     return HS_OK;
 }
 
+// Ids from c->at on to the next token that begins a document, of which `most` are handed on. *end is where that stands, or where the search
+// was given up.
+static hs_status llmc_to_end(const hs_token_file *f, const hs_token_cursor *c, int64_t most, int64_t limit, const hs_token_sink *to,
+                             int64_t *end)
+{
+    int32_t ids[PIECE];
+    for (int64_t at = *end = c->at; at < f->info.n_tokens && at - c->at < limit; at = *end) {
+        const int64_t n = f->info.n_tokens - at < PIECE ? f->info.n_tokens - at : PIECE, left = most - (at - c->at);
+        int64_t k = 0;
+        HS_TRY(hs_llmc_read(f->llmc, at, n, f->o.vocab, ids));
+        while (k < n && (f->o.document_token < 0 || ids[k] != f->o.document_token))
+            k++;
+        if (left > 0 && k > 0)
+            HS_TRY(to->ids(to->ctx, ids, k < left ? k : left));
+        *end = at + k;
+        if (k < n)
+            break;
+    }
+    return HS_OK;
+}
+
+static hs_status llmc_document(const hs_token_file *f, hs_token_cursor *c, int64_t document, int64_t most, const hs_token_sink *to, int64_t *n)
+{
+    enum { LOOK = 1 << 20 }; // ids behind `most`, for the document's end
+    const int64_t all = f->info.n_tokens;
+    int32_t first = -1;
+    int64_t end;
+    if (!c->begun) {
+        HS_TRY(hs_llmc_read(f->llmc, 0, 1, f->o.vocab, &first));
+        *c = (hs_token_cursor){ .begun = true, .at = f->o.document_token >= 0 && first == f->o.document_token };
+    }
+    for (; c->document < document && c->at <= all; c->document++, c->at = end + 1)
+        if (f->o.document_token < 0)
+            end = all;
+        else
+            HS_TRY(llmc_to_end(f, c, 0, all, to, &end));
+    if (c->at > all)
+        return HS_OK;
+    const bool told = f->o.document_token < 0; // the file is one document
+    const int64_t limit = told ? most : most + LOOK;
+    HS_TRY(llmc_to_end(f, c, most, limit, to, &end));
+    *n = told ? all : end < all && end - c->at >= limit ? HS_TOKENS_MORE : end - c->at;
+    return HS_OK;
+}
+
 static void llmc_close(hs_token_file *f) { hs_llmc_close(f->llmc); }
 
 // ---- all of them
@@ -220,10 +298,11 @@ static const struct format {
     hs_status (*open)(hs_token_file *f, const char *path);
     hs_status (*stream)(const hs_token_file *f, bool check, const hs_token_sink *to);
     void (*close)(hs_token_file *f);
-} formats[] = { [HS_TOKENS_STORE] = { hs_token_store_is, store_open, store_stream, store_close },
-                [HS_TOKENS_HDF5] = { hs_h5_is, hdf5_open, hdf5_stream, hdf5_close },
-                [HS_TOKENS_MEGATRON] = { hs_megatron_is, megatron_open, megatron_stream, megatron_close },
-                [HS_TOKENS_LLMC] = { hs_llmc_is, llmc_open, llmc_stream, llmc_close } };
+    hs_status (*document)(const hs_token_file *f, hs_token_cursor *c, int64_t document, int64_t most, const hs_token_sink *to, int64_t *n);
+} formats[] = { [HS_TOKENS_STORE] = { hs_token_store_is, store_open, store_stream, store_close, store_document },
+                [HS_TOKENS_HDF5] = { hs_h5_is, hdf5_open, hdf5_stream, hdf5_close, NULL },
+                [HS_TOKENS_MEGATRON] = { hs_megatron_is, megatron_open, megatron_stream, megatron_close, megatron_document },
+                [HS_TOKENS_LLMC] = { hs_llmc_is, llmc_open, llmc_stream, llmc_close, llmc_document } };
 
 bool hs_token_file_is(const char *path, hs_token_format *format)
 {
@@ -232,6 +311,19 @@ bool hs_token_file_is(const char *path, hs_token_format *format)
         k++;
     *format = (hs_token_format)k;
     return k < HS_COUNT(formats);
+}
+
+// What it is instead, where that can be told: a file that is missing, empty, a folder, or one of another kind.
+static hs_status no_token_file(const char *path)
+{
+    hs_file file;
+    char head[4096];
+    HS_TRY(hs_file_map(&file, path));
+    hs_file_unmap(&file);
+    const size_t n = hs_file_head(path, head, sizeof head);
+    const char *what = hs_text_what(path, head, n);
+    return HS_FAIL(CORRUPT, "%s is no token store, HDF5 shard, Megatron index or llm.c file%s%s", path,
+                   what ? ", but " : "; halfstep prepare makes a token store of a text", what ? what : "");
 }
 
 hs_status hs_token_file_open(hs_token_file **out, const char *path, const hs_token_file_opts *o)
@@ -247,11 +339,7 @@ hs_status hs_token_file_open(hs_token_file **out, const char *path, const hs_tok
         st = formats[k].open(f, path);
         f->info.format = k;
     } else {
-        hs_file file; // says what is wrong with a file that is missing, empty, a folder
-        st = hs_file_map(&file, path);
-        hs_file_unmap(&file);
-        if (st == HS_OK)
-            st = HS_FAIL(CORRUPT, "%s is no token store, HDF5 shard, Megatron index or llm.c file", path);
+        st = no_token_file(path);
     }
     if (st == HS_OK && f->info.vocab > 0 && o->vocab > 0 && f->info.vocab != o->vocab)
         st = HS_FAIL(USAGE, "%s has a vocabulary of %lld, not of %lld", path, (long long)f->info.vocab, (long long)o->vocab);
@@ -280,6 +368,21 @@ hs_h5_file *hs_token_file_hdf5(const hs_token_file *f) { return f->info.format =
 hs_status hs_token_file_stream(const hs_token_file *f, bool check, const hs_token_sink *to)
 {
     HS_TRY(formats[f->info.format].stream(f, check, to));
+    return HS_OK;
+}
+
+hs_status hs_token_file_document(const hs_token_file *f, hs_token_cursor *c, int64_t document, int64_t most, const hs_token_sink *to,
+                                 int64_t *n)
+{
+    const struct format *k = &formats[f->info.format];
+    if (!k->document)
+        return HS_FAIL(UNSUPPORTED, "%s has rows, not documents", hs_token_format_names[f->info.format]);
+    *n = HS_TOKENS_NONE;
+    if (f->info.format != HS_TOKENS_LLMC && document >= f->info.n_documents) {
+        c->document = f->info.n_documents;
+        return HS_OK;
+    }
+    HS_TRY(k->document(f, c, document, most, to, n));
     return HS_OK;
 }
 

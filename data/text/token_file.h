@@ -41,6 +41,17 @@ typedef struct hs_token_sink {
 // random. Every other check a format has (checksums) comes first where `check` is set.
 hs_status hs_token_file_stream(const hs_token_file *f, bool check, const hs_token_sink *to);
 
+// One document without what stands before it, of whose ids at most `most` are handed to `to->ids`. *n: its ids; HS_TOKENS_MORE: more than were
+// looked at for its end (llm.c); HS_TOKENS_NONE: there are c->document documents, and this is none of them. c: of the caller, zeros at first;
+// it spares a file without a table what was looked at before, where documents are asked for in order. UNSUPPORTED: HDF5, which has rows.
+enum { HS_TOKENS_MORE = -1, HS_TOKENS_NONE = -2 };
+typedef struct hs_token_cursor {
+    int64_t document, at;
+    bool begun;
+} hs_token_cursor;
+hs_status hs_token_file_document(const hs_token_file *f, hs_token_cursor *c, int64_t document, int64_t most, const hs_token_sink *to,
+                                 int64_t *n);
+
 typedef struct hs_token_out hs_token_out;
 typedef struct hs_token_out_opts {
     hs_token_format format; // not HDF5

@@ -8,30 +8,19 @@
 
 typedef struct sampler {
     const data_job *j;
-    int32_t *ids; // [o->tokens] the first ones of the current document
+    int32_t *ids; // [kept] the first ones of the document
     int64_t document, n, kept;
-    bool done;
 } sampler;
 
 static hs_status on_ids(void *ctx, const int32_t *ids, int64_t n)
 {
     sampler *s = ctx;
-    const int64_t room = s->j->o->tokens - s->kept, take = n < room ? n : room;
-    s->n += n;
-    if (s->document < s->j->o->first || take <= 0)
-        return HS_OK;
-    int32_t *larger = realloc(s->ids, (size_t)(s->kept + take) * sizeof *larger);
+    int32_t *larger = realloc(s->ids, (size_t)(s->kept + n) * sizeof *larger);
     if (!larger)
-        return HS_FAIL(MEMORY, "no memory for %lld tokens", (long long)(s->kept + take));
+        return HS_FAIL(MEMORY, "no memory for %lld tokens", (long long)(s->kept + n));
     s->ids = larger;
-    memcpy(s->ids + s->kept, ids, (size_t)take * sizeof *ids);
-    s->kept += take;
-    return HS_OK;
-}
-
-static hs_status on_sentence(void *ctx)
-{
-    (void)ctx;
+    memcpy(s->ids + s->kept, ids, (size_t)n * sizeof *ids);
+    s->kept += n;
     return HS_OK;
 }
 
@@ -61,43 +50,48 @@ static hs_status show_document(const sampler *s)
     if (t)
         HS_TRY(text_of(t, s->ids, s->kept, &text));
     if (s->j->o->common.json) {
-        json_t *line =
-            json_pack("{s:I, s:I, s:o}", "document", (json_int_t)s->document, "tokens", (json_int_t)s->n, "ids", id_list(s->ids, s->kept));
+        json_t *line = json_pack("{s:I, s:o, s:o}", "document", (json_int_t)s->document, "tokens",
+                                 s->n == HS_TOKENS_MORE ? json_null() : json_integer(s->n), "ids", id_list(s->ids, s->kept));
         if (text)
             json_object_set(line, "text", text);
         hs_line_print(line);
     } else {
-        printf("document %lld: %lld tokens\n", (long long)s->document, (long long)s->n);
+        if (s->n == HS_TOKENS_MORE)
+            printf("document %lld: more than %lld tokens\n", (long long)s->document, (long long)s->kept);
+        else
+            printf("document %lld: %lld tokens\n", (long long)s->document, (long long)s->n);
         if (text)
             fwrite(json_string_value(text), 1, json_string_length(text), stdout);
         for (int64_t i = 0; !text && i < s->kept; i++)
             printf("%s%d", i ? " " : "", s->ids[i]);
-        printf(s->n > s->kept ? "\n... and %lld tokens more\n\n" : "\n\n", (long long)(s->n - s->kept));
+        if (s->n == HS_TOKENS_MORE)
+            printf("\n... and more\n\n");
+        else
+            printf(s->n > s->kept ? "\n... and %lld tokens more\n\n" : "\n\n", (long long)(s->n - s->kept));
     }
     json_decref(text);
     return HS_OK;
 }
 
-static hs_status on_document(void *ctx)
-{
-    sampler *s = ctx;
-    if (s->document >= s->j->o->first)
-        HS_TRY(show_document(s));
-    s->n = s->kept = 0;
-    s->done = ++s->document - s->j->o->first >= s->j->o->count;
-    return s->done ? HS_FAIL(STOPPED, "enough documents") : HS_OK;
-}
-
+// Only what is shown is read: a file of gigabytes takes no longer than one of kilobytes.
 static hs_status sample_documents(const data_job *j)
 {
-    sampler s = { .j = j };
-    const hs_status st = hs_token_file_stream(j->file, false, &(hs_token_sink){ &s, on_ids, on_sentence, on_document });
+    sampler s = { .j = j, .document = j->o->first };
+    const hs_token_sink to = { .ctx = &s, .ids = on_ids };
+    hs_token_cursor c = { 0 };
+    hs_status st = HS_OK;
+    for (int64_t i = 0; i < j->o->count && st == HS_OK; i++, s.document++, s.kept = 0) {
+        st = hs_token_file_document(j->file, &c, s.document, j->o->tokens, &to, &s.n);
+        if (st != HS_OK || s.n == HS_TOKENS_NONE)
+            break;
+        st = show_document(&s);
+    }
     free(s.ids);
-    if (st != HS_OK && !s.done)
+    if (st != HS_OK)
         return hs_frame_at(st, __FILE__, __LINE__);
     return s.document > j->o->first
                ? HS_OK
-               : HS_FAIL(USAGE, "%s has %lld documents, none from %lld on", j->path, (long long)s.document, (long long)j->o->first);
+               : HS_FAIL(USAGE, "%s has %lld documents, none from %lld on", j->path, (long long)c.document, (long long)j->o->first);
 }
 
 // ---- rows
