@@ -30,6 +30,9 @@ void hs_log(hs_log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    for (char *p = line; *p; p++) // names of files may hold anything; an event is one line
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
     pthread_mutex_lock(&lock);
     if (log_fn)
         log_fn(level, line, log_user);

@@ -41,6 +41,9 @@ static inline uint32_t hs_utf8_next(const unsigned char *s, size_t room, int *n)
     return HS_UTF8_RAW + s[0];
 }
 
+// The first byte from `from` on that is not valid UTF-8, or that is NUL, which no text has; bytes if there is none.
+size_t hs_utf8_find_bad(const char *text, size_t bytes, size_t from);
+
 // Writes a symbol; returns its bytes, 1 to 4.
 static inline int hs_utf8_put(char out[4], uint32_t c)
 {

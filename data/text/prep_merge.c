@@ -42,8 +42,13 @@ static hs_status open_parts(merge *m)
         hs_prep_part *part = &m->part[i];
         if (!hs_prep_part_open(m->dir, i, part, false))
             return HS_FAIL(CORRUPT, "%s: part %lld is gone or damaged; run again to make it again", m->dir->path, (long long)i);
-        for (int64_t k = 0; k < part->p.n_pieces; k++)
-            m->n_documents += part->p.piece[k].flags & HS_PREP_BEGINS;
+        for (int64_t k = 0; k < part->p.n_pieces; k++) {
+            const hs_prep_piece *piece = &part->p.piece[k];
+            m->n_documents += piece->flags & HS_PREP_BEGINS;
+            if (piece->flags & HS_PREP_NOTE)
+                hs_bad_count_add(&m->out->bad, piece->flags & HS_PREP_MENDED, (int64_t)piece->hash[1], (int64_t)piece->hash[0],
+                                 (hs_record_fault)(piece->flags / HS_PREP_FAULT));
+        }
         m->out->text_bytes += part->p.text_bytes;
         m->out->replaced += part->p.replaced;
         m->out->raw_bytes = part->raw_bytes;
@@ -91,6 +96,8 @@ static hs_status list_documents(merge *m)
         for (int64_t k = 0; k < p->n_pieces; k++) {
             const hs_prep_piece *piece = &p->piece[k];
             const bool begins = piece->flags & HS_PREP_BEGINS;
+            if (piece->flags & HS_PREP_NOTE)
+                continue;
             d += begins;
             uint64_t *hash = m->document[d].hash, both[4] = { hash[0], hash[1], piece->hash[0], piece->hash[1] };
             const XXH128_hash_t chained = XXH3_128bits(both, sizeof both);
@@ -216,6 +223,8 @@ static hs_status put_part(const merge *m, const hs_prep *p, int64_t *d)
     const uint32_t *sentence = p->sentence;
     for (int64_t k = 0; k < p->n_pieces; k++) {
         const hs_prep_piece *piece = &p->piece[k];
+        if (piece->flags & HS_PREP_NOTE)
+            continue;
         *d += piece->flags & HS_PREP_BEGINS;
         if (m->verdict[*d] < HS_PREPARE_SPLITS)
             HS_TRY(put_piece(m, m->writer[m->verdict[*d]], piece, ids, sentence));
@@ -238,9 +247,9 @@ static hs_status write_stores(merge *m)
     for (int64_t i = 0; i < m->n_parts; i++)
         HS_TRY(put_part(m, &m->part[i].p, &d));
     if (hs_store_writer_tokens(m->writer[0]) == 0)
-        return HS_FAIL(USAGE, "%s would be empty: of %lld documents %lld have no text, %lld are duplicates%s", m->out->output[0].path,
-                       (long long)m->n_documents, (long long)m->out->empty, (long long)m->out->duplicates,
-                       m->out->n_outputs > 1 ? "; the split leaves it none of the others" : "");
+        return HS_FAIL(USAGE, "%s would be empty: of %lld documents %lld have no text, %lld are duplicates; %lld bad records were left out%s",
+                       m->out->output[0].path, (long long)m->n_documents, (long long)m->out->empty, (long long)m->out->duplicates,
+                       (long long)m->out->bad.left_out, m->out->n_outputs > 1 ? "; the split leaves it none of the others" : "");
     for (int i = 0; i < m->out->n_outputs; i++) {
         hs_prepare_output *output = &m->out->output[i];
         hs_store_writer *w = m->writer[i];

@@ -219,15 +219,22 @@ void hs_prep_part_close(hs_prep_part *part) { hs_file_unmap(&part->file); }
 
 // ---- the folder
 
+// A name may hold line feeds; one line is one input all the same.
+static void add_path(hs_text *t, const hs_text_inputs *inputs, int i) { hs_text_string(t, inputs->input[i].path); }
+
 static void manifest_text(hs_text *t, const hs_prepare_opts *o, const hs_text_inputs *inputs)
 {
-    hs_text_add(t, "halfstep prepare, parts 1\n");
-    hs_text_add(t, "tokenizer %016llx of %lld tokens, documents %d, field %s, sentences %d, utf8 %d, sketches %d\n",
-                (unsigned long long)hs_tokenizer_hash(o->tokenizer), (long long)hs_tokenizer_vocab(o->tokenizer), o->documents, o->field,
-                o->sentences, o->bad_utf8, o->dedup >= HS_DEDUP_NEAR);
-    for (int i = 0; i < inputs->n; i++)
-        hs_text_add(t, "%lld bytes, %lld ns%s, %s\n", (long long)inputs->input[i].bytes, (long long)inputs->input[i].mtime_ns,
-                    inputs->input[i].json ? ", JSON" : "", inputs->input[i].path);
+    hs_text_add(t, "halfstep prepare, parts 2\n");
+    hs_text_add(t,
+                "tokenizer %016llx of %lld tokens, documents %d, format %d, field %s, sentences %d, utf8 %d, bad records %d, sketches %d\n",
+                (unsigned long long)hs_tokenizer_hash(o->tokenizer), (long long)hs_tokenizer_vocab(o->tokenizer), o->read.documents,
+                o->read.format, o->read.field ? o->read.field : "(found)", o->sentences, o->rules.bad_utf8, o->rules.bad_records,
+                o->dedup >= HS_DEDUP_NEAR);
+    for (int i = 0; i < inputs->n; i++) {
+        hs_text_add(t, "%lld bytes, %lld ns, ", (long long)inputs->input[i].bytes, (long long)inputs->input[i].mtime_ns);
+        add_path(t, inputs, i);
+        hs_text_add(t, "\n");
+    }
 }
 
 static size_t line_bytes(const char *s) { return strcspn(s, "\n"); }
@@ -245,11 +252,14 @@ static hs_status differs(const hs_prep_dir *d, const char *had, const char *want
     if (line < 2)
         return HS_FAIL(USAGE, "%s was begun with other settings (%.*s; now %.*s); --overwrite begins anew", d->path, n_had, had, n_want,
                        want);
-    const char *path = line - 2 < inputs->n ? inputs->input[line - 2].path : "(nothing)";
-    const size_t n_path = strlen(path);
-    if (n_had > (int)n_path && memcmp(had + n_had - n_path, path, n_path) == 0)
-        return HS_FAIL(USAGE, "%s changed since %s was begun (%.*s; now %.*s); --overwrite begins anew", path, d->path, n_had, had, n_want,
-                       want);
+    hs_text path = { 0 };
+    if (line - 2 < inputs->n)
+        add_path(&path, inputs, line - 2);
+    const bool same = path.p && n_had > (int)path.n && memcmp(had + n_had - path.n, path.p, path.n) == 0;
+    hs_text_free(&path);
+    if (same)
+        return HS_FAIL(USAGE, "%s changed since %s was begun (%.*s; now %.*s); --overwrite begins anew", inputs->input[line - 2].path,
+                       d->path, n_had, had, n_want, want);
     return HS_FAIL(USAGE, "%s was begun with other inputs (%.*s where now stands %.*s); --overwrite begins anew", d->path,
                    n_had ? n_had : 9, n_had ? had : "(nothing)", n_want ? n_want : 9, n_want ? want : "(nothing)");
 }

@@ -5,7 +5,8 @@
 #include "data/text/prepare.h"
 #include "data/text/token_store.h"
 
-enum { HS_PREP_BEGINS = 1, HS_PREP_ENDS = 2 };
+// A note stands for a bad record: no piece of a document; its hash is {line, input}, its flags from FAULT on an hs_record_fault.
+enum { HS_PREP_BEGINS = 1, HS_PREP_ENDS = 2, HS_PREP_NOTE = 4, HS_PREP_MENDED = 8, HS_PREP_FAULT = 16 };
 typedef struct hs_prep_piece {
     uint64_t hash[2]; // XXH3-128 of its text
     uint64_t n_ids;
@@ -52,10 +53,11 @@ void hs_prep_part_close(hs_prep_part *part);
 // ---- the steps
 
 typedef struct hs_prep_scratch { // of one thread
-    char *clean;
+    hs_text_scratch text;
     int32_t *ids;
-    size_t clean_room, ids_room;
+    size_t ids_room;
 } hs_prep_scratch;
+void hs_prep_scratch_free(hs_prep_scratch *s);
 // Encodes the pieces of a batch to p, which is cleared first. source_names: of inputs, for messages.
 hs_status hs_prep_encode(const hs_prepare_opts *o, const hs_text_inputs *inputs, const hs_text_batch *b, hs_prep_scratch *s, hs_prep *p);
 // Parts [0, n) to stores.

@@ -143,8 +143,7 @@ static void *work(void *arg)
         write_in_order(r);
     }
     pthread_mutex_unlock(&r->lock);
-    free(scratch.clean);
-    free(scratch.ids);
+    hs_prep_scratch_free(&scratch);
     return NULL;
 }
 
@@ -196,7 +195,7 @@ static hs_status encode_all(run *r)
     r->slot = calloc((size_t)r->window, sizeof *r->slot);
     if (!r->slot)
         return HS_FAIL(MEMORY, "no memory for %lld batches", (long long)r->window);
-    HS_TRY(hs_text_source_open(&r->source, r->inputs, r->o->documents, &from));
+    HS_TRY(hs_text_source_open(&r->source, r->inputs, &r->o->read, &from));
     HS_TRY(run_threads(r));
     return r->stop ? hs_fail_at(r->error, __FILE__, __LINE__, "%s", r->message) : HS_OK;
 }
@@ -254,6 +253,7 @@ hs_status hs_prepare(const hs_prepare_opts *o, const hs_text_inputs *inputs, hs_
     *out = (hs_prepare_result){ 0 };
     hs_prep_dir d;
     HS_TRY(check_outputs(o));
+    HS_TRY(hs_text_inputs_check(inputs));
     HS_TRY(hs_prep_dir_open(&d, o, inputs));
     bool useless = false; // parts that no call could make a store of
     hs_status st = encode(o, inputs, &d, out);

@@ -7,13 +7,12 @@
 #ifndef HS_DATA_PREPARE_H
 #define HS_DATA_PREPARE_H
 #include "data/text/sentence.h"
-#include "data/text/text_source.h"
+#include "data/text/text_record.h"
 #include "data/tokenizers/tokenizer.h"
 
 // NEAR keeps the first of each cluster of near-duplicates (data/text/near.h), EXACT of equal texts; GROUP keeps all and puts
 // near-duplicates in one split.
 typedef enum hs_dedup { HS_DEDUP_NONE, HS_DEDUP_EXACT, HS_DEDUP_NEAR, HS_DEDUP_GROUP } hs_dedup;
-typedef enum hs_bad_utf8 { HS_BAD_UTF8_REFUSE, HS_BAD_UTF8_REPLACE, HS_BAD_UTF8_KEEP } hs_bad_utf8; // REPLACE: each byte by U+FFFD
 
 enum { HS_PREPARE_SPLITS = 3 };
 typedef struct hs_prepare_progress {
@@ -25,10 +24,9 @@ typedef struct hs_prepare_progress {
 typedef struct hs_prepare_opts {
     const char *output; // OUTPUT.bin; with splits OUTPUT-train.bin, OUTPUT-val.bin, OUTPUT-test.bin
     const hs_tokenizer *tokenizer;
-    hs_documents documents;
-    const char *field; // of JSON lines
+    hs_text_read read;
+    hs_text_rules rules;
     hs_sentences sentences;
-    hs_bad_utf8 bad_utf8;
     hs_dedup dedup;
     int32_t eot;                     // appended to each document; -1: nothing is
     double split[HS_PREPARE_SPLITS]; // by the hash of a document's text, so that other documents do not move it
@@ -47,7 +45,8 @@ typedef struct hs_prepare_output {
 typedef struct hs_prepare_result {
     int64_t text_bytes, raw_bytes;                  // of all inputs
     int64_t encoded_bytes;                          // of text, by this call: the rest came from parts
-    int64_t documents, empty, duplicates, replaced; // read; of them left out: without text, duplicates; replaced: bytes
+    int64_t documents, empty, duplicates, replaced; // read; of them left out: without text, duplicates; replaced: characters
+    hs_bad_count bad;                               // records, which are no documents where they are left out
     int64_t parts, parts_found;
     double encode_seconds, merge_seconds;
     hs_prepare_output output[HS_PREPARE_SPLITS];

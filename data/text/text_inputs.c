@@ -1,4 +1,7 @@
 // text_inputs: names on a command line to a list of files (see data/text/text_source.h).
+#include "core/base/grow.h"
+#include "core/base/log.h"
+#include "core/base/rng.h"
 #include "data/text/text_source.h"
 #include <dirent.h>
 #include <errno.h>
@@ -7,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static bool ends_with(const char *s, size_t n, const char *end)
 {
@@ -14,16 +18,9 @@ static bool ends_with(const char *s, size_t n, const char *end)
     return n >= m && memcmp(s + n - m, end, m) == 0;
 }
 
-static bool is_json_name(const char *path)
-{
-    size_t n = strlen(path);
-    n -= ends_with(path, n, ".gz") ? 3 : ends_with(path, n, ".zst") ? 4 : 0;
-    return ends_with(path, n, ".jsonl") || ends_with(path, n, ".ndjson");
-}
-
 static int64_t mtime_ns(const struct stat *st) { return st->st_mtim.tv_sec * 1000000000LL + st->st_mtim.tv_nsec; }
 
-static hs_status add(hs_text_inputs *in, const char *path, const struct stat *st, bool json)
+static hs_status add(hs_text_inputs *in, const char *path, const struct stat *st)
 {
     if (in->n == in->room) {
         const int room = 2 * in->room + 64;
@@ -35,7 +32,6 @@ static hs_status add(hs_text_inputs *in, const char *path, const struct stat *st
     const bool regular = st && S_ISREG(st->st_mode);
     hs_text_input *i = &in->input[in->n];
     *i = (hs_text_input){ .path = strdup(path),
-                          .json = json || is_json_name(path),
                           .bytes = regular ? st->st_size : -1,
                           .mtime_ns = regular ? mtime_ns(st) : -1 };
     if (!i->path)
@@ -47,10 +43,14 @@ static hs_status add(hs_text_inputs *in, const char *path, const struct stat *st
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 static int not_hidden(const struct dirent *e) { return e->d_name[0] != '.'; }
 
-static hs_status add_path(hs_text_inputs *in, const char *path, bool json, bool below);
+typedef struct listing {
+    hs_text_inputs *in;
+    hs_map *seen; // folders below the argument that is being listed
+} listing;
 
-// Links to folders are followed where they are named, not below: they could lead around in circles.
-static hs_status add_folder(hs_text_inputs *in, const char *path, bool json)
+static hs_status add_path(listing *l, const char *path, bool below);
+
+static hs_status add_folder(listing *l, const char *path)
 {
     struct dirent **entry;
     const int n = scandir(path, &entry, not_hidden, by_bytes);
@@ -63,7 +63,7 @@ static hs_status add_folder(hs_text_inputs *in, const char *path, bool json)
         if (st == HS_OK && asprintf(&name, "%s%s%s", path, slash, entry[i]->d_name) < 0)
             st = HS_FAIL(MEMORY, "no memory for a name in %s", path);
         else if (st == HS_OK)
-            st = add_path(in, name, json, true);
+            st = add_path(l, name, true);
         free(name);
         free(entry[i]);
     }
@@ -71,20 +71,49 @@ static hs_status add_folder(hs_text_inputs *in, const char *path, bool json)
     return st;
 }
 
-static hs_status add_path(hs_text_inputs *in, const char *path, bool json, bool below)
+// A folder that links lead to twice would be read twice, and one that they lead back to for ever.
+static hs_status add_folder_once(listing *l, const char *path, const struct stat *st)
 {
-    struct stat st, link;
-    if (stat(path, &st) != 0)
-        return errno == ENOENT || errno == ENOTDIR ? HS_FAIL(USAGE, "%s: no such file or folder", path)
-                                                   : HS_FAIL(SYSTEM, "cannot open %s: %s", path, strerror(errno));
-    if (below && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) // a pipe or socket that happens to lie there
-        return HS_OK;
-    if (!S_ISDIR(st.st_mode))
-        return add(in, path, &st, json);
-    return below && lstat(path, &link) == 0 && S_ISLNK(link.st_mode) ? HS_OK : add_folder(in, path, json);
+    int *seen = hs_map_at(&l->seen, hs_mix2((uint64_t)st->st_dev, (uint64_t)st->st_ino));
+    if (!seen)
+        return HS_FAIL(MEMORY, "no memory for the folder %s", path);
+    if ((*seen)++ == 0)
+        return add_folder(l, path);
+    hs_warn("%s leads to a folder that was read already; it is left out", path);
+    return HS_OK;
 }
 
-static hs_status add_pattern(hs_text_inputs *in, const char *pattern, bool json)
+static hs_status no_such(const char *path, const char *what)
+{
+    char to[4096];
+    const ssize_t n = readlink(path, to, sizeof to);
+    if (n < 0)
+        return HS_FAIL(USAGE, "%s: no such file or %s", path, what);
+    return HS_FAIL(USAGE, "%s is a link to %.*s, and nothing is there; remove it, or bring that back", path, (int)n, to);
+}
+
+static const char *special(const struct stat *st)
+{
+    return S_ISFIFO(st->st_mode) ? "a pipe" : S_ISSOCK(st->st_mode) ? "a socket" : S_ISREG(st->st_mode) ? NULL : "a device";
+}
+
+static hs_status add_path(listing *l, const char *path, bool below)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? no_such(path, "folder")
+               : errno == ELOOP ? HS_FAIL(USAGE, "%s is a link that leads to itself; remove it", path)
+                                : HS_FAIL(SYSTEM, "cannot open %s: %s", path, strerror(errno));
+    if (S_ISDIR(st.st_mode))
+        return add_folder_once(l, path, &st);
+    if (below && special(&st)) {
+        hs_warn("%s is %s; it is left out", path, special(&st));
+        return HS_OK;
+    }
+    return add(l->in, path, &st);
+}
+
+static hs_status add_pattern(listing *l, const char *pattern)
 {
     glob_t found;
     const int rc = glob(pattern, 0, NULL, &found); // sorted by bytes: the program sets no locale
@@ -94,34 +123,37 @@ static hs_status add_pattern(hs_text_inputs *in, const char *pattern, bool json)
     if (rc != 0)
         return HS_FAIL(SYSTEM, "%s: cannot list what it matches", pattern);
     for (size_t i = 0; i < found.gl_pathc && st == HS_OK; i++)
-        st = add_path(in, found.gl_pathv[i], json, false);
+        st = add_path(l, found.gl_pathv[i], false);
     globfree(&found);
     return st;
 }
 
-static hs_status add_argument(hs_text_inputs *in, const char *arg, bool json)
+static hs_status add_argument(listing *l, const char *arg)
 {
     struct stat st;
+    hs_text_inputs *in = l->in;
     const int before = in->n;
     if (strcmp(arg, "-") == 0) {
         for (int i = 0; i < in->n; i++)
             if (strcmp(in->input[i].path, "-") == 0)
                 return HS_FAIL(USAGE, "standard input (-) is named twice");
-        return add(in, arg, NULL, json);
+        return add(in, arg, NULL);
     }
-    if (stat(arg, &st) != 0 && strpbrk(arg, "*?["))
-        return add_pattern(in, arg, json);
-    HS_TRY(add_path(in, arg, json, false));
+    if (lstat(arg, &st) != 0 && strpbrk(arg, "*?["))
+        return add_pattern(l, arg);
+    HS_TRY(add_path(l, arg, false));
     if (in->n == before)
         return HS_FAIL(USAGE, "%s: no files in this folder", arg);
     return HS_OK;
 }
 
-hs_status hs_text_inputs_expand(hs_text_inputs *out, const char *const *arg, int n, bool all_json)
+hs_status hs_text_inputs_expand(hs_text_inputs *out, const char *const *arg, int n)
 {
     *out = (hs_text_inputs){ 0 };
     for (int i = 0; i < n; i++) {
-        const hs_status st = add_argument(out, arg[i], all_json);
+        listing l = { .in = out };
+        const hs_status st = add_argument(&l, arg[i]);
+        hs_map_free(l.seen);
         if (st != HS_OK) {
             hs_text_inputs_free(out);
             return hs_frame_at(st, __FILE__, __LINE__);

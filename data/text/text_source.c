@@ -1,8 +1,11 @@
 // text_source: one buffer, refilled and cut where documents end; what is longer than a piece goes out in parts cut at white space.
 #include "data/text/text_source.h"
+#include "core/base/log.h"
 #include "data/base/unicode.h"
 #include "data/base/utf8.h"
+#include "data/text/json_record.h"
 #include "data/text/text_stream.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +16,8 @@ enum { READ_BYTES = HS_TEXT_READ_BYTES };
 
 struct hs_text_source {
     const hs_text_inputs *inputs;
-    hs_documents documents;
+    hs_text_read how;
+    hs_text_kind *kind;     // [inputs->n], of those that were opened
     hs_text_stream *stream; // of inputs->input[at.input], or NULL
     hs_text_at at;          // of buf[start]
     int64_t raw;            // of the inputs before
@@ -22,6 +26,8 @@ struct hs_text_source {
     size_t start, end, room;
     size_t line;                 // from start: where the line begins that the search for a document's end has come to
     size_t scanned, cut_scanned; // from start: no line feed behind `line`, no place to cut before these
+    hs_json_scan scan;           // of the record from start, up to `scanned`
+    bool list, told;             // inside a list of records; which field is read was said
 };
 
 // ---- the buffer
@@ -66,28 +72,54 @@ static void consume(hs_text_source *s, size_t bytes)
     s->at.offset += (int64_t)bytes;
     s->start += bytes;
     s->line = s->scanned = s->cut_scanned = 0;
+    s->scan = (hs_json_scan){ 0 };
 }
 
 // ---- one input after the other
 
 static hs_status skip_mark(hs_text_source *s)
 {
-    while (s->end < HS_TEXT_MARK && !s->ended)
+    enum { MARK = 3 };
+    while (s->end < MARK && !s->ended)
         HS_TRY(refill(s));
-    consume(s, hs_text_mark(s->buf, s->end));
+    consume(s, (size_t)hs_text_code_of(s->buf, s->end).mark);
     return HS_OK;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    const size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+static void tell_kind(hs_text_source *s, const hs_text_kind *kind)
+{
+    const char *name = name_of(s);
+    if (kind->form == HS_TEXT_PLAIN && s->how.format == HS_FORMAT_AUTO && (ends_with(name, ".jsonl") || ends_with(name, ".ndjson")))
+        hs_warn("%s is read as plain text: it does not begin as JSON lines do", name);
+    if (kind->form == HS_TEXT_PLAIN || s->told || s->how.field || strcmp(kind->field, "text") == 0)
+        return;
+    hs_info("%s: its texts are read from the field \"%s\"; --field names another", name, kind->field);
+    s->told = true;
 }
 
 static hs_status open_input(hs_text_source *s)
 {
     const hs_text_input *in = &s->inputs->input[s->at.input];
+    hs_text_kind *kind = &s->kind[s->at.input];
     struct stat st;
     HS_TRY(hs_text_stream_open(&s->stream, in->path, &st));
     if (in->bytes >= 0 && st.st_size != in->bytes)
         return HS_FAIL(USAGE, "%s changed while it was read: %lld bytes, %lld when this began", in->path, (long long)st.st_size,
                        (long long)in->bytes);
+    HS_TRY(hs_text_stream_look(s->stream, s->how.format, kind));
+    if (s->how.field)
+        snprintf(kind->field, sizeof kind->field, "%s", s->how.field);
+    tell_kind(s, kind);
     s->ended = false;
     s->start = s->end = s->line = s->scanned = s->cut_scanned = 0;
+    s->scan = (hs_json_scan){ 0 };
+    s->list = s->at.offset > 0 && kind->list;
     return s->at.offset ? hs_text_stream_skip(s->stream, s->at.offset) : skip_mark(s);
 }
 
@@ -173,12 +205,22 @@ static bool find_file(hs_text_source *s, extent *e, size_t *known)
     return s->ended;
 }
 
-static bool is_json(const hs_text_source *s) { return s->inputs->input[s->at.input].json; }
+// To the end of a record; one that is cut by the end of the text is given as it is.
+static bool find_value(hs_text_source *s, extent *e, size_t *known)
+{
+    const size_t have = s->end - s->start;
+    s->scanned += hs_json_scan_to_end(&s->scan, s->buf + s->start + s->scanned, have - s->scanned);
+    *known = s->scanned;
+    *e = (extent){ .bytes = s->scanned, .next = s->scanned, .ends = true };
+    return s->scan.done || (s->ended && s->scanned == have);
+}
+
+static hs_text_form form_of(const hs_text_source *s) { return s->kind[s->at.input].form; }
 static bool find_end(hs_text_source *s, extent *e, size_t *known)
 {
-    if (is_json(s))
-        return find_line(s, e, known);
-    switch (s->documents) {
+    if (form_of(s) != HS_TEXT_PLAIN)
+        return (form_of(s) == HS_TEXT_JSON_LINES ? find_line : find_value)(s, e, known);
+    switch (s->how.documents) {
     case HS_DOCUMENTS_LINE:
         return find_line(s, e, known);
     case HS_DOCUMENTS_BLANK_LINE:
@@ -222,14 +264,14 @@ static hs_status find_piece(hs_text_source *s, extent *e)
         extent cut;
         size_t known;
         const bool found = find_end(s, e, &known);
-        if (!is_json(s) && find_cut(s, known, &cut)) {
+        if (form_of(s) == HS_TEXT_PLAIN && find_cut(s, known, &cut)) {
             *e = cut;
             return HS_OK;
         }
         if (found)
             return HS_OK;
-        if (is_json(s) && known > HS_JSON_LINE)
-            return HS_FAIL(USAGE, "%s:%lld: a line of more than %d bytes is no JSON object to read", name_of(s), (long long)s->at.line,
+        if (form_of(s) != HS_TEXT_PLAIN && known > HS_JSON_LINE)
+            return HS_FAIL(USAGE, "%s:%lld: a record of more than %d bytes is no JSON object to read", name_of(s), (long long)s->at.line,
                            HS_JSON_LINE);
         HS_TRY(refill(s));
     }
@@ -259,17 +301,58 @@ static hs_status add_piece(hs_text_source *s, hs_text_batch *b, const extent *e)
     HS_TRY(grow(s, b, e->bytes));
     if (e->bytes)
         memcpy(b->text + b->bytes, s->buf + s->start, e->bytes);
-    b->piece[b->n++] = (hs_text_piece){ .offset = b->bytes, .bytes = e->bytes, .at = s->at, .begins = !s->at.inside, .ends = e->ends };
+    b->piece[b->n++] = (hs_text_piece){ .offset = b->bytes,
+                                        .bytes = e->bytes,
+                                        .at = s->at,
+                                        .begins = !s->at.inside,
+                                        .ends = e->ends,
+                                        .kind = &s->kind[s->at.input] };
     b->bytes += e->bytes;
     consume(s, e->next);
     s->at.inside = !e->ends;
     return HS_OK;
 }
 
+// Bytes between records: white space, commas, byte order marks, and the brackets of a list of them.
+static size_t between_records(hs_text_source *s, const char *p, size_t have)
+{
+    size_t i = 0;
+    for (; i < have; i++) {
+        const char c = p[i];
+        if (is_blank(c) || c == '\n' || c == ',')
+            continue;
+        if (have - i >= 3 && memcmp(p + i, "\xEF\xBB\xBF", 3) == 0)
+            i += 2;
+        else if (c == '[' && !s->list)
+            s->list = true;
+        else if (c == ']' && s->list)
+            s->list = false;
+        else
+            break;
+    }
+    return i;
+}
+
+static hs_status skip_to_record(hs_text_source *s)
+{
+    for (;;) {
+        const size_t n = between_records(s, s->buf + s->start, s->end - s->start);
+        consume(s, n);
+        if (s->end - s->start >= 3 || s->ended)
+            break;
+        HS_TRY(refill(s));
+    }
+    if (s->start == s->end && s->list)
+        return HS_FAIL(CORRUPT, "%s:%lld: the list of records has no end: truncated", name_of(s), (long long)s->at.line);
+    return HS_OK;
+}
+
 // What stands between documents: blank lines where they divide them. More is read until something else is there, or the end.
 static hs_status skip_between(hs_text_source *s)
 {
-    const bool blank_lines = !is_json(s) && s->documents == HS_DOCUMENTS_BLANK_LINE && !s->at.inside;
+    const bool blank_lines = form_of(s) == HS_TEXT_PLAIN && s->how.documents == HS_DOCUMENTS_BLANK_LINE && !s->at.inside;
+    if (form_of(s) == HS_TEXT_JSON_VALUES)
+        return skip_to_record(s);
     for (;;) {
         size_t end, next, i = 0;
         while (s->start == s->end && !s->ended)
@@ -301,7 +384,7 @@ hs_status hs_text_source_next(hs_text_source *s, hs_text_batch *b, size_t want)
             HS_TRY(open_input(s));
         HS_TRY(skip_between(s));
         // An empty file is an empty document, and so is the end of one that was cut.
-        const bool whole_file = !is_json(s) && s->documents == HS_DOCUMENTS_FILE && s->at.offset == 0;
+        const bool whole_file = form_of(s) == HS_TEXT_PLAIN && s->how.documents == HS_DOCUMENTS_FILE && s->at.offset == 0;
         extent e = { 0 };
         if (s->start == s->end && !whole_file && !s->at.inside) {
             next_input(s);
@@ -309,7 +392,7 @@ hs_status hs_text_source_next(hs_text_source *s, hs_text_batch *b, size_t want)
         }
         HS_TRY(find_piece(s, &e));
         HS_TRY(add_piece(s, b, &e));
-        if (s->ended && s->start == s->end && !s->at.inside)
+        if (s->ended && s->start == s->end && !s->at.inside && !s->list)
             next_input(s);
     }
     b->after = s->at;
@@ -318,12 +401,16 @@ hs_status hs_text_source_next(hs_text_source *s, hs_text_batch *b, size_t want)
 
 int64_t hs_text_source_raw(const hs_text_source *s) { return s->raw + (s->stream ? hs_text_stream_raw(s->stream) : 0); }
 
-hs_status hs_text_source_open(hs_text_source **out, const hs_text_inputs *inputs, hs_documents documents, const hs_text_at *from)
+hs_status hs_text_source_open(hs_text_source **out, const hs_text_inputs *inputs, const hs_text_read *how, const hs_text_at *from)
 {
     *out = calloc(1, sizeof **out);
-    if (!*out)
+    hs_text_kind *kind = calloc((size_t)inputs->n + 1, sizeof *kind);
+    if (!*out || !kind) {
+        free(*out);
+        free(kind);
         return HS_FAIL(MEMORY, "no memory to read texts");
-    **out = (hs_text_source){ .inputs = inputs, .documents = documents, .at = from ? *from : (hs_text_at){ .line = 1 } };
+    }
+    **out = (hs_text_source){ .inputs = inputs, .how = *how, .kind = kind, .at = from ? *from : (hs_text_at){ .line = 1 } };
     for (int64_t i = 0; i < (*out)->at.input; i++)
         (*out)->raw += inputs->input[i].bytes > 0 ? inputs->input[i].bytes : 0;
     return HS_OK;
@@ -334,8 +421,24 @@ void hs_text_source_close(hs_text_source *s)
     if (!s)
         return;
     hs_text_stream_close(s->stream);
+    free(s->kind);
     free(s->buf);
     free(s);
+}
+
+hs_status hs_text_inputs_check(const hs_text_inputs *inputs)
+{
+    for (int i = 0; i < inputs->n; i++) {
+        hs_text_stream *s;
+        hs_text_kind kind;
+        if (inputs->input[i].bytes < 0)
+            continue;
+        HS_TRY(hs_text_stream_open(&s, inputs->input[i].path, NULL));
+        const hs_status st = hs_text_stream_look(s, HS_FORMAT_TEXT, &kind);
+        hs_text_stream_close(s);
+        HS_TRY(st);
+    }
+    return HS_OK;
 }
 
 void hs_text_batch_free(hs_text_batch *b)

@@ -1,7 +1,11 @@
 // text_source: files, folders, patterns and standard input as one sequence of documents, cut into pieces that can be worked on apart.
 //
 // Inputs keep the order they are given in; what a folder (with all below it, hidden names left out) or a pattern stands for is sorted by
-// its bytes. Packed files (data/text/text_stream.h) are unpacked on the way.
+// its bytes. Links to folders are followed; a folder that was there already (a ring, a second link) is left out, and so are pipes, sockets and
+// devices that lie in a folder: a warning names them. Packed files (data/text/text_stream.h) are unpacked on the way; what is no text is
+// refused by what it is.
+//
+// JSON is told by the first bytes: records a line each, records in a list, or one behind the other over several lines. A record is a document.
 //
 // A document longer than HS_PIECE bytes comes in pieces, each cut before the first space or line feed behind that many bytes that follows
 // no white space of any kind (Unicode's): the tokens of the pieces are those of the whole (no tokenizer here joins across such a place).
@@ -9,10 +13,7 @@
 // a file is no text.
 #ifndef HS_DATA_TEXT_SOURCE_H
 #define HS_DATA_TEXT_SOURCE_H
-#include "core/base/status.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "data/text/text_kind.h"
 
 #ifndef HS_PIECE_BYTES
 #define HS_PIECE_BYTES (1 << 20) // fuzzers build with less
@@ -24,16 +25,16 @@ typedef enum hs_documents { HS_DOCUMENTS_FILE, HS_DOCUMENTS_BLANK_LINE, HS_DOCUM
 typedef struct hs_text_input {
     char *path;              // "-": standard input
     int64_t bytes, mtime_ns; // -1: not a regular file
-    bool json;               // a JSON object a line
 } hs_text_input;
 typedef struct hs_text_inputs {
     hs_text_input *input; // [n]
     int n, room;
 } hs_text_inputs;
 
-// all_json: every input holds JSON lines; else those whose names end in .jsonl or .ndjson (before .gz, .zst). USAGE: a name that matches
-// nothing, a folder without files, standard input twice.
-hs_status hs_text_inputs_expand(hs_text_inputs *out, const char *const *arg, int n, bool all_json);
+// USAGE: a name that matches nothing, a link that leads nowhere, a folder without files, standard input twice.
+hs_status hs_text_inputs_expand(hs_text_inputs *out, const char *const *arg, int n);
+// Looks at the first bytes of all that are files, so that a text of hours does not end at the last of them. USAGE: one is no text.
+hs_status hs_text_inputs_check(const hs_text_inputs *inputs);
 hs_status hs_text_inputs_unchanged(const hs_text_inputs *inputs); // USAGE names the file that is not what it was when it was listed
 void hs_text_inputs_free(hs_text_inputs *inputs);
 
@@ -46,6 +47,7 @@ typedef struct hs_text_piece {
     size_t offset, bytes; // in the batch's text
     hs_text_at at;        // for messages: line and offset of its first byte
     bool begins, ends;    // a document; both false: from the middle of one
+    const hs_text_kind *kind; // of its input; until the source is closed
 } hs_text_piece;
 typedef struct hs_text_batch {
     char *text;
@@ -59,8 +61,13 @@ void hs_text_batch_free(hs_text_batch *b);
 
 typedef struct hs_text_source hs_text_source;
 
-// documents: of inputs that are not JSON lines. from: NULL, or the `after` of some batch of the same inputs. Borrows inputs.
-hs_status hs_text_source_open(hs_text_source **out, const hs_text_inputs *inputs, hs_documents documents, const hs_text_at *from);
+typedef struct hs_text_read {
+    hs_documents documents; // of inputs that are not JSON
+    hs_text_format format;
+    const char *field; // of JSON records, shorter than HS_TEXT_FIELD; NULL: found
+} hs_text_read;
+// from: NULL, or the `after` of some batch of the same inputs. Borrows inputs.
+hs_status hs_text_source_open(hs_text_source **out, const hs_text_inputs *inputs, const hs_text_read *how, const hs_text_at *from);
 // Replaces b by the next pieces, as many as begin in `want` bytes of text; b->last: nothing follows (b may hold nothing then).
 hs_status hs_text_source_next(hs_text_source *s, hs_text_batch *b, size_t want);
 int64_t hs_text_source_raw(const hs_text_source *s); // bytes of the files taken, packed as they are

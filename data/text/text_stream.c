@@ -30,8 +30,14 @@ struct hs_text_stream {
     bool open;   // a member or frame has begun and not ended
     int64_t raw_read;
     size_t at, end; // of raw
+    char *head;     // what was looked at, unpacked, and is yet to be read
+    size_t head_at, head_end;
+    hs_text_decoder decoder; // code.unit above 1: in use
+    char *decoded;
+    size_t decoded_at, decoded_end;
     unsigned char raw[RAW_BYTES];
 };
+enum { DECODE_BYTES = 1 << 15 }; // at once
 struct packing {
     const char *name, *option;
     unsigned char magic[MAGIC_BYTES];
@@ -154,11 +160,6 @@ static const packing *packing_of(const void *head, size_t bytes)
     return NULL;
 }
 
-size_t hs_text_mark(const char *text, size_t bytes)
-{
-    return bytes >= HS_TEXT_MARK && memcmp(text, "\xEF\xBB\xBF", HS_TEXT_MARK) == 0 ? HS_TEXT_MARK : 0;
-}
-
 const char *hs_text_packed(const void *head, size_t bytes)
 {
     const packing *p = packing_of(head, bytes);
@@ -217,9 +218,15 @@ static hs_status read_packed(hs_text_stream *s, void *to, size_t room, size_t *n
     return HS_OK;
 }
 
-hs_status hs_text_stream_read(hs_text_stream *s, void *to, size_t room, size_t *n)
+static hs_status read_unpacked(hs_text_stream *s, void *to, size_t room, size_t *n)
 {
     *n = 0;
+    if (s->head_at < s->head_end) {
+        *n = s->head_end - s->head_at < room ? s->head_end - s->head_at : room;
+        memcpy(to, s->head + s->head_at, *n);
+        s->head_at += *n;
+        return HS_OK;
+    }
     if (s->packing)
         return read_packed(s, to, room, n);
     if (s->at == s->end && !s->ended)
@@ -230,10 +237,75 @@ hs_status hs_text_stream_read(hs_text_stream *s, void *to, size_t room, size_t *
     return HS_OK;
 }
 
+static hs_status decode_some(hs_text_stream *s)
+{
+    char in[DECODE_BYTES];
+    size_t n;
+    HS_TRY(read_unpacked(s, in, sizeof in, &n));
+    s->decoded_at = 0;
+    s->decoded_end = hs_text_decode(&s->decoder, in, n, n == 0, s->decoded);
+    if (n == 0)
+        s->decoder.n_rest = -1; // told its end
+    return HS_OK;
+}
+
+hs_status hs_text_stream_read(hs_text_stream *s, void *to, size_t room, size_t *n)
+{
+    if (s->decoder.code.unit < 2)
+        return read_unpacked(s, to, room, n);
+    while (s->decoded_at == s->decoded_end && s->decoder.n_rest >= 0)
+        HS_TRY(decode_some(s));
+    *n = s->decoded_end - s->decoded_at < room ? s->decoded_end - s->decoded_at : room;
+    memcpy(to, s->decoded + s->decoded_at, *n);
+    s->decoded_at += *n;
+    return HS_OK;
+}
+
+// ---- what it is
+
+static hs_status decode_head(hs_text_stream *s, hs_text_format format, hs_text_kind *kind)
+{
+    hs_text_decoder d = s->decoder;
+    char *text = malloc(HS_TEXT_DECODED * HS_TEXT_HEAD + 8);
+    s->decoded = malloc(HS_TEXT_DECODED * DECODE_BYTES + 8);
+    if (!text || !s->decoded) {
+        free(text);
+        return HS_FAIL(MEMORY, "%s: no memory to read it", s->path);
+    }
+    const size_t n = hs_text_decode(&d, s->head + s->head_at, s->head_end - s->head_at, false, text);
+    *kind = hs_text_kind_of(text, n, format);
+    free(text);
+    return HS_OK;
+}
+
+hs_status hs_text_stream_look(hs_text_stream *s, hs_text_format format, hs_text_kind *kind)
+{
+    size_t n;
+    char *head = malloc(HS_TEXT_HEAD);
+    if (!head)
+        return HS_FAIL(MEMORY, "%s: no memory to read it", s->path);
+    size_t end = 0;
+    hs_status st;
+    do
+        st = read_unpacked(s, head + end, HS_TEXT_HEAD - end, &n);
+    while (st == HS_OK && (end += n) < HS_TEXT_HEAD && n);
+    s->head = head, s->head_end = end;
+    HS_TRY(st);
+    HS_TRY(hs_text_refuse(s->path, head, end));
+    s->decoder.code = hs_text_code_of(head, end);
+    if (s->decoder.code.unit > 1) {
+        s->head_at = (size_t)s->decoder.code.mark;
+        HS_TRY(decode_head(s, format, kind));
+    } else {
+        *kind = hs_text_kind_of(head, end, format);
+    }
+    return HS_OK;
+}
+
 hs_status hs_text_stream_skip(hs_text_stream *s, int64_t bytes)
 {
-    if (!s->packing && lseek(s->fd, bytes, SEEK_SET) == bytes) {
-        s->at = s->end = 0, s->raw_read = bytes, s->ended = false;
+    if (!s->packing && s->decoder.code.unit < 2 && lseek(s->fd, bytes, SEEK_SET) == bytes) {
+        s->at = s->end = s->head_at = s->head_end = 0, s->raw_read = bytes, s->ended = false;
         return HS_OK;
     }
     char *block = malloc(RAW_BYTES);
@@ -257,6 +329,8 @@ void hs_text_stream_close(hs_text_stream *s)
         s->packing->finish(s);
     if (s->fd >= 0)
         close(s->fd);
+    free(s->head);
+    free(s->decoded);
     free(s->path);
     free(s);
 }

@@ -1,11 +1,9 @@
 // text_stream: the bytes of a file or pipe from front to end, unpacked where they begin as gzip or Zstandard does, whatever the name.
-// Members and frames that follow each other are one text, as for gunzip and zstd. Memory: a constant.
+// Members and frames that follow each other are one text, as for gunzip and zstd. What is looked at (hs_text_stream_look) comes as UTF-8,
+// also where the file is UTF-16 or UTF-32 and says so. Memory: a constant.
 #ifndef HS_DATA_TEXT_STREAM_H
 #define HS_DATA_TEXT_STREAM_H
-#include "core/base/status.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "data/text/text_kind.h"
 #include <sys/stat.h>
 
 typedef struct hs_text_stream hs_text_stream;
@@ -13,12 +11,12 @@ typedef struct hs_text_stream hs_text_stream;
 // path "-": standard input. st (or NULL): of the file. UNSUPPORTED: packed in a way that this build cannot read.
 hs_status hs_text_stream_open(hs_text_stream **out, const char *path, struct stat *st);
 const char *hs_text_packed(const void *head, size_t bytes); // "gzip", "Zstandard": what a file that begins so is packed with, or NULL
-// Bytes of a byte order mark at the front of a text, which says UTF-8 and is no text: HS_TEXT_MARK or 0.
-enum { HS_TEXT_MARK = 3 };
-size_t hs_text_mark(const char *text, size_t bytes);
+// What the text is, by its first bytes, unpacked; once, before anything is read. USAGE: it is none (data/text/text_kind.h).
+hs_status hs_text_stream_look(hs_text_stream *s, hs_text_format format, hs_text_kind *kind);
 // *n == 0: the end. CORRUPT names the file: damaged, or cut short.
 hs_status hs_text_stream_read(hs_text_stream *s, void *to, size_t room, size_t *n);
-hs_status hs_text_stream_skip(hs_text_stream *s, int64_t bytes); // from the start; at once where nothing is packed. USAGE: it is shorter
+// From the start, of what is read; at once where nothing is unpacked or turned into UTF-8. USAGE: it is shorter.
+hs_status hs_text_stream_skip(hs_text_stream *s, int64_t bytes);
 int64_t hs_text_stream_raw(const hs_text_stream *s);             // bytes of the file taken so far
 void hs_text_stream_close(hs_text_stream *s);
 

@@ -3,8 +3,8 @@
 #include "core/cpu/cpu.h"
 #include "data/text/prepare.h"
 #include "recipes/program/commands.h"
-#include "recipes/program/plain_text.h"
 #include "recipes/program/process.h"
+#include "recipes/program/text_keys.h"
 #include "recipes/train/progress.h"
 #include <jansson.h>
 #include <math.h>
@@ -13,8 +13,9 @@
 
 typedef struct prepare_options {
     hs_common common;
-    hs_string tokenizer, output, field;
-    int documents, sentences, dedup, utf8;
+    hs_text_options text;
+    hs_string tokenizer, output;
+    int documents, sentences, dedup;
     bool eot, overwrite;
     hs_reals split;
     int64_t part_size;
@@ -82,19 +83,31 @@ static int64_t total_tokens(const hs_prepare_result *r)
     return n;
 }
 
-static void print_json(const hs_prepare_result *r)
+static json_t *places(const hs_bad_count *c, const hs_text_inputs *inputs)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < c->left_out + c->mended && i < HS_TEXT_PLACES; i++) {
+        const char *path = inputs->input[c->place[i].input].path;
+        json_array_append_new(list, json_pack("{s:o, s:I, s:s}", "file", hs_line_text(path, strlen(path)), "line",
+                                              (json_int_t)c->place[i].line, "fault", hs_record_fault_names[c->place[i].fault]));
+    }
+    return list;
+}
+
+static void print_json(const hs_prepare_result *r, const hs_text_inputs *inputs)
 {
     json_t *outputs = json_array();
     for (int i = 0; i < r->n_outputs; i++)
         json_array_append_new(outputs,
                               json_pack("{s:s, s:I, s:I, s:I}", "path", r->output[i].path, "documents", (json_int_t)r->output[i].documents,
                                         "tokens", (json_int_t)r->output[i].tokens, "sentences", (json_int_t)r->output[i].sentences));
-    hs_line_print(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "documents", (json_int_t)r->documents, "tokens",
+    hs_line_print(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "documents", (json_int_t)r->documents, "tokens",
                             (json_int_t)total_tokens(r), "bytes", (json_int_t)r->text_bytes, "encoded_bytes", (json_int_t)r->encoded_bytes,
                             "empty", (json_int_t)r->empty, "duplicates", (json_int_t)r->duplicates, "replaced_bytes",
                             (json_int_t)r->replaced, "parts_found", (json_int_t)r->parts_found, "seconds",
                             hs_line_real(r->encode_seconds + r->merge_seconds), "encode_seconds", hs_line_real(r->encode_seconds),
-                            "megabytes_per_second", hs_line_real(rate(r)), "outputs", outputs));
+                            "megabytes_per_second", hs_line_real(rate(r)), "bad_records", (json_int_t)r->bad.left_out, "mended_records",
+                            (json_int_t)r->bad.mended, "bad_places", places(&r->bad, inputs), "outputs", outputs));
 }
 
 static void print_text(const hs_prepare_result *r)
@@ -110,7 +123,7 @@ static void print_text(const hs_prepare_result *r)
     if (r->empty || r->duplicates)
         printf(", of them left out: %lld empty, %lld duplicates", (long long)r->empty, (long long)r->duplicates);
     if (r->replaced)
-        printf("; %lld bytes that were not UTF-8 replaced", (long long)r->replaced);
+        printf("; %lld times U+FFFD for what is no character", (long long)r->replaced);
     printf("\n%.2f s (%.2f s of it the store), %.1f MB/s", r->encode_seconds + r->merge_seconds, r->merge_seconds, rate(r));
     if (r->parts_found)
         printf("; %.1f MB were encoded before", (double)(r->text_bytes - r->encoded_bytes) / 1e6);
@@ -157,6 +170,7 @@ static hs_status prepare(const hs_cli *cli, const hs_tokenizer *t, const hs_text
     const prepare_options *o = cli->options;
     shown s = { .common = &o->common, .terminal = isatty(STDERR_FILENO) };
     hs_string stem;
+    char bad[1024];
     snprintf(stem, sizeof stem, "%s", o->output);
     const size_t n = strlen(stem);
     if (n > 4 && strcmp(stem + n - 4, ".bin") == 0)
@@ -166,18 +180,17 @@ static hs_status prepare(const hs_cli *cli, const hs_tokenizer *t, const hs_text
     const bool wordpiece = strncmp(hs_tokenizer_kind(t), "wordpiece", 9) == 0;
     hs_prepare_opts p = { .output = stem,
                           .tokenizer = t,
-                          .documents = o->documents,
-                          .field = o->field,
+                          .read = { .documents = o->documents },
                           .sentences = o->sentences != SENTENCES_AUTO ? o->sentences - 1
                                        : wordpiece                    ? HS_SENTENCES_RULE
                                                                       : HS_SENTENCES_NONE,
-                          .bad_utf8 = o->utf8,
                           .dedup = o->dedup,
                           .threads = o->common.threads ? (int)o->common.threads : hs_cpu_cores(),
                           .part_bytes = o->part_size,
                           .overwrite = o->overwrite,
                           .progress = show,
                           .user = &s };
+    HS_TRY(hs_text_options_settle(cli, &o->text, &p.read, &p.rules));
     HS_TRY(settle_eot(cli, &p));
     HS_TRY(settle_split(o, &p));
     hs_prepare_result r;
@@ -187,8 +200,11 @@ static hs_status prepare(const hs_cli *cli, const hs_tokenizer *t, const hs_text
     for (int i = 0; i < r.n_outputs; i++)
         if (r.output[i].tokens == 0)
             hs_warn("no document fell into %s: it was not written", r.output[i].path);
+    hs_bad_count_text(&r.bad, inputs, bad, sizeof bad);
+    if (bad[0])
+        hs_warn("%s", bad);
     if (o->common.json)
-        print_json(&r);
+        print_json(&r, inputs);
     else
         print_text(&r);
     return HS_OK;
@@ -209,9 +225,7 @@ static hs_status run_prepare(const hs_cli *cli)
             USAGE,
             "--tokenizer char: the characters of a text are known when all of it was read; only pretrain does that. byte, or a folder");
     HS_TRY(strcmp(o->tokenizer, "byte") == 0 ? hs_tokenizer_byte(&t) : hs_tokenizer_load(&t, o->tokenizer));
-    hs_status st = hs_text_inputs_expand(&inputs, cli->arg, cli->n_args, hs_cli_given(cli, "field"));
-    for (int i = 0; st == HS_OK && i < inputs.n; i++)
-        st = hs_plain_text_check(inputs.input[i].path);
+    hs_status st = hs_text_inputs_expand(&inputs, cli->arg, cli->n_args);
     if (st == HS_OK)
         st = prepare(cli, t, &inputs);
     hs_text_inputs_free(&inputs);
@@ -242,16 +256,13 @@ static const hs_key keys[] = {
       .min = 0,
       .max = 1,
       .help = "fractions of documents for training, validation (and test); a document's text decides, so that added ones move none" },
-    CHOICE("documents", documents, "file", "file|blank-line|line", .help = "what one document is, in inputs that are not JSON lines"),
-    TEXT("field", field, "text",
-         .help = "of JSON lines: the text; when given, all inputs are JSON lines, else those named .jsonl or .ndjson"),
+    CHOICE("documents", documents, "file", "file|blank-line|line", .help = "what one document is, in inputs that are not JSON"),
+    HS_TEXT_KEYS(prepare_options),
     CHOICE("sentences", sentences, "auto", "auto|none|rule|line",
            .help = "boundaries to keep: by punctuation and blank lines, or at every line feed; auto: rule for WordPiece, else none"),
     CHOICE("dedup", dedup, "none", "none|exact|near|group",
            .help = "leave out equal or nearly equal documents; group: keep them all, near-duplicates in one split"),
     FLAG("eot", eot, "true", .help = "append " END_OF_TEXT " to each document if the tokenizer has it"),
-    CHOICE("utf8", utf8, "refuse", "refuse|replace|keep",
-           .help = "bytes that are not UTF-8: an error, U+FFFD each, or left to the tokenizer"),
     FLAG("overwrite", overwrite, "false",
          .help = "replace a store that exists, and forget what an interrupted run with other settings left"),
     { .name = "part-size",
@@ -276,9 +287,10 @@ const hs_command hs_cmd_prepare = {
                 "halfstep prepare --tokenizer models/gpt2 -o data/web --split 0.99,0.01 --dedup near --field text 'web/*.jsonl.zst'\n"
                 "zcat notes.gz | halfstep prepare --tokenizer models/bert -o data/notes --documents blank-line -",
     .notes = "INPUT is a file, a folder with all below it, a quoted pattern, or - for standard input; files packed by gzip or zstd are\n"
-             "unpacked. The same command goes on after an interruption: finished parts wait in OUT.parts, and the store is the same\n"
+             "unpacked, UTF-16 and UTF-32 with a byte order mark are read, what is no text is refused by what it is. JSON is lines of\n"
+             "records or a list of them, whatever the name. The same command goes on after an interruption: finished parts wait in OUT.parts, and the store is the same\n"
              "bytes. pretrain takes the store as data.train, with data.tokenizer naming the folder. With --json: documents, tokens,\n"
-             "bytes, empty, duplicates, seconds, megabytes_per_second, outputs.",
+             "bytes, empty, duplicates, bad_records, mended_records, bad_places, seconds, megabytes_per_second, outputs.",
     .options = &schema,
     .min_args = 1,
     .max_args = 256,

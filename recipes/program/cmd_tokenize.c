@@ -91,13 +91,12 @@ static hs_status all_lines(const tokenize_options *o, const hs_tokenizer *t, con
 static hs_status run_tokenize(const hs_cli *cli)
 {
     const tokenize_options *o = cli->options;
-    const char *file = strcmp(cli->arg[0], "-") == 0 ? "/dev/stdin" : cli->arg[0];
     hs_tokenizer *t;
     hs_plain_text text;
     if (!o->tokenizer[0])
         return HS_FAIL(USAGE, "tokenize needs --tokenizer DIR");
     HS_TRY(o->google ? hs_tokenizer_load_google(&t, o->tokenizer) : hs_tokenizer_load(&t, o->tokenizer));
-    hs_status st = hs_plain_text_open(&text, file);
+    hs_status st = hs_plain_text_open(&text, cli->arg[0]);
     if (st == HS_OK) {
         st = all_lines(o, t, cli->arg[0], text.data, text.bytes);
         hs_plain_text_close(&text);

@@ -1,8 +1,8 @@
 // tokenizer: trains one on texts.
-#include "data/text/text_source.h"
+#include "core/base/log.h"
 #include "recipes/program/commands.h"
-#include "recipes/program/plain_text.h"
 #include "recipes/program/process.h"
+#include "recipes/program/text_keys.h"
 #include "recipes/train/run_dir.h"
 #include "recipes/train/evaluate.h"
 #include <errno.h>
@@ -14,26 +14,45 @@
 
 typedef struct tokenizer_options {
     hs_common common;
+    hs_text_options text;
     hs_string output;
     int type; // hs_tok_train_kind
     int64_t vocab_size, min_frequency, alphabet;
     bool cased, overwrite;
 } tokenizer_options;
 
+typedef struct feeding {
+    hs_text_inputs inputs;
+    hs_text_read read;
+    hs_text_rules rules;
+    hs_text_scratch scratch;
+    hs_bad_count bad;
+    int64_t total; // bytes of text
+} feeding;
+
+static hs_status feed_piece(hs_tok_trainer *t, feeding *f, const hs_text_batch *b, const hs_text_piece *piece)
+{
+    hs_text_taken taken;
+    HS_TRY(hs_text_take(&f->rules, &f->inputs, b, piece, &f->scratch, &taken));
+    if (taken.fault != HS_RECORD_FINE)
+        hs_bad_count_add(&f->bad, taken.text != NULL, piece->at.input, piece->at.line, taken.fault);
+    f->total += (int64_t)taken.bytes;
+    return taken.text ? hs_tok_trainer_feed(t, taken.text, taken.bytes) : HS_OK;
+}
+
 // Text by text in pieces, so that memory holds words and not texts. A piece is cut before white space, where no word is.
-static hs_status feed(hs_tok_trainer *t, const hs_text_inputs *inputs, int64_t *total)
+static hs_status feed(hs_tok_trainer *t, feeding *f)
 {
     enum { AT_ONCE = 4 << 20 };
     hs_text_source *source;
     hs_text_batch b = { 0 };
-    HS_TRY(hs_text_source_open(&source, inputs, HS_DOCUMENTS_FILE, NULL));
+    HS_TRY(hs_text_inputs_check(&f->inputs));
+    HS_TRY(hs_text_source_open(&source, &f->inputs, &f->read, NULL));
     hs_status st = HS_OK;
     while (st == HS_OK && !b.last) {
         st = hs_text_source_next(source, &b, AT_ONCE);
-        for (int64_t i = 0; i < b.n && st == HS_OK; i++) {
-            st = hs_tok_trainer_feed(t, b.text + b.piece[i].offset, b.piece[i].bytes);
-            *total += (int64_t)b.piece[i].bytes;
-        }
+        for (int64_t i = 0; i < b.n && st == HS_OK; i++)
+            st = feed_piece(t, f, &b, &b.piece[i]);
     }
     hs_text_batch_free(&b);
     hs_text_source_close(source);
@@ -42,17 +61,18 @@ static hs_status feed(hs_tok_trainer *t, const hs_text_inputs *inputs, int64_t *
 
 static hs_status feed_all(const hs_cli *cli, hs_tok_trainer *t, int64_t *total)
 {
-    hs_text_inputs inputs;
-    hs_status st = HS_OK;
-    HS_TRY(hs_text_inputs_expand(&inputs, cli->arg + 1, cli->n_args - 1, false));
-    for (int i = 0; i < inputs.n && st == HS_OK; i++)
-        if (inputs.input[i].json)
-            st = HS_FAIL(USAGE, "%s holds JSON lines; a tokenizer is trained on plain text", inputs.input[i].path);
-        else
-            st = hs_plain_text_check(inputs.input[i].path);
-    if (st == HS_OK)
-        st = feed(t, &inputs, total);
-    hs_text_inputs_free(&inputs);
+    const tokenizer_options *o = cli->options;
+    feeding f = { .read.documents = HS_DOCUMENTS_FILE };
+    char bad[1024];
+    HS_TRY(hs_text_options_settle(cli, &o->text, &f.read, &f.rules));
+    HS_TRY(hs_text_inputs_expand(&f.inputs, cli->arg + 1, cli->n_args - 1));
+    const hs_status st = feed(t, &f);
+    hs_bad_count_text(&f.bad, &f.inputs, bad, sizeof bad);
+    if (st == HS_OK && bad[0])
+        hs_warn("%s", bad);
+    *total = f.total;
+    hs_text_scratch_free(&f.scratch);
+    hs_text_inputs_free(&f.inputs);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
@@ -137,6 +157,7 @@ static const hs_key keys[] = {
       .max = 1114112,
       .unit = "characters",
       .help = "of WordPiece, at most: the most frequent" },
+    HS_TEXT_KEYS(tokenizer_options),
     { .name = "cased", .type = HS_KEY_BOOL, AT(cased), .value = "false", .help = "WordPiece with capitals and accents" },
     { .name = "overwrite", .type = HS_KEY_BOOL, AT(overwrite), .value = "false", .help = "replace a tokenizer that is in the folder" },
     HS_COMMON_KEYS(tokenizer_options),
@@ -150,7 +171,7 @@ const hs_command hs_cmd_tokenizer = {
     .examples = "halfstep tokenizer train --type bpe --vocab-size 32000 book.txt news.txt -o tok\n"
                 "halfstep tokenizer train --type wordpiece --vocab-size 30000 *.txt -o tok",
     .notes = "TEXT is a file, a folder with all below it, a quoted pattern, or - for standard input; files packed by gzip or zstd are\n"
-             "unpacked.\n"
+             "unpacked, of JSON lines and lists the texts are read, as halfstep prepare does.\n"
              "BPE learns the same merges as Hugging Face's trainer; WordPiece is trained by the same rule, as theirs is.\n"
              "With --json: tokenizer, type, vocab_size, bytes, seconds.",
     .options = &schema,

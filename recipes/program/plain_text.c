@@ -1,35 +1,52 @@
-// plain_text: mapped files, refused by what they begin with, because token ids or packed bytes train without a complaint.
+// plain_text: mapped files, refused by what they begin with, because token ids, packed bytes and images train without a complaint.
 #include "recipes/program/plain_text.h"
-#include "data/base/file.h"
 #include "data/text/text_stream.h"
-#include "data/text/token_file.h"
+#include <stdlib.h>
+#include <string.h>
 
-hs_status hs_plain_text_check(const char *path)
+static hs_status decode(hs_plain_text *t, hs_text_code code)
 {
-    hs_token_format format;
-    if (!hs_token_file_is(path, &format))
-        return HS_OK;
-    return HS_FAIL(USAGE, "%s is no text but a file of token ids (%s); halfstep data convert makes a token store of it", path,
-                   hs_token_format_names[format]);
+    hs_text_decoder d = { .code = code };
+    const size_t mark = (size_t)code.mark;
+    t->decoded = malloc(HS_TEXT_DECODED * (t->file.bytes - mark) + 8);
+    if (!t->decoded)
+        return HS_FAIL(MEMORY, "no memory for %zu bytes of text", t->file.bytes);
+    t->bytes = hs_text_decode(&d, t->file.data + mark, t->file.bytes - mark, true, t->decoded);
+    t->data = t->decoded;
+    return HS_OK;
+}
+
+static hs_status settle(hs_plain_text *t, const char *name)
+{
+    const char *head = t->file.data;
+    const size_t n = t->file.bytes < HS_TEXT_HEAD ? t->file.bytes : HS_TEXT_HEAD;
+    const char *packed = hs_text_packed(head, n);
+    if (packed)
+        return HS_FAIL(USAGE, "%s is packed with %s; unpack it, or let halfstep prepare make a token store of it", name, packed);
+    HS_TRY(hs_text_refuse(name, head, n));
+    const hs_text_code code = hs_text_code_of(head, n);
+    t->data = head + code.mark, t->bytes = t->file.bytes - (size_t)code.mark;
+    if (code.unit > 1)
+        HS_TRY(decode(t, code));
+    t->form = hs_text_kind_of(t->data, t->bytes < HS_TEXT_HEAD ? t->bytes : HS_TEXT_HEAD, HS_FORMAT_AUTO).form;
+    HS_TRY(hs_text_check_utf8(name, t->data, t->bytes));
+    return HS_OK;
 }
 
 hs_status hs_plain_text_open(hs_plain_text *t, const char *path)
 {
+    const bool is_stdin = strcmp(path, "-") == 0;
     *t = (hs_plain_text){ 0 };
-    HS_TRY(hs_plain_text_check(path));
-    HS_TRY(hs_file_map(&t->file, path));
-    const char *packed = hs_text_packed(t->file.data, t->file.bytes);
-    if (packed) {
+    HS_TRY(hs_file_map(&t->file, is_stdin ? "/dev/stdin" : path));
+    const hs_status st = settle(t, is_stdin ? "standard input" : path);
+    if (st != HS_OK)
         hs_plain_text_close(t);
-        return HS_FAIL(USAGE, "%s is packed with %s; unpack it, or let halfstep prepare make a token store of it", path, packed);
-    }
-    const size_t skip = hs_text_mark(t->file.data, t->file.bytes);
-    t->data = t->file.data + skip, t->bytes = t->file.bytes - skip;
-    return HS_OK;
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 void hs_plain_text_close(hs_plain_text *t)
 {
     hs_file_unmap(&t->file);
+    free(t->decoded);
     *t = (hs_plain_text){ 0 };
 }

@@ -27,13 +27,15 @@ static void close_texts(texts *t)
         hs_plain_text_close(&t->val);
 }
 
+// The names and quotes of JSON would be learned as the text.
 static hs_status open_text_file(hs_plain_text *f, const char *path)
 {
     HS_TRY(hs_plain_text_open(f, path));
-    const size_t n = strlen(path);
-    if (n > 6 && strcmp(path + n - 6, ".jsonl") == 0)
-        hs_warn("%s is taken as it is, names and quotes of its JSON included; halfstep prepare takes out the text", path);
-    return HS_OK;
+    if (f->form == HS_TEXT_PLAIN)
+        return HS_OK;
+    hs_plain_text_close(f);
+    return HS_FAIL(USAGE, "%s holds JSON records; halfstep prepare makes a token store of their texts, or of all of it with --format text",
+                   strcmp(path, "-") == 0 ? "standard input" : path);
 }
 
 static hs_status open_texts(texts *t, const hs_config *config, const char *path)
@@ -423,6 +425,8 @@ hs_status hs_corpus_open_file(hs_corpus *c, const char *path, const hs_tokenizer
 {
     *c = (hs_corpus){ 0 };
     hs_plain_text f;
+    if (strcmp(path, "-") == 0 && hs_token_store_is("/dev/stdin")) // < store.bin
+        path = "/dev/stdin";
     if (hs_token_store_is(path))
         return open_store_file(c, path, tokenizer);
     HS_TRY(open_text_file(&f, path));

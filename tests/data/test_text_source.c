@@ -21,7 +21,7 @@ static char *read_all(const hs_text_inputs *in, hs_documents how, size_t want, b
     hs_text_batch b = { 0 };
     char *all = calloc(1, 1);
     size_t n = 0;
-    OK(hs_text_source_open(&s, in, how, NULL));
+    OK(hs_text_source_open(&s, in, &(hs_text_read){ .documents = how }, NULL));
     do {
         OK(hs_text_source_next(s, &b, want));
         for (int64_t i = 0; i < b.n; i++) {
@@ -36,7 +36,7 @@ static char *read_all(const hs_text_inputs *in, hs_documents how, size_t want, b
         }
         if (restart && !b.last) {
             hs_text_source_close(s);
-            OK(hs_text_source_open(&s, in, how, &b.after));
+            OK(hs_text_source_open(&s, in, &(hs_text_read){ .documents = how }, &b.after));
         }
     } while (!b.last);
     hs_text_source_close(s);
@@ -49,7 +49,7 @@ static void documents_are(const char *text, hs_documents how, const char *want)
     scratch_write("t.txt", text, strlen(text));
     const char *name = scratch_path("t.txt");
     hs_text_inputs in;
-    OK(hs_text_inputs_expand(&in, &name, 1, false));
+    OK(hs_text_inputs_expand(&in, &name, 1));
     for (int i = 0; i < 4; i++) {
         char *got = read_all(&in, how, i & 1 ? 1 : 1000, i & 2);
         assert_string_equal(got, want);
@@ -94,8 +94,8 @@ static void long_documents(void **state)
         hs_text_inputs in;
         hs_text_source *s;
         hs_text_batch b = { 0 };
-        OK(hs_text_inputs_expand(&in, names, 3, false));
-        OK(hs_text_source_open(&s, &in, hows[h], NULL));
+        OK(hs_text_inputs_expand(&in, names, 3));
+        OK(hs_text_source_open(&s, &in, &(hs_text_read){ .documents = hows[h] }, NULL));
         OK(hs_text_source_next(s, &b, (size_t)1 << 30));
         assert_int_equal(b.n, h == 0 ? 4 : b.n);
         const hs_text_piece *p = b.piece;
@@ -187,10 +187,10 @@ static void inputs_are(const char *const *arg, int n, const char *want)
 {
     char got[1024] = "";
     hs_text_inputs in;
-    OK(hs_text_inputs_expand(&in, arg, n, false));
+    OK(hs_text_inputs_expand(&in, arg, n));
     const size_t folder = strlen(scratch_path(""));
     for (int i = 0; i < in.n; i++)
-        snprintf(got + strlen(got), sizeof got - strlen(got), "%s%s ", in.input[i].path + folder, in.input[i].json ? "!" : "");
+        snprintf(got + strlen(got), sizeof got - strlen(got), "%s ", in.input[i].path + folder);
     assert_string_equal(got, want);
     hs_text_inputs_free(&in);
 }
@@ -206,16 +206,15 @@ static void names(void **state)
         scratch_write(files[i], "x", 1);
     const char *folder[] = { strdup(scratch_path("d")) }, *both[] = { strdup(scratch_path("e.txt")), strdup(scratch_path("d/*.txt")) };
     const char *bad[] = { strdup(scratch_path("*.doc")), strdup(scratch_path("none")), strdup(scratch_path("absent")) };
-    inputs_are(folder, 1, "d/Z.txt d/a.jsonl.gz! d/b.txt d/c.ndjson! d/sub/x ");
+    inputs_are(folder, 1, "d/Z.txt d/a.jsonl.gz d/b.txt d/c.ndjson d/sub/x ");
     inputs_are(both, 2, "e.txt d/Z.txt d/b.txt ");
     hs_text_inputs in;
-    FAILS(USAGE, "matches no file", hs_text_inputs_expand(&in, &bad[0], 1, false));
-    FAILS(USAGE, "no files in this folder", hs_text_inputs_expand(&in, &bad[1], 1, false));
-    FAILS(USAGE, "no such file or folder", hs_text_inputs_expand(&in, &bad[2], 1, false));
-    FAILS(USAGE, "named twice", hs_text_inputs_expand(&in, (const char *[]){ "-", "-" }, 2, false));
+    FAILS(USAGE, "matches no file", hs_text_inputs_expand(&in, &bad[0], 1));
+    FAILS(USAGE, "no files in this folder", hs_text_inputs_expand(&in, &bad[1], 1));
+    FAILS(USAGE, "no such file or folder", hs_text_inputs_expand(&in, &bad[2], 1));
+    FAILS(USAGE, "named twice", hs_text_inputs_expand(&in, (const char *[]){ "-", "-" }, 2));
 
-    OK(hs_text_inputs_expand(&in, both, 1, true));
-    assert_true(in.input[0].json);
+    OK(hs_text_inputs_expand(&in, both, 1));
     OK(hs_text_inputs_unchanged(&in));
     scratch_write("e.txt", "xy", 2);
     FAILS(USAGE, "e.txt changed while it was read: 2 bytes, 1 when", hs_text_inputs_unchanged(&in));

@@ -179,7 +179,7 @@ printf '{"text":"a"}\n\n{"text":3}\n' >type.jsonl
 c 'type.jsonl:3: the field "text" is no string' -o x type.jsonl
 printf '{"text":"a"}\n{"text":"a\n' >broken.jsonl
 for t in 1 3; do c 'broken.jsonl:2: no JSON object: ' -o x --threads $t broken.jsonl; done
-printf '[1]\n' >list.jsonl
+printf '[1]\n{"text":"a"}\n' >list.jsonl
 c 'list.jsonl:1: a list, not a JSON object' -o x list.jsonl
 c 'absent: no such file or folder' -o x absent
 c 'absent\*: ?.*matches no file|absent\* matches no file' -o x 'absent*'

@@ -1,6 +1,6 @@
 // support_fuzz_text: what opens token stores and what turns texts into ids, on any bytes.
 // libFuzzer's target: cmake -DCMAKE_C_COMPILER=clang -DHS_FUZZ=ON, then tests/fuzz_text CORPUS tests/golden/fuzz/text
-// The first byte says what the rest is: S a token store, L JSON lines, B documents between blank lines, P a file as it is, packed or not,
+// The first byte says what the rest is: S a token store, L JSON, B documents between blank lines, P a file as it is, packed or not,
 // R what prepare keeps for a restart (under a header's checksum that is right), Y a file of settings.
 // test_fuzz.c replays the folder.
 #include "core/base/log.h"
@@ -14,12 +14,12 @@
 
 int hs_fuzz_text(const uint8_t *data, size_t bytes);
 
-static hs_text_inputs one_file(const uint8_t *data, size_t bytes, char path[64], hs_text_input *input, bool json)
+static hs_text_inputs one_file(const uint8_t *data, size_t bytes, char path[64], hs_text_input *input)
 {
     const int fd = memfd_create("fuzz", MFD_CLOEXEC);
     must(fd >= 0 && write(fd, data, bytes) == (ssize_t)bytes);
     snprintf(path, 64, "/proc/self/fd/%d", fd);
-    *input = (hs_text_input){ .path = path, .bytes = (int64_t)bytes, .json = json };
+    *input = (hs_text_input){ .path = path, .bytes = (int64_t)bytes };
     return (hs_text_inputs){ .input = input, .n = 1 };
 }
 
@@ -57,7 +57,7 @@ static bool encode(const hs_text_inputs *in, const hs_prepare_opts *o, size_t wa
     hs_text_batch b = { 0 };
     hs_prep_scratch scratch = { 0 };
     hs_prep p = { 0 };
-    must(hs_text_source_open(&s, in, o->documents, NULL) == HS_OK);
+    must(hs_text_source_open(&s, in, &o->read, NULL) == HS_OK);
     int n = 0;
     do {
         if (hs_text_source_next(s, &b, want) != HS_OK || hs_prep_encode(o, in, &b, &scratch, &p) != HS_OK)
@@ -69,20 +69,18 @@ static bool encode(const hs_text_inputs *in, const hs_prepare_opts *o, size_t wa
     hs_text_source_close(s);
     hs_text_batch_free(&b);
     hs_prep_free(&p);
-    free(scratch.clean);
-    free(scratch.ids);
+    hs_prep_scratch_free(&scratch);
     return whole;
 }
 
-static void read_text(const hs_text_inputs *in, hs_documents documents)
+static void read_text(const hs_text_inputs *in, hs_documents documents, hs_text_format format)
 {
     static hs_tokenizer *byte;
     must(byte || hs_tokenizer_byte(&byte) == HS_OK);
     const hs_prepare_opts o = { .tokenizer = byte,
-                                .documents = documents,
-                                .field = "text",
+                                .read = { .documents = documents, .format = format },
+                                .rules = { .bad_utf8 = HS_BAD_UTF8_REPLACE, .bad_records = HS_BAD_RECORDS_REPLACE },
                                 .sentences = HS_SENTENCES_RULE,
-                                .bad_utf8 = HS_BAD_UTF8_REPLACE,
                                 .dedup = HS_DEDUP_NEAR };
     hs_prep a = { 0 }, b = { 0 };
     if (encode(in, &o, 1 << 13, 4, &a)) { // documents one by one are the same ids
@@ -178,13 +176,13 @@ int hs_fuzz_text(const uint8_t *data, size_t bytes)
         read_part(data + 1, bytes - 1);
         return 0;
     }
-    const hs_text_inputs in = one_file(data + 1, bytes - 1, path, &input, data[0] == 'L');
+    const hs_text_inputs in = one_file(data + 1, bytes - 1, path, &input);
     if (data[0] == 'S')
         read_store(path);
     else if (data[0] == 'Y')
         read_settings(path);
     else
-        read_text(&in, data[0] == 'B' ? HS_DOCUMENTS_BLANK_LINE : HS_DOCUMENTS_FILE);
+        read_text(&in, data[0] == 'B' ? HS_DOCUMENTS_BLANK_LINE : HS_DOCUMENTS_FILE, data[0] == 'L' ? HS_FORMAT_JSON : HS_FORMAT_AUTO);
     close_file(path);
     return 0;
 }
