@@ -143,7 +143,7 @@ hs_status hs_prep_part_write(const hs_prep_dir *d, int64_t number, const hs_prep
                       .input = after->input,
                       .offset = after->offset,
                       .line = after->line,
-                      .inside = after->inside };
+                      .inside = after->inside | after->list << 1 };
     memcpy(h.magic, magic, sizeof magic);
     char path[4160];
     part_path(d, number, path, sizeof path);
@@ -194,7 +194,7 @@ static void bind(hs_prep_part *part)
                          .n_sentences = h->n_sentences,
                          .text_bytes = h->text_bytes,
                          .replaced = h->replaced };
-    part->after = (hs_text_at){ h->input, h->offset, h->line, h->inside != 0 };
+    part->after = (hs_text_at){ h->input, h->offset, h->line, h->inside & 1, h->inside & 2 };
     part->raw_bytes = h->raw_bytes;
     part->last = h->flags & LAST;
 }

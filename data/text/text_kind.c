@@ -206,7 +206,7 @@ static seen binary_of(const unsigned char *p, size_t bytes)
         return units[0];
     if (bytes >= 4 && even * 10 >= half * 6 && odd * 20 <= half)
         return units[1];
-    if (zeros * 100 > bytes || (c.control * 50 > bytes && c.bad * 50 > bytes))
+    if ((zeros * 100 > bytes && (zeros >= 8 || c.bad + c.control > 0)) || (c.control * 50 > bytes && c.bad * 50 > bytes))
         return (seen){ "binary data, not of a kind known here", "bare token ids, a packed or an encrypted file? Texts are UTF-8" };
     return (seen){ 0 };
 }
@@ -428,8 +428,5 @@ hs_text_kind hs_text_kind_of(const char *head, size_t bytes, hs_text_format form
         kind.form = HS_TEXT_JSON_LINES;
     if (kind.form != HS_TEXT_PLAIN)
         find_field(head, bytes, &kind);
-    while (bytes > 0 && is_space(*head))
-        head++, bytes--;
-    kind.list = kind.form == HS_TEXT_JSON_VALUES && bytes > 0 && *head == '[';
     return kind;
 }

@@ -13,7 +13,6 @@ typedef enum hs_text_format { HS_FORMAT_AUTO, HS_FORMAT_TEXT, HS_FORMAT_JSON } h
 typedef enum hs_text_form { HS_TEXT_PLAIN, HS_TEXT_JSON_LINES, HS_TEXT_JSON_VALUES } hs_text_form; // VALUES: a list, or records over lines
 typedef struct hs_text_kind {
     hs_text_form form;
-    bool list; // of VALUES: it begins one
     char field[HS_TEXT_FIELD]; // of JSON: where the records' texts seem to be
 } hs_text_kind;
 

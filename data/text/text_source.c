@@ -27,7 +27,7 @@ struct hs_text_source {
     size_t line;                 // from start: where the line begins that the search for a document's end has come to
     size_t scanned, cut_scanned; // from start: no line feed behind `line`, no place to cut before these
     hs_json_scan scan;           // of the record from start, up to `scanned`
-    bool list, told;             // inside a list of records; which field is read was said
+    bool told;                   // which field is read
 };
 
 // ---- the buffer
@@ -119,7 +119,6 @@ static hs_status open_input(hs_text_source *s)
     s->ended = false;
     s->start = s->end = s->line = s->scanned = s->cut_scanned = 0;
     s->scan = (hs_json_scan){ 0 };
-    s->list = s->at.offset > 0 && kind->list;
     return s->at.offset ? hs_text_stream_skip(s->stream, s->at.offset) : skip_mark(s);
 }
 
@@ -323,10 +322,10 @@ static size_t between_records(hs_text_source *s, const char *p, size_t have)
             continue;
         if (have - i >= 3 && memcmp(p + i, "\xEF\xBB\xBF", 3) == 0)
             i += 2;
-        else if (c == '[' && !s->list)
-            s->list = true;
-        else if (c == ']' && s->list)
-            s->list = false;
+        else if (c == '[' && !s->at.list)
+            s->at.list = true;
+        else if (c == ']' && s->at.list)
+            s->at.list = false;
         else
             break;
     }
@@ -342,7 +341,7 @@ static hs_status skip_to_record(hs_text_source *s)
             break;
         HS_TRY(refill(s));
     }
-    if (s->start == s->end && s->list)
+    if (s->start == s->end && s->at.list)
         return HS_FAIL(CORRUPT, "%s:%lld: the list of records has no end: truncated", name_of(s), (long long)s->at.line);
     return HS_OK;
 }
@@ -392,7 +391,7 @@ hs_status hs_text_source_next(hs_text_source *s, hs_text_batch *b, size_t want)
         }
         HS_TRY(find_piece(s, &e));
         HS_TRY(add_piece(s, b, &e));
-        if (s->ended && s->start == s->end && !s->at.inside && !s->list)
+        if (s->ended && s->start == s->end && !s->at.inside && !s->at.list)
             next_input(s);
     }
     b->after = s->at;

@@ -40,7 +40,7 @@ void hs_text_inputs_free(hs_text_inputs *inputs);
 
 typedef struct hs_text_at {      // where the next piece begins
     int64_t input, offset, line; // offset: in the unpacked text; line: from 1
-    bool inside;                 // of a document
+    bool inside, list;           // of a document; of a list of records
 } hs_text_at;
 
 typedef struct hs_text_piece {

@@ -73,6 +73,58 @@ static void documents(void **state)
     documents_are("a\n  ", HS_DOCUMENTS_BLANK_LINE, "a|");
 }
 
+// Records, whatever holds them; read in any batches and gone on with behind each.
+static void json_documents(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        { "{\"text\":1}\n{\"text\":2}\r\n\n{\"a\":3}", "{\"text\":1}|{\"text\":2}||{\"a\":3}|" },
+        { "[{\"a\":1},{\"a\":\"]}\"}]", "{\"a\":1}|{\"a\":\"]}\"}|" },
+        { "\xef\xbb\xbf[\n {\"a\": [1, 2]},\n\n {\"a\":\n2} , \"s\", NaN\n]\n", "{\"a\": [1, 2]}|{\"a\":\n2}|\"s\"|NaN|" },
+        { "[{\"a\":1}]\n[{\"a\":2}]\n", "{\"a\":1}|{\"a\":2}|" },
+        { "{\n\"a\":1\n}\n{\n\"a\":2}\xef\xbb\xbf{\"b\":1}", "{\n\"a\":1\n}|{\n\"a\":2}|{\"b\":1}|" },
+        { "{\n\"a\":1\n}\n{\n\"a\":", "{\n\"a\":1\n}|{\n\"a\":|" },
+        { "[{\"a\":1}] trailing ]", "{\"a\":1}|trailing|]|" },
+    };
+    for (int i = 0; i < HS_COUNT(rows); i++)
+        documents_are(rows[i][0], HS_DOCUMENTS_FILE, rows[i][1]);
+    static const char *const cut[] = { "[{\"a\":1},", "[{\"a\":1}", "[\n{\"a\":1}\n,\n" };
+    for (int i = 0; i < HS_COUNT(cut); i++) {
+        hs_text_inputs in;
+        hs_text_source *s;
+        hs_text_batch b = { 0 };
+        scratch_write("cut.json", cut[i], strlen(cut[i]));
+        OK(hs_text_inputs_expand(&in, (const char *[]){ scratch_path("cut.json") }, 1));
+        OK(hs_text_source_open(&s, &in, &(hs_text_read){ 0 }, NULL));
+        FAILS(CORRUPT, "the list of records has no end: truncated", hs_text_source_next(s, &b, 1000));
+        hs_text_source_close(s);
+        hs_text_batch_free(&b);
+        hs_text_inputs_free(&in);
+    }
+}
+
+// The same text, however it is written.
+static void codes(void **state)
+{
+    (void)state;
+    static const char le[] = "\xff\xfe" "a\0\n\0\n\0\xe9\0\x3d\xd8\x00\xde", be[] = "\xfe\xff\0a\0\n\0\n\0\xe9\xd8\x3d\xde\0";
+    static const struct {
+        const char *text;
+        size_t bytes;
+    } rows[] = { { "a\n\n\xc3\xa9\xf0\x9f\x98\x80", 9 }, { "\xef\xbb\xbf" "a\n\n\xc3\xa9\xf0\x9f\x98\x80", 12 }, { le, 14 }, { be, 14 } };
+    for (int i = 0; i < HS_COUNT(rows); i++)
+        for (int k = 0; k < 4; k++) {
+            hs_text_inputs in;
+            scratch_write("code.txt", rows[i].text, rows[i].bytes);
+            OK(hs_text_inputs_expand(&in, (const char *[]){ scratch_path("code.txt") }, 1));
+            OK(hs_text_inputs_check(&in));
+            char *got = read_all(&in, HS_DOCUMENTS_BLANK_LINE, k & 1 ? 1 : 1000, k & 2);
+            assert_string_equal(got, "a|\xc3\xa9\xf0\x9f\x98\x80|");
+            free(got);
+            hs_text_inputs_free(&in);
+        }
+}
+
 // One text larger than a piece: the pieces are the same whatever the batches, and cut where nothing is joined.
 static void long_documents(void **state)
 {
@@ -226,6 +278,31 @@ static void names(void **state)
     free((char *)folder[0]), free((char *)both[0]), free((char *)both[1]);
 }
 
+static void linked(void **state)
+{
+    (void)state;
+    char target[512];
+    for (int i = 0; i < 4; i++)
+        mkdir(scratch_path((const char *const[]){ "l", "l/own", "other", "other/deep" }[i]), 0777);
+    scratch_write("l/own/a", "x", 1), scratch_write("other/b", "x", 1), scratch_write("other/deep/c", "x", 1);
+    assert_int_equal(symlink("../other", scratch_path("l/to")), 0);
+    assert_int_equal(symlink("../../l", scratch_path("other/deep/ring")), 0); // leads back
+    assert_int_equal(symlink("../other/deep", scratch_path("l/zz")), 0);      // was read already
+    assert_int_equal(symlink("own/a", scratch_path("l/file")), 0);            // a file of another name
+    assert_int_equal(mkfifo(scratch_path("l/pipe"), 0666), 0);
+    snprintf(target, sizeof target, "%s", scratch_path("l"));
+    inputs_are((const char *[]){ target }, 1, "l/file l/own/a l/to/b l/to/deep/c ");
+    hs_text_inputs in;
+    assert_int_equal(symlink("nowhere", scratch_path("l/gone")), 0);
+    FAILS(USAGE, "l/gone is a link to nowhere, and nothing is there", hs_text_inputs_expand(&in, (const char *[]){ target }, 1));
+    unlink(scratch_path("l/gone"));
+    assert_int_equal(symlink("self", scratch_path("l/self")), 0);
+    FAILS(USAGE, "l/self is a link that leads to itself", hs_text_inputs_expand(&in, (const char *[]){ target }, 1));
+    snprintf(target, sizeof target, "%s", scratch_path("l/self"));
+    FAILS(USAGE, "leads to itself", hs_text_inputs_expand(&in, (const char *[]){ target }, 1));
+    unlink(target);
+}
+
 // ---- sentences
 
 static void sentences_are(const char *text, hs_sentences how, const char *want)
@@ -349,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents), cmocka_unit_test(long_documents), cmocka_unit_test(packed),
         cmocka_unit_test(names),     cmocka_unit_test(sentences),      cmocka_unit_test(near_duplicates),
+        cmocka_unit_test(codes),     cmocka_unit_test(json_documents), cmocka_unit_test(linked),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -22,6 +22,32 @@ d convert s.tokens --to megatron -o m --quiet
 d convert m.idx --to llmc --vocab 600 --document-token 1 -o back.bin --quiet
 cmp l.bin back.bin || fail 'llm.c, store, Megatron, llm.c'
 d sample s.tokens --first 2 --count 1 --tokens 3 | grep -q '^5 6 9\|tokens more' || fail 'sample'
+# a document alone, of each format, is the one that stands there among all of them
+all() { "$halfstep" data sample "$@" --count 200 --json | grep -v '"document":[0-9]*,"tokens":0' >all.json; }
+for f in 's.tokens' 'm.idx' 'l.bin --document-token 1'; do
+  # shellcheck disable=SC2086
+  all $f && [ "$(wc -l <all.json)" = 120 ] || fail "$f: $(wc -l <all.json) documents"
+  for n in 0 57 119; do
+    # shellcheck disable=SC2086
+    d sample $f --first $n --count 1 --json | cmp -s - <(sed -n $((n + 1))p all.json) || fail "document $n of $f: $(d sample $f --first $n --count 1 --json)"
+  done
+  # shellcheck disable=SC2086
+  c '120 documents, none from 120 on' sample $f --first 120
+done
+d sample l.bin --tokens 3 --json | grep -q '"tokens":6000,"ids":\[1,6,9\]' || fail 'llm.c without a document token is one document'
+# gigabytes are not read for five tokens: files with holes
+{ llmc_header 2100000000; le 2 1 5 6 7 8 9 10; } >huge.bin && truncate -s 4200001024 huge.bin
+timeout 20 "$halfstep" data sample huge.bin --tokens 5 >huge.txt || fail "sample of 4.2 GB: $?"
+grep -q '^1 5 6 7 8$' huge.txt && grep -q '2099999995 tokens more' huge.txt || fail "sample of 4.2 GB: $(cat huge.txt)"
+timeout 20 "$halfstep" data sample huge.bin --tokens 5 --document-token 1 --count 1 >huge.txt || fail "sample of 4.2 GB: $?"
+grep -q 'more than 5 tokens' huge.txt && grep -q '^5 6 7 8 9$' huge.txt || fail "sample of 4.2 GB: $(cat huge.txt)"
+{
+  printf 'MMIDIDX\0\0' && le 8 1 && le 1 8 && le 8 3 4 && le 4 1000000000 2000000000 5 && le 8 0 2000000000 6000000000 && le 8 0 1 2 3
+} >huge.idx
+le 2 4 5 6 >huge.bin && truncate -s 6000000010 huge.bin
+timeout 20 "$halfstep" data sample huge.idx --tokens 3 --count 9 >huge.txt || fail "sample of 6 GB: $?"
+grep -q '^4 5 6$' huge.txt && grep -q 'document 1: 2000000000 tokens' huge.txt && grep -q '^document 2: 5 tokens$' huge.txt || fail "sample of 6 GB: $(cat huge.txt)"
+rm huge.*
 d sample s.tokens --tokenizer "$bert" --json >sample.json
 json_lines sample.json
 if "$halfstep" env | grep -q '^libpng  *[0-9]'; then

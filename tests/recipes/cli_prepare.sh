@@ -90,7 +90,7 @@ killed 1
 [ -e k.parts/manifest ] || fail 'nothing was left to go on with'
 c() { expect 2 "$1" "$halfstep" prepare --tokenizer "$golden/bpe" "${@:2}"; }
 c 'k.parts was begun with other settings .*documents 1.* now .*documents 0.*--overwrite' -o k --dedup near --sentences rule long.txt plain
-c 'k.parts was begun with other inputs \([0-9]+ bytes, .*plain/a.txt where now stands .*b.txt\)' -o k "${long[@]:0:9}" plain/b.txt
+c 'k.parts was begun with other inputs \([0-9]+ bytes, .*plain/a.txt" where now stands .*b.txt"\)' -o k "${long[@]:0:9}" plain/b.txt
 killed 3
 parts=(k.parts/part-0*)
 if [ -e k.parts/part-00000002 ]; then # a part that the disk did not keep whole, and one that it did not keep

@@ -53,8 +53,6 @@ c 'is too small: the texts' tokenizer train --type wordpiece --vocab-size 20 par
 c 'bench tokenizer needs --tokenizer DIR and --file FILE' bench tokenizer
 : >empty.txt
 c 'bpe/tokenizer.json exists; --overwrite replaces the tokenizer' tokenizer train part.txt -o bpe
-echo '{"text":"a"}' >lines.jsonl
-c 'lines.jsonl holds JSON lines; a tokenizer is trained on plain text' tokenizer train lines.jsonl -o x
 c 'texts/none: no such file or folder' tokenizer train texts/none -o x
 c 'have no words' tokenizer train empty.txt -o x
 c 'unknown option --device of tokenize' tokenize --tokenizer bpe --device tpu lines.txt
