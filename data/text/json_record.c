@@ -114,6 +114,12 @@ bool hs_json_next(hs_json_walk *w, hs_json_member *m)
     return take_value(w, m);
 }
 
+bool hs_json_is_string(const hs_json_walk *w, hs_json_string *s)
+{
+    const char *behind = w->p < w->end && *w->p == '"' ? take_string(w->p + 1, w->end, s) : NULL;
+    return behind && skip_space(behind, w->end) == w->end;
+}
+
 bool hs_json_key_is(const hs_json_string *key, const char *name)
 {
     char plain[256];

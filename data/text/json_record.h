@@ -25,6 +25,7 @@ typedef struct hs_json_walk {
 const char *hs_json_begin(hs_json_walk *w, const char *record, size_t bytes);
 // The next member of an object. False: the end, or `wrong` is set.
 bool hs_json_next(hs_json_walk *w, hs_json_member *m);
+bool hs_json_is_string(const hs_json_walk *w, hs_json_string *s); // the record, which was begun and is no object
 bool hs_json_key_is(const hs_json_string *key, const char *name);
 
 // The characters of a string to `out`, which has room for half as many bytes more than it has, and 4. lone: surrogates without their partner; control: characters below a

@@ -143,7 +143,7 @@ static hs_status add_argument(listing *l, const char *arg)
         return add_pattern(l, arg);
     HS_TRY(add_path(l, arg, false));
     if (in->n == before)
-        return HS_FAIL(USAGE, "%s: no files in this folder", arg);
+        return HS_FAIL(USAGE, "%s: no files in this folder (hidden names do not count)", arg);
     return HS_OK;
 }
 

@@ -90,6 +90,10 @@ static const struct member {
     { ".npy", "arrays of NumPy", "halfstep trains on texts and token stores" },
     { "[Content_Types].xml", "a document of Microsoft Office", AS_TEXT },
     { "_rels/.rels", "a document of Microsoft Office", AS_TEXT },
+    { "docProps/", "a document of Microsoft Office", AS_TEXT },
+    { "word/document.xml", "a document of Microsoft Office", AS_TEXT },
+    { "xl/workbook.xml", "a document of Microsoft Office", AS_TEXT },
+    { "ppt/presentation.xml", "a document of Microsoft Office", AS_TEXT },
     { "mimetypeapplication/epub", "a book in EPUB", AS_TEXT },
     { "mimetypeapplication/vnd.oasis", "a document of OpenOffice", AS_TEXT },
     { "META-INF/", "a Java archive", NO_USE },
@@ -207,7 +211,7 @@ static seen binary_of(const unsigned char *p, size_t bytes)
     if (bytes >= 4 && even * 10 >= half * 6 && odd * 20 <= half)
         return units[1];
     if ((zeros * 100 > bytes && (zeros >= 8 || c.bad + c.control > 0)) || (c.control * 50 > bytes && c.bad * 50 > bytes))
-        return (seen){ "binary data, not of a kind known here", "bare token ids, a packed or an encrypted file? Texts are UTF-8" };
+        return (seen){ "binary data, not of a kind known here", "bare token ids, UTF-16 without a byte order mark, a packed or an encrypted file? Texts are UTF-8" };
     return (seen){ 0 };
 }
 
@@ -308,7 +312,8 @@ size_t hs_text_decode(hs_text_decoder *d, const void *in, size_t bytes, bool las
 
 // ---- JSON
 
-static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+// The record separator of RFC 7464 stands before each record.
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == 0x1E; }
 
 // The next record of the head that is there as a whole: a line, or a value. False: there is none.
 typedef struct cursor {
@@ -383,38 +388,78 @@ static void find_field(const char *p, size_t bytes, hs_text_kind *kind)
         snprintf(kind->field, sizeof kind->field, "%.*s", (int)key[found].key.bytes, key[found].key.p);
 }
 
-// An object with a key, at the front or in a list. Where the first line is another value, a line of the next few that is an object.
-static hs_text_form json_form(const char *p, size_t bytes)
+static const char *skip_space(const char *p, const char *end)
 {
-    enum { LINES = 8 };
-    const char *end = p + bytes;
     while (p < end && is_space(*p))
         p++;
-    if (p == end)
-        return HS_TEXT_PLAIN;
-    const char *feed = memchr(p, '\n', (size_t)(end - p));
-    const size_t line = feed ? (size_t)(feed - p) : (size_t)(end - p);
+    return p;
+}
+
+// A list that is no prose in brackets: of objects, of strings, of nothing but numbers, or whole and of anything.
+static bool is_list(const char *p, const char *end, bool *strings)
+{
+    hs_json_scan first = { 0 }, all = { 0 };
+    const char *inside = skip_space(p + 1, end);
+    if (hs_json_object_begins(inside, (size_t)(end - inside)))
+        return true;
+    const char *behind = inside + hs_json_scan_to_end(&first, inside, (size_t)(end - inside));
+    behind = skip_space(behind, end);
+    const char *next = behind < end && *behind == ',' ? skip_space(behind + 1, end) : end;
+    *strings = inside < end && *inside == '"';
+    if (*strings)
+        return first.done && behind < end && (*behind == ']' || (next < end && *next == '"'));
+    const char *number = p;
+    while (number < end && memchr("[]0123456789., \r\n\t-+eE", *number, 22))
+        number++;
+    if (number == end && next < end)
+        return true;
+    return skip_space(p + hs_json_scan_to_end(&all, p, (size_t)(end - p)), end) == end && all.done && first.done;
+}
+
+// What stands at the front where that is an object with a key.
+static hs_text_form object_form(const char *p, const char *end)
+{
+    const char *feed = memchr(p, '\n', (size_t)(end - p)), *stop = feed ? feed : end;
     hs_json_scan scan = { 0 };
-    const size_t taken = hs_json_scan_to_end(&scan, p, line);
-    if (hs_json_object_begins(p, (size_t)(end - p)))
-        return !scan.done && !scan.string && feed ? HS_TEXT_JSON_VALUES : HS_TEXT_JSON_LINES;
-    const char *inside = p + 1;
-    while (inside < end && is_space(*inside))
-        inside++;
-    if (*p == '[' && hs_json_object_begins(inside, (size_t)(end - inside)))
-        return HS_TEXT_JSON_VALUES;
-    size_t rest = taken;
-    while (rest < line && is_space(p[rest]))
-        rest++;
-    if (rest < line || !strchr("[\"0123456789-tfn", *p) || (!scan.done && !scan.word))
-        return HS_TEXT_PLAIN;
+    const char *rest = p + hs_json_scan_to_end(&scan, p, (size_t)(stop - p));
+    if (!scan.done)
+        return feed && !scan.string ? HS_TEXT_JSON_VALUES : HS_TEXT_JSON_LINES;
+    rest = skip_space(rest, stop);
+    return rest < stop && (*rest == '{' || *rest == ',') ? HS_TEXT_JSON_VALUES : HS_TEXT_JSON_LINES;
+}
+
+// The first line is another value: then one of the next few is an object.
+static bool objects_follow(const char *p, const char *end)
+{
+    enum { LINES = 8 };
+    const char *feed = memchr(p, '\n', (size_t)(end - p));
+    hs_json_scan scan = { 0 };
+    if (!feed || !strchr("[\"0123456789-tfnNI", *p))
+        return false;
+    const char *rest = p + hs_json_scan_to_end(&scan, p, (size_t)(feed - p));
+    if ((!scan.done && !scan.word) || skip_space(rest, feed) < feed)
+        return false;
     for (int i = 0; i < LINES && feed; i++) {
         const char *next = feed + 1;
         if (hs_json_object_begins(next, (size_t)(end - next)))
-            return HS_TEXT_JSON_LINES;
+            return true;
         feed = next < end ? memchr(next, '\n', (size_t)(end - next)) : NULL;
     }
-    return HS_TEXT_PLAIN;
+    return false;
+}
+
+static hs_text_form json_form(const char *p, size_t bytes, bool *strings)
+{
+    const char *end = p + bytes, *front = p;
+    *strings = false;
+    p = skip_space(p, end);
+    if (p == end)
+        return HS_TEXT_PLAIN;
+    if (hs_json_object_begins(p, (size_t)(end - p)))
+        return p > front && p[-1] == 0x1E ? HS_TEXT_JSON_VALUES : object_form(p, end);
+    if (objects_follow(p, end))
+        return HS_TEXT_JSON_LINES;
+    return *p == '[' && is_list(p, end, strings) ? HS_TEXT_JSON_VALUES : HS_TEXT_PLAIN;
 }
 
 hs_text_kind hs_text_kind_of(const char *head, size_t bytes, hs_text_format format)
@@ -422,11 +467,12 @@ hs_text_kind hs_text_kind_of(const char *head, size_t bytes, hs_text_format form
     hs_text_kind kind = { .form = HS_TEXT_PLAIN };
     const int mark = hs_text_code_of(head, bytes).mark;
     head += mark, bytes -= (size_t)mark;
+    bool strings = false;
     if (format != HS_FORMAT_TEXT)
-        kind.form = json_form(head, bytes);
+        kind.form = json_form(head, bytes, &strings);
     if (format == HS_FORMAT_JSON && kind.form == HS_TEXT_PLAIN)
         kind.form = HS_TEXT_JSON_LINES;
-    if (kind.form != HS_TEXT_PLAIN)
+    if (kind.form != HS_TEXT_PLAIN && !strings)
         find_field(head, bytes, &kind);
     return kind;
 }

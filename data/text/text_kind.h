@@ -13,7 +13,7 @@ typedef enum hs_text_format { HS_FORMAT_AUTO, HS_FORMAT_TEXT, HS_FORMAT_JSON } h
 typedef enum hs_text_form { HS_TEXT_PLAIN, HS_TEXT_JSON_LINES, HS_TEXT_JSON_VALUES } hs_text_form; // VALUES: a list, or records over lines
 typedef struct hs_text_kind {
     hs_text_form form;
-    char field[HS_TEXT_FIELD]; // of JSON: where the records' texts seem to be
+    char field[HS_TEXT_FIELD]; // of JSON: where the records' texts seem to be; "": each is a string, and that is its text
 } hs_text_kind;
 
 // How the units of a text are written: bytes of each, and of the mark at its front. UTF-8: {1, false, 0 or 3}.

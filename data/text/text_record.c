@@ -123,7 +123,9 @@ static hs_record_fault find_string(taking *t, hs_json_string *found)
     int n = 0;
     bool is_string = false;
     t->why = hs_json_begin(&w, t->out->text, t->out->bytes);
-    if (!t->why || *t->why != 'a' || t->why[1] != 'n')
+    if (!t->field[0] && t->why && hs_json_is_string(&w, found)) // of a list of strings
+        return HS_RECORD_FINE;
+    if (!t->why || strcmp(t->why, "an object") != 0)
         return t->why ? HS_RECORD_NO_OBJECT : HS_RECORD_BROKEN;
     while (hs_json_next(&w, &m))
         if (hs_json_key_is(&m.key, t->field)) {
@@ -186,7 +188,9 @@ static void list_keys(const char *record, size_t bytes, char *buf, size_t size)
 static hs_status stop(const taking *t, const char *record, size_t bytes)
 {
     char keys[200];
-    static const char *const way = "; --bad-records skip leaves such records out";
+    const bool first = t->piece->at.line == 1; // of a file that may be meant as it is
+    const char *const way = first ? "; --bad-records skip leaves such records out, --format text takes the file as it is"
+                                  : "; --bad-records skip leaves such records out";
     static const char *const mend = "; --bad-records replace puts U+FFFD there, skip leaves such records out";
     const char *name = name_of(t->inputs, t->piece->at.input);
     const long long line = t->piece->at.line;

@@ -97,7 +97,7 @@ static void tell_kind(hs_text_source *s, const hs_text_kind *kind)
     const char *name = name_of(s);
     if (kind->form == HS_TEXT_PLAIN && s->how.format == HS_FORMAT_AUTO && (ends_with(name, ".jsonl") || ends_with(name, ".ndjson")))
         hs_warn("%s is read as plain text: it does not begin as JSON lines do", name);
-    if (kind->form == HS_TEXT_PLAIN || s->told || s->how.field || strcmp(kind->field, "text") == 0)
+    if (kind->form == HS_TEXT_PLAIN || s->told || s->how.field || strcmp(kind->field, "text") == 0 || !kind->field[0])
         return;
     hs_info("%s: its texts are read from the field \"%s\"; --field names another", name, kind->field);
     s->told = true;
@@ -318,7 +318,7 @@ static size_t between_records(hs_text_source *s, const char *p, size_t have)
     size_t i = 0;
     for (; i < have; i++) {
         const char c = p[i];
-        if (is_blank(c) || c == '\n' || c == ',')
+        if (is_blank(c) || c == '\n' || c == ',' || c == 0x1E)
             continue;
         if (have - i >= 3 && memcmp(p + i, "\xEF\xBB\xBF", 3) == 0)
             i += 2;

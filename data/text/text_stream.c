@@ -28,6 +28,7 @@ struct hs_text_stream {
     void *state; // of the packing
     bool ended;  // the file
     bool open;   // a member or frame has begun and not ended
+    bool begun;  // there was one
     int64_t raw_read;
     size_t at, end; // of raw
     char *head;     // what was looked at, unpacked, and is yet to be read
@@ -62,6 +63,12 @@ static hs_status unpack_gzip(hs_text_stream *s, void *to, size_t room, size_t *n
 {
     z_stream *z = s->state;
     const size_t most = 1u << 30;
+    *n = 0;
+    while (!s->open && s->begun && s->at < s->end && s->raw[s->at] == 0) // what tapes and block devices leave behind a member
+        s->at++;
+    if (s->at == s->end)
+        return HS_OK;
+    s->begun = true;
     z->next_in = s->raw + s->at, z->avail_in = (uInt)(s->end - s->at);
     z->next_out = to, z->avail_out = (uInt)(room < most ? room : most);
     const uInt had = z->avail_out;

@@ -202,6 +202,16 @@ static void forms(void **state)
         { "[{\"text\":\"a\"}]", HS_TEXT_JSON_VALUES, "text" },
         { "[\n {\"text\":\"a\"},\n {\"text\":\"b\"}\n]\n", HS_TEXT_JSON_VALUES, "text" },
         { "{\n  \"text\": \"a\"\n}\n{\n  \"text\": \"b\"\n}\n", HS_TEXT_JSON_VALUES, "text" },
+        { "{\"text\":\"a\"}{\"text\":\"b\"}", HS_TEXT_JSON_VALUES, "text" },
+        { "{\"text\":\"a\"},\n{\"text\":\"b\"}", HS_TEXT_JSON_VALUES, "text" },
+        { "{\"text\":\"a\"} and more\n", HS_TEXT_JSON_LINES, "text" }, // a bad line of its file
+        { "[\"one\", \"two\"]", HS_TEXT_JSON_VALUES, "" },
+        { "[ \"one\" ]\n", HS_TEXT_JSON_VALUES, "" },
+        { "[\"one\", she said]", HS_TEXT_PLAIN, NULL },
+        { "[[1, 2], [3]]", HS_TEXT_JSON_VALUES, "text" },
+        { "[0.5, 1e9, -3,", HS_TEXT_JSON_VALUES, "text" },
+        { "[12] Of men.\n", HS_TEXT_PLAIN, NULL },
+        { "\x1e{\"text\":\"a\"}\n\x1e{\"text\":\"b\"}\n", HS_TEXT_JSON_VALUES, "text" },
         { "{\"content\":\"a\",\"id\":\"7\"}\n", HS_TEXT_JSON_LINES, "content" },
         { "{\"story\":\"a\",\"n\":7,\"tags\":[\"x\"]}\n{\"story\":\"b\",\"n\":8}\n", HS_TEXT_JSON_LINES, "story" },
         { "{\"a\":\"1\",\"b\":\"2\"}\n", HS_TEXT_JSON_LINES, "text" },                     // which? the record's error names both

@@ -75,11 +75,15 @@ printf '[{"text":"One."},\n{"text":"Two."}]' >list.jsonl
 printf '{\n "text":"One."\n}\n{\n "text":"Two."\n}' >pretty.json
 printf '\xff\xfe' >u16.json && iconv -f UTF-8 -t UTF-16LE two.txt >>u16.json
 printf '{"n":1,"story":"One."}\n{"n":2,"story":"Two."}\n' >story.dat
-for f in list.jsonl pretty.json u16.json story.dat; do store -o got $f && same want.bin got.bin $f; done
+printf '["One.",\n "Two."]\n' >strings.json
+printf '{"text":"One."}{"text":"Two."}\r' >joined
+printf '{"text":"One."},\n{"text":"Two."},\n' >commas.jsonl
+printf '\x1e{"text":"One."}\n\x1e{"text":"Two."}\n' >rfc7464
+for f in list.jsonl pretty.json u16.json strings.json joined commas.jsonl rfc7464 story.dat; do store -o got $f && same want.bin got.bin $f; done
 grep -q 'story.dat: its texts are read from the field "story"; --field names another' prepare.txt || fail "a field that was found: $(cat prepare.txt)"
 store -o got - <list.jsonl && same want.bin got.bin 'a list on standard input'
 if command -v gzip >/dev/null && "$halfstep" env | grep -q zlib; then
-  gzip -c two.txt >'odd name' && store -o got 'odd name' && same want.bin got.bin 'gzip'
+  { gzip -c two.txt && head -c 512 /dev/zero; } >'odd name' && store -o got 'odd name' && same want.bin got.bin 'gzip'
 fi
 printf 'Prose, whatever it is called.\n' >prose.jsonl
 store -o got prose.jsonl && [ "$(number tokens)" = 30 ] || fail 'prose in a .jsonl'
@@ -89,6 +93,7 @@ expect 2 'prose.jsonl:1: no JSON object|prose.jsonl:1: .*, not a JSON object' "$
 expect 2 'no field "text"; it has: title, body; --field names another' bash -c 'echo "{\"title\":\"a\",\"body\":\"b\"}" | "$0" prepare --tokenizer byte -o no -' "$halfstep"
 expect 2 '\-\-field text is of JSON records, and --format is text' "$halfstep" prepare --tokenizer byte --field text --format text -o no two.txt
 expect 2 'list.json:2: the list of records has no end: truncated' bash -c 'head -c 30 list.jsonl >list.json; "$0" prepare --tokenizer byte -o no list.json' "$halfstep"
+expect 2 'ids.json:1: a number or word, not a JSON object; .*--format text takes the file as it is' bash -c 'echo "[1, 2, 3]" >ids.json; "$0" prepare --tokenizer byte -o no ids.json' "$halfstep"
 expect 2 'two.txt holds JSON records; halfstep prepare makes a token store' "$halfstep" pretrain tiny.yaml --data.train=two.txt --out no
 "$halfstep" tokenizer train --vocab-size 300 two.txt -o from_json >/dev/null && printf 'One.Two.' >plain.txt
 "$halfstep" tokenizer train --vocab-size 300 plain.txt -o from_plain >/dev/null && cmp from_json/vocab.json from_plain/vocab.json || fail 'a tokenizer from JSON'
@@ -112,7 +117,7 @@ store -o mended --bad-records replace --dedup near bad.jsonl
 [ "$(number bad_records) $(number mended_records) $(number replaced_bytes)" = '3 1 1' ] || fail "replace: $(cat prepare.json)"
 tail -c +65 mended.bin | tr -d '\0' | grep -aq $'cut \xef\xbf\xbd here' || fail 'a lone surrogate is not mended'
 expect 0 '4 bad records left out' "$halfstep" tokenizer train --vocab-size 300 --bad-records skip bad.jsonl -o skipping
-expect 2 'would be empty: of 0 documents .*; 1 bad records were left out' bash -c 'echo "{\"text\":3}" | "$0" prepare --tokenizer byte --bad-records skip -o no -' "$halfstep"
+expect 2 'would be empty: of 0 documents .*; bad records were left out' bash -c 'echo "{\"text\":3}" | "$0" prepare --tokenizer byte --bad-records skip -o no -' "$halfstep"
 
 # ---- names: any character, and one line of a message all the same
 odd=$'a\nb, c:0.5'
