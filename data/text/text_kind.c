@@ -339,53 +339,79 @@ static bool next_record(cursor *c, const char **record, size_t *bytes)
     return true;
 }
 
+typedef struct tally { // of the keys whose values are strings
+    struct {
+        hs_json_string key;
+        int n; // records that have it
+    } key[16];
+    int n_keys, records;
+    bool more; // keys than there is room for
+} tally;
+
+static bool same_key(const hs_json_string *a, const hs_json_string *b)
+{
+    return a->bytes == b->bytes && memcmp(a->p, b->p, a->bytes) == 0;
+}
+
+static void count_key(tally *t, const hs_json_member *m)
+{
+    int k = 0;
+    if (m->kind != '"' || m->key.escaped || m->key.bytes == 0 || m->key.bytes >= HS_TEXT_FIELD)
+        return;
+    while (k < t->n_keys && !same_key(&t->key[k].key, &m->key))
+        k++;
+    if (k == HS_COUNT(t->key)) {
+        t->more = true;
+        return;
+    }
+    if (k == t->n_keys)
+        t->key[t->n_keys++].key = m->key;
+    t->key[k].n++;
+}
+
+// False: it has a field "text". A record that the head cuts, or that is no object, tells nothing else.
+static bool count_record(tally *t, const char *record, size_t bytes)
+{
+    hs_json_walk w;
+    hs_json_member m;
+    bool sound = false;
+    hs_json_begin(&w, record, bytes);
+    while (*record == '{' && hs_json_next(&w, &m)) {
+        if (hs_json_key_is(&m.key, "text"))
+            return false;
+        sound = true;
+    }
+    if (!sound || w.wrong)
+        return true;
+    t->records++;
+    hs_json_begin(&w, record, bytes);
+    while (hs_json_next(&w, &m))
+        count_key(t, &m);
+    return true;
+}
+
 // "text" where any record has it, "content" where each has that, else the only one that is a string in each.
 static void find_field(const char *p, size_t bytes, hs_text_kind *kind)
 {
-    enum { RECORDS = 64, KEYS = 16 };
-    struct {
-        hs_json_string key;
-        int n;
-    } key[KEYS];
+    enum { RECORDS = 64 };
+    static const hs_json_string content = { .p = "content", .bytes = 7 };
+    tally t = { 0 };
     cursor c = { p, p + bytes, kind->form };
     const char *record;
     size_t n;
-    int n_keys = 0, records = 0, common = 0;
     snprintf(kind->field, sizeof kind->field, "text");
-    while (records < RECORDS && next_record(&c, &record, &n)) {
-        hs_json_walk w;
-        hs_json_member m;
-        bool sound = false; // the head may cut it
-        hs_json_begin(&w, record, n);
-        while (*record == '{' && hs_json_next(&w, &m)) {
-            if (hs_json_key_is(&m.key, "text"))
-                return;
-            sound = true;
-        }
-        if (!sound || w.wrong)
-            continue;
-        records++;
-        hs_json_begin(&w, record, n);
-        while (hs_json_next(&w, &m)) {
-            int k = 0;
-            while (k < n_keys && (key[k].key.bytes != m.key.bytes || memcmp(key[k].key.p, m.key.p, m.key.bytes) != 0))
-                k++;
-            if (m.kind != '"' || m.key.escaped || m.key.bytes == 0 || m.key.bytes >= HS_TEXT_FIELD || k == KEYS)
-                continue;
-            if (k == n_keys)
-                key[n_keys].n = 0, key[n_keys++].key = m.key;
-            key[k].n++;
-        }
-    }
-    int found = -1;
-    for (int k = 0; k < n_keys; k++)
-        if (key[k].n == records && records > 0) {
+    while (t.records < RECORDS && next_record(&c, &record, &n))
+        if (!count_record(&t, record, n))
+            return;
+    int found = -1, common = 0;
+    for (int k = 0; k < t.n_keys; k++)
+        if (t.key[k].n == t.records) {
             common++;
-            found = found < 0 || (key[k].key.bytes == 7 && memcmp(key[k].key.p, "content", 7) == 0) ? k : found;
+            if (found < 0 || same_key(&t.key[k].key, &content))
+                found = k;
         }
-    const bool content = found >= 0 && key[found].key.bytes == 7 && memcmp(key[found].key.p, "content", 7) == 0;
-    if (found >= 0 && (common == 1 || content))
-        snprintf(kind->field, sizeof kind->field, "%.*s", (int)key[found].key.bytes, key[found].key.p);
+    if (found >= 0 && ((common == 1 && !t.more) || same_key(&t.key[found].key, &content)))
+        snprintf(kind->field, sizeof kind->field, "%.*s", (int)t.key[found].key.bytes, t.key[found].key.p);
 }
 
 static const char *skip_space(const char *p, const char *end)

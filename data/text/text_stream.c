@@ -36,6 +36,7 @@ struct hs_text_stream {
     hs_text_decoder decoder; // code.unit above 1: in use
     char *decoded;
     size_t decoded_at, decoded_end;
+    bool decoded_all;
     unsigned char raw[RAW_BYTES];
 };
 enum { DECODE_BYTES = 1 << 15 }; // at once
@@ -251,8 +252,7 @@ static hs_status decode_some(hs_text_stream *s)
     HS_TRY(read_unpacked(s, in, sizeof in, &n));
     s->decoded_at = 0;
     s->decoded_end = hs_text_decode(&s->decoder, in, n, n == 0, s->decoded);
-    if (n == 0)
-        s->decoder.n_rest = -1; // told its end
+    s->decoded_all = n == 0;
     return HS_OK;
 }
 
@@ -260,7 +260,7 @@ hs_status hs_text_stream_read(hs_text_stream *s, void *to, size_t room, size_t *
 {
     if (s->decoder.code.unit < 2)
         return read_unpacked(s, to, room, n);
-    while (s->decoded_at == s->decoded_end && s->decoder.n_rest >= 0)
+    while (s->decoded_at == s->decoded_end && !s->decoded_all)
         HS_TRY(decode_some(s));
     *n = s->decoded_end - s->decoded_at < room ? s->decoded_end - s->decoded_at : room;
     memcpy(to, s->decoded + s->decoded_at, *n);

@@ -272,7 +272,7 @@ static hs_status absolute_sources(hs_config *c, const char *file)
     for (int i = 0; i < c->data.n_sources; i++)
         HS_TRY(absolute(c->data.source[i].path, hs_config_where(c, key_of_source(i, "path", key)), file));
     HS_TRY(short_form(c->data.train, part, &n));
-    if (n == 1 && !strchr(c->data.train, ','))
+    if (n == 1 && strcmp(part[0].path, c->data.train) == 0) // also a name with a comma
         return absolute(c->data.train, where, file);
     for (int i = 0; i < n; i++) {
         const size_t at = strlen(list);

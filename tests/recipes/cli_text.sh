@@ -13,7 +13,7 @@ expect 0 '' "$halfstep" tokenizer train --vocab-size 300 text.txt -o tok
 kind() { # FILE WORDS, contents on stdin
   cat >"$1" && printf '%s\t%s\n' "$1" "$2" >>kinds
 }
-printf 'BZh91AY&SY\x17\xec\x84' | kind 'b z:2.txt' 'packed with bzip2; unpack it'
+printf 'BZh91AY&SY\x17\xec\x84' | kind 'b, z:2.txt' 'packed with bzip2; unpack it'
 printf 'PK\3\4\x14\0\0\0\x08\0\0\0\0\0\0\0\0\0\5\0\0\0\5\0\0\0\x10\0\0\0archive/data.pkl' | kind z.txt 'a PyTorch checkpoint'
 printf 'PAR1\x15\0\x15\x10\xff' | kind p.txt 'a Parquet file'
 printf '\xfd7zXZ\0\0\4' | kind x.txt 'packed with xz'

@@ -75,8 +75,11 @@ t --out am --train.batch=2 --train.accumulate=4 --loss.normalize=micro
 t --out lamb --optim.name=nvlamb --optim.schedule=poly --data.tokenizer=byte
 
 # weights taken over; another kind of text: bytes that are no UTF-8, a validation file
-head -c 5000 /dev/urandom >noise.bin
-t --out noise --data.train=noise.bin --data.val=text.txt
+head -c 3000 text.txt >val.txt
+t --out val --data.val=val.txt
+head -c 20000 /dev/urandom | LC_ALL=C tr -d '\0-\37' | head -c 5000 >noise.txt
+expect 0 '' "$halfstep" prepare --tokenizer byte --utf8 keep --split 0.5,0.5 --documents line -o noise noise.txt text.txt
+t --out noise --data.tokenizer=byte --data.train=noise-train.bin --data.val=noise-val.bin
 expect 0 '' "$halfstep" generate noise --prompt 'x' --max-tokens 30 --json
 json_lines stdout.txt
 expect 0 '' "$halfstep" pretrain tiny.yaml --out tuned --train.init_from=run --train.steps=5 --model.vocab=0 --optim.lr=1e-5 --optim.warmup=0
