@@ -13,7 +13,9 @@ typedef enum hs_optim_kind { HS_ADAMW, HS_LAMB, HS_SGD, HS_N_OPTIMS } hs_optim_k
 typedef enum hs_schedule_kind { HS_SCHEDULE_CONSTANT, HS_SCHEDULE_LINEAR, HS_SCHEDULE_COSINE, HS_SCHEDULE_POLY } hs_schedule_kind;
 
 // lr at 0-based applied step t: warm-up lr * (t+1)/(warmup+1) for t < warmup; then by kind from lr to min_lr over the rest,
-// p = (t - warmup) / (steps - warmup): cosine min + (lr-min)(1+cos(pi p))/2, linear, poly min + (lr-min)(1-p)^power.
+// p = (t - warmup) / (steps - 1 - warmup): cosine min + (lr-min)(1+cos(pi p))/2, linear; the last step has min_lr exactly
+// (one step alone has lr). poly, as NVIDIA's
+// recipe has it: min + (lr-min)(1-p)^power with p = (t - warmup) / (steps - warmup), so that min_lr is that of the step behind the last.
 typedef struct hs_schedule {
     hs_schedule_kind kind;
     double lr, min_lr, power;

@@ -19,6 +19,7 @@ double hs_schedule_lr(const hs_schedule *s, int64_t t)
 {
     if (t < s->warmup)
         return s->lr * (double)(t + 1) / (double)(s->warmup + 1);
-    const double p = t < s->steps ? (double)(t - s->warmup) / (double)(s->steps - s->warmup) : 1;
+    const int64_t last = s->steps - (s->kind != HS_SCHEDULE_POLY); // step at which p is 1
+    const double p = t >= s->steps ? 1 : last <= s->warmup ? 0 : (double)(t - s->warmup) / (double)(last - s->warmup);
     return decay[s->kind](s, p);
 }

@@ -21,13 +21,17 @@ static void test_schedules(void **state)
     near(hs_schedule_lr(&cosine, 0), 1e-3 / 101);
     near(hs_schedule_lr(&cosine, 99), 1e-3 * 100 / 101);
     near(hs_schedule_lr(&cosine, 100), 1e-3);
-    near(hs_schedule_lr(&cosine, 1050), 5.5e-4);
+    near(hs_schedule_lr(&cosine, 1050), 1e-4 + 9e-4 * 0.5 * (1 + cos(M_PI * 950 / 1899)));
+    assert_true(hs_schedule_lr(&cosine, 1999) == 1e-4); // the last step, exactly
     near(hs_schedule_lr(&cosine, 2000), 1e-4);
     near(hs_schedule_lr(&cosine, 999999), 1e-4);
     const hs_schedule linear = { HS_SCHEDULE_LINEAR, 2, 1, 1, 0, 10 };
     near(hs_schedule_lr(&linear, 0), 2);
-    near(hs_schedule_lr(&linear, 5), 1.5);
+    near(hs_schedule_lr(&linear, 3), 2 - 3.0 / 9);
+    assert_true(hs_schedule_lr(&linear, 9) == 1);
     near(hs_schedule_lr(&linear, 10), 1);
+    const hs_schedule one = { HS_SCHEDULE_LINEAR, 2, 1, 1, 0, 1 }, one_behind = { HS_SCHEDULE_COSINE, 2, 0, 1, 4, 5 };
+    assert_true(hs_schedule_lr(&one, 0) == 2 && hs_schedule_lr(&one_behind, 4) == 2); // a step alone is not wasted
     const hs_schedule constant = { HS_SCHEDULE_CONSTANT, 0.5, 0, 1, 3, 5 };
     near(hs_schedule_lr(&constant, 1), 0.25);
     near(hs_schedule_lr(&constant, 4), 0.5);
