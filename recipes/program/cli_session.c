@@ -1,20 +1,12 @@
 // cli_session: a session as the options of a command ask for it, for eval and generate.
 #include "recipes/program/cli_session.h"
-#include "data/base/yaml.h"
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 // What a checkpoint's resolved configuration names; auto where there is none.
 static hs_dtype_option trained_in(const hs_config_table *table, const char *dir)
 {
-    char path[4200];
-    hs_dtype_option found = HS_DTYPE_AUTO;
-    hs_config *c = malloc(sizeof *c);
-    snprintf(path, sizeof path, "%s/train/config.yaml", dir);
-    if (c && access(path, R_OK) == 0 && hs_config_init(c, table) == HS_OK && hs_yaml_load(path, &table->schema, c, c->origin) == HS_OK)
-        found = (hs_dtype_option)c->amp.policy;
+    hs_config *c = hs_config_of_checkpoint(table, dir);
+    const hs_dtype_option found = c ? (hs_dtype_option)c->amp.policy : HS_DTYPE_AUTO;
     free(c);
     return found;
 }

@@ -1,5 +1,6 @@
 // config: finding a recipe, and what must agree between settings that are right each on its own.
 #include "recipes/program/config.h"
+#include "data/base/yaml.h"
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -89,6 +90,17 @@ char *hs_config_yaml(const hs_config *c)
     return text;
 }
 
+hs_config *hs_config_of_checkpoint(const hs_config_table *t, const char *dir)
+{
+    char path[PATH_MAX];
+    hs_config *c = malloc(sizeof *c);
+    snprintf(path, sizeof path, "%s/train/config.yaml", dir);
+    if (c && access(path, R_OK) == 0 && hs_config_init(c, t) == HS_OK && hs_yaml_load(path, &t->schema, c, c->origin) == HS_OK)
+        return c;
+    free(c);
+    return NULL;
+}
+
 // "config.yaml:12: " in front of a message about a key; nothing for a default or an option, which is named like the key.
 static const char *prefix(const hs_config *c, const char *key, char *buf, size_t size)
 {
@@ -124,6 +136,20 @@ static hs_status check_micro_batch(const hs_config *c)
     return HS_OK;
 }
 
+// It becomes a folder of runs/ and stands in messages, plots and files.
+static hs_status check_name(const hs_config *c)
+{
+    char at[128];
+    const char *name = c->train.name;
+    bool clean = strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    for (const char *p = name; *p; p++)
+        clean &= *p != '/' && (unsigned char)*p >= ' ' && *p != 0x7f;
+    if (!clean)
+        return HS_FAIL(USAGE, "%strain.name is '%s': a name has no / and no control characters, and is not . or ..; --out names a folder",
+                       prefix(c, "train.name", at, sizeof at), name);
+    return HS_OK;
+}
+
 static hs_status check_optim(const hs_config *c)
 {
     char at[128];
@@ -154,6 +180,7 @@ static hs_status check_data(const hs_config *c)
 hs_status hs_config_check(const hs_config *c, bool data_needed)
 {
     HS_TRY(check_model(c));
+    HS_TRY(check_name(c));
     HS_TRY(check_micro_batch(c));
     HS_TRY(check_optim(c));
     if (data_needed)

@@ -103,6 +103,7 @@ bool hs_config_is_default(const hs_config *c, const char *key);                 
 hs_status hs_config_set(hs_config *c, const char *key, const char *value, const char *where);
 hs_status hs_config_set_int(hs_config *c, const char *key, int64_t value, const char *where);
 char *hs_config_yaml(const hs_config *c); // the resolved configuration; malloc'd
+hs_config *hs_config_of_checkpoint(const hs_config_table *t, const char *dir); // that dir/train/config.yaml says; malloc'd, NULL: none
 
 // The parts of it in the words of the rooms that use them.
 hs_arch hs_config_arch(const hs_config *c);                       // settings stay the configuration's own

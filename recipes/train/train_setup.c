@@ -5,6 +5,7 @@
 #include "ops/ops.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/peak.h"
+#include "recipes/train/resumed.h"
 #include "recipes/train/trainer.h"
 #include <math.h>
 #include <stdlib.h>
@@ -159,6 +160,7 @@ static hs_status load_weights(hs_trainer *t)
     if (t->at.seed != (uint64_t)t->c->train.seed)
         return HS_FAIL(USAGE, "train.seed is %lld, but %s was begun with %llu; --resume none --overwrite starts anew",
                        (long long)t->c->train.seed, t->run.from, (unsigned long long)t->at.seed);
+    hs_resumed_scale(t->c, t->before, &t->at.step_state);
     hs_run_set_state(e->run, &t->at.step_state);
     memcpy(t->last.loss, t->at.step_state.loss, sizeof t->last.loss); // of a run that has nothing left to do
     hs_run_begin(e->run, (uint64_t)t->at.step);
@@ -329,6 +331,7 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, t->c));
     HS_TRY(open_text(t));
     if (t->run.from[0]) {
+        t->before = hs_config_of_checkpoint(t->c->table, t->run.from);
         hs_model_info info;
         const hs_family *family;
         HS_TRY(check_vocabulary(t));
@@ -339,6 +342,8 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(open_profile(t));
     HS_TRY(open_outputs(t));
     HS_TRY(open_loader(t));
+    if (t->run.from[0])
+        hs_resumed_tell(t->c, t->before, &t->at.step_state);
     return open_progress(t);
 }
 
@@ -360,4 +365,5 @@ void hs_trainer_close(hs_trainer *t)
     hs_corpus_close(&t->corpus);
     hs_run_dir_close(&t->run);
     free(t->yaml);
+    free(t->before);
 }

@@ -27,6 +27,7 @@ typedef struct hs_watch { // step mode: the first result of a step that was not 
 typedef struct hs_trainer {
     const hs_train_opts *o;
     hs_config *c;
+    hs_config *before; // of the checkpoint it goes on from; NULL: none, or not known
     hs_run_dir run;
     hs_corpus corpus;
     hs_arch arch;    // of the configuration
