@@ -81,6 +81,9 @@ static inline const char *h5_span(hs_file f, uint64_t base, uint64_t at, uint64_
 // libhdf5 keeps its state for the whole process, and Debian's build may be used by one thread at a time only.
 void hs_h5_lock(void); // also turns off its printing of errors
 void hs_h5_unlock(void);
+// A property list to open or create path with, to be closed; under hs_h5_lock. The library locks what it opens; where the file system has no
+// locks it is told not to, as every other reader here does without.
+hid_t hs_h5_access(const char *path);
 // The most specific words of its last error, which are then forgotten. Locked.
 const char *hs_h5_why(char buf[256]);
 

@@ -22,8 +22,11 @@ bool hs_h5_is(const char *path)
 }
 
 #ifdef HS_HAVE_HDF5
+#include "core/base/log.h"
 #include "data/formats/hdf5_impl.h"
+#include <errno.h>
 #include <pthread.h>
+#include <sys/file.h>
 
 enum { CONTIGUOUS_BLOCK = 1024, BLOCK_TOKENS = 8 << 20, MAX_CHUNK = 64 << 20 };
 
@@ -46,6 +49,36 @@ void hs_h5_lock(void)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); // of the calling thread where the library is thread-safe
 }
 void hs_h5_unlock(void) { pthread_mutex_unlock(&library); }
+
+static bool told; // once a process; guarded as the library is
+
+// A lock that another holds is no reason: the library says so.
+static bool has_no_locks(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    const bool none = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno != EWOULDBLOCK && errno != EINTR;
+    if (none && !told)
+        hs_info("%s: the file system has no locks (%s): HDF5 files there are opened without", path, strerror(errno));
+    told |= none;
+    close(fd); // gives the lock back
+    return none;
+}
+
+hid_t hs_h5_access(const char *path)
+{
+    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG); // closing the file closes whatever an error left open in it
+    if (has_no_locks(path)) {
+#if H5_VERSION_GE(1, 10, 7)
+        H5Pset_file_locking(access, false, true);
+#else
+        hs_warn("libhdf5 before 1.10.7 locks all the same; HDF5_USE_FILE_LOCKING=FALSE in the environment tells it not to");
+#endif
+    }
+    return access;
+}
 
 // The system's own words stand in quotes, amid times and addresses.
 static herr_t keep_first(unsigned n, const H5E_error2_t *e, void *to)
@@ -290,8 +323,7 @@ static hs_status open_columns(hs_h5_file *f)
 static hs_status open_locked(hs_h5_file *f)
 {
     char why[256];
-    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG); // closing the file closes whatever an error left open in it
+    const hid_t access = hs_h5_access(f->path);
     f->file = H5Fopen(f->path, H5F_ACC_RDONLY, access);
     const hs_status st = f->file >= 0 ? HS_OK : HS_FAIL(CORRUPT, "%s: %s", f->path, hs_h5_why(why)); // before the next call clears it
     H5Pclose(access);

@@ -81,7 +81,9 @@ static hs_status create_column(hs_h5_out *w, h5_column_id id)
 
 static hs_status create_locked(hs_h5_out *w)
 {
-    w->h5 = H5Fcreate(w->file.temporary, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t access = hs_h5_access(w->file.temporary);
+    w->h5 = H5Fcreate(w->file.temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    H5Pclose(access);
     if (w->h5 < 0)
         return refused(w, "the file");
     w->list_memory = H5Tvlen_create(H5T_NATIVE_INT32);
