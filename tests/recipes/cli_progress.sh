@@ -25,4 +25,13 @@ expect 0 '' "$halfstep" pretrain tiny.yaml --out plain --train.log_every=20 --qu
 expect 0 '' "$halfstep" pretrain tiny.yaml --out fewer --train.steps=12 --train.log_every=1 --train.show_every=5 --train.eval_every=0
 [ "$(grep -o '^step [0-9]*' stdout.txt | tr '\n' ' ')" = 'step 5 step 10 step 12 ' ] || fail "show_every: $(cat stdout.txt)"
 [ "$(wc -l <fewer/metrics.jsonl)" = 12 ] || fail "metrics.jsonl of a run that shows less has $(wc -l <fewer/metrics.jsonl) lines"
+# beside other work the peak is that of the machine all the same: never 0, and no share of it is above 1
+peak() { grep -o '"peak_flops":[^,}]*' "$1" | head -1 | cut -d: -f2; }
+expect 0 '' "$halfstep" pretrain tiny.yaml --out quiet --train.steps=3 --json
+cp stdout.txt quiet.txt
+for i in $(seq $(nproc)); do (exec timeout 60 sh -c 'while :; do :; done') & done
+expect 0 '' nice -n 5 "$halfstep" pretrain tiny.yaml --out busy --train.steps=3 --json
+kill $(jobs -p)
+awk -v a="$(peak stdout.txt)" -v b="$(peak quiet.txt)" 'BEGIN { exit !(a > 0.3 * b) }' || fail "the peak beside other work is $(peak stdout.txt), alone $(peak quiet.txt)"
+! grep -o '"mfu":[^,}]*' busy/metrics.jsonl quiet/metrics.jsonl | cut -d: -f3 | awk '$1 > 1 { exit 0 } { n++ } END { exit 1 }' || fail "more than the whole peak is used"
 finish
