@@ -1,4 +1,4 @@
-// budget: models planned and thrown away again until the figures are known, also by bisection over the micro-batch.
+// budget: an engine is planned once; only the largest micro-batch is found by planning others, by bisection.
 #include "recipes/program/budget.h"
 #include "recipes/train/progress.h"
 #include <stdlib.h>
@@ -23,68 +23,74 @@ static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
     return HS_OK;
 }
 
-static hs_status build(hs_budget *b, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev)
+hs_arch_setup hs_budget_shape(const hs_config *c, int64_t micro_batch)
 {
     const hs_arch arch = hs_config_arch(c);
     const int64_t context = hs_arch_int(arch, "model.context");
-    const int64_t max_seqs = hs_windows_max_seqs((hs_packing)c->data.packing, micro_batch, context);
-    const hs_arch_setup train = { arch, { .max_tokens = micro_batch * context, .max_seqs = max_seqs } };
-    const hs_arch_setup eval = hs_eval_setup(arch);
-    int t, e;
-    HS_TRY(hs_model_new(&b->model, &(hs_model_opts){ .device = dev, .policy = policy, .micro_steps = (int)c->train.accumulate }));
-    HS_TRY(hs_params_freeze(b->model->params, c->train.freeze, "train.freeze"));
-    HS_TRY(hs_model_plan(b->model, HS_TRAIN, hs_arch_trace, &train, &t));
-    HS_TRY(hs_params_check_freeze(b->model->params));
-    HS_TRY(check_overrides(policy, hs_plan_graph(b->model->plan[t])));
-    HS_TRY(hs_model_plan(b->model, HS_EVAL, hs_arch_trace, &eval, &e));
-    const hs_optim_config optim = hs_config_optim(c, policy->low);
-    HS_TRY(hs_optim_declare(&optim, b->model->params));
+    return (hs_arch_setup){ arch,
+                            { .max_tokens = micro_batch * context,
+                              .max_seqs = hs_windows_max_seqs((hs_packing)c->data.packing, micro_batch, context) } };
+}
 
-    const hs_model_bytes m = hs_model_bytes_of(b->model);
-    const hs_params *ps = b->model->params;
-    const size_t train_bytes = hs_plan_bytes(b->model->plan[t]);
-    b->info = *hs_plan_info_of(b->model->plan[t]);
-    b->graph = hs_plan_graph(b->model->plan[t]);
-    b->parameters = (int64_t)hs_params_count(ps);
+hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
+                           bool loads_values)
+{
+    const hs_arch_setup train = hs_budget_shape(c, micro_batch), eval = hs_eval_setup(train.arch);
+    const hs_optim_config optim = hs_config_optim(c, policy->low);
+    HS_TRY(hs_engine_open(out, &(hs_engine_opts){ .model = hs_arch_trace,
+                                                  .config = &train,
+                                                  .eval_config = &eval,
+                                                  .policy = policy,
+                                                  .optim = &optim,
+                                                  .freeze = c->train.freeze,
+                                                  .eval = true,
+                                                  .micro_steps = (int)c->train.accumulate,
+                                                  .loads_values = loads_values,
+                                                  .seed = (uint64_t)c->train.seed,
+                                                  .device = dev,
+                                                  .mode = (hs_submit_mode)c->exec.mode,
+                                                  .grid = hs_grid_self() }));
+    const hs_status st = check_overrides(policy, hs_plan_graph(hs_engine_plan(*out, HS_TRAIN)));
+    if (st == HS_OK)
+        return HS_OK;
+    hs_engine_free(*out);
+    *out = NULL;
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
+void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch)
+{
+    const hs_arch_setup train = hs_budget_shape(c, micro_batch);
+    const hs_arch arch = train.arch;
+    const hs_plan *plan = hs_engine_plan(e, HS_TRAIN);
+    const hs_model_bytes m = hs_model_bytes_of(e->model);
+    const int64_t max_seqs = train.shape.max_seqs, context = hs_arch_int(arch, "model.context");
+    *b = (hs_budget){ .info = *hs_plan_info_of(plan), .graph = hs_plan_graph(plan) };
+    b->parameters = (int64_t)hs_params_count(e->params);
     b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.saved, b->packed = m.derived;
-    b->gradients = hs_params_bytes_of(ps).grad; // wherever they lie
+    b->gradients = hs_params_bytes_of(e->params).grad; // wherever they lie
     b->inputs = m.inputs, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
-    b->evaluation = m.workspace - train_bytes;
-    b->snapshot = hs_ckpt_bytes(ps);
-    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * micro_batch * context + max_seqs + 1)) * sizeof(int32_t);
+    b->evaluation = m.workspace - hs_plan_bytes(plan);
+    b->snapshot = hs_ckpt_bytes(e->params);
+    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * train.shape.max_tokens + max_seqs + 1)) * sizeof(int32_t);
     b->total = m.slabs.all + m.derived + m.workspace + m.inputs + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
-    const double tokens = (double)(micro_batch * context), shortest = tokens / (double)max_seqs;
+    const double tokens = (double)(train.shape.max_tokens), shortest = tokens / (double)max_seqs;
     const double longer =
         arch.family->flops_per_token(arch.settings, (double)context) - arch.family->flops_per_token(arch.settings, shortest);
     b->flops_longer = 7.0 / 6.0 * longer * tokens * (double)c->train.accumulate; // backward makes the scores again
     b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;
-    return HS_OK;
-}
-
-hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev)
-{
-    *b = (hs_budget){ 0 };
-    const hs_status st = build(b, c, policy, micro_batch, dev);
-    if (st == HS_OK)
-        return HS_OK;
-    hs_budget_free(b);
-    return hs_frame_at(st, __FILE__, __LINE__);
-}
-
-void hs_budget_free(hs_budget *b)
-{
-    hs_model_free(b->model);
-    b->model = NULL;
 }
 
 static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev, bool *yes)
 {
     hs_budget b;
-    HS_TRY(hs_budget_new(&b, c, policy, windows, dev));
+    hs_engine *e;
+    HS_TRY(hs_budget_engine(&e, c, policy, windows, dev, false));
+    hs_budget_of(&b, e, c, windows);
     *yes = b.total <= bytes;
-    hs_budget_free(&b);
+    hs_engine_free(e);
     return HS_OK;
 }
 
@@ -108,17 +114,16 @@ hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t 
     return HS_OK;
 }
 
-hs_status hs_budget_check(const hs_config *c, const hs_policy *policy, hs_device *dev)
+hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy)
 {
     hs_budget b;
     char need[32], have[32];
-    HS_TRY(hs_budget_new(&b, c, policy, c->train.batch, dev));
+    hs_budget_of(&b, e, c, c->train.batch);
     const size_t total = b.total, available = hs_cpu_free_bytes();
-    hs_budget_free(&b);
     if (total <= available)
         return HS_OK;
     int64_t windows = 0;
-    HS_TRY(hs_budget_largest(c, policy, available, dev, &windows));
+    HS_TRY(hs_budget_largest(c, policy, available, e->device, &windows));
     hs_human_bytes((double)total, need, sizeof need), hs_human_bytes((double)available, have, sizeof have);
     if (windows)
         return HS_FAIL(MEMORY, "this run needs %s, %s are free: train.batch is %lld, %lld would fit (train.accumulate makes up for it)",

@@ -1,9 +1,10 @@
-// budget: what a training run will take, found by making its model and freezing nothing.
+// budget: what a configuration trains with, planned, and what that will take before any memory is.
 #ifndef HS_RECIPES_BUDGET_H
 #define HS_RECIPES_BUDGET_H
 #include "data/checkpoint/checkpoint.h"
 #include "optim/optim.h"
 #include "recipes/program/config.h"
+#include "recipes/train/engine.h"
 #include "recipes/train/evaluate.h"
 
 typedef struct hs_budget {
@@ -19,18 +20,21 @@ typedef struct hs_budget {
     double flops_forward, flops_backward; // of an optimizer step: all micro-batches
     double flops_longer;                  // packed documents are planned as short as may be: what more there is where each fills its window
     double traffic_bytes;                 // that they move at least, likewise
-    hs_plan_info info;                    // of the training plan; casts live as long as the budget
+    hs_plan_info info;                    // of the training plan; casts live as long as the engine
     const hs_graph *graph;                // as the training plan has it, likewise
-    // its own: never frozen
-    hs_model *model;
 } hs_budget;
 
-// micro_batch: windows; the other settings are the configuration's, whose model.vocab is settled.
-hs_status hs_budget_new(hs_budget *b, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev);
-void hs_budget_free(hs_budget *b);
+// The shape of a micro-batch of so many windows.
+hs_arch_setup hs_budget_shape(const hs_config *c, int64_t micro_batch);
+// The engine of a run of c, whose model.vocab is settled, with micro_batch windows in place of train.batch: planned, without memory
+// (hs_engine_start). loads_values: as in hs_engine_opts.
+hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
+                           bool loads_values);
+void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch);
 // Largest micro-batch whose total stays within `bytes`; 0: not even one window.
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows);
-// MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this process may take.
-hs_status hs_budget_check(const hs_config *c, const hs_policy *policy, hs_device *dev);
+// Of the engine of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this process
+// may take.
+hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy);
 
 #endif

@@ -136,6 +136,7 @@ static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
     const plan_options *o = cli->options;
     hs_policy policy;
     hs_budget b;
+    hs_engine *e;
     int64_t vocab, largest;
     HS_TRY(hs_config_check(c, false));
     HS_TRY(vocabulary(c, &vocab));
@@ -145,7 +146,8 @@ static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
     HS_TRY(hs_budget_largest(c, &policy, memory, *dev, &largest));
-    HS_TRY(hs_budget_new(&b, c, &policy, c->train.batch, *dev));
+    HS_TRY(hs_budget_engine(&e, c, &policy, c->train.batch, *dev, false));
+    hs_budget_of(&b, e, c, c->train.batch);
     if (o->common.json && o->nodes)
         print_nodes(b.graph, true);
     if (o->common.json)
@@ -154,7 +156,7 @@ static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
         print_text(c, &b, hs_dtype_name(policy.low), largest, memory);
     if (!o->common.json && o->nodes)
         print_nodes(b.graph, false);
-    hs_budget_free(&b);
+    hs_engine_free(e);
     return HS_OK;
 }
 

@@ -17,7 +17,7 @@ static hs_status make_plans(hs_engine *e, const hs_engine_opts *o)
     return HS_OK;
 }
 
-static hs_status build(hs_engine *e, const hs_engine_opts *o)
+static hs_status plan(hs_engine *e, const hs_engine_opts *o)
 {
     if (!e->device)
         HS_TRY(hs_open_device(&e->device, "cpu", o->threads, NULL, 0, false));
@@ -29,39 +29,57 @@ static hs_status build(hs_engine *e, const hs_engine_opts *o)
     e->params = e->model->params;
     HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));
     HS_TRY(make_plans(e, o));
-    if (o->optim) {
-        HS_TRY(hs_params_check_freeze(e->params));
-        HS_TRY(hs_optim_declare(o->optim, e->params));
-    }
-    HS_TRY(hs_model_alloc(e->model, !o->loads_values));
-    HS_TRY(hs_run_new(&e->run, e->model, &(hs_run_opts){ .mode = o->mode }));
-    e->in = hs_run_in(e->run);
     if (!o->optim)
         return HS_OK;
+    HS_TRY(hs_params_check_freeze(e->params));
+    return hs_optim_declare(o->optim, e->params);
+}
+
+hs_status hs_engine_open(hs_engine **out, const hs_engine_opts *o)
+{
+    *out = NULL;
+    hs_engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return HS_FAIL(MEMORY, "no memory for an engine");
+    *e = (hs_engine){
+        .device = o->device, .owns_device = !o->device, .trains = o->optim, .loads_values = o->loads_values, .mode = o->mode
+    };
+    if (o->optim)
+        e->optim_config = *o->optim;
+    for (int m = 0; m < HS_COUNT(e->plan); m++)
+        e->plan[m] = -1;
+    const hs_status st = plan(e, o);
+    if (st == HS_OK) {
+        *out = e;
+        return HS_OK;
+    }
+    hs_engine_free(e);
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_engine_start(hs_engine *e)
+{
+    HS_TRY(hs_model_alloc(e->model, !e->loads_values));
+    HS_TRY(hs_run_new(&e->run, e->model, &(hs_run_opts){ .mode = e->mode }));
+    e->in = hs_run_in(e->run);
+    if (!e->trains)
+        return HS_OK;
     hs_step_state first;
-    hs_optim_init_state(o->optim, &first);
+    hs_optim_init_state(&e->optim_config, &first);
     hs_run_set_state(e->run, &first);
-    HS_TRY(hs_optim_new(&e->optim, o->optim, e->params, &e->model->grid, e->device));
+    HS_TRY(hs_optim_new(&e->optim, &e->optim_config, e->params, &e->model->grid, e->device));
     HS_TRY(hs_optim_set_order(e->optim, hs_plan_grad_order(hs_engine_plan(e, HS_TRAIN))));
     return hs_run_set_update(e->run, hs_optim_segment(e->optim));
 }
 
 hs_status hs_engine_new(hs_engine **out, const hs_engine_opts *o)
 {
-    *out = NULL;
-    hs_engine *e = calloc(1, sizeof *e);
-    if (!e)
-        return HS_FAIL(MEMORY, "no memory for an engine");
-    e->device = o->device;
-    e->owns_device = !o->device;
-    for (int m = 0; m < HS_COUNT(e->plan); m++)
-        e->plan[m] = -1;
-    const hs_status st = build(e, o);
-    if (st == HS_OK) {
-        *out = e;
+    HS_TRY(hs_engine_open(out, o));
+    const hs_status st = hs_engine_start(*out);
+    if (st == HS_OK)
         return HS_OK;
-    }
-    hs_engine_free(e);
+    hs_engine_free(*out);
+    *out = NULL;
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 

@@ -31,9 +31,15 @@ typedef struct hs_engine {
     int plan[3];       // by hs_mode: its number in the model; -1: not made
     hs_params *params; // the model's
     hs_step_in *in;    // the run's
+    bool trains, loads_values;
+    hs_optim_config optim_config; // where it trains
+    hs_submit_mode mode;
 } hs_engine;
 
-hs_status hs_engine_new(hs_engine **out, const hs_engine_opts *o);
+// In two steps, between which all bytes are known and none are taken: model and plans, then memory, run and optimizer.
+hs_status hs_engine_open(hs_engine **out, const hs_engine_opts *o); // run and optim stay NULL
+hs_status hs_engine_start(hs_engine *e);
+hs_status hs_engine_new(hs_engine **out, const hs_engine_opts *o); // both
 void hs_engine_free(hs_engine *e);
 const hs_plan *hs_engine_plan(const hs_engine *e, hs_mode mode); // NULL: not made
 hs_exec *hs_engine_exec(const hs_engine *e, hs_mode mode);

@@ -119,9 +119,7 @@ static hs_status settle_vocabulary(hs_trainer *t)
     HS_TRY(hs_arch_check(t->arch));
     t->context = hs_arch_int(t->arch, "model.context");
     t->info = hs_config_info(t->c);
-    t->train = (hs_arch_setup){ t->arch,
-                                { .max_tokens = t->c->train.batch * t->context,
-                                  .max_seqs = hs_windows_max_seqs((hs_packing)t->c->data.packing, t->c->train.batch, t->context) } };
+    t->train = hs_budget_shape(t->c, t->c->train.batch);
     t->eval = hs_eval_setup(t->arch);
     return HS_OK;
 }
@@ -195,25 +193,13 @@ static hs_status open_device(hs_trainer *t)
 static hs_status open_engine(hs_trainer *t)
 {
     HS_TRY(settle_policy(t));
-    const hs_optim_config optim = hs_config_optim(t->c, t->policy.low);
     if (t->c->optim.warmup >= t->c->train.steps)
         hs_warn("optim.warmup is %lld steps, train.steps %lld: the learning rate never gets to optim.lr", (long long)t->c->optim.warmup,
                 (long long)t->c->train.steps);
     HS_TRY(open_device(t));
-    HS_TRY(hs_budget_check(t->c, &t->policy, t->device));
-    HS_TRY(hs_engine_new(&t->engine, &(hs_engine_opts){ .model = hs_arch_trace,
-                                                        .config = &t->train,
-                                                        .eval_config = &t->eval,
-                                                        .policy = &t->policy,
-                                                        .optim = &optim,
-                                                        .freeze = t->c->train.freeze,
-                                                        .eval = true,
-                                                        .micro_steps = (int)t->c->train.accumulate,
-                                                        .loads_values = t->run.from[0] || t->run.init[0],
-                                                        .seed = (uint64_t)t->c->train.seed,
-                                                        .device = t->device,
-                                                        .mode = (hs_submit_mode)t->c->exec.mode,
-                                                        .grid = hs_grid_self() }));
+    HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, t->c->train.batch, t->device, t->run.from[0] || t->run.init[0]));
+    HS_TRY(hs_budget_check(t->engine, t->c, &t->policy));
+    HS_TRY(hs_engine_start(t->engine));
     t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
     HS_TRY(load_weights(t));
     t->first_step = t->at.step;
