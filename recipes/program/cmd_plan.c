@@ -4,6 +4,7 @@
 #include "recipes/program/commands.h"
 #include "recipes/train/corpus.h"
 #include "recipes/train/progress.h"
+#include "recipes/train/weights_from.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,24 +38,42 @@ static const byte_class classes[] = {
 
 static size_t bytes_at(const hs_budget *b, int i) { return *(const size_t *)((const char *)b + classes[i].offset); }
 
-// The vocabulary of the text where it can be had; else the setting; else a byte's 256.
-static hs_status vocabulary(const hs_config *c, int64_t *vocab)
+// Of a text where it can be had, else of bytes.
+static hs_status characters(const hs_config *c, int64_t *n)
 {
-    *vocab = hs_config_model_int(c, "model.vocab");
-    if (*vocab)
-        return HS_OK;
     hs_data_part part[HS_MIX_SOURCES];
-    int n;
-    HS_TRY(hs_config_sources(c, part, &n));
-    if (part[0].path[0] && access(part[0].path, R_OK) == 0) {
-        hs_corpus corpus;
-        HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL));
-        *vocab = hs_tokenizer_vocab(corpus.tokenizer);
-        hs_corpus_close(&corpus);
-    } else {
-        *vocab = 256;
-    }
+    hs_corpus corpus;
+    int n_parts;
+    *n = 256;
+    HS_TRY(hs_config_sources(c, part, &n_parts));
+    if (!part[0].path[0] || access(part[0].path, R_OK) != 0)
+        return HS_OK;
+    HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL));
+    *n = hs_tokenizer_vocab(corpus.tokenizer);
+    hs_corpus_close(&corpus);
     return HS_OK;
+}
+
+// What pretrain would take over or find out: shape and tokenizer of train.init_from, else the vocabulary where it is open.
+static hs_status settle_model(hs_config *c)
+{
+    hs_run_dir run = { .lock = -1 };
+    const char *dir;
+    hs_tokenizer *tokenizer;
+    int64_t n;
+    if (!c->train.init_from[0] && hs_config_model_int(c, "model.vocab"))
+        return HS_OK;
+    if (c->train.init_from[0])
+        HS_TRY(hs_ckpt_resolve(c->train.init_from, false, run.init, sizeof run.init));
+    HS_TRY(hs_weights_take(c, &run, &dir));
+    if (!dir && strcmp(c->data.tokenizer, "char") == 0) {
+        HS_TRY(characters(c, &n));
+    } else {
+        HS_TRY(dir ? hs_tokenizer_load(&tokenizer, dir) : hs_corpus_named_tokenizer(&tokenizer, c));
+        n = hs_tokenizer_vocab(tokenizer);
+        hs_tokenizer_free(tokenizer);
+    }
+    return hs_weights_vocabulary(c, n);
 }
 
 static void print_text(const hs_config *c, const hs_budget *b, const char *policy, int64_t largest, size_t memory)
@@ -137,11 +156,11 @@ static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
     hs_policy policy;
     hs_budget b;
     hs_engine *e;
-    int64_t vocab, largest;
+    int64_t largest;
     HS_TRY(hs_config_check(c, false));
-    HS_TRY(vocabulary(c, &vocab));
+    HS_TRY(settle_model(c));
+    HS_TRY(hs_arch_check(hs_config_arch(c)));
     HS_TRY(hs_config_policy(c, &policy));
-    HS_TRY(hs_config_set_int(c, "model.vocab", vocab, "data.tokenizer"));
     HS_TRY(hs_open_device(dev, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
@@ -198,7 +217,8 @@ const hs_command hs_cmd_plan = {
     .examples = "halfstep plan gpt2-124m\n"
                 "halfstep plan gpt2-1558m --dtype bf16 --train.batch=1 --json\n"
                 "halfstep plan gpt2-124m --dtype bf16 --nodes                       # every operation, with attributes and shapes\n"
-                "halfstep plan my.yaml --memory-mb 8000                            # what would fit on another machine",
+                "halfstep plan my.yaml --memory-mb 8000                            # what would fit on another machine\n"
+                "halfstep plan my.yaml --train.init_from=path/to/gpt2               # of the shape those weights have",
     .notes = "Bytes are those of the plan, class by class, before anything is allocated. FLOPs count products, attention and row-wise "
              "operations\n"
              "of forward and backward; the optimizer is not in them.",

@@ -7,89 +7,11 @@
 #include "recipes/program/peak.h"
 #include "recipes/train/resumed.h"
 #include "recipes/train/trainer.h"
+#include "recipes/train/weights_from.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-// ---- agreement with the checkpoint a run starts from
-// All keys of a family but those that it calls a run's own are the shape of its weights.
-static bool is_shape(hs_arch m, const hs_key *k) { return !hs_family_owns(m.family, k->name); }
-
-// Reals that went through a file of six digits are the same.
-static bool same_value(const hs_key *k, const void *ours, const void *theirs)
-{
-    const void *a = (const char *)ours + k->offset, *b = (const char *)theirs + k->offset;
-    if (k->type == HS_KEY_REAL)
-        return fabs(*(const double *)a - *(const double *)b) <= 1e-5 * fabs(*(const double *)a);
-    return k->type == HS_KEY_INT      ? *(const int64_t *)a == *(const int64_t *)b
-           : k->type == HS_KEY_BOOL   ? *(const bool *)a == *(const bool *)b
-           : k->type == HS_KEY_CHOICE ? *(const int *)a == *(const int *)b
-                                      : strcmp(a, b) == 0;
-}
-
-static hs_status check_shape(const hs_config *c, const hs_model_info *info, const hs_family *family, const char *from)
-{
-    const hs_arch m = hs_config_arch(c);
-    const hs_schema *s = m.family->settings;
-    char ours[128], theirs[128];
-    if (family != m.family)
-        return HS_FAIL(USAGE, "model.type is %s, but %s has %s; --resume none --overwrite starts anew", m.family->name, from, family->name);
-    for (int i = 0; i < s->n; i++) {
-        const hs_key *k = &s->key[i];
-        if (!is_shape(m, k) || same_value(k, m.settings, info->settings.bytes))
-            continue;
-        hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
-        hs_schema_format(s, info->settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
-        return HS_FAIL(USAGE, "%s is %s, but %s has %s; --resume none --overwrite starts anew", k->name, ours, from, theirs);
-    }
-    return HS_OK;
-}
-
-// The family of the weights, unless the settings name another one or have keys of another.
-static hs_status take_family(hs_config *c, const hs_family *family, const char *source)
-{
-    const hs_arch m = hs_config_arch(c);
-    if (family == m.family)
-        return HS_OK;
-    if (!hs_config_is_default(c, "model.type"))
-        return HS_FAIL(USAGE, "%s: model.type is %s, but train.init_from %s has %s", hs_config_where(c, "model.type"), m.family->name,
-                       source, family->name);
-    for (int i = 0; i < m.family->settings->n; i++)
-        if (!hs_config_is_default(c, m.family->settings->key[i].name))
-            return HS_FAIL(USAGE, "%s: %s is a setting of model.type %s, but train.init_from %s has %s",
-                           hs_config_where(c, m.family->settings->key[i].name), m.family->settings->key[i].name, m.family->name, source,
-                           family->name);
-    char word[64];
-    snprintf(word, sizeof word, "%.*s", (int)strcspn(family->words, "|"), family->words);
-    return hs_config_set(c, "model.type", word, "train.init_from");
-}
-
-// Weights to start from bring their shape; a setting that says otherwise is refused.
-static hs_status take_shape(hs_trainer *t, const char *source)
-{
-    hs_model_info info;
-    const hs_family *family;
-    hs_config *c = t->c;
-    HS_TRY(hs_session_info(c->table->families, source, &info, &family));
-    HS_TRY(take_family(c, family, source));
-    const hs_arch m = hs_config_arch(c);
-    const hs_schema *s = family->settings;
-    for (int i = 0; i < s->n; i++) {
-        const hs_key *k = &s->key[i];
-        char ours[HS_KEY_STRING_BYTES], theirs[HS_KEY_STRING_BYTES];
-        const bool open = strcmp(k->name, "model.vocab") == 0 && hs_arch_int(m, k->name) == 0;
-        if (!is_shape(m, k))
-            continue;
-        hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
-        hs_schema_format(s, info.settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
-        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m.settings, info.settings.bytes))
-            return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
-                           theirs);
-        HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
-    }
-    return HS_OK;
-}
 
 static hs_status check_vocabulary(const hs_trainer *t)
 {
@@ -106,15 +28,9 @@ static hs_status check_vocabulary(const hs_trainer *t)
 }
 
 // ---- settings that files decide
-static hs_status settle_vocabulary(hs_trainer *t)
+static hs_status settle_model(hs_trainer *t)
 {
-    const int64_t have = hs_tokenizer_vocab(t->corpus.tokenizer);
-    const int64_t vocab = hs_config_model_int(t->c, "model.vocab");
-    if (vocab && vocab < have)
-        return HS_FAIL(USAGE, "model.vocab is %lld%s%s, but the tokenizer has %lld tokens", (long long)vocab,
-                       t->c->train.init_from[0] ? ", that of train.init_from " : "", t->c->train.init_from, (long long)have);
-    if (!vocab) // a text of one character still makes a model
-        HS_TRY(hs_config_set_int(t->c, "model.vocab", have < 2 ? 2 : have, "data.tokenizer"));
+    HS_TRY(hs_weights_vocabulary(t->c, hs_tokenizer_vocab(t->corpus.tokenizer)));
     t->arch = hs_config_arch(t->c);
     HS_TRY(hs_arch_check(t->arch));
     t->context = hs_arch_int(t->arch, "model.context");
@@ -139,11 +55,9 @@ static hs_status settle_policy(hs_trainer *t)
 static hs_status open_text(hs_trainer *t)
 {
     const char *tokenizer_dir;
-    if (t->c->train.init_from[0]) // a run that goes on has its own copy of what it took over
-        HS_TRY(take_shape(t, t->run.from[0] ? t->run.from : t->run.init));
-    HS_TRY(hs_train_tokenizer(t, &tokenizer_dir));
+    HS_TRY(hs_weights_take(t->c, &t->run, &tokenizer_dir));
     HS_TRY(hs_corpus_open(&t->corpus, t->c, t->run.dir, tokenizer_dir));
-    return settle_vocabulary(t);
+    return settle_model(t);
 }
 
 // ---- engine and weights
@@ -322,7 +236,7 @@ static hs_status open_all(hs_trainer *t)
         const hs_family *family;
         HS_TRY(check_vocabulary(t));
         HS_TRY(hs_session_info(t->c->table->families, t->run.from, &info, &family));
-        HS_TRY(check_shape(t->c, &info, family, t->run.from));
+        HS_TRY(hs_weights_check(t->c, &info, family, t->run.from));
     }
     HS_TRY(open_engine(t));
     HS_TRY(open_profile(t));

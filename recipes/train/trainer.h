@@ -59,8 +59,5 @@ hs_status hs_train(const hs_train_opts *o); // STOPPED after a signal, NONFINITE
 // Of train_setup.c: all that stands before the first step. Nothing is written before everything was checked.
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o);
 void hs_trainer_close(hs_trainer *t);
-// Of train_tokenizer.c. *dir: the folder whose tokenizer goes with the weights that the run starts or goes on with; NULL: data.tokenizer,
-// whose auto is settled then. Borrowed from t. USAGE: another one is named, or there is none.
-hs_status hs_train_tokenizer(hs_trainer *t, const char **dir);
 
 #endif

@@ -52,6 +52,18 @@ grep -q '"step":3' own/metrics.jsonl || fail 'a run that took its tokenizer over
 expect 0 '' "$halfstep" pretrain ft.yaml --out own --train.steps=4 --quiet --model.{layers,heads}=2 --model.width=64 --model.context=32
 grep -q '"step":4' own/metrics.jsonl || fail 'going on without train.init_from: the tokenizer of the run is there'
 
+# plan says what that would run: the shape of the weights, not that of the settings
+expect 0 '' "$halfstep" plan ft.yaml --train.init_from=model
+grep -q '^model        GPT, layers 2, heads 2, width 64, context 32, vocab 300' stdout.txt || fail "plan: $(head -1 stdout.txt)"
+expect 0 '' "$halfstep" plan ft.yaml --train.init_from=model --json
+planned=$(grep -o '^{"parameters":[0-9]*' stdout.txt)
+expect 0 '' "$halfstep" pretrain ft.yaml --out planned --train.init_from=model --json
+grep '"event":"start"' stdout.txt | grep -qF "${planned#?}," || fail "plan: $planned, pretrain: $(grep '"event":"start"' stdout.txt)"
+expect 2 'model.layers is 3, but train.init_from .*model has 2' "$halfstep" plan ft.yaml --train.init_from=model --model.layers=3
+expect 2 'data.tokenizer is byte .* were trained with another' "$halfstep" plan ft.yaml --train.init_from=model --data.tokenizer=byte
+expect 2 'model.vocab is 300, that of train.init_from .*model, but the tokenizer has 310 tokens' "$halfstep" plan ft.yaml --train.init_from=model --data.tokenizer=tok310 --train.init_tokenizer=replace
+expect 2 'nowhere' "$halfstep" plan ft.yaml --train.init_from=nowhere
+
 # another one
 other='were trained with another \(bpe, 300 tokens\): --data.tokenizer=auto takes that one, --train.init_tokenizer=replace yours'
 no "data.tokenizer is byte \(byte, 256 tokens\), but the weights of train.init_from .*model $other" --data.tokenizer=byte

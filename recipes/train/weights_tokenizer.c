@@ -1,9 +1,15 @@
 // Which tokenizer a run takes. Ids mean nothing without the one that the weights were trained with, so weights keep theirs.
 #include "core/base/log.h"
-#include "recipes/train/trainer.h"
+#include "recipes/train/corpus.h"
+#include "recipes/train/weights_from.h"
 #include <string.h>
 
-static bool is(const hs_trainer *t, const char *word) { return strcmp(t->c->data.tokenizer, word) == 0; }
+typedef struct job {
+    hs_config *c;
+    const hs_run_dir *run;
+} job;
+
+static bool is(const job *t, const char *word) { return strcmp(t->c->data.tokenizer, word) == 0; }
 
 // "bpe, 50257 tokens"
 static const char *in_words(const hs_tokenizer *tok, char *buf, size_t size)
@@ -13,14 +19,14 @@ static const char *in_words(const hs_tokenizer *tok, char *buf, size_t size)
 }
 
 // "config.yaml:4: " before a message about a key that a file sets.
-static const char *place(const hs_trainer *t, const char *key, char *buf, size_t size)
+static const char *place(const job *t, const char *key, char *buf, size_t size)
 {
     const char *where = hs_config_where(t->c, key);
     snprintf(buf, size, "%s%s", strchr(where, ':') ? where : "", strchr(where, ':') ? ": " : "");
     return buf;
 }
 
-static hs_status replaced(const hs_trainer *t)
+static hs_status replaced(const job *t)
 {
     char at[128];
     place(t, "train.init_tokenizer", at, sizeof at);
@@ -29,13 +35,13 @@ static hs_status replaced(const hs_trainer *t)
                        at);
     if (is(t, "auto"))
         return HS_FAIL(USAGE, "%strain.init_tokenizer is replace, but data.tokenizer is auto: name the one to take instead", at);
-    if (!t->run.from[0])
-        hs_warn("train.init_tokenizer replace: the embedding rows of %s mean the tokens of data.tokenizer %s from now on", t->run.init,
+    if (!t->run->from[0])
+        hs_warn("train.init_tokenizer replace: the embedding rows of %s mean the tokens of data.tokenizer %s from now on", t->run->init,
                 t->c->data.tokenizer);
     return HS_OK;
 }
 
-static hs_status without(const hs_trainer *t, const char *source)
+static hs_status without(const job *t, const char *source)
 {
     if (is(t, "auto"))
         return HS_FAIL(USAGE,
@@ -47,7 +53,7 @@ static hs_status without(const hs_trainer *t, const char *source)
     return HS_OK;
 }
 
-static hs_status refuse(const hs_trainer *t, const char *source, const hs_tokenizer *theirs, const hs_tokenizer *named)
+static hs_status refuse(const job *t, const char *source, const hs_tokenizer *theirs, const hs_tokenizer *named)
 {
     char at[128], ours[64] = "", other[64];
     if (named)
@@ -56,13 +62,13 @@ static hs_status refuse(const hs_trainer *t, const char *source, const hs_tokeni
                    "%sdata.tokenizer is %s%s%s%s, but the weights of %s%s were trained with another (%s): --data.tokenizer=auto takes that "
                    "one, %s yours",
                    place(t, "data.tokenizer", at, sizeof at), t->c->data.tokenizer, named ? " (" : "", ours, named ? ")" : "",
-                   t->run.from[0] ? "" : "train.init_from ", source, in_words(theirs, other, sizeof other),
-                   t->run.from[0] ? "a run that begins anew with --train.init_tokenizer=replace" : "--train.init_tokenizer=replace");
+                   t->run->from[0] ? "" : "train.init_from ", source, in_words(theirs, other, sizeof other),
+                   t->run->from[0] ? "a run that begins anew with --train.init_tokenizer=replace" : "--train.init_tokenizer=replace");
 }
 
 // A tokenizer that was named beside weights that have theirs: the same by what it does, wherever it lies. "char" names a kind, whose
 // characters the weights know.
-static hs_status compare(const hs_trainer *t, const char *source, const hs_tokenizer *theirs)
+static hs_status compare(const job *t, const char *source, const hs_tokenizer *theirs)
 {
     hs_tokenizer *named = NULL;
     if (is(t, "char"))
@@ -74,20 +80,21 @@ static hs_status compare(const hs_trainer *t, const char *source, const hs_token
     return st;
 }
 
-static hs_status load(hs_tokenizer **out, const hs_trainer *t, const char *source)
+static hs_status load(hs_tokenizer **out, const job *t, const char *source)
 {
     const hs_status st = hs_tokenizer_load(out, source);
     char message[512];
-    if (st == HS_OK || t->run.from[0])
+    if (st == HS_OK || t->run->from[0])
         return st;
     snprintf(message, sizeof message, "%s", hs_error());
     return HS_FAIL(USAGE, "the tokenizer of train.init_from cannot be read: %s", message);
 }
 
-hs_status hs_train_tokenizer(hs_trainer *t, const char **dir)
+hs_status hs_weights_tokenizer(hs_config *c, const hs_run_dir *run, const char **dir)
 {
+    const job *t = &(job){ c, run };
     const bool inits = t->c->train.init_from[0] != 0;
-    const char *source = t->run.from[0] ? t->run.from : t->run.init;
+    const char *source = t->run->from[0] ? t->run->from : t->run->init;
     *dir = NULL;
     if (t->c->train.init_tokenizer == HS_INIT_REPLACE)
         return replaced(t);
@@ -95,7 +102,7 @@ hs_status hs_train_tokenizer(hs_trainer *t, const char **dir)
         return is(t, "auto") ? hs_config_set(t->c, "data.tokenizer", "char", "auto") : HS_OK;
     if (!inits && !is(t, "auto"))
         return HS_OK; // of a run that goes on: compared when the text is there
-    if (!t->run.from[0] && !hs_tokenizer_found(source))
+    if (!t->run->from[0] && !hs_tokenizer_found(source))
         return without(t, source);
     hs_tokenizer *theirs;
     HS_TRY(load(&theirs, t, source));

@@ -1,0 +1,100 @@
+// weights_from: family, shape and vocabulary of the weights that a run starts or goes on with.
+#include "recipes/train/weights_from.h"
+#include "infer/session/session.h"
+#include <math.h>
+#include <string.h>
+
+// All keys of a family but those that it calls a run's own are the shape of its weights.
+static bool is_shape(hs_arch m, const hs_key *k) { return !hs_family_owns(m.family, k->name); }
+
+// Reals that went through a file of six digits are the same.
+static bool same_value(const hs_key *k, const void *ours, const void *theirs)
+{
+    const void *a = (const char *)ours + k->offset, *b = (const char *)theirs + k->offset;
+    if (k->type == HS_KEY_REAL)
+        return fabs(*(const double *)a - *(const double *)b) <= 1e-5 * fabs(*(const double *)a);
+    return k->type == HS_KEY_INT      ? *(const int64_t *)a == *(const int64_t *)b
+           : k->type == HS_KEY_BOOL   ? *(const bool *)a == *(const bool *)b
+           : k->type == HS_KEY_CHOICE ? *(const int *)a == *(const int *)b
+                                      : strcmp(a, b) == 0;
+}
+
+hs_status hs_weights_check(const hs_config *c, const hs_model_info *info, const hs_family *family, const char *from)
+{
+    const hs_arch m = hs_config_arch(c);
+    const hs_schema *s = m.family->settings;
+    char ours[128], theirs[128];
+    if (family != m.family)
+        return HS_FAIL(USAGE, "model.type is %s, but %s has %s; --resume none --overwrite starts anew", m.family->name, from, family->name);
+    for (int i = 0; i < s->n; i++) {
+        const hs_key *k = &s->key[i];
+        if (!is_shape(m, k) || same_value(k, m.settings, info->settings.bytes))
+            continue;
+        hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
+        hs_schema_format(s, info->settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
+        return HS_FAIL(USAGE, "%s is %s, but %s has %s; --resume none --overwrite starts anew", k->name, ours, from, theirs);
+    }
+    return HS_OK;
+}
+
+// The family of the weights, unless the settings name another one or have keys of another.
+static hs_status take_family(hs_config *c, const hs_family *family, const char *source)
+{
+    const hs_arch m = hs_config_arch(c);
+    if (family == m.family)
+        return HS_OK;
+    if (!hs_config_is_default(c, "model.type"))
+        return HS_FAIL(USAGE, "%s: model.type is %s, but train.init_from %s has %s", hs_config_where(c, "model.type"), m.family->name,
+                       source, family->name);
+    for (int i = 0; i < m.family->settings->n; i++)
+        if (!hs_config_is_default(c, m.family->settings->key[i].name))
+            return HS_FAIL(USAGE, "%s: %s is a setting of model.type %s, but train.init_from %s has %s",
+                           hs_config_where(c, m.family->settings->key[i].name), m.family->settings->key[i].name, m.family->name, source,
+                           family->name);
+    char word[64];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(family->words, "|"), family->words);
+    return hs_config_set(c, "model.type", word, "train.init_from");
+}
+
+// Weights to start from bring their shape; a setting that says otherwise is refused.
+static hs_status take_shape(hs_config *c, const char *source)
+{
+    hs_model_info info;
+    const hs_family *family;
+    HS_TRY(hs_session_info(c->table->families, source, &info, &family));
+    HS_TRY(take_family(c, family, source));
+    const hs_arch m = hs_config_arch(c);
+    const hs_schema *s = family->settings;
+    for (int i = 0; i < s->n; i++) {
+        const hs_key *k = &s->key[i];
+        char ours[HS_KEY_STRING_BYTES], theirs[HS_KEY_STRING_BYTES];
+        const bool open = strcmp(k->name, "model.vocab") == 0 && hs_arch_int(m, k->name) == 0;
+        if (!is_shape(m, k))
+            continue;
+        hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
+        hs_schema_format(s, info.settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
+        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m.settings, info.settings.bytes))
+            return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
+                           theirs);
+        HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
+    }
+    return HS_OK;
+}
+
+hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **tokenizer_dir)
+{
+    if (c->train.init_from[0]) // a run that goes on has its own copy of what it took over
+        HS_TRY(take_shape(c, run->from[0] ? run->from : run->init));
+    return hs_weights_tokenizer(c, run, tokenizer_dir);
+}
+
+hs_status hs_weights_vocabulary(hs_config *c, int64_t have)
+{
+    const int64_t vocab = hs_config_model_int(c, "model.vocab");
+    if (vocab && vocab < have)
+        return HS_FAIL(USAGE, "model.vocab is %lld%s%s, but the tokenizer has %lld tokens", (long long)vocab,
+                       c->train.init_from[0] ? ", that of train.init_from " : "", c->train.init_from, (long long)have);
+    if (!vocab) // a text of one character still makes a model
+        HS_TRY(hs_config_set_int(c, "model.vocab", have < 2 ? 2 : have, "data.tokenizer"));
+    return HS_OK;
+}

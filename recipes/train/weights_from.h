@@ -1,0 +1,18 @@
+// weights_from: what the weights that a run starts or goes on with bring along - family, shape, tokenizer. For `pretrain`, and for `plan`,
+// which says what that would run.
+#ifndef HS_RECIPES_WEIGHTS_FROM_H
+#define HS_RECIPES_WEIGHTS_FROM_H
+#include "data/tokenizers/tokenizer.h"
+#include "recipes/train/run_dir.h"
+
+// Of run only `from` and `init` are looked at: where neither is set, data.tokenizer auto is settled and no more. *tokenizer_dir: the folder
+// whose tokenizer goes with the weights; NULL: data.tokenizer. Borrowed from run. USAGE: a setting says otherwise, another tokenizer is named,
+// or there is none.
+hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **tokenizer_dir);
+hs_status hs_weights_tokenizer(hs_config *c, const hs_run_dir *run, const char **tokenizer_dir); // its second half
+// model.vocab, where it is open, from a tokenizer of so many tokens. USAGE: it is set, and they are more.
+hs_status hs_weights_vocabulary(hs_config *c, int64_t have);
+// Going on from a checkpoint of `family` with these settings: USAGE, where the configuration has another shape.
+hs_status hs_weights_check(const hs_config *c, const hs_model_info *info, const hs_family *family, const char *from);
+
+#endif
