@@ -39,7 +39,7 @@ typedef struct hs_text_decoder {
     unsigned char rest[4]; // of a unit
     int n_rest;
 } hs_text_decoder;
-enum { HS_TEXT_DECODED = 4 }; // bytes out for a byte in, at most; and 8 more
+enum { HS_TEXT_DECODED = 2 }; // bytes out for a byte in, at most; and 8 more
 size_t hs_text_decode(hs_text_decoder *d, const void *in, size_t bytes, bool last, char *out);
 
 #endif

@@ -12,7 +12,7 @@
 #ifndef HS_TEXT_READ_BYTES
 #define HS_TEXT_READ_BYTES (1 << 20) // see HS_TEXT_RAW_BYTES
 #endif
-enum { READ_BYTES = HS_TEXT_READ_BYTES };
+enum { READ_BYTES = HS_TEXT_READ_BYTES, MARK = 3 }; // MARK: bytes of a byte order mark in UTF-8
 
 struct hs_text_source {
     const hs_text_inputs *inputs;
@@ -79,7 +79,6 @@ static void consume(hs_text_source *s, size_t bytes)
 
 static hs_status skip_mark(hs_text_source *s)
 {
-    enum { MARK = 3 };
     while (s->end < MARK && !s->ended)
         HS_TRY(refill(s));
     consume(s, (size_t)hs_text_code_of(s->buf, s->end).mark);
@@ -320,8 +319,8 @@ static size_t between_records(hs_text_source *s, const char *p, size_t have)
         const char c = p[i];
         if (is_blank(c) || c == '\n' || c == ',' || c == 0x1E)
             continue;
-        if (have - i >= 3 && memcmp(p + i, "\xEF\xBB\xBF", 3) == 0)
-            i += 2;
+        if (have - i >= MARK && memcmp(p + i, "\xEF\xBB\xBF", MARK) == 0)
+            i += MARK - 1;
         else if (c == '[' && !s->at.list)
             s->at.list = true;
         else if (c == ']' && s->at.list)
@@ -334,13 +333,11 @@ static size_t between_records(hs_text_source *s, const char *p, size_t have)
 
 static hs_status skip_to_record(hs_text_source *s)
 {
-    for (;;) {
-        const size_t n = between_records(s, s->buf + s->start, s->end - s->start);
-        consume(s, n);
-        if (s->end - s->start >= 3 || s->ended)
-            break;
-        HS_TRY(refill(s));
-    }
+    do {
+        while (s->end - s->start < MARK && !s->ended)
+            HS_TRY(refill(s));
+        consume(s, between_records(s, s->buf + s->start, s->end - s->start));
+    } while (s->end - s->start < MARK && !s->ended);
     if (s->start == s->end && s->at.list)
         return HS_FAIL(CORRUPT, "%s:%lld: the list of records has no end: truncated", name_of(s), (long long)s->at.line);
     return HS_OK;

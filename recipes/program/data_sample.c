@@ -65,7 +65,7 @@ static hs_status show_document(const sampler *s)
         for (int64_t i = 0; !text && i < s->kept; i++)
             printf("%s%d", i ? " " : "", s->ids[i]);
         if (s->n == HS_TOKENS_MORE)
-            printf("\n... and more\n\n");
+            printf("\n... and more; no document begins in the next million tokens\n\n");
         else
             printf(s->n > s->kept ? "\n... and %lld tokens more\n\n" : "\n\n", (long long)(s->n - s->kept));
     }
@@ -73,7 +73,7 @@ static hs_status show_document(const sampler *s)
     return HS_OK;
 }
 
-// Only what is shown is read: a file of gigabytes takes no longer than one of kilobytes.
+// Only what is shown is read: a file of gigabytes takes no longer than one of kilobytes. So a document whose end is far away is the last.
 static hs_status sample_documents(const data_job *j)
 {
     sampler s = { .j = j, .document = j->o->first };
@@ -85,6 +85,8 @@ static hs_status sample_documents(const data_job *j)
         if (st != HS_OK || s.n == HS_TOKENS_NONE)
             break;
         st = show_document(&s);
+        if (s.n == HS_TOKENS_MORE)
+            i = j->o->count;
     }
     free(s.ids);
     if (st != HS_OK)

@@ -39,7 +39,7 @@ d sample l.bin --tokens 3 --json | grep -q '"tokens":6000,"ids":\[1,6,9\]' || fa
 { llmc_header 2100000000; le 2 1 5 6 7 8 9 10; } >huge.bin && truncate -s 4200001024 huge.bin
 timeout 20 "$halfstep" data sample huge.bin --tokens 5 >huge.txt || fail "sample of 4.2 GB: $?"
 grep -q '^1 5 6 7 8$' huge.txt && grep -q '2099999995 tokens more' huge.txt || fail "sample of 4.2 GB: $(cat huge.txt)"
-timeout 20 "$halfstep" data sample huge.bin --tokens 5 --document-token 1 --count 1 >huge.txt || fail "sample of 4.2 GB: $?"
+timeout 20 "$halfstep" data sample huge.bin --tokens 5 --document-token 1 >huge.txt || fail "sample of 4.2 GB: $?"
 grep -q 'more than 5 tokens' huge.txt && grep -q '^5 6 7 8 9$' huge.txt || fail "sample of 4.2 GB: $(cat huge.txt)"
 {
   printf 'MMIDIDX\0\0' && le 8 1 && le 1 8 && le 8 3 4 && le 4 1000000000 2000000000 5 && le 8 0 2000000000 6000000000 && le 8 0 1 2 3
