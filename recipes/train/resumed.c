@@ -55,7 +55,7 @@ static void tell_difference(const hs_config *c, const hs_config *before, hs_key_
     char buf[HS_KEY_NAME], now[HS_KEY_STRING_BYTES + 8], then[HS_KEY_STRING_BYTES + 8] = "";
     const char *name = hs_schema_name(at, buf);
     const hs_key_at old = hs_schema_find(s, before, name);
-    const bool there = old.key && (!old.list || old.element < *(const int *)((const char *)before + old.list->count_offset));
+    const bool there = old.key != NULL;
     hs_schema_format(s, c, at, now, sizeof now);
     if (there)
         hs_schema_format(s, before, old, then, sizeof then);
@@ -64,6 +64,17 @@ static void tell_difference(const hs_config *c, const hs_config *before, hs_key_
     const char *note = note_of(name);
     hs_info("goes on with %s %s, was %s%s%s", name, now[0] ? now : "(empty)", !there ? "not set" : then[0] ? then : "(empty)",
             note ? ": " : "", note ? note : "");
+}
+
+// Of a list that has fewer elements now.
+static void tell_missing(const hs_config *c, const hs_config *before, hs_key_at at)
+{
+    const hs_schema *s = &c->table->schema;
+    char buf[HS_KEY_NAME], then[HS_KEY_STRING_BYTES + 8];
+    if (!at.list || hs_schema_find(s, c, hs_schema_name(at, buf)).key)
+        return;
+    hs_schema_format(s, before, at, then, sizeof then);
+    hs_info("goes on without %s, was %s", buf, then[0] ? then : "(empty)");
 }
 
 // More than a tenth: what a schedule does by itself between two steps is less, but for warm-ups of a few.
@@ -86,5 +97,7 @@ void hs_resumed_tell(const hs_config *c, const hs_config *before, const hs_step_
     }
     for (int i = 0; (at = hs_schema_row(s, c, i)).key; i++)
         tell_difference(c, before, at);
+    for (int i = 0; (at = hs_schema_row(s, before, i)).key; i++)
+        tell_missing(c, before, at);
     tell_jump(c, before, state);
 }

@@ -87,6 +87,10 @@ cmp -s <(losses listed/metrics.jsonl) <(losses options/metrics.jsonl) || fail 'd
 "$halfstep" pretrain sources.yaml --out listed --train.steps=21 >again.txt 2>&1 && ! grep -q 'losses will not repeat' again.txt || fail "an equal list: $(cat again.txt)"
 "$halfstep" pretrain sources.yaml --out listed --train.steps=22 --data.sources.1.weight=0.5 2>&1 | grep -q 'losses will not repeat' || fail 'another weight in the list is not told'
 "$halfstep" pretrain sources.yaml --out listed --train.steps=23 --data.sources.2.path=end.bin --data.sources.2.weight=1 2>&1 | grep -q 'losses will not repeat' || fail 'an element more is not told'
+# every element that came, changed or went is told by its name
+"$halfstep" pretrain sources.yaml --out listed --train.steps=24 >again.txt 2>&1
+grep -q 'goes on without data.sources.2.path, was .*/end.bin$' again.txt && grep -q 'goes on without data.sources.2.weight, was 1$' again.txt || fail "an element less is not told: $(cat again.txt)"
+"$halfstep" pretrain sources.yaml --out listed --train.steps=25 --data.sources.1.weight=0.5 2>&1 | grep -q 'goes on with data.sources.1.weight 0.5, was 0.3$' || fail 'another weight is not told by its name'
 # a list of one text
 sed '/packing\|tokenizer\|lines.bin\|weight\|val:/d; s/end.bin/text.txt/' sources.yaml >one.yaml
 "$halfstep" pretrain one.yaml --out one_text --train.steps=3 --quiet || fail 'a list of one text'
