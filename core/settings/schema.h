@@ -7,9 +7,9 @@
 // A key may be a chooser: its value decides which further keys there are (model.type decides what model.* has). Each of its sections is
 // a table into a struct of its own; the chosen one's struct lies in a buffer inside the struct of the common table.
 //
-// A section may also be a list: data.sources.0.path, data.sources.1.path, ... Its table is of one element; the elements' structs are an array
-// inside the struct of the common table. An element is there from the first of its keys that is set, behind those there are; what it is not
-// told has the row's default.
+// A section may also be a list: data.sources.0.path, data.sources.1.path, ... Its table is of one element; the elements' structs are an
+// array inside the struct of the common table. An element is there from the first of its keys that is set, behind those there are; what it
+// is not told has the row's default.
 #ifndef HS_CORE_SCHEMA_H
 #define HS_CORE_SCHEMA_H
 #include "core/base/status.h"
@@ -109,10 +109,10 @@ hs_key_at hs_schema_find(const hs_schema *s, const void *config, const char *nam
 const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME]);
 // The keys one after the other, those of a section behind their chooser, those of lists behind all others; a key of NULL behind the last.
 hs_key_at hs_schema_row(const hs_schema *s, const void *config, int i);
-const char *hs_schema_name(hs_key_at at, char buf[HS_KEY_NAME]); // the whole name, as find takes it
+const char *hs_schema_name(hs_key_at at, char buf[HS_KEY_NAME]);                     // the whole name, as find takes it
 bool hs_schema_is_section(const hs_schema *s, const void *config, const char *name); // "model": there are keys "model.*"
 
-const hs_list *hs_schema_list(const hs_schema *s, const char *name); // NULL: no list of that name
+const hs_list *hs_schema_list(const hs_schema *s, const char *name);            // NULL: no list of that name
 int hs_schema_chosen(const hs_schema *s, const void *config);                   // index of the section; -1: no chooser
 const hs_section *hs_schema_section_of(const hs_schema *s, const hs_key *k);    // that k is a row of; NULL: a common key
 void *hs_schema_field(const hs_schema *s, void *config, hs_key_at at);          // where its value lies

@@ -118,8 +118,8 @@ static bool is_list(const hs_list *l, const char *prefix, size_t length) // "dat
     return l && length == strlen(l->name) + 1 && !strncmp(prefix, l->name, length - 1);
 }
 
-// All keys that begin with the first `length` characters of `prefix`, each section once and whole, wherever its rows stand. item: in front of
-// the first one stands the dash of a list.
+// All keys that begin with the first `length` characters of `prefix`, each section once and whole, wherever its rows stand. item: in front
+// of the first one stands the dash of a list.
 static void write_section(const hs_schema *s, const void *config, FILE *f, const char *prefix, size_t length, int depth, bool item)
 {
     hs_key_at at;

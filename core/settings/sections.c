@@ -1,5 +1,5 @@
-// sections: which keys there are, where their values lie, and in which order they are told. A chooser's value brings a table of its own, and
-// each element of a list has one.
+// sections: which keys there are, where their values lie, and in which order they are told. A chooser's value brings a table of its own,
+// and each element of a list has one.
 #include "core/settings/schema.h"
 #include <stdlib.h>
 #include <string.h>

@@ -181,7 +181,7 @@ static hs_status read_scalar(reader *r, const char *name)
 static hs_status read_list(reader *r, const char *name)
 {
     char value[VALUE] = "", longer[VALUE], at[WHERE];
-    where(r, at); // of the key, not of the list's end
+    where(r, at);                       // of the key, not of the list's end
     if (!r->choose && !key_of(r, name)) // before what its elements are is asked
         return set(r, name, "", at);
     for (int n = 0;; n++) {

@@ -27,9 +27,9 @@ hs_arch_setup hs_budget_shape(const hs_config *c, int64_t micro_batch)
 {
     const hs_arch arch = hs_config_arch(c);
     const int64_t context = hs_arch_int(arch, "model.context");
-    return (hs_arch_setup){ arch,
-                            { .max_tokens = micro_batch * context,
-                              .max_seqs = hs_windows_max_seqs((hs_packing)c->data.packing, micro_batch, context) } };
+    return (hs_arch_setup){
+        arch, { .max_tokens = micro_batch * context, .max_seqs = hs_windows_max_seqs((hs_packing)c->data.packing, micro_batch, context) }
+    };
 }
 
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,

@@ -33,8 +33,8 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch);
 // Largest micro-batch whose total stays within `bytes`; 0: not even one window.
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows);
-// Of the engine of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this process
-// may take.
+// Of the engine of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this
+// process may take.
 hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy);
 
 #endif

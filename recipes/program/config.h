@@ -59,9 +59,9 @@ typedef struct hs_config {
         hs_reals betas;
     } optim;
     struct {
-        int policy;    // hs_dtype_option
-        int residual;  // HS_RESIDUAL_F32, HS_RESIDUAL_LOW
-        int scaler;    // hs_scaler_kind
+        int policy;   // hs_dtype_option
+        int residual; // HS_RESIDUAL_F32, HS_RESIDUAL_LOW
+        int scaler;   // hs_scaler_kind
         hs_string overrides;
     } amp;
     struct {
@@ -89,8 +89,8 @@ hs_status hs_config_init(hs_config *c, const hs_config_table *t);
 // A path as given, or a shipped recipe by its name ("gpt2-124m"). USAGE with the names if there is neither.
 hs_status hs_config_find(const char *name, char *path, size_t size);
 // What training draws from: data.sources, or data.train as one file of weight 1, or, where no file has that name and it has a comma, as
-// PATH:WEIGHT,PATH:WEIGHT,... (weight 1 where none is given). USAGE: both are set, an empty path, a weight that is no number, weights of some
-// only, more than HS_MIX_SOURCES.
+// PATH:WEIGHT,PATH:WEIGHT,... (weight 1 where none is given). USAGE: both are set, an empty path, a weight that is no number, weights of
+// some only, more than HS_MIX_SOURCES.
 hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES], int *n);
 static inline const char *hs_config_data_key(const hs_config *c) { return c->data.n_sources ? "data.sources" : "data.train"; }
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
@@ -102,7 +102,7 @@ const char *hs_config_where(const hs_config *c, const char *key);               
 bool hs_config_is_default(const hs_config *c, const char *key);                   // nobody set it
 hs_status hs_config_set(hs_config *c, const char *key, const char *value, const char *where);
 hs_status hs_config_set_int(hs_config *c, const char *key, int64_t value, const char *where);
-char *hs_config_yaml(const hs_config *c); // the resolved configuration; malloc'd
+char *hs_config_yaml(const hs_config *c);                                      // the resolved configuration; malloc'd
 hs_config *hs_config_of_checkpoint(const hs_config_table *t, const char *dir); // that dir/train/config.yaml says; malloc'd, NULL: none
 
 // The parts of it in the words of the rooms that use them.

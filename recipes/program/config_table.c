@@ -1,6 +1,6 @@
 // The settings that every run has; model.type adds those of its family.
-#include "recipes/program/config.h"
 #include "data/batches/windows.h"
+#include "recipes/program/config.h"
 #include <string.h>
 
 #define AT(field) .offset = offsetof(hs_config, field)
@@ -71,8 +71,7 @@ static const hs_key keys[] = {
     INT("train.accumulate", train.accumulate, "1", 1, 4096, .unit = "micro-batches", .help = "micro-batches per optimizer step"),
     INT("train.steps", train.steps, "2000", 1, 1e12, .unit = "steps", .help = "optimizer steps in all"),
     INT("train.seed", train.seed, "1", 0, 9e15, .help = "of initial weights, order of the data and dropout"),
-    INT("train.log_every", train.log_every, "10", 1, 1e9, .unit = "steps",
-        .help = "between lines of metrics.jsonl"),
+    INT("train.log_every", train.log_every, "10", 1, 1e9, .unit = "steps", .help = "between lines of metrics.jsonl"),
     INT("train.show_every", train.show_every, "0", 0, 1e9, .unit = "steps",
         .help = "between progress lines where the output is no terminal; 0: as many as log_every"),
     BOOL("train.tensorboard", train.tensorboard, "true", .help = "write the numbers of metrics.jsonl as TensorBoard event files too"),
@@ -149,8 +148,7 @@ hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *famil
     int n = 0;
     for (; families[n]; n++) {
         if (n == HS_FAMILIES || families[n]->settings->n > HS_CONFIG_FAMILY)
-            return HS_FAIL(INTERNAL, "%s: more than %d families, or than %d settings", families[n]->name, HS_FAMILIES,
-                           HS_CONFIG_FAMILY);
+            return HS_FAIL(INTERNAL, "%s: more than %d families, or than %d settings", families[n]->name, HS_FAMILIES, HS_CONFIG_FAMILY);
         for (int i = 0; i < HS_COUNT(needed); i++)
             if (!hs_schema_find(families[n]->settings, NULL, needed[i]).key)
                 return HS_FAIL(INTERNAL, "family %s has no setting %s, which batches of tokens need", families[n]->name, needed[i]);

@@ -181,8 +181,8 @@ static hs_status split(hs_corpus *c, const hs_config *config, const texts *t)
     const int64_t n_val = c->val.end - c->val.first;
     const int64_t context = hs_config_model_int(config, "model.context");
     if (n_train < context + 1)
-        return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", t->path,
-                       (long long)n_train, (long long)context + 1);
+        return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", t->path, (long long)n_train,
+                       (long long)context + 1);
     const bool wanted = t->has_val_file || t->fraction > 0;
     if (wanted && n_val < 2)
         return HS_FAIL(USAGE, "%s: the validation text has %lld tokens, needs 2; give a larger data.val, or 0 for none",

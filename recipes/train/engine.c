@@ -41,9 +41,8 @@ hs_status hs_engine_open(hs_engine **out, const hs_engine_opts *o)
     hs_engine *e = calloc(1, sizeof *e);
     if (!e)
         return HS_FAIL(MEMORY, "no memory for an engine");
-    *e = (hs_engine){
-        .device = o->device, .owns_device = !o->device, .trains = o->optim, .loads_values = o->loads_values, .mode = o->mode
-    };
+    *e =
+        (hs_engine){ .device = o->device, .owns_device = !o->device, .trains = o->optim, .loads_values = o->loads_values, .mode = o->mode };
     if (o->optim)
         e->optim_config = *o->optim;
     for (int m = 0; m < HS_COUNT(e->plan); m++)

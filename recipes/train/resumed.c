@@ -31,7 +31,8 @@ typedef struct rule {
     const char *keys; // a key, or a section with its point
     const char *note;
 } rule;
-static const rule rules[] = { // the first that fits
+static const rule rules[] = {
+    // the first that fits
     { "optim.name", "moments that both keep are carried over, others begin at 0" },
     { "amp.policy", "the loss scale begins anew; values and moments are f32 and stay" },
     { "amp.scaler", "the loss scale begins anew" },
@@ -62,7 +63,10 @@ static void tell_difference(const hs_config *c, const hs_config *before, hs_key_
     if (there && strcmp(now, then) == 0)
         return;
     const char *note = note_of(name);
-    hs_info("goes on with %s %s, was %s%s%s", name, now[0] ? now : "(empty)", !there ? "not set" : then[0] ? then : "(empty)",
+    hs_info("goes on with %s %s, was %s%s%s", name, now[0] ? now : "(empty)",
+            !there    ? "not set"
+            : then[0] ? then
+                      : "(empty)",
             note ? ": " : "", note ? note : "");
 }
 

@@ -6,8 +6,8 @@
 #include "recipes/train/run_dir.h"
 
 // Of run only `from` and `init` are looked at: where neither is set, data.tokenizer auto is settled and no more. *tokenizer_dir: the folder
-// whose tokenizer goes with the weights; NULL: data.tokenizer. Borrowed from run. USAGE: a setting says otherwise, another tokenizer is named,
-// or there is none.
+// whose tokenizer goes with the weights; NULL: data.tokenizer. Borrowed from run. USAGE: a setting says otherwise, another tokenizer is
+// named, or there is none.
 hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **tokenizer_dir);
 hs_status hs_weights_tokenizer(hs_config *c, const hs_run_dir *run, const char **tokenizer_dir); // its second half
 // model.vocab, where it is open, from a tokenizer of so many tokens. USAGE: it is set, and they are more.

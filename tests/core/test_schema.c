@@ -312,11 +312,9 @@ static const hs_schema phase_schema = HS_SCHEMA(phase_keys, phase), guest_schema
 static const hs_list lists[] = { { "phases", &phase_schema, offsetof(plan, phase), offsetof(plan, n_phases), 4, "stretches of the run" },
                                  { "hall.guests", &guest_schema, offsetof(plan, guest), offsetof(plan, n_guests), 2, "who is there" } };
 static const hs_key plan_keys[] = { { "seed", HS_KEY_INT, offsetof(plan, seed), "1", 0, 0, NULL, NULL, "", false } };
-static const hs_schema plan_schema = { .key = plan_keys,
-                                       .n = HS_COUNT(plan_keys),
-                                       .struct_bytes = sizeof(plan),
-                                       .list = lists,
-                                       .n_lists = HS_COUNT(lists) };
+static const hs_schema plan_schema = {
+    .key = plan_keys, .n = HS_COUNT(plan_keys), .struct_bytes = sizeof(plan), .list = lists, .n_lists = HS_COUNT(lists)
+};
 
 static void test_lists(void **state)
 {

@@ -188,7 +188,7 @@ static void names_what_does_not_fit(void **state)
     assert_int_equal(foreign_load(&x, &same), HS_USAGE);
     assert_non_null(strstr(hs_error(), "23 of the tensors"));
     assert_non_null(strstr(ckpt_logged, "transformer.wte.weight\" is missing") ? ckpt_logged
-                                                                          : strstr(hs_error(), "transformer.wte.weight\" is missing"));
+                                                                               : strstr(hs_error(), "transformer.wte.weight\" is missing"));
     foreign_close(&x);
 }
 

@@ -98,7 +98,8 @@ static void only_what_is_alike(void **state)
     hs_source a = { .unit = "windows", .column = &columns[0], .n_columns = 1, .free = count_free }, b = a, *mixed;
     b.unit = "rows";
     b.interleaved = true;
-    FAILS(INTERNAL, "windows and rows go to ranks in another order", hs_mixed_new(&mixed, (hs_source *[]){ &a, &b }, (double[]){ 1, 1 }, 2));
+    FAILS(INTERNAL, "windows and rows go to ranks in another order",
+          hs_mixed_new(&mixed, (hs_source *[]){ &a, &b }, (double[]){ 1, 1 }, 2));
     assert_int_equal(n_freed, 2);
     b.interleaved = false, b.column = &columns[1];
     FAILS(INTERNAL, "windows and rows make different columns", hs_mixed_new(&mixed, (hs_source *[]){ &a, &b }, (double[]){ 1, 1 }, 2));

@@ -288,7 +288,8 @@ static void lists_of_sections(void **state)
         assert_int_equal(m.n, i < 3 ? 2 : 0);
         assert_true(m.first == 4);
         if (m.n)
-            assert_true(!strcmp(m.source[0].path, "a") && m.source[0].weight == 2 && !strcmp(m.source[1].path, "b") && m.source[1].weight == 3);
+            assert_true(!strcmp(m.source[0].path, "a") && m.source[0].weight == 2 && !strcmp(m.source[1].path, "b") &&
+                        m.source[1].weight == 3);
         if (i == 0)
             assert_true(m.source[0].betas.n == 2 && m.source[0].betas.v[1] == 0.25 && m.source[1].betas.n == 0);
         if (i == 0)

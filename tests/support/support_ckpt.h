@@ -21,10 +21,10 @@ void ckpt_temp_dir(char path[CKPT_PATH]);       // a new folder
 void ckpt_remove(const char *path);             // with all that is in it
 void ckpt_damage(const char *path, long where); // flips a bit of the byte there; from the end if negative
 bool ckpt_exists(const char *dir, const char *name);
-int ckpt_count_leftovers(const char *dir); // *.tmp-*, *.old-*
+int ckpt_count_leftovers(const char *dir);                          // *.tmp-*, *.old-*
 void ckpt_put(const char *dir, const char *name, const char *text); // a file
 
-extern char ckpt_logged[8192];  // the lines of the log since then
-int ckpt_listen(void **state);  // set-up of a test: informations and up are kept, none yet
+extern char ckpt_logged[8192]; // the lines of the log since then
+int ckpt_listen(void **state); // set-up of a test: informations and up are kept, none yet
 
 #endif

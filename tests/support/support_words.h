@@ -8,10 +8,9 @@
 
 static inline hs_optim_config optim_named(const char *word)
 {
-    static const char *const words[] = { [HS_PRESET_ADAMW] = "adamw",
-                                         [HS_PRESET_LAMB] = "lamb",
-                                         [HS_PRESET_NVLAMB] = "nvlamb",
-                                         [HS_PRESET_SGD] = "sgd" };
+    static const char *const words[] = {
+        [HS_PRESET_ADAMW] = "adamw", [HS_PRESET_LAMB] = "lamb", [HS_PRESET_NVLAMB] = "nvlamb", [HS_PRESET_SGD] = "sgd"
+    };
     for (int i = 0; i < HS_N_PRESETS; i++)
         if (strcmp(words[i], word) == 0)
             return hs_optim_preset((hs_preset)i);
