@@ -150,6 +150,9 @@ void hs_params_read(const hs_params *ps, const hs_slab *s, const hs_param *p, vo
 void hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src);
 void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst);
 void hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p);
+// Host memory that those copies go to fastest (hs_device.alloc_host: pinned), zeroed: for what takes whole slabs now and then.
+hs_status hs_params_alloc_host(const hs_params *ps, size_t bytes, void **out);
+void hs_params_free_host(const hs_params *ps, void *p); // NULL: nothing
 // Settles has_grad, by id, before an update is submitted; the device's copy is written where it changes, behind all that was submitted.
 void hs_params_set_grads(hs_params *ps, const bool *made);
 

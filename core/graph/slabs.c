@@ -119,6 +119,24 @@ void hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *s
     hs_params_copy(ps, hs_slab_at(s, p), src, s->place[p->id].bytes);
 }
 
+hs_status hs_params_alloc_host(const hs_params *ps, size_t bytes, void **out)
+{
+    *out = NULL;
+    if (ps->device)
+        HS_TRY(ps->device->alloc_host(ps->device, bytes, out));
+    else if (!(*out = calloc(bytes + 1, 1)))
+        return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+    return HS_OK;
+}
+
+void hs_params_free_host(const hs_params *ps, void *p)
+{
+    if (ps->device)
+        ps->device->free_host(ps->device, p);
+    else
+        free(p);
+}
+
 void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst) { hs_params_copy(ps, dst, s->p, s->bytes); }
 
 void hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p)

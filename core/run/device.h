@@ -70,7 +70,7 @@ typedef struct hs_device {
                                                               // alloc_host gave; NULL for any other. Defaults to the same, of whatever
     hs_status (*alloc_host)(struct hs_device *d, size_t bytes,
                             void **out);             // (optional) zeroed, 64-byte aligned, for host and kernels alike
-    void (*free_host)(struct hs_device *d, void *p); // (pinned); both default to the host's own memory
+    void (*free_host)(struct hs_device *d, void *p); // (pinned). NULL: nothing; both default to the host's own memory
     size_t (*free_bytes)(struct hs_device *d);       // (optional) that alloc may still hand out; defaults to SIZE_MAX: nobody knows
     void (*copy)(struct hs_device *d, void *dst, const void *src, size_t bytes); // behind all that was submitted; done when it returns
     void (*fill)(struct hs_device *d, void *dst, int byte, size_t bytes);        // likewise

@@ -16,7 +16,7 @@
 #define RENAME_EXCHANGE 2
 #endif
 
-typedef struct copied { // a slab and the room for a copy of it
+typedef struct copied { // a slab and the room for a copy of it, of hs_params_alloc_host
     const hs_slab *slab;
     char *copy;
 } copied;
@@ -31,6 +31,7 @@ struct hs_ckpt {
     char dir[HS_PATH];
     const hs_io *io;
     int keep;
+    const hs_params *ps;
     copied *snapshot; // values first, then what an optimizer keeps
     int n_snapshots;
     sources model, optimizer;
@@ -360,13 +361,12 @@ size_t hs_ckpt_bytes(const hs_params *ps)
 // Pages are taken now: a save never runs out of memory.
 static hs_status add_snapshot(hs_ckpt *c, const hs_slab *slab)
 {
-    const size_t bytes = (slab->bytes + 63) / 64 * 64 + 64;
+    void *copy;
     if (slab->spec.dtype != HS_F32 || slab->spec.bytes != NULL)
         return HS_FAIL(UNSUPPORTED, "slab %s: checkpoints hold f32 tensors only", slab->spec.name);
-    char *copy = aligned_alloc(64, bytes);
-    if (copy == NULL)
-        return HS_FAIL(MEMORY, "no memory for a snapshot of slab %s: %zu bytes", slab->spec.name, bytes);
-    memset(copy, 0, bytes);
+    if (hs_params_alloc_host(c->ps, slab->bytes, &copy) != HS_OK)
+        return HS_FAIL(MEMORY, "no memory for a snapshot of slab %s: %zu bytes", slab->spec.name, slab->bytes);
+    memset(copy, 0, slab->bytes);
     c->snapshot[c->n_snapshots++] = (copied){ slab, copy };
     return HS_OK;
 }
@@ -404,7 +404,7 @@ hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params
     hs_ckpt *c = calloc(1, sizeof *c);
     if (c == NULL)
         return HS_FAIL(MEMORY, "no memory for the checkpoint writer");
-    c->io = io;
+    c->io = io, c->ps = ps;
     c->keep = o->keep;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
@@ -435,7 +435,7 @@ void hs_ckpt_free(hs_ckpt *c)
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
     for (int i = 0; i < c->n_snapshots; i++)
-        free(c->snapshot[i].copy);
+        hs_params_free_host(c->ps, c->snapshot[i].copy);
     free(c->snapshot);
     sources_free(&c->model);
     sources_free(&c->optimizer);

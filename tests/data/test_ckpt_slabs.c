@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "data/checkpoint/checkpoint.h"
+#include "ops/ops.h"
 #include "tests/support/support_ckpt.h"
 #include "tests/support/support_params.h"
 #include <stdio.h>
@@ -120,7 +121,7 @@ static void resumes_with_others_frozen(void **state)
             assert_string_equal(ckpt_logged, "");
         else
             assert_non_null(strstr(ckpt_logged, i ? "moments of 13 start at zero (wte.weight, ...), those of 13 are dropped\n"
-                                             : "moments of 13 start at zero (wte.weight, ...), those of 0 are dropped\n"));
+                                                  : "moments of 13 start at zero (wte.weight, ...), those of 0 are dropped\n"));
     }
     for (int i = 0; i < HS_COUNT(now); i++)
         hs_params_free(now[i]);
@@ -144,6 +145,59 @@ static void optimizers_are_not_mixed_up(void **state)
     ckpt_remove(dir);
 }
 
+static hs_status (*real_alloc)(hs_device *d, size_t bytes, void **out);
+static void (*real_free)(hs_device *d, void *p);
+static void *given[4];
+static int n_given, n_left;
+
+static hs_status note_alloc(hs_device *d, size_t bytes, void **out)
+{
+    const hs_status st = real_alloc(d, bytes, out);
+    n_left++;
+    given[n_given++ % HS_COUNT(given)] = *out;
+    return st;
+}
+
+static void note_free(hs_device *d, void *p)
+{
+    n_left -= p != NULL;
+    real_free(d, p);
+}
+
+// A snapshot of each slab, in the memory that the device copies to fastest.
+static void snapshots_are_the_devices(void **state)
+{
+    (void)state;
+    hs_device *d;
+    hs_params *ps;
+    hs_param *p;
+    hs_ckpt *c;
+    char dir[CKPT_PATH];
+    const hs_param_spec spec = { .name = "w.weight", .init = HS_INIT_NORMAL, .std = 1, .n_dims = 2, .dim = { 30, 20 } };
+    const hs_slab_spec moment = { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true };
+    OK(hs_open_device(&d, "cpu", 1, NULL, 0, HS_ONEDNN_NO));
+    real_alloc = d->alloc_host, real_free = d->free_host;
+    d->alloc_host = note_alloc, d->free_host = note_free;
+    OK(hs_params_new(&ps, 1, 0, 1));
+    OK(hs_params_get(ps, &spec, &p));
+    OK(hs_params_declare(ps, &moment));
+    OK(hs_params_alloc(ps, d, true));
+    ckpt_temp_dir(dir);
+    OK(hs_ckpt_new(&c, &(hs_ckpt_opts){ .dir = dir }, ps));
+    assert_int_equal(n_given, 2);
+    const hs_model_info info = ckpt_info();
+    const hs_train_state t = ckpt_state(1);
+    OK(hs_ckpt_save(c, ps, &t, &info, NULL, "", false));
+    OK(hs_ckpt_wait(c));
+    assert_memory_equal(given[0], hs_slab_at(ps->master, p), p->n * sizeof(float));
+    hs_ckpt_free(c);
+    assert_int_equal(n_given, 2);
+    assert_int_equal(n_left, 0);
+    hs_params_free(ps);
+    hs_device_close(d);
+    ckpt_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     test_takes_device(argc, argv);
@@ -151,6 +205,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(reads_moments_called_m_and_v, ckpt_listen),
         cmocka_unit_test_setup(resumes_with_others_frozen, ckpt_listen),
         cmocka_unit_test(optimizers_are_not_mixed_up),
+        cmocka_unit_test(snapshots_are_the_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
