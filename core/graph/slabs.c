@@ -149,23 +149,29 @@ void hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p)
 
 // ---- tables
 
-static hs_status add_place(hs_slab *s, const hs_param *p)
+static hs_status make_room(hs_slab *s, const hs_param *p)
 {
     if (!hs_grow(&s->place, p->id, &s->cap_places, sizeof *s->place))
         return HS_FAIL(MEMORY, "no memory for %d places in slab %s", p->id + 1, s->spec.name);
+    return HS_OK;
+}
+
+static void add_place(hs_slab *s, const hs_param *p)
+{
     const size_t element = hs_dtype_bytes(s->spec.dtype);
     size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : p->n * element;
     if (p->frozen && s->spec.trainable_only)
         bytes = 0;
     s->place[p->id] = (hs_place){ s->bytes, bytes };
     s->bytes += round_up(bytes, ALIGN_ELEMENTS * element);
-    return HS_OK;
 }
 
 hs_status hs_slabs_add_param(hs_params *ps, const hs_param *p)
 {
+    for (int i = 0; i < ps->n_slabs; i++) // in all or in none: a parameter that found no room may be asked for again
+        HS_TRY(make_room(ps->slab[i], p));
     for (int i = 0; i < ps->n_slabs; i++)
-        HS_TRY(add_place(ps->slab[i], p));
+        add_place(ps->slab[i], p);
     return HS_OK;
 }
 
@@ -179,8 +185,10 @@ hs_slab *hs_params_slab(const hs_params *ps, const char *name)
 
 static hs_status fill(hs_params *ps, hs_slab *s)
 {
-    for (int i = 0; i < ps->n_params; i++)
-        HS_TRY(add_place(s, ps->param[i]));
+    for (int i = 0; i < ps->n_params; i++) {
+        HS_TRY(make_room(s, ps->param[i]));
+        add_place(s, ps->param[i]);
+    }
     return ps->allocated ? take(ps, s) : HS_OK;
 }
 

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,8 +113,40 @@ static void every_allocation_may_fail(void **state)
     hs_device_close(dev);
 }
 
+// A parameter that found no memory may be asked for again: the slabs are as large as if it had been there at once.
+static void parameters_are_asked_for_again(void **state)
+{
+    (void)state;
+    enum { PARAMS = 40 };
+    int failed = 0;
+    for (int k = 0; k < 8; k++) {
+        hs_params *ps;
+        assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+        assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
+        assert_int_equal(hs_params_declare_grad(ps), HS_OK);
+        for (int i = 0; i < PARAMS; i++) {
+            char name[16];
+            hs_param *p;
+            snprintf(name, sizeof name, "w%d", i);
+            const hs_param_spec spec = { .name = name, .n_dims = 1, .dim = { 64 } };
+            left = k;
+            const hs_status st = hs_params_get(ps, &spec, &p);
+            left = -1;
+            failed += st != HS_OK;
+            if (st != HS_OK)
+                assert_int_equal(hs_params_get(ps, &spec, &p), HS_OK);
+        }
+        assert_int_equal(ps->n_params, PARAMS);
+        assert_int_equal(ps->master->bytes, PARAMS * 64 * sizeof(float));
+        assert_int_equal(ps->low->bytes, PARAMS * 64 * sizeof(uint16_t));
+        assert_int_equal(ps->grad->bytes, PARAMS * 64 * sizeof(float));
+        hs_params_free(ps);
+    }
+    assert_true(failed > 2 * PARAMS);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(parameters_are_asked_for_again) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
