@@ -195,7 +195,8 @@ static hs_status make_copies(hs_model *m, hs_device *dev, hs_lane *lane, hs_subm
 {
     HS_TRY(hs_derived_alloc(m->params));
     HS_TRY(bind_copies(m));
-    HS_TRY(dev->submit(dev, lane, &m->derive, mode));
+    const int first = m->made_version == m->params->version ? m->n_made : 0; // those made of these values stay
+    HS_TRY(dev->submit(dev, lane, &(hs_segment){ m->derive.thunk + first, m->derive.n - first }, mode));
     HS_TRY(dev->wait(dev, lane));
     m->made_version = m->params->version, m->n_made = m->params->n_derived;
     return HS_OK;

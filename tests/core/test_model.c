@@ -1,0 +1,219 @@
+// model: several runs of one at once compute what one alone does; plans come later, with copies of their own.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/run/run.h"
+#include "models/nn/nn.h"
+#include "tests/support/support_gpt.h"
+#include <pthread.h>
+#include <string.h>
+
+typedef struct instance {
+    hs_model *model;
+    hs_device *dev;
+    hs_run *run;
+    uint64_t key;
+    float logits[8][64 * TINY_VOCAB];
+    double loss[8];
+    pthread_barrier_t *start;
+} instance;
+
+static void score(instance *s, int i)
+{
+    static const int lengths[] = { 16, 9, 16, 1, 12, 0 };
+    tiny_fill_run(s->run, 0, lengths, s->key + (uint64_t)i, 0);
+    hs_run_in(s->run)->inv_count[0] = hs_inv_count(54);
+    assert_int_equal(hs_run_forward(s->run, 0), HS_OK);
+    hs_ref y;
+    const char *p = hs_run_output(s->run, 0, 0, &y);
+    assert_true(y.cols >= TINY_VOCAB);
+    for (int n = 0; n < 54; n++)
+        hs_convert(s->logits[i] + n * TINY_VOCAB, HS_F32, p + (size_t)(n * y.cols) * hs_dtype_bytes(y.dtype), y.dtype, TINY_VOCAB);
+    s->loss[i] = hs_run_losses(s->run, 0)[0];
+}
+
+static void *serve(void *arg)
+{
+    instance *s = arg;
+    pthread_barrier_wait(s->start);
+    for (int i = 0; i < 8; i++)
+        score(s, i);
+    return NULL;
+}
+
+// Under the thread sanitizer this is also the proof that runs only read what they share (scripts/test.sh --sanitize thread).
+static void test_runs_at_once(void **state)
+{
+    (void)state;
+    enum { RUNS = 3 };
+    static instance alone, s[RUNS];
+    const tiny_gpt gpt = tiny_gpt_of(&(tiny_opts){ 0 });
+    const hs_policy bf16 = { .low = HS_BF16 };
+    hs_device *dev;
+    hs_model *m;
+    int plan;
+    pthread_barrier_t start;
+    assert_int_equal(hs_open_device(&dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .policy = &bf16, .micro_steps = HS_VALUES_STAY, .seed = 3 }), HS_OK);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, tiny_gpt_model, &gpt, &plan), HS_OK);
+    assert_int_equal(hs_model_alloc(m, true), HS_OK);
+    assert_true(hs_model_bytes_of(m).derived > 0); // there is something to make first
+    assert_int_equal(pthread_barrier_init(&start, NULL, RUNS), 0);
+    for (int k = 0; k < RUNS; k++) {
+        s[k] = (instance){ .model = m, .key = 100 + 10 * (uint64_t)k, .start = &start };
+        assert_int_equal(hs_open_device(&s[k].dev, "cpu", 1 + k % 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+        assert_int_equal(hs_run_new(&s[k].run, m, &(hs_run_opts){ .device = s[k].dev, .mode = HS_SUBMIT_BULK }), HS_OK);
+    }
+    for (int round = 0; round < 2; round++) {
+        pthread_t thread[RUNS];
+        for (int k = 0; k < RUNS; k++)
+            assert_int_equal(pthread_create(&thread[k], NULL, serve, &s[k]), 0);
+        for (int k = 0; k < RUNS; k++)
+            assert_int_equal(pthread_join(thread[k], NULL), 0);
+        assert_int_equal(hs_run_new(&alone.run, m, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }), HS_OK);
+        for (int k = 0; k < RUNS; k++) {
+            alone.key = s[k].key;
+            for (int i = 0; i < 8; i++)
+                score(&alone, i);
+            assert_memory_equal(alone.logits, s[k].logits, sizeof alone.logits);
+            assert_memory_equal(alone.loss, s[k].loss, sizeof alone.loss);
+        }
+        hs_run_free(alone.run);
+        m->params->seed++;
+        hs_params_init_values(m->params); // other values: all find their copies old
+    }
+    for (int k = 0; k < RUNS; k++) {
+        hs_run_free(s[k].run);
+        hs_device_close(s[k].dev);
+    }
+    pthread_barrier_destroy(&start);
+    hs_model_free(m);
+    hs_device_close(dev);
+}
+
+static void test_later_plan(void **state)
+{
+    (void)state;
+    static instance s;
+    tiny_gpt small = tiny_gpt_of(&(tiny_opts){ 0 }), large = tiny_gpt_of(&(tiny_opts){ .max_tokens = 512, .max_seqs = 32 });
+    int plan;
+    assert_int_equal(hs_open_device(&s.dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    const hs_policy bf16 = { .low = HS_BF16 };
+    assert_int_equal(hs_model_new(&s.model, &(hs_model_opts){ .device = s.dev, .policy = &bf16, .micro_steps = HS_VALUES_STAY, .seed = 3 }),
+                     HS_OK);
+    assert_int_equal(hs_model_alloc(s.model, true), HS_INTERNAL); // nothing to do
+    assert_int_equal(hs_model_plan(s.model, HS_EVAL, tiny_gpt_model, &small, &plan), HS_OK);
+    assert_int_equal(hs_run_new(&s.run, s.model, &(hs_run_opts){ 0 }), HS_INTERNAL);
+    assert_int_equal(hs_model_alloc(s.model, true), HS_OK);
+    assert_int_equal(hs_run_new(&s.run, s.model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+    score(&s, 0);
+    const size_t bytes = hs_run_bytes(s.run);
+    void *ids = hs_run_input(s.run, 0, "ids");
+    int later[3];
+    for (int k = 0; k < 3; k++) { // any number of a mode, smaller and larger; one with states that none had before
+        assert_int_equal(hs_model_plan(s.model, k == 2 ? HS_DECODE : HS_EVAL, tiny_gpt_model, k == 1 ? &large : &small, &later[k]), HS_OK);
+        assert_null(hs_run_input(s.run, later[k], "ids"));
+        assert_int_equal(hs_run_forward(s.run, later[k]), HS_INTERNAL);
+        assert_int_equal(hs_run_bind(s.run, later[k]), HS_OK);
+        assert_int_equal(hs_run_bind(s.run, later[k]), HS_OK); // bound already
+        assert_ptr_equal(hs_run_input(s.run, 0, "ids"), ids);
+    }
+    assert_ptr_not_equal(hs_run_input(s.run, later[0], "ids"), ids); // it shares the first's workspace, but not its inputs
+    assert_true(hs_run_bytes(s.run) > bytes);
+    static const int lengths[] = { 16, 9, 16, 1, 12, 0 };
+    for (int k = 0; k < 2; k++) {
+        tiny_fill_run(s.run, later[k], lengths, s.key, 0);
+        assert_int_equal(hs_run_forward(s.run, later[k]), HS_OK);
+        assert_true(hs_run_losses(s.run, later[k])[0] == s.loss[0]);
+    }
+    assert_null(hs_run_losses(s.run, later[2])); // decoding has none
+    hs_step_live(hs_run_in(s.run), 54, 5, 0);
+    assert_int_equal(hs_run_forward(s.run, 0), HS_OK); // of what was fed in before the others ran
+    assert_true(hs_run_losses(s.run, 0)[0] == s.loss[0]);
+    score(&s, 1);
+    tiny_fill_run(s.run, 0, lengths, s.key, 0);
+    assert_int_equal(hs_run_forward(s.run, 0), HS_OK);
+    assert_true(hs_run_losses(s.run, 0)[0] == s.loss[0]);
+    const hs_tensor *t = NULL;
+    int found = 0;
+    for (int i = 0; i < hs_run_n_inputs(s.run, 0); i++)
+        if (hs_run_input_at(s.run, 0, i, &t) == ids && !strcmp(t->name, "ids") && t->dtype == HS_I32)
+            found++;
+    assert_int_equal(found, 1);
+    hs_run_free(s.run);
+    hs_model_free(s.model);
+    hs_device_close(s.dev);
+}
+
+// The first of two products, or both.
+static void layers(hs_graph *g, const void *config)
+{
+    hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ 24, 256 });
+    for (int i = 0; i < *(const int *)config; i++)
+        x = hs_nn_linear(g, x, i ? "b" : "a", 256, 256, .std = 1);
+    hs_output(g, x);
+}
+
+static void count_copies(const hs_thunk *t, double seconds, void *user)
+{
+    (void)seconds;
+    *(int *)user += !strcmp(t->name, "derive");
+}
+
+// A plan that comes later brings copies of its own; those that are there are not made again before the values change.
+static void test_later_copies(void **state)
+{
+    (void)state;
+    enum { WIDE = 256 };
+    int plan, copies = 0, first, all;
+    hs_device *dev;
+    hs_model *m;
+    hs_run *run;
+    assert_int_equal(hs_open_device(&dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    dev->hook = count_copies, dev->hook_user = &copies;
+    assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .micro_steps = HS_VALUES_STAY, .seed = 3 }), HS_OK);
+    for (int i = 0; i < 2; i++) { // the first plan reads one of them, the second both
+        hs_param *p;
+        const hs_param_spec w = {
+            .name = i ? "b.weight" : "a.weight", .init = HS_INIT_NORMAL, .std = 1, .n_dims = 2, .dim = { WIDE, WIDE }
+        };
+        const hs_param_spec bias = { .name = i ? "b.bias" : "a.bias", .role = HS_BIAS, .n_dims = 1, .dim = { WIDE } };
+        assert_int_equal(hs_params_get(m->params, &w, &p), HS_OK);
+        assert_int_equal(hs_params_get(m->params, &bias, &p), HS_OK);
+    }
+    assert_int_equal(hs_model_plan(m, HS_EVAL, layers, &(int){ 1 }, &plan), HS_OK);
+    assert_int_equal(hs_model_alloc(m, true), HS_OK);
+    assert_int_equal(hs_run_new(&run, m, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }), HS_OK);
+    hs_step_live(hs_run_in(run), 24, 1, 0);
+    assert_int_equal(hs_run_forward(run, 0), HS_OK);
+    first = copies;
+    assert_true(first > 0 && first == m->params->n_derived);
+    assert_int_equal(hs_run_forward(run, 0), HS_OK);
+    assert_int_equal(copies, first);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, layers, &(int){ 2 }, &plan), HS_OK);
+    assert_int_equal(hs_run_bind(run, plan), HS_OK);
+    assert_int_equal(hs_run_forward(run, plan), HS_OK);
+    all = m->params->n_derived;
+    assert_true(all > first);
+    assert_int_equal(copies, all);
+    hs_params_changed(m->params);
+    assert_int_equal(hs_run_forward(run, 0), HS_OK);
+    assert_int_equal(copies, 2 * all);
+    hs_run_free(run);
+    hs_model_free(m);
+    hs_device_close(dev);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_runs_at_once),
+        cmocka_unit_test(test_later_plan),
+        cmocka_unit_test(test_later_copies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
