@@ -7,6 +7,10 @@
 typedef float vec __attribute__((vector_size(GEMM_VL * 4)));
 typedef float vec_at __attribute__((vector_size(GEMM_VL * 4), aligned(4), may_alias)); // as it lies in memory
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#include "ops/dense/gemm_avx2.h"
+#endif
+
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static inline vec madd(vec sum, gemm_word a, vec b, const bool dot)
@@ -93,7 +97,14 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
         row[i] = a[i];
     const char *next = o->next;
     const int64_t ask = o->ask;
-    for (int64_t k = 0; k < kw; k++, b += GEMM_NR) {
+    int64_t k = 0;
+#if defined(AVX2_SUMS)
+    if (nv == GEMM_NV && (k_major || row[GEMM_MR - 1] - row[0] == (GEMM_MR - 1) * lda)) { // no row stands for another
+        k = avx2_bodies(k_major, kw, lda, row[0], b, sum, next, ask);
+        b += k * GEMM_NR, next += k * ask, row[0] += k_major ? k * lda : 0;
+    }
+#endif
+    for (; k < kw; k++, b += GEMM_NR) {
         vec bv[GEMM_NV];
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++)
@@ -230,7 +241,7 @@ void gemm_block_run(const gemm_block *g)
 // f32, or k long) some k blocks; then a low-precision C keeps its f32 sums in `own`, for chunks of rows.
 
 // A long k keeps the rows of such sums few; K_LONG is above every hidden width, below every vocabulary.
-enum { SLAB_WORDS = 2 << 20, HALF_WORDS = SLAB_WORDS / 2, K_LONG = 8192, CHUNK_ROWS = 1024, FEW_ROWS = 512 };
+enum { SLAB_WORDS = 2 << 20, HALF_WORDS = SLAB_WORDS / 2, K_LONG = 8192, CHUNK_ROWS = 1024, FEW_ROWS = 512, NARROW = 256 };
 
 typedef struct slabs {
     int64_t panels, blocks; // per slab
@@ -281,10 +292,9 @@ static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int
 {
     const int64_t kw = least(GEMM_KW, gemm_words(g->k, g->dot) - kb * GEMM_KW);
     gemm_block t = {
-        .m = m, .n = n, .kw = kw, .a = a, .lda = lda, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c
+        .m = m, .n = n, .kw = kw, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c
     };
-    if (!lda)
-        t.lda = GEMM_MR, t.tile_words = gemm_tile_words(kw);
+    gemm_block_rows(&t, a, lda, 0);
     const bool wait = partial && kb < blocks - 1;
     t.to.p = (char *)g->c.p + (size_t)(i0 * g->c.ld + j0) * hs_dtype_bytes(g->c.dtype);
     if (partial && kb)
@@ -336,7 +346,7 @@ static void run_rows(const gemm *g, hs_lane *lane)
     const int64_t unit = g->rows ? HS_GRAIN : GEMM_MR;
     int64_t r0, r1;
     hs_part_unit(lane, g->m, unit, &r0, &r1);
-    gemm_word *lay = (gemm_word *)g->own;
+    gemm_word *lay = (gemm_word *)g->own, *rows = g->n < NARROW && gemm_in_place(&g->a, 0, g->k, g->dot) ? NULL : lay;
     const int64_t most = ((g->m + unit - 1) / unit + lane->n - 1) / lane->n * unit;
     const bool chunked = low && s.split_k;
     const int64_t step = chunked ? CHUNK_ROWS : most + 1;
@@ -360,7 +370,7 @@ static void run_rows(const gemm *g, hs_lane *lane)
                         const int64_t m = least(GEMM_MC, end - i);
                         const int64_t k = block_k(g, kb);
                         int64_t lda;
-                        const gemm_word *a = gemm_lay_a(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
+                        const gemm_word *a = gemm_lay_a(rows, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
                         const gemm_word *b = g->packed ? panel_at(g->packed, s.all_panels, kb, p0, gemm_words(k, g->dot))
                                                        : panel_at(slab, panels, kb - b0, 0, 0);
                         one_block(g, kb, s.all_blocks, i, j0, m, n, a, lda, b, partial ? partial + (chunked ? i - r0 - c : 0) * ld : NULL,

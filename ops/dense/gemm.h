@@ -16,6 +16,7 @@
 enum { GEMM_VL = 16, GEMM_MR = 6, GEMM_NV = 4 }; // 24 accumulators; width 64 divides every model's widths
 #elif defined(__AVX2__)
 enum { GEMM_VL = 8, GEMM_MR = 6, GEMM_NV = 2 };
+#define GEMM_ROWS_TO_PANELS 1 // rows of A are packed too: a panel is one stream, six rows are six
 #else
 enum { GEMM_VL = 4, GEMM_MR = 4, GEMM_NV = 2 };
 #endif
@@ -88,8 +89,8 @@ void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, 
 // Panels of B for columns [j0, j0 + n) and k in [k0, k0 + k): panel[j][k words][GEMM_NR], what is missing is zero.
 #define gemm_pack_b HS_TIERED(hs_gemm_pack_b)
 void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot);
-// Rows [i0, i0 + m) of A as words: where they lie, or in buf (GEMM_MC rows: gemm_tile_words for each GEMM_MR) - rows *lda words apart, or
-// panels [k words][GEMM_MR] if *lda is 0.
+// Rows [i0, i0 + m) of A as words: where they lie, or in buf (gemm_tile_words for each GEMM_MR) - rows *lda words apart, or panels
+// [k words][GEMM_MR] if *lda is 0. Without buf (they must be in place) where they lie.
 #define gemm_lay_a HS_TIERED(hs_gemm_lay_a)
 const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda);
 static inline bool gemm_in_place(const gemm_in *a, int64_t k0, int64_t k, bool dot)
@@ -111,6 +112,12 @@ typedef struct gemm_block {
     float scale;
     gemm_out to; // bias and scale of it are not read; add: onto low precision C
 } gemm_block;
+// Rows of A as gemm_lay_a(.., &lda) gave them, from row r of these on: a whole tile's first.
+static inline void gemm_block_rows(gemm_block *b, const gemm_word *a, int64_t lda, int64_t r)
+{
+    b->lda = lda ? lda : GEMM_MR, b->tile_words = lda ? 0 : gemm_tile_words(b->kw);
+    b->a = a + (lda ? r * lda : r / GEMM_MR * b->tile_words);
+}
 #define gemm_block_run HS_TIERED(hs_gemm_block_run)
 void gemm_block_run(const gemm_block *b);
 

@@ -1,6 +1,6 @@
 // Packing for gemm.c: operands of any float type and orientation become panels of words.
 #include "ops/dense/gemm.h"
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -129,6 +129,48 @@ static inline __attribute__((always_inline)) void pack_k_major(gemm_word *panel,
 
 // ---- sources in which k is contiguous: a panel is their transpose, word by word
 
+#if defined(__AVX2__)
+// In each half of the registers: t[c] lane r = t[r] lane c
+static inline void transpose4(__m256 t[4])
+{
+    const __m256 lo = _mm256_unpacklo_ps(t[0], t[1]), hi = _mm256_unpackhi_ps(t[0], t[1]);
+    const __m256 lo2 = _mm256_unpacklo_ps(t[2], t[3]), hi2 = _mm256_unpackhi_ps(t[2], t[3]);
+    t[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(lo), _mm256_castps_pd(lo2)));
+    t[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(lo), _mm256_castps_pd(lo2)));
+    t[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(hi), _mm256_castps_pd(hi2)));
+    t[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(hi), _mm256_castps_pd(hi2)));
+}
+
+// k words of six rows into a panel [k][6]: four rows by quarters of 4 x 4 words, the other two by pairs.
+static inline void transpose_6_rows(gemm_word *panel, const float *const row[6], int64_t k)
+{
+    int64_t w = 0;
+    for (; w + 8 <= k; w += 8, panel += 8 * 6) {
+        __m256 t[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            t[i] = _mm256_loadu_ps(row[i] + w);
+        transpose4(t);
+        const __m256 a = _mm256_loadu_ps(row[4] + w), b = _mm256_loadu_ps(row[5] + w);
+        const __m256 pair[2] = { _mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b) };
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++) {
+            _mm_storeu_ps((float *)panel + c * 6, _mm256_castps256_ps128(t[c]));
+            _mm_storeu_ps((float *)panel + (c + 4) * 6, _mm256_extractf128_ps(t[c], 1));
+        }
+#pragma GCC unroll 2
+        for (int c = 0; c < 2; c++) {
+            const __m128 lo = _mm256_castps256_ps128(pair[c]), hi = _mm256_extractf128_ps(pair[c], 1);
+            _mm_storel_pi((__m64 *)(panel + 2 * c * 6 + 4), lo), _mm_storeh_pi((__m64 *)(panel + (2 * c + 1) * 6 + 4), lo);
+            _mm_storel_pi((__m64 *)(panel + (2 * c + 4) * 6 + 4), hi), _mm_storeh_pi((__m64 *)(panel + (2 * c + 5) * 6 + 4), hi);
+        }
+    }
+    for (; w < k; w++, panel += 6)
+        for (int i = 0; i < 6; i++)
+            memcpy(panel + i, row[i] + w, 4);
+}
+#endif
+
 #if defined(__AVX512F__)
 // t[c] lane r = row[r] lane c
 static inline void transpose16(__m512i t[16])
@@ -163,6 +205,42 @@ static inline void transpose16(__m512i t[16])
 }
 #endif
 
+#if GEMM_ROWS_TO_PANELS
+// Rows [j0, j0 + n), n <= 16, of any type into a panel [k][16] of f32. 2 to 8 % of a product of 1,024 rows goes if this is done word by word.
+static inline void transpose_16_rows(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0, int64_t n)
+{
+    static const float zero[CHUNK];
+    float tmp[16][CHUNK];
+    for (int64_t c = 0; c < k; c += CHUNK) {
+        const int64_t left = least(CHUNK, k - c);
+        const float *row[16];
+        for (int r = 0; r < 16; r++)
+            row[r] = r < n ? elements(s, j0 + r, k0 + c, left, false, tmp[r]) : zero;
+        const char *const ahead = (const char *)s->p + ((j0 + 16) * s->ld + k0 + c) * element_bytes(s); // the next panel's rows
+        int64_t w = 0;
+        for (; w + 8 <= left; w += 8, panel += 8 * 16) {
+            for (int at = 0; at < 16; at += 4) { // rows r to r + 7, words h to h + 3
+                const int r = at & 8, h = at & 4;
+                __m256 t[4];
+                for (int i = 0; i < 2; i++) // more streams than hardware follows; half of them with each 8 words
+                    __builtin_prefetch(ahead + (((w & 8) + at / 2 + i) * s->ld + w) * element_bytes(s));
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; i++)
+                    t[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[r + i] + w + h)), _mm_loadu_ps(row[r + 4 + i] + w + h),
+                                                1);
+                transpose4(t);
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; i++)
+                    _mm256_storeu_ps((float *)panel + (h + i) * 16 + r, t[i]);
+            }
+        }
+        for (; w < left; w++, panel += 16)
+            for (int r = 0; r < 16; r++)
+                memcpy(panel + r, row[r] + w, 4);
+    }
+}
+#endif
+
 // Up to CHUNK elements of each of n <= GEMM_NR rows, into words [w0 ..) of one panel.
 static inline void transpose_panel(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot)
 {
@@ -192,6 +270,10 @@ static inline void transpose_panel(gemm_word *panel, const gemm_in *s, int64_t k
         }
         return;
     }
+#endif
+#if GEMM_ROWS_TO_PANELS
+    transpose_16_rows(panel, s, k0, k, j0, n);
+    return;
 #endif
     float tmp[CHUNK];
     for (int64_t c = 0; c < k; c += CHUNK) {
@@ -228,6 +310,22 @@ void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int6
     }
 }
 
+#if GEMM_ROWS_TO_PANELS
+// Rows of any type into panels of f32; the last panel repeats the last row.
+static inline void lay_panels(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m)
+{
+    float tmp[GEMM_MR][CHUNK];
+    for (int64_t i = 0; i < m; i += GEMM_MR, buf += gemm_tile_words(k))
+        for (int64_t c = 0; c < k; c += CHUNK) {
+            const int64_t n = least(CHUNK, k - c);
+            const float *row[GEMM_MR];
+            for (int r = 0; r < GEMM_MR; r++)
+                row[r] = elements(a, i0 + least(i + r, m - 1), k0 + c, n, false, tmp[r]);
+            transpose_6_rows(buf + c * GEMM_MR, row, n);
+        }
+}
+#endif
+
 const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda)
 {
     const int64_t kw = gemm_words(k, dot);
@@ -238,6 +336,13 @@ const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_
         *lda = 0;
         return buf;
     }
+#if GEMM_ROWS_TO_PANELS
+    if (buf) {
+        lay_panels(buf, a, k0, k, i0, m);
+        *lda = 0;
+        return buf;
+    }
+#endif
     if (gemm_in_place(a, k0, k, dot)) {
         *lda = dot ? a->ld / 2 : a->ld;
         return (const gemm_word *)((const char *)a->p + (size_t)(i0 * a->ld + k0) * (dot ? 2 : 4));
