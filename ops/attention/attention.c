@@ -10,7 +10,7 @@
 #include "ops/attention/attention.h"
 #include "core/cpu/vmath.h"
 
-enum { QB = 8 * GEMM_MR, KB = 3 * 64, CHUNK = 512, FEW = 4 };
+enum { QB = 8 * GEMM_MR, KB = 3 * 64, CHUNK = 512, BLOCKS = (CHUNK + QB - 1) / QB, FEW = 4 };
 _Static_assert(KB % GEMM_NR == 0, "panels");
 
 static const char *shape(hs_node *n)
@@ -110,7 +110,9 @@ typedef struct work {
     int64_t d_cols;   // columns of o: d rounded up to whole panels
     hs_drop drop;
     bool drops, narrow;      // weights are multiplied as bf16
-    gemm_word *k, *v, *rows; // a block of keys, of values, of queries that had to be converted
+    gemm_word *k, *v, *rows;         // a block of keys, of values, queries that had to be converted
+    const gemm_word *laid[BLOCKS];   // blocks of queries, rows lda apart
+    int64_t lda;
     float *score, *o, *max, *sum, *factor;
     uint16_t *p;
     void *stage; // a block of keys or values from pages apart
@@ -120,8 +122,8 @@ static size_t carve(work *w, char *own, int64_t d, bool paged)
 {
     const int64_t cols = gemm_panels(d) * GEMM_NR;
     const size_t words[] = {
-        (size_t)(KB * d), (size_t)(KB * cols),         (size_t)(QB * d), (size_t)(QB * KB), (size_t)(CHUNK * cols), CHUNK, CHUNK, KB,
-        QB * KB / 2,      paged ? (size_t)(KB * d) : 0
+        (size_t)(KB * d), (size_t)(KB * cols), (size_t)(BLOCKS * att_row_words(QB, d)), QB * KB, (size_t)(CHUNK * cols), CHUNK, CHUNK, KB,
+        QB * KB / 2, paged ? (size_t)(KB * d) : 0
     };
     char *at[HS_COUNT(words)];
     size_t bytes = 0;
@@ -189,34 +191,45 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
             o[c] *= shrink;
 }
 
+// Rows [r, r + m) of the block from i0 on, which see no more than the first `seen` of the packed keys.
+static void rows_of_block(work *w, int64_t i0, int64_t r, int64_t m, int64_t j0, int64_t nb, int64_t seen)
+{
+    const att_shape *s = w->s;
+    const int64_t dw = gemm_words(s->d, s->dot);
+    float *o = w->o + (i0 + r) * w->d_cols;
+    gemm_block t = { .m = m, .n = seen, .kw = dw, .b = w->k, .ldb = dw * GEMM_NR, .dot = s->dot, .scale = s->scale };
+    gemm_block_rows(&t, w->laid[i0 / QB], w->lda, r);
+    t.to = (gemm_out){ .p = w->score + r * KB, .ld = KB, .dtype = HS_F32 };
+    gemm_block_run(&t);
+    for (int64_t i = r; i < r + m; i++)
+        weigh(w, i, i0 + i, j0, att_least(nb, att_seen(s, w->q, w->c0 + i0 + i) - j0), seen);
+    gemm_block u = { .m = m, .n = s->d, .kw = gemm_words(seen, s->dot), .dot = s->dot, .scale = 1 };
+    gemm_block_rows(&u, s->dot ? (const gemm_word *)w->p : (const gemm_word *)w->score, s->dot ? KB / 2 : KB, r);
+    u.b = w->v, u.ldb = gemm_words(nb, s->dot) * GEMM_NR;
+    u.to = (gemm_out){ .p = o, .ld = w->d_cols, .dtype = HS_F32 };
+    if (j0)
+        u.base = o, u.ld_base = w->d_cols;
+    gemm_block_run(&u);
+}
+
 // Keys [j0, j0 + nb) against the chunk.
 static void key_block(work *w, int64_t j0, int64_t nb)
 {
     const att_shape *s = w->s;
     const att_seq *q = w->q;
-    const gemm_in x = slice(&w->a->in[ATT_QKV], q->q0 + w->c0, w->h * s->d, false);
-    const int64_t dw = gemm_words(s->d, s->dot), col = s->k_col + w->h * s->d;
+    const int64_t col = s->k_col + w->h * s->d;
     const gemm_in k = att_keys(w->a, s, q, j0, nb, col, false, w->stage);
     gemm_pack_b(w->k, &k, 0, s->d, 0, nb, s->dot);
     const gemm_in v = att_keys(w->a, s, q, j0, nb, col + s->width, true, w->stage);
     gemm_pack_b(w->v, &v, 0, nb, 0, s->d, s->dot);
     for (int64_t i0 = 0; i0 < w->n; i0 += QB) {
-        const int64_t m = att_least(QB, w->n - i0), seen = att_least(nb, att_seen(s, q, w->c0 + i0 + m - 1) - j0);
-        if (seen <= 0)
-            continue;
-        gemm_block t = { .m = m, .n = seen, .kw = dw, .b = w->k, .ldb = dw * GEMM_NR, .dot = s->dot, .scale = s->scale };
-        t.a = gemm_lay_a(w->rows, &x, 0, s->d, i0, m, s->dot, &t.lda);
-        t.to = (gemm_out){ .p = w->score, .ld = KB, .dtype = HS_F32 };
-        gemm_block_run(&t);
-        for (int64_t r = 0; r < m; r++)
-            weigh(w, r, i0 + r, j0, att_least(nb, att_seen(s, q, w->c0 + i0 + r) - j0), seen);
-        gemm_block u = { .m = m, .n = s->d, .kw = gemm_words(seen, s->dot), .dot = s->dot, .scale = 1 };
-        u.a = s->dot ? (const gemm_word *)w->p : (const gemm_word *)w->score, u.lda = s->dot ? KB / 2 : KB;
-        u.b = w->v, u.ldb = gemm_words(nb, s->dot) * GEMM_NR;
-        u.to = (gemm_out){ .p = w->o + i0 * w->d_cols, .ld = w->d_cols, .dtype = HS_F32 };
-        if (j0)
-            u.base = w->o + i0 * w->d_cols, u.ld_base = w->d_cols;
-        gemm_block_run(&u);
+        const int64_t m = att_least(QB, w->n - i0), first = w->c0 + i0;
+        const int64_t step = att_together(m, att_seen(s, q, first) - j0, att_seen(s, q, first + m - 1) - j0, nb);
+        for (int64_t r = 0; r < m; r += step) {
+            const int64_t rows = att_least(step, m - r), seen = att_least(nb, att_seen(s, q, first + r + rows - 1) - j0);
+            if (seen > 0)
+                rows_of_block(w, i0, r, rows, j0, nb, seen);
+        }
     }
 }
 
@@ -239,7 +252,11 @@ static void finish(work *w)
 static void many_queries(work *w)
 {
     const int64_t keys = att_seen(w->s, w->q, w->c0 + w->n - 1);
+    const gemm_in x = slice(&w->a->in[ATT_QKV], w->q->q0 + w->c0, w->h * w->s->d, false);
     w->narrow = w->s->dot;
+    for (int64_t i0 = 0; i0 < w->n; i0 += QB)
+        w->laid[i0 / QB] = gemm_lay_a(w->rows + i0 / QB * att_row_words(QB, w->s->d), &x, 0, w->s->d, i0, att_least(QB, w->n - i0), w->s->dot,
+                                      &w->lda);
     for (int64_t j0 = 0; j0 < keys; j0 += KB)
         key_block(w, j0, att_least(KB, keys - j0));
 }

@@ -90,6 +90,17 @@ static inline int64_t att_key_row(const att_shape *s, const att_seq *q, int64_t 
     return row;
 }
 
+// Rows of a block that are cut together where causality hides some of it: a product computes to its last row.
+enum { ATT_CUT = 4 * GEMM_MR };
+// Of m rows whose first sees `first` keys and whose last sees `last` of n: as many as go together.
+static inline int64_t att_together(int64_t m, int64_t first, int64_t last, int64_t n)
+{
+    return att_clamp(first, 0, n) < att_clamp(last, 0, n) ? att_least(m, ATT_CUT) : m;
+}
+
+// Blocks of queries (or gradients of theirs) as left-hand sides, laid once.
+static inline int64_t att_row_words(int64_t rows, int64_t d) { return rows * d + rows / GEMM_MR * 16; } // whole tiles
+
 // x[16] to bf16. Where bf16 is multiplied by hardware it is rounded by it too.
 static inline void att_narrow(uint16_t *dst, const float *x)
 {

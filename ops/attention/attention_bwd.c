@@ -10,6 +10,12 @@
 #include "ops/attention/attention.h"
 
 enum { QB = 16 * GEMM_MR, KB = 3 * 64 }; // whole tiles both ways in the AVX-512 tiers
+_Static_assert(QB % ATT_CUT == 0, "whole cuts");
+
+typedef struct laid_rows { // all queries, or dy, as left-hand sides: blocks of QB rows, `step` words apart
+    const gemm_word *p;
+    int64_t lda, step;
+} laid_rows;
 
 typedef struct work {
     const hs_args *a;
@@ -21,9 +27,10 @@ typedef struct work {
     const hs_ref *dkv;
     gemm_word *kt, *vt, *k; // a block of keys: k^T, v^T, k
     gemm_word *x, *dy;      // all queries and dy, packed for dk, dv
-    gemm_word *rows, *p_cols, *ds_cols, *ds_rows;
+    gemm_word *x_rows, *dy_rows, *p_cols, *ds_cols, *ds_rows;
     float *p, *ds, *dq, *dk, *dv, *delta, *factor;
     void *stage; // a block of keys or values from pages apart
+    laid_rows x_laid, dy_laid;
 } work;
 
 static size_t carve(work *w, char *own, int64_t n_queries, int64_t d, bool paged)
@@ -34,7 +41,8 @@ static size_t carve(work *w, char *own, int64_t n_queries, int64_t d, bool paged
                               KB * cols,
                               blocks * QB * cols,
                               blocks * QB * cols,
-                              QB * d,
+                              blocks * att_row_words(QB, d),
+                              blocks * att_row_words(QB, d),
                               QB * KB / 2 + pad,
                               QB * KB / 2 + pad,
                               QB * KB / 2,
@@ -54,7 +62,7 @@ static size_t carve(work *w, char *own, int64_t n_queries, int64_t d, bool paged
     }
     if (!own)
         return bytes;
-    gemm_word **packed[] = { &w->kt, &w->vt, &w->k, &w->x, &w->dy, &w->rows, &w->p_cols, &w->ds_cols, &w->ds_rows };
+    gemm_word **packed[] = { &w->kt, &w->vt, &w->k, &w->x, &w->dy, &w->x_rows, &w->dy_rows, &w->p_cols, &w->ds_cols, &w->ds_rows };
     float **wide[] = { &w->p, &w->ds, &w->dq, &w->dk, &w->dv, &w->delta, &w->factor };
     for (int i = 0; i < HS_COUNT(packed); i++)
         *packed[i] = (gemm_word *)at[i];
@@ -72,7 +80,20 @@ static gemm_in slice(const hs_ref *r, int64_t row, int64_t col, bool k_major)
     return (gemm_in){ att_cell(r, row, col), r->cols, r->dtype, k_major };
 }
 
-// delta, and queries and dy packed as the right-hand sides of dk and dv.
+static laid_rows lay_rows(const work *w, gemm_word *buf, const hs_ref *r)
+{
+    const att_shape *s = w->s;
+    const gemm_in in = slice(r, w->q->q0, w->h * s->d, false);
+    laid_rows l = { .step = att_row_words(QB, s->d) };
+    for (int64_t i = 0; i < w->q->nq; i += QB) {
+        const gemm_word *p = gemm_lay_a(buf + i / QB * l.step, &in, 0, s->d, i, att_least(QB, w->q->nq - i), s->dot, &l.lda);
+        l.p = i ? l.p : p;
+    }
+    l.step = l.p == buf ? l.step : QB * l.lda; // where they lie
+    return l;
+}
+
+// delta; queries and dy laid for scores and their gradients, and packed as the right-hand sides of dk and dv.
 static void prepare_queries(work *w)
 {
     const att_shape *s = w->s;
@@ -84,6 +105,7 @@ static void prepare_queries(work *w)
         gemm_pack_b(w->x + i / QB * w->block, &x, i, m, 0, s->d, s->dot);
         gemm_pack_b(w->dy + i / QB * w->block, &g, i, m, 0, s->d, s->dot);
     }
+    w->x_laid = lay_rows(w, w->x_rows, &w->a->in[ATT_QKV]), w->dy_laid = lay_rows(w, w->dy_rows, dy);
     float *a = w->p, *b = w->ds;
     for (int64_t i = 0; i < w->q->nq; i++) {
         const int64_t cell = (w->q->q0 + i) * s->width + col;
@@ -96,15 +118,23 @@ static void prepare_queries(work *w)
     }
 }
 
-// C[m, n] (+)= A B on this unit's blocks.
-static void product(const work *w, float *c, int64_t ldc, bool add, int64_t m, int64_t n, int64_t kw, const gemm_word *a, int64_t lda,
-                    int64_t tile_words, const gemm_word *b, int64_t ldb, float scale)
+// C[m, n] (+)= scale A B on this unit's blocks, but for A.
+static gemm_block product(const work *w, float *c, int64_t ldc, bool add, int64_t m, int64_t n, int64_t kw, const gemm_word *b, int64_t ldb,
+                          float scale)
 {
-    gemm_block t = {
-        .m = m, .n = n, .kw = kw, .a = a, .b = b, .lda = lda, .tile_words = tile_words, .ldb = ldb, .dot = w->s->dot, .scale = scale
-    };
+    gemm_block t = { .m = m, .n = n, .kw = kw, .b = b, .ldb = ldb, .dot = w->s->dot, .scale = scale };
     t.base = add ? c : NULL, t.ld_base = ldc;
     t.to = (gemm_out){ .p = c, .ld = ldc, .dtype = HS_F32 };
+    return t;
+}
+static void by_rows(gemm_block t, const gemm_word *a, int64_t lda, int64_t r)
+{
+    gemm_block_rows(&t, a, lda, r);
+    gemm_block_run(&t);
+}
+static void by_columns(gemm_block t, const gemm_word *a) // a k-major block of KB columns
+{
+    t.a = a, t.lda = KB, t.tile_words = GEMM_MR;
     gemm_block_run(&t);
 }
 
@@ -153,32 +183,48 @@ static void narrow_pair(work *w, int64_t r, int64_t m, int64_t width)
         d[j] = hs_f32_bf16(d0[j]) | (uint32_t)hs_f32_bf16(d1[j]) << 16;
 }
 
-// Queries [i0, i0 + m) against keys [j0, j0 + nb), of which they see `seen`.
-static void block(work *w, int64_t i0, int64_t m, int64_t j0, int64_t nb, int64_t seen)
+// Rows [r, r + n) of the block of queries from i0 on: weights and ds of the first `seen` of keys [j0, j0 + nb), and their part of dq.
+static void rows_of_block(work *w, int64_t i0, int64_t r, int64_t n, int64_t j0, int64_t nb, int64_t seen)
 {
     const att_shape *s = w->s;
-    const bool dot = s->dot;
-    const int64_t d = s->d, width = (seen + 15) / 16 * 16, col = w->h * d, qw = gemm_words(m, dot);
-    const gemm_in x = slice(&w->a->in[ATT_QKV], w->q->q0, col, false), dy = slice(&w->a->dout[ATT_Y], w->q->q0, col, false);
-    int64_t lda;
-    const gemm_word *rows = gemm_lay_a(w->rows, &x, 0, d, i0, m, dot, &lda);
-    product(w, w->p, KB, false, m, seen, w->dw, rows, lda, 0, w->kt, w->dw * GEMM_NR, s->scale);
-    rows = gemm_lay_a(w->rows, &dy, 0, d, i0, m, dot, &lda);
-    product(w, w->ds, KB, false, m, seen, w->dw, rows, lda, 0, w->vt, w->dw * GEMM_NR, 1);
-    for (int64_t r = 0; r < m; r++) {
-        weigh(w, r, i0 + r, j0, att_least(nb, att_seen(s, w->q, i0 + r) - j0), width);
-        if (dot && (r & 1 || r + 1 == m))
-            narrow_pair(w, r & ~(int64_t)1, m, width);
-    }
-    const gemm_word *p_cols = dot ? w->p_cols : (const gemm_word *)w->p, *ds_cols = dot ? w->ds_cols : (const gemm_word *)w->ds;
-    const int64_t packed = i0 / QB * w->block, ldb = qw * GEMM_NR;
-    if (w->want_kv) {
-        product(w, w->dv, w->d_cols, true, seen, d, qw, p_cols, KB, GEMM_MR, w->dy + packed, ldb, 1);
-        product(w, w->dk, w->d_cols, true, seen, d, qw, ds_cols, KB, GEMM_MR, w->x + packed, ldb, 1);
+    const int64_t width = (seen + 15) / 16 * 16, ldb = w->dw * GEMM_NR, b = i0 / QB;
+    by_rows(product(w, w->p + r * KB, KB, false, n, seen, w->dw, w->kt, ldb, s->scale), w->x_laid.p + b * w->x_laid.step, w->x_laid.lda, r);
+    by_rows(product(w, w->ds + r * KB, KB, false, n, seen, w->dw, w->vt, ldb, 1), w->dy_laid.p + b * w->dy_laid.step, w->dy_laid.lda, r);
+    for (int64_t i = r; i < r + n; i++) {
+        weigh(w, i, i0 + i, j0, att_least(nb, att_seen(s, w->q, i0 + i) - j0), width);
+        if (s->dot && (i & 1 || i + 1 == r + n))
+            narrow_pair(w, i & ~(int64_t)1, r + n, width);
     }
     if (w->want_q)
-        product(w, w->dq + i0 * w->d_cols, w->d_cols, j0 > 0, m, d, gemm_words(seen, dot), dot ? w->ds_rows : ds_cols, dot ? KB / 2 : KB, 0,
-                w->k, gemm_words(nb, dot) * GEMM_NR, 1);
+        by_rows(product(w, w->dq + (i0 + r) * w->d_cols, w->d_cols, j0 > 0, n, s->d, gemm_words(seen, s->dot), w->k,
+                        gemm_words(nb, s->dot) * GEMM_NR, 1),
+                s->dot ? w->ds_rows : (const gemm_word *)w->ds, s->dot ? KB / 2 : KB, r);
+}
+
+// Queries [i0, i0 + m) against keys [j0, j0 + nb), of which they see some. Keys that only rows from r on see get no more than those rows.
+static void block(work *w, int64_t i0, int64_t m, int64_t j0, int64_t nb)
+{
+    const att_shape *s = w->s;
+    const int64_t first = att_seen(s, w->q, i0) - j0, last = att_seen(s, w->q, i0 + m - 1) - j0;
+    const int64_t step = att_together(m, first, last, nb), ldb = gemm_words(m, s->dot) * GEMM_NR;
+    int64_t before = 0;
+    for (int64_t r = 0; r < m; r += step) {
+        const int64_t n = att_least(step, m - r), seen = att_least(nb, att_seen(s, w->q, i0 + r + n - 1) - j0);
+        if (seen > 0)
+            rows_of_block(w, i0, r, n, j0, nb, seen);
+    }
+    for (int64_t r = 0; r < m && w->want_kv; r += step) {
+        const int64_t n = att_least(step, m - r), seen = att_least(nb, att_seen(s, w->q, i0 + r + n - 1) - j0);
+        if (seen <= before)
+            continue;
+        const int64_t skip = gemm_words(r, s->dot), qw = gemm_words(m, s->dot) - skip, b = i0 / QB * w->block + skip * GEMM_NR;
+        const int64_t a = skip * KB + before, to = before * w->d_cols;
+        by_columns(product(w, w->dv + to, w->d_cols, true, seen - before, s->d, qw, w->dy + b, ldb, 1),
+                   (s->dot ? w->p_cols : (const gemm_word *)w->p) + a);
+        by_columns(product(w, w->dk + to, w->d_cols, true, seen - before, s->d, qw, w->x + b, ldb, 1),
+                   (s->dot ? w->ds_cols : (const gemm_word *)w->ds) + a);
+        before = seen;
+    }
 }
 
 static void sequence(work *w, bool add_kv)
@@ -200,9 +246,9 @@ static void sequence(work *w, bool add_kv)
             gemm_pack_b(w->vt, &v, 0, d, 0, nb, s->dot);
         }
         for (int64_t i0 = 0; i0 < q->nq; i0 += QB) {
-            const int64_t m = att_least(QB, q->nq - i0), seen = att_least(nb, att_seen(s, q, i0 + m - 1) - j0);
-            if (seen > 0)
-                block(w, i0, m, j0, nb, seen);
+            const int64_t m = att_least(QB, q->nq - i0);
+            if (att_seen(s, q, i0 + m - 1) > j0)
+                block(w, i0, m, j0, nb);
         }
         hs_ref to = w->want_kv ? *w->dkv : (hs_ref){ 0 };
         to.add |= add_kv;
