@@ -145,6 +145,23 @@ static gemm_in slice(const hs_ref *r, int64_t row, int64_t col, bool k_major)
     return (gemm_in){ att_cell(r, row, col), r->cols, r->dtype, k_major };
 }
 
+// sums[c] = sum over j of x[16 j + c], kept in registers: an array would be stored with every 16 (3 % of forward in AVX2).
+static inline void sum_by_16(float sums[16], const float *x, int64_t n)
+{
+    typedef float vec __attribute__((vector_size(GEMM_VL * 4)));
+    typedef float vec_at __attribute__((vector_size(GEMM_VL * 4), aligned(4), may_alias));
+    enum { PARTS = 16 / GEMM_VL };
+    vec s[PARTS];
+#pragma GCC unroll 4
+    for (int i = 0; i < PARTS; i++)
+        s[i] = (vec){ 0 };
+    for (int64_t j = 0; j < n; j += 16)
+#pragma GCC unroll 4
+        for (int i = 0; i < PARTS; i++)
+            s[i] += *(const vec_at *)(x + j + i * GEMM_VL);
+    memcpy(sums, s, sizeof s);
+}
+
 // Row r of a block, query i of the chunk: scores of `seen` keys become weights relative to the running maximum, zero up to `all`; o is
 // rescaled.
 static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64_t all)
@@ -158,24 +175,18 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
         const int32_t *where = hs_i32(w->a, ATT_WHERE) + 2 * (w->q->q0 + w->c0 + i);
         hs_drop_factors(&w->drop, where[0], where[1], w->s->plane + (int32_t)w->h, j0, width, w->factor);
     }
-    float sums[16] = { 0 }, sum = 0;
-    for (int64_t j = 0; j < width; j += 16) {
-        float p[16];
+    HS_SIMD
+    for (int64_t j = 0; j < width; j++)
+        x[j] = hs_expf_below(x[j] - base);
+    float sums[16], sum = 0;
+    sum_by_16(sums, x, width);
+    if (w->drops) {
         HS_SIMD
-        for (int c = 0; c < 16; c++) {
-            p[c] = hs_expf_below(x[j + c] - base);
-            sums[c] += p[c];
-        }
-        if (w->drops) {
-            HS_SIMD
-            for (int c = 0; c < 16; c++)
-                p[c] *= w->factor[j + c];
-        }
-        if (w->narrow)
-            att_narrow(w->p + r * KB + j, p);
-        else
-            memcpy(x + j, p, sizeof p);
+        for (int64_t j = 0; j < width; j++)
+            x[j] *= w->factor[j];
     }
+    for (int64_t j = 0; j < width && w->narrow; j += 16)
+        att_narrow(w->p + r * KB + j, x + j);
     HS_SIMD_SUM(sum)
     for (int c = 0; c < 16; c++)
         sum += sums[c];
