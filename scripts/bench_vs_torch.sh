@@ -2,7 +2,7 @@
 # Halfstep beside PyTorch on the same cores, in one run: rounds alternate between the programs, a figure is the median of its
 # rounds. Prints a markdown table; what is absent is skipped with a message.
 #   scripts/bench_vs_torch.sh --env FILE [--rows LIST] [--rounds N] [--steps N] [--threads N] [--halfstep PROGRAM] [--peers DIR]
-#                             [--variants LIST] [--llama-bench PROGRAM --llama-fp32 GGUF --llama-bf16 GGUF] [--tiny]
+#                             [--isa TIER] [--variants LIST] [--llama-bench PROGRAM --llama-fp32 GGUF --llama-bf16 GGUF] [--tiny]
 #   --env FILE     sourced before Python runs; python must then import torch. One way to make it:
 #                    python3 -m venv DIR && DIR/bin/pip install torch numpy && echo ". DIR/bin/activate" >DIR/env.sh
 #   --peers DIR    other training peers than torch_train.py here: torch_gpt.py (--size --batch --seq --dtype --compile --steps --threads;
@@ -11,6 +11,8 @@
 #   --rows LIST    of gpt2-fp32,gpt2-bf16 (GPT-2 124M, B=4 S=1024, forward + backward + AdamW), shakespeare (the whole run of 2,000
 #                  steps; ours with its evaluations and checkpoints, theirs the loop alone), generate-fp32,generate-bf16 (GPT-2 124M,
 #                  batch 1, 128 tokens behind a prompt of 512), prefill-fp32,prefill-bf16 (the prompt); all but generate-fp32 if not given
+#   --isa TIER     avx2 or avx512: both programs held to these instructions (llama.cpp is what it was compiled for: GGML_NATIVE=OFF,
+#                  GGML_AVX2, GGML_FMA and GGML_F16C make such a one)
 #   --variants L   of eager,compiled: how PyTorch runs; both if not given (a figure of one that is known to be slower costs minutes)
 #   --rounds N     3; --steps N: measured training steps of a round, 3
 #   --llama-*      llama.cpp's llama-bench and GPT-2 124M in its format: one more peer of generation
@@ -18,16 +20,16 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 env='' peers='' rows=gpt2-fp32,gpt2-bf16,shakespeare,generate-bf16,prefill-fp32,prefill-bf16 rounds=3 steps=3 threads=0
-halfstep=$root/build/halfstep variants=eager,compiled tiny=0 llama_bench='' llama_fp32='' llama_bf16=''
+halfstep=$root/build/halfstep isa='' variants=eager,compiled tiny=0 llama_bench='' llama_fp32='' llama_bf16=''
 stop() { echo "bench_vs_torch: $*" >&2 && exit 2; }
 note() { echo "bench_vs_torch: $*" >&2; }
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help)
-    sed -n '2,22s/^# \?//p' "$0"
+    sed -n '2,24s/^# \?//p' "$0"
     exit 0
     ;;
-  --env | --peers | --rows | --rounds | --steps | --threads | --halfstep | --variants | --llama-bench | --llama-fp32 | --llama-bf16)
+  --env | --peers | --rows | --rounds | --steps | --threads | --halfstep | --isa | --variants | --llama-bench | --llama-fp32 | --llama-bf16)
     [ $# -gt 1 ] || stop "$1 needs a value"
     name=${1#--}
     printf -v "${name//-/_}" %s "$2"
@@ -49,6 +51,16 @@ done
 case $variants in
 eager | compiled | eager,compiled | compiled,eager) ;;
 *) stop "--variants is '$variants', allowed eager,compiled or one of them" ;;
+esac
+bench_isa=() run_isa=()
+case $isa in
+'') ;;
+avx2 | avx512)
+  bench_isa=(--isa "$isa") run_isa=("--exec.isa=$isa")
+  export ATEN_CPU_CAPABILITY=$isa MKL_ENABLE_INSTRUCTIONS=${isa^^} ONEDNN_MAX_CPU_ISA=${isa^^}
+  [ "$isa" != avx512 ] || ONEDNN_MAX_CPU_ISA=AVX512_CORE
+  ;;
+*) stop "--isa is '$isa', allowed avx2, avx512" ;;
 esac
 uses() { [[ ,$variants, == *,$1,* ]]; }
 [ "$threads" -gt 0 ] || threads=$("$halfstep" env | awk '$1 == "cores" { print $2 }') # ours, and PyTorch's
@@ -99,7 +111,8 @@ attempt() { "$@" >"$work/out" 2>"$work/err" || true; }
 
 train() { # ROW DTYPE
   local how flag
-  attempt "$halfstep" bench train "${model[@]}" --batch $batch --seq $seq --dtype "$2" --steps "$steps" --warmup 1 --threads "$threads" --json
+  attempt "$halfstep" bench train "${model[@]}" --batch $batch --seq $seq --dtype "$2" --steps "$steps" --warmup 1 --threads "$threads" \
+    "${bench_isa[@]}" --json
   sample "$1" rate Halfstep "$(json tokens_per_second || true)"
   sample "$1" memory Halfstep "$(giga "$(json peak_bytes || true)")"
   sample "$1" limit Halfstep "$(json mfu || true)"
@@ -117,7 +130,8 @@ train() { # ROW DTYPE
 shakespeare() { # ROW
   local how flags start
   start=$(date +%s.%N)
-  attempt "$halfstep" pretrain shakespeare-char --out "$work/run" --resume none --overwrite --train.steps=$run_steps --threads "$threads" --json
+  attempt "$halfstep" pretrain shakespeare-char --out "$work/run" --resume none --overwrite --train.steps=$run_steps --threads "$threads" \
+    "${run_isa[@]}" --json
   sample "$1" seconds Halfstep "$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')"
   sample "$1" loss Halfstep "$(json val_loss || true)"
   [ -n "$torch" ] || return 0
@@ -127,7 +141,7 @@ shakespeare() { # ROW
     [[ $how != compiled* ]] || flags+=(--compile)
     [[ $how != *bf16 ]] || flags+=(--dtype bf16)
     attempt python3 "${text_peer[@]}" "$root/recipes/text/shakespeare.txt" --steps $run_steps "${flags[@]}"
-    sample "$1" seconds "$how" "$(sed -nE 's/.*: ([0-9.]+) s .*/\1/p' "$work/out")"
+    sample "$1" seconds "$how" "$(sed -nE 's/.*: ([0-9.]+) s[ ,].*/\1/p' "$work/out")"
     sample "$1" loss "$how" "$(behind 'val loss' || true)"
   done
 }
@@ -136,7 +150,8 @@ generate() { # ROW DTYPE
   local how flag new=$tokens mine=tokens_per_second theirs=decode limit=share_of_limit gguf=$llama_fp32 kind
   [[ $1 != prefill* ]] || new=2 mine=prefill_tokens_per_second theirs=prefill limit=prefill_mfu
   [ "$2" = fp32 ] || gguf=$llama_bf16
-  attempt "$halfstep" bench generate "${model[@]}" --seq $prompt --tokens $new --dtype "$2" --steps 3 --warmup 1 --threads "$threads" --json
+  attempt "$halfstep" bench generate "${model[@]}" --seq $prompt --tokens $new --dtype "$2" --steps 3 --warmup 1 --threads "$threads" \
+    "${bench_isa[@]}" --json
   sample "$1" rate Halfstep "$(json $mine || true)"
   sample "$1" memory Halfstep "$(giga "$(json peak_bytes || true)")"
   sample "$1" limit Halfstep "$(json $limit || true)"
@@ -200,7 +215,7 @@ line() { # ROW QUANTITY UNIT FORMAT MORE_IS_BETTER
   # shellcheck disable=SC2059
   printf "| %s | %s | $4 | %s | %s | %s |\n" "$(title "$1")" "$3" "$ours" "${others:--}" "$ratio" "$of"
 }
-echo "$("$halfstep" env | sed -n 's/^cpu *//p'), $threads threads; $("$halfstep" --version); PyTorch ${torch:-absent}; median of $rounds interleaved rounds"
+echo "$("$halfstep" env | sed -n 's/^cpu *//p'), $threads threads${isa:+, held to $isa}; $("$halfstep" --version); PyTorch ${torch:-absent}; median of $rounds interleaved rounds"
 echo
 echo '| work | unit | Halfstep | peers | ours / best peer | ours, of the limit |'
 echo '|---|---|---|---|---|---|'

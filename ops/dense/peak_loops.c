@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #endif
 
-enum { SUMS = GEMM_MR * GEMM_NV, STREAMS = 8 };
+enum { SUMS = GEMM_MR * GEMM_NV, STREAMS = 8, ADDS = 8, ADDS_A_ROUND = 32 };
 typedef float vec __attribute__((vector_size(GEMM_VL * 4)));
 typedef float vec_at __attribute__((vector_size(GEMM_VL * 4), aligned(4), may_alias));
 
@@ -93,5 +93,21 @@ static float triad_loop(float *restrict to, const float *restrict a, const float
     return to[0];
 }
 
+// Each sum stands in a register that the compiler may not look into: it would multiply instead.
+static double add_loop(int64_t rounds, float *sink)
+{
+    uint64_t sum[ADDS] = { 0 };
+    for (int64_t r = 0; r < rounds; r++)
+#pragma GCC unroll 32
+        for (int i = 0; i < ADDS_A_ROUND; i++) {
+            sum[i % ADDS]++;
+            __asm__("" : "+r"(sum[i % ADDS]));
+        }
+    for (int i = 1; i < ADDS; i++)
+        sum[0] += sum[i];
+    *sink = (float)sum[0];
+    return (double)ADDS_A_ROUND * (double)rounds;
+}
+
 extern const hs_peak_loops HS_TIERED(hs_peak_loops);
-const hs_peak_loops HS_TIERED(hs_peak_loops) = { fma_loop, dot_loop, read_loop, copy_loop, triad_loop };
+const hs_peak_loops HS_TIERED(hs_peak_loops) = { fma_loop, dot_loop, read_loop, copy_loop, triad_loop, add_loop };

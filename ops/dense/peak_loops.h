@@ -14,6 +14,7 @@ typedef struct hs_peak_loops {
     hs_peak_flops *fma; // f32
     hs_peak_flops *dot; // bf16 pairs onto f32 sums; NULL: the tier multiplies bf16 as f32
     hs_peak_stream *read, *copy, *triad;
+    hs_peak_flops *adds; // of integers, counted as FLOPs are: what the core issues
 } hs_peak_loops;
 
 const hs_peak_loops *hs_peak_loops_of(hs_isa isa); // NULL: that tier is not compiled into this library

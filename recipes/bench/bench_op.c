@@ -80,7 +80,8 @@ typedef struct column {
     bool packed;         // weights stay packed from one run to the next
     hs_dtype dtype;
     hs_probe *probe;
-    hs_samples time[HS_PROBE_TIMES], peak, read, copy; // seconds | FLOP/s in registers, bytes/s of as many bytes: taken beside each
+    hs_samples time[HS_PROBE_TIMES];   // seconds
+    hs_samples peak, adds, read, copy; // FLOP/s and integer additions/s in registers, bytes/s of as many bytes: taken beside each
 } column;
 
 enum { LEAST_BYTES = 4096, MOST_BYTES = 256 << 20, TRAFFIC = 2 << 20 }; // TRAFFIC: small sets are passed over several times
@@ -102,13 +103,15 @@ static hs_status sample(column *c, float *memory)
     const hs_peak_loops *loops = hs_peak_loops_of(c->device->isa);
     const int64_t n = floats_of(c), passes = TRAFFIC / (4 * n) + 1;
     const double moved = 4 * (double)n * (double)passes;
-    double peak, read, copy;
+    double peak, adds, read, copy;
     HS_TRY(hs_peak_once(c->device, c->dtype, &peak));
+    HS_TRY(hs_adds_once(c->device, &adds));
     HS_TRY(hs_stream_time(c->device, &(hs_stream_job){ .loop = loops->read, .a = memory, .n = n, .passes = passes }, &read));
     HS_TRY(hs_stream_time(c->device,
                           &(hs_stream_job){ .loop = loops->copy, .to = memory, .a = memory + n / 2, .n = n / 2, .passes = passes }, &copy));
     HS_TRY(hs_probe_run(c->probe));
     hs_samples_add(&c->peak, peak);
+    hs_samples_add(&c->adds, adds);
     hs_samples_add(&c->read, moved / read);
     hs_samples_add(&c->copy, moved / copy);
     for (int t = 0; t < HS_PROBE_TIMES; t++)
@@ -190,6 +193,7 @@ static void report(hs_bench_run *r, bool any_split, const char *form, const hs_b
         { .key = "backward_gbps", .value = rate(bwd.bytes, backward), .digits = 1 },
         { .key = "ceiling", .text = hs_peak_name(c->device, c->dtype), .width = 8 },
         { .key = "ceiling_gflops", .value = peak / 1e9 },
+        { .key = "adds_per_core", .value = hs_median(&c->adds) / 1e9, .digits = 1 }, // G/s
         { .key = "read_gbps", .value = read / 1e9, .digits = 1 },
         { .key = "copy_gbps", .value = copy / 1e9, .digits = 1 },
         { .key = "share", .value = least / (forward + backward), .digits = 2 },

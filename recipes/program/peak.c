@@ -19,8 +19,8 @@ hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *se
 
 typedef struct job {
     hs_peak_flops *loop;
-    double *flops; // of one member
-    double *rate;  // [team]: FLOP/s of each by its own CPU time; NULL: not wanted
+    double *flops; // of one member, or additions
+    double *rate;  // [team]: the same per second of each by its own CPU time; NULL: not wanted
 } job;
 
 static double cpu_seconds(void) // of this thread
@@ -59,6 +59,19 @@ hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second)
     HS_TRY(hs_team_time(d, run, &(job){ .loop = loop_of(d, low), .flops = &flops }, &seconds));
     *flops_per_second = flops * d->team / seconds;
     return HS_OK;
+}
+
+hs_status hs_adds_once(hs_device *d, double *per_second)
+{
+    double *rate = calloc((size_t)d->team, sizeof *rate), adds, took;
+    if (!rate)
+        return HS_FAIL(MEMORY, "no memory for the rates of %d threads", d->team);
+    const hs_status st = hs_team_time(d, run, &(job){ hs_peak_loops_of(d->isa)->adds, &adds, rate }, &took);
+    *per_second = 0;
+    for (int i = 0; i < d->team; i++)
+        *per_second += rate[i] / d->team;
+    free(rate);
+    return st;
 }
 
 // By the CPU time of each member: where other processes take the cores, the time on the clock says how many they are, and a model would

@@ -17,7 +17,7 @@ bench() {
 
 for isa in $("$halfstep" env | awk '$1 == "isa_built" { $1 = ""; print }'); do
   "$halfstep" env | grep '^isa_supported ' | grep -qw "$isa" || continue
-  bench op 1 'forward_gflops dx_gflops dw_gflops ceiling_gflops share forward_gbps' linear --sizes 16x24x40 --dtype bf16 --isa "$isa"
+  bench op 1 'forward_gflops dx_gflops dw_gflops ceiling_gflops adds_per_core share forward_gbps' linear --sizes 16x24x40 --dtype bf16 --isa "$isa"
   bench memory 2 'bytes read_gbps copy_gbps triad_gbps' --sizes 4K,20000 --isa "$isa"
 done
 bench op 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' linear --sizes 1x8x64,33x64x8 --dtype fp32
@@ -41,7 +41,7 @@ sed -nE 's/^warning: ([a-z_]+): .*/\1/p' stderr.txt >left_out.txt
 [ "$(cat left_out.txt)" = cast ] || fail "bench op all leaves out $(cat left_out.txt)"
 "$halfstep" ops --json | grep -oE '"op":"[a-z_]+"' | cut -d'"' -f4 | sort >ops.txt
 sort measured.txt left_out.txt | diff - ops.txt >diff.txt || fail "bench op all is not every operation: $(cat diff.txt)"
-for f in share read_gbps ceiling_gflops; do
+for f in share read_gbps ceiling_gflops adds_per_core; do
   [ "$(field $f stdout.txt | awk '$1 > 0' | wc -l)" -eq "$(wc -l <stdout.txt)" ] || fail "bench op all: a row lacks $f: $(cat stdout.txt)"
 done
 [ "$(grep -cE '"(forward|backward)_us":[0-9]' stdout.txt)" -eq "$(wc -l <stdout.txt)" ] || fail "bench op all: a row without a time: $(cat stdout.txt)"
