@@ -20,6 +20,34 @@ int64_t hs_arch_int(hs_arch m, const char *key)
 
 hs_status hs_arch_check(hs_arch m) { return m.family->check(m.settings); }
 
+// "n_embd" for "model.width"; NULL: config.json has no such key.
+static const char *in_their_words(const hs_family *f, const char *name)
+{
+    const hs_key *k = hs_schema_find(f->settings, NULL, name).key;
+    for (int i = 0; k && i < f->files.n_keys; i++)
+        if (f->files.key[i].type <= HS_FILE_CHOICE && f->files.key[i].offset == k->offset && !f->files.key[i].write_only)
+            return f->files.key[i].key;
+    return NULL;
+}
+
+hs_status hs_arch_check_file(hs_arch m, const char *path)
+{
+    const hs_status st = hs_arch_check(m);
+    char text[1024];
+    size_t used = 0;
+    if (st == HS_OK)
+        return HS_OK;
+    for (const char *p = hs_error(); *p && used + 1 < sizeof text;) {
+        const size_t n = strncmp(p, "model.", 6) == 0 ? 6 + strspn(p + 6, "abcdefghijklmnopqrstuvwxyz_0123456789") : 1;
+        char name[HS_KEY_NAME];
+        snprintf(name, sizeof name, "%.*s", (int)n, p);
+        const char *theirs = n > 6 ? in_their_words(m.family, name) : NULL;
+        used += (size_t)snprintf(text + used, sizeof text - used, "%.*s", theirs ? (int)strlen(theirs) : (int)n, theirs ? theirs : p);
+        p += n;
+    }
+    return hs_fail_at(st, __FILE__, __LINE__, "%s: %s", path, text);
+}
+
 hs_status hs_arch_defaults(const hs_family *f, hs_settings *out)
 {
     if (f->settings->struct_bytes > sizeof *out)

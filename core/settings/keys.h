@@ -24,7 +24,8 @@ typedef enum hs_file_key_type {
     HS_FILE_CHOICE, // int field: index into `accepts`
     HS_FILE_FIXED,  // no field: `value` is written, `accepts` is what may be read
     HS_FILE_TIMES,  // no value of its own: null, or `times` the int64_t field
-    HS_FILE_END,    // the token that ends a text; null: none
+    HS_FILE_END,    // the token, or the list of tokens, that ends a text; null: none
+    HS_FILE_BEGIN,  // the token that begins one; only written
 } hs_file_key_type;
 
 // One key of config.json. Reading goes through the rows in their order, writing in that of the alphabet.

@@ -1,6 +1,6 @@
 // json_util: text that grows, numbers in the shortest form that reads back, and members read with their range and file in the message.
 #include "data/base/json_util.h"
-#include "data/base/file.h"
+#include "data/base/side_file.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -107,14 +107,8 @@ void hs_text_free(hs_text *t)
 
 hs_status hs_json_open(hs_json *j, const char *path)
 {
-    char *text;
-    size_t bytes;
-    HS_TRY(hs_file_read(path, &text, &bytes));
-    json_error_t e;
-    *j = (hs_json){ json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e), path };
-    free(text);
-    if (j->root == NULL)
-        return HS_FAIL(CORRUPT, "%s:%d: column %d: %s", path, e.line, e.column, e.text);
+    *j = (hs_json){ NULL, path };
+    HS_TRY(hs_side_json(path, &j->root));
     if (!json_is_object(j->root)) {
         hs_json_close(j);
         return HS_FAIL(CORRUPT, "%s: not a JSON object", path);

@@ -17,27 +17,41 @@ static bool has(const char *dir, const char *name)
 bool hs_ckpt_has_train(const char *model_dir) { return has(model_dir, "train/state.json"); }
 
 // ---- is it whole?
-static hs_status verify_file(const char *dir, const hs_file_sum *expected)
+// What people edit, and can see whether it still is what they want.
+static bool is_side_file(const char *name)
+{
+    const size_t n = strlen(name), end = strlen(".safetensors");
+    return strcmp(name, "train/state.json") != 0 && (n < end || strcmp(name + n - end, ".safetensors") != 0);
+}
+
+static hs_status verify_file(const char *dir, const hs_file_sum *expected, int want)
 {
     char path[HS_PATH];
     hs_file_sum sum;
+    const bool side = is_side_file(expected->name);
     HS_TRY(hs_path_join(path, "%s/%s", dir, expected->name));
     if (!hs_is_file(path))
         return HS_FAIL(CORRUPT, "%s: is missing", path);
     HS_TRY(hs_hash_file(path, &sum));
-    if (sum.bytes != expected->bytes)
-        return HS_FAIL(CORRUPT, "%s: has %llu bytes, the manifest says %llu", path, (unsigned long long)sum.bytes,
-                       (unsigned long long)expected->bytes);
-    if (sum.hash != expected->hash)
-        return HS_FAIL(CORRUPT, "%s: checksum is %016llx, the manifest says %016llx", path, (unsigned long long)sum.hash,
-                       (unsigned long long)expected->hash);
-    return HS_OK;
+    const bool longer = sum.bytes != expected->bytes;
+    if (!longer && sum.hash == expected->hash)
+        return HS_OK;
+    if (side && want & HS_CKPT_EDITED) {
+        hs_warn("%s: not as it was saved, accepted as it is", path);
+        return HS_OK;
+    }
+    const char *way = side ? ": --accept-edited takes it as it is" : want & HS_CKPT_EDITED ? ": edited weights are never accepted" : "";
+    if (longer)
+        return HS_FAIL(CORRUPT, "%s: %shas %llu bytes, the manifest says %llu%s", path, side ? "was edited since it was saved, or is damaged: it " : "",
+                       (unsigned long long)sum.bytes, (unsigned long long)expected->bytes, way);
+    return HS_FAIL(CORRUPT, "%s: %schecksum is %016llx, the manifest says %016llx%s", path, side ? "was edited since it was saved, or is damaged: its " : "",
+                   (unsigned long long)sum.hash, (unsigned long long)expected->hash, way);
 }
 
 // What only a run that goes on reads, two thirds of all bytes.
 static bool only_for_training(const char *name) { return strcmp(name, "train/optimizer.safetensors") == 0; }
 
-static hs_status verify_manifest(const char *dir, const hs_manifest *m, bool train)
+static hs_status verify_manifest(const char *dir, const hs_manifest *m, int want)
 {
     static const char *const needed[] = { "config.json", "model.safetensors", "train/optimizer.safetensors", "train/state.json" };
     for (int i = 0; i < HS_COUNT(needed); i++) {
@@ -48,12 +62,12 @@ static hs_status verify_manifest(const char *dir, const hs_manifest *m, bool tra
             return HS_FAIL(CORRUPT, "%s/train/manifest.json: does not list %s", dir, needed[i]);
     }
     for (int i = 0; i < m->n; i++)
-        if (train || !only_for_training(m->file[i].name))
-            HS_TRY(verify_file(dir, &m->file[i]));
+        if (want & HS_CKPT_TRAIN || !only_for_training(m->file[i].name))
+            HS_TRY(verify_file(dir, &m->file[i], want));
     return HS_OK;
 }
 
-static hs_status verify_ours(const char *dir, bool train)
+static hs_status verify_ours(const char *dir, int want)
 {
     char path[HS_PATH];
     hs_manifest m;
@@ -61,19 +75,19 @@ static hs_status verify_ours(const char *dir, bool train)
     if (!hs_is_file(path))
         return HS_FAIL(CORRUPT, "%s: is missing", path);
     HS_TRY(hs_manifest_read(&m, path));
-    const hs_status st = verify_manifest(dir, &m, train);
+    const hs_status st = verify_manifest(dir, &m, want);
     hs_manifest_free(&m);
     return st;
 }
 
-static hs_status verify(const char *model_dir, bool train)
+static hs_status verify(const char *model_dir, int want)
 {
     char folder[HS_PATH];
     HS_TRY(hs_path_join(folder, "%s/train", model_dir));
-    return hs_is_dir(folder) ? verify_ours(model_dir, train) : HS_OK; // a folder of someone else's
+    return hs_is_dir(folder) ? verify_ours(model_dir, want) : HS_OK; // a folder of someone else's
 }
 
-hs_status hs_ckpt_verify(const char *model_dir) { return verify(model_dir, true); }
+hs_status hs_ckpt_verify(const char *model_dir) { return verify(model_dir, HS_CKPT_TRAIN); }
 
 // ---- which one?
 static hs_status give(char *out, size_t size, const char *dir)
@@ -83,10 +97,10 @@ static hs_status give(char *out, size_t size, const char *dir)
                : HS_FAIL(USAGE, "path of %zu bytes, room for %zu: %.80s...", strlen(dir), size, dir);
 }
 
-static hs_status resolve_model_dir(const char *dir, bool need_train, char *out, size_t size)
+static hs_status resolve_model_dir(const char *dir, int want, char *out, size_t size)
 {
-    HS_TRY(verify(dir, need_train));
-    if (need_train && !hs_ckpt_has_train(dir))
+    HS_TRY(verify(dir, want));
+    if (want & HS_CKPT_TRAIN && !hs_ckpt_has_train(dir))
         return HS_FAIL(USAGE, "%s: has no train/ folder: it can start a run (train.init_from), not resume one", dir);
     return give(out, size, dir);
 }
@@ -102,7 +116,7 @@ static void order_steps(int64_t *out, const int64_t *ascending, int n, int64_t l
                 out[at++] = ascending[i];
 }
 
-static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int64_t latest, bool need_train, char *out, size_t size)
+static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int64_t latest, int want, char *out, size_t size)
 {
     if (latest == INT64_MAX)
         hs_warn("%s/LATEST: is missing or damaged; looking for the newest whole checkpoint", dir);
@@ -112,7 +126,7 @@ static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int
         char name[HS_STEP_NAME], path[HS_PATH];
         hs_step_name(name, steps[i]);
         HS_TRY(hs_path_join(path, "%s/%s", dir, name));
-        if (verify_ours(path, need_train) == HS_OK) {
+        if (verify_ours(path, want) == HS_OK) {
             if (i > 0)
                 hs_warn("%s: used instead", path);
             return give(out, size, path);
@@ -122,7 +136,7 @@ static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int
     return HS_FAIL(CORRUPT, "%s: none of %d checkpoints is whole; the last one: %.400s", dir, n, hs_error());
 }
 
-static hs_status resolve_folder(const char *dir, const char *asked, bool need_train, char *out, size_t size)
+static hs_status resolve_folder(const char *dir, const char *asked, int want, char *out, size_t size)
 {
     int64_t *steps;
     int n;
@@ -136,7 +150,7 @@ static hs_status resolve_folder(const char *dir, const char *asked, bool need_tr
     else {
         hs_pointer_read(dir, "LATEST", &latest);
         order_steps(order, steps, n, latest);
-        st = resolve_steps(dir, order, n, latest, need_train, out, size);
+        st = resolve_steps(dir, order, n, latest, want, out, size);
     }
     free(order);
     free(steps);
@@ -144,7 +158,7 @@ static hs_status resolve_folder(const char *dir, const char *asked, bool need_tr
 }
 
 // A path to LATEST or BEST itself.
-static hs_status resolve_pointer(const char *path, bool need_train, char *out, size_t size)
+static hs_status resolve_pointer(const char *path, int want, char *out, size_t size)
 {
     int64_t step;
     char name[HS_STEP_NAME], dir[HS_PATH], target[HS_PATH];
@@ -156,21 +170,21 @@ static hs_status resolve_pointer(const char *path, bool need_train, char *out, s
     if (slash != NULL)
         *slash = 0;
     HS_TRY(hs_path_join(target, "%s/%s", slash != NULL ? dir : ".", name));
-    return resolve_model_dir(target, need_train, out, size);
+    return resolve_model_dir(target, want, out, size);
 }
 
-hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t size)
+hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size)
 {
     char inner[HS_PATH];
     if (hs_is_file(path))
-        return resolve_pointer(path, need_train, out, size);
+        return resolve_pointer(path, want, out, size);
     if (!hs_is_dir(path))
         return HS_FAIL(USAGE, "%s: no such checkpoint: %s", path, strerror(errno));
     HS_TRY(hs_path_join(inner, "%s/train", path));
     if (has(path, "config.json") || hs_is_dir(inner))
-        return resolve_model_dir(path, need_train, out, size);
+        return resolve_model_dir(path, want, out, size);
     HS_TRY(hs_path_join(inner, "%s/checkpoints", path));
-    return resolve_folder(hs_is_dir(inner) ? inner : path, path, need_train, out, size);
+    return resolve_folder(hs_is_dir(inner) ? inner : path, path, want, out, size);
 }
 
 // ---- back into the slabs
@@ -195,7 +209,9 @@ hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_p
     HS_TRY(check_params(ps));
     HS_TRY(hs_weights_open(&w, model_dir));
     w.files = o->files;
-    hs_status st = hs_weights_expect(&w, ps, theirs, o);
+    hs_status st = hs_weights_unwrap(&w, ps, theirs, o);
+    if (st == HS_OK)
+        st = hs_weights_expect(&w, ps, theirs, o);
     if (st == HS_OK)
         st = hs_weights_check(&w);
     if (st == HS_OK)

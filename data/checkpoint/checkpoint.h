@@ -51,10 +51,18 @@ typedef struct hs_train_state { // everything a resumed run needs beside the sla
     int64_t best_step;
 } hs_train_state;
 
+enum { HS_MODEL_ENDS = 32 };
+typedef struct hs_model_ends { // tokens that end a text, any of them, inside the model's vocabulary
+    int32_t id[HS_MODEL_ENDS];
+    int n;
+    int32_t begin; // written only; -1: none
+} hs_model_ends;
+
 typedef struct hs_model_info {   // what config.json says
     const hs_model_files *files; // the rows it was read by
     hs_settings settings;        // the family's own struct
-    int64_t end;                 // read: the token that ends a text (eos_token_id), -1: none. Written: the tokenizer's
+    // Read: eos_token_id of generation_config.json, else of config.json. Written: these, or where there are none the tokenizer's.
+    hs_model_ends end;
 } hs_model_info;
 
 typedef struct hs_ckpt_opts {
@@ -77,10 +85,14 @@ hs_status hs_ckpt_go_on(hs_ckpt *c, const hs_train_state *t);
 hs_status hs_ckpt_wait(hs_ckpt *c); // until nothing is in flight; its error
 void hs_ckpt_free(hs_ckpt *c);      // waits
 
+enum {
+    HS_CKPT_TRAIN = 1,  // a run goes on from it; else moments are neither wanted nor verified
+    HS_CKPT_EDITED = 2, // side files (config.json, tokenizer, train/config.yaml) may be others than were saved; weights and state may not
+};
 // path: a run folder, its checkpoints folder, a step folder, a path to LATEST or BEST, or any transformers directory. Resolves LATEST
-// (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). need_train: a run goes on from it;
-// else moments are neither wanted nor verified. out: the model directory to load.
-hs_status hs_ckpt_resolve(const char *path, bool need_train, char *out, size_t size);
+// (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). want: of the above. out: the model
+// directory to load.
+hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size);
 hs_status hs_ckpt_verify(const char *model_dir); // checksums of the manifest, if there is one
 // known: the families that may stand in config.json. UNSUPPORTED: another one, or a key that asks for what its family does not do.
 hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *known, int n_known, hs_model_info *m);

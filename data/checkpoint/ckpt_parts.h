@@ -5,9 +5,9 @@
 #include "data/checkpoint/ckpt_io.h"
 
 // ---- config.json, generation_config.json (hf_dir.c)
-// end: id that stands between texts, -1: null.
-hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end);
-bool hs_generation_json(hs_text *t, const hs_model_files *files, int32_t end); // false, and nothing: of a model that writes no texts
+// end: null, a number or a list.
+hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends *end);
+bool hs_generation_json(hs_text *t, const hs_model_files *files, const hs_model_ends *end); // false, and nothing: of a model that writes no texts
 
 // ---- train/state.json, train/manifest.json (ckpt_state.c)
 void hs_state_json(hs_text *t, const hs_train_state *s);

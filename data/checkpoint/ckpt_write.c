@@ -204,17 +204,27 @@ static hs_status put_tokenizer(target *to, const hs_tokenizer *tok)
     return st;
 }
 
+static hs_model_ends ends_of(const hs_model_info *info, const hs_tokenizer *tok)
+{
+    hs_model_ends e = info->end;
+    const int32_t end = tok != NULL ? hs_tokenizer_end(tok) : -1;
+    e.begin = tok != NULL ? hs_tokenizer_begin(tok) : -1;
+    if (e.n == 0 && end >= 0)
+        e.id[e.n++] = end;
+    return e;
+}
+
 static hs_status put_model(target *to, const sources *model, const hs_model_info *info, const hs_tokenizer *tok)
 {
     hs_text config = { 0 }, generation = { 0 };
-    const int32_t end = tok != NULL ? hs_tokenizer_end(tok) : -1;
-    const hs_status st = hs_config_json(&config, info, end);
+    const hs_model_ends end = ends_of(info, tok);
+    const hs_status st = hs_config_json(&config, info, &end);
     if (st != HS_OK) {
         hs_text_free(&config);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     HS_TRY(put_text(to, "config.json", &config));
-    if (hs_generation_json(&generation, info->files, end))
+    if (hs_generation_json(&generation, info->files, &end))
         HS_TRY(put_text(to, "generation_config.json", &generation));
     HS_TRY(put_tensors(to, "model.safetensors", model));
     if (tok != NULL)

@@ -1,4 +1,5 @@
 // config.json and generation_config.json, as transformers writes and reads them, by the rows of the model's family.
+#include "data/base/hf_folder.h"
 #include "data/checkpoint/ckpt_parts.h"
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +16,23 @@ static void add_real(hs_text *t, double v)
 }
 
 // null, not absent: transformers would fill in 50256, which lies outside a small vocabulary.
-static void add_end(hs_text *t, int32_t end)
+static void add_id(hs_text *t, int32_t id)
 {
-    if (end < 0)
+    if (id < 0)
         hs_text_add(t, "null");
     else
-        hs_text_add(t, "%d", end);
+        hs_text_add(t, "%d", id);
+}
+
+static void add_end(hs_text *t, const hs_model_ends *end)
+{
+    if (end->n < 2) {
+        add_id(t, end->n ? end->id[0] : -1);
+        return;
+    }
+    for (int i = 0; i < end->n; i++)
+        hs_text_add(t, "%s%d", i ? ", " : "[", end->id[i]);
+    hs_text_add(t, "]");
 }
 
 static void add_word(hs_text *t, const char *words, int index)
@@ -32,7 +44,7 @@ static void add_word(hs_text *t, const char *words, int index)
     hs_text_string(t, word);
 }
 
-static void add_value(hs_text *t, const hs_file_key *k, const void *settings, int32_t end)
+static void add_value(hs_text *t, const hs_file_key *k, const void *settings, const hs_model_ends *end)
 {
     const void *field = (const char *)settings + k->offset;
     switch (k->type) {
@@ -57,6 +69,9 @@ static void add_value(hs_text *t, const hs_file_key *k, const void *settings, in
     case HS_FILE_END:
         add_end(t, end);
         break;
+    case HS_FILE_BEGIN:
+        add_id(t, end->begin);
+        break;
     }
 }
 
@@ -67,7 +82,7 @@ static int by_key(const void *a, const void *b)
 
 enum { MOST_KEYS = 64 };
 
-hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end)
+hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends *end)
 {
     static const hs_file_key common[] = { { .key = "architectures" },
                                           { .key = "dtype", .type = HS_FILE_FIXED, .value = "\"float32\"" },
@@ -100,7 +115,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, int32_t end)
     return HS_OK;
 }
 
-bool hs_generation_json(hs_text *t, const hs_model_files *files, int32_t end)
+bool hs_generation_json(hs_text *t, const hs_model_files *files, const hs_model_ends *end)
 {
     bool ends = false; // a model that writes texts
     for (int i = 0; i < files->n_keys; i++)
@@ -108,7 +123,7 @@ bool hs_generation_json(hs_text *t, const hs_model_files *files, int32_t end)
     if (!ends)
         return false;
     hs_text_add(t, "{\n  \"_from_model_config\": true,\n  \"bos_token_id\": ");
-    add_end(t, end);
+    add_id(t, end->begin);
     hs_text_add(t, ",\n  \"eos_token_id\": ");
     add_end(t, end);
     hs_text_add(t, ",\n  \"use_cache\": true\n}\n");
@@ -220,23 +235,47 @@ static hs_status look_at(const hs_json *j, const hs_file_key *k, const hs_settin
     return json_is_integer(v) && json_integer_value(v) == want ? HS_OK : unsupported(j, k, k->key, v, only);
 }
 
-// One id, the first of a list, or none: also where it lies outside the vocabulary (transformers' default in a small one).
-static int64_t end_of(const hs_json *j)
+// One id, a list, or none. Ids outside the model's vocabulary (transformers' default in a small one) mean nothing.
+static hs_status read_ends(const hs_json *j, int64_t vocab, hs_model_ends *out)
 {
-    const json_t *end = json_object_get(j->root, "eos_token_id"), *vocab = json_object_get(j->root, "vocab_size");
-    if (json_is_array(end))
-        end = json_array_get(end, 0);
-    const json_int_t id = json_is_integer(end) ? json_integer_value(end) : -1;
-    return id >= 0 && (!json_is_integer(vocab) || id < json_integer_value(vocab)) ? id : -1;
+    const json_t *v = json_object_get(j->root, "eos_token_id");
+    const size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    out->n = 0;
+    if (v == NULL || json_is_null(v))
+        return HS_OK;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_is_array(v) ? json_array_get(v, i) : v;
+        if (!json_is_integer(id))
+            return HS_FAIL(CORRUPT, "%s: \"eos_token_id\" is neither a token's id nor a list of them", j->path);
+        if (json_integer_value(id) < 0 || json_integer_value(id) >= vocab)
+            continue;
+        if (out->n == HS_MODEL_ENDS)
+            return HS_FAIL(UNSUPPORTED, "%s: \"eos_token_id\" has %zu ids, at most %d are read", j->path, n, HS_MODEL_ENDS);
+        out->id[out->n++] = (int32_t)json_integer_value(id);
+    }
+    return HS_OK;
+}
+
+// Of a file without model_type, as scripts that write config.json by hand leave it: what its architectures name is certain.
+static const char *type_of(const hs_json *j, const hs_model_files *const *known, int n_known)
+{
+    const char *type = hs_json_text(j, "model_type");
+    const json_t *names = json_object_get(j->root, "architectures");
+    const char *name = json_string_value(json_array_size(names) == 1 ? json_array_get(names, 0) : NULL);
+    for (int i = 0; type == NULL && name != NULL && i < n_known; i++)
+        if (strcmp(known[i]->architecture, name) == 0)
+            type = known[i]->model_type;
+    return type;
 }
 
 static hs_status find_files(const hs_json *j, const hs_model_files *const *known, int n_known, const hs_model_files **out)
 {
-    const char *type = hs_json_text(j, "model_type");
+    const char *type = type_of(j, known, n_known);
     char list[256] = "";
     size_t used = 0;
     if (type == NULL)
-        return HS_FAIL(CORRUPT, "%s: \"model_type\" is missing", j->path);
+        return HS_FAIL(CORRUPT, "%s: \"model_type\" is missing, and \"architectures\" names no model that is known: add \"model_type\": \"%s\", if it is one",
+                       j->path, n_known > 0 ? known[0]->model_type : "");
     for (int i = 0; i < n_known; i++) {
         if (strcmp(known[i]->model_type, type) == 0) {
             *out = known[i];
@@ -258,8 +297,27 @@ static hs_status read_info(const hs_json *j, const hs_model_files *const *known,
     for (int i = 0; i < m->files->n_keys; i++)
         if (!has_field(&m->files->key[i]) && !m->files->key[i].write_only)
             HS_TRY(look_at(j, &m->files->key[i], &m->settings));
-    m->end = end_of(j);
-    return HS_OK;
+    const json_t *vocab = json_object_get(j->root, "vocab_size");
+    return read_ends(j, json_is_integer(vocab) ? json_integer_value(vocab) : INT32_MAX, &m->end);
+}
+
+// Its list of ends goes before that of config.json.
+static hs_status read_generation(const char *model_dir, const json_t *config, hs_model_info *m)
+{
+    char path[HS_PATH];
+    hs_json j;
+    hs_model_ends end;
+    if (!hs_hf_exists(model_dir, "generation_config.json", path, sizeof path))
+        return HS_OK;
+    HS_TRY(hs_json_open(&j, path));
+    const json_t *vocab = json_object_get(config, "vocab_size");
+    hs_status st = hs_hf_check_keys(path, "generation_config.json", j.root);
+    if (st == HS_OK)
+        st = read_ends(&j, json_is_integer(vocab) ? json_integer_value(vocab) : INT32_MAX, &end);
+    if (st == HS_OK && end.n > 0)
+        m->end = end;
+    hs_json_close(&j);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *known, int n_known, hs_model_info *m)
@@ -268,7 +326,13 @@ hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *
     HS_TRY(hs_path_join(path, "%s/config.json", model_dir));
     hs_json j;
     HS_TRY(hs_json_open(&j, path));
-    const hs_status st = read_info(&j, known, n_known, m);
+    hs_status st = read_info(&j, known, n_known, m);
+    if (st == HS_OK)
+        st = hs_hf_check_keys(path, "config.json", j.root);
+    if (st == HS_OK)
+        st = read_generation(model_dir, j.root, m);
+    if (st == HS_OK)
+        st = hs_hf_check(model_dir);
     hs_json_close(&j);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

@@ -1,5 +1,6 @@
 // Reading safetensors. The file is not trusted: the header is scanned by a grammar as narrow as the format, nothing is allocated
 // that the file's own size does not pay for, and no offset is used before all of them are known to tile the data exactly.
+#include "data/base/side_file.h"
 #include "data/checkpoint/checkpoint.h"
 #include <ctype.h>
 #include <errno.h>
@@ -396,8 +397,9 @@ static hs_status open_mapped(hs_safetensors *f)
     for (int i = 0; i < 8; i++)
         header |= (uint64_t)(unsigned char)f->map[i] << (8 * i);
     const uint64_t rest = f->map_bytes - 8;
+    HS_TRY(hs_side_foreign(f->path, f->map, f->map_bytes, "safetensors file"));
     if (header > MAX_HEADER || header > rest)
-        return HS_FAIL(CORRUPT, "%s: header of %llu bytes, allowed up to %d and the %llu bytes of the file", f->path,
+        return HS_FAIL(CORRUPT, "%s is no safetensors file, or was cut off: header of %llu bytes, allowed up to %d and the %llu bytes of the file", f->path,
                        (unsigned long long)header, MAX_HEADER, (unsigned long long)rest);
     f->names = malloc(header + 1);
     if (f->names == NULL)

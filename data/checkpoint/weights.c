@@ -1,6 +1,7 @@
 // weights: one file or shards behind one sorted list of names, read by blocks: beside the slabs there is room for one logical tensor.
 #include "data/checkpoint/weights.h"
 #include "core/base/log.h"
+#include "data/base/hf_folder.h"
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,34 +10,78 @@
 // ---- opening
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const hs_weight *)a)->entry->name, ((const hs_weight *)b)->entry->name);
+    const hs_weight *x = a, *y = b;
+    const int c = strcmp(x->name, y->name);
+    return c ? c : (x->file > y->file) - (x->file < y->file);
 }
 
 static hs_status add_file(hs_weights *w, const char *path)
 {
     hs_safetensors **files = realloc(w->file, ((size_t)w->n_files + 1) * sizeof *files);
-    if (files == NULL)
+    w->file = files != NULL ? files : w->file;
+    char(*names)[256] = realloc(w->file_name, ((size_t)w->n_files + 1) * sizeof *names);
+    w->file_name = names != NULL ? names : w->file_name;
+    if (files == NULL || names == NULL)
         return HS_FAIL(MEMORY, "%s: no memory to open it", path);
-    w->file = files;
     HS_TRY(hs_safetensors_open(&w->file[w->n_files], path));
+    const char *slash = strrchr(path, '/');
+    snprintf(w->file_name[w->n_files], sizeof *names, "%s", slash != NULL ? slash + 1 : path);
     const hs_safetensors *f = w->file[w->n_files++];
     const int n = hs_safetensors_count(f);
     hs_weight *all = realloc(w->weight, (size_t)(w->n + n + 1) * sizeof *all);
     if (all == NULL)
         return HS_FAIL(MEMORY, "%s: no memory for %d tensors", path, n);
     w->weight = all;
-    for (int i = 0; i < n; i++)
-        w->weight[w->n++] = (hs_weight){ hs_safetensors_at(f, i), false };
+    for (int i = 0; i < n; i++) {
+        const hs_st_entry *e = hs_safetensors_at(f, i);
+        w->weight[w->n++] = (hs_weight){ .entry = e, .name = e->name, .file = w->n_files - 1 };
+    }
     return HS_OK;
 }
 
+static bool same_tensor(const hs_st_entry *a, const hs_st_entry *b)
+{
+    return a->dtype == b->dtype && a->n_dims == b->n_dims && memcmp(a->dim, b->dim, (size_t)a->n_dims * sizeof *a->dim) == 0 &&
+           a->bytes == b->bytes && memcmp(a->data, b->data, a->bytes) == 0;
+}
+
+// A tensor in two shards, as tools that split a tied model leave it, is one where both hold the same.
 static hs_status sort_names(hs_weights *w)
 {
-    qsort(w->weight, (size_t)w->n, sizeof *w->weight, by_name);
-    for (int i = 1; i < w->n; i++)
-        if (by_name(&w->weight[i], &w->weight[i - 1]) == 0)
-            return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is in two files", w->dir, w->weight[i].entry->name);
+    int kept = 0;
+    if (w->n > 0)
+        qsort(w->weight, (size_t)w->n, sizeof *w->weight, by_name);
+    for (int i = 0; i < w->n; i++) {
+        const hs_weight *now = &w->weight[i], *last = kept > 0 ? &w->weight[kept - 1] : NULL;
+        if (last == NULL || strcmp(last->name, now->name) != 0)
+            w->weight[kept++] = *now;
+        else if (!same_tensor(last->entry, now->entry))
+            return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is in %s and in %s, with other values: one of the files is of another model", w->dir,
+                           now->name, w->file_name[last->file], w->file_name[now->file]);
+    }
+    w->n = kept;
     return HS_OK;
+}
+
+static int count_in(json_t *map, const char *file)
+{
+    const char *name;
+    json_t *value;
+    int n = 0;
+    json_object_foreach(map, name, value) n += json_is_string(value) && strcmp(json_string_value(value), file) == 0;
+    return n;
+}
+
+static hs_status add_shard(hs_weights *w, const hs_json *j, json_t *map, const char *file)
+{
+    char path[HS_PATH];
+    HS_TRY(hs_path_join(path, "%s/%s", w->dir, file));
+    if (!hs_is_file(path)) {
+        const char *index = strrchr(j->path, '/');
+        return HS_FAIL(USAGE, "%s: no such file, but %s puts %d of %zu tensors into it: it was not downloaded, or not copied", path,
+                       index != NULL ? index + 1 : j->path, count_in(map, file), json_object_size(map));
+    }
+    return add_file(w, path);
 }
 
 // {"weight_map": {"transformer.wte.weight": "model-00001-of-00002.safetensors", ...}}
@@ -48,16 +93,13 @@ static hs_status open_shards(hs_weights *w, const hs_json *j)
     hs_status st = json_is_object(map) && seen != NULL ? HS_OK : HS_FAIL(CORRUPT, "%s: \"weight_map\" is missing", j->path);
     json_object_foreach(map, name, value)
     {
-        char path[HS_PATH];
         const char *file = json_string_value(value);
         if (st != HS_OK)
             break;
         if (file == NULL || *file == 0 || strchr(file, '/') != NULL)
             st = HS_FAIL(CORRUPT, "%s: file of tensor \"%.120s\" is not a plain name", j->path, name);
         else if (json_object_get(seen, file) == NULL) {
-            st = hs_path_join(path, "%s/%s", w->dir, file);
-            if (st == HS_OK)
-                st = add_file(w, path);
+            st = add_shard(w, j, map, file);
             json_object_set_new(seen, file, json_true());
         }
     }
@@ -86,7 +128,9 @@ hs_status hs_weights_open(hs_weights *w, const char *model_dir)
     char single[HS_PATH], index[HS_PATH];
     HS_TRY(hs_path_join(single, "%s/model.safetensors", model_dir));
     HS_TRY(hs_path_join(index, "%s/model.safetensors.index.json", model_dir));
-    if (hs_is_file(single) || !hs_is_file(index)) {
+    if (!hs_hf_exists(model_dir, "model.safetensors", single, sizeof single) && !hs_is_file(index))
+        return hs_hf_no_weights(model_dir);
+    if (!hs_is_file(index) || hs_is_file(single)) {
         HS_TRY(hs_weights_open_file(w, single));
         w->dir = model_dir;
         return HS_OK;
@@ -106,6 +150,7 @@ void hs_weights_close(hs_weights *w)
     for (int i = 0; i < w->n_files; i++)
         hs_safetensors_close(w->file[i]);
     free(w->file);
+    free(w->file_name);
     free(w->weight);
     hs_text_free(&w->findings);
     *w = (hs_weights){ 0 };
@@ -113,9 +158,17 @@ void hs_weights_close(hs_weights *w)
 
 hs_weight *hs_weights_find(const hs_weights *w, const char *name)
 {
-    const hs_st_entry probe = { .name = name };
-    const hs_weight key = { &probe, false };
-    return w->n > 0 ? bsearch(&key, w->weight, (size_t)w->n, sizeof key, by_name) : NULL;
+    int low = 0, high = w->n;
+    while (low < high) {
+        const int mid = low + (high - low) / 2, c = strcmp(name, w->weight[mid].name);
+        if (c == 0)
+            return &w->weight[mid];
+        if (c < 0)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return NULL;
 }
 
 // ---- what does not fit
@@ -211,18 +264,89 @@ static void note_misfit(hs_weights *w, const hs_param *p, const hs_name_piece *p
         add_shape(&t, e->n_dims, e->dim);
         hs_text_add(&t, ", the model needs ");
         add_shape(&t, p->n_dims, dim);
+        if (p->n_dims == 2 && e->n_dims == 2 && e->dim[0] == dim[1] && e->dim[1] == dim[0])
+            hs_text_add(&t, " (as nn.Linear has it: turned, as nanoGPT's checkpoints are)");
     }
     find(w, t.p != NULL ? t.p : piece->name);
     hs_text_free(&t);
 }
 
 // Files of a bare model lack the prefix.
-static hs_weight *lookup(const hs_weights *w, const char *name)
+static hs_weight *lookup_as(const hs_weights *w, const char *name)
 {
     hs_weight *found = hs_weights_find(w, name);
     const char *prefix = w->files != NULL ? w->files->prefix : NULL;
     const size_t n = prefix != NULL ? strlen(prefix) : 0;
     return found == NULL && n > 0 && strncmp(name, prefix, n) == 0 ? hs_weights_find(w, name + n) : found;
+}
+
+// Of tied tensors a file may hold either: safetensors stores one of them.
+static hs_weight *lookup(const hs_weights *w, const char *name)
+{
+    hs_weight *found = lookup_as(w, name);
+    for (int i = 0; found == NULL && w->files != NULL && i < w->files->n_aliases; i++)
+        if (w->files->alias[i].same_as != NULL && strcmp(w->files->alias[i].same_as, name) == 0)
+            found = lookup_as(w, w->files->alias[i].pattern);
+    return found;
+}
+
+// ---- names behind a prefix
+static const struct wrapper {
+    const char *prefix, *of;
+} wrappers[] = {
+    { "_orig_mod.", "torch.compile" },
+    { "module.", "DistributedDataParallel" },
+    { "_fsdp_wrapped_module.", "FSDP" },
+    { "base_model.model.", "PEFT" },
+    { "model.", "a module around the model, as Lightning's" },
+    { "net.", "a module around the model" },
+};
+
+static hs_status any_found(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, bool *any)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    int n;
+    *any = false;
+    for (int i = 0; i < ps->n_params && !*any; i++) {
+        HS_TRY(pieces(ps->param[i], user, piece, &n));
+        for (int k = 0; k < n; k++)
+            *any = *any || lookup(w, piece[k].name) != NULL;
+    }
+    return HS_OK;
+}
+
+static int with_prefix(const hs_weights *w, const char *prefix)
+{
+    int n = 0;
+    for (int i = 0; i < w->n; i++)
+        n += strncmp(w->weight[i].name, prefix, strlen(prefix)) == 0;
+    return n;
+}
+
+hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user)
+{
+    char prefix[128] = "";
+    const char *of = "";
+    bool any;
+    HS_TRY(any_found(w, ps, pieces, user, &any));
+    for (int k = 0; !any && k < HS_COUNT(wrappers);) {
+        const size_t n = strlen(wrappers[k].prefix), used = strlen(prefix);
+        if (w->n == 0 || with_prefix(w, wrappers[k].prefix) < w->n || used + n >= sizeof prefix) {
+            k++;
+            continue;
+        }
+        for (int i = 0; i < w->n; i++)
+            w->weight[i].name += n;
+        memcpy(prefix + used, wrappers[k].prefix, n + 1);
+        of = wrappers[k].of;
+        HS_TRY(any_found(w, ps, pieces, user, &any));
+        k = 0; // one may stand in another
+    }
+    if (any && prefix[0])
+        hs_info("%s: all names of tensors begin with \"%s\" (%s): read without it", w->dir, prefix, of);
+    for (int i = 0; !any && i < w->n; i++)
+        w->weight[i].name = w->weight[i].entry->name;
+    return HS_OK;
 }
 
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user)
@@ -307,9 +431,10 @@ static const hs_alias *alias_of(const hs_model_files *files, const char *name)
     return NULL;
 }
 
-static void check_left_over(hs_weights *w, const hs_st_entry *e)
+static void check_left_over(hs_weights *w, const hs_weight *left)
 {
-    const hs_alias *alias = alias_of(w->files, e->name);
+    const hs_st_entry *e = left->entry;
+    const hs_alias *alias = alias_of(w->files, left->name);
     const hs_weight *same = alias != NULL && alias->same_as != NULL ? lookup(w, alias->same_as) : NULL;
     char line[400];
     if (same != NULL) {
@@ -324,11 +449,28 @@ static void check_left_over(hs_weights *w, const hs_st_entry *e)
     find(w, line);
 }
 
+// Some names behind a wrapper's prefix, others not: two models in one file, or one that was renamed half.
+static hs_status mixed_names(const hs_weights *w)
+{
+    for (int k = 0; k < HS_COUNT(wrappers); k++) {
+        const int n = with_prefix(w, wrappers[k].prefix);
+        for (int i = 0; n > 0 && n < w->n && i < w->n; i++)
+            if (strncmp(w->weight[i].name, wrappers[k].prefix, strlen(wrappers[k].prefix)) != 0)
+                return HS_FAIL(USAGE,
+                               "%s: %d of %d names of tensors begin with \"%s\" (%s), \"%.80s\" does not: which are meant is not certain; save "
+                               "the state_dict of the model inside, without the prefix",
+                               w->dir, n, w->n, wrappers[k].prefix, wrappers[k].of, w->weight[i].name);
+    }
+    return HS_OK;
+}
+
 hs_status hs_weights_check(hs_weights *w)
 {
     for (int i = 0; i < w->n; i++)
         if (!w->weight[i].used)
-            check_left_over(w, w->weight[i].entry);
+            check_left_over(w, &w->weight[i]);
+    if (w->n_findings > 0)
+        HS_TRY(mixed_names(w));
     return w->n_findings == 0 ? HS_OK
                               : HS_FAIL(USAGE, "%s: %d of the tensors do not fit the model: %s", w->dir, w->n_findings,
                                         w->findings.p != NULL ? w->findings.p : "");

@@ -5,12 +5,15 @@
 
 typedef struct hs_weight {
     const hs_st_entry *entry;
+    const char *name; // entry's, without what a tool has put in front of all of them (hs_weights_unwrap)
+    int file;
     bool used;
 } hs_weight;
 typedef struct hs_weights {
     const char *dir;             // borrowed: for messages
     const hs_model_files *files; // (optional) prefix and aliases of its names; set by the caller
     hs_safetensors **file;
+    char (*file_name)[256];
     int n_files;
     hs_weight *weight; // sorted by name
     int n;
@@ -23,8 +26,12 @@ hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
 void hs_weights_close(hs_weights *w);
 hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
 
-// The tensors that a file has of a parameter.
+// torch.compile, DistributedDataParallel and their like keep a model as a member, and save its names behind a prefix ("_orig_mod."). Where no
+// name of `ps` is found and all tensors have such a prefix, it is left out from here on, and said.
+// A hs_weight_pieces gives the tensors that a file has of a parameter.
 typedef hs_status hs_weight_pieces(const hs_param *p, const void *user, hs_name_piece piece[HS_NAME_PIECES], int *n);
+hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user);
+
 // First everything is looked at, so that one message names all that is wrong and nothing is half-loaded:
 // hs_weights_expect (once or more), hs_weights_check, then hs_weights_copy.
 hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user);

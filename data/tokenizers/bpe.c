@@ -157,7 +157,7 @@ static hs_status missing_byte(const bpe *t, const char *s, size_t from, size_t t
 {
     for (size_t i = from; t->lacks_bytes && i < to; i++)
         if (t->merges.byte_id[(unsigned char)s[i]] < 0)
-            return HS_FAIL(USAGE, "byte 0x%02X at byte offset %zu is not in the vocabulary of %lld tokens", (unsigned char)s[i], i,
+            return HS_FAIL(USAGE, "byte 0x%02X at byte offset %zu is not in the tokenizer's vocabulary of %lld tokens", (unsigned char)s[i], i,
                            (long long)t->sub.base.vocab);
     return HS_OK;
 }
@@ -435,6 +435,8 @@ static json_t *tokenizer_json(const hs_tokenizer *base)
     const bpe *t = of(base);
     json_t *vocab = json_object(), *merges = json_array();
     for (int64_t id = 0; id < t->sub.n_model; id++) {
+        if (!hs_tokenizer_has(base, (int32_t)id))
+            continue;
         json_t *name = token_json(t, id);
         json_object_set_new(vocab, name ? json_string_value(name) : "", json_integer(id));
         json_decref(name);

@@ -1,40 +1,13 @@
 // tok_files: every older form is turned into the tokenizer.json it stands for, so that one reader knows all rules.
 #include "data/tokenizers/tok_files.h"
 #include "data/base/file.h"
+#include "data/base/hf_folder.h"
 #include "data/base/json_util.h"
+#include "data/base/side_file.h"
+#include "data/tokenizers/tok_beside.h"
 #include "data/tokenizers/tok_json.h"
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-// A link to nothing is there: reading it says so.
-static bool exists(const char *dir, const char *name, char *path, size_t room)
-{
-    const int n = snprintf(path, room, "%s/%s", dir, name);
-    return n > 0 && (size_t)n < room && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static hs_status read_json(const char *path, json_t **root)
-{
-    char *text;
-    size_t bytes;
-    HS_TRY(hs_file_read(path, &text, &bytes));
-    json_error_t e;
-    *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
-    free(text);
-    return *root ? HS_OK : HS_FAIL(CORRUPT, "%s:%d: %s", path, e.line, e.text);
-}
-
-// tokenizer_config.json, or an empty object.
-static hs_status read_config(const char *dir, json_t **config)
-{
-    char path[4096];
-    if (exists(dir, "tokenizer_config.json", path, sizeof path))
-        return read_json(path, config);
-    *config = json_object();
-    return *config ? HS_OK : HS_FAIL(MEMORY, "%s: no memory", dir);
-}
 
 // tokenizer_config.json beside a form that is only a vocabulary: whose classes it may be of, and what they must not ask for. Other keys
 // name special tokens or serve other tools.
@@ -43,15 +16,18 @@ static const struct form {
     struct {
         const char *key;
         bool only;
-    } flag[2]; // a NULL key ends them
+    } flag[2];                   // a NULL key ends them
+    const char *named[HS_TOK_NAMES]; // what bos_token and the others are where nobody names them
 } forms[] = {
     { "vocab.txt",
       "BertTokenizer BertTokenizerFast DistilBertTokenizer DistilBertTokenizerFast ElectraTokenizer ElectraTokenizerFast "
       "PreTrainedTokenizerFast",
-      { { "do_basic_tokenize", true } } },
+      { { "do_basic_tokenize", true } },
+      { NULL, NULL, "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]" } },
     { "vocab.json with merges.txt",
       "GPT2Tokenizer GPT2TokenizerFast PreTrainedTokenizerFast",
-      { { "add_bos_token", false }, { "add_eos_token", false } } },
+      { { "add_bos_token", false }, { "add_eos_token", false } },
+      { "<|endoftext|>", "<|endoftext|>", "<|endoftext|>" } },
 };
 
 static hs_status check_config(const char *dir, const json_t *config, const struct form *form)
@@ -73,7 +49,7 @@ static hs_status check_config(const char *dir, const json_t *config, const struc
 
 // transformers puts these of tokenizer_config.json in the place of what tokenizer.json says, tokenizers does not know them: files that say
 // two things have two readings.
-static hs_status check_agreement(const char *dir, const json_t *root)
+static hs_status check_agreement(const char *dir, const json_t *config, const json_t *root)
 {
     static const struct {
         const char *config, *part, *key;
@@ -83,8 +59,6 @@ static hs_status check_agreement(const char *dir, const json_t *root)
         { "tokenize_chinese_chars", "normalizer", "handle_chinese_chars" },
         { "add_prefix_space", "pre_tokenizer", "add_prefix_space" },
     };
-    json_t *config;
-    HS_TRY(read_config(dir, &config));
     hs_status st = HS_OK;
     for (int i = 0; st == HS_OK && i < HS_COUNT(pairs); i++) {
         const json_t *theirs = json_object_get(config, pairs[i].config);
@@ -94,19 +68,13 @@ static hs_status check_agreement(const char *dir, const json_t *root)
                          pairs[i].config, json_is_true(theirs) ? "true" : "false", pairs[i].part, pairs[i].key,
                          json_is_true(ours) ? "true" : "false");
     }
-    json_decref(config);
-    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
+    return st;
 }
 
-static hs_status read_hf(const char *dir, const char *path, json_t **root)
+static hs_status read_hf(const char *dir, const char *path, const json_t *config, json_t **root)
 {
-    HS_TRY(read_json(path, root));
-    const hs_status st = check_agreement(dir, *root);
-    if (st == HS_OK)
-        return HS_OK;
-    json_decref(*root);
-    *root = NULL;
-    return hs_frame_at(st, __FILE__, __LINE__);
+    HS_TRY(hs_side_json(path, root));
+    return check_agreement(dir, config, *root);
 }
 
 static int flag(const json_t *config, const char *key, int fallback)
@@ -120,7 +88,7 @@ static hs_status for_each_line(const char *path, hs_status (*line)(void *with, c
 {
     char *text, *p;
     size_t bytes;
-    HS_TRY(hs_file_read(path, &text, &bytes));
+    HS_TRY(hs_side_read(path, &text, &bytes));
     hs_status st = memchr(text, 0, bytes) ? HS_FAIL(CORRUPT, "%s: a byte 0 in a text file", path) : HS_OK;
     int64_t number = 0;
     for (p = text; st == HS_OK && p < text + bytes; number++) {
@@ -222,109 +190,96 @@ json_t *hs_tok_files_gpt2(json_t *vocab, json_t *merges, const json_t *config)
                      vocab, "merges", merges);
 }
 
-static hs_status read_bert(const char *dir, const char *path, json_t **root)
+static hs_status read_bert(const char *dir, const char *path, const json_t *config, json_t **root)
 {
-    json_t *config, *vocab;
-    HS_TRY(read_config(dir, &config));
-    hs_status st = check_config(dir, config, &forms[0]);
-    vocab = json_object();
-    if (st == HS_OK && !vocab)
-        st = HS_FAIL(MEMORY, "%s: no memory", path);
-    if (st == HS_OK)
-        st = for_each_line(path, add_token, vocab);
+    HS_TRY(check_config(dir, config, &forms[0]));
+    json_t *vocab = json_object();
+    hs_status st = vocab ? for_each_line(path, add_token, vocab) : HS_FAIL(MEMORY, "%s: no memory", path);
     if (st == HS_OK && !(*root = hs_tok_files_bert(vocab, config)))
         st = HS_FAIL(MEMORY, "%s: no memory", path);
     json_decref(vocab);
-    json_decref(config);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *merges_path, json_t **root)
+static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *merges_path, const json_t *config, json_t **root)
 {
-    json_t *config, *vocab = NULL;
-    HS_TRY(read_config(dir, &config));
-    json_t *merges = json_array();
-    hs_status st = check_config(dir, config, &forms[1]);
-    if (st == HS_OK)
-        st = merges ? read_json(vocab_path, &vocab) : HS_FAIL(MEMORY, "%s: no memory", merges_path);
+    HS_TRY(check_config(dir, config, &forms[1]));
+    json_t *vocab = NULL, *merges = json_array();
+    hs_status st = merges ? hs_side_json(vocab_path, &vocab) : HS_FAIL(MEMORY, "%s: no memory", merges_path);
     if (st == HS_OK)
         st = for_each_line(merges_path, add_merge, merges);
     if (st == HS_OK && !(*root = hs_tok_files_gpt2(vocab, merges, config)))
         st = HS_FAIL(MEMORY, "%s: no memory", vocab_path);
     json_decref(vocab);
     json_decref(merges);
-    json_decref(config);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-// Every file that holds a tokenizer's vocabulary. beside: the other half of the form, without which it is none. other: a form that is not
-// read.
-static const struct file {
-    const char *name, *beside, *other;
-} files[] = {
-    { "tokenizer.json", NULL, NULL },
-    { "vocab.txt", NULL, NULL },
-    { "vocab.json", "merges.txt", NULL },
-    { "encoder.json", "vocab.bpe", NULL },
-    { "merges.txt", "vocab.json", NULL },
-    { "vocab.bpe", "encoder.json", NULL },
-    { "tokenizer.model", NULL, "SentencePiece" },
-    { "spiece.model", NULL, "SentencePiece" },
-    { "sentencepiece.bpe.model", NULL, "SentencePiece" },
-    { "sentencepiece.model", NULL, "SentencePiece" },
-    { "spm.model", NULL, "SentencePiece" },
-    { "source.spm", NULL, "SentencePiece" },
-    { "tiktoken.model", NULL, "tiktoken" },
-    { "tekken.json", NULL, "tekken" },
-};
-
 // A whole form that can be read, else the first file at all.
-static const struct file *find(const char *dir)
+static const hs_hf_file *find(const char *dir)
 {
-    char path[4096];
-    const struct file *first = NULL;
-    for (int i = 0; i < HS_COUNT(files); i++) {
-        if (!exists(dir, files[i].name, path, sizeof path))
-            continue;
-        if (!files[i].other && (!files[i].beside || exists(dir, files[i].beside, path, sizeof path)))
-            return &files[i];
-        first = first ? first : &files[i];
+    char name[256], path[4096];
+    const hs_hf_file *first = NULL, *f = NULL;
+    while ((f = hs_hf_next(dir, HS_HF_VOCABULARY, f, name)) != NULL) {
+        if (f->verdict == HS_HF_READ && (!f->beside || hs_hf_exists(dir, f->beside, path, sizeof path)))
+            return f;
+        first = first ? first : f;
     }
     return first;
 }
 
 const char *hs_tok_files_find(const char *dir)
 {
-    const struct file *f = find(dir);
+    const hs_hf_file *f = find(dir);
     return f ? f->name : NULL;
 }
 
-hs_status hs_tok_files_read(const char *dir, json_t **root, char *path, size_t room)
+static hs_status read_form(const char *dir, const hs_hf_file *f, const char *path, const json_t *config, json_t **root, json_t **beside)
 {
-    const struct file *f = find(dir);
-    char beside[4096];
-    *root = NULL;
+    char other[4096];
+    const struct form *form = NULL;
+    if (strcmp(f->name, "tokenizer.json") == 0) {
+        HS_TRY(read_hf(dir, path, config, root));
+    } else if (!f->beside) {
+        form = &forms[0];
+        HS_TRY(read_bert(dir, path, config, root));
+    } else {
+        form = &forms[1];
+        hs_hf_exists(dir, f->beside, other, sizeof other);
+        HS_TRY(read_gpt2(dir, path, other, config, root));
+    }
+    HS_TRY(hs_tok_beside_read(dir, config, form ? form->named : NULL, *root, beside));
+    return HS_OK;
+}
+
+hs_status hs_tok_files_read(const char *dir, json_t **root, json_t **beside, char *path, size_t room)
+{
+    const hs_hf_file *f = find(dir);
+    char other[4096];
+    *root = *beside = NULL;
     if (!f) {
-        const bool config = exists(dir, "tokenizer_config.json", path, room);
+        const bool config = hs_hf_exists(dir, "tokenizer_config.json", path, room);
         snprintf(path, room, "%s", dir);
         return HS_FAIL(USAGE, "%s/tokenizer.json: no such file, nor vocab.txt, nor vocab.json with merges.txt%s", dir,
                        config ? "; tokenizer_config.json has no vocabulary" : "");
     }
-    exists(dir, f->name, path, room);
-    if (f->other)
+    hs_hf_exists(dir, f->name, path, room);
+    if (f->verdict == HS_HF_REFUSED)
         return HS_FAIL(UNSUPPORTED,
                        "%s is a tokenizer of %s: not supported; this version reads tokenizer.json, vocab.txt, or vocab.json with "
                        "merges.txt",
-                       path, f->other);
-    if (f->beside && !exists(dir, f->beside, beside, sizeof beside))
-        return HS_FAIL(USAGE, "%s: no such file, beside %s", beside, f->name);
-    if (f == &files[0])
-        HS_TRY(read_hf(dir, path, root));
-    else if (f == &files[1])
-        HS_TRY(read_bert(dir, path, root));
-    else
-        HS_TRY(read_gpt2(dir, path, beside, root));
-    return HS_OK;
+                       path, f->is);
+    if (f->beside && !hs_hf_exists(dir, f->beside, other, sizeof other))
+        return HS_FAIL(USAGE, "%s: no such file, beside %s", other, f->name);
+    json_t *config;
+    HS_TRY(hs_tok_beside_config(dir, &config));
+    const hs_status st = read_form(dir, f, path, config, root, beside);
+    json_decref(config);
+    if (st == HS_OK)
+        return HS_OK;
+    json_decref(*root);
+    *root = NULL;
+    return hs_frame_at(st, __FILE__, __LINE__);
 }
 
 // ---- writing
@@ -357,9 +312,19 @@ static hs_status write_vocab(const char *dir, json_t *vocab)
     const char **line = calloc(n + 1, sizeof *line), *name;
     json_t *id;
     hs_text text = { 0 };
+    bool whole = true;
     if (!line)
         return HS_FAIL(MEMORY, "no memory for vocab.txt");
-    json_object_foreach(vocab, name, id) line[json_integer_value(id)] = name;
+    json_object_foreach(vocab, name, id)
+    {
+        whole = whole && (size_t)json_integer_value(id) < n;
+        if (whole)
+            line[json_integer_value(id)] = name;
+    }
+    if (!whole) { // ids without a token have no line
+        free(line);
+        return HS_OK;
+    }
     for (size_t i = 0; i < n; i++)
         hs_text_add(&text, "%s\n", line[i]);
     free(line);

@@ -13,8 +13,9 @@
 
 // The first file of a tokenizer in the folder, whether this version reads it or not; NULL: none.
 const char *hs_tok_files_find(const char *dir);
-// Of tokenizer.json if there is one. path: [room], the file to name in messages. Caller decrefs root.
-hs_status hs_tok_files_read(const char *dir, json_t **root, char *path, size_t room);
+// Of tokenizer.json if there is one, with the tokens that the files beside it add. path: [room], the file to name in messages. The caller
+// decrefs root and beside (hs_tok_beside_read).
+hs_status hs_tok_files_read(const char *dir, json_t **root, json_t **beside, char *path, size_t room);
 // From tokenizer.json's root: vocab.txt, or vocab.json and merges.txt, or nothing.
 hs_status hs_tok_files_write(const char *dir, const json_t *root);
 // tokenizer.json of those forms; NULL: no memory. config: as tokenizer_config.json, may be NULL.

@@ -57,15 +57,41 @@ void hs_tok_items_free(hs_tok_items *t)
     *t = (hs_tok_items){ 0 };
 }
 
-// The model's ids come first, those of added tokens behind them.
+// The model's ids come first, those of added tokens right behind them: which id one behind a gap has is read in two ways elsewhere.
 static hs_status take_id(hs_tok_items *t, const char *path, const char *name, const json_t *value, hs_tok_text text, bool added)
 {
     const int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (id < 0)
+        return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has no id", path, name);
     if (id < (added ? t->n_model : 0) || id >= (added ? t->n : t->n_model))
-        return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has an id outside the vocabulary (%lld tokens)", path, name, (long long)t->n);
+        return HS_FAIL(CORRUPT, "%s: added token \"%.64s\" has id %lld, where the tokenizer's vocabulary goes on with %lld to %lld", path, name,
+                       (long long)id, (long long)t->n_model, (long long)t->n - 1);
     if (t->token[id].text)
         return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has the id of another, %lld", path, name, (long long)id);
     t->token[id] = text;
+    return HS_OK;
+}
+
+// Ids of the model's tokens: *n is one more than the largest. Some may have none, but not most: whoever writes large ids pays for them.
+static hs_status count_ids(const char *path, json_t *vocab, int64_t n_added, int64_t *n)
+{
+    const int64_t tokens = (int64_t)json_object_size(vocab), most = 2 * tokens + 4096;
+    const char *name;
+    json_t *value;
+    *n = tokens;
+    json_object_foreach(vocab, name, value)
+    {
+        const int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+        if (id >= most)
+            return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has id %lld in a vocabulary of %lld tokens: most ids up to it have none", path, name,
+                           (long long)id, (long long)tokens);
+        *n = id >= *n ? id + 1 : *n;
+    }
+    if (*n > tokens && n_added > 0)
+        return HS_FAIL(UNSUPPORTED,
+                       "%s: %lld ids below %lld have no token, and there are added tokens behind them, whose ids are then read in two ways: "
+                       "give every id a token, or put the added ones into the vocabulary",
+                       path, (long long)(*n - tokens), (long long)*n);
     return HS_OK;
 }
 
@@ -132,9 +158,11 @@ hs_status hs_tok_json_items(hs_tok_items *out, const char *path, const json_t *r
     HS_TRY(added_list(path, root, &list));
     if (!json_is_object(vocab) || json_object_size(vocab) == 0)
         return HS_FAIL(CORRUPT, "%s has no vocabulary", path);
-    out->n = out->n_model = (int64_t)json_object_size(vocab);
-    json_array_foreach((json_t *)(uintptr_t)list, i, token) out->n +=
+    int64_t n_added = 0;
+    json_array_foreach((json_t *)(uintptr_t)list, i, token) n_added +=
         json_object_get(vocab, json_string_value(json_object_get(token, "content"))) == NULL;
+    HS_TRY(count_ids(path, vocab, n_added, &out->n_model));
+    out->n = out->n_model + n_added;
     if (to_bytes) {
         const char *name;
         json_object_foreach(vocab, name, token) room += strlen(name) + 1;

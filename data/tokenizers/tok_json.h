@@ -4,13 +4,13 @@
 #include "data/tokenizers/tok_subword.h"
 
 typedef struct hs_tok_items { // tokens by id
-    hs_tok_text *token;       // [n]
+    hs_tok_text *token;       // [n]; text NULL: an id without a token
     int64_t n, n_model;       // n_model: without added tokens that the model does not have
     char *pool;               // the bytes, if they are not borrowed from the JSON
 } hs_tok_items;
 void hs_tok_items_free(hs_tok_items *t);
 
-// The model's vocabulary and the added tokens: every id from 0 to n - 1 has one. to_bytes: NULL, or turns a token as it is written into
+// The model's vocabulary, in which ids may have no token where none is added, and the added tokens right behind it. to_bytes: NULL, or turns a token as it is written into
 // its bytes (at most as many), returning false if it stands for none; added tokens are left as they are.
 hs_status hs_tok_json_items(hs_tok_items *out, const char *path, const json_t *root,
                             bool (*to_bytes)(const char *text, char *out, size_t *n));

@@ -14,14 +14,16 @@ void hs_subword_free_parts(hs_subword *s)
     hs_tok_vocab_free(&s->vocab);
     hs_tok_added_free(&s->added);
     json_decref(s->parts);
+    json_decref(s->beside);
     pthread_mutex_destroy(&s->lock);
 }
 
 const char *hs_subword_piece(const hs_tokenizer *t, int32_t id, size_t *bytes)
 {
-    const hs_tok_text text = hs_tok_vocab_text(&hs_subword_of(t)->vocab, id);
+    const hs_tok_vocab *v = &hs_subword_of(t)->vocab;
+    const hs_tok_text text = hs_tok_vocab_text(v, id);
     *bytes = text.bytes;
-    return text.text;
+    return text.bytes || hs_tok_vocab_find(v, "", 0) == id ? text.text : NULL; // an id without a token
 }
 
 uint64_t hs_subword_hash(const hs_tokenizer *t) { return hs_subword_of(t)->hash; }

@@ -42,6 +42,9 @@ typedef struct hs_tok_template {
     int n;
 } hs_tok_template;
 
+// What a folder's files may name a token (eos_token).
+enum { HS_TOK_BOS, HS_TOK_EOS, HS_TOK_UNK, HS_TOK_SEP, HS_TOK_PAD, HS_TOK_CLS, HS_TOK_MASK, HS_TOK_NAMES };
+
 typedef struct hs_subword {
     hs_tokenizer base;
     const hs_tok_model *model;
@@ -52,6 +55,8 @@ typedef struct hs_subword {
     bool trim_offsets, trim_keeps_first; // of the post-processing: spaces are left out of offsets, but not the one put before the text
     hs_row_opts shape;                   // truncation and padding, if the file sets them
     json_t *parts;                       // normalizer, pre_tokenizer, post_processor, decoder as they are written
+    json_t *beside;                      // (optional) what the other files of its folder say (tok_beside.h)
+    int32_t named[HS_TOK_NAMES];         // of beside: ids, -1: none
     uint64_t hash, same_ids;             // same_ids: of the files that say the same in another way; hash where there are none
     pthread_mutex_t lock;                // of idle
     hs_tok_encoder *idle;

@@ -1,6 +1,7 @@
 // tokenizer: the table of kinds, and what is the same for all of them.
 #include "data/tokenizers/tokenizer.h"
 #include "data/base/utf8.h"
+#include "data/tokenizers/tok_beside.h"
 #include "data/tokenizers/tok_files.h"
 #include "data/tokenizers/tok_keys.h"
 #include "data/tokenizers/tok_subword.h"
@@ -43,13 +44,20 @@ hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t by
 
 const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes)
 {
+    *bytes = 0;
     return id < 0 || id >= t->vocab ? NULL : t->kind->piece(t, id, bytes);
+}
+
+bool hs_tokenizer_has(const hs_tokenizer *t, int32_t id)
+{
+    size_t bytes;
+    return hs_tokenizer_piece(t, id, &bytes) != NULL;
 }
 
 const char *hs_tokenizer_spoken(const hs_tokenizer *t, int32_t id, bool first, size_t *bytes, bool *space)
 {
-    *space = false;
-    if (id < 0 || id >= t->vocab)
+    *space = false, *bytes = 0;
+    if (!hs_tokenizer_has(t, id))
         return NULL;
     return t->kind->spoken ? t->kind->spoken(t, id, first, bytes, space) : t->kind->piece(t, id, bytes);
 }
@@ -61,7 +69,7 @@ hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t
     bool space;
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= t->vocab)
-            return HS_FAIL(USAGE, "id %d at position %lld is outside the vocabulary, 0 to %lld", ids[i], (long long)i,
+            return HS_FAIL(USAGE, "id %d at position %lld is outside the tokenizer's vocabulary, 0 to %lld", ids[i], (long long)i,
                            (long long)t->vocab - 1);
         hs_tokenizer_spoken(t, ids[i], i == 0, &length, &space);
         total += length + space;
@@ -89,9 +97,22 @@ static const hs_tok_added_token *special_named(const hs_tok_added *a, const char
     return NULL;
 }
 
+static int32_t named(const hs_tokenizer *t, int name)
+{
+    return t->kind->subword && hs_subword_of(t)->beside ? hs_subword_of(t)->named[name] : -1;
+}
+
+int32_t hs_tokenizer_begin(const hs_tokenizer *t)
+{
+    const int32_t id = named(t, HS_TOK_BOS);
+    return id >= 0 ? id : hs_tokenizer_end(t);
+}
+
 int32_t hs_tokenizer_end(const hs_tokenizer *t)
 {
-    static const char *const names[] = { "<|endoftext|>", "</s>", "[SEP]" };
+    static const char *const names[] = { "<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "[EOS]", "[SEP]" };
+    if (named(t, HS_TOK_EOS) >= 0)
+        return named(t, HS_TOK_EOS);
     for (int i = 0; t->kind->subword && i < HS_COUNT(names); i++) {
         const hs_tok_added_token *found = special_named(&hs_subword_of(t)->added, names[i]);
         if (found)
@@ -155,9 +176,13 @@ hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir)
     json_t *root = t->kind->json(t);
     if (!root)
         return HS_FAIL(MEMORY, "no memory for tokenizer.json");
+    json_t *config = config_json(t, root);
     hs_status st = hs_tok_files_save_json(dir, "tokenizer.json", json_incref(root), JSON_INDENT(1));
     if (st == HS_OK)
-        st = hs_tok_files_save_json(dir, "tokenizer_config.json", config_json(t, root), JSON_INDENT(1));
+        st = hs_tok_beside_write(t, dir, root, config);
+    if (st == HS_OK)
+        st = hs_tok_files_save_json(dir, "tokenizer_config.json", json_incref(config), JSON_INDENT(1));
+    json_decref(config);
     if (st == HS_OK)
         st = hs_tok_files_write(dir, root);
     json_decref(root);
@@ -194,10 +219,13 @@ hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir)
 {
     *out = NULL;
     char path[4096];
-    json_t *root;
-    HS_TRY(hs_tok_files_read(dir, &root, path, sizeof path));
+    json_t *root, *beside;
+    HS_TRY(hs_tok_files_read(dir, &root, &beside, path, sizeof path));
     const hs_status st = from_json(out, path, root);
+    if (st == HS_OK && (*out)->kind->subword)
+        hs_tok_beside_attach(hs_subword_of(*out), beside);
     json_decref(root);
+    json_decref(beside);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
@@ -205,8 +233,8 @@ hs_status hs_tokenizer_load_google(hs_tokenizer **out, const char *dir)
 {
     *out = NULL;
     char path[4096];
-    json_t *root;
-    HS_TRY(hs_tok_files_read(dir, &root, path, sizeof path));
+    json_t *root, *beside;
+    HS_TRY(hs_tok_files_read(dir, &root, &beside, path, sizeof path));
     json_t *model = json_object_get(root, "model");
     const char *type;
     hs_status st = hs_tok_keys_type(path, root, &type);
@@ -217,6 +245,9 @@ hs_status hs_tokenizer_load_google(hs_tokenizer **out, const char *dir)
         json_object_del(model, "max_input_chars_per_word");
         st = from_json(out, path, root);
     }
+    if (st == HS_OK)
+        hs_tok_beside_attach(hs_subword_of(*out), beside);
     json_decref(root);
+    json_decref(beside);
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }

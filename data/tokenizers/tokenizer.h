@@ -23,30 +23,34 @@ typedef struct hs_tokenizer hs_tokenizer;
 
 hs_status hs_tokenizer_byte(hs_tokenizer **out);
 hs_status hs_tokenizer_char_from_text(hs_tokenizer **out, const char *text, size_t bytes); // USAGE if text is empty
-// Reads tokenizer.json, vocab.txt, or vocab.json and merges.txt. UNSUPPORTED names the part that this version does not know; USAGE: there
+// Reads tokenizer.json, vocab.txt, or vocab.json and merges.txt, with added_tokens.json, special_tokens_map.json and tokenizer_config.json
+// beside them. UNSUPPORTED names the part that this version does not know; USAGE: there
 // is none, or half of one.
 hs_status hs_tokenizer_load(hs_tokenizer **out, const char *dir);
 // Whether a file of a tokenizer lies there, of a kind that can be read or not. Where it does and hs_tokenizer_load fails, no other
 // tokenizer may take its place.
 bool hs_tokenizer_found(const char *dir);
 hs_status hs_tokenizer_load_google(hs_tokenizer **out, const char *dir); // the same files by Google's rules; USAGE unless WordPiece
-hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir);     // tokenizer.json, tokenizer_config.json, and the older forms
+// tokenizer.json, tokenizer_config.json, the older forms, and of a tokenizer that was loaded what lay beside it.
+hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir);
 void hs_tokenizer_free(hs_tokenizer *t);
 
 const char *hs_tokenizer_kind(const hs_tokenizer *t); // "byte", "char", "wordpiece", ...
-int64_t hs_tokenizer_vocab(const hs_tokenizer *t);
+int64_t hs_tokenizer_vocab(const hs_tokenizer *t); // one more than the largest id; not each below has to have a token (hs_tokenizer_has)
+bool hs_tokenizer_has(const hs_tokenizer *t, int32_t id);
 uint64_t hs_tokenizer_hash(const hs_tokenizer *t); // of the whole mapping; stored in token stores and checkpoints
 // Whether the tokenizer that `hash` is of gives the same ids: the hash is this one's, or that of another file that says the same.
 bool hs_tokenizer_gives(const hs_tokenizer *t, uint64_t hash);
 
-// The token that stands between texts: "<|endoftext|>", "</s>" or "[SEP]"; -1: there is none.
+// The token that stands between texts: eos_token of its files, else "<|endoftext|>", "</s>", "[SEP]", ...; -1: there is none.
 int32_t hs_tokenizer_end(const hs_tokenizer *t);
+int32_t hs_tokenizer_begin(const hs_tokenizer *t); // bos_token of its files, else the same
 // Special tokens are for the model, not for a reader: "<|endoftext|>", "[MASK]".
 bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id);
 
 // Encodes; *out is malloc'd (caller frees). A character outside the vocabulary: USAGE with the character and its byte offset.
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n);
-// The bytes of one token: borrowed; NULL for an id out of range.
+// The bytes of one token: borrowed; NULL for an id out of range or without a token.
 const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes);
 // A token as it can be shown: bytes of byte-level kinds, and blanks and control characters of any, as GPT-2 writes them (" a" is
 // "\u0120a"). Writes at most `room` bytes, whole characters; returns how many.

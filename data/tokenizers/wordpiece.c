@@ -536,6 +536,8 @@ static json_t *tokenizer_json(const hs_tokenizer *base)
     const hs_tok_text unk = hs_tok_vocab_text(&t->sub.vocab, t->unk);
     json_t *vocab = json_object();
     for (int64_t id = 0; vocab && id < t->sub.n_model; id++) {
+        if (!hs_tokenizer_has(base, (int32_t)id))
+            continue;
         char *name = strndup(hs_tok_vocab_text(&t->sub.vocab, id).text, hs_tok_vocab_text(&t->sub.vocab, id).bytes);
         json_object_set_new(vocab, name ? name : "", json_integer(id));
         free(name);

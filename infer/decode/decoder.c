@@ -199,7 +199,7 @@ static hs_status check(const hs_decoder *d, const hs_sequence *s)
         return HS_FAIL(USAGE, "prompt %d has %lld tokens, the model's context holds %lld", which, (long long)s->n, (long long)d->o.context);
     for (int64_t i = 0; i < s->n; i++)
         if (s->ids[i] < 0 || s->ids[i] >= d->o.vocab)
-            return HS_FAIL(USAGE, "prompt %d: token %lld is %d, allowed 0 to %lld", which, (long long)i + 1, s->ids[i],
+            return HS_FAIL(USAGE, "prompt %d: token %lld is %d, the model's vocabulary is 0 to %lld", which, (long long)i + 1, s->ids[i],
                            (long long)d->o.vocab - 1);
     return HS_OK;
 }
@@ -350,15 +350,25 @@ static int64_t first_bad(const hs_decoder *d)
     return i;
 }
 
+static bool is_stop(const hs_sequence *s, int32_t id)
+{
+    for (int i = 0; i < s->n_stops; i++)
+        if (s->stop_ids[i] == id)
+            return true;
+    return false;
+}
+
 static hs_status take_token(hs_decoder *d, int index, hs_decoded *out)
 {
     slot *s = &d->slot[index];
     HS_TRY(hs_run_read(d->o.run, d->o.plan, 0, s->pick, 1, d->logits));
     *out = (hs_decoded){ .slot = index, .id = (int32_t)first_bad(d), .stop = HS_STOP_NONFINITE };
     if (out->id == d->o.vocab) {
+        for (int64_t i = 0; d->o.drawable && i < d->o.vocab; i++)
+            d->logits[i] = d->o.drawable[i] ? d->logits[i] : -INFINITY;
         out->id = hs_sample(d->logits, d->o.vocab, &s->s.sampling, s->s.number, s->n, d->order);
         s->ids[s->n++] = out->id;
-        out->stop = s->s.stop_id >= 0 && out->id == s->s.stop_id ? HS_STOP_TOKEN : s->n == s->goal ? s->at_goal : HS_STOP_NONE;
+        out->stop = is_stop(&s->s, out->id) ? HS_STOP_TOKEN : s->n == s->goal ? s->at_goal : HS_STOP_NONE;
     }
     if (out->stop != HS_STOP_NONE)
         end(d, s, out->stop);

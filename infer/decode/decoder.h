@@ -29,6 +29,7 @@ typedef struct hs_decoder_opts {
     hs_run *run; // borrowed, with the number of a decode plan that has pages
     int plan;
     int64_t context, vocab;        // of the model
+    const uint8_t *drawable;       // (optional) [vocab] 0: never drawn, as no token has that id; borrowed
     int64_t cache_rows, page_rows; // of its cache states, as the plan was traced
     int max_slots;                 // sequences at once; those that find no room in a step go first in the next
 } hs_decoder_opts;
@@ -39,7 +40,8 @@ typedef struct hs_sequence {
     int64_t max_tokens; // new ones
     hs_sampling sampling;
     int number;      // keys its draws, with the seed and the position
-    int32_t stop_id; // ends it; -1: none
+    const int32_t *stop_ids; // [n_stops] tokens that end it; borrowed as long as it goes on
+    int n_stops;
     bool reserve;    // take the pages of all its tokens now, so that it can never wait for one
 } hs_sequence;
 

@@ -17,7 +17,8 @@ static hs_status add_all(hs_decoder *d, const hs_generate_opts *o, const hs_prom
             .max_tokens = o->max_tokens,
             .sampling = o->sampling,
             .number = i,
-            .stop_id = o->stop_id,
+            .stop_ids = o->stop_ids,
+            .n_stops = o->n_stops,
             .reserve = true,
         };
         int slot;
@@ -71,6 +72,7 @@ hs_status hs_generate(const hs_generate_opts *o, const hs_prompt *prompt, int n_
                                                   .plan = o->plan,
                                                   .context = o->context,
                                                   .vocab = o->vocab,
+                                                  .drawable = o->drawable,
                                                   .cache_rows = o->cache_rows,
                                                   .page_rows = o->page_rows,
                                                   .max_slots = n_prompts > 0 ? n_prompts : 1 }));

@@ -16,7 +16,9 @@ typedef struct hs_generate_opts {
     int64_t context, vocab, cache_rows, page_rows;
     int64_t max_tokens; // new tokens per prompt
     hs_sampling sampling;
-    int32_t stop_id;       // ends a continuation; -1: none
+    const int32_t *stop_ids; // [n_stops] tokens that end a continuation
+    int n_stops;
+    const uint8_t *drawable; // (optional) [vocab], as a decoder takes it
     hs_token_fn *on_token; // (optional)
     void *user;
 } hs_generate_opts;

@@ -109,5 +109,7 @@ int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int numb
         if (at < sum)
             return order[i];
     }
+    while (n > 1 && weight(logits, order[n - 1], top, s->temperature) == 0)
+        n--;
     return order[n - 1]; // rounding left `at` at the very end
 }

@@ -1,7 +1,9 @@
 // session: what config.json, tokenizer and options say first, then plans, memory and weights.
 #include "infer/session/session.h"
+#include "core/base/log.h"
 #include "ops/ops.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 hs_status hs_session_info(const hs_family *const *families, const char *model_dir, hs_model_info *info, const hs_family **family)
@@ -17,22 +19,56 @@ hs_status hs_session_info(const hs_family *const *families, const char *model_di
     for (int i = 0; i < n; i++)
         if (known[i] == info->files)
             *family = families[i];
+    char path[4200];
+    snprintf(path, sizeof path, "%s/config.json", model_dir);
+    HS_TRY(hs_arch_check_file((hs_arch){ *family, info->settings.bytes }, path));
     return HS_OK;
 }
 
-hs_status hs_session_open(hs_session *s, const char *path, const hs_family *const *families, const char *device, int threads)
+static void settle_ends(hs_session *s)
+{
+    const int32_t end = s->tokenizer ? hs_tokenizer_end(s->tokenizer) : -1, begin = s->tokenizer ? hs_tokenizer_begin(s->tokenizer) : -1;
+    s->ends = s->info.end;
+    if (s->ends.n == 0 && end >= 0 && end < s->vocab)
+        s->ends.id[s->ends.n++] = end;
+    s->begin = begin >= 0 && begin < s->vocab ? begin : s->ends.n ? s->ends.id[0] : -1;
+}
+
+// Vocabularies are padded to round numbers, and some have ids without a token: nobody could read what is drawn there.
+static hs_status find_drawable(hs_session *s)
+{
+    int64_t bare = 0;
+    for (int64_t id = 0; s->tokenizer && id < s->vocab; id++)
+        bare += !hs_tokenizer_has(s->tokenizer, (int32_t)id);
+    if (bare == 0)
+        return HS_OK;
+    if (bare == s->vocab)
+        return HS_FAIL(USAGE, "%s: no row of the model's vocabulary (%lld) has a token of the tokenizer's (%lld)", s->dir, (long long)s->vocab,
+                       (long long)hs_tokenizer_vocab(s->tokenizer));
+    s->drawable = malloc((size_t)s->vocab);
+    if (!s->drawable)
+        return HS_FAIL(MEMORY, "no memory for marks of %lld tokens", (long long)s->vocab);
+    for (int64_t id = 0; id < s->vocab; id++)
+        s->drawable[id] = hs_tokenizer_has(s->tokenizer, (int32_t)id);
+    hs_debug("%s: %lld of the %lld rows of the model's vocabulary have no token of the tokenizer's: they are never drawn", s->dir,
+             (long long)bare, (long long)s->vocab);
+    return HS_OK;
+}
+
+hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_family *const *families, const char *device,
+                          int threads)
 {
     *s = (hs_session){ .eval = -1, .decode = -1 };
-    HS_TRY(hs_ckpt_resolve(path, false, s->dir, sizeof s->dir));
+    HS_TRY(hs_ckpt_resolve(path, want, s->dir, sizeof s->dir));
     HS_TRY(hs_session_info(families, s->dir, &s->info, &s->arch.family));
-    s->end = (int32_t)s->info.end;
     s->arch.settings = s->info.settings.bytes;
     s->context = hs_arch_int(s->arch, "model.context"), s->vocab = hs_arch_int(s->arch, "model.vocab");
-    HS_TRY(hs_arch_check(s->arch));
     if (hs_tokenizer_load(&s->tokenizer, s->dir) != HS_OK) {
         s->tokenizer = NULL;
         snprintf(s->tokenizer_error, sizeof s->tokenizer_error, "%s", hs_error());
     }
+    settle_ends(s);
+    HS_TRY(find_drawable(s));
     return hs_open_device(&s->device, device, threads, NULL, 0, HS_ONEDNN_NO);
 }
 
@@ -73,6 +109,7 @@ void hs_session_close(hs_session *s)
     hs_model_free(s->model);
     hs_device_close(s->device);
     hs_tokenizer_free(s->tokenizer);
+    free(s->drawable);
     *s = (hs_session){ .eval = -1, .decode = -1 };
 }
 
@@ -92,6 +129,7 @@ hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run,
                                                    .plan = s->decode,
                                                    .context = s->context,
                                                    .vocab = s->vocab,
+                                                   .drawable = s->drawable,
                                                    .cache_rows = s->decode_shape.cache_rows,
                                                    .page_rows = s->decode_shape.page_rows,
                                                    .max_slots = max_slots });

@@ -15,9 +15,11 @@ typedef struct hs_session {
     hs_model_info info;
     hs_arch arch;            // its settings are info's
     int64_t context, vocab;  // of the model
-    int32_t end;             // token that ends a text, -1: the model has none
+    hs_model_ends ends;      // tokens that end a text: generation_config.json's, config.json's or the tokenizer's
+    int32_t begin;           // token that begins one, -1: the model has none
     hs_tokenizer *tokenizer; // NULL: the directory has none that Halfstep reads; hs_error of it in tokenizer_error
     char tokenizer_error[512];
+    uint8_t *drawable; // [vocab] 0: a row of the model that no token of the tokenizer has; NULL: each has one, or nobody knows
     hs_device *device;
     // from hs_session_load on
     hs_policy policy;
@@ -27,9 +29,10 @@ typedef struct hs_session {
     int eval, decode; // numbers of its plans; -1: not asked for
 } hs_session;
 
-// Finds the checkpoint (hs_ckpt_resolve), verifies it and reads config.json and tokenizer; opens the device (hs_open_device). No weights
+// Finds the checkpoint (hs_ckpt_resolve; want: 0 or HS_CKPT_EDITED), verifies it and reads config.json and tokenizer; opens the device (hs_open_device). No weights
 // yet. families: whose models it may be, NULL behind the last. s must not move while it is open. On failure too: hs_session_close.
-hs_status hs_session_open(hs_session *s, const char *path, const hs_family *const *families, const char *device, int threads);
+hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_family *const *families, const char *device,
+                          int threads);
 
 typedef struct hs_session_plans { // at least one; NULL: no such plan
     const hs_arch_shape *eval, *decode;
@@ -44,7 +47,7 @@ hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, i
 // A decoder over a run of the session's model (s->run, or one more) that has its decode plan bound.
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);
 
-// What config.json says, and whose row it was read by.
+// What config.json says, and whose row it was read by. USAGE: values that do not go together, in its words.
 hs_status hs_session_info(const hs_family *const *families, const char *model_dir, hs_model_info *info, const hs_family **family);
 
 #endif

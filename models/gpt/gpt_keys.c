@@ -138,7 +138,7 @@ static const hs_file_key file_keys[] = {
     { DROPOUT("resid_pdrop") },
     { DROPOUT("attn_pdrop"), .write_only = true },
     { DROPOUT("embd_pdrop"), .write_only = true },
-    { .key = "bos_token_id", .type = HS_FILE_END },
+    { .key = "bos_token_id", .type = HS_FILE_BEGIN },
     { .key = "eos_token_id", .type = HS_FILE_END },
     { .key = "initializer_range", .type = HS_FILE_FIXED, .value = "0.02" },
     { .key = "use_cache", .type = HS_FILE_FIXED, .value = "true" },

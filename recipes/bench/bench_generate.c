@@ -39,7 +39,6 @@ static hs_status one(bench *b, hs_bench_run *r)
                                  .page_rows = b->setup.shape.page_rows,
                                  .max_tokens = r->o->tokens,
                                  .sampling = { .temperature = 0, .top_p = 1 },
-                                 .stop_id = -1,
                                  .on_token = on_token,
                                  .user = b };
     hs_generated out = { 0 };

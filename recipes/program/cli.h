@@ -12,6 +12,7 @@ typedef struct hs_common {
     int dtype; // hs_dtype_option
     char device[HS_KEY_STRING_BYTES];
     int64_t threads;
+    bool accept_edited; // of those that read a checkpoint
     bool json, quiet, help, all;
     int log_level; // hs_log_level
 } hs_common;
@@ -59,6 +60,14 @@ typedef struct hs_common {
           .help = "arithmetic of products and attention; auto: what a checkpoint was trained in, else bf16 where the CPU is fast at it" }, \
     {                                                                                                                                      \
         .name = "device", .type = HS_KEY_STRING, .offset = offsetof(T, common.device), .value = "cpu", .help = "where to run: cpu or cuda" \
+    }
+// Of commands that read a checkpoint.
+#define HS_CHECKPOINT_KEYS(T)                                                                                                              \
+    {                                                                                                                                      \
+        .name = "accept-edited", .type = HS_KEY_BOOL, .offset = offsetof(T, common.accept_edited), .value = "false",                       \
+        .help = "take config.json, tokenizer files and train/config.yaml of a checkpoint as they are, edited since it was saved; weights " \
+                "never",                                                                                                                   \
+        .advanced = true                                                                                                                   \
     }
 
 struct hs_cli;

@@ -15,7 +15,7 @@ hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_
 {
     const hs_common *o = hs_cli_common(cli);
     hs_dtype_option dtype = (hs_dtype_option)o->dtype;
-    HS_TRY(hs_session_open(s, path, cli->table->families, o->device, (int)o->threads));
+    HS_TRY(hs_session_open(s, path, o->accept_edited ? HS_CKPT_EDITED : 0, cli->table->families, o->device, (int)o->threads));
     if (dtype == HS_DTYPE_AUTO)
         dtype = trained_in(cli->table, s->dir);
     *policy = (hs_policy){ .low = hs_dtype_of_option(dtype) };

@@ -87,6 +87,7 @@ static const hs_key keys[] = {
       .max = 1e12,
       .unit = "windows",
       .help = "stop after so many windows of the model's context; 0: the whole text" },
+    HS_CHECKPOINT_KEYS(eval_options),
     HS_COMPUTE_KEYS(eval_options),
     HS_COMMON_KEYS(eval_options),
 };

@@ -55,12 +55,12 @@ static hs_status read_prompt(const hs_cli *cli, const hs_session *s, int32_t **i
         return HS_FAIL(USAGE, "--prompt needs a tokenizer, --prompt-ids does not: %s", s->tokenizer_error);
     else
         HS_TRY(hs_tokenizer_encode(s->tokenizer, text, strlen(text), ids, n));
-    if (*n == 0 && s->end >= 0 && text) { // a text that begins
+    if (*n == 0 && s->begin >= 0 && text) { // a text that begins
         free(*ids);
         *ids = malloc(sizeof **ids);
         if (!*ids)
             return HS_FAIL(MEMORY, "no memory for the prompt");
-        (*ids)[(*n)++] = s->end;
+        (*ids)[(*n)++] = s->begin;
     }
     if (*n == 0)
         return HS_FAIL(USAGE, "the prompt is empty: give at least one token");
@@ -70,7 +70,7 @@ static hs_status read_prompt(const hs_cli *cli, const hs_session *s, int32_t **i
 typedef struct stream { // of tokens to stdout as UTF-8: whole characters only, U+FFFD for what is none
     const hs_tokenizer *tokenizer;
     bool quiet, begun;
-    int32_t end;           // not shown
+    hs_model_ends end;     // not shown
     unsigned char held[4]; // the beginning of a character whose rest may come
     size_t n_held;
 } stream;
@@ -117,8 +117,11 @@ static void put_end(stream *out) // what was held back has no rest
 
 static void put_token(stream *out, int32_t id)
 {
-    if (out->quiet || id == out->end)
+    if (out->quiet)
         return;
+    for (int i = 0; i < out->end.n; i++)
+        if (id == out->end.id[i])
+            return;
     size_t n = 0;
     bool space = false;
     const char *piece = out->tokenizer ? hs_tokenizer_spoken(out->tokenizer, id, !out->begun, &n, &space) : NULL;
@@ -127,6 +130,8 @@ static void put_token(stream *out, int32_t id)
         put(out, " ", 1);
     if (piece)
         put(out, piece, n);
+    else if (out->tokenizer) // of a prompt of ids
+        put(out, replacement, 3);
     else
         printf("%d ", id);
     fflush(stdout);
@@ -171,7 +176,9 @@ static hs_status generate(hs_session *s, const generate_options *o, stream *out,
                            .page_rows = s->decode_shape.page_rows,
                            .max_tokens = o->max_tokens,
                            .sampling = { .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .seed = (uint64_t)o->seed },
-                           .stop_id = o->ignore_end ? -1 : s->end,
+                           .stop_ids = s->ends.id,
+                           .n_stops = o->ignore_end ? 0 : s->ends.n,
+                           .drawable = s->drawable,
                            .on_token = on_token,
                            .user = out };
     hs_prompt prompt = { r->ids, r->n };
@@ -211,8 +218,8 @@ static hs_status report(const hs_session *s, const result *r, bool json)
     }
     char *text = NULL;
     size_t bytes = 0;
-    if (s->tokenizer)
-        HS_TRY(hs_tokenizer_decode(s->tokenizer, r->ids + r->n_prompt, n_new - (r->stop == HS_STOP_TOKEN), &text, &bytes));
+    if (s->tokenizer && hs_tokenizer_decode(s->tokenizer, r->ids + r->n_prompt, n_new - (r->stop == HS_STOP_TOKEN), &text, &bytes) != HS_OK)
+        hs_warn("the new tokens have no text: %s", hs_error()); // their ids are told all the same
     hs_line_print(json_pack("{s:o, s:o, s:o, s:o, s:s}", "prompt_ids", id_list(r->ids, r->n_prompt), "ids",
                             id_list(r->ids + r->n_prompt, n_new), "text", text ? hs_line_text(text, bytes) : json_null(),
                             "tokens_per_second", hs_line_real(rate), "stopped_by", hs_stop_text(r->stop)));
@@ -224,12 +231,15 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *
 {
     const generate_options *o = cli->options;
     const hs_arch_shape shape = hs_session_decode_shape(s, HS_PREFILL_TOKENS, 1, hs_cache_pages(s->context, HS_CACHE_PAGE));
-    stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json, .end = o->ignore_end ? -1 : s->end };
+    stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json };
+    if (!o->ignore_end)
+        out.end = s->ends;
     HS_TRY(read_prompt(cli, s, &r->ids, &r->n_prompt));
     r->n = r->n_prompt;
     for (int64_t i = 0; i < r->n; i++)
         if (r->ids[i] >= s->vocab)
-            return HS_FAIL(USAGE, "token id %d of the prompt is outside the vocabulary of %lld", r->ids[i], (long long)s->vocab);
+            return HS_FAIL(USAGE, "token id %d of the prompt is outside the model's vocabulary of %lld%s", r->ids[i], (long long)s->vocab,
+                           s->tokenizer && r->ids[i] < hs_tokenizer_vocab(s->tokenizer) ? ": the tokenizer's is larger" : "");
     if (r->n > s->context)
         return HS_FAIL(USAGE, "the prompt has %lld tokens, the model's context is %lld", (long long)r->n, (long long)s->context);
     HS_TRY(hs_session_load(s, policy, &(hs_session_plans){ .decode = &shape }));
@@ -302,7 +312,8 @@ static const hs_key keys[] = {
       .type = HS_KEY_BOOL,
       AT(ignore_end),
       .value = "false",
-      .help = "go on past the token that ends a text (eos_token_id of config.json)" },
+      .help = "go on past the token that ends a text (eos_token_id of generation_config.json or config.json, or the tokenizer's)" },
+    HS_CHECKPOINT_KEYS(generate_options),
     HS_COMPUTE_KEYS(generate_options),
     HS_COMMON_KEYS(generate_options),
 };

@@ -24,6 +24,7 @@ static hs_status run_pretrain(const hs_cli *cli)
                                         .resume = o->resume,
                                         .profile = o->profile,
                                         .overwrite = o->overwrite,
+                                        .accept_edited = o->common.accept_edited,
                                         .json = o->common.json,
                                         .quiet = o->common.quiet });
     }
@@ -53,6 +54,7 @@ static const hs_key keys[] = {
       .offset = offsetof(pretrain_options, profile),
       .value = "",
       .help = "10 steps, after 5, with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },
+    HS_CHECKPOINT_KEYS(pretrain_options),
     HS_COMPUTE_KEYS(pretrain_options),
     HS_COMMON_KEYS(pretrain_options),
 };

@@ -352,7 +352,7 @@ int64_t hs_config_model_int(const hs_config *c, const char *key) { return hs_arc
 
 hs_model_info hs_config_info(const hs_config *c)
 {
-    return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings, .end = -1 };
+    return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings };
 }
 
 hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low)

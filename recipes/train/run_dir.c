@@ -28,9 +28,9 @@ static int64_t newest_step(const char *checkpoints)
     return newest;
 }
 
-static hs_status resolve_path(hs_run_dir *r, const char *resume, int64_t newest, bool overwrite)
+static hs_status resolve_path(hs_run_dir *r, const char *resume, int64_t newest, bool overwrite, int want)
 {
-    HS_TRY(hs_ckpt_resolve(resume, true, r->from, sizeof r->from));
+    HS_TRY(hs_ckpt_resolve(resume, HS_CKPT_TRAIN | want, r->from, sizeof r->from));
     for (size_t n = strlen(r->from); n > 1 && r->from[n - 1] == '/'; n--) // "step-00000020/", as a shell completes it
         r->from[n - 1] = 0;
     int64_t step;
@@ -61,7 +61,7 @@ static hs_status lock(hs_run_dir *r)
     return HS_OK; // a file system without locks trains all the same
 }
 
-hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, const hs_config *c)
+hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, int want, const hs_config *c)
 {
     *r = (hs_run_dir){ .replace_after = -1, .lock = -1 };
     if ((size_t)snprintf(r->dir, sizeof r->dir, "%s", dir) >= sizeof r->dir)
@@ -74,7 +74,7 @@ hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bo
         if (newest >= 0) {
             if (c->train.init_from[0] && access(c->train.init_from, F_OK) != 0)
                 hs_warn("train.init_from %s is not there; it is not needed, as the run goes on", c->train.init_from);
-            return hs_ckpt_resolve(r->checkpoints, true, r->from, sizeof r->from);
+            return hs_ckpt_resolve(r->checkpoints, HS_CKPT_TRAIN | want, r->from, sizeof r->from);
         }
     } else if (strcmp(resume, "none") == 0) {
         if (newest >= 0 && !overwrite)
@@ -83,10 +83,10 @@ hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bo
                 r->dir, (long long)newest);
         r->replace = newest >= 0;
     } else {
-        return resolve_path(r, resume, newest, overwrite);
+        return resolve_path(r, resume, newest, overwrite, want);
     }
     if (c->train.init_from[0])
-        HS_TRY(hs_ckpt_resolve(c->train.init_from, false, r->init, sizeof r->init));
+        HS_TRY(hs_ckpt_resolve(c->train.init_from, want, r->init, sizeof r->init));
     return HS_OK;
 }
 

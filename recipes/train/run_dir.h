@@ -14,8 +14,9 @@ typedef struct hs_run_dir {
     int lock;              // of DIR/.lock while this process trains there; -1: none
 } hs_run_dir;
 
-// Decides, reading only. resume: "auto", "none" or a path. USAGE where something would be lost without --overwrite.
-hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, const hs_config *c);
+// Decides, reading only. resume: "auto", "none" or a path. USAGE where something would be lost without --overwrite. want: of checkpoints,
+// 0 or HS_CKPT_EDITED.
+hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, int want, const hs_config *c);
 // Creates the folder, locks it against a second writer, removes what is replaced, writes config.yaml and the tokenizer.
 hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
 void hs_run_dir_close(hs_run_dir *r); // gives the lock back

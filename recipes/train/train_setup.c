@@ -224,11 +224,24 @@ static hs_status open_progress(hs_trainer *t)
     return HS_OK;
 }
 
+// What ends a text goes on with the weights, unless other tokens were put in the place of theirs.
+static hs_status take_ends(hs_trainer *t)
+{
+    const char *source = t->run.from[0] ? t->run.from : t->run.init;
+    hs_model_info info;
+    const hs_family *family;
+    if (!source[0] || (!t->run.from[0] && t->c->train.init_tokenizer == HS_INIT_REPLACE))
+        return HS_OK;
+    HS_TRY(hs_session_info(t->c->table->families, source, &info, &family));
+    t->info.end = info.end;
+    return HS_OK;
+}
+
 static hs_status open_all(hs_trainer *t)
 {
     const hs_train_opts *o = t->o;
     HS_TRY(hs_config_check(t->c, true));
-    HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, t->c));
+    HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0, t->c));
     HS_TRY(open_text(t));
     if (t->run.from[0]) {
         t->before = hs_config_of_checkpoint(t->c->table, t->run.from);
@@ -238,6 +251,7 @@ static hs_status open_all(hs_trainer *t)
         HS_TRY(hs_session_info(t->c->table->families, t->run.from, &info, &family));
         HS_TRY(hs_weights_check(t->c, &info, family, t->run.from));
     }
+    HS_TRY(take_ends(t));
     HS_TRY(open_engine(t));
     HS_TRY(open_profile(t));
     HS_TRY(open_outputs(t));

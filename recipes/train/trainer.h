@@ -14,7 +14,7 @@ typedef struct hs_train_opts {
     hs_config *config;        // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
     const char *dir, *resume; // --out; auto, none or a path
     const char *profile;      // --profile; NULL or "": none
-    bool overwrite, json, quiet;
+    bool overwrite, accept_edited, json, quiet;
 } hs_train_opts;
 
 typedef struct hs_watch { // step mode: the first result of a step that was not finite

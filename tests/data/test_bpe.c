@@ -125,6 +125,9 @@ static void refusals(void **state)
     golden_refused("bpe", "model.merges", "null", HS_CORRUPT, "no merges");
     golden_refused("bpe", "model.vocab", "{\"\xE2\x96\x81\":0}", HS_UNSUPPORTED, "stands for no byte");
     hs_tokenizer *t;
+    remove(scratch_path("added_tokens.json"));
+    remove(scratch_path("special_tokens_map.json"));
+    remove(scratch_path("tokenizer_config.json"));
     scratch_write("merges.txt", "#version: 0.2\n", 14);
     FAILS(USAGE, "vocab.json: no such file, beside merges.txt", hs_tokenizer_load(&t, scratch_path("")));
     scratch_write("vocab.json", "{\"a\":0,\"b\":1,\"ab\":2}", 20);
@@ -136,7 +139,7 @@ static void refusals(void **state)
     assert_int_equal(n, 3);
     assert_int_equal(ids[0], 2);
     free(ids);
-    FAILS(USAGE, "byte 0x63 at byte offset 2 is not in the vocabulary of 3", hs_tokenizer_encode(t, "abc", 3, &ids, &n));
+    FAILS(USAGE, "byte 0x63 at byte offset 2 is not in the tokenizer's vocabulary of 3", hs_tokenizer_encode(t, "abc", 3, &ids, &n));
     hs_tokenizer_free(t);
 }
 

@@ -41,8 +41,10 @@ static void write_json(json_t *root)
 
 static void clear(void)
 {
-    static const char *const names[] = { "tokenizer.json", "vocab.txt",    "vocab.json",           "merges.txt",
-                                         "vocab.bpe",      "spiece.model", "tokenizer_config.json" };
+    static const char *const names[] = {
+        "tokenizer.json",        "vocab.txt",        "vocab.json",              "merges.txt",          "vocab.bpe", "spiece.model",
+        "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "chat_template.jinja",
+    };
     for (int i = 0; i < HS_COUNT(names); i++)
         remove(scratch_path(names[i]));
 }
@@ -242,7 +244,7 @@ static void half_a_form_is_not_nothing(void **state)
     snprintf(dir, sizeof dir, "%s", scratch_path(""));
     assert_false(hs_tokenizer_found(dir));
     FAILS(USAGE, "tokenizer.json: no such file, nor vocab.txt, nor vocab.json with merges.txt", hs_tokenizer_load(&t, dir));
-    scratch_write("tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\"}", 34);
+    scratch_write("tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\"}", 35);
     assert_false(hs_tokenizer_found(dir));
     FAILS(USAGE, "tokenizer_config.json has no vocabulary", hs_tokenizer_load(&t, dir));
     static const struct {

@@ -70,7 +70,9 @@ static void refusals(void **state)
     golden_refused("wordpiece", "decoder", "{\"type\":\"CTC\"}", HS_UNSUPPORTED, "decoder of type CTC");
     golden_refused("wordpiece", "post_processor", "{\"type\":\"Odd\"}", HS_UNSUPPORTED, "post_processor of type Odd");
     golden_refused("wordpiece", "model.unk_token", "\"<u>\"", HS_CORRUPT, "unknown token \"<u>\" is not in");
-    golden_refused("wordpiece", "model.vocab", "{\"[UNK]\":0,\"a\":2}", HS_CORRUPT, "id outside");
+    golden_refused("wordpiece", "model.vocab", "{\"[UNK]\":0,\"a\":2}", HS_UNSUPPORTED, "1 ids below 3 have no token, and there are added");
+    golden_refused("wordpiece", "model.vocab", "{\"[UNK]\":0,\"a\":20000}", HS_CORRUPT, "\"a\" has id 20000 in a vocabulary of 2");
+    golden_refused("wordpiece", "model.vocab", "{\"[UNK]\":0,\"a\":-2}", HS_CORRUPT, "\"a\" has no id");
     golden_refused("wordpiece", "model.vocab", "{}", HS_CORRUPT, "no vocabulary");
     golden_refused("wordpiece", "model.type", "\"Unigram\"", HS_UNSUPPORTED, "of type Unigram");
     golden_refused("wordpiece", "normalizer.lowercase", "1", HS_CORRUPT, "\"lowercase\" is neither");

@@ -58,7 +58,7 @@ static hs_decoder *decoder(hs_engine *e, int64_t pages, int slots)
 
 static hs_sequence sequence(int i, hs_sampling s)
 {
-    return (hs_sequence){ .ids = prompt[i], .n = length(i), .max_tokens = NEW, .sampling = s, .number = i, .stop_id = -1 };
+    return (hs_sequence){ .ids = prompt[i], .n = length(i), .max_tokens = NEW, .sampling = s, .number = i };
 }
 
 // What each becomes with nobody beside it.
@@ -302,9 +302,10 @@ static void ends(void **state)
     const hs_decoded *out;
     int slot[3], n;
     int64_t k;
+    const int32_t stops[] = { TINY_VOCAB - 1, want[1][length(1)] };
     for (int i = 0; i < 3; i++) {
         hs_sequence q = sequence(i, greedy);
-        q.stop_id = i == 1 ? want[1][length(1)] : -1;
+        q.stop_ids = stops, q.n_stops = i == 1 ? 2 : 0;
         assert_int_equal(hs_decoder_add(d, &q, &slot[i]), HS_OK);
     }
     assert_int_equal(hs_decoder_step(d, &out, &n), HS_OK);

@@ -38,8 +38,7 @@ static hs_generate_opts options(hs_engine *e, int64_t max_tokens, hs_sampling s)
                                .cache_rows = TINY_CACHE,
                                .page_rows = TINY_PAGE,
                                .max_tokens = max_tokens,
-                               .sampling = s,
-                               .stop_id = -1 };
+                               .sampling = s };
 }
 
 static const hs_sampling greedy = { .temperature = 0, .top_p = 1 };
@@ -156,7 +155,7 @@ static void test_stops(void **state)
     hs_generated_free(&out, 1);
 
     s = (seen){ .stop_after = -1 };
-    o.stop_id = first;
+    o.stop_ids = &first, o.n_stops = 1;
     assert_int_equal(hs_generate(&o, &(hs_prompt){ ids, 20 }, 1, &out), HS_OK);
     assert_int_equal(out.stop, HS_STOP_TOKEN);
     assert_int_equal(out.n, 21);

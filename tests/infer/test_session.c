@@ -21,7 +21,7 @@ static const int64_t length[PROMPTS] = { 4, 1, 3 };
 
 static void open_golden(hs_session *s, int64_t n_pages)
 {
-    if (hs_session_open(s, GOLDEN, hs_families, "cpu", 2) != HS_OK)
+    if (hs_session_open(s, GOLDEN, 0, hs_families, "cpu", 2) != HS_OK)
         fail_msg("%s", hs_error());
     const hs_arch_shape decode = hs_session_decode_shape(s, 8, PROMPTS, n_pages);
     const hs_arch_shape eval = { .max_tokens = s->context, .max_seqs = 1, .logits = true };
@@ -49,8 +49,7 @@ static hs_status continue_all(job *j)
                                             .n = length[i],
                                             .max_tokens = NEW,
                                             .sampling = { .temperature = 0, .top_p = 1 },
-                                            .number = i,
-                                            .stop_id = -1 },
+                                            .number = i },
                             &slot);
     }
     while (st == HS_OK && !hs_decoder_idle(d)) {
@@ -152,11 +151,11 @@ static void what_is_refused(void **state)
     (void)state;
     static const hs_family *const nobody[] = { NULL };
     hs_session s;
-    assert_int_equal(hs_session_open(&s, HS_TESTS_DIR "/golden/nothing", hs_families, "cpu", 1), HS_USAGE);
+    assert_int_equal(hs_session_open(&s, HS_TESTS_DIR "/golden/nothing", 0, hs_families, "cpu", 1), HS_USAGE);
     hs_session_close(&s);
-    assert_int_equal(hs_session_open(&s, GOLDEN, nobody, "cpu", 1), HS_UNSUPPORTED);
+    assert_int_equal(hs_session_open(&s, GOLDEN, 0, nobody, "cpu", 1), HS_UNSUPPORTED);
     hs_session_close(&s);
-    assert_int_not_equal(hs_session_open(&s, GOLDEN, hs_families, "abacus", 1), HS_OK);
+    assert_int_not_equal(hs_session_open(&s, GOLDEN, 0, hs_families, "abacus", 1), HS_OK);
     hs_session_close(&s);
 }
 

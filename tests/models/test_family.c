@@ -122,7 +122,7 @@ static void config_json_reads_back(void **state)
     for (int i = 0; hs_families[i]; i++) {
         const hs_model_files *const known[] = { &hs_families[i]->files };
         const hs_ckpt_opts o = { .files = known[0] };
-        hs_model_info info = { .files = known[0], .end = -1 }, back;
+        hs_model_info info = { .files = known[0] }, back;
         hs_params *ps = params_of(arch_of(hs_families[i], &info.settings)), *again = params_of(arch_of(hs_families[i], &info.settings));
         snprintf(path, sizeof path, "%s/m%d", dir, i);
         OK(hs_ckpt_export(path, &o, ps, &info, NULL));

@@ -89,11 +89,11 @@ c 'generate needs --prompt' generate run
 c 'give one of them' generate run --prompt a --prompt-ids 1
 c "'x' is not a list" generate run --prompt-ids 1,x
 c "'-1" generate run --prompt-ids=-1
-c 'outside the vocabulary' generate run --prompt-ids 1,999
+c "outside the model's vocabulary of" generate run --prompt-ids 1,999
 c 'empty' generate run --prompt ''
 c 'temperature is -1' generate run --prompt 1 --temperature -1
 c 'top-p is 2' generate run --prompt 1 --top-p 2
-c 'not in the vocabulary' generate run --prompt '~'
+c "not in the tokenizer's vocabulary" generate run --prompt '~'
 c 'context is 32' generate run --prompt-ids 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
 c "bench measures train, .* not 'memry'; nearest is memory" bench memry
 c 'bench memory does not take --model' bench memory --model x

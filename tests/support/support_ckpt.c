@@ -89,7 +89,7 @@ hs_model_info ckpt_info(void)
     const hs_gpt_config c = { .layers = 2, .heads = 2, .width = 16, .context = 12, .vocab = 50, .dropout = 0.1, .eps = 1e-5 };
     hs_model_info info;
     memset(&info, 0, sizeof info);
-    info.files = &hs_gpt_family.files, info.end = -1;
+    info.files = &hs_gpt_family.files;
     memcpy(info.settings.bytes, &c, sizeof c);
     return info;
 }
