@@ -297,9 +297,7 @@ static const struct wrapper {
     { "_orig_mod.", "torch.compile" },
     { "module.", "DistributedDataParallel" },
     { "_fsdp_wrapped_module.", "FSDP" },
-    { "base_model.model.", "PEFT" },
     { "model.", "a module around the model, as Lightning's" },
-    { "net.", "a module around the model" },
 };
 
 static hs_status any_found(const hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user, bool *any)
@@ -323,27 +321,34 @@ static int with_prefix(const hs_weights *w, const char *prefix)
     return n;
 }
 
+static const char *wrapper_of(const char *prefix)
+{
+    for (int k = 0; k < HS_COUNT(wrappers); k++)
+        if (strcmp(wrappers[k].prefix, prefix) == 0)
+            return wrappers[k].of;
+    return "a module around the model";
+}
+
 hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user)
 {
-    char prefix[128] = "";
-    const char *of = "";
+    size_t cut = 0;
+    char part[128] = "";
     bool any;
     HS_TRY(any_found(w, ps, pieces, user, &any));
-    for (int k = 0; !any && k < HS_COUNT(wrappers);) {
-        const size_t n = strlen(wrappers[k].prefix), used = strlen(prefix);
-        if (w->n == 0 || with_prefix(w, wrappers[k].prefix) < w->n || used + n >= sizeof prefix) {
-            k++;
-            continue;
-        }
+    while (!any && w->n > 0) { // "module." may stand in "_orig_mod."
+        const char *name = w->weight[0].name, *dot = strchr(name, '.');
+        if (dot == NULL || dot[1] == 0 || (size_t)(dot - name) + 2 > sizeof part)
+            break;
+        snprintf(part, sizeof part, "%.*s", (int)(dot - name + 1), name);
+        if (with_prefix(w, part) < w->n)
+            break;
+        cut += strlen(part);
         for (int i = 0; i < w->n; i++)
-            w->weight[i].name += n;
-        memcpy(prefix + used, wrappers[k].prefix, n + 1);
-        of = wrappers[k].of;
+            w->weight[i].name = w->weight[i].entry->name + cut;
         HS_TRY(any_found(w, ps, pieces, user, &any));
-        k = 0; // one may stand in another
     }
-    if (any && prefix[0])
-        hs_info("%s: all names of tensors begin with \"%s\" (%s): read without it", w->dir, prefix, of);
+    if (any && cut > 0)
+        hs_info("%s: all names of tensors begin with \"%.*s\" (%s): read without it", w->dir, (int)cut, w->weight[0].entry->name, wrapper_of(part));
     for (int i = 0; !any && i < w->n; i++)
         w->weight[i].name = w->weight[i].entry->name;
     return HS_OK;

@@ -78,6 +78,21 @@ static hs_status start(merging *m, json_t *root)
     return HS_OK;
 }
 
+static hs_status check_flags(const merging *m, const json_t *from)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)from, key, value)
+    {
+        bool known = strcmp(key, "content") == 0 || strcmp(key, "__type") == 0 || json_is_null(value) || json_is_false(value);
+        for (int i = 0; i < HS_COUNT(flags); i++)
+            known = known || strcmp(key, flags[i]) == 0;
+        if (!known)
+            return HS_FAIL(UNSUPPORTED, "%s/%s: \"%.64s\" of an added token: not supported", m->dir, m->file, key);
+    }
+    return HS_OK;
+}
+
 static void set_flags(json_t *token, const json_t *from)
 {
     for (int i = 0; i < HS_COUNT(flags); i++)
@@ -90,6 +105,7 @@ static hs_status put(merging *m, const char *content, int64_t id, const json_t *
 {
     json_t *token = json_object_get(m->by_content, content), *model = json_object_get(m->vocab, content);
     const json_t *has = token ? json_object_get(token, "id") : model;
+    HS_TRY(check_flags(m, from));
     if (!content[0])
         return HS_FAIL(CORRUPT, "%s/%s: a token without a character", m->dir, m->file);
     if (has && id >= 0 && json_integer_value(has) != id)

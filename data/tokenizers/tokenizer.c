@@ -102,6 +102,8 @@ static int32_t named(const hs_tokenizer *t, int name)
     return t->kind->subword && hs_subword_of(t)->beside ? hs_subword_of(t)->named[name] : -1;
 }
 
+int32_t hs_tokenizer_eos(const hs_tokenizer *t) { return named(t, HS_TOK_EOS); }
+
 int32_t hs_tokenizer_begin(const hs_tokenizer *t)
 {
     const int32_t id = named(t, HS_TOK_BOS);

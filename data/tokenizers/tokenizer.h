@@ -44,6 +44,7 @@ bool hs_tokenizer_gives(const hs_tokenizer *t, uint64_t hash);
 
 // The token that stands between texts: eos_token of its files, else "<|endoftext|>", "</s>", "[SEP]", ...; -1: there is none.
 int32_t hs_tokenizer_end(const hs_tokenizer *t);
+int32_t hs_tokenizer_eos(const hs_tokenizer *t);   // eos_token of its files alone
 int32_t hs_tokenizer_begin(const hs_tokenizer *t); // bos_token of its files, else the same
 // Special tokens are for the model, not for a reader: "<|endoftext|>", "[MASK]".
 bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id);

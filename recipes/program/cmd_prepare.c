@@ -146,7 +146,9 @@ static int32_t find_token(const hs_tokenizer *t, const char *text)
 static hs_status settle_eot(const hs_cli *cli, hs_prepare_opts *p)
 {
     const prepare_options *o = cli->options;
-    p->eot = o->eot ? find_token(p->tokenizer, END_OF_TEXT) : -1;
+    p->eot = o->eot ? hs_tokenizer_eos(p->tokenizer) : -1; // what its files name goes before the usual one
+    if (o->eot && p->eot < 0)
+        p->eot = find_token(p->tokenizer, END_OF_TEXT);
     if (p->eot < 0 && o->eot && hs_cli_given(cli, "eot"))
         return HS_FAIL(USAGE, "--eot: the tokenizer %s has no token " END_OF_TEXT, o->tokenizer);
     return HS_OK;
@@ -262,7 +264,7 @@ static const hs_key keys[] = {
            .help = "boundaries to keep: by punctuation and blank lines, or at every line feed; auto: rule for WordPiece, else none"),
     CHOICE("dedup", dedup, "none", "none|exact|near|group",
            .help = "leave out equal or nearly equal documents; group: keep them all, near-duplicates in one split"),
-    FLAG("eot", eot, "true", .help = "append " END_OF_TEXT " to each document if the tokenizer has it"),
+    FLAG("eot", eot, "true", .help = "append the tokenizer's eos_token, else " END_OF_TEXT ", to each document, where there is one"),
     FLAG("overwrite", overwrite, "false",
          .help = "replace a store that exists, and forget what an interrupted run with other settings left"),
     { .name = "part-size",

@@ -178,6 +178,47 @@ static void test_stops(void **state)
     hs_engine_free(e);
 }
 
+// Rows of the model without a token - a padded end, holes - are never drawn, whatever the sampling; a mask that bars none changes no draw.
+static void test_only_what_may_be_drawn(void **state)
+{
+    (void)state;
+    static const hs_sampling how[] = {
+        { .temperature = 0, .top_p = 1 },
+        { .temperature = 0.8, .top_p = 1, .seed = 5 },
+        { .temperature = 500, .top_p = 1, .seed = 6 }, // all alike
+        { .temperature = 500, .top_k = TINY_VOCAB - 1, .top_p = 1, .seed = 7 },
+        { .temperature = 500, .top_k = 30, .top_p = 0.9, .seed = 8 },
+        { .temperature = 500, .top_p = 0.99, .seed = 9 },
+    };
+    tiny_gpt model;
+    hs_engine *e = trained(&model, "fp32", 1);
+    uint8_t all[TINY_VOCAB], some[TINY_VOCAB];
+    const int32_t ids[] = { 1, 2 };
+    for (int i = 0; i < TINY_VOCAB; i++)
+        all[i] = 1, some[i] = i < 40 && i % 3 != 0;
+    for (int h = 0; h < HS_COUNT(how); h++) {
+        hs_generate_opts o = options(e, TINY_CONTEXT - 2, how[h]);
+        hs_generated free_draw, same, barred;
+        bool bars = false;
+        assert_int_equal(hs_generate(&o, &(hs_prompt){ ids, 2 }, 1, &free_draw), HS_OK);
+        o.drawable = all;
+        assert_int_equal(hs_generate(&o, &(hs_prompt){ ids, 2 }, 1, &same), HS_OK);
+        o.drawable = some;
+        assert_int_equal(hs_generate(&o, &(hs_prompt){ ids, 2 }, 1, &barred), HS_OK);
+        assert_memory_equal(free_draw.ids, same.ids, (size_t)same.n * sizeof *same.ids);
+        assert_int_equal(barred.n, TINY_CONTEXT);
+        for (int64_t i = 2; i < barred.n; i++)
+            assert_true(some[barred.ids[i]]);
+        for (int64_t i = 2; i < free_draw.n; i++)
+            bars = bars || !some[free_draw.ids[i]];
+        assert_true(bars || how[h].temperature == 0); // there was something to bar
+        hs_generated_free(&free_draw, 1);
+        hs_generated_free(&same, 1);
+        hs_generated_free(&barred, 1);
+    }
+    hs_engine_free(e);
+}
+
 // ---- sampling alone
 
 enum { N = 40, DRAWS = 20000 };
@@ -235,7 +276,7 @@ int main(int argc, char **argv)
 {
     test_takes_device(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_only_what_may_be_drawn), cmocka_unit_test(test_sampling),
         cmocka_unit_test(test_greedy_equals_recomputation),
         cmocka_unit_test(test_chunks_and_batches),
         cmocka_unit_test(test_stops),
