@@ -213,7 +213,7 @@ hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_p
     if (st == HS_OK)
         st = hs_weights_expect(&w, ps, theirs, o);
     if (st == HS_OK)
-        st = hs_weights_check(&w);
+        st = hs_weights_fit(&w);
     if (st == HS_OK)
         st = hs_weights_copy(&w, ps, theirs, o, ps->master);
     hs_weights_close(&w);
@@ -302,7 +302,7 @@ static hs_status load_slabs(hs_weights *w, hs_params *ps)
     for (int i = 0; i < ps->n_slabs; i++)
         if (ps->slab[i]->spec.saved)
             HS_TRY(expect_slab(w, ps, ps->slab[i], &t));
-    HS_TRY(hs_weights_check(w));
+    HS_TRY(hs_weights_fit(w));
     for (int i = 0; i < ps->n_slabs; i++)
         if (ps->slab[i]->spec.saved)
             HS_TRY(hs_weights_copy(w, ps, kept, &(slab_names){ w, ps->slab[i] }, ps->slab[i]));

@@ -469,7 +469,7 @@ static hs_status mixed_names(const hs_weights *w)
     return HS_OK;
 }
 
-hs_status hs_weights_check(hs_weights *w)
+hs_status hs_weights_fit(hs_weights *w)
 {
     for (int i = 0; i < w->n; i++)
         if (!w->weight[i].used)

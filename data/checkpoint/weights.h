@@ -33,11 +33,11 @@ typedef hs_status hs_weight_pieces(const hs_param *p, const void *user, hs_name_
 hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user);
 
 // First everything is looked at, so that one message names all that is wrong and nothing is half-loaded:
-// hs_weights_expect (once or more), hs_weights_check, then hs_weights_copy.
+// hs_weights_expect (once or more), hs_weights_fit, then hs_weights_copy.
 hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user);
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user);
 // What was missing or misshapen, and what is left over: nothing may be but the family's aliases.
-hs_status hs_weights_check(hs_weights *w);
+hs_status hs_weights_fit(hs_weights *w);
 // Parameters that the slab lacks, and tensors that the file lacks, are passed over.
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
 
