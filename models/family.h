@@ -47,9 +47,9 @@ void hs_arch_trace(hs_graph *g, const void *setup); // an hs_model_fn of the eng
 
 // Keys that models of texts have: "model.context" (longest sequence), "model.vocab". 0 where the family has no such key.
 int64_t hs_arch_int(hs_arch m, const char *key);
-hs_status hs_arch_check(hs_arch m);                                                               // ranges of keys are not looked at
-hs_status hs_arch_check_file(hs_arch m, const char *path); // the same of settings that path, a config.json, says: in its words
-hs_status hs_arch_defaults(const hs_family *f, hs_settings *out);                                 // settings of their own, without a run
+hs_status hs_arch_check(hs_arch m);                               // ranges of keys are not looked at
+hs_status hs_arch_check_file(hs_arch m, const char *path);        // the same of settings that path, a config.json, says: in its words
+hs_status hs_arch_defaults(const hs_family *f, hs_settings *out); // settings of their own, without a run
 hs_status hs_arch_set(const hs_family *f, hs_settings *settings, const char *key, int64_t value); // USAGE: no such key, out of range
 void hs_arch_describe(hs_arch m, char *buf, size_t size); // "layers 4, heads 4, width 128, context 64, vocab 65"
 bool hs_family_owns(const hs_family *f, const char *key); // is it one of `own`?

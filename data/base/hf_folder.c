@@ -10,13 +10,25 @@
 
 // ---- files
 
-#define READ(name, part)                 { name, part, HS_HF_READ, NULL, NULL, NULL }
-#define HALF(name, other)                { name, HS_HF_VOCABULARY, HS_HF_READ, other, NULL, NULL }
-#define OTHER(name, part, is, way)       { name, part, HS_HF_REFUSED, NULL, is, way }
-#define NO_VOCABULARY(name, is)          OTHER(name, HS_HF_VOCABULARY, is, NULL)
-#define HARMLESS(name)                   { name, HS_HF_REST, HS_HF_HARMLESS, NULL, NULL, NULL }
+#define READ(name, part)                                                                                                                   \
+    {                                                                                                                                      \
+        name, part, HS_HF_READ, NULL, NULL, NULL                                                                                           \
+    }
+#define HALF(name, other)                                                                                                                  \
+    {                                                                                                                                      \
+        name, HS_HF_VOCABULARY, HS_HF_READ, other, NULL, NULL                                                                              \
+    }
+#define OTHER(name, part, is, way)                                                                                                         \
+    {                                                                                                                                      \
+        name, part, HS_HF_REFUSED, NULL, is, way                                                                                           \
+    }
+#define NO_VOCABULARY(name, is) OTHER(name, HS_HF_VOCABULARY, is, NULL)
+#define HARMLESS(name)                                                                                                                     \
+    {                                                                                                                                      \
+        name, HS_HF_REST, HS_HF_HARMLESS, NULL, NULL, NULL                                                                                 \
+    }
 #define BY_TRANSFORMERS(load)                                                                                                              \
-    "transformers writes model.safetensors: python3 -c 'from transformers import AutoModelForCausalLM as M; "                            \
+    "transformers writes model.safetensors: python3 -c 'from transformers import AutoModelForCausalLM as M; "                              \
     "M.from_pretrained(\"%s\"" load ").save_pretrained(\"converted\")'"
 
 #define SAVE_FILE "save_file of the Python package safetensors writes its state_dict as model.safetensors"
@@ -151,7 +163,7 @@ hs_status hs_hf_check(const char *dir)
 static const struct key {
     const char *file, *key;
     hs_hf_verdict verdict;
-    const char *asks;    // what another value asks for
+    const char *asks; // what another value asks for
 } keys[] = {
     // of every family; a family's own are its rows (hs_model_files)
     { "config.json", "model_type", HS_HF_READ, NULL },

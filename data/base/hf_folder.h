@@ -25,10 +25,12 @@ typedef struct hs_hf_file {
     const char *way;    // and the way out; %s: the folder
 } hs_hf_file;
 
-bool hs_hf_exists(const char *dir, const char *name, char *path, size_t room); // path: "DIR/NAME". A link to nothing is there: reading it says so
+bool hs_hf_exists(const char *dir, const char *name, char *path,
+                  size_t room); // path: "DIR/NAME". A link to nothing is there: reading it says so
 // The next row of a part whose file lies in the folder, behind `after` (NULL: the first). name: [256] of the file. NULL: none.
 const hs_hf_file *hs_hf_next(const char *dir, hs_hf_part part, const hs_hf_file *after, char name[256]);
-// UNSUPPORTED or USAGE: why there is nothing to read where model.safetensors should lie - other tools' weights, shards without an index, none.
+// UNSUPPORTED or USAGE: why there is nothing to read where model.safetensors should lie - other tools' weights, shards without an index,
+// none.
 hs_status hs_hf_no_weights(const char *dir);
 // UNSUPPORTED: the folder's weights are not all that counts (an adapter of PEFT).
 hs_status hs_hf_check(const char *dir);

@@ -10,7 +10,8 @@
 
 // The text without its mark, NUL behind; malloc'd.
 hs_status hs_side_read(const char *path, char **text, size_t *bytes);
-// Any JSON value; the caller decrefs. Integers beyond 64 bits are read as reals. CORRUPT with line and column; a key that comes twice is refused by its name.
+// Any JSON value; the caller decrefs. Integers beyond 64 bits are read as reals. CORRUPT with line and column; a key that comes twice is
+// refused by its name.
 hs_status hs_side_json(const char *path, json_t **root);
 // By the first bytes of a file: CORRUPT or UNSUPPORTED with what it is instead of `wanted` ("a safetensors file"), and what to do.
 hs_status hs_side_foreign(const char *path, const void *head, size_t bytes, const char *wanted);

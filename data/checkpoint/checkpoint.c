@@ -42,10 +42,12 @@ static hs_status verify_file(const char *dir, const hs_file_sum *expected, int w
     }
     const char *way = side ? ": --accept-edited takes it as it is" : want & HS_CKPT_EDITED ? ": edited weights are never accepted" : "";
     if (longer)
-        return HS_FAIL(CORRUPT, "%s: %shas %llu bytes, the manifest says %llu%s", path, side ? "was edited since it was saved, or is damaged: it " : "",
-                       (unsigned long long)sum.bytes, (unsigned long long)expected->bytes, way);
-    return HS_FAIL(CORRUPT, "%s: %schecksum is %016llx, the manifest says %016llx%s", path, side ? "was edited since it was saved, or is damaged: its " : "",
-                   (unsigned long long)sum.hash, (unsigned long long)expected->hash, way);
+        return HS_FAIL(CORRUPT, "%s: %shas %llu bytes, the manifest says %llu%s", path,
+                       side ? "was edited since it was saved, or is damaged: it " : "", (unsigned long long)sum.bytes,
+                       (unsigned long long)expected->bytes, way);
+    return HS_FAIL(CORRUPT, "%s: %schecksum is %016llx, the manifest says %016llx%s", path,
+                   side ? "was edited since it was saved, or is damaged: its " : "", (unsigned long long)sum.hash,
+                   (unsigned long long)expected->hash, way);
 }
 
 // What only a run that goes on reads, two thirds of all bytes.

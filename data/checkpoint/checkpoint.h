@@ -71,9 +71,10 @@ typedef struct hs_ckpt_opts {
     const hs_model_files *files; // names and aliases; NULL: tensors have our own names
 } hs_ckpt_opts;
 
-typedef struct hs_ckpt hs_ckpt;                                                   // the writer: one thread, one snapshot
-hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps); // counts and reserves the snapshot's memory (hs_params_alloc_host)
-size_t hs_ckpt_bytes(const hs_params *ps);                                        // of the snapshot: values and slabs that are saved
+typedef struct hs_ckpt hs_ckpt; // the writer: one thread, one snapshot
+hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o,
+                      const hs_params *ps); // counts and reserves the snapshot's memory (hs_params_alloc_host)
+size_t hs_ckpt_bytes(const hs_params *ps);  // of the snapshot: values and slabs that are saved
 // Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
 // is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
 // is being written all the same, and training may go on). tok (may be NULL) is borrowed until hs_ckpt_wait; ps until hs_ckpt_free.

@@ -7,7 +7,8 @@
 // ---- config.json, generation_config.json (hf_dir.c)
 // end: null, a number or a list.
 hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends *end);
-bool hs_generation_json(hs_text *t, const hs_model_files *files, const hs_model_ends *end); // false, and nothing: of a model that writes no texts
+bool hs_generation_json(hs_text *t, const hs_model_files *files,
+                        const hs_model_ends *end); // false, and nothing: of a model that writes no texts
 
 // ---- train/state.json, train/manifest.json (ckpt_state.c)
 void hs_state_json(hs_text *t, const hs_train_state *s);

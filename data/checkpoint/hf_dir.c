@@ -274,8 +274,10 @@ static hs_status find_files(const hs_json *j, const hs_model_files *const *known
     char list[256] = "";
     size_t used = 0;
     if (type == NULL)
-        return HS_FAIL(CORRUPT, "%s: \"model_type\" is missing, and \"architectures\" names no model that is known: add \"model_type\": \"%s\", if it is one",
-                       j->path, n_known > 0 ? known[0]->model_type : "");
+        return HS_FAIL(
+            CORRUPT,
+            "%s: \"model_type\" is missing, and \"architectures\" names no model that is known: add \"model_type\": \"%s\", if it is one",
+            j->path, n_known > 0 ? known[0]->model_type : "");
     for (int i = 0; i < n_known; i++) {
         if (strcmp(known[i]->model_type, type) == 0) {
             *out = known[i];

@@ -399,8 +399,9 @@ static hs_status open_mapped(hs_safetensors *f)
     const uint64_t rest = f->map_bytes - 8;
     HS_TRY(hs_side_foreign(f->path, f->map, f->map_bytes, "safetensors file"));
     if (header > MAX_HEADER || header > rest)
-        return HS_FAIL(CORRUPT, "%s is no safetensors file, or was cut off: header of %llu bytes, allowed up to %d and the %llu bytes of the file", f->path,
-                       (unsigned long long)header, MAX_HEADER, (unsigned long long)rest);
+        return HS_FAIL(CORRUPT,
+                       "%s is no safetensors file, or was cut off: header of %llu bytes, allowed up to %d and the %llu bytes of the file",
+                       f->path, (unsigned long long)header, MAX_HEADER, (unsigned long long)rest);
     f->names = malloc(header + 1);
     if (f->names == NULL)
         return HS_FAIL(MEMORY, "%s: no memory for a header of %llu bytes", f->path, (unsigned long long)header);

@@ -56,8 +56,8 @@ static hs_status sort_names(hs_weights *w)
         if (last == NULL || strcmp(last->name, now->name) != 0)
             w->weight[kept++] = *now;
         else if (!same_tensor(last->entry, now->entry))
-            return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is in %s and in %s, with other values: one of the files is of another model", w->dir,
-                           now->name, w->file_name[last->file], w->file_name[now->file]);
+            return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is in %s and in %s, with other values: one of the files is of another model",
+                           w->dir, now->name, w->file_name[last->file], w->file_name[now->file]);
     }
     w->n = kept;
     return HS_OK;
@@ -348,7 +348,8 @@ hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces
         HS_TRY(any_found(w, ps, pieces, user, &any));
     }
     if (any && cut > 0)
-        hs_info("%s: all names of tensors begin with \"%.*s\" (%s): read without it", w->dir, (int)cut, w->weight[0].entry->name, wrapper_of(part));
+        hs_info("%s: all names of tensors begin with \"%.*s\" (%s): read without it", w->dir, (int)cut, w->weight[0].entry->name,
+                wrapper_of(part));
     for (int i = 0; !any && i < w->n; i++)
         w->weight[i].name = w->weight[i].entry->name;
     return HS_OK;
@@ -461,10 +462,11 @@ static hs_status mixed_names(const hs_weights *w)
         const int n = with_prefix(w, wrappers[k].prefix);
         for (int i = 0; n > 0 && n < w->n && i < w->n; i++)
             if (strncmp(w->weight[i].name, wrappers[k].prefix, strlen(wrappers[k].prefix)) != 0)
-                return HS_FAIL(USAGE,
-                               "%s: %d of %d names of tensors begin with \"%s\" (%s), \"%.80s\" does not: which are meant is not certain; save "
-                               "the state_dict of the model inside, without the prefix",
-                               w->dir, n, w->n, wrappers[k].prefix, wrappers[k].of, w->weight[i].name);
+                return HS_FAIL(
+                    USAGE,
+                    "%s: %d of %d names of tensors begin with \"%s\" (%s), \"%.80s\" does not: which are meant is not certain; save "
+                    "the state_dict of the model inside, without the prefix",
+                    w->dir, n, w->n, wrappers[k].prefix, wrappers[k].of, w->weight[i].name);
     }
     return HS_OK;
 }

@@ -26,9 +26,9 @@ hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
 void hs_weights_close(hs_weights *w);
 hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
 
-// torch.compile, DistributedDataParallel and their like keep a model as a member, and save its names behind a prefix ("_orig_mod."). Where no
-// name of `ps` is found and all tensors begin with the same, up to a dot, it is left out from here on, and said.
-// A hs_weight_pieces gives the tensors that a file has of a parameter.
+// torch.compile, DistributedDataParallel and their like keep a model as a member, and save its names behind a prefix ("_orig_mod."). Where
+// no name of `ps` is found and all tensors begin with the same, up to a dot, it is left out from here on, and said. A hs_weight_pieces
+// gives the tensors that a file has of a parameter.
 typedef hs_status hs_weight_pieces(const hs_param *p, const void *user, hs_name_piece piece[HS_NAME_PIECES], int *n);
 hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces *pieces, const void *user);
 

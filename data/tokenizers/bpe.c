@@ -157,8 +157,8 @@ static hs_status missing_byte(const bpe *t, const char *s, size_t from, size_t t
 {
     for (size_t i = from; t->lacks_bytes && i < to; i++)
         if (t->merges.byte_id[(unsigned char)s[i]] < 0)
-            return HS_FAIL(USAGE, "byte 0x%02X at byte offset %zu is not in the tokenizer's vocabulary of %lld tokens", (unsigned char)s[i], i,
-                           (long long)t->sub.base.vocab);
+            return HS_FAIL(USAGE, "byte 0x%02X at byte offset %zu is not in the tokenizer's vocabulary of %lld tokens", (unsigned char)s[i],
+                           i, (long long)t->sub.base.vocab);
     return HS_OK;
 }
 

@@ -10,7 +10,9 @@
 #include <string.h>
 
 // In the order in which transformers adds tokens that have no id yet.
-static const char *const named[HS_TOK_NAMES] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token" };
+static const char *const named[HS_TOK_NAMES] = {
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"
+};
 static const char *const flags[] = { "single_word", "lstrip", "rstrip", "normalized", "special" };
 
 typedef struct merging {
@@ -240,7 +242,8 @@ static bool is_named(const json_t *names, const char *content)
 {
     const char *key;
     json_t *name;
-    json_object_foreach((json_t *)(uintptr_t)names, key, name) if (json_is_string(name) && strcmp(json_string_value(name), content) == 0) return true;
+    json_object_foreach((json_t *)(uintptr_t)names, key,
+                        name) if (json_is_string(name) && strcmp(json_string_value(name), content) == 0) return true;
     return false;
 }
 

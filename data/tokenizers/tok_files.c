@@ -16,7 +16,7 @@ static const struct form {
     struct {
         const char *key;
         bool only;
-    } flag[2];                   // a NULL key ends them
+    } flag[2];                       // a NULL key ends them
     const char *named[HS_TOK_NAMES]; // what bos_token and the others are where nobody names them
 } forms[] = {
     { "vocab.txt",

@@ -64,8 +64,8 @@ static hs_status take_id(hs_tok_items *t, const char *path, const char *name, co
     if (id < 0)
         return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has no id", path, name);
     if (id < (added ? t->n_model : 0) || id >= (added ? t->n : t->n_model))
-        return HS_FAIL(CORRUPT, "%s: added token \"%.64s\" has id %lld, where the tokenizer's vocabulary goes on with %lld to %lld", path, name,
-                       (long long)id, (long long)t->n_model, (long long)t->n - 1);
+        return HS_FAIL(CORRUPT, "%s: added token \"%.64s\" has id %lld, where the tokenizer's vocabulary goes on with %lld to %lld", path,
+                       name, (long long)id, (long long)t->n_model, (long long)t->n - 1);
     if (t->token[id].text)
         return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has the id of another, %lld", path, name, (long long)id);
     t->token[id] = text;
@@ -83,15 +83,16 @@ static hs_status count_ids(const char *path, json_t *vocab, int64_t n_added, int
     {
         const int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (id >= most)
-            return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has id %lld in a vocabulary of %lld tokens: most ids up to it have none", path, name,
-                           (long long)id, (long long)tokens);
+            return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has id %lld in a vocabulary of %lld tokens: most ids up to it have none", path,
+                           name, (long long)id, (long long)tokens);
         *n = id >= *n ? id + 1 : *n;
     }
     if (*n > tokens && n_added > 0)
-        return HS_FAIL(UNSUPPORTED,
-                       "%s: %lld ids below %lld have no token, and there are added tokens behind them, whose ids are then read in two ways: "
-                       "give every id a token, or put the added ones into the vocabulary",
-                       path, (long long)(*n - tokens), (long long)*n);
+        return HS_FAIL(
+            UNSUPPORTED,
+            "%s: %lld ids below %lld have no token, and there are added tokens behind them, whose ids are then read in two ways: "
+            "give every id a token, or put the added ones into the vocabulary",
+            path, (long long)(*n - tokens), (long long)*n);
     return HS_OK;
 }
 

@@ -10,8 +10,9 @@ typedef struct hs_tok_items { // tokens by id
 } hs_tok_items;
 void hs_tok_items_free(hs_tok_items *t);
 
-// The model's vocabulary, in which ids may have no token where none is added, and the added tokens right behind it. to_bytes: NULL, or turns a token as it is written into
-// its bytes (at most as many), returning false if it stands for none; added tokens are left as they are.
+// The model's vocabulary, in which ids may have no token where none is added, and the added tokens right behind it. to_bytes: NULL, or
+// turns a token as it is written into its bytes (at most as many), returning false if it stands for none; added tokens are left as they
+// are.
 hs_status hs_tok_json_items(hs_tok_items *out, const char *path, const json_t *root,
                             bool (*to_bytes)(const char *text, char *out, size_t *n));
 // added_tokens, post_processor, truncation, padding into s, and a copy of the parts to write them again.

@@ -136,8 +136,8 @@ static hs_status unknown_character(int64_t vocab, uint32_t symbol, size_t at)
     const piece p = piece_of(symbol);
     const char *quote = symbol < 0x20 || (symbol >= 0x7F && symbol < 0xA0) ? "" : "'";
     if (symbol >= RAW_BYTE)
-        return HS_FAIL(USAGE, "byte 0x%02X at byte offset %zu is not in the tokenizer's vocabulary of %lld characters", symbol - RAW_BYTE, at,
-                       (long long)vocab);
+        return HS_FAIL(USAGE, "byte 0x%02X at byte offset %zu is not in the tokenizer's vocabulary of %lld characters", symbol - RAW_BYTE,
+                       at, (long long)vocab);
     return HS_FAIL(USAGE, "character U+%04X%s%s%.*s%s at byte offset %zu is not in the tokenizer's vocabulary of %lld characters", symbol,
                    *quote ? " " : "", quote, *quote ? p.n : 0, p.bytes, quote, at, (long long)vocab);
 }

@@ -36,7 +36,7 @@ hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir);
 void hs_tokenizer_free(hs_tokenizer *t);
 
 const char *hs_tokenizer_kind(const hs_tokenizer *t); // "byte", "char", "wordpiece", ...
-int64_t hs_tokenizer_vocab(const hs_tokenizer *t); // one more than the largest id; not each below has to have a token (hs_tokenizer_has)
+int64_t hs_tokenizer_vocab(const hs_tokenizer *t);    // one more than the largest id; not each below has to have a token (hs_tokenizer_has)
 bool hs_tokenizer_has(const hs_tokenizer *t, int32_t id);
 uint64_t hs_tokenizer_hash(const hs_tokenizer *t); // of the whole mapping; stored in token stores and checkpoints
 // Whether the tokenizer that `hash` is of gives the same ids: the hash is this one's, or that of another file that says the same.

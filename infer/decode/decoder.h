@@ -4,8 +4,8 @@
 //
 // A sequence has a slot, and pages of the model's KV cache: so many rows each, found through a table that attention reads. A step takes the
 // newest token of every sequence under way, then fills up with chunks of those still being read: a long prompt holds nobody up. What a
-// sequence becomes depends on itself alone: its tokens, its sampling, its number - not on slots or pages, and on who runs beside it only in the last
-// bits of its logits: products of a handful of rows add up in another order than larger ones (ops/dense/gemm.c).
+// sequence becomes depends on itself alone: its tokens, its sampling, its number - not on slots or pages, and on who runs beside it only in
+// the last bits of its logits: products of a handful of rows add up in another order than larger ones (ops/dense/gemm.c).
 #ifndef HS_INFER_DECODER_H
 #define HS_INFER_DECODER_H
 #include "core/run/run.h"
@@ -39,10 +39,10 @@ typedef struct hs_sequence {
     int64_t n;
     int64_t max_tokens; // new ones
     hs_sampling sampling;
-    int number;      // keys its draws, with the seed and the position
+    int number;              // keys its draws, with the seed and the position
     const int32_t *stop_ids; // [n_stops] tokens that end it; borrowed as long as it goes on
     int n_stops;
-    bool reserve;    // take the pages of all its tokens now, so that it can never wait for one
+    bool reserve; // take the pages of all its tokens now, so that it can never wait for one
 } hs_sequence;
 
 typedef struct hs_decoded { // what a step did to a slot

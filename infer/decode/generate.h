@@ -19,7 +19,7 @@ typedef struct hs_generate_opts {
     const int32_t *stop_ids; // [n_stops] tokens that end a continuation
     int n_stops;
     const uint8_t *drawable; // (optional) [vocab], as a decoder takes it
-    hs_token_fn *on_token; // (optional)
+    hs_token_fn *on_token;   // (optional)
     void *user;
 } hs_generate_opts;
 

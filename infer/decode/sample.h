@@ -12,7 +12,8 @@ typedef struct hs_sampling {
 } hs_sampling;
 hs_status hs_sampling_check(const hs_sampling *s); // USAGE: "top-p is 0, must be above 0 and at most 1 (all)"
 
-// One draw from logits[n], of which -INFINITY is never drawn (one at least is finite), for `position` of the sequence `number`. order: room for n ids.
+// One draw from logits[n], of which -INFINITY is never drawn (one at least is finite), for `position` of the sequence `number`. order: room
+// for n ids.
 int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int number, int64_t position, int32_t *order);
 
 #endif

@@ -43,8 +43,8 @@ static hs_status find_drawable(hs_session *s)
     if (bare == 0)
         return HS_OK;
     if (bare == s->vocab)
-        return HS_FAIL(USAGE, "%s: no row of the model's vocabulary (%lld) has a token of the tokenizer's (%lld)", s->dir, (long long)s->vocab,
-                       (long long)hs_tokenizer_vocab(s->tokenizer));
+        return HS_FAIL(USAGE, "%s: no row of the model's vocabulary (%lld) has a token of the tokenizer's (%lld)", s->dir,
+                       (long long)s->vocab, (long long)hs_tokenizer_vocab(s->tokenizer));
     s->drawable = malloc((size_t)s->vocab);
     if (!s->drawable)
         return HS_FAIL(MEMORY, "no memory for marks of %lld tokens", (long long)s->vocab);
@@ -55,8 +55,7 @@ static hs_status find_drawable(hs_session *s)
     return HS_OK;
 }
 
-hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_family *const *families, const char *device,
-                          int threads)
+hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_family *const *families, const char *device, int threads)
 {
     *s = (hs_session){ .eval = -1, .decode = -1 };
     HS_TRY(hs_ckpt_resolve(path, want, s->dir, sizeof s->dir));

@@ -29,10 +29,10 @@ typedef struct hs_session {
     int eval, decode; // numbers of its plans; -1: not asked for
 } hs_session;
 
-// Finds the checkpoint (hs_ckpt_resolve; want: 0 or HS_CKPT_EDITED), verifies it and reads config.json and tokenizer; opens the device (hs_open_device). No weights
-// yet. families: whose models it may be, NULL behind the last. s must not move while it is open. On failure too: hs_session_close.
-hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_family *const *families, const char *device,
-                          int threads);
+// Finds the checkpoint (hs_ckpt_resolve; want: 0 or HS_CKPT_EDITED), verifies it and reads config.json and tokenizer; opens the device
+// (hs_open_device). No weights yet. families: whose models it may be, NULL behind the last. s must not move while it is open. On failure
+// too: hs_session_close.
+hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_family *const *families, const char *device, int threads);
 
 typedef struct hs_session_plans { // at least one; NULL: no such plan
     const hs_arch_shape *eval, *decode;
@@ -42,7 +42,8 @@ typedef struct hs_session_plans { // at least one; NULL: no such plan
 hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans);
 void hs_session_close(hs_session *s); // behind runs of its model that others made
 
-// A shape to decode with: max_tokens of all sequences in a step (at most a context's for each of them), max_seqs of them; a cache of n_pages pages.
+// A shape to decode with: max_tokens of all sequences in a step (at most a context's for each of them), max_seqs of them; a cache of
+// n_pages pages.
 hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, int64_t max_seqs, int64_t n_pages);
 // A decoder over a run of the session's model (s->run, or one more) that has its decode plan bound.
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);

@@ -101,13 +101,13 @@ static void print_json(const hs_prepare_result *r, const hs_text_inputs *inputs)
         json_array_append_new(outputs,
                               json_pack("{s:s, s:I, s:I, s:I}", "path", r->output[i].path, "documents", (json_int_t)r->output[i].documents,
                                         "tokens", (json_int_t)r->output[i].tokens, "sentences", (json_int_t)r->output[i].sentences));
-    hs_line_print(json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "documents", (json_int_t)r->documents, "tokens",
-                            (json_int_t)total_tokens(r), "bytes", (json_int_t)r->text_bytes, "encoded_bytes", (json_int_t)r->encoded_bytes,
-                            "empty", (json_int_t)r->empty, "duplicates", (json_int_t)r->duplicates, "replaced_bytes",
-                            (json_int_t)r->replaced, "parts_found", (json_int_t)r->parts_found, "seconds",
-                            hs_line_real(r->encode_seconds + r->merge_seconds), "encode_seconds", hs_line_real(r->encode_seconds),
-                            "megabytes_per_second", hs_line_real(rate(r)), "bad_records", (json_int_t)r->bad.left_out, "mended_records",
-                            (json_int_t)r->bad.mended, "bad_places", places(&r->bad, inputs), "outputs", outputs));
+    hs_line_print(json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "documents", (json_int_t)r->documents, "tokens",
+        (json_int_t)total_tokens(r), "bytes", (json_int_t)r->text_bytes, "encoded_bytes", (json_int_t)r->encoded_bytes, "empty",
+        (json_int_t)r->empty, "duplicates", (json_int_t)r->duplicates, "replaced_bytes", (json_int_t)r->replaced, "parts_found",
+        (json_int_t)r->parts_found, "seconds", hs_line_real(r->encode_seconds + r->merge_seconds), "encode_seconds",
+        hs_line_real(r->encode_seconds), "megabytes_per_second", hs_line_real(rate(r)), "bad_records", (json_int_t)r->bad.left_out,
+        "mended_records", (json_int_t)r->bad.mended, "bad_places", places(&r->bad, inputs), "outputs", outputs));
 }
 
 static void print_text(const hs_prepare_result *r)
@@ -290,7 +290,8 @@ const hs_command hs_cmd_prepare = {
                 "zcat notes.gz | halfstep prepare --tokenizer models/bert -o data/notes --documents blank-line -",
     .notes = "INPUT is a file, a folder with all below it, a quoted pattern, or - for standard input; files packed by gzip or zstd are\n"
              "unpacked, UTF-16 and UTF-32 with a byte order mark are read, what is no text is refused by what it is. JSON is lines of\n"
-             "records or a list of them, whatever the name. The same command goes on after an interruption: finished parts wait in OUT.parts, and the store is the same\n"
+             "records or a list of them, whatever the name. The same command goes on after an interruption: finished parts wait in "
+             "OUT.parts, and the store is the same\n"
              "bytes. pretrain takes the store as data.train, with data.tokenizer naming the folder. With --json: documents, tokens,\n"
              "bytes, empty, duplicates, bad_records, mended_records, bad_places, seconds, megabytes_per_second, outputs.",
     .options = &schema,

@@ -1,5 +1,5 @@
-// Folders of models as they come: names behind a wrapper's prefix, tied tensors under the other name, shards that repeat one or are missing,
-// other tools' files, git-lfs pointers, the tokens that end a text; each read, or told with the way out.
+// Folders of models as they come: names behind a wrapper's prefix, tied tensors under the other name, shards that repeat one or are
+// missing, other tools' files, git-lfs pointers, the tokens that end a text; each read, or told with the way out.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -190,7 +190,8 @@ static void write_index(const model *m, int first_of_two)
     OK(hs_safetensors_open(&f, path));
     hs_text_add(&t, "\xEF\xBB\xBF{\"weight_map\": {");
     for (int i = 0; i < hs_safetensors_count(f); i++)
-        hs_text_add(&t, "%s\"%s\": \"model-0000%d-of-00002.safetensors\"", i ? "," : "", hs_safetensors_at(f, i)->name, 1 + (i >= first_of_two));
+        hs_text_add(&t, "%s\"%s\": \"model-0000%d-of-00002.safetensors\"", i ? "," : "", hs_safetensors_at(f, i)->name,
+                    1 + (i >= first_of_two));
     hs_text_add(&t, "}}");
     put(m->dir, "model.safetensors.index.json", t.p);
     hs_text_free(&t);
@@ -209,7 +210,8 @@ static void shards(void **state)
     drop(m.dir, "model.safetensors");
     expect_read(&m, "two tensors in both shards");
     drop(m.dir, "model-00002-of-00002.safetensors");
-    expect_refused(&m, HS_USAGE, "model-00002-of-00002.safetensors: no such file, but model.safetensors.index.json puts ", "a shard is missing");
+    expect_refused(&m, HS_USAGE, "model-00002-of-00002.safetensors: no such file, but model.safetensors.index.json puts ",
+                   "a shard is missing");
     put(m.dir, "model-00002-of-00002.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 548105171\n");
     expect_refused(&m, HS_CORRUPT, "model-00002-of-00002.safetensors is no safetensors file but a git-lfs pointer", "a shard is a pointer");
     drop(m.dir, "model.safetensors.index.json");
@@ -235,7 +237,8 @@ static void other_values_in_both_shards(void **state)
     snprintf(to, sizeof to, "%s/model-00002-of-00002.safetensors", m.dir);
     assert_int_equal(rename(from, to), 0);
     drop(m.dir, "model.safetensors");
-    expect_refused(&m, HS_CORRUPT, "is in model-00001-of-00002.safetensors and in model-00002-of-00002.safetensors, with other values", "both");
+    expect_refused(&m, HS_CORRUPT, "is in model-00001-of-00002.safetensors and in model-00002-of-00002.safetensors, with other values",
+                   "both");
     hs_params_free(other);
     model_close(&m);
 }
@@ -251,17 +254,20 @@ static void what_is_no_weights(void **state)
         const char *part;
     } c[] = {
         { NULL, NULL, HS_USAGE, "has no weights: neither model.safetensors nor" },
-        { "pytorch_model.bin", "PK\x03\x04", HS_UNSUPPORTED, "pytorch_model.bin is a pickle, which runs code when it is read: not supported; transformers writes" },
+        { "pytorch_model.bin", "PK\x03\x04", HS_UNSUPPORTED,
+          "pytorch_model.bin is a pickle, which runs code when it is read: not supported; transformers writes" },
         { "pytorch_model-00001-of-00002.bin", "PK", HS_UNSUPPORTED, "pytorch_model-00001-of-00002.bin is a pickle" },
         { "tf_model.h5", "\x89HDF", HS_UNSUPPORTED, "tf_model.h5 is TensorFlow's: not supported; transformers writes model.safetensors" },
         { "consolidated.00.pth", "PK", HS_UNSUPPORTED, "consolidated.00.pth is a pickle" },
         { "gpt2.Q4_0.gguf", "GGUF", HS_UNSUPPORTED, "gpt2.Q4_0.gguf is llama.cpp's" },
-        { "weights.safetensors", "", HS_UNSUPPORTED, "weights.safetensors is not looked for under this name: not supported; if it holds the whole" },
+        { "weights.safetensors", "", HS_UNSUPPORTED,
+          "weights.safetensors is not looked for under this name: not supported; if it holds the whole" },
         { "training_args.bin", "PK", HS_USAGE, "has no weights" },
         { "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", HS_CORRUPT,
           "is no safetensors file but a git-lfs pointer, the file itself was not downloaded: `git lfs" },
         { "model.safetensors", "<!DOCTYPE html>\n<html>", HS_CORRUPT, "but a web page: download the file itself" },
-        { "model.safetensors", "PK\x03\x04 and so on, as torch.save does", HS_UNSUPPORTED, "but a zip archive, as torch.save writes pickles" },
+        { "model.safetensors", "PK\x03\x04 and so on, as torch.save does", HS_UNSUPPORTED,
+          "but a zip archive, as torch.save writes pickles" },
         { "model.safetensors", "GGUF\x03 and so on for a while", HS_UNSUPPORTED, "but a model of llama.cpp" },
         { "model.safetensors", "0123456789abcdef", HS_CORRUPT, "is no safetensors file, or was cut off" },
     };
@@ -280,7 +286,8 @@ static void what_is_no_weights(void **state)
 static void any_path(void **state)
 {
     (void)state;
-    static const char *const paths[] = { "a b", "100%s%n", "quote'\"$HOME`x`", "\xE6\x97\xA5\xE6\x9C\xAC", "-rf", "*?[a]", "line\nfeed", "a\\b" };
+    static const char *const paths[] = { "a b", "100%s%n", "quote'\"$HOME`x`", "\xE6\x97\xA5\xE6\x9C\xAC",
+                                         "-rf", "*?[a]",   "line\nfeed",       "a\\b" };
     for (int i = 0; i < HS_COUNT(paths); i++) {
         model m;
         model_open(&m, paths[i]);
@@ -348,11 +355,14 @@ static void keys_that_ask_for_more(void **state)
         hs_status st;
         const char *part;
     } c[] = {
-        { CONFIG(",\"quantization_config\":{\"bits\":4}"), NULL, NULL, HS_UNSUPPORTED, "\"quantization_config\" is {\"bits\":4}: it asks for weights in packed" },
+        { CONFIG(",\"quantization_config\":{\"bits\":4}"), NULL, NULL, HS_UNSUPPORTED,
+          "\"quantization_config\" is {\"bits\":4}: it asks for weights in packed" },
         { CONFIG(",\"pruned_heads\":{\"0\":[1]}"), NULL, NULL, HS_UNSUPPORTED, "\"pruned_heads\"" },
         { CONFIG(",\"auto_map\":{\"AutoModel\":\"m.M\"}"), NULL, NULL, HS_UNSUPPORTED, "code of its own (trust_remote_code)" },
-        { CONFIG(""), "{\"forced_decoder_ids\":[[1,2]]}", NULL, HS_UNSUPPORTED, "generation_config.json: \"forced_decoder_ids\" is [[1,2]]" },
-        { CONFIG(""), "{\"eos_token_id\":\"<u>\"}", NULL, HS_CORRUPT, "generation_config.json: \"eos_token_id\" is neither a token's id nor a list" },
+        { CONFIG(""), "{\"forced_decoder_ids\":[[1,2]]}", NULL, HS_UNSUPPORTED,
+          "generation_config.json: \"forced_decoder_ids\" is [[1,2]]" },
+        { CONFIG(""), "{\"eos_token_id\":\"<u>\"}", NULL, HS_CORRUPT,
+          "generation_config.json: \"eos_token_id\" is neither a token's id nor a list" },
         { CONFIG(""), NULL, "adapter_config.json", HS_UNSUPPORTED, "adapter_config.json is an adapter (PEFT)" },
         { "{\"n_layer\":2}", NULL, NULL, HS_CORRUPT, "\"model_type\" is missing, and \"architectures\" names no model" },
     };
@@ -372,8 +382,9 @@ static void keys_that_ask_for_more(void **state)
     }
     // null, false and empty ask for nothing; what its architectures name needs no model_type
     put(dir, "generation_config.json", "{}");
-    put(dir, "config.json", "{\"architectures\":[\"GPT2LMHeadModel\"],\"pruned_heads\":{},\"quantization_config\":null,\"n_layer\":2,\"n_head\":2,"
-                            "\"n_embd\":16,\"n_positions\":12,\"vocab_size\":50}");
+    put(dir, "config.json",
+        "{\"architectures\":[\"GPT2LMHeadModel\"],\"pruned_heads\":{},\"quantization_config\":null,\"n_layer\":2,\"n_head\":2,"
+        "\"n_embd\":16,\"n_positions\":12,\"vocab_size\":50}");
     hs_model_info m;
     OK(ckpt_read_info(dir, &m));
     ckpt_remove(dir);
@@ -388,7 +399,7 @@ static void edited_side_files(void **state)
         const char *name;
         bool side;
     } files[] = {
-        { "config.json", true },         { "generation_config.json", true },       { "train/config.yaml", true },
+        { "config.json", true },        { "generation_config.json", true },       { "train/config.yaml", true },
         { "model.safetensors", false }, { "train/optimizer.safetensors", false }, { "train/state.json", false },
     };
     hs_log_set(HS_LOG_INFO, keep_log, NULL);
@@ -434,10 +445,14 @@ static void edited_side_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_behind_a_prefix),       cmocka_unit_test(shards),
-        cmocka_unit_test(other_values_in_both_shards), cmocka_unit_test(what_is_no_weights),
-        cmocka_unit_test(any_path),                    cmocka_unit_test(ends_of_a_text),
-        cmocka_unit_test(keys_that_ask_for_more),      cmocka_unit_test(edited_side_files),
+        cmocka_unit_test(names_behind_a_prefix),
+        cmocka_unit_test(shards),
+        cmocka_unit_test(other_values_in_both_shards),
+        cmocka_unit_test(what_is_no_weights),
+        cmocka_unit_test(any_path),
+        cmocka_unit_test(ends_of_a_text),
+        cmocka_unit_test(keys_that_ask_for_more),
+        cmocka_unit_test(edited_side_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = { "tokenizer.json",        "vocab.txt",         "vocab.json",              "merges.txt",
-                                     "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "chat_template.jinja" };
+static const char *const names[] = {
+    "tokenizer.json",          "vocab.txt",          "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json",
+    "special_tokens_map.json", "chat_template.jinja"
+};
 
 static void clear(void)
 {
@@ -23,8 +25,8 @@ static void write_text(const char *name, const char *text)
 }
 
 // h 0, i 1, space 2, z 3, "hi" 4, " z" 5, <|endoftext|> 6
-#define VOCAB  "{\"h\":0,\"i\":1,\"\\u0120\":2,\"z\":3,\"hi\":4,\"\\u0120z\":5,\"<|endoftext|>\":6}"
-#define MERGES "#version: 0.2\nh i\n\xC4\xA0 z\n"
+#define VOCAB                  "{\"h\":0,\"i\":1,\"\\u0120\":2,\"z\":3,\"hi\":4,\"\\u0120z\":5,\"<|endoftext|>\":6}"
+#define MERGES                 "#version: 0.2\nh i\n\xC4\xA0 z\n"
 #define ADDED(id, text, flags) "\"" #id "\":{\"content\":\"" text "\"" flags "}"
 
 static void write_base(void)
@@ -60,27 +62,90 @@ typedef struct folder {
 static const folder folders[] = {
     { "nothing beside", NULL, NULL, NULL, "hi<u>", { 4 }, -1, 7, 6, 6 },
     { "added_tokens.json", NULL, "{\"<u>\":7,\"<v>\":8}", NULL, "hi<v>z<u>", { 4, 8, 3, 7 }, 4, 9, 6, 6 },
-    { "added_tokens_decoder", "{\"added_tokens_decoder\":{" ADDED(8, "<v>", "") "," ADDED(7, "<u>", ",\"special\":true") "}}", NULL, NULL,
-      "hi<v>z<u>", { 4, 8, 3, 7 }, 4, 9, 6, 6 },
+    { "added_tokens_decoder",
+      "{\"added_tokens_decoder\":{" ADDED(8, "<v>", "") "," ADDED(7, "<u>", ",\"special\":true") "}}",
+      NULL,
+      NULL,
+      "hi<v>z<u>",
+      { 4, 8, 3, 7 },
+      4,
+      9,
+      6,
+      6 },
     { "lstrip and rstrip",
-      "{\"added_tokens_decoder\":{" ADDED(7, "<u>", ",\"lstrip\":true") "," ADDED(8, "<v>", ",\"rstrip\":true") "}}", NULL, NULL,
-      "hi <u> z<v>  hi", { 4, 7, 5, 8, 4 }, 5, 9, 6, 6 },
-    { "single_word", "{\"added_tokens_decoder\":{" ADDED(7, "zz", ",\"single_word\":true") "}}", NULL, NULL, "zz hizz zz",
-      { 7, 2, 4, 3, 3, 2, 7 }, 7, 8, 6, 6 },
-    { "names with an id, of the map", NULL, "{\"<u>\":7}", "{\"eos_token\":\"<u>\",\"bos_token\":{\"content\":\"z\"}}", "hi<u>z", { 4, 7, 3 },
-      3, 8, 3, 7 },
-    { "names without an id take the next, in the order of transformers", "{\"pad_token\":\"<p>\",\"eos_token\":\"<u>\"}", NULL, NULL,
-      "<p><u>", { 8, 7 }, 2, 9, 6, 7 },
+      "{\"added_tokens_decoder\":{" ADDED(7, "<u>", ",\"lstrip\":true") "," ADDED(8, "<v>", ",\"rstrip\":true") "}}",
+      NULL,
+      NULL,
+      "hi <u> z<v>  hi",
+      { 4, 7, 5, 8, 4 },
+      5,
+      9,
+      6,
+      6 },
+    { "single_word",
+      "{\"added_tokens_decoder\":{" ADDED(7, "zz", ",\"single_word\":true") "}}",
+      NULL,
+      NULL,
+      "zz hizz zz",
+      { 7, 2, 4, 3, 3, 2, 7 },
+      7,
+      8,
+      6,
+      6 },
+    { "names with an id, of the map",
+      NULL,
+      "{\"<u>\":7}",
+      "{\"eos_token\":\"<u>\",\"bos_token\":{\"content\":\"z\"}}",
+      "hi<u>z",
+      { 4, 7, 3 },
+      3,
+      8,
+      3,
+      7 },
+    { "names without an id take the next, in the order of transformers",
+      "{\"pad_token\":\"<p>\",\"eos_token\":\"<u>\"}",
+      NULL,
+      NULL,
+      "<p><u>",
+      { 8, 7 },
+      2,
+      9,
+      6,
+      7 },
     { "more of them", "{\"additional_special_tokens\":[\"<v>\",\"<u>\"]}", NULL, NULL, "<u><v>", { 8, 7 }, 2, 9, 6, 6 },
     { "a map goes before the configuration", "{\"eos_token\":\"z\"}", NULL, "{\"eos_token\":\"hi\"}", "zhi", { 3, 4 }, 2, 7, 6, 4 },
-    { "but not where that has a list of added tokens", "{\"eos_token\":\"z\",\"added_tokens_decoder\":{" ADDED(7, "<u>", "") "}}", NULL,
-      "{\"eos_token\":\"hi\"}", "<u>z", { 7, 3 }, 2, 8, 6, 3 },
+    { "but not where that has a list of added tokens",
+      "{\"eos_token\":\"z\",\"added_tokens_decoder\":{" ADDED(7, "<u>", "") "}}",
+      NULL,
+      "{\"eos_token\":\"hi\"}",
+      "<u>z",
+      { 7, 3 },
+      2,
+      8,
+      6,
+      3 },
     { "other names for all three", "{\"eos_token\":\"z\",\"bos_token\":\"z\",\"unk_token\":\"z\"}", NULL, NULL, "z", { 3 }, 1, 7, 3, 3 },
     { "null names nothing", "{\"pad_token\":null,\"sep_token\":false,\"eos_token\":\"hi\"}", NULL, NULL, "hi", { 4 }, 1, 7, 6, 4 },
-    { "no limit, as transformers writes it", "{\"model_max_length\":1000000000000000019884624838656,\"eos_token\":\"hi\"}", NULL, NULL, "hi",
-      { 4 }, 1, 7, 6, 4 },
-    { "a mark at the front of each", "\xEF\xBB\xBF{\"eos_token\":\"<u>\"}", "\xEF\xBB\xBF{\"<u>\":7}", "\xEF\xBB\xBF{\"bos_token\":\"hi\"}",
-      "hi<u>", { 4, 7 }, 2, 8, 4, 7 },
+    { "no limit, as transformers writes it",
+      "{\"model_max_length\":1000000000000000019884624838656,\"eos_token\":\"hi\"}",
+      NULL,
+      NULL,
+      "hi",
+      { 4 },
+      1,
+      7,
+      6,
+      4 },
+    { "a mark at the front of each",
+      "\xEF\xBB\xBF{\"eos_token\":\"<u>\"}",
+      "\xEF\xBB\xBF{\"<u>\":7}",
+      "\xEF\xBB\xBF{\"bos_token\":\"hi\"}",
+      "hi<u>",
+      { 4, 7 },
+      2,
+      8,
+      4,
+      7 },
 };
 
 static void open_folder(hs_tokenizer **t, const folder *f)
@@ -124,10 +189,10 @@ static void are_read_and_written_back(void **state)
 static void go_with_tokenizer_json(void **state)
 {
     (void)state;
-    static const char root[] = "{\"added_tokens\":[{\"id\":6,\"content\":\"<|endoftext|>\",\"special\":true,\"normalized\":false,"
-                               "\"single_word\":false,\"lstrip\":false,\"rstrip\":false}],\"pre_tokenizer\":{\"type\":\"ByteLevel\","
-                               "\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":" VOCAB
-                               ",\"merges\":[\"h i\",\"\\u0120 z\"]}}";
+    static const char root[] =
+        "{\"added_tokens\":[{\"id\":6,\"content\":\"<|endoftext|>\",\"special\":true,\"normalized\":false,"
+        "\"single_word\":false,\"lstrip\":false,\"rstrip\":false}],\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+        "\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":" VOCAB ",\"merges\":[\"h i\",\"\\u0120 z\"]}}";
     hs_tokenizer *t;
     write_text("tokenizer.json", root);
     write_text("added_tokens.json", "{\"<u>\":7}");
@@ -153,13 +218,17 @@ static void says_what_is_wrong(void **state)
         { NULL, "{\"<u>\":9}", NULL, HS_CORRUPT, "added token \"<u>\" has id 9, where the tokenizer's vocabulary goes on with 7 to 7" },
         { NULL, "{\"<u>\":7,\"<v>\":7}", NULL, HS_CORRUPT, "token \"<v>\" has the id of another, 7" },
         { NULL, "{\"hi\":7}", NULL, HS_CORRUPT, "added_tokens.json: \"hi\" has id 7, but 4 in the other files" },
-        { "{\"added_tokens_decoder\":{" ADDED(7, "<u>", "") "}}", "{\"<u>\":8}", NULL, HS_CORRUPT, "added_tokens.json: \"<u>\" has id 8, but 7" },
+        { "{\"added_tokens_decoder\":{" ADDED(7, "<u>", "") "}}", "{\"<u>\":8}", NULL, HS_CORRUPT,
+          "added_tokens.json: \"<u>\" has id 8, but 7" },
         { NULL, "{\"<u>\":\"7\"}", NULL, HS_CORRUPT, "added_tokens.json: \"<u>\" has no id" },
         { NULL, "[\"<u>\"]", NULL, HS_CORRUPT, "added_tokens.json: not a JSON object" },
         { NULL, "{\"<u>\":7,\"<u>\":7}", NULL, HS_CORRUPT, "added_tokens.json:1: column 14: duplicate object key near '\"<u>\"'" },
-        { "{\"added_tokens_decoder\":{\"seven\":{\"content\":\"<u>\"}}}", NULL, NULL, HS_CORRUPT, "tokenizer_config.json: \"seven\" has no id" },
-        { "{\"added_tokens_decoder\":{" ADDED(7, "<u>", ",\"regex\":true") "}}", NULL, NULL, HS_UNSUPPORTED, "\"regex\" of an added token" },
-        { "{\"split_special_tokens\":true}", NULL, NULL, HS_UNSUPPORTED, "\"split_special_tokens\" is true: it asks for special tokens that are not" },
+        { "{\"added_tokens_decoder\":{\"seven\":{\"content\":\"<u>\"}}}", NULL, NULL, HS_CORRUPT,
+          "tokenizer_config.json: \"seven\" has no id" },
+        { "{\"added_tokens_decoder\":{" ADDED(7, "<u>", ",\"regex\":true") "}}", NULL, NULL, HS_UNSUPPORTED,
+          "\"regex\" of an added token" },
+        { "{\"split_special_tokens\":true}", NULL, NULL, HS_UNSUPPORTED,
+          "\"split_special_tokens\" is true: it asks for special tokens that are not" },
         { "{\"eos_token\":7}", NULL, NULL, HS_CORRUPT, "tokenizer_config.json: \"eos_token\" names no token" },
         { NULL, NULL, "{\"eos_token\":[\"<u>\"]}", HS_CORRUPT, "special_tokens_map.json: \"eos_token\" names no token" },
         { NULL, NULL, "\xFF\xFE{\0}\0", HS_CORRUPT, "special_tokens_map.json is UTF-16, but must be UTF-8: `iconv" },

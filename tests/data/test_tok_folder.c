@@ -42,8 +42,16 @@ static void write_json(json_t *root)
 static void clear(void)
 {
     static const char *const names[] = {
-        "tokenizer.json",        "vocab.txt",        "vocab.json",              "merges.txt",          "vocab.bpe", "spiece.model",
-        "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "chat_template.jinja",
+        "tokenizer.json",
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+        "vocab.bpe",
+        "spiece.model",
+        "tokenizer_config.json",
+        "added_tokens.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
     };
     for (int i = 0; i < HS_COUNT(names); i++)
         remove(scratch_path(names[i]));

@@ -164,10 +164,12 @@ static void errors(void **state)
     int64_t n;
     char *text;
     size_t bytes;
-    FAILS(USAGE, "U+00E9 '\xC3\xA9' at byte offset 2 is not in the tokenizer's vocabulary of 3", hs_tokenizer_encode(t, "ab\xC3\xA9", 4, &ids, &n));
+    FAILS(USAGE, "U+00E9 '\xC3\xA9' at byte offset 2 is not in the tokenizer's vocabulary of 3",
+          hs_tokenizer_encode(t, "ab\xC3\xA9", 4, &ids, &n));
     FAILS(USAGE, "U+000A at byte offset 1 ", hs_tokenizer_encode(t, "a\nb", 3, &ids, &n));
     FAILS(USAGE, "byte 0xFE at byte offset 0", hs_tokenizer_encode(t, "\xFE", 1, &ids, &n));
-    FAILS(USAGE, "id 3 at position 1 is outside the tokenizer's vocabulary, 0 to 2", hs_tokenizer_decode(t, (int32_t[]){ 0, 3 }, 2, &text, &bytes));
+    FAILS(USAGE, "id 3 at position 1 is outside the tokenizer's vocabulary, 0 to 2",
+          hs_tokenizer_decode(t, (int32_t[]){ 0, 3 }, 2, &text, &bytes));
     FAILS(USAGE, "id -1 at position 0", hs_tokenizer_decode(t, (int32_t[]){ -1 }, 1, &text, &bytes));
     FAILS(SYSTEM, "No such file", hs_tokenizer_save(t, scratch_path("absent")));
     hs_tokenizer_free(t);

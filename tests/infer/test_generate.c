@@ -276,10 +276,8 @@ int main(int argc, char **argv)
 {
     test_takes_device(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_only_what_may_be_drawn), cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_greedy_equals_recomputation),
-        cmocka_unit_test(test_chunks_and_batches),
-        cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_only_what_may_be_drawn), cmocka_unit_test(test_sampling), cmocka_unit_test(test_greedy_equals_recomputation),
+        cmocka_unit_test(test_chunks_and_batches),     cmocka_unit_test(test_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

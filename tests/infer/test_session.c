@@ -44,13 +44,11 @@ static hs_status continue_all(job *j)
     hs_status st = HS_OK;
     for (int i = 0; i < PROMPTS && st == HS_OK; i++) {
         int slot;
-        st = hs_decoder_add(d,
-                            &(hs_sequence){ .ids = prompt[i],
-                                            .n = length[i],
-                                            .max_tokens = NEW,
-                                            .sampling = { .temperature = 0, .top_p = 1 },
-                                            .number = i },
-                            &slot);
+        st = hs_decoder_add(
+            d,
+            &(hs_sequence){
+                .ids = prompt[i], .n = length[i], .max_tokens = NEW, .sampling = { .temperature = 0, .top_p = 1 }, .number = i },
+            &slot);
     }
     while (st == HS_OK && !hs_decoder_idle(d)) {
         const hs_decoded *out;
