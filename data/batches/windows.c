@@ -55,8 +55,9 @@ static hs_status check_ids(const windows *s, const int32_t *ids, int64_t n, int6
         bad |= (uint32_t)ids[i] >= vocab;
     for (int64_t i = 0; bad && i < n; i++)
         if ((uint32_t)ids[i] >= vocab)
-            return HS_FAIL(CORRUPT, "%s: id %d at token %lld is outside the vocabulary of %u", hs_token_store_path(s->range.store), ids[i],
-                           (long long)(first + i), vocab);
+            return HS_FAIL(CORRUPT, "%s: id %d at token %lld is outside the vocabulary of %u, the %s", hs_token_store_path(s->range.store),
+                           ids[i], (long long)(first + i), vocab,
+                           hs_token_store_info_of(s->range.store).vocab == s->vocab ? "store's own" : "model's");
     return HS_OK;
 }
 

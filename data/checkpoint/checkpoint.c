@@ -30,8 +30,13 @@ static hs_status verify_file(const char *dir, const hs_file_sum *expected, int w
     hs_file_sum sum;
     const bool side = is_side_file(expected->name);
     HS_TRY(hs_path_join(path, "%s/%s", dir, expected->name));
+    const bool needed = !side || strcmp(expected->name, "config.json") == 0;
+    if (!hs_is_file(path) && !needed && want & HS_CKPT_EDITED) {
+        hs_warn("%s: is missing, accepted without it", path);
+        return HS_OK;
+    }
     if (!hs_is_file(path))
-        return HS_FAIL(CORRUPT, "%s: is missing", path);
+        return HS_FAIL(CORRUPT, "%s: is missing%s", path, needed ? "" : ": --accept-edited goes on without it");
     HS_TRY(hs_hash_file(path, &sum));
     const bool longer = sum.bytes != expected->bytes;
     if (!longer && sum.hash == expected->hash)

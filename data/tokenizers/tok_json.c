@@ -64,8 +64,9 @@ static hs_status take_id(hs_tok_items *t, const char *path, const char *name, co
     if (id < 0)
         return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has no id", path, name);
     if (id < (added ? t->n_model : 0) || id >= (added ? t->n : t->n_model))
-        return HS_FAIL(CORRUPT, "%s: added token \"%.64s\" has id %lld, where the tokenizer's vocabulary goes on with %lld to %lld", path,
-                       name, (long long)id, (long long)t->n_model, (long long)t->n - 1);
+        return HS_FAIL(CORRUPT,
+                       "%s: added token \"%.64s\" has id %lld, where the tokenizer's vocabulary goes on with %lld to %lld, without a gap",
+                       path, name, (long long)id, (long long)t->n_model, (long long)t->n - 1);
     if (t->token[id].text)
         return HS_FAIL(CORRUPT, "%s: token \"%.64s\" has the id of another, %lld", path, name, (long long)id);
     t->token[id] = text;

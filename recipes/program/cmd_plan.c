@@ -55,7 +55,7 @@ static hs_status characters(const hs_config *c, int64_t *n)
 }
 
 // What pretrain would take over or find out: shape and tokenizer of train.init_from, else the vocabulary where it is open.
-static hs_status settle_model(hs_config *c)
+static hs_status settle_model(hs_config *c, int want)
 {
     hs_run_dir run = { .lock = -1 };
     const char *dir;
@@ -64,7 +64,7 @@ static hs_status settle_model(hs_config *c)
     if (!c->train.init_from[0] && hs_config_model_int(c, "model.vocab"))
         return HS_OK;
     if (c->train.init_from[0])
-        HS_TRY(hs_ckpt_resolve(c->train.init_from, false, run.init, sizeof run.init));
+        HS_TRY(hs_ckpt_resolve(c->train.init_from, want, run.init, sizeof run.init));
     HS_TRY(hs_weights_take(c, &run, &dir));
     if (!dir && strcmp(c->data.tokenizer, "char") == 0) {
         HS_TRY(characters(c, &n));
@@ -158,7 +158,7 @@ static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
     hs_engine *e;
     int64_t largest;
     HS_TRY(hs_config_check(c, false));
-    HS_TRY(settle_model(c));
+    HS_TRY(settle_model(c, o->common.accept_edited ? HS_CKPT_EDITED : 0));
     HS_TRY(hs_arch_check(hs_config_arch(c)));
     HS_TRY(hs_config_policy(c, &policy));
     HS_TRY(hs_open_device(dev, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
@@ -205,6 +205,7 @@ static const hs_key keys[] = {
       .offset = offsetof(plan_options, nodes),
       .value = "false",
       .help = "list the nodes of a micro-step as well: scope, operation, attributes, operands" },
+    HS_CHECKPOINT_KEYS(plan_options),
     HS_COMPUTE_KEYS(plan_options),
     HS_COMMON_KEYS(plan_options),
 };

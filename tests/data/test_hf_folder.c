@@ -404,7 +404,7 @@ static void edited_side_files(void **state)
     };
     hs_log_set(HS_LOG_INFO, keep_log, NULL);
     for (int i = 0; i < HS_COUNT(files); i++)
-        for (int longer = 0; longer < 2; longer++) {
+        for (int how = 0; how < 3; how++) { // a byte changed, longer, gone
             char dir[CKPT_PATH], path[2 * CKPT_PATH], found[CKPT_PATH];
             ckpt_temp_dir(dir);
             hs_params *ps = ckpt_params(true);
@@ -417,7 +417,9 @@ static void edited_side_files(void **state)
             OK(hs_ckpt_save(c, ps, &t, &info, NULL, "train: {}\n", false));
             hs_ckpt_free(c);
             snprintf(path, sizeof path, "%s/step-00000100/%s", dir, files[i].name);
-            if (longer) {
+            if (how == 2) {
+                assert_int_equal(unlink(path), 0);
+            } else if (how == 1) {
                 FILE *f = fopen(path, "a");
                 fputs(" \n", f);
                 fclose(f);
@@ -426,15 +428,17 @@ static void edited_side_files(void **state)
             }
             snprintf(path, sizeof path, "%s/step-00000100", dir);
             assert_int_equal(hs_ckpt_resolve(path, HS_CKPT_TRAIN, found, sizeof found), HS_CORRUPT);
-            const char *edited = strstr(hs_error(), "was edited since it was saved, or is damaged");
+            const bool accepted = files[i].side && (how < 2 || strcmp(files[i].name, "config.json") != 0);
             assert_non_null(strstr(hs_error(), files[i].name));
-            assert_true((edited && strstr(edited, "--accept-edited takes it as it is")) == files[i].side);
+            assert_true((strstr(hs_error(), how < 2 ? "was edited since it was saved, or is damaged" : "is missing: ") != NULL) ==
+                        accepted);
+            assert_true((strstr(hs_error(), "--accept-edited") != NULL) == accepted);
             logged[0] = 0;
             const hs_status st = hs_ckpt_resolve(dir, HS_CKPT_TRAIN | HS_CKPT_EDITED, found, sizeof found);
-            assert_int_equal(st, files[i].side ? HS_OK : HS_CORRUPT);
-            if (files[i].side)
-                assert_non_null(strstr(logged, "not as it was saved, accepted as it is"));
-            else
+            assert_int_equal(st, accepted ? HS_OK : HS_CORRUPT);
+            if (accepted)
+                assert_non_null(strstr(logged, how < 2 ? "not as it was saved, accepted as it is" : "is missing, accepted without it"));
+            else if (!files[i].side && how < 2)
                 assert_non_null(strstr(hs_error(), "edited weights are never accepted"));
             hs_params_free(ps);
             ckpt_remove(dir);

@@ -36,6 +36,8 @@ expect 2 'generation_config.json: was edited since it was saved, or is damaged: 
 expect 0 'warning: .*generation_config.json: not as it was saved, accepted' "$halfstep" generate "$new" --accept-edited --prompt '<|user|>wall' --temperature 0 --max-tokens 40 --json
 grep -q '"stopped_by":"as many' stdout.txt || fail "ends at what generation_config.json does not name: $(cat stdout.txt)"
 expect 0 '' "$halfstep" pretrain tiny.yaml --model.{layers,heads}=2 --data.train=talk.txt --out more --train.init_from="$new" --train.steps=1 --quiet --model.vocab=310 --accept-edited
+expect 2 'generation_config.json: was edited' "$halfstep" plan tiny.yaml --train.init_from="$new"
+expect 0 'warning: .*accepted' "$halfstep" plan tiny.yaml --model.{layers,heads}=2 --data.train=talk.txt --train.init_from="$new" --accept-edited
 expect 0 'warning: .*accepted' "$halfstep" pretrain tiny.yaml --model.{layers,heads}=2 --data.train=talk.txt --out tuned --resume "$new" --train.init_from=chat --train.steps=202 --quiet --model.vocab=310 --accept-edited --overwrite
 new=tuned/checkpoints/step-00000202
 printf x | dd of="$new/model.safetensors" bs=1 seek=5000 conv=notrunc 2>/dev/null

@@ -1,7 +1,7 @@
 // support_fuzz_tokenizer: what reads a tokenizer's files, and encoders, on any bytes.
 // libFuzzer's target: cmake -DCMAKE_C_COMPILER=clang -DHS_FUZZ=ON, then tests/fuzz_tokenizer CORPUS tests/golden/fuzz/tokenizer
 // The first byte says what the rest is: J tokenizer.json, V vocab.txt, M merges.txt, W vocab.json, C and G
-// tokenizer_config.json beside BERT's and GPT-2's files, T a text. test_fuzz.c replays the folder.
+// tokenizer_config.json beside BERT's and GPT-2's files, A added_tokens.json, S special_tokens_map.json, T a text. test_fuzz.c replays the folder.
 #include "data/tokenizers/tok_files.h"
 #include "data/tokenizers/tok_subword.h"
 #include "tests/support/support_fuzz.h"
@@ -61,7 +61,9 @@ static void read_folder(char kind, const char *text, size_t bytes)
         { 'M', "merges.txt", { "vocab.json" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"aba\":3,\"\\u0120\":4,\"\\u0120a\":5}" } },
         { 'W', "vocab.json", { "merges.txt" }, { "a b\nab a\n" } },
         { 'C', "tokenizer_config.json", { "vocab.txt" }, { "[UNK]\n[CLS]\n[SEP]\n[PAD]\n[MASK]\nto\nbe\n##e\n" } },
-        { 'G', "tokenizer_config.json", { "vocab.json", "merges.txt" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", "a b\n" } }
+        { 'G', "tokenizer_config.json", { "vocab.json", "merges.txt" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", "a b\n" } },
+        { 'A', "added_tokens.json", { "vocab.json", "merges.txt" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", "a b\n" } },
+        { 'S', "special_tokens_map.json", { "vocab.json", "merges.txt" }, { "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", "a b\n" } },
     };
     char dir[FUZZ_FOLDER], path[3][64] = { "" };
     fuzz_folder(dir);
@@ -104,6 +106,8 @@ int hs_fuzz_tokenizer(const uint8_t *data, size_t bytes)
     case 'W':
     case 'C':
     case 'G':
+    case 'A':
+    case 'S':
         read_folder((char)data[0], text, bytes - 1);
         break;
     case 'T':
