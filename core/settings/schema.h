@@ -31,7 +31,7 @@ typedef enum hs_key_type {
     HS_KEY_REALS,  // hs_reals: "0.9,0.95" or [0.9, 0.95]
     HS_KEY_INTS,   // hs_ints: "1,2,3"
 } hs_key_type;
-enum { HS_KEY_STRING_BYTES = 512, HS_KEY_LIST = 64, HS_KEY_NAME = 96 };
+enum { HS_KEY_STRING_BYTES = 512, HS_KEY_LIST = 64, HS_KEY_NAME = 96, HS_LIST_DIGITS = 4 };
 typedef struct hs_reals {
     int n;
     double v[HS_KEY_LIST];
@@ -80,8 +80,8 @@ typedef struct hs_list {         // a list of sections
     const char *name;            // "data.sources"
     const hs_schema *schema;     // of an element: keys "path", "weight"; offsets are into its own struct; no chooser, no lists
     size_t offset, count_offset; // of an array of `max` elements, and of an int: how many there are
-    int max;
-    const char *help; // what an element is, no final full stop
+    int max;                     // of HS_LIST_DIGITS digits
+    const char *help;            // what an element is, no final full stop
 } hs_list;
 
 enum { HS_EACH = -1 };

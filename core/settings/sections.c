@@ -58,7 +58,7 @@ static const char *in_element(const hs_list *l, const char *name, int *element)
         return NULL;
     const char *number = name + n + 1;
     const size_t digits = strspn(number, "0123456789");
-    if (digits == 0 || digits > 4 || (digits > 1 && number[0] == '0') || number[digits] != '.')
+    if (digits == 0 || digits > HS_LIST_DIGITS || (digits > 1 && number[0] == '0') || number[digits] != '.')
         return NULL;
     *element = atoi(number);
     return number + digits + 1;

@@ -53,13 +53,13 @@ static int nearest_index(const char *word, const char *const *list, int n)
     return near ? i : -1;
 }
 
-// "data.sources.3.weigth": 3. Of a name without a number 0.
+// "data.sources.3.weigth": 3. Of a name without a number, or with one that no element has, 0.
 static int number_in(const char *name)
 {
     const char *dot = strchr(name, '.');
     while (dot && !(dot[1] >= '0' && dot[1] <= '9'))
         dot = strchr(dot + 1, '.');
-    return dot ? atoi(dot + 1) : 0;
+    return dot && strspn(dot + 1, "0123456789") <= HS_LIST_DIGITS ? atoi(dot + 1) : 0;
 }
 
 const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME])

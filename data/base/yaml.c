@@ -1,5 +1,7 @@
 // yaml: libyaml's events into a schema's struct. libyaml knows where a thing stands, the schema what it may be.
 #include "data/base/yaml.h"
+#include "core/base/grow.h"
+#include "core/base/rng.h"
 #include "data/base/file.h"
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,7 @@ typedef struct reader {
     bool has_event;
     seen *seen; // every key and section met
     int n_seen, room;
+    hs_map *by_name; // of seen: index + 1
 } reader;
 
 static int line_of(const reader *r) { return (int)r->event.start_mark.line + 1; }
@@ -81,21 +84,28 @@ static hs_status next(reader *r)
 
 // ---- what may stand where
 
+static const seen *seen_before(const reader *r, int known, const char *name)
+{
+    if (!known || strcmp(r->seen[known - 1].name, name) == 0)
+        return known ? &r->seen[known - 1] : NULL;
+    for (int i = 0; i < r->n_seen; i++) // another name has this hash
+        if (strcmp(r->seen[i].name, name) == 0)
+            return &r->seen[i];
+    return NULL;
+}
+
 static hs_status note_key(reader *r, const char *name, int line)
 {
-    for (int i = 0; i < r->n_seen; i++)
-        if (strcmp(r->seen[i].name, name) == 0)
-            return HS_FAIL(USAGE, "%s:%d: %s is given twice, first on line %d", r->path, line, name, r->seen[i].line);
-    if (r->n_seen == r->room) {
-        const int room = r->room ? 2 * r->room : 64;
-        seen *larger = realloc(r->seen, (size_t)room * sizeof *larger);
-        if (!larger)
-            return HS_FAIL(MEMORY, "%s: no memory to read it", r->path);
-        r->seen = larger, r->room = room;
-    }
+    int *known = hs_map_at(&r->by_name, hs_hash_string(name));
+    if (!known || !hs_grow(&r->seen, r->n_seen, &r->room, sizeof *r->seen))
+        return HS_FAIL(MEMORY, "%s: no memory to read it", r->path);
+    const seen *before = seen_before(r, *known, name);
+    if (before)
+        return HS_FAIL(USAGE, "%s:%d: %s is given twice, first on line %d", r->path, line, name, before->line);
     seen *s = &r->seen[r->n_seen++];
     snprintf(s->name, NAME, "%s", name);
     s->line = line;
+    *known = *known ? *known : r->n_seen;
     return HS_OK;
 }
 
@@ -164,15 +174,24 @@ static const hs_key *key_of(const reader *r, const char *name)
     return at.list ? at.key : hs_schema_find(r->schema, r->config, name).key;
 }
 
+static hs_status no_list(const reader *r, const hs_list *l)
+{
+    return HS_FAIL(USAGE, "%s:%d: %s is a list, each element behind a dash: - %s: ...", r->path, line_of(r), l->name,
+                   l->schema->key[0].name);
+}
+
 static hs_status read_scalar(reader *r, const char *name)
 {
     const char *text = NULL;
     char at[WHERE];
     HS_TRY(scalar(r, name, &text));
     if (!key_of(r, name) && hs_schema_is_section(r->schema, r->config, name)) {
+        const hs_list *sections = hs_schema_list(r->schema, name);
         const bool empty = text[0] == 0 && r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
         return empty ? HS_OK
-                     : HS_FAIL(USAGE, "%s:%d: %s is a section, its keys belong below it, not \"%.64s\"", r->path, line_of(r), name, text);
+               : sections
+                   ? no_list(r, sections)
+                   : HS_FAIL(USAGE, "%s:%d: %s is a section, its keys belong below it, not \"%.64s\"", r->path, line_of(r), name, text);
     }
     HS_TRY(set(r, name, text, where(r, at)));
     return HS_OK;
@@ -183,7 +202,9 @@ static hs_status read_list(reader *r, const char *name)
     char value[VALUE] = "", longer[VALUE], at[WHERE];
     where(r, at);                       // of the key, not of the list's end
     if (!r->choose && !key_of(r, name)) // before what its elements are is asked
-        return set(r, name, "", at);
+        return hs_schema_is_section(r->schema, r->config, name)
+                   ? HS_FAIL(USAGE, "%s: %s is a section, its keys belong below it, not a list", at, name)
+                   : set(r, name, "", at);
     for (int n = 0;; n++) {
         HS_TRY(next(r));
         if (r->event.type == YAML_SEQUENCE_END_EVENT)
@@ -242,8 +263,7 @@ static hs_status read_mapping(reader *r, const char *prefix, int depth)
         } else if (r->event.type != YAML_MAPPING_START_EVENT) {
             HS_TRY(read_scalar(r, name));
         } else if (sections) {
-            return HS_FAIL(USAGE, "%s:%d: %s is a list, each element behind a dash: - %s: ...", r->path, line_of(r), name,
-                           sections->schema->key[0].name);
+            return no_list(r, sections);
         } else if (key_of(r, name)) {
             return HS_FAIL(USAGE, "%s:%d: %s takes a value, not keys below it", r->path, line_of(r), name);
         } else {
@@ -293,6 +313,7 @@ static hs_status read_file(const char *path, const hs_schema *s, void *config, h
         yaml_event_delete(&r.event);
     yaml_parser_delete(&r.parser);
     free(r.seen);
+    hs_map_free(r.by_name);
     free(text);
     if (choose && !r.refused)
         return HS_OK; // what else is wrong is found again, in the order of the file

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -223,7 +224,7 @@ static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
     char *colon = strrchr(out->path, ':'), *end;
     if (colon) {
         out->weight = strtod(colon + 1, &end);
-        if (end == colon + 1 || *end || !(out->weight > 0))
+        if (end == colon + 1 || *end || !(out->weight > 0) || !isfinite(out->weight))
             return HS_FAIL(USAGE, "data.train: '%s' is no weight; a.bin:0.7,b.bin:0.3 needs numbers above 0", colon + 1);
         *colon = 0;
     }
@@ -274,7 +275,9 @@ hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES
     if (c->data.n_sources == 0)
         return short_form(c->data.train, part, n);
     if (c->data.train[0])
-        return HS_FAIL(USAGE, "%sdata.sources and data.train (%s) are both set: name the data in one of them",
+        return HS_FAIL(USAGE,
+                       "%sdata.sources and data.train (%s) are both set: name the data in one of them; --data.train= "
+                       "leaves that out",
                        prefix(c, "data.sources.0.path", at, sizeof at), c->data.train);
     *n = c->data.n_sources;
     for (int i = 0; i < *n; i++) {
@@ -298,9 +301,14 @@ static hs_status absolute_sources(hs_config *c, const char *file)
     const char *where = hs_config_where(c, "data.train");
     for (int i = 0; i < c->data.n_sources; i++)
         HS_TRY(absolute(c->data.source[i].path, hs_config_where(c, key_of_source(i, "path", key)), file));
+    memcpy(list, c->data.train, sizeof list);
+    const bool fits = absolute(list, where, file) == HS_OK;
+    if (!strchr(c->data.train, ',') || (fits && access(list, F_OK) == 0)) { // one file, also with a comma in its name
+        memcpy(c->data.train, list, sizeof list);
+        return fits ? HS_OK : absolute(c->data.train, where, file);
+    }
+    list[0] = 0;
     HS_TRY(short_form(c->data.train, part, &n));
-    if (n == 1 && strcmp(part[0].path, c->data.train) == 0) // also a name with a comma
-        return absolute(c->data.train, where, file);
     for (int i = 0; i < n; i++) {
         const size_t at = strlen(list);
         HS_TRY(absolute(part[i].path, where, file));

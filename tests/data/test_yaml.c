@@ -261,7 +261,8 @@ static void lists_of_sections(void **state)
         { "data:\n  sources:\n    - path: a\n      weight: 0\n", "k.yaml:4: data.sources.0.weight is 0, allowed 0.5 to 9" },
         { "data:\n  sources:\n    - path: a\n      path: b\n", "k.yaml:4: data.sources.0.path is given twice, first on line 3" },
         { "data:\n  sorces:\n    - path: a\n", "k.yaml:3: unknown key data.sorces; did you mean data.sources?" },
-        { "data:\n  sources: a, b\n", "k.yaml:2: data.sources is a section, its keys belong below it, not \"a, b\"" },
+        { "data:\n  sources: a, b\n", "k.yaml:2: data.sources is a list, each element behind a dash: - path: ..." },
+        { "data: [ { first: 1 } ]\n", "k.yaml:1: data is a section, its keys belong below it, not a list" },
         { "data:\n  sources: [a, b]\n", "k.yaml:2: an element of data.sources needs keys, as in - path: ..." },
         { "data:\n  sources:\n    - path: a\n    - {}\n", "k.yaml:4: an element of data.sources needs keys" },
         { "data:\n  sources:\n    path: a\n", "k.yaml:3: data.sources is a list, each element behind a dash: - path: ..." },
@@ -270,6 +271,7 @@ static void lists_of_sections(void **state)
         { "data:\n  sources: [ {path: a}, {path: b}, {path: c}, {path: d} ]\n",
           "k.yaml:2: data.sources.3.path: data.sources takes at most 3 elements" },
         { "data.sources.01.path: a\n", "k.yaml:1: unknown key data.sources.01.path; did you mean data.sources.1.path?" },
+        { "data.sources.99999999999.path: a\n", "k.yaml:1: unknown key data.sources.99999999999.path; did you mean data.sources.0.path?" },
         { "data: { sources: [], first: 4 }\n", NULL },
         { "data: { sources: , first: 4 }\n", NULL },
     };

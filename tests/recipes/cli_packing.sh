@@ -97,6 +97,11 @@ sed '/packing\|tokenizer\|lines.bin\|weight\|val:/d; s/end.bin/text.txt/' source
 "$halfstep" pretrain tiny.yaml --out one_short --train.steps=3 --quiet
 cmp -s <(losses one_short/metrics.jsonl) <(losses one_text/metrics.jsonl) || fail 'a list of one text: other losses'
 
+# a name with a comma is one text, wherever the command runs
+mkdir named && cp text.txt 'named/one, two.txt' && sed 's/\btext\.txt\b/"one, two.txt"/' tiny.yaml >named/comma.yaml
+"$halfstep" pretrain named/comma.yaml --out one_comma --train.steps=3 --quiet || fail 'a name with a comma'
+cmp -s <(losses one_short/metrics.jsonl) <(losses one_comma/metrics.jsonl) || fail 'a name with a comma: other losses'
+
 sed 's/weight: 0.3/weigth: 0.3/' sources.yaml >slip.yaml
 expect 2 'slip.yaml:9: unknown key data.sources.1.weigth; did you mean data.sources.1.weight\?' "$halfstep" pretrain slip.yaml
 expect 2 'unknown option --data.sources.1.weigth of pretrain, nearest is --data.sources.1.weight' "$halfstep" pretrain sources.yaml --data.sources.1.weigth=1
@@ -108,6 +113,10 @@ expect 2 'data.sources: .*/end.bin has a weight, .*/end.bin has none' "$halfstep
 expect 2 'data.sources.2.path is not set: an element of data.sources needs a path' "$halfstep" pretrain sources.yaml --data.sources.2.weight=1
 expect 2 'sources.yaml:7: data.sources and data.train .*text.txt. are both set' "$halfstep" pretrain sources.yaml --data.train=text.txt
 expect 2 'data.sources: .*/text.txt is no token store; only those can be mixed' "$halfstep" pretrain sources.yaml --data.sources.1.path=text.txt
+expect 2 'data.train: .inf. is no weight' "$halfstep" pretrain sources.yaml --data.train=lines.bin:inf,end.bin:1
+expect 2 'data.train= leaves that out' "$halfstep" pretrain sources.yaml --data.train=text.txt
+{ printf 'data:\n  sources:\n' && yes '    - { path: end.bin, weight: 1 }' | head -n 100000; } >many.yaml # a second, not minutes
+expect 2 'many.yaml:67: data.sources.64.path: data.sources takes at most 64 elements' timeout 20 "$halfstep" pretrain many.yaml
 expect 2 'data.sources: .*/none.bin: No such file' "$halfstep" pretrain sources.yaml --data.sources.1.path=none.bin
 "$halfstep" pretrain --help --all | grep -q '^ list data.sources, N from 0 to 63: ' && "$halfstep" pretrain --help --all | grep -q '^  data.sources.N.weight X ' || fail 'help does not know the list'
 "$halfstep" help --man | grep -qF 'data.sources.N.path' || fail 'the man page does not know the list'
