@@ -121,7 +121,7 @@ hs_status hs_open_device(hs_device **out, const char *name, int threads, const c
         return hs_frame_at(refuse_cuda(), __FILE__, __LINE__);
     const bool fenced = name && !strcmp(name, "cpu-fenced");
     if (name && strcmp(name, "cpu") && !fenced)
-        return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu", name);
+        return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu and cpu-fenced", name);
     hs_isa tier;
     HS_TRY(hs_isa_choose(isa, built_tiers(), &tier));
     const table_list *list = &lists[tier][onednn];

@@ -139,11 +139,10 @@ static hs_status add_argument(listing *l, const char *arg)
                 return HS_FAIL(USAGE, "standard input (-) is named twice");
         return add(in, arg, NULL);
     }
-    if (lstat(arg, &st) != 0 && strpbrk(arg, "*?["))
-        return add_pattern(l, arg);
-    HS_TRY(add_path(l, arg, false));
+    const bool pattern = lstat(arg, &st) != 0 && strpbrk(arg, "*?[");
+    HS_TRY(pattern ? add_pattern(l, arg) : add_path(l, arg, false));
     if (in->n == before)
-        return HS_FAIL(USAGE, "%s: no files in this folder (hidden names do not count)", arg);
+        return HS_FAIL(USAGE, "%s: no files in %s (hidden names do not count)", arg, pattern ? "what it matches" : "this folder");
     return HS_OK;
 }
 

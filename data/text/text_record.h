@@ -52,7 +52,7 @@ typedef struct hs_bad_count {
     } place[HS_TEXT_PLACES]; // the first ones
 } hs_bad_count;
 void hs_bad_count_add(hs_bad_count *c, bool mended, int64_t input, int64_t line, hs_record_fault fault);
-// "3 bad records left out, 1 mended; first: a.jsonl:2: no field ..."; "" where there are none.
+// "3 bad records left out, 1 mended: a.jsonl:2 (no such field), a.jsonl:7 ..., and 2 more"; "" where there are none.
 void hs_bad_count_text(const hs_bad_count *c, const hs_text_inputs *inputs, char *buf, size_t size);
 
 #endif

@@ -257,13 +257,15 @@ static void names(void **state)
     for (int i = 0; i < HS_COUNT(files); i++)
         scratch_write(files[i], "x", 1);
     const char *folder[] = { strdup(scratch_path("d")) }, *both[] = { strdup(scratch_path("e.txt")), strdup(scratch_path("d/*.txt")) };
-    const char *bad[] = { strdup(scratch_path("*.doc")), strdup(scratch_path("none")), strdup(scratch_path("absent")) };
+    const char *bad[] = { strdup(scratch_path("*.doc")), strdup(scratch_path("none")), strdup(scratch_path("absent")),
+                          strdup(scratch_path("n*ne")) };
     inputs_are(folder, 1, "d/Z.txt d/a.jsonl.gz d/b.txt d/c.ndjson d/sub/x ");
     inputs_are(both, 2, "e.txt d/Z.txt d/b.txt ");
     hs_text_inputs in;
     FAILS(USAGE, "matches no file", hs_text_inputs_expand(&in, &bad[0], 1));
     FAILS(USAGE, "no files in this folder", hs_text_inputs_expand(&in, &bad[1], 1));
     FAILS(USAGE, "no such file or folder", hs_text_inputs_expand(&in, &bad[2], 1));
+    FAILS(USAGE, "no files in what it matches", hs_text_inputs_expand(&in, &bad[3], 1));
     FAILS(USAGE, "named twice", hs_text_inputs_expand(&in, (const char *[]){ "-", "-" }, 2));
 
     OK(hs_text_inputs_expand(&in, both, 1));
@@ -273,7 +275,7 @@ static void names(void **state)
     unlink(scratch_path("e.txt"));
     FAILS(USAGE, "e.txt is gone", hs_text_inputs_unchanged(&in));
     hs_text_inputs_free(&in);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < HS_COUNT(bad); i++)
         free((char *)bad[i]);
     free((char *)folder[0]), free((char *)both[0]), free((char *)both[1]);
 }
