@@ -96,14 +96,12 @@ static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windo
 
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows)
 {
-    enum { MOST = 1 << 20 };
-    int64_t low = 0, high = 1; // low fits, high does not
+    const int64_t most = hs_config_most_batch(c);
+    int64_t low = 0, high = most + 1; // low fits, high does not
     bool yes = true;
-    for (; yes && high <= MOST; high *= 2) {
-        HS_TRY(fits(c, policy, high, bytes, dev, &yes));
-        if (!yes)
-            break;
-        low = high;
+    for (int64_t n = 1; yes && n <= most; n *= 2) {
+        HS_TRY(fits(c, policy, n, bytes, dev, &yes));
+        *(yes ? &low : &high) = n;
     }
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;

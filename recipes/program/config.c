@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -127,10 +126,16 @@ static hs_status check_model(const hs_config *c)
 }
 
 // Rows of a micro-batch are numbered in 32 bits; it also keeps every byte count of a plan far from overflow.
+int64_t hs_config_most_batch(const hs_config *c)
+{
+    const int64_t context = hs_config_model_int(c, "model.context"), rows = context ? INT32_MAX / context : INT32_MAX;
+    return rows < HS_MOST_BATCH ? rows : HS_MOST_BATCH;
+}
+
 static hs_status check_micro_batch(const hs_config *c)
 {
     char at[128];
-    const int64_t context = hs_config_model_int(c, "model.context"), most = context ? INT32_MAX / context : INT32_MAX;
+    const int64_t context = hs_config_model_int(c, "model.context"), most = hs_config_most_batch(c);
     if (c->train.batch > most)
         return HS_FAIL(USAGE, "%strain.batch is %lld: with model.context %lld at most %lld are allowed",
                        prefix(c, "train.batch", at, sizeof at), (long long)c->train.batch, (long long)context, (long long)most);
@@ -224,8 +229,9 @@ static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
     char *colon = strrchr(out->path, ':'), *end;
     if (colon) {
         out->weight = strtod(colon + 1, &end);
-        if (end == colon + 1 || *end || !(out->weight > 0) || !isfinite(out->weight))
-            return HS_FAIL(USAGE, "data.train: '%s' is no weight; a.bin:0.7,b.bin:0.3 needs numbers above 0", colon + 1);
+        if (end == colon + 1 || *end || !(out->weight >= HS_LEAST_WEIGHT && out->weight <= HS_MOST_WEIGHT))
+            return HS_FAIL(USAGE, "data.train: '%s' is no weight; a.bin:0.7,b.bin:0.3 needs numbers from %g to %.0f", colon + 1,
+                           HS_LEAST_WEIGHT, HS_MOST_WEIGHT);
         *colon = 0;
     }
     return out->path[0] ? HS_OK : HS_FAIL(USAGE, "data.train: a path is missing in the list");

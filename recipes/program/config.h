@@ -17,9 +17,12 @@ enum {
     HS_CONFIG_COMMON = 64, // rows at most: those that every run has
     HS_CONFIG_FAMILY = 64, // those of a family
     HS_CONFIG_SOURCES = 2, // those of an element of data.sources
+    HS_MOST_BATCH = 1 << 20,
     HS_CONFIG_KEYS = HS_CONFIG_COMMON + HS_CONFIG_FAMILY + HS_MIX_SOURCES * HS_CONFIG_SOURCES
 };
 
+#define HS_LEAST_WEIGHT 1e-6
+#define HS_MOST_WEIGHT  1e9
 typedef struct hs_data_part { // an element of data.sources, or of data.train where that is a list
     hs_string path;
     double weight;
@@ -95,6 +98,7 @@ hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES
 static inline const char *hs_config_data_key(const hs_config *c) { return c->data.n_sources ? "data.sources" : "data.train"; }
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
 hs_status hs_config_check(const hs_config *c, bool data_needed);
+int64_t hs_config_most_batch(const hs_config *c); // train.batch at most, with this context
 // data.* and train.init_from relative to the folder of the file that set them become absolute; train.name defaults to its base name.
 hs_status hs_config_resolve_paths(hs_config *c, const char *file);
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size); // value as text

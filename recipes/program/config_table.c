@@ -35,8 +35,8 @@ static const hs_key source_keys[] = {
       .type = HS_KEY_REAL,
       .offset = offsetof(hs_data_part, weight),
       .value = "1",
-      .min = 1e-6,
-      .max = 1e9,
+      .min = HS_LEAST_WEIGHT,
+      .max = HS_MOST_WEIGHT,
       .help = "share of the samples, of all elements or of none: equal parts" },
 };
 _Static_assert(HS_COUNT(source_keys) == HS_CONFIG_SOURCES, "origins of data.sources");
@@ -67,7 +67,8 @@ static const hs_key keys[] = {
            .help = "none: windows over document ends; ffd: whole documents side by side in a window, each attending to itself alone"),
 
     TEXT("train.name", train.name, "", .help = "name of the run; default: the configuration's file name", .advanced = true),
-    INT("train.batch", train.batch, "12", 1, 1048576, .unit = "windows", .help = "windows of model.context tokens in one micro-batch"),
+    INT("train.batch", train.batch, "12", 1, HS_MOST_BATCH, .unit = "windows",
+        .help = "windows of model.context tokens in one micro-batch"),
     INT("train.accumulate", train.accumulate, "1", 1, 4096, .unit = "micro-batches", .help = "micro-batches per optimizer step"),
     INT("train.steps", train.steps, "2000", 1, 1e12, .unit = "steps", .help = "optimizer steps in all"),
     INT("train.seed", train.seed, "1", 0, 9e15, .help = "of initial weights, order of the data and dropout"),

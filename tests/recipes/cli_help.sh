@@ -42,6 +42,8 @@ grep -q '| heads:i32 causal:bool dropout:f32 scale:f32 first_head:i32 page_rows:
 expect 0 '' "$halfstep" plan quickstart --dtype bf16 --nodes
 grep -Eq '^h2 +attention +heads=4 causal=true dropout=0 scale=0 first_head=0 page_rows=0 +%[0-9]+:bf16\[1536,384\], starts:i32\[17\]' stdout.txt || fail "plan --nodes: no attention in h2"
 grep -Eq '^h0\.mlp\.up +linear .*h0\.mlp\.up\.weight:bf16\[512,128\], h0\.mlp\.up\.bias:f32\[512\] -> ' stdout.txt || fail "plan --nodes: h0.mlp.up"
+expect 0 '' "$halfstep" plan quickstart --memory-mb 1e9 --model.context=65536
+grep -q 'fits into 1000 TB: train.batch=32767$' stdout.txt || fail "plan names a micro-batch of more than 2^31 rows"
 expect 0 '' "$halfstep" plan quickstart --nodes --json
 [ "$(grep -c '"node"' stdout.txt)" -eq "$(tail -1 stdout.txt | grep -o '"nodes": *[0-9]*' | grep -o '[0-9]*$')" ] || fail "plan --nodes --json: not every node has a line"
 grep '"op": *"gelu"' stdout.txt | grep -q '"attributes": *"kind=tanh"' || fail "plan --nodes --json: gelu's attributes"
