@@ -77,7 +77,8 @@ typedef struct hs_device {
     void (*copy_async)(struct hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes); // (optional) in the lane's order;
                                                                                                       // defaults to copy
 
-    // lanes and events, (optional) all six together; they default to one lane, in whose order everything happens anyway
+    // lanes and events, (optional) all six together; they default to one lane, in whose order everything happens anyway. One that was
+    // waited for may be closed while other lanes still await it: for them it has happened
     hs_status (*lane_open)(struct hs_device *d, hs_lane **out);
     void (*lane_close)(struct hs_device *d, hs_lane *lane); // NULL: nothing
     hs_status (*event_open)(struct hs_device *d, hs_event **out);

@@ -111,7 +111,7 @@ static void lane_close(hs_device *d, hs_lane *lane)
     naive *n = d->impl;
     for (int i = 0; lane && i < LANES; i++)
         if (n->lane[i] == lane) {
-            drain(lane, lane->given);
+            drain_all(d); // others may await it
             n->lane[i] = NULL;
             free(lane);
             return;
