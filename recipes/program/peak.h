@@ -11,8 +11,9 @@ hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *se
 const char *hs_peak_name(const hs_device *d, hs_dtype low);
 // FLOP/s of all members in registers alone, once (about a millisecond).
 hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second);
-// Integer additions per second of CPU time, the mean of the members while all do them: about four a cycle on a core of one's own. A core whose other thread is busy - with
-// another guest's work, on most rented machines - does fewer, and loops of many micro-ops slow down by as much while FMAs alone do not.
+// Integer additions per second of CPU time, the mean of the members while all do them: about four a cycle on a core of one's own. A core
+// whose other thread is busy - with another guest's work, on most rented machines - does fewer, and loops of many micro-ops slow down by
+// as much while FMAs alone do not.
 hs_status hs_adds_once(hs_device *d, double *per_second);
 // Like hs_peak_once by the CPU time that each member had, the best of the runs that fit into `seconds`: other work on these cores makes it no less.
 hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds, double *flops_per_second);
