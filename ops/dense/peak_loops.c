@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #endif
 
-enum { SUMS = GEMM_MR * GEMM_NV, STREAMS = 8, ADDS = 8, ADDS_A_ROUND = 32 };
+enum { SUMS = GEMM_MR * GEMM_NV, STREAMS = 8 };
 typedef float vec __attribute__((vector_size(GEMM_VL * 4)));
 typedef float vec_at __attribute__((vector_size(GEMM_VL * 4), aligned(4), may_alias));
 
@@ -93,21 +93,22 @@ static float triad_loop(float *restrict to, const float *restrict a, const float
     return to[0];
 }
 
-// Each sum stands in a register that the compiler may not look into: it would multiply instead.
+// Eight sums in registers that the compiler may not look into: it would multiply instead.
+#define ADD(x)                                                                                                                             \
+    x++;                                                                                                                                   \
+    __asm__("" : "+r"(x));
 static double add_loop(int64_t rounds, float *sink)
 {
-    uint64_t sum[ADDS] = { 0 };
+    uint64_t a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0;
     for (int64_t r = 0; r < rounds; r++)
-#pragma GCC unroll 32
-        for (int i = 0; i < ADDS_A_ROUND; i++) {
-            sum[i % ADDS]++;
-            __asm__("" : "+r"(sum[i % ADDS]));
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            ADD(a) ADD(b) ADD(c) ADD(d) ADD(e) ADD(f) ADD(g) ADD(h)
         }
-    for (int i = 1; i < ADDS; i++)
-        sum[0] += sum[i];
-    *sink = (float)sum[0];
-    return (double)ADDS_A_ROUND * (double)rounds;
+    *sink = (float)(a + b + c + d + e + f + g + h);
+    return 8 * 4 * (double)rounds;
 }
+#undef ADD
 
 extern const hs_peak_loops HS_TIERED(hs_peak_loops);
 const hs_peak_loops HS_TIERED(hs_peak_loops) = { fma_loop, dot_loop, read_loop, copy_loop, triad_loop, add_loop };
