@@ -19,6 +19,12 @@ struct hs_lane {
 // All members of the team meet here; what one wrote before, the others see after. Spins briefly, then sleeps.
 void hs_sync(hs_lane *lane);
 
+// Items that any member may do, where one of them may be held up: hs_deal says which are this member's, before an hs_sync; behind it, and until
+// the next one, hs_take gives them out: up to `most` of this member's from the front, then what others have not begun from the back, half of
+// what is left to one at a time but no fewer than `least`. False: there are none any more. Every member deals, in the same phase.
+void hs_deal(hs_lane *lane, int64_t i0, int64_t i1);
+bool hs_take(hs_lane *lane, int64_t most, int64_t least, int64_t *i0, int64_t *i1);
+
 // Rows per partial sum. A constant of the system, never of team or size: it is what makes the bits independent of threads.
 enum { HS_GRAIN = 32 };
 

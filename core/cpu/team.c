@@ -74,12 +74,26 @@ static void gate_open(gate *g)
         syscall(SYS_futex, &g->word, FUTEX_WAKE_PRIVATE, MAX_MEMBERS, NULL, NULL, 0);
 }
 
+// What a member still has to do of what it was dealt: items [next, end), in the phase that began with the sync of this number. One word, so
+// that taking from the front and from the back exclude each other; a line of its own.
+typedef struct share {
+    _Alignas(LINE) uint64_t word;
+} share;
+enum { ITEM_BITS = 24 };
+static const uint64_t ITEM_MASK = (1u << ITEM_BITS) - 1;
+
+static uint64_t share_word(uint32_t phase, uint64_t next, uint64_t end)
+{
+    return (uint64_t)phase << 2 * ITEM_BITS | next << ITEM_BITS | end; // the phase's upper bits fall off
+}
+
 struct hs_barrier {
     gate open;
     _Alignas(LINE) uint32_t arrived;
     int n;
     bool watch;
     int32_t *cpu; // [n]: where each member was last seen
+    share *share; // [n]
 };
 
 // Beside another process the scheduler may leave two members on one core for long: whoever watches there keeps the other from
@@ -130,6 +144,36 @@ void hs_sync(hs_lane *lane)
     meet(lane->bar, lane->id);
     if (lane->waited)
         *lane->waited += hs_now_ns() - start;
+}
+
+void hs_deal(hs_lane *lane, int64_t i0, int64_t i1)
+{
+    const uint32_t phase = gate_read(&lane->bar->open) + 1; // the sync to come cannot be over before this member is there
+    __atomic_store_n(&lane->bar->share[lane->id].word, share_word(phase, (uint64_t)i0, (uint64_t)i1), __ATOMIC_RELAXED);
+}
+
+static bool take_from(share *s, uint32_t phase, bool own, int64_t most, int64_t least, int64_t *i0, int64_t *i1)
+{
+    uint64_t old = __atomic_load_n(&s->word, __ATOMIC_RELAXED), left;
+    do {
+        const int64_t next = (int64_t)(old >> ITEM_BITS & ITEM_MASK), end = (int64_t)(old & ITEM_MASK), n = end - next;
+        if (n <= 0 || old >> 2 * ITEM_BITS != share_word(phase, 0, 0) >> 2 * ITEM_BITS) // all gone, or dealt for the next phase
+            return false;
+        const int64_t want = own ? most : n / 2 > most ? most : n / 2 > least ? n / 2 : least, got = want < n ? want : n;
+        *i0 = own ? next : end - got, *i1 = *i0 + got;
+        left = own ? share_word(phase, (uint64_t)*i1, (uint64_t)end) : share_word(phase, (uint64_t)next, (uint64_t)*i0);
+    } while (!__atomic_compare_exchange_n(&s->word, &old, left, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return true;
+}
+
+bool hs_take(hs_lane *lane, int64_t most, int64_t least, int64_t *i0, int64_t *i1)
+{
+    hs_barrier *b = lane->bar;
+    const uint32_t phase = gate_read(&b->open);
+    for (int k = 0; k < lane->n; k++)
+        if (take_from(&b->share[(lane->id + k) % lane->n], phase, k == 0, most, least, i0, i1))
+            return true;
+    return false;
 }
 
 struct hs_team {
@@ -223,6 +267,7 @@ void hs_team_free(hs_team *t)
         return;
     stop_members(t, t->n);
     free(t->bar.cpu);
+    free(t->bar.share);
     free(t->member);
     free(t);
 }
@@ -249,10 +294,12 @@ hs_status hs_team_new(hs_team **out, int n)
     hs_team *t = aligned_alloc(LINE, sizeof *t);
     struct member *member = calloc((size_t)n, sizeof *member);
     int32_t *cpu = malloc((size_t)n * sizeof *cpu);
-    if (!t || !member || !cpu) {
+    share *shares = aligned_alloc(LINE, (size_t)n * sizeof *shares);
+    if (!t || !member || !cpu || !shares) {
         free(t);
         free(member);
         free(cpu);
+        free(shares);
         return HS_FAIL(MEMORY, "no memory for a team of %d threads", n);
     }
     memset(t, 0, sizeof *t);
@@ -261,10 +308,13 @@ hs_status hs_team_new(hs_team **out, int n)
     t->bar.n = n;
     t->bar.watch = n <= hs_cpu_cores();
     t->bar.cpu = cpu;
+    t->bar.share = shares;
+    memset(shares, 0, (size_t)n * sizeof *shares);
     for (int i = 0; i < n; i++)
         cpu[i] = -1, member[i] = (struct member){ .lane = { .id = i, .n = n, .bar = &t->bar }, .team = t };
     const hs_status st = start_members(t);
     if (st != HS_OK) {
+        free(shares);
         free(cpu);
         free(member);
         free(t);

@@ -339,6 +339,29 @@ void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, 
     pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, (gemm_words(k, dot) + GEMM_KW - 1) / GEMM_KW);
 }
 
+typedef struct slab {
+    int64_t p0, panels, b0, blocks;
+    const gemm_word *words; // [blocks][panels], or all of b
+} slab;
+
+// Rows [i, i + m) of C: what a slab has for them. m is at most GEMM_MC.
+static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_word *lay, int64_t i, int64_t m, float *partial)
+{
+    const int64_t j0 = at->p0 * GEMM_NR, n = least(at->panels * GEMM_NR, g->n - j0);
+    for (int64_t kb = at->b0; kb < at->b0 + at->blocks; kb++) {
+        const int64_t k = block_k(g, kb);
+        int64_t lda;
+        const gemm_word *a = gemm_lay_a(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
+        const gemm_word *b = g->packed ? panel_at(at->words, s->all_panels, kb, at->p0, gemm_words(k, g->dot))
+                                       : panel_at(at->words, at->panels, kb - at->b0, 0, 0);
+        one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, partial, s->panels * GEMM_NR);
+    }
+}
+
+// Where rows need not be a certain member's, one that is ready takes over what a late one has not begun, four tiles at least: a core that
+// other work takes for a moment would be waited for by all.
+enum { TAKE = GEMM_MC / GEMM_MR, TAKE_OVER = 4 };
+
 static void run_rows(const gemm *g, hs_lane *lane)
 {
     const bool low = g->c.dtype != HS_F32;
@@ -346,36 +369,31 @@ static void run_rows(const gemm *g, hs_lane *lane)
     const int64_t unit = g->rows ? HS_GRAIN : GEMM_MR;
     int64_t r0, r1;
     hs_part_unit(lane, g->m, unit, &r0, &r1);
-    gemm_word *lay = (gemm_word *)g->own, *rows = g->n < NARROW && gemm_in_place(&g->a, 0, g->k, g->dot) ? NULL : lay;
+    gemm_word *own = (gemm_word *)g->own, *lay = g->n < NARROW && gemm_in_place(&g->a, 0, g->k, g->dot) ? NULL : own;
     const int64_t most = ((g->m + unit - 1) / unit + lane->n - 1) / lane->n * unit;
-    const bool chunked = low && s.split_k;
+    const bool chunked = low && s.split_k, deals = !g->rows && !chunked && !g->packed && lane->n > 1;
     const int64_t step = chunked ? CHUNK_ROWS : most + 1;
-    float *partial = low && s.all_blocks > 1 ? (float *)(lay + block_words(gemm_words(g->k, g->dot))) : NULL;
-    const int64_t ld = s.panels * GEMM_NR;
+    float *partial = low && s.all_blocks > 1 ? (float *)(own + block_words(gemm_words(g->k, g->dot))) : NULL;
     int count = 0;
     if (g->packed)
         hs_sync(lane);
     for (int64_t c = 0; c < most || c == 0; c += step)
         for (int64_t p0 = 0; p0 < s.all_panels; p0 += s.panels)
             for (int64_t b0 = 0; b0 < s.all_blocks; b0 += s.blocks) {
-                const int64_t panels = least(s.panels, s.all_panels - p0), blocks = least(s.blocks, s.all_blocks - b0), j0 = p0 * GEMM_NR;
-                gemm_word *slab = (gemm_word *)g->shared + (count++ & 1) * (int64_t)HALF_WORDS;
+                slab at = { p0, least(s.panels, s.all_panels - p0), b0, least(s.blocks, s.all_blocks - b0), g->packed };
                 if (!g->packed) {
-                    pack_slab(g, lane, slab, p0, panels, b0, blocks);
+                    gemm_word *words = (gemm_word *)g->shared + (count++ & 1) * (int64_t)HALF_WORDS;
+                    at.words = words;
+                    if (deals)
+                        hs_deal(lane, r0 / GEMM_MR, (r1 + GEMM_MR - 1) / GEMM_MR);
+                    pack_slab(g, lane, words, p0, at.panels, b0, at.blocks);
                     hs_sync(lane);
                 }
-                const int64_t end = least(r1, r0 + c + step), n = least(panels * GEMM_NR, g->n - j0);
-                for (int64_t i = r0 + c; i < end; i += GEMM_MC)
-                    for (int64_t kb = b0; kb < b0 + blocks; kb++) {
-                        const int64_t m = least(GEMM_MC, end - i);
-                        const int64_t k = block_k(g, kb);
-                        int64_t lda;
-                        const gemm_word *a = gemm_lay_a(rows, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
-                        const gemm_word *b = g->packed ? panel_at(g->packed, s.all_panels, kb, p0, gemm_words(k, g->dot))
-                                                       : panel_at(slab, panels, kb - b0, 0, 0);
-                        one_block(g, kb, s.all_blocks, i, j0, m, n, a, lda, b, partial ? partial + (chunked ? i - r0 - c : 0) * ld : NULL,
-                                  ld);
-                    }
+                for (int64_t t0, t1; deals && hs_take(lane, TAKE, TAKE_OVER, &t0, &t1);)
+                    rows_by_slab(g, &s, &at, lay, t0 * GEMM_MR, least(t1 * GEMM_MR, g->m) - t0 * GEMM_MR, partial);
+                for (int64_t i = r0 + c, end = deals ? i : least(r1, i + step); i < end; i += GEMM_MC)
+                    rows_by_slab(g, &s, &at, lay, i, least(GEMM_MC, end - i),
+                                 chunked ? partial + (i - r0 - c) * s.panels * GEMM_NR : partial);
             }
 }
 

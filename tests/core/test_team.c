@@ -200,6 +200,54 @@ static void test_signals_stay_outside(void **state)
     assert_int_equal(blocked[1], 1);
 }
 
+// Phases in which items are dealt: everybody's are done once, whoever does them, also where one member does nothing but its first until
+// others have taken over from it.
+enum { PHASES = 200, ITEMS = 50, LATE_PHASE = 100 };
+typedef struct dealt {
+    int done[PHASES][MAX_TEAM * ITEMS];
+    int took_over; // of member 0's items, by others, in LATE_PHASE
+} dealt;
+
+static void take_all(hs_lane *lane, void *arg)
+{
+    dealt *d = arg;
+    for (int phase = 0; phase < PHASES; phase++) {
+        const int64_t mine = lane->id * ITEMS, count = phase % 3 ? ITEMS : phase % ITEMS; // some deal fewer, or none
+        hs_deal(lane, mine, mine + count);
+        hs_sync(lane);
+        for (int64_t i0, i1; hs_take(lane, 7, 2, &i0, &i1);) {
+            for (int64_t i = i0; i < i1; i++)
+                __atomic_fetch_add(&d->done[phase][i], 1, __ATOMIC_RELAXED);
+            if (phase != LATE_PHASE)
+                continue;
+            if (lane->id && i0 < ITEMS)
+                __atomic_fetch_add(&d->took_over, (int)(i1 - i0), __ATOMIC_RELAXED);
+            for (const int64_t end = hs_now_ns() + 10 * (int64_t)1000000000; !lane->id && hs_now_ns() < end;)
+                if (__atomic_load_n(&d->took_over, __ATOMIC_RELAXED) >= ITEMS - 7)
+                    break;
+        }
+    }
+}
+
+static void test_deal(void **state)
+{
+    (void)state;
+    static const int sizes[] = { 2, 3, MAX_TEAM };
+    for (int k = 0; k < HS_COUNT(sizes); k++) {
+        hs_team *t;
+        dealt *d = calloc(1, sizeof *d);
+        assert_non_null(d);
+        assert_int_equal(hs_team_new(&t, sizes[k]), HS_OK);
+        hs_team_run(t, take_all, d);
+        hs_team_free(t);
+        for (int phase = 0; phase < PHASES; phase++)
+            for (int i = 0; i < MAX_TEAM * ITEMS; i++)
+                assert_int_equal(d->done[phase][i], i / ITEMS < sizes[k] && i % ITEMS < (phase % 3 ? ITEMS : phase % ITEMS));
+        assert_true(d->took_over >= ITEMS - 7);
+        free(d);
+    }
+}
+
 static void test_part(void **state)
 {
     (void)state;
@@ -382,6 +430,7 @@ int main(void)
                                         cmocka_unit_test(test_beside_a_busy_thread),
                                         cmocka_unit_test(test_idle),
                                         cmocka_unit_test(test_signals_stay_outside),
+                                        cmocka_unit_test(test_deal),
                                         cmocka_unit_test(test_part),
                                         cmocka_unit_test(test_refusals),
                                         cmocka_unit_test(test_machine),
