@@ -22,8 +22,8 @@ typedef struct hs_st_tensor { // one tensor to write
     int64_t dim[HS_MAX_DIMS];
     const void *data;
 } hs_st_tensor;
-// Sorted by alignment then name, header padded to 8, __metadata__ {"format":"pt"}. Temporary name, fsync, rename: the whole file or an
-// error. *hash: XXH3-64 of the file's bytes (may be NULL).
+// Sorted by alignment then name, header padded so that data begin at a multiple of 64 bytes, __metadata__ {"format":"pt"}. Temporary name,
+// fsync, rename: the whole file or an error. *hash: XXH3-64 of the file's bytes (may be NULL).
 hs_status hs_safetensors_write(const char *path, const hs_st_tensor *t, int n, uint64_t *hash);
 
 typedef struct hs_safetensors hs_safetensors; // memory-mapped; every offset, size and overlap checked on opening

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 enum { TURN = 16, BLOCK = 1 << 20 }; // floats: a tile of 16 x 16 is 16 cache lines on either side; 4 MiB of buffer
+enum { ALIGN = 64 };                 // where the data begin: tensors of whole cache lines lie on them, for whoever maps the file
 
 void hs_turn_f32(float *restrict dst, int64_t dst_width, const float *restrict src, int64_t src_width, int64_t rows, int64_t cols)
 {
@@ -56,6 +57,7 @@ static hs_status add_entry(hs_text *h, const hs_st_tensor *t, uint64_t *offset)
 static hs_status write_header(hs_out *o, const hs_st_source *const *order, int n)
 {
     hs_text h = { 0 };
+    uint8_t size[8];
     uint64_t offset = 0;
     hs_status st = HS_OK;
     hs_text_add(&h, "{\"__metadata__\":{\"format\":\"pt\"}"); // transformers refuses a file without it
@@ -66,12 +68,11 @@ static hs_status write_header(hs_out *o, const hs_st_source *const *order, int n
             st = add_entry(&h, &order[i]->t, &offset);
     }
     hs_text_add(&h, "}");
-    while (h.n % 8 != 0 && !h.failed)
+    while ((sizeof size + h.n) % ALIGN != 0 && !h.failed)
         hs_text_add(&h, " ");
     if (st == HS_OK && h.failed)
         st = HS_FAIL(MEMORY, "%s: no memory for the header", o->path);
-    uint8_t size[8];
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < HS_COUNT(size); i++)
         size[i] = (uint8_t)((uint64_t)h.n >> (8 * i));
     if (st == HS_OK)
         st = hs_out_write(o, size, sizeof size);
