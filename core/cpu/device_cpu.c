@@ -37,6 +37,13 @@ static void cpu_fill(hs_device *d, void *dst, int byte, size_t bytes)
     memset(dst, byte, bytes);
 }
 
+static hs_status cpu_adopt(hs_device *d, const void *host, size_t bytes, void **out)
+{
+    (void)d, (void)bytes;
+    *out = (void *)(uintptr_t)host;
+    return HS_OK;
+}
+
 static size_t cpu_free_bytes(hs_device *d)
 {
     (void)d;
@@ -217,6 +224,7 @@ hs_status hs_backend_cpu(hs_device *d, const hs_device_opts *o)
     d->alloc = cpu_alloc;
     d->release = cpu_release;
     d->trim = cpu_trim;
+    d->adopt = cpu_adopt;
     d->free_bytes = cpu_free_bytes;
     d->copy = cpu_copy;
     d->fill = cpu_fill;
@@ -253,6 +261,12 @@ static void fenced_free_host(hs_device *d, void *p)
     hs_fenced_release(p);
 }
 
+static hs_status fenced_adopt(hs_device *d, const void *host, size_t bytes, void **out)
+{
+    (void)d;
+    return hs_fenced_adopt(host, bytes, out);
+}
+
 static void *fenced_bind(const hs_device *d, const void *p)
 {
     (void)d;
@@ -286,6 +300,8 @@ hs_status hs_backend_cpu_fenced(hs_device *d, const hs_device_opts *o)
     d->release = fenced_release;
     d->trim = NULL;
     d->bind = fenced_bind;
+    d->adopt = fenced_adopt;
+    d->disown = fenced_release;
     d->alloc_host = fenced_alloc_host;
     d->free_host = fenced_free_host;
     d->copy = fenced_copy;

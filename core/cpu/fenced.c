@@ -15,6 +15,7 @@ typedef struct range {
     _Atomic(char *) fence; // NULL: empty. Written last when one is taken, first when it is given back
     _Atomic(char *) twin;  // where kernels go; the fence itself for memory that both may touch
     _Atomic size_t asked, bytes;
+    bool adopted;       // the twin is someone else's
     struct range *next; // set before the list has it
 } range;
 
@@ -87,7 +88,7 @@ static void listen(void)
 
 // ---- the list
 
-static hs_status install(char *fence, char *twin, size_t asked, size_t bytes)
+static hs_status install(char *fence, char *twin, size_t asked, size_t bytes, bool adopted)
 {
     pthread_mutex_lock(&lock);
     listen();
@@ -100,6 +101,7 @@ static hs_status install(char *fence, char *twin, size_t asked, size_t bytes)
         r->twin = twin;
         r->asked = asked;
         r->bytes = bytes;
+        r->adopted = adopted;
         r->fence = fence;
     }
     if (r && grows) {
@@ -132,7 +134,7 @@ hs_status hs_fenced_alloc(size_t bytes, void **out)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes / page + 1) * page;
     char *fence = NULL, *twin = NULL;
     HS_TRY(map_twice(bytes, whole, &fence, &twin));
-    const hs_status st = install(fence, twin, bytes, whole);
+    const hs_status st = install(fence, twin, bytes, whole, false);
     if (st != HS_OK) {
         munmap(fence, whole);
         munmap(twin, whole);
@@ -149,12 +151,34 @@ hs_status hs_fenced_alloc_host(size_t bytes, void **out)
     if (!p)
         return HS_FAIL(MEMORY, "no memory for %zu bytes", bytes);
     memset(p, 0, whole);
-    const hs_status st = install(p, p, bytes, whole);
+    const hs_status st = install(p, p, bytes, whole, false);
     if (st != HS_OK) {
         free(p);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     *out = p;
+    return HS_OK;
+}
+
+// The pages that hold [p, p + bytes).
+static void unmap_around(char *p, size_t bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), before_p = (uintptr_t)p % page;
+    munmap(p - before_p, (before_p + bytes + page - 1) / page * page);
+}
+
+hs_status hs_fenced_adopt(const void *host, size_t bytes, void **out)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), into_page = (uintptr_t)host % page;
+    char *pages = mmap(NULL, into_page + bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED)
+        return HS_FAIL(MEMORY, "no addresses for %zu bytes: %s", bytes, strerror(errno));
+    const hs_status st = install(pages + into_page, (char *)(uintptr_t)host, bytes, bytes, true); // aligned as the host's are
+    if (st != HS_OK) {
+        unmap_around(pages + into_page, bytes);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    *out = pages + into_page;
     return HS_OK;
 }
 
@@ -164,12 +188,13 @@ void hs_fenced_release(void *p)
     range *r = p ? range_of(p) : NULL;
     char *twin = r ? r->twin : NULL;
     const size_t bytes = r ? r->bytes : 0;
+    const bool adopted = r && r->adopted;
     if (r)
         r->fence = NULL;
-    if (twin && twin != p) { // before another thread's allocation can lie there
-        munmap(p, bytes);
+    if (twin && twin != p) // before another thread's allocation can lie there
+        unmap_around(p, bytes);
+    if (twin && twin != p && !adopted)
         munmap(twin, bytes);
-    }
     pthread_mutex_unlock(&lock);
     if (twin == p)
         free(twin);

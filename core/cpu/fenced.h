@@ -9,7 +9,9 @@
 hs_status hs_fenced_alloc(size_t bytes,
                           void **out); // zeroed; from any thread. From the first one on a SIGSEGV in a fence says what was touched
 hs_status hs_fenced_alloc_host(size_t bytes, void **out); // zeroed, 64-byte aligned: known, so that kernels get it, and not fenced
-void hs_fenced_release(void *p);                          // of either; NULL: nothing
-void *hs_fenced_twin(const void *p);                      // what kernels get for an address inside an allocation; NULL: inside none
+// bytes > 0 of the host's, which kernels read where they are: *out is a fence in front of them, with no pages of its own.
+hs_status hs_fenced_adopt(const void *host, size_t bytes, void **out);
+void hs_fenced_release(void *p);     // of any of them; NULL: nothing
+void *hs_fenced_twin(const void *p); // what kernels get for an address inside an allocation; NULL: inside none
 
 #endif

@@ -266,14 +266,14 @@ hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
 {
     if (ps->allocated)
         return HS_FAIL(INTERNAL, "the parameters are already laid out");
+    if (ps->master->adopted && ps->device != device)
+        return HS_FAIL(INTERNAL, "values were adopted by another device than parameters are laid out on");
     ps->device = device;
     HS_TRY(hs_slabs_alloc(ps));
     HS_TRY(build_chunks(ps));
     HS_TRY(make_marks(ps));
     ps->allocated = true;
-    if (draw)
-        hs_params_init_values(ps);
-    return HS_OK;
+    return draw ? hs_params_init_values(ps) : HS_OK;
 }
 
 // ---- values
@@ -312,13 +312,15 @@ static void draw_run(hs_params *ps, const hs_param *p, const run *r, uint64_t ke
     }
 }
 
-void hs_params_init_values(hs_params *ps)
+hs_status hs_params_init_values(hs_params *ps)
 {
+    if (ps->master->adopted)
+        return HS_FAIL(INTERNAL, "values that are adopted are not drawn");
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         const extent e = extent_of(p, ps->tp_rank);
         const uint64_t key = hs_mix2(ps->seed, hs_hash_string(p->name)); // by name: another parameter before it changes nothing
-        hs_params_clear(ps, ps->master, p);                              // padding too
+        HS_TRY(hs_params_clear(ps, ps->master, p));                      // padding too
         for (int64_t k = 0; p->init != HS_INIT_ZERO && k < n_runs(p, &e); k++) {
             const run r = run_at(p, &e, k);
             draw_run(ps, p, &r, key);
@@ -326,6 +328,7 @@ void hs_params_init_values(hs_params *ps)
     }
     hs_params_changed(ps);
     hs_params_refresh_low(ps);
+    return HS_OK;
 }
 
 void hs_params_refresh_low(hs_params *ps)
@@ -364,13 +367,14 @@ void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, 
     }
 }
 
-void hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical)
+hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical)
 {
     const extent e = extent_of(p, 0);
     char *to = hs_slab_at(s, p);
-    hs_params_clear(ps, s, p);
+    HS_TRY(hs_params_clear(ps, s, p));
     for (int64_t k = 0; k < n_runs(p, &e); k++) {
         const run r = run_at(p, &e, k);
         hs_params_copy(ps, to + (size_t)r.stored * sizeof(float), logical + r.logical, (size_t)r.n * sizeof(float));
     }
+    return HS_OK;
 }

@@ -51,16 +51,18 @@ typedef struct hs_slab_spec {
 
 typedef struct hs_place {
     size_t offset, bytes; // bytes 0: absent
+    char *p, *k;          // adopted bytes, which lie elsewhere and are only read: as hs_slab.p and k. NULL: they lie at offset
 } hs_place;
 
 typedef struct hs_slab {
     hs_slab_spec spec;
     hs_place *place; // by hs_param.id; there as soon as slab and parameter are known, memory or not
     int cap_places;
-    size_t bytes;
-    char *p;   // the device's memory: for its copy and fill, and to be bound, never to be followed. NULL before hs_params_alloc
-    char *k;   // the same as kernels get it
-    bool lent; // p is someone else's
+    size_t bytes;   // of its own memory
+    size_t adopted; // bytes of its parameters that lie elsewhere
+    char *p;        // the device's memory: for its copy and fill, and to be bound, never to be followed. NULL before hs_params_alloc
+    char *k;        // the same as kernels get it
+    bool lent;      // p is someone else's
 } hs_slab;
 
 enum { HS_CHUNK = 4096 };
@@ -89,9 +91,9 @@ typedef struct hs_params {
     int n_chunks, n_logical;
     uint8_t *has_grad;     // by id: a plan of this step has made its gradient; the optimizer leaves the others alone. All at first
     char *marks, *marks_k; // the same in the device's memory, and as kernels get it
-    size_t n_trained;  // elements as stored, of parameters that are not frozen
-    uint64_t version;  // of the values: hs_params_changed raises it
-    hs_derived **derived; // copies of values in other layouts: core/graph/derived.h
+    size_t n_trained;      // elements as stored, of parameters that are not frozen
+    uint64_t version;      // of the values: hs_params_changed raises it
+    hs_derived **derived;  // copies of values in other layouts: core/graph/derived.h
     int n_derived, cap_derived;
 } hs_params;
 
@@ -131,9 +133,13 @@ hs_slab *hs_params_slab(const hs_params *ps, const char *name); // NULL: none of
 // Where p's bytes are in the slab, in the device's memory; NULL: absent, or no memory yet.
 static inline void *hs_slab_at(const hs_slab *s, const hs_param *p)
 {
+    if (s && s->place[p->id].p)
+        return s->place[p->id].p;
     return s && s->p && s->place[p->id].bytes ? s->p + s->place[p->id].offset : NULL;
 }
 static inline bool hs_slab_has(const hs_slab *s, const hs_param *p) { return s->place[p->id].bytes > 0; }
+static inline bool hs_slab_adopted(const hs_slab *s, const hs_param *p) { return s->place[p->id].p != NULL; }
+// Offsets are of the slab's own memory: of these two nobody asks for a parameter that is adopted.
 static inline void *hs_slab_in(const hs_slab *s, void *copy, const hs_param *p)
 {
     return (char *)copy + s->place[p->id].offset;
@@ -143,13 +149,17 @@ static inline size_t hs_slab_element(const hs_slab *s, const hs_chunk *c)
 {
     return s->place[c->param].offset / hs_dtype_bytes(s->spec.dtype) + c->first;
 }
-static inline char *hs_slab_bound(const hs_slab *s, const hs_param *p) { return s->k + s->place[p->id].offset; }
+static inline char *hs_slab_bound(const hs_slab *s, const hs_param *p)
+{
+    return s->place[p->id].k ? s->place[p->id].k : s->k + s->place[p->id].offset;
+}
 
-// The host's way in and out: the bytes of a parameter as they lie in the slab, or of a whole slab (bytes of it: hs_slab.bytes).
+// The host's way in and out: the bytes of a parameter as they lie in the slab, or of a whole slab (bytes of it: hs_slab.bytes). Whatever
+// writes is INTERNAL, and does nothing, where the parameter is adopted.
 void hs_params_read(const hs_params *ps, const hs_slab *s, const hs_param *p, void *dst);
-void hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src);
+hs_status hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src);
 void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst);
-void hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p);
+hs_status hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p);
 // Host memory that those copies go to fastest (hs_device.alloc_host: pinned), zeroed: for what takes whole slabs now and then.
 hs_status hs_params_alloc_host(const hs_params *ps, size_t bytes, void **out);
 void hs_params_free_host(const hs_params *ps, void *p); // NULL: nothing
@@ -164,11 +174,15 @@ hs_status hs_params_alloc(hs_params *ps, struct hs_device *device, bool draw);
 // some.
 hs_status hs_params_lend(hs_params *ps, hs_slab *s, void *p, size_t bytes);
 void hs_params_leave_out(hs_params *ps, hs_slab *s);
-void hs_params_init_values(hs_params *ps);
+// Values that are served from where the host has them (a mapped file): host[id] holds them as they are stored, and outlives ps; NULL: the
+// parameter gets memory, as it is by default. Once all parameters are there and before hs_params_alloc, which must be of the same device.
+// A device that adopts nothing leaves all as it was. Such values are not drawn, written, trained or saved: INTERNAL, here or there.
+hs_status hs_params_adopt(hs_params *ps, struct hs_device *device, const void *const *host);
+hs_status hs_params_init_values(hs_params *ps);
 static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
 void hs_params_refresh_low(hs_params *ps);                             // low = master, rounded; serial; for load and init
-// Gives back the memory of the masters of which keep[id] is false: they read as zeros until values are drawn or loaded again. For
-// inference, behind hs_params_refresh_low; what is left must not be saved.
+// Gives back the memory of the masters of which keep[id] is false: they read as zeros until values are drawn or loaded again. Those that
+// are adopted stay. For inference, behind hs_params_refresh_low; what is left must not be saved.
 void hs_params_release_masters(hs_params *ps, const bool *keep);
 
 size_t hs_params_count(const hs_params *ps);         // logical elements of the whole model, without padding
@@ -176,7 +190,8 @@ size_t hs_params_count_trained(const hs_params *ps); // of those that are not fr
 // Bytes of the slabs declared so far, with or without memory: for `plan`.
 typedef struct hs_params_bytes {
     size_t master, low, grad, saved, other; // saved: moments
-    size_t all;
+    size_t all;                             // of those
+    size_t adopted;                         // beside them: they take no memory but what the file has in the page cache
 } hs_params_bytes;
 hs_params_bytes hs_params_bytes_of(const hs_params *ps);
 
@@ -185,7 +200,7 @@ hs_params_bytes hs_params_bytes_of(const hs_params *ps);
 void hs_param_export(const hs_param *p, const float *stored, float *logical);
 // Straight out of a slab, and into one: padding becomes zero.
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical);
-void hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical);
+hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical);
 
 #ifdef __cplusplus
 }

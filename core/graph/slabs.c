@@ -74,8 +74,68 @@ void hs_params_leave_out(hs_params *ps, hs_slab *s)
     s->lent = true;
 }
 
+// ---- bytes that lie elsewhere
+
+static hs_status adopt(const hs_params *ps, hs_slab *s, const hs_param *p, const void *host)
+{
+    hs_place *at = &s->place[p->id];
+    void *bytes = (void *)(uintptr_t)host;
+    if ((uintptr_t)host % hs_dtype_bytes(s->spec.dtype))
+        return HS_FAIL(INTERNAL, "values of %s at an odd address", p->name);
+    if (ps->device)
+        HS_TRY(ps->device->adopt(ps->device, host, at->bytes, &bytes));
+    at->p = bytes, at->k = ps->device ? hs_device_bind(ps->device, bytes) : bytes;
+    return at->k ? HS_OK : HS_FAIL(INTERNAL, "device %s adopts bytes of %s that it does not know then", ps->device->name, p->name);
+}
+
+static void disown(const hs_params *ps, hs_slab *s)
+{
+    for (int i = 0; s->adopted && i < ps->n_params; i++) {
+        if (s->place[i].p && ps->device)
+            ps->device->disown(ps->device, s->place[i].p, s->place[i].bytes);
+        s->place[i].p = s->place[i].k = NULL;
+    }
+    s->adopted = 0;
+}
+
+// What is adopted takes no room.
+static void lay_out(const hs_params *ps, hs_slab *s)
+{
+    const size_t unit = ALIGN_ELEMENTS * hs_dtype_bytes(s->spec.dtype);
+    s->bytes = s->adopted = 0;
+    for (int i = 0; i < ps->n_params; i++) {
+        hs_place *at = &s->place[i];
+        at->offset = s->bytes;
+        *(at->p ? &s->adopted : &s->bytes) += at->p ? at->bytes : round_up(at->bytes, unit);
+    }
+}
+
+hs_status hs_params_adopt(hs_params *ps, hs_device *device, const void *const *host)
+{
+    hs_slab *s = ps->master;
+    if (ps->allocated || ps->grad || s->adopted)
+        return HS_FAIL(INTERNAL, "values are adopted before parameters are laid out, once, and for a model that is not trained");
+    if (device && !device->adopt)
+        return HS_OK;
+    ps->device = device;
+    hs_status st = HS_OK;
+    for (int i = 0; i < ps->n_params && st == HS_OK; i++)
+        if (host[i] && hs_slab_has(s, ps->param[i]))
+            st = adopt(ps, s, ps->param[i], host[i]);
+    lay_out(ps, s);
+    return st;
+}
+
+static hs_status check_own(const hs_slab *s, const hs_param *p)
+{
+    if (hs_slab_adopted(s, p))
+        return HS_FAIL(INTERNAL, "%s of parameter %s is adopted: it is only read", s->spec.name, p->name);
+    return HS_OK;
+}
+
 static void slab_free(hs_params *ps, hs_slab *s)
 {
+    disown(ps, s);
     give_back(ps, s);
     free(s->place);
     free(s);
@@ -92,9 +152,10 @@ void hs_params_release_masters(hs_params *ps, const bool *keep)
 {
     for (int i = 0; i < ps->n_params && !ps->master->lent; i++) {
         const hs_param *p = ps->param[i];
-        if (!keep[p->id] && ps->device && ps->device->trim)
+        const bool gives = !keep[p->id] && !hs_slab_adopted(ps->master, p);
+        if (gives && ps->device && ps->device->trim)
             ps->device->trim(ps->device, hs_slab_at(ps->master, p), p->n * sizeof(float));
-        else if (!keep[p->id] && !ps->device)
+        else if (gives && !ps->device)
             hs_cpu_trim(hs_slab_at(ps->master, p), p->n * sizeof(float));
     }
 }
@@ -114,9 +175,11 @@ void hs_params_read(const hs_params *ps, const hs_slab *s, const hs_param *p, vo
     hs_params_copy(ps, dst, hs_slab_at(s, p), s->place[p->id].bytes);
 }
 
-void hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src)
+hs_status hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src)
 {
+    HS_TRY(check_own(s, p));
     hs_params_copy(ps, hs_slab_at(s, p), src, s->place[p->id].bytes);
+    return HS_OK;
 }
 
 hs_status hs_params_alloc_host(const hs_params *ps, size_t bytes, void **out)
@@ -139,12 +202,14 @@ void hs_params_free_host(const hs_params *ps, void *p)
 
 void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst) { hs_params_copy(ps, dst, s->p, s->bytes); }
 
-void hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p)
+hs_status hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p)
 {
+    HS_TRY(check_own(s, p));
     if (ps->device)
         ps->device->fill(ps->device, hs_slab_at(s, p), 0, s->place[p->id].bytes);
     else
         memset(hs_slab_at(s, p), 0, s->place[p->id].bytes);
+    return HS_OK;
 }
 
 // ---- tables
@@ -162,7 +227,7 @@ static void add_place(hs_slab *s, const hs_param *p)
     size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : p->n * element;
     if (p->frozen && s->spec.trainable_only)
         bytes = 0;
-    s->place[p->id] = (hs_place){ s->bytes, bytes };
+    s->place[p->id] = (hs_place){ .offset = s->bytes, .bytes = bytes };
     s->bytes += round_up(bytes, ALIGN_ELEMENTS * element);
 }
 
@@ -223,6 +288,8 @@ hs_status hs_params_declare_low(hs_params *ps, hs_dtype low)
 
 hs_status hs_params_declare_grad(hs_params *ps)
 {
+    if (ps->master->adopted)
+        return HS_FAIL(INTERNAL, "values that are adopted are not trained");
     return hs_params_declare(ps, &(hs_slab_spec){ .name = "grad", .dtype = HS_F32, .trainable_only = true });
 }
 
@@ -232,7 +299,7 @@ hs_params_bytes hs_params_bytes_of(const hs_params *ps)
     for (int i = 0; i < ps->n_slabs; i++) {
         const hs_slab *s = ps->slab[i];
         size_t *kind = s == ps->master ? &b.master : s == ps->low ? &b.low : s == ps->grad ? &b.grad : s->spec.saved ? &b.saved : &b.other;
-        *kind += s->bytes, b.all += s->bytes;
+        *kind += s->bytes, b.all += s->bytes, b.adopted += s->adopted;
     }
     return b;
 }

@@ -24,6 +24,8 @@ static void host_free(hs_device *d, void *p)
     free(p);
 }
 
+static void disown_nothing(hs_device *d, void *p, size_t bytes) { (void)d, (void)p, (void)bytes; }
+
 static size_t unknown_bytes(hs_device *d)
 {
     (void)d;
@@ -61,6 +63,7 @@ static void fill_defaults(hs_device *d)
     d->team = d->team ? d->team : 1;
     d->alloc_host = d->alloc_host ? d->alloc_host : host_alloc;
     d->free_host = d->free_host ? d->free_host : host_free;
+    d->disown = d->disown ? d->disown : disown_nothing;
     d->free_bytes = d->free_bytes ? d->free_bytes : unknown_bytes;
     d->copy_async = d->copy_async ? d->copy_async : copy_now;
     d->close = d->close ? d->close : close_nothing;

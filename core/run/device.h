@@ -66,12 +66,17 @@ typedef struct hs_device {
     void (*release)(struct hs_device *d, void *p, size_t bytes);       // as they were asked for; NULL: nothing
     void (*trim)(struct hs_device *d, void *p, size_t bytes); // (optional) part of an allocation that nobody wants any more: it may read
                                                               // as zeros; defaults to keeping it
-    void *(*bind)(const struct hs_device *d, const void *p);  // (optional) what kernels get for an address inside of what alloc or
-                                                              // alloc_host gave; NULL for any other. Defaults to the same, of whatever
+    // (optional) what kernels get for an address inside of what alloc, alloc_host or adopt gave; NULL for any other. Defaults to the same,
+    // of whatever
+    void *(*bind)(const struct hs_device *d, const void *p);
     hs_status (*alloc_host)(struct hs_device *d, size_t bytes,
                             void **out);             // (optional) zeroed, 64-byte aligned, for host and kernels alike
     void (*free_host)(struct hs_device *d, void *p); // (pinned). NULL: nothing; both default to the host's own memory
-    size_t (*free_bytes)(struct hs_device *d);       // (optional) that alloc may still hand out; defaults to SIZE_MAX: nobody knows
+    // (optional) an address for bytes of the host's (a mapped file's) that stay where they are and as they are until it is let go: copy
+    // and kernels read them there, nobody writes. At any address that the elements allow. Defaults to NULL: who asks copies instead
+    hs_status (*adopt)(struct hs_device *d, const void *host, size_t bytes, void **out);
+    void (*disown)(struct hs_device *d, void *p, size_t bytes); // (optional) lets go of what adopt gave; defaults to nothing
+    size_t (*free_bytes)(struct hs_device *d); // (optional) that alloc may still hand out; defaults to SIZE_MAX: nobody knows
     void (*copy)(struct hs_device *d, void *dst, const void *src, size_t bytes); // behind all that was submitted; done when it returns
     void (*fill)(struct hs_device *d, void *dst, int byte, size_t bytes);        // likewise
     void (*copy_async)(struct hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes); // (optional) in the lane's order;

@@ -450,19 +450,18 @@ static hs_status check_plan(const hs_run *r, int plan, bool trains)
 }
 
 // Of what this plan makes, some gradients may be there already and others not: then all are added to, and the missing ones begin at 0.
-static bool first_of_all(hs_run *r, const bound *b)
+static hs_status find_first(hs_run *r, const bound *b, bool *first)
 {
     const hs_params *ps = r->model->params;
     int there = 0, missing = 0;
     for (int i = 0; r->pending && i < ps->n_params; i++)
         if (b->writes[i])
             *(r->written[i] ? &there : &missing) += 1;
-    if (!there)
-        return true;
-    for (int i = 0; missing && i < ps->n_params; i++)
+    *first = !there;
+    for (int i = 0; there && missing && i < ps->n_params; i++)
         if (b->writes[i] && !r->written[i])
-            hs_params_clear(r->model->params, ps->grad, ps->param[i]);
-    return false;
+            HS_TRY(hs_params_clear(r->model->params, ps->grad, ps->param[i]));
+    return HS_OK;
 }
 
 static bool only_others_made(const hs_run *r, const bound *b, int param) { return r->written[param] && !b->writes[param]; }
@@ -506,7 +505,8 @@ hs_status hs_run_micro(hs_run *r, int plan, bool last)
         return HS_FAIL(INTERNAL, "this model was made for steps of one micro-batch (micro_steps): gradients cannot be added to");
     if (r->reduced)
         return HS_FAIL(INTERNAL, "a micro-step behind the last one of its step: gradients are reduced already");
-    const bool first = first_of_all(r, b);
+    bool first;
+    HS_TRY(find_first(r, b, &first));
     r->blocks.in.micro = b->micro;
     HS_TRY(submit_plan(r, plan, (first ? HS_MICRO_FIRST : 0) | (last ? HS_MICRO_LAST : 0)));
     for (int i = 0; i < r->model->params->n_params; i++)

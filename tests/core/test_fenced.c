@@ -111,6 +111,21 @@ static void test_memory(void **state)
     assert_int_equal(out[0], 5);
     d->free_host(d, host);
     assert_null(hs_device_bind(d, host));
+    for (size_t at = 0; at < 2; at++) { // the host's bytes behind a fence, at any address
+        void *fence;
+        assert_int_equal(d->adopt(d, in + 4 * at, 9000, &fence), HS_OK);
+        assert_true(fence != in + 4 * at && (uintptr_t)fence % 64 == (uintptr_t)(in + 4 * at) % 64);
+        assert_ptr_equal(hs_device_bind(d, (char *)fence + 8999), in + 4 * at + 8999);
+        assert_true(hs_device_bind(d, (char *)fence + 9000) != in + 4 * at + 9000);
+        expect_fault(fence, 0, 9000);
+        expect_fault(fence, 8999, 9000);
+        memset(out, 0, sizeof out);
+        d->copy(d, out, fence, 9000);
+        assert_true(out[0] == 7 && out[8999] == 7 && out[9000] == 0);
+        d->disown(d, fence, 9000);
+        assert_null(hs_device_bind(d, fence));
+        assert_true(in[4 * at] == 7 && in[4 * at + 8999] == 7);
+    }
     for (int i = 0; i < 3; i++) {
         expect_fault(p[i], 0, bytes[i]);
         expect_fault(p[i], bytes[i] - 1, bytes[i]);
@@ -256,7 +271,7 @@ static void test_nonfinite(void **state)
         assert_non_null(p);
         float *bias = calloc(p->n, sizeof *bias);
         bias[3] = NAN;
-        hs_params_write(e->params, e->params->master, p, bias);
+        assert_int_equal(hs_params_write(e->params, e->params->master, p, bias), HS_OK);
         free(bias);
         seen s = { .engine = e };
         e->device->hook = watch, e->device->hook_user = &s;

@@ -212,7 +212,7 @@ static void test_import_export(void **state)
             in[k] = (float)k + 1;
         for (size_t k = 0; k < p->n; k++)
             stored[k] = -7; // padding must be cleared
-        hs_params_import(ps, slab, p, in);
+        assert_int_equal(hs_params_import(ps, slab, p, in), HS_OK);
         hs_param_export(p, stored, out);
         assert_memory_equal(in, out, (size_t)n * sizeof(float));
         size_t nonzero = 0;
@@ -423,12 +423,78 @@ static void test_name_pieces(void **state)
     assert_int_equal(hs_name_pieces(NULL, 0, longer, 1, piece, &n), HS_USAGE);
 }
 
+// Values that lie elsewhere: read where they are, refused to whoever writes, and no memory of the slab's.
+static void test_adopted(void **state)
+{
+    (void)state;
+    enum { WTE = 0, PROJ = 4 };
+    float *wte = malloc(112 * 72 * sizeof *wte), *proj = malloc((72 * 80 + 1) * sizeof *proj), *back = malloc(112 * 72 * sizeof *back);
+    assert_true(wte && proj && back);
+    for (int i = 0; i < 112 * 72; i++)
+        wte[i] = (float)i;
+    for (int i = 0; i <= 72 * 80; i++)
+        proj[i] = (float)-i;
+    hs_params *ps;
+    hs_param *p[N_SPECS];
+    assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+    for (int i = 0; i < N_SPECS; i++)
+        assert_int_equal(hs_params_get(ps, &specs[i], &p[i]), HS_OK);
+    assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
+    const size_t before = ps->master->bytes;
+    const void *host[N_SPECS] = { [WTE] = wte, [PROJ] = (char *)proj + 2 };
+    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_INTERNAL); // no address of a float
+    hs_params_free(ps);
+
+    assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+    for (int i = 0; i < N_SPECS; i++)
+        assert_int_equal(hs_params_get(ps, &specs[i], &p[i]), HS_OK);
+    assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
+    host[PROJ] = proj + 1;
+    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_OK);
+    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_INTERNAL); // once
+    assert_int_equal(ps->master->bytes, before - (112 * 72 + 72 * 80) * sizeof(float));
+    assert_int_equal(hs_params_bytes_of(ps).adopted, (112 * 72 + 72 * 80) * sizeof(float));
+    assert_int_equal(hs_params_bytes_of(ps).all, ps->master->bytes + ps->low->bytes);
+    assert_int_equal(hs_params_alloc(ps, NULL, false), HS_OK);
+    size_t end = 0;
+    for (int i = 0; i < N_SPECS; i++) {
+        const bool adopted = i == WTE || i == PROJ;
+        assert_int_equal(hs_slab_adopted(ps->master, p[i]), adopted);
+        assert_ptr_equal(hs_slab_at(ps->master, p[i]), adopted ? host[i] : ps->master->p + end);
+        assert_ptr_equal(hs_slab_bound(ps->master, p[i]), hs_slab_at(ps->master, p[i]));
+        assert_false(hs_slab_adopted(ps->low, p[i]));
+        end += adopted ? 0 : (ps->master->place[i].bytes + 255) / 256 * 256;
+    }
+    assert_int_equal(end, ps->master->bytes);
+    hs_params_refresh_low(ps);
+    float *low = flat_copy(ps, "low");
+    assert_true(low[flat_at(ps, p[PROJ]) + 1000] == hs_bf16_f32(hs_f32_bf16(-1001)));
+    free(low);
+    assert_int_equal(hs_params_write(ps, ps->master, p[WTE], proj), HS_INTERNAL);
+    assert_int_equal(hs_params_import(ps, ps->master, p[PROJ], wte), HS_INTERNAL);
+    assert_int_equal(hs_params_clear(ps, ps->master, p[PROJ]), HS_INTERNAL);
+    assert_int_equal(hs_params_clear(ps, ps->master, p[1]), HS_OK);
+    assert_int_equal(hs_params_init_values(ps), HS_INTERNAL);
+    assert_int_equal(hs_params_declare_grad(ps), HS_INTERNAL);
+    hs_params_release_masters(ps, (bool[N_SPECS]){ false });
+    hs_params_read(ps, ps->master, p[WTE], back);
+    assert_memory_equal(back, wte, 112 * 72 * sizeof *wte);
+    hs_params_free(ps);
+    assert_true(wte[112 * 72 - 1] == 112 * 72 - 1 && proj[72 * 80] == -72 * 80);
+
+    ps = make(1, 0, 1, false); // laid out, and with gradients
+    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_INTERNAL);
+    hs_params_free(ps);
+    free(wte), free(proj), free(back);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_layout),         cmocka_unit_test(test_chunks),
                                         cmocka_unit_test(test_values),         cmocka_unit_test(test_shards),
                                         cmocka_unit_test(test_import_export),  cmocka_unit_test(test_refusals),
                                         cmocka_unit_test(test_names),          cmocka_unit_test(test_name_pieces),
-                                        cmocka_unit_test(test_freeze_by_name), cmocka_unit_test(test_slab_of_its_own) };
+                                        cmocka_unit_test(test_freeze_by_name), cmocka_unit_test(test_slab_of_its_own),
+                                        cmocka_unit_test(test_adopted) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,7 @@ static void add_block(hs_params *ps, int layer, int64_t c)
 }
 
 // Opened once, for all parameters of a test; those on the plain CPU need none.
-static hs_device *device(void)
+hs_device *ckpt_device(void)
 {
     static hs_device *d;
     if (strcmp(test_device, "cpu") != 0 && !d && hs_open_device(&d, test_device, 1, NULL, 0, HS_ONEDNN_NO) != HS_OK)
@@ -59,7 +59,7 @@ static hs_device *device(void)
     return d;
 }
 
-static hs_params *build(const char *optim, const char *freeze, int64_t width, int64_t context, int64_t vocab, int layers)
+static hs_params *list(const char *optim, const char *freeze, int64_t width, int64_t context, int64_t vocab, int layers)
 {
     hs_params *ps;
     if (hs_params_new(&ps, 1, 0, 1) != HS_OK || hs_params_freeze(ps, freeze, "freeze") != HS_OK)
@@ -70,11 +70,20 @@ static hs_params *build(const char *optim, const char *freeze, int64_t width, in
         add_block(ps, i, width);
     add_pair(ps, "ln_f", HS_NORM, 1, width, 0);
     const hs_optim_config c = optim_named(optim ? optim : "adamw");
-    if (hs_params_declare_low(ps, HS_BF16) != HS_OK || (optim && hs_optim_declare(&c, ps) != HS_OK) ||
-        hs_params_alloc(ps, device(), true) != HS_OK)
+    if (hs_params_declare_low(ps, HS_BF16) != HS_OK || (optim && hs_optim_declare(&c, ps) != HS_OK))
         abort();
     return ps;
 }
+
+static hs_params *build(const char *optim, const char *freeze, int64_t width, int64_t context, int64_t vocab, int layers)
+{
+    hs_params *ps = list(optim, freeze, width, context, vocab, layers);
+    if (hs_params_alloc(ps, ckpt_device(), true) != HS_OK)
+        abort();
+    return ps;
+}
+
+hs_params *ckpt_params_listed(void) { return list(NULL, NULL, 16, 12, 50, 2); }
 
 hs_params *ckpt_params_with(const char *optim, const char *freeze) { return build(optim, freeze, 16, 12, 50, 2); }
 hs_params *ckpt_params(bool moments) { return ckpt_params_with(moments ? "adamw" : NULL, NULL); }
@@ -143,8 +152,8 @@ void ckpt_fill(hs_params *ps, uint64_t key)
             const hs_param *p = ps->param[i];
             hs_slab *slab = hs_params_slab(ps, slabs[which]);
             float *logical = content(p, key, which);
-            if (hs_slab_has(slab, p))
-                hs_params_import(ps, slab, p, logical);
+            if (hs_slab_has(slab, p) && hs_params_import(ps, slab, p, logical) != HS_OK)
+                abort();
             free(logical);
         }
 }

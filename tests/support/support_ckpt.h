@@ -1,6 +1,7 @@
 // support_ckpt: a small GPT-2's parameters filled with bits that tell step and place, and folders to put them in.
 #ifndef HS_TESTS_SUPPORT_CKPT_H
 #define HS_TESTS_SUPPORT_CKPT_H
+#include "core/run/device.h"
 #include "data/checkpoint/checkpoint.h"
 
 enum { CKPT_PATH = 512 };
@@ -9,6 +10,8 @@ hs_params *ckpt_params(bool moments); // of AdamW or none; 2 layers, width 16, c
 hs_params *ckpt_params_with(const char *optim, const char *freeze); // the same; NULL: none
 hs_params *ckpt_params_frozen(const char *freeze);                  // the same, of AdamW
 hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int layers);
+hs_params *ckpt_params_listed(void); // without moments, and not laid out yet
+hs_device *ckpt_device(void);        // that they are laid out on: test_device; NULL: the host's memory
 hs_model_info ckpt_info(void);
 hs_status ckpt_read_info(const char *model_dir, hs_model_info *info); // hs_ckpt_read_info, where GPT-2 is known
 void ckpt_fill(hs_params *ps, uint64_t key);                          // values and moments; every bit pattern, NaNs among them

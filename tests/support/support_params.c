@@ -57,8 +57,8 @@ void flat_write(hs_params *ps, const char *slab, const float *values)
     hs_slab *s = hs_params_slab(ps, slab);
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        if (hs_slab_has(s, p))
-            hs_params_write(ps, s, p, values);
+        if (hs_slab_has(s, p) && hs_params_write(ps, s, p, values) != HS_OK)
+            abort();
         values += p->n;
     }
 }
@@ -77,7 +77,8 @@ void flat_set(hs_params *ps, const char *slab, const hs_param *p, size_t i, floa
     float *stored = malloc(p->n * sizeof *stored);
     hs_params_read(ps, hs_params_slab(ps, slab), p, stored);
     stored[i] = value;
-    hs_params_write(ps, hs_params_slab(ps, slab), p, stored);
+    if (hs_params_write(ps, hs_params_slab(ps, slab), p, stored) != HS_OK)
+        abort();
     free(stored);
 }
 
