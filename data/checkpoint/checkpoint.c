@@ -195,13 +195,18 @@ hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size)
 }
 
 // ---- back into the slabs
+static hs_status check_whole(const hs_params *ps)
+{
+    if (ps->tp_size != 1)
+        return HS_FAIL(UNSUPPORTED, "loading on %d tensor-parallel ranks needs parallel/ to cut the tensors", ps->tp_size);
+    return HS_OK;
+}
+
 static hs_status check_params(const hs_params *ps)
 {
     if (!ps->allocated)
         return HS_FAIL(INTERNAL, "parameters are loaded before they are laid out");
-    if (ps->tp_size != 1)
-        return HS_FAIL(UNSUPPORTED, "loading on %d tensor-parallel ranks needs parallel/ to cut the tensors", ps->tp_size);
-    return HS_OK;
+    return check_whole(ps);
 }
 
 static hs_status theirs(const hs_param *p, const void *user, hs_name_piece *piece, int *n)
@@ -210,24 +215,84 @@ static hs_status theirs(const hs_param *p, const void *user, hs_name_piece *piec
     return hs_ckpt_pieces(o, p, piece, n);
 }
 
-hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps)
-{
+struct hs_ckpt_map {
+    hs_ckpt_opts opts;
     hs_weights w;
-    HS_TRY(check_params(ps));
-    HS_TRY(hs_weights_open(&w, model_dir));
-    w.files = o->files;
-    hs_status st = hs_weights_unwrap(&w, ps, theirs, o);
+    char dir[]; // weights borrow it
+};
+
+hs_status hs_ckpt_map_open(hs_ckpt_map **out, const char *model_dir, const hs_ckpt_opts *o, const hs_params *ps)
+{
+    *out = NULL;
+    HS_TRY(check_whole(ps));
+    hs_ckpt_map *m = calloc(1, sizeof *m + strlen(model_dir) + 1);
+    if (m == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory to open it", model_dir);
+    m->opts = *o;
+    strcpy(m->dir, model_dir);
+    hs_status st;
+    HS_TRY_GOTO(st, hs_weights_open(&m->w, m->dir), failed);
+    m->w.files = o->files;
+    HS_TRY_GOTO(st, hs_weights_unwrap(&m->w, ps, theirs, &m->opts), failed);
+    HS_TRY_GOTO(st, hs_weights_expect(&m->w, ps, theirs, &m->opts), failed);
+    HS_TRY_GOTO(st, hs_weights_fit(&m->w), failed);
+    *out = m;
+    return HS_OK;
+failed:
+    hs_ckpt_map_close(m);
+    return st;
+}
+
+void hs_ckpt_map_close(hs_ckpt_map *m)
+{
+    if (m != NULL)
+        hs_weights_close(&m->w);
+    free(m);
+}
+
+static void tell_adopted(const hs_ckpt_map *m, const hs_params *ps)
+{
+    const hs_params_bytes b = hs_params_bytes_of(ps);
+    int n = 0;
+    for (int i = 0; i < ps->n_params; i++)
+        n += hs_slab_adopted(ps->master, ps->param[i]);
+    hs_debug("%s: %d of %d parameters are served from the file, %.1f of %.1f MiB", m->dir, n, ps->n_params, (double)b.adopted / 0x1p20,
+             (double)(b.adopted + b.master) / 0x1p20);
+}
+
+hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device)
+{
+    const void **host = calloc((size_t)ps->n_params + 1, sizeof *host);
+    hs_status st = host != NULL ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for %d addresses", m->dir, ps->n_params);
+    for (int i = 0; i < ps->n_params && st == HS_OK; i++)
+        st = hs_weights_as_stored(&m->w, ps->param[i], theirs, &m->opts, &host[i]);
     if (st == HS_OK)
-        st = hs_weights_expect(&w, ps, theirs, o);
-    if (st == HS_OK)
-        st = hs_weights_fit(&w);
-    if (st == HS_OK)
-        st = hs_weights_copy(&w, ps, theirs, o, ps->master);
-    hs_weights_close(&w);
+        st = hs_params_adopt(ps, device, host);
+    free(host);
     HS_TRY(st);
+    tell_adopted(m, ps);
+    return HS_OK;
+}
+
+hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps)
+{
+    HS_TRY(check_params(ps));
+    HS_TRY(hs_weights_copy(&m->w, ps, theirs, &m->opts, ps->master));
     hs_params_refresh_low(ps);
     hs_params_changed(ps);
+    for (int i = 0; i < m->w.n_files; i++)
+        hs_safetensors_forget(m->w.file[i]);
     return HS_OK;
+}
+
+hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps)
+{
+    hs_ckpt_map *m;
+    HS_TRY(check_params(ps));
+    HS_TRY(hs_ckpt_map_open(&m, model_dir, o, ps));
+    const hs_status st = hs_ckpt_map_load(m, ps);
+    hs_ckpt_map_close(m);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 hs_status hs_ckpt_count(const char *model_dir, int64_t *n)

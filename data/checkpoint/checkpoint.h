@@ -37,6 +37,7 @@ typedef struct hs_st_entry {
 } hs_st_entry;
 hs_status hs_safetensors_open(hs_safetensors **out, const char *path);
 void hs_safetensors_close(hs_safetensors *s);
+void hs_safetensors_forget(hs_safetensors *s); // pages read so far go from this process; they come again when somebody reads
 int hs_safetensors_count(const hs_safetensors *s);
 const hs_st_entry *hs_safetensors_at(const hs_safetensors *s, int i);
 const hs_st_entry *hs_safetensors_find(const hs_safetensors *s, const char *name);
@@ -72,9 +73,9 @@ typedef struct hs_ckpt_opts {
 } hs_ckpt_opts;
 
 typedef struct hs_ckpt hs_ckpt; // the writer: one thread, one snapshot
-hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o,
-                      const hs_params *ps); // counts and reserves the snapshot's memory (hs_params_alloc_host)
-size_t hs_ckpt_bytes(const hs_params *ps);  // of the snapshot: values and slabs that are saved
+// Counts and reserves the snapshot's memory (hs_params_alloc_host).
+hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps);
+size_t hs_ckpt_bytes(const hs_params *ps); // of the snapshot: values and slabs that are saved
 // Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
 // is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
 // is being written all the same, and training may go on). tok (may be NULL) is borrowed until hs_ckpt_wait; ps until hs_ckpt_free.
@@ -100,6 +101,16 @@ hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *
 hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all tensors, by the headers of the files
 // Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps);
+// The same in steps, for a model that only reads its values: what the files have just as it is stored is served from their mapping.
+//   hs_ckpt_map_open (all parameters are known), hs_ckpt_map_adopt, hs_params_alloc, hs_ckpt_map_load (the rest); hs_ckpt_map_close behind
+//   hs_params_free
+// Meanwhile a file that is cut short kills the process (SIGBUS), and one that is written over in its place gives other values.
+typedef struct hs_ckpt_map hs_ckpt_map;
+// o's rows are borrowed.
+hs_status hs_ckpt_map_open(hs_ckpt_map **out, const char *model_dir, const hs_ckpt_opts *o, const hs_params *ps);
+hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device); // says at debug level how much that is
+hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps);
+void hs_ckpt_map_close(hs_ckpt_map *m); // NULL: nothing
 // The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
 hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t);
 bool hs_ckpt_has_train(const char *model_dir);

@@ -383,6 +383,8 @@ static hs_status add_snapshot(hs_ckpt *c, const hs_slab *slab)
 
 static hs_status make_snapshots(hs_ckpt *c, const hs_params *ps)
 {
+    if (ps->master->adopted)
+        return HS_FAIL(INTERNAL, "values that are adopted are not snapshots' to copy: hs_ckpt_export writes them");
     c->snapshot = calloc((size_t)ps->n_slabs, sizeof *c->snapshot);
     if (c->snapshot == NULL)
         return HS_FAIL(MEMORY, "no memory for a list of %d slabs", ps->n_slabs);

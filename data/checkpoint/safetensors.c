@@ -443,6 +443,8 @@ void hs_safetensors_close(hs_safetensors *f)
     free(f);
 }
 
+void hs_safetensors_forget(hs_safetensors *f) { madvise((void *)f->map, f->map_bytes, MADV_DONTNEED); } // a wish: nothing depends on it
+
 int hs_safetensors_count(const hs_safetensors *f) { return f->n; }
 const hs_st_entry *hs_safetensors_at(const hs_safetensors *f, int i) { return i >= 0 && i < f->n ? &f->entry[i] : NULL; }
 

@@ -380,11 +380,27 @@ hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces
     return HS_OK;
 }
 
-static hs_status buffers_alloc(buffers *b, const hs_params *ps, const char *dir)
+hs_status hs_weights_as_stored(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, const void **out)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    int n;
+    *out = NULL;
+    HS_TRY(pieces(p, user, piece, &n));
+    const hs_weight *found = n == 1 && piece->part == 0 && !piece->transposed ? lookup(w, piece->name) : NULL;
+    const hs_st_entry *e = found != NULL ? found->entry : NULL;
+    if (e != NULL && e->dtype == HS_F32 && e->n_dims == p->n_dims && memcmp(e->dim, p->dim, (size_t)p->n_dims * sizeof *p->dim) == 0 &&
+        (uintptr_t)e->data % sizeof(float) == 0)
+        *out = e->data;
+    return HS_OK;
+}
+
+static bool wants(const hs_slab *slab, const hs_param *p) { return hs_slab_has(slab, p) && !hs_slab_adopted(slab, p); }
+
+static hs_status buffers_alloc(buffers *b, const hs_params *ps, const hs_slab *slab, const char *dir)
 {
     size_t most = 1;
     for (int i = 0; i < ps->n_params; i++)
-        most = ps->param[i]->n > most ? ps->param[i]->n : most;
+        most = wants(slab, ps->param[i]) && ps->param[i]->n > most ? ps->param[i]->n : most;
     *b = (buffers){ malloc(most * sizeof(float)), malloc(BLOCK * sizeof(float)), malloc(BLOCK * sizeof(double)) };
     return b->logical && b->rows && b->aligned ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for a tensor of %zu elements", dir, most);
 }
@@ -410,17 +426,15 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
         found++;
     }
     b->logical = whole;
-    if (found == n)
-        hs_params_import(ps, slab, p, whole);
-    return HS_OK;
+    return found == n ? hs_params_import(ps, slab, p, whole) : HS_OK;
 }
 
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab)
 {
     buffers b;
-    hs_status st = buffers_alloc(&b, ps, w->dir);
+    hs_status st = buffers_alloc(&b, ps, slab, w->dir);
     for (int i = 0; i < ps->n_params && st == HS_OK; i++)
-        if (hs_slab_has(slab, ps->param[i]))
+        if (wants(slab, ps->param[i]))
             st = read_param(w, ps, ps->param[i], pieces, user, &b, slab);
     free(b.logical);
     free(b.rows);

@@ -38,7 +38,9 @@ hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user);
 // What was missing or misshapen, and what is left over: nothing may be but the family's aliases.
 hs_status hs_weights_fit(hs_weights *w);
-// Parameters that the slab lacks, and tensors that the file lacks, are passed over.
+// Where the file has a parameter just as it is stored here - f32, whole, not turned, not padded, aligned; NULL: nowhere.
+hs_status hs_weights_as_stored(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, const void **out);
+// Parameters that the slab lacks or has adopted, and tensors that the file lacks, are passed over.
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
 
 #endif

@@ -83,6 +83,22 @@ static hs_status check_size(const hs_session *s)
     return HS_OK;
 }
 
+// Weights where the files have them as they are stored, memory for the others.
+static hs_status load_weights(hs_session *s)
+{
+    hs_params *ps = s->model->params;
+    HS_TRY(hs_ckpt_map_open(&s->map, s->dir, &(hs_ckpt_opts){ .files = s->info.files }, ps));
+    HS_TRY(hs_ckpt_map_adopt(s->map, ps, s->device));
+    HS_TRY(hs_model_alloc(s->model, false));
+    HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
+    HS_TRY(hs_ckpt_map_load(s->map, ps));
+    if (hs_params_bytes_of(ps).adopted)
+        return HS_OK;
+    hs_ckpt_map_close(s->map);
+    s->map = NULL;
+    return HS_OK;
+}
+
 hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans)
 {
     s->policy = *policy;
@@ -96,9 +112,7 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
         const hs_arch_setup setup = { s->arch, s->decode_shape = *plans->decode };
         HS_TRY(hs_model_plan(s->model, HS_DECODE, hs_arch_trace, &setup, &s->decode));
     }
-    HS_TRY(hs_model_alloc(s->model, false));
-    HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
-    HS_TRY(hs_ckpt_load_params(s->dir, &(hs_ckpt_opts){ .files = s->info.files }, s->model->params));
+    HS_TRY(load_weights(s));
     return hs_model_release_masters(s->model);
 }
 
@@ -106,6 +120,7 @@ void hs_session_close(hs_session *s)
 {
     hs_run_free(s->run);
     hs_model_free(s->model);
+    hs_ckpt_map_close(s->map);
     hs_device_close(s->device);
     hs_tokenizer_free(s->tokenizer);
     free(s->drawable);

@@ -25,6 +25,7 @@ typedef struct hs_session {
     hs_policy policy;
     hs_arch_shape decode_shape;
     hs_model *model;
+    hs_ckpt_map *map; // the files that the model's values are served from; NULL: all of them were copied
     hs_run *run;
     int eval, decode; // numbers of its plans; -1: not asked for
 } hs_session;
@@ -37,7 +38,8 @@ hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_fa
 typedef struct hs_session_plans { // at least one; NULL: no such plan
     const hs_arch_shape *eval, *decode;
 } hs_session_plans;
-// Traces the plans, loads the weights and gives back those f32 values that the policy has no reader for. CORRUPT: config.json promises more
+// Traces the plans, loads the weights - what the files have as the model stores it is served from their mapping for as long as the session
+// is open - and gives back those f32 values that the policy has no reader for. CORRUPT: config.json promises more
 // than the files hold.
 hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans);
 void hs_session_close(hs_session *s); // behind runs of its model that others made

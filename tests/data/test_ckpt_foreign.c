@@ -74,7 +74,7 @@ static void foreign_open(foreign *x)
         float logical[4096];
         for (int k = 0; k < 4096; k++)
             logical[k] = (float)((k * 7 + i) % 251 - 125) / 64; // exact in bf16
-        hs_params_import(x->ps, x->ps->master, x->ps->param[i], logical);
+        OK(hs_params_import(x->ps, x->ps->master, x->ps->param[i], logical));
     }
     snprintf(path, sizeof path, "%s/m", x->dir);
     OK(hs_ckpt_export(path, &o, x->ps, &info, NULL));
@@ -192,6 +192,105 @@ static void names_what_does_not_fit(void **state)
     foreign_close(&x);
 }
 
+// Once more with a header longer by `more` bytes: other writers align nothing.
+static void shift_data(const char *path, size_t more)
+{
+    static char whole[1 << 17];
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    const size_t size = fread(whole, 1, sizeof whole, f);
+    fclose(f);
+    assert_true(size < sizeof whole);
+    uint64_t header;
+    memcpy(&header, whole, sizeof header);
+    const size_t front = sizeof header + header;
+    f = fopen(path, "wb");
+    assert_non_null(f);
+    header += more;
+    fwrite(&header, sizeof header, 1, f);
+    fwrite(whole + sizeof header, front - sizeof header, 1, f);
+    fprintf(f, "%*s", (int)more, "");
+    fwrite(whole + front, size - front, 1, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+// Whole, f32 and not turned; wte is padded here, the Conv1D weights are turned, one bias is bf16.
+static bool as_stored(const hs_param *p)
+{
+    return (p->n_dims == 1 || !strcmp(p->name, "wpe.weight")) && strcmp(p->name, "h0.ln_1.bias") != 0;
+}
+
+static void is_only_read(hs_params *ps, const foreign *x)
+{
+    char path[2 * CKPT_PATH];
+    const hs_ckpt_opts o = ckpt_opts(NULL, 0);
+    const hs_model_info info = ckpt_info();
+    hs_ckpt *writer;
+    const hs_param *p = hs_params_find(ps, "wpe.weight");
+    float other[12 * 16] = { 0 };
+    assert_int_equal(hs_params_write(ps, ps->master, p, other), HS_INTERNAL);
+    assert_non_null(strstr(hs_error(), "master of parameter wpe.weight is adopted"));
+    assert_int_equal(hs_params_import(ps, ps->master, p, other), HS_INTERNAL);
+    assert_int_equal(hs_params_clear(ps, ps->master, p), HS_INTERNAL);
+    assert_int_equal(hs_params_init_values(ps), HS_INTERNAL);
+    assert_int_equal(hs_params_declare_grad(ps), HS_INTERNAL);
+    assert_true(flat_equal(ps, x->ps, "master"));
+    snprintf(path, sizeof path, "%s/run", x->dir);
+    assert_int_equal(hs_ckpt_new(&writer, &(hs_ckpt_opts){ .dir = path, .files = o.files }, ps), HS_INTERNAL);
+    snprintf(path, sizeof path, "%s/again", x->dir);
+    ckpt_remove(path);
+    OK(hs_ckpt_export(path, &o, ps, &info, NULL)); // writing elsewhere is reading
+    hs_params *again = ckpt_params(false);
+    OK(hs_ckpt_load_params(path, &o, again));
+    assert_true(flat_equal(again, x->ps, "master"));
+    hs_params_free(again);
+}
+
+static void serves_what_lies_in_the_file_as_it_is_stored(void **state)
+{
+    (void)state;
+    foreign x;
+    char path[2 * CKPT_PATH];
+    uint16_t low[16];
+    foreign_open(&x);
+    hs_st_tensor *bias = tensor(&x, "transformer.h.0.ln_1.bias");
+    hs_convert(low, HS_BF16, bias->data, HS_F32, 16);
+    bias->dtype = HS_BF16, bias->data = low;
+    snprintf(path, sizeof path, "%s/model.safetensors", x.dir);
+    static const size_t shifts[] = { 0, 4, 3 };
+    for (int i = 0; i < HS_COUNT(shifts); i++) {
+        const hs_ckpt_opts o = ckpt_opts(NULL, 0);
+        hs_params *ps = ckpt_params_listed();
+        hs_ckpt_map *map;
+        const size_t all = hs_params_bytes_of(ps).master;
+        size_t adopted = 0, saved = 0;
+        OK(hs_safetensors_write(path, x.t, x.n, NULL));
+        shift_data(path, shifts[i]);
+        OK(hs_ckpt_map_open(&map, x.dir, &o, ps));
+        OK(hs_ckpt_map_adopt(map, ps, ckpt_device()));
+        OK(hs_params_alloc(ps, ckpt_device(), false));
+        OK(hs_ckpt_map_load(map, ps));
+        for (int k = 0; k < ps->n_params; k++) {
+            const hs_param *p = ps->param[k];
+            const bool expected = as_stored(p) && shifts[i] % sizeof(float) == 0;
+            if (hs_slab_adopted(ps->master, p) != expected)
+                fail_msg("%s, data %zu bytes further: adopted %d", p->name, shifts[i], !expected);
+            adopted += expected ? p->n * sizeof(float) : 0;
+            saved += expected ? (p->n + 63) / 64 * 64 * sizeof(float) : 0;
+        }
+        assert_int_equal(hs_params_bytes_of(ps).adopted, adopted);
+        assert_int_equal(hs_params_bytes_of(ps).master, all - saved);
+        assert_true(flat_equal(ps, x.ps, "master"));
+        hs_params_refresh_low(x.ps);
+        assert_true(flat_equal(ps, x.ps, "low"));
+        if (adopted)
+            is_only_read(ps, &x);
+        hs_params_free(ps);
+        hs_ckpt_map_close(map);
+    }
+    foreign_close(&x);
+}
+
 static void loads_shards(void **state)
 {
     (void)state;
@@ -280,6 +379,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(exports_and_loads_again),
         cmocka_unit_test(loads_bare_names_aliases_and_low_precision),
         cmocka_unit_test_setup(names_what_does_not_fit, ckpt_listen),
+        cmocka_unit_test(serves_what_lies_in_the_file_as_it_is_stored),
         cmocka_unit_test(loads_shards),
         cmocka_unit_test(reads_only_what_it_can_run),
     };

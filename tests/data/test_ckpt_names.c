@@ -50,8 +50,8 @@ static void reads_and_writes_parts(void **state)
         float values[3 * ROWS * COLS], back[3 * ROWS * COLS];
         for (int i = 0; i < HS_COUNT(values); i++)
             values[i] = (float)i + 0.5f;
-        hs_params_import(ps[0], ps[0]->master, w[0], values);
-        hs_params_import(ps[0], ps[0]->master, b[0], values);
+        OK(hs_params_import(ps[0], ps[0]->master, w[0], values));
+        OK(hs_params_import(ps[0], ps[0]->master, b[0], values));
         snprintf(path, sizeof path, "%s/m%d", dir, pad);
         OK(hs_ckpt_export(path, &o, ps[0], &info, NULL));
         OK(hs_ckpt_load_params(path, &o, ps[1]));

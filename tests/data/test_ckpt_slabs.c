@@ -110,7 +110,7 @@ static void resumes_with_others_frozen(void **state)
             if (ps->slab[s]->spec.saved)
                 for (int k = 0; k < ps->n_params; k++)
                     if (hs_slab_has(ps->slab[s], ps->param[k]))
-                        hs_params_clear(ps, ps->slab[s], ps->param[k]);
+                        OK(hs_params_clear(ps, ps->slab[s], ps->param[k]));
         OK(hs_ckpt_load_params(found, &o, ps));
         OK(hs_ckpt_load_train(found, ps, &t));
         assert_true(flat_equal(ps, full, "master"));

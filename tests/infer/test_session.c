@@ -19,14 +19,19 @@ enum { PROMPTS = 3, NEW = 12 };
 static const int32_t prompt[PROMPTS][4] = { { 5, 1, 9, 2 }, { 7 }, { 3, 3, 30 } };
 static const int64_t length[PROMPTS] = { 4, 1, 3 };
 
+static void load_golden(hs_session *s, const hs_policy *policy, int64_t n_pages)
+{
+    const hs_arch_shape decode = hs_session_decode_shape(s, 8, PROMPTS, n_pages);
+    const hs_arch_shape eval = { .max_tokens = s->context, .max_seqs = 1, .logits = true };
+    if (hs_session_load(s, policy, &(hs_session_plans){ .eval = &eval, .decode = &decode }) != HS_OK)
+        fail_msg("%s", hs_error());
+}
+
 static void open_golden(hs_session *s, int64_t n_pages)
 {
     if (hs_session_open(s, GOLDEN, 0, hs_families, "cpu", 2) != HS_OK)
         fail_msg("%s", hs_error());
-    const hs_arch_shape decode = hs_session_decode_shape(s, 8, PROMPTS, n_pages);
-    const hs_arch_shape eval = { .max_tokens = s->context, .max_seqs = 1, .logits = true };
-    if (hs_session_load(s, &fp32, &(hs_session_plans){ .eval = &eval, .decode = &decode }) != HS_OK)
-        fail_msg("%s", hs_error());
+    load_golden(s, &fp32, n_pages);
 }
 
 // Continues all prompts on a run; ids: [PROMPTS][4 + NEW].
@@ -118,6 +123,70 @@ static void decoding_is_evaluation(void **state)
     hs_session_close(&s);
 }
 
+// Logits of the evaluation of some tokens, [n][vocab].
+static float *logits_of(hs_session *s, int64_t n)
+{
+    int32_t ids[64], where[128], targets[64];
+    const int32_t starts[2] = { 0, (int32_t)n };
+    for (int32_t k = 0; k < n; k++)
+        ids[k] = (k * 7 + 3) % (int32_t)s->vocab, targets[k] = -1, where[2 * k] = 0, where[2 * k + 1] = k;
+    const struct {
+        const char *name;
+        const void *p;
+        size_t bytes;
+    } in[] = {
+        { "ids", ids, 4 * (size_t)n }, { "where", where, 8 * (size_t)n }, { "targets", targets, 4 * (size_t)n }, { "starts", starts, 8 }
+    };
+    for (int i = 0; i < HS_COUNT(in); i++)
+        assert_int_equal(hs_run_write(s->run, s->eval, in[i].name, in[i].p, in[i].bytes), HS_OK);
+    hs_step_live(hs_run_in(s->run), n, 1, 0);
+    assert_int_equal(hs_run_forward(s->run, s->eval), HS_OK);
+    hs_ref y;
+    assert_non_null(hs_run_output(s->run, s->eval, 0, &y));
+    float *logits = malloc((size_t)(n * y.cols) * sizeof *logits);
+    assert_non_null(logits);
+    assert_int_equal(hs_run_read(s->run, s->eval, 0, 0, n, logits), HS_OK);
+    for (int64_t k = 0; k < n; k++)
+        memmove(logits + k * s->vocab, logits + k * y.cols, (size_t)s->vocab * sizeof *logits);
+    return logits;
+}
+
+// Weights served from the file are the weights that were copied out of it, to the last bit, on memory that the host may touch and on
+// fenced, in f32 and in bf16.
+static void weights_in_the_file_or_copied(void **state)
+{
+    (void)state;
+    static const char *const devices[] = { "cpu", "cpu-fenced" };
+    static const hs_policy policies[] = { { .low = HS_F32 }, { .low = HS_BF16 } };
+    for (int way = 0; way < HS_COUNT(devices) * HS_COUNT(policies); way++) {
+        float *logits[2];
+        job j[2];
+        size_t all[2];
+        for (int copied = 0; copied < 2; copied++) {
+            hs_session s;
+            assert_int_equal(hs_session_open(&s, GOLDEN, 0, hs_families, devices[way / 2], 2), HS_OK);
+            if (copied)
+                s.device->adopt = NULL; // as a device that brings none
+            load_golden(&s, &policies[way % 2], 4);
+            const hs_params_bytes b = hs_params_bytes_of(s.model->params);
+            const hs_param *wpe = hs_params_find(s.model->params, "wpe.weight"),
+                           *qkv = hs_params_find(s.model->params, "h0.attn.qkv.weight");
+            assert_int_equal(hs_slab_adopted(s.model->params->master, wpe), !copied);
+            assert_false(hs_slab_adopted(s.model->params->master, qkv)); // the file has it turned
+            assert_true(copied ? !b.adopted && !s.map : b.adopted && s.map);
+            all[copied] = b.all;
+            j[copied] = (job){ .s = &s, .run = s.run };
+            assert_int_equal(continue_all(&j[copied]), HS_OK);
+            logits[copied] = logits_of(&s, 16);
+            hs_session_close(&s);
+        }
+        assert_true(all[0] < all[1]);
+        assert_memory_equal(logits[0], logits[1], 16 * 61 * sizeof(float));
+        assert_memory_equal(j[0].ids, j[1].ids, sizeof j[0].ids);
+        free(logits[0]), free(logits[1]);
+    }
+}
+
 static void two_runs_share_the_weights(void **state)
 {
     (void)state;
@@ -160,6 +229,7 @@ static void what_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(what_the_files_say), cmocka_unit_test(decoding_is_evaluation),
-                                        cmocka_unit_test(two_runs_share_the_weights), cmocka_unit_test(what_is_refused) };
+                                        cmocka_unit_test(weights_in_the_file_or_copied), cmocka_unit_test(two_runs_share_the_weights),
+                                        cmocka_unit_test(what_is_refused) };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }
