@@ -142,7 +142,7 @@ static void parameters_are_asked_for_again(void **state)
         assert_int_equal(ps->grad->bytes, PARAMS * 64 * sizeof(float));
         hs_params_free(ps);
     }
-    assert_true(failed > 2 * PARAMS);
+    assert_true(failed > PARAMS); // a sanitizer's strdup is none of these allocations
 }
 
 int main(void)
