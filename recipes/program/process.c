@@ -42,12 +42,30 @@ static const ending *ending_of(int n)
     return NULL;
 }
 
-static volatile sig_atomic_t seen;
+const char *hs_signal_name(int n)
+{
+    const ending *e = ending_of(n);
+    return e ? e->name : "a real-time signal";
+}
+
+static volatile sig_atomic_t seen, begun;
 static struct timespec pressed; // when an impatient one came
+
+// While a run is set up there is nothing to save, and what it waits for (a pipe that nobody writes) may never come.
+static void end_at_once(int n)
+{
+    const char *part[] = { "halfstep: stopped by ", hs_signal_name(n), " before the first step; the same command begins again\n" };
+    for (int i = 0; i < HS_COUNT(part); i++)
+        if (write(STDERR_FILENO, part[i], strlen(part[i])) < 0)
+            break;
+    _exit(hs_status_exit(HS_STOPPED));
+}
 
 static void on_signal(int n)
 {
     const int saved = errno;
+    if (!begun)
+        end_at_once(n);
     const ending *e = ending_of(n);
     if (e && e->flags & IMPATIENT) {
         struct timespec now;
@@ -80,13 +98,9 @@ void hs_signals_catch(void)
         install(n, LEFT_IGNORED);
 }
 
-int hs_signal_seen(void) { return seen; }
+void hs_signals_defer(void) { begun = 1; }
 
-const char *hs_signal_name(int n)
-{
-    const ending *e = ending_of(n);
-    return e ? e->name : "a real-time signal";
-}
+int hs_signal_seen(void) { return seen; }
 
 // ---- standard streams
 static bool outlives, told;

@@ -14,8 +14,10 @@ void hs_process_check_output(void);
 hs_status hs_process_end(void); // stdout is flushed; SYSTEM: it was the product and is not whole
 
 // Every signal that would end the process and can be caught asks a run to stop at the next step. SIGINT, SIGTERM or SIGQUIT once more
-// ends it at once, unless it follows so fast that one wish came by two ways (timeout and a terminal tell the whole group).
+// ends it at once, unless it follows so fast that one wish came by two ways (timeout and a terminal tell the whole group). Until
+// hs_signals_defer, while there is nothing to save, any of them ends the process with a line and the exit code of STOPPED.
 void hs_signals_catch(void);
+void hs_signals_defer(void);
 int hs_signal_seen(void);          // the first one's number; 0: none
 const char *hs_signal_name(int n); // "SIGTERM"
 #endif

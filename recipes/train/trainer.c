@@ -351,6 +351,7 @@ hs_status hs_train(const hs_train_opts *o)
     hs_process_outlive_output();
     hs_status st = hs_trainer_open(t, o);
     if (st == HS_OK) {
+        hs_signals_defer();
         st = run(t);
         hs_progress_end(&t->progress);
     }

@@ -56,6 +56,16 @@ code=$?
 exec 9<&-
 [ $code -eq 143 ] || fail "twice: $code"
 
+# before the first step there is nothing to save, and what a run waits for may never come
+mkfifo silent
+"${pretrain[@]}" 3 --data.train=silent --out early 2>stderr.txt &
+pid=$!
+sleep 0.3
+kill -TERM $pid
+wait $pid
+code=$?
+[ $code -eq 75 ] && grep -q '^halfstep: stopped by SIGTERM before the first step; the same command begins again$' stderr.txt || fail "while it is set up: $code, $(cat stderr.txt)"
+
 # what was ignored stays ignored: nohup
 started out bash -c 'trap "" HUP; exec "$@"' bash
 kill -HUP $pid
