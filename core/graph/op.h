@@ -89,10 +89,7 @@ typedef struct hs_args {
 } hs_args;
 
 // Live rows of an operand in this step.
-static inline int64_t hs_ref_rows(const hs_args *a, const hs_ref *r)
-{
-    return hs_ext_rows(r->ext, a->step->n, r->rows);
-}
+static inline int64_t hs_ref_rows(const hs_args *a, const hs_ref *r) { return hs_ext_rows(r->ext, a->step->n, r->rows); }
 
 typedef void hs_kernel(const hs_args *a, hs_lane *lane); // cannot fail: whatever can be wrong was refused while tracing
 
@@ -105,8 +102,8 @@ typedef enum hs_part_kind {
 
 // A copy of a parameter in a layout that the kernels walk faster, made once per change of the values instead of once per run.
 typedef struct hs_derive {
-    int operand;                                      // which input, where it is a parameter
-    size_t (*bytes)(const hs_node *n, bool backward); // 0: not worth it for this node
+    int operand;                                                // which input, where it is a parameter
+    size_t (*bytes)(const hs_node *n, bool backward, int runs); // runs: per change of the values, as hs_plan_opts has it. 0: not worth it
     hs_kernel *forward, *backward; // in[0] -> out[0].p, for the kernels of that direction; divides as it likes, must not sync. NULL: none
     bool replaces_shared;          // a run that reads the copy needs no shared scratch
 } hs_derive;

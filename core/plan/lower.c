@@ -177,13 +177,14 @@ hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_deri
 {
     hs_kernel *make = backward ? f->backward : f->forward;
     const hs_tensor *w = n->in[f->operand];
-    const size_t bytes = make && w && w->kind == HS_PARAM && p->opts.runs_per_values > 1 ? f->bytes(n, backward) : 0;
+    const int runs = p->opts.runs_per_values;
+    const size_t bytes = make && w && w->kind == HS_PARAM && runs > 1 ? f->bytes(n, backward, runs) : 0;
     if (!bytes)
         return HS_OK;
     const hs_derived want = { .param = w->param, .dtype = hs_plan_value_slot(p, n, f->operand).dtype, .make = make, .bytes = bytes };
     hs_derived *copy;
     HS_TRY(hs_derived_get(p->graph->params, &want, &copy));
-    r->derived = copy;
+    r->derived = copy, r->derived_in = f->operand;
     if (f->replaces_shared)
         r->scratch.shared = 0;
     return HS_OK;

@@ -34,6 +34,7 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     hs_slot in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT];
     hs_scratch scratch;
     const hs_derived *derived; // NULL: none
+    int derived_in;            // the operand that it is read instead of
     hs_comm *comm;             // NULL: none
     hs_cost cost;
     bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)

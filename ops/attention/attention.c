@@ -4,11 +4,12 @@
 //
 // Blocks of keys pass by blocks of queries with a running maximum and sum (Dao 2023, arXiv:2307.08691), so nothing of size
 // queries x keys exists; blocks that causality hides are skipped. Only lse is saved. A member computes a (sequence, head, up
-// to CHUNK queries) on its own and every sum has one order: the bits do not depend on the team. A few queries over a long
-// cache (decoding) read keys and values where they lie.
+// to CHUNK queries) on its own and every sum has one order: the bits do not depend on the team, nor a query's on how many there are: blocks
+// begin at the same keys, and what a query does not see adds zeros. A few queries over a long cache (decoding) read values where they lie.
 
 #include "ops/attention/attention.h"
 #include "core/cpu/vmath.h"
+#include "ops/attention/few_scores.h"
 
 enum { QB = 8 * GEMM_MR, KB = 3 * 64, CHUNK = 512, BLOCKS = (CHUNK + QB - 1) / QB, FEW = 4 };
 _Static_assert(KB % GEMM_NR == 0, "panels");
@@ -109,11 +110,11 @@ typedef struct work {
     int64_t h, c0, n; // head; queries [c0, c0 + n) of the sequence
     int64_t d_cols;   // columns of o: d rounded up to whole panels
     hs_drop drop;
-    bool drops, narrow;      // weights are multiplied as bf16
-    gemm_word *k, *v, *rows;         // a block of keys, of values, queries that had to be converted
-    const gemm_word *laid[BLOCKS];   // blocks of queries, rows lda apart
+    bool drops, narrow;            // weights are multiplied as bf16
+    gemm_word *k, *v, *rows;       // a block of keys, of values, queries that had to be converted
+    const gemm_word *laid[BLOCKS]; // blocks of queries, rows lda apart
     int64_t lda;
-    float *score, *o, *max, *sum, *factor;
+    float *score, *o, *max, *sum, *factor, *sums;
     uint16_t *p;
     void *stage; // a block of keys or values from pages apart
 } work;
@@ -121,10 +122,17 @@ typedef struct work {
 static size_t carve(work *w, char *own, int64_t d, bool paged)
 {
     const int64_t cols = gemm_panels(d) * GEMM_NR;
-    const size_t words[] = {
-        (size_t)(KB * d), (size_t)(KB * cols), (size_t)(BLOCKS * att_row_words(QB, d)), QB * KB, (size_t)(CHUNK * cols), CHUNK, CHUNK, KB,
-        QB * KB / 2, paged ? (size_t)(KB * d) : 0
-    };
+    const size_t words[] = { (size_t)(KB * d),
+                             (size_t)(KB * cols),
+                             (size_t)(BLOCKS * att_row_words(QB, d)),
+                             QB * KB,
+                             (size_t)(CHUNK * cols),
+                             CHUNK,
+                             CHUNK,
+                             KB,
+                             QB * KB / 2,
+                             (size_t)d,
+                             paged ? (size_t)(KB * d) : 0 };
     char *at[HS_COUNT(words)];
     size_t bytes = 0;
     for (int i = 0; i < HS_COUNT(words); i++) {
@@ -134,7 +142,7 @@ static size_t carve(work *w, char *own, int64_t d, bool paged)
     if (own) {
         w->k = (gemm_word *)at[0], w->v = (gemm_word *)at[1], w->rows = (gemm_word *)at[2], w->score = (float *)at[3];
         w->o = (float *)at[4], w->max = (float *)at[5], w->sum = (float *)at[6], w->factor = (float *)at[7], w->p = (uint16_t *)at[8];
-        w->stage = at[9];
+        w->sums = (float *)at[9], w->stage = at[10];
         w->d_cols = cols;
     }
     return bytes;
@@ -260,130 +268,80 @@ static void finish(work *w)
     }
 }
 
-static void many_queries(work *w)
+static void lay_queries(work *w)
 {
-    const int64_t keys = att_seen(w->s, w->q, w->c0 + w->n - 1);
     const gemm_in x = slice(&w->a->in[ATT_QKV], w->q->q0 + w->c0, w->h * w->s->d, false);
     w->narrow = w->s->dot;
     for (int64_t i0 = 0; i0 < w->n; i0 += QB)
-        w->laid[i0 / QB] = gemm_lay_a(w->rows + i0 / QB * att_row_words(QB, w->s->d), &x, 0, w->s->d, i0, att_least(QB, w->n - i0), w->s->dot,
-                                      &w->lda);
+        w->laid[i0 / QB] =
+            gemm_lay_a(w->rows + i0 / QB * att_row_words(QB, w->s->d), &x, 0, w->s->d, i0, att_least(QB, w->n - i0), w->s->dot, &w->lda);
+}
+
+static void many_queries(work *w)
+{
+    const int64_t keys = att_seen(w->s, w->q, w->c0 + w->n - 1);
+    lay_queries(w);
     for (int64_t j0 = 0; j0 < keys; j0 += KB)
         key_block(w, j0, att_least(KB, keys - j0));
 }
 
-// ---- a few queries: keys and values as they lie, no packing, all in f32. Rows of the cache are far apart, no hardware
-// prefetcher follows them.
+// ---- a few queries: the sums of many, in the same order, but nothing is packed that is read so few times. Rows of the cache are far
+// apart, no hardware prefetcher follows them.
 
-enum { ROWS_AHEAD = 12, AT_ONCE = 4 };
-
-static inline __attribute__((always_inline)) float cell(const char *p, int64_t c, const hs_dtype t)
+// Scores of keys [j0, j0 + nb); packed where products take bf16: 16 x 16 words are transposed in registers.
+static void few_scores_of_block(work *w, int64_t j0, int64_t nb)
 {
-    return t == HS_BF16 ? hs_bf16_f32(((const uint16_t *)p)[c]) : ((const float *)p)[c];
-}
-
-static inline __attribute__((always_inline)) void ask_for(const char *p, int64_t bytes)
-{
-    for (int64_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(p + i);
-}
-
-// score[j] = x . row j of n, rows `step` bytes apart. t and d are constants where it is inlined.
-static inline __attribute__((always_inline)) void few_scores(float *score, const float *x, const char *k, int64_t step, int64_t n,
-                                                             const hs_dtype t, const int64_t d)
-{
-    for (int64_t j = 0; j < n; j++, k += step) {
-        float sum = 0;
-        ask_for(k + ROWS_AHEAD * step, d * (t == HS_BF16 ? 2 : 4));
-        HS_SIMD_SUM(sum)
-        for (int64_t c = 0; c < d; c++)
-            sum += x[c] * cell(k, c, t);
-        score[j] = sum;
+    const att_shape *s = w->s;
+    const int64_t dw = gemm_words(s->d, s->dot);
+    const hs_ref *qkv = &w->a->in[ATT_QKV];
+    const gemm_in k = att_keys(w->a, s, w->q, j0, nb, s->k_col + w->h * s->d, false, w->stage);
+    if (s->dot) {
+        gemm_pack_b(w->k, &k, 0, s->d, 0, nb, s->dot);
+        gemm_block t = { .m = w->n, .n = nb, .kw = dw, .b = w->k, .ldb = dw * GEMM_NR, .dot = s->dot, .scale = s->scale };
+        gemm_block_rows(&t, w->laid[0], w->lda, 0);
+        t.to = (gemm_out){ .p = w->score, .ld = KB, .dtype = HS_F32 };
+        gemm_block_run(&t);
+        return;
+    }
+    for (int64_t i = 0; i < w->n; i++) {
+        const float *x = hs_load(qkv, (w->q->q0 + w->c0 + i) * qkv->cols + w->h * s->d, s->d, (float *)w->k);
+        few_scores(w->score + i * KB, x, &k, nb, s->d, s->scale);
     }
 }
 
-// o += sum over j of p[j] row j
-static inline __attribute__((always_inline)) void few_values(float *o, const float *p, const char *v, int64_t step, int64_t n,
-                                                             const hs_dtype t, const int64_t d)
+// Query i takes the values of the first `seen` keys of the block.
+static void few_values(work *w, int64_t i, int64_t j0, int64_t seen)
 {
-    int64_t j = 0;
-    for (; j + AT_ONCE <= n; j += AT_ONCE, v += AT_ONCE * step) { // so that o is loaded and stored less often
-        for (int64_t i = 0; i < AT_ONCE; i++)
-            ask_for(v + (ROWS_AHEAD + i) * step, d * (t == HS_BF16 ? 2 : 4));
-        HS_SIMD
-        for (int64_t c = 0; c < d; c++)
-            o[c] += (p[j] * cell(v, c, t) + p[j + 1] * cell(v + step, c, t)) +
-                    (p[j + 2] * cell(v + 2 * step, c, t) + p[j + 3] * cell(v + 3 * step, c, t));
+    const att_shape *s = w->s;
+    const hs_ref *from = &w->a->in[s->kv];
+    float *o = w->o + i * w->d_cols, *sum = w->sums;
+    memset(sum, 0, (size_t)s->d * sizeof *sum);
+    for (int64_t j = 0, n; j < seen; j += n) { // pages behind each other are one stretch; stretches end at multiples of 8
+        n = seen - j;
+        const int64_t row = att_key_row(s, w->q, j0 + j, &n);
+        const gemm_in v = slice(from, row, s->k_col + s->width + w->h * s->d, true);
+        const gemm_word *p = s->dot ? (const gemm_word *)(w->p + i * KB + j) : (const gemm_word *)(w->score + i * KB + j);
+        gemm_chain(sum, p, &v, n, s->d, s->dot);
     }
-    for (; j < n; j++, v += step)
-        HS_SIMD
-    for (int64_t c = 0; c < d; c++)
-        o[c] += p[j] * cell(v, c, t);
-}
-
-typedef void few_scores_fn(float *score, const float *x, const char *k, int64_t step, int64_t n, int64_t d);
-typedef void few_values_fn(float *o, const float *p, const char *v, int64_t step, int64_t n, int64_t d);
-#define FEW_LOOPS(name, type, width)                                                                                                       \
-    static void few_scores_##name(float *score, const float *x, const char *k, int64_t step, int64_t n, int64_t d)                         \
-    {                                                                                                                                      \
-        (void)d;                                                                                                                           \
-        few_scores(score, x, k, step, n, type, width);                                                                                     \
-    }                                                                                                                                      \
-    static void few_values_##name(float *o, const float *p, const char *v, int64_t step, int64_t n, int64_t d)                             \
-    {                                                                                                                                      \
-        (void)d;                                                                                                                           \
-        few_values(o, p, v, step, n, type, width);                                                                                         \
-    }
-FEW_LOOPS(f32, HS_F32, d)
-FEW_LOOPS(f32_64, HS_F32, 64)
-FEW_LOOPS(bf16, HS_BF16, d)
-FEW_LOOPS(bf16_64, HS_BF16, 64)
-
-// n rows of this head from (row, col), for the loops above: where they lie, or f16 widened into w->k.
-static const char *few_rows(work *w, int64_t row, int64_t col, int64_t n, int64_t *step)
-{
-    const hs_ref *from = &w->a->in[w->s->kv];
-    const int64_t d = w->s->d;
-    *step = from->cols * (from->dtype == HS_F32 ? 4 : 2);
-    if (from->dtype != HS_F16)
-        return att_cell(from, row, col);
-    for (int64_t j = 0; j < n; j++)
-        hs_load_f16((float *)w->k + j * d, (const uint16_t *)att_cell(from, row + j, col), d);
-    *step = d * 4;
-    return (const char *)w->k;
+    HS_SIMD
+    for (int64_t c = 0; c < s->d; c++)
+        o[c] = j0 ? sum[c] + o[c] : sum[c];
 }
 
 static void few_queries(work *w)
 {
     const att_shape *s = w->s;
-    const hs_ref *qkv = &w->a->in[ATT_QKV];
-    const bool bf16 = w->a->in[s->kv].dtype == HS_BF16;
-    few_scores_fn *const scores = s->d == 64 ? (bf16 ? few_scores_bf16_64 : few_scores_f32_64) : bf16 ? few_scores_bf16 : few_scores_f32;
-    few_values_fn *const values = s->d == 64 ? (bf16 ? few_values_bf16_64 : few_values_f32_64) : bf16 ? few_values_bf16 : few_values_f32;
-    float *x = (float *)w->rows;
-    w->narrow = false;
-    for (int64_t i = 0; i < w->n; i++) {
-        const int64_t seen = att_seen(s, w->q, w->c0 + i);
-        const float *src = hs_load(qkv, (w->q->q0 + w->c0 + i) * qkv->cols + w->h * s->d, s->d, x);
-        float *o = w->o + i * w->d_cols;
-        for (int64_t c = 0; c < s->d; c++)
-            x[c] = src[c] * s->scale, o[c] = 0;
-        for (int64_t j0 = 0; j0 < seen; j0 += KB) {
-            const int64_t nb = att_least(KB, seen - j0), col = s->k_col + w->h * s->d;
-            int64_t step, n;
-            for (int64_t j = 0; j < nb; j += n) { // pages behind each other are one stretch
-                n = nb - j;
-                const int64_t row = att_key_row(s, w->q, j0 + j, &n);
-                const char *k = few_rows(w, row, col, n, &step);
-                scores(w->score + j, x, k, step, n, s->d);
-            }
-            weigh(w, 0, i, j0, nb, nb);
-            for (int64_t j = 0; j < nb; j += n) { // stretches end at multiples of 8, so that AT_ONCE groups stay what they are
-                n = nb - j;
-                const int64_t row = att_key_row(s, w->q, j0 + j, &n);
-                const char *v = few_rows(w, row, col + s->width, n, &step);
-                values(o, w->score + j, v, step, n, s->d);
-            }
+    const int64_t keys = att_seen(s, w->q, w->c0 + w->n - 1);
+    lay_queries(w);
+    for (int64_t j0 = 0; j0 < keys; j0 += KB) {
+        const int64_t nb = att_least(KB, keys - j0);
+        few_scores_of_block(w, j0, nb);
+        for (int64_t i = 0; i < w->n; i++) {
+            const int64_t seen = att_least(nb, att_seen(s, w->q, w->c0 + i) - j0);
+            if (seen <= 0)
+                continue;
+            weigh(w, i, i, j0, seen, nb);
+            few_values(w, i, j0, seen);
         }
     }
 }

@@ -33,16 +33,16 @@ typedef struct tile_out {
     const float *base, *bias;
     float scale;
     int64_t m;        // rows to store
-    const char *next; // what is read soon: asked for meanwhile, `ask` bytes with each word of k
+    const char *next; // what is read soon: asked for meanwhile, `ask` bytes with each word of k; of few rows, behind this panel
     int64_t ask;
 } tile_out;
 
 // Whole vectors straight from registers: 8 to 10 % of a product with k = 128 goes the way over a buffer otherwise.
-static inline __attribute__((always_inline)) void tile_store(const int nv, vec sum[GEMM_MR][GEMM_NV], const tile_out *o)
+static inline __attribute__((always_inline)) void tile_store(const int mr, const int nv, vec sum[GEMM_MR][GEMM_NV], const tile_out *o)
 {
     if (o->scale != 1)
 #pragma GCC unroll 8
-        for (int i = 0; i < GEMM_MR; i++)
+        for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < nv; j++)
                 sum[i][j] *= o->scale;
@@ -51,12 +51,12 @@ static inline __attribute__((always_inline)) void tile_store(const int nv, vec s
         for (int j = 0; j < nv; j++) {
             const vec bias = *(const vec_at *)(o->bias + j * GEMM_VL);
 #pragma GCC unroll 8
-            for (int i = 0; i < GEMM_MR; i++)
+            for (int i = 0; i < mr; i++)
                 sum[i][j] += bias;
         }
     if (o->base)
 #pragma GCC unroll 8
-        for (int i = 0; i < GEMM_MR; i++)
+        for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < nv; j++)
                 if (i < o->m)
@@ -64,7 +64,7 @@ static inline __attribute__((always_inline)) void tile_store(const int nv, vec s
 #if defined(__AVX512BF16__)
     if (o->bf16) {
 #pragma GCC unroll 8
-        for (int i = 0; i < GEMM_MR; i++)
+        for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < nv; j++)
                 if (i < o->m)
@@ -73,33 +73,41 @@ static inline __attribute__((always_inline)) void tile_store(const int nv, vec s
     }
 #endif
 #pragma GCC unroll 8
-    for (int i = 0; i < GEMM_MR; i++)
+    for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++)
             if (i < o->m)
                 *(vec_at *)(o->f32 + i * o->ld + j * GEMM_VL) = sum[i][j];
 }
 
-// o[i][j] = sum over k of a[i][k] b[k][j] for GEMM_MR rows and nv vectors of columns. Rows of A are pointers of their own, so
-// that the last rows of a matrix can repeat the last live one. nv, k_major and dot are constants where it is inlined.
-static inline __attribute__((always_inline)) void tile_body(const int nv, const bool k_major, const bool dot, int64_t kw, int64_t lda,
-                                                            const gemm_word *const a[GEMM_MR], const gemm_word *b, const tile_out *o)
+// o[i][j] = sum over k of a[i][k] b[k][j] for mr rows and nv vectors of columns. Rows of A are pointers of their own, so
+// that the last rows of a matrix can repeat the last live one. mr, nv, k_major and dot are constants where it is inlined.
+//
+// A cell is one chain of additions whatever mr is. Fewer rows than GEMM_MR are as fast as B can be read, once: it is asked for AHEAD of
+// this panel, then of what is read behind it.
+enum { AHEAD = 4096 / (GEMM_NR * 4) }; // words of k
+static inline __attribute__((always_inline)) void tile_body(const int mr, const int nv, const bool k_major, const bool dot, int64_t kw,
+                                                            int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b,
+                                                            const tile_out *o)
 {
     vec sum[GEMM_MR][GEMM_NV];
 #pragma GCC unroll 8
-    for (int i = 0; i < GEMM_MR; i++)
+    for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++)
             sum[i][j] = (vec){ 0 };
     const gemm_word *row[GEMM_MR];
 #pragma GCC unroll 8
-    for (int i = 0; i < GEMM_MR; i++)
+    for (int i = 0; i < mr; i++)
         row[i] = a[i];
     const char *next = o->next;
-    const int64_t ask = o->ask;
+    const int64_t ask = o->ask, turn = kw - AHEAD; // few rows: from this word on what is behind the panel is asked for
+    const ptrdiff_t jump = next - (const char *)(b + kw * GEMM_NR);
     int64_t k = 0;
+    if (mr < GEMM_MR)
+        next = (const char *)(b + AHEAD * GEMM_NR) + (turn < 0 ? jump : 0);
 #if defined(AVX2_SUMS)
-    if (nv == GEMM_NV && (k_major || row[GEMM_MR - 1] - row[0] == (GEMM_MR - 1) * lda)) { // no row stands for another
+    if (mr == GEMM_MR && nv == GEMM_NV && (k_major || row[GEMM_MR - 1] - row[0] == (GEMM_MR - 1) * lda)) { // no row stands for another
         k = avx2_bodies(k_major, kw, lda, row[0], b, sum, next, ask);
         b += k * GEMM_NR, next += k * ask, row[0] += k_major ? k * lda : 0;
     }
@@ -110,7 +118,7 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
         for (int j = 0; j < nv; j++)
             bv[j] = *(const vec_at *)(b + j * GEMM_VL);
 #pragma GCC unroll 8
-        for (int i = 0; i < GEMM_MR; i++) {
+        for (int i = 0; i < mr; i++) {
             const gemm_word w = k_major ? row[0][i] : row[i][k];
 #pragma GCC unroll 4
             for (int j = 0; j < nv; j++)
@@ -118,32 +126,54 @@ static inline __attribute__((always_inline)) void tile_body(const int nv, const 
         }
         if (k_major)
             row[0] += lda;
-        __builtin_prefetch(next);
-        next += ask;
+        if (mr == GEMM_MR) {
+            __builtin_prefetch(next);
+            next += ask;
+            continue;
+        }
+        if (k == turn)
+            next += jump;
+#pragma GCC unroll 4
+        for (int line = 0; line < GEMM_NR * 4; line += 64)
+            __builtin_prefetch(next + line);
+        next += GEMM_NR * 4;
     }
-    tile_store(nv, sum, o);
+    tile_store(mr, nv, sum, o);
 }
 
 typedef void tile_fn(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b, const tile_out *o);
-#define TILE(nv, k_major, dot)                                                                                                             \
-    static void tile_##nv##_##k_major##_##dot(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b,              \
-                                              const tile_out *o)                                                                           \
+#define TILE(mr, nv, k_major, dot)                                                                                                         \
+    static void tile_##mr##_##nv##_##k_major##_##dot(int64_t kw, int64_t lda, const gemm_word *const a[GEMM_MR], const gemm_word *b,       \
+                                                     const tile_out *o)                                                                    \
     {                                                                                                                                      \
-        tile_body(nv, k_major, dot, kw, lda, a, b, o);                                                                                     \
+        tile_body(mr, nv, k_major, dot, kw, lda, a, b, o);                                                                                 \
     }
-#define TILES(nv) TILE(nv, 0, 0) TILE(nv, 1, 0) TILE(nv, 0, 1) TILE(nv, 1, 1)
-#define TILE_ROW(nv)                                                                                                                       \
+#define TILES_OF(mr, nv) TILE(mr, nv, 0, 0) TILE(mr, nv, 1, 0) TILE(mr, nv, 0, 1) TILE(mr, nv, 1, 1)
+#define TILE_ROW(mr, nv)                                                                                                                   \
     {                                                                                                                                      \
-        { tile_##nv##_0_0, tile_##nv##_0_1 }, { tile_##nv##_1_0, tile_##nv##_1_1 }                                                         \
+        { tile_##mr##_##nv##_0_0, tile_##mr##_##nv##_0_1 }, { tile_##mr##_##nv##_1_0, tile_##mr##_##nv##_1_1 }                             \
     }
+#if defined(__AVX512F__)
+#define TILES(mr) TILES_OF(mr, 1) TILES_OF(mr, 2) TILES_OF(mr, 3) TILES_OF(mr, 4)
+#define TILE_SET(mr)                                                                                                                       \
+    {                                                                                                                                      \
+        TILE_ROW(mr, 1), TILE_ROW(mr, 2), TILE_ROW(mr, 3), TILE_ROW(mr, 4)                                                                 \
+    }
+#else
+#define TILES(mr) TILES_OF(mr, 1) TILES_OF(mr, 2)
+#define TILE_SET(mr)                                                                                                                       \
+    {                                                                                                                                      \
+        TILE_ROW(mr, 1), TILE_ROW(mr, 2)                                                                                                   \
+    }
+#endif
 TILES(1)
 TILES(2)
-#if defined(__AVX512F__)
-TILES(3)
 TILES(4)
-static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2), TILE_ROW(3), TILE_ROW(4) };
+#if defined(__AVX2__)
+TILES(6)
+static tile_fn *const tiles[GEMM_MR][GEMM_NV][2][2] = { TILE_SET(1), TILE_SET(2), TILE_SET(4), TILE_SET(4), TILE_SET(6), TILE_SET(6) };
 #else
-static tile_fn *const tiles[GEMM_NV][2][2] = { TILE_ROW(1), TILE_ROW(2) };
+static tile_fn *const tiles[GEMM_MR][GEMM_NV][2][2] = { TILE_SET(1), TILE_SET(2), TILE_SET(4), TILE_SET(4) };
 #endif
 
 static inline void store_low(uint16_t *dst, const float *v, int64_t n, const gemm_out *to)
@@ -203,16 +233,17 @@ void gemm_block_run(const gemm_block *g)
     const bool straight = (f32 || bf16) && (g->scale == 1 || (!g->base && !g->bias));
     for (int64_t j = 0; j < g->n; j += GEMM_NR) {
         const gemm_word *b = g->b + j / GEMM_NR * g->ldb;
+        const gemm_word *behind = g->then && j + GEMM_NR >= g->n ? g->then : b + g->ldb;
         const int64_t n = least(GEMM_NR, g->n - j);
-        tile_fn *run = tiles[(n - 1) / GEMM_VL][g->tile_words != 0][g->dot];
         for (int64_t i = 0; i < g->m; i += GEMM_MR) {
             const int64_t m = least(GEMM_MR, g->m - i), at = i * g->to.ld + j;
+            tile_fn *run = tiles[m - 1][(n - 1) / GEMM_VL][g->tile_words != 0][g->dot];
             const gemm_word *a[GEMM_MR];
             for (int r = 0; r < GEMM_MR; r++)
                 a[r] = g->tile_words ? g->a + i / GEMM_MR * g->tile_words : g->a + (i + least(r, m - 1)) * g->lda;
             if (g->base)
                 prefetch_tile(g->base + i * g->ld_base + j, g->ld_base, m, n);
-            buffer.next = (const char *)(b + g->ldb) + i / GEMM_MR * ask * g->kw, buffer.ask = ask;
+            buffer.next = (const char *)behind + (m < GEMM_MR ? 0 : i / GEMM_MR * ask * g->kw), buffer.ask = ask;
             if (straight && n % GEMM_VL == 0) {
                 run(g->kw, g->lda, a, b,
                     &(tile_out){ .f32 = f32 ? (float *)g->to.p + at : NULL,
@@ -231,6 +262,77 @@ void gemm_block_run(const gemm_block *g)
             for (int64_t r = 0; r < m; r++)
                 finish_row(g, tile + r * GEMM_NR, i + r, j, n);
         }
+    }
+}
+
+// ---- a row times B as it lies
+
+enum { CHAIN_NV = GEMM_VL == 16 ? 4 : 8, CHAIN = CHAIN_NV * GEMM_VL, ROWS_AHEAD = 12 };
+
+// n elements of a row, n <= CHAIN, as f32 (or bf16: dot).
+static inline __attribute__((always_inline)) const void *chain_row(const gemm_in *b, const char *row, int64_t n, const bool dot, void *tmp)
+{
+    if (b->dtype == (dot ? HS_BF16 : HS_F32))
+        return row;
+    if (dot)
+        hs_store_bf16(tmp, (const float *)row, n);
+    else if (b->dtype == HS_BF16)
+        hs_load_bf16(tmp, (const uint16_t *)row, n);
+    else
+        hs_load_f16(tmp, (const uint16_t *)row, n);
+    return tmp;
+}
+
+// Columns [0, n) of B, n <= CHAIN; straight: vectors are as they lie.
+static inline __attribute__((always_inline)) void chain_body(const bool straight, const bool dot, float *sum, const gemm_word *a,
+                                                             const gemm_in *b, const char *row, int64_t k, const int64_t n)
+{
+    static const uint16_t zero[CHAIN];
+    float wide[2][CHAIN], words[CHAIN] = { 0 };
+    vec s[CHAIN_NV];
+    const int64_t element = b->dtype == HS_F32 ? 4 : 2, step = b->ld * element;
+    memcpy(words, sum, (size_t)n * sizeof *sum);
+    memcpy(s, words, sizeof s);
+    for (int64_t r = 0; r < k; r += dot ? 2 : 1, row += dot ? 2 * step : step) {
+        const float *v = words;
+        for (int64_t line = 0; line < n * element; line += 64) {
+            __builtin_prefetch(row + ROWS_AHEAD * step + line);
+            if (dot)
+                __builtin_prefetch(row + (ROWS_AHEAD + 1) * step + line);
+        }
+        if (straight) {
+            v = (const float *)row;
+        } else if (dot) {
+            const uint16_t *even = chain_row(b, row, n, dot, wide[0]), *odd = r + 1 < k ? chain_row(b, row + step, n, dot, wide[1]) : zero;
+            uint32_t pair[CHAIN];
+            HS_SIMD
+            for (int64_t j = 0; j < n; j++)
+                pair[j] = even[j] | (uint32_t)odd[j] << 16;
+            memcpy(words, pair, (size_t)n * sizeof *pair);
+        } else {
+            memcpy(words, chain_row(b, row, n, dot, wide[0]), (size_t)n * sizeof *words);
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < CHAIN_NV; j++)
+            s[j] = madd(s[j], a[dot ? r / 2 : r], *(const vec_at *)(v + j * GEMM_VL), dot);
+    }
+    memcpy(words, s, sizeof s);
+    memcpy(sum, words, (size_t)n * sizeof *sum);
+}
+
+void gemm_chain(float *sum, const gemm_word *a, const gemm_in *b, int64_t k, int64_t n, bool dot)
+{
+    for (int64_t c = 0; c < n; c += CHAIN) {
+        const char *row = (const char *)b->p + c * (b->dtype == HS_F32 ? 4 : 2);
+        const int64_t cols = least(CHAIN, n - c);
+        if (cols == CHAIN && dot)
+            chain_body(false, true, sum + c, a, b, row, k, CHAIN);
+        else if (cols == CHAIN && b->dtype == HS_F32)
+            chain_body(true, false, sum + c, a, b, row, k, CHAIN);
+        else if (cols == CHAIN)
+            chain_body(false, false, sum + c, a, b, row, k, CHAIN);
+        else
+            chain_body(false, dot, sum + c, a, b, row, k, cols);
     }
 }
 
@@ -275,6 +377,8 @@ size_t gemm_shared_bytes(int64_t n, int64_t k, bool dot)
 
 static int64_t block_words(int64_t kw) { return GEMM_MC / GEMM_MR * gemm_tile_words(least(GEMM_KW, kw)); } // a block of A
 
+static bool lays_all(int64_t kw) { return kw <= K_LONG; } // of few rows that must be converted: as far as it is little scratch
+
 size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
 {
     const int64_t kw = gemm_words(k, dot), columns = gemm_panels(n) * GEMM_NR;
@@ -282,18 +386,17 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
     if (c_low && kw > GEMM_KW) // the widest slab that any live k up to this one can have
         partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / GEMM_KW) : GEMM_MC * least(columns, SLAB_WORDS / GEMM_KW);
     const int64_t by_rows = block_words(kw) + partial;
-    const int64_t by_columns = (least(GEMM_KW, kw) + least(m, FEW_ROWS)) * GEMM_NR;
+    const int64_t laid = lays_all(kw) ? (kw + GEMM_KW - 1) / GEMM_KW * gemm_tile_words(GEMM_KW) : 0;
+    const int64_t by_columns = (GEMM_KW + least(m, FEW_ROWS)) * GEMM_NR + laid;
     return (size_t)(by_rows > by_columns ? by_rows : by_columns) * 4;
 }
 
 // The k block kb of C[i0.., j0..], m x n. partial: where the f32 sums of a low-precision C wait for the last block.
 static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int64_t j0, int64_t m, int64_t n, const gemm_word *a,
-                      int64_t lda, const gemm_word *b, float *partial, int64_t ld_partial)
+                      int64_t lda, const gemm_word *b, const gemm_word *then, float *partial, int64_t ld_partial)
 {
     const int64_t kw = least(GEMM_KW, gemm_words(g->k, g->dot) - kb * GEMM_KW);
-    gemm_block t = {
-        .m = m, .n = n, .kw = kw, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c
-    };
+    gemm_block t = { .m = m, .n = n, .kw = kw, .b = b, .ldb = kw * GEMM_NR, .then = then, .dot = g->dot, .scale = g->c.scale, .to = g->c };
     gemm_block_rows(&t, a, lda, 0);
     const bool wait = partial && kb < blocks - 1;
     t.to.p = (char *)g->c.p + (size_t)(i0 * g->c.ld + j0) * hs_dtype_bytes(g->c.dtype);
@@ -354,7 +457,7 @@ static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_wor
         const gemm_word *a = gemm_lay_a(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
         const gemm_word *b = g->packed ? panel_at(at->words, s->all_panels, kb, at->p0, gemm_words(k, g->dot))
                                        : panel_at(at->words, at->panels, kb - at->b0, 0, 0);
-        one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, partial, s->panels * GEMM_NR);
+        one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, NULL, partial, s->panels * GEMM_NR);
     }
 }
 
@@ -397,148 +500,37 @@ static void run_rows(const gemm *g, hs_lane *lane)
             }
 }
 
-// Few rows: members divide the columns instead, each packing its own, or starting anywhere within a packed panel.
+// Few rows: members divide the columns instead, each packing its own, or starting anywhere within a packed panel where there are few of
+// them. A that must be converted is: by each member, all k of no more than a tile of rows.
 static void run_columns(const gemm *g, hs_lane *lane)
 {
     const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= GEMM_KW ? 1 : (kw + GEMM_KW - 1) / GEMM_KW;
-    gemm_word *panel = (gemm_word *)g->own;
+    const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = GEMM_KW * (g->dot ? 2 : 1);
+    gemm_word *panel = (gemm_word *)g->own, *lay = panel + (GEMM_KW + least(g->m, FEW_ROWS)) * GEMM_NR;
     float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + GEMM_KW * GEMM_NR) : NULL;
-    int64_t c0, c1;
-    hs_part_unit(lane, g->n, GEMM_VL, &c0, &c1);
+    const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot);
+    int64_t c0, c1, lda = 0;
+    hs_part_unit(lane, g->n, unit, &c0, &c1);
+    for (int64_t kb = 0; kb < blocks && !in_place && c0 < c1; kb++)
+        gemm_lay_a(lay + kb * gemm_tile_words(GEMM_KW), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &lda);
     for (int64_t j = c0, n; j < c1; j += n) {
         const int64_t in_panel = g->packed ? j % GEMM_NR : 0;
         n = least(GEMM_NR - in_panel, c1 - j);
         for (int64_t kb = 0; kb < blocks; kb++) {
-            const int64_t k0 = kb * GEMM_KW * (g->dot ? 2 : 1), k = block_k(g, kb);
-            int64_t lda;
-            const gemm_word *b = panel;
-            if (g->packed)
-                b = panel_at(g->packed, gemm_panels(g->n), kb, j / GEMM_NR, gemm_words(k, g->dot)) + in_panel;
+            const int64_t k = block_k(g, kb), words = gemm_words(k, g->dot), then = kb + 1 < blocks ? kb + 1 : 0;
+            const gemm_word *b = panel, *a = lay + kb * gemm_tile_words(GEMM_KW), *next = NULL;
+            if (g->packed) {
+                b = panel_at(g->packed, gemm_panels(g->n), kb, j / GEMM_NR, words) + in_panel;
+                next = panel_at(g->packed, gemm_panels(g->n), then, (then ? j : least(j + n, g->n - 1)) / GEMM_NR,
+                                gemm_words(block_k(g, then), g->dot));
+            } else
+                gemm_pack_b(panel, &g->b, kb * per, k, j, n, g->dot);
+            if (in_place)
+                a = gemm_lay_a(NULL, &g->a, kb * per, k, 0, g->m, g->dot, &lda);
             else
-                gemm_pack_b(panel, &g->b, k0, k, j, n, g->dot);
-            const gemm_word *a = gemm_lay_a(NULL, &g->a, k0, k, 0, g->m, g->dot, &lda);
-            one_block(g, kb, blocks, 0, j, g->m, n, a, lda, b, partial, GEMM_NR);
+                lda = lda ? words : 0;
+            one_block(g, kb, blocks, 0, j, g->m, n, a, lda, b, next, partial, GEMM_NR);
         }
-    }
-}
-
-// ---- a handful of rows (decoding): dot products straight from B, which is read once and not packed
-//
-// A product of a few rows is as fast as B can be read: one column after another, that is one address after another, with the
-// lines of AHEAD bytes later asked for by hand. (Four columns side by side, or no prefetch, are slower.)
-
-enum { SKINNY_SUMS = 4, AHEAD = 4096 };
-
-static inline vec load_words(const gemm_word *p, int64_t n) // the first n of a vector, the rest zero
-{
-    vec v = { 0 };
-    memcpy(&v, p, (size_t)n * 4);
-    return v;
-}
-
-static inline float sum_lanes(vec v)
-{
-#if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)v);
-#elif defined(__AVX2__) // the pairs of the loop below, without the way over memory
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-#else
-    float t[GEMM_VL];
-    memcpy(t, &v, sizeof t);
-    for (int h = GEMM_VL / 2; h; h /= 2)
-        for (int i = 0; i < h; i++)
-            t[i] += t[i + h];
-    return t[0];
-#endif
-}
-
-static inline vec madd_words(vec sum, vec a, vec b, const bool dot)
-{
-#if defined(__AVX512BF16__)
-    if (dot)
-        return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-#else
-    (void)dot;
-#endif
-    return sum + a * b;
-}
-
-// out[i * GEMM_NR] = a[i] . b for m rows
-static inline __attribute__((always_inline)) void skinny_body(const int m, const bool dot, int64_t kw,
-                                                              const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out)
-{
-    enum { STEP = SKINNY_SUMS * GEMM_VL };
-    vec sum[GEMM_SKINNY][SKINNY_SUMS];
-#pragma GCC unroll 8
-    for (int i = 0; i < m; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < SKINNY_SUMS; j++)
-            sum[i][j] = (vec){ 0 };
-    int64_t k = 0;
-    for (; k + STEP <= kw; k += STEP) {
-        for (int64_t line = 0; line < STEP * 4; line += 64)
-            __builtin_prefetch((const char *)(b + k) + line + AHEAD);
-#pragma GCC unroll 4
-        for (int j = 0; j < SKINNY_SUMS; j++) {
-            const vec bv = *(const vec_at *)(b + k + j * GEMM_VL);
-#pragma GCC unroll 8
-            for (int i = 0; i < m; i++)
-                sum[i][j] = madd_words(sum[i][j], *(const vec_at *)(a[i] + k + j * GEMM_VL), bv, dot);
-        }
-    }
-    for (; k < kw; k += GEMM_VL) {
-        const int64_t n = least(GEMM_VL, kw - k);
-        const vec bv = load_words(b + k, n);
-#pragma GCC unroll 8
-        for (int i = 0; i < m; i++)
-            sum[i][0] = madd_words(sum[i][0], load_words(a[i] + k, n), bv, dot);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < m; i++)
-        out[i * GEMM_NR] = sum_lanes((sum[i][0] + sum[i][1]) + (sum[i][2] + sum[i][3]));
-}
-
-typedef void skinny_fn(int64_t kw, const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out);
-#define SKINNY_FN(m, dot)                                                                                                                  \
-    static void skinny_##m##_##dot(int64_t kw, const gemm_word *const a[GEMM_SKINNY], const gemm_word *b, float *out)                      \
-    {                                                                                                                                      \
-        skinny_body(m, dot, kw, a, b, out);                                                                                                \
-    }
-SKINNY_FN(1, 0)
-SKINNY_FN(2, 0)
-SKINNY_FN(4, 0)
-SKINNY_FN(6, 0)
-SKINNY_FN(1, 1)
-SKINNY_FN(2, 1)
-SKINNY_FN(4, 1)
-SKINNY_FN(6, 1)
-
-static void run_skinny(const gemm *g, hs_lane *lane)
-{
-    static skinny_fn *const fn[4][2] = {
-        { skinny_1_0, skinny_1_1 }, { skinny_2_0, skinny_2_1 }, { skinny_4_0, skinny_4_1 }, { skinny_6_0, skinny_6_1 }
-    };
-    const int64_t kw = gemm_words(g->k, g->dot), lda = g->dot ? g->a.ld / 2 : g->a.ld, ldb = g->dot ? g->b.ld / 2 : g->b.ld;
-    skinny_fn *run = fn[g->m <= 2 ? g->m - 1 : (g->m + 1) / 2][g->dot];
-    gemm_block t = { .base = g->c.add && g->c.dtype == HS_F32 ? (const float *)g->c.p : NULL,
-                     .ld_base = g->c.ld,
-                     .bias = g->c.bias,
-                     .scale = g->c.scale,
-                     .to = g->c };
-    float tile[GEMM_SKINNY * GEMM_NR];
-    const gemm_word *a[GEMM_SKINNY];
-    for (int64_t i = 0; i < GEMM_SKINNY; i++)
-        a[i] = (const gemm_word *)g->a.p + least(i, g->m - 1) * lda;
-    int64_t c0, c1;
-    hs_part_unit(lane, g->n, GEMM_VL, &c0, &c1);
-    for (int64_t j = c0; j < c1; j += GEMM_NR) {
-        const int64_t n = least(GEMM_NR, c1 - j);
-        for (int64_t c = 0; c < n; c++)
-            run(kw, a, (const gemm_word *)g->b.p + (j + c) * ldb, tile + c);
-        for (int64_t i = 0; i < g->m; i++)
-            finish_row(&t, tile + i * GEMM_NR, i, j, n);
     }
 }
 
@@ -549,13 +541,13 @@ void gemm_run(const gemm *g, hs_lane *lane)
         return;
     }
     const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot), few = g->m <= FEW_ROWS && hs_n_grains(g->m) < 4 * lane->n;
-    const bool skinny = g->m <= GEMM_SKINNY && in_place && gemm_in_place(&g->b, 0, g->k, g->dot);
-    if (!skinny && !(few && in_place && lane->n > 1)) {
+    const bool tile = g->m <= GEMM_MR && (in_place || lays_all(gemm_words(g->k, g->dot)));
+    if (!(few && in_place && lane->n > 1) && !(tile && (lane->n > 1 || !g->packed))) {
         run_rows(g, lane);
         return;
     }
     hs_sync(lane); // members read one another's rows of A ...
-    skinny ? run_skinny(g, lane) : run_columns(g, lane);
+    run_columns(g, lane);
     if (g->rows)
         hs_sync(lane); // ... and wrote one another's rows of C
 }

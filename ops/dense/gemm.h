@@ -29,7 +29,6 @@ enum {
     GEMM_NR = GEMM_VL * GEMM_NV,
     GEMM_KW = 512,          // words of one k block: a panel of B stays in L2
     GEMM_MC = 16 * GEMM_MR, // rows of A that share it
-    GEMM_SKINNY = 6,        // up to so many rows B is read as it lies: packing it would not pay, packed panels are not looked at
 };
 
 typedef uint32_t __attribute__((may_alias)) gemm_word;
@@ -98,6 +97,10 @@ static inline bool gemm_in_place(const gemm_in *a, int64_t k0, int64_t k, bool d
     return !a->k_major && a->dtype == (dot ? HS_BF16 : HS_F32) && (!dot || !((a->ld | k0 | k) & 1)) && (uintptr_t)a->p % 4 == 0;
 }
 
+// A row times a B that lies k-major and is read there: sum[n] goes on by k of its words, in their order. n: a multiple of 8.
+#define gemm_chain HS_TIERED(hs_gemm_chain)
+void gemm_chain(float *sum, const gemm_word *a, const gemm_in *b, int64_t k, int64_t n, bool dot);
+
 // One block: A as rows of words lda apart (tile_words 0), or k-major: word (k, i) of the tile at rows i at a[k * lda], tiles
 // tile_words apart - panels (GEMM_MR, gemm_tile_words), or a plain k-major block (lda, GEMM_MR), which is read up to GEMM_MR - 1
 // words past its end. B as panels `ldb` words apart, whose first kw words of k are used.
@@ -106,7 +109,8 @@ typedef struct gemm_block {
     const gemm_word *a, *b;
     int64_t lda, tile_words, ldb;
     bool dot;
-    const float *base; // added to the product: [m, n], ld_base apart; NULL: none
+    const gemm_word *then; // what is read behind the last panel: a few rows ask for it; NULL: the panel behind
+    const float *base;     // added to the product: [m, n], ld_base apart; NULL: none
     int64_t ld_base;
     const float *bias; // [n] or NULL
     float scale;

@@ -123,14 +123,15 @@ static void backward(const hs_args *a, hs_lane *lane)
 }
 
 // ---- w packed, once per change of its values. A product of N rows does 2 N FLOPs for each element that is packed: worth a second
-// copy in memory while packing is more than a few per cent of that (`halfstep bench op linear --packed`), and not where w is read as it lies.
+// copy in memory while packing is more than a few per cent of that (`halfstep bench op linear --packed`). Where values stay, the copy is
+// mostly the only one (hs_model_release_values), and a plan for many rows may run on one.
 
-enum { ROWS_HIDE_PACKING = 2048 };
+enum { ROWS_HIDE_PACKING = 2048, MANY_RUNS = 1 << 20 };
 
-static size_t packed_bytes(const hs_node *n, bool is_backward)
+static size_t packed_bytes(const hs_node *n, bool is_backward, int runs)
 {
     const int64_t rows = n->in[X]->dim[0], C = n->in[X]->dim[1], O = n->in[W]->dim[0];
-    if (rows <= GEMM_SKINNY || rows > ROWS_HIDE_PACKING)
+    if (rows > ROWS_HIDE_PACKING && runs < MANY_RUNS)
         return 0;
     const bool dot = gemm_dot(n->low);
     return is_backward ? gemm_packed_bytes(C, O, dot) : gemm_packed_bytes(O, C, dot);

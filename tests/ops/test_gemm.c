@@ -101,7 +101,7 @@ static void on_team(int lanes, hs_kernel *fn, const hs_args *a)
 
 static size_t packed_bytes(const problem *p, const hs_kernels *k, bool backward)
 {
-    return k->derive.bytes ? k->derive.bytes(&p->node, backward) : 0;
+    return k->derive.bytes ? k->derive.bytes(&p->node, backward, INT32_MAX) : 0;
 }
 
 // Weights packed beforehand; w itself becomes NaN: nothing may look at it any more.

@@ -20,6 +20,7 @@ typedef struct tiny_opts {
     int64_t page_rows;            // of the decode plan's cache; 0: no pages
     uint64_t seed;                // 0 means 3
     const char *freeze;           // hs_engine_opts.freeze
+    const char *isa;              // NULL: the best
 } tiny_opts;
 enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200, TINY_PAGE = 8 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);

@@ -84,8 +84,8 @@ static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
         memcpy(dim, p->c->in[i], sizeof dim);
         if (!dim[0])
             continue;
-        if (live)
-            dim[0] = hs_ext_rows(p->c->ext[i], live, dim[0]);
+        if (live && p->c->ext[i] != HS_EXT_FIXED)
+            dim[0] = hs_ext_rows(p->c->ext[i], live, INT64_MAX);
         in[i] = hs_input(p->g, p->op->in[i].name, p->op->in[i].amp == HS_AMP_NONE ? HS_I32 : HS_F32, p->c->ext[i], count_dims(dim), dim);
     }
     static const char no_attr[256];
@@ -145,6 +145,49 @@ probe *probe_cut(const probe *like, const int64_t live[HS_N_COUNTERS])
     for (int i = 0; i < HS_MAX_IN; i++)
         if (p->ids[i])
             memcpy(p->ids[i], like->ids[i], (size_t)hs_tensor_count(p->n->in[i]) * sizeof(int32_t));
+    probe_set_types(p, &like->types);
+    return p;
+}
+
+probe *probe_rows(int op_id, int case_id, hs_mode mode, int counter, int64_t units)
+{
+    probe *p = trace(op_id, case_id, mode, NULL);
+    int64_t live[HS_N_COUNTERS];
+    memcpy(live, p->step.n, sizeof live);
+    live[counter] = units;
+    probe_free(p);
+    p = trace(op_id, case_id, mode, live);
+    if (!p->n)
+        return p;
+    fill(p);
+    for (int i = 0; i < HS_MAX_IN; i++)
+        if (p->ids[i])
+            fill_integers(p, i, p->n->in[i]);
+    const op_types f32 = probe_f32(p);
+    probe_set_types(p, &f32);
+    return p;
+}
+
+probe *probe_slice(const probe *like, int counter, int64_t first, int64_t units)
+{
+    int64_t live[HS_N_COUNTERS], before[HS_N_COUNTERS] = { 0 };
+    memcpy(live, like->step.n, sizeof live);
+    live[counter] = units, before[counter] = first;
+    probe *p = trace(like->op_id, like->case_id, like->n->mode, live);
+    if (!p->n)
+        return p;
+    fill(p);
+    for (int i = 0; i < hs_op_n_in(p->op); i++) {
+        const hs_tensor *t = p->n->in[i];
+        if (!t)
+            continue;
+        const size_t n = (size_t)hs_tensor_count(t);
+        const size_t skip = t->ext == HS_EXT_FIXED ? 0 : (size_t)(hs_ext_rows(t->ext, before, INT64_MAX) * hs_tensor_cols(t));
+        if (p->ids[i])
+            memcpy(p->ids[i], like->ids[i] + skip, n * sizeof *p->ids[i]);
+        else
+            memcpy(p->raw[i], like->raw[i] + skip, n * sizeof *p->raw[i]);
+    }
     probe_set_types(p, &like->types);
     return p;
 }

@@ -39,6 +39,9 @@ typedef struct probe {
 probe *probe_new(int op_id, int case_id, hs_mode mode);
 // The same with every input cut to what is live at `live` units of each counter, and the values of `like`.
 probe *probe_cut(const probe *like, const int64_t live[HS_N_COUNTERS]);
+// The case with that many units of a counter, more or fewer than it has; and rows [first, first + units) of it as a node of their own.
+probe *probe_rows(int op_id, int case_id, hs_mode mode, int counter, int64_t units);
+probe *probe_slice(const probe *like, int counter, int64_t first, int64_t units);
 void probe_free(probe *p);
 void probe_set_types(probe *p, const op_types *t); // rounds x and dy, sets the dtypes of the node's tensors
 op_types probe_f32(const probe *p);

@@ -133,7 +133,7 @@ static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
 {
     const hs_derive *d = &r->k->derive;
     hs_kernel *make = backward ? d->backward : d->forward;
-    const size_t bytes = r->derived && make ? d->bytes(p->n, backward) : 0;
+    const size_t bytes = r->derived && make ? d->bytes(p->n, backward, INT32_MAX) : 0;
     if (!bytes)
         return;
     r->copy = guarded_new(bytes, DEAD, WRITTEN);
