@@ -181,9 +181,9 @@ hs_status hs_params_adopt(hs_params *ps, struct hs_device *device, const void *c
 hs_status hs_params_init_values(hs_params *ps);
 static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
 void hs_params_refresh_low(hs_params *ps);                             // low = master, rounded; serial; for load and init
-// Gives back the memory of the masters of which keep[id] is false: they read as zeros until values are drawn or loaded again. Those that
-// are adopted stay. For inference, behind hs_params_refresh_low; what is left must not be saved.
-void hs_params_release_masters(hs_params *ps, const bool *keep);
+// Gives back the memory of p in that slab: it reads as zeros until values are drawn or loaded again. What is adopted stays. For
+// inference; what is left must not be saved.
+void hs_params_trim(hs_params *ps, const hs_slab *s, const hs_param *p);
 
 size_t hs_params_count(const hs_params *ps);         // logical elements of the whole model, without padding
 size_t hs_params_count_trained(const hs_params *ps); // of those that are not frozen

@@ -148,16 +148,15 @@ void hs_slabs_free(hs_params *ps)
     free(ps->slab);
 }
 
-void hs_params_release_masters(hs_params *ps, const bool *keep)
+void hs_params_trim(hs_params *ps, const hs_slab *s, const hs_param *p)
 {
-    for (int i = 0; i < ps->n_params && !ps->master->lent; i++) {
-        const hs_param *p = ps->param[i];
-        const bool gives = !keep[p->id] && !hs_slab_adopted(ps->master, p);
-        if (gives && ps->device && ps->device->trim)
-            ps->device->trim(ps->device, hs_slab_at(ps->master, p), p->n * sizeof(float));
-        else if (gives && !ps->device)
-            hs_cpu_trim(hs_slab_at(ps->master, p), p->n * sizeof(float));
-    }
+    void *at = hs_slab_at(s, p);
+    if (!at || s->lent || hs_slab_adopted(s, p))
+        return;
+    if (ps->device && ps->device->trim)
+        ps->device->trim(ps->device, at, s->place[p->id].bytes);
+    else if (!ps->device)
+        hs_cpu_trim(at, s->place[p->id].bytes);
 }
 
 // ---- the host's way in and out

@@ -111,15 +111,15 @@ void hs_plan_free(hs_plan *p)
     free(p);
 }
 
-void hs_plan_masters(const hs_plan *p, bool *read)
+void hs_plan_reads(const hs_plan *p, bool *master, bool *low)
 {
     for (int i = 0; i < p->n_calls; i++)
-        for (int k = 0; k < HS_MAX_IN; k++)
-            if (p->call[i].in[k].where == HS_AT_MASTER)
-                read[p->call[i].in[k].t->param->id] = true;
-    for (int i = 0; i < p->n_derived; i++)
-        if (p->derived[i]->dtype == HS_F32)
-            read[p->derived[i]->param->id] = true;
+        for (int k = 0; k < HS_MAX_IN; k++) {
+            const hs_call *c = &p->call[i];
+            if ((c->in[k].where != HS_AT_MASTER && c->in[k].where != HS_AT_LOW) || (c->derived && c->derived_in == k))
+                continue;
+            (c->in[k].where == HS_AT_MASTER ? master : low)[c->in[k].t->param->id] = true;
+        }
 }
 
 void hs_plan_writes(const hs_plan *p, bool *written)

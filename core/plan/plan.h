@@ -69,8 +69,9 @@ const hs_graph *hs_plan_graph(const hs_plan *p); // the copy: types settled, cas
 // By hs_param.id: when backward completes its gradient, small is early; lives as long as the plan. NULL: it does not train.
 const int *hs_plan_grad_order(const hs_plan *p);
 
-// Marks the parameters (by id) whose f32 values this plan reads; the others it reads as low copies, if at all.
-void hs_plan_masters(const hs_plan *p, bool *read);
+// Marks the parameters (by id) whose f32 values and low copies kernels of this plan read; where they read a copy in another layout
+// (core/graph/derived.h), that is not counted.
+void hs_plan_reads(const hs_plan *p, bool *master, bool *low);
 
 // Marks the parameters (by id) whose gradients this plan makes.
 void hs_plan_writes(const hs_plan *p, bool *written);

@@ -90,6 +90,8 @@ static hs_status check_another(const hs_model *m, hs_mode mode)
 hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const void *config, int *plan)
 {
     *plan = -1;
+    if (m->released)
+        return HS_FAIL(INTERNAL, "a plan for a model that has given back the values that its other plans do not read");
     HS_TRY(check_another(m, mode));
     if (!hs_grow(&m->plan, m->n_plans, &m->cap_plans, sizeof *m->plan))
         return HS_FAIL(MEMORY, "no memory for one more plan");
@@ -150,22 +152,6 @@ hs_status hs_model_alloc(hs_model *m, bool draw)
     return hs_params_alloc(m->params, m->device, draw);
 }
 
-hs_status hs_model_release_masters(hs_model *m)
-{
-    if (training_plans(m))
-        return HS_FAIL(INTERNAL, "a model that trains needs its f32 values");
-    if (!m->params->low)
-        return HS_OK;
-    bool *keep = calloc((size_t)m->params->n_params + 1, sizeof *keep);
-    if (!keep)
-        return HS_FAIL(MEMORY, "no memory for %d marks", m->params->n_params);
-    for (int i = 0; i < m->n_plans; i++)
-        hs_plan_masters(m->plan[i], keep);
-    hs_params_release_masters(m->params, keep);
-    free(keep);
-    return HS_OK;
-}
-
 // ---- copies
 
 // A thunk for each: from the value as products read it to the layout that its kernel makes.
@@ -211,4 +197,73 @@ hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit
     const hs_status st = old ? make_copies(m, dev, lane, mode) : HS_OK;
     pthread_mutex_unlock(&m->lock);
     return st;
+}
+
+// ---- giving back
+
+typedef struct reads {
+    bool *master, *low; // by id: kernels read the value itself
+} reads;
+
+static bool makes_copies(const hs_slab *s, const hs_param *p)
+{
+    const hs_derived *d = p->derived;
+    while (d && d->dtype != s->spec.dtype)
+        d = d->next;
+    return d != NULL;
+}
+
+static hs_status copy_and_trim(hs_model *m, hs_lane *lane, const hs_slab *s, const bool *read, const hs_param *p)
+{
+    for (int i = 0; i < m->params->n_derived; i++) {
+        const hs_derived *d = m->params->derived[i];
+        if (d->param != p || d->dtype != s->spec.dtype)
+            continue;
+        HS_TRY(m->device->submit(m->device, lane, &(hs_segment){ &m->derive.thunk[i], 1 }, HS_SUBMIT_BULK));
+        HS_TRY(m->device->wait(m->device, lane));
+    }
+    if (!read[p->id])
+        hs_params_trim(m->params, s, p);
+    return HS_OK;
+}
+
+// What nothing reads first, then what copies are made from and goes, then what stays beside its copies.
+static hs_status release_on(hs_model *m, hs_lane *lane, const reads *r)
+{
+    hs_params *ps = m->params;
+    const hs_slab *const slab[] = { ps->master, ps->low };
+    for (int i = 0; i < m->n_plans; i++)
+        hs_plan_reads(m->plan[i], r->master, r->low);
+    HS_TRY(hs_derived_alloc(ps));
+    HS_TRY(bind_copies(m));
+    for (int pass = 0; pass < 3; pass++)
+        for (int k = 0; k < 2 && slab[k]; k++) {
+            const bool *read = k ? r->low : r->master;
+            for (int i = 0; i < ps->n_params; i++) {
+                const hs_param *p = ps->param[i];
+                if (pass == (!makes_copies(slab[k], p) ? 0 : read[i] ? 2 : 1))
+                    HS_TRY(copy_and_trim(m, lane, slab[k], read, p));
+            }
+        }
+    m->made_version = ps->version, m->n_made = ps->n_derived, m->released = true;
+    return HS_OK;
+}
+
+hs_status hs_model_release_values(hs_model *m)
+{
+    if (training_plans(m))
+        return HS_FAIL(INTERNAL, "a model that trains needs its values");
+    bool *marks = calloc(2 * (size_t)m->params->n_params + 1, sizeof *marks);
+    if (!marks)
+        return HS_FAIL(MEMORY, "no memory for %d marks", 2 * m->params->n_params);
+    hs_lane *lane;
+    hs_status st = m->device->lane_open(m->device, &lane);
+    if (st == HS_OK) {
+        pthread_mutex_lock(&m->lock);
+        st = release_on(m, lane, &(reads){ marks, marks + m->params->n_params });
+        pthread_mutex_unlock(&m->lock);
+        m->device->lane_close(m->device, lane);
+    }
+    free(marks);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

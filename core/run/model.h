@@ -46,7 +46,8 @@ typedef struct hs_model { // to be read, not written
     hs_segment derive;     // makes them, a thunk for each
     uint64_t made_version; // of which values the copies are, and how many there were
     int n_made;
-    bool trains; // a run holds its gradients
+    bool trains;   // a run holds its gradients
+    bool released; // hs_model_release_values: no plan may follow that would read what is gone
 } hs_model;
 
 hs_status hs_model_new(hs_model **out, const hs_model_opts *o);
@@ -68,8 +69,10 @@ typedef struct hs_model_bytes {
 } hs_model_bytes;
 hs_model_bytes hs_model_bytes_of(const hs_model *m);
 
-// Of a model without a training plan: gives back the f32 values that no plan reads, once values are loaded. Loading again brings them back.
-hs_status hs_model_release_masters(hs_model *m);
+// Of a model without a training plan, once values are loaded: makes the copies and gives back what no plan reads any more - f32 values
+// where products read low ones, and values of which only a copy in another layout is read. One parameter after the other, so that no more
+// is there at once than must be. Loading or drawing all of them again brings them back; plans cannot be added any more.
+hs_status hs_model_release_values(hs_model *m);
 
 // Makes the copies of parameters that are older than the values, on that device, and waits for it. Every run does it before it
 // submits; called from several threads at once, one of them makes the copies.

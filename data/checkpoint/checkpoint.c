@@ -274,14 +274,19 @@ hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_devic
     return HS_OK;
 }
 
+void hs_ckpt_map_forget(hs_ckpt_map *m)
+{
+    for (int i = 0; i < m->w.n_files; i++)
+        hs_safetensors_forget(m->w.file[i]);
+}
+
 hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps)
 {
     HS_TRY(check_params(ps));
     HS_TRY(hs_weights_copy(&m->w, ps, theirs, &m->opts, ps->master));
     hs_params_refresh_low(ps);
     hs_params_changed(ps);
-    for (int i = 0; i < m->w.n_files; i++)
-        hs_safetensors_forget(m->w.file[i]);
+    hs_ckpt_map_forget(m);
     return HS_OK;
 }
 

@@ -110,7 +110,8 @@ typedef struct hs_ckpt_map hs_ckpt_map;
 hs_status hs_ckpt_map_open(hs_ckpt_map **out, const char *model_dir, const hs_ckpt_opts *o, const hs_params *ps);
 hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device); // says at debug level how much that is
 hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps);
-void hs_ckpt_map_close(hs_ckpt_map *m); // NULL: nothing
+void hs_ckpt_map_forget(hs_ckpt_map *m); // what was read so far leaves this process, and comes again from the file when somebody reads it
+void hs_ckpt_map_close(hs_ckpt_map *m);  // NULL: nothing
 // The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
 hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t);
 bool hs_ckpt_has_train(const char *model_dir);

@@ -4,8 +4,8 @@
 //
 // A sequence has a slot, and pages of the model's KV cache: so many rows each, found through a table that attention reads. A step takes the
 // newest token of every sequence under way, then fills up with chunks of those still being read: a long prompt holds nobody up. What a
-// sequence becomes depends on itself alone: its tokens, its sampling, its number - not on slots or pages, and on who runs beside it only in
-// the last bits of its logits: products of a handful of rows add up in another order than larger ones (ops/dense/gemm.c).
+// sequence becomes depends on itself alone, to the last bit of its logits: its tokens, its sampling, its number - not on slots, pages or
+// chunks, nor on who runs beside it (tests/models/test_gpt_rows.c).
 #ifndef HS_INFER_DECODER_H
 #define HS_INFER_DECODER_H
 #include "core/run/run.h"

@@ -113,7 +113,10 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
         HS_TRY(hs_model_plan(s->model, HS_DECODE, hs_arch_trace, &setup, &s->decode));
     }
     HS_TRY(load_weights(s));
-    return hs_model_release_masters(s->model);
+    HS_TRY(hs_model_release_values(s->model));
+    if (s->map) // of most values only packed copies are read from now on
+        hs_ckpt_map_forget(s->map);
+    return HS_OK;
 }
 
 void hs_session_close(hs_session *s)

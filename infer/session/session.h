@@ -39,7 +39,7 @@ typedef struct hs_session_plans { // at least one; NULL: no such plan
     const hs_arch_shape *eval, *decode;
 } hs_session_plans;
 // Traces the plans, loads the weights - what the files have as the model stores it is served from their mapping for as long as the session
-// is open - and gives back those f32 values that the policy has no reader for. CORRUPT: config.json promises more
+// is open - and gives back what they have no reader for (hs_model_release_values). CORRUPT: config.json promises more
 // than the files hold.
 hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans);
 void hs_session_close(hs_session *s); // behind runs of its model that others made

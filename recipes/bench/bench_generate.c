@@ -1,5 +1,6 @@
 // Reading a prompt and continuing it, one sequence, random weights. Every new token reads every weight once: how fast this
 // memory can be read, measured beside it on as many bytes, is the limit.
+#include "core/graph/derived.h"
 #include "infer/decode/generate.h"
 #include "ops/ops.h"
 #include "recipes/bench/bench.h"
@@ -13,7 +14,7 @@ typedef struct bench {
     hs_engine *engine;
     int32_t *prompt;
     int64_t n_prompt;
-    float *memory; // for the reading loop: the weights themselves
+    const hs_derived *memory; // for the reading loop: the largest weight, as products read it
     size_t weight_bytes;
     double first, last; // when the first and the newest token came
     hs_samples prefill, decode, read;
@@ -55,13 +56,14 @@ static hs_status one(bench *b, hs_bench_run *r)
 
 static hs_status read_once(bench *b, hs_bench_run *r, bool keep)
 {
-    const hs_stream_job job = {
-        .loop = hs_peak_loops_of(r->device->isa)->read, .a = b->memory, .n = (int64_t)(b->weight_bytes / sizeof(float)), .passes = 1
-    };
+    const hs_stream_job job = { .loop = hs_peak_loops_of(r->device->isa)->read,
+                                .a = (float *)b->memory->k,
+                                .n = (int64_t)(b->memory->bytes / sizeof(float)),
+                                .passes = 1 };
     double seconds;
     HS_TRY(hs_stream_time(r->device, &job, &seconds));
     if (keep)
-        hs_samples_add(&b->read, (double)b->weight_bytes / seconds);
+        hs_samples_add(&b->read, (double)b->memory->bytes / seconds);
     return HS_OK;
 }
 
@@ -94,9 +96,13 @@ static hs_status prepare(bench *b, hs_bench_run *r)
     b->prompt = malloc((size_t)b->n_prompt * sizeof *b->prompt);
     if (!b->prompt)
         return HS_FAIL(MEMORY, "no memory for a prompt of %lld tokens", (long long)b->n_prompt);
+    HS_TRY(hs_model_release_values(b->engine->model));
     const hs_params *ps = b->engine->params;
-    b->memory = (float *)(ps->low ? ps->low : ps->master)->p;
-    HS_TRY(hs_model_release_masters(b->engine->model));
+    for (int i = 0; i < ps->n_derived; i++)
+        if (!b->memory || ps->derived[i]->bytes > b->memory->bytes)
+            b->memory = ps->derived[i];
+    if (!b->memory)
+        return HS_FAIL(INTERNAL, "this model has no products to read weights for");
     for (int64_t i = 0; i < b->n_prompt; i++)
         b->prompt[i] = (int32_t)(i * 7919 % b->vocab);
     return HS_OK;

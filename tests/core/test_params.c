@@ -476,7 +476,8 @@ static void test_adopted(void **state)
     assert_int_equal(hs_params_clear(ps, ps->master, p[1]), HS_OK);
     assert_int_equal(hs_params_init_values(ps), HS_INTERNAL);
     assert_int_equal(hs_params_declare_grad(ps), HS_INTERNAL);
-    hs_params_release_masters(ps, (bool[N_SPECS]){ false });
+    for (int i = 0; i < ps->n_params; i++)
+        hs_params_trim(ps, ps->master, ps->param[i]);
     hs_params_read(ps, ps->master, p[WTE], back);
     assert_memory_equal(back, wte, 112 * 72 * sizeof *wte);
     hs_params_free(ps);
