@@ -233,7 +233,6 @@ void gemm_block_run(const gemm_block *g)
     const bool straight = (f32 || bf16) && (g->scale == 1 || (!g->base && !g->bias));
     for (int64_t j = 0; j < g->n; j += GEMM_NR) {
         const gemm_word *b = g->b + j / GEMM_NR * g->ldb;
-        const gemm_word *behind = g->then && j + GEMM_NR >= g->n ? g->then : b + g->ldb;
         const int64_t n = least(GEMM_NR, g->n - j);
         for (int64_t i = 0; i < g->m; i += GEMM_MR) {
             const int64_t m = least(GEMM_MR, g->m - i), at = i * g->to.ld + j;
@@ -243,7 +242,7 @@ void gemm_block_run(const gemm_block *g)
                 a[r] = g->tile_words ? g->a + i / GEMM_MR * g->tile_words : g->a + (i + least(r, m - 1)) * g->lda;
             if (g->base)
                 prefetch_tile(g->base + i * g->ld_base + j, g->ld_base, m, n);
-            buffer.next = (const char *)behind + (m < GEMM_MR ? 0 : i / GEMM_MR * ask * g->kw), buffer.ask = ask;
+            buffer.next = (const char *)(b + g->ldb) + (m < GEMM_MR ? 0 : i / GEMM_MR * ask * g->kw), buffer.ask = ask;
             if (straight && n % GEMM_VL == 0) {
                 run(g->kw, g->lda, a, b,
                     &(tile_out){ .f32 = f32 ? (float *)g->to.p + at : NULL,
@@ -393,10 +392,10 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
 
 // The k block kb of C[i0.., j0..], m x n. partial: where the f32 sums of a low-precision C wait for the last block.
 static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int64_t j0, int64_t m, int64_t n, const gemm_word *a,
-                      int64_t lda, const gemm_word *b, const gemm_word *then, float *partial, int64_t ld_partial)
+                      int64_t lda, const gemm_word *b, float *partial, int64_t ld_partial)
 {
     const int64_t kw = least(GEMM_KW, gemm_words(g->k, g->dot) - kb * GEMM_KW);
-    gemm_block t = { .m = m, .n = n, .kw = kw, .b = b, .ldb = kw * GEMM_NR, .then = then, .dot = g->dot, .scale = g->c.scale, .to = g->c };
+    gemm_block t = { .m = m, .n = n, .kw = kw, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c };
     gemm_block_rows(&t, a, lda, 0);
     const bool wait = partial && kb < blocks - 1;
     t.to.p = (char *)g->c.p + (size_t)(i0 * g->c.ld + j0) * hs_dtype_bytes(g->c.dtype);
@@ -457,7 +456,7 @@ static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_wor
         const gemm_word *a = gemm_lay_a(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
         const gemm_word *b = g->packed ? panel_at(at->words, s->all_panels, kb, at->p0, gemm_words(k, g->dot))
                                        : panel_at(at->words, at->panels, kb - at->b0, 0, 0);
-        one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, NULL, partial, s->panels * GEMM_NR);
+        one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, partial, s->panels * GEMM_NR);
     }
 }
 
@@ -502,35 +501,57 @@ static void run_rows(const gemm *g, hs_lane *lane)
 
 // Few rows: members divide the columns instead, each packing its own, or starting anywhere within a packed panel where there are few of
 // them. A that must be converted is: by each member, all k of no more than a tile of rows.
+typedef struct columns {
+    int64_t c0, c1, blocks;
+    gemm_word *panel;     // packed here
+    const gemm_word *lay; // A, where it must be converted
+    int64_t lda;          // of that: 0, or the words of a block
+    bool in_place;
+    float *partial; // sums of a low-precision C
+    int64_t ld_partial;
+} columns;
+
+// Columns [j, j + n) and k block kb.
+static void column_block(const gemm *g, const columns *at, int64_t kb, int64_t j, int64_t n, float *partial)
+{
+    const int64_t per = GEMM_KW * (g->dot ? 2 : 1), k = block_k(g, kb), words = gemm_words(k, g->dot);
+    int64_t lda = at->lda ? words : 0;
+    const gemm_word *b = at->panel, *a = at->lay + kb * gemm_tile_words(GEMM_KW);
+    if (g->packed)
+        b = panel_at(g->packed, gemm_panels(g->n), kb, j / GEMM_NR, words) + j % GEMM_NR;
+    else
+        gemm_pack_b(at->panel, &g->b, kb * per, k, j, n, g->dot);
+    if (at->in_place)
+        a = gemm_lay_a(NULL, &g->a, kb * per, k, 0, g->m, g->dot, &lda);
+    one_block(g, kb, at->blocks, 0, j, g->m, n, a, lda, b, partial, at->ld_partial);
+}
+
+static int64_t whole_columns(const gemm *g, const columns *at, int64_t j)
+{
+    return least(GEMM_NR - (g->packed ? j % GEMM_NR : 0), at->c1 - j);
+}
+
 static void run_columns(const gemm *g, hs_lane *lane)
 {
     const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= GEMM_KW ? 1 : (kw + GEMM_KW - 1) / GEMM_KW;
     const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = GEMM_KW * (g->dot ? 2 : 1);
     gemm_word *panel = (gemm_word *)g->own, *lay = panel + (GEMM_KW + least(g->m, FEW_ROWS)) * GEMM_NR;
+    columns at = { .blocks = blocks, .panel = panel, .lay = lay, .ld_partial = GEMM_NR };
+    at.in_place = gemm_in_place(&g->a, 0, g->k, g->dot);
     float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + GEMM_KW * GEMM_NR) : NULL;
-    const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot);
-    int64_t c0, c1, lda = 0;
-    hs_part_unit(lane, g->n, unit, &c0, &c1);
-    for (int64_t kb = 0; kb < blocks && !in_place && c0 < c1; kb++)
-        gemm_lay_a(lay + kb * gemm_tile_words(GEMM_KW), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &lda);
-    for (int64_t j = c0, n; j < c1; j += n) {
-        const int64_t in_panel = g->packed ? j % GEMM_NR : 0;
-        n = least(GEMM_NR - in_panel, c1 - j);
-        for (int64_t kb = 0; kb < blocks; kb++) {
-            const int64_t k = block_k(g, kb), words = gemm_words(k, g->dot), then = kb + 1 < blocks ? kb + 1 : 0;
-            const gemm_word *b = panel, *a = lay + kb * gemm_tile_words(GEMM_KW), *next = NULL;
-            if (g->packed) {
-                b = panel_at(g->packed, gemm_panels(g->n), kb, j / GEMM_NR, words) + in_panel;
-                next = panel_at(g->packed, gemm_panels(g->n), then, (then ? j : least(j + n, g->n - 1)) / GEMM_NR,
-                                gemm_words(block_k(g, then), g->dot));
-            } else
-                gemm_pack_b(panel, &g->b, kb * per, k, j, n, g->dot);
-            if (in_place)
-                a = gemm_lay_a(NULL, &g->a, kb * per, k, 0, g->m, g->dot, &lda);
-            else
-                lda = lda ? words : 0;
-            one_block(g, kb, blocks, 0, j, g->m, n, a, lda, b, next, partial, GEMM_NR);
-        }
+    hs_part_unit(lane, g->n, unit, &at.c0, &at.c1);
+    for (int64_t kb = 0; kb < blocks && !at.in_place && at.c0 < at.c1; kb++)
+        gemm_lay_a(lay + kb * gemm_tile_words(GEMM_KW), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &at.lda);
+    if (g->packed && g->m <= GEMM_MR && !partial) { // panels of a block lie behind each other: one stream (5 % of a token in AVX2)
+        for (int64_t kb = 0; kb < blocks; kb++)
+            for (int64_t j = at.c0, n; j < at.c1; j += n)
+                column_block(g, &at, kb, j, n = whole_columns(g, &at, j), NULL);
+        return;
+    }
+    for (int64_t j = at.c0, n; j < at.c1; j += n) {
+        n = whole_columns(g, &at, j);
+        for (int64_t kb = 0; kb < blocks; kb++)
+            column_block(g, &at, kb, j, n, partial);
     }
 }
 

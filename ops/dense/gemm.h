@@ -109,8 +109,7 @@ typedef struct gemm_block {
     const gemm_word *a, *b;
     int64_t lda, tile_words, ldb;
     bool dot;
-    const gemm_word *then; // what is read behind the last panel: a few rows ask for it; NULL: the panel behind
-    const float *base;     // added to the product: [m, n], ld_base apart; NULL: none
+    const float *base; // added to the product: [m, n], ld_base apart; NULL: none
     int64_t ld_base;
     const float *bias; // [n] or NULL
     float scale;
