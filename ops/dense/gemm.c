@@ -309,7 +309,9 @@ static inline __attribute__((always_inline)) void chain_body(const bool straight
                 pair[j] = even[j] | (uint32_t)odd[j] << 16;
             memcpy(words, pair, (size_t)n * sizeof *pair);
         } else {
-            memcpy(words, chain_row(b, row, n, dot, wide[0]), (size_t)n * sizeof *words);
+            const void *v32 = chain_row(b, row, n, dot, words);
+            if (v32 != words)
+                memcpy(words, v32, (size_t)n * sizeof *words);
         }
 #pragma GCC unroll 8
         for (int j = 0; j < CHAIN_NV; j++)
