@@ -24,16 +24,28 @@ hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out
     return HS_OK;
 }
 
+static size_t in_block(const hs_derived *d) { return (d->bytes + 63) / 64 * 64; }
+
+// In one piece: a large one has huge pages nearly everywhere, and products read all of it one after the other.
 hs_status hs_derived_alloc(hs_params *ps)
 {
-    for (int i = 0; i < ps->n_derived; i++) {
+    size_t bytes = 0;
+    int n = 0;
+    for (int i = 0; i < ps->n_derived; i++)
+        if (!ps->derived[i]->p)
+            bytes += in_block(ps->derived[i]), n++;
+    void *p, *k;
+    if (!n)
+        return HS_OK;
+    if (hs_params_take(ps, bytes, &p, &k) != HS_OK)
+        return HS_FAIL(MEMORY, "no memory for copies of %d parameters: %zu bytes", n, bytes);
+    for (size_t i = 0, at = 0; i < (size_t)ps->n_derived; i++) {
         hs_derived *d = ps->derived[i];
-        void *p, *k;
         if (d->p)
             continue;
-        if (hs_params_take(ps, d->bytes, &p, &k) != HS_OK)
-            return HS_FAIL(MEMORY, "no memory for a copy of %s: %zu bytes", d->param->name, d->bytes);
-        d->p = p, d->k = k;
+        d->p = (char *)p + at, d->k = (char *)k + at;
+        d->block = at ? 0 : bytes;
+        at += in_block(d);
     }
     return HS_OK;
 }
@@ -48,6 +60,7 @@ size_t hs_derived_bytes(const hs_params *ps)
 
 void hs_derived_free(const hs_params *ps, hs_derived *d)
 {
-    hs_params_give_back(ps, d->p, d->bytes);
+    if (d->block)
+        hs_params_give_back(ps, d->p, d->block);
     free(d);
 }

@@ -19,8 +19,9 @@ struct hs_derived { // hs_params.derived
     hs_dtype dtype;   // of the value it is made from
     hs_kernel *make;  // hs_derive.forward or .backward: the layout
     size_t bytes;
-    char *p; // NULL until hs_derived_alloc
-    char *k; // as kernels get it
+    char *p;      // NULL until hs_derived_alloc
+    char *k;      // as kernels get it
+    size_t block; // of memory that begins with it; 0: it lies behind others
 };
 
 // The copy of that parameter, type and layout: added on first use.

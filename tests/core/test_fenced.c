@@ -165,7 +165,7 @@ static void test_model(void **state)
     for (int s = 0; s < ps->n_slabs; s++)
         expect_fault(ps->slab[s]->p, ps->slab[s]->place[1].offset, ps->slab[s]->bytes);
     assert_true(ps->n_derived > 0);
-    expect_fault(ps->derived[0]->p, 0, ps->derived[0]->bytes);
+    expect_fault(ps->derived[0]->p, 0, ps->derived[0]->block);
     size_t bytes;
     void *workspace = hs_run_workspace(e[1]->run, &bytes);
     expect_fault(workspace, bytes / 2, bytes);
