@@ -16,14 +16,13 @@ static bool same_scaler(const hs_scaler_config *a, const hs_scaler_config *b)
            a->hysteresis == b->hysteresis && a->max == b->max;
 }
 
-bool hs_resumed_scale(const hs_config *c, const hs_config *before, hs_step_state *state)
+void hs_resumed_scale(const hs_config *c, const hs_config *before, hs_step_state *state)
 {
     const hs_scaler_config now = scaler_of(c), then = before ? scaler_of(before) : now;
     if (same_scaler(&now, &then) && (now.dynamic || state->scale == now.init))
-        return false;
+        return;
     state->scale = state->step_scale = now.init;
     state->growth = 0, state->hysteresis = now.hysteresis;
-    return true;
 }
 
 // ---- what is told of a difference, beside the two values

@@ -118,6 +118,17 @@ static void fill(probe *p)
             p->dy[o] = zeroed((size_t)hs_tensor_count(p->n->out[o]), sizeof(double));
 }
 
+static probe *fill_whole(probe *p) // all of it, in f32
+{
+    fill(p);
+    for (int i = 0; i < HS_MAX_IN; i++)
+        if (p->ids[i])
+            fill_integers(p, i, p->n->in[i]);
+    const op_types f32 = probe_f32(p);
+    probe_set_types(p, &f32);
+    return p;
+}
+
 probe *probe_new(int op_id, int case_id, hs_mode mode)
 {
     probe *p = trace(op_id, case_id, mode, NULL);
@@ -127,13 +138,7 @@ probe *probe_new(int op_id, int case_id, hs_mode mode)
         probe_free(p);
         return NULL;
     }
-    fill(p);
-    for (int i = 0; i < HS_MAX_IN; i++)
-        if (p->ids[i])
-            fill_integers(p, i, p->n->in[i]);
-    const op_types f32 = probe_f32(p);
-    probe_set_types(p, &f32);
-    return p;
+    return fill_whole(p);
 }
 
 probe *probe_cut(const probe *like, const int64_t live[HS_N_COUNTERS])
@@ -159,13 +164,7 @@ probe *probe_rows(int op_id, int case_id, hs_mode mode, int counter, int64_t uni
     p = trace(op_id, case_id, mode, live);
     if (!p->n)
         return p;
-    fill(p);
-    for (int i = 0; i < HS_MAX_IN; i++)
-        if (p->ids[i])
-            fill_integers(p, i, p->n->in[i]);
-    const op_types f32 = probe_f32(p);
-    probe_set_types(p, &f32);
-    return p;
+    return fill_whole(p);
 }
 
 probe *probe_slice(const probe *like, int counter, int64_t first, int64_t units)
