@@ -9,7 +9,10 @@ const hs_family *const hs_families[] = { &hs_gpt_family, NULL };
 void hs_arch_trace(hs_graph *g, const void *setup)
 {
     const hs_arch_setup *s = setup;
-    s->arch.family->trace(g, s->arch.settings, &s->shape);
+    if (g->mode == HS_DECODE && s->arch.family->batch == HS_BATCH_MASKED)
+        hs_graph_fail(g, HS_USAGE, "model.type is %s, an encoder: it fills masks and embeds texts, and writes none", s->arch.family->name);
+    else
+        s->arch.family->trace(g, s->arch.settings, &s->shape);
 }
 
 int64_t hs_arch_int(hs_arch m, const char *key)
@@ -17,6 +20,8 @@ int64_t hs_arch_int(hs_arch m, const char *key)
     const hs_key *k = hs_schema_find(m.family->settings, NULL, key).key;
     return k && k->type == HS_KEY_INT ? *(const int64_t *)((const char *)m.settings + k->offset) : 0;
 }
+
+bool hs_arch_wears(hs_arch m, hs_loss which) { return m.family->wears ? m.family->wears(m.settings, which) : which == HS_LOSS_TOKENS; }
 
 hs_status hs_arch_check(hs_arch m) { return m.family->check(m.settings); }
 

@@ -11,14 +11,34 @@ typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_tokens, max_seqs;
     int64_t cache_rows;           // decode mode: of the states that keep keys and values
     int64_t page_rows, seq_pages; // decode mode: rows of a page of the cache, and pages of a sequence at most; 0: no pages (hs_batch_in)
-    bool logits;                  // eval mode: keep the logits [N, V padded] as output 0
+    bool logits;                  // eval mode: keep the logits [N, V padded] (of predictions: [P, V padded]) as output 0
+    // families of masked batches
+    int64_t max_picks; // predictions of a batch; 0 elsewhere
+    bool padded;       // sequences stand in rows of fixed length, and input `keys` [B][3] says how many tokens of each are real
+    // eval mode: output 0 is the last hidden state [N, C] f32, output 1, where there is a pooler, what it makes of first tokens [B, C] f32;
+    // no loss
+    bool hidden;
 } hs_arch_shape;
+
+typedef enum hs_batch_kind {
+    HS_BATCH_TEXT,   // running text: the columns of data/batches/windows.h
+    HS_BATCH_MASKED, // sequences with picked predictions: below
+} hs_batch_kind;
+// Columns of HS_BATCH_MASKED, i32: ids [tokens]; token_types [tokens] (default 0); task_types [tokens] (default 0; where the model has
+// them); starts [seqs + 1]; where [tokens][2] {slot, position from 0 in its sequence}; picks [picks], rows of the tokens that are
+// predicted; pick_targets [picks] (-1: ignored); pair_targets [seqs] (1: the second segment is random; default -1: ignored); order_targets
+// [seqs] (1: swapped; default -1); keys [seqs][3] only where shape.padded. Outputs of eval mode, without shape.hidden: 0 = i32 [P], the
+// likeliest token of each prediction, 1 = i32 [B], the pair head's (next, else order), where there is one; with shape.logits the logits
+// instead, f32.
+typedef enum hs_loss { HS_LOSS_TOKENS, HS_LOSS_NEXT, HS_LOSS_ORDER, HS_LOSSES } hs_loss; // index among the losses of a plan
 
 typedef struct hs_family {
     const char *name;          // as messages about settings say it: "gpt2"
     const char *words;         // of model.type, the first is written: "gpt2|gpt"
     const char *title;         // for people: "GPT"
     const hs_schema *settings; // keys "model.*" into a struct of its own of at most HS_SETTINGS_BYTES
+    hs_batch_kind batch;
+    bool (*wears)(const void *settings, hs_loss which); // (optional) has it a head with that loss; defaults to HS_LOSS_TOKENS alone
     const char *own; // keys that a run may set anew on trained weights ("model.dropout"), separated by |; all others are their shape
     // Agreement between values, whose messages begin with the key that is wrong. model.vocab is 0 where it is not settled yet.
     hs_status (*check)(const void *settings);
@@ -47,6 +67,7 @@ void hs_arch_trace(hs_graph *g, const void *setup); // an hs_model_fn of the eng
 
 // Keys that models of texts have: "model.context" (longest sequence), "model.vocab". 0 where the family has no such key.
 int64_t hs_arch_int(hs_arch m, const char *key);
+bool hs_arch_wears(hs_arch m, hs_loss which);
 hs_status hs_arch_check(hs_arch m);                               // ranges of keys are not looked at
 hs_status hs_arch_check_file(hs_arch m, const char *path);        // the same of settings that path, a config.json, says: in its words
 hs_status hs_arch_defaults(const hs_family *f, hs_settings *out); // settings of their own, without a run

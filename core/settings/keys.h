@@ -26,6 +26,10 @@ typedef enum hs_file_key_type {
     HS_FILE_TIMES,  // no value of its own: null, or `times` the int64_t field
     HS_FILE_END,    // the token, or the list of tokens, that ends a text; null: none
     HS_FILE_BEGIN,  // the token that begins one; only written
+    HS_FILE_TOKEN,  // the tokenizer's special token of that role, `value` ("pad", "cls", "sep", "mask"); only written, null: none
+    // bool field, not in config.json: do the weights hold a tensor of that name, `key` or `also`, and none of `accepts`? Whatever stands in
+    // front of a name, up to a dot, does not count.
+    HS_FILE_HOLDS,
 } hs_file_key_type;
 
 // One key of config.json. Reading goes through the rows in their order, writing in that of the alphabet.
@@ -38,12 +42,14 @@ typedef struct hs_file_key {
     const char *asks;    // (optional) what another value would ask for: "a head of its own", for the message
     double min, max;     // of numbers, both included
     int64_t times;
+    size_t above; // INT: (optional) offset of an int64_t field; the file's number is ours + that + 1 (rows before a table's first position)
     bool read_only, write_only;
 } hs_file_key;
 
-typedef struct hs_model_files { // how a family's models lie in a directory
-    const char *model_type;     // of config.json
-    const char *architecture;   // "GPT2LMHeadModel"
+typedef struct hs_model_files {         // how a family's models lie in a directory
+    const char *model_type;             // of config.json
+    const char *architecture;           // classes of transformers that it is, "BertForPreTraining|BertForMaskedLM|BertModel"
+    int (*wears)(const void *settings); // (optional) which of them is written; defaults to the first
     const hs_file_key *key;
     int n_keys;
     const hs_name_rule *name;

@@ -56,7 +56,8 @@ enum { HS_MODEL_ENDS = 32 };
 typedef struct hs_model_ends { // tokens that end a text, any of them, inside the model's vocabulary
     int32_t id[HS_MODEL_ENDS];
     int n;
-    int32_t begin; // written only; -1: none
+    int32_t begin;                     // written only; -1: none
+    const struct hs_tokenizer *tokens; // written only: whose special tokens have a role; NULL: none
 } hs_model_ends;
 
 typedef struct hs_model_info {   // what config.json says

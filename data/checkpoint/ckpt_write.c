@@ -209,6 +209,7 @@ static hs_model_ends ends_of(const hs_model_info *info, const hs_tokenizer *tok)
     hs_model_ends e = info->end;
     const int32_t end = tok != NULL ? hs_tokenizer_end(tok) : -1;
     e.begin = tok != NULL ? hs_tokenizer_begin(tok) : -1;
+    e.tokens = tok;
     if (e.n == 0 && end >= 0)
         e.id[e.n++] = end;
     return e;

@@ -44,12 +44,39 @@ static void add_word(hs_text *t, const char *words, int index)
     hs_text_string(t, word);
 }
 
+static int64_t rows_above(const hs_file_key *k, const void *settings)
+{
+    return k->above ? *(const int64_t *)((const char *)settings + k->above) + 1 : 0;
+}
+
+// BERT's and RoBERTa's words for the roles of special tokens.
+static const struct role {
+    const char *name, *token[2];
+} roles[] = {
+    { "pad", { "[PAD]", "<pad>" } }, { "cls", { "[CLS]", "<s>" } }, { "sep", { "[SEP]", "</s>" } }, { "mask", { "[MASK]", "<mask>" } }
+};
+
+static int32_t token_of(const hs_tokenizer *tok, const char *name)
+{
+    const struct role *r = roles;
+    while (strcmp(r->name, name) != 0)
+        r++;
+    for (int64_t id = 0; tok != NULL && id < hs_tokenizer_vocab(tok); id++) {
+        size_t n;
+        const char *piece = hs_tokenizer_special(tok, (int32_t)id) ? hs_tokenizer_piece(tok, (int32_t)id, &n) : NULL;
+        for (int i = 0; piece != NULL && i < HS_COUNT(r->token); i++)
+            if (n == strlen(r->token[i]) && memcmp(piece, r->token[i], n) == 0)
+                return (int32_t)id;
+    }
+    return -1;
+}
+
 static void add_value(hs_text *t, const hs_file_key *k, const void *settings, const hs_model_ends *end)
 {
     const void *field = (const char *)settings + k->offset;
     switch (k->type) {
     case HS_FILE_INT:
-        hs_text_add(t, "%lld", (long long)*(const int64_t *)field);
+        hs_text_add(t, "%lld", (long long)(*(const int64_t *)field + rows_above(k, settings)));
         break;
     case HS_FILE_REAL:
         add_real(t, *(const double *)field);
@@ -72,7 +99,19 @@ static void add_value(hs_text *t, const hs_file_key *k, const void *settings, co
     case HS_FILE_BEGIN:
         add_id(t, end->begin);
         break;
+    case HS_FILE_TOKEN:
+        add_id(t, token_of(end->tokens, k->value));
+        break;
+    case HS_FILE_HOLDS:
+        break;
     }
+}
+
+static void add_architecture(hs_text *t, const hs_model_info *m)
+{
+    hs_text_add(t, "[\n    ");
+    add_word(t, m->files->architecture, m->files->wears ? m->files->wears(m->settings.bytes) : 0);
+    hs_text_add(t, "\n  ]");
 }
 
 static int by_key(const void *a, const void *b)
@@ -97,7 +136,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
         return HS_FAIL(INTERNAL, "config.json of %s has %d keys, at most %d are written", files->model_type, files->n_keys,
                        MOST_KEYS - HS_COUNT(common));
     for (int i = 0; i < files->n_keys; i++)
-        if (!files->key[i].read_only)
+        if (!files->key[i].read_only && files->key[i].type != HS_FILE_HOLDS)
             order[n++] = &files->key[i];
     for (int i = 0; i < HS_COUNT(common); i++)
         order[n++] = &common[i];
@@ -105,7 +144,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
     for (int i = 0; i < n; i++) {
         hs_text_add(t, "%s\n  \"%s\": ", i ? "," : "{", order[i]->key);
         if (order[i] == &common[0])
-            hs_text_add(t, "[\n    \"%s\"\n  ]", files->architecture);
+            add_architecture(t, m);
         else if (order[i] == &common[2])
             hs_text_string(t, files->model_type);
         else
@@ -210,8 +249,12 @@ static hs_status read_field(const hs_json *j, const hs_file_key *k, hs_settings 
     const json_t *v = json_object_get(j->root, key);
     if (v == NULL)
         return read_absent(j, k, field);
-    if (k->type == HS_FILE_INT)
-        return hs_json_i64(j, key, (int64_t)k->min, (int64_t)k->max, field);
+    if (k->type == HS_FILE_INT) {
+        const int64_t above = rows_above(k, s->bytes);
+        HS_TRY(hs_json_i64(j, key, (int64_t)k->min + above, (int64_t)k->max, field));
+        *(int64_t *)field -= above;
+        return HS_OK;
+    }
     if (k->type == HS_FILE_REAL)
         return read_real(j, k, key, field);
     return k->type == HS_FILE_BOOL ? read_bool(j, key, v, field) : read_choice(j, k, key, v, field);
@@ -263,7 +306,7 @@ static const char *type_of(const hs_json *j, const hs_model_files *const *known,
     const json_t *names = json_object_get(j->root, "architectures");
     const char *name = json_string_value(json_array_size(names) == 1 ? json_array_get(names, 0) : NULL);
     for (int i = 0; type == NULL && name != NULL && i < n_known; i++)
-        if (strcmp(known[i]->architecture, name) == 0)
+        if (word_index(known[i]->architecture, name) >= 0)
             type = known[i]->model_type;
     return type;
 }
