@@ -89,12 +89,14 @@ hs_status hs_tokenizer_decode(const hs_tokenizer *t, const int32_t *ids, int64_t
     return HS_OK;
 }
 
-static const hs_tok_added_token *special_named(const hs_tok_added *a, const char *text)
+// special: among these alone.
+static int32_t added_named(const hs_tokenizer *t, const char *text, bool special)
 {
-    for (int i = 0; i < a->n; i++)
-        if (a->token[i].special && strcmp(a->token[i].text, text) == 0)
-            return &a->token[i];
-    return NULL;
+    const hs_tok_added *a = t->kind->subword ? &hs_subword_of(t)->added : NULL;
+    for (int i = 0; a && i < a->n; i++)
+        if ((a->token[i].special || !special) && strcmp(a->token[i].text, text) == 0)
+            return a->token[i].id;
+    return -1;
 }
 
 static int32_t named(const hs_tokenizer *t, int name)
@@ -115,12 +117,26 @@ int32_t hs_tokenizer_end(const hs_tokenizer *t)
     static const char *const names[] = { "<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "[EOS]", "[SEP]" };
     if (named(t, HS_TOK_EOS) >= 0)
         return named(t, HS_TOK_EOS);
-    for (int i = 0; t->kind->subword && i < HS_COUNT(names); i++) {
-        const hs_tok_added_token *found = special_named(&hs_subword_of(t)->added, names[i]);
-        if (found)
-            return found->id;
-    }
-    return -1;
+    int32_t id = -1;
+    for (int i = 0; id < 0 && i < HS_COUNT(names); i++)
+        id = added_named(t, names[i], true);
+    return id;
+}
+
+int32_t hs_tokenizer_role(const hs_tokenizer *t, hs_token_role role)
+{
+    static const struct {
+        int name;
+        const char *usual[2];
+    } roles[HS_TOKEN_ROLES] = { [HS_TOKEN_UNK] = { HS_TOK_UNK, { "[UNK]", "<unk>" } },
+                                [HS_TOKEN_SEP] = { HS_TOK_SEP, { "[SEP]", "</s>" } },
+                                [HS_TOKEN_PAD] = { HS_TOK_PAD, { "[PAD]", "<pad>" } },
+                                [HS_TOKEN_CLS] = { HS_TOK_CLS, { "[CLS]", "<s>" } },
+                                [HS_TOKEN_MASK] = { HS_TOK_MASK, { "[MASK]", "<mask>" } } };
+    int32_t id = named(t, roles[role].name);
+    for (int i = 0; id < 0 && i < HS_COUNT(roles->usual); i++)
+        id = added_named(t, roles[role].usual[i], false);
+    return id;
 }
 
 bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id)

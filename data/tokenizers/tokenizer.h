@@ -46,6 +46,10 @@ bool hs_tokenizer_gives(const hs_tokenizer *t, uint64_t hash);
 int32_t hs_tokenizer_end(const hs_tokenizer *t);
 int32_t hs_tokenizer_eos(const hs_tokenizer *t);   // eos_token of its files alone
 int32_t hs_tokenizer_begin(const hs_tokenizer *t); // bos_token of its files, else the same
+// The tokens of an encoder: what its files name (mask_token, cls_token, ...), else an added one of a usual name ("[MASK]", "<mask>");
+// -1: there is none.
+typedef enum hs_token_role { HS_TOKEN_UNK, HS_TOKEN_SEP, HS_TOKEN_PAD, HS_TOKEN_CLS, HS_TOKEN_MASK, HS_TOKEN_ROLES } hs_token_role;
+int32_t hs_tokenizer_role(const hs_tokenizer *t, hs_token_role role);
 // Special tokens are for the model, not for a reader: "<|endoftext|>", "[MASK]".
 bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id);
 

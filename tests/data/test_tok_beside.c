@@ -303,6 +303,33 @@ static void marks_and_line_ends(void **state)
     clear();
 }
 
+// What its files name, else the usual names.
+static void tokens_of_an_encoder(void **state)
+{
+    (void)state;
+    hs_tokenizer *t;
+    write_text("vocab.txt", "[UNK]\nhi\n[PAD]\n[SEP]\n[CLS]\n<m>\n[MASK]\n");
+    for (int named = 0; named < 2; named++) {
+        if (named)
+            write_text("special_tokens_map.json", "{\"mask_token\":{\"content\":\"<m>\",\"lstrip\":true}}");
+        OK(hs_tokenizer_load(&t, scratch_path("")));
+        static const int32_t ids[HS_TOKEN_ROLES] = { [HS_TOKEN_SEP] = 3, [HS_TOKEN_PAD] = 2, [HS_TOKEN_CLS] = 4 };
+        for (int i = 0; i < HS_TOKEN_MASK; i++)
+            assert_int_equal(hs_tokenizer_role(t, i), ids[i]);
+        assert_int_equal(hs_tokenizer_role(t, HS_TOKEN_MASK), named ? 5 : 6);
+        hs_tokenizer_free(t);
+    }
+    clear();
+    OK(hs_tokenizer_byte(&t));
+    assert_int_equal(hs_tokenizer_role(t, HS_TOKEN_MASK), -1);
+    hs_tokenizer_free(t);
+    OK(hs_tokenizer_load(&t, HS_TESTS_DIR "/golden/tokenizers/bpe-roberta"));
+    assert_int_equal(hs_tokenizer_role(t, HS_TOKEN_MASK), 700);
+    assert_int_equal(hs_tokenizer_role(t, HS_TOKEN_CLS), 0);
+    assert_int_equal(hs_tokenizer_role(t, HS_TOKEN_SEP), 1);
+    hs_tokenizer_free(t);
+}
+
 // What means nothing to Halfstep goes on with the tokenizer; what an earlier tokenizer left does not speak for the next.
 static void the_rest_is_kept(void **state)
 {
@@ -345,7 +372,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(are_read_and_written_back), cmocka_unit_test(go_with_tokenizer_json), cmocka_unit_test(says_what_is_wrong),
-        cmocka_unit_test(holes_and_repeats),         cmocka_unit_test(marks_and_line_ends),    cmocka_unit_test(the_rest_is_kept),
+        cmocka_unit_test(holes_and_repeats),         cmocka_unit_test(marks_and_line_ends),    cmocka_unit_test(tokens_of_an_encoder),
+        cmocka_unit_test(the_rest_is_kept),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
