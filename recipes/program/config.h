@@ -14,7 +14,7 @@ typedef char hs_string[HS_KEY_STRING_BYTES];
 typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16 } hs_dtype_option;
 
 enum {
-    HS_CONFIG_COMMON = 64, // rows at most: those that every run has
+    HS_CONFIG_COMMON = 128, // rows at most: those that every run has
     HS_CONFIG_FAMILY = 64, // those of a family
     HS_CONFIG_SOURCES = 2, // those of an element of data.sources
     HS_MOST_BATCH = 1 << 20,
