@@ -1,15 +1,21 @@
 // masking: the words BERT is to guess (Devlin et al. 2018), drawn anew each epoch: a function of (seed, epoch, sample), so that it is the
 // same at every number of ranks and threads and never stored.
 //
-// round(probability * tokens) tokens (to even; at least 1, at most max_predictions, as Google's create_pretraining_data.py) are chosen
-// uniformly among those that are not special, or word by word: a word that would be one token too many is passed over. Of these
-// `masked` become mask_id, `random` a uniformly drawn id that is not special, the rest stay.
+// round(probability * tokens) tokens (to even; at least 1, at most max_predictions, as Google's create_pretraining_data.py) are chosen among
+// those that are not special. Of these `masked` become mask_id, `random` a uniformly drawn id that is not special, the rest stay.
+//   TOKEN  uniformly.
+//   WORD   word by word: one that would be a token too many is passed over.
+//   NGRAM  (ALBERT) from words in random order on 1 to `ngram` words, n with p ~ 1/n among those that lie before the next special token;
+//          shortened by words until it fits, passed over where a word of it is chosen already.
+//   SPAN   (SpanBERT) from words in random order on n words, p ~ (1 - q)^(n - 1) up to `span_longest`, so 3.8 in the mean; ends before a
+//          special token, a chosen word, or what does not fit. Whether its tokens are masked, drawn or stay is settled once for the span.
 #ifndef HS_DATA_MASKING_H
 #define HS_DATA_MASKING_H
 #include "core/base/status.h"
 #include <stdint.h>
 
-enum { HS_MASK_SPECIAL = 64 };
+enum { HS_MASK_SPECIAL = 256 };
+typedef enum hs_mask_unit { HS_MASK_TOKEN, HS_MASK_WORD, HS_MASK_NGRAM, HS_MASK_SPAN } hs_mask_unit;
 typedef struct hs_mask_opts {
     double probability, masked, random; // 0.15, 0.8, 0.1
     int32_t max_predictions;
@@ -17,6 +23,10 @@ typedef struct hs_mask_opts {
     const int32_t *special; // ids never chosen and never drawn: [PAD], [CLS], [SEP], [MASK], [UNK]; copied
     int n_special;
     int64_t max_tokens; // of a sample
+    hs_mask_unit unit;
+    int64_t ngram;        // 0: 3
+    double span_share;    // q; 0: 0.2
+    int64_t span_longest; // 0: 10
     uint64_t seed;
 } hs_mask_opts;
 
@@ -30,5 +40,9 @@ int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int
                 int32_t *labels);
 // Numbers of words from marks: continues[i] != 0: token i goes on with the word of the one before.
 void hs_mask_words(const uint8_t *continues, int64_t n, int32_t *word);
+
+// Words of an n-gram and of a span, from a uniform draw in (0, 1).
+int64_t hs_mask_ngram(double u, int64_t longest);
+int64_t hs_mask_span(double u, double q, int64_t longest);
 
 #endif
