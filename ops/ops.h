@@ -108,16 +108,16 @@ typedef struct hs_xent_attr {
     float smoothing;
 } hs_xent_attr; // loss: which inv_count
 hs_tensor *hs_xent(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_xent_attr attr);
-// The same of logits = x[N, C] w[V, C]^T, of which only a chunk of 1,024 rows ever exists. In a training graph loss, dx and dw are
-// made together, where backward begins.
-hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *target, hs_xent_attr attr);
+// The same of logits = x[N, C] w[V, C]^T + bias[V], of which only a chunk of 1,024 rows ever exists. In a training graph loss, dx, dw and
+// dbias are made together, where backward begins. bias may be NULL.
+hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr);
 
 // ---- tensor parallelism: each pair is the other backwards. At size 1 the first three return x and emit nothing.
 hs_tensor *hs_tp_copy(hs_graph *g, hs_tensor *x);   // y = x; backward: all-reduce. In front of what is sharded by columns
 hs_tensor *hs_tp_reduce(hs_graph *g, hs_tensor *x); // all-reduce; backward: identity. Behind what is sharded by rows, before its bias
 hs_tensor *hs_tp_gather(hs_graph *g, hs_tensor *x); // every rank's columns side by side; backward: this rank's
-// linear_xent where w has rows [first, ...) of the classes; attr.classes: of all ranks. x is every rank's (behind tp_copy), and so is the
-// loss.
-hs_tensor *hs_tp_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *target, hs_xent_attr attr, int64_t first);
+// linear_xent where w and bias have rows [first, ...) of the classes; attr.classes: of all ranks. x is every rank's (behind tp_copy), and so
+// is the loss.
+hs_tensor *hs_tp_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr, int64_t first);
 
 #endif

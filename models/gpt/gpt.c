@@ -51,9 +51,9 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
     const hs_xent_attr loss = { .classes = (int32_t)c->vocab, .ignore = -1, .loss = 0 };
     hs_tensor *y;
     if (g->mode == HS_TRAIN || (g->mode == HS_EVAL && !s->logits)) {
-        y = hs_nn_logits_xent(g, x, wte, in.targets, loss);
+        y = hs_nn_logits_xent(g, x, wte, NULL, in.targets, loss);
     } else {
-        y = hs_nn_logits(g, x, wte, g->mode == HS_DECODE); // bf16 would leave logits near 100 apart by halves
+        y = hs_nn_logits(g, x, wte, NULL, g->mode == HS_DECODE); // bf16 would leave logits near 100 apart by halves
         hs_output(g, y);
         if (g->mode == HS_EVAL)
             y = hs_xent(g, y, in.targets, loss);

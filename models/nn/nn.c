@@ -86,21 +86,21 @@ hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_ten
     return hs_tp_reduce(g, hs_embedding_slice(g, table, ids, pos_table, where, first, g->grid.tp->size * table->dim[0]));
 }
 
-hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, bool f32)
+hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *bias, bool f32)
 {
     int64_t first;
     const bool slice = sliced(g, table, &first);
-    hs_tensor *y = hs_linear(g, slice ? hs_tp_copy(g, x) : x, table, NULL);
+    hs_tensor *y = hs_linear(g, slice ? hs_tp_copy(g, x) : x, table, bias);
     y = f32 ? hs_cast(g, y, HS_F32) : y; // sinks into the product
     return slice ? hs_tp_gather(g, y) : y;
 }
 
-hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *target, hs_xent_attr attr)
+hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr)
 {
     int64_t first;
     if (!sliced(g, table, &first))
-        return hs_linear_xent(g, x, table, target, attr);
-    return hs_tp_linear_xent(g, hs_tp_copy(g, x), table, target, attr, first);
+        return hs_linear_xent(g, x, table, bias, target, attr);
+    return hs_tp_linear_xent(g, hs_tp_copy(g, x), table, bias, target, attr, first);
 }
 
 hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float eps)

@@ -7,12 +7,12 @@
 // rounded once. Forward packs w by all members (unless a packed copy is at hand), meets, and then each works on its own rows. dx and dw are
 // asked for apart (HS_OP_SPLIT_BWD), so that a reduction of one can overlap the other.
 
+#include "ops/dense/column_sums.h"
 #include "ops/dense/gemm.h"
 #include "ops/ops.h"
 
 enum { X, W, BIAS };
 enum { Y };
-enum { STRIPE = 64 }; // columns of dy summed side by side
 
 static const char *shape(hs_node *n)
 {
@@ -60,45 +60,6 @@ static void forward(const hs_args *a, hs_lane *lane)
     gemm_run(&g, lane);
 }
 
-// Sums of columns [c, c + k) of dy: one partial per grain of rows, added in order.
-static inline __attribute__((always_inline)) void column_sums(const hs_ref *dy, int64_t rows, int64_t c, const int64_t k, float *total)
-{
-    for (int64_t g = 0; g < rows; g += HS_GRAIN) {
-        float part[STRIPE] = { 0 }, wide[STRIPE];
-        for (int64_t n = g; n < rows && n < g + HS_GRAIN; n++) {
-            const float *row = dy->dtype == HS_F32 ? (const float *)dy->p + n * dy->cols + c : wide;
-            if (dy->dtype == HS_BF16)
-                hs_load_bf16(wide, (const uint16_t *)dy->p + n * dy->cols + c, k);
-            else if (dy->dtype == HS_F16)
-                hs_load_f16(wide, (const uint16_t *)dy->p + n * dy->cols + c, k);
-            HS_SIMD
-            for (int64_t i = 0; i < k; i++)
-                part[i] += row[i];
-        }
-        HS_SIMD
-        for (int64_t i = 0; i < k; i++)
-            total[i] += part[i];
-    }
-}
-
-static void bias_gradient(const hs_args *a, hs_lane *lane) // columns are divided over the team
-{
-    const hs_ref *dy = &a->dout[Y], *db = &a->din[BIAS];
-    const int64_t N = hs_ref_rows(a, dy);
-    int64_t c0, c1;
-    hs_part_unit(lane, dy->cols, STRIPE, &c0, &c1);
-    for (int64_t c = c0; c < c1; c += STRIPE) {
-        const int64_t k = c1 - c < STRIPE ? c1 - c : STRIPE;
-        float total[STRIPE] = { 0 }, *out = (float *)db->p + c;
-        if (k == STRIPE)
-            column_sums(dy, N, c, STRIPE, total);
-        else
-            column_sums(dy, N, c, k, total);
-        for (int64_t i = 0; i < k; i++)
-            out[i] = db->add ? out[i] + total[i] : total[i];
-    }
-}
-
 static void backward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref *x = &a->in[X], *w = &a->in[W], *dy = &a->dout[Y];
@@ -119,7 +80,7 @@ static void backward(const hs_args *a, hs_lane *lane)
         gemm_run(&g, lane);
     }
     if (hs_wanted(a, BIAS))
-        bias_gradient(a, lane);
+        column_sums(dy, N, (float *)a->din[BIAS].p, a->din[BIAS].add, lane);
 }
 
 // ---- w packed, once per change of its values. A product of N rows does 2 N FLOPs for each element that is packed: worth a second

@@ -1,8 +1,8 @@
 // linear_xent: the last product of a language model and its loss, without the logits.
 //
-//   logits  = x w^T                       a chunk of XENT_CHUNK rows at a time
+//   logits  = x w^T + bias                a chunk of XENT_CHUNK rows at a time
 //   loss[n] = -log softmax(logits[n])[target[n]]                        as xent has it: padding, ignored labels, smoothing
-//   dx      = dlogits w,     dw = dlogits^T x                           dlogits: see xent
+//   dx      = dlogits w,     dw = dlogits^T x,     dbias = the columns of dlogits, summed         dlogits: see xent
 //
 // All 50,304 columns of GPT-2's logits are 824 MB of f32 at 4,096 tokens, more than all weights of the model. Here a chunk of
 // them lives from its product to its last use. A loss is a root, so that training makes loss and gradients in one walk: in
@@ -74,7 +74,13 @@ static const hs_case cases[] = {
       .attr = &smooth,
       .limit = 61,
       .note = "label smoothing" },
-    { .in = { { XENT_CHUNK + 41, 8 }, { 72, 8 }, { XENT_CHUNK + 41 } },
+    { .in = { { 41, 24 }, { 72, 24 }, { 41 }, { 72 } },
+      .ext = { HS_EXT_PICKS, 0, HS_EXT_PICKS },
+      .attr = &padded,
+      .limit = 65,
+      .setup = xent_chunk_markers,
+      .note = "with a bias" },
+    { .in = { { XENT_CHUNK + 41, 8 }, { 72, 8 }, { XENT_CHUNK + 41 }, { 72 } },
       .ext = { HS_EXT_TOKENS, 0, HS_EXT_TOKENS },
       .attr = &padded,
       .limit = 65,
@@ -86,7 +92,7 @@ extern HS_OP(linear);
 extern HS_OP(xent);
 HS_OP(linear_xent) = {
     .name = "linear_xent",
-    .formula = "loss = -log softmax(x w^T)[target]",
+    .formula = "loss = -log softmax(x w^T + bias)[target]",
     .paper = "arXiv:2411.09009",
     .attr_bytes = sizeof(hs_xent_attr),
     .attrs = xent_attrs,
@@ -95,7 +101,8 @@ HS_OP(linear_xent) = {
     .loss_offset = offsetof(hs_xent_attr, loss),
     .in = { [X] = { "x", HS_AMP_LOW, HS_BWD_READS },
             [W] = { "w", HS_AMP_LOW, HS_WHOLE | HS_BWD_READS },
-            [TARGET] = { "target", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS } },
+            [TARGET] = { "target", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS },
+            [BIAS] = { "bias", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_BWD_READS } },
     .out = { [LOSS] = { "loss", HS_AMP_F32, 0 }, [LOGITS] = { "logits", HS_AMP_KEEP, HS_SAVED | HS_SCRATCH } },
     .shape = shape,
     .cost = xent_chunk_cost,
@@ -108,8 +115,8 @@ HS_OP(linear_xent) = {
 };
 
 #ifdef HS_TIER_PORTABLE
-hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *target, hs_xent_attr attr)
+hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr)
 {
-    return hs_emit(g, HS_OP_ENTRY(linear_xent), &attr, (hs_tensor *[]){ x, w, target }, 3);
+    return hs_emit(g, HS_OP_ENTRY(linear_xent), &attr, (hs_tensor *[]){ x, w, target, bias }, 4);
 }
 #endif

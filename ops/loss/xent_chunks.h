@@ -2,10 +2,11 @@
 // tp_linear_xent share. Between them stands what each does with the rows of a chunk.
 #ifndef HS_OPS_XENT_CHUNKS_H
 #define HS_OPS_XENT_CHUNKS_H
+#include "ops/dense/column_sums.h"
 #include "ops/dense/gemm.h"
 #include "ops/loss/xent_rows.h"
 
-enum { X, W, TARGET };
+enum { X, W, TARGET, BIAS };
 enum { LOSS, LOGITS };
 // Each chunk packs w twice and walks dw once: at 1,024 rows that is 2 % of the products.
 enum { XENT_CHUNK = 1024 };
@@ -16,13 +17,15 @@ static inline int64_t xent_chunk_rows(const hs_node *n) { return n->in[X]->dim[0
 static inline const char *xent_chunk_refuse(const hs_node *n)
 {
     const hs_xent_attr *at = n->attr;
-    const hs_tensor *x = n->in[X], *w = n->in[W], *target = n->in[TARGET];
+    const hs_tensor *x = n->in[X], *w = n->in[W], *target = n->in[TARGET], *bias = n->in[BIAS];
     if (x->n_dims != 2 || w->n_dims != 2)
         return "x must be [rows, in] and w [classes or more, in]";
     if (x->dim[1] != w->dim[1])
         return "inner widths differ";
     if (x->dim[1] % 8 || w->dim[0] % 8)
         return "widths must be multiples of 8: pad them";
+    if (bias && (bias->n_dims != 1 || bias->dim[0] != w->dim[0]))
+        return "bias must be as long as w has rows";
     if (target->dtype != HS_I32 || target->n_dims != 1 || target->dim[0] != x->dim[0] || target->ext != x->ext)
         return "target must be i32, one for each row of x";
     if (!(at->smoothing >= 0 && at->smoothing < 1))
@@ -50,7 +53,7 @@ static inline void xent_chunk_ref(const hs_args *a, int64_t first, int64_t K)
         const int32_t t = hs_i32(a, TARGET)[n];
         double max = -INFINITY, sum = 0, mean = 0, logit_t = 0; // the sum follows a rising maximum
         for (int64_t o = 0; o < K; o++) {
-            double logit = 0;
+            double logit = a->in[BIAS].p ? hs_f64(a, BIAS)[o] : 0;
             for (int64_t c = 0; c < C; c++)
                 logit += hs_f64(a, X)[n * C + c] * hs_f64(a, W)[o * C + c];
             const double higher = fmax(max, logit);
@@ -95,14 +98,17 @@ static inline void xent_chunk_logits(const hs_args *a, hs_lane *lane, gemm g, in
 {
     g.m = m, g.n = a->in[W].rows, g.k = a->in[X].cols, g.rows = true;
     g.a = xent_rows_of(&a->in[X], r, false), g.b = xent_rows_of(&a->in[W], 0, false), g.c = xent_onto(&a->out[LOGITS], 0, false);
+    g.c.bias = hs_f32(a, BIAS);
     gemm_run(&g, lane);
 }
 
-// dx and dw of a chunk whose logits have become their gradient.
+// dbias, dx and dw of a chunk whose logits have become their gradient. Columns of padding have none: what is added to their bias is 0.
 static inline void xent_chunk_gradients(const hs_args *a, hs_lane *lane, gemm g, int64_t r, int64_t m)
 {
-    const hs_ref *dlogits = &a->out[LOGITS], *dx = &a->din[X], *dw = &a->din[W];
+    const hs_ref *dlogits = &a->out[LOGITS], *dx = &a->din[X], *dw = &a->din[W], *dbias = &a->din[BIAS];
     const int64_t V = a->in[W].rows, C = a->in[W].cols;
+    if (dbias->p)
+        column_sums(dlogits, m, (float *)dbias->p, dbias->add || r > 0, lane);
     if (dx->p) {
         g.m = m, g.n = C, g.k = V;
         g.a = xent_rows_of(dlogits, 0, false), g.b = xent_rows_of(&a->in[W], 0, true), g.c = xent_onto(dx, r, dx->add);

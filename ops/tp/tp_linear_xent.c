@@ -1,6 +1,6 @@
 // tp_linear_xent: linear_xent where every tensor-parallel rank has a slice of the classes.
 //
-//   logits  = x w^T        columns [first, first + rows of w) of the whole model's; loss, dx and dw as linear_xent has them
+//   logits  = x w^T + bias columns [first, first + rows of w) of the whole model's; loss, dx and dw as linear_xent has them
 //
 // What travels is two numbers a row and three more, never logits: the largest logit of all ranks; then the sums of e^(x - largest), of the
 // target's logit (from the rank that has it) and of all logits. dx is this rank's part of a sum that the tp_copy in front of x makes. The
@@ -161,12 +161,12 @@ static const hs_case cases[] = {
       .limit = 65,
       .setup = xent_chunk_markers,
       .note = "all classes" },
-    { .in = { { 40, 16 }, { 48, 16 }, { 40 } },
+    { .in = { { 40, 16 }, { 48, 16 }, { 40 }, { 48 } },
       .ext = { HS_EXT_PICKS, 0, HS_EXT_PICKS },
       .attr = &middle,
       .limit = 100,
-      .note = "a slice in the middle, label smoothing" },
-    { .in = { { XENT_CHUNK + 41, 8 }, { 40, 8 }, { XENT_CHUNK + 41 } },
+      .note = "a slice in the middle, label smoothing, a bias" },
+    { .in = { { XENT_CHUNK + 41, 8 }, { 40, 8 }, { XENT_CHUNK + 41 }, { 40 } },
       .ext = { HS_EXT_TOKENS, 0, HS_EXT_TOKENS },
       .attr = &last,
       .limit = 61,
@@ -180,7 +180,7 @@ static const hs_attr attrs[] = { HS_ATTR(hs_tp_linear_xent_attr, classes), HS_AT
 
 HS_OP(tp_linear_xent) = {
     .name = "tp_linear_xent",
-    .formula = "loss = -log softmax(x w^T of all ranks)[target]",
+    .formula = "loss = -log softmax(x w^T + bias of all ranks)[target]",
     .paper = "arXiv:1909.08053",
     .attr_bytes = sizeof(hs_tp_linear_xent_attr),
     .attrs = attrs,
@@ -189,7 +189,8 @@ HS_OP(tp_linear_xent) = {
     .loss_offset = offsetof(hs_tp_linear_xent_attr, loss),
     .in = { [X] = { "x", HS_AMP_LOW, HS_BWD_READS },
             [W] = { "w", HS_AMP_LOW, HS_WHOLE | HS_BWD_READS },
-            [TARGET] = { "target", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS } },
+            [TARGET] = { "target", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS },
+            [BIAS] = { "bias", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_BWD_READS } },
     .out = { [LOSS] = { "loss", HS_AMP_F32, 0 },
              [LOGITS] = { "logits", HS_AMP_KEEP, HS_SAVED | HS_SCRATCH },
              [ROWS] = { "rows", HS_AMP_F32, HS_SAVED | HS_SCRATCH } },
@@ -205,9 +206,9 @@ HS_OP(tp_linear_xent) = {
 #ifdef HS_TIER_PORTABLE
 _Static_assert(offsetof(hs_tp_linear_xent_attr, smoothing) == offsetof(hs_xent_attr, smoothing), "begins as hs_xent_attr does");
 
-hs_tensor *hs_tp_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *target, hs_xent_attr attr, int64_t first)
+hs_tensor *hs_tp_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr, int64_t first)
 {
     const hs_tp_linear_xent_attr at = { attr.classes, attr.ignore, attr.loss, attr.smoothing, first };
-    return hs_emit(g, HS_OP_ENTRY(tp_linear_xent), &at, (hs_tensor *[]){ x, w, target }, 3);
+    return hs_emit(g, HS_OP_ENTRY(tp_linear_xent), &at, (hs_tensor *[]){ x, w, target, bias }, 4);
 }
 #endif

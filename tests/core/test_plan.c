@@ -90,7 +90,7 @@ static void end(hs_graph *g, bool fused)
     hs_tensor *x = hs_nn_linear(g, hs_nn_layernorm(g, hs_embedding(g, w, ids, NULL, NULL), "ln", 1e-5f), "mid", C, C, .std = 0.5f);
     const hs_xent_attr first = { .classes = 23, .ignore = -1 }, second = { .classes = CLASSES, .ignore = -1, .loss = 1 };
     if (fused)
-        hs_linear_xent(g, x, w, y, first);
+        hs_linear_xent(g, x, w, NULL, y, first);
     else
         hs_xent(g, hs_linear(g, x, w, NULL), y, first);
     hs_xent(g, hs_nn_linear(g, x, "out", C, CLASSES, .std = 0.5f), y, second);

@@ -43,8 +43,8 @@ static hs_tensor *trace(hs_graph *g, const void *settings, const hs_arch_shape *
     x = hs_nn_layernorm(g, x, "norm", (float)c->eps);
     hs_tensor *head = hs_nn_table(g, "head.weight", HS_SHARD_COL, c->vocab, 64, c->width);
     if (g->mode != HS_DECODE)
-        return hs_nn_logits_xent(g, x, head, in.targets, (hs_xent_attr){ .classes = (int32_t)c->vocab, .ignore = -1 });
-    hs_tensor *logits = hs_nn_logits(g, x, head, true);
+        return hs_nn_logits_xent(g, x, head, NULL, in.targets, (hs_xent_attr){ .classes = (int32_t)c->vocab, .ignore = -1 });
+    hs_tensor *logits = hs_nn_logits(g, x, head, NULL, true);
     hs_output(g, logits);
     return logits;
 }

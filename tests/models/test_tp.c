@@ -259,7 +259,7 @@ static void small_model(hs_graph *g, const void *config)
     hs_tensor *h = hs_gelu(g, hs_nn_linear(g, x, "up", 32, 64, .shard = HS_SHARD_COL, .std = 0.2f), HS_GELU_TANH);
     h = hs_dropout_slice(g, h, in.where, 0.3f, g->grid.tp->rank * share);
     x = hs_add(g, x, hs_nn_linear(g, h, "down", 64, 32, .shard = HS_SHARD_ROW, .std = 0.2f, .no_bias = true));
-    hs_tensor *y = hs_nn_logits(g, x, table, false);
+    hs_tensor *y = hs_nn_logits(g, x, table, NULL, false);
     if (g->mode == HS_EVAL)
         hs_output(g, y);
     hs_xent(g, y, in.targets, (hs_xent_attr){ .classes = VOCAB, .ignore = -1 });
