@@ -7,6 +7,7 @@
 #include "recipes/program/peak.h"
 #include "recipes/train/engine.h"
 #include "recipes/train/evaluate.h"
+#include "recipes/train/train_feed.h"
 
 typedef struct hs_bench_options {
     hs_common common;
@@ -78,8 +79,6 @@ typedef struct hs_cell {
 } hs_cell;
 void hs_bench_row(hs_bench_run *r, const hs_cell *cells, int n);
 #define HS_BENCH_ROW(r, cells) hs_bench_row(r, cells, HS_COUNT(cells))
-
-hs_status hs_bench_batch(hs_batch *b, int64_t seqs, int64_t seq); // full windows, in slots of their own; ids and targets 0
 
 // ---- a probe: one op as a case says, in a small training graph. Embeddings give it inputs with gradients, a cross-entropy gives it dy
 enum { HS_PROBE_FORWARD, HS_PROBE_BACKWARD, HS_PROBE_PARAMS, HS_PROBE_TIMES }; // params: of an op whose backward is split

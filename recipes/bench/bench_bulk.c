@@ -57,12 +57,8 @@ static hs_status prepare(bench *b, hs_bench_run *r, int64_t batch, int64_t width
                                                         .seed = 1,
                                                         .device = r->device,
                                                         .grid = hs_grid_self() }));
-    HS_TRY(hs_bench_batch(&b->batch, batch, CONTEXT));
-    for (int64_t i = 0; i < batch * CONTEXT; i++) {
-        hs_batch_i32(&b->batch, HS_TEXT_IDS)[i] = (int32_t)(i % VOCAB);
-        hs_batch_i32(&b->batch, HS_TEXT_TARGETS)[i] = (int32_t)((i + 1) % VOCAB);
-    }
-    return HS_OK;
+    const hs_feed feed = hs_feed_of_arch(b->train.arch);
+    return hs_feed_random(&b->batch, &feed, batch, 1);
 }
 
 static hs_status train_step(bench *b)

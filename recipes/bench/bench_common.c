@@ -159,15 +159,3 @@ void hs_bench_row(hs_bench_run *r, const hs_cell *c, int n)
     putchar('\n');
     fflush(stdout);
 }
-
-hs_status hs_bench_batch(hs_batch *b, int64_t seqs, int64_t seq)
-{
-    HS_TRY(hs_windows_batch(b, seqs, seqs * seq));
-    int32_t *where = hs_batch_i32(b, HS_TEXT_WHERE), *starts = hs_batch_i32(b, HS_TEXT_STARTS);
-    for (int64_t i = 0; i < seqs * seq; i++)
-        where[2 * i] = (int32_t)(i / seq), where[2 * i + 1] = (int32_t)(i % seq);
-    for (int64_t s = 0; s <= seqs; s++)
-        starts[s] = (int32_t)(s * seq);
-    b->n[HS_COUNT_SEQS] = seqs, b->n[HS_COUNT_TOKENS] = b->labels[0] = seqs * seq;
-    return HS_OK;
-}

@@ -23,6 +23,7 @@ static const mode modes[] = { { "windows", HS_PACKING_NONE, 1 }, { "mixed", HS_P
 
 typedef struct bench {
     hs_bench_run *run;
+    hs_feed feed;
     hs_arch_setup setup;
     hs_engine *engine;
     hs_token_store *store;
@@ -65,14 +66,11 @@ static hs_status synthetic_store(hs_token_store **out, int64_t vocab, int64_t se
 static hs_status open_loader(hs_loader **out, const bench *b, const mode *m)
 {
     const hs_token_range all = { b->store, 0, hs_token_store_info_of(b->store).n_tokens };
-    const hs_text_part two[] = { { all, 0.7 }, { all, 0.3 } };
+    const hs_corpus corpus = { .source = { { all, 0.7 }, { all, 0.3 } }, .n_sources = m->n_sources };
+    hs_feed feed = b->feed;
     hs_source *source;
-    HS_TRY(hs_windows_new(&source, &(hs_windows_opts){ .parts = two,
-                                                       .n_parts = m->n_sources,
-                                                       .packing = m->packing,
-                                                       .vocab = hs_arch_int(b->setup.arch, "model.vocab"),
-                                                       .window = b->seq,
-                                                       .seed = 1 }));
+    feed.packing = m->packing;
+    HS_TRY(hs_feed_train(&source, &feed, &corpus));
     return hs_loader_new(out, source,
                          &(hs_loader_opts){ .batch = b->batch, .n_micro = 1, .size = 1, .depth = 1 + (int)b->run->config.train.prefetch });
 }
@@ -182,7 +180,9 @@ static hs_status open_engine(bench *b)
 {
     const hs_config *c = &b->run->config;
     hs_policy policy;
-    b->setup.shape = (hs_arch_shape){ .max_tokens = b->batch * b->seq, .max_seqs = hs_windows_max_seqs(HS_PACKING_FFD, b->batch, b->seq) };
+    hs_feed most = b->feed;
+    most.packing = HS_PACKING_FFD; // of the modes the one with most sequences
+    b->setup = hs_feed_setup(&most, b->batch);
     HS_TRY(hs_config_policy(c, &policy));
     const hs_optim_config optim = hs_config_optim(c, policy.low);
     return hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
@@ -210,7 +210,8 @@ static hs_status measure(bench *b)
         HS_TRY(synthetic_store(&b->store, vocab, b->seq));
     }
     HS_TRY(hs_config_set_int(c, "model.vocab", vocab, "--file"));
-    b->setup.arch = hs_config_arch(c);
+    b->feed = hs_feed_of(c);
+    b->feed.length = b->seq, b->feed.seed = 1;
     HS_TRY(open_engine(b));
     for (int i = 0; i <= BLOCK; i++)
         HS_TRY(hs_windows_batch(&b->kept[i], hs_windows_max_seqs(HS_PACKING_FFD, b->batch, b->seq), b->batch * b->seq));

@@ -1,5 +1,4 @@
 // What a training step of a model costs here, on random tokens.
-#include "core/base/rng.h"
 #include "recipes/bench/bench.h"
 #include "recipes/train/profile.h"
 #include "recipes/train/progress.h"
@@ -13,15 +12,6 @@ typedef struct bench {
     hs_batch batch;
     hs_profile *profile;
 } bench;
-
-static void fill(hs_batch *b, int64_t vocab, uint64_t key)
-{
-    for (int64_t i = 0; i < b->n[HS_COUNT_TOKENS]; i++) {
-        const hs_u32x4 r = hs_random(key, (uint32_t)i, 0, 0, 0);
-        hs_batch_i32(b, HS_TEXT_IDS)[i] = (int32_t)(r.v[0] % (uint32_t)vocab);
-        hs_batch_i32(b, HS_TEXT_TARGETS)[i] = (int32_t)(r.v[1] % (uint32_t)vocab);
-    }
-}
 
 static hs_status one_step(bench *b, double *seconds)
 {
@@ -40,9 +30,9 @@ static hs_status one_step(bench *b, double *seconds)
 static hs_status prepare(bench *b, hs_bench_run *r)
 {
     const hs_config *c = &r->config;
-    const int64_t seq = r->o->seq ? r->o->seq : hs_config_model_int(c, "model.context");
-    b->setup.arch = hs_config_arch(c);
-    b->setup.shape = (hs_arch_shape){ .max_tokens = c->train.batch * seq, .max_seqs = c->train.batch };
+    hs_feed feed = hs_feed_of(c);
+    feed.length = r->o->seq ? r->o->seq : feed.length;
+    b->setup = hs_feed_setup(&feed, c->train.batch);
     HS_TRY(hs_config_policy(c, &b->policy));
     const hs_optim_config optim = hs_config_optim(c, b->policy.low);
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
@@ -54,8 +44,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                                         .device = r->device,
                                                         .mode = r->mode,
                                                         .grid = hs_grid_self() }));
-    HS_TRY(hs_bench_batch(&b->batch, c->train.batch, seq));
-    fill(&b->batch, hs_config_model_int(c, "model.vocab"), 1);
+    HS_TRY(hs_feed_random(&b->batch, &feed, c->train.batch, 1));
     if (!r->o->profile[0])
         return HS_OK;
     return hs_profile_new(&b->profile, &(hs_profile_opts){ .engine = b->engine,

@@ -1,6 +1,7 @@
 // budget: an engine is planned once; only the largest micro-batch is found by planning others, by bisection.
 #include "recipes/program/budget.h"
 #include "recipes/train/progress.h"
+#include "recipes/train/train_feed.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,19 +24,11 @@ static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
     return HS_OK;
 }
 
-hs_arch_setup hs_budget_shape(const hs_config *c, int64_t micro_batch)
-{
-    const hs_arch arch = hs_config_arch(c);
-    const int64_t context = hs_arch_int(arch, "model.context");
-    return (hs_arch_setup){
-        arch, { .max_tokens = micro_batch * context, .max_seqs = hs_windows_max_seqs((hs_packing)c->data.packing, micro_batch, context) }
-    };
-}
-
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
                            bool loads_values)
 {
-    const hs_arch_setup train = hs_budget_shape(c, micro_batch), eval = hs_eval_setup(train.arch);
+    const hs_feed feed = hs_feed_of(c);
+    const hs_arch_setup train = hs_feed_setup(&feed, micro_batch), eval = hs_feed_eval_setup(&feed);
     const hs_optim_config optim = hs_config_optim(c, policy->low);
     HS_TRY(hs_engine_open(out, &(hs_engine_opts){ .model = hs_arch_trace,
                                                   .config = &train,
@@ -60,11 +53,12 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
 
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch)
 {
-    const hs_arch_setup train = hs_budget_shape(c, micro_batch);
+    const hs_feed feed = hs_feed_of(c);
+    const hs_arch_setup train = hs_feed_setup(&feed, micro_batch);
     const hs_arch arch = train.arch;
     const hs_plan *plan = hs_engine_plan(e, HS_TRAIN);
     const hs_model_bytes m = hs_model_bytes_of(e->model);
-    const int64_t max_seqs = train.shape.max_seqs, context = hs_arch_int(arch, "model.context");
+    const int64_t max_seqs = train.shape.max_seqs;
     *b = (hs_budget){ .info = *hs_plan_info_of(plan), .graph = hs_plan_graph(plan) };
     b->parameters = (int64_t)hs_params_count(e->params);
     b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.saved, b->packed = m.derived;
@@ -72,13 +66,13 @@ void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t 
     b->inputs = m.inputs, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = m.workspace - hs_plan_bytes(plan);
     b->snapshot = hs_ckpt_bytes(e->params);
-    b->loader = (size_t)((c->train.accumulate + c->train.prefetch) * (4 * train.shape.max_tokens + max_seqs + 1)) * sizeof(int32_t);
+    b->loader = (size_t)(c->train.accumulate + c->train.prefetch) * hs_feed_bytes(&feed, micro_batch);
     b->total = m.slabs.all + m.derived + m.workspace + m.inputs + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
     const double tokens = (double)(train.shape.max_tokens), shortest = tokens / (double)max_seqs;
     const double longer =
-        arch.family->flops_per_token(arch.settings, (double)context) - arch.family->flops_per_token(arch.settings, shortest);
+        arch.family->flops_per_token(arch.settings, (double)feed.length) - arch.family->flops_per_token(arch.settings, shortest);
     b->flops_longer = 7.0 / 6.0 * longer * tokens * (double)c->train.accumulate; // backward makes the scores again
     b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;
 }

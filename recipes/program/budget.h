@@ -5,7 +5,6 @@
 #include "optim/optim.h"
 #include "recipes/program/config.h"
 #include "recipes/train/engine.h"
-#include "recipes/train/evaluate.h"
 
 typedef struct hs_budget {
     int64_t parameters;
@@ -24,8 +23,6 @@ typedef struct hs_budget {
     const hs_graph *graph;                // as the training plan has it, likewise
 } hs_budget;
 
-// The shape of a micro-batch of so many windows.
-hs_arch_setup hs_budget_shape(const hs_config *c, int64_t micro_batch);
 // The engine of a run of c, whose model.vocab is settled, with micro_batch windows in place of train.batch: planned, without memory
 // (hs_engine_start). loads_values: as in hs_engine_opts.
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,

@@ -4,6 +4,7 @@
 #include "recipes/train/corpus.h"
 #include "recipes/train/evaluate.h"
 #include "recipes/train/progress.h"
+#include "recipes/train/train_feed.h"
 #include <jansson.h>
 #include <math.h>
 
@@ -39,9 +40,14 @@ static hs_status run_session(const eval_options *o, hs_session *s, const hs_poli
         return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
     HS_TRY(hs_corpus_open_file(corpus, o->data, s->tokenizer));
     HS_TRY(check_ids(s, corpus, o->data));
-    const hs_arch_setup setup = hs_eval_setup(s->arch);
+    const hs_feed feed = hs_feed_of_arch(s->arch);
+    const hs_arch_setup setup = hs_feed_eval_setup(&feed);
+    hs_source *source;
     HS_TRY(hs_session_load(s, policy, &(hs_session_plans){ .eval = &setup.shape }));
-    HS_TRY(hs_evaluate(s->run, s->eval, &setup, &corpus->val, o->max_windows, &r));
+    HS_TRY(hs_feed_eval(&source, &feed, corpus));
+    const hs_status st = hs_evaluate(s->run, s->eval, source, hs_feed_eval_samples(&feed), o->max_windows, &r);
+    hs_source_free(source);
+    HS_TRY(st);
     if (!isfinite(r.loss))
         return HS_FAIL(NONFINITE, "%s: its loss on %s is not a finite number", s->dir, o->data);
     const double rate = r.seconds > 0 ? (double)r.tokens / r.seconds : 0;

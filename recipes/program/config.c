@@ -1,7 +1,6 @@
 // config: finding a recipe, and what must agree between settings that are right each on its own.
 #include "recipes/program/config.h"
 #include "data/base/yaml.h"
-#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -101,8 +100,7 @@ hs_config *hs_config_of_checkpoint(const hs_config_table *t, const char *dir)
     return NULL;
 }
 
-// "config.yaml:12: " in front of a message about a key; nothing for a default or an option, which is named like the key.
-static const char *prefix(const hs_config *c, const char *key, char *buf, size_t size)
+const char *hs_config_prefix(const hs_config *c, const char *key, char *buf, size_t size)
 {
     const char *where = hs_config_where(c, key);
     if (strcmp(where, "default") == 0 || strncmp(where, "--", 2) == 0)
@@ -122,7 +120,7 @@ static hs_status check_model(const hs_config *c)
         return HS_OK;
     snprintf(message, sizeof message, "%s", hs_error());
     snprintf(key, sizeof key, "%.*s", (int)strcspn(message, " "), message);
-    return hs_fail_at(st, __FILE__, __LINE__, "%s%s", find(c, key).key ? prefix(c, key, at, sizeof at) : "", message);
+    return hs_fail_at(st, __FILE__, __LINE__, "%s%s", find(c, key).key ? hs_config_prefix(c, key, at, sizeof at) : "", message);
 }
 
 // Rows of a micro-batch are numbered in 32 bits; it also keeps every byte count of a plan far from overflow.
@@ -138,7 +136,7 @@ static hs_status check_micro_batch(const hs_config *c)
     const int64_t context = hs_config_model_int(c, "model.context"), most = hs_config_most_batch(c);
     if (c->train.batch > most)
         return HS_FAIL(USAGE, "%strain.batch is %lld: with model.context %lld at most %lld are allowed",
-                       prefix(c, "train.batch", at, sizeof at), (long long)c->train.batch, (long long)context, (long long)most);
+                       hs_config_prefix(c, "train.batch", at, sizeof at), (long long)c->train.batch, (long long)context, (long long)most);
     return HS_OK;
 }
 
@@ -152,7 +150,7 @@ static hs_status check_name(const hs_config *c)
         clean &= *p != '/' && (unsigned char)*p >= ' ' && *p != 0x7f;
     if (!clean)
         return HS_FAIL(USAGE, "%strain.name is '%s': a name has no / and no control characters, and is not . or ..; --out names a folder",
-                       prefix(c, "train.name", at, sizeof at), name);
+                       hs_config_prefix(c, "train.name", at, sizeof at), name);
     return HS_OK;
 }
 
@@ -160,10 +158,10 @@ static hs_status check_optim(const hs_config *c)
 {
     char at[128];
     if (c->optim.betas.n != 2)
-        return HS_FAIL(USAGE, "%soptim.betas has %d values, needs 2", prefix(c, "optim.betas", at, sizeof at), c->optim.betas.n);
+        return HS_FAIL(USAGE, "%soptim.betas has %d values, needs 2", hs_config_prefix(c, "optim.betas", at, sizeof at), c->optim.betas.n);
     if (c->optim.min_lr > c->optim.lr)
-        return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", prefix(c, "optim.min_lr", at, sizeof at), c->optim.min_lr,
-                       c->optim.lr);
+        return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", hs_config_prefix(c, "optim.min_lr", at, sizeof at),
+                       c->optim.min_lr, c->optim.lr);
     return HS_OK;
 }
 
@@ -178,7 +176,7 @@ static hs_status check_data(const hs_config *c)
     char *end;
     const double fraction = strtod(c->data.val, &end);
     if (c->data.val[0] && !*end && !(fraction >= 0 && fraction < 1))
-        return HS_FAIL(USAGE, "%sdata.val is %s: a fraction must be at least 0 and below 1", prefix(c, "data.val", at, sizeof at),
+        return HS_FAIL(USAGE, "%sdata.val is %s: a fraction must be at least 0 and below 1", hs_config_prefix(c, "data.val", at, sizeof at),
                        c->data.val);
     return HS_OK;
 }
@@ -194,165 +192,8 @@ hs_status hs_config_check(const hs_config *c, bool data_needed)
     hs_isa isa;
     char at[128];
     if (strcmp(c->exec.isa, "auto") != 0 && !hs_isa_parse(c->exec.isa, &isa))
-        return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16", prefix(c, "exec.isa", at, sizeof at),
-                       c->exec.isa);
-    return HS_OK;
-}
-
-// ---- paths
-// A value set by the file is relative to the file's folder, one from the command line to the current folder.
-static hs_status absolute(char *value, const char *where, const char *file)
-{
-    char folder[PATH_MAX], base[PATH_MAX], out[PATH_MAX];
-    if (!value[0] || value[0] == '/')
-        return HS_OK;
-    snprintf(folder, sizeof folder, "%s", file);
-    const char *from = strncmp(where, "--", 2) == 0 ? "." : dirname(folder);
-    if (!realpath(from, base))
-        return HS_FAIL(SYSTEM, "%s: %s", from, strerror(errno));
-    const int n = snprintf(out, sizeof out, "%s/%s", base, value);
-    if (n < 0 || n >= HS_KEY_STRING_BYTES)
-        return HS_FAIL(USAGE, "%s: the path %s/%.100s is longer than %d bytes", where, base, value, HS_KEY_STRING_BYTES - 1);
-    memcpy(value, out, (size_t)n + 1);
-    return HS_OK;
-}
-
-// Path and weight of one part of a list; the weight stands behind the last colon.
-static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
-{
-    while (bytes && *from == ' ')
-        from++, bytes--;
-    while (bytes && from[bytes - 1] == ' ')
-        bytes--;
-    snprintf(out->path, sizeof out->path, "%.*s", (int)bytes, from);
-    out->weight = 0; // not given
-    char *colon = strrchr(out->path, ':'), *end;
-    if (colon) {
-        out->weight = strtod(colon + 1, &end);
-        if (end == colon + 1 || *end || !(out->weight >= HS_LEAST_WEIGHT && out->weight <= HS_MOST_WEIGHT))
-            return HS_FAIL(USAGE, "data.train: '%s' is no weight; a.bin:0.7,b.bin:0.3 needs numbers from %g to %.0f", colon + 1,
-                           HS_LEAST_WEIGHT, HS_MOST_WEIGHT);
-        *colon = 0;
-    }
-    return out->path[0] ? HS_OK : HS_FAIL(USAGE, "data.train: a path is missing in the list");
-}
-
-// Weights of all, or of none: a missing one would count as much as what looks like a share.
-static hs_status settle_weights(const char *key, hs_data_part *part, int n)
-{
-    const hs_data_part *without = NULL, *with = NULL;
-    for (int i = 0; i < n; i++)
-        *(part[i].weight > 0 ? &with : &without) = &part[i];
-    if (with && without)
-        return HS_FAIL(USAGE, "%s: %s has a weight, %s has none; give one to each", key, with->path, without->path);
-    for (int i = 0; without && i < n; i++)
-        part[i].weight = 1;
-    return HS_OK;
-}
-
-static hs_status short_form(const char *text, hs_data_part *part, int *n)
-{
-    *n = 1;
-    if (!strchr(text, ',') || access(text, F_OK) == 0) {
-        part[0].weight = 1;
-        snprintf(part[0].path, sizeof part[0].path, "%s", text);
-        return HS_OK;
-    }
-    for (*n = 0; *text; ++*n) {
-        const size_t bytes = strcspn(text, ",");
-        if (*n == HS_MIX_SOURCES)
-            return HS_FAIL(USAGE, "data.train: more than %d files", HS_MIX_SOURCES);
-        HS_TRY(parse_part(text, bytes, &part[*n]));
-        text += bytes + (text[bytes] == ',');
-    }
-    return settle_weights("data.train", part, *n);
-}
-
-// "data.sources.1.weight"
-static const char *key_of_source(int i, const char *key, char buf[HS_KEY_NAME])
-{
-    snprintf(buf, HS_KEY_NAME, "data.sources.%d.%s", i, key);
-    return buf;
-}
-
-hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES], int *n)
-{
-    char key[HS_KEY_NAME], path[HS_KEY_NAME], at[128];
-    if (c->data.n_sources == 0)
-        return short_form(c->data.train, part, n);
-    if (c->data.train[0])
-        return HS_FAIL(USAGE,
-                       "%sdata.sources and data.train (%s) are both set: name the data in one of them; --data.train= "
-                       "leaves that out",
-                       prefix(c, "data.sources.0.path", at, sizeof at), c->data.train);
-    *n = c->data.n_sources;
-    for (int i = 0; i < *n; i++) {
-        part[i] = c->data.source[i];
-        if (!part[i].path[0])
-            return HS_FAIL(USAGE, "%s%s is not set: an element of data.sources needs a path",
-                           prefix(c, key_of_source(i, "weight", key), at, sizeof at), key_of_source(i, "path", path));
-        if (hs_config_is_default(c, key_of_source(i, "weight", key)))
-            part[i].weight = 0;
-    }
-    return settle_weights("data.sources", part, *n);
-}
-
-// data.train, or the paths of data.sources, with every path absolute.
-static hs_status absolute_sources(hs_config *c, const char *file)
-{
-    hs_data_part part[HS_MIX_SOURCES];
-    hs_string list = "";
-    char key[HS_KEY_NAME];
-    int n;
-    const char *where = hs_config_where(c, "data.train");
-    for (int i = 0; i < c->data.n_sources; i++)
-        HS_TRY(absolute(c->data.source[i].path, hs_config_where(c, key_of_source(i, "path", key)), file));
-    memcpy(list, c->data.train, sizeof list);
-    const bool fits = absolute(list, where, file) == HS_OK;
-    if (!strchr(c->data.train, ',') || (fits && access(list, F_OK) == 0)) { // one file, also with a comma in its name
-        memcpy(c->data.train, list, sizeof list);
-        return fits ? HS_OK : absolute(c->data.train, where, file);
-    }
-    list[0] = 0;
-    HS_TRY(short_form(c->data.train, part, &n));
-    for (int i = 0; i < n; i++) {
-        const size_t at = strlen(list);
-        HS_TRY(absolute(part[i].path, where, file));
-        if ((size_t)snprintf(list + at, sizeof list - at, "%s%s:%.15g", i ? "," : "", part[i].path, part[i].weight) >= sizeof list - at)
-            return HS_FAIL(USAGE, "data.train: the list is longer than %d bytes with absolute paths: data.sources has no such limit",
-                           HS_KEY_STRING_BYTES - 1);
-    }
-    memcpy(c->data.train, list, sizeof list);
-    return HS_OK;
-}
-
-static bool is_number(const char *s)
-{
-    char *end;
-    strtod(s, &end);
-    return *s && !*end;
-}
-
-hs_status hs_config_resolve_paths(hs_config *c, const char *file)
-{
-    HS_TRY(absolute_sources(c, file));
-    if (!is_number(c->data.val))
-        HS_TRY(absolute(c->data.val, hs_config_where(c, "data.val"), file));
-    static const char *const no_folders[] = { "auto", "char", "byte" };
-    bool is_folder = true;
-    for (int i = 0; i < HS_COUNT(no_folders); i++)
-        is_folder &= strcmp(c->data.tokenizer, no_folders[i]) != 0;
-    if (is_folder)
-        HS_TRY(absolute(c->data.tokenizer, hs_config_where(c, "data.tokenizer"), file));
-    HS_TRY(absolute(c->train.init_from, hs_config_where(c, "train.init_from"), file));
-    if (!c->train.name[0]) {
-        char copy[PATH_MAX];
-        snprintf(copy, sizeof copy, "%s", file);
-        char *name = basename(copy), *dot = strrchr(name, '.');
-        if (dot && dot != name)
-            *dot = 0;
-        snprintf(c->train.name, sizeof c->train.name, "%.*s", HS_KEY_STRING_BYTES - 1, name);
-    }
+        return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16",
+                       hs_config_prefix(c, "exec.isa", at, sizeof at), c->exec.isa);
     return HS_OK;
 }
 

@@ -15,8 +15,8 @@ typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_D
 
 enum {
     HS_CONFIG_COMMON = 128, // rows at most: those that every run has
-    HS_CONFIG_FAMILY = 64, // those of a family
-    HS_CONFIG_SOURCES = 2, // those of an element of data.sources
+    HS_CONFIG_FAMILY = 64,  // those of a family
+    HS_CONFIG_SOURCES = 2,  // those of an element of data.sources
     HS_MOST_BATCH = 1 << 20,
     HS_CONFIG_KEYS = HS_CONFIG_COMMON + HS_CONFIG_FAMILY + HS_MIX_SOURCES * HS_CONFIG_SOURCES
 };
@@ -106,6 +106,8 @@ const char *hs_config_where(const hs_config *c, const char *key);               
 bool hs_config_is_default(const hs_config *c, const char *key);                   // nobody set it
 hs_status hs_config_set(hs_config *c, const char *key, const char *value, const char *where);
 hs_status hs_config_set_int(hs_config *c, const char *key, int64_t value, const char *where);
+// "config.yaml:12: ", for the front of a message about a key; "" for a default, and for an option, which is named like the key.
+const char *hs_config_prefix(const hs_config *c, const char *key, char *buf, size_t size);
 char *hs_config_yaml(const hs_config *c);                                      // the resolved configuration; malloc'd
 hs_config *hs_config_of_checkpoint(const hs_config_table *t, const char *dir); // that dir/train/config.yaml says; malloc'd, NULL: none
 

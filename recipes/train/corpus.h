@@ -32,6 +32,7 @@ bool hs_corpus_known(const hs_corpus *c, const char *run_dir);
 // Writes the ids to run_dir/tokens-KEY.bin unless they came from there, and maps that file in place of memory. Of prepared stores it writes
 // their names, to run_dir/tokens-KEY.txt.
 hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir);
+static inline bool hs_corpus_has_val(const hs_corpus *c) { return c->val.end - c->val.first >= 2; }
 int64_t hs_corpus_mean_document(const hs_corpus *c); // tokens, of the stores that training draws from
 int64_t hs_corpus_train_tokens(const hs_corpus *c);  // of all sources
 // Removes what other texts left beside the run: of one that begins anew, none of them will be asked for again.

@@ -1,4 +1,4 @@
-// evaluate: windows of a text through an evaluation plan, and the loss over all of them.
+// evaluate: samples through an evaluation plan, and the loss over all of them.
 #include "recipes/train/evaluate.h"
 #include <sys/resource.h>
 
@@ -7,17 +7,6 @@ size_t hs_peak_rss(void)
     struct rusage r;
     getrusage(RUSAGE_SELF, &r);
     return (size_t)r.ru_maxrss * 1024;
-}
-
-// ---- the model
-hs_arch_setup hs_eval_setup(hs_arch m)
-{
-    enum { LOGITS = 1 << 25, TOKENS = 4096 };
-    const int64_t vocab = hs_arch_int(m, "model.vocab"), context = hs_arch_int(m, "model.context");
-    int64_t windows = (LOGITS / vocab < TOKENS ? LOGITS / vocab : TOKENS) / context;
-    if (windows < 1)
-        windows = 1;
-    return (hs_arch_setup){ m, { .max_tokens = windows * context, .max_seqs = windows } };
 }
 
 // ---- batches
@@ -32,11 +21,10 @@ static hs_status evaluate_batch(hs_run *run, int plan, const hs_batch *b, double
     return HS_OK;
 }
 
-// Part of a text is taken from all over it, in batches spread evenly.
-static hs_status evaluate(hs_run *run, int plan, hs_source *source, int64_t at_once, int64_t max_samples, hs_eval_result *out)
+// Part of the samples is taken from all over them, in batches spread evenly.
+static hs_status evaluate(hs_run *run, int plan, hs_source *source, int64_t at_once, int64_t most, hs_eval_result *out)
 {
-    const int64_t all = source->n_samples, wanted = max_samples && max_samples < all ? max_samples : all,
-                  batches = (wanted + at_once - 1) / at_once;
+    const int64_t all = source->n_samples, wanted = most && most < all ? most : all, batches = (wanted + at_once - 1) / at_once;
     double sum = 0;
     hs_batch b;
     HS_TRY(hs_source_batch(source, at_once, &b));
@@ -54,16 +42,11 @@ static hs_status evaluate(hs_run *run, int plan, hs_source *source, int64_t at_o
     return HS_OK;
 }
 
-hs_status hs_evaluate(hs_run *run, int plan, const hs_arch_setup *setup, const hs_token_range *range, int64_t max_windows,
-                      hs_eval_result *out)
+hs_status hs_evaluate(hs_run *run, int plan, hs_source *source, int64_t at_once, int64_t most, hs_eval_result *out)
 {
     const double start = hs_now();
-    hs_source *source;
     *out = (hs_eval_result){ 0 };
-    HS_TRY(hs_eval_windows_new(&source, range, hs_arch_int(setup->arch, "model.context")));
-    const hs_status st = evaluate(run, plan, source, setup->shape.max_seqs, max_windows, out);
-    hs_source_free(source);
-    HS_TRY(st);
+    HS_TRY(evaluate(run, plan, source, at_once, most, out));
     out->seconds = hs_now() - start;
     return HS_OK;
 }

@@ -33,10 +33,8 @@ static hs_status settle_model(hs_trainer *t)
     HS_TRY(hs_weights_vocabulary(t->c, hs_tokenizer_vocab(t->corpus.tokenizer)));
     t->arch = hs_config_arch(t->c);
     HS_TRY(hs_arch_check(t->arch));
-    t->context = hs_arch_int(t->arch, "model.context");
+    t->feed = hs_feed_of(t->c);
     t->info = hs_config_info(t->c);
-    t->train = hs_budget_shape(t->c, t->c->train.batch);
-    t->eval = hs_eval_setup(t->arch);
     return HS_OK;
 }
 
@@ -178,13 +176,10 @@ static hs_status open_outputs(hs_trainer *t)
 
 static hs_status open_loader(hs_trainer *t)
 {
-    const hs_corpus *corpus = &t->corpus;
     hs_source *source;
-    HS_TRY(hs_windows_new(&source, &(hs_windows_opts){ .parts = corpus->source,
-                                                       .n_parts = corpus->n_sources,
-                                                       .packing = (hs_packing)t->c->data.packing,
-                                                       .window = t->context,
-                                                       .seed = (uint64_t)t->c->train.seed }));
+    if (hs_corpus_has_val(&t->corpus))
+        HS_TRY(hs_feed_eval(&t->validation, &t->feed, &t->corpus));
+    HS_TRY(hs_feed_train(&source, &t->feed, &t->corpus));
     return hs_loader_new(&t->loader, source,
                          &(hs_loader_opts){ .batch = t->c->train.batch,
                                             .n_micro = (int)t->c->train.accumulate,
@@ -196,7 +191,7 @@ static hs_status open_loader(hs_trainer *t)
 // Tokens that attention sees: a window, or a document of mean length (that is the least they can see: longer ones count for more).
 static int64_t attended(const hs_trainer *t)
 {
-    const int64_t window = t->context, mean = hs_corpus_mean_document(&t->corpus);
+    const int64_t window = t->feed.length, mean = hs_corpus_mean_document(&t->corpus);
     return t->c->data.packing == HS_PACKING_NONE || mean > window ? window : mean;
 }
 
@@ -206,7 +201,7 @@ static double flops_per_token(const hs_trainer *t)
 {
     const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t->engine, HS_TRAIN));
     if (t->c->train.freeze[0])
-        return (info->flops_forward + info->flops_backward) / (double)t->train.shape.max_tokens;
+        return (info->flops_forward + info->flops_backward) / (double)hs_feed_setup(&t->feed, t->c->train.batch).shape.max_tokens;
     return t->arch.family->flops_per_token(t->arch.settings, (double)attended(t));
 }
 
@@ -270,6 +265,7 @@ hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o)
 void hs_trainer_close(hs_trainer *t)
 {
     hs_loader_free(t->loader);
+    hs_source_free(t->validation);
     hs_profile_free(t->profile);
     hs_ckpt_free(t->ckpt);
     hs_metrics_close(t->metrics);

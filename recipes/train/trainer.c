@@ -117,16 +117,16 @@ static bool note_best(hs_trainer *t, double loss)
 static hs_status evaluate(hs_trainer *t, bool last, bool *best)
 {
     hs_eval_result r;
-    const int64_t limit = t->c->train.eval_windows, windows = (t->corpus.val.end - t->corpus.val.first - 2) / t->context + 1;
-    HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->eval, &t->corpus.val, limit, &r));
+    hs_source *v = t->validation;
+    const hs_engine *e = t->engine;
+    const int64_t limit = t->c->train.eval_windows, at_once = hs_feed_eval_samples(&t->feed);
+    HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], v, at_once, limit, &r));
     *best = note_best(t, r.loss);
-    if (last && limit && limit < windows)
-        HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->eval, &t->corpus.val, 0, &r));
+    if (last && limit && limit < v->n_samples)
+        HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], v, at_once, 0, &r));
     t->val_loss = r.loss;
     return HS_OK;
 }
-
-static bool has_val(const hs_trainer *t) { return t->corpus.val.end - t->corpus.val.first >= 2; }
 
 // ---- saving
 static hs_status sync_metrics(hs_trainer *t)
@@ -212,7 +212,7 @@ static void tell_start(const hs_trainer *t)
                     t->device->team == 1 ? "" : "s", hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
     hs_progress_say(p, "%s tokens of training text%s, %lld steps of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
                     hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), sources,
-                    (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->context),
+                    (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length),
                     t->progress.peak_flops / 1e9);
     const size_t all = hs_params_count(t->engine->params), trained = hs_params_count_trained(t->engine->params);
     if (trained < all)
@@ -277,7 +277,7 @@ static hs_status one_step(hs_trainer *t)
 {
     bool best = false;
     HS_TRY(run_step(t));
-    const bool last = t->at.step == t->c->train.steps, evaluates = has_val(t) && (last || due(t->at.step, t->c->train.eval_every)),
+    const bool last = t->at.step == t->c->train.steps, evaluates = t->validation && (last || due(t->at.step, t->c->train.eval_every)),
                log = last || evaluates || due(t->at.step, t->c->train.log_every) || due(t->at.step, t->c->train.show_every),
                kept = due(t->at.step, t->c->checkpoint.every);
     const hs_status st = log || kept || must_look(t) ? read_records(t) : HS_OK;
@@ -306,7 +306,7 @@ static hs_status stop(hs_trainer *t, int signal)
 static hs_status finish(hs_trainer *t)
 {
     char png[4096], jsonl[4096];
-    if (t->at.step == t->first_step && has_val(t)) { // nothing was left to do: say where the run stands
+    if (t->at.step == t->first_step && t->validation) { // nothing was left to do: say where the run stands
         bool best;
         HS_TRY(evaluate(t, true, &best));
     }

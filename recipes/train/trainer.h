@@ -9,6 +9,7 @@
 #include "recipes/train/profile.h"
 #include "recipes/train/progress.h"
 #include "recipes/train/run_dir.h"
+#include "recipes/train/train_feed.h"
 
 typedef struct hs_train_opts {
     hs_config *config;        // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
@@ -30,9 +31,9 @@ typedef struct hs_trainer {
     hs_config *before; // of the checkpoint it goes on from; NULL: none, or not known
     hs_run_dir run;
     hs_corpus corpus;
-    hs_arch arch;    // of the configuration
-    int64_t context; // tokens of a window
-    hs_arch_setup train, eval;
+    hs_arch arch; // of the configuration
+    hs_feed feed;
+    hs_source *validation; // NULL: no evaluation
     hs_policy policy;
     hs_device *device;
     hs_engine *engine;
