@@ -29,8 +29,15 @@ typedef struct hs_cache_append_attr {
     int64_t first;
 } hs_cache_append_attr;
 typedef struct hs_embedding_attr {
-    int64_t first, rows; // the table here has rows [first, ...) of `rows`; rows 0: it is whole
+    int64_t first, rows;    // the table here has rows [first, ...) of `rows`; rows 0: it is whole
+    int64_t first_position; // row of pos_table that position 0 has
 } hs_embedding_attr;
+typedef struct hs_pool_attr {
+    int32_t kind;
+} hs_pool_attr; // hs_pool_kind
+typedef struct hs_argmax_attr {
+    int32_t classes;
+} hs_argmax_attr;
 typedef struct hs_tp_gather_attr {
     int32_t rank, ranks;
 } hs_tp_gather_attr;

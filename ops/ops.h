@@ -75,6 +75,7 @@ hs_tensor *hs_gelu(hs_graph *g, hs_tensor *x, hs_gelu_kind kind);
 hs_tensor *hs_bias_gelu(hs_graph *g, hs_tensor *x, hs_tensor *bias, hs_gelu_kind kind); // gelu(x + bias)
 hs_tensor *hs_bias_add(hs_graph *g, hs_tensor *x, hs_tensor *bias);
 hs_tensor *hs_tanh(hs_graph *g, hs_tensor *x);
+hs_tensor *hs_relu(hs_graph *g, hs_tensor *x);
 // p = 0, or a graph that does not train: x itself. where: i32 [N, 2] {global sample slot, position}.
 hs_tensor *hs_dropout(hs_graph *g, hs_tensor *x, hs_tensor *where, float p);
 // The same where x has channels [first, ...) of rows that tensor-parallel ranks share: its slice of the whole mask. first: a multiple of 8.
@@ -93,11 +94,19 @@ hs_tensor *hs_mean(hs_graph *g, hs_tensor *x);                      // over the 
 // ---- rows
 // y[n] = table[ids[n]] (+ pos_table[where[n][1]]). ids i32 [N]; pos_table and where may be NULL together.
 hs_tensor *hs_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where);
+// The same of pos_table[first_position + where[n][1]].
+hs_tensor *hs_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first_position);
 // The same of rows [first, first + rows of table) of a table of `rows`: 0 for an id of another slice, its position left out too, so that
 // the sum over slices (tp_reduce) is exact. pos_table is whole, and gets its whole gradient from every slice.
-hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first,
-                              int64_t rows);
+hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where,
+                              int64_t first_position, int64_t first, int64_t rows);
 hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows); // y[p] = x[rows[p]]; rows i32 [P]; its ext is rows' ext
+// y[b] = the first, the mean or column by column the largest of a sequence's rows: x [N, C], ext TOKENS, gives [B, C], ext SEQS. starts i32
+// [B+1] and keys i32 [B, 3] or NULL are those of attention: of padded rows the first keys[b][1] count. A sequence of no rows gives zeros.
+typedef enum hs_pool_kind { HS_POOL_FIRST, HS_POOL_MEAN, HS_POOL_MAX } hs_pool_kind;
+hs_tensor *hs_pool(hs_graph *g, hs_tensor *x, hs_tensor *starts, hs_tensor *keys, hs_pool_kind kind);
+// y[n], i32: the column of the largest of the first `classes` of x [N, V]; of equal ones the first. No gradient.
+hs_tensor *hs_argmax(hs_graph *g, hs_tensor *x, int32_t classes);
 
 // ---- losses
 // loss[n] = -log softmax(logits[n])[target[n]] over the first `classes` columns, 0 where target is `ignore`.

@@ -78,12 +78,19 @@ static bool sliced(const hs_graph *g, const hs_tensor *table, int64_t *first)
     return true;
 }
 
-hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where)
+hs_tensor *hs_nn_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where,
+                                int64_t first_position)
 {
     int64_t first;
     if (!sliced(g, table, &first))
-        return hs_embedding(g, table, ids, pos_table, where);
-    return hs_tp_reduce(g, hs_embedding_slice(g, table, ids, pos_table, where, first, g->grid.tp->size * table->dim[0]));
+        return hs_embedding_from(g, table, ids, pos_table, where, first_position);
+    const int64_t rows = g->grid.tp->size * table->dim[0];
+    return hs_tp_reduce(g, hs_embedding_slice(g, table, ids, pos_table, where, first_position, first, rows));
+}
+
+hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where)
+{
+    return hs_nn_embedding_from(g, table, ids, pos_table, where, 0);
 }
 
 hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *bias, bool f32)

@@ -26,6 +26,8 @@ hs_tensor *hs_nn_table(hs_graph *g, const char *name, hs_shard shard, int64_t ro
 // The three uses of a table whose rows (HS_SHARD_COL) are divided over ranks: what each looks up is added up; each
 // makes the logits of its rows, which are put side by side or meet in the loss alone.
 hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where);
+hs_tensor *hs_nn_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where,
+                                int64_t first_position); // the row of pos_table that position 0 has
 // Logits are [N, rows of the whole table, padded]; f32: not rounded. bias (may be NULL) is divided and padded as the table is.
 hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *bias, bool f32);
 hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr);

@@ -1,4 +1,4 @@
-// embedding: y[n] = table[ids[n]] (+ pos_table[where[n][1]]): a token's vector, and its position's.
+// embedding: y[n] = table[ids[n]] (+ pos_table[first_position + where[n][1]]): a token's vector, and its position's.
 //
 // Reads the f32 values and stores either type: no low copy of a table is ever read. Backward adds token after token in order,
 // with the columns divided over the team: deterministic, whatever its size. An id outside the table gives a row of NaN, which
@@ -28,6 +28,8 @@ static const char *shape(hs_node *n)
         return "where must be i32 [number of ids, 2]";
     if (at->rows && (at->first < 0 || at->first + table->dim[0] > at->rows))
         return "the slice lies outside the table";
+    if (at->first_position < 0)
+        return "the first position must be at least 0";
     hs_shape_rows(n->out[Y], ids, table->dim[1]);
     return NULL;
 }
@@ -41,6 +43,8 @@ static hs_cost cost(const hs_node *n, bool backward)
 }
 
 static int64_t first_of(const hs_args *a) { return ((const hs_embedding_attr *)a->attr)->first; }
+// Row of pos_table that position 0 has: RoBERTa's first is behind the row of its pad token.
+static int64_t first_position(const hs_args *a) { return ((const hs_embedding_attr *)a->attr)->first_position; }
 static int64_t rows_of(const hs_args *a)
 {
     const hs_embedding_attr *at = a->attr;
@@ -58,7 +62,7 @@ static void reference(const hs_args *a)
             hs_f64_out(a, Y)[n * C + c] =
                 !inside(row, &a->in[TABLE])
                     ? 0
-                    : hs_f64(a, TABLE)[row * C + c] + (a->in[POS_TABLE].p ? hs_f64(a, POS_TABLE)[hs_i32(a, WHERE)[2 * n + 1] * C + c] : 0);
+                    : hs_f64(a, TABLE)[row * C + c] + (a->in[POS_TABLE].p ? hs_f64(a, POS_TABLE)[(first_position(a) + hs_i32(a, WHERE)[2 * n + 1]) * C + c] : 0);
         }
 }
 
@@ -68,8 +72,8 @@ static void forward(const hs_args *a, hs_lane *lane)
     const bool placed = a->in[POS_TABLE].p != NULL;
     float *buf = hs_row_buffer(a, lane, 0, C);
     hs_for_rows(n, a, &a->in[IDS], lane) {
-        const int32_t all = hs_i32(a, IDS)[n], position = placed ? hs_i32(a, WHERE)[2 * n + 1] : 0;
-        const int64_t id = all - first;
+        const int32_t all = hs_i32(a, IDS)[n];
+        const int64_t id = all - first, position = placed ? first_position(a) + hs_i32(a, WHERE)[2 * n + 1] : 0;
         float *y = hs_row_dest(&a->out[Y], n, buf);
         if (all < 0 || all >= rows || (placed && !inside(position, &a->in[POS_TABLE]))) {
             for (int64_t c = 0; c < C; c++)
@@ -112,7 +116,7 @@ static void backward(const hs_args *a, hs_lane *lane)
     if (hs_wanted(a, TABLE))
         scatter(a, &a->din[TABLE], hs_i32(a, IDS), 1, first_of(a), c0, c1);
     if (hs_wanted(a, POS_TABLE))
-        scatter(a, &a->din[POS_TABLE], hs_i32(a, WHERE) + 1, 2, 0, c0, c1);
+        scatter(a, &a->din[POS_TABLE], hs_i32(a, WHERE) + 1, 2, -first_position(a), c0, c1);
 }
 
 static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
@@ -121,7 +125,7 @@ static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
     return (hs_scratch){ .per_thread = is_backward ? 0 : hs_row_bytes(n->in[TABLE]->dim[1]) };
 }
 
-static const hs_embedding_attr slice = { .first = 24, .rows = 60 };
+static const hs_embedding_attr slice = { .first = 24, .rows = 60 }, later = { .first_position = 2 };
 static const hs_case cases[] = {
     { .in = { { 9, 8 }, { 1 } }, .limit = 9, .note = "one token" },
     { .in = { { 65, 37 }, { 33 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .limit = 65, .note = "odd width" },
@@ -133,6 +137,11 @@ static const hs_case cases[] = {
       .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
       .limit = 64,
       .note = "most rows never" },
+    { .in = { { 11, 40 }, { 33 }, { 13, 40 }, { 33, 2 } },
+      .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
+      .attr = &later,
+      .limit = 11,
+      .note = "positions from the third row on" },
     { .in = { { 24, 40 }, { 70 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .attr = &slice, .limit = 60, .note = "a slice of the table" },
 };
 
@@ -144,11 +153,12 @@ static void make(const int64_t *dim, hs_case *c, void *attr) // with positions: 
                     .limit = dim[2] };
 }
 static const hs_op_sizes sizes[] = { { .form = "ROWSxCOLSxTABLE", .usual = "768x128x128,1Kx768x1K,4Kx768x50304", .make = make } };
-static const hs_attr attrs[] = { HS_ATTR(hs_embedding_attr, first), HS_ATTR(hs_embedding_attr, rows) };
+static const hs_attr attrs[] = { HS_ATTR(hs_embedding_attr, first), HS_ATTR(hs_embedding_attr, rows),
+                                 HS_ATTR(hs_embedding_attr, first_position) };
 
 HS_OP(embedding) = {
     .name = "embedding",
-    .formula = "y[n] = table[ids[n]] + pos_table[where[n][1]]",
+    .formula = "y[n] = table[ids[n]] + pos_table[first_position + where[n][1]]",
     .attr_bytes = sizeof(hs_embedding_attr),
     .attrs = attrs,
     .n_attrs = HS_COUNT(attrs),
@@ -169,11 +179,15 @@ HS_OP(embedding) = {
 #ifdef HS_TIER_PORTABLE
 hs_tensor *hs_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where)
 {
-    return hs_embedding_slice(g, table, ids, pos_table, where, 0, 0);
+    return hs_embedding_slice(g, table, ids, pos_table, where, 0, 0, 0);
 }
-hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first,
-                              int64_t rows)
+hs_tensor *hs_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first_position)
 {
-    return hs_emit(g, HS_OP_ENTRY(embedding), &(hs_embedding_attr){ first, rows }, (hs_tensor *[]){ table, ids, pos_table, where }, 4);
+    return hs_embedding_slice(g, table, ids, pos_table, where, first_position, 0, 0);
+}
+hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where,
+                              int64_t first_position, int64_t first, int64_t rows)
+{
+    return hs_emit(g, HS_OP_ENTRY(embedding), &(hs_embedding_attr){ first, rows, first_position }, (hs_tensor *[]){ table, ids, pos_table, where }, 4);
 }
 #endif
