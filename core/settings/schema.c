@@ -167,7 +167,7 @@ static hs_status set_ints(const place *p, const char *text, void *field)
 
 static hs_status (*const setter[])(const place *p, const char *text, void *field) = {
     [HS_KEY_INT] = set_int,       [HS_KEY_REAL] = set_real,   [HS_KEY_BOOL] = set_bool, [HS_KEY_STRING] = set_string,
-    [HS_KEY_CHOICE] = set_choice, [HS_KEY_REALS] = set_reals, [HS_KEY_INTS] = set_ints,
+    [HS_KEY_CHOICE] = set_choice, [HS_KEY_REALS] = set_reals, [HS_KEY_INTS] = set_ints, [HS_KEY_TEXTS] = set_string,
 };
 
 // ---- setting

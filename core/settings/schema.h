@@ -30,6 +30,7 @@ typedef enum hs_key_type {
     HS_KEY_CHOICE, // int: index into choices
     HS_KEY_REALS,  // hs_reals: "0.9,0.95" or [0.9, 0.95]
     HS_KEY_INTS,   // hs_ints: "1,2,3"
+    HS_KEY_TEXTS,  // char[HS_KEY_STRING_BYTES]: "a,b", in a file [a, b] too; what stands between commas is the reader's to divide
 } hs_key_type;
 enum { HS_KEY_STRING_BYTES = 512, HS_KEY_LIST = 64, HS_KEY_NAME = 96, HS_LIST_DIGITS = 4 };
 typedef struct hs_reals {

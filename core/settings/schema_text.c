@@ -59,6 +59,7 @@ void hs_schema_format(const hs_schema *s, const void *config, hs_key_at at, char
         put(buf, size, *(const bool *)field ? "true" : "false");
         break;
     case HS_KEY_STRING:
+    case HS_KEY_TEXTS:
         put(buf, size, field);
         break;
     case HS_KEY_CHOICE:
@@ -96,7 +97,7 @@ static void write_value(const hs_schema *s, const void *config, hs_key_at at, FI
 {
     char text[VALUE_BYTES];
     hs_schema_format(s, config, at, text, sizeof text);
-    if (at.key->type == HS_KEY_STRING)
+    if (at.key->type == HS_KEY_STRING || at.key->type == HS_KEY_TEXTS)
         write_quoted(f, text);
     else if (at.key->type == HS_KEY_REALS || at.key->type == HS_KEY_INTS)
         fprintf(f, "[%s]", text);

@@ -197,11 +197,14 @@ static hs_status read_scalar(reader *r, const char *name)
     return HS_OK;
 }
 
+static bool takes_list(const hs_key *k) { return k->type == HS_KEY_REALS || k->type == HS_KEY_INTS || k->type == HS_KEY_TEXTS; }
+
 static hs_status read_list(reader *r, const char *name)
 {
     char value[VALUE] = "", longer[VALUE], at[WHERE];
-    where(r, at);                       // of the key, not of the list's end
-    if (!r->choose && !key_of(r, name)) // before what its elements are is asked
+    where(r, at); // of the key, not of the list's end
+    const hs_key *key = key_of(r, name);
+    if (!r->choose && !key) // before what its elements are is asked
         return hs_schema_is_section(r->schema, r->config, name)
                    ? HS_FAIL(USAGE, "%s: %s is a section, its keys belong below it, not a list", at, name)
                    : set(r, name, "", at);
@@ -214,8 +217,7 @@ static hs_status read_list(reader *r, const char *name)
         HS_TRY(join(r, longer, sizeof longer, value, n ? "," : "", text));
         memcpy(value, longer, sizeof value);
     }
-    const hs_key *key = key_of(r, name); // a text may be a list: amp.overrides
-    if (key && key->type != HS_KEY_REALS && key->type != HS_KEY_INTS && key->type != HS_KEY_STRING)
+    if (key && !takes_list(key))
         return HS_FAIL(USAGE, "%s: %s is a list, a single value is wanted", at, name);
     HS_TRY(set(r, name, value, at));
     return HS_OK;

@@ -10,8 +10,8 @@ typedef struct help_options {
 // "N", "X", "WORD", ...: what stands behind a key in help.
 static const char *placeholder(const hs_key *k)
 {
-    static const char *const names[] = { [HS_KEY_INT] = "N",       [HS_KEY_REAL] = "X",    [HS_KEY_BOOL] = "",   [HS_KEY_STRING] = "TEXT",
-                                         [HS_KEY_CHOICE] = "WORD", [HS_KEY_REALS] = "X,X", [HS_KEY_INTS] = "N,N" };
+    static const char *const names[] = { [HS_KEY_INT] = "N",       [HS_KEY_REAL] = "X",    [HS_KEY_BOOL] = "",    [HS_KEY_STRING] = "TEXT",
+                                         [HS_KEY_CHOICE] = "WORD", [HS_KEY_REALS] = "X,X", [HS_KEY_INTS] = "N,N", [HS_KEY_TEXTS] = "TEXT" };
     return k->choices ? k->choices : names[k->type];
 }
 

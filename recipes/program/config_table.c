@@ -20,6 +20,10 @@
     {                                                                                                                                      \
         .name = key, .type = HS_KEY_STRING, AT(field), .value = def, __VA_ARGS__                                                           \
     }
+#define TEXTS(key, field, def, ...)                                                                                                        \
+    {                                                                                                                                      \
+        .name = key, .type = HS_KEY_TEXTS, AT(field), .value = def, __VA_ARGS__                                                            \
+    }
 #define CHOICE(key, field, def, list, ...)                                                                                                 \
     {                                                                                                                                      \
         .name = key, .type = HS_KEY_CHOICE, AT(field), .value = def, .choices = list, __VA_ARGS__                                          \
@@ -53,9 +57,9 @@ static const hs_list lists[] = {
 static const hs_key keys[] = {
     CHOICE("model.type", model.type, "", NULL, .help = "architecture; it decides which further model.* settings there are"),
 
-    TEXT("data.train", data.train, "",
-         .help = "text file or token store to train on; a relative path starts at the configuration's folder. Several token stores, with "
-                 "weights or in equal parts: a.bin:0.7,b.bin:0.3, or data.sources"),
+    TEXTS("data.train", data.train, "",
+          .help = "text file or token store to train on; a relative path starts at the configuration's folder. Several token stores, with "
+                  "weights or in equal parts: a.bin:0.7,b.bin:0.3, or data.sources"),
     TEXT("data.val", data.val, "0.1",
          .help = "validation text: a file (a token store where data.train is one), or the fraction of data.train (of several: of the "
                  "first) that is cut off its end "
@@ -87,9 +91,9 @@ static const hs_key keys[] = {
                "of train.init_from. keep: its weights go on with its tokenizer, another data.tokenizer is refused; replace: data.tokenizer "
                "gives the rows of the embedding another meaning",
            .advanced = true),
-    TEXT("train.freeze", train.freeze, "",
-         .help = "parameters that keep their values: names or scopes, separated by commas, with * and ?: wte,h0,h?.ln_1. No gradient, no "
-                 "moments"),
+    TEXTS("train.freeze", train.freeze, "",
+          .help = "parameters that keep their values: names or scopes, separated by commas, with * and ?: wte,h0,h?.ln_1. No gradient, no "
+                  "moments"),
     INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
         .advanced = true),
 
@@ -116,7 +120,7 @@ static const hs_key keys[] = {
     CHOICE("amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16",
            .help = "arithmetic; auto: bf16 where the CPU is fast at it, else fp32"),
     CHOICE("amp.residual", amp.residual, "f32", "f32|low", .help = "type of the residual stream"),
-    TEXT("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=fp32"),
+    TEXTS("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=fp32"),
     CHOICE("amp.scaler", amp.scaler, "auto", "auto|none|dynamic|megatron", .help = "loss scaling; auto: dynamic with fp16 only"),
 
     INT("checkpoint.every", checkpoint.every, "250", 0, 1e12, .unit = "steps", .help = "between checkpoints; 0: only at the end"),

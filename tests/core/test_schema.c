@@ -26,7 +26,7 @@ static const hs_key keys[] = {
     { "model.layers", HS_KEY_INT, AT(layers), "4", 1, 1024, NULL, "layers", "depth of the model", false },
     { "optim.lr", HS_KEY_REAL, AT(lr), "1e-3", 0, 10, NULL, NULL, "peak learning rate", false },
     { "model.tied", HS_KEY_BOOL, AT(tied), "yes", 0, 0, NULL, NULL, "output layer shares the embedding", false },
-    { "data.train", HS_KEY_STRING, AT(train), "", 0, 0, NULL, NULL, "training text", false },
+    { "data.train", HS_KEY_TEXTS, AT(train), "", 0, 0, NULL, NULL, "training text", false },
     { "amp.policy", HS_KEY_CHOICE, AT(policy), "bf16", 0, 0, "fp32|bf16|fp16", NULL, "precision", false },
     { "optim.betas", HS_KEY_REALS, AT(betas), "0.9,0.95", 0, 1, NULL, NULL, "decay of the moments", false },
     { "amp.scaler.first", HS_KEY_REAL, AT(scale), "65536", 1, INFINITY, NULL, NULL, "first loss scale", true },

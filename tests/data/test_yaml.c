@@ -23,7 +23,7 @@ static const hs_key keys[] = {
     { "train.steps", HS_KEY_INT, AT(steps), "100", 1, 1e12, NULL, "steps", "optimizer steps", false },
     { "optim.lr", HS_KEY_REAL, AT(lr), "0.001", 0, 10, NULL, NULL, "learning rate", false },
     { "optim.betas", HS_KEY_REALS, AT(betas), "0.9,0.95", 0, 1, NULL, NULL, "moment decay", false },
-    { "data.train", HS_KEY_STRING, AT(train), "", 0, 0, NULL, NULL, "text", false },
+    { "data.train", HS_KEY_TEXTS, AT(train), "", 0, 0, NULL, NULL, "text", false },
     { "name", HS_KEY_STRING, AT(name), "run", 0, 0, NULL, NULL, "of the run", false },
     { "amp.policy", HS_KEY_CHOICE, AT(policy), "fp32", 0, 0, "fp32|bf16|fp16", NULL, "precision", false },
 };
@@ -125,6 +125,8 @@ static void messages(void **state)
         { "*a : x\n", "c.yaml:1: *a: aliases are not supported" },
         { "name: x\n---\nname: y\n", "c.yaml:2: a second document begins" },
         { "optim: {betas: [0.9, [0.99]]}", "c.yaml:1: an element of this list is a list, a single value is wanted" },
+        { "model:\n  layers: 3\nname:\n  - a\n  - b\n", "c.yaml:4: name is a list, a single value is wanted" },
+        { "name: []\n", "c.yaml:1: name is a list, a single value is wanted" },
         { "optim:\n  lr: [1]\n", "c.yaml:2: optim.lr is a list, a single value is wanted" },
         { "optim:\n  betas:\n  - a: 1\n", "c.yaml:3: an element of this list is a mapping" },
         { "[a, b]: c", "c.yaml:1: a key is a list" },
@@ -142,7 +144,7 @@ static void messages(void **state)
     }
     char text[3000];
     settings s;
-    snprintf(text, sizeof text, "name: [%02000d, 1]", 0);
+    snprintf(text, sizeof text, "data.train: [%02000d, 1]", 0);
     FAILS(USAGE, "longer than", load(&s, text));
     snprintf(text, sizeof text, "%0600d: 1", 0);
     FAILS(USAGE, "longer than", load(&s, text));

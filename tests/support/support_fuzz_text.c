@@ -151,7 +151,7 @@ static void read_settings(const char *path)
         { "tied", HS_KEY_BOOL, AT(tied), "no", 0, 0, NULL, NULL, "tied", false },
         { "amp.policy", HS_KEY_CHOICE, AT(policy), "fp32", 0, 0, "fp32|bf16|fp16", NULL, "precision", false },
         { "optim.betas", HS_KEY_REALS, AT(betas), "0.9,0.95", 0, 1, NULL, NULL, "decay", false },
-        { "data.train", HS_KEY_STRING, AT(train), "", 0, 0, NULL, NULL, "text", false },
+        { "data.train", HS_KEY_TEXTS, AT(train), "", 0, 0, NULL, NULL, "text", false },
     };
     static const hs_key phase_keys[] = { { "steps", HS_KEY_INT, 0, "4", 1, 1000, NULL, NULL, "steps", false } };
     static const hs_schema phase_schema = HS_SCHEMA(phase_keys, int64_t);
