@@ -250,7 +250,27 @@ hs_text_code hs_text_code_of(const void *head, size_t bytes)
     return (hs_text_code){ .unit = 1 };
 }
 
-hs_status hs_text_check_utf8(const char *path, const char *text, size_t bytes)
+enum { CUT = 0xFE, NO_CHARACTER = 0xFF, SURROGATE = 0xED }; // what the decoder gives; the last is the first of three bytes
+
+hs_status hs_text_bad_byte(const char *path, int unit, long long line, long long byte, char bad, const char *way)
+{
+    const unsigned char c = (unsigned char)bad;
+    if (unit > 1 && c == CUT)
+        return HS_FAIL(USAGE, "%s is UTF-%d, but its bytes are no multiple of %d: the last character is cut%s%s", path, 8 * unit, unit,
+                       unit == 2 ? " (an odd number of bytes); " : "; ", way);
+    if (unit > 1)
+        return HS_FAIL(USAGE, "%s:%lld: this UTF-%d has %s; %s", path, line, 8 * unit,
+                       c == 0           ? "a character of zero, which no text has"
+                       : c == SURROGATE ? "half of a surrogate pair"
+                                        : "a number beyond U+10FFFF",
+                       way);
+    if (c == 0)
+        return HS_FAIL(USAGE, "%s:%lld: byte %lld is zero, which no text has; %s", path, line, byte, way);
+    return HS_FAIL(USAGE, "%s:%lld: byte %lld (0x%02x) is not valid UTF-8; iconv -f ISO-8859-1 -t UTF-8 converts Latin-1, %s", path, line,
+                   byte, c, way);
+}
+
+hs_status hs_text_check_utf8(const char *path, int unit, const char *text, size_t bytes)
 {
     const size_t bad = hs_utf8_find_bad(text, bytes, 0);
     long long line = 1;
@@ -258,13 +278,7 @@ hs_status hs_text_check_utf8(const char *path, const char *text, size_t bytes)
         return HS_OK;
     for (size_t i = 0; i < bad; i++)
         line += text[i] == '\n';
-    if (text[bad] == 0)
-        return HS_FAIL(USAGE, "%s:%lld: byte %zu is zero, which no text has; halfstep prepare --utf8 replace or keep takes it all the same", path,
-                       line, bad);
-    return HS_FAIL(USAGE,
-                   "%s:%lld: byte %zu (0x%02x) is not valid UTF-8; iconv -f ISO-8859-1 -t UTF-8 converts Latin-1, halfstep prepare --utf8 "
-                   "replace or keep takes it as it is",
-                   path, line, bad, (unsigned char)text[bad]);
+    return hs_text_bad_byte(path, unit, line, (long long)bad, text[bad], "halfstep prepare --utf8 replace or keep takes it as it is");
 }
 
 static size_t put(hs_text_decoder *d, uint32_t c, char *out)
@@ -280,7 +294,7 @@ static size_t put(hs_text_decoder *d, uint32_t c, char *out)
     if (d->code.unit == 2 && c >= 0xD800 && c < 0xDC00)
         d->high = c;
     else if (c >= HS_UTF8_RAW)
-        out[n++] = (char)0xFF;
+        out[n++] = (char)NO_CHARACTER;
     else
         n += (size_t)hs_utf8_put(out + n, c);
     return n;
@@ -304,7 +318,7 @@ size_t hs_text_decode(hs_text_decoder *d, const void *in, size_t bytes, bool las
     if (last && d->high)
         n += (size_t)hs_utf8_put(out + n, d->high);
     if (last && d->n_rest)
-        out[n++] = (char)0xFF;
+        out[n++] = (char)CUT;
     if (last)
         d->high = 0, d->n_rest = 0;
     return n;

@@ -13,6 +13,7 @@ typedef enum hs_text_format { HS_FORMAT_AUTO, HS_FORMAT_TEXT, HS_FORMAT_JSON } h
 typedef enum hs_text_form { HS_TEXT_PLAIN, HS_TEXT_JSON_LINES, HS_TEXT_JSON_VALUES } hs_text_form; // VALUES: a list, or records over lines
 typedef struct hs_text_kind {
     hs_text_form form;
+    int unit;                  // bytes of one in the file; above 1 what is read was decoded from UTF-16 or UTF-32
     char field[HS_TEXT_FIELD]; // of JSON: where the records' texts seem to be; "": each is a string, and that is its text
 } hs_text_kind;
 
@@ -29,10 +30,13 @@ const char *hs_text_what(const char *path, const void *head, size_t bytes); // "
 // Of a text in UTF-8: JSON or not, and the field its texts are in.
 hs_text_kind hs_text_kind_of(const char *head, size_t bytes, hs_text_format format);
 
-// USAGE with line and byte where a text is not valid UTF-8 or has a byte of zero.
-hs_status hs_text_check_utf8(const char *path, const char *text, size_t bytes);
+// USAGE with line and byte where a text is not valid UTF-8 or has a byte of zero. unit: as in hs_text_kind.
+hs_status hs_text_check_utf8(const char *path, int unit, const char *text, size_t bytes);
+// USAGE: what such a byte means, at that line and byte of the text. way: what takes it all the same.
+hs_status hs_text_bad_byte(const char *path, int unit, long long line, long long byte, char bad, const char *way);
 
-// UTF-16 and UTF-32 to UTF-8, in parts. What is no character comes out as bytes that are no UTF-8, so that one check finds it.
+// UTF-16 and UTF-32 to UTF-8, in parts. What is no character comes out as bytes that are no UTF-8, so that one check finds it: 0xFE where
+// the last unit is cut, 0xFF for a number beyond U+10FFFF, halves of surrogate pairs as three bytes.
 typedef struct hs_text_decoder {
     hs_text_code code;
     uint32_t high;         // a surrogate that waits for its partner

@@ -97,13 +97,8 @@ static hs_status settle_plain(taking *t)
     long long line = t->piece->at.line, byte = t->piece->at.offset + (long long)bad;
     for (size_t i = 0; i < bad; i++)
         line += o->text[i] == '\n';
-    const char *name = name_of(t->inputs, t->piece->at.input);
-    if (o->text[bad] == 0)
-        return HS_FAIL(USAGE, "%s:%lld: byte %lld is zero, which no text has; --utf8 replace or keep takes such texts", name, line, byte);
-    return HS_FAIL(USAGE,
-                   "%s:%lld: byte %lld (0x%02x) is not valid UTF-8; --utf8 replace or keep takes such texts, iconv -f ISO-8859-1 -t UTF-8 "
-                   "converts Latin-1",
-                   name, line, byte, (unsigned char)o->text[bad]);
+    return hs_text_bad_byte(name_of(t->inputs, t->piece->at.input), t->piece->kind->unit, line, byte, o->text[bad],
+                            "--utf8 replace or keep takes such texts");
 }
 
 // ---- JSON records

@@ -306,6 +306,7 @@ hs_status hs_text_stream_look(hs_text_stream *s, hs_text_format format, hs_text_
     } else {
         *kind = hs_text_kind_of(head, end, format);
     }
+    kind->unit = s->decoder.code.unit;
     return HS_OK;
 }
 

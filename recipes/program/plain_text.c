@@ -29,7 +29,7 @@ static hs_status settle(hs_plain_text *t, const char *name)
     if (code.unit > 1)
         HS_TRY(decode(t, code));
     t->form = hs_text_kind_of(t->data, t->bytes < HS_TEXT_HEAD ? t->bytes : HS_TEXT_HEAD, HS_FORMAT_AUTO).form;
-    HS_TRY(hs_text_check_utf8(name, t->data, t->bytes));
+    HS_TRY(hs_text_check_utf8(name, code.unit, t->data, t->bytes));
     return HS_OK;
 }
 

@@ -126,9 +126,17 @@ static void utf8_faults(void **state)
             ;
         assert_int_equal(hs_utf8_find_bad(text, bytes, 0), want);
     }
-    OK(hs_text_check_utf8("f", "ok \xc3\xa9", 5));
-    FAILS(USAGE, "f:2: byte 3 (0xe9) is not valid UTF-8; iconv", hs_text_check_utf8("f", "a\nb\xe9", 4));
-    FAILS(USAGE, "f:1: byte 1 is zero", hs_text_check_utf8("f", "a\0b", 3));
+    OK(hs_text_check_utf8("f", 1, "ok \xc3\xa9", 5));
+    FAILS(USAGE, "f:2: byte 3 (0xe9) is not valid UTF-8; iconv", hs_text_check_utf8("f", 1, "a\nb\xe9", 4));
+    FAILS(USAGE, "f:1: byte 1 is zero", hs_text_check_utf8("f", 1, "a\0b", 3));
+    // what the decoder makes of UTF-16 and UTF-32 that is none
+    FAILS(USAGE,
+          "f is UTF-16, but its bytes are no multiple of 2: the last character is cut (an odd number of bytes); halfstep prepare --utf8",
+          hs_text_check_utf8("f", 2, "a\xfe", 2));
+    FAILS(USAGE, "f is UTF-32, but its bytes are no multiple of 4: the last character is cut; ", hs_text_check_utf8("f", 4, "a\xfe", 2));
+    FAILS(USAGE, "f:2: this UTF-16 has half of a surrogate pair; ", hs_text_check_utf8("f", 2, "a\n\xed\xa0\xbd", 5));
+    FAILS(USAGE, "f:1: this UTF-32 has a number beyond U+10FFFF; ", hs_text_check_utf8("f", 4, "\xff", 1));
+    FAILS(USAGE, "f:1: this UTF-16 has a character of zero, which no text has; ", hs_text_check_utf8("f", 2, "a\0b", 3));
 }
 
 // ---- UTF-16 and UTF-32
@@ -157,8 +165,9 @@ static void decoding(void **state)
     DECODES("\0\0\xfe\xff\0\0\0a\0\1\xf6\0", "a\xf0\x9f\x98\x80");
     DECODES("\xff\xfe\x3d\xd8" "a\0\x00\xde", "\xed\xa0\xbd" "a\xed\xb8\x80"); // halves alone: no UTF-8
     DECODES("\xff\xfe\x3d\xd8", "\xed\xa0\xbd");
-    DECODES("\xff\xfe" "a\0b", "a\xff"); // cut
+    DECODES("\xff\xfe" "a\0b", "a\xfe"); // cut
     DECODES("\xff\xfe\0\0\0\0\x11\0", "\xff");
+    DECODES("\xff\xfe\0\0a\0\0\0b\0\0", "a\xfe");
     DECODES("\xff\xfe", "");
     static const struct {
         const char *head;

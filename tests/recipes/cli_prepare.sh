@@ -171,7 +171,7 @@ killed 1
 prepare -o k --overwrite "${long[@]}" && rm k-*.bin
 
 # ---- refusals
-c 'bad.txt:1: byte 3 \(0xff\) is not valid UTF-8; --utf8 replace or keep' -o x bad.txt
+c 'bad.txt:1: byte 3 \(0xff\) is not valid UTF-8; .*, --utf8 replace or keep' -o x bad.txt
 [ ! -e x.parts ] || fail 'a run that did nothing left its folder'
 printf '{"text":"a"}\n{"title":1,"body":"b"}\n' >field.jsonl
 c 'field.jsonl:2: no field "text"; it has: title, body' -o x field.jsonl

@@ -44,7 +44,7 @@ for c in "pretrain tiny.yaml --out no --data.train=" "eval run --data=" "tokeniz
   expect 2 'zero.txt:2: byte 3 is zero, which no text has' "$halfstep" ${c}zero.txt
 done
 expect 2 'zero.txt:2: byte 3 is zero, which no text has; --utf8' "$halfstep" prepare --tokenizer byte -o no zero.txt
-expect 2 'latin.txt:1: byte 3 \(0xe9\) is not valid UTF-8; --utf8' "$halfstep" tokenizer train latin.txt -o no
+expect 2 'latin.txt:1: byte 3 \(0xe9\) is not valid UTF-8; .*, --utf8' "$halfstep" tokenizer train latin.txt -o no
 expect 0 '' "$halfstep" tokenizer train --vocab-size 300 --utf8 replace latin.txt text.txt -o replaced
 store --utf8 keep -o zero zero.txt && [ "$(number tokens)" = 5 ] || fail 'a zero that is kept'
 [ ! -e no ] && [ ! -e no.bin ] && [ ! -e no.parts ] || fail 'a refused text left something'
@@ -62,7 +62,13 @@ for f in u16.txt u16be u32; do
 done
 cmp -s <("$halfstep" tokenize --tokenizer tok --ids u16.txt) <("$halfstep" tokenize --tokenizer tok --ids text.txt) || fail 'tokenize of UTF-16'
 printf '\xff\xfeo\0k\0\x3d\xd8\n\0' >half.txt
-expect 2 'half.txt:1: byte 2 \(0xed\) is not valid UTF-8' "$halfstep" prepare --tokenizer byte -o no half.txt
+expect 2 'half.txt:1: this UTF-16 has half of a surrogate pair; --utf8' "$halfstep" prepare --tokenizer byte -o no half.txt
+cp u16.txt cut.txt && printf 'a' >>cut.txt
+odd='cut.txt is UTF-16, but its bytes are no multiple of 2: the last character is cut \(an odd number of bytes\); .*--utf8 replace or keep'
+expect 2 "$odd" "$halfstep" prepare --tokenizer byte -o no cut.txt
+expect 2 "$odd" "$halfstep" pretrain tiny.yaml --out no --data.train=cut.txt
+expect 2 "$odd" "$halfstep" eval run --data cut.txt
+expect 2 "$odd" "$halfstep" tokenize --tokenizer tok cut.txt
 [ "$("$halfstep" eval run --data - --json <text.txt | grep -o '"loss":[^,]*')" = "$("$halfstep" eval run --data text.txt --json | grep -o '"loss":[^,]*')" ] || fail 'eval of standard input'
 expect 2 'standard input holds JSON records; halfstep prepare' bash -c 'echo "{\"text\":\"a\"}" | "$0" eval run --data -' "$halfstep"
 expect 2 'standard input is no text but a file of token ids' bash -c 'cat want.bin | "$0" eval run --data -' "$halfstep"
