@@ -131,7 +131,8 @@ static bool is_safetensors(const unsigned char *p, size_t bytes)
 // 0x80, a protocol, and an opcode that begins one: what torch.save wrote before it wrote zip archives, and pickle.dump.
 static bool is_pickle(const unsigned char *p, size_t bytes)
 {
-    return bytes >= 3 && p[0] == 0x80 && p[1] >= 2 && p[1] <= 5 && memchr("\x8a\x95]})(cNKX\x8c", p[2], 12);
+    static const char opcodes[] = "\x8a\x95]})(cNKX\x8c"; // a zero, which ends them, is none
+    return bytes >= 3 && p[0] == 0x80 && p[1] >= 2 && p[1] <= 5 && memchr(opcodes, p[2], sizeof opcodes - 1);
 }
 
 static bool is_clean(const unsigned char *p, size_t bytes)

@@ -66,6 +66,8 @@ static void magics(void **state)
         ROW("\x93NUMPY\1\0v\0{'descr'", "NumPy"),
         ROW("GGUF\3\0\0\0\x91\0\0\0", "GGUF"),
         ROW("\x80\2}q\0(X\5\0", "pickle"),
+        ROW("\x80\4\x95\x1c\0\0\0\0\0", "pickle"),
+        ROW("\x80\3\0a record of bytes", "binary data, not of a kind"), // a zero begins no pickle
         ROW("\x40\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"F32\"", "safetensors"),
         ROW("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG"),
         ROW("\xff\xd8\xff\xe0\0\x10JFIF", "JPEG"),
