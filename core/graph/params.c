@@ -262,6 +262,23 @@ void hs_params_set_grads(hs_params *ps, const bool *made)
         hs_params_copy(ps, ps->marks, ps->has_grad, (size_t)ps->n_params);
 }
 
+static hs_status lay_out(hs_params *ps)
+{
+    HS_TRY(hs_slabs_alloc(ps));
+    HS_TRY(build_chunks(ps));
+    return make_marks(ps);
+}
+
+// As if nobody had asked: more parameters may come, and the next call lays out all of them.
+static void undo_layout(hs_params *ps)
+{
+    hs_slabs_give_back(ps);
+    free(ps->chunk);
+    free(ps->has_grad);
+    ps->chunk = NULL, ps->has_grad = NULL;
+    ps->n_chunks = ps->n_logical = 0, ps->n_trained = 0;
+}
+
 hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
 {
     if (ps->allocated)
@@ -269,9 +286,11 @@ hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
     if (ps->master->adopted && ps->device != device)
         return HS_FAIL(INTERNAL, "values were adopted by another device than parameters are laid out on");
     ps->device = device;
-    HS_TRY(hs_slabs_alloc(ps));
-    HS_TRY(build_chunks(ps));
-    HS_TRY(make_marks(ps));
+    const hs_status st = lay_out(ps);
+    if (st != HS_OK) {
+        undo_layout(ps);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
     ps->allocated = true;
     return draw ? hs_params_init_values(ps) : HS_OK;
 }

@@ -56,6 +56,13 @@ hs_status hs_slabs_alloc(hs_params *ps)
     return HS_OK;
 }
 
+void hs_slabs_give_back(hs_params *ps)
+{
+    for (int i = 0; i < ps->n_slabs; i++)
+        if (!ps->slab[i]->lent)
+            give_back(ps, ps->slab[i]);
+}
+
 hs_status hs_params_lend(hs_params *ps, hs_slab *s, void *p, size_t bytes)
 {
     if (bytes < s->bytes)

@@ -145,8 +145,41 @@ static void parameters_are_asked_for_again(void **state)
     assert_true(failed > PARAMS); // a sanitizer's strdup is none of these allocations
 }
 
+// Parameters that found no memory may be laid out again, with one more among them: nothing is left of the first try.
+static void parameters_are_laid_out_again(void **state)
+{
+    (void)state;
+    int failed = 0;
+    for (int k = 0; k < 12; k++) {
+        hs_params *ps;
+        hs_param *p;
+        assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+        assert_int_equal(hs_params_declare_grad(ps), HS_OK);
+        const hs_param_spec spec = { .name = "w", .n_dims = 2, .dim = { 300, 1000 }, .parts = 3 };
+        assert_int_equal(hs_params_get(ps, &spec, &p), HS_OK);
+        for (int tries = 0; !ps->allocated; tries++) {
+            left = tries ? -1 : k;
+            const hs_status st = hs_params_alloc(ps, NULL, false);
+            left = -1;
+            assert_int_equal(st == HS_OK, ps->allocated);
+            assert_true(tries < 2);
+            failed += st != HS_OK;
+            assert_true(ps->allocated || (!ps->master->p && !ps->chunk && !ps->has_grad));
+            if (st != HS_OK)
+                assert_int_equal(hs_params_get(ps, &(hs_param_spec){ .name = "late", .n_dims = 1, .dim = { 64 } }, &p), HS_OK);
+        }
+        const int late = ps->n_params - 1; // of one logical tensor and one chunk
+        assert_int_equal(ps->n_chunks, 3 * ((100000 + HS_CHUNK - 1) / HS_CHUNK) + late);
+        assert_int_equal(ps->n_logical, 3 + late);
+        assert_int_equal(ps->n_trained, 300000 + 64 * late);
+        hs_params_free(ps);
+    }
+    assert_true(failed >= 2); // at the table and at the marks
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(parameters_are_asked_for_again) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(parameters_are_asked_for_again),
+                                        cmocka_unit_test(parameters_are_laid_out_again) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
