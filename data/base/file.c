@@ -11,6 +11,15 @@
 
 // ---- in
 
+const char *hs_file_kind(unsigned mode)
+{
+    return S_ISREG(mode)    ? "a file"
+           : S_ISDIR(mode)  ? "a folder"
+           : S_ISFIFO(mode) ? "a pipe"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "a device";
+}
+
 // SYSTEM only where the machine is to blame: a name that is not there, or a folder, is the user's.
 hs_status hs_file_open(const char *path, int *fd, struct stat *st)
 {

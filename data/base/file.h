@@ -17,6 +17,8 @@ typedef struct hs_file_out {
 struct stat;
 hs_status hs_file_open(const char *path, int *fd, struct stat *st);
 
+const char *hs_file_kind(unsigned mode); // of st_mode: "a folder", "a pipe", ...
+
 // The first bytes of a regular file, at most n; 0 if it is none or cannot be read: a pipe would lose what is read here, or wait.
 size_t hs_file_head(const char *path, void *buf, size_t n);
 size_t hs_file_part(const char *path, int64_t at, void *buf, size_t n); // the same from byte `at` on

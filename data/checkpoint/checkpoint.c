@@ -31,11 +31,13 @@ static hs_status verify_file(const char *dir, const hs_file_sum *expected, int w
     const bool side = is_side_file(expected->name);
     HS_TRY(hs_path_join(path, "%s/%s", dir, expected->name));
     const bool needed = !side || strcmp(expected->name, "config.json") == 0;
-    if (!hs_is_file(path) && !needed && want & HS_CKPT_EDITED) {
+    bool found;
+    HS_TRY(hs_find_file(path, &found));
+    if (!found && !needed && want & HS_CKPT_EDITED) {
         hs_warn("%s: is missing, accepted without it", path);
         return HS_OK;
     }
-    if (!hs_is_file(path))
+    if (!found)
         return HS_FAIL(CORRUPT, "%s: is missing%s", path, needed ? "" : ": --accept-edited goes on without it");
     HS_TRY(hs_hash_file(path, &sum));
     const bool longer = sum.bytes != expected->bytes;
@@ -78,8 +80,10 @@ static hs_status verify_ours(const char *dir, int want)
 {
     char path[HS_PATH];
     hs_manifest m;
+    bool found;
     HS_TRY(hs_path_join(path, "%s/train/manifest.json", dir));
-    if (!hs_is_file(path))
+    HS_TRY(hs_find_file(path, &found));
+    if (!found)
         return HS_FAIL(CORRUPT, "%s: is missing", path);
     HS_TRY(hs_manifest_read(&m, path));
     const hs_status st = verify_manifest(dir, &m, want);

@@ -1,6 +1,7 @@
 // ckpt_io: a file is whole and on the disk before anything names it, and a name changes by a rename: a kill between any two calls leaves
 // the old state or the new one.
 #include "data/checkpoint/ckpt_io.h"
+#include "data/base/file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,18 @@ bool hs_is_file(const char *path)
 {
     struct stat s;
     return stat(path, &s) == 0 && S_ISREG(s.st_mode);
+}
+
+hs_status hs_find_file(const char *path, bool *found)
+{
+    struct stat s;
+    *found = false;
+    if (stat(path, &s) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? HS_OK : FAIL_AT(path);
+    if (!S_ISREG(s.st_mode))
+        return HS_FAIL(CORRUPT, "%s: is %s, a file is wanted", path, hs_file_kind(s.st_mode));
+    *found = true;
+    return HS_OK;
 }
 
 // ---- one new file

@@ -49,6 +49,8 @@ bool hs_remove_tree(const hs_io *io, const char *path);      // best effort; fal
 hs_status hs_hash_file(const char *path, hs_file_sum *sum);  // reads it through; name is not touched
 bool hs_is_dir(const char *path);
 bool hs_is_file(const char *path);
+// Is there a file? CORRUPT: something else has that name; SYSTEM: that cannot be found out.
+hs_status hs_find_file(const char *path, bool *found);
 
 // Tensors cut, and turned, out of slabs while they are written: no second copy of a model.
 typedef struct hs_st_source {

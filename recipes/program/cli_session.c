@@ -3,12 +3,13 @@
 #include <stdlib.h>
 
 // What a checkpoint's resolved configuration names; auto where there is none.
-static hs_dtype_option trained_in(const hs_config_table *table, const char *dir)
+static hs_status trained_in(const hs_config_table *table, const char *dir, hs_dtype_option *found)
 {
-    hs_config *c = hs_config_of_checkpoint(table, dir);
-    const hs_dtype_option found = c ? (hs_dtype_option)c->amp.policy : HS_DTYPE_AUTO;
+    hs_config *c;
+    HS_TRY(hs_config_of_checkpoint(&c, table, dir));
+    *found = c ? (hs_dtype_option)c->amp.policy : HS_DTYPE_AUTO;
     free(c);
-    return found;
+    return HS_OK;
 }
 
 hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_policy *policy)
@@ -17,7 +18,7 @@ hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_
     hs_dtype_option dtype = (hs_dtype_option)o->dtype;
     HS_TRY(hs_session_open(s, path, o->accept_edited ? HS_CKPT_EDITED : 0, cli->table->families, o->device, (int)o->threads));
     if (dtype == HS_DTYPE_AUTO)
-        dtype = trained_in(cli->table, s->dir);
+        HS_TRY(trained_in(cli->table, s->dir, &dtype));
     *policy = (hs_policy){ .low = hs_dtype_of_option(dtype) };
     return HS_OK;
 }

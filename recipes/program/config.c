@@ -1,6 +1,9 @@
 // config: finding a recipe, and what must agree between settings that are right each on its own.
 #include "recipes/program/config.h"
+#include "core/base/log.h"
+#include "data/base/file.h"
 #include "data/base/yaml.h"
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -89,15 +92,28 @@ char *hs_config_yaml(const hs_config *c)
     return text;
 }
 
-hs_config *hs_config_of_checkpoint(const hs_config_table *t, const char *dir)
+// Settings that this version does not know are none; a file that cannot be read may be any.
+hs_status hs_config_of_checkpoint(hs_config **out, const hs_config_table *t, const char *dir)
 {
-    char path[PATH_MAX];
-    hs_config *c = malloc(sizeof *c);
+    char path[PATH_MAX], *text;
+    struct stat is;
+    size_t bytes;
+    *out = NULL;
     snprintf(path, sizeof path, "%s/train/config.yaml", dir);
-    if (c && access(path, R_OK) == 0 && hs_config_init(c, t) == HS_OK && hs_yaml_load(path, &t->schema, c, c->origin) == HS_OK)
-        return c;
+    if (stat(path, &is) != 0 && (errno == ENOENT || errno == ENOTDIR))
+        return HS_OK;
+    HS_TRY(hs_file_read(path, &text, &bytes));
+    free(text);
+    hs_config *c = malloc(sizeof *c);
+    if (!c)
+        return HS_FAIL(MEMORY, "%s: no memory to read it", path);
+    if (hs_config_init(c, t) == HS_OK && hs_yaml_load(path, &t->schema, c, c->origin) == HS_OK) {
+        *out = c;
+        return HS_OK;
+    }
+    hs_warn("the settings that %s was saved with are not known: %s", dir, hs_error());
     free(c);
-    return NULL;
+    return HS_OK;
 }
 
 const char *hs_config_prefix(const hs_config *c, const char *key, char *buf, size_t size)

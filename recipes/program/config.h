@@ -109,7 +109,9 @@ hs_status hs_config_set_int(hs_config *c, const char *key, int64_t value, const 
 // "config.yaml:12: ", for the front of a message about a key; "" for a default, and for an option, which is named like the key.
 const char *hs_config_prefix(const hs_config *c, const char *key, char *buf, size_t size);
 char *hs_config_yaml(const hs_config *c);                                      // the resolved configuration; malloc'd
-hs_config *hs_config_of_checkpoint(const hs_config_table *t, const char *dir); // that dir/train/config.yaml says; malloc'd, NULL: none
+// That dir/train/config.yaml says; malloc'd. NULL: there is none, or one of settings that are not known here, which a warning says. One
+// that cannot be read is an error.
+hs_status hs_config_of_checkpoint(hs_config **out, const hs_config_table *t, const char *dir);
 
 // The parts of it in the words of the rooms that use them.
 hs_arch hs_config_arch(const hs_config *c);                       // settings stay the configuration's own

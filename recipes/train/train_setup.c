@@ -239,7 +239,7 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0, t->c));
     HS_TRY(open_text(t));
     if (t->run.from[0]) {
-        t->before = hs_config_of_checkpoint(t->c->table, t->run.from);
+        HS_TRY(hs_config_of_checkpoint(&t->before, t->c->table, t->run.from));
         hs_model_info info;
         const hs_family *family;
         HS_TRY(check_vocabulary(t));

@@ -198,7 +198,7 @@ static void falls_back_whatever_is_damaged(void **state)
     (void)state;
     static const char *const files[] = { "config.json",      "generation_config.json", "model.safetensors",  "train/optimizer.safetensors",
                                          "train/state.json", "train/config.yaml",      "train/manifest.json" };
-    for (int how = 0; how < 4; how++)
+    for (int how = 0; how < 5; how++)
         for (int i = 0; i < HS_COUNT(files); i++) {
             rig r;
             rig_open(&r, 3);
@@ -214,12 +214,15 @@ static void falls_back_whatever_is_damaged(void **state)
             else if (how == 1)
                 assert_int_equal(truncate(path, s.st_size - 5), 0);
             else if (how == 2)
-                assert_int_equal(unlink(path), 0);
-            else
                 assert_int_equal(truncate(path, 0), 0);
+            else
+                assert_int_equal(unlink(path), 0);
+            if (how == 4)
+                assert_int_equal(mkdir(path, 0777), 0);
             ckpt_logged[0] = 0;
             expect_resolved(&r, r.run, 100);
             assert_non_null(strstr(ckpt_logged, files[i])); // the log names what is wrong
+            assert_true(how < 3 || strstr(ckpt_logged, how == 3 ? "is missing" : "is a folder, a file is wanted"));
             assert_non_null(strstr(ckpt_logged, "step-00000100: used instead"));
             path[strlen(path) - strlen(files[i]) - 1] = 0;
             assert_int_equal(hs_ckpt_resolve(path, true, found, sizeof found), HS_CORRUPT); // asked for outright: no other will do

@@ -26,7 +26,18 @@ grep -q 'goes on with exec.mode step, was bulk' stderr.txt || fail "exec.mode is
 rm other/checkpoints/step-00000006/train/config.yaml
 expect 0 '' "$halfstep" pretrain other/config.yaml --out again --resume other/checkpoints/step-00000004
 ! grep -q 'does not say its settings' stderr.txt || fail "settings that are there are not found"
-# (a file that is gone is a damaged checkpoint, and said so)
+# (a file that is gone is a damaged checkpoint, and said so; one that cannot be read is not taken for one that is gone)
+step=other/checkpoints/step-00000004
+cp "$step/train/config.yaml" kept.yaml
+rm "$step/train/config.yaml" && mkdir "$step/train/config.yaml"
+expect 2 'step-00000004/train/config.yaml: is a folder, a file is wanted' "$halfstep" pretrain other/config.yaml --out more --resume "$step" --accept-edited
+sed -zi 's/,\n *{"name": "train\/config.yaml"[^}]*}//' "$step/train/manifest.json"
+expect 2 'step-00000004/train/config.yaml is a folder, a file is wanted' "$halfstep" pretrain other/config.yaml --out more --resume "$step"
+expect 2 'step-00000004/train/config.yaml is a folder' "$halfstep" generate "$step" --prompt bottles
+rmdir "$step/train/config.yaml" && ln -s config.yaml "$step/train/config.yaml"
+expect 2 'cannot open .*step-00000004/train/config.yaml: Too many levels' "$halfstep" generate "$step" --prompt bottles
+rm "$step/train/config.yaml" && sed '1i song: la' kept.yaml >"$step/train/config.yaml"
+expect 0 'warning: the settings that .*step-00000004 was saved with are not known: .*config.yaml:1: unknown key song' "$halfstep" generate "$step" --prompt bottles --max-tokens 1
 
 half() { out=$1 steps=$2 && shift 2 && expect 0 '' "$halfstep" pretrain tiny.yaml --out "$out" --train.log_every=1 --optim.warmup=0 --train.steps="$steps" "$@"; }
 half scaled 3 --dtype fp16
