@@ -1,11 +1,13 @@
 // Reading checkpoints: which one, is it whole, and back into the slabs.
 #include "data/checkpoint/checkpoint.h"
 #include "core/base/log.h"
+#include "data/base/file.h"
 #include "data/checkpoint/weights.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool has(const char *dir, const char *name)
 {
@@ -184,13 +186,21 @@ static hs_status resolve_pointer(const char *path, int want, char *out, size_t s
     return resolve_model_dir(target, want, out, size);
 }
 
+static hs_status no_checkpoint(const char *path)
+{
+    struct stat is;
+    if (stat(path, &is) != 0)
+        return HS_FAIL(USAGE, "%s: no such checkpoint: %s", path, strerror(errno));
+    return HS_FAIL(USAGE, "%s: is %s; a checkpoint is a folder", path, hs_file_kind(is.st_mode));
+}
+
 hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size)
 {
     char inner[HS_PATH];
     if (hs_is_file(path))
         return resolve_pointer(path, want, out, size);
     if (!hs_is_dir(path))
-        return HS_FAIL(USAGE, "%s: no such checkpoint: %s", path, strerror(errno));
+        return no_checkpoint(path);
     HS_TRY(hs_path_join(inner, "%s/train", path));
     if (has(path, "config.json") || hs_is_dir(inner))
         return resolve_model_dir(path, want, out, size);

@@ -268,6 +268,12 @@ static void refuses_what_is_no_checkpoint(void **state)
     ckpt_put(dir, "file", "text");
     snprintf(path, sizeof path, "%s/file", dir);
     assert_int_equal(hs_ckpt_resolve(path, true, found, sizeof found), HS_USAGE);
+    snprintf(path, sizeof path, "%s/pipe", dir);
+    assert_int_equal(mkfifo(path, 0666), 0);
+    assert_int_equal(hs_ckpt_resolve(path, true, found, sizeof found), HS_USAGE);
+    assert_non_null(strstr(hs_error(), "/pipe: is a pipe; a checkpoint is a folder"));
+    assert_int_equal(hs_ckpt_resolve("/dev/null", true, found, sizeof found), HS_USAGE);
+    assert_string_equal(hs_error(), "/dev/null: is a device; a checkpoint is a folder");
     ckpt_put(dir, "config.json", "{}");
     OK(hs_ckpt_resolve(dir, false, found, sizeof found)); // someone else's: looked at on loading
     assert_int_equal(hs_ckpt_resolve(dir, true, found, sizeof found), HS_USAGE);

@@ -52,6 +52,10 @@ grep -q '"step":3' own/metrics.jsonl || fail 'a run that took its tokenizer over
 expect 0 '' "$halfstep" pretrain ft.yaml --out own --train.steps=4 --quiet --model.{layers,heads}=2 --model.width=64 --model.context=32
 grep -q '"step":4' own/metrics.jsonl || fail 'going on without train.init_from: the tokenizer of the run is there'
 
+mkfifo pipe
+expect 2 'pipe: is a pipe; a checkpoint is a folder' "$halfstep" pretrain ft.yaml --out no --train.init_from=pipe
+expect 2 'pipe: is a pipe; a checkpoint is a folder' "$halfstep" generate pipe --prompt to
+
 # plan says what that would run: the shape of the weights, not that of the settings
 expect 0 '' "$halfstep" plan ft.yaml --train.init_from=model
 grep -q '^model        GPT, layers 2, heads 2, width 64, context 32, vocab 300' stdout.txt || fail "plan: $(head -1 stdout.txt)"
