@@ -45,7 +45,7 @@ static hs_status parse_part(const char *from, size_t bytes, hs_data_part *out)
     return out->path[0] ? HS_OK : HS_FAIL(USAGE, "data.train: a path is missing in the list");
 }
 
-// Weights of all, or of none: a missing one would count as much as what looks like a share.
+// Weights of all, or of none: a missing one would count as much as what looks like a share. None so small that it would never be drawn.
 static hs_status settle_weights(const char *key, hs_data_part *part, int n)
 {
     const hs_data_part *without = NULL, *with = NULL;
@@ -53,8 +53,13 @@ static hs_status settle_weights(const char *key, hs_data_part *part, int n)
         *(part[i].weight > 0 ? &with : &without) = &part[i];
     if (with && without)
         return HS_FAIL(USAGE, "%s: %s has a weight, %s has none; give one to each", key, with->path, without->path);
-    for (int i = 0; without && i < n; i++)
-        part[i].weight = 1;
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += part[i].weight = without ? 1 : part[i].weight;
+    for (int i = 0; i < n; i++)
+        if (part[i].weight / sum * HS_MIX_PERIOD < 1 - 1e-6)
+            return HS_FAIL(USAGE, "%s: weight %g of %s is less than one part in %d of all (%g)", key, part[i].weight, part[i].path,
+                           HS_MIX_PERIOD, sum);
     return HS_OK;
 }
 

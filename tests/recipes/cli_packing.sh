@@ -110,6 +110,8 @@ sed 's/weight: 0.3/weight: 0/' sources.yaml >slip.yaml
 expect 2 'slip.yaml:9: data.sources.1.weight is 0, allowed 1e-06 to 1000000000' "$halfstep" pretrain slip.yaml
 expect 2 'data.sources.3.path: data.sources has 2 elements, the next one is data.sources.2' "$halfstep" pretrain sources.yaml --data.sources.3.path=end.bin
 expect 2 'data.sources: .*/end.bin has a weight, .*/end.bin has none' "$halfstep" pretrain sources.yaml --data.sources.2.path=end.bin
+expect 2 'data.sources: weight 0.3 of .*/end.bin is less than one part in 1048576 of all \(1e\+06' "$halfstep" pretrain sources.yaml --data.sources.0.weight=1e6
+expect 2 'data.train: weight 1e-06 of .*end.bin is less than one part in 1048576' "$halfstep" pretrain tiny.yaml --data.train=lines.bin:9,end.bin:1e-6
 expect 2 'data.sources.2.path is not set: an element of data.sources needs a path' "$halfstep" pretrain sources.yaml --data.sources.2.weight=1
 expect 2 'sources.yaml:7: data.sources and data.train .*text.txt. are both set' "$halfstep" pretrain sources.yaml --data.train=text.txt
 expect 2 'data.sources: .*/text.txt is no token store; only those can be mixed' "$halfstep" pretrain sources.yaml --data.sources.1.path=text.txt
