@@ -19,6 +19,9 @@ void hs_log(hs_log_level level, const char *fmt, ...) __attribute__((format(prin
 #define hs_info(...)  hs_log(HS_LOG_INFO, __VA_ARGS__)
 #define hs_debug(...) hs_log(HS_LOG_DEBUG, __VA_ARGS__)
 
+// "%lld step%s", in any message.
+static inline const char *hs_plural(long long n) { return n == 1 ? "" : "s"; }
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,6 @@
 // schema: from text to a checked value. One reader per type, chosen by table; the messages are made here, once.
 #include "core/settings/schema.h"
+#include "core/base/log.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -204,7 +205,7 @@ static hs_status append(const hs_schema *s, void *config, hs_origin *origin, hs_
     int *n = (int *)((char *)config + l->count_offset);
     if (at.element > *n)
         return HS_FAIL(USAGE, "%s%s%s: %s has %d element%s, the next one is %s.%d", file_of(&p), colon_of(&p), p.name, l->name, *n,
-                       *n == 1 ? "" : "s", l->name, *n);
+                       hs_plural(*n), l->name, *n);
     if (*n == l->max)
         return HS_FAIL(USAGE, "%s%s%s: %s takes at most %d elements", file_of(&p), colon_of(&p), p.name, l->name, l->max);
     for (int i = 0; i < l->schema->n; i++)

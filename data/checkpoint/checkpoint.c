@@ -146,7 +146,7 @@ static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int
         }
         hs_warn("%s: damaged, passed over: %s", name, hs_error());
     }
-    return HS_FAIL(CORRUPT, "%s: none of %d checkpoints is whole; the last one: %.400s", dir, n, hs_error());
+    return HS_FAIL(CORRUPT, "%s: none of %d checkpoint%s is whole; the last one: %.400s", dir, n, hs_plural(n), hs_error());
 }
 
 static hs_status resolve_folder(const char *dir, const char *asked, int want, char *out, size_t size)

@@ -1,4 +1,5 @@
 // prep_merge: parts to stores. First what becomes of each document, from hashes and sketches alone; then the ids, in one pass.
+#include "core/base/log.h"
 #include "core/base/rng.h"
 #include "data/text/prep_part.h"
 #include "data/text/store_format.h"
@@ -247,9 +248,10 @@ static hs_status write_stores(merge *m)
     for (int64_t i = 0; i < m->n_parts; i++)
         HS_TRY(put_part(m, &m->part[i].p, &d));
     if (hs_store_writer_tokens(m->writer[0]) == 0)
-        return HS_FAIL(USAGE, "%s would be empty: of %lld documents %lld have no text, %lld are duplicates%s%s",
-                       m->out->output[0].path, (long long)m->n_documents, (long long)m->out->empty, (long long)m->out->duplicates,
-                       m->out->bad.left_out ? "; bad records were left out" : "", m->out->n_outputs > 1 ? "; the split leaves it none of the others" : "");
+        return HS_FAIL(USAGE, "%s would be empty: %lld document%s, %lld without text, %lld duplicate%s%s%s", m->out->output[0].path,
+                       (long long)m->n_documents, hs_plural(m->n_documents), (long long)m->out->empty, (long long)m->out->duplicates,
+                       hs_plural(m->out->duplicates), m->out->bad.left_out ? "; bad records were left out" : "",
+                       m->out->n_outputs > 1 ? "; the split leaves it none of the others" : "");
     for (int i = 0; i < m->out->n_outputs; i++) {
         hs_prepare_output *output = &m->out->output[i];
         hs_store_writer *w = m->writer[i];

@@ -1,5 +1,6 @@
 // text_record: what is read of a JSON record is one field, and nothing else of it has to be right.
 #include "data/text/text_record.h"
+#include "core/base/log.h"
 #include "data/base/utf8.h"
 #include "data/text/json_record.h"
 #include <stdio.h>
@@ -252,7 +253,7 @@ void hs_bad_count_text(const hs_bad_count *c, const hs_text_inputs *inputs, char
     buf[0] = 0;
     if (n == 0)
         return;
-    at = (size_t)snprintf(buf, size, "%lld bad record%s left out, %lld mended: ", (long long)c->left_out, c->left_out == 1 ? "" : "s",
+    at = (size_t)snprintf(buf, size, "%lld bad record%s left out, %lld mended: ", (long long)c->left_out, hs_plural(c->left_out),
                           (long long)c->mended);
     for (int64_t i = 0; i < n && i < HS_TEXT_PLACES && at < size; i++)
         at += (size_t)snprintf(buf + at, size - at, "%s%s:%lld (%s)", i ? ", " : "", name_of(inputs, c->place[i].input),

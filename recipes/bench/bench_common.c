@@ -1,4 +1,5 @@
 // bench_common: what the benches share - sizes from text, medians of samples, and rows as a table or as JSON lines.
+#include "core/base/log.h"
 #include "recipes/bench/bench.h"
 #include <ctype.h>
 #include <jansson.h>
@@ -128,7 +129,7 @@ static void print_heading(const hs_device *d, const hs_cell *c, int n)
 {
     char cpu[128];
     hs_cpu_model(cpu, sizeof cpu);
-    printf("%s, %s, %d thread%s; medians of interleaved runs\n\n", cpu, hs_isa_name(d->isa), d->team, d->team == 1 ? "" : "s");
+    printf("%s, %s, %d thread%s; medians of interleaved runs\n\n", cpu, hs_isa_name(d->isa), d->team, hs_plural(d->team));
     for (int i = 0; i < n; i++) {
         char words[64];
         if (c[i].json_only)

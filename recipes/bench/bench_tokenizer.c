@@ -1,5 +1,6 @@
 // bench_tokenizer: how many megabytes of text a second become ids. The file is cut at line ends into one part per thread and
 // encoded --steps times; the fastest counts, the first is reported too.
+#include "core/base/log.h"
 #include "data/tokenizers/tokenizer.h"
 #include "recipes/bench/bench.h"
 #include "recipes/program/plain_text.h"
@@ -99,7 +100,7 @@ static hs_status measure(const hs_tokenizer *t, const char *text, size_t bytes, 
                                 "runs", (json_int_t)runs, "tokenizer", hs_tokenizer_kind(t)));
     else
         printf("%s: %.1f MB/s with %d thread%s (first of %lld runs %.1f MB/s), %.1f MB, %lld ids, %.2f bytes an id\n", hs_tokenizer_kind(t),
-               mb / best, n, n == 1 ? "" : "s", (long long)runs, mb / first, mb, (long long)ids, ids ? (double)bytes / (double)ids : 0.0);
+               mb / best, n, hs_plural(n), (long long)runs, mb / first, mb, (long long)ids, ids ? (double)bytes / (double)ids : 0.0);
     return HS_OK;
 }
 

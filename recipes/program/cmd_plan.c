@@ -1,4 +1,5 @@
 // plan: what a run would take, without training anything and without allocating what it describes.
+#include "core/base/log.h"
 #include "ops/ops.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/commands.h"
@@ -84,13 +85,14 @@ static void print_text(const hs_config *c, const hs_budget *b, const char *polic
     hs_arch_describe(m, sizes, sizeof sizes);
     printf("model        %s, %s\n", m.family->title, sizes);
     printf("parameters   %lld\n", (long long)b->parameters);
-    printf("step         %lld tokens: %lld micro-batch%s of %lld windows of %lld, %s\n",
+    printf("step         %lld tokens: %lld micro-batch%s of %lld window%s of %lld, %s\n",
            (long long)(c->train.accumulate * c->train.batch * context), (long long)c->train.accumulate,
-           c->train.accumulate == 1 ? "" : "es", (long long)c->train.batch, (long long)context, policy);
-    printf("FLOPs        %s per step (forward %s, backward %s), %s in %lld steps\n",
+           c->train.accumulate == 1 ? "" : "es", (long long)c->train.batch, hs_plural(c->train.batch), (long long)context, policy);
+    printf("FLOPs        %s per step (forward %s, backward %s), %s in %lld step%s\n",
            hs_human_count(b->flops_forward + b->flops_backward, a, sizeof a), hs_human_count(b->flops_forward, (char[32]){ 0 }, 32),
            hs_human_count(b->flops_backward, (char[32]){ 0 }, 32),
-           hs_human_count((b->flops_forward + b->flops_backward) * (double)c->train.steps, d, sizeof d), (long long)c->train.steps);
+           hs_human_count((b->flops_forward + b->flops_backward) * (double)c->train.steps, d, sizeof d), (long long)c->train.steps,
+           hs_plural(c->train.steps));
     if (b->flops_longer > 0)
         printf("             of documents as short as packing admits; up to %s per step where they are as long as windows\n",
                hs_human_count(b->flops_forward + b->flops_backward + b->flops_longer, a, sizeof a));

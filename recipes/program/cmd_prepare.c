@@ -114,16 +114,17 @@ static void print_text(const hs_prepare_result *r)
 {
     for (int i = 0; i < r->n_outputs; i++) {
         const hs_prepare_output *o = &r->output[i];
-        printf("%s: %lld tokens in %lld document%s", o->path, (long long)o->tokens, (long long)o->documents, o->documents == 1 ? "" : "s");
+        printf("%s: %lld token%s in %lld document%s", o->path, (long long)o->tokens, hs_plural(o->tokens), (long long)o->documents,
+               hs_plural(o->documents));
         if (o->sentences)
-            printf(", %lld sentences", (long long)o->sentences);
+            printf(", %lld sentence%s", (long long)o->sentences, hs_plural(o->sentences));
         printf("%s\n", o->tokens ? "" : " (no file)");
     }
-    printf("%.1f MB of text in %lld document%s", (double)r->text_bytes / 1e6, (long long)r->documents, r->documents == 1 ? "" : "s");
+    printf("%.1f MB of text in %lld document%s", (double)r->text_bytes / 1e6, (long long)r->documents, hs_plural(r->documents));
     if (r->empty || r->duplicates)
-        printf(", of them left out: %lld empty, %lld duplicates", (long long)r->empty, (long long)r->duplicates);
+        printf(", of them left out: %lld empty, %lld duplicate%s", (long long)r->empty, (long long)r->duplicates, hs_plural(r->duplicates));
     if (r->replaced)
-        printf("; %lld times U+FFFD for what is no character", (long long)r->replaced);
+        printf("; %lld time%s U+FFFD for what is no character", (long long)r->replaced, hs_plural(r->replaced));
     printf("\n%.2f s (%.2f s of it the store), %.1f MB/s", r->encode_seconds + r->merge_seconds, r->merge_seconds, rate(r));
     if (r->parts_found)
         printf("; %.1f MB were encoded before", (double)(r->text_bytes - r->encoded_bytes) / 1e6);

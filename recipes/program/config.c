@@ -174,7 +174,8 @@ static hs_status check_optim(const hs_config *c)
 {
     char at[128];
     if (c->optim.betas.n != 2)
-        return HS_FAIL(USAGE, "%soptim.betas has %d values, needs 2", hs_config_prefix(c, "optim.betas", at, sizeof at), c->optim.betas.n);
+        return HS_FAIL(USAGE, "%soptim.betas has %d value%s, needs 2", hs_config_prefix(c, "optim.betas", at, sizeof at), c->optim.betas.n,
+                       hs_plural(c->optim.betas.n));
     if (c->optim.min_lr > c->optim.lr)
         return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", hs_config_prefix(c, "optim.min_lr", at, sizeof at),
                        c->optim.min_lr, c->optim.lr);

@@ -43,8 +43,8 @@ static void tell(const data_job *j, const char *what, int64_t n, int64_t tokens,
         hs_line_print(json_pack("{s:s, s:s, s:I, s:I, s:i}", "output", j->o->output, "format", hs_token_format_names[j->o->to], what,
                                 (json_int_t)n, "tokens", (json_int_t)tokens, "files", files));
     else if (!j->o->common.quiet)
-        printf("%s: %s, %lld tokens in %lld %.*s\n", j->o->output, hs_token_format_names[j->o->to], (long long)tokens, (long long)n,
-               (int)strlen(what) - (n == 1), what);
+        printf("%s: %s, %lld token%s in %lld %.*s\n", j->o->output, hs_token_format_names[j->o->to], (long long)tokens, hs_plural(tokens),
+               (long long)n, (int)strlen(what) - (n == 1), what);
 }
 
 // What was prepared for hours is not to be lost by a name typed twice.
@@ -173,7 +173,7 @@ static hs_status write_shards(const data_job *j, const hs_pair_plan *p)
     const int64_t rows = hs_pair_plan_rows(p), shards = o->shards;
     int64_t tokens = 0;
     if (rows < shards)
-        return HS_FAIL(USAGE, "%s makes %lld rows, too few for %lld shards", j->path, (long long)rows, (long long)shards);
+        return HS_FAIL(USAGE, "%s makes %lld row%s, too few for %lld shards", j->path, (long long)rows, hs_plural(rows), (long long)shards);
     if (shards > 1)
         HS_TRY(hs_make_folders(o->output));
     char path[HS_KEY_STRING_BYTES + 64];

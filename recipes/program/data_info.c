@@ -1,4 +1,5 @@
 // data info and data check: counts, lengths, and whether all of it can be read.
+#include "core/base/log.h"
 #include "data/report/metrics.h"
 #include "recipes/program/data_tools.h"
 #include <jansson.h>
@@ -182,15 +183,16 @@ static void print_text(const data_job *j, const lengths *l)
     const double mean = (double)l->sum / (double)(l->n ? l->n : 1);
     printf("%s: %s, %s\n", j->path, hs_token_format_names[i->format], i->type);
     if (i->format == HS_TOKENS_HDF5) {
-        printf("  %lld rows, %lld tokens in %lld sequences, %lld masked; next is random in %.1f %%\n", (long long)l->n, (long long)l->sum,
-               (long long)l->parts, (long long)l->labels, 100.0 * (double)l->random / (double)(l->parts ? l->parts : 1));
+        printf("  %lld row%s, %lld tokens in %lld sequence%s, %lld masked; next is random in %.1f %%\n", (long long)l->n, hs_plural(l->n),
+               (long long)l->sum, (long long)l->parts, hs_plural(l->parts), (long long)l->labels,
+               100.0 * (double)l->random / (double)(l->parts ? l->parts : 1));
         if (i->rows.layout == HS_H5_FIXED)
             printf("  rows of %lld tokens with %lld predictions; %.1f %% padding\n", (long long)i->rows.length,
                    (long long)i->rows.predictions, 100.0 * (double)l->padding / (double)(l->n * i->rows.length));
     } else {
-        printf("  %lld tokens in %lld document%s", (long long)l->sum, (long long)l->n, l->n == 1 ? "" : "s");
+        printf("  %lld token%s in %lld document%s", (long long)l->sum, hs_plural(l->sum), (long long)l->n, hs_plural(l->n));
         if (l->sentences)
-            printf(", %lld sentences", (long long)l->sentences);
+            printf(", %lld sentence%s", (long long)l->sentences, hs_plural(l->sentences));
         putchar('\n');
     }
     if (i->tokenizer_hash)

@@ -1,4 +1,5 @@
 // data sample: some documents or rows, as ids and as text.
+#include "core/base/log.h"
 #include "recipes/program/data_tools.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -57,9 +58,9 @@ static hs_status show_document(const sampler *s)
         hs_line_print(line);
     } else {
         if (s->n == HS_TOKENS_MORE)
-            printf("document %lld: more than %lld tokens\n", (long long)s->document, (long long)s->kept);
+            printf("document %lld: more than %lld token%s\n", (long long)s->document, (long long)s->kept, hs_plural(s->kept));
         else
-            printf("document %lld: %lld tokens\n", (long long)s->document, (long long)s->n);
+            printf("document %lld: %lld token%s\n", (long long)s->document, (long long)s->n, hs_plural(s->n));
         if (text)
             fwrite(json_string_value(text), 1, json_string_length(text), stdout);
         for (int64_t i = 0; !text && i < s->kept; i++)
@@ -67,7 +68,7 @@ static hs_status show_document(const sampler *s)
         if (s->n == HS_TOKENS_MORE)
             printf("\n... and more; no document begins in the next million tokens\n\n");
         else
-            printf(s->n > s->kept ? "\n... and %lld tokens more\n\n" : "\n\n", (long long)(s->n - s->kept));
+            printf(s->n > s->kept ? "\n... and %lld token%s more\n\n" : "\n\n", (long long)(s->n - s->kept), hs_plural(s->n - s->kept));
     }
     json_decref(text);
     return HS_OK;
@@ -91,9 +92,9 @@ static hs_status sample_documents(const data_job *j)
     free(s.ids);
     if (st != HS_OK)
         return hs_frame_at(st, __FILE__, __LINE__);
-    return s.document > j->o->first
-               ? HS_OK
-               : HS_FAIL(USAGE, "%s has %lld documents, none from %lld on", j->path, (long long)c.document, (long long)j->o->first);
+    return s.document > j->o->first ? HS_OK
+                                    : HS_FAIL(USAGE, "%s has %lld document%s, none from %lld on", j->path, (long long)c.document,
+                                              hs_plural(c.document), (long long)j->o->first);
 }
 
 // ---- rows
@@ -138,7 +139,7 @@ static void print_row(const data_job *j, const hs_pair_rows *r, int64_t number)
             putchar('}');
         }
     }
-    printf(n > shown ? "\n... and %lld tokens more\n\n" : "\n\n", (long long)(n - shown));
+    printf(n > shown ? "\n... and %lld token%s more\n\n" : "\n\n", (long long)(n - shown), hs_plural(n - shown));
 }
 
 static void print_row_json(const data_job *j, const hs_pair_rows *r, int64_t number)
@@ -168,7 +169,7 @@ static hs_status sample_rows(const data_job *j)
 {
     const int64_t rows = j->info.rows.rows, first = j->o->first;
     if (first >= rows)
-        return HS_FAIL(USAGE, "%s has %lld rows, none from %lld on", j->path, (long long)rows, (long long)first);
+        return HS_FAIL(USAGE, "%s has %lld row%s, none from %lld on", j->path, (long long)rows, hs_plural(rows), (long long)first);
     for (int64_t i = first; i < rows && i - first < j->o->count; i++) {
         hs_pair_rows r;
         HS_TRY(hs_h5_read(hs_token_file_hdf5(j->file), i, 1, &r));

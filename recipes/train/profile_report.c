@@ -1,4 +1,5 @@
 // profile_report: the tables of a profile, and its file.
+#include "core/base/log.h"
 #include "recipes/program/cli.h"
 #include "recipes/program/peak.h"
 #include "recipes/train/profile.h"
@@ -81,15 +82,15 @@ static void print_text(const report *r)
 {
     const hs_profile *p = r->p;
     fprintf(r->out,
-            "profile of %d steps from step %lld on, per step, mean of %.0f members; peak %.0f GFLOP/s (in registers), memory %.1f GB/s "
+            "profile of %d step%s from step %lld on, per step, mean of %.0f members; peak %.0f GFLOP/s (in registers), memory %.1f GB/s "
             "(read)\n",
-            p->n, (long long)p->first + 1, r->members, r->peak_flops / 1e9, r->read_bytes / 1e9);
+            p->n, hs_plural(p->n), (long long)p->first + 1, r->members, r->peak_flops / 1e9, r->read_bytes / 1e9);
     print_table(r, "by operation", &p->ops);
     print_table(r, "by scope", &p->scopes);
     fprintf(r->out,
             "\nwaits: at barriers inside the operation, part of its ms. GB/s: least traffic; beyond memory where it stays in the caches.\n"
-            "trace of %d steps in %s: open it in ui.perfetto.dev or chrome://tracing\n",
-            p->n_kept, p->path);
+            "trace of %d step%s in %s: open it in ui.perfetto.dev or chrome://tracing\n",
+            p->n_kept, hs_plural(p->n_kept), p->path);
     fflush(r->out);
 }
 

@@ -76,8 +76,8 @@ static hs_status tell_skip(hs_trainer *t, const hs_step_record *r)
     if (scaled)
         snprintf(scale, sizeof scale, "; loss scale %g -> %g", (double)r->scale, (double)r->next_scale);
     tell_watch(t);
-    hs_warn("step %lld skipped: gradient of %s has %lld non-finite values (%s)%s", (long long)r->step, name, (long long)r->bad_count, micro,
-            scale);
+    hs_warn("step %lld skipped: gradient of %s has %lld non-finite value%s (%s)%s", (long long)r->step, name, (long long)r->bad_count,
+            hs_plural(r->bad_count), micro, scale);
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:I, s:s, s:I, s:i, s:o, s:i}", "event", "skipped", "step", (json_int_t)r->step, "parameter", name,
                                 "count", (json_int_t)r->bad_count, "micro", (int)r->bad_micro, "scale", hs_line_real((double)r->next_scale),
@@ -208,12 +208,12 @@ static void tell_start(const hs_trainer *t)
     snprintf(sources, sizeof sources, t->corpus.n_sources > 1 ? " in %d stores" : "", t->corpus.n_sources);
     hs_arch_describe(t->arch, sizes, sizeof sizes);
     hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %d thread%s (%s), %s planned", t->c->train.name, t->arch.family->title,
-                    hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team,
-                    t->device->team == 1 ? "" : "s", hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
-    hs_progress_say(p, "%s tokens of training text%s, %lld steps of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
+                    hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team, hs_plural(t->device->team),
+                    hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
+    hs_progress_say(p, "%s tokens of training text%s, %lld step%s of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
                     hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), sources,
-                    (long long)t->c->train.steps, (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length),
-                    t->progress.peak_flops / 1e9);
+                    (long long)t->c->train.steps, hs_plural(t->c->train.steps),
+                    (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), t->progress.peak_flops / 1e9);
     const size_t all = hs_params_count(t->engine->params), trained = hs_params_count_trained(t->engine->params);
     if (trained < all)
         hs_progress_say(p, "%s of them are trained (train.freeze)", hs_human_count((double)trained, count, sizeof count));
@@ -254,7 +254,7 @@ static void tell_end(hs_trainer *t, const char *png)
     hs_ckpt_resolve(t->run.checkpoints, false, latest, sizeof latest);
     if (!isnan(t->val_loss))
         snprintf(val, sizeof val, ", validation loss %.4f", t->val_loss);
-    hs_progress_say(&t->progress, "done: %lld steps, %s of training%s", (long long)t->at.step,
+    hs_progress_say(&t->progress, "done: %lld step%s, %s of training%s", (long long)t->at.step, hs_plural(t->at.step),
                     hs_human_time(t->train_seconds, time, sizeof time), val);
     hs_progress_say(&t->progress, "checkpoint   %s", latest);
     if (png[0])

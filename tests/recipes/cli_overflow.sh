@@ -3,7 +3,7 @@
 . "$2/tests/support/support_cli.sh"
 
 # a scale of 2^32 overflows fp16 until it has backed off
-expect 0 'step 1 skipped: gradient of [a-z0-9_.]+ has [0-9]+ non-finite values .*; loss scale 4.29497e\+09 -> ' \
+expect 0 'step 1 skipped: gradient of [a-z0-9_.]+ has [0-9]+ non-finite values? .*; loss scale 4.29497e\+09 -> ' \
   "$halfstep" pretrain tiny.yaml --out fp16 --dtype fp16 --amp.scaler=megatron --train.steps=60 --json
 json_lines stdout.txt
 grep -q '"event":"skipped","step":1,"parameter":"[a-z0-9_.]*"' stdout.txt || fail "no event of a skipped step"

@@ -189,7 +189,7 @@ expect 2 'the tokenizer .* has no token <\|endoftext\|>' "$halfstep" prepare --t
 c '--split has 2 fractions with a sum of 1.5' -o x --split 0.9,0.6 long.txt
 c 'dedup' -o x --dedup fuzzy long.txt
 : >empty.txt
-c 'x.bin would be empty: of 1 documents 1 have no text' -o x empty.txt
+c 'x.bin would be empty: 1 document, 1 without text, 0 duplicates' -o x empty.txt
 [ ! -e x.parts ] || fail 'parts of nothing are left'
 { head -c 10000000 /dev/zero | tr '\0' a; echo; seq -s ' ' 1300000; } >lines.txt # a word of 10 MB, a line of 9 MB
 "$halfstep" prepare --tokenizer "$golden/wordpiece" -o lines lines.txt --json >lines.json || fail 'lines of 10 MB'

@@ -123,7 +123,7 @@ store -o mended --bad-records replace --dedup near bad.jsonl
 [ "$(number bad_records) $(number mended_records) $(number replaced_bytes)" = '3 1 1' ] || fail "replace: $(cat prepare.json)"
 tail -c +65 mended.bin | tr -d '\0' | grep -aq $'cut \xef\xbf\xbd here' || fail 'a lone surrogate is not mended'
 expect 0 '4 bad records left out' "$halfstep" tokenizer train --vocab-size 300 --bad-records skip bad.jsonl -o skipping
-expect 2 'would be empty: of 0 documents .*; bad records were left out' bash -c 'echo "{\"text\":3}" | "$0" prepare --tokenizer byte --bad-records skip -o no -' "$halfstep"
+expect 2 'would be empty: 0 documents, .*; bad records were left out' bash -c 'echo "{\"text\":3}" | "$0" prepare --tokenizer byte --bad-records skip -o no -' "$halfstep"
 
 # ---- names: any character, and one line of a message all the same
 odd=$'a\nb, c:0.5'
