@@ -16,6 +16,7 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     m->policy = o->policy ? *o->policy : (hs_policy){ .low = HS_F32 };
     m->grid = o->grid.dp ? o->grid : hs_grid_self();
     m->micro_steps = o->micro_steps;
+    m->releases = o->releases;
     m->seed = o->seed;
     pthread_mutex_init(&m->lock, NULL);
     hs_status st;
@@ -130,28 +131,6 @@ hs_model_bytes hs_model_bytes_of(const hs_model *m)
     return b;
 }
 
-// A machine that hands out pages it does not have would kill the process later, without a word.
-static hs_status check_memory(const hs_model *m)
-{
-    const hs_model_bytes b = hs_model_bytes_of(m);
-    const size_t values = b.slabs.all + b.derived, need = values + b.workspace + b.states + b.inputs,
-                 have = m->device->free_bytes(m->device);
-    if (need <= have)
-        return HS_OK;
-    return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
-                   1e-9 * (double)values, 1e-9 * (double)have);
-}
-
-hs_status hs_model_alloc(hs_model *m, bool draw)
-{
-    if (!m->n_plans)
-        return HS_FAIL(INTERNAL, "a model without a plan has nothing to do");
-    HS_TRY(check_memory(m));
-    if (lends_gradients(m))
-        hs_params_leave_out(m->params, m->params->grad);
-    return hs_params_alloc(m->params, m->device, draw);
-}
-
 // ---- copies
 
 // A thunk for each: from the value as products read it to the layout that its kernel makes.
@@ -205,6 +184,9 @@ typedef struct reads {
     bool *master, *low; // by id: kernels read the value itself
 } reads;
 
+// What becomes of a value: copies are made of it, and it stays or goes.
+typedef hs_status visit_fn(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user);
+
 static bool makes_copies(const hs_slab *s, const hs_param *p)
 {
     const hs_derived *d = p->derived;
@@ -213,8 +195,34 @@ static bool makes_copies(const hs_slab *s, const hs_param *p)
     return d != NULL;
 }
 
-static hs_status copy_and_trim(hs_model *m, hs_lane *lane, const hs_slab *s, const bool *read, const hs_param *p)
+// What nothing reads first, then what copies are made from and goes, then what stays beside its copies.
+static hs_status visit_values(const hs_model *m, visit_fn *visit, void *user)
 {
+    const hs_params *ps = m->params;
+    const hs_slab *const slab[] = { ps->master, ps->low };
+    bool *marks = calloc(2 * (size_t)ps->n_params + 1, sizeof *marks);
+    if (!marks)
+        return HS_FAIL(MEMORY, "no memory for %d marks", 2 * ps->n_params);
+    const reads r = { marks, marks + ps->n_params };
+    for (int i = 0; i < m->n_plans; i++)
+        hs_plan_reads(m->plan[i], r.master, r.low);
+    hs_status st = HS_OK;
+    for (int pass = 0; pass < 3; pass++)
+        for (int k = 0; k < 2 && slab[k]; k++) {
+            const bool *read = k ? r.low : r.master;
+            for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
+                const hs_param *p = ps->param[i];
+                if (pass == (!makes_copies(slab[k], p) ? 0 : read[i] ? 2 : 1))
+                    st = visit(m, slab[k], p, read[i], user);
+            }
+        }
+    free(marks);
+    return st;
+}
+
+static hs_status copy_and_trim(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user)
+{
+    hs_lane *lane = user;
     for (int i = 0; i < m->params->n_derived; i++) {
         const hs_derived *d = m->params->derived[i];
         if (d->param != p || d->dtype != s->spec.dtype)
@@ -222,30 +230,17 @@ static hs_status copy_and_trim(hs_model *m, hs_lane *lane, const hs_slab *s, con
         HS_TRY(m->device->submit(m->device, lane, &(hs_segment){ &m->derive.thunk[i], 1 }, HS_SUBMIT_BULK));
         HS_TRY(m->device->wait(m->device, lane));
     }
-    if (!read[p->id])
+    if (!stays)
         hs_params_trim(m->params, s, p);
     return HS_OK;
 }
 
-// What nothing reads first, then what copies are made from and goes, then what stays beside its copies.
-static hs_status release_on(hs_model *m, hs_lane *lane, const reads *r)
+static hs_status release_on(hs_model *m, hs_lane *lane)
 {
-    hs_params *ps = m->params;
-    const hs_slab *const slab[] = { ps->master, ps->low };
-    for (int i = 0; i < m->n_plans; i++)
-        hs_plan_reads(m->plan[i], r->master, r->low);
-    HS_TRY(hs_derived_alloc(ps));
+    HS_TRY(hs_derived_alloc(m->params));
     HS_TRY(bind_copies(m));
-    for (int pass = 0; pass < 3; pass++)
-        for (int k = 0; k < 2 && slab[k]; k++) {
-            const bool *read = k ? r->low : r->master;
-            for (int i = 0; i < ps->n_params; i++) {
-                const hs_param *p = ps->param[i];
-                if (pass == (!makes_copies(slab[k], p) ? 0 : read[i] ? 2 : 1))
-                    HS_TRY(copy_and_trim(m, lane, slab[k], read, p));
-            }
-        }
-    m->made_version = ps->version, m->n_made = ps->n_derived, m->released = true;
+    HS_TRY(visit_values(m, copy_and_trim, lane));
+    m->made_version = m->params->version, m->n_made = m->params->n_derived, m->released = true;
     return HS_OK;
 }
 
@@ -253,17 +248,54 @@ hs_status hs_model_release_values(hs_model *m)
 {
     if (training_plans(m))
         return HS_FAIL(INTERNAL, "a model that trains needs its values");
-    bool *marks = calloc(2 * (size_t)m->params->n_params + 1, sizeof *marks);
-    if (!marks)
-        return HS_FAIL(MEMORY, "no memory for %d marks", 2 * m->params->n_params);
     hs_lane *lane;
-    hs_status st = m->device->lane_open(m->device, &lane);
-    if (st == HS_OK) {
-        pthread_mutex_lock(&m->lock);
-        st = release_on(m, lane, &(reads){ marks, marks + m->params->n_params });
-        pthread_mutex_unlock(&m->lock);
-        m->device->lane_close(m->device, lane);
-    }
-    free(marks);
+    HS_TRY(m->device->lane_open(m->device, &lane));
+    pthread_mutex_lock(&m->lock);
+    const hs_status st = release_on(m, lane);
+    pthread_mutex_unlock(&m->lock);
+    m->device->lane_close(m->device, lane);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+// ---- laying out
+
+typedef struct tide {
+    size_t now, most;
+} tide;
+
+static hs_status count_value(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user)
+{
+    tide *t = user;
+    (void)m;
+    for (const hs_derived *d = p->derived; d; d = d->next)
+        t->now += d->dtype == s->spec.dtype ? d->bytes : 0;
+    t->most = t->now > t->most ? t->now : t->most;
+    if (!stays && !hs_slab_adopted(s, p))
+        t->now -= s->place[p->id].bytes;
+    return HS_OK;
+}
+
+// A machine that hands out pages it does not have would kill the process later, without a word.
+static hs_status check_memory(const hs_model *m)
+{
+    const hs_model_bytes b = hs_model_bytes_of(m);
+    const bool come_and_go = m->releases && m->device->trim;
+    tide values = { b.slabs.all, b.slabs.all + (come_and_go ? 0 : b.derived) };
+    if (come_and_go)
+        HS_TRY(visit_values(m, count_value, &values));
+    const size_t need = values.most + b.workspace + b.states + b.inputs, have = m->device->free_bytes(m->device);
+    if (need <= have)
+        return HS_OK;
+    return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
+                   1e-9 * (double)values.most, 1e-9 * (double)have);
+}
+
+hs_status hs_model_alloc(hs_model *m, bool draw)
+{
+    if (!m->n_plans)
+        return HS_FAIL(INTERNAL, "a model without a plan has nothing to do");
+    HS_TRY(check_memory(m));
+    if (lends_gradients(m))
+        hs_params_leave_out(m->params, m->params->grad);
+    return hs_params_alloc(m->params, m->device, draw);
 }

@@ -25,6 +25,7 @@ typedef struct hs_model_opts {
     // activations may lie where these will; from 2 on copies of weights in the layout of products pay; HS_VALUES_STAY: nothing trains.
     // 0: any number.
     int micro_steps;
+    bool releases; // hs_model_release_values will follow the load: memory is asked for accordingly
     uint64_t seed;
     hs_grid grid; // zero: 1 x 1
 } hs_model_opts;
@@ -37,6 +38,7 @@ typedef struct hs_model { // to be read, not written
     hs_states *states; // that plans declare; their bytes are a run's
     uint64_t seed;
     int micro_steps;
+    bool releases;
     hs_plan **plan; // by the numbers that hs_model_plan gives
     int n_plans, cap_plans;
     int n_losses;           // plans with losses: sets of hs_step_state.loss
@@ -59,7 +61,8 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
 
 // Takes the memory of the parameters' slabs - an optimizer's are declared by then (hs_params_declare) - and, if wanted, draws the initial
 // values. Gradients get none where a training plan has them among its activations.
-// MEMORY, with the figures, where the machine has less than the slabs and one run's workspace and states take.
+// MEMORY, with the figures, where the machine has less than the slabs, the copies and one run's workspace and states take; of a model that
+// releases, copies and values are counted as they come and go.
 hs_status hs_model_alloc(hs_model *m, bool draw);
 
 // What the model takes, laid out or not: its slabs and copies, once; workspace, states and inputs, per run.

@@ -103,7 +103,8 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
 {
     s->policy = *policy;
     HS_TRY(check_size(s));
-    HS_TRY(hs_model_new(&s->model, &(hs_model_opts){ .device = s->device, .policy = &s->policy, .micro_steps = HS_VALUES_STAY }));
+    HS_TRY(hs_model_new(&s->model,
+                        &(hs_model_opts){ .device = s->device, .policy = &s->policy, .micro_steps = HS_VALUES_STAY, .releases = true }));
     if (plans->eval) {
         const hs_arch_setup setup = { s->arch, *plans->eval };
         HS_TRY(hs_model_plan(s->model, HS_EVAL, hs_arch_trace, &setup, &s->eval));

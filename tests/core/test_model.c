@@ -208,12 +208,64 @@ static void test_later_copies(void **state)
     hs_device_close(dev);
 }
 
+static size_t there;
+static size_t free_bytes(hs_device *d)
+{
+    (void)d;
+    return there;
+}
+
+static hs_status fits(hs_device *dev, hs_dtype low, bool releases, size_t bytes, hs_model_bytes *b)
+{
+    const tiny_gpt gpt = tiny_gpt_of(&(tiny_opts){ 0 });
+    const hs_policy policy = { .low = low };
+    const hs_model_opts o = { .device = dev, .policy = &policy, .micro_steps = HS_VALUES_STAY, .releases = releases };
+    hs_model *m;
+    int plan;
+    assert_int_equal(hs_model_new(&m, &o), HS_OK);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, tiny_gpt_model, &gpt, &plan), HS_OK);
+    *b = hs_model_bytes_of(m);
+    there = bytes;
+    const hs_status st = hs_model_alloc(m, false);
+    hs_model_free(m);
+    return st;
+}
+
+// What is asked for is what is there at once: values that go are not beside all the copies that come.
+static void test_memory_asked_for(void **state)
+{
+    (void)state;
+    hs_device *dev;
+    assert_int_equal(hs_open_device(&dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    dev->free_bytes = free_bytes;
+    static const hs_dtype dtypes[] = { HS_BF16, HS_F32 };
+    for (int i = 0; i < 2; i++) {
+        hs_model_bytes b;
+        assert_int_equal(fits(dev, dtypes[i], false, SIZE_MAX, &b), HS_OK);
+        const size_t values = b.slabs.all + b.workspace + b.states + b.inputs, all = values + b.derived;
+        assert_true(b.derived > 0);
+        assert_int_equal(fits(dev, dtypes[i], false, all, &b), HS_OK);
+        assert_int_equal(fits(dev, dtypes[i], false, all - 1, &b), HS_MEMORY);
+        assert_int_equal(fits(dev, dtypes[i], true, values - 1, &b), HS_MEMORY);
+        if (dtypes[i] == HS_BF16) // f32 values go first, and make room for all copies
+            assert_int_equal(fits(dev, dtypes[i], true, values, &b), HS_OK);
+        else // one copy after the other; the embedding stays beside its own
+            assert_int_equal(fits(dev, dtypes[i], true, all - b.derived / 4, &b), HS_OK);
+        void (*trim)(hs_device *, void *, size_t) = dev->trim;
+        dev->trim = NULL; // nothing goes
+        assert_int_equal(fits(dev, dtypes[i], true, all - 1, &b), HS_MEMORY);
+        dev->trim = trim;
+    }
+    hs_device_close(dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_runs_at_once),
         cmocka_unit_test(test_later_plan),
         cmocka_unit_test(test_later_copies),
+        cmocka_unit_test(test_memory_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
