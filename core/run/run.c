@@ -1,69 +1,22 @@
 // run: lays a model's plans over one workspace, and submits them. The host settles here, before anything is submitted, what no
 // segment may ask: which gradients a micro-step writes, which copies of parameters are old.
-
-#include "core/run/run.h"
 #include "core/base/grow.h"
-#include "core/run/blocks.h"
-#include "core/run/feed.h"
+#include "core/run/run_impl.h"
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct block { // of the device's memory
-    void *p;
-    size_t bytes;
-} block;
-
-typedef struct bound { // a plan of the model, by its number
-    hs_exec *exec;     // NULL: not bound
-    bool *writes;      // [n_params] of a training plan: gradients it makes
-    bool reduces;
-    int32_t micro;                          // micro-steps of it since the last update
-    block inputs;                           // HS_INPUT_SLOTS of them
-    hs_event *used[HS_INPUT_SLOTS];         // the last that the lane did with a slot, if anything
-    bool is_used[HS_INPUT_SLOTS], was_read; // was_read: a submission had this slot since it was turned to
-} bound;
-
-struct hs_run {
-    hs_model *model;
-    hs_device *device;
-    hs_lane *lane;  // all of it is submitted to
-    hs_lane *feed;  // what the host writes into inputs goes by
-    hs_event *done; // of hs_run_pass
-    hs_submit_mode mode;
-    bool queued; // something was submitted that nobody has waited for
-    hs_blocks blocks;
-    bound *plan;
-    int n_plans, cap_plans;
-    block *workspace; // [0] of the largest plan at birth; others of plans that came later and did not fit
-    size_t first_bytes, more_bytes, input_bytes;
-    int n_workspaces, cap_workspaces;
-    void **states; // by hs_state.id
-    int n_states, cap_states;
-    size_t state_bytes;
-    bool *written;        // [n_params]: gradients made since the last update
-    int pending;          // micro-steps since then
-    bool reduced;         // the last of them reduced over dp
-    hs_segment reduction; // up to n_params thunks, where plans reduce: of what the last plan of a step did not make
-    bool trains;          // it holds the model's gradients
-    hs_segment update;
-    hs_step_log *log; // written by the last thunk of an update, read by the host
-    int64_t n_updates, n_read;
-};
 
 static const char *const mode_names[] = { "training", "evaluation", "decoding" };
 
 // ---- binding
 
-static const hs_plan *plan_of(const hs_run *r, int plan) { return r->model->plan[plan]; }
-static hs_mode mode_of(const hs_run *r, int plan) { return hs_plan_graph(plan_of(r, plan))->mode; }
-static bool is_bound(const hs_run *r, int plan) { return plan >= 0 && plan < r->n_plans && r->plan[plan].exec; }
+static hs_mode mode_of(const hs_run *r, int plan) { return hs_plan_graph(hs_run_plan(r, plan))->mode; }
 
 static hs_status add_workspace(hs_run *r, size_t bytes, void **out)
 {
     if (!hs_grow(&r->workspace, r->n_workspaces, &r->cap_workspaces, sizeof *r->workspace))
         return HS_FAIL(MEMORY, "no memory for one more workspace");
     HS_TRY(r->device->alloc(r->device, bytes, out));
-    r->workspace[r->n_workspaces++] = (block){ *out, bytes };
+    r->workspace[r->n_workspaces++] = (hs_run_memory){ *out, bytes };
     return HS_OK;
 }
 
@@ -93,7 +46,7 @@ static hs_status take_gradients(hs_run *r, const hs_plan *p, void *workspace)
     return bytes ? hs_params_lend(m->params, m->params->grad, workspace, bytes) : HS_OK;
 }
 
-static hs_status mark_writes(bound *b, const hs_plan *p, int n_params)
+static hs_status mark_writes(hs_bound *b, const hs_plan *p, int n_params)
 {
     b->reduces = hs_plan_reduces(p);
     b->writes = calloc((size_t)n_params + 1, sizeof *b->writes);
@@ -103,7 +56,7 @@ static hs_status mark_writes(bound *b, const hs_plan *p, int n_params)
     return HS_OK;
 }
 
-static hs_status make_inputs(hs_run *r, bound *b, const hs_plan *p)
+static hs_status make_inputs(hs_run *r, hs_bound *b, const hs_plan *p)
 {
     const size_t bytes = HS_INPUT_SLOTS * hs_plan_info_of(p)->input_bytes;
     for (int i = 0; i < HS_INPUT_SLOTS; i++)
@@ -125,12 +78,12 @@ hs_status hs_run_bind(hs_run *r, int plan)
     for (; r->n_plans <= plan; r->n_plans++) {
         if (!hs_grow(&r->plan, r->n_plans, &r->cap_plans, sizeof *r->plan))
             return HS_FAIL(MEMORY, "no memory for plan %d", plan);
-        r->plan[r->n_plans] = (bound){ 0 };
+        r->plan[r->n_plans] = (hs_bound){ 0 };
     }
-    bound *b = &r->plan[plan];
+    hs_bound *b = &r->plan[plan];
     if (b->exec)
         return HS_OK;
-    const hs_plan *p = plan_of(r, plan);
+    const hs_plan *p = hs_run_plan(r, plan);
     void *workspace = r->workspace[0].p;
     if (hs_plan_bytes(p) > r->first_bytes) {
         HS_TRY(add_workspace(r, hs_plan_bytes(p), &workspace));
@@ -158,7 +111,7 @@ static hs_status bind_all(hs_run *r, const hs_run_opts *o)
         const int plan = o->plans ? o->plans[i] : i;
         if (plan < 0 || plan >= r->model->n_plans)
             return HS_FAIL(INTERNAL, "plan %d of a model that has %d", plan, r->model->n_plans);
-        const size_t bytes = hs_plan_bytes(plan_of(r, plan));
+        const size_t bytes = hs_plan_bytes(hs_run_plan(r, plan));
         r->first_bytes = bytes > r->first_bytes ? bytes : r->first_bytes;
     }
     void *workspace;
@@ -271,119 +224,7 @@ void *hs_run_blocks(hs_run *r, size_t *bytes)
     return r->blocks.p;
 }
 
-// ---- inputs and outputs
-
-hs_exec *hs_run_exec(hs_run *r, int plan) { return is_bound(r, plan) ? r->plan[plan].exec : NULL; }
-
-int hs_run_n_inputs(const hs_run *r, int plan) { return is_bound(r, plan) ? hs_plan_graph(plan_of(r, plan))->n_inputs : 0; }
-
-void *hs_run_input_at(hs_run *r, int plan, int i, const hs_tensor **tensor)
-{
-    if (i < 0 || i >= hs_run_n_inputs(r, plan))
-        return NULL;
-    const hs_tensor *t = hs_plan_graph(plan_of(r, plan))->input[i];
-    if (tensor)
-        *tensor = t;
-    return hs_exec_input(r->plan[plan].exec, t->name);
-}
-
-void *hs_run_input(hs_run *r, int plan, const char *name) { return is_bound(r, plan) ? hs_exec_input(r->plan[plan].exec, name) : NULL; }
-
-// The lane is done with the slot up to here.
-static void note_use(hs_run *r, bound *b)
-{
-    const int slot = hs_exec_slot(b->exec);
-    r->device->record(r->device, b->used[slot], r->lane);
-    b->is_used[slot] = true;
-}
-
-// What the host writes into the slot comes behind what still reads it.
-static void claim(hs_run *r, bound *b)
-{
-    const int slot = hs_exec_slot(b->exec);
-    if (b->is_used[slot])
-        r->device->await(r->device, r->feed, b->used[slot]);
-}
-
-hs_status hs_run_feed(hs_run *r, int plan, const hs_batch *batch)
-{
-    if (!is_bound(r, plan))
-        return HS_FAIL(INTERNAL, "plan %d is not bound", plan);
-    bound *b = &r->plan[plan];
-    if (b->was_read)
-        hs_exec_turn(b->exec);
-    b->was_read = false;
-    claim(r, b);
-    const hs_status st = hs_exec_feed(b->exec, batch, r->feed, &r->blocks.in);
-    HS_TRY(r->device->wait(r->device, r->feed)); // the batch is its owner's again
-    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
-}
-
-hs_status hs_run_write(hs_run *r, int plan, const char *input, const void *src, size_t bytes)
-{
-    const hs_tensor *t = is_bound(r, plan) ? hs_exec_input_tensor(r->plan[plan].exec, input) : NULL;
-    if (!t || bytes > hs_tensor_bytes(t))
-        return t ? HS_FAIL(INTERNAL, "input %s has room for %zu bytes, is given %zu", input, hs_tensor_bytes(t), bytes)
-                 : HS_FAIL(INTERNAL, "plan %d has no input %s", plan, input);
-    claim(r, &r->plan[plan]);
-    r->device->copy_async(r->device, r->feed, hs_run_input(r, plan, input), src, bytes);
-    return r->device->wait(r->device, r->feed);
-}
-
-hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, float *dst)
-{
-    hs_ref ref;
-    const char *p = hs_run_output(r, plan, output, &ref);
-    if (!p || row < 0 || n < 0 || row + n > ref.rows || !hs_dtype_is_float(ref.dtype) || ref.dtype == HS_F64)
-        return HS_FAIL(INTERNAL, "plan %d has no rows %lld to %lld of an output %d of floats", plan, (long long)row, (long long)(row + n),
-                       output);
-    HS_TRY(hs_run_wait(r));
-    const size_t element = hs_dtype_bytes(ref.dtype), count = (size_t)(n * ref.cols);
-    char *end = (char *)(dst + count); // narrow elements arrive at the end of the room, and widen from the front
-    r->device->copy(r->device, end - count * element, p + (size_t)(row * ref.cols) * element, count * element);
-    float wide[256];
-    for (size_t at = 0; ref.dtype != HS_F32 && at < count; at += HS_COUNT(wide)) {
-        const size_t k = count - at < HS_COUNT(wide) ? count - at : HS_COUNT(wide);
-        hs_convert(wide, HS_F32, end - (count - at) * element, ref.dtype, (int64_t)k);
-        memcpy(dst + at, wide, k * sizeof *wide);
-    }
-    return HS_OK;
-}
-
-void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref)
-{
-    return is_bound(r, plan) ? hs_exec_output(r->plan[plan].exec, index, ref) : NULL;
-}
-
-hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int from_plan, int output)
-{
-    hs_ref ref;
-    const hs_tensor *t = is_bound(to, plan) ? hs_exec_input_tensor(to->plan[plan].exec, input) : NULL;
-    const char *src = hs_run_output(from, from_plan, output, &ref);
-    char a[64], b[64];
-    if (!t || !src)
-        return HS_FAIL(USAGE, "plan %d has no input %s, or plan %d no output %d", plan, input, from_plan, output);
-    if (t->dtype != ref.dtype || t->dim[0] != ref.rows || hs_tensor_cols(t) != ref.cols)
-        return HS_FAIL(USAGE, "input %s is %s %s, what is passed to it %s %s", input, hs_dtype_name(t->dtype),
-                       hs_tensor_shape(t, a, sizeof a), hs_dtype_name(ref.dtype), hs_tensor_shape(ref.t, b, sizeof b));
-    const int64_t rows = hs_ext_rows(ref.ext, from->blocks.sent.n, ref.rows);
-    const size_t bytes = (size_t)(rows * ref.cols) * hs_dtype_bytes(ref.dtype);
-    char *dst = hs_run_input(to, plan, input);
-    if (dst < src + bytes && src < dst + bytes)
-        return HS_FAIL(USAGE, "input %s lies where output %d of plan %d does: give that plan a run of its own", input, output, from_plan);
-    if (to->device == from->device) {
-        from->device->record(from->device, from->done, from->lane);
-        to->device->await(to->device, to->lane, from->done);
-        to->device->copy_async(to->device, to->lane, dst, src, bytes);
-        to->device->record(to->device, to->done, to->lane); // from's next submission writes over what is copied
-        from->device->await(from->device, from->lane, to->done);
-        note_use(to, &to->plan[plan]);
-        return HS_OK;
-    }
-    HS_TRY(from->device->wait(from->device, from->lane));
-    to->device->copy(to->device, dst, src, bytes);
-    return HS_OK;
-}
+// ---- step block and state
 
 hs_step_in *hs_run_in(hs_run *r) { return &r->blocks.in; }
 const hs_step_state *hs_run_state(hs_run *r) { return hs_run_wait(r) == HS_OK ? hs_blocks_state(&r->blocks) : NULL; }
@@ -391,7 +232,7 @@ void hs_run_set_state(hs_run *r, const hs_step_state *state) { hs_blocks_set_sta
 
 const double *hs_run_losses(hs_run *r, int plan)
 {
-    const int set = hs_plan_losses(plan_of(r, plan));
+    const int set = hs_plan_losses(hs_run_plan(r, plan));
     const hs_step_state *state = set < 0 ? NULL : hs_run_state(r);
     return state ? state->loss[set] : NULL;
 }
@@ -421,10 +262,10 @@ hs_status hs_run_wait(hs_run *r)
 
 static hs_status submit_plan(hs_run *r, int plan, int which)
 {
-    bound *b = &r->plan[plan];
+    hs_bound *b = &r->plan[plan];
     HS_TRY(hs_model_refresh(r->model, r->device, r->lane, r->mode));
     HS_TRY(submit(r, hs_exec_micro(b->exec, which)));
-    note_use(r, b);
+    hs_run_note_use(r, b);
     b->was_read = true;
     return HS_OK;
 }
@@ -442,7 +283,7 @@ void hs_run_begin(hs_run *r, uint64_t step)
 
 static hs_status check_plan(const hs_run *r, int plan, bool trains)
 {
-    if (!is_bound(r, plan))
+    if (!hs_run_is_bound(r, plan))
         return HS_FAIL(INTERNAL, "this run has no plan %d", plan);
     if (trains != (mode_of(r, plan) == HS_TRAIN))
         return HS_FAIL(INTERNAL, "plan %d is for %s", plan, mode_names[mode_of(r, plan)]);
@@ -450,7 +291,7 @@ static hs_status check_plan(const hs_run *r, int plan, bool trains)
 }
 
 // Of what this plan makes, some gradients may be there already and others not: then all are added to, and the missing ones begin at 0.
-static hs_status find_first(hs_run *r, const bound *b, bool *first)
+static hs_status find_first(hs_run *r, const hs_bound *b, bool *first)
 {
     const hs_params *ps = r->model->params;
     int there = 0, missing = 0;
@@ -464,10 +305,10 @@ static hs_status find_first(hs_run *r, const bound *b, bool *first)
     return HS_OK;
 }
 
-static bool only_others_made(const hs_run *r, const bound *b, int param) { return r->written[param] && !b->writes[param]; }
+static bool only_others_made(const hs_run *r, const hs_bound *b, int param) { return r->written[param] && !b->writes[param]; }
 
 // The last micro-step of a step reduces what its plan makes; what only other plans of the step made is reduced here, neighbours together.
-static hs_status reduce_others(hs_run *r, const bound *b)
+static hs_status reduce_others(hs_run *r, const hs_bound *b)
 {
     enum { PADDING = 64 }; // elements between neighbours, at most
     const hs_params *ps = r->model->params;
@@ -500,8 +341,8 @@ static hs_status reduce_others(hs_run *r, const bound *b)
 hs_status hs_run_micro(hs_run *r, int plan, bool last)
 {
     HS_TRY(check_plan(r, plan, true));
-    bound *b = &r->plan[plan];
-    if (r->pending && hs_plan_info_of(plan_of(r, plan))->gradient_bytes)
+    hs_bound *b = &r->plan[plan];
+    if (r->pending && hs_plan_info_of(hs_run_plan(r, plan))->gradient_bytes)
         return HS_FAIL(INTERNAL, "this model was made for steps of one micro-batch (micro_steps): gradients cannot be added to");
     if (r->reduced)
         return HS_FAIL(INTERNAL, "a micro-step behind the last one of its step: gradients are reduced already");
@@ -516,8 +357,8 @@ hs_status hs_run_micro(hs_run *r, int plan, bool last)
         HS_TRY(reduce_others(r, b));
         r->reduced = true;
     }
-    if (hs_plan_losses(plan_of(r, plan)) >= 0)
-        r->blocks.in.ran |= 1u << hs_plan_losses(plan_of(r, plan));
+    if (hs_plan_losses(hs_run_plan(r, plan)) >= 0)
+        r->blocks.in.ran |= 1u << hs_plan_losses(hs_run_plan(r, plan));
     return HS_OK;
 }
 

@@ -1,0 +1,54 @@
+// run_impl: the insides of hs_run, shared by run.c (binding, steps) and run_io.c (inputs, outputs).
+#ifndef HS_CORE_RUN_IMPL_H
+#define HS_CORE_RUN_IMPL_H
+#include "core/run/blocks.h"
+#include "core/run/run.h"
+
+typedef struct hs_run_memory { // of the device's memory
+    void *p;
+    size_t bytes;
+} hs_run_memory;
+
+typedef struct hs_bound { // a plan of the model, by its number
+    hs_exec *exec;        // NULL: not bound
+    bool *writes;         // [n_params] of a training plan: gradients it makes
+    bool reduces;
+    int32_t micro;                          // micro-steps of it since the last update
+    hs_run_memory inputs;                   // HS_INPUT_SLOTS of them
+    hs_event *used[HS_INPUT_SLOTS];         // the last that the lane did with a slot, if anything
+    bool is_used[HS_INPUT_SLOTS], was_read; // was_read: a submission had this slot since it was turned to
+} hs_bound;
+
+struct hs_run {
+    hs_model *model;
+    hs_device *device;
+    hs_lane *lane;  // all of it is submitted to
+    hs_lane *feed;  // what the host writes into inputs goes by
+    hs_event *done; // of hs_run_pass
+    hs_submit_mode mode;
+    bool queued; // something was submitted that nobody has waited for
+    hs_blocks blocks;
+    hs_bound *plan;
+    int n_plans, cap_plans;
+    hs_run_memory *workspace; // [0] of the largest plan at birth; others of plans that came later and did not fit
+    size_t first_bytes, more_bytes, input_bytes;
+    int n_workspaces, cap_workspaces;
+    void **states; // by hs_state.id
+    int n_states, cap_states;
+    size_t state_bytes;
+    bool *written;        // [n_params]: gradients made since the last update
+    int pending;          // micro-steps since then
+    bool reduced;         // the last of them reduced over dp
+    hs_segment reduction; // up to n_params thunks, where plans reduce: of what the last plan of a step did not make
+    bool trains;          // it holds the model's gradients
+    hs_segment update;
+    hs_step_log *log; // written by the last thunk of an update, read by the host
+    int64_t n_updates, n_read;
+};
+
+static inline const hs_plan *hs_run_plan(const hs_run *r, int plan) { return r->model->plan[plan]; }
+static inline bool hs_run_is_bound(const hs_run *r, int plan) { return plan >= 0 && plan < r->n_plans && r->plan[plan].exec; }
+
+void hs_run_note_use(hs_run *r, hs_bound *b); // the lane is done with the slot of its inputs up to here
+
+#endif
