@@ -220,7 +220,7 @@ static hs_status run_prepare(const hs_cli *cli)
     hs_text_inputs inputs = { 0 };
     hs_process_outlive_output();
     if (!o->tokenizer[0] || !o->output[0])
-        return HS_FAIL(USAGE, "prepare needs --tokenizer DIR and --output STORE");
+        return HS_FAIL(USAGE, "prepare needs --tokenizer DIR (or byte) and --output STORE");
     if (o->output[strlen(o->output) - 1] == '/')
         return HS_FAIL(USAGE, "--output %s is a folder; a name for the store is wanted", o->output);
     if (strcmp(o->tokenizer, "char") == 0 && access("char", F_OK) != 0)

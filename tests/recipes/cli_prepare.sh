@@ -184,7 +184,7 @@ c 'list.jsonl:1: a list, not a JSON object' -o x list.jsonl
 c 'absent: no such file or folder' -o x absent
 c 'absent\*: ?.*matches no file|absent\* matches no file' -o x 'absent*'
 c 'prepare needs INPUT' -o x
-expect 2 'prepare needs --tokenizer DIR and --output STORE' "$halfstep" prepare long.txt
+expect 2 'prepare needs --tokenizer DIR \(or byte\) and --output STORE' "$halfstep" prepare long.txt
 expect 2 'the tokenizer .* has no token <\|endoftext\|>' "$halfstep" prepare --tokenizer "$golden/wordpiece" --eot -o x long.txt
 c '--split has 2 fractions with a sum of 1.5' -o x --split 0.9,0.6 long.txt
 c 'dedup' -o x --dedup fuzzy long.txt
