@@ -18,15 +18,16 @@ typedef union hs_settings {
 } hs_settings;
 
 typedef enum hs_file_key_type {
-    HS_FILE_INT,    // int64_t field
-    HS_FILE_REAL,   // double field
-    HS_FILE_BOOL,   // bool field
-    HS_FILE_CHOICE, // int field: index into `accepts`
-    HS_FILE_FIXED,  // no field: `value` is written, `accepts` is what may be read
-    HS_FILE_TIMES,  // no value of its own: null, or `times` the int64_t field
-    HS_FILE_END,    // the token, or the list of tokens, that ends a text; null: none
-    HS_FILE_BEGIN,  // the token that begins one; only written
-    HS_FILE_TOKEN,  // the tokenizer's special token of that role, `value` ("pad", "cls", "sep", "mask"); only written, null: none
+    HS_FILE_INT,     // int64_t field
+    HS_FILE_REAL,    // double field
+    HS_FILE_BOOL,    // bool field
+    HS_FILE_CHOICE,  // int field: index into `accepts`
+    HS_FILE_FIXED,   // no field: `value` is written, `accepts` is what may be read
+    HS_FILE_NONZERO, // is the int64_t field used: false, or absent where `value` is "false", makes it 0 whatever its own key says
+    HS_FILE_TIMES,   // no value of its own: null, or `times` the int64_t field
+    HS_FILE_END,     // the token, or the list of tokens, that ends a text; null: none
+    HS_FILE_BEGIN,   // the token that begins one; only written
+    HS_FILE_TOKEN,   // the tokenizer's special token of that role, `value` ("pad", "cls", "sep", "mask"); only written, null: none
     // bool field, not in config.json: do the weights hold a tensor of that name, `key` or `also`, and none of `accepts`? Whatever stands in
     // front of a name, up to a dot, does not count.
     HS_FILE_HOLDS,
@@ -42,6 +43,7 @@ typedef struct hs_file_key {
     const char *asks;    // (optional) what another value would ask for: "a head of its own", for the message
     double min, max;     // of numbers, both included
     int64_t times;
+    size_t of;    // INT with times: offset of an int64_t field, of a row before; 0 in ours stands for `times` it, which the file spells out
     size_t above; // INT: (optional) offset of an int64_t field; the file's number is ours + that + 1 (rows before a table's first position)
     bool read_only, write_only;
 } hs_file_key;

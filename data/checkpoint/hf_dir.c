@@ -1,6 +1,6 @@
 // config.json and generation_config.json, as transformers writes and reads them, by the rows of the model's family.
 #include "data/base/hf_folder.h"
-#include "data/checkpoint/ckpt_parts.h"
+#include "data/checkpoint/weights.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,8 +40,14 @@ static void add_word(hs_text *t, const char *words, int index)
     char word[128];
     for (; index > 0 && strchr(words, '|'); index--)
         words = strchr(words, '|') + 1;
-    snprintf(word, sizeof word, "%.*s", (int)strcspn(words, "|"), words);
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(words, ",|"), words);
     hs_text_string(t, word);
+}
+
+// What 0 stands for.
+static int64_t standard(const hs_file_key *k, const void *settings)
+{
+    return k->of ? k->times * *(const int64_t *)((const char *)settings + k->of) : 0;
 }
 
 static int64_t rows_above(const hs_file_key *k, const void *settings)
@@ -49,34 +55,25 @@ static int64_t rows_above(const hs_file_key *k, const void *settings)
     return k->above ? *(const int64_t *)((const char *)settings + k->above) + 1 : 0;
 }
 
-// BERT's and RoBERTa's words for the roles of special tokens.
-static const struct role {
-    const char *name, *token[2];
-} roles[] = {
-    { "pad", { "[PAD]", "<pad>" } }, { "cls", { "[CLS]", "<s>" } }, { "sep", { "[SEP]", "</s>" } }, { "mask", { "[MASK]", "<mask>" } }
-};
-
-static int32_t token_of(const hs_tokenizer *tok, const char *name)
+static int32_t token_of(const hs_tokenizer *tok, const char *role)
 {
-    const struct role *r = roles;
-    while (strcmp(r->name, name) != 0)
-        r++;
-    for (int64_t id = 0; tok != NULL && id < hs_tokenizer_vocab(tok); id++) {
-        size_t n;
-        const char *piece = hs_tokenizer_special(tok, (int32_t)id) ? hs_tokenizer_piece(tok, (int32_t)id, &n) : NULL;
-        for (int i = 0; piece != NULL && i < HS_COUNT(r->token); i++)
-            if (n == strlen(r->token[i]) && memcmp(piece, r->token[i], n) == 0)
-                return (int32_t)id;
-    }
+    static const char *const roles[HS_TOKEN_ROLES] = {
+        [HS_TOKEN_UNK] = "unk", [HS_TOKEN_SEP] = "sep", [HS_TOKEN_PAD] = "pad", [HS_TOKEN_CLS] = "cls", [HS_TOKEN_MASK] = "mask"
+    };
+    for (int i = 0; tok != NULL && i < HS_TOKEN_ROLES; i++)
+        if (strcmp(roles[i], role) == 0)
+            return hs_tokenizer_role(tok, (hs_token_role)i);
     return -1;
 }
 
 static void add_value(hs_text *t, const hs_file_key *k, const void *settings, const hs_model_ends *end)
 {
     const void *field = (const char *)settings + k->offset;
+    int64_t number;
     switch (k->type) {
     case HS_FILE_INT:
-        hs_text_add(t, "%lld", (long long)(*(const int64_t *)field + rows_above(k, settings)));
+        number = *(const int64_t *)field;
+        hs_text_add(t, "%lld", (long long)((number ? number : standard(k, settings)) + rows_above(k, settings)));
         break;
     case HS_FILE_REAL:
         add_real(t, *(const double *)field);
@@ -89,6 +86,9 @@ static void add_value(hs_text *t, const hs_file_key *k, const void *settings, co
         break;
     case HS_FILE_FIXED:
         hs_text_add(t, "%s", k->value);
+        break;
+    case HS_FILE_NONZERO:
+        hs_text_add(t, *(const int64_t *)field ? "true" : "false");
         break;
     case HS_FILE_TIMES:
         hs_text_add(t, "null");
@@ -179,14 +179,18 @@ static void spell(const json_t *v, char *buf, size_t size)
     free(text);
 }
 
-// Index of a word in "a|b|c"; -1: it is not there.
+// Index of a word in "a|b,b2|c", where b2 is another word for b; -1: it is not there.
 static int word_index(const char *words, const char *word)
 {
     const size_t n = strlen(word);
     int i = 0;
-    for (const char *p = words; p != NULL; p = strchr(p, '|'), p = p != NULL ? p + 1 : NULL, i++)
-        if (strncmp(p, word, n) == 0 && (p[n] == 0 || p[n] == '|'))
+    for (const char *p = words; *p; p += *p != 0) {
+        const size_t length = strcspn(p, ",|");
+        if (length == n && strncmp(p, word, n) == 0)
             return i;
+        p += length;
+        i += *p == '|';
+    }
     return -1;
 }
 
@@ -197,7 +201,7 @@ static hs_status unsupported(const hs_json *j, const hs_file_key *k, const char 
     spell(v, found, sizeof found);
     for (const char *p = supported; *p && n + 3 < sizeof list; p++) { // "a|b" as "a, b"
         list[n++] = *p == '|' ? ',' : *p;
-        if (*p == '|')
+        if (*p == '|' || *p == ',')
             list[n++] = ' ';
     }
     list[n] = 0;
@@ -253,6 +257,8 @@ static hs_status read_field(const hs_json *j, const hs_file_key *k, hs_settings 
         const int64_t above = rows_above(k, s->bytes);
         HS_TRY(hs_json_i64(j, key, (int64_t)k->min + above, (int64_t)k->max, field));
         *(int64_t *)field -= above;
+        if (*(int64_t *)field == standard(k, s->bytes))
+            *(int64_t *)field = 0;
         return HS_OK;
     }
     if (k->type == HS_FILE_REAL)
@@ -261,10 +267,12 @@ static hs_status read_field(const hs_json *j, const hs_file_key *k, hs_settings 
 }
 
 // What has no field is only looked at: does it ask for something that the family does not do?
-static hs_status look_at(const hs_json *j, const hs_file_key *k, const hs_settings *s)
+static hs_status look_at(const hs_json *j, const hs_file_key *k, hs_settings *s)
 {
     const json_t *v = json_object_get(j->root, k->key);
     char found[64];
+    if (k->type == HS_FILE_NONZERO && (v != NULL ? !json_is_true(v) : strcmp(k->value, "false") == 0))
+        *(int64_t *)(s->bytes + k->offset) = 0;
     if (v == NULL || json_is_null(v)) // no wish
         return HS_OK;
     spell(v, found, sizeof found);
@@ -332,6 +340,37 @@ static hs_status find_files(const hs_json *j, const hs_model_files *const *known
     return HS_FAIL(UNSUPPORTED, "%s: \"model_type\" is \"%.60s\", supported: %s", j->path, type, list);
 }
 
+// Is one of the tensors in "a|b" there, whatever a class puts in front of the names of its parts?
+static bool holds(const hs_weights *w, const char *names)
+{
+    for (const char *p = names; p != NULL && *p; p += strcspn(p, "|"), p += *p == '|') {
+        const size_t n = strcspn(p, "|");
+        for (int i = 0; i < w->n; i++) {
+            const size_t all = strlen(w->weight[i].name);
+            if (all >= n && strncmp(w->weight[i].name + all - n, p, n) == 0 && (all == n || w->weight[i].name[all - n - 1] == '.'))
+                return true;
+        }
+    }
+    return false;
+}
+
+// What no key says: which heads the weights have.
+static hs_status read_heads(const char *model_dir, hs_model_info *m)
+{
+    const hs_model_files *f = m->files;
+    hs_weights w = { 0 };
+    for (int i = 0; i < f->n_keys; i++) {
+        const hs_file_key *k = &f->key[i];
+        if (k->type != HS_FILE_HOLDS)
+            continue;
+        if (w.n == 0)
+            HS_TRY(hs_weights_open(&w, model_dir));
+        *(bool *)(m->settings.bytes + k->offset) = (holds(&w, k->key) || holds(&w, k->also)) && !holds(&w, k->accepts);
+    }
+    hs_weights_close(&w);
+    return HS_OK;
+}
+
 static hs_status read_info(const hs_json *j, const hs_model_files *const *known, int n_known, hs_model_info *m)
 {
     memset(m, 0, sizeof *m);
@@ -378,6 +417,8 @@ hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *
         st = read_generation(model_dir, j.root, m);
     if (st == HS_OK)
         st = hs_hf_check(model_dir);
+    if (st == HS_OK)
+        st = read_heads(model_dir, m);
     hs_json_close(&j);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

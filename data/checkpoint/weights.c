@@ -271,13 +271,30 @@ static void note_misfit(hs_weights *w, const hs_param *p, const hs_name_piece *p
     hs_text_free(&t);
 }
 
+// Of before 2019 "LayerNorm.gamma" and "LayerNorm.beta".
+static hs_weight *lookup_norm(const hs_weights *w, const char *name)
+{
+    static const char *const renamed[][2] = { { "LayerNorm.weight", "gamma" }, { "LayerNorm.bias", "beta" } };
+    hs_weight *found = hs_weights_find(w, name);
+    const size_t all = strlen(name);
+    for (int i = 0; found == NULL && i < HS_COUNT(renamed); i++) {
+        const size_t n = strlen(renamed[i][0]);
+        char old[HS_NAME_BYTES];
+        if (all >= n && all < sizeof old && strcmp(name + all - n, renamed[i][0]) == 0) {
+            snprintf(old, sizeof old, "%.*sLayerNorm.%s", (int)(all - n), name, renamed[i][1]);
+            found = hs_weights_find(w, old);
+        }
+    }
+    return found;
+}
+
 // Files of a bare model lack the prefix.
 static hs_weight *lookup_as(const hs_weights *w, const char *name)
 {
-    hs_weight *found = hs_weights_find(w, name);
+    hs_weight *found = lookup_norm(w, name);
     const char *prefix = w->files != NULL ? w->files->prefix : NULL;
     const size_t n = prefix != NULL ? strlen(prefix) : 0;
-    return found == NULL && n > 0 && strncmp(name, prefix, n) == 0 ? hs_weights_find(w, name + n) : found;
+    return found == NULL && n > 0 && strncmp(name, prefix, n) == 0 ? lookup_norm(w, name + n) : found;
 }
 
 // Of tied tensors a file may hold either: safetensors stores one of them.
