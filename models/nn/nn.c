@@ -26,44 +26,60 @@ static bool check_widths(hs_graph *g, const hs_tensor *x, int64_t in, int64_t ou
     return g->status == HS_OK;
 }
 
-hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t in, int64_t out, hs_linear_opts o)
+void hs_nn_linear_params(hs_graph *g, const char *name, int64_t in, int64_t out, hs_linear_opts o, hs_tensor **w, hs_tensor **b)
 {
     const size_t mark = hs_push(g, "%s", name);
     const int parts = o.parts ? o.parts : 1;
-    if (!check_widths(g, x, in, out, &o)) {
-        hs_pop(g, mark);
-        return g->poison;
-    }
-    hs_tensor *w = hs_param_get(g, &(hs_param_spec){
-                                       .name = "weight",
-                                       .role = HS_WEIGHT,
-                                       .shard = o.shard,
-                                       .init = HS_INIT_NORMAL,
-                                       .std = o.std > 0 ? o.std : 0.02f,
-                                       .parts = parts,
-                                       .n_dims = 2,
-                                       .dim = { out, in },
-                                   });
-    hs_tensor *b = NULL;
-    if (!o.no_bias)
-        b = hs_param_get(g,
-                         &(hs_param_spec){
-                             .name = "bias",
-                             .role = HS_BIAS,
-                             .shard = o.shard == HS_SHARD_COL ? HS_SHARD_COL : HS_SHARD_NONE, // a row-parallel bias is whole on every rank
-                             .init = HS_INIT_ZERO,
+    *w = hs_param_get(g, &(hs_param_spec){
+                             .name = "weight",
+                             .role = HS_WEIGHT,
+                             .shard = o.shard,
+                             .init = HS_INIT_NORMAL,
+                             .std = o.std > 0 ? o.std : 0.02f,
                              .parts = parts,
-                             .n_dims = 1,
-                             .dim = { out },
+                             .pad_rows = o.pad_rows,
+                             .n_dims = 2,
+                             .dim = { out, in },
                          });
+    *b = NULL;
+    if (!o.no_bias)
+        *b = hs_param_get(g,
+                          &(hs_param_spec){
+                              .name = "bias",
+                              .role = HS_BIAS,
+                              .shard = o.shard == HS_SHARD_COL ? HS_SHARD_COL : HS_SHARD_NONE, // a row-parallel bias is whole on every rank
+                              .init = HS_INIT_ZERO,
+                              .parts = parts,
+                              .pad_rows = o.pad_rows,
+                              .n_dims = 1,
+                              .dim = { out },
+                          });
+    hs_pop(g, mark);
+}
+
+hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t in, int64_t out, hs_linear_opts o)
+{
+    hs_tensor *w, *b, *y = g->poison;
+    const size_t mark = hs_push(g, "%s", name);
+    const bool fits = check_widths(g, x, in, out, &o);
+    hs_pop(g, mark);
+    if (o.bias)
+        *o.bias = y;
+    if (!fits)
+        return y;
+    hs_nn_linear_params(g, name, in, out, o, &w, &b);
+    hs_push(g, "%s", name);
     const bool partial = o.shard == HS_SHARD_ROW && g->grid.tp->size > 1; // then the bias comes once, behind the sum
+    const bool later = partial || o.bias;
     if (o.shard == HS_SHARD_COL)
         x = hs_tp_copy(g, x);
-    hs_tensor *y = hs_linear(g, x, w, partial ? NULL : b);
-    if (partial) {
+    y = hs_linear(g, x, w, later ? NULL : b);
+    if (partial)
         y = hs_tp_reduce(g, y);
-        y = b ? hs_bias_add(g, y, b) : y;
-    }
+    if (o.bias)
+        *o.bias = b;
+    else if (partial && b)
+        y = hs_bias_add(g, y, b);
     hs_pop(g, mark);
     return y;
 }
@@ -110,13 +126,19 @@ hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_ten
     return hs_tp_linear_xent(g, hs_tp_copy(g, x), table, bias, target, attr, first);
 }
 
-hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float eps)
+void hs_nn_norm_params(hs_graph *g, const char *name, int64_t width, hs_tensor **gamma, hs_tensor **beta)
 {
     const size_t mark = hs_push(g, "%s", name);
-    const int64_t C = hs_tensor_width(x);
-    hs_tensor *gamma =
-        hs_param_get(g, &(hs_param_spec){ .name = "weight", .role = HS_NORM, .init = HS_INIT_ONE, .n_dims = 1, .dim = { C } });
-    hs_tensor *beta = hs_param_get(g, &(hs_param_spec){ .name = "bias", .role = HS_NORM, .init = HS_INIT_ZERO, .n_dims = 1, .dim = { C } });
+    *gamma = hs_param_get(g, &(hs_param_spec){ .name = "weight", .role = HS_NORM, .init = HS_INIT_ONE, .n_dims = 1, .dim = { width } });
+    *beta = hs_param_get(g, &(hs_param_spec){ .name = "bias", .role = HS_NORM, .init = HS_INIT_ZERO, .n_dims = 1, .dim = { width } });
+    hs_pop(g, mark);
+}
+
+hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float eps)
+{
+    hs_tensor *gamma, *beta;
+    hs_nn_norm_params(g, name, hs_tensor_width(x), &gamma, &beta);
+    const size_t mark = hs_push(g, "%s", name);
     hs_tensor *y = hs_layernorm(g, x, gamma, beta, eps);
     hs_pop(g, mark);
     return y;

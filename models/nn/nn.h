@@ -12,13 +12,18 @@ typedef struct hs_linear_opts {
     hs_shard shard; // COL: x is every rank's, y this rank's columns; ROW: the other way round; NONE: all ranks do the same
     int parts;      // logical tensors stacked in the output (QKV: 3); 0 means 1
     float std;      // of the initial weights; 0 means 0.02
+    int pad_rows;   // y is a multiple of that many wide, its last columns 0: classes of a loss that stops before them. 0: as wide as out
     bool no_bias;
+    hs_tensor **bias; // (optional) the bias is put here, and not added: for an op that adds it beside something else
 } hs_linear_opts;
 // Parameters NAME.weight [out, in] and NAME.bias [out]. in, out: of the whole model; x and y have this rank's share of them where it says.
 // Emits the pair tp_copy (in front of COL) and tp_reduce (behind ROW, before the bias); at one rank neither.
 hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t in, int64_t out, hs_linear_opts o);
 #define hs_nn_linear(g, x, name, in, out, ...) hs_nn_linear_with(g, x, name, in, out, (hs_linear_opts){ __VA_ARGS__ })
-// Parameters NAME.weight, NAME.bias [C].
+// Its parameters alone: of a part of the model that this mode has no use for, so that all modes are one model. *b: NULL with no_bias.
+void hs_nn_linear_params(hs_graph *g, const char *name, int64_t in, int64_t out, hs_linear_opts o, hs_tensor **w, hs_tensor **b);
+// Parameters NAME.weight, NAME.bias [width], for an op that has a norm in it.
+void hs_nn_norm_params(hs_graph *g, const char *name, int64_t width, hs_tensor **gamma, hs_tensor **beta);
 hs_tensor *hs_nn_layernorm(hs_graph *g, hs_tensor *x, const char *name, float eps);
 
 // Parameter NAME [rows, width], N(0, 0.02); what each rank stores is a multiple of pad_rows rows (0: as many as there are).
