@@ -1,10 +1,12 @@
 // family: the table of families, and what follows from a row.
 #include "models/family.h"
+#include "models/encoder/encoder.h"
 #include "models/gpt/gpt.h"
 #include <stdio.h>
 #include <string.h>
 
-const hs_family *const hs_families[] = { &hs_gpt_family, NULL };
+const hs_family *const hs_families[] = { &hs_gpt_family,    &hs_bert_family,    &hs_roberta_family, &hs_distilbert_family,
+                                         &hs_albert_family, &hs_electra_family, &hs_ernie_family,   NULL };
 
 void hs_arch_trace(hs_graph *g, const void *setup)
 {
@@ -66,6 +68,18 @@ hs_status hs_arch_set(const hs_family *f, hs_settings *settings, const char *key
     char text[32];
     snprintf(text, sizeof text, "%lld", (long long)value);
     return hs_schema_set(f->settings, settings->bytes, NULL, key, text, NULL);
+}
+
+int64_t hs_arch_meant(hs_arch m, const hs_key *key)
+{
+    const char *settings = m.settings;
+    const int64_t value = *(const int64_t *)(settings + key->offset);
+    for (int i = 0; value == 0 && i < m.family->files.n_keys; i++) {
+        const hs_file_key *k = &m.family->files.key[i];
+        if (k->type == HS_FILE_INT && k->of && k->offset == key->offset)
+            return k->times * *(const int64_t *)(settings + k->of);
+    }
+    return value;
 }
 
 void hs_arch_describe(hs_arch m, char *buf, size_t size)

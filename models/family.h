@@ -72,6 +72,8 @@ hs_status hs_arch_check(hs_arch m);                               // ranges of k
 hs_status hs_arch_check_file(hs_arch m, const char *path);        // the same of settings that path, a config.json, says: in its words
 hs_status hs_arch_defaults(const hs_family *f, hs_settings *out); // settings of their own, without a run
 hs_status hs_arch_set(const hs_family *f, hs_settings *settings, const char *key, int64_t value); // USAGE: no such key, out of range
+// An integer key's value, and where 0 stands for another number (model.ff: 4 x model.width) that one.
+int64_t hs_arch_meant(hs_arch m, const hs_key *key);
 void hs_arch_describe(hs_arch m, char *buf, size_t size); // "layers 4, heads 4, width 128, context 64, vocab 65"
 bool hs_family_owns(const hs_family *f, const char *key); // is it one of `own`?
 

@@ -8,12 +8,12 @@
 static bool is_shape(hs_arch m, const hs_key *k) { return !hs_family_owns(m.family, k->name); }
 
 // Reals that went through a file of six digits are the same.
-static bool same_value(const hs_key *k, const void *ours, const void *theirs)
+static bool same_value(const hs_key *k, hs_arch ours, const void *theirs)
 {
-    const void *a = (const char *)ours + k->offset, *b = (const char *)theirs + k->offset;
+    const void *a = (const char *)ours.settings + k->offset, *b = (const char *)theirs + k->offset;
     if (k->type == HS_KEY_REAL)
         return fabs(*(const double *)a - *(const double *)b) <= 1e-5 * fabs(*(const double *)a);
-    return k->type == HS_KEY_INT      ? *(const int64_t *)a == *(const int64_t *)b
+    return k->type == HS_KEY_INT      ? hs_arch_meant(ours, k) == hs_arch_meant((hs_arch){ ours.family, theirs }, k)
            : k->type == HS_KEY_BOOL   ? *(const bool *)a == *(const bool *)b
            : k->type == HS_KEY_CHOICE ? *(const int *)a == *(const int *)b
                                       : strcmp(a, b) == 0;
@@ -28,7 +28,7 @@ hs_status hs_weights_check(const hs_config *c, const hs_model_info *info, const 
         return HS_FAIL(USAGE, "model.type is %s, but %s has %s; --resume none --overwrite starts anew", m.family->name, from, family->name);
     for (int i = 0; i < s->n; i++) {
         const hs_key *k = &s->key[i];
-        if (!is_shape(m, k) || same_value(k, m.settings, info->settings.bytes))
+        if (!is_shape(m, k) || same_value(k, m, info->settings.bytes))
             continue;
         hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
         hs_schema_format(s, info->settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
@@ -73,7 +73,7 @@ static hs_status take_shape(hs_config *c, const char *source)
             continue;
         hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
         hs_schema_format(s, info.settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
-        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m.settings, info.settings.bytes))
+        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m, info.settings.bytes))
             return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
                            theirs);
         HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));

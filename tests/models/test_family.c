@@ -28,10 +28,10 @@ static hs_arch arch_of(const hs_family *f, hs_settings *settings)
     return a;
 }
 
-static hs_status trace(hs_arch a, hs_params *ps, hs_states *states, hs_mode mode)
+static hs_status trace(hs_arch a, hs_params *ps, hs_states *states, hs_mode mode, bool hidden)
 {
     const hs_grid grid = hs_grid_self();
-    const hs_arch_setup setup = { a, { .max_tokens = 16, .max_seqs = 2, .cache_rows = 32 } };
+    const hs_arch_setup setup = { a, { .max_tokens = 16, .max_seqs = 2, .max_picks = 8, .cache_rows = 32, .hidden = hidden } };
     hs_graph *g;
     OK(hs_graph_new(&g, ps, states, mode, &grid));
     hs_arch_trace(g, &setup);
@@ -46,9 +46,16 @@ static hs_params *params_of(hs_arch a)
     hs_states *states = hs_states_new();
     OK(hs_params_new(&ps, 1, 0, 1));
     assert_non_null(states);
+    const bool masked = a.family->batch == HS_BATCH_MASKED;
     for (int mode = HS_TRAIN; mode <= HS_DECODE; mode++) {
         const int before = ps->n_params;
-        OK(trace(a, ps, states, (hs_mode)mode));
+        if (mode == HS_DECODE && masked) {
+            assert_int_equal(trace(a, ps, states, HS_DECODE, false), HS_USAGE);
+            assert_non_null(strstr(hs_error(), "an encoder"));
+            OK(trace(a, ps, states, HS_EVAL, true));
+        } else {
+            OK(trace(a, ps, states, (hs_mode)mode, false));
+        }
         assert_true(mode == HS_TRAIN || ps->n_params == before); // all modes are one model
     }
     hs_states_free(states);

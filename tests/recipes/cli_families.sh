@@ -4,7 +4,7 @@
 example=$4
 
 # ---- who knows a family: its header, its functions, its name
-known='hs_gpt|hs_bert|"gpt2?"|"bert"|models/(gpt|bert|seq2seq|vision)/'
+known='hs_gpt|hs_encoder|hs_[a-z]*bert|"gpt2?"|"(distil|ro|al)?berta?"|"electra"|"ernie"|models/(gpt|encoder|seq2seq|vision)/'
 (cd "$source_dir" && grep -rnE --include=*.[ch] --include=*.cu --include=*.cuh "$known" core ops optim data infer recipes) >knows.txt
 [ ! -s knows.txt ] || fail "a family is known outside models/: $(head -3 knows.txt)"
 grep -qE "$known" "$source_dir"/models/gpt/gpt_keys.c || fail "the pattern finds nothing where there is something"
@@ -12,7 +12,7 @@ grep -qE "$known" "$source_dir"/models/gpt/gpt_keys.c || fail "the pattern finds
 # ---- the settings: of the chosen family, and of no other
 "$example" pretrain --help --all >all.txt
 grep -q '^ with model.type gpt2|gpt:$' all.txt && grep -q '^ with model.type twin:$' all.txt || fail "help does not tell the families apart"
-grep -q '^  model.gate gelu|tanh ' all.txt && grep -q '^  model.type gpt2|gpt|twin ' all.txt || fail "help lacks the example's settings"
+grep -q '^  model.gate gelu|tanh ' all.txt && grep -q '^  model.type gpt2|gpt|.*|twin' all.txt || fail "help lacks the example's settings"
 "$example" help --man | grep -q '^\.B model.expand ' || fail "the man page lacks the example's settings"
 ! "$halfstep" help --man | grep -q 'twin' || fail "a program without the family speaks of it"
 cat >twin.yaml <<'YAML'

@@ -1,0 +1,56 @@
+// electra_keys: ELECTRA's encoder (Clark et al. 2020) as a row: embeddings that may be narrower than the model. As a discriminator it
+// encodes; with a head that predicts tokens it is a generator, or an encoder trained as BERT is.
+#include "models/encoder/encoder_keys.h"
+
+static const hs_key keys[] = {
+    HS_ENC_SIZES("128"), HS_ENC_TYPES("2"), HS_ENC_EMBED_WIDTH("128"), HS_ENC_REST("gelu", "0.1"), HS_ENC_EPS("1e-12", 1e-30, 1e-2),
+    HS_ENC_MLM
+};
+static const hs_schema settings = HS_SCHEMA(keys, hs_encoder_config);
+static const hs_encoder_kind kind = { .name = "electra", .head_gelu = true };
+
+#define E "electra."
+static const hs_name_rule names[] = {
+    HS_ENC_EMBED_NAMES(E),
+    HS_ENC_TYPE_NAMES(E),
+    HS_ENC_PAIR("embed.project", E "embeddings_project"),
+    HS_ENC_LAYER_NAMES(E),
+    HS_ENC_PAIR("mlm.dense", "generator_predictions.dense"),
+    HS_ENC_PAIR("mlm.norm", "generator_predictions.LayerNorm"),
+    { "mlm.bias", "generator_lm_head.bias", false, 0 },
+};
+static const hs_alias aliases[] = {
+    { "generator_lm_head.weight", E "embeddings.word_embeddings.weight" },
+    HS_ENC_BUFFERS,
+    { "discriminator_predictions.*", NULL }, // the judge of replaced tokens: an encoder has no use for it
+};
+
+static const hs_file_key file_keys[] = {
+    HS_ENC_FILE_COMMON("1e-12"),
+    { HS_ENC_FILE_INT("embedding_size", embed_width, 1, "128"), .times = 1, .of = offsetof(hs_encoder_config, width) },
+    { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
+    { HS_ENC_FILE_INT("type_vocab_size", types, 0, "2") },
+    HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
+    HS_ENC_FILE_HOLDS("generator_predictions.dense.weight", mlm, NULL),
+};
+
+static int wearing(const void *c) { return ((const hs_encoder_config *)c)->mlm ? 0 : 1; }
+
+HS_ENC_FUNCTIONS(kind)
+const hs_family hs_electra_family = {
+    .name = "electra",
+    .words = "electra",
+    .title = "ELECTRA",
+    .settings = &settings,
+    HS_ENC_MEMBERS,
+    .files = { .model_type = "electra",
+               .architecture = "ElectraForMaskedLM|ElectraModel|ElectraForPreTraining",
+               .wears = wearing,
+               .key = file_keys,
+               .n_keys = HS_COUNT(file_keys),
+               .name = names,
+               .n_names = HS_COUNT(names),
+               .alias = aliases,
+               .n_aliases = HS_COUNT(aliases),
+               .prefix = E },
+};

@@ -1,0 +1,253 @@
+// encoder: transformers' Bert*, Roberta*, DistilBert*, Albert*, Electra*, Ernie* models, one function.
+#include "models/encoder/encoder.h"
+#include "models/nn/nn.h"
+
+enum {
+    VOCAB_UNIT = 64, // stored rows of the embedding on each rank are a multiple: whole vectors
+    PAIR_UNIT = 8,   // stored rows of a head of two classes
+};
+
+typedef struct inputs {
+    hs_tensor *ids, *types, *tasks, *starts, *where, *keys; // types, tasks, keys: NULL where the model or the batch has none
+} inputs;
+
+typedef struct encoder { // one trace
+    const hs_encoder_kind *kind;
+    const hs_encoder_config *c;
+    const hs_arch_shape *shape;
+    inputs in;
+    hs_tensor *words; // the table, which is the output as well
+    float eps, dropout;
+} encoder;
+
+static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows, int64_t cols)
+{
+    return hs_input(g, name, HS_I32, ext, cols > 1 ? 2 : 1, (int64_t[]){ rows, cols });
+}
+
+static hs_tensor *optional(hs_graph *g, const char *name, hs_ext ext, int64_t rows, double otherwise)
+{
+    hs_tensor *t = input(g, name, ext, rows, 1);
+    hs_input_default(g, t, otherwise);
+    return t;
+}
+
+static inputs inputs_of(hs_graph *g, const hs_encoder_config *c, const hs_arch_shape *s)
+{
+    inputs in = { 0 };
+    in.ids = input(g, "ids", HS_EXT_TOKENS, s->max_tokens, 1);
+    // one type is everybody's, whatever a batch says of its segments
+    if (c->types)
+        in.types = optional(g, c->types > 1 ? "token_types" : "only_type", HS_EXT_TOKENS, s->max_tokens, 0);
+    if (c->tasks)
+        in.tasks = optional(g, "task_types", HS_EXT_TOKENS, s->max_tokens, 0);
+    in.starts = input(g, "starts", HS_EXT_STARTS, s->max_seqs + 1, 1);
+    in.where = input(g, "where", HS_EXT_TOKENS, s->max_tokens, 2);
+    if (s->padded)
+        in.keys = input(g, "keys", HS_EXT_SEQS, s->max_seqs, 3);
+    return in;
+}
+
+// ---- layers
+
+// layernorm(residual + dropout(x + bias)) in one pass.
+static hs_tensor *close(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, const char *norm, float p)
+{
+    hs_tensor *gamma, *beta;
+    hs_nn_norm_params(g, norm, hs_tensor_width(x), &gamma, &beta);
+    return hs_bias_dropout_residual_layernorm(g, x, bias, residual, gamma, beta, e->in.where, g->mode == HS_TRAIN ? p : 0, e->eps);
+}
+
+static hs_tensor *activation(hs_graph *g, hs_tensor *x, hs_tensor *bias, int act)
+{
+    if (act == HS_ENCODER_RELU)
+        return hs_relu(g, hs_bias_add(g, x, bias));
+    return hs_bias_gelu(g, x, bias, act == HS_ENCODER_GELU ? HS_GELU_ERF : HS_GELU_TANH);
+}
+
+static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor **bias)
+{
+    const hs_encoder_config *c = e->c;
+    const int64_t mine = hs_nn_share(g, c->heads, "model.heads");
+    hs_tensor *qkv = hs_nn_linear(g, x, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
+    const hs_attention_in in = { .qkv = qkv, .starts = e->in.starts, .keys = e->in.keys, .where = e->in.where };
+    const hs_attention_attr attr = { .heads = (int)mine,
+                                     .dropout = g->mode == HS_TRAIN ? (float)c->attention_dropout : 0,
+                                     .first_head = g->grid.tp->rank * (int)mine };
+    return hs_nn_linear(g, hs_attention(g, in, attr), "attn.out", c->width, c->width, .shard = HS_SHARD_ROW, .bias = bias);
+}
+
+static hs_tensor *feed_forward(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor **bias)
+{
+    const int64_t width = e->c->width, ff = hs_encoder_ff(e->c);
+    hs_tensor *up, *h = hs_nn_linear(g, x, "ff.up", width, ff, .shard = HS_SHARD_COL, .bias = &up);
+    return hs_nn_linear(g, activation(g, h, up, e->c->act), "ff.down", ff, width, .shard = HS_SHARD_ROW, .bias = bias);
+}
+
+static hs_tensor *post_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    hs_tensor *bias, *y = attention(g, e, x, &bias);
+    x = close(g, e, y, bias, x, "attn.norm", e->kind->no_attention_out_dropout ? 0 : e->dropout);
+    y = feed_forward(g, e, x, &bias);
+    return close(g, e, y, bias, x, "ff.norm", e->kind->no_ff_out_dropout ? 0 : e->dropout);
+}
+
+static hs_tensor *pre_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    hs_tensor *bias, *y = attention(g, e, hs_nn_layernorm(g, x, "attn.norm", e->eps), &bias);
+    x = hs_add(g, x, hs_dropout(g, hs_bias_add(g, y, bias), e->in.where, e->dropout));
+    y = feed_forward(g, e, hs_nn_layernorm(g, x, "ff.norm", e->eps), &bias);
+    return hs_add(g, x, hs_dropout(g, hs_bias_add(g, y, bias), e->in.where, e->dropout));
+}
+
+// Layers that share parameters share a scope; each use is a node of its own, with masks of its own.
+static hs_tensor *layers(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    const hs_encoder_config *c = e->c;
+    for (int64_t i = 0; i < c->layers; i++) {
+        const size_t mark = hs_push(g, "l%d", (int)(c->groups ? i / (c->layers / c->groups) : i));
+        x = e->kind->pre_norm ? pre_norm_layer(g, e, x) : post_norm_layer(g, e, x);
+        hs_pop(g, mark);
+    }
+    return e->kind->pre_norm ? hs_nn_layernorm(g, x, "norm", e->eps) : x;
+}
+
+// ---- embeddings
+static hs_tensor *embeddings(hs_graph *g, encoder *e)
+{
+    const hs_encoder_config *c = e->c;
+    const int64_t width = hs_encoder_embed_width(c), first = e->kind->positions_behind_pad ? c->pad + 1 : 0;
+    const size_t mark = hs_push(g, "embed");
+    e->words = hs_nn_table(g, "word.weight", HS_SHARD_COL, c->vocab, VOCAB_UNIT, width);
+    hs_tensor *places = hs_nn_table(g, "position.weight", HS_SHARD_NONE, hs_encoder_positions(e->kind, c), 0, width);
+    hs_tensor *x = hs_nn_embedding_from(g, e->words, e->in.ids, places, e->in.where, first);
+    hs_tensor *type = NULL;
+    if (c->types) {
+        hs_tensor *table = hs_nn_table(g, "type.weight", HS_SHARD_NONE, c->types, 0, width);
+        type = hs_embedding(g, table, e->in.types, NULL, NULL);
+    }
+    if (c->tasks) {
+        hs_tensor *table = hs_nn_table(g, "task.weight", HS_SHARD_NONE, c->tasks, 0, width);
+        x = hs_add(g, x, hs_embedding(g, table, e->in.tasks, NULL, NULL));
+    }
+    // the last sum and its norm in one pass
+    x = type ? close(g, e, type, NULL, x, "norm", 0) : hs_nn_layernorm(g, x, "norm", e->eps);
+    x = hs_dropout(g, x, e->in.where, e->dropout);
+    if (width != c->width)
+        x = hs_nn_linear(g, x, "project", width, c->width);
+    hs_pop(g, mark);
+    return x;
+}
+
+// ---- heads
+
+static hs_tensor *pooler(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    hs_tensor *first = hs_pool(g, x, e->in.starts, NULL, HS_POOL_FIRST);
+    return hs_tanh(g, hs_nn_linear(g, first, "pooler", e->c->width, e->c->width));
+}
+
+static hs_tensor *output_bias(hs_graph *g, const encoder *e)
+{
+    return hs_param_get(g, &(hs_param_spec){ .name = "bias",
+                                             .role = HS_BIAS,
+                                             .shard = HS_SHARD_COL,
+                                             .init = HS_INIT_ZERO,
+                                             .pad_rows = VOCAB_UNIT,
+                                             .n_dims = 1,
+                                             .dim = { e->c->vocab } });
+}
+
+// Logits, only of rows that are predicted, are products with the table of words.
+static hs_tensor *predictions(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    const int64_t rows = e->shape->max_picks > 0 ? e->shape->max_picks : 1;
+    const hs_xent_attr attr = { .classes = (int32_t)e->c->vocab, .ignore = -1, .loss = HS_LOSS_TOKENS };
+    hs_tensor *picks = input(g, "picks", HS_EXT_PICKS, rows, 1), *targets = input(g, "pick_targets", HS_EXT_PICKS, rows, 1);
+    const size_t mark = hs_push(g, "mlm");
+    hs_tensor *dense, *h = hs_gather_rows(g, x, picks);
+    h = hs_nn_linear(g, h, "dense", e->c->width, hs_encoder_embed_width(e->c), .bias = &dense);
+    h = activation(g, h, dense, e->kind->head_gelu ? HS_ENCODER_GELU : e->c->act);
+    h = hs_nn_layernorm(g, h, "norm", e->eps);
+    hs_tensor *bias = output_bias(g, e), *y;
+    if (g->mode == HS_TRAIN) {
+        y = hs_nn_logits_xent(g, h, e->words, bias, targets, attr);
+    } else {
+        y = hs_nn_logits(g, h, e->words, bias, true);
+        hs_output(g, e->shape->logits ? y : hs_argmax(g, y, (int32_t)e->c->vocab));
+        y = hs_xent(g, y, targets, attr);
+    }
+    hs_pop(g, mark);
+    return y;
+}
+
+static const char *const pair_heads[HS_LOSSES] = { [HS_LOSS_NEXT] = "next", [HS_LOSS_ORDER] = "order" };
+
+// Two classes of the pooled first token.
+static hs_tensor *pair_head(hs_graph *g, const encoder *e, hs_tensor *pooled, hs_loss which, const char *targets)
+{
+    const bool shown = g->mode == HS_EVAL && !(which == HS_LOSS_ORDER && e->c->next); // of two heads the first
+    hs_tensor *target = optional(g, targets, HS_EXT_SEQS, e->shape->max_seqs, -1);
+    hs_tensor *y = hs_nn_linear(g, pooled, pair_heads[which], e->c->width, 2, .pad_rows = PAIR_UNIT);
+    y = hs_cast(g, y, HS_F32); // sinks into the product
+    if (shown)
+        hs_output(g, e->shape->logits ? y : hs_argmax(g, y, 2));
+    const size_t mark = hs_push(g, "%s", pair_heads[which]);
+    y = hs_xent(g, y, target, (hs_xent_attr){ .classes = 2, .ignore = -1, .loss = which });
+    hs_pop(g, mark);
+    return y;
+}
+
+static hs_tensor *heads(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    const hs_encoder_config *c = e->c;
+    hs_tensor *y = x;
+    if (c->mlm)
+        y = predictions(g, e, x);
+    hs_tensor *pooled = hs_encoder_pooled(c) ? pooler(g, e, x) : NULL;
+    if (c->next)
+        y = pair_head(g, e, pooled, HS_LOSS_NEXT, "pair_targets");
+    if (c->order)
+        y = pair_head(g, e, pooled, HS_LOSS_ORDER, "order_targets");
+    return y;
+}
+
+static void heads_unused(hs_graph *g, const encoder *e)
+{
+    hs_tensor *weight, *bias;
+    const size_t mark = hs_push(g, "mlm");
+    if (e->c->mlm) {
+        const int64_t width = hs_encoder_embed_width(e->c);
+        hs_nn_linear_params(g, "dense", e->c->width, width, (hs_linear_opts){ 0 }, &weight, &bias);
+        hs_nn_norm_params(g, "norm", width, &weight, &bias);
+        output_bias(g, e);
+    }
+    hs_pop(g, mark);
+    for (int i = HS_LOSS_NEXT; i <= HS_LOSS_ORDER; i++)
+        if (hs_encoder_wears(e->c, (hs_loss)i))
+            hs_nn_linear_params(g, pair_heads[i], e->c->width, 2, (hs_linear_opts){ .pad_rows = PAIR_UNIT }, &weight, &bias);
+}
+
+static hs_tensor *hidden(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    x = hs_cast(g, x, HS_F32);
+    hs_output(g, x);
+    if (hs_encoder_pooled(e->c))
+        hs_output(g, hs_cast(g, pooler(g, e, x), HS_F32));
+    heads_unused(g, e);
+    return x;
+}
+
+hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder_config *c, const hs_arch_shape *s)
+{
+    if (hs_encoder_check(c) != HS_OK)
+        return hs_graph_fail(g, HS_USAGE, "%s", hs_error());
+    if (c->vocab < 2)
+        return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
+    if (!c->mlm && !c->next && !c->order && !s->hidden)
+        return hs_graph_fail(g, HS_USAGE, "model.mlm, model.next and model.order are false: a model without a head has nothing to learn");
+    encoder e = { .kind = kind, .c = c, .shape = s, .eps = (float)c->eps, .dropout = (float)c->dropout };
+    e.in = inputs_of(g, c, s);
+    hs_tensor *x = layers(g, &e, embeddings(g, &e));
+    return s->hidden ? hidden(g, &e, x) : heads(g, &e, x);
+}

@@ -1,0 +1,51 @@
+// encoder: BERT (Devlin et al. 2018) and what came of it, as one description: RoBERTa, DistilBERT, ALBERT, ELECTRA, ERNIE 2.0, MiniLM are
+// settings of it, and a few facts that transformers has in code (hs_encoder_kind). Trains on batches of HS_BATCH_MASKED, evaluates, embeds.
+#ifndef HS_MODELS_ENCODER_H
+#define HS_MODELS_ENCODER_H
+#include "models/family.h"
+
+typedef enum hs_encoder_act { HS_ENCODER_GELU, HS_ENCODER_GELU_TANH, HS_ENCODER_RELU } hs_encoder_act;
+
+typedef struct hs_encoder_config {
+    int64_t layers, heads, width;
+    int64_t embed_width; // of the tables; 0: width. Where it differs a product brings embeddings to the width
+    int64_t ff;          // width of the feed-forward's inside; 0: 4 x width
+    int64_t context;     // longest sequence
+    int64_t vocab;       // logical; stored rows are padded to a multiple of 64
+    int64_t types;       // segments; 0: no table
+    int64_t tasks;       // ERNIE's tasks; 0: no table
+    int64_t groups;      // layers share their parameters in so many groups; 0: each has its own
+    int64_t pad;         // id of the padding token: of kinds whose positions are counted from behind it
+    int act;             // hs_encoder_act
+    double dropout, attention_dropout, eps;
+    // What it wears: the head that predicts tokens, those that judge a pair (next: is B what followed; order: are A and B swapped), which
+    // read the pooled first token; pooler: that one without a head, of models that only encode.
+    bool mlm, next, order, pooler;
+} hs_encoder_config;
+
+typedef struct hs_encoder_kind {                      // what transformers' classes do and no setting says
+    const char *name;                                 // of the family, for messages
+    bool pre_norm;                                    // norms stand before attention and feed-forward, and one behind the last layer
+    bool positions_behind_pad;                        // the first token is at row pad + 1 of the table of positions (RoBERTa)
+    bool no_attention_out_dropout, no_ff_out_dropout; // DistilBERT; ALBERT
+    bool head_gelu;                                   // the head of predictions has the exact gelu whatever `act` says
+} hs_encoder_kind;
+
+// As a family's trace.
+hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder_config *c, const hs_arch_shape *s);
+
+int64_t hs_encoder_embed_width(const hs_encoder_config *c);
+int64_t hs_encoder_ff(const hs_encoder_config *c);
+int64_t hs_encoder_positions(const hs_encoder_kind *kind, const hs_encoder_config *c); // rows of the table
+bool hs_encoder_pooled(const hs_encoder_config *c);                                    // has it a pooler
+
+// What families share as functions of a row (encoder_keys.c); settings are a hs_encoder_config.
+hs_status hs_encoder_check(const void *settings);
+int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c); // parameters
+double hs_encoder_flops_per_token(const void *settings, double seq);               // without the head of predictions
+double hs_encoder_head_flops(const void *settings);                                // forward, of one prediction
+bool hs_encoder_wears(const void *settings, hs_loss which);
+
+extern const hs_family hs_bert_family, hs_roberta_family, hs_distilbert_family, hs_albert_family, hs_electra_family, hs_ernie_family;
+
+#endif

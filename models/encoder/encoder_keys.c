@@ -1,0 +1,99 @@
+// encoder_keys: agreement between settings, size and cost, for every family of encoders.
+#include "models/encoder/encoder_keys.h"
+
+int64_t hs_encoder_embed_width(const hs_encoder_config *c) { return c->embed_width ? c->embed_width : c->width; }
+int64_t hs_encoder_ff(const hs_encoder_config *c) { return c->ff ? c->ff : 4 * c->width; }
+bool hs_encoder_pooled(const hs_encoder_config *c) { return c->next || c->order || c->pooler; }
+int64_t hs_encoder_positions(const hs_encoder_kind *kind, const hs_encoder_config *c)
+{
+    return c->context + (kind->positions_behind_pad ? c->pad + 1 : 0);
+}
+
+bool hs_encoder_wears(const void *settings, hs_loss which)
+{
+    const hs_encoder_config *c = settings;
+    return which == HS_LOSS_TOKENS ? c->mlm : which == HS_LOSS_NEXT ? c->next : which == HS_LOSS_ORDER && c->order;
+}
+
+static hs_status check_widths(const hs_encoder_config *c)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } rows[] = { { "width", c->width }, { "embed_width", hs_encoder_embed_width(c) }, { "ff", hs_encoder_ff(c) } };
+    for (int i = 0; i < HS_COUNT(rows); i++)
+        if (rows[i].value % 8)
+            return HS_FAIL(USAGE, "model.%s is %lld, not a multiple of 8 (next: %lld)", rows[i].name, (long long)rows[i].value,
+                           (long long)(rows[i].value + 7) / 8 * 8);
+    if (c->width % c->heads)
+        return HS_FAIL(USAGE, "model.heads is %lld, which does not divide model.width %lld", (long long)c->heads, (long long)c->width);
+    return HS_OK;
+}
+
+hs_status hs_encoder_check(const void *settings)
+{
+    const hs_encoder_config *c = settings;
+    const struct {
+        const char *name;
+        int64_t value, min, max;
+    } rows[] = {
+        // wider than a run's settings: what a checkpoint may say
+        { "layers", c->layers, 1, 1000 },      { "heads", c->heads, 1, 1024 },        { "width", c->width, 8, 1 << 20 },
+        { "ff", c->ff, 0, 1 << 24 },           { "context", c->context, 1, 1 << 24 }, { "vocab", c->vocab, 0, 1 << 28 },
+        { "types", c->types, 0, 1 << 20 },     { "tasks", c->tasks, 0, 1 << 20 },     { "embed_width", c->embed_width, 0, 1 << 20 },
+        { "groups", c->groups, 0, c->layers }, { "pad", c->pad, 0, 1 << 28 },
+    };
+    for (int i = 0; i < HS_COUNT(rows); i++)
+        if (rows[i].value < rows[i].min || rows[i].value > rows[i].max)
+            return HS_FAIL(USAGE, "model.%s is %lld, allowed %lld to %lld", rows[i].name, (long long)rows[i].value, (long long)rows[i].min,
+                           (long long)rows[i].max);
+    HS_TRY(check_widths(c));
+    if (c->groups && c->layers % c->groups)
+        return HS_FAIL(USAGE, "model.groups is %lld, which does not divide model.layers %lld", (long long)c->groups, (long long)c->layers);
+    if (!(c->dropout >= 0 && c->dropout < 1))
+        return HS_FAIL(USAGE, "model.dropout is %g, allowed 0 to below 1", c->dropout);
+    if (!(c->attention_dropout >= 0 && c->attention_dropout < 1))
+        return HS_FAIL(USAGE, "model.attention_dropout is %g, allowed 0 to below 1", c->attention_dropout);
+    if (!(c->eps > 0 && c->eps < 1))
+        return HS_FAIL(USAGE, "model.eps is %g, must be above 0 and below 1", c->eps);
+    if (c->pooler && (c->mlm || c->next || c->order))
+        return HS_FAIL(USAGE, "model.pooler is true beside a head: %s",
+                       c->next || c->order ? "model.next and model.order bring it with them" : "model.mlm does not read it");
+    return HS_OK;
+}
+
+// ---- size and cost
+static int64_t linear(int64_t in, int64_t out) { return (in + 1) * out; }
+static int64_t layer(const hs_encoder_config *c) // products and biases, without the norms
+{
+    const int64_t C = c->width, F = hs_encoder_ff(c);
+    return linear(C, 3 * C) + linear(C, C) + linear(C, F) + linear(F, C);
+}
+static int64_t projection(const hs_encoder_config *c)
+{
+    return hs_encoder_embed_width(c) != c->width ? linear(hs_encoder_embed_width(c), c->width) : 0;
+}
+
+int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c)
+{
+    const int64_t C = c->width, E = hs_encoder_embed_width(c);
+    int64_t n = (c->vocab + hs_encoder_positions(kind, c) + c->types + c->tasks) * E + 2 * E + projection(c);
+    n += (c->groups ? c->groups : c->layers) * (layer(c) + 4 * C) + (kind->pre_norm ? 2 * C : 0);
+    n += hs_encoder_pooled(c) ? linear(C, C) : 0;
+    n += c->mlm ? linear(C, E) + 2 * E + c->vocab : 0;
+    return n + (c->next + c->order) * linear(C, 2);
+}
+
+// A shared layer multiplies as often as one of its own. Attention looks both ways: twice what a causal one does.
+double hs_encoder_flops_per_token(const void *settings, double seq)
+{
+    const hs_encoder_config *c = settings;
+    return 6 * (double)(c->layers * layer(c) + projection(c)) + 12.0 * (double)c->layers * (double)c->width * seq;
+}
+
+double hs_encoder_head_flops(const void *settings)
+{
+    const hs_encoder_config *c = settings;
+    const double E = (double)hs_encoder_embed_width(c);
+    return c->mlm ? 2 * ((double)c->vocab + (double)c->width) * E : 0;
+}
