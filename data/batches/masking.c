@@ -6,12 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NGRAM = 3, SPAN_LONGEST = 10, LONGEST = 64 };
+static const double SPAN_SHARE = 0.2;
+
 struct hs_masker {
     hs_mask_opts o;
     int32_t special[HS_MASK_SPECIAL]; // ascending
-    int32_t *first;                   // [max_tokens + 1] candidates: first token of each word
-    int32_t *size;                    // [max_tokens] its tokens
-    uint8_t *chosen;                  // [max_tokens]
+    int32_t *first, *size;            // [max_tokens] candidates in the order of the text: first token of each word, and its tokens
+    int32_t *order;                   // [max_tokens] candidates, the front of it shuffled
+    int32_t *chosen;                  // [max_tokens] token whose draw says what becomes of this one; -1: it is not chosen
+    uint8_t *is_special;              // [vocab]
 };
 
 static int by_value(const void *a, const void *b)
@@ -37,6 +41,10 @@ static hs_status check(const hs_mask_opts *o)
     for (int i = 0; i < o->n_special; i++)
         if (o->special[i] < 0 || o->special[i] >= o->vocab)
             return HS_FAIL(USAGE, "special id %d is outside the vocabulary of %d", o->special[i], o->vocab);
+    if (o->unit > HS_MASK_SPAN || o->ngram < 0 || o->ngram > LONGEST || o->span_longest < 0 || o->span_longest > LONGEST ||
+        !(o->span_share >= 0 && o->span_share < 1))
+        return HS_FAIL(USAGE, "unit %d of masking, n-grams of %lld words, spans of %lld at %g; allowed 0 to %d, to %d, to %d, below 1",
+                       (int)o->unit, (long long)o->ngram, (long long)o->span_longest, o->span_share, HS_MASK_SPAN, LONGEST, LONGEST);
     return HS_OK;
 }
 
@@ -47,35 +55,34 @@ hs_status hs_masker_new(hs_masker **out, const hs_mask_opts *o)
     hs_masker *m = calloc(1, sizeof *m);
     const size_t n = (size_t)o->max_tokens;
     if (m)
-        m->first = malloc((2 * n + 1) * sizeof *m->first + n);
-    if (!m || !m->first) {
-        free(m);
+        m->first = malloc(4 * n * sizeof *m->first), m->is_special = calloc(1, (size_t)o->vocab);
+    if (!m || !m->first || !m->is_special) {
+        hs_masker_free(m);
         return HS_FAIL(MEMORY, "no memory to mask samples of %lld tokens", (long long)o->max_tokens);
     }
-    m->size = m->first + n + 1, m->chosen = (uint8_t *)(m->size + n);
+    m->size = m->first + n, m->order = m->size + n, m->chosen = m->order + n;
     m->o = *o;
-    qsort(memcpy(m->special, o->special, (size_t)o->n_special * sizeof *o->special), (size_t)o->n_special, sizeof *m->special, by_value);
+    m->o.ngram = o->ngram ? o->ngram : NGRAM;
+    m->o.span_longest = o->span_longest ? o->span_longest : SPAN_LONGEST;
+    m->o.span_share = o->span_share > 0 ? o->span_share : SPAN_SHARE;
+    if (o->n_special) // NULL may stand for none
+        qsort(memcpy(m->special, o->special, (size_t)o->n_special * sizeof *o->special), (size_t)o->n_special, sizeof *m->special,
+              by_value);
     m->o.n_special = 0;
     for (int i = 0; i < o->n_special; i++) // each once: a draw counts them
         if (i == 0 || m->special[i] != m->special[i - 1])
-            m->special[m->o.n_special++] = m->special[i];
+            m->special[m->o.n_special++] = m->special[i], m->is_special[m->special[i]] = 1;
     *out = m;
     return HS_OK;
 }
 
 void hs_masker_free(hs_masker *m)
 {
-    if (m)
+    if (m) {
         free(m->first);
+        free(m->is_special);
+    }
     free(m);
-}
-
-static bool is_special(const hs_masker *m, int32_t id)
-{
-    for (int i = 0; i < m->o.n_special; i++)
-        if (m->special[i] == id)
-            return true;
-    return false;
 }
 
 // Words that may be chosen: m->first, m->size. A special token ends a word.
@@ -84,11 +91,11 @@ static int64_t find_words(hs_masker *m, const int32_t *ids, int64_t n, const int
     int64_t count = 0;
     bool open = false;
     for (int64_t i = 0; i < n; i++) {
-        const bool may = !is_special(m, ids[i]) && (!word || word[i] >= 0);
+        const bool may = (uint32_t)ids[i] < (uint32_t)m->o.vocab && !m->is_special[ids[i]] && (!word || word[i] >= 0);
         if (may && open && word && word[i] == word[i - 1])
             m->size[count - 1]++;
         else if (may)
-            m->first[count] = (int32_t)i, m->size[count++] = 1;
+            m->first[count] = (int32_t)i, m->order[count] = (int32_t)count, m->size[count] = 1, count++;
         open = may;
     }
     return count;
@@ -105,12 +112,88 @@ static int32_t plain_id(const hs_masker *m, int64_t k)
     return (int32_t)k;
 }
 
-static int32_t replacement(const hs_masker *m, hs_u32x4 r, int32_t id)
+static int32_t replacement(const hs_masker *m, uint32_t what, uint32_t which, int32_t id)
 {
-    const double u = hs_u32_unit(r.v[0]);
+    const double u = hs_u32_unit(what);
     if (u < m->o.masked)
         return m->o.mask_id;
-    return u < m->o.masked + m->o.random ? plain_id(m, below(r.v[1], m->o.vocab - m->o.n_special)) : id;
+    return u < m->o.masked + m->o.random ? plain_id(m, below(which, m->o.vocab - m->o.n_special)) : id;
+}
+
+// ---- units: words [w, w + n) that are chosen together, at most `room` tokens; 0: none of them
+
+typedef struct words {
+    int64_t n; // candidates
+    int64_t room;
+    double u; // a draw of its own
+} words;
+
+static int64_t run_tokens(const hs_masker *m, int64_t w, int64_t n) { return m->first[w + n - 1] + m->size[w + n - 1] - m->first[w]; }
+static bool follows(const hs_masker *m, int64_t w)
+{
+    return m->first[w] + m->size[w] == m->first[w + 1];
+} // the next, nothing special between
+static bool is_chosen(const hs_masker *m, int64_t w) { return m->chosen[m->first[w]] >= 0; }
+
+static int64_t one_word(const hs_masker *m, int64_t w, words s) { return m->size[w] <= s.room; }
+
+static int64_t ngram(const hs_masker *m, int64_t w, words s)
+{
+    int64_t most = 1;
+    while (most < m->o.ngram && w + most < s.n && follows(m, w + most - 1))
+        most++;
+    int64_t n = hs_mask_ngram(s.u, most);
+    while (n > 0 && run_tokens(m, w, n) > s.room)
+        n--;
+    for (int64_t i = 0; i < n; i++)
+        if (is_chosen(m, w + i))
+            return 0;
+    return n;
+}
+
+static int64_t span(const hs_masker *m, int64_t w, words s)
+{
+    const int64_t most = hs_mask_span(s.u, m->o.span_share, m->o.span_longest);
+    int64_t n = 0;
+    while (n < most && w + n < s.n && (n == 0 || follows(m, w + n - 1)) && !is_chosen(m, w + n) && run_tokens(m, w, n + 1) <= s.room)
+        n++;
+    return n;
+}
+
+static int64_t (*const units[])(const hs_masker *m, int64_t w, words s) = {
+    [HS_MASK_TOKEN] = one_word, [HS_MASK_WORD] = one_word, [HS_MASK_NGRAM] = ngram, [HS_MASK_SPAN] = span
+};
+
+int64_t hs_mask_ngram(double u, int64_t longest)
+{
+    double all = 0;
+    for (int64_t n = 1; n <= longest; n++)
+        all += 1 / (double)n;
+    double below_n = 0;
+    for (int64_t n = 1; n < longest; n++)
+        if (u * all < (below_n += 1 / (double)n))
+            return n;
+    return longest;
+}
+
+int64_t hs_mask_span(double u, double q, int64_t longest)
+{
+    double all = 0, share = 1, below_n = 0;
+    for (int64_t n = 1; n <= longest; n++, share *= 1 - q)
+        all += share;
+    share = 1;
+    for (int64_t n = 1; n < longest; n++, share *= 1 - q)
+        if (u * all < (below_n += share))
+            return n;
+    return longest;
+}
+
+// ---- a sample
+
+static void choose(hs_masker *m, int64_t first, int64_t n, bool together)
+{
+    for (int64_t i = first; i < first + n; i++)
+        m->chosen[i] = (int32_t)(together ? first : i);
 }
 
 int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int64_t n, const int32_t *word, int32_t *positions,
@@ -118,25 +201,30 @@ int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int
 {
     const uint64_t key = hs_mix2(hs_mix2(m->o.seed, 0x6D61736B), epoch); // "mask": apart from the other uses of a seed
     const uint32_t low = (uint32_t)sample, high = (uint32_t)(sample >> 32);
-    const int64_t words = find_words(m, ids, n, word);
+    const int64_t n_words = find_words(m, ids, n, word);
     int64_t want = (int64_t)rint(m->o.probability * (double)n), got = 0, count = 0;
     want = want < 1 ? 1 : want > m->o.max_predictions ? m->o.max_predictions : want;
-    for (int64_t i = 0; i < n; i++)
-        m->chosen[i] = 0;
+    memset(m->chosen, 0xFF, (size_t)n * sizeof *m->chosen);
     // The beginning of a random order (Fisher and Yates), as far as it is needed. Draws and replacements have planes 0 and 1.
-    for (int64_t k = 0; k < words && got < want; k++) {
-        const int64_t pick = k + below(hs_random(key, low, high, (uint32_t)k, 0).v[0], words - k);
-        const int32_t first = m->first[pick], size = m->size[pick];
-        m->first[pick] = m->first[k], m->size[pick] = m->size[k];
-        if (got + size > want)
+    for (int64_t k = 0; k < n_words && got < want; k++) {
+        const hs_u32x4 draw = hs_random(key, low, high, (uint32_t)k, 0);
+        const int64_t pick = k + below(draw.v[0], n_words - k);
+        const int32_t w = m->order[pick];
+        m->order[pick] = m->order[k];
+        const int64_t taken = units[m->o.unit](m, w, (words){ n_words, want - got, hs_u32_unit(draw.v[1]) });
+        if (!taken)
             continue;
-        memset(m->chosen + first, 1, (size_t)size);
-        got += size;
+        const int64_t tokens = run_tokens(m, w, taken);
+        choose(m, m->first[w], tokens, m->o.unit == HS_MASK_SPAN);
+        got += tokens;
     }
     for (int64_t i = 0; i < n && count < got; i++)
-        if (m->chosen[i]) {
+        if (m->chosen[i] >= 0) {
+            const hs_u32x4 own = hs_random(key, low, high, (uint32_t)i, 1);
+            const int32_t by = m->chosen[i];
+            const uint32_t what = by == (int32_t)i ? own.v[0] : hs_random(key, low, high, (uint32_t)by, 1).v[0];
             positions[count] = (int32_t)i, labels[count++] = ids[i];
-            ids[i] = replacement(m, hs_random(key, low, high, (uint32_t)i, 1), ids[i]);
+            ids[i] = replacement(m, what, own.v[1], ids[i]);
         }
     return count;
 }

@@ -1,8 +1,8 @@
 // masking: the words BERT is to guess (Devlin et al. 2018), drawn anew each epoch: a function of (seed, epoch, sample), so that it is the
 // same at every number of ranks and threads and never stored.
 //
-// round(probability * tokens) tokens (to even; at least 1, at most max_predictions, as Google's create_pretraining_data.py) are chosen among
-// those that are not special. Of these `masked` become mask_id, `random` a uniformly drawn id that is not special, the rest stay.
+// round(probability * tokens) tokens (to even; at least 1, at most max_predictions, as Google's create_pretraining_data.py) are chosen
+// among those that are not special. Of these `masked` become mask_id, `random` a uniformly drawn id that is not special, the rest stay.
 //   TOKEN  uniformly.
 //   WORD   word by word: one that would be a token too many is passed over.
 //   NGRAM  (ALBERT) from words in random order on 1 to `ngram` words, n with p ~ 1/n among those that lie before the next special token;
@@ -34,8 +34,8 @@ typedef struct hs_masker hs_masker;                              // one per thre
 hs_status hs_masker_new(hs_masker **out, const hs_mask_opts *o); // USAGE: a share outside [0, 1], ids outside the vocabulary
 void hs_masker_free(hs_masker *m);
 // Changes ids[n]; positions[] and labels[] (room for max_predictions) get the places, ascending, and what stood there. Returns how many: 0
-// only where every token is special. word: [n] numbers of words, one word's tokens side by side with one number, below 0: in none (never
-// chosen); NULL: every token is a word.
+// only where every token is special, or no word is as short as what is wanted. word: [n] numbers of words, one word's tokens side by side
+// with one number, below 0: in none (never chosen); NULL: every token is a word.
 int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int64_t n, const int32_t *word, int32_t *positions,
                 int32_t *labels);
 // Numbers of words from marks: continues[i] != 0: token i goes on with the word of the one before.

@@ -190,17 +190,147 @@ static void bad_options(void **state)
     FAILS(USAGE, "mask id 1000 is outside the vocabulary of 1000", hs_masker_new(&m, &o));
     o = opts(), o.vocab = 4, o.mask_id = 0;
     FAILS(USAGE, "special ids", hs_masker_new(&m, &o));
+    o = opts(), o.ngram = 65;
+    FAILS(USAGE, "n-grams of 65 words", hs_masker_new(&m, &o));
+    o = opts(), o.span_share = 1;
+    FAILS(USAGE, "spans of 0 at 1", hs_masker_new(&m, &o));
     o = opts(), o.max_predictions = 0;
     FAILS(USAGE, "at most 0 predictions", hs_masker_new(&m, &o));
     assert_null(m);
     hs_masker_free(NULL);
 }
 
+// 10^6 draws against the definitions.
+static void lengths_of_units(void **state)
+{
+    (void)state;
+    enum { DRAWS = 1000000, MOST = 10 };
+    const double all = 1 - pow(0.8, MOST);
+    int64_t spans[MOST + 1] = { 0 }, ngrams[4] = { 0 }, sum = 0;
+    for (uint32_t i = 0; i < DRAWS; i++) {
+        const hs_u32x4 r = hs_random(9, i, 0, 0, 0);
+        const int64_t n = hs_mask_span(hs_u32_unit(r.v[0]), 0.2, MOST);
+        assert_in_range(n, 1, MOST);
+        spans[n]++, sum += n;
+        ngrams[hs_mask_ngram(hs_u32_unit(r.v[1]), 3)]++;
+    }
+    for (int n = 1; n <= MOST; n++) { // geometric, clipped and scaled
+        const double p = 0.2 * pow(0.8, n - 1) / all;
+        assert_true(fabs((double)spans[n] / DRAWS - p) < 5 * sqrt(p * (1 - p) / DRAWS));
+    }
+    assert_true(fabs((double)sum / DRAWS - 3.797) < 0.015); // the 3.8 of the paper
+    for (int n = 1; n <= 3; n++) {                          // 1/n of 1 + 1/2 + 1/3
+        const double p = 6.0 / 11 / n;
+        assert_true(fabs((double)ngrams[n] / DRAWS - p) < 5 * sqrt(p * (1 - p) / DRAWS));
+    }
+    assert_int_equal(hs_mask_ngram(0.9999999, 1), 1);
+    assert_int_equal(hs_mask_span(0.9999999, 0.2, 10), 10);
+    assert_int_equal(hs_mask_span(1e-9, 0.2, 10), 1);
+}
+
+// What masks look like: runs of chosen words, their lengths and how often neighbours have one fate.
+typedef struct runs {
+    double samples, words, runs, pairs, alike, longest[4];
+} runs;
+enum { LEN = 100, WORDS = 97 }; // [CLS] 49 words [SEP] 48 words [SEP]
+
+static void count_runs(runs *r, const int8_t *fate) // of each token: -1, or what became of it
+{
+    r->samples++;
+    for (int i = 0, n = 0; i < LEN; i++) {
+        n = fate[i] >= 0 ? n + 1 : 0;
+        r->words += fate[i] >= 0, r->runs += n == 1;
+        if (n > 1)
+            r->pairs++, r->alike += fate[i] == fate[i - 1];
+        if (n > 0 && (i + 1 == LEN || fate[i + 1] < 0))
+            r->longest[n < 4 ? n - 1 : 3]++;
+    }
+}
+
+static int fate_of(double u) { return u < 0.8 ? 0 : u < 0.9 ? 1 : 2; }
+
+// The rules once more, in the plainest way and with other random numbers; words of one token each.
+static void simulate(runs *r, hs_mask_unit unit, uint32_t sample)
+{
+    int8_t fate[LEN];
+    uint32_t draw = 0;
+    int got = 0, tried = 0;
+    bool started[LEN] = { false };
+    memset(fate, -1, sizeof fate);
+    while (got < 15 && tried < WORDS) {
+        const hs_u32x4 d = hs_random(1234, sample, draw++, 0, 0);
+        const int w = 1 + (int)(d.v[0] % (LEN - 1)), end = w < LEN / 2 ? LEN / 2 : LEN - 1;
+        if (w == LEN / 2 || w == LEN - 1 || started[w])
+            continue;
+        started[w] = true, tried++;
+        int n = 0;
+        if (unit == HS_MASK_NGRAM) {
+            const int most = end - w < 3 ? end - w : 3;
+            n = (int)hs_mask_ngram(hs_u32_unit(d.v[1]), most);
+            n = n > 15 - got ? 15 - got : n;
+            for (int i = 0; i < n; i++)
+                if (fate[w + i] >= 0)
+                    n = 0;
+        } else {
+            const int most = (int)hs_mask_span(hs_u32_unit(d.v[1]), 0.2, 10);
+            while (n < most && w + n < end && fate[w + n] < 0 && got + n < 15)
+                n++;
+        }
+        for (int i = 0; i < n; i++) {
+            const hs_u32x4 f = hs_random(4321, sample, (uint32_t)(w + i), 0, 0);
+            fate[w + i] = (int8_t)fate_of(hs_u32_unit(unit == HS_MASK_SPAN ? d.v[2] : f.v[0]));
+        }
+        got += n;
+    }
+    count_runs(r, fate);
+}
+
+static void close_to(double a, double b, double n) { assert_true(fabs(a - b) < 7 * sqrt(fmax(b, 0.01) / n) + 1e-9); }
+
+static void units_of_words(void **state)
+{
+    (void)state;
+    enum { SAMPLES = 70000 }; // 15 words each: more than 10^6
+    for (int unit = HS_MASK_NGRAM; unit <= HS_MASK_SPAN; unit++) {
+        hs_mask_opts o = opts();
+        hs_masker *m;
+        runs ours = { 0 }, theirs = { 0 };
+        int32_t word[LEN];
+        o.unit = (hs_mask_unit)unit;
+        OK(hs_masker_new(&m, &o));
+        for (int i = 0; i < LEN; i++)
+            word[i] = i;
+        for (uint32_t s = 0; s < SAMPLES; s++) {
+            int32_t ids[LEN], before[LEN], positions[P], labels[P];
+            int8_t fate[LEN];
+            sample_ids(s, before, LEN);
+            memcpy(ids, before, sizeof ids), memset(fate, -1, sizeof fate);
+            const int64_t k = hs_mask(m, 1, s, ids, LEN, word, positions, labels);
+            assert_int_equal(k, 15);
+            for (int64_t i = 0; i < k; i++) {
+                const int32_t at = positions[i];
+                assert_true(before[at] >= 5 && labels[i] == before[at]);
+                fate[at] = ids[at] == MASK ? 0 : ids[at] == before[at] ? 2 : 1;
+            }
+            count_runs(&ours, fate);
+            simulate(&theirs, (hs_mask_unit)unit, s);
+        }
+        close_to(ours.words / SAMPLES, theirs.words / SAMPLES, SAMPLES);
+        close_to(ours.runs / SAMPLES, theirs.runs / SAMPLES, SAMPLES);
+        for (int i = 0; i < 4; i++)
+            close_to(ours.longest[i] / SAMPLES, theirs.longest[i] / SAMPLES, SAMPLES);
+        assert_true(fabs(ours.alike / ours.pairs - theirs.alike / theirs.pairs) < 0.01);
+        assert_true(unit == HS_MASK_SPAN ? ours.alike / ours.pairs > 0.85 : ours.alike / ours.pairs < 0.7);
+        hs_masker_free(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares),           cmocka_unit_test(counts),      cmocka_unit_test(address_is_all),
-        cmocka_unit_test(words_stay_whole), cmocka_unit_test(bad_options),
+        cmocka_unit_test(words_stay_whole), cmocka_unit_test(bad_options), cmocka_unit_test(lengths_of_units),
+        cmocka_unit_test(units_of_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
