@@ -7,13 +7,13 @@
 //   FULL   [CLS] text [SEP]: full sentences up to the length, over the ends of documents, where a [SEP] stands (RoBERTa's FULL-SENTENCES).
 // Sentences are gathered as Google's create_pretraining_data.py does, once for all epochs, and each belongs to one chunk: until a chunk has
 // `length` less the special tokens, in one of ten (short_share; never of FULL) only up to a random length. What is too much is cut off
-// the longer of A and B, at either end, in each epoch anew. Where A ends is a random sentence's end, in a chunk of one sentence the end of a
-// random word. Of a third of the chunks NEXT makes two samples, one of each half beside a random B; of the others one: so no sentence is lost
-// or comes twice as its sample's own text, half of all samples have a random B, and their number is known before anything is drawn.
+// the longer of A and B, at either end, in each epoch anew. Where A ends is a random sentence's end, in a chunk of one sentence the end of
+// a random word. Of a third of the chunks NEXT makes two samples, one of each half beside a random B; of the others one: so no sentence is
+// lost or comes twice as its sample's own text, half of all samples have a random B, and their number is known before anything is drawn.
 // Sentences longer than a sample are cut. A document of one token gives nothing (but in FULL).
 //
-// Every draw is a function of (seed, epoch, sample), the order of an epoch a keyed permutation: a sample at any index costs O(log n) look-ups
-// in the store's tables, and a source holds 8 bytes for each chunk.
+// Every draw is a function of (seed, epoch, sample), the order of an epoch a keyed permutation: a sample at any index costs O(log n)
+// look-ups in the store's tables, and a source holds 8 bytes for each chunk.
 #ifndef HS_DATA_MASKED_H
 #define HS_DATA_MASKED_H
 #include "data/batches/masking.h"
@@ -33,15 +33,15 @@ typedef struct hs_objective {
 
 typedef struct hs_mask_ids {
     int32_t cls, sep, mask, pad;
-    bool double_sep; // between A and B stand two, as RoBERTa has it
+    bool double_sep;                  // between A and B stand two, as RoBERTa has it
     int32_t special[HS_MASK_SPECIAL]; // never chosen and never drawn; with those above
     int n_special;
 } hs_mask_ids;
-// [CLS], [SEP], [MASK], [PAD], or <s>, </s>, <mask>, <pad>, or <cls>, <sep>, <mask>, <pad>, by the names in the tokenizer's files first; all
-// special tokens; double_sep with <s>. USAGE names the one that is missing.
+// [CLS], [SEP], [MASK], [PAD], or <s>, </s>, <mask>, <pad>, or <cls>, <sep>, <mask>, <pad>, by the names in the tokenizer's files first;
+// all special tokens; double_sep with <s>. USAGE names the one that is missing; for a pad stands the separator.
 hs_status hs_masked_ids_of(const hs_tokenizer *t, hs_mask_ids *out);
-// Marks of tokens that go on with the word of the one before: WordPiece's "##..."; of others what begins with neither white space nor U+2581.
-// Special tokens go on with nothing. continues: [vocab].
+// Marks of tokens that go on with the word of the one before: WordPiece's "##..."; of others what begins with neither white space nor
+// U+2581. Special tokens go on with nothing. continues: [vocab].
 void hs_masked_continues_of(const hs_tokenizer *t, uint8_t *continues);
 
 typedef struct hs_masked_opts {

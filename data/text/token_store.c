@@ -258,18 +258,27 @@ hs_status hs_token_store_verify(const hs_token_store *s)
     return HS_OK;
 }
 
-// The last sentence that begins at or before a token.
-static int64_t sentence_at(const hs_token_store *s, uint64_t token)
+// The last of n that begins at or before a token: of several that do, all but the last are empty.
+static int64_t last_at(const uint64_t *starts, int64_t n, uint64_t token)
 {
-    int64_t lo = 0, hi = s->info.n_sentences;
+    int64_t lo = 0, hi = n;
     while (hi - lo > 1) {
         const int64_t mid = lo + (hi - lo) / 2;
-        if (s->sentences[mid] <= token)
+        if (starts[mid] <= token)
             lo = mid;
         else
             hi = mid;
     }
     return lo;
+}
+
+int64_t hs_token_store_sentence_at(const hs_token_store *s, int64_t token)
+{
+    return last_at(s->sentences, s->info.n_sentences, (uint64_t)token);
+}
+int64_t hs_token_store_document_at(const hs_token_store *s, int64_t token)
+{
+    return last_at(s->starts, s->info.n_documents, (uint64_t)token);
 }
 
 hs_status hs_token_store_sentence(const hs_token_store *s, int64_t sentence, int64_t *first, int64_t *end)
@@ -288,7 +297,7 @@ hs_status hs_token_store_sentences(const hs_token_store *s, int64_t document, in
     *first = *end = 0;
     if (!s->sentences || from == to)
         return HS_OK;
-    const int64_t a = sentence_at(s, from), b = sentence_at(s, to - 1) + 1;
+    const int64_t a = hs_token_store_sentence_at(s, (int64_t)from), b = hs_token_store_sentence_at(s, (int64_t)to - 1) + 1;
     if (s->sentences[a] != from || s->sentences[b] != to)
         return HS_FAIL(CORRUPT, "%s: document %lld spans tokens %llu to %llu, its sentences %llu to %llu", s->path, (long long)document,
                        (unsigned long long)from, (unsigned long long)to, (unsigned long long)s->sentences[a],

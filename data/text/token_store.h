@@ -36,6 +36,9 @@ void hs_token_store_document(const hs_token_store *s, int64_t document, int64_t 
 // does not ascend.
 hs_status hs_token_store_sentences(const hs_token_store *s, int64_t document, int64_t *first, int64_t *end);
 hs_status hs_token_store_sentence(const hs_token_store *s, int64_t sentence, int64_t *first, int64_t *end);
+// The document, and the sentence, of a token; the store has one, and a table of sentences.
+int64_t hs_token_store_document_at(const hs_token_store *s, int64_t token);
+int64_t hs_token_store_sentence_at(const hs_token_store *s, int64_t token);
 
 // A contiguous part [first, end) of a store: the training or the validation text. Borrows the store.
 typedef struct hs_token_range {
