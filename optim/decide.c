@@ -2,6 +2,7 @@
 //
 // Made once, by one member; whatever ranks have to agree on comes before it, in thunks of their own, so that no collective and no branch
 // of the host lies inside an update.
+#include "core/base/rng.h"
 #include "optim/update.h"
 #include <math.h>
 
@@ -48,22 +49,35 @@ static void find_bad_param(const hs_args *a, hs_step_state *s)
             s->bad_param = i, s->bad_count = bad[i];
 }
 
+// What a stored gradient is multiplied by.
+static double factor_of(const hs_optim_config *c, double norm, double scale)
+{
+    const double clip = c->clip > 0 ? c->clip / (norm + c->clip_eps) : 1;
+    return fmin(clip, 1) / scale;
+}
+
 static void begin_update(const hs_optim_config *c, hs_update_step *now, hs_step_state *s, double norm)
 {
     const double lr = hs_schedule_lr(&c->schedule, s->applied), t = (double)++s->applied;
-    const double bc1 = c->kind == HS_ADAMW || c->bias_correction ? 1 - pow(c->beta1, t) : 1;
-    const double bc2 = c->kind == HS_ADAMW || c->bias_correction ? 1 - pow(c->beta2, t) : 1;
-    const double clip = c->clip > 0 && norm > c->clip ? c->clip / norm : 1;
-    now->factor = (float)(clip / (double)s->scale);
+    const double bc1 = 1 - pow(c->beta1, t), bc2 = 1 - pow(c->beta2, t), step = c->correction == HS_CORRECT_STEP ? sqrt(bc2) / bc1 : 1;
+    const bool moments = c->correction == HS_CORRECT_MOMENTS;
+    now->factor = (float)factor_of(c, norm, (double)s->scale);
+    now->most = c->clip_value > 0 ? (float)c->clip_value : INFINITY;
     now->beta1 = (float)c->beta1, now->beta2 = (float)c->beta2;
-    now->beta3 = c->kind == HS_ADAMW || c->grad_averaging ? (float)(1 - c->beta1) : 1;
+    now->beta3 = c->grad_averaging ? (float)(1 - c->beta1) : 1;
     now->one_minus_beta2 = (float)(1 - c->beta2);
-    now->inv_bc1 = (float)(1 / bc1), now->inv_bc2 = (float)(1 / bc2), now->inv_sqrt_bc2 = (float)(1 / sqrt(bc2));
-    now->eps = (float)c->eps, now->momentum = (float)c->momentum;
+    now->inv_bc1 = moments ? (float)(1 / bc1) : 1;
+    now->inv_bc2 = moments ? (float)(1 / bc2) : 1;
+    now->inv_sqrt_bc2 = moments ? (float)(1 / sqrt(bc2)) : 1;
+    now->eps_in = c->eps_inside ? (float)c->eps : 0, now->eps_out = c->eps_inside ? 0 : (float)c->eps;
+    now->momentum = (float)c->momentum;
     for (int r = 0; r < HS_N_ROLES; r++) {
-        now->lr[r] = (float)(lr * c->lr_factor[r]);
-        now->decay[r] = (float)(c->weight_decay * c->decay_factor[r]);
+        const float decay = (float)(c->weight_decay * c->decay_factor[r]);
+        now->lr[r] = (float)(lr * step * c->lr_factor[r]);
+        now->decay[r] = c->decay == HS_DECAY_DECOUPLED ? decay : 0;
+        now->l2[r] = c->decay == HS_DECAY_GRADIENT ? decay : 0;
     }
+    now->count = (uint64_t)s->applied;
     s->lr = (float)lr;
 }
 
@@ -89,6 +103,7 @@ void hs_optim_decide(const hs_args *a, hs_lane *lane)
         s->grad_norm = (float)norm;
         s->skipped_in_row = 0;
         begin_update(c, now, s, norm);
+        now->key = hs_mix2(a->step->seed, hs_hash_string("optim.moments"));
     }
     s->step_scale = s->scale;
     hs_scaler_update(&c->scaler, s, overflow); // last: the gradients of this step carry the scale it began with

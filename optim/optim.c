@@ -3,6 +3,8 @@
 //   sums | decide | adamw
 //   sums | decide | lamb_moments | ratios | lamb_apply          | is a barrier
 //   sums | decide | sgd
+//   sums | decide | lars_norms | ratios | lars
+//   sums | decide | novograd_scales | novograd
 //
 // Behind what leaves partials comes their total where there are several tensor-parallel ranks, before the decision a vote where there are
 // several data-parallel ones.
@@ -27,29 +29,18 @@ struct hs_optim {
     hs_segment segment;
 };
 
-// ---- presets
+// ---- slabs
 
-hs_optim_config hs_optim_preset(hs_preset preset)
+static const hs_slab_spec *slabs_of(const hs_optim_rule *rule, const hs_optim_config *c)
 {
-    hs_optim_config c = { 0 };
-    for (int k = 0; k < HS_N_OPTIMS; k++)
-        for (int i = 0; i < hs_optim_portable.rule[k]->n_presets; i++)
-            if (hs_optim_portable.rule[k]->preset[i].preset == preset)
-                c = hs_optim_portable.rule[k]->preset[i].config;
-    c.bias_correction = c.grad_averaging = true;
-    c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1 };
-    c.decay_factor[HS_WEIGHT] = c.decay_factor[HS_EMBED] = 1;
-    for (int r = 0; r < HS_N_ROLES; r++)
-        c.lr_factor[r] = 1;
-    c.scaler = hs_scaler_preset(HS_SCALER_NONE, HS_F32);
-    return c;
+    return c->moments == HS_BF16 ? rule->small : rule->slab;
 }
 
 const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n)
 {
     const hs_optim_rule *rule = hs_optim_portable.rule[c->kind];
     *n = rule->n_slabs;
-    return rule->slab;
+    return slabs_of(rule, c);
 }
 
 hs_status hs_optim_declare(const hs_optim_config *c, hs_params *ps)
@@ -84,11 +75,15 @@ static hs_status check(const hs_optim_config *c)
         { "eps", c->eps, 1e-30, huge },
         { "weight_decay", c->weight_decay, 0, huge },
         { "clip", c->clip, 0, huge },
+        { "clip_eps", c->clip_eps, 0, huge },
+        { "clip_value", c->clip_value, 0, huge },
+        { "trust_coefficient", c->trust_coefficient, 0, huge },
         { "lr", s->lr, 0, huge },
         { "min_lr", s->min_lr, 0, huge },
         { "power", s->power, 0, huge },
         { "warmup", (double)s->warmup, 0, 9e15 },
         { "steps", (double)s->steps, 0, 9e15 },
+        { "warmup_share", s->warmup_share, 0, 1 },
         { "ratio_min", c->ratio_min, 0, huge },
         { "ratio_max", c->ratio_max, 0, huge },
     };
@@ -100,6 +95,8 @@ static hs_status check(const hs_optim_config *c)
     }
     if (c->ratio_max > 0 && c->ratio_min > c->ratio_max)
         return HS_FAIL(USAGE, "optim.ratio_min is %g, above ratio_max %g", c->ratio_min, c->ratio_max);
+    if (c->moments != HS_F32 && c->moments != HS_BF16)
+        return HS_FAIL(USAGE, "optim.moments is %s, allowed f32 and bf16", hs_dtype_name(c->moments));
     return hs_scaler_check(&c->scaler);
 }
 
@@ -128,13 +125,17 @@ static const hs_optim_tier *tier_for(hs_isa isa)
     return built[i].tier;
 }
 
-static hs_status kernels_of(const hs_device *dev, hs_optim_kind kind, const hs_grid *grid, const hs_optim_tier **out)
+static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, const hs_grid *grid, const hs_optim_tier **out)
 {
+    const hs_optim_kind kind = c->kind;
     *out = dev->optim ? dev->optim : dev->is_cpu ? tier_for(dev->isa) : NULL;
     if (!*out)
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers", dev->name);
     if (!(*out)->rule[kind])
         return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->name);
+    if (!slabs_of((*out)->rule[kind], c))
+        return HS_FAIL(UNSUPPORTED, "device %s has no %s with moments in %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->name,
+                       hs_dtype_name(c->moments));
     if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !(*out)->vote))
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers for several ranks", dev->name);
     return HS_OK;
@@ -192,24 +193,35 @@ static void write_table(hs_optim *o, hs_update_operand which, const void *src, s
     o->dev->copy(o->dev, o->memory + o->at[which], src, bytes);
 }
 
+// Where a chunk begins in a slab: of one that has a number per tensor, which of these is its own.
+static int64_t kept_at(const hs_slab *s, const hs_chunk *c, int tensor)
+{
+    return s->spec.per_tensor ? (int64_t)(s->place[c->param].offset / hs_dtype_bytes(s->spec.dtype)) + tensor
+                              : (int64_t)hs_slab_element(s, c);
+}
+
 static hs_status fill_chunks(hs_optim *o)
 {
     const hs_params *ps = o->ps;
+    int first = 0; // logical tensor of the parameter
     hs_update_chunk *row = calloc((size_t)ps->n_chunks + 1, sizeof *row);
     if (!row)
         return HS_FAIL(MEMORY, "no memory for %d chunks", ps->n_chunks);
     for (int k = 0; k < ps->n_chunks; k++) {
         const hs_chunk *c = &ps->chunk[k];
+        first = k && c->param == ps->chunk[k - 1].param ? first : c->logical;
+        const int tensor = o->c.qkv == HS_QKV_ONE ? 0 : c->logical - first;
         row[k] = (hs_update_chunk){ .value = (int64_t)hs_slab_element(ps->master, c),
                                     .low = ps->low ? (int64_t)hs_slab_element(ps->low, c) : 0,
                                     .grad = (int64_t)hs_slab_element(ps->grad, c),
+                                    .first = (int64_t)c->first,
                                     .n = c->n,
                                     .param = c->param,
-                                    .logical = c->logical,
+                                    .logical = first + tensor,
                                     .role = (uint8_t)ps->param[c->param]->role,
                                     .counted = c->counted };
         for (int i = 0; i < o->rule->n_slabs; i++)
-            row[k].kept[i] = (int64_t)hs_slab_element(o->slab[i], c);
+            row[k].kept[i] = kept_at(o->slab[i], c, tensor);
     }
     write_table(o, HS_UPDATE_CHUNKS, row, (size_t)ps->n_chunks * sizeof *row);
     free(row);
@@ -247,11 +259,13 @@ static void bind_slabs(hs_optim *o)
 static hs_status find_slabs(hs_optim *o)
 {
     const hs_params *ps = o->ps;
+    const hs_slab_spec *spec = slabs_of(o->rule, &o->c);
     for (int i = 0; i < o->rule->n_slabs; i++)
-        o->slab[i] = hs_params_slab(ps, o->rule->slab[i].name);
+        o->slab[i] = hs_params_slab(ps, spec[i].name);
     for (int i = 0; i < o->rule->n_slabs; i++)
-        if (!o->slab[i] || !o->slab[i]->p)
-            return HS_FAIL(INTERNAL, "the optimizer needs slab %s: hs_optim_declare before hs_params_alloc", o->rule->slab[i].name);
+        if (!o->slab[i] || !o->slab[i]->p || o->slab[i]->spec.dtype != spec[i].dtype)
+            return HS_FAIL(INTERNAL, "the optimizer needs slab %s of %s: hs_optim_declare before hs_params_alloc", spec[i].name,
+                           hs_dtype_name(spec[i].dtype));
     if (!ps->allocated || !ps->grad || !ps->grad->p)
         return HS_FAIL(INTERNAL, "the optimizer needs parameters laid out with gradients");
     return HS_OK;
@@ -263,7 +277,8 @@ size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + o->bytes; }
 
 static void add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
 {
-    const double n = (double)o->ps->n_trained, low = p->stores && o->ps->low ? 2 : 0;
+    const double n = (double)o->ps->n_trained, low = p->stores && o->ps->low ? 2 : 0,
+                 moments = p->moments * (double)hs_dtype_bytes(o->c.moments);
     hs_thunk *t = &o->thunk[o->segment.n++];
     *t = (hs_thunk){
         .fn = p->fn,
@@ -271,7 +286,7 @@ static void add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
         .name = p->name,
         .sync = true,
         .part = (uint8_t)p->part,
-        .cost = { p->each.flops * n, (p->each.bytes + low) * n },
+        .cost = { p->each.flops * n, (p->each.bytes + low + moments) * n },
     };
     for (int i = 0; i < HS_MAX_IN; i++)
         t->args.in[i] = o->ref[p->in[i]];
@@ -320,7 +335,7 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
     *out = NULL;
     HS_TRY(check(c));
     const hs_optim_tier *tier;
-    HS_TRY(kernels_of(dev, c->kind, grid, &tier));
+    HS_TRY(kernels_of(dev, c, grid, &tier));
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");

@@ -3,29 +3,21 @@
 #include "optim/update.h"
 #include <math.h>
 
-#define DYNAMIC_MAX 0x1p24f // where apex and MXNet stop too: gradients that still underflow there are lost in the sum anyway
+#define DYNAMIC_MAX 0x1p24f   // where apex and MXNet stop too: gradients that still underflow there are lost in the sum anyway
+#define LEAST       0x1p-126f // of the normal numbers: who asks for no bound gets these
+#define MOST        0x1p126f
 
 hs_scaler_config hs_scaler_preset(hs_scaler_kind kind, hs_dtype low)
 {
-    static const hs_scaler_config presets[] = {
-        [HS_SCALER_NONE] = { .init = 1, .growth = 2, .backoff = 0.5f, .min = 1, .max = 1, .interval = 2000, .hysteresis = 1 },
-        [HS_SCALER_DYNAMIC] = { .dynamic = true,
-                                .init = 0x1p16f,
-                                .growth = 2,
-                                .backoff = 0.5f,
-                                .min = 1,
-                                .max = DYNAMIC_MAX,
-                                .interval = 2000,
-                                .hysteresis = 1 },
-        [HS_SCALER_MEGATRON] = { .dynamic = true,
-                                 .init = 0x1p32f,
-                                 .growth = 2,
-                                 .backoff = 0.5f,
-                                 .min = 1,
-                                 .max = 0x1p126f,
-                                 .interval = 1000,
-                                 .hysteresis = 2 },
+    // clang-format off
+    static const hs_scaler_config presets[HS_N_SCALERS] = {
+        [HS_SCALER_NONE]     = { false, .init = 1,       .growth = 2, .backoff = .5f, .min = 1, .max = 1,            .interval = 2000, .hysteresis = 1 },
+        [HS_SCALER_DYNAMIC]  = { true,  .init = 0x1p16f, .growth = 2, .backoff = .5f, .min = 1, .max = DYNAMIC_MAX,  .interval = 2000, .hysteresis = 1 },
+        [HS_SCALER_MEGATRON] = { true,  .init = 0x1p32f, .growth = 2, .backoff = .5f, .min = 1, .max = MOST,         .interval = 1000, .hysteresis = 2 },
+        [HS_SCALER_TORCH]    = { true,  .init = 0x1p16f, .growth = 2, .backoff = .5f, .min = LEAST, .max = MOST,     .interval = 2000, .hysteresis = 1 },
+        [HS_SCALER_APEX]     = { true,  .init = 0x1p16f, .growth = 2, .backoff = .5f, .min = LEAST, .max = 0x1p24f,  .interval = 2000, .hysteresis = 1 },
     };
+    // clang-format on
     return presets[kind != HS_SCALER_AUTO ? kind : low == HS_F16 ? HS_SCALER_DYNAMIC : HS_SCALER_NONE];
 }
 

@@ -1,43 +1,104 @@
 // sgd: stochastic gradient descent with momentum, as in PyTorch (no dampening, no Nesterov): weight decay is part of the gradient.
 //
 //   m = momentum m + g + decay w, w -= lr m
+//
+// lars: the same with a rate per logical tensor inside the momentum (You et al., arXiv 1708.03888).
+//
+//   m = momentum m + r (g + decay w), r = coefficient |w| / (|g| + decay |w| + eps), w -= lr m
 #include "optim/walk.h"
 
 static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true } };
-static const hs_optim_choice presets[] = {
-    { HS_PRESET_SGD, { .kind = HS_SGD, .momentum = 0.9, .eps = 1, .weight_decay = 1e-4, .clip = 0 } },
-};
+static const hs_slab_spec small_slabs[] = { { .name = "sgd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true } };
+
+static inline void descend(const hs_args *a, const hs_update_step *now, const hs_update_chunk *c, const float *restrict grad, float ratio)
+{
+    const float step = now->lr[c->role], decay = now->decay[c->role], l2 = now->l2[c->role];
+    float buf[HS_CHUNK];
+    float *restrict w = (float *)a->out[0].p + c->value, *restrict m = moment_open(&a->out[2], c, 0, buf);
+    HS_SIMD
+    for (int32_t i = 0; i < c->n; i++) {
+        m[i] = now->momentum * m[i] + ratio * gradient_of(now, l2, grad[i], w[i]);
+        w[i] -= step * (m[i] + decay * w[i]);
+    }
+    refresh_low(&a->out[1], c, w);
+    if (a->out[2].dtype == HS_BF16) {
+        uint32_t noise[HS_CHUNK];
+        moment_noise(now, c, noise);
+        moment_close(&a->out[2], c, 0, m, noise);
+    }
+}
 
 static void sgd(const hs_args *a, hs_lane *lane)
 {
     const hs_update_step now = *(const hs_update_step *)a->in[2].p;
     walk mine = walk_of(a, lane);
+    hs_for_chunks(c, &mine) descend(a, &now, c, (const float *)a->in[3].p + c->grad, 1);
+}
+
+static void lars_norms(const hs_args *a, hs_lane *lane)
+{
+    const hs_update_step now = *(const hs_update_step *)a->in[2].p;
+    hs_partial *partial = (hs_partial *)a->out[0].p;
+    walk mine = walk_of(a, lane);
     hs_for_chunks(c, &mine)
     {
-        const float step = now.lr[c->role], decay = now.decay[c->role];
-        const float *restrict grad = (const float *)a->in[3].p + c->grad;
-        float *restrict w = (float *)a->out[0].p + c->value, *restrict m = (float *)a->out[2].p + c->kept[0];
-        HS_SIMD
+        const float *grad = (const float *)a->in[3].p + c->grad, *w = (const float *)a->in[4].p + c->value;
+        double sum = 0;
+        HS_SIMD_SUM(sum)
         for (int32_t i = 0; i < c->n; i++) {
-            m[i] = now.momentum * m[i] + (grad[i] * now.factor + decay * w[i]);
-            w[i] -= step * m[i];
+            const double g = (double)gradient_of(&now, 0, grad[i], 0);
+            sum += g * g;
         }
-        refresh_low(&a->out[1], c, w);
+        partial[c - mine.all] = (hs_partial){ sum_squares(w, c->n), sum };
     }
 }
 
-extern const hs_optim_rule HS_TIERED(hs_sgd);
+static void lars(const hs_args *a, hs_lane *lane)
+{
+    const hs_update_step now = *(const hs_update_step *)a->in[2].p;
+    walk mine = walk_of(a, lane);
+    hs_for_chunks(c, &mine) descend(a, &now, c, (const float *)a->in[3].p + c->grad, ((const float *)a->in[4].p)[c->logical]);
+}
+
+extern const hs_optim_rule HS_TIERED(hs_sgd), HS_TIERED(hs_lars);
 const hs_optim_rule HS_TIERED(hs_sgd) = {
-    .slab = slabs,
-    .n_slabs = HS_COUNT(slabs),
     .name = "sgd",
-    .preset = presets,
-    .n_presets = HS_COUNT(presets),
+    .slab = slabs,
+    .small = small_slabs,
+    .n_slabs = HS_COUNT(slabs),
     .pass = { { .name = "optim.sgd",
                 .fn = sgd,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD },
                 .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT },
-                .each = { 6, 12 + 8 },
+                .each = { 6, 12 },
+                .moments = 2,
                 .stores = true } },
+};
+const hs_optim_rule HS_TIERED(hs_lars) = {
+    .name = "lars",
+    .slab = slabs,
+    .small = small_slabs,
+    .n_slabs = HS_COUNT(slabs),
+    .pass = { { .name = "optim.lars_norms",
+                .fn = lars_norms,
+                .part = HS_PART_FREE,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE },
+                .out = { HS_UPDATE_PARTIALS },
+                .each = { 5, 8 },
+                .totals = true },
+              { .name = "optim.lars_ratios",
+                .fn = hs_lars_ratios,
+                .part = HS_PART_SOLO,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
+                .out = { HS_UPDATE_NORMS, HS_UPDATE_RATIO } },
+              { .name = "optim.lars",
+                .fn = lars,
+                .part = HS_PART_FREE,
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_RATIO },
+                .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT },
+                .each = { 7, 12 },
+                .moments = 2,
+                .stores = true } },
+    .per_tensor = true,
 };

@@ -20,7 +20,7 @@ static void sums(const hs_args *a, hs_lane *lane)
     }
 }
 
-extern const hs_optim_rule HS_TIERED(hs_adamw), HS_TIERED(hs_lamb), HS_TIERED(hs_sgd);
+extern const hs_optim_rule HS_TIERED(hs_adamw), HS_TIERED(hs_lamb), HS_TIERED(hs_sgd), HS_TIERED(hs_lars), HS_TIERED(hs_novograd);
 
 extern const hs_optim_tier HS_TIERED(hs_optim);
 const hs_optim_tier HS_TIERED(hs_optim) = {
@@ -28,5 +28,9 @@ const hs_optim_tier HS_TIERED(hs_optim) = {
     .decide = hs_optim_decide,
     .total = hs_optim_total,
     .vote = hs_optim_vote,
-    .rule = { [HS_ADAMW] = &HS_TIERED(hs_adamw), [HS_LAMB] = &HS_TIERED(hs_lamb), [HS_SGD] = &HS_TIERED(hs_sgd) },
+    .rule = { [HS_ADAMW] = &HS_TIERED(hs_adamw),
+              [HS_LAMB] = &HS_TIERED(hs_lamb),
+              [HS_SGD] = &HS_TIERED(hs_sgd),
+              [HS_LARS] = &HS_TIERED(hs_lars),
+              [HS_NOVOGRAD] = &HS_TIERED(hs_novograd) },
 };

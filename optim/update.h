@@ -5,7 +5,7 @@
 // of chunks, what the update itself leaves between its thunks. Which ones, and in which order, stands in a list beside the kernel. It reads
 // nothing of the host's and asks it nothing, so that a device can capture an update.
 //
-// One file per optimizer, compiled once per ISA tier: its slabs, presets and passes are an hs_optim_rule. Whoever runs a pass divides the
+// One file per optimizer, compiled once per ISA tier: its slabs and passes are an hs_optim_rule. Whoever runs a pass divides the
 // table of chunks; what a pass adds up is one partial per chunk, so no bit depends on the number of those who divide it.
 #ifndef HS_OPTIM_UPDATE_H
 #define HS_OPTIM_UPDATE_H
@@ -17,9 +17,10 @@ enum { HS_OPTIM_SLABS = 2, HS_OPTIM_PASSES = 3 };
 // A row of the table of chunks: at most HS_CHUNK elements of one logical tensor, and where they begin in each slab that has them.
 typedef struct hs_update_chunk {
     int64_t value, low, grad, kept[HS_OPTIM_SLABS]; // elements from the front of the slab
-    int32_t n, param, logical;
-    uint8_t role; // hs_role
-    bool counted; // hs_chunk.counted
+    int64_t first;                                  // of the stored parameter
+    int32_t n, param, logical;                      // logical: whose norms it counts to (optim.qkv)
+    uint8_t role;                                   // hs_role
+    bool counted;                                   // hs_chunk.counted
 } hs_update_chunk;
 
 // What the decision settles once per step and the passes only read.
@@ -28,13 +29,16 @@ typedef struct hs_update_step {
     float factor;                               // clip factor / loss scale: what a stored gradient is multiplied by
     float beta1, beta2, beta3, one_minus_beta2; // m = beta1 m + beta3 g, v = beta2 v + (1 - beta2) g^2
     float inv_bc1, inv_bc2, inv_sqrt_bc2;       // 1 / (1 - beta^t); 1 without bias correction
-    float eps, momentum;
-    float lr[HS_N_ROLES];    // learning rate times the role's factor
-    float decay[HS_N_ROLES]; // weight decay times the role's factor
+    float eps_in, eps_out, momentum;            // sqrt(v + eps_in) + eps_out: one of them is 0
+    float most;                                 // largest magnitude of an element of the gradient
+    float lr[HS_N_ROLES];                       // learning rate times the role's factor, and what else scales a step
+    float decay[HS_N_ROLES];                    // weight decay times the role's factor, where it is decoupled ...
+    float l2[HS_N_ROLES];                       // ... and where it is part of the gradient
+    uint64_t key, count;                        // of stochastic rounding: the run's seed, and this update's number
 } hs_update_step;
 
 typedef struct hs_partial { // of one chunk
-    double a, b;            // gradients: sum of squares, how many are not finite | LAMB: sums of squares of w and of u
+    double a, b;            // gradients: sum of squares, how many are not finite | LAMB, LARS: sums of squares of w and of u or g
 } hs_partial;
 
 // The operands there are. Rows of each: hs_ref.rows.
@@ -48,7 +52,7 @@ typedef enum hs_update_operand {
     HS_UPDATE_FOUND,    // int32_t: a gradient was not finite, on any rank. Absent on one data-parallel rank
     HS_UPDATE_BAD,      // int64_t[n_params]: elements of a gradient that were not finite
     HS_UPDATE_NORMS,    // double[n_logical][2]: sums of squares of w and of u. Of rules that are per_tensor, like the next one
-    HS_UPDATE_RATIO,    // float[n_logical], times the role's lr
+    HS_UPDATE_RATIO,    // float[n_logical]
     HS_UPDATE_GRAD,     // slabs
     HS_UPDATE_VALUE,
     HS_UPDATE_LOW, // absent where there is none; its dtype says which
@@ -62,22 +66,17 @@ typedef struct hs_optim_pass { // a thunk
     hs_kernel *fn;
     hs_part_kind part;
     uint8_t in[HS_MAX_IN], out[HS_MAX_OUT]; // hs_update_operand, in the kernel's order
-    hs_cost each;                           // of an element; storing the low copy comes on top where `stores` says so
+    hs_cost each;                           // of an element; on top come the low copy where `stores` says so ...
+    int moments;                            // ... and reads and writes of moments, by their type
     bool stores;
     bool totals; // its partials are those of one tensor-parallel rank: added up over all of them behind it
 } hs_optim_pass;
 
-typedef struct hs_optim_choice {
-    hs_preset preset;
-    hs_optim_config config; // what it leaves 0 hs_optim_preset fills with the defaults all have
-} hs_optim_choice;
-
 typedef struct hs_optim_rule { // one optimizer
     const char *name;          // "adamw"
     const hs_slab_spec *slab;  // that it keeps: HS_UPDATE_KEPT and on, in this order
+    const hs_slab_spec *small; // (optional) the same, moments in bf16; defaults to "no such"
     int n_slabs;
-    const hs_optim_choice *preset;
-    int n_presets;
     hs_optim_pass pass[HS_OPTIM_PASSES]; // behind the decision, in order; ends at the first without a name
     bool per_tensor;                     // needs norms and a ratio for each logical tensor
 } hs_optim_rule;
@@ -103,12 +102,15 @@ extern const hs_optim_tier hs_optim_avx512;
 extern const hs_optim_tier hs_optim_avx512bf16;
 #endif
 
-// Kernels that few numbers go through, for all tiers and any device that shares the host's memory (decide.c, lamb.c).
+// Kernels that few numbers go through, for all tiers and any device that shares the host's memory (decide.c, ratios.c).
 void hs_optim_decide(const hs_args *a, hs_lane *lane);
 void hs_optim_total(const hs_args *a, hs_lane *lane);
 void hs_optim_vote(const hs_args *a, hs_lane *lane);
-// LAMB's trust ratios: chunks, made, now, partials -> norms, ratio. What decides over all others is not per tier.
+// What is settled per logical tensor, by one member (ratios.c). LAMB's and LARS's trust ratios: chunks, made, now, partials -> norms,
+// ratio. LAMB's are times the role's lr. NovoGrad's 1 / (sqrt(v) + eps), from the partials of `sums`: -> norms, ratio, v.
 void hs_lamb_ratios(const hs_args *a, hs_lane *lane);
+void hs_lars_ratios(const hs_args *a, hs_lane *lane);
+void hs_novograd_scales(const hs_args *a, hs_lane *lane);
 
 hs_status hs_scaler_check(const hs_scaler_config *c);
 // What a step does to the scale: growth, back-off and hysteresis as in Megatron's DynamicGradScaler.

@@ -367,12 +367,27 @@ void hs_params_refresh_low(hs_params *ps)
     }
 }
 
-void hs_param_export(const hs_param *p, const float *stored, float *logical)
+void hs_param_export_as(const hs_param *p, hs_dtype dtype, const void *stored, void *logical)
 {
     const extent e = extent_of(p, 0);
+    const size_t width = hs_dtype_bytes(dtype);
     for (int64_t k = 0; k < n_runs(p, &e); k++) {
         const run r = run_at(p, &e, k);
-        memcpy(logical + r.logical, stored + r.stored, (size_t)r.n * sizeof(float));
+        memcpy((char *)logical + (size_t)r.logical * width, (const char *)stored + (size_t)r.stored * width, (size_t)r.n * width);
+    }
+}
+
+void hs_param_export(const hs_param *p, const float *stored, float *logical) { hs_param_export_as(p, HS_F32, stored, logical); }
+
+// f32 of the host's, to the type of a slab.
+static void copy_narrow(const hs_params *ps, const hs_slab *s, char *to, const float *from, int64_t n)
+{
+    const size_t width = hs_dtype_bytes(s->spec.dtype);
+    double block[BLOCK]; // of any type
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        const int64_t part = n - at < BLOCK ? n - at : BLOCK;
+        hs_convert(block, s->spec.dtype, from + at, HS_F32, part);
+        hs_params_copy(ps, to + (size_t)at * width, block, (size_t)part * width);
     }
 }
 
@@ -393,7 +408,11 @@ hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const f
     HS_TRY(hs_params_clear(ps, s, p));
     for (int64_t k = 0; k < n_runs(p, &e); k++) {
         const run r = run_at(p, &e, k);
-        hs_params_copy(ps, to + (size_t)r.stored * sizeof(float), logical + r.logical, (size_t)r.n * sizeof(float));
+        char *at = to + (size_t)r.stored * hs_dtype_bytes(s->spec.dtype);
+        if (s->spec.dtype == HS_F32)
+            hs_params_copy(ps, at, logical + r.logical, (size_t)r.n * sizeof(float));
+        else
+            copy_narrow(ps, s, at, logical + r.logical, r.n);
     }
     return HS_OK;
 }

@@ -45,6 +45,7 @@ typedef struct hs_slab_spec {
     hs_dtype dtype;      // of an element
     bool trainable_only; // frozen parameters are absent
     bool saved;          // what a run goes on from besides the values: checkpoints hold it, as SLAB.PARAMETER
+    bool per_tensor;     // one element for each logical tensor (hs_param.parts) instead of its elements
     size_t (*bytes)(const hs_param *p, const void *user); // (optional) of one parameter, 0: absent; defaults to its stored elements
     const void *user;
 } hs_slab_spec;
@@ -198,7 +199,8 @@ hs_params_bytes hs_params_bytes_of(const hs_params *ps);
 // Copies the logical tensor [logical dims] out of the stored elements of one parameter (f32, the host's), without the padding. tp_size 1
 // only; shards are gathered by parallel/.
 void hs_param_export(const hs_param *p, const float *stored, float *logical);
-// Straight out of a slab, and into one: padding becomes zero.
+void hs_param_export_as(const hs_param *p, hs_dtype dtype, const void *stored, void *logical); // of elements of another type
+// Straight out of a slab of f32, and into one of any type: padding becomes zero.
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical);
 hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical);
 

@@ -230,7 +230,7 @@ static hs_status make_room(hs_slab *s, const hs_param *p)
 static void add_place(hs_slab *s, const hs_param *p)
 {
     const size_t element = hs_dtype_bytes(s->spec.dtype);
-    size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : p->n * element;
+    size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : (s->spec.per_tensor ? (size_t)p->parts : p->n) * element;
     if (p->frozen && s->spec.trainable_only)
         bytes = 0;
     s->place[p->id] = (hs_place){ .offset = s->bytes, .bytes = bytes };

@@ -401,6 +401,8 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
 
 const hs_segment *hs_run_update_segment(const hs_run *r) { return r->update.thunk ? &r->update : NULL; }
 
+const bool *hs_run_made(const hs_run *r) { return r->written; }
+
 hs_status hs_run_update(hs_run *r)
 {
     hs_params *ps = r->model->params;

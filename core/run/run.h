@@ -82,6 +82,9 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update);
 const hs_segment *hs_run_update_segment(const hs_run *r); // with the record behind it; NULL: none was set
 hs_status hs_run_update(hs_run *r);                       // INTERNAL: no segment, no micro-step before it, none that was the last
 
+// By hs_param.id: a micro-step since the last update has made this gradient. It lies in the slab "grad", behind a hs_run_wait.
+const bool *hs_run_made(const hs_run *r);
+
 // ---- records of the last HS_STEP_RECORDS updates. Reading them looks at the device: do it every now and then, not every step.
 int hs_run_unread(const hs_run *r);                  // updates since the last record that was read; known without looking
 const hs_step_record *hs_run_read_record(hs_run *r); // the oldest one not read yet, valid until the next update; NULL: none is left, or

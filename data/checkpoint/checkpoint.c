@@ -357,6 +357,33 @@ static hs_weight *find_kept(const slab_names *in, const hs_param *p)
     return kept(p, in, &piece, &n) == HS_OK ? hs_weights_find(in->w, piece.name) : NULL;
 }
 
+// A slab that has a number per tensor lies in the file as a vector of them.
+static hs_param vector_of(const hs_param *p)
+{
+    hs_param v = { .name = p->name, .parts = 1, .n_dims = 1, .id = p->id, .n = (size_t)p->parts };
+    v.logical[0] = v.dim[0] = p->parts;
+    return v;
+}
+
+static hs_status load_vectors(hs_weights *w, hs_params *ps, hs_slab *slab)
+{
+    const slab_names names = { w, slab };
+    const size_t width = hs_dtype_bytes(slab->spec.dtype);
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        const hs_weight *tensor = hs_slab_has(slab, p) ? find_kept(&names, p) : NULL;
+        if (!tensor)
+            continue;
+        double in[HS_NAME_PIECES], out[HS_NAME_PIECES]; // of any type; parts have a name each
+        if (p->parts > HS_NAME_PIECES || tensor->entry->bytes > sizeof in)
+            return HS_FAIL(INTERNAL, "%s has %d parts", p->name, p->parts);
+        memcpy(in, tensor->entry->data, tensor->entry->bytes);
+        hs_convert(out, slab->spec.dtype, in, tensor->entry->dtype, p->parts);
+        HS_TRY(hs_params_write(ps, slab, p, memcpy(in, out, (size_t)p->parts * width)));
+    }
+    return HS_OK;
+}
+
 typedef struct tally { // of parameters, in all slabs
     int n, fresh, dropped;
     const hs_param *first; // of the fresh ones
@@ -369,10 +396,11 @@ static hs_status expect_slab(hs_weights *w, const hs_params *ps, const hs_slab *
     int found = 0;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
+        const hs_param vector = vector_of(p);
         hs_weight *tensor = find_kept(&names, p);
         found += tensor != NULL;
         if (tensor != NULL && hs_slab_has(slab, p))
-            HS_TRY(hs_weights_expect_one(w, p, kept, &names));
+            HS_TRY(hs_weights_expect_one(w, slab->spec.per_tensor ? &vector : p, kept, &names));
         else if (tensor != NULL)
             tensor->used = true, t->dropped++;
         else if (hs_slab_has(slab, p))
@@ -395,7 +423,9 @@ static hs_status load_slabs(hs_weights *w, hs_params *ps)
             HS_TRY(expect_slab(w, ps, ps->slab[i], &t));
     HS_TRY(hs_weights_fit(w));
     for (int i = 0; i < ps->n_slabs; i++)
-        if (ps->slab[i]->spec.saved)
+        if (ps->slab[i]->spec.saved && ps->slab[i]->spec.per_tensor)
+            HS_TRY(load_vectors(w, ps, ps->slab[i]));
+        else if (ps->slab[i]->spec.saved)
             HS_TRY(hs_weights_copy(w, ps, kept, &(slab_names){ w, ps->slab[i] }, ps->slab[i]));
     if (t.fresh || t.dropped)
         hs_warn("%s: not of the parameters that are trained now (train.freeze): moments of %d start at zero%s%s%s, those of %d are dropped",

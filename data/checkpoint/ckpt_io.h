@@ -56,7 +56,7 @@ hs_status hs_find_file(const char *path, bool *found);
 typedef struct hs_st_source {
     hs_st_tensor t;          // as the file has it. t.data: its bytes, or, if param is set, that parameter's elements as stored in a slab
     const hs_param *param;   // NULL: t.data is written as it stands
-    bool transposed;         // the file has [in, out]
+    bool transposed;         // the file has [in, out]; of f32
     int part;                // of the logical tensors stacked in param, from 1 on; 0: all of them
     const hs_params *values; // NULL, or param's values are read out of these while they are written; t.data is NULL then
 } hs_st_source;

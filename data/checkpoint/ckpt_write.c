@@ -127,6 +127,16 @@ static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_
     return st;
 }
 
+// In the type of the slab; of one that has a number per tensor, those.
+static void as_slab_has_it(hs_st_source *s, const hs_slab *slab, const hs_param *p)
+{
+    s->t.dtype = slab->spec.dtype;
+    if (!slab->spec.per_tensor)
+        return;
+    s->t.n_dims = 1, s->t.dim[0] = p->parts;
+    s->param = NULL;
+}
+
 // What an optimizer keeps, as SLAB.PARAMETER under our own names, as it lies here.
 static hs_status optimizer_sources(sources *out, const hs_params *ps, const copied *c, int n)
 {
@@ -142,6 +152,8 @@ static hs_status optimizer_sources(sources *out, const hs_params *ps, const copi
             st = HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES - 16, p->name);
         else
             st = add_sources(out, p, hs_slab_in(from->slab, from->copy, p), &piece, 1);
+        if (st == HS_OK)
+            as_slab_has_it(&out->s[out->n - 1], from->slab, p);
     }
     if (st != HS_OK)
         sources_free(out);
@@ -373,8 +385,8 @@ size_t hs_ckpt_bytes(const hs_params *ps)
 static hs_status add_snapshot(hs_ckpt *c, const hs_slab *slab)
 {
     void *copy;
-    if (slab->spec.dtype != HS_F32 || slab->spec.bytes != NULL)
-        return HS_FAIL(UNSUPPORTED, "slab %s: checkpoints hold f32 tensors only", slab->spec.name);
+    if (!hs_dtype_is_float(slab->spec.dtype) || slab->spec.bytes != NULL)
+        return HS_FAIL(UNSUPPORTED, "slab %s: checkpoints hold tensors of floats only", slab->spec.name);
     if (hs_params_alloc_host(c->ps, slab->bytes, &copy) != HS_OK)
         return HS_FAIL(MEMORY, "no memory for a snapshot of slab %s: %zu bytes", slab->spec.name, slab->bytes);
     memset(copy, 0, slab->bytes);

@@ -98,8 +98,8 @@ static hs_status write_turned(hs_out *o, const float *src, int64_t out, int64_t 
 static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
 {
     const hs_param *p = s->param;
-    const float *value = s->t.data;
-    float *cut = NULL;
+    const char *value = s->t.data;
+    char *cut = NULL;
     uint64_t bytes = 0;
     HS_TRY(bytes_of(&s->t, &bytes));
     bool tail_only = !s->values && (p->parts <= 1 || p->logical[0] == p->dim[0]); // then the logical rows are the first ones as they lie
@@ -111,15 +111,15 @@ static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
         if (cut == NULL)
             return HS_FAIL(MEMORY, "%s: no memory for %llu bytes of \"%s\"", o->path, (unsigned long long)bytes, p->name);
         if (s->values)
-            hs_params_export(s->values, s->values->master, p, cut);
+            hs_params_export(s->values, s->values->master, p, (float *)cut);
         else
-            hs_param_export(p, s->t.data, cut);
+            hs_param_export_as(p, s->t.dtype, s->t.data, cut);
         value = cut;
     }
     if (s->part > 0)
-        value += (size_t)(s->part - 1) * (bytes / sizeof *value);
+        value += (size_t)(s->part - 1) * bytes;
     const hs_status st =
-        s->transposed ? write_turned(o, value, p->logical[0] / pieces, p->logical[1], block) : hs_out_write(o, value, bytes);
+        s->transposed ? write_turned(o, (const float *)value, p->logical[0] / pieces, p->logical[1], block) : hs_out_write(o, value, bytes);
     free(cut);
     return st;
 }

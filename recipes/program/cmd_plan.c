@@ -27,7 +27,7 @@ static const byte_class classes[] = {
     { "weights", offsetof(hs_budget, weights), "low copies that products read" },
     { "packed", offsetof(hs_budget, packed), "weights as products walk them, where micro-batches share them" },
     { "gradients", offsetof(hs_budget, gradients), "f32; activations lie there first, where a step has one micro-batch" },
-    { "moments", offsetof(hs_budget, moments), "f32, what the optimizer keeps of each trained parameter" },
+    { "moments", offsetof(hs_budget, moments), "what the optimizer keeps of each trained parameter" },
     { "activations", offsetof(hs_budget, activations), "values and their gradients, placed by liveness: what finds no room there" },
     { "workspace", offsetof(hs_budget, workspace), "scratch of kernels" },
     { "inputs", offsetof(hs_budget, inputs), "static inputs, in two slots: one is fed while the other is read" },
@@ -77,8 +77,9 @@ static hs_status settle_model(hs_config *c, int want)
     return hs_weights_vocabulary(c, n);
 }
 
-static void print_text(const hs_config *c, const hs_budget *b, const char *policy, int64_t largest, size_t memory)
+static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
 {
+    const char *policy = hs_dtype_name(low);
     const hs_arch m = hs_config_arch(c);
     const int64_t context = hs_arch_int(m, "model.context");
     char a[32], d[32], sizes[256];
@@ -107,6 +108,7 @@ static void print_text(const hs_config *c, const hs_budget *b, const char *polic
         printf("  %-24s %s of %s: %s -> %s, %s\n", b->info.cast[i].scope, b->info.cast[i].backward ? "gradient" : "output",
                b->info.cast[i].from_op, hs_dtype_name(b->info.cast[i].from), hs_dtype_name(b->info.cast[i].to),
                hs_human_bytes((double)b->info.cast[i].bytes, a, sizeof a));
+    hs_config_print_optim(c, low);
     printf("\nlargest micro-batch that fits into %s: ", hs_human_bytes((double)memory, a, sizeof a));
     if (largest)
         printf("train.batch=%lld\n", (long long)largest);
@@ -114,7 +116,7 @@ static void print_text(const hs_config *c, const hs_budget *b, const char *polic
         puts("none");
 }
 
-static void print_json(const hs_budget *b, const char *policy, int64_t largest, size_t memory)
+static void print_json(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
 {
     json_t *bytes = json_object(), *casts = json_array();
     for (int i = 0; i < HS_COUNT(classes); i++)
@@ -125,13 +127,13 @@ static void print_json(const hs_budget *b, const char *policy, int64_t largest, 
                                                k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
                                                "bytes", (json_int_t)k->bytes, "backward", k->backward));
     }
-    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o}", "parameters",
+    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
                             (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
                             "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
                             hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
-                            "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", policy, "nodes",
-                            b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
-                            "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds)));
+                            "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", hs_dtype_name(low),
+                            "nodes", b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
+                            "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low)));
 }
 
 // What the plan made of the trace, types settled and casts in place.
@@ -172,9 +174,9 @@ static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
     if (o->common.json && o->nodes)
         print_nodes(b.graph, true);
     if (o->common.json)
-        print_json(&b, hs_dtype_name(policy.low), largest, memory);
+        print_json(c, &b, policy.low, largest, memory);
     else
-        print_text(c, &b, hs_dtype_name(policy.low), largest, memory);
+        print_text(c, &b, policy.low, largest, memory);
     if (!o->common.json && o->nodes)
         print_nodes(b.graph, false);
     hs_engine_free(e);

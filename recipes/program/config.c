@@ -107,7 +107,8 @@ hs_status hs_config_of_checkpoint(hs_config **out, const hs_config_table *t, con
     hs_config *c = malloc(sizeof *c);
     if (!c)
         return HS_FAIL(MEMORY, "%s: no memory to read it", path);
-    if (hs_config_init(c, t) == HS_OK && hs_yaml_load(path, &t->schema, c, c->origin) == HS_OK) {
+    if (hs_config_init(c, t) == HS_OK && hs_yaml_load(path, &t->schema, c, c->origin) == HS_OK &&
+        hs_config_settle_optim(c) == HS_OK) {
         *out = c;
         return HS_OK;
     }
@@ -119,7 +120,7 @@ hs_status hs_config_of_checkpoint(hs_config **out, const hs_config_table *t, con
 const char *hs_config_prefix(const hs_config *c, const char *key, char *buf, size_t size)
 {
     const char *where = hs_config_where(c, key);
-    if (strcmp(where, "default") == 0 || strncmp(where, "--", 2) == 0)
+    if (strcmp(where, "default") == 0 || strncmp(where, "--", 2) == 0 || strncmp(where, "optim.name ", 11) == 0)
         buf[0] = 0;
     else
         snprintf(buf, size, "%s: ", where);
@@ -170,18 +171,6 @@ static hs_status check_name(const hs_config *c)
     return HS_OK;
 }
 
-static hs_status check_optim(const hs_config *c)
-{
-    char at[128];
-    if (c->optim.betas.n != 2)
-        return HS_FAIL(USAGE, "%soptim.betas has %d value%s, needs 2", hs_config_prefix(c, "optim.betas", at, sizeof at), c->optim.betas.n,
-                       hs_plural(c->optim.betas.n));
-    if (c->optim.min_lr > c->optim.lr)
-        return HS_FAIL(USAGE, "%soptim.min_lr is %g, above optim.lr %g", hs_config_prefix(c, "optim.min_lr", at, sizeof at),
-                       c->optim.min_lr, c->optim.lr);
-    return HS_OK;
-}
-
 static hs_status check_data(const hs_config *c)
 {
     char at[128];
@@ -203,7 +192,7 @@ hs_status hs_config_check(const hs_config *c, bool data_needed)
     HS_TRY(check_model(c));
     HS_TRY(check_name(c));
     HS_TRY(check_micro_batch(c));
-    HS_TRY(check_optim(c));
+    HS_TRY(hs_config_check_optim(c));
     if (data_needed)
         HS_TRY(check_data(c));
     hs_isa isa;
@@ -225,24 +214,6 @@ int64_t hs_config_model_int(const hs_config *c, const char *key) { return hs_arc
 hs_model_info hs_config_info(const hs_config *c)
 {
     return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings };
-}
-
-hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low)
-{
-    hs_optim_config o = hs_optim_preset((hs_preset)c->optim.name);
-    o.beta1 = c->optim.betas.v[0], o.beta2 = c->optim.betas.v[1];
-    if (c->optim.eps > 0)
-        o.eps = c->optim.eps;
-    o.weight_decay = c->optim.weight_decay, o.momentum = c->optim.momentum;
-    o.clip = c->optim.clip;
-    o.schedule = (hs_schedule){ .kind = (hs_schedule_kind)c->optim.schedule,
-                                .lr = c->optim.lr,
-                                .min_lr = c->optim.min_lr,
-                                .power = c->optim.power,
-                                .warmup = c->optim.warmup,
-                                .steps = c->train.steps };
-    o.scaler = hs_scaler_preset((hs_scaler_kind)c->amp.scaler, low);
-    return o;
 }
 
 hs_dtype hs_dtype_of_option(hs_dtype_option o)

@@ -57,14 +57,19 @@ typedef struct hs_config {
     struct {
         int name;     // hs_preset
         int schedule; // hs_schedule_kind
-        double lr, min_lr, power, momentum, eps, weight_decay, clip;
+        double lr, min_lr, power, warmup_fraction;
         int64_t warmup;
+        double momentum, eps, weight_decay, clip, clip_eps, clip_value, trust_coefficient, ratio_min, ratio_max;
         hs_reals betas;
+        int trust, bounds, decay_mode, bias_correction, qkv; // hs_trust, hs_bounded, hs_decay, hs_correction, hs_qkv
+        int moments;                                         // f32, bf16
+        bool eps_inside, grad_averaging;
     } optim;
     struct {
         int policy;   // hs_dtype_option
         int residual; // HS_RESIDUAL_F32, HS_RESIDUAL_LOW
         int scaler;   // hs_scaler_kind
+        int64_t histogram;
         hs_string overrides;
     } amp;
     struct {
@@ -118,6 +123,12 @@ hs_arch hs_config_arch(const hs_config *c);                       // settings st
 int64_t hs_config_model_int(const hs_config *c, const char *key); // "model.context"; 0 where the family has no such key
 hs_model_info hs_config_info(const hs_config *c);                 // what a checkpoint's config.json will say
 hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low);
+// config_optim.c. Switches of the optimizer that nobody set get what its preset says, so that the resolved configuration says all; to be
+// done again where optim.name has changed. The two below show a configuration in which it was done.
+hs_status hs_config_settle_optim(hs_config *c);
+hs_status hs_config_check_optim(const hs_config *c);
+void hs_config_print_optim(const hs_config *c, hs_dtype low);
+struct json_t *hs_config_optim_json(const hs_config *c, hs_dtype low);
 hs_status hs_config_policy(const hs_config *c, hs_policy *out);
 hs_dtype hs_dtype_of_option(hs_dtype_option o); // auto: bf16 where the CPU multiplies it in hardware, else fp32
 

@@ -97,31 +97,69 @@ static const hs_key keys[] = {
     INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
         .advanced = true),
 
-    CHOICE("optim.name", optim.name, "adamw", "adamw|lamb|nvlamb|sgd",
-           .help = "optimizer; nvlamb: LAMB as NVIDIA's published figure has it"),
+    CHOICE("optim.name", optim.name, "adamw", HS_PRESET_WORDS,
+           .help = "optimizer, with the switches of the implementation it is named after (halfstep plan prints them): adamw; electra: Adam "
+                   "without bias correction; six LAMBs; sgd, lars, novograd. What nobody sets it decides itself"),
     REAL("optim.lr", optim.lr, "1e-3", 0, 1e3, .help = "highest learning rate"),
     REAL("optim.min_lr", optim.min_lr, "0", 0, 1e3, .help = "learning rate at the last step"),
     INT("optim.warmup", optim.warmup, "0", 0, 1e12, .unit = "steps", .help = "steps of linear warm-up"),
-    CHOICE("optim.schedule", optim.schedule, "cosine", "constant|linear|cosine|poly", .help = "how the learning rate falls after warm-up"),
-    REAL("optim.power", optim.power, "1", 0, 10, .help = "exponent of the poly schedule", .advanced = true),
+    REAL("optim.warmup_fraction", optim.warmup_fraction, "0", 0, 1,
+         .help = "warm-up as a fraction of train.steps, in place of optim.warmup"),
+    CHOICE("optim.schedule", optim.schedule, "cosine", "constant|linear|cosine|poly|poly-warmup|electra|inverse-sqrt",
+           .help =
+               "how the learning rate falls after warm-up; poly-warmup: NVIDIA's BERT recipe (with power 0.5); electra: warm-up multiplies "
+               "the rate that falls from the first step on"),
+    REAL("optim.power", optim.power, "1", 0, 10, .help = "exponent of the schedules poly, poly-warmup and electra", .advanced = true),
     { .name = "optim.betas",
       .type = HS_KEY_REALS,
       AT(optim.betas),
       .value = "0.9,0.95",
       .min = 0,
       .max = 0.999999,
-      .help = "decay of the first and second moment; not of sgd" },
-    REAL("optim.momentum", optim.momentum, "0.9", 0, 0.999999, .help = "of sgd"),
+      .help = "decay of the first and second moment; not of sgd and lars; default of others than adamw: their own" },
+    REAL("optim.momentum", optim.momentum, "0.9", 0, 0.999999, .help = "of sgd and lars"),
     REAL("optim.eps", optim.eps, "0", 0, 1, .help = "added to the denominator; 0: the optimizer's own (adamw 1e-8, lamb 1e-6)"),
     REAL("optim.weight_decay", optim.weight_decay, "0.1", 0, 10,
-         .help = "of weights and embeddings, not of biases and norms; decoupled, with sgd part of the gradient"),
-    REAL("optim.clip", optim.clip, "1", 0, 1e9, .help = "largest global norm of the gradient; 0: no clipping"),
+         .help = "of weights and embeddings, not of biases and norms; default of others than adamw: their own"),
+    REAL("optim.clip", optim.clip, "1", 0, 1e9,
+         .help = "largest global norm of the gradient; 0: no clipping; default of others than adamw: their own"),
+    REAL("optim.clip_eps", optim.clip_eps, "0", 0, 1, .help = "added to the norm that clipping divides by; default: the optimizer's own",
+         .advanced = true),
+    REAL("optim.clip_value", optim.clip_value, "0", 0, 1e30, .help = "largest magnitude of an element of the gradient; 0: unbounded",
+         .advanced = true),
+    CHOICE("optim.decay_mode", optim.decay_mode, "decoupled", "decoupled|gradient",
+           .help = "weight decay beside the direction, or as part of the gradient; default: the optimizer's own", .advanced = true),
+    CHOICE("optim.bias_correction", optim.bias_correction, "moments", "moments|step|none",
+           .help = "of both moments; of the step alone, as DeepSpeed's LAMB has it; or none; default: the optimizer's own",
+           .advanced = true),
+    BOOL("optim.eps_inside", optim.eps_inside, "false", .help = "sqrt(v + eps) in place of sqrt(v) + eps; default: the optimizer's own",
+         .advanced = true),
+    BOOL("optim.grad_averaging", optim.grad_averaging, "true",
+         .help = "the first moment takes 1 - beta1 of the gradient; false: all of it; default: the optimizer's own", .advanced = true),
+    CHOICE("optim.trust", optim.trust, "decayed", "decayed|all|none",
+           .help = "tensors whose step is scaled by their norm, of lamb and lars; default: the optimizer's own", .advanced = true),
+    REAL("optim.trust_coefficient", optim.trust_coefficient, "0", 0, 1e3, .help = "of lars; default: its own", .advanced = true),
+    CHOICE("optim.bounds", optim.bounds, "ratio", "ratio|weight",
+           .help =
+               "what ratio_min and ratio_max of lamb hold in: the trust ratio, or the norm of the weights; default: the optimizer's own",
+           .advanced = true),
+    REAL("optim.ratio_min", optim.ratio_min, "0", 0, 1e30, .help = "least trust ratio of lamb; default: the optimizer's own",
+         .advanced = true),
+    REAL("optim.ratio_max", optim.ratio_max, "0", 0, 1e30,
+         .help = "largest trust ratio of lamb; 0: unbounded; default: the optimizer's own", .advanced = true),
+    CHOICE("optim.qkv", optim.qkv, "three", "three|one",
+           .help = "packed query, key and value have norms of their own in lamb, lars and novograd, or one together", .advanced = true),
+    CHOICE("optim.moments", optim.moments, "f32", "f32|bf16",
+           .help = "type of what the optimizer keeps; bf16 is rounded stochastically and takes half the memory", .advanced = true),
 
     CHOICE("amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16",
            .help = "arithmetic; auto: bf16 where the CPU is fast at it, else fp32"),
     CHOICE("amp.residual", amp.residual, "f32", "f32|low", .help = "type of the residual stream"),
     TEXTS("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=fp32"),
-    CHOICE("amp.scaler", amp.scaler, "auto", "auto|none|dynamic|megatron", .help = "loss scaling; auto: dynamic with fp16 only"),
+    CHOICE("amp.scaler", amp.scaler, "auto", "auto|none|dynamic|megatron|torch|apex",
+           .help = "loss scaling; auto: dynamic with fp16 only; megatron, torch, apex: as those have it"),
+    INT("amp.histogram", amp.histogram, "0", 0, 1e12, .unit = "steps",
+        .help = "between pictures of the gradients' exponents by scope, in the run's folder gradients/, and one at the end; 0: none"),
 
     INT("checkpoint.every", checkpoint.every, "250", 0, 1e12, .unit = "steps", .help = "between checkpoints; 0: only at the end"),
     INT("checkpoint.keep", checkpoint.keep, "3", 1, 1000, .unit = "checkpoints", .help = "newest ones kept, besides the best"),
@@ -141,9 +179,12 @@ static const hs_key keys[] = {
 };
 _Static_assert(sizeof keys / sizeof keys[0] <= HS_CONFIG_COMMON, "a table must hold every key");
 // Choices are values of the enums of other rooms, in their order.
-_Static_assert(HS_PRESET_ADAMW == 0 && HS_PRESET_LAMB == 1 && HS_PRESET_NVLAMB == 2 && HS_PRESET_SGD == 3, "optim.name");
-_Static_assert(HS_SCHEDULE_CONSTANT == 0 && HS_SCHEDULE_LINEAR == 1 && HS_SCHEDULE_COSINE == 2 && HS_SCHEDULE_POLY == 3, "optim.schedule");
-_Static_assert(HS_SCALER_AUTO == 0 && HS_SCALER_NONE == 1 && HS_SCALER_DYNAMIC == 2 && HS_SCALER_MEGATRON == 3, "amp.scaler");
+_Static_assert(HS_SCHEDULE_CONSTANT == 0 && HS_SCHEDULE_LINEAR == 1 && HS_SCHEDULE_COSINE == 2 && HS_SCHEDULE_POLY == 3 &&
+                   HS_SCHEDULE_POLY_WARMUP == 4 && HS_SCHEDULE_ELECTRA == 5 && HS_SCHEDULE_INVERSE_SQRT == 6,
+               "optim.schedule");
+_Static_assert(HS_SCALER_AUTO == 0 && HS_SCALER_NONE == 1 && HS_SCALER_DYNAMIC == 2 && HS_SCALER_MEGATRON == 3 && HS_SCALER_TORCH == 4 &&
+                   HS_SCALER_APEX == 5,
+               "amp.scaler");
 _Static_assert(HS_SUBMIT_STEP == 0 && HS_SUBMIT_BULK == 1 && HS_SUBMIT_GRAPH == 2, "exec.mode");
 _Static_assert(HS_PACKING_NONE == 0 && HS_PACKING_FFD == 1, "data.packing");
 

@@ -13,7 +13,7 @@ static hs_scaler_config scaler_of(const hs_config *c)
 static bool same_scaler(const hs_scaler_config *a, const hs_scaler_config *b)
 {
     return a->dynamic == b->dynamic && a->init == b->init && a->growth == b->growth && a->interval == b->interval &&
-           a->hysteresis == b->hysteresis && a->max == b->max;
+           a->hysteresis == b->hysteresis && a->min == b->min && a->max == b->max;
 }
 
 void hs_resumed_scale(const hs_config *c, const hs_config *before, hs_step_state *state)

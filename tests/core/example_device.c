@@ -410,7 +410,7 @@ static void sgd(const hs_args *a, hs_lane *lane)
         const float *g = (const float *)a->in[3].p + c->grad;
         float *w = (float *)a->out[0].p + c->value, *m = (float *)a->out[2].p + c->kept[0];
         for (int32_t i = 0; i < c->n; i++) {
-            m[i] = now->momentum * m[i] + g[i] * now->factor + now->decay[c->role] * w[i];
+            m[i] = now->momentum * m[i] + g[i] * now->factor + now->l2[c->role] * w[i];
             w[i] -= now->lr[c->role] * m[i];
         }
         if (a->out[1].p)

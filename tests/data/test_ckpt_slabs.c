@@ -9,6 +9,7 @@
 
 #include "data/checkpoint/checkpoint.h"
 #include "ops/ops.h"
+#include "optim/optim.h"
 #include "tests/support/support_ckpt.h"
 #include "tests/support/support_params.h"
 #include <stdio.h>
@@ -145,6 +146,111 @@ static void optimizers_are_not_mixed_up(void **state)
     ckpt_remove(dir);
 }
 
+// Parameters with what an optimizer keeps, moments in a type of their own; filled with values, NULL: zero.
+static hs_params *kept_as(hs_preset preset, hs_dtype moments, float *(*values)(const hs_param *p, int slab))
+{
+    hs_params *ps = ckpt_params(false);
+    hs_optim_config c = hs_optim_preset(preset);
+    int n;
+    c.moments = moments;
+    OK(hs_optim_declare(&c, ps));
+    const hs_slab_spec *spec = hs_optim_slabs(&c, &n);
+    for (int s = 0; s < n; s++)
+        for (int i = 0; values && i < ps->n_params; i++) {
+            float *x = values(ps->param[i], s);
+            hs_slab *slab = hs_params_slab(ps, spec[s].name);
+            if (spec[s].per_tensor)
+                OK(hs_params_write(ps, slab, ps->param[i], x));
+            else
+                OK(hs_params_import(ps, slab, ps->param[i], x));
+            free(x);
+        }
+    return ps;
+}
+
+static float *some_values(const hs_param *p, int slab)
+{
+    float *x = calloc(p->n, sizeof *x);
+    for (size_t k = 0; k < p->n; k++)
+        x[k] = (float)(p->id + 1) * 0.37f + (float)slab + 1e-3f * (float)k;
+    return x;
+}
+
+static void save_kept(const hs_params *ps, const char *dir)
+{
+    const hs_ckpt_opts o = ckpt_opts(dir, 0);
+    const hs_train_state t = ckpt_state(100);
+    const hs_model_info info = ckpt_info();
+    hs_ckpt *c;
+    OK(hs_ckpt_new(&c, &o, ps));
+    OK(hs_ckpt_save(c, ps, &t, &info, NULL, "", false));
+    OK(hs_ckpt_wait(c));
+    hs_ckpt_free(c);
+}
+
+static bool as_in_bf16(const hs_params *have, const hs_params *want, const char *slab)
+{
+    float *x = flat_copy(have, slab), *y = flat_copy(want, slab);
+    bool same = true;
+    for (size_t k = 0; k < flat_count(have); k++)
+        same = same && x[k] == hs_bf16_f32(hs_f32_bf16(y[k]));
+    free(x), free(y);
+    return same;
+}
+
+// Moments in bf16 are saved as such, bit for bit; a run may go on with another type than the file's.
+static void moments_in_bf16(void **state)
+{
+    (void)state;
+    char dir[CKPT_PATH], found[CKPT_PATH], path[2 * CKPT_PATH];
+    hs_train_state t;
+    hs_safetensors *file;
+    for (int from = 0; from < 2; from++) { // f32, bf16
+        const hs_dtype types[] = { HS_F32, HS_BF16 };
+        hs_params *saved = kept_as(HS_PRESET_ADAMW, types[from], some_values), *whole = kept_as(HS_PRESET_ADAMW, HS_F32, NULL),
+                  *small = kept_as(HS_PRESET_ADAMW, HS_BF16, NULL);
+        ckpt_temp_dir(dir);
+        save_kept(saved, dir);
+        OK(hs_ckpt_resolve(dir, true, found, sizeof found));
+        snprintf(path, sizeof path, "%s/train/optimizer.safetensors", found);
+        OK(hs_safetensors_open(&file, path));
+        assert_int_equal(hs_safetensors_find(file, "adam.v.wte.weight")->dtype, types[from]);
+        assert_int_equal(hs_safetensors_find(file, "adam.v.wte.weight")->dim[0], 50); // without the padding
+        hs_safetensors_close(file);
+        OK(hs_ckpt_load_train(found, whole, &t));
+        OK(hs_ckpt_load_train(found, small, &t));
+        assert_true(flat_equal(whole, saved, "adam.m") && flat_equal(whole, saved, "adam.v"));
+        assert_true(as_in_bf16(small, saved, "adam.m") && as_in_bf16(small, saved, "adam.v"));
+        hs_params_free(saved), hs_params_free(whole), hs_params_free(small);
+        ckpt_remove(dir);
+    }
+}
+
+// NovoGrad keeps a number for each logical tensor: three for a packed QKV.
+static void a_number_per_tensor(void **state)
+{
+    (void)state;
+    char dir[CKPT_PATH], found[CKPT_PATH];
+    hs_train_state t;
+    hs_params *saved = kept_as(HS_PRESET_NOVOGRAD, HS_BF16, some_values), *again = kept_as(HS_PRESET_NOVOGRAD, HS_BF16, NULL);
+    ckpt_temp_dir(dir);
+    save_kept(saved, dir);
+    OK(hs_ckpt_resolve(dir, true, found, sizeof found));
+    OK(hs_ckpt_load_train(found, again, &t));
+    assert_true(flat_equal(again, saved, "novograd.m"));
+    const hs_slab *v[] = { hs_params_slab(saved, "novograd.v"), hs_params_slab(again, "novograd.v") };
+    for (int i = 0; i < saved->n_params; i++) {
+        const hs_param *p = saved->param[i];
+        float want[8] = { 0 }, have[8] = { 0 };
+        assert_int_equal(v[0]->place[i].bytes, (size_t)p->parts * sizeof(float));
+        hs_params_read(saved, v[0], p, want), hs_params_read(again, v[1], p, have);
+        assert_memory_equal(want, have, sizeof want);
+        assert_true(have[p->parts - 1] != 0 && have[p->parts] == 0);
+    }
+    hs_params_free(saved), hs_params_free(again);
+    ckpt_remove(dir);
+}
+
 static hs_status (*real_alloc)(hs_device *d, size_t bytes, void **out);
 static void (*real_free)(hs_device *d, void *p);
 static void *given[4];
@@ -205,6 +311,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(reads_moments_called_m_and_v, ckpt_listen),
         cmocka_unit_test_setup(resumes_with_others_frozen, ckpt_listen),
         cmocka_unit_test(optimizers_are_not_mixed_up),
+        cmocka_unit_test(moments_in_bf16),
+        cmocka_unit_test(a_number_per_tensor),
         cmocka_unit_test(snapshots_are_the_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

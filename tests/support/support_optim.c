@@ -14,10 +14,12 @@
 #include "tests/support/support_words.h"
 #include <stdlib.h>
 
+hs_schedule rig_schedule(void) { return (hs_schedule){ HS_SCHEDULE_COSINE, 5e-3, 5e-4, 1, 4, 20, 0 }; }
+
 hs_optim_config preset(const char *name)
 {
     hs_optim_config c = optim_named(name);
-    c.schedule = (hs_schedule){ HS_SCHEDULE_COSINE, 5e-3, 5e-4, 1, 4, 20 };
+    c.schedule = rig_schedule();
     return c;
 }
 
@@ -98,7 +100,7 @@ void rig_step(rig *r, int t, double size)
 
 float *rig_slabs(const hs_params *ps)
 {
-    static const char *const names[] = { "master", "adam.m", "adam.v", "sgd.m", "low" };
+    static const char *const names[] = { "master", "adam.m", "adam.v", "sgd.m", "novograd.m", "low" };
     const size_t n = flat_count(ps);
     float *all = calloc(HS_COUNT(names) * n, sizeof *all);
     for (int i = 0; i < HS_COUNT(names); i++)
@@ -107,4 +109,4 @@ float *rig_slabs(const hs_params *ps)
     return all;
 }
 
-size_t rig_slab_bytes(const hs_params *ps) { return 5 * flat_count(ps) * sizeof(float); }
+size_t rig_slab_bytes(const hs_params *ps) { return 6 * flat_count(ps) * sizeof(float); }

@@ -17,7 +17,8 @@ typedef struct rig { // parameters, an optimizer, and a step of it without a run
     int order[RIG_PARAMS];
 } rig;
 
-hs_optim_config preset(const char *name); // with a schedule of 20 steps
+hs_schedule rig_schedule(void);           // of 20 steps
+hs_optim_config preset(const char *name); // with it
 void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa);
 void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen);
 void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid); // two threads

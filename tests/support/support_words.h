@@ -8,12 +8,14 @@
 
 static inline hs_optim_config optim_named(const char *word)
 {
-    static const char *const words[] = {
-        [HS_PRESET_ADAMW] = "adamw", [HS_PRESET_LAMB] = "lamb", [HS_PRESET_NVLAMB] = "nvlamb", [HS_PRESET_SGD] = "sgd"
-    };
-    for (int i = 0; i < HS_N_PRESETS; i++)
-        if (strcmp(words[i], word) == 0)
+    const char *at = HS_PRESET_WORDS;
+    const size_t n = strlen(word);
+    for (int i = 0; i < HS_N_PRESETS; i++, at += *at != 0) {
+        const size_t bytes = strcspn(at, "|");
+        if (bytes == n && strncmp(at, word, n) == 0)
             return hs_optim_preset((hs_preset)i);
+        at += bytes;
+    }
     abort();
 }
 
