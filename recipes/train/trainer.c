@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "recipes/program/cli.h"
 #include "recipes/program/process.h"
+#include "recipes/train/grad_histogram.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@ static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m,
     return hs_inv_count(labels);
 }
 
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
 // All micro-batches are fetched before the first forward: the mean is over the labels of all of them.
 static hs_status run_step(hs_trainer *t)
 {
@@ -44,6 +47,8 @@ static hs_status run_step(hs_trainer *t)
         HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
         tokens += batch[m]->n[HS_COUNT_TOKENS];
     }
+    if (t->c->amp.histogram && (due(t->at.step + 1, t->c->amp.histogram) || t->at.step + 1 == t->c->train.steps))
+        HS_TRY(hs_grad_histogram(e->run, t->run.dir, t->at.step + 1));
     HS_TRY(hs_run_update(e->run));
     for (int m = 0; m < n; m++)
         hs_loader_release(t->loader);
@@ -152,7 +157,6 @@ static hs_status save(hs_trainer *t, bool best)
 }
 
 // ---- what is told
-static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 static double last_loss(const hs_trainer *t) { return t->last.loss[hs_plan_losses(hs_engine_plan(t->engine, HS_TRAIN))][0]; }
 
 static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
