@@ -114,6 +114,8 @@ typedef struct gemm_block {
     const float *bias; // [n] or NULL
     float scale;
     gemm_out to; // bias and scale of it are not read; add: onto low precision C
+    const char *fetch; // f32 that are packed behind this block, asked for meanwhile: rows of n, fetch_ld bytes apart; or NULL
+    int64_t fetch_rows, fetch_ld;
 } gemm_block;
 // Rows of A as gemm_lay_a(.., &lda) gave them, from row r of these on: a whole tile's first.
 static inline void gemm_block_rows(gemm_block *b, const gemm_word *a, int64_t lda, int64_t r)

@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #endif
 
-enum { CHUNK = 128 }; // elements converted at a time
+enum { CHUNK = 128, WIDE_PIECE = 64 }; // elements converted at a time; of a row that goes to several panels
 
 static inline int64_t element_bytes(const gemm_in *s) { return s->dtype == HS_F32 ? 4 : 2; }
 
@@ -106,7 +106,7 @@ static inline __attribute__((always_inline)) void spread(gemm_word *dst, int64_t
 static inline __attribute__((always_inline)) void pack_k_major(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0,
                                                                int64_t n, bool dot, const int64_t width)
 {
-    enum { AHEAD = 16, WIDE = 1024 };
+    enum { AHEAD = 8, WIDE = 1024 };
     float tmp[2][CHUNK];
     const int64_t kw = gemm_words(k, dot), step = width == GEMM_MR ? gemm_tile_words(kw) : kw * width, rows = dot ? 2 : 1;
     const int64_t fetch = s->ld * element_bytes(s) >= WIDE ? k - AHEAD - rows : -1; // of rows that end before this
@@ -300,9 +300,9 @@ static inline void transpose_panel(gemm_word *panel, const gemm_in *s, int64_t k
 
 void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot)
 {
-    const int64_t kw = gemm_words(k, dot);
-    for (int64_t j = 0; j < n; j += GEMM_NR, panel += kw * GEMM_NR) {
-        const int64_t width = least(GEMM_NR, n - j);
+    const int64_t kw = gemm_words(k, dot), step = b->k_major && (int)GEMM_NR < WIDE_PIECE ? WIDE_PIECE : GEMM_NR;
+    for (int64_t j = 0; j < n; j += step, panel += kw * step) {
+        const int64_t width = least(step, n - j);
         if (b->k_major)
             pack_k_major(panel, b, k0, k, j0 + j, width, dot, GEMM_NR);
         else
