@@ -106,13 +106,13 @@ static inline __attribute__((always_inline)) void spread(gemm_word *dst, int64_t
 static inline __attribute__((always_inline)) void pack_k_major(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0,
                                                                int64_t n, bool dot, const int64_t width)
 {
-    enum { AHEAD = 8, WIDE = 1024 };
+    enum { WIDE = 1024 };
     float tmp[2][CHUNK];
     const int64_t kw = gemm_words(k, dot), step = width == GEMM_MR ? gemm_tile_words(kw) : kw * width, rows = dot ? 2 : 1;
-    const int64_t fetch = s->ld * element_bytes(s) >= WIDE ? k - AHEAD - rows : -1; // of rows that end before this
+    const int64_t ahead = dot ? 16 : 8, fetch = s->ld * element_bytes(s) >= WIDE ? k - ahead - rows : -1; // of rows that end before this
     for (int64_t w = 0; w < kw; w++, panel += width) {
         for (int64_t r = 0; r < rows && w * rows < fetch; r++)
-            prefetch_row(s, k0 + w * rows + AHEAD + r, j0, n);
+            prefetch_row(s, k0 + w * rows + ahead + r, j0, n);
         if (!dot) {
             const float *row = (const float *)elements(s, k0 + w, j0, n, dot, tmp[0]);
             for (int64_t j = 0; j < n; j += width)

@@ -49,8 +49,10 @@ static bool lays_all(int64_t kw) { return kw <= K_LONG; } // of few rows that mu
 // of each row, pages apart, waited for.
 enum { STRIP = 4 * GEMM_NR, STRIP_ROWS = 256, STRIP_PANELS = 4 }; // panels a member at least
 
-static int64_t strip_words(int64_t m, int64_t n, int64_t k)
+static int64_t strip_words(int64_t m, int64_t n, int64_t k, bool dot)
 {
+    if (dot)
+        return 0;
     const int64_t kw = least(GEMM_KW, k);
     return least(STRIP, gemm_panels(n) * GEMM_NR) * kw + (least(m, STRIP_ROWS) + GEMM_MR - 1) / GEMM_MR * gemm_tile_words(kw);
 }
@@ -64,7 +66,7 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
     const int64_t by_rows = block_words(kw) + partial;
     const int64_t laid = lays_all(kw) ? (kw + GEMM_KW - 1) / GEMM_KW * gemm_tile_words(GEMM_KW) : 0;
     const int64_t by_columns = (GEMM_KW + least(m, FEW_ROWS)) * GEMM_NR + laid;
-    const int64_t most = by_rows > by_columns ? by_rows : by_columns, strips = strip_words(m, n, k);
+    const int64_t most = by_rows > by_columns ? by_rows : by_columns, strips = strip_words(m, n, k, dot);
     return (size_t)(most > strips ? most : strips) * 4;
 }
 
@@ -249,7 +251,7 @@ static bool by_strips(const gemm *g, const hs_lane *lane)
 
 static void run_strips(const gemm *g, hs_lane *lane)
 {
-    const int64_t blocks = (g->k + GEMM_KW - 1) / GEMM_KW;
+    const int64_t blocks = g->k <= GEMM_KW ? 1 : (g->k + GEMM_KW - 1) / GEMM_KW;
     gemm_word *panels = (gemm_word *)g->own, *lay = panels + STRIP * least(GEMM_KW, g->k);
     int64_t c0, c1, lda;
     hs_part_unit(lane, g->n, GEMM_NR, &c0, &c1);
