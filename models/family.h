@@ -12,12 +12,12 @@ typedef struct hs_arch_shape { // what a plan is made for
     int64_t cache_rows;           // decode mode: of the states that keep keys and values
     int64_t page_rows, seq_pages; // decode mode: rows of a page of the cache, and pages of a sequence at most; 0: no pages (hs_batch_in)
     bool logits;                  // eval mode: keep the logits [N, V padded] (of predictions: [P, V padded]) as output 0
+    // eval mode: output 0 is the last hidden state [N, C] f32, output 1, where there is a pooler, what it makes of first tokens [B, C] f32;
+    // no targets, no loss
+    bool hidden;
     // families of masked batches
     int64_t max_picks; // predictions of a batch; 0 elsewhere
     bool padded;       // sequences stand in rows of fixed length, and input `keys` [B][3] says how many tokens of each are real
-    // eval mode: output 0 is the last hidden state [N, C] f32, output 1, where there is a pooler, what it makes of first tokens [B, C] f32;
-    // no loss
-    bool hidden;
 } hs_arch_shape;
 
 typedef enum hs_batch_kind {

@@ -173,7 +173,7 @@ hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s)
         in.picks = input(g, "picks", HS_EXT_PICKS, s->max_seqs, 1);
         if (s->page_rows)
             in.pages = hs_input(g, "pages", HS_I32, HS_EXT_SEQS, 2, (int64_t[]){ s->max_seqs, s->seq_pages });
-    } else {
+    } else if (!s->hidden) {
         in.targets = input(g, "targets", HS_EXT_TOKENS, s->max_tokens, 1);
     }
     return in;

@@ -40,7 +40,7 @@ hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_ten
 // What a batch brings to a token model; static inputs of the plan, made once per graph by hs_nn_batch.
 typedef struct hs_batch_in {
     hs_tensor *ids;     // i32 [N]
-    hs_tensor *targets; // i32 [N], -1: ignored; NULL in decode mode
+    hs_tensor *targets; // i32 [N], -1: ignored; NULL in decode mode and where hidden states are wanted
     hs_tensor *starts;  // i32 [B+1]
     hs_tensor *where;   // i32 [N, 2] {global sample slot, position}
     hs_tensor *keys;    // decode mode: i32 [B, 3]; else NULL

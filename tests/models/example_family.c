@@ -41,6 +41,10 @@ static hs_tensor *trace(hs_graph *g, const void *settings, const hs_arch_shape *
     if (g->mode == HS_DECODE)
         x = hs_gather_rows(g, x, in.picks);
     x = hs_nn_layernorm(g, x, "norm", (float)c->eps);
+    if (s->hidden) {
+        hs_output(g, hs_cast(g, x, HS_F32));
+        return x;
+    }
     hs_tensor *head = hs_nn_table(g, "head.weight", HS_SHARD_COL, c->vocab, 64, c->width);
     if (g->mode != HS_DECODE)
         return hs_nn_logits_xent(g, x, head, NULL, in.targets, (hs_xent_attr){ .classes = (int32_t)c->vocab, .ignore = -1 });
