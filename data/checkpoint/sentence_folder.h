@@ -1,0 +1,34 @@
+// sentence_folder: what a folder of sentence-transformers says of how texts become vectors - modules.json, and what its modules' folders
+// hold.
+//
+//   modules.json                 [{"path": "", "type": "...Transformer"}, {"path": "1_Pooling", ...}, {"path": "2_Normalize", ...}]
+//   1_Pooling/config.json        pooling_mode_mean_tokens and its like
+//   sentence_bert_config.json    max_seq_length, do_lower_case
+//   config_sentence_transformers.json    default_prompt_name, prompts
+#ifndef HS_DATA_SENTENCE_FOLDER_H
+#define HS_DATA_SENTENCE_FOLDER_H
+#include "core/base/status.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum hs_pooling { HS_POOLING_MEAN, HS_POOLING_CLS, HS_POOLING_MAX, HS_POOLINGS } hs_pooling;
+#define HS_POOLING_WORDS "mean|cls|max" // in this order
+
+typedef struct hs_sentence {
+    char dir[4096];     // of the transformer: the folder, or one in it
+    bool found;         // there is something of the kind; else the rest is what it is where nobody says anything
+    hs_pooling pooling; // mean
+    bool pooling_known; // false: the folder asks for one that is not here, and pooling_asked says for which
+    char pooling_asked[256];
+    bool normalize;     // no
+    int64_t max_length; // tokens, special ones included; 0: as many as the model takes
+    bool lower_case;    // of texts, before the tokenizer
+    char prompt[1024];  // put before each text; ""
+    bool prompt_pooled; // its tokens count in the mean
+} hs_sentence;
+
+// UNSUPPORTED names a module that is not known here (a dense layer behind the pooling). CORRUPT: a file that is not what it should be.
+hs_status hs_sentence_read(const char *dir, hs_sentence *out);
+
+#endif
