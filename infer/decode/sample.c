@@ -61,6 +61,15 @@ static int by_preference(const void *a, const void *b, void *logits)
     return x == y ? 0 : better(logits, x, y) ? -1 : 1;
 }
 
+int64_t hs_best_of(const float *logits, int32_t *order, int64_t n, int64_t k)
+{
+    if (k < n)
+        select_best(logits, order, n, k);
+    k = k < n ? k : n;
+    qsort_r(order, (size_t)k, sizeof *order, by_preference, (void *)logits);
+    return k;
+}
+
 static double weight(const float *logits, int32_t id, float top, double temperature)
 {
     return exp(((double)logits[id] - (double)top) / temperature);
@@ -93,11 +102,8 @@ int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int numb
     const float top = logits[top_id];
     for (int64_t i = 0; i < n; i++)
         order[i] = (int32_t)i;
-    if (s->top_k > 0 && s->top_k < n) {
-        select_best(logits, order, n, s->top_k);
-        n = s->top_k;
-        qsort_r(order, (size_t)n, sizeof *order, by_preference, (void *)logits);
-    }
+    if (s->top_k > 0 && s->top_k < n)
+        n = hs_best_of(logits, order, n, s->top_k);
     if (s->top_p < 1)
         n = nucleus(logits, order, n, top, s);
     double total = 0, sum = 0;

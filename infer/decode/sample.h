@@ -12,6 +12,10 @@ typedef struct hs_sampling {
 } hs_sampling;
 hs_status hs_sampling_check(const hs_sampling *s); // USAGE: "top-p is 0, must be above 0 and at most 1 (all)"
 
+// Puts the k best of order[n], ids among logits, first in their order: the larger, among equals the lower id. Returns how many that are:
+// at most n.
+int64_t hs_best_of(const float *logits, int32_t *order, int64_t n, int64_t k);
+
 // One draw from logits[n], of which -INFINITY is never drawn (one at least is finite), for `position` of the sequence `number`. order: room
 // for n ids.
 int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int number, int64_t position, int32_t *order);

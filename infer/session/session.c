@@ -152,3 +152,13 @@ hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run,
                                                    .page_rows = s->decode_shape.page_rows,
                                                    .max_slots = max_slots });
 }
+
+hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *run)
+{
+    return hs_row_reader_new(out, &(hs_row_reader_opts){ .run = run,
+                                                         .plan = s->eval,
+                                                         .context = s->context,
+                                                         .vocab = s->vocab,
+                                                         .types = hs_arch_int(s->arch, "model.types"),
+                                                         .drawable = s->drawable });
+}

@@ -8,6 +8,7 @@
 #include "core/run/run.h"
 #include "data/checkpoint/checkpoint.h"
 #include "infer/decode/decoder.h"
+#include "infer/encode/row_reader.h"
 #include "models/family.h"
 
 typedef struct hs_session {
@@ -47,6 +48,8 @@ void hs_session_close(hs_session *s); // behind runs of its model that others ma
 // A shape to decode with: max_tokens of all sequences in a step (at most a context's for each of them), max_seqs of them; a cache of
 // n_pages pages.
 hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, int64_t max_seqs, int64_t n_pages);
+// Rows of tokens through the eval plan of an encoder, over a run of the session's model that has it bound.
+hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *run);
 // A decoder over a run of the session's model (s->run, or one more) that has its decode plan bound.
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);
 
