@@ -2,6 +2,7 @@
 // training graph.
 #ifndef HS_RECIPES_BENCH_H
 #define HS_RECIPES_BENCH_H
+#include "infer/session/session.h"
 #include "models/nn/nn.h"
 #include "recipes/program/cli.h"
 #include "recipes/program/peak.h"
@@ -25,7 +26,7 @@ typedef struct hs_bench {
     const char *argument; // (optional) what stands behind its name: "NAME[,NAME...]|all"
     hs_status (*run)(struct hs_bench_run *r);
 } hs_bench;
-extern const hs_bench hs_bench_train, hs_bench_op, hs_bench_memory, hs_bench_bulk, hs_bench_generate, hs_bench_tokenizer, hs_bench_data;
+extern const hs_bench hs_bench_train, hs_bench_infer, hs_bench_op, hs_bench_memory, hs_bench_bulk, hs_bench_generate, hs_bench_tokenizer, hs_bench_data;
 
 // ---- sizes: lists like "768x128x512,1024x768x3072"; each number may end in K, M or G (1024, ...)
 enum { HS_BENCH_SIZES = 64, HS_BENCH_DIMS = 6 };
@@ -47,6 +48,7 @@ typedef struct hs_bench_run { // one invocation
     hs_submit_mode mode;  // of a bench with a model
     hs_bench_sizes sizes; // of a bench with sizes
     hs_config config;     // of a bench with a model, checked
+    hs_session *session;  // of a bench that takes a checkpoint, where --model is one: open, without weights; config is empty then
     int rows;             // printed so far
 } hs_bench_run;
 // form: "ROWSxINxOUT", as all of them must be; NULL: any numbers. example: a list that is right.
@@ -66,6 +68,7 @@ typedef struct hs_samples {
 } hs_samples;
 void hs_samples_add(hs_samples *s, double v);
 double hs_median(hs_samples *s);                                       // sorts; NaN if there is none
+double hs_percentile(hs_samples *s, double p);                         // the smallest that p of 1 are not above; sorts; NaN likewise
 bool hs_bench_enough(const hs_bench_run *r, int rounds, double start); // rounds done, of a cell begun at `start` (hs_now)
 
 // ---- output: a table for people; with --json each row is an object, with bench, isa and threads

@@ -97,6 +97,14 @@ double hs_median(hs_samples *s)
     return n ? (s->v[(n - 1) / 2] + s->v[n / 2]) / 2 : NAN;
 }
 
+double hs_percentile(hs_samples *s, double p)
+{
+    const int n = s->n < HS_BENCH_SAMPLES ? s->n : HS_BENCH_SAMPLES;
+    const int i = (int)ceil(p * n) - 1;
+    qsort(s->v, (size_t)n, sizeof *s->v, ascending);
+    return n ? s->v[i < 0 ? 0 : i] : NAN;
+}
+
 bool hs_bench_enough(const hs_bench_run *r, int rounds, double start)
 {
     return rounds >= r->o->steps && hs_now() - start > HS_BENCH_SECONDS;

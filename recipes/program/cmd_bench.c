@@ -4,9 +4,10 @@
 #include "recipes/program/commands.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-static const hs_bench *const benches[] = { &hs_bench_train, &hs_bench_generate,  &hs_bench_op,  &hs_bench_memory,
-                                           &hs_bench_bulk,  &hs_bench_tokenizer, &hs_bench_data };
+static const hs_bench *const benches[] = { &hs_bench_train,  &hs_bench_infer, &hs_bench_generate,  &hs_bench_op,
+                                           &hs_bench_memory, &hs_bench_bulk,  &hs_bench_tokenizer, &hs_bench_data };
 
 static hs_status find(const char *name, const hs_bench **out)
 {
@@ -17,7 +18,7 @@ static hs_status find(const char *name, const hs_bench **out)
             return HS_OK;
     }
     const char *near = hs_nearest_word(name, names, HS_COUNT(names));
-    return HS_FAIL(USAGE, "bench measures train, generate, op, memory, bulk, tokenizer or data, not '%s'%s%s", name,
+    return HS_FAIL(USAGE, "bench measures train, infer, generate, op, memory, bulk, tokenizer or data, not '%s'%s%s", name,
                    near ? "; nearest is " : "", near ? near : "");
 }
 
@@ -64,6 +65,38 @@ static hs_status open_model(hs_bench_run *r)
     return hs_submit_mode_check(r->mode, r->device);
 }
 
+// A folder is a checkpoint, whose model it says itself.
+static bool is_checkpoint(const char *model)
+{
+    struct stat s;
+    return stat(model, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+static hs_status open_checkpoint(hs_bench_run *r)
+{
+    const hs_bench_options *o = r->o;
+    if (hs_cli_given(r->cli, "isa"))
+        return HS_FAIL(USAGE, "--isa is of a recipe: a checkpoint runs in the tier of this CPU");
+    for (int i = 0; i < r->cli->n_overrides; i++)
+        if (strchr(r->cli->override[i].where, '.'))
+            return HS_FAIL(USAGE, "%s is a checkpoint: it has no configuration to set %s in", o->model, r->cli->override[i].where);
+    r->session = calloc(1, sizeof *r->session);
+    if (!r->session)
+        return HS_FAIL(MEMORY, "no memory for a session");
+    HS_TRY(hs_session_open(r->session, o->model, 0, r->cli->table->families, o->common.device, (int)o->common.threads));
+    r->device = r->session->device;
+    return HS_OK;
+}
+
+static void close_checkpoint(hs_bench_run *r)
+{
+    if (!r->session)
+        return;
+    r->device = NULL;
+    hs_session_close(r->session);
+    free(r->session);
+}
+
 static hs_status measure(hs_bench_run *r)
 {
     const hs_bench_options *o = r->o;
@@ -71,7 +104,9 @@ static hs_status measure(hs_bench_run *r)
     HS_TRY(check_options(r->cli, r->bench));
     if (r->bench->sizes)
         HS_TRY(hs_bench_sizes_parse(&r->sizes, *o->sizes ? o->sizes : r->bench->default_sizes, r->bench->sizes, r->bench->default_sizes));
-    if (in_words(r->bench->takes, "model"))
+    if (in_words(r->bench->takes, "checkpoint") && is_checkpoint(o->model))
+        HS_TRY(open_checkpoint(r));
+    else if (in_words(r->bench->takes, "model"))
         HS_TRY(open_model(r));
     else
         HS_TRY(hs_open_device(&r->device, o->common.device, (int)o->common.threads, o->isa, 0, HS_ONEDNN_NO));
@@ -88,6 +123,7 @@ static hs_status run_bench(const hs_cli *cli)
     r->cli = cli, r->o = cli->options;
     const hs_status st = measure(r);
     hs_device_close(r->onednn);
+    close_checkpoint(r);
     hs_device_close(r->device);
     free(r);
     return st;
@@ -99,7 +135,8 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(model),
       .value = "gpt2-124m",
-      .help = "of train, generate and data: a shipped recipe (gpt2-124m, shakespeare-char, ...) or a YAML file" },
+      .help = "of train, infer, generate and data: a shipped recipe (gpt2-124m, shakespeare-char, ...) or a YAML file; of infer also a "
+              "checkpoint" },
     { .name = "batch",
       .type = HS_KEY_INT,
       AT(batch),
@@ -107,7 +144,7 @@ static const hs_key keys[] = {
       .min = 0,
       .max = 1e6,
       .unit = "windows",
-      .help = "of a training step; 0: train.batch of the model's settings" },
+      .help = "of a training step; 0: train.batch of the model's settings; of infer sequences, 0: one" },
     { .name = "seq",
       .type = HS_KEY_INT,
       AT(seq),
@@ -115,7 +152,7 @@ static const hs_key keys[] = {
       .min = 0,
       .max = 1e6,
       .unit = "tokens",
-      .help = "of a window, or of generate's prompt; 0: the model's context, or half of it" },
+      .help = "of a window, of infer's sequences, or of generate's prompt; 0: the model's context, 128, or half of it" },
     { .name = "tokens",
       .type = HS_KEY_INT,
       AT(tokens),
@@ -166,13 +203,14 @@ static const hs_key keys[] = {
       .min = 0,
       .max = 1e6,
       .unit = "steps",
-      .help = "of train and generate, before them",
+      .help = "of train, infer and generate, before them",
       .advanced = true },
     { .name = "profile",
       .type = HS_KEY_STRING,
       AT(profile),
       .value = "",
-      .help = "of train: then as many steps again with a clock: tables by operation and scope, and a trace in this file (or folder) for "
+      .help = "of train and infer: then as many steps again with a clock: tables by operation and scope, and a trace in this file (or "
+              "folder) for "
               "ui.perfetto.dev" },
     { .name = "isa",
       .type = HS_KEY_STRING,
@@ -186,11 +224,12 @@ static const hs_schema schema = HS_SCHEMA(keys, hs_bench_options);
 
 const hs_command hs_cmd_bench = {
     .name = "bench",
-    .arguments = "train|generate|op NAME|memory|bulk|tokenizer|data",
-    .summary = "measure training and generation steps, ops, and this machine",
+    .arguments = "train|infer|generate|op NAME|memory|bulk|tokenizer|data",
+    .summary = "measure training, inference and generation, ops, and this machine",
     .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
                 "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
                 "halfstep bench train --model shakespeare-char --profile profile.json   # where the time of a step goes\n"
+                "halfstep bench infer --model gpt2-124m --batch 1 --seq 128 --steps 100 --json\n"
                 "halfstep bench generate --model gpt2-124m --seq 512 --tokens 128\n"
                 "halfstep bench op linear --sizes 1Kx768x3072 --dtype bf16\n"
                 "halfstep bench op linear --onednn --dtype fp32\n"
@@ -202,6 +241,8 @@ const hs_command hs_cmd_bench = {
     .notes =
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
+        "infer      token ids to last hidden states, no head: milliseconds is the median, p90 and p99 stand beside it. Checkpoints: no "
+        "--isa\n"
         "generate   prompt and continuation; each new token against reading as many bytes as there are weights\n"
         "op         operations by name, or all, as training runs them: GFLOP/s and GB/s of what they must compute and move, beside\n"
         "           multiply-adds in registers and reading and copying as many bytes. share: the least time by these over what it took.\n"

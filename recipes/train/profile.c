@@ -131,7 +131,10 @@ static hs_status open_file(hs_profile *p, const char *path)
 // A region closes with one record more, and there may be one region per thunk.
 static int64_t records_of_a_step(const hs_engine *e, int n_micro)
 {
-    int64_t n = hs_run_update_segment(e->run)->n + hs_run_model(e->run)->params->n_derived;
+    int64_t n = hs_run_model(e->run)->params->n_derived;
+    if (!e->trains)
+        return 2 * (n + hs_exec_micro(hs_engine_exec(e, HS_EVAL), 0)->n);
+    n += hs_run_update_segment(e->run)->n;
     for (int m = 0; m < n_micro; m++)
         n += hs_exec_micro(hs_engine_exec(e, HS_TRAIN), (m == 0 ? HS_MICRO_FIRST : 0) | (m == n_micro - 1 ? HS_MICRO_LAST : 0))->n;
     return 2 * n;

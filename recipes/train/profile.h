@@ -50,7 +50,7 @@ typedef struct hs_profile {
 } hs_profile;
 
 typedef struct hs_profile_opts {
-    hs_engine *engine; // borrowed
+    hs_engine *engine; // borrowed; a step of one that does not train is a submission of its evaluation plan
     const char *path;  // of the file, or a folder: profile.json in it
     int warmup, steps;
     int n_micro; // micro-batches of a step
