@@ -1,4 +1,4 @@
-// cli_session: a session as the options of a command ask for it, for eval and generate.
+// cli_session: a session as the options of a command ask for it, for eval, generate, fill-mask and embed.
 #include "recipes/program/cli_session.h"
 #include <stdlib.h>
 
@@ -20,5 +20,19 @@ hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_
     if (dtype == HS_DTYPE_AUTO)
         HS_TRY(trained_in(cli->table, s->dir, &dtype));
     *policy = (hs_policy){ .low = hs_dtype_of_option(dtype) };
+    return HS_OK;
+}
+
+hs_status hs_cli_encoder(const hs_cli *cli, const char *path, bool masks, hs_session *s, hs_policy *policy)
+{
+    const hs_dtype_option dtype = (hs_dtype_option)hs_cli_common(cli)->dtype;
+    HS_TRY(hs_cli_session(cli, path, s, policy));
+    policy->low = dtype == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(dtype);
+    if (s->arch.family->batch != HS_BATCH_MASKED)
+        return HS_FAIL(USAGE, "%s is a %s, which reads from left to right: %s needs an encoder", s->dir, s->arch.family->title,
+                       cli->command->name);
+    if (masks && !hs_arch_wears(s->arch, HS_LOSS_TOKENS))
+        return HS_FAIL(USAGE, "%s is an encoder without a head that predicts tokens: %s needs one (halfstep embed does not)", s->dir,
+                       cli->command->name);
     return HS_OK;
 }

@@ -7,5 +7,8 @@
 // The session is open, without weights; *policy: for hs_session_load, by --dtype; auto is what the checkpoint was trained in, else
 // the best of this CPU. On failure too: hs_session_close.
 hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_policy *policy);
+// The same of an encoder, in f32 where --dtype is auto: what comes out of it is kept, and compared with what other machines made. masks:
+// one that predicts tokens. USAGE: another kind of model..
+hs_status hs_cli_encoder(const hs_cli *cli, const char *path, bool masks, hs_session *s, hs_policy *policy);
 
 #endif
