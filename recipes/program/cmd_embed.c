@@ -27,13 +27,14 @@ typedef struct embed {
     float *vector; // [width]
 } embed;
 
-// What the options say goes before what the folder says.
+// What the options say goes before what the folder says; a pooling of one's own is another recipe than the folder's, and nothing is left of
+// that but the length.
 static hs_status settle(const hs_cli *cli, embed *e)
 {
     const embed_options *o = e->o;
     HS_TRY(hs_sentence_read(cli->arg[0], &e->how));
     if (o->pooling != POOLING_AUTO)
-        e->how.pooling = (hs_pooling)(o->pooling - 1);
+        e->how.pooling = (hs_pooling)(o->pooling - 1), e->how.normalize = false;
     else if (!e->how.pooling_known)
         return HS_FAIL(UNSUPPORTED,
                        "%s asks for a pooling by %s, which is not supported; --pooling " HS_POOLING_WORDS " chooses another one",
@@ -148,7 +149,8 @@ static const hs_key keys[] = {
       .type = HS_KEY_BOOL,
       AT(normalize),
       .value = "false",
-      .help = "vectors of length 1; where neither this nor --no-normalize is given: what modules.json of sentence-transformers says" },
+      .help = "vectors of length 1; with --pooling auto, where neither this nor --no-normalize is given: what modules.json of "
+              "sentence-transformers says" },
     { .name = "max-length",
       .type = HS_KEY_INT,
       AT(max_length),

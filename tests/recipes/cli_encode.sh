@@ -120,6 +120,8 @@ cat >bert/modules.json <<'JSON'
 JSON
 like unit.txt ''
 like mean.txt '' --no-normalize
+like mean.txt '' --pooling mean
+like unit.txt '' --pooling mean --normalize
 echo '{"max_seq_length":5,"do_lower_case":false}' >bert/sentence_bert_config.json
 expect 0 '^warning: 1 of 4 texts are longer than 5 tokens' "$halfstep" embed bert --input lines.txt --json
 [ "$(sed -n 1p stdout.txt)" = "$(sed -n 1p unit.txt)" ] && [ "$(sed -n 3p stdout.txt)" != "$(sed -n 3p unit.txt)" ] || fail "max_seq_length is not heeded"
