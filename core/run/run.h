@@ -51,6 +51,7 @@ void *hs_run_input(hs_run *r, int plan, const char *name); // NULL: no such inpu
 // no such, or no room.
 hs_status hs_run_write(hs_run *r, int plan, const char *input, const void *src, size_t bytes);
 hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, float *dst);
+hs_status hs_run_read_i32(hs_run *r, int plan, int output, int64_t row, int64_t n, int32_t *dst); // the same of an output of i32
 // What hs_output kept, once somebody waited; valid until the run's next submission. NULL: no such output.
 void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref);
 // Copies the live rows of an output into an input of another run (or of this one, of another plan): a teacher's logits, for its student.

@@ -82,6 +82,18 @@ hs_status hs_run_read(hs_run *r, int plan, int output, int64_t row, int64_t n, f
     return HS_OK;
 }
 
+hs_status hs_run_read_i32(hs_run *r, int plan, int output, int64_t row, int64_t n, int32_t *dst)
+{
+    hs_ref ref;
+    const char *p = hs_run_output(r, plan, output, &ref);
+    if (!p || row < 0 || n < 0 || row + n > ref.rows || ref.dtype != HS_I32)
+        return HS_FAIL(INTERNAL, "plan %d has no rows %lld to %lld of an output %d of i32", plan, (long long)row, (long long)(row + n),
+                       output);
+    HS_TRY(hs_run_wait(r));
+    r->device->copy(r->device, dst, p + (size_t)(row * ref.cols) * sizeof *dst, (size_t)(n * ref.cols) * sizeof *dst);
+    return HS_OK;
+}
+
 void *hs_run_output(hs_run *r, int plan, int index, hs_ref *ref)
 {
     return hs_run_is_bound(r, plan) ? hs_exec_output(r->plan[plan].exec, index, ref) : NULL;

@@ -45,7 +45,8 @@ const hs_st_entry *hs_safetensors_find(const hs_safetensors *s, const char *name
 // ---- the whole
 typedef struct hs_train_state { // everything a resumed run needs beside the slabs
     hs_step_state step_state;
-    int64_t step; // attempted steps done
+    int64_t step;              // attempted steps done
+    int64_t phase, phase_step; // of a run in phases: which one, and steps done of it; else 0 and step
     uint64_t seed, next_sample;
     int64_t tokens_seen;
     double best_val_loss; // < 0: none yet

@@ -11,15 +11,18 @@ typedef struct field {
     const char *name;
     kind kind;
     size_t offset;
-    int n; // 0: a value; else an array of n
+    int n;         // 0: a value; else an array of n
+    bool optional; // older files do not have it
 } field;
 
 #define FIELD(kind, name, member, n)                                                                                                       \
     {                                                                                                                                      \
-        name, kind, offsetof(hs_train_state, member), n                                                                                    \
+        name, kind, offsetof(hs_train_state, member), n, false                                                                             \
     }
 static const field fields[] = {
     FIELD(I64, "step", step, 0),
+    { "phase", I64, offsetof(hs_train_state, phase), 0, true },
+    { "phase_step", I64, offsetof(hs_train_state, phase_step), 0, true },
     FIELD(U64, "seed", seed, 0),
     FIELD(U64, "next_sample", next_sample, 0),
     FIELD(I64, "tokens_seen", tokens_seen, 0),
@@ -41,7 +44,7 @@ static const field fields[] = {
 };
 // A new member of either struct belongs into the table above, unless the next step writes it anew: losses of other plans than the first,
 // step_scale. Then these sizes change.
-_Static_assert(sizeof(hs_step_state) == 584 && sizeof(hs_train_state) == 632, "list the new member in fields[]");
+_Static_assert(sizeof(hs_step_state) == 584 && sizeof(hs_train_state) == 648, "list the new member in fields[]");
 
 static size_t size_of(kind k) { return k == I32 || k == F32 ? 4 : 8; }
 
@@ -109,11 +112,14 @@ static hs_status read_value(const hs_json *j, const field *f, const json_t *v, v
 static hs_status read_state(const hs_json *j, hs_train_state *s)
 {
     int64_t version;
+    s->phase_step = -1;
     HS_TRY(hs_json_i64(j, "version", 1, STATE_VERSION, &version));
     for (int i = 0; i < HS_COUNT(fields); i++) {
         const field *f = &fields[i];
         const json_t *v = json_object_get(j->root, f->name);
         char *p = (char *)s + f->offset;
+        if (v == NULL && f->optional)
+            continue;
         if (v == NULL)
             return HS_FAIL(CORRUPT, "%s: \"%s\" is missing", j->path, f->name);
         if (f->n && json_array_size(v) != (size_t)f->n)
@@ -123,6 +129,8 @@ static hs_status read_state(const hs_json *j, hs_train_state *s)
         for (int k = 0; k < f->n; k++)
             HS_TRY(read_value(j, f, json_array_get(v, (size_t)k), p + (size_t)k * size_of(f->kind)));
     }
+    if (s->phase_step < 0)
+        s->phase_step = s->step;
     return HS_OK;
 }
 

@@ -18,6 +18,7 @@ struct hs_token_store {
     const uint64_t *sentences; // [n_sentences + 1], or NULL
     hs_file file;              // of an opened store
     int32_t *owned;            // of a store in memory
+    uint64_t *tables[2];       // likewise: starts, sentences
     uint64_t whole[2];         // its starts
     char *path;
     struct stat opened; // the file as it was; st_ino 0: none
@@ -214,12 +215,82 @@ failed:
     return st;
 }
 
+hs_status hs_token_store_from_documents(hs_token_store **out, int32_t *ids, int64_t n, uint64_t *starts, int64_t n_documents,
+                                        uint64_t *sentences, int64_t n_sentences, int64_t vocab, uint64_t tokenizer_hash)
+{
+    *out = NULL;
+    hs_token_store *s = new_store("(text in memory)");
+    if (!s) {
+        free(ids), free(starts), free(sentences);
+        return HS_FAIL(MEMORY, "no memory for a token store");
+    }
+    s->owned = ids, s->wide = ids, s->tables[0] = starts, s->tables[1] = sentences, s->starts = starts, s->sentences = sentences;
+    s->info = (hs_token_store_info){
+        .n_tokens = n, .n_documents = n_documents, .n_sentences = n_sentences, .vocab = vocab, .tokenizer_hash = tokenizer_hash
+    };
+    hs_status st = HS_OK;
+    if (n < 1 || n_documents < 1 || n_sentences < 1 || vocab < 1)
+        st = HS_FAIL(USAGE, "%lld tokens in %lld documents over a vocabulary of %lld; each must be at least 1", (long long)n,
+                     (long long)n_documents, (long long)vocab);
+    else
+        HS_TRY_GOTO(st, hs_token_store_verify(s), failed);
+    if (st == HS_OK) {
+        *out = s;
+        return HS_OK;
+    }
+failed:
+    hs_token_store_close(s);
+    return st;
+}
+
+// ---- any store as a file
+
+static hs_status save_range(hs_store_writer *w, const hs_token_store *s, int64_t first, int64_t end)
+{
+    int32_t ids[4096];
+    for (int64_t i = first; i < end; i += HS_COUNT(ids)) {
+        const int64_t n = end - i < HS_COUNT(ids) ? end - i : HS_COUNT(ids);
+        hs_token_store_read(s, i, n, ids);
+        HS_TRY(hs_store_writer_ids(w, ids, n));
+    }
+    return HS_OK;
+}
+
+static hs_status save_document(hs_store_writer *w, const hs_token_store *s, int64_t d)
+{
+    int64_t first, end, from, to;
+    HS_TRY(hs_token_store_sentences(s, d, &first, &end));
+    for (int64_t i = first; i < end; i++) {
+        HS_TRY(hs_token_store_sentence(s, i, &from, &to));
+        HS_TRY(save_range(w, s, from, to));
+        HS_TRY(hs_store_writer_sentence(w));
+    }
+    if (!s->sentences)
+        HS_TRY(save_range(w, s, (int64_t)s->starts[d], (int64_t)s->starts[d + 1]));
+    return hs_store_writer_document(w);
+}
+
+hs_status hs_token_store_save(const hs_token_store *s, const char *path)
+{
+    hs_store_writer *w;
+    HS_TRY(hs_store_writer_open(&w, path, s->info.vocab, s->info.tokenizer_hash, s->sentences != NULL));
+    hs_status st = HS_OK;
+    for (int64_t d = 0; d < s->info.n_documents && st == HS_OK; d++)
+        st = save_document(w, s, d);
+    if (st == HS_OK)
+        return hs_store_writer_commit(w);
+    hs_store_writer_discard(w);
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
 void hs_token_store_close(hs_token_store *s)
 {
     if (!s)
         return;
     hs_file_unmap(&s->file);
     free(s->owned);
+    free(s->tables[0]);
+    free(s->tables[1]);
     free(s->path);
     free(s);
 }

@@ -21,6 +21,11 @@ hs_status hs_token_store_write(const char *path, const int32_t *ids, int64_t n, 
 hs_status hs_token_store_open(hs_token_store **out, const char *path); // checks magic, sizes, that starts ascend
 hs_status hs_token_store_from_ids(hs_token_store **out, int32_t *ids, int64_t n, int64_t vocab,
                                   uint64_t tokenizer_hash); // takes ids over (freed on error too); one document
+// The same of several documents and their sentences, whose tables are taken over too: starts [n_documents + 1], sentences [n_sentences +
+// 1].
+hs_status hs_token_store_from_documents(hs_token_store **out, int32_t *ids, int64_t n, uint64_t *starts, int64_t n_documents,
+                                        uint64_t *sentences, int64_t n_sentences, int64_t vocab, uint64_t tokenizer_hash);
+hs_status hs_token_store_save(const hs_token_store *s, const char *path); // any store, as a file
 void hs_token_store_close(hs_token_store *s);
 bool hs_token_store_is(const char *path); // a regular file that begins as one does
 const char *hs_token_store_path(const hs_token_store *s);

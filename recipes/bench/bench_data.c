@@ -14,12 +14,18 @@
 enum { BLOCK = 16, PAIRS = 12, SYNTHETIC_TOKENS = 1 << 23, ALONE_BATCHES = 20000 };
 #define ALONE_SECONDS 0.5
 
-typedef struct mode {
+typedef struct mode { // packing: of running text; layout: of sequences with masked tokens
     const char *name;
+    hs_batch_kind kind;
     hs_packing packing;
+    hs_seq_layout layout;
     int n_sources;
 } mode;
-static const mode modes[] = { { "windows", HS_PACKING_NONE, 1 }, { "mixed", HS_PACKING_NONE, 2 }, { "packed", HS_PACKING_FFD, 1 } };
+static const mode modes[] = {
+    { "windows", HS_BATCH_TEXT, HS_PACKING_NONE, HS_SEQ_UNPADDED, 1 }, { "mixed", HS_BATCH_TEXT, HS_PACKING_NONE, HS_SEQ_UNPADDED, 2 },
+    { "packed", HS_BATCH_TEXT, HS_PACKING_FFD, HS_SEQ_UNPADDED, 1 },   { "unpadded", HS_BATCH_MASKED, HS_PACKING_NONE, HS_SEQ_UNPADDED, 1 },
+    { "mixed", HS_BATCH_MASKED, HS_PACKING_NONE, HS_SEQ_UNPADDED, 2 },
+};
 
 typedef struct bench {
     hs_bench_run *run;
@@ -69,7 +75,7 @@ static hs_status open_loader(hs_loader **out, const bench *b, const mode *m)
     const hs_corpus corpus = { .source = { { all, 0.7 }, { all, 0.3 } }, .n_sources = m->n_sources };
     hs_feed feed = b->feed;
     hs_source *source;
-    feed.packing = m->packing;
+    feed.packing = m->packing, feed.layout = m->layout;
     HS_TRY(hs_feed_train(&source, &feed, &corpus));
     return hs_loader_new(out, source,
                          &(hs_loader_opts){ .batch = b->batch, .n_micro = 1, .size = 1, .depth = 1 + (int)b->run->config.train.prefetch });
@@ -102,7 +108,9 @@ static hs_status alone(bench *b, const mode *m, double *rate)
 static hs_status step(hs_engine *e, const hs_batch *batch)
 {
     HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], batch));
-    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)batch->labels[0];
+    e->in->n_micro = 1;
+    for (int i = 0; i < HS_N_LOSS; i++)
+        e->in->inv_count[i] = hs_inv_count(batch->labels[i]);
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_run_update(e->run));
     return hs_run_wait(e->run);
@@ -162,7 +170,9 @@ static hs_status compare(bench *b, const mode *m, double rate)
         hs_samples_add(&ratios, hs_median(&a) / hs_median(&r));
     }
     const double per_step = waited / (block * pairs), ratio = hs_median(&ratios), loaded = hs_median(&with);
-    const double tokens = (double)(b->batch * b->seq);
+    double tokens = 0; // of a batch
+    for (int i = 0; i <= BLOCK; i++)
+        tokens += (double)b->kept[i].n[HS_COUNT_TOKENS] / (BLOCK + 1);
     const hs_cell cells[] = { { .key = "mode", .text = m->name },
                               { .key = "alone_tokens_per_second", .value = rate },
                               { .key = "step_ms", .value = 1e3 * loaded, .digits = 3 },
@@ -181,7 +191,7 @@ static hs_status open_engine(bench *b)
     const hs_config *c = &b->run->config;
     hs_policy policy;
     hs_feed most = b->feed;
-    most.packing = HS_PACKING_FFD; // of the modes the one with most sequences
+    most.packing = HS_PACKING_FFD, most.layout = HS_SEQ_UNPADDED; // of the modes the one with most sequences
     b->setup = hs_feed_setup(&most, b->batch);
     HS_TRY(hs_config_policy(c, &policy));
     const hs_optim_config optim = hs_config_optim(c, policy.low);
@@ -194,6 +204,14 @@ static hs_status open_engine(bench *b)
                                                         .device = b->run->device,
                                                         .mode = b->run->mode,
                                                         .grid = hs_grid_self() });
+}
+
+// A batch of any mode.
+static hs_status keep_room(const bench *b, hs_batch *kept)
+{
+    const hs_arch_shape s = b->setup.shape;
+    const int64_t most[HS_N_COUNTERS] = { [HS_COUNT_TOKENS] = s.max_tokens, [HS_COUNT_SEQS] = s.max_seqs, [HS_COUNT_PICKS] = s.max_picks };
+    return s.max_picks ? hs_batch_new(kept, hs_masked_columns, HS_MASKED_COLUMNS, most) : hs_windows_batch(kept, s.max_seqs, s.max_tokens);
 }
 
 static hs_status measure(bench *b)
@@ -211,12 +229,15 @@ static hs_status measure(bench *b)
     }
     HS_TRY(hs_config_set_int(c, "model.vocab", vocab, "--file"));
     b->feed = hs_feed_of(c);
-    b->feed.length = b->seq, b->feed.seed = 1;
+    hs_feed_set_length(&b->feed, b->seq);
+    b->feed.seed = 1, b->feed.batch = b->batch;
     HS_TRY(open_engine(b));
     for (int i = 0; i <= BLOCK; i++)
-        HS_TRY(hs_windows_batch(&b->kept[i], hs_windows_max_seqs(HS_PACKING_FFD, b->batch, b->seq), b->batch * b->seq));
+        HS_TRY(keep_room(b, &b->kept[i]));
     for (int i = 0; i < HS_COUNT(modes); i++) {
         double rate = 0;
+        if (modes[i].kind != b->feed.arch.family->batch)
+            continue;
         HS_TRY(alone(b, &modes[i], &rate));
         HS_TRY(compare(b, &modes[i], rate));
     }

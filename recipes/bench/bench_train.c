@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 typedef struct bench {
+    hs_feed feed;
     hs_arch_setup setup;
     hs_policy policy;
     hs_engine *engine;
@@ -19,7 +20,9 @@ static hs_status one_step(bench *b, double *seconds)
     const double start = hs_now();
     hs_profile_begin(b->profile);
     HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], &b->batch));
-    e->in->n_micro = 1, e->in->inv_count[0] = 1.0f / (float)b->batch.labels[0];
+    e->in->n_micro = 1;
+    for (int i = 0; i < HS_N_LOSS; i++)
+        e->in->inv_count[i] = hs_inv_count(b->batch.labels[i]);
     HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
     HS_TRY(hs_run_update(e->run));
     HS_TRY(hs_run_wait(e->run));
@@ -30,9 +33,10 @@ static hs_status one_step(bench *b, double *seconds)
 static hs_status prepare(bench *b, hs_bench_run *r)
 {
     const hs_config *c = &r->config;
-    hs_feed feed = hs_feed_of(c);
-    feed.length = r->o->seq ? r->o->seq : feed.length;
-    b->setup = hs_feed_setup(&feed, c->train.batch);
+    b->feed = hs_feed_of(c);
+    b->feed.layout = HS_SEQ_UNPADDED; // full sequences: no layout has anything to do
+    hs_feed_set_length(&b->feed, r->o->seq ? r->o->seq : b->feed.length);
+    b->setup = hs_feed_setup(&b->feed, c->train.batch);
     HS_TRY(hs_config_policy(c, &b->policy));
     const hs_optim_config optim = hs_config_optim(c, b->policy.low);
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
@@ -44,7 +48,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                                         .device = r->device,
                                                         .mode = r->mode,
                                                         .grid = hs_grid_self() }));
-    HS_TRY(hs_feed_random(&b->batch, &feed, c->train.batch, 1));
+    HS_TRY(hs_feed_random(&b->batch, &b->feed, c->train.batch, 1));
     if (!r->o->profile[0])
         return HS_OK;
     return hs_profile_new(&b->profile, &(hs_profile_opts){ .engine = b->engine,
@@ -59,9 +63,10 @@ static void report(const bench *b, const hs_bench_run *r, double median, double 
     const hs_batch *batch = &b->batch;
     const hs_bench_options *o = r->o;
     const int64_t seq = batch->n[HS_COUNT_TOKENS] / batch->n[HS_COUNT_SEQS];
-    const hs_arch m = b->setup.arch;
-    const double rate = (double)batch->n[HS_COUNT_TOKENS] / median, mfu = rate * m.family->flops_per_token(m.settings, (double)seq) / peak;
-    const double loss = hs_engine_loss(b->engine, HS_TRAIN);
+    const double rate = (double)batch->n[HS_COUNT_TOKENS] / median, mfu = rate * hs_feed_flops_per_token(&b->feed, (double)seq) / peak;
+    double loss = 0;
+    for (int i = 0; i < HS_LOSSES; i++)
+        loss += hs_run_losses(b->engine->run, b->engine->plan[HS_TRAIN])[i];
     char count[32], bytes[32];
     if (o->common.json)
         hs_line_print(json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:i, s:s, s:I}", "tokens_per_second",

@@ -55,7 +55,6 @@ void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t 
 {
     const hs_feed feed = hs_feed_of(c);
     const hs_arch_setup train = hs_feed_setup(&feed, micro_batch);
-    const hs_arch arch = train.arch;
     const hs_plan *plan = hs_engine_plan(e, HS_TRAIN);
     const hs_model_bytes m = hs_model_bytes_of(e->model);
     const int64_t max_seqs = train.shape.max_seqs;
@@ -71,8 +70,7 @@ void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t 
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;
     b->flops_backward = b->info.flops_backward * (double)c->train.accumulate;
     const double tokens = (double)(train.shape.max_tokens), shortest = tokens / (double)max_seqs;
-    const double longer =
-        arch.family->flops_per_token(arch.settings, (double)feed.length) - arch.family->flops_per_token(arch.settings, shortest);
+    const double longer = hs_feed_flops_per_token(&feed, (double)feed.length) - hs_feed_flops_per_token(&feed, shortest);
     b->flops_longer = 7.0 / 6.0 * longer * tokens * (double)c->train.accumulate; // backward makes the scores again
     b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;
 }

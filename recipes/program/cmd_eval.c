@@ -1,4 +1,6 @@
 // eval: the loss of a checkpoint on a text.
+#include "data/checkpoint/ckpt_parts.h"
+#include "data/text/text_store.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
 #include "recipes/train/corpus.h"
@@ -7,11 +9,13 @@
 #include "recipes/train/train_feed.h"
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 
 typedef struct eval_options {
     hs_common common;
     hs_string data;
     int64_t max_windows;
+    bool pseudo_perplexity;
 } eval_options;
 
 // A tokenizer may have more tokens than the model has rows; a text that needs one of them has no loss.
@@ -33,33 +37,107 @@ static hs_status check_ids(const hs_session *s, const hs_corpus *corpus, const c
     return HS_OK;
 }
 
-static hs_status run_session(const eval_options *o, hs_session *s, const hs_policy *policy, hs_corpus *corpus)
+// What evaluation goes by: what the checkpoint was trained with, where it says so.
+static hs_status settle_feed(const hs_cli *cli, const hs_session *s, hs_feed *feed, int *documents)
 {
+    hs_config *c;
+    HS_TRY(hs_config_of_checkpoint(&c, cli->table, s->dir));
+    hs_config *last = c ? malloc(sizeof *last) : NULL;
+    *feed = hs_feed_of_arch(s->arch);
+    *documents = HS_TEXT_DOCUMENTS_AUTO;
+    hs_train_state at = { 0 };
+    char path[4200];
+    snprintf(path, sizeof path, "%s/train/state.json", s->dir);
+    if (last && hs_state_read(path, &at) == HS_OK && at.phase < hs_config_n_phases(c) && hs_config_phase(last, c, (int)at.phase) == HS_OK) {
+        hs_feed_take(feed, last);
+        *documents = last->data.documents;
+    }
+    free(last);
+    free(c);
+    return HS_OK;
+}
+
+// Losses, hits and names of the parts, where a model masks tokens.
+static void add_parts(json_t *o, const hs_eval_result *r)
+{
+    char name[32];
+    for (int i = 0; i < HS_LOSSES; i++) {
+        const hs_eval_part *p = &r->part[i];
+        if (!p->labels)
+            continue;
+        snprintf(name, sizeof name, "%s_loss", hs_loss_words[i]);
+        json_object_set_new(o, name, hs_line_real(p->loss));
+        snprintf(name, sizeof name, "%s_accuracy", hs_loss_words[i]);
+        if (r->has_hits)
+            json_object_set_new(o, name, hs_line_real(hs_eval_accuracy(p)));
+    }
+}
+
+static void print_json(const eval_options *o, const hs_session *s, const hs_feed *feed, const hs_eval_result *r, double rate)
+{
+    json_t *line = json_pack("{s:o}", "loss", hs_line_real(r->loss));
+    if (o->pseudo_perplexity)
+        json_object_set_new(line, "pseudo_perplexity", hs_line_real(exp(r->loss)));
+    else if (!feed->predictions)
+        json_object_set_new(line, "perplexity", hs_line_real(exp(r->loss)));
+    if (feed->predictions)
+        add_parts(line, r);
+    json_t *rest = json_pack("{s:I, s:o, s:s, s:s}", "tokens", (json_int_t)r->tokens, "tokens_per_second", hs_line_real(rate), "checkpoint",
+                             s->dir, "dtype", hs_dtype_name(s->policy.low));
+    json_object_update(line, rest);
+    json_decref(rest);
+    hs_line_print(line);
+}
+
+static void print_text(const eval_options *o, const hs_session *s, const hs_feed *feed, const hs_eval_result *r, double rate)
+{
+    char text[32];
+    if (o->pseudo_perplexity)
+        printf("pseudo-perplexity %.3f", exp(r->loss));
+    else
+        printf("loss %.4f", r->loss);
+    if (!feed->predictions)
+        printf("  perplexity %.3f", exp(r->loss));
+    for (int i = 0; i < HS_LOSSES && feed->predictions; i++)
+        if (r->part[i].labels)
+            printf("  %s %.4f, %.2f%% right", hs_loss_words[i], r->part[i].loss, 100 * hs_eval_accuracy(&r->part[i]));
+    printf("  over %s of %s, %lld tokens  (%s tok/s, %s, %s)\n",
+           o->max_windows ? feed->predictions ? "a part" : "the first windows" : "all", o->data, (long long)r->tokens,
+           hs_human_count(rate, text, sizeof text), hs_dtype_name(s->policy.low), s->dir);
+}
+
+static hs_status evaluate(const eval_options *o, hs_session *s, const hs_feed *feed, hs_corpus *corpus, hs_eval_result *r)
+{
+    hs_source *source;
+    HS_TRY(o->pseudo_perplexity ? hs_feed_turns(&source, feed, corpus) : hs_feed_eval(&source, feed, corpus));
+    const hs_status st = hs_evaluate(s->run, s->eval, feed, source, o->max_windows, r);
+    hs_source_free(source);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, hs_corpus *corpus)
+{
+    const eval_options *o = cli->options;
     hs_eval_result r;
+    hs_feed feed;
+    int documents = HS_TEXT_DOCUMENTS_AUTO;
     if (!s->tokenizer)
         return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
-    HS_TRY(hs_corpus_open_file(corpus, o->data, s->tokenizer));
+    HS_TRY(settle_feed(cli, s, &feed, &documents));
+    if (o->pseudo_perplexity && !feed.predictions)
+        return HS_FAIL(USAGE, "--pseudo-perplexity is of models that fill masks; this %s has a perplexity", s->arch.family->name);
+    HS_TRY(hs_corpus_open_file(corpus, o->data, s->tokenizer, s->arch.family->batch, documents));
     HS_TRY(check_ids(s, corpus, o->data));
-    const hs_feed feed = hs_feed_of_arch(s->arch);
     const hs_arch_setup setup = hs_feed_eval_setup(&feed);
-    hs_source *source;
     HS_TRY(hs_session_load(s, policy, &(hs_session_plans){ .eval = &setup.shape }));
-    HS_TRY(hs_feed_eval(&source, &feed, corpus));
-    const hs_status st = hs_evaluate(s->run, s->eval, source, hs_feed_eval_samples(&feed), o->max_windows, &r);
-    hs_source_free(source);
-    HS_TRY(st);
+    HS_TRY(evaluate(o, s, &feed, corpus, &r));
     if (!isfinite(r.loss))
         return HS_FAIL(NONFINITE, "%s: its loss on %s is not a finite number", s->dir, o->data);
     const double rate = r.seconds > 0 ? (double)r.tokens / r.seconds : 0;
-    char text[32];
     if (o->common.json)
-        hs_line_print(json_pack("{s:o, s:o, s:I, s:o, s:s, s:s}", "loss", hs_line_real(r.loss), "perplexity", hs_line_real(exp(r.loss)),
-                                "tokens", (json_int_t)r.tokens, "tokens_per_second", hs_line_real(rate), "checkpoint", s->dir, "dtype",
-                                hs_dtype_name(s->policy.low)));
+        print_json(o, s, &feed, &r, rate);
     else
-        printf("loss %.4f  perplexity %.3f  over %s of %s, %lld tokens  (%s tok/s, %s, %s)\n", r.loss, exp(r.loss),
-               o->max_windows ? "the first windows" : "all", o->data, (long long)r.tokens, hs_human_count(rate, text, sizeof text),
-               hs_dtype_name(s->policy.low), s->dir);
+        print_text(o, s, &feed, &r, rate);
     return HS_OK;
 }
 
@@ -73,9 +151,9 @@ static hs_status run_eval(const hs_cli *cli)
     hs_policy policy;
     hs_status st = hs_cli_session(cli, cli->arg[0], &s, &policy);
     if (st == HS_OK)
-        st = run_session(o, &s, &policy, &corpus);
+        st = run_session(cli, &s, &policy, &corpus);
+    hs_corpus_close(&corpus); // its tokenizer is the session's
     hs_session_close(&s);
-    hs_corpus_close(&corpus);
     return st;
 }
 
@@ -84,7 +162,7 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       .offset = offsetof(eval_options, data),
       .value = "",
-      .help = "text file or token store to evaluate on; - is standard input" },
+      .help = "text file, token store or, of encoders, HDF5 shards to evaluate on; - is standard input" },
     { .name = "max-windows",
       .type = HS_KEY_INT,
       .offset = offsetof(eval_options, max_windows),
@@ -93,6 +171,11 @@ static const hs_key keys[] = {
       .max = 1e12,
       .unit = "windows",
       .help = "stop after so many windows of the model's context; 0: the whole text" },
+    { .name = "pseudo-perplexity",
+      .type = HS_KEY_BOOL,
+      .offset = offsetof(eval_options, pseudo_perplexity),
+      .value = "false",
+      .help = "of models that fill masks: every token of the text masked alone in turn, a sequence a token; --max-windows takes a part" },
     HS_CHECKPOINT_KEYS(eval_options),
     HS_COMPUTE_KEYS(eval_options),
     HS_COMMON_KEYS(eval_options),
@@ -104,10 +187,17 @@ const hs_command hs_cmd_eval = {
     .arguments = "CHECKPOINT",
     .summary = "measure the loss of a checkpoint on a text",
     .examples = "halfstep eval runs/shakespeare-char --data recipes/text/shakespeare.txt\n"
-                "halfstep eval runs/shakespeare-char/checkpoints/BEST --data book.txt --dtype fp32 --json",
-    .notes = "The loss is the mean over all predicted tokens: consecutive windows of the model's context, each token but the first "
-             "predicted once.\n"
-             "With --json: loss, perplexity, tokens, tokens_per_second, checkpoint, dtype.",
+                "halfstep eval runs/shakespeare-char/checkpoints/BEST --data book.txt --dtype fp32 --json\n"
+                "halfstep eval runs/bert-mini --data book.txt\n"
+                "halfstep eval path/to/bert --data book.txt --pseudo-perplexity --max-windows 2000",
+    .notes =
+        "The loss is the mean over all predicted tokens: consecutive windows of the model's context, each token but the first "
+        "predicted once.\n"
+        "Of models that fill masks: losses (loss: their sum) and shares of right answers over sequences made and masked as in training,\n"
+        "the same ones each time. The settings are those the checkpoint was trained with; where it does not say, the model's context\n"
+        "and 15 % of the tokens.\n"
+        "With --json: loss, perplexity (or mlm_loss, mlm_accuracy, next_loss, next_accuracy, order_loss, order_accuracy, as the model\n"
+        "has heads; or pseudo_perplexity), tokens, tokens_per_second, checkpoint, dtype.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,

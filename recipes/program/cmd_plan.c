@@ -5,6 +5,7 @@
 #include "recipes/program/commands.h"
 #include "recipes/train/corpus.h"
 #include "recipes/train/progress.h"
+#include "recipes/train/train_feed.h"
 #include "recipes/train/weights_from.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ static hs_status characters(const hs_config *c, int64_t *n)
     HS_TRY(hs_config_sources(c, part, &n_parts));
     if (!part[0].path[0] || access(part[0].path, R_OK) != 0)
         return HS_OK;
-    HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL));
+    HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL, NULL));
     *n = hs_tokenizer_vocab(corpus.tokenizer);
     hs_corpus_close(&corpus);
     return HS_OK;
@@ -69,6 +70,7 @@ static hs_status settle_model(hs_config *c, int want)
     HS_TRY(hs_weights_take(c, &run, &dir));
     if (!dir && strcmp(c->data.tokenizer, "char") == 0) {
         HS_TRY(characters(c, &n));
+    } else if (!dir && hs_config_wordpiece(c, &n)) { // as many as there may be: what the text gives is known when it is learned
     } else {
         HS_TRY(dir ? hs_tokenizer_load(&tokenizer, dir) : hs_corpus_named_tokenizer(&tokenizer, c));
         n = hs_tokenizer_vocab(tokenizer);
@@ -77,18 +79,47 @@ static hs_status settle_model(hs_config *c, int want)
     return hs_weights_vocabulary(c, n);
 }
 
+typedef struct phase_at { // of a run in phases; else name is NULL
+    int phase;
+    const char *name;
+} phase_at;
+
+static void add_step(json_t *o, const hs_config *c, const phase_at *at)
+{
+    const hs_feed feed = hs_feed_of(c);
+    json_t *step =
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "steps", (json_int_t)c->train.steps, "batch", (json_int_t)c->train.batch, "accumulate",
+                  (json_int_t)c->train.accumulate, "length", (json_int_t)feed.length, "predictions", (json_int_t)feed.predictions);
+    json_object_update(o, step);
+    json_decref(step);
+    if (!at->name)
+        return;
+    json_object_set_new(o, "phase", json_integer(at->phase));
+    json_object_set_new(o, "name", json_string(at->name));
+}
+
+// "2 micro-batches of 16 sequences of 128 with 20 predictions"
+static void describe_step(const hs_config *c, char *buf, size_t size)
+{
+    const hs_feed feed = hs_feed_of(c);
+    const int n =
+        snprintf(buf, size, "%lld micro-batch%s of %lld %s%s of %lld", (long long)c->train.accumulate, c->train.accumulate == 1 ? "" : "es",
+                 (long long)c->train.batch, hs_feed_unit(&feed), hs_plural(c->train.batch), (long long)feed.length);
+    if (feed.predictions && n > 0 && (size_t)n < size)
+        snprintf(buf + n, size - (size_t)n, " with %lld predictions", (long long)feed.predictions);
+}
+
 static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
 {
     const char *policy = hs_dtype_name(low);
     const hs_arch m = hs_config_arch(c);
-    const int64_t context = hs_arch_int(m, "model.context");
+    char step[160];
     char a[32], d[32], sizes[256];
     hs_arch_describe(m, sizes, sizeof sizes);
     printf("model        %s, %s\n", m.family->title, sizes);
     printf("parameters   %lld\n", (long long)b->parameters);
-    printf("step         %lld tokens: %lld micro-batch%s of %lld window%s of %lld, %s\n",
-           (long long)(c->train.accumulate * c->train.batch * context), (long long)c->train.accumulate,
-           c->train.accumulate == 1 ? "" : "es", (long long)c->train.batch, hs_plural(c->train.batch), (long long)context, policy);
+    describe_step(c, step, sizeof step);
+    printf("step         %lld tokens: %s, %s\n", (long long)(c->train.accumulate * c->train.batch * hs_feed_of(c).length), step, policy);
     printf("FLOPs        %s per step (forward %s, backward %s), %s in %lld step%s\n",
            hs_human_count(b->flops_forward + b->flops_backward, a, sizeof a), hs_human_count(b->flops_forward, (char[32]){ 0 }, 32),
            hs_human_count(b->flops_backward, (char[32]){ 0 }, 32),
@@ -116,7 +147,7 @@ static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int
         puts("none");
 }
 
-static void print_json(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
+static void print_json(const hs_config *c, const phase_at *at, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
 {
     json_t *bytes = json_object(), *casts = json_array();
     for (int i = 0; i < HS_COUNT(classes); i++)
@@ -127,13 +158,15 @@ static void print_json(const hs_config *c, const hs_budget *b, hs_dtype low, int
                                                k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
                                                "bytes", (json_int_t)k->bytes, "backward", k->backward));
     }
-    hs_line_print(json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
-                            (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
-                            "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
-                            hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
-                            "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", hs_dtype_name(low),
-                            "nodes", b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
-                            "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low)));
+    json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
+                          (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
+                          "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
+                          hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
+                          "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", hs_dtype_name(low),
+                          "nodes", b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
+                          "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low));
+    add_step(o, c, at);
+    hs_line_print(o);
 }
 
 // What the plan made of the trace, types settled and casts in place.
@@ -154,27 +187,26 @@ static void print_nodes(const hs_graph *g, bool json)
     }
 }
 
-static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
+static hs_status plan_phase(const hs_cli *cli, const hs_config *c, const phase_at *at, hs_device *dev)
 {
     const plan_options *o = cli->options;
     hs_policy policy;
     hs_budget b;
     hs_engine *e;
     int64_t largest;
-    HS_TRY(hs_config_check(c, false));
-    HS_TRY(settle_model(c, o->common.accept_edited ? HS_CKPT_EDITED : 0));
-    HS_TRY(hs_arch_check(hs_config_arch(c)));
+    HS_TRY(hs_config_check_batches(c)); // with what train.init_from brought
     HS_TRY(hs_config_policy(c, &policy));
-    HS_TRY(hs_open_device(dev, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
-                          c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
-    HS_TRY(hs_budget_largest(c, &policy, memory, *dev, &largest));
-    HS_TRY(hs_budget_engine(&e, c, &policy, c->train.batch, *dev, false));
+    HS_TRY(hs_budget_largest(c, &policy, memory, dev, &largest));
+    HS_TRY(hs_budget_engine(&e, c, &policy, c->train.batch, dev, false));
     hs_budget_of(&b, e, c, c->train.batch);
+    if (!o->common.json && at->name)
+        printf("%sphase        %d%s%s: %lld steps, optim.lr %g\n", at->phase ? "\n" : "", at->phase, at->name[0] ? ", " : "", at->name,
+               (long long)c->train.steps, c->optim.lr);
     if (o->common.json && o->nodes)
         print_nodes(b.graph, true);
     if (o->common.json)
-        print_json(c, &b, policy.low, largest, memory);
+        print_json(c, at, &b, policy.low, largest, memory);
     else
         print_text(c, &b, policy.low, largest, memory);
     if (!o->common.json && o->nodes)
@@ -183,13 +215,31 @@ static hs_status plan(const hs_cli *cli, hs_config *c, hs_device **dev)
     return HS_OK;
 }
 
+static hs_status plan(const hs_cli *cli, hs_config *whole, hs_config *c, hs_device **dev)
+{
+    const plan_options *o = cli->options;
+    hs_status st = HS_OK;
+    HS_TRY(hs_config_check(whole, false));
+    HS_TRY(settle_model(whole, o->common.accept_edited ? HS_CKPT_EDITED : 0));
+    HS_TRY(hs_arch_check(hs_config_arch(whole)));
+    HS_TRY(hs_open_device(dev, whole->exec.device, (int)whole->exec.threads, whole->exec.isa, (int)whole->exec.bulk_size,
+                          whole->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
+    for (int p = 0; p < hs_config_n_phases(whole) && st == HS_OK; p++) {
+        HS_TRY(hs_config_phase(c, whole, p));
+        const phase_at at = { p, whole->n_phases ? hs_config_phase_name(whole, p) : NULL };
+        if ((st = plan_phase(cli, c, &at, *dev)) != HS_OK)
+            st = hs_config_in_phase(st, whole, p);
+    }
+    return st;
+}
+
 static hs_status run_plan(const hs_cli *cli)
 {
-    hs_config *config = calloc(1, sizeof *config);
+    hs_config *config = calloc(2, sizeof *config); // of the run, and of a phase
     hs_device *dev = NULL;
     hs_status st = config ? hs_cli_config(cli, cli->arg[0], config) : HS_FAIL(MEMORY, "no memory for the configuration");
     if (st == HS_OK)
-        st = plan(cli, config, &dev);
+        st = plan(cli, config, config + 1, &dev);
     hs_device_close(dev);
     free(config);
     return st;

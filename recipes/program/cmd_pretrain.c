@@ -68,10 +68,15 @@ const hs_command hs_cmd_pretrain = {
                 "halfstep pretrain shakespeare-char --data.train=book.txt --out runs/book\n"
                 "halfstep pretrain my.yaml --dtype bf16 --train.batch=8 --train.accumulate=4\n"
                 "halfstep pretrain gpt2-124m --data.train=corpus.txt --train.init_from=path/to/gpt2   # its tokenizer too\n"
+                "halfstep pretrain bert-mini --data.train=book.txt                 # an encoder, and its tokenizer, from a text\n"
+                "halfstep pretrain bert-base --data.train=domain.txt --train.init_from=path/to/bert --optim.lr=5e-5 --phases.0.steps=2000\n"
                 "halfstep pretrain my.yaml --resume none --overwrite               # begin anew in the same folder",
     .notes =
-        "CONFIG.yaml is a file or the name of a shipped recipe: shakespeare-char, quickstart, gpt2-124m, gpt2-355m, gpt2-774m, "
-        "gpt2-1558m.\n"
+        "CONFIG.yaml is a file or the name of a shipped recipe: shakespeare-char, quickstart, gpt2-124m, -355m, -774m, -1558m, bert-tiny,\n"
+        "-mini, -small, -medium, -base, -large, roberta-base, distilbert, albert-base, ernie-base.\n"
+        "A run may have phases (phases: in the file): lengths, batches, rates and data of their own; weights and moments go on, samples "
+        "and\n"
+        "schedule begin anew. It goes on anywhere in any of them.\n"
         "SIGTERM, SIGINT (Ctrl-C), SIGHUP and every other signal that would end it finish the step, save and exit with code 75; the same\n"
         "command then goes on, bit for bit. A reader of the output that goes away (| head) ends nothing.\n"
         "A second SIGINT, SIGTERM or SIGQUIT ends the program at once.",

@@ -3,8 +3,8 @@
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
 #include "recipes/program/text_keys.h"
-#include "recipes/train/run_dir.h"
 #include "recipes/train/evaluate.h"
+#include "recipes/train/run_dir.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>

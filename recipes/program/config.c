@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "data/base/file.h"
 #include "data/base/yaml.h"
+#include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -24,6 +25,48 @@ static bool shipped_folder(int i, char *buf, size_t size)
     return snprintf(buf, size, "%s/../share/halfstep/recipes", dirname(self)) < (int)size;
 }
 
+// Recipes of the first folder that has any.
+enum { MOST_RECIPES = 64 };
+typedef struct recipes {
+    char name[MOST_RECIPES][64];
+    const char *sorted[MOST_RECIPES];
+    int n;
+} recipes;
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static void list_recipes(recipes *r)
+{
+    char folder[PATH_MAX];
+    r->n = 0;
+    for (int i = 0; i < 2 && r->n == 0; i++) {
+        DIR *dir = shipped_folder(i, folder, sizeof folder) ? opendir(folder) : NULL;
+        for (struct dirent *e; dir && r->n < MOST_RECIPES && (e = readdir(dir));) {
+            const size_t n = strlen(e->d_name);
+            if (n <= 5 || n - 5 >= sizeof r->name[0] || strcmp(e->d_name + n - 5, ".yaml") != 0)
+                continue;
+            snprintf(r->name[r->n], sizeof r->name[0], "%.*s", (int)(n - 5), e->d_name);
+            r->sorted[r->n] = r->name[r->n];
+            r->n++;
+        }
+        if (dir)
+            closedir(dir);
+    }
+    qsort(r->sorted, (size_t)r->n, sizeof *r->sorted, by_name);
+}
+
+static hs_status unknown_recipe(const char *name)
+{
+    recipes r;
+    char list[512] = "";
+    list_recipes(&r);
+    for (int i = 0; i < r.n; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", r.sorted[i]);
+    const char *near = hs_nearest_word(name, r.sorted, r.n);
+    return HS_FAIL(USAGE, "%s: no such file, and no shipped recipe of that name (%s)%s%s", name, list, near ? "; nearest is " : "",
+                   near ? near : "");
+}
+
 hs_status hs_config_find(const char *name, char *path, size_t size)
 {
     struct stat is;
@@ -38,12 +81,7 @@ hs_status hs_config_find(const char *name, char *path, size_t size)
             access(path, R_OK) == 0)
             return HS_OK;
     }
-    static const char *const shipped[] = { "gpt2-124m", "gpt2-355m", "gpt2-774m", "gpt2-1558m", "quickstart", "shakespeare-char" };
-    const char *near = hs_nearest_word(name, shipped, HS_COUNT(shipped));
-    return HS_FAIL(USAGE,
-                   "%s: no such file, and no shipped recipe of that name (gpt2-124m, gpt2-355m, gpt2-774m, gpt2-1558m, "
-                   "quickstart, shakespeare-char)%s%s",
-                   name, near ? "; nearest is " : "", near ? near : "");
+    return unknown_recipe(name);
 }
 
 // ---- keys by name
@@ -55,6 +93,12 @@ hs_status hs_config_init(hs_config *c, const hs_config_table *t)
 }
 
 static hs_key_at find(const hs_config *c, const char *key) { return hs_schema_find(&c->table->schema, c, key); }
+
+void *hs_config_field(hs_config *c, const char *key)
+{
+    const hs_key_at at = find(c, key);
+    return at.key ? hs_schema_field(&c->table->schema, c, at) : NULL;
+}
 
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size)
 {
@@ -107,8 +151,7 @@ hs_status hs_config_of_checkpoint(hs_config **out, const hs_config_table *t, con
     hs_config *c = malloc(sizeof *c);
     if (!c)
         return HS_FAIL(MEMORY, "%s: no memory to read it", path);
-    if (hs_config_init(c, t) == HS_OK && hs_yaml_load(path, &t->schema, c, c->origin) == HS_OK &&
-        hs_config_settle_optim(c) == HS_OK) {
+    if (hs_config_init(c, t) == HS_OK && hs_yaml_load(path, &t->schema, c, c->origin) == HS_OK && hs_config_settle_optim(c) == HS_OK) {
         *out = c;
         return HS_OK;
     }
@@ -173,7 +216,12 @@ static hs_status check_name(const hs_config *c)
 
 static hs_status check_data(const hs_config *c)
 {
+    enum { LEAST_TOKENS = 64, MOST_TOKENS = 1000000 };
     char at[128];
+    int64_t size;
+    if (hs_config_wordpiece(c, &size) && (size < LEAST_TOKENS || size > MOST_TOKENS))
+        return HS_FAIL(USAGE, "%sdata.tokenizer is %s: wordpiece:SIZE takes %d to %d tokens",
+                       hs_config_prefix(c, "data.tokenizer", at, sizeof at), c->data.tokenizer, LEAST_TOKENS, MOST_TOKENS);
     hs_data_part part[HS_MIX_SOURCES];
     int n;
     if (!c->data.train[0] && !c->data.n_sources)
@@ -187,9 +235,93 @@ static hs_status check_data(const hs_config *c)
     return HS_OK;
 }
 
-hs_status hs_config_check(const hs_config *c, bool data_needed)
+// ---- what batches are made of
+// Settings that only one kind of batches has; `set`: is it another than nobody's.
+static hs_status refuse_foreign(const hs_config *c)
+{
+    const hs_arch m = hs_config_arch(c);
+    const struct {
+        const char *key;
+        bool set;
+        hs_batch_kind of;
+    } keys[] = {
+        { "data.length", c->data.length != 0, HS_BATCH_MASKED },
+        { "data.predictions", c->data.predictions != 0, HS_BATCH_MASKED },
+        { "data.layout", c->data.layout != HS_SEQ_UNPADDED, HS_BATCH_MASKED },
+        { "data.objectives.0.kind", c->data.n_objectives > 0, HS_BATCH_MASKED },
+        { "data.packing", c->data.packing != HS_PACKING_NONE, HS_BATCH_TEXT },
+    };
+    char at[128], value[HS_KEY_STRING_BYTES];
+    for (int i = 0; i < HS_COUNT(keys); i++) {
+        if (!keys[i].set || keys[i].of == m.family->batch)
+            continue;
+        hs_config_text(c, keys[i].key, value, sizeof value);
+        return HS_FAIL(USAGE, "%s%s is %s, but model.type %s is trained on %s", hs_config_prefix(c, keys[i].key, at, sizeof at),
+                       keys[i].key, value, m.family->name,
+                       keys[i].of == HS_BATCH_MASKED ? "running text, in windows of model.context" : "sequences with masked tokens");
+    }
+    return HS_OK;
+}
+
+static hs_status check_length(const hs_config *c)
+{
+    enum { LEAST = 8 };
+    char at[128];
+    const int64_t context = hs_config_model_int(c, "model.context"), length = c->data.length ? c->data.length : context;
+    if (length > context)
+        return HS_FAIL(USAGE, "%sdata.length is %lld, but the model has positions for model.context %lld",
+                       hs_config_prefix(c, "data.length", at, sizeof at), (long long)length, (long long)context);
+    if (length < LEAST)
+        return HS_FAIL(USAGE, "%s%s is %lld: a sequence with masked tokens needs at least %d",
+                       hs_config_prefix(c, c->data.length ? "data.length" : "model.context", at, sizeof at),
+                       c->data.length ? "data.length" : "model.context", (long long)length, LEAST);
+    if (c->data.predictions > length)
+        return HS_FAIL(USAGE, "%sdata.predictions is %lld, more than the %lld tokens of a sequence",
+                       hs_config_prefix(c, "data.predictions", at, sizeof at), (long long)c->data.predictions, (long long)length);
+    return HS_OK;
+}
+
+static hs_status check_objective(const hs_config *c, int i)
+{
+    static const hs_loss needs[] = {
+        [HS_SEGMENTS_NEXT] = HS_LOSS_NEXT, [HS_SEGMENTS_ORDER] = HS_LOSS_ORDER, [HS_SEGMENTS_FULL] = HS_LOSS_TOKENS
+    };
+    static const char *const heads[] = {
+        [HS_LOSS_TOKENS] = "predictions", [HS_LOSS_NEXT] = "next sentences", [HS_LOSS_ORDER] = "the order of sentences"
+    };
+    const hs_objective *o = &c->data.objective[i];
+    char key[HS_KEY_NAME], at[128], value[32];
+    snprintf(key, sizeof key, "data.objectives.%d.kind", i);
+    hs_config_text(c, key, value, sizeof value);
+    if (!hs_arch_wears(hs_config_arch(c), needs[o->segments]))
+        return HS_FAIL(USAGE, "%s%s is %s, but this %s has no head for %s", hs_config_prefix(c, key, at, sizeof at), key, value,
+                       hs_config_arch(c).family->name, heads[needs[o->segments]]);
+    if (o->masked + o->random > 1 + 1e-9)
+        return HS_FAIL(USAGE, "%sdata.objectives.%d: masked %g and random %g are more than all", hs_config_prefix(c, key, at, sizeof at), i,
+                       o->masked, o->random);
+    return HS_OK;
+}
+
+hs_status hs_config_check_batches(const hs_config *c)
+{
+    HS_TRY(refuse_foreign(c));
+    if (hs_config_arch(c).family->batch != HS_BATCH_MASKED)
+        return HS_OK;
+    char at[128];
+    const int64_t tasks = hs_config_model_int(c, "model.tasks");
+    if (tasks && c->data.n_objectives > tasks)
+        return HS_FAIL(USAGE, "%sdata.objectives has %d tasks, but model.tasks is %lld",
+                       hs_config_prefix(c, "data.objectives.0.kind", at, sizeof at), c->data.n_objectives, (long long)tasks);
+    HS_TRY(check_length(c));
+    for (int i = 0; i < c->data.n_objectives; i++)
+        HS_TRY(check_objective(c, i));
+    return HS_OK;
+}
+
+static hs_status check_one(const hs_config *c, bool data_needed)
 {
     HS_TRY(check_model(c));
+    HS_TRY(hs_config_check_batches(c));
     HS_TRY(check_name(c));
     HS_TRY(check_micro_batch(c));
     HS_TRY(hs_config_check_optim(c));
@@ -201,6 +333,23 @@ hs_status hs_config_check(const hs_config *c, bool data_needed)
         return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16",
                        hs_config_prefix(c, "exec.isa", at, sizeof at), c->exec.isa);
     return HS_OK;
+}
+
+hs_status hs_config_check(const hs_config *c, bool data_needed)
+{
+    if (!c->n_phases)
+        return check_one(c, data_needed);
+    hs_config *one = malloc(sizeof *one);
+    if (!one)
+        return HS_FAIL(MEMORY, "no memory for the settings of a phase");
+    hs_status st = HS_OK;
+    for (int p = 0; p < c->n_phases && st == HS_OK; p++) {
+        st = hs_config_phase(one, c, p);
+        if (st == HS_OK && (st = check_one(one, data_needed)) != HS_OK)
+            st = hs_config_in_phase(st, c, p);
+    }
+    free(one);
+    return st;
 }
 
 // ---- in the words of other rooms

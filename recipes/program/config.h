@@ -5,6 +5,7 @@
 #include "core/plan/plan.h"
 #include "core/settings/schema.h"
 #include "data/batches/loader.h"
+#include "data/batches/masked.h"
 #include "data/batches/mixing.h"
 #include "data/checkpoint/checkpoint.h"
 #include "models/family.h"
@@ -17,8 +18,14 @@ enum {
     HS_CONFIG_COMMON = 128, // rows at most: those that every run has
     HS_CONFIG_FAMILY = 64,  // those of a family
     HS_CONFIG_SOURCES = 2,  // those of an element of data.sources
+    HS_OBJECTIVES = 8,      // data.objectives at most
+    HS_OBJECTIVE_KEYS = 7,
+    HS_PHASES = 8, // at most
+    HS_PHASE_KEYS = 20,
+    HS_PHASE_BYTES = 4096,
     HS_MOST_BATCH = 1 << 20,
-    HS_CONFIG_KEYS = HS_CONFIG_COMMON + HS_CONFIG_FAMILY + HS_MIX_SOURCES * HS_CONFIG_SOURCES
+    HS_CONFIG_KEYS = HS_CONFIG_COMMON + HS_CONFIG_FAMILY + HS_MIX_SOURCES * HS_CONFIG_SOURCES + HS_OBJECTIVES * HS_OBJECTIVE_KEYS +
+                     HS_PHASES * HS_PHASE_KEYS
 };
 
 #define HS_LEAST_WEIGHT 1e-6
@@ -28,11 +35,19 @@ typedef struct hs_data_part { // an element of data.sources, or of data.train wh
     double weight;
 } hs_data_part;
 
+typedef struct hs_phase { // an element of phases: fields of rows that are copies of a run's own (config_phases.c)
+    _Alignas(8) unsigned char bytes[HS_PHASE_BYTES];
+} hs_phase;
+
 typedef struct hs_config_table { // of a program: made once of its families, which are borrowed
     const hs_family *const *families;
     hs_key key[HS_CONFIG_COMMON];
+    int n_keys;
     char types[512]; // choices of model.type
     hs_section section[HS_FAMILIES];
+    hs_key phase_key[HS_PHASE_KEYS];
+    hs_schema phase_schema;
+    hs_list list[3];
     hs_schema schema;
 } hs_config_table;
 hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *families);
@@ -44,7 +59,11 @@ typedef struct hs_config {
     } model;
     struct {
         hs_string train, val, tokenizer;
-        int packing; // hs_packing
+        int packing;                 // hs_packing
+        int layout, documents;       // hs_seq_layout; hs_documents or HS_TEXT_DOCUMENTS_AUTO
+        int64_t length, predictions; // of a sequence at most; 0: model.context, and what the probability gives
+        hs_objective objective[HS_OBJECTIVES];
+        int n_objectives;
         hs_data_part source[HS_MIX_SOURCES];
         int n_sources;
     } data;
@@ -84,6 +103,8 @@ typedef struct hs_config {
     struct {
         int normalize;
     } loss;
+    hs_phase phase[HS_PHASES];
+    int n_phases;
     const hs_config_table *table;
     hs_origin origin[HS_CONFIG_KEYS];
 } hs_config;
@@ -100,7 +121,25 @@ hs_status hs_config_find(const char *name, char *path, size_t size);
 // PATH:WEIGHT,PATH:WEIGHT,... (weight 1 where none is given). USAGE: both are set, an empty path, a weight that is no number, weights of
 // some only, more than HS_MIX_SOURCES.
 hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES], int *n);
+// data.tokenizer wordpiece or wordpiece:SIZE, to be learned from the text; *size: tokens, -1 where it is no number.
+bool hs_config_wordpiece(const hs_config *c, int64_t *size);
 static inline const char *hs_config_data_key(const hs_config *c) { return c->data.n_sources ? "data.sources" : "data.train"; }
+// How batches of the family are made, by what only these settings and the model say. USAGE: a key that this family has no use for, a length
+// beyond the model's positions, an objective that it has no head for.
+hs_status hs_config_check_batches(const hs_config *c);
+
+// ---- phases: stretches of a run, one behind the other
+int hs_config_n_phases(const hs_config *c);                   // 1 where none are given: the whole run
+int64_t hs_config_phase_steps(const hs_config *c, int phase); // train.steps where there are none
+// The settings of one of them as those of a run, without phases of its own.
+hs_status hs_config_phase(hs_config *out, const hs_config *c, int phase);
+// The error at hand as one of that phase; as it is where there are none.
+hs_status hs_config_in_phase(hs_status st, const hs_config *c, int phase);
+const char *hs_config_phase_name(const hs_config *c, int phase); // "": it has none
+// What phases leave out becomes what the run has, so that the resolved configuration says all of it.
+hs_status hs_config_fill_phases(hs_config *c);
+hs_status hs_config_init_phases(hs_config_table *t); // part of hs_config_table_init
+
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
 hs_status hs_config_check(const hs_config *c, bool data_needed);
 int64_t hs_config_most_batch(const hs_config *c); // train.batch at most, with this context
@@ -108,12 +147,13 @@ int64_t hs_config_most_batch(const hs_config *c); // train.batch at most, with t
 hs_status hs_config_resolve_paths(hs_config *c, const char *file);
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size); // value as text
 const char *hs_config_where(const hs_config *c, const char *key);                 // "config.yaml:12"; "default"
+void *hs_config_field(hs_config *c, const char *key);                             // where its value lies; NULL: no such key
 bool hs_config_is_default(const hs_config *c, const char *key);                   // nobody set it
 hs_status hs_config_set(hs_config *c, const char *key, const char *value, const char *where);
 hs_status hs_config_set_int(hs_config *c, const char *key, int64_t value, const char *where);
 // "config.yaml:12: ", for the front of a message about a key; "" for a default, and for an option, which is named like the key.
 const char *hs_config_prefix(const hs_config *c, const char *key, char *buf, size_t size);
-char *hs_config_yaml(const hs_config *c);                                      // the resolved configuration; malloc'd
+char *hs_config_yaml(const hs_config *c); // the resolved configuration; malloc'd
 // That dir/train/config.yaml says; malloc'd. NULL: there is none, or one of settings that are not known here, which a warning says. One
 // that cannot be read is an error.
 hs_status hs_config_of_checkpoint(hs_config **out, const hs_config_table *t, const char *dir);

@@ -1,4 +1,5 @@
 // config_data: what a run's data are - its sources, and where its files lie.
+#include "data/text/plain_store.h"
 #include "recipes/program/config.h"
 #include <errno.h>
 #include <libgen.h>
@@ -110,24 +111,20 @@ hs_status hs_config_sources(const hs_config *c, hs_data_part part[HS_MIX_SOURCES
     return settle_weights("data.sources", part, *n);
 }
 
-// data.train, or the paths of data.sources, with every path absolute.
-static hs_status absolute_sources(hs_config *c, const char *file)
+// Every path of a data.train, whose name is key.
+static hs_status absolute_train(hs_string train, const char *where, const char *file)
 {
     hs_data_part part[HS_MIX_SOURCES];
     hs_string list = "";
-    char key[HS_KEY_NAME];
     int n;
-    const char *where = hs_config_where(c, "data.train");
-    for (int i = 0; i < c->data.n_sources; i++)
-        HS_TRY(absolute(c->data.source[i].path, hs_config_where(c, key_of_source(i, "path", key)), file));
-    memcpy(list, c->data.train, sizeof list);
+    memcpy(list, train, sizeof list);
     const bool fits = absolute(list, where, file) == HS_OK;
-    if (!strchr(c->data.train, ',') || (fits && access(list, F_OK) == 0)) { // one file, also with a comma in its name
-        memcpy(c->data.train, list, sizeof list);
-        return fits ? HS_OK : absolute(c->data.train, where, file);
+    if (!strchr(train, ',') || (fits && access(list, F_OK) == 0)) { // one file, also with a comma in its name
+        memcpy(train, list, sizeof list);
+        return fits ? HS_OK : absolute(train, where, file);
     }
     list[0] = 0;
-    HS_TRY(short_form(c->data.train, part, &n));
+    HS_TRY(short_form(train, part, &n));
     for (int i = 0; i < n; i++) {
         const size_t at = strlen(list);
         HS_TRY(absolute(part[i].path, where, file));
@@ -135,8 +132,17 @@ static hs_status absolute_sources(hs_config *c, const char *file)
             return HS_FAIL(USAGE, "data.train: the list is longer than %d bytes with absolute paths: data.sources has no such limit",
                            HS_KEY_STRING_BYTES - 1);
     }
-    memcpy(c->data.train, list, sizeof list);
+    memcpy(train, list, sizeof list);
     return HS_OK;
+}
+
+// data.train, or the paths of data.sources, with every path absolute.
+static hs_status absolute_sources(hs_config *c, const char *file)
+{
+    char key[HS_KEY_NAME];
+    for (int i = 0; i < c->data.n_sources; i++)
+        HS_TRY(absolute(c->data.source[i].path, hs_config_where(c, key_of_source(i, "path", key)), file));
+    return absolute_train(c->data.train, hs_config_where(c, "data.train"), file);
 }
 
 static bool is_number(const char *s)
@@ -146,16 +152,40 @@ static bool is_number(const char *s)
     return *s && !*end;
 }
 
+static hs_status absolute_phases(hs_config *c, const char *file)
+{
+    char train[HS_KEY_NAME], val[HS_KEY_NAME];
+    for (int i = 0; i < c->n_phases; i++) {
+        snprintf(train, sizeof train, "phases.%d.train", i);
+        snprintf(val, sizeof val, "phases.%d.val", i);
+        char *path = hs_config_field(c, val);
+        HS_TRY(absolute_train(hs_config_field(c, train), hs_config_where(c, train), file));
+        if (!is_number(path))
+            HS_TRY(absolute(path, hs_config_where(c, val), file));
+    }
+    return HS_OK;
+}
+
+bool hs_config_wordpiece(const hs_config *c, int64_t *size) { return hs_plain_tokenizer_named(c->data.tokenizer, size); }
+
+// data.tokenizer: words that are no folder.
+static bool is_word(const char *tokenizer)
+{
+    static const char *const words[] = { "auto", "char", "byte" };
+    int64_t size;
+    for (int i = 0; i < HS_COUNT(words); i++)
+        if (strcmp(tokenizer, words[i]) == 0)
+            return true;
+    return hs_plain_tokenizer_named(tokenizer, &size);
+}
+
 hs_status hs_config_resolve_paths(hs_config *c, const char *file)
 {
     HS_TRY(absolute_sources(c, file));
+    HS_TRY(absolute_phases(c, file));
     if (!is_number(c->data.val))
         HS_TRY(absolute(c->data.val, hs_config_where(c, "data.val"), file));
-    static const char *const no_folders[] = { "auto", "char", "byte" };
-    bool is_folder = true;
-    for (int i = 0; i < HS_COUNT(no_folders); i++)
-        is_folder &= strcmp(c->data.tokenizer, no_folders[i]) != 0;
-    if (is_folder)
+    if (!is_word(c->data.tokenizer))
         HS_TRY(absolute(c->data.tokenizer, hs_config_where(c, "data.tokenizer"), file));
     HS_TRY(absolute(c->train.init_from, hs_config_where(c, "train.init_from"), file));
     if (!c->train.name[0]) {

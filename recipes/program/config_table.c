@@ -1,5 +1,6 @@
 // The settings that every run has; model.type adds those of its family.
 #include "data/batches/windows.h"
+#include "data/text/text_store.h"
 #include "recipes/program/config.h"
 #include <string.h>
 
@@ -45,6 +46,24 @@ static const hs_key source_keys[] = {
 };
 _Static_assert(HS_COUNT(source_keys) == HS_CONFIG_SOURCES, "origins of data.sources");
 static const hs_schema source_schema = HS_SCHEMA(source_keys, hs_data_part);
+#define EACH(key, type_, field, def, ...)                                                                                                  \
+    {                                                                                                                                      \
+        .name = key, .type = type_, .offset = offsetof(hs_objective, field), .value = def, __VA_ARGS__                                     \
+    }
+static const hs_key objective_keys[] = {
+    EACH("kind", HS_KEY_CHOICE, segments, "sentences", .choices = "next|order|sentences",
+         .help = "next: is B what follows A; order: are A and B swapped; sentences: full sentences, no second question"),
+    EACH("masking", HS_KEY_CHOICE, unit, "token", .choices = "token|word|ngram|span", .help = "what is chosen to be predicted as one"),
+    EACH("probability", HS_KEY_REAL, probability, "0.15", .min = 1e-3, .max = 0.9, .help = "share of the tokens that are predicted"),
+    EACH("masked", HS_KEY_REAL, masked, "0.8", .min = 0, .max = 1, .help = "share of these that become the mask token"),
+    EACH("random", HS_KEY_REAL, random, "0.1", .min = 0, .max = 1, .help = "share of these that become any token; the rest stay"),
+    EACH("ngram", HS_KEY_INT, ngram, "3", .min = 1, .max = 16, .unit = "words", .help = "of ngram: the longest"),
+    EACH("weight", HS_KEY_REAL, weight, "1", .min = HS_LEAST_WEIGHT, .max = HS_MOST_WEIGHT, .help = "share of the samples"),
+};
+_Static_assert(HS_COUNT(objective_keys) == HS_OBJECTIVE_KEYS, "origins of data.objectives");
+_Static_assert(sizeof(hs_segments) == sizeof(int) && sizeof(hs_mask_unit) == sizeof(int), "choices are stored as ints");
+static const hs_schema objective_schema = HS_SCHEMA(objective_keys, hs_objective);
+
 static const hs_list lists[] = {
     { .name = "data.sources",
       .schema = &source_schema,
@@ -52,6 +71,12 @@ static const hs_list lists[] = {
       .count_offset = offsetof(hs_config, data.n_sources),
       .max = HS_MIX_SOURCES,
       .help = "in place of data.train, a text file or token store; several are token stores, mixed" },
+    { .name = "data.objectives",
+      .schema = &objective_schema,
+      .offset = offsetof(hs_config, data.objective),
+      .count_offset = offsetof(hs_config, data.n_objectives),
+      .max = HS_OBJECTIVES,
+      .help = "of encoders: what is predicted; several are drawn by weight. None: tokens, and what the model's heads are for" },
 };
 
 static const hs_key keys[] = {
@@ -65,14 +90,26 @@ static const hs_key keys[] = {
                  "first) that is cut off its end "
                  "(0: no validation)"),
     TEXT("data.tokenizer", data.tokenizer, "auto",
-         .help = "auto (that of train.init_from, else char), char (one token per distinct character of the text), byte (256 tokens), or a "
-                 "folder with tokenizer.json, vocab.txt, or vocab.json and merges.txt"),
+         .help =
+             "auto (that of train.init_from, else char, of encoders wordpiece), char (one token per distinct character of the text), byte "
+             "(256 tokens), wordpiece or wordpiece:SIZE (learned from the text), or a folder with tokenizer.json, vocab.txt, or "
+             "vocab.json and merges.txt"),
     CHOICE("data.packing", data.packing, "none", "none|ffd",
            .help = "none: windows over document ends; ffd: whole documents side by side in a window, each attending to itself alone"),
 
+    INT("data.length", data.length, "0", 0, 1048576, .unit = "tokens",
+        .help = "of encoders: tokens of a sequence at most, special ones included; 0: model.context"),
+    INT("data.predictions", data.predictions, "0", 0, 65536, .unit = "tokens",
+        .help = "of encoders: predictions of a sequence at most; 0: as many as the largest probability of data.objectives gives"),
+    CHOICE("data.layout", data.layout, "unpadded", "unpadded|padded|bucketed|packed",
+           .help = "of encoders: sequences behind one another; or in rows of data.length tokens, of the longest of a batch, several a row"),
+    CHOICE("data.documents", data.documents, "auto", "file|blank-line|line|auto",
+           .help = "of encoders: where documents of a text file end; auto: at blank lines where it has any, else each line is one; token "
+                   "stores know"),
+
     TEXT("train.name", train.name, "", .help = "name of the run; default: the configuration's file name", .advanced = true),
     INT("train.batch", train.batch, "12", 1, HS_MOST_BATCH, .unit = "windows",
-        .help = "windows of model.context tokens in one micro-batch"),
+        .help = "windows of model.context tokens, of encoders sequences, in one micro-batch"),
     INT("train.accumulate", train.accumulate, "1", 1, 4096, .unit = "micro-batches", .help = "micro-batches per optimizer step"),
     INT("train.steps", train.steps, "2000", 1, 1e12, .unit = "steps", .help = "optimizer steps in all"),
     INT("train.seed", train.seed, "1", 0, 9e15, .help = "of initial weights, order of the data and dropout"),
@@ -85,7 +122,7 @@ static const hs_key keys[] = {
         .help = "per evaluation while training, from all over the validation text; 0: all of it; the last evaluation always takes all",
         .advanced = true),
     TEXT("train.init_from", train.init_from, "",
-         .help = "start from these weights: a transformers GPT-2 folder or a checkpoint; its shape and tokenizer are taken over"),
+         .help = "start from these weights: a folder of transformers or a checkpoint; its shape and tokenizer are taken over"),
     CHOICE("train.init_tokenizer", train.init_tokenizer, "keep", "keep|replace",
            .help =
                "of train.init_from. keep: its weights go on with its tokenizer, another data.tokenizer is refused; replace: data.tokenizer "
@@ -187,6 +224,11 @@ _Static_assert(HS_SCALER_AUTO == 0 && HS_SCALER_NONE == 1 && HS_SCALER_DYNAMIC =
                "amp.scaler");
 _Static_assert(HS_SUBMIT_STEP == 0 && HS_SUBMIT_BULK == 1 && HS_SUBMIT_GRAPH == 2, "exec.mode");
 _Static_assert(HS_PACKING_NONE == 0 && HS_PACKING_FFD == 1, "data.packing");
+_Static_assert(HS_SEQ_UNPADDED == 0 && HS_SEQ_PADDED == 1 && HS_SEQ_BUCKETED == 2 && HS_SEQ_PACKED == 3, "data.layout");
+_Static_assert(HS_DOCUMENTS_FILE == 0 && HS_DOCUMENTS_BLANK_LINE == 1 && HS_DOCUMENTS_LINE == 2 && HS_TEXT_DOCUMENTS_AUTO == 3,
+               "data.documents");
+_Static_assert(HS_SEGMENTS_NEXT == 0 && HS_SEGMENTS_ORDER == 1 && HS_SEGMENTS_FULL == 2, "data.objectives kind");
+_Static_assert(HS_MASK_TOKEN == 0 && HS_MASK_WORD == 1 && HS_MASK_NGRAM == 2 && HS_MASK_SPAN == 3, "data.objectives masking");
 
 hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *families)
 {
@@ -201,10 +243,19 @@ hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *famil
         t->section[n] = (hs_section){ families[n]->words, families[n]->settings };
     }
     memcpy(t->key, keys, sizeof keys);
+    t->n_keys = HS_COUNT(keys);
     hs_schema_words(t->section, n, t->types, sizeof t->types);
     t->key[0].choices = t->types;
     t->key[0].value = families[0]->name;
     t->families = families;
+    HS_TRY(hs_config_init_phases(t));
+    memcpy(t->list, lists, sizeof lists);
+    t->list[HS_COUNT(lists)] = (hs_list){ .name = "phases",
+                                          .schema = &t->phase_schema,
+                                          .offset = offsetof(hs_config, phase),
+                                          .count_offset = offsetof(hs_config, n_phases),
+                                          .max = HS_PHASES,
+                                          .help = "stretches of the run one behind the other; what one leaves out is the run's own" };
     t->schema = (hs_schema){ .key = t->key,
                              .n = HS_COUNT(keys),
                              .struct_bytes = sizeof(hs_config),
@@ -213,7 +264,7 @@ hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *famil
                              .n_sections = n,
                              .section_offset = offsetof(hs_config, model.settings),
                              .section_bytes = sizeof(hs_settings),
-                             .list = lists,
-                             .n_lists = HS_COUNT(lists) };
+                             .list = t->list,
+                             .n_lists = HS_COUNT(lists) + 1 };
     return HS_OK;
 }

@@ -1,6 +1,10 @@
-// evaluate: samples through an evaluation plan, and the loss over all of them.
+// evaluate: samples through an evaluation plan, and what they come to.
 #include "recipes/train/evaluate.h"
+#include <math.h>
+#include <stdlib.h>
 #include <sys/resource.h>
+
+const char *const hs_loss_words[HS_LOSSES] = { "mlm", "next", "order" };
 
 size_t hs_peak_rss(void)
 {
@@ -9,44 +13,89 @@ size_t hs_peak_rss(void)
     return (size_t)r.ru_maxrss * 1024;
 }
 
-// ---- batches
-static hs_status evaluate_batch(hs_run *run, int plan, const hs_batch *b, double *sum)
+typedef struct evaluation {
+    hs_run *run;
+    int plan;
+    hs_loss pair; // what output 1 judges
+    hs_batch batch;
+    int32_t *best; // the likeliest classes of an output; NULL: the plan does not tell
+    double sum[HS_LOSSES];
+    hs_eval_result *out;
+} evaluation;
+
+// Labels of a column that an output has as its likeliest class.
+static hs_status count_hits(evaluation *e, int output, const char *column, hs_loss loss)
 {
-    hs_step_in *in = hs_run_in(run);
-    HS_TRY(hs_run_feed(run, plan, b));
-    in->n_micro = 1, in->inv_count[0] = 1;
-    HS_TRY(hs_run_forward(run, plan));
-    HS_TRY(hs_run_wait(run));
-    *sum += hs_run_losses(run, plan)[0];
+    const hs_column *c = hs_batch_find(&e->batch, column);
+    const int64_t n = c ? hs_column_live(c, &e->batch) : 0;
+    if (!n || !e->batch.labels[loss])
+        return HS_OK;
+    HS_TRY(hs_run_read_i32(e->run, e->plan, output, 0, n, e->best));
+    for (int64_t i = 0; i < n; i++)
+        e->out->part[loss].hits += ((const int32_t *)c->p)[i] >= 0 && ((const int32_t *)c->p)[i] == e->best[i];
     return HS_OK;
+}
+
+static hs_status run_batch(evaluation *e)
+{
+    hs_step_in *in = hs_run_in(e->run);
+    HS_TRY(hs_run_feed(e->run, e->plan, &e->batch));
+    in->n_micro = 1;
+    for (int i = 0; i < HS_N_LOSS; i++)
+        in->inv_count[i] = 1;
+    HS_TRY(hs_run_forward(e->run, e->plan));
+    HS_TRY(hs_run_wait(e->run));
+    for (int i = 0; i < HS_LOSSES; i++) {
+        e->sum[i] += hs_run_losses(e->run, e->plan)[i];
+        e->out->part[i].labels += e->batch.labels[i];
+    }
+    if (!e->best)
+        return HS_OK;
+    HS_TRY(count_hits(e, 0, "pick_targets", HS_LOSS_TOKENS));
+    return count_hits(e, 1, e->pair == HS_LOSS_NEXT ? "pair_targets" : "order_targets", e->pair);
 }
 
 // Part of the samples is taken from all over them, in batches spread evenly.
-static hs_status evaluate(hs_run *run, int plan, hs_source *source, int64_t at_once, int64_t most, hs_eval_result *out)
+static hs_status run_samples(evaluation *e, hs_source *source, int64_t at_once, int64_t most)
 {
     const int64_t all = source->n_samples, wanted = most && most < all ? most : all, batches = (wanted + at_once - 1) / at_once;
-    double sum = 0;
-    hs_batch b;
-    HS_TRY(hs_source_batch(source, at_once, &b));
-    hs_status st = HS_OK;
-    for (int64_t i = 0; i < batches && st == HS_OK; i++) {
+    for (int64_t i = 0; i < batches; i++) {
         const int64_t done = i * at_once, n = wanted - done < at_once ? wanted - done : at_once;
-        st = hs_source_fill(source, &b, (uint64_t)(wanted < all ? all * i / batches : done), n);
-        if (st == HS_OK)
-            st = evaluate_batch(run, plan, &b, &sum);
-        out->tokens += b.labels[0];
+        HS_TRY(hs_source_fill(source, &e->batch, (uint64_t)(wanted < all ? all * i / batches : done), n));
+        HS_TRY(run_batch(e));
     }
-    hs_batch_free(&b);
-    HS_TRY(st);
-    out->loss = out->tokens ? sum / (double)out->tokens : 0;
     return HS_OK;
 }
 
-hs_status hs_evaluate(hs_run *run, int plan, hs_source *source, int64_t at_once, int64_t most, hs_eval_result *out)
+static hs_status evaluate(evaluation *e, hs_source *source, int64_t at_once, int64_t most)
+{
+    hs_ref ref;
+    HS_TRY(hs_source_batch(source, at_once, &e->batch));
+    if (hs_run_output(e->run, e->plan, 0, &ref) && ref.dtype == HS_I32) {
+        const int64_t rows = at_once * (source->most[HS_COUNT_PICKS] > 1 ? source->most[HS_COUNT_PICKS] : 1);
+        e->best = malloc((size_t)rows * sizeof *e->best);
+        if (!e->best)
+            return HS_FAIL(MEMORY, "no memory for the likeliest classes of %lld rows", (long long)rows);
+    }
+    e->out->has_hits = e->best != NULL;
+    return run_samples(e, source, at_once, most);
+}
+
+hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_eval_result *out)
 {
     const double start = hs_now();
+    evaluation e = { .run = run, .plan = plan, .pair = hs_arch_wears(feed->arch, HS_LOSS_NEXT) ? HS_LOSS_NEXT : HS_LOSS_ORDER, .out = out };
     *out = (hs_eval_result){ 0 };
-    HS_TRY(evaluate(run, plan, source, at_once, most, out));
+    const hs_status st = evaluate(&e, source, hs_feed_eval_samples(feed), most);
+    hs_batch_free(&e.batch);
+    free(e.best);
+    HS_TRY(st);
+    for (int i = 0; i < HS_LOSSES; i++) {
+        hs_eval_part *p = &out->part[i];
+        p->loss = p->labels ? e.sum[i] / (double)p->labels : NAN;
+        out->loss += p->labels ? p->loss : 0;
+    }
+    out->tokens = out->part[HS_LOSS_TOKENS].labels;
     out->seconds = hs_now() - start;
     return HS_OK;
 }

@@ -1,18 +1,27 @@
-// evaluate: losses over the samples of a source, in training and in `halfstep eval`.
+// evaluate: losses and hits over the samples of a source, in training and in `halfstep eval`.
 #ifndef HS_RECIPES_EVALUATE_H
 #define HS_RECIPES_EVALUATE_H
 #include "core/base/clock.h"
 #include "core/run/run.h"
-#include "data/batches/source.h"
+#include "recipes/train/train_feed.h"
 
+typedef struct hs_eval_part { // one of the losses
+    double loss;              // mean over its labels; NaN: there were none
+    int64_t labels, hits;     // hits: labels that were the likeliest class
+} hs_eval_part;
 typedef struct hs_eval_result {
-    double loss;    // mean over all predicted tokens
-    int64_t tokens; // predicted
+    double loss; // the sum of the parts that have labels
+    hs_eval_part part[HS_LOSSES];
+    bool has_hits;  // the plan tells the likeliest class
+    int64_t tokens; // labels of HS_LOSS_TOKENS
     double seconds;
 } hs_eval_result;
-// The samples of one epoch of the source, at_once of them in a batch. most (0: all) takes that many, in batches spread evenly over the
-// epoch. Leaves the step alone.
-hs_status hs_evaluate(hs_run *run, int plan, hs_source *source, int64_t at_once, int64_t most, hs_eval_result *out);
+// The samples of one epoch of the source, as many in a batch as hs_feed_eval_samples says. most (0: all) takes that many, in batches spread
+// evenly over the epoch. Leaves the step alone.
+hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_eval_result *out);
+
+extern const char *const hs_loss_words[HS_LOSSES]; // "mlm", "next", "order": as metrics call them where a batch has several
+static inline double hs_eval_accuracy(const hs_eval_part *p) { return p->labels ? (double)p->hits / (double)p->labels : 0; }
 
 size_t hs_peak_rss(void); // bytes this process had in memory at most
 

@@ -116,15 +116,22 @@ static void compose(const hs_progress *p, const hs_progress_step *s, char *line,
 {
     const hs_rates r = hs_progress_rates(p, s->step);
     const int width = p->terminal ? terminal_width(p) - 1 : 1000;
-    char v[64];
+    char v[64], label[32];
     int columns = 0;
     line[0] = 0;
 #define FIELD(label, ...)       (snprintf(v, sizeof v, __VA_ARGS__), field(p, line, size, &columns, width, label, v))
 #define FIELD_TEXT(label, text) field(p, line, size, &columns, width, label, text)
     FIELD("step", "%lld/%lld", (long long)s->step, (long long)p->steps);
     FIELD("loss", "%.4f", s->loss);
+    for (int i = 0; i < s->n_parts && s->n_parts > 1; i++)
+        FIELD(s->part[i].name, "%.4f", s->part[i].loss);
     if (!isnan(s->val_loss))
         FIELD("val", "%.4f", s->val_loss);
+    for (int i = 0; i < s->n_parts; i++)
+        if (!isnan(s->part[i].accuracy)) {
+            snprintf(label, sizeof label, "%s acc", s->part[i].name);
+            FIELD(label, "%.1f%%", 100 * s->part[i].accuracy);
+        }
     FIELD("lr", "%.2e", s->lr);
     if (p->show_scale)
         FIELD("scale", "%.0f", s->scale);

@@ -24,11 +24,18 @@ typedef struct hs_progress {
     int n, at;
 } hs_progress;
 
+enum { HS_PROGRESS_PARTS = 3 };
+typedef struct hs_progress_part { // of the loss
+    const char *name;
+    double loss, accuracy; // accuracy: of an evaluation; NaN: not known
+} hs_progress_part;
 typedef struct hs_progress_step {
     int64_t step, tokens_seen; // steps done; tokens in all
     double loss, lr, grad_norm, scale;
     double val_loss; // NaN: not evaluated at this step
     bool line;       // plain output prints it
+    hs_progress_part part[HS_PROGRESS_PARTS];
+    int n_parts; // 0: one loss, of nothing in particular
 } hs_progress_step;
 
 typedef struct hs_rates {

@@ -3,6 +3,7 @@
 #include "recipes/train/resumed.h"
 #include "core/base/log.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static hs_scaler_config scaler_of(const hs_config *c)
@@ -80,27 +81,37 @@ static void tell_missing(const hs_config *c, const hs_config *before, hs_key_at 
     hs_info("goes on without %s, was %s", buf, then[0] ? then : "(empty)");
 }
 
-// More than a tenth: what a schedule does by itself between two steps is less, but for warm-ups of a few.
-static void tell_jump(const hs_config *c, const hs_config *before, const hs_step_state *state)
+static hs_schedule schedule_of(const hs_config *c, hs_config *room, int phase)
 {
-    const hs_schedule now = hs_config_optim(c, HS_F32).schedule, then = hs_config_optim(before, HS_F32).schedule;
-    const double next = hs_schedule_lr(&now, state->applied), last = hs_schedule_lr(&then, state->applied - 1),
-                 due = hs_schedule_lr(&then, state->applied);
-    if (state->applied > 0 && fabs(next - last) > 0.1 * last && fabs(next - due) > 0.1 * due)
+    return hs_config_phase(room, c, phase) == HS_OK ? hs_config_optim(room, HS_F32).schedule : (hs_schedule){ 0 };
+}
+
+// More than a tenth: what a schedule does by itself between two steps is less, but for warm-ups of a few.
+static void tell_jump(const hs_config *c, const hs_config *before, const hs_train_state *at)
+{
+    const int64_t applied = at->step_state.applied;
+    const int phase = (int)at->phase;
+    hs_config *room = applied > 0 && phase < hs_config_n_phases(before) ? malloc(sizeof *room) : NULL;
+    if (!room)
+        return;
+    const hs_schedule now = schedule_of(c, room, phase), then = schedule_of(before, room, phase);
+    const double next = hs_schedule_lr(&now, applied), last = hs_schedule_lr(&then, applied - 1), due = hs_schedule_lr(&then, applied);
+    free(room);
+    if (fabs(next - last) > 0.1 * last && fabs(next - due) > 0.1 * due)
         hs_warn("the learning rate jumps: %.3g at the last step, %.3g at the next, as optim.* and train.steps are others now", last, next);
 }
 
-void hs_resumed_tell(const hs_config *c, const hs_config *before, const hs_step_state *state)
+void hs_resumed_tell(const hs_config *c, const hs_config *before, const hs_train_state *at)
 {
     const hs_schema *s = &c->table->schema;
-    hs_key_at at;
+    hs_key_at row;
     if (!before) {
         hs_info("goes on from a checkpoint that does not say its settings (train/config.yaml)");
         return;
     }
-    for (int i = 0; (at = hs_schema_row(s, c, i)).key; i++)
-        tell_difference(c, before, at);
-    for (int i = 0; (at = hs_schema_row(s, before, i)).key; i++)
-        tell_missing(c, before, at);
-    tell_jump(c, before, state);
+    for (int i = 0; (row = hs_schema_row(s, c, i)).key; i++)
+        tell_difference(c, before, row);
+    for (int i = 0; (row = hs_schema_row(s, before, i)).key; i++)
+        tell_missing(c, before, row);
+    tell_jump(c, before, at);
 }

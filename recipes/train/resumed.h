@@ -6,7 +6,7 @@
 // What the settings before mean for the state: a loss scale is kept only where scaler and dtype are the same. before: NULL if it is not
 // known.
 void hs_resumed_scale(const hs_config *c, const hs_config *before, hs_step_state *state);
-// The lines, for the log. state: that the run goes on from.
-void hs_resumed_tell(const hs_config *c, const hs_config *before, const hs_step_state *state);
+// The lines, for the log. c: of the whole run; at: what it goes on from.
+void hs_resumed_tell(const hs_config *c, const hs_config *before, const hs_train_state *at);
 
 #endif

@@ -1,34 +1,50 @@
 // train_feed: what the batches of a run are made of - its family decides, by hs_family.batch - for whoever trains, evaluates, plans or
 // measures. None of them asks which family it is.
-#ifndef HS_RECIPES_FEED_H
-#define HS_RECIPES_FEED_H
+#ifndef HS_RECIPES_TRAIN_FEED_H
+#define HS_RECIPES_TRAIN_FEED_H
 #include "data/batches/source.h"
 #include "models/family.h"
 #include "recipes/program/config.h"
 #include "recipes/train/corpus.h"
 
 typedef struct hs_feed {
-    hs_arch arch;       // settings are borrowed
-    int64_t length;     // tokens of a sample at most
-    hs_packing packing; // of running text
+    hs_arch arch;   // settings are borrowed
+    int64_t length; // tokens of a sample at most
     uint64_t seed;
+    hs_packing packing; // of running text
+    // of sequences with masked tokens
+    hs_seq_layout layout;
+    int64_t predictions;                   // of a sequence at most
+    hs_objective objective[HS_OBJECTIVES]; // at least one
+    int n_objectives;
+    int64_t batch; // samples of a micro-batch, which layouts go by
 } hs_feed;
 
 hs_feed hs_feed_of(const hs_config *c); // of a configuration that hs_config_check took; its settings are borrowed
-hs_feed hs_feed_of_arch(hs_arch m);     // by the model alone: evaluation of a checkpoint
+hs_feed hs_feed_of_arch(hs_arch m);     // by the model alone: all of its positions, what its heads are for
+// Takes over from a configuration, the one that a checkpoint was trained with, what an evaluation goes by: length, predictions, objectives.
+void hs_feed_take(hs_feed *f, const hs_config *c);
+
+void hs_feed_set_length(hs_feed *f, int64_t length); // and predictions in proportion
 
 // Capacities of micro-batches of so many samples.
 hs_arch_setup hs_feed_setup(const hs_feed *f, int64_t samples);
 // Evaluation takes as many samples at once as keep its logits small, whatever the batch of training was: the same bits everywhere.
 hs_arch_setup hs_feed_eval_setup(const hs_feed *f);
-int64_t hs_feed_eval_samples(const hs_feed *f);          // that many
+int64_t hs_feed_eval_samples(const hs_feed *f); // that many
+// Forward and backward, of a token of a full sample in which attention sees so many tokens, with its share of predictions.
+double hs_feed_flops_per_token(const hs_feed *f, double attended);
 size_t hs_feed_bytes(const hs_feed *f, int64_t samples); // of a micro-batch in the loader's ring
-
+const char *hs_feed_unit(const hs_feed *f);              // what messages call a sample: "window"
 // One such micro-batch without a text, for measurements: full samples, random ids, the same of the same key.
 hs_status hs_feed_random(hs_batch *out, const hs_feed *f, int64_t samples, uint64_t key);
 
-// Sources. The corpus is borrowed as long as they live.
+// Sources. The corpus is borrowed as long as they live; one without a tokenizer has made-up ids, whose first four are special.
 hs_status hs_feed_train(hs_source **out, const hs_feed *f, const hs_corpus *corpus);
 hs_status hs_feed_eval(hs_source **out, const hs_feed *f, const hs_corpus *corpus); // the same samples each time, each once an epoch
+// The validation data's tokens, each masked alone in turn: a sample a token.
+hs_status hs_feed_turns(hs_source **out, const hs_feed *f, const hs_corpus *corpus);
+// Would there be samples? USAGE: too little text, a tokenizer without the tokens that are needed, none that could be masked.
+hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus);
 
 #endif

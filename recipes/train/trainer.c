@@ -47,13 +47,13 @@ static hs_status run_step(hs_trainer *t)
         HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
         tokens += batch[m]->n[HS_COUNT_TOKENS];
     }
-    if (t->c->amp.histogram && (due(t->at.step + 1, t->c->amp.histogram) || t->at.step + 1 == t->c->train.steps))
+    if (t->c->amp.histogram && (due(t->at.step + 1, t->c->amp.histogram) || t->at.phase_step + 1 == t->c->train.steps))
         HS_TRY(hs_grad_histogram(e->run, t->run.dir, t->at.step + 1));
     HS_TRY(hs_run_update(e->run));
     for (int m = 0; m < n; m++)
         hs_loader_release(t->loader);
     HS_TRY(hs_profile_end(t->profile));
-    t->at.step++;
+    t->at.step++, t->at.phase_step++;
     t->at.next_sample += (uint64_t)(n * t->c->train.batch);
     t->at.tokens_seen += tokens;
     const double seconds = hs_now() - start;
@@ -121,15 +121,14 @@ static bool note_best(hs_trainer *t, double loss)
 
 static hs_status evaluate(hs_trainer *t, bool last, bool *best)
 {
-    hs_eval_result r;
     hs_source *v = t->validation;
     const hs_engine *e = t->engine;
-    const int64_t limit = t->c->train.eval_windows, at_once = hs_feed_eval_samples(&t->feed);
-    HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], v, at_once, limit, &r));
-    *best = note_best(t, r.loss);
+    const int64_t limit = t->c->train.eval_windows;
+    HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], &t->feed, v, limit, &t->result));
+    *best = note_best(t, t->result.loss);
     if (last && limit && limit < v->n_samples)
-        HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], v, at_once, 0, &r));
-    t->val_loss = r.loss;
+        HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], &t->feed, v, 0, &t->result));
+    t->val_loss = t->result.loss;
     return HS_OK;
 }
 
@@ -149,7 +148,7 @@ static hs_status save(hs_trainer *t, bool best)
     HS_TRY(hs_run_wait(t->engine->run));
     t->at.step_state = *hs_run_state(t->engine->run);
     HS_TRY(sync_metrics(t)); // before the checkpoint that stands on them
-    HS_TRY(hs_ckpt_save(t->ckpt, t->engine->params, &t->at, &t->info, t->corpus.tokenizer, t->yaml, best));
+    HS_TRY(hs_ckpt_save(t->ckpt, t->engine->params, &t->at, &t->info, t->tokenizer, t->yaml, best));
     t->saved_step = t->at.step;
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:I, s:b}", "event", "checkpoint", "step", (json_int_t)t->at.step, "best", best));
@@ -157,29 +156,54 @@ static hs_status save(hs_trainer *t, bool best)
 }
 
 // ---- what is told
-static double last_loss(const hs_trainer *t) { return t->last.loss[hs_plan_losses(hs_engine_plan(t->engine, HS_TRAIN))][0]; }
+static const double *last_losses(const hs_trainer *t) { return t->last.loss[hs_plan_losses(hs_engine_plan(t->engine, HS_TRAIN))]; }
 
-static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
+static double last_loss(const hs_trainer *t)
+{
+    double sum = 0;
+    for (int i = 0; i < HS_LOSSES; i++)
+        sum += last_losses(t)[i];
+    return sum;
+}
+
+// Parts of the loss that there may be: those of the model's heads, where it has several or masks tokens.
+static bool has_part(const hs_trainer *t, int i) { return t->feed.predictions && hs_arch_wears(t->arch, (hs_loss)i); }
+
+enum { MOST_METRICS = 32, METRIC_NAME = 24 };
+typedef struct metrics {
+    hs_metric line[MOST_METRICS];
+    char name[MOST_METRICS][METRIC_NAME];
+    int n;
+} metrics;
+
+static void add(metrics *m, const char *prefix, const char *name, const char *what, double value)
+{
+    snprintf(m->name[m->n], METRIC_NAME, "%s%s%s", prefix, name, what);
+    m->line[m->n] = (hs_metric){ m->name[m->n], value };
+    m->n++;
+}
+
+static void add_evaluation(const hs_trainer *t, metrics *m)
+{
+    add(m, "", "val_loss", "", t->val_loss);
+    for (int i = 0; i < HS_LOSSES; i++) {
+        const hs_eval_part *p = &t->result.part[i];
+        if (!has_part(t, i) || !p->labels)
+            continue;
+        add(m, "val_", hs_loss_words[i], "_loss", p->loss);
+        if (t->result.has_hits)
+            add(m, "val_", hs_loss_words[i], "_accuracy", hs_eval_accuracy(p));
+    }
+}
+
+static void make_metrics(const hs_trainer *t, bool evaluated, metrics *m)
 {
     const hs_step_record *s = &t->last;
     const hs_rates r = hs_progress_rates(&t->progress, t->at.step);
-    const int64_t show = t->c->train.show_every, done = t->at.step;
-    const hs_progress_step shown = { .step = t->at.step,
-                                     .tokens_seen = t->at.tokens_seen,
-                                     .loss = last_loss(t),
-                                     .lr = (double)s->lr,
-                                     .grad_norm = (double)s->grad_norm,
-                                     .scale = (double)s->next_scale,
-                                     .val_loss = evaluated ? t->val_loss : NAN,
-                                     .line = log && (!show || evaluated || done == t->c->train.steps || due(done, show)) };
-    hs_progress_show(&t->progress, &shown);
-    if (!log)
-        return HS_OK;
-    const hs_metric line[] = {
-        { "loss", shown.loss },
-        { "lr", shown.lr },
-        { "grad_norm", shown.grad_norm },
-        { "scale", shown.scale },
+    const hs_metric usual[] = {
+        { "lr", (double)s->lr },
+        { "grad_norm", (double)s->grad_norm },
+        { "scale", (double)s->next_scale },
         { "skipped", (double)s->n_skipped },
         { "tokens", (double)t->at.tokens_seen },
         { "tokens_per_second", r.tokens_per_second },
@@ -187,37 +211,88 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
         { "data_wait", r.data_wait },
         { "memory_bytes", (double)hs_peak_rss() },
         { "seconds", t->train_seconds },
-        { "val_loss", t->val_loss },
     };
-    const int n = HS_COUNT(line) - (evaluated ? 0 : 1);
+    m->n = 0;
+    add(m, "", "loss", "", last_loss(t));
+    for (int i = 0; i < HS_COUNT(usual); i++)
+        add(m, "", usual[i].name, "", usual[i].value);
+    for (int i = 0; i < HS_LOSSES; i++)
+        if (has_part(t, i))
+            add(m, "", hs_loss_words[i], "_loss", last_losses(t)[i]);
+    if (hs_config_n_phases(t->whole) > 1)
+        add(m, "", "phase", "", (double)t->at.phase);
+    if (evaluated)
+        add_evaluation(t, m);
+}
+
+static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
+{
+    const hs_step_record *s = &t->last;
+    const int64_t show = t->c->train.show_every, done = t->at.step;
+    hs_progress_step shown = { .step = t->at.step,
+                               .tokens_seen = t->at.tokens_seen,
+                               .loss = last_loss(t),
+                               .lr = (double)s->lr,
+                               .grad_norm = (double)s->grad_norm,
+                               .scale = (double)s->next_scale,
+                               .val_loss = evaluated ? t->val_loss : NAN,
+                               .line = log && (!show || evaluated || done == t->progress.steps || due(done, show)) };
+    for (int i = 0; i < HS_LOSSES && has_part(t, HS_LOSS_TOKENS); i++)
+        if (has_part(t, i))
+            shown.part[shown.n_parts++] =
+                (hs_progress_part){ hs_loss_words[i], last_losses(t)[i],
+                                    evaluated && t->result.has_hits && t->result.part[i].labels ? hs_eval_accuracy(&t->result.part[i])
+                                                                                                : NAN };
+    hs_progress_show(&t->progress, &shown);
+    if (!log)
+        return HS_OK;
+    metrics m;
+    make_metrics(t, evaluated, &m);
     if (t->o->json) {
         json_t *o = json_pack("{s:s, s:I}", "event", "step", "step", (json_int_t)t->at.step);
-        for (int i = 0; i < n; i++)
-            json_object_set_new(o, line[i].name, hs_line_real(line[i].value));
+        for (int i = 0; i < m.n; i++)
+            json_object_set_new(o, m.line[i].name, hs_line_real(m.line[i].value));
         hs_line_print(o);
     }
-    HS_TRY(hs_metrics_write(t->metrics, t->at.step, line, n));
+    HS_TRY(hs_metrics_write(t->metrics, t->at.step, m.line, m.n));
     if (t->tensorboard)
-        HS_TRY(hs_tensorboard_write(t->tensorboard, t->at.step, line, n));
+        HS_TRY(hs_tensorboard_write(t->tensorboard, t->at.step, m.line, m.n));
     return HS_OK;
+}
+
+// What it is trained on, and for how long.
+static void tell_data(const hs_trainer *t)
+{
+    char tokens[32], what[128];
+    hs_progress *p = (hs_progress *)&t->progress;
+    if (t->corpus.shards.n)
+        snprintf(what, sizeof what, "%d shard%s of sequences", t->corpus.shards.n, hs_plural(t->corpus.shards.n));
+    else if (t->corpus.n_sources > 1)
+        snprintf(what, sizeof what, "%s tokens of training text in %d stores",
+                 hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), t->corpus.n_sources);
+    else
+        snprintf(what, sizeof what, "%s tokens of training text",
+                 hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens));
+    if (hs_config_n_phases(t->whole) > 1)
+        hs_progress_say(p, "phases.%lld%s%s:", (long long)t->at.phase, hs_config_phase_name(t->whole, (int)t->at.phase)[0] ? ", " : "",
+                        hs_config_phase_name(t->whole, (int)t->at.phase));
+    hs_progress_say(p, "%s, %lld step%s of %lld; peak of this machine, measured in registers: %.0f GFLOP/s", what,
+                    (long long)t->c->train.steps, hs_plural(t->c->train.steps),
+                    (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), t->progress.peak_flops / 1e9);
 }
 
 static void tell_start(const hs_trainer *t)
 {
-    char count[32], bytes[32], tokens[32], sources[32], policy[16], sizes[256];
+    char count[32], bytes[32], policy[16], sizes[256];
     const int64_t parameters = t->arch.family->count(t->arch.settings);
     const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes(t->engine->params));
     hs_config_text(t->c, "amp.policy", policy, sizeof policy);
     hs_progress *p = (hs_progress *)&t->progress;
-    snprintf(sources, sizeof sources, t->corpus.n_sources > 1 ? " in %d stores" : "", t->corpus.n_sources);
     hs_arch_describe(t->arch, sizes, sizeof sizes);
     hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %d thread%s (%s), %s planned", t->c->train.name, t->arch.family->title,
                     hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team, hs_plural(t->device->team),
                     hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
-    hs_progress_say(p, "%s tokens of training text%s, %lld step%s of %lld; peak of this machine, measured in registers: %.0f GFLOP/s",
-                    hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), sources,
-                    (long long)t->c->train.steps, hs_plural(t->c->train.steps),
-                    (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), t->progress.peak_flops / 1e9);
+    tell_data(t);
     const size_t all = hs_params_count(t->engine->params), trained = hs_params_count_trained(t->engine->params);
     if (trained < all)
         hs_progress_say(p, "%s of them are trained (train.freeze)", hs_human_count((double)trained, count, sizeof count));
@@ -230,7 +305,7 @@ static void tell_start(const hs_trainer *t)
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:o, s:o, s:i}", "event", "start", "run", t->run.dir, "parameters",
                                 (json_int_t)parameters, "policy", policy, "step", (json_int_t)t->at.step, "steps",
-                                (json_int_t)t->c->train.steps, "planned_bytes", hs_line_real(total), "peak_flops",
+                                (json_int_t)t->progress.steps, "planned_bytes", hs_line_real(total), "peak_flops",
                                 hs_line_real(t->progress.peak_flops), "threads", t->device->team));
 }
 
@@ -281,7 +356,7 @@ static hs_status one_step(hs_trainer *t)
 {
     bool best = false;
     HS_TRY(run_step(t));
-    const bool last = t->at.step == t->c->train.steps, evaluates = t->validation && (last || due(t->at.step, t->c->train.eval_every)),
+    const bool last = t->at.phase_step == t->c->train.steps, evaluates = t->validation && (last || due(t->at.step, t->c->train.eval_every)),
                log = last || evaluates || due(t->at.step, t->c->train.log_every) || due(t->at.step, t->c->train.show_every),
                kept = due(t->at.step, t->c->checkpoint.every);
     const hs_status st = log || kept || must_look(t) ? read_records(t) : HS_OK;
@@ -304,7 +379,7 @@ static hs_status stop(hs_trainer *t, int signal)
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:I, s:s}", "event", "stopped", "step", (json_int_t)t->at.step, "signal", hs_signal_name(signal)));
     return HS_FAIL(STOPPED, "stopped by %s after step %lld of %lld; saved in %s: the same command goes on from there",
-                   hs_signal_name(signal), (long long)t->at.step, (long long)t->c->train.steps, t->run.checkpoints);
+                   hs_signal_name(signal), (long long)t->at.step, (long long)t->progress.steps, t->run.checkpoints);
 }
 
 static hs_status finish(hs_trainer *t)
@@ -329,20 +404,33 @@ static hs_status finish(hs_trainer *t)
     return HS_OK;
 }
 
-static hs_status run(hs_trainer *t)
+static hs_status run_phase(hs_trainer *t)
 {
-    tell_start(t);
-    hs_process_check_output();
-    while (t->at.step < t->c->train.steps) {
+    while (t->at.phase_step < t->c->train.steps) {
         HS_TRY(one_step(t));
         if (hs_profile_done(t->profile))
             HS_TRY(tell_profile(t));
         hs_process_check_output();
         const int signal = hs_signal_seen();
-        if (signal && t->at.step < t->c->train.steps)
+        if (signal && t->at.step < t->progress.steps)
             return stop(t, signal);
     }
-    HS_TRY(tell_profile(t));
+    return tell_profile(t);
+}
+
+static hs_status run(hs_trainer *t)
+{
+    tell_start(t);
+    hs_process_check_output();
+    HS_TRY(run_phase(t));
+    while (t->at.phase + 1 < hs_config_n_phases(t->whole)) {
+        HS_TRY(hs_trainer_next_phase(t));
+        tell_data(t);
+        if (t->o->json)
+            hs_line_print(json_pack("{s:s, s:I, s:I, s:s}", "event", "phase", "step", (json_int_t)t->at.step, "phase",
+                                    (json_int_t)t->at.phase, "name", hs_config_phase_name(t->whole, (int)t->at.phase)));
+        HS_TRY(run_phase(t));
+    }
     return finish(t);
 }
 

@@ -1,4 +1,8 @@
 // trainer: a training run from its settings to its last checkpoint.
+//
+// A run has phases, one behind the other (one, where none are given). Weights, moments and the loss scale go on; samples, schedule and the
+// count of applied steps begin anew. Between two of them everything but the folder is closed and opened again from the checkpoint at their
+// border, so that to go on there is the same thing, bit for bit.
 #ifndef HS_RECIPES_TRAINER_H
 #define HS_RECIPES_TRAINER_H
 #include "data/batches/loader.h"
@@ -27,38 +31,56 @@ typedef struct hs_watch { // step mode: the first result of a step that was not 
 
 typedef struct hs_trainer {
     const hs_train_opts *o;
-    hs_config *c;
+    // of the run
+    hs_config *whole;  // o's
     hs_config *before; // of the checkpoint it goes on from; NULL: none, or not known
     hs_run_dir run;
-    hs_corpus corpus;
-    hs_arch arch; // of the configuration
-    hs_feed feed;
-    hs_source *validation; // NULL: no evaluation
+    hs_tokenizer *tokenizer;
     hs_policy policy;
     hs_device *device;
-    hs_engine *engine;
-    hs_loader *loader;
-    hs_ckpt *ckpt;
     hs_metrics *metrics;
     hs_tensorboard *tensorboard; // NULL: not wanted
     hs_progress progress;
-    hs_profile *profile; // NULL: not wanted, or told
     hs_model_info info;
     hs_train_state at; // what a checkpoint of this moment would say; its step_state is the engine's
     char *yaml;
     const char *policy_note; // how amp.policy auto was settled; NULL: it was not auto
     hs_watch watch;
-    hs_step_record last;  // of the steps whose records were read
-    int64_t saved_step;   // of the last checkpoint handed over; -1: none
-    int64_t first_step;   // of this process
-    double val_loss;      // of the last evaluation; NaN: none
-    double train_seconds; // in steps of this process
+    hs_step_record last;   // of the steps whose records were read
+    int64_t saved_step;    // of the last checkpoint handed over; -1: none
+    int64_t first_step;    // of this process
+    hs_eval_result result; // of the last evaluation
+    double val_loss;       // its loss; NaN: none
+    double train_seconds;  // in steps of this process
+    // of the phase that is trained, at.phase
+    hs_config *c; // its settings
+    hs_corpus corpus;
+    hs_arch arch; // of the configuration
+    hs_feed feed;
+    hs_source *validation; // NULL: no evaluation
+    hs_engine *engine;
+    hs_loader *loader;
+    hs_ckpt *ckpt;
+    hs_profile *profile; // NULL: not wanted, or told
 } hs_trainer;
 
 hs_status hs_train(const hs_train_opts *o); // STOPPED after a signal, NONFINITE after ten skipped steps in a row
 
-// Of train_setup.c: all that stands before the first step. Nothing is written before everything was checked.
+// Of train_setup.c: all that stands before the first step. Nothing is written before everything was checked, all phases too.
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o);
 void hs_trainer_close(hs_trainer *t);
+
+// Of train_phase.c.
+// Does the state stand at the end of a phase behind which there is another: then it becomes that one's beginning.
+void hs_trainer_move_on(const hs_trainer *t, hs_train_state *s);
+int64_t hs_trainer_steps(const hs_trainer *t); // of the run in all, counted from the global step of now
+hs_status hs_phase_settle(hs_trainer *t);      // settings, corpus and feed of at.phase. The tokenizer is there, or found here
+hs_status hs_phase_check_later(hs_trainer *t); // the phases behind it: data, samples, memory
+hs_status hs_phase_engine(hs_trainer *t);      // plans, memory, weights: the checkpoint's, train.init_from's or drawn
+hs_status hs_phase_writer(hs_trainer *t);      // of checkpoints
+hs_status hs_phase_loader(hs_trainer *t);
+hs_status hs_phase_progress(hs_trainer *t);
+void hs_phase_close(hs_trainer *t);
+hs_status hs_trainer_next_phase(hs_trainer *t); // the one that is done was saved
 
 #endif

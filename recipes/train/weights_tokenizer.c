@@ -11,6 +11,9 @@ typedef struct job {
 
 static bool is(const job *t, const char *word) { return strcmp(t->c->data.tokenizer, word) == 0; }
 
+// What is made of a text where nothing brings a tokenizer: sequences with masked tokens need one that has such tokens.
+static const char *of_text(const job *t) { return hs_config_arch(t->c).family->batch == HS_BATCH_MASKED ? "wordpiece" : "char"; }
+
 // "bpe, 50257 tokens"
 static const char *in_words(const hs_tokenizer *tok, char *buf, size_t size)
 {
@@ -71,8 +74,11 @@ static hs_status refuse(const job *t, const char *source, const hs_tokenizer *th
 static hs_status compare(const job *t, const char *source, const hs_tokenizer *theirs)
 {
     hs_tokenizer *named = NULL;
+    int64_t size;
     if (is(t, "char"))
         return strcmp(hs_tokenizer_kind(theirs), "char") == 0 ? HS_OK : refuse(t, source, theirs, NULL);
+    if (hs_config_wordpiece(t->c, &size)) // a new one, of another text
+        return refuse(t, source, theirs, NULL);
     HS_TRY(hs_corpus_named_tokenizer(&named, t->c));
     const bool same = hs_tokenizer_gives(theirs, hs_tokenizer_hash(named));
     const hs_status st = same ? HS_OK : refuse(t, source, theirs, named);
@@ -99,7 +105,7 @@ hs_status hs_weights_tokenizer(hs_config *c, const hs_run_dir *run, const char *
     if (t->c->train.init_tokenizer == HS_INIT_REPLACE)
         return replaced(t);
     if (!source[0])
-        return is(t, "auto") ? hs_config_set(t->c, "data.tokenizer", "char", "auto") : HS_OK;
+        return is(t, "auto") ? hs_config_set(t->c, "data.tokenizer", of_text(t), "auto") : HS_OK;
     if (!inits && !is(t, "auto"))
         return HS_OK; // of a run that goes on: compared when the text is there
     if (!t->run->from[0] && !hs_tokenizer_found(source))
@@ -110,6 +116,8 @@ hs_status hs_weights_tokenizer(hs_config *c, const hs_run_dir *run, const char *
     const bool from_text = !inits && strcmp(hs_tokenizer_kind(theirs), "char") == 0; // characters that are new are told as such
     if (from_text)
         st = hs_config_set(t->c, "data.tokenizer", "char", "auto");
+    else if (!inits && hs_config_arch(t->c).family->batch == HS_BATCH_MASKED)
+        st = hs_config_set(t->c, "data.tokenizer", of_text(t), "auto"); // auto learned one when the run began
     else if (!is(t, "auto"))
         st = compare(t, source, theirs);
     if (!from_text)

@@ -1,0 +1,263 @@
+// train_phase: what belongs to one phase of a run - its data, plans, loader - and the step from one to the next.
+#include "core/base/log.h"
+#include "data/checkpoint/ckpt_parts.h"
+#include "recipes/program/budget.h"
+#include "recipes/program/peak.h"
+#include "recipes/train/resumed.h"
+#include "recipes/train/trainer.h"
+#include "recipes/train/weights_from.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- where a run stands
+void hs_trainer_move_on(const hs_trainer *t, hs_train_state *s)
+{
+    const int phase = (int)s->phase;
+    if (phase + 1 >= hs_config_n_phases(t->whole) || s->phase_step < hs_config_phase_steps(t->whole, phase))
+        return;
+    s->phase++, s->phase_step = 0;
+    s->next_sample = 0, s->step_state.applied = 0;
+    s->best_val_loss = -1, s->best_step = 0; // another text or length has other losses
+}
+
+int64_t hs_trainer_steps(const hs_trainer *t)
+{
+    int64_t n = t->at.step - t->at.phase_step;
+    for (int p = (int)t->at.phase; p < hs_config_n_phases(t->whole); p++)
+        n += hs_config_phase_steps(t->whole, p);
+    return n;
+}
+
+// ---- settings and data
+// Before a tokenizer is known: what settings alone can say of the model may have changed with train.init_from.
+static hs_status phase_config(hs_trainer *t, hs_config *c, int phase)
+{
+    HS_TRY(hs_config_phase(c, t->whole, phase));
+    const hs_status st = hs_config_check_batches(c);
+    return st == HS_OK ? HS_OK : hs_config_in_phase(st, t->whole, phase);
+}
+
+// Whose tokenizer goes with the text: that of the checkpoint where the text is another than the one it came from.
+static const char *tokenizer_folder(const hs_trainer *t, const char *weights)
+{
+    int64_t size;
+    const bool theirs = t->run.from[0] && (t->at.phase > 0 || hs_config_wordpiece(t->whole, &size));
+    return theirs ? t->run.from : weights;
+}
+
+static hs_status open_corpus(hs_trainer *t)
+{
+    const char *weights = NULL;
+    if (!t->tokenizer)
+        HS_TRY(hs_weights_take(t->whole, &t->run, &weights));
+    HS_TRY(phase_config(t, t->c, (int)t->at.phase));
+    const hs_status st = hs_corpus_open(&t->corpus, t->c, t->run.dir, tokenizer_folder(t, weights), t->tokenizer);
+    if (st != HS_OK)
+        return hs_config_in_phase(st, t->whole, (int)t->at.phase);
+    if (!t->tokenizer) // goes on to the next phase
+        t->tokenizer = t->corpus.tokenizer, t->corpus.borrowed = true;
+    return HS_OK;
+}
+
+hs_status hs_phase_settle(hs_trainer *t)
+{
+    HS_TRY(open_corpus(t));
+    HS_TRY(hs_weights_vocabulary(t->whole, hs_tokenizer_vocab(t->tokenizer)));
+    HS_TRY(hs_config_phase(t->c, t->whole, (int)t->at.phase));
+    t->arch = hs_config_arch(t->c);
+    HS_TRY(hs_arch_check(t->arch));
+    t->feed = hs_feed_of(t->c);
+    const hs_model_ends end = t->info.end; // of the run
+    t->info = hs_config_info(t->c);
+    t->info.end = end;
+    const hs_status st = t->run.from[0] ? HS_OK : hs_feed_check(&t->feed, &t->corpus);
+    return st == HS_OK ? HS_OK : hs_config_in_phase(st, t->whole, (int)t->at.phase);
+}
+
+// ---- the phases behind
+// The key that a phase's data are named by: its own, or the run's.
+static const char *key_of(const hs_trainer *t, int phase, const char *own, const char *of, char buf[HS_KEY_NAME])
+{
+    snprintf(buf, HS_KEY_NAME, "phases.%d.%s", phase, own);
+    return strcmp(hs_config_where(t->whole, buf), hs_config_where(t->whole, of)) == 0 ? of : buf;
+}
+
+static hs_status check_file(const char *key, const char *path)
+{
+    if (!path[0] || strcmp(path, "-") == 0 || strpbrk(path, "*?[") || access(path, R_OK) == 0)
+        return HS_OK;
+    return HS_FAIL(USAGE, "%s: %s: %s", key, path, strerror(errno));
+}
+
+static hs_status check_files(hs_trainer *t, const hs_config *c, int phase)
+{
+    hs_data_part part[HS_MIX_SOURCES];
+    char key[HS_KEY_NAME], *end;
+    int n;
+    HS_TRY(hs_config_sources(c, part, &n));
+    for (int i = 0; i < n; i++)
+        HS_TRY(check_file(key_of(t, phase, "train", c->data.n_sources ? "data.sources.0.path" : "data.train", key), part[i].path));
+    strtod(c->data.val, &end);
+    return *end ? check_file(key_of(t, phase, "val", "data.val", key), c->data.val) : HS_OK;
+}
+
+static hs_status check_plans(hs_trainer *t, const hs_config *c)
+{
+    hs_engine *e;
+    HS_TRY(hs_budget_engine(&e, c, &t->policy, c->train.batch, t->device, true));
+    const hs_status st = hs_budget_check(e, c, &t->policy);
+    hs_engine_free(e);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status check_phase(hs_trainer *t, hs_config *c, int phase)
+{
+    hs_corpus corpus;
+    HS_TRY(phase_config(t, c, phase));
+    HS_TRY(check_files(t, c, phase));
+    const hs_feed feed = hs_feed_of(c);
+    hs_status st = hs_corpus_open(&corpus, c, t->run.from[0] ? NULL : t->run.dir, NULL, t->tokenizer); // read through by the first start
+    if (st == HS_OK) {
+        st = hs_feed_check(&feed, &corpus);
+        hs_corpus_close(&corpus);
+    }
+    if (st == HS_OK)
+        st = check_plans(t, c);
+    return st == HS_OK ? HS_OK : hs_config_in_phase(st, t->whole, phase);
+}
+
+hs_status hs_phase_check_later(hs_trainer *t)
+{
+    hs_status st = HS_OK;
+    hs_config *c = malloc(sizeof *c);
+    if (!c)
+        return HS_FAIL(MEMORY, "no memory for the settings of a phase");
+    for (int p = (int)t->at.phase + 1; p < hs_config_n_phases(t->whole) && st == HS_OK; p++)
+        st = check_phase(t, c, p);
+    free(c);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+// ---- engine and weights
+static hs_status load_weights(hs_trainer *t)
+{
+    const hs_ckpt_opts names = { .files = t->info.files };
+    hs_engine *e = t->engine;
+    if (!t->run.from[0])
+        return t->run.init[0] ? hs_ckpt_load_params(t->run.init, &names, e->params) : HS_OK;
+    HS_TRY(hs_ckpt_load_params(t->run.from, &names, e->params));
+    HS_TRY(hs_ckpt_load_train(t->run.from, e->params, &t->at));
+    if (t->at.seed != (uint64_t)t->c->train.seed)
+        return HS_FAIL(USAGE, "train.seed is %lld, but %s was begun with %llu; --resume none --overwrite starts anew",
+                       (long long)t->c->train.seed, t->run.from, (unsigned long long)t->at.seed);
+    hs_trainer_move_on(t, &t->at);
+    hs_resumed_scale(t->c, t->before, &t->at.step_state);
+    hs_run_set_state(e->run, &t->at.step_state);
+    memcpy(t->last.loss, t->at.step_state.loss, sizeof t->last.loss); // of a run that has nothing left to do
+    hs_run_begin(e->run, (uint64_t)t->at.step);
+    return HS_OK;
+}
+
+hs_status hs_phase_engine(hs_trainer *t)
+{
+    if (t->c->optim.warmup >= t->c->train.steps)
+        hs_warn("optim.warmup is %lld steps, train.steps %lld: the learning rate never gets to optim.lr", (long long)t->c->optim.warmup,
+                (long long)t->c->train.steps);
+    HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, t->c->train.batch, t->device, t->run.from[0] || t->run.init[0]));
+    HS_TRY(hs_budget_check(t->engine, t->c, &t->policy));
+    HS_TRY(hs_engine_start(t->engine));
+    t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
+    HS_TRY(load_weights(t));
+    t->saved_step = t->run.from[0] ? t->at.step : -1;
+    return HS_OK;
+}
+
+// ---- what reads and writes beside it
+static hs_status find_best(hs_trainer *t)
+{
+    HS_TRY(hs_ckpt_go_on(t->ckpt, &t->at));
+    if (t->at.best_val_loss >= 0 && !hs_folder_has_best(t->run.checkpoints, &t->at))
+        hs_info("the best checkpoint so far, of step %lld, is not in %s: BEST will name the first that is better",
+                (long long)t->at.best_step, t->run.checkpoints);
+    return HS_OK;
+}
+
+hs_status hs_phase_writer(hs_trainer *t)
+{
+    const hs_ckpt_opts opts = { .dir = t->run.checkpoints, .keep = (int)t->c->checkpoint.keep, .files = t->info.files };
+    HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
+    HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
+    return t->run.from[0] ? find_best(t) : HS_OK;
+}
+
+hs_status hs_phase_loader(hs_trainer *t)
+{
+    hs_source *source;
+    if (hs_corpus_has_val(&t->corpus))
+        HS_TRY(hs_feed_eval(&t->validation, &t->feed, &t->corpus));
+    HS_TRY(hs_feed_train(&source, &t->feed, &t->corpus));
+    return hs_loader_new(&t->loader, source,
+                         &(hs_loader_opts){ .batch = t->c->train.batch,
+                                            .n_micro = (int)t->c->train.accumulate,
+                                            .size = 1,
+                                            .first_sample = t->at.next_sample,
+                                            .depth = (int)(t->c->train.accumulate + t->c->train.prefetch) });
+}
+
+// Tokens that attention sees: a window, or a document of mean length (that is the least they can see: longer ones count for more).
+static int64_t attended(const hs_trainer *t)
+{
+    const int64_t window = t->feed.length, mean = hs_corpus_mean_document(&t->corpus);
+    return t->c->data.packing == HS_PACKING_NONE || mean > window ? window : mean;
+}
+
+// Of the whole model the family's figure, which attention makes smaller in packed rows; where parts are frozen the plan's, of whole
+// windows.
+static double flops_per_token(const hs_trainer *t)
+{
+    const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t->engine, HS_TRAIN));
+    if (t->c->train.freeze[0])
+        return (info->flops_forward + info->flops_backward) / (double)hs_feed_setup(&t->feed, t->c->train.batch).shape.max_tokens;
+    return hs_feed_flops_per_token(&t->feed, (double)attended(t));
+}
+
+hs_status hs_phase_progress(hs_trainer *t)
+{
+    hs_policy policy = t->policy;
+    policy.n_overrides = 0; // the peak is the machine's, not the model's
+    hs_progress *p = &t->progress;
+    p->steps = hs_trainer_steps(t), p->flops_per_token = flops_per_token(t);
+    p->n = p->at = 0;
+    return p->peak_flops > 0 ? HS_OK : hs_measure_peak(t->device, &policy, 0.1, &p->peak_flops);
+}
+
+void hs_phase_close(hs_trainer *t)
+{
+    hs_loader_free(t->loader);
+    hs_source_free(t->validation);
+    hs_profile_free(t->profile);
+    hs_ckpt_free(t->ckpt);
+    hs_engine_free(t->engine);
+    hs_corpus_close(&t->corpus);
+    t->loader = NULL, t->validation = NULL, t->profile = NULL, t->ckpt = NULL, t->engine = NULL;
+}
+
+// ---- from one to the next
+hs_status hs_trainer_next_phase(hs_trainer *t)
+{
+    HS_TRY(hs_ckpt_wait(t->ckpt));
+    HS_TRY(hs_ckpt_resolve(t->run.checkpoints, HS_CKPT_TRAIN, t->run.from, sizeof t->run.from));
+    hs_phase_close(t);
+    hs_trainer_move_on(t, &t->at);
+    const int phase = (int)t->at.phase;
+    HS_TRY(hs_phase_settle(t));
+    HS_TRY(hs_phase_engine(t));
+    if (t->at.phase != phase || t->at.phase_step)
+        return HS_FAIL(INTERNAL, "%s is of phase %lld, step %lld; phase %d was to begin", t->run.from, (long long)t->at.phase,
+                       (long long)t->at.phase_step, phase);
+    HS_TRY(hs_phase_writer(t));
+    HS_TRY(hs_phase_loader(t));
+    return hs_phase_progress(t);
+}
