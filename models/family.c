@@ -5,8 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-const hs_family *const hs_families[] = { &hs_gpt_family,    &hs_bert_family,    &hs_roberta_family, &hs_distilbert_family,
-                                         &hs_albert_family, &hs_electra_family, &hs_ernie_family,   NULL };
+const hs_family *const hs_families[] = { &hs_gpt_family,
+                                         &hs_bert_family,
+                                         &hs_roberta_family,
+                                         &hs_distilbert_family,
+                                         &hs_albert_family,
+                                         &hs_electra_family,
+                                         &hs_ernie_family,
+                                         &hs_roberta_prelayer_family,
+                                         NULL };
 
 void hs_arch_trace(hs_graph *g, const void *setup)
 {
@@ -96,11 +103,14 @@ void hs_arch_describe(hs_arch m, char *buf, size_t size)
     }
 }
 
-bool hs_family_owns(const hs_family *f, const char *key)
+static bool listed(const char *list, const char *key)
 {
     const size_t n = strlen(key);
-    for (const char *p = f->own; p; p = strchr(p, '|'), p = p ? p + 1 : NULL)
+    for (const char *p = list; p; p = strchr(p, '|'), p = p ? p + 1 : NULL)
         if (strncmp(p, key, n) == 0 && (p[n] == 0 || p[n] == '|'))
             return true;
     return false;
 }
+
+bool hs_family_owns(const hs_family *f, const char *key) { return listed(f->own, key); }
+bool hs_family_wears(const hs_family *f, const char *key) { return listed(f->heads, key); }

@@ -39,16 +39,19 @@ typedef struct hs_family {
     const hs_schema *settings; // keys "model.*" into a struct of its own of at most HS_SETTINGS_BYTES
     hs_batch_kind batch;
     bool (*wears)(const void *settings, hs_loss which); // (optional) has it a head with that loss; defaults to HS_LOSS_TOKENS alone
-    const char *own; // keys that a run may set anew on trained weights ("model.dropout"), separated by |; all others are their shape
+    const char *own;   // keys that a run may set anew on trained weights ("model.dropout"), separated by |; all others are their shape
+    const char *heads; // (optional) keys that say what it wears, where the weights that a run starts from may wear something else
     // Agreement between values, whose messages begin with the key that is wrong. model.vocab is 0 where it is not settled yet.
     hs_status (*check)(const void *settings);
     // Emits inputs, model and, in train and eval mode, the loss (per token); in decode mode the logits [P, V padded] of the picked rows as
     // an output. Errors go to the graph.
     hs_tensor *(*trace)(hs_graph *g, const void *settings, const hs_arch_shape *shape);
     int64_t (*count)(const void *settings); // parameters
-    // Forward + backward: 6 for each parameter that a token is multiplied with, and attention over seq tokens.
+    // Forward + backward: 6 for each parameter that a token is multiplied with, and attention over seq tokens. Of masked families without
+    // the head, of which each prediction takes 3 head_flops more.
     double (*flops_per_token)(const void *settings, double seq);
-    double (*head_flops)(const void *settings); // forward, of one row of logits
+    double (*head_flops)(
+        const void *settings); // forward, of one row of logits (of masked families with what stands before them in the head)
     hs_model_files files;
 } hs_family;
 
@@ -74,7 +77,8 @@ hs_status hs_arch_defaults(const hs_family *f, hs_settings *out); // settings of
 hs_status hs_arch_set(const hs_family *f, hs_settings *settings, const char *key, int64_t value); // USAGE: no such key, out of range
 // An integer key's value, and where 0 stands for another number (model.ff: 4 x model.width) that one.
 int64_t hs_arch_meant(hs_arch m, const hs_key *key);
-void hs_arch_describe(hs_arch m, char *buf, size_t size); // "layers 4, heads 4, width 128, context 64, vocab 65"
-bool hs_family_owns(const hs_family *f, const char *key); // is it one of `own`?
+void hs_arch_describe(hs_arch m, char *buf, size_t size);  // "layers 4, heads 4, width 128, context 64, vocab 65"
+bool hs_family_owns(const hs_family *f, const char *key);  // is it one of `own`?
+bool hs_family_wears(const hs_family *f, const char *key); // is it one of `heads`?
 
 #endif

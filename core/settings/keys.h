@@ -58,6 +58,7 @@ typedef struct hs_model_files {         // how a family's models lie in a direct
     int n_names;
     const hs_alias *alias;
     int n_aliases;
+    const char *heads;  // (optional) scopes of ours that a model may wear or not: "mlm|next"
     const char *prefix; // (optional) "transformer.": of names that files of the bare model lack it in
 } hs_model_files;
 

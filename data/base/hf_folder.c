@@ -28,7 +28,7 @@
         name, HS_HF_REST, HS_HF_HARMLESS, NULL, NULL, NULL                                                                                 \
     }
 #define BY_TRANSFORMERS(load)                                                                                                              \
-    "transformers writes model.safetensors: python3 -c 'from transformers import AutoModelForCausalLM as M; "                              \
+    "transformers writes model.safetensors: python3 -c 'from transformers import %c as M; "                                                \
     "M.from_pretrained(\"%s\"" load ").save_pretrained(\"converted\")'"
 
 #define SAVE_FILE "save_file of the Python package safetensors writes its state_dict as model.safetensors"
@@ -133,11 +133,27 @@ const hs_hf_file *hs_hf_next(const char *dir, hs_hf_part part, const hs_hf_file 
     return NULL;
 }
 
+// The class that its config.json names: another one would drop heads, or add some.
+static void class_of(const char *dir, char *buf, size_t size)
+{
+    char path[4096];
+    json_t *config = hs_hf_exists(dir, "config.json", path, sizeof path) ? json_load_file(path, 0, NULL) : NULL;
+    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    const bool plain = name && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == strlen(name) && *name;
+    snprintf(buf, size, "%s", plain ? name : "AutoModelForCausalLM");
+    json_decref(config);
+}
+
 static hs_status refuse(const char *dir, const hs_hf_file *f, const char *name)
 {
-    char way[1024];
-    const char *at = strstr(f->way, "%s");
-    snprintf(way, sizeof way, "%.*s%s%s", at ? (int)(at - f->way) : (int)strlen(f->way), f->way, at ? dir : "", at ? at + 2 : "");
+    char way[1024], class[128];
+    size_t n = 0;
+    class_of(dir, class, sizeof class);
+    for (const char *p = f->way; *p && n + 1 < sizeof way; p++) {
+        const char *put = strncmp(p, "%s", 2) == 0 ? dir : strncmp(p, "%c", 2) == 0 ? class : NULL;
+        n += (size_t)snprintf(way + n, sizeof way - n, "%.*s", put ? (int)strlen(put) : 1, put ? put : p);
+        p += put != NULL;
+    }
     return HS_FAIL(UNSUPPORTED, "%s/%s is %s: not supported; %s", dir, name, f->is, way);
 }
 

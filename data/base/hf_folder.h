@@ -22,7 +22,7 @@ typedef struct hs_hf_file {
     hs_hf_verdict verdict;
     const char *beside; // (optional) the other half of a form, without which it is none
     const char *is;     // of what is refused: what it is,
-    const char *way;    // and the way out; %s: the folder
+    const char *way;    // and the way out; %s: the folder, %c: its class of transformers
 } hs_hf_file;
 
 bool hs_hf_exists(const char *dir, const char *name, char *path,

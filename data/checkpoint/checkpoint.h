@@ -72,6 +72,8 @@ typedef struct hs_ckpt_opts {
     const char *dir;             // RUN/checkpoints; created
     int keep;                    // last k kept, plus BEST and what the state has as its best; below 1: all
     const hs_model_files *files; // names and aliases; NULL: tensors have our own names
+    // Loading: heads (files->heads) that the file lacks are drawn, and those that the model lacks are passed over; both are said.
+    bool heads_open;
 } hs_ckpt_opts;
 
 typedef struct hs_ckpt hs_ckpt; // the writer: one thread, one snapshot

@@ -372,6 +372,17 @@ hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces
     return HS_OK;
 }
 
+// Is a parameter of ours in one of the scopes "mlm|next"?
+static bool is_head(const hs_weights *w, const char *ours)
+{
+    for (const char *p = w->files != NULL ? w->files->heads : NULL; p != NULL && *p; p += strcspn(p, "|"), p += *p == '|') {
+        const size_t n = strcspn(p, "|");
+        if (strncmp(ours, p, n) == 0 && ours[n] == '.')
+            return true;
+    }
+    return false;
+}
+
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user)
 {
     hs_name_piece piece[HS_NAME_PIECES];
@@ -384,6 +395,10 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
             return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
         if (found != NULL)
             found->used = true;
+        if (e == NULL && w->heads_open && is_head(w, p->name)) {
+            w->n_fresh++;
+            continue;
+        }
         if (e == NULL || !shape_fits(p, &piece[k], e) || !hs_dtype_is_float(e->dtype))
             note_misfit(w, p, &piece[k], e);
     }
@@ -468,6 +483,20 @@ static const hs_alias *alias_of(const hs_model_files *files, const char *name)
     return NULL;
 }
 
+// A tensor of a head that the model does not wear.
+static bool of_a_head(const hs_weights *w, const char *name)
+{
+    const hs_model_files *f = w->files;
+    const size_t prefix = f != NULL && f->prefix != NULL ? strlen(f->prefix) : 0;
+    for (int i = 0; f != NULL && i < f->n_names; i++) {
+        const char *theirs = f->name[i].theirs;
+        if (is_head(w, f->name[i].ours) &&
+            (strcmp(theirs, name) == 0 || (prefix > 0 && strncmp(theirs, f->prefix, prefix) == 0 && strcmp(theirs + prefix, name) == 0)))
+            return true;
+    }
+    return false;
+}
+
 static void check_left_over(hs_weights *w, const hs_weight *left)
 {
     const hs_st_entry *e = left->entry;
@@ -481,7 +510,10 @@ static void check_left_over(hs_weights *w, const hs_weight *left)
         snprintf(line, sizeof line, "\"%.120s\" differs from \"%.120s\", to which it is tied", e->name, t->name);
     } else if (alias != NULL)
         return;
-    else
+    else if (w->heads_open && of_a_head(w, left->name)) {
+        w->n_passed++;
+        return;
+    } else
         snprintf(line, sizeof line, "\"%.120s\" is unexpected", e->name);
     find(w, line);
 }

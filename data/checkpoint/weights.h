@@ -19,6 +19,8 @@ typedef struct hs_weights {
     int n;
     hs_text findings; // what does not fit
     int n_findings;
+    bool heads_open;       // set by the caller: heads may be missing or left over
+    int n_fresh, n_passed; // parameters and tensors of such
 } hs_weights;
 
 hs_status hs_weights_open(hs_weights *w, const char *model_dir); // model.safetensors, or model.safetensors.index.json and its shards

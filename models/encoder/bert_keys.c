@@ -60,5 +60,6 @@ const hs_family hs_bert_family = {
                .n_names = HS_COUNT(names),
                .alias = aliases,
                .n_aliases = HS_COUNT(aliases),
+               .heads = HS_ENC_HEADS,
                .prefix = B },
 };

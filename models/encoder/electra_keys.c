@@ -52,5 +52,6 @@ const hs_family hs_electra_family = {
                .n_names = HS_COUNT(names),
                .alias = aliases,
                .n_aliases = HS_COUNT(aliases),
+               .heads = HS_ENC_HEADS,
                .prefix = E },
 };

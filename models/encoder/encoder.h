@@ -46,6 +46,7 @@ double hs_encoder_flops_per_token(const void *settings, double seq);            
 double hs_encoder_head_flops(const void *settings);                                // forward, of one prediction
 bool hs_encoder_wears(const void *settings, hs_loss which);
 
-extern const hs_family hs_bert_family, hs_roberta_family, hs_distilbert_family, hs_albert_family, hs_electra_family, hs_ernie_family;
+extern const hs_family hs_bert_family, hs_roberta_family, hs_distilbert_family, hs_albert_family, hs_electra_family, hs_ernie_family,
+    hs_roberta_prelayer_family;
 
 #endif

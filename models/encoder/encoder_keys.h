@@ -50,7 +50,10 @@
 #define HS_ENC_NEXT   HS_ENC_BOOL("next", next, "true", "a head that says whether the second segment followed the first")
 #define HS_ENC_ORDER  HS_ENC_BOOL("order", order, "true", "a head that says whether the two segments stand in their order")
 #define HS_ENC_POOLER HS_ENC_BOOL("pooler", pooler, "false", "a pooled first token though no head reads it, of models that only encode")
-#define HS_ENC_OWN    "model.dropout|model.attention_dropout"
+#define HS_ENC_PAD                                                                                                                         \
+    HS_ENC_INT("pad", pad, "1", 0, 1000000, NULL,                                                                                          \
+               "id of the padding token, the tokenizer's; the first token of a text is at position pad + 1 of the table")
+#define HS_ENC_OWN "model.dropout|model.attention_dropout"
 
 // ---- config.json: rows of hs_file_key
 #define HS_ENC_FILE_INT(name, field, least, standard)                                                                                      \
@@ -90,6 +93,8 @@
         .key = name, .type = HS_FILE_TOKEN, .value = role                                                                                  \
     }
 
+#define HS_ENC_HEADS "mlm|next|order|pooler"
+
 // ---- names. Ours are the same in all families: embed.word, l0.attn.qkv, mlm.dense, ...
 #define HS_ENC_PAIR(ours, theirs)                                                                                                          \
     { ours ".weight", theirs ".weight", false, 0 }, { ours ".bias", theirs ".bias", false, 0 }
@@ -127,7 +132,7 @@
     static int64_t count(const void *c) { return hs_encoder_count(&kind, c); }
 #define HS_ENC_MEMBERS HS_ENC_MEMBERS_CHECKED(hs_encoder_check)
 #define HS_ENC_MEMBERS_CHECKED(check_)                                                                                                     \
-    .batch = HS_BATCH_MASKED, .own = HS_ENC_OWN, .wears = hs_encoder_wears, .check = check_, .trace = trace, .count = count,               \
-    .flops_per_token = hs_encoder_flops_per_token, .head_flops = hs_encoder_head_flops
+    .batch = HS_BATCH_MASKED, .own = HS_ENC_OWN, .heads = "model.mlm|model.next|model.order|model.pooler", .wears = hs_encoder_wears,      \
+    .check = check_, .trace = trace, .count = count, .flops_per_token = hs_encoder_flops_per_token, .head_flops = hs_encoder_head_flops
 
 #endif

@@ -1,15 +1,10 @@
 // roberta_keys: RoBERTa (Liu et al. 2019) as a row: positions counted from behind the padding token's id, one segment, no judge of pairs.
 #include "models/encoder/encoder_keys.h"
 
-static const hs_key keys[] = { HS_ENC_SIZES("128"),
-                               HS_ENC_TYPES("1"),
-                               HS_ENC_REST("gelu", "0.1"),
-                               HS_ENC_EPS("1e-5", 1e-30, 1e-2),
-                               HS_ENC_MLM,
-                               HS_ENC_POOLER,
-                               HS_ENC_INT("pad", pad, "1", 0, 1000000, NULL,
-                                          "id of the padding token, which the tokenizer must share: the first token of a text is at "
-                                          "position pad + 1") };
+static const hs_key keys[] = {
+    HS_ENC_SIZES("128"), HS_ENC_TYPES("1"), HS_ENC_REST("gelu", "0.1"), HS_ENC_EPS("1e-5", 1e-30, 1e-2), HS_ENC_MLM,
+    HS_ENC_POOLER,       HS_ENC_PAD
+};
 static const hs_schema settings = HS_SCHEMA(keys, hs_encoder_config);
 static const hs_encoder_kind kind = { .name = "roberta", .positions_behind_pad = true, .head_gelu = true };
 
@@ -60,5 +55,6 @@ const hs_family hs_roberta_family = {
                .n_names = HS_COUNT(names),
                .alias = aliases,
                .n_aliases = HS_COUNT(aliases),
+               .heads = HS_ENC_HEADS,
                .prefix = R },
 };

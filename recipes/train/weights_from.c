@@ -73,7 +73,10 @@ static hs_status take_shape(hs_config *c, const char *source)
             continue;
         hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
         hs_schema_format(s, info.settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
-        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m, info.settings.bytes))
+        const bool differs = !open && !hs_config_is_default(c, k->name) && !same_value(k, m, info.settings.bytes);
+        if (differs && hs_family_wears(family, k->name))
+            continue; // it is drawn, or left out
+        if (differs)
             return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
                            theirs);
         HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
