@@ -1,0 +1,227 @@
+// What every family of encoders promises of its bits: the same over threads and ways of submission; a sequence's do not depend on what
+// stands beside it, nor on whether it is padded; steps on several tensor-parallel ranks are those of one within rounding.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "ops/ops.h"
+#include "tests/support/support_comm.h"
+#include "tests/support/support_encoder.h"
+#include "tests/support/support_params.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
+
+enum { STEPS = 4 };
+static const encoder_batch whole = { .n = 6, .slot = { 0, 1, 2, 3, 4, 5 }, .length = { 12, 24, 5, 17, 1, 9 }, .key = 1 };
+
+static hs_optim_config lamb(void)
+{
+    hs_optim_config c;
+    c = hs_optim_preset(HS_PRESET_LAMB);
+    c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 5e-3, .power = 1, .steps = 100 };
+    return c;
+}
+
+static void each_family(void (*fn)(const hs_family *f))
+{
+    for (int i = 0; hs_families[i]; i++)
+        if (hs_families[i]->batch == HS_BATCH_MASKED)
+            fn(hs_families[i]);
+}
+
+// ---- training
+
+typedef struct result {
+    double loss[STEPS];
+    float *value;
+    size_t n;
+} result;
+
+static hs_status train_steps(hs_engine *e, const encoder_batch *b, result *r)
+{
+    for (int step = 0; step < STEPS; step++) {
+        encoder_batch now = *b;
+        now.key += (uint64_t)step;
+        HS_TRY(encoder_fill(e, HS_TRAIN, &now));
+        HS_TRY(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
+        HS_TRY(hs_run_update(e->run));
+        r->loss[step] = encoder_loss(e, HS_TRAIN);
+    }
+    return HS_OK;
+}
+
+static result train(const hs_family *f, encoder_opts o, const encoder_batch *b)
+{
+    const hs_optim_config optim = lamb();
+    tiny_encoder t;
+    hs_engine *e;
+    result r;
+    o.optim = &optim;
+    OK(encoder_engine(&e, &t, f, &o));
+    OK(train_steps(e, b, &r));
+    r.n = flat_count(e->params), r.value = flat_copy(e->params, "master");
+    hs_engine_free(e);
+    return r;
+}
+
+static void same_over_threads(const hs_family *f)
+{
+    static const struct {
+        int threads;
+        hs_submit_mode mode;
+        int64_t max_tokens;
+    } ways[] = { { 2, HS_SUBMIT_BULK, 128 }, { 3, HS_SUBMIT_STEP, 128 }, { 1, HS_SUBMIT_BULK, 68 } };
+    static const char *const policies[] = { "fp32", "bf16" };
+    for (int p = 0; p < HS_COUNT(policies); p++) {
+        result one = train(f, (encoder_opts){ .dropout = "0.1", .policy = policies[p], .threads = 1, .mode = HS_SUBMIT_BULK }, &whole);
+        for (int i = 0; i < HS_COUNT(ways); i++) {
+            result r = train(f,
+                             (encoder_opts){ .dropout = "0.1",
+                                             .policy = policies[p],
+                                             .threads = ways[i].threads,
+                                             .mode = ways[i].mode,
+                                             .max_tokens = ways[i].max_tokens },
+                             &whole);
+            if (memcmp(r.loss, one.loss, sizeof r.loss) || memcmp(r.value, one.value, r.n * sizeof *r.value))
+                fail_msg("%s, %s: other bits on %d threads (way %d)", f->name, policies[p], ways[i].threads, i);
+            free(r.value);
+        }
+        free(one.value);
+    }
+}
+static void threads_and_modes(void **state) { (void)state, each_family(same_over_threads); }
+
+// Dropout on: masks follow slot and position, so that a padded batch is the same step; sums are added up in another order.
+static void padded_is_unpadded(const hs_family *f)
+{
+    encoder_batch padded = whole;
+    padded.row = ENCODER_CONTEXT;
+    const encoder_opts o = { .dropout = "0.1", .threads = 2, .mode = HS_SUBMIT_BULK, .max_tokens = 240 };
+    encoder_opts in_rows = o;
+    in_rows.padded = true;
+    result a = train(f, o, &whole), b = train(f, in_rows, &padded);
+    for (int t = 0; t < STEPS; t++)
+        if (!(fabs(a.loss[t] - b.loss[t]) <= 2e-5 * a.loss[t]))
+            fail_msg("%s: loss of step %d is %.8f, padded %.8f", f->name, t, a.loss[t], b.loss[t]);
+    free(a.value);
+    free(b.value);
+}
+static void padding(void **state) { (void)state, each_family(padded_is_unpadded); }
+
+// ---- what a sequence becomes
+
+// Rows of sequence s of a batch, hidden states.
+static void read_sequence(hs_engine *e, const encoder_batch *b, int s, float *rows, float *pooled)
+{
+    OK(hs_run_read(e->run, e->plan[HS_EVAL], 0, encoder_first(b, s), b->length[s], rows));
+    hs_ref ref;
+    if (hs_run_output(e->run, e->plan[HS_EVAL], 1, &ref))
+        OK(hs_run_read(e->run, e->plan[HS_EVAL], 1, s, 1, pooled));
+}
+
+static void compare_sequences(const hs_family *f, const encoder_opts *o, hs_engine *e, const encoder_batch *b,
+                              float (*want)[ENCODER_CONTEXT + 1][ENCODER_WIDTH])
+{
+    static float got[ENCODER_CONTEXT + 1][ENCODER_WIDTH];
+    OK(encoder_fill(e, HS_EVAL, b));
+    OK(hs_engine_run(e, HS_EVAL, 0));
+    for (int s = 0; s < b->n; s++) {
+        memset(got, 0, sizeof got);
+        read_sequence(e, b, s, got[0], got[ENCODER_CONTEXT]);
+        if (memcmp(got, want[b->slot[s]], sizeof got))
+            fail_msg("%s, %s, %s, %d threads: sequence %d has other bits among %d sequences%s", f->name, o->isa, o->policy, o->threads,
+                     b->slot[s], b->n, b->row ? ", padded" : "");
+    }
+}
+
+static void sequence_alone(const hs_family *f, encoder_opts o)
+{
+    static float want[ENCODER_SEQS][ENCODER_CONTEXT + 1][ENCODER_WIDTH];
+    static const encoder_batch others = { .n = 6, .slot = { 5, 3, 1, 0, 4, 2 }, .length = { 9, 17, 24, 12, 1, 5 }, .key = 1 };
+    static const encoder_batch few = { .n = 2, .slot = { 4, 2 }, .length = { 1, 5 }, .key = 1 };
+    tiny_encoder t;
+    hs_engine *e;
+    o.hidden = true, o.mode = HS_SUBMIT_BULK;
+    OK(encoder_engine(&e, &t, f, &o));
+    memset(want, 0, sizeof want);
+    for (int s = 0; s < whole.n; s++) {
+        const encoder_batch alone = { .n = 1, .slot = { s }, .length = { whole.length[s] }, .key = whole.key };
+        OK(encoder_fill(e, HS_EVAL, &alone));
+        OK(hs_engine_run(e, HS_EVAL, 0));
+        read_sequence(e, &alone, 0, want[s][0], want[s][ENCODER_CONTEXT]);
+    }
+    compare_sequences(f, &o, e, &whole, want);
+    compare_sequences(f, &o, e, &others, want);
+    compare_sequences(f, &o, e, &few, want);
+    hs_engine_free(e);
+    o.padded = true, o.max_tokens = 240;
+    OK(encoder_engine(&e, &t, f, &o));
+    encoder_batch padded = others;
+    padded.row = ENCODER_CONTEXT;
+    compare_sequences(f, &o, e, &padded, want);
+    hs_engine_free(e);
+}
+
+static void rows_of(const hs_family *f)
+{
+    static const char *const policies[] = { "fp32", "bf16", "fp16" };
+    for (int isa = 0; isa < HS_N_ISA; isa++)
+        for (int p = 0; p < HS_COUNT(policies) && hs_isa_built((hs_isa)isa) && hs_isa_supported((hs_isa)isa); p++)
+            for (int threads = 1; threads <= 3; threads += 2)
+                sequence_alone(f, (encoder_opts){ .policy = policies[p], .threads = threads, .isa = hs_isa_name((hs_isa)isa) });
+}
+static void a_sequence_alone(void **state) { (void)state, each_family(rows_of); }
+
+// ---- tensor parallelism
+
+typedef struct ranks {
+    const hs_family *family;
+    result of[MAX_RANKS];
+    double eval[MAX_RANKS];
+} ranks;
+
+static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
+{
+    ranks *r = arg;
+    const hs_optim_config optim = lamb();
+    tiny_encoder t;
+    hs_engine *e;
+    HS_TRY(encoder_engine(&e, &t, r->family, &(encoder_opts){ .dropout = "0.1", .optim = &optim, .mode = HS_SUBMIT_BULK, .grid = grid }));
+    HS_TRY(train_steps(e, &whole, &r->of[rank]));
+    HS_TRY(encoder_fill(e, HS_EVAL, &whole));
+    HS_TRY(hs_engine_run(e, HS_EVAL, 0));
+    r->eval[rank] = encoder_loss(e, HS_EVAL);
+    hs_engine_free(e);
+    return HS_OK;
+}
+
+static void on_ranks(const hs_family *f)
+{
+    ranks one = { .family = f };
+    OK(ranks_run(1, rank_work, &one, NULL));
+    for (int size = 2; size <= 4; size *= 2) {
+        ranks r = { .family = f };
+        OK(ranks_run(size, rank_work, &r, NULL));
+        double off = fabs(r.eval[0] / one.eval[0] - 1);
+        for (int t = 0; t < STEPS; t++)
+            off = fmax(off, fabs(r.of[0].loss[t] / one.of[0].loss[t] - 1));
+        if (!(off <= 1e-6))
+            fail_msg("%s on %d ranks: losses are off by %.1e", f->name, size, off);
+        for (int rank = 1; rank < size; rank++)
+            assert_memory_equal(r.of[rank].loss, r.of[0].loss, sizeof r.of[0].loss);
+    }
+}
+static void tensor_parallel(void **state) { (void)state, each_family(on_ranks); }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(threads_and_modes), cmocka_unit_test(padding), cmocka_unit_test(a_sequence_alone),
+                                        cmocka_unit_test(tensor_parallel) };
+    return cmocka_run_group_tests_name("encoders: bits", tests, NULL, NULL);
+}
