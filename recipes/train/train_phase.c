@@ -143,10 +143,10 @@ hs_status hs_phase_check_later(hs_trainer *t)
 // ---- engine and weights
 static hs_status load_weights(hs_trainer *t)
 {
-    const hs_ckpt_opts names = { .files = t->info.files };
+    const hs_ckpt_opts names = { .files = t->info.files }, start = { .files = t->info.files, .heads_open = true };
     hs_engine *e = t->engine;
     if (!t->run.from[0])
-        return t->run.init[0] ? hs_ckpt_load_params(t->run.init, &names, e->params) : HS_OK;
+        return t->run.init[0] ? hs_ckpt_load_params(t->run.init, &start, e->params) : HS_OK;
     HS_TRY(hs_ckpt_load_params(t->run.from, &names, e->params));
     HS_TRY(hs_ckpt_load_train(t->run.from, e->params, &t->at));
     if (t->at.seed != (uint64_t)t->c->train.seed)
