@@ -1,5 +1,5 @@
 // config_data: what a run's data are - its sources, and where its files lie.
-#include "data/text/plain_store.h"
+#include "data/text/plain_tokenizer.h"
 #include "recipes/program/config.h"
 #include <errno.h>
 #include <libgen.h>

@@ -1,7 +1,7 @@
 // corpus_text: texts to ids. The cache is keyed by the hash of texts and tokenizer, so that neither can change unseen.
 #include "core/base/log.h"
 #include "core/base/rng.h"
-#include "data/text/plain_store.h"
+#include "data/text/plain_tokenizer.h"
 #include "data/text/text_store.h"
 #include "recipes/train/corpus_parts.h"
 #include <errno.h>

@@ -1,7 +1,8 @@
-// plain_store: plain text to a tokenizer and a store of documents and sentences, and a masked source on top.
+// plain_tokenizer: plain text to a tokenizer, and with it to a store of documents and sentences and a masked source on top.
 #include "tests/support/support_masked.h"
 
-#include "data/text/plain_store.h"
+#include "data/text/plain_tokenizer.h"
+#include "data/text/text_store.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,19 +32,13 @@ static void make(const char *text, size_t bytes, int64_t documents, const int *s
     const char *const input[] = { scratch_path("plain.txt") };
     OK(hs_plain_tokenizer_train(&t, input, 1, 200));
     assert_string_equal(hs_tokenizer_kind(t), "wordpiece");
-    for (int again = 0; again < 2; again++) { // the second replaces the first
-        OK(hs_plain_store_make(&(hs_plain_store_opts){ .input = input, .n = 1, .output = scratch_path("plain.bin"), .tokenizer = t }));
-        OK(hs_token_store_open(&s, scratch_path("plain.bin")));
-        OK(hs_token_store_verify(s));
-        assert_int_equal(hs_token_store_info_of(s).n_documents, documents);
-        assert_int_equal(hs_token_store_info_of(s).tokenizer_hash, hs_tokenizer_hash(t));
-        for (int64_t d = 0; d < documents; d++) {
-            int64_t first, end;
-            OK(hs_token_store_sentences(s, d, &first, &end));
-            assert_int_equal(end - first, sentences[d]);
-        }
-        if (again == 0)
-            hs_token_store_close(s);
+    OK(hs_text_store(&s, t, text, bytes, HS_TEXT_DOCUMENTS_AUTO, HS_SENTENCES_RULE));
+    assert_int_equal(hs_token_store_info_of(s).n_documents, documents);
+    assert_int_equal(hs_token_store_info_of(s).tokenizer_hash, hs_tokenizer_hash(t));
+    for (int64_t d = 0; d < documents; d++) {
+        int64_t first, end;
+        OK(hs_token_store_sentences(s, d, &first, &end));
+        assert_int_equal(end - first, sentences[d]);
     }
     hs_mask_ids ids;
     hs_source *source;
@@ -80,10 +75,6 @@ static void refused(void **state)
     FAILS(USAGE, "no words", hs_plain_tokenizer_train(&t, empty, 1, 200));
     FAILS(USAGE, "zip", hs_plain_tokenizer_train(&t, zip, 1, 200));
     FAILS(USAGE, "standard input is read more than once", hs_plain_tokenizer_train(&t, in, 1, 200));
-    OK(hs_tokenizer_byte(&t));
-    const hs_plain_store_opts o = { .input = empty, .n = 1, .output = scratch_path("none.bin"), .tokenizer = t };
-    FAILS(USAGE, "", hs_plain_store_make(&o));
-    hs_tokenizer_free(t);
 }
 
 int main(void)

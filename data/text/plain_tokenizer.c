@@ -1,12 +1,12 @@
-// plain_store: `prepare` and `tokenizer train` with the settings that masked training wants, without a command.
-#include "data/text/plain_store.h"
-#include "data/text/prepare.h"
+// plain_tokenizer: `tokenizer train` with the settings that masked training wants, without a command.
+#include "data/text/plain_tokenizer.h"
+#include "data/text/text_record.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { AT_ONCE = 4 << 20, HEAD = 1 << 20, PART_BYTES = 64 << 20 };
+enum { AT_ONCE = 4 << 20 };
 
 bool hs_plain_tokenizer_named(const char *name, int64_t *vocab)
 {
@@ -86,54 +86,4 @@ done:
     hs_tok_trainer_free(t);
     hs_text_inputs_free(&inputs);
     return st;
-}
-
-// ---- a store
-
-hs_status hs_plain_store_documents(hs_documents *out, const hs_text_inputs *inputs)
-{
-    hs_text_source *source;
-    hs_text_batch b = { 0 };
-    HS_TRY(hs_text_source_open(&source, inputs, &(hs_text_read){ .documents = HS_DOCUMENTS_BLANK_LINE }, NULL));
-    const hs_status st = hs_text_source_next(source, &b, HEAD);
-    int64_t documents = 0;
-    for (int64_t i = 0; i < b.n && st == HS_OK; i++)
-        documents += b.piece[i].begins && b.piece[i].at.input == b.piece[0].at.input;
-    *out = documents > 1 ? HS_DOCUMENTS_BLANK_LINE : HS_DOCUMENTS_LINE;
-    hs_text_batch_free(&b);
-    hs_text_source_close(source);
-    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
-}
-
-static hs_status make(const hs_plain_store_opts *o, const hs_text_inputs *inputs)
-{
-    static const char suffix[] = ".bin";
-    char stem[4096];
-    const size_t n = strlen(o->output), tail = sizeof suffix - 1;
-    if (n <= tail || strcmp(o->output + n - tail, suffix) != 0 || n >= sizeof stem)
-        return HS_FAIL(INTERNAL, "the store %s is not named FILE%s", o->output, suffix);
-    snprintf(stem, sizeof stem, "%.*s", (int)(n - tail), o->output);
-    hs_prepare_opts p = { .output = stem,
-                          .tokenizer = o->tokenizer,
-                          .sentences = HS_SENTENCES_RULE,
-                          .eot = -1,
-                          .threads = o->threads ? o->threads : 1,
-                          .part_bytes = PART_BYTES,
-                          .overwrite = true };
-    HS_TRY(hs_text_inputs_check(inputs));
-    HS_TRY(hs_plain_store_documents(&p.read.documents, inputs));
-    hs_prepare_result r;
-    HS_TRY(hs_prepare(&p, inputs, &r));
-    if (r.n_outputs < 1 || r.output[0].tokens < 1)
-        return HS_FAIL(USAGE, "%s: the text has no tokens", inputs->input[0].path);
-    return HS_OK;
-}
-
-hs_status hs_plain_store_make(const hs_plain_store_opts *o)
-{
-    hs_text_inputs inputs;
-    HS_TRY(list(&inputs, o->input, o->n));
-    const hs_status st = make(o, &inputs);
-    hs_text_inputs_free(&inputs);
-    return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
