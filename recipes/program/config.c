@@ -321,7 +321,8 @@ hs_status hs_config_check_batches(const hs_config *c)
 static hs_status check_one(const hs_config *c, bool data_needed)
 {
     HS_TRY(check_model(c));
-    HS_TRY(hs_config_check_batches(c));
+    if (!c->train.init_from[0]) // else when its shape and heads are known
+        HS_TRY(hs_config_check_batches(c));
     HS_TRY(check_name(c));
     HS_TRY(check_micro_batch(c));
     HS_TRY(hs_config_check_optim(c));

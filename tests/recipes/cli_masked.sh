@@ -125,6 +125,10 @@ expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out domain --trai
 awk -v a="$(field mlm_loss domain/metrics.jsonl | head -1)" -v b="$(field mlm_loss run/metrics.jsonl | head -1)" 'BEGIN { exit !(a < b - 1) }' || fail "train.init_from did not take the weights over"
 expect 2 'data.tokenizer is wordpiece:200, but the weights of train.init_from' "$halfstep" pretrain tiny-bert.yaml --out domain2 --train.init_from=run --data.train=domain.txt
 
+grep -v '^model' tiny-bert.yaml | sed 's/tokenizer: "wordpiece:200", //' >bare.yaml # shape, heads and tokenizer come with the weights
+expect 0 '' "$halfstep" pretrain bare.yaml --model.type=bert --dtype fp32 --out bare --train.init_from=run --data.length=64 --train.steps=5
+expect 2 'data.length is 65, but the model has positions for model.context 64' "$halfstep" pretrain bare.yaml --model.type=bert --dtype fp32 --out bare2 --train.init_from=run --data.length=65
+
 # ---- refused before the first step, by name
 bad() { expect 2 "$1" "$halfstep" pretrain "${@:2}" --dtype fp32 --out bad && [ ! -e bad/metrics.jsonl ] || fail "not before the first step: $1"; }
 bad 'data.length is 65, but the model has positions for model.context 64' tiny-bert.yaml --data.length=65
@@ -171,6 +175,10 @@ if ! "$halfstep" env | grep -q '^HDF5 *not built'; then
     expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out shards --data.train=shard.hdf5 --data.val=shard.hdf5 --data.tokenizer=run --train.steps=30
     [ -n "$(field val_next_accuracy shards/metrics.jsonl)" ] || fail "shards: no evaluation"
     expect 2 'rows of 48 tokens, but sequences have at most 32' "$halfstep" pretrain tiny-bert.yaml --out bad --data.train=shard.hdf5 --data.val=0 --data.tokenizer=run --data.length=32
+    "$halfstep" data convert store.bin --to hdf5 --tokenizer run --length 64 --predictions 12 -o longer.hdf5 >/dev/null 2>&1
+    expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out shards2 --data.tokenizer=run --data.val=0 --phases.0.length=48 --phases.0.predictions=8 --phases.0.train=shard.hdf5 --phases.1.train=longer.hdf5
+    [ "$(field step shards2/metrics.jsonl | tail -1)" = 45 ] || fail "shards in two phases"
+    expect 2 'phases.0: .*longer.hdf5: rows of 64 tokens' "$halfstep" pretrain phases.yaml --dtype fp32 --out bad --data.tokenizer=run --data.val=0 --phases.0.train=longer.hdf5
     expect 2 'shards are not divided' "$halfstep" pretrain tiny-bert.yaml --out bad --data.train=shard.hdf5 --data.tokenizer=run
   else
     fail "data convert: $(cat convert.txt)"
