@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Encoders' model directories against Hugging Face transformers, both ways.
 
-    scripts/check_hf_encoders.py [--build build] [--helper PROGRAM] [CHECKPOINT ...]
+    scripts/check_hf_encoders.py [--build build] [--helper PROGRAM] [--only-given] [CHECKPOINT ...]
 
 1. transformers writes a tiny model of each family and class (one file, shards, bf16, f16, the names of before 2019, with the tied decoder and
    with the buffers of old versions); check_hf.c reads each and writes it again; transformers must open that as the class its config.json
@@ -153,13 +153,14 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     args.add_argument("--helper", type=pathlib.Path)
+    args.add_argument("--only-given", action="store_true")
     args.add_argument("checkpoint", type=pathlib.Path, nargs="*")
     a = args.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         work = pathlib.Path(tmp)
         helper = a.helper or build_helper(a.build, work / "check_hf")
         torch.manual_seed(3)
-        for number, (name, config) in enumerate(classes()):
+        for number, (name, config) in enumerate(classes() if not a.only_given else ()):
             model = getattr(hf, name)(config).eval()
             for p in model.parameters():
                 if p.dim() == 1:

@@ -65,6 +65,7 @@ hs_status hs_phase_settle(hs_trainer *t)
 {
     HS_TRY(open_corpus(t));
     HS_TRY(hs_weights_vocabulary(t->whole, hs_tokenizer_vocab(t->tokenizer)));
+    HS_TRY(hs_weights_pad(t->whole, t->tokenizer));
     HS_TRY(hs_config_phase(t->c, t->whole, (int)t->at.phase));
     t->arch = hs_config_arch(t->c);
     HS_TRY(hs_arch_check(t->arch));

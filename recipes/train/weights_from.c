@@ -56,7 +56,16 @@ static hs_status take_family(hs_config *c, const hs_family *family, const char *
     return hs_config_set(c, "model.type", word, "train.init_from");
 }
 
-// Weights to start from bring their shape; a setting that says otherwise is refused.
+// Settings that say anything of what the model wears say all of it.
+static bool says_heads(const hs_config *c, const hs_family *f)
+{
+    for (int i = 0; i < f->settings->n; i++)
+        if (hs_family_wears(f, f->settings->key[i].name) && !hs_config_is_default(c, f->settings->key[i].name))
+            return true;
+    return false;
+}
+
+// Weights to start from bring their shape; a setting that says otherwise is refused. Heads may be others: they are drawn, or left out.
 static hs_status take_shape(hs_config *c, const char *source)
 {
     hs_model_info info;
@@ -65,6 +74,7 @@ static hs_status take_shape(hs_config *c, const char *source)
     HS_TRY(take_family(c, family, source));
     const hs_arch m = hs_config_arch(c);
     const hs_schema *s = family->settings;
+    const bool heads = says_heads(c, family);
     for (int i = 0; i < s->n; i++) {
         const hs_key *k = &s->key[i];
         char ours[HS_KEY_STRING_BYTES], theirs[HS_KEY_STRING_BYTES];
@@ -73,10 +83,9 @@ static hs_status take_shape(hs_config *c, const char *source)
             continue;
         hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
         hs_schema_format(s, info.settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
-        const bool differs = !open && !hs_config_is_default(c, k->name) && !same_value(k, m, info.settings.bytes);
-        if (differs && hs_family_wears(family, k->name))
-            continue; // it is drawn, or left out
-        if (differs)
+        if (heads && hs_family_wears(family, k->name))
+            continue;
+        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m, info.settings.bytes))
             return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
                            theirs);
         HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
@@ -100,4 +109,16 @@ hs_status hs_weights_vocabulary(hs_config *c, int64_t have)
     if (!vocab) // a text of one character still makes a model
         HS_TRY(hs_config_set_int(c, "model.vocab", have < 2 ? 2 : have, "data.tokenizer"));
     return HS_OK;
+}
+
+hs_status hs_weights_pad(hs_config *c, const hs_tokenizer *t)
+{
+    const hs_family *f = hs_config_arch(c).family;
+    const int32_t pad = hs_tokenizer_role(t, HS_TOKEN_PAD);
+    if (pad < 0 || !hs_schema_find(f->settings, NULL, "model.pad").key || hs_config_model_int(c, "model.pad") == pad)
+        return HS_OK;
+    if (!hs_config_is_default(c, "model.pad"))
+        return HS_FAIL(USAGE, "%s: model.pad is %lld, but the tokenizer's padding token is %d: positions are counted from behind it",
+                       hs_config_where(c, "model.pad"), (long long)hs_config_model_int(c, "model.pad"), pad);
+    return hs_config_set_int(c, "model.pad", pad, "data.tokenizer");
 }
