@@ -82,14 +82,14 @@ static void report(const embed *e, hs_texts_count n, int64_t width, double secon
     const double rate = seconds > 0 ? (double)n.texts / seconds : 0;
     char texts[32], tokens[32];
     if (n.cut)
-        hs_warn("%lld of %lld texts are longer than %lld tokens: what is beyond them does not count", (long long)n.cut, (long long)n.texts,
-                (long long)n.max_length);
+        hs_warn("%lld of %lld text%s %s longer than %lld tokens: what is beyond them does not count", (long long)n.cut, (long long)n.texts,
+                hs_plural(n.texts), n.cut == 1 ? "is" : "are", (long long)n.max_length);
     if (e->o->output[0] && e->o->common.json)
         hs_line_print(json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "output", e->o->output, "texts", (json_int_t)n.texts, "width",
                                 (json_int_t)width, "tokens", (json_int_t)n.tokens, "cut", (json_int_t)n.cut, "texts_per_second",
                                 hs_line_real(rate)));
-    hs_info("%s texts of %s tokens, %lld numbers each: %.1f texts/s", hs_human_count((double)n.texts, texts, sizeof texts),
-            hs_human_count((double)n.tokens, tokens, sizeof tokens), (long long)width, rate);
+    hs_info("%s text%s of %s tokens, %lld numbers each: %.1f texts/s", hs_human_count((double)n.texts, texts, sizeof texts),
+            hs_plural(n.texts), hs_human_count((double)n.tokens, tokens, sizeof tokens), (long long)width, rate);
 }
 
 static hs_status embed_all(hs_session *s, const hs_policy *policy, embed *e, hs_texts **t)

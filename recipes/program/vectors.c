@@ -2,6 +2,7 @@
 #include "recipes/program/vectors.h"
 #include "data/base/file.h"
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,13 +45,51 @@ hs_status hs_vectors_open(hs_vectors **out, const char *path, hs_vector_format f
     return v->line ? HS_OK : HS_FAIL(MEMORY, "no memory for a line of %lld numbers", (long long)width);
 }
 
+// Nine digits of a number, as "%.9g" writes it: of a vector's hundreds of numbers that would take as long as a tenth of the model. What is
+// scaled here may be off by one in the last digit, which still reads back to the same float: between two of those lie at least six.
+static char *put_number(char *p, float v)
+{
+    static const double ten[] = { 1e8, 1e9, 1e10, 1e11, 1e12 }; // [k] brings 10^-k to 9 digits
+    const double size = fabs((double)v);
+    if (!(size >= 1e-4 && size < 10)) // others are rare
+        return p + sprintf(p, "%.9g", (double)v);
+    int k = 0;
+    while (size * ten[k] < 1e8)
+        k++;
+    int64_t n = (int64_t)(size * ten[k] + 0.5);
+    if (n >= 1000000000) { // rounded up to the next power
+        if (k == 0)
+            return p + sprintf(p, "%.9g", (double)v);
+        n /= 10, k--;
+    }
+    if (v < 0)
+        *p++ = '-';
+    char digits[9];
+    for (int i = 8; i >= 0; i--, n /= 10)
+        digits[i] = (char)('0' + n % 10);
+    int last = 8;
+    while (last > 0 && digits[last] == '0')
+        last--;
+    *p++ = k == 0 ? digits[0] : '0';
+    if (k > 0 || last > 0)
+        *p++ = '.';
+    for (int i = 1; i < k; i++)
+        *p++ = '0';
+    for (int i = k == 0; i <= last; i++)
+        *p++ = digits[i];
+    return p;
+}
+
 static void put_line(hs_vectors *v, const float *row)
 {
     const bool json = v->format == HS_VECTORS_JSON;
     char *p = v->line;
     p += sprintf(p, "%s", json ? "{\"embedding\":[" : "");
-    for (int64_t i = 0; i < v->width; i++)
-        p += sprintf(p, "%s%.9g", i == 0 ? "" : json ? "," : " ", (double)row[i]);
+    for (int64_t i = 0; i < v->width; i++) {
+        if (i > 0)
+            *p++ = json ? ',' : ' ';
+        p = put_number(p, row[i]);
+    }
     p += sprintf(p, "%s\n", json ? "]}" : "");
     fwrite(v->line, 1, (size_t)(p - v->line), stdout);
 }
