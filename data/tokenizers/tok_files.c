@@ -28,7 +28,12 @@ static const struct form {
       "GPT2Tokenizer GPT2TokenizerFast PreTrainedTokenizerFast",
       { { "add_bos_token", false }, { "add_eos_token", false } },
       { "<|endoftext|>", "<|endoftext|>", "<|endoftext|>" } },
+    { "vocab.json with merges.txt",
+      "RobertaTokenizer RobertaTokenizerFast",
+      { { "add_bos_token", false } },
+      { "<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>" } },
 };
+enum { BERT_FORM, GPT2_FORM, ROBERTA_FORM };
 
 static hs_status check_config(const char *dir, const json_t *config, const struct form *form)
 {
@@ -190,9 +195,25 @@ json_t *hs_tok_files_gpt2(json_t *vocab, json_t *merges, const json_t *config)
                      vocab, "merges", merges);
 }
 
+// GPT-2's, with <s> A </s> and <s> A </s></s> B </s>; the mask takes the space before it along.
+json_t *hs_tok_files_roberta(json_t *vocab, json_t *merges, const json_t *config)
+{
+    static const char *const special[] = { "<s>", "<pad>", "</s>", "<unk>", "<mask>" };
+    json_t *root = hs_tok_files_gpt2(vocab, merges, config), *list = special_tokens(vocab, special, HS_COUNT(special)), *token;
+    json_t *cls = json_object_get(vocab, "<s>"), *sep = json_object_get(vocab, "</s>");
+    size_t i;
+    json_array_foreach(list, i, token) if (strcmp(json_string_value(json_object_get(token, "content")), "<mask>") == 0)
+        json_object_set_new(token, "lstrip", json_true());
+    json_object_set_new(root, "added_tokens", list);
+    json_object_set_new(root, "post_processor",
+                        json_pack("{s:s, s:[s, O], s:[s, O], s:b, s:b}", "type", "RobertaProcessing", "sep", "</s>", sep, "cls", "<s>", cls,
+                                  "trim_offsets", 1, "add_prefix_space", flag(config, "add_prefix_space", 0)));
+    return root;
+}
+
 static hs_status read_bert(const char *dir, const char *path, const json_t *config, json_t **root)
 {
-    HS_TRY(check_config(dir, config, &forms[0]));
+    HS_TRY(check_config(dir, config, &forms[BERT_FORM]));
     json_t *vocab = json_object();
     hs_status st = vocab ? for_each_line(path, add_token, vocab) : HS_FAIL(MEMORY, "%s: no memory", path);
     if (st == HS_OK && !(*root = hs_tok_files_bert(vocab, config)))
@@ -201,14 +222,31 @@ static hs_status read_bert(const char *dir, const char *path, const json_t *conf
     return st == HS_OK ? st : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status read_gpt2(const char *dir, const char *vocab_path, const char *merges_path, const json_t *config, json_t **root)
+// The class says it; where none is named, the vocabulary does.
+static const struct form *form_of_pairs(const json_t *vocab, const json_t *config)
 {
-    HS_TRY(check_config(dir, config, &forms[1]));
+    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
+    static const char *const of[] = { "<s>", "</s>", "<mask>" };
+    bool has = !class && !json_object_get(vocab, "<|endoftext|>");
+    for (int i = 0; i < HS_COUNT(of); i++)
+        has = has && json_is_integer(json_object_get(vocab, of[i]));
+    return &forms[has || (class && hs_tok_json_lists(forms[ROBERTA_FORM].classes, class)) ? ROBERTA_FORM : GPT2_FORM];
+}
+
+static hs_status read_pairs(const char *dir, const char *vocab_path, const char *merges_path, const json_t *config, json_t **root,
+                            const struct form **form)
+{
     json_t *vocab = NULL, *merges = json_array();
     hs_status st = merges ? hs_side_json(vocab_path, &vocab) : HS_FAIL(MEMORY, "%s: no memory", merges_path);
+    *form = form_of_pairs(vocab, config);
+    const bool roberta = *form == &forms[ROBERTA_FORM];
+    if (st == HS_OK)
+        st = check_config(dir, config, *form);
     if (st == HS_OK)
         st = for_each_line(merges_path, add_merge, merges);
-    if (st == HS_OK && !(*root = hs_tok_files_gpt2(vocab, merges, config)))
+    if (st == HS_OK && roberta && !(json_is_integer(json_object_get(vocab, "<s>")) && json_is_integer(json_object_get(vocab, "</s>"))))
+        st = HS_FAIL(CORRUPT, "%s: the vocabulary of a RobertaTokenizer without <s> or </s>", vocab_path);
+    if (st == HS_OK && !(*root = (roberta ? hs_tok_files_roberta : hs_tok_files_gpt2)(vocab, merges, config)))
         st = HS_FAIL(MEMORY, "%s: no memory", vocab_path);
     json_decref(vocab);
     json_decref(merges);
@@ -241,12 +279,11 @@ static hs_status read_form(const char *dir, const hs_hf_file *f, const char *pat
     if (strcmp(f->name, "tokenizer.json") == 0) {
         HS_TRY(read_hf(dir, path, config, root));
     } else if (!f->beside) {
-        form = &forms[0];
+        form = &forms[BERT_FORM];
         HS_TRY(read_bert(dir, path, config, root));
     } else {
-        form = &forms[1];
         hs_hf_exists(dir, f->beside, other, sizeof other);
-        HS_TRY(read_gpt2(dir, path, other, config, root));
+        HS_TRY(read_pairs(dir, path, other, config, root, &form));
     }
     HS_TRY(hs_tok_beside_read(dir, config, form ? form->named : NULL, *root, beside));
     return HS_OK;

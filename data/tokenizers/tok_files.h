@@ -2,7 +2,8 @@
 //
 //   vocab.txt                  BERT: a token a line, its id the line's number from 0; tokenizer_config.json says do_lower_case (true),
 //                              strip_accents (as the former), tokenize_chinese_chars (true)
-//   vocab.json + merges.txt    GPT-2, also under OpenAI's names encoder.json + vocab.bpe; tokenizer_config.json: add_prefix_space (false)
+//   vocab.json + merges.txt    GPT-2, also under OpenAI's names encoder.json + vocab.bpe; tokenizer_config.json: add_prefix_space (false).
+//                              RoBERTa, where tokenizer_class says so, or says nothing and the vocabulary has <s>, </s> and <mask>
 //
 // Neither form tells whose it is, but tokenizer_config.json may: another tokenizer_class, or a setting that only the class could act on, is
 // refused by its name. Beside tokenizer.json it must not say otherwise of these settings.
@@ -21,6 +22,7 @@ hs_status hs_tok_files_write(const char *dir, const json_t *root);
 // tokenizer.json of those forms; NULL: no memory. config: as tokenizer_config.json, may be NULL.
 json_t *hs_tok_files_bert(json_t *vocab, const json_t *config);
 json_t *hs_tok_files_gpt2(json_t *vocab, json_t *merges, const json_t *config);
+json_t *hs_tok_files_roberta(json_t *vocab, json_t *merges, const json_t *config);
 hs_status hs_tok_files_save_json(const char *dir, const char *name, json_t *j, size_t flags); // takes j over; NULL: no memory
 
 #endif

@@ -330,6 +330,46 @@ static void tokens_of_an_encoder(void **state)
     hs_tokenizer_free(t);
 }
 
+// vocab.json with merges.txt may be RoBERTa's: its class says so, or nobody does and the vocabulary has its tokens.
+static void pairs_of_roberta(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *text;
+        int32_t ids[8];
+        int64_t n;
+    } forms[] = {
+        { NULL, "hi <mask>h", { 0, 6, 8, 4, 2 }, 5 },
+        { "{\"tokenizer_class\":\"RobertaTokenizer\"}", "hi<mask> h", { 0, 6, 8, 7, 4, 2 }, 6 },
+        { "{\"tokenizer_class\":\"GPT2Tokenizer\",\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"unk_token\":\"<unk>\"}",
+          "hi h",
+          { 6, 7, 4 },
+          3 },
+    };
+    for (int i = 0; i < HS_COUNT(forms); i++) {
+        hs_tokenizer *t;
+        hs_rows rows;
+        write_text("vocab.json", "{\"<s>\":0,\"<pad>\":1,\"</s>\":2,\"<unk>\":3,\"h\":4,\"i\":5,\"hi\":6,\"\\u0120\":7,\"<mask>\":8}");
+        write_text("merges.txt", "#version: 0.2\nh i\n");
+        write_text("tokenizer_config.json", forms[i].config);
+        OK(hs_tokenizer_load(&t, scratch_path("")));
+        OK(hs_tokenizer_rows(t, forms[i].text, strlen(forms[i].text), NULL, 0, &(hs_row_opts){ 0 }, &rows));
+        assert_int_equal(rows.row->n, forms[i].n);
+        assert_memory_equal(rows.row->id, forms[i].ids, (size_t)forms[i].n * sizeof(int32_t));
+        assert_int_equal(hs_tokenizer_role(t, HS_TOKEN_MASK), i < 2 ? 8 : -1);
+        hs_rows_free(&rows);
+        hs_tokenizer_free(t);
+        clear();
+    }
+    hs_tokenizer *none;
+    write_text("vocab.json", VOCAB);
+    write_text("merges.txt", "h i\n");
+    write_text("tokenizer_config.json", "{\"tokenizer_class\":\"RobertaTokenizer\"}");
+    assert_int_equal(hs_tokenizer_load(&none, scratch_path("")), HS_CORRUPT);
+    assert_non_null(strstr(hs_error(), "a RobertaTokenizer without <s> or </s>"));
+    clear();
+}
+
 // What means nothing to Halfstep goes on with the tokenizer; what an earlier tokenizer left does not speak for the next.
 static void the_rest_is_kept(void **state)
 {
@@ -373,7 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(are_read_and_written_back), cmocka_unit_test(go_with_tokenizer_json), cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(holes_and_repeats),         cmocka_unit_test(marks_and_line_ends),    cmocka_unit_test(tokens_of_an_encoder),
-        cmocka_unit_test(the_rest_is_kept),
+        cmocka_unit_test(pairs_of_roberta),          cmocka_unit_test(the_rest_is_kept),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

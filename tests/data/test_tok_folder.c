@@ -290,7 +290,7 @@ static void older_forms_have_a_class(void **state)
           "tokenizer_class is \"BertJapaneseTokenizer\", and vocab.txt is read as" },
         { true, "{\"do_basic_tokenize\":false}", "do_basic_tokenize is false: not supported with vocab.txt" },
         { false, "{\"tokenizer_class\":\"GPT2TokenizerFast\",\"add_prefix_space\":false,\"add_bos_token\":false}", NULL },
-        { false, "{\"tokenizer_class\":\"RobertaTokenizer\"}", "tokenizer_class is \"RobertaTokenizer\", and vocab.json with merges.txt" },
+        { false, "{\"tokenizer_class\":\"BartTokenizer\"}", "tokenizer_class is \"BartTokenizer\", and vocab.json with merges.txt" },
         { false, "{\"tokenizer_class\":\"GPT2\"}", "tokenizer_class is \"GPT2\"" },
         { false, "{\"tokenizer_class\":\"GPT2Tokenizer\",\"add_bos_token\":true}", "add_bos_token is true: not supported" },
     };
