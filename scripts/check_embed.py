@@ -66,7 +66,7 @@ def main():
     a = p.parse_args()
     texts = open(a.text, encoding="utf-8").read().splitlines() if a.text else TEXTS
     tokenizer, model = AutoTokenizer.from_pretrained(a.model), AutoModel.from_pretrained(a.model, dtype=torch.float32).eval()
-    pooling, normalize, length = folder_says(a.model, model.config.max_position_embeddings)
+    pooling, normalize, length = folder_says(a.model, min(model.config.max_position_embeddings, tokenizer.model_max_length))
     rows = [("as the folder says", (), pooling, normalize)]
     rows += [(f"{q}{', normalized' if n else ''}", ("--pooling", q, "--normalize" if n else "--no-normalize"), q, n) for q in ("mean", "cls", "max") for n in (0, 1)]
     worst = 0

@@ -66,6 +66,21 @@ static bool find_limits(const char *dir, char *path, size_t room)
     return found;
 }
 
+// What transformers cuts at: model_max_length, which is 10^30 where nobody knows.
+static hs_status read_tokenizer_limit(hs_sentence *out)
+{
+    char path[4400];
+    hs_json j;
+    if (!hs_hf_exists(out->dir, "tokenizer_config.json", path, sizeof path))
+        return HS_OK;
+    HS_TRY(hs_json_open(&j, path));
+    const json_t *most = json_object_get(j.root, "model_max_length");
+    if (json_is_integer(most) && json_integer_value(most) > 0 && json_integer_value(most) < INT32_MAX)
+        out->max_length = json_integer_value(most);
+    hs_json_close(&j);
+    return HS_OK;
+}
+
 static hs_status read_limits(hs_sentence *out)
 {
     char path[4400];
@@ -153,5 +168,7 @@ hs_status hs_sentence_read(const char *dir, hs_sentence *out)
         HS_TRY(read_pooling(path, out));
     }
     HS_TRY(read_limits(out));
+    if (!out->max_length)
+        HS_TRY(read_tokenizer_limit(out));
     return read_prompt(dir, out);
 }

@@ -4,6 +4,7 @@
 //   modules.json                 [{"path": "", "type": "...Transformer"}, {"path": "1_Pooling", ...}, {"path": "2_Normalize", ...}]
 //   1_Pooling/config.json        pooling_mode_mean_tokens and its like
 //   sentence_bert_config.json    max_seq_length, do_lower_case
+//   tokenizer_config.json        model_max_length, where there is no max_seq_length
 //   config_sentence_transformers.json    default_prompt_name, prompts
 #ifndef HS_DATA_SENTENCE_FOLDER_H
 #define HS_DATA_SENTENCE_FOLDER_H

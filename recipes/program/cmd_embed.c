@@ -158,7 +158,8 @@ static const hs_key keys[] = {
       .min = 0,
       .max = 1e9,
       .unit = "tokens",
-      .help = "texts are cut behind so many, special ones included; 0: max_seq_length of sentence-transformers, else the model's context" },
+      .help = "texts are cut behind so many, special ones included; 0: max_seq_length of sentence-transformers, else model_max_length of "
+              "the tokenizer, at most the model's context" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "file for vectors in binary" },
     { .name = "format",
       .type = HS_KEY_CHOICE,

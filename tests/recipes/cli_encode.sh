@@ -126,6 +126,13 @@ echo '{"max_seq_length":5,"do_lower_case":false}' >bert/sentence_bert_config.jso
 expect 0 '^warning: 1 of 4 texts is longer than 5 tokens' "$halfstep" embed bert --input lines.txt --json
 [ "$(sed -n 1p stdout.txt)" = "$(sed -n 1p unit.txt)" ] && [ "$(sed -n 3p stdout.txt)" != "$(sed -n 3p unit.txt)" ] || fail "max_seq_length is not heeded"
 like unit.txt '' --max-length 100
+mv bert/sentence_bert_config.json limits.json
+echo '{"model_max_length":5}' >bert/tokenizer_config.json
+expect 0 '^warning: 1 of 4 texts is longer than 5 tokens' "$halfstep" embed bert --input lines.txt --json
+echo '{"model_max_length":1000000000000000019884624838656}' >bert/tokenizer_config.json
+like unit.txt ''
+rm bert/tokenizer_config.json
+mv limits.json bert/sentence_bert_config.json
 echo '{"prompts":{"q":"w20 "},"default_prompt_name":"q"}' >bert/config_sentence_transformers.json
 echo 'w20 w5' >prompted.txt
 echo 'w5' >plain.txt
