@@ -242,7 +242,6 @@ json_t *hs_config_optim_json(const hs_config *c, hs_dtype low)
     hs_config_text(c, "optim.name", name, sizeof name);
     json_t *to = json_pack("{s:s}", "name", name);
     for_shown(row, &o) json_object_set_new(to, bare(row->key), value_of(c, row->key, key_of(c, row), row->from));
-    json_object_set_new(to, "eps", json_real(o.eps)); // 0 in the configuration: the optimizer's own
     hs_config_text(c, "optim.schedule", name, sizeof name);
     json_object_set_new(to, "schedule", json_string(name));
     for (int i = 0, n = schedule_keys(keys, c); i < n; i++) {
