@@ -30,7 +30,7 @@ static void adamw(const hs_args *a, hs_lane *lane)
         if (small) {
             uint32_t noise[HS_CHUNK];
             moment_noise(&now, c, noise);
-            moment_close(&a->out[2], c, 0, m, noise), moment_close(&a->out[3], c, 1, v, noise);
+            moment_round(&a->out[2], c, 0, m, noise), moment_round(&a->out[3], c, 1, v, noise);
         }
     }
 }

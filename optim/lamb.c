@@ -34,7 +34,8 @@ static void lamb_moments(const hs_args *a, hs_lane *lane)
         if (small) {
             uint32_t noise[HS_CHUNK];
             moment_noise(&now, c, noise);
-            moment_close(&a->out[0], c, 0, m, noise), moment_close(&a->out[1], c, 1, v, noise);
+            moment_round(&a->out[0], c, 0, m, noise), moment_round(&a->out[1], c, 1, v, noise);
+            moment_open(&a->out[0], c, 0, m), moment_open(&a->out[1], c, 1, v); // as they are stored
             HS_SIMD
             for (int32_t i = 0; i < c->n; i++)
                 u[i] = direction(&now, decay, w[i], m[i], v[i]);

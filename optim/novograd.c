@@ -34,7 +34,7 @@ static void novograd(const hs_args *a, hs_lane *lane)
         if (small) {
             uint32_t noise[HS_CHUNK];
             moment_noise(&now, c, noise);
-            moment_close(&a->out[2], c, 0, m, noise);
+            moment_round(&a->out[2], c, 0, m, noise);
         }
     }
 }

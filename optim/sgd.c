@@ -24,7 +24,7 @@ static inline void descend(const hs_args *a, const hs_update_step *now, const hs
     if (a->out[2].dtype == HS_BF16) {
         uint32_t noise[HS_CHUNK];
         moment_noise(now, c, noise);
-        moment_close(&a->out[2], c, 0, m, noise);
+        moment_round(&a->out[2], c, 0, m, noise);
     }
 }
 

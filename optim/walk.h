@@ -1,7 +1,7 @@
 // walk: the chunks of one member of the team, and what every pass does with one. For the files compiled once per ISA tier.
 #ifndef HS_OPTIM_WALK_H
 #define HS_OPTIM_WALK_H
-#include "core/cpu/rows.h"
+#include "core/cpu/dropout.h"
 #include "optim/update.h"
 #include <math.h>
 
@@ -77,37 +77,19 @@ static inline float *moment_open(const hs_ref *r, const hs_update_chunk *c, int 
     return buf;
 }
 
-// 16 random bits for each of two moments of every element of a chunk: a function of seed, step, parameter and element alone. Philox in
-// rows of 16 counters, for vectors: element 64 k + 16 w + l has word w of counter l of row k.
+// 16 random bits for each of two moments of every element of a chunk: a function of seed, step, parameter and element alone.
 static inline void moment_noise(const hs_update_step *now, const hs_update_chunk *c, uint32_t noise[HS_CHUNK])
 {
-    enum { LANES = 16 };
-    for (int32_t i = 0; i < c->n; i += 4 * LANES) {
-        uint32_t x0[LANES], x1[LANES], x2[LANES], x3[LANES], k0 = (uint32_t)now->key, k1 = (uint32_t)(now->key >> 32);
+    for (int32_t i = 0; i < c->n; i += 64) { // element 4 l + w of these: word w of the call at `at` + l, so that no two chunks share one
         const uint64_t at = (uint64_t)(c->first + i);
-        for (int l = 0; l < LANES; l++) {
-            x0[l] = (uint32_t)at + (uint32_t)l, x1[l] = (uint32_t)(at >> 32);
-            x2[l] = (uint32_t)c->param, x3[l] = (uint32_t)now->count;
-        }
-        for (int r = 0; r < 10; r++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-            HS_SIMD
-            for (int l = 0; l < LANES; l++) {
-                const uint64_t p0 = (uint64_t)0xD2511F53u * x0[l], p1 = (uint64_t)0xCD9E8D57u * x2[l];
-                x0[l] = (uint32_t)(p1 >> 32) ^ x1[l] ^ k0, x1[l] = (uint32_t)p1;
-                x2[l] = (uint32_t)(p0 >> 32) ^ x3[l] ^ k1, x3[l] = (uint32_t)p0;
-            }
-        }
-        memcpy(noise + i, x0, sizeof x0), memcpy(noise + i + LANES, x1, sizeof x1);
-        memcpy(noise + i + 2 * LANES, x2, sizeof x2), memcpy(noise + i + 3 * LANES, x3, sizeof x3);
+        hs_drop_words(now->key, (uint32_t)c->param, (uint32_t)now->count, (uint32_t)at, (uint32_t)(at >> 32), noise + i);
     }
 }
 
 // Up with the probability that is cut off, so that a moment is right on the mean even where each step changes it by less than a bf16 can.
-// Never to infinity. x becomes what was stored.
-static inline void moment_close(const hs_ref *r, const hs_update_chunk *c, int which, float *x, const uint32_t noise[HS_CHUNK])
+// Never to infinity.
+static inline void moment_round(const hs_ref *r, const hs_update_chunk *c, int which, const float *x, const uint32_t noise[HS_CHUNK])
 {
-    if (r->dtype == HS_F32)
-        return;
     uint16_t *restrict to = (uint16_t *)r->p + c->kept[which];
     const int shift = 16 * which;
     HS_SIMD
@@ -115,7 +97,6 @@ static inline void moment_close(const hs_ref *r, const hs_update_chunk *c, int w
         const uint32_t bits = hs_f32_bits(x[i]), up = bits + (noise[i] >> shift & 0xFFFFu);
         to[i] = (uint16_t)(((up & 0x7F800000u) == 0x7F800000u ? bits : up) >> 16);
     }
-    hs_load_bf16(x, to, c->n);
 }
 
 // ---- values
