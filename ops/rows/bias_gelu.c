@@ -42,46 +42,58 @@ static void add_bias(float *sum, const float *x, const float *bias, int64_t C)
 static void forward(const hs_args *a, hs_lane *lane)
 {
     const int64_t C = a->in[X].cols;
-    float *wide = hs_row_buffer(a, lane, 0, C), *buf = hs_row_buffer(a, lane, 1, C);
-    hs_for_rows(n, a, &a->in[X], lane) {
-        float *y = hs_row_dest(&a->out[Y], n, buf);
-        add_bias(y, hs_row_load(&a->in[X], n, wide), hs_f32(a, BIAS), C);
-        gelu_cells(y, y, C, kind_of(a));
-        hs_row_store(&a->out[Y], n, y);
+    float wide[HS_BLOCK], buf[HS_BLOCK];
+    hs_for_rows(n, a, &a->in[X], lane) for (int64_t c = 0, k; c < C; c += k) {
+        k = C - c < HS_BLOCK ? C - c : HS_BLOCK;
+        float *y = hs_dest(&a->out[Y], n * C + c, buf);
+        add_bias(y, hs_load(&a->in[X], n * C + c, k, wide), hs_f32(a, BIAS) + c, k);
+        gelu_cells(y, y, k, kind_of(a));
+        hs_store(&a->out[Y], n * C + c, k, y);
+    }
+}
+
+// Columns [c, c + k) of rows [n0, n1) of a grain: their sums and the bias stay in the first-level cache.
+static void backward_block(const hs_args *a, int64_t n0, int64_t n1, int64_t c, int64_t k, float *dbias)
+{
+    const int64_t C = a->in[X].cols;
+    float wide[HS_BLOCK], wide_dy[HS_BLOCK], dx[HS_BLOCK];
+    for (int64_t n = n0; n < n1; n++) {
+        add_bias(dx, hs_load(&a->in[X], n * C + c, k, wide), hs_f32(a, BIAS) + c, k);
+        gelu_slope_cells(dx, dx, hs_load(&a->dout[Y], n * C + c, k, wide_dy), k, kind_of(a));
+        HS_SIMD
+        for (int64_t i = 0; i < k; i++)
+            dbias[c + i] += dx[i];
+        if (hs_wanted(a, X))
+            hs_store(&a->din[X], n * C + c, k, dx);
     }
 }
 
 //   dx = dy * gelu'(x + bias)         dbias = sum over rows of dx
 static void backward(const hs_args *a, hs_lane *lane)
 {
-    const int64_t C = a->in[X].cols, capacity = a->in[X].rows;
-    float *wide = hs_row_buffer(a, lane, 0, C), *wide_dy = hs_row_buffer(a, lane, 1, C), *dx = hs_row_buffer(a, lane, 2, C);
-    hs_for_rows(n, a, &a->in[X], lane) {
-        float *dbias = hs_grain(a, capacity, n, 0, C);
-        add_bias(dx, hs_row_load(&a->in[X], n, wide), hs_f32(a, BIAS), C);
-        gelu_slope_cells(dx, dx, hs_row_load(&a->dout[Y], n, wide_dy), C, kind_of(a));
-        HS_SIMD
-        for (int64_t c = 0; c < C; c++)
-            dbias[c] += dx[c];
-        if (hs_wanted(a, X))
-            hs_row_store(&a->din[X], n, dx);
+    const int64_t C = a->in[X].cols, capacity = a->in[X].rows, N = hs_ref_rows(a, &a->in[X]);
+    int64_t r0, r1;
+    hs_part(lane, N, &r0, &r1);
+    for (int64_t g = r0; g < r1; g += HS_GRAIN) {
+        float *dbias = hs_grain(a, capacity, g, 0, C);
+        for (int64_t c = 0; c < C; c += HS_BLOCK)
+            backward_block(a, g, r1 - g < HS_GRAIN ? r1 : g + HS_GRAIN, c, C - c < HS_BLOCK ? C - c : HS_BLOCK, dbias);
     }
     hs_sync(lane);
-    hs_sum_grains(a, lane, capacity, hs_ref_rows(a, &a->in[X]), 0, C, &a->din[BIAS]);
+    hs_sum_grains(a, lane, capacity, N, 0, C, &a->din[BIAS]);
 }
 
 static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
 {
     (void)team;
-    const int64_t C = hs_tensor_width(n->in[X]), N = n->in[X]->dim[0];
-    return (hs_scratch){ .shared = is_backward ? hs_grain_bytes(N, C) : 0, .per_thread = 3 * hs_row_bytes(C) };
+    return (hs_scratch){ .shared = is_backward ? hs_grain_bytes(n->in[X]->dim[0], hs_tensor_width(n->in[X])) : 0 };
 }
 
 static const hs_gelu_attr erf_form = { HS_GELU_ERF }, tanh_form = { HS_GELU_TANH };
 static const hs_case cases[] = {
     { .in = { { 1, 8 }, { 8 } }, .attr = &erf_form, .note = "one row" },
     { .in = { { 33, 65 }, { 65 } }, .ext = { HS_EXT_TOKENS }, .attr = &tanh_form, .note = "tanh form, odd width" },
-    { .in = { { 96, 768 }, { 768 } }, .ext = { HS_EXT_TOKENS }, .attr = &erf_form },
+    { .in = { { 96, 768 }, { 768 } }, .ext = { HS_EXT_TOKENS }, .attr = &erf_form, .tolerance = 1.5f, .note = "tails: 1 - Phi cancels" },
     { .in = { { 9, 64 }, { 64 } }, .attr = &tanh_form, .fill = HS_FILL_LARGE, .note = "large values" },
 };
 

@@ -152,7 +152,7 @@ static void make(const int64_t *dim, hs_case *c, void *attr) // with positions: 
                     .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
                     .limit = dim[2] };
 }
-static const hs_op_sizes sizes[] = { { .form = "ROWSxCOLSxTABLE", .usual = "768x128x128,1Kx768x1K,4Kx768x50304", .make = make } };
+static const hs_op_sizes sizes[] = { { .form = "ROWSxCOLSxTABLE", .usual = "768x128x128,1Kx768x1K,4Kx768x50304,4Kx768x2", .make = make } };
 static const hs_attr attrs[] = { HS_ATTR(hs_embedding_attr, first), HS_ATTR(hs_embedding_attr, rows),
                                  HS_ATTR(hs_embedding_attr, first_position) };
 
