@@ -52,17 +52,32 @@ static void forward(const hs_args *a, hs_lane *lane)
     }
 }
 
+// dx = dy * gelu'(x + bias), added to dbias too.
+static void slope_cells(float *restrict dx, float *restrict dbias, const float *x, const float *dy, const float *bias, int64_t k, int32_t kind)
+{
+    if (kind == HS_GELU_TANH) {
+        HS_SIMD
+        for (int64_t i = 0; i < k; i++) {
+            dx[i] = dy[i] * gelu_tanh_slope(x[i] + bias[i]);
+            dbias[i] += dx[i];
+        }
+    } else {
+        HS_SIMD
+        for (int64_t i = 0; i < k; i++) {
+            dx[i] = dy[i] * gelu_erf_slope(x[i] + bias[i]);
+            dbias[i] += dx[i];
+        }
+    }
+}
+
 // Columns [c, c + k) of rows [n0, n1) of a grain: their sums and the bias stay in the first-level cache.
 static void backward_block(const hs_args *a, int64_t n0, int64_t n1, int64_t c, int64_t k, float *dbias)
 {
     const int64_t C = a->in[X].cols;
     float wide[HS_BLOCK], wide_dy[HS_BLOCK], dx[HS_BLOCK];
     for (int64_t n = n0; n < n1; n++) {
-        add_bias(dx, hs_load(&a->in[X], n * C + c, k, wide), hs_f32(a, BIAS) + c, k);
-        gelu_slope_cells(dx, dx, hs_load(&a->dout[Y], n * C + c, k, wide_dy), k, kind_of(a));
-        HS_SIMD
-        for (int64_t i = 0; i < k; i++)
-            dbias[c + i] += dx[i];
+        const float *x = hs_load(&a->in[X], n * C + c, k, wide), *dy = hs_load(&a->dout[Y], n * C + c, k, wide_dy);
+        slope_cells(dx, dbias + c, x, dy, hs_f32(a, BIAS) + c, k, kind_of(a));
         if (hs_wanted(a, X))
             hs_store(&a->din[X], n * C + c, k, dx);
     }
