@@ -65,7 +65,8 @@ static hs_status scale_case(const hs_op *op, const int64_t *to, hs_case *c, void
 
 static hs_status spec_of(const hs_op *op, const hs_op_sizes *form, const int64_t *dim, void *attr, hs_probe_spec *s)
 {
-    *s = (hs_probe_spec){ .op = op, .attr = attr, .forward_only = form->forward_only };
+    const bool no_gradient = op->out[0].amp == HS_AMP_NONE; // of a result that is no float
+    *s = (hs_probe_spec){ .op = op, .attr = attr, .forward_only = form->forward_only || no_gradient };
     if (!form->make)
         return scale_case(op, dim, &s->c, attr);
     form->make(dim, &s->c, attr);
