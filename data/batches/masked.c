@@ -43,24 +43,10 @@ typedef struct masked { // of one objective over one range
 
 // ---- tokens
 
-static hs_status check_ids(const masked *s, const int32_t *ids, int64_t n, int64_t first)
-{
-    const uint32_t vocab = (uint32_t)s->vocab;
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < n; i++)
-        bad |= (uint32_t)ids[i] >= vocab;
-    for (int64_t i = 0; bad && i < n; i++)
-        if ((uint32_t)ids[i] >= vocab)
-            return HS_FAIL(CORRUPT, "%s: id %d at token %lld is outside the vocabulary of %u, the %s", hs_token_store_path(s->range.store),
-                           ids[i], (long long)(first + i), vocab,
-                           hs_token_store_info_of(s->range.store).vocab == s->vocab ? "store's own" : "model's");
-    return HS_OK;
-}
-
 static hs_status put_text(const masked *s, int64_t first, int64_t n, int32_t *ids, int64_t *at)
 {
     hs_token_store_read(s->range.store, first, n, ids + *at);
-    HS_TRY(check_ids(s, ids + *at, n, first));
+    HS_TRY(hs_token_store_check(s->range.store, ids + *at, first, n, s->vocab));
     *at += n;
     return HS_OK;
 }

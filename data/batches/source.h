@@ -3,8 +3,9 @@
 //
 // What a new one must supply: the columns it makes, how many units a sample has at most, and `fill`, which appends sample i behind what a
 // batch holds. From that follow the ring, ranks, accumulation, mixing and resuming. Sources there are: windows and packed rows of text and
-// consecutive windows for evaluation (windows.h), rows of pairs with their masks from shards (shard_set.h), mixtures (here). Labelled
-// examples and images are columns more: a label is [sequences], an image's pixels are HS_EXT(HS_COUNT_SEQS, H * W, 0) with a row {3}.
+// consecutive windows for evaluation (windows.h), masked sequences (masked.h), rows of pairs with their masks from shards (shard_set.h),
+// mixtures (here), and layouts of sequences around others (seq_layout.h). Labelled examples and images are columns more: a label is
+// [sequences], an image's pixels are HS_EXT(HS_COUNT_SEQS, H * W, 0) with a row {3}.
 #ifndef HS_DATA_SOURCE_H
 #define HS_DATA_SOURCE_H
 #include "core/graph/batch.h"

@@ -46,19 +46,9 @@ static void append(hs_batch *b, const hs_token_range *r, int64_t start, int64_t 
     b->labels[0] += n;
 }
 
-// Any id outside: looked for in what was just written, while it is in the cache.
 static hs_status check_ids(const windows *s, const int32_t *ids, int64_t n, int64_t first)
 {
-    const uint32_t vocab = (uint32_t)s->vocab;
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < n; i++)
-        bad |= (uint32_t)ids[i] >= vocab;
-    for (int64_t i = 0; bad && i < n; i++)
-        if ((uint32_t)ids[i] >= vocab)
-            return HS_FAIL(CORRUPT, "%s: id %d at token %lld is outside the vocabulary of %u, the %s", hs_token_store_path(s->range.store),
-                           ids[i], (long long)(first + i), vocab,
-                           hs_token_store_info_of(s->range.store).vocab == s->vocab ? "store's own" : "model's");
-    return HS_OK;
+    return hs_token_store_check(s->range.store, ids, first, n, s->vocab);
 }
 
 static hs_status add_window(const windows *s, int64_t start, int64_t n, int64_t slot, hs_batch *b)

@@ -406,6 +406,19 @@ void hs_token_store_read(const hs_token_store *s, int64_t first, int64_t n, int3
         out[i] = s->narrow[first + i];
 }
 
+// Any id outside: looked for in what was just written, while it is in the cache.
+hs_status hs_token_store_check(const hs_token_store *s, const int32_t *ids, int64_t first, int64_t n, int64_t vocab)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++)
+        bad |= (uint32_t)ids[i] >= (uint32_t)vocab;
+    for (int64_t i = 0; bad && i < n; i++)
+        if ((uint32_t)ids[i] >= (uint32_t)vocab)
+            return HS_FAIL(CORRUPT, "%s: id %d at token %lld is outside the vocabulary of %lld, the %s", s->path, ids[i],
+                           (long long)(first + i), (long long)vocab, s->info.vocab == vocab ? "store's own" : "model's");
+    return HS_OK;
+}
+
 void hs_token_store_document(const hs_token_store *s, int64_t document, int64_t *first, int64_t *end)
 {
     *first = (int64_t)s->starts[document];

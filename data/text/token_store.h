@@ -32,6 +32,8 @@ const char *hs_token_store_path(const hs_token_store *s);
 hs_token_store_info hs_token_store_info_of(const hs_token_store *s);
 hs_status hs_token_store_verify(const hs_token_store *s); // checksum, every id < vocab, every sentence
 void hs_token_store_read(const hs_token_store *s, int64_t first, int64_t n, int32_t *out);
+// What was read from token `first` on, against a vocabulary: CORRUPT names the token.
+hs_status hs_token_store_check(const hs_token_store *s, const int32_t *ids, int64_t first, int64_t n, int64_t vocab);
 // Has somebody written to the file since it was opened? *seen: the caller's memory of it, 0 at first. A store replaced by another file of
 // its name is not: the map keeps the old one. CORRUPT: another size, or other contents. Costs 1 us, or a verify after a write that changed
 // nothing.

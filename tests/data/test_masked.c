@@ -370,6 +370,17 @@ static void mixture(void **state)
     hs_token_store_close(store);
 }
 
+// Readers of pairs read both.
+static void columns_of_pairs(void **state)
+{
+    (void)state;
+    for (int i = 0; i < HS_PAIR_COLUMNS; i++) {
+        const hs_column *a = &hs_pair_columns[i], *b = &hs_masked_columns[i];
+        assert_string_equal(a->name, b->name);
+        assert_true(a->dtype == b->dtype && a->ext == b->ext && a->tail == b->tail && hs_column_cols(a) == hs_column_cols(b));
+    }
+}
+
 // Two separators, one type; a range that begins and ends inside of sentences.
 static void forms(void **state)
 {
@@ -574,6 +585,7 @@ int main(void)
         cmocka_unit_test(masks),
         cmocka_unit_test(whole_words),
         cmocka_unit_test(mixture),
+        cmocka_unit_test(columns_of_pairs),
         cmocka_unit_test(forms),
         cmocka_unit_test(ranks_and_depth),
         cmocka_unit_test(bad_input),
