@@ -109,7 +109,8 @@ static inline __attribute__((always_inline)) void pack_k_major(gemm_word *panel,
     enum { WIDE = 1024 };
     float tmp[2][CHUNK];
     const int64_t kw = gemm_words(k, dot), step = width == GEMM_MR ? gemm_tile_words(kw) : kw * width, rows = dot ? 2 : 1;
-    const int64_t ahead = dot ? 16 : 8, fetch = s->ld * element_bytes(s) >= WIDE ? k - ahead - rows : -1; // of rows that end before this
+    const bool strip = width == GEMM_NR && n > width; // lines of one row: fewer rows are as many
+    const int64_t ahead = strip ? 8 : 16, fetch = s->ld * element_bytes(s) >= WIDE ? k - ahead - rows : -1; // of rows that end before this
     for (int64_t w = 0; w < kw; w++, panel += width) {
         for (int64_t r = 0; r < rows && w * rows < fetch; r++)
             prefetch_row(s, k0 + w * rows + ahead + r, j0, n);
