@@ -98,8 +98,8 @@ hs_tensor *hs_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor
 hs_tensor *hs_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first_position);
 // The same of rows [first, first + rows of table) of a table of `rows`: 0 for an id of another slice, its position left out too, so that
 // the sum over slices (tp_reduce) is exact. pos_table is whole, and gets its whole gradient from every slice.
-hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where,
-                              int64_t first_position, int64_t first, int64_t rows);
+hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first_position,
+                              int64_t first, int64_t rows);
 hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows); // y[p] = x[rows[p]]; rows i32 [P]; its ext is rows' ext
 // y[b] = the first, the mean or column by column the largest of a sequence's rows: x [N, C], ext TOKENS, gives [B, C], ext SEQS. starts i32
 // [B+1] and keys i32 [B, 3] or NULL are those of attention: of padded rows the first keys[b][1] count. A sequence of no rows gives zeros.
@@ -125,8 +125,8 @@ hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bi
 hs_tensor *hs_tp_copy(hs_graph *g, hs_tensor *x);   // y = x; backward: all-reduce. In front of what is sharded by columns
 hs_tensor *hs_tp_reduce(hs_graph *g, hs_tensor *x); // all-reduce; backward: identity. Behind what is sharded by rows, before its bias
 hs_tensor *hs_tp_gather(hs_graph *g, hs_tensor *x); // every rank's columns side by side; backward: this rank's
-// linear_xent where w and bias have rows [first, ...) of the classes; attr.classes: of all ranks. x is every rank's (behind tp_copy), and so
-// is the loss.
+// linear_xent where w and bias have rows [first, ...) of the classes; attr.classes: of all ranks. x is every rank's (behind tp_copy), and
+// so is the loss.
 hs_tensor *hs_tp_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr, int64_t first);
 
 #endif

@@ -61,7 +61,8 @@ static void forward(const hs_args *a, hs_lane *lane)
 {
     const int64_t K = ((const hs_argmax_attr *)a->attr)->classes;
     int32_t *y = (int32_t *)a->out[Y].p;
-    hs_for_rows(n, a, &a->in[X], lane) y[n] = of_row(&a->in[X], n, K);
+    hs_for_rows(n, a, &a->in[X], lane)
+        y[n] = of_row(&a->in[X], n, K);
 }
 
 static const hs_argmax_attr two = { 2 }, some = { 61 }, many = { 2500 };

@@ -43,17 +43,19 @@ static void forward(const hs_args *a, hs_lane *lane)
 {
     const int64_t C = a->in[X].cols;
     float wide[HS_BLOCK], buf[HS_BLOCK];
-    hs_for_rows(n, a, &a->in[X], lane) for (int64_t c = 0, k; c < C; c += k) {
-        k = C - c < HS_BLOCK ? C - c : HS_BLOCK;
-        float *y = hs_dest(&a->out[Y], n * C + c, buf);
-        add_bias(y, hs_load(&a->in[X], n * C + c, k, wide), hs_f32(a, BIAS) + c, k);
-        gelu_cells(y, y, k, kind_of(a));
-        hs_store(&a->out[Y], n * C + c, k, y);
-    }
+    hs_for_rows(n, a, &a->in[X], lane)
+        for (int64_t c = 0, k; c < C; c += k) {
+            k = C - c < HS_BLOCK ? C - c : HS_BLOCK;
+            float *y = hs_dest(&a->out[Y], n * C + c, buf);
+            add_bias(y, hs_load(&a->in[X], n * C + c, k, wide), hs_f32(a, BIAS) + c, k);
+            gelu_cells(y, y, k, kind_of(a));
+            hs_store(&a->out[Y], n * C + c, k, y);
+        }
 }
 
 // dx = dy * gelu'(x + bias), added to dbias too.
-static void slope_cells(float *restrict dx, float *restrict dbias, const float *x, const float *dy, const float *bias, int64_t k, int32_t kind)
+static void slope_cells(float *restrict dx, float *restrict dbias, const float *x, const float *dy, const float *bias, int64_t k,
+                        int32_t kind)
 {
     if (kind == HS_GELU_TANH) {
         HS_SIMD

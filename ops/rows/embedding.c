@@ -59,10 +59,9 @@ static void reference(const hs_args *a)
     for (int64_t n = 0; n < N; n++)
         for (int64_t c = 0; c < C; c++) {
             const int64_t row = hs_i32(a, IDS)[n] - first_of(a);
-            hs_f64_out(a, Y)[n * C + c] =
-                !inside(row, &a->in[TABLE])
-                    ? 0
-                    : hs_f64(a, TABLE)[row * C + c] + (a->in[POS_TABLE].p ? hs_f64(a, POS_TABLE)[(first_position(a) + hs_i32(a, WHERE)[2 * n + 1]) * C + c] : 0);
+            const int64_t place = a->in[POS_TABLE].p ? first_position(a) + hs_i32(a, WHERE)[2 * n + 1] : 0;
+            const double at_place = a->in[POS_TABLE].p ? hs_f64(a, POS_TABLE)[place * C + c] : 0;
+            hs_f64_out(a, Y)[n * C + c] = inside(row, &a->in[TABLE]) ? hs_f64(a, TABLE)[row * C + c] + at_place : 0;
         }
 }
 
@@ -185,9 +184,10 @@ hs_tensor *hs_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_t
 {
     return hs_embedding_slice(g, table, ids, pos_table, where, first_position, 0, 0);
 }
-hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where,
-                              int64_t first_position, int64_t first, int64_t rows)
+hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first_position,
+                              int64_t first, int64_t rows)
 {
-    return hs_emit(g, HS_OP_ENTRY(embedding), &(hs_embedding_attr){ first, rows, first_position }, (hs_tensor *[]){ table, ids, pos_table, where }, 4);
+    return hs_emit(g, HS_OP_ENTRY(embedding), &(hs_embedding_attr){ first, rows, first_position },
+                   (hs_tensor *[]){ table, ids, pos_table, where }, 4);
 }
 #endif

@@ -32,8 +32,8 @@ static inline float gelu_tanh_slope(float x)
     return s + c * (e * s) * s * (GELU_A + 3.0f * GELU_B * c * c); // 1 - s = e * s
 }
 
-// The erf form: both within about 2 * 2^-23, and exactly 0 or 1 at the ends: P and Q by weighted least squares, iterated towards the smallest worst
-// error (Lawson), below 1e-8 before coefficients were rounded. No exp, and one division beside 10 or 13 multiply-adds.
+// The erf form: both within about 2 * 2^-23, and exactly 0 or 1 at the ends: P and Q by weighted least squares, iterated towards the
+// smallest worst error (Lawson), below 1e-8 before coefficients were rounded. No exp, and one division beside 10 or 13 multiply-adds.
 static inline float gelu_bound(float x, float end)
 {
     const float lo = x < -end ? -end : x;

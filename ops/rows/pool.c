@@ -190,9 +190,13 @@ static void padded(int input, int32_t *data, int64_t n, const hs_case *c) // equ
         data[3 * b] = (int32_t)(b * rows), data[3 * b + 1] = (int32_t)((2 * b) % rows + 1), data[3 * b + 2] = 0;
 }
 
-#define OWN_EXT { HS_EXT_TOKENS, HS_EXT_STARTS, HS_EXT_SEQS }
+#define OWN_EXT                                                                                                                            \
+    {                                                                                                                                      \
+        HS_EXT_TOKENS, HS_EXT_STARTS, HS_EXT_SEQS                                                                                          \
+    }
 static const hs_pool_attr of_first = { HS_POOL_FIRST }, of_mean = { HS_POOL_MEAN }, of_max = { HS_POOL_MAX };
-static const hs_case cases[] = { // those of max are small: where two rows round to the same largest, differences say nothing
+static const hs_case cases[] = {
+    // those of max are small: where two rows round to the same largest, differences say nothing
     { .in = { { 1, 8 }, { 2 } }, .ext = OWN_EXT, .attr = &of_mean, .setup = packed, .note = "one row" },
     { .in = { { 40, 37 }, { 6 } }, .ext = OWN_EXT, .attr = &of_first, .setup = packed, .note = "first, odd width" },
     { .in = { { 40, 37 }, { 6 } }, .ext = OWN_EXT, .attr = &of_mean, .setup = packed, .note = "mean, odd width" },

@@ -52,7 +52,8 @@ static void backward(const hs_args *a, hs_lane *lane)
     }
 }
 
-static const hs_case cases[] = { // few values: where one is within a step of 0, differences say nothing
+static const hs_case cases[] = {
+    // few values: where one is within a step of 0, differences say nothing
     { .in = { { 1, 8 } }, .note = "one row" },
     { .in = { { 33, 13 } }, .ext = { HS_EXT_TOKENS }, .note = "odd width" },
     { .in = { { 64, 1536 } }, .ext = { HS_EXT_TOKENS }, .fill = HS_FILL_CONSTANT, .note = "more than one block a member" },

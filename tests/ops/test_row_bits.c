@@ -1,5 +1,6 @@
 // A row's bits depend on that row alone: every row-wise op of the table at 1 to 40 rows, a row by itself and beside others, in every
-// tier and type, with weights as they lie and packed; attention's queries by themselves, in chunks and beside other sequences.
+// tier and type, with weights as they lie and packed; attention's queries by themselves, in chunks and beside other sequences; pooled
+// sequences likewise.
 #include "core/base/rng.h"
 #include "core/run/run.h"
 #include "tests/support/support_ops.h"
@@ -183,11 +184,64 @@ static void queries_of_attention(void **state)
     }
 }
 
+// ---- pool: a sequence alone, and as the second of three
+
+static void pool_model(hs_graph *g, const void *kind)
+{
+    hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ CAPACITY, C });
+    hs_tensor *starts = hs_input(g, "starts", HS_I32, HS_EXT_STARTS, 1, (int64_t[]){ 4 });
+    hs_output(g, hs_pool(g, x, starts, NULL, *(const hs_pool_kind *)kind));
+}
+
+// y of n rows behind `before` rows of another sequence; beside a third one if there is.
+static void pool_of(hs_run *r, int plan, int before, int n, float *y)
+{
+    float *x = hs_run_input(r, plan, "x");
+    int32_t *starts = hs_run_input(r, plan, "starts");
+    const int seqs = before ? 3 : 1, third = before ? 3 : 0;
+    hs_random_normal(x, before * C, 6, 0, 0, 1);
+    hs_random_normal(x + before * C, n * C, 5, 0, 0, 1);
+    hs_random_normal(x + (before + n) * C, third * C, 7, 0, 0, 1);
+    starts[0] = 0, starts[1] = before ? before : n, starts[2] = before + n, starts[3] = before + n + third;
+    hs_step_live(hs_run_in(r), before + n + third, seqs, 0);
+    assert_int_equal(hs_run_forward(r, plan), HS_OK);
+    assert_int_equal(hs_run_read(r, plan, 0, before ? 1 : 0, 1, y), HS_OK);
+}
+
+static void sequences_of_pool(void **state)
+{
+    (void)state;
+    static const hs_pool_kind kinds[] = { HS_POOL_FIRST, HS_POOL_MEAN, HS_POOL_MAX };
+    for (int k = 0; k < HS_COUNT(kinds); k++)
+        for (int threads = 1; threads <= 2; threads++) {
+            const hs_policy policy = { .low = HS_F32 };
+            hs_device *dev;
+            hs_model *m;
+            hs_run *r;
+            int plan;
+            assert_int_equal(hs_open_device(&dev, "cpu", threads, NULL, 0, HS_ONEDNN_NO), HS_OK);
+            assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .policy = &policy }), HS_OK);
+            assert_int_equal(hs_model_plan(m, HS_EVAL, pool_model, &kinds[k], &plan), HS_OK);
+            assert_int_equal(hs_model_alloc(m, false), HS_OK);
+            assert_int_equal(hs_run_new(&r, m, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+            for (int n = 1; n <= MOST; n += n < 8 ? 1 : 5) {
+                float alone[C], among[C];
+                pool_of(r, plan, 0, n, alone);
+                pool_of(r, plan, 1 + n % 7, n, among);
+                assert_memory_equal(alone, among, sizeof alone);
+            }
+            hs_run_free(r);
+            hs_model_free(m);
+            hs_device_close(dev);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ops_of_the_table),
         cmocka_unit_test(queries_of_attention),
+        cmocka_unit_test(sequences_of_pool),
     };
     return cmocka_run_group_tests_name("ops: a row's bits", tests, setup_devices, teardown_devices);
 }
