@@ -48,7 +48,7 @@ static const hs_file_key file_keys[] = {
     { HS_ENC_FILE_INT("num_hidden_groups", groups, 1, "1") },
     { HS_ENC_FILE_ONLY("inner_group_num", "1"), .asks = "several layers in a group" },
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
-    { HS_ENC_FILE_INT("type_vocab_size", types, 0, "2") },
+    { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
     { .key = "classifier_dropout_prob", .type = HS_FILE_FIXED, .value = "0.1" },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
     HS_ENC_FILE_TOKEN("bos_token_id", "cls"),

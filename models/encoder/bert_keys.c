@@ -31,7 +31,7 @@ static const hs_alias aliases[] = {
 static const hs_file_key file_keys[] = {
     HS_ENC_FILE_COMMON("1e-12"),
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
-    { HS_ENC_FILE_INT("type_vocab_size", types, 0, "2") },
+    { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
     HS_ENC_FILE_HOLDS(MLM, mlm, NULL),
     HS_ENC_FILE_HOLDS(NEXT, next, NULL),

@@ -29,7 +29,7 @@ static const hs_file_key file_keys[] = {
     HS_ENC_FILE_COMMON("1e-12"),
     { HS_ENC_FILE_INT("embedding_size", embed_width, 1, "128"), .times = 1, .of = offsetof(hs_encoder_config, width) },
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
-    { HS_ENC_FILE_INT("type_vocab_size", types, 0, "2") },
+    { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
     HS_ENC_FILE_HOLDS("generator_predictions.dense.weight", mlm, NULL),
 };

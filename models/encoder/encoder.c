@@ -51,7 +51,7 @@ static inputs inputs_of(hs_graph *g, const hs_encoder_config *c, const hs_arch_s
 // ---- layers
 
 // layernorm(residual + dropout(x + bias)) in one pass.
-static hs_tensor *close(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, const char *norm, float p)
+static hs_tensor *add_norm(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, const char *norm, float p)
 {
     hs_tensor *gamma, *beta;
     hs_nn_norm_params(g, norm, hs_tensor_width(x), &gamma, &beta);
@@ -87,9 +87,9 @@ static hs_tensor *feed_forward(hs_graph *g, const encoder *e, hs_tensor *x, hs_t
 static hs_tensor *post_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x)
 {
     hs_tensor *bias, *y = attention(g, e, x, &bias);
-    x = close(g, e, y, bias, x, "attn.norm", e->kind->no_attention_out_dropout ? 0 : e->dropout);
+    x = add_norm(g, e, y, bias, x, "attn.norm", e->kind->no_attention_out_dropout ? 0 : e->dropout);
     y = feed_forward(g, e, x, &bias);
-    return close(g, e, y, bias, x, "ff.norm", e->kind->no_ff_out_dropout ? 0 : e->dropout);
+    return add_norm(g, e, y, bias, x, "ff.norm", e->kind->no_ff_out_dropout ? 0 : e->dropout);
 }
 
 static hs_tensor *pre_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x)
@@ -131,7 +131,7 @@ static hs_tensor *embeddings(hs_graph *g, encoder *e)
         x = hs_add(g, x, hs_embedding(g, table, e->in.tasks, NULL, NULL));
     }
     // the last sum and its norm in one pass
-    x = type ? close(g, e, type, NULL, x, "norm", 0) : hs_nn_layernorm(g, x, "norm", e->eps);
+    x = type ? add_norm(g, e, type, NULL, x, "norm", 0) : hs_nn_layernorm(g, x, "norm", e->eps);
     x = hs_dropout(g, x, e->in.where, e->dropout);
     if (width != c->width)
         x = hs_nn_linear(g, x, "project", width, c->width);

@@ -27,8 +27,7 @@
         HS_ENC_INT("ff", ff, "0", 0, 1048576, NULL, "width of the feed-forward's inside; 0: 4 x model.width"),                             \
         HS_ENC_INT("context", context, context_, 1, 1048576, "tokens", "longest sequence"),                                                \
         HS_ENC_INT("vocab", vocab, "0", 0, 1000000, "tokens", "size of the vocabulary; 0: the tokenizer's")
-#define HS_ENC_TYPES(standard)                                                                                                             \
-    HS_ENC_INT("types", types, standard, 0, 1024, NULL, "segments with an embedding of their own; 0: no such table")
+#define HS_ENC_TYPES(standard) HS_ENC_INT("types", types, standard, 1, 1024, NULL, "segments that have an embedding")
 #define HS_ENC_EMBED_WIDTH(standard)                                                                                                       \
     HS_ENC_INT("embed_width", embed_width, standard, 0, 65536, NULL, "channels of the embeddings; 0: model.width")
 #define HS_ENC_ACTS "gelu|gelu_tanh|relu" // in the order of hs_encoder_act

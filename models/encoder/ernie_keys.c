@@ -36,7 +36,7 @@ static const hs_alias aliases[] = {
 static const hs_file_key file_keys[] = {
     HS_ENC_FILE_COMMON("1e-12"),
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
-    { HS_ENC_FILE_INT("type_vocab_size", types, 0, "2") },
+    { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
     { HS_ENC_FILE_INT("task_type_vocab_size", tasks, 0, "3") },
     { .key = "use_task_id", .type = HS_FILE_NONZERO, HS_ENC_AT(tasks), .value = "false" },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),

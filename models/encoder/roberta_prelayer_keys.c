@@ -37,7 +37,7 @@ static const hs_file_key file_keys[] = {
     HS_ENC_FILE_COMMON("1e-12"),
     { HS_ENC_FILE_INT("pad_token_id", pad, 0, "1") },
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL), .above = offsetof(hs_encoder_config, pad) },
-    { HS_ENC_FILE_INT("type_vocab_size", types, 0, "2") },
+    { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
     HS_ENC_FILE_TOKEN("bos_token_id", "cls"),
     HS_ENC_FILE_TOKEN("eos_token_id", "sep"),
     HS_ENC_FILE_HOLDS(MLM, mlm, NULL),

@@ -219,8 +219,9 @@ static void on_ranks(const hs_family *f)
 }
 static void tensor_parallel(void **state) { (void)state, each_family(on_ranks); }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    test_takes_device(argc, argv);
     const struct CMUnitTest tests[] = { cmocka_unit_test(threads_and_modes), cmocka_unit_test(padding), cmocka_unit_test(a_sequence_alone),
                                         cmocka_unit_test(tensor_parallel) };
     return cmocka_run_group_tests_name("encoders: bits", tests, NULL, NULL);

@@ -341,6 +341,53 @@ static void pickles_have_a_way_out(void **state)
     assert_non_null(strstr(hs_error(), "from transformers import BertForPreTraining as M; M.from_pretrained("));
 }
 
+// What the published models have, counted by transformers.
+static void published_sizes(void **state)
+{
+    (void)state;
+#define BASE  "layers=12 heads=12 width=768 context=512 "
+#define LARGE "layers=24 heads=16 width=1024 context=512 "
+    static const struct {
+        const char *family, *settings;
+        int64_t count;
+    } table[] = {
+        { "bert", BASE "vocab=30522", 110106428 },
+        { "bert", BASE "vocab=30522 next=false", 109514298 },
+        { "bert", BASE "vocab=30522 mlm=false next=false pooler=true", 109482240 },
+        { "bert", LARGE "vocab=30522 mlm=false next=false pooler=true", 335141888 },
+        { "bert", "layers=2 heads=2 width=128 context=512 vocab=30522 mlm=false next=false pooler=true", 4385920 },
+        { "bert", "layers=6 heads=12 width=384 context=512 vocab=30522 mlm=false next=false pooler=true", 22713216 },
+        { "roberta", BASE "vocab=50265", 124697433 },
+        { "roberta", LARGE "vocab=50265 mlm=false pooler=true", 355359744 },
+        { "distilbert", "layers=6 heads=12 width=768 context=512 vocab=30522", 66985530 },
+        { "albert", BASE "vocab=30000 mlm=false order=false pooler=true", 11683584 },
+        { "albert", "layers=24 heads=16 width=2048 context=512 vocab=30000 mlm=false order=false pooler=true", 58724864 },
+        { "albert", "layers=12 heads=64 width=4096 context=512 vocab=30000 mlm=false order=false pooler=true", 222595584 },
+        { "electra", "layers=12 heads=4 width=256 context=512 vocab=30522 mlm=false", 13483008 },
+        { "electra", BASE "vocab=30522 embed_width=0 mlm=false", 108891648 },
+        { "ernie", BASE "vocab=30522 mlm=false next=false pooler=true", 109496064 },
+    };
+    for (int i = 0; i < HS_COUNT(table); i++) {
+        const hs_family *f = NULL;
+        hs_settings s;
+        for (int k = 0; hs_families[k]; k++)
+            f = strcmp(hs_families[k]->name, table[i].family) == 0 ? hs_families[k] : f;
+        assert_non_null(f);
+        OK(hs_arch_defaults(f, &s));
+        for (const char *p = table[i].settings; *p; p += strcspn(p, " "), p += *p == ' ') {
+            char key[64], value[32];
+            assert_int_equal(sscanf(p, "%57[^=]=%31[^ ]", key, value), 2);
+            char name[96];
+            snprintf(name, sizeof name, "model.%s", key);
+            OK(hs_schema_set(f->settings, s.bytes, NULL, name, value, NULL));
+        }
+        OK(hs_arch_check((hs_arch){ f, s.bytes }));
+        if (f->count(s.bytes) != table[i].count)
+            fail_msg("%s %s: %lld parameters, should be %lld", f->name, table[i].settings, (long long)f->count(s.bytes),
+                     (long long)table[i].count);
+    }
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -356,8 +403,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_spelling_opens), cmocka_unit_test(what_is_another_model_is_refused),
-                                        cmocka_unit_test(heads_may_be_open), cmocka_unit_test(keys_that_ask_for_more),
-                                        cmocka_unit_test(pickles_have_a_way_out) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_spelling_opens),   cmocka_unit_test(what_is_another_model_is_refused),
+                                        cmocka_unit_test(heads_may_be_open),      cmocka_unit_test(keys_that_ask_for_more),
+                                        cmocka_unit_test(pickles_have_a_way_out), cmocka_unit_test(published_sizes) };
     return cmocka_run_group_tests_name("encoders: files", tests, set_up, tear_down);
 }

@@ -2,6 +2,7 @@
 #include "tests/support/support_encoder.h"
 #include "core/base/rng.h"
 #include "ops/ops.h"
+#include "tests/support/support_params.h"
 #include "tests/support/support_words.h"
 
 static hs_status settle(const hs_family *f, hs_settings *s, const encoder_opts *o)
@@ -33,7 +34,7 @@ hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, c
                                 { .max_tokens = tokens, .max_seqs = ENCODER_SEQS, .max_picks = tokens, .padded = o->padded } };
     t->eval = t->train;
     t->eval.shape.hidden = o->hidden, t->eval.shape.logits = !o->hidden;
-    HS_TRY(hs_open_device(&dev, "cpu", o->threads ? o->threads : 1, o->isa, 0, HS_ONEDNN_NO));
+    HS_TRY(hs_open_device(&dev, test_device, o->threads ? o->threads : 1, o->isa, 0, HS_ONEDNN_NO));
     const hs_engine_opts opts = { .model = hs_arch_trace,
                                   .config = &t->train,
                                   .eval_config = &t->eval,
