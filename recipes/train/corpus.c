@@ -1,4 +1,5 @@
 // corpus: what a run's data are, by what its files begin with: texts (corpus_text.c), or what was prepared before (corpus_store.c).
+#include "data/text/text_store.h"
 #include "recipes/train/corpus_parts.h"
 #include <dirent.h>
 #include <limits.h>
@@ -69,9 +70,10 @@ hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_
     *c = (hs_corpus){ .sequences = hs_config_arch(config).family->batch == HS_BATCH_MASKED };
     HS_TRY(hs_config_sources(config, part, &n));
     const bool shards = hs_corpus_is_shards(part[0].path), stores = !shards && (n > 1 || hs_token_store_is(part[0].path));
-    const hs_status st = shards   ? hs_corpus_from_shards(c, &from, part, n)
-                         : stores ? hs_corpus_from_stores(c, &from, part, n)
-                                  : hs_corpus_from_text(c, &from, part[0].path);
+    const hs_status st = shards         ? hs_corpus_from_shards(c, &from, part, n)
+                         : stores       ? hs_corpus_from_stores(c, &from, part, n)
+                         : c->sequences ? hs_corpus_from_sequences(c, &from, part[0].path)
+                                        : hs_corpus_from_text(c, &from, part[0].path);
     if (st != HS_OK)
         hs_corpus_close(c);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -205,19 +207,27 @@ static hs_status open_shards_file(hs_corpus *c, const char *path)
     return hs_corpus_shards_of(&c->val_shards, &part, 1);
 }
 
+static hs_status encode_sequences(hs_token_store **out, const hs_tokenizer *t, const char *path, int documents)
+{
+    hs_text_inputs in;
+    HS_TRY(hs_text_inputs_expand(&in, &path, 1));
+    const hs_status st = hs_text_store(out, t, &in, documents, HS_SENTENCES_RULE);
+    hs_text_inputs_free(&in);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 static hs_status open_file(hs_corpus *c, const char *path, const hs_tokenizer *tokenizer, int documents)
 {
-    hs_plain_text f;
     if (strcmp(path, "-") == 0 && hs_token_store_is("/dev/stdin")) // < store.bin
         path = "/dev/stdin";
     if (hs_token_store_is(path))
         return open_store_file(c, path, tokenizer);
     if (hs_corpus_is_shards(path))
         return open_shards_file(c, path);
-    HS_TRY(hs_corpus_text_file(&f, path));
-    const hs_status st = hs_corpus_encode_text(&c->store, tokenizer, &f, path, c->sequences, documents);
-    hs_plain_text_close(&f);
-    HS_TRY(st);
+    if (c->sequences)
+        HS_TRY(encode_sequences(&c->store, tokenizer, path, documents));
+    else
+        HS_TRY(hs_corpus_encode_text(&c->store, tokenizer, path));
     c->val = (hs_token_range){ c->store, 0, hs_token_store_info_of(c->store).n_tokens };
     return HS_OK;
 }

@@ -11,10 +11,10 @@ typedef struct hs_corpus_from { // what a corpus is opened with
     hs_tokenizer *given;       // NULL: none; goes before both, and stays the caller's
 } hs_corpus_from;
 
-// The names and quotes of JSON would be learned as the text: USAGE.
-hs_status hs_corpus_text_file(hs_plain_text *f, const char *path);
-// Texts: read, tokenized, from the cache where it has them.
+// Texts: read, tokenized, from the cache where it has them; running text, or with documents and sentences.
 hs_status hs_corpus_from_text(hs_corpus *c, const hs_corpus_from *from, const char *path);
+hs_status hs_corpus_from_sequences(hs_corpus *c, const hs_corpus_from *from, const char *path);
+hs_token_store *hs_corpus_cached(const hs_corpus *c, uint64_t key, const char *run_dir, bool *known); // NULL: not there, or damaged
 // Token stores, used where they lie.
 hs_status hs_corpus_from_stores(hs_corpus *c, const hs_corpus_from *from, const hs_data_part *part, int n);
 // HDF5 shards, likewise.
@@ -27,9 +27,7 @@ hs_status hs_corpus_shards_of(hs_text_inputs *out, const hs_data_part *part, int
 
 // Ids mean nothing without the vocabulary they were made with. path, name: for the message.
 hs_status hs_corpus_check_tokenizer(const char *path, const hs_token_store *s, const hs_tokenizer *t, const char *name);
-// One text file as ids: a store with documents and sentences where the corpus is of sequences, else of one document.
-hs_status hs_corpus_encode_text(hs_token_store **out, const hs_tokenizer *t, const hs_plain_text *f, const char *path, bool sequences,
-                                int documents);
+hs_status hs_corpus_encode_text(hs_token_store **out, const hs_tokenizer *t, const char *path); // a running text, as one document
 
 void hs_corpus_cache_path(const hs_corpus *c, uint64_t key, const char *run_dir, char *buf, size_t size);
 // Where the validation text begins: `first_file` behind the training file, at the fraction of its tokens, or in a store of its own.

@@ -1,11 +1,9 @@
-// corpus_text: texts to ids. The cache is keyed by the hash of texts and tokenizer, so that neither can change unseen.
+// corpus_text: a running text to ids. The cache is keyed by the hash of texts and tokenizer, so that neither can change unseen.
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "data/text/plain_tokenizer.h"
-#include "data/text/text_store.h"
 #include "recipes/train/corpus_parts.h"
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,7 +21,8 @@ static void close_texts(texts *t)
         hs_plain_text_close(&t->val);
 }
 
-hs_status hs_corpus_text_file(hs_plain_text *f, const char *path)
+// The names and quotes of JSON would be learned as the text.
+static hs_status text_file(hs_plain_text *f, const char *path)
 {
     HS_TRY(hs_plain_text_open(f, path));
     if (f->form == HS_TEXT_PLAIN)
@@ -36,7 +35,7 @@ hs_status hs_corpus_text_file(hs_plain_text *f, const char *path)
 static hs_status open_texts(texts *t, const hs_config *config, const char *path)
 {
     *t = (texts){ .split.path = path };
-    HS_TRY(hs_corpus_text_file(&t->train, path));
+    HS_TRY(text_file(&t->train, path));
     char *end;
     t->split.fraction = strtod(config->data.val, &end);
     if (*end && hs_token_store_is(config->data.val)) {
@@ -44,7 +43,7 @@ static hs_status open_texts(texts *t, const hs_config *config, const char *path)
         return HS_FAIL(USAGE, "data.val is a token store (%s); data.train must be one too: %s is not", config->data.val, path);
     }
     if (*end) {
-        const hs_status st = hs_corpus_text_file(&t->val, config->data.val);
+        const hs_status st = text_file(&t->val, config->data.val);
         if (st != HS_OK) {
             hs_plain_text_close(&t->train);
             return hs_frame_at(st, __FILE__, __LINE__);
@@ -85,12 +84,6 @@ static hs_status make_tokenizer(hs_corpus *c, const hs_corpus_from *from, const 
 }
 
 // ---- ids
-static uint64_t key_of(const hs_corpus *c, const hs_config *config, const hs_plain_text *f)
-{
-    const uint64_t key = hs_mix2(XXH3_64bits(f->data, f->bytes), hs_tokenizer_hash(c->tokenizer));
-    return c->sequences ? hs_mix2(key, 0x5e9 + (uint64_t)config->data.documents) : key;
-}
-
 static hs_status encode_file(const hs_tokenizer *tokenizer, const hs_plain_text *f, const char *path, int32_t **ids, int64_t *n)
 {
     if (hs_tokenizer_encode(tokenizer, f->data, f->bytes, ids, n) == HS_OK)
@@ -100,24 +93,20 @@ static hs_status encode_file(const hs_tokenizer *tokenizer, const hs_plain_text 
     return HS_FAIL(USAGE, "%s: %s", path, message);
 }
 
-hs_status hs_corpus_encode_text(hs_token_store **out, const hs_tokenizer *t, const hs_plain_text *f, const char *path, bool sequences,
-                                int documents)
+hs_status hs_corpus_encode_text(hs_token_store **out, const hs_tokenizer *t, const char *path)
 {
+    hs_plain_text f;
     int32_t *ids;
     int64_t n;
-    char message[512];
-    if (!sequences) {
-        HS_TRY(encode_file(t, f, path, &ids, &n));
-        if (n < 2) {
-            free(ids);
-            return HS_FAIL(USAGE, "%s has %lld tokens: nothing to predict", path, (long long)n);
-        }
-        return hs_token_store_from_ids(out, ids, n, hs_tokenizer_vocab(t), hs_tokenizer_hash(t));
+    HS_TRY(text_file(&f, path));
+    const hs_status st = encode_file(t, &f, path, &ids, &n);
+    hs_plain_text_close(&f);
+    HS_TRY(st);
+    if (n < 2) {
+        free(ids);
+        return HS_FAIL(USAGE, "%s has %lld token%s: nothing to predict", path, (long long)n, hs_plural(n));
     }
-    if (hs_text_store(out, t, f->data, f->bytes, documents, HS_SENTENCES_RULE) == HS_OK)
-        return HS_OK;
-    snprintf(message, sizeof message, "%s", hs_error());
-    return HS_FAIL(USAGE, "%s: %s", path, message);
+    return hs_token_store_from_ids(out, ids, n, hs_tokenizer_vocab(t), hs_tokenizer_hash(t));
 }
 
 // Of running text, in one store: the training file, and behind it that of validation.
@@ -146,29 +135,13 @@ done:
     return st;
 }
 
-// A cache that is damaged is as good as none: it is made again.
-static hs_token_store *cached(const hs_corpus *c, uint64_t key, const char *run_dir, bool *known)
-{
-    char path[PATH_MAX];
-    hs_token_store *s = NULL;
-    hs_corpus_cache_path(c, key, run_dir, path, sizeof path);
-    *known = access(path, R_OK) == 0;
-    if (!*known)
-        return NULL;
-    if (hs_token_store_open(&s, path) == HS_OK && hs_token_store_verify(s) == HS_OK)
-        return s;
-    hs_warn("%s is damaged and will be made again: %s", path, hs_error());
-    hs_token_store_close(s);
-    return NULL;
-}
-
 static hs_status open_running(hs_corpus *c, const hs_corpus_from *from, const texts *t)
 {
-    c->key = key_of(c, from->config, &t->train);
+    c->key = hs_mix2(XXH3_64bits(t->train.data, t->train.bytes), hs_tokenizer_hash(c->tokenizer));
     if (t->split.has_val_file)
         c->key = hs_mix2(c->key, XXH3_64bits(t->val.data, t->val.bytes));
     if (from->run_dir)
-        c->store = cached(c, c->key, from->run_dir, &c->known);
+        c->store = hs_corpus_cached(c, c->key, from->run_dir, &c->known);
     c->cached = c->store != NULL;
     if (!c->cached)
         return encode_running(c, from->config, t);
@@ -177,31 +150,10 @@ static hs_status open_running(hs_corpus *c, const hs_corpus_from *from, const te
     return HS_OK;
 }
 
-// Of sequences, each file in a store of its own, with documents and sentences.
-static hs_status open_sequences(hs_corpus *c, const hs_corpus_from *from, const texts *t)
-{
-    const hs_config *config = from->config;
-    const int documents = config->data.documents;
-    bool known = false, val_known = false;
-    c->key = key_of(c, config, &t->train);
-    c->val_key = t->split.has_val_file ? key_of(c, config, &t->val) : 0;
-    if (from->run_dir)
-        c->store = cached(c, c->key, from->run_dir, &known);
-    if (from->run_dir && c->val_key)
-        c->val_store = cached(c, c->val_key, from->run_dir, &val_known);
-    c->known = known && (val_known || !c->val_key), c->cached = c->store && (c->val_store || !c->val_key);
-    if (!c->store)
-        HS_TRY(hs_corpus_encode_text(&c->store, c->tokenizer, &t->train, t->split.path, true, documents));
-    if (!c->val_store && c->val_key)
-        HS_TRY(hs_corpus_encode_text(&c->val_store, c->tokenizer, &t->val, config->data.val, true, documents));
-    c->first_file = hs_token_store_info_of(c->store).n_tokens;
-    return HS_OK;
-}
-
 static hs_status open_store(hs_corpus *c, const hs_corpus_from *from, const texts *t)
 {
     HS_TRY(make_tokenizer(c, from, t));
-    HS_TRY(c->sequences ? open_sequences(c, from, t) : open_running(c, from, t));
+    HS_TRY(open_running(c, from, t));
     HS_TRY(hs_corpus_split_at(c, from->config, &t->split));
     c->source[0] = (hs_text_part){ c->train, 1 };
     c->n_sources = 1;

@@ -32,7 +32,10 @@ static void make(const char *text, size_t bytes, int64_t documents, const int *s
     const char *const input[] = { scratch_path("plain.txt") };
     OK(hs_plain_tokenizer_train(&t, input, 1, 200));
     assert_string_equal(hs_tokenizer_kind(t), "wordpiece");
-    OK(hs_text_store(&s, t, text, bytes, HS_TEXT_DOCUMENTS_AUTO, HS_SENTENCES_RULE));
+    hs_text_inputs inputs;
+    OK(hs_text_inputs_expand(&inputs, input, 1));
+    OK(hs_text_store(&s, t, &inputs, HS_TEXT_DOCUMENTS_AUTO, HS_SENTENCES_RULE));
+    hs_text_inputs_free(&inputs);
     assert_int_equal(hs_token_store_info_of(s).n_documents, documents);
     assert_int_equal(hs_token_store_info_of(s).tokenizer_hash, hs_tokenizer_hash(t));
     for (int64_t d = 0; d < documents; d++) {

@@ -1,4 +1,4 @@
-// text_store: a text in memory becomes the store that `prepare` makes of the file; mask_turns: each of its tokens is masked once, alone.
+// text_store: a text becomes the store that `prepare` makes of it; mask_turns: each of its tokens is masked once, alone.
 #include "tests/support/support_files.h"
 
 #include "data/batches/mask_turns.h"
@@ -9,20 +9,26 @@
 
 static const char text[] =
     "\n\nOne cat sat. It saw two dogs!\nThey ran (very fast).\n \nA second text\nof two lines. Mr. Smith was there.\n\n\n\nA third.\n";
+static hs_text_inputs inputs_of(const char *name, const char *bytes, size_t n)
+{
+    hs_text_inputs inputs;
+    scratch_write(name, bytes, n);
+    const char *path = scratch_path(name);
+    OK(hs_text_inputs_expand(&inputs, &path, 1));
+    return inputs;
+}
+
 static const char lines[] = "the first. line\nthe second line\n";
 
 static void same_as_prepare(void **state)
 {
     (void)state;
     hs_tokenizer *t;
-    hs_text_inputs inputs;
     hs_prepare_result r;
     hs_token_store *prepared, *made;
     OK(hs_tokenizer_byte(&t));
     for (int how = HS_DOCUMENTS_FILE; how <= HS_DOCUMENTS_LINE; how++) {
-        scratch_write("text.txt", text, sizeof text - 1);
-        const char *path = scratch_path("text.txt");
-        OK(hs_text_inputs_expand(&inputs, &path, 1));
+        hs_text_inputs inputs = inputs_of("text.txt", text, sizeof text - 1);
         OK(hs_prepare(&(hs_prepare_opts){ .output = scratch_path("store"),
                                           .tokenizer = t,
                                           .read.documents = (hs_documents)how,
@@ -32,9 +38,9 @@ static void same_as_prepare(void **state)
                                           .part_bytes = 1 << 20,
                                           .overwrite = true },
                       &inputs, &r));
-        hs_text_inputs_free(&inputs);
         OK(hs_token_store_open(&prepared, scratch_path("store.bin")));
-        OK(hs_text_store(&made, t, text, sizeof text - 1, how, HS_SENTENCES_RULE));
+        OK(hs_text_store(&made, t, &inputs, how, HS_SENTENCES_RULE));
+        hs_text_inputs_free(&inputs);
         const hs_token_store_info a = hs_token_store_info_of(prepared), b = hs_token_store_info_of(made);
         assert_int_equal(a.n_documents, b.n_documents);
         assert_int_equal(a.n_sentences, b.n_sentences);
@@ -56,19 +62,39 @@ static void same_as_prepare(void **state)
     hs_tokenizer_free(t);
 }
 
+static int64_t documents_of(const char *name, const char *bytes, size_t n, int64_t *sentences)
+{
+    hs_tokenizer *t;
+    hs_token_store *s;
+    hs_text_inputs inputs = inputs_of(name, bytes, n);
+    OK(hs_tokenizer_byte(&t));
+    OK(hs_text_store(&s, t, &inputs, HS_TEXT_DOCUMENTS_AUTO, HS_SENTENCES_RULE));
+    const int64_t documents = hs_token_store_info_of(s).n_documents;
+    *sentences = hs_token_store_info_of(s).n_sentences;
+    hs_token_store_close(s);
+    hs_text_inputs_free(&inputs);
+    hs_tokenizer_free(t);
+    return documents;
+}
+
 static void documents_found(void **state)
 {
     (void)state;
+    static const char records[] = "{\"text\": \"One. Two.\"}\n{\"text\": \"Three\"}\n";
+    int64_t sentences;
+    assert_int_equal(documents_of("blank.txt", text, sizeof text - 1, &sentences), 3);
+    assert_int_equal(documents_of("lines.txt", lines, sizeof lines - 1, &sentences), 2);
+    assert_int_equal(documents_of("records.jsonl", records, sizeof records - 1, &sentences), 2);
+    assert_int_equal(sentences, 3);
     hs_tokenizer *t;
     hs_token_store *s;
-    OK(hs_tokenizer_byte(&t));
-    OK(hs_text_store(&s, t, text, sizeof text - 1, HS_TEXT_DOCUMENTS_AUTO, HS_SENTENCES_RULE));
-    assert_int_equal(hs_token_store_info_of(s).n_documents, 3);
-    hs_token_store_close(s);
-    OK(hs_text_store(&s, t, lines, sizeof lines - 1, HS_TEXT_DOCUMENTS_AUTO, HS_SENTENCES_RULE));
-    assert_int_equal(hs_token_store_info_of(s).n_documents, 2);
-    hs_token_store_close(s);
-    FAILS(USAGE, "without a token", hs_text_store(&s, t, "", 0, HS_DOCUMENTS_FILE, HS_SENTENCES_RULE));
+    hs_text_inputs inputs = inputs_of("blank.txt", "\n \n", 3);
+    OK(hs_tokenizer_char_from_text(&t, "abc", 3));
+    FAILS(USAGE, "", hs_text_store(&s, t, &inputs, HS_DOCUMENTS_FILE, HS_SENTENCES_RULE));
+    hs_text_inputs_free(&inputs);
+    inputs = inputs_of("other.txt", "ab\ncab\nbax\n", 11);
+    FAILS(USAGE, "other.txt:3:", hs_text_store(&s, t, &inputs, HS_DOCUMENTS_LINE, HS_SENTENCES_RULE));
+    hs_text_inputs_free(&inputs);
     hs_tokenizer_free(t);
 }
 
@@ -81,7 +107,9 @@ static void each_token_in_its_turn(void **state)
     hs_source *source;
     hs_batch b;
     OK(hs_tokenizer_byte(&t));
-    OK(hs_text_store(&s, t, text, sizeof text - 1, HS_DOCUMENTS_BLANK_LINE, HS_SENTENCES_RULE));
+    hs_text_inputs inputs = inputs_of("text.txt", text, sizeof text - 1);
+    OK(hs_text_store(&s, t, &inputs, HS_DOCUMENTS_BLANK_LINE, HS_SENTENCES_RULE));
+    hs_text_inputs_free(&inputs);
     const int64_t n = hs_token_store_info_of(s).n_tokens;
     OK(hs_mask_turns_new(&source, &(hs_mask_turns_opts){ { s, 0, n }, LENGTH, 256, { .cls = CLS, .sep = SEP, .mask = MASK } }));
     assert_int_equal(source->n_samples, n);

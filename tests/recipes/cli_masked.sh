@@ -61,6 +61,10 @@ total=$(grep -c . docs.txt)
 expect 0 '' "$halfstep" prepare --tokenizer run --documents blank-line --sentences rule -o store docs.txt
 expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out stored --data.train=store.bin --data.tokenizer=run --quiet
 same run stored || fail "a store of the text gives other losses than the text"
+mkdir texts && head -n 100 docs.txt >texts/a.txt && tail -n +101 docs.txt | gzip >texts/b.txt.gz # an even line is a blank one
+run --out folder --data.train=texts --data.tokenizer=run && same run folder || fail "a folder of the text gives other losses than the text"
+grep . docs.txt | sed 's/.*/{"text": "&"}/' >docs.jsonl
+run --out records --data.train=docs.jsonl --data.tokenizer=run && same run records || fail "records of the text give other losses than the text"
 head -n 288 docs.txt >train.txt && tail -n +289 docs.txt >val.txt
 run --out split --data.train=train.txt --data.val=val.txt --data.tokenizer=run || fail "data.val is a file"
 expect 0 '' "$halfstep" eval split --data val.txt --json
