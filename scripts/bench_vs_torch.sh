@@ -8,9 +8,10 @@
 #   --peers DIR    other training peers than torch_train.py here: torch_gpt.py (--size --batch --seq --dtype --compile --steps --threads;
 #                  prints "... N tok/s ... peak N GB") and torch_shakespeare.py (TEXT --compile --dtype --steps; prints "...: N s ... val
 #                  loss N") of that folder
-#   --rows LIST    of gpt2-fp32,gpt2-bf16 (GPT-2 124M, B=4 S=1024, forward + backward + AdamW), shakespeare (the whole run of 2,000
+#   --rows LIST    of gpt2-fp32,gpt2-bf16 (GPT-2 124M, B=4 S=1024, forward + backward + AdamW), bert-fp32,bert-bf16 (BERT-base, B=32 S=128,
+#                  dropout 0.1, 20 predictions a row, the same), shakespeare (the whole run of 2,000
 #                  steps; ours with its evaluations and checkpoints, theirs the loop alone), generate-fp32,generate-bf16 (GPT-2 124M,
-#                  batch 1, 128 tokens behind a prompt of 512), prefill-fp32,prefill-bf16 (the prompt); all but generate-fp32 if not given
+#                  batch 1, 128 tokens behind a prompt of 512), prefill-fp32,prefill-bf16 (the prompt); all but bert-* and generate-fp32 if not given
 #   --isa TIER     avx2 or avx512: both programs held to these instructions (llama.cpp is what it was compiled for: GGML_NATIVE=OFF,
 #                  GGML_AVX2, GGML_FMA and GGML_F16C make such a one)
 #   --variants L   of eager,compiled: how PyTorch runs; both if not given (a figure of one that is known to be slower costs minutes)
@@ -26,7 +27,7 @@ note() { echo "bench_vs_torch: $*" >&2; }
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help)
-    sed -n '2,24s/^# \?//p' "$0"
+    sed -n '2,25s/^# \?//p' "$0"
     exit 0
     ;;
   --env | --peers | --rows | --rounds | --steps | --threads | --halfstep | --isa | --variants | --llama-bench | --llama-fp32 | --llama-bf16)
@@ -44,7 +45,7 @@ done
 IFS=, read -ra wanted <<<"$rows"
 for row in "${wanted[@]}"; do
   case $row in
-  gpt2-fp32 | gpt2-bf16 | shakespeare | generate-fp32 | generate-bf16 | prefill-fp32 | prefill-bf16) ;;
+  gpt2-fp32 | gpt2-bf16 | bert-fp32 | bert-bf16 | shakespeare | generate-fp32 | generate-bf16 | prefill-fp32 | prefill-bf16) ;;
   *) stop "no row '$row'; see --help" ;;
   esac
 done
@@ -86,10 +87,10 @@ if [ -n "$peers" ]; then
   done
 fi
 
-size=124M batch=4 seq=1024 prompt=512 tokens=128 run_steps=2000
+size=124M batch=4 seq=1024 prompt=512 tokens=128 run_steps=2000 encoder=base
 model=(--model gpt2-124m)
 if [ $tiny = 1 ]; then
-  size=0.8M batch=2 seq=64 prompt=32 tokens=8 run_steps=20
+  size=0.8M batch=2 seq=64 prompt=32 tokens=8 run_steps=20 encoder=tiny
   printf 'model: { layers: 4, heads: 4, width: 128, context: 64, vocab: 50257 }\n' >"$work/tiny.yaml"
   model=(--model "$work/tiny.yaml")
 fi
@@ -123,6 +124,24 @@ train() { # ROW DTYPE
     [ $how = eager ] || flag=(--compile)
     attempt python3 "${step_peer[@]}" --size $size --batch $batch --seq $seq --dtype "$2" --steps "$steps" --threads "$threads" "${flag[@]}"
     sample "$1" rate "$how" "$(before tok/s || true)"
+    sample "$1" memory "$how" "$(behind peak || true)"
+  done
+}
+
+bert() { # ROW DTYPE
+  local how flag
+  attempt "$halfstep" bench train --model bert-$encoder --batch 32 --seq 128 --dtype "$2" --steps "$steps" --warmup 1 --threads "$threads" \
+    "${bench_isa[@]}" --json
+  sample "$1" sequences Halfstep "$(json sequences_per_second || true)"
+  sample "$1" memory Halfstep "$(giga "$(json peak_bytes || true)")"
+  sample "$1" limit Halfstep "$(json mfu || true)"
+  [ -n "$torch" ] || return 0
+  for how in eager compiled; do
+    uses $how || continue
+    flag=()
+    [ $how = eager ] || flag=(--compile)
+    attempt python3 "$root/scripts/torch_train.py" bert --size $encoder --dtype "$2" --steps "$steps" --threads "$threads" "${flag[@]}"
+    sample "$1" sequences "$how" "$(before seq/s || true)"
     sample "$1" memory "$how" "$(behind peak || true)"
   done
 }
@@ -176,6 +195,7 @@ for ((round = 1; round <= rounds; round++)); do
     note "round $round of $rounds: $row"
     case $row in
     gpt2-*) train "$row" "${row#gpt2-}" ;;
+    bert-*) bert "$row" "${row#bert-}" ;;
     shakespeare) shakespeare "$row" ;;
     *) generate "$row" "${row##*-}" ;;
     esac
@@ -187,6 +207,7 @@ median() { sort -g "$1" | awk '{ v[NR] = $1 } END { if (NR) print (v[int((NR + 1
 title() {
   case $1 in
   gpt2-*) echo "GPT-2 $size, B=$batch S=$seq, training step, ${1#gpt2-}" ;;
+  bert-*) echo "BERT-$encoder, B=32 S=128, training step, ${1#bert-}" ;;
   shakespeare) echo "shakespeare-char, whole run of $run_steps steps" ;;
   generate-*) echo "GPT-2 $size, generation, batch 1, $tokens tokens, ${1##*-}" ;;
   prefill-*) echo "GPT-2 $size, prefill of $prompt tokens, ${1##*-}" ;;
@@ -210,7 +231,7 @@ line() { # ROW QUANTITY UNIT FORMAT MORE_IS_BETTER
   done <"$work/$1.who"
   [ -n "$ours" ] || return 0
   [ -z "$best" ] || [ "$2" = loss ] || ratio=$(awk -v a="$ours" -v b="$best" -v n="$name" 'BEGIN { printf "%.2fx %s", a / b, n }')
-  [ "$2" != rate ] || [ ! -e "$work/$1.limit.Halfstep" ] || of=$(printf '%.0f %% %s' \
+  [[ $2 != rate && $2 != sequences ]] || [ ! -e "$work/$1.limit.Halfstep" ] || of=$(printf '%.0f %% %s' \
     "$(median "$work/$1.limit.Halfstep" | awk '{ print 100 * $1 }')" "$(limit_of "$1")")
   # shellcheck disable=SC2059
   printf "| %s | %s | $4 | %s | %s | %s |\n" "$(title "$1")" "$3" "$ours" "${others:--}" "$ratio" "$of"
@@ -222,6 +243,7 @@ echo '|---|---|---|---|---|---|'
 for row in "${wanted[@]}"; do
   [ -e "$work/$row.who" ] || continue
   line "$row" rate tok/s %.1f 1
+  line "$row" sequences seq/s %.2f 1
   line "$row" seconds s %.1f 0
   line "$row" memory 'peak GB' %.2f 0
   line "$row" loss 'val loss' %.4f 0
