@@ -178,8 +178,22 @@ static void forget(hs_file_out *o)
     *o = (hs_file_out){ 0 };
 }
 
+// A rename over a device would put a file in its place: root would be left without /dev/null.
+static hs_status check_replaceable(const char *path)
+{
+    struct stat st;
+    char to[8] = "";
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return HS_FAIL(USAGE, "cannot write %s: it is %s, a file is wanted", path, hs_file_kind(st.st_mode));
+    if (readlink(path, to, sizeof to - 1) > 0 && strncmp(to, "/proc/", 6) == 0) // /dev/stdout
+        return HS_FAIL(USAGE, "cannot write %s: it is a link to %s..., a file is wanted", path, to);
+    return HS_OK;
+}
+
 hs_status hs_file_create(hs_file_out *o, const char *path)
 {
+    *o = (hs_file_out){ 0 };
+    HS_TRY(check_replaceable(path));
     *o = (hs_file_out){ .path = strdup(path) };
     const size_t room = strlen(path) + 48;
     o->temporary = malloc(room);

@@ -1,7 +1,8 @@
 // file: whole files in, whole files out. What is written appears under its name complete or not at all.
 //
 // A file is written under a temporary name beside the target ("NAME.tmp-PID-K"), synced, renamed, and its folder is synced: a crash or a
-// full disk at any moment leaves the old file. Errors are SYSTEM with the path and the system's reason; nothing is left behind.
+// full disk at any moment leaves the old file. Errors are SYSTEM with the path and the system's reason; nothing is left behind. USAGE: there
+// is a folder, a pipe or a device of that name, which would be replaced.
 #ifndef HS_DATA_FILE_H
 #define HS_DATA_FILE_H
 #include "data/text/token_store.h" // hs_file_map
