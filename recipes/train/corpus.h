@@ -7,6 +7,11 @@
 #include "data/text/text_source.h"
 #include "recipes/program/config.h"
 
+typedef struct hs_shard_row {
+    int64_t n, row;   // n 0: none was read
+    const char *path; // borrowed from the corpus's shards
+} hs_shard_row;
+
 typedef struct hs_corpus {
     hs_tokenizer *tokenizer;
     bool borrowed;  // it is another's
@@ -18,6 +23,7 @@ typedef struct hs_corpus {
     int n_sources;
     hs_token_range train, val;         // val is empty (first == end) where there is no validation text
     hs_text_inputs shards, val_shards; // HDF5 shards, in place of all of that
+    hs_shard_row longest, fullest;     // of all shards, where this start read them through: by tokens, by predictions
     int64_t first_file;                // tokens of the first source; behind them those of a validation file
     uint64_t val_key;                  // of a validation text of sequences, which has a cache of its own; 0: none
     uint64_t key;                      // of texts and tokenizer, of stores also weights and packing: names the cache file

@@ -165,8 +165,14 @@ static hs_status check_shards(const hs_text_inputs *in, const char *key)
     return HS_OK;
 }
 
+static void note_row(hs_shard_row *most, int64_t n, int64_t row, const char *path)
+{
+    if (n > most->n)
+        *most = (hs_shard_row){ n, row, path };
+}
+
 // Reads every row, which checks ids, labels and positions.
-static hs_status verify_shard(const char *path, int64_t vocab)
+static hs_status verify_shard(hs_corpus *c, const char *path, int64_t vocab)
 {
     hs_h5_file *f;
     hs_status st = HS_OK;
@@ -175,16 +181,20 @@ static hs_status verify_shard(const char *path, int64_t vocab)
     for (int64_t row = 0; row < info.rows && st == HS_OK; row += info.block) {
         hs_pair_rows rows = { 0 };
         st = hs_h5_read(f, row, row + info.block < info.rows ? info.block : info.rows - row, &rows);
+        for (int64_t i = 0; st == HS_OK && i < rows.n; i++) {
+            note_row(&c->longest, hs_pair_row_tokens(&rows, i), row + i, path);
+            note_row(&c->fullest, hs_pair_row_labels(&rows, i), row + i, path);
+        }
         hs_pair_rows_free(&rows);
     }
     hs_h5_close(f);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status verify_shards(const hs_text_inputs *in, int64_t vocab)
+static hs_status verify_shards(hs_corpus *c, const hs_text_inputs *in, int64_t vocab)
 {
     for (int i = 0; i < in->n; i++)
-        HS_TRY(verify_shard(in->input[i].path, vocab));
+        HS_TRY(verify_shard(c, in->input[i].path, vocab));
     return HS_OK;
 }
 
@@ -234,6 +244,6 @@ hs_status hs_corpus_from_shards(hs_corpus *c, const hs_corpus_from *from, const 
     c->known = from->run_dir && hs_corpus_known(c, from->run_dir);
     if (!from->run_dir || c->known)
         return HS_OK;
-    HS_TRY(verify_shards(&c->shards, hs_tokenizer_vocab(c->tokenizer)));
-    return verify_shards(&c->val_shards, hs_tokenizer_vocab(c->tokenizer));
+    HS_TRY(verify_shards(c, &c->shards, hs_tokenizer_vocab(c->tokenizer)));
+    return verify_shards(c, &c->val_shards, hs_tokenizer_vocab(c->tokenizer));
 }

@@ -329,10 +329,25 @@ static hs_status check_shards(const hs_feed *f, const hs_text_inputs *shards)
     return HS_OK;
 }
 
+// Of layouts that know it row by row.
+static hs_status check_rows(const hs_feed *f, const hs_corpus *corpus)
+{
+    const hs_shard_row *r = &corpus->longest;
+    if (r->n > f->length)
+        return HS_FAIL(USAGE, "%s: row %lld has %lld tokens, but sequences have at most %lld (data.length, else model.context)", r->path,
+                       (long long)r->row, (long long)r->n, (long long)f->length);
+    r = &corpus->fullest;
+    if (r->n > f->predictions)
+        return HS_FAIL(USAGE, "%s: row %lld has %lld predictions, but data.predictions is %lld", r->path, (long long)r->row,
+                       (long long)r->n, (long long)f->predictions);
+    return HS_OK;
+}
+
 hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus)
 {
     HS_TRY(check_shards(f, &corpus->shards));
     HS_TRY(check_shards(f, &corpus->val_shards));
+    HS_TRY(check_rows(f, corpus));
     hs_source *s;
     HS_TRY(hs_feed_train(&s, f, corpus));
     hs_source_free(s);
