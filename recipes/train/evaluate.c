@@ -16,7 +16,8 @@ size_t hs_peak_rss(void)
 typedef struct evaluation {
     hs_run *run;
     int plan;
-    hs_loss pair; // what output 1 judges
+    const hs_feed *feed;
+    hs_loss pair; // what the last output judges
     hs_batch batch;
     int32_t *best; // the likeliest classes of an output; NULL: the plan does not tell
     double sum[HS_LOSSES];
@@ -47,12 +48,14 @@ static hs_status run_batch(evaluation *e)
     HS_TRY(hs_run_wait(e->run));
     for (int i = 0; i < HS_LOSSES; i++) {
         e->sum[i] += hs_run_losses(e->run, e->plan)[i];
-        e->out->part[i].labels += e->batch.labels[i];
+        e->out->part[i].labels += hs_arch_wears(e->feed->arch, (hs_loss)i) ? e->batch.labels[i] : 0;
     }
     if (!e->best)
         return HS_OK;
-    HS_TRY(count_hits(e, 0, "pick_targets", HS_LOSS_TOKENS));
-    return count_hits(e, 1, e->pair == HS_LOSS_NEXT ? "pair_targets" : "order_targets", e->pair);
+    const bool mlm = hs_arch_wears(e->feed->arch, HS_LOSS_TOKENS);
+    if (mlm)
+        HS_TRY(count_hits(e, 0, "pick_targets", HS_LOSS_TOKENS));
+    return count_hits(e, mlm, e->pair == HS_LOSS_NEXT ? "pair_targets" : "order_targets", e->pair);
 }
 
 // Part of the samples is taken from all over them, in batches spread evenly.
@@ -84,7 +87,7 @@ static hs_status evaluate(evaluation *e, hs_source *source, int64_t at_once, int
 hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_eval_result *out)
 {
     const double start = hs_now();
-    evaluation e = { .run = run, .plan = plan, .pair = hs_arch_wears(feed->arch, HS_LOSS_NEXT) ? HS_LOSS_NEXT : HS_LOSS_ORDER, .out = out };
+    evaluation e = { .run = run, .plan = plan, .feed = feed, .pair = hs_arch_wears(feed->arch, HS_LOSS_NEXT) ? HS_LOSS_NEXT : HS_LOSS_ORDER, .out = out };
     *out = (hs_eval_result){ 0 };
     const hs_status st = evaluate(&e, source, hs_feed_eval_samples(feed), most);
     hs_batch_free(&e.batch);

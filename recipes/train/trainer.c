@@ -25,6 +25,15 @@ static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m,
     return hs_inv_count(labels);
 }
 
+static void note_labels(hs_trainer *t, const hs_batch *const *batch, int n)
+{
+    for (int i = 0; i < HS_LOSSES; i++) {
+        t->labelled[i] = false;
+        for (int m = 0; m < n; m++)
+            t->labelled[i] = t->labelled[i] || batch[m]->labels[i] > 0;
+    }
+}
+
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
 // All micro-batches are fetched before the first forward: the mean is over the labels of all of them.
@@ -47,6 +56,7 @@ static hs_status run_step(hs_trainer *t)
         HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
         tokens += batch[m]->n[HS_COUNT_TOKENS];
     }
+    note_labels(t, batch, n);
     if (t->c->amp.histogram && (due(t->at.step + 1, t->c->amp.histogram) || t->at.phase_step + 1 == t->c->train.steps))
         HS_TRY(hs_grad_histogram(e->run, t->run.dir, t->at.step + 1));
     HS_TRY(hs_run_update(e->run));
@@ -169,6 +179,9 @@ static double last_loss(const hs_trainer *t)
 // Parts of the loss that there may be: those of the model's heads, where it has several or masks tokens.
 static bool has_part(const hs_trainer *t, int i) { return t->feed.predictions && hs_arch_wears(t->arch, (hs_loss)i); }
 
+// A head that no objective has labels for has no loss: 0 would look like one that is perfect.
+static bool trained_part(const hs_trainer *t, int i) { return has_part(t, i) && t->labelled[i]; }
+
 enum { MOST_METRICS = 32, METRIC_NAME = 24 };
 typedef struct metrics {
     hs_metric line[MOST_METRICS];
@@ -217,7 +230,7 @@ static void make_metrics(const hs_trainer *t, bool evaluated, metrics *m)
     for (int i = 0; i < HS_COUNT(usual); i++)
         add(m, "", usual[i].name, "", usual[i].value);
     for (int i = 0; i < HS_LOSSES; i++)
-        if (has_part(t, i))
+        if (trained_part(t, i))
             add(m, "", hs_loss_words[i], "_loss", last_losses(t)[i]);
     if (hs_config_n_phases(t->whole) > 1)
         add(m, "", "phase", "", (double)t->at.phase);
@@ -238,7 +251,7 @@ static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
                                .val_loss = evaluated ? t->val_loss : NAN,
                                .line = log && (!show || evaluated || done == t->progress.steps || due(done, show)) };
     for (int i = 0; i < HS_LOSSES && has_part(t, HS_LOSS_TOKENS); i++)
-        if (has_part(t, i))
+        if (trained_part(t, i))
             shown.part[shown.n_parts++] =
                 (hs_progress_part){ hs_loss_words[i], last_losses(t)[i],
                                     evaluated && t->result.has_hits && t->result.part[i].labels ? hs_eval_accuracy(&t->result.part[i])

@@ -61,7 +61,8 @@ typedef struct hs_trainer {
     hs_engine *engine;
     hs_loader *loader;
     hs_ckpt *ckpt;
-    hs_profile *profile; // NULL: not wanted, or told
+    hs_profile *profile;      // NULL: not wanted, or told
+    bool labelled[HS_LOSSES]; // of the last step: had it labels of this loss
 } hs_trainer;
 
 hs_status hs_train(const hs_train_opts *o); // STOPPED after a signal, NONFINITE after ten skipped steps in a row
