@@ -99,7 +99,7 @@ void hs_arch_describe(hs_arch m, char *buf, size_t size)
         const char *name = strrchr(k->name, '.');
         if (k->type == HS_KEY_INT && !k->advanced)
             used += (size_t)snprintf(buf + used, size - used, "%s%s %lld", used ? ", " : "", name ? name + 1 : k->name,
-                                     (long long)hs_arch_int(m, k->name));
+                                     (long long)hs_arch_meant(m, k));
     }
 }
 

@@ -1,4 +1,5 @@
 // eval: the loss of a checkpoint on a text.
+#include "core/base/log.h"
 #include "data/checkpoint/ckpt_parts.h"
 #include "data/text/text_store.h"
 #include "recipes/program/cli_session.h"
@@ -101,8 +102,8 @@ static void print_text(const eval_options *o, const hs_session *s, const hs_feed
     for (int i = 0; i < HS_LOSSES && feed->predictions; i++)
         if (r->part[i].labels)
             printf("  %s %.4f, %.2f%% right", hs_loss_words[i], r->part[i].loss, 100 * hs_eval_accuracy(&r->part[i]));
-    printf("  over %s of %s, %lld tokens  (%s tok/s, %s, %s)\n",
-           o->max_windows ? feed->predictions ? "a part" : "the first windows" : "all", o->data, (long long)r->tokens,
+    printf("  over %s of %s, %lld token%s  (%s tok/s, %s, %s)\n",
+           o->max_windows ? feed->predictions ? "a part" : "the first windows" : "all", o->data, (long long)r->tokens, hs_plural(r->tokens),
            hs_human_count(rate, text, sizeof text), hs_dtype_name(s->policy.low), s->dir);
 }
 

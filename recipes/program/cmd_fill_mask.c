@@ -30,7 +30,10 @@ static void print_guess(const fill *f, const hs_guess *g)
 {
     char name[512];
     const size_t n = hs_tokenizer_name(f->s->tokenizer, g->id, name, sizeof name);
-    printf("  %8.4f  %-24.*s %d\n", g->score, (int)n, name, g->id);
+    int shown = 0; // characters: printf's width counts bytes
+    for (size_t i = 0; i < n; i++)
+        shown += ((unsigned char)name[i] & 0xC0) != 0x80;
+    printf("  %8.4f  %.*s%*s %d\n", g->score, (int)n, name, shown < 24 ? 24 - shown : 0, "", g->id);
 }
 
 static hs_status on_text(const hs_text_out *out, void *user)

@@ -86,6 +86,8 @@ hs_status hs_lines_next(hs_lines *l, const char **text, size_t *bytes)
         line += 3, n -= 3;
     n -= n > 0 && line[n - 1] == '\r';
     const size_t bad = hs_utf8_find_bad(line, n, 0);
+    if (bad < n && !line[bad])
+        return HS_FAIL(USAGE, "%s:%lld: byte %zu of the line is zero, which no text has", l->name, (long long)l->number, bad);
     if (bad < n)
         return HS_FAIL(USAGE, "%s:%lld: byte %zu of the line (0x%02x) is not valid UTF-8; iconv -f ISO-8859-1 -t UTF-8 converts Latin-1",
                        l->name, (long long)l->number, bad, (unsigned char)line[bad]);

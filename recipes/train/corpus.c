@@ -1,4 +1,5 @@
 // corpus: what a run's data are, by what its files begin with: texts (corpus_text.c), or what was prepared before (corpus_store.c).
+#include "core/base/log.h"
 #include "data/text/text_store.h"
 #include "recipes/train/corpus_parts.h"
 #include <dirent.h>
@@ -50,14 +51,14 @@ hs_status hs_corpus_split_at(hs_corpus *c, const hs_config *config, const hs_cor
     const int64_t n_val = c->val.end - c->val.first;
     const int64_t context = hs_config_model_int(config, "model.context");
     if (c->sequences && n_train < 2)
-        return HS_FAIL(USAGE, "%s: the training text has %lld tokens: nothing to predict", t->path, (long long)n_train);
+        return HS_FAIL(USAGE, "%s: the training text has %lld token%s: nothing to predict", t->path, (long long)n_train, hs_plural(n_train));
     if (!c->sequences && n_train < context + 1)
         return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", t->path, (long long)n_train,
                        (long long)context + 1);
     const bool wanted = t->has_val_file || t->fraction > 0;
     if (wanted && n_val < 2)
-        return HS_FAIL(USAGE, "%s: the validation text has %lld tokens, needs 2; give a larger data.val, or 0 for none",
-                       t->has_val_file ? config->data.val : t->path, (long long)n_val);
+        return HS_FAIL(USAGE, "%s: the validation text has %lld token%s, needs 2; give a larger data.val, or 0 for none",
+                       t->has_val_file ? config->data.val : t->path, (long long)n_val, hs_plural(n_val));
     return HS_OK;
 }
 
