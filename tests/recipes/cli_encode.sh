@@ -160,6 +160,11 @@ expect 2 'none: no such|no such file' "$halfstep" embed none --input lines.txt
 expect 2 '--format is of --output FILE' "$halfstep" embed bert --input lines.txt --format npy
 expect 2 '--output is a file' "$halfstep" embed bert --input lines.txt --output -
 expect 2 'max_length 2 leaves no room beside 2 special tokens' "$halfstep" embed bert --input lines.txt --max-length 2
+mkfifo pipe
+expect 2 'cannot write pipe: it is a pipe, a file is wanted' "$halfstep" embed bert --input lines.txt --output pipe
+[ -p pipe ] || fail "embed --output replaced what is no file"
+printf 'a\0b\n' >zero.txt
+expect 2 'zero.txt:1: byte 1 of the line is zero' "$halfstep" embed bert --input zero.txt
 expect 2 'no such|cannot|not a folder|Not a directory' "$halfstep" embed bert --input lines.txt --output none/v.f32
 expect 2 'lines.txt:1: token 1 has id 63, and the model' env -C . sh -c 'printf "w63\n" >lines.txt; { cat bert/vocab.txt; printf "w61\nw62\nw63\n"; } >v.txt; mv v.txt bert/vocab.txt; exec "$0" embed bert --input lines.txt' "$halfstep"
 [ ! -e nothing.f32 ] && [ -z "$(ls ./*.tmp-* 2>/dev/null)" ] || fail "a refused run left something"

@@ -80,6 +80,12 @@ awk -v p="$(field pseudo_perplexity stdout.txt)" -v l="$(field mlm_loss stdout.t
 run --out many --train.steps=5 --data.objectives.0.kind=next --data.objectives.0.masking=word --data.objectives.1.kind=sentences --data.objectives.1.masking=span || fail "several objectives"
 run --out plain --train.steps=5 --model.next=false || fail "a model without the second head"
 ! grep -q next_loss plain/metrics.jsonl || fail "a model without the head has its loss"
+run --out plainer --train.steps=5 --data.objectives.0.kind=sentences || fail "a head without labels"
+! grep -q next_loss plainer/metrics.jsonl || fail "a head without labels has a loss: $(tail -1 plainer/metrics.jsonl)"
+run --out pairs --train.steps=5 --model.mlm=false || fail "a model with the second head alone"
+[ -n "$(field val_next_accuracy pairs/metrics.jsonl)" ] && ! grep -q mlm_loss pairs/metrics.jsonl || fail "the second head alone: $(tail -1 pairs/metrics.jsonl)"
+expect 0 '' "$halfstep" eval pairs --data docs.txt --max-windows 16 --json
+[ -n "$(field next_accuracy stdout.txt)" ] && ! grep -q mlm_loss stdout.txt || fail "eval of the second head alone: $(cat stdout.txt)"
 
 # ---- phases: steps of their own, and going on anywhere
 cat >phases.yaml <<'YAML'
@@ -183,6 +189,9 @@ if ! "$halfstep" env | grep -q '^HDF5 *not built'; then
     expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out shards2 --data.tokenizer=run --data.val=0 --phases.0.length=48 --phases.0.predictions=8 --phases.0.train=shard.hdf5 --phases.1.train=longer.hdf5
     [ "$(field step shards2/metrics.jsonl | tail -1)" = 45 ] || fail "shards in two phases"
     expect 2 'phases.0: .*longer.hdf5: rows of 64 tokens' "$halfstep" pretrain phases.yaml --dtype fp32 --out bad --data.tokenizer=run --data.val=0 --phases.0.train=longer.hdf5
+    "$halfstep" data convert store.bin --to hdf5 --tokenizer run --length 64 --predictions 12 --layout varlen -o lists.hdf5 >/dev/null 2>&1
+    bad 'phases.0: .*lists.hdf5: row [0-9]* has 64 tokens, but sequences have at most 32' phases.yaml --data.tokenizer=run --data.val=lists.hdf5 --phases.0.train=lists.hdf5 --phases.1.train=longer.hdf5
+    bad 'lists.hdf5: row [0-9]* has [0-9]* predictions, but data.predictions is 3' tiny-bert.yaml --data.tokenizer=run --data.length=64 --data.predictions=3 --data.val=0 --data.train=lists.hdf5
     expect 2 'shards are not divided' "$halfstep" pretrain tiny-bert.yaml --out bad --data.train=shard.hdf5 --data.tokenizer=run
   else
     fail "data convert: $(cat convert.txt)"
