@@ -2,6 +2,8 @@
 #include "data/text/text_store.h"
 #include "data/text/text_record.h"
 #include "data/tokenizers/tokenizer_impl.h"
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +136,14 @@ static hs_status make(made *m, int documents)
     return m->n ? HS_OK : HS_FAIL(USAGE, "%s: a text without a token", m->inputs->input[0].path);
 }
 
+// A text is called by its file, several by the first of them.
+static hs_status name_it(hs_token_store *s, const hs_text_inputs *in)
+{
+    char name[PATH_MAX + 32];
+    snprintf(name, sizeof name, in->n > 1 ? "%s and %d more" : "%s", in->input[0].path, in->n - 1);
+    return hs_token_store_call(s, name);
+}
+
 hs_status hs_text_store(hs_token_store **out, const hs_tokenizer *t, const hs_text_inputs *inputs, int documents, hs_sentences sentences)
 {
     made m = { .t = t, .inputs = inputs, .how = sentences };
@@ -143,6 +153,12 @@ hs_status hs_text_store(hs_token_store **out, const hs_tokenizer *t, const hs_te
         free(m.ids), free(m.starts), free(m.sentences);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
-    return hs_token_store_from_documents(out, m.ids, m.n, m.starts, m.n_documents, m.sentences, m.n_sentences, hs_tokenizer_vocab(t),
-                                         hs_tokenizer_hash(t));
+    HS_TRY(hs_token_store_from_documents(out, m.ids, m.n, m.starts, m.n_documents, m.sentences, m.n_sentences, hs_tokenizer_vocab(t),
+                                         hs_tokenizer_hash(t)));
+    const hs_status named = name_it(*out, inputs);
+    if (named == HS_OK)
+        return HS_OK;
+    hs_token_store_close(*out);
+    *out = NULL;
+    return hs_frame_at(named, __FILE__, __LINE__);
 }

@@ -304,6 +304,16 @@ bool hs_token_store_is(const char *path)
 }
 
 const char *hs_token_store_path(const hs_token_store *s) { return s->path; }
+
+hs_status hs_token_store_call(hs_token_store *s, const char *name)
+{
+    char *copy = strdup(name);
+    if (!copy)
+        return HS_FAIL(MEMORY, "%s: no memory for its name", name);
+    free(s->path);
+    s->path = copy;
+    return HS_OK;
+}
 hs_token_store_info hs_token_store_info_of(const hs_token_store *s) { return s->info; }
 
 hs_status hs_token_store_verify(const hs_token_store *s)

@@ -29,6 +29,7 @@ hs_status hs_token_store_save(const hs_token_store *s, const char *path); // any
 void hs_token_store_close(hs_token_store *s);
 bool hs_token_store_is(const char *path); // a regular file that begins as one does
 const char *hs_token_store_path(const hs_token_store *s);
+hs_status hs_token_store_call(hs_token_store *s, const char *name); // what messages call one that has no file; MEMORY
 hs_token_store_info hs_token_store_info_of(const hs_token_store *s);
 hs_status hs_token_store_verify(const hs_token_store *s); // checksum, every id < vocab, every sentence
 void hs_token_store_read(const hs_token_store *s, int64_t first, int64_t n, int32_t *out);

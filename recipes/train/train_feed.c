@@ -343,6 +343,15 @@ static hs_status check_rows(const hs_feed *f, const hs_corpus *corpus)
     return HS_OK;
 }
 
+// Where the end of a text is too little, what is cut off may be more.
+static hs_status in_validation(hs_status st)
+{
+    char message[1024];
+    snprintf(message, sizeof message, "%s", hs_error());
+    return st == HS_USAGE ? HS_FAIL(USAGE, "the validation text, %s (or a larger data.val, another file, or 0 for none)", message)
+                          : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus)
 {
     HS_TRY(check_shards(f, &corpus->shards));
@@ -353,7 +362,9 @@ hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus)
     hs_source_free(s);
     if (!hs_corpus_has_val(corpus))
         return HS_OK;
-    HS_TRY(hs_feed_eval(&s, f, corpus));
+    const hs_status st = hs_feed_eval(&s, f, corpus);
+    if (st != HS_OK)
+        return in_validation(st);
     hs_source_free(s);
     return HS_OK;
 }

@@ -142,6 +142,7 @@ expect 2 'data.length is 65, but the model has positions for model.context 64' "
 # ---- refused before the first step, by name
 bad() { expect 2 "$1" "$halfstep" pretrain "${@:2}" --dtype fp32 --out bad && [ ! -e bad/metrics.jsonl ] || fail "not before the first step: $1"; }
 bad 'data.length is 65, but the model has positions for model.context 64' tiny-bert.yaml --data.length=65
+bad 'the validation text, .*docs.txt: tokens [0-9]* to [0-9]* are of one document: .*a larger data.val' tiny-bert.yaml --data.val=0.001
 bad 'data.predictions is 49, more than the 48 tokens' tiny-bert.yaml --data.predictions=49
 bad 'data.objectives.0.kind is order, but this bert has no head for the order of sentences' tiny-bert.yaml --data.objectives.0.kind=order
 bad 'data.packing is ffd, but model.type bert is trained on sequences with masked tokens' tiny-bert.yaml --data.packing=ffd
