@@ -245,7 +245,8 @@ hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder
     if (c->vocab < 2)
         return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
     if (!c->mlm && !c->next && !c->order && !s->hidden)
-        return hs_graph_fail(g, HS_USAGE, "model.mlm, model.next and model.order are false: a model without a head has no loss (model.mlm: true gives it one)");
+        return hs_graph_fail(g, HS_USAGE,
+                             "model.mlm, model.next and model.order are false: a model without a head has no loss (model.mlm: true adds one)");
     encoder e = { .kind = kind, .c = c, .shape = s, .eps = (float)c->eps, .dropout = (float)c->dropout };
     e.in = inputs_of(g, c, s);
     hs_tensor *x = layers(g, &e, embeddings(g, &e));

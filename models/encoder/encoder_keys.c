@@ -58,7 +58,8 @@ hs_status hs_encoder_check(const void *settings)
         return HS_FAIL(USAGE, "model.eps is %g, must be above 0 and below 1", c->eps);
     if (c->pooler && (c->mlm || c->next || c->order))
         return HS_FAIL(USAGE, "model.pooler is true beside a head: %s",
-                       c->next || c->order ? "model.next and model.order bring it with them" : "model.mlm does not read it, model.pooler: false leaves it out");
+                       c->next || c->order ? "model.next and model.order bring it with them"
+                                           : "model.mlm does not read it, model.pooler: false leaves it out");
     return HS_OK;
 }
 

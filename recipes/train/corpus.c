@@ -51,7 +51,8 @@ hs_status hs_corpus_split_at(hs_corpus *c, const hs_config *config, const hs_cor
     const int64_t n_val = c->val.end - c->val.first;
     const int64_t context = hs_config_model_int(config, "model.context");
     if (c->sequences && n_train < 2)
-        return HS_FAIL(USAGE, "%s: the training text has %lld token%s: nothing to predict", t->path, (long long)n_train, hs_plural(n_train));
+        return HS_FAIL(USAGE, "%s: the training text has %lld token%s: nothing to predict", t->path, (long long)n_train,
+                       hs_plural(n_train));
     if (!c->sequences && n_train < context + 1)
         return HS_FAIL(USAGE, "%s: the training text has %lld tokens, fewer than model.context + 1 = %lld", t->path, (long long)n_train,
                        (long long)context + 1);

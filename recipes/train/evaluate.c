@@ -87,7 +87,8 @@ static hs_status evaluate(evaluation *e, hs_source *source, int64_t at_once, int
 hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_eval_result *out)
 {
     const double start = hs_now();
-    evaluation e = { .run = run, .plan = plan, .feed = feed, .pair = hs_arch_wears(feed->arch, HS_LOSS_NEXT) ? HS_LOSS_NEXT : HS_LOSS_ORDER, .out = out };
+    const hs_loss pair = hs_arch_wears(feed->arch, HS_LOSS_NEXT) ? HS_LOSS_NEXT : HS_LOSS_ORDER;
+    evaluation e = { .run = run, .plan = plan, .feed = feed, .pair = pair, .out = out };
     *out = (hs_eval_result){ 0 };
     const hs_status st = evaluate(&e, source, hs_feed_eval_samples(feed), most);
     hs_batch_free(&e.batch);
