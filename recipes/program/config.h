@@ -137,6 +137,7 @@ hs_status hs_config_phase(hs_config *out, const hs_config *c, int phase);
 hs_status hs_config_in_phase(hs_status st, const hs_config *c, int phase);
 const char *hs_config_phase_name(const hs_config *c, int phase); // "": it has none
 // What phases leave out becomes what the run has, so that the resolved configuration says all of it.
+// USAGE: the command line sets for the run what each phase has of its own.
 hs_status hs_config_fill_phases(hs_config *c);
 hs_status hs_config_init_phases(hs_config_table *t); // part of hs_config_table_init
 

@@ -114,8 +114,24 @@ hs_status hs_config_phase(hs_config *out, const hs_config *c, int phase)
     return HS_OK;
 }
 
+// What every phase has of its own is nobody's when the command line sets it for the run.
+static hs_status check_used(const hs_config *c, const struct row *row)
+{
+    char key[HS_KEY_NAME];
+    const char *where = row->of ? hs_config_where(c, row->of) : "";
+    bool used = c->n_phases == 0 || strncmp(where, "--", 2) != 0;
+    for (int p = 0; p < c->n_phases && !used; p++)
+        used = hs_config_is_default(c, key_of(p, row->name, key));
+    if (used)
+        return HS_OK;
+    return HS_FAIL(USAGE, "%s: each phase has %s of its own, so that %s would change nothing; it is --phases.0.%s%s that does", where,
+                   row->name, row->of, row->name, c->n_phases > 1 ? ", --phases.1 ..." : "");
+}
+
 hs_status hs_config_fill_phases(hs_config *c)
 {
+    for (int i = 0; i < HS_COUNT(rows); i++)
+        HS_TRY(check_used(c, &rows[i]));
     char key[HS_KEY_NAME], text[HS_KEY_STRING_BYTES];
     for (int p = 0; p < c->n_phases; p++)
         for (int i = 0; i < HS_COUNT(rows); i++) {

@@ -150,6 +150,7 @@ bad 'data.length is 16, but model.type gpt2 is trained on running text' tiny.yam
 bad 'model.heads is 3, which does not divide' tiny-bert.yaml --model.heads=3
 bad 'has no token' tiny-bert.yaml --data.tokenizer=byte
 bad 'data.tokenizer is wordpiece:7: wordpiece:SIZE takes' tiny-bert.yaml --data.tokenizer=wordpiece:7
+bad '--train.steps: each phase has steps of its own, .* --phases.0.steps, --phases.1' phases.yaml --train.steps=3
 bad 'phases.1.train: .*nowhere.txt' phases.yaml --phases.1.train=nowhere.txt
 bad 'phases.1: data.length is 65' phases.yaml --phases.1.length=65
 sed 's/bread/butter/' docs.txt >other.txt
