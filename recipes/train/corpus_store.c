@@ -1,4 +1,5 @@
 // corpus_store: what was prepared before - token stores and HDF5 shards - used where it lies.
+#include "core/base/log.h"
 #include "core/base/rng.h"
 #include "data/base/file.h"
 #include "data/formats/hdf5_shard.h"
@@ -238,6 +239,8 @@ hs_status hs_corpus_from_shards(hs_corpus *c, const hs_corpus_from *from, const 
     HS_TRY(hs_corpus_folder_tokenizer(c, from, part[0].path, "HDF5 shard", &name));
     HS_TRY(hs_corpus_shards_of(&c->shards, part, n));
     HS_TRY(check_shards(&c->shards, hs_config_data_key(config)));
+    if (config->data.n_objectives)
+        hs_warn("data.objectives are not used: %s has its masks and pairs drawn", part[0].path);
     HS_TRY(validation_shards(c, config));
     c->key = key_of_shards(&c->val_shards, key_of_shards(&c->shards, hs_tokenizer_hash(c->tokenizer)));
     c->prepared = true;

@@ -1,5 +1,6 @@
 // train_feed: two kinds of batches, each a row of functions.
 #include "recipes/train/train_feed.h"
+#include "core/base/log.h"
 #include "core/base/rng.h"
 #include "data/batches/mask_turns.h"
 #include "data/batches/shard_set.h"
@@ -352,8 +353,24 @@ static hs_status in_validation(hs_status st)
                           : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+// A head that no sample has a label for is trained by nobody.
+static void tell_idle_heads(const hs_feed *f, const hs_corpus *corpus)
+{
+    static const char *const heads[HS_LOSSES] = { [HS_LOSS_NEXT] = "next sentences", [HS_LOSS_ORDER] = "the order of sentences" };
+    bool labelled[HS_LOSSES] = { [HS_LOSS_NEXT] = corpus->shards.n > 0 };
+    for (int i = 0; i < f->n_objectives && !corpus->shards.n; i++) {
+        labelled[HS_LOSS_NEXT] |= f->objective[i].segments == HS_SEGMENTS_NEXT;
+        labelled[HS_LOSS_ORDER] |= f->objective[i].segments == HS_SEGMENTS_ORDER;
+    }
+    for (int h = HS_LOSS_NEXT; h < HS_LOSSES; h++)
+        if (hs_arch_wears(f->arch, (hs_loss)h) && !labelled[h])
+            hs_warn("the model's head for %s is not trained: %s", heads[h],
+                    corpus->shards.n ? "HDF5 shards have no labels of that" : "none of data.objectives has labels of that");
+}
+
 hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus)
 {
+    tell_idle_heads(f, corpus);
     HS_TRY(check_shards(f, &corpus->shards));
     HS_TRY(check_shards(f, &corpus->val_shards));
     HS_TRY(check_rows(f, corpus));

@@ -87,6 +87,9 @@ run --out pairs --train.steps=5 --model.mlm=false || fail "a model with the seco
 expect 0 '' "$halfstep" eval pairs --data docs.txt --max-windows 16 --json
 [ -n "$(field next_accuracy stdout.txt)" ] && ! grep -q mlm_loss stdout.txt || fail "eval of the second head alone: $(cat stdout.txt)"
 
+expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out idle --train.steps=1 --data.objectives.0.kind=sentences
+grep -q "head for next sentences is not trained: none of data.objectives" stderr.txt || fail "a head that nothing trains: $(cat stderr.txt)"
+
 # ---- phases: steps of their own, and going on anywhere
 cat >phases.yaml <<'YAML'
 model: { type: bert, layers: 2, heads: 2, width: 64, context: 64, dropout: 0.1, attention_dropout: 0.1 }
@@ -186,6 +189,8 @@ if ! "$halfstep" env | grep -q '^HDF5 *not built'; then
   if "$halfstep" data convert store.bin --to hdf5 --tokenizer run --length 48 --predictions 8 -o shard.hdf5 >/dev/null 2>convert.txt; then
     expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out shards --data.train=shard.hdf5 --data.val=shard.hdf5 --data.tokenizer=run --train.steps=30
     [ -n "$(field val_next_accuracy shards/metrics.jsonl)" ] || fail "shards: no evaluation"
+    expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out spans --data.train=shard.hdf5 --data.val=0 --data.tokenizer=run --train.steps=1 --data.objectives.0.masking=span
+    grep -q 'data.objectives are not used: .*shard.hdf5' stderr.txt || fail "objectives beside shards: $(cat stderr.txt)"
     expect 2 'rows of 48 tokens, but sequences have at most 32' "$halfstep" pretrain tiny-bert.yaml --out bad --data.train=shard.hdf5 --data.val=0 --data.tokenizer=run --data.length=32
     "$halfstep" data convert store.bin --to hdf5 --tokenizer run --length 64 --predictions 12 -o longer.hdf5 >/dev/null 2>&1
     expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out shards2 --data.tokenizer=run --data.val=0 --phases.0.length=48 --phases.0.predictions=8 --phases.0.train=shard.hdf5 --phases.1.train=longer.hdf5
