@@ -10,7 +10,7 @@
 int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
 {
     const hs_dtype_option asked = (hs_dtype_option)r->o->common.dtype;
-    out[0] = asked == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(asked);
+    out[0] = asked == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(asked, "auto");
     out[1] = HS_BF16;
     return asked == HS_DTYPE_AUTO && hs_cpu_has_fast_bf16() ? 2 : 1;
 }

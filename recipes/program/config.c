@@ -366,14 +366,17 @@ hs_model_info hs_config_info(const hs_config *c)
     return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings };
 }
 
-hs_dtype hs_dtype_of_option(hs_dtype_option o)
+hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa)
 {
+    hs_isa held;
+    const bool fast = hs_cpu_has_fast_bf16() && (!hs_isa_parse(isa, &held) || held == HS_ISA_AVX512BF16);
     static const hs_dtype types[] = { [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16 };
-    return o == HS_DTYPE_AUTO ? hs_cpu_has_fast_bf16() ? HS_BF16 : HS_F32 : types[o];
+    return o == HS_DTYPE_AUTO ? fast ? HS_BF16 : HS_F32 : types[o];
 }
 
 hs_status hs_config_policy(const hs_config *c, hs_policy *out)
 {
-    *out = (hs_policy){ .low = hs_dtype_of_option((hs_dtype_option)c->amp.policy), .residual_low = c->amp.residual == HS_RESIDUAL_LOW };
+    *out = (hs_policy){ .low = hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa),
+                        .residual_low = c->amp.residual == HS_RESIDUAL_LOW };
     return hs_policy_override(out, c->amp.overrides);
 }

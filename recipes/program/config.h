@@ -171,6 +171,7 @@ hs_status hs_config_check_optim(const hs_config *c);
 void hs_config_print_optim(const hs_config *c, hs_dtype low);
 struct json_t *hs_config_optim_json(const hs_config *c, hs_dtype low);
 hs_status hs_config_policy(const hs_config *c, hs_policy *out);
-hs_dtype hs_dtype_of_option(hs_dtype_option o); // auto: bf16 where the CPU multiplies it in hardware, else fp32
+// auto: bf16 where the CPU multiplies it in hardware and isa (exec.isa) does not hold the kernels to less, else fp32.
+hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa);
 
 #endif

@@ -30,8 +30,9 @@ static hs_status settle_policy(hs_trainer *t)
     HS_TRY(hs_config_policy(t->c, &t->policy));
     if (t->c->amp.policy == HS_DTYPE_AUTO) {
         const bool fast = t->policy.low == HS_BF16;
-        t->policy_note = fast ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
-                              : "amp.policy auto: fp32, as this CPU is not fast at bf16";
+        t->policy_note = fast                     ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
+                         : hs_cpu_has_fast_bf16() ? "amp.policy auto: fp32, as the kernels of exec.isa do not multiply bf16"
+                                                  : "amp.policy auto: fp32, as this CPU is not fast at bf16";
         HS_TRY(hs_config_set(t->c, "amp.policy", fast ? "bf16" : "fp32", "auto"));
         HS_TRY(hs_config_set(t->whole, "amp.policy", fast ? "bf16" : "fp32", "auto"));
     }

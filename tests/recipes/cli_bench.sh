@@ -70,6 +70,9 @@ expect 0 '' taskset -c "$core" "$halfstep" bench memory --sizes 4K --steps 1 --j
 grep -q '"threads":1' stdout.txt || fail "bench memory on one core: $(cat stdout.txt)"
 
 # what the plan says of the same model: the figures a prediction needs
+# auto is what the kernels that run are fast at.
+expect 0 '' "$halfstep" plan tiny.yaml --amp.policy=auto --exec.isa=portable
+grep -qE '^step .*, f32$' stdout.txt || fail "auto beside portable kernels: $(grep '^step' stdout.txt)"
 expect 0 '' "$halfstep" plan tiny.yaml --json
 for f in flops_per_step traffic_bytes trace_plan_seconds; do
   field $f stdout.txt | awk '$1 > 0 { found = 1 } END { exit !found }' || fail "plan lacks $f"
