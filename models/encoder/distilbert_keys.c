@@ -46,8 +46,6 @@ static const hs_file_key file_keys[] = {
     HS_ENC_FILE_HOLDS("vocab_transform.weight", mlm, NULL),
 };
 
-static int wearing(const void *c) { return ((const hs_encoder_config *)c)->mlm ? 0 : 1; }
-
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_distilbert_family = {
     .name = "distilbert",
@@ -57,13 +55,6 @@ const hs_family hs_distilbert_family = {
     HS_ENC_MEMBERS,
     .files = { .model_type = "distilbert",
                .architecture = "DistilBertForMaskedLM|DistilBertModel",
-               .wears = wearing,
-               .key = file_keys,
-               .n_keys = HS_COUNT(file_keys),
-               .name = names,
-               .n_names = HS_COUNT(names),
-               .alias = aliases,
-               .n_aliases = HS_COUNT(aliases),
-               .heads = HS_ENC_HEADS,
+               HS_ENC_TABLES(hs_encoder_wearing_mlm),
                .prefix = D },
 };

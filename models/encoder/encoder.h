@@ -45,6 +45,9 @@ int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c
 double hs_encoder_flops_per_token(const void *settings, double seq);               // without the head of predictions
 double hs_encoder_head_flops(const void *settings);                                // forward, of one prediction
 bool hs_encoder_wears(const void *settings, hs_loss which);
+// Which of the classes that .files.architecture lists: predictions and next sentence, either alone, none | predictions, none.
+int hs_encoder_wearing_pair(const void *settings);
+int hs_encoder_wearing_mlm(const void *settings);
 
 extern const hs_family hs_bert_family, hs_roberta_family, hs_distilbert_family, hs_albert_family, hs_electra_family, hs_ernie_family,
     hs_roberta_prelayer_family;

@@ -98,3 +98,11 @@ double hs_encoder_head_flops(const void *settings)
     const double E = (double)hs_encoder_embed_width(c);
     return c->mlm ? 2 * ((double)c->vocab + (double)c->width) * E : 0;
 }
+
+int hs_encoder_wearing_pair(const void *settings)
+{
+    const hs_encoder_config *c = settings;
+    return c->mlm && c->next ? 0 : c->mlm ? 1 : c->next ? 2 : 3;
+}
+
+int hs_encoder_wearing_mlm(const void *settings) { return ((const hs_encoder_config *)settings)->mlm ? 0 : 1; }

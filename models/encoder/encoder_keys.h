@@ -92,8 +92,6 @@
         .key = name, .type = HS_FILE_TOKEN, .value = role                                                                                  \
     }
 
-#define HS_ENC_HEADS "mlm|next|order|pooler"
-
 // ---- names. Ours are the same in all families: embed.word, l0.attn.qkv, mlm.dense, ...
 #define HS_ENC_PAIR(ours, theirs)                                                                                                          \
     { ours ".weight", theirs ".weight", false, 0 }, { ours ".bias", theirs ".bias", false, 0 }
@@ -133,5 +131,9 @@
 #define HS_ENC_MEMBERS_CHECKED(check_)                                                                                                     \
     .batch = HS_BATCH_MASKED, .own = HS_ENC_OWN, .heads = "model.mlm|model.next|model.order|model.pooler", .wears = hs_encoder_wears,      \
     .check = check_, .trace = trace, .count = count, .flops_per_token = hs_encoder_flops_per_token, .head_flops = hs_encoder_head_flops
+// Of .files: the tables file_keys, names and aliases of the family's file.
+#define HS_ENC_TABLES(wearing)                                                                                                             \
+    .wears = wearing, .key = file_keys, .n_keys = HS_COUNT(file_keys), .name = names, .n_names = HS_COUNT(names), .alias = aliases,        \
+    .n_aliases = HS_COUNT(aliases), .heads = "mlm|next|order|pooler"
 
 #endif

@@ -45,12 +45,6 @@ static const hs_file_key file_keys[] = {
     HS_ENC_FILE_HOLDS("pooler.dense.weight", pooler, MLM "|" NEXT),
 };
 
-static int wearing(const void *settings_)
-{
-    const hs_encoder_config *c = settings_;
-    return c->mlm && c->next ? 0 : c->mlm ? 1 : c->next ? 2 : 3;
-}
-
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_ernie_family = {
     .name = "ernie",
@@ -60,13 +54,6 @@ const hs_family hs_ernie_family = {
     HS_ENC_MEMBERS,
     .files = { .model_type = "ernie",
                .architecture = "ErnieForPreTraining|ErnieForMaskedLM|ErnieForNextSentencePrediction|ErnieModel",
-               .wears = wearing,
-               .key = file_keys,
-               .n_keys = HS_COUNT(file_keys),
-               .name = names,
-               .n_names = HS_COUNT(names),
-               .alias = aliases,
-               .n_aliases = HS_COUNT(aliases),
-               .heads = HS_ENC_HEADS,
+               HS_ENC_TABLES(hs_encoder_wearing_pair),
                .prefix = N },
 };

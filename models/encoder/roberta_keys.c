@@ -37,8 +37,6 @@ static const hs_file_key file_keys[] = {
     HS_ENC_FILE_HOLDS("pooler.dense.weight", pooler, MLM),
 };
 
-static int wearing(const void *c) { return ((const hs_encoder_config *)c)->mlm ? 0 : 1; }
-
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_roberta_family = {
     .name = "roberta",
@@ -48,13 +46,6 @@ const hs_family hs_roberta_family = {
     HS_ENC_MEMBERS,
     .files = { .model_type = "roberta",
                .architecture = "RobertaForMaskedLM|RobertaModel",
-               .wears = wearing,
-               .key = file_keys,
-               .n_keys = HS_COUNT(file_keys),
-               .name = names,
-               .n_names = HS_COUNT(names),
-               .alias = aliases,
-               .n_aliases = HS_COUNT(aliases),
-               .heads = HS_ENC_HEADS,
+               HS_ENC_TABLES(hs_encoder_wearing_mlm),
                .prefix = R },
 };
