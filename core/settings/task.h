@@ -1,0 +1,16 @@
+// task: what a model with a head of its own is asked, beyond what it was pretrained for. models/ makes the heads, data/ the targets.
+#ifndef HS_CORE_TASK_H
+#define HS_CORE_TASK_H
+
+typedef enum hs_task {
+    HS_TASK_NONE,
+    HS_TASK_SEQUENCE,   // one class of a sequence, or of a pair
+    HS_TASK_REGRESSION, // numbers of a sequence, or of a pair
+    HS_TASK_MULTILABEL, // any of the labels, each judged by itself
+    HS_TASK_TOKENS,     // a class of each token
+    HS_TASK_SPAN,       // from where to where: an answer in its context
+    HS_TASKS
+} hs_task;
+#define HS_TASK_WORDS "none|sequence|regression|multilabel|tokens|span"
+
+#endif
