@@ -55,6 +55,7 @@ void hs_batch_clear(hs_batch *b, uint64_t first_sample)
     }
     memset(b->n, 0, sizeof b->n);
     memset(b->labels, 0, sizeof b->labels);
+    memset(b->weights, 0, sizeof b->weights);
     b->first_sample = first_sample;
     b->slot = 0;
 }
@@ -128,6 +129,7 @@ hs_status hs_batch_copy(hs_batch *dst, const hs_batch *src)
     }
     memcpy(dst->n, src->n, sizeof dst->n);
     memcpy(dst->labels, src->labels, sizeof dst->labels);
+    memcpy(dst->weights, src->weights, sizeof dst->weights);
     dst->first_sample = src->first_sample;
     return HS_OK;
 }

@@ -33,6 +33,7 @@ typedef struct hs_column {
 typedef struct hs_batch {
     int64_t n[HS_N_COUNTERS];  // live units, as hs_step_in.n
     int64_t labels[HS_N_LOSS]; // that count, by loss
+    double weights[HS_N_LOSS]; // their weights' sum, where they have some; 0: each weighs 1
     uint64_t first_sample;     // of the micro-batch over all ranks: the state to go on *behind* it is first_sample + its samples
     int64_t slot;              // where a source stands that is filling: number of its sample in the optimizer step
     hs_column column[HS_MAX_COLUMNS];
