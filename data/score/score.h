@@ -133,17 +133,19 @@ typedef struct hs_answer {
     double odds;      // that it has none (null_odds.json, na_prob); only if asked for
     int64_t order;    // in the file of odds: best thresholds go through equal odds in that order; all 0: in the order of the answers
 } hs_answer;
+typedef struct hs_answer_score {
+    double exact, f1; // 0 or 1, and of bags of words: the best over the gold answers
+} hs_answer_score;
 typedef struct hs_span_input {
     int64_t n;
     const hs_answer *answers;
     bool version_2, odds;
     double threshold; // of odds: above it the answer is "" (the script's --na-prob-thresh, default 1)
     const int64_t *draw;
-    const hs_prf *each; // (optional) [n] what hs_score_answers made, so that a bootstrap does not compare texts again
+    const hs_answer_score *each; // (optional) [n] what hs_score_answers made, so that a bootstrap does not compare texts again
 } hs_span_input;
 hs_status hs_score_span(const hs_span_input *in, hs_scores *out);
-// Exact match (0 or 1, as precision) and F1 of each, the best over its gold answers.
-hs_status hs_score_answers(const hs_span_input *in, hs_prf *each);
+hs_status hs_score_answers(const hs_span_input *in, hs_answer_score *each); // [n]
 // lower case, no ASCII punctuation, no articles, one blank between words: the text that is compared. Caller frees.
 hs_status hs_answer_normalize(const char *text, char **out);
 
