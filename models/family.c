@@ -18,8 +18,12 @@ const hs_family *const hs_families[] = { &hs_gpt_family,
 void hs_arch_trace(hs_graph *g, const void *setup)
 {
     const hs_arch_setup *s = setup;
+    static const char *const words[HS_TASKS] = { "none", "sequence", "regression", "multilabel", "tokens", "span" };
+    const hs_task task = hs_arch_task(s->arch);
     if (g->mode == HS_DECODE && s->arch.family->batch == HS_BATCH_MASKED)
         hs_graph_fail(g, HS_USAGE, "model.type is %s, an encoder: it fills masks and embeds texts, and writes none", s->arch.family->name);
+    else if (g->mode == HS_DECODE && task)
+        hs_graph_fail(g, HS_USAGE, "model.task is %s: the model labels texts, and writes none", words[task]);
     else
         s->arch.family->trace(g, s->arch.settings, &s->shape);
 }
@@ -31,6 +35,14 @@ int64_t hs_arch_int(hs_arch m, const char *key)
 }
 
 bool hs_arch_wears(hs_arch m, hs_loss which) { return m.family->wears ? m.family->wears(m.settings, which) : which == HS_LOSS_TOKENS; }
+
+hs_task hs_arch_task(hs_arch m)
+{
+    const hs_key *k = hs_schema_find(m.family->settings, NULL, "model.task").key;
+    return k && k->type == HS_KEY_CHOICE ? (hs_task) * (const int *)((const char *)m.settings + k->offset) : HS_TASK_NONE;
+}
+
+hs_batch_kind hs_arch_batch(hs_arch m) { return hs_arch_task(m) ? HS_BATCH_LABELLED : m.family->batch; }
 
 hs_status hs_arch_check(hs_arch m) { return m.family->check(m.settings); }
 

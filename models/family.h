@@ -6,6 +6,7 @@
 #include "core/graph/graph.h"
 #include "core/settings/keys.h"
 #include "core/settings/schema.h"
+#include "core/settings/task.h"
 
 typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_tokens, max_seqs;
@@ -18,11 +19,15 @@ typedef struct hs_arch_shape { // what a plan is made for
     // families of masked batches
     int64_t max_picks; // predictions of a batch; 0 elsewhere
     bool padded;       // sequences stand in rows of fixed length, and input `keys` [B][3] says how many tokens of each are real
+    // models with a task
+    bool weighted;         // input `target_weights`: what each row's loss is multiplied by
+    float label_smoothing; // of tasks whose targets are classes: e of hs_xent_attr
 } hs_arch_shape;
 
 typedef enum hs_batch_kind {
-    HS_BATCH_TEXT,   // running text: the columns of data/batches/windows.h
-    HS_BATCH_MASKED, // sequences with picked predictions: below
+    HS_BATCH_TEXT,     // running text: the columns of data/batches/windows.h
+    HS_BATCH_MASKED,   // sequences with picked predictions: below
+    HS_BATCH_LABELLED, // sequences with the targets of a task: below; no family's own, but that of any model with a task (hs_arch_batch)
 } hs_batch_kind;
 // Columns of HS_BATCH_MASKED, i32: ids [tokens]; token_types [tokens] (default 0); task_types [tokens] (default 0; where the model has
 // them); starts [seqs + 1]; where [tokens][2] {slot, position from 0 in its sequence}; picks [picks], rows of the tokens that are
@@ -30,7 +35,18 @@ typedef enum hs_batch_kind {
 // [seqs] (1: swapped; default -1); keys [seqs][3] only where shape.padded. Outputs of eval mode, without shape.hidden: 0 = i32 [P], the
 // likeliest token of each prediction, 1 = i32 [B], the pair head's (next, else order), where there is one; with shape.logits the logits
 // instead, f32.
-typedef enum hs_loss { HS_LOSS_TOKENS, HS_LOSS_NEXT, HS_LOSS_ORDER, HS_LOSSES } hs_loss; // index among the losses of a plan
+//
+// Columns of HS_BATCH_LABELLED: ids, token_types, task_types, starts, where, keys as above, and of the model's task
+//   sequence     class_targets i32 [seqs]         -1: ignored
+//   regression   value_targets f32 [seqs][L]      L numbers (model.labels)
+//   multilabel   label_targets f32 [seqs][L]      0 or 1
+//   tokens       tag_targets i32 [tokens]         -1: ignored. With model.crf the tokens that have a target are the chain
+//   span         span_targets i32 [seqs][2]       start and end within the sequence (0: its first token); outside of it: ignored
+//   target_weights f32 [seqs], of tokens [tokens] only with shape.weighted; default 1
+// Targets default to "ignored" (f32: 0) in eval mode, whose output 0 is the task's logits, f32: [B, L padded], of tokens [N, L padded], of
+// span [N, 2 padded] (start, end); shape.logits says nothing there. Counts of HS_LOSS_TASK, which inv_count is made of: rows that have a
+// target, of span starts and ends, of weighted rows the sum of their weights.
+typedef enum hs_loss { HS_LOSS_TOKENS, HS_LOSS_NEXT, HS_LOSS_ORDER, HS_LOSS_TASK, HS_LOSSES } hs_loss; // index among the losses of a plan
 
 typedef struct hs_family {
     const char *name;          // as messages about settings say it: "gpt2"
@@ -47,6 +63,9 @@ typedef struct hs_family {
     // an output. Errors go to the graph.
     hs_tensor *(*trace)(hs_graph *g, const void *settings, const hs_arch_shape *shape);
     int64_t (*count)(const void *settings); // parameters
+    // How deep a parameter lies, for rates by layer: 0 embeddings, 1 to the number of layers, one more behind them (a pooler, a head). One
+    // that layers share counts as the last that uses it.
+    int (*depth)(const void *settings, const char *param);
     // Forward + backward: 6 for each parameter that a token is multiplied with, and attention over seq tokens. Of masked families without
     // the head, of which each prediction takes 3 head_flops more.
     double (*flops_per_token)(const void *settings, double seq);
@@ -71,6 +90,8 @@ void hs_arch_trace(hs_graph *g, const void *setup); // an hs_model_fn of the eng
 // Keys that models of texts have: "model.context" (longest sequence), "model.vocab". 0 where the family has no such key.
 int64_t hs_arch_int(hs_arch m, const char *key);
 bool hs_arch_wears(hs_arch m, hs_loss which);
+hs_task hs_arch_task(hs_arch m);                                  // "model.task"; HS_TASK_NONE where the family has no such key
+hs_batch_kind hs_arch_batch(hs_arch m);                           // the family's, or that of models with a task
 hs_status hs_arch_check(hs_arch m);                               // ranges of keys are not looked at
 hs_status hs_arch_check_file(hs_arch m, const char *path);        // the same of settings that path, a config.json, says: in its words
 hs_status hs_arch_defaults(const hs_family *f, hs_settings *out); // settings of their own, without a run

@@ -12,6 +12,7 @@
 #define HS_DATA_CHECKPOINT_H
 #include "core/graph/params.h"
 #include "core/settings/keys.h"
+#include "data/labelled/labels.h"
 #include "data/tokenizers/tokenizer.h"
 
 // ---- safetensors
@@ -66,7 +67,9 @@ typedef struct hs_model_info {   // what config.json says
     hs_settings settings;        // the family's own struct
     // Read: eos_token_id of generation_config.json, else of config.json. Written: these, or where there are none the tokenizer's.
     hs_model_ends end;
+    hs_labels labels; // of a model with a task, in the order of its outputs: id2label. Written: none of them, "LABEL_0", ...
 } hs_model_info;
+void hs_model_info_free(hs_model_info *m); // its labels; takes NULL, and one that was never read where that is all 0
 
 typedef struct hs_ckpt_opts {
     const char *dir;             // RUN/checkpoints; created
@@ -82,7 +85,8 @@ hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps)
 size_t hs_ckpt_bytes(const hs_params *ps); // of the snapshot: values and slabs that are saved
 // Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
 // is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
-// is being written all the same, and training may go on). tok (may be NULL) is borrowed until hs_ckpt_wait; ps until hs_ckpt_free.
+// is being written all the same, and training may go on). tok (may be NULL) and m's labels are borrowed until hs_ckpt_wait; ps until
+// hs_ckpt_free.
 hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t, const hs_model_info *m, const hs_tokenizer *tok,
                        const char *config_yaml, bool is_best);
 // Before a run goes on from `t`: BEST names what `t` has as its best, where that lies in this folder. After going back to an earlier step,
@@ -101,6 +105,7 @@ enum {
 hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size);
 hs_status hs_ckpt_verify(const char *model_dir); // checksums of the manifest, if there is one
 // known: the families that may stand in config.json. UNSUPPORTED: another one, or a key that asks for what its family does not do.
+// m: overwritten; hs_model_info_free, whatever is returned.
 hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *known, int n_known, hs_model_info *m);
 hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all tensors, by the headers of the files
 // Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.

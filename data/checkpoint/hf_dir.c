@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+void hs_model_info_free(hs_model_info *m)
+{
+    if (m != NULL)
+        hs_labels_free(&m->labels);
+}
+
 // ---- writing
 
 // What began as an f32 setting is written as it was typed: 0.1, not 0.10000000149011612.

@@ -42,8 +42,9 @@ bool hs_encoder_pooled(const hs_encoder_config *c);                             
 // What families share as functions of a row (encoder_keys.c); settings are a hs_encoder_config.
 hs_status hs_encoder_check(const void *settings);
 int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c); // parameters
-double hs_encoder_flops_per_token(const void *settings, double seq);               // without the head of predictions
-double hs_encoder_head_flops(const void *settings);                                // forward, of one prediction
+int hs_encoder_depth(const void *settings, const char *param);
+double hs_encoder_flops_per_token(const void *settings, double seq); // without the head of predictions
+double hs_encoder_head_flops(const void *settings);                  // forward, of one prediction
 bool hs_encoder_wears(const void *settings, hs_loss which);
 // Which of the classes that .files.architecture lists: predictions and next sentence, either alone, none | predictions, none.
 int hs_encoder_wearing_pair(const void *settings);

@@ -1,5 +1,7 @@
 // encoder_keys: agreement between settings, size and cost, for every family of encoders.
 #include "models/encoder/encoder_keys.h"
+#include <stdio.h>
+#include <string.h>
 
 int64_t hs_encoder_embed_width(const hs_encoder_config *c) { return c->embed_width ? c->embed_width : c->width; }
 int64_t hs_encoder_ff(const hs_encoder_config *c) { return c->ff ? c->ff : 4 * c->width; }
@@ -83,6 +85,17 @@ int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c
     n += hs_encoder_pooled(c) ? linear(C, C) : 0;
     n += c->mlm ? linear(C, E) + 2 * E + c->vocab : 0;
     return n + (c->next + c->order) * linear(C, 2);
+}
+
+int hs_encoder_depth(const void *settings, const char *param)
+{
+    const hs_encoder_config *c = settings;
+    int layer;
+    if (strncmp(param, "embed.", 6) == 0)
+        return 0;
+    if (sscanf(param, "l%d.", &layer) != 1)
+        return (int)c->layers + 1;
+    return c->groups ? (int)((layer + 1) * (c->layers / c->groups)) : layer + 1;
 }
 
 // A shared layer multiplies as often as one of its own. Attention looks both ways: twice what a causal one does.

@@ -130,7 +130,7 @@
 #define HS_ENC_MEMBERS HS_ENC_MEMBERS_CHECKED(hs_encoder_check)
 #define HS_ENC_MEMBERS_CHECKED(check_)                                                                                                     \
     .batch = HS_BATCH_MASKED, .own = HS_ENC_OWN, .heads = "model.mlm|model.next|model.order|model.pooler", .wears = hs_encoder_wears,      \
-    .check = check_, .trace = trace, .count = count, .flops_per_token = hs_encoder_flops_per_token, .head_flops = hs_encoder_head_flops
+    .check = check_, .trace = trace, .count = count, .depth = hs_encoder_depth, .flops_per_token = hs_encoder_flops_per_token, .head_flops = hs_encoder_head_flops
 // Of .files: the tables file_keys, names and aliases of the family's file.
 #define HS_ENC_TABLES(wearing)                                                                                                             \
     .wears = wearing, .key = file_keys, .n_keys = HS_COUNT(file_keys), .name = names, .n_names = HS_COUNT(names), .alias = aliases,        \

@@ -1,5 +1,7 @@
 // gpt_keys: GPT-2 as a row - its settings, its names in transformers' files, its size and cost.
 #include "models/gpt/gpt.h"
+#include <stdio.h>
+#include <string.h>
 
 // ---- settings
 #define AT(field) .offset = offsetof(hs_gpt_config, field)
@@ -148,6 +150,13 @@ static const hs_file_key file_keys[] = {
 static hs_status check(const void *c) { return hs_gpt_check(c); }
 static hs_tensor *trace(hs_graph *g, const void *c, const hs_arch_shape *s) { return hs_gpt(g, c, s); }
 static int64_t count(const void *c) { return hs_gpt_count(c); }
+static int depth(const void *c, const char *param)
+{
+    int layer;
+    if (strncmp(param, "wte.", 4) == 0 || strncmp(param, "wpe.", 4) == 0)
+        return 0;
+    return sscanf(param, "h%d.", &layer) == 1 ? layer + 1 : (int)((const hs_gpt_config *)c)->layers + 1;
+}
 static double flops_per_token(const void *c, double seq) { return hs_gpt_flops_per_token(c, seq); }
 static double head_flops(const void *c)
 {
@@ -164,6 +173,7 @@ const hs_family hs_gpt_family = {
     .check = check,
     .trace = trace,
     .count = count,
+    .depth = depth,
     .flops_per_token = flops_per_token,
     .head_flops = head_flops,
     .files = { .model_type = "gpt2",

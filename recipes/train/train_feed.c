@@ -362,7 +362,7 @@ static void tell_idle_heads(const hs_feed *f, const hs_corpus *corpus)
         labelled[HS_LOSS_NEXT] |= f->objective[i].segments == HS_SEGMENTS_NEXT;
         labelled[HS_LOSS_ORDER] |= f->objective[i].segments == HS_SEGMENTS_ORDER;
     }
-    for (int h = HS_LOSS_NEXT; h < HS_LOSSES; h++)
+    for (int h = HS_LOSS_NEXT; h <= HS_LOSS_ORDER; h++)
         if (hs_arch_wears(f->arch, (hs_loss)h) && !labelled[h])
             hs_warn("the model's head for %s is not trained: %s", heads[h],
                     corpus->shards.n ? "HDF5 shards have no labels of that" : "none of data.objectives has labels of that");

@@ -87,6 +87,12 @@ static int64_t count(const void *settings)
     return 2 * c->vocab * C + c->depth * block + 2 * C;
 }
 
+static int depth(const void *settings, const char *param)
+{
+    int block;
+    return strncmp(param, "embed.", 6) == 0 ? 0 : sscanf(param, "b%d.", &block) == 1 ? block + 1 : (int)((const twin *)settings)->depth + 1;
+}
+
 static double flops_per_token(const void *settings, double seq)
 {
     const twin *c = settings;
@@ -131,6 +137,7 @@ static const hs_family family = {
     .check = check,
     .trace = trace,
     .count = count,
+    .depth = depth,
     .flops_per_token = flops_per_token,
     .head_flops = head_flops,
     .files = { .model_type = "twin",

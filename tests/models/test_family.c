@@ -78,6 +78,30 @@ static void counts_its_parameters(void **state)
     }
 }
 
+// Rates by layer: embeddings, each layer, what stands behind; a layer that others share is as deep as the last of them.
+static void knows_how_deep(void **state)
+{
+    (void)state;
+    for (int i = 0; hs_families[i]; i++) {
+        hs_settings settings;
+        const hs_arch a = arch_of(hs_families[i], &settings);
+        hs_params *ps = params_of(a);
+        const int layers = (int)hs_arch_int(a, "model.layers"), groups = (int)hs_arch_int(a, "model.groups");
+        int *at = calloc((size_t)layers + 2, sizeof *at);
+        for (int k = 0; k < ps->n_params; k++) {
+            const hs_param *p = ps->param[k];
+            const int depth = a.family->depth(a.settings, p->name);
+            assert_in_range(depth, 0, layers + 1);
+            assert_int_equal(depth == 0, p->role == HS_EMBED || strncmp(p->name, "embed.", 6) == 0);
+            at[depth]++;
+        }
+        for (int d = 0; d <= layers + 1; d++)
+            assert_int_equal(at[d] > 0, d == 0 || d > layers || !groups || d % (layers / groups) == 0);
+        free(at);
+        hs_params_free(ps);
+    }
+}
+
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static void names_every_parameter_once(void **state)
@@ -168,6 +192,7 @@ static void checks_begin_with_the_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(counts_its_parameters), cmocka_unit_test(names_every_parameter_once),
-                                        cmocka_unit_test(config_json_reads_back), cmocka_unit_test(checks_begin_with_the_key) };
+                                        cmocka_unit_test(knows_how_deep), cmocka_unit_test(config_json_reads_back),
+                                        cmocka_unit_test(checks_begin_with_the_key) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
