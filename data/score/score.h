@@ -91,7 +91,7 @@ hs_status hs_count_labels(const hs_multilabel_input *in, hs_class_counts *by_lab
 
 typedef enum hs_entity_mode { HS_ENTITY_DEFAULT, HS_ENTITY_STRICT, HS_ENTITY_CONLLEVAL, HS_ENTITY_MODES } hs_entity_mode;
 #define HS_ENTITY_MODE_WORDS "default|strict|conlleval"
-typedef enum hs_tag_scheme {
+typedef enum hs_entity_scheme {
     HS_SCHEME_AUTO, // as seqeval tells it by the prefixes of the gold tags: IOB2, IOE2, IOBES or BILOU
     HS_SCHEME_IOB1,
     HS_SCHEME_IOB2,
@@ -100,8 +100,8 @@ typedef enum hs_tag_scheme {
     HS_SCHEME_IOBES,
     HS_SCHEME_BILOU,
     HS_SCHEMES
-} hs_tag_scheme;
-#define HS_TAG_SCHEME_WORDS "auto|iob1|iob2|ioe1|ioe2|iobes|bilou"
+} hs_entity_scheme;
+#define HS_ENTITY_SCHEME_WORDS "auto|iob1|iob2|ioe1|ioe2|iobes|bilou"
 
 typedef struct hs_tokens_input {
     const hs_labels *tags; // "O", "B-PER", ...
@@ -109,8 +109,8 @@ typedef struct hs_tokens_input {
     const int64_t *starts;      // [sentences + 1]
     const int32_t *gold, *pred; // [starts[sentences]] places in tags; gold < 0: the token is passed over (special tokens, later subtokens)
     hs_entity_mode mode;
-    hs_tag_scheme scheme; // of strict mode
-    const int64_t *draw;  // [sentences]
+    hs_entity_scheme scheme; // of strict mode
+    const int64_t *draw;     // [sentences]
 } hs_tokens_input;
 typedef struct hs_entity_counts { // by type
     hs_labels types;              // sorted by bytes; those that some entity has
@@ -125,20 +125,20 @@ bool hs_tags_are_chunks(const hs_labels *tags);  // O, or a prefix and a type, e
 // ---- span: answers as texts. exact, f1, total; version 2 also HasAns_exact, HasAns_f1, HasAns_total, NoAns_..., and with odds best_exact,
 // best_exact_thresh, best_f1, best_f1_thresh
 
-typedef struct hs_answer {
+typedef struct hs_span_answer {
     const char *id;          // for messages
     const char *const *gold; // [n_gold] UTF-8; none: the question has no answer (version 2)
     int n_gold;
     const char *pred; // "": no answer; NULL: none was made, which version 1 counts as wrong and version 2 refuses
     double odds;      // that it has none (null_odds.json, na_prob); only if asked for
     int64_t order;    // in the file of odds: best thresholds go through equal odds in that order; all 0: in the order of the answers
-} hs_answer;
+} hs_span_answer;
 typedef struct hs_answer_score {
     double exact, f1; // 0 or 1, and of bags of words: the best over the gold answers
 } hs_answer_score;
 typedef struct hs_span_input {
     int64_t n;
-    const hs_answer *answers;
+    const hs_span_answer *answers;
     bool version_2, odds;
     double threshold; // of odds: above it the answer is "" (the script's --na-prob-thresh, default 1)
     const int64_t *draw;
