@@ -65,7 +65,10 @@ hs_class_averages hs_class_average(const hs_class_counts *c, int n, bool absent)
     }
     a.micro = hs_class_prf(all);
     a.support = all.gold;
-    divide(&a.macro, classes);
+    if (classes)
+        divide(&a.macro, classes);
+    else // seqeval: the mean of nothing
+        a.macro = (hs_prf){ NAN, NAN, NAN };
     divide(&a.weighted, (double)all.gold);
     return a;
 }

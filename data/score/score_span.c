@@ -89,7 +89,7 @@ static hs_status compare(const words *plain, const words *bag, const char *answe
 static hs_status score_answer(const hs_span_answer *a, bool version_2, hs_answer_score *best)
 {
     words plain = { 0 }, bag = { 0 };
-    bool any = false, blank;
+    bool any = false, blank = false;
     hs_status st;
     *best = (hs_answer_score){ 0 };
     HS_TRY_GOTO(st, words_of(a->pred, &plain), done);

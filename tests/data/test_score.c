@@ -228,9 +228,9 @@ static void passed_over(void **state)
     const int32_t other[] = { 0, 3, 0, 2, 0, 0, 1, 0, 2 };
     in.pred = other;
     FAILS(USAGE, "tag \"S-A\" is none of scheme iob2, whose tags begin with I, O or B", hs_score_tokens(&in, &s));
-    in.pred = gold, in.gold = other;
+    in.pred = gold, in.gold = other, in.scheme = HS_SCHEME_IOBES;
     FAILS(USAGE, "token 0 has tag 0 and prediction -1, allowed 0 to 4", hs_score_tokens(&in, &s));
-    in.pred = other;
+    in.pred = other, in.scheme = HS_SCHEME_AUTO;
     FAILS(USAGE, "the gold tags begin with I O B S alone: not the prefixes of", hs_score_tokens(&in, &s));
     const int32_t none[] = { -1, -1, -1, -1, -1, -1, -1, -1, -1 };
     in.gold = none, in.mode = HS_ENTITY_DEFAULT;
