@@ -13,7 +13,7 @@ static void adamw(const hs_args *a, hs_lane *lane)
     hs_for_chunks(c, &mine)
     {
         // eps inside the root of v / bc2, by the v that is there
-        const float step = now.lr[c->role] * now.inv_bc1, shrink = now.lr[c->role] * now.decay[c->role], l2 = now.l2[c->role],
+        const float lr = rate_of(&now, c), step = lr * now.inv_bc1, shrink = lr * now.decay[c->role], l2 = now.l2[c->role],
                     eps_in = now.eps_in / now.inv_bc2;
         const float *restrict grad = (const float *)a->in[3].p + c->grad;
         float buf_m[HS_CHUNK], buf_v[HS_CHUNK];

@@ -20,7 +20,7 @@ static void novograd(const hs_args *a, hs_lane *lane)
     walk mine = walk_of(a, lane);
     hs_for_chunks(c, &mine)
     {
-        const float step = now.lr[c->role], decay = now.decay[c->role], l2 = now.l2[c->role], beta3 = now.beta3,
+        const float step = rate_of(&now, c), decay = now.decay[c->role], l2 = now.l2[c->role], beta3 = now.beta3,
                     factor = now.factor * ((const float *)a->in[4].p)[c->logical];
         const float *restrict grad = (const float *)a->in[3].p + c->grad;
         float buf[HS_CHUNK];

@@ -200,7 +200,8 @@ static int64_t kept_at(const hs_slab *s, const hs_chunk *c, int tensor)
                               : (int64_t)hs_slab_element(s, c);
 }
 
-static hs_status fill_chunks(hs_optim *o)
+// rate: by parameter; NULL: 1 for all.
+static hs_status fill_chunks(hs_optim *o, const float *rate)
 {
     const hs_params *ps = o->ps;
     int first = 0; // logical tensor of the parameter
@@ -218,6 +219,7 @@ static hs_status fill_chunks(hs_optim *o)
                                     .n = c->n,
                                     .param = c->param,
                                     .logical = first + tensor,
+                                    .rate = rate ? rate[c->param] : 1,
                                     .role = (uint8_t)ps->param[c->param]->role,
                                     .counted = c->counted };
         for (int i = 0; i < o->rule->n_slabs; i++)
@@ -343,7 +345,7 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
     hs_status st;
     HS_TRY_GOTO(st, find_slabs(o), failed);
     HS_TRY_GOTO(st, alloc_tables(o), failed);
-    HS_TRY_GOTO(st, fill_chunks(o), failed);
+    HS_TRY_GOTO(st, fill_chunks(o, NULL), failed);
     HS_TRY_GOTO(st, fill_order(o, NULL), failed);
     bind_slabs(o);
     build_segment(o, tier);
@@ -365,6 +367,16 @@ void hs_optim_free(hs_optim *o)
 hs_status hs_optim_set_order(hs_optim *o, const int *order)
 {
     HS_TRY(fill_order(o, order));
+    return HS_OK;
+}
+
+hs_status hs_optim_set_rates(hs_optim *o, const float *rate)
+{
+    for (int i = 0; i < o->ps->n_params; i++)
+        if (!(rate[i] >= 0 && isfinite(rate[i])))
+            return HS_FAIL(INTERNAL, "the learning rate of %s is to be multiplied by %g, which is no factor", o->ps->param[i]->name,
+                           (double)rate[i]);
+    HS_TRY(fill_chunks(o, rate));
     return HS_OK;
 }
 

@@ -36,6 +36,10 @@ typedef struct hs_schedule {
     double warmup_share; // of steps, in place of warmup (whose steps it is rounded down to, but for poly-warmup); 0: warmup counts
 } hs_schedule;
 double hs_schedule_lr(const hs_schedule *s, int64_t t);
+// Layer-wise decay, ELECTRA's rule: what the rate of something of this depth is multiplied by, in a model of so many layers. Embeddings
+// have depth 0, layers 1 to `layers`, what stands behind them `layers` + 1: decay^(layers + 2 - depth), and 1 behind the layers. decay 1:
+// all the same.
+double hs_layer_rate(double decay, int layers, int depth);
 
 typedef struct hs_scaler_config {
     bool dynamic; // false: the scale stays at init
@@ -115,6 +119,10 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
 void hs_optim_free(hs_optim *o);
 // (optional) hs_plan_grad_order of what makes the gradients. Says which of several non-finite ones is named; defaults to hs_param.id.
 hs_status hs_optim_set_order(hs_optim *o, const int *order);
+// (optional) What the learning rate of each parameter is multiplied by, by hs_param.id, beside the factor of its role; copied. At least 0:
+// with 0 a value stays what it is while its moments go on. Defaults to 1. Between two updates, behind what was submitted. INTERNAL: not a
+// number of that kind.
+hs_status hs_optim_set_rates(hs_optim *o, const float *rate);
 // For hs_run_set_update: where step block and state lie is not in it.
 const hs_segment *hs_optim_segment(const hs_optim *o);
 // What a run begins with: the scale, and nothing applied yet. For hs_run_set_state before the first step.

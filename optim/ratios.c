@@ -60,7 +60,8 @@ void hs_lamb_ratios(const hs_args *a, hs_lane *lane)
     tensors t;
     if (!add_up(&t, a))
         return;
-    for_made(c, &t) t.ratio[c->logical] = (float)(lamb_ratio(a->attr, c->role, t.norms[c->logical]) * (double)t.now->lr[c->role]);
+    for_made(c, &t) t.ratio[c->logical] =
+        (float)(lamb_ratio(a->attr, c->role, t.norms[c->logical]) * (double)(t.now->lr[c->role] * c->rate));
 }
 
 // coefficient |w| / (|g| + decay |w| + eps); 1 where a norm is 0.

@@ -61,3 +61,5 @@ static double (*const rate[HS_N_SCHEDULES])(const hs_schedule *s, int64_t t) = {
 };
 
 double hs_schedule_lr(const hs_schedule *s, int64_t t) { return rate[s->kind](s, t); }
+
+double hs_layer_rate(double decay, int layers, int depth) { return depth > layers ? 1 : pow(decay, layers + 2 - depth); }

@@ -12,7 +12,7 @@ static const hs_slab_spec small_slabs[] = { { .name = "sgd.m", .dtype = HS_BF16,
 
 static inline void descend(const hs_args *a, const hs_update_step *now, const hs_update_chunk *c, const float *restrict grad, float ratio)
 {
-    const float step = now->lr[c->role], decay = now->decay[c->role], l2 = now->l2[c->role];
+    const float step = rate_of(now, c), decay = now->decay[c->role], l2 = now->l2[c->role];
     float buf[HS_CHUNK];
     float *restrict w = (float *)a->out[0].p + c->value, *restrict m = moment_open(&a->out[2], c, 0, buf);
     HS_SIMD

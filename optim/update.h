@@ -19,6 +19,7 @@ typedef struct hs_update_chunk {
     int64_t value, low, grad, kept[HS_OPTIM_SLABS]; // elements from the front of the slab
     int64_t first;                                  // of the stored parameter
     int32_t n, param, logical;                      // logical: whose norms it counts to (optim.qkv)
+    float rate;                                     // of its parameter: factor of the learning rate (hs_optim_set_rates)
     uint8_t role;                                   // hs_role
     bool counted;                                   // hs_chunk.counted
 } hs_update_chunk;
@@ -107,7 +108,7 @@ void hs_optim_decide(const hs_args *a, hs_lane *lane);
 void hs_optim_total(const hs_args *a, hs_lane *lane);
 void hs_optim_vote(const hs_args *a, hs_lane *lane);
 // What is settled per logical tensor, by one member (ratios.c). LAMB's and LARS's trust ratios: chunks, made, now, partials -> norms,
-// ratio. LAMB's are times the role's lr. NovoGrad's 1 / (sqrt(v) + eps), from the partials of `sums`: -> norms, ratio, v.
+// ratio. LAMB's are times lr. NovoGrad's 1 / (sqrt(v) + eps), from the partials of `sums`: -> norms, ratio, v.
 void hs_lamb_ratios(const hs_args *a, hs_lane *lane);
 void hs_lars_ratios(const hs_args *a, hs_lane *lane);
 void hs_novograd_scales(const hs_args *a, hs_lane *lane);

@@ -47,7 +47,9 @@ static inline double sum_squares(const float *x, int32_t n)
     return sum;
 }
 
-// ---- gradients
+// ---- rates and gradients
+
+static inline float rate_of(const hs_update_step *now, const hs_update_chunk *c) { return now->lr[c->role] * c->rate; }
 
 // As moments take it: unscaled, clipped, with the decay that is part of it.
 static inline float gradient_of(const hs_update_step *now, float l2, float grad, float w)

@@ -19,6 +19,7 @@
 
 typedef struct oracle {
     const hs_optim_config *c;
+    const float *rate; // by parameter; NULL: 1 for all
     double *w, *m, *v, *u, norm;
     int64_t t;
 } oracle;
@@ -70,8 +71,8 @@ static void oracle_tensor(oracle *x, const hs_param *p, const double *g, size_t 
     const double wd = c->weight_decay * c->decay_factor[p->role], decay = c->decay == HS_DECAY_DECOUPLED ? wd : 0, l2 = wd - decay;
     const double t = (double)x->t, bc1 = 1 - pow(c->beta1, t), bc2 = 1 - pow(c->beta2, t);
     const bool moments = c->correction == HS_CORRECT_MOMENTS;
-    const double beta3 = c->grad_averaging ? 1 - c->beta1 : 1,
-                 rate = lr * c->lr_factor[p->role] * (c->correction == HS_CORRECT_STEP ? sqrt(bc2) / bc1 : 1);
+    const double beta3 = c->grad_averaging ? 1 - c->beta1 : 1, rate = lr * c->lr_factor[p->role] * (x->rate ? (double)x->rate[p->id] : 1) *
+                                                                      (c->correction == HS_CORRECT_STEP ? sqrt(bc2) / bc1 : 1);
     const double squares = pow(norm_of(g, first, n), 2), inside = c->kind == HS_LARS ? trust_ratio(x, p, g, first, n) : 1;
     double *one = &x->v[first]; // NovoGrad's
     if (c->kind == HS_NOVOGRAD)
@@ -140,13 +141,16 @@ static void check_low(const hs_params *ps)
     free(master), free(low);
 }
 
-static void against_oracle(const hs_optim_config *c, hs_dtype low, const char *isa, const char *frozen)
+static void against_oracle_at(const hs_optim_config *c, hs_dtype low, const char *isa, const char *frozen, const float *rate)
 {
     rig r;
     oracle x;
     rig_open_frozen(&r, c, low, 2, isa, frozen);
     float *before = flat_copy(r.ps, "master"), *after;
     oracle_open(&x, c, r.ps);
+    x.rate = rate;
+    if (rate)
+        assert_int_equal(hs_optim_set_rates(r.o, rate), HS_OK);
     for (int t = 0; t < 15; t++) {
         const double scale = (double)r.state.scale;
         rig_step(&r, t, t % 4 == 0 ? 1.0 : 1e-4); // above and below the clip
@@ -161,16 +165,21 @@ static void against_oracle(const hs_optim_config *c, hs_dtype low, const char *i
     if (hs_params_slab(r.ps, "adam.v"))
         check_slab(r.ps, "adam.v", x.v, 1e-6);
     after = flat_copy(r.ps, "master");
-    for (int i = 0; i < r.ps->n_params; i++) { // what is frozen keeps its bits, the rest moved
+    for (int i = 0; i < r.ps->n_params; i++) { // what is frozen, or has the rate 0, keeps its bits, the rest moved
         const hs_param *p = r.ps->param[i];
         const size_t at = flat_at(r.ps, p);
-        assert_int_equal(memcmp(before + at, after + at, p->n * sizeof *after) == 0, p->frozen);
+        assert_int_equal(memcmp(before + at, after + at, p->n * sizeof *after) == 0, p->frozen || (rate && rate[i] == 0));
     }
     free(before), free(after);
     if (low != HS_F32)
         check_low(r.ps);
     oracle_close(&x);
     rig_close(&r);
+}
+
+static void against_oracle(const hs_optim_config *c, hs_dtype low, const char *isa, const char *frozen)
+{
+    against_oracle_at(c, low, isa, frozen, NULL);
 }
 
 static const char *const tiers[] = { "portable", "avx2", "avx512", "avx512bf16" };
@@ -254,6 +263,44 @@ static void test_frozen(void **state)
             rig_close(&all);
             rig_close(&part);
         }
+}
+
+// Rates of their own for each parameter, as layer-wise decay gives them: none, all of it, parts; with what is frozen among them.
+static void test_rates(void **state)
+{
+    (void)state;
+    static const float rates[][RIG_PARAMS] = { { 0.8f * 0.8f * 0.8f, 0.64f, 0.64f, 1 }, { 0, 1, 0.5f, 3 }, { 1, 1, 1, 1 } };
+    for (int i = 0; i < HS_N_PRESETS; i++)
+        for (int t = 0; t < HS_COUNT(tiers); t++)
+            for (int k = 0; k < HS_COUNT(rates) && tier_runs(t); k++) {
+                hs_optim_config c = hs_optim_preset((hs_preset)i);
+                c.schedule = rig_schedule();
+                against_oracle_at(&c, k == 1 ? HS_BF16 : HS_F32, tiers[t], k == 0 ? "qkv.bias" : NULL, rates[k]);
+            }
+}
+
+// Factors of 1 are the bits of no factors; what is no factor is refused and changes nothing.
+static void test_rates_of_one(void **state)
+{
+    (void)state;
+    static const float ones[RIG_PARAMS] = { 1, 1, 1, 1 },
+                       bad[][RIG_PARAMS] = { { 1, -1e-3f, 1, 1 }, { 1, 1, NAN, 1 }, { INFINITY, 1, 1, 1 } };
+    for (int i = 0; i < HS_N_PRESETS; i++) {
+        hs_optim_config c = hs_optim_preset((hs_preset)i);
+        c.schedule = rig_schedule();
+        rig a, b;
+        rig_open(&a, &c, HS_BF16, 1, NULL), rig_open(&b, &c, HS_BF16, 2, NULL);
+        assert_int_equal(hs_optim_set_rates(b.o, ones), HS_OK);
+        for (int k = 0; k < HS_COUNT(bad); k++)
+            assert_int_equal(hs_optim_set_rates(b.o, bad[k]), HS_INTERNAL);
+        assert_non_null(strstr(hs_error(), "wte.weight"));
+        for (int t = 0; t < 5; t++)
+            rig_step(&a, t, 1e-2), rig_step(&b, t, 1e-2);
+        float *one = rig_slabs(a.ps), *two = rig_slabs(b.ps);
+        assert_memory_equal(one, two, rig_slab_bytes(a.ps));
+        free(one), free(two);
+        rig_close(&a), rig_close(&b);
+    }
 }
 
 // Each optimizer keeps what it says, and refuses parameters that lack it.
@@ -372,9 +419,9 @@ static void test_threads_same_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_presets),           cmocka_unit_test(test_switches),      cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_slabs_kept),        cmocka_unit_test(test_adamw_pytorch), cmocka_unit_test(test_sgd_pytorch),
-        cmocka_unit_test(test_threads_same_bits),
+        cmocka_unit_test(test_presets),       cmocka_unit_test(test_switches),     cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_rates),         cmocka_unit_test(test_rates_of_one), cmocka_unit_test(test_slabs_kept),
+        cmocka_unit_test(test_adamw_pytorch), cmocka_unit_test(test_sgd_pytorch),  cmocka_unit_test(test_threads_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

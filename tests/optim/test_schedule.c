@@ -115,11 +115,23 @@ static void test_inverse_sqrt(void **state)
         near(hs_schedule_lr(&noam, step - 1), pow(width, -0.5) * fmin(pow(step, -0.5), step * pow(warmup, -1.5)));
 }
 
+// ELECTRA's: a discriminator of 12 layers has its embeddings at 0.8^14 of the head's rate.
+static void test_layers(void **state)
+{
+    (void)state;
+    near(hs_layer_rate(0.8, 12, 0), pow(0.8, 14));
+    near(hs_layer_rate(0.8, 12, 1), pow(0.8, 13));
+    near(hs_layer_rate(0.8, 12, 12), 0.64);
+    for (int depth = 0; depth <= 13; depth++)
+        assert_true(hs_layer_rate(1, 12, depth) == 1);
+    assert_true(hs_layer_rate(0.8, 12, 13) == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_house),   cmocka_unit_test(test_share),        cmocka_unit_test(test_nvidia),
-        cmocka_unit_test(test_electra), cmocka_unit_test(test_inverse_sqrt),
+        cmocka_unit_test(test_electra), cmocka_unit_test(test_inverse_sqrt), cmocka_unit_test(test_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
