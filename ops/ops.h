@@ -33,6 +33,13 @@ const char *hs_onednn_version(void); // NULL: built without
 // ---- products
 // y[N, O] = x[N, C] w[O, C]^T + bias[O].  bias may be NULL. cols_used: as 0 (all).
 hs_tensor *hs_linear(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias);
+// y = x + scale u b in the parts of x that mask has bits for (part 0: bit 0): u [N, used * R], b [used * R, O], x [N, parts * O]; R and O
+// multiples of 8. LoRA's pairs, arXiv:2106.09685.
+typedef struct hs_low_rank_attr {
+    int32_t parts, mask;
+    float scale;
+} hs_low_rank_attr;
+hs_tensor *hs_low_rank(hs_graph *g, hs_tensor *x, hs_tensor *u, hs_tensor *b, hs_low_rank_attr attr);
 // c[..., M, K'] = op(a) op(b), batched over equal leading dims; ta, tb: transpose the last two dims of a, b.
 typedef struct hs_matmul_attr {
     bool ta, tb;
