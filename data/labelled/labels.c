@@ -1,31 +1,45 @@
-// labels: a list of names. A task has tens of them, now and then some thousands: found by a walk.
+// labels: a list of names, each found by its hash.
 #include "data/labelled/labels.h"
+#include "core/base/grow.h"
+#include "core/base/rng.h"
 #include <stdlib.h>
 #include <string.h>
 
+// The key of a name: its hash, or the next one that no other name has. *index: where it stands, from 1; 0: nowhere.
+static uint64_t key_of(const hs_labels *l, const char *name, int *index)
+{
+    uint64_t key = hs_hash_string(name);
+    while ((*index = hs_map_get(l->map, key)) != 0 && strcmp(l->name[*index - 1], name) != 0)
+        key++;
+    return key;
+}
+
 int hs_labels_find(const hs_labels *l, const char *name)
 {
-    for (int i = 0; i < l->n; i++)
-        if (strcmp(l->name[i], name) == 0)
-            return i;
-    return -1;
+    int index;
+    key_of(l, name, &index);
+    return index - 1;
 }
 
 hs_status hs_labels_add(hs_labels *l, const char *name, int *index)
 {
-    const int found = hs_labels_find(l, name);
+    int found;
+    const uint64_t key = key_of(l, name, &found);
     if (index)
-        *index = found < 0 ? l->n : found;
-    if (found >= 0)
+        *index = found ? found - 1 : l->n;
+    if (found)
         return HS_OK;
     const bool full = (l->n & (l->n - 1)) == 0; // room is a power of two
     char **more = full ? realloc(l->name, (size_t)(l->n ? 2 * l->n : 1) * sizeof *more) : l->name;
     if (!more)
         return HS_FAIL(MEMORY, "no memory for %d labels", l->n + 1);
     l->name = more;
+    int *place = hs_map_at(&l->map, key);
+    if (!place)
+        return HS_FAIL(MEMORY, "no memory for %d labels", l->n + 1);
     if (!(l->name[l->n] = strdup(name)))
         return HS_FAIL(MEMORY, "no memory for the name of a label");
-    l->n++;
+    *place = ++l->n;
     return HS_OK;
 }
 
@@ -44,5 +58,6 @@ void hs_labels_free(hs_labels *l)
     for (int i = 0; i < l->n; i++)
         free(l->name[i]);
     free(l->name);
+    hs_map_free(l->map);
     *l = (hs_labels){ 0 };
 }

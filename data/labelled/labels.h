@@ -4,9 +4,11 @@
 #include "core/base/status.h"
 #include <stdbool.h>
 
+struct hs_map;
 typedef struct hs_labels {
     int n;
-    char **name; // owned
+    char **name;        // owned
+    struct hs_map *map; // where each stands
 } hs_labels;
 
 hs_status hs_labels_add(hs_labels *l, const char *name, int *index); // index (may be NULL) of the one there is, or of the new one. MEMORY
