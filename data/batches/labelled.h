@@ -35,8 +35,8 @@ typedef struct hs_labelled_opts {
 hs_status hs_labelled_new(hs_source **out, const hs_labelled_opts *o);
 
 typedef struct hs_labelled_info {
-    int64_t rows, tokens, longest, cut; // cut: examples of which something is in no row
-    int64_t dropped;                    // rows of SPAN without the answer
+    int64_t rows, tokens, longest;
+    int64_t cut; // examples of which something is in no row
 } hs_labelled_info;
 hs_labelled_info hs_labelled_info_of(const hs_source *s);
 // The row that is sample i, and the examples' way back; borrowed from the source. Only of hs_labelled_new's sources.

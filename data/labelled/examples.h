@@ -56,19 +56,20 @@ typedef struct hs_turn { // of LM: text[0][start, end)
 } hs_turn;
 
 typedef struct hs_example { // borrowed from hs_examples; texts end with a NUL that is not counted
-    const char *text[2];     // TOKENS: words with a space between them. SPAN: question, context. LM: all turns in a row. [1]: or NULL
+    const char *text[2];    // TOKENS: words with a space between them. SPAN: question, context. LM: all turns in a row. [1]: or NULL
     size_t bytes[2];
-    int32_t file;            // index in hs_examples.path
-    int64_t line;            // of the file, from 1
-    int64_t document;        // number of the document it is from, ascending: -DOCSTART-, a new file
-    const char *id;          // SPAN, JSON with a key "id"; or NULL
-    int32_t label;           // SEQUENCE, PAIR: class; -1: it has none
-    int32_t n;               // of the one array below that its task has
-    const float *value;      // REGRESSION: [n]
-    const int32_t *labels;   // MULTILABEL: classes, ascending. TOKENS: class of each word; -1: it does not count
-    const hs_span *word;     // TOKENS: bytes of each word in text[0]
-    const hs_answer *answer; // SPAN: in the order of the file; n 0: there is none (SQuAD 2.0)
-    const hs_turn *turn;     // LM
+    int32_t file;             // index in hs_examples.path
+    int64_t line;             // of the file, from 1
+    int64_t document;         // number of the document it is from, ascending: -DOCSTART-, a new file
+    const char *id;           // SPAN, JSON with a key "id"; or NULL
+    int32_t label;            // SEQUENCE, PAIR: class; SPAN: 0; -1: it has none, or it is not known
+    int32_t n;                // of the one array below that its task has
+    const float *value;       // REGRESSION: [n]
+    const int32_t *labels;    // MULTILABEL: classes, ascending. TOKENS: class of each word; -1: it does not count
+    const hs_span *word;      // TOKENS: bytes of each word in text[0]
+    const int32_t *word_line; // TOKENS: of each word, counted from `line`
+    const hs_answer *answer;  // SPAN: in the order of the file; n 0: there is none (SQuAD 2.0)
+    const hs_turn *turn;      // LM
 } hs_example;
 
 typedef struct hs_examples_opts {
