@@ -76,6 +76,12 @@ hs_status hs_new_folder_begin(hs_new_folder *f, const char *dir, bool overwrite)
     char tmp[HS_PATH];
     HS_TRY(hs_path_join(tmp, "%s.tmp-%ld", f->path, (long)getpid()));
     hs_remove_tree(io, tmp); // of a process of that number that died
+    char *slash = strrchr(tmp, '/');
+    if (slash && slash > tmp) {
+        *slash = 0;
+        HS_TRY(hs_make_dirs(io, tmp));
+        *slash = '/';
+    }
     if (io->mkdir(tmp, 0777) != 0)
         return HS_FAIL(SYSTEM, "%s: %s", tmp, strerror(errno));
     memcpy(f->tmp, tmp, sizeof tmp);

@@ -7,8 +7,8 @@ typedef struct hs_new_folder {
     char path[HS_PATH], tmp[HS_PATH]; // tmp: where its files are made; "" where there is none
 } hs_new_folder;
 
-// dir: not there, or empty. With `overwrite` it may also hold files, all of names that exports have (config.json, *.safetensors, ...),
-// which the new ones take the place of. USAGE, before any work is done: anything else.
+// dir: not there (the folders it lies in are made), or empty. With `overwrite` it may also hold files, all of names that exports have
+// (config.json, *.safetensors, ...), which the new ones take the place of. USAGE, before any work is done: anything else.
 hs_status hs_new_folder_begin(hs_new_folder *f, const char *dir, bool overwrite);
 hs_status hs_new_folder_commit(hs_new_folder *f); // in any case the end: after an error nothing is left
 void hs_new_folder_discard(hs_new_folder *f);     // gives up before commit; harmless after it

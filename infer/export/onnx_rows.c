@@ -146,12 +146,13 @@ static hs_status emit_scale(hs_ox *x, const hs_node *n)
     return HS_OK;
 }
 
+// The second operand first: of three tables that are added up in the trace's order ONNX Runtime's optimizer (1.32) would leave one out.
 static hs_status emit_binary(hs_ox *x, const hs_node *n, const char *op)
 {
     const char *a, *b;
     HS_TRY(hs_ox_in(x, n, "a", &a));
     HS_TRY(hs_ox_in(x, n, "b", &b));
-    hs_ox_out(x, n, HS_OX(x, op, a, b), width_of(x, n));
+    hs_ox_out(x, n, HS_OX(x, op, b, a), width_of(x, n));
     return HS_OK;
 }
 static hs_status emit_add(hs_ox *x, const hs_node *n) { return emit_binary(x, n, "Add"); }
@@ -185,7 +186,7 @@ static hs_status emit_residual_norm(hs_ox *x, const hs_node *n)
     const char *y, *residual;
     HS_TRY(with_bias(x, n, &y));
     HS_TRY(hs_ox_in(x, n, "residual", &residual));
-    const char *sum = HS_OX(x, "Add", residual, y);
+    const char *sum = HS_OX(x, "Add", y, residual);
     HS_TRY(norm(x, n, sum));
     x->of[n->out[1]->id] = (hs_ox_value){ .name = { sum }, .n = 1, .width = x->of[n->out[0]->id].width };
     return HS_OK;
