@@ -46,6 +46,7 @@ void hs_export_model_close(hs_export_model *m)
     hs_params_free(m->params);
     hs_states_free(m->states);
     hs_tokenizer_free(m->tokenizer);
+    hs_model_info_free(&m->info);
     *m = (hs_export_model){ 0 };
 }
 

@@ -146,8 +146,23 @@ static void rename_value(hs_onnx *m, const char *from, const char *to)
     }
 }
 
+// Where an answer begins and where it ends, as transformers' classes give them: each a number per token.
+static void add_spans(hs_ox *x, const char *logits)
+{
+    static const char *const names[] = { "start_logits", "end_logits" };
+    const hs_onnx_dim dim[] = { { 0, BATCH }, { 0, LENGTH } };
+    const char *part[] = { "/Split_output_0", "/Split_output_1" };
+    hs_onnx_set_int(x->m, hs_onnx_add_node(x->m, "Split", "/Split", &logits, 1, part, HS_COUNT(part)), "axis", -1);
+    strcpy(x->path, "");
+    for (int i = 0; i < HS_COUNT(names); i++) {
+        rename_value(x->m, HS_OX(x, "Squeeze", part[i], HS_OX_LIST(x, -1)), names[i]);
+        add_value(x, true, names[i], x->real, HS_COUNT(dim), dim);
+    }
+}
+
 static hs_status add_outputs(hs_ox *x, bool hidden)
 {
+    const bool span = !hidden && hs_arch_task(x->model->arch) == HS_TASK_SPAN;
     for (int i = 0; i < x->g->n_outputs; i++) {
         const hs_tensor *t = x->g->output[i];
         const hs_ox_value *v = &x->of[t->id];
@@ -156,6 +171,10 @@ static hs_status add_outputs(hs_ox *x, bool hidden)
         const char *name = output_name(x, i, hidden);
         if (v->n != 1)
             return HS_FAIL(UNSUPPORTED, "%s: output %d of the model has no form in ONNX", t->scope, i);
+        if (span) {
+            add_spans(x, v->name[0]);
+            continue;
+        }
         rename_value(x->m, v->name[0], name);
         add_value(x, true, name, x->real, of_seqs ? 2 : 3, of_seqs ? seqs : rows);
     }
@@ -241,7 +260,7 @@ static bool has_head(hs_arch a)
 
 static hs_status export_into(hs_export_model *m, const char *tmp, const hs_export_onnx_opts *o)
 {
-    const bool hidden = o->hidden || !has_head(m->arch), past = o->past && !hidden && m->arch.family->batch == HS_BATCH_TEXT;
+    const bool hidden = o->hidden || !has_head(m->arch), past = o->past && !hidden && hs_arch_batch(m->arch) == HS_BATCH_TEXT;
     const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .cache_rows = 8, .logits = true, .hidden = hidden };
     hs_graph *g;
     HS_TRY(hs_export_model_trace(m, past ? HS_DECODE : HS_EVAL, &shape, &g));
