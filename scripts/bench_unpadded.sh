@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What unpadded execution gains on real lengths: pretraining steps of an encoder on a text's own sequences, in each layout of a batch.
-# Rounds alternate between the layouts, figures are medians of rounds. All layouts see the same sequences (bucketed: where --steps is a
-# multiple of 64, the window it sorts). Prints sequences and real tokens (pads left out) a second, and how many times as fast unpadded is.
+# Rounds alternate between the layouts, figures are medians of rounds. All layouts see the same sequences (bucketed
+# in windows of 64 steps, which it sorts). Prints sequences and real tokens (pads left out) a second, and how many times as fast unpadded is.
 #   scripts/bench_unpadded.sh [--halfstep PROGRAM] [--model RECIPE] [--length N] [--batch N] [--steps N] [--rounds N] [--dtype D]
 #                             [--layouts LIST] [--documents WHERE] [--threads N] TEXT
 #   --model R       bert-mini; bert-base takes --steps 6 --layouts padded,packed,unpadded in a few minutes
@@ -36,6 +36,7 @@ done
 [ -x "$halfstep" ] || stop "no program $halfstep: build it, or name it with --halfstep"
 IFS=, read -ra each <<<"$layouts"
 [[ ,$layouts, == *,unpadded,* ]] || stop "--layouts is '$layouts': unpadded is what the others are compared with"
+[[ ,$layouts, != *,bucketed,* ]] || [ $((steps % 64)) -eq 0 ] || stop "--steps is $steps: bucketed sorts 64 batches at once, and has the others' sequences in a multiple of that"
 halfstep=$(realpath "$halfstep")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -45,7 +46,7 @@ cd "$work"
 "$halfstep" prepare --tokenizer tok --documents "$documents" --sentences rule -o store "$text" --quiet >/dev/null
 # The recipe with one phase in place of its own, dropout and all.
 "$halfstep" pretrain "$model" --out resolved --data.train=store.bin --data.tokenizer=tok --data.val=0 --model.vocab=0 --phases.0.steps=1 --phases.0.batch=1 --phases.1.steps=1 \
-  --phases.0.accumulate=1 --phases.1.batch=1 --phases.1.accumulate=1 --quiet
+  --phases.0.accumulate=1 --phases.1.batch=1 --phases.1.accumulate=1 --phases.0.warmup=0 --phases.1.warmup=0 --quiet
 awk '/^phases:/ { skip = 1; next } /^[^ ]/ { skip = 0 } !skip' resolved/config.yaml >one.yaml
 value() { tail -n 1 "$1/metrics.jsonl" | grep -oE "\"$2\":[-+0-9.eE]+" | cut -d: -f2; }
 for ((round = 1; round <= rounds; round++)); do

@@ -3,12 +3,12 @@
 # precision: held-out loss and accuracy of masked tokens over the same sequences, means and standard deviations over seeds, and how far a
 # precision ends from fp32 beside the spread that seeds make. Fails where a mean is further away than fp32's standard deviation.
 #   scripts/precision_seeds.sh [--halfstep PROGRAM] [--seeds N] [--steps N] [--dtypes LIST] [--threads N] [--keep DIR] TEXT
-#   --seeds N     5: seeds 1 to N; --steps N: 400 of 32 sequences of 64 tokens (400 steps are about 40 s on two cores)
+#   --seeds N     5: seeds 1 to N; --steps N: 800 of 32 sequences of 64 tokens (15 runs take about ten minutes on two cores)
 #   --dtypes L    fp32,bf16,fp16
 #   --keep DIR    the runs go there; else nowhere
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-halfstep=$root/build/halfstep seeds=5 steps=400 dtypes=fp32,bf16,fp16 threads=0 keep='' text=''
+halfstep=$root/build/halfstep seeds=5 steps=800 dtypes=fp32,bf16,fp16 threads=0 keep='' text=''
 stop() { echo "precision_seeds: $*" >&2 && exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -73,7 +73,7 @@ awk '
       for (i = 1; base && i <= n[d]; i++) { x = loss[d, i] - loss["fp32", i]; x = x < 0 ? -x : x; worst = x > worst ? x : worst }
       away = base ? mean(loss, d) - mean(loss, "fp32") : 0
       printf "| %s | %.4f (%.4f) | %.2f %% (%.2f) | %.2f %% (%.2f) | %d | %s | %s |\n", d, mean(loss, d), sd(loss, d), 100 * mean(hit, d), 100 * sd(hit, d),
-             100 * mean(next_hit, d), 100 * sd(next_hit, d), skipped[d], base ? sprintf("%+.4f", away) : "-", base ? sprintf("%.4f", worst) : "-"
+             100 * mean(next_hit, d), 100 * sd(next_hit, d), skipped[d], base ? sprintf("%+.5f", away) : "-", base ? sprintf("%.5f", worst) : "-"
       if (base && (away > sd(loss, "fp32") || away < -sd(loss, "fp32"))) bad = bad " " d
     }
     if (bad) { print "\nfurther from fp32 than its seeds are from one another:" bad; exit 1 }
