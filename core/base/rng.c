@@ -89,3 +89,12 @@ void hs_random_normal(float *dst, int64_t n, uint64_t key, int64_t first, float 
         dst += k, first += k, n -= k;
     }
 }
+
+void hs_random_uniform(float *dst, int64_t n, uint64_t key, int64_t first, float most)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const uint64_t at = (uint64_t)(first + i), word = at / 4;
+        const hs_u32x4 x = hs_random(key, (uint32_t)word, (uint32_t)(word >> 32), 0, 0);
+        dst[i] = (float)((double)most * (2 * ((small_f64(x.v[at % 4]) + 0.5) * 0x1p-32) - 1));
+    }
+}

@@ -45,6 +45,8 @@ static inline double hs_u32_unit(uint32_t u) { return ((double)u + 0.5) * (1.0 /
 
 // n standard normal values: dst[i] = N(first + i) for this key (Box-Muller in double). Any slice equals the slice of the whole.
 void hs_random_normal(float *dst, int64_t n, uint64_t key, int64_t first, float mean, float std);
+// The same of values evenly spread over (-most, most).
+void hs_random_uniform(float *dst, int64_t n, uint64_t key, int64_t first, float most);
 
 #ifdef __cplusplus
 }

@@ -31,13 +31,18 @@ static size_t next_pattern(const char **at, const char **pattern)
     return n;
 }
 
+bool hs_patterns_fit(const char *patterns, const char *name)
+{
+    const char *at = patterns ? patterns : "", *pattern;
+    bool fits = false;
+    for (size_t n; (n = next_pattern(&at, &pattern));)
+        fits |= pattern_fits(pattern, n, name);
+    return fits;
+}
+
 bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s)
 {
-    const char *at = ps->freeze ? ps->freeze : "", *pattern;
-    bool fits = s->frozen;
-    for (size_t n; (n = next_pattern(&at, &pattern));)
-        fits |= pattern_fits(pattern, n, s->name);
-    return fits;
+    return s->frozen || hs_patterns_fit(ps->freeze, s->name) || hs_adapter_freezes(ps->adapter, s);
 }
 
 // "h0,,h1" or "," is a slip that would freeze less than was meant; a comma behind the last pattern is none.

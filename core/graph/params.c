@@ -201,6 +201,7 @@ void hs_params_free(hs_params *ps)
     free(ps->derived);
     free(ps->param);
     free(ps->freeze);
+    hs_adapter_free(ps->adapter);
     hs_map_free(ps->by_name);
     free(ps->chunk);
     hs_params_give_back(ps, ps->marks, (size_t)ps->n_params + 1);
@@ -324,6 +325,8 @@ static void draw_run(hs_params *ps, const hs_param *p, const run *r, uint64_t ke
         const int64_t n = r->n - at < BLOCK ? r->n - at : BLOCK;
         if (p->init == HS_INIT_NORMAL)
             hs_random_normal(block, n, key, r->logical + at, 0, p->std);
+        else if (p->init == HS_INIT_UNIFORM)
+            hs_random_uniform(block, n, key, r->logical + at, p->std);
         else
             for (int64_t j = 0; j < n; j++)
                 block[j] = 1;

@@ -18,14 +18,14 @@ extern "C" {
 
 typedef enum hs_role { HS_WEIGHT, HS_BIAS, HS_NORM, HS_EMBED, HS_N_ROLES } hs_role; // decides decay and trust ratio: never the name
 typedef enum hs_shard { HS_SHARD_NONE, HS_SHARD_COL, HS_SHARD_ROW } hs_shard;       // COL: rows of [out,in] within each part; ROW: columns
-typedef enum hs_init { HS_INIT_ZERO, HS_INIT_ONE, HS_INIT_NORMAL } hs_init;
+typedef enum hs_init { HS_INIT_ZERO, HS_INIT_ONE, HS_INIT_NORMAL, HS_INIT_UNIFORM } hs_init;
 
 struct hs_param {
     char *name; // "h3.attn.qkv.weight"
     hs_role role;
     hs_shard shard;
     hs_init init;
-    float std; // of HS_INIT_NORMAL
+    float std; // of HS_INIT_NORMAL; of HS_INIT_UNIFORM the largest magnitude
     int parts;
     int n_dims;
     int64_t logical[HS_MAX_DIMS]; // whole tensor, all parts, no padding
@@ -83,6 +83,7 @@ typedef struct hs_params {
     int tp_rank, tp_size;
     char *freeze;            // patterns of hs_params_freeze; NULL: none
     const char *freeze_name; // what messages call them
+    struct hs_adapter *adapter; // of hs_params_adapt (core/graph/adapter.h); NULL: none
     hs_slab **slab;
     int n_slabs, cap_slabs;
     hs_slab *master, *low, *grad; // of these names; low, grad: NULL where not declared

@@ -1,5 +1,6 @@
 // nn: what most families are made of, layer by layer; what a trained model knows as names is decided here.
 #include "models/nn/nn.h"
+#include "models/nn/pairs.h"
 
 // One parameter per statement: C does not order arguments, and the slab follows the order of calls.
 
@@ -54,6 +55,7 @@ void hs_nn_linear_params(hs_graph *g, const char *name, int64_t in, int64_t out,
                               .n_dims = 1,
                               .dim = { out },
                           });
+    hs_nn_pair_params(g, in, out, &o);
     hs_pop(g, mark);
 }
 
@@ -71,11 +73,10 @@ hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_
     hs_push(g, "%s", name);
     const bool partial = o.shard == HS_SHARD_ROW && g->grid.tp->size > 1; // then the bias comes once, behind the sum
     const bool later = partial || o.bias;
-    if (o.shard == HS_SHARD_COL)
-        x = hs_tp_copy(g, x);
-    y = hs_linear(g, x, w, later ? NULL : b);
+    y = hs_linear(g, o.shard == HS_SHARD_COL ? hs_tp_copy(g, x) : x, w, later ? NULL : b);
     if (partial)
         y = hs_tp_reduce(g, y);
+    y = hs_nn_pair(g, x, y, in, out, &o);
     if (o.bias)
         *o.bias = b;
     else if (partial && b)

@@ -28,7 +28,10 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
                                                      .grid = o->grid }));
     e->params = e->model->params;
     HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));
+    if (o->adapter)
+        HS_TRY(hs_params_adapt(e->params, o->adapter));
     HS_TRY(make_plans(e, o));
+    HS_TRY(hs_params_check_adapter(e->params));
     if (!o->optim)
         return HS_OK;
     HS_TRY(hs_params_check_freeze(e->params));

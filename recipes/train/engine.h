@@ -2,6 +2,7 @@
 // each need, in one call. A program with more plans, more runs or an update of its own uses core/run/run.h itself.
 #ifndef HS_RECIPES_ENGINE_H
 #define HS_RECIPES_ENGINE_H
+#include "core/graph/adapter.h"
 #include "core/run/run.h"
 #include "optim/optim.h"
 
@@ -11,6 +12,7 @@ typedef struct hs_engine_opts {
     const hs_policy *policy;                 // NULL: fp32
     const hs_optim_config *optim;            // NULL: no training plan, no moments
     const char *freeze;                      // hs_params_freeze; NULL: everything is trained
+    const hs_adapter_spec *adapter;          // hs_params_adapt; NULL: none
     bool eval, decode;                       // also make these plans
     const void *eval_config, *decode_config; // NULL: config
     int micro_steps;                         // as in hs_model_opts; with optim only

@@ -40,6 +40,7 @@ hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, c
                                   .eval_config = &t->eval,
                                   .policy = &policy,
                                   .optim = o->optim,
+                                  .adapter = o->adapter,
                                   .eval = true,
                                   .micro_steps = o->micro_steps,
                                   .seed = 3,

@@ -14,7 +14,8 @@ typedef struct encoder_opts {
     bool padded, hidden;
     int64_t max_tokens; // 0: 128
     int micro_steps;
-    const hs_grid *grid; // NULL: one rank
+    const hs_grid *grid;            // NULL: one rank
+    const hs_adapter_spec *adapter; // NULL: none
 } encoder_opts;
 
 typedef struct tiny_encoder {

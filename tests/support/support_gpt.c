@@ -54,6 +54,7 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
                                   .policy = &policy,
                                   .optim = o->optim ? &optim : NULL,
                                   .freeze = o->freeze,
+                                  .adapter = o->adapter,
                                   .eval = true,
                                   .decode = true,
                                   .micro_steps = o->micro_steps,

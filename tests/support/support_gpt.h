@@ -15,12 +15,13 @@ typedef struct tiny_opts {
     const char *policy, *optim; // "bf16"; optim NULL: no training plan
     int threads;                // 0 means 1
     hs_submit_mode mode;
-    int micro_steps;              // promised to the engine: from 2 on training reads copies of weights
-    int64_t max_tokens, max_seqs; // 0 means 64, 8
-    int64_t page_rows;            // of the decode plan's cache; 0: no pages
-    uint64_t seed;                // 0 means 3
-    const char *freeze;           // hs_engine_opts.freeze
-    const char *isa;              // NULL: the best
+    int micro_steps;                // promised to the engine: from 2 on training reads copies of weights
+    int64_t max_tokens, max_seqs;   // 0 means 64, 8
+    int64_t page_rows;              // of the decode plan's cache; 0: no pages
+    uint64_t seed;                  // 0 means 3
+    const char *freeze;             // hs_engine_opts.freeze
+    const char *isa;                // NULL: the best
+    const hs_adapter_spec *adapter; // NULL: none
 } tiny_opts;
 enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200, TINY_PAGE = 8 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);
