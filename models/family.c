@@ -44,6 +44,14 @@ hs_task hs_arch_task(hs_arch m)
 
 hs_batch_kind hs_arch_batch(hs_arch m) { return hs_arch_task(m) ? HS_BATCH_LABELLED : m.family->batch; }
 
+bool hs_arch_bare(hs_arch m)
+{
+    bool wears = false;
+    for (int i = 0; i < HS_LOSSES; i++)
+        wears = wears || hs_arch_wears(m, (hs_loss)i);
+    return !wears;
+}
+
 hs_status hs_arch_check(hs_arch m) { return m.family->check(m.settings); }
 
 // "n_embd" for "model.width"; NULL: config.json has no such key.

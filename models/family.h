@@ -92,6 +92,7 @@ int64_t hs_arch_int(hs_arch m, const char *key);
 bool hs_arch_wears(hs_arch m, hs_loss which);
 hs_task hs_arch_task(hs_arch m);                                  // "model.task"; HS_TASK_NONE where the family has no such key
 hs_batch_kind hs_arch_batch(hs_arch m);                           // the family's, or that of models with a task
+bool hs_arch_bare(hs_arch m);                                     // none of them: nothing of it is trained or judged
 hs_status hs_arch_check(hs_arch m);                               // ranges of keys are not looked at
 hs_status hs_arch_check_file(hs_arch m, const char *path);        // the same of settings that path, a config.json, says: in its words
 hs_status hs_arch_defaults(const hs_family *f, hs_settings *out); // settings of their own, without a run

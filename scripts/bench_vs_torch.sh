@@ -10,7 +10,7 @@
 #                  loss N") of that folder
 #   --rows LIST    of gpt2-fp32,gpt2-bf16 (GPT-2 124M, B=4 S=1024, forward + backward + AdamW), bert-fp32,bert-bf16 (BERT-base, B=32 S=128,
 #                  dropout 0.1, 20 predictions a row, the same), shakespeare (the whole run of 2,000
-#                  steps; ours with its evaluations and checkpoints, theirs the loop alone), generate-fp32,generate-bf16 (GPT-2 124M,
+#                  steps, ours with its evaluations and checkpoints, theirs the loop alone; and the steps alone of both), generate-fp32,generate-bf16 (GPT-2 124M,
 #                  batch 1, 128 tokens behind a prompt of 512), prefill-fp32,prefill-bf16 (the prompt); all but bert-* and generate-fp32 if not given
 #   --isa TIER     avx2 or avx512: both programs held to these instructions (llama.cpp is what it was compiled for: GGML_NATIVE=OFF,
 #                  GGML_AVX2, GGML_FMA and GGML_F16C make such a one)
@@ -152,6 +152,7 @@ shakespeare() { # ROW
   attempt "$halfstep" pretrain shakespeare-char --out "$work/run" --resume none --overwrite --train.steps=$run_steps --threads "$threads" \
     "${run_isa[@]}" --json
   sample "$1" seconds Halfstep "$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')"
+  sample "$1" loop Halfstep "$(json seconds || true)" # in steps, as the last line says
   sample "$1" loss Halfstep "$(json val_loss || true)"
   [ -n "$torch" ] || return 0
   for how in eager compiled compiled-bf16; do
@@ -161,6 +162,7 @@ shakespeare() { # ROW
     [[ $how != *bf16 ]] || flags+=(--dtype bf16)
     attempt python3 "${text_peer[@]}" "$root/recipes/text/shakespeare.txt" --steps $run_steps "${flags[@]}"
     sample "$1" seconds "$how" "$(sed -nE 's/.*: ([0-9.]+) s[ ,].*/\1/p' "$work/out")"
+    sample "$1" loop "$how" "$(sed -nE 's/.*: ([0-9.]+) s[ ,].*/\1/p' "$work/out")"
     sample "$1" loss "$how" "$(behind 'val loss' || true)"
   done
 }
@@ -245,6 +247,7 @@ for row in "${wanted[@]}"; do
   line "$row" rate tok/s %.1f 1
   line "$row" sequences seq/s %.2f 1
   line "$row" seconds s %.1f 0
+  line "$row" loop 's, steps alone' %.1f 0
   line "$row" memory 'peak GB' %.2f 0
   line "$row" loss 'val loss' %.4f 0
 done

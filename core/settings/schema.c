@@ -228,10 +228,12 @@ static hs_status unknown_key(const hs_schema *s, const void *config, const char 
         return HS_FAIL(USAGE, "%s%s%s is a setting of %s %s, not of %s", file_of(&p), colon_of(&p), key, s->chooser,
                        hs_schema_section_of(s, other)->words, word);
     }
-    char buf[HS_KEY_NAME];
+    char buf[HS_KEY_NAME], keys[512];
     const char *near = hs_schema_nearest(s, config, key, buf);
-    return near ? HS_FAIL(USAGE, "%s%sunknown key %s; did you mean %s?", file_of(&p), colon_of(&p), key, near)
-                : HS_FAIL(USAGE, "%s%sunknown key %s", file_of(&p), colon_of(&p), key);
+    if (near)
+        return HS_FAIL(USAGE, "%s%sunknown key %s; did you mean %s?", file_of(&p), colon_of(&p), key, near);
+    const bool of_list = hs_schema_element_keys(s, key, keys, sizeof keys);
+    return HS_FAIL(USAGE, "%s%sunknown key %s%s%s", file_of(&p), colon_of(&p), key, of_list ? "; " : "", of_list ? keys : "");
 }
 
 hs_status hs_schema_set(const hs_schema *s, void *config, hs_origin *origin, const char *key, const char *value, const char *where)

@@ -106,8 +106,10 @@ hs_status hs_schema_check(const hs_schema *s, const char *key, const char *value
 
 // In the following, config NULL means the keys of all sections, not only of the chosen one, and of any element of a list.
 hs_key_at hs_schema_find(const hs_schema *s, const void *config, const char *name);
-// Nearest valid name, in buf; NULL if none is near.
+// Nearest valid name, in buf; NULL if none is near. Of a key of a list's element one of its keys.
 const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME]);
+// "phases.1 takes name, steps, ..." of "phases.1" and "phases.1.stpz"; false: it is of no list's element.
+bool hs_schema_element_keys(const hs_schema *s, const char *name, char *buf, size_t size);
 // The keys one after the other, those of a section behind their chooser, those of lists behind all others; a key of NULL behind the last.
 hs_key_at hs_schema_row(const hs_schema *s, const void *config, int i);
 const char *hs_schema_name(hs_key_at at, char buf[HS_KEY_NAME]);                     // the whole name, as find takes it

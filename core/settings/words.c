@@ -62,6 +62,46 @@ static int number_in(const char *name)
     return dot && strspn(dot + 1, "0123456789") <= HS_LIST_DIGITS ? atoi(dot + 1) : 0;
 }
 
+// The list of which a name is an element, or a key of one: "phases.1", "phases.1.stepz". *rest: the key, "" where there is none.
+static const hs_list *list_of(const hs_schema *s, const char *name, const char **rest)
+{
+    for (int i = 0; i < s->n_lists; i++) {
+        const size_t n = strlen(s->list[i].name),
+                     digits = strncmp(name, s->list[i].name, n) == 0 && name[n] == '.' ? strspn(name + n + 1, "0123456789") : 0;
+        const char *behind = name + n + 1 + digits;
+        if (!digits || digits > HS_LIST_DIGITS || (*behind && *behind != '.'))
+            continue;
+        *rest = *behind ? behind + 1 : behind;
+        return &s->list[i];
+    }
+    return NULL;
+}
+
+bool hs_schema_element_keys(const hs_schema *s, const char *name, char *buf, size_t size)
+{
+    const char *rest;
+    const hs_list *l = list_of(s, name, &rest);
+    if (!l)
+        return false;
+    int n = snprintf(buf, size, "%s.%d takes ", l->name, number_in(name));
+    for (int i = 0; i < l->schema->n && n >= 0 && (size_t)n < size; i++)
+        n += snprintf(buf + n, size - (size_t)n, "%s%s", i ? ", " : "", l->schema->key[i].name);
+    return true;
+}
+
+// Who names an element means a key of it.
+static const char *nearest_in_element(const hs_list *l, const char *name, const char *rest, char buf[HS_KEY_NAME])
+{
+    const char *words[64], *last[64];
+    int n = 0;
+    for (; n < l->schema->n && n < HS_COUNT(words); n++)
+        words[n] = l->schema->key[n].name, last[n] = last_name(words[n]);
+    int i = nearest_index(rest, words, n);
+    if (i < 0)
+        i = nearest_index(last_name(rest), last, n);
+    return i < 0 ? NULL : hs_schema_name((hs_key_at){ &l->schema->key[i], l, number_in(name) }, buf);
+}
+
 const char *hs_schema_nearest(const hs_schema *s, const void *config, const char *name, char buf[HS_KEY_NAME])
 {
     enum { MOST = 512, MOST_OF_LISTS = 64 };
@@ -69,9 +109,12 @@ const char *hs_schema_nearest(const hs_schema *s, const void *config, const char
     char built[MOST_OF_LISTS][HS_KEY_NAME];
     int n = 0, n_built = 0;
     hs_key_at at;
-    const hs_list *itself = hs_schema_list(s, name);
+    const char *rest = "";
+    const hs_list *itself = hs_schema_list(s, name), *of = list_of(s, name, &rest);
     if (itself) // who names a list and no key of it needs one of those
         return hs_schema_name((hs_key_at){ itself->schema->key, itself, 0 }, buf);
+    if (of)
+        return nearest_in_element(of, name, rest, buf);
     for (; n < MOST && (at = hs_schema_row(s, config, n)).key != NULL && !at.list; n++)
         full[n] = at.key->name;
     for (int i = 0; i < s->n_lists && n < MOST; i++) {

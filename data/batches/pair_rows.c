@@ -48,13 +48,7 @@ int64_t hs_pair_row_parts(const hs_pair_rows *r, int64_t row)
 // ---- columns
 
 const hs_column hs_pair_columns[HS_PAIR_COLUMNS] = {
-    [HS_PAIR_IDS] = { .name = "ids", .dtype = HS_I32, .ext = HS_EXT_TOKENS },
-    [HS_PAIR_TYPES] = { .name = "token_types", .dtype = HS_I32, .ext = HS_EXT_TOKENS },
-    [HS_PAIR_STARTS] = { .name = "starts", .dtype = HS_I32, .ext = HS_EXT_STARTS, .tail = HS_TAIL_LAST },
-    [HS_PAIR_WHERE] = { .name = "where", .dtype = HS_I32, .ext = HS_EXT_TOKENS, .row = { 2 } },
-    [HS_PAIR_PICKS] = { .name = "picks", .dtype = HS_I32, .ext = HS_EXT_PICKS },
-    [HS_PAIR_PICK_TARGETS] = { .name = "pick_targets", .dtype = HS_I32, .ext = HS_EXT_PICKS, .tail = HS_TAIL_IGNORE },
-    [HS_PAIR_TARGETS] = { .name = "pair_targets", .dtype = HS_I32, .ext = HS_EXT_SEQS, .tail = HS_TAIL_IGNORE },
+    HS_PAIR_COLUMN_ROWS,
 };
 
 static hs_status check_room(int64_t tokens, int64_t labels, int64_t parts, int64_t room_tokens, int64_t room_labels, int64_t room_parts)

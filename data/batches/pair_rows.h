@@ -31,6 +31,15 @@ hs_status hs_pair_rows_check(const hs_pair_rows *r, const char *path, int64_t fi
 // predictions, of loss 1 sequences.
 enum { HS_PAIR_IDS, HS_PAIR_TYPES, HS_PAIR_STARTS, HS_PAIR_WHERE, HS_PAIR_PICKS, HS_PAIR_PICK_TARGETS, HS_PAIR_TARGETS, HS_PAIR_COLUMNS };
 extern const hs_column hs_pair_columns[HS_PAIR_COLUMNS];
+// As rows of a table that may go on behind them.
+#define HS_PAIR_COLUMN_ROWS                                                                                                                \
+    [HS_PAIR_IDS] = { .name = "ids", .dtype = HS_I32, .ext = HS_EXT_TOKENS },                                                              \
+    [HS_PAIR_TYPES] = { .name = "token_types", .dtype = HS_I32, .ext = HS_EXT_TOKENS },                                                    \
+    [HS_PAIR_STARTS] = { .name = "starts", .dtype = HS_I32, .ext = HS_EXT_STARTS, .tail = HS_TAIL_LAST },                                  \
+    [HS_PAIR_WHERE] = { .name = "where", .dtype = HS_I32, .ext = HS_EXT_TOKENS, .row = { 2 } },                                            \
+    [HS_PAIR_PICKS] = { .name = "picks", .dtype = HS_I32, .ext = HS_EXT_PICKS },                                                           \
+    [HS_PAIR_PICK_TARGETS] = { .name = "pick_targets", .dtype = HS_I32, .ext = HS_EXT_PICKS, .tail = HS_TAIL_IGNORE },                     \
+    [HS_PAIR_TARGETS] = { .name = "pair_targets", .dtype = HS_I32, .ext = HS_EXT_SEQS, .tail = HS_TAIL_IGNORE }
 // Row i behind what b holds. USAGE: it is longer than `most` units of one sample; tells by how much.
 hs_status hs_pair_row_append(const hs_pair_rows *r, int64_t row, const int64_t most[HS_N_COUNTERS], hs_batch *b);
 

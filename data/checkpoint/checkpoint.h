@@ -124,7 +124,14 @@ void hs_ckpt_map_close(hs_ckpt_map *m);  // NULL: nothing
 // The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
 hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t);
 bool hs_ckpt_has_train(const char *model_dir);
-// Writes only the model directory (no train/), for export.
+// Writes only the model directory (no train/), for export: a new folder, or an empty one.
+typedef struct hs_export_opts {
+    hs_dtype dtype;       // of all tensors: F32, BF16, F16
+    uint64_t shard_bytes; // of a file at most, where no tensor is larger; 0: one file
+    bool overwrite;       // also a folder that holds files of an export, and nothing else
+} hs_export_opts;
+hs_status hs_ckpt_export_as(const char *dir, const hs_export_opts *e, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m,
+                            const hs_tokenizer *tok);
 hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m, const hs_tokenizer *tok);
 
 #endif

@@ -54,12 +54,15 @@ hs_status hs_find_file(const char *path, bool *found);
 
 // Tensors cut, and turned, out of slabs while they are written: no second copy of a model.
 typedef struct hs_st_source {
-    hs_st_tensor t;          // as the file has it. t.data: its bytes, or, if param is set, that parameter's elements as stored in a slab
+    // As the file has it; values that are read out of `values` take its type. t.data: its bytes, or, if param is set, that parameter's
+    // elements as stored in a slab.
+    hs_st_tensor t;
     const hs_param *param;   // NULL: t.data is written as it stands
     bool transposed;         // the file has [in, out]; of f32
     int part;                // of the logical tensors stacked in param, from 1 on; 0: all of them
     const hs_params *values; // NULL, or param's values are read out of these while they are written; t.data is NULL then
 } hs_st_source;
+hs_status hs_st_source_write(hs_out *o, const hs_st_source *s); // the bytes of that tensor, behind what was written
 hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum);
 
 // dst[c * dst_width + r] = src[r * src_width + c] for r < rows, c < cols

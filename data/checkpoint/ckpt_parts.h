@@ -5,8 +5,8 @@
 #include "data/checkpoint/ckpt_io.h"
 
 // ---- config.json, generation_config.json (hf_dir.c)
-// end: null, a number or a list.
-hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends *end);
+// end: null, a number or a list. dtype: of the weights beside it.
+hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends *end, hs_dtype dtype);
 bool hs_generation_json(hs_text *t, const hs_model_files *files,
                         const hs_model_ends *end); // false, and nothing: of a model that writes no texts
 
@@ -36,8 +36,31 @@ void hs_folder_rotate(const hs_io *io, const char *dir, int keep, const hs_train
 bool hs_folder_has_best(const char *dir,
                         const hs_train_state *t); // the checkpoint that `t` has as its best: not another run's of that step
 
-// ---- the tensors of a file that make up a parameter (ckpt_write.c)
+// ---- the files of a checkpoint's folder, and of an exported one (ckpt_files.c)
+// The tensors of a file that make up a parameter.
 hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n);
+typedef struct hs_st_sources { // tensors to write: names and shapes, bound to slabs
+    hs_st_source *s;
+    char *names;
+    int n;
+} hs_st_sources;
+void hs_st_sources_free(hs_st_sources *s);
+hs_status hs_st_sources_alloc(hs_st_sources *s, int most);
+// One for each tensor that the file has of a parameter. stored: its elements as they lie in a slab.
+hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *stored, const hs_name_piece *piece, int n);
+// The values, as they lie in `copy` of their slab or (NULL) in the slab itself, under the other tool's names.
+hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy);
+
+typedef struct hs_ckpt_dir { // a folder that is being written, and what is in it so far
+    const hs_io *io;
+    const char *dir;
+    hs_manifest manifest;
+} hs_ckpt_dir;
+hs_status hs_ckpt_put_text(hs_ckpt_dir *to, const char *name, hs_text *t); // frees t
+hs_status hs_ckpt_put_tensors(hs_ckpt_dir *to, const char *name, const hs_st_sources *s);
+// config.json, generation_config.json and the tokenizer's files (tok may be NULL).
+hs_status hs_ckpt_put_beside(hs_ckpt_dir *to, const hs_model_info *info, const hs_tokenizer *tok, hs_dtype dtype);
+hs_status hs_ckpt_check_params(const hs_params *ps); // can they be written: laid out, and all of them here
 
 // ---- the writer with another table of calls, for the tests
 hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io);

@@ -3,7 +3,7 @@
 #include "core/base/log.h"
 #include "core/base/threads.h"
 #include "data/checkpoint/ckpt_parts.h"
-#include <dirent.h>
+#include "data/checkpoint/new_folder.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,20 +12,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#ifndef RENAME_EXCHANGE
-#define RENAME_EXCHANGE 2
-#endif
-
 typedef struct copied { // a slab and the room for a copy of it, of hs_params_alloc_host
     const hs_slab *slab;
     char *copy;
 } copied;
-
-typedef struct sources { // what to write: names and shapes, bound to slabs
-    hs_st_source *s;
-    char *names;
-    int n;
-} sources;
 
 struct hs_ckpt {
     char dir[HS_PATH];
@@ -34,7 +24,7 @@ struct hs_ckpt {
     const hs_params *ps;
     copied *snapshot; // values first, then what an optimizer keeps
     int n_snapshots;
-    sources model, optimizer;
+    hs_st_sources model, optimizer;
     // of the save in flight
     hs_train_state state;
     hs_model_info info;
@@ -51,82 +41,6 @@ struct hs_ckpt {
     char message[1024];
 };
 
-// ---- what is written
-static void sources_free(sources *s)
-{
-    free(s->s);
-    free(s->names);
-    *s = (sources){ 0 };
-}
-
-static hs_status sources_alloc(sources *s, int most)
-{
-    *s = (sources){ calloc((size_t)most + 1, sizeof *s->s), malloc(((size_t)most + 1) * HS_NAME_BYTES), 0 };
-    if (s->s != NULL && s->names != NULL)
-        return HS_OK;
-    sources_free(s);
-    return HS_FAIL(MEMORY, "no memory for the names of %d tensors", most);
-}
-
-static void source_of(hs_st_source *s, const hs_param *p, const void *stored, const hs_name_piece *piece)
-{
-    int64_t dim[HS_MAX_DIMS] = { 0 };
-    for (int i = 0; i < p->n_dims; i++)
-        dim[i] = i == 0 && piece->part > 0 ? p->logical[0] / p->parts : p->logical[i];
-    s->t.dtype = HS_F32;
-    s->t.n_dims = p->n_dims;
-    for (int i = 0; i < p->n_dims; i++)
-        s->t.dim[i] = dim[piece->transposed ? 1 - i : i];
-    s->t.data = stored;
-    s->param = p;
-    s->transposed = piece->transposed;
-    s->part = piece->part;
-}
-
-// One source for each tensor that the file has of a parameter.
-static hs_status add_sources(sources *out, const hs_param *p, const void *stored, const hs_name_piece *piece, int n)
-{
-    for (int i = 0; i < n; i++) {
-        if (piece[i].transposed && p->n_dims != 2)
-            return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
-        hs_st_source *s = &out->s[out->n];
-        char *name = out->names + (size_t)out->n++ * HS_NAME_BYTES;
-        memcpy(name, piece[i].name, HS_NAME_BYTES);
-        s->t.name = name;
-        source_of(s, p, stored, &piece[i]);
-    }
-    return HS_OK;
-}
-
-hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n)
-{
-    const hs_model_files *f = o->files;
-    return hs_name_pieces(f != NULL ? f->name : NULL, f != NULL ? f->n_names : 0, p->name, p->parts, piece, n);
-}
-
-// The values, as they lie in `copy` of their slab or (NULL) in the slab itself, under the other tool's names.
-static hs_status model_sources(sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
-{
-    hs_name_piece piece[HS_NAME_PIECES];
-    hs_status st = HS_OK;
-    int total = 0, n;
-    for (int i = 0; i < ps->n_params; i++) {
-        HS_TRY(hs_ckpt_pieces(o, ps->param[i], piece, &n));
-        total += n;
-    }
-    HS_TRY(sources_alloc(out, total));
-    for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
-        st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
-        if (st == HS_OK)
-            st = add_sources(out, ps->param[i], copy ? hs_slab_in(ps->master, copy, ps->param[i]) : NULL, piece, n);
-    }
-    for (int i = 0; i < out->n && !copy && st == HS_OK; i++)
-        out->s[i].values = ps;
-    if (st != HS_OK)
-        sources_free(out);
-    return st;
-}
-
 // In the type of the slab; of one that has a number per tensor, those.
 static void as_slab_has_it(hs_st_source *s, const hs_slab *slab, const hs_param *p)
 {
@@ -138,10 +52,10 @@ static void as_slab_has_it(hs_st_source *s, const hs_slab *slab, const hs_param 
 }
 
 // What an optimizer keeps, as SLAB.PARAMETER under our own names, as it lies here.
-static hs_status optimizer_sources(sources *out, const hs_params *ps, const copied *c, int n)
+static hs_status optimizer_sources(hs_st_sources *out, const hs_params *ps, const copied *c, int n)
 {
     hs_status st = HS_OK;
-    HS_TRY(sources_alloc(out, n * ps->n_params));
+    HS_TRY(hs_st_sources_alloc(out, n * ps->n_params));
     for (int i = 0; i < n * ps->n_params && st == HS_OK; i++) {
         const copied *from = &c[i % n];
         const hs_param *p = ps->param[i / n];
@@ -151,98 +65,13 @@ static hs_status optimizer_sources(sources *out, const hs_params *ps, const copi
         if (snprintf(piece.name, sizeof piece.name, "%s.%s", from->slab->spec.name, p->name) >= (int)sizeof piece.name)
             st = HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES - 16, p->name);
         else
-            st = add_sources(out, p, hs_slab_in(from->slab, from->copy, p), &piece, 1);
+            st = hs_st_sources_add(out, p, hs_slab_in(from->slab, from->copy, p), &piece, 1);
         if (st == HS_OK)
             as_slab_has_it(&out->s[out->n - 1], from->slab, p);
     }
     if (st != HS_OK)
-        sources_free(out);
+        hs_st_sources_free(out);
     return st;
-}
-
-// ---- the files of one folder
-typedef struct target {
-    const hs_io *io;
-    const char *dir;
-    hs_manifest manifest;
-} target;
-
-static hs_status put_text(target *to, const char *name, hs_text *t)
-{
-    char path[HS_PATH];
-    hs_file_sum sum;
-    hs_status st = t->failed ? HS_FAIL(MEMORY, "%s/%s: no memory for its text", to->dir, name) : hs_path_join(path, "%s/%s", to->dir, name);
-    if (st == HS_OK)
-        st = hs_put_file(to->io, path, t->p != NULL ? t->p : "", t->n, &sum);
-    hs_text_free(t);
-    HS_TRY(st);
-    return hs_manifest_add(&to->manifest, name, &sum);
-}
-
-static hs_status put_tensors(target *to, const char *name, const sources *s)
-{
-    char path[HS_PATH];
-    hs_file_sum sum;
-    HS_TRY(hs_path_join(path, "%s/%s", to->dir, name));
-    HS_TRY(hs_safetensors_write_from(to->io, path, s->s, s->n, &sum));
-    return hs_manifest_add(&to->manifest, name, &sum);
-}
-
-static bool is_listed(const hs_manifest *m, const char *name)
-{
-    for (int i = 0; i < m->n; i++)
-        if (strcmp(m->file[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-// The tokenizer writes its own files: whatever is new in the folder is synced and summed here.
-static hs_status put_tokenizer(target *to, const hs_tokenizer *tok)
-{
-    HS_TRY(hs_tokenizer_save(tok, to->dir));
-    DIR *d = opendir(to->dir);
-    if (d == NULL)
-        return HS_FAIL(SYSTEM, "%s: %s", to->dir, strerror(errno));
-    hs_status st = HS_OK;
-    for (struct dirent *e; st == HS_OK && (e = readdir(d)) != NULL;) {
-        char path[HS_PATH];
-        hs_file_sum sum;
-        if ((st = hs_path_join(path, "%s/%s", to->dir, e->d_name)) != HS_OK || !hs_is_file(path) || is_listed(&to->manifest, e->d_name))
-            continue;
-        if ((st = hs_sync_path(to->io, path)) == HS_OK && (st = hs_hash_file(path, &sum)) == HS_OK)
-            st = hs_manifest_add(&to->manifest, e->d_name, &sum);
-    }
-    closedir(d);
-    return st;
-}
-
-static hs_model_ends ends_of(const hs_model_info *info, const hs_tokenizer *tok)
-{
-    hs_model_ends e = info->end;
-    const int32_t end = tok != NULL ? hs_tokenizer_end(tok) : -1;
-    e.begin = tok != NULL ? hs_tokenizer_begin(tok) : -1;
-    e.tokens = tok;
-    if (e.n == 0 && end >= 0)
-        e.id[e.n++] = end;
-    return e;
-}
-
-static hs_status put_model(target *to, const sources *model, const hs_model_info *info, const hs_tokenizer *tok)
-{
-    hs_text config = { 0 }, generation = { 0 };
-    const hs_model_ends end = ends_of(info, tok);
-    const hs_status st = hs_config_json(&config, info, &end);
-    if (st != HS_OK) {
-        hs_text_free(&config);
-        return hs_frame_at(st, __FILE__, __LINE__);
-    }
-    HS_TRY(put_text(to, "config.json", &config));
-    if (hs_generation_json(&generation, info->files, &end))
-        HS_TRY(put_text(to, "generation_config.json", &generation));
-    HS_TRY(put_tensors(to, "model.safetensors", model));
-    if (tok != NULL)
-        HS_TRY(put_tokenizer(to, tok));
-    return HS_OK;
 }
 
 static hs_status make_dir(const hs_io *io, const char *path)
@@ -250,51 +79,35 @@ static hs_status make_dir(const hs_io *io, const char *path)
     return io->mkdir(path, 0777) == 0 ? HS_OK : HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
 }
 
-static hs_status put_train(target *to, const hs_ckpt *c)
+static hs_status put_model(hs_ckpt_dir *to, const hs_ckpt *c)
+{
+    HS_TRY(hs_ckpt_put_beside(to, &c->info, c->tok, HS_F32));
+    return hs_ckpt_put_tensors(to, "model.safetensors", &c->model);
+}
+
+static hs_status put_train(hs_ckpt_dir *to, const hs_ckpt *c)
 {
     char train[HS_PATH];
     hs_text state = { 0 }, yaml = { 0 }, manifest = { 0 };
     HS_TRY(hs_path_join(train, "%s/train", to->dir));
     HS_TRY(make_dir(to->io, train));
-    HS_TRY(put_tensors(to, "train/optimizer.safetensors", &c->optimizer));
+    HS_TRY(hs_ckpt_put_tensors(to, "train/optimizer.safetensors", &c->optimizer));
     hs_state_json(&state, &c->state);
-    HS_TRY(put_text(to, "train/state.json", &state));
+    HS_TRY(hs_ckpt_put_text(to, "train/state.json", &state));
     hs_text_add(&yaml, "%s", c->config_yaml);
-    HS_TRY(put_text(to, "train/config.yaml", &yaml));
+    HS_TRY(hs_ckpt_put_text(to, "train/config.yaml", &yaml));
     hs_manifest_json(&manifest, &to->manifest, c->state.step);
-    HS_TRY(put_text(to, "train/manifest.json", &manifest));
+    HS_TRY(hs_ckpt_put_text(to, "train/manifest.json", &manifest));
     return hs_sync_path(to->io, train);
 }
 
 // ---- publishing
-static hs_status move_into_place(const hs_io *io, const char *from, const char *to)
-{
-    if (io->rename(from, to, 0) == 0)
-        return HS_OK;
-    if (errno != ENOTEMPTY && errno != EEXIST)
-        return HS_FAIL(SYSTEM, "%s: %s", to, strerror(errno));
-    // This step was saved before: the two change places in one call, and the old one goes under the temporary name.
-    if (io->rename(from, to, RENAME_EXCHANGE) == 0)
-        return HS_OK;
-    char old[HS_PATH];
-    HS_TRY(hs_path_join(old, "%s.old-%ld", to, (long)getpid()));
-    if (io->rename(to, old, 0) != 0) // file systems that cannot exchange: for a moment there are only the older ones
-        return HS_FAIL(SYSTEM, "%s: %s", to, strerror(errno));
-    if (io->rename(from, to, 0) != 0) {
-        const hs_status st = HS_FAIL(SYSTEM, "%s: %s", to, strerror(errno));
-        io->rename(old, to, 0);
-        return st;
-    }
-    hs_remove_tree(io, old);
-    return HS_OK;
-}
-
 static hs_status publish(hs_ckpt *c, const char *tmp, const char *name)
 {
     char path[HS_PATH];
     HS_TRY(hs_path_join(path, "%s/%s", c->dir, name));
     HS_TRY(hs_sync_path(c->io, tmp));
-    HS_TRY(move_into_place(c->io, tmp, path));
+    HS_TRY(hs_move_into_place(c->io, tmp, path));
     HS_TRY(hs_sync_path(c->io, c->dir));
     if (c->is_best)
         HS_TRY(hs_put_pointer(c->io, c->dir, "BEST", name));
@@ -307,10 +120,10 @@ static hs_status write_checkpoint(hs_ckpt *c)
     hs_step_name(name, c->state.step);
     HS_TRY(hs_path_join(tmp, "%s/%s.tmp-%ld", c->dir, name, (long)getpid()));
     hs_remove_tree(c->io, tmp); // of a save that failed and could not be removed then
-    target to = { .io = c->io, .dir = tmp };
+    hs_ckpt_dir to = { .io = c->io, .dir = tmp };
     hs_status st = make_dir(c->io, tmp);
     if (st == HS_OK)
-        st = put_model(&to, &c->model, &c->info, c->tok);
+        st = put_model(&to, c);
     if (st == HS_OK)
         st = put_train(&to, c);
     if (st == HS_OK)
@@ -366,7 +179,7 @@ hs_status hs_ckpt_wait(hs_ckpt *c)
 }
 
 // ---- set-up
-static hs_status check_params(const hs_params *ps)
+hs_status hs_ckpt_check_params(const hs_params *ps)
 {
     if (!ps->allocated)
         return HS_FAIL(INTERNAL, "parameters are saved before they are laid out");
@@ -412,14 +225,14 @@ static hs_status make_snapshots(hs_ckpt *c, const hs_params *ps)
 
 static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
 {
-    HS_TRY(check_params(ps));
+    HS_TRY(hs_ckpt_check_params(ps));
     HS_TRY(hs_path_join(c->dir, "%s", o->dir));
     HS_TRY(hs_make_dirs(c->io, c->dir));
     if (access(c->dir, W_OK | X_OK) != 0) // now, not after the first thousand steps
         return HS_FAIL(SYSTEM, "%s: checkpoints cannot be written here: %s", c->dir, strerror(errno));
     hs_folder_clean(c->io, c->dir);
     HS_TRY(make_snapshots(c, ps));
-    HS_TRY(model_sources(&c->model, ps, o, c->snapshot[0].copy));
+    HS_TRY(hs_st_sources_model(&c->model, ps, o, c->snapshot[0].copy));
     HS_TRY(optimizer_sources(&c->optimizer, ps, c->snapshot + 1, c->n_snapshots - 1));
     return start_thread(c);
 }
@@ -462,8 +275,8 @@ void hs_ckpt_free(hs_ckpt *c)
     for (int i = 0; i < c->n_snapshots; i++)
         hs_params_free_host(c->ps, c->snapshot[i].copy);
     free(c->snapshot);
-    sources_free(&c->model);
-    sources_free(&c->optimizer);
+    hs_st_sources_free(&c->model);
+    hs_st_sources_free(&c->optimizer);
     free(c->config_yaml);
     free(c);
 }
@@ -497,51 +310,4 @@ hs_status hs_ckpt_go_on(hs_ckpt *c, const hs_train_state *t)
         return HS_OK;
     hs_step_name(name, t->best_step);
     return hs_put_pointer(c->io, c->dir, "BEST", name);
-}
-
-// ---- export
-static hs_status write_export(const char *tmp, const sources *model, const hs_model_info *m, const hs_tokenizer *tok)
-{
-    target to = { .io = &hs_io_system, .dir = tmp };
-    hs_status st = make_dir(to.io, tmp);
-    if (st == HS_OK)
-        st = put_model(&to, model, m, tok);
-    hs_manifest_free(&to.manifest);
-    return st == HS_OK ? hs_sync_path(to.io, tmp) : st;
-}
-
-// rename replaces an empty folder and nothing else: said before the work is done.
-static hs_status check_empty(const char *path)
-{
-    DIR *d = opendir(path);
-    if (d == NULL)
-        return errno == ENOENT ? HS_OK : HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
-    int n = 0;
-    while (readdir(d) != NULL)
-        n++;
-    closedir(d);
-    return n <= 2 ? HS_OK : HS_FAIL(USAGE, "%s: is not empty; export into a new folder", path);
-}
-
-hs_status hs_ckpt_export(const char *dir, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m, const hs_tokenizer *tok)
-{
-    char path[HS_PATH], tmp[HS_PATH];
-    HS_TRY(check_params(ps));
-    HS_TRY(hs_path_join(path, "%s", dir));
-    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
-        path[n - 1] = 0;
-    HS_TRY(hs_path_join(tmp, "%s.tmp-%ld", path, (long)getpid()));
-    HS_TRY(check_empty(path));
-    hs_remove_tree(&hs_io_system, tmp); // of a process of that number that died
-    sources model;
-    HS_TRY(model_sources(&model, ps, o, NULL));
-    hs_status st = write_export(tmp, &model, m, tok);
-    sources_free(&model);
-    if (st == HS_OK && rename(tmp, path) != 0) // an empty folder is replaced
-        st = HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
-    if (st != HS_OK) {
-        hs_remove_tree(&hs_io_system, tmp);
-        return hs_frame_at(st, __FILE__, __LINE__);
-    }
-    return hs_sync_parent(&hs_io_system, path);
 }

@@ -127,12 +127,13 @@ static int by_key(const void *a, const void *b)
 
 enum { MOST_KEYS = 64 };
 
-hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends *end)
+hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends *end, hs_dtype dtype)
 {
-    static const hs_file_key common[] = { { .key = "architectures" },
-                                          { .key = "dtype", .type = HS_FILE_FIXED, .value = "\"float32\"" },
-                                          { .key = "model_type" },
-                                          { .key = "torch_dtype", .type = HS_FILE_FIXED, .value = "\"float32\"" } };
+    const char *const type = dtype == HS_BF16 ? "\"bfloat16\"" : dtype == HS_F16 ? "\"float16\"" : "\"float32\"";
+    const hs_file_key common[] = { { .key = "architectures" },
+                                   { .key = "dtype", .type = HS_FILE_FIXED, .value = type },
+                                   { .key = "model_type" },
+                                   { .key = "torch_dtype", .type = HS_FILE_FIXED, .value = type } };
     const hs_file_key *order[MOST_KEYS];
     const hs_model_files *files = m->files;
     int n = 0;

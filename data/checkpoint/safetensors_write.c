@@ -82,26 +82,45 @@ static hs_status write_header(hs_out *o, const hs_st_source *const *order, int n
     return st;
 }
 
+// n elements as they lie, f32 where they were read out of `values`, in the file's type.
+static hs_status put(hs_out *o, const hs_st_source *s, const void *p, int64_t n)
+{
+    enum { AT_ONCE = 8192 };
+    const hs_dtype have = s->values ? HS_F32 : s->t.dtype;
+    const size_t width = hs_dtype_bytes(have);
+    double block[AT_ONCE];
+    if (have == s->t.dtype)
+        return hs_out_write(o, p, (size_t)n * width);
+    for (int64_t i = 0; i < n; i += AT_ONCE) {
+        const int64_t piece = n - i < AT_ONCE ? n - i : AT_ONCE;
+        hs_convert(block, s->t.dtype, (const char *)p + (size_t)i * width, have, piece);
+        HS_TRY(hs_out_write(o, block, (size_t)piece * hs_dtype_bytes(s->t.dtype)));
+    }
+    return HS_OK;
+}
+
 // The file's row i is column i of src [out, in].
-static hs_status write_turned(hs_out *o, const float *src, int64_t out, int64_t in, float *block)
+static hs_status put_turned(hs_out *o, const hs_st_source *s, const float *src, int64_t out, int64_t in, float *block)
 {
     const int64_t wide = out < BLOCK ? out : BLOCK, high = wide > 0 ? BLOCK / wide : 1;
     for (int64_t i0 = 0; i0 < in; i0 += high)
         for (int64_t o0 = 0; o0 < out; o0 += wide) { // more than once only where one row fills the block
             const int64_t n_in = i0 + high < in ? high : in - i0, n_out = o0 + wide < out ? wide : out - o0;
             hs_turn_f32(block, n_out, src + o0 * in + i0, in, n_out, n_in);
-            HS_TRY(hs_out_write(o, block, (size_t)(n_in * n_out) * sizeof *block));
+            HS_TRY(put(o, s, block, n_in * n_out));
         }
     return HS_OK;
 }
 
-static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
+static hs_status put_param(hs_out *o, const hs_st_source *s, float *block)
 {
     const hs_param *p = s->param;
     const char *value = s->t.data;
     char *cut = NULL;
     uint64_t bytes = 0;
     HS_TRY(bytes_of(&s->t, &bytes));
+    const int64_t count = (int64_t)(bytes / hs_dtype_bytes(s->t.dtype));
+    bytes = (uint64_t)count * hs_dtype_bytes(s->values ? HS_F32 : s->t.dtype);    // as they lie
     bool tail_only = !s->values && (p->parts <= 1 || p->logical[0] == p->dim[0]); // then the logical rows are the first ones as they lie
     for (int i = 1; i < p->n_dims; i++)
         tail_only = tail_only && p->logical[i] == p->dim[i];
@@ -119,26 +138,31 @@ static hs_status write_param(hs_out *o, const hs_st_source *s, float *block)
     if (s->part > 0)
         value += (size_t)(s->part - 1) * bytes;
     const hs_status st =
-        s->transposed ? write_turned(o, (const float *)value, p->logical[0] / pieces, p->logical[1], block) : hs_out_write(o, value, bytes);
+        s->transposed ? put_turned(o, s, (const float *)value, p->logical[0] / pieces, p->logical[1], block) : put(o, s, value, count);
     free(cut);
+    return st;
+}
+
+hs_status hs_st_source_write(hs_out *o, const hs_st_source *s)
+{
+    uint64_t bytes = 0;
+    if (s->param == NULL) {
+        HS_TRY(bytes_of(&s->t, &bytes));
+        return hs_out_write(o, s->t.data, bytes);
+    }
+    float *block = s->transposed ? malloc(BLOCK * sizeof *block) : NULL;
+    if (s->transposed && block == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory for %zu bytes", o->path, BLOCK * sizeof *block);
+    const hs_status st = put_param(o, s, block);
+    free(block);
     return st;
 }
 
 static hs_status write_tensors(hs_out *o, const hs_st_source *const *order, int n)
 {
-    float *block = malloc(BLOCK * sizeof *block);
-    if (block == NULL)
-        return HS_FAIL(MEMORY, "%s: no memory for %zu bytes", o->path, BLOCK * sizeof *block);
-    hs_status st = HS_OK;
-    for (int i = 0; i < n && st == HS_OK; i++) {
-        uint64_t bytes = 0;
-        if (order[i]->param != NULL)
-            st = write_param(o, order[i], block);
-        else if ((st = bytes_of(&order[i]->t, &bytes)) == HS_OK)
-            st = hs_out_write(o, order[i]->t.data, bytes);
-    }
-    free(block);
-    return st;
+    for (int i = 0; i < n; i++)
+        HS_TRY(hs_st_source_write(o, order[i]));
+    return HS_OK;
 }
 
 hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum)

@@ -4,7 +4,7 @@
 #include "data/text/text_source.h"
 #include "data/tokenizers/tokenizer.h"
 
-enum { HS_PLAIN_VOCAB = 8000 };
+enum { HS_PLAIN_VOCAB = 8000, HS_PLAIN_PAD = 0 }; // tokens unless told otherwise; the id of [PAD]
 // Whether `name` is "wordpiece" (HS_PLAIN_VOCAB tokens) or "wordpiece:N"; *vocab: N, -1 where it is no number.
 bool hs_plain_tokenizer_named(const char *name, int64_t *vocab);
 

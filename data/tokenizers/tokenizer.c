@@ -189,6 +189,23 @@ static json_t *config_json(const hs_tokenizer *t, const json_t *root)
     return config;
 }
 
+// Does it tell the second text of a pair by a type of its own? transformers leaves types out unless the file asks for them.
+static bool has_types(const json_t *root)
+{
+    const json_t *post = json_object_get(root, "post_processor"), *step;
+    const char *type = json_string_value(json_object_get(post, "type"));
+    size_t i;
+    if (type && strcmp(type, "BertProcessing") == 0)
+        return true;
+    json_array_foreach(json_object_get(post, "pair"), i, step)
+    {
+        const char *part;
+        json_t *of;
+        json_object_foreach((json_t *)step, part, of) if (json_integer_value(json_object_get(of, "type_id")) > 0) return true;
+    }
+    return false;
+}
+
 hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir)
 {
     json_t *root = t->kind->json(t);
@@ -198,6 +215,8 @@ hs_status hs_tokenizer_save(const hs_tokenizer *t, const char *dir)
     hs_status st = hs_tok_files_save_json(dir, "tokenizer.json", json_incref(root), JSON_INDENT(1));
     if (st == HS_OK)
         st = hs_tok_beside_write(t, dir, root, config);
+    if (st == HS_OK && has_types(root) && !json_object_get(config, "model_input_names"))
+        json_object_set_new(config, "model_input_names", json_pack("[s, s, s]", "input_ids", "token_type_ids", "attention_mask"));
     if (st == HS_OK)
         st = hs_tok_files_save_json(dir, "tokenizer_config.json", json_incref(config), JSON_INDENT(1));
     json_decref(config);

@@ -515,6 +515,14 @@ static void make(const int64_t *dim, hs_case *c, void *attr) // causal, sequence
     *c = (hs_case){ .in = { [ATT_QKV] = { rows, 3 * width }, [ATT_STARTS] = { dim[0] + 1 } }, .ext = OWN_EXT, .setup = equal };
     *(hs_attention_attr *)attr = (hs_attention_attr){ .heads = (int)dim[2], .causal = true };
 }
+// As encoders have it, with heads of 64.
+static void make_both(const int64_t *dim, hs_case *c, void *attr)
+{
+    enum { HEAD = 64 };
+    const int64_t heads = dim[2] % HEAD ? 1 : dim[2] / HEAD;
+    make((const int64_t[]){ dim[0], dim[1], heads, dim[2] / heads }, c, attr);
+    ((hs_attention_attr *)attr)->causal = false;
+}
 static void make_decoding(const int64_t *dim, hs_case *c, void *attr)
 {
     const int64_t rows = dim[0] * dim[1], width = dim[3] * dim[4];
@@ -528,6 +536,7 @@ static void make_decoding(const int64_t *dim, hs_case *c, void *attr)
 }
 static const hs_op_sizes sizes[] = {
     { .form = "BATCHxSEQxHEADSxDIM", .usual = "12x64x4x32,8x128x12x64,4x512x12x64,4x1Kx12x64,1x4Kx12x64", .make = make },
+    { .form = "BATCHxSEQxWIDTH", .usual = "32x128x256,32x128x768,8x512x768,8x512x1024", .make = make_both },
     { .form = "BATCHxNEWxKEYSxHEADSxDIM", .usual = "1x1x1Kx12x64,8x1x1Kx12x64", .make = make_decoding, .forward_only = true },
 };
 static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads),      HS_ATTR(hs_attention_attr, causal),

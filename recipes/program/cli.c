@@ -33,10 +33,12 @@ static int word_index(const char *list, const char *word)
 
 static hs_status unknown_option(const hs_cli *cli, const char *name)
 {
-    char buf[HS_KEY_NAME];
+    char buf[HS_KEY_NAME], keys[512];
     const char *near = NULL;
     if (cli->command->takes_config && strchr(name, '.'))
         near = hs_schema_nearest(&cli->table->schema, NULL, name, buf);
+    if (!near && cli->command->takes_config && hs_schema_element_keys(&cli->table->schema, name, keys, sizeof keys))
+        return HS_FAIL(USAGE, "unknown option --%s of %s; %s", name, cli->command->name, keys);
     if (!near)
         near = hs_schema_nearest(cli->command->options, NULL, name, buf);
     if (!near && cli->command->takes_config)
@@ -195,6 +197,7 @@ hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config)
     HS_TRY(hs_yaml_read(path, s, config, config->origin));
     HS_TRY(apply_overrides(cli, config, false));
     HS_TRY(hs_config_settle_optim(config));
+    hs_config_tell_optim(config);
     HS_TRY(hs_config_resolve_paths(config, path));
     return hs_config_fill_phases(config);
 }

@@ -50,14 +50,18 @@ typedef struct hs_common {
         .name = "threads", .type = HS_KEY_INT, .offset = offsetof(T, common.threads), .value = "0", .min = 0, .max = 1024,                 \
         .help = "threads of the CPU; 0: the cores this process may use"                                                                    \
     }
-#define HS_COMPUTE_KEYS(T)                                                                                                                 \
+#define HS_DTYPE_HELP "arithmetic of products and attention; auto: what a checkpoint was trained in, else bf16 where the CPU is fast at it"
+// Of results that are kept and compared with those of other machines.
+#define HS_DTYPE_HELP_F32  "arithmetic of products and attention; auto: fp32"
+#define HS_COMPUTE_KEYS(T) HS_COMPUTE_KEYS_OF(T, HS_DTYPE_HELP)
+#define HS_COMPUTE_KEYS_OF(T, dtype_help)                                                                                                  \
     HS_THREADS_KEY(T),                                                                                                                     \
         { .name = "dtype",                                                                                                                 \
           .type = HS_KEY_CHOICE,                                                                                                           \
           .offset = offsetof(T, common.dtype),                                                                                             \
           .value = "auto",                                                                                                                 \
           .choices = "auto|fp32|bf16|fp16",                                                                                                \
-          .help = "arithmetic of products and attention; auto: what a checkpoint was trained in, else bf16 where the CPU is fast at it" }, \
+          .help = dtype_help },                                                                                                            \
     {                                                                                                                                      \
         .name = "device", .type = HS_KEY_STRING, .offset = offsetof(T, common.device), .value = "cpu", .help = "where to run: cpu or cuda" \
     }

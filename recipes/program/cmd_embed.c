@@ -70,6 +70,16 @@ static hs_status check_case(const embed *e, const hs_session *s)
     return HS_OK;
 }
 
+// A folder may say more than its model can (max_seq_length); who asks for it should know.
+static hs_status check_length(const embed_options *o, const hs_session *s)
+{
+    const int64_t context = hs_arch_int(s->arch, "model.context");
+    if (o->max_length > context)
+        return HS_FAIL(USAGE, "--max-length %lld is more than the model's context of %lld tokens", (long long)o->max_length,
+                       (long long)context);
+    return HS_OK;
+}
+
 static hs_status on_text(const hs_text_out *out, void *user)
 {
     const embed *e = user;
@@ -100,6 +110,7 @@ static hs_status embed_all(hs_session *s, const hs_policy *policy, embed *e, hs_
     const int64_t width = hs_arch_int(s->arch, "model.width");
     if (!s->tokenizer)
         return HS_FAIL(USAGE, "texts need a tokenizer: %s", s->tokenizer_error);
+    HS_TRY(check_length(o, s));
     HS_TRY(check_case(e, s));
     HS_TRY(hs_session_load(s, policy, &(hs_session_plans){ .eval = &shape }));
     HS_TRY(hs_texts_new(t, &(hs_texts_opts){ .session = s, .max_length = e->how.max_length, .done = on_text, .user = e }));
@@ -168,7 +179,7 @@ static const hs_key keys[] = {
       .choices = HS_VECTORS_WORDS,
       .help = "of --output: 32-bit numbers one vector behind the other, or the same as an array of NumPy" },
     HS_CHECKPOINT_KEYS(embed_options),
-    HS_COMPUTE_KEYS(embed_options),
+    HS_COMPUTE_KEYS_OF(embed_options, HS_DTYPE_HELP_F32),
     HS_COMMON_KEYS(embed_options),
 };
 static const hs_schema schema = HS_SCHEMA(keys, embed_options);
@@ -183,7 +194,6 @@ const hs_command hs_cmd_embed = {
     .notes =
         "A line in, a vector out, in the same order; an empty line is a text without words. The vector of a text does not depend on the\n"
         "others. Texts are read as they come, and may be packed by gzip or zstd.\n"
-        "--dtype auto is fp32 here: vectors are kept, and compared with those of other machines.\n"
         "With --json, a line for each text: embedding, in digits that give the same 32-bit numbers again. With --output and --json one\n"
         "line at the end: output, texts, width, tokens, cut, texts_per_second.",
     .options = &schema,

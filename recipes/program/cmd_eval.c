@@ -66,6 +66,7 @@ static void add_parts(json_t *o, const hs_eval_result *r)
         const hs_eval_part *p = &r->part[i];
         if (!p->labels)
             continue;
+        json_object_set_new(o, i == HS_LOSS_TOKENS ? "predictions" : "pairs", json_integer((json_int_t)p->labels));
         snprintf(name, sizeof name, "%s_loss", hs_loss_words[i]);
         json_object_set_new(o, name, hs_line_real(p->loss));
         snprintf(name, sizeof name, "%s_accuracy", hs_loss_words[i]);
@@ -90,6 +91,17 @@ static void print_json(const eval_options *o, const hs_session *s, const hs_feed
     hs_line_print(line);
 }
 
+// "4096 tokens"; of models that fill masks "614 predictions", "614 predictions, 40 pairs"
+static void print_counts(const hs_feed *feed, const hs_eval_result *r)
+{
+    if (!feed->predictions)
+        printf("%lld token%s", (long long)r->tokens, hs_plural(r->tokens));
+    for (int i = 0, n = 0; i < HS_LOSSES && feed->predictions; i++)
+        if (r->part[i].labels)
+            printf("%s%lld %s%s", n++ ? ", " : "", (long long)r->part[i].labels, i == HS_LOSS_TOKENS ? "prediction" : "pair",
+                   hs_plural(r->part[i].labels));
+}
+
 static void print_text(const eval_options *o, const hs_session *s, const hs_feed *feed, const hs_eval_result *r, double rate)
 {
     char text[32];
@@ -102,9 +114,9 @@ static void print_text(const eval_options *o, const hs_session *s, const hs_feed
     for (int i = 0; i < HS_LOSSES && feed->predictions; i++)
         if (r->part[i].labels)
             printf("  %s %.4f, %.2f%% right", hs_loss_words[i], r->part[i].loss, 100 * hs_eval_accuracy(&r->part[i]));
-    printf("  over %s of %s, %lld token%s  (%s tok/s, %s, %s)\n",
-           o->max_windows ? feed->predictions ? "a part" : "the first windows" : "all", o->data, (long long)r->tokens, hs_plural(r->tokens),
-           hs_human_count(rate, text, sizeof text), hs_dtype_name(s->policy.low), s->dir);
+    printf("  over %s of %s, ", o->max_windows ? feed->predictions ? "a part" : "the first windows" : "all", o->data);
+    print_counts(feed, r);
+    printf("  (%s tok/s, %s, %s)\n", hs_human_count(rate, text, sizeof text), hs_dtype_name(s->policy.low), s->dir);
 }
 
 static hs_status evaluate(const eval_options *o, hs_session *s, const hs_feed *feed, hs_corpus *corpus, hs_eval_result *r)
@@ -124,6 +136,12 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *
     int documents = HS_TEXT_DOCUMENTS_AUTO;
     if (!s->tokenizer)
         return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
+    if (hs_arch_bare(s->arch))
+        return HS_FAIL(
+            USAGE,
+            "%s is an encoder without a head: it has no loss to measure. halfstep embed gives its vectors; halfstep pretrain with "
+            "--train.init_from=%s --model.mlm=true trains a head for it",
+            s->dir, s->dir);
     HS_TRY(settle_feed(cli, s, &feed, &documents));
     if (o->pseudo_perplexity && !feed.predictions)
         return HS_FAIL(USAGE, "--pseudo-perplexity is of models that fill masks; this %s has a perplexity", s->arch.family->name);
@@ -197,8 +215,8 @@ const hs_command hs_cmd_eval = {
         "Of models that fill masks: losses (loss: their sum) and shares of right answers over sequences made and masked as in training,\n"
         "the same ones each time. The settings are those the checkpoint was trained with; where it does not say, the model's context\n"
         "and 15 % of the tokens.\n"
-        "With --json: loss, perplexity (or mlm_loss, mlm_accuracy, next_loss, next_accuracy, order_loss, order_accuracy, as the model\n"
-        "has heads; or pseudo_perplexity), tokens, tokens_per_second, checkpoint, dtype.",
+        "With --json: loss, perplexity (or pseudo_perplexity; or predictions, mlm_loss, mlm_accuracy, and pairs, next_loss,\n"
+        "next_accuracy, order_loss, order_accuracy, as the model has heads), tokens, tokens_per_second, checkpoint, dtype.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,

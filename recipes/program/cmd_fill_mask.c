@@ -112,7 +112,7 @@ static const hs_key keys[] = {
       .value = "",
       .help = "file of texts, a line each; - is standard input" },
     HS_CHECKPOINT_KEYS(fill_mask_options),
-    HS_COMPUTE_KEYS(fill_mask_options),
+    HS_COMPUTE_KEYS_OF(fill_mask_options, HS_DTYPE_HELP_F32),
     HS_COMMON_KEYS(fill_mask_options),
 };
 static const hs_schema schema = HS_SCHEMA(keys, fill_mask_options);
@@ -127,7 +127,6 @@ const hs_command hs_cmd_fill_mask = {
     .notes =
         "A mask is written as the tokenizer of CHECKPOINT names it ([MASK], <mask>); a text may have several, and each is told as if the\n"
         "others were masks too. A TEXT of - stands for the lines of standard input.\n"
-        "--dtype auto is fp32 here.\n"
         "With --json, a line for each text: text, and masks, of each a list of id, token, score (its probability).",
     .options = &schema,
     .min_args = 1,

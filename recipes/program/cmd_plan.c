@@ -1,5 +1,6 @@
 // plan: what a run would take, without training anything and without allocating what it describes.
 #include "core/base/log.h"
+#include "data/text/plain_tokenizer.h"
 #include "ops/ops.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/commands.h"
@@ -56,27 +57,45 @@ static hs_status characters(const hs_config *c, int64_t *n)
     return HS_OK;
 }
 
+// What a tokenizer that is there decides: the vocabulary where it is open, and the padding token.
+static hs_status take_tokenizer(hs_config *c, const char *dir)
+{
+    hs_tokenizer *t;
+    HS_TRY(dir ? hs_tokenizer_load(&t, dir) : hs_corpus_named_tokenizer(&t, c));
+    hs_status st = hs_weights_vocabulary(c, hs_tokenizer_vocab(t));
+    if (st == HS_OK)
+        st = hs_weights_pad(c, t);
+    hs_tokenizer_free(t);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+// Does data.tokenizer say which it is, though the vocabulary is settled?
+static bool names_tokenizer(const hs_config *c)
+{
+    int64_t n;
+    return hs_config_wordpiece(c, &n) || access(c->data.tokenizer, F_OK) == 0;
+}
+
 // What pretrain would take over or find out: shape and tokenizer of train.init_from, else the vocabulary where it is open.
 static hs_status settle_model(hs_config *c, int want)
 {
     hs_run_dir run = { .lock = -1 };
     const char *dir;
-    hs_tokenizer *tokenizer;
     int64_t n;
-    if (!c->train.init_from[0] && hs_config_model_int(c, "model.vocab"))
+    if (!c->train.init_from[0] && hs_config_model_int(c, "model.vocab") && !names_tokenizer(c))
         return HS_OK;
     if (c->train.init_from[0])
         HS_TRY(hs_ckpt_resolve(c->train.init_from, want, run.init, sizeof run.init));
     HS_TRY(hs_weights_take(c, &run, &dir));
     if (!dir && strcmp(c->data.tokenizer, "char") == 0) {
         HS_TRY(characters(c, &n));
-    } else if (!dir && hs_config_wordpiece(c, &n)) { // as many as there may be: what the text gives is known when it is learned
-    } else {
-        HS_TRY(dir ? hs_tokenizer_load(&tokenizer, dir) : hs_corpus_named_tokenizer(&tokenizer, c));
-        n = hs_tokenizer_vocab(tokenizer);
-        hs_tokenizer_free(tokenizer);
+        return hs_weights_vocabulary(c, n);
     }
-    return hs_weights_vocabulary(c, n);
+    if (dir || !hs_config_wordpiece(c, &n))
+        return take_tokenizer(c, dir);
+    if (!hs_config_model_int(c, "model.vocab")) // as many as there may be: what the text gives is known when it is learned
+        HS_TRY(hs_weights_vocabulary(c, n));
+    return hs_weights_pad_id(c, HS_PLAIN_PAD);
 }
 
 typedef struct phase_at { // of a run in phases; else name is NULL

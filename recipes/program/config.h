@@ -168,6 +168,7 @@ hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low);
 // done again where optim.name has changed. The two below show a configuration in which it was done.
 hs_status hs_config_settle_optim(hs_config *c);
 hs_status hs_config_check_optim(const hs_config *c);
+void hs_config_tell_optim(const hs_config *c); // warns of what a file sets for another optimizer
 void hs_config_print_optim(const hs_config *c, hs_dtype low);
 struct json_t *hs_config_optim_json(const hs_config *c, hs_dtype low);
 hs_status hs_config_policy(const hs_config *c, hs_policy *out);

@@ -20,7 +20,7 @@ typedef struct switch_row {
     size_t from, to; // in the configuration and in the optimizer's settings
     unsigned whose;
     bool common; // AdamW's default is the key's own: what language models are trained with
-    bool any;    // no harm where it isn't the optimizer's
+    bool any;    // a file may set it and --optim.name name one without it: told, not refused
 } switch_row;
 
 // Types are the keys'. optim.betas and optim.moments are not of one field each.
@@ -138,19 +138,37 @@ hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low)
 }
 
 // ---- agreement between values
-// A switch that the optimizer does not have, set to something else than it would be.
+// A switch that the optimizer does not have, set to something else than it would be: what it is set to in `is`.
+static bool is_foreign(const hs_config *c, const switch_row *row, char *is, size_t size)
+{
+    char own[128];
+    const hs_optim_config o = hs_optim_preset((hs_preset)c->optim.name);
+    if (row->whose & 1u << o.kind || is_open(c, row->key))
+        return false;
+    hs_config_text(c, row->key, is, size);
+    own_text(c, row, own, sizeof own);
+    return strcmp(is, own) != 0;
+}
+
+static bool by_command_line(const hs_config *c, const char *key) { return strncmp(hs_config_where(c, key), "--", 2) == 0; }
+
 static hs_status check_switch(const hs_config *c, const switch_row *row)
 {
-    char at[128], name[32], is[128], own[128];
-    const hs_optim_config o = hs_optim_preset((hs_preset)c->optim.name);
-    if (row->any || row->whose & 1u << o.kind || is_open(c, row->key))
+    char at[128], name[32], is[128];
+    if (!is_foreign(c, row, is, sizeof is) || (row->any && !by_command_line(c, row->key)))
         return HS_OK;
-    hs_config_text(c, row->key, is, sizeof is);
-    own_text(c, row, own, sizeof own);
     hs_config_text(c, "optim.name", name, sizeof name);
-    if (strcmp(is, own) == 0)
-        return HS_OK;
     return HS_FAIL(USAGE, "%s%s is %s: optimizer %s has no such switch", hs_config_prefix(c, row->key, at, sizeof at), row->key, is, name);
+}
+
+void hs_config_tell_optim(const hs_config *c)
+{
+    char name[32], is[128];
+    hs_config_text(c, "optim.name", name, sizeof name);
+    for (int i = 0; i < HS_COUNT(switches); i++)
+        if (switches[i].any && !by_command_line(c, switches[i].key) && is_foreign(c, &switches[i], is, sizeof is))
+            hs_warn("%s: %s is %s, which optimizer %s does not have: it is not used", hs_config_where(c, switches[i].key), switches[i].key,
+                    is, name);
 }
 
 hs_status hs_config_check_optim(const hs_config *c)

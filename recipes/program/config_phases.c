@@ -5,26 +5,27 @@
 
 static const struct row {
     const char *name, *of;
+    const char *help; // NULL: that of the run's row
 } rows[] = {
-    { "name", NULL },
-    { "steps", "train.steps" },
-    { "batch", "train.batch" },
-    { "accumulate", "train.accumulate" },
-    { "eval_every", "train.eval_every" },
-    { "eval_windows", "train.eval_windows" },
-    { "train", "data.train" },
-    { "val", "data.val" },
-    { "length", "data.length" },
-    { "predictions", "data.predictions" },
-    { "layout", "data.layout" },
-    { "lr", "optim.lr" },
-    { "min_lr", "optim.min_lr" },
-    { "warmup", "optim.warmup" },
-    { "warmup_fraction", "optim.warmup_fraction" },
-    { "schedule", "optim.schedule" },
-    { "power", "optim.power" },
-    { "weight_decay", "optim.weight_decay" },
-    { "freeze", "train.freeze" },
+    { "name", NULL, "what the phase is called" },
+    { "steps", "train.steps", "optimizer steps of the phase" },
+    { "batch", "train.batch", NULL },
+    { "accumulate", "train.accumulate", NULL },
+    { "eval_every", "train.eval_every", NULL },
+    { "eval_windows", "train.eval_windows", NULL },
+    { "train", "data.train", NULL },
+    { "val", "data.val", NULL },
+    { "length", "data.length", NULL },
+    { "predictions", "data.predictions", NULL },
+    { "layout", "data.layout", NULL },
+    { "lr", "optim.lr", NULL },
+    { "min_lr", "optim.min_lr", "learning rate at the last step of the phase" },
+    { "warmup", "optim.warmup", NULL },
+    { "warmup_fraction", "optim.warmup_fraction", "warm-up as a fraction of the phase's steps, in place of warmup" },
+    { "schedule", "optim.schedule", NULL },
+    { "power", "optim.power", NULL },
+    { "weight_decay", "optim.weight_decay", NULL },
+    { "freeze", "train.freeze", NULL },
 };
 _Static_assert(HS_COUNT(rows) <= HS_PHASE_KEYS, "origins of phases");
 
@@ -54,8 +55,9 @@ hs_status hs_config_init_phases(hs_config_table *t)
         if (rows[i].of && !of)
             return HS_FAIL(INTERNAL, "phases.%s stands for %s, which is no setting", rows[i].name, rows[i].of);
         hs_key *k = &t->phase_key[i];
-        *k = of ? *of : (hs_key){ .type = HS_KEY_STRING, .value = "", .help = "what the phase is called" };
+        *k = of ? *of : (hs_key){ .type = HS_KEY_STRING, .value = "" };
         k->name = rows[i].name;
+        k->help = rows[i].help ? rows[i].help : k->help;
         at = (at + 7) / 8 * 8;
         k->offset = at;
         at += bytes_of(k->type);

@@ -23,7 +23,7 @@ typedef struct hs_corpus {
     int n_sources;
     hs_token_range train, val;         // val is empty (first == end) where there is no validation text
     hs_text_inputs shards, val_shards; // HDF5 shards, in place of all of that
-    hs_shard_row longest, fullest;     // of all shards, where this start read them through: by tokens, by predictions
+    hs_shard_row longest, fullest;     // of all shards, where they were read through: by tokens, by predictions
     int64_t first_file;                // tokens of the first source; behind them those of a validation file
     uint64_t val_key;                  // of a validation text of sequences, which has a cache of its own; 0: none
     uint64_t key;                      // of texts and tokenizer, of stores also weights and packing: names the cache file
@@ -36,6 +36,7 @@ typedef struct hs_corpus {
 // tokenizer to use instead of data.tokenizer (a checkpoint; NULL: none; data.tokenizer auto is char then). given: a tokenizer that goes
 // before both and stays the caller's (NULL: none). USAGE names the file and what is wrong with it.
 hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir, hs_tokenizer *given);
+hs_status hs_corpus_read_shards(hs_corpus *c); // reads every row, as the first start of a run does; without shards nothing
 // That of data.tokenizer where it names one: byte, or a folder. auto and char are made of a text.
 hs_status hs_corpus_named_tokenizer(hs_tokenizer **out, const hs_config *config);
 // Whether the run in run_dir began with these very texts.

@@ -239,14 +239,15 @@ hs_status hs_corpus_from_shards(hs_corpus *c, const hs_corpus_from *from, const 
     HS_TRY(hs_corpus_folder_tokenizer(c, from, part[0].path, "HDF5 shard", &name));
     HS_TRY(hs_corpus_shards_of(&c->shards, part, n));
     HS_TRY(check_shards(&c->shards, hs_config_data_key(config)));
-    if (config->data.n_objectives)
-        hs_warn("data.objectives are not used: %s has its masks and pairs drawn", part[0].path);
     HS_TRY(validation_shards(c, config));
     c->key = key_of_shards(&c->val_shards, key_of_shards(&c->shards, hs_tokenizer_hash(c->tokenizer)));
     c->prepared = true;
     c->known = from->run_dir && hs_corpus_known(c, from->run_dir);
-    if (!from->run_dir || c->known)
-        return HS_OK;
+    return from->run_dir && !c->known ? hs_corpus_read_shards(c) : HS_OK;
+}
+
+hs_status hs_corpus_read_shards(hs_corpus *c)
+{
     HS_TRY(verify_shards(c, &c->shards, hs_tokenizer_vocab(c->tokenizer)));
     return verify_shards(c, &c->val_shards, hs_tokenizer_vocab(c->tokenizer));
 }

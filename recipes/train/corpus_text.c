@@ -21,21 +21,38 @@ static void close_texts(texts *t)
         hs_plain_text_close(&t->val);
 }
 
-// The names and quotes of JSON would be learned as the text.
-static hs_status text_file(hs_plain_text *f, const char *path)
+// The names and quotes of JSON would be learned as the text. config: of a run; NULL: a text that a checkpoint is evaluated on.
+static hs_status refuse_records(const char *path, const hs_config *config)
+{
+    int64_t size;
+    const char *from = !config                                                           ? "CHECKPOINT"
+                       : hs_corpus_is_char(config) || hs_config_wordpiece(config, &size) ? "byte"
+                                                                                         : config->data.tokenizer;
+    if (strcmp(path, "-") == 0)
+        return HS_FAIL(USAGE, "standard input holds JSON records; halfstep prepare makes a token store of their texts");
+    if (!config)
+        return HS_FAIL(USAGE,
+                       "%s holds JSON records: halfstep prepare --tokenizer %s -o NAME %s makes a store of their texts, --data NAME.bin",
+                       path, from, path);
+    return HS_FAIL(USAGE,
+                   "%s holds JSON records: halfstep prepare --tokenizer %s -o NAME %s makes a store of their texts (with --format text of "
+                   "all it holds), --data.train=NAME.bin --data.tokenizer=%s",
+                   path, from, path, from);
+}
+
+static hs_status text_file(hs_plain_text *f, const char *path, const hs_config *config)
 {
     HS_TRY(hs_plain_text_open(f, path));
     if (f->form == HS_TEXT_PLAIN)
         return HS_OK;
     hs_plain_text_close(f);
-    return HS_FAIL(USAGE, "%s holds JSON records; halfstep prepare makes a token store of their texts, or of all of it with --format text",
-                   strcmp(path, "-") == 0 ? "standard input" : path);
+    return refuse_records(path, config);
 }
 
 static hs_status open_texts(texts *t, const hs_config *config, const char *path)
 {
     *t = (texts){ .split.path = path };
-    HS_TRY(text_file(&t->train, path));
+    HS_TRY(text_file(&t->train, path, config));
     char *end;
     t->split.fraction = strtod(config->data.val, &end);
     if (*end && hs_token_store_is(config->data.val)) {
@@ -43,7 +60,7 @@ static hs_status open_texts(texts *t, const hs_config *config, const char *path)
         return HS_FAIL(USAGE, "data.val is a token store (%s); data.train must be one too: %s is not", config->data.val, path);
     }
     if (*end) {
-        const hs_status st = text_file(&t->val, config->data.val);
+        const hs_status st = text_file(&t->val, config->data.val, config);
         if (st != HS_OK) {
             hs_plain_text_close(&t->train);
             return hs_frame_at(st, __FILE__, __LINE__);
@@ -98,7 +115,7 @@ hs_status hs_corpus_encode_text(hs_token_store **out, const hs_tokenizer *t, con
     hs_plain_text f;
     int32_t *ids;
     int64_t n;
-    HS_TRY(text_file(&f, path));
+    HS_TRY(text_file(&f, path, NULL));
     const hs_status st = encode_file(t, &f, path, &ids, &n);
     hs_plain_text_close(&f);
     HS_TRY(st);

@@ -46,6 +46,7 @@ static hs_status run_batch(evaluation *e)
         in->inv_count[i] = 1;
     HS_TRY(hs_run_forward(e->run, e->plan));
     HS_TRY(hs_run_wait(e->run));
+    e->out->tokens += e->batch.n[HS_COUNT_TOKENS];
     for (int i = 0; i < HS_LOSSES; i++) {
         e->sum[i] += hs_run_losses(e->run, e->plan)[i];
         e->out->part[i].labels += hs_arch_wears(e->feed->arch, (hs_loss)i) ? e->batch.labels[i] : 0;
@@ -99,7 +100,6 @@ hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *sou
         p->loss = p->labels ? e.sum[i] / (double)p->labels : NAN;
         out->loss += p->labels ? p->loss : 0;
     }
-    out->tokens = out->part[HS_LOSS_TOKENS].labels;
     out->seconds = hs_now() - start;
     return HS_OK;
 }

@@ -13,7 +13,7 @@ typedef struct hs_eval_result {
     double loss; // the sum of the parts that have labels
     hs_eval_part part[HS_LOSSES];
     bool has_hits;  // the plan tells the likeliest class
-    int64_t tokens; // labels of HS_LOSS_TOKENS
+    int64_t tokens; // that were read: of running text each is a label as well
     double seconds;
 } hs_eval_result;
 // The samples of one epoch of the source, as many in a batch as hs_feed_eval_samples says. most (0: all) takes that many, in batches spread

@@ -90,6 +90,14 @@ hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bo
     return HS_OK;
 }
 
+bool hs_run_dir_holds(const hs_run_dir *r, const char *checkpoint)
+{
+    char path[PATH_MAX], own[PATH_MAX], other[PATH_MAX];
+    if (!checkpoint[0] || (size_t)snprintf(path, sizeof path, "%s/..", checkpoint) >= sizeof path)
+        return false;
+    return realpath(path, other) && realpath(r->checkpoints, own) && strcmp(own, other) == 0;
+}
+
 // ---- creating
 hs_status hs_make_folders(const char *path)
 {

@@ -19,7 +19,8 @@ typedef struct hs_run_dir {
 hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, int want, const hs_config *c);
 // Creates the folder, locks it against a second writer, removes what is replaced, writes config.yaml and the tokenizer.
 hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
-void hs_run_dir_close(hs_run_dir *r); // gives the lock back
+bool hs_run_dir_holds(const hs_run_dir *r, const char *checkpoint); // is it one of this folder's
+void hs_run_dir_close(hs_run_dir *r);                               // gives the lock back
 
 // The folder and those above it, which must be or become writable.
 hs_status hs_make_folders(const char *path);

@@ -354,7 +354,7 @@ static hs_status in_validation(hs_status st)
 }
 
 // A head that no sample has a label for is trained by nobody.
-static void tell_idle_heads(const hs_feed *f, const hs_corpus *corpus)
+static void tell_idle_heads(const hs_feed *f, const hs_corpus *corpus, unsigned *told)
 {
     static const char *const heads[HS_LOSSES] = { [HS_LOSS_NEXT] = "next sentences", [HS_LOSS_ORDER] = "the order of sentences" };
     bool labelled[HS_LOSSES] = { [HS_LOSS_NEXT] = corpus->shards.n > 0 };
@@ -362,18 +362,36 @@ static void tell_idle_heads(const hs_feed *f, const hs_corpus *corpus)
         labelled[HS_LOSS_NEXT] |= f->objective[i].segments == HS_SEGMENTS_NEXT;
         labelled[HS_LOSS_ORDER] |= f->objective[i].segments == HS_SEGMENTS_ORDER;
     }
-    for (int h = HS_LOSS_NEXT; h <= HS_LOSS_ORDER; h++)
-        if (hs_arch_wears(f->arch, (hs_loss)h) && !labelled[h])
-            hs_warn("the model's head for %s is not trained: %s", heads[h],
-                    corpus->shards.n ? "HDF5 shards have no labels of that" : "none of data.objectives has labels of that");
+    for (int h = HS_LOSS_NEXT; h <= HS_LOSS_ORDER; h++) {
+        if (!hs_arch_wears(f->arch, (hs_loss)h) || labelled[h] || *told & 1u << h)
+            continue;
+        hs_warn("the model's head for %s is not trained: %s", heads[h],
+                corpus->shards.n ? "HDF5 shards have no labels of that" : "none of data.objectives has labels of that");
+        *told |= 1u << h;
+    }
+}
+
+void hs_feed_tell(const hs_feed *f, const hs_corpus *corpus, bool objectives_set, unsigned *told)
+{
+    enum { OBJECTIVES = 1u << HS_LOSSES };
+    if (hs_arch_batch(f->arch) == HS_BATCH_MASKED)
+        tell_idle_heads(f, corpus, told);
+    if (!objectives_set || !corpus->shards.n || *told & OBJECTIVES)
+        return;
+    hs_warn("data.objectives are not used: %s has its masks and pairs drawn", corpus->shards.input[0].path);
+    *told |= OBJECTIVES;
+}
+
+hs_status hs_feed_check_shards(const hs_feed *f, const hs_corpus *corpus)
+{
+    HS_TRY(check_shards(f, &corpus->shards));
+    HS_TRY(check_shards(f, &corpus->val_shards));
+    return check_rows(f, corpus);
 }
 
 hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus)
 {
-    tell_idle_heads(f, corpus);
-    HS_TRY(check_shards(f, &corpus->shards));
-    HS_TRY(check_shards(f, &corpus->val_shards));
-    HS_TRY(check_rows(f, corpus));
+    HS_TRY(hs_feed_check_shards(f, corpus));
     hs_source *s;
     HS_TRY(hs_feed_train(&s, f, corpus));
     hs_source_free(s);

@@ -46,5 +46,11 @@ hs_status hs_feed_eval(hs_source **out, const hs_feed *f, const hs_corpus *corpu
 hs_status hs_feed_turns(hs_source **out, const hs_feed *f, const hs_corpus *corpus);
 // Would there be samples? USAGE: too little text, a tokenizer without the tokens that are needed, none that could be masked.
 hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus);
+// The part of it that takes no time: rows of HDF5 shards against lengths and predictions, of layouts that know them row by row where
+// the corpus read them through.
+hs_status hs_feed_check_shards(const hs_feed *f, const hs_corpus *corpus);
+// Warns of what is there and not used: heads that no sample has a label for, objectives (set: are they the user's?) beside shards. *told
+// remembers it from one phase to the next; 0 at first.
+void hs_feed_tell(const hs_feed *f, const hs_corpus *corpus, bool objectives_set, unsigned *told);
 
 #endif

@@ -61,6 +61,30 @@ static hs_status open_corpus(hs_trainer *t)
     return HS_OK;
 }
 
+// The rows of shards have as much room as in the run before, and they are the same ones: then they fit.
+static bool same_rows(const hs_trainer *t, int phase)
+{
+    static const char *const paths[] = { "data.train", "data.val" };
+    hs_config *c = t->before && phase < hs_config_n_phases(t->before) ? calloc(2, sizeof *c) : NULL; // then and now
+    bool same = c && hs_config_phase(c, t->before, phase) == HS_OK && hs_config_phase(c + 1, t->whole, phase) == HS_OK;
+    for (int i = 0; i < HS_COUNT(paths) && same; i++)
+        same = strcmp(hs_config_field(c, paths[i]), hs_config_field(c + 1, paths[i])) == 0;
+    if (same) {
+        const hs_feed then = hs_feed_of(c), now = hs_feed_of(c + 1);
+        same = now.length >= then.length && now.predictions >= then.predictions;
+    }
+    free(c);
+    return same;
+}
+
+// Of a run that goes on: samples there are, as there were; rows of shards may have less room than before.
+static hs_status check_again(hs_trainer *t)
+{
+    if (t->corpus.shards.n && t->saved_step < 0 && !same_rows(t, (int)t->at.phase)) // else the border of phases of this process
+        HS_TRY(hs_corpus_read_shards(&t->corpus));
+    return hs_feed_check_shards(&t->feed, &t->corpus);
+}
+
 hs_status hs_phase_settle(hs_trainer *t)
 {
     HS_TRY(open_corpus(t));
@@ -73,7 +97,9 @@ hs_status hs_phase_settle(hs_trainer *t)
     const hs_model_ends end = t->info.end; // of the run
     t->info = hs_config_info(t->c);
     t->info.end = end;
-    const hs_status st = t->run.from[0] ? HS_OK : hs_feed_check(&t->feed, &t->corpus);
+    if (!t->run.from[0])
+        hs_feed_tell(&t->feed, &t->corpus, t->c->data.n_objectives > 0, &t->told);
+    const hs_status st = t->run.from[0] ? check_again(t) : hs_feed_check(&t->feed, &t->corpus);
     return st == HS_OK ? HS_OK : hs_config_in_phase(st, t->whole, (int)t->at.phase);
 }
 
@@ -121,7 +147,12 @@ static hs_status check_phase(hs_trainer *t, hs_config *c, int phase)
     const hs_feed feed = hs_feed_of(c);
     hs_status st = hs_corpus_open(&corpus, c, t->run.from[0] ? NULL : t->run.dir, NULL, t->tokenizer); // read through by the first start
     if (st == HS_OK) {
-        st = hs_feed_check(&feed, &corpus);
+        if (!t->run.from[0])
+            hs_feed_tell(&feed, &corpus, c->data.n_objectives > 0, &t->told);
+        if (t->run.from[0] && !same_rows(t, phase))
+            st = hs_corpus_read_shards(&corpus);
+        if (st == HS_OK)
+            st = hs_feed_check(&feed, &corpus);
         hs_corpus_close(&corpus);
     }
     if (st == HS_OK)
@@ -171,7 +202,7 @@ hs_status hs_phase_engine(hs_trainer *t)
     HS_TRY(hs_engine_start(t->engine));
     t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
     HS_TRY(load_weights(t));
-    t->saved_step = t->run.from[0] ? t->at.step : -1;
+    t->saved_step = hs_run_dir_holds(&t->run, t->run.from) ? t->at.step : -1;
     return HS_OK;
 }
 

@@ -144,7 +144,6 @@ static hs_status check_resumed(hs_trainer *t)
     const hs_family *family;
     if (!t->run.from[0])
         return HS_OK;
-    HS_TRY(hs_config_of_checkpoint(&t->before, t->whole->table, t->run.from));
     HS_TRY(check_vocabulary(t));
     HS_TRY(hs_session_info(t->whole->table->families, t->run.from, &info, &family));
     return hs_weights_check(t->c, &info, family, t->run.from);
@@ -159,6 +158,8 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(hs_config_check(t->whole, true));
     HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0, t->whole));
     HS_TRY(find_phase(t));
+    if (t->run.from[0])
+        HS_TRY(hs_config_of_checkpoint(&t->before, t->whole->table, t->run.from));
     HS_TRY(hs_phase_settle(t));
     HS_TRY(check_resumed(t));
     HS_TRY(take_ends(t));

@@ -402,6 +402,7 @@ static hs_status finish(hs_trainer *t)
         bool best;
         HS_TRY(evaluate(t, true, &best));
     }
+    HS_TRY(save(t, false)); // of a run that had nothing left to do and goes on from another's folder
     HS_TRY(hs_ckpt_wait(t->ckpt));
     HS_TRY(sync_metrics(t));
     snprintf(jsonl, sizeof jsonl, "%s/metrics.jsonl", t->run.dir);

@@ -44,6 +44,7 @@ typedef struct hs_trainer {
     hs_model_info info;
     hs_train_state at; // what a checkpoint of this moment would say; its step_state is the engine's
     char *yaml;
+    unsigned told;           // hs_feed_tell
     const char *policy_note; // how amp.policy auto was settled; NULL: it was not auto
     hs_watch watch;
     hs_step_record last;   // of the steps whose records were read

@@ -90,6 +90,12 @@ static hs_status take_shape(hs_config *c, const char *source)
                            theirs);
         HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
     }
+    if (!heads && hs_arch_bare(hs_config_arch(c)))
+        return HS_FAIL(
+            USAGE,
+            "train.init_from %s is an encoder without a head, which has no loss: --model.mlm=true gives it one that predicts tokens, "
+            "drawn anew",
+            source);
     return HS_OK;
 }
 
@@ -111,10 +117,11 @@ hs_status hs_weights_vocabulary(hs_config *c, int64_t have)
     return HS_OK;
 }
 
-hs_status hs_weights_pad(hs_config *c, const hs_tokenizer *t)
+hs_status hs_weights_pad(hs_config *c, const hs_tokenizer *t) { return hs_weights_pad_id(c, hs_tokenizer_role(t, HS_TOKEN_PAD)); }
+
+hs_status hs_weights_pad_id(hs_config *c, int32_t pad)
 {
     const hs_family *f = hs_config_arch(c).family;
-    const int32_t pad = hs_tokenizer_role(t, HS_TOKEN_PAD);
     if (pad < 0 || !hs_schema_find(f->settings, NULL, "model.pad").key || hs_config_model_int(c, "model.pad") == pad)
         return HS_OK;
     if (!hs_config_is_default(c, "model.pad"))

@@ -14,6 +14,7 @@ hs_status hs_weights_tokenizer(hs_config *c, const hs_run_dir *run, const char *
 hs_status hs_weights_vocabulary(hs_config *c, int64_t have);
 // The same of model.pad, where the family has that key. USAGE: it is set, and the tokenizer's is another.
 hs_status hs_weights_pad(hs_config *c, const hs_tokenizer *t);
+hs_status hs_weights_pad_id(hs_config *c, int32_t pad); // of a tokenizer whose padding token is known; -1: it has none
 // Going on from a checkpoint of `family` with these settings: USAGE, where the configuration has another shape.
 hs_status hs_weights_check(const hs_config *c, const hs_model_info *info, const hs_family *family, const char *from);
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 typedef int fuzz_target(const uint8_t *data, size_t bytes);
-fuzz_target hs_fuzz_tokenizer, hs_fuzz_text, hs_fuzz_formats;
+fuzz_target hs_fuzz_tokenizer, hs_fuzz_text, hs_fuzz_formats, hs_fuzz_labelled;
 
 static void replay(const char *folder, fuzz_target *target)
 {
@@ -48,8 +48,14 @@ static void formats(void **state)
     replay(HS_TESTS_DIR "/golden/fuzz/formats", hs_fuzz_formats);
 }
 
+static void labelled(void **state)
+{
+    (void)state;
+    replay(HS_TESTS_DIR "/golden/fuzz/labelled", hs_fuzz_labelled);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer), cmocka_unit_test(text), cmocka_unit_test(formats) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer), cmocka_unit_test(text), cmocka_unit_test(formats), cmocka_unit_test(labelled) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -331,6 +331,95 @@ static void many_labels(void **state)
     hs_examples_close(e);
 }
 
+// ---- hostile files
+
+static void bad_bytes(void **state)
+{
+    (void)state;
+    static const char zero[] = "text\tlabel\na\t1\nb\0c\t0\n", latin[] = "text\tlabel\nna\xEFve\t1\n";
+    hs_examples *e;
+    scratch_write("zero", zero, sizeof zero - 1);
+    const char *path = scratch_path("zero");
+    hs_examples_opts o = { .about = HS_ABOUT_SEQUENCE, .path = &path, .n_paths = 1 };
+    FAILS(USAGE, "zero:3: byte 16 is zero, which no text has", hs_examples_open(&e, &o));
+    o.bad_utf8 = HS_BAD_UTF8_REPLACE;
+    OK(hs_examples_open(&e, &o));
+    check_example(e, 1, 3,
+                  "b\xEF\xBF\xBD"
+                  "c",
+                  NULL, "0");
+    hs_examples_close(e);
+    o.bad_utf8 = HS_BAD_UTF8_REFUSE;
+    path = file("latin", latin);
+    FAILS(USAGE, "latin:2: byte 13 (0xef) is not valid UTF-8", hs_examples_open(&e, &o));
+    REFUSED(SEQUENCE, "", "is empty");
+    REFUSED(SEQUENCE, "\n\r\n", "is empty");
+    REFUSED(SEQUENCE, "text\tlabel\n", "there is no example in it");
+    REFUSED(SEQUENCE, "just\nsome words of\nno kind at all\n", "what it is cannot be told");
+    REFUSED(SEQUENCE, "\x89PNG\r\n\x1A\n....", "is no text but a PNG image");
+    REFUSED(TOKENS, "[1, 2]\n", "refused:1: a number, not a JSON object");
+    REFUSED(SPAN, "text\tlabel\na\t1\n", "is no JSON");
+    REFUSED(SEQUENCE, "{\"text\": [[[[", "refused:1: not JSON: it ends in the middle");
+    path = "/nowhere/at/all";
+    FAILS(USAGE, "/nowhere/at/all", hs_examples_open(&e, &o));
+}
+
+// A line of 10 MB is an example like any other; as one word of a sentence it is cut.
+static void long_line(void **state)
+{
+    (void)state;
+    enum { LONG = 10000000 };
+    char *text = malloc(LONG + 100);
+    hs_tokenizer *byte;
+    hs_source *s;
+    memcpy(text, "text\tlabel\na\t1\n", 15);
+    memset(text + 15, 'x', LONG);
+    memcpy(text + 15 + LONG, "\t0\nb\t1\n", 8);
+    scratch_write("long", text, LONG + 15 + 7);
+    free(text);
+    const char *path = scratch_path("long");
+    hs_examples *e;
+    OK(hs_examples_open(&e, &(hs_examples_opts){ .about = HS_ABOUT_SEQUENCE, .path = &path, .n_paths = 1 }));
+    assert_int_equal(e->n, 3);
+    assert_int_equal(e->example[1].bytes[0], LONG);
+    assert_int_equal(e->example[2].line, 4);
+    OK(hs_tokenizer_byte(&byte));
+    OK(hs_labelled_new(&s, &(hs_labelled_opts){ .examples = e, .rows = { .tokenizer = byte, .max_length = 100 } }));
+    assert_int_equal(hs_labelled_info_of(s).longest, 100);
+    assert_int_equal(hs_labelled_info_of(s).cut, 1);
+    hs_source_free(s);
+    hs_tokenizer_free(byte);
+    hs_examples_close(e);
+}
+
+// Many windows of one sentence, and of one context, take no more time than they have tokens.
+static void long_sentence(void **state)
+{
+    (void)state;
+    enum { WORDS = 300000 };
+    char *text = malloc(WORDS * 4), *p = text;
+    hs_tokenizer *byte;
+    hs_source *s;
+    for (int i = 0; i < WORDS; i++)
+        p += sprintf(p, "a O\n");
+    scratch_write("sentence", text, (size_t)(p - text));
+    free(text);
+    const char *path = scratch_path("sentence");
+    hs_examples *e;
+    OK(hs_examples_open(&e, &(hs_examples_opts){ .about = HS_ABOUT_TOKENS, .path = &path, .n_paths = 1 }));
+    OK(hs_tokenizer_byte(&byte));
+    OK(hs_labelled_new(
+        &s, &(hs_labelled_opts){ .examples = e, .rows = { .tokenizer = byte, .max_length = 64, .stride = 16 }, .frozen = true }));
+    int64_t counted = 0;
+    for (int64_t i = 0; i < s->n_samples; i++)
+        for (int64_t t = 0; t < hs_labelled_row(s, (uint64_t)i)->n; t++)
+            counted += hs_labelled_row(s, (uint64_t)i)->target[t] >= 0;
+    assert_int_equal(counted, WORDS);
+    hs_source_free(s);
+    hs_tokenizer_free(byte);
+    hs_examples_close(e);
+}
+
 // ---- rows
 
 enum { PAD, UNK, CLS, SEP, MASK, FIRST }; // of the vocabulary below
@@ -604,8 +693,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines),         cmocka_unit_test(tsv),           cmocka_unit_test(csv),           cmocka_unit_test(json),
         cmocka_unit_test(squad),         cmocka_unit_test(conll),         cmocka_unit_test(nemo),          cmocka_unit_test(given_labels),
-        cmocka_unit_test(many_labels),   cmocka_unit_test(rows_of_texts), cmocka_unit_test(rows_of_words), cmocka_unit_test(rows_of_spans),
-        cmocka_unit_test(rows_of_turns), cmocka_unit_test(batches),       cmocka_unit_test(resumes),
+        cmocka_unit_test(many_labels),   cmocka_unit_test(bad_bytes),     cmocka_unit_test(long_line),     cmocka_unit_test(long_sentence),
+        cmocka_unit_test(rows_of_texts), cmocka_unit_test(rows_of_words), cmocka_unit_test(rows_of_spans), cmocka_unit_test(rows_of_turns),
+        cmocka_unit_test(batches),       cmocka_unit_test(resumes),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -99,7 +99,7 @@ c "bench measures train, .* not 'memry'; nearest is memory" bench memry
 c 'bench memory does not take --model' bench memory --model x
 c 'bench op has no configuration to set --model.width in' bench op linear --model.width=64
 c "'3x4' is not ROWSxINxOUT" bench op linear --sizes 64x64x64,3x4
-c "'3x4' is not BATCHxSEQxHEADSxDIM or BATCHxNEWxKEYSxHEADSxDIM of attention" bench op attention --sizes 3x4
+c "'3x4' is not BATCHxSEQxHEADSxDIM or BATCHxSEQxWIDTH or BATCHxNEWxKEYSxHEADSxDIM of attention" bench op attention --sizes 3x4
 c "'3x4xq' is not numbers" bench op linear --sizes 3x4xq
 c "no operation 'linaer'; nearest is linear" bench op linaer
 c 'bench op needs NAME' bench op

@@ -26,6 +26,7 @@ bench op 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' linear --sizes 16
 grep -q '"packed before"' stdout.txt || fail "bench op linear --packed does not say which row is packed: $(cat stdout.txt)"
 bench op 2 'forward_gflops backward_gflops forward_us backward_us ceiling_gflops share' attention --sizes 2x16x2x8,1x5x1x16 --dtype fp32
 bench op 1 'forward_gflops backward_gflops' attention --sizes 2x16x2x8 --dtype bf16
+bench op 2 'forward_gflops backward_gflops forward_us backward_us' attention --sizes 2x16x128,3x8x40 --dtype fp32
 bench op 1 'forward_gflops forward_gbps forward_us share' attention --sizes 2x1x16x2x8 --dtype bf16
 ! grep -q 'backward' stdout.txt || fail "decoding has a backward: $(cat stdout.txt)"
 row_wise=layernorm,softmax,gelu,bias_gelu,dropout,add,bias_dropout_residual_layernorm,xent

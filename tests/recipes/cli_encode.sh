@@ -125,7 +125,11 @@ like unit.txt '' --pooling mean --normalize
 echo '{"max_seq_length":5,"do_lower_case":false}' >bert/sentence_bert_config.json
 expect 0 '^warning: 1 of 4 texts is longer than 5 tokens' "$halfstep" embed bert --input lines.txt --json
 [ "$(sed -n 1p stdout.txt)" = "$(sed -n 1p unit.txt)" ] && [ "$(sed -n 3p stdout.txt)" != "$(sed -n 3p unit.txt)" ] || fail "max_seq_length is not heeded"
-like unit.txt '' --max-length 100
+like unit.txt '' --max-length 20
+expect 2 '--max-length 21 is more than the model.s context of 20 tokens' "$halfstep" embed bert --input lines.txt --max-length 21
+echo '{"max_seq_length":100}' >bert/sentence_bert_config.json
+like unit.txt '' # what a folder says is its maker's
+echo '{"max_seq_length":5,"do_lower_case":false}' >bert/sentence_bert_config.json
 mv bert/sentence_bert_config.json limits.json
 echo '{"model_max_length":5}' >bert/tokenizer_config.json
 expect 0 '^warning: 1 of 4 texts is longer than 5 tokens' "$halfstep" embed bert --input lines.txt --json

@@ -29,6 +29,10 @@ while read -r family objective class; do
   model=$family/checkpoints/step-00000008
   grep -q "\"$class\"" $model/config.json && grep -q "\"model_type\": \"$family\"" $model/config.json || fail "$family: $(cat $model/config.json)"
   parameters=$(field parameters stdout.txt)
+  # before it is trained the vocabulary may be larger than the text gives, and nothing else is
+  vocab=$(grep -o '"vocab_size": [0-9]*' $model/config.json | grep -o '[0-9]*')
+  expect 0 '' "$halfstep" plan $family.yaml --json --model.vocab=$vocab
+  [ "$(field parameters stdout.txt)" = "$parameters" ] || fail "$family: plan and training count other parameters"
   expect 0 '' "$halfstep" plan $family/config.yaml --json
   [ "$(field parameters stdout.txt)" = "$parameters" ] || fail "$family: plan and training count other parameters"
   expect 0 '' "$halfstep" eval $family --data docs.txt --json
@@ -63,4 +67,16 @@ expect 0 'bert/.* has 2 tensors of heads that the model has not|init/.* has 4 te
 grep -q 'BertForMaskedLM' fewer/checkpoints/step-00000004/config.json || fail "a head that was left out is there"
 expect 0 'begin anew' start from.yaml again fewer/checkpoints/step-00000004 --model.next=true --model.mlm=true
 grep -q 'BertForPreTraining' again/checkpoints/step-00000004/config.json || fail "a head that began anew is not there"
+
+# ---- an encoder without heads, as sentence encoders are published: what the refusal says can be done
+cp -r $bert bare && sed -i 's/"BertForPreTraining"/"BertModel"/' bare/config.json && rm -r bare/train
+n=$(od -An -tu8 -N8 $bert/model.safetensors | tr -d ' ') # its heads under names of buffers that are left out
+tail -c +9 $bert/model.safetensors | head -c "$n" | sed -E 's/"cls\.([^"]*)"/"cls.\1.embeddings.position_ids"/g' >header
+{ le 8 "$(wc -c <header)" && cat header && tail -c +$((n + 9)) $bert/model.safetensors; } >bare/model.safetensors
+expect 2 'bare is an encoder without a head: it has no loss to measure. halfstep embed .*--train.init_from=bare --model.mlm=true' "$halfstep" eval bare --data docs.txt
+expect 0 '' "$halfstep" embed bare --input docs.txt --json
+expect 2 'train.init_from .*bare is an encoder without a head, which has no loss: --model.mlm=true gives it one' start alone.yaml headed bare
+expect 2 'without a head, which has no loss: --model.mlm=true' "$halfstep" plan alone.yaml --train.init_from=bare
+expect 0 '' start alone.yaml headed bare --model.mlm=true
+[ -n "$(field mlm_loss headed/metrics.jsonl | head -1)" ] || fail "an encoder without heads that was given one has no loss of it"
 finish

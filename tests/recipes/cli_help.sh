@@ -32,6 +32,10 @@ if command -v man >/dev/null; then
   [ ! -s warnings.txt ] || fail "man page: $(head -3 warnings.txt)"
 fi
 
+grep -A1 '^  phases.N.steps' all.txt | grep -q 'steps of the phase' || fail "phases.N.steps: $(grep -A1 '^  phases.N.steps' all.txt)"
+for c in embed fill-mask; do
+  "$halfstep" $c --help | grep -A1 -- '^  --dtype' | grep -q 'auto: fp32' || fail "$c: what --dtype auto is: $("$halfstep" $c --help | grep -A1 dtype)"
+done
 expect 0 '' "$halfstep" --version
 grep -Eq '^halfstep [0-9]+\.[0-9]+\.[0-9]+$' stdout.txt || fail "version"
 expect 0 '' "$halfstep" ops

@@ -74,7 +74,7 @@ for name in loss mlm_loss mlm_accuracy next_loss next_accuracy; do
 done
 expect 0 '' "$halfstep" eval split --data val.txt --pseudo-perplexity --max-windows 200 --json
 awk -v p="$(field pseudo_perplexity stdout.txt)" -v l="$(field mlm_loss stdout.txt)" 'BEGIN { d = p - exp(l); exit !(p > 1 && d < 1e-6 && d > -1e-6) }' || fail "pseudo-perplexity: $(cat stdout.txt)"
-[ "$(field tokens stdout.txt)" = 200 ] || fail "pseudo-perplexity: not a prediction a token"
+[ "$(field predictions stdout.txt)" = 200 ] || fail "pseudo-perplexity: not a prediction a token"
 
 # ---- objectives
 run --out many --train.steps=5 --data.objectives.0.kind=next --data.objectives.0.masking=word --data.objectives.1.kind=sentences --data.objectives.1.masking=span || fail "several objectives"
@@ -85,7 +85,12 @@ run --out plainer --train.steps=5 --data.objectives.0.kind=sentences || fail "a 
 run --out pairs --train.steps=5 --model.mlm=false || fail "a model with the second head alone"
 [ -n "$(field val_next_accuracy pairs/metrics.jsonl)" ] && ! grep -q mlm_loss pairs/metrics.jsonl || fail "the second head alone: $(tail -1 pairs/metrics.jsonl)"
 expect 0 '' "$halfstep" eval pairs --data docs.txt --max-windows 16 --json
-[ -n "$(field next_accuracy stdout.txt)" ] && ! grep -q mlm_loss stdout.txt || fail "eval of the second head alone: $(cat stdout.txt)"
+[ -n "$(field next_accuracy stdout.txt)" ] && [ "$(field pairs stdout.txt)" = 16 ] && [ "$(field tokens stdout.txt)" -gt 100 ] &&
+  ! grep -q 'mlm_loss\|predictions' stdout.txt || fail "eval of the second head alone: $(cat stdout.txt)"
+expect 0 '' "$halfstep" eval pairs --data docs.txt --max-windows 16
+grep -q 'over a part of docs.txt, 16 pairs  (' stdout.txt || fail "eval of the second head alone counts $(cat stdout.txt)"
+expect 0 '' "$halfstep" eval split --data val.txt
+grep -Eq 'over all of val.txt, [0-9]+ predictions, [0-9]+ pairs  \(' stdout.txt || fail "eval of both heads counts $(cat stdout.txt)"
 
 expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out idle --train.steps=1 --data.objectives.0.kind=sentences
 grep -q "head for next sentences is not trained: none of data.objectives" stderr.txt || fail "a head that nothing trains: $(cat stderr.txt)"
@@ -107,6 +112,8 @@ grep -q '^phase        0, short' stdout.txt && grep -q '8 sequences of 32 with 5
 expect 0 '' "$halfstep" plan phases.yaml --json
 json_lines stdout.txt
 [ "$(field phase stdout.txt | tr '\n' ' ')" = '0 1 ' ] || fail "plan --json has no line for each phase"
+expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out idle2 --phases.0.steps=2 --phases.1.steps=2 --data.objectives.0.kind=sentences
+[ "$(grep -c 'head for next sentences is not trained' stderr.txt)" = 1 ] || fail "a head that no phase trains: $(cat stderr.txt)"
 expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out ph
 [ "$(field step ph/metrics.jsonl | tail -1)" = 45 ] && [ "$(field phase ph/metrics.jsonl | grep -c '^1$')" -eq 20 ] || fail "phases: $(tail -1 ph/metrics.jsonl)"
 grep -q '"phase": 1' ph/checkpoints/step-00000045/train/state.json && grep -q '"phase_step": 20' ph/checkpoints/step-00000045/train/state.json || fail "state.json does not say the phase"
@@ -153,6 +160,9 @@ bad 'data.length is 16, but model.type gpt2 is trained on running text' tiny.yam
 bad 'model.heads is 3, which does not divide' tiny-bert.yaml --model.heads=3
 bad 'has no token' tiny-bert.yaml --data.tokenizer=byte
 bad 'data.tokenizer is wordpiece:7: wordpiece:SIZE takes' tiny-bert.yaml --data.tokenizer=wordpiece:7
+bad 'unknown option --phases.0 of pretrain; phases.0 takes name, steps, batch' phases.yaml --phases.0=3
+bad 'unknown option --phases.0.epochs of pretrain; phases.0 takes name, steps, batch' phases.yaml --phases.0.epochs=3
+bad 'unknown option --phases.1.stesp of pretrain, nearest is --phases.1.steps' phases.yaml --phases.1.stesp=3
 bad '--train.steps: each phase has steps of its own, .* --phases.0.steps, --phases.1' phases.yaml --train.steps=3
 bad 'phases.1.train: .*nowhere.txt' phases.yaml --phases.1.train=nowhere.txt
 bad 'phases.1: data.length is 65' phases.yaml --phases.1.length=65
@@ -199,6 +209,22 @@ if ! "$halfstep" env | grep -q '^HDF5 *not built'; then
     "$halfstep" data convert store.bin --to hdf5 --tokenizer run --length 64 --predictions 12 --layout varlen -o lists.hdf5 >/dev/null 2>&1
     bad 'phases.0: .*lists.hdf5: row [0-9]* has 64 tokens, but sequences have at most 32' phases.yaml --data.tokenizer=run --data.val=lists.hdf5 --phases.0.train=lists.hdf5 --phases.1.train=longer.hdf5
     bad 'lists.hdf5: row [0-9]* has [0-9]* predictions, but data.predictions is 3' tiny-bert.yaml --data.tokenizer=run --data.length=64 --data.predictions=3 --data.val=0 --data.train=lists.hdf5
+    # going on with less room than the rows need
+    expect 2 'shard.hdf5: rows of 48 tokens, but sequences have at most 32' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out shards --data.train=shard.hdf5 --data.val=shard.hdf5 --data.tokenizer=run --train.steps=40 --data.length=32
+    lists() { "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out lists --data.train=lists.hdf5 --data.val=0 --data.tokenizer=run --data.predictions=12 "$@"; }
+    expect 0 '' lists --data.length=64 --train.steps=4
+    expect 2 'lists.hdf5: row [0-9]* has [0-9]* tokens, but sequences have at most 40' lists --data.length=40 --train.steps=6
+    expect 2 'lists.hdf5: row [0-9]* has [0-9]* predictions, but data.predictions is 3' lists --data.length=64 --data.predictions=3 --train.steps=6
+    expect 0 '' lists --data.length=64 --train.steps=6
+    two_lists() { "$halfstep" pretrain phases.yaml --dtype fp32 --out two --data.tokenizer=run --data.val=0 --phases.0.train=shard.hdf5 --phases.0.length=48 --phases.0.predictions=8 --phases.1.train=lists.hdf5 "$@"; }
+    expect 0 '' two_lists --phases.1.steps=4
+    for d in two/checkpoints/step-*; do [ "$d" = two/checkpoints/step-00000010 ] || rm -r "$d"; done
+    echo step-00000010 >two/checkpoints/LATEST
+    expect 2 'phases.1: .*lists.hdf5: row [0-9]* has [0-9]* tokens, but sequences have at most 40' two_lists --phases.1.steps=4 --phases.1.length=40
+    expect 0 '' two_lists --phases.1.steps=4
+    # what is not used is told once, whatever phases there are
+    expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out told --data.tokenizer=run --data.val=0 --phases.0.train=shard.hdf5 --phases.0.length=48 --phases.0.predictions=8 --phases.0.steps=2 --phases.1.train=longer.hdf5 --phases.1.steps=2 --data.objectives.0.masking=span
+    [ "$(grep -c 'data.objectives are not used' stderr.txt)" = 1 ] || fail "objectives beside shards of two phases: $(cat stderr.txt)"
     expect 2 'shards are not divided' "$halfstep" pretrain tiny-bert.yaml --out bad --data.train=shard.hdf5 --data.tokenizer=run
   else
     fail "data convert: $(cat convert.txt)"

@@ -31,6 +31,13 @@ c 'optim.trust_coefficient is 0.1: optimizer lamb has no such switch' --optim.na
 c "optim.name.*'lam'.*lamb" --optim.name=lam
 c 'optim.warmup is 5 and optim.warmup_fraction 0.1: warm-up is given by one' --optim.warmup_fraction=0.1
 c 'optim.ratio_min is 5, above optim.ratio_max 2' --optim.name=lamb --optim.ratio_min=5 --optim.ratio_max=2
+c 'optim.betas is 0.9,0.999: optimizer sgd has no such switch' --optim.name=sgd --optim.betas=0.9,0.999
+c 'optim.momentum is 0.5: optimizer lamb has no such switch' --optim.name=lamb --optim.momentum=0.5
+c 'optim.eps is 0.1: optimizer sgd has no such switch' --optim.name=sgd --optim.eps=0.1
+expect 0 'warning: tiny.yaml:4: optim.betas is 0.9,0.99, which optimizer sgd does not have: it is not used' "$halfstep" plan tiny.yaml --optim.name=sgd
+[ "$(grep -c warning stderr.txt)" = 1 ] || fail "a switch of another optimizer is told more than once: $(cat stderr.txt)"
+expect 0 '' "$halfstep" plan tiny.yaml
+! grep -q warning stderr.txt || fail "a switch that the optimizer has is told: $(cat stderr.txt)"
 expect 0 '' "$halfstep" plan tiny.yaml --optim.trust=decayed # as it is anyway
 
 # ---- each learns

@@ -76,6 +76,10 @@ expect 0 'replacing the run' "$halfstep" pretrain whole/config.yaml --out whole 
 expect 0 '' "$halfstep" pretrain flat/config.yaml --out branch --resume flat/checkpoints/step-00000180
 cmp -s <(losses flat/metrics.jsonl | tail -20) <(losses branch/metrics.jsonl) || fail "--resume PATH: other losses"
 ! grep -q 'will not repeat' stderr.txt || fail "--resume PATH: the same text is taken for another"
+expect 0 '' "$halfstep" pretrain flat/config.yaml --out done --resume flat # nothing is left to do: the new folder has what it says
+grep -q "^checkpoint   done/checkpoints/step-00000200$" stdout.txt || fail "a run that was done, in a new folder: $(cat stdout.txt)"
+cmp -s flat/checkpoints/step-00000200/model.safetensors done/checkpoints/step-00000200/model.safetensors || fail "a run that was done has other weights in a new folder"
+expect 0 '' "$halfstep" pretrain flat/config.yaml --out done
 expect 2 'later than the one to go on from' "$halfstep" pretrain flat/config.yaml --out flat --resume flat/checkpoints/step-00000180
 expect 2 'later than the one to go on from' "$halfstep" pretrain flat/config.yaml --out flat --resume flat/checkpoints/step-00000180/
 

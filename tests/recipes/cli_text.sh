@@ -100,7 +100,11 @@ expect 2 'no field "text"; it has: title, body; --field names another' bash -c '
 expect 2 '\-\-field text is of JSON records, and --format is text' "$halfstep" prepare --tokenizer byte --field text --format text -o no two.txt
 expect 2 'list.json:2: the list of records has no end: truncated' bash -c 'head -c 30 list.jsonl >list.json; "$0" prepare --tokenizer byte -o no list.json' "$halfstep"
 expect 2 'ids.json:1: a number or word, not a JSON object; .*--format text takes the file as it is' bash -c 'echo "[1, 2, 3]" >ids.json; "$0" prepare --tokenizer byte -o no ids.json' "$halfstep"
-expect 2 'two.txt holds JSON records; halfstep prepare makes a token store' "$halfstep" pretrain tiny.yaml --data.train=two.txt --out no
+expect 2 'two.txt holds JSON records: halfstep prepare --tokenizer byte -o NAME .*two.txt makes a store .* --data.train=NAME.bin --data.tokenizer=byte$' "$halfstep" pretrain tiny.yaml --data.train=two.txt --out no
+for i in $(seq 1 60); do echo "{\"text\":\"Record $i says that bottles stand on walls.\"}"; done >records.txt
+expect 2 'records.txt holds JSON records: halfstep prepare --tokenizer CHECKPOINT -o NAME .*records.txt makes a store of their texts, --data NAME.bin$' "$halfstep" eval run --data records.txt
+"$halfstep" prepare --tokenizer byte -o stored records.txt >/dev/null 2>&1
+expect 0 '' "$halfstep" pretrain tiny.yaml --train.steps=2 --data.train=stored.bin --data.tokenizer=byte --out stored
 "$halfstep" tokenizer train --vocab-size 300 two.txt -o from_json >/dev/null && printf 'One.Two.' >plain.txt
 "$halfstep" tokenizer train --vocab-size 300 plain.txt -o from_plain >/dev/null && cmp from_json/vocab.json from_plain/vocab.json || fail 'a tokenizer from JSON'
 

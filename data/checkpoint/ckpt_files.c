@@ -1,0 +1,158 @@
+// ckpt_files: the files of a checkpoint's folder, one by one: config.json and what belongs to it, tensors under their names, the
+// tokenizer's.
+#include "data/checkpoint/ckpt_parts.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- tensors
+void hs_st_sources_free(hs_st_sources *s)
+{
+    free(s->s);
+    free(s->names);
+    *s = (hs_st_sources){ 0 };
+}
+
+hs_status hs_st_sources_alloc(hs_st_sources *s, int most)
+{
+    *s = (hs_st_sources){ calloc((size_t)most + 1, sizeof *s->s), malloc(((size_t)most + 1) * HS_NAME_BYTES), 0 };
+    if (s->s != NULL && s->names != NULL)
+        return HS_OK;
+    hs_st_sources_free(s);
+    return HS_FAIL(MEMORY, "no memory for the names of %d tensors", most);
+}
+
+static void source_of(hs_st_source *s, const hs_param *p, const void *stored, const hs_name_piece *piece)
+{
+    int64_t dim[HS_MAX_DIMS] = { 0 };
+    for (int i = 0; i < p->n_dims; i++)
+        dim[i] = i == 0 && piece->part > 0 ? p->logical[0] / p->parts : p->logical[i];
+    s->t.dtype = HS_F32;
+    s->t.n_dims = p->n_dims;
+    for (int i = 0; i < p->n_dims; i++)
+        s->t.dim[i] = dim[piece->transposed ? 1 - i : i];
+    s->t.data = stored;
+    s->param = p;
+    s->transposed = piece->transposed;
+    s->part = piece->part;
+}
+
+hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *stored, const hs_name_piece *piece, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (piece[i].transposed && p->n_dims != 2)
+            return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
+        hs_st_source *s = &out->s[out->n];
+        char *name = out->names + (size_t)out->n++ * HS_NAME_BYTES;
+        memcpy(name, piece[i].name, HS_NAME_BYTES);
+        s->t.name = name;
+        source_of(s, p, stored, &piece[i]);
+    }
+    return HS_OK;
+}
+
+hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n)
+{
+    const hs_model_files *f = o->files;
+    return hs_name_pieces(f != NULL ? f->name : NULL, f != NULL ? f->n_names : 0, p->name, p->parts, piece, n);
+}
+
+hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    hs_status st = HS_OK;
+    int total = 0, n;
+    for (int i = 0; i < ps->n_params; i++) {
+        HS_TRY(hs_ckpt_pieces(o, ps->param[i], piece, &n));
+        total += n;
+    }
+    HS_TRY(hs_st_sources_alloc(out, total));
+    for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
+        st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
+        if (st == HS_OK)
+            st = hs_st_sources_add(out, ps->param[i], copy ? hs_slab_in(ps->master, copy, ps->param[i]) : NULL, piece, n);
+    }
+    for (int i = 0; i < out->n && !copy && st == HS_OK; i++)
+        out->s[i].values = ps;
+    if (st != HS_OK)
+        hs_st_sources_free(out);
+    return st;
+}
+
+// ---- the files of one folder
+hs_status hs_ckpt_put_text(hs_ckpt_dir *to, const char *name, hs_text *t)
+{
+    char path[HS_PATH];
+    hs_file_sum sum;
+    hs_status st = t->failed ? HS_FAIL(MEMORY, "%s/%s: no memory for its text", to->dir, name) : hs_path_join(path, "%s/%s", to->dir, name);
+    if (st == HS_OK)
+        st = hs_put_file(to->io, path, t->p != NULL ? t->p : "", t->n, &sum);
+    hs_text_free(t);
+    HS_TRY(st);
+    return hs_manifest_add(&to->manifest, name, &sum);
+}
+
+hs_status hs_ckpt_put_tensors(hs_ckpt_dir *to, const char *name, const hs_st_sources *s)
+{
+    char path[HS_PATH];
+    hs_file_sum sum;
+    HS_TRY(hs_path_join(path, "%s/%s", to->dir, name));
+    HS_TRY(hs_safetensors_write_from(to->io, path, s->s, s->n, &sum));
+    return hs_manifest_add(&to->manifest, name, &sum);
+}
+
+static bool is_listed(const hs_manifest *m, const char *name)
+{
+    for (int i = 0; i < m->n; i++)
+        if (strcmp(m->file[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// The tokenizer writes its own files: whatever is new in the folder is synced and summed here.
+static hs_status put_tokenizer(hs_ckpt_dir *to, const hs_tokenizer *tok)
+{
+    HS_TRY(hs_tokenizer_save(tok, to->dir));
+    DIR *d = opendir(to->dir);
+    if (d == NULL)
+        return HS_FAIL(SYSTEM, "%s: %s", to->dir, strerror(errno));
+    hs_status st = HS_OK;
+    for (struct dirent *e; st == HS_OK && (e = readdir(d)) != NULL;) {
+        char path[HS_PATH];
+        hs_file_sum sum;
+        if ((st = hs_path_join(path, "%s/%s", to->dir, e->d_name)) != HS_OK || !hs_is_file(path) || is_listed(&to->manifest, e->d_name))
+            continue;
+        if ((st = hs_sync_path(to->io, path)) == HS_OK && (st = hs_hash_file(path, &sum)) == HS_OK)
+            st = hs_manifest_add(&to->manifest, e->d_name, &sum);
+    }
+    closedir(d);
+    return st;
+}
+
+static hs_model_ends ends_of(const hs_model_info *info, const hs_tokenizer *tok)
+{
+    hs_model_ends e = info->end;
+    const int32_t end = tok != NULL ? hs_tokenizer_end(tok) : -1;
+    e.begin = tok != NULL ? hs_tokenizer_begin(tok) : -1;
+    e.tokens = tok;
+    if (e.n == 0 && end >= 0)
+        e.id[e.n++] = end;
+    return e;
+}
+
+hs_status hs_ckpt_put_beside(hs_ckpt_dir *to, const hs_model_info *info, const hs_tokenizer *tok, hs_dtype dtype)
+{
+    hs_text config = { 0 }, generation = { 0 };
+    const hs_model_ends end = ends_of(info, tok);
+    const hs_status st = hs_config_json(&config, info, &end, dtype);
+    if (st != HS_OK) {
+        hs_text_free(&config);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    HS_TRY(hs_ckpt_put_text(to, "config.json", &config));
+    if (hs_generation_json(&generation, info->files, &end))
+        HS_TRY(hs_ckpt_put_text(to, "generation_config.json", &generation));
+    return tok != NULL ? put_tokenizer(to, tok) : HS_OK;
+}

@@ -1,0 +1,19 @@
+// export: checkpoints in other tools' forms. Each writes a folder that appears whole or not at all: config.json, the tokenizer's files, and
+// the model.
+#ifndef HS_INFER_EXPORT_H
+#define HS_INFER_EXPORT_H
+#include "infer/export/export_model.h"
+
+typedef struct hs_export_onnx_opts {
+    const char *version; // of this program, for the file
+    hs_dtype dtype;      // of weights and arithmetic: F32 or F16
+    bool hidden;         // last hidden states instead of what heads make of them; of a model without a head always
+    bool past;           // of a model that writes texts: keys and values of earlier steps go in and out
+    bool beside;         // weights in model.onnx_data; of more than 2 GB always
+    bool overwrite;      // as hs_export_opts has it
+} hs_export_onnx_opts;
+// DIR/model.onnx: opset 17, batch_size and sequence_length free; inputs, outputs and weights named as transformers' exporter names them.
+// m: opened, neither traced nor loaded. UNSUPPORTED: an op that has no form in ONNX, by name and scope.
+hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_onnx_opts *o);
+
+#endif

@@ -1,0 +1,152 @@
+// export: a checkpoint in a form that other tools open.
+#include "core/base/log.h"
+#include "infer/export/export.h"
+#include "recipes/program/commands.h"
+#include "recipes/program/process.h"
+#include "recipes/train/run_dir.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum form { FORM_SAFETENSORS, FORM_ONNX, FORMS } form;
+#define FORM_WORDS "safetensors|onnx"
+static const char *const form_words[FORMS] = { "safetensors", "onnx" };
+
+typedef struct export_options {
+    hs_common common;
+    hs_string output;
+    int to, dtype;
+    bool hidden, past, beside, overwrite;
+    int64_t shard_size;
+} export_options;
+
+static const hs_dtype dtypes[] = { HS_F32, HS_BF16, HS_F16 };
+#define DTYPE_WORDS "f32|bf16|f16"
+
+// Options that are of one form alone.
+static const struct {
+    const char *option;
+    form of;
+} of_form[] = { { "hidden", FORM_ONNX }, { "past", FORM_ONNX }, { "external-data", FORM_ONNX }, { "shard-size", FORM_SAFETENSORS } };
+
+static hs_status check(const hs_cli *cli)
+{
+    const export_options *o = cli->options;
+    if (!o->output[0])
+        return HS_FAIL(USAGE, "export needs --output DIR");
+    if (!hs_cli_given(cli, "to"))
+        return HS_FAIL(USAGE, "export needs --to %s", FORM_WORDS);
+    for (int i = 0; i < HS_COUNT(of_form); i++)
+        if (hs_cli_given(cli, of_form[i].option) && of_form[i].of != (form)o->to)
+            return HS_FAIL(USAGE, "--%s is of --to %s", of_form[i].option, form_words[of_form[i].of]);
+    if (o->to == FORM_ONNX && dtypes[o->dtype] == HS_BF16)
+        return HS_FAIL(USAGE, "--dtype bf16 is not of --to onnx, where few machines compute in it: f32 or f16");
+    return HS_OK;
+}
+
+static hs_status export_safetensors(hs_export_model *m, const export_options *o)
+{
+    const hs_export_opts e = { .dtype = dtypes[o->dtype], .shard_bytes = (uint64_t)o->shard_size * 1000000, .overwrite = o->overwrite };
+    const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
+    hs_graph *g;
+    HS_TRY(hs_export_model_trace(m, HS_EVAL, &shape, &g));
+    hs_graph_free(g);
+    HS_TRY(hs_export_model_load(m));
+    return hs_ckpt_export_as(o->output, &e, &(hs_ckpt_opts){ .files = m->info.files }, m->params, &m->info, m->tokenizer);
+}
+
+static hs_status export_onnx(hs_export_model *m, const export_options *o)
+{
+    return hs_export_onnx(m, o->output,
+                          &(hs_export_onnx_opts){ .version = HS_VERSION,
+                                                  .dtype = dtypes[o->dtype],
+                                                  .hidden = o->hidden,
+                                                  .past = o->past,
+                                                  .beside = o->beside,
+                                                  .overwrite = o->overwrite });
+}
+
+static void report(const hs_export_model *m, const export_options *o)
+{
+    char what[256];
+    const int64_t n = (int64_t)hs_params_count(m->params);
+    hs_arch_describe(m->arch, what, sizeof what);
+    if (o->common.json)
+        hs_line_print(json_pack("{s:s, s:s, s:s, s:s, s:I}", "output", o->output, "to", form_words[o->to], "model", m->arch.family->name,
+                                "dtype", hs_dtype_name(dtypes[o->dtype]), "parameters", (json_int_t)n));
+    else
+        printf("%s: %s of %lld parameters (%s), %s as %s\n", o->output, m->arch.family->title, (long long)n, what,
+               hs_dtype_name(dtypes[o->dtype]), form_words[o->to]);
+}
+
+static hs_status run_export(const hs_cli *cli)
+{
+    static hs_status (*const exports[FORMS])(hs_export_model *, const export_options *) = { export_safetensors, export_onnx };
+    const export_options *o = cli->options;
+    hs_export_model m = { 0 };
+    hs_process_outlive_output();
+    HS_TRY(check(cli));
+    hs_status st = hs_export_model_open(&m, cli->arg[0], o->common.accept_edited ? HS_CKPT_EDITED : 0, cli->table->families);
+    if (st == HS_OK && !m.tokenizer && hs_tokenizer_found(m.dir))
+        hs_warn("its tokenizer is left out: %s", m.tokenizer_error);
+    if (st == HS_OK)
+        st = exports[o->to](&m, o);
+    if (st == HS_OK)
+        report(&m, o);
+    hs_export_model_close(&m);
+    return st;
+}
+
+#define AT(field) .offset = offsetof(export_options, field)
+static const hs_key keys[] = {
+    { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form" },
+    { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
+    { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights" },
+    { .name = "hidden",
+      .type = HS_KEY_BOOL,
+      AT(hidden),
+      .value = "false",
+      .help = "onnx: last hidden states instead of what heads make of them; of a model without a head always" },
+    { .name = "past",
+      .type = HS_KEY_BOOL,
+      AT(past),
+      .value = "true",
+      .help = "onnx, of a model that writes texts: keys and values of the tokens before go in and come out" },
+    { .name = "external-data",
+      .type = HS_KEY_BOOL,
+      AT(beside),
+      .value = "false",
+      .help = "onnx: weights in a second file, model.onnx_data; of more than 2 GB always" },
+    { .name = "shard-size",
+      .type = HS_KEY_INT,
+      AT(shard_size),
+      .value = "0",
+      .min = 0,
+      .max = 1e9,
+      .unit = "MB",
+      .help = "safetensors: of a file at most; 0: one file" },
+    { .name = "overwrite",
+      .type = HS_KEY_BOOL,
+      AT(overwrite),
+      .value = "false",
+      .help = "replace a folder that holds files of an export and nothing else" },
+    HS_CHECKPOINT_KEYS(export_options),
+    HS_COMMON_KEYS(export_options),
+};
+static const hs_schema schema = HS_SCHEMA(keys, export_options);
+
+const hs_command hs_cmd_export = {
+    .name = "export",
+    .arguments = "CHECKPOINT",
+    .summary = "write a checkpoint in a form that other tools open",
+    .examples = "halfstep export runs/bert-mini --to onnx -o bert-mini-onnx\n"
+                "halfstep export runs/quickstart --to safetensors --dtype bf16 -o quickstart-bf16",
+    .notes = "CHECKPOINT is anything that opens here, a published encoder too.\n"
+             "safetensors: a directory of transformers. onnx: model.onnx beside config.json and the tokenizer, opset 17; batch_size and\n"
+             "sequence_length are free, inputs and outputs are named as transformers' exporter names them.\n"
+             "With --json: output, to, model, dtype, parameters.",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_export,
+};
