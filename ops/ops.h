@@ -87,6 +87,8 @@ hs_tensor *hs_relu(hs_graph *g, hs_tensor *x);
 hs_tensor *hs_dropout(hs_graph *g, hs_tensor *x, hs_tensor *where, float p);
 // The same where x has channels [first, ...) of rows that tensor-parallel ranks share: its slice of the whole mask. first: a multiple of 8.
 hs_tensor *hs_dropout_slice(hs_graph *g, hs_tensor *x, hs_tensor *where, float p, int64_t first);
+// The same where x's rows are sequences, [B, C]: each has the mask of its first token, where[starts[b]]. starts: i32 [B + 1].
+hs_tensor *hs_dropout_seqs(hs_graph *g, hs_tensor *x, hs_tensor *where, hs_tensor *starts, float p);
 // layernorm(residual + dropout(x + bias)); bias and where may be NULL (where only if p = 0). Two outputs: y and, in ->from->out[1], the sum
 // before the norm.
 hs_tensor *hs_bias_dropout_residual_layernorm(hs_graph *g, hs_tensor *x, hs_tensor *bias, hs_tensor *residual, hs_tensor *gamma,
@@ -108,9 +110,10 @@ hs_tensor *hs_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_t
 hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first_position,
                               int64_t first, int64_t rows);
 hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows); // y[p] = x[rows[p]]; rows i32 [P]; its ext is rows' ext
-// y[b] = the first, the mean or column by column the largest of a sequence's rows: x [N, C], ext TOKENS, gives [B, C], ext SEQS. starts i32
-// [B+1] and keys i32 [B, 3] or NULL are those of attention: of padded rows the first keys[b][1] count. A sequence of no rows gives zeros.
-typedef enum hs_pool_kind { HS_POOL_FIRST, HS_POOL_MEAN, HS_POOL_MAX } hs_pool_kind;
+// y[b] = the first, the last, the mean or column by column the largest of a sequence's rows: x [N, C], ext TOKENS, gives [B, C], ext SEQS.
+// starts i32 [B+1] and keys i32 [B, 3] or NULL are those of attention: of padded rows the first keys[b][1] count. A sequence of no rows
+// gives zeros.
+typedef enum hs_pool_kind { HS_POOL_FIRST, HS_POOL_MEAN, HS_POOL_MAX, HS_POOL_LAST } hs_pool_kind;
 hs_tensor *hs_pool(hs_graph *g, hs_tensor *x, hs_tensor *starts, hs_tensor *keys, hs_pool_kind kind);
 // y[n], i32: the column of the largest of the first `classes` of x [N, V]; of equal ones the first. No gradient.
 hs_tensor *hs_argmax(hs_graph *g, hs_tensor *x, int32_t classes);
@@ -124,9 +127,32 @@ typedef struct hs_xent_attr {
     float smoothing;
 } hs_xent_attr; // loss: which inv_count
 hs_tensor *hs_xent(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_xent_attr attr);
+// Each row's loss times weight[n], f32 [N]; weight NULL: 1.
+hs_tensor *hs_xent_weighted(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_tensor *weight, hs_xent_attr attr);
 // The same of logits = x[N, C] w[V, C]^T + bias[V], of which only a chunk of 1,024 rows ever exists. In a training graph loss, dx, dw and
 // dbias are made together, where backward begins. bias may be NULL.
 hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr);
+// Losses of rows of numbers: the mean over the first `labels` columns of x, of which each has a target; target f32 [N, labels]; weight as
+// above, NULL: 1. Gradients as xent's, in place.
+typedef struct hs_label_attr {
+    int32_t labels, loss;
+} hs_label_attr;
+hs_tensor *hs_mse(hs_graph *g, hs_tensor *x, hs_tensor *target, hs_tensor *weight, hs_label_attr attr); // (x - target)^2
+// -target log p - (1 - target) log(1 - p) of p = 1 / (1 + e^-x): x are logits, targets lie in [0, 1].
+hs_tensor *hs_bce(hs_graph *g, hs_tensor *x, hs_tensor *target, hs_tensor *weight, hs_label_attr attr);
+// Where a span begins and ends among the tokens of its sequence: logits [N, 2 or more], columns 0 and 1 of the start and of the end, each a
+// cross-entropy over the sequence's own rows; loss[b] is their sum. target i32 [B, 2], counted from the sequence's first row: one outside
+// of it is ignored. starts, keys (NULL: none): as attention has them; rows behind keys[b][1] are nobody's. Gradient as xent's, in place.
+typedef struct hs_span_attr {
+    int32_t loss;
+} hs_span_attr;
+hs_tensor *hs_span_xent(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_tensor *starts, hs_tensor *keys, hs_span_attr attr);
+// Linear-chain conditional random field over the tokens of a sequence that have a target (>= 0), one after the other:
+//   score(y) = first[y_1] + sum_t x[t, y_t] + sum_t next[y_t-1, y_t] + last[y_n]         loss[b] = log sum_y e^score(y) - score(target)
+// x [N, labels or more], target i32 [N] (below 0: not of the chain), starts i32 [B + 1], next [labels, labels] from row to column, first
+// and last [labels]. A sequence without targets: 0. Gradients are made with the loss, where backward begins.
+hs_tensor *hs_crf(hs_graph *g, hs_tensor *x, hs_tensor *target, hs_tensor *starts, hs_tensor *next, hs_tensor *first, hs_tensor *last,
+                  hs_label_attr attr);
 
 // ---- tensor parallelism: each pair is the other backwards. At size 1 the first three return x and emit nothing.
 hs_tensor *hs_tp_copy(hs_graph *g, hs_tensor *x);   // y = x; backward: all-reduce. In front of what is sharded by columns

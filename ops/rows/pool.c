@@ -1,6 +1,7 @@
-// pool: one vector for each sequence of x's rows - its first row, their mean, or the largest of each column.
+// pool: one vector for each sequence of x's rows - its first row, its last, their mean, or the largest of each column.
 //
 //   first   y[b] = x[starts[b]]                      dx of that row = dy[b]
+//   last    y[b] = x[starts[b] + rows - 1]           the same
 //   mean    y[b,c] = sum of x[n,c] / rows            dx[n] = dy[b] / rows
 //   max     y[b,c] = max of x[n,c]                   dx of the first row that has it = dy[b,c]
 //
@@ -8,25 +9,29 @@
 // One without rows gives zeros; one that lies outside x gives NaN and no gradient. The columns are divided over the team and rows are
 // walked in order: a sequence's bits depend on it alone. max leaves the row it took for backward, so that x need not be kept.
 
-#include "core/cpu/rows.h"
 #include "ops/attrs.h"
+#include "ops/rows/seq_rows.h"
 
 enum { X, STARTS, KEYS };
 enum { Y, ROW }; // ROW: of max, i32 [B, C] counted from the sequence's first; else one unused column
 
 static int32_t kind_of(const void *attr) { return ((const hs_pool_attr *)attr)->kind; }
 
+static bool is_one(int32_t kind) { return kind == HS_POOL_FIRST || kind == HS_POOL_LAST; }
+
+// Which of n rows (of at least one) that is.
+static int64_t the_one(int32_t kind, int64_t n) { return kind == HS_POOL_LAST ? n - 1 : 0; }
+
 static const char *shape(hs_node *n)
 {
     const hs_tensor *x = n->in[X], *starts = n->in[STARTS], *keys = n->in[KEYS];
     if (x->n_dims != 2)
         return "x must have rows and one width";
-    if (starts->dtype != HS_I32 || starts->n_dims != 1 || starts->dim[0] < 2)
-        return "starts must be i32 [sequences + 1]";
+    const char *why = seq_refuse(starts, keys);
+    if (why)
+        return why;
     const int64_t seqs = starts->dim[0] - 1;
-    if (keys && (keys->dtype != HS_I32 || keys->n_dims != 2 || keys->dim[0] != seqs || keys->dim[1] != 3))
-        return "keys must be i32 [sequences, 3]";
-    const hs_ext ext = starts->ext == HS_EXT_FIXED ? HS_EXT_FIXED : HS_EXT(hs_ext_counter(starts->ext), 1, 0);
+    const hs_ext ext = seq_ext(starts);
     hs_shape_set(n->out[Y], HS_F32, ext, 2, (const int64_t[]){ seqs, x->dim[1] });
     hs_shape_set(n->out[ROW], HS_I32, ext, 2, (const int64_t[]){ seqs, kind_of(n->attr) == HS_POOL_MAX ? x->dim[1] : 1 });
     return NULL;
@@ -35,20 +40,13 @@ static const char *shape(hs_node *n)
 static hs_cost cost(const hs_node *n, bool backward)
 {
     const double x = (double)hs_tensor_count(n->in[X]), y = (double)hs_tensor_count(n->out[Y]);
-    const double read = kind_of(n->attr) == HS_POOL_FIRST ? y : x, size = (double)hs_tensor_bytes(n->in[X]) / x;
+    const double read = is_one(kind_of(n->attr)) ? y : x, size = (double)hs_tensor_bytes(n->in[X]) / x;
     return (hs_cost){ .flops = read, .bytes = size * (backward ? x + 2 * y : read + y) };
 }
 
-// Rows of sequence b; false: they lie outside x.
 static bool rows_of(const hs_args *a, const hs_ref *x, int64_t b, int64_t *first, int64_t *n)
 {
-    const int32_t *starts = hs_i32(a, STARTS);
-    *first = starts[b], *n = starts[b + 1] - *first;
-    if (*first < 0 || *n < 0 || *first + *n > hs_ref_rows(a, x))
-        return false;
-    if (a->in[KEYS].p && hs_i32(a, KEYS)[3 * b + 1] < *n)
-        *n = hs_i32(a, KEYS)[3 * b + 1] > 0 ? hs_i32(a, KEYS)[3 * b + 1] : 0;
-    return true;
+    return seq_rows(a, x, hs_i32(a, STARTS), a->in[KEYS].p ? hs_i32(a, KEYS) : NULL, b, first, n);
 }
 
 static void reference(const hs_args *a)
@@ -63,7 +61,8 @@ static void reference(const hs_args *a)
             double sum = 0;
             for (int64_t i = 0; i < n; i++)
                 best = x[i * C] > x[best * C] ? i : best, sum += x[i * C];
-            hs_f64_out(a, Y)[b * C + c] = n == 0 ? 0 : kind == HS_POOL_FIRST ? x[0] : kind == HS_POOL_MEAN ? sum / (double)n : x[best * C];
+            const double y = is_one(kind) && n > 0 ? x[the_one(kind, n) * C] : kind == HS_POOL_MEAN ? sum / (double)n : x[best * C];
+            hs_f64_out(a, Y)[b * C + c] = n == 0 ? 0 : y;
             if (kind == HS_POOL_MAX)
                 hs_f64_out(a, ROW)[b * C + c] = (double)best;
         }
@@ -119,8 +118,10 @@ static void forward(const hs_args *a, hs_lane *lane)
             const int64_t rows = inside ? n : 0;
             if (kind == HS_POOL_MAX)
                 largest_rows(&a->in[X], first, rows, c, k, y, (int32_t *)a->out[ROW].p + b * C + c);
+            else if (is_one(kind) && rows > 0)
+                sum_rows(&a->in[X], first + the_one(kind, rows), 1, c, k, y);
             else
-                sum_rows(&a->in[X], first, kind == HS_POOL_FIRST && rows > 1 ? 1 : rows, c, k, y);
+                sum_rows(&a->in[X], first, rows, c, k, y);
             for (int64_t j = 0; j < k && !inside; j++)
                 y[j] = NAN;
             hs_store(&a->out[Y], b * C + c, k, y);
@@ -132,11 +133,11 @@ static void forward(const hs_args *a, hs_lane *lane)
 static void spread(const hs_args *a, const hs_ref *dx, int64_t first, int64_t n, int64_t c, int64_t k, float *dy, const int32_t *row)
 {
     const int32_t kind = kind_of(a->attr);
-    const int64_t rows = kind == HS_POOL_FIRST && n > 1 ? 1 : n;
+    const int64_t from = is_one(kind) && n > 0 ? the_one(kind, n) : 0, end = is_one(kind) && n > 0 ? from + 1 : n;
     float here[HS_BLOCK];
     for (int64_t j = 0; j < k && kind == HS_POOL_MEAN; j++)
         dy[j] /= (float)n;
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = from; i < end; i++) {
         HS_SIMD
         for (int64_t j = 0; j < k; j++)
             here[j] = kind != HS_POOL_MAX || row[j] == i ? dy[j] : 0;
@@ -170,35 +171,30 @@ static void backward(const hs_args *a, hs_lane *lane)
 
 // ---- cases
 
-static void lengths(int32_t *starts, int64_t n, int64_t rows) // 1 row, then more and more of what is left
-{
-    starts[0] = 0, starts[n - 1] = (int32_t)rows;
-    for (int64_t b = 1; b < n - 1; b++)
-        starts[b] = (int32_t)(b * b * (rows - n) / ((n - 1) * (n - 1)) + b);
-}
 static void packed(int input, int32_t *data, int64_t n, const hs_case *c)
 {
     if (input == STARTS)
-        lengths(data, n, c->in[X][0]);
+        seq_starts_packed(data, n, c->in[X][0]);
 }
-static void padded(int input, int32_t *data, int64_t n, const hs_case *c) // equal rows, of which 1, 3, 5, ... are real
+static void padded(int input, int32_t *data, int64_t n, const hs_case *c)
 {
-    const int64_t seqs = c->in[KEYS][0], rows = c->in[X][0] / seqs;
-    for (int64_t b = 0; b < n && input == STARTS; b++)
-        data[b] = (int32_t)(b * rows);
-    for (int64_t b = 0; b < seqs && input == KEYS; b++)
-        data[3 * b] = (int32_t)(b * rows), data[3 * b + 1] = (int32_t)((2 * b) % rows + 1), data[3 * b + 2] = 0;
+    if (input == STARTS)
+        seq_starts_padded(data, n, c->in[X][0]);
+    if (input == KEYS)
+        seq_keys_padded(data, c->in[KEYS][0], c->in[X][0]);
 }
 
 #define OWN_EXT                                                                                                                            \
     {                                                                                                                                      \
         HS_EXT_TOKENS, HS_EXT_STARTS, HS_EXT_SEQS                                                                                          \
     }
-static const hs_pool_attr of_first = { HS_POOL_FIRST }, of_mean = { HS_POOL_MEAN }, of_max = { HS_POOL_MAX };
+static const hs_pool_attr of_first = { HS_POOL_FIRST }, of_last = { HS_POOL_LAST }, of_mean = { HS_POOL_MEAN }, of_max = { HS_POOL_MAX };
 static const hs_case cases[] = {
     // those of max are small: where two rows round to the same largest, differences say nothing
     { .in = { { 1, 8 }, { 2 } }, .ext = OWN_EXT, .attr = &of_mean, .setup = packed, .note = "one row" },
     { .in = { { 40, 37 }, { 6 } }, .ext = OWN_EXT, .attr = &of_first, .setup = packed, .note = "first, odd width" },
+    { .in = { { 40, 37 }, { 6 } }, .ext = OWN_EXT, .attr = &of_last, .setup = packed, .note = "last, odd width" },
+    { .in = { { 48, 24 }, { 5 }, { 4, 3 } }, .ext = OWN_EXT, .attr = &of_last, .setup = padded, .note = "last, padded" },
     { .in = { { 40, 37 }, { 6 } }, .ext = OWN_EXT, .attr = &of_mean, .setup = packed, .note = "mean, odd width" },
     { .in = { { 12, 13 }, { 4 } }, .ext = OWN_EXT, .attr = &of_max, .setup = packed, .note = "max, odd width" },
     { .in = { { 48, 24 }, { 5 }, { 4, 3 } }, .ext = OWN_EXT, .attr = &of_mean, .setup = padded, .note = "mean, padded" },
@@ -212,11 +208,11 @@ static void make(const int64_t *dim, hs_case *c, void *attr)
     *(hs_pool_attr *)attr = of_mean;
 }
 static const hs_op_sizes sizes[] = { { .form = "ROWSxCOLSxSEQS", .usual = "4Kx768x32,512x384x16", .make = make } };
-static const hs_attr attrs[] = { HS_ATTR_WORDS(hs_pool_attr, kind, "first|mean|max") }; // hs_pool_kind
+static const hs_attr attrs[] = { HS_ATTR_WORDS(hs_pool_attr, kind, "first|mean|max|last") }; // hs_pool_kind
 
 HS_OP(pool) = {
     .name = "pool",
-    .formula = "y[b] = first, mean or max of x[n], starts[b] <= n < starts[b+1]",
+    .formula = "y[b] = first, last, mean or max of x[n], starts[b] <= n < starts[b+1]",
     .attr_bytes = sizeof(hs_pool_attr),
     .attrs = attrs,
     .n_attrs = HS_COUNT(attrs),

@@ -308,7 +308,7 @@ static bool wire(const probe *p, const hs_op *link, hs_tensor *const *fused_in, 
     for (int i = 1; i < hs_op_n_in(link); i++) {
         const int same = named(p->op, link->in[i].name);
         in[i] = same > 0 ? fused_in[same] : NULL;
-        for (int k = 1; k < hs_op_n_in(p->op) && same <= 0; k++)
+        for (int k = 1; k < hs_op_n_in(p->op) && same <= 0 && !(link->in[i].flags & HS_OPTIONAL); k++)
             if (!claimed(p->op, k))
                 in[i] = fused_in[k];
         if (!in[i] && !(link->in[i].flags & HS_OPTIONAL))

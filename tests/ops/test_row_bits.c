@@ -211,7 +211,7 @@ static void pool_of(hs_run *r, int plan, int before, int n, float *y)
 static void sequences_of_pool(void **state)
 {
     (void)state;
-    static const hs_pool_kind kinds[] = { HS_POOL_FIRST, HS_POOL_MEAN, HS_POOL_MAX };
+    static const hs_pool_kind kinds[] = { HS_POOL_FIRST, HS_POOL_MEAN, HS_POOL_MAX, HS_POOL_LAST };
     for (int k = 0; k < HS_COUNT(kinds); k++)
         for (int threads = 1; threads <= 2; threads++) {
             const hs_policy policy = { .low = HS_F32 };
