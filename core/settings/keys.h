@@ -31,6 +31,10 @@ typedef enum hs_file_key_type {
     // bool field, not in config.json: do the weights hold a tensor of that name, `key` or `also`, and none of `accepts`? Whatever stands in
     // front of a name, up to a dot, does not count.
     HS_FILE_HOLDS,
+    // Models with a task (core/settings/task.h), and only they: `architectures` says it, of a class of sequences problem_type which.
+    HS_FILE_TASK,      // int field, hs_task: problem_type
+    HS_FILE_LABELS,    // int64_t field, how many: id2label, else num_labels, else 2; of a span 0, it has none
+    HS_FILE_LABEL_IDS, // label2id, only written
 } hs_file_key_type;
 
 // One key of config.json. Reading goes through the rows in their order, writing in that of the alphabet.
@@ -46,12 +50,17 @@ typedef struct hs_file_key {
     size_t of;    // INT with times: offset of an int64_t field, of a row before; 0 in ours stands for `times` it, which the file spells out
     size_t above; // INT: (optional) offset of an int64_t field; the file's number is ours + that + 1 (rows before a table's first position)
     bool read_only, write_only;
+    bool unset;     // REAL: below 0 in ours stands for `value`, which the file spells out; then that may be "null"
+    unsigned tasks; // (optional) bits 1 << hs_task: of models with such a task alone; in others `value` is written, and nothing read
 } hs_file_key;
 
 typedef struct hs_model_files {         // how a family's models lie in a directory
     const char *model_type;             // of config.json
     const char *architecture;           // classes of transformers that it is, "BertForPreTraining|BertForMaskedLM|BertModel"
     int (*wears)(const void *settings); // (optional) which of them is written; defaults to the first
+    // (optional) its classes with a head for sequences, tokens and spans: "BertForSequenceClassification|...". Goes with a row
+    // HS_FILE_TASK.
+    const char *task_classes;
     const hs_file_key *key;
     int n_keys;
     const hs_name_rule *name;

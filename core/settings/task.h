@@ -1,6 +1,8 @@
 // task: what a model with a head of its own is asked, beyond what it was pretrained for. models/ makes the heads, data/ the targets.
 #ifndef HS_CORE_TASK_H
 #define HS_CORE_TASK_H
+#include <stdbool.h>
+#include <stdint.h>
 
 typedef enum hs_task {
     HS_TASK_NONE,
@@ -12,5 +14,12 @@ typedef enum hs_task {
     HS_TASKS
 } hs_task;
 #define HS_TASK_WORDS "none|sequence|regression|multilabel|tokens|span"
+
+typedef struct hs_task_head { // settings of a model that may have a task
+    int task;       // hs_task
+    int64_t labels; // classes, numbers; 0: not known yet, and of span, which has a start and an end
+    double dropout; // in front of the head's products while training; -1: what transformers' class of the family takes
+    bool crf;       // of tokens: their classes are judged as one chain
+} hs_task_head;
 
 #endif

@@ -1,5 +1,6 @@
 // config.json and generation_config.json, as transformers writes and reads them, by the rows of the model's family.
 #include "data/base/hf_folder.h"
+#include "data/checkpoint/hf_task.h"
 #include "data/checkpoint/weights.h"
 #include <stdlib.h>
 #include <string.h>
@@ -72,9 +73,12 @@ static int32_t token_of(const hs_tokenizer *tok, const char *role)
     return -1;
 }
 
-static void add_value(hs_text *t, const hs_file_key *k, const void *settings, const hs_model_ends *end)
+// Has that row a meaning in a model of that task?
+static bool applies(const hs_file_key *k, int task) { return !k->tasks || k->tasks >> task & 1; }
+
+static hs_status add_value(hs_text *t, const hs_file_key *k, const hs_model_info *m, const hs_model_ends *end)
 {
-    const void *field = (const char *)settings + k->offset;
+    const void *settings = m->settings.bytes, *field = m->settings.bytes + k->offset;
     int64_t number;
     switch (k->type) {
     case HS_FILE_INT:
@@ -82,7 +86,10 @@ static void add_value(hs_text *t, const hs_file_key *k, const void *settings, co
         hs_text_add(t, "%lld", (long long)((number ? number : standard(k, settings)) + rows_above(k, settings)));
         break;
     case HS_FILE_REAL:
-        add_real(t, *(const double *)field);
+        if (k->unset && (*(const double *)field < 0 || !applies(k, hs_file_task(m->files, settings))))
+            hs_text_add(t, "%s", k->value);
+        else
+            add_real(t, *(const double *)field);
         break;
     case HS_FILE_BOOL:
         hs_text_add(t, *(const bool *)field ? "true" : "false");
@@ -110,13 +117,22 @@ static void add_value(hs_text *t, const hs_file_key *k, const void *settings, co
         break;
     case HS_FILE_HOLDS:
         break;
+    case HS_FILE_TASK:
+    case HS_FILE_LABELS:
+    case HS_FILE_LABEL_IDS:
+        return hs_file_task_write(t, k, m);
     }
+    return HS_OK;
 }
 
 static void add_architecture(hs_text *t, const hs_model_info *m)
 {
     hs_text_add(t, "[\n    ");
-    add_word(t, m->files->architecture, m->files->wears ? m->files->wears(m->settings.bytes) : 0);
+    const char *class = hs_file_task_class(m->files, m->settings.bytes);
+    if (class != NULL)
+        add_word(t, class, 0);
+    else
+        add_word(t, m->files->architecture, m->files->wears ? m->files->wears(m->settings.bytes) : 0);
     hs_text_add(t, "\n  ]");
 }
 
@@ -143,7 +159,8 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
         return HS_FAIL(INTERNAL, "config.json of %s has %d keys, at most %d are written", files->model_type, files->n_keys,
                        MOST_KEYS - HS_COUNT(common));
     for (int i = 0; i < files->n_keys; i++)
-        if (!files->key[i].read_only && files->key[i].type != HS_FILE_HOLDS)
+        if (!files->key[i].read_only && files->key[i].type != HS_FILE_HOLDS &&
+            hs_file_task_writes(files, m->settings.bytes, &files->key[i]))
             order[n++] = &files->key[i];
     for (int i = 0; i < HS_COUNT(common); i++)
         order[n++] = &common[i];
@@ -155,7 +172,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
         else if (order[i] == &common[2])
             hs_text_string(t, files->model_type);
         else
-            add_value(t, order[i], m->settings.bytes, end);
+            HS_TRY(add_value(t, order[i], m, end));
     }
     hs_text_add(t, "\n}\n");
     return HS_OK;
@@ -258,6 +275,8 @@ static hs_status read_field(const hs_json *j, const hs_file_key *k, hs_settings 
     void *field = s->bytes + k->offset;
     const char *key = json_object_get(j->root, k->key) == NULL && k->also != NULL ? k->also : k->key;
     const json_t *v = json_object_get(j->root, key);
+    if (k->unset && (v == NULL || json_is_null(v)))
+        return HS_OK; // it stands as it is
     if (v == NULL)
         return read_absent(j, k, field);
     if (k->type == HS_FILE_INT) {
@@ -268,8 +287,12 @@ static hs_status read_field(const hs_json *j, const hs_file_key *k, hs_settings 
             *(int64_t *)field = 0;
         return HS_OK;
     }
-    if (k->type == HS_FILE_REAL)
-        return read_real(j, k, key, field);
+    if (k->type == HS_FILE_REAL) {
+        HS_TRY(read_real(j, k, key, field));
+        if (k->unset && *(double *)field == strtod(k->value, NULL) && strcmp(k->value, "null") != 0)
+            *(double *)field = -1;
+        return HS_OK;
+    }
     return k->type == HS_FILE_BOOL ? read_bool(j, key, v, field) : read_choice(j, k, key, v, field);
 }
 
@@ -321,7 +344,8 @@ static const char *type_of(const hs_json *j, const hs_model_files *const *known,
     const json_t *names = json_object_get(j->root, "architectures");
     const char *name = json_string_value(json_array_size(names) == 1 ? json_array_get(names, 0) : NULL);
     for (int i = 0; type == NULL && name != NULL && i < n_known; i++)
-        if (word_index(known[i]->architecture, name) >= 0)
+        if (word_index(known[i]->architecture, name) >= 0 ||
+            (known[i]->task_classes != NULL && word_index(known[i]->task_classes, name) >= 0))
             type = known[i]->model_type;
     return type;
 }
@@ -382,8 +406,13 @@ static hs_status read_info(const hs_json *j, const hs_model_files *const *known,
 {
     memset(m, 0, sizeof *m);
     HS_TRY(find_files(j, known, n_known, &m->files));
+    HS_TRY(hs_file_task_read(j, m));
+    const int task = hs_file_task(m->files, m->settings.bytes);
     for (int i = 0; i < m->files->n_keys; i++)
-        if (has_field(&m->files->key[i]) && !m->files->key[i].write_only)
+        if (m->files->key[i].unset)
+            *(double *)(m->settings.bytes + m->files->key[i].offset) = -1;
+    for (int i = 0; i < m->files->n_keys; i++)
+        if (has_field(&m->files->key[i]) && !m->files->key[i].write_only && applies(&m->files->key[i], task))
             HS_TRY(read_field(j, &m->files->key[i], &m->settings));
     for (int i = 0; i < m->files->n_keys; i++)
         if (!has_field(&m->files->key[i]) && !m->files->key[i].write_only)

@@ -395,7 +395,7 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
             return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
         if (found != NULL)
             found->used = true;
-        if (e == NULL && w->heads_open && is_head(w, p->name)) {
+        if (w->heads_open && is_head(w, p->name) && (e == NULL || !shape_fits(p, &piece[k], e))) { // one of other labels is another head
             w->n_fresh++;
             continue;
         }
@@ -446,8 +446,8 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
     HS_TRY(pieces(p, user, piece, &n));
     for (int k = 0; k < n; k++) {
         const hs_weight *tensor = lookup(w, piece[k].name);
-        if (tensor == NULL)
-            continue;
+        if (tensor == NULL || !shape_fits(p, &piece[k], tensor->entry))
+            continue; // a head that begins anew
         const hs_st_entry *e = tensor->entry;
         const int64_t elements = (int64_t)(e->bytes / hs_dtype_bytes(e->dtype));
         b->logical = whole + (piece[k].part > 0 ? (piece[k].part - 1) * elements : 0);

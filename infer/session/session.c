@@ -127,6 +127,7 @@ void hs_session_close(hs_session *s)
     hs_ckpt_map_close(s->map);
     hs_device_close(s->device);
     hs_tokenizer_free(s->tokenizer);
+    hs_model_info_free(&s->info);
     free(s->drawable);
     *s = (hs_session){ .eval = -1, .decode = -1 };
 }

@@ -54,6 +54,7 @@ hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *ru
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);
 
 // What config.json says, and whose row it was read by. USAGE: values that do not go together, in its words.
+// info is overwritten, or, on an error before it is read, left alone: hs_model_info_free of one that was all 0.
 hs_status hs_session_info(const hs_family *const *families, const char *model_dir, hs_model_info *info, const hs_family **family);
 
 #endif

@@ -10,9 +10,14 @@ static const hs_key keys[] = { HS_ENC_SIZES("128"),
                                HS_ENC_EPS("1e-12", 1e-30, 1e-2),
                                HS_ENC_MLM,
                                HS_ENC_ORDER,
-                               HS_ENC_POOLER };
+                               HS_ENC_POOLER,
+                               HS_ENC_TASK };
 static const hs_schema settings = HS_SCHEMA(keys, hs_encoder_config);
-static const hs_encoder_kind kind = { .name = "albert", .no_ff_out_dropout = true };
+static const hs_encoder_kind kind = {
+    .name = "albert",
+    .no_ff_out_dropout = true,
+    .task_dropout = { [HS_TASK_SEQUENCE] = 0.1, [HS_TASK_REGRESSION] = 0.1, [HS_TASK_MULTILABEL] = 0.1, [HS_TASK_TOKENS] = 0.1 }
+};
 
 #define A     "albert."
 #define LAYER A "encoder.albert_layer_groups.%d.albert_layers.0."
@@ -31,6 +36,8 @@ static const hs_name_rule names[] = {
     HS_ENC_PAIR("mlm.norm", "predictions.LayerNorm"),
     { "mlm.bias", "predictions.bias", false, 0 },
     HS_ENC_PAIR("order", "sop_classifier.classifier"),
+    HS_ENC_CLASS_OUT,
+    HS_ENC_TASK_NAMES,
 };
 static const hs_alias aliases[] = {
     { "predictions.decoder.weight", A "embeddings.word_embeddings.weight" },
@@ -49,14 +56,16 @@ static const hs_file_key file_keys[] = {
     { HS_ENC_FILE_ONLY("inner_group_num", "1"), .asks = "several layers in a group" },
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
     { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
-    { .key = "classifier_dropout_prob", .type = HS_FILE_FIXED, .value = "0.1" },
+    { HS_ENC_FILE_TASK_DROPOUT("classifier_dropout_prob", "0.1") },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
     HS_ENC_FILE_TOKEN("bos_token_id", "cls"),
     HS_ENC_FILE_TOKEN("eos_token_id", "sep"),
     HS_ENC_FILE_HOLDS(MLM, mlm, NULL),
     HS_ENC_FILE_HOLDS(ORDER, order, NULL),
-    HS_ENC_FILE_HOLDS("pooler.weight", pooler, MLM "|" ORDER),
+    HS_ENC_FILE_HOLDS("pooler.weight", pooler, MLM "|" ORDER "|" HS_ENC_TASK_TENSORS),
+    HS_ENC_FILE_TASK,
 };
+HS_ENC_CLASSES("Albert");
 
 static int wearing(const void *settings_)
 {

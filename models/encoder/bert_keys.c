@@ -2,8 +2,8 @@
 #include "models/encoder/encoder_keys.h"
 
 static const hs_key keys[] = {
-    HS_ENC_SIZES("128"), HS_ENC_TYPES("2"), HS_ENC_REST("gelu", "0.1"), HS_ENC_EPS("1e-12", 1e-30, 1e-2), HS_ENC_MLM,
-    HS_ENC_NEXT,         HS_ENC_POOLER
+    HS_ENC_SIZES("128"), HS_ENC_TYPES("2"), HS_ENC_REST("gelu", "0.1"), HS_ENC_EPS("1e-12", 1e-30, 1e-2), HS_ENC_MLM, HS_ENC_NEXT,
+    HS_ENC_POOLER,       HS_ENC_TASK
 };
 static const hs_schema settings = HS_SCHEMA(keys, hs_encoder_config);
 static const hs_encoder_kind kind = { .name = "bert" };
@@ -18,6 +18,8 @@ static const hs_name_rule names[] = {
     HS_ENC_PAIR("mlm.norm", "cls.predictions.transform.LayerNorm"),
     { "mlm.bias", "cls.predictions.bias", false, 0 },
     HS_ENC_PAIR("next", "cls.seq_relationship"),
+    HS_ENC_CLASS_OUT,
+    HS_ENC_TASK_NAMES,
 };
 static const hs_alias aliases[] = {
     { "cls.predictions.decoder.weight", B "embeddings.word_embeddings.weight" },
@@ -32,11 +34,14 @@ static const hs_file_key file_keys[] = {
     HS_ENC_FILE_COMMON("1e-12"),
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
     { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
+    { HS_ENC_FILE_TASK_DROPOUT("classifier_dropout", "null") },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
     HS_ENC_FILE_HOLDS(MLM, mlm, NULL),
     HS_ENC_FILE_HOLDS(NEXT, next, NULL),
-    HS_ENC_FILE_HOLDS("pooler.dense.weight", pooler, MLM "|" NEXT),
+    HS_ENC_FILE_HOLDS("pooler.dense.weight", pooler, MLM "|" NEXT "|" HS_ENC_TASK_TENSORS),
+    HS_ENC_FILE_TASK,
 };
+HS_ENC_CLASSES("Bert");
 
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_bert_family = {

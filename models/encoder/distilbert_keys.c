@@ -1,9 +1,15 @@
 // distilbert_keys: DistilBERT (Sanh et al. 2019) as a row: no segments, no pooler, no dropout behind attention.
 #include "models/encoder/encoder_keys.h"
 
-static const hs_key keys[] = { HS_ENC_SIZES("128"), HS_ENC_REST("gelu", "0.1"), HS_ENC_EPS("1e-12", 1e-12, 1e-12), HS_ENC_MLM };
+static const hs_key keys[] = { HS_ENC_SIZES("128"), HS_ENC_REST("gelu", "0.1"), HS_ENC_EPS("1e-12", 1e-12, 1e-12), HS_ENC_MLM,
+                               HS_ENC_TASK };
 static const hs_schema settings = HS_SCHEMA(keys, hs_encoder_config);
-static const hs_encoder_kind kind = { .name = "distilbert", .no_attention_out_dropout = true };
+static const hs_encoder_kind kind = {
+    .name = "distilbert",
+    .no_attention_out_dropout = true,
+    .class_head = HS_CLASS_RELU,
+    .task_dropout = { [HS_TASK_SEQUENCE] = 0.2, [HS_TASK_REGRESSION] = 0.2, [HS_TASK_MULTILABEL] = 0.2, [HS_TASK_SPAN] = 0.1 }
+};
 
 #define D     "distilbert."
 #define LAYER D "transformer.layer.%d."
@@ -18,6 +24,9 @@ static const hs_name_rule names[] = {
     HS_ENC_PAIR("mlm.dense", "vocab_transform"),
     HS_ENC_PAIR("mlm.norm", "vocab_layer_norm"),
     { "mlm.bias", "vocab_projector.bias", false, 0 },
+    HS_ENC_PAIR("class.dense", "pre_classifier"),
+    HS_ENC_CLASS_OUT,
+    HS_ENC_TASK_NAMES,
 };
 static const hs_alias aliases[] = {
     { "vocab_projector.weight", D "embeddings.word_embeddings.weight" },
@@ -38,13 +47,16 @@ static const hs_file_key file_keys[] = {
     { HS_ENC_FILE_ONLY("tie_weights_", "true"), .asks = "a head of its own" },
     { HS_ENC_FILE_ONLY("tie_word_embeddings", "true"), .asks = "a head of its own" },
     { .key = "initializer_range", .type = HS_FILE_FIXED, .value = "0.02" },
-    { .key = "qa_dropout", .type = HS_FILE_FIXED, .value = "0.1" },
-    { .key = "seq_classif_dropout", .type = HS_FILE_FIXED, .value = "0.2" },
+    { HS_ENC_FILE_TASK_DROPOUT("qa_dropout", "0.1"), .tasks = 1 << HS_TASK_SPAN },
+    { HS_ENC_FILE_TASK_DROPOUT("seq_classif_dropout", "0.2"),
+      .tasks = 1 << HS_TASK_SEQUENCE | 1 << HS_TASK_REGRESSION | 1 << HS_TASK_MULTILABEL },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
     // transformers has this value in its code, and no key
     { .key = "layer_norm_eps", .type = HS_FILE_REAL, HS_ENC_AT(eps), .value = "1e-12", .min = 1e-12, .max = 1e-12 },
     HS_ENC_FILE_HOLDS("vocab_transform.weight", mlm, NULL),
+    HS_ENC_FILE_TASK,
 };
+HS_ENC_CLASSES("DistilBert");
 
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_distilbert_family = {

@@ -4,10 +4,10 @@
 
 static const hs_key keys[] = {
     HS_ENC_SIZES("128"), HS_ENC_TYPES("2"), HS_ENC_EMBED_WIDTH("128"), HS_ENC_REST("gelu", "0.1"), HS_ENC_EPS("1e-12", 1e-30, 1e-2),
-    HS_ENC_MLM
+    HS_ENC_MLM,          HS_ENC_TASK
 };
 static const hs_schema settings = HS_SCHEMA(keys, hs_encoder_config);
-static const hs_encoder_kind kind = { .name = "electra", .head_gelu = true };
+static const hs_encoder_kind kind = { .name = "electra", .head_gelu = true, .class_head = HS_CLASS_GELU };
 
 #define E "electra."
 static const hs_name_rule names[] = {
@@ -18,6 +18,8 @@ static const hs_name_rule names[] = {
     HS_ENC_PAIR("mlm.dense", "generator_predictions.dense"),
     HS_ENC_PAIR("mlm.norm", "generator_predictions.LayerNorm"),
     { "mlm.bias", "generator_lm_head.bias", false, 0 },
+    HS_ENC_CLASS_TWO,
+    HS_ENC_TASK_NAMES,
 };
 static const hs_alias aliases[] = {
     { "generator_lm_head.weight", E "embeddings.word_embeddings.weight" },
@@ -30,9 +32,12 @@ static const hs_file_key file_keys[] = {
     { HS_ENC_FILE_INT("embedding_size", embed_width, 1, "128"), .times = 1, .of = offsetof(hs_encoder_config, width) },
     { HS_ENC_FILE_INT("max_position_embeddings", context, 1, NULL) },
     { HS_ENC_FILE_INT("type_vocab_size", types, 1, "2") },
+    { HS_ENC_FILE_TASK_DROPOUT("classifier_dropout", "null") },
     HS_ENC_FILE_TOKEN("pad_token_id", "pad"),
     HS_ENC_FILE_HOLDS("generator_predictions.dense.weight", mlm, NULL),
+    HS_ENC_FILE_TASK,
 };
+HS_ENC_CLASSES("Electra");
 
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_electra_family = {

@@ -1,6 +1,6 @@
 // encoder: transformers' Bert*, Roberta*, DistilBert*, Albert*, Electra*, Ernie* models, one function.
 #include "models/encoder/encoder.h"
-#include "models/nn/nn.h"
+#include "models/nn/task_head.h"
 
 enum {
     VOCAB_UNIT = 64, // stored rows of the embedding on each rank are a multiple: whole vectors
@@ -198,13 +198,53 @@ static hs_tensor *pair_head(hs_graph *g, const encoder *e, hs_tensor *pooled, hs
     return y;
 }
 
+// ---- a task
+
+static float task_dropout(const encoder *e)
+{
+    const hs_task_head *h = &e->c->head;
+    const double standard = e->kind->task_dropout[h->task], whole = h->task == HS_TASK_SPAN ? 0 : e->c->dropout;
+    return (float)(h->dropout >= 0 && (standard > 0 || h->task != HS_TASK_SPAN) ? h->dropout : standard > 0 ? standard : whole);
+}
+
+static hs_tensor *drop_seqs(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    return hs_dropout_seqs(g, x, e->in.where, e->in.starts, task_dropout(e));
+}
+
+// What the product of classes reads: [B, C].
+static hs_tensor *class_features(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    const hs_encoder_class kind = e->kind->class_head;
+    hs_tensor *bias;
+    if (kind == HS_CLASS_POOLER)
+        return drop_seqs(g, e, pooler(g, e, x));
+    x = hs_pool(g, x, e->in.starts, NULL, HS_POOL_FIRST);
+    if (kind != HS_CLASS_RELU)
+        x = drop_seqs(g, e, x);
+    x = hs_nn_linear(g, x, "class.dense", e->c->width, e->c->width, .bias = &bias);
+    x = kind == HS_CLASS_TANH ? hs_tanh(g, hs_bias_add(g, x, bias))
+                              : activation(g, x, bias, kind == HS_CLASS_GELU ? HS_ENCODER_GELU : HS_ENCODER_RELU);
+    return drop_seqs(g, e, x);
+}
+
+static hs_tensor *task(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    const hs_task_head *h = &e->c->head;
+    x = hs_task_is_class(h) ? class_features(g, e, x) : hs_dropout(g, x, e->in.where, task_dropout(e));
+    x = hs_nn_task_logits(g, h, x, e->c->width, true);
+    return hs_nn_task_loss(g, h, e->shape, x, e->in.starts, e->in.keys);
+}
+
 static hs_tensor *heads(hs_graph *g, const encoder *e, hs_tensor *x)
 {
     const hs_encoder_config *c = e->c;
+    if (c->head.task)
+        return task(g, e, x);
     hs_tensor *y = x;
     if (c->mlm)
         y = predictions(g, e, x);
-    hs_tensor *pooled = hs_encoder_pooled(c) ? pooler(g, e, x) : NULL;
+    hs_tensor *pooled = hs_encoder_pooled(e->kind, c) ? pooler(g, e, x) : NULL;
     if (c->next)
         y = pair_head(g, e, pooled, HS_LOSS_NEXT, "pair_targets");
     if (c->order)
@@ -226,13 +266,17 @@ static void heads_unused(hs_graph *g, const encoder *e)
     for (int i = HS_LOSS_NEXT; i <= HS_LOSS_ORDER; i++)
         if (hs_encoder_wears(e->c, (hs_loss)i))
             hs_nn_linear_params(g, pair_heads[i], e->c->width, 2, (hs_linear_opts){ .pad_rows = PAIR_UNIT }, &weight, &bias);
+    if (hs_task_is_class(&e->c->head) && e->kind->class_head != HS_CLASS_POOLER)
+        hs_nn_linear_params(g, "class.dense", e->c->width, e->c->width, (hs_linear_opts){ 0 }, &weight, &bias);
+    if (e->c->head.task)
+        hs_nn_task_params(g, &e->c->head, e->c->width, true);
 }
 
 static hs_tensor *hidden(hs_graph *g, const encoder *e, hs_tensor *x)
 {
     x = hs_cast(g, x, HS_F32);
     hs_output(g, x);
-    if (hs_encoder_pooled(e->c))
+    if (hs_encoder_pooled(e->kind, e->c))
         hs_output(g, hs_cast(g, pooler(g, e, x), HS_F32));
     heads_unused(g, e);
     return x;
@@ -244,9 +288,9 @@ hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder
         return hs_graph_fail(g, HS_USAGE, "%s", hs_error());
     if (c->vocab < 2)
         return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
-    if (!c->mlm && !c->next && !c->order && !s->hidden)
-        return hs_graph_fail(g, HS_USAGE,
-                             "model.mlm, model.next and model.order are false: a model without a head has no loss (model.mlm: true adds one)");
+    if (!c->mlm && !c->next && !c->order && !c->head.task && !s->hidden)
+        return hs_graph_fail(
+            g, HS_USAGE, "model.mlm, model.next and model.order are false: a model without a head has no loss (model.mlm: true adds one)");
     encoder e = { .kind = kind, .c = c, .shape = s, .eps = (float)c->eps, .dropout = (float)c->dropout };
     e.in = inputs_of(g, c, s);
     hs_tensor *x = layers(g, &e, embeddings(g, &e));

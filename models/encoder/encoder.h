@@ -21,7 +21,15 @@ typedef struct hs_encoder_config {
     // What it wears: the head that predicts tokens, those that judge a pair (next: is B what followed; order: are A and B swapped), which
     // read the pooled first token; pooler: that one without a head, of models that only encode.
     bool mlm, next, order, pooler;
+    hs_task_head head; // a task of its own; then none of those
 } hs_encoder_config;
+
+typedef enum hs_encoder_class { // what a class of a sequence is made of
+    HS_CLASS_POOLER,            // the pooled first token
+    HS_CLASS_TANH,              // the first token through a product of the head's own
+    HS_CLASS_GELU,              // the same
+    HS_CLASS_RELU,              // the same, without dropout in front of it
+} hs_encoder_class;
 
 typedef struct hs_encoder_kind {                      // what transformers' classes do and no setting says
     const char *name;                                 // of the family, for messages
@@ -29,6 +37,8 @@ typedef struct hs_encoder_kind {                      // what transformers' clas
     bool positions_behind_pad;                        // the first token is at row pad + 1 of the table of positions (RoBERTa)
     bool no_attention_out_dropout, no_ff_out_dropout; // DistilBERT; ALBERT
     bool head_gelu;                                   // the head of predictions has the exact gelu whatever `act` says
+    hs_encoder_class class_head;
+    double task_dropout[HS_TASKS]; // what -1 means; 0: model.dropout, of a span: none
 } hs_encoder_kind;
 
 // As a family's trace.
@@ -37,7 +47,7 @@ hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder
 int64_t hs_encoder_embed_width(const hs_encoder_config *c);
 int64_t hs_encoder_ff(const hs_encoder_config *c);
 int64_t hs_encoder_positions(const hs_encoder_kind *kind, const hs_encoder_config *c); // rows of the table
-bool hs_encoder_pooled(const hs_encoder_config *c);                                    // has it a pooler
+bool hs_encoder_pooled(const hs_encoder_kind *kind, const hs_encoder_config *c);       // has it a pooler
 
 // What families share as functions of a row (encoder_keys.c); settings are a hs_encoder_config.
 hs_status hs_encoder_check(const void *settings);

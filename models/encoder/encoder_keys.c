@@ -5,7 +5,10 @@
 
 int64_t hs_encoder_embed_width(const hs_encoder_config *c) { return c->embed_width ? c->embed_width : c->width; }
 int64_t hs_encoder_ff(const hs_encoder_config *c) { return c->ff ? c->ff : 4 * c->width; }
-bool hs_encoder_pooled(const hs_encoder_config *c) { return c->next || c->order || c->pooler; }
+bool hs_encoder_pooled(const hs_encoder_kind *kind, const hs_encoder_config *c)
+{
+    return c->next || c->order || c->pooler || (hs_task_is_class(&c->head) && kind->class_head == HS_CLASS_POOLER);
+}
 int64_t hs_encoder_positions(const hs_encoder_kind *kind, const hs_encoder_config *c)
 {
     return c->context + (kind->positions_behind_pad ? c->pad + 1 : 0);
@@ -14,7 +17,10 @@ int64_t hs_encoder_positions(const hs_encoder_kind *kind, const hs_encoder_confi
 bool hs_encoder_wears(const void *settings, hs_loss which)
 {
     const hs_encoder_config *c = settings;
-    return which == HS_LOSS_TOKENS ? c->mlm : which == HS_LOSS_NEXT ? c->next : which == HS_LOSS_ORDER && c->order;
+    return which == HS_LOSS_TOKENS  ? c->mlm
+           : which == HS_LOSS_NEXT  ? c->next
+           : which == HS_LOSS_ORDER ? c->order
+                                    : c->head.task != HS_TASK_NONE;
 }
 
 static hs_status check_widths(const hs_encoder_config *c)
@@ -29,6 +35,16 @@ static hs_status check_widths(const hs_encoder_config *c)
                            (long long)(rows[i].value + 7) / 8 * 8);
     if (c->width % c->heads)
         return HS_FAIL(USAGE, "model.heads is %lld, which does not divide model.width %lld", (long long)c->heads, (long long)c->width);
+    return HS_OK;
+}
+
+static hs_status check_task(const hs_encoder_config *c)
+{
+    const char *other = c->mlm ? "mlm" : c->next ? "next" : c->order ? "order" : c->pooler ? "pooler" : NULL;
+    HS_TRY(hs_task_check(&c->head));
+    if (c->head.task && other)
+        return HS_FAIL(USAGE, "model.%s is true beside model.task: a model with a task wears no other head (model.%s: false)", other,
+                       other);
     return HS_OK;
 }
 
@@ -62,7 +78,7 @@ hs_status hs_encoder_check(const void *settings)
         return HS_FAIL(USAGE, "model.pooler is true beside a head: %s",
                        c->next || c->order ? "model.next and model.order bring it with them"
                                            : "model.mlm does not read it, model.pooler: false leaves it out");
-    return HS_OK;
+    return check_task(c);
 }
 
 // ---- size and cost
@@ -82,9 +98,9 @@ int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c
     const int64_t C = c->width, E = hs_encoder_embed_width(c);
     int64_t n = (c->vocab + hs_encoder_positions(kind, c) + c->types + c->tasks) * E + 2 * E + projection(c);
     n += (c->groups ? c->groups : c->layers) * (layer(c) + 4 * C) + (kind->pre_norm ? 2 * C : 0);
-    n += hs_encoder_pooled(c) ? linear(C, C) : 0;
+    n += hs_encoder_pooled(kind, c) || hs_task_is_class(&c->head) ? linear(C, C) : 0; // a pooler, or a product of the head's own
     n += c->mlm ? linear(C, E) + 2 * E + c->vocab : 0;
-    return n + (c->next + c->order) * linear(C, 2);
+    return n + (c->next + c->order) * linear(C, 2) + hs_task_count(&c->head, C, true);
 }
 
 int hs_encoder_depth(const void *settings, const char *param)
@@ -108,8 +124,8 @@ double hs_encoder_flops_per_token(const void *settings, double seq)
 double hs_encoder_head_flops(const void *settings)
 {
     const hs_encoder_config *c = settings;
-    const double E = (double)hs_encoder_embed_width(c);
-    return c->mlm ? 2 * ((double)c->vocab + (double)c->width) * E : 0;
+    const double E = (double)hs_encoder_embed_width(c), C = (double)c->width, own = hs_task_is_class(&c->head) ? C : 0;
+    return c->mlm ? 2 * ((double)c->vocab + C) * E : 2 * (own + (double)hs_task_outputs(&c->head)) * C;
 }
 
 int hs_encoder_wearing_pair(const void *settings)

@@ -3,6 +3,7 @@
 #ifndef HS_MODELS_ENCODER_KEYS_H
 #define HS_MODELS_ENCODER_KEYS_H
 #include "models/encoder/encoder.h"
+#include "models/nn/task_head.h"
 
 #define HS_ENC_AT(field) .offset = offsetof(hs_encoder_config, field)
 
@@ -52,7 +53,8 @@
 #define HS_ENC_PAD                                                                                                                         \
     HS_ENC_INT("pad", pad, "1", 0, 1000000, NULL,                                                                                          \
                "id of the padding token, the tokenizer's; the first token of a text is at position pad + 1 of the table")
-#define HS_ENC_OWN "model.dropout|model.attention_dropout"
+#define HS_ENC_TASK HS_TASK_KEYS(hs_encoder_config, head)
+#define HS_ENC_OWN  "model.dropout|model.attention_dropout|model.task_dropout"
 
 // ---- config.json: rows of hs_file_key
 #define HS_ENC_FILE_INT(name, field, least, standard)                                                                                      \
@@ -92,6 +94,14 @@
         .key = name, .type = HS_FILE_TOKEN, .value = role                                                                                  \
     }
 
+#define HS_ENC_FILE_TASK HS_TASK_FILE_KEYS(hs_encoder_config, head)
+// Dropout of the head; `standard` is what an absent key means, and what -1 is in ours.
+#define HS_ENC_FILE_TASK_DROPOUT(name, standard)                                                                                           \
+    .key = name, .type = HS_FILE_REAL, HS_ENC_AT(head.dropout), .value = standard, .unset = true, .min = 0, .max = 0.999999
+// Classes of transformers with a head for: sequences, tokens, spans.
+#define HS_ENC_CLASSES(name)                                                                                                               \
+    static const char task_classes[] = name "ForSequenceClassification|" name "ForTokenClassification|" name "ForQuestionAnswering"
+
 // ---- names. Ours are the same in all families: embed.word, l0.attn.qkv, mlm.dense, ...
 #define HS_ENC_PAIR(ours, theirs)                                                                                                          \
     { ours ".weight", theirs ".weight", false, 0 }, { ours ".bias", theirs ".bias", false, 0 }
@@ -119,6 +129,12 @@
         HS_ENC_PAIR("l%d.ff.up", prefix "encoder.layer.%d.intermediate.dense"),                                                            \
         HS_ENC_PAIR("l%d.ff.down", prefix "encoder.layer.%d.output.dense"),                                                                \
         HS_ENC_PAIR("l%d.ff.norm", prefix "encoder.layer.%d.output.LayerNorm")
+// Heads of tasks. Of classes there is one product behind a pooler, or two.
+#define HS_ENC_TASK_NAMES HS_ENC_PAIR("tags", "classifier"), HS_ENC_PAIR("span", "qa_outputs"), HS_TASK_CRF_NAMES
+#define HS_ENC_CLASS_OUT  HS_ENC_PAIR("class.out", "classifier")
+#define HS_ENC_CLASS_TWO  HS_ENC_PAIR("class.dense", "classifier.dense"), HS_ENC_PAIR("class.out", "classifier.out_proj")
+// One of them is in every file with such a head: then its pooler is no part of its own.
+#define HS_ENC_TASK_TENSORS "classifier.weight|classifier.dense.weight|qa_outputs.weight"
 // Buffers of old files.
 #define HS_ENC_BUFFERS                                                                                                                     \
     { "*embeddings.position_ids", NULL }, { "*embeddings.token_type_ids", NULL }
@@ -129,11 +145,12 @@
     static int64_t count(const void *c) { return hs_encoder_count(&kind, c); }
 #define HS_ENC_MEMBERS HS_ENC_MEMBERS_CHECKED(hs_encoder_check)
 #define HS_ENC_MEMBERS_CHECKED(check_)                                                                                                     \
-    .batch = HS_BATCH_MASKED, .own = HS_ENC_OWN, .heads = "model.mlm|model.next|model.order|model.pooler", .wears = hs_encoder_wears,      \
-    .check = check_, .trace = trace, .count = count, .depth = hs_encoder_depth, .flops_per_token = hs_encoder_flops_per_token, .head_flops = hs_encoder_head_flops
+    .batch = HS_BATCH_MASKED, .own = HS_ENC_OWN, .heads = "model.mlm|model.next|model.order|model.pooler|" HS_TASK_HEADS,                  \
+    .wears = hs_encoder_wears, .check = check_, .trace = trace, .count = count, .depth = hs_encoder_depth,                                 \
+    .flops_per_token = hs_encoder_flops_per_token, .head_flops = hs_encoder_head_flops
 // Of .files: the tables file_keys, names and aliases of the family's file.
 #define HS_ENC_TABLES(wearing)                                                                                                             \
     .wears = wearing, .key = file_keys, .n_keys = HS_COUNT(file_keys), .name = names, .n_names = HS_COUNT(names), .alias = aliases,        \
-    .n_aliases = HS_COUNT(aliases), .heads = "mlm|next|order|pooler"
+    .n_aliases = HS_COUNT(aliases), .heads = "mlm|next|order|pooler|" HS_TASK_SCOPES, .task_classes = task_classes
 
 #endif

@@ -1,7 +1,7 @@
 // gpt: as transformers' GPT2LMHeadModel computes it - pre-norm blocks, gelu by tanh, output tied to the embedding.
 
 #include "models/gpt/gpt.h"
-#include "models/nn/nn.h"
+#include "models/nn/task_head.h"
 #include <math.h>
 
 enum { VOCAB_UNIT = 64 }; // stored rows of the embedding on each rank are a multiple: whole vectors
@@ -29,13 +29,29 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
     return x;
 }
 
+// As GPT2ForSequenceClassification (the last token, no bias), GPT2ForTokenClassification and GPT2ForQuestionAnswering have it.
+static hs_tensor *task(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s, hs_tensor *x, const hs_batch_in *in)
+{
+    const hs_task_head *h = &c->head;
+    if (hs_task_is_class(h))
+        x = hs_pool(g, x, in->starts, NULL, HS_POOL_LAST);
+    else if (h->task == HS_TASK_TOKENS)
+        x = hs_dropout(g, x, in->where, h->dropout >= 0 ? (float)h->dropout : 0.1f);
+    x = hs_nn_task_logits(g, h, x, c->width, !hs_task_is_class(h));
+    return hs_nn_task_loss(g, h, s, x, in->starts, NULL);
+}
+
 hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
 {
     if (hs_gpt_check(c) != HS_OK)
         return hs_graph_fail(g, HS_USAGE, "%s", hs_error());
     if (c->vocab < 2)
         return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
-    const hs_batch_in in = hs_nn_batch(g, s);
+    if (c->head.task && s->padded)
+        return hs_graph_fail(g, HS_USAGE, "data.layout is padded: a GPT with model.task reads sequences without padding");
+    hs_arch_shape batch = *s;
+    batch.hidden |= c->head.task != HS_TASK_NONE; // then no token has a target
+    const hs_batch_in in = hs_nn_batch(g, &batch);
     hs_tensor *wte = hs_nn_table(g, "wte.weight", HS_SHARD_COL, c->vocab, VOCAB_UNIT, c->width);
     hs_tensor *wpe = hs_nn_table(g, "wpe.weight", HS_SHARD_NONE, c->context, 0, c->width);
 
@@ -48,8 +64,12 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
     x = hs_nn_layernorm(g, x, "ln_f", (float)c->eps);
     if (g->mode == HS_EVAL && s->hidden) {
         hs_output(g, hs_cast(g, x, HS_F32));
+        if (c->head.task)
+            hs_nn_task_params(g, &c->head, c->width, !hs_task_is_class(&c->head));
         return x;
     }
+    if (c->head.task)
+        return task(g, c, s, x, &in);
 
     const size_t mark = hs_push(g, "lm_head");
     const hs_xent_attr loss = { .classes = (int32_t)c->vocab, .ignore = -1, .loss = 0 };

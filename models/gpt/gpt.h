@@ -7,6 +7,7 @@ typedef struct hs_gpt_config {
     int64_t layers, heads;
     int64_t width, context, vocab; // vocab: logical; stored rows are padded to a multiple of 64
     double dropout, eps;
+    hs_task_head head; // a task, instead of the next token
 } hs_gpt_config;
 hs_status hs_gpt_check(const hs_gpt_config *c); // heads divide width, width a multiple of 8, ranges
 

@@ -1,5 +1,6 @@
 // gpt_keys: GPT-2 as a row - its settings, its names in transformers' files, its size and cost.
 #include "models/gpt/gpt.h"
+#include "models/nn/task_head.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ static const hs_key keys[] = {
       .max = 1e-2,
       .help = "epsilon of layer norms",
       .advanced = true },
+    HS_TASK_KEYS(hs_gpt_config, head),
 };
 static const hs_schema settings = HS_SCHEMA(keys, hs_gpt_config);
 
@@ -78,14 +80,14 @@ hs_status hs_gpt_check(const hs_gpt_config *c)
         return HS_FAIL(USAGE, "model.dropout is %g, allowed 0 to below 1", c->dropout);
     if (!(c->eps > 0 && c->eps < 1))
         return HS_FAIL(USAGE, "model.eps is %g, must be above 0 and below 1", c->eps);
-    return HS_OK;
+    return hs_task_check(&c->head);
 }
 
 // ---- size and cost
 int64_t hs_gpt_count(const hs_gpt_config *c)
 {
     const int64_t C = c->width, per_layer = 12 * C * C + 13 * C; // products 3 + 1 + 4 + 4, their biases 9, norms 4
-    return (c->vocab + c->context) * C + c->layers * per_layer + 2 * C;
+    return (c->vocab + c->context) * C + c->layers * per_layer + 2 * C + hs_task_count(&c->head, C, !hs_task_is_class(&c->head));
 }
 
 double hs_gpt_flops_per_token(const hs_gpt_config *c, double seq)
@@ -112,6 +114,12 @@ static const hs_name_rule names[] = {
     { "h%d.mlp.down.bias", "transformer.h.%d.mlp.c_proj.bias", false, 0 },
     { "ln_f.weight", "transformer.ln_f.weight", false, 0 },
     { "ln_f.bias", "transformer.ln_f.bias", false, 0 },
+    { "class.out.weight", "score.weight", false, 0 },
+    { "tags.weight", "classifier.weight", false, 0 },
+    { "tags.bias", "classifier.bias", false, 0 },
+    { "span.weight", "qa_outputs.weight", false, 0 },
+    { "span.bias", "qa_outputs.bias", false, 0 },
+    HS_TASK_CRF_NAMES,
 };
 // Buffers of old files, and the head that is the embedding table.
 static const hs_alias aliases[] = {
@@ -144,11 +152,22 @@ static const hs_file_key file_keys[] = {
     { .key = "eos_token_id", .type = HS_FILE_END },
     { .key = "initializer_range", .type = HS_FILE_FIXED, .value = "0.02" },
     { .key = "use_cache", .type = HS_FILE_FIXED, .value = "true" },
+    { .key = "classifier_dropout",
+      .type = HS_FILE_REAL,
+      AT(head.dropout),
+      .value = "null",
+      .unset = true,
+      .min = 0,
+      .max = 0.999999,
+      .tasks = 1 << HS_TASK_TOKENS },
+    HS_TASK_FILE_KEYS(hs_gpt_config, head),
 };
+static const char task_classes[] = "GPT2ForSequenceClassification|GPT2ForTokenClassification|GPT2ForQuestionAnswering";
 
 // ---- the row
 static hs_status check(const void *c) { return hs_gpt_check(c); }
 static hs_tensor *trace(hs_graph *g, const void *c, const hs_arch_shape *s) { return hs_gpt(g, c, s); }
+static bool wears(const void *c, hs_loss which) { return which == (((const hs_gpt_config *)c)->head.task ? HS_LOSS_TASK : HS_LOSS_TOKENS); }
 static int64_t count(const void *c) { return hs_gpt_count(c); }
 static int depth(const void *c, const char *param)
 {
@@ -161,7 +180,7 @@ static double flops_per_token(const void *c, double seq) { return hs_gpt_flops_p
 static double head_flops(const void *c)
 {
     const hs_gpt_config *gpt = c;
-    return 2.0 * (double)(gpt->vocab * gpt->width);
+    return 2.0 * (double)((gpt->head.task ? hs_task_outputs(&gpt->head) : gpt->vocab) * gpt->width);
 }
 
 const hs_family hs_gpt_family = {
@@ -169,7 +188,9 @@ const hs_family hs_gpt_family = {
     .words = "gpt2|gpt",
     .title = "GPT",
     .settings = &settings,
-    .own = "model.dropout",
+    .own = "model.dropout|model.task_dropout",
+    .heads = HS_TASK_HEADS,
+    .wears = wears,
     .check = check,
     .trace = trace,
     .count = count,
@@ -184,5 +205,7 @@ const hs_family hs_gpt_family = {
                .n_names = HS_COUNT(names),
                .alias = aliases,
                .n_aliases = HS_COUNT(aliases),
+               .heads = HS_TASK_SCOPES,
+               .task_classes = task_classes,
                .prefix = "transformer." },
 };

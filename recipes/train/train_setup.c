@@ -128,25 +128,29 @@ static hs_status open_outputs(hs_trainer *t)
 static hs_status take_ends(hs_trainer *t)
 {
     const char *source = t->run.from[0] ? t->run.from : t->run.init;
-    hs_model_info info;
+    hs_model_info info = { 0 };
     const hs_family *family;
     if (!source[0] || (!t->run.from[0] && t->whole->train.init_tokenizer == HS_INIT_REPLACE))
         return HS_OK;
-    HS_TRY(hs_session_info(t->whole->table->families, source, &info, &family));
+    const hs_status st = hs_session_info(t->whole->table->families, source, &info, &family);
     t->info.end = info.end;
-    return HS_OK;
+    hs_model_info_free(&info);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 // Of a run that goes on: what it must have in common with the one before.
 static hs_status check_resumed(hs_trainer *t)
 {
-    hs_model_info info;
+    hs_model_info info = { 0 };
     const hs_family *family;
     if (!t->run.from[0])
         return HS_OK;
     HS_TRY(check_vocabulary(t));
-    HS_TRY(hs_session_info(t->whole->table->families, t->run.from, &info, &family));
-    return hs_weights_check(t->c, &info, family, t->run.from);
+    hs_status st = hs_session_info(t->whole->table->families, t->run.from, &info, &family);
+    if (st == HS_OK)
+        st = hs_weights_check(t->c, &info, family, t->run.from);
+    hs_model_info_free(&info);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 static hs_status open_all(hs_trainer *t)

@@ -66,11 +66,8 @@ static bool says_heads(const hs_config *c, const hs_family *f)
 }
 
 // Weights to start from bring their shape; a setting that says otherwise is refused. Heads may be others: they are drawn, or left out.
-static hs_status take_shape(hs_config *c, const char *source)
+static hs_status take_settings(hs_config *c, const hs_model_info *info, const hs_family *family, const char *source)
 {
-    hs_model_info info;
-    const hs_family *family;
-    HS_TRY(hs_session_info(c->table->families, source, &info, &family));
     HS_TRY(take_family(c, family, source));
     const hs_arch m = hs_config_arch(c);
     const hs_schema *s = family->settings;
@@ -82,10 +79,10 @@ static hs_status take_shape(hs_config *c, const char *source)
         if (!is_shape(m, k))
             continue;
         hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
-        hs_schema_format(s, info.settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
+        hs_schema_format(s, info->settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
         if (heads && hs_family_wears(family, k->name))
             continue;
-        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m, info.settings.bytes))
+        if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m, info->settings.bytes))
             return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
                            theirs);
         HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
@@ -97,6 +94,17 @@ static hs_status take_shape(hs_config *c, const char *source)
             "drawn anew",
             source);
     return HS_OK;
+}
+
+static hs_status take_shape(hs_config *c, const char *source)
+{
+    hs_model_info info = { 0 };
+    const hs_family *family;
+    hs_status st = hs_session_info(c->table->families, source, &info, &family);
+    if (st == HS_OK)
+        st = take_settings(c, &info, family, source);
+    hs_model_info_free(&info);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **tokenizer_dir)
