@@ -16,10 +16,10 @@ typedef enum hs_task {
 #define HS_TASK_WORDS "none|sequence|regression|multilabel|tokens|span"
 
 typedef struct hs_task_head { // settings of a model that may have a task
-    int task;       // hs_task
-    int64_t labels; // classes, numbers; 0: not known yet, and of span, which has a start and an end
-    double dropout; // in front of the head's products while training; -1: what transformers' class of the family takes
-    bool crf;       // of tokens: their classes are judged as one chain
+    int task;                 // hs_task
+    int64_t labels;           // classes, numbers; 0: not known yet, and of span, which has a start and an end
+    double dropout;           // in front of the head's products while training; -1: what transformers' class of the family takes
+    bool crf;                 // of tokens: their classes are judged as one chain
 } hs_task_head;
 
 #endif
