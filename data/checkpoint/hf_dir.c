@@ -392,7 +392,7 @@ static hs_status read_heads(const char *model_dir, hs_model_info *m)
     hs_weights w = { 0 };
     for (int i = 0; i < f->n_keys; i++) {
         const hs_file_key *k = &f->key[i];
-        if (k->type != HS_FILE_HOLDS)
+        if (k->type != HS_FILE_HOLDS || !applies(k, hs_file_task(f, m->settings.bytes)))
             continue;
         if (w.n == 0)
             HS_TRY(hs_weights_open(&w, model_dir));

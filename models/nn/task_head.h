@@ -41,7 +41,7 @@
         { .key = "id2label", .type = HS_FILE_LABELS, .offset = offsetof(settings_, member.labels) },                                       \
         { .key = "label2id", .type = HS_FILE_LABEL_IDS },                                                                                  \
     {                                                                                                                                      \
-        .key = "crf.transitions", .type = HS_FILE_HOLDS, .offset = offsetof(settings_, member.crf)                                         \
+        .key = "crf.transitions", .type = HS_FILE_HOLDS, .offset = offsetof(settings_, member.crf), .tasks = 1 << HS_TASK_TOKENS           \
     }
 // Rows of hs_name_rule: tensors of a chain are called as pytorch-crf calls them.
 #define HS_TASK_CRF_NAMES                                                                                                                  \

@@ -95,7 +95,9 @@ hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int lay
 
 hs_model_info ckpt_info(void)
 {
-    const hs_gpt_config c = { .layers = 2, .heads = 2, .width = 16, .context = 12, .vocab = 50, .dropout = 0.1, .eps = 1e-5 };
+    static const hs_gpt_config c = {
+        .layers = 2, .heads = 2, .width = 16, .context = 12, .vocab = 50, .dropout = 0.1, .eps = 1e-5, .head = { .dropout = -1 }
+    };
     hs_model_info info;
     memset(&info, 0, sizeof info);
     info.files = &hs_gpt_family.files;
