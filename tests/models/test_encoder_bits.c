@@ -1,5 +1,6 @@
-// What every family of encoders promises of its bits: the same over threads and ways of submission; a sequence's do not depend on what
-// stands beside it, nor on whether it is padded; steps on several tensor-parallel ranks are those of one within rounding.
+// What every family of encoders promises of its bits, and every family with a task: the same over threads and ways of submission; a
+// sequence's do not depend on what stands beside it, nor on whether it is padded; steps on several tensor-parallel ranks are those of one
+// within rounding.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,11 +29,25 @@ static hs_optim_config lamb(void)
     return c;
 }
 
-static void each_family(void (*fn)(const hs_family *f))
+typedef struct subject {
+    const hs_family *family;
+    hs_task task;
+    bool crf;
+} subject;
+
+// Encoders with what they are pretrained with, and all that have tasks with each of them.
+static void each_model(void (*fn)(const subject *s))
 {
-    for (int i = 0; hs_families[i]; i++)
-        if (hs_families[i]->batch == HS_BATCH_MASKED)
-            fn(hs_families[i]);
+    int tasks = 0;
+    for (int i = 0; hs_families[i]; i++) {
+        const hs_family *f = hs_families[i];
+        if (f->batch == HS_BATCH_MASKED)
+            fn(&(subject){ f, HS_TASK_NONE, false });
+        for (int task = HS_TASK_SEQUENCE; task < HS_TASKS && hs_schema_find(f->settings, NULL, "model.task").key; task++, tasks++)
+            for (int crf = 0; crf <= (task == HS_TASK_TOKENS); crf++)
+                fn(&(subject){ f, (hs_task)task, crf });
+    }
+    assert_true(tasks >= 40);
 }
 
 // ---- training
@@ -56,21 +71,21 @@ static hs_status train_steps(hs_engine *e, const encoder_batch *b, result *r)
     return HS_OK;
 }
 
-static result train(const hs_family *f, encoder_opts o, const encoder_batch *b)
+static result train(const subject *s, encoder_opts o, const encoder_batch *b)
 {
     const hs_optim_config optim = lamb();
     tiny_encoder t;
     hs_engine *e;
     result r;
-    o.optim = &optim;
-    OK(encoder_engine(&e, &t, f, &o));
+    o.optim = &optim, o.task = s->task, o.crf = s->crf;
+    OK(encoder_engine(&e, &t, s->family, &o));
     OK(train_steps(e, b, &r));
     r.n = flat_count(e->params), r.value = flat_copy(e->params, "master");
     hs_engine_free(e);
     return r;
 }
 
-static void same_over_threads(const hs_family *f)
+static void same_over_threads(const subject *s)
 {
     static const struct {
         int threads;
@@ -79,9 +94,9 @@ static void same_over_threads(const hs_family *f)
     } ways[] = { { 2, HS_SUBMIT_BULK, 128 }, { 3, HS_SUBMIT_STEP, 128 }, { 1, HS_SUBMIT_BULK, 68 } };
     static const char *const policies[] = { "fp32", "bf16" };
     for (int p = 0; p < HS_COUNT(policies); p++) {
-        result one = train(f, (encoder_opts){ .dropout = "0.1", .policy = policies[p], .threads = 1, .mode = HS_SUBMIT_BULK }, &whole);
+        result one = train(s, (encoder_opts){ .dropout = "0.1", .policy = policies[p], .threads = 1, .mode = HS_SUBMIT_BULK }, &whole);
         for (int i = 0; i < HS_COUNT(ways); i++) {
-            result r = train(f,
+            result r = train(s,
                              (encoder_opts){ .dropout = "0.1",
                                              .policy = policies[p],
                                              .threads = ways[i].threads,
@@ -89,30 +104,32 @@ static void same_over_threads(const hs_family *f)
                                              .max_tokens = ways[i].max_tokens },
                              &whole);
             if (memcmp(r.loss, one.loss, sizeof r.loss) || memcmp(r.value, one.value, r.n * sizeof *r.value))
-                fail_msg("%s, %s: other bits on %d threads (way %d)", f->name, policies[p], ways[i].threads, i);
+                fail_msg("%s, task %d, %s: other bits on %d threads (way %d)", s->family->name, s->task, policies[p], ways[i].threads, i);
             free(r.value);
         }
         free(one.value);
     }
 }
-static void threads_and_modes(void **state) { (void)state, each_family(same_over_threads); }
+static void threads_and_modes(void **state) { (void)state, each_model(same_over_threads); }
 
 // Dropout on: masks follow slot and position, so that a padded batch is the same step; sums are added up in another order.
-static void padded_is_unpadded(const hs_family *f)
+static void padded_is_unpadded(const subject *s)
 {
+    if (s->family->batch != HS_BATCH_MASKED)
+        return; // a GPT reads texts without padding
     encoder_batch padded = whole;
     padded.row = ENCODER_CONTEXT;
     const encoder_opts o = { .dropout = "0.1", .threads = 2, .mode = HS_SUBMIT_BULK, .max_tokens = 240 };
     encoder_opts in_rows = o;
     in_rows.padded = true;
-    result a = train(f, o, &whole), b = train(f, in_rows, &padded);
+    result a = train(s, o, &whole), b = train(s, in_rows, &padded);
     for (int t = 0; t < STEPS; t++)
         if (!(fabs(a.loss[t] - b.loss[t]) <= 2e-5 * a.loss[t]))
-            fail_msg("%s: loss of step %d is %.8f, padded %.8f", f->name, t, a.loss[t], b.loss[t]);
+            fail_msg("%s, task %d: loss of step %d is %.8f, padded %.8f", s->family->name, s->task, t, a.loss[t], b.loss[t]);
     free(a.value);
     free(b.value);
 }
-static void padding(void **state) { (void)state, each_family(padded_is_unpadded); }
+static void padding(void **state) { (void)state, each_model(padded_is_unpadded); }
 
 // ---- what a sequence becomes
 
@@ -168,20 +185,23 @@ static void sequence_alone(const hs_family *f, encoder_opts o)
     hs_engine_free(e);
 }
 
-static void rows_of(const hs_family *f)
+static void rows_of(const subject *s)
 {
+    if (s->task)
+        return; // the body is the same
+
     static const char *const policies[] = { "fp32", "bf16", "fp16" };
     for (int isa = 0; isa < HS_N_ISA; isa++)
         for (int p = 0; p < HS_COUNT(policies) && hs_isa_built((hs_isa)isa) && hs_isa_supported((hs_isa)isa); p++)
             for (int threads = 1; threads <= 3; threads += 2)
-                sequence_alone(f, (encoder_opts){ .policy = policies[p], .threads = threads, .isa = hs_isa_name((hs_isa)isa) });
+                sequence_alone(s->family, (encoder_opts){ .policy = policies[p], .threads = threads, .isa = hs_isa_name((hs_isa)isa) });
 }
-static void a_sequence_alone(void **state) { (void)state, each_family(rows_of); }
+static void a_sequence_alone(void **state) { (void)state, each_model(rows_of); }
 
 // ---- tensor parallelism
 
 typedef struct ranks {
-    const hs_family *family;
+    const subject *subject;
     result of[MAX_RANKS];
     double eval[MAX_RANKS];
 } ranks;
@@ -192,7 +212,10 @@ static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
     const hs_optim_config optim = lamb();
     tiny_encoder t;
     hs_engine *e;
-    HS_TRY(encoder_engine(&e, &t, r->family, &(encoder_opts){ .dropout = "0.1", .optim = &optim, .mode = HS_SUBMIT_BULK, .grid = grid }));
+    const encoder_opts o = {
+        .dropout = "0.1", .optim = &optim, .mode = HS_SUBMIT_BULK, .grid = grid, .task = r->subject->task, .crf = r->subject->crf
+    };
+    HS_TRY(encoder_engine(&e, &t, r->subject->family, &o));
     HS_TRY(train_steps(e, &whole, &r->of[rank]));
     HS_TRY(encoder_fill(e, HS_EVAL, &whole));
     HS_TRY(hs_engine_run(e, HS_EVAL, 0));
@@ -201,23 +224,23 @@ static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
     return HS_OK;
 }
 
-static void on_ranks(const hs_family *f)
+static void on_ranks(const subject *s)
 {
-    ranks one = { .family = f };
+    ranks one = { .subject = s };
     OK(ranks_run(1, rank_work, &one, NULL));
     for (int size = 2; size <= 4; size *= 2) {
-        ranks r = { .family = f };
+        ranks r = { .subject = s };
         OK(ranks_run(size, rank_work, &r, NULL));
         double off = fabs(r.eval[0] / one.eval[0] - 1);
         for (int t = 0; t < STEPS; t++)
             off = fmax(off, fabs(r.of[0].loss[t] / one.of[0].loss[t] - 1));
         if (!(off <= 1e-6))
-            fail_msg("%s on %d ranks: losses are off by %.1e", f->name, size, off);
+            fail_msg("%s, task %d, on %d ranks: losses are off by %.1e", s->family->name, s->task, size, off);
         for (int rank = 1; rank < size; rank++)
             assert_memory_equal(r.of[rank].loss, r.of[0].loss, sizeof r.of[0].loss);
     }
 }
-static void tensor_parallel(void **state) { (void)state, each_family(on_ranks); }
+static void tensor_parallel(void **state) { (void)state, each_model(on_ranks); }
 
 int main(int argc, char **argv)
 {

@@ -4,6 +4,19 @@
 #include "ops/ops.h"
 #include "tests/support/support_params.h"
 #include "tests/support/support_words.h"
+#include <string.h>
+
+hs_status wear_task(const hs_family *f, hs_settings *s, hs_task task, bool crf)
+{
+    static const char *const words[HS_TASKS] = { "none", "sequence", "regression", "multilabel", "tokens", "span" };
+    for (int i = 0; i < f->settings->n; i++) {
+        const hs_key *k = &f->settings->key[i];
+        if (k->type == HS_KEY_BOOL && hs_family_wears(f, k->name))
+            HS_TRY(hs_schema_set(f->settings, s->bytes, NULL, k->name, crf && strcmp(k->name, "model.crf") == 0 ? "true" : "false", NULL));
+    }
+    HS_TRY(hs_schema_set(f->settings, s->bytes, NULL, "model.task", words[task], NULL));
+    return hs_arch_set(f, s, "model.labels", task == HS_TASK_SPAN ? 0 : ENCODER_LABELS);
+}
 
 static hs_status settle(const hs_family *f, hs_settings *s, const encoder_opts *o)
 {
@@ -20,8 +33,11 @@ static hs_status settle(const hs_family *f, hs_settings *s, const encoder_opts *
     for (int i = 0; i < HS_COUNT(sizes); i++)
         if (hs_schema_find(f->settings, NULL, sizes[i].key).key)
             HS_TRY(hs_arch_set(f, s, sizes[i].key, sizes[i].value));
-    HS_TRY(hs_schema_set(f->settings, s->bytes, NULL, "model.dropout", o->dropout ? o->dropout : "0", NULL));
-    return hs_schema_set(f->settings, s->bytes, NULL, "model.attention_dropout", o->dropout ? o->dropout : "0", NULL);
+    static const char *const dropouts[] = { "model.dropout", "model.attention_dropout", "model.task_dropout" };
+    for (int i = 0; i < HS_COUNT(dropouts); i++)
+        if (hs_schema_find(f->settings, NULL, dropouts[i]).key)
+            HS_TRY(hs_schema_set(f->settings, s->bytes, NULL, dropouts[i], o->dropout ? o->dropout : "0", NULL));
+    return o->task ? wear_task(f, s, o->task, o->crf) : HS_OK;
 }
 
 hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, const encoder_opts *o)
@@ -80,19 +96,29 @@ hs_status encoder_fill(hs_engine *e, hs_mode mode, const encoder_batch *b)
 {
     enum { ROWS = 256 };
     int32_t ids[ROWS] = { 0 }, types[ROWS] = { 0 }, tasks[ROWS] = { 0 }, where[2 * ROWS] = { 0 }, starts[ENCODER_SEQS + 1], picks[ROWS];
-    int32_t targets[ROWS], pair[ENCODER_SEQS], keys[3 * ENCODER_SEQS];
-    int64_t n = 0, p = 0;
+    int32_t targets[ROWS], pair[ENCODER_SEQS], keys[3 * ENCODER_SEQS], class[ENCODER_SEQS], tags[ROWS], spans[2 * ENCODER_SEQS];
+    int32_t numbers[ENCODER_LABELS * ENCODER_SEQS], several[ENCODER_LABELS * ENCODER_SEQS]; // the bits of floats
+    int64_t n = 0, p = 0, tagged = 0;
     for (int s = 0; s < b->n; s++) {
         const int slot = b->slot[s], length = b->length[s], rows = b->row ? b->row : length;
         starts[s] = (int32_t)n;
         keys[3 * s] = (int32_t)n, keys[3 * s + 1] = length, keys[3 * s + 2] = 0;
         pair[s] = draw(b->key, slot, 0, 4, 2);
+        class[s] = draw(b->key, slot, 0, 5, ENCODER_LABELS);
+        spans[2 * s] = draw(b->key, slot, 0, 6, length), spans[2 * s + 1] = draw(b->key, slot, 1, 6, length);
+        for (int i = 0; i < ENCODER_LABELS; i++) {
+            const float number = (float)draw(b->key, slot, i, 7, 100) / 50 - 1, one = (float)draw(b->key, slot, i, 8, 2);
+            memcpy(&numbers[s * ENCODER_LABELS + i], &number, sizeof number);
+            memcpy(&several[s * ENCODER_LABELS + i], &one, sizeof one);
+        }
         for (int i = 0; i < rows; i++, n++) {
-            where[2 * n] = slot, where[2 * n + 1] = i;
+            where[2 * n] = slot, where[2 * n + 1] = i, tags[n] = -1;
             if (i >= length)
                 continue;
             ids[n] = 5 + draw(b->key, slot, i, 0, ENCODER_VOCAB - 5);
             types[n] = 2 * i > length, tasks[n] = slot % 3;
+            if (i % 4 != 2)
+                tags[n] = draw(b->key, slot, i, 9, ENCODER_LABELS), tagged++;
             if (i % 3 == 1)
                 picks[p] = (int32_t)n, targets[p++] = draw(b->key, slot, i, 1, ENCODER_VOCAB);
         }
@@ -111,18 +137,26 @@ hs_status encoder_fill(hs_engine *e, hs_mode mode, const encoder_batch *b)
                     { "starts", starts, b->n + 1 },
                     { "keys", keys, 3 * b->n },
                     { "pair_targets", pair, b->n },
-                    { "order_targets", pair, b->n } };
+                    { "order_targets", pair, b->n },
+                    { "class_targets", class, b->n },
+                    { "value_targets", numbers, ENCODER_LABELS * b->n },
+                    { "label_targets", several, ENCODER_LABELS * b->n },
+                    { "tag_targets", tags, n },
+                    { "span_targets", spans, 2 * b->n } };
     for (int i = 0; i < HS_COUNT(columns); i++)
         HS_TRY(put(e, mode, columns[i].name, columns[i].p, columns[i].n));
     hs_step_live(e->in, n, b->n, p);
     e->in->n_micro = 1;
     e->in->inv_count[HS_LOSS_TOKENS] = hs_inv_count(p);
     e->in->inv_count[HS_LOSS_NEXT] = e->in->inv_count[HS_LOSS_ORDER] = hs_inv_count(b->n);
+    e->in->inv_count[HS_LOSS_TASK] = hs_inv_count(hs_run_input(e->run, e->plan[mode], "tag_targets")    ? tagged
+                                                  : hs_run_input(e->run, e->plan[mode], "span_targets") ? 2 * b->n
+                                                                                                        : b->n);
     return HS_OK;
 }
 
 double encoder_loss(const hs_engine *e, hs_mode mode)
 {
     const double *l = hs_run_losses(e->run, e->plan[mode]);
-    return l[HS_LOSS_TOKENS] + l[HS_LOSS_NEXT] + l[HS_LOSS_ORDER];
+    return l[HS_LOSS_TOKENS] + l[HS_LOSS_NEXT] + l[HS_LOSS_ORDER] + l[HS_LOSS_TASK];
 }

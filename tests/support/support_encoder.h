@@ -16,14 +16,18 @@ typedef struct encoder_opts {
     int micro_steps;
     const hs_grid *grid;            // NULL: one rank
     const hs_adapter_spec *adapter; // NULL: none
+    hs_task task;                   // with ENCODER_LABELS; then of any family, for a GPT has tasks too
+    bool crf;
 } encoder_opts;
 
 typedef struct tiny_encoder {
     hs_settings settings;
     hs_arch_setup train, eval;
 } tiny_encoder;
-enum { ENCODER_VOCAB = 61, ENCODER_CONTEXT = 24, ENCODER_WIDTH = 64, ENCODER_SEQS = 10 };
+enum { ENCODER_VOCAB = 61, ENCODER_CONTEXT = 24, ENCODER_WIDTH = 64, ENCODER_SEQS = 10, ENCODER_LABELS = 5 };
 
+// A task with ENCODER_LABELS, and no other head.
+hs_status wear_task(const hs_family *f, hs_settings *s, hs_task task, bool crf);
 // Plans for evaluation and, where there is an optimizer, training, of 2 layers of 4 heads. `t` must outlive the engine.
 hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, const encoder_opts *o);
 
