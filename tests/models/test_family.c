@@ -11,6 +11,7 @@
 #include "core/graph/comm.h"
 #include "models/family.h"
 #include "tests/support/support_ckpt.h"
+#include "tests/support/support_encoder.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +20,28 @@
 
 enum { VOCAB = 61 };
 
-static hs_arch arch_of(const hs_family *f, hs_settings *settings)
+static hs_arch arch_with(const hs_family *f, hs_settings *settings, hs_task task, bool crf)
 {
     OK(hs_arch_defaults(f, settings));
     OK(hs_arch_set(f, settings, "model.vocab", VOCAB));
+    if (task)
+        OK(wear_task(f, settings, task, crf));
     const hs_arch a = { f, settings->bytes };
     OK(hs_arch_check(a));
     return a;
+}
+
+static hs_arch arch_of(const hs_family *f, hs_settings *settings) { return arch_with(f, settings, HS_TASK_NONE, false); }
+
+// Every family as it is by default, and with each task.
+static void each_arch(void (*fn)(hs_arch a, hs_settings *settings))
+{
+    for (int i = 0; hs_families[i]; i++)
+        for (int task = HS_TASK_NONE; task < HS_TASKS; task++)
+            for (int crf = 0; crf <= (task == HS_TASK_TOKENS); crf++) {
+                hs_settings settings;
+                fn(arch_with(hs_families[i], &settings, (hs_task)task, crf), &settings);
+            }
 }
 
 static hs_status trace(hs_arch a, hs_params *ps, hs_states *states, hs_mode mode, bool hidden)
@@ -53,6 +69,10 @@ static hs_params *params_of(hs_arch a)
             assert_int_equal(trace(a, ps, states, HS_DECODE, false), HS_USAGE);
             assert_non_null(strstr(hs_error(), "an encoder"));
             OK(trace(a, ps, states, HS_EVAL, true));
+        } else if (mode == HS_DECODE && hs_arch_task(a)) {
+            assert_int_equal(trace(a, ps, states, HS_DECODE, false), HS_USAGE);
+            assert_non_null(strstr(hs_error(), "labels texts, and writes none"));
+            OK(trace(a, ps, states, HS_EVAL, true));
         } else {
             OK(trace(a, ps, states, (hs_mode)mode, false));
         }
@@ -63,20 +83,16 @@ static hs_params *params_of(hs_arch a)
     return ps;
 }
 
-static void counts_its_parameters(void **state)
+static void count_of(hs_arch a, hs_settings *settings)
 {
-    (void)state;
-    for (int i = 0; hs_families[i]; i++) {
-        hs_settings settings;
-        const hs_arch a = arch_of(hs_families[i], &settings);
-        hs_params *ps = params_of(a);
-        assert_int_equal(a.family->count(a.settings), (int64_t)hs_params_count(ps));
-        assert_true(a.family->flops_per_token(a.settings, 64) > a.family->flops_per_token(a.settings, 0));
-        assert_true(a.family->head_flops(a.settings) > 0 &&
-                    3 * a.family->head_flops(a.settings) < a.family->flops_per_token(a.settings, 0));
-        hs_params_free(ps);
-    }
+    (void)settings;
+    hs_params *ps = params_of(a);
+    assert_int_equal(a.family->count(a.settings), (int64_t)hs_params_count(ps));
+    assert_true(a.family->flops_per_token(a.settings, 64) > a.family->flops_per_token(a.settings, 0));
+    assert_true(a.family->head_flops(a.settings) > 0 && 3 * a.family->head_flops(a.settings) < a.family->flops_per_token(a.settings, 0));
+    hs_params_free(ps);
 }
+static void counts_its_parameters(void **state) { (void)state, each_arch(count_of); }
 
 // Rates by layer: embeddings, each layer, what stands behind; a layer that others share is as deep as the last of them.
 static void knows_how_deep(void **state)
@@ -104,32 +120,30 @@ static void knows_how_deep(void **state)
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static void names_every_parameter_once(void **state)
+static void names_of(hs_arch a, hs_settings *settings)
 {
-    (void)state;
-    for (int i = 0; hs_families[i]; i++) {
-        const hs_model_files *f = &hs_families[i]->files;
-        hs_settings settings;
-        hs_params *ps = params_of(arch_of(hs_families[i], &settings));
-        char *name[1024];
-        int n = 0;
-        for (int k = 0; k < ps->n_params; k++) {
-            hs_name_piece piece[HS_NAME_PIECES];
-            char theirs[HS_NAME_BYTES];
-            int pieces;
-            assert_non_null(hs_name_to_theirs(f->name, f->n_names, ps->param[k]->name, theirs, sizeof theirs, NULL));
-            OK(hs_name_pieces(f->name, f->n_names, ps->param[k]->name, ps->param[k]->parts, piece, &pieces));
-            for (int p = 0; p < pieces; p++)
-                name[n++] = strdup(piece[p].name);
-        }
-        qsort(name, (size_t)n, sizeof *name, by_name);
-        for (int k = 1; k < n; k++)
-            assert_string_not_equal(name[k], name[k - 1]);
-        for (int k = 0; k < n; k++)
-            free(name[k]);
-        hs_params_free(ps);
+    (void)settings;
+    const hs_model_files *f = &a.family->files;
+    hs_params *ps = params_of(a);
+    char *name[1024];
+    int n = 0;
+    for (int k = 0; k < ps->n_params; k++) {
+        hs_name_piece piece[HS_NAME_PIECES];
+        char theirs[HS_NAME_BYTES];
+        int pieces;
+        assert_non_null(hs_name_to_theirs(f->name, f->n_names, ps->param[k]->name, theirs, sizeof theirs, NULL));
+        OK(hs_name_pieces(f->name, f->n_names, ps->param[k]->name, ps->param[k]->parts, piece, &pieces));
+        for (int p = 0; p < pieces; p++)
+            name[n++] = strdup(piece[p].name);
     }
+    qsort(name, (size_t)n, sizeof *name, by_name);
+    for (int k = 1; k < n; k++)
+        assert_string_not_equal(name[k], name[k - 1]);
+    for (int k = 0; k < n; k++)
+        free(name[k]);
+    hs_params_free(ps);
 }
+static void names_every_parameter_once(void **state) { (void)state, each_arch(names_of); }
 
 static bool same_values(const hs_params *a, const hs_params *b, int k)
 {
@@ -145,28 +159,49 @@ static bool same_values(const hs_params *a, const hs_params *b, int k)
     return same;
 }
 
+static int folders; // that were written
+static char work[CKPT_PATH];
+
+static void read_back(hs_arch a, hs_settings *settings)
+{
+    char path[2 * CKPT_PATH];
+    const hs_model_files *const known[] = { &a.family->files };
+    const hs_ckpt_opts o = { .files = known[0] };
+    hs_model_info info = { .files = known[0], .settings = *settings }, back;
+    hs_params *ps = params_of(a), *again = params_of(a);
+    snprintf(path, sizeof path, "%s/m%d", work, folders++);
+    const int named = (int)hs_arch_int(a, "model.labels");
+    for (int i = 0; i < named && folders % 2; i++) { // of the others nobody says how they are called
+        char name[32];
+        snprintf(name, sizeof name, "class \"%d\"", i);
+        OK(hs_labels_add(&info.labels, name, NULL));
+    }
+    OK(hs_ckpt_export(path, &o, ps, &info, NULL));
+    OK(hs_ckpt_read_info(path, known, 1, &back));
+    assert_ptr_equal(back.files, known[0]);
+    assert_memory_equal(back.settings.bytes, info.settings.bytes, a.family->settings->struct_bytes);
+    assert_int_equal(back.labels.n, named);
+    for (int i = 0; i < named; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "LABEL_%d", i);
+        assert_string_equal(back.labels.name[i], info.labels.n ? info.labels.name[i] : name);
+    }
+    OK(hs_ckpt_load_params(path, &o, again));
+    for (int k = 0; k < ps->n_params; k++)
+        assert_true(same_values(ps, again, k));
+    hs_model_info_free(&info);
+    hs_model_info_free(&back);
+    hs_params_free(ps);
+    hs_params_free(again);
+}
+
 static void config_json_reads_back(void **state)
 {
     (void)state;
-    char dir[CKPT_PATH], path[2 * CKPT_PATH];
-    ckpt_temp_dir(dir);
-    for (int i = 0; hs_families[i]; i++) {
-        const hs_model_files *const known[] = { &hs_families[i]->files };
-        const hs_ckpt_opts o = { .files = known[0] };
-        hs_model_info info = { .files = known[0] }, back;
-        hs_params *ps = params_of(arch_of(hs_families[i], &info.settings)), *again = params_of(arch_of(hs_families[i], &info.settings));
-        snprintf(path, sizeof path, "%s/m%d", dir, i);
-        OK(hs_ckpt_export(path, &o, ps, &info, NULL));
-        OK(hs_ckpt_read_info(path, known, 1, &back));
-        assert_ptr_equal(back.files, known[0]);
-        assert_memory_equal(back.settings.bytes, info.settings.bytes, hs_families[i]->settings->struct_bytes);
-        OK(hs_ckpt_load_params(path, &o, again));
-        for (int k = 0; k < ps->n_params; k++)
-            assert_true(same_values(ps, again, k));
-        hs_params_free(ps);
-        hs_params_free(again);
-    }
-    ckpt_remove(dir);
+    ckpt_temp_dir(work);
+    each_arch(read_back);
+    assert_true(folders >= 8 * 7);
+    ckpt_remove(work);
 }
 
 // Messages of a check begin with the key: commands put file and line in front.

@@ -10,6 +10,7 @@
 #include "core/cpu/lane.h"
 #include "models/nn/nn.h"
 #include "tests/support/support_comm.h"
+#include "tests/support/support_encoder.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
 #include "tests/support/support_words.h"
@@ -187,26 +188,34 @@ static double flops_of(hs_arch a, int mode, int rank, int size)
     return flops;
 }
 
+static void is_divided(hs_arch a)
+{
+    for (int mode = 0; mode < HS_COUNT(modes); mode++) {
+        if (modes[mode].mode == HS_DECODE && (a.family->batch == HS_BATCH_MASKED || hs_arch_task(a)))
+            continue;
+        const double whole = flops_of(a, mode, 0, 1);
+        for (int size = 2; size <= 4; size *= 2)
+            for (int rank = 0; rank < size; rank++) {
+                const double part = flops_of(a, mode, rank, size) / whole;
+                if (!(part >= 1.0 / size && part <= 1.0 / size + 0.02))
+                    fail_msg("%s, task %d, %s: %.4f of the FLOPs on rank %d of %d", a.family->name, hs_arch_task(a), modes[mode].name, part,
+                             rank, size);
+            }
+    }
+}
+
 static void every_family_is_divided(void **state)
 {
     (void)state;
-    for (int f = 0; hs_families[f]; f++) {
-        hs_settings settings;
-        assert_int_equal(hs_arch_defaults(hs_families[f], &settings), HS_OK);
-        assert_int_equal(hs_arch_set(hs_families[f], &settings, "model.vocab", 500), HS_OK);
-        const hs_arch a = { hs_families[f], settings.bytes };
-        for (int mode = 0; mode < HS_COUNT(modes); mode++) {
-            if (modes[mode].mode == HS_DECODE && a.family->batch == HS_BATCH_MASKED)
-                continue;
-            const double whole = flops_of(a, mode, 0, 1);
-            for (int size = 2; size <= 4; size *= 2)
-                for (int rank = 0; rank < size; rank++) {
-                    const double part = flops_of(a, mode, rank, size) / whole;
-                    if (!(part >= 1.0 / size && part <= 1.0 / size + 0.02))
-                        fail_msg("%s, %s: %.4f of the FLOPs on rank %d of %d", a.family->name, modes[mode].name, part, rank, size);
-                }
+    for (int f = 0; hs_families[f]; f++)
+        for (int task = HS_TASK_NONE; task < HS_TASKS; task++) {
+            hs_settings settings;
+            assert_int_equal(hs_arch_defaults(hs_families[f], &settings), HS_OK);
+            assert_int_equal(hs_arch_set(hs_families[f], &settings, "model.vocab", 500), HS_OK);
+            if (task)
+                assert_int_equal(wear_task(hs_families[f], &settings, (hs_task)task, task == HS_TASK_TOKENS), HS_OK);
+            is_divided((hs_arch){ hs_families[f], settings.bytes });
         }
-    }
 }
 
 static void what_does_not_divide_is_refused(void **state)
