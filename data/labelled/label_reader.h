@@ -41,6 +41,7 @@ typedef struct hs_label_found { // what the file was found to be, or was said to
     char delimiter;             // of TSV, CSV, CONLL (' ': any number of spaces)
     bool header;                // TSV, CSV: the first record names the columns
     bool list;                  // JSON: records in a list, or over several lines
+    int columns;                // of most records; 0 of JSON
     int text, text2, label, id; // columns from 0; -1: none. Of MULTILABEL and REGRESSION in several columns label is the first
     char said[400];             // "TSV with a header, text: sentence, label: label"
 } hs_label_found;

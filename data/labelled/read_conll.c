@@ -139,7 +139,7 @@ hs_status hs_conll_begin(hs_label_reader *r, const hs_label_head *head)
     count_columns(r, head, &f);
     if (f.lines == 0)
         return hs_label_fail(r, 1, "there is no word in it");
-    r->n_columns = f.columns;
+    r->n_columns = r->found.columns = f.columns;
     r->found.text = word_column(&f);
     HS_TRY(given_column(r, r->o->text, "word", f.columns, &r->found.text));
     r->found.label = tag_column(&f, r->found.text);

@@ -265,7 +265,7 @@ static hs_status fixed_columns(hs_label_reader *r)
 {
     const bool lines = r->found.format == HS_LABEL_LINES;
     hs_label_roles *roles = &r->roles;
-    r->n_columns = lines ? 2 : 1;
+    r->n_columns = r->found.columns = lines ? 2 : 1;
     roles->text[0] = r->found.text = lines;
     if (!lines)
         return HS_OK;
@@ -286,7 +286,7 @@ static hs_status read_columns(hs_label_reader *r, const hs_label_head *head)
                        : hs_label_fail(r, 1, "the first record is longer than 64 KiB: columns cannot be told by it");
         goto done;
     }
-    r->n_columns = h.n;
+    r->n_columns = r->found.columns = h.n;
     HS_TRY_GOTO(st, find_columns(r, &h), done);
     if (r->found.header)
         HS_TRY_GOTO(st, keep_names(r, &h), done);

@@ -30,12 +30,14 @@ static int name_width(const hs_labels *l, int least)
     return least < 40 ? least : 40;
 }
 
+static bool is_count(double v) { return v == rint(v) && fabs(v) > 100; }
+
 static void add_score(hs_text *t, double v)
 {
     if (isnan(v))
         hs_text_add(t, "%10s", "undefined");
     else
-        hs_text_add(t, v == rint(v) && fabs(v) > 100 ? "%10.0f" : "%10.4f", v);
+        hs_text_add(t, "%10.*f", is_count(v) ? 0 : 4, v);
 }
 
 static void add_scores(const hs_score_report *r, hs_text *t)
@@ -49,7 +51,8 @@ static void add_scores(const hs_score_report *r, hs_text *t)
         hs_text_add(t, "%-18s", r->scores->at[i].name);
         add_score(t, r->scores->at[i].value);
         if (r->interval && !isnan(r->interval[i].low))
-            hs_text_add(t, "   %.4f to %.4f", r->interval[i].low, r->interval[i].high);
+            hs_text_add(t, "   %.*f to %.*f", is_count(r->scores->at[i].value) ? 0 : 4, r->interval[i].low,
+                        is_count(r->scores->at[i].value) ? 0 : 4, r->interval[i].high);
         hs_text_add(t, "\n");
     }
 }
