@@ -42,7 +42,9 @@ bool hs_patterns_fit(const char *patterns, const char *name)
 
 bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s)
 {
-    return s->frozen || hs_patterns_fit(ps->freeze, s->name) || hs_adapter_freezes(ps->adapter, s);
+    const hs_hold *h = &ps->hold;
+    return s->frozen || hs_patterns_fit(ps->freeze, s->name) || hs_adapter_freezes(ps->adapter, s) ||
+           (h->depth && h->depth(h->settings, s->name) < h->from);
 }
 
 // "h0,,h1" or "," is a slip that would freeze less than was meant; a comma behind the last pattern is none.
@@ -62,6 +64,8 @@ static hs_status check_items(const char *patterns, const char *name)
     }
     return HS_OK;
 }
+
+void hs_params_hold(hs_params *ps, hs_hold h) { ps->hold = h; }
 
 hs_status hs_params_freeze(hs_params *ps, const char *patterns, const char *name)
 {

@@ -74,6 +74,12 @@ typedef struct hs_chunk {   // at most HS_CHUNK elements of one logical tensor t
     bool counted; // false for tp-replicated tensors on tp ranks > 0: counted once in norms
 } hs_chunk;
 
+typedef struct hs_hold {                                   // what is not trained yet, by how deep it lies
+    int (*depth)(const void *settings, const char *param); // NULL: nothing is held
+    const void *settings;                                  // borrowed, as long as plans are made
+    int from;                                              // the least depth that is trained
+} hs_hold;
+
 typedef struct hs_derived hs_derived;
 typedef struct hs_params {
     hs_param **param;
@@ -84,6 +90,7 @@ typedef struct hs_params {
     char *freeze;            // patterns of hs_params_freeze; NULL: none
     const char *freeze_name; // what messages call them
     struct hs_adapter *adapter; // of hs_params_adapt (core/graph/adapter.h); NULL: none
+    hs_hold hold;            // hs_params_hold
     hs_slab **slab;
     int n_slabs, cap_slabs;
     hs_slab *master, *low, *grad; // of these names; low, grad: NULL where not declared
@@ -115,6 +122,8 @@ typedef struct hs_param_spec {
 hs_status hs_params_new(hs_params **out, uint64_t seed, int tp_rank, int tp_size);
 void hs_params_free(hs_params *ps);
 
+// Freezes besides what lies less deep than h.from, before there are any parameters.
+void hs_params_hold(hs_params *ps, hs_hold h);
 // Freezes parameters by name, before there are any: patterns, separated by commas, are a parameter's name ("wte.weight"), a scope ("h0":
 // all of it) or either with * and ? ("h?.attn*"). `name`: what messages call the setting; borrowed. "" or NULL: none.
 hs_status hs_params_freeze(hs_params *ps, const char *patterns, const char *name);

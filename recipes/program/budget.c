@@ -36,6 +36,7 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
                                                   .policy = policy,
                                                   .optim = &optim,
                                                   .freeze = c->train.freeze,
+                                                  .hold = { train.arch.family->depth, train.arch.settings, c->train.trained_from },
                                                   .eval = true,
                                                   .micro_steps = (int)c->train.accumulate,
                                                   .loads_values = loads_values,

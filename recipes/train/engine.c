@@ -30,6 +30,7 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
     HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));
     if (o->adapter)
         HS_TRY(hs_params_adapt(e->params, o->adapter));
+    hs_params_hold(e->params, o->hold);
     HS_TRY(make_plans(e, o));
     HS_TRY(hs_params_check_adapter(e->params));
     if (!o->optim)
