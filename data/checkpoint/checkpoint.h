@@ -52,6 +52,8 @@ typedef struct hs_train_state { // everything a resumed run needs beside the sla
     int64_t tokens_seen;
     double best_val_loss; // < 0: none yet
     int64_t best_step;
+    double best_score;    // what the best is judged by, where that is not its loss
+    int64_t worse;        // evaluations since then
 } hs_train_state;
 
 enum { HS_MODEL_ENDS = 32 };

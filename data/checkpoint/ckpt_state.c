@@ -28,6 +28,8 @@ static const field fields[] = {
     FIELD(I64, "tokens_seen", tokens_seen, 0),
     FIELD(F64, "best_val_loss", best_val_loss, 0),
     FIELD(I64, "best_step", best_step, 0),
+    { "best_score", F64, offsetof(hs_train_state, best_score), 0, true },
+    { "worse", I64, offsetof(hs_train_state, worse), 0, true },
     FIELD(I64, "applied", step_state.applied, 0),
     FIELD(F32, "scale", step_state.scale, 0),
     FIELD(I32, "growth", step_state.growth, 0),
@@ -44,7 +46,7 @@ static const field fields[] = {
 };
 // A new member of either struct belongs into the table above, unless the next step writes it anew: losses of other plans than the first,
 // step_scale. Then these sizes change.
-_Static_assert(sizeof(hs_step_state) == 584 && sizeof(hs_train_state) == 648, "list the new member in fields[]");
+_Static_assert(sizeof(hs_step_state) == 584 && sizeof(hs_train_state) == 664, "list the new member in fields[]");
 
 static size_t size_of(kind k) { return k == I32 || k == F32 ? 4 : 8; }
 

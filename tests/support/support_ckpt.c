@@ -182,6 +182,7 @@ hs_train_state ckpt_state(int64_t step)
     s.tokens_seen = (INT64_C(1) << 53) + 1 + step;
     s.best_val_loss = 1.0 / 3.0 + (double)step;
     s.best_step = step - 7;
+    s.best_score = -1.0 / 7.0, s.worse = 3;
     hs_step_state *d = &s.step_state;
     d->applied = step - 3, d->scale = 65536.0f, d->growth = 1234, d->hysteresis = 2, d->found_inf = 1, d->skipped_in_row = 4,
     d->skipped = 5;
@@ -194,7 +195,8 @@ bool ckpt_state_equal(const hs_train_state *a, const hs_train_state *b)
 {
     const hs_step_state *x = &a->step_state, *y = &b->step_state;
     return a->step == b->step && a->seed == b->seed && a->next_sample == b->next_sample && a->tokens_seen == b->tokens_seen &&
-           memcmp(&a->best_val_loss, &b->best_val_loss, sizeof(double)) == 0 && a->best_step == b->best_step && x->applied == y->applied &&
+           memcmp(&a->best_val_loss, &b->best_val_loss, sizeof(double)) == 0 && a->best_step == b->best_step &&
+           memcmp(&a->best_score, &b->best_score, sizeof(double)) == 0 && a->worse == b->worse && x->applied == y->applied &&
            memcmp(&x->scale, &y->scale, sizeof(float)) == 0 && x->growth == y->growth && x->hysteresis == y->hysteresis &&
            x->found_inf == y->found_inf && x->skipped_in_row == y->skipped_in_row && x->skipped == y->skipped &&
            memcmp(&x->lr, &y->lr, 2 * sizeof(float)) == 0 && memcmp(x->loss, y->loss, sizeof x->loss) == 0 &&
