@@ -72,7 +72,7 @@ static hs_status synthetic_store(hs_token_store **out, int64_t vocab, int64_t se
 static hs_status open_loader(hs_loader **out, const bench *b, const mode *m)
 {
     const hs_token_range all = { b->store, 0, hs_token_store_info_of(b->store).n_tokens };
-    const hs_corpus corpus = { .source = { { all, 0.7 }, { all, 0.3 } }, .n_sources = m->n_sources };
+    hs_corpus corpus = { .source = { { all, 0.7 }, { all, 0.3 } }, .n_sources = m->n_sources };
     hs_feed feed = b->feed;
     hs_source *source;
     feed.packing = m->packing, feed.layout = m->layout;
@@ -236,7 +236,7 @@ static hs_status measure(bench *b)
         HS_TRY(keep_room(b, &b->kept[i]));
     for (int i = 0; i < HS_COUNT(modes); i++) {
         double rate = 0;
-        if (modes[i].kind != b->feed.arch.family->batch)
+        if (modes[i].kind != b->feed.kind)
             continue;
         HS_TRY(alone(b, &modes[i], &rate));
         HS_TRY(compare(b, &modes[i], rate));

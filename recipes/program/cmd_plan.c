@@ -51,7 +51,7 @@ static hs_status characters(const hs_config *c, int64_t *n)
     HS_TRY(hs_config_sources(c, part, &n_parts));
     if (!part[0].path[0] || access(part[0].path, R_OK) != 0)
         return HS_OK;
-    HS_TRY(hs_corpus_open(&corpus, c, NULL, NULL, NULL));
+    HS_TRY(hs_corpus_open(&corpus, &(hs_corpus_from){ .config = c }));
     *n = hs_tokenizer_vocab(corpus.tokenizer);
     hs_corpus_close(&corpus);
     return HS_OK;

@@ -64,13 +64,14 @@ const hs_command hs_cmd_pretrain = {
     .name = "pretrain",
     .arguments = "CONFIG.yaml",
     .summary = "train a model from text; a run that was stopped goes on",
-    .examples = "halfstep pretrain shakespeare-char                                # a recipe that ships with Halfstep\n"
-                "halfstep pretrain shakespeare-char --data.train=book.txt --out runs/book\n"
-                "halfstep pretrain my.yaml --dtype bf16 --train.batch=8 --train.accumulate=4\n"
-                "halfstep pretrain gpt2-124m --data.train=corpus.txt --train.init_from=path/to/gpt2   # its tokenizer too\n"
-                "halfstep pretrain bert-mini --data.train=book.txt                 # an encoder, and its tokenizer, from a text\n"
-                "halfstep pretrain bert-base --data.train=domain.txt --train.init_from=path/to/bert --phases.0.lr=5e-5 --phases.0.steps=2000\n"
-                "halfstep pretrain my.yaml --resume none --overwrite               # begin anew in the same folder",
+    .examples =
+        "halfstep pretrain shakespeare-char                                # a recipe that ships with Halfstep\n"
+        "halfstep pretrain shakespeare-char --data.train=book.txt --out runs/book\n"
+        "halfstep pretrain my.yaml --dtype bf16 --train.batch=8 --train.accumulate=4\n"
+        "halfstep pretrain gpt2-124m --data.train=corpus.txt --train.init_from=path/to/gpt2   # its tokenizer too\n"
+        "halfstep pretrain bert-mini --data.train=book.txt                 # an encoder, and its tokenizer, from a text\n"
+        "halfstep pretrain bert-base --data.train=domain.txt --train.init_from=path/to/bert --phases.0.lr=5e-5 --phases.0.steps=2000\n"
+        "halfstep pretrain my.yaml --resume none --overwrite               # begin anew in the same folder",
     .notes =
         "CONFIG.yaml is a file or the name of a shipped recipe: shakespeare-char, quickstart, gpt2-124m, -355m, -774m, -1558m, bert-tiny,\n"
         "-mini, -small, -medium, -base, -large, roberta-base, distilbert, albert-base, ernie-base.\n"

@@ -243,22 +243,25 @@ static hs_status refuse_foreign(const hs_config *c)
     const struct {
         const char *key;
         bool set;
-        hs_batch_kind of;
+        unsigned of; // kinds of batches
     } keys[] = {
-        { "data.length", c->data.length != 0, HS_BATCH_MASKED },
-        { "data.predictions", c->data.predictions != 0, HS_BATCH_MASKED },
-        { "data.layout", c->data.layout != HS_SEQ_UNPADDED, HS_BATCH_MASKED },
-        { "data.objectives.0.kind", c->data.n_objectives > 0, HS_BATCH_MASKED },
-        { "data.packing", c->data.packing != HS_PACKING_NONE, HS_BATCH_TEXT },
+        { "data.length", c->data.length != 0, 1 << HS_BATCH_MASKED | 1 << HS_BATCH_LABELLED },
+        { "data.predictions", c->data.predictions != 0, 1 << HS_BATCH_MASKED },
+        { "data.layout", c->data.layout != HS_SEQ_UNPADDED, 1 << HS_BATCH_MASKED },
+        { "data.objectives.0.kind", c->data.n_objectives > 0, 1 << HS_BATCH_MASKED },
+        { "data.packing", c->data.packing != HS_PACKING_NONE, 1 << HS_BATCH_TEXT },
     };
+    static const char *const trained_on[] = { [HS_BATCH_TEXT] = "running text, in windows of model.context",
+                                              [HS_BATCH_MASKED] = "sequences with masked tokens",
+                                              [HS_BATCH_LABELLED] = "labelled examples here (task.kind)" };
+    const hs_batch_kind kind = hs_config_batch(c);
     char at[128], value[HS_KEY_STRING_BYTES];
     for (int i = 0; i < HS_COUNT(keys); i++) {
-        if (!keys[i].set || keys[i].of == m.family->batch)
+        if (!keys[i].set || keys[i].of & 1u << kind)
             continue;
         hs_config_text(c, keys[i].key, value, sizeof value);
         return HS_FAIL(USAGE, "%s%s is %s, but model.type %s is trained on %s", hs_config_prefix(c, keys[i].key, at, sizeof at),
-                       keys[i].key, value, m.family->name,
-                       keys[i].of == HS_BATCH_MASKED ? "running text, in windows of model.context" : "sequences with masked tokens");
+                       keys[i].key, value, m.family->name, trained_on[kind]);
     }
     return HS_OK;
 }
@@ -272,9 +275,10 @@ static hs_status check_length(const hs_config *c)
         return HS_FAIL(USAGE, "%sdata.length is %lld, but the model has positions for model.context %lld",
                        hs_config_prefix(c, "data.length", at, sizeof at), (long long)length, (long long)context);
     if (length < LEAST)
-        return HS_FAIL(USAGE, "%s%s is %lld: a sequence with masked tokens needs at least %d",
+        return HS_FAIL(USAGE, "%s%s is %lld: a sequence%s needs at least %d",
                        hs_config_prefix(c, c->data.length ? "data.length" : "model.context", at, sizeof at),
-                       c->data.length ? "data.length" : "model.context", (long long)length, LEAST);
+                       c->data.length ? "data.length" : "model.context", (long long)length,
+                       hs_config_labelled(c) ? "" : " with masked tokens", LEAST);
     if (c->data.predictions > length)
         return HS_FAIL(USAGE, "%sdata.predictions is %lld, more than the %lld tokens of a sequence",
                        hs_config_prefix(c, "data.predictions", at, sizeof at), (long long)c->data.predictions, (long long)length);
@@ -304,8 +308,11 @@ static hs_status check_objective(const hs_config *c, int i)
 
 hs_status hs_config_check_batches(const hs_config *c)
 {
+    HS_TRY(hs_config_check_head(c));
     HS_TRY(refuse_foreign(c));
-    if (hs_config_arch(c).family->batch != HS_BATCH_MASKED)
+    if (hs_config_batch(c) == HS_BATCH_LABELLED)
+        return check_length(c);
+    if (hs_config_batch(c) != HS_BATCH_MASKED)
         return HS_OK;
     char at[128];
     const int64_t tasks = hs_config_model_int(c, "model.tasks");
@@ -323,6 +330,7 @@ static hs_status check_one(const hs_config *c, bool data_needed)
     HS_TRY(check_model(c));
     if (!c->train.init_from[0]) // else when its shape and heads are known
         HS_TRY(hs_config_check_batches(c));
+    HS_TRY(hs_config_check_task(c));
     HS_TRY(check_name(c));
     HS_TRY(check_micro_batch(c));
     HS_TRY(hs_config_check_optim(c));

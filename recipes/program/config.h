@@ -4,6 +4,7 @@
 #define HS_RECIPES_CONFIG_H
 #include "core/plan/plan.h"
 #include "core/settings/schema.h"
+#include "data/batches/labelled.h"
 #include "data/batches/loader.h"
 #include "data/batches/masked.h"
 #include "data/batches/mixing.h"
@@ -69,14 +70,16 @@ typedef struct hs_config {
     } data;
     struct {
         hs_string name, init_from, freeze;
-        int64_t batch, accumulate, steps, seed, log_every, show_every, eval_every, eval_windows, prefetch;
-        int init_tokenizer; // HS_INIT_KEEP, HS_INIT_REPLACE
+        int64_t batch, accumulate, steps, seed, log_every, show_every, eval_every, eval_windows, prefetch, patience;
+        double epochs, unfreeze; // 0: train.steps counts; everything is trained from the first step on
+        int trained_from;        // no key: what lies less deep (hs_family.depth) stands still for now; train.unfreeze raises nothing else
+        int init_tokenizer;      // HS_INIT_KEEP, HS_INIT_REPLACE
         bool tensorboard;
     } train;
     struct {
         int name;     // hs_preset
         int schedule; // hs_schedule_kind
-        double lr, min_lr, power, warmup_fraction;
+        double lr, min_lr, power, warmup_fraction, layer_decay;
         int64_t warmup;
         double momentum, eps, weight_decay, clip, clip_eps, clip_value, trust_coefficient, ratio_min, ratio_max;
         hs_reals betas;
@@ -84,6 +87,16 @@ typedef struct hs_config {
         int moments;                                         // f32, bf16
         bool eps_inside, grad_averaging;
     } optim;
+    struct {                                         // what labelled data are and ask; config_task.c
+        int kind;                                    // 0: none; else 1 + hs_about
+        int format, scheme, scheme_to, prefix_space; // hs_label_format, hs_tag_scheme, hs_prefix_space
+        int class_weights, head;                     // hs_class_weights; HS_HEAD_KEEP, HS_HEAD_NEW
+        hs_string text, text2, label, id, labels, metric;
+        hs_reals weights;
+        double label_smoothing;
+        int64_t stride, max_query, context;
+        bool all_subtokens, drop;
+    } task;
     struct {
         int policy;   // hs_dtype_option
         int residual; // HS_RESIDUAL_F32, HS_RESIDUAL_LOW
@@ -111,6 +124,8 @@ typedef struct hs_config {
 enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
+enum { HS_HEAD_KEEP, HS_HEAD_NEW };
+#define HS_TASK_KIND_WORDS "none|" HS_ABOUT_WORDS
 
 // Defaults of the table, which is borrowed.
 hs_status hs_config_init(hs_config *c, const hs_config_table *t);
@@ -127,6 +142,20 @@ static inline const char *hs_config_data_key(const hs_config *c) { return c->dat
 // How batches of the family are made, by what only these settings and the model say. USAGE: a key that this family has no use for, a length
 // beyond the model's positions, an objective that it has no head for.
 hs_status hs_config_check_batches(const hs_config *c);
+
+// ---- tasks (config_task.c)
+static inline bool hs_config_labelled(const hs_config *c) { return c->task.kind != 0; }
+static inline hs_about hs_config_about(const hs_config *c) { return (hs_about)(c->task.kind - 1); } // of one that is labelled
+hs_batch_kind hs_config_batch(const hs_config *c); // what its batches are: labelled, or the model's own
+// model.task as task.kind asks for it. USAGE: the settings name another task, or the family has no heads of that kind. To be done again
+// where model.type has changed.
+hs_status hs_config_settle_task(hs_config *c);
+// What of task.* does not go together, or is for another task or for none. Asked before the data are looked at.
+hs_status hs_config_check_task(const hs_config *c);
+// A model with a head for a task has labelled data, and texts another one. Once the model is known.
+hs_status hs_config_check_head(const hs_config *c);
+// Elements of task.labels as names; n 0: none. MEMORY, USAGE: an empty or a repeated name.
+hs_status hs_config_labels(const hs_config *c, hs_labels *out);
 
 // ---- phases: stretches of a run, one behind the other
 int hs_config_n_phases(const hs_config *c);                   // 1 where none are given: the whole run

@@ -107,17 +107,69 @@ static const hs_key keys[] = {
            .help = "of encoders: where documents of a text file end; auto: at blank lines where it has any, else each line is one; token "
                    "stores know"),
 
+    CHOICE("task.kind", task.kind, "none", HS_TASK_KIND_WORDS,
+           .help = "what labelled data ask of the model (halfstep finetune): a class of a text or of two, numbers, any of several labels, "
+                   "a tag of "
+                   "each word, an answer in its context, responses to prompts; none: data.train is a text without labels"),
+    CHOICE("task.format", task.format, "auto", HS_LABEL_FORMAT_WORDS,
+           .help =
+               "of the labelled files; auto: by what they hold. lines: a label, a space, the text; nemo: text_X with labels_X beside it"),
+    TEXT("task.text", task.text, "",
+         .help = "column of the text: a name of the header, a key of a record, or a number from 1; default: found"),
+    TEXT("task.text2", task.text2, "", .help = "column of the second text of a pair"),
+    TEXT("task.label", task.label, "", .help = "column of the label; of multilabel and regression several: toxic,insult"),
+    TEXT("task.id", task.id, "", .help = "column that names an example", .advanced = true),
+    TEXTS("task.labels", task.labels, "",
+          .help = "the classes there are, in the order of the model's outputs; default: those of train.init_from with task.head keep, else "
+                  "those in "
+                  "the files"),
+    CHOICE("task.head", task.head, "keep", "keep|new",
+           .help = "of a train.init_from that has a head for this very task: go on with it and its classes, or draw a new one"),
+    CHOICE("task.scheme", task.scheme, "auto", HS_TAG_SCHEME_WORDS,
+           .help = "that tags of tokens follow; auto: found; plain: no spans, each tag is a class"),
+    CHOICE("task.scheme_to", task.scheme_to, "auto", HS_TAG_SCHEME_WORDS, .help = "that tags are converted to; auto: as they are"),
+    CHOICE("task.class_weights", task.class_weights, "none", HS_CLASS_WEIGHTS_WORDS,
+           .help = "weights of the classes in the loss; balanced: rare ones weigh more, each class the same in all; list: task.weights"),
+    { .name = "task.weights",
+      .type = HS_KEY_REALS,
+      AT(task.weights),
+      .value = "",
+      .min = 0,
+      .max = 1e9,
+      .help = "of task.class_weights list, in the order of the classes" },
+    REAL("task.label_smoothing", task.label_smoothing, "0", 0, 0.999,
+         .help = "share of the target that goes to all classes alike; of tasks whose targets are classes"),
+    TEXT("task.metric", task.metric, "",
+         .help = "what an evaluation is judged by: loss, or a score of the task (accuracy, f1, mcc, pearson, exact, ...); default: the "
+                 "task's usual one"),
+    INT("task.stride", task.stride, "0", 0, 65536, .unit = "tokens",
+        .help = "of texts that are too long: of tokens the part that two windows share; of span from one window to the next (0: 128)"),
+    INT("task.max_query", task.max_query, "0", 0, 65536, .unit = "tokens", .help = "of span: tokens of a question at most; 0: 64"),
+    INT("task.context", task.context, "0", 0, 65536, .unit = "tokens",
+        .help = "of tokens: of the document's sentences before and behind, as far as there is room, on each side; they have no targets"),
+    BOOL("task.all_subtokens", task.all_subtokens, "false",
+         .help = "of tokens: every token of a word has the word's label, not only the first", .advanced = true),
+    BOOL("task.drop", task.drop, "false",
+         .help = "of span: windows without the answer of a question that has one are left out of training, not taught to point at their "
+                 "first token",
+         .advanced = true),
+    CHOICE("task.prefix_space", task.prefix_space, "auto", HS_PREFIX_SPACE_WORDS,
+           .help = "a space before each word of tokens; auto: of byte-level BPE", .advanced = true),
+
     TEXT("train.name", train.name, "", .help = "name of the run; default: the configuration's file name", .advanced = true),
     INT("train.batch", train.batch, "12", 1, HS_MOST_BATCH, .unit = "windows",
         .help = "windows of model.context tokens, of encoders sequences, in one micro-batch"),
     INT("train.accumulate", train.accumulate, "1", 1, 4096, .unit = "micro-batches", .help = "micro-batches per optimizer step"),
     INT("train.steps", train.steps, "2000", 1, 1e12, .unit = "steps", .help = "optimizer steps in all"),
+    REAL("train.epochs", train.epochs, "0", 0, 1e6,
+         .help = "passes over the training data, in place of train.steps, which follows from them; 0: train.steps counts"),
     INT("train.seed", train.seed, "1", 0, 9e15, .help = "of initial weights, order of the data and dropout"),
     INT("train.log_every", train.log_every, "10", 1, 1e9, .unit = "steps", .help = "between lines of metrics.jsonl"),
     INT("train.show_every", train.show_every, "0", 0, 1e9, .unit = "steps",
         .help = "between progress lines where the output is no terminal; 0: as many as log_every"),
     BOOL("train.tensorboard", train.tensorboard, "true", .help = "write the numbers of metrics.jsonl as TensorBoard event files too"),
-    INT("train.eval_every", train.eval_every, "250", 0, 1e9, .unit = "steps", .help = "between evaluations; 0: only at the end"),
+    INT("train.eval_every", train.eval_every, "250", -1, 1e9, .unit = "steps",
+        .help = "between evaluations; 0: only at the end; -1: at the end of each epoch"),
     INT("train.eval_windows", train.eval_windows, "256", 0, 1e9, .unit = "windows",
         .help = "per evaluation while training, from all over the validation text; 0: all of it; the last evaluation always takes all",
         .advanced = true),
@@ -131,6 +183,12 @@ static const hs_key keys[] = {
     TEXTS("train.freeze", train.freeze, "",
           .help = "parameters that keep their values: names or scopes, separated by commas, with * and ?: wte,h0,h?.ln_1. No gradient, no "
                   "moments"),
+    REAL("train.unfreeze", train.unfreeze, "0", 0, 1e6,
+         .help =
+             "gradual unfreezing: at first only what stands behind the layers is trained, then one layer more, from the top, every so many "
+             "epochs, at last the embeddings; 0: everything from the first step on"),
+    INT("train.patience", train.patience, "0", 0, 1e6, .unit = "evaluations",
+        .help = "early stopping: the run ends when so many evaluations in a row were no better than the best; 0: never"),
     INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
         .advanced = true),
 
@@ -147,6 +205,11 @@ static const hs_key keys[] = {
                "how the learning rate falls after warm-up; poly-warmup: NVIDIA's BERT recipe (with power 0.5); electra: warm-up multiplies "
                "the rate that falls from the first step on"),
     REAL("optim.power", optim.power, "1", 0, 10, .help = "exponent of the schedules poly, poly-warmup and electra", .advanced = true),
+    REAL(
+        "optim.layer_decay", optim.layer_decay, "1", 1e-3, 1,
+        .help =
+            "ELECTRA's rule for fine-tuning: a layer's learning rate is that of the heads times this to the power of 1 + its distance from "
+            "them; 1: the same for all"),
     { .name = "optim.betas",
       .type = HS_KEY_REALS,
       AT(optim.betas),
@@ -198,7 +261,8 @@ static const hs_key keys[] = {
     INT("amp.histogram", amp.histogram, "0", 0, 1e12, .unit = "steps",
         .help = "between pictures of the gradients' exponents by scope, in the run's folder gradients/, and one at the end; 0: none"),
 
-    INT("checkpoint.every", checkpoint.every, "250", 0, 1e12, .unit = "steps", .help = "between checkpoints; 0: only at the end"),
+    INT("checkpoint.every", checkpoint.every, "250", -1, 1e12, .unit = "steps",
+        .help = "between checkpoints; 0: only at the end; -1: at the end of each epoch"),
     INT("checkpoint.keep", checkpoint.keep, "3", 1, 1000, .unit = "checkpoints", .help = "newest ones kept, besides the best"),
 
     CHOICE("exec.mode", exec.mode, "bulk", "step|bulk|graph",
@@ -227,6 +291,7 @@ _Static_assert(HS_PACKING_NONE == 0 && HS_PACKING_FFD == 1, "data.packing");
 _Static_assert(HS_SEQ_UNPADDED == 0 && HS_SEQ_PADDED == 1 && HS_SEQ_BUCKETED == 2 && HS_SEQ_PACKED == 3, "data.layout");
 _Static_assert(HS_DOCUMENTS_FILE == 0 && HS_DOCUMENTS_BLANK_LINE == 1 && HS_DOCUMENTS_LINE == 2 && HS_TEXT_DOCUMENTS_AUTO == 3,
                "data.documents");
+_Static_assert(HS_PREFIX_AUTO == 0 && HS_PREFIX_NO == 1 && HS_PREFIX_YES == 2, "task.prefix_space");
 _Static_assert(HS_SEGMENTS_NEXT == 0 && HS_SEGMENTS_ORDER == 1 && HS_SEGMENTS_FULL == 2, "data.objectives kind");
 _Static_assert(HS_MASK_TOKEN == 0 && HS_MASK_WORD == 1 && HS_MASK_NGRAM == 2 && HS_MASK_SPAN == 3, "data.objectives masking");
 

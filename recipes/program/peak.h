@@ -15,7 +15,8 @@ hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second);
 // whose other thread is busy - with another guest's work, on most rented machines - does fewer, and loops of many micro-ops slow down by
 // as much while FMAs alone do not.
 hs_status hs_adds_once(hs_device *d, double *per_second);
-// Like hs_peak_once by the CPU time that each member had, the best of the runs that fit into `seconds`: other work on these cores makes it no less.
+// Like hs_peak_once by the CPU time that each member had, the best of the runs that fit into `seconds`: other work on these cores makes it
+// no less.
 hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds, double *flops_per_second);
 // Bytes/s that the team reads from memory: 256 MB over and over, the best of the rounds that fit into `seconds`.
 hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second);

@@ -64,18 +64,20 @@ hs_status hs_corpus_split_at(hs_corpus *c, const hs_config *config, const hs_cor
 }
 
 // ---- opening
-hs_status hs_corpus_open(hs_corpus *c, const hs_config *config, const char *run_dir, const char *tokenizer_dir, hs_tokenizer *given)
+hs_status hs_corpus_open(hs_corpus *c, const hs_corpus_from *from)
 {
-    const hs_corpus_from from = { config, run_dir, tokenizer_dir, given };
+    const hs_config *config = from->config;
     hs_data_part part[HS_MIX_SOURCES];
     int n;
-    *c = (hs_corpus){ .sequences = hs_config_arch(config).family->batch == HS_BATCH_MASKED };
+    *c = (hs_corpus){ .sequences = hs_config_batch(config) == HS_BATCH_MASKED };
     HS_TRY(hs_config_sources(config, part, &n));
-    const bool shards = hs_corpus_is_shards(part[0].path), stores = !shards && (n > 1 || hs_token_store_is(part[0].path));
-    const hs_status st = shards         ? hs_corpus_from_shards(c, &from, part, n)
-                         : stores       ? hs_corpus_from_stores(c, &from, part, n)
-                         : c->sequences ? hs_corpus_from_sequences(c, &from, part[0].path)
-                                        : hs_corpus_from_text(c, &from, part[0].path);
+    const bool labelled = hs_config_labelled(config), shards = !labelled && hs_corpus_is_shards(part[0].path),
+               stores = !labelled && !shards && (n > 1 || hs_token_store_is(part[0].path));
+    const hs_status st = labelled       ? hs_corpus_from_labelled(c, from, part, n)
+                         : shards       ? hs_corpus_from_shards(c, from, part, n)
+                         : stores       ? hs_corpus_from_stores(c, from, part, n)
+                         : c->sequences ? hs_corpus_from_sequences(c, from, part[0].path)
+                                        : hs_corpus_from_text(c, from, part[0].path);
     if (st != HS_OK)
         hs_corpus_close(c);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -181,6 +183,7 @@ void hs_corpus_close(hs_corpus *c)
     hs_token_store_close(c->val_store);
     for (int i = 0; i + 1 < HS_MIX_SOURCES; i++)
         hs_token_store_close(c->more[i]);
+    hs_labelled_data_free(&c->labelled);
     hs_text_inputs_free(&c->shards);
     hs_text_inputs_free(&c->val_shards);
     if (!c->borrowed)

@@ -4,19 +4,16 @@
 #include "recipes/program/plain_text.h"
 #include "recipes/train/corpus.h"
 
-typedef struct hs_corpus_from { // what a corpus is opened with
-    const hs_config *config;
-    const char *run_dir;       // NULL: no cache
-    const char *tokenizer_dir; // NULL: data.tokenizer
-    hs_tokenizer *given;       // NULL: none; goes before both, and stays the caller's
-} hs_corpus_from;
-
 // Texts: read, tokenized, from the cache where it has them; running text, or with documents and sentences.
 hs_status hs_corpus_from_text(hs_corpus *c, const hs_corpus_from *from, const char *path);
 hs_status hs_corpus_from_sequences(hs_corpus *c, const hs_corpus_from *from, const char *path);
 hs_token_store *hs_corpus_cached(const hs_corpus *c, uint64_t key, const char *run_dir, bool *known); // NULL: not there, or damaged
 // Token stores, used where they lie.
 hs_status hs_corpus_from_stores(hs_corpus *c, const hs_corpus_from *from, const hs_data_part *part, int n);
+// Labelled files, read whole.
+hs_status hs_corpus_from_labelled(hs_corpus *c, const hs_corpus_from *from, const hs_data_part *part, int n);
+void hs_corpus_note_labelled(const hs_corpus *c, FILE *f); // their names
+void hs_labelled_data_free(hs_labelled_data *d);
 // HDF5 shards, likewise.
 hs_status hs_corpus_note(const hs_corpus *c, const char *run_dir); // the names of what was prepared, beside the run
 hs_status hs_corpus_folder_tokenizer(hs_corpus *c, const hs_corpus_from *from, const char *path, const char *what, const char **name);

@@ -126,6 +126,8 @@ hs_status hs_corpus_note(const hs_corpus *c, const char *run_dir)
     FILE *f = open_memstream(&text, &n);
     if (!f)
         return HS_FAIL(MEMORY, "no memory for %s", path);
+    if (c->labelled.all)
+        hs_corpus_note_labelled(c, f);
     for (int i = 0; i < c->n_sources; i++)
         fprintf(f, "%s\n", hs_token_store_path(c->source[i].range.store));
     if (c->val_store)

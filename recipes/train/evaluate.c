@@ -18,6 +18,7 @@ typedef struct evaluation {
     int plan;
     const hs_feed *feed;
     hs_loss pair; // what the last output judges
+    hs_judge *judge;
     hs_batch batch;
     int32_t *best; // the likeliest classes of an output; NULL: the plan does not tell
     double sum[HS_LOSSES];
@@ -37,7 +38,7 @@ static hs_status count_hits(evaluation *e, int output, const char *column, hs_lo
     return HS_OK;
 }
 
-static hs_status run_batch(evaluation *e)
+static hs_status run_batch(evaluation *e, uint64_t first, int64_t n)
 {
     hs_step_in *in = hs_run_in(e->run);
     HS_TRY(hs_run_feed(e->run, e->plan, &e->batch));
@@ -51,6 +52,8 @@ static hs_status run_batch(evaluation *e)
         e->sum[i] += hs_run_losses(e->run, e->plan)[i];
         e->out->part[i].labels += hs_arch_wears(e->feed->arch, (hs_loss)i) ? e->batch.labels[i] : 0;
     }
+    if (e->judge)
+        HS_TRY(hs_judge_batch(e->judge, e->run, e->plan, first, n));
     if (!e->best)
         return HS_OK;
     const bool mlm = hs_arch_wears(e->feed->arch, HS_LOSS_TOKENS);
@@ -65,8 +68,9 @@ static hs_status run_samples(evaluation *e, hs_source *source, int64_t at_once, 
     const int64_t all = source->n_samples, wanted = most && most < all ? most : all, batches = (wanted + at_once - 1) / at_once;
     for (int64_t i = 0; i < batches; i++) {
         const int64_t done = i * at_once, n = wanted - done < at_once ? wanted - done : at_once;
-        HS_TRY(hs_source_fill(source, &e->batch, (uint64_t)(wanted < all ? all * i / batches : done), n));
-        HS_TRY(run_batch(e));
+        const uint64_t first = (uint64_t)(wanted < all ? all * i / batches : done);
+        HS_TRY(hs_source_fill(source, &e->batch, first, n));
+        HS_TRY(run_batch(e, first, n));
     }
     return HS_OK;
 }
@@ -85,11 +89,13 @@ static hs_status evaluate(evaluation *e, hs_source *source, int64_t at_once, int
     return run_samples(e, source, at_once, most);
 }
 
-hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_eval_result *out)
+hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_eval_result *out)
 {
     const double start = hs_now();
     const hs_loss pair = hs_arch_wears(feed->arch, HS_LOSS_NEXT) ? HS_LOSS_NEXT : HS_LOSS_ORDER;
-    evaluation e = { .run = run, .plan = plan, .feed = feed, .pair = pair, .out = out };
+    evaluation e = { .run = run, .plan = plan, .feed = feed, .pair = pair, .judge = judge, .out = out };
+    if (judge)
+        hs_judge_begin(judge);
     *out = (hs_eval_result){ 0 };
     const hs_status st = evaluate(&e, source, hs_feed_eval_samples(feed), most);
     hs_batch_free(&e.batch);

@@ -3,7 +3,7 @@
 #define HS_RECIPES_EVALUATE_H
 #include "core/base/clock.h"
 #include "core/run/run.h"
-#include "recipes/train/train_feed.h"
+#include "recipes/train/judge.h"
 
 typedef struct hs_eval_part { // one of the losses
     double loss;              // mean over its labels; NaN: there were none
@@ -17,8 +17,8 @@ typedef struct hs_eval_result {
     double seconds;
 } hs_eval_result;
 // The samples of one epoch of the source, as many in a batch as hs_feed_eval_samples says. most (0: all) takes that many, in batches spread
-// evenly over the epoch. Leaves the step alone.
-hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_eval_result *out);
+// evenly over the epoch. Leaves the step alone. judge: (may be NULL) begun, and told of each batch.
+hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_eval_result *out);
 
 extern const char *const hs_loss_words[HS_LOSSES]; // "mlm", "next", "order", "task": as metrics call them where a batch has several
 static inline double hs_eval_accuracy(const hs_eval_part *p) { return p->labels ? (double)p->hits / (double)p->labels : 0; }

@@ -127,6 +127,8 @@ static void compose(const hs_progress *p, const hs_progress_step *s, char *line,
         FIELD(s->part[i].name, "%.4f", s->part[i].loss);
     if (!isnan(s->val_loss))
         FIELD("val", "%.4f", s->val_loss);
+    if (s->score_name)
+        FIELD(s->score_name, "%.4f", s->score);
     for (int i = 0; i < s->n_parts; i++)
         if (!isnan(s->part[i].accuracy)) {
             snprintf(label, sizeof label, "%s acc", s->part[i].name);

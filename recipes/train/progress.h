@@ -32,8 +32,10 @@ typedef struct hs_progress_part { // of the loss
 typedef struct hs_progress_step {
     int64_t step, tokens_seen; // steps done; tokens in all
     double loss, lr, grad_norm, scale;
-    double val_loss; // NaN: not evaluated at this step
-    bool line;       // plain output prints it
+    double val_loss;        // NaN: not evaluated at this step
+    const char *score_name; // of that evaluation; NULL: it has none
+    double score;
+    bool line; // plain output prints it
     hs_progress_part part[HS_PROGRESS_PARTS];
     int n_parts; // 0: one loss, of nothing in particular
 } hs_progress_step;

@@ -1,9 +1,10 @@
-// train_feed: two kinds of batches, each a row of functions.
+// train_feed: three kinds of batches, each a row of functions.
 #include "recipes/train/train_feed.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "data/batches/mask_turns.h"
 #include "data/batches/shard_set.h"
+#include "recipes/train/feed_labelled.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,11 @@ enum { EVAL_SEED = 1 }; // evaluation is the same whatever a run's seed is
 typedef struct kind {
     const char *unit;
     hs_arch_shape (*shape)(const hs_feed *f, int64_t samples);
-    int64_t (*row_logits)(const hs_feed *f); // rows of logits that a sample has
+    int64_t (*row_logits)(const hs_feed *f); // rows of logits over the vocabulary that a sample has
     int64_t token_columns;                   // cells of i32 a token has in a batch
     hs_status (*random)(hs_batch *out, const hs_feed *f, int64_t samples, uint64_t key);
-    hs_status (*train)(hs_source **out, const hs_feed *f, const hs_corpus *corpus);
-    hs_status (*eval)(hs_source **out, const hs_feed *f, const hs_corpus *corpus);
+    hs_status (*train)(hs_source **out, const hs_feed *f, hs_corpus *corpus);
+    hs_status (*eval)(hs_source **out, const hs_feed *f, hs_corpus *corpus);
 } kind;
 
 // ---- running text
@@ -54,14 +55,14 @@ static hs_status text_random(hs_batch *out, const hs_feed *f, int64_t samples, u
     return HS_OK;
 }
 
-static hs_status text_train(hs_source **out, const hs_feed *f, const hs_corpus *corpus)
+static hs_status text_train(hs_source **out, const hs_feed *f, hs_corpus *corpus)
 {
     return hs_windows_new(
         out, &(hs_windows_opts){
                  .parts = corpus->source, .n_parts = corpus->n_sources, .packing = f->packing, .window = f->length, .seed = f->seed });
 }
 
-static hs_status text_eval(hs_source **out, const hs_feed *f, const hs_corpus *corpus)
+static hs_status text_eval(hs_source **out, const hs_feed *f, hs_corpus *corpus)
 {
     return hs_eval_windows_new(out, &corpus->val, f->length);
 }
@@ -175,7 +176,7 @@ static hs_status laid_out(hs_source **out, hs_source *plain, const hs_feed *f, c
         &(hs_seq_layout_opts){ .layout = f->layout, .length = f->length, .batch = f->batch, .ranks = 1, .pad = ids.pad, .seed = f->seed });
 }
 
-static hs_status masked_train(hs_source **out, const hs_feed *f, const hs_corpus *corpus)
+static hs_status masked_train(hs_source **out, const hs_feed *f, hs_corpus *corpus)
 {
     if (!corpus->shards.n)
         return masked_of_parts(out, f, corpus, corpus->source, corpus->n_sources, false);
@@ -185,7 +186,7 @@ static hs_status masked_train(hs_source **out, const hs_feed *f, const hs_corpus
 }
 
 // Unpadded whatever training's layout is.
-static hs_status masked_eval(hs_source **out, const hs_feed *f, const hs_corpus *corpus)
+static hs_status masked_eval(hs_source **out, const hs_feed *f, hs_corpus *corpus)
 {
     if (corpus->val_shards.n)
         return masked_of_shards(out, f, &corpus->val_shards, EVAL_SEED);
@@ -195,8 +196,9 @@ static hs_status masked_eval(hs_source **out, const hs_feed *f, const hs_corpus 
 static const kind kinds[] = {
     [HS_BATCH_TEXT] = { "window", text_shape, text_rows, 4, text_random, text_train, text_eval },
     [HS_BATCH_MASKED] = { "sequence", masked_shape, masked_rows, 5, masked_random, masked_train, masked_eval },
+    [HS_BATCH_LABELLED] = { "example", hs_labelled_shape, hs_labelled_logits, 5, hs_labelled_random, hs_labelled_train, hs_labelled_eval },
 };
-static const kind *kind_of(const hs_feed *f) { return &kinds[f->arch.family->batch]; }
+static const kind *kind_of(const hs_feed *f) { return &kinds[f->kind]; }
 
 // ---- settings
 // The task that a model's heads are for.
@@ -223,8 +225,10 @@ static int64_t usual_predictions(const hs_feed *f)
 
 hs_feed hs_feed_of_arch(hs_arch m)
 {
-    hs_feed f = { .arch = m, .length = hs_arch_int(m, "model.context"), .batch = 1 };
-    if (m.family->batch == HS_BATCH_MASKED) {
+    hs_feed f = { .arch = m, .kind = hs_arch_batch(m), .length = hs_arch_int(m, "model.context"), .batch = 1 };
+    if (f.kind == HS_BATCH_LABELLED)
+        hs_labelled_of_arch(&f);
+    if (f.kind == HS_BATCH_MASKED) {
         f.objective[0] = usual_objective(m), f.n_objectives = 1;
         f.predictions = usual_predictions(&f);
     }
@@ -233,7 +237,9 @@ hs_feed hs_feed_of_arch(hs_arch m)
 
 void hs_feed_take(hs_feed *f, const hs_config *c)
 {
-    if (f->arch.family->batch != HS_BATCH_MASKED)
+    if (hs_config_labelled(c))
+        hs_labelled_take(f, c);
+    if (f->kind != HS_BATCH_MASKED)
         return;
     if (c->data.length && c->data.length < f->length)
         f->length = c->data.length;
@@ -267,8 +273,8 @@ hs_arch_setup hs_feed_setup(const hs_feed *f, int64_t samples) { return (hs_arch
 int64_t hs_feed_eval_samples(const hs_feed *f)
 {
     enum { LOGITS = 1 << 25, TOKENS = 4096 };
-    const int64_t vocab = hs_arch_int(f->arch, "model.vocab"), rows = LOGITS / vocab, by_logits = rows / kind_of(f)->row_logits(f),
-                  by_tokens = TOKENS / f->length, samples = by_logits < by_tokens ? by_logits : by_tokens;
+    const int64_t each = kind_of(f)->row_logits(f), rows = LOGITS / hs_arch_int(f->arch, "model.vocab"), by_tokens = TOKENS / f->length,
+                  samples = each && rows / each < by_tokens ? rows / each : by_tokens;
     return samples < 1 ? 1 : samples;
 }
 
@@ -276,6 +282,7 @@ hs_arch_setup hs_feed_eval_setup(const hs_feed *f)
 {
     hs_feed plain = *f;
     plain.packing = HS_PACKING_NONE, plain.layout = HS_SEQ_UNPADDED;
+    plain.class_weights = HS_WEIGHTS_NONE, plain.label_smoothing = 0; // what it loses is judged, not how it is taught
     return hs_feed_setup(&plain, hs_feed_eval_samples(f));
 }
 
@@ -300,8 +307,8 @@ hs_status hs_feed_random(hs_batch *out, const hs_feed *f, int64_t samples, uint6
 {
     return kind_of(f)->random(out, f, samples, key);
 }
-hs_status hs_feed_train(hs_source **out, const hs_feed *f, const hs_corpus *corpus) { return kind_of(f)->train(out, f, corpus); }
-hs_status hs_feed_eval(hs_source **out, const hs_feed *f, const hs_corpus *corpus) { return kind_of(f)->eval(out, f, corpus); }
+hs_status hs_feed_train(hs_source **out, const hs_feed *f, hs_corpus *corpus) { return kind_of(f)->train(out, f, corpus); }
+hs_status hs_feed_eval(hs_source **out, const hs_feed *f, hs_corpus *corpus) { return kind_of(f)->eval(out, f, corpus); }
 
 hs_status hs_feed_turns(hs_source **out, const hs_feed *f, const hs_corpus *corpus)
 {
@@ -389,7 +396,7 @@ hs_status hs_feed_check_shards(const hs_feed *f, const hs_corpus *corpus)
     return check_rows(f, corpus);
 }
 
-hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus)
+hs_status hs_feed_check(const hs_feed *f, hs_corpus *corpus)
 {
     HS_TRY(hs_feed_check_shards(f, corpus));
     hs_source *s;

@@ -1,5 +1,5 @@
-// train_feed: what the batches of a run are made of - its family decides, by hs_family.batch - for whoever trains, evaluates, plans or
-// measures. None of them asks which family it is.
+// train_feed: what the batches of a run are made of - its family decides, by hs_family.batch, or the labelled data it has - for whoever
+// trains, evaluates, plans or measures. None of them asks which family it is.
 #ifndef HS_RECIPES_TRAIN_FEED_H
 #define HS_RECIPES_TRAIN_FEED_H
 #include "data/batches/source.h"
@@ -8,7 +8,8 @@
 #include "recipes/train/corpus.h"
 
 typedef struct hs_feed {
-    hs_arch arch;   // settings are borrowed
+    hs_arch arch; // settings are borrowed
+    hs_batch_kind kind;
     int64_t length; // tokens of a sample at most
     uint64_t seed;
     hs_packing packing; // of running text
@@ -17,12 +18,19 @@ typedef struct hs_feed {
     int64_t predictions;                   // of a sequence at most
     hs_objective objective[HS_OBJECTIVES]; // at least one
     int n_objectives;
+    // of labelled examples
+    hs_about about;
+    hs_rows_opts rows; // but for tokenizer, max_length and vocab, which are the run's
+    hs_class_weights class_weights;
+    const double *weight; // of HS_WEIGHTS_LIST; borrowed
+    double label_smoothing;
     int64_t batch; // samples of a micro-batch, which layouts go by
 } hs_feed;
 
 hs_feed hs_feed_of(const hs_config *c); // of a configuration that hs_config_check took; its settings are borrowed
 hs_feed hs_feed_of_arch(hs_arch m);     // by the model alone: all of its positions, what its heads are for
-// Takes over from a configuration, the one that a checkpoint was trained with, what an evaluation goes by: length, predictions, objectives.
+// Takes over from a configuration, the one that a checkpoint was trained with, what an evaluation goes by: length, predictions, objectives,
+// how rows of examples are made. One with a task.kind makes it a feed of labelled examples.
 void hs_feed_take(hs_feed *f, const hs_config *c);
 
 void hs_feed_set_length(hs_feed *f, int64_t length); // and predictions in proportion
@@ -39,13 +47,14 @@ const char *hs_feed_unit(const hs_feed *f);              // what messages call a
 // One such micro-batch without a text, for measurements: full samples, random ids, the same of the same key.
 hs_status hs_feed_random(hs_batch *out, const hs_feed *f, int64_t samples, uint64_t key);
 
-// Sources. The corpus is borrowed as long as they live; one without a tokenizer has made-up ids, whose first four are special.
-hs_status hs_feed_train(hs_source **out, const hs_feed *f, const hs_corpus *corpus);
-hs_status hs_feed_eval(hs_source **out, const hs_feed *f, const hs_corpus *corpus); // the same samples each time, each once an epoch
+// Sources. The corpus is borrowed as long as they live; one without a tokenizer has made-up ids, whose first four are special. Of labelled
+// examples it keeps the rows, which are made when they are first asked for.
+hs_status hs_feed_train(hs_source **out, const hs_feed *f, hs_corpus *corpus);
+hs_status hs_feed_eval(hs_source **out, const hs_feed *f, hs_corpus *corpus); // the same samples each time, each once an epoch
 // The validation data's tokens, each masked alone in turn: a sample a token.
 hs_status hs_feed_turns(hs_source **out, const hs_feed *f, const hs_corpus *corpus);
 // Would there be samples? USAGE: too little text, a tokenizer without the tokens that are needed, none that could be masked.
-hs_status hs_feed_check(const hs_feed *f, const hs_corpus *corpus);
+hs_status hs_feed_check(const hs_feed *f, hs_corpus *corpus);
 // The part of it that takes no time: rows of HDF5 shards against lengths and predictions, of layouts that know them row by row where
 // the corpus read them through.
 hs_status hs_feed_check_shards(const hs_feed *f, const hs_corpus *corpus);

@@ -53,7 +53,15 @@ static hs_status open_corpus(hs_trainer *t)
     if (!t->tokenizer)
         HS_TRY(hs_weights_take(t->whole, &t->run, &weights));
     HS_TRY(phase_config(t, t->c, (int)t->at.phase));
-    const hs_status st = hs_corpus_open(&t->corpus, t->c, t->run.dir, tokenizer_folder(t, weights), t->tokenizer);
+    hs_labels_free(&t->classes);
+    if (hs_config_labelled(t->c))
+        HS_TRY(hs_weights_classes(t->c, &t->run, &t->classes));
+    const hs_status st = hs_corpus_open(&t->corpus, &(hs_corpus_from){ .config = t->c,
+                                                                       .run_dir = t->run.dir,
+                                                                       .tokenizer_dir = tokenizer_folder(t, weights),
+                                                                       .given = t->tokenizer,
+                                                                       .labels = &t->classes,
+                                                                       .labels_of = t->run.from[0] ? t->run.from : t->run.init });
     if (st != HS_OK)
         return hs_config_in_phase(st, t->whole, (int)t->at.phase);
     if (!t->tokenizer) // goes on to the next phase
@@ -85,18 +93,31 @@ static hs_status check_again(hs_trainer *t)
     return hs_feed_check_shards(&t->feed, &t->corpus);
 }
 
+// Numbers of a head are those of the data; a span has a start and an end.
+static hs_status settle_labels(hs_trainer *t)
+{
+    const hs_examples *e = t->corpus.labelled.all;
+    if (!e || e->about == HS_ABOUT_SPAN || e->about == HS_ABOUT_LM)
+        return HS_OK;
+    return hs_weights_labels(t->whole, e->about == HS_ABOUT_REGRESSION ? e->n_values : e->labels.n);
+}
+
 hs_status hs_phase_settle(hs_trainer *t)
 {
     HS_TRY(open_corpus(t));
     HS_TRY(hs_weights_vocabulary(t->whole, hs_tokenizer_vocab(t->tokenizer)));
     HS_TRY(hs_weights_pad(t->whole, t->tokenizer));
+    HS_TRY(settle_labels(t));
     HS_TRY(hs_config_phase(t->c, t->whole, (int)t->at.phase));
     t->arch = hs_config_arch(t->c);
     HS_TRY(hs_arch_check(t->arch));
     t->feed = hs_feed_of(t->c);
+    HS_TRY(hs_trainer_settle_epochs(t));
     const hs_model_ends end = t->info.end; // of the run
     t->info = hs_config_info(t->c);
     t->info.end = end;
+    if (t->corpus.labelled.all)
+        t->info.labels = t->corpus.labelled.all->labels; // borrowed
     if (!t->run.from[0])
         hs_feed_tell(&t->feed, &t->corpus, t->c->data.n_objectives > 0, &t->told);
     const hs_status st = t->run.from[0] ? check_again(t) : hs_feed_check(&t->feed, &t->corpus);
@@ -145,7 +166,10 @@ static hs_status check_phase(hs_trainer *t, hs_config *c, int phase)
     HS_TRY(phase_config(t, c, phase));
     HS_TRY(check_files(t, c, phase));
     const hs_feed feed = hs_feed_of(c);
-    hs_status st = hs_corpus_open(&corpus, c, t->run.from[0] ? NULL : t->run.dir, NULL, t->tokenizer); // read through by the first start
+    hs_status st =
+        hs_corpus_open(&corpus, &(hs_corpus_from){ .config = c,
+                                                   .run_dir = t->run.from[0] ? NULL : t->run.dir, // read through by the first start
+                                                   .given = t->tokenizer });
     if (st == HS_OK) {
         if (!t->run.from[0])
             hs_feed_tell(&feed, &corpus, c->data.n_objectives > 0, &t->told);
@@ -160,8 +184,23 @@ static hs_status check_phase(hs_trainer *t, hs_config *c, int phase)
     return st == HS_OK ? HS_OK : hs_config_in_phase(st, t->whole, phase);
 }
 
+// All of it is trained at last.
+static hs_status check_unfrozen(hs_trainer *t)
+{
+    hs_config *c = malloc(sizeof *c);
+    if (!c)
+        return HS_FAIL(MEMORY, "no memory for the settings of a run");
+    *c = *t->c;
+    c->train.trained_from = 0;
+    const hs_status st = check_plans(t, c);
+    free(c);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 hs_status hs_phase_check_later(hs_trainer *t)
 {
+    if (t->c->train.unfreeze > 0)
+        HS_TRY(check_unfrozen(t));
     hs_status st = HS_OK;
     hs_config *c = malloc(sizeof *c);
     if (!c)
@@ -197,9 +236,11 @@ hs_status hs_phase_engine(hs_trainer *t)
     if (t->c->optim.warmup >= t->c->train.steps)
         hs_warn("optim.warmup is %lld steps, train.steps %lld: the learning rate never gets to optim.lr", (long long)t->c->optim.warmup,
                 (long long)t->c->train.steps);
+    t->c->train.trained_from = hs_trainer_stage(t);
     HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, t->c->train.batch, t->device, t->run.from[0] || t->run.init[0]));
     HS_TRY(hs_budget_check(t->engine, t->c, &t->policy));
     HS_TRY(hs_engine_start(t->engine));
+    HS_TRY(hs_trainer_rates(t));
     t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
     HS_TRY(load_weights(t));
     t->saved_step = hs_run_dir_holds(&t->run, t->run.from) ? t->at.step : -1;
@@ -229,6 +270,7 @@ hs_status hs_phase_loader(hs_trainer *t)
     hs_source *source;
     if (hs_corpus_has_val(&t->corpus))
         HS_TRY(hs_feed_eval(&t->validation, &t->feed, &t->corpus));
+    HS_TRY(hs_trainer_judge(t));
     HS_TRY(hs_feed_train(&source, &t->feed, &t->corpus));
     return hs_loader_new(&t->loader, source,
                          &(hs_loader_opts){ .batch = t->c->train.batch,
@@ -250,7 +292,7 @@ static int64_t attended(const hs_trainer *t)
 static double flops_per_token(const hs_trainer *t)
 {
     const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t->engine, HS_TRAIN));
-    if (t->c->train.freeze[0])
+    if (t->c->train.freeze[0] || t->c->train.trained_from > 0)
         return (info->flops_forward + info->flops_backward) / (double)hs_feed_setup(&t->feed, t->c->train.batch).shape.max_tokens;
     return hs_feed_flops_per_token(&t->feed, (double)attended(t));
 }
@@ -268,15 +310,32 @@ hs_status hs_phase_progress(hs_trainer *t)
 void hs_phase_close(hs_trainer *t)
 {
     hs_loader_free(t->loader);
+    hs_judge_free(t->judge);
     hs_source_free(t->validation);
     hs_profile_free(t->profile);
     hs_ckpt_free(t->ckpt);
     hs_engine_free(t->engine);
     hs_corpus_close(&t->corpus);
-    t->loader = NULL, t->validation = NULL, t->profile = NULL, t->ckpt = NULL, t->engine = NULL;
+    t->loader = NULL, t->validation = NULL, t->judge = NULL, t->profile = NULL, t->ckpt = NULL, t->engine = NULL;
 }
 
 // ---- from one to the next
+// The engine alone is another one: data, what was read ahead and where it stands go on.
+hs_status hs_trainer_next_stage(hs_trainer *t)
+{
+    HS_TRY(hs_ckpt_wait(t->ckpt));
+    HS_TRY(hs_ckpt_resolve(t->run.checkpoints, HS_CKPT_TRAIN, t->run.from, sizeof t->run.from));
+    hs_ckpt_free(t->ckpt);
+    hs_engine_free(t->engine);
+    t->ckpt = NULL, t->engine = NULL;
+    HS_TRY(hs_phase_engine(t));
+    HS_TRY(hs_phase_writer(t));
+    HS_TRY(hs_phase_progress(t));
+    hs_progress_say(&t->progress, "step %lld: %zu of %zu parameters are trained from here on (train.unfreeze)", (long long)t->at.step,
+                    hs_params_count_trained(t->engine->params), hs_params_count(t->engine->params));
+    return HS_OK;
+}
+
 hs_status hs_trainer_next_phase(hs_trainer *t)
 {
     HS_TRY(hs_ckpt_wait(t->ckpt));

@@ -133,7 +133,7 @@ static hs_status take_ends(hs_trainer *t)
     if (!source[0] || (!t->run.from[0] && t->whole->train.init_tokenizer == HS_INIT_REPLACE))
         return HS_OK;
     const hs_status st = hs_session_info(t->whole->table->families, source, &info, &family);
-    t->info.end = info.end;
+    t->info.end = st == HS_OK ? info.end : t->info.end;
     hs_model_info_free(&info);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -199,5 +199,6 @@ void hs_trainer_close(hs_trainer *t)
     hs_run_dir_close(&t->run);
     free(t->yaml);
     free(t->before);
+    hs_labels_free(&t->classes);
     free(t->c);
 }

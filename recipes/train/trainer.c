@@ -12,17 +12,21 @@
 enum { MAX_SKIPPED_IN_ROW = 10 };
 
 // ---- one step
+// Labels, each with its weight.
+static double counted(const hs_batch *b, int loss) { return b->weights[loss] > 0 ? b->weights[loss] : (double)b->labels[loss]; }
+
 // Of a loss: 1 over its labels; one without labels counts 0.
 static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m, int loss)
 {
     const int n = (int)t->c->train.accumulate;
     int64_t labels = batch[m]->labels[loss];
     if (t->c->loss.normalize == HS_NORMALIZE_MICRO)
-        return labels ? 1.0f / ((float)n * (float)labels) : 0;
+        return labels ? (float)(1 / (n * counted(batch[m], loss))) : 0;
+    double weights = 0;
     labels = 0;
     for (int i = 0; i < n; i++)
-        labels += batch[i]->labels[loss];
-    return hs_inv_count(labels);
+        labels += batch[i]->labels[loss], weights += counted(batch[i], loss);
+    return weights == (double)labels ? hs_inv_count(labels) : (float)(1 / weights);
 }
 
 static void note_labels(hs_trainer *t, const hs_batch *const *batch, int n)
@@ -34,7 +38,7 @@ static void note_labels(hs_trainer *t, const hs_batch *const *batch, int n)
     }
 }
 
-static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+static bool at_step(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
 // All micro-batches are fetched before the first forward: the mean is over the labels of all of them.
 static hs_status run_step(hs_trainer *t)
@@ -57,7 +61,7 @@ static hs_status run_step(hs_trainer *t)
         tokens += batch[m]->n[HS_COUNT_TOKENS];
     }
     note_labels(t, batch, n);
-    if (t->c->amp.histogram && (due(t->at.step + 1, t->c->amp.histogram) || t->at.phase_step + 1 == t->c->train.steps))
+    if (t->c->amp.histogram && (at_step(t->at.step + 1, t->c->amp.histogram) || t->at.phase_step + 1 == t->c->train.steps))
         HS_TRY(hs_grad_histogram(e->run, t->run.dir, t->at.step + 1));
     HS_TRY(hs_run_update(e->run));
     for (int m = 0; m < n; m++)
@@ -120,26 +124,24 @@ static hs_status read_records(hs_trainer *t)
 }
 
 // ---- evaluation
-// True if this is the best model so far, judged by the same windows each time.
-static bool note_best(hs_trainer *t, double loss)
+static hs_status evaluate_on(hs_trainer *t, int64_t limit)
 {
-    if (!isfinite(loss) || (t->at.best_val_loss >= 0 && loss >= t->at.best_val_loss))
-        return false;
-    t->at.best_val_loss = loss, t->at.best_step = t->at.step;
-    return true;
-}
-
-static hs_status evaluate(hs_trainer *t, bool last, bool *best)
-{
-    hs_source *v = t->validation;
-    const hs_engine *e = t->engine;
-    const int64_t limit = t->c->train.eval_windows;
-    HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], &t->feed, v, limit, &t->result));
-    *best = note_best(t, t->result.loss);
-    if (last && limit && limit < v->n_samples)
-        HS_TRY(hs_evaluate(e->run, e->plan[HS_EVAL], &t->feed, v, 0, &t->result));
+    HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->feed, t->validation, limit, t->judge, &t->result));
+    if (t->judge)
+        HS_TRY(hs_judge_scores(t->judge, &t->scores));
     t->val_loss = t->result.loss;
     return HS_OK;
+}
+
+// The best so far is judged by the same samples each time.
+static hs_status evaluate(hs_trainer *t, bool last, bool *best)
+{
+    const int64_t limit = t->c->train.eval_windows;
+    HS_TRY(evaluate_on(t, limit));
+    *best = hs_trainer_note_best(t);
+    if ((last || hs_trainer_enough(t)) && limit && limit < t->validation->n_samples)
+        HS_TRY(evaluate_on(t, 0));
+    return *best ? hs_trainer_report(t) : HS_OK;
 }
 
 // ---- saving
@@ -165,198 +167,6 @@ static hs_status save(hs_trainer *t, bool best)
     return HS_OK;
 }
 
-// ---- what is told
-static const double *last_losses(const hs_trainer *t) { return t->last.loss[hs_plan_losses(hs_engine_plan(t->engine, HS_TRAIN))]; }
-
-static double last_loss(const hs_trainer *t)
-{
-    double sum = 0;
-    for (int i = 0; i < HS_LOSSES; i++)
-        sum += last_losses(t)[i];
-    return sum;
-}
-
-// Parts of the loss that there may be: those of the model's heads, where it has several or masks tokens.
-static bool has_part(const hs_trainer *t, int i) { return t->feed.predictions && hs_arch_wears(t->arch, (hs_loss)i); }
-
-// A head that no objective has labels for has no loss: 0 would look like one that is perfect.
-static bool trained_part(const hs_trainer *t, int i) { return has_part(t, i) && t->labelled[i]; }
-
-enum { MOST_METRICS = 32, METRIC_NAME = 24 };
-typedef struct metrics {
-    hs_metric line[MOST_METRICS];
-    char name[MOST_METRICS][METRIC_NAME];
-    int n;
-} metrics;
-
-static void add(metrics *m, const char *prefix, const char *name, const char *what, double value)
-{
-    snprintf(m->name[m->n], METRIC_NAME, "%s%s%s", prefix, name, what);
-    m->line[m->n] = (hs_metric){ m->name[m->n], value };
-    m->n++;
-}
-
-static void add_evaluation(const hs_trainer *t, metrics *m)
-{
-    add(m, "", "val_loss", "", t->val_loss);
-    for (int i = 0; i < HS_LOSSES; i++) {
-        const hs_eval_part *p = &t->result.part[i];
-        if (!has_part(t, i) || !p->labels)
-            continue;
-        add(m, "val_", hs_loss_words[i], "_loss", p->loss);
-        if (t->result.has_hits)
-            add(m, "val_", hs_loss_words[i], "_accuracy", hs_eval_accuracy(p));
-    }
-}
-
-static void make_metrics(const hs_trainer *t, bool evaluated, metrics *m)
-{
-    const hs_step_record *s = &t->last;
-    const hs_rates r = hs_progress_rates(&t->progress, t->at.step);
-    const hs_metric usual[] = {
-        { "lr", (double)s->lr },
-        { "grad_norm", (double)s->grad_norm },
-        { "scale", (double)s->next_scale },
-        { "skipped", (double)s->n_skipped },
-        { "tokens", (double)t->at.tokens_seen },
-        { "tokens_per_second", r.tokens_per_second },
-        { "mfu", r.mfu < 0 ? NAN : r.mfu },
-        { "data_wait", r.data_wait },
-        { "memory_bytes", (double)hs_peak_rss() },
-        { "seconds", t->train_seconds },
-    };
-    m->n = 0;
-    add(m, "", "loss", "", last_loss(t));
-    for (int i = 0; i < HS_COUNT(usual); i++)
-        add(m, "", usual[i].name, "", usual[i].value);
-    for (int i = 0; i < HS_LOSSES; i++)
-        if (trained_part(t, i))
-            add(m, "", hs_loss_words[i], "_loss", last_losses(t)[i]);
-    if (hs_config_n_phases(t->whole) > 1)
-        add(m, "", "phase", "", (double)t->at.phase);
-    if (evaluated)
-        add_evaluation(t, m);
-}
-
-static hs_status tell_step(hs_trainer *t, bool log, bool evaluated)
-{
-    const hs_step_record *s = &t->last;
-    const int64_t show = t->c->train.show_every, done = t->at.step;
-    hs_progress_step shown = { .step = t->at.step,
-                               .tokens_seen = t->at.tokens_seen,
-                               .loss = last_loss(t),
-                               .lr = (double)s->lr,
-                               .grad_norm = (double)s->grad_norm,
-                               .scale = (double)s->next_scale,
-                               .val_loss = evaluated ? t->val_loss : NAN,
-                               .line = log && (!show || evaluated || done == t->progress.steps || due(done, show)) };
-    for (int i = 0; i < HS_LOSSES && has_part(t, HS_LOSS_TOKENS); i++)
-        if (trained_part(t, i))
-            shown.part[shown.n_parts++] =
-                (hs_progress_part){ hs_loss_words[i], last_losses(t)[i],
-                                    evaluated && t->result.has_hits && t->result.part[i].labels ? hs_eval_accuracy(&t->result.part[i])
-                                                                                                : NAN };
-    hs_progress_show(&t->progress, &shown);
-    if (!log)
-        return HS_OK;
-    metrics m;
-    make_metrics(t, evaluated, &m);
-    if (t->o->json) {
-        json_t *o = json_pack("{s:s, s:I}", "event", "step", "step", (json_int_t)t->at.step);
-        for (int i = 0; i < m.n; i++)
-            json_object_set_new(o, m.line[i].name, hs_line_real(m.line[i].value));
-        hs_line_print(o);
-    }
-    HS_TRY(hs_metrics_write(t->metrics, t->at.step, m.line, m.n));
-    if (t->tensorboard)
-        HS_TRY(hs_tensorboard_write(t->tensorboard, t->at.step, m.line, m.n));
-    return HS_OK;
-}
-
-// What it is trained on, and for how long.
-static void tell_data(const hs_trainer *t)
-{
-    char tokens[32], what[128];
-    hs_progress *p = (hs_progress *)&t->progress;
-    if (t->corpus.shards.n)
-        snprintf(what, sizeof what, "%d shard%s of sequences", t->corpus.shards.n, hs_plural(t->corpus.shards.n));
-    else if (t->corpus.n_sources > 1)
-        snprintf(what, sizeof what, "%s tokens of training text in %d stores",
-                 hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens), t->corpus.n_sources);
-    else
-        snprintf(what, sizeof what, "%s tokens of training text",
-                 hs_human_count((double)hs_corpus_train_tokens(&t->corpus), tokens, sizeof tokens));
-    if (hs_config_n_phases(t->whole) > 1)
-        hs_progress_say(p, "phases.%lld%s%s:", (long long)t->at.phase, hs_config_phase_name(t->whole, (int)t->at.phase)[0] ? ", " : "",
-                        hs_config_phase_name(t->whole, (int)t->at.phase));
-    hs_progress_say(p, "%s, %lld step%s of %lld; peak of this machine, measured in registers: %.0f GFLOP/s", what,
-                    (long long)t->c->train.steps, hs_plural(t->c->train.steps),
-                    (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), t->progress.peak_flops / 1e9);
-}
-
-static void tell_start(const hs_trainer *t)
-{
-    char count[32], bytes[32], policy[16], sizes[256];
-    const int64_t parameters = t->arch.family->count(t->arch.settings);
-    const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes(t->engine->params));
-    hs_config_text(t->c, "amp.policy", policy, sizeof policy);
-    hs_progress *p = (hs_progress *)&t->progress;
-    hs_arch_describe(t->arch, sizes, sizeof sizes);
-    hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %d thread%s (%s), %s planned", t->c->train.name, t->arch.family->title,
-                    hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team, hs_plural(t->device->team),
-                    hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
-    tell_data(t);
-    const size_t all = hs_params_count(t->engine->params), trained = hs_params_count_trained(t->engine->params);
-    if (trained < all)
-        hs_progress_say(p, "%s of them are trained (train.freeze)", hs_human_count((double)trained, count, sizeof count));
-    if (t->policy_note)
-        hs_progress_say(p, "%s", t->policy_note);
-    if (t->run.from[0])
-        hs_progress_say(p, "going on from %s, after step %lld", t->run.from, (long long)t->at.step);
-    else if (t->run.init[0])
-        hs_progress_say(p, "weights from %s", t->run.init);
-    if (t->o->json)
-        hs_line_print(json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:o, s:o, s:i}", "event", "start", "run", t->run.dir, "parameters",
-                                (json_int_t)parameters, "policy", policy, "step", (json_int_t)t->at.step, "steps",
-                                (json_int_t)t->progress.steps, "planned_bytes", hs_line_real(total), "peak_flops",
-                                hs_line_real(t->progress.peak_flops), "threads", t->device->team));
-}
-
-// Once: when its steps are in, or when the run ends before.
-static hs_status tell_profile(hs_trainer *t)
-{
-    hs_profile *p = t->profile;
-    if (!p)
-        return HS_OK;
-    t->profile = NULL;
-    hs_status st = HS_OK;
-    if (p->n) {
-        hs_progress_say(&t->progress, "%s", "");
-        st = hs_profile_report(p, t->progress.peak_flops, t->o->json, t->o->json ? stdout : t->o->quiet ? NULL : t->progress.out);
-    } else {
-        hs_warn("--profile: the run ended before the first step it would have taken");
-    }
-    hs_profile_free(p);
-    return st;
-}
-
-static void tell_end(hs_trainer *t, const char *png)
-{
-    char latest[4096] = "", val[64] = "", time[32];
-    hs_ckpt_resolve(t->run.checkpoints, false, latest, sizeof latest);
-    if (!isnan(t->val_loss))
-        snprintf(val, sizeof val, ", validation loss %.4f", t->val_loss);
-    hs_progress_say(&t->progress, "done: %lld step%s, %s of training%s", (long long)t->at.step, hs_plural(t->at.step),
-                    hs_human_time(t->train_seconds, time, sizeof time), val);
-    hs_progress_say(&t->progress, "checkpoint   %s", latest);
-    if (png[0])
-        hs_progress_say(&t->progress, "loss curve   %s", png);
-    if (t->o->json)
-        hs_line_print(json_pack("{s:s, s:I, s:o, s:o, s:o, s:s, s:s}", "event", "end", "step", (json_int_t)t->at.step, "loss",
-                                hs_line_real(last_loss(t)), "val_loss", hs_line_real(t->val_loss), "seconds",
-                                hs_line_real(t->train_seconds), "checkpoint", latest, "loss_png", png));
-}
-
 // ---- the run
 // Before records are lost; while there is nothing to show yet; for someone who watches; and step by step, for the debugger.
 static bool must_look(hs_trainer *t)
@@ -369,17 +179,19 @@ static hs_status one_step(hs_trainer *t)
 {
     bool best = false;
     HS_TRY(run_step(t));
-    const bool last = t->at.phase_step == t->c->train.steps, evaluates = t->validation && (last || due(t->at.step, t->c->train.eval_every)),
-               log = last || evaluates || due(t->at.step, t->c->train.log_every) || due(t->at.step, t->c->train.show_every),
-               kept = due(t->at.step, t->c->checkpoint.every);
+    const bool last = t->at.phase_step == t->c->train.steps,
+               evaluates = t->validation && (last || hs_trainer_due(t, t->c->train.eval_every)),
+               log = last || evaluates || hs_trainer_due(t, t->c->train.log_every) || hs_trainer_due(t, t->c->train.show_every),
+               kept = hs_trainer_due(t, t->c->checkpoint.every);
     const hs_status st = log || kept || must_look(t) ? read_records(t) : HS_OK;
     const bool evaluated = evaluates && st == HS_OK;
     if (evaluated)
         HS_TRY(evaluate(t, last, &best));
-    HS_TRY(tell_step(t, log && t->last.step == t->at.step, evaluated)); // a run that diverged on the way has no values of this step
+    HS_TRY(
+        hs_trainer_tell_step(t, log && t->last.step == t->at.step, evaluated)); // a run that diverged on the way has no values of this step
     if (st != HS_OK)
         return hs_frame_at(st, __FILE__, __LINE__);
-    if (last || best || kept)
+    if (last || best || kept || (evaluated && hs_trainer_enough(t)))
         HS_TRY(save(t, best));
     return HS_OK;
 }
@@ -393,6 +205,18 @@ static hs_status stop(hs_trainer *t, int signal)
         hs_line_print(json_pack("{s:s, s:I, s:s}", "event", "stopped", "step", (json_int_t)t->at.step, "signal", hs_signal_name(signal)));
     return HS_FAIL(STOPPED, "stopped by %s after step %lld of %lld; saved in %s: the same command goes on from there",
                    hs_signal_name(signal), (long long)t->at.step, (long long)t->progress.steps, t->run.checkpoints);
+}
+
+static hs_train_result result_of(const hs_trainer *t)
+{
+    hs_train_result r = { .score = t->at.best_score,
+                          .val_loss = t->at.best_val_loss,
+                          .best_step = t->at.best_step,
+                          .steps = t->at.step,
+                          .seconds = t->train_seconds };
+    if (t->at.best_val_loss >= 0)
+        snprintf(r.metric, sizeof r.metric, "%s", t->metric);
+    return r;
 }
 
 static hs_status finish(hs_trainer *t)
@@ -414,32 +238,39 @@ static hs_status finish(hs_trainer *t)
         hs_warn("no loss curve: %s", hs_error());
         png[0] = 0;
     }
-    tell_end(t, png);
+    hs_trainer_tell_end(t, png);
+    hs_trainer_tell_result(t);
+    if (t->o->result)
+        *t->o->result = result_of(t);
     return HS_OK;
 }
 
 static hs_status run_phase(hs_trainer *t)
 {
-    while (t->at.phase_step < t->c->train.steps) {
+    while (t->at.phase_step < t->c->train.steps && !hs_trainer_enough(t)) {
+        if (hs_trainer_stage(t) != t->c->train.trained_from) {
+            HS_TRY(save(t, false));
+            HS_TRY(hs_trainer_next_stage(t));
+        }
         HS_TRY(one_step(t));
         if (hs_profile_done(t->profile))
-            HS_TRY(tell_profile(t));
+            HS_TRY(hs_trainer_tell_profile(t));
         hs_process_check_output();
         const int signal = hs_signal_seen();
         if (signal && t->at.step < t->progress.steps)
             return stop(t, signal);
     }
-    return tell_profile(t);
+    return hs_trainer_tell_profile(t);
 }
 
 static hs_status run(hs_trainer *t)
 {
-    tell_start(t);
+    hs_trainer_tell_start(t);
     hs_process_check_output();
     HS_TRY(run_phase(t));
     while (t->at.phase + 1 < hs_config_n_phases(t->whole)) {
         HS_TRY(hs_trainer_next_phase(t));
-        tell_data(t);
+        hs_trainer_tell_data(t);
         if (t->o->json)
             hs_line_print(json_pack("{s:s, s:I, s:I, s:s}", "event", "phase", "step", (json_int_t)t->at.step, "phase",
                                     (json_int_t)t->at.phase, "name", hs_config_phase_name(t->whole, (int)t->at.phase)));

@@ -15,11 +15,19 @@
 #include "recipes/train/run_dir.h"
 #include "recipes/train/train_feed.h"
 
+typedef struct hs_train_result { // of a run that ended
+    char metric[64];             // what its best is judged by; "": nothing was evaluated
+    double score, val_loss;      // of the best
+    int64_t best_step, steps;
+    double seconds; // of training, of this process
+} hs_train_result;
+
 typedef struct hs_train_opts {
     hs_config *config;        // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
     const char *dir, *resume; // --out; auto, none or a path
     const char *profile;      // --profile; NULL or "": none
     bool overwrite, accept_edited, json, quiet;
+    hs_train_result *result; // NULL: nobody asks
 } hs_train_opts;
 
 typedef struct hs_watch { // step mode: the first result of a step that was not finite
@@ -51,14 +59,19 @@ typedef struct hs_trainer {
     int64_t saved_step;    // of the last checkpoint handed over; -1: none
     int64_t first_step;    // of this process
     hs_eval_result result; // of the last evaluation
+    hs_scores scores;      // and its scores, where there is a judge
     double val_loss;       // its loss; NaN: none
     double train_seconds;  // in steps of this process
     // of the phase that is trained, at.phase
-    hs_config *c; // its settings
+    hs_config *c;      // its settings
+    hs_labels classes; // of labelled data: those of a head that goes on; none: the data's
     hs_corpus corpus;
     hs_arch arch; // of the configuration
     hs_feed feed;
     hs_source *validation; // NULL: no evaluation
+    hs_judge *judge;       // NULL: losses alone
+    const char *metric;    // what the best is judged by: "loss", or a score
+    int64_t epoch;         // samples of one, where train.epochs counts; else 0
     hs_engine *engine;
     hs_loader *loader;
     hs_ckpt *ckpt;
@@ -72,6 +85,26 @@ hs_status hs_train(const hs_train_opts *o); // STOPPED after a signal, NONFINITE
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o);
 void hs_trainer_close(hs_trainer *t);
 
+// Of train_tell.c.
+void hs_trainer_tell_start(const hs_trainer *t);
+void hs_trainer_tell_data(const hs_trainer *t); // what it is trained on, and for how long
+// Behind a step. log: its values go into the files; evaluated: so do those of t->result.
+hs_status hs_trainer_tell_step(hs_trainer *t, bool log, bool evaluated);
+hs_status hs_trainer_tell_profile(hs_trainer *t);         // once: when its steps are in, or when the run ends before
+void hs_trainer_tell_end(hs_trainer *t, const char *png); // png "": no curve was drawn
+
+// Of train_task.c.
+hs_status hs_trainer_settle_epochs(hs_trainer *t);       // train.steps of train.epochs; the feed is there
+bool hs_trainer_due(const hs_trainer *t, int64_t every); // behind a step: every so many, -1: an epoch ended in it
+int hs_trainer_stage(const hs_trainer *t); // train.unfreeze: what lies less deep than that (hs_family.depth) stands still in the next step
+hs_status hs_trainer_rates(hs_trainer *t); // optim.layer_decay, for the engine's optimizer
+hs_status hs_trainer_judge(hs_trainer *t); // of the phase's validation; USAGE: task.metric is none of its scores
+double hs_trainer_score(const hs_trainer *t); // of the last evaluation, by the metric
+bool hs_trainer_note_best(hs_trainer *t);     // true: the last evaluation is the best so far
+bool hs_trainer_enough(const hs_trainer *t);  // train.patience is at its end
+hs_status hs_trainer_report(hs_trainer *t);   // of the last evaluation, in the run's folder
+void hs_trainer_tell_result(const hs_trainer *t);
+
 // Of train_phase.c.
 // Does the state stand at the end of a phase behind which there is another: then it becomes that one's beginning.
 void hs_trainer_move_on(const hs_trainer *t, hs_train_state *s);
@@ -83,6 +116,7 @@ hs_status hs_phase_writer(hs_trainer *t);      // of checkpoints
 hs_status hs_phase_loader(hs_trainer *t);
 hs_status hs_phase_progress(hs_trainer *t);
 void hs_phase_close(hs_trainer *t);
+hs_status hs_trainer_next_stage(hs_trainer *t); // more layers are trained from here on; saved too
 hs_status hs_trainer_next_phase(hs_trainer *t); // the one that is done was saved
 
 #endif

@@ -69,6 +69,7 @@ static bool says_heads(const hs_config *c, const hs_family *f)
 static hs_status take_settings(hs_config *c, const hs_model_info *info, const hs_family *family, const char *source)
 {
     HS_TRY(take_family(c, family, source));
+    HS_TRY(hs_config_settle_task(c));
     const hs_arch m = hs_config_arch(c);
     const hs_schema *s = family->settings;
     const bool heads = says_heads(c, family);
@@ -111,7 +112,46 @@ hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **toke
 {
     if (c->train.init_from[0]) // a run that goes on has its own copy of what it took over
         HS_TRY(take_shape(c, run->from[0] ? run->from : run->init));
+    else
+        HS_TRY(hs_config_settle_task(c));
     return hs_weights_tokenizer(c, run, tokenizer_dir);
+}
+
+// "LABEL_0", "LABEL_1", ...: transformers' names for what nobody named.
+static bool nameless(const hs_labels *l)
+{
+    char name[32];
+    int i = 0;
+    while (i < l->n && snprintf(name, sizeof name, "LABEL_%d", i) > 0 && strcmp(l->name[i], name) == 0)
+        i++;
+    return i == l->n;
+}
+
+hs_status hs_weights_classes(const hs_config *c, const hs_run_dir *run, hs_labels *out)
+{
+    hs_model_info info = { 0 };
+    const hs_family *family;
+    *out = (hs_labels){ 0 };
+    if (!run->from[0] && (!run->init[0] || c->task.head == HS_HEAD_NEW))
+        return HS_OK;
+    hs_status st = hs_session_info(c->table->families, run->from[0] ? run->from : run->init, &info, &family);
+    if (st == HS_OK && hs_arch_task((hs_arch){ family, info.settings.bytes }) == hs_arch_task(hs_config_arch(c)) &&
+        (run->from[0] || !nameless(&info.labels)))
+        st = hs_labels_copy(out, &info.labels);
+    hs_model_info_free(&info);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_weights_labels(hs_config *c, int64_t have)
+{
+    char at[128];
+    const int64_t labels = hs_config_model_int(c, "model.labels");
+    if (!labels && have)
+        return hs_config_set_int(c, "model.labels", have, "data.train");
+    if (labels != have)
+        return HS_FAIL(USAGE, "%smodel.labels is %lld, but the data have %lld", hs_config_prefix(c, "model.labels", at, sizeof at),
+                       (long long)labels, (long long)have);
+    return HS_OK;
 }
 
 hs_status hs_weights_vocabulary(hs_config *c, int64_t have)

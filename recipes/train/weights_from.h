@@ -15,6 +15,11 @@ hs_status hs_weights_vocabulary(hs_config *c, int64_t have);
 // The same of model.pad, where the family has that key. USAGE: it is set, and the tokenizer's is another.
 hs_status hs_weights_pad(hs_config *c, const hs_tokenizer *t);
 hs_status hs_weights_pad_id(hs_config *c, int32_t pad); // of a tokenizer whose padding token is known; -1: it has none
+// Of labelled data: the classes of a head that goes on, those of the checkpoint or, with task.head keep, of a train.init_from for the same
+// task that names them; n 0: there are none. The caller frees them.
+hs_status hs_weights_classes(const hs_config *c, const hs_run_dir *run, hs_labels *out);
+// model.labels, where it is open, from data that have so many. USAGE: it is set to another number.
+hs_status hs_weights_labels(hs_config *c, int64_t have);
 // Going on from a checkpoint of `family` with these settings: USAGE, where the configuration has another shape.
 hs_status hs_weights_check(const hs_config *c, const hs_model_info *info, const hs_family *family, const char *from);
 
