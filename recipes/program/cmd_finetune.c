@@ -40,23 +40,6 @@ static hs_status find_file(const char *arg, char *file, size_t size)
                    near ? near : "");
 }
 
-static bool has_run(const char *dir)
-{
-    char path[4096], found[4096];
-    snprintf(path, sizeof path, "%s/checkpoints", dir);
-    return hs_ckpt_resolve(path, HS_CKPT_TRAIN, found, sizeof found) == HS_OK;
-}
-
-static hs_status check(const hs_config *c, const finetune_options *o, const char *dir)
-{
-    if (!hs_config_labelled(c))
-        return HS_FAIL(USAGE, "task.kind is none: finetune needs a task, halfstep pretrain trains on a text");
-    if (!c->train.init_from[0] && hs_config_is_default(c, "model.type") && strcmp(o->resume, "none") != 0 && !has_run(dir))
-        return HS_FAIL(USAGE, "train.init_from is not set: name the model to fine-tune, --init_from DIR (or a model to train from nothing, "
-                              "model.type and its sizes)");
-    return HS_OK;
-}
-
 // ---- seeds: "1..5", "1,2,7", or both
 static hs_status parse_seeds(const char *text, int64_t seed[MOST_SEEDS], int *n)
 {
@@ -183,7 +166,8 @@ static hs_status run(const hs_cli *cli, hs_config *config)
     if (hs_cli_given(cli, "out") && !o->out[0])
         return HS_FAIL(USAGE, "--out is empty: name a folder, or leave the option out");
     snprintf(dir, sizeof dir, "%s%s", o->out[0] ? "" : "runs/", o->out[0] ? o->out : config->train.name);
-    HS_TRY(check(config, o, dir));
+    if (!hs_config_labelled(config))
+        return HS_FAIL(USAGE, "task.kind is none: finetune needs a task, halfstep pretrain trains on a text");
     return hs_cli_given(cli, "seeds") ? all_seeds(o, config, dir) : one_run(o, config, dir, NULL);
 }
 

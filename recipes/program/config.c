@@ -330,7 +330,6 @@ static hs_status check_one(const hs_config *c, bool data_needed)
     HS_TRY(check_model(c));
     if (!c->train.init_from[0]) // else when its shape and heads are known
         HS_TRY(hs_config_check_batches(c));
-    HS_TRY(hs_config_check_task(c));
     HS_TRY(check_name(c));
     HS_TRY(check_micro_batch(c));
     HS_TRY(hs_config_check_optim(c));
@@ -346,6 +345,7 @@ static hs_status check_one(const hs_config *c, bool data_needed)
 
 hs_status hs_config_check(const hs_config *c, bool data_needed)
 {
+    HS_TRY(hs_config_check_task(c));
     if (!c->n_phases)
         return check_one(c, data_needed);
     hs_config *one = malloc(sizeof *one);

@@ -157,8 +157,17 @@ static hs_status check_one_stretch(const hs_config *c)
     return HS_OK;
 }
 
+static hs_status check_model(const hs_config *c)
+{
+    if (hs_config_labelled(c) && !c->train.init_from[0] && hs_config_is_default(c, "model.type"))
+        return HS_FAIL(USAGE, "train.init_from is not set: name the model to fine-tune, --init_from DIR in halfstep finetune (or a model to "
+                              "train from nothing, model.type and its sizes)");
+    return HS_OK;
+}
+
 hs_status hs_config_check_task(const hs_config *c)
 {
+    HS_TRY(check_model(c));
     HS_TRY(check_one_stretch(c));
     HS_TRY(check_rows(c));
     HS_TRY(check_weights(c));

@@ -25,8 +25,8 @@ static void reads_moments_called_m_and_v(void **state)
     const char *const old = HS_TESTS_DIR "/golden/checkpoint-m-v";
     char dir[CKPT_PATH], found[CKPT_PATH], path[2 * CKPT_PATH];
     hs_params *ps = ckpt_params_of(8, 4, 5, 1), *again = ckpt_params_of(8, 4, 5, 1);
-    const hs_train_state want = ckpt_state(11);
-    hs_train_state t;
+    hs_train_state want = ckpt_state(11), t;
+    want.best_score = 0, want.worse = 0; // it knew neither
     OK(hs_ckpt_resolve(old, true, found, sizeof found)); // verified
     const hs_ckpt_opts names = ckpt_opts(NULL, 0);
     OK(hs_ckpt_load_params(found, &names, ps));
