@@ -23,6 +23,25 @@ static void word_at(const char *words, int i, char *buf, size_t size)
     snprintf(buf, size, "%.*s", (int)strcspn(words, "|"), words);
 }
 
+// Origins are the configuration's own bytes.
+static hs_status set_as(hs_config *c, const char *key, const char *value, const char *of)
+{
+    char where[sizeof c->origin[0].text];
+    snprintf(where, sizeof where, "%s", hs_config_where(c, of));
+    return hs_config_set(c, key, value, where);
+}
+
+// A model with a task wears no other head.
+static hs_status take_off_heads(hs_config *c, const hs_family *family)
+{
+    for (int i = 0; i < family->settings->n; i++) {
+        const hs_key *k = &family->settings->key[i];
+        if (k->type == HS_KEY_BOOL && hs_family_wears(family, k->name) && hs_config_is_default(c, k->name) && strcmp(k->value, "true") == 0)
+            HS_TRY(set_as(c, k->name, "false", "task.kind"));
+    }
+    return HS_OK;
+}
+
 hs_status hs_config_settle_task(hs_config *c)
 {
     char word[32], is[32], kind[32], at[128];
@@ -42,7 +61,8 @@ hs_status hs_config_settle_task(hs_config *c)
     if (strcmp(is, word) != 0 && !hs_config_is_default(c, "model.task"))
         return HS_FAIL(USAGE, "%smodel.task is %s, but task.kind %s asks for %s", hs_config_prefix(c, "model.task", at, sizeof at), is,
                        kind, word);
-    return hs_config_set(c, "model.task", word, hs_config_where(c, "task.kind"));
+    HS_TRY(set_as(c, "model.task", word, "task.kind"));
+    return task == HS_TASK_NONE ? HS_OK : take_off_heads(c, family);
 }
 
 // ---- agreement between values
@@ -160,8 +180,9 @@ static hs_status check_one_stretch(const hs_config *c)
 static hs_status check_model(const hs_config *c)
 {
     if (hs_config_labelled(c) && !c->train.init_from[0] && hs_config_is_default(c, "model.type"))
-        return HS_FAIL(USAGE, "train.init_from is not set: name the model to fine-tune, --init_from DIR in halfstep finetune (or a model to "
-                              "train from nothing, model.type and its sizes)");
+        return HS_FAIL(USAGE,
+                       "train.init_from is not set: name the model to fine-tune, --init_from DIR in halfstep finetune (or a model to "
+                       "train from nothing, model.type and its sizes)");
     return HS_OK;
 }
 

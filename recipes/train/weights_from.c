@@ -65,6 +65,13 @@ static bool says_heads(const hs_config *c, const hs_family *f)
     return false;
 }
 
+// A head for the very task that is asked for is kept as it is.
+static bool head_goes_on(const hs_config *c, const hs_family *family, const hs_model_info *info)
+{
+    const hs_task task = hs_arch_task(hs_config_arch(c));
+    return task != HS_TASK_NONE && c->task.head == HS_HEAD_KEEP && hs_arch_task((hs_arch){ family, info->settings.bytes }) == task;
+}
+
 // Weights to start from bring their shape; a setting that says otherwise is refused. Heads may be others: they are drawn, or left out.
 static hs_status take_settings(hs_config *c, const hs_model_info *info, const hs_family *family, const char *source)
 {
@@ -72,7 +79,7 @@ static hs_status take_settings(hs_config *c, const hs_model_info *info, const hs
     HS_TRY(hs_config_settle_task(c));
     const hs_arch m = hs_config_arch(c);
     const hs_schema *s = family->settings;
-    const bool heads = says_heads(c, family);
+    const bool heads = says_heads(c, family), goes_on = head_goes_on(c, family, info);
     for (int i = 0; i < s->n; i++) {
         const hs_key *k = &s->key[i];
         char ours[HS_KEY_STRING_BYTES], theirs[HS_KEY_STRING_BYTES];
@@ -81,7 +88,7 @@ static hs_status take_settings(hs_config *c, const hs_model_info *info, const hs
             continue;
         hs_schema_format(s, m.settings, (hs_key_at){ .key = k }, ours, sizeof ours);
         hs_schema_format(s, info->settings.bytes, (hs_key_at){ .key = k }, theirs, sizeof theirs);
-        if (heads && hs_family_wears(family, k->name))
+        if (heads && hs_family_wears(family, k->name) && !(goes_on && strcmp(k->name, "model.crf") == 0))
             continue;
         if (!open && !hs_config_is_default(c, k->name) && !same_value(k, m, info->settings.bytes))
             return HS_FAIL(USAGE, "%s: %s is %s, but train.init_from %s has %s", hs_config_where(c, k->name), k->name, ours, source,
