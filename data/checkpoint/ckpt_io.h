@@ -62,7 +62,8 @@ typedef struct hs_st_source {
     int part;                // of the logical tensors stacked in param, from 1 on; 0: all of them
     const hs_params *values; // NULL, or param's values are read out of these while they are written; t.data is NULL then
 } hs_st_source;
-hs_status hs_st_source_write(hs_out *o, const hs_st_source *s); // the bytes of that tensor, behind what was written
+hs_status hs_st_source_write(hs_out *o, const hs_st_source *s);   // the bytes of that tensor, behind what was written
+hs_status hs_st_source_values(const hs_st_source *s, float *dst); // its elements in f32, of those that are read out of `values`
 hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum);
 
 // dst[c * dst_width + r] = src[r * src_width + c] for r < rows, c < cols

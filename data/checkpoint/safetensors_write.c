@@ -158,6 +158,28 @@ hs_status hs_st_source_write(hs_out *o, const hs_st_source *s)
     return st;
 }
 
+hs_status hs_st_source_values(const hs_st_source *s, float *dst)
+{
+    const hs_param *p = s->param;
+    const int pieces = s->part > 0 ? p->parts : 1;
+    int64_t all = 1;
+    if (s->values == NULL)
+        return HS_FAIL(INTERNAL, "tensor \"%s\" is not read out of parameters", s->t.name);
+    for (int i = 0; i < p->n_dims; i++)
+        all *= p->logical[i];
+    float *whole = malloc((size_t)(all > 0 ? all : 1) * sizeof *whole);
+    if (whole == NULL)
+        return HS_FAIL(MEMORY, "no memory for %lld numbers of \"%s\"", (long long)all, p->name);
+    hs_params_export(s->values, s->values->master, p, whole);
+    const float *part = whole + (s->part > 0 ? s->part - 1 : 0) * (all / pieces);
+    if (s->transposed)
+        hs_turn_f32(dst, p->logical[0] / pieces, part, p->logical[1], p->logical[0] / pieces, p->logical[1]);
+    else
+        memcpy(dst, part, (size_t)(all / pieces) * sizeof *dst);
+    free(whole);
+    return HS_OK;
+}
+
 static hs_status write_tensors(hs_out *o, const hs_st_source *const *order, int n)
 {
     for (int i = 0; i < n; i++)
