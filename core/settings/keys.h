@@ -54,6 +54,24 @@ typedef struct hs_file_key {
     unsigned tasks; // (optional) bits 1 << hs_task: of models with such a task alone; in others `value` is written, and nothing read
 } hs_file_key;
 
+// How a family's models lie in a file of llama.cpp (GGUF).
+typedef struct hs_gguf_rows { // a number that no key says: rows of a tensor
+    const char *tensor;       // "token_embd.weight"
+    size_t offset;            // of the int64_t field
+} hs_gguf_rows;
+typedef struct hs_gguf_files {
+    const char *architecture; // general.architecture; keys stand behind it and a dot
+    const hs_file_key *key;   // INT, REAL, TIMES, FIXED of "true" or "false"
+    int n_keys;
+    const hs_gguf_rows *rows;
+    int n_rows;
+    const hs_name_rule *name; // a parameter without a rule is not in the file (heads)
+    int n_names;
+    const hs_alias *alias;
+    int n_aliases;
+    const char *(*cannot)(const void *settings); // (optional) why there is no such file of these settings; NULL: there is
+} hs_gguf_files;
+
 typedef struct hs_model_files {         // how a family's models lie in a directory
     const char *model_type;             // of config.json
     const char *architecture;           // classes of transformers that it is, "BertForPreTraining|BertForMaskedLM|BertModel"
@@ -67,8 +85,9 @@ typedef struct hs_model_files {         // how a family's models lie in a direct
     int n_names;
     const hs_alias *alias;
     int n_aliases;
-    const char *heads;  // (optional) scopes of ours that a model may wear or not: "mlm|next"
-    const char *prefix; // (optional) "transformer.": of names that files of the bare model lack it in
+    const char *heads;         // (optional) scopes of ours that a model may wear or not: "mlm|next"
+    const char *prefix;        // (optional) "transformer.": of names that files of the bare model lack it in
+    const hs_gguf_files *gguf; // (optional) llama.cpp has such models
 } hs_model_files;
 
 #ifdef __cplusplus

@@ -21,9 +21,9 @@ static hs_status cut_off(const scan *s, const char *what)
 
 static hs_status number(scan *s, size_t width, uint64_t *v)
 {
+    *v = 0;
     if (left(s) < width)
         return cut_off(s, "a number");
-    *v = 0;
     for (size_t i = 0; i < width; i++)
         *v |= (uint64_t)(uint8_t)*s->at++ << (8 * i);
     return HS_OK;
@@ -126,7 +126,7 @@ static hs_status known(const scan *s, const hs_gguf_tensor *t, uint64_t type)
 static hs_status tensor(scan *s, hs_gguf_tensor *t, uint64_t *offset)
 {
     hs_gguf_text name;
-    uint64_t count, type;
+    uint64_t count = 0, type = 0;
     int64_t values = 1;
     size_t bytes = 0;
     *t = (hs_gguf_tensor){ .name = "" };

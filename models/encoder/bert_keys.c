@@ -43,6 +43,44 @@ static const hs_file_key file_keys[] = {
 };
 HS_ENC_CLASSES("Bert");
 
+// ---- llama.cpp's: an encoder without heads. It computes gelu by tanh, whatever the model has.
+static const hs_name_rule gguf_names[] = {
+    { "embed.word.weight", "token_embd.weight", false, 0 },
+    { "embed.position.weight", "position_embd.weight", false, 0 },
+    { "embed.type.weight", "token_types.weight", false, 0 },
+    HS_ENC_PAIR("embed.norm", "token_embd_norm"),
+    HS_ENC_QKV("blk.%d.attn_q", "blk.%d.attn_k", "blk.%d.attn_v"),
+    HS_ENC_PAIR("l%d.attn.out", "blk.%d.attn_output"),
+    HS_ENC_PAIR("l%d.attn.norm", "blk.%d.attn_output_norm"),
+    HS_ENC_PAIR("l%d.ff.up", "blk.%d.ffn_up"),
+    HS_ENC_PAIR("l%d.ff.down", "blk.%d.ffn_down"),
+    HS_ENC_PAIR("l%d.ff.norm", "blk.%d.layer_output_norm"),
+};
+static const hs_file_key gguf_keys[] = {
+    { HS_ENC_FILE_INT("block_count", layers, 1, NULL) },
+    { HS_ENC_FILE_INT("attention.head_count", heads, 1, NULL) },
+    { HS_ENC_FILE_INT("embedding_length", width, 1, NULL) },
+    { HS_ENC_FILE_INT("feed_forward_length", ff, 1, NULL), .times = 4, .of = offsetof(hs_encoder_config, width) },
+    { HS_ENC_FILE_INT("context_length", context, 1, NULL) },
+    { HS_ENC_FILE_REAL("attention.layer_norm_epsilon", eps, "1e-12", 0.999999) },
+    { HS_ENC_FILE_ONLY("attention.causal", "false"), .asks = "attention to what stands before alone" },
+};
+static const hs_gguf_rows gguf_rows[] = { { "token_embd.weight", offsetof(hs_encoder_config, vocab) },
+                                          { "token_types.weight", offsetof(hs_encoder_config, types) } };
+static const char *gguf_cannot(const void *settings_)
+{
+    const hs_encoder_config *c = settings_;
+    return c->act == HS_ENCODER_RELU ? "model.act is relu, and llama.cpp computes gelu" : NULL;
+}
+static const hs_gguf_files gguf = { .architecture = "bert",
+                                    .key = gguf_keys,
+                                    .n_keys = HS_COUNT(gguf_keys),
+                                    .rows = gguf_rows,
+                                    .n_rows = HS_COUNT(gguf_rows),
+                                    .name = gguf_names,
+                                    .n_names = HS_COUNT(gguf_names),
+                                    .cannot = gguf_cannot };
+
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_bert_family = {
     .name = "bert",
@@ -53,5 +91,6 @@ const hs_family hs_bert_family = {
     .files = { .model_type = "bert",
                .architecture = "BertForPreTraining|BertForMaskedLM|BertForNextSentencePrediction|BertModel",
                HS_ENC_TABLES(hs_encoder_wearing_pair),
-               .prefix = B },
+               .prefix = B,
+               .gguf = &gguf },
 };

@@ -164,6 +164,40 @@ static const hs_file_key file_keys[] = {
 };
 static const char task_classes[] = "GPT2ForSequenceClassification|GPT2ForTokenClassification|GPT2ForQuestionAnswering";
 
+// ---- llama.cpp's
+#define PAIR(ours, theirs)                                                                                                                 \
+    { ours ".weight", theirs ".weight", false, 0 }, { ours ".bias", theirs ".bias", false, 0 }
+static const hs_name_rule gguf_names[] = {
+    { "wte.weight", "token_embd.weight", false, 0 },
+    { "wpe.weight", "position_embd.weight", false, 0 },
+    PAIR("h%d.ln_1", "blk.%d.attn_norm"),
+    PAIR("h%d.attn.qkv", "blk.%d.attn_qkv"),
+    PAIR("h%d.attn.proj", "blk.%d.attn_output"),
+    PAIR("h%d.ln_2", "blk.%d.ffn_norm"),
+    PAIR("h%d.mlp.up", "blk.%d.ffn_up"),
+    PAIR("h%d.mlp.down", "blk.%d.ffn_down"),
+    PAIR("ln_f", "output_norm"),
+};
+static const hs_file_key gguf_keys[] = {
+    { SIZE("block_count", layers) },
+    { SIZE("attention.head_count", heads) },
+    { SIZE("embedding_length", width) },
+    { SIZE("context_length", context) },
+    { .key = "feed_forward_length", .type = HS_FILE_TIMES, AT(width), .times = 4 },
+    { .key = "attention.layer_norm_epsilon", .type = HS_FILE_REAL, AT(eps), .value = "1e-5", .min = 1e-30, .max = 0.999999 },
+};
+static const hs_gguf_rows gguf_rows[] = { { "token_embd.weight", offsetof(hs_gpt_config, vocab) } };
+static const hs_alias gguf_aliases[] = { { "output.weight", "token_embd.weight" } };
+static const hs_gguf_files gguf = { .architecture = "gpt2",
+                                    .key = gguf_keys,
+                                    .n_keys = HS_COUNT(gguf_keys),
+                                    .rows = gguf_rows,
+                                    .n_rows = HS_COUNT(gguf_rows),
+                                    .name = gguf_names,
+                                    .n_names = HS_COUNT(gguf_names),
+                                    .alias = gguf_aliases,
+                                    .n_aliases = HS_COUNT(gguf_aliases) };
+
 // ---- the row
 static hs_status check(const void *c) { return hs_gpt_check(c); }
 static hs_tensor *trace(hs_graph *g, const void *c, const hs_arch_shape *s) { return hs_gpt(g, c, s); }
@@ -207,5 +241,6 @@ const hs_family hs_gpt_family = {
                .n_aliases = HS_COUNT(aliases),
                .heads = HS_TASK_SCOPES,
                .task_classes = task_classes,
-               .prefix = "transformer." },
+               .prefix = "transformer.",
+               .gguf = &gguf },
 };

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum form { FORM_SAFETENSORS, FORM_ONNX, FORMS } form;
-#define FORM_WORDS "safetensors|onnx"
-static const char *const form_words[FORMS] = { "safetensors", "onnx" };
+typedef enum form { FORM_SAFETENSORS, FORM_ONNX, FORM_GGUF, FORMS } form;
+#define FORM_WORDS "safetensors|onnx|gguf"
+static const char *const form_words[FORMS] = { "safetensors", "onnx", "gguf" };
 
 typedef struct export_options {
     hs_common common;
@@ -20,8 +20,11 @@ typedef struct export_options {
     int64_t shard_size;
 } export_options;
 
-static const hs_dtype dtypes[] = { HS_F32, HS_BF16, HS_F16 };
-#define DTYPE_WORDS "f32|bf16|f16"
+static const hs_dtype dtypes[] = {
+    [HS_EXPORT_F32] = HS_F32, [HS_EXPORT_BF16] = HS_BF16, [HS_EXPORT_F16] = HS_F16, [HS_EXPORT_Q8_0] = HS_I8
+};
+#define DTYPE_WORDS "f32|bf16|f16|q8_0"
+static const char *const dtype_words[] = { "f32", "bf16", "f16", "q8_0" };
 
 // Options that are of one form alone.
 static const struct {
@@ -41,11 +44,14 @@ static hs_status check(const hs_cli *cli)
             return HS_FAIL(USAGE, "--%s is of --to %s", of_form[i].option, form_words[of_form[i].of]);
     if (o->to == FORM_ONNX && dtypes[o->dtype] == HS_BF16)
         return HS_FAIL(USAGE, "--dtype bf16 is not of --to onnx, where few machines compute in it: f32 or f16");
+    if (o->to != FORM_GGUF && o->dtype == HS_EXPORT_Q8_0)
+        return HS_FAIL(USAGE, "--dtype q8_0 is of --to gguf");
     return HS_OK;
 }
 
-static hs_status export_safetensors(hs_export_model *m, const export_options *o)
+static hs_status export_safetensors(hs_export_model *m, const char *path, const export_options *o)
 {
+    (void)path;
     const hs_export_opts e = { .dtype = dtypes[o->dtype], .shard_bytes = (uint64_t)o->shard_size * 1000000, .overwrite = o->overwrite };
     const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
     hs_graph *g;
@@ -55,8 +61,9 @@ static hs_status export_safetensors(hs_export_model *m, const export_options *o)
     return hs_ckpt_export_as(o->output, &e, &(hs_ckpt_opts){ .files = m->info.files }, m->params, &m->info, m->tokenizer);
 }
 
-static hs_status export_onnx(hs_export_model *m, const export_options *o)
+static hs_status export_onnx(hs_export_model *m, const char *path, const export_options *o)
 {
+    (void)path;
     return hs_export_onnx(m, o->output,
                           &(hs_export_onnx_opts){ .version = HS_VERSION,
                                                   .dtype = dtypes[o->dtype],
@@ -66,6 +73,18 @@ static hs_status export_onnx(hs_export_model *m, const export_options *o)
                                                   .overwrite = o->overwrite });
 }
 
+static hs_status export_gguf(hs_export_model *m, const char *path, const export_options *o)
+{
+    hs_export_said said;
+    HS_TRY(
+        hs_export_gguf(m, path, o->output, &(hs_export_gguf_opts){ .type = (hs_export_type)o->dtype, .overwrite = o->overwrite }, &said));
+    if (said.left_out)
+        hs_warn("%s: %d parameters of its heads are left out: GGUF has encoders and writers alone", m->dir, said.left_out);
+    if (said.tokenizer[0])
+        hs_warn("%s/model.gguf has no tokenizer: %s", o->output, said.tokenizer);
+    return HS_OK;
+}
+
 static void report(const hs_export_model *m, const export_options *o)
 {
     char what[256];
@@ -73,15 +92,16 @@ static void report(const hs_export_model *m, const export_options *o)
     hs_arch_describe(m->arch, what, sizeof what);
     if (o->common.json)
         hs_line_print(json_pack("{s:s, s:s, s:s, s:s, s:I}", "output", o->output, "to", form_words[o->to], "model", m->arch.family->name,
-                                "dtype", hs_dtype_name(dtypes[o->dtype]), "parameters", (json_int_t)n));
+                                "dtype", dtype_words[o->dtype], "parameters", (json_int_t)n));
     else
-        printf("%s: %s of %lld parameters (%s), %s as %s\n", o->output, m->arch.family->title, (long long)n, what,
-               hs_dtype_name(dtypes[o->dtype]), form_words[o->to]);
+        printf("%s: %s of %lld parameters (%s), %s as %s\n", o->output, m->arch.family->title, (long long)n, what, dtype_words[o->dtype],
+               form_words[o->to]);
 }
 
 static hs_status run_export(const hs_cli *cli)
 {
-    static hs_status (*const exports[FORMS])(hs_export_model *, const export_options *) = { export_safetensors, export_onnx };
+    static hs_status (*const exports[FORMS])(hs_export_model *, const char *, const export_options *) = { export_safetensors, export_onnx,
+                                                                                                          export_gguf };
     const export_options *o = cli->options;
     hs_export_model m = { 0 };
     hs_process_outlive_output();
@@ -90,7 +110,7 @@ static hs_status run_export(const hs_cli *cli)
     if (st == HS_OK && !m.tokenizer && hs_tokenizer_found(m.dir))
         hs_warn("its tokenizer is left out: %s", m.tokenizer_error);
     if (st == HS_OK)
-        st = exports[o->to](&m, o);
+        st = exports[o->to](&m, cli->arg[0], o);
     if (st == HS_OK)
         report(&m, o);
     hs_export_model_close(&m);
@@ -101,7 +121,7 @@ static hs_status run_export(const hs_cli *cli)
 static const hs_key keys[] = {
     { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
-    { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights" },
+    { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights; q8_0: gguf" },
     { .name = "hidden",
       .type = HS_KEY_BOOL,
       AT(hidden),
@@ -140,10 +160,12 @@ const hs_command hs_cmd_export = {
     .arguments = "CHECKPOINT",
     .summary = "write a checkpoint in a form that other tools open",
     .examples = "halfstep export runs/bert-mini --to onnx -o bert-mini-onnx\n"
+                "halfstep export runs/quickstart --to gguf --dtype q8_0 -o quickstart-gguf\n"
                 "halfstep export runs/quickstart --to safetensors --dtype bf16 -o quickstart-bf16",
     .notes = "CHECKPOINT is anything that opens here, a published encoder too.\n"
              "safetensors: a directory of transformers. onnx: model.onnx beside config.json and the tokenizer, opset 17; batch_size and\n"
              "sequence_length are free, inputs and outputs are named as transformers' exporter names them.\n"
+             "gguf: model.gguf for llama.cpp, of GPT-2 and BERT, with its tokenizer; heads are left out.\n"
              "With --json: output, to, model, dtype, parameters.",
     .options = &schema,
     .min_args = 1,

@@ -1,0 +1,145 @@
+// gguf_export: values and settings of a model under llama.cpp's names. Matrices take the type that is asked for; what llama.cpp adds up
+// or looks up by position stays f32, as its own converter leaves it.
+#include "data/checkpoint/new_folder.h"
+#include "data/checkpoint/sentence_folder.h"
+#include "data/formats/gguf_model.h"
+#include "data/tokenizers/tok_gguf.h"
+#include "infer/export/export.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    hs_ggml_type type;
+    int file_type; // general.file_type
+} types[] = { [HS_EXPORT_F32] = { HS_GGML_F32, 0 },
+              [HS_EXPORT_BF16] = { HS_GGML_BF16, 32 },
+              [HS_EXPORT_F16] = { HS_GGML_F16, 1 },
+              [HS_EXPORT_Q8_0] = { HS_GGML_Q8_0, 7 } };
+
+static bool stays_f32(const hs_param *p, const char *name)
+{
+    return p->n_dims < 2 || strcmp(name, "position_embd.weight") == 0 || strcmp(name, "token_types.weight") == 0;
+}
+
+// One tensor of a parameter, with its source in the file's memory.
+static hs_status add_tensor(hs_gguf *g, const hs_export_model *m, const hs_param *p, const hs_name_piece *piece, hs_ggml_type type)
+{
+    hs_st_source *s = hs_gguf_keep(g, sizeof *s);
+    if (!s)
+        return HS_OK;
+    *s = (hs_st_source){ .param = p, .values = m->params, .part = piece->part, .transposed = piece->transposed };
+    s->t = (hs_st_tensor){ .name = p->name, .dtype = HS_F32, .n_dims = p->n_dims };
+    for (int i = 0; i < p->n_dims; i++)
+        s->t.dim[i] = i == 0 && piece->part > 0 ? p->logical[0] / p->parts : p->logical[i];
+    if (piece->transposed) {
+        const int64_t out = s->t.dim[0];
+        s->t.dim[0] = s->t.dim[1], s->t.dim[1] = out;
+    }
+    return hs_gguf_add_tensor(g, piece->name, stays_f32(p, piece->name) ? HS_GGML_F32 : type, s);
+}
+
+static hs_status add_tensors(hs_gguf *g, const hs_export_model *m, hs_ggml_type type, int *left_out)
+{
+    const hs_gguf_files *f = m->info.files->gguf;
+    *left_out = 0;
+    for (int i = 0; i < m->params->n_params; i++) {
+        const hs_param *p = m->params->param[i];
+        hs_name_piece piece[HS_NAME_PIECES];
+        char name[HS_NAME_BYTES];
+        int n;
+        if (!hs_name_to_theirs(f->name, f->n_names, p->name, name, sizeof name, NULL)) {
+            ++*left_out;
+            continue;
+        }
+        HS_TRY(hs_name_pieces(f->name, f->n_names, p->name, p->parts, piece, &n));
+        for (int k = 0; k < n; k++)
+            HS_TRY(add_tensor(g, m, p, &piece[k], type));
+    }
+    return HS_OK;
+}
+
+// What a folder of sentence-transformers says of how tokens become a vector.
+static hs_status put_pooling(hs_gguf *g, const hs_export_model *m, const char *path)
+{
+    static const int pooling[HS_POOLINGS] = { [HS_POOLING_MEAN] = 1, [HS_POOLING_CLS] = 2 }; // 0: none
+    hs_sentence how;
+    char key[96];
+    if (m->arch.family->batch != HS_BATCH_MASKED)
+        return HS_OK;
+    HS_TRY(hs_sentence_read(path, &how));
+    snprintf(key, sizeof key, "%s.pooling_type", m->info.files->gguf->architecture);
+    if (how.found && how.pooling_known && pooling[how.pooling])
+        hs_gguf_put_int(g, key, HS_GGUF_U32, pooling[how.pooling]);
+    return HS_OK;
+}
+
+static hs_status put_tokenizer(hs_gguf *g, const hs_export_model *m, hs_export_said *said)
+{
+    const int64_t vocab = hs_arch_int(m->arch, "model.vocab"), types_ = hs_arch_int(m->arch, "model.types");
+    char key[96];
+    if (types_ > 0)
+        hs_gguf_put_int(g, "tokenizer.ggml.token_type_count", HS_GGUF_U32, types_);
+    if (m->tokenizer) {
+        const hs_status st = hs_gguf_put_tokenizer(g, m->tokenizer, vocab);
+        if (st != HS_UNSUPPORTED)
+            return st;
+        snprintf(said->tokenizer, sizeof said->tokenizer, "%s", hs_error());
+    } else
+        snprintf(said->tokenizer, sizeof said->tokenizer, "the checkpoint has none");
+    hs_gguf_put_no_tokenizer(g);
+    snprintf(key, sizeof key, "%s.vocab_size", m->info.files->gguf->architecture);
+    hs_gguf_put_int(g, key, HS_GGUF_U32, vocab);
+    return HS_OK;
+}
+
+static hs_status fill(hs_gguf *g, const hs_export_model *m, const char *path, const hs_export_gguf_opts *o, hs_export_said *said)
+{
+    hs_gguf_put_model(g, m->info.files->gguf, m->arch.settings);
+    hs_gguf_put_int(g, "general.file_type", HS_GGUF_U32, types[o->type].file_type);
+    if (types[o->type].type == HS_GGML_Q8_0)
+        hs_gguf_put_int(g, "general.quantization_version", HS_GGUF_U32, 2);
+    HS_TRY(put_pooling(g, m, path));
+    HS_TRY(put_tokenizer(g, m, said));
+    return add_tensors(g, m, types[o->type].type, &said->left_out);
+}
+
+static hs_status check(const hs_export_model *m)
+{
+    const hs_gguf_files *f = m->info.files->gguf;
+    if (!f)
+        return HS_FAIL(UNSUPPORTED, "%s: model_type %s has no form in GGUF here", m->dir, m->info.files->model_type);
+    const char *why = f->cannot ? f->cannot(m->arch.settings) : NULL;
+    return why ? HS_FAIL(UNSUPPORTED, "%s has no form in GGUF: %s", m->dir, why) : HS_OK;
+}
+
+static hs_status export_into(hs_export_model *m, const char *tmp, const char *path, const hs_export_gguf_opts *o, hs_export_said *said)
+{
+    const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
+    char file[HS_PATH];
+    hs_graph *trace;
+    hs_gguf *g;
+    HS_TRY(hs_path_join(file, "%s/model.gguf", tmp));
+    HS_TRY(hs_export_model_trace(m, HS_EVAL, &shape, &trace));
+    hs_graph_free(trace);
+    HS_TRY(hs_export_model_load(m));
+    HS_TRY(hs_gguf_new(&g));
+    hs_status st = fill(g, m, path, o, said);
+    if (st == HS_OK)
+        st = hs_gguf_write(&hs_io_system, file, g);
+    hs_gguf_close(g);
+    return st;
+}
+
+hs_status hs_export_gguf(hs_export_model *m, const char *path, const char *dir, const hs_export_gguf_opts *o, hs_export_said *said)
+{
+    hs_new_folder f;
+    *said = (hs_export_said){ 0 };
+    HS_TRY(check(m));
+    HS_TRY(hs_new_folder_begin(&f, dir, o->overwrite));
+    const hs_status st = export_into(m, f.tmp, path, o, said);
+    if (st == HS_OK)
+        return hs_new_folder_commit(&f);
+    hs_new_folder_discard(&f);
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
