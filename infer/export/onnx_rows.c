@@ -224,12 +224,29 @@ static hs_status emit_gather_rows(hs_ox *x, const hs_node *n)
     return emit_alias(x, n);
 }
 
+// Of the last token that attention_mask has, where padding may stand on either side.
+static const char *last_token(hs_ox *x, const char *in)
+{
+    const char *length = HS_OX(x, "Gather", HS_OX(x, "Shape", HS_OX_IDS), hs_ox_int(x, 1));
+    const char *at = HS_OX(x, "Mul", HS_OX(x, "Range", hs_ox_int(x, 0), length, hs_ox_int(x, 1)), HS_OX_MASK);
+    at = HS_OX(x, "ReduceMax", at);
+    hs_onnx_set_ints(x->m, hs_ox_last(x), "axes", (const int64_t[]){ 1 }, 1);
+    const char *y = HS_OX(x, "GatherND", in, at);
+    hs_onnx_set_int(x->m, hs_ox_last(x), "batch_dims", 1);
+    return y;
+}
+
 static hs_status emit_pool(hs_ox *x, const hs_node *n)
 {
+    const int64_t kind = hs_ox_attr(n, "kind");
     const char *in;
-    if (hs_ox_attr(n, "kind") != HS_POOL_FIRST)
-        return HS_FAIL(UNSUPPORTED, "%s: this pooling has no form in ONNX yet, only that of the first token", n->scope);
+    if (kind != HS_POOL_FIRST && kind != HS_POOL_LAST)
+        return HS_FAIL(UNSUPPORTED, "%s: this pooling has no form in ONNX, only those of the first and of the last token", n->scope);
     HS_TRY(hs_ox_in(x, n, "x", &in));
+    if (kind == HS_POOL_LAST) {
+        hs_ox_out(x, n, last_token(x, in), width_of(x, n));
+        return HS_OK;
+    }
     hs_ox_out(x, n, HS_OX(x, "Gather", in, hs_ox_int(x, 0)), width_of(x, n));
     hs_onnx_set_int(x->m, hs_ox_last(x), "axis", 1);
     return HS_OK;

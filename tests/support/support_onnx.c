@@ -350,24 +350,75 @@ static void split(const node *x) // into equal parts of the last axis
     }
 }
 
+static void reduce_max(const node *x) // of one axis, which stays with 1
+{
+    const onnx_array *a = x->in[0];
+    const int64_t axis = hs_onnx_attr_of(x->n, "axes")->ints[0];
+    int64_t outer, inner, dim[HS_ONNX_DIMS];
+    outer_inner(a, axis, &outer, &inner);
+    memcpy(dim, a->dim, sizeof dim);
+    dim[axis] = 1;
+    onnx_array *y = result(x, a->n_dims, dim);
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < inner; i++) {
+            y->v[o * inner + i] = -INFINITY;
+            for (int64_t k = 0; k < a->dim[axis]; k++)
+                y->v[o * inner + i] = fmax(y->v[o * inner + i], a->v[(o * a->dim[axis] + k) * inner + i]);
+        }
+}
+
+static void gather_nd(const node *x) // a row of each of the batch
+{
+    const onnx_array *a = x->in[0], *at = x->in[1];
+    assert_true(a->n_dims == 3 && at->n_dims == 2 && at->dim[1] == 1 && hs_onnx_int(x->n, "batch_dims", 0) == 1);
+    onnx_array *y = result(x, 2, (int64_t[]){ a->dim[0], a->dim[2] });
+    for (int64_t b = 0; b < a->dim[0]; b++)
+        memcpy(y->v + b * a->dim[2], a->v + (b * a->dim[1] + (int64_t)at->v[b]) * a->dim[2], (size_t)a->dim[2] * sizeof *y->v);
+}
+
+static void squeeze(const node *x) // the last axis
+{
+    const onnx_array *a = x->in[0];
+    assert_true(x->in[1]->v[0] == -1 && a->dim[a->n_dims - 1] == 1);
+    onnx_array *y = result(x, a->n_dims - 1, a->dim);
+    memcpy(y->v, a->v, (size_t)count(a) * sizeof *y->v);
+}
+
 static const struct {
     const char *op;
     elementwise *f;
     void (*run)(const node *x);
-} operators[] = { { "Add", add, NULL },         { "Sub", sub, NULL },
-                  { "Mul", mul, NULL },         { "Div", divided, NULL },
-                  { "Pow", power, NULL },       { "Max", larger, NULL },
-                  { "Equal", equal, NULL },     { "LessOrEqual", at_most, NULL },
-                  { "And", both, NULL },        { "Not", inverse, NULL },
-                  { "Where", where, NULL },     { "Erf", erf_of, NULL },
-                  { "Tanh", tanh_of, NULL },    { "Relu", relu_of, NULL },
-                  { "Cast", NULL, cast },       { "MatMul", NULL, matmul },
-                  { "Gather", NULL, gather },   { "Shape", NULL, shape },
-                  { "Slice", NULL, slice },     { "Unsqueeze", NULL, unsqueeze },
-                  { "Reshape", NULL, reshape }, { "Transpose", NULL, transpose },
-                  { "Softmax", NULL, softmax }, { "LayerNormalization", NULL, layernorm },
-                  { "CumSum", NULL, cumsum },   { "Range", NULL, range },
-                  { "Concat", NULL, concat },   { "Split", NULL, split } };
+} operators[] = { { "Add", add, NULL },
+                  { "Sub", sub, NULL },
+                  { "Mul", mul, NULL },
+                  { "Div", divided, NULL },
+                  { "Pow", power, NULL },
+                  { "Max", larger, NULL },
+                  { "Equal", equal, NULL },
+                  { "LessOrEqual", at_most, NULL },
+                  { "And", both, NULL },
+                  { "Not", inverse, NULL },
+                  { "Where", where, NULL },
+                  { "Erf", erf_of, NULL },
+                  { "Tanh", tanh_of, NULL },
+                  { "Relu", relu_of, NULL },
+                  { "Cast", NULL, cast },
+                  { "MatMul", NULL, matmul },
+                  { "Gather", NULL, gather },
+                  { "Shape", NULL, shape },
+                  { "Slice", NULL, slice },
+                  { "Unsqueeze", NULL, unsqueeze },
+                  { "Reshape", NULL, reshape },
+                  { "Transpose", NULL, transpose },
+                  { "Softmax", NULL, softmax },
+                  { "LayerNormalization", NULL, layernorm },
+                  { "CumSum", NULL, cumsum },
+                  { "Range", NULL, range },
+                  { "Concat", NULL, concat },
+                  { "ReduceMax", NULL, reduce_max },
+                  { "GatherND", NULL, gather_nd },
+                  { "Squeeze", NULL, squeeze },
+                  { "Split", NULL, split } };
 
 static void run_node(onnx_run *r, const hs_onnx_node *n)
 {
