@@ -6,6 +6,7 @@
 #include "infer/export/onnx_emit.h"
 #include "ops/ops.h"
 #include "tests/support/support_onnx.h"
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,6 @@ static double largest_of(const float *v, int64_t n)
 
 // ---- encoders
 typedef struct subject {
-    const hs_family *family;
     char dir[512];
     hs_safetensors *golden;
     const int32_t *starts;
@@ -52,11 +52,11 @@ typedef struct subject {
 
 static const hs_st_entry *stored(const subject *s, const char *name) { return hs_safetensors_find(s->golden, name); }
 
-static void subject_open(subject *s, const hs_family *f)
+static void subject_open(subject *s, const char *kind, const char *name)
 {
     char path[600];
-    *s = (subject){ .family = f };
-    snprintf(s->dir, sizeof s->dir, HS_TESTS_DIR "/golden/encoders/%s", f->name);
+    *s = (subject){ 0 };
+    snprintf(s->dir, sizeof s->dir, HS_TESTS_DIR "/golden/%s/%s", kind, name);
     snprintf(path, sizeof path, "%s/golden.safetensors", s->dir);
     OK(hs_safetensors_open(&s->golden, path));
     s->starts = stored(s, "starts")->data;
@@ -90,7 +90,7 @@ static void check(const subject *s, const onnx_run *r, const char *output, const
 {
     const hs_st_entry *t = stored(s, name);
     const onnx_array *y = onnx_run_get(r, output);
-    const int32_t *picks = stored(s, "picks")->data;
+    const int32_t *picks = picked ? stored(s, "picks")->data : NULL;
     assert_non_null(y);
     const int64_t width = t->dim[1];
     const double largest = largest_of(t->data, t->dim[0] * width);
@@ -165,7 +165,7 @@ static void every_encoder(void **state)
             row++;
         if (row == HS_COUNT(encoders))
             fail_msg("%s has no row here", hs_families[i]->name);
-        subject_open(&s, hs_families[i]);
+        subject_open(&s, "encoders", hs_families[i]->name);
         for (int hidden = 0; hidden < 2; hidden++) {
             char name[64];
             snprintf(name, sizeof name, "%s-%d", encoders[row].family, hidden);
@@ -189,7 +189,7 @@ static void forms(void **state)
     subject s;
     struct hs_export_onnx_opts beside = { .version = "test", .beside = true },
                                half = { .version = "test", .dtype = HS_F16, .overwrite = true };
-    subject_open(&s, hs_families[1]);
+    subject_open(&s, "encoders", "bert");
     hs_onnx *m = exported(s.dir, "forms", &beside);
     assert_int_equal(m->n_beside, 1);
     run(&s, m, false, 2e-6);
@@ -206,6 +206,59 @@ static void forms(void **state)
     run(&s, m, false, 2e-3);
     hs_onnx_close(m);
     hs_safetensors_close(s.golden);
+}
+
+// ---- models with a task: every head of every family that has a golden
+static void check_span(const subject *s, const onnx_run *r)
+{
+    static const char *const names[] = { "start_logits", "end_logits" };
+    const hs_st_entry *t = stored(s, "logits");
+    const double largest = largest_of(t->data, t->dim[0] * 2);
+    for (int k = 0; k < 2; k++) {
+        const onnx_array *y = onnx_run_get(r, names[k]);
+        assert_true(y && y->n_dims == 2 && y->dim[1] == s->longest);
+        for (int64_t n = 0, b = 0; n < t->dim[0]; n++) {
+            while (s->starts[b + 1] <= n)
+                b++;
+            close_to(names[k], y->v[b * s->longest + n - s->starts[b]], (double)((const float *)t->data)[2 * n + k], largest, 2e-6);
+        }
+    }
+}
+
+static void one_head(const char *name)
+{
+    subject s;
+    onnx_run r;
+    subject_open(&s, "heads", name);
+    hs_onnx *m = exported(s.dir, name, &(hs_export_onnx_opts){ .version = "test", .past = true });
+    onnx_run_begin(&r, m);
+    feed(&s, &r);
+    onnx_run_all(&r);
+    if (strstr(name, "-span")) {
+        names_are(m, m->out, m->n_outs, "start_logits end_logits");
+        check_span(&s, &r);
+    } else {
+        names_are(m, m->out, m->n_outs, "logits");
+        check(&s, &r, "logits", "logits", false, 2e-6);
+    }
+    onnx_run_end(&r);
+    hs_onnx_close(m);
+    hs_safetensors_close(s.golden);
+}
+
+static void every_head(void **state)
+{
+    (void)state;
+    DIR *d = opendir(HS_TESTS_DIR "/golden/heads");
+    int n = 0;
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.') {
+            one_head(e->d_name);
+            n++;
+        }
+    closedir(d);
+    assert_true(n >= 25);
 }
 
 // ---- GPT-2
@@ -331,7 +384,7 @@ static void table(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_encoder), cmocka_unit_test(forms), cmocka_unit_test(gpt),
-                                        cmocka_unit_test(table) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_encoder), cmocka_unit_test(forms), cmocka_unit_test(every_head),
+                                        cmocka_unit_test(gpt), cmocka_unit_test(table) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
