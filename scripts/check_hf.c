@@ -65,6 +65,7 @@ static hs_status copy(const char *in, const char *out)
     hs_ckpt_free(c);
     hs_tokenizer_free(tok);
     hs_params_free(ps);
+    hs_model_info_free(&info);
     return HS_OK;
 }
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Encoders' model directories against Hugging Face transformers, both ways.
+"""Encoders' model directories, and those of every model with a task, against Hugging Face transformers, both ways.
 
     scripts/check_hf_encoders.py [--build build] [--helper PROGRAM] [--only-given] [CHECKPOINT ...]
 
 1. transformers writes a tiny model of each family and class (one file, shards, bf16, f16, the names of before 2019, with the tied decoder and
    with the buffers of old versions); check_hf.c reads each and writes it again; transformers must open that as the class its config.json
-   names, with nothing missing, unexpected or of another shape, and find the same tensors. Its last hidden state and pooled tokens must be
-   the helper's within 1e-5.
+   names, with nothing missing, unexpected or of another shape, and find the same tensors, labels and problem_type. Its last hidden state
+   and pooled tokens must be the helper's within 1e-5.
 2. The same of every CHECKPOINT: a step folder that `halfstep pretrain` wrote, or a published one (sentence-transformers folders too). Of those
    also: normalised means of hidden states, which is what `halfstep embed` gives.
 
@@ -31,6 +31,9 @@ COMMON = dict(vocab_size=61, hidden_size=32, num_hidden_layers=2, num_attention_
               initializer_range=0.2)
 
 
+PROBLEMS = "single_label_classification", "regression", "multi_label_classification"
+
+
 def classes():
     bert, ernie = hf.BertConfig(**COMMON), hf.ErnieConfig(**COMMON, type_vocab_size=4, use_task_id=True, task_type_vocab_size=5)
     roberta = hf.RobertaConfig(**{**COMMON, "max_position_embeddings": 22}, type_vocab_size=1)
@@ -50,6 +53,14 @@ def classes():
                           (hf.ElectraConfig(**COMMON, embedding_size=32), "ElectraModel")):
         for name in names.split():
             yield name, config
+    labels = {"id2label": dict(enumerate(("B-LOC", "O", "a \"b\""))), "label2id": {"B-LOC": 0, "O": 1, "a \"b\"": 2}}
+    gpt = hf.GPT2Config(vocab_size=61, n_embd=32, n_layer=2, n_head=2, n_positions=20, bos_token_id=None, eos_token_id=None)
+    for config, prefix in ((bert, "Bert"), (ernie, "Ernie"), (roberta, "Roberta"), (prelayer, "RobertaPreLayerNorm"), (distil, "DistilBert"),
+                           (albert, "Albert"), (electra, "Electra"), (gpt, "GPT2")):
+        for problem in PROBLEMS:
+            yield prefix + "ForSequenceClassification", type(config)(**{**config.to_dict(), **labels, "problem_type": problem})
+        yield prefix + "ForTokenClassification", type(config)(**{**config.to_dict(), **labels})
+        yield prefix + "ForQuestionAnswering", config
 
 
 def rewrite(d, change):
@@ -68,7 +79,7 @@ TIED = {"cls.predictions.bias": "cls.predictions.decoder", "lm_head.bias": "lm_h
 
 
 def with_decoder(state):
-    words = next(k for k in state if k.endswith("word_embeddings.weight"))
+    words = next((k for k in state if k.endswith("word_embeddings.weight")), None)
     for bias, decoder in TIED.items():
         if bias in state:
             state[decoder + ".weight"] = state[words]
@@ -82,7 +93,10 @@ def bias_elsewhere(state):
 
 
 def with_buffers(state):
-    words = next(k for k in state if k.endswith("word_embeddings.weight"))
+    words = next((k for k in state if k.endswith("word_embeddings.weight")), "word_embeddings.weight")
+    if words not in state:
+        state["transformer.h.0.attn.bias"] = torch.ones(1, 1, 20, 20)  # GPT-2's
+        return
     state[words.replace("word_embeddings.weight", "position_ids")] = torch.arange(20)[None]
 
 
@@ -176,6 +190,11 @@ def main():
                 for ours in (out / "model", out / "checkpoints/step-00000001"):
                     config_json = json.loads((ours / "config.json").read_text())
                     assert config_json["architectures"] == [name], f"{label}: {config_json['architectures']}, not {name}"
+                    if name.endswith(("Classification", "QuestionAnswering")):
+                        opened = load_clean(ours).config
+                        for key in ("id2label", "label2id", "num_labels", "problem_type"):
+                            got, want = getattr(opened, key), getattr(read.config, key)
+                            assert got == want, f"{label}: {key} is {got}, not {want}"
                     same_models(read, load_clean(ours))
                 worst = max(worst, same_hidden(helper, read, d, d.with_name(d.name + "-hidden"))[0])
             print(f"ok  {name}: read in 8 forms, written twice, opened by transformers: equal; hidden states off by {worst:.1e} of the largest")
