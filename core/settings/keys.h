@@ -51,7 +51,8 @@ typedef struct hs_file_key {
     size_t above; // INT: (optional) offset of an int64_t field; the file's number is ours + that + 1 (rows before a table's first position)
     bool read_only, write_only;
     bool unset;     // REAL: below 0 in ours stands for `value`, which the file spells out; then that may be "null"
-    unsigned tasks; // (optional) bits 1 << hs_task: of models with such a task alone; in others `value` is written, and nothing read
+    unsigned tasks; // (optional) bits 1 << hs_task: of models with such a task alone; in others nothing is read, and written what `unset`
+                    // has, or nothing
 } hs_file_key;
 
 // How a family's models lie in a file of llama.cpp (GGUF).

@@ -42,6 +42,8 @@ bool hs_file_task_writes(const hs_model_files *f, const void *settings, const hs
     const int task = hs_file_task(f, settings);
     if (k->type == HS_FILE_TASK)
         return problems[task] != NULL;
+    if (k->tasks && !k->unset && !(k->tasks >> task & 1))
+        return false;
     return (k->type != HS_FILE_LABELS && k->type != HS_FILE_LABEL_IDS) || (task && task != HS_TASK_SPAN);
 }
 

@@ -160,6 +160,11 @@ static const hs_file_key file_keys[] = {
       .min = 0,
       .max = 0.999999,
       .tasks = 1 << HS_TASK_TOKENS },
+    // by which transformers finds a text's last token
+    { .key = "pad_token_id",
+      .type = HS_FILE_TOKEN,
+      .value = "pad",
+      .tasks = 1 << HS_TASK_SEQUENCE | 1 << HS_TASK_REGRESSION | 1 << HS_TASK_MULTILABEL },
     HS_TASK_FILE_KEYS(hs_gpt_config, head),
 };
 static const char task_classes[] = "GPT2ForSequenceClassification|GPT2ForTokenClassification|GPT2ForQuestionAnswering";

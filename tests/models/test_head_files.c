@@ -139,8 +139,6 @@ static void what_is_wrong_is_said(void **state)
     }
 }
 
-// ---- weights to start from
-
 static hs_params *params_of(const hs_family *f, const void *settings)
 {
     const hs_grid grid = hs_grid_self();
@@ -154,6 +152,50 @@ static hs_params *params_of(const hs_family *f, const void *settings)
     OK(hs_params_alloc(ps, NULL, false));
     return ps;
 }
+
+// What only models with some task write.
+static void keys_of_a_task(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *folder, *has, *lacks;
+    } table[] = {
+        { "heads/gpt2-sequence", "\"pad_token_id\": null", NULL }, // no tokenizer, no such token
+        { "heads/gpt2-tokens", "\"classifier_dropout\": 0.0", "pad_token_id" },
+        { "gpt2-lm", "\"classifier_dropout\": null", "pad_token_id" },
+        { "gpt2-lm", "GPT2LMHeadModel", "label" },
+        { "heads/bert-span", "BertForQuestionAnswering", "label" },
+        { "heads/bert-crf", "BertForTokenClassification", "problem_type" },
+        { "heads/distilbert-tokens", "\"seq_classif_dropout\": 0.2", "problem_type" }, // of no meaning there: transformers' own
+    };
+    for (int i = 0; i < HS_COUNT(table); i++) {
+        char from[512], to[2 * CKPT_PATH], path[3 * CKPT_PATH], text[8192];
+        const hs_model_files *known[HS_FAMILIES];
+        hs_model_info info;
+        int n = 0, at = 0;
+        for (; hs_families[n]; n++)
+            known[n] = &hs_families[n]->files;
+        snprintf(from, sizeof from, HS_TESTS_DIR "/golden/%s", table[i].folder);
+        OK(hs_ckpt_read_info(from, known, n, &info));
+        while (known[at] != info.files)
+            at++;
+        hs_params *ps = params_of(hs_families[at], info.settings.bytes);
+        OK(hs_ckpt_load_params(from, &(hs_ckpt_opts){ .files = info.files }, ps));
+        snprintf(to, sizeof to, "%s/keys%d", work, i);
+        OK(hs_ckpt_export(to, &(hs_ckpt_opts){ .files = info.files }, ps, &info, NULL));
+        snprintf(path, sizeof path, "%s/config.json", to);
+        FILE *f = fopen(path, "r");
+        assert_non_null(f);
+        text[fread(text, 1, sizeof text - 1, f)] = 0;
+        fclose(f);
+        if (!strstr(text, table[i].has) || (table[i].lacks && strstr(text, table[i].lacks)))
+            fail_msg("%s is written as %s", table[i].folder, text);
+        hs_params_free(ps);
+        hs_model_info_free(&info);
+    }
+}
+
+// ---- weights to start from
 
 static bool is_head(const char *name)
 {
@@ -330,8 +372,11 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(what_config_json_says), cmocka_unit_test(what_is_wrong_is_said),
-                                        cmocka_unit_test(weights_to_start_from), cmocka_unit_test(settings_that_do_not_go_together),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(what_config_json_says),
+                                        cmocka_unit_test(what_is_wrong_is_said),
+                                        cmocka_unit_test(keys_of_a_task),
+                                        cmocka_unit_test(weights_to_start_from),
+                                        cmocka_unit_test(settings_that_do_not_go_together),
                                         cmocka_unit_test(shapes_that_have_no_loss) };
     return cmocka_run_group_tests_name("heads: files", tests, set_up, tear_down);
 }
