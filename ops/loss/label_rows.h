@@ -114,6 +114,14 @@ static const hs_case label_cases[] = {
     { .in = { { 9, 8 }, { 9, 5 } }, .attr = &label_few, .fill = HS_FILL_LARGE, .note = "large values" },
 };
 
+static void label_make(const int64_t *dim, hs_case *c, void *attr)
+{
+    *c = (hs_case){ .in = { [LOGITS] = { dim[0], (dim[1] + 7) / 8 * 8 }, [TARGET] = { dim[0], dim[1] } },
+                    .ext = { HS_EXT_SEQS, HS_EXT_SEQS } };
+    *(hs_label_attr *)attr = (hs_label_attr){ .labels = (int32_t)dim[1] };
+}
+static const hs_op_sizes label_sizes[] = { { .form = "ROWSxLABELS", .usual = "64x1,64x28,1Kx1K", .make = label_make } };
+
 #define LABEL_ENTRY                                                                                                                        \
     .attr_bytes = sizeof(hs_label_attr), .attrs = label_attrs, .n_attrs = HS_COUNT(label_attrs), .flags = HS_OP_LOSS,                      \
     .loss_offset = offsetof(hs_label_attr, loss),                                                                                          \
@@ -122,6 +130,6 @@ static const hs_case label_cases[] = {
             [WEIGHT] = { "weight", HS_AMP_F32, HS_NO_GRAD | HS_OPTIONAL } },                                                               \
     .out = { [LOSS] = { "loss", HS_AMP_F32, 0 }, [DLOGITS] = { "dx", HS_AMP_KEEP, HS_IS_INPUT_0 } }, .shape = label_shape,                 \
     .cost = label_costs, .ref = label_reference, .cases = label_cases, .n_cases = HS_COUNT(label_cases),                                   \
-    .cpu = { label_forward, NULL, HS_PART_ROWS, HS_PART_ROWS }
+    .bench = { .sizes = label_sizes, .n_sizes = HS_COUNT(label_sizes) }, .cpu = { label_forward, NULL, HS_PART_ROWS, HS_PART_ROWS }
 
 #endif
