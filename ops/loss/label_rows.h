@@ -75,22 +75,20 @@ static inline float label_row(const hs_args *a, int64_t n, float k, bool gradien
     const hs_ref *x = &a->in[LOGITS];
     const int64_t V = x->cols, L = ((const hs_label_attr *)a->attr)->labels;
     const float *t = hs_f32(a, TARGET) + n * L;
-    float sum = 0, wide[LABEL_BLOCK], buf[LABEL_BLOCK];
+    float sum = 0, wide[LABEL_BLOCK];
     for (int64_t c0 = 0; c0 < V; c0 += LABEL_BLOCK) {
         const int64_t m = V - c0 < LABEL_BLOCK ? V - c0 : LABEL_BLOCK, live = L < c0 ? 0 : L - c0 < m ? L - c0 : m;
-        const float *v = hs_load(x, n * V + c0, m, wide);
-        float *d = hs_dest(x, n * V + c0, buf), part = 0;
+        const float *v = hs_load(x, n * V + c0, m, wide), *want = t + c0;
+        float slope[LABEL_BLOCK] = { 0 }, part = 0;
+        HS_SIMD_SUM(part)
         for (int64_t c = 0; c < live; c++) {
-            const label_cell_of cell = label_cell(v[c], t[c0 + c]);
+            const label_cell_of cell = label_cell(v[c], want[c]);
             part += cell.cost;
-            if (gradient)
-                d[c] = k * cell.slope;
+            slope[c] = k * cell.slope;
         }
         sum += part;
-        if (!gradient)
-            continue;
-        memset(d + live, 0, (size_t)(m - live) * sizeof *d);
-        hs_store(x, n * V + c0, m, d);
+        if (gradient)
+            hs_store(x, n * V + c0, m, slope);
     }
     return sum / (float)L;
 }
