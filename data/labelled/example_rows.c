@@ -82,6 +82,8 @@ hs_status hs_row_maker_new(hs_row_maker **out, hs_about about, const hs_rows_opt
     if (about == HS_ABOUT_SPAN) {
         m->o.stride = o->stride ? o->stride : 128;
         m->o.max_query = o->max_query ? o->max_query : 64;
+        if (!o->max_query && m->o.max_query > o->max_length / 3) // of short rows most is left to the context
+            m->o.max_query = o->max_length / 3;
     }
     const bool bpe = strcmp(hs_tokenizer_kind(o->tokenizer), "bpe") == 0;
     m->space = o->prefix_space == HS_PREFIX_YES || (o->prefix_space == HS_PREFIX_AUTO && bpe && about == HS_ABOUT_TOKENS);

@@ -18,7 +18,7 @@ typedef struct hs_rows_opts {
     const hs_tokenizer *tokenizer; // borrowed
     int64_t max_length;            // tokens of a row, special ones included; at least 8
     int64_t stride;                // TOKENS: tokens that rows share at most; SPAN: from one window to the next, 0: 128
-    int64_t max_query;             // SPAN; 0: 64
+    int64_t max_query;             // SPAN; 0: 64, at most a third of max_length
     int64_t context;               // TOKENS: of neighbour sentences on each side at most; 0: none
     bool all_subtokens;            // TOKENS: later tokens of a word are targets as well
     const int32_t *later;          // of each class that of a word's later tokens (I-X of B-X); NULL: the same. Borrowed

@@ -20,6 +20,15 @@ const hs_label_kind hs_label_kinds[HS_LABEL_FORMATS] = {
 const char *hs_label_reader_name(const hs_label_reader *r) { return hs_label_records_name(r->records); }
 const hs_label_found *hs_label_reader_found(const hs_label_reader *r) { return &r->found; }
 hs_slice hs_label_reader_header(const hs_label_reader *r) { return (hs_slice){ r->header, r->header_bytes }; }
+hs_slice hs_label_reader_tail(const hs_label_reader *r) { return (hs_slice){ r->passed, r->passed_given ? 0 : r->passed_bytes }; }
+
+bool hs_label_reader_has(const hs_label_reader *r, const char *column)
+{
+    for (int i = 0; i < r->n_names; i++)
+        if (strcmp(r->name[i], column) == 0)
+            return true;
+    return false;
+}
 
 void hs_label_say(hs_label_reader *r, const char *fmt, ...)
 {
@@ -173,6 +182,7 @@ void hs_label_reader_close(hs_label_reader *r)
     free(r->pool);
     free(r->roles.label);
     free(r->context);
+    free(r->passed);
     hs_json_tree_free(&r->tree);
     free(r);
 }
@@ -187,6 +197,8 @@ hs_status hs_label_reader_next(hs_label_reader *r, const hs_label_entry **entry)
     HS_TRY(hs_label_kinds[r->found.format].next(r, &end));
     if (end)
         return HS_OK;
+    if (r->entry.raw_line == 0)
+        r->entry.raw_line = r->entry.line;
     r->entry.document |= r->document;
     r->document = false;
     r->entry.label = r->label.at, r->entry.n_labels = r->label.n;

@@ -12,6 +12,7 @@ typedef struct hs_slice {
 
 typedef struct hs_label_entry { // until the next call
     hs_slice raw;               // the record as it stands, with its line ends; of a list of JSON records and of SQuAD the value alone
+    int64_t raw_line;           // of the first byte of raw
     int64_t line;               // of the example; of TOKENS of its first word
     bool document;              // it begins one
     hs_slice text[2];           // [1].p NULL: there is none
@@ -43,11 +44,15 @@ typedef struct hs_label_found { // what the file was found to be, or was said to
     bool list;                  // JSON: records in a list, or over several lines
     int columns;                // of most records; 0 of JSON
     int text, text2, label, id; // columns from 0; -1: none. Of MULTILABEL and REGRESSION in several columns label is the first
+    bool impossible;            // SPAN: the file knows questions without an answer (SQuAD 2.0)
     char said[400];             // "TSV with a header, text: sentence, label: label"
 } hs_label_found;
 const hs_label_found *hs_label_reader_found(const hs_label_reader *r);
 const char *hs_label_reader_name(const hs_label_reader *r); // of the file, for messages
 // The first record where it is a header, as it stands; p NULL: there is none.
 hs_slice hs_label_reader_header(const hs_label_reader *r);
+bool hs_label_reader_has(const hs_label_reader *r, const char *column); // TSV, CSV with a header: is there one of that name?
+// CONLL: what stands behind the last example and is none; raw of the others has what stands before them.
+hs_slice hs_label_reader_tail(const hs_label_reader *r);
 
 #endif

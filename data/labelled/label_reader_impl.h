@@ -51,6 +51,10 @@ struct hs_label_reader {
     char *context;
     size_t context_bytes;
     bool document; // the next example begins one
+    char *passed;  // CONLL: blocks that were no examples, in front of the next one; in front of that itself where it was given
+    size_t passed_bytes;
+    int64_t passed_line;
+    bool passed_given;
 };
 
 // A file that ends at once, and where it does not, what a format is told by.

@@ -259,9 +259,37 @@ static hs_status take_block(hs_label_reader *r, const hs_label_record *record)
     return HS_OK;
 }
 
+// Blocks without a word are kept for the raw of the next example.
+static hs_status pass(hs_label_reader *r, const hs_label_record *record)
+{
+    if (r->passed_bytes == 0)
+        r->passed_line = record->line;
+    char *more = realloc(r->passed, r->passed_bytes + record->bytes + 1);
+    if (!more)
+        return HS_FAIL(MEMORY, "%s: no memory for %zu bytes", hs_label_reader_name(r), record->bytes);
+    r->passed = more;
+    memcpy(more + r->passed_bytes, record->p, record->bytes);
+    r->passed_bytes += record->bytes;
+    more[r->passed_bytes] = 0;
+    return HS_OK;
+}
+
+static hs_status give_raw(hs_label_reader *r, const hs_label_record *record)
+{
+    r->entry.raw_line = record->line;
+    if (r->passed_bytes == 0)
+        return HS_OK;
+    HS_TRY(pass(r, record));
+    r->entry.raw = (hs_slice){ r->passed, r->passed_bytes }, r->entry.raw_line = r->passed_line;
+    r->passed_given = true;
+    return HS_OK;
+}
+
 hs_status hs_conll_next(hs_label_reader *r, bool *end)
 {
     hs_label_record record;
+    if (r->passed_given)
+        r->passed_bytes = 0, r->passed_given = false;
     for (;;) {
         HS_TRY(hs_label_records_next(r->records, HS_CUT_BLOCK, 0, &record));
         *end = !record.p;
@@ -270,7 +298,8 @@ hs_status hs_conll_next(hs_label_reader *r, bool *end)
         HS_TRY(hs_label_pool(r, 2 * record.bytes));
         HS_TRY(take_block(r, &record));
         if (r->n_words > 0)
-            return HS_OK;
+            return give_raw(r, &record);
+        HS_TRY(pass(r, &record));
         r->document |= r->entry.document; // a block of comments, or of -DOCSTART- alone
         r->label.n = 0;
     }

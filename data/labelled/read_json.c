@@ -454,6 +454,7 @@ static hs_status take_object(hs_label_reader *r, int node)
 hs_status hs_jsonl_begin(hs_label_reader *r, const hs_label_head *head)
 {
     r->found.list = hs_text_kind_of(head->p, head->bytes, HS_FORMAT_AUTO).form == HS_TEXT_JSON_VALUES;
+    r->found.impossible = memmem(head->p, head->bytes, "\"is_impossible\"", 15) != NULL;
     hs_label_say(r, r->found.list ? " in a list" : " (a line each)");
     return HS_OK;
 }
@@ -514,7 +515,7 @@ hs_status hs_jsonl_next(hs_label_reader *r, bool *end) { return r->found.list ? 
 
 hs_status hs_squad_begin(hs_label_reader *r, const hs_label_head *head)
 {
-    (void)head;
+    r->found.impossible = memmem(head->p, head->bytes, "\"is_impossible\"", 15) != NULL;
     return r->o->about == HS_ABOUT_SPAN ? HS_OK : hs_label_fail(r, 1, "SQuAD is answers to questions: its task is span");
 }
 

@@ -21,7 +21,8 @@ struct hs_row_reader {
     int64_t most[HS_N_COUNTERS]; // of the plan
     int64_t *first_pick;         // [most seqs + 1] of each row, among the batch's
     bool ran;                    // the batch is of the last run
-    bool logits;                 // of the plan; else hidden states
+    bool logits;                 // of the plan; else hidden states, or what a task's head makes of them
+    bool whole;                  // a row of output 0 is a sequence
     int64_t cols;                // of its first output
     float *line;                 // [cols] a row of it
     double *sum;                 // [cols]
@@ -45,6 +46,7 @@ static hs_status prepare(hs_row_reader *e)
     e->most[HS_COUNT_SEQS] = rows_of(exec, "starts") - 1;
     e->most[HS_COUNT_PICKS] = rows_of(exec, "picks");
     e->cols = out.cols;
+    e->whole = hs_ext_counter(out.ext) == HS_COUNT_SEQS;
     e->logits = e->most[HS_COUNT_PICKS] > 0;
     if (e->most[HS_COUNT_TOKENS] < 1 || e->most[HS_COUNT_SEQS] < 1 || (e->logits && e->cols < e->o.vocab))
         return HS_FAIL(INTERNAL, "this plan is not an encoder's");
@@ -179,6 +181,13 @@ hs_status hs_row_reader_hidden(const hs_row_reader *e, int index, float *dst)
 {
     HS_TRY(check_index(e, index, false));
     return hs_run_read(e->o.run, e->o.plan, 0, first_token(e, index), hs_row_reader_length(e, index), dst);
+}
+
+hs_status hs_row_reader_task(const hs_row_reader *e, int index, float *dst, int64_t *rows)
+{
+    HS_TRY(check_index(e, index, false));
+    *rows = e->whole ? 1 : hs_row_reader_length(e, index);
+    return hs_run_read(e->o.run, e->o.plan, 0, e->whole ? index : first_token(e, index), *rows, dst);
 }
 
 static void normalize(float *v, int64_t n)
