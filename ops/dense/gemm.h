@@ -88,6 +88,11 @@ void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, 
 // Panels of B for columns [j0, j0 + n) and k in [k0, k0 + k): panel[j][k words][GEMM_NR], what is missing is zero.
 #define gemm_pack_b HS_TIERED(hs_gemm_pack_b)
 void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot);
+// A k-major A as a k-major block of words, k by k behind each other: *lda below 0, and for whom tiles read so few columns that packing them
+// into panels would take long beside it. m <= GEMM_MC, buf: GEMM_WIDE words a k.
+enum { GEMM_WIDE = GEMM_MC + 16 }; // an odd number of cache lines, so that rows are of all cache sets
+#define gemm_lay_wide HS_TIERED(hs_gemm_lay_wide)
+const gemm_word *gemm_lay_wide(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda);
 // Rows [i0, i0 + m) of A as words: where they lie, or in buf (gemm_tile_words for each GEMM_MR) - rows *lda words apart, or panels
 // [k words][GEMM_MR] if *lda is 0. Without buf (they must be in place) where they lie.
 #define gemm_lay_a HS_TIERED(hs_gemm_lay_a)
@@ -113,13 +118,17 @@ typedef struct gemm_block {
     int64_t ld_base;
     const float *bias; // [n] or NULL
     float scale;
-    gemm_out to; // bias and scale of it are not read; add: onto low precision C
+    gemm_out to;       // bias and scale of it are not read; add: onto low precision C
     const char *fetch; // f32 that are packed behind this block, asked for meanwhile: rows of n, fetch_ld bytes apart; or NULL
     int64_t fetch_rows, fetch_ld;
 } gemm_block;
-// Rows of A as gemm_lay_a(.., &lda) gave them, from row r of these on: a whole tile's first.
+// Rows of A as gemm_lay_a(.., &lda) gave them, from row r of these on: a whole tile's first. Below 0: a k-major block, -lda words a k.
 static inline void gemm_block_rows(gemm_block *b, const gemm_word *a, int64_t lda, int64_t r)
 {
+    if (lda < 0) {
+        b->lda = -lda, b->tile_words = GEMM_MR, b->a = a + r;
+        return;
+    }
     b->lda = lda ? lda : GEMM_MR, b->tile_words = lda ? 0 : gemm_tile_words(b->kw);
     b->a = a + (lda ? r * lda : r / GEMM_MR * b->tile_words);
 }

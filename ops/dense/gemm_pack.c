@@ -207,7 +207,8 @@ static inline void transpose16(__m512i t[16])
 #endif
 
 #if GEMM_ROWS_TO_PANELS
-// Rows [j0, j0 + n), n <= 16, of any type into a panel [k][16] of f32. 2 to 8 % of a product of 1,024 rows goes if this is done word by word.
+// Rows [j0, j0 + n), n <= 16, of any type into a panel [k][16] of f32. 2 to 8 % of a product of 1,024 rows goes if this is done word by
+// word.
 static inline void transpose_16_rows(gemm_word *panel, const gemm_in *s, int64_t k0, int64_t k, int64_t j0, int64_t n)
 {
     static const float zero[CHUNK];
@@ -227,8 +228,8 @@ static inline void transpose_16_rows(gemm_word *panel, const gemm_in *s, int64_t
                     __builtin_prefetch(ahead + (((w & 8) + at / 2 + i) * s->ld + w) * element_bytes(s));
 #pragma GCC unroll 4
                 for (int i = 0; i < 4; i++)
-                    t[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[r + i] + w + h)), _mm_loadu_ps(row[r + 4 + i] + w + h),
-                                                1);
+                    t[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[r + i] + w + h)),
+                                                _mm_loadu_ps(row[r + 4 + i] + w + h), 1);
                 transpose4(t);
 #pragma GCC unroll 4
                 for (int i = 0; i < 4; i++)
@@ -326,6 +327,23 @@ static inline void lay_panels(gemm_word *buf, const gemm_in *a, int64_t k0, int6
         }
 }
 #endif
+
+const gemm_word *gemm_lay_wide(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda)
+{
+    const int64_t kw = gemm_words(k, dot), width = (m + 15) / 16 * 16;
+    float tmp[2][CHUNK];
+    gemm_word *dst = buf;
+    for (int64_t w = 0; w < kw; w++, dst += GEMM_WIDE) {
+        if (!dot) {
+            copy_words(dst, (const float *)elements(a, k0 + w, i0, m, false, tmp[0]), m, width);
+            continue;
+        }
+        const uint16_t *even = (const uint16_t *)elements(a, k0 + 2 * w, i0, m, true, tmp[0]);
+        interleave(dst, even, 2 * w + 1 < k ? (const uint16_t *)elements(a, k0 + 2 * w + 1, i0, m, true, tmp[1]) : NULL, m, width);
+    }
+    *lda = -GEMM_WIDE;
+    return buf;
+}
 
 const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda)
 {
