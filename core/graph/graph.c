@@ -211,6 +211,15 @@ void hs_input_default(hs_graph *g, hs_tensor *input, double value)
     input->fill = value;
 }
 
+void hs_input_passed(hs_graph *g, hs_tensor *input)
+{
+    if (input == g->poison)
+        return;
+    if (input->kind != HS_INPUT)
+        hs_graph_fail(g, HS_INTERNAL, "only to an input is anything passed");
+    input->passed = true;
+}
+
 static hs_tensor *param_tensor(hs_graph *g, hs_param *p)
 {
     if (p->id >= g->n_param_tensors) {

@@ -70,6 +70,8 @@ hs_tensor *hs_param_get(hs_graph *g, const hs_param_spec *spec);
 hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, const int64_t *dim);
 // What every cell of a static input is where a batch has no column of its name (token types: 0). Without it such a batch is refused.
 void hs_input_default(hs_graph *g, hs_tensor *input, double value);
+// Its rows come behind the feed, by hs_run_pass or hs_run_write: what another network said of the same batch.
+void hs_input_passed(hs_graph *g, hs_tensor *input);
 // The only way to make a node. Returns out[0]; the others are in from->out[]. attr is copied (op->attr_bytes).
 hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *const *in, int n_in);
 // The same for passes (core/graph/rewrite.h): a node that is not in the graph's list yet and has no site. NULL: the graph has failed.

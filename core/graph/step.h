@@ -8,7 +8,7 @@ extern "C" {
 #endif
 
 enum {
-    HS_N_LOSS = 4,       // losses of one plan with counts of their own (MLM, NSP, ...)
+    HS_N_LOSS = 12,      // losses of one plan with counts of their own (MLM, NSP, ...)
     HS_N_LOSS_SETS = 16, // plans of a model that have losses
     HS_STEP_RECORDS = 64,
 };

@@ -67,6 +67,7 @@ typedef struct hs_tensor {
     hs_state *state;   // kind HS_STATE
     int id;            // index in the graph
     bool has_fill;     // of an input: a batch without a column for it leaves `fill` in every cell (hs_input_default)
+    bool passed;       // of an input: batches have no column for it, somebody else brings its rows (hs_input_passed)
     double fill;
 } hs_tensor;
 

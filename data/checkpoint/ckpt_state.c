@@ -11,7 +11,7 @@ typedef struct field {
     const char *name;
     kind kind;
     size_t offset;
-    int n;         // 0: a value; else an array of n
+    int n;         // 0: a value; else an array of n, of which older files have the first alone
     bool optional; // older files do not have it
 } field;
 
@@ -46,7 +46,7 @@ static const field fields[] = {
 };
 // A new member of either struct belongs into the table above, unless the next step writes it anew: losses of other plans than the first,
 // step_scale. Then these sizes change.
-_Static_assert(sizeof(hs_step_state) == 584 && sizeof(hs_train_state) == 664, "list the new member in fields[]");
+_Static_assert(sizeof(hs_step_state) == 1608 && sizeof(hs_train_state) == 1688, "list the new member in fields[]");
 
 static size_t size_of(kind k) { return k == I32 || k == F32 ? 4 : 8; }
 
@@ -124,11 +124,12 @@ static hs_status read_state(const hs_json *j, hs_train_state *s)
             continue;
         if (v == NULL)
             return HS_FAIL(CORRUPT, "%s: \"%s\" is missing", j->path, f->name);
-        if (f->n && json_array_size(v) != (size_t)f->n)
-            return HS_FAIL(CORRUPT, "%s: \"%s\" is not a list of %d numbers", j->path, f->name, f->n);
+        const int has = json_is_array(v) ? (int)json_array_size(v) : 0;
+        if (f->n && (!json_is_array(v) || has < 1 || has > f->n))
+            return HS_FAIL(CORRUPT, "%s: \"%s\" is not a list of 1 to %d numbers", j->path, f->name, f->n);
         if (!f->n)
             HS_TRY(read_value(j, f, v, p));
-        for (int k = 0; k < f->n; k++)
+        for (int k = 0; k < has && f->n; k++)
             HS_TRY(read_value(j, f, json_array_get(v, (size_t)k), p + (size_t)k * size_of(f->kind)));
     }
     if (s->phase_step < 0)
