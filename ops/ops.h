@@ -153,6 +153,27 @@ hs_tensor *hs_span_xent(hs_graph *g, hs_tensor *logits, hs_tensor *target, hs_te
 // and last [labels]. A sequence without targets: 0. Gradients are made with the loss, where backward begins.
 hs_tensor *hs_crf(hs_graph *g, hs_tensor *x, hs_tensor *target, hs_tensor *starts, hs_tensor *next, hs_tensor *first, hs_tensor *last,
                   hs_label_attr attr);
+// What another network said of the same rows, which gets no gradient from it.
+// loss[n] = T^2 KL(softmax(teacher[n] / T) || softmax(logits[n] / T)) over the first `classes` columns, 0 where target is below 0 (NULL:
+// every row counts). teacher f32, of the shape of the logits, whose bytes the gradient takes as xent's does.
+typedef struct hs_soft_attr {
+    int32_t classes, loss;
+    float temperature;
+} hs_soft_attr;
+hs_tensor *hs_soft_targets(hs_graph *g, hs_tensor *logits, hs_tensor *teacher, hs_tensor *target, hs_soft_attr attr);
+// Rows that go on to other nodes, x and teacher [N, C]: 1 - the cosine of both; the mean over the columns of (x - teacher)^2.
+typedef struct hs_match_attr {
+    int32_t loss;
+} hs_match_attr;
+hs_tensor *hs_row_cosine(hs_graph *g, hs_tensor *x, hs_tensor *teacher, hs_match_attr attr);
+hs_tensor *hs_row_square(hs_graph *g, hs_tensor *x, hs_tensor *teacher, hs_match_attr attr);
+// loss[b] = mean over pairs, heads and rows of KL(teacher's || student's) softmax(a b^T / sqrt(d)) within sequence b, where a and b are
+// query, key or value, cut into `heads` of d channels each: MiniLM's relations. qkv [N, 3C], teacher [N, 3C'], starts i32 [B + 1].
+enum { HS_RELATION_QQ = 1, HS_RELATION_KK = 2, HS_RELATION_VV = 4, HS_RELATION_QK = 8 };
+typedef struct hs_relation_attr {
+    int32_t heads, pairs, loss; // pairs: of the above, one or more
+} hs_relation_attr;
+hs_tensor *hs_relations(hs_graph *g, hs_tensor *qkv, hs_tensor *teacher, hs_tensor *starts, hs_relation_attr attr);
 
 // ---- tensor parallelism: each pair is the other backwards. At size 1 the first three return x and emit nothing.
 hs_tensor *hs_tp_copy(hs_graph *g, hs_tensor *x);   // y = x; backward: all-reduce. In front of what is sharded by columns
