@@ -96,8 +96,8 @@ static bool heads_known(hs_label_reader *r, const hs_label_head *head, hs_label_
     return false;
 }
 
-// Records of the head that are there as a whole, by their number of fields: do all agree?
-static bool all_agree(hs_label_reader *r, const hs_label_head *head, char delimiter)
+// Records of the head that are there as a whole, `least` or more: have all as many fields?
+static bool all_agree(hs_label_reader *r, const hs_label_head *head, char delimiter, int least)
 {
     int n = 0, records = 0, labels = 0;
     bool quoted = false, quotes = false;
@@ -121,7 +121,7 @@ static bool all_agree(hs_label_reader *r, const hs_label_head *head, char delimi
         }
         from = i + 1;
     }
-    return n > 1 && (records > 2 || (quotes && records > 0)) && labels >= records - 1;
+    return n > 1 && (records >= least || (quotes && records > 0)) && labels >= records - 1;
 }
 
 static hs_label_format table_of(hs_label_reader *r, const hs_label_head *head, const line_facts *f)
@@ -130,14 +130,15 @@ static hs_label_format table_of(hs_label_reader *r, const hs_label_head *head, c
     if (heads_known(r, head, HS_LABEL_TSV, '\t'))
         return HS_LABEL_TSV;
     for (const char *d = delimiters; *d; d++)
-        if (heads_known(r, head, HS_LABEL_CSV, *d)) {
+        // of a text that is to be predicted the first line may say "Question, answer"
+        if (heads_known(r, head, HS_LABEL_CSV, *d) && (!r->o->labels_optional || all_agree(r, head, *d, 2))) {
             r->found.delimiter = *d;
             return HS_LABEL_CSV;
         }
     if (f->tabs[1] * 2 > f->lines)
         return HS_LABEL_TSV;
     for (const char *d = delimiters; *d; d++)
-        if (all_agree(r, head, *d)) {
+        if (all_agree(r, head, *d, 3)) {
             r->found.delimiter = *d;
             return HS_LABEL_CSV;
         }

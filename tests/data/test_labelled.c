@@ -2,6 +2,8 @@
 // cannot be right is one line with file and line.
 #include "tests/support/support_labelled.h"
 
+#include "core/base/rng.h"
+
 #include "data/batches/labelled.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,6 +270,90 @@ static void nemo(void **state)
     FAILS(USAGE, "ends here, and ", hs_examples_open(&e, &(hs_examples_opts){ .about = HS_ABOUT_TOKENS, .path = &path, .n_paths = 1 }));
 }
 
+// Random spans, side by side now and then, in each scheme: it is found, and converted to each other one gives what that one is.
+enum { SENTENCES = 60, LONGEST = 12 };
+typedef struct spans { // of each word: 0 outside; else 1 + type, first and last of its span
+    int n[SENTENCES], type[SENTENCES][LONGEST];
+    bool first[SENTENCES][LONGEST], last[SENTENCES][LONGEST];
+} spans;
+
+static void draw_spans(spans *s, uint64_t seed)
+{
+    for (int i = 0; i < SENTENCES; i++) {
+        s->n[i] = 1 + (int)(hs_mix2(seed, (uint64_t)i) % LONGEST);
+        for (int k = 0; k < s->n[i];) {
+            const uint64_t r = hs_mix2(hs_mix2(seed, (uint64_t)i), (uint64_t)k);
+            int length = 1 + (int)(r % 3);
+            length = length < s->n[i] - k ? length : s->n[i] - k;
+            for (int w = 0; w < length; w++, k++) {
+                s->type[i][k] = (int)(r >> 8) % 3;
+                s->first[i][k] = w == 0, s->last[i][k] = w == length - 1;
+            }
+        }
+    }
+}
+
+static void add_tag(char *text, const spans *s, int i, int k, hs_tag_scheme scheme)
+{
+    const int type = s->type[i][k];
+    const bool first = s->first[i][k], last = s->last[i][k];
+    const bool beside = first && k > 0 && s->type[i][k - 1] == type, followed = last && k + 1 < s->n[i] && s->type[i][k + 1] == type;
+    const char prefix = scheme == HS_TAGS_IOB1   ? (beside ? 'B' : 'I')
+                        : scheme == HS_TAGS_IOB2 ? (first ? 'B' : 'I')
+                        : scheme == HS_TAGS_IOE1 ? (followed ? 'E' : 'I')
+                        : scheme == HS_TAGS_IOE2 ? (last ? 'E' : 'I')
+                        : first && last          ? 'S'
+                                                 : (first  ? 'B'
+                                                    : last ? 'E'
+                                                           : 'I');
+    if (type == 0)
+        sprintf(text + strlen(text), "w O\n");
+    else
+        sprintf(text + strlen(text), "w %c-%c\n", prefix, 'W' + type);
+}
+
+static void write_spans(const char *name, const spans *s, hs_tag_scheme scheme)
+{
+    static char text[SENTENCES * LONGEST * 8];
+    text[0] = 0;
+    for (int i = 0; i < SENTENCES; i++) {
+        for (int k = 0; k < s->n[i]; k++)
+            add_tag(text, s, i, k, scheme);
+        strcat(text, "\n");
+    }
+    file(name, text);
+}
+
+static void schemes(void **state)
+{
+    (void)state;
+    spans *s = calloc(1, sizeof *s);
+    for (int from = HS_TAGS_IOB1; from < HS_TAG_SCHEMES; from++)
+        for (int to = HS_TAGS_IOB1; to < HS_TAG_SCHEMES; to++) {
+            hs_examples *a, *b;
+            draw_spans(s, (uint64_t)(from * 10 + to));
+            write_spans("from", s, (hs_tag_scheme)from);
+            write_spans("to", s, (hs_tag_scheme)to);
+            const char *path[] = { scratch_path("from"), scratch_path("to") };
+            hs_examples_opts o = { .about = HS_ABOUT_TOKENS, .path = path, .n_paths = 1, .scheme_to = (hs_tag_scheme)to };
+            OK(hs_examples_open(&a, &o));
+            o.path = path + 1, o.scheme_to = HS_TAGS_AUTO;
+            OK(hs_examples_open(&b, &o));
+            assert_int_equal(a->scheme, to);
+            assert_int_equal(b->scheme, to);
+            for (int64_t i = 0; i < a->n; i++)
+                for (int32_t k = 0; k < a->example[i].n; k++)
+                    assert_string_equal(a->labels.name[a->example[i].labels[k]], b->labels.name[b->example[i].labels[k]]);
+            hs_examples_close(a);
+            hs_examples_close(b);
+        }
+    free(s);
+    hs_examples *e = open_as(HS_ABOUT_TOKENS, "bilou", "a B-X\nb L-X\nc U-Y\nd O\n"); // letters stay as they are
+    check_labels(e, "O B-X L-X U-Y");
+    assert_int_equal(e->scheme, HS_TAGS_BIOES);
+    hs_examples_close(e);
+}
+
 // ---- labels
 
 static void given_labels(void **state)
@@ -335,6 +421,10 @@ static void bad_bytes(void **state)
     o.bad_utf8 = HS_BAD_UTF8_REFUSE;
     path = file("latin", latin);
     FAILS(USAGE, "latin:2: byte 13 (0xef) is not valid UTF-8", hs_examples_open(&e, &o));
+    path = file("prose", "Question, answer\nis all that it is about\n"); // no header, where a text is as good
+    OK(hs_examples_open(&e, &(hs_examples_opts){ .about = HS_ABOUT_SEQUENCE, .path = &path, .n_paths = 1, .labels_optional = true }));
+    check_example(e, 0, 1, "Question, answer", NULL, NULL);
+    hs_examples_close(e);
     REFUSED(SEQUENCE, "", "is empty");
     REFUSED(SEQUENCE, "\n\r\n", "is empty");
     REFUSED(SEQUENCE, "text\tlabel\n", "there is no example in it");
@@ -406,9 +496,10 @@ static void long_sentence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines),       cmocka_unit_test(tsv),       cmocka_unit_test(csv),       cmocka_unit_test(json),
-        cmocka_unit_test(squad),       cmocka_unit_test(conll),     cmocka_unit_test(nemo),      cmocka_unit_test(given_labels),
-        cmocka_unit_test(many_labels), cmocka_unit_test(bad_bytes), cmocka_unit_test(long_line), cmocka_unit_test(long_sentence),
+        cmocka_unit_test(lines),         cmocka_unit_test(tsv),         cmocka_unit_test(csv),       cmocka_unit_test(json),
+        cmocka_unit_test(squad),         cmocka_unit_test(conll),       cmocka_unit_test(nemo),      cmocka_unit_test(schemes),
+        cmocka_unit_test(given_labels),  cmocka_unit_test(many_labels), cmocka_unit_test(bad_bytes), cmocka_unit_test(long_line),
+        cmocka_unit_test(long_sentence),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
