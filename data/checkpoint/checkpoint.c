@@ -246,7 +246,7 @@ hs_status hs_ckpt_map_open(hs_ckpt_map **out, const char *model_dir, const hs_ck
     strcpy(m->dir, model_dir);
     hs_status st;
     HS_TRY_GOTO(st, hs_weights_open(&m->w, m->dir), failed);
-    m->w.files = o->files, m->w.heads_open = o->heads_open;
+    m->w.files = o->files, m->w.heads_open = o->heads_open, m->w.fresh = o->fresh;
     HS_TRY_GOTO(st, hs_weights_unwrap(&m->w, ps, theirs, &m->opts), failed);
     HS_TRY_GOTO(st, hs_weights_expect(&m->w, ps, theirs, &m->opts), failed);
     HS_TRY_GOTO(st, hs_weights_fit(&m->w), failed);
@@ -298,7 +298,7 @@ hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps)
 {
     HS_TRY(check_params(ps));
     if (m->w.n_fresh > 0) {
-        hs_info("%s: lacks %d tensors of heads that the model has: they begin anew", m->dir, m->w.n_fresh);
+        hs_info("%s: %d tensors of heads begin anew", m->dir, m->w.n_fresh);
         HS_TRY(hs_params_init_values(ps));
     }
     if (m->w.n_passed > 0)

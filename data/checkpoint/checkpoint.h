@@ -79,6 +79,7 @@ typedef struct hs_ckpt_opts {
     const hs_model_files *files; // names and aliases; NULL: tensors have our own names
     // Loading: heads (files->heads) that the file lacks are drawn, and those that the model lacks are passed over; both are said.
     bool heads_open;
+    const char *fresh; // (optional) scopes "class|tags" of parameters that are drawn although the file has them, with heads_open; borrowed
 } hs_ckpt_opts;
 
 typedef struct hs_ckpt hs_ckpt; // the writer: one thread, one snapshot

@@ -372,15 +372,23 @@ hs_status hs_weights_unwrap(hs_weights *w, const hs_params *ps, hs_weight_pieces
     return HS_OK;
 }
 
-// Is a parameter of ours in one of the scopes "mlm|next"?
-static bool is_head(const hs_weights *w, const char *ours)
+// Is a parameter of ours in one of the scopes "mlm|next"? NULL: there are none.
+static bool in_scopes(const char *scopes, const char *ours)
 {
-    for (const char *p = w->files != NULL ? w->files->heads : NULL; p != NULL && *p; p += strcspn(p, "|"), p += *p == '|') {
+    for (const char *p = scopes; p != NULL && *p; p += strcspn(p, "|"), p += *p == '|') {
         const size_t n = strcspn(p, "|");
         if (strncmp(ours, p, n) == 0 && ours[n] == '.')
             return true;
     }
     return false;
+}
+
+static bool is_head(const hs_weights *w, const char *ours) { return w->files != NULL && in_scopes(w->files->heads, ours); }
+
+// A head that the file lacks, one of other labels, or one that is wanted anew.
+static bool begins_anew(const hs_weights *w, const hs_param *p, const hs_name_piece *piece, const hs_st_entry *e)
+{
+    return w->heads_open && is_head(w, p->name) && (e == NULL || !shape_fits(p, piece, e) || in_scopes(w->fresh, p->name));
 }
 
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user)
@@ -395,7 +403,7 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
             return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
         if (found != NULL)
             found->used = true;
-        if (w->heads_open && is_head(w, p->name) && (e == NULL || !shape_fits(p, &piece[k], e))) { // one of other labels is another head
+        if (begins_anew(w, p, &piece[k], e)) {
             w->n_fresh++;
             continue;
         }
@@ -446,8 +454,8 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
     HS_TRY(pieces(p, user, piece, &n));
     for (int k = 0; k < n; k++) {
         const hs_weight *tensor = lookup(w, piece[k].name);
-        if (tensor == NULL || !shape_fits(p, &piece[k], tensor->entry))
-            continue; // a head that begins anew
+        if (tensor == NULL || begins_anew(w, p, &piece[k], tensor->entry))
+            continue;
         const hs_st_entry *e = tensor->entry;
         const int64_t elements = (int64_t)(e->bytes / hs_dtype_bytes(e->dtype));
         b->logical = whole + (piece[k].part > 0 ? (piece[k].part - 1) * elements : 0);

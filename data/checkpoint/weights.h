@@ -20,6 +20,7 @@ typedef struct hs_weights {
     hs_text findings; // what does not fit
     int n_findings;
     bool heads_open;       // set by the caller: heads may be missing or left over
+    const char *fresh;     // set by the caller: hs_ckpt_opts.fresh
     int n_fresh, n_passed; // parameters and tensors of such
 } hs_weights;
 

@@ -51,7 +51,8 @@ static hs_status of_head(hs_status st, const char *labels_of)
     if (st != HS_USAGE || !labels_of)
         return hs_frame_at(st, __FILE__, __LINE__);
     snprintf(message, sizeof message, "%s", hs_error());
-    return HS_FAIL(USAGE, "%s (classes are those of %s)", message, labels_of);
+    return HS_FAIL(USAGE, "%s (the classes are those of %s%s)", message, labels_of,
+                   strcmp(labels_of, "task.labels") == 0 ? "" : "; --task.head=new draws another head");
 }
 
 static hs_status open_files(hs_corpus *c, const hs_corpus_from *from, const char *const *path, int n)

@@ -1,6 +1,7 @@
 // train_phase: what belongs to one phase of a run - its data, plans, loader - and the step from one to the next.
 #include "core/base/log.h"
 #include "data/checkpoint/ckpt_parts.h"
+#include "models/nn/task_head.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/peak.h"
 #include "recipes/train/resumed.h"
@@ -214,7 +215,9 @@ hs_status hs_phase_check_later(hs_trainer *t)
 // ---- engine and weights
 static hs_status load_weights(hs_trainer *t)
 {
-    const hs_ckpt_opts names = { .files = t->info.files }, start = { .files = t->info.files, .heads_open = true };
+    const hs_ckpt_opts names = { .files = t->info.files }, start = { .files = t->info.files,
+                                                                     .heads_open = true,
+                                                                     .fresh = t->c->task.head == HS_HEAD_NEW ? HS_TASK_SCOPES : NULL };
     hs_engine *e = t->engine;
     if (!t->run.from[0])
         return t->run.init[0] ? hs_ckpt_load_params(t->run.init, &start, e->params) : HS_OK;
