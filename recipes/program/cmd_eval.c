@@ -4,6 +4,7 @@
 #include "data/text/text_store.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
+#include "recipes/program/eval_task.h"
 #include "recipes/train/corpus.h"
 #include "recipes/train/evaluate.h"
 #include "recipes/train/progress.h"
@@ -14,7 +15,7 @@
 
 typedef struct eval_options {
     hs_common common;
-    hs_string data;
+    hs_string data, task, report, format, text, text2, label;
     int64_t max_windows;
     bool pseudo_perplexity;
 } eval_options;
@@ -128,14 +129,44 @@ static hs_status evaluate(const eval_options *o, hs_session *s, const hs_feed *f
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+static hs_status run_task(const hs_cli *cli, hs_session *s, const hs_policy *policy)
+{
+    const eval_options *o = cli->options;
+    if (o->pseudo_perplexity)
+        return HS_FAIL(USAGE, "--pseudo-perplexity is of models that fill masks; %s was fine-tuned on labelled examples", s->dir);
+    return hs_eval_task(cli, s, policy,
+                        &(hs_eval_task_opts){ .data = o->data,
+                                              .report = o->report,
+                                              .format = o->format,
+                                              .text = o->text,
+                                              .text2 = o->text2,
+                                              .label = o->label,
+                                              .kind = o->task,
+                                              .most = o->max_windows });
+}
+
+static hs_status check_no_task(const hs_cli *cli, const hs_session *s)
+{
+    static const char *const options[] = { "report", "format", "text", "text2", "label" };
+    for (int i = 0; i < HS_COUNT(options); i++)
+        if (hs_cli_given(cli, options[i]))
+            return HS_FAIL(USAGE, "--%s is of labelled examples; %s is for texts (--task says otherwise)", options[i], s->dir);
+    return HS_OK;
+}
+
 static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, hs_corpus *corpus)
 {
     const eval_options *o = cli->options;
     hs_eval_result r;
     hs_feed feed;
     int documents = HS_TEXT_DOCUMENTS_AUTO;
+    bool task;
     if (!s->tokenizer)
         return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
+    HS_TRY(hs_eval_is_task(cli, s, &task));
+    if (task || o->task[0])
+        return run_task(cli, s, policy);
+    HS_TRY(check_no_task(cli, s));
     if (hs_arch_bare(s->arch))
         return HS_FAIL(
             USAGE,
@@ -190,6 +221,36 @@ static const hs_key keys[] = {
       .max = 1e12,
       .unit = "windows",
       .help = "stop after so many windows of the model's context; 0: the whole text" },
+    { .name = "task",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, task),
+      .value = "",
+      .help = "of labelled examples, what is asked (" HS_ABOUT_WORDS "); default: what the checkpoint was fine-tuned for" },
+    { .name = "report",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, report),
+      .value = "",
+      .help = "of labelled examples: folder for a report - scores, classes, confusion, calibration as text, JSON and pictures" },
+    { .name = "format",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, format),
+      .value = "",
+      .help = "of labelled examples (" HS_LABEL_FORMAT_WORDS "); default: as in training" },
+    { .name = "text",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, text),
+      .value = "",
+      .help = "of labelled examples: column of the text" },
+    { .name = "text2",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, text2),
+      .value = "",
+      .help = "of labelled examples: column of the second text" },
+    { .name = "label",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(eval_options, label),
+      .value = "",
+      .help = "of labelled examples: column of the label" },
     { .name = "pseudo-perplexity",
       .type = HS_KEY_BOOL,
       .offset = offsetof(eval_options, pseudo_perplexity),
@@ -204,10 +265,11 @@ static const hs_schema schema = HS_SCHEMA(keys, eval_options);
 const hs_command hs_cmd_eval = {
     .name = "eval",
     .arguments = "CHECKPOINT",
-    .summary = "measure the loss of a checkpoint on a text",
+    .summary = "measure a checkpoint: its loss on a text, or its scores on labelled examples",
     .examples = "halfstep eval runs/shakespeare-char --data recipes/text/shakespeare.txt\n"
                 "halfstep eval runs/shakespeare-char/checkpoints/BEST --data book.txt --dtype fp32 --json\n"
                 "halfstep eval runs/bert-mini --data book.txt\n"
+                "halfstep eval runs/ner/checkpoints/BEST --data test.conll --report test-report   # of a fine-tuned model: scores\n"
                 "halfstep eval path/to/bert --data book.txt --pseudo-perplexity --max-windows 2000",
     .notes =
         "The loss is the mean over all predicted tokens: consecutive windows of the model's context, each token but the first "
@@ -215,6 +277,7 @@ const hs_command hs_cmd_eval = {
         "Of models that fill masks: losses (loss: their sum) and shares of right answers over sequences made and masked as in training,\n"
         "the same ones each time. The settings are those the checkpoint was trained with; where it does not say, the model's context\n"
         "and 15 % of the tokens.\n"
+        "Of a checkpoint that was fine-tuned: loss and scores on labelled examples, read as those it was trained with.\n"
         "With --json: loss, perplexity (or pseudo_perplexity; or predictions, mlm_loss, mlm_accuracy, and pairs, next_loss,\n"
         "next_accuracy, order_loss, order_accuracy, as the model has heads), tokens, tokens_per_second, checkpoint, dtype.",
     .options = &schema,

@@ -5,6 +5,7 @@
 #include "recipes/program/budget.h"
 #include "recipes/program/commands.h"
 #include "recipes/train/corpus.h"
+#include "recipes/train/epochs.h"
 #include "recipes/train/progress.h"
 #include "recipes/train/train_feed.h"
 #include "recipes/train/weights_from.h"
@@ -76,13 +77,40 @@ static bool names_tokenizer(const hs_config *c)
     return hs_config_wordpiece(c, &n) || access(c->data.tokenizer, F_OK) == 0;
 }
 
+// Of labelled data: how many classes they have, and how many steps the epochs are; where there are none, a head of two is shown.
+static hs_status take_labels(hs_config *c, const hs_run_dir *run, const char *dir)
+{
+    hs_labels head;
+    hs_corpus corpus;
+    int64_t epoch;
+    const hs_task task = hs_arch_task(hs_config_arch(c));
+    if (!c->data.train[0] && !c->data.n_sources) {
+        hs_warn("data.train is not set: labels and steps are those of the data");
+        return task && task != HS_TASK_SPAN && !hs_config_model_int(c, "model.labels") ? hs_config_set_int(c, "model.labels", 2, "plan")
+                                                                                       : HS_OK;
+    }
+    HS_TRY(hs_weights_classes(c, run, &head));
+    hs_status st =
+        hs_corpus_open(&corpus, &(hs_corpus_from){ .config = c, .tokenizer_dir = dir, .labels = &head, .labels_of = run->init });
+    hs_labels_free(&head);
+    HS_TRY(st);
+    const hs_examples *e = corpus.labelled.all;
+    if (task && task != HS_TASK_SPAN)
+        st = hs_weights_labels(c, e->about == HS_ABOUT_REGRESSION ? e->n_values : e->labels.n);
+    const hs_feed feed = hs_feed_of(c);
+    if (st == HS_OK)
+        st = hs_epochs_settle(c, c, &feed, &corpus, &epoch);
+    hs_corpus_close(&corpus);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 // What pretrain would take over or find out: shape and tokenizer of train.init_from, else the vocabulary where it is open.
 static hs_status settle_model(hs_config *c, int want)
 {
     hs_run_dir run = { .lock = -1 };
     const char *dir;
     int64_t n;
-    if (!c->train.init_from[0] && hs_config_model_int(c, "model.vocab") && !names_tokenizer(c))
+    if (!c->train.init_from[0] && hs_config_model_int(c, "model.vocab") && !names_tokenizer(c) && !hs_config_labelled(c))
         return HS_OK;
     if (c->train.init_from[0])
         HS_TRY(hs_ckpt_resolve(c->train.init_from, want, run.init, sizeof run.init));
@@ -91,8 +119,10 @@ static hs_status settle_model(hs_config *c, int want)
         HS_TRY(characters(c, &n));
         return hs_weights_vocabulary(c, n);
     }
-    if (dir || !hs_config_wordpiece(c, &n))
-        return take_tokenizer(c, dir);
+    if (dir || !hs_config_wordpiece(c, &n)) {
+        HS_TRY(take_tokenizer(c, dir));
+        return hs_config_labelled(c) ? take_labels(c, &run, dir) : HS_OK;
+    }
     if (!hs_config_model_int(c, "model.vocab")) // as many as there may be: what the text gives is known when it is learned
         HS_TRY(hs_weights_vocabulary(c, n));
     return hs_weights_pad_id(c, HS_PLAIN_PAD);

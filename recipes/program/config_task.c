@@ -13,6 +13,8 @@ static const hs_task task_of[HS_ABOUTS] = {
     [HS_ABOUT_LM] = HS_TASK_NONE,
 };
 
+hs_task hs_config_task(const hs_config *c) { return hs_config_labelled(c) ? task_of[hs_config_about(c)] : HS_TASK_NONE; }
+
 hs_batch_kind hs_config_batch(const hs_config *c) { return hs_config_labelled(c) ? HS_BATCH_LABELLED : hs_arch_batch(hs_config_arch(c)); }
 
 // Word i of "a|b|c".
@@ -48,7 +50,7 @@ hs_status hs_config_settle_task(hs_config *c)
     if (!hs_config_labelled(c))
         return HS_OK;
     const hs_family *family = hs_config_arch(c).family;
-    const hs_task task = task_of[hs_config_about(c)];
+    const hs_task task = hs_config_task(c);
     const bool has = hs_schema_find(family->settings, NULL, "model.task").key != NULL;
     hs_config_text(c, "task.kind", kind, sizeof kind);
     if (!has && task == HS_TASK_NONE)

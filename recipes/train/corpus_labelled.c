@@ -45,14 +45,14 @@ static hs_examples_opts options_of(const hs_config *c, const char *const *path, 
 }
 
 // A label that a head does not have is told with what can be done about it.
-static hs_status of_head(hs_status st, const char *labels_of)
+static hs_status of_head(hs_status st, const char *labels_of, const char *run_dir)
 {
     char message[1024];
     if (st != HS_USAGE || !labels_of)
         return hs_frame_at(st, __FILE__, __LINE__);
     snprintf(message, sizeof message, "%s", hs_error());
     return HS_FAIL(USAGE, "%s (the classes are those of %s%s)", message, labels_of,
-                   strcmp(labels_of, "task.labels") == 0 ? "" : "; --task.head=new draws another head");
+                   run_dir && strcmp(labels_of, "task.labels") != 0 ? "; --task.head=new draws another head" : "");
 }
 
 static hs_status open_files(hs_corpus *c, const hs_corpus_from *from, const char *const *path, int n)
@@ -61,11 +61,12 @@ static hs_status open_files(hs_corpus *c, const hs_corpus_from *from, const char
     const bool given = from->labels && from->labels->n;
     if (!given)
         HS_TRY(hs_config_labels(from->config, &own));
-    const hs_labels *labels = given ? from->labels : own.n ? &own : NULL;
+    const int own_n = own.n;
+    const hs_labels *labels = given ? from->labels : own_n ? &own : NULL;
     const hs_examples_opts o = options_of(from->config, path, n, labels);
     const hs_status st = hs_examples_open(&c->labelled.all, &o);
     hs_labels_free(&own);
-    return st == HS_OK ? HS_OK : of_head(st, given ? from->labels_of : own.n ? "task.labels" : NULL);
+    return st == HS_OK ? HS_OK : of_head(st, given ? from->labels_of : own_n ? "task.labels" : NULL, from->run_dir);
 }
 
 // ---- what is trained on, and what is validated on

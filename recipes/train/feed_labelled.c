@@ -1,8 +1,10 @@
 // feed_labelled: rows of examples as samples. Their tokens are made once for a corpus, whoever reads them.
 #include "recipes/train/feed_labelled.h"
+#include "core/base/log.h"
 #include "data/batches/whole_epochs.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { USUAL_LENGTH = 128, USUAL_SPAN_LENGTH = 384 }; // as the field fine-tunes: GLUE's and SQuAD's scripts
 
@@ -40,6 +42,16 @@ static hs_status later_of(int32_t **out, const hs_labels *l)
     return HS_OK;
 }
 
+static hs_status check_weights(const hs_feed *f, const hs_labels *l, bool trains)
+{
+    char list[256] = "";
+    if (!trains || f->class_weights != HS_WEIGHTS_LIST || f->n_weights == l->n)
+        return HS_OK;
+    for (int i = 0; i < l->n && strlen(list) < 200; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%.40s", i ? ", " : "", l->name[i]);
+    return HS_FAIL(USAGE, "task.weights has %d number%s, but there are %d classes: %s", f->n_weights, hs_plural(f->n_weights), l->n, list);
+}
+
 static hs_status rows_of(hs_source **rows, const hs_feed *f, hs_corpus *corpus, const hs_examples *examples, bool trains)
 {
     hs_labelled_opts o = { .examples = examples,
@@ -51,6 +63,7 @@ static hs_status rows_of(hs_source **rows, const hs_feed *f, hs_corpus *corpus, 
                            .frozen = !trains };
     if (*rows)
         return HS_OK;
+    HS_TRY(check_weights(f, &examples->labels, trains));
     if (f->rows.all_subtokens)
         HS_TRY(later_of(&corpus->labelled.later, &examples->labels));
     o.rows.later = corpus->labelled.later;
@@ -96,7 +109,7 @@ void hs_labelled_take(hs_feed *f, const hs_config *c)
                               .drop = c->task.drop,
                               .prefix_space = (hs_prefix_space)c->task.prefix_space };
     f->class_weights = (hs_class_weights)c->task.class_weights;
-    f->weight = c->task.weights.v;
+    f->weight = c->task.weights.v, f->n_weights = c->task.weights.n;
     f->label_smoothing = c->task.label_smoothing;
 }
 

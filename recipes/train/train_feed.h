@@ -22,7 +22,8 @@ typedef struct hs_feed {
     hs_about about;
     hs_rows_opts rows; // but for tokenizer, max_length and vocab, which are the run's
     hs_class_weights class_weights;
-    const double *weight; // of HS_WEIGHTS_LIST; borrowed
+    const double *weight; // [n_weights] of HS_WEIGHTS_LIST; borrowed
+    int n_weights;
     double label_smoothing;
     int64_t batch; // samples of a micro-batch, which layouts go by
 } hs_feed;

@@ -3,7 +3,7 @@
 #include "core/base/log.h"
 #include "data/base/file.h"
 #include "recipes/program/cli.h"
-#include "recipes/train/run_dir.h"
+#include "recipes/train/epochs.h"
 #include "recipes/train/trainer.h"
 #include <jansson.h>
 #include <math.h>
@@ -11,47 +11,7 @@
 #include <string.h>
 
 // ---- epochs
-static hs_status epoch_of(hs_trainer *t, int64_t *n)
-{
-    hs_source *s;
-    HS_TRY(hs_feed_train(&s, &t->feed, &t->corpus));
-    *n = s->n_samples;
-    hs_source_free(s);
-    return HS_OK;
-}
-
-static bool on_command_line(const hs_config *c, const char *key) { return strncmp(hs_config_where(c, key), "--", 2) == 0; }
-
-// Steps on the command line go before epochs of a file: the epochs are then what they come to.
-static hs_status epochs_of_steps(hs_trainer *t, double samples)
-{
-    char text[64];
-    if (on_command_line(t->whole, "train.epochs"))
-        return HS_FAIL(USAGE, "--train.steps and --train.epochs are both given: one follows from the other");
-    snprintf(text, sizeof text, "%.17g", samples / (double)t->epoch);
-    t->c->train.epochs = samples / (double)t->epoch;
-    return hs_config_set(t->whole, "train.epochs", text, hs_config_where(t->whole, "train.steps"));
-}
-
-hs_status hs_trainer_settle_epochs(hs_trainer *t)
-{
-    const int64_t each = t->c->train.batch * t->c->train.accumulate;
-    t->epoch = 0;
-    if (!(t->c->train.epochs > 0))
-        return HS_OK;
-    HS_TRY(epoch_of(t, &t->epoch));
-    if (on_command_line(t->whole, "train.steps"))
-        return epochs_of_steps(t, (double)(t->c->train.steps * each));
-    const double samples = t->c->train.epochs * (double)t->epoch, steps = fmax(1, ceil(samples / (double)each - 1e-6));
-    if (!(steps <= 1e12))
-        return HS_FAIL(USAGE, "train.epochs %g of %lld %ss are more than 1e12 steps", t->c->train.epochs, (long long)t->epoch,
-                       hs_feed_unit(&t->feed));
-    if (!hs_config_is_default(t->whole, "train.steps") && t->c->train.steps != (int64_t)steps)
-        hs_info("train.steps %lld is not used: train.epochs %g are %lld steps", (long long)t->c->train.steps, t->c->train.epochs,
-                (long long)steps);
-    HS_TRY(hs_config_set_int(t->whole, "train.steps", (int64_t)steps, "train.epochs"));
-    return hs_config_set_int(t->c, "train.steps", (int64_t)steps, "train.epochs");
-}
+hs_status hs_trainer_settle_epochs(hs_trainer *t) { return hs_epochs_settle(t->whole, t->c, &t->feed, &t->corpus, &t->epoch); }
 
 // Counted in samples, so that a run that goes on with other batches has its epochs where they were.
 static int64_t epochs_done(const hs_trainer *t, uint64_t samples) { return (int64_t)(samples / (uint64_t)t->epoch); }

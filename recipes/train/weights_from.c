@@ -2,6 +2,7 @@
 #include "recipes/train/weights_from.h"
 #include "infer/session/session.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 // All keys of a family but those that it calls a run's own are the shape of its weights.
@@ -37,6 +38,26 @@ hs_status hs_weights_check(const hs_config *c, const hs_model_info *info, const 
     return HS_OK;
 }
 
+// Settings that were made while model.type was nobody's go on where the family of the weights has them too.
+static hs_status change_family(hs_config *c, const hs_config *before, const hs_family *family, const char *source)
+{
+    const hs_family *old = hs_config_arch(before).family;
+    char word[64], text[HS_KEY_STRING_BYTES];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(family->words, "|"), family->words);
+    HS_TRY(hs_config_set(c, "model.type", word, "train.init_from"));
+    for (int i = 0; i < old->settings->n; i++) {
+        const char *key = old->settings->key[i].name;
+        if (hs_config_is_default(before, key))
+            continue;
+        if (!hs_schema_find(family->settings, NULL, key).key)
+            return HS_FAIL(USAGE, "%s: %s is a setting of model.type %s, but train.init_from %s has %s", hs_config_where(before, key), key,
+                           old->name, source, family->name);
+        hs_config_text(before, key, text, sizeof text);
+        HS_TRY(hs_config_set(c, key, text, hs_config_where(before, key)));
+    }
+    return HS_OK;
+}
+
 // The family of the weights, unless the settings name another one or have keys of another.
 static hs_status take_family(hs_config *c, const hs_family *family, const char *source)
 {
@@ -46,14 +67,13 @@ static hs_status take_family(hs_config *c, const hs_family *family, const char *
     if (!hs_config_is_default(c, "model.type"))
         return HS_FAIL(USAGE, "%s: model.type is %s, but train.init_from %s has %s", hs_config_where(c, "model.type"), m.family->name,
                        source, family->name);
-    for (int i = 0; i < m.family->settings->n; i++)
-        if (!hs_config_is_default(c, m.family->settings->key[i].name))
-            return HS_FAIL(USAGE, "%s: %s is a setting of model.type %s, but train.init_from %s has %s",
-                           hs_config_where(c, m.family->settings->key[i].name), m.family->settings->key[i].name, m.family->name, source,
-                           family->name);
-    char word[64];
-    snprintf(word, sizeof word, "%.*s", (int)strcspn(family->words, "|"), family->words);
-    return hs_config_set(c, "model.type", word, "train.init_from");
+    hs_config *before = malloc(sizeof *before);
+    if (!before)
+        return HS_FAIL(MEMORY, "no memory for settings");
+    *before = *c;
+    const hs_status st = change_family(c, before, family, source);
+    free(before);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 // Settings that say anything of what the model wears say all of it.
@@ -125,7 +145,7 @@ hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **toke
 }
 
 // "LABEL_0", "LABEL_1", ...: transformers' names for what nobody named.
-static bool nameless(const hs_labels *l)
+bool hs_labels_nameless(const hs_labels *l)
 {
     char name[32];
     int i = 0;
@@ -143,7 +163,7 @@ hs_status hs_weights_classes(const hs_config *c, const hs_run_dir *run, hs_label
         return HS_OK;
     hs_status st = hs_session_info(c->table->families, run->from[0] ? run->from : run->init, &info, &family);
     if (st == HS_OK && hs_arch_task((hs_arch){ family, info.settings.bytes }) == hs_arch_task(hs_config_arch(c)) &&
-        (run->from[0] || !nameless(&info.labels)))
+        (run->from[0] || !hs_labels_nameless(&info.labels)))
         st = hs_labels_copy(out, &info.labels);
     hs_model_info_free(&info);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);

@@ -18,6 +18,7 @@ hs_status hs_weights_pad_id(hs_config *c, int32_t pad); // of a tokenizer whose 
 // Of labelled data: the classes of a head that goes on, those of the checkpoint or, with task.head keep, of a train.init_from for the same
 // task that names them; n 0: there are none. The caller frees them.
 hs_status hs_weights_classes(const hs_config *c, const hs_run_dir *run, hs_labels *out);
+bool hs_labels_nameless(const hs_labels *l); // LABEL_0, LABEL_1, ...
 // model.labels, where it is open, from data that have so many. USAGE: it is set to another number.
 hs_status hs_weights_labels(hs_config *c, int64_t have);
 // Going on from a checkpoint of `family` with these settings: USAGE, where the configuration has another shape.

@@ -8,7 +8,7 @@ cd "$work" || exit 1
 # device=NAME among the arguments: commands which compute use that one instead of the CPU.
 for argument; do
   case $argument in device=*)
-    printf '#!/bin/sh\ncase $1 in\n  pretrain | eval | generate) exec %q "$@" --device %q ;;\n  *) exec %q "$@" ;;\nesac\n' "$1" "${argument#device=}" "$1" >on_device
+    printf '#!/bin/sh\ncase $1 in\n  pretrain | finetune | eval | generate) exec %q "$@" --device %q ;;\n  *) exec %q "$@" ;;\nesac\n' "$1" "${argument#device=}" "$1" >on_device
     chmod +x on_device
     halfstep=$work/on_device ;;
   esac
