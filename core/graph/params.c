@@ -404,6 +404,25 @@ void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, 
     }
 }
 
+hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical)
+{
+    const hs_slab *s = hs_slab_at(ps->master, p) ? ps->master : ps->low && hs_slab_at(ps->low, p) ? ps->low : NULL;
+    const size_t n = p->n + 1;
+    if (!s)
+        return HS_FAIL(INTERNAL, "%s has no values", p->name);
+    char *stored = malloc(2 * n * hs_dtype_bytes(s->spec.dtype)), *packed = stored ? stored + n * hs_dtype_bytes(s->spec.dtype) : NULL;
+    if (!stored)
+        return HS_FAIL(MEMORY, "no memory for the values of %s", p->name);
+    int64_t all = 1;
+    for (int i = 0; i < p->n_dims; i++)
+        all *= p->logical[i];
+    hs_params_read(ps, s, p, stored);
+    hs_param_export_as(p, s->spec.dtype, stored, packed);
+    hs_convert(logical, HS_F32, packed, s->spec.dtype, all);
+    free(stored);
+    return HS_OK;
+}
+
 hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical)
 {
     const extent e = extent_of(p, 0);

@@ -87,10 +87,10 @@ typedef struct hs_params {
     struct hs_map *by_name;
     uint64_t seed;
     int tp_rank, tp_size;
-    char *freeze;            // patterns of hs_params_freeze; NULL: none
-    const char *freeze_name; // what messages call them
+    char *freeze;               // patterns of hs_params_freeze; NULL: none
+    const char *freeze_name;    // what messages call them
     struct hs_adapter *adapter; // of hs_params_adapt (core/graph/adapter.h); NULL: none
-    hs_hold hold;            // hs_params_hold
+    hs_hold hold;               // hs_params_hold
     hs_slab **slab;
     int n_slabs, cap_slabs;
     hs_slab *master, *low, *grad; // of these names; low, grad: NULL where not declared
@@ -212,6 +212,8 @@ void hs_param_export(const hs_param *p, const float *stored, float *logical);
 void hs_param_export_as(const hs_param *p, hs_dtype dtype, const void *stored, void *logical); // of elements of another type
 // Straight out of a slab of f32, and into one of any type: padding becomes zero.
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical);
+// The value as it counts, from whichever slab has it: the master, or where that was given back the low copy. INTERNAL: neither has.
+hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical);
 hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical);
 
 #ifdef __cplusplus

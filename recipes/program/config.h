@@ -93,8 +93,8 @@ typedef struct hs_config {
         int class_weights, head;                     // hs_class_weights; HS_HEAD_KEEP, HS_HEAD_NEW
         hs_string text, text2, label, id, labels, metric;
         hs_reals weights;
-        double label_smoothing;
-        int64_t stride, max_query, context;
+        double label_smoothing, null_threshold;
+        int64_t stride, max_query, context, n_best, max_answer;
         bool all_subtokens, drop;
     } task;
     struct {

@@ -101,6 +101,9 @@ static const struct whose { // tasks that a setting is for
     { "task.context", TOKENS },
     { "task.all_subtokens", TOKENS },
     { "task.drop", SPAN },
+    { "task.n_best", SPAN },
+    { "task.max_answer", SPAN },
+    { "task.null_threshold", SPAN },
     { "task.prefix_space", TOKENS },
     { "train.unfreeze", EVERY },
 };

@@ -111,6 +111,7 @@ void hs_labelled_take(hs_feed *f, const hs_config *c)
     f->class_weights = (hs_class_weights)c->task.class_weights;
     f->weight = c->task.weights.v, f->n_weights = c->task.weights.n;
     f->label_smoothing = c->task.label_smoothing;
+    f->span = (hs_span_opts){ .n_best = (int)c->task.n_best, .max_answer = c->task.max_answer, .threshold = c->task.null_threshold };
 }
 
 void hs_labelled_of_arch(hs_feed *f)
@@ -121,5 +122,6 @@ void hs_labelled_of_arch(hs_feed *f)
                                               [HS_TASK_TOKENS] = HS_ABOUT_TOKENS,
                                               [HS_TASK_SPAN] = HS_ABOUT_SPAN };
     f->about = about[hs_arch_task(f->arch)];
+    f->span = (hs_span_opts){ .n_best = 20, .max_answer = 30 };
     f->length = usual_length(f);
 }

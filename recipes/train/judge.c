@@ -1,61 +1,12 @@
 // judge: one row of functions for each kind of task - what it keeps of a row's logits, what it is scored by, what its report shows.
-#include "recipes/train/judge.h"
-#include "data/score/score_report.h"
+#include "recipes/train/judge_task.h"
 #include "recipes/train/run_dir.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct task task;
-enum { MOST_AREAS = 64 }; // classes
-
-struct hs_judge {
-    const task *task;
-    const hs_examples *examples;
-    const hs_source *rows; // sample i is one of its rows
-    int64_t n;             // examples; of tokens words
-    int width;             // classes, numbers
-    bool chunks;           // tags are those of entities
-    bool *seen;            // by example
-    int32_t *gold, *pred;  // [n]; gold of what was not seen is -1
-    float *gold_value;     // [n][width]
-    float *value;          // [n][width]: probabilities, numbers; NULL: of more classes than areas under curves are made for
-    float *sure;           // [n]: probability of pred
-    int64_t *starts;       // of tokens: [sentences + 1]
-    float *logits;         // of a batch
-    size_t room;           // of logits
-    hs_scores scores;      // of the last time somebody asked
-    const char *names[HS_SCORES_MOST + 1];
-};
-
-typedef struct facts { // beside the scores, for a report
-    hs_class_counts *by_class;
-    hs_entity_counts entities;
-    hs_labels classes; // borrowed, or those of entities
-    hs_confusion confusion;
-    hs_calibration calibration;
-    hs_length_errors length;
-    hs_score_report report;
-} facts;
-
-struct task {
-    const char *name, *unit; // "sentences"
-    const char *usual;
-    bool tokens; // logits of each token, else of each row
-    hs_status (*take)(hs_judge *j, const hs_example_row *row, const float *logits, int64_t cols);
-    hs_status (*score)(hs_judge *j, hs_scores *out);
-    hs_status (*facts)(hs_judge *j, facts *f);
-};
-
 // ---- logits
-static int32_t best_of(const float *x, int n)
-{
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        best = x[i] > x[best] ? i : best;
-    return best;
-}
-
 static double softmax_sum(const float *x, int n, float most)
 {
     double sum = 0;
@@ -68,7 +19,7 @@ static double softmax_sum(const float *x, int n, float most)
 static hs_status take_class(hs_judge *j, const hs_example_row *row, const float *logits, int64_t cols)
 {
     (void)cols;
-    const int32_t best = best_of(logits, j->width);
+    const int32_t best = hs_judge_best(logits, j->width);
     const double sum = softmax_sum(logits, j->width, logits[best]);
     j->pred[row->example] = best;
     j->sure[row->example] = (float)(1 / sum);
@@ -83,7 +34,7 @@ static hs_sequence_input classes_of(const hs_judge *j)
     return (hs_sequence_input){ .n = j->n, .classes = j->width, .gold = j->gold, .pred = j->pred, .scores = j->value, .positive = 1 };
 }
 
-static hs_status score_class(hs_judge *j, hs_scores *out)
+hs_status hs_judge_score_class(hs_judge *j, hs_scores *out)
 {
     const hs_sequence_input in = classes_of(j);
     return hs_score_sequence(&in, out);
@@ -91,7 +42,7 @@ static hs_status score_class(hs_judge *j, hs_scores *out)
 
 static int64_t characters_of(const hs_example *e) { return (int64_t)(e->bytes[0] + e->bytes[1]); }
 
-static hs_status count_classes(hs_judge *j, facts *f)
+hs_status hs_judge_count(hs_judge *j, hs_judge_facts *f)
 {
     const hs_sequence_input in = classes_of(j);
     f->by_class = calloc((size_t)j->width + 1, sizeof *f->by_class);
@@ -105,9 +56,9 @@ static hs_status count_classes(hs_judge *j, facts *f)
     return HS_OK;
 }
 
-static hs_status facts_class(hs_judge *j, facts *f)
+static hs_status facts_class(hs_judge *j, hs_judge_facts *f)
 {
-    HS_TRY(count_classes(j, f));
+    HS_TRY(hs_judge_count(j, f));
     for (int64_t i = 0; i < j->n; i++) {
         if (j->gold[i] < 0)
             continue;
@@ -127,51 +78,34 @@ static hs_status take_numbers(hs_judge *j, const hs_example_row *row, const floa
     return HS_OK;
 }
 
-// Rows that were seen, in front of those that were not: scores know no gaps.
-static int64_t pack_seen(const hs_judge *j, int64_t *draw)
+// What was seen, for scores that know no gaps; NULL: all of it. The caller frees it.
+static hs_status draw_seen(const hs_judge *j, int64_t **draw, int64_t *n)
 {
-    int64_t n = 0;
+    *n = 0;
+    *draw = malloc(((size_t)j->n + 1) * sizeof **draw);
+    if (!*draw)
+        return HS_FAIL(MEMORY, "no memory to score %lld examples", (long long)j->n);
     for (int64_t i = 0; i < j->n; i++)
         if (j->seen[i])
-            draw[n++] = i;
-    return n;
+            (*draw)[(*n)++] = i;
+    if (*n < j->n)
+        return HS_OK;
+    free(*draw);
+    *draw = NULL;
+    return HS_OK;
 }
 
-typedef hs_status score_drawn(hs_judge *j, const int64_t *draw, int64_t n, hs_scores *out);
-
-static hs_status over_seen(hs_judge *j, score_drawn *score, hs_scores *out)
+static hs_status score_numbers(hs_judge *j, hs_scores *out)
 {
-    int64_t *draw = malloc(((size_t)j->n + 1) * sizeof *draw);
-    if (!draw)
-        return HS_FAIL(MEMORY, "no memory to score %lld examples", (long long)j->n);
-    const int64_t n = pack_seen(j, draw);
-    const hs_status st = score(j, n < j->n ? draw : NULL, n, out);
+    int64_t *draw, n;
+    HS_TRY(draw_seen(j, &draw, &n));
+    const hs_status st = hs_score_regression(
+        &(hs_regression_input){ .n = n, .width = j->width, .gold = j->gold_value, .pred = j->value, .draw = draw }, out);
     free(draw);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-// The rows that were drawn, copied together.
-static hs_status numbers_drawn(hs_judge *j, const int64_t *draw, int64_t n, hs_scores *out)
-{
-    const size_t row = (size_t)j->width * sizeof(float);
-    if (!draw)
-        return hs_score_regression(&(hs_regression_input){ .n = j->n, .width = j->width, .gold = j->gold_value, .pred = j->value }, out);
-    float *copy = malloc(2 * (size_t)n * row + 1);
-    if (!copy)
-        return HS_FAIL(MEMORY, "no memory to score %lld examples", (long long)n);
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(copy + i * j->width, j->gold_value + draw[i] * j->width, row);
-        memcpy(copy + (n + i) * j->width, j->value + draw[i] * j->width, row);
-    }
-    const hs_status st =
-        hs_score_regression(&(hs_regression_input){ .n = n, .width = j->width, .gold = copy, .pred = copy + n * j->width }, out);
-    free(copy);
-    return st;
-}
-
-static hs_status score_numbers(hs_judge *j, hs_scores *out) { return over_seen(j, numbers_drawn, out); }
-
-static hs_status facts_numbers(hs_judge *j, facts *f)
+static hs_status facts_numbers(hs_judge *j, hs_judge_facts *f)
 {
     for (int64_t i = 0; i < j->n; i++) {
         double error = 0;
@@ -199,28 +133,18 @@ static hs_multilabel_input labels_of(const hs_judge *j)
         hs_multilabel_input){ .n = j->n, .labels = j->width, .gold = j->gold_value, .scores = j->value, .threshold = 0.5f, .ranked = true };
 }
 
-static hs_status labels_drawn(hs_judge *j, const int64_t *draw, int64_t n, hs_scores *out)
+static hs_status score_labels(hs_judge *j, hs_scores *out)
 {
+    int64_t *draw;
     hs_multilabel_input in = labels_of(j);
-    const size_t row = (size_t)j->width * sizeof(float);
-    if (!draw)
-        return hs_score_multilabel(&in, out);
-    float *copy = malloc(2 * (size_t)n * row + 1);
-    if (!copy)
-        return HS_FAIL(MEMORY, "no memory to score %lld examples", (long long)n);
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(copy + i * j->width, j->gold_value + draw[i] * j->width, row);
-        memcpy(copy + (n + i) * j->width, j->value + draw[i] * j->width, row);
-    }
-    in.n = n, in.gold = copy, in.scores = copy + n * j->width;
+    HS_TRY(draw_seen(j, &draw, &in.n));
+    in.draw = draw;
     const hs_status st = hs_score_multilabel(&in, out);
-    free(copy);
-    return st;
+    free(draw);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status score_labels(hs_judge *j, hs_scores *out) { return over_seen(j, labels_drawn, out); }
-
-static hs_status facts_labels(hs_judge *j, facts *f)
+static hs_status facts_labels(hs_judge *j, hs_judge_facts *f)
 {
     const hs_multilabel_input in = labels_of(j);
     f->by_class = calloc((size_t)j->width + 1, sizeof *f->by_class);
@@ -232,54 +156,13 @@ static hs_status facts_labels(hs_judge *j, facts *f)
     return HS_OK;
 }
 
-// ---- a class of each word
-static hs_status take_tags(hs_judge *j, const hs_example_row *row, const float *logits, int64_t cols)
-{
-    for (int64_t t = 0; t < row->n; t++)
-        if (row->word[t] >= 0)
-            j->pred[j->starts[row->example] + row->word[t]] = best_of(logits + t * cols, j->width);
-    return HS_OK;
-}
-
-static hs_tokens_input tags_of(const hs_judge *j)
-{
-    return (hs_tokens_input){
-        .tags = &j->examples->labels, .sentences = j->examples->n, .starts = j->starts, .gold = j->gold, .pred = j->pred
-    };
-}
-
-static hs_status score_tags(hs_judge *j, hs_scores *out)
-{
-    const hs_tokens_input in = tags_of(j);
-    return j->chunks ? hs_score_tokens(&in, out) : score_class(j, out);
-}
-
-static hs_status facts_tags(hs_judge *j, facts *f)
-{
-    const hs_tokens_input in = tags_of(j);
-    for (int64_t s = 0; s < j->examples->n; s++) {
-        int64_t wrong = 0, words = 0;
-        for (int64_t w = j->starts[s]; w < j->starts[s + 1]; w++)
-            words += j->gold[w] >= 0, wrong += j->gold[w] >= 0 && j->gold[w] != j->pred[w];
-        if (words)
-            hs_length_add(&f->length, j->starts[s + 1] - j->starts[s], words, (double)wrong);
-    }
-    f->report.length = &f->length, f->report.length_unit = "words", f->report.error_name = "wrong tags";
-    HS_TRY(count_classes(j, f));
-    if (!j->chunks)
-        return HS_OK;
-    HS_TRY(hs_count_entities(&in, &f->entities));
-    f->classes = f->entities.types;
-    f->report.by_class = f->entities.of_type, f->report.class_word = "type";
-    return HS_OK;
-}
-
-static const task tasks[HS_ABOUTS] = {
-    [HS_ABOUT_SEQUENCE] = { "sequence", "texts", "accuracy", false, take_class, score_class, facts_class },
-    [HS_ABOUT_PAIR] = { "pair", "pairs", "accuracy", false, take_class, score_class, facts_class },
+static const hs_judge_task tasks[HS_ABOUTS] = {
+    [HS_ABOUT_SEQUENCE] = { "sequence", "texts", "accuracy", false, take_class, hs_judge_score_class, facts_class },
+    [HS_ABOUT_PAIR] = { "pair", "pairs", "accuracy", false, take_class, hs_judge_score_class, facts_class },
     [HS_ABOUT_REGRESSION] = { "regression", "texts", "pearson", false, take_numbers, score_numbers, facts_numbers },
     [HS_ABOUT_MULTILABEL] = { "multilabel", "texts", "f1_micro", false, take_labels, score_labels, facts_labels },
-    [HS_ABOUT_TOKENS] = { "tokens", "sentences", "f1", true, take_tags, score_tags, facts_tags },
+    [HS_ABOUT_TOKENS] = { "tokens", "sentences", "f1", true, hs_judge_tags_take, hs_judge_tags_score, hs_judge_tags_facts },
+    [HS_ABOUT_SPAN] = { "span", "questions", "f1", true, hs_judge_span_take, hs_judge_span_score, hs_judge_span_facts },
 };
 
 // ---- the whole
@@ -296,7 +179,7 @@ static hs_status alloc(hs_judge *j)
     j->gold = malloc(n * sizeof *j->gold), j->pred = malloc(n * sizeof *j->pred);
     j->starts = malloc(((size_t)j->examples->n + 1) * sizeof *j->starts);
     j->gold_value = numbers ? calloc(n * w, sizeof *j->gold_value) : NULL;
-    const bool kept = numbers || (!words && w <= MOST_AREAS);
+    const bool kept = numbers || (!words && w <= HS_JUDGE_AREAS);
     j->value = kept ? calloc(n * w, sizeof *j->value) : NULL;
     j->sure = calloc(n, sizeof *j->sure);
     if (!j->seen || !j->gold || !j->pred || !j->starts || !j->sure || (numbers && !j->gold_value) || (kept && !j->value))
@@ -333,6 +216,10 @@ static hs_status make(hs_judge *j)
         for (int64_t i = 0; i < e->n; i++)
             j->n += e->example[i].n;
     }
+    if (e->about == HS_ABOUT_SPAN) {
+        j->seen = calloc((size_t)e->n + 1, sizeof *j->seen);
+        return j->seen ? hs_judge_span_open(j) : HS_FAIL(MEMORY, "no memory to judge %lld questions", (long long)e->n);
+    }
     HS_TRY(alloc(j));
     for (int64_t i = 0, at = 0; i <= e->n; i++) {
         j->starts[i] = at;
@@ -342,7 +229,16 @@ static hs_status make(hs_judge *j)
     return HS_OK;
 }
 
-hs_status hs_judge_new(hs_judge **out, const hs_corpus *corpus)
+// SQuAD 2.0: some question has no answer.
+static bool asks_for_nothing(const hs_examples *e)
+{
+    int64_t i = 0;
+    while (e->about == HS_ABOUT_SPAN && i < e->n && e->example[i].n)
+        i++;
+    return e->about == HS_ABOUT_SPAN && i < e->n;
+}
+
+hs_status hs_judge_new(hs_judge **out, const hs_feed *f, const hs_corpus *corpus)
 {
     *out = NULL;
     const hs_examples *e = &corpus->labelled.val;
@@ -351,7 +247,8 @@ hs_status hs_judge_new(hs_judge **out, const hs_corpus *corpus)
     hs_judge *j = calloc(1, sizeof *j);
     if (!j)
         return HS_FAIL(MEMORY, "no memory to judge %lld examples", (long long)e->n);
-    *j = (hs_judge){ .task = &tasks[e->about], .examples = e, .rows = corpus->labelled.rows[1] };
+    *j = (hs_judge){ .task = &tasks[e->about], .examples = e, .rows = corpus->labelled.rows[1], .span = f->span };
+    j->span.none = asks_for_nothing(corpus->labelled.all);
     const hs_status st = make(j);
     if (st == HS_OK) {
         *out = j;
@@ -365,6 +262,10 @@ void hs_judge_free(hs_judge *j)
 {
     if (!j)
         return;
+    hs_judge_span_free(j);
+    for (int i = 0; i < HS_COUNT(j->chain); i++)
+        free(j->chain[i]);
+    free(j->chain_row), free(j->chain_tag);
     free(j->seen), free(j->gold), free(j->pred), free(j->gold_value), free(j->value), free(j->sure), free(j->starts), free(j->logits);
     free(j);
 }
@@ -382,9 +283,14 @@ bool hs_judge_lower_is_better(const char *score)
 
 void hs_judge_begin(hs_judge *j)
 {
+    j->has_chain = false;
+    memset(j->seen, 0, (size_t)j->examples->n * sizeof *j->seen);
+    if (j->examples->about == HS_ABOUT_SPAN) {
+        hs_judge_span_begin(j);
+        return;
+    }
     int32_t outside = hs_labels_find(&j->examples->labels, "O");
     outside = outside < 0 ? 0 : outside;
-    memset(j->seen, 0, (size_t)j->examples->n * sizeof *j->seen);
     for (int64_t i = 0; i < j->n; i++)
         j->pred[i] = j->examples->about == HS_ABOUT_TOKENS ? outside : 0;
     fill_gold(j);
@@ -395,8 +301,11 @@ const char *const *hs_judge_names(hs_judge *j)
 {
     hs_scores s = { 0 };
     int n = 0;
+    const bool span = j->examples->about == HS_ABOUT_SPAN;
     hs_judge_begin(j);
-    for (int64_t i = 0; i < j->n && !judges_numbers(j); i++)
+    if (span)
+        hs_judge_span_gold(j);
+    for (int64_t i = 0; i < j->n && !span && !judges_numbers(j); i++)
         j->pred[i] = j->gold[i] < 0 ? 0 : j->gold[i];
     if (judges_numbers(j))
         memcpy(j->value, j->gold_value, (size_t)j->n * (size_t)j->width * sizeof *j->value);
@@ -434,6 +343,8 @@ hs_status hs_judge_batch(hs_judge *j, hs_run *run, int plan, uint64_t first, int
     if (!rows)
         return HS_OK;
     HS_TRY(read_logits(j, run, plan, rows, &cols));
+    if (j->examples->about == HS_ABOUT_TOKENS && !j->has_chain)
+        HS_TRY(hs_judge_tags_chain(j, hs_run_model(run)->params));
     const float *at = j->logits;
     for (int64_t i = 0; i < n; i++) {
         const hs_example_row *row = hs_labelled_row(j->rows, first + (uint64_t)i);
@@ -446,6 +357,8 @@ hs_status hs_judge_batch(hs_judge *j, hs_run *run, int plan, uint64_t first, int
 
 static void hide_unseen(hs_judge *j)
 {
+    if (j->examples->about == HS_ABOUT_SPAN)
+        return;
     for (int64_t i = 0; i < j->examples->n; i++)
         for (int64_t k = j->task->tokens ? j->starts[i] : i; !j->seen[i] && k < (j->task->tokens ? j->starts[i + 1] : i + 1); k++)
             j->gold[k] = -1;
@@ -461,7 +374,7 @@ hs_status hs_judge_scores(hs_judge *j, hs_scores *out)
 }
 
 // ---- reports
-static void free_facts(facts *f)
+static void free_facts(hs_judge_facts *f)
 {
     free(f->by_class);
     hs_entity_counts_free(&f->entities);
@@ -470,7 +383,7 @@ static void free_facts(facts *f)
 
 static hs_status with_report(hs_judge *j, const char *title, hs_status (*use)(const hs_score_report *r, void *user), void *user)
 {
-    facts *f = calloc(1, sizeof *f);
+    hs_judge_facts *f = calloc(1, sizeof *f);
     if (!f)
         return HS_FAIL(MEMORY, "no memory for a report");
     f->report =

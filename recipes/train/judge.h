@@ -12,7 +12,7 @@
 
 typedef struct hs_judge hs_judge;
 // Of the validation data of the corpus, whose source (hs_feed_eval) is there; all borrowed. *out is NULL for what has no scores (lm).
-hs_status hs_judge_new(hs_judge **out, const hs_corpus *corpus);
+hs_status hs_judge_new(hs_judge **out, const hs_feed *f, const hs_corpus *corpus);
 void hs_judge_free(hs_judge *j); // takes NULL
 // The scores there will be, without values: NULL behind the last. What one of them is called decides nothing but its name.
 const char *const *hs_judge_names(hs_judge *j);

@@ -3,6 +3,7 @@
 #ifndef HS_RECIPES_TRAIN_FEED_H
 #define HS_RECIPES_TRAIN_FEED_H
 #include "data/batches/source.h"
+#include "infer/heads/span_decode.h"
 #include "models/family.h"
 #include "recipes/program/config.h"
 #include "recipes/train/corpus.h"
@@ -25,7 +26,8 @@ typedef struct hs_feed {
     const double *weight; // [n_weights] of HS_WEIGHTS_LIST; borrowed
     int n_weights;
     double label_smoothing;
-    int64_t batch; // samples of a micro-batch, which layouts go by
+    hs_span_opts span; // how answers are read out of logits
+    int64_t batch;     // samples of a micro-batch, which layouts go by
 } hs_feed;
 
 hs_feed hs_feed_of(const hs_config *c); // of a configuration that hs_config_check took; its settings are borrowed

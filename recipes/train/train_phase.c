@@ -121,7 +121,9 @@ hs_status hs_phase_settle(hs_trainer *t)
         t->info.labels = t->corpus.labelled.all->labels; // borrowed
     if (!t->run.from[0])
         hs_feed_tell(&t->feed, &t->corpus, t->c->data.n_objectives > 0, &t->told);
-    const hs_status st = t->run.from[0] ? check_again(t) : hs_feed_check(&t->feed, &t->corpus);
+    hs_status st = t->run.from[0] ? check_again(t) : hs_feed_check(&t->feed, &t->corpus);
+    if (st == HS_OK)
+        st = hs_trainer_judge(t);
     return st == HS_OK ? HS_OK : hs_config_in_phase(st, t->whole, (int)t->at.phase);
 }
 
@@ -273,7 +275,6 @@ hs_status hs_phase_loader(hs_trainer *t)
     hs_source *source;
     if (hs_corpus_has_val(&t->corpus))
         HS_TRY(hs_feed_eval(&t->validation, &t->feed, &t->corpus));
-    HS_TRY(hs_trainer_judge(t));
     HS_TRY(hs_feed_train(&source, &t->feed, &t->corpus));
     return hs_loader_new(&t->loader, source,
                          &(hs_loader_opts){ .batch = t->c->train.batch,

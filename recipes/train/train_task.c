@@ -74,9 +74,12 @@ hs_status hs_trainer_judge(hs_trainer *t)
     t->metric = "loss";
     hs_judge_free(t->judge);
     t->judge = NULL;
-    if (!t->validation || !t->corpus.labelled.all)
+    if (!t->corpus.labelled.val.n)
         return HS_OK;
-    HS_TRY(hs_judge_new(&t->judge, &t->corpus));
+    hs_source *rows;
+    HS_TRY(hs_feed_eval(&rows, &t->feed, &t->corpus));
+    hs_source_free(rows);
+    HS_TRY(hs_judge_new(&t->judge, &t->feed, &t->corpus));
     const char *none = NULL, *const *names = t->judge ? hs_judge_names(t->judge) : &none;
     if (t->judge && !t->c->task.metric[0])
         t->metric = hs_judge_usual(t->judge);
