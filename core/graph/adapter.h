@@ -8,6 +8,7 @@
 #ifndef HS_CORE_ADAPTER_H
 #define HS_CORE_ADAPTER_H
 #include "core/graph/params.h"
+#include <math.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,13 +17,19 @@ extern "C" {
 enum { HS_ADAPTER_TARGETS = 64 }; // at most
 typedef struct hs_adapter_spec {
     int64_t rank;
-    float scale;         // alpha / rank, or alpha / sqrt(rank)
+    double alpha;
+    bool rslora;         // scale is alpha / sqrt(rank) (Kalajdzievski 2023) instead of alpha / rank
     float dropout;       // of x in front of lora_a, in training
     const char *targets; // separated by commas; alternatives of one by |
     const char *trains;  // (optional) what is trained besides: patterns as hs_params_freeze has them
     const char *name;    // what messages call the targets; borrowed
     bool whole;          // stacked parts wear one pair together, as files that have them in one tensor (GPT-2's c_attn)
 } hs_adapter_spec;
+
+static inline double hs_adapter_scale(double alpha, int64_t rank, bool rslora)
+{
+    return alpha / (rslora ? sqrt((double)rank) : (double)rank);
+}
 
 typedef struct hs_adapter hs_adapter;
 // Before there are parameters; copied but for the name. USAGE: a target is empty, or there are too many.

@@ -165,6 +165,8 @@ hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out
                      .std = spec->std,
                      .parts = spec->parts ? spec->parts : 1,
                      .n_dims = spec->n_dims,
+                     .pair_parts = spec->pair_parts,
+                     .pair_mask = spec->pair_mask,
                      .frozen = hs_params_freezes(ps, spec) };
     memcpy(p->logical, spec->dim, (size_t)spec->n_dims * sizeof *spec->dim);
     stored_shape(ps, spec, p->dim);

@@ -32,7 +32,9 @@ struct hs_param {
     int64_t dim[HS_MAX_DIMS];     // stored here: this rank's shard, padded
     size_t n;                     // elements as stored
     int id;
-    bool frozen;                // by its spec or by hs_params_freeze
+    int pair_parts;             // of one of an adapter's pair (lora_a, lora_b): how many parts the weight beside it has; else 0
+    unsigned pair_mask;         // and bits of those that its own parts are for, in their order
+    bool frozen;                // by its spec, by hs_params_freeze or because an adapter is trained
     struct hs_derived *derived; // list of its copies in other layouts
 };
 
@@ -112,9 +114,11 @@ typedef struct hs_param_spec {
     hs_shard shard;
     hs_init init;
     float std;
-    int parts;    // 0 means 1
-    int pad_rows; // stored rows are a multiple of this; 0: no padding
-    bool frozen;  // never trained; false: trained, unless hs_params_freeze says otherwise
+    int parts;      // 0 means 1
+    int pad_rows;   // stored rows are a multiple of this; 0: no padding
+    bool frozen;    // never trained; false: trained, unless hs_params_freeze says otherwise
+    int pair_parts; // as in hs_param
+    unsigned pair_mask;
     int n_dims;
     int64_t dim[HS_MAX_DIMS]; // logical
 } hs_param_spec;

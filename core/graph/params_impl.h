@@ -13,7 +13,7 @@ void hs_params_copy(const hs_params *ps, void *dst, const void *src, size_t byte
 
 void hs_adapter_free(struct hs_adapter *a); // NULL: nothing
 bool hs_adapter_freezes(const struct hs_adapter *a, const hs_param_spec *s);
-bool hs_patterns_fit(const char *patterns, const char *name); // one of a list as hs_params_freeze takes it; NULL: none
+bool hs_patterns_fit(const char *patterns, const char *name);        // one of a list as hs_params_freeze takes it; NULL: none
 bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s); // will a parameter of this spec be frozen?
 
 #endif

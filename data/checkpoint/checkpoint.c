@@ -2,6 +2,7 @@
 #include "data/checkpoint/checkpoint.h"
 #include "core/base/log.h"
 #include "data/base/file.h"
+#include "data/checkpoint/peft.h"
 #include "data/checkpoint/weights.h"
 #include <errno.h>
 #include <stdio.h>
@@ -62,20 +63,45 @@ static hs_status verify_file(const char *dir, const hs_file_sum *expected, int w
 // What only a run that goes on reads, two thirds of all bytes.
 static bool only_for_training(const char *name) { return strcmp(name, "train/optimizer.safetensors") == 0; }
 
+static bool is_listed(const hs_manifest *m, const char *name)
+{
+    for (int k = 0; k < m->n; k++)
+        if (strcmp(m->file[k].name, name) == 0)
+            return true;
+    return false;
+}
+
+// The base that an adapter was trained beside is not in its folder: is it the same still?
+static hs_status verify_base(const char *dir, const hs_manifest *m)
+{
+    char base[HS_PATH], path[HS_PATH];
+    hs_file_sum sum;
+    if (m->n_base == 0)
+        return HS_OK;
+    HS_TRY(hs_peft_base(dir, base));
+    for (int i = 0; i < m->n_base; i++) {
+        HS_TRY(hs_path_join(path, "%s/%s", base, m->base[i].name));
+        HS_TRY(hs_hash_file(path, &sum));
+        if (sum.bytes != m->base[i].bytes || sum.hash != m->base[i].hash)
+            return HS_FAIL(CORRUPT, "%s: not the file that %s was trained beside: its checksum is %016llx, the manifest says %016llx", path,
+                           dir, (unsigned long long)sum.hash, (unsigned long long)m->base[i].hash);
+    }
+    return HS_OK;
+}
+
 static hs_status verify_manifest(const char *dir, const hs_manifest *m, int want)
 {
     static const char *const needed[] = { "config.json", "model.safetensors", "train/optimizer.safetensors", "train/state.json" };
+    const bool adapter = is_listed(m, HS_PEFT_CONFIG);
     for (int i = 0; i < HS_COUNT(needed); i++) {
-        bool listed = false;
-        for (int k = 0; k < m->n; k++)
-            listed = listed || strcmp(m->file[k].name, needed[i]) == 0;
-        if (!listed)
-            return HS_FAIL(CORRUPT, "%s/train/manifest.json: does not list %s", dir, needed[i]);
+        const char *name = adapter && i == 1 ? HS_PEFT_WEIGHTS : needed[i];
+        if (!is_listed(m, name))
+            return HS_FAIL(CORRUPT, "%s/train/manifest.json: does not list %s", dir, name);
     }
     for (int i = 0; i < m->n; i++)
         if (want & HS_CKPT_TRAIN || !only_for_training(m->file[i].name))
             HS_TRY(verify_file(dir, &m->file[i], want));
-    return HS_OK;
+    return verify_base(dir, m);
 }
 
 static hs_status verify_ours(const char *dir, int want)
@@ -202,7 +228,7 @@ hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size)
     if (!hs_is_dir(path))
         return no_checkpoint(path);
     HS_TRY(hs_path_join(inner, "%s/train", path));
-    if (has(path, "config.json") || hs_is_dir(inner))
+    if (has(path, "config.json") || has(path, HS_PEFT_CONFIG) || hs_is_dir(inner))
         return resolve_model_dir(path, want, out, size);
     HS_TRY(hs_path_join(inner, "%s/checkpoints", path));
     return resolve_folder(hs_is_dir(inner) ? inner : path, path, want, out, size);
@@ -279,7 +305,7 @@ hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_devic
     const void **host = calloc((size_t)ps->n_params + 1, sizeof *host);
     hs_status st = host != NULL ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for %d addresses", m->dir, ps->n_params);
     for (int i = 0; i < ps->n_params && st == HS_OK; i++)
-        st = hs_weights_as_stored(&m->w, ps->param[i], theirs, &m->opts, &host[i]);
+        st = hs_weights_as_stored(&m->w, ps, ps->param[i], theirs, &m->opts, &host[i]);
     if (st == HS_OK)
         st = hs_params_adopt(ps, device, host);
     free(host);
@@ -298,8 +324,10 @@ hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps)
 {
     HS_TRY(check_params(ps));
     if (m->w.n_fresh > 0) {
-        hs_info("%s: %d tensors of heads begin anew", m->dir, m->w.n_fresh);
-        HS_TRY(hs_params_init_values(ps));
+        if (m->w.n_fresh > m->w.n_pairs)
+            hs_info("%s: %d tensors of heads begin anew", m->dir, m->w.n_fresh - m->w.n_pairs);
+        if (!ps->master->adopted) // pairs of a session are 0 until it puts one on
+            HS_TRY(hs_params_init_values(ps));
     }
     if (m->w.n_passed > 0)
         hs_info("%s: has %d tensors of heads that the model has not: they are left out", m->dir, m->w.n_passed);

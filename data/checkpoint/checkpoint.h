@@ -5,6 +5,8 @@
 //                          cursor, best), config.yaml, manifest.json (checksums)
 //   RUN/checkpoints/LATEST                  "step-00000200", replaced last;  BEST likewise
 //
+// Of a run that trains an adapter, adapter_config.json and adapter_model.safetensors stand in the place of model.safetensors (peft.h).
+//
 // A snapshot is copied, then written by a background thread: temporary name, checksums, fsync of every file and folder, rename,
 // LATEST by temporary name and rename, then rotation. A failed write (disk full, ...) leaves all earlier checkpoints whole.
 // What is restored is verified; a damaged newest checkpoint is passed over for the one before, and the log says so.
@@ -77,6 +79,7 @@ typedef struct hs_ckpt_opts {
     const char *dir;             // RUN/checkpoints; created
     int keep;                    // last k kept, plus BEST and what the state has as its best; below 1: all
     const hs_model_files *files; // names and aliases; NULL: tensors have our own names
+    const char *base;            // writing, of parameters that wear an adapter's pairs (peft.h): the folder of the model they are beside
     // Loading: heads (files->heads) that the file lacks are drawn, and those that the model lacks are passed over; both are said.
     bool heads_open;
     const char *fresh; // (optional) scopes "class|tags" of parameters that are drawn although the file has them, with heads_open; borrowed

@@ -1,6 +1,7 @@
 // ckpt_files: the files of a checkpoint's folder, one by one: config.json and what belongs to it, tensors under their names, the
 // tokenizer's.
 #include "data/checkpoint/ckpt_parts.h"
+#include "data/checkpoint/peft.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -56,12 +57,27 @@ hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *s
 hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n)
 {
     const hs_model_files *f = o->files;
+    if (p->pair_parts > 0 && f != NULL)
+        return hs_peft_pieces(o, p, piece, n);
     return hs_name_pieces(f != NULL ? f->name : NULL, f != NULL ? f->n_names : 0, p->name, p->parts, piece, n);
+}
+
+// "bert.pooler.dense.weight" as an adapter's file has it.
+static hs_status add_prefix(hs_name_piece *piece, int n)
+{
+    char name[HS_NAME_BYTES];
+    for (int i = 0; i < n; i++) {
+        if (snprintf(name, sizeof name, "%s%s", HS_PEFT_PREFIX, piece[i].name) >= (int)sizeof name)
+            return HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES, piece[i].name);
+        memcpy(piece[i].name, name, sizeof name);
+    }
+    return HS_OK;
 }
 
 hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
 {
     hs_name_piece piece[HS_NAME_PIECES];
+    const bool adapter = hs_params_adapter(ps) != NULL && o->files != NULL;
     hs_status st = HS_OK;
     int total = 0, n;
     for (int i = 0; i < ps->n_params; i++) {
@@ -70,7 +86,11 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
     }
     HS_TRY(hs_st_sources_alloc(out, total));
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
+        if (adapter && !hs_peft_keeps(ps->param[i]))
+            continue;
         st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
+        if (st == HS_OK && adapter)
+            st = add_prefix(piece, n);
         if (st == HS_OK)
             st = hs_st_sources_add(out, ps->param[i], copy ? hs_slab_in(ps->master, copy, ps->param[i]) : NULL, piece, n);
     }

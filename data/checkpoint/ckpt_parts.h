@@ -17,8 +17,11 @@ hs_status hs_state_read(const char *path, hs_train_state *s);
 typedef struct hs_manifest { // of all files of a checkpoint but itself
     hs_file_sum *file;
     int n, capacity;
+    hs_file_sum *base; // weights of the model that an adapter is beside, in its own folder
+    int n_base, cap_base;
 } hs_manifest;
 hs_status hs_manifest_add(hs_manifest *m, const char *name, const hs_file_sum *sum);
+hs_status hs_manifest_add_base(hs_manifest *m, const char *name, const hs_file_sum *sum);
 void hs_manifest_json(hs_text *t, const hs_manifest *m, int64_t step);
 hs_status hs_manifest_read(hs_manifest *m, const char *path);
 void hs_manifest_free(hs_manifest *m);

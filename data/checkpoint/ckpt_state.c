@@ -150,39 +150,58 @@ hs_status hs_state_read(const char *path, hs_train_state *s)
 }
 
 // ---- manifest
-hs_status hs_manifest_add(hs_manifest *m, const char *name, const hs_file_sum *sum)
+static hs_status add_sum(hs_file_sum **list, int *n, int *room, const char *name, const hs_file_sum *sum)
 {
-    if (m->n == m->capacity) {
-        const int capacity = m->capacity ? 2 * m->capacity : 16;
-        hs_file_sum *f = realloc(m->file, (size_t)capacity * sizeof *f);
-        if (f == NULL)
+    if (*n == *room) {
+        const int capacity = *room ? 2 * *room : 16;
+        hs_file_sum *more = realloc(*list, (size_t)capacity * sizeof *more);
+        if (more == NULL)
             return HS_FAIL(MEMORY, "no memory for a manifest of %d files", capacity);
-        m->file = f, m->capacity = capacity;
+        *list = more, *room = capacity;
     }
-    hs_file_sum *f = &m->file[m->n];
+    hs_file_sum *f = &(*list)[*n];
     *f = *sum;
     if (strlen(name) >= sizeof f->name)
         return HS_FAIL(USAGE, "file name of %zu bytes, allowed up to %zu: %.80s...", strlen(name), sizeof f->name - 1, name);
     memset(f->name, 0, sizeof f->name);
     memcpy(f->name, name, strlen(name));
-    m->n++;
+    ++*n;
     return HS_OK;
+}
+
+hs_status hs_manifest_add(hs_manifest *m, const char *name, const hs_file_sum *sum)
+{
+    return add_sum(&m->file, &m->n, &m->capacity, name, sum);
+}
+
+hs_status hs_manifest_add_base(hs_manifest *m, const char *name, const hs_file_sum *sum)
+{
+    return add_sum(&m->base, &m->n_base, &m->cap_base, name, sum);
 }
 
 void hs_manifest_free(hs_manifest *m)
 {
     free(m->file);
+    free(m->base);
     *m = (hs_manifest){ 0 };
+}
+
+static void add_sums(hs_text *t, const hs_file_sum *f, int n)
+{
+    for (int i = 0; i < n; i++) {
+        hs_text_add(t, "%s\n    {\"name\": ", i ? "," : "");
+        hs_text_string(t, f[i].name);
+        hs_text_add(t, ", \"bytes\": %llu, \"xxh3_64\": \"%016llx\"}", (unsigned long long)f[i].bytes, (unsigned long long)f[i].hash);
+    }
 }
 
 void hs_manifest_json(hs_text *t, const hs_manifest *m, int64_t step)
 {
     hs_text_add(t, "{\n  \"version\": %d,\n  \"step\": %lld,\n  \"files\": [", MANIFEST_VERSION, (long long)step);
-    for (int i = 0; i < m->n; i++) {
-        hs_text_add(t, "%s\n    {\"name\": ", i ? "," : "");
-        hs_text_string(t, m->file[i].name);
-        hs_text_add(t, ", \"bytes\": %llu, \"xxh3_64\": \"%016llx\"}", (unsigned long long)m->file[i].bytes,
-                    (unsigned long long)m->file[i].hash);
+    add_sums(t, m->file, m->n);
+    if (m->n_base > 0) {
+        hs_text_add(t, "\n  ],\n  \"base\": [");
+        add_sums(t, m->base, m->n_base);
     }
     hs_text_add(t, "\n  ]\n}\n");
 }
@@ -192,7 +211,7 @@ static bool stays_inside(const char *name) // no way out of the folder
     return *name != 0 && *name != '/' && strncmp(name, "../", 3) != 0 && strstr(name, "/../") == NULL;
 }
 
-static hs_status read_entry(hs_manifest *m, const hs_json *j, json_t *entry)
+static hs_status read_entry(hs_manifest *m, const hs_json *j, json_t *entry, bool base)
 {
     const hs_json e = { entry, j->path };
     hs_file_sum sum = { 0 };
@@ -201,7 +220,7 @@ static hs_status read_entry(hs_manifest *m, const hs_json *j, json_t *entry)
         return HS_FAIL(CORRUPT, "%s: a file's name or checksum is malformed", j->path);
     HS_TRY(hs_json_u64(&e, "bytes", &sum.bytes));
     sum.hash = strtoull(hex, NULL, 16);
-    return hs_manifest_add(m, name, &sum);
+    return base ? hs_manifest_add_base(m, name, &sum) : hs_manifest_add(m, name, &sum);
 }
 
 hs_status hs_manifest_read(hs_manifest *m, const char *path)
@@ -215,7 +234,10 @@ hs_status hs_manifest_read(hs_manifest *m, const char *path)
     if (st == HS_OK && !json_is_array(files))
         st = HS_FAIL(CORRUPT, "%s: \"files\" is not a list", path);
     for (size_t i = 0; st == HS_OK && i < json_array_size(files); i++)
-        st = read_entry(m, &j, json_array_get(files, i));
+        st = read_entry(m, &j, json_array_get(files, i), false);
+    json_t *base = json_object_get(j.root, "base");
+    for (size_t i = 0; st == HS_OK && i < json_array_size(base); i++)
+        st = read_entry(m, &j, json_array_get(base, i), true);
     hs_json_close(&j);
     if (st != HS_OK)
         hs_manifest_free(m);

@@ -3,7 +3,10 @@
 #include "core/base/log.h"
 #include "core/base/threads.h"
 #include "data/checkpoint/ckpt_parts.h"
+#include "data/checkpoint/hf_task.h"
 #include "data/checkpoint/new_folder.h"
+#include "data/checkpoint/peft.h"
+#include "data/checkpoint/weights.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -25,6 +28,9 @@ struct hs_ckpt {
     copied *snapshot; // values first, then what an optimizer keeps
     int n_snapshots;
     hs_st_sources model, optimizer;
+    bool adapter; // the parameters wear pairs: their base is named and summed, and not written
+    char base[HS_PATH];
+    hs_manifest of_base;
     // of the save in flight
     hs_train_state state;
     hs_model_info info;
@@ -79,10 +85,34 @@ static hs_status make_dir(const hs_io *io, const char *path)
     return io->mkdir(path, 0777) == 0 ? HS_OK : HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
 }
 
+static bool writes_texts(const hs_model_files *f)
+{
+    for (int i = 0; i < f->n_keys; i++)
+        if (f->key[i].type == HS_FILE_END)
+            return true;
+    return false;
+}
+
+static hs_status put_adapter(hs_ckpt_dir *to, const hs_ckpt *c)
+{
+    const hs_model_files *f = c->info.files;
+    hs_text t = { 0 };
+    const hs_status st =
+        hs_peft_json(&t, c->ps, &(hs_ckpt_opts){ .files = f, .base = c->base }, hs_file_task(f, c->info.settings.bytes), writes_texts(f));
+    if (st != HS_OK) {
+        hs_text_free(&t);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    HS_TRY(hs_ckpt_put_text(to, HS_PEFT_CONFIG, &t));
+    for (int i = 0; i < c->of_base.n_base; i++)
+        HS_TRY(hs_manifest_add_base(&to->manifest, c->of_base.base[i].name, &c->of_base.base[i]));
+    return hs_ckpt_put_tensors(to, HS_PEFT_WEIGHTS, &c->model);
+}
+
 static hs_status put_model(hs_ckpt_dir *to, const hs_ckpt *c)
 {
     HS_TRY(hs_ckpt_put_beside(to, &c->info, c->tok, HS_F32));
-    return hs_ckpt_put_tensors(to, "model.safetensors", &c->model);
+    return c->adapter ? put_adapter(to, c) : hs_ckpt_put_tensors(to, "model.safetensors", &c->model);
 }
 
 static hs_status put_train(hs_ckpt_dir *to, const hs_ckpt *c)
@@ -223,6 +253,30 @@ static hs_status make_snapshots(hs_ckpt *c, const hs_params *ps)
     return HS_OK;
 }
 
+// Once: what an adapter is trained beside does not change meanwhile.
+static hs_status find_base(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
+{
+    hs_weights w;
+    char path[HS_PATH];
+    c->adapter = hs_params_adapter(ps) != NULL && o->files != NULL;
+    if (!c->adapter)
+        return HS_OK;
+    if (o->base == NULL || !realpath(o->base, c->base))
+        return HS_FAIL(USAGE, "%s: no such folder: the model that an adapter is trained beside", o->base != NULL ? o->base : "");
+    HS_TRY(hs_weights_open(&w, c->base));
+    hs_status st = HS_OK;
+    for (int i = 0; i < w.n_files && st == HS_OK; i++) {
+        hs_file_sum sum;
+        st = hs_path_join(path, "%s/%s", c->base, w.file_name[i]);
+        if (st == HS_OK)
+            st = hs_hash_file(path, &sum);
+        if (st == HS_OK)
+            st = hs_manifest_add_base(&c->of_base, w.file_name[i], &sum);
+    }
+    hs_weights_close(&w);
+    return st;
+}
+
 static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
 {
     HS_TRY(hs_ckpt_check_params(ps));
@@ -232,6 +286,7 @@ static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
         return HS_FAIL(SYSTEM, "%s: checkpoints cannot be written here: %s", c->dir, strerror(errno));
     hs_folder_clean(c->io, c->dir);
     HS_TRY(make_snapshots(c, ps));
+    HS_TRY(find_base(c, o, ps));
     HS_TRY(hs_st_sources_model(&c->model, ps, o, c->snapshot[0].copy));
     HS_TRY(optimizer_sources(&c->optimizer, ps, c->snapshot + 1, c->n_snapshots - 1));
     return start_thread(c);
@@ -277,6 +332,7 @@ void hs_ckpt_free(hs_ckpt *c)
     free(c->snapshot);
     hs_st_sources_free(&c->model);
     hs_st_sources_free(&c->optimizer);
+    hs_manifest_free(&c->of_base);
     free(c->config_yaml);
     free(c);
 }

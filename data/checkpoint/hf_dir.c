@@ -1,6 +1,8 @@
 // config.json and generation_config.json, as transformers writes and reads them, by the rows of the model's family.
+#include "core/settings/task.h"
 #include "data/base/hf_folder.h"
 #include "data/checkpoint/hf_task.h"
+#include "data/checkpoint/peft.h"
 #include "data/checkpoint/weights.h"
 #include <stdlib.h>
 #include <string.h>
@@ -372,12 +374,15 @@ static hs_status find_files(const hs_json *j, const hs_model_files *const *known
 }
 
 // Is one of the tensors in "a|b" there, whatever a class puts in front of the names of its parts?
-static bool holds(const hs_weights *w, const char *names)
+// own: of an adapter's folder, in the adapter itself.
+static bool holds(const hs_weights *w, const char *names, bool own)
 {
     for (const char *p = names; p != NULL && *p; p += strcspn(p, "|"), p += *p == '|') {
         const size_t n = strcspn(p, "|");
         for (int i = 0; i < w->n; i++) {
             const size_t all = strlen(w->weight[i].name);
+            if (own && !hs_weight_of_adapter(w, &w->weight[i]))
+                continue;
             if (all >= n && strncmp(w->weight[i].name + all - n, p, n) == 0 && (all == n || w->weight[i].name[all - n - 1] == '.'))
                 return true;
         }
@@ -396,7 +401,8 @@ static hs_status read_heads(const char *model_dir, hs_model_info *m)
             continue;
         if (w.n == 0)
             HS_TRY(hs_weights_open(&w, model_dir));
-        *(bool *)(m->settings.bytes + k->offset) = (holds(&w, k->key) || holds(&w, k->also)) && !holds(&w, k->accepts);
+        const bool own = w.adapter > 0 && hs_file_task(f, m->settings.bytes); // the base's heads are for something else
+        *(bool *)(m->settings.bytes + k->offset) = (holds(&w, k->key, own) || holds(&w, k->also, own)) && !holds(&w, k->accepts, own);
     }
     hs_weights_close(&w);
     return HS_OK;
@@ -440,11 +446,54 @@ static hs_status read_generation(const char *model_dir, const json_t *config, hs
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+// PEFT leaves no config.json beside an adapter: the base's says what it says, but for the task, which adapter_config.json has, and for the
+// number of labels, which the head's tensors have.
+static hs_status read_task(const char *dir, hs_json *j, const hs_model_files *const *known, int n_known)
+{
+    const hs_model_files *f;
+    hs_peft peft;
+    hs_weights w;
+    HS_TRY(find_files(j, known, n_known, &f));
+    HS_TRY(hs_peft_read(&peft, dir));
+    const int task = peft.task;
+    hs_peft_free(&peft);
+    if (task == HS_TASK_NONE || f->task_classes == NULL)
+        return HS_OK;
+    HS_TRY(hs_weights_open(&w, dir));
+    const int64_t labels = hs_file_task_outputs(f, &w);
+    hs_weights_close(&w);
+    return hs_file_task_put(j->root, f, task, labels);
+}
+
+static hs_status read_adapted(const char *dir, const hs_model_files *const *known, int n_known, hs_model_info *m)
+{
+    char base[HS_PATH], path[HS_PATH];
+    hs_json j;
+    HS_TRY(hs_peft_base(dir, base));
+    HS_TRY(hs_path_join(path, "%s/config.json", base));
+    HS_TRY(hs_json_open(&j, path));
+    hs_status st = read_task(dir, &j, known, n_known);
+    if (st == HS_OK)
+        st = read_info(&j, known, n_known, m);
+    if (st == HS_OK)
+        st = hs_hf_check_keys(path, "config.json", j.root);
+    if (st == HS_OK)
+        st = read_generation(base, j.root, m);
+    if (st == HS_OK)
+        st = read_heads(dir, m);
+    hs_json_close(&j);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *known, int n_known, hs_model_info *m)
 {
     char path[HS_PATH];
     HS_TRY(hs_path_join(path, "%s/config.json", model_dir));
     hs_json j;
+    bool found;
+    HS_TRY(hs_find_file(path, &found));
+    if (!found && hs_peft_is(model_dir))
+        return read_adapted(model_dir, known, n_known, m);
     HS_TRY(hs_json_open(&j, path));
     hs_status st = read_info(&j, known, n_known, m);
     if (st == HS_OK)
@@ -452,7 +501,7 @@ hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *
     if (st == HS_OK)
         st = read_generation(model_dir, j.root, m);
     if (st == HS_OK)
-        st = hs_hf_check(model_dir);
+        st = hs_peft_is(model_dir) ? hs_peft_base(model_dir, path) : hs_hf_check(model_dir);
     if (st == HS_OK)
         st = read_heads(model_dir, m);
     hs_json_close(&j);

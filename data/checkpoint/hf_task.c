@@ -1,6 +1,8 @@
 // hf_task: the task of a model in config.json, as transformers writes and reads it - the class in `architectures`, problem_type, id2label.
 #include "data/checkpoint/hf_task.h"
 #include "core/settings/task.h"
+#include "data/checkpoint/weights.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,4 +152,36 @@ hs_status hs_file_task_read(const hs_json *j, hs_model_info *m)
         return HS_OK;
     HS_TRY(read_labels(j, &m->labels, n));
     return class == SEQUENCES ? read_problem(j, *n, which) : HS_OK;
+}
+
+// ---- of a folder without config.json
+
+int64_t hs_file_task_outputs(const hs_model_files *f, const hs_weights *w)
+{
+    static const char *const last[] = { "class.out.weight", "tags.weight", "span.weight" };
+    for (int i = 0; i < f->n_names; i++)
+        for (int k = 0; k < HS_COUNT(last); k++) {
+            const hs_weight *t = strcmp(f->name[i].ours, last[k]) == 0 ? hs_weights_find(w, f->name[i].theirs) : NULL;
+            if (t != NULL && t->entry->n_dims == 2)
+                return t->entry->dim[0];
+        }
+    return 0;
+}
+
+hs_status hs_file_task_put(json_t *config, const hs_model_files *f, int task, int64_t labels)
+{
+    const char *word = f->task_classes;
+    for (int i = task == HS_TASK_TOKENS ? TOKENS : task == HS_TASK_SPAN ? SPANS : SEQUENCES; i > 0; i--)
+        word = strchr(word, '|') + 1;
+    json_object_set_new(config, "architectures", json_pack("[s%]", word, strcspn(word, "|")));
+    if (labels < 1 || task == HS_TASK_SPAN || (int64_t)json_object_size(json_object_get(config, "id2label")) == labels)
+        return HS_OK;
+    json_t *names = json_object();
+    for (int64_t i = 0; i < labels; i++) {
+        char key[32], name[40];
+        snprintf(key, sizeof key, "%lld", (long long)i);
+        snprintf(name, sizeof name, "LABEL_%lld", (long long)i);
+        json_object_set_new(names, key, json_string(name));
+    }
+    return json_object_set_new(config, "id2label", names) == 0 ? HS_OK : HS_FAIL(MEMORY, "no memory for %lld labels", (long long)labels);
 }

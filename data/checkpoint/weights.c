@@ -2,6 +2,7 @@
 #include "data/checkpoint/weights.h"
 #include "core/base/log.h"
 #include "data/base/hf_folder.h"
+#include "data/checkpoint/peft.h"
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ static int by_name(const void *a, const void *b)
     return c ? c : (x->file > y->file) - (x->file < y->file);
 }
 
-static hs_status add_file(hs_weights *w, const char *path)
+hs_status hs_weights_add_file(hs_weights *w, const char *path)
 {
     hs_safetensors **files = realloc(w->file, ((size_t)w->n_files + 1) * sizeof *files);
     w->file = files != NULL ? files : w->file;
@@ -46,7 +47,7 @@ static bool same_tensor(const hs_st_entry *a, const hs_st_entry *b)
 }
 
 // A tensor in two shards, as tools that split a tied model leave it, is one where both hold the same.
-static hs_status sort_names(hs_weights *w)
+hs_status hs_weights_sort(hs_weights *w)
 {
     int kept = 0;
     if (w->n > 0)
@@ -55,6 +56,8 @@ static hs_status sort_names(hs_weights *w)
         const hs_weight *now = &w->weight[i], *last = kept > 0 ? &w->weight[kept - 1] : NULL;
         if (last == NULL || strcmp(last->name, now->name) != 0)
             w->weight[kept++] = *now;
+        else if (hs_weight_of_adapter(w, now))
+            w->weight[kept - 1] = *now;
         else if (!same_tensor(last->entry, now->entry))
             return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is in %s and in %s, with other values: one of the files is of another model",
                            w->dir, now->name, w->file_name[last->file], w->file_name[now->file]);
@@ -81,7 +84,7 @@ static hs_status add_shard(hs_weights *w, const hs_json *j, json_t *map, const c
         return HS_FAIL(USAGE, "%s: no such file, but %s puts %d of %zu tensors into it: it was not downloaded, or not copied", path,
                        index != NULL ? index + 1 : j->path, count_in(map, file), json_object_size(map));
     }
-    return add_file(w, path);
+    return hs_weights_add_file(w, path);
 }
 
 // {"weight_map": {"transformer.wte.weight": "model-00001-of-00002.safetensors", ...}}
@@ -104,7 +107,7 @@ static hs_status open_shards(hs_weights *w, const hs_json *j)
         }
     }
     if (st == HS_OK)
-        st = sort_names(w);
+        st = hs_weights_sort(w);
     if (st == HS_OK)
         json_object_foreach(map, name, value) if (st == HS_OK && hs_weights_find(w, name) == NULL) st =
             HS_FAIL(CORRUPT, "%s: tensor \"%.120s\" is not in %.120s", j->path, name, json_string_value(value));
@@ -115,9 +118,9 @@ static hs_status open_shards(hs_weights *w, const hs_json *j)
 hs_status hs_weights_open_file(hs_weights *w, const char *path)
 {
     *w = (hs_weights){ .dir = path };
-    hs_status st = add_file(w, path);
+    hs_status st = hs_weights_add_file(w, path);
     if (st == HS_OK)
-        st = sort_names(w);
+        st = hs_weights_sort(w);
     if (st != HS_OK)
         hs_weights_close(w);
     return st;
@@ -126,6 +129,8 @@ hs_status hs_weights_open_file(hs_weights *w, const char *path)
 hs_status hs_weights_open(hs_weights *w, const char *model_dir)
 {
     char single[HS_PATH], index[HS_PATH];
+    if (hs_peft_is(model_dir))
+        return hs_weights_open_adapted(w, model_dir);
     HS_TRY(hs_path_join(single, "%s/model.safetensors", model_dir));
     HS_TRY(hs_path_join(index, "%s/model.safetensors.index.json", model_dir));
     if (!hs_hf_exists(model_dir, "model.safetensors", single, sizeof single) && !hs_is_file(index))
@@ -153,6 +158,9 @@ void hs_weights_close(hs_weights *w)
     free(w->file_name);
     free(w->weight);
     hs_text_free(&w->findings);
+    if (w->peft != NULL)
+        hs_peft_free(w->peft);
+    free(w->peft);
     *w = (hs_weights){ 0 };
 }
 
@@ -174,7 +182,7 @@ hs_weight *hs_weights_find(const hs_weights *w, const char *name)
 // ---- what does not fit
 enum { LISTED = 8 };
 
-static void find(hs_weights *w, const char *line)
+void hs_weights_note(hs_weights *w, const char *line)
 {
     if (w->n_findings < LISTED)
         hs_text_add(&w->findings, "%s%.200s", w->n_findings ? "; " : "", line);
@@ -267,7 +275,7 @@ static void note_misfit(hs_weights *w, const hs_param *p, const hs_name_piece *p
         if (p->n_dims == 2 && e->n_dims == 2 && e->dim[0] == dim[1] && e->dim[1] == dim[0])
             hs_text_add(&t, " (as nn.Linear has it: turned, as nanoGPT's checkpoints are)");
     }
-    find(w, t.p != NULL ? t.p : piece->name);
+    hs_weights_note(w, t.p != NULL ? t.p : piece->name);
     hs_text_free(&t);
 }
 
@@ -294,11 +302,18 @@ static hs_weight *lookup_as(const hs_weights *w, const char *name)
     hs_weight *found = lookup_norm(w, name);
     const char *prefix = w->files != NULL ? w->files->prefix : NULL;
     const size_t n = prefix != NULL ? strlen(prefix) : 0;
-    return found == NULL && n > 0 && strncmp(name, prefix, n) == 0 ? lookup_norm(w, name + n) : found;
+    hs_weight *bare = n > 0 && strncmp(name, prefix, n) == 0 ? lookup_norm(w, name + n) : NULL;
+    if (found != NULL && bare != NULL && hs_weight_of_adapter(w, bare)) { // of a bare model, over a base that has the prefix
+        found->used = true;
+        return bare;
+    }
+    if (found != NULL && bare != NULL && hs_weight_of_adapter(w, found))
+        bare->used = true;
+    return found != NULL ? found : bare;
 }
 
 // Of tied tensors a file may hold either: safetensors stores one of them.
-static hs_weight *lookup(const hs_weights *w, const char *name)
+hs_weight *hs_weights_lookup(const hs_weights *w, const char *name)
 {
     hs_weight *found = lookup_as(w, name);
     for (int i = 0; found == NULL && w->files != NULL && i < w->files->n_aliases; i++)
@@ -325,7 +340,7 @@ static hs_status any_found(const hs_weights *w, const hs_params *ps, hs_weight_p
     for (int i = 0; i < ps->n_params && !*any; i++) {
         HS_TRY(pieces(ps->param[i], user, piece, &n));
         for (int k = 0; k < n; k++)
-            *any = *any || lookup(w, piece[k].name) != NULL;
+            *any = *any || hs_weights_lookup(w, piece[k].name) != NULL;
     }
     return HS_OK;
 }
@@ -397,14 +412,19 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
     int n;
     HS_TRY(pieces(p, user, piece, &n));
     for (int k = 0; k < n; k++) {
-        hs_weight *found = lookup(w, piece[k].name);
+        hs_weight *found = hs_weights_lookup(w, piece[k].name);
         const hs_st_entry *e = found != NULL ? found->entry : NULL;
         if (piece[k].transposed && p->n_dims != 2)
             return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
         if (found != NULL)
             found->used = true;
+        hs_weights_expect_pair(w, p, &piece[k]);
         if (begins_anew(w, p, &piece[k], e)) {
             w->n_fresh++;
+            continue;
+        }
+        if (e == NULL && p->pair_parts > 0 && w->adapter == 0) { // an adapter that begins
+            w->n_fresh++, w->n_pairs++;
             continue;
         }
         if (e == NULL || !shape_fits(p, &piece[k], e) || !hs_dtype_is_float(e->dtype))
@@ -420,14 +440,15 @@ hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces
     return HS_OK;
 }
 
-hs_status hs_weights_as_stored(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, const void **out)
+hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user,
+                               const void **out)
 {
     hs_name_piece piece[HS_NAME_PIECES];
     int n;
     *out = NULL;
     HS_TRY(pieces(p, user, piece, &n));
-    const hs_weight *found = n == 1 && piece->part == 0 && !piece->transposed ? lookup(w, piece->name) : NULL;
-    const hs_st_entry *e = found != NULL ? found->entry : NULL;
+    const hs_weight *found = n == 1 && piece->part == 0 && !piece->transposed ? hs_weights_lookup(w, piece->name) : NULL;
+    const hs_st_entry *e = found != NULL && !hs_weights_merges(w, ps, p, piece) ? found->entry : NULL;
     if (e != NULL && e->dtype == HS_F32 && e->n_dims == p->n_dims && memcmp(e->dim, p->dim, (size_t)p->n_dims * sizeof *p->dim) == 0 &&
         (uintptr_t)e->data % sizeof(float) == 0)
         *out = e->data;
@@ -453,7 +474,7 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
     int n, found = 0;
     HS_TRY(pieces(p, user, piece, &n));
     for (int k = 0; k < n; k++) {
-        const hs_weight *tensor = lookup(w, piece[k].name);
+        const hs_weight *tensor = hs_weights_lookup(w, piece[k].name);
         if (tensor == NULL || begins_anew(w, p, &piece[k], tensor->entry))
             continue;
         const hs_st_entry *e = tensor->entry;
@@ -463,6 +484,8 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
             read_turned(e, b);
         else
             read_f32(e, 0, elements, b->logical, b->aligned);
+        if (slab == ps->master && hs_weights_merges(w, ps, p, &piece[k]))
+            HS_TRY(hs_weights_merge(w, &piece[k], b->logical));
         found++;
     }
     b->logical = whole;
@@ -509,7 +532,7 @@ static void check_left_over(hs_weights *w, const hs_weight *left)
 {
     const hs_st_entry *e = left->entry;
     const hs_alias *alias = alias_of(w->files, left->name);
-    const hs_weight *same = alias != NULL && alias->same_as != NULL ? lookup(w, alias->same_as) : NULL;
+    const hs_weight *same = alias != NULL && alias->same_as != NULL ? hs_weights_lookup(w, alias->same_as) : NULL;
     char line[400];
     if (same != NULL) {
         const hs_st_entry *t = same->entry;
@@ -521,9 +544,11 @@ static void check_left_over(hs_weights *w, const hs_weight *left)
     else if (w->heads_open && of_a_head(w, left->name)) {
         w->n_passed++;
         return;
-    } else
+    } else if (w->adapter > 0 && !hs_weight_of_adapter(w, left) && of_a_head(w, left->name)) // another task's, of the base
+        return;
+    else
         snprintf(line, sizeof line, "\"%.120s\" is unexpected", e->name);
-    find(w, line);
+    hs_weights_note(w, line);
 }
 
 // Some names behind a wrapper's prefix, others not: two models in one file, or one that was renamed half.

@@ -19,12 +19,16 @@ typedef struct hs_weights {
     int n;
     hs_text findings; // what does not fit
     int n_findings;
+    struct hs_peft *peft;  // of an adapter's folder: what it says of itself; its tensors are beside the base's, or in their place
+    int adapter;           // number of its file, from 1; 0: none
     bool heads_open;       // set by the caller: heads may be missing or left over
     const char *fresh;     // set by the caller: hs_ckpt_opts.fresh
     int n_fresh, n_passed; // parameters and tensors of such
+    int n_pairs;           // of the fresh ones: of an adapter that begins
 } hs_weights;
 
-hs_status hs_weights_open(hs_weights *w, const char *model_dir); // model.safetensors, or model.safetensors.index.json and its shards
+// model.safetensors, or model.safetensors.index.json and its shards; of an adapter's folder those of its base, with the adapter's tensors.
+hs_status hs_weights_open(hs_weights *w, const char *model_dir);
 hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
 void hs_weights_close(hs_weights *w);
 hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
@@ -42,8 +46,25 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
 // What was missing or misshapen, and what is left over: nothing may be but the family's aliases.
 hs_status hs_weights_fit(hs_weights *w);
 // Where the file has a parameter just as it is stored here - f32, whole, not turned, not padded, aligned; NULL: nowhere.
-hs_status hs_weights_as_stored(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, const void **out);
+hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user,
+                               const void **out);
 // Parameters that the slab lacks or has adopted, and tensors that the file lacks, are passed over.
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
+
+// ---- of the files of this folder
+hs_status hs_weights_add_file(hs_weights *w, const char *path);
+hs_status hs_weights_sort(hs_weights *w);                            // by name; of two of a name the adapter's stays
+hs_weight *hs_weights_lookup(const hs_weights *w, const char *name); // under any of the names a tensor may have. NULL: there is none
+void hs_weights_note(hs_weights *w, const char *line);               // something does not fit
+static inline bool hs_weight_of_adapter(const hs_weights *w, const hs_weight *t) { return w->adapter > 0 && t->file == w->adapter - 1; }
+
+// ---- an adapter's folder (weights_adapter.c)
+hs_status hs_weights_open_adapted(hs_weights *w, const char *dir);
+// Pairs beside a tensor of ours: marks them as used, notes what does not fit.
+void hs_weights_expect_pair(hs_weights *w, const hs_param *p, const hs_name_piece *piece);
+// Is there a pair beside this tensor that p's own parameters do not wear apart?
+bool hs_weights_merges(const hs_weights *w, const hs_params *ps, const hs_param *p, const hs_name_piece *piece);
+// values += scale B A: [out, in], as ours are. Two rows of room are taken.
+hs_status hs_weights_merge(const hs_weights *w, const hs_name_piece *piece, float *values);
 
 #endif

@@ -1,5 +1,6 @@
 // export_model: see the header.
 #include "infer/export/export_model.h"
+#include "data/checkpoint/peft.h"
 #include "infer/session/session.h"
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,9 @@ hs_status hs_export_model_open(hs_export_model *m, const char *path, int want, c
     HS_TRY(hs_ckpt_resolve(path, want, m->dir, sizeof m->dir));
     HS_TRY(hs_session_info(families, m->dir, &m->info, &m->arch.family));
     m->arch.settings = m->info.settings.bytes;
-    if (hs_tokenizer_load(&m->tokenizer, m->dir) != HS_OK) {
+    char dir[HS_PATH];
+    HS_TRY(hs_peft_tokenizer(m->dir, dir));
+    if (hs_tokenizer_load(&m->tokenizer, dir) != HS_OK) {
         m->tokenizer = NULL;
         snprintf(m->tokenizer_error, sizeof m->tokenizer_error, "%s", hs_error());
     }

@@ -1,6 +1,7 @@
 // session: what config.json, tokenizer and options say first, then plans, memory and weights.
 #include "infer/session/session.h"
 #include "core/base/log.h"
+#include "data/checkpoint/peft.h"
 #include "ops/ops.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +63,9 @@ hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_fa
     HS_TRY(hs_session_info(families, s->dir, &s->info, &s->arch.family));
     s->arch.settings = s->info.settings.bytes;
     s->context = hs_arch_int(s->arch, "model.context"), s->vocab = hs_arch_int(s->arch, "model.vocab");
-    if (hs_tokenizer_load(&s->tokenizer, s->dir) != HS_OK) {
+    char dir[HS_PATH];
+    HS_TRY(hs_peft_tokenizer(s->dir, dir));
+    if (hs_tokenizer_load(&s->tokenizer, dir) != HS_OK) {
         s->tokenizer = NULL;
         snprintf(s->tokenizer_error, sizeof s->tokenizer_error, "%s", hs_error());
     }

@@ -35,6 +35,8 @@ static hs_tensor *pair_param(hs_graph *g, const char *name, const pairs *p, hs_s
                                              .std = 1 / sqrtf((float)width),
                                              .parts = p->used,
                                              .pad_rows = RANK_UNIT,
+                                             .pair_parts = p->parts,
+                                             .pair_mask = p->mask,
                                              .n_dims = 2,
                                              .dim = { p->used * p->spec->rank, width } });
 }
@@ -81,5 +83,8 @@ hs_tensor *hs_nn_pair(hs_graph *g, hs_tensor *x, hs_tensor *y, int64_t in, int64
     hs_tensor *u = hs_linear(g, dropped(g, x, p.spec->dropout, o->shard == HS_SHARD_ROW), a, NULL);
     // of a divided input each rank has a part of the sum; of a divided output each has a part of u's gradient
     u = o->shard == HS_SHARD_ROW ? hs_tp_reduce(g, u) : o->shard == HS_SHARD_COL ? hs_tp_copy(g, u) : u;
-    return hs_low_rank(g, y, u, b, (hs_low_rank_attr){ .parts = p.parts, .mask = (int32_t)p.mask, .scale = p.spec->scale });
+    return hs_low_rank(g, y, u, b,
+                       (hs_low_rank_attr){ .parts = p.parts,
+                                           .mask = (int32_t)p.mask,
+                                           .scale = (float)hs_adapter_scale(p.spec->alpha, p.spec->rank, p.spec->rslora) });
 }

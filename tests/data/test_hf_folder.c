@@ -363,7 +363,8 @@ static void keys_that_ask_for_more(void **state)
           "generation_config.json: \"forced_decoder_ids\" is [[1,2]]" },
         { CONFIG(""), "{\"eos_token_id\":\"<u>\"}", NULL, HS_CORRUPT,
           "generation_config.json: \"eos_token_id\" is neither a token's id nor a list" },
-        { CONFIG(""), NULL, "adapter_config.json", HS_UNSUPPORTED, "adapter_config.json is an adapter (PEFT)" },
+        { CONFIG(""), NULL, "adapter_config.json", HS_UNSUPPORTED, "\"peft_type\" is \"\", supported: LORA" },
+        { CONFIG(""), NULL, "adapter_model.safetensors", HS_UNSUPPORTED, "adapter_model.safetensors is an adapter (PEFT)" },
         { "{\"n_layer\":2}", NULL, NULL, HS_CORRUPT, "\"model_type\" is missing, and \"architectures\" names no model" },
     };
     char dir[CKPT_PATH];

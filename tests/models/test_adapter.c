@@ -22,7 +22,7 @@
 #define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
 
 enum { RANK = 5 }; // no multiple of 8: pairs are padded
-#define SPEC .rank = RANK, .scale = 1.5f, .name = "adapter.targets"
+#define SPEC .rank = RANK, .alpha = 1.5 * RANK, .name = "adapter.targets"
 static const hs_adapter_spec spec = { SPEC, .targets = "q,attn.qkv.v,attn.out,ff.up|mlp.up,ff.d*n" };
 static const hs_adapter_spec gpt_spec = { SPEC, .targets = "attn.qkv,attn.proj,mlp.up,h?.mlp.down", .whole = true };
 
@@ -95,7 +95,7 @@ static void merge_into(const hs_engine *from, const hs_param *a, const hs_param 
                 double sum = 0;
                 for (int64_t r = 0; r < rank; r++)
                     sum += (double)lb[(u * rank + r) * out + o] * la[(u * rank + r) * in + i];
-                v[(p * out + o) * in + i] += (float)(spec.scale * sum);
+                v[(p * out + o) * in + i] += (float)(1.5 * sum);
             }
         u++;
     }

@@ -1,5 +1,6 @@
 // support_golden: checkpoints of tests/golden through an engine, and their distances.
 #include "tests/support/support_golden.h"
+#include "data/checkpoint/ckpt_parts.h"
 #include "ops/ops.h"
 #include <math.h>
 #include <setjmp.h>
@@ -56,6 +57,7 @@ hs_engine *golden_engine(const golden *s, const char *isa, const hs_optim_config
                                             .config = &s->train,
                                             .eval_config = &s->eval,
                                             .optim = optim,
+                                            .adapter = s->adapter,
                                             .eval = true,
                                             .seed = 1,
                                             .device = device,
@@ -82,6 +84,8 @@ void golden_put_texts(const golden *s, hs_engine *e, hs_mode mode, int batch)
     int32_t where[128], zero[64] = { 0 };
     int64_t n, N = 0;
     for (int i = 0; i < HS_COUNT(columns); i++) {
+        if (!golden_has(s, columns[i].stored))
+            continue;
         const int32_t *row = golden_row(s, columns[i].stored, batch, &n);
         golden_put(e, mode, columns[i].input, row, n);
         N = n;
@@ -122,14 +126,17 @@ static distance gradient_distance(const golden *s, const hs_engine *e, const hs_
 {
     hs_name_piece piece[HS_NAME_PIECES];
     int n;
-    OK(hs_name_pieces(s->family->files.name, s->family->files.n_names, p->name, p->parts, piece, &n));
+    OK(hs_ckpt_pieces(&(hs_ckpt_opts){ .files = &s->family->files }, p, piece, &n));
+    *pieces = *stored = 0;
+    if (p->frozen)
+        return (distance){ 0, 0 };
     int64_t all = 1;
     for (int i = 0; i < p->n_dims; i++)
         all *= p->logical[i];
     float *got = malloc((size_t)all * sizeof *got), *turned = malloc((size_t)all * sizeof *turned);
     hs_params_export(e->params, e->params->grad, p, got);
     distance d = { 0 };
-    *pieces = n, *stored = 0;
+    *pieces = n;
     for (int k = 0; k < n; k++) {
         char name[HS_NAME_BYTES + 64];
         snprintf(name, sizeof name, "%.60s%.319s", prefix, piece[k].name);

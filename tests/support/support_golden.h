@@ -10,7 +10,8 @@ typedef struct golden {
     const hs_family *family;
     hs_model_info info;
     hs_safetensors *values;
-    hs_arch_setup train, eval; // of info's settings
+    hs_arch_setup train, eval;      // of info's settings
+    const hs_adapter_spec *adapter; // of the engine; NULL: none, and what the folder has of one is merged
 } golden;
 
 void golden_open(golden *s, const hs_family *f, const char *folder, const hs_arch_shape *shape); // folder: "encoders/bert"
