@@ -32,6 +32,8 @@ hs_status hs_weights_open(hs_weights *w, const char *model_dir);
 hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
 void hs_weights_close(hs_weights *w);
 hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
+// Has a model directory one of our parameters, of a single part?
+hs_status hs_weights_have(const char *model_dir, const hs_model_files *files, const char *ours, bool *have);
 
 // torch.compile, DistributedDataParallel and their like keep a model as a member, and save its names behind a prefix ("_orig_mod."). Where
 // no name of `ps` is found and all tensors begin with the same, up to a dot, it is left out from here on, and said. A hs_weight_pieces

@@ -66,6 +66,19 @@ hs_status hs_weights_open_adapted(hs_weights *w, const char *dir)
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 
+hs_status hs_weights_have(const char *model_dir, const hs_model_files *files, const char *ours, bool *have)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    hs_weights w;
+    int n;
+    HS_TRY(hs_name_pieces(files->name, files->n_names, ours, 1, piece, &n));
+    HS_TRY(hs_weights_open(&w, model_dir));
+    w.files = files;
+    *have = hs_weights_lookup(&w, piece->name) != NULL;
+    hs_weights_close(&w);
+    return HS_OK;
+}
+
 // ---- pairs
 
 typedef struct pair {

@@ -1,5 +1,6 @@
 // budget: an engine is planned once; only the largest micro-batch is found by planning others, by bisection.
 #include "recipes/program/budget.h"
+#include "models/lora.h"
 #include "recipes/train/progress.h"
 #include "recipes/train/train_feed.h"
 #include <stdlib.h>
@@ -30,12 +31,23 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
     const hs_feed feed = hs_feed_of(c);
     const hs_arch_setup train = hs_feed_setup(&feed, micro_batch), eval = hs_feed_eval_setup(&feed);
     const hs_optim_config optim = hs_config_optim(c, policy->low);
+    const hs_lora lora = { .rank = c->adapter.rank,
+                           .alpha = c->adapter.alpha,
+                           .dropout = c->adapter.dropout,
+                           .rslora = c->adapter.rslora,
+                           .targets = c->adapter.targets,
+                           .pooler = c->adapter.pooler };
+    hs_adapter_spec adapter;
+    char text[HS_LORA_TEXT];
+    if (lora.rank)
+        HS_TRY(hs_lora_spec(&adapter, &lora, train.arch, text));
     HS_TRY(hs_engine_open(out, &(hs_engine_opts){ .model = hs_arch_trace,
                                                   .config = &train,
                                                   .eval_config = &eval,
                                                   .policy = policy,
                                                   .optim = &optim,
                                                   .freeze = c->train.freeze,
+                                                  .adapter = lora.rank ? &adapter : NULL,
                                                   .hold = { train.arch.family->depth, train.arch.settings, c->train.trained_from },
                                                   .eval = true,
                                                   .micro_steps = (int)c->train.accumulate,

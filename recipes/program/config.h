@@ -97,6 +97,13 @@ typedef struct hs_config {
         int64_t stride, max_query, context, n_best, max_answer;
         bool all_subtokens, drop;
     } task;
+    struct {          // LoRA: hs_lora
+        int64_t rank; // 0: none
+        double alpha, dropout;
+        bool rslora;
+        hs_string targets;
+        bool pooler; // no key: train it too, as the weights have none
+    } adapter;
     struct {
         int policy;   // hs_dtype_option
         int residual; // HS_RESIDUAL_F32, HS_RESIDUAL_LOW

@@ -197,6 +197,18 @@ static const hs_key keys[] = {
     INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
         .advanced = true),
 
+    INT("adapter.rank", adapter.rank, "0", 0, 4096,
+        .help =
+            "LoRA: pairs of matrices that thin are trained beside the weights of train.init_from, which stay as they are, and the task's "
+            "head; checkpoints hold these alone, as a folder of PEFT. 0: all weights are trained"),
+    REAL("adapter.alpha", adapter.alpha, "16", 1e-6, 1e6, .help = "what a pair adds is multiplied by alpha / rank"),
+    TEXTS("adapter.targets", adapter.targets, "",
+          .help =
+              "weights that wear a pair: q, k, v, attn.out, ff.up, ff.down, l3.*, names of PEFT (query, c_attn), or all-linear; without it "
+              "query and value"),
+    REAL("adapter.dropout", adapter.dropout, "0", 0, 0.95, .help = "of what goes into the pairs, while training"),
+    BOOL("adapter.rslora", adapter.rslora, "false", .help = "alpha / sqrt(rank) in place of alpha / rank", .advanced = true),
+
     CHOICE("optim.name", optim.name, "adamw", HS_PRESET_WORDS,
            .help = "optimizer, with the switches of the implementation it is named after (halfstep plan prints them): adamw; electra: Adam "
                    "without bias correction; six LAMBs; sgd, lars, novograd. What nobody sets it decides itself"),

@@ -1,6 +1,7 @@
 // train_phase: what belongs to one phase of a run - its data, plans, loader - and the step from one to the next.
 #include "core/base/log.h"
-#include "data/checkpoint/ckpt_parts.h"
+#include "data/checkpoint/peft.h"
+#include "data/checkpoint/weights.h"
 #include "models/nn/task_head.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/peak.h"
@@ -215,6 +216,21 @@ hs_status hs_phase_check_later(hs_trainer *t)
 }
 
 // ---- engine and weights
+const char *hs_trainer_weights(const hs_trainer *t) { return t->run.from[0] ? t->run.from : t->run.init; }
+
+// An adapter stands beside weights; a pooler that they lack is drawn, and trained like a head.
+static hs_status settle_adapter(hs_trainer *t)
+{
+    char base[HS_PATH];
+    bool pooler;
+    if (!t->c->adapter.rank)
+        return HS_OK;
+    HS_TRY(hs_peft_base(hs_trainer_weights(t), base));
+    HS_TRY(hs_weights_have(base, t->info.files, "pooler.weight", &pooler));
+    t->c->adapter.pooler = !pooler;
+    return HS_OK;
+}
+
 static hs_status load_weights(hs_trainer *t)
 {
     const hs_ckpt_opts names = { .files = t->info.files }, start = { .files = t->info.files,
@@ -242,6 +258,7 @@ hs_status hs_phase_engine(hs_trainer *t)
         hs_warn("optim.warmup is %lld steps, train.steps %lld: the learning rate never gets to optim.lr", (long long)t->c->optim.warmup,
                 (long long)t->c->train.steps);
     t->c->train.trained_from = hs_trainer_stage(t);
+    HS_TRY(settle_adapter(t));
     HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, t->c->train.batch, t->device, t->run.from[0] || t->run.init[0]));
     HS_TRY(hs_budget_check(t->engine, t->c, &t->policy));
     HS_TRY(hs_engine_start(t->engine));
@@ -264,7 +281,10 @@ static hs_status find_best(hs_trainer *t)
 
 hs_status hs_phase_writer(hs_trainer *t)
 {
-    const hs_ckpt_opts opts = { .dir = t->run.checkpoints, .keep = (int)t->c->checkpoint.keep, .files = t->info.files };
+    char base[HS_PATH] = "";
+    if (t->c->adapter.rank)
+        HS_TRY(hs_peft_base(hs_trainer_weights(t), base));
+    const hs_ckpt_opts opts = { .dir = t->run.checkpoints, .keep = (int)t->c->checkpoint.keep, .files = t->info.files, .base = base };
     HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
     HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
     return t->run.from[0] ? find_best(t) : HS_OK;
@@ -296,7 +316,7 @@ static int64_t attended(const hs_trainer *t)
 static double flops_per_token(const hs_trainer *t)
 {
     const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t->engine, HS_TRAIN));
-    if (t->c->train.freeze[0] || t->c->train.trained_from > 0)
+    if (t->c->train.freeze[0] || t->c->train.trained_from > 0 || t->c->adapter.rank)
         return (info->flops_forward + info->flops_backward) / (double)hs_feed_setup(&t->feed, t->c->train.batch).shape.max_tokens;
     return hs_feed_flops_per_token(&t->feed, (double)attended(t));
 }

@@ -1,6 +1,6 @@
 // What stands before the first step: settings that depend on files, text, plans, weights, and only then the run's folder.
 #include "core/base/log.h"
-#include "data/checkpoint/ckpt_parts.h"
+#include "data/checkpoint/peft.h"
 #include "infer/session/session.h"
 #include "ops/ops.h"
 #include "recipes/train/resumed.h"
@@ -146,6 +146,9 @@ static hs_status check_resumed(hs_trainer *t)
     if (!t->run.from[0])
         return HS_OK;
     HS_TRY(check_vocabulary(t));
+    if (hs_peft_is(t->run.from) != (t->c->adapter.rank > 0))
+        return HS_FAIL(USAGE, "adapter.rank is %lld, but %s holds %s; --resume none --overwrite starts anew", (long long)t->c->adapter.rank,
+                       t->run.from, hs_peft_is(t->run.from) ? "an adapter" : "a whole model");
     hs_status st = hs_session_info(t->whole->table->families, t->run.from, &info, &family);
     if (st == HS_OK)
         st = hs_weights_check(t->c, &info, family, t->run.from);
@@ -161,6 +164,9 @@ static hs_status open_all(hs_trainer *t)
         return HS_FAIL(MEMORY, "no memory for the settings of a phase");
     HS_TRY(hs_config_check(t->whole, true));
     HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0, t->whole));
+    if (t->whole->adapter.rank && !hs_trainer_weights(t)[0])
+        return HS_FAIL(USAGE, "adapter.rank is %lld, but there are no weights that it could stand beside: train.init_from names them",
+                       (long long)t->whole->adapter.rank);
     HS_TRY(find_phase(t));
     if (t->run.from[0])
         HS_TRY(hs_config_of_checkpoint(&t->before, t->whole->table, t->run.from));

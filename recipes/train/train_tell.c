@@ -157,7 +157,10 @@ void hs_trainer_tell_start(const hs_trainer *t)
     if (t->corpus.labelled.all)
         hs_progress_say(p, "data: %s", t->corpus.labelled.all->said);
     const size_t all = hs_params_count(t->engine->params), trained = hs_params_count_trained(t->engine->params);
-    if (trained < all)
+    if (trained < all && t->c->adapter.rank)
+        hs_progress_say(p, "%s of them are trained: pairs of rank %lld and the task's head (adapter.rank)",
+                        hs_human_count((double)trained, count, sizeof count), (long long)t->c->adapter.rank);
+    else if (trained < all)
         hs_progress_say(p, "%s of them are trained (train.freeze)", hs_human_count((double)trained, count, sizeof count));
     if (t->policy_note)
         hs_progress_say(p, "%s", t->policy_note);

@@ -108,11 +108,12 @@ void hs_trainer_tell_result(const hs_trainer *t);
 // Of train_phase.c.
 // Does the state stand at the end of a phase behind which there is another: then it becomes that one's beginning.
 void hs_trainer_move_on(const hs_trainer *t, hs_train_state *s);
-int64_t hs_trainer_steps(const hs_trainer *t); // of the run in all, counted from the global step of now
-hs_status hs_phase_settle(hs_trainer *t);      // settings, corpus and feed of at.phase. The tokenizer is there, or found here
-hs_status hs_phase_check_later(hs_trainer *t); // the phases behind it: data, samples, memory
-hs_status hs_phase_engine(hs_trainer *t);      // plans, memory, weights: the checkpoint's, train.init_from's or drawn
-hs_status hs_phase_writer(hs_trainer *t);      // of checkpoints
+int64_t hs_trainer_steps(const hs_trainer *t);       // of the run in all, counted from the global step of now
+hs_status hs_phase_settle(hs_trainer *t);            // settings, corpus and feed of at.phase. The tokenizer is there, or found here
+hs_status hs_phase_check_later(hs_trainer *t);       // the phases behind it: data, samples, memory
+const char *hs_trainer_weights(const hs_trainer *t); // whose it goes on with or begins with; "": they are drawn
+hs_status hs_phase_engine(hs_trainer *t);            // plans, memory, weights: the checkpoint's, train.init_from's or drawn
+hs_status hs_phase_writer(hs_trainer *t);            // of checkpoints
 hs_status hs_phase_loader(hs_trainer *t);
 hs_status hs_phase_progress(hs_trainer *t);
 void hs_phase_close(hs_trainer *t);
