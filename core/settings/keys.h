@@ -55,23 +55,34 @@ typedef struct hs_file_key {
                     // has, or nothing
 } hs_file_key;
 
+// A size that the tensors of a model say.
+typedef struct hs_size_row {
+    const char *tensor; // its name; of one with %d the first
+    int dim;            // 0 or 1; -1: how many there are of a name with %d
+    size_t offset;      // of the int64_t field
+    size_t above;       // (optional) offset of an int64_t field: as hs_file_key has it
+} hs_size_row;
+
 // How a family's models lie in a file of llama.cpp (GGUF).
-typedef struct hs_gguf_rows { // a number that no key says: rows of a tensor
-    const char *tensor;       // "token_embd.weight"
-    size_t offset;            // of the int64_t field
-} hs_gguf_rows;
 typedef struct hs_gguf_files {
     const char *architecture; // general.architecture; keys stand behind it and a dot
     const hs_file_key *key;   // INT, REAL, TIMES, FIXED of "true" or "false"
     int n_keys;
-    const hs_gguf_rows *rows;
-    int n_rows;
+    const hs_size_row *size; // of what no key says; by GGUF's names
+    int n_sizes;
     const hs_name_rule *name; // a parameter without a rule is not in the file (heads)
     int n_names;
     const hs_alias *alias;
     int n_aliases;
     const char *(*cannot)(const void *settings); // (optional) why there is no such file of these settings; NULL: there is
 } hs_gguf_files;
+
+// How they lie in a checkpoint of llm.c: the numbers of its header, then parameters in a fixed order.
+enum { HS_LLMC_SIZES = 5 }; // longest sequence, vocabulary, layers, heads, channels
+typedef struct hs_llmc_files {
+    size_t size[HS_LLMC_SIZES]; // offsets of int64_t fields
+    const char *const *param;   // our names; of one with %d those of all layers. NULL behind the last
+} hs_llmc_files;
 
 typedef struct hs_model_files {         // how a family's models lie in a directory
     const char *model_type;             // of config.json
@@ -89,6 +100,9 @@ typedef struct hs_model_files {         // how a family's models lie in a direct
     const char *heads;         // (optional) scopes of ours that a model may wear or not: "mlm|next"
     const char *prefix;        // (optional) "transformer.": of names that files of the bare model lack it in
     const hs_gguf_files *gguf; // (optional) llama.cpp has such models
+    const hs_llmc_files *llmc; // (optional) llm.c has
+    const hs_size_row *size;   // (optional) settings of a model without config.json; by our own names
+    int n_sizes;
 } hs_model_files;
 
 #ifdef __cplusplus

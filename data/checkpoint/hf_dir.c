@@ -390,20 +390,32 @@ static bool holds(const hs_weights *w, const char *names, bool own)
     return false;
 }
 
+static bool asks_weights(const hs_file_key *k, const hs_model_info *m)
+{
+    return k->type == HS_FILE_HOLDS && applies(k, hs_file_task(m->files, m->settings.bytes));
+}
+
+void hs_config_heads(const hs_weights *w, hs_model_info *m)
+{
+    const bool own = w->adapter > 0 && hs_file_task(m->files, m->settings.bytes); // the base's heads are for something else
+    for (int i = 0; i < m->files->n_keys; i++) {
+        const hs_file_key *k = &m->files->key[i];
+        if (asks_weights(k, m))
+            *(bool *)(m->settings.bytes + k->offset) = (holds(w, k->key, own) || holds(w, k->also, own)) && !holds(w, k->accepts, own);
+    }
+}
+
 // What no key says: which heads the weights have.
 static hs_status read_heads(const char *model_dir, hs_model_info *m)
 {
-    const hs_model_files *f = m->files;
-    hs_weights w = { 0 };
-    for (int i = 0; i < f->n_keys; i++) {
-        const hs_file_key *k = &f->key[i];
-        if (k->type != HS_FILE_HOLDS || !applies(k, hs_file_task(f, m->settings.bytes)))
-            continue;
-        if (w.n == 0)
-            HS_TRY(hs_weights_open(&w, model_dir));
-        const bool own = w.adapter > 0 && hs_file_task(f, m->settings.bytes); // the base's heads are for something else
-        *(bool *)(m->settings.bytes + k->offset) = (holds(&w, k->key, own) || holds(&w, k->also, own)) && !holds(&w, k->accepts, own);
-    }
+    hs_weights w;
+    bool asked = false;
+    for (int i = 0; i < m->files->n_keys; i++)
+        asked = asked || asks_weights(&m->files->key[i], m);
+    if (!asked)
+        return HS_OK;
+    HS_TRY(hs_weights_open(&w, model_dir));
+    hs_config_heads(&w, m);
     hs_weights_close(&w);
     return HS_OK;
 }
@@ -504,6 +516,19 @@ hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *
         st = hs_peft_is(model_dir) ? hs_peft_base(model_dir, path) : hs_hf_check(model_dir);
     if (st == HS_OK)
         st = read_heads(model_dir, m);
+    hs_json_close(&j);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+hs_status hs_config_read(const char *path, const hs_weights *w, const hs_model_files *const *known, int n_known, hs_model_info *m)
+{
+    hs_json j;
+    HS_TRY(hs_json_open(&j, path));
+    hs_status st = read_info(&j, known, n_known, m);
+    if (st == HS_OK)
+        st = hs_hf_check_keys(path, "config.json", j.root);
+    if (st == HS_OK)
+        hs_config_heads(w, m);
     hs_json_close(&j);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

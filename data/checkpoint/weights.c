@@ -126,6 +126,20 @@ hs_status hs_weights_open_file(hs_weights *w, const char *path)
     return st;
 }
 
+hs_status hs_weights_of(hs_weights *w, const char *path, const hs_st_entry *entry, int n)
+{
+    *w = (hs_weights){ .dir = path, .weight = calloc((size_t)n + 1, sizeof *w->weight), .n = n };
+    if (w->weight == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory for %d tensors", path, n);
+    for (int i = 0; i < n; i++)
+        w->weight[i] = (hs_weight){ .entry = &entry[i], .name = entry[i].name };
+    qsort(w->weight, (size_t)n, sizeof *w->weight, by_name);
+    for (int i = 1; i < n; i++)
+        if (strcmp(w->weight[i].name, w->weight[i - 1].name) == 0)
+            return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is there twice", path, w->weight[i].name);
+    return HS_OK;
+}
+
 hs_status hs_weights_open(hs_weights *w, const char *model_dir)
 {
     char single[HS_PATH], index[HS_PATH];

@@ -30,6 +30,8 @@ typedef struct hs_weights {
 // model.safetensors, or model.safetensors.index.json and its shards; of an adapter's folder those of its base, with the adapter's tensors.
 hs_status hs_weights_open(hs_weights *w, const char *model_dir);
 hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
+// Tensors that came out of another tool's file, path for messages; all are borrowed. CORRUPT: two of one name.
+hs_status hs_weights_of(hs_weights *w, const char *path, const hs_st_entry *entry, int n);
 void hs_weights_close(hs_weights *w);
 hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
 // Has a model directory one of our parameters, of a single part?
@@ -68,5 +70,9 @@ void hs_weights_expect_pair(hs_weights *w, const hs_param *p, const hs_name_piec
 bool hs_weights_merges(const hs_weights *w, const hs_params *ps, const hs_param *p, const hs_name_piece *piece);
 // values += scale B A: [out, in], as ours are. Two rows of room are taken.
 hs_status hs_weights_merge(const hs_weights *w, const hs_name_piece *piece, float *values);
+
+// config.json at that path, of a model whose tensors are these (hs_ckpt_read_info, without a directory). m: as there.
+hs_status hs_config_read(const char *path, const hs_weights *w, const hs_model_files *const *known, int n_known, hs_model_info *m);
+void hs_config_heads(const hs_weights *w, hs_model_info *m); // what no key says: which heads the tensors have
 
 #endif

@@ -89,10 +89,10 @@ hs_status hs_gguf_get_model(const hs_gguf *g, const char *path, const hs_gguf_fi
 {
     for (int i = 0; i < f->n_keys; i++)
         HS_TRY(read_key(g, path, f, &f->key[i], settings->bytes));
-    for (int i = 0; i < f->n_rows; i++) {
-        const hs_gguf_tensor *t = hs_gguf_tensor_of(g, f->rows[i].tensor);
+    for (int i = 0; i < f->n_sizes; i++) {
+        const hs_gguf_tensor *t = hs_gguf_tensor_of(g, f->size[i].tensor);
         if (t && t->n_dims == 2)
-            *(int64_t *)(settings->bytes + f->rows[i].offset) = t->dim[0];
+            *(int64_t *)(settings->bytes + f->size[i].offset) = t->dim[f->size[i].dim];
     }
     return HS_OK;
 }

@@ -65,21 +65,23 @@ static const hs_file_key gguf_keys[] = {
     { HS_ENC_FILE_REAL("attention.layer_norm_epsilon", eps, "1e-12", 0.999999) },
     { HS_ENC_FILE_ONLY("attention.causal", "false"), .asks = "attention to what stands before alone" },
 };
-static const hs_gguf_rows gguf_rows[] = { { "token_embd.weight", offsetof(hs_encoder_config, vocab) },
-                                          { "token_types.weight", offsetof(hs_encoder_config, types) } };
+static const hs_size_row gguf_sizes[] = { { "token_embd.weight", 0, offsetof(hs_encoder_config, vocab), 0 },
+                                          { "token_types.weight", 0, offsetof(hs_encoder_config, types), 0 } };
 static const char *gguf_cannot(const void *settings_)
 {
     const hs_encoder_config *c = settings_;
-    return c->act == HS_ENCODER_RELU ? "model.act is relu, and llama.cpp computes gelu" : NULL;
+    return c->act == HS_ENCODER_RELU ? "model.activation is relu, and llama.cpp computes gelu" : NULL;
 }
 static const hs_gguf_files gguf = { .architecture = "bert",
                                     .key = gguf_keys,
                                     .n_keys = HS_COUNT(gguf_keys),
-                                    .rows = gguf_rows,
-                                    .n_rows = HS_COUNT(gguf_rows),
+                                    .size = gguf_sizes,
+                                    .n_sizes = HS_COUNT(gguf_sizes),
                                     .name = gguf_names,
                                     .n_names = HS_COUNT(gguf_names),
                                     .cannot = gguf_cannot };
+
+static const hs_size_row sizes[] = { HS_ENC_SEEN_SIZES, HS_ENC_SIZE("embed.type.weight", 0, types) };
 
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_bert_family = {
@@ -92,5 +94,7 @@ const hs_family hs_bert_family = {
                .architecture = "BertForPreTraining|BertForMaskedLM|BertForNextSentencePrediction|BertModel",
                HS_ENC_TABLES(hs_encoder_wearing_pair),
                .prefix = B,
+               .size = sizes,
+               .n_sizes = HS_COUNT(sizes),
                .gguf = &gguf },
 };

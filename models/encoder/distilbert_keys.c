@@ -58,6 +58,8 @@ static const hs_file_key file_keys[] = {
 };
 HS_ENC_CLASSES("DistilBert");
 
+static const hs_size_row sizes[] = { HS_ENC_SEEN_SIZES };
+
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_distilbert_family = {
     .name = "distilbert",
@@ -68,5 +70,7 @@ const hs_family hs_distilbert_family = {
     .files = { .model_type = "distilbert",
                .architecture = "DistilBertForMaskedLM|DistilBertModel",
                HS_ENC_TABLES(hs_encoder_wearing_mlm),
-               .prefix = D },
+               .prefix = D,
+               .size = sizes,
+               .n_sizes = HS_COUNT(sizes) },
 };

@@ -39,6 +39,9 @@ static const hs_file_key file_keys[] = {
 };
 HS_ENC_CLASSES("Electra");
 
+static const hs_size_row sizes[] = { HS_ENC_SEEN_SIZES, HS_ENC_SIZE("embed.type.weight", 0, types),
+                                     HS_ENC_SIZE("embed.word.weight", 1, embed_width) };
+
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_electra_family = {
     .name = "electra",
@@ -49,5 +52,7 @@ const hs_family hs_electra_family = {
     .files = { .model_type = "electra",
                .architecture = "ElectraForMaskedLM|ElectraModel|ElectraForPreTraining",
                HS_ENC_TABLES(hs_encoder_wearing_mlm),
-               .prefix = E },
+               .prefix = E,
+               .size = sizes,
+               .n_sizes = HS_COUNT(sizes) },
 };

@@ -135,6 +135,15 @@
 #define HS_ENC_CLASS_TWO  HS_ENC_PAIR("class.dense", "classifier.dense"), HS_ENC_PAIR("class.out", "classifier.out_proj")
 // One of them is in every file with such a head: then its pooler is no part of its own.
 #define HS_ENC_TASK_TENSORS "classifier.weight|classifier.dense.weight|qa_outputs.weight"
+// Sizes that the tensors of a model without config.json say. Layers that share their parameters cannot be counted, and positions behind
+// a padding token's id neither.
+#define HS_ENC_SIZE(tensor, dim, field)                                                                                                    \
+    {                                                                                                                                      \
+        tensor, dim, offsetof(hs_encoder_config, field), 0                                                                                 \
+    }
+#define HS_ENC_SEEN_SIZES                                                                                                                  \
+    HS_ENC_SIZE("embed.word.weight", 0, vocab), HS_ENC_SIZE("embed.position.weight", 0, context), HS_ENC_SIZE("l%d.ff.up.weight", 0, ff),  \
+        HS_ENC_SIZE("l%d.ff.down.weight", 0, width), HS_ENC_SIZE("l%d.attn.norm.weight", -1, layers)
 // Buffers of old files.
 #define HS_ENC_BUFFERS                                                                                                                     \
     { "*embeddings.position_ids", NULL }, { "*embeddings.token_type_ids", NULL }

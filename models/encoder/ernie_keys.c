@@ -51,6 +51,9 @@ static const hs_file_key file_keys[] = {
 };
 HS_ENC_CLASSES("Ernie");
 
+static const hs_size_row sizes[] = { HS_ENC_SEEN_SIZES, HS_ENC_SIZE("embed.type.weight", 0, types),
+                                     HS_ENC_SIZE("embed.task.weight", 0, tasks) };
+
 HS_ENC_FUNCTIONS(kind)
 const hs_family hs_ernie_family = {
     .name = "ernie",
@@ -61,5 +64,7 @@ const hs_family hs_ernie_family = {
     .files = { .model_type = "ernie",
                .architecture = "ErnieForPreTraining|ErnieForMaskedLM|ErnieForNextSentencePrediction|ErnieModel",
                HS_ENC_TABLES(hs_encoder_wearing_pair),
-               .prefix = N },
+               .prefix = N,
+               .size = sizes,
+               .n_sizes = HS_COUNT(sizes) },
 };

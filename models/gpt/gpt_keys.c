@@ -191,17 +191,39 @@ static const hs_file_key gguf_keys[] = {
     { .key = "feed_forward_length", .type = HS_FILE_TIMES, AT(width), .times = 4 },
     { .key = "attention.layer_norm_epsilon", .type = HS_FILE_REAL, AT(eps), .value = "1e-5", .min = 1e-30, .max = 0.999999 },
 };
-static const hs_gguf_rows gguf_rows[] = { { "token_embd.weight", offsetof(hs_gpt_config, vocab) } };
+static const hs_size_row gguf_sizes[] = { { "token_embd.weight", 0, offsetof(hs_gpt_config, vocab), 0 } };
 static const hs_alias gguf_aliases[] = { { "output.weight", "token_embd.weight" } };
 static const hs_gguf_files gguf = { .architecture = "gpt2",
                                     .key = gguf_keys,
                                     .n_keys = HS_COUNT(gguf_keys),
-                                    .rows = gguf_rows,
-                                    .n_rows = HS_COUNT(gguf_rows),
+                                    .size = gguf_sizes,
+                                    .n_sizes = HS_COUNT(gguf_sizes),
                                     .name = gguf_names,
                                     .n_names = HS_COUNT(gguf_names),
                                     .alias = gguf_aliases,
                                     .n_aliases = HS_COUNT(gguf_aliases) };
+
+// ---- llm.c's
+static const char *const llmc_params[] = { "wte.weight",
+                                           "wpe.weight",
+                                           "h%d.ln_1.weight",
+                                           "h%d.ln_1.bias",
+                                           "h%d.attn.qkv.weight",
+                                           "h%d.attn.qkv.bias",
+                                           "h%d.attn.proj.weight",
+                                           "h%d.attn.proj.bias",
+                                           "h%d.ln_2.weight",
+                                           "h%d.ln_2.bias",
+                                           "h%d.mlp.up.weight",
+                                           "h%d.mlp.up.bias",
+                                           "h%d.mlp.down.weight",
+                                           "h%d.mlp.down.bias",
+                                           "ln_f.weight",
+                                           "ln_f.bias",
+                                           NULL };
+#define FIELD(field) offsetof(hs_gpt_config, field)
+static const hs_llmc_files llmc = { .size = { FIELD(context), FIELD(vocab), FIELD(layers), FIELD(heads), FIELD(width) },
+                                    .param = llmc_params };
 
 // ---- the row
 static hs_status check(const void *c) { return hs_gpt_check(c); }
@@ -247,5 +269,6 @@ const hs_family hs_gpt_family = {
                .heads = HS_TASK_SCOPES,
                .task_classes = task_classes,
                .prefix = "transformer.",
-               .gguf = &gguf },
+               .gguf = &gguf,
+               .llmc = &llmc },
 };

@@ -1,0 +1,344 @@
+// import_onnx: weights of an exported graph, by what is done with them.
+//
+//   MatMul, Gemm       the right side, [in, out] turned to [out, in]; named as its own value is, or after the bias that is added behind it:
+//                      exporters leave products with names like onnx::MatMul_470, and biases with those of the model
+//   MatMulNBits        blocks of 4 or 8 bits with a scale each, [out, in / block, bytes]
+//   Gather             a table, also one of bytes whose rows are dequantized behind it
+//   LayerNormalization scale and shift;  Add, Mul: biases, and norms of before opset 17
+//
+// A graph that ONNX Runtime has fused has other operators, and is refused by their names.
+#include "infer/import/import_model.h"
+#include "infer/import/onnx_settings.h"
+#include "infer/import/onnx_values.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct import {
+    hs_import_model *m;
+    const hs_onnx *g;
+    hs_onnx_values *v;
+} import;
+
+// ---- names
+static bool ends(const char *name, const char *end)
+{
+    const size_t n = strlen(name), k = strlen(end);
+    return n >= k && strcmp(name + n - k, end) == 0;
+}
+
+// What stands in a model has modules in front; what an exporter made up has not.
+static bool is_named(const char *name)
+{
+    return strchr(name, '.') && !strstr(name, "::") && *name != '/' &&
+           (ends(name, ".weight") || ends(name, ".bias") || ends(name, ".gamma") || ends(name, ".beta"));
+}
+
+static void without(char *name, const char *end)
+{
+    if (ends(name, end))
+        name[strlen(name) - strlen(end)] = 0;
+}
+
+// The bias that is added to a value, or to what a Reshape or Cast makes of it; NULL: none that has a name.
+static const char *bias_of(const import *x, const char *value, int depth)
+{
+    int input;
+    const hs_onnx_node *n;
+    for (int i = 0; depth > 0 && (n = hs_onnx_reader(x->v, value, i, &input)); i++) {
+        if (strcmp(n->op, "Add") == 0 && n->n_in == 2 && is_named(n->in[1 - input]) && hs_onnx_is_constant(x->v, n->in[1 - input]))
+            return n->in[1 - input];
+        if (strcmp(n->op, "Cast") == 0 || strcmp(n->op, "Reshape") == 0) {
+            const char *name = bias_of(x, n->out[0], depth - 1);
+            if (name)
+                return name;
+        }
+    }
+    return NULL;
+}
+
+// "encoder.layer.0.output.dense.bias": "encoder.layer.0.output.dense.weight"
+static bool weight_beside(const char *bias, char *name, size_t room)
+{
+    if (!bias || !ends(bias, ".bias"))
+        return false;
+    return (size_t)snprintf(name, room, "%.*s.weight", (int)(strlen(bias) - strlen(".bias")), bias) < room;
+}
+
+// ---- tensors
+static hs_status add(import *x, const char *name, hs_onnx_constant *c)
+{
+    size_t bytes = sizeof(float);
+    for (int i = 0; i < c->n_dims; i++)
+        bytes *= (size_t)c->dim[i];
+    float *kept = hs_import_keep(x->m, bytes);
+    if (kept)
+        memcpy(kept, c->v, bytes);
+    free(c->v);
+    c->v = NULL;
+    return kept ? hs_import_add(x->m, name, HS_F32, c->n_dims, c->dim, kept)
+                : HS_FAIL(MEMORY, "%s: no memory for tensor \"%.200s\"", x->m->path, name);
+}
+
+static hs_status add_value(import *x, const char *name)
+{
+    hs_onnx_constant c;
+    HS_TRY(hs_onnx_constant_of(x->v, name, &c));
+    return add(x, name, &c);
+}
+
+// [in, out] to [out, in]
+static hs_status turn(const import *x, hs_onnx_constant *c)
+{
+    float *v = malloc((size_t)(c->dim[0] * c->dim[1]) * sizeof *v + 1);
+    if (!v)
+        return HS_FAIL(MEMORY, "%s: no memory for %lld numbers", x->m->path, (long long)(c->dim[0] * c->dim[1]));
+    hs_turn_f32(v, c->dim[0], c->v, c->dim[1], c->dim[0], c->dim[1]);
+    free(c->v);
+    c->v = v;
+    const int64_t in = c->dim[0];
+    c->dim[0] = c->dim[1], c->dim[1] = in;
+    return HS_OK;
+}
+
+// A product with the table of words, as heads that predict tokens have it: the table is there already.
+static bool is_tied(const import *x, const hs_onnx_constant *c)
+{
+    for (int i = 0; i < x->m->n; i++) {
+        const hs_st_entry *e = &x->m->entry[i];
+        if (e->n_dims == 2 && e->dim[0] == c->dim[0] && e->dim[1] == c->dim[1] && memcmp(e->data, c->v, e->bytes) == 0)
+            return true;
+    }
+    return false;
+}
+
+static hs_status add_product(import *x, const hs_onnx_node *n, const char *bias, hs_onnx_constant *c)
+{
+    char name[512] = "";
+    const char *own = n->n_in > 1 ? n->in[1] : "";
+    if (is_named(own))
+        snprintf(name, sizeof name, "%s", own);
+    if (is_tied(x, c) || (!*name && !weight_beside(bias, name, sizeof name))) {
+        const bool tied = is_tied(x, c);
+        free(c->v);
+        return tied ? HS_OK
+                    : HS_FAIL(UNSUPPORTED, "%s: node %s multiplies with \"%s\", which has no name, and no bias behind it tells one",
+                              x->m->path, n->name, own);
+    }
+    return add(x, name, c);
+}
+
+static hs_status matmul(import *x, const hs_onnx_node *n)
+{
+    hs_onnx_constant c;
+    const bool gemm = strcmp(n->op, "Gemm") == 0;
+    if (n->n_in < 2 || !hs_onnx_is_constant(x->v, n->in[1]))
+        return HS_OK;
+    HS_TRY(hs_onnx_constant_of(x->v, n->in[1], &c));
+    hs_status st = HS_OK;
+    if (c.n_dims != 2)
+        st = HS_FAIL(UNSUPPORTED, "%s: node %s multiplies with a constant of %d dimensions", x->m->path, n->name, c.n_dims);
+    else if (!gemm || !hs_onnx_int(n, "transB", 0))
+        st = turn(x, &c);
+    if (st != HS_OK) {
+        free(c.v);
+        return st;
+    }
+    const char *bias = gemm ? (n->n_in > 2 && is_named(n->in[2]) ? n->in[2] : NULL) : bias_of(x, n->out[0], 3);
+    if (gemm && bias)
+        HS_TRY(add_value(x, bias));
+    return add_product(x, n, bias, &c);
+}
+
+// com.microsoft.MatMulNBits: q [N, K / block, block * bits / 8], scales [N * K / block], zero points packed as q is; w = (q - zero) scale.
+static hs_status few_bits(import *x, const hs_onnx_node *n)
+{
+    const int64_t K = hs_onnx_int(n, "K", 0), N = hs_onnx_int(n, "N", 0), bits = hs_onnx_int(n, "bits", 4);
+    const int64_t block = hs_onnx_int(n, "block_size", 0);
+    const hs_onnx_tensor *q = n->n_in > 2 ? hs_onnx_initializer(x->v, n->in[1]) : NULL;
+    const hs_onnx_tensor *zero = n->n_in > 3 && *n->in[3] ? hs_onnx_initializer(x->v, n->in[3]) : NULL;
+    if (!q || K < 1 || N < 1 || K > 1 << 24 || N > 1 << 24 || (bits != 4 && bits != 8) || block < 16 || block > 1 << 16 ||
+        (n->n_in > 4 && *n->in[4]))
+        return HS_FAIL(UNSUPPORTED, "%s: node %s (MatMulNBits) of %lld bits in blocks of %lld", x->m->path, n->name, (long long)bits,
+                       (long long)block);
+    const int64_t blocks = (K + block - 1) / block, bytes = block * bits / 8, packed = (blocks * bits + 7) / 8;
+    hs_onnx_constant scale, c = { .n_dims = 2, .dim = { N, K } };
+    HS_TRY(hs_onnx_constant_of(x->v, n->in[2], &scale));
+    int64_t scales = 1;
+    for (int i = 0; i < scale.n_dims; i++)
+        scales *= scale.dim[i];
+    hs_status st = HS_OK;
+    if (q->type != HS_ONNX_U8 || (int64_t)q->bytes != N * blocks * bytes || scales != N * blocks ||
+        (zero && (zero->type != HS_ONNX_U8 || (int64_t)zero->bytes != N * packed)))
+        st = HS_FAIL(CORRUPT, "%s: node %s (MatMulNBits): %zu bytes and %lld scales for [%lld, %lld] in blocks of %lld", x->m->path,
+                     n->name, q->bytes, (long long)scales, (long long)N, (long long)K, (long long)block);
+    if (st == HS_OK && !(c.v = malloc((size_t)(N * K) * sizeof *c.v)))
+        st = HS_FAIL(MEMORY, "%s: no memory for %lld numbers", x->m->path, (long long)(N * K));
+    const uint8_t *from = q->data, *zeros = zero ? zero->data : NULL;
+    for (int64_t o = 0; st == HS_OK && o < N; o++)
+        for (int64_t k = 0; k < K; k++) {
+            const int64_t b = k / block, i = k % block;
+            const uint8_t *p = from + (o * blocks + b) * bytes;
+            const int value = bits == 8 ? p[i] : i % 2 ? p[i / 2] >> 4 : p[i / 2] & 15;
+            const int z = !zeros      ? 1 << (bits - 1)
+                          : bits == 8 ? zeros[o * packed + b]
+                          : b % 2     ? zeros[o * packed + b / 2] >> 4
+                                      : zeros[o * packed + b / 2] & 15;
+            c.v[o * K + k] = (float)(value - z) * scale.v[o * blocks + b];
+        }
+    free(scale.v);
+    HS_TRY(st);
+    return add_product(x, n, bias_of(x, n->out[0], 3), &c);
+}
+
+// A table of bytes: rows are dequantized behind it.
+static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_tensor *t)
+{
+    int input;
+    const hs_onnx_node *next = hs_onnx_reader(x->v, n->out[0], 0, &input);
+    hs_onnx_constant c, scale, zero = { 0 };
+    char name[512];
+    if (!next || strcmp(next->op, "DequantizeLinear") != 0 || input != 0 || next->n_in < 2)
+        return HS_FAIL(UNSUPPORTED, "%s: node %s looks up rows of \"%s\", which are %s", x->m->path, n->name, t->name,
+                       hs_onnx_type_name(t->type));
+    HS_TRY(hs_onnx_constant_of(x->v, t->name, &c));
+    hs_status st = hs_onnx_constant_of(x->v, next->in[1], &scale);
+    if (st == HS_OK && next->n_in > 2 && *next->in[2] && (st = hs_onnx_constant_of(x->v, next->in[2], &zero)) != HS_OK)
+        free(scale.v);
+    if (st != HS_OK) {
+        free(c.v);
+        return st;
+    }
+    const bool single = scale.n_dims == 0 || (scale.n_dims == 1 && scale.dim[0] == 1);
+    for (int64_t i = 0; single && i < c.dim[0] * c.dim[1]; i++)
+        c.v[i] = (c.v[i] - (zero.v ? zero.v[0] : 0)) * scale.v[0];
+    free(scale.v);
+    free(zero.v);
+    if (!single) {
+        free(c.v);
+        return HS_FAIL(UNSUPPORTED, "%s: node %s: a table of bytes with more than one scale", x->m->path, n->name);
+    }
+    snprintf(name, sizeof name, "%s", t->name);
+    without(name, "_quantized");
+    return add(x, name, &c);
+}
+
+static hs_status gather(import *x, const hs_onnx_node *n)
+{
+    const hs_onnx_tensor *t = n->n_in > 1 ? hs_onnx_initializer(x->v, n->in[0]) : NULL;
+    if (t && t->n_dims == 2 && (t->type == HS_ONNX_U8 || t->type == HS_ONNX_I8))
+        return table_of_bytes(x, n, t);
+    return n->n_in > 1 && is_named(n->in[0]) && hs_onnx_is_constant(x->v, n->in[0]) ? add_value(x, n->in[0]) : HS_OK;
+}
+
+// Whatever else has a name: biases, norms.
+static hs_status operands(import *x, const hs_onnx_node *n)
+{
+    for (int i = 0; i < n->n_in; i++)
+        if (is_named(n->in[i]) && hs_onnx_is_constant(x->v, n->in[i]))
+            HS_TRY(add_value(x, n->in[i]));
+    return HS_OK;
+}
+
+static hs_status fused(import *x, const hs_onnx_node *n)
+{
+    return HS_FAIL(UNSUPPORTED,
+                   "%s: node %s is of type %s%s%s: the graph was fused or quantized by a tool; import the model it was made from",
+                   x->m->path, n->name, *n->domain ? n->domain : "", *n->domain ? "." : "", n->op);
+}
+
+static const struct {
+    const char *op;
+    hs_status (*read)(import *x, const hs_onnx_node *n);
+} readers[] = {
+    { "Gather", gather },
+    { "MatMul", matmul },
+    { "Gemm", matmul },
+    { "MatMulNBits", few_bits },
+    { "Add", operands },
+    { "Mul", operands },
+    { "LayerNormalization", operands },
+    { "MatMulInteger", fused },
+    { "QLinearMatMul", fused },
+};
+
+static hs_status read_node(import *x, const hs_onnx_node *n)
+{
+    for (int i = 0; i < HS_COUNT(readers); i++)
+        if (strcmp(readers[i].op, n->op) == 0)
+            return readers[i].read(x, n);
+    return *n->domain ? fused(x, n) : HS_OK;
+}
+
+// Tables first: a head is told from them.
+static hs_status read_nodes(import *x)
+{
+    for (int tables = 1; tables >= 0; tables--)
+        for (int i = 0; i < x->g->n_nodes; i++) {
+            const hs_onnx_node *n = &x->g->node[i];
+            const bool folded = n->n_out > 0 && hs_onnx_is_constant(x->v, n->out[0]); // of a constant that is read elsewhere
+            if ((strcmp(n->op, "Gather") == 0) == tables && !folded)
+                HS_TRY(read_node(x, n));
+        }
+    return HS_OK;
+}
+
+// ---- the whole
+static void folder_of(const char *path, char out[HS_PATH])
+{
+    const char *slash = strrchr(path, '/');
+    snprintf(out, HS_PATH, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+}
+
+// Beside the file, or beside the folder "onnx" that it lies in.
+static bool find_config(const char *path, char out[HS_PATH], char dirs[2][HS_PATH])
+{
+    folder_of(path, dirs[0]);
+    snprintf(dirs[1], HS_PATH, "%.*s/..", HS_PATH - 4, dirs[0]);
+    for (int i = 0; i < 2; i++) {
+        const int n = snprintf(out, HS_PATH, "%.*s/config.json", HS_PATH - 20, dirs[i]);
+        if (n < HS_PATH && hs_is_file(out) && (i == 0 || ends(dirs[0], "onnx")))
+            return true;
+    }
+    return false;
+}
+
+static hs_status settle(import *x)
+{
+    char config[HS_PATH], dirs[2][HS_PATH];
+    hs_import_model *m = x->m;
+    const char *given = m->opts->config && m->opts->config[0] ? m->opts->config : NULL;
+    const bool found = find_config(m->path, config, dirs);
+    if (given || found) {
+        hs_weights w;
+        HS_TRY(hs_weights_of(&w, m->path, m->entry, m->n));
+        const hs_status st = hs_config_read(given ? given : config, &w, m->known, m->n_known, &m->info);
+        hs_weights_close(&w);
+        HS_TRY(st);
+        for (int i = 0; i < m->n_known; i++)
+            if (m->known[i] == m->info.files)
+                m->family = m->families[i];
+    } else
+        HS_TRY(hs_onnx_settings(m, x->g, x->v));
+    return hs_import_tokenizer(m, (const char *const[]){ dirs[0], ends(dirs[0], "onnx") ? dirs[1] : NULL, NULL });
+}
+
+static void close_onnx(void *file) { hs_onnx_close(file); }
+
+hs_status hs_import_onnx(hs_import_model *m, hs_import_file *keep)
+{
+    hs_onnx *g;
+import x = {.m = m };
+    HS_TRY(hs_onnx_open(&g, m->path));
+    *keep = (hs_import_file){ g, close_onnx };
+    x.g = g;
+    hs_status st = hs_onnx_values_new(&x.v, g, m->path);
+    if (st == HS_OK)
+        st = read_nodes(&x);
+    if (st == HS_OK && m->n == 0)
+        st = HS_FAIL(UNSUPPORTED, "%s: no weights of an encoder or a writer are in it", m->path);
+    if (st == HS_OK)
+        st = settle(&x);
+    hs_onnx_values_free(x.v);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}

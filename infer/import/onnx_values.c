@@ -1,0 +1,258 @@
+// onnx_values: see the header.
+#include "infer/import/onnx_values.h"
+#include "core/base/grow.h"
+#include "core/base/rng.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH = 12 }; // of operators behind a constant
+
+struct hs_onnx_values {
+    const hs_onnx *m;
+    const char *path;
+    struct hs_map *init, *node; // by hash of a name: index + 1
+};
+
+hs_status hs_onnx_values_new(hs_onnx_values **out, const hs_onnx *m, const char *path)
+{
+    hs_onnx_values *v = calloc(1, sizeof *v);
+    bool ok = v != NULL;
+    *out = v;
+    if (v)
+        v->m = m, v->path = path;
+    for (int i = 0; ok && i < m->n_inits; i++) {
+        int *at = hs_map_at(&v->init, hs_hash_string(m->init[i].name));
+        ok = at != NULL;
+        if (at)
+            *at = i + 1;
+    }
+    for (int i = 0; ok && i < m->n_nodes; i++)
+        for (int k = 0; ok && k < m->node[i].n_out; k++) {
+            int *at = hs_map_at(&v->node, hs_hash_string(m->node[i].out[k]));
+            ok = at != NULL;
+            if (at)
+                *at = i + 1;
+        }
+    return ok ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for the names of its values", path);
+}
+
+void hs_onnx_values_free(hs_onnx_values *v)
+{
+    if (!v)
+        return;
+    hs_map_free(v->init);
+    hs_map_free(v->node);
+    free(v);
+}
+
+const hs_onnx_tensor *hs_onnx_initializer(const hs_onnx_values *v, const char *name)
+{
+    const int i = v->init ? hs_map_get(v->init, hs_hash_string(name)) : 0;
+    return i > 0 && strcmp(v->m->init[i - 1].name, name) == 0 ? &v->m->init[i - 1] : NULL;
+}
+
+const hs_onnx_node *hs_onnx_maker(const hs_onnx_values *v, const char *name)
+{
+    const int i = v->node && *name ? hs_map_get(v->node, hs_hash_string(name)) : 0;
+    const hs_onnx_node *n = i > 0 ? &v->m->node[i - 1] : NULL;
+    for (int k = 0; n && k < n->n_out; k++)
+        if (strcmp(n->out[k], name) == 0)
+            return n;
+    return NULL;
+}
+
+const hs_onnx_node *hs_onnx_reader(const hs_onnx_values *v, const char *name, int i, int *input)
+{
+    for (int k = 0; k < v->m->n_nodes; k++)
+        for (int at = 0; at < v->m->node[k].n_in; at++)
+            if (strcmp(v->m->node[k].in[at], name) == 0 && i-- == 0) {
+                *input = at;
+                return &v->m->node[k];
+            }
+    return NULL;
+}
+
+// ---- constants
+static int64_t count(const hs_onnx_constant *c)
+{
+    int64_t n = 1;
+    for (int i = 0; i < c->n_dims; i++)
+        n *= c->dim[i];
+    return n;
+}
+
+static hs_status no_memory(const hs_onnx_values *v, const char *name)
+{
+    return HS_FAIL(MEMORY, "%s: no memory for \"%.200s\"", v->path, name);
+}
+
+static hs_status of_tensor(const hs_onnx_values *v, const hs_onnx_tensor *t, const char *name, hs_onnx_constant *out)
+{
+    const hs_dtype d = hs_onnx_dtype(t->type);
+    const int64_t n = hs_onnx_count(t);
+    if (d == HS_N_DTYPES)
+        return HS_FAIL(UNSUPPORTED, "%s: \"%.200s\" is of type %s, which is not read as numbers", v->path, name,
+                       hs_onnx_type_name(t->type));
+    *out = (hs_onnx_constant){ .n_dims = t->n_dims, .v = malloc((size_t)(n > 0 ? n : 1) * sizeof(float)) };
+    void *aligned = malloc(t->bytes > 0 ? t->bytes : 1);
+    if (!out->v || !aligned) {
+        free(out->v);
+        free(aligned);
+        return no_memory(v, name);
+    }
+    memcpy(out->dim, t->dim, sizeof out->dim);
+    memcpy(aligned, t->data, t->bytes);
+    hs_convert(out->v, HS_F32, aligned, d, n);
+    free(aligned);
+    return HS_OK;
+}
+
+static hs_status constant(const hs_onnx_values *v, const char *name, int depth, hs_onnx_constant *out);
+
+// b is one number, a number for each of a's last dim, or as large as a.
+static float *beside(const hs_onnx_constant *a, const hs_onnx_constant *b, int64_t i)
+{
+    const int64_t n = count(b), width = a->n_dims ? a->dim[a->n_dims - 1] : 1;
+    return b->v + (n == 1 ? 0 : n == width && n != count(a) ? i % width : i);
+}
+
+static bool fits(const hs_onnx_constant *a, const hs_onnx_constant *b)
+{
+    const int64_t n = count(b);
+    if (n == 1 || (n == count(a) && a->n_dims == b->n_dims))
+        return true;
+    // [.., 1, width]: a number for each column, or [rows, 1]: for each row, which is the same to nobody
+    return a->n_dims > 0 && n == a->dim[a->n_dims - 1] && b->n_dims > 0 && b->dim[b->n_dims - 1] == n;
+}
+
+// Of b [rows, 1] beside a [rows, width].
+static bool by_row(const hs_onnx_constant *a, const hs_onnx_constant *b)
+{
+    return a->n_dims == 2 && b->n_dims == 2 && b->dim[1] == 1 && b->dim[0] == a->dim[0] && a->dim[1] > 1;
+}
+
+static hs_status binary(const hs_onnx_values *v, const hs_onnx_node *n, int depth, hs_onnx_constant *out)
+{
+    hs_onnx_constant a, b;
+    HS_TRY(constant(v, n->in[0], depth, &a));
+    hs_status st = constant(v, n->in[1], depth, &b);
+    if (st != HS_OK) {
+        free(a.v);
+        return st;
+    }
+    if (count(&a) < count(&b) && strcmp(n->op, "Sub") != 0 && strcmp(n->op, "Div") != 0) {
+        const hs_onnx_constant c = a;
+        a = b, b = c;
+    }
+    if (!fits(&a, &b) && !by_row(&a, &b))
+        st = HS_FAIL(UNSUPPORTED, "%s: node %s (%s): constants of other shapes than are computed here", v->path, n->name, n->op);
+    for (int64_t i = 0, all = count(&a); st == HS_OK && i < all; i++) {
+        const float other = by_row(&a, &b) ? b.v[i / a.dim[1]] : *beside(&a, &b, i);
+        a.v[i] = *n->op == 'M' ? a.v[i] * other : *n->op == 'D' ? a.v[i] / other : *n->op == 'S' ? a.v[i] - other : a.v[i] + other;
+    }
+    free(b.v);
+    if (st != HS_OK)
+        free(a.v);
+    else
+        *out = a;
+    return st;
+}
+
+static hs_status transposed(const hs_onnx_values *v, const hs_onnx_node *n, int depth, hs_onnx_constant *out)
+{
+    const hs_onnx_attr *perm = hs_onnx_attr_of(n, "perm");
+    hs_onnx_constant a;
+    HS_TRY(constant(v, n->in[0], depth, &a));
+    const bool turns = a.n_dims == 2 && (!perm || (perm->n == 2 && perm->ints[0] == 1 && perm->ints[1] == 0));
+    *out =
+        (hs_onnx_constant){ .n_dims = 2, .dim = { a.dim[1], a.dim[0] }, .v = turns ? malloc((size_t)count(&a) * sizeof(float) + 1) : NULL };
+    if (out->v)
+        hs_turn_f32(out->v, a.dim[0], a.v, a.dim[1], a.dim[0], a.dim[1]);
+    free(a.v);
+    if (!turns)
+        return HS_FAIL(UNSUPPORTED, "%s: node %s transposes other than two dimensions", v->path, n->name);
+    return out->v ? HS_OK : no_memory(v, n->out[0]);
+}
+
+// (x - zero) scale, one of each, or one for each place of an axis.
+static hs_status dequantized(const hs_onnx_values *v, const hs_onnx_node *n, int depth, hs_onnx_constant *out)
+{
+    hs_onnx_constant scale = { 0 }, zero = { 0 };
+    HS_TRY(constant(v, n->in[0], depth, out));
+    hs_status st = constant(v, n->in[1], depth, &scale);
+    if (st == HS_OK && n->n_in > 2 && *n->in[2])
+        st = constant(v, n->in[2], depth, &zero);
+    int64_t axis = hs_onnx_int(n, "axis", 1), inner = 1;
+    axis = axis < 0 ? axis + out->n_dims : axis;
+    for (int i = (int)axis + 1; i < out->n_dims; i++)
+        inner *= out->dim[i];
+    const int64_t places = st == HS_OK ? count(&scale) : 1;
+    if (st == HS_OK && ((places != 1 && (axis < 0 || axis >= out->n_dims || places != out->dim[axis])) ||
+                        (zero.v && count(&zero) != places) || hs_onnx_int(n, "block_size", 0)))
+        st = HS_FAIL(UNSUPPORTED, "%s: node %s (DequantizeLinear): scales that are not by tensor or by axis", v->path, n->name);
+    for (int64_t i = 0, all = count(out); st == HS_OK && i < all; i++) {
+        const int64_t k = places == 1 ? 0 : i / inner % places;
+        out->v[i] = (out->v[i] - (zero.v ? zero.v[k] : 0)) * scale.v[k];
+    }
+    free(scale.v);
+    free(zero.v);
+    if (st != HS_OK)
+        free(out->v);
+    return st;
+}
+
+static hs_status same(const hs_onnx_values *v, const hs_onnx_node *n, int depth, hs_onnx_constant *out)
+{
+    return constant(v, n->in[0], depth, out); // all numbers are f32 here
+}
+
+static const struct {
+    const char *op;
+    int n_in; // constants among its inputs, at least
+    hs_status (*make)(const hs_onnx_values *v, const hs_onnx_node *n, int depth, hs_onnx_constant *out);
+} makers[] = { { "Cast", 1, same },  { "Identity", 1, same }, { "Mul", 2, binary },           { "Add", 2, binary },
+               { "Sub", 2, binary }, { "Div", 2, binary },    { "Transpose", 1, transposed }, { "DequantizeLinear", 2, dequantized } };
+
+static hs_status constant(const hs_onnx_values *v, const char *name, int depth, hs_onnx_constant *out)
+{
+    const hs_onnx_tensor *t = hs_onnx_initializer(v, name);
+    const hs_onnx_node *n = hs_onnx_maker(v, name);
+    if (t)
+        return of_tensor(v, t, name, out);
+    const hs_onnx_attr *value = n && strcmp(n->op, "Constant") == 0 ? hs_onnx_attr_of(n, "value") : NULL;
+    if (value && value->t)
+        return of_tensor(v, value->t, name, out);
+    for (int i = 0; n && depth > 0 && i < HS_COUNT(makers); i++)
+        if (strcmp(makers[i].op, n->op) == 0 && n->n_in >= makers[i].n_in)
+            return makers[i].make(v, n, depth - 1, out);
+    return HS_FAIL(UNSUPPORTED, "%s: \"%.200s\" is made by %s, which is not computed here", v->path, name, n ? n->op : "an input");
+}
+
+static bool is_constant(const hs_onnx_values *v, const char *name, int depth)
+{
+    const hs_onnx_node *n = hs_onnx_maker(v, name);
+    if (hs_onnx_initializer(v, name))
+        return true;
+    if (n && strcmp(n->op, "Constant") == 0)
+        return true;
+    bool all = n != NULL && depth > 0 && n->n_in > 0;
+    for (int i = 0; all && i < n->n_in; i++)
+        all = !*n->in[i] || is_constant(v, n->in[i], depth - 1);
+    return all;
+}
+
+bool hs_onnx_is_constant(const hs_onnx_values *v, const char *name) { return is_constant(v, name, DEPTH); }
+
+hs_status hs_onnx_constant_of(const hs_onnx_values *v, const char *name, hs_onnx_constant *out) { return constant(v, name, DEPTH, out); }
+
+int hs_onnx_ints(const hs_onnx_values *v, const char *name, int64_t *out, int most)
+{
+    const hs_onnx_tensor *t = hs_onnx_initializer(v, name);
+    const hs_onnx_node *n = hs_onnx_maker(v, name);
+    const hs_onnx_attr *value = n && strcmp(n->op, "Constant") == 0 ? hs_onnx_attr_of(n, "value") : NULL;
+    t = t ? t : value ? value->t : NULL;
+    if (!t || t->type != HS_ONNX_I64 || hs_onnx_count(t) > most)
+        return -1;
+    memcpy(out, t->data, t->bytes);
+    return (int)hs_onnx_count(t);
+}
