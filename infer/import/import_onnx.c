@@ -277,7 +277,7 @@ static hs_status read_nodes(import *x)
         for (int i = 0; i < x->g->n_nodes; i++) {
             const hs_onnx_node *n = &x->g->node[i];
             const bool folded = n->n_out > 0 && hs_onnx_is_constant(x->v, n->out[0]); // of a constant that is read elsewhere
-            if ((strcmp(n->op, "Gather") == 0) == tables && !folded)
+            if ((strcmp(n->op, "Gather") == 0) == tables && (tables || !folded))      // a table of one type is looked up once and for all
                 HS_TRY(read_node(x, n));
         }
     return HS_OK;
