@@ -65,6 +65,18 @@ static bool weight_beside(const char *bias, char *name, size_t room)
     return (size_t)snprintf(name, room, "%.*s.weight", (int)(strlen(bias) - strlen(".bias")), bias) < room;
 }
 
+// PyTorch's exporter calls a node after its module: "/model/score/MatMul" is of "model.score".
+static bool weight_of_node(const hs_onnx_node *n, char *name, size_t room)
+{
+    const char *end = strrchr(n->name, '/');
+    if (*n->name != '/' || !end || end == n->name || (size_t)(end - n->name) + sizeof ".weight" > room)
+        return false;
+    snprintf(name, room, "%.*s.weight", (int)(end - n->name) - 1, n->name + 1);
+    for (char *p = name; *p; p++)
+        *p = *p == '/' ? '.' : *p;
+    return true;
+}
+
 // ---- tensors
 static hs_status add(import *x, const char *name, hs_onnx_constant *c)
 {
@@ -118,7 +130,7 @@ static hs_status add_product(import *x, const hs_onnx_node *n, const char *bias,
     const char *own = n->n_in > 1 ? n->in[1] : "";
     if (is_named(own))
         snprintf(name, sizeof name, "%s", own);
-    if (is_tied(x, c) || (!*name && !weight_beside(bias, name, sizeof name))) {
+    if (is_tied(x, c) || (!*name && !weight_beside(bias, name, sizeof name) && !weight_of_node(n, name, sizeof name))) {
         const bool tied = is_tied(x, c);
         free(c->v);
         return tied ? HS_OK
