@@ -8,6 +8,24 @@
 #include "core/settings/schema.h"
 #include "core/settings/task.h"
 
+// A teacher and its student (models/nn/taps.h). In the teacher's plan, of eval mode, what is listed are outputs, and there is no loss; in
+// the student's they are inputs that are passed to it, and losses besides its own.
+typedef enum hs_distill_role { HS_DISTILL_NONE, HS_DISTILL_TEACHER, HS_DISTILL_STUDENT } hs_distill_role;
+typedef enum hs_tap { HS_TAP_QKV, HS_TAP_HIDDEN, HS_TAP_LOGITS, HS_TAPS } hs_tap; // in the order of the teacher's outputs
+typedef struct hs_distill {
+    hs_distill_role role;
+    bool tap[HS_TAPS];         // query, key and value of one layer; the last hidden state; logits
+    bool every_row;            // logits of every token, not of predictions alone
+    int layer;                 // whose query, key and value, from 0
+    bool no_hard;              // a student's: without the loss of its own head
+    float temperature;         // of logits
+    bool cosine, square;       // what the hidden states meet
+    int relation_heads, pairs; // what query, key and value meet: hs_relation_attr
+    int64_t other_width;       // of the teacher
+} hs_distill;
+extern const char *const hs_tap_input[HS_TAPS];     // the student's input: "teacher_logits"
+int hs_tap_output(const hs_distill *d, hs_tap tap); // which of the teacher's outputs it is
+
 typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_tokens, max_seqs;
     int64_t cache_rows;           // decode mode: of the states that keep keys and values
@@ -22,6 +40,7 @@ typedef struct hs_arch_shape { // what a plan is made for
     // models with a task
     bool weighted;         // input `target_weights`: what each row's loss is multiplied by
     float label_smoothing; // of tasks whose targets are classes: e of hs_xent_attr
+    hs_distill distill;
 } hs_arch_shape;
 
 typedef enum hs_batch_kind {
@@ -46,7 +65,19 @@ typedef enum hs_batch_kind {
 // Targets default to "ignored" (f32: 0) in eval mode, whose output 0 is the task's logits, f32: [B, L padded], of tokens [N, L padded], of
 // span [N, 2 padded] (start, end); shape.logits says nothing there. Counts of HS_LOSS_TASK, which inv_count is made of: rows that have a
 // target, of span starts and ends, of weighted rows the sum of their weights.
-typedef enum hs_loss { HS_LOSS_TOKENS, HS_LOSS_NEXT, HS_LOSS_ORDER, HS_LOSS_TASK, HS_LOSSES } hs_loss; // index among the losses of a plan
+// Index among the losses of a plan. Those behind HS_LOSS_TASK are of a student: what it is held by to its teacher, summed over rows of
+// logits, tokens, tokens, sequences.
+typedef enum hs_loss {
+    HS_LOSS_TOKENS,
+    HS_LOSS_NEXT,
+    HS_LOSS_ORDER,
+    HS_LOSS_TASK,
+    HS_LOSS_SOFT,
+    HS_LOSS_COSINE,
+    HS_LOSS_HIDDEN,
+    HS_LOSS_RELATION,
+    HS_LOSSES
+} hs_loss;
 
 typedef struct hs_family {
     const char *name;          // as messages about settings say it: "gpt2"

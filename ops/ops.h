@@ -132,8 +132,8 @@ hs_tensor *hs_xent_weighted(hs_graph *g, hs_tensor *logits, hs_tensor *target, h
 // The same of logits = x[N, C] w[V, C]^T + bias[V], of which only a chunk of 1,024 rows ever exists. In a training graph loss, dx, dw and
 // dbias are made together, where backward begins. bias may be NULL.
 hs_tensor *hs_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr);
-// Losses of rows of numbers: the mean over the first `labels` columns of x, of which each has a target; target f32 [N, labels]; weight as
-// above, NULL: 1. Gradients as xent's, in place.
+// Losses of rows of numbers: the mean over the first `labels` columns of x, of which each has a target; target f32 [N, labels or more];
+// weight as above, NULL: 1. Gradients as xent's, in place.
 typedef struct hs_label_attr {
     int32_t labels, loss;
 } hs_label_attr;

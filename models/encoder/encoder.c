@@ -1,5 +1,6 @@
 // encoder: transformers' Bert*, Roberta*, DistilBert*, Albert*, Electra*, Ernie* models, one function.
 #include "models/encoder/encoder.h"
+#include "models/nn/taps.h"
 #include "models/nn/task_head.h"
 
 enum {
@@ -65,11 +66,12 @@ static hs_tensor *activation(hs_graph *g, hs_tensor *x, hs_tensor *bias, int act
     return hs_bias_gelu(g, x, bias, act == HS_ENCODER_GELU ? HS_GELU_ERF : HS_GELU_TANH);
 }
 
-static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor **bias)
+static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int layer, hs_tensor **bias)
 {
     const hs_encoder_config *c = e->c;
     const int64_t mine = hs_nn_share(g, c->heads, "model.heads");
     hs_tensor *qkv = hs_nn_linear(g, x, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
+    hs_nn_tap_qkv(g, e->shape, layer, qkv, e->in.starts);
     const hs_attention_in in = { .qkv = qkv, .starts = e->in.starts, .keys = e->in.keys, .where = e->in.where };
     const hs_attention_attr attr = { .heads = (int)mine,
                                      .dropout = g->mode == HS_TRAIN ? (float)c->attention_dropout : 0,
@@ -84,17 +86,17 @@ static hs_tensor *feed_forward(hs_graph *g, const encoder *e, hs_tensor *x, hs_t
     return hs_nn_linear(g, activation(g, h, up, e->c->act), "ff.down", ff, width, .shard = HS_SHARD_ROW, .bias = bias);
 }
 
-static hs_tensor *post_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x)
+static hs_tensor *post_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x, int layer)
 {
-    hs_tensor *bias, *y = attention(g, e, x, &bias);
+    hs_tensor *bias, *y = attention(g, e, x, layer, &bias);
     x = add_norm(g, e, y, bias, x, "attn.norm", e->kind->no_attention_out_dropout ? 0 : e->dropout);
     y = feed_forward(g, e, x, &bias);
     return add_norm(g, e, y, bias, x, "ff.norm", e->kind->no_ff_out_dropout ? 0 : e->dropout);
 }
 
-static hs_tensor *pre_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x)
+static hs_tensor *pre_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x, int layer)
 {
-    hs_tensor *bias, *y = attention(g, e, hs_nn_layernorm(g, x, "attn.norm", e->eps), &bias);
+    hs_tensor *bias, *y = attention(g, e, hs_nn_layernorm(g, x, "attn.norm", e->eps), layer, &bias);
     x = hs_add(g, x, hs_dropout(g, hs_bias_add(g, y, bias), e->in.where, e->dropout));
     y = feed_forward(g, e, hs_nn_layernorm(g, x, "ff.norm", e->eps), &bias);
     return hs_add(g, x, hs_dropout(g, hs_bias_add(g, y, bias), e->in.where, e->dropout));
@@ -106,7 +108,7 @@ static hs_tensor *layers(hs_graph *g, const encoder *e, hs_tensor *x)
     const hs_encoder_config *c = e->c;
     for (int64_t i = 0; i < c->layers; i++) {
         const size_t mark = hs_push(g, "l%d", (int)(c->groups ? i / (c->layers / c->groups) : i));
-        x = e->kind->pre_norm ? pre_norm_layer(g, e, x) : post_norm_layer(g, e, x);
+        x = e->kind->pre_norm ? pre_norm_layer(g, e, x, (int)i) : post_norm_layer(g, e, x, (int)i);
         hs_pop(g, mark);
     }
     return e->kind->pre_norm ? hs_nn_layernorm(g, x, "norm", e->eps) : x;
@@ -158,23 +160,34 @@ static hs_tensor *output_bias(hs_graph *g, const encoder *e)
                                              .dim = { e->c->vocab } });
 }
 
-// Logits, only of rows that are predicted, are products with the table of words.
+// What rows of x meet the table of words with.
+static hs_tensor *word_features(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    hs_tensor *dense, *h = hs_nn_linear(g, x, "dense", e->c->width, hs_encoder_embed_width(e->c), .bias = &dense);
+    return hs_nn_layernorm(g, activation(g, h, dense, e->kind->head_gelu ? HS_ENCODER_GELU : e->c->act), "norm", e->eps);
+}
+
+// Logits, only of rows that are predicted, are products with the table of words. A teacher and its student may look at every row.
 static hs_tensor *predictions(hs_graph *g, const encoder *e, hs_tensor *x)
 {
-    const int64_t rows = e->shape->max_picks > 0 ? e->shape->max_picks : 1;
+    const hs_arch_shape *s = e->shape;
+    const int64_t rows = s->max_picks > 0 ? s->max_picks : 1;
     const hs_xent_attr attr = { .classes = (int32_t)e->c->vocab, .ignore = -1, .loss = HS_LOSS_TOKENS };
-    hs_tensor *picks = input(g, "picks", HS_EXT_PICKS, rows, 1), *targets = input(g, "pick_targets", HS_EXT_PICKS, rows, 1);
+    const bool tapped = hs_nn_tapped(s, HS_TAP_LOGITS), every = tapped && s->distill.every_row, teaches = hs_nn_teaches(s);
+    hs_tensor *picks = teaches && every ? NULL : input(g, "picks", HS_EXT_PICKS, rows, 1);
+    hs_tensor *targets = teaches ? NULL : input(g, "pick_targets", HS_EXT_PICKS, rows, 1);
     const size_t mark = hs_push(g, "mlm");
-    hs_tensor *dense, *h = hs_gather_rows(g, x, picks);
-    h = hs_nn_linear(g, h, "dense", e->c->width, hs_encoder_embed_width(e->c), .bias = &dense);
-    h = activation(g, h, dense, e->kind->head_gelu ? HS_ENCODER_GELU : e->c->act);
-    h = hs_nn_layernorm(g, h, "norm", e->eps);
-    hs_tensor *bias = output_bias(g, e), *y;
-    if (g->mode == HS_TRAIN) {
+    hs_tensor *h = word_features(g, e, every ? x : hs_gather_rows(g, x, picks));
+    hs_tensor *bias = output_bias(g, e), *y = h;
+    if (tapped)
+        hs_nn_tap_logits(g, s, hs_nn_logits(g, h, e->words, bias, true), e->c->vocab, every ? NULL : targets);
+    if (every && !teaches)
+        h = hs_gather_rows(g, h, picks);
+    if (g->mode == HS_TRAIN && !s->distill.no_hard) {
         y = hs_nn_logits_xent(g, h, e->words, bias, targets, attr);
-    } else {
+    } else if (g->mode != HS_TRAIN && !teaches) {
         y = hs_nn_logits(g, h, e->words, bias, true);
-        hs_output(g, e->shape->logits ? y : hs_argmax(g, y, (int32_t)e->c->vocab));
+        hs_output(g, s->logits ? y : hs_argmax(g, y, (int32_t)e->c->vocab));
         y = hs_xent(g, y, targets, attr);
     }
     hs_pop(g, mark);
@@ -239,11 +252,17 @@ static hs_tensor *task(hs_graph *g, const encoder *e, hs_tensor *x)
 static hs_tensor *heads(hs_graph *g, const encoder *e, hs_tensor *x)
 {
     const hs_encoder_config *c = e->c;
+    const bool teaches = hs_nn_teaches(e->shape);
+    hs_nn_tap_hidden(g, e->shape, x);
+    if (teaches && !e->shape->distill.tap[HS_TAP_LOGITS])
+        return x;
     if (c->head.task)
         return task(g, e, x);
     hs_tensor *y = x;
     if (c->mlm)
         y = predictions(g, e, x);
+    if (teaches)
+        return y;
     hs_tensor *pooled = hs_encoder_pooled(e->kind, c) ? pooler(g, e, x) : NULL;
     if (c->next)
         y = pair_head(g, e, pooled, HS_LOSS_NEXT, "pair_targets");
@@ -288,7 +307,7 @@ hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder
         return hs_graph_fail(g, HS_USAGE, "%s", hs_error());
     if (c->vocab < 2)
         return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
-    if (!c->mlm && !c->next && !c->order && !c->head.task && !s->hidden)
+    if (!c->mlm && !c->next && !c->order && !c->head.task && !s->hidden && !s->distill.role)
         return hs_graph_fail(
             g, HS_USAGE, "model.mlm, model.next and model.order are false: a model without a head has no loss (model.mlm: true adds one)");
     encoder e = { .kind = kind, .c = c, .shape = s, .eps = (float)c->eps, .dropout = (float)c->dropout };

@@ -20,7 +20,7 @@ bool hs_encoder_wears(const void *settings, hs_loss which)
     return which == HS_LOSS_TOKENS  ? c->mlm
            : which == HS_LOSS_NEXT  ? c->next
            : which == HS_LOSS_ORDER ? c->order
-                                    : c->head.task != HS_TASK_NONE;
+                                    : which == HS_LOSS_TASK && c->head.task != HS_TASK_NONE;
 }
 
 static hs_status check_widths(const hs_encoder_config *c)

@@ -1,5 +1,6 @@
 // task_head: one row for each task - what its targets are, and which loss they meet.
 #include "models/nn/task_head.h"
+#include "models/nn/taps.h"
 
 enum { LABEL_UNIT = 8 }; // stored rows of the last product: whole vectors
 
@@ -65,26 +66,43 @@ static hs_tensor *start_and_end(const scene *s)
     return hs_span_xent(s->g, s->logits, s->target, s->starts, s->keys, (hs_span_attr){ HS_LOSS_TASK });
 }
 
+// ---- what a teacher says
+static void soft_classes(const scene *s)
+{
+    if (s->head->crf)
+        hs_graph_fail(s->g, HS_USAGE, "model.crf is true: a chain of tags has no soft targets");
+    else
+        hs_nn_tap_logits(s->g, s->shape, s->logits, s->head->labels, s->target);
+}
+
+static void soft_numbers(const scene *s)
+{
+    hs_tensor *t = hs_nn_tapped_input(s->g, HS_TAP_LOGITS, s->logits, s->logits->dim[1]);
+    hs_mse(s->g, s->logits, t, NULL, (hs_label_attr){ (int32_t)s->head->labels, HS_LOSS_SOFT });
+}
+
 static const struct {
     const char *scope, *target; // of the last product; the column
     hs_dtype dtype;
     bool tokens, each; // a target for each token, else for each sequence; for each label
     int64_t cols;      // numbers of a target; 0: one, or with each as many as labels
     hs_tensor *(*loss)(const scene *s);
+    void (*soft)(const scene *s); // of a student; NULL: there is none
 } rows[HS_TASKS] = {
-    [HS_TASK_SEQUENCE] = { "class.out", "class_targets", HS_I32, false, false, 0, classes },
-    [HS_TASK_REGRESSION] = { "class.out", "value_targets", HS_F32, false, true, 0, numbers },
-    [HS_TASK_MULTILABEL] = { "class.out", "label_targets", HS_F32, false, true, 0, several },
-    [HS_TASK_TOKENS] = { "tags", "tag_targets", HS_I32, true, false, 0, tags },
-    [HS_TASK_SPAN] = { "span", "span_targets", HS_I32, false, false, 2, start_and_end },
+    [HS_TASK_SEQUENCE] = { "class.out", "class_targets", HS_I32, false, false, 0, classes, soft_classes },
+    [HS_TASK_REGRESSION] = { "class.out", "value_targets", HS_F32, false, true, 0, numbers, soft_numbers },
+    [HS_TASK_MULTILABEL] = { "class.out", "label_targets", HS_F32, false, true, 0, several, NULL },
+    [HS_TASK_TOKENS] = { "tags", "tag_targets", HS_I32, true, false, 0, tags, soft_classes },
+    [HS_TASK_SPAN] = { "span", "span_targets", HS_I32, false, false, 2, start_and_end, NULL },
 };
 
 bool hs_task_is_class(const hs_task_head *h) { return h->task && !rows[h->task].tokens && h->task != HS_TASK_SPAN; }
 int64_t hs_task_outputs(const hs_task_head *h) { return h->task == HS_TASK_SPAN ? 2 : h->labels; }
 
+static const char *const words[HS_TASKS] = { "none", "sequence", "regression", "multilabel", "tokens", "span" };
+
 hs_status hs_task_check(const hs_task_head *h)
 {
-    static const char *const words[HS_TASKS] = { "none", "sequence", "regression", "multilabel", "tokens", "span" };
     if (h->labels < 0 || h->labels > 1 << 24)
         return HS_FAIL(USAGE, "model.labels is %lld, allowed 0 to %d", (long long)h->labels, 1 << 24);
     if (h->labels && (!h->task || h->task == HS_TASK_SPAN))
@@ -140,12 +158,28 @@ static hs_tensor *weight_of(const scene *s)
     return t;
 }
 
+// Two losses read the logits, and each writes its gradient over what it reads.
+static void learn(scene *s, hs_tensor *logits)
+{
+    if (!rows[s->head->task].soft) {
+        hs_graph_fail(s->g, HS_USAGE, "model.task is %s, which has no soft targets", words[s->head->task]);
+        return;
+    }
+    s->logits = hs_scale(s->g, logits, 1);
+    rows[s->head->task].soft(s);
+    s->logits = hs_scale(s->g, logits, 1);
+}
+
 hs_tensor *hs_nn_task_loss(hs_graph *g, const hs_task_head *h, const hs_arch_shape *shape, hs_tensor *logits, hs_tensor *starts,
                            hs_tensor *keys)
 {
     scene s = { .g = g, .head = h, .shape = shape, .logits = logits, .starts = starts, .keys = keys };
     if (!known(g, h))
         return g->poison;
+    if (hs_nn_teaches(shape)) {
+        hs_nn_tap_logits(g, shape, logits, h->labels, NULL);
+        return logits;
+    }
     s.target = target_of(&s);
     s.weight = weight_of(&s);
     if (h->crf)
@@ -153,7 +187,9 @@ hs_tensor *hs_nn_task_loss(hs_graph *g, const hs_task_head *h, const hs_arch_sha
     if (g->mode == HS_EVAL)
         hs_output(g, logits);
     const size_t mark = hs_push(g, "task");
-    hs_tensor *y = rows[h->task].loss(&s);
+    if (hs_nn_learns(shape, HS_TAP_LOGITS))
+        learn(&s, logits);
+    hs_tensor *y = shape->distill.no_hard && g->mode == HS_TRAIN ? logits : rows[h->task].loss(&s);
     hs_pop(g, mark);
     return y;
 }

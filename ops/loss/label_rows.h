@@ -27,8 +27,8 @@ static const char *label_shape(hs_node *n)
         return "x must be [N, labels or more]";
     if (at->labels < 1 || at->labels > x->dim[1])
         return "labels must be between 1 and the width of x";
-    if (target->n_dims != 2 || target->dim[0] != x->dim[0] || target->dim[1] != at->labels || target->ext != x->ext)
-        return "target must be [N, labels], a row for each of x";
+    if (target->n_dims != 2 || target->dim[0] != x->dim[0] || target->dim[1] < at->labels || target->ext != x->ext)
+        return "target must be [N, labels or more], a row for each of x";
     if (weight && (weight->n_dims != 1 || weight->dim[0] != x->dim[0] || weight->ext != x->ext))
         return "weight must be one for each row of x";
     if (at->loss < 0 || at->loss >= HS_N_LOSS)
@@ -58,7 +58,8 @@ static void label_reference(const hs_args *a)
     const int64_t N = hs_ref_rows(a, &a->in[LOGITS]), V = a->in[LOGITS].cols, L = at->labels;
     const double k = (double)(a->step->inv_count[at->loss] * a->state->scale) / (double)L;
     for (int64_t n = 0; n < N; n++) {
-        const double *x = hs_f64(a, LOGITS) + n * V, *t = hs_f64(a, TARGET) + n * L, w = a->in[WEIGHT].p ? hs_f64(a, WEIGHT)[n] : 1;
+        const double *x = hs_f64(a, LOGITS) + n * V, *t = hs_f64(a, TARGET) + n * a->in[TARGET].cols,
+                     w = a->in[WEIGHT].p ? hs_f64(a, WEIGHT)[n] : 1;
         double sum = 0;
         for (int64_t c = 0; c < L; c++)
             sum += label_cost(x[c], t[c]);
@@ -74,7 +75,7 @@ static inline float label_row(const hs_args *a, int64_t n, float k, bool gradien
 {
     const hs_ref *x = &a->in[LOGITS];
     const int64_t V = x->cols, L = ((const hs_label_attr *)a->attr)->labels;
-    const float *t = hs_f32(a, TARGET) + n * L;
+    const float *t = hs_f32(a, TARGET) + n * a->in[TARGET].cols;
     float sum = 0, wide[LABEL_BLOCK];
     for (int64_t c0 = 0; c0 < V; c0 += LABEL_BLOCK) {
         const int64_t m = V - c0 < LABEL_BLOCK ? V - c0 : LABEL_BLOCK, live = L < c0 ? 0 : L - c0 < m ? L - c0 : m;
@@ -108,6 +109,7 @@ static const hs_case label_cases[] = {
     { .in = { { 1, 8 }, { 1, 1 } }, .attr = &label_one, .note = "one number" },
     { .in = { { 33, 8 }, { 33, 5 } }, .ext = { HS_EXT_SEQS, HS_EXT_SEQS }, .attr = &label_few, .note = "padded" },
     { .in = { { 33, 8 }, { 33, 5 }, { 33 } }, .ext = { HS_EXT_SEQS, HS_EXT_SEQS, HS_EXT_SEQS }, .attr = &label_few, .note = "weights" },
+    { .in = { { 9, 8 }, { 9, 8 } }, .attr = &label_few, .note = "wider targets" },
     { .in = { { 3, 1032 }, { 3, 1031 } }, .attr = &label_many, .note = "several blocks" },
     { .in = { { 9, 8 }, { 9, 5 } }, .attr = &label_few, .fill = HS_FILL_LARGE, .note = "large values" },
 };

@@ -20,7 +20,7 @@ typedef struct hs_eval_result {
 // evenly over the epoch. Leaves the step alone. judge: (may be NULL) begun, and told of each batch.
 hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_eval_result *out);
 
-extern const char *const hs_loss_words[HS_LOSSES]; // "mlm", "next", "order", "task": as metrics call them where a batch has several
+extern const char *const hs_loss_words[HS_LOSSES]; // "mlm", "next", ..., "relation": as metrics call them where a batch has several
 static inline double hs_eval_accuracy(const hs_eval_part *p) { return p->labels ? (double)p->hits / (double)p->labels : 0; }
 
 size_t hs_peak_rss(void); // bytes this process had in memory at most
