@@ -307,10 +307,11 @@ static const hs_case cases[] = {
 
 static void make(const int64_t *dim, hs_case *c, void *attr)
 {
-    *c = (hs_case){ .in = { { dim[0], 3 * dim[2] }, { dim[0], 3 * dim[3] }, { dim[1] + 1 } }, .ext = OWN_EXT, .setup = packed };
-    *(hs_relation_attr *)attr = (hs_relation_attr){ .heads = 48, .pairs = v2.pairs };
+    const int64_t rows = dim[0] * dim[1], cols = PARTS * dim[2] * dim[3];
+    *c = (hs_case){ .in = { { rows, cols }, { rows, cols }, { dim[0] + 1 } }, .ext = OWN_EXT, .setup = packed };
+    *(hs_relation_attr *)attr = (hs_relation_attr){ .heads = (int32_t)dim[2], .pairs = v2.pairs };
 }
-static const hs_op_sizes sizes[] = { { .form = "ROWSxSEQSxWIDTHxTEACHER", .usual = "1Kx8x384x768", .make = make } };
+static const hs_op_sizes sizes[] = { { .form = "BATCHxSEQxHEADSxWIDTH", .usual = "8x128x48x8", .make = make } };
 static const hs_attr attrs[] = { HS_ATTR(hs_relation_attr, heads), HS_ATTR(hs_relation_attr, pairs), HS_ATTR(hs_relation_attr, loss) };
 
 HS_OP(relations) = {
