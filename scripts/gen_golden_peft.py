@@ -75,6 +75,7 @@ def make(out, name, base, model, config, kind, seed):
     file = path / "adapter_config.json"
     said = json.loads(file.read_text())
     said["base_model_name_or_path"] = base
+    said["target_modules"] = sorted(said["target_modules"])  # a set, in any order
     file.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
     wrapped = wrapped.double().eval()
     ids, types, labels = batch(seed, 3)
@@ -105,6 +106,8 @@ def main():
     sequence = hf.BertForSequenceClassification.from_pretrained(bert, num_labels=3)
     make(out, "bert-class", "../../encoders/bert", sequence,
          LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=["query", "value", "attention.output.dense", "intermediate.dense"]), "class", 1)
+    make(out, "bert-class-2", "../../encoders/bert", hf.BertForSequenceClassification.from_pretrained(bert, num_labels=3),
+         LoraConfig(task_type="SEQ_CLS", r=9, lora_alpha=3, target_modules=["key", "value", "pooler.dense"]), "class", 4)
     make(out, "gpt2-lm", "../../gpt2-lm", hf.GPT2LMHeadModel.from_pretrained(gpt),
          LoraConfig(task_type="CAUSAL_LM", r=5, lora_alpha=16, use_rslora=True, target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True), "lm", 2)
     # of a bare encoder, whose names lack the prefix; every linear layer, the pooler too; ranks of their own

@@ -503,7 +503,7 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
         found++;
     }
     b->logical = whole;
-    return found == n ? hs_params_import(ps, slab, p, whole) : HS_OK;
+    return n > 0 && found == n ? hs_params_import(ps, slab, p, whole) : HS_OK;
 }
 
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab)

@@ -2,6 +2,7 @@
 #include "infer/session/session.h"
 #include "core/base/log.h"
 #include "data/checkpoint/peft.h"
+#include "infer/session/adapters.h"
 #include "ops/ops.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,8 +107,10 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
 {
     s->policy = *policy;
     HS_TRY(check_size(s));
-    HS_TRY(hs_model_new(&s->model,
-                        &(hs_model_opts){ .device = s->device, .policy = &s->policy, .micro_steps = HS_VALUES_STAY, .releases = true }));
+    HS_TRY(hs_model_new(
+        &s->model, &(hs_model_opts){ .device = s->device, .policy = &s->policy, .micro_steps = HS_VALUES_STAY, .releases = !s->adapters }));
+    if (s->adapters)
+        HS_TRY(hs_adapters_begin(s));
     if (plans->eval) {
         const hs_arch_setup setup = { s->arch, *plans->eval };
         HS_TRY(hs_model_plan(s->model, HS_EVAL, hs_arch_trace, &setup, &s->eval));
@@ -116,6 +119,8 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
         const hs_arch_setup setup = { s->arch, s->decode_shape = *plans->decode };
         HS_TRY(hs_model_plan(s->model, HS_DECODE, hs_arch_trace, &setup, &s->decode));
     }
+    if (s->adapters)
+        return hs_adapters_load(s);
     HS_TRY(load_weights(s));
     HS_TRY(hs_model_release_values(s->model));
     if (s->map) // of most values only packed copies are read from now on
@@ -127,6 +132,7 @@ void hs_session_close(hs_session *s)
 {
     hs_run_free(s->run);
     hs_model_free(s->model);
+    hs_adapters_free(s->adapters);
     hs_ckpt_map_close(s->map);
     hs_device_close(s->device);
     hs_tokenizer_free(s->tokenizer);

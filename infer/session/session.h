@@ -28,7 +28,8 @@ typedef struct hs_session {
     hs_model *model;
     hs_ckpt_map *map; // the files that the model's values are served from; NULL: all of them were copied
     hs_run *run;
-    int eval, decode; // numbers of its plans; -1: not asked for
+    int eval, decode;             // numbers of its plans; -1: not asked for
+    struct hs_adapters *adapters; // of hs_session_adapters (adapters.h); NULL: none, and what dir has of one is merged
 } hs_session;
 
 // Finds the checkpoint (hs_ckpt_resolve; want: 0 or HS_CKPT_EDITED), verifies it and reads config.json and tokenizer; opens the device

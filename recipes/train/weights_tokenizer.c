@@ -1,5 +1,6 @@
 // Which tokenizer a run takes. Ids mean nothing without the one that the weights were trained with, so weights keep theirs.
 #include "core/base/log.h"
+#include "data/checkpoint/peft.h"
 #include "recipes/train/corpus.h"
 #include "recipes/train/weights_from.h"
 #include <string.h>
@@ -88,8 +89,9 @@ static hs_status compare(const job *t, const char *source, const hs_tokenizer *t
 
 static hs_status load(hs_tokenizer **out, const job *t, const char *source)
 {
-    const hs_status st = hs_tokenizer_load(out, source);
-    char message[512];
+    char dir[HS_PATH], message[512];
+    HS_TRY(hs_peft_tokenizer(source, dir));
+    const hs_status st = hs_tokenizer_load(out, dir);
     if (st == HS_OK || t->run->from[0])
         return st;
     snprintf(message, sizeof message, "%s", hs_error());

@@ -144,7 +144,7 @@ static void check_losses(subject *s, const char *isa)
 
 static void on_all(void (*fn)(subject *s, const char *isa))
 {
-    static const char *const names[] = { "bert-class", "gpt2-lm", "bert-bare" };
+    static const char *const names[] = { "bert-class", "bert-class-2", "gpt2-lm", "bert-bare" };
     for (int i = 0; i < HS_COUNT(names); i++) {
         subject s;
         subject_open(&s, names[i]);
