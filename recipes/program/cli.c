@@ -195,6 +195,7 @@ hs_status hs_cli_config(const hs_cli *cli, const char *file, hs_config *config)
     HS_TRY(hs_yaml_read(path, s, config, config->origin));
     HS_TRY(apply_overrides(cli, config, false));
     HS_TRY(hs_config_settle_optim(config));
+    HS_TRY(hs_config_settle_task(config));
     hs_config_tell_optim(config);
     HS_TRY(hs_config_resolve_paths(config, path));
     return hs_config_fill_phases(config);

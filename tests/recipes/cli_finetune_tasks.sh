@@ -24,9 +24,18 @@ regression value.tsv pearson 0.95 BertForSequenceClassification
 multilabel multi.jsonl f1_micro 0.99 BertForSequenceClassification
 tokens ner.conll f1 0.99 BertForTokenClassification
 pair pair.tsv accuracy 0.9 BertForSequenceClassification --train.epochs=25
+span qa.json f1 98 BertForQuestionAnswering --train.epochs=12 --task.max_query=12
 TABLE
 grep -q '^PER ' tokens/report/report.txt || fail "tokens: no table by type: $(cat tokens/report/report.txt)"
 grep -q '"B-LOC"' tokens/checkpoints/$(cat tokens/checkpoints/BEST)/config.json || fail "tokens: labels are not in config.json"
+
+# ---- tags as a chain: its likeliest path is what is judged
+expect 0 '' finetune tokens ner.conll chain --model.crf=true --json
+at_least "$(score)" 0.99 || fail "a chain: f1 $(score)"
+chain=$(score)
+expect 0 '' "$halfstep" eval chain/checkpoints/BEST --data val/ner.conll --json
+near "$(field f1 stdout.txt)" $chain 1e-9 || fail "a chain: eval says $(field f1 stdout.txt), training $chain"
+grep -q '^HasAns_f1 ' span/report/report.txt || fail "span: no scores of those that have an answer: $(cat span/report/report.txt)"
 
 # ---- a model that writes: the loss of the responses falls, that of the prompts is nobody's
 expect 0 '' "$halfstep" finetune lm --init_from writer --data.train train/chat.jsonl --data.val val/chat.jsonl --out lm --dtype fp32 --threads 2 --optim.lr 3e-3 --json

@@ -1,7 +1,7 @@
 # labelled.awk: labelled examples whose answers follow from their words: -v seed=N -v n=EXAMPLES -v out=FOLDER.
 #   sent.tsv     polarity of an adjective, with negation          value.tsv    good words less bad ones
 #   multi.jsonl  two labels, each by words of its own             ner.conll    templates over small gazetteers, B and I tags
-#   pair.tsv     is the second text about the same thing          qa.json      who lives where, three in ten without an answer
+#   pair.tsv     is the second text about the same thing          qa.json      a town or a firm, three in ten without an answer
 #   chat.jsonl   sums as prompt and response
 function pick(list,    n, a) { n = split(list, a); return a[int(rand() * n) + 1] }
 function name() { return pick(first) (rand() < 0.5 ? " " pick(last) : "") }
@@ -33,13 +33,10 @@ function pair(    x, y) {
   if (rand() < 0.5) while (y == x) y = pick(thing)
   print "the " x " was " pick(good) "\tthe " y "\t" (x == y ? "same" : "other") > out "/pair.tsv"
 }
-function answer(i,    a, b, c, t, u, who, at, text) {
-  a = pick(first); do b = pick(first); while (b == a); do c = pick(first); while (c == a || c == b)
-  t = pick(town); do u = pick(town); while (u == t)
-  who = rand() < 0.3 ? c : rand() < 0.5 ? a : b
-  text = a " lives in " t " . " b " lives in " u " ."
-  at = who == a ? length(a " lives in ") : length(a " lives in " t " . " b " lives in ")
-  return "{\"context\": " quoted(text) ", \"qas\": [{\"id\": \"q" i "\", \"question\": \"where does " who " live ?\", \"is_impossible\": " (who == c ? "true" : "false") ", \"answers\": [" (who == c ? "" : "{\"text\": " quoted(who == a ? t : u) ", \"answer_start\": " at "}") "]}]}"
+function answer(i,    who, t, w, none, asks, text) {
+  who = pick(first); t = pick(town); w = pick(firm); none = rand() < 0.3; asks = rand() < 0.5
+  text = none ? who " likes a " pick(thing) " ." : who " works for " w " in " t " ."
+  return "{\"context\": " quoted(text) ", \"qas\": [{\"id\": \"q" i "\", \"question\": " quoted(asks ? "which town ?" : "which firm ?") ", \"is_impossible\": " (none ? "true" : "false") ", \"answers\": [" (none ? "" : "{\"text\": " quoted(asks ? t : w) ", \"answer_start\": " index(text, asks ? t : w) - 1 "}") "]}]}"
 }
 function sum(    a, b) {
   a = int(rand() * 10); b = int(rand() * 10)
