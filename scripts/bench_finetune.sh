@@ -45,7 +45,7 @@ ours() { # TASK SEED: "score seconds"
 theirs() { # TASK SEED: the same
   (. "$env" >/dev/null && OMP_NUM_THREADS=$threads python "$peer" --task "$1" --encoder "$encoder" --data "$data" --seeds "$2" --epochs "$epochs" --dtype "$peer_dtype" --limit "$limit") >"$work/peer"
   grep -oE 'predict: [0-9.]+' "$work/peer" | cut -d' ' -f2 >"$work/peer-rate-$1-$2"
-  sed -nE 's/.* seed [0-9]+: [a-zA-Z ]+ ([0-9.]+) %  training ([0-9.]+) s.*/\1 \2/p' "$work/peer"
+  sed -nE 's/.* seed [0-9]+: .* ([0-9.]+) %  training ([0-9.]+) s.*/\1 \2/p' "$work/peer"
 }
 for task in ${tasks//,/ }; do
   : >"$work/ours-$task" && : >"$work/theirs-$task"
