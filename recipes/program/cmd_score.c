@@ -410,7 +410,8 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(pred_label),
       .value = "",
-      .help = "column of the predicted label; without it: of CoNLL the last, a column called prediction or predicted, else the label's" },
+      .help = "column of the predicted label; without it: of CoNLL the last, a column called prediction or predicted_label, the first that "
+              "GOLD has not, else the label's" },
     { .name = "format", .type = HS_KEY_CHOICE, AT(format), .value = "auto", .choices = HS_LABEL_FORMAT_WORDS, .help = "of GOLD" },
     { .name = "pred-format", .type = HS_KEY_CHOICE, AT(pred_format), .value = "auto", .choices = HS_LABEL_FORMAT_WORDS, .help = "of PRED" },
     { .name = "positive",

@@ -106,9 +106,21 @@ static hs_status open_gold(side *s, const char *label, bool both)
     return open_with(s, s->column);
 }
 
-static hs_status open_pred(side *s, const char *label)
+// Of a table that a prediction was written behind: the first column that the gold one has not.
+static bool open_added(side *s, const side *gold)
 {
-    static const char *const usual[] = { "prediction", "predicted", "predicted_label", "pred", "predictions" };
+    const hs_label_found *g = hs_label_reader_found(gold->reader), *p = hs_label_reader_found(s->reader);
+    const bool table = p->format == HS_LABEL_TSV || p->format == HS_LABEL_CSV;
+    if (!table || g->format != p->format || p->columns <= g->columns || gold->textless)
+        return false;
+    snprintf(s->column, sizeof s->column, "%d", g->columns + 1);
+    return open_side(s, s->column, false) == HS_OK;
+}
+
+static hs_status open_pred(side *s, const char *label, const side *gold)
+{
+    static const char *const usual[] = { "prediction",      "predicted", "predicted_label", "predicted_labels", "predicted_tags",
+                                         "predicted_score", "pred",      "predictions" };
     const bool again = strcmp(s->path, "-") != 0; // a pipe is read once
     if (label)
         return open_with(s, label);
@@ -124,6 +136,11 @@ static hs_status open_pred(side *s, const char *label)
             return HS_OK;
     if (again && plain != HS_OK && open_bare(s, usual, HS_COUNT(usual)))
         return HS_OK;
+    if (again && plain == HS_OK) {
+        HS_TRY(open_side(s, NULL, false));
+        if (open_added(s, gold))
+            return HS_OK;
+    }
     return again ? open_side(s, NULL, false) : plain;
 }
 
@@ -139,7 +156,7 @@ static hs_status open_both(collector *c)
     if (strcmp(c->gold.path, "-") == 0 && strcmp(c->pred.path, "-") == 0)
         return HS_FAIL(USAGE, "both files are standard input, which is read once");
     HS_TRY(open_gold(&c->gold, given(o->gold_label), !o->pred));
-    HS_TRY(open_pred(&c->pred, given(o->pred_label)));
+    HS_TRY(open_pred(&c->pred, given(o->pred_label), &c->gold));
     if (!o->pred && hs_label_reader_found(c->gold.reader)->label == hs_label_reader_found(c->pred.reader)->label &&
         hs_label_reader_found(c->gold.reader)->format != HS_LABEL_JSON)
         return HS_FAIL(USAGE, "%s: gold and predicted labels would be the same column; --gold-label and --pred-label say which are which",

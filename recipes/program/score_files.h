@@ -1,8 +1,9 @@
 // score_files: gold labels and predicted ones out of two files, row by row, as arrays that data/score takes.
 //
 // The files are what data/labelled reads. Which column of the second is the prediction: the one that is given; of CoNLL the last; a column
-// or key "prediction", "predicted", "predicted_label", "pred"; else where a label stands. Without a second file both are in the first: of
-// CoNLL the last two columns. Rows go by their order; ids and words that differ are an error with both places.
+// or key "prediction", "predicted", "predicted_label", "pred"; of a table with more columns than the first file the first of those; else
+// where a label stands. Without a second file both are in the first: of CoNLL the last two columns. Rows go by their order; ids and words
+// that differ are an error with both places.
 #ifndef HS_RECIPES_SCORE_FILES_H
 #define HS_RECIPES_SCORE_FILES_H
 #include "data/labelled/examples.h"

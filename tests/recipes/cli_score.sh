@@ -52,6 +52,8 @@ for f in "gold.tsv pred.tsv" "pred.tsv" "pred.tsv --gold-label label --pred-labe
   is f1 0.6666666666666666 sequence $f
   is mcc 0.3333333333333333 sequence $f
 done
+tail -n +2 gold.tsv >gold_bare.tsv && tail -n +2 pred.tsv | sed 's/$/\t0.75/' >pred_bare.tsv # as predict writes it: label and score behind the rest
+is accuracy 0.6666666666666666 sequence gold_bare.tsv pred_bare.tsv
 printf 'index\tprediction\n0\t0\n1\t1\n2\t0\n3\t1\n4\t1\n5\t0\n' >glue.tsv # labels alone, as GLUE's server takes them
 is accuracy 0.6666666666666666 sequence gold.tsv glue.tsv
 cut -f2 gold.tsv | tail -n +2 >bare_gold.txt && cut -f3 pred.tsv | tail -n +2 >bare_pred.txt # a label a line
