@@ -1,0 +1,253 @@
+// GGUF: blocks of ggml's types, files written and read back, tokenizers to keys and back; every damage is told, and no byte of a file makes
+// the reader look where it must not (test_fuzz has more of that).
+#include "tests/support/support_files.h"
+
+#include "data/formats/gguf.h"
+#include "data/tokenizers/tok_gguf.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- blocks
+static void blocks(void **state)
+{
+    (void)state;
+    float x[64], y[64];
+    uint8_t q[68], four[18] = { 0x00, 0x3c };
+    for (int i = 0; i < 64; i++)
+        x[i] = i < 32 ? (float)(i - 16) : 0;
+    hs_ggml_from_f32(HS_GGML_Q8_0, x, q, 64);
+    uint16_t d;
+    memcpy(&d, q, 2);
+    assert_int_equal(d, hs_f32_f16(16.0f / 127));
+    assert_int_equal((int8_t)q[2], -127);
+    assert_int_equal((int8_t)q[2 + 31], 119); // 15 * 127 / 16 = 119.06
+    memcpy(&d, q + 34, 2);
+    assert_int_equal(d, 0); // a block of zeros
+    hs_ggml_to_f32(HS_GGML_Q8_0, q, y, 64);
+    for (int i = 0; i < 64; i++)
+        assert_true(fabsf(y[i] - x[i]) <= 16.0f / 127 / 2 + 16.0f / 127 * 127 / 2048);
+    for (int i = 0; i < 16; i++)
+        four[2 + i] = (uint8_t)(i | (15 - i) << 4); // value i of 0 to 15, and the other way round behind it
+    hs_ggml_to_f32(HS_GGML_Q4_0, four, y, 32);
+    for (int i = 0; i < 16; i++) {
+        assert_true(y[i] == (float)(i - 8));
+        assert_true(y[16 + i] == (float)(7 - i));
+    }
+    const uint16_t half[2] = { 0x3c00, 0xc000 };
+    uint8_t odd[5];
+    memcpy(odd + 1, half, 4);
+    hs_ggml_to_f32(HS_GGML_F16, odd + 1, y, 2); // at an odd address
+    assert_true(y[0] == 1 && y[1] == -2);
+    assert_string_equal(hs_ggml_name(12), "Q4_K");
+    int64_t values;
+    size_t bytes;
+    assert_false(hs_ggml_known(12, &values, &bytes));
+    assert_null(hs_ggml_name(99));
+}
+
+// ---- a file of every part
+typedef struct made {
+    hs_params *ps;
+    hs_gguf *g;
+    hs_st_source source[2];
+} made;
+
+static void small_file(made *m) // sources point into it
+{
+    hs_param *w, *b;
+    float values[4 * 32], bias[4] = { 1, -2, 3, -4 };
+    OK(hs_params_new(&m->ps, 1, 0, 1));
+    OK(hs_params_get(m->ps, &(hs_param_spec){ .name = "w", .role = HS_WEIGHT, .n_dims = 2, .dim = { 4, 32 } }, &w));
+    OK(hs_params_get(m->ps, &(hs_param_spec){ .name = "b", .role = HS_BIAS, .n_dims = 1, .dim = { 4 } }, &b));
+    OK(hs_params_alloc(m->ps, NULL, false));
+    for (int i = 0; i < HS_COUNT(values); i++)
+        values[i] = (float)(i % 32 - 16) * (float)(1 + i / 32);
+    OK(hs_params_import(m->ps, m->ps->master, w, values));
+    OK(hs_params_import(m->ps, m->ps->master, b, bias));
+    m->source[0] = (hs_st_source){ { "w", HS_F32, 2, { 4, 32 }, NULL }, w, false, 0, m->ps };
+    m->source[1] = (hs_st_source){ { "b", HS_F32, 1, { 4 }, NULL }, b, false, 0, m->ps };
+    OK(hs_gguf_new(&m->g));
+    hs_gguf_put_text(m->g, "general.architecture", "test");
+    hs_gguf_put_int(m->g, "test.count", HS_GGUF_U32, 7);
+    hs_gguf_put_int(m->g, "test.below", HS_GGUF_I32, -7);
+    hs_gguf_put_int(m->g, "test.long", HS_GGUF_U64, 1ll << 40);
+    hs_gguf_put_int(m->g, "test.flag", HS_GGUF_BOOL, 1);
+    hs_gguf_put_f32(m->g, "test.real", 0.5f);
+    hs_gguf_put_i32s(m->g, "test.list", (const int32_t[]){ 3, -1, 4 }, 3);
+    hs_gguf_put_texts(m->g, "test.words", (const hs_gguf_text[]){ { "a", 1 }, { "", 0 }, { "\xc3\xa9t\xc3\xa9", 5 } }, 3);
+    OK(hs_gguf_add_tensor(m->g, "w8", HS_GGML_Q8_0, &m->source[0]));
+    OK(hs_gguf_add_tensor(m->g, "w16", HS_GGML_F16, &m->source[0]));
+    OK(hs_gguf_add_tensor(m->g, "wb", HS_GGML_BF16, &m->source[0]));
+    OK(hs_gguf_add_tensor(m->g, "b", HS_GGML_F32, &m->source[1]));
+}
+
+static void free_file(made *m)
+{
+    hs_gguf_close(m->g);
+    hs_params_free(m->ps);
+}
+
+static void round_trip(void **state)
+{
+    (void)state;
+    made m;
+    hs_gguf *g;
+    hs_gguf_text text;
+    int64_t v;
+    double real;
+    float y[128];
+    small_file(&m);
+    FAILS(USAGE, "rows of 4, no multiple of the 32 values in a block of Q8_0", hs_gguf_add_tensor(m.g, "b8", HS_GGML_Q8_0, &m.source[1]));
+    FAILS(USAGE, "names of less than 64 bytes",
+          hs_gguf_add_tensor(m.g, "a-name-that-is-much-longer-than-any-that-llama-cpp-has-a-place-for-in-it", HS_GGML_F32, &m.source[1]));
+    OK(hs_gguf_write(&hs_io_system, scratch_path("small.gguf"), m.g));
+    FAILS(SYSTEM, "File exists", hs_gguf_write(&hs_io_system, scratch_path("small.gguf"), m.g));
+    OK(hs_gguf_open(&g, scratch_path("small.gguf")));
+    assert_true(hs_gguf_string(g, "general.architecture", &text) && text.n == 4 && memcmp(text.p, "test", 4) == 0);
+    assert_true(hs_gguf_int(g, "test.count", &v) && v == 7);
+    assert_true(hs_gguf_int(g, "test.below", &v) && v == -7);
+    assert_true(hs_gguf_int(g, "test.long", &v) && v == 1ll << 40);
+    assert_true(hs_gguf_int(g, "test.flag", &v) && v == 1);
+    assert_true(hs_gguf_real(g, "test.real", &real) && real == 0.5);
+    assert_false(hs_gguf_int(g, "test.real", &v) || hs_gguf_real(g, "test.count", &real) || hs_gguf_int(g, "test.none", &v));
+    const hs_gguf_pair *list = hs_gguf_find(g, "test.list"), *words = hs_gguf_find(g, "test.words");
+    assert_true(list->n == 3 && hs_gguf_int_at(list, 1) == -1 && hs_gguf_int_at(list, 3) == 0);
+    assert_true(words->n == 3 && words->texts[1].n == 0 && words->texts[2].n == 5 && memcmp(words->texts[2].p, "\xc3\xa9", 2) == 0);
+    assert_int_equal(g->n_tensors, 4);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(((const char *)g->tensor[i].data - g->file.data) % 32, 0);
+    const hs_gguf_tensor *w = hs_gguf_tensor_of(g, "w16");
+    assert_true(w->n_dims == 2 && w->dim[0] == 4 && w->dim[1] == 32 && w->type == HS_GGML_F16);
+    for (int k = 0; k < 3; k++) {
+        hs_ggml_to_f32(g->tensor[k].type, g->tensor[k].data, y, 128);
+        for (int i = 0; i < 128; i++) {
+            const float want = (float)(i % 32 - 16) * (float)(1 + i / 32);
+            assert_true(fabsf(y[i] - want) <= (k == 0 ? 0.05f * 16 : 0)); // whole numbers of few bits are what they are
+        }
+    }
+    hs_gguf_close(g);
+    free_file(&m);
+}
+
+// ---- damage
+static void damage(void **state)
+{
+    (void)state;
+    made m;
+    hs_gguf *g;
+    size_t bytes;
+    small_file(&m);
+    OK(hs_gguf_write(&hs_io_system, scratch_path("whole.gguf"), m.g));
+    free_file(&m);
+    char *data = scratch_read("whole.gguf", &bytes);
+    for (size_t n = 1; n + 32 < bytes; n++) { // what pads the end may be missing
+        scratch_write("cut.gguf", data, n);
+        assert_int_not_equal(hs_gguf_open(&g, scratch_path("cut.gguf")), HS_OK);
+        assert_true(strstr(hs_error(), "cut.gguf") && !strchr(hs_error(), '\n'));
+    }
+    for (size_t at = 0; at < bytes; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            data[at] = (char)(data[at] ^ 1 << bit);
+            scratch_write("bit.gguf", data, bytes);
+            if (hs_gguf_open(&g, scratch_path("bit.gguf")) == HS_OK)
+                hs_gguf_close(g);
+            data[at] = (char)(data[at] ^ 1 << bit);
+        }
+    const struct {
+        size_t at;
+        const char *bytes;
+        size_t n;
+        hs_status want;
+        const char *part;
+    } cases[] = {
+        { 0, "GGML", 4, HS_CORRUPT, "is no GGUF file" },
+        { 4, "\1\0\0\0", 4, HS_UNSUPPORTED, "GGUF version 1, read here are 2 and 3" },
+        { 4, "\0\0\0\3", 4, HS_UNSUPPORTED, "big-endian" },
+        { 8, "\xff\xff\xff\xff\xff", 5, HS_CORRUPT, "its header promises" },
+        { 16, "\xff\xff\xff\xff\xff", 5, HS_CORRUPT, "its header promises" },
+        { 24, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, HS_CORRUPT, "a text goes beyond" },
+    };
+    for (int i = 0; i < HS_COUNT(cases); i++) {
+        char *copy = malloc(bytes);
+        memcpy(copy, data, bytes);
+        memcpy(copy + cases[i].at, cases[i].bytes, cases[i].n);
+        scratch_write("bad.gguf", copy, bytes);
+        expect_error(hs_gguf_open(&g, scratch_path("bad.gguf")), cases[i].want, cases[i].part, __FILE__, __LINE__);
+        free(copy);
+    }
+    free(data);
+}
+
+// ---- tokenizers
+static void same_ids(const hs_tokenizer *a, const hs_tokenizer *b, const char *text)
+{
+    int32_t *x, *y;
+    int64_t n, k;
+    OK(hs_tokenizer_encode(a, text, strlen(text), &x, &n));
+    OK(hs_tokenizer_encode(b, text, strlen(text), &y, &k));
+    assert_int_equal(n, k);
+    assert_memory_equal(x, y, (size_t)n * sizeof *x);
+    free(x);
+    free(y);
+}
+
+static void tokenizers(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "bpe", "wordpiece" };
+    for (int i = 0; i < HS_COUNT(names); i++) {
+        char dir[512];
+        hs_tokenizer *t, *back;
+        hs_gguf *g, *read;
+        hs_gguf_text model;
+        snprintf(dir, sizeof dir, HS_TESTS_DIR "/golden/tokenizers/%s", names[i]);
+        OK(hs_tokenizer_load(&t, dir));
+        OK(hs_gguf_new(&g));
+        OK(hs_gguf_put_tokenizer(g, t, hs_tokenizer_vocab(t) + 3)); // rows without a token
+        remove(scratch_path("tok.gguf"));
+        OK(hs_gguf_write(&hs_io_system, scratch_path("tok.gguf"), g));
+        OK(hs_gguf_open(&read, scratch_path("tok.gguf")));
+        assert_true(hs_gguf_string(read, "tokenizer.ggml.model", &model) && memcmp(model.p, i ? "bert" : "gpt2", 4) == 0);
+        OK(hs_gguf_get_tokenizer(read, "tok.gguf", &back));
+        assert_non_null(back);
+        assert_string_equal(hs_tokenizer_kind(back), hs_tokenizer_kind(t));
+        same_ids(t, back, "The quick brown fox, unaffable and 12 others; it's naïve!\n  2 spaces");
+        assert_int_equal(hs_tokenizer_end(back), hs_tokenizer_end(t));
+        for (int role = 0; role < HS_TOKEN_ROLES; role++)
+            assert_int_equal(hs_tokenizer_role(back, (hs_token_role)role), hs_tokenizer_role(t, (hs_token_role)role));
+        hs_gguf *few;
+        OK(hs_gguf_new(&few));
+        FAILS(UNSUPPORTED, "GGUF needs a row for every token", hs_gguf_put_tokenizer(few, t, hs_tokenizer_vocab(t) - 1));
+        hs_gguf_close(few);
+        hs_tokenizer_free(back);
+        hs_gguf_close(read);
+        hs_gguf_close(g);
+        hs_tokenizer_free(t);
+    }
+    hs_tokenizer *t, *none;
+    hs_gguf *g;
+    OK(hs_gguf_new(&g));
+    OK(hs_tokenizer_load(&t, HS_TESTS_DIR "/golden/tokenizers/wordpiece-cased"));
+    FAILS(UNSUPPORTED, "keeps the case", hs_gguf_put_tokenizer(g, t, hs_tokenizer_vocab(t)));
+    hs_tokenizer_free(t);
+    OK(hs_tokenizer_char_from_text(&t, "abc", 3));
+    FAILS(UNSUPPORTED, "(char) is a kind that llama.cpp does not have", hs_gguf_put_tokenizer(g, t, hs_tokenizer_vocab(t)));
+    hs_tokenizer_free(t);
+    hs_gguf_put_no_tokenizer(g);
+    OK(hs_gguf_get_tokenizer(g, "memory", &none));
+    assert_null(none);
+    hs_gguf_close(g);
+    OK(hs_gguf_new(&g));
+    hs_gguf_put_text(g, "tokenizer.ggml.model", "llama");
+    FAILS(UNSUPPORTED, "a tokenizer of type \"llama\"", hs_gguf_get_tokenizer(g, "memory", &none));
+    hs_gguf_close(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(blocks), cmocka_unit_test(round_trip), cmocka_unit_test(damage),
+                                        cmocka_unit_test(tokenizers) };
+    return cmocka_run_group_tests(tests, scratch_open, scratch_close);
+}
