@@ -19,7 +19,7 @@ static const struct {
       "transformers converts it: from_pretrained(FOLDER), then save_pretrained(NEW)" },
     { "\x80\x02", 2, HS_UNSUPPORTED, "a pickle, which runs code when it is read",
       "transformers converts it: from_pretrained(FOLDER), then save_pretrained(NEW)" },
-    { "GGUF", 4, HS_UNSUPPORTED, "a model of llama.cpp (GGUF)", "take the folder of transformers that it was made from" },
+    { "GGUF", 4, HS_UNSUPPORTED, "a model of llama.cpp (GGUF)", "`halfstep import FILE -o DIR` makes a folder of it" },
     { "\x89HDF", 4, HS_UNSUPPORTED, "an HDF5 file (Keras)",
       "transformers converts it: from_pretrained(FOLDER, from_tf=True), then save_pretrained(NEW)" },
     { "\x1f\x8b", 2, HS_CORRUPT, "packed with gzip", "unpack it: gunzip" },

@@ -4,6 +4,11 @@
 #define HS_INFER_EXPORT_H
 #include "infer/export/export_model.h"
 
+typedef struct hs_export_said { // what the file has not
+    int left_out;               // parameters: of heads, or what only decodes (a chain)
+    char tokenizer[512];        // GGUF: why there is no tokenizer in it; "": there is
+} hs_export_said;
+
 typedef struct hs_export_onnx_opts {
     const char *version; // of this program, for the file
     hs_dtype dtype;      // of weights and arithmetic: F32 or F16
@@ -14,17 +19,13 @@ typedef struct hs_export_onnx_opts {
 } hs_export_onnx_opts;
 // DIR/model.onnx: opset 17, batch_size and sequence_length free; inputs, outputs and weights named as transformers' exporter names them.
 // m: opened, neither traced nor loaded. UNSUPPORTED: an op that has no form in ONNX, by name and scope.
-hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_onnx_opts *o);
+hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_onnx_opts *o, hs_export_said *said);
 
 typedef enum hs_export_type { HS_EXPORT_F32, HS_EXPORT_BF16, HS_EXPORT_F16, HS_EXPORT_Q8_0 } hs_export_type;
 typedef struct hs_export_gguf_opts {
     hs_export_type type; // of matrices
     bool overwrite;
 } hs_export_gguf_opts;
-typedef struct hs_export_said { // what the file has not
-    int left_out;               // parameters: of heads
-    char tokenizer[512];        // why there is no tokenizer in it; "": there is
-} hs_export_said;
 // DIR/model.gguf, with llama.cpp's names, keys and tokenizer. path: as hs_export_model_open got it. UNSUPPORTED: a model that llama.cpp
 // does not have.
 hs_status hs_export_gguf(hs_export_model *m, const char *path, const char *dir, const hs_export_gguf_opts *o, hs_export_said *said);

@@ -24,6 +24,7 @@ typedef struct hs_ox { // one graph under way
     bool bare;         // names of weights without the family's prefix
     hs_ox_value *of;   // by hs_tensor.id
     bool *reached;     // by hs_node.id: an output needs it
+    bool *used;        // by hs_param.id: it is in the graph
     bool *looked_up;   // by hs_param.id: rows of it are looked up, so it lies as a table
     struct hs_map *names;
     char path[HS_NAME_BYTES];     // of the node at hand, for names: "/encoder/layer.0/attention/self/query"

@@ -216,6 +216,7 @@ static hs_status build(hs_ox *x, bool hidden, const char *version)
 {
     x->of = hs_onnx_alloc(x->m, ((size_t)x->g->n_tensors + 1) * sizeof *x->of);
     x->reached = hs_onnx_alloc(x->m, (size_t)x->g->n_nodes + 1);
+    x->used = hs_onnx_alloc(x->m, (size_t)x->model->params->n_params + 1);
     x->looked_up = hs_onnx_alloc(x->m, (size_t)x->model->params->n_params + 1);
     x->cache_shape = hs_onnx_alloc(x->m, ((size_t)x->g->states->n + 1) * sizeof *x->cache_shape);
     x->m->ir_version = IR_VERSION;
@@ -239,11 +240,14 @@ static hs_status put_folder(const hs_export_model *m, const char *tmp, const hs_
     return hs_onnx_write(&hs_io_system, path, graph, o->beside || hs_onnx_bytes(graph) > 2000000000u ? "model.onnx_data" : NULL);
 }
 
-static hs_status write_graph(hs_export_model *m, const char *tmp, const hs_graph *g, bool hidden, const hs_export_onnx_opts *o)
+static hs_status write_graph(hs_export_model *m, const char *tmp, const hs_graph *g, bool hidden, const hs_export_onnx_opts *o,
+                             hs_export_said *said)
 {
     hs_ox x = { .g = g, .model = m, .real = o->dtype == HS_F16 ? HS_ONNX_F16 : HS_ONNX_F32, .bare = hidden };
     HS_TRY(hs_onnx_new(&x.m));
     hs_status st = build(&x, hidden, o->version ? o->version : "");
+    for (int i = 0; st == HS_OK && i < m->params->n_params; i++)
+        said->left_out += !x.used[i];
     if (st == HS_OK)
         st = put_folder(m, tmp, x.m, o);
     hs_onnx_close(x.m);
@@ -258,7 +262,7 @@ static bool has_head(hs_arch a)
     return false;
 }
 
-static hs_status export_into(hs_export_model *m, const char *tmp, const hs_export_onnx_opts *o)
+static hs_status export_into(hs_export_model *m, const char *tmp, const hs_export_onnx_opts *o, hs_export_said *said)
 {
     const bool hidden = o->hidden || !has_head(m->arch), past = o->past && !hidden && hs_arch_batch(m->arch) == HS_BATCH_TEXT;
     const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .cache_rows = 8, .logits = true, .hidden = hidden };
@@ -266,16 +270,17 @@ static hs_status export_into(hs_export_model *m, const char *tmp, const hs_expor
     HS_TRY(hs_export_model_trace(m, past ? HS_DECODE : HS_EVAL, &shape, &g));
     hs_status st = hs_export_model_load(m);
     if (st == HS_OK)
-        st = write_graph(m, tmp, g, hidden, o);
+        st = write_graph(m, tmp, g, hidden, o, said);
     hs_graph_free(g);
     return st;
 }
 
-hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_onnx_opts *o)
+hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_onnx_opts *o, hs_export_said *said)
 {
     hs_new_folder f;
+    *said = (hs_export_said){ 0 };
     HS_TRY(hs_new_folder_begin(&f, dir, o->overwrite));
-    const hs_status st = export_into(m, f.tmp, o);
+    const hs_status st = export_into(m, f.tmp, o, said);
     if (st == HS_OK)
         return hs_new_folder_commit(&f);
     hs_new_folder_discard(&f);

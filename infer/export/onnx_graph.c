@@ -93,6 +93,7 @@ hs_status hs_ox_param(hs_ox *x, const hs_param *p, int piece, bool turned, const
     HS_TRY(hs_export_pieces(x->model, p, all, &n));
     if (piece >= n)
         return HS_FAIL(INTERNAL, "parameter %s has %d tensors in its family's files, number %d is asked for", p->name, n, piece);
+    x->used[p->id] = true;
     *name = hs_onnx_text(x->m, "%s", weight_name(x, &all[piece]));
     if (uses(x, *name)) // layers that share their parameters
         return HS_OK;

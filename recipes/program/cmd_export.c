@@ -63,14 +63,21 @@ static hs_status export_safetensors(hs_export_model *m, const char *path, const 
 
 static hs_status export_onnx(hs_export_model *m, const char *path, const export_options *o)
 {
+    hs_export_said said;
     (void)path;
-    return hs_export_onnx(m, o->output,
+    HS_TRY(hs_export_onnx(m, o->output,
                           &(hs_export_onnx_opts){ .version = HS_VERSION,
                                                   .dtype = dtypes[o->dtype],
                                                   .hidden = o->hidden,
                                                   .past = o->past,
                                                   .beside = o->beside,
-                                                  .overwrite = o->overwrite });
+                                                  .overwrite = o->overwrite },
+                          &said));
+    if (said.left_out && !o->hidden)
+        hs_warn("%s: %d parameter%s left out, by which nothing in the graph is computed (the chain of model.crf: what comes out are its "
+                "scores)",
+                m->dir, said.left_out, said.left_out == 1 ? " is" : "s are");
+    return HS_OK;
 }
 
 static hs_status export_gguf(hs_export_model *m, const char *path, const export_options *o)

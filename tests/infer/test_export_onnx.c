@@ -17,10 +17,12 @@ static hs_onnx *exported(const char *checkpoint, const char *name, const hs_expo
     char path[1024], file[1100];
     hs_export_model m;
     hs_onnx *graph;
+    hs_export_said said;
     snprintf(path, sizeof path, "%s", scratch_path(name));
     snprintf(file, sizeof file, "%s/model.onnx", path);
     OK(hs_export_model_open(&m, checkpoint, 0, hs_families));
-    OK(hs_export_onnx(&m, path, o));
+    OK(hs_export_onnx(&m, path, o, &said));
+    assert_int_equal(said.left_out > 0, strstr(checkpoint, "-crf") != NULL || (o->hidden && m.info.files->heads));
     hs_export_model_close(&m);
     OK(hs_onnx_open(&graph, file));
     assert_int_equal(graph->ir_version, 8);
@@ -197,8 +199,9 @@ static void forms(void **state)
     char other[1024];
     snprintf(other, sizeof other, "%s", scratch_path("forms"));
     hs_export_model again;
+    hs_export_said said;
     OK(hs_export_model_open(&again, s.dir, 0, hs_families));
-    FAILS(USAGE, "is not empty", hs_export_onnx(&again, other, &beside));
+    FAILS(USAGE, "is not empty", hs_export_onnx(&again, other, &beside, &said));
     hs_export_model_close(&again);
     m = exported(s.dir, "forms", &half);
     assert_int_equal(m->n_beside, 0);

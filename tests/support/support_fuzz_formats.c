@@ -1,10 +1,13 @@
-// support_fuzz_formats: what reads foreign files of token ids, on any bytes.
+// support_fuzz_formats: what reads foreign files of token ids and of models, on any bytes.
 // libFuzzer's target: cmake -DCMAKE_C_COMPILER=clang -DHS_FUZZ=ON, then tests/fuzz_formats CORPUS tests/golden/fuzz/formats
-// The first byte says what the rest is: L llm.c, M Megatron (a u16 with the index's bytes, the index, the data), H HDF5.
-// test_fuzz.c replays the folder.
+// The first byte says what the rest is: L llm.c, M Megatron (a u16 with the index's bytes, the index, the data), H HDF5, O ONNX, G GGUF, C
+// a checkpoint of llm.c. test_fuzz.c replays the folder.
 #include "data/formats/hdf5_shard.h"
 #include "data/formats/llmc.h"
+#include "data/formats/llmc_model.h"
+#include "data/formats/onnx.h"
 #include "data/text/token_file.h"
+#include "data/tokenizers/tok_gguf.h"
 #include "tests/support/support_fuzz.h"
 
 int hs_fuzz_formats(const uint8_t *data, size_t bytes);
@@ -99,6 +102,61 @@ static void read_hdf5(const char *dir, const uint8_t *data, size_t bytes)
     unlink(path);
 }
 
+static volatile uint8_t sink;
+static void touch(const void *p, size_t bytes) // all of it can be read
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        sink = (uint8_t)(sink + ((const uint8_t *)p)[i]);
+    if (bytes)
+        sink = (uint8_t)(sink + ((const uint8_t *)p)[bytes - 1]);
+}
+
+static void read_onnx(const char *dir, const uint8_t *data, size_t bytes)
+{
+    char path[64];
+    hs_onnx *m;
+    fuzz_put(path, dir, "o.onnx", data, bytes);
+    if (hs_onnx_open(&m, path) == HS_OK) {
+        for (int i = 0; i < m->n_inits; i++) {
+            must((uint64_t)hs_onnx_count(&m->init[i]) * (uint64_t)hs_onnx_bits(m->init[i].type) <= 8 * (uint64_t)m->init[i].bytes);
+            touch(m->init[i].data, m->init[i].bytes);
+        }
+        for (int i = 0; i < m->n_nodes; i++)
+            for (int k = 0; k < m->node[i].n_in; k++)
+                touch(m->node[i].in[k], strlen(m->node[i].in[k]));
+        hs_onnx_close(m);
+    }
+    unlink(path);
+}
+
+static void read_gguf(const char *dir, const uint8_t *data, size_t bytes)
+{
+    char path[64];
+    hs_gguf *g;
+    hs_tokenizer *t;
+    fuzz_put(path, dir, "g.gguf", data, bytes);
+    if (hs_gguf_open(&g, path) == HS_OK) {
+        for (int i = 0; i < g->n_tensors; i++)
+            touch(g->tensor[i].data, g->tensor[i].bytes);
+        if (hs_gguf_get_tokenizer(g, path, &t) == HS_OK)
+            hs_tokenizer_free(t);
+        hs_gguf_close(g);
+    }
+    unlink(path);
+}
+
+static void read_llmc_model(const char *dir, const uint8_t *data, size_t bytes)
+{
+    char path[64];
+    hs_llmc_model *m;
+    fuzz_put(path, dir, "c.bin", data, bytes);
+    if (hs_llmc_model_open(&m, path) == HS_OK) {
+        touch(m->data, m->bytes);
+        hs_llmc_model_close(m);
+    }
+    unlink(path);
+}
+
 int hs_fuzz_formats(const uint8_t *data, size_t bytes)
 {
 #ifdef HS_FUZZ_ONLY // one format, whatever the first byte
@@ -119,6 +177,15 @@ int hs_fuzz_formats(const uint8_t *data, size_t bytes)
         break;
     case 'H':
         read_hdf5(dir, data + 1, bytes - 1);
+        break;
+    case 'O':
+        read_onnx(dir, data + 1, bytes - 1);
+        break;
+    case 'G':
+        read_gguf(dir, data + 1, bytes - 1);
+        break;
+    case 'C':
+        read_llmc_model(dir, data + 1, bytes - 1);
         break;
     }
     rmdir(dir);
