@@ -32,9 +32,11 @@ static hs_status weight(hs_ox *x, const hs_param *w, int piece, const char **nam
 // "encoder.layer.0.attention.self.query.weight" is of the module "/encoder/layer.0/attention/self/query".
 static void path_of_weight(hs_ox *x, const char *name)
 {
-    const char *end = strrchr(name, '.');
+    const char *end = strrchr(name, '.'), *prefix = x->model->info.files->prefix;
+    const size_t cut = x->bare && prefix ? strlen(prefix) : 0;
     size_t n = 0;
     x->path[n++] = '/';
+    name += cut && strncmp(name, prefix, cut) == 0 ? cut : 0;
     for (const char *p = name; end && p < end && n + 1 < sizeof x->path; p++)
         x->path[n++] = *p == '.' && (p[1] < '0' || p[1] > '9') ? '/' : *p;
     x->path[n] = 0;

@@ -399,8 +399,9 @@ static void refused(void **state)
     export_onnx(HS_TESTS_DIR "/golden/encoders/roberta", file.p, true);
     unlink(in(file.p, "config.json").p);
     FAILS(USAGE, "counted from behind padding: --config FILE", import_file(file.p, NULL, out.p));
-    export_onnx(HS_TESTS_DIR "/golden/encoders/bert", file.p, true);
-    FAILS(USAGE, "tensors do not fit the model", import_file(file.p, in(HS_TESTS_DIR "/golden/heads/bert-tokens", "config.json").p, out.p));
+    export_onnx(HS_TESTS_DIR "/golden/encoders/distilbert", file.p, true);
+    FAILS(USAGE, "tensors do not fit the model",
+          import_file(file.p, in(HS_TESTS_DIR "/golden/heads/distilbert-tokens", "config.json").p, out.p));
     scratch_write("a.onnx", "nothing of the kind", 19);
     FAILS(CORRUPT, "a.onnx", import_file(scratch("a.onnx").p, NULL, out.p));
     scratch_write("pytorch_model.bin", "PK\3\4and so on", 12);
