@@ -178,6 +178,8 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(hs_phase_check_later(t));
     HS_TRY(hs_phase_engine(t));
     t->first_step = t->at.step;
+    if (t->before && strcmp(t->before->task.metric, t->whole->task.metric) != 0)
+        t->at.best_val_loss = -1, t->at.worse = 0; // judged by something else from here on
     HS_TRY(open_profile(t));
     HS_TRY(open_outputs(t));
     HS_TRY(hs_phase_loader(t));

@@ -85,6 +85,8 @@ expect 0 '' run early --optim.lr=0 --train.epochs=9 --train.patience=2 --json
 # ---- another score to judge by; a share of the file to validate on
 expect 0 '' run judged --task.metric=accuracy --train.epochs=1 --json
 grep -q '"metric":"accuracy"' stdout.txt || fail "not judged by accuracy"
+expect 0 'goes on with task.metric loss, was accuracy: the best so far counts no longer' run judged --task.metric=loss --train.epochs=2 --json
+grep -q '"metric":"loss"' stdout.txt || fail "not judged by loss"
 expect 0 '' "$halfstep" finetune sequence --init_from base --data.train train/sent.tsv --out share --dtype fp32 --train.steps 3 --json
 grep -q '"event":"result"' stdout.txt || fail "no validation on a tenth of the data"
 [ "$(field examples share/report/scores.json | head -1 || true)" ] || grep -q '"examples": 120' share/report/scores.json || fail "not a tenth: $(cat share/report/scores.json)"
