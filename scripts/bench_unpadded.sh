@@ -4,13 +4,13 @@
 # in windows of 64 steps, which it sorts). Prints sequences and real tokens (pads left out) a second, and how many times as fast unpadded is.
 #   scripts/bench_unpadded.sh [--halfstep PROGRAM] [--model RECIPE] [--length N] [--batch N] [--steps N] [--rounds N] [--dtype D]
 #                             [--layouts LIST] [--documents WHERE] [--threads N] TEXT
-#   --model R       bert-mini; bert-base takes --steps 6 --layouts padded,packed,unpadded in a few minutes
+#   --model R       bert-small; bert-base takes --steps 6 --layouts padded,packed,unpadded in a few minutes
 #   --length N      512; --batch N: 8; --steps N: 64; --rounds N: 3; --dtype D: auto
 #   --layouts L     padded,bucketed,packed,unpadded
 #   --documents W   blank-line (as `halfstep prepare` takes it)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-halfstep=$root/build/halfstep model=bert-mini length=512 batch=8 steps=64 rounds=3 dtype=auto layouts=padded,bucketed,packed,unpadded
+halfstep=$root/build/halfstep model=bert-small length=512 batch=8 steps=64 rounds=3 dtype=auto layouts=padded,bucketed,packed,unpadded
 documents=blank-line threads=0 text=''
 stop() { echo "bench_unpadded: $*" >&2 && exit 2; }
 while [ $# -gt 0 ]; do
