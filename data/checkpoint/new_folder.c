@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,8 +35,25 @@ hs_status hs_move_into_place(const hs_io *io, const char *from, const char *to)
 }
 
 // ---- what may be there
-static const char *const exported[] = { "*.json",        "vocab.txt", "merges.txt",  "chat_template.jinja",
-                                        "*.safetensors", "*.onnx",    "*.onnx_data", "*.gguf" };
+// Names that exports write, and those alone: any other file is somebody's own.
+static const char *const exported[] = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].safetensors",
+    "model.onnx",
+    "model.onnx_data",
+    "model.gguf",
+};
 
 static bool is_exported(const char *path, const char *name)
 {
@@ -43,6 +61,16 @@ static bool is_exported(const char *path, const char *name)
     for (int i = 0; i < HS_COUNT(exported); i++)
         known = known || fnmatch(exported[i], name, FNM_PERIOD) == 0;
     return known && hs_is_file(path);
+}
+
+hs_status hs_new_folder_apart(const char *dir, const char *source)
+{
+    char *to = realpath(dir, NULL), *from = source && *source ? realpath(source, NULL) : NULL;
+    const size_t n = to ? strlen(to) : 0;
+    const bool inside = to && from && strncmp(from, to, n) == 0 && (from[n] == 0 || from[n] == '/');
+    free(to);
+    free(from);
+    return inside ? HS_FAIL(USAGE, "%s: %s is read from there: what is written goes into another folder", dir, source) : HS_OK;
 }
 
 // rename replaces an empty folder and nothing else: said before the work is done.

@@ -3,6 +3,7 @@
 #include "data/base/file.h"
 #include "data/base/hf_folder.h"
 #include "data/base/side_file.h"
+#include "data/checkpoint/new_folder.h"
 #include "data/formats/llmc_model.h"
 #include "infer/import/import_model.h"
 #include <dirent.h>
@@ -95,7 +96,11 @@ hs_status hs_import(const char *path, const char *dir, const hs_family *const *f
     hs_import_model m;
     hs_import_file keep = { 0 };
     *said = (hs_import_said){ 0 };
+    HS_TRY(hs_new_folder_apart(dir, path));
     HS_TRY(find(path, file));
+    HS_TRY(hs_new_folder_apart(dir, file));
+    HS_TRY(hs_new_folder_apart(dir, o->config));
+    HS_TRY(hs_new_folder_apart(dir, o->tokenizer));
     const struct format *f = format_of(file);
     if (!f)
         return refuse(file);

@@ -1,5 +1,7 @@
 // export: a checkpoint in a form that other tools open.
 #include "core/base/log.h"
+#include "data/checkpoint/new_folder.h"
+#include "data/checkpoint/peft.h"
 #include "infer/export/export.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
@@ -105,6 +107,15 @@ static void report(const hs_export_model *m, const export_options *o)
                form_words[o->to]);
 }
 
+// Before anything is written: neither the checkpoint nor the base of an adapter is where the export goes.
+static hs_status check_apart(const hs_export_model *m, const char *output)
+{
+    char base[HS_PATH];
+    HS_TRY(hs_peft_base(m->dir, base));
+    HS_TRY(hs_new_folder_apart(output, m->dir));
+    return hs_new_folder_apart(output, base);
+}
+
 static hs_status run_export(const hs_cli *cli)
 {
     static hs_status (*const exports[FORMS])(hs_export_model *, const char *, const export_options *) = { export_safetensors, export_onnx,
@@ -114,6 +125,8 @@ static hs_status run_export(const hs_cli *cli)
     hs_process_outlive_output();
     HS_TRY(check(cli));
     hs_status st = hs_export_model_open(&m, cli->arg[0], o->common.accept_edited ? HS_CKPT_EDITED : 0, cli->table->families);
+    if (st == HS_OK)
+        st = check_apart(&m, o->output);
     if (st == HS_OK && !m.tokenizer && hs_tokenizer_found(m.dir))
         hs_warn("its tokenizer is left out: %s", m.tokenizer_error);
     if (st == HS_OK)
@@ -126,7 +139,7 @@ static hs_status run_export(const hs_cli *cli)
 
 #define AT(field) .offset = offsetof(export_options, field)
 static const hs_key keys[] = {
-    { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form" },
+    { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form; must be given" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
     { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights; q8_0: gguf" },
     { .name = "hidden",
