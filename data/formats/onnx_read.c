@@ -36,7 +36,10 @@ static hs_status count_of(hs_pb m, uint32_t number, int *n)
             break;
         count += f.number == number;
     }
-    *n = (int)count; // a file of 2 GB has no more of them
+    if (count > INT32_MAX - 1) // a message need not end at 2 GB, and an empty field takes two bytes
+        return HS_FAIL(CORRUPT, "%s: byte %lld: a message with %lld fields of one kind", m.path, (long long)(m.at - m.file),
+                       (long long)count);
+    *n = (int)count;
     return HS_OK;
 }
 
@@ -237,19 +240,15 @@ static hs_status settle_outside(hs_onnx *x, hs_onnx_tensor *t, const outside *o,
     return HS_OK;
 }
 
-// What a list holds per element, in bytes of memory: 4 bits come one in an int32 each, and are put together here.
-static hs_status pack_list(hs_onnx *x, hs_onnx_tensor *t, numbers *l, uint64_t elements)
+// An int32 of the list for each element, or for each byte of two that have 4 bits.
+static hs_status keep_list(hs_onnx *x, hs_onnx_tensor *t, numbers *l, uint64_t elements)
 {
-    if ((uint64_t)l->n != elements) {
+    const bool pairs = hs_onnx_bits(t->type) == 4;
+    if ((uint64_t)l->n != (pairs ? (elements + 1) / 2 : elements)) {
         const int64_t n = l->n;
         free(l->p);
-        return HS_FAIL(CORRUPT, "%s: tensor \"%s\" holds %lld numbers, its shape %llu", x->path, t->name, (long long)n,
-                       (unsigned long long)elements);
-    }
-    if (hs_onnx_bits(t->type) == 4) {
-        for (int64_t i = 0; i < l->n; i++)
-            l->p[i / 2] = (uint8_t)(i % 2 ? (l->p[i / 2] & 15) | (l->p[i] & 15) << 4 : l->p[i] & 15);
-        l->n = (l->n + 1) / 2;
+        return HS_FAIL(CORRUPT, "%s: tensor \"%s\" holds %lld numbers, its shape %llu%s", x->path, t->name, (long long)n,
+                       (unsigned long long)elements, pairs ? " in pairs" : "");
     }
     return keep_numbers(x, l, &t->data);
 }
@@ -323,7 +322,7 @@ static hs_status tensor_data(hs_onnx *x, hs_pb m, hs_onnx_tensor *t, bool elsewh
     t->bytes = (size_t)want;
     if (elsewhere)
         return settle_outside(x, t, &o, want);
-    return raw ? HS_OK : pack_list(x, t, &l, elements);
+    return raw ? HS_OK : keep_list(x, t, &l, elements);
 }
 
 static hs_status read_tensor(hs_onnx *x, const hs_pb *m, hs_onnx_tensor *t)

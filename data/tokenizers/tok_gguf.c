@@ -232,19 +232,35 @@ static hs_status read_vocab(const char *path, const hs_gguf_pair *tokens, const 
     return st;
 }
 
-static json_t *read_merges(const hs_gguf_pair *p)
+static hs_status read_merges(const char *path, const hs_gguf_pair *p, json_t *list)
 {
-    json_t *list = json_array();
-    for (uint64_t i = 0; p && p->of == HS_GGUF_TEXT && i < p->n; i++)
-        json_array_append_new(list, plain_text(p->texts[i]));
-    return list;
+    if (!p || p->type != HS_GGUF_ARRAY || (p->n > 0 && p->of != HS_GGUF_TEXT))
+        return HS_FAIL(CORRUPT, "%s: \"tokenizer.ggml.merges\" is missing, or no list of texts: a tokenizer of type \"gpt2\" has them",
+                       path);
+    for (uint64_t i = 0; i < p->n; i++) {
+        json_t *text = plain_text(p->texts[i]);
+        if (!text)
+            return HS_FAIL(CORRUPT, "%s: merge %llu is no text of UTF-8", path, (unsigned long long)i);
+        json_array_append_new(list, text);
+    }
+    return HS_OK;
+}
+
+static hs_status check_specials(const hs_gguf *g, const char *path, uint64_t n)
+{
+    int64_t id;
+    for (int i = 0; i < HS_COUNT(specials); i++)
+        if (hs_gguf_int(g, specials[i].key, &id) && (id < -1 || (id >= 0 && (uint64_t)id >= n)) && id != UINT32_MAX)
+            return HS_FAIL(CORRUPT, "%s: \"%s\" is %lld, and there are %llu tokens", path, specials[i].key, (long long)id,
+                           (unsigned long long)n);
+    return HS_OK;
 }
 
 static json_t *read_names(const hs_gguf *g, const json_t *vocab_by_id, bool words)
 {
     json_t *names = json_object();
     for (int i = 0; i < HS_COUNT(specials); i++) {
-        int64_t id;
+        int64_t id; // -1, of 32 bits or more: there is none
         const json_t *text = hs_gguf_int(g, specials[i].key, &id) && id >= 0 ? json_array_get(vocab_by_id, (size_t)id) : NULL;
         if (text && !(words && specials[i].role < 0)) // [CLS] and [SEP] once more
             json_object_set(names, specials[i].name, (json_t *)(uintptr_t)text);
@@ -273,8 +289,11 @@ static hs_status build(const hs_gguf *g, const char *path, bool words, hs_tokeni
     if (types && (types->type != HS_GGUF_ARRAY || types->n != tokens->n))
         return HS_FAIL(CORRUPT, "%s: \"tokenizer.ggml.token_type\" has %llu numbers for %llu tokens", path, (unsigned long long)types->n,
                        (unsigned long long)tokens->n);
-    json_t *vocab = json_object(), *added = json_array(), *list = read_merges(merges), *root = NULL;
-    hs_status st = read_vocab(path, tokens, types, words, vocab, added);
+    HS_TRY(check_specials(g, path, tokens->n));
+    json_t *vocab = json_object(), *added = json_array(), *list = json_array(), *root = NULL;
+    hs_status st = words ? HS_OK : read_merges(path, merges, list);
+    if (st == HS_OK)
+        st = read_vocab(path, tokens, types, words, vocab, added);
     if (st == HS_OK) {
         root = words ? hs_tok_files_bert(vocab, NULL) : hs_tok_files_gpt2(vocab, list, NULL);
         json_t *ids = by_id(vocab, tokens->n), *beside = json_pack("{s:o, s:{}}", "names", read_names(g, ids, words), "config");

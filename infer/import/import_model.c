@@ -3,6 +3,7 @@
 #include "infer/import/import_model.h"
 #include "core/base/grow.h"
 #include "core/base/log.h"
+#include "core/base/rng.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ void hs_import_end(hs_import_model *m)
         free(m->own[i]);
     free(m->own);
     free(m->entry);
+    hs_map_free(m->index);
     hs_tokenizer_free(m->tokenizer);
     hs_model_info_free(&m->info);
     *m = (hs_import_model){ 0 };
@@ -42,6 +44,12 @@ static hs_status no_memory(const hs_import_model *m, const char *name)
     return HS_FAIL(MEMORY, "%s: no memory for tensor \"%.200s\"", m->path, name);
 }
 
+const hs_st_entry *hs_import_find(const hs_import_model *m, const char *name)
+{
+    const int i = m->index ? hs_map_get(m->index, hs_hash_string(name)) : 0;
+    return i > 0 && strcmp(m->entry[i - 1].name, name) == 0 ? &m->entry[i - 1] : NULL;
+}
+
 hs_status hs_import_add(hs_import_model *m, const char *name, hs_dtype dtype, int n_dims, const int64_t *dim, const void *data)
 {
     hs_st_entry e = { .dtype = dtype, .n_dims = n_dims, .data = data, .bytes = hs_dtype_bytes(dtype) };
@@ -49,20 +57,21 @@ hs_status hs_import_add(hs_import_model *m, const char *name, hs_dtype dtype, in
         e.dim[i] = dim[i];
         e.bytes *= (size_t)dim[i];
     }
-    for (int i = 0; i < m->n; i++)
-        if (strcmp(m->entry[i].name, name) == 0) {
-            const hs_st_entry *old = &m->entry[i];
-            if (old->bytes == e.bytes && old->n_dims == n_dims && memcmp(old->dim, e.dim, sizeof e.dim) == 0 &&
-                memcmp(old->data, data, e.bytes) == 0)
-                return HS_OK;
-            return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is there twice, with other values", m->path, name);
-        }
+    const hs_st_entry *old = hs_import_find(m, name);
+    if (old) {
+        if (old->bytes == e.bytes && old->n_dims == n_dims && memcmp(old->dim, e.dim, sizeof e.dim) == 0 &&
+            memcmp(old->data, data, e.bytes) == 0)
+            return HS_OK;
+        return HS_FAIL(CORRUPT, "%s: tensor \"%.200s\" is there twice, with other values", m->path, name);
+    }
+    int *at = hs_map_at(&m->index, hs_hash_string(name));
     char *copy = hs_import_keep(m, strlen(name) + 1);
-    if (!copy || !hs_grow(&m->entry, m->n, &m->capacity, sizeof *m->entry))
+    if (!at || !copy || !hs_grow(&m->entry, m->n, &m->capacity, sizeof *m->entry))
         return no_memory(m, name);
     strcpy(copy, name);
     e.name = copy;
     m->entry[m->n++] = e;
+    *at = m->n;
     return HS_OK;
 }
 

@@ -14,7 +14,8 @@ typedef struct hs_import_model {
     // tensors, each as [out, in]
     hs_st_entry *entry;
     int n, capacity;
-    void **own; // memory of names and of values that had to be made
+    struct hs_map *index; // by hash of a name: index + 1
+    void **own;           // memory of names and of values that had to be made
     int n_own, cap_own;
     // how they are named; of the model's own files where there are none
     const hs_name_rule *rule;
@@ -32,7 +33,8 @@ void hs_import_end(hs_import_model *m);
 void *hs_import_keep(hs_import_model *m, size_t bytes); // goes with m; NULL: no memory
 // A tensor; name is copied, data is borrowed. One that is there already stays, if it is the same: CORRUPT if not.
 hs_status hs_import_add(hs_import_model *m, const char *name, hs_dtype dtype, int n_dims, const int64_t *dim, const void *data);
-hs_status hs_import_family(hs_import_model *m, int index); // with its default settings, and no heads
+const hs_st_entry *hs_import_find(const hs_import_model *m, const char *name); // NULL: none of that name
+hs_status hs_import_family(hs_import_model *m, int index);                     // with its default settings, and no heads
 // The tokenizer of the folder that the options name, else of the first of these (NULL behind the last) that has one.
 hs_status hs_import_tokenizer(hs_import_model *m, const char *const *dirs);
 // Memory is asked for by settings, so that they must not promise what a file of so many numbers cannot hold.

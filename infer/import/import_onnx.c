@@ -18,6 +18,7 @@ typedef struct import {
     hs_import_model *m;
     const hs_onnx *g;
     hs_onnx_values *v;
+    char words[512]; // the name under which the table of words was added; "": there is none yet
 } import;
 
 // ---- names
@@ -113,15 +114,32 @@ static hs_status turn(const import *x, hs_onnx_constant *c)
     return HS_OK;
 }
 
-// A product with the table of words, as heads that predict tokens have it: the table is there already.
-static bool is_tied(const import *x, const hs_onnx_constant *c)
+// The initializer that a value is, whatever turns or casts it; the value itself where it is none.
+static const char *origin(const import *x, const char *name)
 {
-    for (int i = 0; i < x->m->n; i++) {
-        const hs_st_entry *e = &x->m->entry[i];
-        if (e->n_dims == 2 && e->dim[0] == c->dim[0] && e->dim[1] == c->dim[1] && memcmp(e->data, c->v, e->bytes) == 0)
-            return true;
+    static const char *const turns[] = { "Transpose", "Identity", "Cast" };
+    for (int depth = 0; depth < 8 && !hs_onnx_initializer(x->v, name); depth++) {
+        const hs_onnx_node *n = hs_onnx_maker(x->v, name);
+        bool turned = false;
+        for (int i = 0; n && i < HS_COUNT(turns); i++)
+            turned = turned || strcmp(n->op, turns[i]) == 0;
+        if (!turned || n->n_in < 1)
+            break;
+        name = n->in[0];
     }
-    return false;
+    return name;
+}
+
+// A product with the table of words, as heads that predict tokens have it: the table is there already. It is that very initializer, or one
+// without a name that an exporter turned: then its values are the table's. Any other weight is its own, whatever it equals.
+static bool is_tied(const import *x, const char *own, const hs_onnx_constant *c)
+{
+    const hs_st_entry *e = hs_import_find(x->m, x->words);
+    if (!e || e->n_dims != 2 || e->dim[0] != c->dim[0] || e->dim[1] != c->dim[1])
+        return false;
+    if (strcmp(origin(x, own), origin(x, x->words)) == 0)
+        return true;
+    return !is_named(own) && memcmp(e->data, c->v, e->bytes) == 0;
 }
 
 static hs_status add_product(import *x, const hs_onnx_node *n, const char *bias, hs_onnx_constant *c)
@@ -130,8 +148,8 @@ static hs_status add_product(import *x, const hs_onnx_node *n, const char *bias,
     const char *own = n->n_in > 1 ? n->in[1] : "";
     if (is_named(own))
         snprintf(name, sizeof name, "%s", own);
-    if (is_tied(x, c) || (!*name && !weight_beside(bias, name, sizeof name) && !weight_of_node(n, name, sizeof name))) {
-        const bool tied = is_tied(x, c);
+    const bool tied = is_tied(x, own, c);
+    if (tied || (!*name && !weight_beside(bias, name, sizeof name) && !weight_of_node(n, name, sizeof name))) {
         free(c->v);
         return tied ? HS_OK
                     : HS_FAIL(UNSUPPORTED, "%s: node %s multiplies with \"%s\", which has no name, and no bias behind it tells one",
@@ -140,12 +158,21 @@ static hs_status add_product(import *x, const hs_onnx_node *n, const char *bias,
     return add(x, name, c);
 }
 
+// alpha A B + beta C, A as it stands or turned.
+static bool is_plain(const hs_onnx_node *n)
+{
+    const hs_onnx_attr *alpha = hs_onnx_attr_of(n, "alpha"), *beta = hs_onnx_attr_of(n, "beta");
+    return (!alpha || alpha->f == 1.0f) && (!beta || beta->f == 1.0f) && !hs_onnx_int(n, "transA", 0);
+}
+
 static hs_status matmul(import *x, const hs_onnx_node *n)
 {
     hs_onnx_constant c;
     const bool gemm = strcmp(n->op, "Gemm") == 0;
     if (n->n_in < 2 || !hs_onnx_is_constant(x->v, n->in[1]))
         return HS_OK;
+    if (gemm && !is_plain(n))
+        return HS_FAIL(UNSUPPORTED, "%s: node %s (Gemm): alpha and beta other than 1, or a left side that is turned", x->m->path, n->name);
     HS_TRY(hs_onnx_constant_of(x->v, n->in[1], &c));
     hs_status st = HS_OK;
     if (c.n_dims != 2)
@@ -170,9 +197,9 @@ static hs_status few_bits(import *x, const hs_onnx_node *n)
     const hs_onnx_tensor *q = n->n_in > 2 ? hs_onnx_initializer(x->v, n->in[1]) : NULL;
     const hs_onnx_tensor *zero = n->n_in > 3 && *n->in[3] ? hs_onnx_initializer(x->v, n->in[3]) : NULL;
     if (!q || K < 1 || N < 1 || K > 1 << 24 || N > 1 << 24 || (bits != 4 && bits != 8) || block < 16 || block > 1 << 16 ||
-        (n->n_in > 4 && *n->in[4]))
-        return HS_FAIL(UNSUPPORTED, "%s: node %s (MatMulNBits) of %lld bits in blocks of %lld", x->m->path, n->name, (long long)bits,
-                       (long long)block);
+        (block & (block - 1)) || (n->n_in > 4 && *n->in[4]))
+        return HS_FAIL(UNSUPPORTED, "%s: node %s (MatMulNBits) of %lld bits in blocks of %lld: read here are 4 and 8, in powers of two",
+                       x->m->path, n->name, (long long)bits, (long long)block);
     const int64_t blocks = (K + block - 1) / block, bytes = block * bits / 8, packed = (blocks * bits + 7) / 8;
     hs_onnx_constant scale, c = { .n_dims = 2, .dim = { N, K } };
     HS_TRY(hs_onnx_constant_of(x->v, n->in[2], &scale));
@@ -201,6 +228,13 @@ static hs_status few_bits(import *x, const hs_onnx_node *n)
     free(scale.v);
     HS_TRY(st);
     return add_product(x, n, bias_of(x, n->out[0], 3), &c);
+}
+
+// The first input of a graph is its tokens.
+static void note_words(import *x, const hs_onnx_node *n, const char *name)
+{
+    if (!*x->words && (strcmp(n->in[1], "input_ids") == 0 || (x->g->n_ins > 0 && strcmp(n->in[1], x->g->in[0].name) == 0)))
+        snprintf(x->words, sizeof x->words, "%s", name);
 }
 
 // A table of bytes: rows are dequantized behind it.
@@ -232,6 +266,7 @@ static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_
     }
     snprintf(name, sizeof name, "%s", t->name);
     without(name, "_quantized");
+    note_words(x, n, name);
     return add(x, name, &c);
 }
 
@@ -240,7 +275,10 @@ static hs_status gather(import *x, const hs_onnx_node *n)
     const hs_onnx_tensor *t = n->n_in > 1 ? hs_onnx_initializer(x->v, n->in[0]) : NULL;
     if (t && t->n_dims == 2 && (t->type == HS_ONNX_U8 || t->type == HS_ONNX_I8))
         return table_of_bytes(x, n, t);
-    return n->n_in > 1 && is_named(n->in[0]) && hs_onnx_is_constant(x->v, n->in[0]) ? add_value(x, n->in[0]) : HS_OK;
+    if (n->n_in < 2 || !is_named(n->in[0]) || !hs_onnx_is_constant(x->v, n->in[0]))
+        return HS_OK;
+    note_words(x, n, n->in[0]);
+    return add_value(x, n->in[0]);
 }
 
 // Whatever else has a name: biases, norms.
@@ -330,6 +368,7 @@ static hs_status settle(import *x)
         for (int i = 0; i < m->n_known; i++)
             if (m->known[i] == m->info.files)
                 m->family = m->families[i];
+        HS_TRY(hs_onnx_settings_check(m, x->g, x->v));
     } else
         HS_TRY(hs_onnx_settings(m, x->g, x->v));
     return hs_import_tokenizer(m, (const char *const[]){ dirs[0], ends(dirs[0], "onnx") ? dirs[1] : NULL, NULL });

@@ -7,5 +7,7 @@
 // Fills m->family and m->info: the first family whose parameters are the tensors of m. USAGE: none is, or the graph counts positions from
 // behind padding, so that config.json must say what it is.
 hs_status hs_onnx_settings(hs_import_model *m, const hs_onnx *g, const hs_onnx_values *v);
+// Holds the settings of m->info, which a config.json said, against the graph: activation, heads, eps. USAGE: the two differ.
+hs_status hs_onnx_settings_check(const hs_import_model *m, const hs_onnx *g, const hs_onnx_values *v);
 
 #endif

@@ -5,13 +5,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 12 }; // of operators behind a constant
+enum { DEPTH = 12, STEPS = 200 }; // operators behind a constant: one behind the other, and all that are computed for it
+enum { NEVER = DEPTH + 1 };
+
+typedef struct history { // of what a node makes
+    int depth;           // of operators behind it; NEVER: it depends on inputs, or on too many
+    int steps;           // at most STEPS + 1
+} history;
 
 struct hs_onnx_values {
     const hs_onnx *m;
     const char *path;
     struct hs_map *init, *node; // by hash of a name: index + 1
+    history *past;              // by node
 };
+
+// Nodes stand in the order of execution: what is made further down is not there yet.
+static history look_back(const hs_onnx_values *v, int index)
+{
+    const hs_onnx_node *n = &v->m->node[index];
+    history h = { 0, 1 };
+    if (strcmp(n->op, "Constant") == 0)
+        return h;
+    h.depth = n->n_in > 0 ? 1 : NEVER;
+    for (int i = 0; i < n->n_in && h.depth < NEVER; i++) {
+        const hs_onnx_node *maker = hs_onnx_maker(v, n->in[i]);
+        if (!*n->in[i] || hs_onnx_initializer(v, n->in[i]))
+            continue;
+        const int64_t at = maker ? maker - v->m->node : index;
+        const history before = at < index ? v->past[at] : (history){ NEVER, 0 };
+        if (before.depth + 1 > h.depth)
+            h.depth = before.depth < NEVER ? before.depth + 1 : NEVER;
+        h.steps = h.steps + before.steps > STEPS ? STEPS + 1 : h.steps + before.steps;
+    }
+    return h;
+}
 
 hs_status hs_onnx_values_new(hs_onnx_values **out, const hs_onnx *m, const char *path)
 {
@@ -33,6 +61,10 @@ hs_status hs_onnx_values_new(hs_onnx_values **out, const hs_onnx *m, const char 
             if (at)
                 *at = i + 1;
         }
+    if (ok)
+        ok = (v->past = calloc((size_t)m->n_nodes + 1, sizeof *v->past)) != NULL;
+    for (int i = 0; ok && i < m->n_nodes; i++)
+        v->past[i] = look_back(v, i);
     return ok ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for the names of its values", path);
 }
 
@@ -42,6 +74,7 @@ void hs_onnx_values_free(hs_onnx_values *v)
         return;
     hs_map_free(v->init);
     hs_map_free(v->node);
+    free(v->past);
     free(v);
 }
 
@@ -184,11 +217,12 @@ static hs_status dequantized(const hs_onnx_values *v, const hs_onnx_node *n, int
         st = constant(v, n->in[2], depth, &zero);
     int64_t axis = hs_onnx_int(n, "axis", 1), inner = 1;
     axis = axis < 0 ? axis + out->n_dims : axis;
-    for (int i = (int)axis + 1; i < out->n_dims; i++)
+    const bool by_axis = axis >= 0 && axis < out->n_dims;
+    for (int64_t i = by_axis ? axis + 1 : out->n_dims; i < out->n_dims; i++)
         inner *= out->dim[i];
     const int64_t places = st == HS_OK ? count(&scale) : 1;
-    if (st == HS_OK && ((places != 1 && (axis < 0 || axis >= out->n_dims || places != out->dim[axis])) ||
-                        (zero.v && count(&zero) != places) || hs_onnx_int(n, "block_size", 0)))
+    if (st == HS_OK &&
+        ((places != 1 && (!by_axis || places != out->dim[axis])) || (zero.v && count(&zero) != places) || hs_onnx_int(n, "block_size", 0)))
         st = HS_FAIL(UNSUPPORTED, "%s: node %s (DequantizeLinear): scales that are not by tensor or by axis", v->path, n->name);
     for (int64_t i = 0, all = count(out); st == HS_OK && i < all; i++) {
         const int64_t k = places == 1 ? 0 : i / inner % places;
@@ -228,22 +262,19 @@ static hs_status constant(const hs_onnx_values *v, const char *name, int depth, 
     return HS_FAIL(UNSUPPORTED, "%s: \"%.200s\" is made by %s, which is not computed here", v->path, name, n ? n->op : "an input");
 }
 
-static bool is_constant(const hs_onnx_values *v, const char *name, int depth)
+bool hs_onnx_is_constant(const hs_onnx_values *v, const char *name)
 {
     const hs_onnx_node *n = hs_onnx_maker(v, name);
-    if (hs_onnx_initializer(v, name))
-        return true;
-    if (n && strcmp(n->op, "Constant") == 0)
-        return true;
-    bool all = n != NULL && depth > 0 && n->n_in > 0;
-    for (int i = 0; all && i < n->n_in; i++)
-        all = !*n->in[i] || is_constant(v, n->in[i], depth - 1);
-    return all;
+    return hs_onnx_initializer(v, name) || (n && v->past[n - v->m->node].depth <= DEPTH);
 }
 
-bool hs_onnx_is_constant(const hs_onnx_values *v, const char *name) { return is_constant(v, name, DEPTH); }
-
-hs_status hs_onnx_constant_of(const hs_onnx_values *v, const char *name, hs_onnx_constant *out) { return constant(v, name, DEPTH, out); }
+hs_status hs_onnx_constant_of(const hs_onnx_values *v, const char *name, hs_onnx_constant *out)
+{
+    const hs_onnx_node *n = hs_onnx_initializer(v, name) ? NULL : hs_onnx_maker(v, name);
+    if (n && v->past[n - v->m->node].steps > STEPS)
+        return HS_FAIL(UNSUPPORTED, "%s: more than %d operators make \"%.200s\"", v->path, STEPS, name);
+    return constant(v, name, DEPTH, out);
+}
 
 int hs_onnx_ints(const hs_onnx_values *v, const char *name, int64_t *out, int most)
 {

@@ -197,7 +197,12 @@ static void bytes_of(hs_pb_out *t)
     head(t, HS_ONNX_I8, 3);
     hs_pb_put_packed(t, 5, (const int64_t[]){ 1, -1, -128 }, 3);
 }
-static void nibbles(hs_pb_out *t)
+static void nibbles(hs_pb_out *t) // two in the low byte of each int32, as onnx.helper puts them
+{
+    head(t, HS_ONNX_U4, 3);
+    hs_pb_put_packed(t, 5, (const int64_t[]){ 0xf1, 0x07 }, 2);
+}
+static void nibbles_each(hs_pb_out *t)
 {
     head(t, HS_ONNX_U4, 3);
     hs_pb_put_packed(t, 5, (const int64_t[]){ 1, 15, 7 }, 3);
@@ -259,6 +264,7 @@ static const foreign others[] = {
     { halves, HS_OK, NULL, HS_ONNX_F16, "\0\x3c\0\xc0", 4 },
     { bytes_of, HS_OK, NULL, HS_ONNX_I8, "\x01\xff\x80", 3 },
     { nibbles, HS_OK, NULL, HS_ONNX_U4, "\xf1\x07", 2 },
+    { nibbles_each, HS_CORRUPT, "holds 3 numbers, its shape 3 in pairs", 0, NULL, 0 },
     { few, HS_CORRUPT, "holds 2 numbers, its shape 3", 0, NULL, 0 },
     { raw_short, HS_CORRUPT, "has 8 bytes, its shape 12", 0, NULL, 0 },
     { torn, HS_CORRUPT, "ends in the middle of one", 0, NULL, 0 },
