@@ -156,7 +156,7 @@ static void labelled_free(hs_source *base)
 
 static void *kept(labelled *s, const void *p, int64_t n, size_t item) { return p ? hs_arena_copy(&s->arena, p, (size_t)n, item) : NULL; }
 
-static hs_status keep_row(labelled *s, const hs_example_row *r)
+static hs_status keep_row(labelled *s, const hs_example_row *r, int64_t example)
 {
     if (s->base.n_samples == s->room) {
         const int64_t room = s->room ? 2 * s->room : 1024;
@@ -167,6 +167,7 @@ static hs_status keep_row(labelled *s, const hs_example_row *r)
     }
     hs_example_row *to = &s->row[s->base.n_samples];
     *to = *r;
+    to->example = example;
     to->id = kept(s, r->id, r->n, sizeof *r->id), to->type = kept(s, r->type, r->n, sizeof *r->type);
     to->word = kept(s, r->word, r->n, sizeof *r->word), to->target = kept(s, r->target, r->n, sizeof *r->target);
     to->bytes = kept(s, r->bytes, r->n, sizeof *r->bytes), to->best = kept(s, r->best, r->n, sizeof *r->best);
@@ -187,7 +188,10 @@ static hs_status make_rows(labelled *s, const hs_rows_opts *o)
     HS_TRY(hs_row_maker_new(&m, e->about, o));
     hs_status st = HS_OK;
     for (int64_t i = 0; i < e->n && st == HS_OK; i++) {
-        st = hs_row_maker_rows(m, e->example, e->n, i, &row, &n);
+        if (e->read)
+            st = hs_row_maker_rows(m, e->read, e->n_read, e->example[i].number, &row, &n);
+        else
+            st = hs_row_maker_rows(m, e->example, e->n, i, &row, &n);
         if (st == HS_USAGE) { // of a text: where it stands
             char what[512];
             snprintf(what, sizeof what, "%s", hs_error());
@@ -196,7 +200,7 @@ static hs_status make_rows(labelled *s, const hs_rows_opts *o)
         bool cut = n == 0;
         for (int64_t k = 0; k < n && st == HS_OK; k++) {
             cut |= row[k].cut;
-            st = keep_row(s, &row[k]);
+            st = keep_row(s, &row[k], i);
         }
         s->info.cut += cut;
     }

@@ -61,10 +61,11 @@ static hs_status check_opts(const hs_row_maker *m)
     if (o->max_length < 8)
         return HS_FAIL(USAGE, "rows of %lld tokens, at least 8", (long long)o->max_length);
     if (m->about == HS_ABOUT_TOKENS && o->stride >= room)
-        return HS_FAIL(USAGE, "rows of %lld tokens that share %lld show nothing new", (long long)room, (long long)o->stride);
+        return HS_FAIL(USAGE, "stride is %lld: rows of %lld tokens that share so many show nothing new", (long long)o->stride,
+                       (long long)room);
     if (m->about == HS_ABOUT_SPAN && room - o->max_query < 1)
-        return HS_FAIL(USAGE, "questions of %lld tokens leave no room for their context in rows of %lld", (long long)o->max_query,
-                       (long long)o->max_length);
+        return HS_FAIL(USAGE, "max_query is %lld: questions of so many tokens leave no room for their context in rows of %lld",
+                       (long long)o->max_query, (long long)o->max_length);
     if (o->stride < 0 || o->context < 0 || o->max_query < 0)
         return HS_FAIL(USAGE, "a stride, a context or a question's length cannot be negative");
     return HS_OK;

@@ -56,6 +56,9 @@ static hs_status take_number(const hs_examples *e, const hs_example *x, hs_slice
     memcpy(buf, s.p, n);
     buf[n] = 0;
     const double v = strtod(buf, &end);
+    if (n < s.bytes)
+        return HS_FAIL(USAGE, "%s:%lld: a number of %zu characters, at most %zu are read: \"%.40s...\"", e->path[x->file],
+                       (long long)x->line, s.bytes, sizeof buf - 1, buf);
     if (n == 0 || *end || !isfinite(v) || !isfinite((float)v) || strpbrk(buf, "xX"))
         return HS_FAIL(USAGE, "%s:%lld: \"%s\" is no number", e->path[x->file], (long long)x->line, buf);
     *out = (float)v;
@@ -171,7 +174,7 @@ static hs_status add(hs_examples *e, int32_t file, const hs_label_entry *in)
     }
     own->documents += in->document;
     hs_example *x = &e->example[e->n];
-    *x = (hs_example){ .file = file, .line = in->line, .document = own->documents, .label = -1 };
+    *x = (hs_example){ .file = file, .line = in->line, .number = e->n, .document = own->documents, .label = -1 };
     HS_TRY(take_texts(e, x, in));
     HS_TRY(takes[e->about](e, x, in));
     e->n++;

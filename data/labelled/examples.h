@@ -60,6 +60,7 @@ typedef struct hs_example { // borrowed from hs_examples; texts end with a NUL t
     size_t bytes[2];
     int32_t file;             // index in hs_examples.path
     int64_t line;             // of the file, from 1
+    int64_t number;           // in the order of reading
     int64_t document;         // number of the document it is from, ascending: -DOCSTART-, a new file
     const char *id;           // SPAN, JSON with a key "id"; or NULL
     int32_t label;            // SEQUENCE, PAIR: class; SPAN: 0; -1: it has none, or it is not known
@@ -83,6 +84,7 @@ typedef struct hs_examples_opts {
     const hs_labels *labels; // classes there are (of training data, of a checkpoint); NULL: collected from the files
     bool other_labels;       // labels outside `labels` are no error: the example, or the word, does not count (-1)
     bool labels_optional;    // texts to be predicted: a file may have none
+    bool label_is_text;      // the label's column is the text's too, in files of labels alone; else no column is two things
     hs_tag_scheme scheme;    // that tags follow
     hs_tag_scheme scheme_to; // that they are converted to; AUTO: as they are
     hs_bad_utf8 bad_utf8;    // KEEP is REFUSE here
@@ -91,6 +93,9 @@ typedef struct hs_examples_opts {
 typedef struct hs_examples {
     hs_example *example; // [n]
     int64_t n;
+    const hs_example
+        *read; // [n_read] of a choice of them: all, by their number, among which neighbours are looked for; NULL: these are all
+    int64_t n_read;
     hs_about about;
     hs_labels labels;     // the given ones, or those found, in the order that data/labelled/README.md tells
     int n_values;         // L of REGRESSION; of MULTILABEL labels.n; else 1

@@ -52,9 +52,20 @@ hs_status hs_label_fail(const hs_label_reader *r, int64_t line, const char *fmt,
     return HS_FAIL(USAGE, "%s:%lld: %s", hs_label_reader_name(r), (long long)line, what);
 }
 
+static void free_filled(hs_label_reader *r)
+{
+    for (hs_label_filled *f = r->filled, *next; f; f = next) {
+        next = f->next;
+        free(f->pool);
+        free(f);
+    }
+    r->filled = NULL;
+}
+
 hs_status hs_label_pool(hs_label_reader *r, size_t bytes)
 {
     const size_t room = 3 * bytes + 64;
+    free_filled(r);
     r->pool_at = 0;
     if (r->pool_room >= room)
         return HS_OK;
@@ -64,6 +75,24 @@ hs_status hs_label_pool(hs_label_reader *r, size_t bytes)
     if (!r->pool)
         return HS_FAIL(MEMORY, "%s: no memory for a record of %zu bytes", hs_label_reader_name(r), bytes);
     r->pool_room = room;
+    return HS_OK;
+}
+
+hs_status hs_label_room(hs_label_reader *r, size_t bytes)
+{
+    if (bytes <= r->pool_room - r->pool_at)
+        return HS_OK;
+    const size_t room = 2 * r->pool_room + bytes;
+    char *pool = malloc(room);
+    hs_label_filled *f = malloc(sizeof *f);
+    if (!pool || !f) {
+        free(pool);
+        free(f);
+        return HS_FAIL(MEMORY, "%s: no memory for %zu bytes of a record", hs_label_reader_name(r), room);
+    }
+    *f = (hs_label_filled){ r->filled, r->pool };
+    r->filled = f;
+    r->pool = pool, r->pool_at = 0, r->pool_room = room;
     return HS_OK;
 }
 
@@ -81,10 +110,17 @@ hs_status hs_label_add_word(hs_label_reader *r, hs_slice word, int32_t line)
     if (!hs_grow(&r->word, r->n_words, &r->word_room, sizeof *r->word) ||
         !hs_grow(&r->word_line, r->n_words, &r->line_room, sizeof *r->word_line))
         return HS_FAIL(MEMORY, "%s: no memory for %d words", hs_label_reader_name(r), r->n_words + 1);
-    if (r->n_words == 0)
+    const char *pool = r->pool;
+    HS_TRY(hs_label_room(r, (r->n_words ? text->bytes : 0) + word.bytes + 1));
+    if (r->n_words == 0) {
         *text = (hs_slice){ r->pool + r->pool_at, 0 };
-    else
+    } else {
+        if (r->pool != pool) { // it goes on in one piece
+            text->p = memcpy(r->pool, text->p, text->bytes);
+            r->pool_at = text->bytes;
+        }
         r->pool[r->pool_at++] = ' ';
+    }
     const int64_t start = (int64_t)(r->pool + r->pool_at - text->p);
     memcpy(r->pool + r->pool_at, word.p, word.bytes);
     r->pool_at += word.bytes;
@@ -119,20 +155,38 @@ hs_status hs_label_join_turns(hs_label_reader *r, hs_slice more)
     const hs_slice prompt = r->entry.text[0], response = r->entry.text[1];
     const int column = r->roles.text[0];
     const bool feed = column < r->n_names && strcmp(r->name[column], "prompt") != 0;
+    HS_TRY(hs_label_room(r, prompt.bytes + more.bytes + response.bytes + 2));
     hs_slice text = { r->pool + r->pool_at, 0 };
     add_part(&text, prompt, feed);
     if (more.bytes)
         add_part(&text, more, feed);
     const int64_t begin = (int64_t)text.bytes;
     add_part(&text, response, false);
+    r->pool_at += text.bytes;
     r->entry.text[0] = text, r->entry.text[1] = (hs_slice){ 0 };
     HS_TRY(hs_label_add_turn(r, 0, begin, false));
     return hs_label_add_turn(r, begin, (int64_t)text.bytes, true);
 }
 
+// As they are given; a name and the number of the same column: label_roles.c.
+static hs_status refuse_same(const hs_label_reader *r)
+{
+    const hs_examples_opts *o = r->o;
+    const struct {
+        const char *is, *what;
+    } given[] = { { o->text, "text" }, { o->label, "label" }, { o->text2, "second text" }, { o->id, "id" } };
+    for (int i = 0; i < HS_COUNT(given); i++)
+        for (int k = 0; k < i; k++)
+            if (given[i].is && given[i].is[0] && given[k].is && strcmp(given[i].is, given[k].is) == 0 && !(i == 1 && o->label_is_text))
+                return HS_FAIL(USAGE, "\"%s\" is given as the %s and as the %s of %s: one column is one of them", given[i].is,
+                               given[k].what, given[i].what, r->path);
+    return HS_OK;
+}
+
 static hs_status open_reader(hs_label_reader *r, const char *path)
 {
     hs_label_head head;
+    HS_TRY(refuse_same(r));
     HS_TRY(hs_label_records_open(&r->records, path, r->o->bad_utf8));
     HS_TRY(hs_label_records_peek(r->records, &head.p, &head.bytes, &head.all));
     r->found.format = r->o->format;
@@ -180,8 +234,10 @@ void hs_label_reader_close(hs_label_reader *r)
     free(r->answer);
     free(r->turn);
     free(r->pool);
+    free_filled(r);
     free(r->roles.label);
     free(r->context);
+    hs_labels_free(&r->ids);
     free(r->passed);
     hs_json_tree_free(&r->tree);
     free(r);

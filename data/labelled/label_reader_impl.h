@@ -18,6 +18,11 @@ typedef struct hs_label_roles { // columns by what they are
     bool indicator; // MULTILABEL: each label has a column of zeros and ones
 } hs_label_roles;
 
+typedef struct hs_label_filled { // a pool that was too small for its record, whose slices are in use
+    struct hs_label_filled *next;
+    char *pool;
+} hs_label_filled;
+
 struct hs_label_reader {
     const hs_examples_opts *o;
     char *path;
@@ -32,8 +37,9 @@ struct hs_label_reader {
     int n_answers, answer_room;
     hs_turn *turn;
     int n_turns, turn_room;
-    char *pool; // texts of one record; does not move while it is read
+    char *pool; // texts of one record; what stands in it does not move while that is read
     size_t pool_at, pool_room;
+    hs_label_filled *filled;
     // tables and JSON records
     hs_label_roles roles;
     char **name; // [n_names] of the header; of JSON keys by role: text, text2, label, id
@@ -50,6 +56,7 @@ struct hs_label_reader {
     int64_t counted;
     char *context;
     size_t context_bytes;
+    hs_labels ids; // of SQuAD's questions so far
     bool document; // the next example begins one
     char *passed;  // CONLL: blocks that were no examples, in front of the next one; in front of that itself where it was given
     size_t passed_bytes;
@@ -88,8 +95,10 @@ hs_status hs_table_split(hs_label_reader *r, hs_label_format format, char delimi
 void hs_conll_split(hs_label_reader *r, char delimiter, const char *p, size_t bytes);
 bool hs_conll_is_tag(hs_slice s); // O, or one of BIESLUM, a dash and a type
 
-// Room for a record of so many bytes: 3 of each and 64.
+// Room for a record of so many bytes: 3 of each and 64, which is enough where each value is taken once.
 hs_status hs_label_pool(hs_label_reader *r, size_t bytes);
+// So many bytes behind pool_at, in another pool where this one is full. What is taken more than once, and what grows, asks here first.
+hs_status hs_label_room(hs_label_reader *r, size_t bytes);
 hs_status hs_slices_add(hs_slices *s, hs_slice slice);
 // One more word, which text[0] in the pool gets behind a space.
 hs_status hs_label_add_word(hs_label_reader *r, hs_slice word, int32_t line);

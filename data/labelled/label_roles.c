@@ -154,6 +154,31 @@ static hs_status given_labels(hs_label_reader *r, int64_t line, const hs_slice *
     return HS_OK;
 }
 
+// One column is one thing. (label_is_text: files of labels alone are read with the label as their text.)
+static hs_status refuse_twice(const hs_label_reader *r, int64_t line, const hs_slice *name)
+{
+    const hs_label_roles *roles = &r->roles;
+    const struct {
+        int column;
+        const char *what;
+    } one[] = { { roles->text[0], "text" }, { roles->text[1], "second text" }, { roles->id, "id" } };
+    const int n = HS_COUNT(one) + roles->n_labels;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < i; k++) {
+            const bool label = i >= HS_COUNT(one), both = k >= HS_COUNT(one);
+            const int column = label ? roles->label[i - HS_COUNT(one)] : one[i].column;
+            const int other = both ? roles->label[k - HS_COUNT(one)] : one[k].column;
+            if (column < 0 || column != other || (label && k == 0 && r->o->label_is_text))
+                continue;
+            const char *what = label ? "label" : one[i].what, *as = both ? "label" : one[k].what;
+            if (name)
+                return hs_label_fail(r, line, "column \"%.*s\" is given as the %s and as the %s: one column is one of them",
+                                     (int)(name[column].bytes < 60 ? name[column].bytes : 60), name[column].p, as, what);
+            return hs_label_fail(r, line, "column %d is given as the %s and as the %s: one column is one of them", column + 1, as, what);
+        }
+    return HS_OK;
+}
+
 static hs_status take_given(hs_label_reader *r, int64_t line, const hs_slice *name, int n)
 {
     const hs_examples_opts *o = r->o;
@@ -166,7 +191,7 @@ static hs_status take_given(hs_label_reader *r, int64_t line, const hs_slice *na
         HS_TRY(find_given(r, line, name, n, "id", slice_of(o->id), &roles->id));
     if (is_given(o->label))
         HS_TRY(given_labels(r, line, name, n));
-    return HS_OK;
+    return refuse_twice(r, line, name);
 }
 
 // ---- what is found

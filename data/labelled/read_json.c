@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "data/base/utf8.h"
 #include "data/labelled/label_reader_impl.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,10 @@ static hs_status parse(hs_label_reader *r, size_t at)
         return HS_OK;
     if (!r->tree.wrong)
         return HS_FAIL(MEMORY, "%s: no memory for its JSON", hs_label_reader_name(r));
-    const size_t wrong = at + r->tree.wrong_at;
+    size_t wrong = at + r->tree.wrong_at;
+    if (wrong >= r->record.bytes) // it ends too early: that is where its last character stands
+        for (wrong = r->record.bytes; wrong > at && hs_is_blank(r->record.p + wrong - 1, 1);)
+            wrong--;
     return hs_label_fail(r, line_of(r, wrong), "not JSON: %s", r->tree.wrong);
 }
 
@@ -45,6 +49,8 @@ static hs_status take_string(hs_label_reader *r, int node, const char *what, hs_
     const char *wrong;
     if (kind_of(r, node) != HS_JSON_STRING)
         return wrong_kind(r, node, what, "a string");
+    const size_t raw = r->tree.node[node].end - r->tree.node[node].begin;
+    HS_TRY(hs_label_room(r, raw + raw / 2 + 5));
     char *to = r->pool + r->pool_at;
     const size_t n = hs_json_tree_string(&r->tree, node, to, &wrong);
     if (wrong)
@@ -197,7 +203,10 @@ static hs_status take_by_roles(hs_label_reader *r, int object)
         HS_TRY(get(r, object, name, &node));
         if (node == 0)
             return missing(r, object, name);
-        HS_TRY(take_string(r, node, name, &r->entry.text[i]));
+        if (i == 0 && r->o->label_is_text && kind_of(r, node) != HS_JSON_STRING)
+            r->entry.text[i] = (hs_slice){ "", 0 };
+        else
+            HS_TRY(take_string(r, node, name, &r->entry.text[i]));
     }
     if (r->roles.id >= 0) {
         HS_TRY(get(r, object, r->name[r->roles.id], &node));
@@ -275,7 +284,11 @@ static hs_status take_answer(hs_label_reader *r, int text, int start)
     HS_TRY(take_string(r, text, "an answer", &s));
     if (start == 0 || kind_of(r, start) != HS_JSON_NUMBER)
         return hs_label_fail(r, line_of(r, place_of(r, text)), "an answer without a number as its answer_start");
+    if (s.bytes == 0)
+        return hs_label_fail(r, line_of(r, place_of(r, text)), "an answer without text; a question without an answer has an empty list");
     const double at = hs_json_tree_number(&r->tree, start);
+    if (at != floor(at))
+        return hs_label_fail(r, line_of(r, place_of(r, start)), "answer_start is %g, not a whole number of characters", at);
     const size_t begin = at >= 0 ? bytes_of(context, at, &there) : 0;
     if (!(at >= 0) || !there || context.bytes - begin < s.bytes || memcmp(context.p + begin, s.p, s.bytes) != 0)
         return hs_label_fail(r, line_of(r, place_of(r, text)), "the answer \"%.*s\" is not in its context at character %.0f",
@@ -575,6 +588,23 @@ static hs_status open_squad(hs_label_reader *r)
     return HS_OK;
 }
 
+// Predictions are found by it.
+static hs_status check_id(hs_label_reader *r)
+{
+    const hs_slice id = r->entry.id;
+    int index;
+    if (!id.p)
+        return HS_OK;
+    char *name = strndup(id.p, id.bytes);
+    const int before = r->ids.n;
+    const hs_status st = name ? hs_labels_add(&r->ids, name, &index) : HS_FAIL(MEMORY, "no memory for an id");
+    free(name);
+    HS_TRY(st);
+    return index < before
+               ? hs_label_fail(r, r->entry.line, "a second question with id \"%.*s\"", (int)(id.bytes < 80 ? id.bytes : 80), id.p)
+               : HS_OK;
+}
+
 static bool is_done(const hs_label_reader *r, int list, int at) { return list == 0 || at >= r->tree.node[list].behind; }
 
 hs_status hs_squad_next(hs_label_reader *r, bool *end)
@@ -603,5 +633,6 @@ hs_status hs_squad_next(hs_label_reader *r, bool *end)
     r->entry.text[1] = (hs_slice){ r->context, r->context_bytes };
     if (kind_of(r, node) != HS_JSON_OBJECT)
         return wrong_kind(r, node, "a question", "an object");
-    return take_question(r, node);
+    HS_TRY(take_question(r, node));
+    return check_id(r);
 }

@@ -208,7 +208,13 @@ static hs_status score_span(const hs_cli *cli, const score_options *o, scored *s
     s->each = calloc((size_t)q->n + 1, sizeof *s->each);
     if (!s->each)
         return HS_FAIL(MEMORY, "no memory for the scores of %lld answers", (long long)q->n);
-    HS_TRY(hs_score_answers(&in, s->each));
+    const hs_status st = hs_score_answers(&in, s->each);
+    if (st == HS_USAGE) {
+        char what[512];
+        snprintf(what, sizeof what, "%s", hs_error());
+        return HS_FAIL(USAGE, "%s: %s", s->title, what);
+    }
+    HS_TRY(st);
     in.each = s->each;
     HS_TRY(hs_score_span(&in, &s->scores));
     bool lengths = false;

@@ -56,6 +56,7 @@ static hs_status open_side(side *s, const char *label, bool textless)
     s->textless = textless;
     s->opts.label = label;
     s->opts.text = textless ? label : NULL;
+    s->opts.label_is_text = textless;
     HS_TRY(hs_label_reader_open(&s->reader, s->path, &s->opts));
     return hs_label_reader_next(s->reader, &s->entry);
 }
@@ -75,16 +76,28 @@ static bool has_names(const side *s)
     return f && (f->format == HS_LABEL_JSON || ((f->format == HS_LABEL_TSV || f->format == HS_LABEL_CSV) && f->header));
 }
 
-// A label a line and nothing else, with one of these names above them or none.
+// JSON is never a label as it stands.
+static bool is_json(const side *s)
+{
+    const hs_slice raw = s->entry ? s->entry->raw : (hs_slice){ 0 };
+    size_t at = 0;
+    while (at < raw.bytes && strchr(" \t\r\n", raw.p[at]))
+        at++;
+    return at < raw.bytes && (raw.p[at] == '{' || raw.p[at] == '[');
+}
+
+// A label a line and nothing else, with one of these names above them or none; or the one key of records of JSON.
 static bool open_bare(side *s, const char *const *names, int n)
 {
     bool opened = false;
     if (s->opts.format != HS_LABEL_AUTO || s->opts.about == HS_ABOUT_TOKENS || strcmp(s->path, "-") == 0)
         return false;
-    s->opts.format = HS_LABEL_TSV;
-    for (int i = 0; i < n && !opened; i++)
-        opened = open_side(s, names[i], true) == HS_OK;
-    opened = opened || (open_side(s, "1", true) == HS_OK && hs_label_reader_found(s->reader)->columns == 1);
+    for (int k = 0; k < 2; k++) {
+        s->opts.format = k ? HS_LABEL_TSV : HS_LABEL_JSON;
+        for (int i = 0; i < n && !opened; i++)
+            opened = open_side(s, names[i], true) == HS_OK;
+    }
+    opened = opened || (open_side(s, "1", true) == HS_OK && hs_label_reader_found(s->reader)->columns == 1 && !is_json(s));
     if (!opened)
         s->opts.format = HS_LABEL_AUTO;
     return opened;
@@ -92,7 +105,7 @@ static bool open_bare(side *s, const char *const *names, int n)
 
 static hs_status open_gold(side *s, const char *label, bool both)
 {
-    static const char *const usual[] = { "label", "gold", "score" };
+    static const char *const usual[] = { "label", "labels", "gold", "score" };
     hs_status st = open_with(s, label);
     if (st == HS_USAGE && !label)
         st = open_bare(s, usual, HS_COUNT(usual)) ? HS_OK : open_with(s, label);
@@ -119,8 +132,11 @@ static bool open_added(side *s, const side *gold)
 
 static hs_status open_pred(side *s, const char *label, const side *gold)
 {
-    static const char *const usual[] = { "prediction",      "predicted", "predicted_label", "predicted_labels", "predicted_tags",
-                                         "predicted_score", "pred",      "predictions" };
+    static const char *const usual[] = {
+        "prediction", "predicted",   "predicted_label", "predicted_labels", "predicted_tags", "predicted_score",
+        "pred",       "predictions", "label",           "labels",           "score"
+    };
+    enum { OWN = HS_COUNT(usual) - 3 };           // the others are GOLD's too, and a prediction's where there is nothing else
     const bool again = strcmp(s->path, "-") != 0; // a pipe is read once
     if (label)
         return open_with(s, label);
@@ -131,7 +147,7 @@ static hs_status open_pred(side *s, const char *label, const side *gold)
         snprintf(s->column, sizeof s->column, "%d", hs_label_reader_found(s->reader)->columns);
         return open_side(s, s->column, false);
     }
-    for (int i = 0; i < HS_COUNT(usual) && again && (plain != HS_OK || has_names(s)); i++)
+    for (int i = 0; i < OWN && again && (plain != HS_OK || has_names(s)); i++)
         if (open_side(s, usual[i], false) == HS_OK || open_side(s, usual[i], true) == HS_OK)
             return HS_OK;
     if (again && plain != HS_OK && open_bare(s, usual, HS_COUNT(usual)))

@@ -31,7 +31,10 @@ static hs_status fail_at(const file *f, size_t byte, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    for (size_t i = 0; i < byte && i < f->bytes; i++)
+    if (byte >= f->bytes) // it ends too early: that is where its last character stands
+        for (byte = f->bytes; byte > 0 && strchr(" \t\r\n", f->text[byte - 1]);)
+            byte--;
+    for (size_t i = 0; i < byte; i++)
         line += f->text[i] == '\n';
     for (char *p = what; *p; p++)
         if ((unsigned char)*p < ' ')

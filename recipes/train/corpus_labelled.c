@@ -102,6 +102,7 @@ static void make_view(const hs_labelled_data *d, const bool *val, bool which, hs
 {
     *view = *d->all;
     view->example = to, view->n = 0;
+    view->read = d->all->example, view->n_read = d->all->n; // what stands around a sentence in its file does so wherever it is drawn to
     for (int64_t i = 0; i < d->all->n; i++)
         if (val[i] == which)
             view->example[view->n++] = d->all->example[i];

@@ -42,6 +42,50 @@ static void check_example(const hs_examples *e, int64_t i, int64_t line, const c
         assert_string_equal(e->labels.name[x->label], label);
 }
 
+// ---- columns
+
+static void one_column_is_one_thing(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\": \"one\", \"b\": \"two\"}\n";
+    refused_with((hs_examples_opts){ .about = HS_ABOUT_LM, .text = "a", .text2 = "a" }, text,
+                 "\"a\" is given as the text and as the second text");
+    refused_with((hs_examples_opts){ .about = HS_ABOUT_PAIR, .text = "a", .text2 = "b", .label = "b" }, text,
+                 "the label and as the second text");
+    refused_with((hs_examples_opts){ .about = HS_ABOUT_SEQUENCE, .text = "a", .label = "b", .id = "a" }, text, "the text and as the id");
+    refused_with((hs_examples_opts){ .about = HS_ABOUT_SEQUENCE, .text = "a", .label = "1" }, text,
+                 "column \"a\" is given as the text and as the label");
+    refused_with((hs_examples_opts){ .about = HS_ABOUT_TOKENS, .text = "a", .label = "a" }, "{\"a\": [\"x\"]}\n",
+                 "as the text and as the label");
+    refused_with((hs_examples_opts){ .about = HS_ABOUT_PAIR, .format = HS_LABEL_TSV, .text = "1", .text2 = "1", .label = "2" }, "x\ty\n",
+                 "\"1\" is given as the text and as the second text");
+}
+
+// "input" is the second text and, as Alpaca's, the prompt's end: more than the three bytes of each that a pool begins with.
+static void a_pool_grows(void **state)
+{
+    (void)state;
+    enum { BYTES = 100000 };
+    char *text = malloc(BYTES + 100), *want = malloc(2 * BYTES + 100);
+    assert_non_null(text);
+    assert_non_null(want);
+    strcpy(text, "{\"instruction\": \"i\", \"input\": \"");
+    memset(text + strlen(text), 'x', BYTES);
+    strcpy(text + strlen("{\"instruction\": \"i\", \"input\": \"") + BYTES, "\"}\n");
+    const char *path = file("alpaca.jsonl", text);
+    hs_examples *e;
+    OK(hs_examples_open(&e,
+                        &(hs_examples_opts){ .about = HS_ABOUT_LM, .path = &path, .n_paths = 1, .text = "instruction", .text2 = "input" }));
+    memset(want, 'x', 2 * BYTES + 3);
+    memcpy(want, "i\n", 2);
+    want[2 + BYTES] = '\n', want[2 + BYTES + 1 + BYTES] = 0;
+    assert_int_equal(e->example[0].bytes[0], 2 + BYTES + 1 + BYTES);
+    assert_memory_equal(e->example[0].text[0], want, e->example[0].bytes[0]);
+    hs_examples_close(e);
+    free(text);
+    free(want);
+}
+
 // ---- tables
 
 static void lines(void **state)
@@ -180,6 +224,10 @@ static void json(void **state)
     REFUSED(SEQUENCE, "{\"text\": \"a\", \"label\": \"x\\u0000\"}\n", "refused:1: a label with a character of zero");
     REFUSED(SEQUENCE, "{\"text\": \"a\", \"text\": \"b\", \"label\": 1}\n", "refused:1: the key \"text\" stands twice");
     REFUSED(SEQUENCE, "{\"text\": \"a\", \"label\": 1}\n[1]\n", "refused:2: a list, not a JSON object");
+    REFUSED(SEQUENCE, "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\"\n", "refused:2: not JSON: it ends in the middle");
+    REFUSED(SEQUENCE, "[{\"text\": \"a\", \"label\": 1},\n{\"text\": \"b\"\n\n", "refused:2: not JSON: it ends in the middle");
+    REFUSED(REGRESSION, "{\"text\": \"a\", \"score\": \"0.1234567890123456789012345678901234567890123456789012345678901234x\"}\n",
+            "refused:1: a number of 67 characters, at most 63 are read");
     REFUSED(TOKENS, "{\"tokens\": [\"a\", \"b\"], \"tags\": [\"O\"]}\n", "refused:1: 2 words and 1 tag");
 }
 
@@ -209,6 +257,14 @@ static void squad(void **state)
             "\"answer_start\": 1}]}]}]}]}",
             "refused:3: the answer \"bd\" is not in its context at character 1");
     REFUSED(SPAN, "{\"data\": [{\"paragraphs\": [{\"context\": \"abc\"}]}]}", "no key \"qas\"; it has: context");
+    REFUSED(SPAN, "{\"question\": \"q\", \"context\": \"a b\", \"answers\": [{\"text\": \"\", \"answer_start\": 0}]}\n",
+            "refused:1: an answer without text");
+    REFUSED(SPAN, "{\"question\": \"q\", \"context\": \"a b\", \"answers\": [{\"text\": \"b\", \"answer_start\": 2.4}]}\n",
+            "refused:1: answer_start is 2.4, not a whole number");
+    REFUSED(SPAN,
+            "{\"data\": [{\"paragraphs\": [{\"context\": \"a\", \"qas\": [{\"id\": \"1\", \"question\": \"q\", \"answers\": []},\n"
+            "{\"id\": \"1\", \"question\": \"q\", \"answers\": []}]}]}]}",
+            "refused:2: a second question with id \"1\"");
 }
 
 // ---- words
@@ -496,10 +552,14 @@ static void long_sentence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines),         cmocka_unit_test(tsv),         cmocka_unit_test(csv),       cmocka_unit_test(json),
-        cmocka_unit_test(squad),         cmocka_unit_test(conll),       cmocka_unit_test(nemo),      cmocka_unit_test(schemes),
-        cmocka_unit_test(given_labels),  cmocka_unit_test(many_labels), cmocka_unit_test(bad_bytes), cmocka_unit_test(long_line),
-        cmocka_unit_test(long_sentence),
+        cmocka_unit_test(lines),         cmocka_unit_test(tsv),
+        cmocka_unit_test(csv),           cmocka_unit_test(json),
+        cmocka_unit_test(squad),         cmocka_unit_test(conll),
+        cmocka_unit_test(nemo),          cmocka_unit_test(schemes),
+        cmocka_unit_test(given_labels),  cmocka_unit_test(many_labels),
+        cmocka_unit_test(bad_bytes),     cmocka_unit_test(long_line),
+        cmocka_unit_test(long_sentence), cmocka_unit_test(one_column_is_one_thing),
+        cmocka_unit_test(a_pool_grows),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -155,12 +155,20 @@ printf 'prediction\n1\nlow\n2\n4\n' >low.sts
 expect 2 'low.sts:3: "low" is no number' "$halfstep" score regression gold.sts low.sts
 expect 2 'bootstrap 1: an interval needs at least 2' "$halfstep" score sequence gold.tsv pred.tsv --bootstrap 1
 echo '{"q1": "cat", "q2": "on a mat"}' >missing.json
-expect 2 'no prediction for question q3' "$halfstep" score span v2.json missing.json
+expect 2 'missing.json against v2.json: no prediction for question q3' "$halfstep" score span v2.json missing.json
 expect 2 'question q3 has no answer, which is a matter of version 2' "$halfstep" score span v2.json answers.json --squad 1.1
 printf '{"q1": "cat",\n "q2": 5}' >wrong.json
 expect 2 'wrong.json:2: q2 is a number, not a string' "$halfstep" score span v2.json wrong.json
 printf '{"q1": "cat",\n "q2": "x"' >broken.json
 expect 2 'broken.json:2: not JSON' "$halfstep" score span v2.json broken.json
+echo >>broken.json
+expect 2 'broken.json:2: not JSON' "$halfstep" score span v2.json broken.json
+printf '{"label": "a"}\n{"label": "b"}\n' >bare.jsonl && printf '{"prediction": "a"}\n{"prediction": "a"}\n' >bare_pred.jsonl
+expect 0 '' "$halfstep" score sequence bare.jsonl bare_pred.jsonl
+grep -Eq '^accuracy +0.5' stdout.txt || fail "labels alone in JSON: $(cat stdout.txt)"
+expect 0 '' "$halfstep" score sequence bare.jsonl bare.jsonl
+printf '{"what": "a"}\n{"what": "b"}\n' >odd.jsonl
+expect 2 'odd.jsonl:1: which column is the text cannot be told; it has: what' "$halfstep" score sequence odd.jsonl odd.jsonl
 echo "{\"q1\": 1, \"q2\": 1}" >odds2.json
 expect 2 "odds2.json: has no odds of question q3" "$halfstep" score span v2.json answers.json --null-odds odds2.json
 finish
