@@ -80,6 +80,27 @@ static hs_status check_options(const predict *p)
                            abouts[hs_arch_task(p->s.arch)].word);
     if (p->o->output[0] && strcmp(p->o->output, "-") == 0)
         return HS_FAIL(USAGE, "--output is a file; without it predictions go to standard output");
+    const struct {
+        const char *option, *path;
+    } files[] = { { "output", p->o->output }, { "nbest", p->o->nbest }, { "odds", p->o->odds } };
+    for (int i = 0; i < HS_COUNT(files); i++)
+        for (int k = 0; k < i; k++)
+            if (files[i].path[0] && strcmp(files[i].path, files[k].path) == 0)
+                return HS_FAIL(USAGE, "--%s and --%s are both %s: each is a file of its own", files[k].option, files[i].option,
+                               files[i].path);
+    return HS_OK;
+}
+
+// Files that SQuAD's script writes beside its predictions.
+static hs_status check_beside(const predict *p)
+{
+    const char *option = p->o->nbest[0] ? "nbest" : p->o->odds[0] ? "odds" : NULL;
+    const hs_label_reader *r = hs_predictor_reader(p->predictor);
+    if (option && p->o->common.json)
+        return HS_FAIL(USAGE, "--%s is of SQuAD's predictions.json, --json writes lines: they have nbest themselves", option);
+    if (option && hs_label_reader_found(r)->format != HS_LABEL_SQUAD)
+        return HS_FAIL(USAGE, "--%s is for SQuAD, and %s is %s, whose records get nbest themselves", option, hs_label_reader_name(r),
+                       hs_label_reader_found(r)->said);
     return HS_OK;
 }
 
@@ -130,7 +151,7 @@ static hs_status open_predictor(predict *p)
     opts.done = on_prediction, opts.user = p->out;
     HS_TRY(hs_predictor_open(&p->predictor, &opts));
     hs_predict_out_of(p->out, hs_predictor_reader(p->predictor));
-    return HS_OK;
+    return check_beside(p);
 }
 
 // ---- the whole
@@ -313,7 +334,8 @@ const hs_command hs_cmd_predict = {
              "records with label and scores (tags, entities; answer, start, end, score, nbest); lines of a label and a text with the "
              "model's label;\n"
              "SQuAD as predictions.json. Of texts alone: label, score, text, by tabs; of tags a word a line. A name that the file has is\n"
-             "called predicted_label. What labels a file has is not looked at. With --json a JSON object a line, whatever the format; "
+             "called predicted_label; what would end a column of lines becomes _ in a label. What labels a file has is not looked at. With "
+             "--json a JSON object a line, whatever the format; "
              "start and end\n"
              "are characters of text or context. Files of any size, packed or not; list of JSON records and SQuAD are held in memory.\n"
              "--dtype auto is fp32 here: predictions are kept, and compared with those of other machines.\n"

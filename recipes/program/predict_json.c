@@ -28,9 +28,10 @@ static bool taken(const hs_predict_out *p, const char *key) { return p->tree.n >
 static void begin_member(hs_predict_out *p, const char *key)
 {
     hs_text *t = &p->text;
+    char name[64];
     if (t->n && t->p[t->n - 1] != '{')
         add_text(t, ", ");
-    hs_text_add(t, "\"%s%s\": ", taken(p, key) ? "predicted_" : "", key);
+    hs_text_add(t, "\"%s\": ", hs_predict_name(p, taken, key, name));
 }
 
 static int64_t characters(const char *s, int64_t bytes)

@@ -66,6 +66,15 @@ void hs_predict_add_bytes(hs_text *t, const char *p, size_t bytes)
 
 static void add_text(hs_text *t, const char *s) { hs_predict_add_bytes(t, s, strlen(s)); }
 
+// A label as a column of lines: what would end the column, or the line, becomes _.
+static void add_column(hs_text *t, const char *label, char delimiter)
+{
+    for (; *label; label++) {
+        const bool ends = *label == delimiter || *label == '\t' || *label == '\n' || *label == '\r';
+        hs_predict_add_bytes(t, ends ? "_" : label, 1);
+    }
+}
+
 // "a,b" and "0.9,0.8": a label and its score as cells of a table.
 static void label_cell(hs_predict_out *p, const hs_prediction *x, hs_text *label, hs_text *score)
 {
@@ -97,10 +106,20 @@ static void label_cell(hs_predict_out *p, const hs_prediction *x, hs_text *label
 
 // ---- tables
 
+const char *hs_predict_name(const hs_predict_out *p, bool (*taken)(const hs_predict_out *p, const char *name), const char *name,
+                            char buf[64])
+{
+    snprintf(buf, 64, "%s", name);
+    for (int i = 1; taken(p, buf); i++)
+        snprintf(buf, 64, i > 1 ? "predicted_%s_%d" : "predicted_%s", name, i);
+    return buf;
+}
+
+static bool has_column(const hs_predict_out *p, const char *name) { return hs_label_reader_has(p->reader, name); }
+
 static const char *column_name(const hs_predict_out *p, const char *name, char buf[64])
 {
-    snprintf(buf, 64, "%s%s", hs_label_reader_has(p->reader, name) ? "predicted_" : "", name);
-    return buf;
+    return hs_predict_name(p, has_column, name, buf);
 }
 
 static void add_cell(hs_predict_out *p, const char *s)
@@ -140,13 +159,18 @@ static void put_record(hs_predict_out *p, hs_slice raw, const char *label, const
         add_text(&p->text, "\n");
 }
 
-static hs_status put_table(hs_predict_out *p, const hs_prediction *x)
+static void put_header(hs_predict_out *p)
 {
     char names[2][64];
-    hs_text label = { 0 }, score = { 0 };
     const hs_slice header = hs_label_reader_header(p->reader);
     if (!p->begun && header.p)
         put_record(p, header, column_name(p, "label", names[0]), column_name(p, "score", names[1]));
+}
+
+static hs_status put_table(hs_predict_out *p, const hs_prediction *x)
+{
+    hs_text label = { 0 }, score = { 0 };
+    put_header(p);
     label_cell(p, x, &label, &score);
     put_record(p, x->item->raw, label.p ? label.p : "", score.p ? score.p : "");
     p->text.failed |= label.failed || score.failed;
@@ -170,7 +194,7 @@ static hs_status put_line(hs_predict_out *p, const hs_prediction *x)
         if (marked && *s == ',' && p->o.about == HS_ABOUT_MULTILABEL)
             add_text(&p->text, " __label__");
         else
-            hs_predict_add_bytes(&p->text, s, 1);
+            add_column(&p->text, (char[]){ *s, 0 }, '\n');
     }
     add_text(&p->text, " ");
     hs_predict_add_bytes(&p->text, x->item->example->text[0], x->item->example->bytes[0]);
@@ -188,7 +212,7 @@ static void put_word(hs_predict_out *p, const hs_prediction *x, int32_t k)
     const hs_example *e = x->item->example;
     hs_predict_add_bytes(&p->text, e->text[0] + e->word[k].start, (size_t)(e->word[k].end - e->word[k].start));
     add_text(&p->text, "\t");
-    add_text(&p->text, hs_predict_label(p, x->tag[k]));
+    add_column(&p->text, hs_predict_label(p, x->tag[k]), '\t');
     add_text(&p->text, "\n");
 }
 
@@ -208,7 +232,7 @@ static hs_status put_text(hs_predict_out *p, const hs_prediction *x)
         return put_words(p, x);
     label_cell(p, x, &label, &score);
     if (p->o.about != HS_ABOUT_REGRESSION) {
-        add_text(&p->text, label.p ? label.p : "");
+        add_column(&p->text, label.p ? label.p : "", '\t');
         add_text(&p->text, "\t");
     }
     add_text(&p->text, score.p ? score.p : "");
@@ -225,7 +249,7 @@ static void put_column(hs_predict_out *p, const char *line, size_t n, const char
 {
     hs_predict_add_bytes(&p->text, line, n);
     hs_predict_add_bytes(&p->text, &p->found->delimiter, 1);
-    add_text(&p->text, tag);
+    add_column(&p->text, tag, p->found->delimiter);
 }
 
 // Lines as they stand, with one column more where there is a word (x: its tags; NULL: there is none), and where a document begins.
@@ -259,7 +283,7 @@ static hs_status put_nemo(hs_predict_out *p, const hs_prediction *x)
 {
     for (int32_t k = 0; k < x->item->example->n; k++) {
         add_text(&p->text, k ? " " : "");
-        add_text(&p->text, hs_predict_label(p, x->tag[k]));
+        add_column(&p->text, hs_predict_label(p, x->tag[k]), ' ');
     }
     add_text(&p->text, "\n");
     return HS_OK;
@@ -324,6 +348,8 @@ hs_status hs_predict_out_put(hs_predict_out *p, const hs_prediction *x)
 hs_status hs_predict_out_commit(hs_predict_out *p)
 {
     const hs_label_format format = p->found->format;
+    if (!p->o.json && (format == HS_LABEL_TSV || format == HS_LABEL_CSV)) // a table of a header alone
+        put_header(p);
     if (!p->o.json && format == HS_LABEL_CONLL)
         add_lines(p, hs_label_reader_tail(p->reader), 0, NULL);
     if (!p->o.json && (format == HS_LABEL_JSON || format == HS_LABEL_SQUAD))

@@ -26,7 +26,10 @@ struct hs_predict_out {
     bool begun;
 };
 
-const char *hs_predict_label(const hs_predict_out *p, int32_t label); // its name, or its number
+const char *hs_predict_label(const hs_predict_out *p, int32_t label); // its name; "": there is none
+// NAME, predicted_NAME, predicted_NAME_2, ...: the first that is not taken, in buf.
+const char *hs_predict_name(const hs_predict_out *p, bool (*taken)(const hs_predict_out *p, const char *name), const char *name,
+                            char buf[64]);
 hs_status hs_predict_write(hs_predict_file *f, const char *p, size_t bytes);
 
 // What came out as members of an object: "label", "scores", ... A key that the record (p->tree) has already is called predicted_KEY.

@@ -100,7 +100,20 @@ predict span span.jsonl --max-length 12 >stdout.txt
 json_lines stdout.txt
 grep -Eq '"answer": 1, "predicted_answer": "[^"]+", "start": [0-9], "end": [0-9], "score": [0-9.]+, "nbest": \[\{"text"' stdout.txt || fail "answers in records: $(cat stdout.txt)"
 
+expect 2 '--nbest is for SQuAD, and span.jsonl is JSON records' "$halfstep" predict span span.jsonl --nbest no.json --output no.jsonl
+expect 2 '--odds is of SQuAD.s predictions.json, --json writes lines' "$halfstep" predict span squad.json --odds no.json --json
+expect 2 '--output and --odds are both no.json' "$halfstep" predict span squad.json --output no.json --odds no.json
+ls no.* 2>/dev/null && fail "files of a prediction that was refused"
+sed 's/"q\\"2"/"q1"/' squad.json >twice.json
+expect 2 'twice.json:[0-9]+: a second question with id "q1"' "$halfstep" predict span twice.json
+
 # ---- files
+printf 'sentence,label,predicted_label\na,0,1\n' >taken.csv
+predict sequence taken.csv >stdout.txt
+grep -q '^sentence,label,predicted_label,predicted_label_2,score$' stdout.txt || fail "names that are there: $(cat stdout.txt)"
+printf 'sentence,label\n' >header.csv
+predict sequence header.csv --format csv >stdout.txt
+[ "$(cat stdout.txt)" = sentence,label,predicted_label,score ] || fail "a header alone: $(cat stdout.txt)"
 predict sequence texts.txt --output out.txt --json >stdout.txt
 json_lines stdout.txt
 json_lines out.txt
