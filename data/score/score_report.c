@@ -89,7 +89,7 @@ static void add_classes(const hs_score_report *r, hs_text *t)
 
 static void add_confusion(const hs_confusion *c, hs_text *t)
 {
-    enum { WIDE = 15 }; // more columns than a page holds: the pairs that are confused most instead
+    enum { WIDE = 15 }; // columns that a page holds
     const int n = c->names.n, width = name_width(&c->names, 6);
     hs_text_add(t, "\nconfusion: rows are gold, columns predicted, numbered as the rows\n");
     if (n > WIDE) {
@@ -131,11 +131,12 @@ static void length_name(char buf[48], int bin)
 static void add_length(const hs_score_report *r, hs_text *t)
 {
     char name[48];
-    hs_text_add(t, "\nby length in %s\n%-18s%10s%12s\n", r->length_unit, "length", "n", r->error_name);
+    const int wide = (int)strlen(r->error_name) + 2, width = wide > 12 ? wide : 12;
+    hs_text_add(t, "\nby length in %s\n%-18s%10s%*s\n", r->length_unit, "length", "n", width, r->error_name);
     for (int b = 0; b < HS_LENGTH_BINS; b++)
         if (r->length->bin[b].n) {
             length_name(name, b);
-            hs_text_add(t, "%-18s%10lld%12.4f\n", name, (long long)r->length->bin[b].n,
+            hs_text_add(t, "%-18s%10lld%*.4f\n", name, (long long)r->length->bin[b].n, width,
                         r->length->bin[b].error / (double)r->length->bin[b].n);
         }
 }

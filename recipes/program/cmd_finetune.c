@@ -41,17 +41,24 @@ static hs_status find_file(const char *arg, char *file, size_t size)
 }
 
 // ---- seeds: "1..5", "1,2,7", or both
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 static hs_status parse_seeds(const char *text, int64_t seed[MOST_SEEDS], int *n)
 {
     *n = 0;
     for (const char *p = text; *p;) {
         char *end;
-        const long long first = strtoll(p, &end, 10), last = strncmp(end, "..", 2) == 0 ? strtoll(end + 2, &end, 10) : first;
-        if (end == p || (*end && *end != ',') || first < 0 || last < first)
+        const long long first = strtoll(p, &end, 10);
+        const bool range = strncmp(end, "..", 2) == 0, whole = is_digit(*p) && (!range || is_digit(end[2]));
+        const long long last = range ? strtoll(end + 2, &end, 10) : first;
+        if (!whole || (*end && *end != ',') || last < first)
             return HS_FAIL(USAGE, "--seeds is '%s': a list like 1..5 or 1,2,7 of numbers from 0 on", text);
         for (long long s = first; s <= last; s++) {
             if (*n == MOST_SEEDS)
                 return HS_FAIL(USAGE, "--seeds %s are more than %d", text, MOST_SEEDS);
+            for (int i = 0; i < *n; i++)
+                if (seed[i] == s)
+                    return HS_FAIL(USAGE, "--seeds is '%s': seed %lld is there twice, and is one run", text, s);
             seed[(*n)++] = s;
         }
         p = end + (*end == ',');

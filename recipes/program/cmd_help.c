@@ -101,7 +101,8 @@ static void print_overview(void)
         printf("  %-10s %s\n", hs_commands[i]->name, hs_commands[i]->summary);
     puts("\nhalfstep COMMAND --help has examples and options; halfstep COMMAND --help --all every setting; halfstep help --man the man "
          "page.\n"
-         "Exit codes: 0 done, 2 bad input or a refusal of the system, 3 training diverged, 75 stopped by a signal after saving.");
+         "Exit codes: 0 done, 2 bad input or a refusal of the system, 3 training diverged or what a model gives is no finite number, 75 "
+         "stopped by a signal after saving.");
 }
 
 // ---- man page
@@ -180,7 +181,8 @@ static void print_man(const hs_config_table *table)
     puts(".SH SETTINGS\nKeys of a configuration file (YAML, nested by section), or on the command line as \\-\\-section.key=value.");
     man_keys(&table->schema, "");
     puts(".SH EXIT STATUS\n.TP\n.B 0\ndone\n.TP\n.B 2\nbad input, a damaged file, or a refusal of the operating system\n.TP\n.B 3\n"
-         "training diverged: gradients stayed non-finite\n.TP\n.B 70\na bug of Halfstep\n.TP\n.B 75\n"
+         "training diverged: gradients stayed non-finite; or what a model gives is no finite number\n.TP\n.B 70\na bug of "
+         "Halfstep\n.TP\n.B 75\n"
          "stopped by a signal (SIGTERM, SIGINT, SIGHUP, SIGUSR1, ...) after saving; the same command goes on");
 }
 

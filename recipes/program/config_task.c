@@ -200,11 +200,38 @@ hs_status hs_config_check_task(const hs_config *c)
     return check_epochs(c);
 }
 
+static bool is_chain(hs_arch m)
+{
+    const hs_key *k = hs_schema_find(m.family->settings, NULL, "model.crf").key;
+    return k && *(const bool *)((const char *)m.settings + k->offset);
+}
+
+// Also of a head that train.init_from has.
+static hs_status check_chain(const hs_config *c)
+{
+    const struct {
+        const char *key;
+        bool set;
+    } keys[] = { { "task.class_weights", c->task.class_weights != HS_WEIGHTS_NONE },
+                 { "task.label_smoothing", c->task.label_smoothing > 0 } };
+    char at[128], is[64];
+    for (int i = 0; i < HS_COUNT(keys) && is_chain(hs_config_arch(c)); i++) {
+        if (!keys[i].set)
+            continue;
+        hs_config_text(c, keys[i].key, is, sizeof is);
+        return HS_FAIL(USAGE, "%s%s is %s, but model.crf is true: a chain of tags has neither class weights nor label smoothing",
+                       hs_config_prefix(c, keys[i].key, at, sizeof at), keys[i].key, is);
+    }
+    return HS_OK;
+}
+
 // A model with a head for a task reads labelled data, and nothing else.
 hs_status hs_config_check_head(const hs_config *c)
 {
     char at[128], task[32];
     const hs_arch m = hs_config_arch(c);
+    if (hs_config_labelled(c))
+        HS_TRY(check_chain(c));
     if (hs_config_labelled(c) ? hs_config_about(c) != HS_ABOUT_LM || m.family->batch == HS_BATCH_TEXT : !hs_arch_task(m))
         return HS_OK;
     if (hs_config_labelled(c))

@@ -25,10 +25,8 @@ bool hs_trainer_due(const hs_trainer *t, int64_t every)
 }
 
 // ---- layers
-static int n_layers(const hs_trainer *t)
-{
-    return t->arch.family->depth(t->arch.settings, "");
-} // that of what is in none of them, less one
+// The depth of what is in none of them is one more.
+static int n_layers(const hs_trainer *t) { return t->arch.family->depth(t->arch.settings, ""); }
 
 int hs_trainer_stage(const hs_trainer *t)
 {
@@ -126,13 +124,13 @@ hs_status hs_trainer_report(hs_trainer *t)
     return hs_judge_report(t->judge, dir, title);
 }
 
-void hs_trainer_tell_result(const hs_trainer *t)
+void hs_trainer_tell_result(hs_trainer *t)
 {
     char dir[4096], path[4200], *text = NULL;
     size_t bytes;
     if (!t->corpus.labelled.all || t->at.best_val_loss < 0)
         return;
-    hs_progress *p = (hs_progress *)&t->progress;
+    hs_progress *p = &t->progress;
     report_dir(t, dir, sizeof dir);
     hs_progress_say(p, "best         %s %.4f, of step %lld: %s/BEST", t->metric, t->at.best_score, (long long)t->at.best_step,
                     t->run.checkpoints);

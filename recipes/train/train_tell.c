@@ -124,8 +124,8 @@ void hs_trainer_tell_data(const hs_trainer *t)
     char tokens[32], what[128];
     hs_progress *p = (hs_progress *)&t->progress;
     if (t->corpus.labelled.all)
-        snprintf(what, sizeof what, "%lld labelled examples, %lld to validate", (long long)t->corpus.labelled.train.n,
-                 (long long)t->corpus.labelled.val.n);
+        snprintf(what, sizeof what, "%lld labelled example%s, %lld to validate", (long long)t->corpus.labelled.train.n,
+                 hs_plural(t->corpus.labelled.train.n), (long long)t->corpus.labelled.val.n);
     else if (t->corpus.shards.n)
         snprintf(what, sizeof what, "%d shard%s of sequences", t->corpus.shards.n, hs_plural(t->corpus.shards.n));
     else if (t->corpus.n_sources > 1)

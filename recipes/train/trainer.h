@@ -103,7 +103,7 @@ double hs_trainer_score(const hs_trainer *t); // of the last evaluation, by the 
 bool hs_trainer_note_best(hs_trainer *t);     // true: the last evaluation is the best so far
 bool hs_trainer_enough(const hs_trainer *t);  // train.patience is at its end
 hs_status hs_trainer_report(hs_trainer *t);   // of the last evaluation, in the run's folder
-void hs_trainer_tell_result(const hs_trainer *t);
+void hs_trainer_tell_result(hs_trainer *t);
 
 // Of train_phase.c.
 // Does the state stand at the end of a phase behind which there is another: then it becomes that one's beginning.

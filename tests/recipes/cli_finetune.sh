@@ -74,6 +74,11 @@ for more in --task.class_weights=balanced "--task.class_weights=list --task.weig
   expect 0 '' finetune tokens ner.conll other $more --train.steps=5 --model.dropout=0.1 --train.log_every=1 --resume none --overwrite
   [ -n "$(field loss other/metrics.jsonl | sed -n 5p)" ] && [ "$(field loss other/metrics.jsonl | sed -n 5p)" != "$base" ] || fail "$more: the same loss"
 done
+expect 2 'task.class_weights is balanced, but model.crf is true: a chain' run no --task.class_weights=balanced --model.crf=true
+expect 2 'task.label_smoothing is 0.1, but model.crf is true' run no --task.label_smoothing=0.1 --model.crf=true
+for seeds in 1,1 1..3,2; do expect 2 'seed [12] is there twice' run no --seeds $seeds; done
+for seeds in ..5 0.. 1,x; do expect 2 'a list like 1..5 or 1,2,7' run no --seeds $seeds; done
+expect 2 '"a" is given as the text and as the second text' "$halfstep" finetune lm --init_from writer --data.train train/chat.jsonl --task.text a --task.text2 a --data.val 0 --out no
 expect 2 'task.weights has 2 numbers, but there are 5 classes: O, B-LOC' run no --task.class_weights=list --task.weights=1,2
 
 # ---- enough is enough
