@@ -143,7 +143,8 @@ static void add_length(const hs_score_report *r, hs_text *t)
 
 void hs_score_text(const hs_score_report *r, hs_text *t)
 {
-    hs_text_add(t, "%s: %s\n%lld %s, scored as by %s\n\n", r->task, r->title, (long long)r->examples, r->unit, r->scores->scorer);
+    const int unit = (int)strlen(r->unit) - (r->examples == 1); // "1 row"
+    hs_text_add(t, "%s: %s\n%lld %.*s, scored as by %s\n\n", r->task, r->title, (long long)r->examples, unit, r->unit, r->scores->scorer);
     add_scores(r, t);
     if (r->classes)
         add_classes(r, t);

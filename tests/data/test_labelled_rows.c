@@ -134,6 +134,26 @@ static void rows_of_words(void **state)
     drop(&x);
 }
 
+// Of a choice of examples the neighbours are those of the file.
+static void rows_of_a_choice(void **state)
+{
+    (void)state;
+    hs_tokenizer *t = letters();
+    hs_examples *e = open_as(HS_ABOUT_TOKENS, "choice", "a O\n\nb O\nc X\n\nd O\n\ne X\n"), view = *e;
+    hs_example some[] = { e->example[1], e->example[3] };
+    hs_source *s;
+    view.example = some, view.n = 2, view.read = e->example, view.n_read = e->n;
+    OK(hs_labelled_new(
+        &s, &(hs_labelled_opts){ .examples = &view, .rows = { .tokenizer = t, .max_length = 16, .context = 1 }, .frozen = true }));
+    check_row(t, hs_labelled_row(s, 0), "[CLS] a b c d [SEP]");
+    check_row(t, hs_labelled_row(s, 1), "[CLS] d e [SEP]");
+    assert_int_equal(hs_labelled_row(s, 0)->example, 0);
+    assert_int_equal(hs_labelled_row(s, 1)->example, 1);
+    hs_source_free(s);
+    hs_examples_close(e);
+    hs_tokenizer_free(t);
+}
+
 static void rows_of_spans(void **state)
 {
     (void)state;
@@ -274,8 +294,9 @@ static void resumes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_of_texts), cmocka_unit_test(rows_of_words), cmocka_unit_test(rows_of_spans),
-        cmocka_unit_test(rows_of_turns), cmocka_unit_test(batches),       cmocka_unit_test(resumes),
+        cmocka_unit_test(rows_of_texts), cmocka_unit_test(rows_of_words), cmocka_unit_test(rows_of_a_choice),
+        cmocka_unit_test(rows_of_spans), cmocka_unit_test(rows_of_turns), cmocka_unit_test(batches),
+        cmocka_unit_test(resumes),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -75,6 +75,12 @@ predict tokens plain.txt >stdout.txt
 predict tokens plain.txt --json >stdout.txt
 json_lines stdout.txt
 grep -q '"words": \["a", ",", "b", "(", "c", ")"\]' stdout.txt || fail "words of a text, --json: $(cat stdout.txt)"
+cp -r tokens tabbed
+sed -i 's/"\(O\|B-LOC\|I-LOC\)"/"\1\\tx\\ny"/' tabbed/config.json
+predict tabbed words.conll >stdout.txt
+[ "$(grep -Ec '^[abc][ 	].* (O|B-LOC|I-LOC)_x_y.?$' stdout.txt)" -eq 3 ] || fail "labels with a tab and a line feed in CoNLL: $(cat stdout.txt)"
+predict tabbed plain.txt >stdout.txt
+[ "$(awk -F '\t' 'NF && NF != 2' stdout.txt | wc -l)" -eq 0 ] || fail "labels with a tab, words of a text: $(cat stdout.txt)"
 mkdir nemo
 printf 'a b\nc\n' >nemo/text_dev.txt
 predict tokens nemo/text_dev.txt --format nemo >stdout.txt
