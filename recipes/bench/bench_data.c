@@ -229,6 +229,7 @@ static hs_status measure(bench *b)
     }
     HS_TRY(hs_config_set_int(c, "model.vocab", vocab, "--file"));
     b->feed = hs_feed_of(c);
+    b->feed.distill = (hs_distill){ 0 }; // of a student without its teacher
     hs_feed_set_length(&b->feed, b->seq);
     b->feed.seed = 1, b->feed.batch = b->batch;
     HS_TRY(open_engine(b));

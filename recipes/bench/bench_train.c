@@ -34,6 +34,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
 {
     const hs_config *c = &r->config;
     b->feed = hs_feed_of(c);
+    b->feed.distill = (hs_distill){ 0 }; // of a student without its teacher
     b->feed.layout = HS_SEQ_UNPADDED; // full sequences: no layout has anything to do
     hs_feed_set_length(&b->feed, r->o->seq ? r->o->seq : b->feed.length);
     b->setup = hs_feed_setup(&b->feed, c->train.batch);

@@ -2,6 +2,7 @@
 #include "recipes/program/budget.h"
 #include "models/lora.h"
 #include "recipes/train/progress.h"
+#include "recipes/train/teacher.h"
 #include "recipes/train/train_feed.h"
 #include <stdlib.h>
 #include <string.h>
@@ -88,15 +89,25 @@ void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t 
     b->traffic_bytes = b->info.traffic_bytes * (double)c->train.accumulate;
 }
 
+hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch)
+{
+    hs_feed feed = hs_feed_of(c);
+    feed.batch = micro_batch;
+    HS_TRY(hs_teacher_bytes(c, &feed, &e->model->policy, e->device, &b->teacher));
+    b->total += b->teacher;
+    return HS_OK;
+}
+
 static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev, bool *yes)
 {
     hs_budget b;
     hs_engine *e;
     HS_TRY(hs_budget_engine(&e, c, policy, windows, dev, false));
     hs_budget_of(&b, e, c, windows);
+    const hs_status st = hs_budget_add_teacher(&b, e, c, windows);
     *yes = b.total <= bytes;
     hs_engine_free(e);
-    return HS_OK;
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows)
@@ -122,6 +133,7 @@ hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_polic
     hs_budget b;
     char need[32], have[32];
     hs_budget_of(&b, e, c, c->train.batch);
+    HS_TRY(hs_budget_add_teacher(&b, e, c, c->train.batch));
     const size_t total = b.total, available = hs_cpu_free_bytes();
     if (total <= available)
         return HS_OK;

@@ -12,6 +12,7 @@ typedef struct hs_budget {
     size_t masters, weights, gradients, moments; // f32 values; low copies that products read; f32; f32
     size_t packed;                               // copies of weights laid out for products; only with accumulation
     size_t activations, workspace;               // of the training plan: values, scratch
+    size_t teacher;                              // all of it; 0: there is none
     size_t inputs;                               // of both plans, in their slots
     size_t evaluation;                           // by which the evaluation plan exceeds the training plan
     size_t snapshot, loader;
@@ -28,6 +29,7 @@ typedef struct hs_budget {
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
                            bool loads_values);
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch);
+hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch); // distill.teacher's part
 // Largest micro-batch whose total stays within `bytes`; 0: not even one window.
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows);
 // Of the engine of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this

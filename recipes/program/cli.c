@@ -13,7 +13,7 @@ static const struct alias {
     const char *option, *key;
 } aliases[] = {
     { "dtype", "amp.policy" }, { "device", "exec.device" },        { "threads", "exec.threads" },
-    { "isa", "exec.isa" },     { "init_from", "train.init_from" },
+    { "isa", "exec.isa" },     { "init_from", "train.init_from" }, { "teacher", "distill.teacher" },
 };
 
 // Index of `word` in "a|b|c"; -1 if it is not there.

@@ -33,6 +33,7 @@ static const byte_class classes[] = {
     { "moments", offsetof(hs_budget, moments), "what the optimizer keeps of each trained parameter" },
     { "activations", offsetof(hs_budget, activations), "values and their gradients, placed by liveness: what finds no room there" },
     { "workspace", offsetof(hs_budget, workspace), "scratch of kernels" },
+    { "teacher", offsetof(hs_budget, teacher), "its weights, workspace and inputs; it has no gradients and no moments" },
     { "inputs", offsetof(hs_budget, inputs), "static inputs, in two slots: one is fed while the other is read" },
     { "evaluation", offsetof(hs_budget, evaluation), "beyond what training leaves it" },
     { "snapshot", offsetof(hs_budget, snapshot), "of values and moments, while a checkpoint is written" },
@@ -90,8 +91,7 @@ static hs_status take_labels(hs_config *c, const hs_run_dir *run, const char *di
                                                                                        : HS_OK;
     }
     HS_TRY(hs_weights_classes(c, run, &head));
-    hs_status st =
-        hs_corpus_open(&corpus, &(hs_corpus_from){ .config = c, .tokenizer_dir = dir, .labels = &head, .labels_of = run->init });
+    hs_status st = hs_corpus_open(&corpus, &(hs_corpus_from){ .config = c, .tokenizer_dir = dir, .labels = &head, .labels_of = run->init });
     hs_labels_free(&head);
     HS_TRY(st);
     const hs_examples *e = corpus.labelled.all;
@@ -110,7 +110,8 @@ static hs_status settle_model(hs_config *c, int want)
     hs_run_dir run = { .lock = -1 };
     const char *dir;
     int64_t n;
-    if (!c->train.init_from[0] && hs_config_model_int(c, "model.vocab") && !names_tokenizer(c) && !hs_config_labelled(c))
+    if (!c->train.init_from[0] && !hs_config_learns(c) && hs_config_model_int(c, "model.vocab") && !names_tokenizer(c) &&
+        !hs_config_labelled(c))
         return HS_OK;
     if (c->train.init_from[0])
         HS_TRY(hs_ckpt_resolve(c->train.init_from, want, run.init, sizeof run.init));
@@ -249,6 +250,7 @@ static hs_status plan_phase(const hs_cli *cli, const hs_config *c, const phase_a
     HS_TRY(hs_budget_largest(c, &policy, memory, dev, &largest));
     HS_TRY(hs_budget_engine(&e, c, &policy, c->train.batch, dev, false));
     hs_budget_of(&b, e, c, c->train.batch);
+    HS_TRY(hs_budget_add_teacher(&b, e, c, c->train.batch));
     if (!o->common.json && at->name)
         printf("%sphase        %d%s%s: %lld steps, optim.lr %g\n", at->phase ? "\n" : "", at->phase, at->name[0] ? ", " : "", at->name,
                (long long)c->train.steps, c->optim.lr);

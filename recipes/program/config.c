@@ -297,7 +297,8 @@ static hs_status check_objective(const hs_config *c, int i)
     char key[HS_KEY_NAME], at[128], value[32];
     snprintf(key, sizeof key, "data.objectives.%d.kind", i);
     hs_config_text(c, key, value, sizeof value);
-    if (!hs_arch_wears(hs_config_arch(c), needs[o->segments]))
+    const bool taught = hs_config_learns(c) && o->segments == HS_SEGMENTS_FULL; // by hidden states and relations, without a head
+    if (!taught && !hs_arch_wears(hs_config_arch(c), needs[o->segments]))
         return HS_FAIL(USAGE, "%s%s is %s, but this %s has no head for %s", hs_config_prefix(c, key, at, sizeof at), key, value,
                        hs_config_arch(c).family->name, heads[needs[o->segments]]);
     if (o->masked + o->random > 1 + 1e-9)
@@ -346,6 +347,7 @@ static hs_status check_one(const hs_config *c, bool data_needed)
 hs_status hs_config_check(const hs_config *c, bool data_needed)
 {
     HS_TRY(hs_config_check_task(c));
+    HS_TRY(hs_config_check_distill(c));
     if (!c->n_phases)
         return check_one(c, data_needed);
     hs_config *one = malloc(sizeof *one);

@@ -104,6 +104,14 @@ typedef struct hs_config {
         hs_string targets;
         bool pooler; // no key: train it too, as the weights have none
     } adapter;
+    struct { // what a student is held by to its teacher; config_distill.c
+        hs_string teacher;
+        hs_ints layers;
+        double temperature, soft, hard, cosine, hidden, relation;
+        int rows, relations; // HS_ROWS_PREDICTED, HS_ROWS_ALL; index into the pairs of hs_config_distill
+        int64_t relation_heads, teacher_layer, student_layer;
+        int64_t other_width, other_layers, other_labels; // no keys: of the teacher, from hs_teacher_take on
+    } distill;
     struct {
         int policy;   // hs_dtype_option
         int residual; // HS_RESIDUAL_F32, HS_RESIDUAL_LOW
@@ -132,6 +140,7 @@ enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
 enum { HS_HEAD_KEEP, HS_HEAD_NEW };
+enum { HS_ROWS_PREDICTED, HS_ROWS_ALL };
 #define HS_TASK_KIND_WORDS "none|" HS_ABOUT_WORDS
 
 // Defaults of the table, which is borrowed.
@@ -165,6 +174,15 @@ hs_status hs_config_check_head(const hs_config *c);
 // Elements of task.labels as names; n 0: none. MEMORY, USAGE: an empty or a repeated name.
 hs_status hs_config_labels(const hs_config *c, hs_labels *out);
 
+// ---- a teacher (config_distill.c)
+static inline bool hs_config_learns(const hs_config *c) { return c->distill.teacher[0] != 0; }
+// Does distill.* go together, and with the rest? What files say of the teacher is not looked at.
+hs_status hs_config_check_distill(const hs_config *c);
+hs_status hs_config_check_student(const hs_config *c); // the same of the model, once it is known
+hs_distill hs_config_distill(const hs_config *c);      // a student's part of a plan's shape; of a run without a teacher nothing
+// What the mean of a loss is multiplied by in a run of these settings.
+double hs_config_loss_weight(const hs_config *c, hs_loss loss);
+
 // ---- phases: stretches of a run, one behind the other
 int hs_config_n_phases(const hs_config *c);                   // 1 where none are given: the whole run
 int64_t hs_config_phase_steps(const hs_config *c, int phase); // train.steps where there are none
@@ -181,7 +199,8 @@ hs_status hs_config_init_phases(hs_config_table *t); // part of hs_config_table_
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
 hs_status hs_config_check(const hs_config *c, bool data_needed);
 int64_t hs_config_most_batch(const hs_config *c); // train.batch at most, with this context
-// data.* and train.init_from relative to the folder of the file that set them become absolute; train.name defaults to its base name.
+// data.*, train.init_from and distill.teacher relative to the folder of the file that set them become absolute; train.name defaults to its
+// base name.
 hs_status hs_config_resolve_paths(hs_config *c, const char *file);
 void hs_config_text(const hs_config *c, const char *key, char *buf, size_t size); // value as text
 const char *hs_config_where(const hs_config *c, const char *key);                 // "config.yaml:12"; "default"

@@ -188,6 +188,7 @@ hs_status hs_config_resolve_paths(hs_config *c, const char *file)
     if (!is_word(c->data.tokenizer))
         HS_TRY(absolute(c->data.tokenizer, hs_config_where(c, "data.tokenizer"), file));
     HS_TRY(absolute(c->train.init_from, hs_config_where(c, "train.init_from"), file));
+    HS_TRY(absolute(c->distill.teacher, hs_config_where(c, "distill.teacher"), file));
     if (!c->train.name[0]) {
         char copy[PATH_MAX];
         snprintf(copy, sizeof copy, "%s", file);

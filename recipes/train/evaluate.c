@@ -19,6 +19,7 @@ typedef struct evaluation {
     const hs_feed *feed;
     hs_loss pair; // what the last output judges
     hs_judge *judge;
+    hs_teacher *teacher;
     hs_batch batch;
     int32_t *best; // the likeliest classes of an output; NULL: the plan does not tell
     double sum[HS_LOSSES];
@@ -45,12 +46,14 @@ static hs_status run_batch(evaluation *e, uint64_t first, int64_t n)
     in->n_micro = 1;
     for (int i = 0; i < HS_N_LOSS; i++)
         in->inv_count[i] = 1;
+    if (e->teacher)
+        HS_TRY(hs_teacher_show(e->teacher, HS_EVAL, &e->batch, e->run, e->plan));
     HS_TRY(hs_run_forward(e->run, e->plan));
     HS_TRY(hs_run_wait(e->run));
     e->out->tokens += e->batch.n[HS_COUNT_TOKENS];
     for (int i = 0; i < HS_LOSSES; i++) {
         e->sum[i] += hs_run_losses(e->run, e->plan)[i];
-        e->out->part[i].labels += hs_arch_wears(e->feed->arch, (hs_loss)i) ? e->batch.labels[i] : 0;
+        e->out->part[i].labels += hs_feed_has(e->feed, (hs_loss)i) ? hs_feed_labels(e->feed, &e->batch, (hs_loss)i) : 0;
     }
     if (e->judge)
         HS_TRY(hs_judge_batch(e->judge, e->run, e->plan, first, n));
@@ -89,11 +92,12 @@ static hs_status evaluate(evaluation *e, hs_source *source, int64_t at_once, int
     return run_samples(e, source, at_once, most);
 }
 
-hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_eval_result *out)
+hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_teacher *teacher,
+                      hs_eval_result *out)
 {
     const double start = hs_now();
     const hs_loss pair = hs_arch_wears(feed->arch, HS_LOSS_NEXT) ? HS_LOSS_NEXT : HS_LOSS_ORDER;
-    evaluation e = { .run = run, .plan = plan, .feed = feed, .pair = pair, .judge = judge, .out = out };
+    evaluation e = { .run = run, .plan = plan, .feed = feed, .pair = pair, .judge = judge, .teacher = teacher, .out = out };
     if (judge)
         hs_judge_begin(judge);
     *out = (hs_eval_result){ 0 };
@@ -104,7 +108,7 @@ hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *sou
     for (int i = 0; i < HS_LOSSES; i++) {
         hs_eval_part *p = &out->part[i];
         p->loss = p->labels ? e.sum[i] / (double)p->labels : NAN;
-        out->loss += p->labels ? p->loss : 0;
+        out->loss += p->labels ? feed->loss_weight[i] * p->loss : 0;
     }
     out->seconds = hs_now() - start;
     return HS_OK;

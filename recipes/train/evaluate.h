@@ -4,13 +4,14 @@
 #include "core/base/clock.h"
 #include "core/run/run.h"
 #include "recipes/train/judge.h"
+#include "recipes/train/teacher.h"
 
 typedef struct hs_eval_part { // one of the losses
     double loss;              // mean over its labels; NaN: there were none
     int64_t labels, hits;     // hits: labels that were the likeliest class
 } hs_eval_part;
 typedef struct hs_eval_result {
-    double loss; // the sum of the parts that have labels
+    double loss; // the sum of the parts that have labels, each with its weight
     hs_eval_part part[HS_LOSSES];
     bool has_hits;  // the plan tells the likeliest class
     int64_t tokens; // that were read: of running text each is a label as well
@@ -18,7 +19,9 @@ typedef struct hs_eval_result {
 } hs_eval_result;
 // The samples of one epoch of the source, as many in a batch as hs_feed_eval_samples says. most (0: all) takes that many, in batches spread
 // evenly over the epoch. Leaves the step alone. judge: (may be NULL) begun, and told of each batch.
-hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_eval_result *out);
+// teacher: (may be NULL) of a student's plan.
+hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_teacher *teacher,
+                      hs_eval_result *out);
 
 extern const char *const hs_loss_words[HS_LOSSES]; // "mlm", "next", ..., "relation": as metrics call them where a batch has several
 static inline double hs_eval_accuracy(const hs_eval_part *p) { return p->labels ? (double)p->hits / (double)p->labels : 0; }

@@ -24,7 +24,7 @@ typedef struct hs_progress {
     int n, at;
 } hs_progress;
 
-enum { HS_PROGRESS_PARTS = 3 };
+enum { HS_PROGRESS_PARTS = 8 };
 typedef struct hs_progress_part { // of the loss
     const char *name;
     double loss, accuracy; // accuracy: of an evaluation; NaN: not known

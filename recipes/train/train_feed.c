@@ -226,6 +226,8 @@ static int64_t usual_predictions(const hs_feed *f)
 hs_feed hs_feed_of_arch(hs_arch m)
 {
     hs_feed f = { .arch = m, .kind = hs_arch_batch(m), .length = hs_arch_int(m, "model.context"), .batch = 1 };
+    for (int i = 0; i < HS_LOSSES; i++)
+        f.loss_weight[i] = 1;
     if (f.kind == HS_BATCH_LABELLED)
         hs_labelled_of_arch(&f);
     if (f.kind == HS_BATCH_MASKED) {
@@ -256,7 +258,43 @@ hs_feed hs_feed_of(const hs_config *c)
     f.layout = (hs_seq_layout)c->data.layout;
     f.seed = (uint64_t)c->train.seed;
     f.batch = c->train.batch;
+    f.distill = hs_config_distill(c);
+    for (int i = 0; i < HS_LOSSES; i++)
+        f.loss_weight[i] = hs_config_loss_weight(c, (hs_loss)i);
     return f;
+}
+
+// ---- losses
+bool hs_feed_has(const hs_feed *f, hs_loss which)
+{
+    const bool own[HS_LOSSES] = { [HS_LOSS_SOFT] = f->distill.tap[HS_TAP_LOGITS],
+                                  [HS_LOSS_COSINE] = f->distill.cosine,
+                                  [HS_LOSS_HIDDEN] = f->distill.square,
+                                  [HS_LOSS_RELATION] = f->distill.tap[HS_TAP_QKV] };
+    return own[which] || hs_arch_wears(f->arch, which);
+}
+
+int64_t hs_feed_labels(const hs_feed *f, const hs_batch *b, hs_loss which)
+{
+    if (which <= HS_LOSS_TASK)
+        return b->labels[which];
+    if (!hs_feed_has(f, which))
+        return 0;
+    switch (which) {
+    case HS_LOSS_SOFT:
+        return hs_arch_task(f->arch)                                ? b->labels[HS_LOSS_TASK]
+               : f->distill.every_row && f->kind == HS_BATCH_MASKED ? b->n[HS_COUNT_TOKENS]
+                                                                    : b->labels[HS_LOSS_TOKENS];
+    case HS_LOSS_RELATION:
+        return b->n[HS_COUNT_SEQS];
+    default:
+        return b->n[HS_COUNT_TOKENS];
+    }
+}
+
+double hs_feed_counted(const hs_feed *f, const hs_batch *b, hs_loss which)
+{
+    return b->weights[which] > 0 ? b->weights[which] : (double)hs_feed_labels(f, b, which);
 }
 
 void hs_feed_set_length(hs_feed *f, int64_t length)
@@ -268,7 +306,12 @@ void hs_feed_set_length(hs_feed *f, int64_t length)
 }
 
 // ---- capacities
-hs_arch_setup hs_feed_setup(const hs_feed *f, int64_t samples) { return (hs_arch_setup){ f->arch, kind_of(f)->shape(f, samples) }; }
+hs_arch_setup hs_feed_setup(const hs_feed *f, int64_t samples)
+{
+    hs_arch_setup s = { f->arch, kind_of(f)->shape(f, samples) };
+    s.shape.distill = f->distill;
+    return s;
+}
 
 int64_t hs_feed_eval_samples(const hs_feed *f)
 {

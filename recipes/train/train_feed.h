@@ -28,6 +28,9 @@ typedef struct hs_feed {
     double label_smoothing;
     hs_span_opts span; // how answers are read out of logits
     int64_t batch;     // samples of a micro-batch, which layouts go by
+    // of a student
+    hs_distill distill;
+    double loss_weight[HS_LOSSES]; // what the mean of each loss is multiplied by; 1 but beside a teacher
 } hs_feed;
 
 hs_feed hs_feed_of(const hs_config *c); // of a configuration that hs_config_check took; its settings are borrowed
@@ -35,6 +38,11 @@ hs_feed hs_feed_of_arch(hs_arch m);     // by the model alone: all of its positi
 // Takes over from a configuration, the one that a checkpoint was trained with, what an evaluation goes by: length, predictions, objectives,
 // how rows of examples are made. One with a task.kind makes it a feed of labelled examples.
 void hs_feed_take(hs_feed *f, const hs_config *c);
+
+// Is the loss part of what the run goes by; how many rows of a batch it is the mean over, and their weights' sum.
+bool hs_feed_has(const hs_feed *f, hs_loss which);
+int64_t hs_feed_labels(const hs_feed *f, const hs_batch *b, hs_loss which);
+double hs_feed_counted(const hs_feed *f, const hs_batch *b, hs_loss which);
 
 void hs_feed_set_length(hs_feed *f, int64_t length); // and predictions in proportion
 

@@ -58,12 +58,17 @@ static hs_status open_corpus(hs_trainer *t)
     hs_labels_free(&t->classes);
     if (hs_config_labelled(t->c))
         HS_TRY(hs_weights_classes(t->c, &t->run, &t->classes));
+    const bool taught = hs_config_labelled(t->c) && !t->classes.n;
+    if (taught)
+        HS_TRY(hs_teacher_classes(t->c, &t->classes));
     const hs_status st = hs_corpus_open(&t->corpus, &(hs_corpus_from){ .config = t->c,
                                                                        .run_dir = t->run.dir,
                                                                        .tokenizer_dir = tokenizer_folder(t, weights),
                                                                        .given = t->tokenizer,
                                                                        .labels = &t->classes,
-                                                                       .labels_of = t->run.from[0] ? t->run.from : t->run.init });
+                                                                       .labels_of = taught           ? t->c->distill.teacher
+                                                                                    : t->run.from[0] ? t->run.from
+                                                                                                     : t->run.init });
     if (st != HS_OK)
         return hs_config_in_phase(st, t->whole, (int)t->at.phase);
     if (!t->tokenizer) // goes on to the next phase
@@ -101,7 +106,8 @@ static hs_status settle_labels(hs_trainer *t)
     const hs_examples *e = t->corpus.labelled.all;
     if (!e || e->about == HS_ABOUT_SPAN || e->about == HS_ABOUT_LM)
         return HS_OK;
-    return hs_weights_labels(t->whole, e->about == HS_ABOUT_REGRESSION ? e->n_values : e->labels.n);
+    HS_TRY(hs_weights_labels(t->whole, e->about == HS_ABOUT_REGRESSION ? e->n_values : e->labels.n));
+    return hs_teacher_check_labels(t->whole);
 }
 
 hs_status hs_phase_settle(hs_trainer *t)
@@ -109,6 +115,7 @@ hs_status hs_phase_settle(hs_trainer *t)
     HS_TRY(open_corpus(t));
     HS_TRY(hs_weights_vocabulary(t->whole, hs_tokenizer_vocab(t->tokenizer)));
     HS_TRY(hs_weights_pad(t->whole, t->tokenizer));
+    HS_TRY(hs_teacher_check_tokenizer(t->whole, t->tokenizer));
     HS_TRY(settle_labels(t));
     HS_TRY(hs_config_phase(t->c, t->whole, (int)t->at.phase));
     t->arch = hs_config_arch(t->c);
@@ -237,8 +244,10 @@ static hs_status load_weights(hs_trainer *t)
                                                                      .heads_open = true,
                                                                      .fresh = t->c->task.head == HS_HEAD_NEW ? HS_TASK_SCOPES : NULL };
     hs_engine *e = t->engine;
+    if (!t->run.from[0] && !t->run.init[0])
+        return t->teacher ? hs_teacher_begin(t->teacher, t->c, e->params) : HS_OK;
     if (!t->run.from[0])
-        return t->run.init[0] ? hs_ckpt_load_params(t->run.init, &start, e->params) : HS_OK;
+        return hs_ckpt_load_params(t->run.init, &start, e->params);
     HS_TRY(hs_ckpt_load_params(t->run.from, &names, e->params));
     HS_TRY(hs_ckpt_load_train(t->run.from, e->params, &t->at));
     if (t->at.seed != (uint64_t)t->c->train.seed)
@@ -264,7 +273,11 @@ hs_status hs_phase_engine(hs_trainer *t)
     HS_TRY(hs_engine_start(t->engine));
     HS_TRY(hs_trainer_rates(t));
     t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
+    if (hs_config_learns(t->c) && !t->teacher)
+        HS_TRY(hs_teacher_open(&t->teacher, t->c, &t->feed, &t->policy, t->device));
     HS_TRY(load_weights(t));
+    if (t->teacher)
+        HS_TRY(hs_teacher_settle(t->teacher));
     t->saved_step = hs_run_dir_holds(&t->run, t->run.from) ? t->at.step : -1;
     return HS_OK;
 }
@@ -339,8 +352,9 @@ void hs_phase_close(hs_trainer *t)
     hs_profile_free(t->profile);
     hs_ckpt_free(t->ckpt);
     hs_engine_free(t->engine);
+    hs_teacher_free(t->teacher);
     hs_corpus_close(&t->corpus);
-    t->loader = NULL, t->validation = NULL, t->judge = NULL, t->profile = NULL, t->ckpt = NULL, t->engine = NULL;
+    t->teacher = NULL, t->loader = NULL, t->validation = NULL, t->judge = NULL, t->profile = NULL, t->ckpt = NULL, t->engine = NULL;
 }
 
 // ---- from one to the next

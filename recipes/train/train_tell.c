@@ -17,11 +17,17 @@ static double last_loss(const hs_trainer *t)
     return sum;
 }
 
-// Parts of the loss that there may be: those of the model's heads, where it has several or masks tokens.
-static bool has_part(const hs_trainer *t, int i) { return t->feed.predictions && hs_arch_wears(t->arch, (hs_loss)i); }
+// Parts of the loss that there may be: those of the model's heads, where it has several or masks tokens, and all beside a teacher.
+static bool has_part(const hs_trainer *t, int i)
+{
+    return (t->feed.predictions || t->feed.distill.role) && hs_feed_has(&t->feed, (hs_loss)i);
+}
 
 // A head that no objective has labels for has no loss: 0 would look like one that is perfect.
-static bool trained_part(const hs_trainer *t, int i) { return has_part(t, i) && t->labelled[i]; }
+static bool trained_part(const hs_trainer *t, int i) { return has_part(t, i) && t->labelled[i] && t->feed.loss_weight[i] > 0; }
+
+// The mean over its labels, without the weight that it has in the sum.
+static double part_of(const hs_trainer *t, int i) { return last_losses(t)[i] / t->feed.loss_weight[i]; }
 
 enum { MOST_METRICS = 32 + HS_SCORES_MOST, METRIC_NAME = 32 };
 typedef struct metrics {
@@ -45,7 +51,7 @@ static void add_evaluation(const hs_trainer *t, metrics *m)
         if (!has_part(t, i) || !p->labels)
             continue;
         add(m, "val_", hs_loss_words[i], "_loss", p->loss);
-        if (t->result.has_hits)
+        if (t->result.has_hits && i <= HS_LOSS_TASK)
             add(m, "val_", hs_loss_words[i], "_accuracy", hs_eval_accuracy(p));
     }
     for (int i = 0; i < t->scores.n && t->judge; i++)
@@ -74,7 +80,7 @@ static void make_metrics(const hs_trainer *t, bool evaluated, metrics *m)
         add(m, "", usual[i].name, "", usual[i].value);
     for (int i = 0; i < HS_LOSSES; i++)
         if (trained_part(t, i))
-            add(m, "", hs_loss_words[i], "_loss", last_losses(t)[i]);
+            add(m, "", hs_loss_words[i], "_loss", part_of(t, i));
     if (hs_config_n_phases(t->whole) > 1)
         add(m, "", "phase", "", (double)t->at.phase);
     if (evaluated)
@@ -95,12 +101,13 @@ hs_status hs_trainer_tell_step(hs_trainer *t, bool log, bool evaluated)
                                .line = log && (!show || evaluated || done == t->progress.steps || hs_trainer_due(t, show)) };
     if (evaluated && t->judge)
         shown.score_name = t->metric, shown.score = hs_trainer_score(t);
-    for (int i = 0; i < HS_LOSSES && has_part(t, HS_LOSS_TOKENS); i++)
+    for (int i = 0; i < HS_LOSSES && (has_part(t, HS_LOSS_TOKENS) || t->teacher); i++)
         if (trained_part(t, i))
             shown.part[shown.n_parts++] =
-                (hs_progress_part){ hs_loss_words[i], last_losses(t)[i],
-                                    evaluated && t->result.has_hits && t->result.part[i].labels ? hs_eval_accuracy(&t->result.part[i])
-                                                                                                : NAN };
+                (hs_progress_part){ hs_loss_words[i], part_of(t, i),
+                                    evaluated && t->result.has_hits && i <= HS_LOSS_TASK && t->result.part[i].labels
+                                        ? hs_eval_accuracy(&t->result.part[i])
+                                        : NAN };
     hs_progress_show(&t->progress, &shown);
     if (!log)
         return HS_OK;
@@ -162,6 +169,9 @@ void hs_trainer_tell_start(const hs_trainer *t)
                         hs_human_count((double)trained, count, sizeof count), (long long)t->c->adapter.rank);
     else if (trained < all)
         hs_progress_say(p, "%s of them are trained (train.freeze)", hs_human_count((double)trained, count, sizeof count));
+    if (t->teacher)
+        hs_progress_say(p, "teacher      %s, %s parameters", t->c->distill.teacher,
+                        hs_human_count((double)hs_params_count(hs_teacher_model(t->teacher)->params), count, sizeof count));
     if (t->policy_note)
         hs_progress_say(p, "%s", t->policy_note);
     if (t->run.from[0])

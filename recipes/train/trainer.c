@@ -12,21 +12,19 @@
 enum { MAX_SKIPPED_IN_ROW = 10 };
 
 // ---- one step
-// Labels, each with its weight.
-static double counted(const hs_batch *b, int loss) { return b->weights[loss] > 0 ? b->weights[loss] : (double)b->labels[loss]; }
-
-// Of a loss: 1 over its labels; one without labels counts 0.
-static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m, int loss)
+// Of a loss: 1 over its labels, times its weight among the losses; one without labels counts 0.
+static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m, hs_loss loss)
 {
     const int n = (int)t->c->train.accumulate;
-    int64_t labels = batch[m]->labels[loss];
+    const double share = t->feed.loss_weight[loss];
+    int64_t labels = hs_feed_labels(&t->feed, batch[m], loss);
     if (t->c->loss.normalize == HS_NORMALIZE_MICRO)
-        return labels ? (float)(1 / (n * counted(batch[m], loss))) : 0;
+        return labels ? (float)(share / (n * hs_feed_counted(&t->feed, batch[m], loss))) : 0;
     double weights = 0;
     labels = 0;
     for (int i = 0; i < n; i++)
-        labels += batch[i]->labels[loss], weights += counted(batch[i], loss);
-    return weights == (double)labels ? hs_inv_count(labels) : (float)(1 / weights);
+        labels += hs_feed_labels(&t->feed, batch[i], loss), weights += hs_feed_counted(&t->feed, batch[i], loss);
+    return share == 1 && weights == (double)labels ? hs_inv_count(labels) : labels ? (float)(share / weights) : 0;
 }
 
 static void note_labels(hs_trainer *t, const hs_batch *const *batch, int n)
@@ -34,7 +32,7 @@ static void note_labels(hs_trainer *t, const hs_batch *const *batch, int n)
     for (int i = 0; i < HS_LOSSES; i++) {
         t->labelled[i] = false;
         for (int m = 0; m < n; m++)
-            t->labelled[i] = t->labelled[i] || batch[m]->labels[i] > 0;
+            t->labelled[i] = t->labelled[i] || hs_feed_labels(&t->feed, batch[m], (hs_loss)i) > 0;
     }
 }
 
@@ -55,8 +53,10 @@ static hs_status run_step(hs_trainer *t)
     for (int m = 0; m < n; m++) {
         HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], batch[m]));
         e->in->n_micro = n;
-        for (int i = 0; i < HS_N_LOSS; i++)
-            e->in->inv_count[i] = inv_count(t, batch, m, i);
+        for (int i = 0; i < HS_LOSSES; i++)
+            e->in->inv_count[i] = inv_count(t, batch, m, (hs_loss)i);
+        if (t->teacher)
+            HS_TRY(hs_teacher_show(t->teacher, HS_TRAIN, batch[m], e->run, e->plan[HS_TRAIN]));
         HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
         tokens += batch[m]->n[HS_COUNT_TOKENS];
     }
@@ -126,7 +126,7 @@ static hs_status read_records(hs_trainer *t)
 // ---- evaluation
 static hs_status evaluate_on(hs_trainer *t, int64_t limit)
 {
-    HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->feed, t->validation, limit, t->judge, &t->result));
+    HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->feed, t->validation, limit, t->judge, t->teacher, &t->result));
     if (t->judge)
         HS_TRY(hs_judge_scores(t->judge, &t->scores));
     t->val_loss = t->result.loss;

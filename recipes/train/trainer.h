@@ -73,6 +73,7 @@ typedef struct hs_trainer {
     const char *metric;    // what the best is judged by: "loss", or a score
     int64_t epoch;         // samples of one, where train.epochs counts; else 0
     hs_engine *engine;
+    hs_teacher *teacher; // NULL: there is none
     hs_loader *loader;
     hs_ckpt *ckpt;
     hs_profile *profile;      // NULL: not wanted, or told

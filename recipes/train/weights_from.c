@@ -1,6 +1,7 @@
 // weights_from: family, shape and vocabulary of the weights that a run starts or goes on with.
 #include "recipes/train/weights_from.h"
 #include "infer/session/session.h"
+#include "recipes/train/teacher.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +116,7 @@ static hs_status take_settings(hs_config *c, const hs_model_info *info, const hs
                            theirs);
         HS_TRY(hs_config_set(c, k->name, theirs, "train.init_from"));
     }
-    if (!heads && hs_arch_bare(hs_config_arch(c)))
+    if (!heads && hs_arch_bare(hs_config_arch(c)) && !hs_config_learns(c))
         return HS_FAIL(
             USAGE,
             "train.init_from %s is an encoder without a head, which has no loss: --model.mlm=true gives it one that predicts tokens, "
@@ -141,6 +142,7 @@ hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **toke
         HS_TRY(take_shape(c, run->from[0] ? run->from : run->init));
     else
         HS_TRY(hs_config_settle_task(c));
+    HS_TRY(hs_teacher_take(c));
     return hs_weights_tokenizer(c, run, tokenizer_dir);
 }
 

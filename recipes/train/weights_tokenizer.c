@@ -98,12 +98,23 @@ static hs_status load(hs_tokenizer **out, const job *t, const char *source)
     return HS_FAIL(USAGE, "the tokenizer of train.init_from cannot be read: %s", message);
 }
 
+// A student reads what its teacher does.
+static hs_status of_teacher(const job *t, const char **dir)
+{
+    *dir = t->run->from[0] ? t->run->from : t->c->distill.teacher;
+    if (!hs_tokenizer_found(*dir))
+        return HS_FAIL(USAGE, "distill.teacher %s has no tokenizer: name the one it was trained with, --data.tokenizer=FOLDER", *dir);
+    return HS_OK;
+}
+
 hs_status hs_weights_tokenizer(hs_config *c, const hs_run_dir *run, const char **dir)
 {
     const job *t = &(job){ c, run };
     const bool inits = t->c->train.init_from[0] != 0;
     const char *source = t->run->from[0] ? t->run->from : t->run->init;
     *dir = NULL;
+    if (hs_config_learns(c) && !inits && is(t, "auto"))
+        return of_teacher(t, dir);
     if (t->c->train.init_tokenizer == HS_INIT_REPLACE)
         return replaced(t);
     if (!source[0])

@@ -1,0 +1,119 @@
+// config_distill: what a teacher is for in a run - which of its values the student meets, with which weights - and what does not go
+// together.
+#include "ops/ops.h"
+#include "recipes/program/config.h"
+#include <string.h>
+
+static const int pairs[] = { HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV, HS_RELATION_QK | HS_RELATION_VV, HS_RELATION_QK };
+
+hs_distill hs_config_distill(const hs_config *c)
+{
+    const int64_t layers = hs_config_model_int(c, "model.layers"), layer = c->distill.student_layer ? c->distill.student_layer : layers;
+    if (!hs_config_learns(c))
+        return (hs_distill){ 0 };
+    return (hs_distill){ .role = HS_DISTILL_STUDENT,
+                         .tap = { [HS_TAP_QKV] = c->distill.relation > 0,
+                                  [HS_TAP_HIDDEN] = c->distill.cosine > 0 || c->distill.hidden > 0,
+                                  [HS_TAP_LOGITS] = c->distill.soft > 0 },
+                         .every_row = c->distill.rows == HS_ROWS_ALL,
+                         .layer = (int)layer - 1,
+                         .no_hard = c->distill.hard == 0,
+                         .temperature = (float)c->distill.temperature,
+                         .cosine = c->distill.cosine > 0,
+                         .square = c->distill.hidden > 0,
+                         .relation_heads = (int)c->distill.relation_heads,
+                         .pairs = pairs[c->distill.relations],
+                         .other_width = c->distill.other_width };
+}
+
+double hs_config_loss_weight(const hs_config *c, hs_loss loss)
+{
+    if (!hs_config_learns(c))
+        return loss <= HS_LOSS_TASK;
+    switch (loss) {
+    case HS_LOSS_SOFT:
+        return c->distill.soft;
+    case HS_LOSS_COSINE:
+        return c->distill.cosine;
+    case HS_LOSS_HIDDEN:
+        return c->distill.hidden;
+    case HS_LOSS_RELATION:
+        return c->distill.relation;
+    default:
+        return c->distill.hard;
+    }
+}
+
+// ---- agreement
+// A setting of distill.* that somebody has set; NULL: none.
+static const char *any_set(const hs_config *c)
+{
+    const hs_schema *s = &c->table->schema;
+    for (int i = 0; i < s->n; i++)
+        if (strncmp(s->key[i].name, "distill.", 8) == 0 && !hs_config_is_default(c, s->key[i].name))
+            return s->key[i].name;
+    return NULL;
+}
+
+// Does nobody train what the model wears?
+static hs_status check_heads(const hs_config *c)
+{
+    static const struct {
+        hs_loss loss;
+        const char *head, *without;
+    } heads[] = { { HS_LOSS_TOKENS, "predicts tokens", "model.mlm" },
+                  { HS_LOSS_NEXT, "judges next sentences", "model.next" },
+                  { HS_LOSS_ORDER, "judges the order of sentences", "model.order" },
+                  { HS_LOSS_TASK, "its task is for", "task.kind" } };
+    const hs_arch m = hs_config_arch(c);
+    char at[128];
+    if (c->distill.hard > 0)
+        return HS_OK;
+    for (int i = 0; i < HS_COUNT(heads); i++) {
+        const bool soft = c->distill.soft > 0 && (heads[i].loss == HS_LOSS_TOKENS || heads[i].loss == HS_LOSS_TASK);
+        if (hs_arch_wears(m, heads[i].loss) && !soft && hs_schema_find(m.family->settings, NULL, heads[i].without).key)
+            return HS_FAIL(USAGE, "%sdistill.hard is 0, so that nothing trains the head that %s: %s: false leaves it out",
+                           hs_config_prefix(c, "distill.hard", at, sizeof at), heads[i].head, heads[i].without);
+    }
+    return HS_OK;
+}
+
+static hs_status check_layers(const hs_config *c)
+{
+    char at[128];
+    const int64_t layers = hs_config_model_int(c, "model.layers");
+    if (c->distill.student_layer > layers)
+        return HS_FAIL(USAGE, "%sdistill.student_layer is %lld, but the model has %lld layers",
+                       hs_config_prefix(c, "distill.student_layer", at, sizeof at), (long long)c->distill.student_layer, (long long)layers);
+    if (c->distill.layers.n && c->distill.layers.n != layers)
+        return HS_FAIL(USAGE, "%sdistill.layers names %d layers of the teacher, but the model has %lld",
+                       hs_config_prefix(c, "distill.layers", at, sizeof at), c->distill.layers.n, (long long)layers);
+    return HS_OK;
+}
+
+hs_status hs_config_check_distill(const hs_config *c)
+{
+    char at[128];
+    const char *set = any_set(c);
+    if (!hs_config_learns(c) && set)
+        return HS_FAIL(USAGE, "%s%s is set, but there is no teacher: halfstep distill CONFIG --teacher FOLDER names it",
+                       hs_config_prefix(c, set, at, sizeof at), set);
+    if (!hs_config_learns(c))
+        return HS_OK;
+    if (!(c->distill.soft > 0 || c->distill.cosine > 0 || c->distill.hidden > 0 || c->distill.relation > 0))
+        return HS_FAIL(USAGE, "distill.soft, cosine, hidden and relation are all 0: nothing is learned from distill.teacher %s",
+                       c->distill.teacher);
+    if (c->data.layout != HS_SEQ_UNPADDED)
+        return HS_FAIL(USAGE, "%sdata.layout has padding, which would be learned from distill.teacher too: data.layout: unpadded",
+                       hs_config_prefix(c, "data.layout", at, sizeof at));
+    if (c->distill.layers.n && c->train.init_from[0])
+        return HS_FAIL(USAGE, "%sdistill.layers and train.init_from are both set: a student begins as layers of its teacher, or as that",
+                       hs_config_prefix(c, "distill.layers", at, sizeof at));
+    return HS_OK;
+}
+
+hs_status hs_config_check_student(const hs_config *c)
+{
+    HS_TRY(check_layers(c));
+    return check_heads(c);
+}
