@@ -38,6 +38,10 @@ typedef struct hs_pool_attr {
 typedef struct hs_argmax_attr {
     int32_t classes;
 } hs_argmax_attr;
+typedef struct hs_draw_attr {
+    int32_t classes;
+    int32_t frozen; // 1: neither seed nor step have a part in it
+} hs_draw_attr;
 typedef struct hs_tp_gather_attr {
     int32_t rank, ranks;
 } hs_tp_gather_attr;

@@ -117,6 +117,12 @@ typedef enum hs_pool_kind { HS_POOL_FIRST, HS_POOL_MEAN, HS_POOL_MAX, HS_POOL_LA
 hs_tensor *hs_pool(hs_graph *g, hs_tensor *x, hs_tensor *starts, hs_tensor *keys, hs_pool_kind kind);
 // y[n], i32: the column of the largest of the first `classes` of x [N, V]; of equal ones the first. No gradient.
 hs_tensor *hs_argmax(hs_graph *g, hs_tensor *x, int32_t classes);
+// y[p], i32: a class of the first `classes`, drawn with the probabilities softmax(x[p]), by the slot and position of the token picks[p] of
+// where i32 [N, 2]; frozen: the same each time, whatever seed and step are. No gradient. x [P, V], picks i32 [P].
+hs_tensor *hs_draw(hs_graph *g, hs_tensor *x, hs_tensor *picks, hs_tensor *where, int32_t classes, bool frozen);
+// ids i32 [N] with drawn[p] at the places picks[p]; *label: f32 [N, 1], 1 where that is another than target[p], which stood there. A target
+// below 0 leaves its place alone. picks, drawn, target i32 [P].
+hs_tensor *hs_replace(hs_graph *g, hs_tensor *ids, hs_tensor *picks, hs_tensor *drawn, hs_tensor *target, hs_tensor **label);
 
 // ---- losses
 // loss[n] = -log softmax(logits[n])[target[n]] over the first `classes` columns, 0 where target is `ignore`.
