@@ -2,6 +2,7 @@
 // together.
 #include "ops/ops.h"
 #include "recipes/program/config.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const int pairs[] = { HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV, HS_RELATION_QK | HS_RELATION_VV, HS_RELATION_QK };
@@ -45,14 +46,22 @@ double hs_config_loss_weight(const hs_config *c, hs_loss loss)
 }
 
 // ---- agreement
-// A setting of distill.* that somebody has set; NULL: none.
-static const char *any_set(const hs_config *c)
+// A setting of distill.* that is another than nobody's: a resolved configuration names all of them. *key NULL: none.
+static hs_status any_set(const hs_config *c, const char **key)
 {
     const hs_schema *s = &c->table->schema;
-    for (int i = 0; i < s->n; i++)
-        if (strncmp(s->key[i].name, "distill.", 8) == 0 && !hs_config_is_default(c, s->key[i].name))
-            return s->key[i].name;
-    return NULL;
+    char ours[HS_KEY_STRING_BYTES], usual[HS_KEY_STRING_BYTES];
+    hs_config *d = calloc(1, sizeof *d);
+    *key = NULL;
+    const hs_status st = d ? hs_config_init(d, c->table) : HS_FAIL(MEMORY, "no memory for the usual settings");
+    for (int i = 0; i < s->n && st == HS_OK && !*key; i++) {
+        if (strncmp(s->key[i].name, "distill.", 8) != 0)
+            continue;
+        hs_config_text(c, s->key[i].name, ours, sizeof ours), hs_config_text(d, s->key[i].name, usual, sizeof usual);
+        *key = strcmp(ours, usual) != 0 ? s->key[i].name : NULL;
+    }
+    free(d);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 // Does nobody train what the model wears?
@@ -94,7 +103,9 @@ static hs_status check_layers(const hs_config *c)
 hs_status hs_config_check_distill(const hs_config *c)
 {
     char at[128];
-    const char *set = any_set(c);
+    const char *set = NULL;
+    if (!hs_config_learns(c))
+        HS_TRY(any_set(c, &set));
     if (!hs_config_learns(c) && set)
         return HS_FAIL(USAGE, "%s%s is set, but there is no teacher: halfstep distill CONFIG --teacher FOLDER names it",
                        hs_config_prefix(c, set, at, sizeof at), set);
