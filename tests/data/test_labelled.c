@@ -526,7 +526,7 @@ static void long_sentence(void **state)
 {
     (void)state;
     enum { WORDS = 300000 };
-    char *text = malloc(WORDS * 4), *p = text;
+    char *text = malloc(WORDS * 4 + 1), *p = text;
     hs_tokenizer *byte;
     hs_source *s;
     for (int i = 0; i < WORDS; i++)
