@@ -4,6 +4,7 @@
 #include "data/base/hf_folder.h"
 #include "data/base/side_file.h"
 #include "data/checkpoint/new_folder.h"
+#include "data/checkpoint/peft.h"
 #include "data/formats/llmc_model.h"
 #include "infer/import/import_model.h"
 #include <dirent.h>
@@ -59,6 +60,15 @@ static hs_status find_in(const char *dir, char out[HS_PATH], int *found)
     return st;
 }
 
+// A run, or an adapter: what resolves to a folder with weights of the kind.
+static bool is_ours(const char *path)
+{
+    char dir[HS_PATH], weights[HS_PATH];
+    if (hs_ckpt_resolve(path, 0, dir, sizeof dir) != HS_OK || hs_path_join(weights, "%s/model.safetensors", dir) != HS_OK)
+        return false;
+    return hs_is_file(weights) || hs_peft_is(dir);
+}
+
 static hs_status find(const char *path, char out[HS_PATH])
 {
     char sub[HS_PATH];
@@ -72,6 +82,9 @@ static hs_status find(const char *path, char out[HS_PATH])
     if (found)
         return HS_OK;
     HS_TRY(hs_path_join(sub, "%s/model.safetensors", path));
+    if (!hs_is_file(sub) && is_ours(path))
+        return HS_FAIL(USAGE, "%s is a checkpoint already; `halfstep export %s --to safetensors` writes it as a directory of transformers",
+                       path, path);
     if (hs_is_file(sub))
         return HS_FAIL(USAGE, "%s is a directory of transformers already; `halfstep export --to safetensors` writes it anew", path);
     return hs_hf_no_weights(path);
@@ -104,6 +117,8 @@ hs_status hs_import(const char *path, const char *dir, const hs_family *const *f
     const struct format *f = format_of(file);
     if (!f)
         return refuse(file);
+    if (o->config && o->config[0] && f->read != hs_import_onnx)
+        return HS_FAIL(USAGE, "%s: --config is of ONNX; a file of %s says itself what it is", file, f->name);
     HS_TRY(hs_import_begin(&m, file, families, o));
     snprintf(said->from, sizeof said->from, "%s", f->name);
     hs_status st = f->read(&m, &keep);

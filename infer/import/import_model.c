@@ -173,6 +173,14 @@ static hs_status check_vocab(const hs_import_model *m)
                    (long long)rows, (long long)hs_tokenizer_vocab(m->tokenizer) - 1);
 }
 
+// Heads of a task are named alike in all of them: what a graph is for stands in config.json alone.
+static hs_status name_config(hs_status st)
+{
+    char said[800];
+    snprintf(said, sizeof said, "%s", hs_error());
+    return hs_fail_at(st, __FILE__, __LINE__, "%s; it came without config.json: --config FILE says what it is for", said);
+}
+
 hs_status hs_import_write(hs_import_model *m, const char *dir, hs_import_said *said)
 {
     const hs_arch arch = { m->family, m->info.settings.bytes };
@@ -186,6 +194,8 @@ hs_status hs_import_write(hs_import_model *m, const char *dir, hs_import_said *s
         st = hs_params_alloc(ps, NULL, false);
     if (st == HS_OK)
         st = copy_values(m, ps);
+    if (st == HS_USAGE && m->deduced)
+        st = name_config(st);
     if (st == HS_OK)
         st = hs_ckpt_export_as(dir, &e, &(hs_ckpt_opts){ .files = m->info.files }, ps, &m->info, m->tokenizer);
     if (st == HS_OK) {

@@ -26,6 +26,7 @@ typedef struct hs_import_model {
     const hs_family *family;
     hs_model_info info;
     hs_tokenizer *tokenizer; // NULL: none
+    bool deduced;            // settings are the graph's, as there is no config.json
 } hs_import_model;
 
 hs_status hs_import_begin(hs_import_model *m, const char *path, const hs_family *const *families, const hs_import_opts *o);

@@ -153,7 +153,7 @@ static hs_status add_product(import *x, const hs_onnx_node *n, const char *bias,
         free(c->v);
         return tied ? HS_OK
                     : HS_FAIL(UNSUPPORTED, "%s: node %s multiplies with \"%s\", which has no name, and no bias behind it tells one",
-                              x->m->path, n->name, own);
+                              x->m->path, hs_onnx_called(n), own);
     }
     return add(x, name, c);
 }
@@ -172,11 +172,12 @@ static hs_status matmul(import *x, const hs_onnx_node *n)
     if (n->n_in < 2 || !hs_onnx_is_constant(x->v, n->in[1]))
         return HS_OK;
     if (gemm && !is_plain(n))
-        return HS_FAIL(UNSUPPORTED, "%s: node %s (Gemm): alpha and beta other than 1, or a left side that is turned", x->m->path, n->name);
+        return HS_FAIL(UNSUPPORTED, "%s: node %s (Gemm): alpha and beta other than 1, or a left side that is turned", x->m->path,
+                       hs_onnx_called(n));
     HS_TRY(hs_onnx_constant_of(x->v, n->in[1], &c));
     hs_status st = HS_OK;
     if (c.n_dims != 2)
-        st = HS_FAIL(UNSUPPORTED, "%s: node %s multiplies with a constant of %d dimensions", x->m->path, n->name, c.n_dims);
+        st = HS_FAIL(UNSUPPORTED, "%s: node %s multiplies with a constant of %d dimensions", x->m->path, hs_onnx_called(n), c.n_dims);
     else if (!gemm || !hs_onnx_int(n, "transB", 0))
         st = turn(x, &c);
     if (st != HS_OK) {
@@ -199,7 +200,7 @@ static hs_status few_bits(import *x, const hs_onnx_node *n)
     if (!q || K < 1 || N < 1 || K > 1 << 24 || N > 1 << 24 || (bits != 4 && bits != 8) || block < 16 || block > 1 << 16 ||
         (block & (block - 1)) || (n->n_in > 4 && *n->in[4]))
         return HS_FAIL(UNSUPPORTED, "%s: node %s (MatMulNBits) of %lld bits in blocks of %lld: read here are 4 and 8, in powers of two",
-                       x->m->path, n->name, (long long)bits, (long long)block);
+                       x->m->path, hs_onnx_called(n), (long long)bits, (long long)block);
     const int64_t blocks = (K + block - 1) / block, bytes = block * bits / 8, packed = (blocks * bits + 7) / 8;
     hs_onnx_constant scale, c = { .n_dims = 2, .dim = { N, K } };
     HS_TRY(hs_onnx_constant_of(x->v, n->in[2], &scale));
@@ -210,7 +211,7 @@ static hs_status few_bits(import *x, const hs_onnx_node *n)
     if (q->type != HS_ONNX_U8 || (int64_t)q->bytes != N * blocks * bytes || scales != N * blocks ||
         (zero && (zero->type != HS_ONNX_U8 || (int64_t)zero->bytes != N * packed)))
         st = HS_FAIL(CORRUPT, "%s: node %s (MatMulNBits): %zu bytes and %lld scales for [%lld, %lld] in blocks of %lld", x->m->path,
-                     n->name, q->bytes, (long long)scales, (long long)N, (long long)K, (long long)block);
+                     hs_onnx_called(n), q->bytes, (long long)scales, (long long)N, (long long)K, (long long)block);
     if (st == HS_OK && !(c.v = malloc((size_t)(N * K) * sizeof *c.v)))
         st = HS_FAIL(MEMORY, "%s: no memory for %lld numbers", x->m->path, (long long)(N * K));
     const uint8_t *from = q->data, *zeros = zero ? zero->data : NULL;
@@ -245,7 +246,7 @@ static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_
     hs_onnx_constant c, scale, zero = { 0 };
     char name[512];
     if (!next || strcmp(next->op, "DequantizeLinear") != 0 || input != 0 || next->n_in < 2)
-        return HS_FAIL(UNSUPPORTED, "%s: node %s looks up rows of \"%s\", which are %s", x->m->path, n->name, t->name,
+        return HS_FAIL(UNSUPPORTED, "%s: node %s looks up rows of \"%s\", which are %s", x->m->path, hs_onnx_called(n), t->name,
                        hs_onnx_type_name(t->type));
     HS_TRY(hs_onnx_constant_of(x->v, t->name, &c));
     hs_status st = hs_onnx_constant_of(x->v, next->in[1], &scale);
@@ -262,7 +263,7 @@ static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_
     free(zero.v);
     if (!single) {
         free(c.v);
-        return HS_FAIL(UNSUPPORTED, "%s: node %s: a table of bytes with more than one scale", x->m->path, n->name);
+        return HS_FAIL(UNSUPPORTED, "%s: node %s: a table of bytes with more than one scale", x->m->path, hs_onnx_called(n));
     }
     snprintf(name, sizeof name, "%s", t->name);
     without(name, "_quantized");
@@ -294,7 +295,7 @@ static hs_status fused(import *x, const hs_onnx_node *n)
 {
     return HS_FAIL(UNSUPPORTED,
                    "%s: node %s is of type %s%s%s: the graph was fused or quantized by a tool; import the model it was made from",
-                   x->m->path, n->name, *n->domain ? n->domain : "", *n->domain ? "." : "", n->op);
+                   x->m->path, hs_onnx_called(n), *n->domain ? n->domain : "", *n->domain ? "." : "", n->op);
 }
 
 static const struct {
@@ -369,8 +370,10 @@ static hs_status settle(import *x)
             if (m->known[i] == m->info.files)
                 m->family = m->families[i];
         HS_TRY(hs_onnx_settings_check(m, x->g, x->v));
-    } else
+    } else {
         HS_TRY(hs_onnx_settings(m, x->g, x->v));
+        m->deduced = true;
+    }
     return hs_import_tokenizer(m, (const char *const[]){ dirs[0], ends(dirs[0], "onnx") ? dirs[1] : NULL, NULL });
 }
 

@@ -112,8 +112,8 @@ static hs_status activation_of(const hs_import_model *m, const hs_onnx *g, const
         const hs_onnx_node *n = &g->node[i];
         for (int k = 0; k < HS_COUNT(strange); k++)
             if (strcmp(strange[k], n->op) == 0 && !is_output(g, n))
-                return HS_FAIL(UNSUPPORTED, "%s: node %s is of type %s: known activations are gelu, gelu_tanh and relu", m->path, n->name,
-                               n->op);
+                return HS_FAIL(UNSUPPORTED, "%s: node %s is of type %s: known activations are gelu, gelu_tanh and relu", m->path,
+                               hs_onnx_called(n), n->op);
         if (!*act)
             *act = activation_at(v, n);
     }

@@ -94,6 +94,8 @@ const hs_onnx_node *hs_onnx_maker(const hs_onnx_values *v, const char *name)
     return NULL;
 }
 
+const char *hs_onnx_called(const hs_onnx_node *n) { return *n->name ? n->name : n->n_out > 0 && *n->out[0] ? n->out[0] : "without a name"; }
+
 const hs_onnx_node *hs_onnx_reader(const hs_onnx_values *v, const char *name, int i, int *input)
 {
     for (int k = 0; k < v->m->n_nodes; k++)
@@ -178,7 +180,7 @@ static hs_status binary(const hs_onnx_values *v, const hs_onnx_node *n, int dept
         a = b, b = c;
     }
     if (!fits(&a, &b) && !by_row(&a, &b))
-        st = HS_FAIL(UNSUPPORTED, "%s: node %s (%s): constants of other shapes than are computed here", v->path, n->name, n->op);
+        st = HS_FAIL(UNSUPPORTED, "%s: node %s (%s): constants of other shapes than are computed here", v->path, hs_onnx_called(n), n->op);
     for (int64_t i = 0, all = count(&a); st == HS_OK && i < all; i++) {
         const float other = by_row(&a, &b) ? b.v[i / a.dim[1]] : *beside(&a, &b, i);
         a.v[i] = *n->op == 'M' ? a.v[i] * other : *n->op == 'D' ? a.v[i] / other : *n->op == 'S' ? a.v[i] - other : a.v[i] + other;
@@ -203,7 +205,7 @@ static hs_status transposed(const hs_onnx_values *v, const hs_onnx_node *n, int 
         hs_turn_f32(out->v, a.dim[0], a.v, a.dim[1], a.dim[0], a.dim[1]);
     free(a.v);
     if (!turns)
-        return HS_FAIL(UNSUPPORTED, "%s: node %s transposes other than two dimensions", v->path, n->name);
+        return HS_FAIL(UNSUPPORTED, "%s: node %s transposes other than two dimensions", v->path, hs_onnx_called(n));
     return out->v ? HS_OK : no_memory(v, n->out[0]);
 }
 
@@ -223,7 +225,7 @@ static hs_status dequantized(const hs_onnx_values *v, const hs_onnx_node *n, int
     const int64_t places = st == HS_OK ? count(&scale) : 1;
     if (st == HS_OK &&
         ((places != 1 && (!by_axis || places != out->dim[axis])) || (zero.v && count(&zero) != places) || hs_onnx_int(n, "block_size", 0)))
-        st = HS_FAIL(UNSUPPORTED, "%s: node %s (DequantizeLinear): scales that are not by tensor or by axis", v->path, n->name);
+        st = HS_FAIL(UNSUPPORTED, "%s: node %s (DequantizeLinear): scales that are not by tensor or by axis", v->path, hs_onnx_called(n));
     for (int64_t i = 0, all = count(out); st == HS_OK && i < all; i++) {
         const int64_t k = places == 1 ? 0 : i / inner % places;
         out->v[i] = (out->v[i] - (zero.v ? zero.v[k] : 0)) * scale.v[k];

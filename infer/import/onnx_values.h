@@ -12,6 +12,7 @@ const hs_onnx_tensor *hs_onnx_initializer(const hs_onnx_values *v, const char *n
 const hs_onnx_node *hs_onnx_maker(const hs_onnx_values *v, const char *name);         // of a value; NULL: an input or an initializer
 // The i-th node that reads it, and as which input; NULL: no more.
 const hs_onnx_node *hs_onnx_reader(const hs_onnx_values *v, const char *name, int i, int *input);
+const char *hs_onnx_called(const hs_onnx_node *n); // for messages: its name, or of one without that of what it makes
 
 typedef struct hs_onnx_constant {
     int n_dims;
