@@ -1,5 +1,6 @@
 // hf_task: the task of a model in config.json, as transformers writes and reads it - the class in `architectures`, problem_type, id2label.
 #include "data/checkpoint/hf_task.h"
+#include "core/base/log.h"
 #include "core/settings/task.h"
 #include "data/checkpoint/weights.h"
 #include <stdio.h>
@@ -101,6 +102,25 @@ static int class_of(const char *words, const json_t *names)
     return -1;
 }
 
+// transformers goes by id2label; a table the other way round that says something else is told, but for names that it makes up.
+static void compare_ids(const hs_json *j)
+{
+    const json_t *names = json_object_get(j->root, "id2label");
+    json_t *ids = json_object_get(j->root, "label2id"), *id;
+    const char *name;
+    json_object_foreach(ids, name, id)
+    {
+        char key[32];
+        snprintf(key, sizeof key, "%lld", (long long)json_integer_value(id));
+        const char *other = json_string_value(json_object_get(names, key));
+        if (strncmp(name, "LABEL_", 6) == 0 || (json_is_integer(id) && other && strcmp(other, name) == 0))
+            continue;
+        hs_warn("%s: \"label2id\" gives \"%.60s\" the number %s, which \"id2label\" calls \"%.60s\": id2label is taken", j->path, name, key,
+                other ? other : "nothing");
+        return;
+    }
+}
+
 // How many there are; names are added where the file has them.
 static hs_status read_labels(const hs_json *j, hs_labels *out, int64_t *n)
 {
@@ -120,6 +140,7 @@ static hs_status read_labels(const hs_json *j, hs_labels *out, int64_t *n)
         if (index != i)
             return HS_FAIL(CORRUPT, "%s: \"id2label\" calls labels %d and %lld \"%.80s\"", j->path, index, (long long)i, name);
     }
+    compare_ids(j);
     return HS_OK;
 }
 

@@ -101,12 +101,31 @@ static const struct {
     int task;
 } tasks[] = { { "SEQ_CLS", HS_TASK_SEQUENCE }, { "TOKEN_CLS", HS_TASK_TOKENS }, { "QUESTION_ANS", HS_TASK_SPAN } };
 
+// Values of another type than PEFT has would be read as false or 0.
+static hs_status check_types(const hs_json *j)
+{
+    const json_t *rslora = json_object_get(j->root, "use_rslora"), *dropout = json_object_get(j->root, "lora_dropout");
+    const json_t *targets = json_object_get(j->root, "target_modules"), *ranks = json_object_get(j->root, "rank_pattern");
+    if (rslora != NULL && !json_is_null(rslora) && !json_is_boolean(rslora))
+        return HS_FAIL(CORRUPT, "%s: \"use_rslora\" is neither true nor false", j->path);
+    if (dropout != NULL && !json_is_null(dropout) &&
+        !(json_is_number(dropout) && json_number_value(dropout) >= 0 && json_number_value(dropout) < 1))
+        return HS_FAIL(CORRUPT, "%s: \"lora_dropout\" is no number from 0 to below 1", j->path);
+    if (targets != NULL && !json_is_null(targets) && !json_is_string(targets) && !json_is_array(targets))
+        return HS_FAIL(CORRUPT, "%s: \"target_modules\" is no list of names", j->path);
+    if (ranks != NULL && !json_is_null(ranks) && !json_is_object(ranks))
+        return HS_FAIL(CORRUPT, "%s: \"rank_pattern\" is no table of ranks", j->path);
+    return HS_OK;
+}
+
 static hs_status read_config(const hs_json *j, const char *dir, hs_peft *p)
 {
     const char *task = hs_json_text(j, "task_type");
     HS_TRY(check(j));
+    HS_TRY(check_types(j));
     HS_TRY(hs_json_i64(j, "r", 1, 1 << 20, &p->rank));
     HS_TRY(hs_json_f64(j, "lora_alpha", &p->alpha));
+    p->ranks = json_object_size(json_object_get(j->root, "rank_pattern")) > 0;
     p->rslora = json_is_true(json_object_get(j->root, "use_rslora"));
     p->dropout = json_number_value(json_object_get(j->root, "lora_dropout"));
     for (int i = 0; i < HS_COUNT(tasks); i++)

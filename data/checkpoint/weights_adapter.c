@@ -108,6 +108,12 @@ void hs_weights_expect_pair(hs_weights *w, const hs_param *p, const hs_name_piec
     const hs_st_entry *a = found.a->entry, *b = found.b->entry;
     const int64_t out = piece->part > 0 ? p->logical[0] / p->parts : p->logical[0], in = p->logical[1];
     found.a->used = found.b->used = true;
+    if (!w->peft->ranks && a->n_dims == 2 && a->dim[0] != w->peft->rank) {
+        snprintf(line, sizeof line, "\"%.120s\" is of rank %lld, \"r\" in " HS_PEFT_CONFIG " is %lld", a->name, (long long)a->dim[0],
+                 (long long)w->peft->rank);
+        hs_weights_note(w, line);
+        return;
+    }
     if (p->n_dims == 2 && a->n_dims == 2 && b->n_dims == 2 && a->dim[1] == in && b->dim[0] == out && a->dim[0] == b->dim[1] &&
         a->dim[0] > 0 && hs_dtype_is_float(a->dtype) && hs_dtype_is_float(b->dtype))
         return;

@@ -2,6 +2,7 @@
 #include "core/base/log.h"
 #include "data/checkpoint/new_folder.h"
 #include "data/checkpoint/peft.h"
+#include "data/checkpoint/sentence_folder.h"
 #include "infer/export/export.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
@@ -39,8 +40,6 @@ static hs_status check(const hs_cli *cli)
     const export_options *o = cli->options;
     if (!o->output[0])
         return HS_FAIL(USAGE, "export needs --output DIR");
-    if (!hs_cli_given(cli, "to"))
-        return HS_FAIL(USAGE, "export needs --to %s", FORM_WORDS);
     for (int i = 0; i < HS_COUNT(of_form); i++)
         if (hs_cli_given(cli, of_form[i].option) && of_form[i].of != (form)o->to)
             return HS_FAIL(USAGE, "--%s is of --to %s", of_form[i].option, form_words[of_form[i].of]);
@@ -116,6 +115,18 @@ static hs_status check_apart(const hs_export_model *m, const char *output)
     return hs_new_folder_apart(output, base);
 }
 
+// What a folder of sentence-transformers says beside its weights has no place in the other forms; GGUF has the pooling.
+static void tell_sentences(const char *path, const export_options *o)
+{
+    static const char *const words[HS_POOLINGS] = { "mean", "cls", "max" };
+    hs_sentence how;
+    if (!hs_is_dir(path) || hs_sentence_read(path, &how) != HS_OK || !how.found)
+        return;
+    const char *pooling = how.pooling_known ? words[how.pooling] : how.pooling_asked;
+    hs_warn("%s makes vectors of texts (pooling %s%s%s), which %s does not say: whoever reads it must be told", path, pooling,
+            how.normalize ? ", normalized" : "", how.prompt[0] ? ", behind a prompt" : "", o->output);
+}
+
 static hs_status run_export(const hs_cli *cli)
 {
     static hs_status (*const exports[FORMS])(hs_export_model *, const char *, const export_options *) = { export_safetensors, export_onnx,
@@ -132,6 +143,8 @@ static hs_status run_export(const hs_cli *cli)
     if (st == HS_OK)
         st = exports[o->to](&m, cli->arg[0], o);
     if (st == HS_OK)
+        tell_sentences(cli->arg[0], o);
+    if (st == HS_OK)
         report(&m, o);
     hs_export_model_close(&m);
     return st;
@@ -139,7 +152,7 @@ static hs_status run_export(const hs_cli *cli)
 
 #define AT(field) .offset = offsetof(export_options, field)
 static const hs_key keys[] = {
-    { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form; must be given" },
+    { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
     { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights; q8_0: gguf" },
     { .name = "hidden",

@@ -138,6 +138,20 @@ static hs_status take_ends(hs_trainer *t)
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+static hs_status check_rank(const hs_trainer *t)
+{
+    hs_peft before;
+    if (!t->c->adapter.rank)
+        return HS_OK;
+    const hs_status st = hs_peft_read(&before, t->run.from);
+    const int64_t rank = before.rank;
+    hs_peft_free(&before);
+    if (st == HS_OK && rank != t->c->adapter.rank)
+        return HS_FAIL(USAGE, "adapter.rank is %lld, but %s holds pairs of rank %lld; --resume none --overwrite starts anew",
+                       (long long)t->c->adapter.rank, t->run.from, (long long)rank);
+    return st;
+}
+
 // Of a run that goes on: what it must have in common with the one before.
 static hs_status check_resumed(hs_trainer *t)
 {
@@ -149,11 +163,22 @@ static hs_status check_resumed(hs_trainer *t)
     if (hs_peft_is(t->run.from) != (t->c->adapter.rank > 0))
         return HS_FAIL(USAGE, "adapter.rank is %lld, but %s holds %s; --resume none --overwrite starts anew", (long long)t->c->adapter.rank,
                        t->run.from, hs_peft_is(t->run.from) ? "an adapter" : "a whole model");
+    HS_TRY(check_rank(t));
     hs_status st = hs_session_info(t->whole->table->families, t->run.from, &info, &family);
     if (st == HS_OK)
         st = hs_weights_check(t->c, &info, family, t->run.from);
     hs_model_info_free(&info);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+// A file of resolved settings has all keys, so that only what was asked for by hand is held against a rank of 0.
+static hs_status check_adapter(const hs_config *c)
+{
+    static const char *const keys[] = { "adapter.alpha", "adapter.targets", "adapter.dropout", "adapter.rslora" };
+    for (int i = 0; !c->adapter.rank && i < HS_COUNT(keys); i++)
+        if (strncmp(hs_config_where(c, keys[i]), "--", 2) == 0)
+            return HS_FAIL(USAGE, "--%s is of pairs, and adapter.rank is 0: there are none", keys[i]);
+    return HS_OK;
 }
 
 static hs_status open_all(hs_trainer *t)
@@ -172,6 +197,7 @@ static hs_status open_all(hs_trainer *t)
         HS_TRY(hs_config_of_checkpoint(&t->before, t->whole->table, t->run.from));
     HS_TRY(hs_phase_settle(t));
     HS_TRY(check_resumed(t));
+    HS_TRY(check_adapter(t->whole));
     HS_TRY(take_ends(t));
     HS_TRY(settle_policy(t));
     HS_TRY(open_device(t));

@@ -41,6 +41,18 @@ expect 0 '' run named --adapter.targets=query,attention.output.dense,ff.up --tra
 # ---- what cannot be
 expect 2 'adapter.targets: "qurey" fits none of the model.s weights: attn.qkv.q, ' run wrong --adapter.targets=qurey
 expect 2 'adapter.rank is 4, but there are no weights that it could stand beside' "$halfstep" pretrain tiny.yaml --adapter.rank=4 --out wrong
+expect 2 'adapter.rank is 8, but .* holds pairs of rank 4; --resume none --overwrite starts anew' run one --adapter.rank=8 --train.epochs=3
+expect 2 '--adapter.alpha is of pairs, and adapter.rank is 0' "$halfstep" pretrain tiny.yaml --adapter.alpha=4 --out wrong
+cp -r "$dir" edited
+edited() { sed "$1" "$dir/adapter_config.json" >edited/adapter_config.json; }
+edited 's/"r": 4/"r": 5/'
+expect 2 'is of rank 4, "r" in adapter_config.json is 5' "$halfstep" eval edited --data val/ner.conll --accept-edited --quiet
+edited 's/"use_rslora": [a-z]*/"use_rslora": "yes"/'
+expect 2 '"use_rslora" is neither true nor false' "$halfstep" eval edited --data val/ner.conll --accept-edited --quiet
+edited 's/"lora_dropout": [0-9.]*/"lora_dropout": "0.1"/'
+expect 2 '"lora_dropout" is no number from 0 to below 1' "$halfstep" eval edited --data val/ner.conll --accept-edited --quiet
+edited 's/"target_modules": \[[^]]*\]/"target_modules": 7/'
+expect 2 '"target_modules" is no list of names' "$halfstep" eval edited --data val/ner.conll --accept-edited --quiet
 expect 2 'adapter.rank is 0, but .* holds an adapter' run one --adapter.rank=0 --train.epochs=3
 [ ! -d wrong ] || fail "something was written: $(ls wrong)"
 mv "$(sed -n 's/.*"base_model_name_or_path": "\([^"]*\)".*/\1/p' "$dir/adapter_config.json")" elsewhere

@@ -64,6 +64,15 @@ expect 0 '' "$halfstep" export "$golden/gpt2-lm" --to safetensors -o whole
 expect 0 '' "$halfstep" export whole --to safetensors -o again
 cmp whole/model.safetensors again/model.safetensors || fail "the same model, other bytes"
 
+# ---- what has no place in the form
+cp -r bert sentences
+mkdir sentences/1_Pooling
+echo '[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+  {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+  {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]' >sentences/modules.json
+echo '{"word_embedding_dimension": 32, "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}' >sentences/1_Pooling/config.json
+expect 0 'sentences makes vectors of texts \(pooling cls, normalized\), which vectors does not say' "$halfstep" export sentences --to onnx -o vectors
+
 # ---- a folder that is there
 expect 2 'onnx: is not empty; export into a new folder' "$halfstep" export bert --to onnx -o onnx
 expect 0 '' "$halfstep" export bert --to safetensors -o onnx --overwrite
@@ -77,7 +86,8 @@ expect 2 'other: holds "sub"' "$halfstep" export bert --to onnx -o other --overw
 
 # ---- what cannot be
 expect 2 'export needs --output DIR' "$halfstep" export bert --to onnx
-expect 2 'export needs --to safetensors\|onnx\|gguf' "$halfstep" export bert -o none
+expect 0 '' "$halfstep" export bert -o by-default
+[ -s by-default/model.safetensors ] || fail "export without --to writes no safetensors, as its help says"
 expect 2 'to is .*keras' "$halfstep" export bert --to keras -o none
 expect 2 '--dtype bf16 is not of --to onnx' "$halfstep" export bert --to onnx --dtype bf16 -o none
 expect 2 '--dtype q8_0 is of --to gguf' "$halfstep" export bert --to safetensors --dtype q8_0 -o none
@@ -88,6 +98,8 @@ expect 2 'model_type roberta has no form in GGUF' "$halfstep" export "$golden/en
 expect 2 'none-such' "$halfstep" export none-such --to onnx -o none
 expect 2 'import needs --output DIR' "$halfstep" import gguf-f32
 expect 2 'bert is a directory of transformers already; .halfstep export --to safetensors. writes it anew' "$halfstep" import bert -o none
+expect 2 'run is a checkpoint already; .halfstep export run --to safetensors. writes it' "$halfstep" import run -o none
+expect 2 '--config is of ONNX; a file of GGUF says itself what it is' "$halfstep" import gguf-f32 --config nosuch -o none
 expect 2 'none-such: no such file' "$halfstep" import none-such -o none
 expect 2 'text.txt is none of the files that are imported: GGUF, ONNX' "$halfstep" import text.txt -o none
 mkdir pickled && printf 'PK\3\4' >pickled/pytorch_model.bin && echo '{"architectures":["BertModel"]}' >pickled/config.json
