@@ -65,13 +65,14 @@ typedef enum hs_batch_kind {
 // Targets default to "ignored" (f32: 0) in eval mode, whose output 0 is the task's logits, f32: [B, L padded], of tokens [N, L padded], of
 // span [N, 2 padded] (start, end); shape.logits says nothing there. Counts of HS_LOSS_TASK, which inv_count is made of: rows that have a
 // target, of span starts and ends, of weighted rows the sum of their weights.
-// Index among the losses of a plan. Those behind HS_LOSS_TASK are of a student: what it is held by to its teacher, summed over rows of
+// Index among the losses of a plan. Those behind HS_LOSS_REPLACED are of a student: what it is held by to its teacher, summed over rows of
 // logits, tokens, tokens, sequences.
 typedef enum hs_loss {
     HS_LOSS_TOKENS,
     HS_LOSS_NEXT,
     HS_LOSS_ORDER,
     HS_LOSS_TASK,
+    HS_LOSS_REPLACED, // of a model that judges what its generator wrote: over all tokens
     HS_LOSS_SOFT,
     HS_LOSS_COSINE,
     HS_LOSS_HIDDEN,

@@ -84,6 +84,14 @@ typedef struct hs_llmc_files {
     const char *const *param;   // our names; of one with %d those of all layers. NULL behind the last
 } hs_llmc_files;
 
+// A second network that is trained with the model: one of the same rows, in a folder of its own beside it.
+typedef struct hs_second_files {
+    const char *scope;                             // of its parameters, which have the model's own names behind it; NULL: there is none
+    const char *folder;                            // that it lies in
+    const char *shared;                            // scopes, "embed.word|embed.norm", that are its own too where it has none of that name
+    bool (*settings)(const void *ours, void *its); // false: a model of these settings is trained alone
+} hs_second_files;
+
 typedef struct hs_model_files {         // how a family's models lie in a directory
     const char *model_type;             // of config.json
     const char *architecture;           // classes of transformers that it is, "BertForPreTraining|BertForMaskedLM|BertModel"
@@ -103,6 +111,7 @@ typedef struct hs_model_files {         // how a family's models lie in a direct
     const hs_llmc_files *llmc; // (optional) llm.c has
     const hs_size_row *size;   // (optional) settings of a model without config.json; by our own names
     int n_sizes;
+    hs_second_files second; // (optional)
 } hs_model_files;
 
 #ifdef __cplusplus

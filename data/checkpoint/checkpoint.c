@@ -272,6 +272,8 @@ hs_status hs_ckpt_map_open(hs_ckpt_map **out, const char *model_dir, const hs_ck
     strcpy(m->dir, model_dir);
     hs_status st;
     HS_TRY_GOTO(st, hs_weights_open(&m->w, m->dir), failed);
+    if (hs_ckpt_has_second(o->files, ps))
+        HS_TRY_GOTO(st, hs_weights_add_second(&m->w, m->dir, o->files->second.folder), failed);
     m->w.files = o->files, m->w.heads_open = o->heads_open, m->w.fresh = o->fresh;
     HS_TRY_GOTO(st, hs_weights_unwrap(&m->w, ps, theirs, &m->opts), failed);
     HS_TRY_GOTO(st, hs_weights_expect(&m->w, ps, theirs, &m->opts), failed);

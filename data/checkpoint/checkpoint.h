@@ -3,6 +3,8 @@
 //   RUN/checkpoints/step-00000200/          config.json, generation_config.json, model.safetensors (f32 values), tokenizer files
 //                          train/           optimizer.safetensors (SLAB.PARAMETER: adam.m.*, adam.v.*), state.json (counters, scaler, seed,
 //                          cursor, best), config.yaml, manifest.json (checksums)
+//                          FOLDER/          a second network that is trained beside the model (hs_model_files.second), as a model directory
+//                          with what both share
 //   RUN/checkpoints/LATEST                  "step-00000200", replaced last;  BEST likewise
 //
 // Of a run that trains an adapter, adapter_config.json and adapter_model.safetensors stand in the place of model.safetensors (peft.h).
@@ -54,8 +56,8 @@ typedef struct hs_train_state { // everything a resumed run needs beside the sla
     int64_t tokens_seen;
     double best_val_loss; // < 0: none yet
     int64_t best_step;
-    double best_score;    // what the best is judged by, where that is not its loss
-    int64_t worse;        // evaluations since then
+    double best_score; // what the best is judged by, where that is not its loss
+    int64_t worse;     // evaluations since then
 } hs_train_state;
 
 enum { HS_MODEL_ENDS = 32 };

@@ -54,11 +54,83 @@ hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *s
     return HS_OK;
 }
 
+// ---- a second network's
+static bool in_scope(const char *name, const char *scope)
+{
+    const size_t n = strlen(scope);
+    return strncmp(name, scope, n) == 0 && name[n] == '.';
+}
+
+bool hs_ckpt_is_second(const hs_model_files *f, const char *name)
+{
+    return f != NULL && f->second.scope != NULL && in_scope(name, f->second.scope);
+}
+
+bool hs_ckpt_has_second(const hs_model_files *f, const hs_params *ps)
+{
+    for (int i = 0; i < ps->n_params; i++)
+        if (hs_ckpt_is_second(f, ps->param[i]->name))
+            return true;
+    return false;
+}
+
+// Its name there: without the scope, or as it is where both have it. NULL: it is none of that network's.
+static const char *name_in_second(const hs_model_files *f, const hs_params *ps, const char *name)
+{
+    char own[HS_NAME_BYTES];
+    if (hs_ckpt_is_second(f, name))
+        return name + strlen(f->second.scope) + 1;
+    snprintf(own, sizeof own, "%s.%s", f->second.scope, name);
+    for (const char *p = f->second.shared; p != NULL && *p; p += strcspn(p, "|"), p += *p == '|') {
+        char scope[HS_NAME_BYTES];
+        snprintf(scope, sizeof scope, "%.*s", (int)strcspn(p, "|"), p);
+        if (in_scope(name, scope))
+            return hs_params_find(ps, own) == NULL ? name : NULL;
+    }
+    return NULL;
+}
+
+// "FOLDER/name": what the reader has it under.
+static hs_status second_pieces(const hs_model_files *f, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n)
+{
+    char name[HS_NAME_BYTES];
+    HS_TRY(hs_name_pieces(f->name, f->n_names, p->name + strlen(f->second.scope) + 1, p->parts, piece, n));
+    for (int i = 0; i < *n; i++) {
+        if (snprintf(name, sizeof name, "%s/%s", f->second.folder, piece[i].name) >= (int)sizeof name)
+            return HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES, piece[i].name);
+        memcpy(piece[i].name, name, sizeof name);
+    }
+    return HS_OK;
+}
+
+hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
+{
+    const hs_model_files *f = o->files;
+    hs_name_piece piece[HS_NAME_PIECES];
+    hs_status st = HS_OK;
+    int n;
+    HS_TRY(hs_st_sources_alloc(out, ps->n_params * HS_NAME_PIECES));
+    for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
+        const hs_param *p = ps->param[i];
+        const char *name = name_in_second(f, ps, p->name);
+        if (name == NULL)
+            continue;
+        st = hs_name_pieces(f->name, f->n_names, name, p->parts, piece, &n);
+        if (st == HS_OK)
+            st = hs_st_sources_add(out, p, hs_slab_in(ps->master, copy, p), piece, n);
+    }
+    if (st != HS_OK)
+        hs_st_sources_free(out);
+    return st;
+}
+
 hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n)
 {
     const hs_model_files *f = o->files;
     if (p->pair_parts > 0 && f != NULL)
         return hs_peft_pieces(o, p, piece, n);
+    if (hs_ckpt_is_second(f, p->name))
+        return second_pieces(f, p, piece, n);
     return hs_name_pieces(f != NULL ? f->name : NULL, f != NULL ? f->n_names : 0, p->name, p->parts, piece, n);
 }
 
@@ -86,7 +158,7 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
     }
     HS_TRY(hs_st_sources_alloc(out, total));
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
-        if (adapter && !hs_peft_keeps(ps->param[i]))
+        if ((adapter && !hs_peft_keeps(ps->param[i])) || hs_ckpt_is_second(o->files, ps->param[i]->name))
             continue;
         st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
         if (st == HS_OK && adapter)

@@ -53,6 +53,10 @@ hs_status hs_st_sources_alloc(hs_st_sources *s, int most);
 hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *stored, const hs_name_piece *piece, int n);
 // The values, as they lie in `copy` of their slab or (NULL) in the slab itself, under the other tool's names.
 hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy);
+// A second network's parameters (hs_model_files.second): is it one of them, are there any; those of its own file, with what it shares.
+bool hs_ckpt_is_second(const hs_model_files *f, const char *name);
+bool hs_ckpt_has_second(const hs_model_files *f, const hs_params *ps);
+hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy);
 
 typedef struct hs_ckpt_dir { // a folder that is being written, and what is in it so far
     const hs_io *io;

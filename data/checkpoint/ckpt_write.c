@@ -27,8 +27,8 @@ struct hs_ckpt {
     const hs_params *ps;
     copied *snapshot; // values first, then what an optimizer keeps
     int n_snapshots;
-    hs_st_sources model, optimizer;
-    bool adapter; // the parameters wear pairs: their base is named and summed, and not written
+    hs_st_sources model, second, optimizer; // second: of a network that is trained beside the model; empty: there is none
+    bool adapter;                           // the parameters wear pairs: their base is named and summed, and not written
     char base[HS_PATH];
     hs_manifest of_base;
     // of the save in flight
@@ -115,6 +115,30 @@ static hs_status put_model(hs_ckpt_dir *to, const hs_ckpt *c)
     return c->adapter ? put_adapter(to, c) : hs_ckpt_put_tensors(to, "model.safetensors", &c->model);
 }
 
+// A model directory of its own, whose files the manifest lists too.
+static hs_status put_second(hs_ckpt_dir *to, const hs_ckpt *c)
+{
+    const hs_second_files *s = &c->info.files->second;
+    char dir[HS_PATH], name[sizeof to->manifest.file->name];
+    hs_model_info info = { .files = c->info.files, .end = c->info.end };
+    if (c->second.n == 0)
+        return HS_OK;
+    HS_TRY(hs_path_join(dir, "%s/%s", to->dir, s->folder));
+    HS_TRY(make_dir(to->io, dir));
+    if (!s->settings(&c->info.settings, &info.settings))
+        return HS_FAIL(INTERNAL, "%s: a model of these settings has no second network", s->folder);
+    hs_ckpt_dir own = { .io = to->io, .dir = dir };
+    hs_status st = hs_ckpt_put_beside(&own, &info, c->tok, HS_F32);
+    if (st == HS_OK)
+        st = hs_ckpt_put_tensors(&own, "model.safetensors", &c->second);
+    for (int i = 0; i < own.manifest.n && st == HS_OK; i++) {
+        snprintf(name, sizeof name, "%.60s/%.180s", s->folder, own.manifest.file[i].name);
+        st = hs_manifest_add(&to->manifest, name, &own.manifest.file[i]);
+    }
+    hs_manifest_free(&own.manifest);
+    return st == HS_OK ? hs_sync_path(to->io, dir) : st;
+}
+
 static hs_status put_train(hs_ckpt_dir *to, const hs_ckpt *c)
 {
     char train[HS_PATH];
@@ -154,6 +178,8 @@ static hs_status write_checkpoint(hs_ckpt *c)
     hs_status st = make_dir(c->io, tmp);
     if (st == HS_OK)
         st = put_model(&to, c);
+    if (st == HS_OK)
+        st = put_second(&to, c);
     if (st == HS_OK)
         st = put_train(&to, c);
     if (st == HS_OK)
@@ -288,6 +314,8 @@ static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
     HS_TRY(make_snapshots(c, ps));
     HS_TRY(find_base(c, o, ps));
     HS_TRY(hs_st_sources_model(&c->model, ps, o, c->snapshot[0].copy));
+    if (hs_ckpt_has_second(o->files, ps))
+        HS_TRY(hs_st_sources_second(&c->second, ps, o, c->snapshot[0].copy));
     HS_TRY(optimizer_sources(&c->optimizer, ps, c->snapshot + 1, c->n_snapshots - 1));
     return start_thread(c);
 }
@@ -331,6 +359,7 @@ void hs_ckpt_free(hs_ckpt *c)
         hs_params_free_host(c->ps, c->snapshot[i].copy);
     free(c->snapshot);
     hs_st_sources_free(&c->model);
+    hs_st_sources_free(&c->second);
     hs_st_sources_free(&c->optimizer);
     hs_manifest_free(&c->of_base);
     free(c->config_yaml);

@@ -164,8 +164,31 @@ hs_status hs_weights_open(hs_weights *w, const char *model_dir)
     return st;
 }
 
+hs_status hs_weights_add_second(hs_weights *w, const char *model_dir, const char *folder)
+{
+    char path[HS_PATH];
+    const int before = w->n;
+    HS_TRY(hs_path_join(path, "%s/%s/model.safetensors", model_dir, folder));
+    if (!hs_is_file(path))
+        return HS_OK;
+    HS_TRY(hs_weights_add_file(w, path));
+    size_t bytes = 0;
+    for (int i = before; i < w->n; i++)
+        bytes += strlen(folder) + strlen(w->weight[i].name) + 2;
+    char *at = w->second = malloc(bytes + 1);
+    if (at == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory for the names of %d tensors", path, w->n - before);
+    for (int i = before; i < w->n; i++) {
+        const int n = sprintf(at, "%s/%s", folder, w->weight[i].name);
+        w->weight[i].name = at, w->weight[i].used = true;
+        at += n + 1;
+    }
+    return hs_weights_sort(w);
+}
+
 void hs_weights_close(hs_weights *w)
 {
+    free(w->second);
     for (int i = 0; i < w->n_files; i++)
         hs_safetensors_close(w->file[i]);
     free(w->file);

@@ -21,6 +21,7 @@ typedef struct hs_weights {
     int n_findings;
     struct hs_peft *peft;  // of an adapter's folder: what it says of itself; its tensors are beside the base's, or in their place
     int adapter;           // number of its file, from 1; 0: none
+    char *second;          // names of a second network's tensors, "FOLDER/name"
     bool heads_open;       // set by the caller: heads may be missing or left over
     const char *fresh;     // set by the caller: hs_ckpt_opts.fresh
     int n_fresh, n_passed; // parameters and tensors of such
@@ -33,6 +34,9 @@ hs_status hs_weights_open_file(hs_weights *w, const char *path); // one file
 // Tensors that came out of another tool's file, path for messages; all are borrowed. CORRUPT: two of one name.
 hs_status hs_weights_of(hs_weights *w, const char *path, const hs_st_entry *entry, int n);
 void hs_weights_close(hs_weights *w);
+// Beside what is open the tensors of model_dir/folder, as "folder/name"; nothing where there is no such folder. Whether all of them are
+// asked for does not matter: what both networks share is there twice.
+hs_status hs_weights_add_second(hs_weights *w, const char *model_dir, const char *folder);
 hs_weight *hs_weights_find(const hs_weights *w, const char *name); // NULL if there is none
 // Has a model directory one of our parameters, of a single part?
 hs_status hs_weights_have(const char *model_dir, const hs_model_files *files, const char *ours, bool *have);

@@ -115,7 +115,8 @@ static hs_tensor *layers(hs_graph *g, const encoder *e, hs_tensor *x)
 }
 
 // ---- embeddings
-static hs_tensor *embeddings(hs_graph *g, encoder *e)
+// What tables say of the tokens, as wide as the tables are.
+static hs_tensor *lookups(hs_graph *g, encoder *e)
 {
     const hs_encoder_config *c = e->c;
     const int64_t width = hs_encoder_embed_width(c), first = e->kind->positions_behind_pad ? c->pad + 1 : 0;
@@ -135,11 +136,23 @@ static hs_tensor *embeddings(hs_graph *g, encoder *e)
     // the last sum and its norm in one pass
     x = type ? add_norm(g, e, type, NULL, x, "norm", 0) : hs_nn_layernorm(g, x, "norm", e->eps);
     x = hs_dropout(g, x, e->in.where, e->dropout);
-    if (width != c->width)
-        x = hs_nn_linear(g, x, "project", width, c->width);
     hs_pop(g, mark);
     return x;
 }
+
+// To the width of the model.
+static hs_tensor *project(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    const int64_t width = hs_encoder_embed_width(e->c);
+    if (width == e->c->width)
+        return x;
+    const size_t mark = hs_push(g, "embed");
+    x = hs_nn_linear(g, x, "project", width, e->c->width);
+    hs_pop(g, mark);
+    return x;
+}
+
+static hs_tensor *embeddings(hs_graph *g, encoder *e) { return project(g, e, lookups(g, e)); }
 
 // ---- heads
 
@@ -271,6 +284,56 @@ static hs_tensor *heads(hs_graph *g, const encoder *e, hs_tensor *x)
     return y;
 }
 
+// ---- ELECTRA: a generator fills the places that are predicted, and the model says of every token whether it is the one that stood there
+// What the generator draws; its loss. It gets no gradient from the judge: what is drawn is data.
+static hs_tensor *drawn_tokens(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor *picks, hs_tensor *targets)
+{
+    const int32_t vocab = (int32_t)e->c->vocab;
+    const hs_xent_attr attr = { .classes = vocab, .ignore = -1, .loss = HS_LOSS_TOKENS };
+    const size_t mark = hs_push(g, "mlm");
+    hs_tensor *h = word_features(g, e, hs_gather_rows(g, x, picks)), *bias = output_bias(g, e);
+    hs_tensor *logits = hs_nn_logits(g, h, e->words, bias, true);
+    hs_tensor *drawn = hs_draw(g, logits, picks, e->in.where, vocab, g->mode != HS_TRAIN);
+    if (g->mode == HS_TRAIN) { // in chunks, with gradients of its own: those of the logits would overwrite what was drawn from
+        hs_nn_logits_xent(g, h, e->words, bias, targets, attr);
+    } else {
+        hs_output(g, e->shape->logits ? logits : hs_argmax(g, logits, vocab));
+        hs_xent(g, logits, targets, attr);
+    }
+    hs_pop(g, mark);
+    return drawn;
+}
+
+static hs_tensor *judge(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor *label)
+{
+    hs_tensor *dense;
+    const size_t mark = hs_push(g, "judge");
+    x = hs_nn_linear(g, x, "dense", e->c->width, e->c->width, .bias = &dense);
+    x = hs_nn_linear(g, activation(g, x, dense, e->c->act), "out", e->c->width, 1, .pad_rows = PAIR_UNIT);
+    x = hs_bce(g, hs_cast(g, x, HS_F32), label, NULL, (hs_label_attr){ .labels = 1, .loss = HS_LOSS_REPLACED });
+    hs_pop(g, mark);
+    return x;
+}
+
+static hs_tensor *replaced(hs_graph *g, encoder *e)
+{
+    const hs_encoder_config small = hs_encoder_generator(e->c);
+    const int64_t rows = e->shape->max_picks > 0 ? e->shape->max_picks : 1;
+    encoder generator = *e;
+    generator.c = &small;
+    if (e->shape->distill.role)
+        return hs_graph_fail(g, HS_USAGE, "model.generator is %lld: a model beside its generator neither teaches nor is taught",
+                             (long long)e->c->generator);
+    hs_tensor *picks = input(g, "picks", HS_EXT_PICKS, rows, 1), *targets = input(g, "pick_targets", HS_EXT_PICKS, rows, 1), *label;
+    hs_tensor *x = e->c->untied ? NULL : lookups(g, &generator); // tables that both have
+    const size_t mark = hs_push(g, "gen");
+    x = project(g, &generator, x ? x : lookups(g, &generator));
+    hs_tensor *drawn = drawn_tokens(g, &generator, layers(g, &generator, x), picks, targets);
+    hs_pop(g, mark);
+    e->in.ids = hs_replace(g, e->in.ids, picks, drawn, targets, &label);
+    return judge(g, e, layers(g, e, embeddings(g, e)), label);
+}
+
 static void heads_unused(hs_graph *g, const encoder *e)
 {
     hs_tensor *weight, *bias;
@@ -307,11 +370,13 @@ hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder
         return hs_graph_fail(g, HS_USAGE, "%s", hs_error());
     if (c->vocab < 2)
         return hs_graph_fail(g, HS_USAGE, "model.vocab is %lld, needs at least 2", (long long)c->vocab);
-    if (!c->mlm && !c->next && !c->order && !c->head.task && !s->hidden && !s->distill.role)
+    if (!c->mlm && !c->next && !c->order && !c->head.task && !c->generator && !s->hidden && !s->distill.role)
         return hs_graph_fail(
             g, HS_USAGE, "model.mlm, model.next and model.order are false: a model without a head has no loss (model.mlm: true adds one)");
     encoder e = { .kind = kind, .c = c, .shape = s, .eps = (float)c->eps, .dropout = (float)c->dropout };
     e.in = inputs_of(g, c, s);
+    if (c->generator && !s->hidden)
+        return replaced(g, &e);
     hs_tensor *x = layers(g, &e, embeddings(g, &e));
     return s->hidden ? hidden(g, &e, x) : heads(g, &e, x);
 }

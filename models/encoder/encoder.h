@@ -22,6 +22,10 @@ typedef struct hs_encoder_config {
     // read the pooled first token; pooler: that one without a head, of models that only encode.
     bool mlm, next, order, pooler;
     hs_task_head head; // a task of its own; then none of those
+    // ELECTRA's pretraining: width of the generator beside it, 0: there is none; its heads, 0: one for 64 channels; does each have tables
+    // of its own. Then the generator predicts tokens, and the model judges them.
+    int64_t generator, generator_heads;
+    bool untied;
 } hs_encoder_config;
 
 typedef enum hs_encoder_class { // what a class of a sequence is made of
@@ -41,6 +45,8 @@ typedef struct hs_encoder_kind {                      // what transformers' clas
     double task_dropout[HS_TASKS]; // what -1 means; 0: model.dropout, of a span: none
 } hs_encoder_kind;
 
+hs_encoder_config hs_encoder_generator(const hs_encoder_config *c); // as a model of its own, that predicts tokens
+
 // As a family's trace.
 hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder_config *c, const hs_arch_shape *s);
 
@@ -59,6 +65,7 @@ bool hs_encoder_wears(const void *settings, hs_loss which);
 // Which of the classes that .files.architecture lists: predictions and next sentence, either alone, none | predictions, none.
 int hs_encoder_wearing_pair(const void *settings);
 int hs_encoder_wearing_mlm(const void *settings);
+int hs_encoder_wearing_replaced(const void *settings); // predictions, none, a judge of tokens
 
 extern const hs_family hs_bert_family, hs_roberta_family, hs_distilbert_family, hs_albert_family, hs_electra_family, hs_ernie_family,
     hs_roberta_prelayer_family;

@@ -17,10 +17,11 @@ int64_t hs_encoder_positions(const hs_encoder_kind *kind, const hs_encoder_confi
 bool hs_encoder_wears(const void *settings, hs_loss which)
 {
     const hs_encoder_config *c = settings;
-    return which == HS_LOSS_TOKENS  ? c->mlm
-           : which == HS_LOSS_NEXT  ? c->next
-           : which == HS_LOSS_ORDER ? c->order
-                                    : which == HS_LOSS_TASK && c->head.task != HS_TASK_NONE;
+    return which == HS_LOSS_TOKENS     ? c->mlm || c->generator
+           : which == HS_LOSS_REPLACED ? c->generator != 0
+           : which == HS_LOSS_NEXT     ? c->next
+           : which == HS_LOSS_ORDER    ? c->order
+                                       : which == HS_LOSS_TASK && c->head.task != HS_TASK_NONE;
 }
 
 static hs_status check_widths(const hs_encoder_config *c)
@@ -35,6 +36,34 @@ static hs_status check_widths(const hs_encoder_config *c)
                            (long long)(rows[i].value + 7) / 8 * 8);
     if (c->width % c->heads)
         return HS_FAIL(USAGE, "model.heads is %lld, which does not divide model.width %lld", (long long)c->heads, (long long)c->width);
+    return HS_OK;
+}
+
+hs_encoder_config hs_encoder_generator(const hs_encoder_config *c)
+{
+    hs_encoder_config g = *c;
+    const int64_t heads = c->generator / 64;
+    g.embed_width = hs_encoder_embed_width(c);
+    g.width = c->generator, g.ff = 0, g.generator = 0;
+    g.heads = c->generator_heads ? c->generator_heads : heads > 0 ? heads : 1;
+    g.mlm = true;
+    return g;
+}
+
+static hs_status check_generator(const hs_encoder_config *c)
+{
+    const hs_encoder_config g = hs_encoder_generator(c);
+    if (!c->generator)
+        return HS_OK;
+    if (c->generator % 8)
+        return HS_FAIL(USAGE, "model.generator is %lld, not a multiple of 8 (next: %lld)", (long long)c->generator,
+                       (long long)(c->generator + 7) / 8 * 8);
+    if (c->generator % g.heads || c->generator / g.heads % 8)
+        return HS_FAIL(USAGE, "model.generator_heads is %lld: heads of model.generator %lld are multiples of 8 wide", (long long)g.heads,
+                       (long long)c->generator);
+    if (c->mlm || c->head.task)
+        return HS_FAIL(USAGE, "model.generator is %lld beside %s: the generator predicts tokens, and the model judges them",
+                       (long long)c->generator, c->mlm ? "model.mlm (model.mlm: false)" : "model.task");
     return HS_OK;
 }
 
@@ -59,7 +88,7 @@ hs_status hs_encoder_check(const void *settings)
         { "layers", c->layers, 1, 1000 },      { "heads", c->heads, 1, 1024 },        { "width", c->width, 8, 1 << 20 },
         { "ff", c->ff, 0, 1 << 24 },           { "context", c->context, 1, 1 << 24 }, { "vocab", c->vocab, 0, 1 << 28 },
         { "types", c->types, 0, 1 << 20 },     { "tasks", c->tasks, 0, 1 << 20 },     { "embed_width", c->embed_width, 0, 1 << 20 },
-        { "groups", c->groups, 0, c->layers }, { "pad", c->pad, 0, 1 << 28 },
+        { "groups", c->groups, 0, c->layers }, { "pad", c->pad, 0, 1 << 28 },         { "generator", c->generator, 0, 1 << 20 },
     };
     for (int i = 0; i < HS_COUNT(rows); i++)
         if (rows[i].value < rows[i].min || rows[i].value > rows[i].max)
@@ -78,6 +107,7 @@ hs_status hs_encoder_check(const void *settings)
         return HS_FAIL(USAGE, "model.pooler is true beside a head: %s",
                        c->next || c->order ? "model.next and model.order bring it with them"
                                            : "model.mlm does not read it, model.pooler: false leaves it out");
+    HS_TRY(check_generator(c));
     return check_task(c);
 }
 
@@ -93,6 +123,16 @@ static int64_t projection(const hs_encoder_config *c)
     return hs_encoder_embed_width(c) != c->width ? linear(hs_encoder_embed_width(c), c->width) : 0;
 }
 
+// With the judge of tokens; tables that it shares count once.
+static int64_t generator_count(const hs_encoder_kind *kind, const hs_encoder_config *c)
+{
+    const hs_encoder_config g = hs_encoder_generator(c);
+    const int64_t E = g.embed_width, tables = (c->vocab + hs_encoder_positions(kind, c) + c->types + c->tasks) * E + 2 * E;
+    if (!c->generator)
+        return 0;
+    return linear(c->width, c->width) + linear(c->width, 1) + hs_encoder_count(kind, &g) - (c->untied ? 0 : tables);
+}
+
 int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c)
 {
     const int64_t C = c->width, E = hs_encoder_embed_width(c);
@@ -100,7 +140,7 @@ int64_t hs_encoder_count(const hs_encoder_kind *kind, const hs_encoder_config *c
     n += (c->groups ? c->groups : c->layers) * (layer(c) + 4 * C) + (kind->pre_norm ? 2 * C : 0);
     n += hs_encoder_pooled(kind, c) || hs_task_is_class(&c->head) ? linear(C, C) : 0; // a pooler, or a product of the head's own
     n += c->mlm ? linear(C, E) + 2 * E + c->vocab : 0;
-    return n + (c->next + c->order) * linear(C, 2) + hs_task_count(&c->head, C, true);
+    return n + (c->next + c->order) * linear(C, 2) + hs_task_count(&c->head, C, true) + generator_count(kind, c);
 }
 
 int hs_encoder_depth(const void *settings, const char *param)
@@ -117,15 +157,17 @@ int hs_encoder_depth(const void *settings, const char *param)
 // A shared layer multiplies as often as one of its own. Attention looks both ways: twice what a causal one does.
 double hs_encoder_flops_per_token(const void *settings, double seq)
 {
-    const hs_encoder_config *c = settings;
-    return 6 * (double)(c->layers * layer(c) + projection(c)) + 12.0 * (double)c->layers * (double)c->width * seq;
+    const hs_encoder_config *c = settings, g = hs_encoder_generator(c);
+    const double own = 6 * (double)(c->layers * layer(c) + projection(c)) + 12.0 * (double)c->layers * (double)c->width * seq;
+    return c->generator ? own + 6 * (double)linear(c->width, c->width) + hs_encoder_flops_per_token(&g, seq) : own;
 }
 
 double hs_encoder_head_flops(const void *settings)
 {
     const hs_encoder_config *c = settings;
-    const double E = (double)hs_encoder_embed_width(c), C = (double)c->width, own = hs_task_is_class(&c->head) ? C : 0;
-    return c->mlm ? 2 * ((double)c->vocab + C) * E : 2 * (own + (double)hs_task_outputs(&c->head)) * C;
+    const double E = (double)hs_encoder_embed_width(c), own = hs_task_is_class(&c->head) ? (double)c->width : 0,
+                 C = (double)(c->generator ? c->generator : c->width);
+    return c->mlm || c->generator ? 2 * ((double)c->vocab + C) * E : 2 * (own + (double)hs_task_outputs(&c->head)) * C;
 }
 
 int hs_encoder_wearing_pair(const void *settings)
@@ -135,3 +177,8 @@ int hs_encoder_wearing_pair(const void *settings)
 }
 
 int hs_encoder_wearing_mlm(const void *settings) { return ((const hs_encoder_config *)settings)->mlm ? 0 : 1; }
+
+int hs_encoder_wearing_replaced(const void *settings)
+{
+    return ((const hs_encoder_config *)settings)->generator ? 2 : hs_encoder_wearing_mlm(settings);
+}

@@ -53,8 +53,14 @@
 #define HS_ENC_PAD                                                                                                                         \
     HS_ENC_INT("pad", pad, "1", 0, 1000000, NULL,                                                                                          \
                "id of the padding token, the tokenizer's; the first token of a text is at position pad + 1 of the table")
+#define HS_ENC_GENERATOR                                                                                                                   \
+    HS_ENC_INT(                                                                                                                            \
+        "generator", generator, "0", 0, 65536, NULL,                                                                                       \
+        "width of a generator that is trained beside it, ELECTRA's pretraining: the model judges which tokens it replaced; 0: none"),      \
+        HS_ENC_INT("generator_heads", generator_heads, "0", 0, 1024, NULL, "attention heads of the generator; 0: one for 64 channels"),    \
+        HS_ENC_BOOL("untied", untied, "false", "the generator has embeddings of its own")
 #define HS_ENC_TASK HS_TASK_KEYS(hs_encoder_config, head)
-#define HS_ENC_OWN  "model.dropout|model.attention_dropout|model.task_dropout"
+#define HS_ENC_OWN  "model.dropout|model.attention_dropout|model.task_dropout|model.generator|model.generator_heads|model.untied"
 
 // ---- config.json: rows of hs_file_key
 #define HS_ENC_FILE_INT(name, field, least, standard)                                                                                      \
@@ -160,6 +166,6 @@
 // Of .files: the tables file_keys, names and aliases of the family's file.
 #define HS_ENC_TABLES(wearing)                                                                                                             \
     .wears = wearing, .key = file_keys, .n_keys = HS_COUNT(file_keys), .name = names, .n_names = HS_COUNT(names), .alias = aliases,        \
-    .n_aliases = HS_COUNT(aliases), .heads = "mlm|next|order|pooler|" HS_TASK_SCOPES, .task_classes = task_classes
+    .n_aliases = HS_COUNT(aliases), .heads = "mlm|next|order|pooler|judge|gen|" HS_TASK_SCOPES, .task_classes = task_classes
 
 #endif

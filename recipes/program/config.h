@@ -130,6 +130,7 @@ typedef struct hs_config {
     } exec;
     struct {
         int normalize;
+        double replaced;
     } loss;
     hs_phase phase[HS_PHASES];
     int n_phases;

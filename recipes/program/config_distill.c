@@ -30,7 +30,7 @@ hs_distill hs_config_distill(const hs_config *c)
 double hs_config_loss_weight(const hs_config *c, hs_loss loss)
 {
     if (!hs_config_learns(c))
-        return loss <= HS_LOSS_TASK;
+        return loss == HS_LOSS_REPLACED ? c->loss.replaced : 1;
     switch (loss) {
     case HS_LOSS_SOFT:
         return c->distill.soft;

@@ -321,6 +321,8 @@ static const hs_key keys[] = {
 
     CHOICE("loss.normalize", loss.normalize, "global", "global|micro",
            .help = "mean over all labels of a step, or mean of the micro-batches' means"),
+    REAL("loss.replaced", loss.replaced, "50", 0, 1e6,
+         .help = "of a model with model.generator: weight of the judge's loss, the mean over all tokens, beside the generator's"),
 };
 _Static_assert(sizeof keys / sizeof keys[0] <= HS_CONFIG_COMMON, "a table must hold every key");
 // Choices are values of the enums of other rooms, in their order.

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-const char *const hs_loss_words[HS_LOSSES] = { "mlm", "next", "order", "task", "soft", "cosine", "hidden", "relation" };
+const char *const hs_loss_words[HS_LOSSES] = { "mlm", "next", "order", "task", "replaced", "soft", "cosine", "hidden", "relation" };
 
 size_t hs_peak_rss(void)
 {

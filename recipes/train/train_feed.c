@@ -204,13 +204,14 @@ static const kind *kind_of(const hs_feed *f) { return &kinds[f->kind]; }
 // The task that a model's heads are for.
 static hs_objective usual_objective(hs_arch m)
 {
+    const bool judged = hs_arch_wears(m, HS_LOSS_REPLACED);
     return (hs_objective){ .segments = hs_arch_wears(m, HS_LOSS_NEXT)    ? HS_SEGMENTS_NEXT
                                        : hs_arch_wears(m, HS_LOSS_ORDER) ? HS_SEGMENTS_ORDER
                                                                          : HS_SEGMENTS_FULL,
                            .unit = HS_MASK_TOKEN,
                            .probability = 0.15,
-                           .masked = 0.8,
-                           .random = 0.1,
+                           .masked = judged ? 0.85 : 0.8, // ELECTRA keeps the others
+                           .random = judged ? 0 : 0.1,
                            .weight = 1,
                            .ngram = 3 };
 }
@@ -227,7 +228,7 @@ hs_feed hs_feed_of_arch(hs_arch m)
 {
     hs_feed f = { .arch = m, .kind = hs_arch_batch(m), .length = hs_arch_int(m, "model.context"), .batch = 1 };
     for (int i = 0; i < HS_LOSSES; i++)
-        f.loss_weight[i] = 1;
+        f.loss_weight[i] = 1; // of what is evaluated without a run's settings
     if (f.kind == HS_BATCH_LABELLED)
         hs_labelled_of_arch(&f);
     if (f.kind == HS_BATCH_MASKED) {
@@ -276,7 +277,7 @@ bool hs_feed_has(const hs_feed *f, hs_loss which)
 
 int64_t hs_feed_labels(const hs_feed *f, const hs_batch *b, hs_loss which)
 {
-    if (which <= HS_LOSS_TASK)
+    if (which < HS_LOSS_REPLACED)
         return b->labels[which];
     if (!hs_feed_has(f, which))
         return 0;
