@@ -66,8 +66,10 @@ hs_status hs_session_adapters(hs_session *s, const char *const *dir, int n, cons
     hs_adapters_free(s->adapters);
     s->adapters = a;
     HS_TRY(hs_peft_base(s->dir, a->base));
-    for (; a->n < n; a->n++)
-        HS_TRY(open_one(a, &a->at[a->n], dir[a->n], families, s));
+    while (a->n < n) { // counted before it is opened: what is half open is closed too
+        const int i = a->n++;
+        HS_TRY(open_one(a, &a->at[i], dir[i], families, s));
+    }
     return HS_OK;
 }
 
