@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // ---- the wire format
 static void varints(void **state)
@@ -145,6 +146,18 @@ static void round_trip(void **state)
     free(data);
     remove(scratch_path("two.onnx_data"));
     FAILS(USAGE, "two.onnx_data", hs_onnx_open(&back, scratch_path("two.onnx")));
+    hs_onnx_close(m);
+}
+
+// What no file of protobuf can hold is told before anything is written.
+static void too_large(void **state)
+{
+    (void)state;
+    hs_onnx *m = small_model();
+    hs_onnx_add_init(m, &(hs_onnx_tensor){ .name = "vast", .type = HS_ONNX_F32, .n_dims = 2, .dim = { 30000, 20000 }, .data = weights });
+    FAILS(USAGE, "at most 2 GB, these are 2.4 GB: weights must go into a file beside it",
+          hs_onnx_write(&hs_io_system, scratch_path("vast.onnx"), m, NULL));
+    assert_int_equal(access(scratch_path("vast.onnx"), F_OK), -1);
     hs_onnx_close(m);
 }
 
@@ -337,7 +350,7 @@ static void damage(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(varints), cmocka_unit_test(bad_wire), cmocka_unit_test(round_trip),
-                                        cmocka_unit_test(other_writers), cmocka_unit_test(damage) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(varints),   cmocka_unit_test(bad_wire),      cmocka_unit_test(round_trip),
+                                        cmocka_unit_test(too_large), cmocka_unit_test(other_writers), cmocka_unit_test(damage) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
