@@ -15,6 +15,8 @@ static void copy_own(hs_comm *c, hs_lane *l, const void *in, void *out, int64_t 
         memmove(out, in, (size_t)n_each * hs_dtype_bytes(d));
 }
 
+static void own_part(hs_comm *c, hs_lane *l, void *buf, const int64_t *n, hs_dtype d) { (void)c, (void)l, (void)buf, (void)n, (void)d; }
+
 static void broadcast(hs_comm *c, hs_lane *l, void *buf, size_t bytes, int root) { (void)c, (void)l, (void)buf, (void)bytes, (void)root; }
 
 static hs_status poll_nothing(hs_comm *c)
@@ -28,10 +30,26 @@ static void abort_nothing(hs_comm *c) { (void)c; }
 #define SELF(name)                                                                                                                         \
     {                                                                                                                                      \
         .rank = 0, .size = 1, .axis = name, .all_reduce = all_reduce, .reduce_scatter = copy_own, .all_gather = copy_own,                  \
-        .broadcast = broadcast, .poll = poll_nothing, .abort = abort_nothing                                                               \
+        .reduce_parts = own_part, .gather_parts = own_part, .broadcast = broadcast, .poll = poll_nothing, .abort = abort_nothing           \
     }
 hs_comm hs_comm_self_dp = SELF("dp");
 hs_comm hs_comm_self_tp = SELF("tp");
+
+void hs_comm_start(hs_comm *c, hs_lane *l, const hs_collective *what)
+{
+    if (c->start)
+        c->start(c, l, what);
+    else if (what->kind == HS_ALL_REDUCE)
+        c->all_reduce(c, l, what->buf, what->n, what->dtype, what->op);
+    else
+        (what->kind == HS_REDUCE_PARTS ? c->reduce_parts : c->gather_parts)(c, l, what->buf, what->parts, what->dtype);
+}
+
+void hs_comm_finish(hs_comm *c, hs_lane *l)
+{
+    if (c->finish)
+        c->finish(c, l);
+}
 
 hs_grid hs_grid_self(void) { return (hs_grid){ .dp = &hs_comm_self_dp, .tp = &hs_comm_self_tp }; }
 

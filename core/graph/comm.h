@@ -13,15 +13,36 @@ typedef struct hs_lane hs_lane;
 
 typedef enum hs_reduce { HS_REDUCE_SUM, HS_REDUCE_MAX } hs_reduce;
 
+// A call that is begun in one place and finished in another.
+typedef enum hs_collective_kind { HS_ALL_REDUCE, HS_REDUCE_PARTS, HS_GATHER_PARTS } hs_collective_kind;
+typedef struct hs_collective {
+    hs_collective_kind kind;
+    void *buf;
+    int64_t n;            // of HS_ALL_REDUCE: elements
+    const int64_t *parts; // of the two others: [size] elements of each; stays until hs_comm_finish
+    hs_dtype dtype;
+    hs_reduce op; // of HS_ALL_REDUCE
+} hs_collective;
+
 // Calls are queued on a lane and return no error: errors are sticky and read by poll. All ranks of the axis call the same
 // sequence. In a CPU segment a call is made by one member (a SOLO thunk, or between two hs_sync). Every rank gets the same bits.
 typedef struct hs_comm {
     int rank, size;
-    const char *axis; // "dp", "tp"
+    const char *axis;  // "dp", "tp", "world"
+    const char *about; // whose bytes the next call moves, for messages: a scope or a name that outlives the call; NULL: nobody said
     void (*all_reduce)(struct hs_comm *c, hs_lane *l, void *buf, int64_t n, hs_dtype d, hs_reduce op);
     void (*reduce_scatter)(struct hs_comm *c, hs_lane *l, const void *in, void *out, int64_t n_each, hs_dtype d);
     // out[r * n_each ...) = in of rank r
     void (*all_gather)(struct hs_comm *c, hs_lane *l, const void *in, void *out, int64_t n_each, hs_dtype d);
+    // Parts of any length, in place: buf is `size` of them behind each other, part r of n[r] elements (0 too). reduce: part `rank` becomes
+    // its sum over ranks, the others hold anything. gather: every part becomes that of the rank it is named after.
+    void (*reduce_parts)(struct hs_comm *c, hs_lane *l, void *buf, const int64_t *n, hs_dtype d);
+    void (*gather_parts)(struct hs_comm *c, hs_lane *l, void *buf, const int64_t *n, hs_dtype d);
+    // (optional, both or none; default: done at once) One of the calls above without waiting for it: they are done in the order they were
+    // started in, beside whatever the caller does; buf is nobody's until finish, which waits for all of them. Other calls of this comm
+    // come behind a finish.
+    void (*start)(struct hs_comm *c, hs_lane *l, const hs_collective *what);
+    void (*finish)(struct hs_comm *c, hs_lane *l);
     void (*broadcast)(struct hs_comm *c, hs_lane *l, void *buf, size_t bytes, int root);
     hs_status (*poll)(struct hs_comm *c);
     void (*abort)(struct hs_comm *c);
@@ -31,6 +52,9 @@ typedef struct hs_comm {
 typedef struct hs_grid { // passed explicitly, never global
     hs_comm *dp, *tp;
 } hs_grid;
+
+void hs_comm_start(hs_comm *c, hs_lane *l, const hs_collective *what); // c->start, or done at once
+void hs_comm_finish(hs_comm *c, hs_lane *l);
 
 extern hs_comm hs_comm_self_dp, hs_comm_self_tp; // size 1: constants in all but the type the table asks for
 hs_grid hs_grid_self(void);                      // 1 x 1

@@ -54,6 +54,7 @@ typedef struct hs_slab_spec {
 
 typedef struct hs_place {
     size_t offset, bytes; // bytes 0: absent
+    size_t first;         // element of the stored parameter that they begin with: of an optimizer's shard; else 0
     char *p, *k;          // adopted bytes, which lie elsewhere and are only read: as hs_slab.p and k. NULL: they lie at offset
 } hs_place;
 
@@ -145,6 +146,11 @@ hs_status hs_params_declare_low(hs_params *ps, hs_dtype low);   // "low"; F32: n
 hs_status hs_params_declare_grad(hs_params *ps);                // "grad", of what is trained; a training plan does
 hs_slab *hs_params_slab(const hs_params *ps, const char *name); // NULL: none of that name
 
+// Which elements of the stored parameter the slab has here: [first, first + n), all of it unless the slab is a shard.
+static inline void hs_slab_range(const hs_slab *s, const hs_param *p, size_t *first, size_t *n)
+{
+    *first = s->place[p->id].first, *n = s->place[p->id].bytes / hs_dtype_bytes(s->spec.dtype);
+}
 // Where p's bytes are in the slab, in the device's memory; NULL: absent, or no memory yet.
 static inline void *hs_slab_at(const hs_slab *s, const hs_param *p)
 {
@@ -162,7 +168,7 @@ static inline void *hs_slab_in(const hs_slab *s, void *copy, const hs_param *p)
 // Where a chunk begins in a slab that has its parameter: elements from the front.
 static inline size_t hs_slab_element(const hs_slab *s, const hs_chunk *c)
 {
-    return s->place[c->param].offset / hs_dtype_bytes(s->spec.dtype) + c->first;
+    return s->place[c->param].offset / hs_dtype_bytes(s->spec.dtype) + c->first - s->place[c->param].first;
 }
 static inline char *hs_slab_bound(const hs_slab *s, const hs_param *p)
 {

@@ -1,0 +1,41 @@
+// parallel: the ranks of a job - who they are, how they talk, and what happens when one of them does not.
+//
+// A job is a grid of dp x tp ranks: rank = dp_rank * tp + tp_rank, so that those who share a layer's products are neighbours. Collectives
+// are core/graph/comm.h's; the backend that moves bytes between processes is a library of its own (libhalfstep_mpi.so), loaded where a
+// launcher has started more than one rank: a process alone never loads MPI. Sums are made in rank order, so that every rank gets the same
+// bits, and the same ones run after run.
+#ifndef HS_PARALLEL_PARALLEL_H
+#define HS_PARALLEL_PARALLEL_H
+#include "core/graph/comm.h"
+#include "core/run/device.h"
+
+typedef struct hs_parallel hs_parallel;
+
+// The ranks a launcher started, this process's own number among them, by the launcher's variables: 1 and 0 where there is none.
+int hs_parallel_launched(int *rank);
+
+// Joins the job: every rank calls it, before anything else. One process: a world of its own, nothing is loaded. UNSUPPORTED: started by a
+// launcher, and the backend is not installed.
+hs_status hs_parallel_open(hs_parallel **out);
+// Collective. Leaves the job: after OK everywhere. NULL: nothing.
+void hs_parallel_close(hs_parallel *p);
+// This rank has failed with st and its message in hs_error(): the first rank that does has its message printed, once, by `print` of one
+// rank (which may be another one) as "rank R (HOST): MESSAGE"; then the whole job ends with hs_status_exit(st). Does not return where there
+// are several ranks; alone it returns at once and prints nothing.
+void hs_parallel_fail(hs_parallel *p, hs_status st);
+
+// Collective: the grid. dp 0: the ranks divided by tp. USAGE, with the numbers: dp * tp is not the number of ranks. timeout: seconds
+// that a collective may take before the job is ended with REMOTE and a message that names who is missing, and where; 0: for ever.
+hs_status hs_parallel_grid(hs_parallel *p, int dp, int tp, double timeout, hs_grid *out); // borrowed from p
+hs_comm *hs_parallel_world(hs_parallel *p); // all ranks; of the thread that opened p. lane: NULL; addresses are the host's
+hs_comm *hs_parallel_files(hs_parallel *p); // the same ranks, for one other thread (which writes checkpoints)
+// Cores that this rank may use and ranks that share them with it, as the launcher has bound it: threads per rank follow. *ranks > 1 on
+// cores that are too few is over-subscription, which the caller says.
+void hs_parallel_share(hs_parallel *p, int *cores, int *ranks);
+
+// A collective of host code over a device's memory, whose addresses the host may not follow: copies to memory that the host has, moves, and
+// copies back, behind all that the device was given. Wraps inner, which is borrowed, as is the device.
+hs_status hs_parallel_staged(hs_comm **out, hs_comm *inner, hs_device *device);
+void hs_parallel_staged_free(hs_comm *c);
+
+#endif
