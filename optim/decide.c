@@ -33,6 +33,18 @@ void hs_optim_vote(const hs_args *a, hs_lane *lane)
     a->comm->all_reduce(a->comm, lane, found, 1, HS_I32, HS_REDUCE_MAX);
 }
 
+// The same partials in the same places as if nothing were divided: so are all sums of them.
+void hs_optim_gather(const hs_args *a, hs_lane *lane)
+{
+    const hs_move *m = a->attr;
+    const int32_t *spot = (const int32_t *)a->in[0].p;
+    const hs_partial *dealt = (const hs_partial *)a->out[0].p;
+    hs_partial *partial = (hs_partial *)a->out[1].p;
+    a->comm->gather_parts(a->comm, lane, a->out[0].p, m->parts, HS_F64);
+    for (int64_t k = 0; k < a->out[1].rows; k++)
+        partial[k] = dealt[spot[k]];
+}
+
 // Names the non-finite gradient that backward completed first: the ones behind it are mostly its victims.
 static void find_bad_param(const hs_args *a, hs_step_state *s)
 {

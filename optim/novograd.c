@@ -5,11 +5,11 @@
 #include "optim/walk.h"
 
 static const hs_slab_spec slabs[] = {
-    { .name = "novograd.m", .dtype = HS_F32, .trainable_only = true, .saved = true },
+    { .name = "novograd.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true },
     { .name = "novograd.v", .dtype = HS_F32, .trainable_only = true, .saved = true, .per_tensor = true },
 };
 static const hs_slab_spec small_slabs[] = {
-    { .name = "novograd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true },
+    { .name = "novograd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true },
     { .name = "novograd.v", .dtype = HS_F32, .trainable_only = true, .saved = true, .per_tensor = true },
 };
 
@@ -48,7 +48,7 @@ const hs_optim_rule HS_TIERED(hs_novograd) = {
     .pass = { { .name = "optim.novograd_scales",
                 .fn = hs_novograd_scales,
                 .part = HS_PART_SOLO,
-                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
+                .in = { HS_UPDATE_ALL, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
                 .out = { HS_UPDATE_NORMS, HS_UPDATE_RATIO, HS_UPDATE_KEPT_1 } },
               { .name = "optim.novograd",
                 .fn = novograd,

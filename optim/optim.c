@@ -8,8 +8,13 @@
 //
 // Behind what leaves partials comes their total where there are several tensor-parallel ranks, before the decision a vote where there are
 // several data-parallel ones.
+//
+// Where each of those has a share of moments and values (core/graph/divide.h), passes walk this rank's chunks alone. Their partials are
+// gathered to the table that an undivided update has, so that what is settled from them has the same bits; no vote is needed then. The last
+// pass goes group by group: values of one are gathered while the next is updated.
 
 #include "core/cpu/cpu.h"
+#include "core/graph/divide.h"
 #include "optim/update.h"
 #include <math.h>
 #include <stdio.h>
@@ -25,9 +30,16 @@ struct hs_optim {
     char *memory; // of the device: the tables
     size_t bytes, at[HS_N_UPDATE_OPERANDS];
     hs_ref ref[HS_N_UPDATE_OPERANDS]; // as kernels get them
-    hs_thunk thunk[5 + HS_OPTIM_PASSES];
+    int n_own;                        // chunks that are updated here ...
+    size_t n_elements;                // ... and what they have
+    int64_t *parts;                   // of the moves below: ranks of each
+    hs_move *move;                    // where shares are divided: of partials, then of values
+    int n_moves;
     hs_segment segment;
 };
+
+static int ranks_of(const hs_optim *o) { return o->ps->shares ? o->ps->shares->size : 1; }
+static bool is_own(const hs_optim *o, const hs_chunk *c) { return !o->ps->shares || hs_chunk_rank(o->ps, c) == o->ps->shares->rank; }
 
 // ---- slabs
 
@@ -136,7 +148,7 @@ static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, cons
     if (!slabs_of((*out)->rule[kind], c))
         return HS_FAIL(UNSUPPORTED, "device %s has no %s with moments in %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->name,
                        hs_dtype_name(c->moments));
-    if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !(*out)->vote))
+    if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !((*out)->vote && (*out)->gather)))
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers for several ranks", dev->name);
     return HS_OK;
 }
@@ -150,16 +162,21 @@ typedef struct table { // beside the slabs
 
 static int64_t bytes_of(const table *t) { return t->rows * t->cols * (int64_t)hs_dtype_bytes(t->dtype); }
 
+static bool votes(const hs_optim *o) { return o->grid.dp->size > 1 && !o->ps->shares; }
+
 static void tables_of(const hs_optim *o, table all[HS_N_UPDATE_OPERANDS])
 {
     const hs_params *ps = o->ps;
-    const int64_t logical = o->rule->per_tensor ? ps->n_logical : 0, several = o->grid.dp->size > 1;
+    const int64_t logical = o->rule->per_tensor ? ps->n_logical : 0, dealt = ps->shares ? ps->n_chunks : 0;
     const table t[] = {
-        [HS_UPDATE_CHUNKS] = { ps->n_chunks, sizeof(hs_update_chunk), HS_U8 },
+        [HS_UPDATE_CHUNKS] = { dealt ? o->n_own : 0, sizeof(hs_update_chunk), HS_U8 },
+        [HS_UPDATE_ALL] = { ps->n_chunks, sizeof(hs_update_chunk), HS_U8 },
+        [HS_UPDATE_DEALT] = { dealt, 2, HS_F64 },
+        [HS_UPDATE_SPOT] = { dealt, 1, HS_I32 },
         [HS_UPDATE_ORDER] = { ps->n_params, 1, HS_I32 },
         [HS_UPDATE_NOW] = { 1, sizeof(hs_update_step), HS_U8 },
         [HS_UPDATE_PARTIALS] = { ps->n_chunks, 2, HS_F64 },
-        [HS_UPDATE_FOUND] = { several, 1, HS_I32 },
+        [HS_UPDATE_FOUND] = { votes(o), 1, HS_I32 },
         [HS_UPDATE_BAD] = { ps->n_params, 1, HS_I64 },
         [HS_UPDATE_NORMS] = { logical, 2, HS_F64 },
         [HS_UPDATE_RATIO] = { logical, 1, HS_F32 },
@@ -183,7 +200,7 @@ static hs_status alloc_tables(hs_optim *o)
     o->memory = p;
     char *bound = hs_device_bind(o->dev, p);
     for (int i = 0; i < HS_N_UPDATE_OPERANDS; i++)
-        if (t[i].rows)
+        if (t[i].rows || i == HS_UPDATE_CHUNKS)
             o->ref[i] = (hs_ref){ .p = bound + o->at[i], .rows = t[i].rows, .cols = t[i].cols, .dtype = t[i].dtype };
     return HS_OK;
 }
@@ -200,33 +217,85 @@ static int64_t kept_at(const hs_slab *s, const hs_chunk *c, int tensor)
                               : (int64_t)hs_slab_element(s, c);
 }
 
+// tensor: of the parameter; where it begins in slabs is for whoever updates it.
+static hs_update_chunk chunk_row(const hs_optim *o, const hs_chunk *c, int tensor, float rate)
+{
+    const hs_params *ps = o->ps;
+    hs_update_chunk row = { .first = (int64_t)c->first,
+                            .n = c->n,
+                            .param = c->param,
+                            .rate = rate,
+                            .role = (uint8_t)ps->param[c->param]->role,
+                            .counted = c->counted };
+    const bool own = is_own(o, c);
+    if (own) {
+        row.value = (int64_t)hs_slab_element(ps->master, c), row.grad = (int64_t)hs_slab_element(ps->grad, c);
+        row.low = ps->low ? (int64_t)hs_slab_element(ps->low, c) : 0;
+    }
+    for (int i = 0; i < o->rule->n_slabs; i++)
+        row.kept[i] = own || o->slab[i]->spec.per_tensor ? kept_at(o->slab[i], c, tensor) : 0;
+    return row;
+}
+
 // rate: by parameter; NULL: 1 for all.
 static hs_status fill_chunks(hs_optim *o, const float *rate)
 {
     const hs_params *ps = o->ps;
-    int first = 0; // logical tensor of the parameter
-    hs_update_chunk *row = calloc((size_t)ps->n_chunks + 1, sizeof *row);
+    int first = 0, n_own = 0; // first: logical tensor of the parameter
+    hs_update_chunk *row = calloc((size_t)ps->n_chunks + (size_t)o->n_own + 1, sizeof *row), *own = row + ps->n_chunks;
     if (!row)
         return HS_FAIL(MEMORY, "no memory for %d chunks", ps->n_chunks);
     for (int k = 0; k < ps->n_chunks; k++) {
         const hs_chunk *c = &ps->chunk[k];
         first = k && c->param == ps->chunk[k - 1].param ? first : c->logical;
         const int tensor = o->c.qkv == HS_QKV_ONE ? 0 : c->logical - first;
-        row[k] = (hs_update_chunk){ .value = (int64_t)hs_slab_element(ps->master, c),
-                                    .low = ps->low ? (int64_t)hs_slab_element(ps->low, c) : 0,
-                                    .grad = (int64_t)hs_slab_element(ps->grad, c),
-                                    .first = (int64_t)c->first,
-                                    .n = c->n,
-                                    .param = c->param,
-                                    .logical = first + tensor,
-                                    .rate = rate ? rate[c->param] : 1,
-                                    .role = (uint8_t)ps->param[c->param]->role,
-                                    .counted = c->counted };
-        for (int i = 0; i < o->rule->n_slabs; i++)
-            row[k].kept[i] = kept_at(o->slab[i], c, tensor);
+        row[k] = chunk_row(o, c, tensor, rate ? rate[c->param] : 1);
+        row[k].logical = first + tensor;
+        if (ps->shares && is_own(o, c))
+            own[n_own++] = row[k];
     }
-    write_table(o, HS_UPDATE_CHUNKS, row, (size_t)ps->n_chunks * sizeof *row);
+    write_table(o, HS_UPDATE_ALL, row, (size_t)ps->n_chunks * sizeof *row);
+    if (n_own)
+        write_table(o, HS_UPDATE_CHUNKS, own, (size_t)n_own * sizeof *own);
     free(row);
+    return HS_OK;
+}
+
+static void count_own(hs_optim *o)
+{
+    for (int k = 0; k < o->ps->n_chunks; k++)
+        if (is_own(o, &o->ps->chunk[k]))
+            o->n_own++, o->n_elements += (size_t)o->ps->chunk[k].n;
+}
+
+// Own partials of a rank behind those of the ranks before it, each rank's in the order of the table.
+static hs_status deal_partials(hs_optim *o)
+{
+    const hs_params *ps = o->ps;
+    const int ranks = ranks_of(o), n = ps->n_chunks;
+    if (!ps->shares)
+        return HS_OK;
+    int32_t *spot = malloc(((size_t)n + 1) * sizeof *spot), next = 0;
+    int64_t *count = o->parts; // of the first move
+    if (!spot)
+        return HS_FAIL(MEMORY, "no memory for %d chunks", n);
+    for (int k = 0; k < n; k++)
+        count[hs_chunk_rank(ps, &ps->chunk[k])]++;
+    for (int r = 0; r < ranks; r++) { // from counts to where each rank's begin
+        const int64_t own = count[r];
+        if (r == ps->shares->rank) {
+            o->ref[HS_UPDATE_OWN] = o->ref[HS_UPDATE_DEALT];
+            o->ref[HS_UPDATE_OWN].p += (size_t)next * sizeof(hs_partial), o->ref[HS_UPDATE_OWN].rows = own;
+        }
+        count[r] = next, next += (int32_t)own;
+    }
+    for (int k = 0; k < n; k++)
+        spot[k] = (int32_t)count[hs_chunk_rank(ps, &ps->chunk[k])]++;
+    for (int r = ranks - 1; r >= 0; r--) // count[r]: where those of r end
+        count[r] = (count[r] - (r ? count[r - 1] : 0)) * (int64_t)(sizeof(hs_partial) / sizeof(double));
+    write_table(o, HS_UPDATE_SPOT, spot, (size_t)n * sizeof *spot);
+    o->move[o->n_moves++] = (hs_move){ HS_GATHER_PARTS, count };
+    free(spot);
     return HS_OK;
 }
 
@@ -252,6 +321,8 @@ static hs_ref slab_ref(const hs_slab *s)
 static void bind_slabs(hs_optim *o)
 {
     const hs_params *ps = o->ps;
+    if (!ps->shares)
+        o->ref[HS_UPDATE_CHUNKS] = o->ref[HS_UPDATE_ALL], o->ref[HS_UPDATE_OWN] = o->ref[HS_UPDATE_PARTIALS];
     o->ref[HS_UPDATE_MADE] = (hs_ref){ .p = ps->marks_k, .rows = ps->n_params, .cols = 1, .dtype = HS_U8 };
     o->ref[HS_UPDATE_VALUE] = slab_ref(ps->master), o->ref[HS_UPDATE_LOW] = slab_ref(ps->low), o->ref[HS_UPDATE_GRAD] = slab_ref(ps->grad);
     for (int i = 0; i < o->rule->n_slabs; i++)
@@ -277,11 +348,11 @@ size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + o->bytes; }
 
 // ---- the segment
 
-static void add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
+static hs_thunk *add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
 {
-    const double n = (double)o->ps->n_trained, low = p->stores && o->ps->low ? 2 : 0,
+    const double n = (double)o->n_elements, low = p->stores && o->ps->low ? 2 : 0,
                  moments = p->moments * (double)hs_dtype_bytes(o->c.moments);
-    hs_thunk *t = &o->thunk[o->segment.n++];
+    hs_thunk *t = &o->segment.thunk[o->segment.n++];
     *t = (hs_thunk){
         .fn = p->fn,
         .args = { .attr = &o->c, .comm = comm },
@@ -294,16 +365,77 @@ static void add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
         t->args.in[i] = o->ref[p->in[i]];
     for (int i = 0; i < HS_MAX_OUT; i++)
         t->args.out[i] = o->ref[p->out[i]];
+    return t;
 }
 
 static void add_pass(hs_optim *o, const hs_optim_tier *tier, const hs_optim_pass *p)
 {
+    const hs_optim_pass gather = { .name = "optim.gather",
+                                   .fn = tier->gather,
+                                   .part = HS_PART_SOLO,
+                                   .in = { HS_UPDATE_SPOT },
+                                   .out = { HS_UPDATE_DEALT, HS_UPDATE_PARTIALS } };
     const hs_optim_pass total = {
-        .name = "optim.total", .fn = tier->total, .part = HS_PART_SOLO, .in = { HS_UPDATE_CHUNKS }, .out = { HS_UPDATE_PARTIALS }
+        .name = "optim.total", .fn = tier->total, .part = HS_PART_SOLO, .in = { HS_UPDATE_ALL }, .out = { HS_UPDATE_PARTIALS }
     };
     add_thunk(o, p, NULL);
+    if (p->totals && o->ps->shares)
+        add_thunk(o, &gather, o->grid.dp)->args.attr = o->move;
     if (p->totals && o->grid.tp->size > 1)
         add_thunk(o, &total, o->grid.tp);
+}
+
+// Values of a run of neighbours, from those who have updated them to all.
+static void add_gather(hs_optim *o, const hs_slab *s, const hs_share_run *run)
+{
+    const size_t width = hs_dtype_bytes(s->spec.dtype);
+    hs_move *m = &o->move[o->n_moves];
+    int64_t *parts = o->parts + (size_t)o->n_moves++ * (size_t)ranks_of(o);
+    hs_share_parts(o->ps, s, run, parts);
+    *m = (hs_move){ HS_GATHER_PARTS, parts };
+    o->segment.thunk[o->segment.n++] =
+        (hs_thunk){ .fn = o->dev->core->begin,
+                    .args = { .attr = m,
+                              .comm = o->grid.dp,
+                              .out[0] = { .p = s->k + run->at * width, .rows = run->n, .cols = 1, .dtype = s->spec.dtype } },
+                    .name = "values gather",
+                    .sync = true,
+                    .part = HS_PART_SOLO };
+}
+
+// Own ones among the chunks of a group, which begin at *chunk; that is where the next group's do then.
+static int own_of_group(const hs_optim *o, int group, int *chunk)
+{
+    const hs_params *ps = o->ps;
+    int n = 0;
+    for (; *chunk < ps->n_chunks && hs_param_group(ps, ps->param[ps->chunk[*chunk].param]) == group; ++*chunk)
+        n += is_own(o, &ps->chunk[*chunk]);
+    return n;
+}
+
+// The pass that writes values, group by group; a group's move while the next is written, whose bytes are others.
+static void add_stores(hs_optim *o, const hs_optim_pass *p)
+{
+    const hs_params *ps = o->ps;
+    const hs_slab *const slab[] = { ps->low, ps->master };
+    for (int g = 0, chunk = 0, first = 0; g < ps->shares->n_groups; g++) {
+        const int n = own_of_group(o, g, &chunk);
+        const double part = (double)n / (double)(o->n_own > 0 ? o->n_own : 1);
+        hs_thunk *t = add_thunk(o, p, NULL);
+        t->args.in[0].p += (size_t)first * sizeof(hs_update_chunk), t->args.in[0].rows = n;
+        t->sync = g == 0;
+        t->cost.flops *= part, t->cost.bytes *= part;
+        first += n;
+        for (int i = 0; i < HS_COUNT(slab); i++) {
+            hs_share_run run = { .last = -1 };
+            while (slab[i] && hs_share_run_next(ps, slab[i], run.last + 1, &run))
+                if (hs_param_group(ps, ps->param[run.first]) == g)
+                    add_gather(o, slab[i], &run);
+        }
+    }
+    o->segment.thunk[o->segment.n++] = (hs_thunk){
+        .fn = o->dev->core->finish, .args = { .comm = o->grid.dp }, .name = "values finish", .sync = true, .part = HS_PART_SOLO
+    };
 }
 
 static void build_segment(hs_optim *o, const hs_optim_tier *tier)
@@ -313,7 +445,7 @@ static void build_segment(hs_optim *o, const hs_optim_tier *tier)
                                  .fn = tier->sums,
                                  .part = HS_PART_FREE,
                                  .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_GRAD },
-                                 .out = { HS_UPDATE_PARTIALS },
+                                 .out = { HS_UPDATE_OWN },
                                  .each = { 2, 4 },
                                  .totals = true };
     const hs_optim_pass vote = {
@@ -322,14 +454,35 @@ static void build_segment(hs_optim *o, const hs_optim_tier *tier)
     const hs_optim_pass decide = { .name = "optim.decide",
                                    .fn = tier->decide,
                                    .part = HS_PART_SOLO,
-                                   .in = { HS_UPDATE_CHUNKS, HS_UPDATE_PARTIALS, HS_UPDATE_ORDER, HS_UPDATE_FOUND },
+                                   .in = { HS_UPDATE_ALL, HS_UPDATE_PARTIALS, HS_UPDATE_ORDER, HS_UPDATE_FOUND },
                                    .out = { HS_UPDATE_NOW, HS_UPDATE_BAD } };
     add_pass(o, tier, &sums);
-    if (o->grid.dp->size > 1)
+    if (votes(o))
         add_thunk(o, &vote, o->grid.dp);
     add_thunk(o, &decide, NULL);
     for (int i = 0; i < HS_OPTIM_PASSES && o->rule->pass[i].name; i++)
-        add_pass(o, tier, &o->rule->pass[i]);
+        if (o->ps->shares && o->rule->pass[i].stores)
+            add_stores(o, &o->rule->pass[i]);
+        else
+            add_pass(o, tier, &o->rule->pass[i]);
+}
+
+// How many moves of values and thunks there may be.
+static hs_status make_room(hs_optim *o)
+{
+    const hs_params *ps = o->ps;
+    const hs_slab *const slab[] = { ps->low, ps->master };
+    int moves = 1;
+    for (int i = 0; ps->shares && i < HS_COUNT(slab); i++) {
+        hs_share_run run = { .last = -1 };
+        while (slab[i] && hs_share_run_next(ps, slab[i], run.last + 1, &run))
+            moves++;
+    }
+    const size_t thunks = 3 + 3 * (1 + HS_OPTIM_PASSES) + (ps->shares ? (size_t)(moves + ps->shares->n_groups) : 0);
+    o->parts = calloc((size_t)moves * (size_t)ranks_of(o), sizeof *o->parts);
+    o->move = calloc((size_t)moves, sizeof *o->move);
+    o->segment.thunk = calloc(thunks, sizeof *o->segment.thunk);
+    return o->parts && o->move && o->segment.thunk ? HS_OK : HS_FAIL(MEMORY, "no memory for %zu thunks of an update", thunks);
 }
 
 hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev)
@@ -341,12 +494,15 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");
-    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .dev = dev, .grid = *grid, .segment = { .thunk = o->thunk } };
+    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .dev = dev, .grid = *grid };
     hs_status st;
     HS_TRY_GOTO(st, find_slabs(o), failed);
+    count_own(o);
+    HS_TRY_GOTO(st, make_room(o), failed);
     HS_TRY_GOTO(st, alloc_tables(o), failed);
     HS_TRY_GOTO(st, fill_chunks(o, NULL), failed);
     HS_TRY_GOTO(st, fill_order(o, NULL), failed);
+    HS_TRY_GOTO(st, deal_partials(o), failed);
     bind_slabs(o);
     build_segment(o, tier);
     *out = o;
@@ -361,6 +517,9 @@ void hs_optim_free(hs_optim *o)
     if (!o)
         return;
     o->dev->release(o->dev, o->memory, o->bytes);
+    free(o->parts);
+    free(o->move);
+    free(o->segment.thunk);
     free(o);
 }
 

@@ -7,8 +7,8 @@
 //   m = momentum m + r (g + decay w), r = coefficient |w| / (|g| + decay |w| + eps), w -= lr m
 #include "optim/walk.h"
 
-static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true } };
-static const hs_slab_spec small_slabs[] = { { .name = "sgd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true } };
+static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true } };
+static const hs_slab_spec small_slabs[] = { { .name = "sgd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true } };
 
 static inline void descend(const hs_args *a, const hs_update_step *now, const hs_update_chunk *c, const float *restrict grad, float ratio)
 {
@@ -84,13 +84,13 @@ const hs_optim_rule HS_TIERED(hs_lars) = {
                 .fn = lars_norms,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE },
-                .out = { HS_UPDATE_PARTIALS },
+                .out = { HS_UPDATE_OWN },
                 .each = { 5, 8 },
                 .totals = true },
               { .name = "optim.lars_ratios",
                 .fn = hs_lars_ratios,
                 .part = HS_PART_SOLO,
-                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
+                .in = { HS_UPDATE_ALL, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
                 .out = { HS_UPDATE_NORMS, HS_UPDATE_RATIO } },
               { .name = "optim.lars",
                 .fn = lars,

@@ -28,6 +28,7 @@ const hs_optim_tier HS_TIERED(hs_optim) = {
     .decide = hs_optim_decide,
     .total = hs_optim_total,
     .vote = hs_optim_vote,
+    .gather = hs_optim_gather,
     .rule = { [HS_ADAMW] = &HS_TIERED(hs_adamw),
               [HS_LAMB] = &HS_TIERED(hs_lamb),
               [HS_SGD] = &HS_TIERED(hs_sgd),

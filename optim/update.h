@@ -45,12 +45,16 @@ typedef struct hs_partial { // of one chunk
 // The operands there are. Rows of each: hs_ref.rows.
 typedef enum hs_update_operand {
     HS_UPDATE_NONE,
-    HS_UPDATE_CHUNKS,   // hs_update_chunk[n_chunks]
+    HS_UPDATE_CHUNKS,   // hs_update_chunk[]: those that this rank updates
+    HS_UPDATE_ALL,      // of all ranks; the same where nothing is divided. Places in slabs are 0 in those of others
     HS_UPDATE_MADE,     // uint8_t[n_params]: hs_params.has_grad
     HS_UPDATE_ORDER,    // int32_t[n_params]: when backward completes a gradient
     HS_UPDATE_NOW,      // hs_update_step
-    HS_UPDATE_PARTIALS, // hs_partial[n_chunks]
-    HS_UPDATE_FOUND,    // int32_t: a gradient was not finite, on any rank. Absent on one data-parallel rank
+    HS_UPDATE_OWN,      // hs_partial[]: of CHUNKS
+    HS_UPDATE_PARTIALS, // of ALL; the same where nothing is divided
+    HS_UPDATE_DEALT,    // of all ranks' own, one rank behind the other. This one and the next where something is divided
+    HS_UPDATE_SPOT,     // int32_t[]: of ALL, where in DEALT
+    HS_UPDATE_FOUND,    // int32_t: a gradient was not finite, on any rank. Absent where this rank sees the partials of all
     HS_UPDATE_BAD,      // int64_t[n_params]: elements of a gradient that were not finite
     HS_UPDATE_NORMS,    // double[n_logical][2]: sums of squares of w and of u. Of rules that are per_tensor, like the next one
     HS_UPDATE_RATIO,    // float[n_logical]
@@ -70,7 +74,7 @@ typedef struct hs_optim_pass { // a thunk
     hs_cost each;                           // of an element; on top come the low copy where `stores` says so ...
     int moments;                            // ... and reads and writes of moments, by their type
     bool stores;
-    bool totals; // its partials are those of one tensor-parallel rank: added up over all of them behind it
+    bool totals; // it leaves OWN: gathered over data-parallel ranks and added up over tensor-parallel ones behind it
 } hs_optim_pass;
 
 typedef struct hs_optim_rule { // one optimizer
@@ -84,11 +88,12 @@ typedef struct hs_optim_rule { // one optimizer
 
 // The kernels of one ISA tier (update.c), or those a device brings (hs_device.optim). Operands in this order:
 typedef struct hs_optim_tier {
-    hs_kernel *sums;   // chunks, made, grad -> partials: {sum of g^2, non-finite count} of the gradients as stored; 0 of those not made
-    hs_kernel *decide; // SOLO. chunks, partials, order, found -> now, bad; and what hs_step_state says of an update
+    hs_kernel *sums;   // chunks, made, grad -> own: {sum of g^2, non-finite count} of the gradients as stored; 0 of those not made
+    hs_kernel *decide; // SOLO. all, partials, order, found -> now, bad; and what hs_step_state says of an update
     // (optional) a device without them is refused on several ranks. comm: those of tp | of dp
-    hs_kernel *total;                       // SOLO. chunks -> partials: their sum over comm; what is not counted here is 0
-    hs_kernel *vote;                        // SOLO. partials -> found: the largest over comm
+    hs_kernel *total;  // SOLO. all -> partials: their sum over comm; what is not counted here is 0
+    hs_kernel *vote;   // SOLO. partials -> found: the largest over comm
+    hs_kernel *gather; // SOLO. attr: hs_move of dealt. spot -> dealt, partials: own ones of every rank, in their places
     const hs_optim_rule *rule[HS_N_OPTIMS]; // by hs_optim_kind; NULL: not there
 } hs_optim_tier;
 
@@ -107,7 +112,8 @@ extern const hs_optim_tier hs_optim_avx512bf16;
 void hs_optim_decide(const hs_args *a, hs_lane *lane);
 void hs_optim_total(const hs_args *a, hs_lane *lane);
 void hs_optim_vote(const hs_args *a, hs_lane *lane);
-// What is settled per logical tensor, by one member (ratios.c). LAMB's and LARS's trust ratios: chunks, made, now, partials -> norms,
+void hs_optim_gather(const hs_args *a, hs_lane *lane);
+// What is settled per logical tensor, by one member (ratios.c). LAMB's and LARS's trust ratios: all, made, now, partials -> norms,
 // ratio. LAMB's are times lr. NovoGrad's 1 / (sqrt(v) + eps), from the partials of `sums`: -> norms, ratio, v.
 void hs_lamb_ratios(const hs_args *a, hs_lane *lane);
 void hs_lars_ratios(const hs_args *a, hs_lane *lane);

@@ -62,12 +62,12 @@ static inline float gradient_of(const hs_update_step *now, float l2, float grad,
 
 // What AdamW and LAMB keep: a run may go from one to the other.
 static const hs_slab_spec adam_slabs[] = {
-    { .name = "adam.m", .dtype = HS_F32, .trainable_only = true, .saved = true },
-    { .name = "adam.v", .dtype = HS_F32, .trainable_only = true, .saved = true },
+    { .name = "adam.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true },
+    { .name = "adam.v", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true },
 };
 static const hs_slab_spec adam_small[] = {
-    { .name = "adam.m", .dtype = HS_BF16, .trainable_only = true, .saved = true },
-    { .name = "adam.v", .dtype = HS_BF16, .trainable_only = true, .saved = true },
+    { .name = "adam.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true },
+    { .name = "adam.v", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true },
 };
 
 // Moment `which` of a chunk: its own bytes where they are f32, else in buf.

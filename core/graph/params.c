@@ -5,6 +5,7 @@
 #include "core/base/grow.h"
 #include "core/base/rng.h"
 #include "core/graph/derived.h"
+#include "core/graph/divide.h"
 #include "core/graph/params_impl.h"
 #include "core/run/device.h"
 #include <stdio.h>
@@ -204,6 +205,7 @@ void hs_params_free(hs_params *ps)
     free(ps->param);
     free(ps->freeze);
     hs_adapter_free(ps->adapter);
+    hs_shares_free(ps->shares);
     hs_map_free(ps->by_name);
     free(ps->chunk);
     hs_params_give_back(ps, ps->marks, (size_t)ps->n_params + 1);
@@ -267,6 +269,7 @@ void hs_params_set_grads(hs_params *ps, const bool *made)
 
 static hs_status lay_out(hs_params *ps)
 {
+    HS_TRY(hs_params_settle(ps));
     HS_TRY(hs_slabs_alloc(ps));
     HS_TRY(build_chunks(ps));
     return make_marks(ps);

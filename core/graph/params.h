@@ -48,6 +48,7 @@ typedef struct hs_slab_spec {
     bool trainable_only; // frozen parameters are absent
     bool saved;          // what a run goes on from besides the values: checkpoints hold it, as SLAB.PARAMETER
     bool per_tensor;     // one element for each logical tensor (hs_param.parts) instead of its elements
+    bool divides;        // each data-parallel rank keeps its share alone where the optimizer is divided (core/graph/divide.h)
     size_t (*bytes)(const hs_param *p, const void *user); // (optional) of one parameter, 0: absent; defaults to its stored elements
     const void *user;
 } hs_slab_spec;
@@ -69,10 +70,10 @@ typedef struct hs_slab {
     bool lent;      // p is someone else's
 } hs_slab;
 
-enum { HS_CHUNK = 4096 };
-typedef struct hs_chunk {   // at most HS_CHUNK elements of one logical tensor that is trained; the host's table
-    int32_t param, logical; // logical: index over all logical tensors of the table
-    size_t first;           // element of the stored parameter
+enum { HS_CHUNK = 4096, HS_SLAB_ALIGN = 64 }; // elements: of a chunk, at most; that a parameter's place in a slab is rounded up to
+typedef struct hs_chunk {                     // at most HS_CHUNK elements of one logical tensor that is trained; the host's table
+    int32_t param, logical;                   // logical: index over all logical tensors of the table
+    size_t first;                             // element of the stored parameter
     int32_t n;
     bool counted; // false for tp-replicated tensors on tp ranks > 0: counted once in norms
 } hs_chunk;
@@ -84,6 +85,7 @@ typedef struct hs_hold {                                   // what is not traine
 } hs_hold;
 
 typedef struct hs_derived hs_derived;
+struct hs_shares;
 typedef struct hs_params {
     hs_param **param;
     int n_params, capacity;
@@ -94,6 +96,7 @@ typedef struct hs_params {
     const char *freeze_name;    // what messages call them
     struct hs_adapter *adapter; // of hs_params_adapt (core/graph/adapter.h); NULL: none
     hs_hold hold;               // hs_params_hold
+    struct hs_shares *shares;   // of hs_params_divide (core/graph/divide.h); NULL: every rank has all
     hs_slab **slab;
     int n_slabs, cap_slabs;
     hs_slab *master, *low, *grad; // of these names; low, grad: NULL where not declared

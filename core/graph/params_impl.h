@@ -6,6 +6,7 @@
 hs_status hs_slabs_add_param(hs_params *ps, const hs_param *p); // a place in every slab, behind those before
 hs_status hs_slabs_alloc(hs_params *ps);                        // of those without memory
 void hs_slabs_give_back(hs_params *ps);                         // what that took
+void hs_slabs_lay_out(hs_params *ps);                           // again, by the shares that are settled; none has memory
 void hs_slabs_free(hs_params *ps);
 hs_status hs_params_take(const hs_params *ps, size_t bytes, void **p, void **k);    // zeroed; p: the address, k: what kernels get for it
 void hs_params_give_back(const hs_params *ps, void *p, size_t bytes);               // NULL: nothing

@@ -2,12 +2,11 @@
 // whichever comes later, so that bytes are known before any are taken.
 #include "core/base/grow.h"
 #include "core/cpu/cpu.h"
+#include "core/graph/divide.h"
 #include "core/graph/params_impl.h"
 #include "core/run/device.h"
 #include <stdlib.h>
 #include <string.h>
-
-enum { ALIGN_ELEMENTS = 64 };
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -108,7 +107,7 @@ static void disown(const hs_params *ps, hs_slab *s)
 // What is adopted takes no room.
 static void lay_out(const hs_params *ps, hs_slab *s)
 {
-    const size_t unit = ALIGN_ELEMENTS * hs_dtype_bytes(s->spec.dtype);
+    const size_t unit = HS_SLAB_ALIGN * hs_dtype_bytes(s->spec.dtype);
     s->bytes = s->adopted = 0;
     for (int i = 0; i < ps->n_params; i++) {
         hs_place *at = &s->place[i];
@@ -227,14 +226,31 @@ static hs_status make_room(hs_slab *s, const hs_param *p)
     return HS_OK;
 }
 
-static void add_place(hs_slab *s, const hs_param *p)
+static void add_place(const hs_params *ps, hs_slab *s, const hs_param *p)
 {
     const size_t element = hs_dtype_bytes(s->spec.dtype);
-    size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : (s->spec.per_tensor ? (size_t)p->parts : p->n) * element;
+    size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : (s->spec.per_tensor ? (size_t)p->parts : p->n) * element, first = 0;
     if (p->frozen && s->spec.trainable_only)
         bytes = 0;
-    s->place[p->id] = (hs_place){ .offset = s->bytes, .bytes = bytes };
-    s->bytes += round_up(bytes, ALIGN_ELEMENTS * element);
+    else if (hs_slab_divides(ps, s, p)) {
+        hs_param_share(ps, p, ps->shares->rank, &first, &bytes);
+        bytes *= element;
+    }
+    s->place[p->id] = (hs_place){ .offset = s->bytes, .bytes = bytes, .first = first };
+    s->bytes += round_up(bytes, HS_SLAB_ALIGN * element);
+}
+
+// What every rank has whole comes first, so that it lies in one piece where shares are between.
+void hs_slabs_lay_out(hs_params *ps)
+{
+    for (int k = 0; k < ps->n_slabs; k++) {
+        hs_slab *s = ps->slab[k];
+        s->bytes = 0;
+        for (int pass = 0; pass < 2; pass++)
+            for (int i = 0; i < ps->n_params; i++)
+                if (hs_slab_divides(ps, s, ps->param[i]) == pass)
+                    add_place(ps, s, ps->param[i]);
+    }
 }
 
 hs_status hs_slabs_add_param(hs_params *ps, const hs_param *p)
@@ -242,7 +258,7 @@ hs_status hs_slabs_add_param(hs_params *ps, const hs_param *p)
     for (int i = 0; i < ps->n_slabs; i++) // in all or in none: a parameter that found no room may be asked for again
         HS_TRY(make_room(ps->slab[i], p));
     for (int i = 0; i < ps->n_slabs; i++)
-        add_place(ps->slab[i], p);
+        add_place(ps, ps->slab[i], p);
     return HS_OK;
 }
 
@@ -258,7 +274,7 @@ static hs_status fill(hs_params *ps, hs_slab *s)
 {
     for (int i = 0; i < ps->n_params; i++) {
         HS_TRY(make_room(s, ps->param[i]));
-        add_place(s, ps->param[i]);
+        add_place(ps, s, ps->param[i]);
     }
     return ps->allocated ? take(ps, s) : HS_OK;
 }

@@ -35,7 +35,8 @@ typedef struct hs_step_state {
     int32_t skipped_in_row;
     int64_t skipped;                        // in all
     float lr, grad_norm;                    // of the last step; grad_norm unscaled, before clipping
-    double loss[HS_N_LOSS_SETS][HS_N_LOSS]; // by plan: sums over its micro-batches of this step, normalised by inv_count
+    // by plan: sums over its micro-batches of this step, normalised by inv_count; behind an update those of all data-parallel ranks
+    double loss[HS_N_LOSS_SETS][HS_N_LOSS];
     int32_t bad_param;                      // first parameter whose gradient was not finite, in the order backward wrote them; -1: none
     int64_t bad_count;                      // how many of its elements
     int32_t bad_micro;                      // -1: not known (found in the accumulated gradient)

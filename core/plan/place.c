@@ -51,7 +51,8 @@ static int place_gradients(hs_plan *p, placed *all)
     const hs_params *ps = p->graph->params;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_place *at = &ps->grad->place[i];
-        all[i] = (placed){ at->offset, aligned(at->offset + at->bytes), -1, p->n_calls };
+        all[i] = (placed){ at->offset, i + 1 < ps->n_params ? at[1].offset : ps->grad->bytes, -1,
+                           p->n_calls }; // with what is behind it: a bucket is one piece
     }
     for (int i = p->n_calls - 1; i >= 0; i--)
         for (int k = 0; k < HS_MAX_IN; k++)

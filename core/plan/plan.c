@@ -36,6 +36,17 @@ void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dty
         p->cast[p->n_casts++] = (hs_cast_info){ n->scope, from_op, from, to, bytes, backward };
 }
 
+// Before the first run is laid out, what kernels read in f32 is known: there it is whole on every rank.
+static hs_status settle_shares(hs_plan *p)
+{
+    hs_params *ps = p->graph->params;
+    for (int i = 0; ps->shares && i < p->n_calls; i++)
+        for (int k = 0; k < HS_MAX_IN; k++)
+            if (p->call[i].in[k].where == HS_AT_MASTER)
+                HS_TRY(hs_params_read_f32(ps, p->call[i].in[k].t->param));
+    return hs_params_settle(ps);
+}
+
 static hs_status list_derived(hs_plan *p)
 {
     const size_t n = (size_t)p->graph->params->n_derived;
@@ -86,6 +97,7 @@ hs_status hs_plan_take(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
     HS_TRY_GOTO(st, hs_plan_lower(p), fail);
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);
+    HS_TRY_GOTO(st, settle_shares(p), fail);
     HS_TRY_GOTO(st, hs_plan_reduce(p), fail);
     HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
     HS_TRY_GOTO(st, list_derived(p), fail);

@@ -31,6 +31,7 @@ typedef struct hs_plan_opts {
     int runs_per_values; // between two changes of the parameters, about; from 2 on copies of weights may pay (hs_derive)
     bool single_run;     // training: one run makes the gradients of a step. They lie in the plan's slab then, where activations lay before
     bool collectives;    // emit gradient reductions even where the comm's size is 1 (tests)
+    size_t bucket_bytes; // of gradients in one reduction, about; 0: 25 MiB
     int losses;          // which set of hs_step_state.loss is its own
 } hs_plan_opts;
 

@@ -5,6 +5,7 @@
 #define HS_CORE_PLAN_IMPL_H
 #include "core/base/grow.h"
 #include "core/graph/derived.h"
+#include "core/graph/divide.h"
 #include "core/plan/plan.h"
 
 // Where an operand's bytes are.
@@ -36,6 +37,7 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     const hs_derived *derived; // NULL: none
     int derived_in;            // the operand that it is read instead of
     hs_comm *comm;             // NULL: none
+    const hs_share_run *run;   // of a reduction over shares: whose; NULL: none
     hs_cost cost;
     bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)
     uint8_t part, half;                          // half: which of the two shared scratch areas

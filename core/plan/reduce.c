@@ -1,10 +1,11 @@
-// reduce: gradients over dp, one call per bucket of neighbouring parameters, as soon as the last of them is complete. The bucket is the
-// call's operand, read and written, so that barriers and devices see which bytes it takes.
+// reduce: gradients over dp, one call per bucket of neighbouring parameters, begun as soon as the last of them is complete and finished
+// behind all of backward, which goes on meanwhile. The bucket is the call's operand, read and written, so that barriers and devices see
+// which bytes it takes; nothing touches them from there to the end.
 #include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
 #include <stdlib.h>
 
-enum { BUCKET_BYTES = 25 << 20, GAP = 64 * sizeof(float) }; // gap: what two neighbours of a slab have between them, at most
+enum { GAP = HS_SLAB_ALIGN * sizeof(float) }; // what two neighbours of a slab have between them, at most
 
 typedef struct done {
     int call;
@@ -23,21 +24,76 @@ static const hs_op all_reduce = { .name = "gradient all-reduce",
                                   .in = { { "gradient", HS_AMP_NONE, HS_NO_GRAD } },
                                   .out = { { "gradient", HS_AMP_NONE, HS_IS_INPUT_0 } } };
 
-// n elements of the gradient slab, from those of `first` on.
-static void reduce_call(hs_plan *p, const hs_node *near, hs_param *first, size_t n)
+static const hs_op reduce_scatter = { .name = "gradient reduce-scatter",
+                                      .formula = "this rank's share of gradient = sum of gradient over dp",
+                                      .in = { { "gradient", HS_AMP_NONE, HS_NO_GRAD } },
+                                      .out = { { "gradient", HS_AMP_NONE, HS_IS_INPUT_0 } } };
+static const hs_op finish = { .name = "gradients finish", .formula = "waits for reductions" };
+static const hs_move sum = { .kind = HS_ALL_REDUCE };
+
+static hs_call *call_on_dp(hs_plan *p, hs_node *node, const hs_op *op, hs_kernel *fn)
+{
+    hs_call *r = hs_plan_call(p, node, op->name);
+    r->fn = fn, r->part = HS_PART_SOLO, r->comm = p->graph->grid.dp, r->backward = true, r->last_only = true;
+    return r;
+}
+
+static void finish_call(hs_plan *p, const hs_node *near)
+{
+    hs_node *node = hs_node_beside(p->graph, near, &finish, NULL);
+    if (node)
+        call_on_dp(p, node, &finish, p->dev->core->finish)->sync = true;
+}
+
+// Neighbours in the gradient slab, from d[first] to d[last].
+static void reduce_call(hs_plan *p, const hs_node *near, const done *first, const done *last)
 {
     hs_graph *g = p->graph;
-    hs_node *node = hs_node_beside(g, near, &all_reduce, NULL);
+    const bool divided = g->params->shares != NULL;
+    hs_node *node = hs_node_beside(g, near, divided ? &reduce_scatter : &all_reduce, NULL);
     hs_tensor *t = hs_graph_alloc(g, sizeof *t);
-    if (!node || !t)
+    hs_share_run *run = hs_graph_alloc(g, sizeof *run);
+    if (!node || !t || !run)
         return;
-    *t = (hs_tensor){ .kind = HS_PARAM, .dtype = HS_F32, .n_dims = 1, .dim = { (int64_t)n }, .scope = near->scope, .id = -1 };
-    t->name = first->name, t->param = first;
+    *run = (hs_share_run){ first->p->id, last->p->id, first->lo / sizeof(float), (int64_t)((last->hi - first->lo) / sizeof(float)) };
+    *t = (hs_tensor){ .kind = HS_PARAM, .dtype = HS_F32, .n_dims = 1, .dim = { run->n }, .scope = near->scope, .id = -1 };
+    t->name = first->p->name, t->param = first->p;
     node->in[0] = node->out[0] = t;
-    hs_call *r = hs_plan_call(p, node, all_reduce.name);
-    r->fn = p->dev->core->all_reduce, r->part = HS_PART_SOLO, r->comm = g->grid.dp, r->backward = true, r->last_only = true;
+    hs_call *r = call_on_dp(p, node, node->op, p->dev->core->begin);
+    r->attr = &sum, r->run = divided ? run : NULL;
     r->in[0] = r->out[0] = (hs_slot){ .where = HS_AT_GRAD, .t = t, .dtype = HS_F32 };
     r->out[0].writes = true;
+}
+
+// d[n] in order of completion: those that lie behind each other in the slab go together, within a group where shares are dealt by group.
+static void reduce_calls(hs_plan *p, const hs_node *near, const done *d, int n)
+{
+    const hs_params *ps = p->graph->params;
+    for (int a = 0, b; a < n; a = b) {
+        const done *first = &d[a], *last = &d[a];
+        for (b = a + 1; b < n && hs_param_group(ps, d[b].p) == hs_param_group(ps, d[a].p); b++) {
+            if (d[b].lo >= last->hi && d[b].lo - last->hi < GAP)
+                last = &d[b];
+            else if (d[b].hi <= first->lo && first->lo - d[b].hi < GAP)
+                first = &d[b];
+            else
+                break;
+        }
+        reduce_call(p, near, first, last);
+    }
+}
+
+// A group is complete when the last of it is that this plan makes.
+static void complete_groups(const hs_params *ps, done *d)
+{
+    for (int i = 0, end; ps->shares && i < ps->n_params; i = end) {
+        const int group = hs_param_group(ps, ps->param[i]);
+        int last = d[i].call;
+        for (end = i + 1; end < ps->n_params && hs_param_group(ps, ps->param[end]) == group; end++)
+            last = d[end].call > last ? d[end].call : last;
+        for (int k = i; k < end; k++)
+            d[k].call = d[k].call < 0 ? -1 : last;
+    }
 }
 
 // Runs are appended behind the last writer of each bucket by rebuilding the list in order.
@@ -46,6 +102,7 @@ hs_status hs_plan_reduce(hs_plan *p)
     if (!hs_plan_trains(p) || (p->graph->grid.dp->size == 1 && !p->opts.collectives))
         return HS_OK;
     const hs_params *ps = p->graph->params;
+    const size_t bucket = p->opts.bucket_bytes ? p->opts.bucket_bytes : HS_BUCKET_BYTES;
     done *d = calloc((size_t)ps->n_params + 1, sizeof *d);
     if (!d)
         return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", ps->n_params);
@@ -57,6 +114,7 @@ hs_status hs_plan_reduce(hs_plan *p)
         for (int k = 0; k < HS_MAX_IN; k++)
             if (p->call[i].din[k].where == HS_AT_GRAD)
                 d[p->call[i].din[k].t->param->id].call = i;
+    complete_groups(ps, d);
     qsort(d, (size_t)ps->n_params, sizeof *d, by_call);
     hs_call *old = p->call;
     const int n_old = p->n_calls;
@@ -71,26 +129,13 @@ hs_status hs_plan_reduce(hs_plan *p)
         *r = old[i];
         for (; next < ps->n_params && d[next].call == i; next++)
             bytes += d[next].hi - d[next].lo;
-        if (next > first && (bytes >= BUCKET_BYTES || i == n_old - 1 || next == ps->n_params)) {
-            // Completed parameters lie in one or a few contiguous ranges of the slab.
-            for (int a = first; a < next;) {
-                hs_param *lowest = d[a].p;
-                size_t lo = d[a].lo, hi = d[a].hi;
-                int b = a + 1;
-                for (; b < next; b++) {
-                    if (d[b].lo >= hi && d[b].lo - hi < GAP)
-                        hi = d[b].hi;
-                    else if (d[b].hi <= lo && lo - d[b].hi < GAP)
-                        lo = d[b].lo, lowest = d[b].p;
-                    else
-                        break;
-                }
-                reduce_call(p, old[i].node, lowest, (hi - lo) / sizeof(float));
-                a = b;
-            }
+        if (next > first && (bytes >= bucket || ps->shares || i == n_old - 1 || next == ps->n_params)) {
+            reduce_calls(p, old[i].node, d + first, next - first);
             first = next, bytes = 0;
         }
     }
+    if (n_old)
+        finish_call(p, old[n_old - 1].node);
     free(old);
     free(d);
     return HS_OK;

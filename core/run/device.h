@@ -33,9 +33,16 @@ typedef void hs_step_hook(const hs_thunk *t, double seconds, void *user);
 // The kernels that core asks for by itself, beside those of ops. As with ops, attributes are values and everything else is an operand.
 typedef struct hs_core_kernels {
     hs_kernel *loss_sum;   // SOLO. attr: hs_loss_sum. Adds the live rows of in[0], f32, times inv_count to state->loss; micro 0: from 0
-    hs_kernel *all_reduce; // SOLO. out[0], f32, becomes its sum over comm
+    hs_kernel *loss_total; // SOLO. state->loss of the sets that step->ran names becomes its sum over comm
+    hs_kernel *begin;      // SOLO. attr: hs_move. Starts that collective over comm, in out[0]: nobody's bytes until
+    hs_kernel *finish;     // SOLO. ... this has waited for all that was started over comm
     hs_kernel *record;     // SOLO. Writes what step and state say as the next record of out[0], a hs_step_log
 } hs_core_kernels;
+
+typedef struct hs_move { // of hs_comm_start
+    hs_collective_kind kind;
+    const int64_t *parts; // the host's, as hs_collective has them; of HS_ALL_REDUCE, a sum: NULL
+} hs_move;
 
 typedef struct hs_loss_sum {
     int32_t set, loss; // of hs_step_state.loss

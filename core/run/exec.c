@@ -13,6 +13,8 @@ struct hs_exec {
     hs_step_state *out;
     hs_segment micro[HS_INPUT_SLOTS][4]; // by slot and HS_MICRO_FIRST | HS_MICRO_LAST; equal variants share their thunks
     bool owned[4];
+    hs_move *move;  // of the calls that reduce over shares, in their order
+    int64_t *parts; // theirs
 };
 
 // The device's address of what lies outside the workspace.
@@ -49,7 +51,7 @@ static hs_status bind(const hs_exec *e, const hs_call *r, const hs_slot *s, cons
                    s->where == HS_AT_STATE ? "state" : "parameter", s->t->name, e->device->name);
 }
 
-static hs_status bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool first)
+static hs_status bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool first, const hs_move *move)
 {
     const hs_plan *p = e->plan;
     const hs_op *op = r->node->op;
@@ -65,7 +67,7 @@ static hs_status bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool
         HS_TRY(bind(e, r, &r->out[i], &op->out[i], first, &a->out[i]));
         HS_TRY(bind(e, r, &r->dout[i], &op->out[i], first, &a->dout[i]));
     }
-    a->attr = r->attr;
+    a->attr = r->run ? (const void *)move : r->attr;
     a->derived = r->derived ? r->derived->k : NULL;
     a->scratch = r->scratch.shared ? e->bound + p->values_end + (size_t)r->half * p->scratch_bytes : NULL;
     a->thread_scratch = e->bound + p->values_end + 2 * p->scratch_bytes;
@@ -85,9 +87,34 @@ static hs_status bind_micro(hs_exec *e, int which)
     hs_segment *s = &e->micro[e->slot][which];
     *s = (hs_segment){ t, 0 };
     e->owned[which] = true;
-    for (int i = 0; i < p->n_calls; i++)
+    const hs_move *move = e->move;
+    for (int i = 0; i < p->n_calls; i++) {
         if (!p->call[i].last_only || (which & HS_MICRO_LAST))
-            HS_TRY(bind_call(e, &p->call[i], &t[s->n++], which & HS_MICRO_FIRST));
+            HS_TRY(bind_call(e, &p->call[i], &t[s->n++], which & HS_MICRO_FIRST, move));
+        move += p->call[i].run != NULL;
+    }
+    return HS_OK;
+}
+
+// Shares are settled now.
+static hs_status divide_reductions(hs_exec *e)
+{
+    const hs_plan *p = e->plan;
+    const hs_params *ps = p->graph->params;
+    size_t n = 0;
+    if (!ps->shares)
+        return HS_OK;
+    e->move = malloc(((size_t)p->n_calls + 1) * sizeof *e->move);
+    e->parts = malloc(((size_t)p->n_calls + 1) * (size_t)ps->shares->size * sizeof *e->parts);
+    if (!e->move || !e->parts)
+        return HS_FAIL(MEMORY, "no memory for the shares of %d calls", p->n_calls);
+    for (int i = 0; i < p->n_calls; i++) {
+        if (!p->call[i].run)
+            continue;
+        int64_t *parts = e->parts + n * (size_t)ps->shares->size;
+        hs_share_parts(ps, ps->grad, p->call[i].run, parts);
+        e->move[n++] = (hs_move){ HS_REDUCE_PARTS, parts };
+    }
     return HS_OK;
 }
 
@@ -118,6 +145,7 @@ static hs_status bind_all(hs_exec *e)
         missing = "room for the inputs";
     if (missing)
         return HS_FAIL(INTERNAL, "the %s of a plan does not lie in the memory of device %s", missing, e->device->name);
+    HS_TRY(divide_reductions(e));
     for (e->slot = HS_INPUT_SLOTS - 1; e->slot > 0; e->slot--)
         HS_TRY(bind_slot(e));
     return bind_slot(e);
@@ -148,6 +176,8 @@ void hs_exec_free(hs_exec *e)
     for (int i = 0; i < 4; i++)
         for (int slot = 0; slot < HS_INPUT_SLOTS && e->owned[i]; slot++)
             free(e->micro[slot][i].thunk);
+    free(e->move);
+    free(e->parts);
     free(e);
 }
 

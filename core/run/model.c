@@ -17,10 +17,12 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     m->grid = o->grid.dp ? o->grid : hs_grid_self();
     m->micro_steps = o->micro_steps;
     m->releases = o->releases;
+    m->bucket_bytes = o->bucket_bytes;
     m->seed = o->seed;
     pthread_mutex_init(&m->lock, NULL);
     hs_status st;
     HS_TRY_GOTO(st, hs_params_new(&m->params, o->seed, m->grid.tp->rank, m->grid.tp->size), failed);
+    HS_TRY_GOTO(st, hs_params_divide(m->params, o->divide, m->grid.dp->rank, m->grid.dp->size, o->bucket_bytes), failed);
     HS_TRY_GOTO(st, hs_params_declare_low(m->params, m->policy.low), failed);
     m->states = hs_states_new();
     if (!m->states) {
@@ -108,6 +110,7 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
     const hs_plan_opts opts = { .policy = m->policy,
                                 .runs_per_values = m->micro_steps,
                                 .single_run = m->micro_steps == 1 && !training_plans(m) && !m->params->allocated,
+                                .bucket_bytes = m->bucket_bytes,
                                 .losses = loss ? m->n_losses : 0 };
     HS_TRY(hs_plan_take(&m->plan[m->n_plans], g, m->device, &opts));
     const size_t bytes = hs_plan_bytes(m->plan[m->n_plans]);

@@ -7,6 +7,7 @@
 // One thread at a time plans, allocates and changes values; runs of different threads may then read the values at once.
 #ifndef HS_CORE_MODEL_H
 #define HS_CORE_MODEL_H
+#include "core/graph/divide.h"
 #include "core/plan/plan.h"
 #include <pthread.h>
 
@@ -27,7 +28,9 @@ typedef struct hs_model_opts {
     int micro_steps;
     bool releases; // hs_model_release_values will follow the load: memory is asked for accordingly
     uint64_t seed;
-    hs_grid grid; // zero: 1 x 1
+    hs_grid grid;        // zero: 1 x 1
+    size_t bucket_bytes; // of gradients that are reduced over dp together, about; 0: 25 MiB. No bit depends on it
+    hs_divide divide;    // over dp
 } hs_model_opts;
 
 typedef struct hs_model { // to be read, not written
@@ -39,6 +42,7 @@ typedef struct hs_model { // to be read, not written
     uint64_t seed;
     int micro_steps;
     bool releases;
+    size_t bucket_bytes;
     hs_plan **plan; // by the numbers that hs_model_plan gives
     int n_plans, cap_plans;
     int n_losses;           // plans with losses: sets of hs_step_state.loss

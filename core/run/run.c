@@ -1,6 +1,7 @@
 // run: lays a model's plans over one workspace, and submits them. The host settles here, before anything is submitted, what no
 // segment may ask: which gradients a micro-step writes, which copies of parameters are old.
 #include "core/base/grow.h"
+#include "core/graph/divide.h"
 #include "core/run/run_impl.h"
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,17 @@ static hs_status make_inputs(hs_run *r, hs_bound *b, const hs_plan *p)
     return HS_OK;
 }
 
+static hs_status make_reduction(hs_run *r)
+{
+    const hs_params *ps = r->model->params;
+    const size_t n = (size_t)ps->n_params + 2, ranks = ps->shares ? (size_t)ps->shares->size : 1;
+    r->reduction.thunk = calloc(n, sizeof *r->reduction.thunk);
+    r->move = calloc(n, sizeof *r->move);
+    r->parts = calloc(n * ranks, sizeof *r->parts);
+    return r->reduction.thunk && r->move && r->parts ? HS_OK
+                                                     : HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", ps->n_params);
+}
+
 hs_status hs_run_bind(hs_run *r, int plan)
 {
     const hs_model *m = r->model;
@@ -96,9 +108,7 @@ hs_status hs_run_bind(hs_run *r, int plan)
         if (!b->writes)
             HS_TRY(mark_writes(b, p, m->params->n_params));
         if (b->reduces && !r->reduction.thunk)
-            r->reduction.thunk = calloc((size_t)m->params->n_params + 1, sizeof *r->reduction.thunk);
-        if (b->reduces && !r->reduction.thunk)
-            return HS_FAIL(MEMORY, "no memory for the reductions of %d parameters", m->params->n_params);
+            HS_TRY(make_reduction(r));
     }
     return hs_exec_new(&b->exec, p,
                        &(hs_exec_memory){ r->device, workspace, b->inputs.p, r->states, r->blocks.bound_in, r->blocks.bound_state });
@@ -194,6 +204,8 @@ void hs_run_free(hs_run *r)
     free(r->states);
     free(r->written);
     free(r->reduction.thunk);
+    free(r->move);
+    free(r->parts);
     free(r->update.thunk);
     r->device->free_host(r->device, r->log);
     hs_blocks_close(&r->blocks);
@@ -307,34 +319,63 @@ static hs_status find_first(hs_run *r, const hs_bound *b, bool *first)
 
 static bool only_others_made(const hs_run *r, const hs_bound *b, int param) { return r->written[param] && !b->writes[param]; }
 
+static hs_thunk on_dp(const hs_run *r, hs_kernel *fn, const char *name)
+{
+    return (hs_thunk){ .fn = fn,
+                       .args = { .comm = r->model->grid.dp, .step = r->blocks.bound_in, .state = r->blocks.bound_state },
+                       .name = name,
+                       .backward = true,
+                       .sync = true,
+                       .part = HS_PART_SOLO };
+}
+
+// Neighbours in the gradient slab whose gradients only other plans of the step have made, from `from` on and of one group.
+static bool others_run(const hs_run *r, const hs_bound *b, int from, hs_share_run *out)
+{
+    const hs_params *ps = r->model->params;
+    while (from < ps->n_params && !only_others_made(r, b, from))
+        from++;
+    if (from == ps->n_params)
+        return false;
+    const float *first = (const float *)hs_slab_bound(ps->grad, ps->param[from]), *end = first + ps->param[from]->n;
+    *out = (hs_share_run){ .first = from, .last = from, .at = ps->grad->place[from].offset / sizeof *first };
+    for (int i = from + 1; i < ps->n_params; i++) {
+        const float *at = only_others_made(r, b, i) ? (const float *)hs_slab_bound(ps->grad, ps->param[i]) : NULL;
+        if (!at)
+            continue;
+        if (at < end || at - end >= HS_SLAB_ALIGN || hs_param_group(ps, ps->param[i]) != hs_param_group(ps, ps->param[from]))
+            break;
+        out->last = i, end = at + ps->param[i]->n;
+    }
+    out->n = end - first;
+    return true;
+}
+
 // The last micro-step of a step reduces what its plan makes; what only other plans of the step made is reduced here, neighbours together.
 static hs_status reduce_others(hs_run *r, const hs_bound *b)
 {
-    enum { PADDING = 64 }; // elements between neighbours, at most
+    static const hs_move sum = { .kind = HS_ALL_REDUCE };
     const hs_params *ps = r->model->params;
     hs_segment *s = &r->reduction;
-    int i = 0;
-    while (i < ps->n_params && !only_others_made(r, b, i))
-        i++;
-    if (i == ps->n_params)
+    hs_share_run run = { .last = -1 };
+    if (!others_run(r, b, 0, &run))
         return HS_OK;
     HS_TRY(hs_run_wait(r)); // the last step's reductions may still be queued
     s->n = 0;
-    float *first = NULL, *end = NULL;
-    for (; i < ps->n_params; i++) {
-        if (!only_others_made(r, b, i))
-            continue;
-        float *at = (float *)hs_slab_bound(ps->grad, ps->param[i]);
-        if (!end || at < end || at - end >= PADDING) {
-            first = at;
-            s->thunk[s->n++] = (hs_thunk){
-                .fn = r->device->core->all_reduce, .name = "gradient all-reduce", .backward = true, .sync = true, .part = HS_PART_SOLO
-            };
-            s->thunk[s->n - 1].args = (hs_args){ .comm = r->model->grid.dp, .step = r->blocks.bound_in, .state = r->blocks.bound_state };
+    do {
+        hs_thunk *t = &s->thunk[s->n];
+        *t = on_dp(r, r->device->core->begin, ps->shares ? "gradient reduce-scatter" : "gradient all-reduce");
+        t->args.attr = &sum;
+        t->args.out[0] = (hs_ref){ .p = hs_slab_bound(ps->grad, ps->param[run.first]), .rows = run.n, .cols = 1, .dtype = HS_F32 };
+        if (ps->shares) {
+            int64_t *parts = r->parts + (size_t)s->n * (size_t)ps->shares->size;
+            hs_share_parts(ps, ps->grad, &run, parts);
+            r->move[s->n] = (hs_move){ HS_REDUCE_PARTS, parts };
+            t->args.attr = &r->move[s->n];
         }
-        end = at + ps->param[i]->n;
-        s->thunk[s->n - 1].args.out[0] = (hs_ref){ .p = (char *)first, .rows = end - first, .cols = 1, .dtype = HS_F32 };
-    }
+        s->n++;
+    } while (others_run(r, b, run.last + 1, &run));
+    s->thunk[s->n++] = on_dp(r, r->device->core->finish, "gradients finish");
     return submit(r, s);
 }
 
@@ -380,22 +421,26 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
     if (!log)
         HS_TRY(r->device->alloc_host(r->device, sizeof *r->log, &log));
     r->log = log;
-    hs_thunk *t = malloc((size_t)(update->n + 1) * sizeof *t);
+    const bool several = r->model->grid.dp->size > 1;
+    int n = update->n;
+    hs_thunk *t = malloc((size_t)(n + 2) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", update->n);
-    memcpy(t, update->thunk, (size_t)update->n * sizeof *t);
-    t[update->n] = (hs_thunk){
+    memcpy(t, update->thunk, (size_t)n * sizeof *t);
+    if (several) // what is on record are losses of the global batch
+        t[n++] = on_dp(r, r->device->core->loss_total, "loss total");
+    t[n++] = (hs_thunk){
         .fn = r->device->core->record,
         .name = "record",
         .args = { .out[0] = { .p = hs_device_bind(r->device, log), .rows = 1, .cols = 1 } },
         .sync = true,
         .part = HS_PART_SOLO,
     };
-    for (int i = 0; i <= update->n; i++)
+    for (int i = 0; i < n; i++)
         t[i].args.step = r->blocks.bound_in, t[i].args.state = r->blocks.bound_state;
     HS_TRY(hs_run_wait(r)); // of a segment that this one replaces
     free(r->update.thunk);
-    r->update = (hs_segment){ t, update->n + 1 };
+    r->update = (hs_segment){ t, n };
     return HS_OK;
 }
 

@@ -39,7 +39,9 @@ struct hs_run {
     bool *written;        // [n_params]: gradients made since the last update
     int pending;          // micro-steps since then
     bool reduced;         // the last of them reduced over dp
-    hs_segment reduction; // up to n_params thunks, where plans reduce: of what the last plan of a step did not make
+    hs_segment reduction; // up to n_params + 1 thunks, where plans reduce: of what the last plan of a step did not make
+    hs_move *move;        // of those thunks, where shares are divided ...
+    int64_t *parts;       // ... and theirs
     bool trains;          // it holds the model's gradients
     hs_segment update;
     hs_step_log *log; // written by the last thunk of an update, read by the host

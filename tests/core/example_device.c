@@ -368,10 +368,28 @@ static void loss_sum(const hs_args *a, hs_lane *lane)
     *loss = (a->step->micro ? *loss : 0) + sum * (double)a->step->inv_count[to->loss];
 }
 
-static void all_reduce(const hs_args *a, hs_lane *lane)
+// In one call, whatever the number of plans.
+static void loss_total(const hs_args *a, hs_lane *lane)
 {
-    a->comm->all_reduce(a->comm, lane, a->out[0].p, a->out[0].rows, HS_F32, HS_REDUCE_SUM);
+    double all[HS_N_LOSS_SETS * HS_N_LOSS];
+    int n = 0;
+    for (int s = 0; s < HS_N_LOSS_SETS; s++)
+        if (a->step->ran >> s & 1)
+            memcpy(all + HS_N_LOSS * n++, a->state->loss[s], sizeof a->state->loss[s]);
+    a->comm->all_reduce(a->comm, lane, all, HS_N_LOSS * n, HS_F64, HS_REDUCE_SUM);
+    for (int s = HS_N_LOSS_SETS - 1; s >= 0; s--)
+        if (a->step->ran >> s & 1)
+            memcpy(a->state->loss[s], all + HS_N_LOSS * --n, sizeof a->state->loss[s]);
 }
+
+static void begin_move(const hs_args *a, hs_lane *lane)
+{
+    const hs_move *m = a->attr;
+    const hs_ref *y = &a->out[0];
+    hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, HS_REDUCE_SUM });
+}
+
+static void finish_moves(const hs_args *a, hs_lane *lane) { hs_comm_finish(a->comm, lane); }
 
 static void record_step(const hs_args *a, hs_lane *lane)
 {
@@ -380,7 +398,9 @@ static void record_step(const hs_args *a, hs_lane *lane)
     hs_step_record_of(&log->at[log->n++ % HS_STEP_RECORDS], a->step, a->state);
 }
 
-static const hs_core_kernels core = { .loss_sum = loss_sum, .all_reduce = all_reduce, .record = record_step };
+static const hs_core_kernels core = {
+    .loss_sum = loss_sum, .loss_total = loss_total, .begin = begin_move, .finish = finish_moves, .record = record_step
+};
 
 // ---- an optimizer: SGD
 

@@ -74,8 +74,12 @@ static void a_table_without_a_required_member_is_refused_by_its_name(void **stat
     }
     left_out = offsetof(hs_core_kernels, loss_sum);
     refused(without_kernel, "core.loss_sum");
-    left_out = offsetof(hs_core_kernels, all_reduce);
-    refused(without_kernel, "core.all_reduce");
+    left_out = offsetof(hs_core_kernels, loss_total);
+    refused(without_kernel, "core.loss_total");
+    left_out = offsetof(hs_core_kernels, begin);
+    refused(without_kernel, "core.begin");
+    left_out = offsetof(hs_core_kernels, finish);
+    refused(without_kernel, "core.finish");
     left_out = offsetof(hs_core_kernels, record);
     refused(without_kernel, "core.record");
 }

@@ -227,9 +227,12 @@ static void test_untouched(void **state)
 }
 
 // Two ranks with half of the rows each: trunk and b are reduced by the plan that runs last, a by the run.
+// Losses on record are of all ranks, of the plans that ran.
 typedef struct reference {
     rig *whole;
+    size_t bucket_bytes;
     double distance[2];
+    double loss[2][2][2]; // by rank, step and plan
 } reference;
 
 static hs_status half(const hs_grid *grid, void *arg, int rank)
@@ -240,12 +243,16 @@ static hs_status half(const hs_grid *grid, void *arg, int rank)
     const int configs[] = { A, B };
     const hs_grid own = { .dp = grid->tp, .tp = hs_grid_self().tp };
     HS_TRY(hs_open_device(&r.dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO));
-    HS_TRY(hs_model_new(&r.model, &(hs_model_opts){ .device = r.dev, .seed = 9, .grid = own }));
+    HS_TRY(hs_model_new(&r.model, &(hs_model_opts){ .device = r.dev, .seed = 9, .grid = own, .bucket_bytes = ref->bucket_bytes }));
     for (int i = 0; i < 2; i++)
         HS_TRY(hs_model_plan(r.model, HS_TRAIN, objectives, &configs[i], &plan[i]));
-    HS_TRY(hs_model_alloc(r.model, true));
     r.ps = r.model->params;
+    const hs_optim_config c = hs_optim_preset(HS_PRESET_SGD);
+    HS_TRY(hs_optim_declare(&c, r.ps));
+    HS_TRY(hs_model_alloc(r.model, true));
     HS_TRY(hs_run_new(&r.run, r.model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
+    HS_TRY(hs_optim_new(&r.optim, &c, r.ps, &own, r.dev));
+    HS_TRY(hs_run_set_update(r.run, hs_optim_segment(r.optim)));
     for (int i = 0; i < 2; i++) {
         fill(r.run, plan[i], (uint64_t)rank + 1);
         hs_run_in(r.run)->inv_count[0] = hs_run_in(r.run)->inv_count[1] = hs_inv_count(2 * ROWS);
@@ -253,9 +260,18 @@ static hs_status half(const hs_grid *grid, void *arg, int rank)
     }
     ref->distance[rank] = distance(&r, ref->whole);
     const hs_status more = hs_run_micro(r.run, plan[0], true);
-    hs_run_free(r.run);
-    hs_model_free(r.model);
-    hs_device_close(r.dev);
+    HS_TRY(hs_run_update(r.run));
+    fill(r.run, plan[0], (uint64_t)rank + 1);
+    hs_run_in(r.run)->inv_count[0] = hs_inv_count(2 * ROWS);
+    HS_TRY(hs_run_micro(r.run, plan[0], true));
+    HS_TRY(hs_run_update(r.run));
+    for (int step = 0; step < 2; step++) {
+        const hs_step_record *record = hs_run_read_record(r.run);
+        if (record->ran != (step ? 1 : 3))
+            return HS_FAIL(INTERNAL, "plans of step %d: %u", step, record->ran);
+        ref->loss[rank][step][0] = record->loss[0][0], ref->loss[rank][step][1] = record->loss[1][1];
+    }
+    rig_close(&r);
     return more == HS_INTERNAL ? HS_OK : HS_FAIL(INTERNAL, "a micro-step behind the last one was taken");
 }
 
@@ -271,10 +287,22 @@ static void test_ranks(void **state)
             hs_run_in(whole.run)->inv_count[0] = hs_run_in(whole.run)->inv_count[1] = hs_inv_count(2 * ROWS);
             assert_int_equal(hs_run_micro(whole.run, plan, false), HS_OK);
         }
-    reference ref = { .whole = &whole };
-    if (ranks_run(2, half, &ref, &calls) != HS_OK)
-        fail_msg("%s", hs_error());
-    assert_true(ref.distance[0] < 1e-6 && ref.distance[1] == ref.distance[0]);
+    const double loss[2] = { hs_run_losses(whole.run, 0)[0], hs_run_losses(whole.run, 1)[1] };
+    reference first = { 0 };
+    for (size_t bucket = 0; bucket <= 1024; bucket += 1024) {
+        reference ref = { .whole = &whole, .bucket_bytes = bucket };
+        if (ranks_run(2, half, &ref, &calls) != HS_OK)
+            fail_msg("%s", hs_error());
+        assert_true(ref.distance[0] < 1e-6 && ref.distance[1] == ref.distance[0]);
+        assert_memory_equal(ref.loss[0], ref.loss[1], sizeof ref.loss[0]);
+        for (int k = 0; k < 2; k++)
+            assert_float_equal(ref.loss[0][0][k], loss[k], 1e-9);
+        assert_true(ref.loss[0][1][0] < ref.loss[0][0][0]);  // it learned
+        assert_true(ref.loss[0][1][1] == ref.loss[0][0][1]); // of the step before, which is not added up again
+        if (bucket)
+            assert_memory_equal(ref.loss, first.loss, sizeof first.loss);
+        first = ref;
+    }
     rig_close(&whole);
 }
 
