@@ -214,6 +214,19 @@ static void begin_move(const hs_args *a, hs_lane *lane)
 
 static void finish_moves(const hs_args *a, hs_lane *lane) { hs_comm_finish(a->comm, lane); }
 
+static void keep(const hs_args *a, hs_lane *lane)
+{
+    const float *x = (const float *)a->in[0].p;
+    float *y = (float *)a->out[0].p;
+    int64_t i, end;
+    hs_part_unit(lane, a->out[0].rows, 1024, &i, &end);
+    if (a->out[0].add)
+        for (; i < end; i++)
+            y[i] += x[i];
+    else if (i < end)
+        memcpy(y + i, x + i, (size_t)(end - i) * sizeof *y);
+}
+
 static void record(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
@@ -222,7 +235,7 @@ static void record(const hs_args *a, hs_lane *lane)
 }
 
 static const hs_core_kernels core_kernels = {
-    .loss_sum = loss_sum, .loss_total = loss_total, .begin = begin_move, .finish = finish_moves, .record = record
+    .loss_sum = loss_sum, .loss_total = loss_total, .begin = begin_move, .finish = finish_moves, .keep = keep, .record = record
 };
 
 static void cpu_close(hs_device *d) { hs_team_free(d->impl); }

@@ -182,13 +182,16 @@ void hs_share_parts(const hs_params *ps, const hs_slab *s, const hs_share_run *r
     const int group = hs_param_group(ps, ps->param[run->first]);
     int64_t before = 0;
     for (int r = 0; r < shares->size; r++) {
-        int64_t next = run->n; // where the shares of those behind r begin
+        int64_t next = run->n, at = 0; // where the shares of those behind r begin; from the front of the run
         for (int i = run->first; i <= run->last && r + 1 < shares->size; i++) {
-            const int64_t cut = shares->cut[(size_t)i * (size_t)(shares->size + 1) + (size_t)r + 1];
-            if (hs_param_group(ps, ps->param[i]) != group || !whole_in(ps, s, i) || cut == (int64_t)ps->param[i]->n)
+            const int64_t cut = shares->cut[(size_t)i * (size_t)(shares->size + 1) + (size_t)r + 1], n = (int64_t)ps->param[i]->n;
+            if (hs_param_group(ps, ps->param[i]) != group || (s && !whole_in(ps, s, i)))
                 continue;
-            next = (int64_t)(element(s, i) - run->at) + cut;
-            break;
+            if (cut < n) {
+                next = at + cut;
+                break;
+            }
+            at += (n + HS_SLAB_ALIGN - 1) / HS_SLAB_ALIGN * HS_SLAB_ALIGN;
         }
         parts[r] = next - before, before = next;
     }

@@ -57,7 +57,8 @@ typedef struct hs_share_run {
 } hs_share_run;
 // The first run that begins at parameter `from` or behind it; false: there is none.
 bool hs_share_run_next(const hs_params *ps, const hs_slab *s, int from, hs_share_run *out);
-// How many elements of the run each rank has, in order ([size], of hs_collective).
+// How many elements of the run each rank has, in order ([size], of hs_collective). s NULL: of a run that lies as in a slab which has all of
+// what is trained.
 void hs_share_parts(const hs_params *ps, const hs_slab *s, const hs_share_run *run, int64_t *parts);
 
 #ifdef __cplusplus

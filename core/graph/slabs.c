@@ -312,7 +312,10 @@ hs_status hs_params_declare_grad(hs_params *ps)
 {
     if (ps->master->adopted)
         return HS_FAIL(INTERNAL, "values that are adopted are not trained");
-    return hs_params_declare(ps, &(hs_slab_spec){ .name = "grad", .dtype = HS_F32, .trainable_only = true });
+    return hs_params_declare(ps, &(hs_slab_spec){ .name = "grad",
+                                                  .dtype = HS_F32,
+                                                  .trainable_only = true,
+                                                  .divides = ps->shares && ps->shares->what == HS_DIVIDE_GRADIENTS });
 }
 
 hs_params_bytes hs_params_bytes_of(const hs_params *ps)

@@ -8,9 +8,10 @@ static size_t aligned(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 
 static void touch(hs_plan *p, const hs_slot *s, int call)
 {
-    if (s->where != HS_AT_BUF)
+    const bool block = p->grad_buf && (s->where == HS_AT_GRAD || s->where == HS_AT_BLOCK_SHARE);
+    if (s->where != HS_AT_BUF && !block)
         return;
-    hs_buf *b = &p->buf[s->buf];
+    hs_buf *b = &p->buf[block ? p->grad_buf[s->t->param->id] : s->buf];
     b->first = b->first < call ? b->first : call;
     b->last = b->last > call ? b->last : call;
 }
@@ -77,7 +78,7 @@ static hs_status place_buffers(hs_plan *p)
 {
     hs_buf **order = malloc((size_t)(p->n_bufs + 1) * sizeof *order);
     placed *all = malloc((size_t)(p->n_bufs + p->graph->params->n_params + 1) * sizeof *all);
-    int n = all && p->opts.single_run && p->graph->mode == HS_TRAIN ? place_gradients(p, all) : 0;
+    int n = all && p->opts.single_run && p->graph->mode == HS_TRAIN && !p->grad_buf ? place_gradients(p, all) : 0;
     size_t end = p->info.gradient_bytes;
     for (int i = 0; order && i < p->n_bufs; i++)
         order[i] = &p->buf[i];
@@ -176,12 +177,14 @@ static hs_status add_span(spans *all, const hs_plan *p, const hs_call *r, const 
 {
     if (s->where == HS_AT_NONE || s->where == HS_AT_MASTER || s->where == HS_AT_LOW) // nothing in a micro-step writes these
         return HS_OK;
+    if (s->where == HS_AT_SHARE) // written once, read by none
+        return HS_OK;
     span x = { .rows = -1, .writes = s->writes, .whole = !s->rows };
     const size_t bytes = (size_t)hs_tensor_count(s->t) * hs_dtype_bytes(s->dtype);
     if (s->where == HS_AT_BUF)
         x.space = p->buf[s->buf].input ? -1 : 0, x.lo = p->buf[s->buf].offset;
-    else if (s->where == HS_AT_GRAD)
-        x.space = p->info.gradient_bytes == 0, x.lo = p->graph->params->grad->place[s->t->param->id].offset;
+    else if (s->where == HS_AT_GRAD || s->where == HS_AT_BLOCK_SHARE)
+        x.space = p->info.gradient_bytes == 0 && !p->grad_buf, x.lo = hs_plan_grad_offset(p, s->t->param);
     else
         x.space = state_space(p, s->t->state), x.lo = 0;
     x.hi = x.lo + bytes;

@@ -152,6 +152,8 @@ int hs_plan_losses(const hs_plan *p)
 
 bool hs_plan_reduces(const hs_plan *p)
 {
+    if (p->grad_buf)
+        return true;
     for (int i = 0; i < p->n_calls; i++)
         if (p->call[i].last_only)
             return true;

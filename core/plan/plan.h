@@ -76,7 +76,7 @@ void hs_plan_reads(const hs_plan *p, bool *master, bool *low);
 
 // Marks the parameters (by id) whose gradients this plan makes.
 void hs_plan_writes(const hs_plan *p, bool *written);
-bool hs_plan_reduces(const hs_plan *p); // its last micro-step of a step reduces gradients over dp
+bool hs_plan_reduces(const hs_plan *p); // its last micro-step of a step reduces gradients over dp, or every one
 
 typedef struct hs_exec_memory { // all of it borrowed
     hs_device *device;          // whose memory it is; NULL: the plan's

@@ -9,7 +9,16 @@
 #include "core/plan/plan.h"
 
 // Where an operand's bytes are.
-typedef enum hs_where { HS_AT_NONE, HS_AT_BUF, HS_AT_MASTER, HS_AT_LOW, HS_AT_GRAD, HS_AT_STATE } hs_where;
+typedef enum hs_where {
+    HS_AT_NONE,
+    HS_AT_BUF,
+    HS_AT_MASTER,
+    HS_AT_LOW,
+    HS_AT_GRAD, // of a parameter: in its slab, or in a block where ranks keep shares
+    HS_AT_STATE,
+    HS_AT_SHARE,      // of a parameter: what this rank has of its gradient in the slab ...
+    HS_AT_BLOCK_SHARE // ... and the same elements in the block
+} hs_where;
 
 typedef struct hs_slot { // small: a call has twenty
     const hs_tensor *t;  // dims, param, state
@@ -60,6 +69,8 @@ struct hs_plan {
     int n_bufs, cap_bufs;
     int *value_buf;  // by tensor id; -1: none
     int *grad_order; // hs_plan_grad_order; NULL: it does not train
+    int *grad_buf;   // by hs_param.id, where ranks keep shares of gradients: the block that it is made in (-1: it is not), and where
+    size_t *grad_at; // in it, bytes; NULL: gradients lie in their slab
     hs_marks marks;
     size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
     const hs_derived **derived;                                  // that its calls read, each once
@@ -68,6 +79,11 @@ struct hs_plan {
     int n_casts, cap_casts;
     hs_plan_info info;
 };
+
+static inline size_t hs_plan_grad_offset(const hs_plan *p, const hs_param *q)
+{
+    return p->grad_buf ? p->buf[p->grad_buf[q->id]].offset + p->grad_at[q->id] : p->graph->params->grad->place[q->id].offset;
+}
 
 hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
 hs_status hs_plan_lower(hs_plan *p);    // marks, forward calls and the buffers of values

@@ -100,8 +100,8 @@ static const char *missing_member(const hs_device *d)
     for (int i = 0; i < HS_COUNT(required); i++)
         if (!required[i].there)
             return required[i].name;
-    static const char *const kernels[] = { "core.loss_sum", "core.loss_total", "core.begin", "core.finish", "core.record" };
-    const bool has_kernel[] = { d->core->loss_sum, d->core->loss_total, d->core->begin, d->core->finish, d->core->record };
+    static const char *const kernels[] = { "core.loss_sum", "core.loss_total", "core.begin", "core.finish", "core.keep", "core.record" };
+    const bool has_kernel[] = { d->core->loss_sum, d->core->loss_total, d->core->begin, d->core->finish, d->core->keep, d->core->record };
     for (int i = 0; i < HS_COUNT(kernels); i++)
         if (!has_kernel[i])
             return kernels[i];

@@ -36,6 +36,7 @@ typedef struct hs_core_kernels {
     hs_kernel *loss_total; // SOLO. state->loss of the sets that step->ran names becomes its sum over comm
     hs_kernel *begin;      // SOLO. attr: hs_move. Starts that collective over comm, in out[0]: nobody's bytes until
     hs_kernel *finish;     // SOLO. ... this has waited for all that was started over comm
+    hs_kernel *keep;       // FREE. out[0] = in[0], or += where it adds; f32. No rows: nothing
     hs_kernel *record;     // SOLO. Writes what step and state say as the next record of out[0], a hs_step_log
 } hs_core_kernels;
 

@@ -33,17 +33,41 @@ static char *at(const hs_exec *e, int buf, char *workspace, char *inputs)
     return (b->input ? inputs + (size_t)e->slot * e->plan->info.input_bytes : workspace) + b->offset;
 }
 
+// Where a gradient is made that lies in a block.
+static void *in_block(const hs_exec *e, const hs_param *q) { return e->bound + hs_plan_grad_offset(e->plan, q); }
+
+// Of a gradient: the elements that this rank keeps. None: an absent operand without rows.
+static void bind_share(const hs_exec *e, const hs_slot *s, bool first, hs_ref *out)
+{
+    const hs_param *q = s->t->param;
+    size_t at, n;
+    const hs_slab *grad = e->plan->graph->params->grad;
+    hs_slab_range(grad, q, &at, &n);
+    if (n)
+        *out = (hs_ref){ .p = s->where == HS_AT_SHARE ? hs_slab_bound(grad, q) : (char *)in_block(e, q) + at * sizeof(float),
+                         .rows = (int64_t)n,
+                         .cols = 1,
+                         .dtype = HS_F32,
+                         .add = s->add_later && !first,
+                         .t = s->t };
+}
+
 static hs_status bind(const hs_exec *e, const hs_call *r, const hs_slot *s, const hs_operand *o, bool first, hs_ref *out)
 {
     *out = (hs_ref){ 0 };
-    if (s->where == HS_AT_NONE)
+    if (s->where == HS_AT_SHARE || s->where == HS_AT_BLOCK_SHARE)
+        bind_share(e, s, first, out);
+    if (s->where == HS_AT_NONE || s->where == HS_AT_SHARE || s->where == HS_AT_BLOCK_SHARE)
         return HS_OK;
-    *out = (hs_ref){ .p = s->where == HS_AT_BUF ? at(e, s->buf, e->bound, e->bound_inputs) : hs_device_bind(e->device, outside(e, s)),
+    const bool block = s->where == HS_AT_GRAD && e->plan->grad_buf; // made anew in every micro-step
+    *out = (hs_ref){ .p = block                   ? in_block(e, s->t->param)
+                          : s->where == HS_AT_BUF ? at(e, s->buf, e->bound, e->bound_inputs)
+                                                  : hs_device_bind(e->device, outside(e, s)),
                      .rows = s->t->dim[0],
                      .cols = hs_tensor_cols(s->t),
                      .dtype = s->dtype,
                      .ext = s->t->ext,
-                     .add = s->add || (s->add_later && !first),
+                     .add = s->add || (s->add_later && !first && !block),
                      .t = s->t };
     if (out->p)
         return HS_OK;
@@ -112,7 +136,7 @@ static hs_status divide_reductions(hs_exec *e)
         if (!p->call[i].run)
             continue;
         int64_t *parts = e->parts + n * (size_t)ps->shares->size;
-        hs_share_parts(ps, ps->grad, p->call[i].run, parts);
+        hs_share_parts(ps, p->grad_buf ? NULL : ps->grad, p->call[i].run, parts);
         e->move[n++] = (hs_move){ HS_REDUCE_PARTS, parts };
     }
     return HS_OK;
@@ -121,7 +145,10 @@ static hs_status divide_reductions(hs_exec *e)
 static hs_status bind_slot(hs_exec *e)
 {
     const hs_plan *p = e->plan;
-    const bool reduces = hs_plan_reduces(p), train = p->graph->mode == HS_TRAIN;
+    bool reduces = false; // in the last alone
+    for (int i = 0; i < p->n_calls && !reduces; i++)
+        reduces = p->call[i].last_only;
+    const bool train = p->graph->mode == HS_TRAIN;
     for (int which = 0; which < 4; which++) {
         if (p->info.gradient_bytes && !(which & HS_MICRO_FIRST))
             continue;                                                                                  // there is nothing to add to

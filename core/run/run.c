@@ -358,6 +358,8 @@ static hs_status reduce_others(hs_run *r, const hs_bound *b)
     const hs_params *ps = r->model->params;
     hs_segment *s = &r->reduction;
     hs_share_run run = { .last = -1 };
+    if (ps->shares && ps->shares->what == HS_DIVIDE_GRADIENTS)
+        return HS_OK; // every micro-step has reduced its own
     if (!others_run(r, b, 0, &run))
         return HS_OK;
     HS_TRY(hs_run_wait(r)); // the last step's reductions may still be queued

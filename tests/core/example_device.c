@@ -391,6 +391,13 @@ static void begin_move(const hs_args *a, hs_lane *lane)
 
 static void finish_moves(const hs_args *a, hs_lane *lane) { hs_comm_finish(a->comm, lane); }
 
+static void keep(const hs_args *a, hs_lane *lane)
+{
+    (void)lane;
+    for (int64_t i = 0; i < a->out[0].rows; i++)
+        ((float *)a->out[0].p)[i] = (a->out[0].add ? ((float *)a->out[0].p)[i] : 0) + ((const float *)a->in[0].p)[i];
+}
+
 static void record_step(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
@@ -399,7 +406,7 @@ static void record_step(const hs_args *a, hs_lane *lane)
 }
 
 static const hs_core_kernels core = {
-    .loss_sum = loss_sum, .loss_total = loss_total, .begin = begin_move, .finish = finish_moves, .record = record_step
+    .loss_sum = loss_sum, .loss_total = loss_total, .begin = begin_move, .finish = finish_moves, .keep = keep, .record = record_step
 };
 
 // ---- an optimizer: SGD

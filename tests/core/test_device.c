@@ -80,6 +80,8 @@ static void a_table_without_a_required_member_is_refused_by_its_name(void **stat
     refused(without_kernel, "core.begin");
     left_out = offsetof(hs_core_kernels, finish);
     refused(without_kernel, "core.finish");
+    left_out = offsetof(hs_core_kernels, keep);
+    refused(without_kernel, "core.keep");
     left_out = offsetof(hs_core_kernels, record);
     refused(without_kernel, "core.record");
 }

@@ -35,7 +35,8 @@ typedef struct way {
 typedef struct outcome {
     float *slab[SLABS]; // as parameters are stored, what this rank has
     uint8_t *has[SLABS];
-    size_t n, moment_bytes, master_bytes;
+    size_t n;
+    hs_params_bytes bytes;
     hs_step_record record[STEPS];
     int64_t applied, skipped;
 } outcome;
@@ -73,7 +74,7 @@ static void keep(outcome *o, const way *w, const hs_params *ps)
             free(stored);
         }
     }
-    o->moment_bytes = hs_params_bytes_of(ps).saved, o->master_bytes = hs_params_bytes_of(ps).master;
+    o->bytes = hs_params_bytes_of(ps);
 }
 
 static hs_status steps(const way *w, hs_run *run, int plan, const hs_grid *grid, outcome *o)
@@ -188,10 +189,8 @@ static void same_bits(const job *whole, const job *parts)
     }
 }
 
-static double part_of(const job *whole, const job *parts, int rank)
-{
-    return (double)parts->of[rank].moment_bytes / (double)whole->of[0].moment_bytes;
-}
+// About an even part; chunks are dealt, and a parameter's place is rounded up to 64 elements, which counts in a small model.
+static void even_part(size_t part, size_t whole, int dp) { assert_true((double)part < (double)whole * (1.0 / dp + 0.15)); }
 
 static void compare(way w)
 {
@@ -204,7 +203,9 @@ static void compare(way w)
     job_run(&parts, w);
     same_bits(&whole, &parts);
     for (int d = 0; d < w.dp; d++)
-        assert_true(part_of(&whole, &parts, d * w.tp) < 1.0 / w.dp + 0.15); // chunks, and 64 elements a parameter, of a small model
+        even_part(parts.of[d * w.tp].bytes.saved, whole.of[0].bytes.saved, w.dp);
+    for (int d = 0; d < w.dp && w.divide == HS_DIVIDE_GRADIENTS; d++)
+        even_part(parts.of[d * w.tp].bytes.grad, whole.of[0].bytes.grad, w.dp);
     assert_true(whole.calls[RANKS_DP].reduce_parts == 0 && parts.calls[RANKS_DP].reduce_parts > 0);
     assert_true(whole.calls[RANKS_DP].gather_parts == 0 && parts.calls[RANKS_DP].gather_parts > 0);
     job_free(&whole);
@@ -258,6 +259,36 @@ static void moments_in_bf16(void **state) // random bits are an element's own
     (void)state;
     compare((way){ .policy = "bf16", .optim = "adamw", .dp = 2, .tp = 1, .micro = 1, .bucket_bytes = SMALL, .moments = HS_BF16 });
     compare((way){ .policy = "bf16", .optim = "lamb", .dp = 4, .tp = 1, .micro = 1, .moments = HS_BF16 });
+}
+
+// One micro-step: the same sums. More of them: over ranks first, then over micro-steps, which rounds otherwise.
+static void gradients_too(void **state)
+{
+    (void)state;
+    const hs_divide both = HS_DIVIDE_GRADIENTS;
+    compare((way){ .policy = "bf16", .optim = "lamb", .dp = 2, .tp = 1, .micro = 1, .bucket_bytes = SMALL, .divide = both });
+    compare(
+        (way){ .policy = "fp32", .optim = "adamw", .dp = 4, .tp = 1, .micro = 1, .bucket_bytes = SMALL, .divide = both, .single = true });
+    compare((way){ .policy = "fp16", .optim = "novograd", .dp = 2, .tp = 2, .micro = 1, .divide = both, .threads = 2 });
+    compare((way){ .policy = "bf16", .optim = "adamw", .dp = 2, .tp = 1, .micro = 1, .divide = both, .freeze = "h0.mlp*,wpe.weight" });
+    job whole, parts;
+    way w = { .policy = "fp32", .optim = "lamb", .dp = 2, .tp = 1, .micro = 4, .bucket_bytes = SMALL, .clip = 1 };
+    job_run(&whole, w);
+    w.divide = both;
+    job_run(&parts, w);
+    double off = 0, size = 0;
+    for (size_t k = 0; k < whole.of[0].n; k++) {
+        const double x = (double)parts.of[1].slab[0][k], y = (double)whole.of[0].slab[0][k];
+        off += (x - y) * (x - y), size += y * y;
+    }
+    assert_true(sqrt(off / size) < 1e-5);
+    for (int step = 0; step < STEPS; step++)
+        if (step != BAD_STEP)
+            assert_float_equal(parts.of[0].record[step].loss[0][0], whole.of[0].record[step].loss[0][0], 1e-5);
+    assert_true(parts.of[0].skipped == 1 && parts.of[1].record[BAD_STEP].skipped);
+    assert_memory_equal(parts.of[0].record, parts.of[1].record, sizeof parts.of[0].record);
+    job_free(&whole);
+    job_free(&parts);
 }
 
 // The size of a bucket is no bit's business.
@@ -371,6 +402,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(accumulation),
         cmocka_unit_test(buckets),
         cmocka_unit_test(beside_tensor_parallelism),
+        cmocka_unit_test(gradients_too),
         cmocka_unit_test(frozen_parameters),
         cmocka_unit_test(moments_in_bf16),
     };
