@@ -53,6 +53,13 @@ void hs_comm_finish(hs_comm *c, hs_lane *l)
 
 hs_grid hs_grid_self(void) { return (hs_grid){ .dp = &hs_comm_self_dp, .tp = &hs_comm_self_tp }; }
 
+hs_grid hs_grid_absent(hs_comm store[2], int dp, int tp, int rank)
+{
+    store[0] = (hs_comm){ .rank = rank / tp, .size = dp, .axis = "dp" };
+    store[1] = (hs_comm){ .rank = rank % tp, .size = tp, .axis = "tp" };
+    return (hs_grid){ .dp = dp > 1 ? &store[0] : &hs_comm_self_dp, .tp = tp > 1 ? &store[1] : &hs_comm_self_tp };
+}
+
 hs_status hs_grid_check_launch(void)
 {
     // What each launcher tells its children. SLURM_NTASKS would not do: a batch script sees it too, outside any srun.

@@ -58,6 +58,9 @@ void hs_comm_finish(hs_comm *c, hs_lane *l);
 
 extern hs_comm hs_comm_self_dp, hs_comm_self_tp; // size 1: constants in all but the type the table asks for
 hs_grid hs_grid_self(void);                      // 1 x 1
+// Of a rank of dp x tp that has no peers here, to plan with: its collectives must not be called. store: dp and tp, as long as the grid
+// lives.
+hs_grid hs_grid_absent(hs_comm store[2], int dp, int tp, int rank);
 // Refuses by name when the process was started by mpirun with more than one rank.
 hs_status hs_grid_check_launch(void);
 

@@ -27,7 +27,7 @@ static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
 }
 
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
-                           bool loads_values)
+                           const hs_grid *grid, bool loads_values)
 {
     const hs_feed feed = hs_feed_of(c);
     const hs_arch_setup train = hs_feed_setup(&feed, micro_batch), eval = hs_feed_eval_setup(&feed);
@@ -56,7 +56,7 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
                                                   .seed = (uint64_t)c->train.seed,
                                                   .device = dev,
                                                   .mode = (hs_submit_mode)c->exec.mode,
-                                                  .grid = hs_grid_self() }));
+                                                  .grid = grid ? *grid : hs_grid_self() }));
     const hs_status st = check_overrides(policy, hs_plan_graph(hs_engine_plan(*out, HS_TRAIN)));
     if (st == HS_OK)
         return HS_OK;
@@ -98,11 +98,12 @@ hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_confi
     return HS_OK;
 }
 
-static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev, bool *yes)
+static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev, const hs_grid *grid,
+                      bool *yes)
 {
     hs_budget b;
     hs_engine *e;
-    HS_TRY(hs_budget_engine(&e, c, policy, windows, dev, false));
+    HS_TRY(hs_budget_engine(&e, c, policy, windows, dev, grid, false));
     hs_budget_of(&b, e, c, windows);
     const hs_status st = hs_budget_add_teacher(&b, e, c, windows);
     *yes = b.total <= bytes;
@@ -110,18 +111,19 @@ static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windo
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows)
+hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, const hs_grid *grid,
+                            int64_t *windows)
 {
     const int64_t most = hs_config_most_batch(c);
     int64_t low = 0, high = most + 1; // low fits, high does not
     bool yes = true;
     for (int64_t n = 1; yes && n <= most; n *= 2) {
-        HS_TRY(fits(c, policy, n, bytes, dev, &yes));
+        HS_TRY(fits(c, policy, n, bytes, dev, grid, &yes));
         *(yes ? &low : &high) = n;
     }
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
-        HS_TRY(fits(c, policy, middle, bytes, dev, &yes));
+        HS_TRY(fits(c, policy, middle, bytes, dev, grid, &yes));
         *(yes ? &low : &high) = middle;
     }
     *windows = low;
@@ -132,16 +134,17 @@ hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_polic
 {
     hs_budget b;
     char need[32], have[32];
-    hs_budget_of(&b, e, c, c->train.batch);
-    HS_TRY(hs_budget_add_teacher(&b, e, c, c->train.batch));
+    const int dp = e->model->grid.dp->size;
+    hs_budget_of(&b, e, c, c->train.batch / dp);
+    HS_TRY(hs_budget_add_teacher(&b, e, c, c->train.batch / dp));
     const size_t total = b.total, available = hs_cpu_free_bytes();
     if (total <= available)
         return HS_OK;
     int64_t windows = 0;
-    HS_TRY(hs_budget_largest(c, policy, available, e->device, &windows));
+    HS_TRY(hs_budget_largest(c, policy, available, e->device, &e->model->grid, &windows));
     hs_human_bytes((double)total, need, sizeof need), hs_human_bytes((double)available, have, sizeof have);
     if (windows)
         return HS_FAIL(MEMORY, "this run needs %s, %s are free: train.batch is %lld, %lld would fit (train.accumulate makes up for it)",
-                       need, have, (long long)c->train.batch, (long long)windows);
+                       need, have, (long long)c->train.batch, (long long)windows * dp);
     return HS_FAIL(MEMORY, "this run needs %s, %s are free: not even train.batch 1 would fit; see halfstep plan", need, have);
 }

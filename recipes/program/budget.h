@@ -24,14 +24,15 @@ typedef struct hs_budget {
     const hs_graph *graph;                // as the training plan has it, likewise
 } hs_budget;
 
-// The engine of a run of c, whose model.vocab is settled, with micro_batch windows in place of train.batch: planned, without memory
-// (hs_engine_start). loads_values: as in hs_engine_opts.
+// The engine of a rank of a run of c, whose model.vocab is settled, with micro_batch windows of its own in place of train.batch: planned,
+// without memory (hs_engine_start). grid: NULL: alone. loads_values: as in hs_engine_opts.
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
-                           bool loads_values);
+                           const hs_grid *grid, bool loads_values);
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch);
 hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch); // distill.teacher's part
-// Largest micro-batch whose total stays within `bytes`; 0: not even one window.
-hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, int64_t *windows);
+// Largest micro-batch of a rank of the grid (NULL: alone) whose total stays within `bytes`; 0: not even one window.
+hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, const hs_grid *grid,
+                            int64_t *windows);
 // Of the engine of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this
 // process may take.
 hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy);

@@ -247,8 +247,8 @@ static hs_status plan_phase(const hs_cli *cli, const hs_config *c, const phase_a
     HS_TRY(hs_config_check_batches(c)); // with what train.init_from brought
     HS_TRY(hs_config_policy(c, &policy));
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
-    HS_TRY(hs_budget_largest(c, &policy, memory, dev, &largest));
-    HS_TRY(hs_budget_engine(&e, c, &policy, c->train.batch, dev, false));
+    HS_TRY(hs_budget_largest(c, &policy, memory, dev, NULL, &largest));
+    HS_TRY(hs_budget_engine(&e, c, &policy, c->train.batch, dev, NULL, false));
     hs_budget_of(&b, e, c, c->train.batch);
     HS_TRY(hs_budget_add_teacher(&b, e, c, c->train.batch));
     if (!o->common.json && at->name)

@@ -13,35 +13,35 @@
 #include <unistd.h>
 
 // ---- finding files
-static bool shipped_folder(int i, char *buf, size_t size)
+// What is shipped: recipes, and in a folder among them clusters.
+typedef struct shipped {
+    const char *what, *folder;
+} shipped;
+static const shipped recipe = { "recipe", "" }, cluster = { "cluster", "/clusters" };
+
+static bool shipped_folder(const shipped *s, int i, char *buf, size_t size)
 {
     if (i == 1)
-        return snprintf(buf, size, "%s", HS_RECIPES_DIR) > 0;
+        return snprintf(buf, size, "%s%s", HS_RECIPES_DIR, s->folder) > 0;
     char self[PATH_MAX];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0)
         return false;
     self[n] = 0;
-    return snprintf(buf, size, "%s/../share/halfstep/recipes", dirname(self)) < (int)size;
+    return snprintf(buf, size, "%s/../share/halfstep/recipes%s", dirname(self), s->folder) < (int)size;
 }
 
-// Recipes of the first folder that has any.
-enum { MOST_RECIPES = 64 };
-typedef struct recipes {
-    char name[MOST_RECIPES][64];
-    const char *sorted[MOST_RECIPES];
-    int n;
-} recipes;
+// Those of the first folder that has any.
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-static void list_recipes(recipes *r)
+static void list(const shipped *s, hs_recipes *r)
 {
     char folder[PATH_MAX];
     r->n = 0;
     for (int i = 0; i < 2 && r->n == 0; i++) {
-        DIR *dir = shipped_folder(i, folder, sizeof folder) ? opendir(folder) : NULL;
-        for (struct dirent *e; dir && r->n < MOST_RECIPES && (e = readdir(dir));) {
+        DIR *dir = shipped_folder(s, i, folder, sizeof folder) ? opendir(folder) : NULL;
+        for (struct dirent *e; dir && r->n < HS_COUNT(r->name) && (e = readdir(dir));) {
             const size_t n = strlen(e->d_name);
             if (n <= 5 || n - 5 >= sizeof r->name[0] || strcmp(e->d_name + n - 5, ".yaml") != 0)
                 continue;
@@ -55,19 +55,21 @@ static void list_recipes(recipes *r)
     qsort(r->sorted, (size_t)r->n, sizeof *r->sorted, by_name);
 }
 
-static hs_status unknown_recipe(const char *name)
+void hs_config_recipes(hs_recipes *r) { list(&recipe, r); }
+
+static hs_status unknown(const shipped *s, const char *name)
 {
-    recipes r;
-    char list[512] = "";
-    list_recipes(&r);
+    hs_recipes r;
+    char names[512] = "";
+    list(s, &r);
     for (int i = 0; i < r.n; i++)
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", r.sorted[i]);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", r.sorted[i]);
     const char *near = hs_nearest_word(name, r.sorted, r.n);
-    return HS_FAIL(USAGE, "%s: no such file, and no shipped recipe of that name (%s)%s%s", name, list, near ? "; nearest is " : "",
+    return HS_FAIL(USAGE, "%s: no such file, and no shipped %s of that name (%s)%s%s", name, s->what, names, near ? "; nearest is " : "",
                    near ? near : "");
 }
 
-hs_status hs_config_find(const char *name, char *path, size_t size)
+static hs_status find_file(const shipped *s, const char *name, char *path, size_t size)
 {
     struct stat is;
     if ((stat(name, &is) == 0 && !S_ISDIR(is.st_mode)) || strchr(name, '/')) { // an open that fails says why better than a guess
@@ -77,12 +79,15 @@ hs_status hs_config_find(const char *name, char *path, size_t size)
     }
     for (int i = 0; i < 2; i++) {
         char folder[PATH_MAX];
-        if (shipped_folder(i, folder, sizeof folder) && (size_t)snprintf(path, size, "%s/%s.yaml", folder, name) < size &&
+        if (shipped_folder(s, i, folder, sizeof folder) && (size_t)snprintf(path, size, "%s/%s.yaml", folder, name) < size &&
             access(path, R_OK) == 0)
             return HS_OK;
     }
-    return unknown_recipe(name);
+    return unknown(s, name);
 }
+
+hs_status hs_config_find(const char *name, char *path, size_t size) { return find_file(&recipe, name, path, size); }
+hs_status hs_config_find_cluster(const char *name, char *path, size_t size) { return find_file(&cluster, name, path, size); }
 
 // ---- keys by name
 hs_status hs_config_init(hs_config *c, const hs_config_table *t)

@@ -149,6 +149,13 @@ hs_status hs_config_init(hs_config *c, const hs_config_table *t);
 
 // A path as given, or a shipped recipe by its name ("gpt2-124m"). USAGE with the names if there is neither.
 hs_status hs_config_find(const char *name, char *path, size_t size);
+hs_status hs_config_find_cluster(const char *name, char *path, size_t size); // the same of clusters: "dgx-h100"
+typedef struct hs_recipes {
+    char name[64][64];
+    const char *sorted[64];
+    int n;
+} hs_recipes;
+void hs_config_recipes(hs_recipes *r); // those that are shipped
 // What training draws from: data.sources, or data.train as one file of weight 1, or, where no file has that name and it has a comma, as
 // PATH:WEIGHT,PATH:WEIGHT,... (weight 1 where none is given). USAGE: both are set, an empty path, a weight that is no number, weights of
 // some only, more than HS_MIX_SOURCES.

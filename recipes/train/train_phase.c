@@ -165,7 +165,7 @@ static hs_status check_files(hs_trainer *t, const hs_config *c, int phase)
 static hs_status check_plans(hs_trainer *t, const hs_config *c)
 {
     hs_engine *e;
-    HS_TRY(hs_budget_engine(&e, c, &t->policy, c->train.batch, t->device, true));
+    HS_TRY(hs_budget_engine(&e, c, &t->policy, c->train.batch, t->device, NULL, true));
     const hs_status st = hs_budget_check(e, c, &t->policy);
     hs_engine_free(e);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -268,7 +268,7 @@ hs_status hs_phase_engine(hs_trainer *t)
                 (long long)t->c->train.steps);
     t->c->train.trained_from = hs_trainer_stage(t);
     HS_TRY(settle_adapter(t));
-    HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, t->c->train.batch, t->device, t->run.from[0] || t->run.init[0]));
+    HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, t->c->train.batch, t->device, NULL, t->run.from[0] || t->run.init[0]));
     HS_TRY(hs_budget_check(t->engine, t->c, &t->policy));
     HS_TRY(hs_engine_start(t->engine));
     HS_TRY(hs_trainer_rates(t));

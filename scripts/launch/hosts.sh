@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Ranks on plain hosts that ssh reaches without a password, by Open MPI.
+#   scripts/launch/hosts.sh HOSTS halfstep pretrain CONFIG --out RUN --parallel.tp=8 [...]
+#   scripts/launch/hosts.sh HOSTS --cores 8 halfstep ...      # each rank has eight cores, and as many threads
+# HOSTS: see the file `hosts` beside this script. The program is installed at the same place on every host; data and RUN are in a folder that all
+# of them see. Ranks of one tp group are neighbours in the file: let parallel.tp divide the slots of a host.
+# To stop early: kill -USR1 (or -TERM) this process. All ranks save at the next step and the job ends with 75; the same command goes on.
+set -euo pipefail
+save_seconds=300 # that a SIGTERM leaves ranks to save in, before mpirun kills them; Open MPI's own would be 1
+[ $# -ge 2 ] || { sed -n '2,8s/^# \?//p' "$0" >&2 && exit 2; }
+hosts=$1
+shift
+[ -r "$hosts" ] || { echo "hosts.sh: $hosts: cannot be read" >&2 && exit 2; }
+map=()
+if [ "$1" = --cores ]; then
+  map=(--map-by "slot:PE=$2" --bind-to core)
+  shift 2
+fi
+# exec: signals that this process gets are mpirun's, which hands USR1 and TERM on to the ranks
+exec mpirun --hostfile "$hosts" "${map[@]}" --mca odls_base_sigkill_timeout "$save_seconds" "$@"
