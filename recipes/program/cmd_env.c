@@ -72,7 +72,11 @@ static int collect(fact *f)
     FACT("cores", "%d usable by this process, %ld in the machine", hs_cpu_cores(), sysconf(_SC_NPROCESSORS_ONLN));
     FACT("isa_built", "%s", built);
     FACT("isa_supported", "%s", supported);
-    FACT("fast_bf16", "%s", hs_cpu_has_fast_bf16() ? "yes (AVX-512 bf16): amp.policy auto means bf16" : "no: amp.policy auto means fp32");
+    FACT("fast_bf16", "%s",
+         hs_cpu_has_fast_bf16() ? "yes (AVX-512 bf16): amp.policy auto means bf16"
+         : hs_isa_supported(HS_ISA_AVX512BF16)
+             ? "no, AVX-512 bf16 is slower than f32 on this CPU: amp.policy auto means fp32, exec.isa auto avx512"
+             : "no: amp.policy auto means fp32");
     FACT("memory", "%.1f GiB free, %.1f GiB in the machine", (double)hs_cpu_free_bytes() / 0x1p30,
          (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 0x1p30);
 #ifdef HS_WHY_NO_ONEDNN
