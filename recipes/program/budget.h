@@ -33,8 +33,8 @@ hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_confi
 // Largest micro-batch of a rank of the grid (NULL: alone) whose total stays within `bytes`; 0: not even one window.
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, const hs_grid *grid,
                             int64_t *windows);
-// Of the engine of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more than this
-// process may take.
+// Of the engine of a rank's part of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more
+// than this process may take.
 hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy);
 
 #endif

@@ -2,6 +2,7 @@
 // page all come from the table: the rows that every run has, and those of the family that model.type chooses.
 #ifndef HS_RECIPES_CONFIG_H
 #define HS_RECIPES_CONFIG_H
+#include "core/graph/divide.h"
 #include "core/plan/plan.h"
 #include "core/settings/schema.h"
 #include "data/batches/labelled.h"
@@ -128,6 +129,13 @@ typedef struct hs_config {
         hs_string isa, device;
         bool onednn;
     } exec;
+    struct {            // config_ranks.c
+        int64_t dp, tp; // dp 0: follows from the ranks there are
+        int64_t bucket_mb;
+        double timeout;
+        int shard_optimizer; // hs_config_divide
+        bool sequence;
+    } parallel;
     struct {
         int normalize;
         double replaced;
@@ -203,6 +211,12 @@ const char *hs_config_phase_name(const hs_config *c, int phase); // "": it has n
 // USAGE: the command line sets for the run what each phase has of its own.
 hs_status hs_config_fill_phases(hs_config *c);
 hs_status hs_config_init_phases(hs_config_table *t); // part of hs_config_table_init
+
+// ---- ranks (config_ranks.c)
+// Does parallel.* go with so many ranks, and does train.batch, of every phase, divide over them? USAGE, with the numbers. *dp: what
+// parallel.dp is, or what follows from ranks.
+hs_status hs_config_check_ranks(const hs_config *c, int ranks, int *dp);
+hs_divide hs_config_divide(const hs_config *c); // parallel.shard_optimizer
 
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
 hs_status hs_config_check(const hs_config *c, bool data_needed);

@@ -163,7 +163,8 @@ static const hs_key keys[] = {
 
     TEXT("train.name", train.name, "", .help = "name of the run; default: the configuration's file name", .advanced = true),
     INT("train.batch", train.batch, "12", 1, HS_MOST_BATCH, .unit = "windows",
-        .help = "windows of model.context tokens, of encoders sequences, in one micro-batch"),
+        .help = "windows of model.context tokens, of encoders sequences, in one micro-batch: all of it, which the parallel.dp ranks "
+                "divide evenly"),
     INT("train.accumulate", train.accumulate, "1", 1, 4096, .unit = "micro-batches", .help = "micro-batches per optimizer step"),
     INT("train.steps", train.steps, "2000", 1, 1e12, .unit = "steps", .help = "optimizer steps in all"),
     REAL("train.epochs", train.epochs, "0", 0, 1e6,
@@ -318,6 +319,21 @@ static const hs_key keys[] = {
     TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda; cpu-fenced finds code that touches memory which is a device's alone"),
     BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the fp32 products at which it was measured to be faster",
          .advanced = true),
+
+    INT("parallel.dp", parallel.dp, "0", 0, 65536, .unit = "ranks",
+        .help = "replicas of the model under mpirun, each of which takes its part of every micro-batch; 0: the ranks that were started, "
+                "divided by parallel.tp"),
+    INT("parallel.tp", parallel.tp, "1", 1, 1024, .unit = "ranks",
+        .help = "ranks that share each layer's weights and products (tensor parallelism); neighbours, of one host where there are several"),
+    BOOL("parallel.sequence", parallel.sequence, "false",
+         .help = "of parallel.tp: norms, dropout and the residual stream divided by tokens too, which saves memory"),
+    CHOICE("parallel.shard_optimizer", parallel.shard_optimizer, "none", "none|states|gradients|false|true",
+           .help = "what the parallel.dp ranks keep once instead of each: moments and f32 values (states, also called true), or gradients "
+                   "too; same results, bit for bit"),
+    INT("parallel.bucket_mb", parallel.bucket_mb, "25", 1, 4096, .unit = "MB",
+        .help = "of gradients that are added over parallel.dp in one call, while backward goes on", .advanced = true),
+    REAL("parallel.timeout", parallel.timeout, "300", 0, 1e6, .unit = "seconds",
+         .help = "that a rank waits for others before it says who is missing and ends the job; 0: for ever"),
 
     CHOICE("loss.normalize", loss.normalize, "global", "global|micro",
            .help = "mean over all labels of a step, or mean of the micro-batches' means"),

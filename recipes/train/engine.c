@@ -25,7 +25,9 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
                                                      .policy = o->policy,
                                                      .micro_steps = o->optim ? o->micro_steps : HS_VALUES_STAY,
                                                      .seed = o->seed,
-                                                     .grid = o->grid }));
+                                                     .grid = o->grid,
+                                                     .bucket_bytes = o->bucket_bytes,
+                                                     .divide = o->divide }));
     e->params = e->model->params;
     HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));
     if (o->adapter)

@@ -22,7 +22,9 @@ typedef struct hs_engine_opts {
     int threads;       // 0: all cores of this process
     hs_device *device; // NULL: the CPU, opened and owned by the engine
     hs_submit_mode mode;
-    hs_grid grid; // zero: 1 x 1
+    hs_grid grid;        // zero: 1 x 1
+    size_t bucket_bytes; // the two of hs_model_opts
+    hs_divide divide;
 } hs_engine_opts;
 
 typedef struct hs_engine {

@@ -217,7 +217,7 @@ static hs_status plan(hs_teacher *t, const hs_config *c, const hs_feed *f, const
         &t->model,
         &(hs_model_opts){
             .device = device, .policy = &own, .micro_steps = HS_VALUES_STAY, .releases = true, .seed = 1, .grid = hs_grid_self() }));
-    const hs_arch_setup students[] = { [HS_TRAIN] = hs_feed_setup(f, f->batch), [HS_EVAL] = hs_feed_eval_setup(f) };
+    const hs_arch_setup students[] = { [HS_TRAIN] = hs_feed_setup(f, hs_feed_share(f)), [HS_EVAL] = hs_feed_eval_setup(f) };
     for (int mode = HS_TRAIN; mode <= HS_EVAL; mode++) {
         hs_arch_setup own_setup = { t->told.arch, students[mode].shape };
         own_setup.shape.distill = t->distill;

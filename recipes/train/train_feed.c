@@ -138,7 +138,8 @@ static hs_status masked_of_parts(hs_source **out, const hs_feed *f, const hs_cor
                          .seed = frozen ? EVAL_SEED : f->seed,
                          .frozen = frozen,
                          .layout = frozen ? HS_SEQ_UNPADDED : f->layout,
-                         .batch = f->batch };
+                         .batch = f->batch,
+                         .ranks = f->ranks };
     const hs_status st = hs_masked_new(out, &o);
     free(continues);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -173,7 +174,8 @@ static hs_status laid_out(hs_source **out, hs_source *plain, const hs_feed *f, c
     }
     return hs_seq_layout_new(
         out, plain,
-        &(hs_seq_layout_opts){ .layout = f->layout, .length = f->length, .batch = f->batch, .ranks = 1, .pad = ids.pad, .seed = f->seed });
+        &(hs_seq_layout_opts){
+            .layout = f->layout, .length = f->length, .batch = f->batch, .ranks = f->ranks, .pad = ids.pad, .seed = f->seed });
 }
 
 static hs_status masked_train(hs_source **out, const hs_feed *f, hs_corpus *corpus)
@@ -226,7 +228,7 @@ static int64_t usual_predictions(const hs_feed *f)
 
 hs_feed hs_feed_of_arch(hs_arch m)
 {
-    hs_feed f = { .arch = m, .kind = hs_arch_batch(m), .length = hs_arch_int(m, "model.context"), .batch = 1 };
+    hs_feed f = { .arch = m, .kind = hs_arch_batch(m), .length = hs_arch_int(m, "model.context"), .batch = 1, .ranks = 1 };
     for (int i = 0; i < HS_LOSSES; i++)
         f.loss_weight[i] = 1; // of what is evaluated without a run's settings
     if (f.kind == HS_BATCH_LABELLED)

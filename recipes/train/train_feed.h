@@ -27,14 +27,16 @@ typedef struct hs_feed {
     int n_weights;
     double label_smoothing;
     hs_span_opts span; // how answers are read out of logits
-    int64_t batch;     // samples of a micro-batch, which layouts go by
+    int64_t batch;     // samples of a micro-batch, all ranks together, which layouts go by
+    int ranks;         // that divide it evenly
     // of a student
     hs_distill distill;
     double loss_weight[HS_LOSSES]; // what the mean of each loss is multiplied by; 1 but beside a teacher
 } hs_feed;
 
 hs_feed hs_feed_of(const hs_config *c); // of a configuration that hs_config_check took; its settings are borrowed
-hs_feed hs_feed_of_arch(hs_arch m);     // by the model alone: all of its positions, what its heads are for
+static inline int64_t hs_feed_share(const hs_feed *f) { return f->batch / f->ranks; } // samples of a micro-batch that a rank has
+hs_feed hs_feed_of_arch(hs_arch m); // by the model alone: all of its positions, what its heads are for
 // Takes over from a configuration, the one that a checkpoint was trained with, what an evaluation goes by: length, predictions, objectives,
 // how rows of examples are made. One with a task.kind makes it a feed of labelled examples.
 void hs_feed_take(hs_feed *f, const hs_config *c);

@@ -1,0 +1,56 @@
+// config_ranks: what parallel.* has to do with the ranks there are, and train.batch with both.
+#include "recipes/program/config.h"
+
+static hs_status check_batch(const hs_config *c, const char *key, int64_t batch, int dp)
+{
+    char at[128];
+    if (batch % dp == 0)
+        return HS_OK;
+    const int64_t less = batch / dp * dp;
+    return HS_FAIL(USAGE, "%s%s is %lld, which does not divide over %d replicas (parallel.dp): %lld or %lld would",
+                   hs_config_prefix(c, key, at, sizeof at), key, (long long)batch, dp, (long long)(less ? less : dp),
+                   (long long)(less ? less + dp : 2 * dp));
+}
+
+static hs_status check_grid(const hs_config *c, int ranks, int *dp)
+{
+    char at[128];
+    const int64_t tp = c->parallel.tp;
+    if (ranks == 1 && tp > 1)
+        return HS_FAIL(USAGE, "%sparallel.tp is %lld, and this is one process: mpirun -np %lld halfstep ... starts as many",
+                       hs_config_prefix(c, "parallel.tp", at, sizeof at), (long long)tp,
+                       (long long)(tp * (c->parallel.dp ? c->parallel.dp : 1)));
+    if (ranks % tp)
+        return HS_FAIL(USAGE, "%sparallel.tp is %lld, which does not divide the %d ranks that were started",
+                       hs_config_prefix(c, "parallel.tp", at, sizeof at), (long long)tp, ranks);
+    *dp = (int)(ranks / tp);
+    if (c->parallel.dp && c->parallel.dp != *dp)
+        return HS_FAIL(USAGE, "%sparallel.dp %lld times parallel.tp %lld are %lld ranks, but %d %s started",
+                       hs_config_prefix(c, "parallel.dp", at, sizeof at), (long long)c->parallel.dp, (long long)tp,
+                       (long long)(c->parallel.dp * tp), ranks, ranks == 1 ? "was" : "were");
+    if (tp > 1 && hs_config_learns(c))
+        return HS_FAIL(USAGE,
+                       "%sparallel.tp is %lld, but a student and its teacher (distill.teacher) are not divided by tp: parallel.dp is",
+                       hs_config_prefix(c, "parallel.tp", at, sizeof at), (long long)tp);
+    return HS_OK;
+}
+
+hs_status hs_config_check_ranks(const hs_config *c, int ranks, int *dp)
+{
+    HS_TRY(check_grid(c, ranks, dp));
+    if (!c->n_phases)
+        return check_batch(c, "train.batch", c->train.batch, *dp);
+    for (int p = 0; p < c->n_phases; p++) {
+        char key[HS_KEY_NAME];
+        snprintf(key, sizeof key, "phases.%d.batch", p);
+        const int64_t *own = hs_config_field((hs_config *)c, key);
+        HS_TRY(check_batch(c, key, *own, *dp));
+    }
+    return HS_OK;
+}
+
+hs_divide hs_config_divide(const hs_config *c)
+{
+    static const hs_divide words[] = { HS_DIVIDE_NONE, HS_DIVIDE_STATES, HS_DIVIDE_GRADIENTS, HS_DIVIDE_NONE, HS_DIVIDE_STATES };
+    return words[c->parallel.shard_optimizer]; // none, states, gradients, false, true
+}
