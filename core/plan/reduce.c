@@ -87,21 +87,22 @@ static void reduce_call(hs_plan *p, const hs_node *near, const done *first, cons
                &(hs_share_run){ first->p->id, last->p->id, first->lo / sizeof(float), (int64_t)((last->hi - first->lo) / sizeof(float)) });
 }
 
-// d[n] in order of completion: those that lie behind each other in the slab go together, within a group where shares are dealt by group.
-static void reduce_calls(hs_plan *p, const hs_node *near, const done *d, int n)
+static int by_place(const void *a, const void *b)
+{
+    const done *x = a, *y = b;
+    return (x->lo > y->lo) - (x->lo < y->lo);
+}
+
+// What is complete: those that lie behind each other in the slab go together, within a group where shares are dealt by group.
+static void reduce_calls(hs_plan *p, const hs_node *near, done *d, int n)
 {
     const hs_params *ps = p->graph->params;
+    qsort(d, (size_t)n, sizeof *d, by_place);
     for (int a = 0, b; a < n; a = b) {
-        const done *first = &d[a], *last = &d[a];
-        for (b = a + 1; b < n && hs_param_group(ps, d[b].p) == hs_param_group(ps, d[a].p); b++) {
-            if (d[b].lo >= last->hi && d[b].lo - last->hi < GAP)
-                last = &d[b];
-            else if (d[b].hi <= first->lo && first->lo - d[b].hi < GAP)
-                first = &d[b];
-            else
-                break;
-        }
-        reduce_call(p, near, first, last);
+        b = a + 1;
+        while (b < n && d[b].lo - d[b - 1].hi < GAP && hs_param_group(ps, d[b].p) == hs_param_group(ps, d[a].p))
+            b++;
+        reduce_call(p, near, &d[a], &d[b - 1]);
     }
 }
 
@@ -230,7 +231,7 @@ static hs_status scatter_gradients(hs_plan *p, const done *d)
 // ---- whole gradients
 
 // Runs are appended behind the last writer of each bucket by rebuilding the list in order.
-static void reduce(hs_plan *p, const done *d)
+static void reduce(hs_plan *p, done *d)
 {
     const hs_params *ps = p->graph->params;
     const size_t bucket = p->opts.bucket_bytes ? p->opts.bucket_bytes : HS_BUCKET_BYTES;

@@ -226,60 +226,70 @@ static void test_untouched(void **state)
     rig_close(&r);
 }
 
-// Two ranks with half of the rows each: trunk and b are reduced by the plan that runs last, a by the run.
-// Losses on record are of all ranks, of the plans that ran.
+// Two ranks with half of the rows each: trunk and b are reduced by the plan that runs last, a by the run. Then steps of one of the plans
+// alone. Losses on record are of all ranks, of the plans that ran.
+enum { N_STEPS = 3 };
+static const int ran[N_STEPS] = { A | B, A, B };
 typedef struct reference {
     rig *whole;
     size_t bucket_bytes;
+    hs_divide divide;
     double distance[2];
-    double loss[2][2][2]; // by rank, step and plan
+    double loss[2][N_STEPS][2]; // by rank, step and plan
 } reference;
+
+static hs_status half_step(rig *r, int plans, int rank)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!(plans >> i & 1))
+            continue;
+        fill(r->run, i, (uint64_t)rank + 1);
+        hs_run_in(r->run)->inv_count[0] = hs_run_in(r->run)->inv_count[1] = hs_inv_count(2 * ROWS);
+        HS_TRY(hs_run_micro(r->run, i, i == 1 || plans == A));
+    }
+    return HS_OK;
+}
 
 static hs_status half(const hs_grid *grid, void *arg, int rank)
 {
     reference *ref = arg;
     rig r;
-    int plan[2];
+    int plan;
     const int configs[] = { A, B };
-    const hs_grid own = { .dp = grid->tp, .tp = hs_grid_self().tp };
     HS_TRY(hs_open_device(&r.dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO));
-    HS_TRY(hs_model_new(&r.model, &(hs_model_opts){ .device = r.dev, .seed = 9, .grid = own, .bucket_bytes = ref->bucket_bytes }));
+    HS_TRY(hs_model_new(
+        &r.model, &(hs_model_opts){ .device = r.dev, .seed = 9, .grid = *grid, .bucket_bytes = ref->bucket_bytes, .divide = ref->divide }));
     for (int i = 0; i < 2; i++)
-        HS_TRY(hs_model_plan(r.model, HS_TRAIN, objectives, &configs[i], &plan[i]));
+        HS_TRY(hs_model_plan(r.model, HS_TRAIN, objectives, &configs[i], &plan));
     r.ps = r.model->params;
     const hs_optim_config c = hs_optim_preset(HS_PRESET_SGD);
     HS_TRY(hs_optim_declare(&c, r.ps));
     HS_TRY(hs_model_alloc(r.model, true));
     HS_TRY(hs_run_new(&r.run, r.model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
-    HS_TRY(hs_optim_new(&r.optim, &c, r.ps, &own, r.dev));
+    HS_TRY(hs_optim_new(&r.optim, &c, r.ps, grid, r.dev));
     HS_TRY(hs_run_set_update(r.run, hs_optim_segment(r.optim)));
-    for (int i = 0; i < 2; i++) {
-        fill(r.run, plan[i], (uint64_t)rank + 1);
-        hs_run_in(r.run)->inv_count[0] = hs_run_in(r.run)->inv_count[1] = hs_inv_count(2 * ROWS);
-        HS_TRY(hs_run_micro(r.run, plan[i], i == 1));
+    for (int step = 0; step < N_STEPS; step++) {
+        HS_TRY(half_step(&r, ran[step], rank));
+        if (step == 0 && ref->divide == HS_DIVIDE_NONE)
+            ref->distance[rank] = distance(&r, ref->whole);
+        if (hs_run_micro(r.run, 0, true) != HS_INTERNAL)
+            return HS_FAIL(INTERNAL, "a micro-step behind the last one was taken");
+        HS_TRY(hs_run_update(r.run));
     }
-    ref->distance[rank] = distance(&r, ref->whole);
-    const hs_status more = hs_run_micro(r.run, plan[0], true);
-    HS_TRY(hs_run_update(r.run));
-    fill(r.run, plan[0], (uint64_t)rank + 1);
-    hs_run_in(r.run)->inv_count[0] = hs_inv_count(2 * ROWS);
-    HS_TRY(hs_run_micro(r.run, plan[0], true));
-    HS_TRY(hs_run_update(r.run));
-    for (int step = 0; step < 2; step++) {
+    for (int step = 0; step < N_STEPS; step++) {
         const hs_step_record *record = hs_run_read_record(r.run);
-        if (record->ran != (step ? 1 : 3))
+        if (record->ran != (uint32_t)ran[step])
             return HS_FAIL(INTERNAL, "plans of step %d: %u", step, record->ran);
         ref->loss[rank][step][0] = record->loss[0][0], ref->loss[rank][step][1] = record->loss[1][1];
     }
     rig_close(&r);
-    return more == HS_INTERNAL ? HS_OK : HS_FAIL(INTERNAL, "a micro-step behind the last one was taken");
+    return HS_OK;
 }
 
 static void test_ranks(void **state)
 {
     (void)state;
     rig whole;
-    comm_calls calls;
     rig_open(&whole, (int[]){ A, B, 0 }, "fp32", 0);
     for (uint64_t key = 1; key <= 2; key++)
         for (int plan = 0; plan < 2; plan++) {
@@ -289,19 +299,24 @@ static void test_ranks(void **state)
         }
     const double loss[2] = { hs_run_losses(whole.run, 0)[0], hs_run_losses(whole.run, 1)[1] };
     reference first = { 0 };
-    for (size_t bucket = 0; bucket <= 1024; bucket += 1024) {
-        reference ref = { .whole = &whole, .bucket_bytes = bucket };
-        if (ranks_run(2, half, &ref, &calls) != HS_OK)
+    for (int way = 0; way < 6; way++) {
+        reference ref = { .whole = &whole, .bucket_bytes = way & 1 ? 1024 : 0, .divide = (hs_divide)(way / 2) };
+        if (ranks_run_grid(2, 1, half, &ref, NULL) != HS_OK)
             fail_msg("%s", hs_error());
+        if (way == 0)
+            first = ref;
         assert_true(ref.distance[0] < 1e-6 && ref.distance[1] == ref.distance[0]);
         assert_memory_equal(ref.loss[0], ref.loss[1], sizeof ref.loss[0]);
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 2; k++) {
             assert_float_equal(ref.loss[0][0][k], loss[k], 1e-9);
-        assert_true(ref.loss[0][1][0] < ref.loss[0][0][0]);  // it learned
-        assert_true(ref.loss[0][1][1] == ref.loss[0][0][1]); // of the step before, which is not added up again
-        if (bucket)
+            assert_true(ref.loss[0][k + 1][k] < ref.loss[0][k][k]);    // it learned
+            assert_true(ref.loss[0][k + 1][!k] == ref.loss[0][k][!k]); // of the step before, which is not added up again
+        }
+        if (ref.divide < HS_DIVIDE_GRADIENTS)
             assert_memory_equal(ref.loss, first.loss, sizeof first.loss);
-        first = ref;
+        for (int step = 0; step < N_STEPS; step++) // sums over ranks before those over plans
+            for (int k = 0; k < 2; k++)
+                assert_float_equal(ref.loss[0][step][k], first.loss[0][step][k], 1e-6);
     }
     rig_close(&whole);
 }
