@@ -56,13 +56,28 @@ static hs_status cpu_wait(hs_device *d, hs_lane *lane)
     return HS_OK;
 }
 
+// Whose bytes a collective moves, for messages: the parameter at the head of a bucket, a scope, a pass of the optimizer.
+static void tell_about(const hs_thunk *t)
+{
+    hs_comm *c = t->args.comm;
+    const hs_tensor *first = t->args.out[0].t;
+    if (c && c->size > 1)
+        c->about = first && first->kind == HS_PARAM ? first->name : t->node ? t->node->scope : t->name;
+}
+
+static void run_solo(const hs_thunk *t)
+{
+    tell_about(t);
+    t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 });
+}
+
 // What one member does with one thunk.
 static void run(const hs_thunk *t, hs_lane *lane)
 {
     if (t->part != HS_PART_SOLO)
         t->fn(&t->args, lane);
     else if (lane->id == 0)
-        t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 });
+        run_solo(t);
 }
 
 typedef struct piece {
@@ -126,7 +141,7 @@ static void run_alone_traced(hs_trace *trace, const hs_thunk *t)
 {
     hs_trace_record r = { .thunk = t, .live = live_part(&t->args) };
     r.arrived = r.start = hs_now_ns();
-    t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 });
+    run_solo(t);
     r.end = hs_now_ns();
     hs_trace_add(trace, 0, &r);
     r.start = r.end;
@@ -147,7 +162,7 @@ static void submit_piece(hs_device *d, const hs_thunk *t, int n)
     if (d->trace)
         submit_piece_traced(d, t, n);
     else if (n == 1 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))
-        t->fn(&t->args, &(hs_lane){ .id = 0, .n = 1 }); // no region
+        run_solo(t); // no region
     else
         hs_team_run_some(d->impl, walk, &(piece){ .thunk = t, .n = n });
 }
