@@ -13,6 +13,8 @@ typedef struct hs_parallel hs_parallel;
 
 // The ranks a launcher started, this process's own number among them, by the launcher's variables: 1 and 0 where there is none.
 int hs_parallel_launched(int *rank);
+// The backend's library and version, "Open MPI 4.1.4": UNSUPPORTED where there is none.
+hs_status hs_parallel_library(char *name, size_t size);
 
 // Joins the job: every rank calls it, before anything else. One process: a world of its own, nothing is loaded. UNSUPPORTED: started by a
 // launcher, and the backend is not installed.
@@ -32,6 +34,11 @@ hs_comm *hs_parallel_files(hs_parallel *p); // the same ranks, for one other thr
 // Cores that this rank may use and ranks that share them with it, as the launcher has bound it: threads per rank follow. *ranks > 1 on
 // cores that are too few is over-subscription, which the caller says.
 void hs_parallel_share(hs_parallel *p, int *cores, int *ranks);
+
+// The backend's own collective over all ranks, f32, to measure against: n elements of the whole (all-reduce) or of each rank's part. in == out:
+// in place. UNSUPPORTED: one process.
+typedef enum hs_raw_kind { HS_RAW_ALL_REDUCE, HS_RAW_REDUCE_SCATTER, HS_RAW_ALL_GATHER } hs_raw_kind;
+hs_status hs_parallel_raw(hs_parallel *p, hs_raw_kind kind, const void *in, void *out, int64_t n);
 
 // A collective of host code over a device's memory, whose addresses the host may not follow: copies to memory that the host has, moves, and
 // copies back, behind all that the device was given. Wraps inner, which is borrowed, as is the device.

@@ -1,10 +1,13 @@
 # What `cmake --install` puts where: program, library, headers, pkg-config file, CMake package, man page, recipes.
 include(CMakePackageConfigHelpers)
 install(TARGETS halfstep EXPORT halfstep LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET halfstep_mpi)
+  install(TARGETS halfstep_mpi LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(TARGETS halfstep_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-foreach(room core ops optim data models infer)
+foreach(room core ops optim parallel data models infer)
   install(DIRECTORY ${room}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep/${room}
-    FILES_MATCHING PATTERN "*.h" PATTERN "ops.list" PATTERN "plan_impl.h" EXCLUDE)
+    FILES_MATCHING PATTERN "*.h" PATTERN "ops.list" PATTERN "plan_impl.h" EXCLUDE PATTERN "parallel_impl.h" EXCLUDE PATTERN "transport_impl.h" EXCLUDE)
 endforeach()
 install(FILES recipes/halfstep.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep)
 install(DIRECTORY recipes/ DESTINATION ${CMAKE_INSTALL_DATADIR}/halfstep/recipes FILES_MATCHING PATTERN "*.yaml" PATTERN "*.txt" PATTERN CMakeLists.txt EXCLUDE PATTERN example EXCLUDE PATTERN program EXCLUDE

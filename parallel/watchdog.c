@@ -1,0 +1,532 @@
+// watchdog: a thread of every rank with a channel of its own, on which ranks tell each other what went wrong. It does nothing but wait: for
+// the end of a process beside it, for a message, for a call that takes too long. Then one rank says why, once, and ends the job.
+#include "core/base/clock.h"
+#include "core/base/threads.h"
+#include "parallel/parallel_impl.h"
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { TICK_MS = 25, GATHER_MS = 200, STOP_MS = 30000, ANSWER_MS = 2000, PATIENCE_MS = 2500, LEAVE_MS = 300, TEXT = 1024, LAST = 3 };
+enum { TAG = 9 };
+typedef enum kind { FAILED, ENDING, ASK, ANSWER, BYE } kind;
+
+typedef struct message {
+    int32_t kind, rank, status, n_past;
+    char text[TEXT];                    // FAILED
+    int64_t now;                        // ANSWER: the clock that these are of
+    hs_place_in_time at[HS_N_CHANNELS]; // by link; number 0: none
+    hs_past past[LAST];                 // newest first
+} message;
+
+typedef struct hs_watch {
+    pthread_t thread;
+    int wake;   // eventfd
+    int *alive; // [size] pidfd of a process of this host, -1: none
+    bool quit;  // of the thread itself
+    message in; // being received
+    hs_wire in_wire;
+    pthread_mutex_t lock; // of what follows
+    bool closing;         // ends of processes mean nothing any more
+    message *failed;      // [size] in the order they came, of the chief
+    int n_failed;
+    int64_t first_failed; // ns
+    // this thread's alone
+    message *answer; // [size]; kind ANSWER: came
+    int64_t asked;   // ns; 0: not
+    hs_channel overdue;
+    int dead;     // a rank, or -1
+    int64_t ends; // ns: this process ends then, with `code`; 0: nobody said so
+    int code;
+} hs_watch;
+
+static int64_t ms_since(int64_t ns) { return (hs_now_ns() - ns) / 1000000; }
+
+static void pause_for(int ms) { poll(NULL, 0, ms); }
+
+// ---- messages
+
+// A message that stays until it is gone, or the job is: nobody waits for it for long.
+static void tell(hs_parallel *p, int rank, const message *m)
+{
+    message *copy = malloc(sizeof *copy);
+    hs_wire w = { .busy = 0 };
+    if (!copy)
+        return;
+    *copy = *m;
+    if (p->t->send(HS_CHANNEL_CONTROL, rank, TAG, copy, sizeof *copy, &w) != 0)
+        return;
+    int through = 0;
+    const int64_t began = hs_now_ns();
+    while (!through && ms_since(began) < 100 && p->t->test(&w, &through, NULL, NULL) == 0)
+        if (!through)
+            pause_for(1);
+    if (through)
+        free(copy); // else MPI still reads it
+}
+
+static bool listen(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    return p->t->receive(HS_CHANNEL_CONTROL, HS_ANY_RANK, TAG, &w->in, sizeof w->in, &w->in_wire) == 0;
+}
+
+// ---- the end
+
+static void print_line(const char *line)
+{
+    char text[TEXT + 2 * HS_HOST_BYTES];
+    const int n = snprintf(text, sizeof text, "halfstep: %s\n", line);
+    if (write(STDERR_FILENO, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1) < 0)
+        return; // nobody reads it
+}
+
+static void __attribute__((noreturn)) end_job(hs_parallel *p, const message *m, bool of_all)
+{
+    char line[TEXT + 2 * HS_HOST_BYTES];
+    const message ending = { .kind = ENDING, .rank = p->rank, .status = m->status };
+    atomic_store(&p->ending, true);
+    if (of_all || m->status == HS_REMOTE) // which names ranks itself
+        snprintf(line, sizeof line, "%s", m->text);
+    else
+        snprintf(line, sizeof line, "rank %d (%s): %s", m->rank, p->hosts[m->rank], m->text);
+    print_line(line);
+    for (int r = 0; r < p->size; r++)
+        if (r != p->rank)
+            tell(p, r, &ending);
+    p->t->end(hs_status_exit((hs_status)m->status));
+}
+
+// The chief has heard of failures: the first is the cause, unless all say the same.
+static void conclude(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    const message *first = NULL;
+    bool same = w->n_failed == p->size;
+    for (int i = 0; i < w->n_failed; i++) {
+        same = same && strcmp(w->failed[i].text, w->failed[0].text) == 0;
+        if (!first && w->failed[i].status != HS_REMOTE) // what followed from another's failure is none
+            first = &w->failed[i];
+    }
+    end_job(p, first ? first : &w->failed[0], same);
+}
+
+static void take_failure(hs_parallel *p, const message *m)
+{
+    hs_watch *w = p->watch;
+    pthread_mutex_lock(&w->lock);
+    if (!w->n_failed)
+        w->first_failed = hs_now_ns();
+    if (w->n_failed < p->size)
+        w->failed[w->n_failed++] = *m;
+    pthread_mutex_unlock(&w->lock);
+    if (write(w->wake, &(uint64_t){ 1 }, 8) < 0)
+        return;
+}
+
+static void report(hs_parallel *p, int chief, hs_status st, const char *text)
+{
+    message m = { .kind = FAILED, .rank = p->rank, .status = (int32_t)st };
+    snprintf(m.text, sizeof m.text, "%s", text);
+    if (chief == p->rank)
+        take_failure(p, &m);
+    else
+        tell(p, chief, &m);
+}
+
+// For a thread of this rank that has failed: waits for the end, and makes it where the chief does not.
+static void __attribute__((noreturn)) await_end(hs_parallel *p, hs_status st, const char *text)
+{
+    message m = { .kind = FAILED, .rank = p->rank, .status = (int32_t)st };
+    snprintf(m.text, sizeof m.text, "%s", text);
+    const int64_t began = hs_now_ns();
+    const int64_t patience = (st == HS_STOPPED ? STOP_MS : 0) + PATIENCE_MS + 100 * p->rank;
+    while (!atomic_load(&p->ending) && ms_since(began) < patience)
+        pause_for(10);
+    if (!atomic_load(&p->ending))
+        end_job(p, &m, false);
+    pause_for(10000);
+    p->t->end(hs_status_exit(st));
+}
+
+static void __attribute__((noreturn)) fail(hs_parallel *p, hs_status st, const char *text)
+{
+    if (!p->watch) { // while the job is being joined
+        message m = { .rank = p->rank, .status = (int32_t)st };
+        snprintf(m.text, sizeof m.text, "%s", text);
+        end_job(p, &m, false);
+    }
+    report(p, 0, st, text);
+    await_end(p, st, text);
+}
+
+void hs_parallel_fail(hs_parallel *p, hs_status st)
+{
+    if (!p || p->size == 1)
+        return;
+    fflush(stdout);
+    fail(p, st, hs_error());
+}
+
+void hs_parallel_end(hs_parallel *p, hs_status st, const char *fmt, ...)
+{
+    char text[TEXT];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    fail(p, st, text);
+}
+
+// ---- calls that take too long
+
+static void answer(hs_parallel *p, message *m)
+{
+    *m = (message){ .kind = ANSWER, .rank = p->rank, .now = hs_now_ns() };
+    pthread_mutex_lock(&p->lock);
+    for (int i = 0; i < HS_N_CHANNELS; i++) {
+        hs_link *l = p->link[i];
+        if (!l)
+            continue;
+        pthread_mutex_lock(&l->lock);
+        m->at[i] = l->now;
+        pthread_mutex_unlock(&l->lock);
+    }
+    for (; m->n_past < LAST && m->n_past < p->n_past; m->n_past++)
+        m->past[m->n_past] = p->ring[(p->n_past - 1 - m->n_past) % HS_RING];
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void look_for_overdue(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    pthread_mutex_lock(&p->lock);
+    for (int i = 0; p->timeout > 0 && i < HS_N_CHANNELS && !w->asked; i++) {
+        hs_link *l = p->link[i];
+        if (!l)
+            continue;
+        pthread_mutex_lock(&l->lock);
+        if (l->now.call.number && !l->now.ended && 1e-9 * (double)(hs_now_ns() - l->now.begun) > p->timeout)
+            w->asked = hs_now_ns(), w->overdue = (hs_channel)i;
+        pthread_mutex_unlock(&l->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (!w->asked)
+        return;
+    const message ask = { .kind = ASK, .rank = p->rank };
+    for (int r = 0; r < p->size; r++) {
+        w->answer[r].kind = FAILED;
+        if (r != p->rank)
+            tell(p, r, &ask);
+    }
+    answer(p, &w->answer[p->rank]);
+}
+
+typedef struct line {
+    char text[TEXT];
+    size_t n;
+} line;
+
+static void __attribute__((format(printf, 2, 3))) say(line *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    const int n = vsnprintf(l->text + l->n, sizeof l->text - l->n, fmt, ap);
+    va_end(ap);
+    l->n = n < 0 || l->n + (size_t)n >= sizeof l->text ? sizeof l->text - 1 : l->n + (size_t)n;
+}
+
+static const char *axis_of(const hs_parallel *p, hs_channel c) { return p->link[c] ? p->link[c]->axis : "?"; }
+
+// "stopped", where the kernel can be asked.
+static bool is_stopped(const hs_parallel *p, int rank)
+{
+    char path[64], state = 0;
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)p->pids[rank]);
+    FILE *f = p->pids[rank] ? fopen(path, "r") : NULL;
+    if (!f)
+        return false;
+    if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+        state = 0;
+    fclose(f);
+    return state == 'T' || state == 't';
+}
+
+static void say_where(const hs_parallel *p, line *l, int rank)
+{
+    const message *m = &p->watch->answer[rank];
+    char call[160];
+    if (m->kind != ANSWER) {
+        say(l, "%s", is_stopped(p, rank) ? "its process is stopped" : "it does not answer");
+        return;
+    }
+    for (int i = 0; i < HS_N_CHANNELS; i++)
+        if (m->at[i].call.number && !m->at[i].ended) {
+            hs_call_text(&m->at[i].call, axis_of(p, (hs_channel)i), call, sizeof call);
+            say(l, "it waits in %s for %.1f s", call, 1e-9 * (double)(m->now - m->at[i].begun));
+            return;
+        }
+    say(l, "it is in no collective");
+    for (int i = 0; i < m->n_past; i++) {
+        hs_call_text(&m->past[i].at.call, axis_of(p, m->past[i].channel), call, sizeof call);
+        say(l, "%s %s, %.1f s ago", i ? "," : "; its last:", call, 1e-9 * (double)(m->now - m->past[i].at.ended));
+    }
+}
+
+// How much rank's absence explains: it does not answer; it has not joined and is in no other call; it has not joined.
+static int blame(const hs_parallel *p, const hs_link *l, int64_t number, int i)
+{
+    const message *m = &p->watch->answer[l->peer[i]];
+    if (m->kind != ANSWER)
+        return 3;
+    if (m->at[l->channel].call.number >= number)
+        return 0;
+    for (int k = 0; k < HS_N_CHANNELS; k++)
+        if (m->at[k].call.number && !m->at[k].ended)
+            return 1;
+    return 2;
+}
+
+static void say_missing(const hs_parallel *p, line *out, const hs_link *l, const hs_hello *call, double seconds)
+{
+    char text[160];
+    int most = 0, n = 0;
+    for (int i = 0; i < l->size; i++) {
+        const int b = i == l->rank ? 0 : blame(p, l, call->number, i);
+        most = b > most ? b : most;
+    }
+    hs_call_text(call, l->axis, text, sizeof text);
+    for (int i = 0; i < l->size; i++) {
+        const int r = l->peer[i];
+        if (i == l->rank || blame(p, l, call->number, i) != most)
+            continue;
+        if (++n > 4)
+            continue;
+        if (most)
+            say(out, "%srank %d (%s) has not joined %s for %.1f s: ", n > 1 ? "; " : "", r, p->hosts[r], text, seconds);
+        else
+            say(out, "%srank %d (%s) has joined %s %.1f s ago and does not go on: ", n > 1 ? "; " : "", r, p->hosts[r], text, seconds);
+        say_where(p, out, r);
+    }
+    if (n > 4)
+        say(out, "; and %d more", n - 4);
+}
+
+// A rank that does not answer and is not of the axis that waits may be what the others of the axis wait for.
+static void say_silent(const hs_parallel *p, line *out, const hs_link *l)
+{
+    for (int r = 0; r < p->size; r++) {
+        bool told = p->watch->answer[r].kind == ANSWER;
+        for (int i = 0; i < l->size && !told; i++)
+            told = l->peer[i] == r;
+        if (told)
+            continue;
+        say(out, "; rank %d (%s): ", r, p->hosts[r]);
+        say_where(p, out, r);
+    }
+}
+
+static void explain_overdue(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    line out = { .n = 0 };
+    int chief = 0, came = 0;
+    for (int r = p->size; r-- > 0;)
+        if (w->answer[r].kind == ANSWER)
+            chief = r, came++;
+    if (came < p->size && ms_since(w->asked) < ANSWER_MS)
+        return;
+    pthread_mutex_lock(&p->lock);
+    const hs_link *l = p->link[w->overdue];
+    const hs_place_in_time at = w->answer[p->rank].at[w->overdue];
+    if (l) {
+        say_missing(p, &out, l, &at.call, 1e-9 * (double)(w->answer[p->rank].now - at.begun));
+        say_silent(p, &out, l);
+    }
+    pthread_mutex_unlock(&p->lock);
+    say(&out, " (parallel.timeout %g s)", p->timeout);
+    w->asked = INT64_MAX; // said
+    report(p, chief, HS_REMOTE, out.text);
+}
+
+// ---- processes beside this one
+
+static int open_pid(int64_t pid) { return pid ? (int)syscall(SYS_pidfd_open, (pid_t)pid, 0) : -1; }
+
+static void take_death(hs_parallel *p, int rank)
+{
+    hs_watch *w = p->watch;
+    int speaker = p->rank, chief = 0;
+    if (w->dead >= 0)
+        return;
+    w->dead = rank;
+    for (int r = 0; r < p->size; r++) { // the lowest that sees it says so
+        struct pollfd f = { .fd = w->alive[r], .events = POLLIN };
+        const bool alive = r == p->rank || (w->alive[r] >= 0 && poll(&f, 1, 0) == 0);
+        speaker = alive && r < speaker ? r : speaker;
+    }
+    while (chief == rank || (w->alive[chief] >= 0 && chief < speaker))
+        chief++;
+    if (speaker != p->rank)
+        return;
+    char text[TEXT];
+    snprintf(text, sizeof text, "rank %d (%s) is gone: its process %lld has ended", rank, p->hosts[rank], (long long)p->pids[rank]);
+    report(p, chief, HS_REMOTE, text);
+}
+
+// ---- the thread
+
+// MPI ends this process; where that waits for something (a SIGTERM that is caught), it goes by itself.
+static void leave(hs_parallel *p, const message *m)
+{
+    hs_watch *w = p->watch;
+    atomic_store(&p->ending, true);
+    w->ends = hs_now_ns() + LEAVE_MS * (int64_t)1000000;
+    w->code = hs_status_exit((hs_status)m->status);
+}
+
+static void hear(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    for (int through = 0; p->t->test(&w->in_wire, &through, NULL, NULL) == 0 && through; through = 0) {
+        const message *m = &w->in;
+        message mine;
+        switch (m->kind) {
+        case FAILED:
+            take_failure(p, m);
+            break;
+        case ENDING:
+            leave(p, m);
+            break;
+        case ASK:
+            answer(p, &mine), tell(p, m->rank, &mine);
+            break;
+        case ANSWER:
+            w->answer[m->rank] = *m;
+            break;
+        default:
+            w->quit = true;
+            return; // nothing more is listened for
+        }
+        if (!listen(p))
+            return;
+    }
+}
+
+static bool decided(hs_watch *w, int size)
+{
+    bool stops = true; // those that stop, stop together: the others may still be saving
+    pthread_mutex_lock(&w->lock);
+    for (int i = 0; i < w->n_failed; i++)
+        stops = stops && w->failed[i].status == HS_STOPPED;
+    const bool yes = w->n_failed == size || (w->n_failed && ms_since(w->first_failed) >= (stops ? STOP_MS : GATHER_MS));
+    pthread_mutex_unlock(&w->lock);
+    return yes;
+}
+
+static void look_for_deaths(hs_parallel *p, const struct pollfd *f)
+{
+    hs_watch *w = p->watch;
+    bool any = false;
+    for (int r = 0; r < p->size; r++)
+        any = any || f[1 + r].revents;
+    pthread_mutex_lock(&w->lock);
+    any = any && !w->closing && !w->n_failed;
+    pthread_mutex_unlock(&w->lock);
+    if (!any || w->dead >= 0)
+        return;
+    pause_for(TICK_MS); // a rank that ends the job says so before
+    hear(p);
+    for (int r = 0; r < p->size && !atomic_load(&p->ending) && !w->quit; r++)
+        if (f[1 + r].revents)
+            take_death(p, r);
+}
+
+static void *watch(void *arg)
+{
+    hs_parallel *p = arg;
+    hs_watch *w = p->watch;
+    struct pollfd f[1 + p->size];
+    f[0] = (struct pollfd){ .fd = w->wake, .events = POLLIN };
+    while (!w->quit) {
+        for (int r = 0; r < p->size; r++)
+            f[1 + r] = (struct pollfd){ .fd = w->dead < 0 ? w->alive[r] : -1, .events = POLLIN };
+        poll(f, (nfds_t)(1 + p->size), TICK_MS);
+        uint64_t n;
+        if (f[0].revents && read(w->wake, &n, sizeof n) < 0)
+            continue;
+        hear(p);
+        if (w->ends && hs_now_ns() > w->ends)
+            _exit(w->code);
+        if (w->quit || atomic_load(&p->ending))
+            continue;
+        look_for_deaths(p, f);
+        if (decided(w, p->size))
+            conclude(p);
+        if (!w->asked)
+            look_for_overdue(p);
+        else if (w->asked != INT64_MAX)
+            explain_overdue(p);
+    }
+    return NULL;
+}
+
+static void free_watch(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    p->watch = NULL;
+    if (!w)
+        return;
+    for (int r = 0; w->alive && r < p->size; r++)
+        if (w->alive[r] >= 0)
+            close(w->alive[r]);
+    if (w->wake >= 0)
+        close(w->wake);
+    pthread_mutex_destroy(&w->lock);
+    free(w->alive), free(w->failed), free(w->answer), free(w);
+}
+
+hs_status hs_watch_open(hs_parallel *p)
+{
+    hs_watch *w = p->watch = calloc(1, sizeof *w);
+    const size_t n = (size_t)p->size;
+    if (!w)
+        return HS_FAIL(MEMORY, "no memory for the watchdog");
+    pthread_mutex_init(&w->lock, NULL);
+    w->dead = -1;
+    w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->alive = malloc(n * sizeof *w->alive);
+    w->failed = calloc(n, sizeof *w->failed);
+    w->answer = calloc(n, sizeof *w->answer);
+    hs_status st = HS_OK;
+    if (!w->alive || !w->failed || !w->answer)
+        st = HS_FAIL(MEMORY, "no memory for the watchdog");
+    for (int r = 0; w->alive && r < p->size; r++)
+        w->alive[r] = r == p->rank ? -1 : open_pid(p->pids[r]);
+    if (st == HS_OK && !listen(p))
+        st = HS_FAIL(SYSTEM, "the watchdog cannot listen to the other ranks");
+    if (st == HS_OK)
+        st = hs_thread_start(&w->thread, watch, p, "the watchdog");
+    if (st != HS_OK)
+        free_watch(p);
+    return st;
+}
+
+void hs_watch_close(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->closing = true;
+    pthread_mutex_unlock(&w->lock);
+    tell(p, p->rank, &(message){ .kind = BYE, .rank = p->rank });
+    pthread_join(w->thread, NULL);
+    free_watch(p);
+}
