@@ -1,6 +1,7 @@
 // env: what a bug report needs to know about this program and this machine.
 #include "core/cpu/cpu.h"
 #include "ops/ops.h"
+#include "parallel/parallel.h"
 #include "recipes/hs_git.h" // made by the build, as is the next
 #include "recipes/hs_left_out.h"
 #include "recipes/program/commands.h"
@@ -56,6 +57,22 @@ static void why_no_cuda(char *buf, size_t size)
     }
 }
 
+// What several ranks need, and whether this process is one of some.
+static void describe_mpi(char *buf, size_t size)
+{
+    int rank;
+    const int n = hs_parallel_launched(&rank);
+#ifdef HS_WHY_NO_MPI
+    const int used = snprintf(buf, size, "not built in, one process: %s", HS_WHY_NO_MPI);
+#else
+    char name[128];
+    const hs_status st = hs_parallel_library(name, sizeof name);
+    const int used = st == HS_OK ? snprintf(buf, size, "%s", name) : snprintf(buf, size, "not available: %s", hs_error());
+#endif
+    if (n > 1 && used > 0 && (size_t)used < size)
+        snprintf(buf + used, size - (size_t)used, "; started as rank %d of %d", rank, n);
+}
+
 static int collect(fact *f)
 {
     int n = 0;
@@ -107,7 +124,7 @@ static int collect(fact *f)
     FACT("libyaml", "%s", yaml_get_version_string());
     FACT("jansson", "%s", jansson_version_str());
     FACT("xxhash", "%u.%u.%u", XXH_versionNumber() / 10000, XXH_versionNumber() / 100 % 100, XXH_versionNumber() % 100);
-    FACT("mpi", "not built in: one process");
+    describe_mpi(f[n].value, sizeof f[n].value), f[n++].name = "mpi";
     why_no_cuda(f[n].value, sizeof f[n].value), f[n++].name = "cuda";
 #undef FACT
     return n;
