@@ -471,13 +471,7 @@ static void build_segment(hs_optim *o, const hs_optim_tier *tier)
 static hs_status make_room(hs_optim *o)
 {
     const hs_params *ps = o->ps;
-    const hs_slab *const slab[] = { ps->low, ps->master };
-    int moves = 1;
-    for (int i = 0; ps->shares && i < HS_COUNT(slab); i++) {
-        hs_share_run run = { .last = -1 };
-        while (slab[i] && hs_share_run_next(ps, slab[i], run.last + 1, &run))
-            moves++;
-    }
+    const int moves = 1 + (ps->shares ? hs_share_moves(ps, ps->shares->n_groups) : 0);
     const size_t thunks = 3 + 3 * (1 + HS_OPTIM_PASSES) + (ps->shares ? (size_t)(moves + ps->shares->n_groups) : 0);
     o->parts = calloc((size_t)moves * (size_t)ranks_of(o), sizeof *o->parts);
     o->move = calloc((size_t)moves, sizeof *o->move);

@@ -51,6 +51,14 @@ void hs_comm_finish(hs_comm *c, hs_lane *l)
         c->finish(c, l);
 }
 
+void hs_comm_finish_but(hs_comm *c, hs_lane *l, int64_t left)
+{
+    if (c->finish_but)
+        c->finish_but(c, l, left);
+    else
+        hs_comm_finish(c, l);
+}
+
 hs_grid hs_grid_self(void) { return (hs_grid){ .dp = &hs_comm_self_dp, .tp = &hs_comm_self_tp }; }
 
 hs_grid hs_grid_absent(hs_comm store[2], int dp, int tp, int rank)

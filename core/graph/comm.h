@@ -43,6 +43,8 @@ typedef struct hs_comm {
     // come behind a finish.
     void (*start)(struct hs_comm *c, hs_lane *l, const hs_collective *what);
     void (*finish)(struct hs_comm *c, hs_lane *l);
+    // (optional; default: finish) Waits for the oldest of what is started, until no more than `left` of it are not done.
+    void (*finish_but)(struct hs_comm *c, hs_lane *l, int64_t left);
     void (*broadcast)(struct hs_comm *c, hs_lane *l, void *buf, size_t bytes, int root);
     hs_status (*poll)(struct hs_comm *c);
     void (*abort)(struct hs_comm *c);
@@ -55,6 +57,7 @@ typedef struct hs_grid { // passed explicitly, never global
 
 void hs_comm_start(hs_comm *c, hs_lane *l, const hs_collective *what); // c->start, or done at once
 void hs_comm_finish(hs_comm *c, hs_lane *l);
+void hs_comm_finish_but(hs_comm *c, hs_lane *l, int64_t left);
 
 extern hs_comm hs_comm_self_dp, hs_comm_self_tp; // size 1: constants in all but the type the table asks for
 hs_grid hs_grid_self(void);                      // 1 x 1

@@ -2,6 +2,7 @@
 #include "core/graph/divide.h"
 #include "core/base/grow.h"
 #include "core/graph/params_impl.h"
+#include "core/run/device.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,4 +196,32 @@ void hs_share_parts(const hs_params *ps, const hs_slab *s, const hs_share_run *r
         }
         parts[r] = next - before, before = next;
     }
+}
+
+int hs_share_moves(const hs_params *ps, int group)
+{
+    const hs_slab *const slab[] = { ps->low, ps->master };
+    int n = 0;
+    for (int k = 0; k < HS_COUNT(slab); k++) {
+        hs_share_run run = { .last = -1 };
+        while (slab[k] && hs_share_run_next(ps, slab[k], run.last + 1, &run))
+            n += hs_param_group(ps, ps->param[run.first]) < group;
+    }
+    return n;
+}
+
+void hs_params_land(const hs_params *ps)
+{
+    hs_shares *s = ps->shares;
+    if (!s || !s->moving)
+        return;
+    hs_comm *comm = s->moving;
+    s->moving = NULL;
+    if (!ps->device) {
+        hs_comm_finish(comm, NULL);
+        return;
+    }
+    hs_thunk t = { .fn = ps->device->core->finish, .args = { .comm = comm }, .name = "values finish", .sync = true, .part = HS_PART_SOLO };
+    ps->device->submit(ps->device, NULL, &(hs_segment){ &t, 1 }, HS_SUBMIT_BULK);
+    ps->device->wait(ps->device, NULL); // an error stays, and comes with the run's next wait
 }

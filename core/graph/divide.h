@@ -32,6 +32,7 @@ typedef struct hs_shares { // of hs_params_divide; to be read by id of a paramet
     int *group;   // -1: not trained
     int64_t *cut; // [n_params][size + 1]: rank r has elements [cut[r], cut[r + 1]) of the stored parameter
     int n_params, n_groups;
+    struct hs_comm *moving; // over which values are still on their way to this rank, group by group; NULL: none are
 } hs_shares;
 
 // Before there are parameters. size 1 or NONE: nothing is divided. bucket_bytes 0: HS_BUCKET_BYTES.
@@ -60,6 +61,12 @@ bool hs_share_run_next(const hs_params *ps, const hs_slab *s, int from, hs_share
 // How many elements of the run each rank has, in order ([size], of hs_collective). s NULL: of a run that lies as in a slab which has all of
 // what is trained.
 void hs_share_parts(const hs_params *ps, const hs_slab *s, const hs_share_run *run, int64_t *parts);
+
+// Values go to all ranks behind an update, group by group, in each the runs of the low copies, then those of "master": how many runs
+// that are of the groups before `group`.
+int hs_share_moves(const hs_params *ps, int group);
+// Waits for values that are on their way. Whatever of the host's reads or writes a slab does it by itself.
+void hs_params_land(const hs_params *ps);
 
 #ifdef __cplusplus
 }

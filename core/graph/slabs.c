@@ -169,6 +169,7 @@ void hs_params_trim(hs_params *ps, const hs_slab *s, const hs_param *p)
 
 void hs_params_copy(const hs_params *ps, void *dst, const void *src, size_t bytes)
 {
+    hs_params_land(ps);
     if (ps->device)
         ps->device->copy(ps->device, dst, src, bytes);
     else
@@ -210,6 +211,7 @@ void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst) { hs_
 hs_status hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p)
 {
     HS_TRY(check_own(s, p));
+    hs_params_land(ps);
     if (ps->device)
         ps->device->fill(ps->device, hs_slab_at(s, p), 0, s->place[p->id].bytes);
     else

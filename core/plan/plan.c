@@ -98,6 +98,7 @@ hs_status hs_plan_take(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan
     HS_TRY_GOTO(st, hs_plan_lower(p), fail);
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);
     HS_TRY_GOTO(st, settle_shares(p), fail);
+    HS_TRY_GOTO(st, hs_plan_await(p), fail);
     HS_TRY_GOTO(st, hs_plan_reduce(p), fail);
     HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
     HS_TRY_GOTO(st, list_derived(p), fail);

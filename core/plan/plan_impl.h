@@ -1,6 +1,6 @@
 // plan_impl: the insides of a plan, shared by the files that make one - amp.c (casts), lower.c (forward calls), autodiff.c (backward
-// calls), reduce.c (gradients over dp), place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not
-// installed.
+// calls), await.c (values over dp), reduce.c (gradients over dp), place.c (bytes and barriers), plan.c (order of these) - and by exec.c,
+// which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
 #include "core/base/grow.h"
@@ -46,6 +46,7 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     const hs_derived *derived; // NULL: none
     int derived_in;            // the operand that it is read instead of
     hs_comm *comm;             // NULL: none
+    int await;                 // of a wait for values: for how many groups; 0: it is none
     const hs_share_run *run;   // of a reduction over shares: whose; NULL: none
     hs_cost cost;
     bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)
@@ -88,7 +89,8 @@ static inline size_t hs_plan_grad_offset(const hs_plan *p, const hs_param *q)
 hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
 hs_status hs_plan_lower(hs_plan *p);    // marks, forward calls and the buffers of values
 hs_status hs_plan_autodiff(hs_plan *p); // backward calls and the buffers of gradients
-hs_status hs_plan_reduce(hs_plan *p);   // reductions among them
+hs_status hs_plan_await(hs_plan *p);    // waits for values among them
+hs_status hs_plan_reduce(hs_plan *p);   // reductions, too
 hs_status hs_plan_place(hs_plan *p);    // offsets
 hs_status hs_plan_barriers(hs_plan *p); // call.sync
 

@@ -35,7 +35,7 @@ typedef struct hs_core_kernels {
     hs_kernel *loss_sum;   // SOLO. attr: hs_loss_sum. Adds the live rows of in[0], f32, times inv_count to state->loss; micro 0: from 0
     hs_kernel *loss_total; // SOLO. state->loss of the sets that step->ran names becomes its sum over comm
     hs_kernel *begin;      // SOLO. attr: hs_move. Starts that collective over comm, in out[0]: nobody's bytes until
-    hs_kernel *finish;     // SOLO. ... this has waited for all that was started over comm
+    hs_kernel *finish;     // SOLO. ... this has waited for all that was started over comm; attr: hs_left, but for so many (NULL: 0)
     hs_kernel *keep;       // FREE. out[0] = in[0], or += where it adds; f32. No rows: nothing
     hs_kernel *record;     // SOLO. Writes what step and state say as the next record of out[0], a hs_step_log
 } hs_core_kernels;
@@ -44,6 +44,10 @@ typedef struct hs_move { // of hs_comm_start
     hs_collective_kind kind;
     const int64_t *parts; // the host's, as hs_collective has them; of HS_ALL_REDUCE, a sum: NULL
 } hs_move;
+
+typedef struct hs_left {
+    int64_t left;
+} hs_left;
 
 typedef struct hs_loss_sum {
     int32_t set, loss; // of hs_step_state.loss

@@ -15,6 +15,7 @@ struct hs_exec {
     bool owned[4];
     hs_move *move;  // of the calls that reduce over shares, in their order
     int64_t *parts; // theirs
+    hs_left *left;  // of waits for values, by group
 };
 
 // The device's address of what lies outside the workspace.
@@ -91,7 +92,7 @@ static hs_status bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool
         HS_TRY(bind(e, r, &r->out[i], &op->out[i], first, &a->out[i]));
         HS_TRY(bind(e, r, &r->dout[i], &op->out[i], first, &a->dout[i]));
     }
-    a->attr = r->run ? (const void *)move : r->attr;
+    a->attr = r->run ? (const void *)move : r->await ? &e->left[r->await - 1] : r->attr;
     a->derived = r->derived ? r->derived->k : NULL;
     a->scratch = r->scratch.shared ? e->bound + p->values_end + (size_t)r->half * p->scratch_bytes : NULL;
     a->thread_scratch = e->bound + p->values_end + 2 * p->scratch_bytes;
@@ -130,8 +131,11 @@ static hs_status divide_reductions(hs_exec *e)
         return HS_OK;
     e->move = malloc(((size_t)p->n_calls + 1) * sizeof *e->move);
     e->parts = malloc(((size_t)p->n_calls + 1) * (size_t)ps->shares->size * sizeof *e->parts);
-    if (!e->move || !e->parts)
+    e->left = malloc(((size_t)ps->shares->n_groups + 1) * sizeof *e->left);
+    if (!e->move || !e->parts || !e->left)
         return HS_FAIL(MEMORY, "no memory for the shares of %d calls", p->n_calls);
+    for (int g = 0; g < ps->shares->n_groups; g++)
+        e->left[g].left = hs_share_moves(ps, ps->shares->n_groups) - hs_share_moves(ps, g + 1);
     for (int i = 0; i < p->n_calls; i++) {
         if (!p->call[i].run)
             continue;
@@ -205,6 +209,7 @@ void hs_exec_free(hs_exec *e)
             free(e->micro[slot][i].thunk);
     free(e->move);
     free(e->parts);
+    free(e->left);
     free(e);
 }
 

@@ -181,6 +181,7 @@ void hs_run_free(hs_run *r)
 {
     if (!r)
         return;
+    hs_params_land(r->model->params);
     if (r->lane || r->queued)
         r->device->wait(r->device, r->lane); // copies may still be queued; what they say no longer matters
     for (int i = 0; i < r->n_plans; i++) {
@@ -263,6 +264,7 @@ static hs_status submit(hs_run *r, const hs_segment *s)
 
 hs_status hs_run_wait(hs_run *r)
 {
+    hs_params_land(r->model->params);
     if (!r->queued)
         return HS_OK;
     HS_TRY(r->device->wait(r->device, r->lane));
@@ -275,6 +277,9 @@ hs_status hs_run_wait(hs_run *r)
 static hs_status submit_plan(hs_run *r, int plan, int which)
 {
     hs_bound *b = &r->plan[plan];
+    const hs_params *ps = r->model->params;
+    if (mode_of(r, plan) != HS_TRAIN || ps->n_derived)
+        hs_params_land(ps); // a training plan waits for values where it reads them
     HS_TRY(hs_model_refresh(r->model, r->device, r->lane, r->mode));
     HS_TRY(submit(r, hs_exec_micro(b->exec, which)));
     hs_run_note_use(r, b);
@@ -383,6 +388,7 @@ static hs_status reduce_others(hs_run *r, const hs_bound *b)
 
 hs_status hs_run_micro(hs_run *r, int plan, bool last)
 {
+    const hs_params *ps = r->model->params;
     HS_TRY(check_plan(r, plan, true));
     hs_bound *b = &r->plan[plan];
     if (r->pending && hs_plan_info_of(hs_run_plan(r, plan))->gradient_bytes)
@@ -393,9 +399,11 @@ hs_status hs_run_micro(hs_run *r, int plan, bool last)
     HS_TRY(find_first(r, b, &first));
     r->blocks.in.micro = b->micro;
     HS_TRY(submit_plan(r, plan, (first ? HS_MICRO_FIRST : 0) | (last ? HS_MICRO_LAST : 0)));
-    for (int i = 0; i < r->model->params->n_params; i++)
+    for (int i = 0; i < ps->n_params; i++)
         r->written[i] |= b->writes[i];
     b->micro++, r->pending++;
+    if (ps->shares && (last || ps->shares->what == HS_DIVIDE_GRADIENTS))
+        ps->shares->moving = NULL; // it ends with a wait for all that moves
     if (last && b->reduces) {
         HS_TRY(reduce_others(r, b));
         r->reduced = true;
@@ -424,13 +432,17 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
         HS_TRY(r->device->alloc_host(r->device, sizeof *r->log, &log));
     r->log = log;
     const bool several = r->model->grid.dp->size > 1;
-    int n = update->n;
-    hs_thunk *t = malloc((size_t)(n + 2) * sizeof *t);
+    const bool moves = r->model->params->shares && update->n > 0 &&
+                       update->thunk[update->n - 1].fn == r->device->core->finish; // the next micro-step waits instead
+    const int own = update->n - moves;
+    int n = 0;
+    hs_thunk *t = malloc((size_t)(own + 2) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", update->n);
-    memcpy(t, update->thunk, (size_t)n * sizeof *t);
     if (several) // what is on record are losses of the global batch
         t[n++] = on_dp(r, r->device->core->loss_total, "loss total");
+    memcpy(t + n, update->thunk, (size_t)own * sizeof *t);
+    n += own;
     t[n++] = (hs_thunk){
         .fn = r->device->core->record,
         .name = "record",
@@ -443,6 +455,7 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
     HS_TRY(hs_run_wait(r)); // of a segment that this one replaces
     free(r->update.thunk);
     r->update = (hs_segment){ t, n };
+    r->moves_values = moves;
     return HS_OK;
 }
 
@@ -461,6 +474,8 @@ hs_status hs_run_update(hs_run *r)
         return HS_FAIL(INTERNAL, "an update of gradients that were not reduced: no micro-step of this step was the last");
     hs_params_set_grads(ps, r->written);
     HS_TRY(submit(r, &r->update));
+    if (r->moves_values)
+        ps->shares->moving = r->model->grid.dp;
     hs_params_changed(ps); // or not, if the step was skipped: that is the device's knowledge
     r->n_updates++;
     hs_run_begin(r, r->blocks.in.step + 1);

@@ -78,7 +78,9 @@ hs_status hs_run_micro(hs_run *r, int plan, bool last);
 // An evaluation or decoding plan, its losses from 0. INTERNAL while gradients are pending: it may lie where they do.
 hs_status hs_run_forward(hs_run *r, int plan);
 // The optimizer: its thunks are copied and get this run's step block and state; what they point to besides is borrowed. They set applied,
-// lr, grad_norm, found_inf, the skip and scale members of the state, and read hs_params.has_grad.
+// lr, grad_norm, found_inf, the skip and scale members of the state, and read hs_params.has_grad. Where values are divided over dp and the
+// last thunk is core->finish, values are still on their way behind an update: the next micro-step waits for them where it reads them, and
+// whatever reads a slab does.
 hs_status hs_run_set_update(hs_run *r, const hs_segment *update);
 const hs_segment *hs_run_update_segment(const hs_run *r); // with the record behind it; NULL: none was set
 hs_status hs_run_update(hs_run *r);                       // INTERNAL: no segment, no micro-step before it, none that was the last

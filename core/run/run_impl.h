@@ -44,7 +44,8 @@ struct hs_run {
     int64_t *parts;       // ... and theirs
     bool trains;          // it holds the model's gradients
     hs_segment update;
-    hs_step_log *log; // written by the last thunk of an update, read by the host
+    bool moves_values; // it leaves values on their way
+    hs_step_log *log;  // written by the last thunk of an update, read by the host
     int64_t n_updates, n_read;
 };
 

@@ -389,7 +389,10 @@ static void begin_move(const hs_args *a, hs_lane *lane)
     hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, HS_REDUCE_SUM });
 }
 
-static void finish_moves(const hs_args *a, hs_lane *lane) { hs_comm_finish(a->comm, lane); }
+static void finish_moves(const hs_args *a, hs_lane *lane)
+{
+    hs_comm_finish_but(a->comm, lane, a->attr ? ((const hs_left *)a->attr)->left : 0);
+}
 
 static void keep(const hs_args *a, hs_lane *lane)
 {

@@ -261,19 +261,23 @@ static void start(hs_comm *c, hs_lane *l, const hs_collective *what)
     m->started[m->n_started++] = *what;
 }
 
-static void finish(hs_comm *c, hs_lane *l)
+static void finish_but(hs_comm *c, hs_lane *l, int64_t left)
 {
     member *m = c->impl;
+    const int n = m->n_started > left ? m->n_started - (int)left : 0;
     m->finishing = true;
-    for (int i = 0; i < m->n_started; i++) {
+    for (int i = 0; i < n; i++) {
         const hs_collective *w = &m->started[i];
         if (w->kind == HS_ALL_REDUCE)
             all_reduce(c, l, w->buf, w->n, w->dtype, w->op);
         else
             (w->kind == HS_REDUCE_PARTS ? reduce_parts : gather_parts)(c, l, w->buf, w->parts, w->dtype);
     }
-    m->n_started = 0, m->finishing = false;
+    memmove(m->started, m->started + n, (size_t)(m->n_started - n) * sizeof *m->started);
+    m->n_started -= n, m->finishing = false;
 }
+
+static void finish(hs_comm *c, hs_lane *l) { finish_but(c, l, 0); }
 
 static hs_status poll_rank(hs_comm *c)
 {
@@ -297,6 +301,7 @@ static hs_comm comm_of(const char *axis, int index, int size, void *impl)
                       .gather_parts = gather_parts,
                       .start = start,
                       .finish = finish,
+                      .finish_but = finish_but,
                       .broadcast = broadcast,
                       .poll = poll_rank,
                       .abort = give_up,
