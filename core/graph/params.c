@@ -1,6 +1,6 @@
 // params: what is stored where. Element (part p, row r, column c) of a stored parameter is at ((p * rows + r) * cols + c),
 // rows and cols being this rank's; the same element of the logical tensor follows from rank and shard. Every function
-// below goes through `extent`, so that slicing exists once.
+// below goes through hs_param_slices, so that slicing exists once.
 #include "core/graph/params.h"
 #include "core/base/grow.h"
 #include "core/base/rng.h"
@@ -303,39 +303,117 @@ hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
 
 // ---- values
 
-// Runs of the logical tensor that are contiguous here too: whole parts, or single rows where columns are split.
-typedef struct run {
-    int64_t logical, stored, n; // first element in each, count
-} run;
-
-static int64_t n_runs(const hs_param *p, const extent *e) { return p->shard == HS_SHARD_ROW ? p->parts * e->live_rows : p->parts; }
-
-static run run_at(const hs_param *p, const extent *e, int64_t i)
-{
-    const bool by_row = p->shard == HS_SHARD_ROW;
-    const int64_t part = by_row ? i / e->live_rows : i, row = by_row ? i % e->live_rows : 0;
-    return (run){ .logical = (part * e->logical_rows + e->row0 + row) * e->logical_cols + e->col0,
-                  .stored = (part * e->rows + row) * e->cols,
-                  .n = (by_row ? 1 : e->live_rows) * e->cols };
-}
-
 // Elements at a time between the host and a slab: they stay in the first caches.
 enum { BLOCK = 4096 };
 
-static void draw_run(hs_params *ps, const hs_param *p, const run *r, uint64_t key)
+int hs_param_slices(const hs_param *p, int tp_rank, int part, size_t first, size_t n, hs_param_slice out[3])
 {
+    const extent e = extent_of(p, tp_rank);
+    const int64_t start = part * e.rows * e.cols, live = e.live_rows * e.cols;
+    int64_t from = (int64_t)first - start, to = (int64_t)(first + n) - start;
+    int count = 0;
+    from = from < 0 ? 0 : from, to = to > live ? live : to;
+    while (from < to) { // the end of a row, whole rows, the beginning of one
+        const int64_t row = from / e.cols, col = from % e.cols, left = to - from;
+        const bool whole = col == 0 && left >= e.cols;
+        const int64_t rows = whole ? left / e.cols : 1, cols = whole ? e.cols : left < e.cols - col ? left : e.cols - col;
+        out[count++] = (hs_param_slice){ part, e.row0 + row, e.col0 + col, rows, cols, (size_t)(start + from) };
+        from += rows * cols;
+    }
+    return count;
+}
+
+int64_t hs_param_part_rows(const hs_param *p) { return p->logical[0] / p->parts; }
+int64_t hs_param_cols(const hs_param *p) { return columns(p->logical, p->n_dims); }
+
+// A slice in runs that are contiguous in the logical tensor too: all of it, or row by row.
+typedef struct run {
+    int64_t logical, n; // first element, count
+    size_t stored;
+} run;
+
+static int64_t n_runs(const hs_param *p, const hs_param_slice *s) { return s->cols == hs_param_cols(p) ? 1 : s->rows; }
+
+static run run_at(const hs_param *p, const hs_param_slice *s, int64_t i)
+{
+    const int64_t cols = hs_param_cols(p), row = s->part * hs_param_part_rows(p) + s->row + i;
+    return (run){ .logical = row * cols + s->col,
+                  .n = s->cols == cols ? s->rows * cols : s->cols,
+                  .stored = s->stored + (size_t)(i * s->cols) };
+}
+
+// f(u, run) for every run of the logical tensor among stored elements [first, first + n).
+typedef void run_fn(void *u, const run *r);
+static void each_run(const hs_param *p, int tp_rank, size_t first, size_t n, run_fn *f, void *u)
+{
+    hs_param_slice s[3];
+    for (int part = 0; part < p->parts; part++) {
+        const int count = hs_param_slices(p, tp_rank, part, first, n, s);
+        for (int k = 0; k < count; k++)
+            for (int64_t i = 0; i < n_runs(p, &s[k]); i++) {
+                const run r = run_at(p, &s[k], i);
+                f(u, &r);
+            }
+    }
+}
+
+// Of values that are a shard the low copy is whole: it gets what the shard has not, too.
+static bool fills_low(const hs_params *ps, const hs_slab *s, const hs_param *p)
+{
+    return s == ps->master && ps->low && s->place[p->id].bytes < p->n * sizeof(float) && hs_slab_has(ps->low, p);
+}
+
+void hs_params_range(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t *first, size_t *n)
+{
+    hs_slab_range(s, p, first, n);
+    if (fills_low(ps, s, p))
+        *first = 0, *n = p->n;
+}
+
+static void put(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t at, const float *from, size_t n)
+{
+    const size_t width = hs_dtype_bytes(s->spec.dtype);
+    double block[BLOCK]; // of any type
+    size_t first, has;
+    hs_slab_range(s, p, &first, &has);
+    const size_t begin = at > first ? at : first, end = at + n < first + has ? at + n : first + has;
+    char *to = hs_slab_at(s, p);
+    if (begin < end && s->spec.dtype == HS_F32)
+        hs_params_copy(ps, to + (begin - first) * width, from + (begin - at), (end - begin) * width);
+    for (size_t i = begin; i < end && s->spec.dtype != HS_F32; i += BLOCK) {
+        const size_t some = end - i < BLOCK ? end - i : BLOCK;
+        hs_convert(block, s->spec.dtype, from + (i - at), HS_F32, (int64_t)some);
+        hs_params_copy(ps, to + (i - first) * width, block, some * width);
+    }
+}
+
+void hs_params_put(hs_params *ps, hs_slab *s, const hs_param *p, size_t at, const float *values, size_t n)
+{
+    put(ps, s, p, at, values, n);
+    if (fills_low(ps, s, p))
+        put(ps, ps->low, p, at, values, n);
+}
+
+typedef struct draw {
+    hs_params *ps;
+    const hs_param *p;
+    uint64_t key;
+} draw;
+
+static void draw_run(void *u, const run *r)
+{
+    const draw *d = u;
     float block[BLOCK];
-    char *to = (char *)hs_slab_at(ps->master, p);
     for (int64_t at = 0; at < r->n; at += BLOCK) {
         const int64_t n = r->n - at < BLOCK ? r->n - at : BLOCK;
-        if (p->init == HS_INIT_NORMAL)
-            hs_random_normal(block, n, key, r->logical + at, 0, p->std);
-        else if (p->init == HS_INIT_UNIFORM)
-            hs_random_uniform(block, n, key, r->logical + at, p->std);
+        if (d->p->init == HS_INIT_NORMAL)
+            hs_random_normal(block, n, d->key, r->logical + at, 0, d->p->std);
+        else if (d->p->init == HS_INIT_UNIFORM)
+            hs_random_uniform(block, n, d->key, r->logical + at, d->p->std);
         else
             for (int64_t j = 0; j < n; j++)
                 block[j] = 1;
-        hs_params_copy(ps, to + (size_t)(r->stored + at) * sizeof *block, block, (size_t)n * sizeof *block);
+        hs_params_put(d->ps, d->ps->master, d->p, r->stored + (size_t)at, block, (size_t)n);
     }
 }
 
@@ -345,13 +423,12 @@ hs_status hs_params_init_values(hs_params *ps)
         return HS_FAIL(INTERNAL, "values that are adopted are not drawn");
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        const extent e = extent_of(p, ps->tp_rank);
-        const uint64_t key = hs_mix2(ps->seed, hs_hash_string(p->name)); // by name: another parameter before it changes nothing
-        HS_TRY(hs_params_clear(ps, ps->master, p));                      // padding too
-        for (int64_t k = 0; p->init != HS_INIT_ZERO && k < n_runs(p, &e); k++) {
-            const run r = run_at(p, &e, k);
-            draw_run(ps, p, &r, key);
-        }
+        size_t first, n;
+        draw d = { ps, p, hs_mix2(ps->seed, hs_hash_string(p->name)) }; // by name: another parameter before it changes nothing
+        hs_params_range(ps, ps->master, p, &first, &n);
+        HS_TRY(hs_params_clear(ps, ps->master, p)); // padding too
+        if (p->init != HS_INIT_ZERO)
+            each_run(p, ps->tp_rank, first, n, draw_run, &d);
     }
     hs_params_changed(ps);
     hs_params_refresh_low(ps);
@@ -364,10 +441,12 @@ void hs_params_refresh_low(hs_params *ps)
     uint16_t low[BLOCK];
     for (int i = 0; ps->low && i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
+        size_t first, all;
+        hs_slab_range(ps->master, p, &first, &all);
         const char *from = hs_slab_at(ps->master, p);
-        char *to = hs_slab_at(ps->low, p);
-        for (size_t at = 0; at < p->n; at += BLOCK) {
-            const size_t n = p->n - at < BLOCK ? p->n - at : BLOCK;
+        char *to = (char *)hs_slab_at(ps->low, p) + first * sizeof *low;
+        for (size_t at = 0; at < all; at += BLOCK) {
+            const size_t n = all - at < BLOCK ? all - at : BLOCK;
             hs_params_copy(ps, block, from + at * sizeof *block, n * sizeof *block);
             hs_convert(low, ps->low->spec.dtype, block, HS_F32, (int64_t)n);
             hs_params_copy(ps, to + at * sizeof *low, low, n * sizeof *low);
@@ -375,71 +454,82 @@ void hs_params_refresh_low(hs_params *ps)
     }
 }
 
+typedef struct copy { // of elements, between where they are stored and the logical tensor
+    const hs_params *ps;
+    hs_params *into; // of import
+    hs_slab *slab;
+    const hs_param *p;
+    size_t first, width; // element that `stored` begins with
+    char *stored, *logical;
+} copy;
+
+static void copy_out(void *u, const run *r)
+{
+    const copy *c = u;
+    memcpy(c->logical + (size_t)r->logical * c->width, c->stored + (r->stored - c->first) * c->width, (size_t)r->n * c->width);
+}
+
+static void read_out(void *u, const run *r)
+{
+    const copy *c = u;
+    hs_params_copy(c->ps, c->logical + (size_t)r->logical * c->width, c->stored + (r->stored - c->first) * c->width,
+                   (size_t)r->n * c->width);
+}
+
+static void put_in(void *u, const run *r)
+{
+    const copy *c = u;
+    hs_params_put(c->into, c->slab, c->p, r->stored, (const float *)(const void *)c->logical + r->logical, (size_t)r->n);
+}
+
 void hs_param_export_as(const hs_param *p, hs_dtype dtype, const void *stored, void *logical)
 {
-    const extent e = extent_of(p, 0);
-    const size_t width = hs_dtype_bytes(dtype);
-    for (int64_t k = 0; k < n_runs(p, &e); k++) {
-        const run r = run_at(p, &e, k);
-        memcpy((char *)logical + (size_t)r.logical * width, (const char *)stored + (size_t)r.stored * width, (size_t)r.n * width);
-    }
+    copy c = { .width = hs_dtype_bytes(dtype), .stored = (char *)(uintptr_t)stored, .logical = logical };
+    each_run(p, 0, 0, p->n, copy_out, &c);
 }
 
 void hs_param_export(const hs_param *p, const float *stored, float *logical) { hs_param_export_as(p, HS_F32, stored, logical); }
 
-// f32 of the host's, to the type of a slab.
-static void copy_narrow(const hs_params *ps, const hs_slab *s, char *to, const float *from, int64_t n)
-{
-    const size_t width = hs_dtype_bytes(s->spec.dtype);
-    double block[BLOCK]; // of any type
-    for (int64_t at = 0; at < n; at += BLOCK) {
-        const int64_t part = n - at < BLOCK ? n - at : BLOCK;
-        hs_convert(block, s->spec.dtype, from + at, HS_F32, part);
-        hs_params_copy(ps, to + (size_t)at * width, block, (size_t)part * width);
-    }
-}
-
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical)
 {
-    const extent e = extent_of(p, 0);
-    const char *from = hs_slab_at(s, p);
-    for (int64_t k = 0; k < n_runs(p, &e); k++) {
-        const run r = run_at(p, &e, k);
-        hs_params_copy(ps, logical + r.logical, from + (size_t)r.stored * sizeof(float), (size_t)r.n * sizeof(float));
-    }
+    copy c = { .ps = ps, .width = sizeof(float), .stored = hs_slab_at(s, p), .logical = (char *)logical };
+    size_t n;
+    hs_slab_range(s, p, &c.first, &n);
+    each_run(p, ps->tp_rank, c.first, n, read_out, &c);
+}
+
+static const hs_slab *slab_of_values(const hs_params *ps, const hs_param *p)
+{
+    if (hs_slab_at(ps->master, p) && !fills_low(ps, ps->master, p))
+        return ps->master;
+    return ps->low && hs_slab_at(ps->low, p) ? ps->low : NULL;
 }
 
 hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical)
 {
-    const hs_slab *s = hs_slab_at(ps->master, p) ? ps->master : ps->low && hs_slab_at(ps->low, p) ? ps->low : NULL;
+    const hs_slab *s = slab_of_values(ps, p);
     const size_t n = p->n + 1;
     if (!s)
         return HS_FAIL(INTERNAL, "%s has no values", p->name);
-    char *stored = malloc(2 * n * hs_dtype_bytes(s->spec.dtype)), *packed = stored ? stored + n * hs_dtype_bytes(s->spec.dtype) : NULL;
+    const size_t width = hs_dtype_bytes(s->spec.dtype);
+    char *stored = malloc(n * (width + sizeof(float)));
+    float *values = (float *)(void *)stored;
     if (!stored)
         return HS_FAIL(MEMORY, "no memory for the values of %s", p->name);
-    int64_t all = 1;
-    for (int i = 0; i < p->n_dims; i++)
-        all *= p->logical[i];
-    hs_params_read(ps, s, p, stored);
-    hs_param_export_as(p, s->spec.dtype, stored, packed);
-    hs_convert(logical, HS_F32, packed, s->spec.dtype, all);
+    hs_params_read(ps, s, p, stored + n * sizeof(float));
+    hs_convert(values, HS_F32, stored + n * sizeof(float), s->spec.dtype, (int64_t)p->n);
+    copy c = { .width = sizeof(float), .stored = stored, .logical = (char *)logical };
+    each_run(p, ps->tp_rank, 0, p->n, copy_out, &c);
     free(stored);
     return HS_OK;
 }
 
 hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical)
 {
-    const extent e = extent_of(p, 0);
-    char *to = hs_slab_at(s, p);
+    copy c = { .into = ps, .slab = s, .p = p, .logical = (char *)(uintptr_t)logical };
+    size_t first, n;
     HS_TRY(hs_params_clear(ps, s, p));
-    for (int64_t k = 0; k < n_runs(p, &e); k++) {
-        const run r = run_at(p, &e, k);
-        char *at = to + (size_t)r.stored * hs_dtype_bytes(s->spec.dtype);
-        if (s->spec.dtype == HS_F32)
-            hs_params_copy(ps, at, logical + r.logical, (size_t)r.n * sizeof(float));
-        else
-            copy_narrow(ps, s, at, logical + r.logical, r.n);
-    }
+    hs_params_range(ps, s, p, &first, &n);
+    each_run(p, ps->tp_rank, first, n, put_in, &c);
     return HS_OK;
 }

@@ -219,15 +219,36 @@ typedef struct hs_params_bytes {
 } hs_params_bytes;
 hs_params_bytes hs_params_bytes_of(const hs_params *ps);
 
-// Copies the logical tensor [logical dims] out of the stored elements of one parameter (f32, the host's), without the padding. tp_size 1
-// only; shards are gathered by parallel/.
+// ---- the logical tensor
+// A rectangle of one part of it that is stored here, on tensor-parallel rank tp_rank: its rows lie behind each other.
+typedef struct hs_param_slice {
+    int part;         // from 0
+    int64_t row, col; // where it begins in the part's [rows, columns], those of the whole model
+    int64_t rows, cols;
+    size_t stored; // its first element of the stored parameter
+} hs_param_slice;
+// What stored elements [first, first + n) have of a part, padding left out: at most 3, how many is returned.
+int hs_param_slices(const hs_param *p, int tp_rank, int part, size_t first, size_t n, hs_param_slice out[3]);
+int64_t hs_param_part_rows(const hs_param *p); // of the whole model's tensor
+int64_t hs_param_cols(const hs_param *p);      // all dimensions but the first
+
+// Which stored elements of p are to be given values for the slab: those it has here, or of values that are a shard beside a low copy all
+// of them: the copy is whole.
+void hs_params_range(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t *first, size_t *n);
+// Stored elements [at, at + n), from f32 of the host's: those that the slab has, and those that its low copy alone has.
+void hs_params_put(hs_params *ps, hs_slab *s, const hs_param *p, size_t at, const float *values, size_t n);
+
+// Copies the logical tensor [logical dims] out of the stored elements of one parameter (f32, the host's) of a single rank, without the
+// padding.
 void hs_param_export(const hs_param *p, const float *stored, float *logical);
 void hs_param_export_as(const hs_param *p, hs_dtype dtype, const void *stored, void *logical); // of elements of another type
-// Straight out of a slab of f32, and into one of any type: padding becomes zero.
+// Straight out of a slab of f32, and into one of any type: this rank's slices of it, the rest of `logical` stays as it is; padding of the
+// slab becomes zero.
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical);
-// The value as it counts, from whichever slab has it: the master, or where that was given back the low copy. INTERNAL: neither has.
-hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical);
 hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical);
+// The value as it counts, from whichever slab has it whole: the master, or where that was given back or is a shard the low copy. INTERNAL:
+// neither has.
+hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical);
 
 #ifdef __cplusplus
 }

@@ -211,6 +211,8 @@ void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst) { hs_
 hs_status hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p)
 {
     HS_TRY(check_own(s, p));
+    if (!hs_slab_has(s, p))
+        return HS_OK;
     hs_params_land(ps);
     if (ps->device)
         ps->device->fill(ps->device, hs_slab_at(s, p), 0, s->place[p->id].bytes);

@@ -225,6 +225,91 @@ static void test_import_export(void **state)
     hs_params_free(ps);
 }
 
+// Slices of stored ranges, cut anywhere, have every element of the logical tensor once, with its value.
+static void cut_up(const hs_params *ps, const hs_param *p, size_t piece, const float *logical, uint8_t *seen)
+{
+    const float *stored = hs_slab_at(ps->master, p);
+    hs_param_slice s[3];
+    for (size_t first = 0; first < p->n; first += piece) {
+        const size_t n = first + piece < p->n ? piece : p->n - first;
+        for (int part = 0; part < p->parts; part++) {
+            const int count = hs_param_slices(p, ps->tp_rank, part, first, n, s);
+            assert_in_range(count, 0, 3);
+            for (int i = 0; i < count; i++)
+                for (int64_t k = 0; k < s[i].rows * s[i].cols; k++) {
+                    const int64_t row = part * hs_param_part_rows(p) + s[i].row + k / s[i].cols;
+                    const int64_t at = row * hs_param_cols(p) + s[i].col + k % s[i].cols;
+                    assert_true(s[i].stored + (size_t)k >= first && s[i].stored + (size_t)k < first + n);
+                    assert_true(stored[s[i].stored + (size_t)k] == logical[at]);
+                    seen[at]++;
+                }
+        }
+    }
+}
+
+static void test_slices(void **state)
+{
+    (void)state;
+    static const size_t pieces[] = { 1, 71, 4096, SIZE_MAX / 2 };
+    hs_params *one = make(9, 0, 1, false);
+    for (int size = 1; size <= 4; size *= 2)
+        for (int i = 0; i < N_SPECS; i++)
+            for (int k = 0; k < HS_COUNT(pieces); k++) {
+                const int64_t n = logical_count(one->param[i]);
+                float *logical = malloc((size_t)n * sizeof *logical);
+                uint8_t *seen = calloc((size_t)n, 1);
+                hs_params_export(one, one->master, one->param[i], logical);
+                for (int rank = 0; rank < size; rank++) {
+                    hs_params *ps = make(9, rank, size, false);
+                    cut_up(ps, ps->param[i], pieces[k], logical, seen);
+                    hs_params_free(ps);
+                }
+                for (int64_t e = 0; e < n; e++)
+                    assert_int_equal(seen[e], specs[i].shard == HS_SHARD_NONE ? size : 1);
+                free(logical), free(seen);
+            }
+    hs_params_free(one);
+}
+
+// Values of which a rank has a part: drawn and given they are those of the whole, and the low copy has all of them.
+static void test_divided_values(void **state)
+{
+    (void)state;
+    for (int part = 0; part < 3; part++) {
+        hs_params *whole = make(4, 1, 2, false), *ps;
+        hs_param *p;
+        assert_int_equal(hs_params_new(&ps, 4, 1, 2), HS_OK);
+        for (int i = 0; i < N_SPECS; i++)
+            assert_int_equal(hs_params_get(ps, &specs[i], &p), HS_OK);
+        assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
+        hs_slab *m = ps->master;
+        m->bytes = 0;
+        for (int i = 0; i < N_SPECS; i++) { // rank 2 has nothing of the last
+            const size_t n = ps->param[i]->n, first = i == N_SPECS - 1 ? (part ? n : 0) : n * (size_t)part / 3,
+                         end = i == N_SPECS - 1 ? n : n * (size_t)(part + 1) / 3;
+            m->place[i] = (hs_place){ .offset = m->bytes, .bytes = (end - first) * sizeof(float), .first = first };
+            m->bytes += (m->place[i].bytes + 255) / 256 * 256;
+        }
+        assert_int_equal(hs_params_alloc(ps, NULL, true), HS_OK);
+        for (int again = 0; again < 2; again++) {
+            for (int i = 0; i < N_SPECS; i++) {
+                const float *v = hs_slab_at(whole->master, whole->param[i]);
+                assert_true(m->place[i].bytes == 0 || !memcmp(hs_slab_at(m, ps->param[i]), v + m->place[i].first, m->place[i].bytes));
+                assert_memory_equal(hs_slab_at(ps->low, ps->param[i]), hs_slab_at(whole->low, whole->param[i]), ps->param[i]->n * 2);
+            }
+            for (int i = 0; i < N_SPECS; i++) { // the same again, from a logical tensor
+                float *logical = calloc((size_t)logical_count(ps->param[i]), sizeof *logical);
+                hs_params_export(whole, whole->master, whole->param[i], logical);
+                memset(hs_slab_at(ps->low, ps->param[i]), 0, ps->param[i]->n * 2);
+                assert_int_equal(hs_params_import(ps, m, ps->param[i], logical), HS_OK);
+                free(logical);
+            }
+            hs_params_refresh_low(ps);
+        }
+        hs_params_free(whole), hs_params_free(ps);
+    }
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -493,7 +578,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_layout),         cmocka_unit_test(test_chunks),
                                         cmocka_unit_test(test_values),         cmocka_unit_test(test_shards),
-                                        cmocka_unit_test(test_import_export),  cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_import_export),  cmocka_unit_test(test_slices),
+                                        cmocka_unit_test(test_divided_values), cmocka_unit_test(test_refusals),
                                         cmocka_unit_test(test_names),          cmocka_unit_test(test_name_pieces),
                                         cmocka_unit_test(test_freeze_by_name), cmocka_unit_test(test_slab_of_its_own),
                                         cmocka_unit_test(test_adopted) };
