@@ -27,7 +27,12 @@ static bool is_side_file(const char *name)
     return strcmp(name, "train/state.json") != 0 && (n < end || strcmp(name + n - end, ".safetensors") != 0);
 }
 
-static hs_status verify_file(const char *dir, const hs_file_sum *expected, int want)
+typedef struct look {
+    int want;           // HS_CKPT_TRAIN, ...
+    hs_agreement *beat; // of ranks that wait meanwhile; NULL: none
+} look;
+
+static hs_status verify_file(const char *dir, const hs_file_sum *expected, look l)
 {
     char path[HS_PATH];
     hs_file_sum sum;
@@ -36,21 +41,21 @@ static hs_status verify_file(const char *dir, const hs_file_sum *expected, int w
     const bool needed = !side || strcmp(expected->name, "config.json") == 0;
     bool found;
     HS_TRY(hs_find_file(path, &found));
-    if (!found && !needed && want & HS_CKPT_EDITED) {
+    if (!found && !needed && l.want & HS_CKPT_EDITED) {
         hs_warn("%s: is missing, accepted without it", path);
         return HS_OK;
     }
     if (!found)
         return HS_FAIL(CORRUPT, "%s: is missing%s", path, needed ? "" : ": --accept-edited goes on without it");
-    HS_TRY(hs_hash_file(path, &sum));
+    HS_TRY(hs_hash_file(path, &sum, l.beat));
     const bool longer = sum.bytes != expected->bytes;
     if (!longer && sum.hash == expected->hash)
         return HS_OK;
-    if (side && want & HS_CKPT_EDITED) {
+    if (side && l.want & HS_CKPT_EDITED) {
         hs_warn("%s: not as it was saved, accepted as it is", path);
         return HS_OK;
     }
-    const char *way = side ? ": --accept-edited takes it as it is" : want & HS_CKPT_EDITED ? ": edited weights are never accepted" : "";
+    const char *way = side ? ": --accept-edited takes it as it is" : l.want & HS_CKPT_EDITED ? ": edited weights are never accepted" : "";
     if (longer)
         return HS_FAIL(CORRUPT, "%s: %shas %llu bytes, the manifest says %llu%s", path,
                        side ? "was edited since it was saved, or is damaged: it " : "", (unsigned long long)sum.bytes,
@@ -72,7 +77,7 @@ static bool is_listed(const hs_manifest *m, const char *name)
 }
 
 // The base that an adapter was trained beside is not in its folder: is it the same still?
-static hs_status verify_base(const char *dir, const hs_manifest *m)
+static hs_status verify_base(const char *dir, const hs_manifest *m, look l)
 {
     char base[HS_PATH], path[HS_PATH];
     hs_file_sum sum;
@@ -81,7 +86,7 @@ static hs_status verify_base(const char *dir, const hs_manifest *m)
     HS_TRY(hs_peft_base(dir, base));
     for (int i = 0; i < m->n_base; i++) {
         HS_TRY(hs_path_join(path, "%s/%s", base, m->base[i].name));
-        HS_TRY(hs_hash_file(path, &sum));
+        HS_TRY(hs_hash_file(path, &sum, l.beat));
         if (sum.bytes != m->base[i].bytes || sum.hash != m->base[i].hash)
             return HS_FAIL(CORRUPT, "%s: not the file that %s was trained beside: its checksum is %016llx, the manifest says %016llx", path,
                            dir, (unsigned long long)sum.hash, (unsigned long long)m->base[i].hash);
@@ -89,7 +94,7 @@ static hs_status verify_base(const char *dir, const hs_manifest *m)
     return HS_OK;
 }
 
-static hs_status verify_manifest(const char *dir, const hs_manifest *m, int want)
+static hs_status verify_manifest(const char *dir, const hs_manifest *m, look l)
 {
     static const char *const needed[] = { "config.json", "model.safetensors", "train/optimizer.safetensors", "train/state.json" };
     const bool adapter = is_listed(m, HS_PEFT_CONFIG);
@@ -99,12 +104,12 @@ static hs_status verify_manifest(const char *dir, const hs_manifest *m, int want
             return HS_FAIL(CORRUPT, "%s/train/manifest.json: does not list %s", dir, name);
     }
     for (int i = 0; i < m->n; i++)
-        if (want & HS_CKPT_TRAIN || !only_for_training(m->file[i].name))
-            HS_TRY(verify_file(dir, &m->file[i], want));
-    return verify_base(dir, m);
+        if (l.want & HS_CKPT_TRAIN || !only_for_training(m->file[i].name))
+            HS_TRY(verify_file(dir, &m->file[i], l));
+    return verify_base(dir, m, l);
 }
 
-static hs_status verify_ours(const char *dir, int want)
+static hs_status verify_ours(const char *dir, look l)
 {
     char path[HS_PATH];
     hs_manifest m;
@@ -114,19 +119,19 @@ static hs_status verify_ours(const char *dir, int want)
     if (!found)
         return HS_FAIL(CORRUPT, "%s: is missing", path);
     HS_TRY(hs_manifest_read(&m, path));
-    const hs_status st = verify_manifest(dir, &m, want);
+    const hs_status st = verify_manifest(dir, &m, l);
     hs_manifest_free(&m);
     return st;
 }
 
-static hs_status verify(const char *model_dir, int want)
+static hs_status verify(const char *model_dir, look l)
 {
     char folder[HS_PATH];
     HS_TRY(hs_path_join(folder, "%s/train", model_dir));
-    return hs_is_dir(folder) ? verify_ours(model_dir, want) : HS_OK; // a folder of someone else's
+    return hs_is_dir(folder) ? verify_ours(model_dir, l) : HS_OK; // a folder of someone else's
 }
 
-hs_status hs_ckpt_verify(const char *model_dir) { return verify(model_dir, HS_CKPT_TRAIN); }
+hs_status hs_ckpt_verify(const char *model_dir) { return verify(model_dir, (look){ .want = HS_CKPT_TRAIN }); }
 
 // ---- which one?
 static hs_status give(char *out, size_t size, const char *dir)
@@ -136,10 +141,10 @@ static hs_status give(char *out, size_t size, const char *dir)
                : HS_FAIL(USAGE, "path of %zu bytes, room for %zu: %.80s...", strlen(dir), size, dir);
 }
 
-static hs_status resolve_model_dir(const char *dir, int want, char *out, size_t size)
+static hs_status resolve_model_dir(const char *dir, look l, char *out, size_t size)
 {
-    HS_TRY(verify(dir, want));
-    if (want & HS_CKPT_TRAIN && !hs_ckpt_has_train(dir))
+    HS_TRY(verify(dir, l));
+    if (l.want & HS_CKPT_TRAIN && !hs_ckpt_has_train(dir))
         return HS_FAIL(USAGE, "%s: has no train/ folder: it can start a run (train.init_from), not resume one", dir);
     return give(out, size, dir);
 }
@@ -155,7 +160,7 @@ static void order_steps(int64_t *out, const int64_t *ascending, int n, int64_t l
                 out[at++] = ascending[i];
 }
 
-static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int64_t latest, int want, char *out, size_t size)
+static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int64_t latest, look l, char *out, size_t size)
 {
     if (latest == INT64_MAX)
         hs_warn("%s/LATEST: is missing or damaged; looking for the newest whole checkpoint", dir);
@@ -165,7 +170,7 @@ static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int
         char name[HS_STEP_NAME], path[HS_PATH];
         hs_step_name(name, steps[i]);
         HS_TRY(hs_path_join(path, "%s/%s", dir, name));
-        if (verify_ours(path, want) == HS_OK) {
+        if (verify_ours(path, l) == HS_OK) {
             if (i > 0)
                 hs_warn("%s: used instead", path);
             return give(out, size, path);
@@ -175,7 +180,7 @@ static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int
     return HS_FAIL(CORRUPT, "%s: none of %d checkpoint%s is whole; the last one: %.400s", dir, n, hs_plural(n), hs_error());
 }
 
-static hs_status resolve_folder(const char *dir, const char *asked, int want, char *out, size_t size)
+static hs_status resolve_folder(const char *dir, const char *asked, look l, char *out, size_t size)
 {
     int64_t *steps;
     int n;
@@ -189,7 +194,7 @@ static hs_status resolve_folder(const char *dir, const char *asked, int want, ch
     else {
         hs_pointer_read(dir, "LATEST", &latest);
         order_steps(order, steps, n, latest);
-        st = resolve_steps(dir, order, n, latest, want, out, size);
+        st = resolve_steps(dir, order, n, latest, l, out, size);
     }
     free(order);
     free(steps);
@@ -197,7 +202,7 @@ static hs_status resolve_folder(const char *dir, const char *asked, int want, ch
 }
 
 // A path to LATEST or BEST itself.
-static hs_status resolve_pointer(const char *path, int want, char *out, size_t size)
+static hs_status resolve_pointer(const char *path, look l, char *out, size_t size)
 {
     int64_t step;
     char name[HS_STEP_NAME], dir[HS_PATH], target[HS_PATH];
@@ -209,7 +214,7 @@ static hs_status resolve_pointer(const char *path, int want, char *out, size_t s
     if (slash != NULL)
         *slash = 0;
     HS_TRY(hs_path_join(target, "%s/%s", slash != NULL ? dir : ".", name));
-    return resolve_model_dir(target, want, out, size);
+    return resolve_model_dir(target, l, out, size);
 }
 
 static hs_status no_checkpoint(const char *path)
@@ -220,33 +225,42 @@ static hs_status no_checkpoint(const char *path)
     return HS_FAIL(USAGE, "%s: is %s; a checkpoint is a folder", path, hs_file_kind(is.st_mode));
 }
 
-hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size)
+static hs_status resolve(const char *path, look l, char *out, size_t size)
 {
     char inner[HS_PATH];
     if (hs_is_file(path))
-        return resolve_pointer(path, want, out, size);
+        return resolve_pointer(path, l, out, size);
     if (!hs_is_dir(path))
         return no_checkpoint(path);
     HS_TRY(hs_path_join(inner, "%s/train", path));
     if (has(path, "config.json") || has(path, HS_PEFT_CONFIG) || hs_is_dir(inner))
-        return resolve_model_dir(path, want, out, size);
+        return resolve_model_dir(path, l, out, size);
     HS_TRY(hs_path_join(inner, "%s/checkpoints", path));
-    return resolve_folder(hs_is_dir(inner) ? inner : path, path, want, out, size);
+    return resolve_folder(hs_is_dir(inner) ? inner : path, path, l, out, size);
+}
+
+hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size) { return resolve(path, (look){ .want = want }, out, size); }
+
+hs_status hs_ckpt_resolve_on(hs_comm *world, const char *path, int want, char *out, size_t size)
+{
+    if (world == NULL || world->size == 1)
+        return hs_ckpt_resolve(path, want, out, size);
+    hs_agreement a = hs_agree_begin(world, 10);
+    char found[HS_PATH] = "";
+    hs_status st = HS_OK;
+    world->about = "which checkpoint is loaded";
+    if (world->rank == 0)
+        st = resolve(path, (look){ want, &a }, found, sizeof found);
+    HS_TRY(hs_agree_end(&a, st));
+    world->broadcast(world, NULL, found, sizeof found, 0);
+    HS_TRY(world->poll(world));
+    return give(out, size, found);
 }
 
 // ---- back into the slabs
-static hs_status check_whole(const hs_params *ps)
-{
-    if (ps->tp_size != 1)
-        return HS_FAIL(UNSUPPORTED, "loading on %d tensor-parallel ranks needs parallel/ to cut the tensors", ps->tp_size);
-    return HS_OK;
-}
-
 static hs_status check_params(const hs_params *ps)
 {
-    if (!ps->allocated)
-        return HS_FAIL(INTERNAL, "parameters are loaded before they are laid out");
-    return check_whole(ps);
+    return ps->allocated ? HS_OK : HS_FAIL(INTERNAL, "parameters are loaded before they are laid out");
 }
 
 static hs_status theirs(const hs_param *p, const void *user, hs_name_piece *piece, int *n)
@@ -264,7 +278,6 @@ struct hs_ckpt_map {
 hs_status hs_ckpt_map_open(hs_ckpt_map **out, const char *model_dir, const hs_ckpt_opts *o, const hs_params *ps)
 {
     *out = NULL;
-    HS_TRY(check_whole(ps));
     hs_ckpt_map *m = calloc(1, sizeof *m + strlen(model_dir) + 1);
     if (m == NULL)
         return HS_FAIL(MEMORY, "%s: no memory to open it", model_dir);
@@ -408,14 +421,16 @@ static hs_status load_vectors(hs_weights *w, hs_params *ps, hs_slab *slab)
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         const hs_weight *tensor = hs_slab_has(slab, p) ? find_kept(&names, p) : NULL;
+        size_t first, n;
         if (!tensor)
             continue;
+        hs_slab_range(slab, p, &first, &n);
         double in[HS_NAME_PIECES], out[HS_NAME_PIECES]; // of any type; parts have a name each
         if (p->parts > HS_NAME_PIECES || tensor->entry->bytes > sizeof in)
             return HS_FAIL(INTERNAL, "%s has %d parts", p->name, p->parts);
         memcpy(in, tensor->entry->data, tensor->entry->bytes);
         hs_convert(out, slab->spec.dtype, in, tensor->entry->dtype, p->parts);
-        HS_TRY(hs_params_write(ps, slab, p, memcpy(in, out, (size_t)p->parts * width)));
+        HS_TRY(hs_params_write(ps, slab, p, memcpy(in, (const char *)out + first * width, n * width)));
     }
     return HS_OK;
 }
@@ -435,11 +450,11 @@ static hs_status expect_slab(hs_weights *w, const hs_params *ps, const hs_slab *
         const hs_param vector = vector_of(p);
         hs_weight *tensor = find_kept(&names, p);
         found += tensor != NULL;
-        if (tensor != NULL && hs_slab_has(slab, p))
+        if (tensor != NULL && hs_slab_keeps(slab, p))
             HS_TRY(hs_weights_expect_one(w, slab->spec.per_tensor ? &vector : p, kept, &names));
         else if (tensor != NULL)
             tensor->used = true, t->dropped++;
-        else if (hs_slab_has(slab, p))
+        else if (hs_slab_keeps(slab, p))
             t->first = t->first ? t->first : p, t->fresh++;
     }
     if (found == 0)
@@ -474,7 +489,10 @@ hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_stat
     char optimizer[HS_PATH], state[HS_PATH];
     hs_weights w;
     HS_TRY(check_params(ps));
-    if (hs_params_bytes_of(ps).saved == 0)
+    bool any = false;
+    for (int i = 0; i < ps->n_slabs; i++)
+        any = any || ps->slab[i]->spec.saved;
+    if (!any)
         return HS_FAIL(INTERNAL, "parameters without an optimizer's slabs cannot resume");
     HS_TRY(hs_path_join(state, "%s/train/state.json", model_dir));
     HS_TRY(hs_path_join(optimizer, "%s/train/optimizer.safetensors", model_dir));

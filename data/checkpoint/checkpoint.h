@@ -14,6 +14,7 @@
 // What is restored is verified; a damaged newest checkpoint is passed over for the one before, and the log says so.
 #ifndef HS_DATA_CHECKPOINT_H
 #define HS_DATA_CHECKPOINT_H
+#include "core/graph/comm.h"
 #include "core/graph/params.h"
 #include "core/settings/keys.h"
 #include "data/labelled/labels.h"
@@ -85,12 +86,19 @@ typedef struct hs_ckpt_opts {
     // Loading: heads (files->heads) that the file lacks are drawn, and those that the model lacks are passed over; both are said.
     bool heads_open;
     const char *fresh; // (optional) scopes "class|tags" of parameters that are drawn although the file has them, with heads_open; borrowed
+    // Writing, of many ranks: the grid that ps is divided by, all ranks for the calls of this thread, and the same ranks once more for the
+    // writer's thread alone. NULL: one process.
+    const hs_grid *grid;
+    hs_comm *world, *comm;
 } hs_ckpt_opts;
 
+// Of many ranks each copies and writes its own slices, at their final place in the very files that one process would write: no rank ever
+// holds more than it trains, and the folder says nothing of how many there were. hs_ckpt_new, _save and _go_on are called by all of them,
+// at the same step; a save that fails on one is published by none, and every rank's hs_ckpt_wait (or next save) says the same of it.
 typedef struct hs_ckpt hs_ckpt; // the writer: one thread, one snapshot
 // Counts and reserves the snapshot's memory (hs_params_alloc_host).
 hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps);
-size_t hs_ckpt_bytes(const hs_params *ps); // of the snapshot: values and slabs that are saved
+size_t hs_ckpt_bytes(const hs_params *ps); // of the snapshot, where one process writes all of it: values and slabs that are saved
 // Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
 // is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
 // is being written all the same, and training may go on). tok (may be NULL) and m's labels are borrowed until hs_ckpt_wait; ps until
@@ -111,12 +119,15 @@ enum {
 // (falls back to older ones when damaged, with a warning; a step folder named outright is CORRUPT then). want: of the above. out: the model
 // directory to load.
 hs_status hs_ckpt_resolve(const char *path, int want, char *out, size_t size);
+// Collective: rank 0 looks and verifies, all get its answer. NULL or one rank: hs_ckpt_resolve.
+hs_status hs_ckpt_resolve_on(hs_comm *world, const char *path, int want, char *out, size_t size);
 hs_status hs_ckpt_verify(const char *model_dir); // checksums of the manifest, if there is one
 // known: the families that may stand in config.json. UNSUPPORTED: another one, or a key that asks for what its family does not do.
 // m: overwritten; hs_model_info_free, whatever is returned.
 hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *known, int n_known, hs_model_info *m);
 hs_status hs_ckpt_count(const char *model_dir, int64_t *n); // elements of all tensors, by the headers of the files
 // Every parameter must be there in the right shape, and every tensor of the file be used or an alias: else USAGE naming it. Refreshes low.
+// A rank reads its own slices, whatever layout has written them; so does hs_ckpt_load_train.
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps);
 // The same in steps, for a model that only reads its values: what the files have just as it is stored is served from their mapping.
 //   hs_ckpt_map_open (all parameters are known), hs_ckpt_map_adopt, hs_params_alloc, hs_ckpt_map_load (the rest); hs_ckpt_map_close behind
@@ -132,7 +143,7 @@ void hs_ckpt_map_close(hs_ckpt_map *m);  // NULL: nothing
 // The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
 hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t);
 bool hs_ckpt_has_train(const char *model_dir);
-// Writes only the model directory (no train/), for export: a new folder, or an empty one.
+// Writes only the model directory (no train/), for export: a new folder, or an empty one. One process: UNSUPPORTED on many ranks.
 typedef struct hs_export_opts {
     hs_dtype dtype;       // of all tensors: F32, BF16, F16
     uint64_t shard_bytes; // of a file at most, where no tensor is larger; 0: one file

@@ -101,7 +101,11 @@ hs_status hs_ckpt_export_as(const char *dir, const hs_export_opts *e, const hs_c
 {
     hs_new_folder f;
     hs_st_sources model;
-    HS_TRY(hs_ckpt_check_params(ps));
+    if (!ps->allocated)
+        return HS_FAIL(INTERNAL, "parameters are exported before they are laid out");
+    if (ps->tp_size != 1)
+        return HS_FAIL(UNSUPPORTED, "%s: one of %d tensor-parallel ranks has not all of the model: save a checkpoint, and export that", dir,
+                       ps->tp_size);
     HS_TRY(hs_new_folder_begin(&f, dir, e->overwrite));
     hs_status st = hs_st_sources_model(&model, ps, o, NULL);
     if (st == HS_OK) {

@@ -12,20 +12,23 @@
 void hs_st_sources_free(hs_st_sources *s)
 {
     free(s->s);
+    free(s->held);
     free(s->names);
     *s = (hs_st_sources){ 0 };
 }
 
 hs_status hs_st_sources_alloc(hs_st_sources *s, int most)
 {
-    *s = (hs_st_sources){ calloc((size_t)most + 1, sizeof *s->s), malloc(((size_t)most + 1) * HS_NAME_BYTES), 0 };
-    if (s->s != NULL && s->names != NULL)
+    *s = (hs_st_sources){ .s = calloc((size_t)most + 1, sizeof *s->s),
+                          .held = calloc((size_t)most + 1, sizeof *s->held),
+                          .names = malloc(((size_t)most + 1) * HS_NAME_BYTES) };
+    if (s->s != NULL && s->held != NULL && s->names != NULL)
         return HS_OK;
     hs_st_sources_free(s);
     return HS_FAIL(MEMORY, "no memory for the names of %d tensors", most);
 }
 
-static void source_of(hs_st_source *s, const hs_param *p, const void *stored, const hs_name_piece *piece)
+static void source_of(hs_st_source *s, const hs_param *p, const hs_st_stored *stored, const hs_name_piece *piece)
 {
     int64_t dim[HS_MAX_DIMS] = { 0 };
     for (int i = 0; i < p->n_dims; i++)
@@ -34,18 +37,19 @@ static void source_of(hs_st_source *s, const hs_param *p, const void *stored, co
     s->t.n_dims = p->n_dims;
     for (int i = 0; i < p->n_dims; i++)
         s->t.dim[i] = dim[piece->transposed ? 1 - i : i];
-    s->t.data = stored;
+    s->t.data = stored != NULL ? stored->at : NULL;
     s->param = p;
     s->transposed = piece->transposed;
     s->part = piece->part;
 }
 
-hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *stored, const hs_name_piece *piece, int n)
+hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const hs_st_stored *stored, const hs_name_piece *piece, int n)
 {
     for (int i = 0; i < n; i++) {
         if (piece[i].transposed && p->n_dims != 2)
             return HS_FAIL(INTERNAL, "a name rule transposes \"%s\" of %d dimensions", p->name, p->n_dims);
         hs_st_source *s = &out->s[out->n];
+        out->held[out->n] = stored != NULL ? (hs_st_held){ stored->first, stored->n } : (hs_st_held){ 0, p->n };
         char *name = out->names + (size_t)out->n++ * HS_NAME_BYTES;
         memcpy(name, piece[i].name, HS_NAME_BYTES);
         s->t.name = name;
@@ -53,6 +57,8 @@ hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *s
     }
     return HS_OK;
 }
+
+bool hs_slab_keeps(const hs_slab *s, const hs_param *p) { return !(s->spec.trainable_only && p->frozen); }
 
 // ---- a second network's
 static bool in_scope(const char *name, const char *scope)
@@ -103,7 +109,7 @@ static hs_status second_pieces(const hs_model_files *f, const hs_param *p, hs_na
     return HS_OK;
 }
 
-hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
+hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, const hs_st_stored *stored)
 {
     const hs_model_files *f = o->files;
     hs_name_piece piece[HS_NAME_PIECES];
@@ -117,7 +123,7 @@ hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs
             continue;
         st = hs_name_pieces(f->name, f->n_names, name, p->parts, piece, &n);
         if (st == HS_OK)
-            st = hs_st_sources_add(out, p, hs_slab_in(ps->master, copy, p), piece, n);
+            st = hs_st_sources_add(out, p, &stored[p->id], piece, n);
     }
     if (st != HS_OK)
         hs_st_sources_free(out);
@@ -146,7 +152,7 @@ static hs_status add_prefix(hs_name_piece *piece, int n)
     return HS_OK;
 }
 
-hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy)
+hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, const hs_st_stored *stored)
 {
     hs_name_piece piece[HS_NAME_PIECES];
     const bool adapter = hs_params_adapter(ps) != NULL && o->files != NULL;
@@ -164,9 +170,9 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
         if (st == HS_OK && adapter)
             st = add_prefix(piece, n);
         if (st == HS_OK)
-            st = hs_st_sources_add(out, ps->param[i], copy ? hs_slab_in(ps->master, copy, ps->param[i]) : NULL, piece, n);
+            st = hs_st_sources_add(out, ps->param[i], stored ? &stored[i] : NULL, piece, n);
     }
-    for (int i = 0; i < out->n && !copy && st == HS_OK; i++)
+    for (int i = 0; i < out->n && !stored && st == HS_OK; i++)
         out->s[i].values = ps;
     if (st != HS_OK)
         hs_st_sources_free(out);
@@ -191,7 +197,7 @@ hs_status hs_ckpt_put_tensors(hs_ckpt_dir *to, const char *name, const hs_st_sou
     char path[HS_PATH];
     hs_file_sum sum;
     HS_TRY(hs_path_join(path, "%s/%s", to->dir, name));
-    HS_TRY(hs_safetensors_write_from(to->io, path, s->s, s->n, &sum));
+    HS_TRY(to->written ? hs_hash_file(path, &sum, to->beat) : hs_safetensors_write_from(to->io, path, s->s, s->n, &sum));
     return hs_manifest_add(&to->manifest, name, &sum);
 }
 
@@ -201,6 +207,12 @@ static bool is_listed(const hs_manifest *m, const char *name)
         if (strcmp(m->file[i].name, name) == 0)
             return true;
     return false;
+}
+
+static bool is_tensors(const char *name)
+{
+    const size_t n = strlen(name), end = strlen(".safetensors");
+    return n >= end && strcmp(name + n - end, ".safetensors") == 0;
 }
 
 // The tokenizer writes its own files: whatever is new in the folder is synced and summed here.
@@ -214,9 +226,10 @@ static hs_status put_tokenizer(hs_ckpt_dir *to, const hs_tokenizer *tok)
     for (struct dirent *e; st == HS_OK && (e = readdir(d)) != NULL;) {
         char path[HS_PATH];
         hs_file_sum sum;
-        if ((st = hs_path_join(path, "%s/%s", to->dir, e->d_name)) != HS_OK || !hs_is_file(path) || is_listed(&to->manifest, e->d_name))
+        if ((st = hs_path_join(path, "%s/%s", to->dir, e->d_name)) != HS_OK || !hs_is_file(path) || is_tensors(e->d_name) ||
+            is_listed(&to->manifest, e->d_name))
             continue;
-        if ((st = hs_sync_path(to->io, path)) == HS_OK && (st = hs_hash_file(path, &sum)) == HS_OK)
+        if ((st = hs_sync_path(to->io, path)) == HS_OK && (st = hs_hash_file(path, &sum, NULL)) == HS_OK)
             st = hs_manifest_add(&to->manifest, e->d_name, &sum);
     }
     closedir(d);

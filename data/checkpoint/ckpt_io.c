@@ -19,7 +19,7 @@ static int system_rename(const char *from, const char *to, unsigned flags)
     return flags == 0 ? rename(from, to) : renameat2(AT_FDCWD, from, AT_FDCWD, to, flags);
 }
 
-const hs_io hs_io_system = { system_open, write, fsync, close, system_rename, mkdir, unlink, rmdir };
+const hs_io hs_io_system = { system_open, write, fsync, close, system_rename, mkdir, unlink, rmdir, pwrite, ftruncate };
 
 #define FAIL_AT(path) HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno))
 
@@ -232,10 +232,11 @@ bool hs_remove_tree(const hs_io *io, const char *path)
 }
 
 // ---- checksums
-static hs_status hash_fd(int fd, const char *path, XXH3_state_t *hash, char *buf, hs_file_sum *sum)
+static hs_status hash_fd(int fd, const char *path, XXH3_state_t *hash, char *buf, hs_file_sum *sum, hs_agreement *beat)
 {
     sum->bytes = 0;
     for (;;) {
+        HS_TRY(hs_agree_tick(beat));
         const ssize_t n = read(fd, buf, PIECE);
         if (n < 0 && errno == EINTR)
             continue;
@@ -250,7 +251,7 @@ static hs_status hash_fd(int fd, const char *path, XXH3_state_t *hash, char *buf
     return HS_OK;
 }
 
-hs_status hs_hash_file(const char *path, hs_file_sum *sum)
+hs_status hs_hash_file(const char *path, hs_file_sum *sum, hs_agreement *beat)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -262,7 +263,7 @@ hs_status hs_hash_file(const char *path, hs_file_sum *sum)
         st = HS_FAIL(MEMORY, "%s: no memory for its checksum", path);
     else {
         XXH3_64bits_reset(hash);
-        st = hash_fd(fd, path, hash, buf, sum);
+        st = hash_fd(fd, path, hash, buf, sum, beat);
     }
     XXH3_freeState(hash);
     free(buf);

@@ -2,7 +2,9 @@
 // can fail, shorten or kill at each of them.
 #ifndef HS_DATA_CKPT_IO_H
 #define HS_DATA_CKPT_IO_H
+#include "core/graph/agree.h"
 #include "core/graph/params.h"
+#include "data/base/json_util.h"
 #include "data/checkpoint/checkpoint.h"
 #include <sys/types.h>
 
@@ -17,6 +19,8 @@ typedef struct hs_io { // each as the system call of that name: -1 and errno
     int (*mkdir)(const char *path, mode_t mode);
     int (*unlink)(const char *path);
     int (*rmdir)(const char *path);
+    ssize_t (*pwrite)(int fd, const void *p, size_t bytes, off_t at); // of files that many ranks write, and the next
+    int (*ftruncate)(int fd, off_t bytes);
 } hs_io;
 extern const hs_io hs_io_system;
 
@@ -46,7 +50,8 @@ hs_status hs_sync_path(const hs_io *io, const char *path);   // fsync of a file 
 hs_status hs_sync_parent(const hs_io *io, const char *path); // of the folder path lies in
 hs_status hs_make_dirs(const hs_io *io, const char *path);   // mkdir -p; syncs the parents of what it makes
 bool hs_remove_tree(const hs_io *io, const char *path);      // best effort; false and errno. Leaves the error record alone
-hs_status hs_hash_file(const char *path, hs_file_sum *sum);  // reads it through; name is not touched
+// Reads it through; name is not touched. beat: ticked meanwhile, NULL: nobody waits.
+hs_status hs_hash_file(const char *path, hs_file_sum *sum, hs_agreement *beat);
 bool hs_is_dir(const char *path);
 bool hs_is_file(const char *path);
 // Is there a file? CORRUPT: something else has that name; SYSTEM: that cannot be found out.
@@ -65,6 +70,24 @@ typedef struct hs_st_source {
 hs_status hs_st_source_write(hs_out *o, const hs_st_source *s);   // the bytes of that tensor, behind what was written
 hs_status hs_st_source_values(const hs_st_source *s, float *dst); // its elements in f32, of those that are read out of `values`
 hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum);
+
+typedef struct hs_st_layout { // where everything is in the file of these tensors
+    const hs_st_source **order;
+    uint64_t *at;   // first byte of order[i]
+    hs_text header; // the file's first bytes
+    uint64_t bytes; // of the file
+} hs_st_layout;
+hs_status hs_st_layout_make(hs_st_layout *l, const char *path, const hs_st_source *s, int n); // path: for messages
+void hs_st_layout_free(hs_st_layout *l);
+
+// ---- one file by many ranks (safetensors_slices.c): one of them makes it, of its full length, and then each writes what it has
+typedef struct hs_st_held { // what there is here of a source's parameter: stored elements [first, first + n), at t.data
+    size_t first, n;        // 0: nothing
+} hs_st_held;
+hs_status hs_safetensors_make(const hs_io *io, const char *path, const hs_st_source *s, int n);
+// held[n]. The file is synced now and then, and at the end.
+hs_status hs_safetensors_put_slices(const hs_io *io, const char *path, const hs_st_source *s, const hs_st_held *held, int n, int tp_rank,
+                                    hs_agreement *beat);
 
 // dst[c * dst_width + r] = src[r * src_width + c] for r < rows, c < cols
 void hs_turn_f32(float *dst, int64_t dst_width, const float *src, int64_t src_width, int64_t rows, int64_t cols);

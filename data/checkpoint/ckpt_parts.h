@@ -19,11 +19,13 @@ typedef struct hs_manifest { // of all files of a checkpoint but itself
     int n, capacity;
     hs_file_sum *base; // weights of the model that an adapter is beside, in its own folder
     int n_base, cap_base;
+    const char *base_path; // written: that folder as seen from the checkpoint's; borrowed
 } hs_manifest;
 hs_status hs_manifest_add(hs_manifest *m, const char *name, const hs_file_sum *sum);
 hs_status hs_manifest_add_base(hs_manifest *m, const char *name, const hs_file_sum *sum);
 void hs_manifest_json(hs_text *t, const hs_manifest *m, int64_t step);
 hs_status hs_manifest_read(hs_manifest *m, const char *path);
+bool hs_manifest_base_path(const char *model_dir, char out[HS_PATH]); // false: its manifest says nothing of the kind
 void hs_manifest_free(hs_manifest *m);
 
 // ---- the folder of checkpoints (ckpt_folder.c)
@@ -39,37 +41,64 @@ void hs_folder_rotate(const hs_io *io, const char *dir, int keep, const hs_train
 bool hs_folder_has_best(const char *dir,
                         const hs_train_state *t); // the checkpoint that `t` has as its best: not another run's of that step
 
+typedef struct hs_st_stored { // stored elements [first, first + n) of a parameter, where they lie in a snapshot; NULL: none here
+    const void *at;
+    size_t first, n;
+} hs_st_stored;
+
+// ---- what a save copies, and of many ranks each its own share (ckpt_snapshot.c)
+typedef struct hs_snapshot { // of a slab
+    const hs_slab *slab;
+    char *copy; // of hs_params_alloc_host
+    size_t bytes;
+    bool whole;           // the slab as it lies; else what is written of it
+    hs_st_stored *stored; // by parameter: what this rank writes
+} hs_snapshot;
+typedef struct hs_snapshots { // of the values, then of what an optimizer keeps
+    hs_snapshot *s;
+    int n;
+    double *have; // [tp rank][snapshot][parameter]: elements that the dp ranks of that tp rank have together
+} hs_snapshots;
+hs_status hs_snapshots_list(hs_snapshots *all, const hs_params *ps); // which there are; hs_snapshots_free in any case
+// Collective over o->world: each rank's share follows from what all have. INTERNAL: not all of a tensor is there.
+hs_status hs_snapshots_make(hs_snapshots *all, const hs_params *ps, const hs_ckpt_opts *o);
+void hs_snapshots_take(const hs_snapshots *all, const hs_params *ps); // copies
+void hs_snapshots_free(hs_snapshots *all, const hs_params *ps);
+bool hs_slab_keeps(const hs_slab *s, const hs_param *p); // has a slab that is saved p, here or on another rank?
+
 // ---- the files of a checkpoint's folder, and of an exported one (ckpt_files.c)
 // The tensors of a file that make up a parameter.
 hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n);
-typedef struct hs_st_sources { // tensors to write: names and shapes, bound to slabs
+typedef struct hs_st_sources { // tensors to write: names and shapes, bound to what there is of them here
     hs_st_source *s;
+    hs_st_held *held; // of s: where a process is alone, all of it
     char *names;
     int n;
 } hs_st_sources;
 void hs_st_sources_free(hs_st_sources *s);
 hs_status hs_st_sources_alloc(hs_st_sources *s, int most);
-// One for each tensor that the file has of a parameter. stored: its elements as they lie in a slab.
-hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const void *stored, const hs_name_piece *piece, int n);
-// The values, as they lie in `copy` of their slab or (NULL) in the slab itself, under the other tool's names.
-hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy);
+// One for each tensor that the file has of a parameter. stored: what there is of it here; NULL: its values are read while they are written.
+hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const hs_st_stored *stored, const hs_name_piece *piece, int n);
+// The values under the other tool's names. stored: by parameter; NULL: read out of ps while they are written.
+hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, const hs_st_stored *stored);
 // A second network's parameters (hs_model_files.second): is it one of them, are there any; those of its own file, with what it shares.
 bool hs_ckpt_is_second(const hs_model_files *f, const char *name);
 bool hs_ckpt_has_second(const hs_model_files *f, const hs_params *ps);
-hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, void *copy);
+hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, const hs_st_stored *stored);
 
 typedef struct hs_ckpt_dir { // a folder that is being written, and what is in it so far
     const hs_io *io;
     const char *dir;
     hs_manifest manifest;
+    bool written;       // the folders are made and the tensors' files are there, by all ranks: they are only summed
+    hs_agreement *beat; // ticked while that is done; NULL: nobody waits
 } hs_ckpt_dir;
 hs_status hs_ckpt_put_text(hs_ckpt_dir *to, const char *name, hs_text *t); // frees t
 hs_status hs_ckpt_put_tensors(hs_ckpt_dir *to, const char *name, const hs_st_sources *s);
 // config.json, generation_config.json and the tokenizer's files (tok may be NULL).
 hs_status hs_ckpt_put_beside(hs_ckpt_dir *to, const hs_model_info *info, const hs_tokenizer *tok, hs_dtype dtype);
-hs_status hs_ckpt_check_params(const hs_params *ps); // can they be written: laid out, and all of them here
-
 // ---- the writer with another table of calls, for the tests
 hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io);
+void hs_ckpt_set_beat(hs_ckpt *c, double seconds); // between two meetings of the ranks while they write; 10 by default
 
 #endif

@@ -1,6 +1,7 @@
 // train/state.json and train/manifest.json.
 #include "data/checkpoint/ckpt_parts.h"
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -203,7 +204,12 @@ void hs_manifest_json(hs_text *t, const hs_manifest *m, int64_t step)
         hs_text_add(t, "\n  ],\n  \"base\": [");
         add_sums(t, m->base, m->n_base);
     }
-    hs_text_add(t, "\n  ]\n}\n");
+    hs_text_add(t, "\n  ]");
+    if (m->n_base > 0 && m->base_path != NULL) {
+        hs_text_add(t, ",\n  \"base_path\": ");
+        hs_text_string(t, m->base_path);
+    }
+    hs_text_add(t, "\n}\n");
 }
 
 static bool stays_inside(const char *name) // no way out of the folder
@@ -242,4 +248,17 @@ hs_status hs_manifest_read(hs_manifest *m, const char *path)
     if (st != HS_OK)
         hs_manifest_free(m);
     return st;
+}
+
+bool hs_manifest_base_path(const char *model_dir, char out[HS_PATH])
+{
+    char path[HS_PATH];
+    hs_json j;
+    if (snprintf(path, sizeof path, "%s/train/manifest.json", model_dir) >= (int)sizeof path || !hs_is_file(path) ||
+        hs_json_open(&j, path) != HS_OK)
+        return false;
+    const char *base = hs_json_text(&j, "base_path");
+    const bool found = base != NULL && *base != 0 && snprintf(out, HS_PATH, "%s/%s", model_dir, base) < HS_PATH;
+    hs_json_close(&j);
+    return found;
 }

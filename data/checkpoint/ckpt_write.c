@@ -15,21 +15,17 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-typedef struct copied { // a slab and the room for a copy of it, of hs_params_alloc_host
-    const hs_slab *slab;
-    char *copy;
-} copied;
-
 struct hs_ckpt {
     char dir[HS_PATH];
     const hs_io *io;
     int keep;
     const hs_params *ps;
-    copied *snapshot; // values first, then what an optimizer keeps
-    int n_snapshots;
+    hs_comm *comm; // of all ranks, where there are several; the writer's thread alone calls it
+    double beat;
+    hs_snapshots snapshots;
     hs_st_sources model, second, optimizer; // second: of a network that is trained beside the model; empty: there is none
     bool adapter;                           // the parameters wear pairs: their base is named and summed, and not written
-    char base[HS_PATH];
+    char base[HS_PATH], base_path[HS_PATH]; // base_path: as seen from a checkpoint's folder
     hs_manifest of_base;
     // of the save in flight
     hs_train_state state;
@@ -58,20 +54,20 @@ static void as_slab_has_it(hs_st_source *s, const hs_slab *slab, const hs_param 
 }
 
 // What an optimizer keeps, as SLAB.PARAMETER under our own names, as it lies here.
-static hs_status optimizer_sources(hs_st_sources *out, const hs_params *ps, const copied *c, int n)
+static hs_status optimizer_sources(hs_st_sources *out, const hs_params *ps, const hs_snapshot *s, int n)
 {
     hs_status st = HS_OK;
     HS_TRY(hs_st_sources_alloc(out, n * ps->n_params));
     for (int i = 0; i < n * ps->n_params && st == HS_OK; i++) {
-        const copied *from = &c[i % n];
+        const hs_snapshot *from = &s[i % n];
         const hs_param *p = ps->param[i / n];
         hs_name_piece piece = { .part = 0 };
-        if (!hs_slab_has(from->slab, p))
+        if (!hs_slab_keeps(from->slab, p))
             continue;
         if (snprintf(piece.name, sizeof piece.name, "%s.%s", from->slab->spec.name, p->name) >= (int)sizeof piece.name)
             st = HS_FAIL(USAGE, "parameter name of more than %d bytes: %.80s...", HS_NAME_BYTES - 16, p->name);
         else
-            st = hs_st_sources_add(out, p, hs_slab_in(from->slab, from->copy, p), &piece, 1);
+            st = hs_st_sources_add(out, p, &from->stored[p->id], &piece, 1);
         if (st == HS_OK)
             as_slab_has_it(&out->s[out->n - 1], from->slab, p);
     }
@@ -84,6 +80,8 @@ static hs_status make_dir(const hs_io *io, const char *path)
 {
     return io->mkdir(path, 0777) == 0 ? HS_OK : HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno));
 }
+
+static hs_status make_inner(const hs_ckpt_dir *to, const char *path) { return to->written ? HS_OK : make_dir(to->io, path); }
 
 static bool writes_texts(const hs_model_files *f)
 {
@@ -104,6 +102,7 @@ static hs_status put_adapter(hs_ckpt_dir *to, const hs_ckpt *c)
         return hs_frame_at(st, __FILE__, __LINE__);
     }
     HS_TRY(hs_ckpt_put_text(to, HS_PEFT_CONFIG, &t));
+    to->manifest.base_path = c->base_path;
     for (int i = 0; i < c->of_base.n_base; i++)
         HS_TRY(hs_manifest_add_base(&to->manifest, c->of_base.base[i].name, &c->of_base.base[i]));
     return hs_ckpt_put_tensors(to, HS_PEFT_WEIGHTS, &c->model);
@@ -124,10 +123,10 @@ static hs_status put_second(hs_ckpt_dir *to, const hs_ckpt *c)
     if (c->second.n == 0)
         return HS_OK;
     HS_TRY(hs_path_join(dir, "%s/%s", to->dir, s->folder));
-    HS_TRY(make_dir(to->io, dir));
+    HS_TRY(make_inner(to, dir));
     if (!s->settings(&c->info.settings, &info.settings))
         return HS_FAIL(INTERNAL, "%s: a model of these settings has no second network", s->folder);
-    hs_ckpt_dir own = { .io = to->io, .dir = dir };
+    hs_ckpt_dir own = { .io = to->io, .dir = dir, .written = to->written, .beat = to->beat };
     hs_status st = hs_ckpt_put_beside(&own, &info, c->tok, HS_F32);
     if (st == HS_OK)
         st = hs_ckpt_put_tensors(&own, "model.safetensors", &c->second);
@@ -144,7 +143,7 @@ static hs_status put_train(hs_ckpt_dir *to, const hs_ckpt *c)
     char train[HS_PATH];
     hs_text state = { 0 }, yaml = { 0 }, manifest = { 0 };
     HS_TRY(hs_path_join(train, "%s/train", to->dir));
-    HS_TRY(make_dir(to->io, train));
+    HS_TRY(make_inner(to, train));
     HS_TRY(hs_ckpt_put_tensors(to, "train/optimizer.safetensors", &c->optimizer));
     hs_state_json(&state, &c->state);
     HS_TRY(hs_ckpt_put_text(to, "train/state.json", &state));
@@ -168,28 +167,151 @@ static hs_status publish(hs_ckpt *c, const char *tmp, const char *name)
     return hs_put_pointer(c->io, c->dir, "LATEST", name);
 }
 
-static hs_status write_checkpoint(hs_ckpt *c)
+// Everything but the tensors' files, where those are there, and then its name.
+static hs_status fill_and_publish(hs_ckpt *c, hs_ckpt_dir *to)
 {
-    char name[HS_STEP_NAME], tmp[HS_PATH];
+    char name[HS_STEP_NAME];
     hs_step_name(name, c->state.step);
-    HS_TRY(hs_path_join(tmp, "%s/%s.tmp-%ld", c->dir, name, (long)getpid()));
+    hs_status st = put_model(to, c);
+    if (st == HS_OK)
+        st = put_second(to, c);
+    if (st == HS_OK)
+        st = put_train(to, c);
+    if (st == HS_OK)
+        st = publish(c, to->dir, name);
+    hs_manifest_free(&to->manifest);
+    return st;
+}
+
+static hs_status make_tmp(const hs_ckpt *c, const char *tmp)
+{
     hs_remove_tree(c->io, tmp); // of a save that failed and could not be removed then
-    hs_ckpt_dir to = { .io = c->io, .dir = tmp };
-    hs_status st = make_dir(c->io, tmp);
-    if (st == HS_OK)
-        st = put_model(&to, c);
-    if (st == HS_OK)
-        st = put_second(&to, c);
-    if (st == HS_OK)
-        st = put_train(&to, c);
-    if (st == HS_OK)
-        st = publish(c, tmp, name);
-    hs_manifest_free(&to.manifest);
+    return make_dir(c->io, tmp);
+}
+
+static void clean_up(const hs_ckpt *c, const char *tmp, hs_status st)
+{
     hs_remove_tree(c->io, tmp); // there after an error, and after an exchange
     if (st == HS_OK)
         hs_folder_rotate(c->io, c->dir, c->keep, &c->state);
+}
+
+static hs_status tmp_name(const hs_ckpt *c, long pid, char tmp[HS_PATH])
+{
+    char name[HS_STEP_NAME];
+    hs_step_name(name, c->state.step);
+    return hs_path_join(tmp, "%s/%s.tmp-%ld", c->dir, name, pid);
+}
+
+static hs_status write_alone(hs_ckpt *c)
+{
+    char tmp[HS_PATH];
+    HS_TRY(tmp_name(c, (long)getpid(), tmp));
+    hs_ckpt_dir to = { .io = c->io, .dir = tmp };
+    hs_status st = make_tmp(c, tmp);
+    if (st == HS_OK)
+        st = fill_and_publish(c, &to);
+    clean_up(c, tmp, st);
     return st;
 }
+
+// ---- by many ranks: the first makes folders and files of their full length, each writes its slices, the first sums and publishes
+typedef struct tensors {
+    char path[HS_PATH];
+    const hs_st_sources *sources;
+} tensors;
+
+static hs_status list_tensors(const hs_ckpt *c, const char *tmp, tensors t[3], int *n)
+{
+    *n = 0;
+    HS_TRY(hs_path_join(t[*n].path, "%s/%s", tmp, c->adapter ? HS_PEFT_WEIGHTS : "model.safetensors"));
+    t[(*n)++].sources = &c->model;
+    if (c->second.n > 0) {
+        HS_TRY(hs_path_join(t[*n].path, "%s/%s/model.safetensors", tmp, c->info.files->second.folder));
+        t[(*n)++].sources = &c->second;
+    }
+    HS_TRY(hs_path_join(t[*n].path, "%s/train/optimizer.safetensors", tmp));
+    t[(*n)++].sources = &c->optimizer;
+    return HS_OK;
+}
+
+typedef hs_status phase(hs_ckpt *c, const char *tmp, hs_agreement *beat);
+
+static hs_status make_files(hs_ckpt *c, const char *tmp, hs_agreement *beat)
+{
+    tensors *t = calloc(3, sizeof *t);
+    int n = 0;
+    hs_status st = t != NULL ? make_tmp(c, tmp) : HS_FAIL(MEMORY, "no memory for names of files");
+    if (st == HS_OK)
+        st = list_tensors(c, tmp, t, &n);
+    for (int i = 0; i < n && st == HS_OK; i++) {
+        char folder[HS_PATH];
+        memcpy(folder, t[i].path, sizeof folder);
+        *strrchr(folder, '/') = 0;
+        if (i > 0)
+            st = make_dir(c->io, folder);
+        if (st == HS_OK)
+            st = hs_agree_tick(beat);
+        if (st == HS_OK)
+            st = hs_safetensors_make(c->io, t[i].path, t[i].sources->s, t[i].sources->n);
+    }
+    free(t);
+    return st;
+}
+
+static hs_status put_slices(hs_ckpt *c, const char *tmp, hs_agreement *beat)
+{
+    tensors *t = calloc(3, sizeof *t);
+    int n = 0;
+    hs_status st = t != NULL ? list_tensors(c, tmp, t, &n) : HS_FAIL(MEMORY, "no memory for names of files");
+    for (int i = 0; i < n && st == HS_OK; i++) {
+        const hs_st_sources *s = t[i].sources;
+        st = hs_safetensors_put_slices(c->io, t[i].path, s->s, s->held, s->n, c->ps->tp_rank, beat);
+    }
+    free(t);
+    return st;
+}
+
+static hs_status sum_and_publish(hs_ckpt *c, const char *tmp, hs_agreement *beat)
+{
+    hs_ckpt_dir to = { .io = c->io, .dir = tmp, .written = true, .beat = beat };
+    return fill_and_publish(c, &to);
+}
+
+static hs_status go_through(hs_ckpt *c, phase *f, bool all, const char *tmp)
+{
+    hs_agreement a = hs_agree_begin(c->comm, c->beat);
+    const hs_status st = all || c->comm->rank == 0 ? f(c, tmp, &a) : HS_OK;
+    return hs_agree_end(&a, st);
+}
+
+// Of rank 0's process, for the temporary name; and the step is the same everywhere.
+static hs_status settle_name(hs_ckpt *c, char tmp[HS_PATH])
+{
+    double x[3] = { c->comm->rank == 0 ? (double)getpid() : 0, (double)c->state.step, -(double)c->state.step };
+    c->comm->about = "a checkpoint";
+    c->comm->all_reduce(c->comm, NULL, x, HS_COUNT(x), HS_F64, HS_REDUCE_MAX);
+    HS_TRY(c->comm->poll(c->comm));
+    if (x[1] != -x[2])
+        return HS_FAIL(INTERNAL, "ranks save steps from %.0f to %.0f", -x[2], x[1]);
+    return tmp_name(c, (long)x[0], tmp);
+}
+
+static hs_status write_together(hs_ckpt *c)
+{
+    char tmp[HS_PATH];
+    HS_TRY(settle_name(c, tmp));
+    hs_status st = go_through(c, make_files, false, tmp);
+    if (st == HS_OK)
+        st = go_through(c, put_slices, true, tmp);
+    if (st == HS_OK)
+        st = go_through(c, sum_and_publish, false, tmp);
+    if (c->comm->rank == 0)
+        clean_up(c, tmp, st);
+    return st;
+}
+
+static hs_status write_checkpoint(hs_ckpt *c) { return c->comm != NULL ? write_together(c) : write_alone(c); }
 
 // ---- the thread
 static void *writer(void *arg)
@@ -235,67 +357,45 @@ hs_status hs_ckpt_wait(hs_ckpt *c)
 }
 
 // ---- set-up
-hs_status hs_ckpt_check_params(const hs_params *ps)
+// The way from a folder in `dir` to `to`; both are absolute and without links.
+static hs_status way_to(const char *dir, const char *to, char out[HS_PATH])
 {
-    if (!ps->allocated)
-        return HS_FAIL(INTERNAL, "parameters are saved before they are laid out");
-    if (ps->tp_size != 1)
-        return HS_FAIL(UNSUPPORTED, "checkpoints of %d tensor-parallel ranks need parallel/ to gather them", ps->tp_size);
-    return HS_OK;
-}
-
-size_t hs_ckpt_bytes(const hs_params *ps)
-{
-    const hs_params_bytes b = hs_params_bytes_of(ps);
-    return b.master + b.saved;
-}
-
-// Pages are taken now: a save never runs out of memory.
-static hs_status add_snapshot(hs_ckpt *c, const hs_slab *slab)
-{
-    void *copy;
-    if (!hs_dtype_is_float(slab->spec.dtype) || slab->spec.bytes != NULL)
-        return HS_FAIL(UNSUPPORTED, "slab %s: checkpoints hold tensors of floats only", slab->spec.name);
-    if (hs_params_alloc_host(c->ps, slab->bytes, &copy) != HS_OK)
-        return HS_FAIL(MEMORY, "no memory for a snapshot of slab %s: %zu bytes", slab->spec.name, slab->bytes);
-    memset(copy, 0, slab->bytes);
-    c->snapshot[c->n_snapshots++] = (copied){ slab, copy };
-    return HS_OK;
-}
-
-static hs_status make_snapshots(hs_ckpt *c, const hs_params *ps)
-{
-    if (ps->master->adopted)
-        return HS_FAIL(INTERNAL, "values that are adopted are not snapshots' to copy: hs_ckpt_export writes them");
-    c->snapshot = calloc((size_t)ps->n_slabs, sizeof *c->snapshot);
-    if (c->snapshot == NULL)
-        return HS_FAIL(MEMORY, "no memory for a list of %d slabs", ps->n_slabs);
-    HS_TRY(add_snapshot(c, ps->master));
-    for (int i = 0; i < ps->n_slabs; i++)
-        if (ps->slab[i]->spec.saved)
-            HS_TRY(add_snapshot(c, ps->slab[i]));
-    if (c->n_snapshots == 1)
-        return HS_FAIL(INTERNAL, "parameters without an optimizer's slabs cannot be resumed from: hs_ckpt_export writes them");
-    return HS_OK;
+    size_t same = 0;
+    while (dir[same] && dir[same] == to[same])
+        same++;
+    if ((dir[same] && dir[same] != '/') || (to[same] && to[same] != '/'))
+        while (same > 0 && dir[--same] != '/')
+            ;
+    hs_text t = { 0 };
+    hs_text_add(&t, "..");
+    for (const char *p = dir + same; *p; p++)
+        if (*p == '/' && p[1])
+            hs_text_add(&t, "/..");
+    hs_text_add(&t, "%s", to + same);
+    const hs_status st = t.failed ? HS_FAIL(MEMORY, "%s: no memory for a path", to) : hs_path_join(out, "%s", t.p);
+    hs_text_free(&t);
+    return st;
 }
 
 // Once: what an adapter is trained beside does not change meanwhile.
-static hs_status find_base(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
+static hs_status find_base(hs_ckpt *c, const hs_ckpt_opts *o, hs_agreement *beat)
 {
     hs_weights w;
     char path[HS_PATH];
-    c->adapter = hs_params_adapter(ps) != NULL && o->files != NULL;
     if (!c->adapter)
         return HS_OK;
     if (o->base == NULL || !realpath(o->base, c->base))
         return HS_FAIL(USAGE, "%s: no such folder: the model that an adapter is trained beside", o->base != NULL ? o->base : "");
+    if (!realpath(c->dir, path))
+        return HS_FAIL(SYSTEM, "%s: %s", c->dir, strerror(errno));
+    HS_TRY(way_to(path, c->base, c->base_path));
     HS_TRY(hs_weights_open(&w, c->base));
     hs_status st = HS_OK;
     for (int i = 0; i < w.n_files && st == HS_OK; i++) {
         hs_file_sum sum;
         st = hs_path_join(path, "%s/%s", c->base, w.file_name[i]);
         if (st == HS_OK)
-            st = hs_hash_file(path, &sum);
+            st = hs_hash_file(path, &sum, beat);
         if (st == HS_OK)
             st = hs_manifest_add_base(&c->of_base, w.file_name[i], &sum);
     }
@@ -303,21 +403,55 @@ static hs_status find_base(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *p
     return st;
 }
 
+// By the first rank.
+static hs_status prepare_folder(hs_ckpt *c, const hs_ckpt_opts *o, hs_agreement *beat)
+{
+    HS_TRY(hs_make_dirs(c->io, c->dir));
+    hs_folder_clean(c->io, c->dir);
+    return find_base(c, o, beat);
+}
+
+static hs_status check(const hs_ckpt_opts *o, const hs_params *ps)
+{
+    const int ranks = o->comm != NULL ? o->comm->size : 1, world = o->world != NULL ? o->world->size : 1;
+    const int dp = o->grid != NULL ? o->grid->dp->size : 1, tp = o->grid != NULL ? o->grid->tp->size : 1;
+    if (!ps->allocated)
+        return HS_FAIL(INTERNAL, "parameters are saved before they are laid out");
+    if (ranks != world || ranks != dp * tp || tp != ps->tp_size)
+        return HS_FAIL(INTERNAL, "checkpoints of %d tensor-parallel ranks by %d x %d ranks, of %d and %d", ps->tp_size, dp, tp, ranks,
+                       world);
+    return HS_OK;
+}
+
+static hs_status sources_of(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
+{
+    const hs_snapshot *s = c->snapshots.s;
+    HS_TRY(hs_st_sources_model(&c->model, ps, o, s->stored));
+    if (hs_ckpt_has_second(o->files, ps))
+        HS_TRY(hs_st_sources_second(&c->second, ps, o, s->stored));
+    return optimizer_sources(&c->optimizer, ps, s + 1, c->snapshots.n - 1);
+}
+
 static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
 {
-    HS_TRY(hs_ckpt_check_params(ps));
+    HS_TRY(check(o, ps));
     HS_TRY(hs_path_join(c->dir, "%s", o->dir));
-    HS_TRY(hs_make_dirs(c->io, c->dir));
+    c->comm = o->comm != NULL && o->comm->size > 1 ? o->comm : NULL;
+    c->adapter = hs_params_adapter(ps) != NULL && o->files != NULL;
+    hs_agreement a = hs_agree_begin(o->world, c->beat);
+    HS_TRY(hs_agree_end(&a, c->comm == NULL || c->comm->rank == 0 ? prepare_folder(c, o, &a) : HS_OK));
+    hs_status st = HS_OK;
     if (access(c->dir, W_OK | X_OK) != 0) // now, not after the first thousand steps
-        return HS_FAIL(SYSTEM, "%s: checkpoints cannot be written here: %s", c->dir, strerror(errno));
-    hs_folder_clean(c->io, c->dir);
-    HS_TRY(make_snapshots(c, ps));
-    HS_TRY(find_base(c, o, ps));
-    HS_TRY(hs_st_sources_model(&c->model, ps, o, c->snapshot[0].copy));
-    if (hs_ckpt_has_second(o->files, ps))
-        HS_TRY(hs_st_sources_second(&c->second, ps, o, c->snapshot[0].copy));
-    HS_TRY(optimizer_sources(&c->optimizer, ps, c->snapshot + 1, c->n_snapshots - 1));
-    return start_thread(c);
+        st = HS_FAIL(SYSTEM, "%s: checkpoints cannot be written here: %s", c->dir, strerror(errno));
+    if (st == HS_OK)
+        st = hs_snapshots_list(&c->snapshots, ps);
+    HS_TRY(hs_agree(o->world, st)); // none is missing in what follows
+    st = hs_snapshots_make(&c->snapshots, ps, o);
+    if (st == HS_OK)
+        st = sources_of(c, o, ps);
+    if (st == HS_OK)
+        st = start_thread(c);
+    return hs_agree(o->world, st);
 }
 
 hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io)
@@ -326,7 +460,7 @@ hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params
     if (c == NULL)
         return HS_FAIL(MEMORY, "no memory for the checkpoint writer");
     c->io = io, c->ps = ps;
-    c->keep = o->keep;
+    c->keep = o->keep, c->beat = 10;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     const hs_status st = init(c, o, ps);
@@ -337,6 +471,8 @@ hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params
     *out = c;
     return HS_OK;
 }
+
+void hs_ckpt_set_beat(hs_ckpt *c, double seconds) { c->beat = seconds; }
 
 hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps) { return hs_ckpt_new_with(out, o, ps, &hs_io_system); }
 
@@ -355,9 +491,7 @@ void hs_ckpt_free(hs_ckpt *c)
     }
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
-    for (int i = 0; i < c->n_snapshots; i++)
-        hs_params_free_host(c->ps, c->snapshot[i].copy);
-    free(c->snapshot);
+    hs_snapshots_free(&c->snapshots, c->ps);
     hs_st_sources_free(&c->model);
     hs_st_sources_free(&c->second);
     hs_st_sources_free(&c->optimizer);
@@ -373,10 +507,7 @@ hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t,
     if (yaml == NULL) // what became of the one before is still to be told
         return HS_FAIL(MEMORY, "no memory for the configuration");
     const hs_status before = hs_ckpt_wait(c);
-    for (int i = 0; i < c->n_snapshots; i++) {
-        const hs_slab *slab = hs_params_slab(ps, c->snapshot[i].slab->spec.name);
-        hs_params_read_slab(ps, slab, c->snapshot[i].copy);
-    }
+    hs_snapshots_take(&c->snapshots, ps);
     free(c->config_yaml);
     c->config_yaml = yaml, c->state = *t, c->info = *m, c->tok = tok, c->is_best = is_best;
     pthread_mutex_lock(&c->lock);
@@ -390,6 +521,8 @@ hs_status hs_ckpt_go_on(hs_ckpt *c, const hs_train_state *t)
 {
     char name[HS_STEP_NAME];
     int64_t now = -1;
+    if (c->comm != NULL && c->comm->rank > 0)
+        return HS_OK;
     hs_pointer_read(c->dir, "BEST", &now);
     if (now == t->best_step || !hs_folder_has_best(c->dir, t))
         return HS_OK;

@@ -78,7 +78,7 @@ static hs_status read_targets(const hs_json *j, hs_peft *p)
     return t.failed ? HS_FAIL(MEMORY, "%s: no memory for its targets", j->path) : HS_OK;
 }
 
-// As it stands, or beside the adapter's own folder.
+// As it stands, or beside the adapter's own folder; a run that was moved with its base finds it by the way from one to the other.
 static hs_status read_base(const hs_json *j, const char *dir, hs_peft *p)
 {
     const char *base = hs_json_text(j, "base_model_name_or_path");
@@ -87,6 +87,8 @@ static hs_status read_base(const hs_json *j, const char *dir, hs_peft *p)
     HS_TRY(hs_path_join(p->base, "%s", base));
     if (!hs_is_dir(p->base) && base[0] != '/')
         HS_TRY(hs_path_join(p->base, "%s/%s", dir, base));
+    if (!hs_is_dir(p->base))
+        hs_manifest_base_path(dir, p->base);
     if (!hs_is_dir(p->base))
         return HS_FAIL(USAGE,
                        "%s: \"base_model_name_or_path\" is \"%.200s\", which is no folder here: the model that the adapter belongs to",

@@ -7,7 +7,7 @@
 //
 // Such a folder opens wherever a checkpoint does (hs_weights_open): as the base with its weights merged, w + alpha / rank B A, or, where
 // the parameters wear pairs of their own, with the pairs apart. A checkpoint of a run that trains an adapter is such a folder, with
-// config.json, the tokenizer and train/; the base is named, summed (train/manifest.json) and not copied.
+// config.json, the tokenizer and train/; the base is named, summed (train/manifest.json, with the way to it from there) and not copied.
 #ifndef HS_DATA_PEFT_H
 #define HS_DATA_PEFT_H
 #include "core/graph/adapter.h"

@@ -54,31 +54,51 @@ static hs_status add_entry(hs_text *h, const hs_st_tensor *t, uint64_t *offset)
     return HS_OK;
 }
 
-static hs_status write_header(hs_out *o, const hs_st_source *const *order, int n)
+// The size of the header's text, 8 bytes, and the text.
+static hs_status make_header(hs_st_layout *l, const char *path, int n)
 {
-    hs_text h = { 0 };
-    uint8_t size[8];
+    hs_text *h = &l->header;
     uint64_t offset = 0;
-    hs_status st = HS_OK;
-    hs_text_add(&h, "{\"__metadata__\":{\"format\":\"pt\"}"); // transformers refuses a file without it
-    for (int i = 0; i < n && st == HS_OK; i++) {
-        if (i > 0 && strcmp(order[i]->t.name, order[i - 1]->t.name) == 0)
-            st = HS_FAIL(INTERNAL, "%s: tensor \"%s\" is given twice", o->path, order[i]->t.name);
-        else
-            st = add_entry(&h, &order[i]->t, &offset);
+    hs_text_add(h, "%8s{\"__metadata__\":{\"format\":\"pt\"}", ""); // transformers refuses a file without it
+    for (int i = 0; i < n; i++) {
+        if (i > 0 && strcmp(l->order[i]->t.name, l->order[i - 1]->t.name) == 0)
+            return HS_FAIL(INTERNAL, "%s: tensor \"%s\" is given twice", path, l->order[i]->t.name);
+        l->at[i] = offset;
+        HS_TRY(add_entry(h, &l->order[i]->t, &offset));
     }
-    hs_text_add(&h, "}");
-    while ((sizeof size + h.n) % ALIGN != 0 && !h.failed)
-        hs_text_add(&h, " ");
-    if (st == HS_OK && h.failed)
-        st = HS_FAIL(MEMORY, "%s: no memory for the header", o->path);
-    for (int i = 0; i < HS_COUNT(size); i++)
-        size[i] = (uint8_t)((uint64_t)h.n >> (8 * i));
-    if (st == HS_OK)
-        st = hs_out_write(o, size, sizeof size);
-    if (st == HS_OK)
-        st = hs_out_write(o, h.p, h.n);
-    hs_text_free(&h);
+    hs_text_add(h, "}");
+    while (h->n % ALIGN != 0 && !h->failed)
+        hs_text_add(h, " ");
+    if (h->failed)
+        return HS_FAIL(MEMORY, "%s: no memory for the header", path);
+    for (int i = 0; i < 8; i++)
+        h->p[i] = (char)((uint64_t)(h->n - 8) >> (8 * i));
+    for (int i = 0; i < n; i++)
+        l->at[i] += h->n;
+    l->bytes = h->n + offset;
+    return HS_OK;
+}
+
+void hs_st_layout_free(hs_st_layout *l)
+{
+    hs_text_free(&l->header);
+    free(l->order);
+    free(l->at);
+    *l = (hs_st_layout){ 0 };
+}
+
+hs_status hs_st_layout_make(hs_st_layout *l, const char *path, const hs_st_source *s, int n)
+{
+    *l = (hs_st_layout){ .order = malloc(((size_t)n + 1) * sizeof *l->order), .at = malloc(((size_t)n + 1) * sizeof *l->at) };
+    hs_status st = l->order && l->at ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for %d tensors", path, n);
+    for (int i = 0; i < n && st == HS_OK; i++)
+        l->order[i] = &s[i];
+    if (st == HS_OK) {
+        qsort(l->order, (size_t)n, sizeof *l->order, by_alignment);
+        st = make_header(l, path, n);
+    }
+    if (st != HS_OK)
+        hs_st_layout_free(l);
     return st;
 }
 
@@ -180,33 +200,28 @@ hs_status hs_st_source_values(const hs_st_source *s, float *dst)
     return HS_OK;
 }
 
-static hs_status write_tensors(hs_out *o, const hs_st_source *const *order, int n)
+static hs_status write_all(hs_out *o, const hs_st_layout *l, int n)
 {
+    HS_TRY(hs_out_write(o, l->header.p, l->header.n));
     for (int i = 0; i < n; i++)
-        HS_TRY(hs_st_source_write(o, order[i]));
+        HS_TRY(hs_st_source_write(o, l->order[i]));
     return HS_OK;
 }
 
 hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum)
 {
-    const hs_st_source **order = malloc((size_t)(n > 0 ? n : 1) * sizeof *order);
-    if (order == NULL)
-        return HS_FAIL(MEMORY, "%s: no memory for %d tensors", path, n);
-    for (int i = 0; i < n; i++)
-        order[i] = &s[i];
-    qsort(order, (size_t)n, sizeof *order, by_alignment);
+    hs_st_layout l;
     hs_out o;
+    HS_TRY(hs_st_layout_make(&l, path, s, n));
     hs_status st = hs_out_open(&o, io, path);
     if (st == HS_OK) {
-        st = write_header(&o, order, n);
-        if (st == HS_OK)
-            st = write_tensors(&o, order, n);
+        st = write_all(&o, &l, n);
         if (st == HS_OK)
             st = hs_out_close(&o, sum);
         else
             hs_out_abort(&o);
     }
-    free(order);
+    hs_st_layout_free(&l);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 

@@ -1,4 +1,4 @@
-// weights: one file or shards behind one sorted list of names, read by blocks: beside the slabs there is room for one logical tensor.
+// weights: one file or shards behind one sorted list of names, and what of it fits.
 #include "data/checkpoint/weights.h"
 #include "core/base/log.h"
 #include "data/base/hf_folder.h"
@@ -240,42 +240,6 @@ static void add_shape(hs_text *t, int n_dims, const int64_t *dim)
     hs_text_add(t, "]");
 }
 
-// ---- one tensor into its slab
-enum { BLOCK = 1 << 18 }; // floats
-
-static void read_f32(const hs_st_entry *e, int64_t first, int64_t n, float *dst, char *aligned)
-{
-    const size_t width = hs_dtype_bytes(e->dtype);
-    const char *from = (const char *)e->data + (size_t)first * width;
-    if (e->dtype == HS_F32) {
-        memcpy(dst, from, (size_t)n * width);
-        return;
-    }
-    for (int64_t i = 0; i < n; i += BLOCK) { // the file may hold them at odd addresses
-        const int64_t piece = n - i < BLOCK ? n - i : BLOCK;
-        memcpy(aligned, from + (size_t)i * width, (size_t)piece * width);
-        hs_convert(dst + i, HS_F32, aligned, e->dtype, piece);
-    }
-}
-
-typedef struct buffers {
-    float *logical, *rows; // one logical tensor; some rows of the file
-    char *aligned;
-} buffers;
-
-// File [in, out] to logical [out, in].
-static void read_turned(const hs_st_entry *e, buffers *b)
-{
-    const int64_t in = e->dim[0], out = e->dim[1];
-    const int64_t high = out < BLOCK ? BLOCK / (out > 0 ? out : 1) : 1, wide = out < BLOCK ? out : BLOCK;
-    for (int64_t i = 0; i < in; i += high)
-        for (int64_t o = 0; o < out; o += wide) {
-            const int64_t n_in = in - i < high ? in - i : high, n_out = out - o < wide ? out - o : wide;
-            read_f32(e, i * out + o, n_in * n_out, b->rows, b->aligned);
-            hs_turn_f32(b->logical + o * in + i, in, b->rows, n_out, n_in, n_out);
-        }
-}
-
 // Dimensions of a piece as the file has them.
 static void dims_of(const hs_param *p, const hs_name_piece *piece, int64_t dim[HS_MAX_DIMS])
 {
@@ -438,7 +402,7 @@ static bool in_scopes(const char *scopes, const char *ours)
 static bool is_head(const hs_weights *w, const char *ours) { return w->files != NULL && in_scopes(w->files->heads, ours); }
 
 // A head that the file lacks, one of other labels, or one that is wanted anew.
-static bool begins_anew(const hs_weights *w, const hs_param *p, const hs_name_piece *piece, const hs_st_entry *e)
+bool hs_weights_begin_anew(const hs_weights *w, const hs_param *p, const hs_name_piece *piece, const hs_st_entry *e)
 {
     return w->heads_open && is_head(w, p->name) && (e == NULL || !shape_fits(p, piece, e) || in_scopes(w->fresh, p->name));
 }
@@ -456,7 +420,7 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
         if (found != NULL)
             found->used = true;
         hs_weights_expect_pair(w, p, &piece[k]);
-        if (begins_anew(w, p, &piece[k], e)) {
+        if (hs_weights_begin_anew(w, p, &piece[k], e)) {
             w->n_fresh++;
             continue;
         }
@@ -490,56 +454,6 @@ hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const h
         (uintptr_t)e->data % sizeof(float) == 0)
         *out = e->data;
     return HS_OK;
-}
-
-static bool wants(const hs_slab *slab, const hs_param *p) { return hs_slab_has(slab, p) && !hs_slab_adopted(slab, p); }
-
-static hs_status buffers_alloc(buffers *b, const hs_params *ps, const hs_slab *slab, const char *dir)
-{
-    size_t most = 1;
-    for (int i = 0; i < ps->n_params; i++)
-        most = wants(slab, ps->param[i]) && ps->param[i]->n > most ? ps->param[i]->n : most;
-    *b = (buffers){ malloc(most * sizeof(float)), malloc(BLOCK * sizeof(float)), malloc(BLOCK * sizeof(double)) };
-    return b->logical && b->rows && b->aligned ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for a tensor of %zu elements", dir, most);
-}
-
-static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user, buffers *b,
-                            hs_slab *slab)
-{
-    hs_name_piece piece[HS_NAME_PIECES];
-    float *const whole = b->logical;
-    int n, found = 0;
-    HS_TRY(pieces(p, user, piece, &n));
-    for (int k = 0; k < n; k++) {
-        const hs_weight *tensor = hs_weights_lookup(w, piece[k].name);
-        if (tensor == NULL || begins_anew(w, p, &piece[k], tensor->entry))
-            continue;
-        const hs_st_entry *e = tensor->entry;
-        const int64_t elements = (int64_t)(e->bytes / hs_dtype_bytes(e->dtype));
-        b->logical = whole + (piece[k].part > 0 ? (piece[k].part - 1) * elements : 0);
-        if (piece[k].transposed)
-            read_turned(e, b);
-        else
-            read_f32(e, 0, elements, b->logical, b->aligned);
-        if (slab == ps->master && hs_weights_merges(w, ps, p, &piece[k]))
-            HS_TRY(hs_weights_merge(w, &piece[k], b->logical));
-        found++;
-    }
-    b->logical = whole;
-    return n > 0 && found == n ? hs_params_import(ps, slab, p, whole) : HS_OK;
-}
-
-hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab)
-{
-    buffers b;
-    hs_status st = buffers_alloc(&b, ps, slab, w->dir);
-    for (int i = 0; i < ps->n_params && st == HS_OK; i++)
-        if (wants(slab, ps->param[i]))
-            st = read_param(w, ps, ps->param[i], pieces, user, &b, slab);
-    free(b.logical);
-    free(b.rows);
-    free(b.aligned);
-    return st;
 }
 
 // ---- what is left over

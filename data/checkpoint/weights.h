@@ -56,7 +56,8 @@ hs_status hs_weights_fit(hs_weights *w);
 // Where the file has a parameter just as it is stored here - f32, whole, not turned, not padded, aligned; NULL: nowhere.
 hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user,
                                const void **out);
-// Parameters that the slab lacks or has adopted, and tensors that the file lacks, are passed over.
+// Only what is stored here is read (weights_read.c). Parameters that the slab lacks or has adopted, and tensors that the file lacks, are
+// passed over.
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
 
 // ---- of the files of this folder
@@ -64,6 +65,8 @@ hs_status hs_weights_add_file(hs_weights *w, const char *path);
 hs_status hs_weights_sort(hs_weights *w);                            // by name; of two of a name the adapter's stays
 hs_weight *hs_weights_lookup(const hs_weights *w, const char *name); // under any of the names a tensor may have. NULL: there is none
 void hs_weights_note(hs_weights *w, const char *line);               // something does not fit
+// A head that the file lacks (e NULL), one of other labels, or one that is wanted anew.
+bool hs_weights_begin_anew(const hs_weights *w, const hs_param *p, const hs_name_piece *piece, const hs_st_entry *e);
 static inline bool hs_weight_of_adapter(const hs_weights *w, const hs_weight *t) { return w->adapter > 0 && t->file == w->adapter - 1; }
 
 // ---- an adapter's folder (weights_adapter.c)
@@ -72,8 +75,11 @@ hs_status hs_weights_open_adapted(hs_weights *w, const char *dir);
 void hs_weights_expect_pair(hs_weights *w, const hs_param *p, const hs_name_piece *piece);
 // Is there a pair beside this tensor that p's own parameters do not wear apart?
 bool hs_weights_merges(const hs_weights *w, const hs_params *ps, const hs_param *p, const hs_name_piece *piece);
-// values += scale B A: [out, in], as ours are. Two rows of room are taken.
-hs_status hs_weights_merge(const hs_weights *w, const hs_name_piece *piece, float *values);
+// values += scale B A, of a rectangle of the tensor [out, in], as ours are; its rows lie behind each other. Two rows of room are taken.
+typedef struct hs_rect {
+    int64_t row, col, rows, cols;
+} hs_rect;
+hs_status hs_weights_merge(const hs_weights *w, const hs_name_piece *piece, const hs_rect *at, float *values);
 
 // config.json at that path, of a model whose tensors are these (hs_ckpt_read_info, without a directory). m: as there.
 hs_status hs_config_read(const char *path, const hs_weights *w, const hs_model_files *const *known, int n_known, hs_model_info *m);

@@ -143,26 +143,26 @@ static void read_row(const hs_st_entry *e, int64_t first, int64_t n, float *to, 
     hs_convert(to, HS_F32, aligned, e->dtype, n);
 }
 
-hs_status hs_weights_merge(const hs_weights *w, const hs_name_piece *piece, float *values)
+hs_status hs_weights_merge(const hs_weights *w, const hs_name_piece *piece, const hs_rect *at, float *values)
 {
     const pair found = pair_of(w, piece);
     const hs_st_entry *a = found.a->entry, *b = found.b->entry;
-    const int64_t rank = a->dim[0], in = a->dim[1], out = b->dim[0], most = in > rank ? in : rank;
+    const int64_t rank = a->dim[0], in = a->dim[1], cols = at->cols, most = cols > rank ? cols : rank;
     const float scale = (float)hs_adapter_scale(w->peft->alpha, rank, w->peft->rslora);
-    float *first = malloc((size_t)(rank * in) * sizeof *first), *row = malloc((size_t)(rank + in) * sizeof *row);
+    float *first = malloc((size_t)(rank * cols) * sizeof *first), *row = malloc((size_t)(rank + cols) * sizeof *row);
     double *aligned = malloc((size_t)most * sizeof *aligned);
     hs_status st = first && row && aligned ? HS_OK : HS_FAIL(MEMORY, "no memory for a pair of rank %lld", (long long)rank);
     float *sum = row ? row + rank : NULL;
     for (int64_t r = 0; r < rank && st == HS_OK; r++)
-        read_row(a, r * in, in, first + r * in, aligned);
-    for (int64_t o = 0; o < out && st == HS_OK; o++) { // the sum by itself, as PEFT has it: small numbers are not lost one by one
-        read_row(b, o * rank, rank, row, aligned);
-        memset(sum, 0, (size_t)in * sizeof *sum);
+        read_row(a, r * in + at->col, cols, first + r * cols, aligned);
+    for (int64_t o = 0; o < at->rows && st == HS_OK; o++) { // the sum by itself, as PEFT has it: small numbers are not lost one by one
+        read_row(b, (at->row + o) * rank, rank, row, aligned);
+        memset(sum, 0, (size_t)cols * sizeof *sum);
         for (int64_t r = 0; r < rank; r++)
-            for (int64_t i = 0; i < in; i++)
-                sum[i] += row[r] * first[r * in + i];
-        for (int64_t i = 0; i < in; i++)
-            values[o * in + i] += scale * sum[i];
+            for (int64_t i = 0; i < cols; i++)
+                sum[i] += row[r] * first[r * cols + i];
+        for (int64_t i = 0; i < cols; i++)
+            values[o * cols + i] += scale * sum[i];
     }
     free(first);
     free(row);

@@ -154,7 +154,7 @@ SIMPLE(mkdir, MKDIR, mkdir(path, mode), mode_t mode)
 SIMPLE(unlink, UNLINK, unlink(path))
 SIMPLE(rmdir, RMDIR, rmdir(path))
 
-static const hs_io bad_io = { bad_open, bad_write, bad_fsync, bad_close, bad_rename, bad_mkdir, bad_unlink, bad_rmdir };
+static const hs_io bad_io = { bad_open, bad_write, bad_fsync, bad_close, bad_rename, bad_mkdir, bad_unlink, bad_rmdir, pwrite, ftruncate };
 
 // ---- a run that saves
 static const struct {

@@ -317,6 +317,46 @@ static void base_changed(void **state)
     subject_close(&s);
 }
 
+// A run and its base go to another place, together.
+static void moved(void **state)
+{
+    (void)state;
+    subject s;
+    char path[1024], dir[512], base[512], step[600], old[512], now[512];
+    const hs_optim_config optim = adamw();
+    const hs_train_state at = { .step = 1, .seed = 1, .best_val_loss = -1 };
+    hs_ckpt *c;
+    hs_peft p;
+    subject_open(&s, "bert-class");
+    mkdir(scratch_path("old"), 0777), mkdir(scratch_path("old/models"), 0777), mkdir(scratch_path("old/models/base"), 0777);
+    scratch_write("old/models/base/config.json", "{}", 2);
+    snprintf(path, sizeof path, "%.900s/model.safetensors", s.peft.base);
+    copy_file(path, "old/models/base/model.safetensors");
+    snprintf(base, sizeof base, "%s", scratch_path("old/models/base"));
+    snprintf(dir, sizeof dir, "%s", scratch_path("old/runs/a/checkpoints"));
+    hs_ckpt_opts o = opts_of(&s, dir);
+    o.base = base;
+    s.g.adapter = &s.spec;
+    hs_engine *e = golden_engine(&s.g, NULL, &optim);
+    OK(hs_ckpt_new(&c, &o, e->params));
+    OK(hs_ckpt_save(c, e->params, &at, &s.g.info, NULL, "", false));
+    hs_ckpt_free(c);
+    snprintf(old, sizeof old, "%s", scratch_path("old"));
+    snprintf(now, sizeof now, "%s", scratch_path("now"));
+    assert_int_equal(rename(old, now), 0);
+    OK(hs_ckpt_resolve(scratch_path("now/runs/a"), HS_CKPT_TRAIN, step, sizeof step));
+    OK(hs_peft_read(&p, step));
+    assert_non_null(strstr(p.base, "/../../../models/base"));
+    hs_peft_free(&p);
+    OK(hs_ckpt_load_params(step, &o, e->params));
+    snprintf(path, sizeof path, "%s/models/base", now);
+    assert_int_equal(rename(path, scratch_path("elsewhere")), 0); // not with it
+    FAILS(USAGE, "which is no folder here", hs_peft_read(&p, step));
+    hs_peft_free(&p);
+    hs_engine_free(e);
+    subject_close(&s);
+}
+
 #define CONFIG(more)                                                                                                                       \
     "{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":8,\"base_model_name_or_path\":\"" HS_TESTS_DIR "/golden/encoders/bert\"" more "}"
 
@@ -417,7 +457,7 @@ static void targets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(outputs), cmocka_unit_test(gradients),    cmocka_unit_test(steps),
-                                        cmocka_unit_test(written), cmocka_unit_test(base_changed), cmocka_unit_test(refused),
-                                        cmocka_unit_test(misfits), cmocka_unit_test(targets) };
+                                        cmocka_unit_test(written), cmocka_unit_test(base_changed), cmocka_unit_test(moved),
+                                        cmocka_unit_test(refused), cmocka_unit_test(misfits),      cmocka_unit_test(targets) };
     return cmocka_run_group_tests_name("peft", tests, scratch_open, scratch_close);
 }

@@ -14,23 +14,28 @@
 #include <string.h>
 #include <unistd.h>
 
-static void add(hs_params *ps, const char *name, hs_role role, int parts, int pad, int64_t rows, int64_t cols)
+static void add(hs_params *ps, const char *name, hs_role role, hs_shard shard, int parts, int pad, int64_t rows, int64_t cols)
 {
-    const hs_param_spec spec = {
-        .name = name, .role = role, .init = HS_INIT_ZERO, .parts = parts, .pad_rows = pad, .n_dims = cols ? 2 : 1, .dim = { rows, cols }
-    };
+    const hs_param_spec spec = { .name = name,
+                                 .role = role,
+                                 .shard = shard,
+                                 .init = HS_INIT_ZERO,
+                                 .parts = parts,
+                                 .pad_rows = pad,
+                                 .n_dims = cols ? 2 : 1,
+                                 .dim = { rows, cols } };
     hs_param *p;
     if (hs_params_get(ps, &spec, &p) != HS_OK)
         abort();
 }
 
-static void add_pair(hs_params *ps, const char *scope, hs_role role, int parts, int64_t rows, int64_t cols)
+static void add_pair(hs_params *ps, const char *scope, hs_role role, hs_shard shard, int parts, int64_t rows, int64_t cols)
 {
     char name[64];
     snprintf(name, sizeof name, "%s.weight", scope);
-    add(ps, name, role, parts, 0, rows, cols);
+    add(ps, name, role, shard, parts, 0, rows, cols);
     snprintf(name, sizeof name, "%s.bias", scope);
-    add(ps, name, role == HS_NORM ? HS_NORM : HS_BIAS, parts, 0, rows, 0);
+    add(ps, name, role == HS_NORM ? HS_NORM : HS_BIAS, shard == HS_SHARD_ROW ? HS_SHARD_NONE : shard, parts, 0, rows, 0);
 }
 
 static void add_block(hs_params *ps, int layer, int64_t c)
@@ -38,15 +43,17 @@ static void add_block(hs_params *ps, int layer, int64_t c)
     static const struct {
         const char *name;
         hs_role role;
+        hs_shard shard;
         int parts, rows, cols;
     } parts[] = {
-        { "ln_1", HS_NORM, 1, 1, 0 }, { "attn.qkv", HS_WEIGHT, 3, 3, 1 }, { "attn.proj", HS_WEIGHT, 1, 1, 1 },
-        { "ln_2", HS_NORM, 1, 1, 0 }, { "mlp.up", HS_WEIGHT, 1, 4, 1 },   { "mlp.down", HS_WEIGHT, 1, 1, 4 },
+        { "ln_1", HS_NORM, HS_SHARD_NONE, 1, 1, 0 },       { "attn.qkv", HS_WEIGHT, HS_SHARD_COL, 3, 3, 1 },
+        { "attn.proj", HS_WEIGHT, HS_SHARD_ROW, 1, 1, 1 }, { "ln_2", HS_NORM, HS_SHARD_NONE, 1, 1, 0 },
+        { "mlp.up", HS_WEIGHT, HS_SHARD_COL, 1, 4, 1 },    { "mlp.down", HS_WEIGHT, HS_SHARD_ROW, 1, 1, 4 },
     };
     for (int i = 0; i < HS_COUNT(parts); i++) {
         char scope[48];
         snprintf(scope, sizeof scope, "h%d.%s", layer, parts[i].name);
-        add_pair(ps, scope, parts[i].role, parts[i].parts, parts[i].rows * c, parts[i].cols * c);
+        add_pair(ps, scope, parts[i].role, parts[i].shard, parts[i].parts, parts[i].rows * c, parts[i].cols * c);
     }
 }
 
@@ -59,38 +66,72 @@ hs_device *ckpt_device(void)
     return d;
 }
 
-static hs_params *list(const char *optim, const char *freeze, int64_t width, int64_t context, int64_t vocab, int layers)
+typedef struct size {
+    int64_t width, context, vocab;
+    int layers;
+} size;
+static const size usual = { 16, 12, 50, 2 };
+
+static hs_params *list(const char *optim, hs_dtype moments, const char *freeze, size z, int tp_rank, int tp)
 {
     hs_params *ps;
-    if (hs_params_new(&ps, 1, 0, 1) != HS_OK || hs_params_freeze(ps, freeze, "freeze") != HS_OK)
+    if (hs_params_new(&ps, 1, tp_rank, tp) != HS_OK || hs_params_freeze(ps, freeze, "freeze") != HS_OK)
         abort();
-    add(ps, "wte.weight", HS_EMBED, 1, 64, vocab, width);
-    add(ps, "wpe.weight", HS_EMBED, 1, 0, context, width);
-    for (int i = 0; i < layers; i++)
-        add_block(ps, i, width);
-    add_pair(ps, "ln_f", HS_NORM, 1, width, 0);
-    const hs_optim_config c = optim_named(optim ? optim : "adamw");
+    add(ps, "wte.weight", HS_EMBED, HS_SHARD_COL, 1, 64, z.vocab, z.width);
+    add(ps, "wpe.weight", HS_EMBED, HS_SHARD_NONE, 1, 0, z.context, z.width);
+    for (int i = 0; i < z.layers; i++)
+        add_block(ps, i, z.width);
+    add_pair(ps, "ln_f", HS_NORM, HS_SHARD_NONE, 1, z.width, 0);
+    hs_optim_config c = optim_named(optim ? optim : "adamw");
+    c.moments = moments;
     if (hs_params_declare_low(ps, HS_BF16) != HS_OK || (optim && hs_optim_declare(&c, ps) != HS_OK))
         abort();
     return ps;
 }
 
-static hs_params *build(const char *optim, const char *freeze, int64_t width, int64_t context, int64_t vocab, int layers)
+static hs_params *build(const char *optim, const char *freeze, size z)
 {
-    hs_params *ps = list(optim, freeze, width, context, vocab, layers);
+    hs_params *ps = list(optim, HS_F32, freeze, z, 0, 1);
     if (hs_params_alloc(ps, ckpt_device(), true) != HS_OK)
         abort();
     return ps;
 }
 
-hs_params *ckpt_params_listed(void) { return list(NULL, NULL, 16, 12, 50, 2); }
+// A slab's part on one of dp ranks: cut anywhere, in the middle of a row too; of a small parameter all of it on one of them.
+static void divide(hs_params *ps, hs_slab *s, int dp_rank, int dp)
+{
+    const size_t width = hs_dtype_bytes(s->spec.dtype);
+    s->bytes = 0;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        size_t first = p->n * (size_t)dp_rank / (size_t)dp, end = p->n * (size_t)(dp_rank + 1) / (size_t)dp;
+        if (p->n < 64)
+            first = i % dp == dp_rank ? 0 : p->n, end = p->n;
+        if (s->place[i].bytes > 0)
+            s->place[i] = (hs_place){ .offset = s->bytes, .bytes = (end - first) * width, .first = first };
+        s->bytes += (s->place[i].bytes + 64 * width - 1) / (64 * width) * (64 * width);
+    }
+}
 
-hs_params *ckpt_params_with(const char *optim, const char *freeze) { return build(optim, freeze, 16, 12, 50, 2); }
+hs_params *ckpt_params_rank(const ckpt_layout *l, const char *optim, hs_device *device)
+{
+    hs_params *ps = list(optim, strcmp(optim, "novograd") ? HS_F32 : HS_BF16, NULL, (size){ 16, 12, 200, 2 }, l->tp_rank, l->tp);
+    for (int i = 0; i < ps->n_slabs && l->divided; i++)
+        if ((ps->slab[i]->spec.saved && !ps->slab[i]->spec.per_tensor) || ps->slab[i] == ps->master)
+            divide(ps, ps->slab[i], l->dp_rank, l->dp);
+    if (hs_params_alloc(ps, device, true) != HS_OK)
+        abort();
+    return ps;
+}
+
+hs_params *ckpt_params_listed(void) { return list(NULL, HS_F32, NULL, usual, 0, 1); }
+
+hs_params *ckpt_params_with(const char *optim, const char *freeze) { return build(optim, freeze, usual); }
 hs_params *ckpt_params(bool moments) { return ckpt_params_with(moments ? "adamw" : NULL, NULL); }
 hs_params *ckpt_params_frozen(const char *freeze) { return ckpt_params_with("adamw", freeze); }
 hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int layers)
 {
-    return build("adamw", NULL, width, context, vocab, layers);
+    return build("adamw", NULL, (size){ width, context, vocab, layers });
 }
 
 hs_model_info ckpt_info(void)
@@ -154,10 +195,27 @@ void ckpt_fill(hs_params *ps, uint64_t key)
             const hs_param *p = ps->param[i];
             hs_slab *slab = hs_params_slab(ps, slabs[which]);
             float *logical = content(p, key, which);
-            if (hs_slab_has(slab, p) && hs_params_import(ps, slab, p, logical) != HS_OK)
+            if (hs_params_import(ps, slab, p, logical) != HS_OK)
                 abort();
             free(logical);
         }
+}
+
+// This rank's slices of a slab have those values, and its padding is zero.
+static bool slab_is(const hs_params *ps, const hs_slab *s, const hs_param *p, const float *expected)
+{
+    const size_t n = logical_count(p);
+    size_t first, here;
+    hs_slab_range(s, p, &first, &here);
+    float *both = malloc(n * sizeof(float)), *own = calloc(n, sizeof(float)), *stored = calloc(p->n, sizeof(float));
+    memcpy(both, expected, n * sizeof(float));
+    if (here) {
+        hs_params_read(ps, s, p, stored);
+        hs_params_export(ps, s, p, both), hs_params_export(ps, s, p, own);
+    }
+    const bool same = memcmp(expected, both, n * sizeof(float)) == 0 && n_set(stored, here) == n_set(own, n);
+    free(both), free(own), free(stored);
+    return same;
 }
 
 bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments)
@@ -165,14 +223,33 @@ bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments)
     bool same = true;
     for (int which = 0; which < (moments ? HS_COUNT(slabs) : 1); which++)
         for (int i = 0; i < ps->n_params; i++) {
-            const hs_param *p = ps->param[i];
-            const size_t n = logical_count(p);
-            float *expected = content(p, key, which), *logical = calloc(n, sizeof(float)), *stored = calloc(p->n, sizeof(float));
-            hs_params_read(ps, hs_params_slab(ps, slabs[which]), p, stored);
-            hs_param_export(p, stored, logical);
-            same = same && memcmp(expected, logical, n * sizeof(float)) == 0 && n_set(stored, p->n) == n_set(logical, n);
-            free(expected), free(logical), free(stored);
+            float *expected = content(ps->param[i], key, which);
+            same = same && slab_is(ps, hs_params_slab(ps, slabs[which]), ps->param[i], expected);
+            free(expected);
         }
+    return same;
+}
+
+// The low copy is whole, whatever the rank has of the values.
+bool ckpt_low_filled(const hs_params *ps, uint64_t key)
+{
+    bool same = true;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        float *expected = content(p, key, 0);
+        uint16_t *low = malloc(p->n * sizeof *low);
+        hs_params_read(ps, ps->low, p, low);
+        for (int part = 0; part < p->parts; part++) {
+            hs_param_slice s[3];
+            if (!hs_param_slices(p, ps->tp_rank, part, 0, p->n, s))
+                continue;
+            for (int64_t k = 0; k < s->rows * s->cols; k++) {
+                const int64_t row = part * hs_param_part_rows(p) + s->row + k / s->cols;
+                same = same && low[s->stored + (size_t)k] == hs_f32_bf16(expected[row * hs_param_cols(p) + s->col + k % s->cols]);
+            }
+        }
+        free(expected), free(low);
+    }
     return same;
 }
 

@@ -11,11 +11,18 @@ hs_params *ckpt_params_with(const char *optim, const char *freeze); // the same;
 hs_params *ckpt_params_frozen(const char *freeze);                  // the same, of AdamW
 hs_params *ckpt_params_of(int64_t width, int64_t context, int64_t vocab, int layers);
 hs_params *ckpt_params_listed(void); // without moments, and not laid out yet
-hs_device *ckpt_device(void);        // that they are laid out on: test_device; NULL: the host's memory
+typedef struct ckpt_layout {         // where a rank is
+    int dp_rank, dp, tp_rank, tp;
+    bool divided; // values and moments, over dp
+} ckpt_layout;
+// One rank's of a model with vocabulary 200.
+hs_params *ckpt_params_rank(const ckpt_layout *l, const char *optim, hs_device *device);
+hs_device *ckpt_device(void); // that they are laid out on: test_device; NULL: the host's memory
 hs_model_info ckpt_info(void);
 hs_status ckpt_read_info(const char *model_dir, hs_model_info *info); // hs_ckpt_read_info, where GPT-2 is known
 void ckpt_fill(hs_params *ps, uint64_t key);                          // values and moments; every bit pattern, NaNs among them
 bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments);    // the same bits, and zero in the padding
+bool ckpt_low_filled(const hs_params *ps, uint64_t key);              // the low copy, of all that is stored
 hs_train_state ckpt_state(int64_t step);
 bool ckpt_state_equal(const hs_train_state *a, const hs_train_state *b);
 hs_ckpt_opts ckpt_opts(const char *dir, int keep);

@@ -332,14 +332,14 @@ static void join_team(rank *r, int which, const char *axis, team *t, int index)
     m->comm = comm_of(axis, index, t->size, m);
 }
 
-static void rank_init(rank *r, team (*team)[MAX_RANKS], int index, int tp)
+static void rank_init(rank *r, team (*teams)[MAX_RANKS], int index, int tp)
 {
     const int dp_rank = index / tp, tp_rank = index % tp;
     r->index = index;
-    join_team(r, RANKS_TP, "tp", &team[RANKS_TP][dp_rank], tp_rank);
-    join_team(r, RANKS_DP, "dp", &team[RANKS_DP][tp_rank], dp_rank);
-    join_team(r, RANKS_WORLD, "world", &team[RANKS_WORLD][0], index);
-    join_team(r, RANKS_FILES, "files", &team[RANKS_FILES][0], index);
+    join_team(r, RANKS_TP, "tp", &teams[RANKS_TP][dp_rank], tp_rank);
+    join_team(r, RANKS_DP, "dp", &teams[RANKS_DP][tp_rank], dp_rank);
+    join_team(r, RANKS_WORLD, "world", &teams[RANKS_WORLD][0], index);
+    join_team(r, RANKS_FILES, "files", &teams[RANKS_FILES][0], index);
     const bool single = r->end[RANKS_DP].comm.size == 1;
     r->grid = (hs_grid){ .dp = single ? &hs_comm_self_dp : &r->end[RANKS_DP].comm, .tp = &r->end[RANKS_TP].comm };
 }

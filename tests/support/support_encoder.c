@@ -33,6 +33,11 @@ static hs_status settle(const hs_family *f, hs_settings *s, const encoder_opts *
     for (int i = 0; i < HS_COUNT(sizes); i++)
         if (hs_schema_find(f->settings, NULL, sizes[i].key).key)
             HS_TRY(hs_arch_set(f, s, sizes[i].key, sizes[i].value));
+    if (o->generator > 0) {
+        HS_TRY(hs_schema_set(f->settings, s->bytes, NULL, "model.mlm", "false", NULL)); // the generator's
+        HS_TRY(hs_arch_set(f, s, "model.generator", o->generator));
+        HS_TRY(hs_arch_set(f, s, "model.generator_heads", 4));
+    }
     static const char *const dropouts[] = { "model.dropout", "model.attention_dropout", "model.task_dropout" };
     for (int i = 0; i < HS_COUNT(dropouts); i++)
         if (hs_schema_find(f->settings, NULL, dropouts[i]).key)
