@@ -167,6 +167,15 @@ typedef struct hs_soft_attr {
     float temperature;
 } hs_soft_attr;
 hs_tensor *hs_soft_targets(hs_graph *g, hs_tensor *logits, hs_tensor *teacher, hs_tensor *target, hs_soft_attr attr);
+// The same of labels that are judged each by itself: T^2 x the mean over them of KL(sigmoid(teacher / T) || sigmoid(logits / T)).
+hs_tensor *hs_soft_labels(hs_graph *g, hs_tensor *logits, hs_tensor *teacher, hs_tensor *target, hs_soft_attr attr);
+// The same of a span: loss[b] is T^2 x the KL of where sequence b's starts, plus that of where it ends, each over its own rows; starts and
+// keys (NULL: none) as span_xent has them.
+typedef struct hs_soft_span_attr {
+    int32_t loss;
+    float temperature;
+} hs_soft_span_attr;
+hs_tensor *hs_soft_span(hs_graph *g, hs_tensor *logits, hs_tensor *teacher, hs_tensor *starts, hs_tensor *keys, hs_soft_span_attr attr);
 // Rows that go on to other nodes, x and teacher [N, C]: 1 - the cosine of both; the mean over the columns of (x - teacher)^2.
 typedef struct hs_match_attr {
     int32_t loss;

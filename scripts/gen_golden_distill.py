@@ -13,7 +13,7 @@ CASE/golden.safetensors, computed in f64 from the f32 values of the checkpoints,
     NAME.loss          f64 [1]        one loss alone; NAME.grad.*: f32, its gradients by the student, under transformers' names
 mlm: soft (predicted rows, T 2), all (every row, T 3), cosine and square (last hidden states), whole (5 soft + 2 hard + 1 cosine, as
 DistilBERT has it). relation: v2 (query, key, value of the teacher's first layer, in 4 heads), v1 (attention and value, last layers).
-sequence, regression, tokens, gpt2: soft (T 2).
+sequence: soft (T 2), numbers (regression), several (labels by themselves, T 3). tokens, gpt2: soft (T 2). span: soft (T 2), of start and end.
 """
 import pathlib
 import sys
@@ -59,6 +59,7 @@ CASES = {  # student, teacher
                          bert(hf.BertForSequenceClassification, 24, 1, 3, **LABELLED)),
     "tokens": lambda: (bert(hf.BertForTokenClassification, 16, 1, 2, **LABELLED), bert(hf.BertForTokenClassification, 16, 2, 2, **LABELLED)),
     "gpt2": lambda: (gpt2(1), gpt2(2)),
+    "span": lambda: (distilbert(hf.DistilBertForQuestionAnswering, 16, 1), bert(hf.BertForQuestionAnswering, 16, 2, 2)),
 }
 
 
@@ -75,7 +76,10 @@ class Seen:
         for ids, types in zip(batch["ids"].split(LENGTHS), batch["types"].split(LENGTHS)):
             more = {"token_type_ids": types[None]} if getattr(model.config, "type_vocab_size", 0) else {}
             y = model(input_ids=ids[None], output_hidden_states=True, **more)
-            self.logits.append(y.logits[0] if "logits" in y and y.logits.dim() == 3 else y.logits if "logits" in y else None)
+            if "start_logits" in y:
+                self.logits.append(torch.stack((y.start_logits[0], y.end_logits[0])))
+            else:
+                self.logits.append(y.logits[0] if "logits" in y and y.logits.dim() == 3 else y.logits if "logits" in y else None)
             self.hidden.append(y.hidden_states[-1][0])
             self.qkv.append(dict(kept))
         for h in hooks:
@@ -88,6 +92,12 @@ class Seen:
 def soft(s, t, temperature):
     """What DistilBERT's and everybody's script calls ce: rows [N, classes]."""
     return F.kl_div(F.log_softmax(s / temperature, -1), F.softmax(t / temperature, -1), reduction="batchmean") * temperature ** 2
+
+
+def soft_labels(s, t, temperature):
+    """soft of classes 0 and 1 of each label."""
+    two = lambda x: torch.stack((F.logsigmoid(-x / temperature), F.logsigmoid(x / temperature)), -1).view(-1, 2)
+    return F.kl_div(two(s), two(t), reduction="batchmean", log_target=True) * temperature ** 2
 
 
 def relations(s, t, heads, pairs, layers):
@@ -116,6 +126,8 @@ def losses(case, s, t, batch):
     elif case == "relation":
         yield "v2", relations(s, t, 4, [("query", "query"), ("key", "key"), ("value", "value")], (1, 0))
         yield "v1", relations(s, t, 2, [("query", "key"), ("value", "value")], (1, 1))
+    elif case == "span":  # run_squad_w_distillation.py: the mean of start's and end's
+        yield "soft", sum(soft(a, b, 2) for a, b in zip(s.logits, t.logits)) / len(LENGTHS)
     elif case == "gpt2":
         yield "soft", soft(s.rows(), t.rows(), 2)
     else:
@@ -123,6 +135,7 @@ def losses(case, s, t, batch):
         yield "soft", soft(s.rows()[real], t.rows()[real], 2)
         if case == "sequence":
             yield "numbers", F.mse_loss(s.rows(), t.rows())
+            yield "several", soft_labels(s.rows(), t.rows(), 3)
 
 
 def make(folder, case):

@@ -37,6 +37,20 @@ static inline float hs_expf_below(float x)
     return x < -87.33654f ? 0.0f : y;
 }
 
+// log(1 + e) of e in [0, 1], within 3 ulp: to the last digits of a small one: 2 artanh(e / (2 + e)), of which the argument is at most 1/3.
+static inline float hs_log1pf_unit(float e)
+{
+    const float s = e / (2 + e), q = s * s;
+    float p = 1.0f / 15;
+    p = p * q + 1.0f / 13;
+    p = p * q + 1.0f / 11;
+    p = p * q + 1.0f / 9;
+    p = p * q + 1.0f / 7;
+    p = p * q + 1.0f / 5;
+    p = p * q + 1.0f / 3;
+    return 2 * s + 2 * s * (p * q);
+}
+
 // tanh x = 1 - 2 / (e^2x + 1), and its odd series (Cephes) where that cancels. Within 2 ulp.
 static inline float hs_tanhf(float x)
 {

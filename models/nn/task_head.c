@@ -67,18 +67,26 @@ static hs_tensor *start_and_end(const scene *s)
 }
 
 // ---- what a teacher says
-static void soft_classes(const scene *s)
-{
-    if (s->head->crf)
-        hs_graph_fail(s->g, HS_USAGE, "model.crf is true: a chain of tags has no soft targets");
-    else
-        hs_nn_tap_logits(s->g, s->shape, s->logits, s->head->labels, s->target);
-}
+static hs_tensor *said(const scene *s) { return hs_nn_tapped_input(s->g, HS_TAP_LOGITS, s->logits, s->logits->dim[1]); }
+
+// Of a chain of tags too: what a token says by itself; how tags follow one another is learned from their targets.
+static void soft_classes(const scene *s) { hs_nn_tap_logits(s->g, s->shape, s->logits, s->head->labels, s->target); }
 
 static void soft_numbers(const scene *s)
 {
-    hs_tensor *t = hs_nn_tapped_input(s->g, HS_TAP_LOGITS, s->logits, s->logits->dim[1]);
-    hs_mse(s->g, s->logits, t, NULL, (hs_label_attr){ (int32_t)s->head->labels, HS_LOSS_SOFT });
+    hs_mse(s->g, s->logits, said(s), NULL, (hs_label_attr){ (int32_t)s->head->labels, HS_LOSS_SOFT });
+}
+
+static void soft_several(const scene *s)
+{
+    const hs_soft_attr attr = { .classes = (int32_t)s->head->labels, .loss = HS_LOSS_SOFT, .temperature = s->shape->distill.temperature };
+    hs_soft_labels(s->g, s->logits, said(s), NULL, attr);
+}
+
+static void soft_start_and_end(const scene *s)
+{
+    const hs_soft_span_attr attr = { .loss = HS_LOSS_SOFT, .temperature = s->shape->distill.temperature };
+    hs_soft_span(s->g, s->logits, said(s), s->starts, s->keys, attr);
 }
 
 static const struct {
@@ -87,13 +95,13 @@ static const struct {
     bool tokens, each; // a target for each token, else for each sequence; for each label
     int64_t cols;      // numbers of a target; 0: one, or with each as many as labels
     hs_tensor *(*loss)(const scene *s);
-    void (*soft)(const scene *s); // of a student; NULL: there is none
+    void (*soft)(const scene *s); // of a student
 } rows[HS_TASKS] = {
     [HS_TASK_SEQUENCE] = { "class.out", "class_targets", HS_I32, false, false, 0, classes, soft_classes },
     [HS_TASK_REGRESSION] = { "class.out", "value_targets", HS_F32, false, true, 0, numbers, soft_numbers },
-    [HS_TASK_MULTILABEL] = { "class.out", "label_targets", HS_F32, false, true, 0, several, NULL },
+    [HS_TASK_MULTILABEL] = { "class.out", "label_targets", HS_F32, false, true, 0, several, soft_several },
     [HS_TASK_TOKENS] = { "tags", "tag_targets", HS_I32, true, false, 0, tags, soft_classes },
-    [HS_TASK_SPAN] = { "span", "span_targets", HS_I32, false, false, 2, start_and_end, NULL },
+    [HS_TASK_SPAN] = { "span", "span_targets", HS_I32, false, false, 2, start_and_end, soft_start_and_end },
 };
 
 bool hs_task_is_class(const hs_task_head *h) { return h->task && !rows[h->task].tokens && h->task != HS_TASK_SPAN; }
@@ -161,10 +169,6 @@ static hs_tensor *weight_of(const scene *s)
 // Two losses read the logits, and each writes its gradient over what it reads.
 static void learn(scene *s, hs_tensor *logits)
 {
-    if (!rows[s->head->task].soft) {
-        hs_graph_fail(s->g, HS_USAGE, "model.task is %s, which has no soft targets", words[s->head->task]);
-        return;
-    }
     s->logits = hs_scale(s->g, logits, 1);
     rows[s->head->task].soft(s);
     s->logits = hs_scale(s->g, logits, 1);

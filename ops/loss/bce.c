@@ -11,23 +11,10 @@
 static double label_cost(double x, double t) { return fmax(x, 0) - x * t + log1p(exp(-fabs(x))); }
 static double label_slope(double x, double t) { return 1 / (1 + exp(-x)) - t; }
 
-// log(1 + e) of e in [0, 1] to the last digits of a small one: 2 artanh(e / (2 + e)), of which the argument is at most 1/3.
-static inline float log_above(float e)
-{
-    const float s = e / (2 + e), q = s * s;
-    float p = 1.0f / 15;
-    p = p * q + 1.0f / 13;
-    p = p * q + 1.0f / 11;
-    p = p * q + 1.0f / 9;
-    p = p * q + 1.0f / 7;
-    p = p * q + 1.0f / 5;
-    p = p * q + 1.0f / 3;
-    return 2 * s + 2 * s * (p * q);
-}
 static inline label_cell_of label_cell(float x, float t)
 {
     const float e = hs_expf_below(-__builtin_fabsf(x)), above = x < 0 ? 0 : x; // a NaN stays
-    return (label_cell_of){ above - x * t + log_above(e), (x < 0 ? e : 1) / (1 + e) - t };
+    return (label_cell_of){ above - x * t + hs_log1pf_unit(e), (x < 0 ? e : 1) / (1 + e) - t };
 }
 
 HS_OP(bce) = { .name = "bce", .formula = "loss = w mean (max(x, 0) - x target + log(1 + e^-|x|))", LABEL_ENTRY };

@@ -7,49 +7,9 @@
 // 0 (none given: every row counts); columns beyond `classes` get gradient 0. Two passes over a row: what is largest; then every e^x once,
 // kept for the gradient, while the divergence is summed: sum of q (log q - log p) = sum of e_q (t - x) / (T S_q) + log S_p - log S_q.
 
-#include "core/cpu/rows.h"
-#include "core/cpu/vmath.h"
-#include "ops/ops.h"
+#include "ops/loss/soft_rows.h"
 
-enum { LOGITS, TEACHER, TARGET };
-enum { LOSS, DLOGITS };
 enum { SUM_BLOCK = 128 }; // of f32 sums: T^2 of their rounding is the loss's
-
-static const char *shape(hs_node *n)
-{
-    const hs_soft_attr *at = n->attr;
-    const hs_tensor *x = n->in[LOGITS], *teacher = n->in[TEACHER], *target = n->in[TARGET];
-    if (x->n_dims != 2)
-        return "logits must be [N, classes or more]";
-    if (!hs_same_shape(x, teacher))
-        return "the teacher's logits must have the shape of the student's";
-    if (target && (target->dtype != HS_I32 || target->n_dims != 1 || target->dim[0] != x->dim[0] || target->ext != x->ext))
-        return "target must be i32, one for each row of logits";
-    if (at->classes < 1 || at->classes > x->dim[1])
-        return "classes must be between 1 and the width of logits";
-    if (!(at->temperature > 0))
-        return "temperature must be above 0";
-    if (at->loss < 0 || at->loss >= HS_N_LOSS)
-        return "there is no loss of that number";
-    hs_shape_rows(n->out[LOSS], x, 0);
-    hs_shape_like(n->out[DLOGITS], x);
-    return NULL;
-}
-
-static hs_cost cost(const hs_node *n, bool backward)
-{
-    const double cells = (double)hs_tensor_count(n->in[LOGITS]), train = n->mode == HS_TRAIN ? 1 : 0;
-    const double bytes = (1 + train) * (double)hs_tensor_bytes(n->in[LOGITS]) + (double)hs_tensor_bytes(n->in[TEACHER]);
-    return backward ? (hs_cost){ 0 } : (hs_cost){ .flops = (24 + 4 * train) * cells, .bytes = bytes };
-}
-
-static double factor_of(const hs_args *a)
-{
-    const hs_soft_attr *at = a->attr;
-    return (double)at->temperature * (double)(a->step->inv_count[at->loss] * a->state->scale);
-}
-
-static bool counts(const hs_args *a, int64_t n) { return !a->in[TARGET].p || hs_i32(a, TARGET)[n] >= 0; }
 
 static double log_sum(const double *x, int64_t n, double T)
 {
@@ -65,11 +25,11 @@ static void reference(const hs_args *a)
 {
     const hs_soft_attr *at = a->attr;
     const int64_t N = hs_ref_rows(a, &a->in[LOGITS]), V = a->in[LOGITS].cols, K = at->classes;
-    const double T = (double)at->temperature, k = factor_of(a);
+    const double T = (double)at->temperature, k = soft_factor(a);
     for (int64_t n = 0; n < N; n++) {
         const double *x = hs_f64(a, LOGITS) + n * V, *t = hs_f64(a, TEACHER) + n * V;
         const double lp = log_sum(x, K, T), lq = log_sum(t, K, T);
-        const bool real = counts(a, n);
+        const bool real = soft_counts(a, n);
         double sum = 0;
         for (int64_t c = 0; c < K; c++)
             sum += exp(t[c] / T - lq) * (t[c] / T - lq - x[c] / T + lp);
@@ -139,12 +99,12 @@ static void forward(const hs_args *a, hs_lane *lane)
     const double T = (double)at->temperature;
     row r = { .p = gradient ? hs_row_buffer(a, lane, 0, x->cols) : NULL, .q = gradient ? hs_row_buffer(a, lane, 1, x->cols) : NULL };
     hs_for_rows(n, a, x, lane) {
-        const bool real = counts(a, n);
+        const bool real = soft_counts(a, n);
         if (real)
             read_row(a, n * x->cols, &r);
         hs_f32_out(a, LOSS)[n] = real ? (float)(T * T * (r.cross / (T * r.sum_q) + log(r.sum_p) - log(r.sum_q))) : 0;
         if (gradient)
-            write_row(x, n * x->cols, at->classes, &r, (float)factor_of(a), real);
+            write_row(x, n * x->cols, at->classes, &r, (float)soft_factor(a), real);
     }
 }
 
@@ -154,63 +114,11 @@ static hs_scratch scratch(const hs_node *n, int team, bool backward)
     return (hs_scratch){ .per_thread = n->mode == HS_TRAIN ? 2 * hs_row_bytes(n->in[LOGITS]->dim[1]) : 0 };
 }
 
-static void some(int input, int32_t *data, int64_t n, const hs_case *c) // every third row does not count
-{
-    (void)c;
-    for (int64_t i = 0; i < n && input == TARGET; i++)
-        data[i] = i % 3 == 1 ? -1 : (int32_t)i;
-}
-
-static const hs_soft_attr plain = { .classes = 8, .temperature = 1 }, warm = { .classes = 61, .loss = 5, .temperature = 2 };
-static const hs_soft_attr wide = { .classes = 2500, .loss = 1, .temperature = 4 }, cold = { .classes = 5, .temperature = 0.5f };
-static const hs_case cases[] = {
-    // tolerances: roundings of f32 count T^2
-    { .in = { { 1, 8 }, { 1, 8 } }, .attr = &plain, .note = "one row" },
-    { .in = { { 33, 72 }, { 33, 72 } },
-      .ext = { HS_EXT_PICKS, HS_EXT_PICKS },
-      .attr = &warm,
-      .note = "temperature, padded classes",
-      .tolerance = 2 },
-    { .in = { { 40, 64 }, { 40, 64 }, { 40 } },
-      .ext = { HS_EXT_TOKENS, HS_EXT_TOKENS, HS_EXT_TOKENS },
-      .attr = &warm,
-      .setup = some,
-      .note = "rows that do not count",
-      .tolerance = 2 },
-    { .in = { { 3, 2504 }, { 3, 2504 } }, .attr = &wide, .note = "several blocks", .tolerance = 4 },
-    { .in = { { 9, 8 }, { 9, 8 } }, .attr = &cold, .fill = HS_FILL_LARGE, .note = "large values" },
-    { .in = { { 4, 64 }, { 4, 64 } }, .attr = &warm, .fill = HS_FILL_CONSTANT, .note = "constant rows: nothing to learn" },
-};
-
-static void make(const int64_t *dim, hs_case *c, void *attr)
-{
-    *c = (hs_case){ .in = { { dim[0], dim[1] }, { dim[0], dim[1] } }, .ext = { HS_EXT_PICKS, HS_EXT_PICKS } };
-    *(hs_soft_attr *)attr = (hs_soft_attr){ .classes = (int32_t)dim[1], .temperature = 2 };
-}
-static const hs_op_sizes sizes[] = { { .form = "ROWSxCLASSES", .usual = "32x8,640x30528", .make = make } };
-static const hs_attr attrs[] = { HS_ATTR(hs_soft_attr, classes), HS_ATTR(hs_soft_attr, loss), HS_ATTR(hs_soft_attr, temperature) };
-
-HS_OP(soft_targets) = {
-    .name = "soft_targets",
-    .formula = "loss = T^2 KL(softmax(teacher / T) || softmax(logits / T))",
-    .paper = "arXiv:1503.02531",
-    .attr_bytes = sizeof(hs_soft_attr),
-    .attrs = attrs,
-    .n_attrs = HS_COUNT(attrs),
-    .flags = HS_OP_LOSS,
-    .loss_offset = offsetof(hs_soft_attr, loss),
-    .in = { [LOGITS] = { "logits", HS_AMP_KEEP, 0 },
-            [TEACHER] = { "teacher", HS_AMP_F32, HS_NO_GRAD },
-            [TARGET] = { "target", HS_AMP_NONE, HS_NO_GRAD | HS_OPTIONAL } },
-    .out = { [LOSS] = { "loss", HS_AMP_F32, 0 }, [DLOGITS] = { "dlogits", HS_AMP_KEEP, HS_IS_INPUT_0 } },
-    .shape = shape,
-    .cost = cost,
-    .ref = reference,
-    .cases = cases,
-    .n_cases = HS_COUNT(cases),
-    .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
-    .cpu = { forward, NULL, HS_PART_ROWS, HS_PART_ROWS, .scratch = scratch },
-};
+HS_OP(soft_targets) = { .name = "soft_targets",
+                        .formula = "loss = T^2 KL(softmax(teacher / T) || softmax(logits / T))",
+                        .paper = "arXiv:1503.02531",
+                        SOFT_ENTRY,
+                        .cpu = { forward, NULL, HS_PART_ROWS, HS_PART_ROWS, .scratch = scratch } };
 
 #ifdef HS_TIER_PORTABLE
 hs_tensor *hs_soft_targets(hs_graph *g, hs_tensor *logits, hs_tensor *teacher, hs_tensor *target, hs_soft_attr attr)

@@ -6,29 +6,18 @@
 // A start or an end outside of its sequence is ignored, as transformers' question answering does beyond a window (it clamps them to its
 // length, which is ignored). The softmax is over a sequence's own rows, none of padding; those, and columns beyond 1, get gradient 0.
 
-#include "core/cpu/vmath.h"
-#include "ops/ops.h"
-#include "ops/rows/seq_rows.h"
+#include "ops/loss/span_rows.h"
 
-enum { LOGITS, TARGET, STARTS, KEYS };
-enum { LOSS, DLOGITS };
+enum { TARGET = OTHER };
 
 static const char *shape(hs_node *n)
 {
-    const hs_span_attr *at = n->attr;
-    const hs_tensor *logits = n->in[LOGITS], *target = n->in[TARGET], *starts = n->in[STARTS];
-    if (logits->n_dims != 2 || logits->dim[1] < 2)
-        return "logits must be [N, 2 or more]";
-    const char *why = seq_refuse(starts, n->in[KEYS]);
+    const hs_tensor *target = n->in[TARGET], *starts = n->in[STARTS];
+    const char *why = span_shape(n, ((const hs_span_attr *)n->attr)->loss);
     if (why)
         return why;
-    const int64_t seqs = starts->dim[0] - 1;
-    if (target->dtype != HS_I32 || target->n_dims != 2 || target->dim[0] != seqs || target->dim[1] != 2)
+    if (target->dtype != HS_I32 || target->n_dims != 2 || target->dim[0] != starts->dim[0] - 1 || target->dim[1] != 2)
         return "target must be i32 [sequences, 2]";
-    if (at->loss < 0 || at->loss >= HS_N_LOSS)
-        return "there is no loss of that number";
-    hs_shape_set(n->out[LOSS], HS_F32, seq_ext(starts), 1, &seqs);
-    hs_shape_like(n->out[DLOGITS], logits);
     return NULL;
 }
 
@@ -38,20 +27,15 @@ static hs_cost cost(const hs_node *n, bool backward)
     return backward ? (hs_cost){ 0 } : (hs_cost){ .flops = 2 * 12 * train * rows, .bytes = train * (double)hs_tensor_bytes(n->in[LOGITS]) };
 }
 
-static bool rows_of(const hs_args *a, int64_t b, int64_t *first, int64_t *n)
-{
-    return seq_rows(a, &a->in[LOGITS], hs_i32(a, STARTS), a->in[KEYS].p ? hs_i32(a, KEYS) : NULL, b, first, n);
-}
-
 static float factor_of(const hs_args *a) { return a->step->inv_count[((const hs_span_attr *)a->attr)->loss] * a->state->scale; }
 
 static void reference(const hs_args *a)
 {
-    const int64_t N = hs_ref_rows(a, &a->in[LOGITS]), B = hs_ref_rows(a, &a->out[LOSS]), V = a->in[LOGITS].cols;
+    const int64_t B = hs_ref_rows(a, &a->out[LOSS]), V = a->in[LOGITS].cols;
     double *d = a->out[DLOGITS].p ? hs_f64_out(a, DLOGITS) : NULL, factor = (double)factor_of(a);
     for (int64_t b = 0; b < B; b++) {
         int64_t first, n;
-        rows_of(a, b, &first, &n);
+        span_rows(a, b, &first, &n);
         hs_f64_out(a, LOSS)[b] = 0;
         for (int k = 0; k < 2; k++) {
             const double *x = hs_f64(a, LOGITS) + first * V + k;
@@ -67,15 +51,7 @@ static void reference(const hs_args *a)
                 d[(first + i) * V + k] = counts ? factor * (exp(x[i * V] - max) / sum - (i == t)) : 0;
         }
     }
-    for (int64_t i = 0; i < N * V && d; i++) {
-        bool real = false;
-        for (int64_t b = 0; b < B && i % V < 2; b++) {
-            int64_t first, n;
-            rows_of(a, b, &first, &n);
-            real = real || (i / V >= first && i / V < first + n);
-        }
-        d[i] = real ? d[i] : 0;
-    }
+    span_reference_clear(a);
 }
 
 typedef struct column { // of a sequence: what its softmax is made of
@@ -84,68 +60,48 @@ typedef struct column { // of a sequence: what its softmax is made of
     bool counts;
 } column;
 
-static float value(const hs_ref *x, int64_t n, int k)
-{
-    float one;
-    return *hs_load(x, n * x->cols + k, 1, &one);
-}
-
 static column read_column(const hs_ref *x, int64_t first, int64_t n, int k, int32_t target)
 {
     column c = { .max = -INFINITY, .target = target, .counts = target >= 0 && target < n };
     for (int64_t i = 0; i < n && c.counts; i++)
-        c.max = fmaxf(c.max, value(x, first + i, k));
+        c.max = fmaxf(c.max, span_value(x, first + i, k));
     for (int64_t i = 0; i < n && c.counts; i++)
-        c.sum += hs_expf_below(value(x, first + i, k) - c.max);
-    c.at = c.counts ? value(x, first + target, k) : 0;
+        c.sum += hs_expf_below(span_value(x, first + i, k) - c.max);
+    c.at = c.counts ? span_value(x, first + target, k) : 0;
     return c;
 }
 
-// The gradient of a sequence of `rows` rows, of which the first n are real.
-static void write_rows(const hs_ref *x, int64_t first, int64_t n, int64_t rows, const column c[2], float factor)
+static void write_rows(const hs_ref *x, int64_t first, int64_t n, const column c[2], float factor)
 {
-    const int64_t V = x->cols;
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < n; i++) {
         float d[2] = { 0 };
-        for (int k = 0; k < 2 && i < n; k++)
+        for (int k = 0; k < 2; k++)
             if (c[k].counts)
-                d[k] = factor * (hs_expf_below(value(x, first + i, k) - c[k].max) / c[k].sum - (float)(i == c[k].target));
-        memset(x->p + (size_t)((first + i) * V) * hs_dtype_bytes(x->dtype), 0, (size_t)V * hs_dtype_bytes(x->dtype));
-        hs_store(x, (first + i) * V, 2, d);
+                d[k] = factor * (hs_expf_below(span_value(x, first + i, k) - c[k].max) / c[k].sum - (float)(i == c[k].target));
+        span_write(x, first + i, d);
     }
-}
-
-static void clear_rows(const hs_ref *x, int64_t first, int64_t end)
-{
-    static const column none[2];
-    if (end > first)
-        write_rows(x, first, 0, end - first, none, 0);
 }
 
 static void forward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref *x = &a->in[LOGITS];
     const bool gradient = a->out[DLOGITS].p != NULL; // the logits' own bytes
-    const int64_t B = hs_ref_rows(a, &a->out[LOSS]), N = hs_ref_rows(a, x);
-    const int32_t *starts = hs_i32(a, STARTS);
     hs_for_rows(b, a, &a->out[LOSS], lane) {
         int64_t first, n;
         float loss = NAN;
-        if (rows_of(a, b, &first, &n)) {
+        if (span_rows(a, b, &first, &n)) {
             const int32_t *target = hs_i32(a, TARGET) + 2 * b;
             const column c[2] = { read_column(x, first, n, 0, target[0]), read_column(x, first, n, 1, target[1]) };
             loss = 0;
             for (int k = 0; k < 2; k++)
                 loss += c[k].counts ? c[k].max + logf(c[k].sum) - c[k].at : 0;
             if (gradient)
-                write_rows(x, first, n, starts[b + 1] - starts[b], c, factor_of(a));
+                write_rows(x, first, n, c, factor_of(a)), span_clear(x, first + n, hs_i32(a, STARTS)[b + 1]);
         }
         hs_f32_out(a, LOSS)[b] = loss;
     }
-    if (lane->id == 0 && gradient) { // rows of no sequence
-        clear_rows(x, 0, starts[0] < N ? starts[0] : N);
-        clear_rows(x, starts[B] > 0 ? starts[B] : 0, N);
-    }
+    if (lane->id == 0 && gradient)
+        span_clear_nobodys(a);
 }
 
 static void packed(int input, int32_t *data, int64_t n, const hs_case *c)

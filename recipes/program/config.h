@@ -187,6 +187,7 @@ hs_status hs_config_settle_task(hs_config *c);
 hs_status hs_config_check_task(const hs_config *c);
 // A model with a head for a task has labelled data, and texts another one. Once the model is known.
 hs_status hs_config_check_head(const hs_config *c);
+bool hs_config_chain(const hs_config *c); // model.crf: are tags judged as one chain?
 // Elements of task.labels as names; n 0: none. MEMORY, USAGE: an empty or a repeated name.
 hs_status hs_config_labels(const hs_config *c, hs_labels *out);
 

@@ -78,6 +78,11 @@ static hs_status check_heads(const hs_config *c)
     char at[128];
     if (c->distill.hard > 0)
         return HS_OK;
+    if (hs_config_chain(c))
+        return HS_FAIL(USAGE,
+                       "%sdistill.hard is 0, but model.crf is true: how tags follow one another is learned from labels alone, and soft "
+                       "targets are of each token by itself",
+                       hs_config_prefix(c, "distill.hard", at, sizeof at));
     for (int i = 0; i < HS_COUNT(heads); i++) {
         const bool soft = c->distill.soft > 0 && (heads[i].loss == HS_LOSS_TOKENS || heads[i].loss == HS_LOSS_TASK);
         if (hs_arch_wears(m, heads[i].loss) && !soft && hs_schema_find(m.family->settings, NULL, heads[i].without).key)

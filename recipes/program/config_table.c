@@ -274,7 +274,10 @@ static const hs_key keys[] = {
          .help = "a folder of transformers or a checkpoint whose model teaches this run's (halfstep distill --teacher); it brings its "
                  "tokenizer, and is only read"),
     REAL("distill.soft", distill.soft, "0.5", 0, 1e6,
-         .help = "weight of soft targets: temperature^2 x KL(teacher || student) of logits, the mean over the rows that count"),
+         .help =
+             "weight of soft targets: temperature^2 x KL(teacher || student) of logits, the mean over the rows that count: of classes, of "
+             "each of several labels by itself, of where a span starts and ends, of tags what each token says without its neighbours, "
+             "also where model.crf makes them a chain, which distill.hard alone trains; of regression the mean square"),
     REAL("distill.hard", distill.hard, "0.5", 0, 1e6, .help = "weight of the model's own loss, of labels and masked tokens"),
     REAL("distill.temperature", distill.temperature, "2", 0.01, 1000, .help = "that both logits of soft targets are divided by"),
     CHOICE("distill.rows", distill.rows, "predicted", "predicted|all",

@@ -200,8 +200,9 @@ hs_status hs_config_check_task(const hs_config *c)
     return check_epochs(c);
 }
 
-static bool is_chain(hs_arch m)
+bool hs_config_chain(const hs_config *c)
 {
+    const hs_arch m = hs_config_arch(c);
     const hs_key *k = hs_schema_find(m.family->settings, NULL, "model.crf").key;
     return k && *(const bool *)((const char *)m.settings + k->offset);
 }
@@ -215,7 +216,7 @@ static hs_status check_chain(const hs_config *c)
     } keys[] = { { "task.class_weights", c->task.class_weights != HS_WEIGHTS_NONE },
                  { "task.label_smoothing", c->task.label_smoothing > 0 } };
     char at[128], is[64];
-    for (int i = 0; i < HS_COUNT(keys) && is_chain(hs_config_arch(c)); i++) {
+    for (int i = 0; i < HS_COUNT(keys) && hs_config_chain(c); i++) {
         if (!keys[i].set)
             continue;
         hs_config_text(c, keys[i].key, is, sizeof is);

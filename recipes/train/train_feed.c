@@ -285,7 +285,8 @@ int64_t hs_feed_labels(const hs_feed *f, const hs_batch *b, hs_loss which)
         return 0;
     switch (which) {
     case HS_LOSS_SOFT:
-        return hs_arch_task(f->arch)                                ? b->labels[HS_LOSS_TASK]
+        return hs_arch_task(f->arch) == HS_TASK_SPAN                ? 2 * b->n[HS_COUNT_SEQS] // also of those without an answer
+               : hs_arch_task(f->arch)                              ? b->labels[HS_LOSS_TASK]
                : f->distill.every_row && f->kind == HS_BATCH_MASKED ? b->n[HS_COUNT_TOKENS]
                                                                     : b->labels[HS_LOSS_TOKENS];
     case HS_LOSS_RELATION:

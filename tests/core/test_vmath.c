@@ -34,11 +34,13 @@ static void errors(void **state)
 {
     (void)state;
     const double e = worst(hs_expf, exp, -87.33654f, 88.72283f), t = worst(hs_tanhf, tanh, -INFINITY, INFINITY),
-                 f = worst(hs_erff, erf, -INFINITY, INFINITY), b = worst(hs_expf_below, exp, -87.33654f, 88);
-    print_message("exp %.2f ulp, tanh %.2f ulp, erf %.2f ulp\n", e, t, f);
+                 f = worst(hs_erff, erf, -INFINITY, INFINITY), b = worst(hs_expf_below, exp, -87.33654f, 88),
+                 l = worst(hs_log1pf_unit, log1p, 0, 1);
+    print_message("exp %.2f ulp, tanh %.2f ulp, erf %.2f ulp, log(1 + e) %.2f ulp\n", e, t, f, l);
     assert_true(e < 1.5 && b < 1.5);
     assert_true(t < 2);
     assert_true(f < 2);
+    assert_true(l < 3);
 }
 
 static void edges(void **state)

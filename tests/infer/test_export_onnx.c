@@ -374,9 +374,10 @@ static void gpt(void **state)
 static void table(void **state)
 {
     (void)state;
-    static const char *const none[] = { "matmul",     "low_rank",  "transpose", "argmax",       "xent",      "linear_xent",   "mse",
-                                        "bce",        "span_xent", "crf",       "soft_targets", "draw",      "replace",       "row_cosine",
-                                        "row_square", "relations", "tp_copy",   "tp_reduce",    "tp_gather", "tp_linear_xent" };
+    static const char *const none[] = { "matmul",    "low_rank",  "transpose", "argmax",        "xent",         "linear_xent",
+                                        "mse",       "bce",       "span_xent", "crf",           "soft_targets", "soft_labels",
+                                        "soft_span", "draw",      "replace",   "row_cosine",    "row_square",   "relations",
+                                        "tp_copy",   "tp_reduce", "tp_gather", "tp_linear_xent" };
     for (int i = 0; i < HS_N_OPS; i++) {
         bool without = false;
         for (int k = 0; k < HS_COUNT(none); k++)

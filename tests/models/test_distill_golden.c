@@ -43,6 +43,8 @@ static const struct piece {
     { "relation", "v1", NULL, { .tap[HS_TAP_QKV] = true, .layer = 1, .relation_heads = 2, .pairs = FIRST }, 1, { [HS_LOSS_RELATION] = 1 } },
     { "sequence", "soft", NULL, { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 2 }, 0, { [HS_LOSS_SOFT] = 1 } },
     { "sequence", "numbers", "regression", { .tap[HS_TAP_LOGITS] = true, .no_hard = true }, 0, { [HS_LOSS_SOFT] = 1 } },
+    { "sequence", "several", "multilabel", { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 3 }, 0, { [HS_LOSS_SOFT] = 1 } },
+    { "span", "soft", NULL, { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 2 }, 0, { [HS_LOSS_SOFT] = 1 } },
     { "tokens", "soft", NULL, { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 2 }, 0, { [HS_LOSS_SOFT] = 1 } },
     { "gpt2", "soft", NULL, { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 2 }, 0, { [HS_LOSS_SOFT] = 1 } },
 };
@@ -87,8 +89,10 @@ static int64_t counted(const rig *r, hs_loss loss, int64_t tokens)
     const int64_t seqs = golden_stored(&r->student, "starts")->dim[0] - 1;
     if (loss == HS_LOSS_RELATION || loss == HS_LOSS_COSINE || loss == HS_LOSS_HIDDEN)
         return loss == HS_LOSS_RELATION ? seqs : tokens;
-    if (loss == HS_LOSS_SOFT && (r->student.train.shape.distill.every_row || hs_arch_task(r->student.train.arch) == HS_TASK_REGRESSION))
-        return hs_arch_task(r->student.train.arch) ? seqs : tokens;
+    const hs_task task = hs_arch_task(r->student.train.arch);
+    const bool all = task == HS_TASK_REGRESSION || task == HS_TASK_MULTILABEL || task == HS_TASK_SPAN; // whatever their targets are
+    if (loss == HS_LOSS_SOFT && (r->student.train.shape.distill.every_row || all))
+        return task == HS_TASK_SPAN ? 2 * seqs : task ? seqs : tokens;
     for (int i = 0; i < HS_COUNT(columns); i++) {
         const hs_st_entry *t = golden_has(&r->student, columns[i]) ? golden_stored(&r->student, columns[i]) : NULL;
         int64_t n = 0;
