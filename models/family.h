@@ -12,19 +12,23 @@
 // the student's they are inputs that are passed to it, and losses besides its own.
 typedef enum hs_distill_role { HS_DISTILL_NONE, HS_DISTILL_TEACHER, HS_DISTILL_STUDENT } hs_distill_role;
 typedef enum hs_tap { HS_TAP_QKV, HS_TAP_HIDDEN, HS_TAP_LOGITS, HS_TAPS } hs_tap; // in the order of the teacher's outputs
+enum { HS_DISTILL_STATES = HS_KEY_LIST, HS_TAP_NAME = 32 };
 typedef struct hs_distill {
     hs_distill_role role;
-    bool tap[HS_TAPS];         // query, key and value of one layer; the last hidden state; logits
-    bool every_row;            // logits of every token, not of predictions alone
-    int layer;                 // whose query, key and value, from 0
-    bool no_hard;              // a student's: without the loss of its own head
-    float temperature;         // of logits
-    bool cosine, square;       // what the hidden states meet
-    int relation_heads, pairs; // what query, key and value meet: hs_relation_attr
-    int64_t other_width;       // of the teacher
+    bool tap[HS_TAPS];                // query, key and value of one layer; hidden states; logits
+    int n_states;                     // hidden states that are compared, one by one in this order
+    int16_t state[HS_DISTILL_STATES]; // of this network: 0 what its layers read, n what its n-th has made, of the last behind a last norm
+    bool every_row;                   // logits of every token, not of predictions alone
+    int layer;                        // whose query, key and value, from 0
+    bool no_hard;                     // a student's: without the loss of its own head
+    float temperature;                // of logits
+    bool cosine, square;              // what the hidden states meet
+    int relation_heads, pairs;        // what query, key and value meet: hs_relation_attr
+    int64_t other_width;              // of the teacher
 } hs_distill;
-extern const char *const hs_tap_input[HS_TAPS];     // the student's input: "teacher_logits"
-int hs_tap_output(const hs_distill *d, hs_tap tap); // which of the teacher's outputs it is
+// Outputs of a teacher's plan, and the inputs of its student's that each is passed to: "teacher_qkv", "teacher_hidden.0", "teacher_logits".
+int hs_tap_outputs(const hs_distill *d);
+const char *hs_tap_input(const hs_distill *d, int output, char buf[HS_TAP_NAME]); // returns buf
 
 typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_tokens, max_seqs;

@@ -12,8 +12,10 @@ CASE/golden.safetensors, computed in f64 from the f32 values of the checkpoints,
     task.targets       i32            sequence, tokens, span: targets as the batch has them, -1: ignored
     NAME.loss          f64 [1]        one loss alone; NAME.grad.*: f32, its gradients by the student, under transformers' names
 mlm: soft (predicted rows, T 2), all (every row, T 3), cosine and square (last hidden states), whole (5 soft + 2 hard + 1 cosine, as
-DistilBERT has it). relation: v2 (query, key, value of the teacher's first layer, in 4 heads), v1 (attention and value, last layers).
-sequence: soft (T 2), numbers (regression), several (labels by themselves, T 3). tokens, gpt2: soft (T 2). span: soft (T 2), of start and end.
+DistilBERT has it). layers: square, of embeddings and two layers with layers 0, 2 and 4 of the teacher, and cosine, of the first
+layer with the second. relation: v2 (query, key, value of the teacher's first layer, in 4 heads), v1 (attention and value, last layers).
+sequence: soft (T 2), numbers (regression), several (labels by themselves, T 3). tokens: soft (T 2). gpt2: soft (T 2), square, of embeddings
+and the last state. span: soft (T 2), of start and end.
 """
 import pathlib
 import sys
@@ -59,6 +61,7 @@ CASES = {  # student, teacher
                          bert(hf.BertForSequenceClassification, 24, 1, 3, **LABELLED)),
     "tokens": lambda: (bert(hf.BertForTokenClassification, 16, 1, 2, **LABELLED), bert(hf.BertForTokenClassification, 16, 2, 2, **LABELLED)),
     "gpt2": lambda: (gpt2(1), gpt2(2)),
+    "layers": lambda: (bare(16, 2, 2), bare(16, 4, 2)),
     "span": lambda: (distilbert(hf.DistilBertForQuestionAnswering, 16, 1), bert(hf.BertForQuestionAnswering, 16, 2, 2)),
 }
 
@@ -67,7 +70,7 @@ class Seen:
     """What a model says of a batch, sequence by sequence: logits, the last hidden state, query, key and value of each layer."""
 
     def __init__(self, model, batch):
-        self.logits, self.hidden, self.qkv = [], [], []
+        self.logits, self.hidden, self.qkv, self.states = [], [], [], []
         kept, hooks = {}, []
         for name, m in model.named_modules():
             for part in ("query", "key", "value"):
@@ -81,9 +84,13 @@ class Seen:
             else:
                 self.logits.append(y.logits[0] if "logits" in y and y.logits.dim() == 3 else y.logits if "logits" in y else None)
             self.hidden.append(y.hidden_states[-1][0])
+            self.states.append([x[0] for x in y.hidden_states])
             self.qkv.append(dict(kept))
         for h in hooks:
             h.remove()
+
+    def state(self, i):
+        return torch.cat([x[i] for x in self.states])
 
     def rows(self, what="logits"):
         return torch.cat(getattr(self, what))
@@ -98,6 +105,11 @@ def soft_labels(s, t, temperature):
     """soft of classes 0 and 1 of each label."""
     two = lambda x: torch.stack((F.logsigmoid(-x / temperature), F.logsigmoid(x / temperature)), -1).view(-1, 2)
     return F.kl_div(two(s), two(t), reduction="batchmean", log_target=True) * temperature ** 2
+
+
+def square(s, t, pairs):
+    """Hidden states of the student, each with one of the teacher's: the mean over the pairs."""
+    return sum(F.mse_loss(s.state(a), t.state(b)) for a, b in pairs.items()) / len(pairs)
 
 
 def relations(s, t, heads, pairs, layers):
@@ -130,6 +142,10 @@ def losses(case, s, t, batch):
         yield "soft", sum(soft(a, b, 2) for a, b in zip(s.logits, t.logits)) / len(LENGTHS)
     elif case == "gpt2":
         yield "soft", soft(s.rows(), t.rows(), 2)
+        yield "square", square(s, t, {0: 0, 1: 2})
+    elif case == "layers":
+        yield "square", square(s, t, {0: 0, 1: 2, 2: 4})
+        yield "cosine", torch.nn.CosineEmbeddingLoss()(s.state(1), t.state(2), torch.ones(sum(LENGTHS)).double())
     else:
         real = batch["task.targets"] >= 0
         yield "soft", soft(s.rows()[real], t.rows()[real], 2)
@@ -146,7 +162,7 @@ def make(folder, case):
         m.double()
         (d / "generation_config.json").unlink(missing_ok=True)
     n, b = sum(LENGTHS), len(LENGTHS)
-    batch = {"ids": torch.randint(5, VOCAB, (n,)), "types": torch.randint(2, (n,)) if case == "relation" else torch.zeros(n).long(),
+    batch = {"ids": torch.randint(5, VOCAB, (n,)), "types": torch.randint(2, (n,)) if case in ("relation", "layers") else torch.zeros(n).long(),
              "tasks": torch.zeros(n).long()}
     if case == "mlm":
         batch["picks"], batch["targets"] = torch.randperm(n)[:PICKS].sort().values, torch.randint(VOCAB, (PICKS,))
@@ -163,7 +179,7 @@ def make(folder, case):
         student.zero_grad()
         loss.backward(retain_graph=True)
         golden[name + ".loss"] = loss.detach()[None]
-        prefix = "bert." if case == "relation" else ""  # which files of bare models leave out
+        prefix = "bert." if case in ("relation", "layers") else ""  # which files of bare models leave out
         golden.update({f"{name}.grad.{prefix}{k}": p.grad.float().clone() for k, p in student.named_parameters() if p.grad is not None})
         said.append(f"{name} {loss.item():.6f}")
     save_file({k: v.detach().clone().contiguous() for k, v in golden.items()}, folder / "golden.safetensors")

@@ -304,8 +304,8 @@ void hs_output(hs_graph *g, hs_tensor *t)
 {
     if (t == g->poison)
         return;
-    if (g->n_outputs == HS_MAX_OUT)
-        hs_graph_fail(g, HS_USAGE, "more than %d outputs", HS_MAX_OUT);
+    if (g->n_outputs == HS_GRAPH_OUTPUTS)
+        hs_graph_fail(g, HS_USAGE, "more than %d outputs", HS_GRAPH_OUTPUTS);
     else
         g->output[g->n_outputs++] = t;
 }

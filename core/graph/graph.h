@@ -30,6 +30,7 @@ typedef struct hs_states {
 hs_states *hs_states_new(void);
 void hs_states_free(hs_states *s);
 
+enum { HS_GRAPH_OUTPUTS = 72 }; // at most: of a teacher every hidden state
 typedef struct hs_graph {
     hs_mode mode;
     hs_params *params;
@@ -41,7 +42,7 @@ typedef struct hs_graph {
     int n_tensors, cap_tensors;
     hs_tensor **input; // static inputs, in order of creation
     int n_inputs, cap_inputs;
-    hs_tensor *output[HS_MAX_OUT]; // kept alive to the end: hs_output
+    hs_tensor *output[HS_GRAPH_OUTPUTS]; // kept alive to the end: hs_output
     int n_outputs;
     hs_tensor **param_tensor; // by hs_param.id: one tensor per parameter and graph
     int n_param_tensors;

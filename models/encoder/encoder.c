@@ -19,6 +19,7 @@ typedef struct encoder { // one trace
     inputs in;
     hs_tensor *words; // the table, which is the output as well
     float eps, dropout;
+    hs_nn_states states;
 } encoder;
 
 static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows, int64_t cols)
@@ -103,15 +104,18 @@ static hs_tensor *pre_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x, in
 }
 
 // Layers that share parameters share a scope; each use is a node of its own, with masks of its own.
-static hs_tensor *layers(hs_graph *g, const encoder *e, hs_tensor *x)
+static hs_tensor *layers(hs_graph *g, encoder *e, hs_tensor *x)
 {
     const hs_encoder_config *c = e->c;
     for (int64_t i = 0; i < c->layers; i++) {
+        hs_nn_keep_state(e->shape, &e->states, i, x);
         const size_t mark = hs_push(g, "l%d", (int)(c->groups ? i / (c->layers / c->groups) : i));
         x = e->kind->pre_norm ? pre_norm_layer(g, e, x, (int)i) : post_norm_layer(g, e, x, (int)i);
         hs_pop(g, mark);
     }
-    return e->kind->pre_norm ? hs_nn_layernorm(g, x, "norm", e->eps) : x;
+    x = e->kind->pre_norm ? hs_nn_layernorm(g, x, "norm", e->eps) : x;
+    hs_nn_keep_state(e->shape, &e->states, c->layers, x);
+    return x;
 }
 
 // ---- embeddings
@@ -266,7 +270,7 @@ static hs_tensor *heads(hs_graph *g, const encoder *e, hs_tensor *x)
 {
     const hs_encoder_config *c = e->c;
     const bool teaches = hs_nn_teaches(e->shape);
-    hs_nn_tap_hidden(g, e->shape, x);
+    hs_nn_tap_hidden(g, e->shape, &e->states);
     if (teaches && !e->shape->distill.tap[HS_TAP_LOGITS])
         return x;
     if (c->head.task)

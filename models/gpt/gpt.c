@@ -72,10 +72,13 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
     hs_tensor *wte = hs_nn_table(g, "wte.weight", HS_SHARD_COL, c->vocab, VOCAB_UNIT, c->width);
     hs_tensor *wpe = hs_nn_table(g, "wpe.weight", HS_SHARD_NONE, c->context, 0, c->width);
 
+    hs_nn_states states = { 0 };
     hs_tensor *x = hs_nn_embedding(g, wte, in.ids, wpe, in.where);
     x = hs_dropout(g, x, in.where, (float)c->dropout);
-    for (int i = 0; i < c->layers; i++)
+    for (int i = 0; i < c->layers; i++) {
+        hs_nn_keep_state(s, &states, i, x);
         x = block(g, x, i, c, s, &in);
+    }
     if (g->mode == HS_DECODE)
         x = hs_gather_rows(g, x, in.picks); // the norm and the large product only for the rows that are asked for
     x = hs_nn_layernorm(g, x, "ln_f", (float)c->eps);
@@ -85,7 +88,8 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
             hs_nn_task_params(g, &c->head, c->width, !hs_task_is_class(&c->head));
         return x;
     }
-    hs_nn_tap_hidden(g, s, x);
+    hs_nn_keep_state(s, &states, c->layers, x);
+    hs_nn_tap_hidden(g, s, &states);
     if (hs_nn_teaches(s) && !s->distill.tap[HS_TAP_LOGITS])
         return x;
     if (c->head.task)

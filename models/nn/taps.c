@@ -1,26 +1,49 @@
 // taps: outputs of a teacher, and the losses that its student meets them with.
 #include "models/nn/taps.h"
+#include <stdio.h>
 
-const char *const hs_tap_input[HS_TAPS] = {
+static int outputs_of(const hs_distill *d, hs_tap tap) { return !d->tap[tap] ? 0 : tap == HS_TAP_HIDDEN ? d->n_states : 1; }
+
+int hs_tap_outputs(const hs_distill *d)
+{
+    int n = 0;
+    for (int tap = 0; tap < HS_TAPS; tap++)
+        n += outputs_of(d, (hs_tap)tap);
+    return n;
+}
+
+static const char *const taps[HS_TAPS] = {
     [HS_TAP_QKV] = "teacher_qkv", [HS_TAP_HIDDEN] = "teacher_hidden", [HS_TAP_LOGITS] = "teacher_logits"
 };
 
-int hs_tap_output(const hs_distill *d, hs_tap tap)
+static const char *input_name(hs_tap tap, int i, char buf[HS_TAP_NAME])
 {
-    int n = 0;
-    for (int i = 0; i < (int)tap; i++)
-        n += d->tap[i];
-    return n;
+    if (tap == HS_TAP_HIDDEN)
+        snprintf(buf, HS_TAP_NAME, "%s.%d", taps[tap], i);
+    else
+        snprintf(buf, HS_TAP_NAME, "%s", taps[tap]);
+    return buf;
+}
+
+const char *hs_tap_input(const hs_distill *d, int output, char buf[HS_TAP_NAME])
+{
+    int tap = 0;
+    for (; tap < HS_TAPS - 1 && output >= outputs_of(d, (hs_tap)tap); tap++)
+        output -= outputs_of(d, (hs_tap)tap);
+    return input_name((hs_tap)tap, output, buf);
 }
 
 static void show(hs_graph *g, hs_tensor *x) { hs_output(g, hs_cast(g, x, HS_F32)); }
 
-hs_tensor *hs_nn_tapped_input(hs_graph *g, hs_tap tap, const hs_tensor *like, int64_t width)
+static hs_tensor *passed(hs_graph *g, hs_tap tap, int i, const hs_tensor *like, int64_t width)
 {
-    hs_tensor *t = hs_input(g, hs_tap_input[tap], HS_F32, like->ext, 2, (int64_t[]){ like->dim[0], width });
+    char name[HS_TAP_NAME];
+    hs_tensor *t = hs_input(g, input_name(tap, i, name), HS_F32, like->ext, 2, (int64_t[]){ like->dim[0], width });
     hs_input_passed(g, t);
     return t;
 }
+
+hs_tensor *hs_nn_tapped_input(hs_graph *g, hs_tap tap, const hs_tensor *like, int64_t width) { return passed(g, tap, 0, like, width); }
 
 void hs_nn_tap_qkv(hs_graph *g, const hs_arch_shape *s, int layer, hs_tensor *qkv, hs_tensor *starts)
 {
@@ -40,20 +63,35 @@ void hs_nn_tap_qkv(hs_graph *g, const hs_arch_shape *s, int layer, hs_tensor *qk
     hs_pop(g, mark);
 }
 
-void hs_nn_tap_hidden(hs_graph *g, const hs_arch_shape *s, hs_tensor *x)
+void hs_nn_keep_state(const hs_arch_shape *s, hs_nn_states *kept, int64_t number, hs_tensor *x)
+{
+    for (int i = 0; i < s->distill.n_states; i++)
+        if (s->distill.state[i] == number)
+            kept->at[i] = x;
+}
+
+static void meet_state(hs_graph *g, const hs_distill *d, int i, hs_tensor *x)
+{
+    hs_tensor *t = passed(g, HS_TAP_HIDDEN, i, x, d->other_width);
+    if (d->cosine)
+        hs_row_cosine(g, x, t, (hs_match_attr){ HS_LOSS_COSINE });
+    if (d->square)
+        hs_row_square(g, x, t, (hs_match_attr){ HS_LOSS_HIDDEN });
+}
+
+void hs_nn_tap_hidden(hs_graph *g, const hs_arch_shape *s, const hs_nn_states *kept)
 {
     const hs_distill *d = &s->distill;
     if (!hs_nn_tapped(s, HS_TAP_HIDDEN) || g->status)
         return;
     const size_t mark = hs_push(g, "hidden");
-    if (hs_nn_teaches(s)) {
-        show(g, x);
-    } else {
-        hs_tensor *t = hs_nn_tapped_input(g, HS_TAP_HIDDEN, x, d->other_width);
-        if (d->cosine)
-            hs_row_cosine(g, x, t, (hs_match_attr){ HS_LOSS_COSINE });
-        if (d->square)
-            hs_row_square(g, x, t, (hs_match_attr){ HS_LOSS_HIDDEN });
+    for (int i = 0; i < d->n_states && !g->status; i++) {
+        if (!kept->at[i])
+            hs_graph_fail(g, HS_USAGE, "there is no hidden state %d", d->state[i]);
+        else if (hs_nn_teaches(s))
+            show(g, kept->at[i]);
+        else
+            meet_state(g, d, i, kept->at[i]);
     }
     hs_pop(g, mark);
 }

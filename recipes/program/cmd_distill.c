@@ -85,10 +85,11 @@ const hs_command hs_cmd_distill = {
                 "halfstep distill my.yaml --teacher path/to/bert --distill.layers=0,5,11 --distill.soft=1 --distill.temperature=4",
     .notes =
         "The student is what CONFIG.yaml says: a model that is pretrained, or one with a task.kind, whose teacher has a head for the same\n"
-        "task. Its loss is a sum of distill.soft (logits), .hard (its own), .cosine and .hidden (last hidden states) and .relation "
-        "(query,\n"
-        "key and value), each a mean of its own, each in metrics.jsonl. Tokenizer and vocabulary are the teacher's; layers may be copied\n"
-        "from it (distill.layers). The teacher is only read: no gradients, no moments, and no dropout.",
+        "task. Its loss is a sum of distill.soft (logits), .hard (its own), .cosine and .hidden (hidden states: the last, or as\n"
+        "distill.hidden_map pairs them) and .relation (query, key and value), each a mean of its own, each in metrics.jsonl. Tokenizer "
+        "and\n"
+        "vocabulary are the teacher's; layers may be copied from it (distill.layers). The teacher is only read: no gradients, no moments,\n"
+        "and no dropout.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,

@@ -107,7 +107,7 @@ typedef struct hs_config {
     } adapter;
     struct { // what a student is held by to its teacher; config_distill.c
         hs_string teacher;
-        hs_ints layers;
+        hs_ints layers, hidden_map;
         double temperature, soft, hard, cosine, hidden, relation;
         int rows, relations; // HS_ROWS_PREDICTED, HS_ROWS_ALL; index into the pairs of hs_config_distill
         int64_t relation_heads, teacher_layer, student_layer;
@@ -197,6 +197,8 @@ static inline bool hs_config_learns(const hs_config *c) { return c->distill.teac
 hs_status hs_config_check_distill(const hs_config *c);
 hs_status hs_config_check_student(const hs_config *c); // the same of the model, once it is known
 hs_distill hs_config_distill(const hs_config *c);      // a student's part of a plan's shape; of a run without a teacher nothing
+// Hidden states that are compared, by number: the student's, and the teacher's that each of them meets. NULL: not asked for. Returns how many.
+int hs_config_states(const hs_config *c, int16_t *student, int16_t *teacher);
 // What the mean of a loss is multiplied by in a run of these settings.
 double hs_config_loss_weight(const hs_config *c, hs_loss loss);
 

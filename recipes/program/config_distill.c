@@ -7,24 +7,47 @@
 
 static const int pairs[] = { HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV, HS_RELATION_QK | HS_RELATION_VV, HS_RELATION_QK };
 
+int hs_config_states(const hs_config *c, int16_t *student, int16_t *teacher)
+{
+    const hs_ints *map = &c->distill.hidden_map;
+    const int64_t layers = hs_config_model_int(c, "model.layers"), first = layers + 1 - map->n; // of the student
+    int n = 0;
+    for (int i = 0; i < map->n; i++) {
+        if (map->v[i] < 0)
+            continue;
+        if (student)
+            student[n] = (int16_t)(first + i);
+        if (teacher)
+            teacher[n] = (int16_t)map->v[i];
+        n++;
+    }
+    if (!map->n && student)
+        student[0] = (int16_t)layers;
+    if (!map->n && teacher)
+        teacher[0] = (int16_t)c->distill.other_layers;
+    return map->n ? n : 1;
+}
+
 hs_distill hs_config_distill(const hs_config *c)
 {
     const int64_t layers = hs_config_model_int(c, "model.layers"), layer = c->distill.student_layer ? c->distill.student_layer : layers;
     if (!hs_config_learns(c))
         return (hs_distill){ 0 };
-    return (hs_distill){ .role = HS_DISTILL_STUDENT,
-                         .tap = { [HS_TAP_QKV] = c->distill.relation > 0,
-                                  [HS_TAP_HIDDEN] = c->distill.cosine > 0 || c->distill.hidden > 0,
-                                  [HS_TAP_LOGITS] = c->distill.soft > 0 },
-                         .every_row = c->distill.rows == HS_ROWS_ALL,
-                         .layer = (int)layer - 1,
-                         .no_hard = c->distill.hard == 0,
-                         .temperature = (float)c->distill.temperature,
-                         .cosine = c->distill.cosine > 0,
-                         .square = c->distill.hidden > 0,
-                         .relation_heads = (int)c->distill.relation_heads,
-                         .pairs = pairs[c->distill.relations],
-                         .other_width = c->distill.other_width };
+    hs_distill d = { .role = HS_DISTILL_STUDENT,
+                     .tap = { [HS_TAP_QKV] = c->distill.relation > 0,
+                              [HS_TAP_HIDDEN] = c->distill.cosine > 0 || c->distill.hidden > 0,
+                              [HS_TAP_LOGITS] = c->distill.soft > 0 },
+                     .every_row = c->distill.rows == HS_ROWS_ALL,
+                     .layer = (int)layer - 1,
+                     .no_hard = c->distill.hard == 0,
+                     .temperature = (float)c->distill.temperature,
+                     .cosine = c->distill.cosine > 0,
+                     .square = c->distill.hidden > 0,
+                     .relation_heads = (int)c->distill.relation_heads,
+                     .pairs = pairs[c->distill.relations],
+                     .other_width = c->distill.other_width };
+    d.n_states = d.tap[HS_TAP_HIDDEN] ? hs_config_states(c, d.state, NULL) : 0;
+    return d;
 }
 
 double hs_config_loss_weight(const hs_config *c, hs_loss loss)
@@ -92,6 +115,30 @@ static hs_status check_heads(const hs_config *c)
     return HS_OK;
 }
 
+// The embeddings' state may stand in front of the layers'.
+static hs_status check_map(const hs_config *c)
+{
+    const hs_ints *map = &c->distill.hidden_map;
+    const int64_t layers = hs_config_model_int(c, "model.layers");
+    char at[128];
+    hs_config_prefix(c, "distill.hidden_map", at, sizeof at);
+    if (!map->n)
+        return HS_OK;
+    if (!(c->distill.cosine > 0 || c->distill.hidden > 0))
+        return HS_FAIL(USAGE, "%sdistill.hidden_map is set, but distill.cosine and distill.hidden are 0: no hidden states are compared",
+                       at);
+    if (map->n != layers && map->n != layers + 1)
+        return HS_FAIL(USAGE, "%sdistill.hidden_map has %d states, but the model has %lld layers: one for each, or one more in front", at,
+                       map->n, (long long)layers);
+    if (!hs_config_states(c, NULL, NULL))
+        return HS_FAIL(USAGE, "%sdistill.hidden_map is -1 for every layer: no hidden states are compared", at);
+    for (int i = 0; i < map->n; i++)
+        if (map->v[i] > c->distill.other_layers)
+            return HS_FAIL(USAGE, "%sdistill.hidden_map names %lld, but distill.teacher %s has hidden states 0 to %lld", at,
+                           (long long)map->v[i], c->distill.teacher, (long long)c->distill.other_layers);
+    return HS_OK;
+}
+
 static hs_status check_layers(const hs_config *c)
 {
     char at[128];
@@ -131,5 +178,6 @@ hs_status hs_config_check_distill(const hs_config *c)
 hs_status hs_config_check_student(const hs_config *c)
 {
     HS_TRY(check_layers(c));
+    HS_TRY(check_map(c));
     return check_heads(c);
 }

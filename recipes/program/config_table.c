@@ -284,6 +284,16 @@ static const hs_key keys[] = {
            .help = "of encoders: soft targets of the tokens that are predicted, or of every token, as DistilBERT has it"),
     REAL("distill.cosine", distill.cosine, "0", 0, 1e6, .help = "weight of 1 - cosine of the last hidden states, the mean over tokens"),
     REAL("distill.hidden", distill.hidden, "0", 0, 1e6, .help = "weight of the mean square by which the last hidden states differ"),
+    { .name = "distill.hidden_map",
+      .type = HS_KEY_INTS,
+      AT(distill.hidden_map),
+      .value = "",
+      .min = -1,
+      .max = 999,
+      .help =
+          "hidden states of the teacher (0: its embeddings, 1: behind its first layer) that those behind the student's layers are held to "
+          "by distill.cosine and distill.hidden, the mean over them: 4,8,12, or 0,4,8,12 with the embeddings in front; -1: none. "
+          "Default: the last to the last" },
     REAL("distill.relation", distill.relation, "0", 0, 1e6,
          .help = "weight of MiniLM's relations: KL(teacher || student) of what the tokens of a sequence are to one another"),
     CHOICE("distill.relations", distill.relations, "v2", "v2|v1|attention",

@@ -201,6 +201,7 @@ static hs_distill teaching(const hs_config *c)
     hs_distill d = hs_config_distill(c);
     d.role = HS_DISTILL_TEACHER;
     d.layer = (int)(c->distill.teacher_layer ? c->distill.teacher_layer : c->distill.other_layers) - 1;
+    hs_config_states(c, NULL, d.state);
     return d;
 }
 
@@ -374,11 +375,11 @@ hs_status hs_teacher_begin(const hs_teacher *t, const hs_config *c, hs_params *s
 hs_status hs_teacher_show(hs_teacher *t, hs_mode mode, const hs_batch *batch, hs_run *student, int plan)
 {
     hs_step_in *in = hs_run_in(t->run);
+    char input[HS_TAP_NAME];
     HS_TRY(hs_run_feed(t->run, t->plan[mode], batch));
     in->n_micro = 1;
     HS_TRY(hs_run_forward(t->run, t->plan[mode]));
-    for (int tap = 0; tap < HS_TAPS; tap++)
-        if (t->distill.tap[tap])
-            HS_TRY(hs_run_pass(student, plan, hs_tap_input[tap], t->run, t->plan[mode], hs_tap_output(&t->distill, (hs_tap)tap)));
+    for (int i = 0; i < hs_tap_outputs(&t->distill); i++)
+        HS_TRY(hs_run_pass(student, plan, hs_tap_input(&t->distill, i, input), t->run, t->plan[mode], i));
     return HS_OK;
 }

@@ -291,6 +291,9 @@ int64_t hs_feed_labels(const hs_feed *f, const hs_batch *b, hs_loss which)
                                                                     : b->labels[HS_LOSS_TOKENS];
     case HS_LOSS_RELATION:
         return b->n[HS_COUNT_SEQS];
+    case HS_LOSS_COSINE:
+    case HS_LOSS_HIDDEN:
+        return f->distill.n_states * b->n[HS_COUNT_TOKENS];
     default:
         return b->n[HS_COUNT_TOKENS];
     }

@@ -20,7 +20,7 @@ enum { ALL_PAIRS = HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV, FIRST = HS_
 
 static const struct piece {
     const char *folder, *stored, *task; // task: as model.task, where it is another than the file's
-    hs_distill distill;                 // the student's
+    hs_distill distill;                 // the student's; no states: its last. The teacher's are those as far up
     int teacher_layer;
     double weight[HS_LOSSES]; // what the loss is made of
 } pieces[] = {
@@ -46,6 +46,24 @@ static const struct piece {
     { "sequence", "several", "multilabel", { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 3 }, 0, { [HS_LOSS_SOFT] = 1 } },
     { "span", "soft", NULL, { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 2 }, 0, { [HS_LOSS_SOFT] = 1 } },
     { "tokens", "soft", NULL, { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 2 }, 0, { [HS_LOSS_SOFT] = 1 } },
+    { "layers",
+      "square",
+      NULL,
+      { .tap[HS_TAP_HIDDEN] = true, .square = true, .n_states = 3, .state = { 0, 1, 2 } },
+      0,
+      { [HS_LOSS_HIDDEN] = 1 } },
+    { "layers",
+      "cosine",
+      NULL,
+      { .tap[HS_TAP_HIDDEN] = true, .cosine = true, .n_states = 1, .state = { 1 } },
+      0,
+      { [HS_LOSS_COSINE] = 1 } },
+    { "gpt2",
+      "square",
+      NULL,
+      { .tap[HS_TAP_HIDDEN] = true, .no_hard = true, .square = true, .n_states = 2, .state = { 0, 1 } },
+      0,
+      { [HS_LOSS_HIDDEN] = 1 } },
     { "gpt2", "soft", NULL, { .tap[HS_TAP_LOGITS] = true, .no_hard = true, .temperature = 2 }, 0, { [HS_LOSS_SOFT] = 1 } },
 };
 
@@ -74,6 +92,9 @@ static void open_teacher(rig *r, const struct piece *p, const char *isa)
     hs_device *device;
     hs_arch_setup setup = { { r->family, r->info.settings.bytes }, r->student.train.shape };
     setup.shape.distill.role = HS_DISTILL_TEACHER, setup.shape.distill.layer = p->teacher_layer;
+    for (int i = 0; i < setup.shape.distill.n_states; i++)
+        setup.shape.distill.state[i] = (int16_t)(setup.shape.distill.state[i] * hs_arch_int(setup.arch, "model.layers") /
+                                                 hs_arch_int(r->student.train.arch, "model.layers"));
     OK(hs_open_device(&device, "cpu", 2, isa, 0, HS_ONEDNN_NO));
     OK(hs_engine_new(
         &r->from,
@@ -88,7 +109,7 @@ static int64_t counted(const rig *r, hs_loss loss, int64_t tokens)
     static const char *const columns[] = { "targets", "task.targets" };
     const int64_t seqs = golden_stored(&r->student, "starts")->dim[0] - 1;
     if (loss == HS_LOSS_RELATION || loss == HS_LOSS_COSINE || loss == HS_LOSS_HIDDEN)
-        return loss == HS_LOSS_RELATION ? seqs : tokens;
+        return loss == HS_LOSS_RELATION ? seqs : r->student.train.shape.distill.n_states * tokens;
     const hs_task task = hs_arch_task(r->student.train.arch);
     const bool all = task == HS_TASK_REGRESSION || task == HS_TASK_MULTILABEL || task == HS_TASK_SPAN; // whatever their targets are
     if (loss == HS_LOSS_SOFT && (r->student.train.shape.distill.every_row || all))
@@ -127,12 +148,11 @@ static void fill(const rig *r, hs_engine *e, hs_mode mode)
 static void pass(const rig *r, hs_mode mode)
 {
     const hs_distill *d = &r->student.train.shape.distill;
+    char input[HS_TAP_NAME];
     fill(r, r->from, HS_EVAL);
     OK(hs_engine_run(r->from, HS_EVAL, 0));
-    for (int tap = 0; tap < HS_TAPS; tap++)
-        if (d->tap[tap])
-            OK(hs_run_pass(r->to->run, r->to->plan[mode], hs_tap_input[tap], r->from->run, r->from->plan[HS_EVAL],
-                           hs_tap_output(d, (hs_tap)tap)));
+    for (int i = 0; i < hs_tap_outputs(d); i++)
+        OK(hs_run_pass(r->to->run, r->to->plan[mode], hs_tap_input(d, i, input), r->from->run, r->from->plan[HS_EVAL], i));
 }
 
 static void check_loss(const rig *r, const struct piece *p, hs_mode mode, const char *isa)
@@ -186,6 +206,8 @@ static void on_piece(const struct piece *p, const char *isa)
     *d = p->distill;
     d->role = HS_DISTILL_STUDENT;
     d->other_width = hs_arch_int((hs_arch){ r.family, r.info.settings.bytes }, "model.width");
+    if (d->tap[HS_TAP_HIDDEN] && !d->n_states)
+        d->n_states = 1, d->state[0] = (int16_t)hs_arch_int((hs_arch){ family, r.student.info.settings.bytes }, "model.layers");
     r.student.eval.shape.distill = *d, r.student.eval.shape.logits = false;
     open_teacher(&r, p, isa);
     r.to = golden_engine(&r.student, isa, &optim);

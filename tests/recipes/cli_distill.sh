@@ -66,6 +66,13 @@ expect 0 '' distill layers --distill.layers=1,3 --train.steps=10
 awk -v a="$(field soft_loss layers/metrics.jsonl | head -1)" -v b="$(field soft_loss one/metrics.jsonl | head -1)" 'BEGIN { exit !(a < 0.8 * b) }' ||
   fail "a student of its teacher's layers begins no better: $(field soft_loss layers/metrics.jsonl | head -1)"
 expect 0 '' distill all --distill.rows=all --train.steps=3
+# the last state alone is what there is without a map; the mean over states is that of the means
+expect 0 '' distill last --distill.hidden_map=-1,4 --train.steps=5 && expect 0 '' distill first --distill.hidden_map=2,-1 --train.steps=5
+expect 0 '' distill both --distill.hidden_map=2,4 --train.steps=5 && expect 0 '' distill three --distill.hidden_map=0,2,4 --train.steps=5
+[ "$(field cosine_loss last/metrics.jsonl | head -1)" = "$(field cosine_loss one/metrics.jsonl | head -1)" ] || fail "the last state is another one"
+mean=$(paste <(field cosine_loss last/metrics.jsonl | head -1) <(field cosine_loss first/metrics.jsonl | head -1) | awk '{ print ($1 + $2) / 2 }')
+near "$(field cosine_loss both/metrics.jsonl | head -1)" "$mean" 1e-4 || fail "two states are not the mean of both: $mean"
+[ "$(field cosine_loss three/metrics.jsonl | head -1)" != "$(field cosine_loss both/metrics.jsonl | head -1)" ] || fail "embeddings are not compared"
 cat >narrow.yaml <<'YAML'
 model: { type: bert, layers: 2, heads: 2, width: 32, context: 48, mlm: false, next: false, dropout: 0 }
 data: { train: text.txt, val: 0.1, length: 32, documents: line, objectives: [ { kind: sentences } ] }
@@ -91,6 +98,10 @@ expect 2 'distill.layers names 4, but distill.teacher .* has layers 0 to 3' dist
 expect 2 'distill.layers names 3 layers of the teacher, but the model has 2' distill no --distill.layers=0,1,2
 expect 2 'distill.layers and train.init_from are both set' distill no --distill.layers=0,1 --train.init_from=one
 expect 2 'compares hidden states, but model.width is 32 and that of distill.teacher .* 64' distill no --model.width=32
+expect 2 'distill.hidden_map names 9, but distill.teacher .* has hidden states 0 to 4' distill no --distill.hidden_map=0,9
+expect 2 'distill.hidden_map has 4 states, but the model has 2 layers: one for each, or one more' distill no --distill.hidden_map=0,1,2,4
+expect 2 'distill.hidden_map is -1 for every layer' distill no --distill.hidden_map=-1,-1
+expect 2 'distill.hidden_map is set, but distill.cosine and distill.hidden are 0' distill no --distill.hidden_map=2,4 --distill.cosine=0
 expect 2 'distill.relation_heads is 12, which does not divide model.width 64' distill no --distill.relation=1
 expect 2 'distill.teacher_layer is 5, but distill.teacher .* has 4 layers' distill no --distill.relation=1 --distill.relation_heads=8 --distill.teacher_layer=5
 expect 2 'model.vocab is 99, but distill.teacher .* another vocabulary, of 120' distill no --model.vocab=99
