@@ -57,7 +57,8 @@ typedef enum hs_batch_kind {
 // predicted; pick_targets [picks] (-1: ignored); pair_targets [seqs] (1: the second segment is random; default -1: ignored); order_targets
 // [seqs] (1: swapped; default -1); keys [seqs][3] only where shape.padded. Outputs of eval mode, without shape.hidden: 0 = i32 [P], the
 // likeliest token of each prediction, 1 = i32 [B], the pair head's (next, else order), where there is one; with shape.logits the logits
-// instead, f32.
+// instead, f32. Of a model that judges what its generator wrote (HS_LOSS_REPLACED): 0 the generator's, 1 = f32 [N, 1 padded], the logit of
+// each token that it was replaced, 2 = f32 [N, 1], 1 where it was.
 //
 // Columns of HS_BATCH_LABELLED: ids, token_types, task_types, starts, where, keys as above, and of the model's task
 //   sequence     class_targets i32 [seqs]         -1: ignored

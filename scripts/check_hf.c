@@ -3,6 +3,8 @@
 //   check_hf IN OUT     where OUT/batch.safetensors is (i32 ids [N], token_types [N], where [N, 2], starts [B + 1]):
 //   OUT/hidden.safetensors,
 //                       the last hidden state of IN's encoder, and pooled first tokens where it has a pooler
+//   with picks [P], pick_targets [P] (-1: nothing is replaced) in the batch: of an IN that ELECTRA's pretraining wrote, the logits of its
+//   generator at the picks, and of the discriminator at every token
 #include "core/run/run.h"
 #include "data/checkpoint/checkpoint.h"
 #include "models/family.h"
@@ -80,14 +82,13 @@ static hs_status feed(hs_run *r, const hs_safetensors *batch)
     return HS_OK;
 }
 
-static hs_status keep(hs_run *r, const char *path, int64_t rows, int64_t pooled)
+static hs_status keep(hs_run *r, const char *path, const char *const names[2], const int64_t rows[2])
 {
-    static const char *const names[] = { "hidden", "pooled" };
     hs_st_tensor out[2];
     int n = 0;
     hs_ref ref;
     for (; n < 2 && hs_run_output(r, 0, n, &ref); n++) {
-        const int64_t k = n ? pooled : rows;
+        const int64_t k = rows[n];
         float *x = malloc((size_t)(k * ref.cols) * sizeof *x);
         HS_TRY(hs_run_read(r, 0, n, 0, k, x));
         out[n] = (hs_st_tensor){ .name = names[n], .dtype = HS_F32, .n_dims = 2, .dim = { k, ref.cols }, .data = x };
@@ -95,8 +96,24 @@ static hs_status keep(hs_run *r, const char *path, int64_t rows, int64_t pooled)
     return hs_safetensors_write(path, out, n, NULL);
 }
 
+// What a run's settings say of the generator, from the generator's own folder.
+static hs_status take_generator(const char *dir, hs_model_info *info, hs_arch m)
+{
+    static const char *const keys[][2] = { { "model.generator", "model.width" }, { "model.generator_heads", "model.heads" } };
+    char folder[4200], found[4200];
+    hs_model_info theirs;
+    hs_arch small;
+    snprintf(folder, sizeof folder, "%s/generator", dir);
+    HS_TRY(find(folder, found, sizeof found, &theirs, &small));
+    for (int i = 0; i < 2; i++)
+        HS_TRY(hs_arch_set(m.family, &info->settings, keys[i][0], hs_arch_int(small, keys[i][1])));
+    hs_model_info_free(&theirs);
+    return HS_OK;
+}
+
 static hs_status hidden(const char *in, const char *out)
 {
+    static const char *const names[][2] = { { "hidden", "pooled" }, { "generator", "discriminator" } };
     char found[4096], path[4200];
     hs_model_info info;
     hs_arch_setup setup;
@@ -109,7 +126,11 @@ static hs_status hidden(const char *in, const char *out)
     HS_TRY(hs_safetensors_open(&batch, path));
     const int64_t n = hs_safetensors_find(batch, "ids")->dim[0], seqs = hs_safetensors_find(batch, "starts")->dim[0] - 1;
     HS_TRY(find(in, found, sizeof found, &info, &setup.arch));
-    setup.shape = (hs_arch_shape){ .max_tokens = n, .max_seqs = seqs, .hidden = true };
+    const hs_st_entry *picks = hs_safetensors_find(batch, "picks");
+    const int64_t rows[][2] = { { n, seqs }, { picks ? picks->dim[0] : 0, n } };
+    if (picks)
+        HS_TRY(take_generator(found, &info, setup.arch));
+    setup.shape = (hs_arch_shape){ .max_tokens = n, .max_seqs = seqs, .max_picks = rows[1][0], .hidden = !picks, .logits = picks != NULL };
     HS_TRY(hs_open_device(&d, "cpu", 1, NULL, 0, HS_ONEDNN_NO));
     HS_TRY(hs_model_new(&m, &(hs_model_opts){ .device = d, .micro_steps = HS_VALUES_STAY }));
     HS_TRY(hs_model_plan(m, HS_EVAL, hs_arch_trace, &setup, &plan));
@@ -117,10 +138,10 @@ static hs_status hidden(const char *in, const char *out)
     HS_TRY(hs_ckpt_load_params(found, &(hs_ckpt_opts){ .files = info.files }, m->params));
     HS_TRY(hs_run_new(&r, m, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
     HS_TRY(feed(r, batch));
-    hs_step_live(hs_run_in(r), n, seqs, 0);
+    hs_step_live(hs_run_in(r), n, seqs, rows[1][0]);
     HS_TRY(hs_run_forward(r, plan));
     snprintf(path, sizeof path, "%s/hidden.safetensors", out);
-    return keep(r, path, n, seqs);
+    return keep(r, path, names[picks != NULL], rows[picks != NULL]);
 }
 
 int main(int argc, char **argv)

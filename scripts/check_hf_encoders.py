@@ -8,7 +8,8 @@
    names, with nothing missing, unexpected or of another shape, and find the same tensors, labels and problem_type. Its last hidden state
    and pooled tokens must be the helper's within 1e-5.
 2. The same of every CHECKPOINT: a step folder that `halfstep pretrain` wrote, or a published one (sentence-transformers folders too). Of those
-   also: normalised means of hidden states, which is what `halfstep embed` gives.
+   also: normalised means of hidden states, which is what `halfstep embed` gives. Of one with a generator/ in it, which ELECTRA's pretraining
+   wrote, transformers opens both networks, and what each says of every token is compared.
 
 Needs torch, transformers and safetensors. The helper is compiled against the library in --build unless --helper names it.
 """
@@ -163,6 +164,28 @@ def same_hidden(helper, model, path, out, lengths=LENGTHS):
     return worst, (means[0] - means[1]).abs().max().item()
 
 
+@torch.no_grad()
+def same_networks(helper, path, out, lengths):
+    """ELECTRA's: what the generator expects at every token, and what the discriminator says of it."""
+    judge, generator = (load_clean(p, n) for p, n in ((path, "ElectraForPreTraining"), (path / "generator", "ElectraForMaskedLM")))
+    n = sum(lengths)
+    ids, types = torch.randint(5, judge.config.vocab_size, (n,)), torch.randint(2, (n,))
+    where = torch.tensor([[b, i] for b, k in enumerate(lengths) for i in range(k)])
+    batch = dict(ids=ids, token_types=types, where=where, starts=torch.tensor([0, *torch.tensor(lengths).cumsum(0)]),
+                 picks=torch.arange(n), pick_targets=-torch.ones(n))
+    out.mkdir()
+    save_file({k: v.int() for k, v in batch.items()}, out / "batch.safetensors")
+    subprocess.run([helper, path, out], check=True)
+    got, worst = load_file(out / "hidden.safetensors"), []
+    for name, model in (("generator", generator), ("discriminator", judge)):
+        want = torch.cat([model(input_ids=i[None], token_type_ids=t[None]).logits[0].view(len(i), -1)
+                          for i, t in zip(ids.split(lengths), types.split(lengths))])
+        off = ((got[name][:, :want.shape[1]] - want).abs().max() / want.abs().max()).item()
+        assert off <= 1e-5, f"{path}: {name} is off by {off:g}"
+        worst.append(f"{name} {off:.1e}")
+    return ", ".join(worst)
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
@@ -206,6 +229,9 @@ def main():
             same_models(load_clean(path, type(written).__name__), written)
             lengths = tuple(k for k in (128, 64, 17, 3) if k < written.config.max_position_embeddings - 2)
             worst, means = same_hidden(helper, written, path, work / f"hidden{number}", lengths)
+            if (path / "generator").is_dir():
+                print(f"ok  {path}: both networks of ELECTRA's pretraining, off by {same_networks(helper, path, work / f'two{number}', lengths)} "
+                      "of the largest logit")
             print(f"ok  {path}: {type(written).__name__}, hidden states off by {worst:.1e} of the largest, normalised means by {means:.1e}")
 
 

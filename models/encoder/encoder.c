@@ -314,7 +314,10 @@ static hs_tensor *judge(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor *
     const size_t mark = hs_push(g, "judge");
     x = hs_nn_linear(g, x, "dense", e->c->width, e->c->width, .bias = &dense);
     x = hs_nn_linear(g, activation(g, x, dense, e->c->act), "out", e->c->width, 1, .pad_rows = PAIR_UNIT);
-    x = hs_bce(g, hs_cast(g, x, HS_F32), label, NULL, (hs_label_attr){ .labels = 1, .loss = HS_LOSS_REPLACED });
+    x = hs_cast(g, x, HS_F32); // sinks into the product
+    if (g->mode == HS_EVAL)
+        hs_output(g, x), hs_output(g, label);
+    x = hs_bce(g, x, label, NULL, (hs_label_attr){ .labels = 1, .loss = HS_LOSS_REPLACED });
     hs_pop(g, mark);
     return x;
 }

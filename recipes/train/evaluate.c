@@ -21,6 +21,8 @@ typedef struct evaluation {
     hs_judge *judge;
     hs_teacher *teacher;
     hs_batch batch;
+    float *said, *was; // of a model that judges its generator: of each token; NULL: of others
+    int64_t said_cols;
     int32_t *best; // the likeliest classes of an output; NULL: the plan does not tell
     double sum[HS_LOSSES];
     hs_eval_result *out;
@@ -36,6 +38,20 @@ static hs_status count_hits(evaluation *e, int output, const char *column, hs_lo
     HS_TRY(hs_run_read_i32(e->run, e->plan, output, 0, n, e->best));
     for (int64_t i = 0; i < n; i++)
         e->out->part[loss].hits += ((const int32_t *)c->p)[i] >= 0 && ((const int32_t *)c->p)[i] == e->best[i];
+    return HS_OK;
+}
+
+// Of every token: was it said to be replaced, and was it?
+static hs_status count_replaced(evaluation *e)
+{
+    hs_eval_part *part = &e->out->part[HS_LOSS_REPLACED];
+    const int64_t n = e->batch.n[HS_COUNT_TOKENS];
+    HS_TRY(hs_run_read(e->run, e->plan, 1, 0, n, e->said));
+    HS_TRY(hs_run_read(e->run, e->plan, 2, 0, n, e->was));
+    for (int64_t i = 0; i < n; i++) {
+        const bool told = e->said[i * e->said_cols] >= 0, was = e->was[i] > 0;
+        part->hits += told == was, part->asked += was, part->found += told && was;
+    }
     return HS_OK;
 }
 
@@ -62,6 +78,8 @@ static hs_status run_batch(evaluation *e, uint64_t first, int64_t n)
     const bool mlm = hs_arch_wears(e->feed->arch, HS_LOSS_TOKENS);
     if (mlm)
         HS_TRY(count_hits(e, 0, "pick_targets", HS_LOSS_TOKENS));
+    if (e->said)
+        return count_replaced(e);
     return count_hits(e, mlm, e->pair == HS_LOSS_NEXT ? "pair_targets" : "order_targets", e->pair);
 }
 
@@ -89,6 +107,12 @@ static hs_status evaluate(evaluation *e, hs_source *source, int64_t at_once, int
             return HS_FAIL(MEMORY, "no memory for the likeliest classes of %lld rows", (long long)rows);
     }
     e->out->has_hits = e->best != NULL;
+    if (hs_arch_wears(e->feed->arch, HS_LOSS_REPLACED) && hs_run_output(e->run, e->plan, 1, &ref)) {
+        e->said_cols = ref.cols;
+        e->said = malloc((size_t)(ref.rows * ref.cols) * sizeof *e->said), e->was = malloc((size_t)ref.rows * sizeof *e->was);
+        if (!e->said || !e->was)
+            return HS_FAIL(MEMORY, "no memory for what is said of %lld tokens", (long long)ref.rows);
+    }
     return run_samples(e, source, at_once, most);
 }
 
@@ -103,7 +127,7 @@ hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *sou
     *out = (hs_eval_result){ 0 };
     const hs_status st = evaluate(&e, source, hs_feed_eval_samples(feed), most);
     hs_batch_free(&e.batch);
-    free(e.best);
+    free(e.best), free(e.said), free(e.was);
     HS_TRY(st);
     for (int i = 0; i < HS_LOSSES; i++) {
         hs_eval_part *p = &out->part[i];

@@ -9,6 +9,7 @@
 typedef struct hs_eval_part { // one of the losses
     double loss;              // mean over its labels; NaN: there were none
     int64_t labels, hits;     // hits: labels that were the likeliest class
+    int64_t asked, found;     // of HS_LOSS_REPLACED: tokens that were replaced, and those of them that were told
 } hs_eval_part;
 typedef struct hs_eval_result {
     double loss; // the sum of the parts that have labels, each with its weight
@@ -25,6 +26,9 @@ hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *sou
 
 extern const char *const hs_loss_words[HS_LOSSES]; // "mlm", "next", ..., "relation": as metrics call them where a batch has several
 static inline double hs_eval_accuracy(const hs_eval_part *p) { return p->labels ? (double)p->hits / (double)p->labels : 0; }
+
+static inline double hs_eval_recall(const hs_eval_part *p) { return p->asked ? (double)p->found / (double)p->asked : 0; }
+static inline bool hs_eval_tells(const hs_eval_result *r, int loss) { return r->has_hits && loss <= HS_LOSS_REPLACED; } // accuracy
 
 size_t hs_peak_rss(void); // bytes this process had in memory at most
 

@@ -51,8 +51,10 @@ static void add_evaluation(const hs_trainer *t, metrics *m)
         if (!has_part(t, i) || !p->labels)
             continue;
         add(m, "val_", hs_loss_words[i], "_loss", p->loss);
-        if (t->result.has_hits && i <= HS_LOSS_TASK)
+        if (hs_eval_tells(&t->result, i))
             add(m, "val_", hs_loss_words[i], "_accuracy", hs_eval_accuracy(p));
+        if (hs_eval_tells(&t->result, i) && i == HS_LOSS_REPLACED)
+            add(m, "val_", hs_loss_words[i], "_recall", hs_eval_recall(p));
     }
     for (int i = 0; i < t->scores.n && t->judge; i++)
         add(m, "val_", t->scores.at[i].name, "", t->scores.at[i].value);
@@ -103,11 +105,10 @@ hs_status hs_trainer_tell_step(hs_trainer *t, bool log, bool evaluated)
         shown.score_name = t->metric, shown.score = hs_trainer_score(t);
     for (int i = 0; i < HS_LOSSES && (has_part(t, HS_LOSS_TOKENS) || t->teacher); i++)
         if (trained_part(t, i))
-            shown.part[shown.n_parts++] =
-                (hs_progress_part){ hs_loss_words[i], part_of(t, i),
-                                    evaluated && t->result.has_hits && i <= HS_LOSS_TASK && t->result.part[i].labels
-                                        ? hs_eval_accuracy(&t->result.part[i])
-                                        : NAN };
+            shown.part[shown.n_parts++] = (hs_progress_part){ hs_loss_words[i], part_of(t, i),
+                                                              evaluated && hs_eval_tells(&t->result, i) && t->result.part[i].labels
+                                                                  ? hs_eval_accuracy(&t->result.part[i])
+                                                                  : NAN };
     hs_progress_show(&t->progress, &shown);
     if (!log)
         return HS_OK;

@@ -20,7 +20,7 @@ same() { cmp -s <(weights "$1") <(weights "$2") && cmp -s <(losses "$1/metrics.j
 # ---- it learns, and says what
 expect 0 '' electra one
 json_lines one/metrics.jsonl
-for name in loss mlm_loss replaced_loss val_loss val_mlm_loss val_replaced_loss val_mlm_accuracy; do
+for name in loss mlm_loss replaced_loss val_loss val_mlm_loss val_replaced_loss val_mlm_accuracy val_replaced_accuracy val_replaced_recall; do
   [ -n "$(field $name one/metrics.jsonl | tail -1)" ] || fail "metrics.jsonl lacks $name"
 done
 paste <(field loss one/metrics.jsonl) <(field mlm_loss one/metrics.jsonl) <(field replaced_loss one/metrics.jsonl) |
@@ -29,6 +29,9 @@ for part in mlm_loss replaced_loss; do
   awk -v a="$(field $part one/metrics.jsonl | head -1)" -v b="$(field $part one/metrics.jsonl | tail -1)" 'BEGIN { exit !(b < 0.85 * a) }' ||
     fail "$part does not fall: $(field $part one/metrics.jsonl | tr '\n' ' ')"
 done
+# of 32 tokens some 5 are drawn anew: to say of none that it is another is right of most
+awk -v a="$(field val_replaced_accuracy one/metrics.jsonl | tail -1)" -v r="$(field val_replaced_recall one/metrics.jsonl | tail -1)" \
+  'BEGIN { exit !(a > 0.8 && a <= 1 && r >= 0 && r <= 1) }' || fail "the judge: $(tail -1 one/metrics.jsonl)"
 expect 0 '' "$halfstep" plan electra.yaml --json && field parameters stdout.txt | head -1 >planned
 expect 0 '' "$halfstep" plan electra-small --json --memory-mb 1 --dtype fp32
 
