@@ -218,23 +218,66 @@ static hs_status make_scratch(masked *s, const hs_masked_opts *o)
     return HS_OK;
 }
 
+static void count_range(const hs_token_range *r, int64_t vocab, int64_t *counts)
+{
+    enum { AT_ONCE = 4096 };
+    int32_t ids[AT_ONCE];
+    for (int64_t at = r->first; at < r->end; at += AT_ONCE) {
+        const int64_t n = r->end - at < AT_ONCE ? r->end - at : AT_ONCE;
+        hs_token_store_read(r->store, at, n, ids);
+        for (int64_t i = 0; i < n; i++)
+            if (ids[i] >= 0 && ids[i] < vocab) // a sample will say where one is not
+                counts[ids[i]]++;
+    }
+}
+
+// Which tokens an objective prefers, by how often they occur. *out: to be freed; NULL: all are alike.
+static hs_status prefer(const masked *s, const hs_masked_opts *o, const hs_objective *k, double **out)
+{
+    const hs_text_part *part = o->counted ? o->counted : o->parts;
+    const int n = o->counted ? o->n_counted : o->n_parts;
+    *out = NULL;
+    if (!(k->rare > 0))
+        return HS_OK;
+    int64_t *counts = calloc((size_t)s->vocab, sizeof *counts);
+    *out = malloc((size_t)s->vocab * sizeof **out);
+    for (int i = 0; i < n && counts && *out; i++)
+        count_range(&part[i].range, s->vocab, counts);
+    if (counts && *out)
+        hs_mask_preference(counts, s->vocab, k->rare, *out);
+    free(counts);
+    return counts && *out ? HS_OK : HS_FAIL(MEMORY, "no memory to count %lld kinds of tokens", (long long)s->vocab);
+}
+
+static hs_status make_masker(masked *s, const hs_masked_opts *o, const hs_objective *k, const int32_t *special, int n_special,
+                             uint64_t seed)
+{
+    double *preference;
+    hs_status st = prefer(s, o, k, &preference);
+    if (st == HS_OK)
+        st = hs_masker_new(&s->masker, &(hs_mask_opts){ .probability = k->probability,
+                                                        .masked = k->masked,
+                                                        .random = k->random,
+                                                        .max_predictions = (int32_t)predictions_of(o),
+                                                        .mask_id = o->ids.mask,
+                                                        .vocab = (int32_t)s->vocab,
+                                                        .special = special,
+                                                        .n_special = n_special,
+                                                        .max_tokens = o->length,
+                                                        .unit = k->unit,
+                                                        .ngram = k->ngram,
+                                                        .preference = preference,
+                                                        .seed = seed });
+    free(preference);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 static hs_status make_parts(masked *s, const hs_masked_opts *o, const hs_objective *k, uint64_t seed)
 {
     int32_t special[HS_MASK_SPECIAL];
     const int n_special = special_ids(&o->ids, special);
     HS_TRY(make_scratch(s, o));
-    HS_TRY(hs_masker_new(&s->masker, &(hs_mask_opts){ .probability = k->probability,
-                                                      .masked = k->masked,
-                                                      .random = k->random,
-                                                      .max_predictions = (int32_t)predictions_of(o),
-                                                      .mask_id = o->ids.mask,
-                                                      .vocab = (int32_t)s->vocab,
-                                                      .special = special,
-                                                      .n_special = n_special,
-                                                      .max_tokens = o->length,
-                                                      .unit = k->unit,
-                                                      .ngram = k->ngram,
-                                                      .seed = seed }));
+    HS_TRY(make_masker(s, o, k, special, n_special, seed));
     const int64_t extra = k->segments == HS_SEGMENTS_FULL ? 2 : o->ids.double_sep ? 4 : 3;
     HS_TRY(hs_masked_text_new(&s->text, &(hs_masked_text_opts){ .range = s->range,
                                                                 .segments = k->segments,
@@ -308,6 +351,8 @@ static hs_status check_objective(const hs_objective *k, int number)
     if (!(k->probability > 0 && k->probability <= 1))
         return HS_FAIL(USAGE, "objective %d (%s) masks %g of the tokens; allowed above 0 to 1", number, segment_names[k->segments],
                        k->probability);
+    if (!(k->rare >= 0 && k->rare <= 4))
+        return HS_FAIL(USAGE, "objective %d (%s) prefers rare tokens by %g; allowed 0 to 4", number, segment_names[k->segments], k->rare);
     return HS_OK;
 }
 

@@ -29,6 +29,7 @@ typedef struct hs_objective {
     double probability, masked, random; // 0.15, 0.8, 0.1 (data/batches/masking.h)
     double weight;                      // share of the samples, in any unit; exact (data/batches/mixing.h)
     int64_t ngram;                      // of HS_MASK_NGRAM: words of the longest; 0: 3
+    double rare;                        // a token is chosen with a probability like (how often it occurs)^-rare; 0: all alike
 } hs_objective;
 
 typedef struct hs_mask_ids {
@@ -52,6 +53,8 @@ typedef struct hs_masked_opts {
     int64_t vocab;       // ids at or above it are an error; 0: each store's own
     const hs_objective *objective;
     int n_objectives;
+    const hs_text_part *counted; // texts in which tokens are counted for objectives with `rare`; NULL: `parts`
+    int n_counted;
     hs_mask_ids ids;
     bool types;               // token_types 1 in B (and its [SEP]); else 0 everywhere
     const uint8_t *continues; // [vocab] as above, copied; NULL: every token is a word

@@ -16,7 +16,13 @@ struct hs_masker {
     int32_t *order;                   // [max_tokens] candidates, the front of it shuffled
     int32_t *chosen;                  // [max_tokens] token whose draw says what becomes of this one; -1: it is not chosen
     uint8_t *is_special;              // [vocab]
+    double *preference;               // [vocab]; NULL: all alike
+    struct turn *turn;                // [max_tokens] where there are preferences
 };
+typedef struct turn { // of a candidate: the smallest comes first
+    double at;
+    int32_t word;
+} turn;
 
 static int by_value(const void *a, const void *b)
 {
@@ -48,6 +54,21 @@ static hs_status check(const hs_mask_opts *o)
     return HS_OK;
 }
 
+static hs_status take_preference(hs_masker *m, const hs_mask_opts *o)
+{
+    m->o.preference = NULL;
+    if (!o->preference)
+        return HS_OK;
+    m->preference = malloc((size_t)o->vocab * sizeof *m->preference), m->turn = malloc((size_t)o->max_tokens * sizeof *m->turn);
+    if (!m->preference || !m->turn)
+        return HS_FAIL(MEMORY, "no memory for preferences of %d tokens", o->vocab);
+    memcpy(m->preference, o->preference, (size_t)o->vocab * sizeof *m->preference);
+    for (int32_t id = 0; id < o->vocab; id++)
+        if (!(m->preference[id] > 0) || !isfinite(m->preference[id]))
+            return HS_FAIL(USAGE, "token %d is preferred by %g; above 0", id, m->preference[id]);
+    return HS_OK;
+}
+
 hs_status hs_masker_new(hs_masker **out, const hs_mask_opts *o)
 {
     *out = NULL;
@@ -69,6 +90,11 @@ hs_status hs_masker_new(hs_masker **out, const hs_mask_opts *o)
         qsort(memcpy(m->special, o->special, (size_t)o->n_special * sizeof *o->special), (size_t)o->n_special, sizeof *m->special,
               by_value);
     m->o.n_special = 0;
+    const hs_status st = take_preference(m, o);
+    if (st != HS_OK) {
+        hs_masker_free(m);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
     for (int i = 0; i < o->n_special; i++) // each once: a draw counts them
         if (i == 0 || m->special[i] != m->special[i - 1])
             m->special[m->o.n_special++] = m->special[i], m->is_special[m->special[i]] = 1;
@@ -81,6 +107,8 @@ void hs_masker_free(hs_masker *m)
     if (m) {
         free(m->first);
         free(m->is_special);
+        free(m->preference);
+        free(m->turn);
     }
     free(m);
 }
@@ -190,6 +218,27 @@ int64_t hs_mask_span(double u, double q, int64_t longest)
 
 // ---- a sample
 
+static int by_turn(const void *a, const void *b)
+{
+    const turn *x = a, *y = b;
+    return x->at != y->at ? (x->at > y->at) - (x->at < y->at) : (x->word > y->word) - (x->word < y->word);
+}
+
+// An order drawn by weight without replacement: by exponential variates of rate preference (Efraimidis and Spirakis 2006). Plane 2.
+static void order_by_preference(hs_masker *m, uint64_t key, uint64_t sample, const int32_t *ids, int64_t n_words)
+{
+    for (int64_t w = 0; w < n_words; w++) {
+        double most = 0;
+        for (int32_t i = m->first[w]; i < m->first[w] + m->size[w]; i++)
+            most = fmax(most, m->preference[ids[i]]);
+        const hs_u32x4 draw = hs_random(key, (uint32_t)sample, (uint32_t)(sample >> 32), (uint32_t)w, 2);
+        m->turn[w] = (turn){ -log(hs_u32_unit(draw.v[0])) / most, (int32_t)w };
+    }
+    qsort(m->turn, (size_t)n_words, sizeof *m->turn, by_turn);
+    for (int64_t w = 0; w < n_words; w++)
+        m->order[w] = m->turn[w].word;
+}
+
 static void choose(hs_masker *m, int64_t first, int64_t n, bool together)
 {
     for (int64_t i = first; i < first + n; i++)
@@ -204,11 +253,13 @@ int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int
     const int64_t n_words = find_words(m, ids, n, word);
     int64_t want = (int64_t)rint(m->o.probability * (double)n), got = 0, count = 0;
     want = want < 1 ? 1 : want > m->o.max_predictions ? m->o.max_predictions : want;
+    if (m->preference)
+        order_by_preference(m, key, sample, ids, n_words);
     memset(m->chosen, 0xFF, (size_t)n * sizeof *m->chosen);
     // The beginning of a random order (Fisher and Yates), as far as it is needed. Draws and replacements have planes 0 and 1.
     for (int64_t k = 0; k < n_words && got < want; k++) {
         const hs_u32x4 draw = hs_random(key, low, high, (uint32_t)k, 0);
-        const int64_t pick = k + below(draw.v[0], n_words - k);
+        const int64_t pick = m->preference ? k : k + below(draw.v[0], n_words - k);
         const int32_t w = m->order[pick];
         m->order[pick] = m->order[k];
         const int64_t taken = units[m->o.unit](m, w, (words){ n_words, want - got, hs_u32_unit(draw.v[1]) });
@@ -227,6 +278,12 @@ int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int
             ids[i] = replacement(m, what, own.v[1], ids[i]);
         }
     return count;
+}
+
+void hs_mask_preference(const int64_t *counts, int64_t vocab, double power, double *out)
+{
+    for (int64_t id = 0; id < vocab; id++)
+        out[id] = pow(counts[id] > 1 ? (double)counts[id] : 1, -power);
 }
 
 void hs_mask_words(const uint8_t *continues, int64_t n, int32_t *word)

@@ -9,6 +9,8 @@
 //          shortened by words until it fits, passed over where a word of it is chosen already.
 //   SPAN   (SpanBERT) from words in random order on n words, p ~ (1 - q)^(n - 1) up to `span_longest`, so 3.8 in the mean; ends before a
 //          special token, a chosen word, or what does not fit. Whether its tokens are masked, drawn or stay is settled once for the span.
+// With `preference` words are taken in an order drawn by weight instead: the next is one of those left with probability preference / their
+// sum, where a word's is the largest of its tokens' (DistilBERT draws tokens so: torch.multinomial without replacement).
 #ifndef HS_DATA_MASKING_H
 #define HS_DATA_MASKING_H
 #include "core/base/status.h"
@@ -24,9 +26,10 @@ typedef struct hs_mask_opts {
     int n_special;
     int64_t max_tokens; // of a sample
     hs_mask_unit unit;
-    int64_t ngram;        // 0: 3
-    double span_share;    // q; 0: 0.2
-    int64_t span_longest; // 0: 10
+    int64_t ngram;            // 0: 3
+    double span_share;        // q; 0: 0.2
+    int64_t span_longest;     // 0: 10
+    const double *preference; // [vocab], above 0, copied; NULL: all alike
     uint64_t seed;
 } hs_mask_opts;
 
@@ -38,6 +41,8 @@ void hs_masker_free(hs_masker *m);
 // with one number, below 0: in none (never chosen); NULL: every token is a word.
 int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int64_t n, const int32_t *word, int32_t *positions,
                 int32_t *labels);
+// preference of tokens of which there are so many in a text: max(count, 1)^-power; out may be counts' own bytes.
+void hs_mask_preference(const int64_t *counts, int64_t vocab, double power, double *out);
 // Numbers of words from marks: continues[i] != 0: token i goes on with the word of the one before.
 void hs_mask_words(const uint8_t *continues, int64_t n, int32_t *word);
 

@@ -21,7 +21,7 @@ enum {
     HS_CONFIG_FAMILY = 64,  // those of a family
     HS_CONFIG_SOURCES = 2,  // those of an element of data.sources
     HS_OBJECTIVES = 8,      // data.objectives at most
-    HS_OBJECTIVE_KEYS = 7,
+    HS_OBJECTIVE_KEYS = 8,
     HS_PHASES = 8, // at most
     HS_PHASE_KEYS = 20,
     HS_PHASE_BYTES = 4096,

@@ -59,6 +59,9 @@ static const hs_key objective_keys[] = {
     EACH("random", HS_KEY_REAL, random, "0.1", .min = 0, .max = 1, .help = "share of these that become any token; the rest stay"),
     EACH("ngram", HS_KEY_INT, ngram, "3", .min = 1, .max = 16, .unit = "words", .help = "of ngram: the longest"),
     EACH("weight", HS_KEY_REAL, weight, "1", .min = HS_LEAST_WEIGHT, .max = HS_MOST_WEIGHT, .help = "share of the samples"),
+    EACH("rare", HS_KEY_REAL, rare, "0", .min = 0, .max = 4,
+         .help = "prefers rare tokens: one is chosen with a probability like its count in the training text to the power of -rare, "
+                 "a word as its rarest token; DistilBERT: 0.7; 0: all alike"),
 };
 _Static_assert(HS_COUNT(objective_keys) == HS_OBJECTIVE_KEYS, "origins of data.objectives");
 _Static_assert(sizeof(hs_segments) == sizeof(int) && sizeof(hs_mask_unit) == sizeof(int), "choices are stored as ints");

@@ -131,6 +131,8 @@ static hs_status masked_of_parts(hs_source **out, const hs_feed *f, const hs_cor
                          .vocab = corpus->tokenizer ? hs_tokenizer_vocab(corpus->tokenizer) : 0,
                          .objective = f->objective,
                          .n_objectives = f->n_objectives,
+                         .counted = corpus->n_sources ? corpus->source : NULL, // validation masks what training does
+                         .n_counted = corpus->n_sources,
                          .ids = ids,
                          .types = hs_arch_int(f->arch, "model.types") > 1,
                          .continues = continues,

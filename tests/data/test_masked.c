@@ -10,9 +10,9 @@
 #include <string.h>
 
 enum { AT_ONCE = 64, MILLION = 1000000 };
-static const hs_objective next_sentence = { HS_SEGMENTS_NEXT, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0 };
-static const hs_objective sentence_order = { HS_SEGMENTS_ORDER, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0 };
-static const hs_objective full_sentences = { HS_SEGMENTS_FULL, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0 };
+static const hs_objective next_sentence = { HS_SEGMENTS_NEXT, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0, 0 };
+static const hs_objective sentence_order = { HS_SEGMENTS_ORDER, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0, 0 };
+static const hs_objective full_sentences = { HS_SEGMENTS_FULL, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0, 0 };
 
 static void near(double got, double want, double trials) // five standard deviations of a share
 {

@@ -48,7 +48,7 @@ static void make(const char *text, size_t bytes, int64_t documents, const int *s
     hs_batch b;
     OK(hs_masked_ids_of(t, &ids));
     const hs_text_part part = whole(s);
-    const hs_objective k = { HS_SEGMENTS_NEXT, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0 };
+    const hs_objective k = { HS_SEGMENTS_NEXT, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0, 0 };
     hs_masked_opts o = masked_opts(&part, &k, 1, 24);
     o.ids = ids;
     OK(hs_masked_new(&source, &o));

@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { LENGTH = 32, BATCH = 12, BATCHES = 80 };
-static const hs_objective objective = { HS_SEGMENTS_NEXT, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0 };
+static const hs_objective objective = { HS_SEGMENTS_NEXT, HS_MASK_TOKEN, 0.15, 0.8, 0.1, 1, 0, 0 };
 
 // A source of a text, or of shards, in a layout.
 typedef struct subject {
