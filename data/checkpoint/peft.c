@@ -1,5 +1,6 @@
 // peft: adapter_config.json both ways, and the names of pairs.
 #include "data/checkpoint/peft.h"
+#include "core/base/ending.h"
 #include "core/settings/task.h"
 #include <math.h>
 #include <stdio.h>
@@ -241,10 +242,10 @@ static size_t module_bytes(const char *name)
     return (size_t)((lora != NULL ? lora : dot != NULL ? dot : name + strlen(name)) - name);
 }
 
-static bool ends_with(const char *name, const char *end)
+static bool ends_in_modules(const char *name, const char *end)
 {
     const size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0 && (n == m || name[n - m - 1] == '.');
+    return hs_ends_with(name, end) && (n == m || name[n - m - 1] == '.');
 }
 
 // The shortest end of a module's name that none of the others has: what PEFT looks for ("query"; "3.output.dense").
@@ -256,7 +257,7 @@ static const char *target_of(const char *module, const names *others)
             end--;
         bool free = true;
         for (int i = 0; i < others->n && free; i++)
-            free = !ends_with(others->name[i], end);
+            free = !ends_in_modules(others->name[i], end);
         if (free || end == module)
             return end;
         end--;

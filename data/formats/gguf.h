@@ -61,7 +61,7 @@ typedef struct hs_gguf_pair {
     hs_gguf_text key;
     hs_gguf_type type, of; // of: of the elements of an array
     uint64_t n;            // of those; else 1
-    const void *data;      // numbers as the file has them, at any address; texts of an array: hs_gguf_texts
+    const void *data;      // of numbers, as the file has them: at any address
     hs_gguf_text text;     // of TEXT
     hs_gguf_text *texts;   // of an array of those
 } hs_gguf_pair;

@@ -1,4 +1,5 @@
 // text_inputs: names on a command line to a list of files (see data/text/text_source.h).
+#include "core/base/ending.h"
 #include "core/base/grow.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
@@ -11,12 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool ends_with(const char *s, size_t n, const char *end)
-{
-    const size_t m = strlen(end);
-    return n >= m && memcmp(s + n - m, end, m) == 0;
-}
 
 static int64_t mtime_ns(const struct stat *st) { return st->st_mtim.tv_sec * 1000000000LL + st->st_mtim.tv_nsec; }
 
@@ -31,9 +26,7 @@ static hs_status add(hs_text_inputs *in, const char *path, const struct stat *st
     }
     const bool regular = st && S_ISREG(st->st_mode);
     hs_text_input *i = &in->input[in->n];
-    *i = (hs_text_input){ .path = strdup(path),
-                          .bytes = regular ? st->st_size : -1,
-                          .mtime_ns = regular ? mtime_ns(st) : -1 };
+    *i = (hs_text_input){ .path = strdup(path), .bytes = regular ? st->st_size : -1, .mtime_ns = regular ? mtime_ns(st) : -1 };
     if (!i->path)
         return HS_FAIL(MEMORY, "no memory for the name %s", path);
     in->n++;
@@ -59,7 +52,7 @@ static hs_status add_folder(listing *l, const char *path)
     hs_status st = HS_OK;
     for (int i = 0; i < n; i++) {
         char *name = NULL;
-        const char *slash = ends_with(path, strlen(path), "/") ? "" : "/";
+        const char *slash = hs_ends_with(path, "/") ? "" : "/";
         if (st == HS_OK && asprintf(&name, "%s%s%s", path, slash, entry[i]->d_name) < 0)
             st = HS_FAIL(MEMORY, "no memory for a name in %s", path);
         else if (st == HS_OK)
@@ -102,8 +95,8 @@ static hs_status add_path(listing *l, const char *path, bool below)
     struct stat st;
     if (stat(path, &st) != 0)
         return errno == ENOENT || errno == ENOTDIR ? no_such(path, "folder")
-               : errno == ELOOP ? HS_FAIL(USAGE, "%s is a link that leads to itself; remove it", path)
-                                : HS_FAIL(SYSTEM, "cannot open %s: %s", path, strerror(errno));
+               : errno == ELOOP                    ? HS_FAIL(USAGE, "%s is a link that leads to itself; remove it", path)
+                                                   : HS_FAIL(SYSTEM, "cannot open %s: %s", path, strerror(errno));
     if (S_ISDIR(st.st_mode))
         return add_folder_once(l, path, &st);
     if (below && special(&st)) {

@@ -1,5 +1,6 @@
 // text_source: one buffer, refilled and cut where documents end; what is longer than a piece goes out in parts cut at white space.
 #include "data/text/text_source.h"
+#include "core/base/ending.h"
 #include "core/base/log.h"
 #include "data/base/unicode.h"
 #include "data/base/utf8.h"
@@ -85,16 +86,10 @@ static hs_status skip_mark(hs_text_source *s)
     return HS_OK;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static void tell_kind(hs_text_source *s, const hs_text_kind *kind)
 {
     const char *name = name_of(s);
-    if (kind->form == HS_TEXT_PLAIN && s->how.format == HS_FORMAT_AUTO && (ends_with(name, ".jsonl") || ends_with(name, ".ndjson")))
+    if (kind->form == HS_TEXT_PLAIN && s->how.format == HS_FORMAT_AUTO && (hs_ends_with(name, ".jsonl") || hs_ends_with(name, ".ndjson")))
         hs_warn("%s is read as plain text: it does not begin as JSON lines do", name);
     if (kind->form == HS_TEXT_PLAIN || s->told || s->how.field || strcmp(kind->field, "text") == 0 || !kind->field[0])
         return;
@@ -299,12 +294,9 @@ static hs_status add_piece(hs_text_source *s, hs_text_batch *b, const extent *e)
     HS_TRY(grow(s, b, e->bytes));
     if (e->bytes)
         memcpy(b->text + b->bytes, s->buf + s->start, e->bytes);
-    b->piece[b->n++] = (hs_text_piece){ .offset = b->bytes,
-                                        .bytes = e->bytes,
-                                        .at = s->at,
-                                        .begins = !s->at.inside,
-                                        .ends = e->ends,
-                                        .kind = &s->kind[s->at.input] };
+    b->piece[b->n++] = (hs_text_piece){
+        .offset = b->bytes, .bytes = e->bytes, .at = s->at, .begins = !s->at.inside, .ends = e->ends, .kind = &s->kind[s->at.input]
+    };
     b->bytes += e->bytes;
     consume(s, e->next);
     s->at.inside = !e->ends;

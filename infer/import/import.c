@@ -1,5 +1,6 @@
 // import: which file it is, by what it begins with.
 #include "infer/import/import.h"
+#include "core/base/ending.h"
 #include "data/base/file.h"
 #include "data/base/hf_folder.h"
 #include "data/base/side_file.h"
@@ -21,8 +22,7 @@ static bool is_gguf(const char *path)
 // A protobuf message begins with a tag: of ir_version, or of what others put first. Names decide.
 static bool is_onnx(const char *path)
 {
-    const size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".onnx") == 0;
+    return hs_ends_with(path, ".onnx");
 }
 
 static const struct format {

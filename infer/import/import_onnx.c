@@ -7,6 +7,7 @@
 //   LayerNormalization scale and shift;  Add, Mul: biases, and norms of before opset 17
 //
 // A graph that ONNX Runtime has fused has other operators, and is refused by their names.
+#include "core/base/ending.h"
 #include "infer/import/import_model.h"
 #include "infer/import/onnx_settings.h"
 #include "infer/import/onnx_values.h"
@@ -22,33 +23,26 @@ typedef struct import {
 } import;
 
 // ---- names
-static bool ends(const char *name, const char *end)
-{
-    const size_t n = strlen(name), k = strlen(end);
-    return n >= k && strcmp(name + n - k, end) == 0;
-}
-
 // What stands in a model has modules in front; what an exporter made up has not.
 static bool is_named(const char *name)
 {
     return strchr(name, '.') && !strstr(name, "::") && *name != '/' &&
-           (ends(name, ".weight") || ends(name, ".bias") || ends(name, ".gamma") || ends(name, ".beta"));
+           (hs_ends_with(name, ".weight") || hs_ends_with(name, ".bias") || hs_ends_with(name, ".gamma") || hs_ends_with(name, ".beta"));
 }
 
 static void without(char *name, const char *end)
 {
-    if (ends(name, end))
+    if (hs_ends_with(name, end))
         name[strlen(name) - strlen(end)] = 0;
 }
 
 // The bias that is added to a value, or to what a Reshape or Cast makes of it; NULL: none that has a name.
 static const char *bias_of(const import *x, const char *value, int depth)
 {
-    int input;
-    const hs_onnx_node *n;
-    for (int i = 0; depth > 0 && (n = hs_onnx_reader(x->v, value, i, &input)); i++) {
-        if (strcmp(n->op, "Add") == 0 && n->n_in == 2 && is_named(n->in[1 - input]) && hs_onnx_is_constant(x->v, n->in[1 - input]))
-            return n->in[1 - input];
+    for (const hs_onnx_reading *r = NULL; depth > 0 && (r = hs_onnx_reader(x->v, value, r));) {
+        const hs_onnx_node *n = r->node;
+        if (strcmp(n->op, "Add") == 0 && n->n_in == 2 && is_named(n->in[1 - r->input]) && hs_onnx_is_constant(x->v, n->in[1 - r->input]))
+            return n->in[1 - r->input];
         if (strcmp(n->op, "Cast") == 0 || strcmp(n->op, "Reshape") == 0) {
             const char *name = bias_of(x, n->out[0], depth - 1);
             if (name)
@@ -61,7 +55,7 @@ static const char *bias_of(const import *x, const char *value, int depth)
 // "encoder.layer.0.output.dense.bias": "encoder.layer.0.output.dense.weight"
 static bool weight_beside(const char *bias, char *name, size_t room)
 {
-    if (!bias || !ends(bias, ".bias"))
+    if (!bias || !hs_ends_with(bias, ".bias"))
         return false;
     return (size_t)snprintf(name, room, "%.*s.weight", (int)(strlen(bias) - strlen(".bias")), bias) < room;
 }
@@ -241,11 +235,11 @@ static void note_words(import *x, const hs_onnx_node *n, const char *name)
 // A table of bytes: rows are dequantized behind it.
 static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_tensor *t)
 {
-    int input;
-    const hs_onnx_node *next = hs_onnx_reader(x->v, n->out[0], 0, &input);
+    const hs_onnx_reading *r = hs_onnx_reader(x->v, n->out[0], NULL);
+    const hs_onnx_node *next = r ? r->node : NULL;
     hs_onnx_constant c, scale, zero = { 0 };
     char name[512];
-    if (!next || strcmp(next->op, "DequantizeLinear") != 0 || input != 0 || next->n_in < 2)
+    if (!next || strcmp(next->op, "DequantizeLinear") != 0 || r->input != 0 || next->n_in < 2)
         return HS_FAIL(UNSUPPORTED, "%s: node %s looks up rows of \"%s\", which are %s", x->m->path, hs_onnx_called(n), t->name,
                        hs_onnx_type_name(t->type));
     HS_TRY(hs_onnx_constant_of(x->v, t->name, &c));
@@ -348,7 +342,7 @@ static bool find_config(const char *path, char out[HS_PATH], char dirs[2][HS_PAT
     snprintf(dirs[1], HS_PATH, "%.*s/..", HS_PATH - 4, dirs[0]);
     for (int i = 0; i < 2; i++) {
         const int n = snprintf(out, HS_PATH, "%.*s/config.json", HS_PATH - 20, dirs[i]);
-        if (n < HS_PATH && hs_is_file(out) && (i == 0 || ends(dirs[0], "onnx")))
+        if (n < HS_PATH && hs_is_file(out) && (i == 0 || hs_ends_with(dirs[0], "onnx")))
             return true;
     }
     return false;
@@ -374,7 +368,7 @@ static hs_status settle(import *x)
         HS_TRY(hs_onnx_settings(m, x->g, x->v));
         m->deduced = true;
     }
-    return hs_import_tokenizer(m, (const char *const[]){ dirs[0], ends(dirs[0], "onnx") ? dirs[1] : NULL, NULL });
+    return hs_import_tokenizer(m, (const char *const[]){ dirs[0], hs_ends_with(dirs[0], "onnx") ? dirs[1] : NULL, NULL });
 }
 
 static void close_onnx(void *file) { hs_onnx_close(file); }

@@ -13,11 +13,18 @@ typedef struct history { // of what a node makes
     int steps;           // at most STEPS + 1
 } history;
 
+typedef struct reader {
+    hs_onnx_reading at; // first
+    int next;           // index + 1 of the next whose name has the same hash
+} reader;
+
 struct hs_onnx_values {
     const hs_onnx *m;
     const char *path;
-    struct hs_map *init, *node; // by hash of a name: index + 1
-    history *past;              // by node
+    struct hs_map *init, *node, *first; // by hash of a name: index + 1; of the first that reads it
+    history *past;                      // by node
+    reader *reader;                     // every input of every node
+    int n_readers;
 };
 
 // Nodes stand in the order of execution: what is made further down is not there yet.
@@ -41,6 +48,25 @@ static history look_back(const hs_onnx_values *v, int index)
     return h;
 }
 
+// From the last to the first, each in front of what is there.
+static bool index_readers(hs_onnx_values *v)
+{
+    int64_t n = 0;
+    for (int i = 0; i < v->m->n_nodes; i++)
+        n += v->m->node[i].n_in;
+    if (n < INT32_MAX)
+        v->reader = calloc((size_t)n + 1, sizeof *v->reader);
+    for (int i = v->m->n_nodes - 1; v->reader && i >= 0; i--)
+        for (int k = v->m->node[i].n_in - 1; k >= 0; k--) {
+            int *first = hs_map_at(&v->first, hs_hash_string(v->m->node[i].in[k]));
+            if (!first)
+                return false;
+            v->reader[v->n_readers++] = (reader){ { &v->m->node[i], k }, *first };
+            *first = v->n_readers;
+        }
+    return v->reader != NULL;
+}
+
 hs_status hs_onnx_values_new(hs_onnx_values **out, const hs_onnx *m, const char *path)
 {
     hs_onnx_values *v = calloc(1, sizeof *v);
@@ -61,6 +87,7 @@ hs_status hs_onnx_values_new(hs_onnx_values **out, const hs_onnx *m, const char 
             if (at)
                 *at = i + 1;
         }
+    ok = ok && index_readers(v);
     if (ok)
         ok = (v->past = calloc((size_t)m->n_nodes + 1, sizeof *v->past)) != NULL;
     for (int i = 0; ok && i < m->n_nodes; i++)
@@ -74,6 +101,8 @@ void hs_onnx_values_free(hs_onnx_values *v)
         return;
     hs_map_free(v->init);
     hs_map_free(v->node);
+    hs_map_free(v->first);
+    free(v->reader);
     free(v->past);
     free(v);
 }
@@ -96,15 +125,12 @@ const hs_onnx_node *hs_onnx_maker(const hs_onnx_values *v, const char *name)
 
 const char *hs_onnx_called(const hs_onnx_node *n) { return *n->name ? n->name : n->n_out > 0 && *n->out[0] ? n->out[0] : "without a name"; }
 
-const hs_onnx_node *hs_onnx_reader(const hs_onnx_values *v, const char *name, int i, int *input)
+const hs_onnx_reading *hs_onnx_reader(const hs_onnx_values *v, const char *name, const hs_onnx_reading *last)
 {
-    for (int k = 0; k < v->m->n_nodes; k++)
-        for (int at = 0; at < v->m->node[k].n_in; at++)
-            if (strcmp(v->m->node[k].in[at], name) == 0 && i-- == 0) {
-                *input = at;
-                return &v->m->node[k];
-            }
-    return NULL;
+    int i = last ? ((const reader *)last)->next : v->first ? hs_map_get(v->first, hs_hash_string(name)) : 0;
+    while (i > 0 && strcmp(v->reader[i - 1].at.node->in[v->reader[i - 1].at.input], name) != 0)
+        i = v->reader[i - 1].next;
+    return i > 0 ? &v->reader[i - 1].at : NULL;
 }
 
 // ---- constants

@@ -10,8 +10,12 @@ void hs_onnx_values_free(hs_onnx_values *v);
 
 const hs_onnx_tensor *hs_onnx_initializer(const hs_onnx_values *v, const char *name); // NULL: none of that name
 const hs_onnx_node *hs_onnx_maker(const hs_onnx_values *v, const char *name);         // of a value; NULL: an input or an initializer
-// The i-th node that reads it, and as which input; NULL: no more.
-const hs_onnx_node *hs_onnx_reader(const hs_onnx_values *v, const char *name, int i, int *input);
+typedef struct hs_onnx_reading {
+    const hs_onnx_node *node;
+    int input;
+} hs_onnx_reading;
+// The next that reads it, in the order of execution, behind `last`, or the first (NULL); NULL: no more.
+const hs_onnx_reading *hs_onnx_reader(const hs_onnx_values *v, const char *name, const hs_onnx_reading *last);
 const char *hs_onnx_called(const hs_onnx_node *n); // for messages: its name, or of one without that of what it makes
 
 typedef struct hs_onnx_constant {

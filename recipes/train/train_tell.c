@@ -127,10 +127,10 @@ hs_status hs_trainer_tell_step(hs_trainer *t, bool log, bool evaluated)
 }
 
 // What it is trained on, and for how long.
-void hs_trainer_tell_data(const hs_trainer *t)
+void hs_trainer_tell_data(hs_trainer *t)
 {
     char tokens[32], what[128];
-    hs_progress *p = (hs_progress *)&t->progress;
+    hs_progress *p = &t->progress;
     if (t->corpus.labelled.all)
         snprintf(what, sizeof what, "%lld labelled example%s, %lld to validate", (long long)t->corpus.labelled.train.n,
                  hs_plural(t->corpus.labelled.train.n), (long long)t->corpus.labelled.val.n);
@@ -150,13 +150,13 @@ void hs_trainer_tell_data(const hs_trainer *t)
                     (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), t->progress.peak_flops / 1e9);
 }
 
-void hs_trainer_tell_start(const hs_trainer *t)
+void hs_trainer_tell_start(hs_trainer *t)
 {
     char count[32], bytes[32], policy[16], sizes[256];
     const int64_t parameters = t->arch.family->count(t->arch.settings);
     const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes(t->engine->params));
     hs_config_text(t->c, "amp.policy", policy, sizeof policy);
-    hs_progress *p = (hs_progress *)&t->progress;
+    hs_progress *p = &t->progress;
     hs_arch_describe(t->arch, sizes, sizeof sizes);
     hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %d thread%s (%s), %s planned", t->c->train.name, t->arch.family->title,
                     hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team, hs_plural(t->device->team),

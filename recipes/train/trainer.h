@@ -87,8 +87,8 @@ hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o);
 void hs_trainer_close(hs_trainer *t);
 
 // Of train_tell.c.
-void hs_trainer_tell_start(const hs_trainer *t);
-void hs_trainer_tell_data(const hs_trainer *t); // what it is trained on, and for how long
+void hs_trainer_tell_start(hs_trainer *t);
+void hs_trainer_tell_data(hs_trainer *t); // what it is trained on, and for how long
 // Behind a step. log: its values go into the files; evaluated: so do those of t->result.
 hs_status hs_trainer_tell_step(hs_trainer *t, bool log, bool evaluated);
 hs_status hs_trainer_tell_profile(hs_trainer *t);         // once: when its steps are in, or when the run ends before

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/ending.h"
 #include "core/cpu/lane.h"
 #include "models/nn/nn.h"
 #include "tests/support/support_comm.h"
@@ -71,12 +72,6 @@ static const struct {
     { "mlp.up.weight", 1, 0 },   { "mlp.up.bias", 1, 0 },   { "mlp.down.weight", 0, 1 },  { "mlp.down.bias", 0, 0 },
 };
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
-
 static void check_shapes(const trace *t, const trace *one, int size)
 {
     const hs_params *ps = t->model->params;
@@ -84,11 +79,11 @@ static void check_shapes(const trace *t, const trace *one, int size)
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i], *whole = one->model->params->param[i];
         int m = 0;
-        while (m < HS_COUNT(marks) && !ends_with(p->name, marks[m].end))
+        while (m < HS_COUNT(marks) && !hs_ends_with(p->name, marks[m].end))
             m++;
         assert_true(m < HS_COUNT(marks));
         assert_string_equal(p->name, whole->name);
-        const int64_t rows = ends_with(p->name, "wte.weight") ? 512 : whole->dim[0]; // 500, to 64 times 4
+        const int64_t rows = hs_ends_with(p->name, "wte.weight") ? 512 : whole->dim[0]; // 500, to 64 times 4
         assert_int_equal(p->dim[0], marks[m].rows ? rows / size : rows);
         if (p->n_dims > 1)
             assert_int_equal(p->dim[1], marks[m].cols ? whole->dim[1] / size : whole->dim[1]);
