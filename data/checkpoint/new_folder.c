@@ -53,14 +53,30 @@ static const char *const exported[] = {
     "model.onnx",
     "model.onnx_data",
     "model.gguf",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
 };
+
+// The one folder in a folder that they write.
+static bool is_pooling(const char *path, const char *name)
+{
+    DIR *d = strcmp(name, "1_Pooling") == 0 ? opendir(path) : NULL;
+    bool alone = d != NULL;
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;)
+        alone = alone &&
+                (e->d_name[0] == '.' ? strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 : strcmp(e->d_name, "config.json") == 0);
+    if (d)
+        closedir(d);
+    return alone;
+}
 
 static bool is_exported(const char *path, const char *name)
 {
     bool known = false;
     for (int i = 0; i < HS_COUNT(exported); i++)
         known = known || fnmatch(exported[i], name, FNM_PERIOD) == 0;
-    return known && hs_is_file(path);
+    return known ? hs_is_file(path) : is_pooling(path, name);
 }
 
 hs_status hs_new_folder_apart(const char *dir, const char *source)

@@ -8,7 +8,7 @@
 //   config_sentence_transformers.json    default_prompt_name, prompts
 #ifndef HS_DATA_SENTENCE_FOLDER_H
 #define HS_DATA_SENTENCE_FOLDER_H
-#include "core/base/status.h"
+#include "data/checkpoint/checkpoint.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,5 +31,14 @@ typedef struct hs_sentence {
 
 // UNSUPPORTED names a module that is not known here (a dense layer behind the pooling). CORRUPT: a file that is not what it should be.
 hs_status hs_sentence_read(const char *dir, hs_sentence *out);
+
+// Can what it says be written here: something was found, and its pooling is known?
+static inline bool hs_sentence_whole(const hs_sentence *s) { return s->found && s->pooling_known; }
+// The same files, behind a transformer that lies in `dir` itself; width: of the vectors. from: the folder it was read of, whose
+// config_sentence_transformers.json is taken along as it is. Of one that is not whole nothing is written.
+hs_status hs_sentence_write(const hs_sentence *s, const char *from, const char *dir, int64_t width);
+// hs_ckpt_export_as, and those files in it: the folder appears with both or not at all.
+hs_status hs_sentence_export(const char *dir, const hs_export_opts *e, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m,
+                             const hs_tokenizer *tok, const hs_sentence *s, const char *from, int64_t width);
 
 #endif

@@ -7,6 +7,7 @@
 typedef struct hs_export_said { // what the file has not
     int left_out;               // parameters: of heads, or what only decodes (a chain)
     char tokenizer[512];        // GGUF: why there is no tokenizer in it; "": there is
+    bool pooling;               // GGUF: it has the pooling of a folder of sentence-transformers
 } hs_export_said;
 
 typedef struct hs_export_onnx_opts {
@@ -17,8 +18,9 @@ typedef struct hs_export_onnx_opts {
     bool beside;         // weights in model.onnx_data; of more than 2 GB always
     bool overwrite;      // as hs_export_opts has it
 } hs_export_onnx_opts;
-// DIR/model.onnx: opset 17, batch_size and sequence_length free; inputs, outputs and weights named as transformers' exporter names them.
-// m: opened, neither traced nor loaded. UNSUPPORTED: an op that has no form in ONNX, by name and scope.
+// DIR/model.onnx, and what a folder of sentence-transformers says: opset 17, batch_size and sequence_length free; inputs, outputs and
+// weights named as transformers' exporter names them. m: opened, neither traced nor loaded. UNSUPPORTED: an op that has no form in ONNX, by
+// name and scope.
 hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_onnx_opts *o, hs_export_said *said);
 
 typedef enum hs_export_type { HS_EXPORT_F32, HS_EXPORT_BF16, HS_EXPORT_F16, HS_EXPORT_Q8_0 } hs_export_type;
@@ -26,8 +28,8 @@ typedef struct hs_export_gguf_opts {
     hs_export_type type; // of matrices
     bool overwrite;
 } hs_export_gguf_opts;
-// DIR/model.gguf, with llama.cpp's names, keys and tokenizer. path: as hs_export_model_open got it. UNSUPPORTED: a model that llama.cpp
+// DIR/model.gguf, with llama.cpp's names, keys and tokenizer. UNSUPPORTED: a model that llama.cpp
 // does not have.
-hs_status hs_export_gguf(hs_export_model *m, const char *path, const char *dir, const hs_export_gguf_opts *o, hs_export_said *said);
+hs_status hs_export_gguf(hs_export_model *m, const char *dir, const hs_export_gguf_opts *o, hs_export_said *said);
 
 #endif

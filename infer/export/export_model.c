@@ -17,6 +17,11 @@ hs_status hs_export_model_open(hs_export_model *m, const char *path, int want, c
         m->tokenizer = NULL;
         snprintf(m->tokenizer_error, sizeof m->tokenizer_error, "%s", hs_error());
     }
+    HS_TRY(hs_path_join(m->path, "%s", path));
+    if (hs_is_dir(path) && hs_sentence_read(path, &m->sentence) != HS_OK) {
+        m->sentence = (hs_sentence){ 0 };
+        snprintf(m->sentence_error, sizeof m->sentence_error, "%s", hs_error());
+    }
     m->states = hs_states_new();
     if (!m->states)
         return HS_FAIL(MEMORY, "no memory to open %s", m->dir);

@@ -6,6 +6,7 @@
 #ifndef HS_INFER_EXPORT_MODEL_H
 #define HS_INFER_EXPORT_MODEL_H
 #include "data/checkpoint/checkpoint.h"
+#include "data/checkpoint/sentence_folder.h"
 #include "models/family.h"
 
 typedef struct hs_export_model {
@@ -14,6 +15,9 @@ typedef struct hs_export_model {
     hs_arch arch;
     hs_tokenizer *tokenizer; // NULL: the directory has none that Halfstep reads; hs_error of it in tokenizer_error
     char tokenizer_error[512];
+    char sentence_error[512]; // why a folder of sentence-transformers is not understood; "": it is, or it is none
+    hs_sentence sentence;     // what the folder says of how texts become vectors
+    char path[4096];          // as it was opened
     hs_params *params;
     hs_states *states;
 } hs_export_model;

@@ -1,7 +1,6 @@
 // gguf_export: values and settings of a model under llama.cpp's names. Matrices take the type that is asked for; what llama.cpp adds up
 // or looks up by position stays f32, as its own converter leaves it.
 #include "data/checkpoint/new_folder.h"
-#include "data/checkpoint/sentence_folder.h"
 #include "data/formats/gguf_model.h"
 #include "data/tokenizers/tok_gguf.h"
 #include "infer/export/export.h"
@@ -60,18 +59,16 @@ static hs_status add_tensors(hs_gguf *g, const hs_export_model *m, hs_ggml_type 
 }
 
 // What a folder of sentence-transformers says of how tokens become a vector.
-static hs_status put_pooling(hs_gguf *g, const hs_export_model *m, const char *path)
+static void put_pooling(hs_gguf *g, const hs_export_model *m, hs_export_said *said)
 {
     static const int pooling[HS_POOLINGS] = { [HS_POOLING_MEAN] = 1, [HS_POOLING_CLS] = 2 }; // 0: none
-    hs_sentence how;
     char key[96];
     if (m->arch.family->batch != HS_BATCH_MASKED)
-        return HS_OK;
-    HS_TRY(hs_sentence_read(path, &how));
+        return;
     snprintf(key, sizeof key, "%s.pooling_type", m->info.files->gguf->architecture);
-    if (how.found && how.pooling_known && pooling[how.pooling])
-        hs_gguf_put_int(g, key, HS_GGUF_U32, pooling[how.pooling]);
-    return HS_OK;
+    said->pooling = hs_sentence_whole(&m->sentence) && pooling[m->sentence.pooling];
+    if (said->pooling)
+        hs_gguf_put_int(g, key, HS_GGUF_U32, pooling[m->sentence.pooling]);
 }
 
 static hs_status put_tokenizer(hs_gguf *g, const hs_export_model *m, hs_export_said *said)
@@ -93,13 +90,13 @@ static hs_status put_tokenizer(hs_gguf *g, const hs_export_model *m, hs_export_s
     return HS_OK;
 }
 
-static hs_status fill(hs_gguf *g, const hs_export_model *m, const char *path, const hs_export_gguf_opts *o, hs_export_said *said)
+static hs_status fill(hs_gguf *g, const hs_export_model *m, const hs_export_gguf_opts *o, hs_export_said *said)
 {
     hs_gguf_put_model(g, m->info.files->gguf, m->arch.settings);
     hs_gguf_put_int(g, "general.file_type", HS_GGUF_U32, types[o->type].file_type);
     if (types[o->type].type == HS_GGML_Q8_0)
         hs_gguf_put_int(g, "general.quantization_version", HS_GGUF_U32, 2);
-    HS_TRY(put_pooling(g, m, path));
+    put_pooling(g, m, said);
     HS_TRY(put_tokenizer(g, m, said));
     return add_tensors(g, m, types[o->type].type, &said->left_out);
 }
@@ -113,7 +110,7 @@ static hs_status check(const hs_export_model *m)
     return why ? HS_FAIL(UNSUPPORTED, "%s has no form in GGUF: %s", m->dir, why) : HS_OK;
 }
 
-static hs_status export_into(hs_export_model *m, const char *tmp, const char *path, const hs_export_gguf_opts *o, hs_export_said *said)
+static hs_status export_into(hs_export_model *m, const char *tmp, const hs_export_gguf_opts *o, hs_export_said *said)
 {
     const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
     char file[HS_PATH];
@@ -124,20 +121,20 @@ static hs_status export_into(hs_export_model *m, const char *tmp, const char *pa
     hs_graph_free(trace);
     HS_TRY(hs_export_model_load(m));
     HS_TRY(hs_gguf_new(&g));
-    hs_status st = fill(g, m, path, o, said);
+    hs_status st = fill(g, m, o, said);
     if (st == HS_OK)
         st = hs_gguf_write(&hs_io_system, file, g);
     hs_gguf_close(g);
     return st;
 }
 
-hs_status hs_export_gguf(hs_export_model *m, const char *path, const char *dir, const hs_export_gguf_opts *o, hs_export_said *said)
+hs_status hs_export_gguf(hs_export_model *m, const char *dir, const hs_export_gguf_opts *o, hs_export_said *said)
 {
     hs_new_folder f;
     *said = (hs_export_said){ 0 };
     HS_TRY(check(m));
     HS_TRY(hs_new_folder_begin(&f, dir, o->overwrite));
-    const hs_status st = export_into(m, f.tmp, path, o, said);
+    const hs_status st = export_into(m, f.tmp, o, said);
     if (st == HS_OK)
         return hs_new_folder_commit(&f);
     hs_new_folder_discard(&f);

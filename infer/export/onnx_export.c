@@ -237,6 +237,7 @@ static hs_status put_folder(const hs_export_model *m, const char *tmp, const hs_
     const hs_status st = hs_ckpt_put_beside(&to, &m->info, m->tokenizer, o->dtype);
     hs_manifest_free(&to.manifest);
     HS_TRY(st);
+    HS_TRY(hs_sentence_write(&m->sentence, m->path, tmp, hs_arch_int(m->arch, "model.width")));
     return hs_onnx_write(&hs_io_system, path, graph, o->beside || hs_onnx_bytes(graph) > 2000000000u ? "model.onnx_data" : NULL);
 }
 

@@ -1,9 +1,11 @@
 // import_model: see the header. Tensors go through the same door as those of safetensors files: everything that is missing, left over or of
 // another shape is named in one line.
 #include "infer/import/import_model.h"
+#include "core/base/ending.h"
 #include "core/base/grow.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "data/checkpoint/sentence_folder.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,11 +183,26 @@ static hs_status name_config(hs_status st)
     return hs_fail_at(st, __FILE__, __LINE__, "%s; it came without config.json: --config FILE says what it is for", said);
 }
 
+// What a folder of sentence-transformers says, where the file lies in one, or in the folder "onnx" of one; one that is not understood is
+// none.
+static void read_sentence(const char *path, hs_sentence *how, char from[HS_PATH])
+{
+    const char *slash = strrchr(path, '/');
+    snprintf(from, HS_PATH, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (hs_ends_with(from, "/onnx"))
+        from[strlen(from) - strlen("/onnx")] = 0;
+    if (hs_sentence_read(from, how) != HS_OK)
+        *how = (hs_sentence){ 0 };
+}
+
 hs_status hs_import_write(hs_import_model *m, const char *dir, hs_import_said *said)
 {
     const hs_arch arch = { m->family, m->info.settings.bytes };
     const hs_export_opts e = { .dtype = HS_F32, .overwrite = m->opts->overwrite };
+    char from[HS_PATH];
+    hs_sentence how;
     hs_params *ps = NULL;
+    read_sentence(m->path, &how, from);
     HS_TRY(hs_arch_check_file(arch, m->path));
     HS_TRY(check_vocab(m));
     HS_TRY(hs_import_check_size(m, elements(m)));
@@ -197,7 +214,8 @@ hs_status hs_import_write(hs_import_model *m, const char *dir, hs_import_said *s
     if (st == HS_USAGE && m->deduced)
         st = name_config(st);
     if (st == HS_OK)
-        st = hs_ckpt_export_as(dir, &e, &(hs_ckpt_opts){ .files = m->info.files }, ps, &m->info, m->tokenizer);
+        st = hs_sentence_export(dir, &e, &(hs_ckpt_opts){ .files = m->info.files }, ps, &m->info, m->tokenizer, &how, from,
+                                hs_arch_int(arch, "model.width"));
     if (st == HS_OK) {
         said->parameters = (int64_t)hs_params_count(ps);
         said->tokenizer = m->tokenizer != NULL;

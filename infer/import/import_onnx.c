@@ -376,7 +376,7 @@ static void close_onnx(void *file) { hs_onnx_close(file); }
 hs_status hs_import_onnx(hs_import_model *m, hs_import_file *keep)
 {
     hs_onnx *g;
-import x = {.m = m };
+    import x = { .m = m };
     HS_TRY(hs_onnx_open(&g, m->path));
     *keep = (hs_import_file){ g, close_onnx };
     x.g = g;

@@ -2,7 +2,6 @@
 #include "core/base/log.h"
 #include "data/checkpoint/new_folder.h"
 #include "data/checkpoint/peft.h"
-#include "data/checkpoint/sentence_folder.h"
 #include "infer/export/export.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
@@ -50,22 +49,21 @@ static hs_status check(const hs_cli *cli)
     return HS_OK;
 }
 
-static hs_status export_safetensors(hs_export_model *m, const char *path, const export_options *o)
+static hs_status export_safetensors(hs_export_model *m, const export_options *o)
 {
-    (void)path;
     const hs_export_opts e = { .dtype = dtypes[o->dtype], .shard_bytes = (uint64_t)o->shard_size * 1000000, .overwrite = o->overwrite };
     const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
     hs_graph *g;
     HS_TRY(hs_export_model_trace(m, HS_EVAL, &shape, &g));
     hs_graph_free(g);
     HS_TRY(hs_export_model_load(m));
-    return hs_ckpt_export_as(o->output, &e, &(hs_ckpt_opts){ .files = m->info.files }, m->params, &m->info, m->tokenizer);
+    return hs_sentence_export(o->output, &e, &(hs_ckpt_opts){ .files = m->info.files }, m->params, &m->info, m->tokenizer, &m->sentence,
+                              m->path, hs_arch_int(m->arch, "model.width"));
 }
 
-static hs_status export_onnx(hs_export_model *m, const char *path, const export_options *o)
+static hs_status export_onnx(hs_export_model *m, const export_options *o)
 {
     hs_export_said said;
-    (void)path;
     HS_TRY(hs_export_onnx(m, o->output,
                           &(hs_export_onnx_opts){ .version = HS_VERSION,
                                                   .dtype = dtypes[o->dtype],
@@ -81,15 +79,27 @@ static hs_status export_onnx(hs_export_model *m, const char *path, const export_
     return HS_OK;
 }
 
-static hs_status export_gguf(hs_export_model *m, const char *path, const export_options *o)
+// GGUF has the pooling, and nothing else of what a folder of sentence-transformers says.
+static void tell_sentences(const hs_export_model *m, const export_options *o, bool pooled)
+{
+    static const char *const words[HS_POOLINGS] = { "mean", "cls", "max" };
+    const hs_sentence *how = &m->sentence;
+    if (!hs_sentence_whole(how) || (pooled && !how->normalize && !how->prompt[0]))
+        return;
+    hs_warn("%s makes vectors of texts (pooling %s%s%s), of which %s says %s: whoever reads it must be told", m->path, words[how->pooling],
+            how->normalize ? ", normalized" : "", how->prompt[0] ? ", behind a prompt" : "", o->output,
+            pooled ? "the pooling alone" : "nothing");
+}
+
+static hs_status export_gguf(hs_export_model *m, const export_options *o)
 {
     hs_export_said said;
-    HS_TRY(
-        hs_export_gguf(m, path, o->output, &(hs_export_gguf_opts){ .type = (hs_export_type)o->dtype, .overwrite = o->overwrite }, &said));
+    HS_TRY(hs_export_gguf(m, o->output, &(hs_export_gguf_opts){ .type = (hs_export_type)o->dtype, .overwrite = o->overwrite }, &said));
     if (said.left_out)
         hs_warn("%s: %d parameters of its heads are left out: GGUF has encoders and writers alone", m->dir, said.left_out);
     if (said.tokenizer[0])
         hs_warn("%s/model.gguf has no tokenizer: %s", o->output, said.tokenizer);
+    tell_sentences(m, o, said.pooling);
     return HS_OK;
 }
 
@@ -115,22 +125,19 @@ static hs_status check_apart(const hs_export_model *m, const char *output)
     return hs_new_folder_apart(output, base);
 }
 
-// What a folder of sentence-transformers says beside its weights has no place in the other forms; GGUF has the pooling.
-static void tell_sentences(const char *path, const export_options *o)
+// What of a folder of sentence-transformers does not come along.
+static void tell_left_out(const hs_export_model *m, const export_options *o)
 {
-    static const char *const words[HS_POOLINGS] = { "mean", "cls", "max" };
-    hs_sentence how;
-    if (!hs_is_dir(path) || hs_sentence_read(path, &how) != HS_OK || !how.found)
-        return;
-    const char *pooling = how.pooling_known ? words[how.pooling] : how.pooling_asked;
-    hs_warn("%s makes vectors of texts (pooling %s%s%s), which %s does not say: whoever reads it must be told", path, pooling,
-            how.normalize ? ", normalized" : "", how.prompt[0] ? ", behind a prompt" : "", o->output);
+    if (m->sentence_error[0])
+        hs_warn("%s: how it makes vectors of texts is left out: %s", m->path, m->sentence_error);
+    else if (m->sentence.found && !m->sentence.pooling_known)
+        hs_warn("%s makes vectors of texts by the pooling %s, which is not here and which %s does not say", m->path,
+                m->sentence.pooling_asked, o->output);
 }
 
 static hs_status run_export(const hs_cli *cli)
 {
-    static hs_status (*const exports[FORMS])(hs_export_model *, const char *, const export_options *) = { export_safetensors, export_onnx,
-                                                                                                          export_gguf };
+    static hs_status (*const exports[FORMS])(hs_export_model *, const export_options *) = { export_safetensors, export_onnx, export_gguf };
     const export_options *o = cli->options;
     hs_export_model m = { 0 };
     hs_process_outlive_output();
@@ -141,9 +148,9 @@ static hs_status run_export(const hs_cli *cli)
     if (st == HS_OK && !m.tokenizer && hs_tokenizer_found(m.dir))
         hs_warn("its tokenizer is left out: %s", m.tokenizer_error);
     if (st == HS_OK)
-        st = exports[o->to](&m, cli->arg[0], o);
+        st = exports[o->to](&m, o);
     if (st == HS_OK)
-        tell_sentences(cli->arg[0], o);
+        tell_left_out(&m, o);
     if (st == HS_OK)
         report(&m, o);
     hs_export_model_close(&m);
@@ -195,11 +202,13 @@ const hs_command hs_cmd_export = {
     .examples = "halfstep export runs/bert-mini --to onnx -o bert-mini-onnx\n"
                 "halfstep export runs/quickstart --to gguf --dtype q8_0 -o quickstart-gguf\n"
                 "halfstep export runs/quickstart --to safetensors --dtype bf16 -o quickstart-bf16",
-    .notes = "CHECKPOINT is anything that opens here, a published encoder too.\n"
-             "safetensors: a directory of transformers. onnx: model.onnx beside config.json and the tokenizer, opset 17; batch_size and\n"
-             "sequence_length are free, inputs and outputs are named as transformers' exporter names them.\n"
-             "gguf: model.gguf for llama.cpp, of GPT-2 and BERT, with its tokenizer; heads are left out.\n"
-             "With --json: output, to, model, dtype, parameters.",
+    .notes =
+        "CHECKPOINT is anything that opens here, a published encoder too.\n"
+        "safetensors: a directory of transformers, of sentence-transformers where CHECKPOINT is one (pooling, normalization, lengths,\n"
+        "prompts). onnx: model.onnx beside config.json, the tokenizer and what such a folder says, opset 17; batch_size and\n"
+        "sequence_length are free, inputs and outputs are named as transformers' exporter names them.\n"
+        "gguf: model.gguf for llama.cpp, of GPT-2 and BERT, with its tokenizer; heads are left out.\n"
+        "With --json: output, to, model, dtype, parameters.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,

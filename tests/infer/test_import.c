@@ -44,7 +44,7 @@ static hs_status export_gguf(const char *checkpoint, const char *dir, hs_export_
     hs_export_said said;
     hs_status st = hs_export_model_open(&m, checkpoint, 0, hs_families);
     if (st == HS_OK)
-        st = hs_export_gguf(&m, checkpoint, dir, &(hs_export_gguf_opts){ .type = type, .overwrite = true }, &said);
+        st = hs_export_gguf(&m, dir, &(hs_export_gguf_opts){ .type = type, .overwrite = true }, &said);
     hs_export_model_close(&m);
     return st;
 }

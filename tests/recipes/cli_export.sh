@@ -64,14 +64,38 @@ expect 0 '' "$halfstep" export "$golden/gpt2-lm" --to safetensors -o whole
 expect 0 '' "$halfstep" export whole --to safetensors -o again
 cmp whole/model.safetensors again/model.safetensors || fail "the same model, other bytes"
 
-# ---- what has no place in the form
+# ---- how texts become vectors
 cp -r bert sentences
 mkdir sentences/1_Pooling
 echo '[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
   {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
   {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]' >sentences/modules.json
 echo '{"word_embedding_dimension": 32, "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}' >sentences/1_Pooling/config.json
-expect 0 'sentences makes vectors of texts \(pooling cls, normalized\), which vectors does not say' "$halfstep" export sentences --to onnx -o vectors
+echo '{"max_seq_length": 7, "do_lower_case": true}' >sentences/sentence_bert_config.json
+echo '{"prompts": {"q": "w5 w6"}, "default_prompt_name": "q", "similarity_fn_name": "dot"}' >sentences/config_sentence_transformers.json
+for form in safetensors onnx; do
+  expect 0 '' "$halfstep" export sentences --to $form -o vectors-$form
+  grep -q . stderr.txt && fail "sentences as $form: $(cat stderr.txt)"
+  grep -q '"path": "2_Normalize"' vectors-$form/modules.json && grep -q '"pooling_mode_cls_token": true' vectors-$form/1_Pooling/config.json &&
+    grep -q '"pooling_mode_mean_tokens": false' vectors-$form/1_Pooling/config.json || fail "$form does not say how texts become vectors"
+  cmp sentences/config_sentence_transformers.json vectors-$form/config_sentence_transformers.json || fail "$form has other prompts"
+  expect 0 '' "$halfstep" export bert --to $form -o vectors-$form --overwrite
+  [ ! -e vectors-$form/modules.json ] && [ ! -e vectors-$form/1_Pooling ] || fail "--overwrite leaves the old files"
+done
+expect 0 '' "$halfstep" export sentences --to onnx -o sentences-onnx
+expect 0 '' "$halfstep" import sentences-onnx -o vectors
+cmp vectors/modules.json sentences-onnx/modules.json || fail "an import leaves out how texts become vectors"
+rm -r vectors
+expect 0 '' "$halfstep" export sentences -o vectors
+for d in sentences vectors; do "$halfstep" embed $d --input lines.txt --json --output $d.vec >$d.json 2>stderr.txt; done
+cmp sentences.vec vectors.vec || fail "other vectors behind an export"
+expect 0 'sentences makes vectors of texts \(pooling cls, normalized, behind a prompt\), of which in-gguf says the pooling alone' "$halfstep" export sentences --to gguf -o in-gguf
+cp -r sentences odd && echo '{"pooling_mode_weightedmean_tokens": true}' >odd/1_Pooling/config.json
+expect 0 'odd makes vectors of texts by the pooling pooling_mode_weightedmean_tokens, which is not here and which odd-out does not say' "$halfstep" export odd -o odd-out
+sed -i 's/2_Normalize/2_Dense/; s/Normalize/Dense/' odd/modules.json
+expect 0 'odd: how it makes vectors of texts is left out: .*a module Dense' "$halfstep" export odd -o odd-dense
+echo mine >vectors/1_Pooling/notes
+expect 2 'vectors: holds "1_Pooling", which no export writes' "$halfstep" export bert -o vectors --overwrite
 
 # ---- a folder that is there
 expect 2 'onnx: is not empty; export into a new folder' "$halfstep" export bert --to onnx -o onnx
