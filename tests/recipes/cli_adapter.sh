@@ -26,6 +26,24 @@ for step in part/checkpoints/step-*; do [[ ${step##*-} > 00000030 ]] && rm -rf "
 echo step-00000030 >part/checkpoints/LATEST
 expect 0 '' run part --checkpoint.every=10 && same one part
 
+# ---- kill -9 in the middle of an epoch, again and again
+for lines in 9 27 50; do # killed when metrics.jsonl has so many
+  instead=exec run hit --checkpoint.every=5 >/dev/null 2>&1 &
+  pid=$!
+  for _ in $(seq 600); do
+    [ -e hit/metrics.jsonl ] && [ "$(wc -l <hit/metrics.jsonl)" -ge $lines ] && break
+    kill -0 $pid 2>/dev/null || break
+    sleep 0.02
+  done
+  kill -9 $pid 2>/dev/null
+  wait $pid 2>/dev/null
+  [ ! -d hit/checkpoints/step-00000076 ] || echo "the run was over before it was killed" # a slow shell proves less
+done
+expect 0 '' run hit --checkpoint.every=5 && same one hit
+cmp -s <(losses one/metrics.jsonl) <(losses hit/metrics.jsonl) || fail "a killed adapter has other losses"
+cmp -s "$(last one)/train/optimizer.safetensors" "$(last hit)/train/optimizer.safetensors" || fail "a killed adapter has other moments"
+cmp -s one/report/scores.json hit/report/scores.json || fail "a killed adapter has another report"
+
 # ---- it opens like any other: evaluated, merged into a whole model
 expect 0 '' "$halfstep" eval one --data val/ner.conll --json --dtype fp32
 mv stdout.txt apart.json
