@@ -245,9 +245,92 @@ static void tokenizers(void **state)
     hs_gguf_close(g);
 }
 
+// Of every tokenizer that is refused, the one thing that is wrong with it.
+typedef struct keys {
+    const char *model, *pre;
+    hs_gguf_text token[3], merge; // merge.p NULL: the key is missing
+    int n_tokens, n_types;        // n_types -1: the key is missing
+    const char *special;          // its id is 9
+    hs_status st;
+    const char *part;
+} keys;
+#define TEXT(s)                                                                                                                            \
+    {                                                                                                                                      \
+        s, sizeof(s) - 1                                                                                                                   \
+    }
+#define ABC                                                                                                                                \
+    {                                                                                                                                      \
+        TEXT("a"), TEXT("b"), TEXT("ab")                                                                                                   \
+    }
+
+static hs_gguf *with_keys(const keys *k)
+{
+    static const int32_t types[] = { 1, 1, 1 };
+    hs_gguf *g;
+    OK(hs_gguf_new(&g));
+    hs_gguf_put_text(g, "tokenizer.ggml.model", k->model);
+    if (k->pre)
+        hs_gguf_put_text(g, "tokenizer.ggml.pre", k->pre);
+    if (k->n_tokens)
+        hs_gguf_put_texts(g, "tokenizer.ggml.tokens", k->token, k->n_tokens);
+    if (k->n_types >= 0)
+        hs_gguf_put_i32s(g, "tokenizer.ggml.token_type", types, k->n_types);
+    if (k->merge.p)
+        hs_gguf_put_texts(g, "tokenizer.ggml.merges", &k->merge, 1);
+    if (k->special)
+        hs_gguf_put_int(g, k->special, HS_GGUF_U32, 9);
+    return g;
+}
+
+static void refused_tokenizers(void **state)
+{
+    (void)state;
+    static const keys rows[] = {
+        { "llama", NULL, ABC, TEXT("a b"), 3, -1, NULL, HS_UNSUPPORTED,
+          "a tokenizer of type \"llama\": read here are \"gpt2\" and \"bert\"" },
+        { "gpt2", "llama-bpe", ABC, TEXT("a b"), 3, -1, NULL, HS_UNSUPPORTED, "cut as \"llama-bpe\" does before merging" },
+        { "gpt2", "gpt-2", ABC, TEXT("a b"), 0, -1, NULL, HS_CORRUPT, "\"tokenizer.ggml.tokens\" is missing" },
+        { "gpt2", "gpt-2", ABC, TEXT("a b"), 3, 2, NULL, HS_CORRUPT, "\"tokenizer.ggml.token_type\" has 2 numbers for 3 tokens" },
+        { "gpt2", "gpt-2", ABC, { NULL, 0 }, 3, 3, NULL, HS_CORRUPT, "\"tokenizer.ggml.merges\" is missing" },
+        { "gpt2", "gpt-2", ABC, TEXT("a \xff"), 3, 3, NULL, HS_CORRUPT, "merge 0 is no text of UTF-8" },
+        { "gpt2", "gpt-2", { TEXT("a"), TEXT("\xc3"), TEXT("b") }, TEXT("a b"), 3, 3, NULL, HS_CORRUPT, "token 1 is no text of UTF-8" },
+        { "bert", NULL, { TEXT("a"), TEXT("b\0c"), TEXT("d") }, { NULL, 0 }, 3, 3, NULL, HS_CORRUPT, "token 1 is no text of UTF-8" },
+        { "bert", NULL, { TEXT("a"), TEXT("b"), TEXT("a") }, { NULL, 0 }, 3, 3, NULL, HS_CORRUPT, "token \"##a\" is there twice" },
+        { "bert",
+          NULL,
+          ABC,
+          { NULL, 0 },
+          3,
+          3,
+          "tokenizer.ggml.mask_token_id",
+          HS_CORRUPT,
+          "\"tokenizer.ggml.mask_token_id\" is 9, and there are 3 tokens" },
+    };
+    for (int i = 0; i < HS_COUNT(rows); i++) {
+        hs_gguf *g = with_keys(&rows[i]);
+        hs_tokenizer *t;
+        expect_error(hs_gguf_get_tokenizer(g, "memory", &t), rows[i].st, rows[i].part, __FILE__, __LINE__);
+        assert_null(t);
+        hs_gguf_close(g);
+    }
+    keys whole = rows[0];
+    hs_tokenizer *t;
+    whole.model = "gpt2";
+    hs_gguf *g = with_keys(&whole);
+    OK(hs_gguf_get_tokenizer(g, "memory", &t));
+    assert_int_equal(hs_tokenizer_vocab(t), 3);
+    hs_tokenizer_free(t);
+    hs_gguf_close(g);
+    OK(hs_tokenizer_load(&t, HS_TESTS_DIR "/golden/tokenizers/bpe-roberta"));
+    OK(hs_gguf_new(&g));
+    FAILS(UNSUPPORTED, "puts a space in front", hs_gguf_put_tokenizer(g, t, hs_tokenizer_vocab(t)));
+    hs_tokenizer_free(t);
+    hs_gguf_close(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(blocks), cmocka_unit_test(round_trip), cmocka_unit_test(damage),
-                                        cmocka_unit_test(tokenizers) };
+                                        cmocka_unit_test(tokenizers), cmocka_unit_test(refused_tokenizers) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

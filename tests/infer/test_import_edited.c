@@ -123,6 +123,85 @@ static void norms(void **state)
     FAILS(USAGE, "config.json says model.eps 1e-12, the graph has 1e-05", import_edited(config()));
 }
 
+typedef struct norm {             // LayerNormalization as exporters wrote it before opset 17
+    const char *op, *in[2], *out; // "x", "gamma", "beta", "y": of the node; others: of this norm
+} norm;
+static const norm parts[] = { { "ReduceMean", { "x", NULL }, "mean" },
+                              { "Sub", { "x", "mean" }, "from" },
+                              { "Pow", { "from", "norm_two" }, "square" },
+                              { "ReduceMean", { "square", NULL }, "variance" },
+                              { "Add", { "variance", "norm_eps" }, "sum" },
+                              { "Sqrt", { "sum", NULL }, "root" },
+                              { "Div", { "from", "root" }, "even" },
+                              { "Mul", { "even", "gamma" }, "wide" },
+                              { "Add", { "wide", "beta" }, "y" } };
+
+static const char *operand(hs_onnx *g, const hs_onnx_node *of, const char *name, int number)
+{
+    static const char *const own[] = { "x", "gamma", "beta" };
+    for (int i = 0; i < HS_COUNT(own); i++)
+        if (strcmp(name, own[i]) == 0)
+            return of->in[i];
+    if (strcmp(name, "y") == 0)
+        return of->out[0];
+    return strncmp(name, "norm_", 5) == 0 ? name : hs_onnx_text(g, "/norm%d/%s", number, name);
+}
+
+static void take_apart(hs_onnx *g, const float *eps)
+{
+    static const float two = 2;
+    const int n = g->n_nodes;
+    hs_onnx_node *all = malloc((size_t)(HS_COUNT(parts) * n) * sizeof *all);
+    int to = 0;
+    for (int k = 0; k < n; k++) {
+        const hs_onnx_node of = g->node[k];
+        if (strcmp(of.op, "LayerNormalization") != 0) {
+            all[to++] = of;
+            continue;
+        }
+        for (int i = 0; i < HS_COUNT(parts); i++) {
+            const char *in[2], *out = operand(g, &of, parts[i].out, k);
+            const int n_in = parts[i].in[1] ? 2 : 1;
+            for (int o = 0; o < n_in; o++)
+                in[o] = operand(g, &of, parts[i].in[o], k);
+            hs_onnx_node *made = hs_onnx_add_node(g, parts[i].op, out, in, n_in, &out, 1);
+            if (n_in == 1 && strcmp(parts[i].op, "ReduceMean") == 0)
+                hs_onnx_set_ints(g, made, "axes", (const int64_t[]){ -1 }, 1);
+            all[to++] = *made;
+        }
+    }
+    free(g->node);
+    g->node = all, g->n_nodes = g->cap_nodes = to;
+    hs_onnx_add_init(g, &(hs_onnx_tensor){ .name = "norm_two", .type = HS_ONNX_F32, .data = &two });
+    hs_onnx_add_init(g, &(hs_onnx_tensor){ .name = "norm_eps", .type = HS_ONNX_F32, .data = eps });
+}
+
+static void norms_in_parts(void **state)
+{
+    (void)state;
+    static const float eps[] = { 1e-12f, 1e-5f };
+    size_t bytes[2];
+    char *whole, *found;
+    put(plain());
+    OK(import_edited(NULL));
+    whole = scratch_read("out/model.safetensors", &bytes[0]);
+    for (int i = 0; i < HS_COUNT(eps); i++) {
+        hs_onnx *g = plain();
+        take_apart(g, &eps[i]);
+        put(g);
+        OK(import_edited(NULL));
+        expect_word(i ? "\"layer_norm_eps\": 1e-05" : "\"layer_norm_eps\": 1e-12");
+        found = scratch_read("out/model.safetensors", &bytes[1]);
+        assert_true(bytes[0] == bytes[1] && memcmp(whole, found, bytes[0]) == 0);
+        free(found);
+        if (i)
+            FAILS(USAGE, "config.json says model.eps 1e-12, the graph has 1e-05", import_edited(config()));
+        else
+            OK(import_edited(config()));
+    }
+    free(whole);
+}
+
 static void products(void **state)
 {
     (void)state;
@@ -219,8 +298,8 @@ static void equals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(activations), cmocka_unit_test(norms), cmocka_unit_test(products),
-                                        cmocka_unit_test(blocks),      cmocka_unit_test(axes),  cmocka_unit_test(many),
-                                        cmocka_unit_test(equals) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(activations), cmocka_unit_test(norms),         cmocka_unit_test(products),
+                                        cmocka_unit_test(blocks),      cmocka_unit_test(axes),          cmocka_unit_test(many),
+                                        cmocka_unit_test(equals),      cmocka_unit_test(norms_in_parts) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
