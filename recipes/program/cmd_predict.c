@@ -333,11 +333,13 @@ const hs_command hs_cmd_predict = {
              "score; JSON\n"
              "records with label and scores (tags, entities; answer, start, end, score, nbest); lines of a label and a text with the "
              "model's label;\n"
-             "SQuAD as predictions.json. Of texts alone: label, score, text, by tabs; of tags a word a line. A name that the file has is\n"
-             "called predicted_label; what would end a column of lines becomes _ in a label. What labels a file has is not looked at. With "
-             "--json a JSON object a line, whatever the format; "
-             "start and end\n"
-             "are characters of text or context. Files of any size, packed or not; list of JSON records and SQuAD are held in memory.\n"
+             "SQuAD as predictions.json. Of texts alone: label, score, text, by tabs; of tags a word a line. A name that the file has is "
+             "called\n"
+             "predicted_label; what would end a column of lines becomes _ in a label. What labels a file has is not looked at; empty lines "
+             "between\n"
+             "the records of a table are left out. With --json a JSON object a line, whatever the format; start and end are characters of "
+             "text or\n"
+             "context. Files of any size, packed or not; list of JSON records and SQuAD are held in memory.\n"
              "--dtype auto is fp32 here: predictions are kept, and compared with those of other machines.\n"
              "With --output and --json one more line on stdout at the end: output, examples, tokens, cut, examples_per_second.",
     .options = &schema,

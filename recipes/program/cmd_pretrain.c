@@ -74,7 +74,7 @@ const hs_command hs_cmd_pretrain = {
         "halfstep pretrain my.yaml --resume none --overwrite               # begin anew in the same folder",
     .notes =
         "CONFIG.yaml is a file or the name of a shipped recipe: shakespeare-char, quickstart, gpt2-124m, -355m, -774m, -1558m, bert-tiny,\n"
-        "-mini, -small, -medium, -base, -large, roberta-base, distilbert, albert-base, ernie-base.\n"
+        "-mini, -small, -medium, -base, -large, roberta-base, distilbert, albert-base, electra-small, ernie-base.\n"
         "A run may have phases (phases: in the file): lengths, batches, rates and data of their own; weights and moments go on, samples "
         "and\n"
         "schedule begin anew. It goes on anywhere in any of them.\n"

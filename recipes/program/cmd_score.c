@@ -96,11 +96,12 @@ static hs_status score_sequence(const score_options *o, scored *s)
     for (int64_t i = 0; i < r->n; i++) {
         if (r->gold[i] < 0)
             continue;
-        if (r->scores)
-            hs_calibration_add(&s->calibration, r->scores[i * r->labels.n + r->pred[i]], r->gold[i] == r->pred[i]);
+        if (r->scores || r->sure)
+            hs_calibration_add(&s->calibration, (double)(r->scores ? r->scores[i * r->labels.n + r->pred[i]] : r->sure[i]),
+                               r->gold[i] == r->pred[i]);
         add_length(s, i, 1, r->gold[i] != r->pred[i]);
     }
-    s->report.calibration = r->scores ? &s->calibration : NULL;
+    s->report.calibration = r->scores || r->sure ? &s->calibration : NULL;
     s->report.error_name = "wrong";
     return bootstrap(o, s, hs_rescore_sequence, &in, r->n);
 }
@@ -404,9 +405,9 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(report),
       .value = "",
-      .help =
-          "folder for report.txt, scores.json, and as PNG and JSON confusion, calibration (where predictions have scores) and errors by "
-          "length" },
+      .help = "folder for report.txt, scores.json, and as PNG and JSON confusion, calibration (where predictions have scores: JSON, or the "
+              "last column of a table) and errors by "
+              "length" },
     { .name = "gold-label",
       .type = HS_KEY_STRING,
       AT(gold_label),

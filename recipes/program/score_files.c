@@ -37,6 +37,8 @@ typedef struct collector {
     array scores;                   // f32, of labels in the order of `scored`
     hs_labels scored;               // whose probabilities the predictions have
     bool unscored;                  // some has none
+    array sure;                     // f32, the last column of a table that `predict` wrote
+    bool unsure;                    // there is none, or some is no probability
     hs_json_tree tree;
 } collector;
 
@@ -331,6 +333,36 @@ static hs_status take_scores(collector *c)
     return HS_OK;
 }
 
+// The columns that `predict` puts behind a table: a label, and its probability in one that is called score.
+static bool has_score(const side *s)
+{
+    const hs_label_found *f = hs_label_reader_found(s->reader);
+    const hs_slice head = hs_label_reader_header(s->reader);
+    size_t n = head.p && (f->format == HS_LABEL_TSV || f->format == HS_LABEL_CSV) && f->label == f->columns - 2 ? head.bytes : 0;
+    while (n && strchr("\r\n", head.p[n - 1]))
+        n--;
+    size_t from = n;
+    while (from && head.p[from - 1] != f->delimiter)
+        from--;
+    return (n - from == 5 && memcmp(head.p + from, "score", 5) == 0) ||
+           (n - from >= 15 && memcmp(head.p + from, "predicted_score", 15) == 0);
+}
+
+static hs_status take_sure(collector *c)
+{
+    const hs_slice raw = c->pred.entry->raw;
+    size_t from = raw.bytes;
+    char cell[32], *end;
+    while (from && raw.p[from - 1] != hs_label_reader_found(c->pred.reader)->delimiter)
+        from--;
+    snprintf(cell, sizeof cell, "%.*s", (int)strcspn(raw.p + from, "\r\n"), raw.p + from);
+    const float p = strtof(cell, &end);
+    c->unsure = c->unsure || end == cell || *end || !(p >= 0 && p <= 1);
+    if (!c->unsure)
+        ADD(&c->sure, float, p);
+    return HS_OK;
+}
+
 static hs_status take_row(collector *c)
 {
     HS_TRY(check_ids(c));
@@ -351,6 +383,7 @@ static hs_status take_row(collector *c)
         HS_TRY(one_label(c, &c->gold, true, &c->golds));
         HS_TRY(one_label(c, &c->pred, false, &c->preds));
         HS_TRY(take_scores(c));
+        HS_TRY(take_sure(c));
     }
     const hs_label_entry *e = c->gold.entry;
     ADD(&c->lengths, int64_t, e->n_words ? e->n_words : words_in(e->text[0]) + words_in(e->text[1]));
@@ -516,6 +549,8 @@ static hs_status settle(collector *c)
     free(to);
     if (st == HS_OK && about != HS_ABOUT_TOKENS)
         st = settle_scores(c);
+    if (st == HS_OK && !c->unsure && c->sure.n == r->n && about != HS_ABOUT_TOKENS && about != HS_ABOUT_MULTILABEL)
+        r->sure = c->sure.p, c->sure.p = NULL;
     r->gold = c->golds.p, r->pred = c->preds.p, r->starts = c->starts.p;
     c->golds.p = c->preds.p = c->starts.p = NULL;
     return st;
@@ -526,8 +561,10 @@ hs_status hs_score_rows_read(hs_score_rows *out, const hs_score_files_opts *o)
     collector c = { .o = o, .out = out };
     *out = (hs_score_rows){ 0 };
     hs_status st = open_both(&c);
-    if (st == HS_OK)
+    if (st == HS_OK) {
+        c.unsure = !has_score(&c.pred);
         st = read_rows(&c);
+    }
     if (st == HS_OK)
         st = settle(&c);
     if (!c.gold.textless)
@@ -537,7 +574,7 @@ hs_status hs_score_rows_read(hs_score_rows *out, const hs_score_files_opts *o)
     hs_json_tree_free(&c.tree);
     hs_labels_free(&c.scored);
     array *const arrays[] = { &c.golds,     &c.preds,  &c.gold_values, &c.pred_values, &c.gold_sets,
-                              &c.pred_sets, &c.starts, &c.lengths,     &c.scores };
+                              &c.pred_sets, &c.starts, &c.lengths,     &c.scores,      &c.sure };
     for (int i = 0; i < HS_COUNT(arrays); i++)
         free(arrays[i]->p);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -546,7 +583,7 @@ hs_status hs_score_rows_read(hs_score_rows *out, const hs_score_files_opts *o)
 void hs_score_rows_free(hs_score_rows *r)
 {
     hs_labels_free(&r->labels);
-    void *const all[] = { r->gold, r->pred, r->starts, r->gold_value, r->pred_value, r->scores, r->length };
+    void *const all[] = { r->gold, r->pred, r->starts, r->gold_value, r->pred_value, r->scores, r->sure, r->length };
     for (int i = 0; i < HS_COUNT(all); i++)
         free(all[i]);
     *r = (hs_score_rows){ 0 };

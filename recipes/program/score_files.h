@@ -24,6 +24,7 @@ typedef struct hs_score_rows {
     int64_t *starts;                // TOKENS: [n + 1]
     float *gold_value, *pred_value; // REGRESSION, MULTILABEL (0 and 1): [n][width]
     float *scores;   // [n][labels.n] probabilities of each label, where each prediction has all of them (JSON, "scores"); or NULL
+    float *sure;     // [n] the probability of the predicted class, where a table has it in its last column, "score"; or NULL
     int64_t *length; // words of each row's text; NULL: the files have none
 } hs_score_rows;
 

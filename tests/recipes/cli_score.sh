@@ -127,6 +127,13 @@ if "$halfstep" env | grep -qiE 'png.*(yes|[0-9])'; then
     [ "$(head -c 4 "reports/r1/$f.png" | tail -c 3)" = PNG ] || fail "no picture $f.png"
   done
 fi
+printf 'text\tlabel\na\tx\nb\ty\nc\tx\n' >sure.gold.tsv
+printf 'text\tlabel\tpredicted_label\tscore\na\tx\tx\t0.75\nb\ty\tx\t0.55\nc\tx\tx\t0.95\n' >sure.pred.tsv
+score sequence sure.gold.tsv sure.pred.tsv --report reports/sure --quiet >/dev/null || fail "no report of a table: $(cat stderr.txt)"
+grep -q '^calibration: expected error 0.2833' reports/sure/report.txt || fail "a table's scores do not count: $(cat reports/sure/report.txt)"
+sed 's/0.95/sure/' sure.pred.tsv >unsure.pred.tsv
+score sequence sure.gold.tsv unsure.pred.tsv --report reports/unsure --quiet >/dev/null || fail "no report of a table: $(cat stderr.txt)"
+grep -q calibration reports/unsure/report.txt && fail "a score that is no number counts"
 score tokens gold.conll pred.conll --report reports/r2 --quiet >/dev/null || fail "no report of tokens"
 grep -qE '^MISC +0.0000' reports/r2/report.txt || fail "no table of types: $(cat reports/r2/report.txt)"
 
