@@ -203,7 +203,7 @@ static void loss_sum(const hs_args *a, hs_lane *lane)
     double sum = 0;
     for (int64_t k = 0; k < n; k++)
         sum += loss[k];
-    *out = (a->step->micro ? *out : 0) + sum * a->step->inv_count[to->loss];
+    *out = (a->step->micro || to->goes_on ? *out : 0) + sum * a->step->inv_count[to->loss];
 }
 
 // In one call, whatever the number of plans.

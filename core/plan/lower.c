@@ -160,6 +160,9 @@ void hs_plan_sum_loss(hs_plan *p, hs_node *n)
     attr->set = p->opts.losses;
     if (n->op->attr_bytes)
         memcpy(&attr->loss, (const char *)n->attr + n->op->loss_offset, sizeof attr->loss);
+    for (int i = 0; i < p->n_calls; i++)
+        if (p->call[i].fn == p->dev->core->loss_sum && ((const hs_loss_sum *)p->call[i].attr)->loss == attr->loss)
+            attr->goes_on = true;
     const hs_slot rows = hs_plan_out_slot(p, n, 0, false);
     hs_call *r = hs_plan_call(p, n, "loss sum");
     r->fn = p->dev->core->loss_sum, r->part = HS_PART_SOLO, r->attr = attr;

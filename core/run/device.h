@@ -32,7 +32,8 @@ typedef void hs_step_hook(const hs_thunk *t, double seconds, void *user);
 
 // The kernels that core asks for by itself, beside those of ops. As with ops, attributes are values and everything else is an operand.
 typedef struct hs_core_kernels {
-    hs_kernel *loss_sum;   // SOLO. attr: hs_loss_sum. Adds the live rows of in[0], f32, times inv_count to state->loss; micro 0: from 0
+    hs_kernel *loss_sum;   // SOLO. attr: hs_loss_sum. Adds the live rows of in[0], f32, times inv_count to state->loss; micro 0: from 0,
+                           // but where another has begun it
     hs_kernel *loss_total; // SOLO. state->loss of the sets that step->ran names becomes its sum over comm
     hs_kernel *begin;      // SOLO. attr: hs_move. Starts that collective over comm, in out[0]: nobody's bytes until
     hs_kernel *finish;     // SOLO. ... this has waited for all that was started over comm; attr: hs_left, but for so many (NULL: 0)
@@ -51,6 +52,7 @@ typedef struct hs_left {
 
 typedef struct hs_loss_sum {
     int32_t set, loss; // of hs_step_state.loss
+    bool goes_on;      // another node of the plan has begun this loss
 } hs_loss_sum;
 
 typedef struct hs_event hs_event; // a point in what a lane was given

@@ -365,7 +365,7 @@ static void loss_sum(const hs_args *a, hs_lane *lane)
     for (int64_t i = 0; i < live(a, &a->in[0]); i++)
         sum += (double)((const float *)a->in[0].p)[i];
     double *loss = &a->state->loss[to->set][to->loss];
-    *loss = (a->step->micro ? *loss : 0) + sum * (double)a->step->inv_count[to->loss];
+    *loss = (a->step->micro || to->goes_on ? *loss : 0) + sum * (double)a->step->inv_count[to->loss];
 }
 
 // In one call, whatever the number of plans.
