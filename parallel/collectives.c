@@ -100,8 +100,8 @@ static void *carry_out(void *arg)
         hs_exchange_run(t->comm->started, &t->call);
         pthread_mutex_lock(&q->lock);
         q->first = t->next;
-        if (--t->comm->under_way == 0)
-            pthread_cond_broadcast(&q->done);
+        t->comm->under_way--;
+        pthread_cond_broadcast(&q->done);
         free(t);
     }
     pthread_mutex_unlock(&q->lock);
@@ -134,18 +134,20 @@ static void start(hs_comm *c, hs_lane *l, const hs_collective *what)
     pthread_mutex_unlock(&q->lock);
 }
 
-static void finish(hs_comm *c, hs_lane *l)
+static void finish_but(hs_comm *c, hs_lane *l, int64_t left)
 {
     (void)l;
     hs_ranks_comm *r = c->impl;
     hs_queue *q = &r->direct->p->queue;
     pthread_mutex_lock(&q->lock);
     atomic_fetch_add(&q->waiting, 1);
-    while (r->under_way)
+    while (r->under_way > left)
         pthread_cond_wait(&q->done, &q->lock);
     atomic_fetch_sub(&q->waiting, 1);
     pthread_mutex_unlock(&q->lock);
 }
+
+static void finish(hs_comm *c, hs_lane *l) { finish_but(c, l, 0); }
 
 hs_status hs_queue_open(hs_parallel *p)
 {
@@ -187,6 +189,7 @@ void hs_ranks_comm_init(hs_ranks_comm *c, hs_link *direct, hs_link *started)
                       .gather_parts = gather_parts,
                       .start = started ? start : NULL,
                       .finish = started ? finish : NULL,
+                      .finish_but = started ? finish_but : NULL,
                       .broadcast = broadcast,
                       .poll = poll_ranks,
                       .abort = abort_ranks,

@@ -180,12 +180,12 @@ static void started(hs_comm *c, hs_comm *other, bytes m, int64_t n)
     other->all_reduce(other, NULL, &x, 1, HS_F32, HS_REDUCE_SUM);
     if (x != (float)(other->size * (other->size - 1) / 2))
         complain(other, "all-reduce beside started calls", HS_F32, 1, 0);
-    hs_comm_finish(c, NULL);
     int64_t first = 0;
     for (int r = 0; r < c->rank; r++)
         first += part[r];
     for (int k = 0; k < CALLS; k++) {
         const char *buf = m.a + (size_t)k * room;
+        hs_comm_finish_but(c, NULL, CALLS - 1 - k);
         if (k % 3 == 0)
             check_sum(c, "started all-reduce", buf, 0, n, 2000 + k, HS_F32, HS_REDUCE_SUM);
         else if (k % 3 == 1)
@@ -193,6 +193,7 @@ static void started(hs_comm *c, hs_comm *other, bytes m, int64_t n)
         else
             check_parts(c, "started gather of parts", buf, part, 2000 + k, HS_F32);
     }
+    hs_comm_finish(c, NULL);
 }
 
 static void check_comm(hs_comm *c, bytes m)
