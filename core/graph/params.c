@@ -370,6 +370,12 @@ void hs_params_range(const hs_params *ps, const hs_slab *s, const hs_param *p, s
         *first = 0, *n = p->n;
 }
 
+hs_status hs_params_blank(hs_params *ps, hs_slab *s, const hs_param *p)
+{
+    HS_TRY(hs_params_clear(ps, s, p));
+    return fills_low(ps, s, p) ? hs_params_clear(ps, ps->low, p) : HS_OK;
+}
+
 static void put(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t at, const float *from, size_t n)
 {
     const size_t width = hs_dtype_bytes(s->spec.dtype);
@@ -426,7 +432,7 @@ hs_status hs_params_init_values(hs_params *ps)
         size_t first, n;
         draw d = { ps, p, hs_mix2(ps->seed, hs_hash_string(p->name)) }; // by name: another parameter before it changes nothing
         hs_params_range(ps, ps->master, p, &first, &n);
-        HS_TRY(hs_params_clear(ps, ps->master, p)); // padding too
+        HS_TRY(hs_params_blank(ps, ps->master, p)); // padding too
         if (p->init != HS_INIT_ZERO)
             each_run(p, ps->tp_rank, first, n, draw_run, &d);
     }
@@ -528,7 +534,7 @@ hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const f
 {
     copy c = { .into = ps, .slab = s, .p = p, .logical = (char *)(uintptr_t)logical };
     size_t first, n;
-    HS_TRY(hs_params_clear(ps, s, p));
+    HS_TRY(hs_params_blank(ps, s, p));
     hs_params_range(ps, s, p, &first, &n);
     each_run(p, ps->tp_rank, first, n, put_in, &c);
     return HS_OK;

@@ -235,6 +235,8 @@ int64_t hs_param_cols(const hs_param *p);      // all dimensions but the first
 // Which stored elements of p are to be given values for the slab: those it has here, or of values that are a shard beside a low copy all
 // of them: the copy is whole.
 void hs_params_range(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t *first, size_t *n);
+// Zero in all of that; INTERNAL as hs_params_write.
+hs_status hs_params_blank(hs_params *ps, hs_slab *s, const hs_param *p);
 // Stored elements [at, at + n), from f32 of the host's: those that the slab has, and those that its low copy alone has.
 void hs_params_put(hs_params *ps, hs_slab *s, const hs_param *p, size_t at, const float *values, size_t n);
 

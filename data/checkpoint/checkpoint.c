@@ -246,15 +246,17 @@ hs_status hs_ckpt_resolve_on(hs_comm *world, const char *path, int want, char *o
     if (world == NULL || world->size == 1)
         return hs_ckpt_resolve(path, want, out, size);
     hs_agreement a = hs_agree_begin(world, 10);
-    char found[HS_PATH] = "";
-    hs_status st = HS_OK;
+    struct {
+        int32_t st;
+        char text[HS_PATH]; // what was found, or why nothing was
+    } answer = { .text = "" };
     world->about = "which checkpoint is loaded";
-    if (world->rank == 0)
-        st = resolve(path, (look){ want, &a }, found, sizeof found);
-    HS_TRY(hs_agree_end(&a, st));
-    world->broadcast(world, NULL, found, sizeof found, 0);
+    if (world->rank == 0 && (answer.st = (int32_t)resolve(path, (look){ want, &a }, answer.text, sizeof answer.text)) != HS_OK)
+        snprintf(answer.text, sizeof answer.text, "%s", hs_error());
+    HS_TRY(hs_agree_end(&a, HS_OK));
+    world->broadcast(world, NULL, &answer, sizeof answer, 0);
     HS_TRY(world->poll(world));
-    return give(out, size, found);
+    return answer.st == HS_OK ? give(out, size, answer.text) : hs_fail_at((hs_status)answer.st, __FILE__, __LINE__, "%s", answer.text);
 }
 
 // ---- back into the slabs

@@ -95,7 +95,7 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
             return HS_OK;
     }
     if (n > 0)
-        HS_TRY(hs_params_clear(ps, slab, p)); // padding
+        HS_TRY(hs_params_blank(ps, slab, p)); // padding
     for (int k = 0; k < n; k++)
         HS_TRY(read_piece(w, ps, p, &piece[k], b, slab));
     return HS_OK;

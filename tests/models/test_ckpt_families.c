@@ -33,6 +33,8 @@ typedef struct job {
     hs_task task;
     const hs_adapter_spec *adapter;
     int64_t generator;
+    const char *policy; // NULL: fp32
+    hs_divide divide;
     char dir[600], base[600]; // base: of an adapter
     bool save;
 } job;
@@ -44,7 +46,9 @@ static void fill(hs_params *ps, hs_slab *s, uint64_t key)
         const hs_param *p = ps->param[i];
         const int64_t n = hs_param_part_rows(p) * p->parts * hs_param_cols(p);
         float *x = malloc((size_t)n * sizeof *x);
-        if (!x || !hs_slab_has(s, p)) {
+        size_t first, here;
+        hs_params_range(ps, s, p, &first, &here);
+        if (!x || here == 0) {
             free(x);
             continue;
         }
@@ -61,7 +65,7 @@ static void fill_all(hs_params *ps, uint64_t key)
         if (ps->slab[s]->spec.saved || ps->slab[s] == ps->master)
             fill(ps, ps->slab[s], key + (uint64_t)s);
     for (int i = 0; i < ps->n_params && ps->adapter; i++) // its base is that of the folder, and is not saved
-        if (!hs_peft_keeps(ps->param[i]) && hs_params_clear(ps, ps->master, ps->param[i]) != HS_OK)
+        if (!hs_peft_keeps(ps->param[i]) && hs_params_blank(ps, ps->master, ps->param[i]) != HS_OK)
             abort();
     hs_params_refresh_low(ps);
 }
@@ -72,8 +76,8 @@ static bool same_slabs(const hs_params *a, const hs_params *b)
     for (int s = 0; s < a->n_slabs; s++)
         for (int i = 0; i < a->n_params; i++) {
             const size_t n = a->slab[s]->place[i].bytes;
-            const bool base = a->slab[s] == a->master && a->adapter && !hs_peft_keeps(a->param[i]);
-            if ((!a->slab[s]->spec.saved && a->slab[s] != a->master) || n == 0 || base)
+            const bool values = a->slab[s] == a->master || a->slab[s] == a->low;
+            if ((!a->slab[s]->spec.saved && !values) || n == 0 || (values && a->adapter && !hs_peft_keeps(a->param[i])))
                 continue;
             char *x = malloc(n), *y = malloc(n);
             hs_params_read(a, a->slab[s], a->param[i], x);
@@ -88,8 +92,14 @@ static hs_status engine_of(hs_engine **e, tiny_encoder *t, const job *j, const h
 {
     hs_optim_config c = hs_optim_preset(HS_PRESET_ADAMW);
     c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-2, .power = 1, .steps = 1000 };
-    return encoder_engine(e, t, j->family,
-                          &(encoder_opts){ .optim = &c, .grid = grid, .task = j->task, .adapter = j->adapter, .generator = j->generator });
+    const encoder_opts o = { .optim = &c,
+                             .grid = grid,
+                             .task = j->task,
+                             .adapter = j->adapter,
+                             .generator = j->generator,
+                             .policy = j->policy,
+                             .divide = j->divide };
+    return encoder_engine(e, t, j->family, &o);
 }
 
 static hs_status save(const job *j, const hs_grid *grid, hs_engine *e, const hs_model_info *info)
@@ -165,15 +175,20 @@ static void same_file(const job *j, const char *a, const char *b, const char *na
 
 static void check(job j)
 {
-    static const int by[][2] = { { 1, 2 }, { 2, 2 }, { 1, 4 }, { 2, 1 } };
+    static const struct {
+        int dp, tp;
+        hs_divide divide;
+    } by[] = { { 1, 2, HS_DIVIDE_NONE }, { 2, 2, HS_DIVIDE_STATES },    { 2, 2, HS_DIVIDE_NONE },
+               { 1, 4, HS_DIVIDE_NONE }, { 4, 1, HS_DIVIDE_GRADIENTS }, { 2, 4, HS_DIVIDE_GRADIENTS } };
     static int n;
     char one[32], many[32], second[96];
     snprintf(one, sizeof one, "one-%d", n);
     run(&j, 1, 1, true, scratch_path(one));
     for (int i = 0; i < HS_COUNT(by); i++) {
         snprintf(many, sizeof many, "many-%d-%d", n, i);
-        run(&j, by[i][0], by[i][1], false, scratch_path(one));
-        run(&j, by[i][0], by[i][1], true, scratch_path(many));
+        j.divide = by[i].divide;
+        run(&j, by[i].dp, by[i].tp, false, scratch_path(one));
+        run(&j, by[i].dp, by[i].tp, true, scratch_path(many));
         same_file(&j, one, many, j.adapter ? HS_PEFT_WEIGHTS : "model.safetensors");
         same_file(&j, one, many, "train/optimizer.safetensors");
         same_file(&j, one, many, "config.json");
@@ -198,6 +213,9 @@ static void every_family(void **state)
         }
     assert_true(checked >= 7);
     check((job){ .family = &hs_electra_family, .generator = 32 });
+    check((job){ .family = &hs_electra_family, .generator = 32, .policy = "bf16" });
+    check((job){ .family = &hs_bert_family, .policy = "bf16" });
+    check((job){ .family = &hs_albert_family, .policy = "fp16" });
     check((job){ .family = &hs_gpt_family, .task = HS_TASK_SEQUENCE });
     check((job){ .family = &hs_bert_family, .task = HS_TASK_TOKENS });
 }
@@ -221,6 +239,7 @@ static void adapters(void **state)
 {
     (void)state;
     job j[] = { { .family = &hs_bert_family, .adapter = &pairs },
+                { .family = &hs_bert_family, .adapter = &pairs, .policy = "bf16" },
                 { .family = &hs_gpt_family, .task = HS_TASK_SEQUENCE, .adapter = &gpt_pairs } };
     for (int i = 0; i < HS_COUNT(j); i++) {
         char name[32];

@@ -18,6 +18,7 @@ typedef struct encoder_opts {
     const hs_adapter_spec *adapter; // NULL: none
     hs_task task;                   // with ENCODER_LABELS; then of any family, for a GPT has tasks too
     bool crf;
+    hs_divide divide;  // over grid->dp
     int64_t generator; // width of a network that is trained beside it; 0: none
 } encoder_opts;
 
