@@ -45,6 +45,12 @@ typedef struct hs_draw_attr {
 typedef struct hs_tp_gather_attr {
     int32_t rank, ranks;
 } hs_tp_gather_attr;
+typedef struct hs_tp_rows_attr {
+    int64_t rows, ranks; // rows: of the tokens, capacity; 0: a share for each rank
+} hs_tp_rows_attr;
+typedef struct hs_tp_own_cols_attr {
+    int32_t parts, rank, ranks;
+} hs_tp_own_cols_attr;
 typedef struct hs_tp_linear_xent_attr { // as hs_xent_attr, and
     int32_t classes, ignore, loss;
     float smoothing;

@@ -186,7 +186,8 @@ hs_tensor *hs_row_square(hs_graph *g, hs_tensor *x, hs_tensor *teacher, hs_match
 // query, key or value, cut into `heads` of d channels each: MiniLM's relations. qkv [N, 3C], teacher [N, 3C'], starts i32 [B + 1].
 enum { HS_RELATION_QQ = 1, HS_RELATION_KK = 2, HS_RELATION_VV = 4, HS_RELATION_QK = 8 };
 typedef struct hs_relation_attr {
-    int32_t heads, pairs, loss; // pairs: of the above, one or more
+    int32_t heads, pairs, loss; // heads: of a tensor-parallel rank's share; pairs: of the above, one or more
+    int32_t ranks;              // that have a share; the builder knows
 } hs_relation_attr;
 hs_tensor *hs_relations(hs_graph *g, hs_tensor *qkv, hs_tensor *teacher, hs_tensor *starts, hs_relation_attr attr);
 
@@ -197,5 +198,14 @@ hs_tensor *hs_tp_gather(hs_graph *g, hs_tensor *x); // every rank's columns side
 // linear_xent where w and bias have rows [first, ...) of the classes; attr.classes: of all ranks. x is every rank's (behind tp_copy), and
 // so is the loss.
 hs_tensor *hs_tp_linear_xent(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *target, hs_xent_attr attr, int64_t first);
+// Sequence parallelism: between the products each rank has its share of the tokens (HS_EXT_SHARE). In place of tp_reduce and tp_copy:
+hs_tensor *hs_tp_reduce_rows(hs_graph *g, hs_tensor *x); // reduce-scatter of rows; backward: all-gather
+hs_tensor *hs_tp_gather_rows(hs_graph *g, hs_tensor *x); // all-gather of rows; backward: reduce-scatter
+hs_tensor *hs_tp_whole_rows(hs_graph *g, hs_tensor *x);  // all-gather of rows; backward: this rank's. In front of what all ranks do alike
+hs_tensor *hs_tp_own_rows(hs_graph *g, hs_tensor *x);    // i32, this rank's rows; one node, however often it is asked for
+hs_tensor *hs_tp_rows_like(hs_graph *g, hs_tensor *rows, const hs_tensor *x); // the same where x has a share; else rows. NULL: NULL
+// Of x, a small parameter that ranks have whole, this rank's share of each of `parts` blocks of columns.
+hs_tensor *hs_tp_own_cols(hs_graph *g, hs_tensor *x, int parts);
+int64_t hs_tp_tokens(const hs_graph *g);                                      // the graph's capacity in tokens
 
 #endif

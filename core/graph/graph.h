@@ -36,6 +36,7 @@ typedef struct hs_graph {
     hs_params *params;
     hs_states *states; // may be NULL in train and eval mode
     hs_grid grid;
+    bool sequence; // tensor-parallel ranks divide the tokens between the products; false at one rank and when decoding
     hs_node **node;
     int n_nodes, cap_nodes;
     hs_tensor **tensor;

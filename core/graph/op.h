@@ -51,12 +51,19 @@ enum hs_op_flag {
     HS_OP_SPLIT_BWD = 2, // backward runs twice: din[1..] first, then din[0]
     HS_OP_NONDETERMINISTIC = 4,
     HS_OP_COLLECTIVE = 8, // its kernels find the comm of the tensor-parallel ranks in hs_args.comm
+    HS_OP_TP_PART = 32,   // a parameter's gradient by it is this tensor-parallel rank's part of a sum
     HS_OP_CHEAP = 16,     // one pass over its inputs: if backward keeps those, out[0] is not kept for it but made again
 };
 
 typedef struct hs_cost {
     double flops, bytes; // bytes: minimum traffic
 } hs_cost;
+// What kernels of one call of an op ask of its comm, at capacity.
+typedef struct hs_op_moves {
+    hs_collective_kind kind;
+    double bytes; // of the whole buffer: all parts
+    int calls;    // that they are divided over; 0: nothing moves
+} hs_op_moves;
 typedef struct hs_scratch {
     size_t shared, per_thread; // bytes
 } hs_scratch;
@@ -163,6 +170,7 @@ typedef struct hs_op {
     hs_operand in[HS_MAX_IN], out[HS_MAX_OUT]; // ends at the first name NULL
     const char *(*shape)(hs_node *n); // sets the outputs; NULL, or one line ("inner widths differ"): the builder adds scope and shapes
     hs_cost (*cost)(const hs_node *n, bool backward);
+    hs_op_moves (*moves)(const hs_node *n, bool backward); // HS_OP_COLLECTIVE: what its kernels move between ranks
     void (*ref)(const hs_args *a);      // naive forward, all float operands f64; finite differences of it judge every backward
     const struct hs_op *const *unfused; // (optional) names what it fuses, NULL-terminated: documentation and the fused-equals-unfused test
     const hs_case *cases;

@@ -20,6 +20,10 @@ typedef enum hs_role { HS_WEIGHT, HS_BIAS, HS_NORM, HS_EMBED, HS_N_ROLES } hs_ro
 typedef enum hs_shard { HS_SHARD_NONE, HS_SHARD_COL, HS_SHARD_ROW } hs_shard;       // COL: rows of [out,in] within each part; ROW: columns
 typedef enum hs_init { HS_INIT_ZERO, HS_INIT_ONE, HS_INIT_NORMAL, HS_INIT_UNIFORM } hs_init;
 
+// What the gradient of a parameter is here that every tensor-parallel rank has whole: all of it, or a part of a sum over ranks (of their
+// shares of the tokens, HS_EXT_SHARE; of an op that is HS_OP_TP_PART), which an update begins with adding up.
+typedef enum hs_grad_of { HS_GRAD_UNKNOWN, HS_GRAD_ALL, HS_GRAD_PART } hs_grad_of;
+
 struct hs_param {
     char *name; // "h3.attn.qkv.weight"
     hs_role role;
@@ -34,6 +38,7 @@ struct hs_param {
     int id;
     int pair_parts;             // of one of an adapter's pair (lora_a, lora_b): how many parts the weight beside it has; else 0
     unsigned pair_mask;         // and bits of those that its own parts are for, in their order
+    hs_grad_of grad_of;         // as far as plans have said
     bool frozen;                // by its spec, by hs_params_freeze or because an adapter is trained
     struct hs_derived *derived; // list of its copies in other layouts
 };
@@ -218,6 +223,7 @@ typedef struct hs_params_bytes {
     size_t adopted;                         // beside them: they take no memory but what the file has in the page cache
 } hs_params_bytes;
 hs_params_bytes hs_params_bytes_of(const hs_params *ps);
+size_t hs_params_tp_sum_bytes(const hs_params *ps); // gradients that are HS_GRAD_PART
 
 // ---- the logical tensor
 // A rectangle of one part of it that is stored here, on tensor-parallel rank tp_rank: its rows lie behind each other.

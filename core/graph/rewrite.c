@@ -354,7 +354,7 @@ hs_status hs_graph_clone(hs_graph **out, const hs_graph *g)
         hs_graph_free(to);
         return HS_FAIL(MEMORY, "no memory for a copy of a graph of %d nodes", g->n_nodes);
     }
-    to->start = g->start, to->state_dtype = g->state_dtype;
+    to->start = g->start, to->state_dtype = g->state_dtype, to->sequence = g->sequence;
     *out = to;
     return HS_OK;
 }

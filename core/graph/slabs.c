@@ -322,6 +322,14 @@ hs_status hs_params_declare_grad(hs_params *ps)
                                                   .divides = ps->shares && ps->shares->what == HS_DIVIDE_GRADIENTS });
 }
 
+size_t hs_params_tp_sum_bytes(const hs_params *ps)
+{
+    size_t bytes = 0;
+    for (int i = 0; ps->grad && i < ps->n_params; i++)
+        bytes += ps->param[i]->grad_of == HS_GRAD_PART ? ps->grad->place[i].bytes : 0;
+    return bytes;
+}
+
 hs_params_bytes hs_params_bytes_of(const hs_params *ps)
 {
     hs_params_bytes b = { 0 };

@@ -16,6 +16,7 @@ const char *hs_tensor_shape(const hs_tensor *t, char *buf, size_t size)
 
 const char *hs_counter_name(int counter)
 {
-    static const char *const names[HS_N_COUNTERS] = { "rows", "tokens", "sequences", "predictions", "tokens of the second axis" };
+    static const char *const names[HS_N_COUNTERS] = { "rows", "tokens", "sequences", "predictions", "tokens of the second axis",
+                                                      "a rank's share of the tokens" };
     return counter >= 0 && counter < HS_N_COUNTERS && names[counter] ? names[counter] : "units";
 }

@@ -28,6 +28,7 @@ typedef enum hs_counter {
     HS_COUNT_SEQS,    // live sequences B; samples, images
     HS_COUNT_PICKS,   // rows picked out of the tokens (predictions)
     HS_COUNT_TOKENS2, // live tokens of a second axis (a decoder's)
+    HS_COUNT_SHARE,   // of the live tokens those of this tensor-parallel rank, where ranks divide them: hs_run counts them
     HS_COUNT_FREE,    // the first of those for a model's own use
     HS_N_COUNTERS = 8
 } hs_counter;
@@ -42,6 +43,7 @@ typedef uint32_t hs_ext;
 #define HS_EXT_SEQS                 HS_EXT(HS_COUNT_SEQS, 1, 0)
 #define HS_EXT_STARTS               HS_EXT(HS_COUNT_SEQS, 1, 1) // the starts of B sequences and the end of the last
 #define HS_EXT_PICKS                HS_EXT(HS_COUNT_PICKS, 1, 0)
+#define HS_EXT_SHARE                HS_EXT(HS_COUNT_SHARE, 1, 0)
 #ifdef __CUDACC__
 #define HS_INLINE static inline __host__ __device__ // also in a CUDA kernel
 #else
@@ -50,6 +52,10 @@ typedef uint32_t hs_ext;
 HS_INLINE int hs_ext_counter(hs_ext e) { return (int)(e & 15); }
 HS_INLINE int64_t hs_ext_plus(hs_ext e) { return e >> 4 & 15; }
 HS_INLINE int64_t hs_ext_unit(hs_ext e) { return e >> 8; }
+
+// Of n rows that ranks divide, the first of a rank (of `ranks` itself: n), and how many a rank has at most.
+HS_INLINE int64_t hs_share_first(int64_t n, int rank, int ranks) { return n * rank / ranks; }
+HS_INLINE int64_t hs_share_rows(int64_t n, int ranks) { return (n + ranks - 1) / ranks; }
 
 enum { HS_MAX_DIMS = 4, HS_MAX_IN = 6, HS_MAX_OUT = 4 };
 

@@ -101,12 +101,26 @@ static hs_status identity(diff *d, const hs_tensor *t, const hs_tensor *y, const
     return copy_call(d, n, grad_slot(d, t, true, true), dy, true);
 }
 
+// Says of a parameter whether its gradient is a part of a sum over tensor-parallel ranks.
+static void note_part(diff *d, const hs_node *n, hs_param *w)
+{
+    const bool part = hs_ext_counter(n->out[0]->ext) == HS_COUNT_SHARE || n->op->flags & HS_OP_TP_PART;
+    const hs_grad_of of = part ? HS_GRAD_PART : HS_GRAD_ALL;
+    if (part && w->shard != HS_SHARD_NONE)
+        hs_graph_fail(d->g, HS_INTERNAL, "%s: %s, which ranks divide, meets rows that they divide, too", n->scope, w->name);
+    else if (w->grad_of && w->grad_of != of)
+        hs_graph_fail(d->g, HS_UNSUPPORTED, "%s: the gradient of %s is whole in one place, and a part of a sum over ranks in another",
+                      n->scope, w->name);
+    w->grad_of = of;
+}
+
 static hs_slot wanted(diff *d, hs_node *n, int i)
 {
     const hs_tensor *t = n->in[i];
     const bool rows = !(n->op->in[i].flags & HS_WHOLE);
     if (t->kind == HS_PARAM) {
         const int id = t->param->id;
+        note_part(d, n, t->param);
         hs_slot s = { .where = HS_AT_GRAD, .t = t, .dtype = HS_F32, .writes = true, .rows = false };
         s.add = d->param_written[id];
         s.add_later = !s.add;
@@ -165,12 +179,14 @@ static hs_status make_again(diff *d, const hs_node *n)
             continue;
         const hs_kernels *k;
         HS_TRY(hs_plan_kernels_of(d->p, t->from, &k));
+        HS_TRY(make_again(d, t->from)); // what it is made of
         const int b = hs_plan_buf(d->p, hs_tensor_bytes(t));
         if (b < 0)
             return hs_graph_status(d->g);
         d->p->value_buf[t->id] = b;
         d->p->marks.again[t->id] = false;
-        hs_plan_forward_call(d->p, t->from, k)->backward = true;
+        hs_call *r = hs_plan_forward_call(d->p, t->from, k);
+        r->backward = r->again = true;
     }
     return HS_OK;
 }

@@ -52,6 +52,12 @@ static bool is_output(const hs_graph *g, const hs_tensor *t)
     return false;
 }
 
+// Will backward have t when it makes n again? What is gathered from ranks is small before it: that may be made again itself.
+static bool there(const hs_plan *p, const hs_node *n, const hs_tensor *t)
+{
+    return p->marks.kept[t->id] || (p->marks.again[t->id] && n->op->flags & HS_OP_COLLECTIVE);
+}
+
 // A pass over bytes that are kept anyway is cheaper than the memory of its result.
 static bool may_make_again(const hs_plan *p, const hs_node *n)
 {
@@ -60,7 +66,7 @@ static bool may_make_again(const hs_plan *p, const hs_node *n)
         return false;
     for (int i = 0; i < HS_MAX_IN; i++) {
         const hs_tensor *t = n->in[i];
-        if (t && t->kind != HS_PARAM && t->kind != HS_INPUT && (t->kind != HS_VALUE || !p->marks.kept[t->id]))
+        if (t && t->kind != HS_PARAM && t->kind != HS_INPUT && (t->kind != HS_VALUE || !there(p, n, t)))
             return false;
     }
     return true;

@@ -4,6 +4,7 @@
 #include "core/plan/plan_impl.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void no_memory(hs_plan *p) { hs_graph_fail(p->graph, HS_MEMORY, "no memory for a plan of %d calls", p->n_calls); }
 
@@ -61,6 +62,23 @@ static hs_status list_derived(hs_plan *p)
     return HS_OK;
 }
 
+static hs_status list_moves(hs_plan *p)
+{
+    for (int i = 0; i < p->n_calls; i++) {
+        const hs_call *c = &p->call[i];
+        const hs_op *op = c->node->op;
+        const bool own = c->comm && op->moves && strcmp(c->name, op->name) == 0; // else the sum of its losses
+        const hs_op_moves what = own ? op->moves(c->node, c->backward && !c->again) : (hs_op_moves){ 0 };
+        if (!what.calls)
+            continue;
+        if (!hs_grow(&p->move, p->n_moves, &p->cap_moves, sizeof *p->move))
+            return HS_FAIL(MEMORY, "no memory for what %d calls move", p->n_calls);
+        p->move[p->n_moves++] = (hs_plan_move){ c->comm->axis, op->name, c->node->scope, what, c->backward, c->last_only };
+    }
+    p->info.n_moves = p->n_moves, p->info.move = p->move;
+    return HS_OK;
+}
+
 static void totals(hs_plan *p)
 {
     hs_plan_info *info = &p->info;
@@ -102,6 +120,7 @@ hs_status hs_plan_take(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan
     HS_TRY_GOTO(st, hs_plan_reduce(p), fail);
     HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
     HS_TRY_GOTO(st, list_derived(p), fail);
+    HS_TRY_GOTO(st, list_moves(p), fail);
     HS_TRY_GOTO(st, hs_plan_place(p), fail);
     HS_TRY_GOTO(st, hs_plan_barriers(p), fail);
     totals(p);
@@ -121,6 +140,7 @@ void hs_plan_free(hs_plan *p)
     free(p->call);
     free(p->buf);
     free(p->cast);
+    free(p->move);
     free(p);
 }
 

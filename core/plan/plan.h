@@ -42,6 +42,12 @@ typedef struct hs_cast_info { // one inserted cast, for `plan`
     bool backward;
 } hs_cast_info;
 
+typedef struct hs_plan_move { // one call that ranks communicate in
+    const char *axis, *op, *scope;
+    hs_op_moves what;         // at capacity
+    bool backward, last_only; // last_only: in the last micro-step of a step alone
+} hs_plan_move;
+
 typedef struct hs_plan hs_plan;
 
 // Plans a copy: the trace is left as it was and stays the caller's, who may free it behind this. Fails with the trace's own first error
@@ -62,6 +68,8 @@ typedef struct hs_plan_info {
     double flops_forward, flops_backward, traffic_bytes; // at capacity
     int n_nodes, n_thunks, n_barriers, n_casts;
     const hs_cast_info *cast;
+    int n_moves;
+    const hs_plan_move *move;  // in order of calls. An update adds hs_params_tp_sum_bytes over tp
     double trace_plan_seconds; // from hs_graph_new of the trace to the end of planning
 } hs_plan_info;
 const hs_plan_info *hs_plan_info_of(const hs_plan *p);

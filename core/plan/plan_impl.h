@@ -50,6 +50,7 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     const hs_share_run *run;   // of a reduction over shares: whose; NULL: none
     hs_cost cost;
     bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)
+    bool again;                                  // forward once more, for backward
     uint8_t part, half;                          // half: which of the two shared scratch areas
 } hs_call;
 
@@ -78,6 +79,8 @@ struct hs_plan {
     int n_derived;
     hs_cast_info *cast;
     int n_casts, cap_casts;
+    hs_plan_move *move;
+    int n_moves, cap_moves;
     hs_plan_info info;
 };
 

@@ -19,13 +19,27 @@ static int by_call(const void *a, const void *b)
     return x->call != y->call ? (x->call > y->call) - (x->call < y->call) : (x->lo > y->lo) - (x->lo < y->lo);
 }
 
+static hs_op_moves sums(const hs_node *n, bool backward)
+{
+    (void)backward;
+    return (hs_op_moves){ HS_ALL_REDUCE, (double)hs_tensor_bytes(n->in[0]), 1 };
+}
+
+static hs_op_moves scatters(const hs_node *n, bool backward)
+{
+    (void)backward;
+    return (hs_op_moves){ HS_REDUCE_PARTS, (double)hs_tensor_bytes(n->in[0]), 1 };
+}
+
 static const hs_op all_reduce = { .name = "gradient all-reduce",
                                   .formula = "gradient = sum of gradient over dp",
+                                  .moves = sums,
                                   .in = { { "gradient", HS_AMP_NONE, HS_NO_GRAD } },
                                   .out = { { "gradient", HS_AMP_NONE, HS_IS_INPUT_0 } } };
 
 static const hs_op reduce_scatter = { .name = "gradient reduce-scatter",
                                       .formula = "this rank's share of gradient = sum of gradient over dp",
+                                      .moves = scatters,
                                       .in = { { "gradient", HS_AMP_NONE, HS_NO_GRAD } },
                                       .out = { { "gradient", HS_AMP_NONE, HS_IS_INPUT_0 } } };
 static const hs_op finish = { .name = "gradients finish", .formula = "waits for reductions" };

@@ -14,6 +14,7 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
         return HS_FAIL(MEMORY, "no memory for a model");
     m->device = o->device;
     m->policy = o->policy ? *o->policy : (hs_policy){ .low = HS_F32 };
+    m->sequence = o->sequence;
     m->grid = o->grid.dp ? o->grid : hs_grid_self();
     m->micro_steps = o->micro_steps;
     m->releases = o->releases;
@@ -101,6 +102,7 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
     hs_graph *g;
     HS_TRY(hs_graph_new(&g, m->params, m->states, mode, &m->grid));
     g->state_dtype = m->policy.low;
+    g->sequence = m->sequence && m->grid.tp->size > 1 && mode != HS_DECODE;
     trace(g, config);
     const bool loss = has_loss(g);
     if (loss && m->n_losses == HS_N_LOSS_SETS) {

@@ -31,12 +31,14 @@ typedef struct hs_model_opts {
     hs_grid grid;        // zero: 1 x 1
     size_t bucket_bytes; // of gradients that are reduced over dp together, about; 0: 25 MiB. No bit depends on it
     hs_divide divide;    // over dp
+    bool sequence;       // tensor-parallel ranks divide the tokens between the products (sequence parallelism)
 } hs_model_opts;
 
 typedef struct hs_model { // to be read, not written
     hs_device *device;
     hs_policy policy;
     hs_grid grid;
+    bool sequence;
     hs_params *params;
     hs_states *states; // that plans declare; their bytes are a run's
     uint64_t seed;

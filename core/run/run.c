@@ -207,6 +207,7 @@ void hs_run_free(hs_run *r)
     free(r->reduction.thunk);
     free(r->move);
     free(r->parts);
+    free(r->tp_sums.thunk);
     free(r->update.thunk);
     r->device->free_host(r->device, r->log);
     hs_blocks_close(&r->blocks);
@@ -255,6 +256,7 @@ const double *hs_run_losses(hs_run *r, int plan)
 // s stays as it is until somebody waits.
 static hs_status submit(hs_run *r, const hs_segment *s)
 {
+    hs_run_count_share(r);
     HS_TRY(hs_blocks_send(&r->blocks));
     r->queued = true;
     HS_TRY(r->device->submit(r->device, r->lane, s, r->mode));
@@ -472,7 +474,11 @@ hs_status hs_run_update(hs_run *r)
         return HS_FAIL(INTERNAL, "an update without a micro-step since the last one");
     if (r->model->grid.dp->size > 1 && !r->reduced)
         return HS_FAIL(INTERNAL, "an update of gradients that were not reduced: no micro-step of this step was the last");
+    const hs_segment *sums;
+    HS_TRY(hs_run_tp_sums(r, &sums));
     hs_params_set_grads(ps, r->written);
+    if (sums)
+        HS_TRY(submit(r, sums));
     HS_TRY(submit(r, &r->update));
     if (r->moves_values)
         ps->shares->moving = r->model->grid.dp;

@@ -1,4 +1,5 @@
-// run_impl: the insides of hs_run, shared by run.c (binding, steps) and run_io.c (inputs, outputs).
+// run_impl: the insides of hs_run, shared by run.c (binding, steps), run_io.c (inputs, outputs) and run_tp.c
+// (shares of the tokens).
 #ifndef HS_CORE_RUN_IMPL_H
 #define HS_CORE_RUN_IMPL_H
 #include "core/run/blocks.h"
@@ -42,7 +43,9 @@ struct hs_run {
     hs_segment reduction; // up to n_params + 1 thunks, where plans reduce: of what the last plan of a step did not make
     hs_move *move;        // of those thunks, where shares are divided ...
     int64_t *parts;       // ... and theirs
-    bool trains;          // it holds the model's gradients
+    hs_segment tp_sums;   // hs_run_tp_sums: of n_tp_sums parameters
+    int n_tp_sums;
+    bool trains; // it holds the model's gradients
     hs_segment update;
     bool moves_values; // it leaves values on their way
     hs_step_log *log;  // written by the last thunk of an update, read by the host
@@ -53,5 +56,9 @@ static inline const hs_plan *hs_run_plan(const hs_run *r, int plan) { return r->
 static inline bool hs_run_is_bound(const hs_run *r, int plan) { return plan >= 0 && plan < r->n_plans && r->plan[plan].exec; }
 
 void hs_run_note_use(hs_run *r, hs_bound *b); // the lane is done with the slot of its inputs up to here
+
+// run_tp.c
+void hs_run_count_share(hs_run *r);                           // of the tokens in the step block
+hs_status hs_run_tp_sums(hs_run *r, const hs_segment **sums); // what comes in front of an update; NULL: nothing
 
 #endif

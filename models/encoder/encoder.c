@@ -20,6 +20,7 @@ typedef struct encoder { // one trace
     hs_tensor *words; // the table, which is the output as well
     float eps, dropout;
     hs_nn_states states;
+    const char *heads_key; // which setting says how many heads
 } encoder;
 
 static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows, int64_t cols)
@@ -70,7 +71,7 @@ static hs_tensor *activation(hs_graph *g, hs_tensor *x, hs_tensor *bias, int act
 static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int layer, hs_tensor **bias)
 {
     const hs_encoder_config *c = e->c;
-    const int64_t mine = hs_nn_share(g, c->heads, "model.heads");
+    const int64_t mine = hs_nn_share(g, c->heads, e->heads_key);
     hs_tensor *qkv = hs_nn_linear(g, x, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
     hs_nn_tap_qkv(g, e->shape, layer, qkv, e->in.starts);
     const hs_attention_in in = { .qkv = qkv, .starts = e->in.starts, .keys = e->in.keys, .where = e->in.where };
@@ -113,7 +114,7 @@ static hs_tensor *layers(hs_graph *g, encoder *e, hs_tensor *x)
         x = e->kind->pre_norm ? pre_norm_layer(g, e, x, (int)i) : post_norm_layer(g, e, x, (int)i);
         hs_pop(g, mark);
     }
-    x = e->kind->pre_norm ? hs_nn_layernorm(g, x, "norm", e->eps) : x;
+    x = hs_nn_whole(g, e->kind->pre_norm ? hs_nn_layernorm(g, x, "norm", e->eps) : x);
     hs_nn_keep_state(e->shape, &e->states, c->layers, x);
     return x;
 }
@@ -131,11 +132,11 @@ static hs_tensor *lookups(hs_graph *g, encoder *e)
     hs_tensor *type = NULL;
     if (c->types) {
         hs_tensor *table = hs_nn_table(g, "type.weight", HS_SHARD_NONE, c->types, 0, width);
-        type = hs_embedding(g, table, e->in.types, NULL, NULL);
+        type = hs_nn_embedding(g, table, e->in.types, NULL, NULL);
     }
     if (c->tasks) {
         hs_tensor *table = hs_nn_table(g, "task.weight", HS_SHARD_NONE, c->tasks, 0, width);
-        x = hs_add(g, x, hs_embedding(g, table, e->in.tasks, NULL, NULL));
+        x = hs_add(g, x, hs_nn_embedding(g, table, e->in.tasks, NULL, NULL));
     }
     // the last sum and its norm in one pass
     x = type ? add_norm(g, e, type, NULL, x, "norm", 0) : hs_nn_layernorm(g, x, "norm", e->eps);
@@ -327,7 +328,7 @@ static hs_tensor *replaced(hs_graph *g, encoder *e)
     const hs_encoder_config small = hs_encoder_generator(e->c);
     const int64_t rows = e->shape->max_picks > 0 ? e->shape->max_picks : 1;
     encoder generator = *e;
-    generator.c = &small;
+    generator.c = &small, generator.heads_key = "model.generator_heads";
     if (e->shape->distill.role)
         return hs_graph_fail(g, HS_USAGE, "model.generator is %lld: a model beside its generator neither teaches nor is taught",
                              (long long)e->c->generator);
@@ -380,7 +381,7 @@ hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder
     if (!c->mlm && !c->next && !c->order && !c->head.task && !c->generator && !s->hidden && !s->distill.role)
         return hs_graph_fail(
             g, HS_USAGE, "model.mlm, model.next and model.order are false: a model without a head has no loss (model.mlm: true adds one)");
-    encoder e = { .kind = kind, .c = c, .shape = s, .eps = (float)c->eps, .dropout = (float)c->dropout };
+    encoder e = { .kind = kind, .c = c, .shape = s, .eps = (float)c->eps, .dropout = (float)c->dropout, .heads_key = "model.heads" };
     e.in = inputs_of(g, c, s);
     if (c->generator && !s->hidden)
         return replaced(g, &e);

@@ -81,7 +81,7 @@ hs_tensor *hs_gpt(hs_graph *g, const hs_gpt_config *c, const hs_arch_shape *s)
     }
     if (g->mode == HS_DECODE)
         x = hs_gather_rows(g, x, in.picks); // the norm and the large product only for the rows that are asked for
-    x = hs_nn_layernorm(g, x, "ln_f", (float)c->eps);
+    x = hs_nn_whole(g, hs_nn_layernorm(g, x, "ln_f", (float)c->eps));
     if (g->mode == HS_EVAL && s->hidden) {
         hs_output(g, hs_cast(g, x, HS_F32));
         if (c->head.task)

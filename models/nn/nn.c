@@ -12,6 +12,15 @@ int64_t hs_nn_share(hs_graph *g, int64_t n, const char *what)
     return n / size > 0 ? n / size : 1;
 }
 
+hs_tensor *hs_nn_enter(hs_graph *g, hs_tensor *x) { return x->ext == HS_EXT_SHARE ? hs_tp_gather_rows(g, x) : hs_tp_copy(g, x); }
+
+hs_tensor *hs_nn_leave(hs_graph *g, hs_tensor *y)
+{
+    return g->sequence && y->ext == HS_EXT_TOKENS ? hs_tp_reduce_rows(g, y) : hs_tp_reduce(g, y);
+}
+
+hs_tensor *hs_nn_whole(hs_graph *g, hs_tensor *x) { return x->ext == HS_EXT_SHARE ? hs_tp_whole_rows(g, x) : x; }
+
 // The width x must have here. Shares of 8 and more keep every product's rows whole vectors.
 static bool check_widths(hs_graph *g, const hs_tensor *x, int64_t in, int64_t out, const hs_linear_opts *o)
 {
@@ -73,9 +82,9 @@ hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_
     hs_push(g, "%s", name);
     const bool partial = o.shard == HS_SHARD_ROW && g->grid.tp->size > 1; // then the bias comes once, behind the sum
     const bool later = partial || o.bias;
-    y = hs_linear(g, o.shard == HS_SHARD_COL ? hs_tp_copy(g, x) : x, w, later ? NULL : b);
+    y = hs_linear(g, o.shard == HS_SHARD_COL ? hs_nn_enter(g, x) : x, w, later ? NULL : b);
     if (partial)
-        y = hs_tp_reduce(g, y);
+        y = hs_nn_leave(g, y);
     y = hs_nn_pair(g, x, y, in, out, &o);
     if (o.bias)
         *o.bias = b;
@@ -99,10 +108,12 @@ hs_tensor *hs_nn_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, h
                                 int64_t first_position)
 {
     int64_t first;
+    if (!sliced(g, table, &first) && g->sequence) // of a whole table each rank looks its own rows up
+        return hs_embedding_from(g, table, hs_tp_own_rows(g, ids), pos_table, where ? hs_tp_own_rows(g, where) : NULL, first_position);
     if (!sliced(g, table, &first))
         return hs_embedding_from(g, table, ids, pos_table, where, first_position);
     const int64_t rows = g->grid.tp->size * table->dim[0];
-    return hs_tp_reduce(g, hs_embedding_slice(g, table, ids, pos_table, where, first_position, first, rows));
+    return hs_nn_leave(g, hs_embedding_slice(g, table, ids, pos_table, where, first_position, first, rows));
 }
 
 hs_tensor *hs_nn_embedding(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where)
@@ -114,7 +125,7 @@ hs_tensor *hs_nn_logits(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_tensor *
 {
     int64_t first;
     const bool slice = sliced(g, table, &first);
-    hs_tensor *y = hs_linear(g, slice ? hs_tp_copy(g, x) : x, table, bias);
+    hs_tensor *y = hs_linear(g, slice ? hs_nn_enter(g, x) : x, table, bias);
     y = f32 ? hs_cast(g, y, HS_F32) : y; // sinks into the product
     return slice ? hs_tp_gather(g, y) : y;
 }
@@ -124,7 +135,7 @@ hs_tensor *hs_nn_logits_xent(hs_graph *g, hs_tensor *x, hs_tensor *table, hs_ten
     int64_t first;
     if (!sliced(g, table, &first))
         return hs_linear_xent(g, x, table, bias, target, attr);
-    return hs_tp_linear_xent(g, hs_tp_copy(g, x), table, bias, target, attr, first);
+    return hs_tp_linear_xent(g, hs_nn_enter(g, x), table, bias, target, attr, first);
 }
 
 void hs_nn_norm_params(hs_graph *g, const char *name, int64_t width, hs_tensor **gamma, hs_tensor **beta)

@@ -8,6 +8,12 @@
 // This tensor-parallel rank's share of n (heads, channels). What does not divide is refused: "model.heads is 6, must divide over 4 ...".
 int64_t hs_nn_share(hs_graph *g, int64_t n, const char *what);
 
+// Where a part of the model begins that each tensor-parallel rank has a slice of, and where it ends: tp_copy and tp_reduce, or, with
+// hs_graph.sequence, tp_gather_rows and tp_reduce_rows, between which a rank has its share of the tokens only. At one rank neither.
+hs_tensor *hs_nn_enter(hs_graph *g, hs_tensor *x);
+hs_tensor *hs_nn_leave(hs_graph *g, hs_tensor *y);
+hs_tensor *hs_nn_whole(hs_graph *g, hs_tensor *x); // all tokens again, behind the last layer: for what every rank does alike
+
 typedef struct hs_linear_opts {
     hs_shard shard; // COL: x is every rank's, y this rank's columns; ROW: the other way round; NONE: all ranks do the same
     int parts;      // logical tensors stacked in the output (QKV: 3); 0 means 1
@@ -17,7 +23,7 @@ typedef struct hs_linear_opts {
     hs_tensor **bias; // (optional) the bias is put here, and not added: for an op that adds it beside something else
 } hs_linear_opts;
 // Parameters NAME.weight [out, in] and NAME.bias [out]. in, out: of the whole model; x and y have this rank's share of them where it says.
-// Emits the pair tp_copy (in front of COL) and tp_reduce (behind ROW, before the bias); at one rank neither.
+// Emits hs_nn_enter in front of COL, and hs_nn_leave behind ROW, before the bias.
 hs_tensor *hs_nn_linear_with(hs_graph *g, hs_tensor *x, const char *name, int64_t in, int64_t out, hs_linear_opts o);
 #define hs_nn_linear(g, x, name, in, out, ...) hs_nn_linear_with(g, x, name, in, out, (hs_linear_opts){ __VA_ARGS__ })
 // Its parameters alone: of a part of the model that this mode has no use for, so that all modes are one model. *b: NULL with no_bias.

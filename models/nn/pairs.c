@@ -41,11 +41,14 @@ static hs_tensor *pair_param(hs_graph *g, const char *name, const pairs *p, hs_s
                                              .dim = { p->used * p->spec->rank, width } });
 }
 
+// One pair for parts that are stacked: each part is divided for itself, which the columns of lora_b cannot be. It is whole on every rank.
+static bool stacked_in_one(const pairs *p, const hs_linear_opts *o) { return p->parts == 1 && o->parts > 1; }
+
 static void params_of(hs_graph *g, const pairs *p, int64_t in, int64_t out, const hs_linear_opts *o, hs_tensor **a, hs_tensor **b)
 {
     // what is divided is the width that the layer divides; the rank is every rank's
     *a = pair_param(g, "lora_a", p, o->shard == HS_SHARD_ROW ? HS_SHARD_ROW : HS_SHARD_NONE, in);
-    *b = pair_param(g, "lora_b", p, o->shard == HS_SHARD_COL ? HS_SHARD_ROW : HS_SHARD_NONE, out / p->parts);
+    *b = pair_param(g, "lora_b", p, o->shard == HS_SHARD_COL && !stacked_in_one(p, o) ? HS_SHARD_ROW : HS_SHARD_NONE, out / p->parts);
 }
 
 void hs_nn_pair_params(hs_graph *g, int64_t in, int64_t out, const hs_linear_opts *o)
@@ -65,6 +68,7 @@ static hs_tensor *dropped(hs_graph *g, hs_tensor *x, float p, bool divided)
     for (int i = 0; i < g->n_inputs; i++)
         if (strcmp(g->input[i]->name, "where") == 0)
             where = g->input[i];
+    where = where ? hs_tp_rows_like(g, where, x) : NULL;
     if (!where || where->ext != x->ext || where->dim[0] != x->dim[0])
         return hs_graph_fail(g, HS_UNSUPPORTED, "a pair's dropout needs rows of tokens, which this layer's are not");
     return hs_dropout_slice(g, x, where, p, divided ? g->grid.tp->rank * hs_tensor_width(x) : 0);
@@ -76,13 +80,12 @@ hs_tensor *hs_nn_pair(hs_graph *g, hs_tensor *x, hs_tensor *y, int64_t in, int64
     hs_tensor *a, *b;
     if (!p.mask || y == g->poison)
         return y;
-    if (o->parts > 1 && p.parts == 1 && o->shard == HS_SHARD_COL && g->grid.tp->size > 1)
-        return hs_graph_fail(g, HS_UNSUPPORTED, "one pair for stacked parts does not divide over %d tensor-parallel ranks",
-                             g->grid.tp->size);
     params_of(g, &p, in, out, o, &a, &b);
     hs_tensor *u = hs_linear(g, dropped(g, x, p.spec->dropout, o->shard == HS_SHARD_ROW), a, NULL);
     // of a divided input each rank has a part of the sum; of a divided output each has a part of u's gradient
-    u = o->shard == HS_SHARD_ROW ? hs_tp_reduce(g, u) : o->shard == HS_SHARD_COL ? hs_tp_copy(g, u) : u;
+    u = o->shard == HS_SHARD_ROW ? hs_nn_leave(g, u) : o->shard == HS_SHARD_COL ? hs_nn_enter(g, u) : u;
+    if (o->shard == HS_SHARD_COL && stacked_in_one(&p, o))
+        b = hs_tp_own_cols(g, b, o->parts);
     return hs_low_rank(g, y, u, b,
                        (hs_low_rank_attr){ .parts = p.parts,
                                            .mask = (int32_t)p.mask,

@@ -50,16 +50,14 @@ void hs_nn_tap_qkv(hs_graph *g, const hs_arch_shape *s, int layer, hs_tensor *qk
     const hs_distill *d = &s->distill;
     if (!hs_nn_tapped(s, HS_TAP_QKV) || layer != d->layer || g->status)
         return;
-    if (g->grid.tp->size > 1) {
-        hs_graph_fail(g, HS_UNSUPPORTED, "relations of tokens are of all heads, of which each tensor-parallel rank has a share");
-        return;
-    }
     const size_t mark = hs_push(g, "relation");
+    // cut once more into heads of the relation's own, a rank's channels are whole ones of them
+    const int64_t heads = hs_nn_learns(s, HS_TAP_QKV) ? hs_nn_share(g, d->relation_heads, "distill.relation_heads") : 0;
     if (hs_nn_teaches(s))
         show(g, qkv);
     else
-        hs_relations(g, qkv, hs_nn_tapped_input(g, HS_TAP_QKV, qkv, 3 * d->other_width), starts,
-                     (hs_relation_attr){ .heads = d->relation_heads, .pairs = d->pairs, .loss = HS_LOSS_RELATION });
+        hs_relations(g, qkv, hs_nn_tapped_input(g, HS_TAP_QKV, qkv, 3 * hs_nn_share(g, d->other_width, "the teacher's width")), starts,
+                     (hs_relation_attr){ .heads = (int32_t)heads, .pairs = d->pairs, .loss = HS_LOSS_RELATION });
     hs_pop(g, mark);
 }
 
@@ -89,9 +87,9 @@ void hs_nn_tap_hidden(hs_graph *g, const hs_arch_shape *s, const hs_nn_states *k
         if (!kept->at[i])
             hs_graph_fail(g, HS_USAGE, "there is no hidden state %d", d->state[i]);
         else if (hs_nn_teaches(s))
-            show(g, kept->at[i]);
+            show(g, hs_nn_whole(g, kept->at[i]));
         else
-            meet_state(g, d, i, kept->at[i]);
+            meet_state(g, d, i, hs_nn_whole(g, kept->at[i]));
     }
     hs_pop(g, mark);
 }

@@ -9,9 +9,11 @@
 // differ, and neither need divide as attention does. A row is made at a time, so that nothing is as large as heads x tokens^2: an item is a
 // head of a sequence, whose channels one member turns to [d, tokens] once and walks along tokens. With P, Q the rows a softmax is made of,
 // G = (R_student - R_teacher) / (pairs heads tokens):  da_i = sum_j G_ij b_j / sqrt(d),  db_j = sum_i G_ij a_i / sqrt(d). Each item writes
-// channels of its own, and its loss into a cell of its own: no sum depends on the team.
+// channels of its own, and its loss into a cell of its own: no sum depends on the team. Where tensor-parallel ranks have a share of the
+// heads each, `heads` is of one, and losses of all ranks are added up.
 
 #include "core/cpu/vmath.h"
+#include "core/graph/comm.h"
 #include "ops/ops.h"
 #include "ops/rows/seq_rows.h"
 
@@ -41,6 +43,8 @@ static const char *shape(hs_node *n)
         return "heads must divide the widths of student and teacher";
     if (at->pairs < 1 || at->pairs >= 2 * HS_RELATION_QK)
         return "pairs must be some of those there are";
+    if (at->ranks < 1)
+        return "there must be at least one rank";
     if (at->loss < 0 || at->loss >= HS_N_LOSS)
         return "there is no loss of that number";
     const char *why = seq_refuse(starts, NULL);
@@ -62,6 +66,13 @@ static hs_cost cost(const hs_node *n, bool backward)
     const double both = (double)(n->in[QKV]->dim[1] + n->in[TEACHER]->dim[1]) / PARTS, own = (double)n->in[QKV]->dim[1] / PARTS;
     const double cells = rows * keys * (double)n_pairs(at);
     return (hs_cost){ .flops = cells * (2 * both + 24 * (double)at->heads + (backward ? 4 * own : 0)), .bytes = hs_traffic(n, backward) };
+}
+
+static hs_op_moves moves(const hs_node *n, bool backward)
+{
+    (void)backward; // either makes the loss
+    const int calls = ((const hs_relation_attr *)n->attr)->ranks > 1;
+    return (hs_op_moves){ HS_ALL_REDUCE, (double)hs_tensor_bytes(n->out[LOSS]), calls };
 }
 
 static double score(const double *x, int64_t cols, int64_t C, int64_t d, int64_t h, const struct pair *p, int64_t i, int64_t j)
@@ -216,7 +227,7 @@ static float run_item(const hs_args *a, hs_lane *lane, int64_t first, int64_t n,
     const hs_ref *x = &a->in[QKV], *t = &a->in[TEACHER];
     const bool gradient = hs_wanted(a, QKV);
     const item it = item_at(a, lane, n, gradient);
-    const float share = 1 / (float)((int64_t)n_pairs(at) * at->heads * n);
+    const float share = 1 / (float)((int64_t)n_pairs(at) * at->heads * at->ranks * n);
     double sum = 0;
     for (int p = 0; p < PARTS; p++) {
         turn(x, first, p * (x->cols / PARTS) + head * it.ds, it.ds, n, it.x[p]);
@@ -266,6 +277,11 @@ static void run(const hs_args *a, hs_lane *lane)
             sum += (double)part[b * A + h];
         hs_f32_out(a, LOSS)[b] = (float)sum;
     }
+    if (at->ranks == 1)
+        return;
+    hs_sync(lane);
+    if (lane->id == 0)
+        a->comm->all_reduce(a->comm, lane, a->out[LOSS].p, B, HS_F32, HS_REDUCE_SUM);
 }
 
 static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
@@ -288,9 +304,10 @@ static void packed(int input, int32_t *data, int64_t n, const hs_case *c)
     {                                                                                                                                      \
         HS_EXT_TOKENS, HS_EXT_TOKENS, HS_EXT_STARTS                                                                                        \
     }
-static const hs_relation_attr v2 = { .heads = 4, .pairs = HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV };
-static const hs_relation_attr v1 = { .heads = 2, .pairs = HS_RELATION_QK | HS_RELATION_VV, .loss = 8 };
-static const hs_relation_attr all = { .heads = 1, .pairs = 2 * HS_RELATION_QK - 1 }, keys_alone = { .heads = 3, .pairs = HS_RELATION_KK };
+static const hs_relation_attr v2 = { .heads = 4, .ranks = 1, .pairs = HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV };
+static const hs_relation_attr v1 = { .heads = 2, .ranks = 1, .pairs = HS_RELATION_QK | HS_RELATION_VV, .loss = 8 };
+static const hs_relation_attr all = { .heads = 1, .ranks = 1, .pairs = 2 * HS_RELATION_QK - 1 },
+                              keys_alone = { .heads = 3, .ranks = 1, .pairs = HS_RELATION_KK };
 static const hs_case cases[] = {
     { .in = { { 1, 24 }, { 1, 24 }, { 2 } }, .ext = OWN_EXT, .attr = &v2, .setup = packed, .note = "one token" },
     { .in = { { 40, 24 }, { 40, 48 }, { 6 } }, .ext = OWN_EXT, .attr = &v2, .setup = packed, .note = "a wider teacher" },
@@ -309,10 +326,11 @@ static void make(const int64_t *dim, hs_case *c, void *attr)
 {
     const int64_t rows = dim[0] * dim[1], cols = PARTS * dim[2] * dim[3];
     *c = (hs_case){ .in = { { rows, cols }, { rows, cols }, { dim[0] + 1 } }, .ext = OWN_EXT, .setup = packed };
-    *(hs_relation_attr *)attr = (hs_relation_attr){ .heads = (int32_t)dim[2], .pairs = v2.pairs };
+    *(hs_relation_attr *)attr = (hs_relation_attr){ .heads = (int32_t)dim[2], .ranks = 1, .pairs = v2.pairs };
 }
 static const hs_op_sizes sizes[] = { { .form = "BATCHxSEQxHEADSxWIDTH", .usual = "8x128x48x8", .make = make } };
-static const hs_attr attrs[] = { HS_ATTR(hs_relation_attr, heads), HS_ATTR(hs_relation_attr, pairs), HS_ATTR(hs_relation_attr, loss) };
+static const hs_attr attrs[] = { HS_ATTR(hs_relation_attr, heads), HS_ATTR(hs_relation_attr, pairs), HS_ATTR(hs_relation_attr, loss),
+                                 HS_ATTR(hs_relation_attr, ranks) };
 
 HS_OP(relations) = {
     .name = "relations",
@@ -321,7 +339,7 @@ HS_OP(relations) = {
     .attr_bytes = sizeof(hs_relation_attr),
     .attrs = attrs,
     .n_attrs = HS_COUNT(attrs),
-    .flags = HS_OP_LOSS,
+    .flags = HS_OP_LOSS | HS_OP_COLLECTIVE,
     .loss_offset = offsetof(hs_relation_attr, loss),
     .in = { [QKV] = { "qkv", HS_AMP_KEEP, HS_WHOLE | HS_BWD_READS },
             [TEACHER] = { "teacher", HS_AMP_F32, HS_NO_GRAD | HS_WHOLE | HS_BWD_READS },
@@ -329,6 +347,7 @@ HS_OP(relations) = {
     .out = { [LOSS] = { "loss", HS_AMP_F32, 0 } },
     .shape = shape,
     .cost = cost,
+    .moves = moves,
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
@@ -339,6 +358,7 @@ HS_OP(relations) = {
 #ifdef HS_TIER_PORTABLE
 hs_tensor *hs_relations(hs_graph *g, hs_tensor *qkv, hs_tensor *teacher, hs_tensor *starts, hs_relation_attr attr)
 {
+    attr.ranks = g->grid.tp->size;
     return hs_emit(g, HS_OP_ENTRY(relations), &attr, (hs_tensor *[]){ qkv, teacher, starts }, 3);
 }
 #endif

@@ -216,6 +216,6 @@ hs_tensor *hs_bias_dropout_residual_layernorm(hs_graph *g, hs_tensor *x, hs_tens
 {
     const own_attr at = { g->mode == HS_TRAIN ? p : 0, 0, eps };
     return hs_emit(g, HS_OP_ENTRY(bias_dropout_residual_layernorm), &at,
-                   (hs_tensor *[]){ x, bias, residual, gamma, beta, at.p > 0 ? where : NULL }, 6);
+                   (hs_tensor *[]){ x, bias, residual, gamma, beta, at.p > 0 ? hs_tp_rows_like(g, where, x) : NULL }, 6);
 }
 #endif

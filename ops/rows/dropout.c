@@ -133,6 +133,7 @@ static hs_tensor *emit(hs_graph *g, hs_tensor *x, hs_tensor *where, hs_tensor *s
 {
     if (p == 0 || g->mode != HS_TRAIN)
         return x;
+    where = starts ? where : hs_tp_rows_like(g, where, x);
     return hs_emit(g, HS_OP_ENTRY(dropout), &(hs_dropout_attr){ p, (int32_t)first }, (hs_tensor *[]){ x, where, starts }, 3);
 }
 hs_tensor *hs_dropout_slice(hs_graph *g, hs_tensor *x, hs_tensor *where, float p, int64_t first)

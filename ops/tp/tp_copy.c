@@ -3,11 +3,10 @@
 //   y = x        dx = sum over ranks of dy
 //
 // Megatron's f (Shoeybi et al. 2019), conjugate to tp_reduce. x is cast before it, so that the gradient travels in the type the products
-// behind it read. One member makes the call; the others wait at the next barrier that the plan sets.
+// behind it read. One call moves all of it.
 
-#include "core/cpu/rows.h"
-#include "core/graph/comm.h"
 #include "ops/ops.h"
+#include "ops/tp/tp_rows.h"
 
 enum { X };
 enum { Y };
@@ -21,6 +20,11 @@ static const char *shape(hs_node *n)
 }
 
 static hs_cost cost(const hs_node *n, bool backward) { return (hs_cost){ .bytes = hs_traffic(n, backward) }; }
+
+static hs_op_moves moves(const hs_node *n, bool backward)
+{
+    return backward ? (hs_op_moves){ HS_ALL_REDUCE, (double)hs_tensor_bytes(n->in[X]), 1 } : (hs_op_moves){ 0 };
+}
 
 static void reference(const hs_args *a) // of one rank: the others' gradients are no derivative of this y
 {
@@ -42,20 +46,23 @@ static void backward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref *dy = &a->dout[Y], *dx = &a->din[X];
     const int64_t n = hs_ref_rows(a, dy) * dy->cols;
+    const bool straight = !dx->add && dx->dtype == dy->dtype;
+    const hs_ref sum = { .p = straight ? dx->p : a->scratch, .dtype = dy->dtype }; // x has other readers too: their sum stays until then
     if (!hs_wanted(a, X))
         return;
-    if (!dx->add && dx->dtype == dy->dtype) {
-        memcpy(dx->p, dy->p, (size_t)n * hs_dtype_bytes(dy->dtype));
-        a->comm->all_reduce(a->comm, lane, dx->p, n, dx->dtype, HS_REDUCE_SUM);
-        return;
-    }
-    for (int64_t i = 0; i < n; i += HS_BLOCK) { // x has other readers too: no bytes are free for a whole sum
-        const int64_t k = n - i < HS_BLOCK ? n - i : HS_BLOCK;
-        float wide[HS_BLOCK], sum[HS_BLOCK];
-        memcpy(sum, hs_load(dy, i, k, wide), (size_t)k * sizeof *sum);
-        a->comm->all_reduce(a->comm, lane, sum, k, HS_F32, HS_REDUCE_SUM);
-        hs_store(dx, i, k, sum);
-    }
+    tp_copy_cells(lane, sum.p, dy->p, n, sum.dtype);
+    hs_sync(lane);
+    if (lane->id == 0)
+        a->comm->all_reduce(a->comm, lane, sum.p, n, sum.dtype, HS_REDUCE_SUM);
+    hs_sync(lane);
+    if (!straight)
+        tp_store_cells(lane, dx, &sum, 0, n);
+}
+
+static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
+{
+    (void)team;
+    return is_backward ? tp_rows_scratch(n->out[Y]) : (hs_scratch){ 0 };
 }
 
 static const hs_case cases[] = {
@@ -73,10 +80,11 @@ HS_OP(tp_copy) = {
     .out = { [Y] = { "y", HS_AMP_LOW, HS_MAY_OVERWRITE_0 } },
     .shape = shape,
     .cost = cost,
+    .moves = moves,
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
-    .cpu = { forward, backward, HS_PART_ROWS, HS_PART_SOLO },
+    .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .scratch = scratch },
 };
 
 #ifdef HS_TIER_PORTABLE

@@ -26,6 +26,11 @@ static const char *shape(hs_node *n)
 
 static hs_cost cost(const hs_node *n, bool backward) { return (hs_cost){ .bytes = hs_traffic(n, backward) }; }
 
+static hs_op_moves moves(const hs_node *n, bool backward)
+{
+    return backward ? (hs_op_moves){ 0 } : (hs_op_moves){ HS_GATHER_PARTS, (double)hs_tensor_bytes(n->out[Y]), 1 };
+}
+
 static void reference(const hs_args *a) // of one rank
 {
     const int64_t n = hs_ref_rows(a, &a->in[X]) * a->in[X].cols;
@@ -77,6 +82,7 @@ HS_OP(tp_gather) = {
     .out = { [Y] = { "y", HS_AMP_KEEP, 0 }, [PARTS] = { "parts", HS_AMP_KEEP, HS_SAVED | HS_SCRATCH } },
     .shape = shape,
     .cost = cost,
+    .moves = moves,
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),

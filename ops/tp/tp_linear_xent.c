@@ -29,6 +29,14 @@ static const char *shape(hs_node *n)
     return NULL;
 }
 
+static hs_op_moves moves(const hs_node *n, bool backward)
+{
+    const int64_t rows = n->in[X]->dim[0], chunk = xent_chunk_rows(n);
+    const int numbers = ((const hs_tp_linear_xent_attr *)n->attr)->smoothing > 0 ? 4 : 3;
+    (void)backward; // either makes the loss
+    return (hs_op_moves){ HS_ALL_REDUCE, (double)numbers * (double)rows * sizeof(float), (int)(2 * ((rows + chunk - 1) / chunk)) };
+}
+
 // Of the classes, how many have a row of w here; rows behind them are padding.
 static int64_t classes_here(const hs_args *a)
 {
@@ -196,6 +204,7 @@ HS_OP(tp_linear_xent) = {
              [ROWS] = { "rows", HS_AMP_F32, HS_SAVED | HS_SCRATCH } },
     .shape = shape,
     .cost = xent_chunk_cost,
+    .moves = moves,
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),

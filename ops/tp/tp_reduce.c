@@ -22,6 +22,11 @@ static const char *shape(hs_node *n)
 
 static hs_cost cost(const hs_node *n, bool backward) { return backward ? (hs_cost){ 0 } : (hs_cost){ .bytes = hs_traffic(n, false) }; }
 
+static hs_op_moves moves(const hs_node *n, bool backward)
+{
+    return backward ? (hs_op_moves){ 0 } : (hs_op_moves){ HS_ALL_REDUCE, (double)hs_tensor_bytes(n->in[X]), 1 };
+}
+
 static void reference(const hs_args *a) // of one rank
 {
     const int64_t n = hs_ref_rows(a, &a->in[X]) * a->in[X].cols;
@@ -52,6 +57,7 @@ HS_OP(tp_reduce) = {
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_MAY_OVERWRITE_0 } },
     .shape = shape,
     .cost = cost,
+    .moves = moves,
     .ref = reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),

@@ -1,6 +1,5 @@
 // What every family of encoders promises of its bits, and every family with a task: the same over threads and ways of submission; a
-// sequence's do not depend on what stands beside it, nor on whether it is padded; steps on several tensor-parallel ranks are those of one
-// within rounding.
+// sequence's do not depend on what stands beside it, nor on whether it is padded.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +8,6 @@
 #include <cmocka.h>
 
 #include "ops/ops.h"
-#include "tests/support/support_comm.h"
 #include "tests/support/support_encoder.h"
 #include "tests/support/support_params.h"
 #include <math.h>
@@ -198,54 +196,10 @@ static void rows_of(const subject *s)
 }
 static void a_sequence_alone(void **state) { (void)state, each_model(rows_of); }
 
-// ---- tensor parallelism
-
-typedef struct ranks {
-    const subject *subject;
-    result of[MAX_RANKS];
-    double eval[MAX_RANKS];
-} ranks;
-
-static hs_status rank_work(const hs_grid *grid, void *arg, int rank)
-{
-    ranks *r = arg;
-    const hs_optim_config optim = lamb();
-    tiny_encoder t;
-    hs_engine *e;
-    const encoder_opts o = {
-        .dropout = "0.1", .optim = &optim, .mode = HS_SUBMIT_BULK, .grid = grid, .task = r->subject->task, .crf = r->subject->crf
-    };
-    HS_TRY(encoder_engine(&e, &t, r->subject->family, &o));
-    HS_TRY(train_steps(e, &whole, &r->of[rank]));
-    HS_TRY(encoder_fill(e, HS_EVAL, &whole));
-    HS_TRY(hs_engine_run(e, HS_EVAL, 0));
-    r->eval[rank] = encoder_loss(e, HS_EVAL);
-    hs_engine_free(e);
-    return HS_OK;
-}
-
-static void on_ranks(const subject *s)
-{
-    ranks one = { .subject = s };
-    OK(ranks_run(1, rank_work, &one, NULL));
-    for (int size = 2; size <= 4; size *= 2) {
-        ranks r = { .subject = s };
-        OK(ranks_run(size, rank_work, &r, NULL));
-        double off = fabs(r.eval[0] / one.eval[0] - 1);
-        for (int t = 0; t < STEPS; t++)
-            off = fmax(off, fabs(r.of[0].loss[t] / one.of[0].loss[t] - 1));
-        if (!(off <= 1e-6))
-            fail_msg("%s, task %d, on %d ranks: losses are off by %.1e", s->family->name, s->task, size, off);
-        for (int rank = 1; rank < size; rank++)
-            assert_memory_equal(r.of[rank].loss, r.of[0].loss, sizeof r.of[0].loss);
-    }
-}
-static void tensor_parallel(void **state) { (void)state, each_model(on_ranks); }
-
 int main(int argc, char **argv)
 {
     test_takes_device(argc, argv);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(threads_and_modes), cmocka_unit_test(padding), cmocka_unit_test(a_sequence_alone),
-                                        cmocka_unit_test(tensor_parallel) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(threads_and_modes), cmocka_unit_test(padding),
+                                        cmocka_unit_test(a_sequence_alone) };
     return cmocka_run_group_tests_name("encoders: bits", tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 #include "tests/support/support_encoder.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
+#include "tests/support/support_ranks.h"
 #include "tests/support/support_words.h"
 #include <math.h>
 #include <stdlib.h>
@@ -270,7 +271,7 @@ static void small_model(hs_graph *g, const void *config)
     hs_tensor *h = hs_gelu(g, hs_nn_linear(g, x, "up", 32, 64, .shard = HS_SHARD_COL, .std = 0.2f), HS_GELU_TANH);
     h = hs_dropout_slice(g, h, in.where, 0.3f, g->grid.tp->rank * share);
     x = hs_add(g, x, hs_nn_linear(g, h, "down", 64, 32, .shard = HS_SHARD_ROW, .std = 0.2f, .no_bias = true));
-    hs_tensor *y = hs_nn_logits(g, x, table, NULL, false);
+    hs_tensor *y = hs_nn_logits(g, hs_nn_whole(g, x), table, NULL, false);
     if (g->mode == HS_EVAL)
         hs_output(g, y);
     hs_xent(g, y, in.targets, (hs_xent_attr){ .classes = VOCAB, .ignore = -1 });
@@ -278,7 +279,7 @@ static void small_model(hs_graph *g, const void *config)
 
 typedef struct way {
     const char *policy, *optim;
-    bool small; // small_model
+    bool small, sequence; // small: small_model
     int threads, micro;
 } way;
 
@@ -318,7 +319,8 @@ static hs_status open_engine(run *r, const hs_grid *grid, hs_engine **out)
                                                  .seed = 9,
                                                  .threads = r->w.threads,
                                                  .mode = HS_SUBMIT_BULK,
-                                                 .grid = *grid }));
+                                                 .grid = *grid,
+                                                 .sequence = r->w.sequence }));
     return HS_OK;
 }
 
@@ -391,37 +393,6 @@ static void train(run *r, way w, int size)
     assert_int_equal(calls.all_reduces > 0, size > 1);
 }
 
-typedef struct distance {
-    double off, size;
-} distance;
-static double relative(const distance *d) { return sqrt(d->off / d->size); }
-
-// Adds up how far a rank's slab is from the same elements of the whole one. What the keys' bias gets is rounding and nothing else: softmax
-// does not see it; Adam makes steps of that.
-static bool compare(distance *d, const hs_params *ps, const float *slab, const hs_params *one, const float *whole)
-{
-    bool same = true;
-    for (int i = 0; i < ps->n_params; i++) {
-        const hs_param *p = ps->param[i], *q = one->param[i];
-        const int64_t rows = p->dim[0] / p->parts, cols = p->n_dims > 1 ? p->dim[1] : 1;
-        const int64_t all_rows = p->logical[0] / p->parts, all_cols = p->n_dims > 1 ? p->logical[1] : 1, q_rows = q->dim[0] / q->parts;
-        const size_t at = flat_at(ps, p), from = flat_at(one, q);
-        for (int64_t part = 0; part < p->parts; part++)
-            for (int64_t r = 0; r < rows; r++)
-                for (int64_t c = 0; c < cols; c++) {
-                    const int64_t row = p->shard == HS_SHARD_COL ? ps->tp_rank * rows + r : r;
-                    const int64_t col = p->shard == HS_SHARD_ROW ? ps->tp_rank * cols + c : c;
-                    const float x = slab[at + (size_t)((part * rows + r) * cols + c)];
-                    const float y = row < all_rows ? whole[from + (size_t)((part * q_rows + row) * all_cols + col)] : 0;
-                    same &= x == y;
-                    if (p->parts == 3 && p->role == HS_BIAS && part == 1)
-                        continue;
-                    d->off += pow((double)x - (double)y, 2), d->size += pow((double)y, 2);
-                }
-    }
-    return same;
-}
-
 static void assert_replicas_agree(const run *r, int size)
 {
     const hs_params *first = r->of[0].e->params;
@@ -448,14 +419,18 @@ static void against_one_rank(way w, bound b)
     const hs_params *whole = one.of[0].e->params;
     for (int size = 2; size <= 4; size *= 2) {
         train(&r, w, size);
+        float *shares[MAX_RANKS];
+        for (int rank = 0; rank < size; rank++)
+            shares[rank] = r.of[rank].grad;
+        sum_shares(r.of[0].e->params, shares, size);
         assert_replicas_agree(&r, size);
         distance init = { 0 }, grad = { 0 }, value = { 0 }, logits = { 0 };
         for (int rank = 0; rank < size; rank++) {
             const outcome *o = &r.of[rank];
-            assert_true(compare(&init, o->e->params, o->init, whole, one.of[0].init)); // to the bit
-            compare(&grad, o->e->params, o->grad, whole, one.of[0].grad);
+            assert_true(compare_shard(&init, o->e->params, o->init, whole, one.of[0].init)); // to the bit
+            compare_shard(&grad, o->e->params, o->grad, whole, one.of[0].grad);
             float *mine = flat_copy(o->e->params, "master"), *all = flat_copy(whole, "master");
-            compare(&value, o->e->params, mine, whole, all);
+            compare_shard(&value, o->e->params, mine, whole, all);
             free(mine), free(all);
             assert_int_equal(o->skipped, 1);
             assert_int_equal(o->bad_count, 1);
@@ -473,8 +448,9 @@ static void against_one_rank(way w, bound b)
         }
         if (!(loss <= b.loss && norm <= b.grad && relative(&grad) <= b.grad && relative(&value) <= b.value &&
               relative(&logits) <= 4 * b.value))
-            fail_msg("%s %s%s on %d ranks: loss off by %.1e, norm by %.1e, gradients by %.1e, values by %.1e, logits by %.1e", w.policy,
-                     w.optim, w.small ? ", small model" : "", size, loss, norm, relative(&grad), relative(&value), relative(&logits));
+            fail_msg("%s %s%s%s on %d ranks: loss off by %.1e, norm by %.1e, gradients by %.1e, values by %.1e, logits by %.1e", w.policy,
+                     w.optim, w.small ? ", small model" : "", w.sequence ? ", sequence" : "", size, loss, norm, relative(&grad),
+                     relative(&value), relative(&logits));
         run_free(&r);
     }
     run_free(&one);
@@ -504,11 +480,21 @@ static void gpt_in_low_precision(void **state)
     against_one_rank((way){ .policy = "fp16", .optim = "lamb", .threads = 1, .micro = 2 }, f16);
 }
 
+static void rows_divided(void **state)
+{
+    (void)state;
+    against_one_rank((way){ .policy = "fp32", .optim = "adamw", .sequence = true, .threads = 1, .micro = 1 }, f32);
+    against_one_rank((way){ .policy = "fp32", .optim = "lamb", .sequence = true, .threads = 2, .micro = 2 }, f32);
+    against_one_rank((way){ .policy = "bf16", .optim = "lamb", .sequence = true, .threads = 2, .micro = 1 }, bf16);
+    against_one_rank((way){ .policy = "fp16", .optim = "lamb", .sequence = true, .threads = 1, .micro = 2 }, f16);
+}
+
 static void kept_logits_and_sliced_dropout(void **state)
 {
     (void)state;
     against_one_rank((way){ .policy = "fp32", .optim = "adamw", .small = true, .threads = 1, .micro = 1 }, f32);
     against_one_rank((way){ .policy = "bf16", .optim = "lamb", .small = true, .threads = 2, .micro = 1 }, bf16);
+    against_one_rank((way){ .policy = "fp32", .optim = "adamw", .small = true, .sequence = true, .threads = 1, .micro = 1 }, f32);
 }
 
 // ---- the ranks themselves
@@ -554,6 +540,7 @@ int main(void)
         cmocka_unit_test(gpt_adamw),
         cmocka_unit_test(gpt_lamb),
         cmocka_unit_test(gpt_in_low_precision),
+        cmocka_unit_test(rows_divided),
         cmocka_unit_test(kept_logits_and_sliced_dropout),
         cmocka_unit_test(ranks_that_disagree_say_so),
     };

@@ -75,6 +75,8 @@ static void check_entry(int id)
     check_operands(id, op->out, hs_op_n_out(op), "output");
     if (needs_backward(op) != (op->cpu.bwd != NULL))
         case_fail(id, 0, op->cpu.bwd ? "has a backward kernel, but no gradient to compute" : "has no backward kernel");
+    if (!(op->flags & HS_OP_COLLECTIVE) != !op->moves)
+        case_fail(id, 0, op->moves ? "moves something, but is no collective" : "is a collective, and does not say what moves");
     if (hs_attrs_check(op))
         case_fail(id, 0, "%s", hs_attrs_check(op));
     if (op->flags & HS_OP_LOSS && op->loss_offset + sizeof(int32_t) > op->attr_bytes)

@@ -26,6 +26,8 @@ static int rows_counter(const probe *p)
         const hs_tensor *t = p->n->in[i];
         if (t && (hs_ext_units(t->ext, t->dim[0]) != t->dim[0] || (hs_ext_counter(t->ext) == counter && p->op->in[i].flags & HS_WHOLE)))
             return 0;
+        if (t && (counter == HS_COUNT_SHARE) != (hs_ext_counter(t->ext) == HS_COUNT_SHARE))
+            return 0; // rows go to other ranks, or come from them
     }
     return counter;
 }

@@ -53,8 +53,10 @@ hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, c
     HS_TRY(settle(f, &t->settings, o));
     t->train = (hs_arch_setup){ { f, t->settings.bytes },
                                 { .max_tokens = tokens, .max_seqs = ENCODER_SEQS, .max_picks = tokens, .padded = o->padded } };
+    if (o->distill)
+        t->train.shape.distill = *o->distill;
     t->eval = t->train;
-    t->eval.shape.hidden = o->hidden, t->eval.shape.logits = !o->hidden;
+    t->eval.shape.hidden = o->hidden, t->eval.shape.logits = !o->hidden && !o->distill;
     HS_TRY(hs_open_device(&dev, test_device, o->threads ? o->threads : 1, o->isa, 0, HS_ONEDNN_NO));
     const hs_engine_opts opts = { .model = hs_arch_trace,
                                   .config = &t->train,
@@ -64,12 +66,13 @@ hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, c
                                   .adapter = o->adapter,
                                   .eval = true,
                                   .micro_steps = o->micro_steps,
-                                  .seed = 3,
+                                  .seed = o->seed ? o->seed : 3,
                                   .device = dev,
                                   .mode = o->mode,
                                   .grid = o->grid ? *o->grid : (hs_grid){ 0 },
                                   .bucket_bytes = 1 << 16,
-                                  .divide = o->divide };
+                                  .divide = o->divide,
+                                  .sequence = o->sequence };
     const hs_status st = hs_engine_new(out, &opts);
     if (st != HS_OK) {
         hs_device_close(dev);
@@ -103,7 +106,7 @@ hs_status encoder_fill(hs_engine *e, hs_mode mode, const encoder_batch *b)
 {
     enum { ROWS = 256 };
     int32_t ids[ROWS] = { 0 }, types[ROWS] = { 0 }, tasks[ROWS] = { 0 }, where[2 * ROWS] = { 0 }, starts[ENCODER_SEQS + 1], picks[ROWS];
-    int32_t targets[ROWS], pair[ENCODER_SEQS], keys[3 * ENCODER_SEQS], class[ENCODER_SEQS], tags[ROWS], spans[2 * ENCODER_SEQS];
+    int32_t targets[ROWS], next[ROWS], pair[ENCODER_SEQS], keys[3 * ENCODER_SEQS], class[ENCODER_SEQS], tags[ROWS], spans[2 * ENCODER_SEQS];
     int32_t numbers[ENCODER_LABELS * ENCODER_SEQS], several[ENCODER_LABELS * ENCODER_SEQS]; // the bits of floats
     int64_t n = 0, p = 0, tagged = 0;
     for (int s = 0; s < b->n; s++) {
@@ -119,6 +122,7 @@ hs_status encoder_fill(hs_engine *e, hs_mode mode, const encoder_batch *b)
             memcpy(&several[s * ENCODER_LABELS + i], &one, sizeof one);
         }
         for (int i = 0; i < rows; i++, n++) {
+            next[n] = i + 1 < length ? 5 + draw(b->key, slot, i + 1, 0, ENCODER_VOCAB - 5) : -1;
             where[2 * n] = slot, where[2 * n + 1] = i, tags[n] = -1;
             if (i >= length)
                 continue;
@@ -141,6 +145,7 @@ hs_status encoder_fill(hs_engine *e, hs_mode mode, const encoder_batch *b)
                     { "where", where, 2 * n },
                     { "picks", picks, p },
                     { "pick_targets", targets, p },
+                    { "targets", next, n },
                     { "starts", starts, b->n + 1 },
                     { "keys", keys, 3 * b->n },
                     { "pair_targets", pair, b->n },
@@ -156,6 +161,8 @@ hs_status encoder_fill(hs_engine *e, hs_mode mode, const encoder_batch *b)
     e->in->n_micro = 1;
     e->in->inv_count[HS_LOSS_TOKENS] = hs_inv_count(p);
     e->in->inv_count[HS_LOSS_NEXT] = e->in->inv_count[HS_LOSS_ORDER] = hs_inv_count(b->n);
+    e->in->inv_count[HS_LOSS_REPLACED] = e->in->inv_count[HS_LOSS_COSINE] = e->in->inv_count[HS_LOSS_HIDDEN] = hs_inv_count(n);
+    e->in->inv_count[HS_LOSS_SOFT] = hs_inv_count(p), e->in->inv_count[HS_LOSS_RELATION] = hs_inv_count(b->n);
     e->in->inv_count[HS_LOSS_TASK] = hs_inv_count(hs_run_input(e->run, e->plan[mode], "tag_targets")    ? tagged
                                                   : hs_run_input(e->run, e->plan[mode], "span_targets") ? 2 * b->n
                                                                                                         : b->n);
@@ -165,5 +172,8 @@ hs_status encoder_fill(hs_engine *e, hs_mode mode, const encoder_batch *b)
 double encoder_loss(const hs_engine *e, hs_mode mode)
 {
     const double *l = hs_run_losses(e->run, e->plan[mode]);
-    return l[HS_LOSS_TOKENS] + l[HS_LOSS_NEXT] + l[HS_LOSS_ORDER] + l[HS_LOSS_TASK];
+    double sum = 0;
+    for (int i = 0; i < HS_LOSSES; i++)
+        sum += l[i];
+    return sum;
 }

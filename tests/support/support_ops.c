@@ -97,6 +97,8 @@ static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
     for (int i = 0; i < n_in; i++)
         if (in[i] && hs_ext_units(in[i]->ext, in[i]->dim[0]) > p->step.n[hs_ext_counter(in[i]->ext)])
             p->step.n[hs_ext_counter(in[i]->ext)] = hs_ext_units(in[i]->ext, in[i]->dim[0]);
+    const int64_t tokens = p->step.n[HS_COUNT_TOKENS], share = p->step.n[HS_COUNT_SHARE];
+    p->step.n[HS_COUNT_TOKENS] = p->step.n[HS_COUNT_SHARE] = tokens > share ? tokens : share; // one rank has all of them
     p->step.seed = 11, p->step.step = 7, p->step.n_micro = 1;
     for (int i = 0; i < HS_N_LOSS; i++)
         p->step.inv_count[i] = 0.125f / (float)(1 << i);
