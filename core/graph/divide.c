@@ -198,16 +198,31 @@ void hs_share_parts(const hs_params *ps, const hs_slab *s, const hs_share_run *r
     }
 }
 
-int hs_share_moves(const hs_params *ps, int group)
+static int moves(const hs_params *ps, int group, size_t *bytes)
 {
     const hs_slab *const slab[] = { ps->low, ps->master };
     int n = 0;
     for (int k = 0; k < HS_COUNT(slab); k++) {
         hs_share_run run = { .last = -1 };
         while (slab[k] && hs_share_run_next(ps, slab[k], run.last + 1, &run))
-            n += hs_param_group(ps, ps->param[run.first]) < group;
+            if (hs_param_group(ps, ps->param[run.first]) < group)
+                n++, *bytes += (size_t)run.n * hs_dtype_bytes(slab[k]->spec.dtype);
     }
     return n;
+}
+
+int hs_share_moves(const hs_params *ps, int group)
+{
+    size_t bytes = 0;
+    return moves(ps, group, &bytes);
+}
+
+size_t hs_share_move_bytes(const hs_params *ps)
+{
+    size_t bytes = 0;
+    if (ps->shares)
+        moves(ps, ps->shares->n_groups, &bytes);
+    return bytes;
 }
 
 void hs_params_land(const hs_params *ps)

@@ -65,6 +65,7 @@ void hs_share_parts(const hs_params *ps, const hs_slab *s, const hs_share_run *r
 // Values go to all ranks behind an update, group by group, in each the runs of the low copies, then those of "master": how many runs
 // that are of the groups before `group`.
 int hs_share_moves(const hs_params *ps, int group);
+size_t hs_share_move_bytes(const hs_params *ps); // of all of them, whole buffers; 0: nothing is divided
 // Waits for values that are on their way. Whatever of the host's reads or writes a slab does it by itself.
 void hs_params_land(const hs_params *ps);
 

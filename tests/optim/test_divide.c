@@ -339,7 +339,7 @@ static void shares_are_ranges_of_chunks(void **state)
             hs_param *p;
             snprintf(name, sizeof name, "w%d", i);
             const hs_param_spec spec = { .name = name,
-                                         .init = HS_INIT_NORMAL,
+                                         .init = i % 7 == 6 ? HS_INIT_ZERO : HS_INIT_NORMAL,
                                          .std = 1,
                                          .n_dims = 1,
                                          .parts = i % 4 == 3 ? 3 : 1,
@@ -393,8 +393,15 @@ static void shares_are_ranges_of_chunks(void **state)
             }
             assert_int_equal(found, s == 2 ? 8 : 40);
         }
-        if (r)
-            assert_memory_equal(hs_slab_at(ps[r]->low, ps[r]->param[0]), hs_slab_at(ps[0]->low, ps[0]->param[0]), ps[0]->low->bytes);
+        memset(ps[r]->low->p, 17 + r, ps[r]->low->bytes); // drawn once more: low copies are whole, zeros too
+        assert_int_equal(hs_params_init_values(ps[r]), HS_OK);
+        size_t value = 0; // bytes of values that every rank gets behind an update: all low ones, and what is read in f32
+        for (int i = 0; i < ps[r]->n_params; i++) {
+            const hs_param *p = ps[r]->param[i];
+            assert_memory_equal(hs_slab_at(ps[r]->low, p), hs_slab_at(ps[0]->low, p), p->n * sizeof(uint16_t));
+            value += p->n * (i % 5 == 0 ? 6 : 2);
+        }
+        assert_true(hs_share_move_bytes(ps[r]) >= value && hs_share_move_bytes(ps[r]) < value + 40 * 6 * HS_SLAB_ALIGN);
     }
     for (int r = 0; r < RANKS; r++)
         hs_params_free(ps[r]);
