@@ -34,6 +34,7 @@ struct hs_optim {
     size_t n_elements;                // ... and what they have
     int64_t *parts;                   // of the moves below: ranks of each
     hs_move *move;                    // where shares are divided: of partials, then of values
+    hs_tensor *first;                 // of each move of values, the parameter at its head: for messages
     int n_moves;
     hs_segment segment;
 };
@@ -393,11 +394,13 @@ static void add_gather(hs_optim *o, const hs_slab *s, const hs_share_run *run)
     int64_t *parts = o->parts + (size_t)o->n_moves++ * (size_t)ranks_of(o);
     hs_share_parts(o->ps, s, run, parts);
     *m = (hs_move){ HS_GATHER_PARTS, parts };
+    hs_tensor *first = &o->first[m - o->move];
+    first->kind = HS_PARAM, first->param = o->ps->param[run->first], first->name = first->param->name;
     o->segment.thunk[o->segment.n++] =
         (hs_thunk){ .fn = o->dev->core->begin,
                     .args = { .attr = m,
                               .comm = o->grid.dp,
-                              .out[0] = { .p = s->k + run->at * width, .rows = run->n, .cols = 1, .dtype = s->spec.dtype } },
+                              .out[0] = { .p = s->k + run->at * width, .rows = run->n, .cols = 1, .dtype = s->spec.dtype, .t = first } },
                     .name = "values gather",
                     .sync = true,
                     .part = HS_PART_SOLO };
@@ -475,8 +478,9 @@ static hs_status make_room(hs_optim *o)
     const size_t thunks = 3 + 3 * (1 + HS_OPTIM_PASSES) + (ps->shares ? (size_t)(moves + ps->shares->n_groups) : 0);
     o->parts = calloc((size_t)moves * (size_t)ranks_of(o), sizeof *o->parts);
     o->move = calloc((size_t)moves, sizeof *o->move);
+    o->first = calloc((size_t)moves, sizeof *o->first);
     o->segment.thunk = calloc(thunks, sizeof *o->segment.thunk);
-    return o->parts && o->move && o->segment.thunk ? HS_OK : HS_FAIL(MEMORY, "no memory for %zu thunks of an update", thunks);
+    return o->parts && o->move && o->first && o->segment.thunk ? HS_OK : HS_FAIL(MEMORY, "no memory for %zu thunks of an update", thunks);
 }
 
 hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, const hs_grid *grid, hs_device *dev)
@@ -513,6 +517,7 @@ void hs_optim_free(hs_optim *o)
     o->dev->release(o->dev, o->memory, o->bytes);
     free(o->parts);
     free(o->move);
+    free(o->first);
     free(o->segment.thunk);
     free(o);
 }
