@@ -233,3 +233,9 @@ void hs_line_print(json_t *object)
     free(line);
     json_decref(object);
 }
+
+bool hs_cli_many(const hs_cli *cli)
+{
+    (void)cli;
+    return true;
+}

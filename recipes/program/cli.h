@@ -82,8 +82,9 @@ typedef struct hs_command {
     const char *notes;            // (optional) a paragraph for help and man page
     const hs_schema *options;     // of a struct that begins with hs_common
     int min_args, max_args;
-    bool takes_config;        // settings of the configuration may be given as --section.key=value
-    const char *long_options; // (optional) "prompt|prompt-ids": string options of any length, read with hs_cli_long
+    bool takes_config;                      // settings of the configuration may be given as --section.key=value
+    bool (*many)(const struct hs_cli *cli); // (optional) may several ranks run it, with these arguments; default: none may
+    const char *long_options;               // (optional) "prompt|prompt-ids": string options of any length, read with hs_cli_long
     hs_status (*run)(const struct hs_cli *cli);
 } hs_command;
 
@@ -94,6 +95,7 @@ typedef struct hs_override_arg {
 } hs_override_arg;
 typedef struct hs_cli {           // of one invocation; argv is borrowed
     const hs_config_table *table; // of the program's settings
+    struct hs_parallel *parallel; // the ranks it was started with; set by the program
     const hs_command *command;
     void *options;        // of the command's struct
     hs_origin *origin;    // of each option: "default" where it was not given
@@ -105,6 +107,7 @@ typedef struct hs_cli {           // of one invocation; argv is borrowed
 } hs_cli;
 
 // argv behind the command's name.
+bool hs_cli_many(const hs_cli *cli); // hs_command.many of those that always may
 hs_status hs_cli_parse(hs_cli *cli, const hs_config_table *table, const hs_command *command, int argc, char **argv);
 void hs_cli_free(hs_cli *cli);
 bool hs_cli_given(const hs_cli *cli, const char *option);

@@ -222,6 +222,9 @@ static const hs_key keys[] = {
 };
 static const hs_schema schema = HS_SCHEMA(keys, hs_bench_options);
 
+// What ranks say to each other; everything else is of one process.
+static bool many(const hs_cli *cli) { return cli->n_args && strcmp(cli->arg[0], "comm") == 0; }
+
 const hs_command hs_cmd_bench = {
     .name = "bench",
     .arguments = "train|infer|generate|op NAME|memory|bulk|tokenizer|data",
@@ -258,5 +261,6 @@ const hs_command hs_cmd_bench = {
     .min_args = 1,
     .max_args = 2,
     .takes_config = true,
+    .many = many,
     .run = run_bench,
 };

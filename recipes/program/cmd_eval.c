@@ -124,7 +124,8 @@ static hs_status evaluate(const eval_options *o, hs_session *s, const hs_feed *f
 {
     hs_source *source;
     HS_TRY(o->pseudo_perplexity ? hs_feed_turns(&source, feed, corpus) : hs_feed_eval(&source, feed, corpus));
-    const hs_status st = hs_evaluate(s->run, s->eval, feed, source, o->max_windows, NULL, NULL, r);
+    const hs_status st =
+        hs_evaluate(&(hs_eval_opts){ .run = s->run, .plan = s->eval, .feed = feed, .source = source, .most = o->max_windows }, r);
     hs_source_free(source);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

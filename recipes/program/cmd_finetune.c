@@ -1,6 +1,7 @@
 // finetune: a task's settings, or a file's, to the same trainer that pretrains; a list of seeds is so many runs.
 #include "core/base/log.h"
 #include "data/base/file.h"
+#include "parallel/parallel.h"
 #include "recipes/program/commands.h"
 #include "recipes/train/trainer.h"
 #include <jansson.h>
@@ -118,12 +119,14 @@ static hs_status tell_seeds(const finetune_options *o, const char *dir, const in
 }
 
 // ---- runs
-static hs_status one_run(const finetune_options *o, hs_config *config, const char *dir, hs_train_result *result)
+static hs_status one_run(const hs_cli *cli, hs_config *config, const char *dir, hs_train_result *result)
 {
+    const finetune_options *o = cli->options;
     return hs_train(&(hs_train_opts){ .config = config,
                                       .dir = dir,
                                       .resume = o->resume,
                                       .profile = o->profile,
+                                      .parallel = cli->parallel,
                                       .overwrite = o->overwrite,
                                       .accept_edited = o->common.accept_edited,
                                       .json = o->common.json,
@@ -131,8 +134,10 @@ static hs_status one_run(const finetune_options *o, hs_config *config, const cha
                                       .result = result });
 }
 
-static hs_status all_seeds(const finetune_options *o, const hs_config *config, const char *dir)
+static hs_status all_seeds(const hs_cli *cli, const hs_config *config, const char *dir)
 {
+    const finetune_options *o = cli->options;
+    const bool tells = hs_parallel_world(cli->parallel)->rank == 0;
     hs_train_result result[MOST_SEEDS];
     int64_t seed[MOST_SEEDS];
     char own[4096];
@@ -152,14 +157,14 @@ static hs_status all_seeds(const finetune_options *o, const hs_config *config, c
         *c = *config;
         snprintf(own, sizeof own, "%s/seed-%lld", dir, (long long)seed[i]);
         st = hs_config_set_int(c, "train.seed", seed[i], "--seeds");
-        if (st == HS_OK && !o->common.quiet && !o->common.json)
+        if (st == HS_OK && !o->common.quiet && !o->common.json && tells)
             printf("%sseed %lld\n", i ? "\n" : "", (long long)seed[i]);
         if (st == HS_OK)
-            st = one_run(o, c, own, &result[i]);
+            st = one_run(cli, c, own, &result[i]);
     }
     free(c);
     HS_TRY(st);
-    if (!result[0].metric[0])
+    if (!result[0].metric[0] || !tells)
         return HS_OK; // nothing was validated, so there is nothing to compare
     return tell_seeds(o, dir, seed, result, n);
 }
@@ -175,7 +180,7 @@ static hs_status run(const hs_cli *cli, hs_config *config)
     snprintf(dir, sizeof dir, "%s%s", o->out[0] ? "" : "runs/", o->out[0] ? o->out : config->train.name);
     if (!hs_config_labelled(config))
         return HS_FAIL(USAGE, "task.kind is none: finetune needs a task, halfstep pretrain trains on a text");
-    return hs_cli_given(cli, "seeds") ? all_seeds(o, config, dir) : one_run(o, config, dir, NULL);
+    return hs_cli_given(cli, "seeds") ? all_seeds(cli, config, dir) : one_run(cli, config, dir, NULL);
 }
 
 static hs_status run_finetune(const hs_cli *cli)
@@ -249,5 +254,6 @@ const hs_command hs_cmd_finetune = {
     .min_args = 1,
     .max_args = 1,
     .takes_config = true,
+    .many = hs_cli_many,
     .run = run_finetune,
 };

@@ -23,6 +23,7 @@ static hs_status run_pretrain(const hs_cli *cli)
                                         .dir = dir,
                                         .resume = o->resume,
                                         .profile = o->profile,
+                                        .parallel = cli->parallel,
                                         .overwrite = o->overwrite,
                                         .accept_edited = o->common.accept_edited,
                                         .json = o->common.json,
@@ -85,5 +86,6 @@ const hs_command hs_cmd_pretrain = {
     .min_args = 1,
     .max_args = 1,
     .takes_config = true,
+    .many = hs_cli_many,
     .run = run_pretrain,
 };

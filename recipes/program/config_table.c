@@ -345,7 +345,7 @@ static const hs_key keys[] = {
          .help = "of parallel.tp: norms, dropout and the residual stream divided by tokens too, which saves memory"),
     CHOICE("parallel.shard_optimizer", parallel.shard_optimizer, "none", "none|states|gradients|false|true",
            .help = "what the parallel.dp ranks keep once instead of each: moments and f32 values (states, also called true), or gradients "
-                   "too; same results, bit for bit"),
+                   "too; the same bits, but for gradients of several micro-batches, which are added in another order"),
     INT("parallel.bucket_mb", parallel.bucket_mb, "25", 1, 4096, .unit = "MB",
         .help = "of gradients that are added over parallel.dp in one call, while backward goes on", .advanced = true),
     REAL("parallel.timeout", parallel.timeout, "300", 0, 1e6, .unit = "seconds",

@@ -114,7 +114,11 @@ static hs_status judge(const hs_cli *cli, hs_session *s, const hs_policy *policy
     hs_status st;
     HS_TRY_GOTO(st, hs_session_load(s, policy, &(hs_session_plans){ .eval = &setup.shape }), out);
     HS_TRY_GOTO(st, hs_judge_new(&t->judge, feed, corpus), out);
-    HS_TRY_GOTO(st, hs_evaluate(s->run, s->eval, feed, source, t->o->most, t->judge, NULL, &r), out);
+    HS_TRY_GOTO(
+        st,
+        hs_evaluate(
+            &(hs_eval_opts){ .run = s->run, .plan = s->eval, .feed = feed, .source = source, .most = t->o->most, .judge = t->judge }, &r),
+        out);
     if (!isfinite(r.loss)) {
         st = HS_FAIL(NONFINITE, "%s: its loss on %s is not a finite number", s->dir, t->o->data);
         goto out;

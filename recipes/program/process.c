@@ -48,14 +48,14 @@ const char *hs_signal_name(int n)
     return e ? e->name : "a real-time signal";
 }
 
-static volatile sig_atomic_t seen, begun;
+static volatile sig_atomic_t seen, begun, tells;
 static struct timespec pressed; // when an impatient one came
 
 // While a run is set up there is nothing to save, and what it waits for (a pipe that nobody writes) may never come.
 static void end_at_once(int n)
 {
     const char *part[] = { "halfstep: stopped by ", hs_signal_name(n), " before the first step; the same command begins again\n" };
-    for (int i = 0; i < HS_COUNT(part); i++)
+    for (int i = 0; i < HS_COUNT(part) && tells; i++)
         if (write(STDERR_FILENO, part[i], strlen(part[i])) < 0)
             break;
     _exit(hs_status_exit(HS_STOPPED));
@@ -90,8 +90,9 @@ static void install(int n, int flags)
     sigaction(n, &a, NULL);
 }
 
-void hs_signals_catch(void)
+void hs_signals_catch(bool tell)
 {
+    tells = tell;
     for (int i = 0; i < HS_COUNT(endings); i++)
         install(endings[i].number, endings[i].flags);
     for (int n = SIGRTMIN; n <= SIGRTMAX; n++)

@@ -4,6 +4,7 @@
 #ifndef HS_RECIPES_PROCESS_H
 #define HS_RECIPES_PROCESS_H
 #include "core/base/status.h"
+#include <stdbool.h>
 
 // First of all: no file the program opens becomes a standard stream that was closed, and a file-size limit is a failed write.
 void hs_process_begin(void);
@@ -15,8 +16,9 @@ hs_status hs_process_end(void); // stdout is flushed; SYSTEM: it was the product
 
 // Every signal that would end the process and can be caught asks a run to stop at the next step. SIGINT, SIGTERM or SIGQUIT once more
 // ends it at once, unless it follows so fast that one wish came by two ways (timeout and a terminal tell the whole group). Until
-// hs_signals_defer, while there is nothing to save, any of them ends the process with a line and the exit code of STOPPED.
-void hs_signals_catch(void);
+// hs_signals_defer, while there is nothing to save, any of them ends the process with a line (tells: of several ranks one does) and the
+// exit code of STOPPED.
+void hs_signals_catch(bool tells);
 void hs_signals_defer(void);
 int hs_signal_seen(void);          // the first one's number; 0: none
 const char *hs_signal_name(int n); // "SIGTERM"

@@ -83,64 +83,60 @@ hs_status hs_corpus_open(hs_corpus *c, const hs_corpus_from *from)
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-// Writes a store that is in memory and maps the file in its place.
-static hs_status save_and_map(const hs_corpus *c, hs_token_store **store, uint64_t key, const char *run_dir)
+// ---- the cache, written and mapped
+// Of running text: one document a file.
+static hs_status write_running(const hs_corpus *c, const char *path)
+{
+    const hs_token_store_info info = hs_token_store_info_of(c->store);
+    int32_t *ids = malloc((size_t)info.n_tokens * sizeof *ids);
+    if (!ids)
+        return HS_FAIL(MEMORY, "no memory for %lld tokens", (long long)info.n_tokens);
+    hs_token_store_read(c->store, 0, info.n_tokens, ids);
+    const int64_t starts[] = { 0, c->first_file, info.n_tokens };
+    const int n_files = c->first_file < info.n_tokens ? 2 : 1;
+    const hs_status st = hs_token_store_write(path, ids, info.n_tokens, starts, n_files, info.vocab, info.tokenizer_hash);
+    free(ids);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+// A store that is in memory: the file takes its place.
+static hs_status save_and_map(const hs_corpus *c, hs_token_store **store, uint64_t key, const char *run_dir, bool writes)
 {
     char path[PATH_MAX];
     hs_token_store *mapped;
     hs_corpus_cache_path(c, key, run_dir, path, sizeof path);
     if (strcmp(hs_token_store_path(*store), path) == 0) // came from there
         return HS_OK;
-    HS_TRY(hs_token_store_save(*store, path));
+    if (writes)
+        HS_TRY(c->sequences ? hs_token_store_save(*store, path) : write_running(c, path));
     HS_TRY(hs_token_store_open(&mapped, path));
     hs_token_store_close(*store);
     *store = mapped;
     return HS_OK;
 }
 
-static hs_status cache_sequences(hs_corpus *c, const char *run_dir)
+static hs_status cache(hs_corpus *c, const char *run_dir, bool writes)
 {
     const bool one = c->val.store == c->store;
-    HS_TRY(save_and_map(c, &c->store, c->key, run_dir));
+    if (c->cached)
+        return HS_OK;
+    if (c->prepared) {
+        if (writes)
+            HS_TRY(hs_corpus_note(c, run_dir));
+        c->cached = true;
+        return HS_OK;
+    }
+    HS_TRY(save_and_map(c, &c->store, c->key, run_dir, writes));
     if (c->val_store)
-        HS_TRY(save_and_map(c, &c->val_store, c->val_key, run_dir));
+        HS_TRY(save_and_map(c, &c->val_store, c->val_key, run_dir, writes));
     c->train.store = c->source[0].range.store = c->store;
     c->val.store = one ? c->store : c->val_store;
     c->cached = true;
     return HS_OK;
 }
 
-hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir)
-{
-    if (c->cached)
-        return HS_OK;
-    if (c->prepared) {
-        HS_TRY(hs_corpus_note(c, run_dir));
-        c->cached = true;
-        return HS_OK;
-    }
-    if (c->sequences)
-        return cache_sequences(c, run_dir);
-    char path[PATH_MAX];
-    hs_corpus_cache_path(c, c->key, run_dir, path, sizeof path);
-    const hs_token_store_info info = hs_token_store_info_of(c->store);
-    int32_t *ids = malloc((size_t)info.n_tokens * sizeof *ids);
-    if (!ids)
-        return HS_FAIL(MEMORY, "no memory for %lld tokens", (long long)info.n_tokens);
-    hs_token_store_read(c->store, 0, info.n_tokens, ids);
-    const int64_t starts[] = { 0, c->first_file, info.n_tokens }; // one document a file
-    const int n_files = c->first_file < info.n_tokens ? 2 : 1;
-    const hs_status st = hs_token_store_write(path, ids, info.n_tokens, starts, n_files, info.vocab, info.tokenizer_hash);
-    free(ids);
-    HS_TRY(st);
-    hs_token_store *mapped;
-    HS_TRY(hs_token_store_open(&mapped, path));
-    hs_token_store_close(c->store);
-    c->store = mapped;
-    c->train.store = c->val.store = c->source[0].range.store = mapped;
-    c->cached = true;
-    return HS_OK;
-}
+hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir) { return cache(c, run_dir, true); }
+hs_status hs_corpus_cached_by_other(hs_corpus *c, const char *run_dir) { return cache(c, run_dir, false); }
 
 int64_t hs_corpus_mean_document(const hs_corpus *c)
 {

@@ -61,6 +61,8 @@ bool hs_corpus_known(const hs_corpus *c, const char *run_dir);
 // Writes the ids to run_dir/tokens-KEY.bin unless they came from there, and maps that file in place of memory. Of prepared stores it writes
 // their names, to run_dir/tokens-KEY.txt.
 hs_status hs_corpus_cache(hs_corpus *c, const char *run_dir);
+// The same where another process has written it: maps the file and writes nothing.
+hs_status hs_corpus_cached_by_other(hs_corpus *c, const char *run_dir);
 static inline bool hs_corpus_has_val(const hs_corpus *c) { return c->val.end - c->val.first >= 2 || c->val_shards.n || c->labelled.val.n; }
 int64_t hs_corpus_mean_document(const hs_corpus *c); // tokens, of the stores that training draws from
 int64_t hs_corpus_train_tokens(const hs_corpus *c);  // of all sources

@@ -4,6 +4,7 @@
 #include "core/base/clock.h"
 #include "core/run/run.h"
 #include "recipes/train/judge.h"
+#include "recipes/train/ranks.h"
 #include "recipes/train/teacher.h"
 
 typedef struct hs_eval_part { // one of the losses
@@ -18,11 +19,19 @@ typedef struct hs_eval_result {
     int64_t tokens; // that were read: of running text each is a label as well
     double seconds;
 } hs_eval_result;
-// The samples of one epoch of the source, as many in a batch as hs_feed_eval_samples says. most (0: all) takes that many, in batches spread
-// evenly over the epoch. Leaves the step alone. judge: (may be NULL) begun, and told of each batch.
-// teacher: (may be NULL) of a student's plan.
-hs_status hs_evaluate(hs_run *run, int plan, const hs_feed *feed, hs_source *source, int64_t most, hs_judge *judge, hs_teacher *teacher,
-                      hs_eval_result *out);
+typedef struct hs_eval_opts {
+    hs_run *run;
+    int plan; // of it
+    const hs_feed *feed;
+    hs_source *source;
+    int64_t most;          // samples; 0: all of one epoch; else in batches spread evenly over it
+    hs_judge *judge;       // begun, and told of each batch; NULL: losses alone
+    hs_teacher *teacher;   // of a student's plan; NULL: there is none
+    const hs_ranks *ranks; // collective: replicas take turns, batch by batch, and get the sums of all; beside a judge each does all of it.
+                           // NULL: alone
+} hs_eval_opts;
+// The samples of the source, as many in a batch as hs_feed_eval_samples says. Leaves the step alone.
+hs_status hs_evaluate(const hs_eval_opts *o, hs_eval_result *out);
 
 extern const char *const hs_loss_words[HS_LOSSES]; // "mlm", "next", ..., "relation": as metrics call them where a batch has several
 static inline double hs_eval_accuracy(const hs_eval_part *p) { return p->labels ? (double)p->hits / (double)p->labels : 0; }

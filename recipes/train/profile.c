@@ -145,7 +145,8 @@ static hs_status open_all(hs_profile *p, const hs_profile_opts *o)
     const hs_device *d = o->engine->device;
     if (!d->is_cpu)
         return HS_FAIL(UNSUPPORTED, "--profile: device %s takes no traces; cpu does", d->name);
-    HS_TRY(open_file(p, o->path));
+    if (!o->ranks || hs_ranks_first(o->ranks))
+        HS_TRY(open_file(p, o->path));
     HS_TRY(hs_trace_new(&p->trace, d->team, records_of_a_step(o->engine, o->n_micro)));
     p->seen = calloc((size_t)d->team, sizeof *p->seen);
     p->step = calloc((size_t)o->steps, sizeof *p->step);
@@ -158,6 +159,7 @@ hs_status hs_profile_new(hs_profile **out, const hs_profile_opts *o)
     hs_profile *p = calloc(1, sizeof *p);
     if (!p)
         return HS_FAIL(MEMORY, "no memory for a profile");
+    p->ranks = o->ranks;
     p->engine = o->engine, p->warmup = o->warmup, p->wanted = o->steps;
     hs_status st;
     HS_TRY_GOTO(st, open_all(p, o), failed);

@@ -2,11 +2,13 @@
 // operation, one by scope, and a file in Chrome's trace format that ui.perfetto.dev and chrome://tracing open.
 //
 // Times are of the real submission, a mean over the members of the team: operations, waits between them and what is left
-// outside add up to the time of a step. FLOPs and bytes are the thunks' own cost, scaled to the live rows.
+// outside add up to the time of a step. FLOPs and bytes are the thunks' own cost, scaled to the live rows. Of several ranks the first
+// prints its tables, and writes one file with the events of all: a process of the trace each.
 #ifndef HS_RECIPES_PROFILE_H
 #define HS_RECIPES_PROFILE_H
 #include "core/run/trace.h"
 #include "recipes/train/engine.h"
+#include "recipes/train/ranks.h"
 #include <stdio.h>
 
 enum { HS_PROFILE_EVENTS = 200000 }; // in the file: whole steps from the first one that was profiled, as many as fit
@@ -30,8 +32,9 @@ typedef struct hs_profile_event {
 
 typedef struct hs_profile {
     hs_engine *engine;
+    const hs_ranks *ranks; // NULL: alone
     char path[4096];
-    FILE *file;            // opened first, to append: a path that cannot be written is refused before the first step
+    FILE *file;            // the first rank's; opened first, to append: a path that cannot be written is refused before the first step
     int warmup, wanted, n; // steps passed over | to take | taken
     int64_t first;         // the first of them
     hs_trace *trace;
@@ -53,7 +56,8 @@ typedef struct hs_profile_opts {
     hs_engine *engine; // borrowed; a step of one that does not train is a submission of its evaluation plan
     const char *path;  // of the file, or a folder: profile.json in it
     int warmup, steps;
-    int n_micro; // micro-batches of a step
+    int n_micro;           // micro-batches of a step
+    const hs_ranks *ranks; // all of which make one; borrowed. NULL: alone
 } hs_profile_opts;
 
 // USAGE if the file cannot be written; UNSUPPORTED on a device that takes no traces.
@@ -63,8 +67,8 @@ void hs_profile_free(hs_profile *p);
 void hs_profile_begin(hs_profile *p);
 hs_status hs_profile_end(hs_profile *p);
 static inline bool hs_profile_done(const hs_profile *p) { return p && p->n == p->wanted; }
-// Writes the file and, where out is not NULL, prints the tables: text, or (json) one object a row. At least one step must be in.
-// peak_flops: of hs_measure_peak; measures the memory's read bandwidth.
+// Collective. Writes the file and, where out is not NULL, prints the tables: text, or (json) one object a row. At least one step must be
+// in. peak_flops: of hs_measure_peak; measures the memory's read bandwidth.
 hs_status hs_profile_report(hs_profile *p, double peak_flops, bool json, FILE *out);
 
 #endif

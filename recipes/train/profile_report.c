@@ -1,4 +1,5 @@
 // profile_report: the tables of a profile, and its file.
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "recipes/program/cli.h"
 #include "recipes/program/peak.h"
@@ -163,27 +164,85 @@ static void put_event(writer *w, const hs_profile_event *e)
                        1e-3 * (double)r->waited, "flops", t->cost.flops * r->live, "bytes", t->cost.bytes * r->live));
 }
 
-static hs_status write_file(hs_profile *p)
+static void put_rank(writer *w, const hs_profile *p)
 {
-    const hs_grid *g = &p->engine->model->grid;
     const int members = hs_trace_members(p->trace);
-    writer w = { .f = p->file, .rank = g->dp->rank * g->tp->size + g->tp->rank, .zero = p->step[0].began, .first = true };
     char name[64];
-    if (ftruncate(fileno(w.f), 0)) // not a file: a pipe
-        rewind(w.f);
-    fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[", w.f);
-    snprintf(name, sizeof name, "halfstep rank %d", w.rank);
-    put_name(&w, "process_name", 0, name);
+    snprintf(name, sizeof name, "halfstep rank %d", w->rank);
+    put_name(w, "process_name", 0, name);
     for (int m = 0; m <= members; m++) {
         snprintf(name, sizeof name, m < members ? "member %d" : "steps", m);
-        put_name(&w, "thread_name", m, name);
+        put_name(w, "thread_name", m, name);
     }
     for (int i = 0; i < p->n_kept; i++) {
         snprintf(name, sizeof name, "step %lld", (long long)(p->first + 1 + i));
-        put_span(&w, name, "step", members, p->step[i].began, p->step[i].ended, NULL);
+        put_span(w, name, "step", members, p->step[i].began, p->step[i].ended, NULL);
     }
     for (int64_t i = 0; i < p->n_events; i++)
-        put_event(&w, &p->event[i]);
+        put_event(w, &p->event[i]);
+}
+
+// The moment from which all ranks count, by this one's clock: hosts have clocks of their own, and leave a meeting at the same time.
+static hs_status find_zero(const hs_profile *p, int64_t *zero)
+{
+    *zero = p->step[0].began;
+    if (!p->ranks)
+        return HS_OK;
+    HS_TRY(hs_ranks_meet(p->ranks, "the profile's clock"));
+    const int64_t now = hs_now_ns();
+    int64_t since = now - p->step[0].began;
+    HS_TRY(hs_ranks_tell(p->ranks, "the profile's clock", &since, sizeof since));
+    *zero = now - since;
+    return HS_OK;
+}
+
+// The events of another rank as text, on all ranks; malloc'd.
+static hs_status text_of(const hs_profile *p, int rank, int64_t zero, char **text, uint64_t *bytes)
+{
+    hs_comm *c = p->ranks->world;
+    size_t n = 0;
+    *text = NULL;
+    if (c->rank == rank) {
+        writer w = { .f = open_memstream(text, &n), .rank = rank, .zero = zero };
+        if (!w.f)
+            return HS_FAIL(MEMORY, "no memory for a profile as text");
+        put_rank(&w, p);
+        fclose(w.f);
+    }
+    *bytes = n;
+    c->about = "the profile's events";
+    c->broadcast(c, NULL, bytes, sizeof *bytes, rank);
+    if (c->rank != rank && !(*text = malloc(*bytes + 1)))
+        return HS_FAIL(MEMORY, "no memory for the profile of rank %d", rank);
+    c->broadcast(c, NULL, *text, *bytes, rank);
+    return c->poll(c);
+}
+
+static hs_status put_others(writer *w, const hs_profile *p)
+{
+    for (int r = 1; p->ranks && r < p->ranks->size; r++) {
+        char *text;
+        uint64_t bytes;
+        const hs_status st = text_of(p, r, w->zero, &text, &bytes);
+        if (st == HS_OK && w->f)
+            fwrite(text, 1, bytes, w->f);
+        free(text);
+        HS_TRY(st);
+    }
+    return HS_OK;
+}
+
+static hs_status write_file(hs_profile *p)
+{
+    writer w = { .f = p->file, .first = true };
+    HS_TRY(find_zero(p, &w.zero));
+    if (!w.f)
+        return put_others(&w, p);
+    if (ftruncate(fileno(w.f), 0)) // not a file: a pipe
+        rewind(w.f);
+    fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[", w.f);
+    put_rank(&w, p);
+    HS_TRY(put_others(&w, p));
     fputs("\n]}\n", w.f);
     const bool whole = !ferror(w.f);
     p->file = NULL;

@@ -87,7 +87,7 @@ void hs_progress_begin(hs_progress *p)
 {
     const char *term = getenv("TERM");
     p->out = p->json ? stderr : stdout;
-    p->terminal = !p->quiet && isatty(fileno(p->out)) && term && strcmp(term, "dumb") != 0;
+    p->terminal = !p->quiet && !p->plain && isatty(fileno(p->out)) && term && strcmp(term, "dumb") != 0;
     const char *no_colour = getenv("NO_COLOR");
     p->colour = p->terminal && !(no_colour && *no_colour);
     if (p->terminal)

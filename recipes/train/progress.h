@@ -12,6 +12,7 @@ enum { HS_PROGRESS_WINDOW = 128 };
 typedef struct hs_progress {
     // set by the caller
     bool json, quiet;
+    bool plain;                         // lines even where the output looks like a terminal: launchers give each rank one of their own
     bool show_scale;                    // fp16
     int64_t steps;                      // of the whole run
     double flops_per_token, peak_flops; // 0: no MFU

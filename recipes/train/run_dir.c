@@ -153,11 +153,33 @@ void hs_run_dir_close(hs_run_dir *r)
     r->lock = -1;
 }
 
+static hs_status write_mark(const hs_run_dir *r)
+{
+    if (r->mark && (pwrite(r->lock, &r->mark, sizeof r->mark, 0) != sizeof r->mark || fsync(r->lock) != 0))
+        return HS_FAIL(SYSTEM, "cannot write %s/.lock: %s", r->dir, strerror(errno));
+    return HS_OK;
+}
+
+hs_status hs_run_dir_look(const hs_run_dir *r)
+{
+    char path[PATH_MAX];
+    uint64_t mark = 0;
+    snprintf(path, sizeof path, "%s/.lock", r->dir);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const bool same = fd >= 0 && read(fd, &mark, sizeof mark) == sizeof mark && mark == r->mark;
+    if (fd >= 0)
+        close(fd);
+    if (same)
+        return HS_OK;
+    return HS_FAIL(SYSTEM, "this host does not see the run's folder %s as rank 0 does: --out must name one that all hosts share", r->dir);
+}
+
 hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok)
 {
     char path[PATH_MAX];
     HS_TRY(hs_make_folders(r->dir));
     HS_TRY(lock(r));
+    HS_TRY(write_mark(r));
     if (r->replace) {
         hs_info("replacing the run in %s", r->dir);
         HS_TRY(remove_checkpoints(r));

@@ -12,6 +12,7 @@ typedef struct hs_run_dir {
     bool replace;          // checkpoints that are there, later than `from`, are removed
     int64_t replace_after; // their steps are above this
     int lock;              // of DIR/.lock while this process trains there; -1: none
+    uint64_t mark;         // that .lock has while several ranks train there, so that each can tell whether it sees the same folder; else 0
 } hs_run_dir;
 
 // Decides, reading only. resume: "auto", "none" or a path. USAGE where something would be lost without --overwrite. want: of checkpoints,
@@ -19,6 +20,8 @@ typedef struct hs_run_dir {
 hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, int want, const hs_config *c);
 // Creates the folder, locks it against a second writer, removes what is replaced, writes config.yaml and the tokenizer.
 hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
+// Of another rank, behind the first one's hs_run_dir_create: SYSTEM where this is another folder of that name, or none.
+hs_status hs_run_dir_look(const hs_run_dir *r);
 bool hs_run_dir_holds(const hs_run_dir *r, const char *checkpoint); // is it one of this folder's
 void hs_run_dir_close(hs_run_dir *r);                               // gives the lock back
 

@@ -121,6 +121,7 @@ hs_status hs_phase_settle(hs_trainer *t)
     t->arch = hs_config_arch(t->c);
     HS_TRY(hs_arch_check(t->arch));
     t->feed = hs_feed_of(t->c);
+    t->feed.ranks = t->ranks.dp;
     HS_TRY(hs_trainer_settle_epochs(t));
     const hs_model_ends end = t->info.end; // of the run
     t->info = hs_config_info(t->c);
@@ -165,7 +166,7 @@ static hs_status check_files(hs_trainer *t, const hs_config *c, int phase)
 static hs_status check_plans(hs_trainer *t, const hs_config *c)
 {
     hs_engine *e;
-    HS_TRY(hs_budget_engine(&e, c, &t->policy, c->train.batch, t->device, NULL, true));
+    HS_TRY(hs_budget_engine(&e, c, &t->policy, c->train.batch / t->ranks.dp, t->device, &t->ranks.grid, true));
     const hs_status st = hs_budget_check(e, c, &t->policy);
     hs_engine_free(e);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -176,7 +177,8 @@ static hs_status check_phase(hs_trainer *t, hs_config *c, int phase)
     hs_corpus corpus;
     HS_TRY(phase_config(t, c, phase));
     HS_TRY(check_files(t, c, phase));
-    const hs_feed feed = hs_feed_of(c);
+    hs_feed feed = hs_feed_of(c);
+    feed.ranks = t->ranks.dp;
     hs_status st =
         hs_corpus_open(&corpus, &(hs_corpus_from){ .config = c,
                                                    .run_dir = t->run.from[0] ? NULL : t->run.dir, // read through by the first start
@@ -268,7 +270,8 @@ hs_status hs_phase_engine(hs_trainer *t)
                 (long long)t->c->train.steps);
     t->c->train.trained_from = hs_trainer_stage(t);
     HS_TRY(settle_adapter(t));
-    HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, t->c->train.batch, t->device, NULL, t->run.from[0] || t->run.init[0]));
+    HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, hs_feed_share(&t->feed), t->device, &t->ranks.grid,
+                            t->run.from[0] || t->run.init[0]));
     HS_TRY(hs_budget_check(t->engine, t->c, &t->policy));
     HS_TRY(hs_engine_start(t->engine));
     HS_TRY(hs_trainer_rates(t));
@@ -292,13 +295,28 @@ static hs_status find_best(hs_trainer *t)
     return HS_OK;
 }
 
+// The first rank writes the cache of the text, the others read it.
+static hs_status share_cache(hs_trainer *t)
+{
+    if (hs_ranks_first(&t->ranks))
+        HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
+    HS_TRY(hs_ranks_meet(&t->ranks, "the cache of the text"));
+    return hs_ranks_first(&t->ranks) ? HS_OK : hs_corpus_cached_by_other(&t->corpus, t->run.dir);
+}
+
 hs_status hs_phase_writer(hs_trainer *t)
 {
     char base[HS_PATH] = "";
     if (t->c->adapter.rank)
         HS_TRY(hs_peft_base(hs_trainer_weights(t), base));
-    const hs_ckpt_opts opts = { .dir = t->run.checkpoints, .keep = (int)t->c->checkpoint.keep, .files = t->info.files, .base = base };
-    HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
+    const hs_ckpt_opts opts = { .dir = t->run.checkpoints,
+                                .keep = (int)t->c->checkpoint.keep,
+                                .files = t->info.files,
+                                .base = base,
+                                .grid = &t->ranks.grid,
+                                .world = t->ranks.world,
+                                .comm = t->ranks.files };
+    HS_TRY(share_cache(t));
     HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
     return t->run.from[0] ? find_best(t) : HS_OK;
 }
@@ -308,11 +326,13 @@ hs_status hs_phase_loader(hs_trainer *t)
     hs_source *source;
     if (hs_corpus_has_val(&t->corpus))
         HS_TRY(hs_feed_eval(&t->validation, &t->feed, &t->corpus));
+    HS_TRY(hs_step_open(t));
     HS_TRY(hs_feed_train(&source, &t->feed, &t->corpus));
     return hs_loader_new(&t->loader, source,
                          &(hs_loader_opts){ .batch = t->c->train.batch,
                                             .n_micro = (int)t->c->train.accumulate,
-                                            .size = 1,
+                                            .rank = t->ranks.grid.dp->rank,
+                                            .size = t->ranks.dp,
                                             .first_sample = t->at.next_sample,
                                             .depth = (int)(t->c->train.accumulate + t->c->train.prefetch) });
 }
@@ -330,7 +350,8 @@ static double flops_per_token(const hs_trainer *t)
 {
     const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t->engine, HS_TRAIN));
     if (t->c->train.freeze[0] || t->c->train.trained_from > 0 || t->c->adapter.rank)
-        return (info->flops_forward + info->flops_backward) / (double)hs_feed_setup(&t->feed, t->c->train.batch).shape.max_tokens;
+        return t->ranks.tp * (info->flops_forward + info->flops_backward) /
+               (double)hs_feed_setup(&t->feed, hs_feed_share(&t->feed)).shape.max_tokens;
     return hs_feed_flops_per_token(&t->feed, (double)attended(t));
 }
 
@@ -341,7 +362,10 @@ hs_status hs_phase_progress(hs_trainer *t)
     hs_progress *p = &t->progress;
     p->steps = hs_trainer_steps(t), p->flops_per_token = flops_per_token(t);
     p->n = p->at = 0;
-    return p->peak_flops > 0 ? HS_OK : hs_measure_peak(t->device, &policy, 0.1, &p->peak_flops);
+    if (p->peak_flops > 0 || t->o->dry)
+        return HS_OK;
+    HS_TRY(hs_measure_peak(t->device, &policy, 0.1, &p->peak_flops));
+    return hs_ranks_sum(&t->ranks, "the peak of all ranks", &p->peak_flops, 1);
 }
 
 void hs_phase_close(hs_trainer *t)
@@ -358,11 +382,17 @@ void hs_phase_close(hs_trainer *t)
 }
 
 // ---- from one to the next
+// What was saved at the border.
+static hs_status go_on_from_saved(hs_trainer *t)
+{
+    HS_TRY(hs_ckpt_wait(t->ckpt));
+    return hs_ckpt_resolve_on(t->ranks.world, t->run.checkpoints, HS_CKPT_TRAIN, t->run.from, sizeof t->run.from);
+}
+
 // The engine alone is another one: data, what was read ahead and where it stands go on.
 hs_status hs_trainer_next_stage(hs_trainer *t)
 {
-    HS_TRY(hs_ckpt_wait(t->ckpt));
-    HS_TRY(hs_ckpt_resolve(t->run.checkpoints, HS_CKPT_TRAIN, t->run.from, sizeof t->run.from));
+    HS_TRY(go_on_from_saved(t));
     hs_ckpt_free(t->ckpt);
     hs_engine_free(t->engine);
     t->ckpt = NULL, t->engine = NULL;
@@ -376,8 +406,7 @@ hs_status hs_trainer_next_stage(hs_trainer *t)
 
 hs_status hs_trainer_next_phase(hs_trainer *t)
 {
-    HS_TRY(hs_ckpt_wait(t->ckpt));
-    HS_TRY(hs_ckpt_resolve(t->run.checkpoints, HS_CKPT_TRAIN, t->run.from, sizeof t->run.from));
+    HS_TRY(go_on_from_saved(t));
     hs_phase_close(t);
     hs_trainer_move_on(t, &t->at);
     const int phase = (int)t->at.phase;

@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 static hs_status check_vocabulary(const hs_trainer *t)
 {
@@ -74,7 +76,7 @@ static void watch(const hs_thunk *thunk, double seconds, void *user)
 static hs_status open_device(hs_trainer *t)
 {
     const hs_config *c = t->c;
-    HS_TRY(hs_open_device(&t->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
+    HS_TRY(hs_open_device(&t->device, c->exec.device, hs_ranks_threads(&t->ranks, c->exec.threads), c->exec.isa, (int)c->exec.bulk_size,
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     HS_TRY(hs_submit_mode_check((hs_submit_mode)c->exec.mode, t->device));
     if (c->exec.mode == HS_SUBMIT_STEP)
@@ -92,7 +94,8 @@ static hs_status open_profile(hs_trainer *t)
                                                            .path = t->o->profile,
                                                            .warmup = PROFILE_AFTER,
                                                            .steps = PROFILE_STEPS,
-                                                           .n_micro = (int)t->c->train.accumulate });
+                                                           .n_micro = (int)t->c->train.accumulate,
+                                                           .ranks = &t->ranks });
 }
 
 // ---- the folder and what writes into it
@@ -107,16 +110,25 @@ static bool text_is_known(const hs_trainer *t)
 static hs_status open_outputs(hs_trainer *t)
 {
     char path[4096];
+    if (t->o->dry)
+        return HS_OK;
     t->yaml = hs_config_yaml(t->whole);
     if (!t->yaml)
         return HS_FAIL(MEMORY, "no memory for the resolved configuration");
     if (t->run.from[0] && t->at.phase_step > 0 && !text_is_known(t))
         hs_warn("the text (of stores also weights and packing) is not the one this run was using, or its tokens-*.bin (or .txt) is gone: "
                 "losses will not repeat those of an uninterrupted run");
-    HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->tokenizer));
-    if (!t->run.from[0])
-        hs_corpus_clean(&t->corpus, t->run.dir);
+    if (hs_ranks_first(&t->ranks)) {
+        HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->tokenizer));
+        if (!t->run.from[0])
+            hs_corpus_clean(&t->corpus, t->run.dir);
+    }
+    HS_TRY(hs_ranks_meet(&t->ranks, "the run's folder"));
+    if (!hs_ranks_first(&t->ranks))
+        HS_TRY(hs_run_dir_look(&t->run));
     HS_TRY(hs_phase_writer(t));
+    if (!hs_ranks_first(&t->ranks))
+        return HS_OK;
     snprintf(path, sizeof path, "%s/metrics.jsonl", t->run.dir);
     HS_TRY(hs_metrics_open(&t->metrics, path, t->at.step));
     if (t->whole->train.tensorboard && t->at.step < hs_trainer_steps(t)) // a run that is done needs no further file
@@ -181,6 +193,48 @@ static hs_status check_adapter(const hs_config *c)
     return HS_OK;
 }
 
+// The first rank decides where the run is and from what it goes on.
+static hs_status find_run(hs_trainer *t)
+{
+    const hs_train_opts *o = t->o;
+    t->run = (hs_run_dir){ .lock = -1 };
+    if (hs_ranks_first(&t->ranks))
+        HS_TRY(hs_run_dir_open(&t->run, o->dry ? "/dev/null" : o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0,
+                               t->whole));
+    if (t->ranks.size == 1)
+        return HS_OK;
+    const int lock = t->run.lock;
+    t->run.mark = (uint64_t)hs_now_ns() ^ (uint64_t)getpid() << 40;
+    HS_TRY(hs_ranks_tell(&t->ranks, "the run's folder", &t->run, sizeof t->run));
+    t->run.lock = lock;
+    return HS_OK;
+}
+
+// The text of the plan that backward and update stand on, as a number.
+static hs_status same_plan(const hs_trainer *t)
+{
+    char *text = NULL, hash[32];
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return HS_FAIL(MEMORY, "no memory for the plan as text");
+    hs_graph_write(hs_plan_graph(hs_engine_plan(t->engine, HS_TRAIN)), f);
+    fclose(f);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)XXH3_64bits(text, n));
+    free(text);
+    return hs_ranks_same(&t->ranks, t->ranks.grid.dp, "the plan's hash", hash); // of tp ranks each has a place of its own in it
+}
+
+// Data were read by each rank itself: a file that differs is found here, before anything is written.
+static hs_status same_data(const hs_trainer *t)
+{
+    char text[128];
+    snprintf(text, sizeof text, "%016llx (validation %016llx)", (unsigned long long)t->corpus.key, (unsigned long long)t->corpus.val_key);
+    char what[HS_KEY_STRING_BYTES + 64];
+    snprintf(what, sizeof what, "what %s holds, as a hash,", hs_config_data_key(t->c));
+    return hs_ranks_same(&t->ranks, t->ranks.world, what, text);
+}
+
 static hs_status open_all(hs_trainer *t)
 {
     const hs_train_opts *o = t->o;
@@ -188,7 +242,8 @@ static hs_status open_all(hs_trainer *t)
     if (!t->c)
         return HS_FAIL(MEMORY, "no memory for the settings of a phase");
     HS_TRY(hs_config_check(t->whole, true));
-    HS_TRY(hs_run_dir_open(&t->run, o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0, t->whole));
+    HS_TRY(hs_ranks_open(&t->ranks, o->parallel, t->whole));
+    HS_TRY(find_run(t));
     if (t->whole->adapter.rank && !hs_trainer_weights(t)[0])
         return HS_FAIL(USAGE, "adapter.rank is %lld, but there are no weights that it could stand beside: train.init_from names them",
                        (long long)t->whole->adapter.rank);
@@ -196,13 +251,16 @@ static hs_status open_all(hs_trainer *t)
     if (t->run.from[0])
         HS_TRY(hs_config_of_checkpoint(&t->before, t->whole->table, t->run.from));
     HS_TRY(hs_phase_settle(t));
+    HS_TRY(same_data(t));
     HS_TRY(check_resumed(t));
     HS_TRY(check_adapter(t->whole));
     HS_TRY(take_ends(t));
     HS_TRY(settle_policy(t));
+    HS_TRY(hs_ranks_same_settings(&t->ranks, t->whole)); // as files and the CPU settled them
     HS_TRY(open_device(t));
     HS_TRY(hs_phase_check_later(t));
     HS_TRY(hs_phase_engine(t));
+    HS_TRY(same_plan(t));
     t->first_step = t->at.step;
     if (t->before && strcmp(t->before->task.metric, t->whole->task.metric) != 0)
         t->at.best_val_loss = -1, t->at.worse = 0; // judged by something else from here on
@@ -211,7 +269,7 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(hs_phase_loader(t));
     if (t->run.from[0])
         hs_resumed_tell(t->whole, t->before, &t->at);
-    t->progress = (hs_progress){ .json = o->json, .quiet = o->quiet, .show_scale = t->policy.low == HS_F16 };
+    t->progress = (hs_progress){ .json = o->json, .quiet = o->quiet, .plain = t->ranks.size > 1, .show_scale = t->policy.low == HS_F16 };
     HS_TRY(hs_phase_progress(t));
     hs_progress_begin(&t->progress);
     return HS_OK;
@@ -219,13 +277,19 @@ static hs_status open_all(hs_trainer *t)
 
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o)
 {
-    *t = (hs_trainer){ .o = o, .whole = o->config, .val_loss = NAN, .saved_step = -1, .run.lock = -1 };
+    *t = (hs_trainer){ .o = o, .whole = o->config, .val_loss = NAN, .saved_step = -1, .run.lock = -1, .ranks = hs_ranks_alone() };
+    if (o->parallel && hs_parallel_world(o->parallel)->rank > 0) {
+        t->silent = *o;
+        t->silent.quiet = true, t->silent.json = false;
+        t->o = &t->silent;
+    }
     return open_all(t);
 }
 
 void hs_trainer_close(hs_trainer *t)
 {
     hs_phase_close(t);
+    free(t->agreed);
     hs_metrics_close(t->metrics);
     hs_tensorboard_close(t->tensorboard);
     hs_device_close(t->device);

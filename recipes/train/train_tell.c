@@ -110,7 +110,7 @@ hs_status hs_trainer_tell_step(hs_trainer *t, bool log, bool evaluated)
                                                                   ? hs_eval_accuracy(&t->result.part[i])
                                                                   : NAN };
     hs_progress_show(&t->progress, &shown);
-    if (!log)
+    if (!log || !t->metrics)
         return HS_OK;
     metrics m;
     make_metrics(t, evaluated, &m);
@@ -161,6 +161,9 @@ void hs_trainer_tell_start(hs_trainer *t)
     hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %d thread%s (%s), %s planned", t->c->train.name, t->arch.family->title,
                     hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team, hs_plural(t->device->team),
                     hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
+    if (t->ranks.size > 1)
+        hs_progress_say(p, "%d ranks     parallel.dp %d times parallel.tp %d", t->ranks.size, t->ranks.dp, t->ranks.tp);
+    hs_ranks_tell_crowded(&t->ranks, t->device->team);
     hs_trainer_tell_data(t);
     if (t->corpus.labelled.all)
         hs_progress_say(p, "data: %s", t->corpus.labelled.all->said);
@@ -180,10 +183,10 @@ void hs_trainer_tell_start(hs_trainer *t)
     else if (t->run.init[0])
         hs_progress_say(p, "weights from %s", t->run.init);
     if (t->o->json)
-        hs_line_print(json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:o, s:o, s:i}", "event", "start", "run", t->run.dir, "parameters",
-                                (json_int_t)parameters, "policy", policy, "step", (json_int_t)t->at.step, "steps",
+        hs_line_print(json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:o, s:o, s:i, s:i, s:i}", "event", "start", "run", t->run.dir,
+                                "parameters", (json_int_t)parameters, "policy", policy, "step", (json_int_t)t->at.step, "steps",
                                 (json_int_t)t->progress.steps, "planned_bytes", hs_line_real(total), "peak_flops",
-                                hs_line_real(t->progress.peak_flops), "threads", t->device->team));
+                                hs_line_real(t->progress.peak_flops), "threads", t->device->team, "dp", t->ranks.dp, "tp", t->ranks.tp));
 }
 
 // Once: when its steps are in, or when the run ends before.

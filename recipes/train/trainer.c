@@ -3,78 +3,12 @@
 #include "core/base/log.h"
 #include "recipes/program/cli.h"
 #include "recipes/program/process.h"
-#include "recipes/train/grad_histogram.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_SKIPPED_IN_ROW = 10 };
-
-// ---- one step
-// Of a loss: 1 over its labels, times its weight among the losses; one without labels counts 0.
-static float inv_count(const hs_trainer *t, const hs_batch *const *batch, int m, hs_loss loss)
-{
-    const int n = (int)t->c->train.accumulate;
-    const double share = t->feed.loss_weight[loss];
-    int64_t labels = hs_feed_labels(&t->feed, batch[m], loss);
-    if (t->c->loss.normalize == HS_NORMALIZE_MICRO)
-        return labels ? (float)(share / (n * hs_feed_counted(&t->feed, batch[m], loss))) : 0;
-    double weights = 0;
-    labels = 0;
-    for (int i = 0; i < n; i++)
-        labels += hs_feed_labels(&t->feed, batch[i], loss), weights += hs_feed_counted(&t->feed, batch[i], loss);
-    return share == 1 && weights == (double)labels ? hs_inv_count(labels) : labels ? (float)(share / weights) : 0;
-}
-
-static void note_labels(hs_trainer *t, const hs_batch *const *batch, int n)
-{
-    for (int i = 0; i < HS_LOSSES; i++) {
-        t->labelled[i] = false;
-        for (int m = 0; m < n; m++)
-            t->labelled[i] = t->labelled[i] || hs_feed_labels(&t->feed, batch[m], (hs_loss)i) > 0;
-    }
-}
-
-static bool at_step(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
-
-// All micro-batches are fetched before the first forward: the mean is over the labels of all of them.
-static hs_status run_step(hs_trainer *t)
-{
-    const int n = (int)t->c->train.accumulate;
-    const hs_batch *batch[n];
-    hs_engine *e = t->engine;
-    const double start = hs_now(), waited = hs_loader_wait_seconds(t->loader);
-    int64_t tokens = 0;
-    hs_profile_begin(t->profile);
-    for (int m = 0; m < n; m++)
-        HS_TRY(hs_loader_next(t->loader, &batch[m]));
-    t->watch.found = false;
-    for (int m = 0; m < n; m++) {
-        HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], batch[m]));
-        e->in->n_micro = n;
-        for (int i = 0; i < HS_LOSSES; i++)
-            e->in->inv_count[i] = inv_count(t, batch, m, (hs_loss)i);
-        if (t->teacher)
-            HS_TRY(hs_teacher_show(t->teacher, HS_TRAIN, batch[m], e->run, e->plan[HS_TRAIN]));
-        HS_TRY(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == n - 1 ? HS_MICRO_LAST : 0)));
-        tokens += batch[m]->n[HS_COUNT_TOKENS];
-    }
-    note_labels(t, batch, n);
-    if (t->c->amp.histogram && (at_step(t->at.step + 1, t->c->amp.histogram) || t->at.phase_step + 1 == t->c->train.steps))
-        HS_TRY(hs_grad_histogram(e->run, t->run.dir, t->at.step + 1));
-    HS_TRY(hs_run_update(e->run));
-    for (int m = 0; m < n; m++)
-        hs_loader_release(t->loader);
-    HS_TRY(hs_profile_end(t->profile));
-    t->at.step++, t->at.phase_step++;
-    t->at.next_sample += (uint64_t)(n * t->c->train.batch);
-    t->at.tokens_seen += tokens;
-    const double seconds = hs_now() - start;
-    t->train_seconds += seconds;
-    hs_progress_add(&t->progress, tokens, seconds, hs_loader_wait_seconds(t->loader) - waited);
-    return HS_OK;
-}
 
 // ---- skipped steps
 static void tell_watch(hs_trainer *t)
@@ -124,13 +58,37 @@ static hs_status read_records(hs_trainer *t)
 }
 
 // ---- evaluation
+// What is best and when it is enough follows from them on every rank: one that rounds otherwise must not go another way.
+static hs_status agree_on_scores(hs_trainer *t)
+{
+    if (!t->judge || t->ranks.size == 1)
+        return HS_OK;
+    double value[HS_SCORES_MOST];
+    for (int i = 0; i < t->scores.n; i++)
+        value[i] = t->scores.at[i].value;
+    HS_TRY(hs_ranks_tell(&t->ranks, "the evaluation's losses", &t->result, sizeof t->result));
+    HS_TRY(hs_ranks_tell(&t->ranks, "the evaluation's scores", value, sizeof *value * (size_t)t->scores.n));
+    for (int i = 0; i < t->scores.n; i++)
+        t->scores.at[i].value = value[i];
+    t->val_loss = t->result.loss;
+    return HS_OK;
+}
+
 static hs_status evaluate_on(hs_trainer *t, int64_t limit)
 {
-    HS_TRY(hs_evaluate(t->engine->run, t->engine->plan[HS_EVAL], &t->feed, t->validation, limit, t->judge, t->teacher, &t->result));
+    HS_TRY(hs_evaluate(&(hs_eval_opts){ .run = t->engine->run,
+                                        .plan = t->engine->plan[HS_EVAL],
+                                        .feed = &t->feed,
+                                        .source = t->validation,
+                                        .most = limit,
+                                        .judge = t->judge,
+                                        .teacher = t->teacher,
+                                        .ranks = &t->ranks },
+                       &t->result));
     if (t->judge)
         HS_TRY(hs_judge_scores(t->judge, &t->scores));
     t->val_loss = t->result.loss;
-    return HS_OK;
+    return agree_on_scores(t);
 }
 
 // The best so far is judged by the same samples each time.
@@ -141,13 +99,14 @@ static hs_status evaluate(hs_trainer *t, bool last, bool *best)
     *best = hs_trainer_note_best(t);
     if ((last || hs_trainer_enough(t)) && limit && limit < t->validation->n_samples)
         HS_TRY(evaluate_on(t, 0));
-    return *best ? hs_trainer_report(t) : HS_OK;
+    return *best && hs_ranks_first(&t->ranks) ? hs_trainer_report(t) : HS_OK;
 }
 
 // ---- saving
 static hs_status sync_metrics(hs_trainer *t)
 {
-    HS_TRY(hs_metrics_sync(t->metrics));
+    if (t->metrics)
+        HS_TRY(hs_metrics_sync(t->metrics));
     if (t->tensorboard)
         HS_TRY(hs_tensorboard_sync(t->tensorboard));
     return HS_OK;
@@ -178,7 +137,9 @@ static bool must_look(hs_trainer *t)
 static hs_status one_step(hs_trainer *t)
 {
     bool best = false;
-    HS_TRY(run_step(t));
+    HS_TRY(hs_step_run(t));
+    if (t->signal) // of any rank, seen before anything was done
+        return HS_OK;
     const bool last = t->at.phase_step == t->c->train.steps,
                evaluates = t->validation && (last || hs_trainer_due(t, t->c->train.eval_every)),
                log = last || evaluates || hs_trainer_due(t, t->c->train.log_every) || hs_trainer_due(t, t->c->train.show_every),
@@ -219,16 +180,9 @@ static hs_train_result result_of(const hs_trainer *t)
     return r;
 }
 
-static hs_status finish(hs_trainer *t)
+static hs_status draw_and_tell(hs_trainer *t)
 {
     char png[4096], jsonl[4096];
-    if (t->at.step == t->first_step && t->validation) { // nothing was left to do: say where the run stands
-        bool best;
-        HS_TRY(evaluate(t, true, &best));
-    }
-    HS_TRY(save(t, false)); // of a run that had nothing left to do and goes on from another's folder
-    HS_TRY(hs_ckpt_wait(t->ckpt));
-    HS_TRY(sync_metrics(t));
     snprintf(jsonl, sizeof jsonl, "%s/metrics.jsonl", t->run.dir);
     snprintf(png, sizeof png, "%s/loss.png", t->run.dir);
     if (!hs_plot_available()) {
@@ -240,9 +194,21 @@ static hs_status finish(hs_trainer *t)
     }
     hs_trainer_tell_end(t, png);
     hs_trainer_tell_result(t);
+    return HS_OK;
+}
+
+static hs_status finish(hs_trainer *t)
+{
+    if (t->at.step == t->first_step && t->validation) { // nothing was left to do: say where the run stands
+        bool best;
+        HS_TRY(evaluate(t, true, &best));
+    }
+    HS_TRY(save(t, false)); // of a run that had nothing left to do and goes on from another's folder
+    HS_TRY(hs_ckpt_wait(t->ckpt));
+    HS_TRY(sync_metrics(t));
     if (t->o->result)
         *t->o->result = result_of(t);
-    return HS_OK;
+    return hs_ranks_first(&t->ranks) ? draw_and_tell(t) : HS_OK;
 }
 
 static hs_status run_phase(hs_trainer *t)
@@ -256,7 +222,7 @@ static hs_status run_phase(hs_trainer *t)
         if (hs_profile_done(t->profile))
             HS_TRY(hs_trainer_tell_profile(t));
         hs_process_check_output();
-        const int signal = hs_signal_seen();
+        const int signal = t->ranks.size > 1 ? t->signal : hs_signal_seen();
         if (signal && t->at.step < t->progress.steps)
             return stop(t, signal);
     }
@@ -284,7 +250,7 @@ hs_status hs_train(const hs_train_opts *o)
     hs_trainer *t = malloc(sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for the trainer");
-    hs_signals_catch();
+    hs_signals_catch(!o->parallel || hs_parallel_world(o->parallel)->rank == 0);
     hs_process_outlive_output();
     hs_status st = hs_trainer_open(t, o);
     if (st == HS_OK) {

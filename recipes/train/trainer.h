@@ -12,6 +12,7 @@
 #include "recipes/train/evaluate.h"
 #include "recipes/train/profile.h"
 #include "recipes/train/progress.h"
+#include "recipes/train/ranks.h"
 #include "recipes/train/run_dir.h"
 #include "recipes/train/train_feed.h"
 
@@ -26,7 +27,9 @@ typedef struct hs_train_opts {
     hs_config *config;        // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
     const char *dir, *resume; // --out; auto, none or a path
     const char *profile;      // --profile; NULL or "": none
+    hs_parallel *parallel;    // the ranks that train it together; NULL: this process alone
     bool overwrite, accept_edited, json, quiet;
+    bool dry;                // hs_trainer_open alone: nothing is written, not even a folder
     hs_train_result *result; // NULL: nobody asks
 } hs_train_opts;
 
@@ -39,6 +42,8 @@ typedef struct hs_watch { // step mode: the first result of a step that was not 
 
 typedef struct hs_trainer {
     const hs_train_opts *o;
+    hs_train_opts silent; // what o is on ranks that say nothing
+    hs_ranks ranks;
     // of the run
     hs_config *whole;  // o's
     hs_config *before; // of the checkpoint it goes on from; NULL: none, or not known
@@ -46,7 +51,7 @@ typedef struct hs_trainer {
     hs_tokenizer *tokenizer;
     hs_policy policy;
     hs_device *device;
-    hs_metrics *metrics;
+    hs_metrics *metrics;         // NULL: another rank writes them
     hs_tensorboard *tensorboard; // NULL: not wanted
     hs_progress progress;
     hs_model_info info;
@@ -78,6 +83,8 @@ typedef struct hs_trainer {
     hs_ckpt *ckpt;
     hs_profile *profile;      // NULL: not wanted, or told
     bool labelled[HS_LOSSES]; // of the last step: had it labels of this loss
+    double *agreed;           // what all ranks agreed on before it (train_step.c)
+    int signal;               // that any rank of several saw: the run stops
 } hs_trainer;
 
 hs_status hs_train(const hs_train_opts *o); // STOPPED after a signal, NONFINITE after ten skipped steps in a row
@@ -85,6 +92,11 @@ hs_status hs_train(const hs_train_opts *o); // STOPPED after a signal, NONFINITE
 // Of train_setup.c: all that stands before the first step. Nothing is written before everything was checked, all phases too.
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o);
 void hs_trainer_close(hs_trainer *t);
+
+// Of train_step.c.
+hs_status hs_step_open(hs_trainer *t); // settings of the phase are there
+// One optimizer step. Where a rank of several saw a signal nothing is done, and t->signal is set on all of them.
+hs_status hs_step_run(hs_trainer *t);
 
 // Of train_tell.c.
 void hs_trainer_tell_start(hs_trainer *t);

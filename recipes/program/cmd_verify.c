@@ -1,0 +1,155 @@
+// verify: is what a layout of ranks trains what one process trains; is what goes on what would not have stopped.
+#include "parallel/parallel.h"
+#include "recipes/program/commands.h"
+#include "recipes/train/verify.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct verify_options {
+    hs_common common;
+    hs_string out;
+    int64_t steps;
+} verify_options;
+
+static const char *const words[] = { "tp", "dp", "shard", "resume" };
+
+static hs_status parse_what(const char *word, hs_verify_what *what)
+{
+    for (int i = 0; i < HS_COUNT(words); i++)
+        if (strcmp(word, words[i]) == 0) {
+            *what = (hs_verify_what)i;
+            return HS_OK;
+        }
+    const char *near = hs_nearest_word(word, words, HS_COUNT(words));
+    return HS_FAIL(USAGE, "halfstep verify takes " HS_VERIFY_WORDS ", not '%s'%s%s", word, near ? "; nearest is " : "", near ? near : "");
+}
+
+// ---- what is printed
+static void print_row(const hs_verify_row *r, bool exact)
+{
+    char bound[32];
+    snprintf(bound, sizeof bound, exact ? "0" : "%.1e", r->bound);
+    printf("%-36s %11.0f %10.1e %10.1e %9s  %s\n", r->name, r->ulp, r->relative, r->rms, bound, r->rms <= r->bound ? "ok" : "FAILS");
+}
+
+static void print_layout(const hs_verify_opts *o, const hs_verify_result *r)
+{
+    const bool exact = hs_verify_exact(o);
+    printf("%-36s %22s %20s\n%-36s %11s %10s %10s %9s\n", "", "largest difference", "all differences", "tensor", "ulp", "of largest", "rms",
+           "bound");
+    for (int i = 0; i < r->n; i++)
+        print_row(&r->row[i], exact);
+    printf("loss of each step: %.1e apart at most, bound %.1e: %s\n", r->loss, r->loss_bound, r->loss <= r->loss_bound ? "ok" : "FAILS");
+    printf("loss scale and skipped steps (%lld): %s\n", (long long)r->skipped, r->same_scaler ? "the same" : "DIFFER");
+    printf("tensors that several ranks have: %d of %d bit-identical\n", r->n_replicated - r->n_differ, r->n_replicated);
+    if (exact)
+        printf("bound: none, as the same sums are made in the same order\n");
+    else
+        printf(
+            "bound: %d times the rms by which one process differs from itself when each weight begins half a unit in the last place away\n",
+            HS_VERIFY_NOISE);
+}
+
+static void print_resume(const hs_verify_result *r)
+{
+    for (int i = 0; i < r->n; i++)
+        printf("%-40s %s\n", r->row[i].name, r->row[i].ulp == 0 ? "the same bytes" : "DIFFERS");
+}
+
+static void print_json(const hs_verify_opts *o, const hs_verify_result *r)
+{
+    json_t *rows = json_array();
+    for (int i = 0; i < r->n; i++)
+        json_array_append_new(rows, json_pack("{s:s, s:o, s:o, s:o}", "name", r->row[i].name, "ulp", hs_line_real(r->row[i].ulp),
+                                              "relative", hs_line_real(r->row[i].relative), "bound", hs_line_real(r->row[i].bound)));
+    hs_line_print(json_pack("{s:s, s:s, s:i, s:b, s:o, s:o, s:b, s:I, s:i, s:i, s:o}", "event", "verify", "what", words[o->what], "steps",
+                            o->steps, "passed", r->passed, "loss", hs_line_real(r->loss), "loss_bound", hs_line_real(r->loss_bound),
+                            "same_scaler", r->same_scaler, "skipped", (json_int_t)r->skipped, "replicated", r->n_replicated, "differ",
+                            r->n_differ, "rows", rows));
+}
+
+static void print(const hs_verify_opts *o, const hs_verify_result *r, bool json)
+{
+    if (json)
+        print_json(o, r);
+    else if (o->what == HS_VERIFY_RESUME)
+        print_resume(r);
+    else
+        print_layout(o, r);
+}
+
+// ---- the command
+static hs_status verify(const hs_cli *cli, hs_config *config)
+{
+    const verify_options *o = cli->options;
+    hs_verify_opts opts = { .config = config, .parallel = cli->parallel, .steps = (int)o->steps, .out = o->out };
+    hs_verify_result r;
+    char dir[HS_KEY_STRING_BYTES + 32];
+    HS_TRY(parse_what(cli->arg[0], &opts.what));
+    HS_TRY(hs_cli_config(cli, cli->arg[1], config));
+    if (!o->out[0]) {
+        snprintf(dir, sizeof dir, "runs/verify-%s", config->train.name);
+        opts.out = dir;
+    }
+    hs_status st = hs_verify(&opts, &r);
+    const bool first = hs_parallel_world(cli->parallel)->rank == 0;
+    if (st == HS_OK && first)
+        print(&opts, &r, o->common.json);
+    if (st == HS_OK && !r.passed)
+        st = HS_FAIL(INTERNAL, "verify %s: what was trained differs by more than the bound", words[opts.what]);
+    else if (st == HS_OK && first && !o->common.json)
+        printf("passed\n");
+    hs_verify_free(&r);
+    return st;
+}
+
+static hs_status run_verify(const hs_cli *cli)
+{
+    hs_config *config = calloc(1, sizeof *config);
+    const hs_status st = config ? verify(cli, config) : HS_FAIL(MEMORY, "no memory for the configuration");
+    free(config);
+    return st;
+}
+
+static const hs_key keys[] = {
+    { .name = "steps",
+      .type = HS_KEY_INT,
+      .offset = offsetof(verify_options, steps),
+      .value = "10",
+      .min = 1,
+      .max = 1000000,
+      .unit = "steps",
+      .help = "of both runs; of resume before and behind the stop" },
+    { .name = "out",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(verify_options, out),
+      .value = "",
+      .help = "of resume: folder for its two runs, removed where they are the same (default runs/verify-NAME of the configuration)" },
+    HS_COMPUTE_KEYS(verify_options),
+    HS_COMMON_KEYS(verify_options),
+};
+static const hs_schema schema = HS_SCHEMA(keys, verify_options);
+
+const hs_command hs_cmd_verify = {
+    .name = "verify",
+    .arguments = HS_VERIFY_WORDS " CONFIG.yaml",
+    .summary = "hold what several ranks train, or a run that goes on, against one process and a run that never stopped",
+    .examples = "mpirun -np 2 halfstep verify dp shakespeare-char\n"
+                "mpirun -np 2 halfstep verify tp bert-tiny --data.train=book.txt --parallel.tp=2 --steps 20\n"
+                "mpirun -np 4 halfstep verify shard my.yaml --parallel.tp=2 --parallel.shard_optimizer=states\n"
+                "halfstep verify resume shakespeare-char --dtype bf16",
+    .notes =
+        "tp and dp train the same steps on the ranks that were started and on one process (each rank alone, at once), and print the\n"
+        "largest difference of each tensor, the worst first. The bound is measured: so many times the rms by which the one process\n"
+        "differs from itself when each weight begins half a unit in the last place away, in the type that products read (dp: in f32).\n"
+        "(Single elements say little: where a gradient is nothing but rounding, Adam makes whole steps of it.) shard compares with the "
+        "same ranks that do not divide the optimizer: no bit may differ. resume trains on from the middle of a run\n"
+        "and compares the bytes of the last checkpoints. Exit code 0: passed; 70: it differs.",
+    .options = &schema,
+    .min_args = 2,
+    .max_args = 2,
+    .takes_config = true,
+    .many = hs_cli_many,
+    .run = run_verify,
+};

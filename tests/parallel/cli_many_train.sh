@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# The product: one run on several ranks - said once, the losses of one process, stopped and gone on with, and what differs between ranks
+# named before the first step.
+. "$2/tests/support/support_cli.sh"
+. "$2/tests/support/support_mpi.sh"
+example=$4
+sed -i '/^exec:/d' tiny.yaml
+options=(tiny.yaml --dtype fp32 --exec.threads=1 --model.dropout=0.1)
+train() { ranks "$1" "$halfstep" pretrain "${options[@]}" "${@:2}"; }
+background=(mpirun --bind-to none -np 2 "$halfstep" pretrain "${options[@]}") # a function would be a shell of its own, with another id
+# close A B TOLERANCE: losses of two runs, line by line
+close() {
+  paste <(losses "$1/metrics.jsonl") <(losses "$2/metrics.jsonl") |
+    awk -v e="$3" '{ d = $2 - $(NF/2+2); if (d < 0) d = -d; if ($1 != $(NF/2+1) || d > e * $2) exit 1; n++ } END { exit n < 40 }'
+}
+
+"$halfstep" pretrain "${options[@]}" --out one --quiet || fail "one process"
+train 2 --out two >stdout.txt 2>stderr.txt || fail "two ranks: $(cat stderr.txt)"
+close one two 1e-4 || fail "two ranks: other losses: $(paste <(losses one/metrics.jsonl) <(losses two/metrics.jsonl) | sed -n '1p;20p;60p')"
+[ "$(grep -c '^done: 60 steps' stdout.txt)" -eq 1 ] || fail "two ranks do not speak once: $(cat stdout.txt)"
+grep -q '^2 ranks  *parallel.dp 2 times parallel.tp 1' stdout.txt || fail "the ranks are not said: $(head -4 stdout.txt)"
+json_lines two/metrics.jsonl
+[ "$(ls two/checkpoints | grep -c '^step-')" -eq 2 ] || fail "checkpoints: $(ls two/checkpoints)"
+# the same bits run after run
+train 2 --out again --quiet || fail "again"
+cmp -s two/checkpoints/LATEST/model.safetensors again/checkpoints/LATEST/model.safetensors 2>/dev/null ||
+  cmp -s two/checkpoints/step-00000060/model.safetensors again/checkpoints/step-00000060/model.safetensors || fail "the same ranks, other bits"
+# a finished run says so; a checkpoint of many is one process's too
+expect 0 '' ranks 2 "$halfstep" pretrain "${options[@]}" --out two
+[ "$(grep -c '^done: 60 steps' stdout.txt)" -eq 1 ] || fail "a finished run does not say so once: $(cat stdout.txt)"
+expect 0 '' "$halfstep" generate two --prompt-ids 1 --max-tokens 4
+
+# ---- stopped: by a signal to mpirun, or to one rank alone
+for how in mpirun rank; do
+  rm -rf stopped events.txt
+  "${background[@]}" --out stopped --json --train.steps=2000 --checkpoint.every=0 --train.eval_every=0 >events.txt 2>stderr.txt &
+  pid=$!
+  until ! kill -0 $pid 2>/dev/null || grep -q '"step":9,' events.txt 2>/dev/null; do sleep 0.02; done
+  to=$pid
+  [ $how = rank ] && to=$(pgrep -P $pid | tail -1)
+  kill -USR1 "$to"
+  wait $pid
+  code=$?
+  [ $code -eq 75 ] || fail "USR1 to $how: exit code $code: $(cat stderr.txt)"
+  [ "$(grep -c 'stopped by SIGUSR1 after step' stderr.txt)" -eq 1 ] || fail "USR1 to $how: not said once: $(cat stderr.txt)"
+  grep -q '"event":"stopped"' events.txt || fail "USR1 to $how: no event"
+  step=$(sed -nE 's/.*"event": ?"stopped", ?"step": ?([0-9]+).*/\1/p' events.txt)
+  [ -d stopped/checkpoints/step-$(printf %08d "$step") ] || fail "USR1 to $how: no checkpoint of step $step: $(ls stopped/checkpoints)"
+done
+more=(--train.steps=$((step + 20)) --optim.schedule=constant --optim.warmup=0 --checkpoint.every=0 --train.eval_every=0 --quiet)
+rm -rf cut whole
+train 2 --out whole "${more[@]}" || fail "the uninterrupted run"
+train 2 --out cut "${more[@]}" --train.steps=7 || fail "the first part"
+train 2 --out cut "${more[@]}" || fail "the second part"
+cmp -s <(losses whole/metrics.jsonl | tail -20) <(losses cut/metrics.jsonl | tail -20) || fail "gone on with: other losses"
+cmp -s whole/checkpoints/step-*/model.safetensors cut/checkpoints/step-$(printf %08d $((step + 20)))/model.safetensors || fail "gone on with: other bits"
+
+# ---- what does not go together is refused with its numbers, once
+# refuse REGEX N COMMAND...: exit code 2, one line of ours
+refuse() {
+  ranks "$2" "${@:3}" >stdout.txt 2>stderr.txt </dev/null
+  local code=$?
+  [ $code -eq 2 ] || fail "exit code $code, not 2: ${*:3}: $(cat stderr.txt)"
+  [ "$(grep -cE "^halfstep: .*($1)" stderr.txt)" -eq 1 ] || fail "not once /$1/: $(grep -v '^-' stderr.txt | head -5)"
+}
+refuse 'train.batch is 4, which does not divide over 3' 3 "$halfstep" pretrain "${options[@]}" --out no
+refuse 'parallel.tp is 3, which does not divide the 2 ranks' 2 "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=3
+refuse 'parallel.dp 4 times parallel.tp 1 are 4 ranks, but 2 were started' 2 "$halfstep" pretrain "${options[@]}" --out no --parallel.dp=4
+refuse 'heads|head' 4 "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=4
+refuse 'halfstep env runs in one process, and 2 ranks' 2 "$halfstep" env
+expect 2 'parallel.tp is 2, and this is one process: mpirun -np 2' "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=2
+[ ! -e no ] || fail "a folder was made of a run that was refused"
+ranks 2 "$halfstep" pretrain --help >stdout.txt 2>stderr.txt
+[ "$(grep -c '^Examples' stdout.txt)" -le 1 ] || fail "help is printed by every rank"
+
+# differ REGEX [mpirun arguments]: rank 1 is another; named before the first step
+differ() {
+  local regex=$1
+  shift
+  mpirun --bind-to none "$@" >stdout.txt 2>stderr.txt </dev/null
+  local code=$?
+  [ $code -eq 2 ] || fail "exit code $code, not 2: $regex: $(cat stderr.txt)"
+  [ "$(grep -cE "^halfstep: rank 1 \(.*\): .*$regex" stderr.txt)" -eq 1 ] || fail "not once /$regex/: $(grep -v '^-' stderr.txt | head -5)"
+  [ ! -e no ] || fail "a folder was made where ranks differ: $regex"
+}
+run=("$halfstep" pretrain "${options[@]}" --out no)
+differ 'train.seed is 4 here, and 3 on rank 0' -np 1 "${run[@]}" : -np 1 "${run[@]}" --train.seed=4
+differ 'the build is ' -np 1 "${run[@]}" : -np 1 "$example" "${run[@]:1}"
+# one byte of the text, at the same place
+cp text.txt text1.txt && printf X | dd of=text1.txt bs=1 seek=500 conv=notrunc 2>/dev/null
+cp text.txt text0.txt
+cat >rank.sh <<'SH'
+#!/bin/sh
+exec 9<"text$OMPI_COMM_WORLD_RANK.txt"
+exec "$@"
+SH
+chmod +x rank.sh
+differ 'what data.train holds' -np 2 ./rank.sh "${run[@]}" --data.train=/proc/self/fd/9 --data.tokenizer=byte
+finish
