@@ -11,7 +11,11 @@
 
 enum { TAG_GREETING = 1, TAG_BLOCKS, TAG_GATHER };
 enum { SENT1, CAME1, SENT2, CAME2, N_WAYS }; // of a piece: to the rank that combines it, and from there
-enum { PIECE_BYTES = 256 << 10, ROOM_BYTES = 4 << 20, LEAST_PIECE = 16 << 10 };
+#ifndef PIECE_BYTES_
+#define PIECE_BYTES_ (256 << 10)
+#endif
+enum { PIECE_BYTES = PIECE_BYTES_, ROOM_BYTES = 4 << 20, LEAST_PIECE = 16 << 10 };
+enum { TOLD_PIECE = 1 << 20, WHOLE_PIECE = 1 << 30 }; // of what is not summed: broadcasts, gathers
 
 hs_status hs_link_new(hs_link **out, hs_parallel *p, hs_channel channel, const char *axis, int first, int stride, int size)
 {
@@ -50,9 +54,14 @@ void hs_link_free(hs_link *l)
     free(l);
 }
 
-void hs_call_text(const hs_hello *h, const char *axis, char *line, size_t size)
+const char *hs_call_name(uint32_t kind)
 {
     static const char *const names[] = { "all-reduce", "reduce-scatter", "all-gather", "reduce of parts", "gather of parts", "broadcast" };
+    return names[kind];
+}
+
+void hs_call_text(const hs_hello *h, const char *axis, char *line, size_t size)
+{
     const bool known = h->kind < HS_N_CALL_KINDS && h->dtype < HS_N_DTYPES;
     const double mb = known ? 1e-6 * (double)h->n * (double)hs_dtype_bytes((hs_dtype)h->dtype) : 0;
     char about[HS_ABOUT_BYTES + 4] = "";
@@ -61,10 +70,10 @@ void hs_call_text(const hs_hello *h, const char *axis, char *line, size_t size)
     if (!known)
         snprintf(line, size, "no call of this program's");
     else if (mb >= 0.1)
-        snprintf(line, size, "%s #%lld over %s of %.1f MB of %s%s", names[h->kind], (long long)h->number, axis, mb,
+        snprintf(line, size, "%s #%lld over %s of %.1f MB of %s%s", hs_call_name(h->kind), (long long)h->number, axis, mb,
                  hs_dtype_name((hs_dtype)h->dtype), about);
     else
-        snprintf(line, size, "%s #%lld over %s of %lld %s%s", names[h->kind], (long long)h->number, axis, (long long)h->n,
+        snprintf(line, size, "%s #%lld over %s of %lld %s%s", hs_call_name(h->kind), (long long)h->number, axis, (long long)h->n,
                  hs_dtype_name((hs_dtype)h->dtype), about);
 }
 
@@ -246,6 +255,7 @@ typedef struct flow {
     const hs_exchange *x;
     size_t each;
     int64_t piece; // elements
+    bool gathers;  // and does nothing else
 } flow;
 
 static hs_wire *wires(const flow *f, int64_t k, int way) { return f->l->wire + (2 + (k % HS_AHEAD) * N_WAYS + way) * f->l->size; }
@@ -314,22 +324,28 @@ static void combine_block(const flow *f, int64_t k)
     hs_combine(f->x->own + at, in, l->size, (int64_t)(bytes / f->each), f->x->dtype, f->x->op);
 }
 
-static void gather(const flow *f, int64_t k)
+// This rank's piece, as it is to be, to all that do not have it.
+static void send_own(const flow *f, int64_t k)
 {
     const hs_link *l = f->l;
-    const int root = f->x->root; // which has it all already
-    size_t at, own_at;
-    const size_t own = piece_of(f, l->rank, k, &own_at);
-    for (int r = 0; r < l->size && l->rank != root; r++)
+    size_t at;
+    const size_t bytes = piece_of(f, l->rank, k, &at);
+    for (int i = 1; i < l->size; i++) {
+        const int r = (l->rank + i) % l->size;
+        if (r != f->x->root) // which has it all
+            send_piece(f, k, SENT2, r, f->x->own + at, bytes);
+    }
+}
+
+static void receive_others(const flow *f, int64_t k)
+{
+    const hs_link *l = f->l;
+    size_t at;
+    for (int r = 0; r < l->size && l->rank != f->x->root; r++)
         if (r != l->rank) {
             const size_t bytes = piece_of(f, r, k, &at);
             receive_piece(f, k, CAME2, r, (char *)(uintptr_t)block(f, f->x->out, r) + at, bytes);
         }
-    for (int i = 1; i < l->size; i++) {
-        const int r = (l->rank + i) % l->size;
-        if (r != root)
-            send_piece(f, k, SENT2, r, f->x->own + own_at, own);
-    }
 }
 
 static void finish_first_way(const flow *f, int64_t k)
@@ -337,21 +353,29 @@ static void finish_first_way(const flow *f, int64_t k)
     settle(f->l, wires(f, k, CAME1), f->l->size);
     combine_block(f, k);
     settle(f->l, wires(f, k, SENT1), f->l->size); // a gathered piece comes where one was sent from
-    if (f->x->out)
-        gather(f, k);
+    if (!f->x->out)
+        return;
+    receive_others(f, k);
+    if (k || !f->gathers) // else it is on its way
+        send_own(f, k);
 }
 
 static void run_pieces(hs_link *l, const hs_exchange *x)
 {
-    const flow f = { l, x, hs_dtype_bytes(x->dtype), (int64_t)(l->piece_bytes / hs_dtype_bytes(x->dtype)) };
+    const bool sums = x->in && x->root < 0, gathers = !sums && x->root < 0;
+    const size_t piece = sums ? l->piece_bytes : gathers ? WHOLE_PIECE : TOLD_PIECE;
+    const flow f = { l, x, hs_dtype_bytes(x->dtype), (int64_t)(piece / hs_dtype_bytes(x->dtype)), gathers };
     int64_t most = 0;
     for (int r = 0; r < l->size; r++)
         most = l->n[r] > most ? l->n[r] : most;
     const int64_t n = (most + f.piece - 1) / f.piece;
     greet(l);
     send_blocks(&f, 0);
-    if (!x->in && x->own != block(&f, x->out, l->rank))
-        memcpy((char *)(uintptr_t)block(&f, x->out, l->rank), x->own, (size_t)l->n[l->rank] * f.each);
+    if (gathers) {
+        send_own(&f, 0);
+        if (x->own != block(&f, x->out, l->rank))
+            memcpy((char *)(uintptr_t)block(&f, x->out, l->rank), x->own, (size_t)l->n[l->rank] * f.each);
+    }
     meet(l);
     for (int64_t k = 0; k < n; k++) {
         if (k >= HS_AHEAD) {

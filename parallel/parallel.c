@@ -133,6 +133,9 @@ static hs_status meet(hs_parallel *p)
 static hs_status open_ranks(hs_parallel *p, const struct launcher *by, int n)
 {
     HS_TRY(join(p, by, n));
+    p->ring = calloc(HS_RING, sizeof *p->ring);
+    if (!p->ring)
+        return HS_FAIL(MEMORY, "no memory for what ranks did last");
     HS_TRY(hs_link_new(&p->link[HS_CHANNEL_WORLD], p, HS_CHANNEL_WORLD, "world", 0, 1, p->size));
     HS_TRY(hs_link_new(&p->link[HS_CHANNEL_FILES], p, HS_CHANNEL_FILES, "files", 0, 1, p->size));
     p->link[HS_CHANNEL_FILES]->patient = true;
@@ -145,6 +148,7 @@ static hs_status open_ranks(hs_parallel *p, const struct launcher *by, int n)
 
 static void free_parallel(hs_parallel *p)
 {
+    free(p->ring);
     for (int i = 0; i < HS_N_CHANNELS; i++)
         hs_link_free(p->link[i]);
     pthread_mutex_destroy(&p->lock);
@@ -262,6 +266,30 @@ hs_status hs_parallel_grid(hs_parallel *p, int dp, int tp, double timeout, hs_gr
 hs_comm *hs_parallel_world(hs_parallel *p) { return p->size > 1 ? &p->world.c : &p->world_self; }
 
 hs_comm *hs_parallel_files(hs_parallel *p) { return p->size > 1 ? &p->files.c : &p->files_self; }
+
+int hs_parallel_calls(hs_parallel *p, int64_t since, hs_parallel_call *out, int most)
+{
+    int n = 0;
+    pthread_mutex_lock(&p->lock);
+    for (int64_t i = p->n_past > HS_RING ? p->n_past - HS_RING : 0; i < p->n_past && n < most; i++) {
+        const hs_past *past = &p->ring[i % HS_RING];
+        const hs_hello *h = &past->at.call;
+        if (past->at.ended <= since)
+            continue;
+        const hs_link *l = p->link[past->channel];
+        const bool each = h->kind == HS_CALL_REDUCE_SCATTER || h->kind == HS_CALL_ALL_GATHER; // n is of each rank
+        hs_parallel_call *c = &out[n++];
+        *c = (hs_parallel_call){ .call = hs_call_name(h->kind),
+                                 .axis = l ? l->axis : "",
+                                 .bytes = (double)h->n * (double)hs_dtype_bytes((hs_dtype)h->dtype) * (each && l ? l->size : 1),
+                                 .begun = past->at.begun,
+                                 .ended = past->at.ended,
+                                 .started = past->channel == HS_CHANNEL_DP_STARTED || past->channel == HS_CHANNEL_TP_STARTED };
+        memcpy(c->about, h->about, sizeof c->about);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
 
 hs_status hs_parallel_raw(hs_parallel *p, hs_raw_kind kind, const void *in, void *out, int64_t n)
 {

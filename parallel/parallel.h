@@ -35,8 +35,19 @@ hs_comm *hs_parallel_files(hs_parallel *p); // the same ranks, for one other thr
 // cores that are too few is over-subscription, which the caller says.
 void hs_parallel_share(hs_parallel *p, int *cores, int *ranks);
 
-// The backend's own collective over all ranks, f32, to measure against: n elements of the whole (all-reduce) or of each rank's part. in == out:
-// in place. UNSUPPORTED: one process.
+// What has moved between ranks, for a trace: calls that were over after `since` (hs_now_ns), oldest first; the newest few thousand are
+// kept.
+typedef struct hs_parallel_call {
+    const char *call, *axis; // "all-reduce"
+    char about[48];
+    double bytes;         // of the whole buffer
+    int64_t begun, ended; // ns
+    bool started;         // beside compute, in a thread of its own
+} hs_parallel_call;
+int hs_parallel_calls(hs_parallel *p, int64_t since, hs_parallel_call *out, int most);
+
+// The backend's own collective over all ranks, f32, to measure against: n elements of the whole (all-reduce) or of each rank's part. in ==
+// out: in place. UNSUPPORTED: one process.
 typedef enum hs_raw_kind { HS_RAW_ALL_REDUCE, HS_RAW_REDUCE_SCATTER, HS_RAW_ALL_GATHER } hs_raw_kind;
 hs_status hs_parallel_raw(hs_parallel *p, hs_raw_kind kind, const void *in, void *out, int64_t n);
 

@@ -47,7 +47,7 @@ typedef struct hs_place_in_time { // of a link: the call it is in, or was in las
     int64_t begun, ended;         // ns; ended 0: it is in it
 } hs_place_in_time;
 
-enum { HS_RING = 32 };
+enum { HS_RING = 4096 };
 typedef struct hs_past { // a call that is over
     hs_channel channel;
     hs_place_in_time at;
@@ -127,7 +127,7 @@ struct hs_parallel {
     hs_comm world_self, files_self;
     atomic_bool ending;   // the job is being ended: nobody goes on
     pthread_mutex_t lock; // of link, against the watchdog; and of the ring
-    hs_past ring[HS_RING];
+    hs_past *ring;        // [HS_RING]
     int64_t n_past;
     struct hs_watch *watch; // NULL: none yet
     int64_t *pids;          // [size]; of ranks on other hosts 0
@@ -138,6 +138,7 @@ struct hs_parallel {
 hs_status hs_link_new(hs_link **out, hs_parallel *p, hs_channel channel, const char *axis, int first, int stride, int size);
 void hs_link_free(hs_link *l);
 void hs_exchange_run(hs_link *l, const hs_exchange *x);
+const char *hs_call_name(uint32_t kind);
 void hs_call_text(const hs_hello *h, const char *axis, char *line,
                   size_t size); // "all-reduce 12 over dp of 3145728 f32 (h3.mlp.fc.weight)"
 

@@ -27,7 +27,8 @@ typedef struct hs_transport {
     int (*receive)(int channel, int rank, int tag, void *to, size_t bytes, hs_wire *w); // rank may be HS_ANY_RANK; up to that many bytes
     // Moves what can be moved. Whether w is through; *rank and *bytes (each may be NULL): of a message received.
     int (*test)(hs_wire *w, int *through, int *rank, size_t *bytes);
-    // The library's own collective over the world (hs_raw_kind), f32, for comparison: n of all of them for all_reduce, of each part for the others.
+    // The library's own collective over the world (hs_raw_kind), f32, for comparison: n of all of them for all_reduce, of each part for the
+    // others.
     int (*raw)(int kind, const void *in, void *out, int64_t n);
 } hs_transport;
 
