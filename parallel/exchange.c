@@ -15,6 +15,10 @@ enum { SENT1, CAME1, SENT2, CAME2, N_WAYS }; // of a piece: to the rank that com
 #define PIECE_BYTES_ (256 << 10)
 #endif
 enum { PIECE_BYTES = PIECE_BYTES_, ROOM_BYTES = 4 << 20, LEAST_PIECE = 16 << 10 };
+#ifndef BOTH_BYTES_
+#define BOTH_BYTES_ (256 << 10)
+#endif
+enum { BOTH_BYTES = BOTH_BYTES_ };
 enum { TOLD_PIECE = 1 << 20, WHOLE_PIECE = 1 << 30 }; // of what is not summed: broadcasts, gathers
 
 hs_status hs_link_new(hs_link **out, hs_parallel *p, hs_channel channel, const char *axis, int first, int stride, int size)
@@ -103,7 +107,7 @@ static void idle(hs_link *l, int *turns)
     if (t < spins + yields || hurry)
         sched_yield();
     else
-        nanosleep(&(struct timespec){ .tv_nsec = t < spins + yields + 20 ? 50000 : 300000 }, NULL);
+        nanosleep(&(struct timespec){ .tv_nsec = t < spins + yields + 20 ? 50000 : t < spins + yields + 500 ? 300000 : 2000000 }, NULL);
 }
 
 static void settle(hs_link *l, hs_wire *w, int n)
@@ -230,10 +234,13 @@ static void run_inside(hs_link *l, const hs_exchange *x)
     const size_t each = hs_dtype_bytes(x->dtype);
     const void *in[l->size];
     const char *own = x->in ? x->in : x->own;
-    memcpy(inside(l, l->rank), own, greeting(l, l->rank)->inside);
+    if (greeting(l, l->rank)->inside)
+        memcpy(inside(l, l->rank), own, greeting(l, l->rank)->inside);
     greet(l);
     meet(l);
-    if (x->kind == HS_CALL_BROADCAST) {
+    if (!x->n) {
+        // nothing but a meeting
+    } else if (x->kind == HS_CALL_BROADCAST) {
         memcpy(x->out, inside(l, x->root), (size_t)x->n * each);
     } else if (x->in) {
         const bool whole = x->out; // what is gathered behind the sum
@@ -256,6 +263,7 @@ typedef struct flow {
     size_t each;
     int64_t piece; // elements
     bool gathers;  // and does nothing else
+    bool both;     // ranks sum all of it
 } flow;
 
 static hs_wire *wires(const flow *f, int64_t k, int way) { return f->l->wire + (2 + (k % HS_AHEAD) * N_WAYS + way) * f->l->size; }
@@ -351,40 +359,57 @@ static void receive_others(const flow *f, int64_t k)
 static void finish_first_way(const flow *f, int64_t k)
 {
     settle(f->l, wires(f, k, CAME1), f->l->size);
-    combine_block(f, k);
+    if (!f->both)
+        combine_block(f, k);
     settle(f->l, wires(f, k, SENT1), f->l->size); // a gathered piece comes where one was sent from
-    if (!f->x->out)
+    if (f->both)                                  // and a sum goes there
+        combine_block(f, k);
+    if (!f->x->out || (f->gathers && k == 0)) // then it is on its way
         return;
     receive_others(f, k);
-    if (k || !f->gathers) // else it is on its way
-        send_own(f, k);
+    send_own(f, k);
 }
 
-static void run_pieces(hs_link *l, const hs_exchange *x)
+// Two ranks may as well send each other all of it, and sum all of it: no more bytes, and one meeting less. Beyond the caches sums cost
+// more.
+static bool sum_both(hs_link *l, hs_exchange *x)
 {
+    if (l->size != 2 || x->kind != HS_CALL_ALL_REDUCE || (size_t)x->n * hs_dtype_bytes(x->dtype) > BOTH_BYTES)
+        return false;
+    l->start[0] = l->start[1] = 0, l->n[0] = l->n[1] = x->n;
+    x->own = x->out, x->out = NULL;
+    return true;
+}
+
+static void run_pieces(hs_link *l, hs_exchange *x)
+{
+    const bool both = sum_both(l, x);
     const bool sums = x->in && x->root < 0, gathers = !sums && x->root < 0;
     const size_t piece = sums ? l->piece_bytes : gathers ? WHOLE_PIECE : TOLD_PIECE;
-    const flow f = { l, x, hs_dtype_bytes(x->dtype), (int64_t)(piece / hs_dtype_bytes(x->dtype)), gathers };
+    const flow f = { l, x, hs_dtype_bytes(x->dtype), (int64_t)(piece / hs_dtype_bytes(x->dtype)), gathers, both };
     int64_t most = 0;
     for (int r = 0; r < l->size; r++)
         most = l->n[r] > most ? l->n[r] : most;
     const int64_t n = (most + f.piece - 1) / f.piece;
+    if (gathers) // where messages are awaited already they move with the greetings
+        receive_others(&f, 0);
+    else
+        receive_block(&f, 0);
     greet(l);
     send_blocks(&f, 0);
-    if (gathers) {
+    if (gathers)
         send_own(&f, 0);
-        if (x->own != block(&f, x->out, l->rank))
-            memcpy((char *)(uintptr_t)block(&f, x->out, l->rank), x->own, (size_t)l->n[l->rank] * f.each);
-    }
+    if (gathers && x->own != block(&f, x->out, l->rank))
+        memcpy((char *)(uintptr_t)block(&f, x->out, l->rank), x->own, (size_t)l->n[l->rank] * f.each);
     meet(l);
-    for (int64_t k = 0; k < n; k++) {
+    for (int64_t k = 1; k < n; k++) {
         if (k >= HS_AHEAD) {
             settle(l, wires(&f, k, SENT2), l->size);
             settle(l, wires(&f, k, CAME2), l->size);
         }
         receive_block(&f, k);
-        if (k)
-            send_blocks(&f, k), finish_first_way(&f, k - 1);
+        send_blocks(&f, k);
+        finish_first_way(&f, k - 1);
     }
     finish_first_way(&f, n - 1);
     settle(l, l->wire, (2 + HS_AHEAD * N_WAYS) * l->size);

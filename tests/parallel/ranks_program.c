@@ -162,12 +162,31 @@ static void gathers(hs_comm *c, bytes m, int64_t n, hs_dtype d)
     }
 }
 
+// What is asked for afterwards: as many started calls as there were, in order, each with its name.
+static void check_told(const hs_comm *c, int64_t since, int calls)
+{
+    hs_parallel_call told[64];
+    int64_t last = 0;
+    int seen = 0;
+    for (int i = 0, n = hs_parallel_calls(job, since, told, HS_COUNT(told)); i < n; i++) {
+        if (!told[i].started)
+            continue;
+        seen++;
+        if (strcmp(told[i].about, "started test") || strcmp(told[i].axis, c->axis) || told[i].begun < last || told[i].ended < told[i].begun)
+            complain(c, told[i].call, HS_F32, (int64_t)told[i].bytes, i);
+        last = told[i].ended;
+    }
+    if (seen != (c->size > 1 ? calls : 0))
+        complain(c, "started calls told", HS_F32, calls, seen);
+}
+
 // Calls begun together, and others meanwhile over another axis.
 static void started(hs_comm *c, hs_comm *other, bytes m, int64_t n)
 {
     enum { CALLS = 6 };
     int64_t part[16];
     const size_t room = (size_t)n * 4;
+    const int64_t began = hs_now_ns();
     parts(part, c->size, n);
     for (int k = 0; k < CALLS; k++) {
         char *buf = m.a + (size_t)k * room;
@@ -194,6 +213,7 @@ static void started(hs_comm *c, hs_comm *other, bytes m, int64_t n)
             check_parts(c, "started gather of parts", buf, part, 2000 + k, HS_F32);
     }
     hs_comm_finish(c, NULL);
+    check_told(c, began, CALLS);
 }
 
 static void check_comm(hs_comm *c, bytes m)
