@@ -356,6 +356,15 @@ static void receive_others(const flow *f, int64_t k)
         }
 }
 
+// By pieces: of more, memcpy goes around the caches, and the others are about to read it.
+static void copy_own(const flow *f)
+{
+    char *to = (char *)(uintptr_t)block(f, f->x->out, f->l->rank);
+    const size_t bytes = (size_t)f->l->n[f->l->rank] * f->each;
+    for (size_t at = 0; to != f->x->own && at < bytes; at += PIECE_BYTES)
+        memcpy(to + at, f->x->own + at, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES);
+}
+
 static void finish_first_way(const flow *f, int64_t k)
 {
     settle(f->l, wires(f, k, CAME1), f->l->size);
@@ -399,8 +408,8 @@ static void run_pieces(hs_link *l, hs_exchange *x)
     send_blocks(&f, 0);
     if (gathers)
         send_own(&f, 0);
-    if (gathers && x->own != block(&f, x->out, l->rank))
-        memcpy((char *)(uintptr_t)block(&f, x->out, l->rank), x->own, (size_t)l->n[l->rank] * f.each);
+    if (gathers)
+        copy_own(&f);
     meet(l);
     for (int64_t k = 1; k < n; k++) {
         if (k >= HS_AHEAD) {
