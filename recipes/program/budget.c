@@ -101,32 +101,43 @@ hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_confi
     return HS_OK;
 }
 
-static hs_status fits(const hs_config *c, const hs_policy *policy, int64_t windows, size_t bytes, hs_device *dev, const hs_grid *grid,
-                      bool *yes)
+size_t hs_budget_on_gpu(const hs_budget *b) { return b->total - b->packed - b->workspace - b->loader - b->snapshot; }
+
+typedef struct fitting {
+    const hs_config *c;
+    const hs_policy *policy;
+    size_t bytes;
+    hs_budget_counts *counts;
+    hs_device *dev;
+    const hs_grid *grid;
+} fitting;
+
+static hs_status fits(const fitting *f, int64_t windows, bool *yes)
 {
     hs_budget b;
     hs_engine *e;
-    HS_TRY(hs_budget_engine(&e, c, policy, windows, dev, grid, false));
-    hs_budget_of(&b, e, c, windows);
-    const hs_status st = hs_budget_add_teacher(&b, e, c, windows);
-    *yes = b.total <= bytes;
+    HS_TRY(hs_budget_engine(&e, f->c, f->policy, windows, f->dev, f->grid, false));
+    hs_budget_of(&b, e, f->c, windows);
+    const hs_status st = hs_budget_add_teacher(&b, e, f->c, windows);
+    *yes = (f->counts ? f->counts(&b) : b.total) <= f->bytes;
     hs_engine_free(e);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, const hs_grid *grid,
-                            int64_t *windows)
+hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_budget_counts *counts, hs_device *dev,
+                            const hs_grid *grid, int64_t *windows)
 {
+    const fitting f = { c, policy, bytes, counts, dev, grid };
     const int64_t most = hs_config_most_batch(c);
     int64_t low = 0, high = most + 1; // low fits, high does not
     bool yes = true;
     for (int64_t n = 1; yes && n <= most; n *= 2) {
-        HS_TRY(fits(c, policy, n, bytes, dev, grid, &yes));
+        HS_TRY(fits(&f, n, &yes));
         *(yes ? &low : &high) = n;
     }
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
-        HS_TRY(fits(c, policy, middle, bytes, dev, grid, &yes));
+        HS_TRY(fits(&f, middle, &yes));
         *(yes ? &low : &high) = middle;
     }
     *windows = low;
@@ -144,7 +155,7 @@ hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_polic
     if (total <= available)
         return HS_OK;
     int64_t windows = 0;
-    HS_TRY(hs_budget_largest(c, policy, available, e->device, &e->model->grid, &windows));
+    HS_TRY(hs_budget_largest(c, policy, available, NULL, e->device, &e->model->grid, &windows));
     hs_human_bytes((double)total, need, sizeof need), hs_human_bytes((double)available, have, sizeof have);
     if (windows)
         return HS_FAIL(MEMORY, "this run needs %s, %s are free: train.batch is %lld, %lld would fit (train.accumulate makes up for it)",

@@ -30,11 +30,13 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
                            const hs_grid *grid, bool loads_values);
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch);
 hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch); // distill.teacher's part
-// Largest micro-batch of a rank of the grid (NULL: alone) whose total stays within `bytes`; 0: not even one window.
-hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_device *dev, const hs_grid *grid,
-                            int64_t *windows);
-// Of the engine of a rank's part of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs more
-// than this process may take.
+typedef size_t hs_budget_counts(const hs_budget *b); // what of it must fit; NULL: the total
+size_t hs_budget_on_gpu(const hs_budget *b);         // without what only CPU kernels take, and without loader and snapshot: the host's
+// Largest micro-batch of a rank of the grid (NULL: alone) of which what counts stays within `bytes`; 0: not even one window.
+hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_budget_counts *counts, hs_device *dev,
+                            const hs_grid *grid, int64_t *windows);
+// Of the engine of a rank's part of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs
+// more than this process may take.
 hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy);
 
 #endif

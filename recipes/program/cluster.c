@@ -92,7 +92,7 @@ hs_status hs_cluster_rate_of(const hs_cluster *c, hs_dtype low, double *flops_pe
                    hs_dtype_name(low));
 }
 
-void hs_cluster_ring(const hs_cluster *c, hs_ranks r, double *bytes_per_second, double *latency)
+void hs_cluster_ring(const hs_cluster *c, hs_ring r, double *bytes_per_second, double *latency)
 {
     const int64_t span = (int64_t)(r.n - 1) * r.stride + 1, in_node = r.stride < c->devices ? c->devices / r.stride : 1;
     const int64_t members = in_node < r.n ? in_node : r.n, crossings = span > c->devices ? (r.n + members - 1) / members : 0;
@@ -103,7 +103,7 @@ void hs_cluster_ring(const hs_cluster *c, hs_ranks r, double *bytes_per_second, 
         *bytes_per_second = across;
 }
 
-double hs_cluster_seconds(const hs_cluster *c, hs_ranks r, hs_collective_kind kind, double calls, double bytes)
+double hs_cluster_seconds(const hs_cluster *c, hs_ring r, hs_collective_kind kind, double calls, double bytes)
 {
     double rate, around;
     if (r.n < 2)

@@ -34,14 +34,14 @@ hs_status hs_cluster_rate_of(const hs_cluster *c, hs_dtype low, double *flops_pe
 static inline double hs_cluster_memory(const hs_cluster *c) { return 1e9 * c->memory_gb; } // bytes
 
 // Ranks of a collective: every `stride`-th of the job's, which fill nodes one after the other.
-typedef struct hs_ranks {
+typedef struct hs_ring {
     int n, stride;
-} hs_ranks;
+} hs_ring;
 // Bytes/s of one rank of a ring among them, and seconds of one time around it. Of ranks in several nodes each has its share of the ports,
 // and those of one node make rings together.
-void hs_cluster_ring(const hs_cluster *c, hs_ranks r, double *bytes_per_second, double *latency);
+void hs_cluster_ring(const hs_cluster *c, hs_ring r, double *bytes_per_second, double *latency);
 // Of `calls` calls with `bytes` in all, whole buffers: all-reduce 2 (p-1)/p bytes / rate + 2 (p-1) latency a call; a reduce-scatter or an
 // all-gather half of it.
-double hs_cluster_seconds(const hs_cluster *c, hs_ranks r, hs_collective_kind kind, double calls, double bytes);
+double hs_cluster_seconds(const hs_cluster *c, hs_ring r, hs_collective_kind kind, double calls, double bytes);
 
 #endif

@@ -4,6 +4,7 @@
 #include "ops/ops.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/commands.h"
+#include "recipes/program/plan_parts.h"
 #include "recipes/train/corpus.h"
 #include "recipes/train/epochs.h"
 #include "recipes/train/progress.h"
@@ -16,9 +17,17 @@
 
 typedef struct plan_options {
     hs_common common;
-    int64_t memory_mb;
+    int64_t memory_mb, gpus;
+    hs_string cluster, budget;
     bool nodes;
 } plan_options;
+
+typedef struct planned { // what the command line asks for besides
+    hs_cluster cluster;
+    bool has_cluster, measures; // of its file; this machine, whatever is asked
+    hs_spend spend;
+    bool spends;
+} planned;
 
 typedef struct byte_class {
     const char *name;
@@ -159,7 +168,7 @@ static void describe_step(const hs_config *c, char *buf, size_t size)
         snprintf(buf + n, size - (size_t)n, " with %lld predictions", (long long)feed.predictions);
 }
 
-static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
+static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory, int ranks)
 {
     const char *policy = hs_dtype_name(low);
     const hs_arch m = hs_config_arch(c);
@@ -170,9 +179,9 @@ static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int
     printf("parameters   %lld\n", (long long)b->parameters);
     describe_step(c, step, sizeof step);
     printf("step         %lld tokens: %s, %s\n", (long long)(c->train.accumulate * c->train.batch * hs_feed_of(c).length), step, policy);
-    printf("FLOPs        %s per step (forward %s, backward %s), %s in %lld step%s\n",
-           hs_human_count(b->flops_forward + b->flops_backward, a, sizeof a), hs_human_count(b->flops_forward, (char[32]){ 0 }, 32),
-           hs_human_count(b->flops_backward, (char[32]){ 0 }, 32),
+    printf("FLOPs        %s per step%s (forward %s, backward %s), %s in %lld step%s\n",
+           hs_human_count(b->flops_forward + b->flops_backward, a, sizeof a), ranks > 1 ? " and rank" : "",
+           hs_human_count(b->flops_forward, (char[32]){ 0 }, 32), hs_human_count(b->flops_backward, (char[32]){ 0 }, 32),
            hs_human_count((b->flops_forward + b->flops_backward) * (double)c->train.steps, d, sizeof d), (long long)c->train.steps,
            hs_plural(c->train.steps));
     if (b->flops_longer > 0)
@@ -197,7 +206,7 @@ static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int
         puts("none");
 }
 
-static void print_json(const hs_config *c, const phase_at *at, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
+static json_t *plan_json(const hs_config *c, const phase_at *at, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
 {
     json_t *bytes = json_object(), *casts = json_array();
     for (int i = 0; i < HS_COUNT(classes); i++)
@@ -216,7 +225,7 @@ static void print_json(const hs_config *c, const phase_at *at, const hs_budget *
                           "nodes", b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
                           "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low));
     add_step(o, c, at);
-    hs_line_print(o);
+    return o;
 }
 
 // What the plan made of the trace, types settled and casts in place.
@@ -237,49 +246,84 @@ static void print_nodes(const hs_graph *g, bool json)
     }
 }
 
-static hs_status plan_phase(const hs_cli *cli, const hs_config *c, const phase_at *at, hs_device *dev)
+// One rank of a grid, or the only one.
+static hs_status plan_rank(const hs_cli *cli, const hs_config *c, const phase_at *at, const hs_policy *policy, const hs_cluster *cluster,
+                           hs_device *dev)
+{
+    const plan_options *o = cli->options;
+    hs_sizing s;
+    hs_comm absent[2];
+    int64_t largest;
+    HS_TRY(hs_sizing_of(&s, c, policy, cluster, dev));
+    const hs_grid grid = hs_grid_absent(absent, s.dp, s.tp, 0);
+    const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000
+                          : cluster    ? (size_t)hs_cluster_memory(cluster)
+                                       : hs_cpu_free_bytes();
+    const hs_status st = hs_budget_largest(c, policy, memory, hs_cluster_counts(cluster), dev, &grid, &largest);
+    largest *= s.dp;
+    if (st == HS_OK && !o->common.json && at->name)
+        printf("%sphase        %d%s%s: %lld steps, optim.lr %g\n", at->phase ? "\n" : "", at->phase, at->name[0] ? ", " : "", at->name,
+               (long long)c->train.steps, c->optim.lr);
+    if (st == HS_OK && o->nodes && o->common.json)
+        print_nodes(s.budget.graph, true);
+    if (st == HS_OK && o->common.json) {
+        json_t *line = plan_json(c, at, &s.budget, policy->low, largest, memory), *ranks = cluster ? hs_sizing_json(&s, c, cluster) : NULL;
+        json_object_update(line, ranks);
+        json_decref(ranks);
+        hs_line_print(line);
+    } else if (st == HS_OK) {
+        print_text(c, &s.budget, policy->low, largest, memory, hs_sizing_ranks(&s));
+        if (cluster)
+            hs_sizing_print(&s, c, cluster);
+    }
+    if (st == HS_OK && o->nodes && !o->common.json)
+        print_nodes(s.budget.graph, false);
+    hs_sizing_free(&s);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status plan_phase(const hs_cli *cli, const hs_config *c, const phase_at *at, planned *p, hs_device *dev)
 {
     const plan_options *o = cli->options;
     hs_policy policy;
-    hs_budget b;
-    hs_engine *e;
-    int64_t largest;
     HS_TRY(hs_config_check_batches(c)); // with what train.init_from brought
     HS_TRY(hs_config_policy(c, &policy));
-    const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000 : hs_cpu_free_bytes();
-    HS_TRY(hs_budget_largest(c, &policy, memory, dev, NULL, &largest));
-    HS_TRY(hs_budget_engine(&e, c, &policy, c->train.batch, dev, NULL, false));
-    hs_budget_of(&b, e, c, c->train.batch);
-    HS_TRY(hs_budget_add_teacher(&b, e, c, c->train.batch));
-    if (!o->common.json && at->name)
-        printf("%sphase        %d%s%s: %lld steps, optim.lr %g\n", at->phase ? "\n" : "", at->phase, at->name[0] ? ", " : "", at->name,
-               (long long)c->train.steps, c->optim.lr);
-    if (o->common.json && o->nodes)
-        print_nodes(b.graph, true);
-    if (o->common.json)
-        print_json(c, at, &b, policy.low, largest, memory);
-    else
-        print_text(c, &b, policy.low, largest, memory);
-    if (!o->common.json && o->nodes)
-        print_nodes(b.graph, false);
-    hs_engine_free(e);
-    return HS_OK;
+    const int ranks = (int)((c->parallel.dp ? c->parallel.dp : 1) * c->parallel.tp), all = (int)(p->cluster.nodes * p->cluster.devices);
+    const int devices = o->gpus ? (int)o->gpus : p->spends && p->has_cluster ? all : ranks;
+    const bool compares = devices > 1 || p->has_cluster || p->measures || p->spend.hours; // needs to know how fast a device is
+    if (compares && !p->has_cluster)
+        HS_TRY(hs_cluster_here(&p->cluster, c, &policy, dev, devices));
+    if (compares && devices > p->cluster.nodes * p->cluster.devices)
+        return HS_FAIL(USAGE, "%d ranks are asked for, but %s has %lld: nodes %lld x devices %lld", devices, p->cluster.path,
+                       (long long)(p->cluster.nodes * p->cluster.devices), (long long)p->cluster.nodes, (long long)p->cluster.devices);
+    if (p->spends)
+        return hs_spend_show(cli, c, &policy, &p->spend, &p->cluster, devices, dev);
+    if (o->gpus)
+        return hs_layouts_show(c, &policy, &p->cluster, devices, dev, o->common.json);
+    return plan_rank(cli, c, at, &policy, compares ? &p->cluster : NULL, dev);
 }
 
 static hs_status plan(const hs_cli *cli, hs_config *whole, hs_config *c, hs_device **dev)
 {
     const plan_options *o = cli->options;
+    const bool here = strcmp(o->cluster, "here") == 0;
+    planned p = { .has_cluster = o->cluster[0] && !here, .measures = here, .spends = o->budget[0] };
     hs_status st = HS_OK;
+    if (p.spends)
+        HS_TRY(hs_spend_parse(&p.spend, o->budget));
+    if (p.has_cluster)
+        HS_TRY(hs_cluster_load(&p.cluster, o->cluster));
     HS_TRY(hs_config_check(whole, false));
     HS_TRY(settle_model(whole, o->common.accept_edited ? HS_CKPT_EDITED : 0));
     HS_TRY(hs_arch_check(hs_config_arch(whole)));
     HS_TRY(hs_open_device(dev, whole->exec.device, (int)whole->exec.threads, whole->exec.isa, (int)whole->exec.bulk_size,
                           whole->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
-    for (int p = 0; p < hs_config_n_phases(whole) && st == HS_OK; p++) {
-        HS_TRY(hs_config_phase(c, whole, p));
-        const phase_at at = { p, whole->n_phases ? hs_config_phase_name(whole, p) : NULL };
-        if ((st = plan_phase(cli, c, &at, *dev)) != HS_OK)
-            st = hs_config_in_phase(st, whole, p);
+    const int n = p.spends ? 1 : hs_config_n_phases(whole);
+    for (int i = 0; i < n && st == HS_OK; i++) {
+        HS_TRY(hs_config_phase(c, whole, i));
+        const phase_at at = { i, whole->n_phases ? hs_config_phase_name(whole, i) : NULL };
+        if ((st = plan_phase(cli, c, &at, &p, *dev)) != HS_OK)
+            st = hs_config_in_phase(st, whole, i);
     }
     return st;
 }
@@ -304,7 +348,27 @@ static const hs_key keys[] = {
       .min = 0,
       .max = 1e9,
       .unit = "MB",
-      .help = "memory to fit the micro-batch into; 0: what is free here" },
+      .help = "memory to fit the micro-batch into; 0: what is free here, or what a device of --cluster has" },
+    { .name = "cluster",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(plan_options, cluster),
+      .value = "",
+      .help = "CLUSTER.yaml, or one that is shipped (dgx-h100, dgx-a100, dgx-2h, laptop): devices and links to predict time for; "
+              "here: this machine, measured, which it is without this option where more than one rank is asked for" },
+    { .name = "gpus",
+      .type = HS_KEY_INT,
+      .offset = offsetof(plan_options, gpus),
+      .value = "0",
+      .min = 0,
+      .max = 65536,
+      .unit = "devices",
+      .help = "search the layouts on so many devices that keep the batch of a step: the fastest that fit, and why others do not" },
+    { .name = "budget",
+      .type = HS_KEY_STRING,
+      .offset = offsetof(plan_options, budget),
+      .value = "",
+      .help =
+          "FLOPs (1e21), or hours or days (24h, 3d) of --gpus devices: parameters and tokens to spend them on, and the loss to expect" },
     { .name = "nodes",
       .type = HS_KEY_BOOL,
       .offset = offsetof(plan_options, nodes),
@@ -324,10 +388,17 @@ const hs_command hs_cmd_plan = {
                 "halfstep plan gpt2-1558m --dtype bf16 --train.batch=1 --json\n"
                 "halfstep plan gpt2-124m --dtype bf16 --nodes                       # every operation, with attributes and shapes\n"
                 "halfstep plan my.yaml --memory-mb 8000                            # what would fit on another machine\n"
-                "halfstep plan my.yaml --train.init_from=path/to/gpt2               # of the shape those weights have",
+                "halfstep plan my.yaml --train.init_from=path/to/gpt2               # of the shape those weights have\n"
+                "halfstep plan gpt2-1558m --parallel.dp=4 --parallel.tp=2 --cluster dgx-h100   # one of eight ranks, and the step's time\n"
+                "halfstep plan gpt2-1558m --dtype bf16 --gpus 64 --cluster dgx-h100            # the best layouts\n"
+                "halfstep plan gpt2-124m --budget 24h --gpus 8 --cluster dgx-h100              # how large a model, how much text",
     .notes = "Bytes are those of the plan, class by class, before anything is allocated. FLOPs count products, attention and row-wise "
              "operations\n"
-             "of forward and backward; the optimizer is not in them.",
+             "of forward and backward; the optimizer is not in them. Of several ranks bytes are those of one, the first. Time is predicted "
+             "from the\n"
+             "cluster's stated rates and links: a ring all-reduce of n bytes over p ranks takes 2 (p-1)/p n / rate + 2 (p-1) latency, "
+             "half of it\n"
+             "is a reduce-scatter or an all-gather. It knows nothing of stragglers and of other jobs' traffic.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,
