@@ -75,7 +75,7 @@ for layout in $layouts; do
   # tokens_per_second is of all steps so far: what they took is their tokens / it
   tokens=$(awk -v a="$(field batch <"$work/plan")" -v b="$(field accumulate <"$work/plan")" -v c="$(field length <"$work/plan")" 'BEGIN { print a * b * c }')
   measured=$(grep -oE '"tokens_per_second":[0-9.e+]+' "$work/run/metrics.jsonl" | cut -d: -f2 |
-    awk -v tokens="$tokens" '{ t[NR] = NR * tokens / $1 } END { print NR > 3 ? (t[NR] - t[3]) / (NR - 3) : "nan" }')
+    awk -v tokens="$tokens" '{ t[NR] = NR * tokens / $1 } END { print (NR > 3 ? (t[NR] - t[3]) / (NR - 3) : "nan") }')
   peak=$(cat "$work"/mem.* | awk '{ if ($2 > m) m = $2 } END { print m * 1024 }')
   base=$(awk '{ print $2 * 1024 }' "$work"/empty.0 2>/dev/null || echo 0)
   awk -v layout="$layout" -v p="$(field step_seconds <"$work/plan")" -v m="$measured" -v total="$(field total <"$work/plan")" -v peak="$peak" -v base="${base:-0}" 'BEGIN {

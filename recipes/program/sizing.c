@@ -17,33 +17,35 @@ static hs_wire *wire_of(hs_sizing *s, const char *axis, hs_collective_kind kind)
     return w;
 }
 
+static void add(hs_wire *w, double calls, double bytes)
+{
+    if (w->kind != HS_GATHER_PARTS || !w->calls)
+        w->end = bytes;
+    w->calls += calls, w->bytes += calls * bytes;
+    w->longest = fmax(w->longest, bytes);
+}
+
 static void gather_values(hs_sizing *s, const hs_slab *slab)
 {
     const hs_params *ps = s->engine->params;
     hs_share_run run;
-    for (int from = 0; slab && ps->shares && hs_share_run_next(ps, slab, from, &run); from = run.last + 1) {
-        const double bytes = (double)run.n * (double)hs_dtype_bytes(slab->spec.dtype);
-        hs_wire *w = wire_of(s, "dp", HS_GATHER_PARTS);
-        w->end = w->calls ? w->end : bytes;
-        w->calls++, w->bytes += bytes;
-        w->longest = fmax(w->longest, bytes);
-    }
+    for (int from = 0; slab && ps->shares && hs_share_run_next(ps, slab, from, &run); from = run.last + 1)
+        add(wire_of(s, "dp", HS_GATHER_PARTS), 1, (double)run.n * (double)hs_dtype_bytes(slab->spec.dtype));
 }
 
-// What the plan's calls move, and beside them the values that ranks with shards gather behind an update.
+// What the plan's calls move; the update sums what ranks that divide tokens have a part of each, and gathers what has shares.
 static void find_wires(hs_sizing *s, const hs_config *c)
 {
     const hs_plan_info *info = &s->budget.info;
     for (int i = 0; i < info->n_moves; i++) {
         const hs_plan_move *m = &info->move[i];
-        const double times = m->last_only ? 1 : (double)c->train.accumulate;
-        hs_wire *w = m->what.calls ? wire_of(s, m->axis, m->what.kind) : NULL;
-        if (!w)
-            continue;
-        w->calls += times * m->what.calls, w->bytes += times * m->what.bytes;
-        w->end = m->what.bytes / m->what.calls;
-        w->longest = fmax(w->longest, w->end);
+        if (m->what.calls)
+            add(wire_of(s, m->axis, m->what.kind), (m->last_only ? 1 : (double)c->train.accumulate) * m->what.calls,
+                m->what.bytes / m->what.calls);
     }
+    const size_t parts = hs_params_tp_sum_bytes(s->engine->params);
+    if (parts)
+        add(wire_of(s, "tp", HS_ALL_REDUCE), 1, (double)parts);
     gather_values(s, s->engine->params->master);
     gather_values(s, s->engine->params->low);
 }
