@@ -1,11 +1,11 @@
 // agree: ranks do each their share of something that may fail, and all learn the one outcome.
 //
-//   hs_agreement a = hs_agree_begin(comm, 10);
+//   hs_agreement a = hs_agree_begin(comm, 1);
 //   st = work(..., &a);                  // calls hs_agree_tick now and then
 //   HS_TRY(hs_agree_end(&a, st));        // on every rank: OK, or the first failing rank's status and message
 //
 // Shares may be of very different lengths: a rank that is done does not sit in one collective until the last is, which a deadline for
-// collectives (parallel.timeout) would take for a hang, but meets the others every few seconds. A rank that fails stops all at the next tick.
+// collectives (parallel.timeout) would take for a hang, but meets the others now and then. A rank that fails stops all at the next tick.
 #ifndef HS_CORE_AGREE_H
 #define HS_CORE_AGREE_H
 #include "core/graph/comm.h"

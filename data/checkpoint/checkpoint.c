@@ -245,7 +245,7 @@ hs_status hs_ckpt_resolve_on(hs_comm *world, const char *path, int want, char *o
 {
     if (world == NULL || world->size == 1)
         return hs_ckpt_resolve(path, want, out, size);
-    hs_agreement a = hs_agree_begin(world, 10);
+    hs_agreement a = hs_agree_begin(world, 1);
     struct {
         int32_t st;
         char text[HS_PATH]; // what was found, or why nothing was

@@ -99,6 +99,6 @@ hs_status hs_ckpt_put_tensors(hs_ckpt_dir *to, const char *name, const hs_st_sou
 hs_status hs_ckpt_put_beside(hs_ckpt_dir *to, const hs_model_info *info, const hs_tokenizer *tok, hs_dtype dtype);
 // ---- the writer with another table of calls, for the tests
 hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps, const hs_io *io);
-void hs_ckpt_set_beat(hs_ckpt *c, double seconds); // between two meetings of the ranks while they write; 10 by default
+void hs_ckpt_set_beat(hs_ckpt *c, double seconds); // between two meetings of the ranks while they write; 1 by default
 
 #endif

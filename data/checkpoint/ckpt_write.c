@@ -460,7 +460,7 @@ hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params
     if (c == NULL)
         return HS_FAIL(MEMORY, "no memory for the checkpoint writer");
     c->io = io, c->ps = ps;
-    c->keep = o->keep, c->beat = 10;
+    c->keep = o->keep, c->beat = 1;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     const hs_status st = init(c, o, ps);

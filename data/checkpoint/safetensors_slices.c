@@ -9,7 +9,7 @@
 
 enum { BLOCK = 1 << 20 };  // floats that are turned at a time
 enum { PIECE = 8 << 20 };  // bytes between two ticks
-enum { SYNC = 512 << 20 }; // what is written and not on the disk yet: a long fsync at the end would keep all ranks waiting
+enum { SYNC = 256 << 20 }; // what is written and not on the disk yet: a long fsync at the end would keep all ranks waiting
 #define FAIL_AT(path) HS_FAIL(SYSTEM, "%s: %s", path, strerror(errno))
 
 typedef struct slots { // a file that others write too
