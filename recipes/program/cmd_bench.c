@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const hs_bench *const benches[] = { &hs_bench_train,  &hs_bench_infer, &hs_bench_generate,  &hs_bench_op,
-                                           &hs_bench_memory, &hs_bench_bulk,  &hs_bench_tokenizer, &hs_bench_data };
+static const hs_bench *const benches[] = { &hs_bench_train, &hs_bench_infer,     &hs_bench_generate, &hs_bench_op,  &hs_bench_memory,
+                                           &hs_bench_bulk,  &hs_bench_tokenizer, &hs_bench_data,     &hs_bench_comm };
 
 static hs_status find(const char *name, const hs_bench **out)
 {
@@ -18,7 +18,7 @@ static hs_status find(const char *name, const hs_bench **out)
             return HS_OK;
     }
     const char *near = hs_nearest_word(name, names, HS_COUNT(names));
-    return HS_FAIL(USAGE, "bench measures train, infer, generate, op, memory, bulk, tokenizer or data, not '%s'%s%s", name,
+    return HS_FAIL(USAGE, "bench measures train, infer, generate, op, memory, bulk, tokenizer, data or comm, not '%s'%s%s", name,
                    near ? "; nearest is " : "", near ? near : "");
 }
 
@@ -165,7 +165,7 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(sizes),
       .value = "",
-      .help = "list of sizes for op, memory and bulk, in the form each names below: 768x128x512,1Kx768x768" },
+      .help = "list of sizes for op, memory, bulk and comm, in the form each names below: 768x128x512,1Kx768x768" },
     { .name = "tokenizer", .type = HS_KEY_STRING, AT(tokenizer), .value = "", .help = "of bench tokenizer: a folder with a tokenizer" },
     { .name = "file",
       .type = HS_KEY_STRING,
@@ -227,7 +227,7 @@ static bool many(const hs_cli *cli) { return cli->n_args && strcmp(cli->arg[0], 
 
 const hs_command hs_cmd_bench = {
     .name = "bench",
-    .arguments = "train|infer|generate|op NAME|memory|bulk|tokenizer|data",
+    .arguments = "train|infer|generate|op NAME|memory|bulk|tokenizer|data|comm",
     .summary = "measure training, inference and generation, ops, and this machine",
     .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
                 "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
@@ -240,7 +240,8 @@ const hs_command hs_cmd_bench = {
                 "halfstep bench op all --json\n"
                 "halfstep bench bulk --sizes 1x32,12x128 --busy\n"
                 "halfstep bench tokenizer --tokenizer models/gpt2 --file book.txt --threads 1\n"
-                "halfstep bench data --model shakespeare-char --steps 400",
+                "halfstep bench data --model shakespeare-char --steps 400\n"
+                "mpirun -np 2 halfstep bench comm",
     .notes =
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
@@ -256,6 +257,9 @@ const hs_command hs_cmd_bench = {
         "memory     BYTES, of all threads together: read, copy and a + 3 b (4, 8 and 12 bytes an element)\n"
         "data       the loader alone (alone_tokens_per_second), and steps with it beside steps on the same batches kept in memory\n"
         "tokenizer  text in memory to ids, --steps times; the first has an empty cache. With --json: megabytes_per_second, ...\n"
+        "comm       BYTES of a buffer: collectives between the ranks that mpirun started (us, the slowest rank's) beside MPI's own "
+        "(mpi_us);\n"
+        "           without --sizes also the gradients of gpt2-124m in buckets of 25 MB, begun together\n"
         "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region; --busy: with a core taken",
     .options = &schema,
     .min_args = 1,

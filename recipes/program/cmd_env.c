@@ -157,5 +157,6 @@ const hs_command hs_cmd_env = {
     .summary = "print versions, CPU, memory and libraries: what a bug report needs",
     .examples = "halfstep env\nhalfstep env --json",
     .options = &schema,
+    .many = hs_cli_many,
     .run = run_env,
 };

@@ -164,6 +164,21 @@ static void put_event(writer *w, const hs_profile_event *e)
                        1e-3 * (double)r->waited, "flops", t->cost.flops * r->live, "bytes", t->cost.bytes * r->live));
 }
 
+// What moved between ranks beside compute, on a track of its own; the other calls are thunks of member 0.
+static void put_calls(writer *w, const hs_profile *p, int tid)
+{
+    enum { MOST = 4096 };
+    hs_parallel_call *call = p->ranks && p->ranks->parallel && p->n_kept ? malloc(MOST * sizeof *call) : NULL;
+    const int n = call ? hs_parallel_calls(p->ranks->parallel, p->step[0].began, call, MOST) : 0;
+    if (n > 0)
+        put_name(w, "thread_name", tid, "between ranks, beside compute");
+    for (int i = 0; i < n && call[i].begun < p->step[p->n_kept - 1].ended; i++)
+        if (call[i].started)
+            put_span(w, call[i].call, "ranks", tid, call[i].begun, call[i].ended,
+                     json_pack("{s:s, s:s, s:f}", "about", call[i].about, "axis", call[i].axis, "bytes", call[i].bytes));
+    free(call);
+}
+
 static void put_rank(writer *w, const hs_profile *p)
 {
     const int members = hs_trace_members(p->trace);
@@ -180,6 +195,7 @@ static void put_rank(writer *w, const hs_profile *p)
     }
     for (int64_t i = 0; i < p->n_events; i++)
         put_event(w, &p->event[i]);
+    put_calls(w, p, members + 1);
 }
 
 // The moment from which all ranks count, by this one's clock: hosts have clocks of their own, and leave a meeting at the same time.

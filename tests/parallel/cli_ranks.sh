@@ -33,4 +33,17 @@ ends 4 "rank 1 \\($host\\) has not joined .* #[0-9]+ over (dp|tp|world) of .* fo
 ends 4 "rank 0 \\($host\\) has not joined .*: its process is stopped" 3 signalled 0 19
 ends 4 "rank 1 \\($host\\) has not joined .*: it is in no collective; its last: [a-z-]+ #[0-9]+ over" 2 one-is-late 1
 ends 137 "rank 2 \\($host\\) is gone: its process [0-9]+ has ended" 3 signalled 2
+
+# The program: env says which rank it is; a trace of all ranks has what moved beside compute.
+run=("$mpirun" --allow-run-as-root --oversubscribe --bind-to none --mca btl self,vader,tcp -np 2 "$halfstep")
+expect 0 '' "${run[@]}" env
+grep -Eq '^mpi .*; started as rank 1 of 2$' stdout.txt || fail "env of two ranks: $(grep ^mpi stdout.txt)"
+expect 0 '' "${run[@]}" bench comm --sizes 64,70000 --steps 1 --json
+json_lines stdout.txt
+[ "$(field us stdout.txt | awk '$1 > 0' | wc -l)" -eq 6 ] || fail "bench comm: $(cat stdout.txt)"
+expect 2 'bench comm measures what ranks do together: mpirun -np 2' "$halfstep" bench comm
+expect 0 '' "${run[@]}" pretrain tiny.yaml --out traced --train.steps=6 --exec.threads=1 --profile trace.json --quiet
+for rank in 0 1; do
+  grep -Eq '"name":"all-reduce","cat":"ranks","ph":"X",.*"pid":'"$rank"',.*"axis":"dp"' trace.json || fail "the trace has no call of rank $rank beside compute"
+done
 finish
