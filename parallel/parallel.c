@@ -85,9 +85,11 @@ static hs_status join(hs_parallel *p, const struct launcher *by, int n)
         return HS_FAIL(SYSTEM, "%s: %s", path, why);
     }
     p->t->library(name, sizeof name);
-    if (p->size != n)
+    if (p->size != n) {
+        p->t->close();
         return HS_FAIL(UNSUPPORTED, "started by %s as one of %d ranks, but %s, which this build has, finds %d: it needs its own mpirun%s",
                        by->name, n, name, p->size, strcmp(by->name, "srun") ? "" : ", or srun --mpi=pmix");
+    }
     return HS_OK;
 }
 

@@ -41,6 +41,8 @@ grep -Eq '^mpi .*; started as rank 1 of 2$' stdout.txt || fail "env of two ranks
 expect 0 '' "${run[@]}" bench comm --sizes 64,70000 --steps 1 --json
 json_lines stdout.txt
 [ "$(field us stdout.txt | awk '$1 > 0' | wc -l)" -eq 6 ] || fail "bench comm: $(cat stdout.txt)"
+expect 2 'started by mpirun .PMI: MPICH, Intel MPI. as one of 2 ranks, but .*MPI.*, which this build has, finds 1: it needs its own mpirun' \
+  env PMI_SIZE=2 PMI_RANK=0 "$halfstep" env
 expect 2 'bench comm measures what ranks do together: mpirun -np 2' "$halfstep" bench comm
 expect 0 '' "${run[@]}" pretrain tiny.yaml --out traced --train.steps=6 --exec.threads=1 --profile trace.json --quiet
 for rank in 0 1; do

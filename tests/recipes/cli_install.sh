@@ -22,3 +22,6 @@ cmake -G "$generator" -S "$root/recipes/example" -B by_cmake -DCMAKE_PREFIX_PATH
 cmake --build by_cmake >/dev/null
 by_cmake/two_moons | tail -n 1
 LD_LIBRARY_PATH=$lib "$work/prefix/bin/halfstep" --version
+if [ -e "$build/recipes/libhalfstep_mpi.so" ]; then # what talks MPI is found beside the library, wherever that lies
+  "$work/prefix/bin/halfstep" env | grep -Eq '^mpi +[A-Za-z ]*MPI [0-9]' || { echo "the installed program finds no MPI: $("$work/prefix/bin/halfstep" env | grep '^mpi')"; exit 1; }
+fi
