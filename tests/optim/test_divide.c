@@ -26,6 +26,7 @@ typedef struct way {
     hs_divide divide;
     size_t bucket_bytes; // 0: all in one
     bool single;         // gradients among the activations
+    bool sequence;       // sequence parallelism
     const char *freeze;
     bool small_moments; // in bf16
     double clip;
@@ -126,7 +127,8 @@ static hs_status work(const hs_grid *grid, void *arg, int rank)
                                               .seed = 5,
                                               .grid = *grid,
                                               .bucket_bytes = w->bucket_bytes,
-                                              .divide = w->divide }));
+                                              .divide = w->divide,
+                                              .sequence = w->sequence }));
     HS_TRY(hs_params_freeze(m->params, w->freeze, "freeze"));
     HS_TRY(hs_model_plan(m, HS_TRAIN, tiny_gpt_model, &tiny, &plan));
     HS_TRY(hs_optim_declare(&c, m->params));
@@ -251,6 +253,15 @@ static void beside_tensor_parallelism(void **state)
     compare((way){ .policy = "bf16", .optim = "lamb", .dp = 2, .tp = 2, .micro = 1, .bucket_bytes = SMALL });
     compare((way){ .policy = "fp32", .optim = "adamw", .dp = 2, .tp = 2, .micro = 2, .clip = 0.5 });
     compare((way){ .policy = "fp16", .optim = "nvlamb", .dp = 4, .tp = 2, .micro = 2, .bucket_bytes = SMALL });
+    compare((way){ .policy = "bf16", .optim = "lamb", .dp = 2, .tp = 2, .micro = 2, .bucket_bytes = SMALL, .sequence = true });
+    compare((way){ .policy = "fp32",
+                   .optim = "adamw",
+                   .dp = 2,
+                   .tp = 2,
+                   .micro = 1,
+                   .bucket_bytes = SMALL,
+                   .sequence = true,
+                   .divide = HS_DIVIDE_GRADIENTS });
 }
 
 static void frozen_parameters(void **state)
