@@ -99,6 +99,7 @@ typedef struct hs_ckpt hs_ckpt; // the writer: one thread, one snapshot
 // Counts and reserves the snapshot's memory (hs_params_alloc_host).
 hs_status hs_ckpt_new(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params *ps);
 size_t hs_ckpt_bytes(const hs_params *ps); // of the snapshot, where one process writes all of it: values and slabs that are saved
+size_t hs_ckpt_bytes_on(const hs_params *ps, const hs_grid *grid); // of this rank's
 // Copies the slabs (the only time the caller waits, besides for an unfinished save before it) and returns; the thread writes.
 // is_best: BEST points here afterwards. An error of the *previous* write is returned here once (that checkpoint does not exist; this one
 // is being written all the same, and training may go on). tok (may be NULL) and m's labels are borrowed until hs_ckpt_wait; ps until

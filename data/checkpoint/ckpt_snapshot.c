@@ -1,6 +1,7 @@
 // ckpt_snapshot: what a save copies of each slab, and which of many ranks writes what. A tensor that is divided over tp is written by all
 // its ranks, a whole one by the first; of dp ranks that have the same the first writes, and of those that have a part each, each its own.
 // No rank copies what it does not write.
+#include "core/graph/divide.h"
 #include "data/checkpoint/ckpt_parts.h"
 #include "data/checkpoint/peft.h"
 #include <stdlib.h>
@@ -14,26 +15,36 @@ static bool keeps(const hs_params *ps, const hs_slab *s, const hs_param *p, bool
     return s == ps->master ? !adapter || hs_peft_keeps(p) : hs_slab_keeps(s, p);
 }
 
-static size_t bytes_of(const hs_params *ps, const hs_slab *s, bool adapter)
+// divided: of dp ranks each has its part of p alone.
+static bool is_ours(const hs_params *ps, const hs_slab *s, const hs_param *p, const hs_grid *grid, bool divided)
+{
+    const bool whole = p->shard == HS_SHARD_NONE || s->spec.per_tensor; // on every tp rank
+    return (!whole || ps->tp_rank == 0) && (divided || grid == NULL || grid->dp->rank == 0);
+}
+
+static size_t bytes_of(const hs_params *ps, const hs_slab *s, bool adapter, const hs_grid *grid)
 {
     size_t some = 0;
     bool all = true;
     for (int i = 0; i < ps->n_params; i++) {
-        const bool kept = keeps(ps, s, ps->param[i], adapter);
+        const hs_param *p = ps->param[i];
+        const bool kept = keeps(ps, s, p, adapter) && is_ours(ps, s, p, grid, hs_slab_divides(ps, s, p));
         some += kept ? round_up(s->place[i].bytes) : 0;
-        all = all && (kept || !hs_slab_has(s, ps->param[i]));
+        all = all && (kept || !hs_slab_has(s, p));
     }
     return all ? s->bytes : some;
 }
 
-size_t hs_ckpt_bytes(const hs_params *ps)
+size_t hs_ckpt_bytes_on(const hs_params *ps, const hs_grid *grid)
 {
     const bool adapter = hs_params_adapter(ps) != NULL;
-    size_t n = bytes_of(ps, ps->master, adapter);
+    size_t n = bytes_of(ps, ps->master, adapter, grid);
     for (int i = 0; i < ps->n_slabs; i++)
-        n += ps->slab[i]->spec.saved ? bytes_of(ps, ps->slab[i], adapter) : 0;
+        n += ps->slab[i]->spec.saved ? bytes_of(ps, ps->slab[i], adapter, grid) : 0;
     return n;
 }
+
+size_t hs_ckpt_bytes(const hs_params *ps) { return hs_ckpt_bytes_on(ps, NULL); }
 
 // ---- who has what
 static size_t full(const hs_slab *s, const hs_param *p) { return s->spec.per_tensor ? (size_t)p->parts : p->n; }
@@ -57,7 +68,7 @@ static hs_status count_all(hs_snapshots *all, const hs_params *ps, const hs_ckpt
 
 static hs_status settle_one(hs_snapshot *s, const hs_params *ps, const hs_param *p, const hs_ckpt_opts *o, double together, bool adapter)
 {
-    const int dp = o->grid != NULL ? o->grid->dp->size : 1, dp_rank = o->grid != NULL ? o->grid->dp->rank : 0;
+    const int dp = o->grid != NULL ? o->grid->dp->size : 1;
     const size_t all = full(s->slab, p);
     size_t first, n;
     hs_slab_range(s->slab, p, &first, &n);
@@ -68,8 +79,7 @@ static hs_status settle_one(hs_snapshot *s, const hs_params *ps, const hs_param 
     if (!whole && !divided)
         return HS_FAIL(INTERNAL, "%s of %s: %.0f of %zu elements are on the %d data-parallel ranks", s->slab->spec.name, p->name, together,
                        all, dp);
-    const bool other_tp = ps->tp_rank > 0 && (p->shard == HS_SHARD_NONE || s->slab->spec.per_tensor);
-    if (!other_tp && (!whole || dp_rank == 0))
+    if (is_ours(ps, s->slab, p, o->grid, !whole))
         s->stored[p->id] = (hs_st_stored){ .first = first, .n = n };
     return HS_OK;
 }

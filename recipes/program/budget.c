@@ -81,7 +81,7 @@ void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t 
     b->gradients = hs_params_bytes_of(e->params).grad; // wherever they lie
     b->inputs = m.inputs, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = m.workspace - hs_plan_bytes(plan);
-    b->snapshot = hs_ckpt_bytes(e->params);
+    b->snapshot = hs_ckpt_bytes_on(e->params, &e->model->grid);
     b->loader = (size_t)(c->train.accumulate + c->train.prefetch) * hs_feed_bytes(&feed, micro_batch);
     b->total = m.slabs.all + m.derived + m.workspace + m.inputs + b->snapshot + b->loader;
     b->flops_forward = b->info.flops_forward * (double)c->train.accumulate;

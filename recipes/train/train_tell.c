@@ -154,7 +154,7 @@ void hs_trainer_tell_start(hs_trainer *t)
 {
     char count[32], bytes[32], policy[16], sizes[256];
     const int64_t parameters = t->arch.family->count(t->arch.settings);
-    const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes(t->engine->params));
+    const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes_on(t->engine->params, &t->ranks.grid));
     hs_config_text(t->c, "amp.policy", policy, sizeof policy);
     hs_progress *p = &t->progress;
     hs_arch_describe(t->arch, sizes, sizeof sizes);

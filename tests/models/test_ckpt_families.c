@@ -102,6 +102,22 @@ static hs_status engine_of(hs_engine **e, tiny_encoder *t, const job *j, const h
     return encoder_engine(e, t, j->family, &o);
 }
 
+// What is known before: bytes that this rank copies.
+static hs_status count(const hs_params *ps, const hs_ckpt_opts *o)
+{
+    hs_snapshots all;
+    size_t bytes = 0;
+    hs_status st = hs_snapshots_list(&all, ps);
+    if (st == HS_OK)
+        st = hs_snapshots_make(&all, ps, o);
+    for (int i = 0; i < all.n; i++)
+        bytes += all.s[i].bytes;
+    hs_snapshots_free(&all, ps);
+    HS_TRY(st);
+    EXPECT(bytes == hs_ckpt_bytes_on(ps, o->grid));
+    return HS_OK;
+}
+
 static hs_status save(const job *j, const hs_grid *grid, hs_engine *e, const hs_model_info *info)
 {
     const hs_ckpt_opts o = {
@@ -109,6 +125,7 @@ static hs_status save(const job *j, const hs_grid *grid, hs_engine *e, const hs_
     };
     const hs_train_state t = ckpt_state(7);
     hs_ckpt *c;
+    HS_TRY(count(e->params, &o));
     HS_TRY(hs_ckpt_new(&c, &o, e->params));
     hs_status st = hs_ckpt_save(c, e->params, &t, info, NULL, "", false);
     if (st == HS_OK)
