@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // ---- files
@@ -157,13 +158,35 @@ static hs_status refuse(const char *dir, const hs_hf_file *f, const char *name)
     return HS_FAIL(UNSUPPORTED, "%s/%s is %s: not supported; %s", dir, name, f->is, way);
 }
 
+static hs_status foreign_file(const char *path)
+{
+    char dir[4096];
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const hs_hf_file *f = row_of(name);
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    return f && f->part == HS_HF_WEIGHTS && f->verdict == HS_HF_REFUSED ? refuse(dir, f, name) : HS_OK;
+}
+
+hs_status hs_hf_foreign(const char *path)
+{
+    char dir[4096], name[256];
+    struct stat is;
+    if (stat(path, &is) == 0 && S_ISREG(is.st_mode))
+        return foreign_file(path);
+    for (int i = 0; i < 2; i++) {
+        const hs_hf_file *f = NULL;
+        if (snprintf(dir, sizeof dir, "%s%s", path, i ? "/onnx" : "") >= (int)sizeof dir)
+            return HS_OK;
+        while ((f = hs_hf_next(dir, HS_HF_WEIGHTS, f, name)) != NULL)
+            if (f->verdict == HS_HF_REFUSED)
+                return refuse(dir, f, name);
+    }
+    return HS_OK;
+}
+
 hs_status hs_hf_no_weights(const char *dir)
 {
-    char name[256];
-    const hs_hf_file *f = NULL;
-    while ((f = hs_hf_next(dir, HS_HF_WEIGHTS, f, name)) != NULL)
-        if (f->verdict == HS_HF_REFUSED)
-            return refuse(dir, f, name);
+    HS_TRY(hs_hf_foreign(dir));
     return HS_FAIL(USAGE, "%s has no weights: neither model.safetensors nor model.safetensors.index.json with its shards", dir);
 }
 

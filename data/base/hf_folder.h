@@ -32,6 +32,9 @@ const hs_hf_file *hs_hf_next(const char *dir, hs_hf_part part, const hs_hf_file 
 // UNSUPPORTED or USAGE: why there is nothing to read where model.safetensors should lie - other tools' weights, shards without an index,
 // none.
 hs_status hs_hf_no_weights(const char *dir);
+// UNSUPPORTED: the path is a file of another tool's weights, or a folder with such files in it or in its folder "onnx", and what makes a
+// model directory of them.
+hs_status hs_hf_foreign(const char *path);
 // UNSUPPORTED: the folder's weights are not all that counts (an adapter of PEFT).
 hs_status hs_hf_check(const char *dir);
 

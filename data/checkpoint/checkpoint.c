@@ -2,6 +2,7 @@
 #include "data/checkpoint/checkpoint.h"
 #include "core/base/log.h"
 #include "data/base/file.h"
+#include "data/base/hf_folder.h"
 #include "data/checkpoint/peft.h"
 #include "data/checkpoint/weights.h"
 #include <errno.h>
@@ -180,6 +181,12 @@ static hs_status resolve_steps(const char *dir, const int64_t *steps, int n, int
     return HS_FAIL(CORRUPT, "%s: none of %d checkpoint%s is whole; the last one: %.400s", dir, n, hs_plural(n), hs_error());
 }
 
+static hs_status nothing_here(const char *asked)
+{
+    HS_TRY(hs_hf_foreign(asked));
+    return HS_FAIL(USAGE, "%s: no checkpoint here: neither config.json nor step-... folders", asked);
+}
+
 static hs_status resolve_folder(const char *dir, const char *asked, look l, char *out, size_t size)
 {
     int64_t *steps;
@@ -190,7 +197,7 @@ static hs_status resolve_folder(const char *dir, const char *asked, look l, char
     if (order == NULL)
         st = HS_FAIL(MEMORY, "%s: no memory for %d names", dir, n);
     else if (n == 0)
-        st = HS_FAIL(USAGE, "%s: no checkpoint here: neither config.json nor step-... folders", asked);
+        st = nothing_here(asked);
     else {
         hs_pointer_read(dir, "LATEST", &latest);
         order_steps(order, steps, n, latest);
@@ -206,8 +213,10 @@ static hs_status resolve_pointer(const char *path, look l, char *out, size_t siz
 {
     int64_t step;
     char name[HS_STEP_NAME], dir[HS_PATH], target[HS_PATH];
-    if (!hs_pointer_read(path, "", &step))
+    if (!hs_pointer_read(path, "", &step)) {
+        HS_TRY(hs_hf_foreign(path));
         return HS_FAIL(USAGE, "%s: is a file; a checkpoint is a folder", path);
+    }
     hs_step_name(name, step);
     HS_TRY(hs_path_join(dir, "%s", path));
     char *slash = strrchr(dir, '/');

@@ -108,6 +108,12 @@ expect 2 'onnx: holds "notes.md", which no export writes: a folder like that is 
 mkdir -p other/sub
 expect 2 'other: holds "sub"' "$halfstep" export bert --to onnx -o other --overwrite
 
+# ---- what has to be imported first is told so, wherever a checkpoint is asked for
+mkdir -p alone within/onnx && cp past/model.onnx alone && cp past/model.onnx within/onnx
+for path in past past/model.onnx alone within gguf-f32 gguf-f32/model.gguf; do
+  expect 2 'model.(onnx|gguf) is .*: not supported; .halfstep import FILE -o DIR. makes a folder of it' "$halfstep" predict $path text.txt
+done
+
 # ---- what cannot be
 expect 2 'export needs --output DIR' "$halfstep" export bert --to onnx
 expect 0 '' "$halfstep" export bert -o by-default
