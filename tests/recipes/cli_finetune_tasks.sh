@@ -23,7 +23,7 @@ sequence sent.tsv accuracy 0.98 BertForSequenceClassification
 regression value.tsv pearson 0.95 BertForSequenceClassification
 multilabel multi.jsonl f1_micro 0.99 BertForSequenceClassification
 tokens ner.conll f1 0.99 BertForTokenClassification
-pair pair.tsv accuracy 0.9 BertForSequenceClassification --train.epochs=25
+pair pair.tsv accuracy 0.9 BertForSequenceClassification --train.epochs=35
 span qa.json f1 98 BertForQuestionAnswering --train.epochs=12 --task.max_query=12
 TABLE
 grep -q '^PER ' tokens/report/report.txt || fail "tokens: no table by type: $(cat tokens/report/report.txt)"
