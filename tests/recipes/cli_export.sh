@@ -110,7 +110,7 @@ expect 2 'other: holds "sub"' "$halfstep" export bert --to onnx -o other --overw
 
 # ---- what has to be imported first is told so, wherever a checkpoint is asked for
 mkdir -p alone within/onnx && cp past/model.onnx alone && cp past/model.onnx within/onnx
-for path in past past/model.onnx alone within gguf-f32 gguf-f32/model.gguf; do
+for path in past/model.onnx alone within gguf-f32 gguf-f32/model.gguf; do
   expect 2 'model.(onnx|gguf) is .*: not supported; .halfstep import FILE -o DIR. makes a folder of it' "$halfstep" predict $path text.txt
 done
 
