@@ -13,7 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { TICK_MS = 25, GATHER_MS = 200, STOP_MS = 30000, ANSWER_MS = 2000, PATIENCE_MS = 2500, LEAVE_MS = 300, TEXT = 1024, LAST = 3 };
+enum { TICK_MS = 25, GATHER_MS = 200, STOP_MS = 30000, ANSWER_MS = 2000, PATIENCE_MS = 2500, LEAVE_MS = 300, ASLEEP_MS = 500 };
+enum { TEXT = 1024, LAST = 3 };
 enum { TAG = 9 };
 typedef enum kind { FAILED, ENDING, ASK, ANSWER, BYE } kind;
 
@@ -41,8 +42,10 @@ typedef struct hs_watch {
     message *answer; // [size]; kind ANSWER: came
     int64_t asked;   // ns; 0: not
     hs_channel overdue;
-    int dead;     // a rank, or -1
-    int64_t ends; // ns: this process ends then, with `code`; 0: nobody said so
+    int dead;       // a rank, or -1
+    int64_t looked; // ns: when it last looked at calls
+    int64_t since;  // ns: from when on they count: it may have been stopped itself, and the whole job with it
+    int64_t ends;   // ns: this process ends then, with `code`; 0: nobody said so
     int code;
 } hs_watch;
 
@@ -206,13 +209,17 @@ static void answer(hs_parallel *p, message *m)
 static void look_for_overdue(hs_parallel *p)
 {
     hs_watch *w = p->watch;
+    if (w->looked && ms_since(w->looked) > ASLEEP_MS)
+        w->since = hs_now_ns();
+    w->looked = hs_now_ns();
     pthread_mutex_lock(&p->lock);
     for (int i = 0; p->timeout > 0 && i < HS_N_CHANNELS && !w->asked; i++) {
         hs_link *l = p->link[i];
         if (!l)
             continue;
         pthread_mutex_lock(&l->lock);
-        if (l->now.call.number && !l->now.ended && 1e-9 * (double)(hs_now_ns() - l->now.begun) > p->timeout)
+        const int64_t from = l->now.begun > w->since ? l->now.begun : w->since;
+        if (l->now.call.number && !l->now.ended && 1e-9 * (double)(hs_now_ns() - from) > p->timeout)
             w->asked = hs_now_ns(), w->overdue = (hs_channel)i;
         pthread_mutex_unlock(&l->lock);
     }

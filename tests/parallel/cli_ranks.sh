@@ -32,6 +32,8 @@ ends 2 'parallel.tp is 2, which does not divide the 3 ranks of this job$' 3 grid
 ends 4 "rank 1 \\($host\\) has not joined .* #[0-9]+ over (dp|tp|world) of .* for [0-9.]+ s: its process is stopped \\(parallel.timeout 1 s\\)" 2 signalled 1 19
 ends 4 "rank 0 \\($host\\) has not joined .*: its process is stopped" 3 signalled 0 19
 ends 4 "rank 1 \\($host\\) has not joined .*: it is in no collective; its last: [a-z-]+ #[0-9]+ over" 2 one-is-late 1
+# a job that is stopped as a whole for longer than that, and continued, goes on
+expect 0 '' "$mpirun" --allow-run-as-root --oversubscribe --bind-to none --mca btl self,vader,tcp -np 2 "$ranks" all-pause
 ends 137 "rank 2 \\($host\\) is gone: its process [0-9]+ has ended" 3 signalled 2
 
 # The program: env says which rank it is; a trace of all ranks has what moved beside compute.

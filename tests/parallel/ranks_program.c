@@ -219,7 +219,7 @@ static void started(hs_comm *c, hs_comm *other, bytes m, int64_t n)
 static void check_comm(hs_comm *c, bytes m)
 {
     static const hs_dtype dtypes[] = { HS_F32, HS_BF16, HS_F64, HS_F16, HS_I32, HS_I64 };
-    static const int64_t sizes[] = { 0, 1, 7, 1000, 4096, 1000003 };
+    static const int64_t sizes[] = { 0, 1, 7, 1000, 4096, 400003 };
     for (int k = 0; k < HS_COUNT(sizes); k++)
         for (int d = 0; d < (sizes[k] > 100000 ? 1 : HS_COUNT(dtypes)); d++) {
             reductions(c, m, sizes[k], dtypes[d]);
@@ -231,7 +231,7 @@ static hs_status collectives(int argc, char **argv)
 {
     (void)argc, (void)argv;
     hs_comm *world = hs_parallel_world(job), *files = hs_parallel_files(job);
-    bytes m = { malloc(6u * 4 * 1000003), malloc(8u * 1000003) };
+    bytes m = { malloc(6u * 4 * 300007), malloc(8u * 400003) };
     for (int tp = 1; tp <= world->size; tp++) {
         hs_grid grid;
         if (world->size % tp)
@@ -299,6 +299,25 @@ static hs_status signalled(int argc, char **argv)
     return work(60);
 }
 
+// Stopped as a whole for longer than the deadline, as schedulers do, and continued: nothing is wrong.
+static void stop_for_a_while(void)
+{
+    const pid_t self = getpid();
+    if (fork())
+        return;
+    usleep(1200000);
+    kill(self, SIGSTOP);
+    usleep(1500000);
+    kill(self, SIGCONT);
+    _exit(0);
+}
+
+static hs_status all_pause(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    return work(3.5);
+}
+
 static hs_status one_is_late(int argc, char **argv)
 {
     HS_TRY(work(0.1));
@@ -329,12 +348,15 @@ static const struct mode {
     const char *name;
     hs_status (*run)(int argc, char **argv);
 } modes[] = {
-    { "collectives", collectives }, { "one-fails", one_fails },     { "all-fail", all_fail },       { "all-stop", all_stop },
-    { "signalled", signalled },     { "one-is-late", one_is_late }, { "one-differs", one_differs }, { "grid", another_grid },
+    { "collectives", collectives }, { "one-fails", one_fails },     { "all-fail", all_fail },
+    { "all-stop", all_stop },       { "all-pause", all_pause },     { "signalled", signalled },
+    { "one-is-late", one_is_late }, { "one-differs", one_differs }, { "grid", another_grid },
 };
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "all-pause") == 0)
+        stop_for_a_while();
     hs_status st = hs_parallel_open(&job);
     if (st == HS_OK) {
         st = HS_FAIL(USAGE, "ranks_program MODE");
