@@ -11,14 +11,7 @@
 
 enum { TAG_GREETING = 1, TAG_BLOCKS, TAG_GATHER };
 enum { SENT1, CAME1, SENT2, CAME2, N_WAYS }; // of a piece: to the rank that combines it, and from there
-#ifndef PIECE_BYTES_
-#define PIECE_BYTES_ (256 << 10)
-#endif
-enum { PIECE_BYTES = PIECE_BYTES_, ROOM_BYTES = 4 << 20, LEAST_PIECE = 16 << 10 };
-#ifndef BOTH_BYTES_
-#define BOTH_BYTES_ (256 << 10)
-#endif
-enum { BOTH_BYTES = BOTH_BYTES_ };
+enum { PIECE_BYTES = 512 << 10, COPY_BYTES = 256 << 10, ROOM_BYTES = 4 << 20, LEAST_PIECE = 16 << 10 };
 enum { TOLD_PIECE = 1 << 20, WHOLE_PIECE = 1 << 30 }; // of what is not summed: broadcasts, gathers
 
 hs_status hs_link_new(hs_link **out, hs_parallel *p, hs_channel channel, const char *axis, int first, int stride, int size)
@@ -263,7 +256,6 @@ typedef struct flow {
     size_t each;
     int64_t piece; // elements
     bool gathers;  // and does nothing else
-    bool both;     // ranks sum all of it
 } flow;
 
 static hs_wire *wires(const flow *f, int64_t k, int way) { return f->l->wire + (2 + (k % HS_AHEAD) * N_WAYS + way) * f->l->size; }
@@ -361,41 +353,26 @@ static void copy_own(const flow *f)
 {
     char *to = (char *)(uintptr_t)block(f, f->x->out, f->l->rank);
     const size_t bytes = (size_t)f->l->n[f->l->rank] * f->each;
-    for (size_t at = 0; to != f->x->own && at < bytes; at += PIECE_BYTES)
-        memcpy(to + at, f->x->own + at, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES);
+    for (size_t at = 0; to != f->x->own && at < bytes; at += COPY_BYTES)
+        memcpy(to + at, f->x->own + at, bytes - at < COPY_BYTES ? bytes - at : COPY_BYTES);
 }
 
 static void finish_first_way(const flow *f, int64_t k)
 {
     settle(f->l, wires(f, k, CAME1), f->l->size);
-    if (!f->both)
-        combine_block(f, k);
+    combine_block(f, k);
     settle(f->l, wires(f, k, SENT1), f->l->size); // a gathered piece comes where one was sent from
-    if (f->both)                                  // and a sum goes there
-        combine_block(f, k);
-    if (!f->x->out || (f->gathers && k == 0)) // then it is on its way
+    if (!f->x->out || (f->gathers && k == 0))     // then it is on its way
         return;
     receive_others(f, k);
     send_own(f, k);
 }
 
-// Two ranks may as well send each other all of it, and sum all of it: no more bytes, and one meeting less. Beyond the caches sums cost
-// more.
-static bool sum_both(hs_link *l, hs_exchange *x)
+static void run_pieces(hs_link *l, const hs_exchange *x)
 {
-    if (l->size != 2 || x->kind != HS_CALL_ALL_REDUCE || (size_t)x->n * hs_dtype_bytes(x->dtype) > BOTH_BYTES)
-        return false;
-    l->start[0] = l->start[1] = 0, l->n[0] = l->n[1] = x->n;
-    x->own = x->out, x->out = NULL;
-    return true;
-}
-
-static void run_pieces(hs_link *l, hs_exchange *x)
-{
-    const bool both = sum_both(l, x);
     const bool sums = x->in && x->root < 0, gathers = !sums && x->root < 0;
     const size_t piece = sums ? l->piece_bytes : gathers ? WHOLE_PIECE : TOLD_PIECE;
-    const flow f = { l, x, hs_dtype_bytes(x->dtype), (int64_t)(piece / hs_dtype_bytes(x->dtype)), gathers, both };
+    const flow f = { l, x, hs_dtype_bytes(x->dtype), (int64_t)(piece / hs_dtype_bytes(x->dtype)), gathers };
     int64_t most = 0;
     for (int r = 0; r < l->size; r++)
         most = l->n[r] > most ? l->n[r] : most;
