@@ -96,7 +96,7 @@ hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_confi
 {
     hs_feed feed = hs_feed_of(c);
     feed.batch = micro_batch;
-    HS_TRY(hs_teacher_bytes(c, &feed, &e->model->policy, e->device, &b->teacher));
+    HS_TRY(hs_teacher_bytes(c, &feed, e->model, &b->teacher));
     b->total += b->teacher;
     return HS_OK;
 }

@@ -205,19 +205,22 @@ static hs_distill teaching(const hs_config *c)
     return d;
 }
 
-static hs_status plan(hs_teacher *t, const hs_config *c, const hs_feed *f, const hs_policy *policy, hs_device *device)
+static hs_status plan(hs_teacher *t, const hs_config *c, const hs_feed *f, const hs_model *student)
 {
-    hs_policy own = *policy;
+    hs_policy own = student->policy;
     own.n_overrides = 0; // of scopes and operations of the student
     const int64_t context = hs_arch_int(t->told.arch, "model.context");
     if (f->length > context)
         return HS_FAIL(USAGE,
                        "sequences have up to %lld tokens (data.length, else model.context), distill.teacher %s has positions for %lld",
                        (long long)f->length, c->distill.teacher, (long long)context);
-    HS_TRY(hs_model_new(
-        &t->model,
-        &(hs_model_opts){
-            .device = device, .policy = &own, .micro_steps = HS_VALUES_STAY, .releases = true, .seed = 1, .grid = hs_grid_self() }));
+    HS_TRY(hs_model_new(&t->model, &(hs_model_opts){ .device = student->device,
+                                                     .policy = &own,
+                                                     .micro_steps = HS_VALUES_STAY,
+                                                     .releases = true,
+                                                     .seed = 1,
+                                                     .grid = student->grid,
+                                                     .sequence = student->sequence }));
     const hs_arch_setup students[] = { [HS_TRAIN] = hs_feed_setup(f, hs_feed_share(f)), [HS_EVAL] = hs_feed_eval_setup(f) };
     for (int mode = HS_TRAIN; mode <= HS_EVAL; mode++) {
         hs_arch_setup own_setup = { t->told.arch, students[mode].shape };
@@ -227,14 +230,14 @@ static hs_status plan(hs_teacher *t, const hs_config *c, const hs_feed *f, const
     return HS_OK;
 }
 
-static hs_status planned(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_policy *policy, hs_device *device)
+static hs_status planned(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_model *student)
 {
     hs_teacher *t = *out = calloc(1, sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for a teacher");
     HS_TRY(read_told(&t->told, c));
     t->distill = teaching(c);
-    return plan(t, c, f, policy, device);
+    return plan(t, c, f, student);
 }
 
 static hs_status ready(hs_teacher *t, const hs_config *c)
@@ -244,9 +247,9 @@ static hs_status ready(hs_teacher *t, const hs_config *c)
     return hs_run_new(&t->run, t->model, &(hs_run_opts){ .mode = (hs_submit_mode)c->exec.mode });
 }
 
-hs_status hs_teacher_open(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_policy *policy, hs_device *device)
+hs_status hs_teacher_open(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_model *student)
 {
-    hs_status st = planned(out, c, f, policy, device);
+    hs_status st = planned(out, c, f, student);
     if (st == HS_OK)
         st = ready(*out, c);
     if (st == HS_OK)
@@ -256,13 +259,13 @@ hs_status hs_teacher_open(hs_teacher **out, const hs_config *c, const hs_feed *f
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 
-hs_status hs_teacher_bytes(const hs_config *c, const hs_feed *f, const hs_policy *policy, hs_device *device, size_t *bytes)
+hs_status hs_teacher_bytes(const hs_config *c, const hs_feed *f, const hs_model *student, size_t *bytes)
 {
     hs_teacher *t;
     *bytes = 0;
     if (!hs_config_learns(c))
         return HS_OK;
-    const hs_status st = planned(&t, c, f, policy, device);
+    const hs_status st = planned(&t, c, f, student);
     if (st == HS_OK) {
         const hs_model_bytes b = hs_model_bytes_of(t->model);
         *bytes = b.slabs.all + b.derived + b.workspace + b.states + b.inputs;

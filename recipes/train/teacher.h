@@ -18,10 +18,11 @@ hs_status hs_teacher_classes(const hs_config *c, hs_labels *out);
 hs_status hs_teacher_check_labels(const hs_config *c); // as many as model.labels, once those are known
 
 typedef struct hs_teacher hs_teacher;
-// Plans for micro-batches of training and of evaluation of that feed, weights. USAGE: sequences longer than it has positions for.
-hs_status hs_teacher_open(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_policy *policy, hs_device *device);
+// Plans for micro-batches of training and of evaluation of that feed, weights; on the device, in the policy and on the ranks of the
+// student, whose plans are made. USAGE: sequences longer than it has positions for.
+hs_status hs_teacher_open(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_model *student);
 // What that will take, without taking any; 0 where there is no teacher.
-hs_status hs_teacher_bytes(const hs_config *c, const hs_feed *f, const hs_policy *policy, hs_device *device, size_t *bytes);
+hs_status hs_teacher_bytes(const hs_config *c, const hs_feed *f, const hs_model *student, size_t *bytes);
 void hs_teacher_free(hs_teacher *t); // takes NULL
 // distill.layers: the student's parameters become those of the teacher's layers, embeddings and heads those of the same name. USAGE naming
 // one that has another shape; nothing is changed then.

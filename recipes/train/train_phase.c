@@ -277,7 +277,7 @@ hs_status hs_phase_engine(hs_trainer *t)
     HS_TRY(hs_trainer_rates(t));
     t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
     if (hs_config_learns(t->c) && !t->teacher)
-        HS_TRY(hs_teacher_open(&t->teacher, t->c, &t->feed, &t->policy, t->device));
+        HS_TRY(hs_teacher_open(&t->teacher, t->c, &t->feed, t->engine->model));
     HS_TRY(load_weights(t));
     if (t->teacher)
         HS_TRY(hs_teacher_settle(t->teacher));
