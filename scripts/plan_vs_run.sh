@@ -81,8 +81,8 @@ for layout in $layouts; do
   launch=()
   [ $((dp * tp)) -eq 1 ] || launch=(mpirun -np $((dp * tp)) --oversubscribe)
   small=(--data.train="$work/text.txt" --data.val=0.01 "${flags[@]}")
-  "$halfstep" plan "$work/nothing.yaml" --json "${small[@]}" >"$work/nothing"
-  base=$(($(peak nothing "$work/nothing.yaml" "${small[@]}") - $(field total <"$work/nothing")))
+  "$halfstep" plan "$work/nothing.yaml" --json "${small[@]}" >"$work/nothing.plan"
+  base=$(($(peak nothing "$work/nothing.yaml" "${small[@]}") - $(field total <"$work/nothing.plan")))
   used=$(($(peak run "$model" "${common[@]}") - base))
   # tokens_per_second is of all steps so far: what they took is their tokens / it
   tokens=$(awk -v a="$(field batch <"$work/plan")" -v b="$(field accumulate <"$work/plan")" -v c="$(field length <"$work/plan")" 'BEGIN { print a * b * c }')
