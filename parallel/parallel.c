@@ -117,19 +117,30 @@ static hs_status meet(hs_parallel *p)
         snprintf(p->hosts[r], HS_HOST_BYTES, "?");
     p->world.c.about = "who is where";
     p->world.c.all_gather(&p->world.c, NULL, &mine, all, sizeof mine, HS_U8);
-    p->sharing = 0;
+    cpu_set_t together;
+    CPU_ZERO(&together);
+    p->sharing = p->here = 0;
     for (int r = 0; r < p->size; r++) {
         cpu_set_t both;
         memcpy(p->hosts[r], all[r].host, HS_HOST_BYTES);
         if (strcmp(all[r].host, mine.host) != 0)
             continue;
         p->pids[r] = all[r].pid;
+        p->here++;
+        CPU_OR(&together, &together, &all[r].cores);
         CPU_AND(&both, &all[r].cores, &mine.cores);
         p->sharing += CPU_COUNT(&both) > 0;
     }
+    p->together = CPU_COUNT(&together);
     p->crowded = p->sharing > p->cores;
     free(all);
     return HS_OK;
+}
+
+static int cores_of(pid_t process)
+{
+    cpu_set_t cores;
+    return sched_getaffinity(process, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 0;
 }
 
 static hs_status open_ranks(hs_parallel *p, const struct launcher *by, int n)
@@ -144,6 +155,8 @@ static hs_status open_ranks(hs_parallel *p, const struct launcher *by, int n)
     hs_ranks_comm_init(&p->world, p->link[HS_CHANNEL_WORLD], NULL);
     hs_ranks_comm_init(&p->files, p->link[HS_CHANNEL_FILES], NULL);
     HS_TRY(meet(p));
+    if (strncmp(by->name, "mpirun", 6) == 0) // its daemon is not bound to what it binds ranks to
+        p->usable = cores_of(getppid());
     HS_TRY(hs_queue_open(p));
     return hs_watch_open(p);
 }
@@ -166,7 +179,7 @@ hs_status hs_parallel_open(hs_parallel **out)
     if (!p)
         return HS_FAIL(MEMORY, "no memory for the ranks of a job");
     pthread_mutex_init(&p->lock, NULL);
-    p->size = p->sharing = 1, p->cores = hs_cpu_cores();
+    p->size = p->sharing = p->here = 1, p->cores = hs_cpu_cores();
     const struct launcher *by = launched(&n, &p->rank);
     const hs_status st = by ? open_ranks(p, by, n) : HS_OK;
     if (st == HS_OK) {
@@ -306,3 +319,7 @@ hs_status hs_parallel_raw(hs_parallel *p, hs_raw_kind kind, const void *in, void
 }
 
 void hs_parallel_share(hs_parallel *p, int *cores, int *ranks) { *cores = p->cores, *ranks = p->sharing; }
+
+void hs_parallel_bound(hs_parallel *p, int *cores, int *usable) { *cores = p->together, *usable = p->usable; }
+
+int hs_parallel_here(hs_parallel *p) { return p ? p->here : 1; }

@@ -34,6 +34,9 @@ hs_comm *hs_parallel_files(hs_parallel *p); // the same ranks, for one other thr
 // Cores that this rank may use and ranks that share them with it, as the launcher has bound it: threads per rank follow. *ranks > 1 on
 // cores that are too few is over-subscription, which the caller says.
 void hs_parallel_share(hs_parallel *p, int *cores, int *ranks);
+int hs_parallel_here(hs_parallel *p); // ranks on this host, whatever their cores: they share its memory. NULL: 1
+// Cores that the ranks of this host have together, and how many their launcher could have given them; 0: not known.
+void hs_parallel_bound(hs_parallel *p, int *cores, int *usable);
 
 // What has moved between ranks, for a trace: calls that were over after `since` (hs_now_ns), oldest first; the newest few thousand are
 // kept.

@@ -119,7 +119,8 @@ struct hs_parallel {
     int rank, size;
     char host[HS_HOST_BYTES];
     char (*hosts)[HS_HOST_BYTES]; // [size]
-    int cores, sharing;           // hs_parallel_share
+    int cores, sharing, here;     // hs_parallel_share, hs_parallel_here
+    int together, usable;         // hs_parallel_bound
     bool crowded;                 // more ranks on this host's cores than there are: a wait does not spin
     double timeout;
     hs_link *link[HS_N_CHANNELS]; // NULL: none
