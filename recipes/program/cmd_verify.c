@@ -3,6 +3,7 @@
 #include "recipes/program/commands.h"
 #include "recipes/train/verify.h"
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +31,8 @@ static void print_row(const hs_verify_row *r, bool exact)
 {
     char bound[32];
     snprintf(bound, sizeof bound, exact ? "0" : "%.1e", r->bound);
-    printf("%-36s %11.0f %10.1e %10.1e %9s  %s\n", r->name, r->ulp, r->relative, r->rms, bound, r->rms <= r->bound ? "ok" : "FAILS");
+    printf("%-36s %11.0f %10.1e %10.1e %9s  %s\n", r->name, r->ulp, r->relative, r->rms, bound,
+           isfinite(r->bound) && r->rms <= r->bound ? "ok" : "FAILS");
 }
 
 static void print_layout(const hs_verify_opts *o, const hs_verify_result *r)
@@ -40,7 +42,8 @@ static void print_layout(const hs_verify_opts *o, const hs_verify_result *r)
            "bound");
     for (int i = 0; i < r->n; i++)
         print_row(&r->row[i], exact);
-    printf("loss of each step: %.1e apart at most, bound %.1e: %s\n", r->loss, r->loss_bound, r->loss <= r->loss_bound ? "ok" : "FAILS");
+    printf("loss of each step: %.1e apart at most, bound %.1e: %s\n", r->loss, r->loss_bound,
+           isfinite(r->loss_bound) && r->loss <= r->loss_bound ? "ok" : "FAILS");
     printf("loss scale and skipped steps (%lld): %s\n", (long long)r->skipped, r->same_scaler ? "the same" : "DIFFER");
     printf("tensors that several ranks have: %d of %d bit-identical\n", r->n_replicated - r->n_differ, r->n_replicated);
     if (exact)
@@ -96,7 +99,9 @@ static hs_status verify(const hs_cli *cli, hs_config *config)
     const bool first = hs_parallel_world(cli->parallel)->rank == 0;
     if (st == HS_OK && first)
         print(&opts, &r, o->common.json);
-    if (st == HS_OK && !r.passed)
+    if (st == HS_OK && !r.passed && !r.applied)
+        st = HS_FAIL(INTERNAL, "verify %s: nothing was trained: not one step was applied", words[opts.what]);
+    else if (st == HS_OK && !r.passed)
         st = HS_FAIL(INTERNAL, "verify %s: what was trained differs by more than the bound", words[opts.what]);
     else if (st == HS_OK && first && !o->common.json)
         printf("passed\n");
@@ -135,9 +140,9 @@ const hs_command hs_cmd_verify = {
     .name = "verify",
     .arguments = HS_VERIFY_WORDS " CONFIG.yaml",
     .summary = "hold what several ranks train, or a run that goes on, against one process and a run that never stopped",
-    .examples = "mpirun -np 2 halfstep verify dp shakespeare-char\n"
-                "mpirun -np 2 halfstep verify tp bert-tiny --data.train=book.txt --parallel.tp=2 --steps 20\n"
-                "mpirun -np 4 halfstep verify shard my.yaml --parallel.tp=2 --parallel.shard_optimizer=states\n"
+    .examples = "mpirun -np 2 --bind-to none halfstep verify dp shakespeare-char\n"
+                "mpirun -np 2 --bind-to none halfstep verify tp bert-tiny --data.train=book.txt --parallel.tp=2 --steps 20\n"
+                "mpirun -np 4 --bind-to none halfstep verify shard my.yaml --parallel.tp=2 --parallel.shard_optimizer=states\n"
                 "halfstep verify resume shakespeare-char --dtype bf16",
     .notes =
         "tp and dp train the same steps on the ranks that were started and on one process (each rank alone, at once), and print the\n"

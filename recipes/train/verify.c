@@ -159,9 +159,7 @@ static double compare_losses(const trial *a, const trial *b, int steps)
     double most = 0;
     for (int i = 0; i < steps; i++) {
         const double by = fabs(a->loss[i] - b->loss[i]) / fmax(fabs(b->loss[i]), 1e-30);
-        most = isfinite(a->loss[i]) && isfinite(b->loss[i])   ? fmax(most, by)
-               : isfinite(a->loss[i]) == isfinite(b->loss[i]) ? most
-                                                              : INFINITY;
+        most = isfinite(by) ? fmax(most, by) : INFINITY; // of one that is not finite nothing can be said
     }
     return most;
 }
@@ -249,7 +247,7 @@ static hs_status tell_scaler(const trial *layout, const trial *other, hs_verify_
 {
     const hs_step_state *a = hs_run_state(layout->trainer->engine->run), *b = hs_run_state(other->trainer->engine->run);
     double differs = a->scale != b->scale || a->applied != b->applied || a->skipped != b->skipped;
-    out->skipped = a->skipped;
+    out->applied = a->applied, out->skipped = a->skipped;
     HS_TRY(hs_ranks_max(&layout->trainer->ranks, "the scaler", &differs, 1));
     out->same_scaler = differs == 0;
     return HS_OK;
@@ -257,9 +255,9 @@ static hs_status tell_scaler(const trial *layout, const trial *other, hs_verify_
 
 static void judge(hs_verify_result *out)
 {
-    out->passed = out->loss <= out->loss_bound && out->same_scaler && out->n_differ == 0;
+    out->passed = out->applied > 0 && isfinite(out->loss_bound) && out->loss <= out->loss_bound && out->same_scaler && out->n_differ == 0;
     for (int i = 0; i < out->n; i++)
-        out->passed = out->passed && out->row[i].rms <= out->row[i].bound;
+        out->passed = out->passed && isfinite(out->row[i].bound) && out->row[i].rms <= out->row[i].bound;
 }
 
 // ---- against one process

@@ -30,7 +30,7 @@ typedef struct hs_verify_result {
     int n;
     double loss, loss_bound; // relative, over all steps
     bool same_scaler;        // scale, applied and skipped steps
-    int64_t skipped;
+    int64_t applied, skipped;
     int n_replicated, n_differ; // tensors that several ranks have; of these not bit-identical
     bool passed;
 } hs_verify_result;

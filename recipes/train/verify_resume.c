@@ -67,7 +67,11 @@ static hs_status compare_files(const hs_verify_opts *o, hs_verify_result *out)
     if (!out->row)
         return HS_FAIL(MEMORY, "no memory for what files differ by");
     step_dir(o, "whole", 2 * o->steps, dir, sizeof dir);
-    out->passed = true;
+    hs_train_state s;
+    snprintf(path, sizeof path, "%s/train/state.json", dir);
+    HS_TRY(hs_state_read(path, &s));
+    out->applied = s.step_state.applied, out->skipped = s.step_state.skipped;
+    out->passed = out->applied > 0;
     for (int i = 0; i < HS_COUNT(names); i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         if (access(path, F_OK) != 0)
@@ -92,7 +96,11 @@ hs_status hs_verify_resume(const hs_verify_opts *o, hs_verify_result *out)
         HS_TRY(compare_files(o, out));
     if (first && out->passed && !hs_remove_tree(&hs_io_system, o->out))
         return HS_FAIL(SYSTEM, "cannot remove %s", o->out);
-    if (o->parallel)
-        hs_parallel_world(o->parallel)->broadcast(hs_parallel_world(o->parallel), NULL, &out->passed, sizeof out->passed, 0);
+    if (!o->parallel)
+        return HS_OK;
+    hs_comm *world = hs_parallel_world(o->parallel);
+    world->about = "what differs";
+    world->broadcast(world, NULL, &out->passed, sizeof out->passed, 0);
+    world->broadcast(world, NULL, &out->applied, sizeof out->applied, 0);
     return HS_OK;
 }
