@@ -26,6 +26,7 @@ enum {
     HS_PHASE_KEYS = 20,
     HS_PHASE_BYTES = 4096,
     HS_MOST_BATCH = 1 << 20,
+    HS_MOST_ACCUMULATE = 4096,
     HS_CONFIG_KEYS = HS_CONFIG_COMMON + HS_CONFIG_FAMILY + HS_MIX_SOURCES * HS_CONFIG_SOURCES + HS_OBJECTIVES * HS_OBJECTIVE_KEYS +
                      HS_PHASES * HS_PHASE_KEYS
 };
@@ -197,7 +198,8 @@ static inline bool hs_config_learns(const hs_config *c) { return c->distill.teac
 hs_status hs_config_check_distill(const hs_config *c);
 hs_status hs_config_check_student(const hs_config *c); // the same of the model, once it is known
 hs_distill hs_config_distill(const hs_config *c);      // a student's part of a plan's shape; of a run without a teacher nothing
-// Hidden states that are compared, by number: the student's, and the teacher's that each of them meets. NULL: not asked for. Returns how many.
+// Hidden states that are compared, by number: the student's, and the teacher's that each of them meets. NULL: not asked for. Returns how
+// many.
 int hs_config_states(const hs_config *c, int16_t *student, int16_t *teacher);
 // What the mean of a loss is multiplied by in a run of these settings.
 double hs_config_loss_weight(const hs_config *c, hs_loss loss);

@@ -168,7 +168,8 @@ static const hs_key keys[] = {
     INT("train.batch", train.batch, "12", 1, HS_MOST_BATCH, .unit = "windows",
         .help = "windows of model.context tokens, of encoders sequences, in one micro-batch: all of it, which the parallel.dp ranks "
                 "divide evenly"),
-    INT("train.accumulate", train.accumulate, "1", 1, 4096, .unit = "micro-batches", .help = "micro-batches per optimizer step"),
+    INT("train.accumulate", train.accumulate, "1", 1, HS_MOST_ACCUMULATE, .unit = "micro-batches",
+        .help = "micro-batches per optimizer step"),
     INT("train.steps", train.steps, "2000", 1, 1e12, .unit = "steps", .help = "optimizer steps in all"),
     REAL("train.epochs", train.epochs, "0", 0, 1e6,
          .help = "passes over the training data, in place of train.steps, which follows from them; 0: train.steps counts"),

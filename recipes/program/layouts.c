@@ -1,5 +1,6 @@
 // layouts: every way to divide a step over devices, and how long each takes. Memory grows with the micro-batch and time does not fall with
 // a smaller one, so that of each layout only the largest that fits is of interest.
+#include "core/base/log.h"
 #include "recipes/program/sizing.h"
 #include "recipes/train/progress.h"
 #include <stdlib.h>
@@ -11,15 +12,16 @@ typedef struct search {
     const hs_policy *policy;
     const hs_cluster *cluster;
     hs_device *dev;
-    int64_t global; // samples of a step
-    size_t least;   // bytes that a layout of this dp x tp takes at least
-    bool any;       // and whether one fits
+    int64_t global;   // samples of a step
+    size_t least;     // bytes that a layout of this dp x tp takes at least
+    bool any;         // and whether one fits
+    int64_t smallest; // micro-batch of a rank that train.accumulate allows; 0: none
 } search;
 
-static int64_t divisors(int64_t n, int64_t most, int64_t *out, int room)
+static int divisors(int64_t n, int64_t least, int64_t most, int64_t *out, int room)
 {
     int count = 0;
-    for (int64_t d = 1; d <= n && d <= most && count < room; d++)
+    for (int64_t d = least; d <= n && d <= most && count < room; d++)
         if (n % d == 0)
             out[count++] = d;
     return count;
@@ -51,9 +53,11 @@ static hs_status try_one(search *s, int64_t samples, hs_layout *l, bool *fits)
 static hs_status largest(search *s)
 {
     int64_t d[512];
-    int low = -1, high = (int)divisors(s->global / s->c->parallel.dp, HS_MOST_BATCH / s->c->parallel.dp, d, HS_COUNT(d));
+    const int64_t dp = s->c->parallel.dp, samples = s->global / dp, least = (samples + HS_MOST_ACCUMULATE - 1) / HS_MOST_ACCUMULATE;
+    int low = -1, high = divisors(samples, least, HS_MOST_BATCH / dp, d, HS_COUNT(d));
+    s->smallest = high ? d[0] : 0;
     hs_layout l = { 0 }, best = { 0 };
-    for (int at = 0; high - low > 1; at = low + (high - low) / 2) { // one sample first: most that does not fit does not with that
+    for (int at = 0; high - low > 1; at = low + (high - low) / 2) { // the smallest first: most that does not fit does not with that
         bool fits = false;
         HS_TRY(try_one(s, d[at], &l, &fits));
         if (fits)
@@ -98,7 +102,11 @@ static hs_status grid(search *s, int dp, int tp)
     if (s->any)
         return HS_OK;
     hs_human_bytes((double)s->least, need, sizeof need);
-    snprintf(why, sizeof why, "%s a device at least, with one sample each; it has %.4g GB", need, s->cluster->memory_gb);
+    if (s->smallest)
+        snprintf(why, sizeof why, "%s a device at least, with %lld sample%s each; it has %.4g GB", need, (long long)s->smallest,
+                 hs_plural(s->smallest), s->cluster->memory_gb);
+    else
+        snprintf(why, sizeof why, "no train.batch makes the step with train.accumulate up to %d", HS_MOST_ACCUMULATE);
     refuse(s, why);
     return HS_OK;
 }

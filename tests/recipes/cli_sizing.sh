@@ -112,7 +112,7 @@ json gpt.yaml --gpus 1 --cluster small.yaml
 near "$(value efficiency)" 1 1e-9 || fail "one rank is $(value efficiency) as fast as one rank"
 sed -i 's/memory_gb: 0.02/memory_gb: 0.0001/' small.yaml
 json gpt.yaml --gpus 2 --cluster small.yaml
-grep -q '"layouts":\[\]' stdout.txt && grep -q 'a device at least, with one sample each; it has 0.0001 GB' stdout.txt || fail "what fits nowhere: $(cat stdout.txt)"
+grep -q '"layouts":\[\]' stdout.txt && grep -q 'a device at least, with 1 sample each; it has 0.0001 GB' stdout.txt || fail "what fits nowhere: $(cat stdout.txt)"
 expect 0 '' "$halfstep" plan gpt.yaml --gpus 4 --cluster dgx-h100
 grep -q '^the first: --parallel.dp=[0-9]* --parallel.tp=' stdout.txt || fail "text of a search: $(cat stdout.txt)"
 
