@@ -82,6 +82,7 @@ typedef struct hs_command {
     const char *notes;            // (optional) a paragraph for help and man page
     const hs_schema *options;     // of a struct that begins with hs_common
     int min_args, max_args;
+    bool alone_too;                         // goes on alone where the ranks that were started do not come together
     bool takes_config;                      // settings of the configuration may be given as --section.key=value
     bool (*many)(const struct hs_cli *cli); // (optional) may several ranks run it, with these arguments; default: none may
     const char *long_options;               // (optional) "prompt|prompt-ids": string options of any length, read with hs_cli_long
@@ -96,6 +97,7 @@ typedef struct hs_override_arg {
 typedef struct hs_cli {           // of one invocation; argv is borrowed
     const hs_config_table *table; // of the program's settings
     struct hs_parallel *parallel; // the ranks it was started with; set by the program
+    const char *apart;            // why those do not come together, of a command that goes on alone all the same; else NULL
     const hs_command *command;
     void *options;        // of the command's struct
     hs_origin *origin;    // of each option: "default" where it was not given

@@ -30,7 +30,7 @@ typedef struct env_options {
 
 typedef struct fact {
     const char *name;
-    char value[512];
+    char value[1024];
 } fact;
 
 static void isa_lists(char *built, char *supported, size_t size)
@@ -58,7 +58,7 @@ static void why_no_cuda(char *buf, size_t size)
 }
 
 // What several ranks need, and whether this process is one of some.
-static void describe_mpi(char *buf, size_t size)
+static void describe_mpi(const hs_cli *cli, char *buf, size_t size)
 {
     int rank;
     const int n = hs_parallel_launched(&rank);
@@ -70,10 +70,11 @@ static void describe_mpi(char *buf, size_t size)
     const int used = st == HS_OK ? snprintf(buf, size, "%s", name) : snprintf(buf, size, "not available: %s", hs_error());
 #endif
     if (n > 1 && used > 0 && (size_t)used < size)
-        snprintf(buf + used, size - (size_t)used, "; started as rank %d of %d", rank, n);
+        snprintf(buf + used, size - (size_t)used, "; started as rank %d of %d%s%s", rank, n, cli->apart ? ", and alone: " : "",
+                 cli->apart ? cli->apart : "");
 }
 
-static int collect(fact *f)
+static int collect(const hs_cli *cli, fact *f)
 {
     int n = 0;
     char built[256], supported[256];
@@ -124,7 +125,7 @@ static int collect(fact *f)
     FACT("libyaml", "%s", yaml_get_version_string());
     FACT("jansson", "%s", jansson_version_str());
     FACT("xxhash", "%u.%u.%u", XXH_versionNumber() / 10000, XXH_versionNumber() / 100 % 100, XXH_versionNumber() % 100);
-    describe_mpi(f[n].value, sizeof f[n].value), f[n++].name = "mpi";
+    describe_mpi(cli, f[n].value, sizeof f[n].value), f[n++].name = "mpi";
     why_no_cuda(f[n].value, sizeof f[n].value), f[n++].name = "cuda";
 #undef FACT
     return n;
@@ -133,7 +134,7 @@ static int collect(fact *f)
 static hs_status run_env(const hs_cli *cli)
 {
     fact f[32];
-    const int n = collect(f);
+    const int n = collect(cli, f);
     if (!hs_cli_common(cli)->json) {
         for (int i = 0; i < n; i++)
             printf("%-14s %s\n", f[i].name, f[i].value);
@@ -158,5 +159,6 @@ const hs_command hs_cmd_env = {
     .examples = "halfstep env\nhalfstep env --json",
     .options = &schema,
     .many = hs_cli_many,
+    .alone_too = true,
     .run = run_env,
 };

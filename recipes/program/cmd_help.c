@@ -226,6 +226,7 @@ const hs_command hs_cmd_help = {
     .examples = "halfstep help\nhalfstep help pretrain --all\nhalfstep help --man > halfstep.1",
     .options = &help_schema,
     .max_args = 1,
+    .alone_too = true,
     .run = run_help,
 };
 const hs_command hs_cmd_version = {
@@ -234,5 +235,6 @@ const hs_command hs_cmd_version = {
     .summary = "print the version",
     .examples = "halfstep version",
     .options = &version_schema,
+    .alone_too = true,
     .run = run_version,
 };

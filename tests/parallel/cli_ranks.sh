@@ -43,8 +43,16 @@ grep -Eq '^mpi .*; started as rank 1 of 2$' stdout.txt || fail "env of two ranks
 expect 0 '' "${run[@]}" bench comm --sizes 64,70000 --steps 1 --json
 json_lines stdout.txt
 [ "$(field us stdout.txt | awk '$1 > 0' | wc -l)" -eq 6 ] || fail "bench comm: $(cat stdout.txt)"
-expect 2 'started by mpirun .PMI: MPICH, Intel MPI. as one of 2 ranks, but .*MPI.*, which this build has, finds 1: it needs its own mpirun' \
-  env PMI_SIZE=2 PMI_RANK=0 "$halfstep" env
+# ranks that do not come together: each says so, and help and env are to be had all the same
+apart='started by mpirun .PMI: MPICH, Intel MPI. as one of 2 ranks, but .*MPI.*, which this build has, finds 1: it needs its own mpirun'
+for rank in 0 1; do
+  expect 2 "^halfstep: rank $rank \\($host\\): $apart" env PMI_SIZE=2 PMI_RANK=$rank "$halfstep" pretrain tiny.yaml --out no
+  expect 0 '' env PMI_SIZE=2 PMI_RANK=$rank "$halfstep" env
+  grep -Eq "^mpi .*; started as rank $rank of 2, and alone: $apart" stdout.txt || fail "env of ranks apart: $(grep ^mpi stdout.txt)"
+done
+expect 0 '' env PMI_SIZE=2 PMI_RANK=0 "$halfstep" --version
+expect 0 '' env PMI_SIZE=2 PMI_RANK=0 "$halfstep" pretrain --help
+grep -q '^Examples' stdout.txt || fail "no help of ranks apart"
 expect 2 'bench comm measures what ranks do together: mpirun -np 2' "$halfstep" bench comm
 expect 0 '' "${run[@]}" pretrain tiny.yaml --out traced --train.steps=6 --exec.threads=1 --profile trace.json --quiet
 for rank in 0 1; do
