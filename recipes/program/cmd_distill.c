@@ -23,6 +23,7 @@ static hs_status run(const hs_cli *cli, hs_config *config)
                                       .dir = dir,
                                       .resume = o->resume,
                                       .profile = o->profile,
+                                      .parallel = cli->parallel,
                                       .overwrite = o->overwrite,
                                       .accept_edited = o->common.accept_edited,
                                       .json = o->common.json,
@@ -94,5 +95,6 @@ const hs_command hs_cmd_distill = {
     .min_args = 1,
     .max_args = 1,
     .takes_config = true,
+    .many = hs_cli_many,
     .run = run_distill,
 };

@@ -285,12 +285,14 @@ int64_t hs_feed_labels(const hs_feed *f, const hs_batch *b, hs_loss which)
         return b->labels[which];
     if (!hs_feed_has(f, which))
         return 0;
+    const hs_task task = hs_arch_task(f->arch);
     switch (which) {
-    case HS_LOSS_SOFT:
-        return hs_arch_task(f->arch) == HS_TASK_SPAN                ? 2 * b->n[HS_COUNT_SEQS] // also of those without an answer
-               : hs_arch_task(f->arch)                              ? b->labels[HS_LOSS_TASK]
-               : f->distill.every_row && f->kind == HS_BATCH_MASKED ? b->n[HS_COUNT_TOKENS]
-                                                                    : b->labels[HS_LOSS_TOKENS];
+    case HS_LOSS_SOFT: // a teacher has numbers and answers also for those of which the data have none
+        return task == HS_TASK_SPAN                                       ? 2 * b->n[HS_COUNT_SEQS]
+               : task == HS_TASK_REGRESSION || task == HS_TASK_MULTILABEL ? b->n[HS_COUNT_SEQS]
+               : task                                                     ? b->labels[HS_LOSS_TASK]
+               : f->distill.every_row && f->kind == HS_BATCH_MASKED       ? b->n[HS_COUNT_TOKENS]
+                                                                          : b->labels[HS_LOSS_TOKENS];
     case HS_LOSS_RELATION:
         return b->n[HS_COUNT_SEQS];
     case HS_LOSS_COSINE:
