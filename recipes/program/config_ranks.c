@@ -35,9 +35,22 @@ static hs_status check_grid(const hs_config *c, int ranks, int *dp)
     return HS_OK;
 }
 
+// Gradients that no rank has all of are not drawn.
+static hs_status check_histogram(const hs_config *c, int dp)
+{
+    char at[128];
+    const bool divided = dp > 1 && hs_config_divide(c) != HS_DIVIDE_NONE;
+    if (!c->amp.histogram || (c->parallel.tp == 1 && !divided))
+        return HS_OK;
+    return HS_FAIL(USAGE, "%samp.histogram is %lld, but %s divides gradients over ranks: it is of whole ones; 0 leaves it out",
+                   hs_config_prefix(c, "amp.histogram", at, sizeof at), (long long)c->amp.histogram,
+                   divided ? "parallel.shard_optimizer" : "parallel.tp");
+}
+
 hs_status hs_config_check_ranks(const hs_config *c, int ranks, int *dp)
 {
     HS_TRY(check_grid(c, ranks, dp));
+    HS_TRY(check_histogram(c, *dp));
     if (!c->n_phases)
         return check_batch(c, "train.batch", c->train.batch, *dp);
     for (int p = 0; p < c->n_phases; p++) {

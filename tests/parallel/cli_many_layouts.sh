@@ -52,5 +52,14 @@ done
 verify tp 2 tiny.yaml --dtype fp32 $drop --parallel.tp=2 --parallel.sequence=true
 verify tp 4 bert.yaml --dtype bf16 --parallel.tp=2 --parallel.sequence=true --parallel.shard_optimizer=states
 verify tp 4 tiny.yaml --dtype fp32 $drop --parallel.tp=4 --parallel.sequence=true --optim.name=nvlamb
+# a student; its teacher is on every rank
+"$halfstep" pretrain bert.yaml --out teacher --exec.threads=1 --train.steps=6 --train.seed=5 --quiet || fail "the teacher"
+verify dp 2 bert.yaml --dtype fp32 --distill.teacher=teacher --distill.hidden=1 --distill.temperature=2
+ranks 2 "$halfstep" distill bert.yaml --teacher teacher --out student --exec.threads=1 --quiet >stdout.txt 2>stderr.txt || fail "distill: $(cat stderr.txt)"
+[ -d student/checkpoints/step-00000040 ] || fail "distill on two ranks: $(ls student student/checkpoints)"
+# what cannot be told or judged is refused, or fails
+ranks 2 "$halfstep" pretrain tiny.yaml --out no --parallel.tp=2 --amp.histogram=5 >stdout.txt 2>stderr.txt && fail "amp.histogram of divided gradients"
+grep -q '^halfstep: .*amp.histogram is 5, but parallel.tp divides gradients over ranks' stderr.txt || fail "amp.histogram: $(cat stderr.txt)"
+ranks 2 "$halfstep" verify dp tiny.yaml --dtype fp32 --exec.threads=1 --steps 3 --optim.lr=1e30 --optim.warmup=0 >stdout.txt 2>stderr.txt && fail "verify passes of losses that are not finite: $(cat stdout.txt)"
 echo "$n layouts"
 finish
