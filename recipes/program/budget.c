@@ -144,21 +144,23 @@ hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t 
     return HS_OK;
 }
 
-hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy)
+hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy, int here)
 {
     hs_budget b;
-    char need[32], have[32];
+    char need[32], have[32], each[64] = "";
     const int dp = e->model->grid.dp->size;
     hs_budget_of(&b, e, c, c->train.batch / dp);
     HS_TRY(hs_budget_add_teacher(&b, e, c, c->train.batch / dp));
-    const size_t total = b.total, available = hs_cpu_free_bytes();
+    const size_t total = b.total, available = hs_cpu_free_bytes() / (size_t)here;
     if (total <= available)
         return HS_OK;
     int64_t windows = 0;
     HS_TRY(hs_budget_largest(c, policy, available, NULL, e->device, &e->model->grid, &windows));
     hs_human_bytes((double)total, need, sizeof need), hs_human_bytes((double)available, have, sizeof have);
+    if (here > 1)
+        snprintf(each, sizeof each, " for each of the %d ranks on this host", here);
     if (windows)
-        return HS_FAIL(MEMORY, "this run needs %s, %s are free: train.batch is %lld, %lld would fit (train.accumulate makes up for it)",
-                       need, have, (long long)c->train.batch, (long long)windows * dp);
-    return HS_FAIL(MEMORY, "this run needs %s, %s are free: not even train.batch 1 would fit; see halfstep plan", need, have);
+        return HS_FAIL(MEMORY, "this run needs %s, %s are free%s: train.batch is %lld, %lld would fit (train.accumulate makes up for it)",
+                       need, have, each, (long long)c->train.batch, (long long)windows * dp);
+    return HS_FAIL(MEMORY, "this run needs %s, %s are free%s: not even train.batch %d would fit; see halfstep plan", need, have, each, dp);
 }

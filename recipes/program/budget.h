@@ -36,7 +36,7 @@ size_t hs_budget_on_gpu(const hs_budget *b);         // without what only CPU ke
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_budget_counts *counts, hs_device *dev,
                             const hs_grid *grid, int64_t *windows);
 // Of the engine of a rank's part of train.batch windows: MEMORY, with both figures and the micro-batch that would fit, if the run needs
-// more than this process may take.
-hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy);
+// more than this process may take: its part of what is free where `here` ranks share a host.
+hs_status hs_budget_check(const hs_engine *e, const hs_config *c, const hs_policy *policy, int here);
 
 #endif

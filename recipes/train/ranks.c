@@ -1,11 +1,14 @@
 // ranks: settings, builds, plans and data travel as text, so that a difference can be shown.
 #include "recipes/train/ranks.h"
 #include "core/base/log.h"
+#include "core/graph/agree.h"
 #include "data/base/file.h"
 #include "recipes/hs_git.h"
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <xxhash.h>
 
 hs_ranks hs_ranks_alone(void) { return (hs_ranks){ .grid = hs_grid_self(), .world = &hs_comm_self_dp, .size = 1, .dp = 1, .tp = 1 }; }
@@ -50,6 +53,48 @@ static hs_status tell(hs_comm *c, const char *about, void *buf, size_t bytes)
 }
 
 hs_status hs_ranks_tell(const hs_ranks *r, const char *about, void *buf, size_t bytes) { return tell(r->world, about, buf, bytes); }
+
+// ---- what takes long on one rank
+typedef struct job {
+    hs_ranks_work *work;
+    void *arg;
+    hs_status st;
+    char message[1024];
+} job;
+
+static void *do_job(void *arg)
+{
+    job *j = arg;
+    j->st = j->work(j->arg);
+    if (j->st != HS_OK)
+        snprintf(j->message, sizeof j->message, "%s", hs_error());
+    return NULL;
+}
+
+static hs_status beside(job *j, hs_agreement *a)
+{
+    pthread_t thread;
+    struct timespec until;
+    if (pthread_create(&thread, NULL, do_job, j) != 0)
+        return HS_FAIL(SYSTEM, "cannot start a thread");
+    do {
+        hs_agree_tick(a); // of others' failures hs_agree_end says
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 250 * 1000 * 1000;
+        until.tv_sec += until.tv_nsec / 1000000000, until.tv_nsec %= 1000000000;
+    } while (pthread_timedjoin_np(thread, NULL, &until) != 0);
+    return j->st == HS_OK ? HS_OK : hs_fail_at(j->st, __FILE__, __LINE__, "%s", j->message);
+}
+
+hs_status hs_ranks_first_does(const hs_ranks *r, const char *about, hs_ranks_work *work, void *arg)
+{
+    if (r->size == 1)
+        return work(arg);
+    job j = { .work = work, .arg = arg };
+    r->world->about = about;
+    hs_agreement a = hs_agree_begin(r->world, 1);
+    return hs_agree_end(&a, hs_ranks_first(r) ? beside(&j, &a) : HS_OK);
+}
 
 // ---- the same everywhere
 // The text of the first rank of c, malloc'd.
@@ -199,4 +244,9 @@ void hs_ranks_tell_crowded(const hs_ranks *r, int threads)
     if ((int64_t)threads * ranks > cores)
         hs_warn("%d ranks of %d thread%s share %d core%s of this host: they wait for one another", ranks, threads, hs_plural(threads),
                 cores, hs_plural(cores));
+    int together, usable;
+    hs_parallel_bound(r->parallel, &together, &usable);
+    if (2 * together < usable)
+        hs_warn("the %d rank%s of this host are bound to %d of its %d cores: mpirun --bind-to none (or --map-by slot:PE=N) gives them more",
+                hs_parallel_here(r->parallel), hs_plural(hs_parallel_here(r->parallel)), together, usable);
 }

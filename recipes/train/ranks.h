@@ -22,8 +22,12 @@ static inline bool hs_ranks_first(const hs_ranks *r) { return r->rank == 0; } //
 // ---- collective, all of them. about: what for, in messages of the watchdog; a literal
 hs_status hs_ranks_meet(const hs_ranks *r, const char *about);                          // nobody goes on before all are here
 hs_status hs_ranks_tell(const hs_ranks *r, const char *about, void *buf, size_t bytes); // the first one's become everybody's
-hs_status hs_ranks_sum(const hs_ranks *r, const char *about, double *v, int64_t n);     // over all ranks
-hs_status hs_ranks_sum_dp(const hs_ranks *r, const char *about, double *v, int64_t n);  // over this rank's dp axis
+// The first one does it, which may take long, while the others meet it now and then, so that parallel.timeout is not met; alone: does it.
+// It has no collectives and is in a thread of its own where there are others. Its outcome is everybody's.
+typedef hs_status hs_ranks_work(void *arg);
+hs_status hs_ranks_first_does(const hs_ranks *r, const char *about, hs_ranks_work *work, void *arg);
+hs_status hs_ranks_sum(const hs_ranks *r, const char *about, double *v, int64_t n);    // over all ranks
+hs_status hs_ranks_sum_dp(const hs_ranks *r, const char *about, double *v, int64_t n); // over this rank's dp axis
 hs_status hs_ranks_max(const hs_ranks *r, const char *about, double *v, int64_t n);
 hs_status hs_ranks_max_dp(const hs_ranks *r, const char *about, double *v, int64_t n);
 // What must be the same on all ranks of c (the world, an axis). USAGE on those where it is not, with both values; the others then wait for

@@ -174,12 +174,16 @@ hs_status hs_run_dir_look(const hs_run_dir *r)
     return HS_FAIL(SYSTEM, "this host does not see the run's folder %s as rank 0 does: --out must name one that all hosts share", r->dir);
 }
 
-hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok)
+hs_status hs_run_dir_take(hs_run_dir *r)
 {
-    char path[PATH_MAX];
     HS_TRY(hs_make_folders(r->dir));
     HS_TRY(lock(r));
-    HS_TRY(write_mark(r));
+    return write_mark(r);
+}
+
+hs_status hs_run_dir_create(const hs_run_dir *r, const char *yaml, const hs_tokenizer *tok)
+{
+    char path[PATH_MAX];
     if (r->replace) {
         hs_info("replacing the run in %s", r->dir);
         HS_TRY(remove_checkpoints(r));

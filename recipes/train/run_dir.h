@@ -18,10 +18,12 @@ typedef struct hs_run_dir {
 // Decides, reading only. resume: "auto", "none" or a path. USAGE where something would be lost without --overwrite. want: of checkpoints,
 // 0 or HS_CKPT_EDITED.
 hs_status hs_run_dir_open(hs_run_dir *r, const char *dir, const char *resume, bool overwrite, int want, const hs_config *c);
-// Creates the folder, locks it against a second writer, removes what is replaced, writes config.yaml and the tokenizer.
-hs_status hs_run_dir_create(hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
-// Of another rank, behind the first one's hs_run_dir_create: SYSTEM where this is another folder of that name, or none.
+// Creates the folder, locks it against a second writer and marks it.
+hs_status hs_run_dir_take(hs_run_dir *r);
+// Of another rank, behind the first one's hs_run_dir_take: SYSTEM where this is another folder of that name, or none.
 hs_status hs_run_dir_look(const hs_run_dir *r);
+// Behind both: removes what is replaced, writes config.yaml and the tokenizer.
+hs_status hs_run_dir_create(const hs_run_dir *r, const char *yaml, const hs_tokenizer *tok);
 bool hs_run_dir_holds(const hs_run_dir *r, const char *checkpoint); // is it one of this folder's
 void hs_run_dir_close(hs_run_dir *r);                               // gives the lock back
 

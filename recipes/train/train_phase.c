@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 // ---- where a run stands
 void hs_trainer_move_on(const hs_trainer *t, hs_train_state *s)
@@ -167,7 +168,7 @@ static hs_status check_plans(hs_trainer *t, const hs_config *c)
 {
     hs_engine *e;
     HS_TRY(hs_budget_engine(&e, c, &t->policy, c->train.batch / t->ranks.dp, t->device, &t->ranks.grid, true));
-    const hs_status st = hs_budget_check(e, c, &t->policy);
+    const hs_status st = hs_budget_check(e, c, &t->policy, hs_parallel_here(t->ranks.parallel));
     hs_engine_free(e);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -263,6 +264,23 @@ static hs_status load_weights(hs_trainer *t)
     return HS_OK;
 }
 
+// The text of the plan that backward and update stand on, as a number.
+static hs_status same_plan(const hs_trainer *t)
+{
+    char *text = NULL, hash[32];
+    size_t n = 0;
+    if (t->ranks.size == 1)
+        return HS_OK;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return HS_FAIL(MEMORY, "no memory for the plan as text");
+    hs_graph_write(hs_plan_graph(hs_engine_plan(t->engine, HS_TRAIN)), f);
+    fclose(f);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)XXH3_64bits(text, n));
+    free(text);
+    return hs_ranks_same(&t->ranks, t->ranks.grid.dp, "the plan's hash", hash); // of tp ranks each has a place of its own in it
+}
+
 hs_status hs_phase_engine(hs_trainer *t)
 {
     if (t->c->optim.warmup >= t->c->train.steps)
@@ -272,7 +290,9 @@ hs_status hs_phase_engine(hs_trainer *t)
     HS_TRY(settle_adapter(t));
     HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, hs_feed_share(&t->feed), t->device, &t->ranks.grid,
                             t->run.from[0] || t->run.init[0]));
-    HS_TRY(hs_budget_check(t->engine, t->c, &t->policy));
+    HS_TRY(hs_ranks_meet(&t->ranks, "what memory is free")); // all have given back what the phase before had
+    HS_TRY(hs_budget_check(t->engine, t->c, &t->policy, hs_parallel_here(t->ranks.parallel)));
+    HS_TRY(same_plan(t)); // and none takes memory before all have looked at what is free
     HS_TRY(hs_engine_start(t->engine));
     HS_TRY(hs_trainer_rates(t));
     t->at = (hs_train_state){ .seed = (uint64_t)t->c->train.seed, .best_val_loss = -1 };
@@ -295,12 +315,16 @@ static hs_status find_best(hs_trainer *t)
     return HS_OK;
 }
 
+static hs_status write_cache(void *arg)
+{
+    hs_trainer *t = arg;
+    return hs_corpus_cache(&t->corpus, t->run.dir);
+}
+
 // The first rank writes the cache of the text, the others read it.
 static hs_status share_cache(hs_trainer *t)
 {
-    if (hs_ranks_first(&t->ranks))
-        HS_TRY(hs_corpus_cache(&t->corpus, t->run.dir));
-    HS_TRY(hs_ranks_meet(&t->ranks, "the cache of the text"));
+    HS_TRY(hs_ranks_first_does(&t->ranks, "the cache of the text", write_cache, t));
     return hs_ranks_first(&t->ranks) ? HS_OK : hs_corpus_cached_by_other(&t->corpus, t->run.dir);
 }
 

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 static hs_status check_vocabulary(const hs_trainer *t)
 {
@@ -107,6 +106,28 @@ static bool text_is_known(const hs_trainer *t)
     return t->corpus.known || hs_corpus_known(&t->corpus, path);
 }
 
+static hs_status make_folder(void *arg)
+{
+    hs_trainer *t = arg;
+    HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->tokenizer));
+    if (!t->run.from[0])
+        hs_corpus_clean(&t->corpus, t->run.dir);
+    return HS_OK;
+}
+
+// Nothing is removed before every rank has seen that this is the folder it sees.
+static hs_status open_folder(hs_trainer *t)
+{
+    const bool first = hs_ranks_first(&t->ranks);
+    if (first)
+        HS_TRY(hs_run_dir_take(&t->run));
+    HS_TRY(hs_ranks_meet(&t->ranks, "the run's folder"));
+    if (!first)
+        HS_TRY(hs_run_dir_look(&t->run));
+    HS_TRY(hs_ranks_meet(&t->ranks, "the run's folder"));
+    return hs_ranks_first_does(&t->ranks, "what is written before the first step", make_folder, t);
+}
+
 static hs_status open_outputs(hs_trainer *t)
 {
     char path[4096];
@@ -118,14 +139,7 @@ static hs_status open_outputs(hs_trainer *t)
     if (t->run.from[0] && t->at.phase_step > 0 && !text_is_known(t))
         hs_warn("the text (of stores also weights and packing) is not the one this run was using, or its tokens-*.bin (or .txt) is gone: "
                 "losses will not repeat those of an uninterrupted run");
-    if (hs_ranks_first(&t->ranks)) {
-        HS_TRY(hs_run_dir_create(&t->run, t->yaml, t->tokenizer));
-        if (!t->run.from[0])
-            hs_corpus_clean(&t->corpus, t->run.dir);
-    }
-    HS_TRY(hs_ranks_meet(&t->ranks, "the run's folder"));
-    if (!hs_ranks_first(&t->ranks))
-        HS_TRY(hs_run_dir_look(&t->run));
+    HS_TRY(open_folder(t));
     HS_TRY(hs_phase_writer(t));
     if (!hs_ranks_first(&t->ranks))
         return HS_OK;
@@ -193,14 +207,19 @@ static hs_status check_adapter(const hs_config *c)
     return HS_OK;
 }
 
-// The first rank decides where the run is and from what it goes on.
+static hs_status open_run(void *arg)
+{
+    hs_trainer *t = arg;
+    const hs_train_opts *o = t->o;
+    return hs_run_dir_open(&t->run, o->dry ? "/dev/null" : o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0,
+                           t->whole);
+}
+
+// The first rank decides where the run is and from what it goes on: it verifies a checkpoint for that.
 static hs_status find_run(hs_trainer *t)
 {
-    const hs_train_opts *o = t->o;
     t->run = (hs_run_dir){ .lock = -1 };
-    if (hs_ranks_first(&t->ranks))
-        HS_TRY(hs_run_dir_open(&t->run, o->dry ? "/dev/null" : o->dir, o->resume, o->overwrite, o->accept_edited ? HS_CKPT_EDITED : 0,
-                               t->whole));
+    HS_TRY(hs_ranks_first_does(&t->ranks, "the checkpoint to go on from", open_run, t));
     if (t->ranks.size == 1)
         return HS_OK;
     const int lock = t->run.lock;
@@ -208,21 +227,6 @@ static hs_status find_run(hs_trainer *t)
     HS_TRY(hs_ranks_tell(&t->ranks, "the run's folder", &t->run, sizeof t->run));
     t->run.lock = lock;
     return HS_OK;
-}
-
-// The text of the plan that backward and update stand on, as a number.
-static hs_status same_plan(const hs_trainer *t)
-{
-    char *text = NULL, hash[32];
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (!f)
-        return HS_FAIL(MEMORY, "no memory for the plan as text");
-    hs_graph_write(hs_plan_graph(hs_engine_plan(t->engine, HS_TRAIN)), f);
-    fclose(f);
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)XXH3_64bits(text, n));
-    free(text);
-    return hs_ranks_same(&t->ranks, t->ranks.grid.dp, "the plan's hash", hash); // of tp ranks each has a place of its own in it
 }
 
 // Data were read by each rank itself: a file that differs is found here, before anything is written.
@@ -260,7 +264,6 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(open_device(t));
     HS_TRY(hs_phase_check_later(t));
     HS_TRY(hs_phase_engine(t));
-    HS_TRY(same_plan(t));
     t->first_step = t->at.step;
     if (t->before && strcmp(t->before->task.metric, t->whole->task.metric) != 0)
         t->at.best_val_loss = -1, t->at.worse = 0; // judged by something else from here on

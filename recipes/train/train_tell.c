@@ -1,5 +1,6 @@
 // train_tell: what a run says of itself - lines for people, JSON lines, metrics.jsonl and event files.
 #include "core/base/log.h"
+#include "data/checkpoint/ckpt_parts.h"
 #include "recipes/program/cli.h"
 #include "recipes/train/trainer.h"
 #include <jansson.h>
@@ -210,7 +211,12 @@ hs_status hs_trainer_tell_profile(hs_trainer *t)
 void hs_trainer_tell_end(hs_trainer *t, const char *png)
 {
     char latest[4096] = "", val[64] = "", time[32];
-    hs_ckpt_resolve(t->run.checkpoints, false, latest, sizeof latest);
+    int64_t step;
+    char name[HS_STEP_NAME];
+    if (hs_pointer_read(t->run.checkpoints, "LATEST", &step)) { // saved by this run: not verified again while other ranks wait
+        hs_step_name(name, step);
+        snprintf(latest, sizeof latest, "%s/%s", t->run.checkpoints, name);
+    }
     if (!isnan(t->val_loss))
         snprintf(val, sizeof val, ", validation loss %.4f", t->val_loss);
     hs_progress_say(&t->progress, "done: %lld step%s, %s of training%s", (long long)t->at.step, hs_plural(t->at.step),
