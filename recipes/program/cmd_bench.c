@@ -241,7 +241,7 @@ const hs_command hs_cmd_bench = {
                 "halfstep bench bulk --sizes 1x32,12x128 --busy\n"
                 "halfstep bench tokenizer --tokenizer models/gpt2 --file book.txt --threads 1\n"
                 "halfstep bench data --model shakespeare-char --steps 400\n"
-                "mpirun -np 2 halfstep bench comm",
+                "mpirun -np 2 --bind-to none halfstep bench comm",
     .notes =
         "train      MFU is the model's FLOPs (6 per parameter and token, and attention) against what the CPU does in registers alone.\n"
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
