@@ -82,7 +82,7 @@ static combine_fn *const table[HS_N_DTYPES][2] = {
     [HS_BF16] = { sum_bf16, max_bf16 }, [HS_I64] = { sum_i64, max_i64 }, [HS_I32] = { sum_i32, max_i32 },
 };
 
-bool hs_combines(hs_dtype d) { return table[d][0] != NULL; }
+bool hs_combines(hs_dtype d, hs_reduce op) { return d < HS_N_DTYPES && (unsigned)op < HS_COUNT(table[d]) && table[d][op]; }
 
 void hs_combine(void *out, const void *const *in, int n_in, int64_t n, hs_dtype d, hs_reduce op)
 {

@@ -404,6 +404,8 @@ static void run_pieces(hs_link *l, const hs_exchange *x)
 void hs_exchange_run(hs_link *l, const hs_exchange *given)
 {
     hs_exchange x = *given;
+    if (x.in && x.root < 0 && !hs_combines(x.dtype, x.op))
+        hs_parallel_end(l->p, HS_INTERNAL, "%s over %s: %s cannot be combined so", hs_call_name(x.kind), l->axis, hs_dtype_name(x.dtype));
     set_blocks(l, &x);
     const bool small = fits_inside(l, &x);
     if (!x.own)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // What each launcher tells its children. SLURM_NTASKS would not do: a batch script sees it too, outside any srun.
@@ -95,43 +96,79 @@ static hs_status join(hs_parallel *p, const struct launcher *by, int n)
 
 // ---- who is where
 
+enum { MOST_CORES = 8192 }; // as many as Linux can be built for
+
 typedef struct introduction {
     char host[HS_HOST_BYTES];
+    char boot[40];    // hosts and containers may have the same name: pids mean the same in one boot and one namespace
+    int64_t pids_are; // inode of the pid namespace
     int64_t pid;
-    cpu_set_t cores;
+    uint64_t cores[MOST_CORES / 64];
 } introduction;
+
+static void introduce(introduction *i)
+{
+    struct stat ns;
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+    gethostname(i->host, sizeof i->host - 1);
+    if (f) {
+        if (!fgets(i->boot, sizeof i->boot, f))
+            i->boot[0] = 0;
+        fclose(f);
+    }
+    i->pids_are = stat("/proc/self/ns/pid", &ns) == 0 ? (int64_t)ns.st_ino : 0;
+    i->pid = getpid();
+    if (sched_getaffinity(0, sizeof i->cores, (cpu_set_t *)(void *)i->cores) != 0)
+        for (int c = 0; c < hs_cpu_cores() && c < MOST_CORES; c++) // any of them
+            i->cores[c / 64] |= (uint64_t)1 << c % 64;
+}
+
+static bool same_host(const introduction *a, const introduction *b)
+{
+    return strcmp(a->host, b->host) == 0 && strcmp(a->boot, b->boot) == 0;
+}
+
+static int cores_of_both(const introduction *a, const introduction *b)
+{
+    int n = 0;
+    for (int i = 0; i < HS_COUNT(a->cores); i++)
+        n += __builtin_popcountll(a->cores[i] & b->cores[i]);
+    return n;
+}
+
+static void add_cores(introduction *to, const introduction *i)
+{
+    for (int k = 0; k < HS_COUNT(to->cores); k++)
+        to->cores[k] |= i->cores[k];
+}
 
 static hs_status meet(hs_parallel *p)
 {
-    introduction mine = { .pid = getpid() }, *all = calloc((size_t)p->size, sizeof *all);
+    introduction mine = { .pid = 0 }, *all = calloc((size_t)p->size, sizeof *all);
     p->hosts = calloc((size_t)p->size, sizeof *p->hosts);
     p->pids = calloc((size_t)p->size, sizeof *p->pids);
     if (!all || !p->hosts || !p->pids) {
         free(all);
         return HS_FAIL(MEMORY, "no memory for the names of %d ranks", p->size);
     }
-    gethostname(mine.host, sizeof mine.host - 1);
-    sched_getaffinity(0, sizeof mine.cores, &mine.cores);
+    introduce(&mine);
     memcpy(p->host, mine.host, sizeof p->host);
     for (int r = 0; r < p->size; r++) // for a message about who is missing here already
         snprintf(p->hosts[r], HS_HOST_BYTES, "?");
     p->world.c.about = "who is where";
     p->world.c.all_gather(&p->world.c, NULL, &mine, all, sizeof mine, HS_U8);
-    cpu_set_t together;
-    CPU_ZERO(&together);
+    introduction together = { .pid = 0 };
     p->sharing = p->here = 0;
     for (int r = 0; r < p->size; r++) {
-        cpu_set_t both;
         memcpy(p->hosts[r], all[r].host, HS_HOST_BYTES);
-        if (strcmp(all[r].host, mine.host) != 0)
+        if (!same_host(&all[r], &mine))
             continue;
-        p->pids[r] = all[r].pid;
+        p->pids[r] = mine.pids_are && all[r].pids_are == mine.pids_are ? all[r].pid : 0;
         p->here++;
-        CPU_OR(&together, &together, &all[r].cores);
-        CPU_AND(&both, &all[r].cores, &mine.cores);
-        p->sharing += CPU_COUNT(&both) > 0;
+        p->sharing += r == p->rank || cores_of_both(&all[r], &mine) > 0;
+        add_cores(&together, &all[r]);
     }
-    p->together = CPU_COUNT(&together);
+    p->together = cores_of_both(&together, &together);
     p->crowded = p->sharing > p->cores;
     free(all);
     return HS_OK;

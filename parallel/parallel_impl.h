@@ -131,7 +131,7 @@ struct hs_parallel {
     hs_past *ring;        // [HS_RING]
     int64_t n_past;
     struct hs_watch *watch; // NULL: none yet
-    int64_t *pids;          // [size]; of ranks on other hosts 0
+    int64_t *pids;          // [size]; of ranks on other hosts, or in other containers, 0
     hs_queue queue;
 };
 
@@ -145,7 +145,7 @@ void hs_call_text(const hs_hello *h, const char *axis, char *line,
 
 // out[i] = the sum or the largest over in[r][i] in the order of r, at n elements; out may be one of them. Each element is rounded once.
 void hs_combine(void *out, const void *const *in, int n_in, int64_t n, hs_dtype d, hs_reduce op);
-bool hs_combines(hs_dtype d);
+bool hs_combines(hs_dtype d, hs_reduce op); // else hs_exchange_run ends the job
 
 // collectives
 void hs_ranks_comm_init(hs_ranks_comm *c, hs_link *direct, hs_link *started);

@@ -55,24 +55,44 @@ static void pause_for(int ms) { poll(NULL, 0, ms); }
 
 // ---- messages
 
-// A message that stays until it is gone, or the job is: nobody waits for it for long.
-static void tell(hs_parallel *p, int rank, const message *m)
+typedef struct letters { // one message on its way to some ranks
+    message m;
+    hs_wire wire[];
+} letters;
+
+static bool all_through(hs_parallel *p, letters *l)
 {
-    message *copy = malloc(sizeof *copy);
-    hs_wire w = { .busy = 0 };
-    if (!copy)
-        return;
-    *copy = *m;
-    if (p->t->send(HS_CHANNEL_CONTROL, rank, TAG, copy, sizeof *copy, &w) != 0)
-        return;
-    int through = 0;
-    const int64_t began = hs_now_ns();
-    while (!through && ms_since(began) < 100 && p->t->test(&w, &through, NULL, NULL) == 0)
-        if (!through)
-            pause_for(1);
-    if (through)
-        free(copy); // else MPI still reads it
+    bool all = true;
+    for (int r = 0; r < p->size; r++) {
+        int through = 0;
+        if (l->wire[r].busy && (p->t->test(&l->wire[r], &through, NULL, NULL) != 0 || !through))
+            all = false;
+        else
+            l->wire[r].busy = 0;
+    }
+    return all;
 }
+
+// Messages stay until they are gone, or the job is: nobody waits for them for long, nor for one before the next is sent.
+static void tell_ranks(hs_parallel *p, int first, int end, int but, const message *m)
+{
+    letters *l = calloc(1, sizeof *l + (size_t)p->size * sizeof *l->wire);
+    if (!l)
+        return;
+    l->m = *m;
+    for (int r = first; r < end; r++)
+        if (r != but && p->t->send(HS_CHANNEL_CONTROL, r, TAG, &l->m, sizeof l->m, &l->wire[r]) != 0)
+            l->wire[r].busy = 0;
+    const int64_t began = hs_now_ns();
+    bool through = all_through(p, l);
+    for (; !through && ms_since(began) < 100; through = all_through(p, l))
+        pause_for(1);
+    if (through)
+        free(l); // else MPI still reads it
+}
+
+static void tell(hs_parallel *p, int rank, const message *m) { tell_ranks(p, rank, rank + 1, -1, m); }
+static void tell_others(hs_parallel *p, const message *m) { tell_ranks(p, 0, p->size, p->rank, m); }
 
 static bool listen(hs_parallel *p)
 {
@@ -100,9 +120,7 @@ static void __attribute__((noreturn)) end_job(hs_parallel *p, const message *m, 
     else
         snprintf(line, sizeof line, "rank %d (%s): %s", m->rank, p->hosts[m->rank], m->text);
     print_line(line);
-    for (int r = 0; r < p->size; r++)
-        if (r != p->rank)
-            tell(p, r, &ending);
+    tell_others(p, &ending);
     p->t->end(hs_status_exit((hs_status)m->status));
 }
 
@@ -111,13 +129,16 @@ static void conclude(hs_parallel *p)
 {
     hs_watch *w = p->watch;
     const message *first = NULL;
+    pthread_mutex_lock(&w->lock);
     bool same = w->n_failed == p->size;
     for (int i = 0; i < w->n_failed; i++) {
         same = same && strcmp(w->failed[i].text, w->failed[0].text) == 0;
         if (!first && w->failed[i].status != HS_REMOTE) // what followed from another's failure is none
             first = &w->failed[i];
     }
-    end_job(p, first ? first : &w->failed[0], same);
+    const message cause = first ? *first : w->failed[0];
+    pthread_mutex_unlock(&w->lock);
+    end_job(p, &cause, same);
 }
 
 static void take_failure(hs_parallel *p, const message *m)
@@ -227,11 +248,9 @@ static void look_for_overdue(hs_parallel *p)
     if (!w->asked)
         return;
     const message ask = { .kind = ASK, .rank = p->rank };
-    for (int r = 0; r < p->size; r++) {
+    for (int r = 0; r < p->size; r++)
         w->answer[r].kind = FAILED;
-        if (r != p->rank)
-            tell(p, r, &ask);
-    }
+    tell_others(p, &ask);
     answer(p, &w->answer[p->rank]);
 }
 
@@ -356,8 +375,8 @@ static void explain_overdue(hs_parallel *p)
         say_missing(p, &out, l, &at.call, 1e-9 * (double)(w->answer[p->rank].now - at.begun));
         say_silent(p, &out, l);
     }
-    pthread_mutex_unlock(&p->lock);
     say(&out, " (parallel.timeout %g s)", p->timeout);
+    pthread_mutex_unlock(&p->lock);
     w->asked = INT64_MAX; // said
     report(p, chief, HS_REMOTE, out.text);
 }
@@ -398,10 +417,17 @@ static void leave(hs_parallel *p, const message *m)
     w->code = hs_status_exit((hs_status)m->status);
 }
 
+static void __attribute__((noreturn)) end_deaf(hs_parallel *p)
+{
+    message m = { .rank = p->rank, .status = HS_REMOTE };
+    snprintf(m.text, sizeof m.text, "rank %d (%s) cannot listen to the other ranks any more", p->rank, p->hosts[p->rank]);
+    end_job(p, &m, false);
+}
+
 static void hear(hs_parallel *p)
 {
     hs_watch *w = p->watch;
-    for (int through = 0; p->t->test(&w->in_wire, &through, NULL, NULL) == 0 && through; through = 0) {
+    for (int through = 0; w->in_wire.busy && p->t->test(&w->in_wire, &through, NULL, NULL) == 0 && through; through = 0) {
         const message *m = &w->in;
         message mine;
         switch (m->kind) {
@@ -421,8 +447,11 @@ static void hear(hs_parallel *p)
             w->quit = true;
             return; // nothing more is listened for
         }
-        if (!listen(p))
+        if (!listen(p)) {
+            if (!atomic_load(&p->ending))
+                end_deaf(p);
             return;
+        }
     }
 }
 

@@ -22,6 +22,7 @@ static hs_status hear(hs_agreement *a, int rank, hs_status mine)
     report r = { .status = (int32_t)mine };
     if (a->comm->rank == rank)
         snprintf(r.message, sizeof r.message, "%s", hs_error());
+    a->comm->about = "what failed";
     a->comm->broadcast(a->comm, NULL, &r, sizeof r, rank);
     HS_TRY(a->comm->poll(a->comm));
     a->failed = true;
@@ -34,6 +35,7 @@ static hs_status meet(hs_agreement *a, hs_status mine, bool at_work, bool *anybo
 {
     hs_comm *c = a->comm;
     double now[2] = { mine == HS_OK ? 0 : c->size - c->rank, at_work };
+    c->about = "whether all is well";
     c->all_reduce(c, NULL, now, 2, HS_F64, HS_REDUCE_MAX);
     HS_TRY(c->poll(c));
     a->last = hs_now();

@@ -1,6 +1,5 @@
-// comm: the collectives of one rank, and the check that there is only one.
+// comm: the collectives of one rank, and calls that are done at once where a backend starts none.
 #include "core/graph/comm.h"
-#include <stdlib.h>
 #include <string.h>
 
 static void all_reduce(hs_comm *c, hs_lane *l, void *buf, int64_t n, hs_dtype d, hs_reduce op)
@@ -66,25 +65,4 @@ hs_grid hs_grid_absent(hs_comm store[2], int dp, int tp, int rank)
     store[0] = (hs_comm){ .rank = rank / tp, .size = dp, .axis = "dp" };
     store[1] = (hs_comm){ .rank = rank % tp, .size = tp, .axis = "tp" };
     return (hs_grid){ .dp = dp > 1 ? &store[0] : &hs_comm_self_dp, .tp = tp > 1 ? &store[1] : &hs_comm_self_tp };
-}
-
-hs_status hs_grid_check_launch(void)
-{
-    // What each launcher tells its children. SLURM_NTASKS would not do: a batch script sees it too, outside any srun.
-    static const struct {
-        const char *launcher, *size, *rank;
-    } table[] = {
-        { "mpirun (Open MPI)", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK" },
-        { "mpirun (MVAPICH2)", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK" },
-        { "mpirun (PMI: MPICH, Intel MPI)", "PMI_SIZE", "PMI_RANK" },
-        { "srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID" },
-    };
-    for (int i = 0; i < HS_COUNT(table); i++) {
-        const char *size = getenv(table[i].size), *rank = getenv(table[i].rank);
-        if (size && strtol(size, NULL, 10) > 1)
-            return HS_FAIL(UNSUPPORTED,
-                           "started by %s as rank %s of %s (%s=%s), but this build runs in one process: start it without the launcher",
-                           table[i].launcher, rank ? rank : "?", size, table[i].size, size);
-    }
-    return HS_OK;
 }

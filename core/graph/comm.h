@@ -64,8 +64,6 @@ hs_grid hs_grid_self(void);                      // 1 x 1
 // Of a rank of dp x tp that has no peers here, to plan with: its collectives must not be called. store: dp and tp, as long as the grid
 // lives.
 hs_grid hs_grid_absent(hs_comm store[2], int dp, int tp, int rank);
-// Refuses by name when the process was started by mpirun with more than one rank.
-hs_status hs_grid_check_launch(void);
 
 #ifdef __cplusplus
 }

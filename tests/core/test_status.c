@@ -1,4 +1,4 @@
-// Errors: one line, the lowest one wins, frames in order, one record per thread. And who may be launched how, and the log.
+// Errors: one line, the lowest one wins, frames in order, one record per thread. And the log, and the collectives of one rank.
 #include "core/base/log.h"
 #include "core/base/status.h"
 #include "core/graph/comm.h"
@@ -119,23 +119,6 @@ static void test_log(void **state)
     hs_log_set(HS_LOG_INFO, NULL, NULL);
 }
 
-static void test_launch(void **state)
-{
-    (void)state;
-    static const char *const names[] = { "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS" };
-    for (int i = 0; i < HS_COUNT(names); i++)
-        unsetenv(names[i]);
-    assert_int_equal(hs_grid_check_launch(), HS_OK);
-    for (int i = 0; i < HS_COUNT(names); i++) {
-        setenv(names[i], "1", 1); // mpirun -np 1 is one process like any other
-        assert_int_equal(hs_grid_check_launch(), HS_OK);
-        setenv(names[i], "4", 1);
-        assert_int_equal(hs_grid_check_launch(), HS_UNSUPPORTED);
-        assert_non_null(strstr(hs_error(), names[i]));
-        unsetenv(names[i]);
-    }
-}
-
 static void test_comm_self(void **state)
 {
     (void)state;
@@ -154,8 +137,9 @@ static void test_comm_self(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_frames),     cmocka_unit_test(test_one_line), cmocka_unit_test(test_table),
-                                        cmocka_unit_test(test_per_thread), cmocka_unit_test(test_log),      cmocka_unit_test(test_launch),
-                                        cmocka_unit_test(test_comm_self) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_frames),     cmocka_unit_test(test_one_line), cmocka_unit_test(test_table),
+        cmocka_unit_test(test_per_thread), cmocka_unit_test(test_log),      cmocka_unit_test(test_comm_self)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,7 @@
 # Checkpoints by the processes of a job: the bytes of one process, any layout reads them, a rank that is killed in a save leaves a whole one.
 . "$2/tests/support/support_cli.sh"
 program=$(dirname "$1")/tests/ckpt_program
-mpirun=$(command -v mpirun.openmpi || command -v mpirun) || exit 0
-ls "$(dirname "$1")"/recipes/libhalfstep_mpi.so >/dev/null 2>&1 || exit 0 # built without MPI
+. "$2/tests/support/support_mpi.sh"
 export ASAN_OPTIONS=detect_leaks=0
 
 # job RANKS ARGUMENTS...

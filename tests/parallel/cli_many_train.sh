@@ -7,7 +7,7 @@ example=$4
 sed -i '/^exec:/d' tiny.yaml
 options=(tiny.yaml --dtype fp32 --exec.threads=1 --model.dropout=0.1)
 train() { ranks "$1" "$halfstep" pretrain "${options[@]}" "${@:2}"; }
-background=(mpirun --bind-to none -np 2 "$halfstep" pretrain "${options[@]}") # a function would be a shell of its own, with another id
+background=("$mpirun" --bind-to none -np 2 "$halfstep" pretrain "${options[@]}") # a function would be a shell of its own, with another id
 # close A B TOLERANCE: losses of two runs, line by line
 close() {
   paste <(losses "$1/metrics.jsonl") <(losses "$2/metrics.jsonl") |
@@ -77,7 +77,7 @@ ranks 2 "$halfstep" pretrain --help >stdout.txt 2>stderr.txt
 differ() {
   local regex=$1
   shift
-  mpirun --bind-to none "$@" >stdout.txt 2>stderr.txt </dev/null
+  "$mpirun" --bind-to none "$@" >stdout.txt 2>stderr.txt </dev/null
   local code=$?
   [ $code -eq 2 ] || fail "exit code $code, not 2: $regex: $(cat stderr.txt)"
   [ "$(grep -cE "^halfstep: rank 1 \(.*\): .*$regex" stderr.txt)" -eq 1 ] || fail "not once /$regex/: $(grep -v '^-' stderr.txt | head -5)"

@@ -2,8 +2,7 @@
 # Ranks that fail: what is said, once, by whom, and with which exit code the job ends.
 . "$2/tests/support/support_cli.sh"
 ranks=$(dirname "$1")/tests/ranks_program
-mpirun=$(command -v mpirun.openmpi || command -v mpirun) || exit 0
-ls "$(dirname "$1")"/recipes/libhalfstep_mpi.so >/dev/null 2>&1 || exit 0 # built without MPI
+. "$2/tests/support/support_mpi.sh"
 export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=ignore_noninstrumented_modules=1 # what MPI leaves behind is none of ours
 
 # ends CODE REGEX RANKS MODE...: the exit code of mpirun, and the one line that is ours.
@@ -53,6 +52,10 @@ done
 expect 0 '' env PMI_SIZE=2 PMI_RANK=0 "$halfstep" --version
 expect 0 '' env PMI_SIZE=2 PMI_RANK=0 "$halfstep" pretrain --help
 grep -q '^Examples' stdout.txt || fail "no help of ranks apart"
+for launched in 'mpirun .MVAPICH2.:MV2_COMM_WORLD_SIZE=2 MV2_COMM_WORLD_RANK=1' 'srun:SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=1'; do
+  # shellcheck disable=SC2086
+  expect 2 "^halfstep: rank 1 .*: started by ${launched%%:*} as one of 2 ranks" env ${launched#*:} "$halfstep" pretrain tiny.yaml --out no
+done
 expect 2 'bench comm measures what ranks do together: mpirun -np 2' "$halfstep" bench comm
 expect 0 '' "${run[@]}" pretrain tiny.yaml --out traced --train.steps=6 --exec.threads=1 --profile trace.json --quiet
 for rank in 0 1; do

@@ -27,7 +27,7 @@ for ((i = 0; i < runs; i++)); do
   random 2
   rank=$random
   random 30
-  mpirun --bind-to none -np 2 "$halfstep" pretrain "${options[@]}" --out cut --json >events.txt 2>stderr.txt &
+  "$mpirun" --bind-to none -np 2 "$halfstep" pretrain "${options[@]}" --out cut --json >events.txt 2>stderr.txt &
   pid=$!
   until ! kill -0 $pid 2>/dev/null || grep -q "\"step\":$step," events.txt 2>/dev/null; do :; done
   sleep 0.00$random
