@@ -186,7 +186,7 @@ size_t hs_params_count(const hs_params *ps)
 {
     size_t n = 0;
     for (int i = 0; i < ps->n_params; i++)
-        n += (size_t)(ps->param[i]->logical[0] * columns(ps->param[i]->logical, ps->param[i]->n_dims));
+        n += (size_t)hs_param_elements(ps->param[i]);
     return n;
 }
 

@@ -237,6 +237,7 @@ typedef struct hs_param_slice {
 int hs_param_slices(const hs_param *p, int tp_rank, int part, size_t first, size_t n, hs_param_slice out[3]);
 int64_t hs_param_part_rows(const hs_param *p); // of the whole model's tensor
 int64_t hs_param_cols(const hs_param *p);      // all dimensions but the first
+static inline int64_t hs_param_elements(const hs_param *p) { return p->logical[0] * hs_param_cols(p); } // all parts of the whole model
 
 // Which stored elements of p are to be given values for the slab: those it has here, or of values that are a shard beside a low copy all
 // of them: the copy is whole.

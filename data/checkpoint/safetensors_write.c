@@ -182,11 +182,9 @@ hs_status hs_st_source_values(const hs_st_source *s, float *dst)
 {
     const hs_param *p = s->param;
     const int pieces = s->part > 0 ? p->parts : 1;
-    int64_t all = 1;
     if (s->values == NULL)
         return HS_FAIL(INTERNAL, "tensor \"%s\" is not read out of parameters", s->t.name);
-    for (int i = 0; i < p->n_dims; i++)
-        all *= p->logical[i];
+    const int64_t all = hs_param_elements(p);
     float *whole = malloc((size_t)(all > 0 ? all : 1) * sizeof *whole);
     if (whole == NULL)
         return HS_FAIL(MEMORY, "no memory for %lld numbers of \"%s\"", (long long)all, p->name);

@@ -3,11 +3,9 @@
 #include <math.h>
 #include <stddef.h>
 
-#define PF_DAY 8.64e19 // FLOPs
-
 // ---- Kaplan et al. 2020
-static double kaplan_best(double flops) { return 1.3e9 * pow(flops / PF_DAY, 0.73); }
-static double kaplan_best_loss(double flops) { return pow(3.1e8 / (flops / PF_DAY), 0.050); }
+static double kaplan_best(double flops) { return 1.3e9 * pow(flops / HS_PF_DAY, 0.73); }
+static double kaplan_best_loss(double flops) { return pow(3.1e8 / (flops / HS_PF_DAY), 0.050); }
 static double kaplan_loss(double n, double d) { return pow(pow(6.4e13 / n, 0.076 / 0.103) + 1.8e13 / d, 0.103); }
 
 // ---- L = E + A / N^a + B / D^b, least for a given N D

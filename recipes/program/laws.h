@@ -3,6 +3,8 @@
 #ifndef HS_RECIPES_LAWS_H
 #define HS_RECIPES_LAWS_H
 
+#define HS_PF_DAY 8.64e19 // FLOPs
+
 typedef struct hs_law {
     const char *name, *formula, *source;
     const char *counts; // which parameters N has

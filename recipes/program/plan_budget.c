@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PF_DAY 8.64e19 // FLOPs
-
 hs_status hs_spend_parse(hs_spend *out, const char *text)
 {
     char *end;
@@ -42,10 +40,7 @@ static hs_status size_of(const hs_config *c, hs_device *dev, size *out)
     out->all = out->inner = (double)hs_params_count(e->params);
     for (int i = 0; i < e->params->n_params; i++) {
         const hs_param *p = e->params->param[i];
-        double n = p->role == HS_EMBED;
-        for (int d = 0; d < p->n_dims; d++)
-            n *= (double)p->logical[d];
-        out->inner -= n;
+        out->inner -= p->role == HS_EMBED ? (double)hs_param_elements(p) : 0;
     }
     hs_engine_free(e);
     return HS_OK;
@@ -169,7 +164,7 @@ hs_status hs_spend_show(const hs_cli *cli, const hs_config *c, const hs_policy *
                                 "flops_per_second", hs_line_real(rate * devices), "devices", devices, "laws", laws_json(&q)));
         return HS_OK;
     }
-    printf("budget       %.4g FLOPs, %.4g PF-days", q.flops, q.flops / PF_DAY);
+    printf("budget       %.4g FLOPs, %.4g PF-days", q.flops, q.flops / HS_PF_DAY);
     if (spend->hours)
         printf(": %.4g hours of %d device%s at %.4g TFLOP/s each", spend->hours, devices, hs_plural(devices), rate / 1e12);
     printf("\n\n");

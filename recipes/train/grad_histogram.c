@@ -1,6 +1,5 @@
 // grad_histogram: one row for each scope - a parameter's name without its last component.
 #include "recipes/train/grad_histogram.h"
-#include "core/graph/divide.h"
 #include "data/report/exponents.h"
 #include "data/report/metrics.h"
 #include <errno.h>
@@ -38,30 +37,14 @@ static hs_status rows_alloc(rows *all, const hs_params *ps)
     return all->row && all->stored && all->logical ? HS_OK : HS_FAIL(MEMORY, "no memory for a gradient of %zu elements", most);
 }
 
-// Of a rank that keeps a share, or has the sum of one alone.
-static void read_share(rows *all, const hs_params *ps, const hs_param *p)
-{
-    size_t first, n, at, has;
-    hs_param_share(ps, p, ps->shares->rank, &first, &n);
-    hs_slab_range(ps->grad, p, &at, &has);
-    if (!n)
-        return;
-    hs_params_read(ps, ps->grad, p, all->stored);
-    hs_exponents_add(row_of(all, p->name), (const float *)all->stored + (first - at), (int64_t)n);
-}
-
 static void read_gradients(rows *all, const hs_run *run, const hs_params *ps)
 {
     const bool *made = hs_run_made(run);
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        if (made[i] && ps->shares)
-            read_share(all, ps, p);
-        if (!made[i] || ps->shares || !hs_slab_has(ps->grad, p))
+        if (!made[i] || !hs_slab_has(ps->grad, p))
             continue;
-        int64_t n = 1;
-        for (int d = 0; d < p->n_dims; d++)
-            n *= p->logical[d];
+        const int64_t n = hs_param_elements(p);
         const bool whole = ps->tp_size == 1;
         hs_params_read(ps, ps->grad, p, all->stored);
         if (whole)

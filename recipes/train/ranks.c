@@ -1,11 +1,11 @@
 // ranks: settings, builds, plans and data travel as text, so that a difference can be shown.
 #include "recipes/train/ranks.h"
 #include "core/base/log.h"
+#include "core/base/threads.h"
 #include "core/graph/agree.h"
 #include "data/base/file.h"
 #include "recipes/hs_git.h"
 #include <dlfcn.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -75,8 +75,7 @@ static hs_status beside(job *j, hs_agreement *a)
 {
     pthread_t thread;
     struct timespec until;
-    if (pthread_create(&thread, NULL, do_job, j) != 0)
-        return HS_FAIL(SYSTEM, "cannot start a thread");
+    HS_TRY(hs_thread_start(&thread, do_job, j, "the thread that works while other ranks are met"));
     do {
         hs_agree_tick(a); // of others' failures hs_agree_end says
         clock_gettime(CLOCK_REALTIME, &until);

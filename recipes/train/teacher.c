@@ -320,14 +320,6 @@ static bool fits(const hs_param *a, const hs_param *b)
     return a->n_dims == b->n_dims && memcmp(a->logical, b->logical, (size_t)a->n_dims * sizeof *a->logical) == 0;
 }
 
-static int64_t elements(const hs_param *p)
-{
-    int64_t n = 1;
-    for (int i = 0; i < p->n_dims; i++)
-        n *= p->logical[i];
-    return n;
-}
-
 static hs_status check_shapes(const hs_teacher *t, const hs_config *c, const hs_params *student, int64_t *most)
 {
     *most = 0;
@@ -336,8 +328,8 @@ static hs_status check_shapes(const hs_teacher *t, const hs_config *c, const hs_
         if (from && !fits(p, from))
             return HS_FAIL(USAGE, "distill.layers: %s of the student has another shape than %s of distill.teacher %s", p->name, from->name,
                            c->distill.teacher);
-        *most = elements(p) > *most ? elements(p) : *most;
-        *most = from && elements(from) > *most ? elements(from) : *most;
+        *most = hs_param_elements(p) > *most ? hs_param_elements(p) : *most;
+        *most = from && hs_param_elements(from) > *most ? hs_param_elements(from) : *most;
     }
     return HS_OK;
 }
@@ -347,7 +339,7 @@ static hs_status copy(const hs_teacher *t, hs_params *student, const hs_param *p
 {
     hs_params_export(student, student->master, p, own);
     HS_TRY(hs_params_values(t->model->params, from, buf));
-    const int64_t n = elements(p) < elements(from) ? elements(p) : elements(from);
+    const int64_t n = hs_param_elements(p) < hs_param_elements(from) ? hs_param_elements(p) : hs_param_elements(from);
     memcpy(own, buf, (size_t)n * sizeof *own);
     return hs_params_import(student, student->master, p, own);
 }

@@ -100,18 +100,10 @@ static int64_t place_of(float v) // among all floats, in order
     return bits < 0 ? -(int64_t)(bits & INT32_MAX) : bits;
 }
 
-static int64_t elements(const hs_param *p)
-{
-    int64_t n = 1;
-    for (int d = 0; d < p->n_dims; d++)
-        n *= p->logical[d];
-    return n;
-}
-
 // Of what this rank has of it against all of it.
 static hs_status compare(const hs_params *ps, const hs_param *p, const hs_params *whole_ps, const hs_param *whole, difference *d)
 {
-    const int64_t n = elements(whole);
+    const int64_t n = hs_param_elements(whole);
     float *own = malloc((size_t)n * sizeof *own), *all = malloc((size_t)n * sizeof *all);
     if (!own || !all) {
         free(own), free(all);

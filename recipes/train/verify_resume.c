@@ -30,7 +30,9 @@ static hs_status train(const hs_verify_opts *o, const char *name, const char *re
 
 static void step_dir(const hs_verify_opts *o, const char *run, int64_t step, char *buf, size_t size)
 {
-    snprintf(buf, size, "%s/%s/checkpoints/step-%08lld", o->out, run, (long long)step);
+    char name[HS_STEP_NAME];
+    hs_step_name(name, step);
+    snprintf(buf, size, "%s/%s/checkpoints/%s", o->out, run, name);
 }
 
 // One file of both: how many bytes differ, as a row.
