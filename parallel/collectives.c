@@ -102,10 +102,20 @@ static void *carry_out(void *arg)
         q->first = t->next;
         t->comm->under_way--;
         pthread_cond_broadcast(&q->done);
-        free(t);
+        t->next = q->spare, q->spare = t;
     }
     pthread_mutex_unlock(&q->lock);
     return NULL;
+}
+
+// One that is over, if there is one: a step's calls take no memory that those of the step before did not.
+static hs_task *take_task(hs_queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    hs_task *t = q->spare;
+    q->spare = t ? t->next : NULL;
+    pthread_mutex_unlock(&q->lock);
+    return t ? t : malloc(sizeof *t);
 }
 
 static void start(hs_comm *c, hs_lane *l, const hs_collective *what)
@@ -114,7 +124,7 @@ static void start(hs_comm *c, hs_lane *l, const hs_collective *what)
     hs_ranks_comm *r = c->impl;
     hs_parallel *p = r->direct->p;
     hs_queue *q = &p->queue;
-    hs_task *t = malloc(sizeof *t);
+    hs_task *t = take_task(q);
     if (!t)
         hs_parallel_end(p, HS_MEMORY, "no memory for a call to be started over %s", c->axis);
     const bool reduce = what->kind == HS_REDUCE_PARTS;
@@ -173,6 +183,10 @@ void hs_queue_close(hs_parallel *p)
     pthread_cond_destroy(&q->come);
     pthread_cond_destroy(&q->done);
     pthread_mutex_destroy(&q->lock);
+    for (hs_task *t; (t = q->spare);) {
+        q->spare = t->next;
+        free(t);
+    }
     q->running = false;
 }
 

@@ -109,8 +109,8 @@ typedef struct hs_queue { // of started calls of all comms, done one after the o
     bool running, quit;
     pthread_mutex_t lock;
     pthread_cond_t come, done;
-    hs_task *first, *last;
-    atomic_int waiting; // threads that wait for it: it need not give way to them
+    hs_task *first, *last, *spare; // spare: that are over
+    atomic_int waiting;            // threads that wait for it: it need not give way to them
 } hs_queue;
 
 struct hs_parallel {

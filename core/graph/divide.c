@@ -157,24 +157,42 @@ static bool whole_in(const hs_params *ps, const hs_slab *s, int i)
 
 static size_t element(const hs_slab *s, int i) { return s->place[i].offset / hs_dtype_bytes(s->spec.dtype); }
 
-bool hs_share_run_next(const hs_params *ps, const hs_slab *s, int from, hs_share_run *out)
+static size_t end_of(const hs_slab *s, const hs_param *p)
 {
-    while (from < ps->n_params && !whole_in(ps, s, from))
+    size_t first, n;
+    hs_slab_range(s, p, &first, &n);
+    return element(s, p->id) + n;
+}
+
+bool hs_slab_run_next(const hs_params *ps, const hs_slab *s, int from, hs_run_takes *takes, const void *user, hs_share_run *out)
+{
+    while (from < ps->n_params && !takes(user, from))
         from++;
     if (from == ps->n_params)
         return false;
     const int group = hs_param_group(ps, ps->param[from]);
-    size_t end = element(s, from) + ps->param[from]->n;
+    size_t end = end_of(s, ps->param[from]);
     *out = (hs_share_run){ .first = from, .last = from, .at = element(s, from) };
     for (int i = from + 1; i < ps->n_params; i++) {
-        if (!whole_in(ps, s, i))
+        if (!takes(user, i))
             continue;
-        if (hs_param_group(ps, ps->param[i]) != group || element(s, i) - end >= HS_SLAB_ALIGN)
+        if (hs_param_group(ps, ps->param[i]) != group || element(s, i) < end || element(s, i) - end >= HS_SLAB_ALIGN)
             break;
-        out->last = i, end = element(s, i) + ps->param[i]->n;
+        out->last = i, end = end_of(s, ps->param[i]);
     }
     out->n = (int64_t)(end - out->at);
     return true;
+}
+
+typedef struct whole {
+    const hs_params *ps;
+    const hs_slab *s;
+} whole;
+static bool takes_whole(const void *user, int i) { return whole_in(((const whole *)user)->ps, ((const whole *)user)->s, i); }
+
+bool hs_share_run_next(const hs_params *ps, const hs_slab *s, int from, hs_share_run *out)
+{
+    return hs_slab_run_next(ps, s, from, takes_whole, &(whole){ ps, s }, out);
 }
 
 void hs_share_parts(const hs_params *ps, const hs_slab *s, const hs_share_run *run, int64_t *parts)

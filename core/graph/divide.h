@@ -50,13 +50,15 @@ static inline int hs_param_group(const hs_params *ps, const hs_param *p) { retur
 void hs_param_share(const hs_params *ps, const hs_param *p, int r, size_t *first, size_t *n);
 int hs_chunk_rank(const hs_params *ps, const hs_chunk *c); // whose share it is of; 0 where nothing is divided
 
-// Neighbours in a slab, of one group, that every rank has whole there.
+// Neighbours in a slab, of one group: those that every rank has whole there, or those that somebody takes.
 typedef struct hs_share_run {
-    int first, last; // ids; those between that are not of the group or not whole do not count
+    int first, last; // ids; those between that are not of the group or not taken do not count
     size_t at;       // elements from the front of the slab
     int64_t n;       // elements, with what is between two
 } hs_share_run;
 // The first run that begins at parameter `from` or behind it; false: there is none.
+typedef bool hs_run_takes(const void *user, int param);
+bool hs_slab_run_next(const hs_params *ps, const hs_slab *s, int from, hs_run_takes *takes, const void *user, hs_share_run *out); // of any
 bool hs_share_run_next(const hs_params *ps, const hs_slab *s, int from, hs_share_run *out);
 // How many elements of the run each rank has, in order ([size], of hs_collective). s NULL: of a run that lies as in a slab which has all of
 // what is trained.

@@ -326,42 +326,22 @@ static hs_status find_first(hs_run *r, const hs_bound *b, bool *first)
 
 static bool only_others_made(const hs_run *r, const hs_bound *b, int param) { return r->written[param] && !b->writes[param]; }
 
-static hs_thunk on_dp(const hs_run *r, hs_kernel *fn, const char *name)
-{
-    return (hs_thunk){ .fn = fn,
-                       .args = { .comm = r->model->grid.dp, .step = r->blocks.bound_in, .state = r->blocks.bound_state },
-                       .name = name,
-                       .backward = true,
-                       .sync = true,
-                       .part = HS_PART_SOLO };
-}
+typedef struct others {
+    const hs_run *r;
+    const hs_bound *b;
+} others;
+static bool takes_others(const void *user, int i) { return only_others_made(((const others *)user)->r, ((const others *)user)->b, i); }
 
 // Neighbours in the gradient slab whose gradients only other plans of the step have made, from `from` on and of one group.
 static bool others_run(const hs_run *r, const hs_bound *b, int from, hs_share_run *out)
 {
     const hs_params *ps = r->model->params;
-    while (from < ps->n_params && !only_others_made(r, b, from))
-        from++;
-    if (from == ps->n_params)
-        return false;
-    const float *first = (const float *)hs_slab_bound(ps->grad, ps->param[from]), *end = first + ps->param[from]->n;
-    *out = (hs_share_run){ .first = from, .last = from, .at = ps->grad->place[from].offset / sizeof *first };
-    for (int i = from + 1; i < ps->n_params; i++) {
-        const float *at = only_others_made(r, b, i) ? (const float *)hs_slab_bound(ps->grad, ps->param[i]) : NULL;
-        if (!at)
-            continue;
-        if (at < end || at - end >= HS_SLAB_ALIGN || hs_param_group(ps, ps->param[i]) != hs_param_group(ps, ps->param[from]))
-            break;
-        out->last = i, end = at + ps->param[i]->n;
-    }
-    out->n = end - first;
-    return true;
+    return hs_slab_run_next(ps, ps->grad, from, takes_others, &(others){ r, b }, out);
 }
 
 // The last micro-step of a step reduces what its plan makes; what only other plans of the step made is reduced here, neighbours together.
 static hs_status reduce_others(hs_run *r, const hs_bound *b)
 {
-    static const hs_move sum = { .kind = HS_ALL_REDUCE };
     const hs_params *ps = r->model->params;
     hs_segment *s = &r->reduction;
     hs_share_run run = { .last = -1 };
@@ -372,19 +352,15 @@ static hs_status reduce_others(hs_run *r, const hs_bound *b)
     HS_TRY(hs_run_wait(r)); // the last step's reductions may still be queued
     s->n = 0;
     do {
-        hs_thunk *t = &s->thunk[s->n];
-        *t = on_dp(r, r->device->core->begin, ps->shares ? "gradient reduce-scatter" : "gradient all-reduce");
-        t->args.attr = &sum;
-        t->args.out[0] = (hs_ref){ .p = hs_slab_bound(ps->grad, ps->param[run.first]), .rows = run.n, .cols = 1, .dtype = HS_F32 };
-        if (ps->shares) {
+        hs_move *m = ps->shares ? &r->move[s->n] : NULL;
+        if (m) {
             int64_t *parts = r->parts + (size_t)s->n * (size_t)ps->shares->size;
             hs_share_parts(ps, ps->grad, &run, parts);
-            r->move[s->n] = (hs_move){ HS_REDUCE_PARTS, parts };
-            t->args.attr = &r->move[s->n];
+            *m = (hs_move){ HS_REDUCE_PARTS, parts };
         }
-        s->n++;
+        s->thunk[s->n++] = hs_run_begin_move(r, r->model->grid.dp, m ? "gradient reduce-scatter" : "gradient all-reduce", &run, m);
     } while (others_run(r, b, run.last + 1, &run));
-    s->thunk[s->n++] = on_dp(r, r->device->core->finish, "gradients finish");
+    s->thunk[s->n++] = hs_run_on(r, r->model->grid.dp, r->device->core->finish, "gradients finish");
     return submit(r, s);
 }
 
@@ -442,7 +418,7 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", update->n);
     if (several) // what is on record are losses of the global batch
-        t[n++] = on_dp(r, r->device->core->loss_total, "loss total");
+        t[n++] = hs_run_on(r, r->model->grid.dp, r->device->core->loss_total, "loss total");
     memcpy(t + n, update->thunk, (size_t)own * sizeof *t);
     n += own;
     t[n++] = (hs_thunk){

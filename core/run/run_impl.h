@@ -57,6 +57,28 @@ static inline bool hs_run_is_bound(const hs_run *r, int plan) { return plan >= 0
 
 void hs_run_note_use(hs_run *r, hs_bound *b); // the lane is done with the slot of its inputs up to here
 
+// A thunk of its own: of what this run asks the ranks of comm for.
+static inline hs_thunk hs_run_on(const hs_run *r, hs_comm *comm, hs_kernel *fn, const char *name)
+{
+    return (hs_thunk){ .fn = fn,
+                       .args = { .comm = comm, .step = r->blocks.bound_in, .state = r->blocks.bound_state },
+                       .name = name,
+                       .backward = true,
+                       .sync = true,
+                       .part = HS_PART_SOLO };
+}
+
+// One that begins a sum, or (m) another move, over a run of the gradient slab.
+static inline hs_thunk hs_run_begin_move(const hs_run *r, hs_comm *comm, const char *name, const hs_share_run *run, const hs_move *m)
+{
+    static const hs_move sum = { .kind = HS_ALL_REDUCE };
+    const hs_params *ps = r->model->params;
+    hs_thunk t = hs_run_on(r, comm, r->device->core->begin, name);
+    t.args.attr = m ? m : &sum;
+    t.args.out[0] = (hs_ref){ .p = hs_slab_bound(ps->grad, ps->param[run->first]), .rows = run->n, .cols = 1, .dtype = HS_F32 };
+    return t;
+}
+
 // run_tp.c
 void hs_run_count_share(hs_run *r);                           // of the tokens in the step block
 hs_status hs_run_tp_sums(hs_run *r, const hs_segment **sums); // what comes in front of an update; NULL: nothing

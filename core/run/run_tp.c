@@ -1,5 +1,6 @@
 // run_tp: tokens that tensor-parallel ranks divide between the products - how many of them this rank has in a submission - and gradients
 // that are parts of a sum over the ranks, added up in front of an update.
+#include "core/graph/divide.h"
 #include "core/run/run_impl.h"
 #include <stdlib.h>
 
@@ -12,6 +13,8 @@ void hs_run_count_share(hs_run *r)
 
 static bool is_part(const hs_params *ps, int i) { return ps->param[i]->grad_of == HS_GRAD_PART && hs_slab_has(ps->grad, ps->param[i]); }
 
+static bool takes_part(const void *ps, int i) { return is_part(ps, i); }
+
 static int count(const hs_params *ps)
 {
     int n = 0;
@@ -20,40 +23,16 @@ static int count(const hs_params *ps)
     return n;
 }
 
-static hs_thunk on_tp(const hs_run *r, hs_kernel *fn, const char *name)
-{
-    return (hs_thunk){ .fn = fn,
-                       .args = { .comm = r->model->grid.tp, .step = r->blocks.bound_in, .state = r->blocks.bound_state },
-                       .name = name,
-                       .backward = true,
-                       .sync = true,
-                       .part = HS_PART_SOLO };
-}
-
 // All are begun before one is waited for. Neighbours go in one call, with the padding between them.
 static void build(hs_run *r)
 {
-    static const hs_move sum = { .kind = HS_ALL_REDUCE };
     const hs_params *ps = r->model->params;
     hs_segment *s = &r->tp_sums;
-    float *first = NULL, *end = NULL;
-    int last = -2;
+    hs_share_run run = { .last = -1 };
     s->n = 0;
-    for (int i = 0; i < ps->n_params; i++) {
-        size_t begins, n;
-        if (!is_part(ps, i))
-            continue;
-        hs_slab_range(ps->grad, ps->param[i], &begins, &n);
-        float *at = (float *)hs_slab_bound(ps->grad, ps->param[i]);
-        if (i != last + 1 || at < end || at - end >= HS_SLAB_ALIGN) {
-            first = at;
-            s->thunk[s->n] = on_tp(r, r->device->core->begin, "gradient sum over tp");
-            s->thunk[s->n++].args.attr = &sum;
-        }
-        end = at + n, last = i;
-        s->thunk[s->n - 1].args.out[0] = (hs_ref){ .p = (char *)first, .rows = end - first, .cols = 1, .dtype = HS_F32 };
-    }
-    s->thunk[s->n++] = on_tp(r, r->device->core->finish, "gradient sums finish");
+    while (hs_slab_run_next(ps, ps->grad, run.last + 1, takes_part, ps, &run))
+        s->thunk[s->n++] = hs_run_begin_move(r, r->model->grid.tp, "gradient sum over tp", &run, NULL);
+    s->thunk[s->n++] = hs_run_on(r, r->model->grid.tp, r->device->core->finish, "gradient sums finish");
 }
 
 hs_status hs_run_tp_sums(hs_run *r, const hs_segment **out)
