@@ -6,6 +6,7 @@
 // behind it read. One call moves all of it.
 
 #include "ops/ops.h"
+#include "ops/tp/tp_alone.h"
 #include "ops/tp/tp_rows.h"
 
 enum { X };
@@ -19,17 +20,9 @@ static const char *shape(hs_node *n)
     return NULL;
 }
 
-static hs_cost cost(const hs_node *n, bool backward) { return (hs_cost){ .bytes = hs_traffic(n, backward) }; }
-
 static hs_op_moves moves(const hs_node *n, bool backward)
 {
     return backward ? (hs_op_moves){ HS_ALL_REDUCE, (double)hs_tensor_bytes(n->in[X]), 1 } : (hs_op_moves){ 0 };
-}
-
-static void reference(const hs_args *a) // of one rank: the others' gradients are no derivative of this y
-{
-    const int64_t n = hs_ref_rows(a, &a->in[X]) * a->in[X].cols;
-    memcpy(hs_f64_out(a, Y), hs_f64(a, X), (size_t)n * sizeof(double));
 }
 
 static void forward(const hs_args *a, hs_lane *lane)
@@ -79,9 +72,9 @@ HS_OP(tp_copy) = {
     .in = { [X] = { "x", HS_AMP_LOW, 0 } },
     .out = { [Y] = { "y", HS_AMP_LOW, HS_MAY_OVERWRITE_0 } },
     .shape = shape,
-    .cost = cost,
+    .cost = tp_pass_cost,
     .moves = moves,
-    .ref = reference,
+    .ref = tp_alone,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .scratch = scratch },

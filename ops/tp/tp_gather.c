@@ -7,6 +7,7 @@
 #include "core/cpu/rows.h"
 #include "core/graph/comm.h"
 #include "ops/attrs.h"
+#include "ops/tp/tp_alone.h"
 
 enum { X };
 enum { Y, PARTS }; // PARTS: [ranks * rows, width of x], as they arrive
@@ -24,17 +25,9 @@ static const char *shape(hs_node *n)
     return NULL;
 }
 
-static hs_cost cost(const hs_node *n, bool backward) { return (hs_cost){ .bytes = hs_traffic(n, backward) }; }
-
 static hs_op_moves moves(const hs_node *n, bool backward)
 {
     return backward ? (hs_op_moves){ 0 } : (hs_op_moves){ HS_GATHER_PARTS, (double)hs_tensor_bytes(n->out[Y]), 1 };
-}
-
-static void reference(const hs_args *a) // of one rank
-{
-    const int64_t n = hs_ref_rows(a, &a->in[X]) * a->in[X].cols;
-    memcpy(hs_f64_out(a, Y), hs_f64(a, X), (size_t)n * sizeof(double));
 }
 
 static void forward(const hs_args *a, hs_lane *lane)
@@ -81,9 +74,9 @@ HS_OP(tp_gather) = {
     .in = { [X] = { "x", HS_AMP_KEEP, 0 } },
     .out = { [Y] = { "y", HS_AMP_KEEP, 0 }, [PARTS] = { "parts", HS_AMP_KEEP, HS_SAVED | HS_SCRATCH } },
     .shape = shape,
-    .cost = cost,
+    .cost = tp_pass_cost,
     .moves = moves,
-    .ref = reference,
+    .ref = tp_alone,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .cpu = { forward, backward, HS_PART_SOLO, HS_PART_ROWS },

@@ -7,22 +7,15 @@
 // (HS_OP_CHEAP), so that what is kept is a share.
 
 #include "ops/ops.h"
+#include "ops/tp/tp_alone.h"
 #include "ops/tp/tp_rows.h"
 
 enum { X };
 enum { Y };
 
-static hs_cost cost(const hs_node *n, bool backward) { return (hs_cost){ .bytes = hs_traffic(n, backward) }; }
-
 static hs_op_moves moves(const hs_node *n, bool backward)
 {
     return (hs_op_moves){ backward ? HS_REDUCE_PARTS : HS_GATHER_PARTS, (double)hs_tensor_bytes(n->out[Y]), 1 };
-}
-
-static void reference(const hs_args *a) // of one rank
-{
-    const int64_t n = hs_ref_rows(a, &a->in[X]) * a->in[X].cols;
-    memcpy(hs_f64_out(a, Y), hs_f64(a, X), (size_t)n * sizeof(double));
 }
 
 static void forward(const hs_args *a, hs_lane *lane) { tp_gather_parts(a, lane, &a->in[X], &a->out[Y]); }
@@ -56,9 +49,9 @@ HS_OP(tp_gather_rows) = {
     .in = { [X] = { "x", HS_AMP_LOW, HS_BWD_READS } },
     .out = { [Y] = { "y", HS_AMP_LOW, 0 } },
     .shape = tp_whole_shape,
-    .cost = cost,
+    .cost = tp_pass_cost,
     .moves = moves,
-    .ref = reference,
+    .ref = tp_alone,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },

@@ -5,12 +5,11 @@
 // Places, ids: what masks and tables are asked by. Nothing moves, every rank has all of them.
 
 #include "ops/ops.h"
+#include "ops/tp/tp_alone.h"
 #include "ops/tp/tp_rows.h"
 
 enum { X };
 enum { Y };
-
-static hs_cost cost(const hs_node *n, bool backward) { return (hs_cost){ .bytes = hs_traffic(n, backward) }; }
 
 static hs_op_moves moves(const hs_node *n, bool backward)
 {
@@ -48,7 +47,7 @@ HS_OP(tp_own_rows) = {
     .in = { [X] = { "x", HS_AMP_NONE, HS_NO_GRAD } },
     .out = { [Y] = { "y", HS_AMP_NONE, 0 } },
     .shape = tp_own_shape,
-    .cost = cost,
+    .cost = tp_pass_cost,
     .moves = moves,
     .ref = reference,
     .cases = cases,

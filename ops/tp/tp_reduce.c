@@ -8,6 +8,7 @@
 #include "core/cpu/rows.h"
 #include "core/graph/comm.h"
 #include "ops/ops.h"
+#include "ops/tp/tp_alone.h"
 
 enum { X };
 enum { Y };
@@ -25,12 +26,6 @@ static hs_cost cost(const hs_node *n, bool backward) { return backward ? (hs_cos
 static hs_op_moves moves(const hs_node *n, bool backward)
 {
     return backward ? (hs_op_moves){ 0 } : (hs_op_moves){ HS_ALL_REDUCE, (double)hs_tensor_bytes(n->in[X]), 1 };
-}
-
-static void reference(const hs_args *a) // of one rank
-{
-    const int64_t n = hs_ref_rows(a, &a->in[X]) * a->in[X].cols;
-    memcpy(hs_f64_out(a, Y), hs_f64(a, X), (size_t)n * sizeof(double));
 }
 
 static void forward(const hs_args *a, hs_lane *lane)
@@ -58,7 +53,7 @@ HS_OP(tp_reduce) = {
     .shape = shape,
     .cost = cost,
     .moves = moves,
-    .ref = reference,
+    .ref = tp_alone,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .cpu = { .fwd = forward, .fwd_part = HS_PART_SOLO },
