@@ -1,33 +1,11 @@
-// dropout: which values are dropped. A decision is a function of its address - seed, site, attempted step, global sample
-// slot, position in the sample, and channel or (head, key) - so a mask is never stored, and it is the same at every layout,
-// packing, accumulation, number of threads and recompute. Header-only, so that every ISA tier compiles its own.
-//
-//   key = mix(mix(seed, site), step)      words = Philox(key; slot, position, index / 8, plane)      16 bits per decision
-//   dropped if bits < round(p * 65536); what is kept is multiplied by 1 / (1 - round(p * 65536) / 65536)
-//
-// plane: 0 for dropout on rows (index = channel), 1 + head inside attention (index = key counted from the sequence's first).
+// dropout: masks of core/graph/drop.h for many values at once. Header-only, so that every ISA tier compiles its own.
 #ifndef HS_CORE_DROPOUT_H
 #define HS_CORE_DROPOUT_H
-#include "core/base/rng.h"
 #include "core/cpu/rows.h"
+#include "core/graph/drop.h"
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
-
-typedef struct hs_drop {
-    uint64_t key;
-    uint32_t threshold; // of 65536
-    float scale;        // what a kept value is multiplied by; 0 where nothing is kept
-} hs_drop;
-
-// 0 <= p < 1; below 2^-17 nothing is dropped.
-static inline hs_drop hs_drop_make(uint64_t seed, uint64_t site, uint64_t step, float p)
-{
-    const uint32_t threshold = (uint32_t)(p * 65536.0f + 0.5f);
-    const float scale = threshold < 65536 ? (float)(1.0 / (1.0 - threshold / 65536.0)) : 0.0f;
-    return (hs_drop){ hs_mix2(hs_mix2(seed, site), step), threshold, scale };
-}
-static inline hs_drop hs_drop_of(const hs_args *a, float p) { return hs_drop_make(a->step->seed, a->site, a->step->step, p); }
 
 #if defined(__AVX512BW__)
 // 32 x 32 -> 64 bit products of 16 lanes; compilers make 64 x 64 products of the plain loop, four times slower.

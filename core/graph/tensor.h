@@ -5,6 +5,7 @@
 #ifndef HS_CORE_TENSOR_H
 #define HS_CORE_TENSOR_H
 #include "core/base/dtype.h"
+#include "core/base/inline.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -44,11 +45,6 @@ typedef uint32_t hs_ext;
 #define HS_EXT_STARTS               HS_EXT(HS_COUNT_SEQS, 1, 1) // the starts of B sequences and the end of the last
 #define HS_EXT_PICKS                HS_EXT(HS_COUNT_PICKS, 1, 0)
 #define HS_EXT_SHARE                HS_EXT(HS_COUNT_SHARE, 1, 0)
-#ifdef __CUDACC__
-#define HS_INLINE static inline __host__ __device__ // also in a CUDA kernel
-#else
-#define HS_INLINE static inline
-#endif
 HS_INLINE int hs_ext_counter(hs_ext e) { return (int)(e & 15); }
 HS_INLINE int64_t hs_ext_plus(hs_ext e) { return e >> 4 & 15; }
 HS_INLINE int64_t hs_ext_unit(hs_ext e) { return e >> 8; }

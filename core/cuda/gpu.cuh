@@ -1,0 +1,231 @@
+// gpu: what a .cu file is written with. The same source is compiled by nvcc and, for tests without a GPU, by the host's compiler with
+// HS_EMULATED and tests/emu/emu.h (-include), which runs a grid block by block on the CPU. So a kernel uses what stands here and in emu.h, and no more:
+//
+//   - no <cooperative_groups.h>, cuda::, CUB, bare asm, <<<>>>, __shared__, file-scope device state, objects with destructors in kernels;
+//   - HS_SHARED and HS_DYN_SHARED at function level, before anything diverges; one __syncthreads or __syncwarp on a line;
+//   - a PTX instruction is one __forceinline__ wrapper here with its emulated body in emu.h; no spinning on other threads or blocks;
+//   - arithmetic in f32 (loads and stores convert); bytes in units of 16 (ld16, st16) where a row allows it;
+//   - no atomics on floats: partial sums lie in scratch and are added in a fixed order by a second launch, so that bits repeat;
+//   - a grid is as large as the capacity; the live rows are the device's to read (live_rows), since a launch may be captured.
+#ifndef HS_CORE_GPU_H
+#define HS_CORE_GPU_H
+#include "core/graph/drop.h"
+#include "core/graph/op.h"
+#include <math.h>
+
+#ifndef HS_EMULATED // else tests/emu/emu.h, which that build includes before this
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+// kernel in parentheses where it is a template: HS_LAUNCH((scale<T, 4>), grid, block, 0, stream, x, y)
+#define HS_UNPACK(...) __VA_ARGS__
+#define HS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
+#define HS_SHARED(type, name, dims) __shared__ type name dims // HS_SHARED(float, tile, [32][33]);
+#define HS_DYN_SHARED(type, name)                                                                                                          \
+    extern __shared__ __align__(128) unsigned char hs_dyn_shared[];                                                                        \
+    type *const name = reinterpret_cast<type *>(hs_dyn_shared)
+#endif
+
+// The stream that a kernel's launches go to (core/cuda/device_cuda.h).
+cudaStream_t gpu_stream(const hs_lane *lane);
+
+// ---- element types
+struct bf16 {
+    uint16_t bits;
+};
+struct f16 {
+    uint16_t bits;
+};
+#ifdef HS_EMULATED
+static inline float to_f(bf16 x) { return hs_bf16_f32(x.bits); }
+static inline float to_f(f16 x) { return hs_f16_f32(x.bits); }
+static inline void from_f(bf16 &y, float x) { y.bits = hs_f32_bf16(x); }
+static inline void from_f(f16 &y, float x) { y.bits = hs_f32_f16(x); }
+#else
+static __device__ __forceinline__ float to_f(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
+static __device__ __forceinline__ float to_f(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
+static __device__ __forceinline__ void from_f(bf16 &y, float x) { y.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
+static __device__ __forceinline__ void from_f(f16 &y, float x) { y.bits = __half_as_ushort(__float2half_rn(x)); }
+#endif
+static __device__ __forceinline__ float to_f(float x) { return x; }
+static __device__ __forceinline__ void from_f(float &y, float x) { y = x; }
+
+// Runs the statement with T as the operand's element type: BY_FLOAT(x->dtype, T, launch<T>(x, y)). Floats of ops are f32, bf16 or f16.
+#define BY_FLOAT(dtype, T, ...)                                                                                                            \
+    do {                                                                                                                                   \
+        if ((dtype) == HS_F32) {                                                                                                           \
+            typedef float T;                                                                                                               \
+            __VA_ARGS__;                                                                                                                   \
+        } else if ((dtype) == HS_BF16) {                                                                                                   \
+            typedef bf16 T;                                                                                                                \
+            __VA_ARGS__;                                                                                                                   \
+        } else {                                                                                                                           \
+            typedef f16 T;                                                                                                                 \
+            __VA_ARGS__;                                                                                                                   \
+        }                                                                                                                                  \
+    } while (0)
+
+// The same of two: where both are low they are alike.
+#define BY_FLOAT2(dtype_t, T, dtype_u, U, ...)                                                                                             \
+    BY_FLOAT(dtype_t, T, if ((dtype_u) == HS_F32) {                                                                                        \
+        typedef float U;                                                                                                                   \
+        __VA_ARGS__;                                                                                                                       \
+    } else if (sizeof(T) == 2) {                                                                                                           \
+        typedef T U;                                                                                                                       \
+        __VA_ARGS__;                                                                                                                       \
+    } else BY_LOW(dtype_u, U, __VA_ARGS__))
+#define BY_LOW(dtype, T, ...)                                                                                                              \
+    if ((dtype) == HS_BF16) {                                                                                                              \
+        typedef bf16 T;                                                                                                                    \
+        __VA_ARGS__;                                                                                                                       \
+    } else {                                                                                                                               \
+        typedef f16 T;                                                                                                                     \
+        __VA_ARGS__;                                                                                                                       \
+    }
+
+// ---- 16 bytes at a time: N elements of T, aligned to their size. N is 1 where a row's width is no multiple.
+template <class T, int N> struct alignas(N * sizeof(T)) pack {
+    T v[N];
+};
+template <class T> constexpr int WIDE = 16 / (int)sizeof(T); // elements of 16 bytes
+
+template <int N, class T> static __device__ __forceinline__ void load_f(const T *p, float (&x)[N])
+{
+    constexpr int W = N < WIDE<T> ? N : WIDE<T>;
+#pragma unroll
+    for (int i = 0; i < N; i += W) {
+        const pack<T, W> v = *reinterpret_cast<const pack<T, W> *>(p + i);
+#pragma unroll
+        for (int k = 0; k < W; k++)
+            x[i + k] = to_f(v.v[k]);
+    }
+}
+template <int N, class T> static __device__ __forceinline__ void store_f(T *p, const float (&x)[N])
+{
+    constexpr int W = N < WIDE<T> ? N : WIDE<T>;
+#pragma unroll
+    for (int i = 0; i < N; i += W) {
+        pack<T, W> v;
+#pragma unroll
+        for (int k = 0; k < W; k++)
+            from_f(v.v[k], x[i + k]);
+        *reinterpret_cast<pack<T, W> *>(p + i) = v;
+    }
+}
+// p[0..N) = x, or += x where add (then in one reading of it)
+template <int N, class T> static __device__ __forceinline__ void put_f(T *p, const float (&x)[N], bool add)
+{
+    float y[N];
+    if (add)
+        load_f<N>(p, y);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        y[i] = add ? y[i] + x[i] : x[i];
+    store_f<N>(p, y);
+}
+
+// ---- operands
+// Cells [i, i + N) of one of any type. A branch that all threads take alike; kernels that live by how many loads are under way are
+// templates over element types and use load_f and store_f.
+template <int N> static __device__ __forceinline__ void get_f(const hs_ref &r, int64_t i, float (&x)[N])
+{
+    if (r.dtype == HS_F32)
+        load_f<N>(reinterpret_cast<const float *>(r.p) + i, x);
+    else if (r.dtype == HS_BF16)
+        load_f<N>(reinterpret_cast<const bf16 *>(r.p) + i, x);
+    else
+        load_f<N>(reinterpret_cast<const f16 *>(r.p) + i, x);
+}
+static __device__ __forceinline__ float get_one(const hs_ref &r, int64_t i)
+{
+    float x[1];
+    get_f<1>(r, i, x);
+    return x[0];
+}
+// = x, or += x where r.add
+template <int N> static __device__ __forceinline__ void set_f(const hs_ref &r, int64_t i, const float (&x)[N])
+{
+    if (r.dtype == HS_F32)
+        put_f<N>(reinterpret_cast<float *>(r.p) + i, x, r.add);
+    else if (r.dtype == HS_BF16)
+        put_f<N>(reinterpret_cast<bf16 *>(r.p) + i, x, r.add);
+    else
+        put_f<N>(reinterpret_cast<f16 *>(r.p) + i, x, r.add);
+}
+static __device__ __forceinline__ void set_one(const hs_ref &r, int64_t i, float x)
+{
+    const float v[1] = { x };
+    set_f<1>(r, i, v);
+}
+static __device__ __forceinline__ int64_t live_rows(const hs_ref &r, const hs_step_in *step) { return hs_ext_rows(r.ext, step->n, r.rows); }
+template <class T> static inline T *cells(const hs_ref &r) { return reinterpret_cast<T *>(r.p); }
+// Whether rows of all these operands can be walked n elements at a time; an absent one can.
+static inline bool rows_by(int n, const hs_ref &r) { return !r.p || (r.cols % n == 0 && (uintptr_t)r.p % 16 == 0); }
+template <class... R> static inline bool rows_by(int n, const hs_ref &r, const R &...more) { return rows_by(n, r) && rows_by(n, more...); }
+static inline int64_t blocks_of(int64_t n, int64_t each) { return (n + each - 1) / each; }
+static inline dim3 grid_of(int64_t n, int64_t each) { return dim3((unsigned)blocks_of(n, each)); } // at most 2^31 - 1 blocks
+
+// The factor of one value under dropout, and of the 8 values of one block of addresses (index 8 b).
+static __device__ __forceinline__ void drop_block(const hs_drop &d, int32_t slot, int32_t position, uint32_t b, uint32_t plane, float (&factor)[8])
+{
+    const hs_u32x4 w = hs_random(d.key, (uint32_t)slot, (uint32_t)position, b, plane);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        factor[i] = ((w.v[i / 2] >> 16 * (i & 1)) & 0xFFFF) < d.threshold ? 0.0f : d.scale;
+}
+static __device__ __forceinline__ float drop_one(const hs_drop &d, int32_t slot, int32_t position, uint32_t index, uint32_t plane)
+{
+    const hs_u32x4 w = hs_random(d.key, (uint32_t)slot, (uint32_t)position, index / 8, plane);
+    return ((w.v[index % 8 / 2] >> 16 * (index & 1)) & 0xFFFF) < d.threshold ? 0.0f : d.scale;
+}
+
+// ---- sums of a warp and of a block: in the same order whatever runs beside them
+enum { WARP = 32 };
+static __device__ __forceinline__ float warp_sum(float v)
+{
+#pragma unroll
+    for (int k = WARP / 2; k > 0; k /= 2)
+        v += __shfl_xor_sync(0xFFFFFFFFu, v, k);
+    return v;
+}
+static __device__ __forceinline__ float warp_max(float v)
+{
+#pragma unroll
+    for (int k = WARP / 2; k > 0; k /= 2)
+        v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, k));
+    return v;
+}
+// Of all threads of a block of WARPS warps, to all of them; `at` is WARPS floats of shared memory that nobody else uses until the next
+// barrier behind it. Every thread calls.
+template <int WARPS> static __device__ __forceinline__ float block_sum(float v, float *at)
+{
+    v = warp_sum(v);
+    if (WARPS == 1)
+        return v;
+    if (threadIdx.x % WARP == 0)
+        at[threadIdx.x / WARP] = v;
+    __syncthreads();
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++)
+        sum += at[w];
+    __syncthreads();
+    return sum;
+}
+template <int WARPS> static __device__ __forceinline__ float block_max(float v, float *at)
+{
+    v = warp_max(v);
+    if (WARPS == 1)
+        return v;
+    if (threadIdx.x % WARP == 0)
+        at[threadIdx.x / WARP] = v;
+    __syncthreads();
+    float most = at[0];
+#pragma unroll
+    for (int w = 1; w < WARPS; w++)
+        most = fmaxf(most, at[w]);
+    __syncthreads();
+    return most;
+}
+
+#endif
