@@ -1,9 +1,9 @@
 // registry: every op of this library in the order of ops.list, the kernel tables of each ISA tier, and the device that runs them.
 #include "core/base/log.h"
 #include "core/cpu/device_cpu.h"
+#include "core/run/plugin.h"
 #include "ops/dense/peak_loops.h"
 #include "ops/ops.h"
-#include <dlfcn.h>
 #include <string.h>
 
 const hs_op *const hs_ops[HS_N_OPS] = {
@@ -97,31 +97,43 @@ static unsigned built_tiers(void)
     return built;
 }
 
-// No plug-in speaks this library's table yet, so what can be said is what is missing.
-static hs_status refuse_cuda(void)
+// ---- devices of plug-ins
+
+static hs_status same_ops(const hs_plugin *p)
 {
-    void *plugin = dlopen("libhalfstep_cuda.so", RTLD_NOW | RTLD_LOCAL), *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-    const bool has_plugin = plugin != NULL, has_driver = driver != NULL;
-    if (plugin)
-        dlclose(plugin);
-    if (driver)
-        dlclose(driver);
-    if (!has_plugin)
-        return HS_FAIL(UNSUPPORTED, "device cuda: the plug-in libhalfstep_cuda.so is not installed%s",
-                       has_driver ? "" : ", and this machine has no NVIDIA driver");
-    if (!has_driver)
-        return HS_FAIL(UNSUPPORTED, "device cuda: this machine has no NVIDIA driver (libcuda.so.1)");
-    return HS_FAIL(UNSUPPORTED, "device cuda: libhalfstep_cuda.so does not belong to this version of the library");
+    if (p->n_ops != HS_N_OPS)
+        return HS_FAIL(UNSUPPORTED, "device %s: its plug-in has %d ops, this library %d", p->name, p->n_ops, HS_N_OPS);
+    for (int i = 0; i < HS_N_OPS; i++)
+        if (strcmp(p->op_names[i], hs_ops[i]->name))
+            return HS_FAIL(UNSUPPORTED, "device %s: op %d of its plug-in is %s, of this library %s", p->name, i, p->op_names[i],
+                           hs_ops[i]->name);
+    return HS_OK;
+}
+
+static hs_status open_plugin(hs_device **out, const char *name, int bulk_size)
+{
+    const hs_plugin *p;
+    HS_TRY(hs_plugin_load(name, &p));
+    HS_TRY(same_ops(p));
+    const hs_device_opts o = { .bulk_size = bulk_size,
+                               .ops = hs_ops,
+                               .n_ops = HS_N_OPS,
+                               .tables = p->tables,
+                               .table_names = p->table_names,
+                               .core = p->core,
+                               .optim = p->optim };
+    HS_TRY(hs_device_open(out, p->backend, &o));
+    return HS_OK;
 }
 
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn)
 {
     *out = NULL;
-    if (name && !strcmp(name, "cuda"))
-        return hs_frame_at(refuse_cuda(), __FILE__, __LINE__);
+    if (name && (!strcmp(name, "cuda") || !strcmp(name, "cuda-emu")))
+        return hs_frame_at(open_plugin(out, name, bulk_size), __FILE__, __LINE__);
     const bool fenced = name && !strcmp(name, "cpu-fenced");
     if (name && strcmp(name, "cpu") && !fenced)
-        return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu and cpu-fenced", name);
+        return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu, cpu-fenced and cuda", name);
     hs_isa tier;
     HS_TRY(hs_isa_choose(isa, built_tiers(), &tier));
     const table_list *list = &lists[tier][onednn];

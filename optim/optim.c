@@ -518,6 +518,7 @@ void hs_optim_free(hs_optim *o)
     free(o->parts);
     free(o->move);
     free(o->first);
+    o->dev->forget(o->dev, o->segment.thunk);
     free(o->segment.thunk);
     free(o);
 }

@@ -57,6 +57,7 @@ static void keep_event(hs_device *d, hs_event *e) { (void)d, (void)e; }
 static void record_nothing(hs_device *d, hs_event *e, hs_lane *lane) { (void)d, (void)e, (void)lane; }
 static void await_nothing(hs_device *d, hs_lane *lane, hs_event *e) { (void)d, (void)lane, (void)e; }
 static void close_nothing(hs_device *d) { (void)d; }
+static void forget_nothing(hs_device *d, const hs_thunk *first) { (void)d, (void)first; }
 
 static void fill_defaults(hs_device *d)
 {
@@ -67,6 +68,7 @@ static void fill_defaults(hs_device *d)
     d->free_bytes = d->free_bytes ? d->free_bytes : unknown_bytes;
     d->copy_async = d->copy_async ? d->copy_async : copy_now;
     d->close = d->close ? d->close : close_nothing;
+    d->forget = d->forget ? d->forget : forget_nothing;
     if (!d->lane_open) {
         d->lane_open = first_lane, d->lane_close = keep_lane;
         d->event_open = no_event, d->event_close = keep_event;

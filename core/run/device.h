@@ -107,6 +107,8 @@ typedef struct hs_device {
 
     hs_status (*submit)(struct hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode); // s stays as it is until wait
     hs_status (*wait)(struct hs_device *d, hs_lane *lane); // for all the lane was given; its errors
+    void (*forget)(struct hs_device *d, const hs_thunk *first); // (optional) no segment out of this table of thunks comes again, and what it
+                                                                // points to goes; all was waited for. Defaults to nothing
     void (*close)(struct hs_device *d);                    // (optional) gives back what the backend opened; defaults to nothing
     bool captures;                                         // (optional) can HS_SUBMIT_GRAPH; defaults to no
 
@@ -126,6 +128,8 @@ typedef struct hs_device_opts {
     int n_ops;
     const hs_kernels *const *const *tables;
     const char *const *table_names;
+    const hs_core_kernels *core;       // of a backend that is a plug-in's (core/run/plugin.h), like the optimizers: the CPU has its own
+    const struct hs_optim_tier *optim;
 } hs_device_opts;
 
 // A backend fills the table; `ops` to `bulk_size` are there already. It fails with USAGE or UNSUPPORTED and the reason, holding nothing.

@@ -205,8 +205,10 @@ void hs_exec_free(hs_exec *e)
     if (!e)
         return;
     for (int i = 0; i < 4; i++)
-        for (int slot = 0; slot < HS_INPUT_SLOTS && e->owned[i]; slot++)
+        for (int slot = 0; slot < HS_INPUT_SLOTS && e->owned[i]; slot++) {
+            e->device->forget(e->device, e->micro[slot][i].thunk);
             free(e->micro[slot][i].thunk);
+        }
     free(e->move);
     free(e->parts);
     free(e->left);

@@ -1,0 +1,494 @@
+// device_cuda: memory, streams and submission of one GPU.
+#include "core/cuda/device_cuda.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct range { // of what alloc and alloc_host gave
+    char *p;
+    size_t bytes;
+} range;
+
+typedef struct graph { // a segment that was submitted before, and its capture
+    const hs_thunk *thunk;
+    int n;
+    bool warm;             // it ran once
+    cudaGraphExec_t *exec; // [n_exec]: pieces between thunks that are not captured
+    int n_exec;
+} graph;
+
+typedef struct gpu {
+    hs_lane first;  // the device's own
+    hs_lane *lanes; // that were opened
+    int index;
+    char name[256];
+    pthread_mutex_t lock; // of what follows: lanes are opened and memory is taken by any thread
+    range *range;         // by address
+    int n_ranges, room;
+    graph *graph;
+    int n_graphs, graph_room;
+} gpu;
+
+// A CUDA error as a status: the call, what it was for, and CUDA's own words.
+static hs_status told(cudaError_t e, const char *call, size_t bytes)
+{
+    const int name = (int)strcspn(call, "(");
+    cudaGetLastError(); // those that stick stay, all others are read by this
+    if (e == cudaErrorMemoryAllocation)
+        return HS_FAIL(MEMORY, "device cuda: %.*s of %zu bytes: %s", name, call, bytes, cudaGetErrorString(e));
+    return HS_FAIL(SYSTEM, "device cuda: %.*s: %s (%s)", name, call, cudaGetErrorString(e), cudaGetErrorName(e));
+}
+#define CUDA_TRY(call, bytes)                                                                                                              \
+    do {                                                                                                                                   \
+        const cudaError_t error_ = call;                                                                                                   \
+        if (error_ != cudaSuccess)                                                                                                         \
+            return told(error_, #call, bytes);                                                                                             \
+    } while (0)
+
+static cudaStream_t stream_of(const hs_device *d, const hs_lane *lane) { return lane ? lane->stream : ((gpu *)d->impl)->first.stream; }
+
+// ---- memory
+
+// The first range that ends behind p.
+static int find(const gpu *g, const void *p)
+{
+    int low = 0, high = g->n_ranges;
+    while (low < high) {
+        const int mid = (low + high) / 2;
+        if ((const char *)p < g->range[mid].p + g->range[mid].bytes)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return low;
+}
+
+static hs_status note(gpu *g, void *p, size_t bytes)
+{
+    pthread_mutex_lock(&g->lock);
+    if (g->n_ranges == g->room) {
+        const int room = g->room ? 2 * g->room : 64;
+        range *more = realloc(g->range, (size_t)room * sizeof *more);
+        if (!more) {
+            pthread_mutex_unlock(&g->lock);
+            return HS_FAIL(MEMORY, "no memory for %d ranges of device memory", room);
+        }
+        g->range = more, g->room = room;
+    }
+    const int at = find(g, p);
+    memmove(&g->range[at + 1], &g->range[at], (size_t)(g->n_ranges++ - at) * sizeof *g->range);
+    g->range[at] = (range){ p, bytes };
+    pthread_mutex_unlock(&g->lock);
+    return HS_OK;
+}
+
+static void unnote(gpu *g, const void *p)
+{
+    pthread_mutex_lock(&g->lock);
+    const int at = find(g, p);
+    if (at < g->n_ranges && g->range[at].p == p)
+        memmove(&g->range[at], &g->range[at + 1], (size_t)(--g->n_ranges - at) * sizeof *g->range);
+    pthread_mutex_unlock(&g->lock);
+}
+
+static void *cuda_bind(const hs_device *d, const void *p)
+{
+    gpu *g = d->impl;
+    pthread_mutex_lock(&g->lock);
+    const int at = find(g, p);
+    const bool is_ours = at < g->n_ranges && (const char *)p >= g->range[at].p;
+    pthread_mutex_unlock(&g->lock);
+    return is_ours ? (void *)(uintptr_t)p : NULL;
+}
+
+static hs_status cuda_alloc(hs_device *d, size_t bytes, void **out)
+{
+    *out = NULL;
+    void *p = NULL;
+    const size_t whole = bytes ? bytes : 1;
+    CUDA_TRY(cudaMalloc(&p, whole), bytes);
+    cudaError_t e = cudaMemset(p, 0, whole);
+    hs_status st = e != cudaSuccess ? told(e, "cudaMemset", bytes) : note(d->impl, p, whole);
+    if (st != HS_OK) {
+        cudaFree(p);
+        return st;
+    }
+    *out = p;
+    return HS_OK;
+}
+
+static void cuda_release(hs_device *d, void *p, size_t bytes)
+{
+    (void)bytes;
+    if (!p)
+        return;
+    unnote(d->impl, p);
+    cudaFree(p); // behind all that runs
+}
+
+static hs_status cuda_alloc_host(hs_device *d, size_t bytes, void **out)
+{
+    *out = NULL;
+    void *p = NULL;
+    const size_t whole = bytes ? bytes : 1;
+    CUDA_TRY(cudaHostAlloc(&p, whole, cudaHostAllocPortable | cudaHostAllocMapped), bytes);
+    memset(p, 0, whole);
+    const hs_status st = note(d->impl, p, whole);
+    if (st != HS_OK) {
+        cudaFreeHost(p);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    *out = p;
+    return HS_OK;
+}
+
+static void cuda_free_host(hs_device *d, void *p)
+{
+    if (!p)
+        return;
+    unnote(d->impl, p);
+    cudaFreeHost(p);
+}
+
+static size_t cuda_free_bytes(hs_device *d)
+{
+    (void)d;
+    size_t free_now = 0, total = 0;
+    return cudaMemGetInfo(&free_now, &total) == cudaSuccess ? free_now : 0;
+}
+
+// Copies cannot fail by their contract: what goes wrong here sticks, and is said by the next wait.
+static void cuda_copy(hs_device *d, void *dst, const void *src, size_t bytes)
+{
+    (void)d;
+    if (!bytes)
+        return;
+    cudaDeviceSynchronize(); // streams of lanes do not wait for the one of plain calls
+    cudaMemcpy(dst, src, bytes, cudaMemcpyDefault);
+}
+
+static void cuda_copy_async(hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes)
+{
+    if (bytes)
+        cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream_of(d, lane));
+}
+
+static void cuda_fill(hs_device *d, void *dst, int byte, size_t bytes)
+{
+    if (!bytes)
+        return;
+    cudaDeviceSynchronize();
+    if (cuda_bind(d, dst)) {
+        cudaMemset(dst, byte, bytes);
+        cudaDeviceSynchronize();
+    } else
+        memset(dst, byte, bytes);
+}
+
+// ---- lanes and events
+
+static hs_status cuda_lane_open(hs_device *d, hs_lane **out)
+{
+    gpu *g = d->impl;
+    *out = NULL;
+    hs_lane *lane = calloc(1, sizeof *lane);
+    if (!lane)
+        return HS_FAIL(MEMORY, "no memory for a lane");
+    const cudaError_t e = cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking);
+    if (e != cudaSuccess) {
+        free(lane);
+        return told(e, "cudaStreamCreateWithFlags", 0);
+    }
+    pthread_mutex_lock(&g->lock);
+    lane->next = g->lanes;
+    g->lanes = lane;
+    pthread_mutex_unlock(&g->lock);
+    *out = lane;
+    return HS_OK;
+}
+
+static void cuda_lane_close(hs_device *d, hs_lane *lane)
+{
+    gpu *g = d->impl;
+    if (!lane)
+        return;
+    pthread_mutex_lock(&g->lock);
+    hs_lane **at = &g->lanes;
+    while (*at && *at != lane)
+        at = &(*at)->next;
+    if (*at)
+        *at = lane->next;
+    pthread_mutex_unlock(&g->lock);
+    cudaStreamDestroy(lane->stream);
+    free(lane);
+}
+
+static hs_status cuda_event_open(hs_device *d, hs_event **out)
+{
+    (void)d;
+    *out = NULL;
+    cudaEvent_t e;
+    CUDA_TRY(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), 0);
+    *out = (hs_event *)e;
+    return HS_OK;
+}
+
+static void cuda_event_close(hs_device *d, hs_event *e)
+{
+    (void)d;
+    if (e)
+        cudaEventDestroy((cudaEvent_t)e);
+}
+
+static void cuda_record(hs_device *d, hs_event *e, hs_lane *lane) { cudaEventRecord((cudaEvent_t)e, stream_of(d, lane)); }
+static void cuda_await(hs_device *d, hs_lane *lane, hs_event *e) { cudaStreamWaitEvent(stream_of(d, lane), (cudaEvent_t)e, 0); }
+
+// ---- submission
+
+static void run(const hs_thunk *t, hs_lane *lane)
+{
+    hs_comm *c = t->args.comm;
+    const hs_tensor *first = t->args.out[0].t;
+    if (c && c->size > 1)
+        c->about = first && first->kind == HS_PARAM ? first->name : t->node ? t->node->scope : t->name;
+    t->fn(&t->args, lane);
+}
+
+static hs_status failed(const hs_thunk *t) // by the thunk that has just been launched, or one before it
+{
+    const cudaError_t e = cudaPeekAtLastError();
+    return e == cudaSuccess ? HS_OK : told(e, t->node ? t->node->scope : t->name, 0);
+}
+
+static hs_status submit_steps(hs_device *d, hs_lane *lane, const hs_segment *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        const int64_t start = hs_now_ns();
+        run(&s->thunk[i], lane);
+        CUDA_TRY(cudaStreamSynchronize(lane->stream), 0);
+        HS_TRY(failed(&s->thunk[i]));
+        if (d->hook)
+            d->hook(&s->thunk[i], 1e-9 * (double)(hs_now_ns() - start), d->hook_user);
+    }
+    return HS_OK;
+}
+
+static hs_status submit_directly(hs_lane *lane, const hs_thunk *t, int n)
+{
+    for (int i = 0; i < n; i++)
+        run(&t[i], lane);
+    return n ? failed(&t[n - 1]) : HS_OK;
+}
+
+// Between ranks the host has a part in it, unless the backend says that its calls may be captured.
+static bool is_captured(const hs_thunk *t) { return t->part != HS_PART_HOST && !(t->args.comm && t->args.comm->size > 1); }
+
+static int piece_end(const hs_segment *s, int i)
+{
+    const bool captured = is_captured(&s->thunk[i]);
+    while (i < s->n && is_captured(&s->thunk[i]) == captured)
+        i++;
+    return i;
+}
+
+static hs_status capture(hs_lane *lane, const hs_thunk *t, int n, cudaGraphExec_t *out)
+{
+    cudaGraph_t g = NULL;
+    // of this thread alone: loaders and writers may call CUDA meanwhile
+    CUDA_TRY(cudaStreamBeginCapture(lane->stream, cudaStreamCaptureModeThreadLocal), 0);
+    const hs_status st = submit_directly(lane, t, n);
+    const cudaError_t e = cudaStreamEndCapture(lane->stream, &g);
+    if (st != HS_OK || e != cudaSuccess) {
+        if (g)
+            cudaGraphDestroy(g);
+        return st != HS_OK ? st : told(e, "cudaStreamEndCapture", 0);
+    }
+    const cudaError_t made = cudaGraphInstantiate(out, g, 0);
+    cudaGraphDestroy(g);
+    return made == cudaSuccess ? HS_OK : told(made, "cudaGraphInstantiate", 0);
+}
+
+static void drop(graph *g)
+{
+    for (int i = 0; i < g->n_exec; i++)
+        if (g->exec[i])
+            cudaGraphExecDestroy(g->exec[i]);
+    free(g->exec);
+    *g = (graph){ 0 };
+}
+
+static hs_status capture_all(hs_lane *lane, const hs_segment *s, graph *g)
+{
+    g->exec = calloc((size_t)s->n, sizeof *g->exec);
+    if (!g->exec)
+        return HS_FAIL(MEMORY, "no memory for %d graphs", s->n);
+    for (int i = 0, end; i < s->n; i = end) {
+        end = piece_end(s, i);
+        if (is_captured(&s->thunk[i]))
+            HS_TRY(capture(lane, &s->thunk[i], end - i, &g->exec[g->n_exec]));
+        g->n_exec++;
+    }
+    return HS_OK;
+}
+
+// The entry of this segment; NULL: no memory for one.
+static graph *entry_of(gpu *g, const hs_segment *s)
+{
+    for (int i = 0; i < g->n_graphs; i++)
+        if (g->graph[i].thunk == s->thunk && g->graph[i].n == s->n)
+            return &g->graph[i];
+    if (g->n_graphs == g->graph_room) {
+        const int room = g->graph_room ? 2 * g->graph_room : 16;
+        graph *more = realloc(g->graph, (size_t)room * sizeof *more);
+        if (!more)
+            return NULL;
+        g->graph = more, g->graph_room = room;
+    }
+    g->graph[g->n_graphs] = (graph){ .thunk = s->thunk, .n = s->n };
+    return &g->graph[g->n_graphs++];
+}
+
+static hs_status submit_graph(hs_device *d, hs_lane *lane, const hs_segment *s)
+{
+    gpu *g = d->impl;
+    pthread_mutex_lock(&g->lock);
+    graph *e = entry_of(g, s);
+    graph now = e ? *e : (graph){ .thunk = NULL };
+    if (e)
+        e->warm = true;
+    pthread_mutex_unlock(&g->lock);
+    if (!e)
+        return HS_FAIL(MEMORY, "no memory for a captured graph");
+    if (!now.warm)
+        return submit_directly(lane, s->thunk, s->n);
+    if (!now.exec) {
+        const hs_status st = capture_all(lane, s, &now);
+        if (st != HS_OK) {
+            drop(&now);
+            return hs_frame_at(st, __FILE__, __LINE__);
+        }
+        pthread_mutex_lock(&g->lock);
+        *entry_of(g, s) = now;
+        pthread_mutex_unlock(&g->lock);
+    }
+    for (int i = 0, piece = 0, end; i < s->n; i = end, piece++) {
+        end = piece_end(s, i);
+        if (now.exec[piece])
+            CUDA_TRY(cudaGraphLaunch(now.exec[piece], lane->stream), 0);
+        else
+            HS_TRY(submit_directly(lane, &s->thunk[i], end - i));
+    }
+    return HS_OK;
+}
+
+static hs_status cuda_submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode)
+{
+    gpu *g = d->impl;
+    lane = lane ? lane : &g->first;
+    if (!s->n)
+        return HS_OK;
+    if (mode == HS_SUBMIT_STEP)
+        return submit_steps(d, lane, s);
+    if (mode == HS_SUBMIT_GRAPH)
+        return submit_graph(d, lane, s);
+    return submit_directly(lane, s->thunk, s->n);
+}
+
+static void cuda_forget(hs_device *d, const hs_thunk *first)
+{
+    gpu *g = d->impl;
+    pthread_mutex_lock(&g->lock);
+    for (int i = 0; i < g->n_graphs;)
+        if (g->graph[i].thunk == first) {
+            drop(&g->graph[i]);
+            g->graph[i] = g->graph[--g->n_graphs];
+        } else
+            i++;
+    pthread_mutex_unlock(&g->lock);
+}
+
+static hs_status cuda_wait(hs_device *d, hs_lane *lane)
+{
+    CUDA_TRY(cudaStreamSynchronize(stream_of(d, lane)), 0);
+    CUDA_TRY(cudaPeekAtLastError(), 0);
+    return HS_OK;
+}
+
+// ---- opening
+
+static void cuda_close(hs_device *d)
+{
+    gpu *g = d->impl;
+    for (int i = 0; i < g->n_graphs; i++)
+        drop(&g->graph[i]);
+    if (g->first.stream)
+        cudaStreamDestroy(g->first.stream);
+    pthread_mutex_destroy(&g->lock);
+    free(g->graph);
+    free(g->range);
+    free(g);
+}
+
+// What there is to run on, said in one line where there is nothing: without a driver no call but this one means anything.
+static hs_status count_gpus(int *n)
+{
+    int driver = 0;
+    *n = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+        return HS_FAIL(UNSUPPORTED, "device cuda: this machine has no NVIDIA driver (libcuda.so.1)");
+    const cudaError_t e = cudaGetDeviceCount(n);
+    if (e == cudaErrorInsufficientDriver)
+        return HS_FAIL(UNSUPPORTED, "device cuda: the NVIDIA driver is of CUDA %d.%d, older than what this was built with", driver / 1000,
+                       driver % 1000 / 10);
+    if (e != cudaSuccess || *n == 0) {
+        cudaGetLastError();
+        return HS_FAIL(UNSUPPORTED, "device cuda: the driver finds no GPU: %s", e == cudaSuccess ? "none is there" : cudaGetErrorString(e));
+    }
+    return HS_OK;
+}
+
+static hs_status open_gpu(gpu *g)
+{
+    int n;
+    struct cudaDeviceProp p;
+    HS_TRY(count_gpus(&n));
+    CUDA_TRY(cudaSetDevice(g->index), 0);
+    CUDA_TRY(cudaGetDeviceProperties(&p, g->index), 0);
+    if (p.major < 8)
+        return HS_FAIL(UNSUPPORTED, "device cuda: %s is of compute capability %d.%d, 8.0 and newer are supported", p.name, p.major, p.minor);
+    snprintf(g->name, sizeof g->name, "%s", p.name);
+    CUDA_TRY(cudaStreamCreateWithFlags(&g->first.stream, cudaStreamNonBlocking), 0);
+    hs_info("device cuda: %s, %.1f GiB, compute capability %d.%d", p.name, (double)p.totalGlobalMem / (1u << 30), p.major, p.minor);
+    return HS_OK;
+}
+
+hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)
+{
+    gpu *g = calloc(1, sizeof *g);
+    if (!g)
+        return HS_FAIL(MEMORY, "no memory for a device");
+    pthread_mutex_init(&g->lock, NULL);
+    d->impl = g;
+    const hs_status st = open_gpu(g);
+    if (st != HS_OK) {
+        cuda_close(d);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    d->name = "cuda";
+    d->core = o->core;
+    d->optim = o->optim;
+    d->alloc = cuda_alloc, d->release = cuda_release;
+    d->alloc_host = cuda_alloc_host, d->free_host = cuda_free_host;
+    d->bind = cuda_bind;
+    d->free_bytes = cuda_free_bytes;
+    d->copy = cuda_copy, d->copy_async = cuda_copy_async, d->fill = cuda_fill;
+    d->lane_open = cuda_lane_open, d->lane_close = cuda_lane_close;
+    d->event_open = cuda_event_open, d->event_close = cuda_event_close, d->record = cuda_record, d->await = cuda_await;
+    d->submit = cuda_submit, d->wait = cuda_wait, d->forget = cuda_forget;
+    d->close = cuda_close;
+    d->captures = true;
+    return HS_OK;
+}

@@ -1,0 +1,28 @@
+// device_cuda: one NVIDIA GPU as a device, for hs_device_open. Of the plug-in libhalfstep_cuda.so; the library itself links no CUDA.
+//
+// A lane is a stream. Kernels of ops, of core and of optimizers come with the options. Memory of alloc is the GPU's, of alloc_host
+// pinned and seen by both; an address means the same to host, copy and kernels. HS_SUBMIT_GRAPH captures a segment when it comes the second
+// time (the first one lets libraries set themselves up), and replays it until hs_device.forget; what may not be captured (a thunk of
+// HS_PART_HOST) stands between two graphs.
+#ifndef HS_CORE_DEVICE_CUDA_H
+#define HS_CORE_DEVICE_CUDA_H
+#include "core/run/device.h"
+#ifndef HS_EMULATED // else tests/emu/cudart.h, which that build includes before this
+#include <cuda_runtime_api.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct hs_lane {
+    cudaStream_t stream;
+    hs_lane *next; // of the device's
+};
+
+hs_backend hs_backend_cuda;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
