@@ -35,14 +35,16 @@ static void adamw(const hs_args *a, hs_lane *lane)
     }
 }
 
-extern const hs_optim_rule HS_TIERED(hs_adamw);
-const hs_optim_rule HS_TIERED(hs_adamw) = {
+extern const hs_optim_kernels HS_TIERED(hs_adamw);
+const hs_optim_kernels HS_TIERED(hs_adamw) = { .pass = { adamw }, .small = true };
+
+#ifdef HS_TIER_PORTABLE
+const hs_optim_rule hs_adamw_rule = {
     .name = "adamw",
     .slab = adam_slabs,
     .small = adam_small,
     .n_slabs = HS_COUNT(adam_slabs),
     .pass = { { .name = "optim.adamw",
-                .fn = adamw,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD },
                 .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT, HS_UPDATE_KEPT_1 },
@@ -50,3 +52,4 @@ const hs_optim_rule HS_TIERED(hs_adamw) = {
                 .moments = 4,
                 .stores = true } },
 };
+#endif

@@ -61,14 +61,16 @@ static void lamb_apply(const hs_args *a, hs_lane *lane)
     }
 }
 
-extern const hs_optim_rule HS_TIERED(hs_lamb);
-const hs_optim_rule HS_TIERED(hs_lamb) = {
+extern const hs_optim_kernels HS_TIERED(hs_lamb);
+const hs_optim_kernels HS_TIERED(hs_lamb) = { .pass = { lamb_moments, hs_lamb_ratios, lamb_apply }, .small = true };
+
+#ifdef HS_TIER_PORTABLE
+const hs_optim_rule hs_lamb_rule = {
     .name = "lamb",
     .slab = adam_slabs,
     .small = adam_small,
     .n_slabs = HS_COUNT(adam_slabs),
     .pass = { { .name = "optim.lamb_moments",
-                .fn = lamb_moments,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE },
                 .out = { HS_UPDATE_KEPT, HS_UPDATE_KEPT_1, HS_UPDATE_OWN },
@@ -76,12 +78,10 @@ const hs_optim_rule HS_TIERED(hs_lamb) = {
                 .moments = 4,
                 .totals = true },
               { .name = "optim.lamb_ratios",
-                .fn = hs_lamb_ratios,
                 .part = HS_PART_SOLO,
                 .in = { HS_UPDATE_ALL, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
                 .out = { HS_UPDATE_NORMS, HS_UPDATE_RATIO } },
               { .name = "optim.lamb_apply",
-                .fn = lamb_apply,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_RATIO, HS_UPDATE_KEPT, HS_UPDATE_KEPT_1 },
                 .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW },
@@ -90,3 +90,4 @@ const hs_optim_rule HS_TIERED(hs_lamb) = {
                 .stores = true } },
     .per_tensor = true,
 };
+#endif

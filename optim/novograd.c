@@ -4,15 +4,6 @@
 //   v = beta2 v + (1 - beta2) |g|^2 (|g|^2 as long as it is 0), m = beta1 m + g / (sqrt(v) + eps) + decay w, w -= lr m
 #include "optim/walk.h"
 
-static const hs_slab_spec slabs[] = {
-    { .name = "novograd.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true },
-    { .name = "novograd.v", .dtype = HS_F32, .trainable_only = true, .saved = true, .per_tensor = true },
-};
-static const hs_slab_spec small_slabs[] = {
-    { .name = "novograd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true },
-    { .name = "novograd.v", .dtype = HS_F32, .trainable_only = true, .saved = true, .per_tensor = true },
-};
-
 static void novograd(const hs_args *a, hs_lane *lane)
 {
     const hs_update_step now = *(const hs_update_step *)a->in[2].p;
@@ -39,19 +30,29 @@ static void novograd(const hs_args *a, hs_lane *lane)
     }
 }
 
-extern const hs_optim_rule HS_TIERED(hs_novograd);
-const hs_optim_rule HS_TIERED(hs_novograd) = {
+extern const hs_optim_kernels HS_TIERED(hs_novograd);
+const hs_optim_kernels HS_TIERED(hs_novograd) = { .pass = { hs_novograd_scales, novograd }, .small = true };
+
+#ifdef HS_TIER_PORTABLE
+static const hs_slab_spec slabs[] = {
+    { .name = "novograd.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true },
+    { .name = "novograd.v", .dtype = HS_F32, .trainable_only = true, .saved = true, .per_tensor = true },
+};
+static const hs_slab_spec small_slabs[] = {
+    { .name = "novograd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true },
+    { .name = "novograd.v", .dtype = HS_F32, .trainable_only = true, .saved = true, .per_tensor = true },
+};
+
+const hs_optim_rule hs_novograd_rule = {
     .name = "novograd",
     .slab = slabs,
     .small = small_slabs,
     .n_slabs = HS_COUNT(slabs),
     .pass = { { .name = "optim.novograd_scales",
-                .fn = hs_novograd_scales,
                 .part = HS_PART_SOLO,
                 .in = { HS_UPDATE_ALL, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
                 .out = { HS_UPDATE_NORMS, HS_UPDATE_RATIO, HS_UPDATE_KEPT_1 } },
               { .name = "optim.novograd",
-                .fn = novograd,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_RATIO },
                 .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT },
@@ -60,3 +61,4 @@ const hs_optim_rule HS_TIERED(hs_novograd) = {
                 .stores = true } },
     .per_tensor = true,
 };
+#endif

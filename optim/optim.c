@@ -44,6 +44,12 @@ static bool is_own(const hs_optim *o, const hs_chunk *c) { return !o->ps->shares
 
 // ---- slabs
 
+static const hs_optim_rule *const rules[HS_N_OPTIMS] = { [HS_ADAMW] = &hs_adamw_rule,
+                                                         [HS_LAMB] = &hs_lamb_rule,
+                                                         [HS_SGD] = &hs_sgd_rule,
+                                                         [HS_LARS] = &hs_lars_rule,
+                                                         [HS_NOVOGRAD] = &hs_novograd_rule };
+
 static const hs_slab_spec *slabs_of(const hs_optim_rule *rule, const hs_optim_config *c)
 {
     return c->moments == HS_BF16 ? rule->small : rule->slab;
@@ -51,9 +57,8 @@ static const hs_slab_spec *slabs_of(const hs_optim_rule *rule, const hs_optim_co
 
 const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n)
 {
-    const hs_optim_rule *rule = hs_optim_portable.rule[c->kind];
-    *n = rule->n_slabs;
-    return slabs_of(rule, c);
+    *n = rules[c->kind]->n_slabs;
+    return slabs_of(rules[c->kind], c);
 }
 
 hs_status hs_optim_declare(const hs_optim_config *c, hs_params *ps)
@@ -145,10 +150,9 @@ static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, cons
     if (!*out)
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers", dev->name);
     if (!(*out)->rule[kind])
-        return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->name);
-    if (!slabs_of((*out)->rule[kind], c))
-        return HS_FAIL(UNSUPPORTED, "device %s has no %s with moments in %s", dev->name, tier_for(HS_ISA_PORTABLE)->rule[kind]->name,
-                       hs_dtype_name(c->moments));
+        return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, rules[kind]->name);
+    if (c->moments != HS_F32 && !(*out)->rule[kind]->small)
+        return HS_FAIL(UNSUPPORTED, "device %s has no %s with moments in %s", dev->name, rules[kind]->name, hs_dtype_name(c->moments));
     if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !((*out)->vote && (*out)->gather)))
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers for several ranks", dev->name);
     return HS_OK;
@@ -349,13 +353,13 @@ size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + o->bytes; }
 
 // ---- the segment
 
-static hs_thunk *add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
+static hs_thunk *add_thunk(hs_optim *o, const hs_optim_pass *p, hs_kernel *fn, hs_comm *comm)
 {
     const double n = (double)o->n_elements, low = p->stores && o->ps->low ? 2 : 0,
                  moments = p->moments * (double)hs_dtype_bytes(o->c.moments);
     hs_thunk *t = &o->segment.thunk[o->segment.n++];
     *t = (hs_thunk){
-        .fn = p->fn,
+        .fn = fn,
         .args = { .attr = &o->c, .comm = comm },
         .name = p->name,
         .sync = true,
@@ -369,21 +373,20 @@ static hs_thunk *add_thunk(hs_optim *o, const hs_optim_pass *p, hs_comm *comm)
     return t;
 }
 
-static void add_pass(hs_optim *o, const hs_optim_tier *tier, const hs_optim_pass *p)
+static void add_pass(hs_optim *o, const hs_optim_tier *tier, const hs_optim_pass *p, hs_kernel *fn)
 {
     const hs_optim_pass gather = { .name = "optim.gather",
-                                   .fn = tier->gather,
                                    .part = HS_PART_SOLO,
                                    .in = { HS_UPDATE_SPOT },
                                    .out = { HS_UPDATE_DEALT, HS_UPDATE_PARTIALS } };
     const hs_optim_pass total = {
-        .name = "optim.total", .fn = tier->total, .part = HS_PART_SOLO, .in = { HS_UPDATE_ALL }, .out = { HS_UPDATE_PARTIALS }
+        .name = "optim.total", .part = HS_PART_SOLO, .in = { HS_UPDATE_ALL }, .out = { HS_UPDATE_PARTIALS }
     };
-    add_thunk(o, p, NULL);
+    add_thunk(o, p, fn, NULL);
     if (p->totals && o->ps->shares)
-        add_thunk(o, &gather, o->grid.dp)->args.attr = o->move;
+        add_thunk(o, &gather, tier->gather, o->grid.dp)->args.attr = o->move;
     if (p->totals && o->grid.tp->size > 1)
-        add_thunk(o, &total, o->grid.tp);
+        add_thunk(o, &total, tier->total, o->grid.tp);
 }
 
 // Values of a run of neighbours, from those who have updated them to all.
@@ -417,14 +420,14 @@ static int own_of_group(const hs_optim *o, int group, int *chunk)
 }
 
 // The pass that writes values, group by group; a group's move while the next is written, whose bytes are others.
-static void add_stores(hs_optim *o, const hs_optim_pass *p)
+static void add_stores(hs_optim *o, const hs_optim_pass *p, hs_kernel *fn)
 {
     const hs_params *ps = o->ps;
     const hs_slab *const slab[] = { ps->low, ps->master };
     for (int g = 0, chunk = 0, first = 0; g < ps->shares->n_groups; g++) {
         const int n = own_of_group(o, g, &chunk);
         const double part = (double)n / (double)(o->n_own > 0 ? o->n_own : 1);
-        hs_thunk *t = add_thunk(o, p, NULL);
+        hs_thunk *t = add_thunk(o, p, fn, NULL);
         t->args.in[0].p += (size_t)first * sizeof(hs_update_chunk), t->args.in[0].rows = n;
         t->sync = g == 0;
         t->cost.flops *= part, t->cost.bytes *= part;
@@ -444,30 +447,30 @@ static void add_stores(hs_optim *o, const hs_optim_pass *p)
 static void build_segment(hs_optim *o, const hs_optim_tier *tier)
 {
     // Costs of an element: f32 slabs read and written once each, and the low copy written.
-    const hs_optim_pass sums = { .name = "optim.sums",
-                                 .fn = tier->sums,
-                                 .part = HS_PART_FREE,
-                                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_GRAD },
-                                 .out = { HS_UPDATE_OWN },
-                                 .each = { 2, 4 },
-                                 .totals = true };
-    const hs_optim_pass vote = {
-        .name = "optim.vote", .fn = tier->vote, .part = HS_PART_SOLO, .in = { HS_UPDATE_PARTIALS }, .out = { HS_UPDATE_FOUND }
+    static const hs_optim_pass sums = { .name = "optim.sums",
+                                        .part = HS_PART_FREE,
+                                        .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_GRAD },
+                                        .out = { HS_UPDATE_OWN },
+                                        .each = { 2, 4 },
+                                        .totals = true };
+    static const hs_optim_pass vote = {
+        .name = "optim.vote", .part = HS_PART_SOLO, .in = { HS_UPDATE_PARTIALS }, .out = { HS_UPDATE_FOUND }
     };
-    const hs_optim_pass decide = { .name = "optim.decide",
-                                   .fn = tier->decide,
-                                   .part = HS_PART_SOLO,
-                                   .in = { HS_UPDATE_ALL, HS_UPDATE_PARTIALS, HS_UPDATE_ORDER, HS_UPDATE_FOUND },
-                                   .out = { HS_UPDATE_NOW, HS_UPDATE_BAD } };
-    add_pass(o, tier, &sums);
+    static const hs_optim_pass decide = { .name = "optim.decide",
+                                          .part = HS_PART_SOLO,
+                                          .in = { HS_UPDATE_ALL, HS_UPDATE_PARTIALS, HS_UPDATE_ORDER, HS_UPDATE_FOUND },
+                                          .out = { HS_UPDATE_NOW, HS_UPDATE_BAD } };
+    const hs_optim_pass *pass = o->rule->pass;
+    hs_kernel *const *fn = tier->rule[o->c.kind]->pass;
+    add_pass(o, tier, &sums, tier->sums);
     if (votes(o))
-        add_thunk(o, &vote, o->grid.dp);
-    add_thunk(o, &decide, NULL);
-    for (int i = 0; i < HS_OPTIM_PASSES && o->rule->pass[i].name; i++)
-        if (o->ps->shares && o->rule->pass[i].stores)
-            add_stores(o, &o->rule->pass[i]);
+        add_thunk(o, &vote, tier->vote, o->grid.dp);
+    add_thunk(o, &decide, tier->decide, NULL);
+    for (int i = 0; i < HS_OPTIM_PASSES && pass[i].name; i++)
+        if (o->ps->shares && pass[i].stores)
+            add_stores(o, &pass[i], fn[i]);
         else
-            add_pass(o, tier, &o->rule->pass[i]);
+            add_pass(o, tier, &pass[i], fn[i]);
 }
 
 // How many moves of values and thunks there may be.
@@ -492,7 +495,7 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");
-    *o = (hs_optim){ .c = *c, .rule = tier->rule[c->kind], .ps = ps, .dev = dev, .grid = *grid };
+    *o = (hs_optim){ .c = *c, .rule = rules[c->kind], .ps = ps, .dev = dev, .grid = *grid };
     hs_status st;
     HS_TRY_GOTO(st, find_slabs(o), failed);
     count_own(o);

@@ -7,9 +7,6 @@
 //   m = momentum m + r (g + decay w), r = coefficient |w| / (|g| + decay |w| + eps), w -= lr m
 #include "optim/walk.h"
 
-static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true } };
-static const hs_slab_spec small_slabs[] = { { .name = "sgd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true } };
-
 static inline void descend(const hs_args *a, const hs_update_step *now, const hs_update_chunk *c, const float *restrict grad, float ratio)
 {
     const float step = rate_of(now, c), decay = now->decay[c->role], l2 = now->l2[c->role];
@@ -60,14 +57,20 @@ static void lars(const hs_args *a, hs_lane *lane)
     hs_for_chunks(c, &mine) descend(a, &now, c, (const float *)a->in[3].p + c->grad, ((const float *)a->in[4].p)[c->logical]);
 }
 
-extern const hs_optim_rule HS_TIERED(hs_sgd), HS_TIERED(hs_lars);
-const hs_optim_rule HS_TIERED(hs_sgd) = {
+extern const hs_optim_kernels HS_TIERED(hs_sgd), HS_TIERED(hs_lars);
+const hs_optim_kernels HS_TIERED(hs_sgd) = { .pass = { sgd }, .small = true };
+const hs_optim_kernels HS_TIERED(hs_lars) = { .pass = { lars_norms, hs_lars_ratios, lars }, .small = true };
+
+#ifdef HS_TIER_PORTABLE
+static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true } };
+static const hs_slab_spec small_slabs[] = { { .name = "sgd.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true } };
+
+const hs_optim_rule hs_sgd_rule = {
     .name = "sgd",
     .slab = slabs,
     .small = small_slabs,
     .n_slabs = HS_COUNT(slabs),
     .pass = { { .name = "optim.sgd",
-                .fn = sgd,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD },
                 .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT },
@@ -75,25 +78,22 @@ const hs_optim_rule HS_TIERED(hs_sgd) = {
                 .moments = 2,
                 .stores = true } },
 };
-const hs_optim_rule HS_TIERED(hs_lars) = {
+const hs_optim_rule hs_lars_rule = {
     .name = "lars",
     .slab = slabs,
     .small = small_slabs,
     .n_slabs = HS_COUNT(slabs),
     .pass = { { .name = "optim.lars_norms",
-                .fn = lars_norms,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE },
                 .out = { HS_UPDATE_OWN },
                 .each = { 5, 8 },
                 .totals = true },
               { .name = "optim.lars_ratios",
-                .fn = hs_lars_ratios,
                 .part = HS_PART_SOLO,
                 .in = { HS_UPDATE_ALL, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_PARTIALS },
                 .out = { HS_UPDATE_NORMS, HS_UPDATE_RATIO } },
               { .name = "optim.lars",
-                .fn = lars,
                 .part = HS_PART_FREE,
                 .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_RATIO },
                 .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT },
@@ -102,3 +102,4 @@ const hs_optim_rule HS_TIERED(hs_lars) = {
                 .stores = true } },
     .per_tensor = true,
 };
+#endif

@@ -20,7 +20,7 @@ static void sums(const hs_args *a, hs_lane *lane)
     }
 }
 
-extern const hs_optim_rule HS_TIERED(hs_adamw), HS_TIERED(hs_lamb), HS_TIERED(hs_sgd), HS_TIERED(hs_lars), HS_TIERED(hs_novograd);
+extern const hs_optim_kernels HS_TIERED(hs_adamw), HS_TIERED(hs_lamb), HS_TIERED(hs_sgd), HS_TIERED(hs_lars), HS_TIERED(hs_novograd);
 
 extern const hs_optim_tier HS_TIERED(hs_optim);
 const hs_optim_tier HS_TIERED(hs_optim) = {

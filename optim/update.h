@@ -5,8 +5,9 @@
 // of chunks, what the update itself leaves between its thunks. Which ones, and in which order, stands in a list beside the kernel. It reads
 // nothing of the host's and asks it nothing, so that a device can capture an update.
 //
-// One file per optimizer, compiled once per ISA tier: its slabs and passes are an hs_optim_rule. Whoever runs a pass divides the
-// table of chunks; what a pass adds up is one partial per chunk, so no bit depends on the number of those who divide it.
+// One file per optimizer: what it keeps and its passes are an hs_optim_rule, the same wherever it runs; the passes' kernels are compiled once
+// per ISA tier, and NAME.cu beside NAME.c has those of CUDA. Whoever runs a pass divides the table of chunks; what a pass adds up is one
+// partial per chunk, so no bit depends on the number of those who divide it.
 #ifndef HS_OPTIM_UPDATE_H
 #define HS_OPTIM_UPDATE_H
 #include "core/graph/op.h"
@@ -68,7 +69,6 @@ typedef enum hs_update_operand {
 
 typedef struct hs_optim_pass { // a thunk
     const char *name;
-    hs_kernel *fn;
     hs_part_kind part;
     uint8_t in[HS_MAX_IN], out[HS_MAX_OUT]; // hs_update_operand, in the kernel's order
     hs_cost each;                           // of an element; on top come the low copy where `stores` says so ...
@@ -80,11 +80,17 @@ typedef struct hs_optim_pass { // a thunk
 typedef struct hs_optim_rule { // one optimizer
     const char *name;          // "adamw"
     const hs_slab_spec *slab;  // that it keeps: HS_UPDATE_KEPT and on, in this order
-    const hs_slab_spec *small; // (optional) the same, moments in bf16; defaults to "no such"
+    const hs_slab_spec *small; // the same, moments in bf16
     int n_slabs;
     hs_optim_pass pass[HS_OPTIM_PASSES]; // behind the decision, in order; ends at the first without a name
     bool per_tensor;                     // needs norms and a ratio for each logical tensor
 } hs_optim_rule;
+extern const hs_optim_rule hs_adamw_rule, hs_lamb_rule, hs_sgd_rule, hs_lars_rule, hs_novograd_rule;
+
+typedef struct hs_optim_kernels { // of one rule
+    hs_kernel *pass[HS_OPTIM_PASSES];
+    bool small; // they take moments in bf16 too
+} hs_optim_kernels;
 
 // The kernels of one ISA tier (update.c), or those a device brings (hs_device.optim). Operands in this order:
 typedef struct hs_optim_tier {
@@ -94,7 +100,7 @@ typedef struct hs_optim_tier {
     hs_kernel *total;  // SOLO. all -> partials: their sum over comm; what is not counted here is 0
     hs_kernel *vote;   // SOLO. partials -> found: the largest over comm
     hs_kernel *gather; // SOLO. attr: hs_move of dealt. spot -> dealt, partials: own ones of every rank, in their places
-    const hs_optim_rule *rule[HS_N_OPTIMS]; // by hs_optim_kind; NULL: not there
+    const hs_optim_kernels *rule[HS_N_OPTIMS]; // by hs_optim_kind; NULL: not there
 } hs_optim_tier;
 
 extern const hs_optim_tier hs_optim_portable;

@@ -60,6 +60,7 @@ static inline float gradient_of(const hs_update_step *now, float l2, float grad,
 
 // ---- moments: f32, or bf16 with stochastic rounding. A kernel works on f32 either way.
 
+#ifdef HS_TIER_PORTABLE
 // What AdamW and LAMB keep: a run may go from one to the other.
 static const hs_slab_spec adam_slabs[] = {
     { .name = "adam.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true },
@@ -69,6 +70,7 @@ static const hs_slab_spec adam_small[] = {
     { .name = "adam.m", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true },
     { .name = "adam.v", .dtype = HS_BF16, .trainable_only = true, .saved = true, .divides = true },
 };
+#endif
 
 // Moment `which` of a chunk: its own bytes where they are f32, else in buf.
 static inline float *moment_open(const hs_ref *r, const hs_update_chunk *c, int which, float buf[HS_CHUNK])

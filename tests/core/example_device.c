@@ -448,15 +448,8 @@ static void sgd(const hs_args *a, hs_lane *lane)
     }
 }
 
-static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true } };
-static const hs_optim_rule sgd_rule = { .slab = slabs,
-                                        .n_slabs = HS_COUNT(slabs),
-                                        .pass = { { .name = "optim.sgd",
-                                                    .fn = sgd,
-                                                    .part = HS_PART_SOLO,
-                                                    .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD },
-                                                    .out = { HS_UPDATE_VALUE, HS_UPDATE_LOW, HS_UPDATE_KEPT } } } };
-static const hs_optim_tier optim = { .sums = sums, .decide = hs_optim_decide, .rule = { [HS_SGD] = &sgd_rule } };
+static const hs_optim_kernels sgd_kernels = { .pass = { sgd } };
+static const hs_optim_tier optim = { .sums = sums, .decide = hs_optim_decide, .rule = { [HS_SGD] = &sgd_kernels } };
 
 // ---- the table
 
