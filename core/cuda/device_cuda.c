@@ -21,10 +21,9 @@ typedef struct graph { // a segment that was submitted before, and its capture
 } graph;
 
 typedef struct gpu {
+    hs_gpu shared;
     hs_lane first;  // the device's own
     hs_lane *lanes; // that were opened
-    int index;
-    char name[256];
     pthread_mutex_t lock; // of what follows: lanes are opened and memory is taken by any thread
     range *range;         // by address
     int n_ranges, room;
@@ -202,12 +201,20 @@ static hs_status cuda_lane_open(hs_device *d, hs_lane **out)
         free(lane);
         return told(e, "cudaStreamCreateWithFlags", 0);
     }
+    lane->gpu = &g->shared;
     pthread_mutex_lock(&g->lock);
     lane->next = g->lanes;
     g->lanes = lane;
     pthread_mutex_unlock(&g->lock);
     *out = lane;
     return HS_OK;
+}
+
+static void close_stream(hs_lane *lane)
+{
+    if (lane->stream)
+        cudaStreamDestroy(lane->stream);
+    cudaFree(lane->workspace);
 }
 
 static void cuda_lane_close(hs_device *d, hs_lane *lane)
@@ -222,7 +229,7 @@ static void cuda_lane_close(hs_device *d, hs_lane *lane)
     if (*at)
         *at = lane->next;
     pthread_mutex_unlock(&g->lock);
-    cudaStreamDestroy(lane->stream);
+    close_stream(lane);
     free(lane);
 }
 
@@ -257,10 +264,16 @@ static void run(const hs_thunk *t, hs_lane *lane)
     t->fn(&t->args, lane);
 }
 
-static hs_status failed(const hs_thunk *t) // by the thunk that has just been launched, or one before it
+static hs_status failed(hs_lane *lane, const hs_thunk *t) // by the thunk that has just been launched, or one before it
 {
     const cudaError_t e = cudaPeekAtLastError();
-    return e == cudaSuccess ? HS_OK : told(e, t->node ? t->node->scope : t->name, 0);
+    const char *where = t->node ? t->node->scope : t->name;
+    if (!lane->failed[0])
+        return e == cudaSuccess ? HS_OK : told(e, where, 0);
+    char line[sizeof lane->failed];
+    memcpy(line, lane->failed, sizeof line);
+    lane->failed[0] = 0;
+    return HS_FAIL(SYSTEM, "device cuda: %s: %s", where, line);
 }
 
 static hs_status submit_steps(hs_device *d, hs_lane *lane, const hs_segment *s)
@@ -269,7 +282,7 @@ static hs_status submit_steps(hs_device *d, hs_lane *lane, const hs_segment *s)
         const int64_t start = hs_now_ns();
         run(&s->thunk[i], lane);
         CUDA_TRY(cudaStreamSynchronize(lane->stream), 0);
-        HS_TRY(failed(&s->thunk[i]));
+        HS_TRY(failed(lane, &s->thunk[i]));
         if (d->hook)
             d->hook(&s->thunk[i], 1e-9 * (double)(hs_now_ns() - start), d->hook_user);
     }
@@ -280,7 +293,7 @@ static hs_status submit_directly(hs_lane *lane, const hs_thunk *t, int n)
 {
     for (int i = 0; i < n; i++)
         run(&t[i], lane);
-    return n ? failed(&t[n - 1]) : HS_OK;
+    return n ? failed(lane, &t[n - 1]) : HS_OK;
 }
 
 // Between ranks the host has a part in it, unless the backend says that its calls may be captured.
@@ -424,8 +437,8 @@ static void cuda_close(hs_device *d)
     gpu *g = d->impl;
     for (int i = 0; i < g->n_graphs; i++)
         drop(&g->graph[i]);
-    if (g->first.stream)
-        cudaStreamDestroy(g->first.stream);
+    close_stream(&g->first);
+    hs_gpu_close_libraries(&g->shared);
     pthread_mutex_destroy(&g->lock);
     free(g->graph);
     free(g->range);
@@ -455,13 +468,17 @@ static hs_status open_gpu(gpu *g)
     int n;
     struct cudaDeviceProp p;
     HS_TRY(count_gpus(&n));
-    CUDA_TRY(cudaSetDevice(g->index), 0);
-    CUDA_TRY(cudaGetDeviceProperties(&p, g->index), 0);
+    hs_gpu *to = &g->shared;
+    CUDA_TRY(cudaSetDevice(to->index), 0);
+    CUDA_TRY(cudaGetDeviceProperties(&p, to->index), 0);
     if (p.major < 8)
         return HS_FAIL(UNSUPPORTED, "device cuda: %s is of compute capability %d.%d, 8.0 and newer are supported", p.name, p.major, p.minor);
-    snprintf(g->name, sizeof g->name, "%s", p.name);
+    snprintf(to->name, sizeof to->name, "%s", p.name);
+    to->multiprocessors = p.multiProcessorCount, to->major = p.major, to->minor = p.minor;
+    g->first.gpu = to;
     CUDA_TRY(cudaStreamCreateWithFlags(&g->first.stream, cudaStreamNonBlocking), 0);
     hs_info("device cuda: %s, %.1f GiB, compute capability %d.%d", p.name, (double)p.totalGlobalMem / (1u << 30), p.major, p.minor);
+    hs_gpu_open_libraries(to);
     return HS_OK;
 }
 

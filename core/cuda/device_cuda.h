@@ -15,10 +15,24 @@
 extern "C" {
 #endif
 
+typedef struct hs_gpu { // what the lanes of a device share
+    int index;              // of the machine's
+    char name[256];
+    int multiprocessors, major, minor; // compute capability
+    struct hs_lt *lt;                  // NULL: products are by the plug-in's own kernels
+} hs_gpu;
+
 struct hs_lane {
     cudaStream_t stream;
-    hs_lane *next; // of the device's
+    hs_gpu *gpu;
+    void *workspace;  // of libraries, the lane's own; NULL before one needs it
+    char failed[160]; // what a library's call said when it failed: kernels cannot, so that the next wait does
+    hs_lane *next;    // of the device's
 };
+
+// Opens what libraries there are for this GPU, with one line of the log for each that is or is not used.
+void hs_gpu_open_libraries(hs_gpu *g);
+void hs_gpu_close_libraries(hs_gpu *g);
 
 hs_backend hs_backend_cuda;
 

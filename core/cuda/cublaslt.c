@@ -1,0 +1,398 @@
+// cublaslt: plans by shape, and which of the library's proposals is fastest.
+#include "core/cuda/cublaslt.h"
+#include "core/base/log.h"
+#include <cublasLt.h>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- the library
+
+#define CALLS(X)                                                                                                                           \
+    X(cublasLtCreate)                                                                                                                      \
+    X(cublasLtDestroy)                                                                                                                     \
+    X(cublasLtGetVersion)                                                                                                                  \
+    X(cublasLtMatmul)                                                                                                                      \
+    X(cublasLtMatmulAlgoGetHeuristic)                                                                                                      \
+    X(cublasLtMatmulDescCreate)                                                                                                            \
+    X(cublasLtMatmulDescDestroy)                                                                                                           \
+    X(cublasLtMatmulDescSetAttribute)                                                                                                      \
+    X(cublasLtMatrixLayoutCreate)                                                                                                          \
+    X(cublasLtMatrixLayoutDestroy)                                                                                                         \
+    X(cublasLtMatrixLayoutSetAttribute)                                                                                                    \
+    X(cublasLtMatmulPreferenceCreate)                                                                                                      \
+    X(cublasLtMatmulPreferenceDestroy)                                                                                                     \
+    X(cublasLtMatmulPreferenceSetAttribute)
+
+enum { PROPOSALS = 8, ROUNDS = 5 };
+static const size_t workspace_bytes = (size_t)32 << 20; // what NVIDIA advises for Hopper
+
+typedef struct plan {
+    hs_lt_product key;
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algo;
+    size_t workspace;
+} plan;
+
+typedef struct kept { // a line of the file
+    hs_lt_product key;
+    cublasLtMatmulAlgo_t algo;
+    size_t workspace;
+} kept;
+
+struct hs_lt {
+    void *library;
+#define MEMBER(f) __typeof__(&f) f;
+    CALLS(MEMBER)
+#undef MEMBER
+    cublasLtHandle_t handle;
+    cublasLtMatmulPreference_t preference;
+    pthread_mutex_t lock; // of plans and of the file
+    plan *plan;
+    int n_plans, room;
+    kept *kept;
+    int n_kept, kept_room;
+    char *where, gpu[128];
+};
+
+static hs_status load(hs_lt *lt)
+{
+    static const char *const names[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so" };
+    for (int i = 0; i < HS_COUNT(names) && !lt->library; i++)
+        lt->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (!lt->library)
+        return HS_FAIL(UNSUPPORTED, "cuBLASLt: %s", dlerror());
+#define FIND(f)                                                                                                                            \
+    if (!(*(void **)&lt->f = dlsym(lt->library, #f)))                                                                                      \
+        return HS_FAIL(UNSUPPORTED, "cuBLASLt: its library has no %s", #f);
+    CALLS(FIND)
+#undef FIND
+    return HS_OK;
+}
+
+size_t hs_lt_version(const hs_lt *lt) { return lt->cublasLtGetVersion(); }
+
+// ---- what was found before: lines of hexadecimal bytes behind a line that says for what
+
+static int head(const hs_lt *lt, char *line, size_t size)
+{
+    return snprintf(line, size, "halfstep-cublaslt 1 %zu %zu %s\n", hs_lt_version(lt), sizeof(kept), lt->gpu);
+}
+
+static hs_status keep(hs_lt *lt, const kept *k)
+{
+    if (lt->n_kept == lt->kept_room) {
+        const int room = lt->kept_room ? 2 * lt->kept_room : 64;
+        kept *more = realloc(lt->kept, (size_t)room * sizeof *more);
+        if (!more)
+            return HS_FAIL(MEMORY, "no memory for %d products", room);
+        lt->kept = more, lt->kept_room = room;
+    }
+    lt->kept[lt->n_kept++] = *k;
+    return HS_OK;
+}
+
+static bool read_line(FILE *f, kept *k)
+{
+    unsigned char *to = (unsigned char *)k;
+    for (size_t i = 0; i < sizeof *k; i++) {
+        unsigned byte;
+        if (fscanf(f, "%2x", &byte) != 1)
+            return false;
+        to[i] = (unsigned char)byte;
+    }
+    return true;
+}
+
+// A file of another library or GPU is no error: it is written anew.
+static void read_kept(hs_lt *lt)
+{
+    char want[256], line[256];
+    FILE *f = lt->where ? fopen(lt->where, "r") : NULL;
+    if (!f)
+        return;
+    head(lt, want, sizeof want);
+    kept k;
+    if (fgets(line, sizeof line, f) && !strcmp(line, want))
+        while (read_line(f, &k) && keep(lt, &k) == HS_OK) {
+        }
+    fclose(f);
+}
+
+// Whole and under its name, or not at all: other processes read it too.
+static void write_kept(const hs_lt *lt)
+{
+    char line[256], name[4096];
+    if (!lt->where || snprintf(name, sizeof name, "%s.%d", lt->where, (int)getpid()) >= (int)sizeof name)
+        return;
+    FILE *f = fopen(name, "w");
+    bool ok = f != NULL;
+    if (ok) {
+        head(lt, line, sizeof line);
+        ok = fputs(line, f) >= 0;
+        for (int i = 0; i < lt->n_kept && ok; i++) {
+            const unsigned char *from = (const unsigned char *)&lt->kept[i];
+            for (size_t b = 0; b < sizeof lt->kept[i] && ok; b++)
+                ok = fprintf(f, "%02x", from[b]) == 2;
+            ok = ok && fputc('\n', f) != EOF;
+        }
+        ok = !fclose(f) && ok;
+    }
+    if (!ok || rename(name, lt->where)) {
+        hs_debug("cuBLASLt: %s cannot be written: what was timed is not kept", lt->where);
+        unlink(name);
+    }
+}
+
+static const kept *kept_of(const hs_lt *lt, const hs_lt_product *key)
+{
+    for (int i = 0; i < lt->n_kept; i++)
+        if (!memcmp(&lt->kept[i].key, key, sizeof *key))
+            return &lt->kept[i];
+    return NULL;
+}
+
+// ---- opening
+
+hs_status hs_lt_open(hs_lt **out, const char *gpu, const char *where)
+{
+    *out = NULL;
+    hs_lt *lt = calloc(1, sizeof *lt);
+    if (!lt)
+        return HS_FAIL(MEMORY, "no memory for cuBLASLt");
+    pthread_mutex_init(&lt->lock, NULL);
+    hs_status st;
+    HS_TRY_GOTO(st, load(lt), failed);
+    snprintf(lt->gpu, sizeof lt->gpu, "%s", gpu);
+    lt->where = where ? strdup(where) : NULL;
+    if (lt->cublasLtCreate(&lt->handle) != CUBLAS_STATUS_SUCCESS || lt->cublasLtMatmulPreferenceCreate(&lt->preference) != CUBLAS_STATUS_SUCCESS) {
+        st = HS_FAIL(SYSTEM, "cuBLASLt does not open on this GPU");
+        goto failed;
+    }
+    lt->cublasLtMatmulPreferenceSetAttribute(lt->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, sizeof workspace_bytes);
+    read_kept(lt);
+    *out = lt;
+    return HS_OK;
+failed:
+    hs_lt_close(lt);
+    return st;
+}
+
+static void free_plan(hs_lt *lt, plan *p)
+{
+    if (p->product)
+        lt->cublasLtMatmulDescDestroy(p->product);
+    const cublasLtMatrixLayout_t layout[] = { p->a, p->b, p->d };
+    for (int i = 0; i < HS_COUNT(layout); i++)
+        if (layout[i])
+            lt->cublasLtMatrixLayoutDestroy(layout[i]);
+}
+
+void hs_lt_close(hs_lt *lt)
+{
+    if (!lt)
+        return;
+    for (int i = 0; i < lt->n_plans; i++)
+        free_plan(lt, &lt->plan[i]);
+    if (lt->preference)
+        lt->cublasLtMatmulPreferenceDestroy(lt->preference);
+    if (lt->handle)
+        lt->cublasLtDestroy(lt->handle);
+    if (lt->library)
+        dlclose(lt->library);
+    pthread_mutex_destroy(&lt->lock);
+    free(lt->plan);
+    free(lt->kept);
+    free(lt->where);
+    free(lt);
+}
+
+// ---- a plan
+
+static cudaDataType_t type_of(hs_dtype d) { return d == HS_F32 ? CUDA_R_32F : d == HS_BF16 ? CUDA_R_16BF : CUDA_R_16F; }
+
+const char *hs_lt_declines(const hs_lt_product *p)
+{
+    const int64_t unit = p->ab == HS_F32 ? 4 : 8; // of 16 bytes: without it the library falls back to kernels that are slow
+    if (p->lda % unit || p->ldb % unit || p->ldd % (p->d == HS_F32 ? 4 : 8))
+        return "rows are no multiple of 16 bytes";
+    if (p->ab == HS_F32 && p->d != HS_F32)
+        return "f32 operands have an f32 product";
+    if (p->bias != HS_F64 && p->bias != p->d)
+        return "the bias is of another type than the product";
+    return NULL;
+}
+
+static cublasStatus_t layout(hs_lt *lt, cublasLtMatrixLayout_t *out, hs_dtype d, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t step)
+{
+    cublasStatus_t st = lt->cublasLtMatrixLayoutCreate(out, type_of(d), (uint64_t)rows, (uint64_t)cols, ld);
+    const int32_t n = (int32_t)batch;
+    if (st == CUBLAS_STATUS_SUCCESS && batch)
+        st = lt->cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &n, sizeof n);
+    if (st == CUBLAS_STATUS_SUCCESS && batch)
+        st = lt->cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step);
+    return st;
+}
+
+static cublasStatus_t describe(hs_lt *lt, plan *p)
+{
+    const hs_lt_product *k = &p->key;
+    const cublasOperation_t ta = k->ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb = k->tb ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasLtEpilogue_t epilogue = k->bias != HS_F64 ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    cublasStatus_t st = lt->cublasLtMatmulDescCreate(&p->product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    const struct {
+        cublasLtMatmulDescAttributes_t which;
+        const void *value;
+        size_t bytes;
+    } attr[] = { { CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta },
+                 { CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb },
+                 { CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue } };
+    for (int i = 0; i < HS_COUNT(attr) && st == CUBLAS_STATUS_SUCCESS; i++)
+        st = lt->cublasLtMatmulDescSetAttribute(p->product, attr[i].which, attr[i].value, attr[i].bytes);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = layout(lt, &p->a, k->ab, k->ta ? k->k : k->m, k->ta ? k->m : k->k, k->lda, k->batch, k->step_a);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = layout(lt, &p->b, k->ab, k->tb ? k->n : k->k, k->tb ? k->k : k->n, k->ldb, k->batch, k->step_b);
+    return st == CUBLAS_STATUS_SUCCESS ? layout(lt, &p->d, k->d, k->m, k->n, k->ldd, k->batch, k->step_d) : st;
+}
+
+typedef struct operands {
+    const void *a, *b, *bias;
+    void *d;
+} operands;
+
+static cublasStatus_t multiply(hs_lt *lt, hs_lane *lane, const plan *p, const operands *o)
+{
+    const float alpha = p->key.scale, beta = p->key.add ? 1 : 0;
+    if (o->bias)
+        lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias);
+    return lt->cublasLtMatmul(lt->handle, p->product, &alpha, o->a, p->a, o->b, p->b, &beta, o->d, p->d, o->d, p->d, &p->algo, lane->workspace,
+                              p->workspace, lane->stream);
+}
+
+// Milliseconds of one, the least of some; negative where it does not run.
+static float time_of(hs_lt *lt, hs_lane *lane, const plan *p, const operands *o, cudaEvent_t from, cudaEvent_t to)
+{
+    float best = -1;
+    for (int r = 0; r <= ROUNDS; r++) { // the first one loads its kernel
+        float ms = 0;
+        cudaEventRecord(from, lane->stream);
+        if (multiply(lt, lane, p, o) != CUBLAS_STATUS_SUCCESS)
+            return -1;
+        cudaEventRecord(to, lane->stream);
+        if (cudaEventSynchronize(to) != cudaSuccess || cudaEventElapsedTime(&ms, from, to) != cudaSuccess)
+            return -1;
+        best = r && (best < 0 || ms < best) ? ms : best;
+    }
+    return best;
+}
+
+static void try_all(hs_lt *lt, hs_lane *lane, plan *p, const operands *o, const cublasLtMatmulHeuristicResult_t *found, int n)
+{
+    cudaEvent_t from, to;
+    if (cudaEventCreateWithFlags(&from, cudaEventDefault) != cudaSuccess)
+        return;
+    if (cudaEventCreateWithFlags(&to, cudaEventDefault) != cudaSuccess) {
+        cudaEventDestroy(from);
+        return;
+    }
+    float best = -1;
+    plan candidate = *p;
+    for (int i = 0; i < n; i++) {
+        if (found[i].state != CUBLAS_STATUS_SUCCESS)
+            continue;
+        candidate.algo = found[i].algo, candidate.workspace = found[i].workspaceSize;
+        const float ms = time_of(lt, lane, &candidate, o, from, to);
+        if (ms >= 0 && (best < 0 || ms < best))
+            best = ms, p->algo = candidate.algo, p->workspace = candidate.workspace;
+    }
+    cudaEventDestroy(from);
+    cudaEventDestroy(to);
+}
+
+// A product that adds cannot be tried on its own operands: the way of the one that writes is taken, where that was found, as beta has no
+// part in the choice.
+static cublasStatus_t choose(hs_lt *lt, hs_lane *lane, plan *p, const operands *o)
+{
+    hs_lt_product written = p->key;
+    written.add = false;
+    const kept *k = kept_of(lt, &written);
+    if (k) {
+        p->algo = k->algo, p->workspace = k->workspace;
+        return CUBLAS_STATUS_SUCCESS;
+    }
+    cublasLtMatmulHeuristicResult_t found[PROPOSALS];
+    int n = 0;
+    const cublasStatus_t st =
+        lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, p->product, p->a, p->b, p->d, p->d, lt->preference, PROPOSALS, found, &n);
+    if (st != CUBLAS_STATUS_SUCCESS || !n)
+        return st != CUBLAS_STATUS_SUCCESS ? st : CUBLAS_STATUS_NOT_SUPPORTED;
+    p->algo = found[0].algo, p->workspace = found[0].workspaceSize;
+    if (!lt->where || p->key.add)
+        return CUBLAS_STATUS_SUCCESS;
+    try_all(lt, lane, p, o, found, n);
+    kept line;
+    memset(&line, 0, sizeof line);
+    memcpy(&line.key, &p->key, sizeof line.key);
+    line.algo = p->algo, line.workspace = p->workspace;
+    if (keep(lt, &line) == HS_OK)
+        write_kept(lt);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static const plan *find(const hs_lt *lt, const hs_lt_product *key)
+{
+    for (int i = 0; i < lt->n_plans; i++)
+        if (!memcmp(&lt->plan[i].key, key, sizeof *key))
+            return &lt->plan[i];
+    return NULL;
+}
+
+static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, const operands *o)
+{
+    plan p;
+    memset(&p, 0, sizeof p);
+    memcpy(&p.key, key, sizeof *key);
+    if (lt->n_plans == lt->room) {
+        const int room = lt->room ? 2 * lt->room : 64;
+        plan *more = realloc(lt->plan, (size_t)room * sizeof *more);
+        if (!more)
+            return CUBLAS_STATUS_ALLOC_FAILED;
+        lt->plan = more, lt->room = room;
+    }
+    if (!lane->workspace && cudaMalloc(&lane->workspace, workspace_bytes) != cudaSuccess)
+        return CUBLAS_STATUS_ALLOC_FAILED;
+    cublasStatus_t st = describe(lt, &p);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = choose(lt, lane, &p, o);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        lt->plan[lt->n_plans++] = p;
+    else
+        free_plan(lt, &p);
+    return st;
+}
+
+void hs_lt_multiply(hs_lane *lane, const hs_lt_product *given, const void *a, const void *b, void *d, const void *bias)
+{
+    hs_lt *lt = lane->gpu->lt;
+    hs_lt_product key; // compared as bytes
+    memset(&key, 0, sizeof key);
+    key.m = given->m, key.n = given->n, key.k = given->k;
+    key.lda = given->lda, key.ldb = given->ldb, key.ldd = given->ldd;
+    key.batch = given->batch, key.step_a = given->step_a, key.step_b = given->step_b, key.step_d = given->step_d;
+    key.ab = given->ab, key.d = given->d, key.bias = given->bias;
+    key.ta = given->ta, key.tb = given->tb, key.add = given->add, key.scale = given->scale;
+    const operands o = { a, b, key.bias != HS_F64 ? bias : NULL, d };
+    pthread_mutex_lock(&lt->lock); // a descriptor has one bias at a time
+    cublasStatus_t st = find(lt, &key) ? CUBLAS_STATUS_SUCCESS : make(lt, lane, &key, &o);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = multiply(lt, lane, find(lt, &key), &o);
+    pthread_mutex_unlock(&lt->lock);
+    if (st != CUBLAS_STATUS_SUCCESS && !lane->failed[0])
+        snprintf(lane->failed, sizeof lane->failed, "cuBLASLt: a product of %lld x %lld x %lld: status %d", (long long)key.m, (long long)key.n,
+                 (long long)key.k, (int)st);
+}

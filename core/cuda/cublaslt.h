@@ -1,0 +1,40 @@
+// cublaslt: products by cuBLASLt, which is loaded where it is there (libcublasLt.so); what a product is lies in a plan that is made once per
+// shape. Everything is column-major, as cuBLASLt has it: a row-major C[M, N] = A[M, K] B[N, K]^T is m = N, n = M of B^T's and A's bytes.
+#ifndef HS_CORE_CUBLASLT_H
+#define HS_CORE_CUBLASLT_H
+#include "core/cuda/device_cuda.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// D[m, n] = scale op(A)[m, k] op(B)[k, n] + (add ? D : 0) + bias[m]. A and B of one type: bf16, f16, or f32, whose products are exact (no
+// TF32). Sums are f32. The key of a plan: unused fields are 0.
+typedef struct hs_lt_product {
+    int64_t m, n, k;
+    int64_t lda, ldb, ldd;                // elements from a column to the next
+    int64_t batch, step_a, step_b, step_d; // batch 0: one product
+    hs_dtype ab, d;
+    hs_dtype bias; // of the type of D, or F64: none
+    bool ta, tb, add;
+    float scale;
+} hs_lt_product;
+
+typedef struct hs_lt hs_lt; // of a device: handle, plans, what was found to be fastest
+
+// UNSUPPORTED and the reason where there is no library. where: a file in which what was timed is kept, read now and written as it grows;
+// NULL: nothing is timed, the library's first proposal is taken.
+hs_status hs_lt_open(hs_lt **out, const char *gpu, const char *where);
+void hs_lt_close(hs_lt *lt);
+size_t hs_lt_version(const hs_lt *lt); // 130100
+
+// Why a product cannot be one of cuBLASLt's, or NULL: alignment of rows, types.
+const char *hs_lt_declines(const hs_lt_product *p);
+// In the lane's order. The first one of a shape makes its plan, and may try proposals on the operands it was given; it must not be captured.
+// A failure stays in the lane, whose wait says it.
+void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const void *a, const void *b, void *d, const void *bias);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
