@@ -19,8 +19,14 @@
 #include <cuda_runtime.h>
 // kernel in parentheses where it is a template: HS_LAUNCH((scale<T, 4>), grid, block, 0, stream, x, y)
 #define HS_UNPACK(...) __VA_ARGS__
-#define HS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
-#define HS_SHARED(type, name, dims) __shared__ type name dims // HS_SHARED(float, tile, [32][33]);
+#define HS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                                          \
+    (allow_shared(kernel, shared_bytes), kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__))
+template <class K> static inline void allow_shared(K *kernel, size_t bytes) // over 48 KiB in one launch must be asked for
+{
+    if (bytes > 48 * 1024)
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+}
+#define HS_SHARED(type, name, dims) __shared__ __align__(16) type name dims // HS_SHARED(float, tile, [32][33]);
 #define HS_DYN_SHARED(type, name)                                                                                                          \
     extern __shared__ __align__(128) unsigned char hs_dyn_shared[];                                                                        \
     type *const name = reinterpret_cast<type *>(hs_dyn_shared)

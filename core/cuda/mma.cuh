@@ -62,10 +62,10 @@ template <int BYTES> static __device__ __forceinline__ void cp_async(void *to, c
 }
 static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> static __device__ __forceinline__ void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
-#endif
 
 template <class T> static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
     mma_of(T(), d, a, b);
 }
+#endif
 #endif

@@ -133,14 +133,16 @@ static probe *fill_whole(probe *p) // all of it, in f32
 
 probe *probe_new(int op_id, int case_id, hs_mode mode)
 {
+    if (hs_tested.table && !hs_tested.table[op_id])
+        return NULL;
     probe *p = trace(op_id, case_id, mode, NULL);
     if (!p->n) {
         hs_graph_status(p->g);
         case_fail(op_id, case_id, "the case itself is refused: %s", hs_error());
-        probe_free(p);
-        return NULL;
-    }
-    return fill_whole(p);
+    } else if (!left_out(p))
+        return fill_whole(p);
+    probe_free(p);
+    return NULL;
 }
 
 probe *probe_cut(const probe *like, const int64_t live[HS_N_COUNTERS])

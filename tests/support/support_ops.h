@@ -5,11 +5,21 @@
 #include "ops/ops.h"
 
 // ---- what is tested
+// (optional) What looks on while a kernel runs. begin, then all that the kernel may touch, then the kernel, then end.
+typedef struct op_watch {
+    void (*begin)(void);
+    void (*operand)(const char *name, const void *p, size_t bytes, bool writable);
+    const char *(*end)(void); // NULL, or what was wrong, one line
+} op_watch;
 typedef struct op_registry {
     const hs_op *const *ops;
     int n;
-    const hs_kernels *const *table; // NULL: those of every device this machine has, by the order of `ops`
+    const hs_kernels *const *table; // NULL: those of every device this machine has, by the order of `ops`. Ops without kernels are left out
     const char *table_name;
+    bool no_team;      // its kernels divide their work themselves: lanes, parts and promises to the plan mean nothing to them, and how sums
+                       // over rows are grouped follows from the capacity
+    double most_flops; // of a case, forward and backward; those beyond are left out. 0: none is
+    const op_watch *watch;
 } op_registry;
 extern const op_registry hs_tested;
 
@@ -36,7 +46,7 @@ typedef struct probe {
     hs_step_state state;
 } probe;
 
-probe *probe_new(int op_id, int case_id, hs_mode mode);
+probe *probe_new(int op_id, int case_id, hs_mode mode); // NULL: left out, or refused (a failure)
 // The same with every input cut to what is live at `live` units of each counter, and the values of `like`.
 probe *probe_cut(const probe *like, const int64_t live[HS_N_COUNTERS]);
 // The case with that many units of a counter, more or fewer than it has; and rows [first, first + units) of it as a node of their own.
@@ -124,6 +134,7 @@ typedef struct kernel_set {
 } kernel_set;
 const kernel_set *kernel_sets(void);
 const hs_kernels *set_kernels(const kernel_set *s, const probe *p); // NULL: none, declines, or those of an earlier table
+bool left_out(const probe *p); // beyond hs_tested.most_flops; counted for teardown_devices, which says what was not run
 int setup_devices(void **state);
 int teardown_devices(void **state);
 

@@ -107,7 +107,7 @@ static void member(hs_lane *lane, void *arg)
 
 static void call_kernel(uint8_t part, int lanes, call *c)
 {
-    if (part == HS_PART_SOLO || part == HS_PART_HOST) {
+    if (hs_tested.no_team || part == HS_PART_SOLO || part == HS_PART_HOST) {
         c->fn(c->args[0], &(hs_lane){ .id = 0, .n = 1 });
         return;
     }
@@ -149,6 +149,41 @@ static hs_args common_args(const probe *p)
 {
     return (
         hs_args){ .attr = p->n->attr, .step = &p->step, .state = (hs_step_state *)&p->state, .comm = &hs_comm_self_tp, .site = p->n->site };
+}
+
+// ---- what looks on
+
+static void watch_refs(const hs_operand *names, const hs_ref *refs, int n, const char *kind, bool writable)
+{
+    for (int i = 0; i < n; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s%s", kind, names[i].name);
+        if (refs[i].p)
+            hs_tested.watch->operand(name, refs[i].p, (size_t)(refs[i].rows * refs[i].cols) * hs_dtype_bytes(refs[i].dtype), writable);
+    }
+}
+
+// Behind what is only read comes what is written: where both are the same bytes, they may be.
+static void watched_call(const probe *p, op_run *r, uint8_t part, call *c, bool backward)
+{
+    const op_watch *w = hs_tested.watch;
+    const hs_args *a = c->args[0];
+    const int n_in = hs_op_n_in(p->op), n_out = hs_op_n_out(p->op);
+    if (w) {
+        w->begin();
+        w->operand("the step", a->step, sizeof *a->step, false);
+        w->operand("the state", a->state, sizeof *a->state, false);
+        w->operand("the copy", a->derived, a->derived ? r->copy.bytes : 0, false);
+        watch_refs(p->op->in, a->in, n_in, "", false);
+        watch_refs(p->op->out, a->dout, n_out, "gradient of ", false);
+        watch_refs(p->op->out, a->out, n_out, "", !backward || p->op->flags & HS_OP_LOSS);
+        watch_refs(p->op->in, a->din, n_in, "gradient of ", true);
+        w->operand("scratch", a->scratch, a->scratch ? r->shared.bytes : 0, true);
+    }
+    call_kernel(part, r->lanes, c);
+    const char *wrong = w ? w->end() : NULL;
+    if (wrong)
+        op_fail(p, r, "%s: %s", backward ? "backward" : "forward", wrong);
 }
 
 static bool absent(const probe *p, const op_run *r, int o) { return r->no_loss_gradient && o == loss_gradient(p->op); }
@@ -247,7 +282,7 @@ void run_forward(const probe *p, op_run *r)
 {
     const hs_args a = prepare_forward(p, r);
     call c = { .fn = r->k->fwd, .args = { &a, &a, &a, &a } };
-    call_kernel(r->k->fwd_part, r->lanes, &c);
+    watched_call(p, r, r->k->fwd_part, &c, false);
     judge_bytes(p, r, writes_input_0(p, r));
     share_input_0(p, r);
 }
@@ -310,7 +345,7 @@ void run_backward(const probe *p, op_run *r, const op_run *forward)
         }
         call c = { .fn = r->k->bwd, .args = { &part, &part, &part, &part } };
         if (any)
-            call_kernel(r->k->bwd_part, r->lanes, &c);
+            watched_call(p, r, r->k->bwd_part, &c, true);
     }
     judge_bytes(p, r, false);
 }
@@ -507,6 +542,44 @@ void check_late_operands(const probe *p, const op_run *expect)
 
 // ---- kernel tables
 
+enum { MAX_OPS = 512 };
+static bool too_much[MAX_OPS][64], fits[MAX_OPS];
+
+bool left_out(const probe *p)
+{
+    const double flops = p->op->cost(p->n, false).flops + (p->op->cpu.bwd ? p->op->cost(p->n, true).flops : 0);
+    const bool out = hs_tested.most_flops > 0 && flops > hs_tested.most_flops;
+    if (p->op_id < MAX_OPS && p->case_id < 64)
+        too_much[p->op_id][p->case_id] = out;
+    if (p->op_id < MAX_OPS && !out)
+        fits[p->op_id] = true;
+    return out;
+}
+
+// What was not run, where not everything is.
+static int say_left_out(void)
+{
+    int n = 0, none = 0, missing = 0;
+    for (int i = 0; i < hs_tested.n && i < MAX_OPS && hs_tested.table; i++) {
+        if (!hs_tested.table[i])
+            print_message("%s%s", missing++ ? ", " : "no kernels: ", hs_tested.ops[i]->name);
+    }
+    if (missing)
+        print_message(" (%d of %d ops)\n", missing, hs_tested.n);
+    for (int i = 0; i < hs_tested.n && i < MAX_OPS; i++)
+        for (int c = 0; c < 64; c++)
+            if (too_much[i][c])
+                print_message("%s%s case %d", n++ ? ", " : "left out, over the limit of flops: ", hs_tested.ops[i]->name, c);
+    if (n)
+        print_message(" (%d cases)\n", n);
+    for (int i = 0; i < hs_tested.n && i < MAX_OPS && hs_tested.table; i++)
+        if (hs_tested.table[i] && !fits[i]) {
+            print_error("%s: none of its cases is within the limit of %g flops\n", hs_tested.ops[i]->name, hs_tested.most_flops);
+            none++;
+        }
+    return none ? -1 : 0;
+}
+
 enum { MAX_SETS = 2 * HS_N_ISA };
 static kernel_set sets[MAX_SETS + 1];
 static hs_device *devices[MAX_SETS];
@@ -548,7 +621,7 @@ int teardown_devices(void **state)
         hs_device_close(devices[i]);
     for (int i = 0; i < MAX_LANES; i++)
         hs_team_free(teams[i]);
-    return 0;
+    return say_left_out();
 }
 
 const kernel_set *kernel_sets(void) { return sets; }
