@@ -9,6 +9,10 @@
 #include "core/graph/params.h"
 #include "core/run/device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum hs_optim_kind { HS_ADAMW, HS_LAMB, HS_SGD, HS_LARS, HS_NOVOGRAD, HS_N_OPTIMS } hs_optim_kind;
 
 // lr at 0-based applied step t: warm-up lr * (t+1)/(warmup+1) for t < warmup; then by kind from lr to min_lr over the rest,
@@ -129,4 +133,7 @@ const hs_segment *hs_optim_segment(const hs_optim *o);
 void hs_optim_init_state(const hs_optim_config *c, hs_step_state *state);
 size_t hs_optim_bytes(const hs_optim *o); // beyond the slabs: chunk partials and tables
 
+#ifdef __cplusplus
+}
+#endif
 #endif

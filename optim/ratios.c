@@ -1,7 +1,6 @@
 // ratios: what LAMB, LARS and NovoGrad settle once per logical tensor, from the partials of its chunks added up in order. One member does
 // it: there are few of them, and what decides over all elements is not per tier.
-#include "optim/update.h"
-#include <math.h>
+#include "optim/ratios.h"
 
 typedef struct tensors { // operands that the three have in common
     const hs_update_chunk *chunk;
@@ -37,23 +36,6 @@ static bool add_up(tensors *t, const hs_args *a)
     for (const hs_update_chunk *c = (t)->chunk; c < (t)->chunk + (t)->n; c++)                                                              \
         if ((t)->made[c->param])
 
-static bool adapted(const hs_optim_config *c, int role)
-{
-    return c->trust == HS_TRUST_ALL || (c->trust == HS_TRUST_DECAYED && c->decay_factor[role] > 0);
-}
-
-static double within(const hs_optim_config *c, double x) { return c->ratio_max > 0 ? fmin(fmax(x, c->ratio_min), c->ratio_max) : x; }
-
-// |w| / |u|; 1 where a norm is 0 (biases start at 0): bounds of the ratio apply to what was computed, those of |w| to |w| itself.
-static double lamb_ratio(const hs_optim_config *c, int role, const double squares[2])
-{
-    const bool bounds_w = c->bounded == HS_BOUND_WEIGHT;
-    const double w = bounds_w ? within(c, sqrt(squares[0])) : sqrt(squares[0]), u = sqrt(squares[1]);
-    if (!adapted(c, role) || w <= 0 || u <= 0)
-        return 1;
-    return bounds_w ? w / u : within(c, w / u);
-}
-
 void hs_lamb_ratios(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
@@ -61,16 +43,7 @@ void hs_lamb_ratios(const hs_args *a, hs_lane *lane)
     if (!add_up(&t, a))
         return;
     for_made(c, &t) t.ratio[c->logical] =
-        (float)(lamb_ratio(a->attr, c->role, t.norms[c->logical]) * (double)(t.now->lr[c->role] * c->rate));
-}
-
-// coefficient |w| / (|g| + decay |w| + eps); 1 where a norm is 0.
-static double lars_ratio(const hs_optim_config *c, int role, const double squares[2])
-{
-    const double w = sqrt(squares[0]), g = sqrt(squares[1]);
-    if (!adapted(c, role) || w <= 0 || g <= 0)
-        return 1;
-    return c->trust_coefficient * w / (g + c->weight_decay * c->decay_factor[role] * w + c->eps);
+        (float)(hs_lamb_ratio(a->attr, c->role, t.norms[c->logical]) * (double)(t.now->lr[c->role] * c->rate));
 }
 
 void hs_lars_ratios(const hs_args *a, hs_lane *lane)
@@ -79,27 +52,17 @@ void hs_lars_ratios(const hs_args *a, hs_lane *lane)
     tensors t;
     if (!add_up(&t, a))
         return;
-    for_made(c, &t) t.ratio[c->logical] = (float)lars_ratio(a->attr, c->role, t.norms[c->logical]);
+    for_made(c, &t) t.ratio[c->logical] = (float)hs_lars_ratio(a->attr, c->role, t.norms[c->logical]);
 }
 
-// v is |g|^2 as long as it is 0, from there on its running mean.
 void hs_novograd_scales(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
-    const hs_optim_config *settings = a->attr;
     float *v = (float *)a->out[2].p;
     tensors t;
     if (!add_up(&t, a))
         return;
-    const double unscale = (double)t.now->factor;
     for_made(c, &t) t.ratio[c->logical] = -1; // not seen yet: v moves once, however many chunks there are
-    for_made(c, &t)
-    {
-        if (t.ratio[c->logical] >= 0)
-            continue;
-        float *mean = &v[c->kept[1]];
-        const double g = t.norms[c->logical][0] * unscale * unscale, before = (double)*mean;
-        *mean = (float)(before == 0 ? g : settings->beta2 * before + (1 - settings->beta2) * g);
-        t.ratio[c->logical] = 1 / (sqrtf(*mean + t.now->eps_in) + t.now->eps_out);
-    }
+    for_made(c, &t) if (t.ratio[c->logical] < 0) t.ratio[c->logical] =
+        hs_novograd_scale(a->attr, t.now, t.norms[c->logical][0], &v[c->kept[1]]);
 }

@@ -46,19 +46,3 @@ hs_status hs_scaler_check(const hs_scaler_config *c)
         return HS_FAIL(USAGE, "loss scaler: interval is %d and hysteresis %d, both must be at least 1", c->interval, c->hysteresis);
     return HS_OK;
 }
-
-void hs_scaler_update(const hs_scaler_config *c, hs_step_state *s, bool overflow)
-{
-    if (!c->dynamic)
-        return;
-    if (overflow) {
-        s->growth = 0;
-        s->hysteresis -= s->hysteresis > 0;
-        if (s->hysteresis == 0)
-            s->scale = fmaxf(s->scale * c->backoff, c->min);
-    } else if (++s->growth >= c->interval) {
-        s->growth = 0;
-        s->hysteresis = c->hysteresis;
-        s->scale = fminf(s->scale * c->growth, c->max);
-    }
-}

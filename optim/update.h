@@ -12,6 +12,11 @@
 #define HS_OPTIM_UPDATE_H
 #include "core/graph/op.h"
 #include "optim/optim.h"
+#include <math.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum { HS_OPTIM_SLABS = 2, HS_OPTIM_PASSES = 3 };
 
@@ -127,6 +132,23 @@ void hs_novograd_scales(const hs_args *a, hs_lane *lane);
 
 hs_status hs_scaler_check(const hs_scaler_config *c);
 // What a step does to the scale: growth, back-off and hysteresis as in Megatron's DynamicGradScaler.
-void hs_scaler_update(const hs_scaler_config *c, hs_step_state *s, bool overflow);
+HS_INLINE void hs_scaler_update(const hs_scaler_config *c, hs_step_state *s, bool overflow)
+{
+    if (!c->dynamic)
+        return;
+    if (overflow) {
+        s->growth = 0;
+        s->hysteresis -= s->hysteresis > 0;
+        if (s->hysteresis == 0)
+            s->scale = fmaxf(s->scale * c->backoff, c->min);
+    } else if (++s->growth >= c->interval) {
+        s->growth = 0;
+        s->hysteresis = c->hysteresis;
+        s->scale = fminf(s->scale * c->growth, c->max);
+    }
+}
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -56,8 +56,8 @@ typedef struct hs_step_record {
     double loss[HS_N_LOSS_SETS][HS_N_LOSS];
 } hs_step_record;
 
-// For kernels that write one, on whatever device.
-static inline void hs_step_record_of(hs_step_record *to, const hs_step_in *in, const hs_step_state *s)
+// For kernels that write one, on whatever device: all of it, and all but the losses.
+HS_INLINE void hs_step_record_head(hs_step_record *to, const hs_step_in *in, const hs_step_state *s)
 {
     to->step = (int64_t)in->step + 1;
     to->ran = in->ran;
@@ -67,9 +67,11 @@ static inline void hs_step_record_of(hs_step_record *to, const hs_step_in *in, c
     to->lr = s->lr, to->grad_norm = s->grad_norm, to->scale = s->step_scale, to->next_scale = s->scale;
     to->bad_param = s->bad_param, to->bad_micro = s->bad_micro;
     to->bad_count = s->bad_count;
-    for (int i = 0; i < HS_N_LOSS_SETS; i++)
-        for (int k = 0; k < HS_N_LOSS; k++)
-            to->loss[i][k] = s->loss[i][k];
+}
+static inline void hs_step_record_of(hs_step_record *to, const hs_step_in *in, const hs_step_state *s)
+{
+    hs_step_record_head(to, in, s);
+    memcpy(to->loss, s->loss, sizeof to->loss);
 }
 
 typedef struct hs_step_log {
