@@ -3,7 +3,13 @@
 #include "core/run/blocks.h"
 #include <string.h>
 
-enum { RING = 16, STATE_AT = (sizeof(hs_step_in) + 63) / 64 * 64, BYTES = STATE_AT + sizeof(hs_step_state) };
+#define UP(bytes) (((bytes) + 63) / 64 * 64)
+enum {
+    RING = 16,
+    STATE_AT = UP(sizeof(hs_step_in)),
+    TOTALS_AT = STATE_AT + UP(sizeof(hs_step_state)),
+    BYTES = TOTALS_AT + HS_N_LOSS_SETS * HS_N_LOSS * sizeof(double)
+};
 
 hs_status hs_blocks_open(hs_blocks *b, hs_device *d, hs_lane *lane)
 {
@@ -15,6 +21,7 @@ hs_status hs_blocks_open(hs_blocks *b, hs_device *d, hs_lane *lane)
     b->ring = ring;
     char *bound = hs_device_bind(d, p);
     b->bound_in = (const hs_step_in *)bound, b->bound_state = (hs_step_state *)(bound + STATE_AT);
+    b->bound_totals = bound + TOTALS_AT;
     return HS_OK;
 }
 

@@ -11,9 +11,10 @@ extern "C" {
 typedef struct hs_blocks {
     hs_step_in in;              // the host's, to be written
     hs_step_in sent;            // what the last submission had
-    char *p;                    // the device's address: block, then state
+    char *p;                    // the device's address: block, state, room for losses that are added up
     const hs_step_in *bound_in; // what kernels get
     hs_step_state *bound_state;
+    char *bound_totals; // room of core->loss_total
     // its own
     hs_device *device;
     hs_lane *lane;

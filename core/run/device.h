@@ -34,7 +34,7 @@ typedef void hs_step_hook(const hs_thunk *t, double seconds, void *user);
 typedef struct hs_core_kernels {
     hs_kernel *loss_sum;   // SOLO. attr: hs_loss_sum. Adds the live rows of in[0], f32, times inv_count to state->loss; micro 0: from 0,
                            // but where another has begun it
-    hs_kernel *loss_total; // SOLO. state->loss of the sets that step->ran names becomes its sum over comm
+    hs_kernel *loss_total; // SOLO. state->loss of the sets that step->ran names becomes its sum over comm. out[0]: room for all sets, f64
     hs_kernel *begin;      // SOLO. attr: hs_move. Starts that collective over comm, in out[0]: nobody's bytes until
     hs_kernel *finish;     // SOLO. ... this has waited for all that was started over comm; attr: hs_left, but for so many (NULL: 0)
     hs_kernel *keep;       // FREE. out[0] = in[0], or += where it adds; f32. No rows: nothing

@@ -417,8 +417,10 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
     hs_thunk *t = malloc((size_t)(own + 2) * sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for %d thunks", update->n);
-    if (several) // what is on record are losses of the global batch
-        t[n++] = hs_run_on(r, r->model->grid.dp, r->device->core->loss_total, "loss total");
+    if (several) { // what is on record are losses of the global batch
+        t[n] = hs_run_on(r, r->model->grid.dp, r->device->core->loss_total, "loss total");
+        t[n++].args.out[0] = (hs_ref){ .p = r->blocks.bound_totals, .rows = HS_N_LOSS_SETS, .cols = HS_N_LOSS, .dtype = HS_F64 };
+    }
     memcpy(t + n, update->thunk, (size_t)own * sizeof *t);
     n += own;
     t[n++] = (hs_thunk){

@@ -371,7 +371,7 @@ static void loss_sum(const hs_args *a, hs_lane *lane)
 // In one call, whatever the number of plans.
 static void loss_total(const hs_args *a, hs_lane *lane)
 {
-    double all[HS_N_LOSS_SETS * HS_N_LOSS];
+    double *all = (double *)a->out[0].p;
     int n = 0;
     for (int s = 0; s < HS_N_LOSS_SETS; s++)
         if (a->step->ran >> s & 1)
