@@ -35,7 +35,7 @@ typedef struct list {
 } list;
 
 struct CUstream_st {
-    list queue; // done: how far it ran
+    list queue;   // done: how far it ran
     int64_t base; // of what was dropped from the front of the queue
     struct CUgraph_st *captures;
     pthread_t by;
@@ -234,7 +234,9 @@ cudaError_t cudaSetDevice(int index) { return index ? cudaErrorInvalidValue : cu
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int index)
 {
     (void)index;
-    *p = (struct cudaDeviceProp){ .name = "emulated GPU", .totalGlobalMem = (size_t)8 << 30, .major = 9, .minor = 0, .multiProcessorCount = 4 };
+    *p = (struct cudaDeviceProp){
+        .name = "emulated GPU", .totalGlobalMem = (size_t)8 << 30, .major = 9, .minor = 0, .multiProcessorCount = 4
+    };
     return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
@@ -464,8 +466,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     enter();
-    const cudaError_t st = is_open(s) && !s->captures ? cudaSuccess
-                                                      : broken(cudaErrorInvalidResourceHandle, "cudaEventRecord", "not on an open stream");
+    const cudaError_t st =
+        is_open(s) && !s->captures ? cudaSuccess : broken(cudaErrorInvalidResourceHandle, "cudaEventRecord", "not on an open stream");
     if (st == cudaSuccess)
         *e = (struct CUevent_st){ s, s->base + s->queue.n };
     return leave(st);

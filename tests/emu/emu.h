@@ -9,13 +9,13 @@
 // ---- the language
 #define __device__
 #define __host__
-#define __global__           __attribute__((noinline)) // inlined into its launch it would not be checked
-#define __forceinline__      inline __attribute__((always_inline))
-#define __noinline__         __attribute__((noinline))
+#define __global__      __attribute__((noinline)) // inlined into its launch it would not be checked
+#define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__    __attribute__((noinline))
 #define __launch_bounds__(...)
-#define __align__(n)         __attribute__((aligned(n)))
-#define __builtin_assume(x)  ((void)0)
-#define HS_UNPACK(...)       __VA_ARGS__
+#define __align__(n)        __attribute__((aligned(n)))
+#define __builtin_assume(x) ((void)0)
+#define HS_UNPACK(...)      __VA_ARGS__
 
 struct dim3 {
     unsigned x, y, z;
@@ -28,15 +28,9 @@ struct dim3 {
 #define warpSize  32
 
 #define EMU_VECTORS(T, name)                                                                                                               \
-    struct alignas(2 * sizeof(T)) name##2 {                                                                                                \
-        T x, y;                                                                                                                            \
-    };                                                                                                                                     \
-    struct name##3 {                                                                                                                       \
-        T x, y, z;                                                                                                                         \
-    };                                                                                                                                     \
-    struct alignas(sizeof(T) < 8 ? 4 * sizeof(T) : 16) name##4 {                                                                           \
-        T x, y, z, w;                                                                                                                      \
-    };                                                                                                                                     \
+    struct alignas(2 * sizeof(T)) name##2 { T x, y; };                                                                                     \
+    struct name##3 { T x, y, z; };                                                                                                         \
+    struct alignas(sizeof(T) < 8 ? 4 * sizeof(T) : 16) name##4 { T x, y, z, w; };                                                          \
     static inline name##2 make_##name##2(T x, T y) { return { x, y }; }                                                                    \
     static inline name##3 make_##name##3(T x, T y, T z) { return { x, y, z }; }                                                            \
     static inline name##4 make_##name##4(T x, T y, T z, T w) { return { x, y, z, w }; }
@@ -89,8 +83,7 @@ template <class T> static inline T *emu_array(const void *site, const char *name
 #define HS_DYN_SHARED(type, name) type *const name = static_cast<type *>(emu_dyn_shared())
 
 // ---- meeting points. Every call knows where it stands: lanes that meet in different lines have diverged.
-#define EMU_AT(name)                                                                                                                       \
-    emu_at at = { name, __builtin_FILE(), __builtin_LINE() }
+#define EMU_AT(name) emu_at at = { name, __builtin_FILE(), __builtin_LINE() }
 static inline void __syncthreads(EMU_AT("__syncthreads")) { emu_barrier(at, EMU_COUNT, 0); }
 static inline int __syncthreads_or(int x, EMU_AT("__syncthreads_or")) { return emu_barrier(at, EMU_OR, x); }
 static inline int __syncthreads_and(int x, EMU_AT("__syncthreads_and")) { return emu_barrier(at, EMU_AND, x); }
@@ -125,7 +118,10 @@ EMU_SHUFFLE(__shfl_up_sync, EMU_SHFL_UP)
 EMU_SHUFFLE(__shfl_down_sync, EMU_SHFL_DOWN)
 EMU_SHUFFLE(__shfl_xor_sync, EMU_SHFL_XOR)
 #undef EMU_SHUFFLE
-static inline unsigned __ballot_sync(unsigned mask, int x, EMU_AT("__ballot_sync")) { return (unsigned)emu_meet(at, EMU_BALLOT, mask, x != 0); }
+static inline unsigned __ballot_sync(unsigned mask, int x, EMU_AT("__ballot_sync"))
+{
+    return (unsigned)emu_meet(at, EMU_BALLOT, mask, x != 0);
+}
 static inline int __any_sync(unsigned mask, int x, EMU_AT("__any_sync")) { return emu_meet(at, EMU_BALLOT, mask, x != 0) != 0; }
 static inline int __all_sync(unsigned mask, int x, EMU_AT("__all_sync")) { return emu_meet(at, EMU_BALLOT, mask, x == 0) == 0; }
 template <class T> static inline unsigned __match_any_sync(unsigned mask, T x, EMU_AT("__match_any_sync"))
@@ -152,10 +148,7 @@ template <class T> static inline T emu_atomic_of(emu_at at, emu_atomic kind, T *
     return (T)emu_atomic_do(at, kind, p, sizeof(T), T(-1) < T(0), (uint64_t)value);
 }
 #define EMU_ATOMICS(name, kind, of)                                                                                                        \
-    template <class T> static inline T name(T *p, typename emu_same<T>::type v, EMU_AT(#name))                                             \
-    {                                                                                                                                      \
-        return emu_atomic_of<T>(at, kind, p, of);                                                                                          \
-    }
+    template <class T> static inline T name(T *p, typename emu_same<T>::type v, EMU_AT(#name)) { return emu_atomic_of<T>(at, kind, p, of); }
 EMU_ATOMICS(atomicAdd, EMU_ATOMIC_ADD, v)
 EMU_ATOMICS(atomicSub, EMU_ATOMIC_ADD, T(0) - v)
 EMU_ATOMICS(atomicMin, EMU_ATOMIC_MIN, v)
@@ -213,7 +206,7 @@ EMU_STORE(__stcg)
 #define __fmaf_rn(x, y, z) fmaf(x, y, z)
 #define rsqrtf(x)          (1.0f / sqrtf(x))
 #define __saturatef(x)     fminf(fmaxf(x, 0.0f), 1.0f)
-#define normcdff(x)        (0.5f * erfcf(-(x) * 0.70710678118654752f))
+#define normcdff(x)        (0.5f * erfcf(-(x)*0.70710678118654752f))
 
 template <class To, class From> static inline To emu_bits(From x)
 {
@@ -240,9 +233,18 @@ static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 static inline int __clzll(long long x) { return x ? __builtin_clzll((unsigned long long)x) : 64; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
-static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return (unsigned long long)((unsigned __int128)a * b >> 64); }
-static inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned n) { return (unsigned)(((uint64_t)high << 32 | low) << (n & 31) >> 32); }
-static inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned n) { return (unsigned)(((uint64_t)high << 32 | low) >> (n & 31)); }
+static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
+{
+    return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
+static inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned n)
+{
+    return (unsigned)(((uint64_t)high << 32 | low) << (n & 31) >> 32);
+}
+static inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned n)
+{
+    return (unsigned)(((uint64_t)high << 32 | low) >> (n & 31));
+}
 static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned s)
 {
     const uint64_t all = (uint64_t)b << 32 | a;
@@ -267,8 +269,7 @@ template <> struct emu_product<bf16> {
 template <> struct emu_product<f16> {
     static constexpr emu_kind kind = EMU_MMA_F16;
 };
-template <class T>
-static inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_AT("mma"))
+template <class T> static inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_AT("mma"))
 {
     const emu_part part = { emu_product<T>::kind, ~0u, 0, 0, 0, a, b, d };
     emu_together(at, &part);
@@ -279,7 +280,10 @@ template <int N> static inline void emu_ldmatrix(emu_at at, emu_kind kind, uint3
     const emu_part part = { kind, ~0u, 0, 0, N, row, nullptr, r };
     emu_together(at, &part);
 }
-template <int N> static inline void ldmatrix(uint32_t (&r)[N], const void *row, EMU_AT("ldmatrix")) { emu_ldmatrix(at, EMU_LDMATRIX, r, row); }
+template <int N> static inline void ldmatrix(uint32_t (&r)[N], const void *row, EMU_AT("ldmatrix"))
+{
+    emu_ldmatrix(at, EMU_LDMATRIX, r, row);
+}
 template <int N> static inline void ldmatrix_trans(uint32_t (&r)[N], const void *row, EMU_AT("ldmatrix_trans"))
 {
     emu_ldmatrix(at, EMU_LDMATRIX_TRANS, r, row);

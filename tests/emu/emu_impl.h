@@ -19,32 +19,32 @@ typedef struct emu_thread {
     emu_state state;
     emu_fiber *fiber; // it runs on
     emu_3 index;
-    emu_at waits;       // for what
+    emu_at waits; // for what
     bool at_barrier;
-    uint64_t result;    // of what it waited for
+    uint64_t result;     // of what it waited for
     uint32_t warp_epoch; // changes with each __syncwarp it took part in
     emu_copy *copy;
     int n_copies, max_copies, group; // group: of the copies that are begun now
 } emu_thread;
 
 typedef struct emu_block {
-    int n;      // threads
-    int id;     // running thread
-    int index;  // of the block in its grid
-    uint32_t serial;       // unlike that of any other block of the process
-    uint32_t launch;       // serial of the first block of its launch
-    uint16_t epoch;        // changes with each barrier
-    bool inside;           // a kernel runs
+    int n;           // threads
+    int id;          // running thread
+    int index;       // of the block in its grid
+    uint32_t serial; // unlike that of any other block of the process
+    uint32_t launch; // serial of the first block of its launch
+    uint16_t epoch;  // changes with each barrier
+    bool inside;     // a kernel runs
     const emu_grid *grid;
     int exited;
     emu_thread thread[EMU_MAX_THREADS];
 } emu_block;
 extern emu_block emu;
 
-void emu_wait(emu_at at);          // the running thread, until emu_ready
+void emu_wait(emu_at at); // the running thread, until emu_ready
 void emu_ready(int thread);
-void emu_check_barrier(void);      // after a thread's end
-void emu_start_warps(void);        // of a block
+void emu_check_barrier(void); // after a thread's end
+void emu_start_warps(void);   // of a block
 void emu_check_warp_exit(int thread);
 bool emu_own_stack(const void *p); // of the running thread
 bool emu_any_stack(const void *p);
@@ -52,7 +52,7 @@ const char *emu_base(const char *file); // its last part
 
 // ---- shared memory: EMU_SHARED_BYTES behind emu_arena
 extern char *emu_arena;
-bool emu_in_shared(const void *p, size_t bytes); // inside one array
+const char *emu_shared_name(const void *p, size_t bytes, size_t *at); // of the array that has all of them, and where in it; NULL: none
 void emu_start_shared(size_t dyn_bytes);
 
 // ---- the checker, where it is linked (emu_check.c): an access by a wrapper

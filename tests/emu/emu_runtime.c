@@ -172,7 +172,8 @@ static void report_deadlock(void)
         if (at < sizeof text && h->state == EMU_EXITED)
             at += (size_t)snprintf(text + at, sizeof text - at, "have returned");
         else if (at < sizeof text)
-            at += (size_t)snprintf(text + at, sizeof text - at, "wait in %s at %s:%d", h->waits.what, emu_base(h->waits.file), h->waits.line);
+            at +=
+                (size_t)snprintf(text + at, sizeof text - at, "wait in %s at %s:%d", h->waits.what, emu_base(h->waits.file), h->waits.line);
         t = end;
     }
     emu_fail("deadlock: %s", text);
@@ -231,7 +232,8 @@ static void fiber_main(void)
 static void make_fibers(int n)
 {
     if (!stacks) {
-        stacks = mmap(NULL, (size_t)EMU_MAX_THREADS * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        stacks =
+            mmap(NULL, (size_t)EMU_MAX_THREADS * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (stacks == MAP_FAILED)
             abort();
     }
@@ -288,7 +290,8 @@ int emu_barrier(emu_at at, emu_tally tally, int value)
     if (!barrier.arrived)
         barrier.at = at, barrier.sum = 0, barrier.all = true;
     else if (barrier.at.line != at.line || strcmp(barrier.at.file, at.file))
-        emu_fail("divergence: %s of %s:%d and of %s:%d meet", at.what, emu_base(barrier.at.file), barrier.at.line, emu_base(at.file), at.line);
+        emu_fail("divergence: %s of %s:%d and of %s:%d meet", at.what, emu_base(barrier.at.file), barrier.at.line, emu_base(at.file),
+                 at.line);
     barrier.sum += value != 0, barrier.all &= value != 0;
     if (++barrier.arrived < emu.n - emu.exited) {
         me->at_barrier = true;
@@ -337,7 +340,7 @@ void emu_start_shared(size_t dyn_bytes)
     if (!emu_arena)
         emu_arena = mmap(NULL, 2 * EMU_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     n_arrays = 0, shared_top = shared_bytes = 0;
-    add_array(NULL, "dynamic", dyn_bytes, 128);
+    add_array(NULL, "dynamic shared memory", dyn_bytes, 128);
 }
 
 void *emu_dyn_shared(void)
@@ -357,13 +360,16 @@ void *emu_shared(const void *site, const char *name, size_t bytes, size_t align)
     return emu_arena + add_array(site, name, bytes, align < 16 ? 16 : align);
 }
 
-bool emu_in_shared(const void *p, size_t bytes)
+const char *emu_shared_name(const void *p, size_t bytes, size_t *at)
 {
-    const size_t at = (size_t)((const char *)p - emu_arena);
+    const size_t from = (size_t)((const char *)p - emu_arena);
     for (int i = 0; i < n_arrays; i++)
-        if (at >= array[i].at && at + bytes <= array[i].at + array[i].bytes)
-            return true;
-    return false;
+        if (from >= array[i].at && from + bytes <= array[i].at + array[i].bytes) {
+            if (at)
+                *at = from - array[i].at;
+            return array[i].name;
+        }
+    return NULL;
 }
 
 // ---- buffers
@@ -372,6 +378,11 @@ int emu_n_buffers;
 
 void emu_watch(const char *name, const void *p, size_t bytes, bool writable)
 {
+    for (int i = 0; i < emu_n_buffers; i++)
+        if (emu_buffers[i].p == p && emu_buffers[i].bytes == bytes) { // in place
+            emu_buffers[i].writable |= writable;
+            return;
+        }
     if (emu_n_buffers == EMU_MAX_BUFFERS)
         abort();
     emu_buffer *b = &emu_buffers[emu_n_buffers++];
@@ -404,8 +415,8 @@ static const char *refused(const emu_grid *g)
 static void run_block(const emu_grid *g, int64_t index)
 {
     emu.index = (int)index;
-    emu_now.block = (emu_3){ (unsigned)(index % g->grid.x), (unsigned)(index / g->grid.x % g->grid.y),
-                             (unsigned)(index / g->grid.x / g->grid.y) };
+    emu_now.block =
+        (emu_3){ (unsigned)(index % g->grid.x), (unsigned)(index / g->grid.x % g->grid.y), (unsigned)(index / g->grid.x / g->grid.y) };
     emu.n = (int)(g->block.x * g->block.y * g->block.z);
     emu.exited = 0, emu.epoch = 0;
     emu.serial = emu.launch + (uint32_t)index;

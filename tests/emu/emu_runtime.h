@@ -1,8 +1,8 @@
 // emu_runtime: runs a grid of CUDA threads on one CPU thread, block by block. What kernels call comes through emu.h; a test watches its
 // buffers, launches, and asks for the verdict.
 //
-// Threads of a block are fibers that run until they must wait: for a barrier, for the other lanes of a warp, or for their end. Whatever goes
-// wrong stops the launch, is told once by emu_verdict, and until then no other launch runs, as with errors of a real device.
+// Threads of a block are fibers that run until they must wait: for a barrier, for the other lanes of a warp, or for their end. Whatever
+// goes wrong stops the launch, is told once by emu_verdict, and until then no other launch runs, as with errors of a real device.
 #ifndef HS_TESTS_EMU_RUNTIME_H
 #define HS_TESTS_EMU_RUNTIME_H
 #include <stdbool.h>
@@ -14,8 +14,8 @@ extern "C" {
 #endif
 
 // ---- for tests
-// A buffer that kernels may read, and write where `writable`; exact bytes. In the checking build any other memory is an error as soon as one
-// buffer is watched. The name is copied.
+// A buffer that kernels may read, and write where `writable`; exact bytes. In the checking build any other memory is an error as soon as
+// one buffer is watched. The name is copied.
 void emu_watch(const char *name, const void *p, size_t bytes, bool writable);
 void emu_forget(void); // all of them
 
@@ -85,8 +85,8 @@ typedef enum emu_kind {
 typedef struct emu_part {
     emu_kind kind;
     unsigned mask;
-    uint64_t value;   // of this lane
-    int lane, width;  // shuffles: source, distance or bits; ldmatrix: width is the number of matrices
+    uint64_t value;    // of this lane
+    int lane, width;   // shuffles: source, distance or bits; ldmatrix: width is the number of matrices
     const void *a, *b; // mma: registers; ldmatrix: a is the address of a row
     void *d;           // mma, ldmatrix: registers
 } emu_part;
@@ -97,7 +97,15 @@ void emu_cp_async(emu_at at, void *to, const void *from, int bytes, bool live);
 void emu_cp_async_commit(void);
 void emu_cp_async_wait(int youngest);
 
-typedef enum emu_atomic { EMU_ATOMIC_ADD, EMU_ATOMIC_MIN, EMU_ATOMIC_MAX, EMU_ATOMIC_AND, EMU_ATOMIC_OR, EMU_ATOMIC_XOR, EMU_ATOMIC_EXCH } emu_atomic;
+typedef enum emu_atomic {
+    EMU_ATOMIC_ADD,
+    EMU_ATOMIC_MIN,
+    EMU_ATOMIC_MAX,
+    EMU_ATOMIC_AND,
+    EMU_ATOMIC_OR,
+    EMU_ATOMIC_XOR,
+    EMU_ATOMIC_EXCH
+} emu_atomic;
 // On a 4- or 8-byte integer; the old value.
 uint64_t emu_atomic_do(emu_at at, emu_atomic kind, void *p, int bytes, bool is_signed, uint64_t value);
 uint64_t emu_atomic_cas(emu_at at, void *p, int bytes, uint64_t expect, uint64_t value);

@@ -43,8 +43,8 @@ static uint64_t shuffled(const post *p, int warp, int lane)
 {
     const int from = source(&p->part[lane], lane);
     if (!(p->mask >> from & 1))
-        emu_fail("%s at %s:%d: lane %d reads lane %d, which its mask 0x%08x has not", p->at.what, emu_base(p->at.file), p->at.line, lane, from,
-                 p->mask);
+        emu_fail("%s at %s:%d: lane %d reads lane %d, which its mask 0x%08x has not", p->at.what, emu_base(p->at.file), p->at.line, lane,
+                 from, p->mask);
     if (gone[warp] >> from & 1)
         emu_fail("%s at %s:%d: lane %d reads lane %d, which has returned", p->at.what, emu_base(p->at.file), p->at.line, lane, from);
     return p->part[from].value;
@@ -140,7 +140,7 @@ static void load_matrices(const post *p, int warp)
         const void *row = p->part[l].a;
         if ((uintptr_t)row % 16)
             emu_fail("%s at %s:%d: the address of lane %d is no multiple of 16", p->at.what, emu_base(p->at.file), p->at.line, l);
-        if (!emu_in_shared(row, 16))
+        if (!emu_shared_name(row, 16, NULL))
             emu_fail("%s at %s:%d: the row of lane %d is outside of shared arrays", p->at.what, emu_base(p->at.file), p->at.line, l);
         if (emu_touch_as)
             emu_touch_as(warp * EMU_WARP + l, row, 16, EMU_READS, NULL);
@@ -238,7 +238,7 @@ void emu_cp_async(emu_at at, void *to, const void *from, int bytes, bool live)
     emu_thread *t = &emu.thread[emu.id];
     if ((uintptr_t)to % (unsigned)bytes || (live && (uintptr_t)from % (unsigned)bytes))
         emu_fail("%s at %s:%d: %d bytes at an address that is no multiple of them", at.what, emu_base(at.file), at.line, bytes);
-    if (!emu_in_shared(to, (size_t)bytes))
+    if (!emu_shared_name(to, (size_t)bytes, NULL))
         emu_fail("%s at %s:%d: its target is outside of shared arrays", at.what, emu_base(at.file), at.line);
     if (emu_touch && live)
         emu_touch(from, (size_t)bytes, EMU_READS, __builtin_return_address(0));
@@ -296,9 +296,7 @@ uint64_t emu_atomic_do(emu_at at, emu_atomic kind, void *p, int bytes, bool is_s
 {
     touch_atomic(at, p, bytes, __builtin_return_address(0));
     const uint64_t old = read_int(p, bytes);
-    const bool less = !is_signed   ? value < old
-                      : bytes == 4 ? (int32_t)value < (int32_t)old
-                                   : (int64_t)value < (int64_t)old;
+    const bool less = !is_signed ? value < old : bytes == 4 ? (int32_t)value < (int32_t)old : (int64_t)value < (int64_t)old;
     const uint64_t now = kind == EMU_ATOMIC_ADD   ? old + value
                          : kind == EMU_ATOMIC_MIN ? (less ? value : old)
                          : kind == EMU_ATOMIC_MAX ? (less ? old : value)

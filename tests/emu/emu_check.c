@@ -1,0 +1,263 @@
+// emu_check: looks at every access of kernels that were compiled with -fsanitize=thread,alignment,bounds, whose calls into the sanitizers'
+// libraries come here instead; neither library is linked.
+//
+// An access must lie in a watched buffer, in a shared array of the block or on the thread's own stack. For each two bytes of the first two
+// kinds a cell remembers who wrote last and who read: another thread of the block is a race unless a barrier, or in a warp __syncwarp,
+// lies between (a shuffle orders no memory); another block of the launch always is, but for two atomics.
+#include "tests/emu/emu_impl.h"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+typedef struct stamp {
+    uint32_t serial; // of the block; of one before this launch: nobody
+    uint16_t thread, epoch;
+    uint16_t warp_epoch;
+    uint8_t bytes; // bits: which of the two
+    bool atomic;
+    uint32_t pc; // from the start of the program
+} stamp;
+typedef struct cell {
+    stamp wrote, read[2]; // read[1]: another than read[0], as far from it as any was: of another block, another warp, another lane
+} cell;
+
+enum { GRAIN = 2 };
+#define SHADOW_BYTES ((size_t)64 << 30) // of addresses; pages are taken as they are touched
+static cell *shadow, *shared_shadow;
+static size_t shadow_used; // cells
+
+extern const char __executable_start[], _end[];
+
+static void *reserve(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        abort();
+    return p;
+}
+
+static size_t cells_of(const emu_buffer *b) { return ((uintptr_t)b->p % GRAIN + b->bytes + GRAIN - 1) / GRAIN; }
+
+void emu_check_watch(int buffer)
+{
+    if (!shadow) {
+        shadow = reserve(SHADOW_BYTES);
+        shared_shadow = reserve(2 * (size_t)EMU_SHARED_BYTES / GRAIN * sizeof *shared_shadow);
+    }
+    if (buffer < 0) {
+        shadow_used = 0;
+        return;
+    }
+    emu_buffers[buffer].shadow = shadow_used;
+    shadow_used += cells_of(&emu_buffers[buffer]);
+    if (shadow_used * sizeof *shadow > SHADOW_BYTES)
+        abort();
+}
+
+// ---- races
+
+typedef struct seen { // an access as it is now
+    stamp now;
+    int how;
+    const char *name;
+    size_t at; // offset in what is called so
+    bool shared;
+} seen;
+
+static uint32_t offset_of(const void *pc) { return (uint32_t)((uintptr_t)pc - (uintptr_t)__executable_start); }
+
+// A stamp counts until something lies between it and now.
+static bool unordered(const stamp *s, const seen *a)
+{
+    const stamp *n = &a->now;
+    if (s->serial < emu.launch || !(s->bytes & n->bytes) || (s->atomic && n->atomic))
+        return false;
+    if (s->serial != n->serial)
+        return !a->shared; // the bytes of shared arrays are another block's next
+    if (s->thread == n->thread || s->epoch != n->epoch)
+        return false;
+    return s->thread / EMU_WARP != n->thread / EMU_WARP || s->warp_epoch >= n->warp_epoch;
+}
+
+static void report_race(const stamp *s, bool wrote, const seen *a)
+{
+    static const char *const doing[] = { "reads", "writes", "changes" };
+    emu_fail("race on %s +%zu bytes: thread %d %s what thread %d of %s block %s, with nothing between (addr2line 0x%x and 0x%x)", a->name,
+             a->at, a->now.thread, doing[a->how], s->thread, s->serial == a->now.serial ? "this" : "another",
+             !wrote      ? "reads"
+             : s->atomic ? "changes"
+                         : "writes",
+             a->now.pc, s->pc);
+}
+
+static int distance(const stamp *a, const stamp *b)
+{
+    return a->serial != b->serial ? 3 : a->thread / EMU_WARP != b->thread / EMU_WARP ? 2 : a->thread != b->thread;
+}
+
+static void remember_read(cell *c, const seen *a)
+{
+    stamp *r = c->read;
+    const bool old0 = r[0].serial < emu.launch || (a->shared && r[0].serial != a->now.serial);
+    const bool old1 = r[1].serial < emu.launch || (a->shared && r[1].serial != a->now.serial);
+    if (old0 || (r[0].serial == a->now.serial && r[0].thread == a->now.thread)) {
+        const uint8_t bytes = old0 || r[0].epoch != a->now.epoch ? 0 : r[0].bytes;
+        r[0] = a->now, r[0].bytes |= bytes;
+        return;
+    }
+    const bool past0 = r[0].serial == a->now.serial && r[0].epoch != a->now.epoch; // nothing after this barrier conflicts with it
+    if (past0) {
+        r[0] = a->now;
+        return;
+    }
+    const bool past1 = !old1 && r[1].serial == a->now.serial && r[1].epoch != a->now.epoch;
+    if (old1 || past1 || distance(&a->now, &r[0]) >= distance(&r[1], &r[0]))
+        r[1] = r[0];
+    r[0] = a->now;
+}
+
+static void step_on(cell *c, seen *a)
+{
+    if (unordered(&c->wrote, a))
+        report_race(&c->wrote, true, a);
+    if (a->how == EMU_READS) {
+        remember_read(c, a);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        if (unordered(&c->read[i], a))
+            report_race(&c->read[i], false, a);
+    const bool same = c->wrote.serial == a->now.serial && c->wrote.thread == a->now.thread && c->wrote.epoch == a->now.epoch;
+    const uint8_t bytes = same ? c->wrote.bytes : 0;
+    c->wrote = a->now, c->wrote.bytes |= bytes;
+}
+
+static void walk(cell *cells, size_t at, size_t bytes, seen *a)
+{
+    const size_t first = at;
+    while (bytes) {
+        const size_t in = at % GRAIN, n = GRAIN - in < bytes ? GRAIN - in : bytes;
+        a->now.bytes = (uint8_t)(((1u << n) - 1) << in);
+        a->at += at - first;
+        step_on(&cells[at / GRAIN], a);
+        a->at -= at - first;
+        at += n, bytes -= n;
+    }
+}
+
+// ---- where an access lies
+
+static const emu_buffer *buffer_of(const char *p, size_t bytes)
+{
+    static int last;
+    for (int k = 0; k < emu_n_buffers; k++) {
+        const int i = (last + k) % emu_n_buffers;
+        const emu_buffer *b = &emu_buffers[i];
+        if (p >= b->p && (size_t)(p - b->p) + bytes <= b->bytes) {
+            last = i;
+            return b;
+        }
+    }
+    return NULL;
+}
+
+static void report_outside(const char *p, size_t bytes, int how, const void *pc)
+{
+    const char *what = how == EMU_READS ? "reads" : "writes";
+    const emu_buffer *near = NULL;
+    long long off = 0;
+    for (int i = 0; i < emu_n_buffers; i++) {
+        const emu_buffer *b = &emu_buffers[i];
+        const long long beyond = p + bytes > b->p + b->bytes && p >= b->p ? p - (b->p + b->bytes) : p < b->p ? p - b->p : 0;
+        if (!near || llabs(beyond) < llabs(off))
+            near = b, off = beyond;
+    }
+    if (near && llabs(off) < 1 << 20)
+        emu_fail("%s %zu bytes outside of %s, %lld bytes from its %s (addr2line 0x%x)", what, bytes, near->name, off,
+                 off < 0 ? "start" : "end", offset_of(pc));
+    emu_fail("%s %zu bytes at %p, outside of every buffer%s (addr2line 0x%x)", what, bytes, (const void *)p,
+             emu_any_stack(p) ? ": the stack of another thread" : "", offset_of(pc));
+}
+
+void emu_touch_as(int thread, const void *address, size_t bytes, int how, const void *pc)
+{
+    const char *p = address;
+    if (!emu.inside || emu_own_stack(p))
+        return;
+    seen a = { .now = { .serial = emu.serial,
+                        .thread = (uint16_t)thread,
+                        .epoch = emu.epoch,
+                        .warp_epoch = (uint16_t)emu.thread[thread].warp_epoch,
+                        .atomic = how == EMU_ATOMIC,
+                        .pc = offset_of(pc) },
+               .how = how };
+    if ((size_t)(p - emu_arena) < 2 * (size_t)EMU_SHARED_BYTES) {
+        a.name = emu_shared_name(p, bytes, &a.at);
+        if (!a.name)
+            emu_fail("%s %zu bytes outside of shared arrays, %td from their start (addr2line 0x%x)", how == EMU_READS ? "reads" : "writes",
+                     bytes, p - emu_arena, offset_of(pc));
+        a.shared = true;
+        walk(shared_shadow, (size_t)(p - emu_arena), bytes, &a);
+        return;
+    }
+    const emu_buffer *b = buffer_of(p, bytes);
+    if (b) {
+        if (how != EMU_READS && !b->writable)
+            emu_fail("writes %zu bytes to %s +%td, which is only to be read (addr2line 0x%x)", bytes, b->name, p - b->p, offset_of(pc));
+        a.name = b->name, a.at = (size_t)(p - b->p);
+        walk(shadow + b->shadow, a.at + (uintptr_t)b->p % GRAIN, bytes, &a);
+        return;
+    }
+    if (p >= __executable_start && p < _end) {
+        if (how != EMU_READS)
+            emu_fail("writes %zu bytes of the program's static data (addr2line 0x%x)", bytes, offset_of(pc));
+        return;
+    }
+    if (emu_n_buffers)
+        report_outside(p, bytes, how, pc);
+}
+
+void emu_touch(const void *p, size_t bytes, int how, const void *pc) { emu_touch_as(emu.id, p, bytes, how, pc); }
+
+// ---- what -fsanitize=thread calls
+
+void __tsan_init(void);
+void __tsan_init(void) {}
+void __tsan_func_entry(void *pc);
+void __tsan_func_entry(void *pc) { (void)pc; }
+void __tsan_func_exit(void);
+void __tsan_func_exit(void) {}
+#define HOOK(name, bytes, how)                                                                                                             \
+    void __tsan_##name(void *p);                                                                                                           \
+    void __tsan_##name(void *p) { emu_touch(p, bytes, how, __builtin_return_address(0)); }
+#define HOOKS(name, bytes) HOOK(read##name, bytes, EMU_READS) HOOK(write##name, bytes, EMU_WRITES)
+#define UNALIGNED(bytes)   HOOK(unaligned_read##bytes, bytes, EMU_READS) HOOK(unaligned_write##bytes, bytes, EMU_WRITES)
+HOOKS(1, 1)
+HOOKS(2, 2)
+UNALIGNED(2) HOOKS(4, 4) UNALIGNED(4) HOOKS(8, 8) UNALIGNED(8) HOOKS(16, 16) UNALIGNED(16) void __tsan_read_range(void *p, size_t bytes);
+void __tsan_read_range(void *p, size_t bytes) { emu_touch(p, bytes, EMU_READS, __builtin_return_address(0)); }
+void __tsan_write_range(void *p, size_t bytes);
+void __tsan_write_range(void *p, size_t bytes) { emu_touch(p, bytes, EMU_WRITES, __builtin_return_address(0)); }
+
+// ---- what -fsanitize=alignment,bounds calls
+
+typedef struct source_place {
+    const char *file;
+    uint32_t line, column;
+} source_place;
+typedef struct mismatch { // of type_mismatch_v1
+    source_place at;
+    const void *type;
+    uint8_t log_align, kind;
+} mismatch;
+void __ubsan_handle_type_mismatch_v1(const mismatch *m, uintptr_t p);
+void __ubsan_handle_type_mismatch_v1(const mismatch *m, uintptr_t p)
+{
+    emu_fail("%s:%u: an address is no multiple of %u, it is %zu beyond", emu_base(m->at.file), m->at.line, 1u << m->log_align,
+             p % ((size_t)1 << m->log_align));
+}
+void __ubsan_handle_out_of_bounds(const source_place *at, uintptr_t index);
+void __ubsan_handle_out_of_bounds(const source_place *at, uintptr_t index)
+{
+    emu_fail("%s:%u: index %td is outside of its array", emu_base(at->file), at->line, (ptrdiff_t)index);
+}
