@@ -133,6 +133,9 @@ size_t hs_push(hs_graph *g, const char *fmt, ...)
     return mark;
 }
 
+void hs_block_begin(hs_graph *g) { g->in_block = ++g->n_blocks; }
+void hs_block_end(hs_graph *g) { g->in_block = 0; }
+
 void hs_pop(hs_graph *g, size_t mark)
 {
     g->scope_len = mark;
@@ -376,7 +379,7 @@ hs_node *hs_graph_node(hs_graph *g, const hs_op *op, const void *attr, hs_tensor
     hs_node *n = hs_graph_alloc(g, sizeof *n + op->attr_bytes);
     if (!n)
         return NULL;
-    *n = (hs_node){ .op = op, .scope = hs_scope(g), .id = -1, .trace = -1, .mode = (uint8_t)g->mode };
+    *n = (hs_node){ .op = op, .scope = hs_scope(g), .block = g->in_block, .id = -1, .trace = -1, .mode = (uint8_t)g->mode };
     if (op->attr_bytes)
         n->attr = memcpy(n + 1, attr, op->attr_bytes);
     if (n_in > hs_op_n_in(op)) {

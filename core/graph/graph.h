@@ -58,6 +58,7 @@ typedef struct hs_graph {
     size_t left, block_bytes; // of a block; 0: every thing has one of its own (a test makes each of them fail)
     struct hs_map *site;      // how many nodes there are of an op under a scope
     int64_t start;            // when the trace began: hs_now_ns
+    int in_block, n_blocks;   // hs_block_begin; 0: in none
     hs_dtype state_dtype;     // what float states are stored as: the policy's low type; F32 unless set before tracing
 } hs_graph;
 
@@ -83,6 +84,10 @@ void hs_output(hs_graph *g, hs_tensor *t);
 
 size_t hs_push(hs_graph *g, const char *fmt, ...) __attribute__((format(printf, 2, 3))); // enters "name"; returns the mark for hs_pop
 void hs_pop(hs_graph *g, size_t mark);
+// What is emitted in between is a block: one of the layers that a model repeats. Backward may make a block's values again instead of
+// keeping them (hs_plan_opts.recompute); what other nodes read of it is kept. Blocks do not nest.
+void hs_block_begin(hs_graph *g);
+void hs_block_end(hs_graph *g);
 void *hs_graph_alloc(hs_graph *g, size_t bytes); // zeroed, freed with the graph. NULL: no memory, and the graph has failed
 const char *hs_scope(hs_graph *g);               // interned, lives as long as the graph
 

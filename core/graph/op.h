@@ -186,6 +186,7 @@ struct hs_node {
     const char *scope;
     uint64_t site;
     int id;       // position in the graph
+    int block;    // of the layers that a model repeats, counted from 1; 0: in none
     int trace;    // id of the node of the trace that it is, or stands for; -1: a pass put it in
     uint8_t mode; // hs_mode of the graph
     hs_dtype low; // what LOW operands are cast to here: the policy's low type or an override; set by the AMP pass

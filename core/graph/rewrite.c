@@ -265,7 +265,7 @@ hs_node *hs_node_beside(hs_graph *g, const hs_node *near, const hs_op *op, const
     hs_node *n = hs_graph_alloc(g, sizeof *n + op->attr_bytes);
     if (!n)
         return NULL;
-    *n = (hs_node){ .op = op, .scope = near->scope, .id = -1, .trace = -1, .mode = near->mode, .low = near->low };
+    *n = (hs_node){ .op = op, .scope = near->scope, .block = near->block, .id = -1, .trace = -1, .mode = near->mode, .low = near->low };
     if (op->attr_bytes)
         n->attr = memcpy(n + 1, attr, op->attr_bytes);
     return n;

@@ -170,26 +170,31 @@ static hs_status backward_call(diff *d, hs_node *n, const hs_kernels *k, const h
     return din[0].where != HS_AT_NONE ? hs_plan_derive(d->p, r, n, &k->derive, true) : HS_OK;
 }
 
-// What backward of n reads and forward did not keep. Statistics it saved get the same bits once more.
-static hs_status make_again(diff *d, const hs_node *n)
+static hs_status make_again(diff *d, const hs_tensor *t);
+
+static hs_status run_again(diff *d, hs_node *n)
 {
-    for (int i = 0; i < HS_MAX_IN; i++) {
-        const hs_tensor *t = n->in[i];
-        if (!t || !(n->op->in[i].flags & HS_BWD_READS) || !d->p->marks.again[t->id])
+    const hs_kernels *k;
+    HS_TRY(hs_plan_kernels_of(d->p, n, &k));
+    for (int i = 0; i < HS_MAX_IN; i++)
+        HS_TRY(make_again(d, n->in[i])); // what it is made of
+    for (int i = 0; i < HS_MAX_OUT; i++) {
+        const hs_tensor *y = n->out[i];
+        if (!y || !d->p->marks.again[y->id])
             continue;
-        const hs_kernels *k;
-        HS_TRY(hs_plan_kernels_of(d->p, t->from, &k));
-        HS_TRY(make_again(d, t->from)); // what it is made of
-        const int b = hs_plan_buf(d->p, hs_tensor_bytes(t));
+        const int b = hs_plan_buf(d->p, hs_tensor_bytes(y));
         if (b < 0)
             return hs_graph_status(d->g);
-        d->p->value_buf[t->id] = b;
-        d->p->marks.again[t->id] = false;
-        hs_call *r = hs_plan_forward_call(d->p, t->from, k);
-        r->backward = r->again = true;
+        d->p->value_buf[y->id] = b;
+        d->p->marks.again[y->id] = false;
     }
-    return HS_OK;
+    hs_call *r = hs_plan_forward_call(d->p, n, k);
+    r->backward = r->again = true;
+    return hs_plan_derive(d->p, r, n, &k->derive, false);
 }
+
+// A value that forward did not keep. Statistics saved beside it get the same bits once more.
+static hs_status make_again(diff *d, const hs_tensor *t) { return t && d->p->marks.again[t->id] ? run_again(d, t->from) : HS_OK; }
 
 static hs_status backward(diff *d, hs_node *n)
 {
@@ -230,7 +235,12 @@ static hs_status backward(diff *d, hs_node *n)
     for (int i = 0; i < HS_MAX_IN; i++)
         if (want[i] && n->in[i]->kind != HS_PARAM && d->grad_buf[n->in[i]->id] >= 0)
             HS_TRY(own(d, n->in[i], n));
-    HS_TRY(make_again(d, n));
+    for (int i = 0; i < HS_MAX_IN; i++)
+        if (n->op->in[i].flags & HS_BWD_READS)
+            HS_TRY(make_again(d, n->in[i]));
+    for (int i = 0; i < HS_MAX_OUT; i++)
+        if (n->op->out[i].flags & HS_BWD_READS)
+            HS_TRY(make_again(d, n->out[i]));
     if (n->op->flags & HS_OP_SPLIT_BWD) {
         HS_TRY(backward_call(d, n, k, dout, want, PARAMS_ONLY));
         HS_TRY(backward_call(d, n, k, dout, want, INPUT_ONLY));

@@ -72,10 +72,71 @@ static bool may_make_again(const hs_plan *p, const hs_node *n)
     return true;
 }
 
-static void mark_again(hs_plan *p)
+// ---- blocks
+
+static bool remakes_block(const hs_plan *p, const hs_node *n)
+{
+    return hs_plan_trains(p) && p->opts.recompute != HS_RECOMPUTE_NONE && n->block && !(n->op->flags & (HS_OP_LOSS | HS_OP_NONDETERMINISTIC));
+}
+
+static bool is_product(const hs_op *op)
+{
+    for (int i = 0; i < hs_op_n_in(op); i++)
+        if (op->in[i].amp == HS_AMP_LOW)
+            return true;
+    return false;
+}
+
+// Marks, by tensor id, values that other nodes than those of their block read, or the model's owner.
+static void mark_leaving(const hs_plan *p, bool *leaves)
 {
     for (int i = 0; i < p->graph->n_nodes; i++)
-        if (may_make_again(p, p->graph->node[i])) {
+        for (int k = 0; k < HS_MAX_IN; k++) {
+            const hs_tensor *t = p->graph->node[i]->in[k];
+            if (t && t->from && t->from->block != p->graph->node[i]->block)
+                leaves[t->id] = true;
+        }
+    for (int i = 0; i < p->graph->n_outputs; i++)
+        leaves[p->graph->output[i]->id] = true;
+}
+
+static bool may_go(const hs_plan *p, const hs_node *n, int k, const bool *leaves)
+{
+    const hs_tensor *y = n->out[k];
+    if (!y || leaves[y->id] || n->op->out[k].flags & (HS_SAVED | HS_IS_INPUT_0 | HS_SCRATCH) || !hs_dtype_is_float(y->dtype))
+        return false;
+    return p->opts.recompute == HS_RECOMPUTE_FULL || !is_product(n->op);
+}
+
+// From the last node to the first: what backward reads, and what the nodes read that run again for it. Of that the values that may go are
+// made again, the others kept.
+static void mark_blocks(hs_plan *p)
+{
+    const hs_graph *g = p->graph;
+    bool *leaves = hs_graph_alloc(p->graph, (size_t)g->n_tensors + 1);
+    if (!leaves)
+        return;
+    mark_leaving(p, leaves);
+    for (int i = g->n_nodes - 1; i >= 0; i--) {
+        const hs_node *n = g->node[i];
+        bool runs = false;
+        for (int k = 0; k < HS_MAX_OUT && remakes_block(p, n); k++)
+            if (may_go(p, n, k, leaves) && p->marks.kept[n->out[k]->id]) {
+                p->marks.again[n->out[k]->id] = runs = true;
+                p->marks.kept[n->out[k]->id] = false;
+            }
+        for (int k = 0; k < HS_MAX_IN && runs; k++)
+            if (n->in[k])
+                p->marks.kept[n->in[k]->id] = true;
+    }
+}
+
+static void mark_again(hs_plan *p)
+{
+    if (p->opts.recompute != HS_RECOMPUTE_NONE)
+        mark_blocks(p);
+    for (int i = 0; i < p->graph->n_nodes; i++)
+        if (!remakes_block(p, p->graph->node[i]) && may_make_again(p, p->graph->node[i])) {
             const hs_tensor *y = p->graph->node[i]->out[0];
             p->marks.again[y->id] = true, p->marks.kept[y->id] = false; // so what is made of y is kept
         }

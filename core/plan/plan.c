@@ -85,6 +85,7 @@ static void totals(hs_plan *p)
     for (int i = 0; i < p->n_calls; i++) {
         *(p->call[i].backward ? &info->flops_backward : &info->flops_forward) += p->call[i].cost.flops;
         info->traffic_bytes += p->call[i].cost.bytes;
+        info->flops_again += p->call[i].again ? p->call[i].cost.flops : 0;
     }
     info->n_nodes = p->graph->n_nodes;
     info->n_thunks = p->n_calls;

@@ -26,8 +26,16 @@ typedef struct hs_policy {
 } hs_policy;
 hs_status hs_policy_override(hs_policy *p, const char *overrides); // adds them: "gelu=fp32,h0.*=fp32"; NULL or "": none
 
+// What backward makes again in a block (hs_block_begin) instead of keeping it. The bits are those of keeping.
+typedef enum hs_recompute {
+    HS_RECOMPUTE_NONE,      // results of one pass over bytes that are kept anyway (HS_OP_CHEAP)
+    HS_RECOMPUTE_SELECTIVE, // all but what products and attention make
+    HS_RECOMPUTE_FULL,      // everything: a block keeps what goes into it (Chen et al. 2016, arXiv:1604.06174)
+} hs_recompute;
+
 typedef struct hs_plan_opts {
     hs_policy policy;
+    hs_recompute recompute;
     int runs_per_values; // between two changes of the parameters, about; from 2 on copies of weights may pay (hs_derive)
     bool single_run;     // training: one run makes the gradients of a step. They lie in the plan's slab then, where activations lay before
     bool collectives;    // emit gradient reductions even where the comm's size is 1 (tests)
@@ -66,6 +74,7 @@ typedef struct hs_plan_info {
     size_t derived_bytes;              // of parameters in other layouts; not in hs_plan_bytes: plans over one hs_params share them
     size_t value_bytes_unshared;       // what values would take without reuse
     double flops_forward, flops_backward, traffic_bytes; // at capacity
+    double flops_again;                                  // of flops_backward what forward had done once
     int n_nodes, n_thunks, n_barriers, n_casts;
     const hs_cast_info *cast;
     int n_moves;

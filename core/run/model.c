@@ -19,6 +19,7 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     m->micro_steps = o->micro_steps;
     m->releases = o->releases;
     m->bucket_bytes = o->bucket_bytes;
+    m->recompute = o->recompute;
     m->seed = o->seed;
     pthread_mutex_init(&m->lock, NULL);
     hs_status st;
@@ -110,6 +111,7 @@ hs_status hs_model_plan(hs_model *m, hs_mode mode, hs_model_fn *trace, const voi
         return HS_FAIL(USAGE, "plan %d has losses, as %d others: no model has more", m->n_plans, HS_N_LOSS_SETS);
     }
     const hs_plan_opts opts = { .policy = m->policy,
+                                .recompute = m->recompute,
                                 .runs_per_values = m->micro_steps,
                                 .single_run = m->micro_steps == 1 && !training_plans(m) && !m->params->allocated,
                                 .bucket_bytes = m->bucket_bytes,

@@ -32,6 +32,7 @@ typedef struct hs_model_opts {
     size_t bucket_bytes; // of gradients that are reduced over dp together, about; 0: 25 MiB. No bit depends on it
     hs_divide divide;    // over dp
     bool sequence;       // tensor-parallel ranks divide the tokens between the products (sequence parallelism)
+    hs_recompute recompute;
 } hs_model_opts;
 
 typedef struct hs_model { // to be read, not written
@@ -45,6 +46,7 @@ typedef struct hs_model { // to be read, not written
     int micro_steps;
     bool releases;
     size_t bucket_bytes;
+    hs_recompute recompute;
     hs_plan **plan; // by the numbers that hs_model_plan gives
     int n_plans, cap_plans;
     int n_losses;           // plans with losses: sets of hs_step_state.loss

@@ -111,7 +111,9 @@ static hs_tensor *layers(hs_graph *g, encoder *e, hs_tensor *x)
     for (int64_t i = 0; i < c->layers; i++) {
         hs_nn_keep_state(e->shape, &e->states, i, x);
         const size_t mark = hs_push(g, "l%d", (int)(c->groups ? i / (c->layers / c->groups) : i));
+        hs_block_begin(g);
         x = e->kind->pre_norm ? pre_norm_layer(g, e, x, (int)i) : post_norm_layer(g, e, x, (int)i);
+        hs_block_end(g);
         hs_pop(g, mark);
     }
     x = hs_nn_whole(g, e->kind->pre_norm ? hs_nn_layernorm(g, x, "norm", e->eps) : x);

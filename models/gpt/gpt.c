@@ -11,6 +11,7 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
 {
     const float std = 0.02f / sqrtf(2 * (float)c->layers); // of what is added to the residual stream
     const size_t mark = hs_push(g, "h%d", layer);
+    hs_block_begin(g);
 
     hs_tensor *h = hs_nn_layernorm(g, x, "ln_1", (float)c->eps);
     h = hs_nn_linear(g, h, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
@@ -27,6 +28,7 @@ static hs_tensor *block(hs_graph *g, hs_tensor *x, int layer, const hs_gpt_confi
     h = hs_dropout(g, h, in->where, (float)c->dropout);
     x = hs_add(g, x, h);
 
+    hs_block_end(g);
     hs_pop(g, mark);
     return x;
 }

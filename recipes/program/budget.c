@@ -59,7 +59,8 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
                                                   .grid = grid ? *grid : hs_grid_self(),
                                                   .bucket_bytes = (size_t)c->parallel.bucket_mb << 20,
                                                   .divide = hs_config_divide(c),
-                                                  .sequence = c->parallel.sequence }));
+                                                  .sequence = c->parallel.sequence,
+                                                  .recompute = (hs_recompute)c->train.recompute }));
     const hs_status st = check_overrides(policy, hs_plan_graph(hs_engine_plan(*out, HS_TRAIN)));
     if (st == HS_OK)
         return HS_OK;

@@ -187,6 +187,9 @@ static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int
     if (b->flops_longer > 0)
         printf("             of documents as short as packing admits; up to %s per step where they are as long as windows\n",
                hs_human_count(b->flops_forward + b->flops_backward + b->flops_longer, a, sizeof a));
+    if (c->train.recompute)
+        printf("recompute    %s: %s of backward are forward once more\n", c->train.recompute == HS_RECOMPUTE_FULL ? "full" : "selective",
+               hs_human_count(b->info.flops_again * (double)c->train.accumulate, a, sizeof a));
     printf("plan         %d nodes, %d thunks, %d barriers, %.1f ms to make; values would take %s without reuse\n\n", b->info.n_nodes,
            b->info.n_thunks, b->info.n_barriers, 1e3 * b->info.trace_plan_seconds,
            hs_human_bytes((double)b->info.value_bytes_unshared, a, sizeof a));
@@ -219,7 +222,7 @@ static json_t *plan_json(const hs_config *c, const phase_at *at, const hs_budget
     }
     json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
                           (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
-                          "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
+                          "flops_again", hs_line_real(b->info.flops_again * (double)c->train.accumulate), "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
                           hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
                           "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", hs_dtype_name(low),
                           "nodes", b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),

@@ -76,6 +76,7 @@ typedef struct hs_config {
         double epochs, unfreeze; // 0: train.steps counts; everything is trained from the first step on
         int trained_from;        // no key: what lies less deep (hs_family.depth) stands still for now; train.unfreeze raises nothing else
         int init_tokenizer;      // HS_INIT_KEEP, HS_INIT_REPLACE
+        int recompute;           // hs_recompute
         bool tensorboard;
     } train;
     struct {

@@ -199,6 +199,9 @@ static const hs_key keys[] = {
              "epochs, at last the embeddings; 0: everything from the first step on"),
     INT("train.patience", train.patience, "0", 0, 1e6, .unit = "evaluations",
         .help = "early stopping: the run ends when so many evaluations in a row were no better than the best; 0: never"),
+    CHOICE("train.recompute", train.recompute, "none", "none|selective|full",
+           .help = "what backward makes again in a layer instead of keeping it: selective all but what products and attention make, full "
+                   "everything but what goes into the layer. Less memory, more time, the same bits (halfstep plan has the figures)"),
     INT("train.prefetch", train.prefetch, "2", 1, 64, .unit = "micro-batches", .help = "kept ready beyond the current step",
         .advanced = true),
 
@@ -365,6 +368,7 @@ _Static_assert(HS_SCHEDULE_CONSTANT == 0 && HS_SCHEDULE_LINEAR == 1 && HS_SCHEDU
 _Static_assert(HS_SCALER_AUTO == 0 && HS_SCALER_NONE == 1 && HS_SCALER_DYNAMIC == 2 && HS_SCALER_MEGATRON == 3 && HS_SCALER_TORCH == 4 &&
                    HS_SCALER_APEX == 5,
                "amp.scaler");
+_Static_assert(HS_RECOMPUTE_NONE == 0 && HS_RECOMPUTE_SELECTIVE == 1 && HS_RECOMPUTE_FULL == 2, "train.recompute");
 _Static_assert(HS_SUBMIT_STEP == 0 && HS_SUBMIT_BULK == 1 && HS_SUBMIT_GRAPH == 2, "exec.mode");
 _Static_assert(HS_PACKING_NONE == 0 && HS_PACKING_FFD == 1, "data.packing");
 _Static_assert(HS_SEQ_UNPADDED == 0 && HS_SEQ_PADDED == 1 && HS_SEQ_BUCKETED == 2 && HS_SEQ_PACKED == 3, "data.layout");

@@ -28,7 +28,8 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
                                                      .grid = o->grid,
                                                      .bucket_bytes = o->bucket_bytes,
                                                      .divide = o->divide,
-                                                     .sequence = o->sequence }));
+                                                     .sequence = o->sequence,
+                                                     .recompute = o->recompute }));
     e->params = e->model->params;
     HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));
     if (o->adapter)

@@ -23,9 +23,10 @@ typedef struct hs_engine_opts {
     hs_device *device; // NULL: the CPU, opened and owned by the engine
     hs_submit_mode mode;
     hs_grid grid;        // zero: 1 x 1
-    size_t bucket_bytes; // these three are as in hs_model_opts
+    size_t bucket_bytes; // these four are as in hs_model_opts
     hs_divide divide;
     bool sequence;
+    hs_recompute recompute;
 } hs_engine_opts;
 
 typedef struct hs_engine {

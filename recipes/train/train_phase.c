@@ -374,7 +374,7 @@ static double flops_per_token(const hs_trainer *t)
 {
     const hs_plan_info *info = hs_plan_info_of(hs_engine_plan(t->engine, HS_TRAIN));
     if (t->c->train.freeze[0] || t->c->train.trained_from > 0 || t->c->adapter.rank)
-        return t->ranks.tp * (info->flops_forward + info->flops_backward) /
+        return t->ranks.tp * (info->flops_forward + info->flops_backward - info->flops_again) /
                (double)hs_feed_setup(&t->feed, hs_feed_share(&t->feed)).shape.max_tokens;
     return hs_feed_flops_per_token(&t->feed, (double)attended(t));
 }

@@ -89,7 +89,12 @@ static void same_over_threads(const subject *s)
         int threads;
         hs_submit_mode mode;
         int64_t max_tokens;
-    } ways[] = { { 2, HS_SUBMIT_BULK, 128 }, { 3, HS_SUBMIT_STEP, 128 }, { 1, HS_SUBMIT_BULK, 68 } };
+        hs_recompute recompute;
+    } ways[] = { { 2, HS_SUBMIT_BULK, 128, HS_RECOMPUTE_NONE },
+                 { 3, HS_SUBMIT_STEP, 128, HS_RECOMPUTE_NONE },
+                 { 1, HS_SUBMIT_BULK, 68, HS_RECOMPUTE_NONE },
+                 { 2, HS_SUBMIT_BULK, 128, HS_RECOMPUTE_SELECTIVE },
+                 { 2, HS_SUBMIT_BULK, 128, HS_RECOMPUTE_FULL } };
     static const char *const policies[] = { "fp32", "bf16" };
     for (int p = 0; p < HS_COUNT(policies); p++) {
         result one = train(s, (encoder_opts){ .dropout = "0.1", .policy = policies[p], .threads = 1, .mode = HS_SUBMIT_BULK }, &whole);
@@ -99,7 +104,8 @@ static void same_over_threads(const subject *s)
                                              .policy = policies[p],
                                              .threads = ways[i].threads,
                                              .mode = ways[i].mode,
-                                             .max_tokens = ways[i].max_tokens },
+                                             .max_tokens = ways[i].max_tokens,
+                                             .recompute = ways[i].recompute },
                              &whole);
             if (memcmp(r.loss, one.loss, sizeof r.loss) || memcmp(r.value, one.value, r.n * sizeof *r.value))
                 fail_msg("%s, task %d, %s: other bits on %d threads (way %d)", s->family->name, s->task, policies[p], ways[i].threads, i);

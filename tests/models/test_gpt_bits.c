@@ -25,12 +25,14 @@ typedef struct way {
     int64_t max_tokens, max_seqs; // 0: well above what is live
     int workspace;                // byte it is filled with before every micro-step
     uint64_t seed;
+    hs_recompute recompute;
 } way;
 
 typedef struct result {
     double loss[STEPS], norm[STEPS];
     float *value; // of all parameters, in the end
     size_t n;
+    size_t workspace;
     bool *noise; // values whose gradient is 0 but for rounding: the keys' bias, which softmax does not see
 } result;
 
@@ -70,10 +72,11 @@ static result train(way w)
                                                      .seed = w.seed,
                                                      .mode = w.mode,
                                                      .micro_steps = w.promised,
+                                                     .recompute = w.recompute,
                                                      .max_tokens = w.max_tokens ? w.max_tokens : CAPACITY,
                                                      .max_seqs = w.max_seqs ? w.max_seqs : SEQS + 5 });
     e->device->bulk_size = w.bulk_size;
-    result r = { .n = flat_count(e->params) };
+    result r = { .n = flat_count(e->params), .workspace = hs_plan_info_of(hs_engine_plan(e, HS_TRAIN))->value_bytes };
     for (int step = 0; step < STEPS; step++) {
         for (int micro = 0; micro < w.micro; micro++)
             micro_step(e, &w, step, micro);
@@ -123,6 +126,26 @@ static void submission_and_threads(void **state)
             }
         result_free(&first);
     }
+}
+
+// What backward makes again, under dropout, is what forward made.
+static void values_made_again(void **state)
+{
+    (void)state;
+    for (int p = 0; p < HS_COUNT(policies); p++)
+        for (int promised = 1; promised <= 2; promised++) {
+            way w = { .policy = policies[p], .threads = 2, .mode = HS_SUBMIT_BULK, .micro = promised, .promised = promised, .workspace = 0xFF };
+            result kept = train(w);
+            size_t least = kept.workspace;
+            for (w.recompute = HS_RECOMPUTE_SELECTIVE; w.recompute <= HS_RECOMPUTE_FULL; w.recompute++) {
+                result r = train(w);
+                assert_same_bits(&kept, &r);
+                assert_true(r.workspace <= least && (w.recompute != HS_RECOMPUTE_FULL || r.workspace < kept.workspace));
+                least = r.workspace;
+                result_free(&r);
+            }
+            result_free(&kept);
+        }
 }
 
 // Weights packed once per step, or in every product.
@@ -373,7 +396,7 @@ int main(int argc, char **argv)
     test_takes_device(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(submission_and_threads), cmocka_unit_test(capacity_and_stale_bytes),
-        cmocka_unit_test(copies_of_weights),      cmocka_unit_test(copies_follow_the_values),
+        cmocka_unit_test(copies_of_weights), cmocka_unit_test(values_made_again),      cmocka_unit_test(copies_follow_the_values),
         cmocka_unit_test(accumulation),           cmocka_unit_test(decoding_equals_recomputation),
         cmocka_unit_test(pages_change_nothing),
     };

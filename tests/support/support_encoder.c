@@ -72,7 +72,8 @@ hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, c
                                   .grid = o->grid ? *o->grid : (hs_grid){ 0 },
                                   .bucket_bytes = 1 << 16,
                                   .divide = o->divide,
-                                  .sequence = o->sequence };
+                                  .sequence = o->sequence,
+                                  .recompute = o->recompute };
     const hs_status st = hs_engine_new(out, &opts);
     if (st != HS_OK) {
         hs_device_close(dev);

@@ -21,6 +21,7 @@ typedef struct encoder_opts {
     hs_divide divide;  // over grid->dp
     int64_t generator; // width of a network that is trained beside it; 0: none
     bool sequence;
+    hs_recompute recompute;
     uint64_t seed;             // 0: 3
     const hs_distill *distill; // NULL: none; a teacher's has no training plan
 } encoder_opts;

@@ -58,6 +58,7 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
                                   .eval = true,
                                   .decode = true,
                                   .micro_steps = o->micro_steps,
+                                  .recompute = o->recompute,
                                   .seed = o->seed ? o->seed : 3,
                                   .device = dev,
                                   .mode = o->mode };

@@ -22,6 +22,7 @@ typedef struct tiny_opts {
     const char *freeze;             // hs_engine_opts.freeze
     const char *isa;                // NULL: the best
     const hs_adapter_spec *adapter; // NULL: none
+    hs_recompute recompute;
 } tiny_opts;
 enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200, TINY_PAGE = 8 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);
