@@ -47,6 +47,7 @@ static hs_status told(cudaError_t e, const char *call, size_t bytes)
             return told(error_, #call, bytes);                                                                                             \
     } while (0)
 
+cudaStream_t gpu_stream(const hs_lane *lane) { return lane->stream; }
 static cudaStream_t stream_of(const hs_device *d, const hs_lane *lane) { return lane ? lane->stream : ((gpu *)d->impl)->first.stream; }
 
 // ---- memory

@@ -34,6 +34,8 @@ struct hs_lane {
 void hs_gpu_open_libraries(hs_gpu *g);
 void hs_gpu_close_libraries(hs_gpu *g);
 
+cudaStream_t gpu_stream(const hs_lane *lane); // what a .cu file knows of a lane (core/cuda/gpu.cuh)
+
 hs_backend hs_backend_cuda;
 
 #ifdef __cplusplus

@@ -33,7 +33,7 @@ template <class K> static inline void allow_shared(K *kernel, size_t bytes) // o
 #endif
 
 // The stream that a kernel's launches go to (core/cuda/device_cuda.h).
-cudaStream_t gpu_stream(const hs_lane *lane);
+extern "C" cudaStream_t gpu_stream(const hs_lane *lane);
 
 // ---- element types
 struct bf16 {

@@ -2,6 +2,7 @@
 // stands here and in core/cuda (tests/emu/README.md). No header of CUDA's is needed.
 #ifndef HS_TESTS_EMU_H
 #define HS_TESTS_EMU_H
+#include "tests/emu/cudart.h"
 #include "tests/emu/emu_runtime.h"
 #include <math.h>
 #include <string.h>
@@ -47,26 +48,27 @@ EMU_VECTORS(double, double)
 #undef EMU_VECTORS
 
 // ---- launches
-typedef struct emu_stream *cudaStream_t;
-struct hs_lane;
-static inline cudaStream_t gpu_stream(const hs_lane *) { return nullptr; }
-
 #define EMU_RAW __attribute__((no_sanitize("thread"), no_sanitize("undefined"))) // of the launch itself
 template <class T> struct emu_same {
     typedef T type;
 };
-// Arguments become the kernel's parameters once; each thread gets a copy.
+
+// Arguments become the kernel's parameters once; each thread gets a copy. A launch may run later and more than once: it is bytes alone.
 template <class... P>
 EMU_RAW static inline void emu_start(const char *name, const char *file, int line, void (*kernel)(P...), dim3 grid, dim3 block,
-                                     size_t shared_bytes, cudaStream_t, typename emu_same<P>::type... args)
+                                     size_t shared_bytes, cudaStream_t stream, typename emu_same<P>::type... args)
 {
-    auto thread = [&]() EMU_RAW { kernel(args...); };
+    auto thread = [=]() EMU_RAW { kernel(args...); };
     typedef decltype(thread) closure;
-    const emu_grid g = { name, file, line, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, shared_bytes };
-    struct run {
-        EMU_RAW static void one(void *c) { (*static_cast<closure *>(c))(); }
+    struct launch {
+        emu_pending head;
+        closure thread;
+        EMU_RAW static void run(void *l) { static_cast<launch *>(l)->thread(); }
     };
-    emu_launch(&g, run::one, &thread);
+    launch *const l = static_cast<launch *>(emu_take(sizeof(launch)));
+    l->head = { { name, file, line, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, shared_bytes }, launch::run, stream };
+    memcpy(static_cast<void *>(&l->thread), &thread, sizeof thread);
+    emu_submit(&l->head);
 }
 #define HS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                                          \
     emu_start(#kernel, __FILE__, __LINE__, kernel, grid, block, shared_bytes, stream, ##__VA_ARGS__)

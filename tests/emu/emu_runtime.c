@@ -2,6 +2,7 @@
 //
 // A fiber is a stack. It runs one thread of the block after the other; one that has to wait keeps its fiber, and another fiber goes on. So
 // kernels that never wait run as plain calls, and the cost of waiting is a switch of stacks.
+#include "tests/emu/cudart.h"
 #include "tests/emu/emu_impl.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -444,7 +445,7 @@ static void shuffle(uint32_t *v, uint32_t n)
     }
 }
 
-void emu_launch(const emu_grid *g, void (*body)(void *), void *arg)
+static void launch(const emu_grid *g, void (*thread)(void *), void *arg)
 {
     if (verdict[0])
         return;
@@ -464,7 +465,7 @@ void emu_launch(const emu_grid *g, void (*body)(void *), void *arg)
         shuffle(shuffled, n);
     }
     make_fibers((int)(g->block.x * g->block.y * g->block.z));
-    kernel_body = body, kernel_arg = arg;
+    kernel_body = thread, kernel_arg = arg;
     emu.grid = g, emu.launch = serials + 1, serials += n;
     emu_now.block_size = g->block, emu_now.grid_size = g->grid;
     n_launches++;
@@ -476,3 +477,22 @@ void emu_launch(const emu_grid *g, void (*body)(void *), void *arg)
         abandon_fibers();
     free(shuffled);
 }
+
+static void run_pending(void *p)
+{
+    emu_pending *l = p;
+    launch(&l->grid, l->thread, l);
+    if (verdict[0] && l->stream) { // a device's: nobody else asks
+        fprintf(stderr, "%s\n", emu_verdict());
+        hs_emu_broke(cudaErrorLaunchFailure);
+    }
+}
+
+void *emu_take(size_t bytes)
+{
+    void *p = malloc(bytes);
+    if (!p)
+        abort();
+    return p;
+}
+void emu_submit(emu_pending *p) { hs_emu_enqueue(p->stream, run_pending, free, p); }

@@ -43,13 +43,19 @@ typedef struct emu_at { // of a call
     int line;
 } emu_at;
 
-typedef struct emu_grid {
+typedef struct emu_grid { // of a launch
     const char *name, *file;
     int line;
     emu_3 grid, block;
     size_t shared_bytes;
 } emu_grid;
-void emu_launch(const emu_grid *g, void (*body)(void *), void *arg); // body: one thread
+typedef struct emu_pending {
+    emu_grid grid;
+    void (*thread)(void *); // one thread of it; gets the address of this
+    void *stream;
+} emu_pending;
+void *emu_take(size_t bytes);
+void emu_submit(emu_pending *p); // what emu_take gave, which is given back when it has run: in the order of its stream (cudart.h)
 
 // Stops the launch: does not return inside of one. Outside it is kept for emu_verdict.
 void emu_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
