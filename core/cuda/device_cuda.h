@@ -20,6 +20,7 @@ typedef struct hs_gpu { // what the lanes of a device share
     char name[256];
     int multiprocessors, major, minor; // compute capability
     struct hs_lt *lt;                  // NULL: products are by the plug-in's own kernels
+    struct hs_dnn *dnn;                // NULL: so is attention
 } hs_gpu;
 
 struct hs_lane {

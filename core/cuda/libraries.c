@@ -1,6 +1,7 @@
 // libraries: what a GPU has beside the plug-in's own kernels.
 #include "core/base/log.h"
 #include "core/cuda/cublaslt.h"
+#include "core/cuda/cudnn_sdpa.h"
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +36,16 @@ void hs_gpu_open_libraries(hs_gpu *g)
         hs_info("device cuda: products by cuBLASLt %zu%s", hs_lt_version(g->lt), kept ? "" : ", untried: there is no ~/.cache to keep what was timed");
     else
         hs_warn("device cuda: products by kernels of Halfstep's own, which are slower: %s", hs_error());
+    if (hs_dnn_open(&g->dnn, g->index) == HS_OK)
+        hs_info("device cuda: attention without dropout by cuDNN %d", hs_dnn_version(g->dnn));
+    else
+        hs_warn("device cuda: attention by kernels of Halfstep's own, which are slower: %s", hs_error());
 }
 
 void hs_gpu_close_libraries(hs_gpu *g)
 {
     hs_lt_close(g->lt);
     g->lt = NULL;
+    hs_dnn_close(g->dnn);
+    g->dnn = NULL;
 }
