@@ -134,7 +134,12 @@ hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_o
     hs_device *d = malloc(sizeof *d);
     if (!d)
         return HS_FAIL(MEMORY, "no memory for a device");
-    *d = (hs_device){ .ops = o->ops, .n_ops = o->n_ops, .tables = o->tables, .table_names = o->table_names, .bulk_size = o->bulk_size };
+    *d = (hs_device){ .ops = o->ops,
+                      .n_ops = o->n_ops,
+                      .tables = o->tables,
+                      .table_names = o->table_names,
+                      .bulk_size = o->bulk_size,
+                      .comm_open = o->comm_open };
     hs_status st;
     HS_TRY_GOTO(st, backend(d, o), failed);
     HS_TRY_GOTO(st, check(d), closed);
