@@ -41,6 +41,10 @@ typedef struct hs_core_kernels {
     hs_kernel *record;     // SOLO. Writes what step and state say as the next record of out[0], a hs_step_log
 } hs_core_kernels;
 
+// begin and finish for any backend: all they do is to ask the comm.
+void hs_begin_move(const hs_args *a, hs_lane *lane);
+void hs_finish_moves(const hs_args *a, hs_lane *lane);
+
 typedef struct hs_move { // of hs_comm_start
     hs_collective_kind kind;
     const int64_t *parts; // the host's, as hs_collective has them; of HS_ALL_REDUCE, a sum: NULL
