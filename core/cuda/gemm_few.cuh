@@ -154,7 +154,6 @@ template <class T> static void launch_few(const gemm *g, cudaStream_t stream)
     const size_t bytes =
         (size_t)warps * (F::STAGES * (F::ROWS + F::COLS) * FEW_LINE + FEW_CELLS * sizeof(float)) + FEW_CELLS * sizeof(float);
     const dim3 grid((unsigned)blocks_of(g->n, F::COLS), (unsigned)blocks_of(g->m, F::ROWS), (unsigned)g->batches);
-    allow_shared(gemm_few<T>, bytes);
     HS_LAUNCH((gemm_few<T>), grid, (unsigned)warps * WARP, bytes, stream, *g);
 }
 

@@ -147,7 +147,6 @@ template <class T, bool A_MAJOR, bool B_MAJOR, int BM, int BN, int WM, int WN>
 static void launch_tile(const gemm *g, int ranges, cudaStream_t stream)
 {
     const size_t bytes = STAGES * (BM + BN) * BK * sizeof(T);
-    allow_shared(gemm_tile<T, A_MAJOR, B_MAJOR, BM, BN, WM, WN>, bytes);
     HS_LAUNCH((gemm_tile<T, A_MAJOR, B_MAJOR, BM, BN, WM, WN>), (gemm_grid<BM, BN>(g, ranges)), BM / WM * (BN / WN) * WARP, bytes, stream,
               *g, ranges);
 }

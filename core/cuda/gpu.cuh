@@ -32,17 +32,6 @@ template <class K> static inline void allow_shared(K *kernel, size_t bytes) // o
     type *const name = reinterpret_cast<type *>(hs_dyn_shared)
 #endif
 
-// More shared memory than the 48 KB that every kernel has, at most what a block of sm_80 can have (163 KB): allowed before a launch.
-#ifdef HS_EMULATED
-template <class K> static inline void allow_shared(K *, size_t) {}
-#else
-template <class K> static inline void allow_shared(K *kernel, size_t bytes)
-{
-    if (bytes > 48 * 1024)
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
-}
-#endif
-
 // The stream that a kernel's launches go to (core/cuda/device_cuda.h).
 extern "C" cudaStream_t gpu_stream(const hs_lane *lane);
 
@@ -198,7 +187,7 @@ static __device__ __forceinline__ float drop_one(const hs_drop &d, int32_t slot,
 
 // ---- sums of a warp and of a block: in the same order whatever runs beside them
 enum { WARP = 32 };
-static __device__ __forceinline__ float warp_sum(float v)
+template <class T> static __device__ __forceinline__ T warp_sum(T v)
 {
 #pragma unroll
     for (int k = WARP / 2; k > 0; k /= 2)
@@ -212,9 +201,9 @@ static __device__ __forceinline__ float warp_max(float v)
         v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, k));
     return v;
 }
-// Of all threads of a block of WARPS warps, to all of them; `at` is WARPS floats of shared memory that nobody else uses until the next
+// Of all threads of a block of WARPS warps, to all of them; `at` is WARPS values of shared memory that nobody else uses until the next
 // barrier behind it. Every thread calls.
-template <int WARPS> static __device__ __forceinline__ float block_sum(float v, float *at)
+template <int WARPS, class T> static __device__ __forceinline__ T block_sum(T v, T *at)
 {
     v = warp_sum(v);
     if (WARPS == 1)
@@ -222,7 +211,7 @@ template <int WARPS> static __device__ __forceinline__ float block_sum(float v, 
     if (threadIdx.x % WARP == 0)
         at[threadIdx.x / WARP] = v;
     __syncthreads();
-    float sum = 0;
+    T sum = 0;
 #pragma unroll
     for (int w = 0; w < WARPS; w++)
         sum += at[w];
