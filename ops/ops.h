@@ -27,6 +27,8 @@ typedef enum hs_onednn {
     HS_ONEDNN_ALWAYS, // every product it can do: benches, cross-checks
 } hs_onednn;
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn);
+// index: as hs_device_opts has it; the CPU is one.
+hs_status hs_open_device_at(hs_device **out, const char *name, int index, int threads, const char *isa, int bulk_size, hs_onednn onednn);
 bool hs_isa_built(hs_isa isa);       // is that tier compiled into this library
 const char *hs_onednn_version(void); // NULL: built without
 

@@ -110,7 +110,7 @@ static hs_status same_ops(const hs_plugin *p)
     return HS_OK;
 }
 
-static hs_status open_plugin(hs_device **out, const char *name, int bulk_size)
+static hs_status open_plugin(hs_device **out, const char *name, int index, int bulk_size)
 {
     const hs_plugin *p;
     HS_TRY(hs_plugin_load(name, &p));
@@ -121,16 +121,23 @@ static hs_status open_plugin(hs_device **out, const char *name, int bulk_size)
                                .tables = p->tables,
                                .table_names = p->table_names,
                                .core = p->core,
-                               .optim = p->optim };
+                               .optim = p->optim,
+                               .comm_open = p->comm_open,
+                               .index = index };
     HS_TRY(hs_device_open(out, p->backend, &o));
     return HS_OK;
 }
 
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn)
 {
+    return hs_open_device_at(out, name, 0, threads, isa, bulk_size, onednn);
+}
+
+hs_status hs_open_device_at(hs_device **out, const char *name, int index, int threads, const char *isa, int bulk_size, hs_onednn onednn)
+{
     *out = NULL;
     if (name && (!strcmp(name, "cuda") || !strcmp(name, "cuda-emu")))
-        return hs_frame_at(open_plugin(out, name, bulk_size), __FILE__, __LINE__);
+        return hs_frame_at(open_plugin(out, name, index, bulk_size), __FILE__, __LINE__);
     const bool fenced = name && !strcmp(name, "cpu-fenced");
     if (name && strcmp(name, "cpu") && !fenced)
         return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu, cpu-fenced and cuda", name);

@@ -6,12 +6,6 @@
 // moments as they are stored, so that norms are those of the direction that is taken.
 #include "optim/walk.h"
 
-// Before the trust ratio. Both places for eps, one of them 0, so that the loop stays straight.
-static inline float direction(const hs_update_step *now, float decay, float w, float m, float v)
-{
-    return m * now->inv_bc1 / (sqrtf(v * now->inv_bc2 + now->eps_in) + now->eps_out) + decay * w;
-}
-
 static void lamb_moments(const hs_args *a, hs_lane *lane)
 {
     const hs_update_step now = *(const hs_update_step *)a->in[2].p;
@@ -29,7 +23,7 @@ static void lamb_moments(const hs_args *a, hs_lane *lane)
             const float g = gradient_of(&now, l2, grad[i], w[i]);
             m[i] = now.beta1 * m[i] + now.beta3 * g;
             v[i] = now.beta2 * v[i] + now.one_minus_beta2 * (g * g);
-            u[i] = direction(&now, decay, w[i], m[i], v[i]);
+            u[i] = direction_of(&now, decay, w[i], m[i], v[i]);
         }
         if (small) {
             uint32_t noise[HS_CHUNK];
@@ -38,7 +32,7 @@ static void lamb_moments(const hs_args *a, hs_lane *lane)
             moment_open(&a->out[0], c, 0, m), moment_open(&a->out[1], c, 1, v); // as they are stored
             HS_SIMD
             for (int32_t i = 0; i < c->n; i++)
-                u[i] = direction(&now, decay, w[i], m[i], v[i]);
+                u[i] = direction_of(&now, decay, w[i], m[i], v[i]);
         }
         partial[c - mine.all] = (hs_partial){ sum_squares(w, c->n), sum_squares(u, c->n) };
     }
@@ -56,7 +50,7 @@ static void lamb_apply(const hs_args *a, hs_lane *lane)
         float *restrict w = (float *)a->out[0].p + c->value;
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++)
-            w[i] -= ratio * direction(&now, decay, w[i], m[i], v[i]);
+            w[i] -= ratio * direction_of(&now, decay, w[i], m[i], v[i]);
         refresh_low(&a->out[1], c, w);
     }
 }

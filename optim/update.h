@@ -118,6 +118,7 @@ extern const hs_optim_tier hs_optim_avx512;
 #ifdef HS_HAVE_TIER_AVX512BF16
 extern const hs_optim_tier hs_optim_avx512bf16;
 #endif
+extern const hs_optim_tier hs_optim_cuda; // of the plug-in (cuda_tier.c)
 
 // Kernels that few numbers go through, for all tiers and any device that shares the host's memory (decide.c, ratios.c).
 void hs_optim_decide(const hs_args *a, hs_lane *lane);

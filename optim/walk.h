@@ -2,7 +2,7 @@
 #ifndef HS_OPTIM_WALK_H
 #define HS_OPTIM_WALK_H
 #include "core/cpu/dropout.h"
-#include "optim/update.h"
+#include "optim/element.h"
 #include <math.h>
 
 typedef struct walk {
@@ -47,17 +47,6 @@ static inline double sum_squares(const float *x, int32_t n)
     return sum;
 }
 
-// ---- rates and gradients
-
-static inline float rate_of(const hs_update_step *now, const hs_update_chunk *c) { return now->lr[c->role] * c->rate; }
-
-// As moments take it: unscaled, clipped, with the decay that is part of it.
-static inline float gradient_of(const hs_update_step *now, float l2, float grad, float w)
-{
-    const float g = grad * now->factor, bounded = g > now->most ? now->most : g < -now->most ? -now->most : g;
-    return bounded + l2 * w;
-}
-
 // ---- moments: f32, or bf16 with stochastic rounding. A kernel works on f32 either way.
 
 #ifdef HS_TIER_PORTABLE
@@ -90,17 +79,14 @@ static inline void moment_noise(const hs_update_step *now, const hs_update_chunk
     }
 }
 
-// Up with the probability that is cut off, so that a moment is right on the mean even where each step changes it by less than a bf16 can.
-// Never to infinity.
+// Stochastically (element.h).
 static inline void moment_round(const hs_ref *r, const hs_update_chunk *c, int which, const float *x, const uint32_t noise[HS_CHUNK])
 {
     uint16_t *restrict to = (uint16_t *)r->p + c->kept[which];
     const int shift = 16 * which;
     HS_SIMD
-    for (int32_t i = 0; i < c->n; i++) {
-        const uint32_t bits = hs_f32_bits(x[i]), up = bits + (noise[i] >> shift & 0xFFFFu);
-        to[i] = (uint16_t)(((up & 0x7F800000u) == 0x7F800000u ? bits : up) >> 16);
-    }
+    for (int32_t i = 0; i < c->n; i++)
+        to[i] = rounded_moment(hs_f32_bits(x[i]), noise[i] >> shift);
 }
 
 // ---- values

@@ -181,7 +181,7 @@ static void leave(hs_link *l)
     l->now.ended = hs_now_ns();
     pthread_mutex_unlock(&l->lock);
     pthread_mutex_lock(&l->p->lock);
-    l->p->ring[l->p->n_past++ % HS_RING] = (hs_past){ l->channel, l->now };
+    l->p->ring[l->p->n_past++ % HS_RING] = (hs_past){ (int)l->channel, l->now };
     pthread_mutex_unlock(&l->p->lock);
 }
 

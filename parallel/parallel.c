@@ -158,13 +158,14 @@ static hs_status meet(hs_parallel *p)
     p->world.c.about = "who is where";
     p->world.c.all_gather(&p->world.c, NULL, &mine, all, sizeof mine, HS_U8);
     introduction together = { .pid = 0 };
-    p->sharing = p->here = 0;
+    p->sharing = p->here = p->local = 0;
     for (int r = 0; r < p->size; r++) {
         memcpy(p->hosts[r], all[r].host, HS_HOST_BYTES);
         if (!same_host(&all[r], &mine))
             continue;
         p->pids[r] = mine.pids_are && all[r].pids_are == mine.pids_are ? all[r].pid : 0;
         p->here++;
+        p->local += r < p->rank;
         p->sharing += r == p->rank || cores_of_both(&all[r], &mine) > 0;
         add_cores(&together, &all[r]);
     }
@@ -328,7 +329,7 @@ int hs_parallel_calls(hs_parallel *p, int64_t since, hs_parallel_call *out, int 
         const hs_hello *h = &past->at.call;
         if (past->at.ended <= since)
             continue;
-        const hs_link *l = p->link[past->channel];
+        const hs_link *l = p->link[past->place];
         const bool each = h->kind == HS_CALL_REDUCE_SCATTER || h->kind == HS_CALL_ALL_GATHER; // n is of each rank
         hs_parallel_call *c = &out[n++];
         *c = (hs_parallel_call){ .call = hs_call_name(h->kind),
@@ -336,7 +337,7 @@ int hs_parallel_calls(hs_parallel *p, int64_t since, hs_parallel_call *out, int 
                                  .bytes = (double)h->n * (double)hs_dtype_bytes((hs_dtype)h->dtype) * (each && l ? l->size : 1),
                                  .begun = past->at.begun,
                                  .ended = past->at.ended,
-                                 .started = past->channel == HS_CHANNEL_DP_STARTED || past->channel == HS_CHANNEL_TP_STARTED };
+                                 .started = past->place == HS_CHANNEL_DP_STARTED || past->place == HS_CHANNEL_TP_STARTED };
         memcpy(c->about, h->about, sizeof c->about);
     }
     pthread_mutex_unlock(&p->lock);
@@ -360,3 +361,5 @@ void hs_parallel_share(hs_parallel *p, int *cores, int *ranks) { *cores = p->cor
 void hs_parallel_bound(hs_parallel *p, int *cores, int *usable) { *cores = p->together, *usable = p->usable; }
 
 int hs_parallel_here(hs_parallel *p) { return p ? p->here : 1; }
+
+int hs_parallel_local(hs_parallel *p) { return p ? p->local : 0; }

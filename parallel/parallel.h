@@ -56,7 +56,13 @@ hs_status hs_parallel_raw(hs_parallel *p, hs_raw_kind kind, const void *in, void
 
 // A collective of host code over a device's memory, whose addresses the host may not follow: copies to memory that the host has, moves, and
 // copies back, behind all that the device was given. Wraps inner, which is borrowed, as is the device.
-hs_status hs_parallel_staged(hs_comm **out, hs_comm *inner, hs_device *device);
-void hs_parallel_staged_free(hs_comm *c);
+hs_status hs_parallel_staged(hs_comm **out, hs_comm *inner, hs_device *device); // hs_comm_close
+
+// Collective over host, an axis of p's grid: the same ranks over memory of d. A CPU's kernels are host code: host itself. Else what the
+// device has (hs_device.comm_open), watched as calls over host are; where it has none, or not between these ranks (one of them says so),
+// hs_parallel_staged. On failure *out stays as it is.
+hs_status hs_parallel_on_device(hs_comm **out, hs_parallel *p, hs_comm *host, hs_device *d);
+void hs_parallel_off_device(hs_parallel *p, hs_comm *host, hs_comm *c); // closes it; host: nothing
+int hs_parallel_local(hs_parallel *p);                                  // this rank's number among those of its host. NULL: 0
 
 #endif

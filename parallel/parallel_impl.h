@@ -16,19 +16,9 @@ typedef enum hs_channel {
     HS_CHANNEL_DP_STARTED, // of the thread that carries started calls out
     HS_CHANNEL_TP_STARTED,
     HS_N_CHANNELS
-} hs_channel;
+} hs_channel; // where a call is: on one of these, or, from HS_N_CHANNELS on, on a device's comm
 
-typedef enum hs_call_kind {
-    HS_CALL_ALL_REDUCE,
-    HS_CALL_REDUCE_SCATTER,
-    HS_CALL_ALL_GATHER,
-    HS_CALL_REDUCE_PARTS,
-    HS_CALL_GATHER_PARTS,
-    HS_CALL_BROADCAST,
-    HS_N_CALL_KINDS
-} hs_call_kind;
-
-enum { HS_ABOUT_BYTES = 48, HS_HOST_BYTES = 64 };
+enum { HS_HOST_BYTES = 64 };
 
 // What a rank asks of the others: it comes before the bytes, and theirs must be the same.
 typedef struct hs_hello {
@@ -49,9 +39,22 @@ typedef struct hs_place_in_time { // of a link: the call it is in, or was in las
 
 enum { HS_RING = 4096 };
 typedef struct hs_past { // a call that is over
-    hs_channel channel;
+    int place;
     hs_place_in_time at;
 } hs_past;
+
+enum { HS_MOST_AFAR = 8, HS_N_PLACES = HS_N_CHANNELS + HS_MOST_AFAR };
+enum { HS_LAST = 3 };    // calls that a rank tells of, beside those it is in
+typedef struct hs_afar { // a comm whose calls a device carries out
+    hs_comm *c;          // NULL: none here
+    int *peer;           // [c->size]: ranks of the world
+} hs_afar;
+
+typedef struct hs_peers { // between whom the calls of a place are
+    const char *axis;
+    int rank, size;
+    const int *peer; // [size]: ranks of the world; NULL: there is no such place
+} hs_peers;
 
 typedef struct hs_link {
     hs_parallel *p;
@@ -120,14 +123,16 @@ struct hs_parallel {
     char host[HS_HOST_BYTES];
     char (*hosts)[HS_HOST_BYTES]; // [size]
     int cores, sharing, here;     // hs_parallel_share, hs_parallel_here
+    int local;                    // hs_parallel_local
     int together, usable;         // hs_parallel_bound
     bool crowded;                 // more ranks on this host's cores than there are: a wait does not spin
     double timeout;
     hs_link *link[HS_N_CHANNELS]; // NULL: none
+    hs_afar afar[HS_MOST_AFAR];   // opened and closed by all ranks in the same order: the same places everywhere
     hs_ranks_comm world, files, dp, tp;
     hs_comm world_self, files_self;
     atomic_bool ending;   // the job is being ended: nobody goes on
-    pthread_mutex_t lock; // of link, against the watchdog; and of the ring
+    pthread_mutex_t lock; // of link and afar, against the watchdog; and of the ring
     hs_past *ring;        // [HS_RING]
     int64_t n_past;
     struct hs_watch *watch; // NULL: none yet
@@ -151,6 +156,13 @@ bool hs_combines(hs_dtype d, hs_reduce op); // else hs_exchange_run ends the job
 void hs_ranks_comm_init(hs_ranks_comm *c, hs_link *direct, hs_link *started);
 hs_status hs_queue_open(hs_parallel *p);
 void hs_queue_close(hs_parallel *p);
+
+// device_comm, with p->lock held: of a place its ranks, and the call it is in or was in last (false: none yet); of all of them the newest
+// calls that are over, newest first; the first error of a device's comm.
+hs_peers hs_place_peers(const hs_parallel *p, int place);
+bool hs_place_now(const hs_parallel *p, int place, hs_place_in_time *out);
+int hs_place_past(const hs_parallel *p, hs_past *out, int most);
+hs_status hs_afar_poll(hs_parallel *p);
 
 // watchdog: the thread that hears what befalls the other ranks, and when a call takes too long.
 hs_status hs_watch_open(hs_parallel *p);

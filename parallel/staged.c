@@ -134,6 +134,13 @@ static hs_status poll_staged(hs_comm *c)
 
 static void abort_staged(hs_comm *c) { inner(c)->abort(inner(c)); }
 
+static void close_staged(hs_comm *c)
+{
+    staged *s = c->impl;
+    s->device->free_host(s->device, s->room);
+    free(s);
+}
+
 hs_status hs_parallel_staged(hs_comm **out, hs_comm *given, hs_device *device)
 {
     staged *s = calloc(1, sizeof *s);
@@ -151,16 +158,8 @@ hs_status hs_parallel_staged(hs_comm **out, hs_comm *given, hs_device *device)
                       .broadcast = broadcast,
                       .poll = poll_staged,
                       .abort = abort_staged,
+                      .close = close_staged,
                       .impl = s };
     *out = &s->c;
     return HS_OK;
-}
-
-void hs_parallel_staged_free(hs_comm *c)
-{
-    if (!c)
-        return;
-    staged *s = c->impl;
-    s->device->free_host(s->device, s->room);
-    free(s);
 }

@@ -14,16 +14,16 @@
 #include <unistd.h>
 
 enum { TICK_MS = 25, GATHER_MS = 200, STOP_MS = 30000, ANSWER_MS = 2000, PATIENCE_MS = 2500, LEAVE_MS = 300, ASLEEP_MS = 500 };
-enum { TEXT = 1024, LAST = 3 };
+enum { TEXT = 1024 };
 enum { TAG = 9 };
 typedef enum kind { FAILED, ENDING, ASK, ANSWER, BYE } kind;
 
 typedef struct message {
     int32_t kind, rank, status, n_past;
-    char text[TEXT];                    // FAILED
-    int64_t now;                        // ANSWER: the clock that these are of
-    hs_place_in_time at[HS_N_CHANNELS]; // by link; number 0: none
-    hs_past past[LAST];                 // newest first
+    char text[TEXT];                  // FAILED
+    int64_t now;                      // ANSWER: the clock that these are of
+    hs_place_in_time at[HS_N_PLACES]; // number 0: none
+    hs_past past[HS_LAST];            // newest first
 } message;
 
 typedef struct hs_watch {
@@ -41,11 +41,12 @@ typedef struct hs_watch {
     // this thread's alone
     message *answer; // [size]; kind ANSWER: came
     int64_t asked;   // ns; 0: not
-    hs_channel overdue;
-    int dead;       // a rank, or -1
-    int64_t looked; // ns: when it last looked at calls
-    int64_t since;  // ns: from when on they count: it may have been stopped itself, and the whole job with it
-    int64_t ends;   // ns: this process ends then, with `code`; 0: nobody said so
+    int overdue;     // a place
+    bool told;       // of a device's comm that failed
+    int dead;        // a rank, or -1
+    int64_t looked;  // ns: when it last looked at calls
+    int64_t since;   // ns: from when on they count: it may have been stopped itself, and the whole job with it
+    int64_t ends;    // ns: this process ends then, with `code`; 0: nobody said so
     int code;
 } hs_watch;
 
@@ -214,16 +215,9 @@ static void answer(hs_parallel *p, message *m)
 {
     *m = (message){ .kind = ANSWER, .rank = p->rank, .now = hs_now_ns() };
     pthread_mutex_lock(&p->lock);
-    for (int i = 0; i < HS_N_CHANNELS; i++) {
-        hs_link *l = p->link[i];
-        if (!l)
-            continue;
-        pthread_mutex_lock(&l->lock);
-        m->at[i] = l->now;
-        pthread_mutex_unlock(&l->lock);
-    }
-    for (; m->n_past < LAST && m->n_past < p->n_past; m->n_past++)
-        m->past[m->n_past] = p->ring[(p->n_past - 1 - m->n_past) % HS_RING];
+    for (int i = 0; i < HS_N_PLACES; i++)
+        hs_place_now(p, i, &m->at[i]);
+    m->n_past = hs_place_past(p, m->past, HS_LAST);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -234,15 +228,13 @@ static void look_for_overdue(hs_parallel *p)
         w->since = hs_now_ns();
     w->looked = hs_now_ns();
     pthread_mutex_lock(&p->lock);
-    for (int i = 0; p->timeout > 0 && i < HS_N_CHANNELS && !w->asked; i++) {
-        hs_link *l = p->link[i];
-        if (!l)
+    for (int i = 0; p->timeout > 0 && i < HS_N_PLACES && !w->asked; i++) {
+        hs_place_in_time now;
+        if (!hs_place_now(p, i, &now) || now.ended)
             continue;
-        pthread_mutex_lock(&l->lock);
-        const int64_t from = l->now.begun > w->since ? l->now.begun : w->since;
-        if (l->now.call.number && !l->now.ended && 1e-9 * (double)(hs_now_ns() - from) > p->timeout)
-            w->asked = hs_now_ns(), w->overdue = (hs_channel)i;
-        pthread_mutex_unlock(&l->lock);
+        const int64_t from = now.begun > w->since ? now.begun : w->since;
+        if (1e-9 * (double)(hs_now_ns() - from) > p->timeout)
+            w->asked = hs_now_ns(), w->overdue = i;
     }
     pthread_mutex_unlock(&p->lock);
     if (!w->asked)
@@ -268,8 +260,6 @@ static void __attribute__((format(printf, 2, 3))) say(line *l, const char *fmt, 
     l->n = n < 0 || l->n + (size_t)n >= sizeof l->text ? sizeof l->text - 1 : l->n + (size_t)n;
 }
 
-static const char *axis_of(const hs_parallel *p, hs_channel c) { return p->link[c] ? p->link[c]->axis : "?"; }
-
 // "stopped", where the kernel can be asked.
 static bool is_stopped(const hs_parallel *p, int rank)
 {
@@ -292,34 +282,34 @@ static void say_where(const hs_parallel *p, line *l, int rank)
         say(l, "%s", is_stopped(p, rank) ? "its process is stopped" : "it does not answer");
         return;
     }
-    for (int i = 0; i < HS_N_CHANNELS; i++)
+    for (int i = 0; i < HS_N_PLACES; i++)
         if (m->at[i].call.number && !m->at[i].ended) {
-            hs_call_text(&m->at[i].call, axis_of(p, (hs_channel)i), call, sizeof call);
+            hs_call_text(&m->at[i].call, hs_place_peers(p, i).axis, call, sizeof call);
             say(l, "it waits in %s for %.1f s", call, 1e-9 * (double)(m->now - m->at[i].begun));
             return;
         }
     say(l, "it is in no collective");
     for (int i = 0; i < m->n_past; i++) {
-        hs_call_text(&m->past[i].at.call, axis_of(p, m->past[i].channel), call, sizeof call);
+        hs_call_text(&m->past[i].at.call, hs_place_peers(p, m->past[i].place).axis, call, sizeof call);
         say(l, "%s %s, %.1f s ago", i ? "," : "; its last:", call, 1e-9 * (double)(m->now - m->past[i].at.ended));
     }
 }
 
 // How much rank's absence explains: it does not answer; it has not joined and is in no other call; it has not joined.
-static int blame(const hs_parallel *p, const hs_link *l, int64_t number, int i)
+static int blame(const hs_parallel *p, const hs_peers *l, int64_t number, int i)
 {
     const message *m = &p->watch->answer[l->peer[i]];
     if (m->kind != ANSWER)
         return 3;
-    if (m->at[l->channel].call.number >= number)
+    if (m->at[p->watch->overdue].call.number >= number)
         return 0;
-    for (int k = 0; k < HS_N_CHANNELS; k++)
+    for (int k = 0; k < HS_N_PLACES; k++)
         if (m->at[k].call.number && !m->at[k].ended)
             return 1;
     return 2;
 }
 
-static void say_missing(const hs_parallel *p, line *out, const hs_link *l, const hs_hello *call, double seconds)
+static void say_missing(const hs_parallel *p, line *out, const hs_peers *l, const hs_hello *call, double seconds)
 {
     char text[160];
     int most = 0, n = 0;
@@ -345,7 +335,7 @@ static void say_missing(const hs_parallel *p, line *out, const hs_link *l, const
 }
 
 // A rank that does not answer and is not of the axis that waits may be what the others of the axis wait for.
-static void say_silent(const hs_parallel *p, line *out, const hs_link *l)
+static void say_silent(const hs_parallel *p, line *out, const hs_peers *l)
 {
     for (int r = 0; r < p->size; r++) {
         bool told = p->watch->answer[r].kind == ANSWER;
@@ -369,16 +359,33 @@ static void explain_overdue(hs_parallel *p)
     if (came < p->size && ms_since(w->asked) < ANSWER_MS)
         return;
     pthread_mutex_lock(&p->lock);
-    const hs_link *l = p->link[w->overdue];
+    const hs_peers l = hs_place_peers(p, w->overdue);
     const hs_place_in_time at = w->answer[p->rank].at[w->overdue];
-    if (l) {
-        say_missing(p, &out, l, &at.call, 1e-9 * (double)(w->answer[p->rank].now - at.begun));
-        say_silent(p, &out, l);
+    if (l.peer) {
+        say_missing(p, &out, &l, &at.call, 1e-9 * (double)(w->answer[p->rank].now - at.begun));
+        say_silent(p, &out, &l);
     }
     say(&out, " (parallel.timeout %g s)", p->timeout);
     pthread_mutex_unlock(&p->lock);
     w->asked = INT64_MAX; // said
     report(p, chief, HS_REMOTE, out.text);
+}
+
+// A device's comm that failed by itself: said while the thread that called it may wait for the device for ever.
+static void look_for_errors(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    if (w->told)
+        return;
+    pthread_mutex_lock(&p->lock);
+    const hs_status st = hs_afar_poll(p);
+    pthread_mutex_unlock(&p->lock);
+    if (st == HS_OK)
+        return;
+    char text[TEXT];
+    snprintf(text, sizeof text, "rank %d (%s): %s", p->rank, p->host, hs_error());
+    w->told = true;
+    report(p, 0, HS_REMOTE, text);
 }
 
 // ---- processes beside this one
@@ -505,6 +512,7 @@ static void *watch(void *arg)
         look_for_deaths(p, f);
         if (decided(w, p->size))
             conclude(p);
+        look_for_errors(p);
         if (!w->asked)
             look_for_overdue(p);
         else if (w->asked != INT64_MAX)

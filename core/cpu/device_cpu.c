@@ -220,18 +220,6 @@ static void loss_total(const hs_args *a, hs_lane *lane)
             memcpy(a->state->loss[s], all + HS_N_LOSS * --n, sizeof a->state->loss[s]);
 }
 
-static void begin_move(const hs_args *a, hs_lane *lane)
-{
-    const hs_move *m = a->attr;
-    const hs_ref *y = &a->out[0];
-    hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, HS_REDUCE_SUM });
-}
-
-static void finish_moves(const hs_args *a, hs_lane *lane)
-{
-    hs_comm_finish_but(a->comm, lane, a->attr ? ((const hs_left *)a->attr)->left : 0);
-}
-
 static void keep(const hs_args *a, hs_lane *lane)
 {
     const float *x = (const float *)a->in[0].p;
@@ -253,7 +241,7 @@ static void record(const hs_args *a, hs_lane *lane)
 }
 
 static const hs_core_kernels core_kernels = {
-    .loss_sum = loss_sum, .loss_total = loss_total, .begin = begin_move, .finish = finish_moves, .keep = keep, .record = record
+    .loss_sum = loss_sum, .loss_total = loss_total, .begin = hs_begin_move, .finish = hs_finish_moves, .keep = keep, .record = record
 };
 
 static void cpu_close(hs_device *d) { hs_team_free(d->impl); }

@@ -58,6 +58,12 @@ void hs_comm_finish_but(hs_comm *c, hs_lane *l, int64_t left)
         hs_comm_finish(c, l);
 }
 
+void hs_comm_close(hs_comm *c)
+{
+    if (c && c->close)
+        c->close(c);
+}
+
 hs_grid hs_grid_self(void) { return (hs_grid){ .dp = &hs_comm_self_dp, .tp = &hs_comm_self_tp }; }
 
 hs_grid hs_grid_absent(hs_comm store[2], int dp, int tp, int rank)

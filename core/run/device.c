@@ -126,6 +126,20 @@ static hs_status check(hs_device *d)
     return HS_OK;
 }
 
+// ---- what every backend's core kernels have in common
+
+void hs_begin_move(const hs_args *a, hs_lane *lane)
+{
+    const hs_move *m = a->attr;
+    const hs_ref *y = &a->out[0];
+    hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, HS_REDUCE_SUM });
+}
+
+void hs_finish_moves(const hs_args *a, hs_lane *lane)
+{
+    hs_comm_finish_but(a->comm, lane, a->attr ? ((const hs_left *)a->attr)->left : 0);
+}
+
 // ---- opening
 
 hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_opts *o)
@@ -134,7 +148,12 @@ hs_status hs_device_open(hs_device **out, hs_backend *backend, const hs_device_o
     hs_device *d = malloc(sizeof *d);
     if (!d)
         return HS_FAIL(MEMORY, "no memory for a device");
-    *d = (hs_device){ .ops = o->ops, .n_ops = o->n_ops, .tables = o->tables, .table_names = o->table_names, .bulk_size = o->bulk_size };
+    *d = (hs_device){ .ops = o->ops,
+                      .n_ops = o->n_ops,
+                      .tables = o->tables,
+                      .table_names = o->table_names,
+                      .bulk_size = o->bulk_size,
+                      .comm_open = o->comm_open };
     hs_status st;
     HS_TRY_GOTO(st, backend(d, o), failed);
     HS_TRY_GOTO(st, check(d), closed);

@@ -41,6 +41,10 @@ typedef struct hs_core_kernels {
     hs_kernel *record;     // SOLO. Writes what step and state say as the next record of out[0], a hs_step_log
 } hs_core_kernels;
 
+// begin and finish for any backend: all they do is to ask the comm.
+void hs_begin_move(const hs_args *a, hs_lane *lane);
+void hs_finish_moves(const hs_args *a, hs_lane *lane);
+
 typedef struct hs_move { // of hs_comm_start
     hs_collective_kind kind;
     const int64_t *parts; // the host's, as hs_collective has them; of HS_ALL_REDUCE, a sum: NULL
@@ -56,6 +60,11 @@ typedef struct hs_loss_sum {
 } hs_loss_sum;
 
 typedef struct hs_event hs_event; // a point in what a lane was given
+
+struct hs_device;
+// Collectives over d's memory between the ranks of host, each of which calls this with a device of the same kind. UNSUPPORTED, on all of
+// them, with the reason: not between these. timeout: seconds in which all must have come; 0: for ever.
+typedef hs_status hs_comm_open(hs_comm **out, struct hs_device *d, hs_comm *host, double timeout);
 
 // One backend. What is not "(optional)" is required; hs_device_open refuses a table without it by its name, and fills the defaults in, so
 // that core calls every member without asking. A lane is an order: what it is given happens one after the other, as of the host. A NULL
@@ -111,6 +120,7 @@ typedef struct hs_device {
                                                                 // points to goes; all was waited for. Defaults to nothing
     void (*close)(struct hs_device *d);                    // (optional) gives back what the backend opened; defaults to nothing
     bool captures;                                         // (optional) can HS_SUBMIT_GRAPH; defaults to no
+    hs_comm_open *comm_open; // (optional) NULL: what moves between ranks goes through the host's memory
 
     // set by whoever watches
     int bulk_size; // thunks per region in bulk mode; 0: the whole segment
@@ -130,6 +140,8 @@ typedef struct hs_device_opts {
     const char *const *table_names;
     const hs_core_kernels *core;       // of a backend that is a plug-in's (core/run/plugin.h), like the optimizers: the CPU has its own
     const struct hs_optim_tier *optim;
+    hs_comm_open *comm_open;
+    int index; // of the devices of this kind: this one, modulo how many there are; 0: the first
 } hs_device_opts;
 
 // A backend fills the table; `ops` to `bulk_size` are there already. It fails with USAGE or UNSUPPORTED and the reason, holding nothing.

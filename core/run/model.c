@@ -167,8 +167,9 @@ static hs_status make_copies(hs_model *m, hs_device *dev, hs_lane *lane, hs_subm
 {
     HS_TRY(hs_derived_alloc(m->params));
     HS_TRY(bind_copies(m));
-    const int first = m->made_version == m->params->version ? m->n_made : 0; // those made of these values stay
-    HS_TRY(dev->submit(dev, lane, &(hs_segment){ m->derive.thunk + first, m->derive.n - first }, mode));
+    const int first = m->made_version == m->params->version ? m->n_made : 0;     // those made of these values stay
+    const hs_submit_mode once = mode == HS_SUBMIT_GRAPH ? HS_SUBMIT_BULK : mode; // the next time it is another segment
+    HS_TRY(dev->submit(dev, lane, &(hs_segment){ m->derive.thunk + first, m->derive.n - first }, once));
     HS_TRY(dev->wait(dev, lane));
     m->made_version = m->params->version, m->n_made = m->params->n_derived;
     return HS_OK;

@@ -9,11 +9,11 @@ extern "C" {
 #endif
 
 // Sizes of what both sides look into. A plug-in that was built from other headers is refused.
-enum { HS_PLUGIN_VERSION = 1, HS_PLUGIN_SIZES = 10 };
+enum { HS_PLUGIN_VERSION = 2, HS_PLUGIN_SIZES = 11 };
 #define HS_PLUGIN_LAYOUT                                                                                                                   \
     {                                                                                                                                      \
         sizeof(hs_args), sizeof(hs_ref), sizeof(hs_tensor), sizeof(hs_node), sizeof(hs_kernels), sizeof(hs_thunk), sizeof(hs_step_in),     \
-            sizeof(hs_step_state), sizeof(hs_device), sizeof(hs_device_opts)                                                               \
+            sizeof(hs_step_state), sizeof(hs_device), sizeof(hs_device_opts), sizeof(hs_comm)                                              \
     }
 
 typedef struct hs_plugin {
@@ -27,6 +27,7 @@ typedef struct hs_plugin {
     const char *const *table_names;
     const hs_core_kernels *core;
     const struct hs_optim_tier *optim;
+    hs_comm_open *comm_open;      // (optional) as hs_device has it
     const char *(*library)(void); // "CUDA 13.0", or with what it is missing; needs no device
 } hs_plugin;
 

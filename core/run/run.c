@@ -177,6 +177,14 @@ failed:
     return st;
 }
 
+void hs_run_drop(hs_run *r, hs_segment *s)
+{
+    if (s->thunk)
+        r->device->forget(r->device, s->thunk);
+    free(s->thunk);
+    *s = (hs_segment){ NULL };
+}
+
 void hs_run_free(hs_run *r)
 {
     if (!r)
@@ -204,11 +212,11 @@ void hs_run_free(hs_run *r)
     free(r->workspace);
     free(r->states);
     free(r->written);
-    free(r->reduction.thunk);
+    hs_run_drop(r, &r->reduction);
     free(r->move);
     free(r->parts);
-    free(r->tp_sums.thunk);
-    free(r->update.thunk);
+    hs_run_drop(r, &r->tp_sums);
+    hs_run_drop(r, &r->update);
     r->device->free_host(r->device, r->log);
     hs_blocks_close(&r->blocks);
     r->device->event_close(r->device, r->done);
@@ -349,7 +357,8 @@ static hs_status reduce_others(hs_run *r, const hs_bound *b)
         return HS_OK; // every micro-step has reduced its own
     if (!others_run(r, b, 0, &run))
         return HS_OK;
-    HS_TRY(hs_run_wait(r)); // the last step's reductions may still be queued
+    HS_TRY(hs_run_wait(r));                 // the last step's reductions may still be queued
+    r->device->forget(r->device, s->thunk); // this step's may be others
     s->n = 0;
     do {
         hs_move *m = ps->shares ? &r->move[s->n] : NULL;
@@ -433,7 +442,7 @@ hs_status hs_run_set_update(hs_run *r, const hs_segment *update)
     for (int i = 0; i < n; i++)
         t[i].args.step = r->blocks.bound_in, t[i].args.state = r->blocks.bound_state;
     HS_TRY(hs_run_wait(r)); // of a segment that this one replaces
-    free(r->update.thunk);
+    hs_run_drop(r, &r->update);
     r->update = (hs_segment){ t, n };
     r->moves_values = moves;
     return HS_OK;

@@ -57,6 +57,8 @@ static inline bool hs_run_is_bound(const hs_run *r, int plan) { return plan >= 0
 
 void hs_run_note_use(hs_run *r, hs_bound *b); // the lane is done with the slot of its inputs up to here
 
+void hs_run_drop(hs_run *r, hs_segment *s); // frees its thunks, of which the device keeps nothing; all was waited for
+
 // A thunk of its own: of what this run asks the ranks of comm for.
 static inline hs_thunk hs_run_on(const hs_run *r, hs_comm *comm, hs_kernel *fn, const char *name)
 {

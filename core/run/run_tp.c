@@ -43,10 +43,11 @@ hs_status hs_run_tp_sums(hs_run *r, const hs_segment **out)
         return HS_OK;
     if (n != r->n_tp_sums) { // at first, and where a plan came later
         HS_TRY(hs_run_wait(r));
-        hs_thunk *t = realloc(r->tp_sums.thunk, (size_t)(n + 1) * sizeof *t);
-        if (!t)
+        hs_run_drop(r, &r->tp_sums);
+        r->tp_sums.thunk = malloc((size_t)(n + 1) * sizeof *r->tp_sums.thunk);
+        if (!r->tp_sums.thunk)
             return HS_FAIL(MEMORY, "no memory for sums of %d gradients", n);
-        r->tp_sums.thunk = t, r->n_tp_sums = n;
+        r->n_tp_sums = n;
         build(r);
     }
     *out = &r->tp_sums;

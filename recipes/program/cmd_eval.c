@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 typedef struct eval_options {
     hs_common common;
@@ -39,6 +40,42 @@ static hs_status check_ids(const hs_session *s, const hs_corpus *corpus, const c
     return HS_OK;
 }
 
+// A network that was trained beside the model (hs_model_files.second), where it lies there, makes the losses of both: what the run called
+// its own says how they go together.
+static hs_status take_second(const hs_cli *cli, hs_session *s)
+{
+    const hs_family *f = s->arch.family;
+    const hs_schema *keys = f->settings;
+    char path[4200], text[HS_KEY_STRING_BYTES];
+    hs_config *c;
+    snprintf(path, sizeof path, "%s/%s/config.json", s->dir, f->files.second.folder ? f->files.second.folder : "");
+    if (!f->files.second.scope || !hs_arch_bare(s->arch) || access(path, F_OK) != 0)
+        return HS_OK;
+    HS_TRY(hs_config_of_checkpoint(&c, cli->table, s->dir));
+    hs_status st = HS_OK;
+    for (int i = 0; i < keys->n && c && hs_config_arch(c).family == f && st == HS_OK; i++) {
+        const char *key = keys->key[i].name;
+        if (!hs_family_owns(f, key))
+            continue;
+        hs_config_text(c, key, text, sizeof text);
+        st = hs_schema_set(keys, s->info.settings.bytes, NULL, key, text, NULL);
+    }
+    free(c);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status refuse_bare(const hs_session *s)
+{
+    const hs_second_files *second = &s->arch.family->files.second;
+    char beside[128] = "";
+    if (second->scope)
+        snprintf(beside, sizeof beside, ", and without the %s/ and train/ of its pretraining", second->folder);
+    return HS_FAIL(USAGE,
+                   "%s is an encoder without a head%s: it has no loss to measure. halfstep embed gives its vectors; halfstep pretrain with "
+                   "--train.init_from=%s --model.mlm=true trains a head for it",
+                   s->dir, beside, s->dir);
+}
+
 // What evaluation goes by: what the checkpoint was trained with, where it says so.
 static hs_status settle_feed(const hs_cli *cli, const hs_session *s, hs_feed *feed, int *documents)
 {
@@ -52,6 +89,7 @@ static hs_status settle_feed(const hs_cli *cli, const hs_session *s, hs_feed *fe
     snprintf(path, sizeof path, "%s/train/state.json", s->dir);
     if (last && hs_state_read(path, &at) == HS_OK && at.phase < hs_config_n_phases(c) && hs_config_phase(last, c, (int)at.phase) == HS_OK) {
         hs_feed_take(feed, last);
+        feed->loss_weight[HS_LOSS_REPLACED] = last->loss.replaced;
         *documents = last->data.documents;
     }
     free(last);
@@ -67,12 +105,15 @@ static void add_parts(json_t *o, const hs_eval_result *r)
         const hs_eval_part *p = &r->part[i];
         if (!p->labels)
             continue;
-        json_object_set_new(o, i == HS_LOSS_TOKENS ? "predictions" : "pairs", json_integer((json_int_t)p->labels));
+        if (i != HS_LOSS_REPLACED) // its labels are all tokens
+            json_object_set_new(o, i == HS_LOSS_TOKENS ? "predictions" : "pairs", json_integer((json_int_t)p->labels));
         snprintf(name, sizeof name, "%s_loss", hs_loss_words[i]);
         json_object_set_new(o, name, hs_line_real(p->loss));
         snprintf(name, sizeof name, "%s_accuracy", hs_loss_words[i]);
         if (r->has_hits)
             json_object_set_new(o, name, hs_line_real(hs_eval_accuracy(p)));
+        if (r->has_hits && i == HS_LOSS_REPLACED)
+            json_object_set_new(o, "replaced_recall", hs_line_real(hs_eval_recall(p)));
     }
 }
 
@@ -92,14 +133,17 @@ static void print_json(const eval_options *o, const hs_session *s, const hs_feed
     hs_line_print(line);
 }
 
-// "4096 tokens"; of models that fill masks "614 predictions", "614 predictions, 40 pairs"
+// "4096 tokens"; of models that fill masks "614 predictions", "614 predictions, 40 pairs", "614 predictions, 4096 tokens"
 static void print_counts(const hs_feed *feed, const hs_eval_result *r)
 {
     if (!feed->predictions)
         printf("%lld token%s", (long long)r->tokens, hs_plural(r->tokens));
     for (int i = 0, n = 0; i < HS_LOSSES && feed->predictions; i++)
         if (r->part[i].labels)
-            printf("%s%lld %s%s", n++ ? ", " : "", (long long)r->part[i].labels, i == HS_LOSS_TOKENS ? "prediction" : "pair",
+            printf("%s%lld %s%s", n++ ? ", " : "", (long long)r->part[i].labels,
+                   i == HS_LOSS_TOKENS     ? "prediction"
+                   : i == HS_LOSS_REPLACED ? "token"
+                                           : "pair",
                    hs_plural(r->part[i].labels));
 }
 
@@ -115,6 +159,8 @@ static void print_text(const eval_options *o, const hs_session *s, const hs_feed
     for (int i = 0; i < HS_LOSSES && feed->predictions; i++)
         if (r->part[i].labels)
             printf("  %s %.4f, %.2f%% right", hs_loss_words[i], r->part[i].loss, 100 * hs_eval_accuracy(&r->part[i]));
+    if (r->part[HS_LOSS_REPLACED].labels)
+        printf(", %.2f%% of %lld found", 100 * hs_eval_recall(&r->part[HS_LOSS_REPLACED]), (long long)r->part[HS_LOSS_REPLACED].asked);
     printf("  over %s of %s, ", o->max_windows ? feed->predictions ? "a part" : "the first windows" : "all", o->data);
     print_counts(feed, r);
     printf("  (%s tok/s, %s, %s)\n", hs_human_count(rate, text, sizeof text), hs_dtype_name(s->policy.low), s->dir);
@@ -168,12 +214,9 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *
     if (task || o->task[0])
         return run_task(cli, s, policy);
     HS_TRY(check_no_task(cli, s));
+    HS_TRY(take_second(cli, s));
     if (hs_arch_bare(s->arch))
-        return HS_FAIL(
-            USAGE,
-            "%s is an encoder without a head: it has no loss to measure. halfstep embed gives its vectors; halfstep pretrain with "
-            "--train.init_from=%s --model.mlm=true trains a head for it",
-            s->dir, s->dir);
+        return refuse_bare(s);
     HS_TRY(settle_feed(cli, s, &feed, &documents));
     if (o->pseudo_perplexity && !feed.predictions)
         return HS_FAIL(USAGE, "--pseudo-perplexity is of models that fill masks; this %s has a perplexity", s->arch.family->name);
@@ -278,9 +321,11 @@ const hs_command hs_cmd_eval = {
         "Of models that fill masks: losses (loss: their sum) and shares of right answers over sequences made and masked as in training,\n"
         "the same ones each time. The settings are those the checkpoint was trained with; where it does not say, the model's context\n"
         "and 15 % of the tokens.\n"
+        "Of a run of ELECTRA, whose generator lies beside it: loss and accuracy of both, and how many replaced tokens were found.\n"
         "Of a checkpoint that was fine-tuned: loss and scores on labelled examples, read as those it was trained with.\n"
         "With --json: loss, perplexity (or pseudo_perplexity; or predictions, mlm_loss, mlm_accuracy, and pairs, next_loss,\n"
-        "next_accuracy, order_loss, order_accuracy, as the model has heads), tokens, tokens_per_second, checkpoint, dtype.",
+        "next_accuracy, order_loss, order_accuracy, replaced_loss, replaced_accuracy, replaced_recall, as the model has heads), tokens,\n"
+        "tokens_per_second, checkpoint, dtype.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,

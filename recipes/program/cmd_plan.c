@@ -220,9 +220,10 @@ static json_t *plan_json(const hs_config *c, const phase_at *at, const hs_budget
                                                k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
                                                "bytes", (json_int_t)k->bytes, "backward", k->backward));
     }
-    json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
+    json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
                           (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
-                          "flops_again", hs_line_real(b->info.flops_again * (double)c->train.accumulate), "flops_per_step_most", hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
+                          "flops_again", hs_line_real(b->info.flops_again * (double)c->train.accumulate), "flops_per_step_most",
+                          hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
                           hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
                           "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", hs_dtype_name(low),
                           "nodes", b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),

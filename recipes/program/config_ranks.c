@@ -28,10 +28,6 @@ static hs_status check_grid(const hs_config *c, int ranks, int *dp)
         return HS_FAIL(USAGE, "%sparallel.dp %lld times parallel.tp %lld are %lld ranks, but %d %s started",
                        hs_config_prefix(c, "parallel.dp", at, sizeof at), (long long)c->parallel.dp, (long long)tp,
                        (long long)(c->parallel.dp * tp), ranks, ranks == 1 ? "was" : "were");
-    if (tp > 1 && hs_config_learns(c))
-        return HS_FAIL(USAGE,
-                       "%sparallel.tp is %lld, but a student and its teacher (distill.teacher) are not divided by tp: parallel.dp is",
-                       hs_config_prefix(c, "parallel.tp", at, sizeof at), (long long)tp);
     return HS_OK;
 }
 

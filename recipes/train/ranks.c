@@ -11,7 +11,10 @@
 #include <time.h>
 #include <xxhash.h>
 
-hs_ranks hs_ranks_alone(void) { return (hs_ranks){ .grid = hs_grid_self(), .world = &hs_comm_self_dp, .size = 1, .dp = 1, .tp = 1 }; }
+hs_ranks hs_ranks_alone(void)
+{
+    return (hs_ranks){ .host = hs_grid_self(), .grid = hs_grid_self(), .world = &hs_comm_self_dp, .size = 1, .dp = 1, .tp = 1 };
+}
 
 // ---- collectives of host code
 static hs_status ended(hs_comm *c)
@@ -31,12 +34,12 @@ hs_status hs_ranks_sum(const hs_ranks *r, const char *about, double *v, int64_t 
 hs_status hs_ranks_max(const hs_ranks *r, const char *about, double *v, int64_t n) { return reduce(r->world, about, v, n, HS_REDUCE_MAX); }
 hs_status hs_ranks_sum_dp(const hs_ranks *r, const char *about, double *v, int64_t n)
 {
-    return reduce(r->grid.dp, about, v, n, HS_REDUCE_SUM);
+    return reduce(r->host.dp, about, v, n, HS_REDUCE_SUM);
 }
 
 hs_status hs_ranks_max_dp(const hs_ranks *r, const char *about, double *v, int64_t n)
 {
-    return reduce(r->grid.dp, about, v, n, HS_REDUCE_MAX);
+    return reduce(r->host.dp, about, v, n, HS_REDUCE_MAX);
 }
 
 hs_status hs_ranks_meet(const hs_ranks *r, const char *about)
@@ -125,7 +128,7 @@ hs_status hs_ranks_same(const hs_ranks *r, hs_comm *c, const char *what, const c
     hs_status st = HS_OK;
     if (strcmp(first, value) != 0)
         st = HS_FAIL(USAGE, "%s is %s here, and %s on rank %d: all must have the same", what, value, first,
-                     c == r->grid.dp ? r->grid.tp->rank : 0);
+                     c == r->host.dp ? r->host.tp->rank : 0);
     free(first);
     HS_TRY(st);
     return hs_ranks_meet(r, what);
@@ -222,7 +225,23 @@ hs_status hs_ranks_open(hs_ranks *r, hs_parallel *p, const hs_config *c)
     HS_TRY(hs_ranks_same_settings(r, c));
     HS_TRY(hs_config_check_ranks(c, r->size, &r->dp));
     r->tp = (int)c->parallel.tp;
-    return r->parallel ? hs_parallel_grid(p, r->dp, r->tp, c->parallel.timeout, &r->grid) : HS_OK;
+    if (r->parallel)
+        HS_TRY(hs_parallel_grid(p, r->dp, r->tp, c->parallel.timeout, &r->host));
+    r->grid = r->host;
+    return HS_OK;
+}
+
+hs_status hs_ranks_on_device(hs_ranks *r, hs_device *d)
+{
+    HS_TRY(hs_parallel_on_device(&r->grid.dp, r->parallel, r->host.dp, d));
+    return hs_parallel_on_device(&r->grid.tp, r->parallel, r->host.tp, d);
+}
+
+void hs_ranks_off_device(hs_ranks *r)
+{
+    hs_parallel_off_device(r->parallel, r->host.dp, r->grid.dp);
+    hs_parallel_off_device(r->parallel, r->host.tp, r->grid.tp);
+    r->grid = r->host;
 }
 
 int hs_ranks_threads(const hs_ranks *r, int64_t asked)

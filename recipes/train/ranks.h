@@ -6,8 +6,9 @@
 #include "recipes/program/config.h"
 
 typedef struct hs_ranks {
-    hs_parallel *parallel; // NULL: alone
-    hs_grid grid;
+    hs_parallel *parallel;  // NULL: alone
+    hs_grid host;           // the axes over memory of the host: what ranks tell each other
+    hs_grid grid;           // the same for models: over the device's memory, once there is one (hs_ranks_on_device)
     hs_comm *world, *files; // files: NULL, alone
     int rank, size;         // of the world
     int dp, tp;             // ranks of the axes
@@ -17,6 +18,10 @@ hs_ranks hs_ranks_alone(void);
 // Collective. Build and settings are compared, then the grid is made. USAGE, with the numbers, where parallel.* and train.batch do not go
 // with the ranks there are. p NULL, or of one process: alone.
 hs_status hs_ranks_open(hs_ranks *r, hs_parallel *p, const hs_config *c);
+// Collective, where models run on d from here on: whose memory the host may not touch, its collectives go another way. _off: before d is
+// closed, and behind everything that runs on it.
+hs_status hs_ranks_on_device(hs_ranks *r, hs_device *d);
+void hs_ranks_off_device(hs_ranks *r);
 static inline bool hs_ranks_first(const hs_ranks *r) { return r->rank == 0; } // the one that prints and writes
 
 // ---- collective, all of them. about: what for, in messages of the watchdog; a literal
@@ -30,8 +35,8 @@ hs_status hs_ranks_sum(const hs_ranks *r, const char *about, double *v, int64_t 
 hs_status hs_ranks_sum_dp(const hs_ranks *r, const char *about, double *v, int64_t n); // over this rank's dp axis
 hs_status hs_ranks_max(const hs_ranks *r, const char *about, double *v, int64_t n);
 hs_status hs_ranks_max_dp(const hs_ranks *r, const char *about, double *v, int64_t n);
-// What must be the same on all ranks of c (the world, an axis). USAGE on those where it is not, with both values; the others then wait for
-// the end of the job.
+// What must be the same on all ranks of c (the world, an axis of host). USAGE on those where it is not, with both values; the others then
+// wait for the end of the job.
 hs_status hs_ranks_same(const hs_ranks *r, hs_comm *c, const char *what, const char *value);
 hs_status hs_ranks_same_settings(const hs_ranks *r, const hs_config *c); // names the key
 

@@ -205,6 +205,14 @@ static hs_distill teaching(const hs_config *c)
     return d;
 }
 
+// Heads and widths that do not divide over the student's ranks are told as whose they are.
+static hs_status is_teachers(hs_status st, const hs_config *c)
+{
+    char message[1024];
+    snprintf(message, sizeof message, "%s", hs_error());
+    return hs_fail_at(st, __FILE__, __LINE__, "distill.teacher %s: %s", c->distill.teacher, message);
+}
+
 static hs_status plan(hs_teacher *t, const hs_config *c, const hs_feed *f, const hs_model *student)
 {
     hs_policy own = student->policy;
@@ -222,12 +230,13 @@ static hs_status plan(hs_teacher *t, const hs_config *c, const hs_feed *f, const
                                                      .grid = student->grid,
                                                      .sequence = student->sequence }));
     const hs_arch_setup students[] = { [HS_TRAIN] = hs_feed_setup(f, hs_feed_share(f)), [HS_EVAL] = hs_feed_eval_setup(f) };
-    for (int mode = HS_TRAIN; mode <= HS_EVAL; mode++) {
+    hs_status st = HS_OK;
+    for (int mode = HS_TRAIN; mode <= HS_EVAL && st == HS_OK; mode++) {
         hs_arch_setup own_setup = { t->told.arch, students[mode].shape };
         own_setup.shape.distill = t->distill;
-        HS_TRY(hs_model_plan(t->model, HS_EVAL, hs_arch_trace, &own_setup, &t->plan[mode]));
+        st = hs_model_plan(t->model, HS_EVAL, hs_arch_trace, &own_setup, &t->plan[mode]);
     }
-    return HS_OK;
+    return st == HS_OK ? HS_OK : is_teachers(st, c);
 }
 
 static hs_status planned(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_model *student)

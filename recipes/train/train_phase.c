@@ -278,7 +278,7 @@ static hs_status same_plan(const hs_trainer *t)
     fclose(f);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)XXH3_64bits(text, n));
     free(text);
-    return hs_ranks_same(&t->ranks, t->ranks.grid.dp, "the plan's hash", hash); // of tp ranks each has a place of its own in it
+    return hs_ranks_same(&t->ranks, t->ranks.host.dp, "the plan's hash", hash); // of tp ranks each has a place of its own in it
 }
 
 hs_status hs_phase_engine(hs_trainer *t)

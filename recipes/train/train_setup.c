@@ -75,9 +75,10 @@ static void watch(const hs_thunk *thunk, double seconds, void *user)
 static hs_status open_device(hs_trainer *t)
 {
     const hs_config *c = t->c;
-    HS_TRY(hs_open_device(&t->device, c->exec.device, hs_ranks_threads(&t->ranks, c->exec.threads), c->exec.isa, (int)c->exec.bulk_size,
-                          c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
+    HS_TRY(hs_open_device_at(&t->device, c->exec.device, hs_parallel_local(t->ranks.parallel), hs_ranks_threads(&t->ranks, c->exec.threads),
+                             c->exec.isa, (int)c->exec.bulk_size, c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     HS_TRY(hs_submit_mode_check((hs_submit_mode)c->exec.mode, t->device));
+    HS_TRY(hs_ranks_on_device(&t->ranks, t->device));
     if (c->exec.mode == HS_SUBMIT_STEP)
         t->device->hook = watch, t->device->hook_user = t;
     return HS_OK;
@@ -295,6 +296,7 @@ void hs_trainer_close(hs_trainer *t)
     free(t->agreed);
     hs_metrics_close(t->metrics);
     hs_tensorboard_close(t->tensorboard);
+    hs_ranks_off_device(&t->ranks);
     hs_device_close(t->device);
     hs_tokenizer_free(t->tokenizer);
     hs_run_dir_close(&t->run);

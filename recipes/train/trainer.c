@@ -112,7 +112,7 @@ static hs_status sync_metrics(hs_trainer *t)
     return HS_OK;
 }
 
-static hs_status save(hs_trainer *t, bool best)
+hs_status hs_trainer_save(hs_trainer *t, bool best)
 {
     if (t->saved_step == t->at.step)
         return HS_OK;
@@ -153,14 +153,14 @@ static hs_status one_step(hs_trainer *t)
     if (st != HS_OK)
         return hs_frame_at(st, __FILE__, __LINE__);
     if (last || best || kept || (evaluated && hs_trainer_enough(t)))
-        HS_TRY(save(t, best));
+        HS_TRY(hs_trainer_save(t, best));
     return HS_OK;
 }
 
 static hs_status stop(hs_trainer *t, int signal)
 {
     HS_TRY(read_records(t));
-    HS_TRY(save(t, false));
+    HS_TRY(hs_trainer_save(t, false));
     HS_TRY(hs_ckpt_wait(t->ckpt));
     if (t->o->json)
         hs_line_print(json_pack("{s:s, s:I, s:s}", "event", "stopped", "step", (json_int_t)t->at.step, "signal", hs_signal_name(signal)));
@@ -203,7 +203,7 @@ static hs_status finish(hs_trainer *t)
         bool best;
         HS_TRY(evaluate(t, true, &best));
     }
-    HS_TRY(save(t, false)); // of a run that had nothing left to do and goes on from another's folder
+    HS_TRY(hs_trainer_save(t, false)); // of a run that had nothing left to do and goes on from another's folder
     HS_TRY(hs_ckpt_wait(t->ckpt));
     HS_TRY(sync_metrics(t));
     if (t->o->result)
@@ -211,13 +211,27 @@ static hs_status finish(hs_trainer *t)
     return hs_ranks_first(&t->ranks) ? draw_and_tell(t) : HS_OK;
 }
 
+static hs_status cross_stage(hs_trainer *t)
+{
+    if (hs_trainer_stage(t) == t->c->train.trained_from)
+        return HS_OK;
+    HS_TRY(hs_trainer_save(t, false));
+    return hs_trainer_next_stage(t);
+}
+
+hs_status hs_trainer_cross(hs_trainer *t)
+{
+    if (t->at.phase_step == t->c->train.steps && t->at.phase + 1 < hs_config_n_phases(t->whole)) {
+        HS_TRY(hs_trainer_save(t, false));
+        HS_TRY(hs_trainer_next_phase(t));
+    }
+    return cross_stage(t);
+}
+
 static hs_status run_phase(hs_trainer *t)
 {
     while (t->at.phase_step < t->c->train.steps && !hs_trainer_enough(t)) {
-        if (hs_trainer_stage(t) != t->c->train.trained_from) {
-            HS_TRY(save(t, false));
-            HS_TRY(hs_trainer_next_stage(t));
-        }
+        HS_TRY(cross_stage(t));
         HS_TRY(one_step(t));
         if (hs_profile_done(t->profile))
             HS_TRY(hs_trainer_tell_profile(t));

@@ -88,6 +88,10 @@ typedef struct hs_trainer {
 } hs_trainer;
 
 hs_status hs_train(const hs_train_opts *o); // STOPPED after a signal, NONFINITE after ten skipped steps in a row
+// A step of hs_train's, by hand: before hs_step_run, what stands between two steps - another phase begins, or more layers are trained from
+// here on -, saved at that border; and saved where it stands, unless it is already. Of one that was not opened dry.
+hs_status hs_trainer_cross(hs_trainer *t);
+hs_status hs_trainer_save(hs_trainer *t, bool best);
 
 // Of train_setup.c: all that stands before the first step. Nothing is written before everything was checked, all phases too.
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o);

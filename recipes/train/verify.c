@@ -1,159 +1,24 @@
 // verify: runs of the same steps, kept beside each other, and what they differ by.
 #include "recipes/train/verify.h"
 #include "core/base/log.h"
-#include "core/base/rng.h"
+#include "data/checkpoint/ckpt_parts.h"
+#include "recipes/train/trial.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
-typedef struct trial { // one of the runs
-    hs_config *config;
-    hs_train_opts opts;
-    hs_trainer *trainer;
-    double *loss; // [steps]
-} trial;
+static hs_comm *world_of(const hs_verify_opts *o) { return o->parallel ? hs_parallel_world(o->parallel) : &hs_comm_self_dp; }
 
-// ---- runs
-static void trial_free(trial *t)
+// Of all ranks that were started, also where the layout is one of them.
+static hs_status most(const hs_verify_opts *o, const char *about, double *v, int64_t n)
 {
-    if (t->trainer)
-        hs_trainer_close(t->trainer);
-    free(t->trainer);
-    free(t->config);
-    free(t->loss);
-    *t = (trial){ 0 };
-}
-
-static hs_status trial_new(trial *t, const hs_verify_opts *o, hs_parallel *parallel)
-{
-    *t = (trial){ malloc(sizeof *t->config), { 0 }, NULL, calloc((size_t)o->steps, sizeof *t->loss) };
-    if (!t->config || !t->loss)
-        return HS_FAIL(MEMORY, "no memory for a run to compare with");
-    HS_TRY(hs_config_phase(t->config, o->config, 0));
-    t->opts = (hs_train_opts){ .config = t->config, .dir = "", .resume = "none", .parallel = parallel, .quiet = true, .dry = true };
-    return HS_OK;
-}
-
-static hs_status trial_open(trial *t)
-{
-    t->trainer = malloc(sizeof *t->trainer);
-    if (!t->trainer)
-        return HS_FAIL(MEMORY, "no memory for a trainer");
-    return hs_trainer_open(t->trainer, &t->opts);
-}
-
-static hs_status trial_train(trial *t, int steps)
-{
-    const hs_step_record *r;
-    hs_run *run = t->trainer->engine->run;
-    const int set = hs_plan_losses(hs_engine_plan(t->trainer->engine, HS_TRAIN));
-    for (int i = 0; i < steps; i++) {
-        HS_TRY(hs_step_run(t->trainer));
-        HS_TRY(hs_run_wait(run));
-        while ((r = hs_run_read_record(run)))
-            for (int k = 0; k < HS_LOSSES; k++)
-                t->loss[i] += r->loss[set][k];
-    }
-    return HS_OK;
-}
-
-// In one process; its bits do not depend on how many threads it has.
-static hs_status settle_alone(trial *t, int threads)
-{
-    static const char *const keys[][2] = { { "parallel.dp", "1" }, { "parallel.tp", "1" }, { "parallel.sequence", "false" } };
-    for (int i = 0; i < HS_COUNT(keys); i++)
-        HS_TRY(hs_config_set(t->config, keys[i][0], keys[i][1], "verify"));
-    HS_TRY(hs_config_set(t->config, "parallel.shard_optimizer", "none", "verify"));
-    return hs_config_set_int(t->config, "exec.threads", threads, "verify");
-}
-
-// Each element up or down by the share, as a hash of its place says.
-static hs_status shake(hs_params *ps, double share)
-{
-    for (int i = 0; i < ps->n_params; i++) {
-        const hs_param *p = ps->param[i];
-        float *v = malloc(p->n * sizeof *v + 1);
-        if (!v)
-            return HS_FAIL(MEMORY, "no memory for %s", p->name);
-        hs_params_read(ps, ps->master, p, v);
-        for (size_t k = 0; k < p->n; k++)
-            v[k] *= hs_random(0x5ade, (uint32_t)k, (uint32_t)i, 0, 0).v[0] & 1 ? (float)(1 + share) : (float)(1 - share);
-        const hs_status st = hs_params_write(ps, ps->master, p, v);
-        free(v);
-        HS_TRY(st);
-    }
-    hs_params_refresh_low(ps);
-    hs_params_changed(ps);
-    return HS_OK;
-}
-
-// ---- differences
-typedef struct difference {
-    double ulp, relative, rms;
-} difference;
-
-static int64_t place_of(float v) // among all floats, in order
-{
-    int32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    return bits < 0 ? -(int64_t)(bits & INT32_MAX) : bits;
-}
-
-// Of what this rank has of it against all of it.
-static hs_status compare(const hs_params *ps, const hs_param *p, const hs_params *whole_ps, const hs_param *whole, difference *d)
-{
-    const int64_t n = hs_param_elements(whole);
-    float *own = malloc((size_t)n * sizeof *own), *all = malloc((size_t)n * sizeof *all);
-    if (!own || !all) {
-        free(own), free(all);
-        return HS_FAIL(MEMORY, "no memory for %s", p->name);
-    }
-    memset(own, 0xff, (size_t)n * sizeof *own); // what is another rank's stays NaN
-    hs_params_export(ps, ps->master, p, own);
-    hs_params_export(whole_ps, whole_ps->master, whole, all);
-    double largest = 0, most = 0, squares = 0, of = 0;
-    for (int64_t i = 0; i < n; i++)
-        largest = fmax(largest, fabs((double)all[i]));
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &own[i], sizeof bits);
-        if (bits == UINT32_MAX)
-            continue;
-        const double by = fabs((double)own[i] - (double)all[i]);
-        most = by <= most ? most : by; // NaN too
-        squares += by * by, of += (double)all[i] * (double)all[i];
-        d->ulp = fmax(d->ulp, fabs((double)(place_of(own[i]) - place_of(all[i]))));
-    }
-    d->relative = largest > 0 ? most / largest : most;
-    d->rms = sqrt(of > 0 ? squares / of : squares);
-    if (isnan(d->rms))
-        d->relative = d->rms = INFINITY;
-    free(own), free(all);
-    return HS_OK;
-}
-
-static hs_status compare_all(const trial *a, const trial *b, difference *d)
-{
-    const hs_params *ps = a->trainer->engine->params, *whole = b->trainer->engine->params;
-    for (int i = 0; i < ps->n_params; i++) {
-        const hs_param *p = hs_params_find(whole, ps->param[i]->name);
-        if (!p)
-            return HS_FAIL(INTERNAL, "one process has no parameter %s", ps->param[i]->name);
-        d[i] = (difference){ 0 };
-        HS_TRY(compare(ps, ps->param[i], whole, p, &d[i]));
-    }
-    return HS_OK;
-}
-
-static double compare_losses(const trial *a, const trial *b, int steps)
-{
-    double most = 0;
-    for (int i = 0; i < steps; i++) {
-        const double by = fabs(a->loss[i] - b->loss[i]) / fmax(fabs(b->loss[i]), 1e-30);
-        most = isfinite(by) ? fmax(most, by) : INFINITY; // of one that is not finite nothing can be said
-    }
-    return most;
+    hs_comm *world = world_of(o);
+    world->about = about;
+    world->all_reduce(world, NULL, v, n, HS_F64, HS_REDUCE_MAX);
+    const hs_status st = world->poll(world);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 // ---- what ranks have in common
@@ -188,14 +53,17 @@ static hs_status check_replicas(const hs_trainer *t, hs_verify_result *out)
     HS_TRY_GOTO(st, st, out);
     HS_TRY_GOTO(st, hs_ranks_max_dp(r, "hashes of parameters", v, 4 * ps->n_params), out);
     HS_TRY_GOTO(st, hs_ranks_max(r, "hashes of parameters", over_world, 4 * ps->n_params), out);
-    double differ = 0;
     for (int i = 0; i < ps->n_params; i++) {
         const double *a = v + 4 * i, *w = over_world + 4 * i;
         out->n_replicated += ps->param[i]->shard == HS_SHARD_NONE ? r->size > 1 : r->dp > 1;
-        differ += a[0] != -a[2] || a[1] != -a[3] || w[0] != -w[2] || w[1] != -w[3];
+        v[i] = a[0] != -a[2] || a[1] != -a[3] || w[0] != -w[2] || w[1] != -w[3]; // behind what is read
     }
-    HS_TRY_GOTO(st, hs_ranks_max(r, "how many differ", &differ, 1), out);
-    out->n_differ = (int)differ;
+    HS_TRY_GOTO(st, hs_ranks_max(r, "which differ", v, ps->n_params), out);
+    for (int i = ps->n_params - 1; i >= 0; i--)
+        if (v[i] > 0) {
+            out->n_differ++;
+            snprintf(out->differs, sizeof out->differs, "%s", ps->param[i]->name);
+        }
 out:
     free(v);
     return st;
@@ -209,7 +77,8 @@ static int worst_first(const void *a, const void *b)
     return (left < right) - (left > right);
 }
 
-static hs_status tell_rows(const trial *layout, const difference *d, const difference *noise, double least, hs_verify_result *out)
+static hs_status tell_rows(const hs_verify_opts *o, const hs_trial *layout, const hs_difference *d, const hs_difference *noise,
+                           double least, hs_verify_result *out)
 {
     const hs_params *ps = layout->trainer->engine->params;
     const int n = ps->n_params;
@@ -223,7 +92,7 @@ static hs_status tell_rows(const trial *layout, const difference *d, const diffe
     for (int i = 0; i < n; i++)
         memcpy(v + EACH * i, (double[]){ d[i].ulp, d[i].relative, d[i].rms, noise ? HS_VERIFY_NOISE * noise[i].rms + least : 0 },
                EACH * sizeof *v);
-    const hs_status st = hs_ranks_max(&layout->trainer->ranks, "differences", v, EACH * n);
+    const hs_status st = most(o, "differences", v, EACH * n);
     out->n = n;
     for (int i = 0; i < n; i++) {
         const double *x = v + EACH * i;
@@ -235,79 +104,151 @@ static hs_status tell_rows(const trial *layout, const difference *d, const diffe
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status tell_scaler(const trial *layout, const trial *other, hs_verify_result *out)
+static hs_status tell_state(const hs_verify_opts *o, const hs_trial *layout, const hs_trial *other, hs_verify_result *out)
 {
-    const hs_step_state *a = hs_run_state(layout->trainer->engine->run), *b = hs_run_state(other->trainer->engine->run);
-    double differs = a->scale != b->scale || a->applied != b->applied || a->skipped != b->skipped;
+    const hs_trainer *t = layout->trainer, *u = other->trainer;
+    const hs_step_state *a = hs_run_state(t->engine->run), *b = hs_run_state(u->engine->run);
+    double differs[] = { a->scale != b->scale || a->applied != b->applied || a->skipped != b->skipped,
+                         t->at.next_sample != u->at.next_sample || t->at.tokens_seen != u->at.tokens_seen };
     out->applied = a->applied, out->skipped = a->skipped;
-    HS_TRY(hs_ranks_max(&layout->trainer->ranks, "the scaler", &differs, 1));
-    out->same_scaler = differs == 0;
+    HS_TRY(most(o, "the scaler and the samples", differs, HS_COUNT(differs)));
+    out->same_scaler = differs[0] == 0, out->same_samples = differs[1] == 0;
     return HS_OK;
 }
 
+static bool row_fails(const hs_verify_row *r) { return !isfinite(r->bound) || !(r->rms <= r->bound); }
+
 static void judge(hs_verify_result *out)
 {
-    out->passed = out->applied > 0 && isfinite(out->loss_bound) && out->loss <= out->loss_bound && out->same_scaler && out->n_differ == 0;
+    out->passed = out->applied > 0 && isfinite(out->loss_bound) && out->loss <= out->loss_bound && out->same_scaler && out->same_samples &&
+                  out->n_differ == 0;
     for (int i = 0; i < out->n; i++)
-        out->passed = out->passed && isfinite(out->row[i].bound) && out->row[i].rms <= out->row[i].bound;
+        out->passed = out->passed && !row_fails(&out->row[i]);
+}
+
+void hs_verify_why(const hs_verify_result *r, char *buf, size_t size)
+{
+    int fail = 0, first = 0;
+    for (int i = r->n - 1; i >= 0; i--)
+        if (row_fails(&r->row[i]))
+            fail++, first = i;
+    if (!r->applied)
+        snprintf(buf, size, "nothing was trained: not one step was applied");
+    else if (r->n_differ)
+        snprintf(buf, size, "%s is not the same on the ranks that all have it; %d of %d tensors are not", r->differs, r->n_differ,
+                 r->n_replicated);
+    else if (fail)
+        snprintf(buf, size, "%s differs by more than the bound; %d of %d do", r->row[first].name, fail, r->n);
+    else
+        snprintf(buf, size, "%s",
+                 !r->same_samples  ? "other samples were seen"
+                 : !r->same_scaler ? "the loss scale or the skipped steps are others"
+                                   : "losses differ by more than the bound");
 }
 
 // ---- against one process
 // Half a unit in the last place, as a share.
 static double rounding(const hs_verify_opts *o, const hs_policy *policy)
 {
-    return o->what == HS_VERIFY_TP && policy->low == HS_BF16  ? 0x1p-9
-           : o->what == HS_VERIFY_TP && policy->low == HS_F16 ? 0x1p-12
-                                                              : 0x1p-23;
+    const bool tp = o->what == HS_VERIFY_TP || (o->then_dp && (o->config->parallel.tp > 1 || o->then_tp > 1));
+    return tp && policy->low == HS_BF16 ? 0x1p-9 : tp && policy->low == HS_F16 ? 0x1p-12 : 0x1p-23;
 }
 
 typedef struct trials {
-    trial layout, other, noise;
-    difference *d, *n;
+    hs_trial layout, other, noise;
+    hs_difference *d, *n;
 } trials;
 
 static hs_status run_layout(trials *t, const hs_verify_opts *o)
 {
-    HS_TRY(trial_new(&t->layout, o, o->parallel));
-    HS_TRY(trial_open(&t->layout));
-    const size_t n = (size_t)t->layout.trainer->engine->params->n_params + 1;
-    t->d = calloc(n, sizeof *t->d), t->n = calloc(n, sizeof *t->n);
-    return t->d && t->n ? trial_train(&t->layout, o->steps) : HS_FAIL(MEMORY, "no memory for the differences of %zu parameters", n);
+    HS_TRY(hs_trial_new(&t->layout, o, o->parallel, "ranks", o->steps));
+    HS_TRY(hs_trial_open(&t->layout, ""));
+    return hs_trial_train(&t->layout, o->steps);
 }
 
-static hs_status run_alone(trial *t, const hs_verify_opts *o, int threads, double shaken)
+static hs_status run_alone(hs_trial *t, const hs_verify_opts *o, const char *name, int steps, int threads, double shaken)
 {
-    HS_TRY(trial_new(t, o, NULL));
-    HS_TRY(settle_alone(t, threads));
-    HS_TRY(trial_open(t));
+    HS_TRY(hs_trial_new(t, o, NULL, name, steps));
+    HS_TRY(hs_trial_alone(t, threads));
+    HS_TRY(hs_trial_open(t, ""));
     if (shaken > 0)
-        HS_TRY(shake(t->trainer->engine->params, shaken));
-    return trial_train(t, o->steps);
+        HS_TRY(hs_trial_shake(t, shaken, world_of(o)->rank));
+    return hs_trial_train(t, steps);
+}
+
+static hs_status room(trials *t)
+{
+    const size_t n = (size_t)t->layout.trainer->engine->params->n_params + 1;
+    t->d = calloc(n, sizeof *t->d), t->n = calloc(n, sizeof *t->n);
+    return t->d && t->n ? HS_OK : HS_FAIL(MEMORY, "no memory for the differences of %zu parameters", n);
 }
 
 static hs_status against_one(trials *t, const hs_verify_opts *o, hs_verify_result *out)
 {
     const int threads = t->layout.trainer->device->team;
     const double share = rounding(o, &t->layout.trainer->policy);
-    HS_TRY(run_alone(&t->other, o, threads, 0));
-    HS_TRY(compare_all(&t->layout, &t->other, t->d));
-    HS_TRY(run_alone(&t->noise, o, threads, share));
-    HS_TRY(compare_all(&t->noise, &t->other, t->n));
-    out->loss = compare_losses(&t->layout, &t->other, o->steps);
-    out->loss_bound = HS_VERIFY_NOISE * compare_losses(&t->noise, &t->other, o->steps) + 0x1p-23;
-    return tell_rows(&t->layout, t->d, t->n, 0x1p-23, out);
+    HS_TRY(room(t));
+    HS_TRY(run_alone(&t->other, o, "one", t->layout.steps, threads, 0));
+    HS_TRY(hs_trial_compare(&t->layout, &t->other, t->d));
+    HS_TRY(run_alone(&t->noise, o, "noise", t->layout.steps, threads, share));
+    HS_TRY(hs_trial_compare(&t->noise, &t->other, t->n));
+    double loss[] = { hs_trial_compare_losses(&t->layout, &t->other), hs_trial_compare_losses(&t->noise, &t->other) };
+    HS_TRY(most(o, "losses", loss, HS_COUNT(loss)));
+    out->loss = loss[0], out->loss_bound = HS_VERIFY_NOISE * loss[1] + 0x1p-23;
+    return tell_rows(o, &t->layout, t->d, t->n, 0x1p-23, out);
 }
 
 // The same ranks, each with all of it: the same sums in the same order, so that nothing may differ.
 static hs_status against_whole(trials *t, const hs_verify_opts *o, hs_verify_result *out)
 {
-    HS_TRY(trial_new(&t->other, o, o->parallel));
+    HS_TRY(room(t));
+    HS_TRY(hs_trial_new(&t->other, o, o->parallel, "whole", o->steps));
     HS_TRY(hs_config_set(t->other.config, "parallel.shard_optimizer", "none", "verify"));
-    HS_TRY(trial_open(&t->other));
-    HS_TRY(trial_train(&t->other, o->steps));
-    HS_TRY(compare_all(&t->layout, &t->other, t->d));
-    out->loss = compare_losses(&t->layout, &t->other, o->steps);
-    return tell_rows(&t->layout, t->d, NULL, 0, out);
+    HS_TRY(hs_trial_open(&t->other, ""));
+    HS_TRY(hs_trial_train(&t->other, o->steps));
+    HS_TRY(hs_trial_compare(&t->layout, &t->other, t->d));
+    out->loss = hs_trial_compare_losses(&t->layout, &t->other);
+    return tell_rows(o, &t->layout, t->d, NULL, 0, out);
+}
+
+// ---- another layout goes on
+// Half of the steps by the ranks as they are, the others by those of o->then.
+static hs_status change_layout(trials *t, const hs_verify_opts *o)
+{
+    hs_trial first = { 0 };
+    char from[HS_KEY_STRING_BYTES + 160];
+    HS_TRY(hs_trial_new(&first, o, o->parallel, "before", o->steps));
+    first.opts.dry = false;
+    hs_status st = hs_trial_open(&first, "");
+    if (st == HS_OK)
+        st = hs_trial_train(&first, o->steps);
+    if (st == HS_OK)
+        st = hs_trial_leave(&first, from, sizeof from);
+    const bool alone = o->then_dp * o->then_tp == 1;
+    if (st == HS_OK)
+        st = hs_trial_new(&t->layout, o, alone ? NULL : o->parallel, "behind", 2 * o->steps);
+    hs_config *c = t->layout.config;
+    if (st == HS_OK)
+        st = alone ? hs_trial_alone(&t->layout, (int)c->exec.threads) : hs_config_set_int(c, "parallel.dp", o->then_dp, "verify");
+    if (st == HS_OK && !alone)
+        st = hs_config_set_int(c, "parallel.tp", o->then_tp, "verify");
+    if (st == HS_OK) {
+        memcpy(t->layout.loss, first.loss, (size_t)o->steps * sizeof *first.loss);
+        t->layout.done = o->steps;
+    }
+    hs_trial_free(&first);
+    HS_TRY(st);
+    HS_TRY(hs_trial_open(&t->layout, from));
+    return hs_trial_train(&t->layout, o->steps);
+}
+
+// ---- all of it
+static hs_status check_then(const hs_verify_opts *o, int ranks)
+{
+    const int n = o->then_dp * o->then_tp;
+    if (n == 1 || n == ranks)
+        return HS_OK;
+    return HS_FAIL(USAGE, "--then %dx%d are %d ranks, and %d were started: as many, or 1x1", o->then_dp, o->then_tp, n, ranks);
 }
 
 static hs_status check_what(const hs_verify_opts *o)
@@ -316,6 +257,8 @@ static hs_status check_what(const hs_verify_opts *o)
     const int ranks = o->parallel ? hs_parallel_world(o->parallel)->size : 1;
     int dp;
     HS_TRY(hs_config_check_ranks(c, ranks, &dp));
+    if (o->what == HS_VERIFY_RESUME)
+        return check_then(o, ranks);
     const struct {
         bool there;
         const char *needs;
@@ -327,8 +270,6 @@ static hs_status check_what(const hs_verify_opts *o)
         return HS_FAIL(USAGE,
                        "there is nothing to verify: it takes %s, and this is dp %d x tp %lld on %d rank%s (mpirun -np N starts more)",
                        row[o->what].needs, dp, (long long)c->parallel.tp, ranks, hs_plural(ranks));
-    if (o->steps > hs_config_phase_steps(c, 0))
-        return HS_FAIL(USAGE, "--steps %d are more than the %lld there are", o->steps, (long long)hs_config_phase_steps(c, 0));
     return HS_OK;
 }
 
@@ -338,24 +279,48 @@ bool hs_verify_exact(const hs_verify_opts *o)
     return o->what == HS_VERIFY_SHARD && (hs_config_divide(c) != HS_DIVIDE_GRADIENTS || c->train.accumulate == 1);
 }
 
+hs_status hs_verify_folder(const hs_verify_opts *o)
+{
+    if (world_of(o)->rank == 0 && access(o->out, F_OK) == 0)
+        return HS_FAIL(USAGE, "--out %s is there already: name a folder that is not", o->out);
+    return HS_OK;
+}
+
+// The runs of all ranks are closed before their folders go.
+static hs_status clean(const hs_verify_opts *o, const hs_verify_result *out)
+{
+    double failed = !out->passed;
+    HS_TRY(most(o, "the end of all runs", &failed, 1));
+    if (failed == 0 && world_of(o)->rank == 0 && access(o->out, F_OK) == 0 && !hs_remove_tree(&hs_io_system, o->out))
+        return HS_FAIL(SYSTEM, "cannot remove %s", o->out);
+    return HS_OK;
+}
+
+static hs_status run_all(trials *t, const hs_verify_opts *o, hs_verify_result *out)
+{
+    const bool changes = o->what == HS_VERIFY_RESUME;
+    HS_TRY(check_what(o));
+    if (changes || hs_trial_saves(o))
+        HS_TRY(hs_verify_folder(o));
+    HS_TRY((changes ? change_layout : run_layout)(t, o));
+    HS_TRY((hs_verify_exact(o) ? against_whole : against_one)(t, o, out));
+    HS_TRY(tell_state(o, &t->layout, &t->other, out));
+    HS_TRY(check_replicas(t->layout.trainer, out));
+    judge(out);
+    return HS_OK;
+}
+
 hs_status hs_verify(const hs_verify_opts *o, hs_verify_result *out)
 {
     trials t = { 0 };
     *out = (hs_verify_result){ 0 };
-    if (o->what == HS_VERIFY_RESUME)
+    if (o->what == HS_VERIFY_RESUME && !o->then_dp)
         return hs_verify_resume(o, out);
-    hs_status st = check_what(o);
-    if (st == HS_OK)
-        st = run_layout(&t, o);
-    if (st == HS_OK)
-        st = (hs_verify_exact(o) ? against_whole : against_one)(&t, o, out);
-    if (st == HS_OK)
-        st = tell_scaler(&t.layout, &t.other, out);
-    if (st == HS_OK)
-        st = check_replicas(t.layout.trainer, out);
-    judge(out);
-    trial_free(&t.layout), trial_free(&t.other), trial_free(&t.noise);
+    hs_status st = run_all(&t, o, out);
+    hs_trial_free(&t.layout), hs_trial_free(&t.other), hs_trial_free(&t.noise);
     free(t.d), free(t.n);
+    if (st == HS_OK)
+        st = clean(o, out);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 

@@ -16,7 +16,8 @@ typedef struct hs_verify_opts {
     const hs_config *config;
     hs_parallel *parallel;
     int steps;
-    const char *out; // of resume: folder of its two runs
+    const char *out;      // folder of runs that have to save: of resume, and where phases or stages (train.unfreeze) lie between steps
+    int then_dp, then_tp; // of resume: the layout that goes on; 0: the same
 } hs_verify_opts;
 
 typedef struct hs_verify_row { // of one tensor
@@ -30,16 +31,22 @@ typedef struct hs_verify_result {
     int n;
     double loss, loss_bound; // relative, over all steps
     bool same_scaler;        // scale, applied and skipped steps
+    bool same_samples;       // as many samples and tokens were seen
     int64_t applied, skipped;
     int n_replicated, n_differ; // tensors that several ranks have; of these not bit-identical
+    char differs[128];          // the first of these
     bool passed;
 } hs_verify_result;
 
 // Of a divided optimizer nothing may differ, but where gradients are divided too and come in several micro-batches: each of these is
 // reduced by itself then, in another order.
 bool hs_verify_exact(const hs_verify_opts *o);
-// Collective. USAGE: the layout has nothing of what is to be verified; more steps than train.steps.
+// Collective. Of resume with another layout: o->steps by the ranks as they are, as many by that layout, against one process that never
+// stopped, as tp and dp are. USAGE: the layout has nothing of what is to be verified; more steps than there are.
 hs_status hs_verify(const hs_verify_opts *o, hs_verify_result *out);
+// Of one that did not pass: why not, with the tensor's name.
+void hs_verify_why(const hs_verify_result *r, char *buf, size_t size);
+hs_status hs_verify_folder(const hs_verify_opts *o); // USAGE: o->out is there already
 // Of verify_resume.c: out->row are files, .ulp the bytes in which they differ.
 hs_status hs_verify_resume(const hs_verify_opts *o, hs_verify_result *out);
 void hs_verify_free(hs_verify_result *r);

@@ -84,13 +84,30 @@ static hs_status compare_files(const hs_verify_opts *o, hs_verify_result *out)
     return HS_OK;
 }
 
+// What the first rank has found.
+static hs_status tell_all(hs_comm *world, hs_verify_result *out)
+{
+    const struct {
+        void *p;
+        size_t bytes;
+    } fields[] = { { &out->passed, sizeof out->passed }, { &out->applied, sizeof out->applied }, { &out->n, sizeof out->n } };
+    world->about = "what differs";
+    for (int i = 0; i < HS_COUNT(fields); i++)
+        world->broadcast(world, NULL, fields[i].p, fields[i].bytes, 0);
+    if (!out->row)
+        out->row = calloc((size_t)out->n + 1, sizeof *out->row);
+    if (!out->row)
+        return HS_FAIL(MEMORY, "no memory for what files differ by");
+    world->broadcast(world, NULL, out->row, (size_t)out->n * sizeof *out->row, 0);
+    return HS_OK;
+}
+
 hs_status hs_verify_resume(const hs_verify_opts *o, hs_verify_result *out)
 {
     char middle[PATH_MAX];
     const bool first = !o->parallel || hs_parallel_world(o->parallel)->rank == 0;
-    if (first && access(o->out, F_OK) == 0)
-        return HS_FAIL(USAGE, "--out %s is there already: name a folder that is not", o->out);
-    out->same_scaler = true;
+    HS_TRY(hs_verify_folder(o));
+    out->same_scaler = out->same_samples = true;
     HS_TRY(train(o, "whole", "none"));
     step_dir(o, "whole", o->steps, middle, sizeof middle);
     HS_TRY(train(o, "resumed", middle));
@@ -98,11 +115,5 @@ hs_status hs_verify_resume(const hs_verify_opts *o, hs_verify_result *out)
         HS_TRY(compare_files(o, out));
     if (first && out->passed && !hs_remove_tree(&hs_io_system, o->out))
         return HS_FAIL(SYSTEM, "cannot remove %s", o->out);
-    if (!o->parallel)
-        return HS_OK;
-    hs_comm *world = hs_parallel_world(o->parallel);
-    world->about = "what differs";
-    world->broadcast(world, NULL, &out->passed, sizeof out->passed, 0);
-    world->broadcast(world, NULL, &out->applied, sizeof out->applied, 0);
-    return HS_OK;
+    return o->parallel ? tell_all(hs_parallel_world(o->parallel), out) : HS_OK;
 }

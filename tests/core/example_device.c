@@ -382,18 +382,6 @@ static void loss_total(const hs_args *a, hs_lane *lane)
             memcpy(a->state->loss[s], all + HS_N_LOSS * --n, sizeof a->state->loss[s]);
 }
 
-static void begin_move(const hs_args *a, hs_lane *lane)
-{
-    const hs_move *m = a->attr;
-    const hs_ref *y = &a->out[0];
-    hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, HS_REDUCE_SUM });
-}
-
-static void finish_moves(const hs_args *a, hs_lane *lane)
-{
-    hs_comm_finish_but(a->comm, lane, a->attr ? ((const hs_left *)a->attr)->left : 0);
-}
-
 static void keep(const hs_args *a, hs_lane *lane)
 {
     (void)lane;
@@ -409,7 +397,7 @@ static void record_step(const hs_args *a, hs_lane *lane)
 }
 
 static const hs_core_kernels core = {
-    .loss_sum = loss_sum, .loss_total = loss_total, .begin = begin_move, .finish = finish_moves, .keep = keep, .record = record_step
+    .loss_sum = loss_sum, .loss_total = loss_total, .begin = hs_begin_move, .finish = hs_finish_moves, .keep = keep, .record = record_step
 };
 
 // ---- an optimizer: SGD

@@ -54,14 +54,15 @@ typedef struct rig {
 } rig;
 
 // With a training plan for each of the 0-terminated configs, in that order; all parameters are drawn by name, so their values agree.
-static void rig_open(rig *r, const int *configs, const char *policy, int micro_steps)
+static void rig_begin(rig *r, const int *configs, const char *policy, int micro_steps, const hs_grid *grid, hs_submit_mode mode)
 {
     const hs_policy p = policy_named(policy);
     hs_optim_config c;
     int plan;
     assert_int_equal(hs_open_device(&r->dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
-    assert_int_equal(hs_model_new(&r->model, &(hs_model_opts){ .device = r->dev, .policy = &p, .micro_steps = micro_steps, .seed = 9 }),
-                     HS_OK);
+    assert_int_equal(
+        hs_model_new(&r->model, &(hs_model_opts){ .device = r->dev, .policy = &p, .micro_steps = micro_steps, .seed = 9, .grid = *grid }),
+        HS_OK);
     for (int i = 0; configs[i]; i++) {
         assert_int_equal(hs_model_plan(r->model, HS_TRAIN, objectives, &configs[i], &plan), HS_OK);
         assert_int_equal(plan, i);
@@ -70,10 +71,16 @@ static void rig_open(rig *r, const int *configs, const char *policy, int micro_s
     c = hs_optim_preset(HS_PRESET_ADAMW);
     assert_int_equal(hs_optim_declare(&c, r->ps), HS_OK);
     assert_int_equal(hs_model_alloc(r->model, true), HS_OK);
-    assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+    assert_int_equal(hs_run_new(&r->run, r->model, &(hs_run_opts){ .mode = mode }), HS_OK);
     c.weight_decay = 0.1, c.schedule.lr = 1e-2;
     assert_int_equal(hs_optim_new(&r->optim, &c, r->ps, &r->model->grid, r->dev), HS_OK);
     assert_int_equal(hs_run_set_update(r->run, hs_optim_segment(r->optim)), HS_OK);
+}
+
+static void rig_open(rig *r, const int *configs, const char *policy, int micro_steps)
+{
+    const hs_grid alone = hs_grid_self();
+    rig_begin(r, configs, policy, micro_steps, &alone, HS_SUBMIT_BULK);
 }
 
 static void rig_close(rig *r)
@@ -474,13 +481,82 @@ static void test_refused(void **state)
     hs_device_close(dev);
 }
 
+// ---- what a device keeps of segments (captured graphs) goes with them
+
+enum { SEGMENTS = 64 };
+static struct keeper { // a device that keeps what it was given in graph mode
+    hs_device *dev;
+    hs_status (*submit)(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode);
+    const hs_thunk *kept[SEGMENTS];
+    int n;
+} keeper;
+
+static hs_status keep_and_submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode)
+{
+    int i = 0;
+    while (i < keeper.n && keeper.kept[i] != s->thunk)
+        i++;
+    if (mode == HS_SUBMIT_GRAPH && i == keeper.n) {
+        assert_true(keeper.n < SEGMENTS);
+        keeper.kept[keeper.n++] = s->thunk;
+    }
+    return keeper.submit(d, lane, s, HS_SUBMIT_BULK);
+}
+
+static void forget_kept(hs_device *d, const hs_thunk *first)
+{
+    (void)d;
+    for (int i = 0; i < keeper.n; i++)
+        if (keeper.kept[i] == first)
+            keeper.kept[i] = keeper.kept[--keeper.n];
+}
+
+static hs_status steps_of_rank(const hs_grid *grid, void *arg, int rank)
+{
+    (void)arg;
+    rig r;
+    rig_begin(&r, (int[]){ A, B, 0 }, "fp32", 4, grid, HS_SUBMIT_GRAPH);
+    if (rank == 0) { // its own
+        keeper = (struct keeper){ .dev = r.dev, .submit = r.dev->submit };
+        r.dev->submit = keep_and_submit, r.dev->forget = forget_kept;
+    }
+    for (int step = 0; step < 4; step++) { // what the last plan did not make is reduced apart: other parameters each time
+        hs_run_begin(r.run, (uint64_t)step);
+        for (int k = 0; k < 2; k++) {
+            fill(r.run, (step + k) % 2, 77);
+            assert_int_equal(hs_run_micro(r.run, (step + k) % 2, k == 1), HS_OK);
+        }
+        assert_int_equal(hs_run_update(r.run), HS_OK);
+        assert_int_equal(hs_run_wait(r.run), HS_OK);
+    }
+    if (rank == 0)
+        assert_true(keeper.n > 3); // steps of two plans, reductions, the update
+    hs_run_free(r.run);
+    r.run = NULL;
+    if (rank == 0)
+        assert_int_equal(keeper.n, 0);
+    rig_close(&r);
+    return HS_OK;
+}
+
+static void devices_forget_what_goes(void **state)
+{
+    (void)state;
+    assert_int_equal(ranks_run_grid(2, 1, steps_of_rank, NULL, NULL), HS_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_objectives), cmocka_unit_test(test_partly_made),
-        cmocka_unit_test(test_untouched),  cmocka_unit_test(test_ranks),
-        cmocka_unit_test(test_no_labels),  cmocka_unit_test(test_records),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_lent_gradients_go_with_the_run),
+        cmocka_unit_test(test_objectives),
+        cmocka_unit_test(test_partly_made),
+        cmocka_unit_test(test_untouched),
+        cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_no_labels),
+        cmocka_unit_test(test_records),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_lent_gradients_go_with_the_run),
+        cmocka_unit_test(devices_forget_what_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,6 @@
 . "$2/tests/support/support_cli.sh"
 program=$(dirname "$1")/tests/ckpt_program
 . "$2/tests/support/support_mpi.sh"
-export ASAN_OPTIONS=detect_leaks=0
 
 # job RANKS ARGUMENTS...
 job() {

@@ -146,7 +146,7 @@ template <class T> static inline T emu_atomic_of(emu_at at, emu_atomic kind, T *
 {
     static_assert(sizeof(T) == 4 || sizeof(T) == 8, "atomics are of 4 or 8 bytes");
     if (T(1) / T(2) != T(0))
-        emu_fail("%s at %s:%d: atomics on floats add in an order that is not fixed", at.what, at.file, at.line);
+        emu_refuse_float(at);
     return (T)emu_atomic_do(at, kind, p, sizeof(T), T(-1) < T(0), (uint64_t)value);
 }
 #define EMU_ATOMICS(name, kind, of)                                                                                                        \

@@ -172,7 +172,7 @@ static void report_outside(const char *p, size_t bytes, int how, const void *pc)
         if (!near || llabs(beyond) < llabs(off))
             near = b, off = beyond;
     }
-    if (near && llabs(off) < 1 << 20)
+    if (near && llabs(off) < 4096)
         emu_fail("%s %zu bytes outside of %s, %lld bytes from its %s (addr2line 0x%x)", what, bytes, near->name, off,
                  off < 0 ? "start" : "end", offset_of(pc));
     emu_fail("%s %zu bytes at %p, outside of every buffer%s (addr2line 0x%x)", what, bytes, (const void *)p,

@@ -1,20 +1,11 @@
 // emu_ops: the registry for the generic op tests over the CUDA partners, run by the emulator. Three orders of threads take turns, so that
 // a test that compares bits of two runs compares two orders.
-#include "tests/emu/cudart.h"
 #include "tests/emu/emu_runtime.h"
 #include "tests/support/support_ops.h"
 
 #ifndef EMU_MOST_FLOPS
 #define EMU_MOST_FLOPS 0
 #endif
-
-// Kernels run where they are launched, in memory of the host's.
-cudaStream_t gpu_stream(const hs_lane *lane);
-cudaStream_t gpu_stream(const hs_lane *lane)
-{
-    (void)lane;
-    return NULL;
-}
 
 static void begin(void)
 {

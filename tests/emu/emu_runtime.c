@@ -406,11 +406,13 @@ void emu_schedule(emu_order o, uint64_t seed) { order = o, random_state = seed *
 static const char *refused(const emu_grid *g)
 {
     const uint64_t threads = (uint64_t)g->block.x * g->block.y * g->block.z;
+    if (emu.inside)
+        return "by a kernel";
     if (!threads || threads > EMU_MAX_THREADS || g->block.z > 64)
-        return "of a block are none, or more than 1024 threads";
+        return "of no threads, or over 1024 in a block";
     if (!g->grid.x || !g->grid.y || !g->grid.z || g->grid.x > INT32_MAX || g->grid.y > 65535 || g->grid.z > 65535)
-        return "are none, or more blocks than one launch takes";
-    return g->shared_bytes > EMU_SHARED_BYTES ? "is more shared memory than a block has" : NULL;
+        return "of no blocks, or more than a grid has";
+    return g->shared_bytes > EMU_SHARED_BYTES ? "with more shared memory than a block has" : NULL;
 }
 
 static void run_block(const emu_grid *g, int64_t index)
@@ -449,10 +451,11 @@ static void launch(const emu_grid *g, void (*thread)(void *), void *arg)
 {
     if (verdict[0])
         return;
-    const char *why = emu.inside ? "is begun by a kernel" : refused(g);
+    const char *why = refused(g), *name;
     if (why) {
-        emu_fail("%s (%s:%d): a launch of (%u, %u, %u) blocks of (%u, %u, %u) threads with %zu bytes is refused: what %s", g->name,
-                 emu_base(g->file), g->line, g->grid.x, g->grid.y, g->grid.z, g->block.x, g->block.y, g->block.z, g->shared_bytes, why);
+        const int length = kernel_name(g->name, &name);
+        emu_fail("%.*s (%s:%d): a launch %s is refused: (%u, %u, %u) blocks of (%u, %u, %u) threads with %zu bytes", length, name,
+                 emu_base(g->file), g->line, why, g->grid.x, g->grid.y, g->grid.z, g->block.x, g->block.y, g->block.z, g->shared_bytes);
         return;
     }
     static uint32_t serials;

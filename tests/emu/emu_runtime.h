@@ -112,6 +112,7 @@ typedef enum emu_atomic {
     EMU_ATOMIC_XOR,
     EMU_ATOMIC_EXCH
 } emu_atomic;
+void emu_refuse_float(emu_at at);
 // On a 4- or 8-byte integer; the old value.
 uint64_t emu_atomic_do(emu_at at, emu_atomic kind, void *p, int bytes, bool is_signed, uint64_t value);
 uint64_t emu_atomic_cas(emu_at at, void *p, int bytes, uint64_t expect, uint64_t value);

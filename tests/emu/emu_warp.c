@@ -11,6 +11,7 @@ typedef struct post {
     emu_kind kind;
     emu_at at;
     unsigned mask, arrived;
+    const void *pc; // of the first lane's call
     emu_part part[EMU_WARP];
 } post;
 static post posts[EMU_MAX_WARPS][EMU_WARP];
@@ -143,7 +144,7 @@ static void load_matrices(const post *p, int warp)
         if (!emu_shared_name(row, 16, NULL))
             emu_fail("%s at %s:%d: the row of lane %d is outside of shared arrays", p->at.what, emu_base(p->at.file), p->at.line, l);
         if (emu_touch_as)
-            emu_touch_as(warp * EMU_WARP + l, row, 16, EMU_READS, NULL);
+            emu_touch_as(warp * EMU_WARP + l, row, 16, EMU_READS, p->pc);
         memcpy(m[l / 8][l % 8], row, 16);
     }
     for (int l = 0; l < EMU_WARP; l++)
@@ -209,6 +210,8 @@ uint64_t emu_together(emu_at at, const emu_part *part)
     if (is_shuffle(part->kind) && (part->width < 1 || part->width > EMU_WARP || part->width & (part->width - 1)))
         emu_fail("%s at %s:%d: its width is %d, no power of two up to 32", at.what, emu_base(at.file), at.line, part->width);
     post *p = find_post(warp, lane, at, part);
+    if (!p->arrived)
+        p->pc = __builtin_return_address(0);
     p->arrived |= 1u << lane;
     p->part[lane] = *part;
     if ((p->mask & ~gone[warp]) == p->arrived)
@@ -283,6 +286,11 @@ static uint64_t read_int(const void *p, int bytes)
     uint64_t v = 0;
     memcpy(&v, p, (size_t)bytes);
     return v;
+}
+
+void emu_refuse_float(emu_at at)
+{
+    emu_fail("%s at %s:%d: atomics on floats add in an order that is not fixed", at.what, emu_base(at.file), at.line);
 }
 
 static void touch_atomic(emu_at at, void *p, int bytes, const void *pc)

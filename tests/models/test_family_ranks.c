@@ -301,28 +301,78 @@ static void with_an_adapter(void **state)
     on_ranks(&(subject){ .family = &hs_gpt_family, .adapter = &whole, .policy = "bf16", .threads = 2 }, bf16);
 }
 
+static const hs_distill states_and_logits = { .role = HS_DISTILL_STUDENT,
+                                              .tap = { [HS_TAP_HIDDEN] = true, [HS_TAP_LOGITS] = true },
+                                              .n_states = 2,
+                                              .state = { 1, 2 },
+                                              .temperature = 2,
+                                              .cosine = true,
+                                              .other_width = ENCODER_WIDTH };
+static const hs_distill squares_and_rows = { .role = HS_DISTILL_STUDENT,
+                                             .tap = { [HS_TAP_HIDDEN] = true, [HS_TAP_LOGITS] = true },
+                                             .n_states = 2,
+                                             .state = { 0, 2 },
+                                             .every_row = true,
+                                             .temperature = 1.5f,
+                                             .square = true,
+                                             .other_width = ENCODER_WIDTH };
+static const hs_distill soft = {
+    .role = HS_DISTILL_STUDENT, .tap = { [HS_TAP_LOGITS] = true }, .temperature = 3, .other_width = ENCODER_WIDTH
+};
+static const hs_distill relations = { .role = HS_DISTILL_STUDENT,
+                                      .tap = { [HS_TAP_QKV] = true },
+                                      .layer = 1,
+                                      .no_hard = true,
+                                      .relation_heads = 8,
+                                      .pairs = HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV,
+                                      .other_width = ENCODER_WIDTH };
+static const hs_distill attention = { .role = HS_DISTILL_STUDENT,
+                                      .tap = { [HS_TAP_QKV] = true, [HS_TAP_LOGITS] = true },
+                                      .temperature = 1,
+                                      .relation_heads = 4,
+                                      .pairs = HS_RELATION_QK | HS_RELATION_VV,
+                                      .other_width = ENCODER_WIDTH };
+
+static const subject taught[] = {
+    { .family = &hs_distilbert_family, .distill = &states_and_logits },
+    { .family = &hs_bert_family, .distill = &relations },
+    { .family = &hs_bert_family, .distill = &squares_and_rows },
+    { .family = &hs_gpt_family, .distill = &states_and_logits },
+    { .family = &hs_gpt_family, .distill = &attention },
+    { .family = &hs_roberta_family, .distill = &soft, .task = HS_TASK_SEQUENCE },
+    { .family = &hs_bert_family, .distill = &soft, .task = HS_TASK_REGRESSION },
+    { .family = &hs_distilbert_family, .distill = &soft, .task = HS_TASK_MULTILABEL },
+    { .family = &hs_bert_family, .distill = &soft, .task = HS_TASK_TOKENS, .crf = true },
+    { .family = &hs_albert_family, .distill = &soft, .task = HS_TASK_SPAN },
+};
+
 static void under_a_teacher(void **state)
 {
     (void)state;
-    static const hs_distill ways[] = {
-        { .role = HS_DISTILL_STUDENT,
-          .tap = { [HS_TAP_HIDDEN] = true, [HS_TAP_LOGITS] = true },
-          .n_states = 2,
-          .state = { 1, 2 },
-          .temperature = 2,
-          .cosine = true,
-          .other_width = ENCODER_WIDTH },
-        { .role = HS_DISTILL_STUDENT,
-          .tap = { [HS_TAP_QKV] = true },
-          .layer = 1,
-          .no_hard = true,
-          .relation_heads = 8,
-          .pairs = HS_RELATION_QQ | HS_RELATION_KK | HS_RELATION_VV,
-          .other_width = ENCODER_WIDTH },
-    };
-    for (int i = 0; i < HS_COUNT(ways); i++)
-        on_ranks(&(subject){ .family = i ? &hs_bert_family : &hs_distilbert_family, .distill = &ways[i], .policy = "fp32", .threads = 1 },
-                 f32);
+    for (int i = 0; i < HS_COUNT(taught); i++) {
+        subject s = taught[i];
+        s.policy = "fp32", s.threads = 1;
+        on_ranks(&s, f32);
+    }
+    on_ranks(&(subject){ .family = &hs_bert_family, .distill = &squares_and_rows, .policy = "bf16", .threads = 2 }, bf16);
+}
+
+// A student on replicas too, whose states or gradients are divided.
+static void under_a_teacher_on_a_grid(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        subject s = taught[i];
+        trial one, r;
+        s.policy = "fp32", s.threads = 1;
+        trial_run(&one, &s, (layout){ .dp = 1, .tp = 1 });
+        for (int divide = HS_DIVIDE_NONE; divide <= HS_DIVIDE_GRADIENTS; divide++) {
+            trial_run(&r, &s, (layout){ 2, 2, divide == HS_DIVIDE_STATES, (hs_divide)divide });
+            compare(&r, &one, f32);
+            trial_free(&r);
+        }
+        trial_free(&one);
+    }
 }
 
 // Gradients of shares are added up over tp behind the sum over dp, of whichever elements a rank has.
@@ -393,6 +443,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(beside_a_generator),
         cmocka_unit_test(with_an_adapter),
         cmocka_unit_test(under_a_teacher),
+        cmocka_unit_test(under_a_teacher_on_a_grid),
         cmocka_unit_test(on_a_grid),
         cmocka_unit_test(what_does_not_divide),
     };

@@ -182,23 +182,16 @@ static void against_oracle(const hs_optim_config *c, hs_dtype low, const char *i
     against_oracle_at(c, low, isa, frozen, NULL);
 }
 
-static const char *const tiers[] = { "portable", "avx2", "avx512", "avx512bf16" };
-static bool tier_runs(int i)
-{
-    hs_isa isa;
-    return hs_isa_parse(tiers[i], &isa) && hs_isa_built(isa) && hs_isa_supported(isa);
-}
-
 static void test_presets(void **state)
 {
     (void)state;
     static const hs_dtype lows[] = { HS_F32, HS_BF16, HS_F16 };
     for (int i = 0; i < HS_N_PRESETS; i++)
-        for (int t = 0; t < HS_COUNT(tiers); t++)
-            for (int l = 0; l < HS_COUNT(lows) && tier_runs(t); l++) {
+        for (int t = 0; t < RIG_TIERS; t++)
+            for (int l = 0; l < HS_COUNT(lows) && rig_tier_runs(t); l++) {
                 hs_optim_config c = hs_optim_preset((hs_preset)i);
                 c.schedule = rig_schedule();
-                against_oracle(&c, lows[l], tiers[t], NULL);
+                against_oracle(&c, lows[l], rig_tiers[t], NULL);
             }
 }
 
@@ -271,11 +264,11 @@ static void test_rates(void **state)
     (void)state;
     static const float rates[][RIG_PARAMS] = { { 0.8f * 0.8f * 0.8f, 0.64f, 0.64f, 1 }, { 0, 1, 0.5f, 3 }, { 1, 1, 1, 1 } };
     for (int i = 0; i < HS_N_PRESETS; i++)
-        for (int t = 0; t < HS_COUNT(tiers); t++)
-            for (int k = 0; k < HS_COUNT(rates) && tier_runs(t); k++) {
+        for (int t = 0; t < RIG_TIERS; t++)
+            for (int k = 0; k < HS_COUNT(rates) && rig_tier_runs(t); k++) {
                 hs_optim_config c = hs_optim_preset((hs_preset)i);
                 c.schedule = rig_schedule();
-                against_oracle_at(&c, k == 1 ? HS_BF16 : HS_F32, tiers[t], k == 0 ? "qkv.bias" : NULL, rates[k]);
+                against_oracle_at(&c, k == 1 ? HS_BF16 : HS_F32, rig_tiers[t], k == 0 ? "qkv.bias" : NULL, rates[k]);
             }
 }
 
@@ -416,12 +409,54 @@ static void test_threads_same_bits(void **state)
     }
 }
 
+// Optimizers of another device: where no norm goes into an update they have the CPU's bits, as long as neither fuses what it multiplies and
+// adds. Sums are in another order.
+static void test_bits_of_the_cpu(void **state)
+{
+    (void)state;
+#ifdef __FP_FAST_FMAF
+    const bool fused = true;
+#else
+    const bool fused = false;
+#endif
+    if (!rig_on.tier)
+        skip();
+    for (int i = 0; i < 2 * HS_N_PRESETS; i++)
+        for (int clip = 0; clip < 2; clip++) {
+            hs_optim_config c = hs_optim_preset((hs_preset)(i / 2));
+            c.schedule = rig_schedule();
+            c.moments = i % 2 ? HS_BF16 : HS_F32;
+            c.clip = clip;
+            const bool norms = clip || (c.kind != HS_ADAMW && c.kind != HS_SGD);
+            rig theirs, ours;
+            rig_open(&theirs, &c, HS_BF16, 1, NULL), rig_open_cpu(&ours, &c, HS_BF16);
+            for (int t = 0; t < 6; t++) {
+                rig_step(&theirs, t, 1e-2), rig_step(&ours, t, 1e-2);
+                assert_true(fabsf(theirs.state.grad_norm / ours.state.grad_norm - 1) < 1e-6f);
+                assert_true(theirs.state.lr == ours.state.lr && theirs.state.applied == ours.state.applied);
+            }
+            float *a = rig_slabs(theirs.ps), *b = rig_slabs(ours.ps);
+            double off = 0, all = 0;
+            for (size_t k = 0; k < rig_slab_bytes(ours.ps) / sizeof *a; k++)
+                off += pow((double)a[k] - (double)b[k], 2), all += pow((double)b[k], 2);
+            if (!norms && !fused)
+                assert_memory_equal(a, b, rig_slab_bytes(ours.ps));
+            else if (c.moments == HS_F32) // stochastic rounding turns one bit of a sum into one of a moment here and there
+                assert_true(sqrt(off / all) < 1e-6);
+            else
+                assert_true(sqrt(off / all) < 1e-4);
+            free(a), free(b);
+            rig_close(&theirs), rig_close(&ours);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets),       cmocka_unit_test(test_switches),     cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_rates),         cmocka_unit_test(test_rates_of_one), cmocka_unit_test(test_slabs_kept),
         cmocka_unit_test(test_adamw_pytorch), cmocka_unit_test(test_sgd_pytorch),  cmocka_unit_test(test_threads_same_bits),
+        cmocka_unit_test(test_bits_of_the_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

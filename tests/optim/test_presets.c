@@ -281,15 +281,11 @@ static void follows(const struct implementation *how, hs_dtype low, const char *
 static void test_follow(void **state)
 {
     (void)state;
-    static const char *const tiers[] = { "portable", "avx2", "avx512", "avx512bf16" };
     static const hs_dtype lows[] = { HS_F32, HS_BF16, HS_F16 };
     for (int i = 0; i < HS_COUNT(implementations); i++)
-        for (int k = 0; k < HS_COUNT(tiers); k++) {
-            hs_isa isa;
-            const bool runs = hs_isa_parse(tiers[k], &isa) && hs_isa_built(isa) && hs_isa_supported(isa);
-            for (int l = 0; l < HS_COUNT(lows) && runs; l++)
-                follows(&implementations[i], lows[l], tiers[k]);
-        }
+        for (int k = 0; k < RIG_TIERS; k++)
+            for (int l = 0; l < HS_COUNT(lows) && rig_tier_runs(k); l++)
+                follows(&implementations[i], lows[l], rig_tiers[k]);
 }
 
 int main(void)

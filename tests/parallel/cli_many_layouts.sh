@@ -54,7 +54,7 @@ done
 verify tp 2 tiny.yaml --dtype fp32 $drop --parallel.tp=2 --parallel.sequence=true
 verify tp 4 bert.yaml --dtype bf16 --parallel.tp=2 --parallel.sequence=true --parallel.shard_optimizer=states
 verify tp 4 tiny.yaml --dtype fp32 $drop --parallel.tp=4 --parallel.sequence=true --optim.name=nvlamb
-# a student; its teacher is on every rank
+# a student beside its teacher
 "$halfstep" pretrain bert.yaml --out teacher --exec.threads=1 --train.steps=6 --train.seed=5 --quiet || fail "the teacher"
 verify dp 2 bert.yaml --dtype fp32 --distill.teacher=teacher --distill.hidden=1 --distill.temperature=2
 ranks 2 "$halfstep" distill bert.yaml --teacher teacher --out student --exec.threads=1 --quiet >stdout.txt 2>stderr.txt || fail "distill: $(cat stderr.txt)"

@@ -3,7 +3,6 @@
 . "$2/tests/support/support_cli.sh"
 ranks=$(dirname "$1")/tests/ranks_program
 . "$2/tests/support/support_mpi.sh"
-export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=ignore_noninstrumented_modules=1 # what MPI leaves behind is none of ours
 
 # ends CODE REGEX RANKS MODE...: the exit code of mpirun, and the one line that is ours.
 ends() {

@@ -78,7 +78,7 @@ static hs_status work(const hs_grid *grid, void *arg, int rank)
     hs_status st = staged->poll(staged);
     if (st == HS_OK && memcmp(got, want, sizeof *got))
         st = HS_FAIL(INTERNAL, "a call over device memory gave something else");
-    hs_parallel_staged_free(staged);
+    hs_comm_close(staged);
     d->release(d, memory, 2 * sizeof(calls));
     hs_device_close(d);
     free(host);
@@ -114,7 +114,7 @@ static hs_status without(const hs_grid *grid, void *arg, int rank)
     if (rank == 1 && !strstr(hs_error(), "no pinned memory"))
         got[rank] = HS_INTERNAL;
     staged->all_reduce(staged, NULL, x, 8, HS_F32, HS_REDUCE_SUM); // nothing is done any more
-    hs_parallel_staged_free(staged);
+    hs_comm_close(staged);
     hs_device_close(d);
     return HS_OK;
 }

@@ -44,6 +44,17 @@ expect 0 '' "$halfstep" embed one --input text.txt --output vectors.txt
 expect 0 '' "$halfstep" eval "$(latest one)/generator" --data text.txt --max-windows 16 --json
 awk -v a="$(field mlm_loss stdout.txt)" 'BEGIN { exit !(a > 0 && a < 5) }' || fail "the generator by itself: $(cat stdout.txt)"
 
+# ---- both are measured, as training does
+tail -60 text.txt >val.txt
+expect 0 '' electra judged --data.val=val.txt --train.steps=5 --train.eval_windows=0
+expect 0 '' "$halfstep" eval judged --data val.txt --dtype fp32 --json
+json_lines stdout.txt
+for name in loss mlm_loss replaced_loss mlm_accuracy replaced_accuracy replaced_recall; do
+  near "$(field $name stdout.txt)" "$(field val_$name judged/metrics.jsonl)" 1e-6 || fail "eval's $name: $(cat stdout.txt) $(tail -1 judged/metrics.jsonl)"
+done
+expect 0 '' "$halfstep" eval judged --data val.txt
+grep -Eq 'replaced [0-9.]+, [0-9.]+% right, [0-9.]+% of [1-9][0-9]* found  over all of val.txt, [0-9]+ predictions, [0-9]+ tokens' stdout.txt || fail "eval says: $(cat stdout.txt)"
+
 # ---- the same bits
 expect 0 '' electra two && same one two
 expect 0 '' electra threads --threads 1 --exec.mode=step && same one threads
@@ -73,6 +84,7 @@ expect 0 '' "$halfstep" finetune sequence --init_from one --data.train task.tsv 
 [ -d task/report ] || fail "no report"
 expect 0 '' electra again --train.init_from="$(latest one)" --data.tokenizer=auto --train.steps=3
 mkdir bare && cp "$(latest one)"/{config.json,model.safetensors,tokenizer*.json} bare 2>/dev/null
+expect 2 'bare is an encoder without a head, and without the generator/ and train/ of its pretraining: it has no loss' "$halfstep" eval bare --data val.txt
 expect 0 '[0-9]+ tensors of heads begin anew' electra alone --train.init_from=bare --data.tokenizer=auto --train.steps=3 --no-quiet
 
 # ---- refused

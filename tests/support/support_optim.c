@@ -14,6 +14,15 @@
 #include "tests/support/support_words.h"
 #include <stdlib.h>
 
+const char *const rig_tiers[RIG_TIERS] = { "portable", "avx2", "avx512", "avx512bf16" };
+bool rig_tier_runs(int tier)
+{
+    hs_isa isa;
+    if (rig_on.tier)
+        return tier == 0;
+    return hs_isa_parse(rig_tiers[tier], &isa) && hs_isa_built(isa) && hs_isa_supported(isa);
+}
+
 hs_schedule rig_schedule(void) { return (hs_schedule){ HS_SCHEDULE_COSINE, 5e-3, 5e-4, 1, 4, 20, 0 }; }
 
 hs_optim_config preset(const char *name)
@@ -30,7 +39,8 @@ static const hs_param_spec specs[RIG_PARAMS] = {
     { .name = "ln.weight", .role = HS_NORM, .init = HS_INIT_ONE, .n_dims = 1, .dim = { 48 } },
 };
 
-static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen, const hs_grid *grid)
+static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen, const hs_grid *grid,
+                     const rig_device *on)
 {
     *r = (rig){ 0 };
     assert_int_equal(hs_params_new(&r->ps, 7, 0, 1), HS_OK);
@@ -44,7 +54,9 @@ static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads
     assert_int_equal(hs_params_declare_grad(r->ps), HS_OK);
     assert_int_equal(hs_optim_declare(c, r->ps), HS_OK);
     assert_int_equal(hs_params_alloc(r->ps, NULL, true), HS_OK);
-    assert_int_equal(hs_open_device(&r->dev, "cpu", threads, isa, 0, false), HS_OK);
+    assert_int_equal(hs_open_device(&r->dev, "cpu", on->tier ? 1 : threads, isa, 0, false), HS_OK);
+    r->dev->optim = on->tier;
+    r->on = on;
     assert_int_equal(hs_optim_new(&r->o, c, r->ps, grid, r->dev), HS_OK);
     assert_int_equal(hs_optim_set_order(r->o, r->order), HS_OK);
     hs_optim_init_state(c, &r->state);
@@ -53,12 +65,14 @@ static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads
         r->thunk[i] = hs_optim_segment(r->o)->thunk[i];
         r->thunk[i].args.step = &r->in, r->thunk[i].args.state = &r->state;
     }
+    if (on->begin)
+        on->begin(r);
 }
 
 void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen)
 {
     const hs_grid grid = hs_grid_self();
-    open_rig(r, c, low, threads, isa, frozen, &grid);
+    open_rig(r, c, low, threads, isa, frozen, &grid, &rig_on);
 }
 
 void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa)
@@ -66,10 +80,20 @@ void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const
     rig_open_frozen(r, c, low, threads, isa, NULL);
 }
 
-void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid) { open_rig(r, c, low, 2, NULL, NULL, grid); }
+void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid) { open_rig(r, c, low, 2, NULL, NULL, grid, &rig_on); }
+
+void rig_open_cpu(rig *r, const hs_optim_config *c, hs_dtype low)
+{
+    static const rig_device cpu = { 0 };
+    const hs_grid grid = hs_grid_self();
+    open_rig(r, c, low, 1, "portable", NULL, &grid, &cpu);
+}
 
 void rig_close(rig *r)
 {
+    const char *wrong = r->on->end ? r->on->end() : NULL;
+    if (wrong)
+        fail_msg("%s", wrong);
     hs_optim_free(r->o);
     hs_device_close(r->dev);
     hs_params_free(r->ps);

@@ -2,9 +2,18 @@
 #ifndef HS_TESTS_SUPPORT_OPTIM_H
 #define HS_TESTS_SUPPORT_OPTIM_H
 #include "core/run/device.h"
-#include "optim/optim.h"
+#include "optim/update.h"
 
 enum { RIG_PARAMS = 4 }; // wte.weight, qkv.weight, qkv.bias, ln.weight; qkv in three parts
+
+struct rig;
+// Whose optimizers a rig has. A test of others defines one of its own.
+typedef struct rig_device {
+    const hs_optim_tier *tier;          // NULL: those of the CPU's tier that it asks for. Else threads and tier mean nothing
+    void (*begin)(const struct rig *r); // (optional) before its first kernel
+    const char *(*end)(void);           // (optional) behind the last: NULL, or what was wrong
+} rig_device;
+extern const rig_device rig_on;
 
 typedef struct rig { // parameters, an optimizer, and a step of it without a run
     hs_params *ps;
@@ -15,13 +24,18 @@ typedef struct rig { // parameters, an optimizer, and a step of it without a run
     hs_thunk thunk[8]; // of the segment, with this step block and state
     hs_segment update;
     int order[RIG_PARAMS];
+    const rig_device *on;
 } rig;
 
+enum { RIG_TIERS = 4 };
+extern const char *const rig_tiers[RIG_TIERS]; // of the CPU
+bool rig_tier_runs(int tier);                  // here; of another device's optimizers: one of them, for all
 hs_schedule rig_schedule(void);           // of 20 steps
 hs_optim_config preset(const char *name); // with it
 void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa);
 void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen);
 void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid); // two threads
+void rig_open_cpu(rig *r, const hs_optim_config *c, hs_dtype low); // the portable tier, whatever rig_on says
 void rig_close(rig *r);
 void fill_gradients(hs_params *ps, int t, double size, float scale); // of step t, times `scale`; zero in the padding, as the ops leave them
 void rig_step(rig *r, int t, double size);
