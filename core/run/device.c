@@ -56,6 +56,12 @@ static void keep_lane(hs_device *d, hs_lane *lane) { (void)d, (void)lane; }
 static void keep_event(hs_device *d, hs_event *e) { (void)d, (void)e; }
 static void record_nothing(hs_device *d, hs_event *e, hs_lane *lane) { (void)d, (void)e, (void)lane; }
 static void await_nothing(hs_device *d, hs_lane *lane, hs_event *e) { (void)d, (void)lane, (void)e; }
+static hs_status unknown_peak(hs_device *d, hs_dtype low, double *flops_per_second)
+{
+    (void)d, (void)low;
+    *flops_per_second = 0;
+    return HS_OK;
+}
 static void close_nothing(hs_device *d) { (void)d; }
 static void forget_nothing(hs_device *d, const hs_thunk *first) { (void)d, (void)first; }
 
@@ -68,6 +74,7 @@ static void fill_defaults(hs_device *d)
     d->free_bytes = d->free_bytes ? d->free_bytes : unknown_bytes;
     d->copy_async = d->copy_async ? d->copy_async : copy_now;
     d->close = d->close ? d->close : close_nothing;
+    d->peak = d->peak ? d->peak : unknown_peak;
     d->forget = d->forget ? d->forget : forget_nothing;
     if (!d->lane_open) {
         d->lane_open = first_lane, d->lane_close = keep_lane;

@@ -121,6 +121,8 @@ typedef struct hs_device {
     void (*close)(struct hs_device *d);                    // (optional) gives back what the backend opened; defaults to nothing
     bool captures;                                         // (optional) can HS_SUBMIT_GRAPH; defaults to no
     hs_comm_open *comm_open; // (optional) NULL: what moves between ranks goes through the host's memory
+    // (optional) of a device that is not the CPU: FLOP/s of a large product of that type; defaults to 0: nobody knows
+    hs_status (*peak)(struct hs_device *d, hs_dtype low, double *flops_per_second);
 
     // set by whoever watches
     int bulk_size; // thunks per region in bulk mode; 0: the whole segment

@@ -64,7 +64,7 @@ static void report(const bench *b, const hs_bench_run *r, double median, double 
     const hs_batch *batch = &b->batch;
     const hs_bench_options *o = r->o;
     const int64_t seq = batch->n[HS_COUNT_TOKENS] / batch->n[HS_COUNT_SEQS];
-    const double rate = (double)batch->n[HS_COUNT_TOKENS] / median, mfu = rate * hs_feed_flops_per_token(&b->feed, (double)seq) / peak;
+    const double rate = (double)batch->n[HS_COUNT_TOKENS] / median, mfu = rate * hs_feed_flops_per_token(&b->feed, (double)seq) / (peak > 0 ? peak : INFINITY);
     double loss = 0;
     for (int i = 0; i < HS_LOSSES; i++)
         loss += hs_run_losses(b->engine->run, b->engine->plan[HS_TRAIN])[i];

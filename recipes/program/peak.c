@@ -50,11 +50,15 @@ static hs_peak_flops *loop_of(const hs_device *d, hs_dtype low)
 
 const char *hs_peak_name(const hs_device *d, hs_dtype low)
 {
+    if (!d->is_cpu)
+        return "large products";
     return loop_of(d, low) == hs_peak_loops_of(d->isa)->fma ? "fp32 fma" : "bf16 dot";
 }
 
 hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second)
 {
+    if (!d->is_cpu)
+        return d->peak(d, low, flops_per_second);
     double flops = 0, seconds;
     HS_TRY(hs_team_time(d, run, &(job){ .loop = loop_of(d, low), .flops = &flops }, &seconds));
     *flops_per_second = flops * d->team / seconds;
@@ -78,6 +82,8 @@ hs_status hs_adds_once(hs_device *d, double *per_second)
 // get more than all of a peak that was measured at the wrong moment.
 hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds, double *flops_per_second)
 {
+    if (!d->is_cpu)
+        return d->peak(d, policy->low, flops_per_second);
     const double end = hs_now() + seconds;
     double *rate = calloc((size_t)d->team, sizeof *rate), *best = calloc((size_t)d->team, sizeof *best), flops, took;
     hs_status st = rate && best ? HS_OK : HS_FAIL(MEMORY, "no memory for the rates of %d threads", d->team);

@@ -9,7 +9,7 @@ hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *se
 
 // Name of the instruction products in this type are limited by: "bf16 dot" or "fp32 fma".
 const char *hs_peak_name(const hs_device *d, hs_dtype low);
-// FLOP/s of all members in registers alone, once (about a millisecond).
+// FLOP/s of all members in registers alone, once (about a millisecond). Of a device that is not the CPU hs_device.peak; 0: unknown.
 hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second);
 // Integer additions per second of CPU time, the mean of the members while all do them: about four a cycle on a core of one's own. A core
 // whose other thread is busy - with another guest's work, on most rented machines - does fewer, and loops of many micro-ops slow down by

@@ -146,22 +146,28 @@ void hs_trainer_tell_data(hs_trainer *t)
     if (hs_config_n_phases(t->whole) > 1)
         hs_progress_say(p, "phases.%lld%s%s:", (long long)t->at.phase, hs_config_phase_name(t->whole, (int)t->at.phase)[0] ? ", " : "",
                         hs_config_phase_name(t->whole, (int)t->at.phase));
-    hs_progress_say(p, "%s, %lld step%s of %lld; peak of this machine, measured in registers: %.0f GFLOP/s", what,
-                    (long long)t->c->train.steps, hs_plural(t->c->train.steps),
-                    (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), t->progress.peak_flops / 1e9);
+    char peak[96] = "";
+    if (t->progress.peak_flops > 0)
+        snprintf(peak, sizeof peak, "; peak of this machine, measured in %s: %.0f GFLOP/s", t->device->is_cpu ? "registers" : "large products",
+                 t->progress.peak_flops / 1e9);
+    hs_progress_say(p, "%s, %lld step%s of %lld%s", what, (long long)t->c->train.steps, hs_plural(t->c->train.steps),
+                    (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), peak);
 }
 
 void hs_trainer_tell_start(hs_trainer *t)
 {
-    char count[32], bytes[32], policy[16], sizes[256];
+    char count[32], bytes[32], policy[16], sizes[256], on[64];
     const int64_t parameters = t->arch.family->count(t->arch.settings);
     const double total = (double)(hs_engine_bytes(t->engine) + hs_ckpt_bytes_on(t->engine->params, &t->ranks.grid));
     hs_config_text(t->c, "amp.policy", policy, sizeof policy);
     hs_progress *p = &t->progress;
+    if (t->device->is_cpu)
+        snprintf(on, sizeof on, "%d thread%s (%s)", t->device->team, hs_plural(t->device->team), hs_isa_name(t->device->isa));
+    else
+        snprintf(on, sizeof on, "device %s", t->device->name);
     hs_arch_describe(t->arch, sizes, sizeof sizes);
-    hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %d thread%s (%s), %s planned", t->c->train.name, t->arch.family->title,
-                    hs_human_count((double)parameters, count, sizeof count), sizes, policy, t->device->team, hs_plural(t->device->team),
-                    hs_isa_name(t->device->isa), hs_human_bytes(total, bytes, sizeof bytes));
+    hs_progress_say(p, "%s: %s of %s parameters (%s), %s, %s, %s planned", t->c->train.name, t->arch.family->title,
+                    hs_human_count((double)parameters, count, sizeof count), sizes, policy, on, hs_human_bytes(total, bytes, sizeof bytes));
     if (t->ranks.size > 1)
         hs_progress_say(p, "%d ranks     parallel.dp %d times parallel.tp %d", t->ranks.size, t->ranks.dp, t->ranks.tp);
     hs_ranks_tell_crowded(&t->ranks, t->device->team);

@@ -60,3 +60,15 @@ function(hs_cuda_objects name)
   endif()
   target_include_directories(${name} SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 endfunction()
+
+# The plug-in: those objects, the C around them and the tables; linked to the library, which loads it.
+function(hs_cuda_plugin)
+  hs_cuda_objects(halfstep_cuda_objects)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/cuda/*.c)
+  add_library(halfstep_cuda MODULE ${sources} ${PROJECT_SOURCE_DIR}/recipes/cuda/plugin_cuda.c ${PROJECT_SOURCE_DIR}/ops/cuda_table.c
+    ${PROJECT_SOURCE_DIR}/optim/cuda_tier.c $<TARGET_OBJECTS:halfstep_cuda_objects>)
+  set_target_properties(halfstep_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/recipes C_VISIBILITY_PRESET hidden
+    CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static LINKER_LANGUAGE CUDA INSTALL_RPATH "$ORIGIN")
+  target_include_directories(halfstep_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  target_link_libraries(halfstep_cuda PRIVATE halfstep)
+endfunction()

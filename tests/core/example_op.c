@@ -79,4 +79,4 @@ HS_OP(squared_relu) = {
 // The registry: in the tree it is a line in ops/ops.list.
 static const hs_op *const ops[] = { HS_OP_ENTRY(squared_relu) };
 static const hs_kernels *const kernels[] = { &hs_op_squared_relu_portable.cpu };
-const op_registry hs_tested = { .ops = ops, .n = HS_COUNT(ops), .table = kernels, .table_name = "example" };
+op_registry hs_tested = { .ops = ops, .n = HS_COUNT(ops), .table = kernels, .table_name = "example" };

@@ -22,7 +22,7 @@ static void operand(const char *name, const void *p, size_t bytes, bool writable
 
 extern const hs_kernels *const hs_kernels_table_cuda[HS_N_OPS];
 static const op_watch watch = { begin, operand, emu_verdict };
-const op_registry hs_tested = {
+op_registry hs_tested = {
     .ops = hs_ops,
     .n = HS_N_OPS,
     .table = hs_kernels_table_cuda,

@@ -20,8 +20,9 @@ typedef struct op_registry {
                        // over rows are grouped follows from the capacity
     double most_flops; // of a case, forward and backward; those beyond are left out. 0: none is
     const op_watch *watch;
+    hs_status (*open)(hs_device **out); // (optional) a device whose kernels run in its own order, on memory of alloc_host: table is its first
 } op_registry;
-extern const op_registry hs_tested;
+extern op_registry hs_tested; // of the program; only setup_devices changes it
 
 // ---- a node made from a case
 typedef struct op_types { // how every operand is stored in one run

@@ -2,4 +2,4 @@
 // (tests/core/example_op.c) is linked without this file.
 #include "tests/support/support_ops.h"
 
-const op_registry hs_tested = { .ops = hs_ops, .n = HS_N_OPS };
+op_registry hs_tested = { .ops = hs_ops, .n = HS_N_OPS };

@@ -20,11 +20,18 @@ enum { GUARD = 256, DEAD = 0xFF, READ = 0xFF, WRITTEN = 0xF5, TAIL_SEED = 77 };
 
 // ---- guarded bytes
 
+// Of a registry that opens one: memory that it and the host see.
+static hs_device *device;
+static struct {
+    hs_step_in in;
+    hs_step_state state;
+} *device_step;
+
 static guarded guarded_new(size_t bytes, int fill, int zone)
 {
     guarded b = { .bytes = bytes, .zone = zone };
     const size_t all = GUARD + (bytes + 63) / 64 * 64 + GUARD;
-    if (posix_memalign((void **)&b.base, 64, all))
+    if (device ? device->alloc_host(device, all, (void **)&b.base) != HS_OK : posix_memalign((void **)&b.base, 64, all))
         abort();
     memset(b.base, zone, all);
     b.p = b.base + GUARD;
@@ -45,7 +52,7 @@ static bool guarded_intact(const guarded *b)
 
 static void guarded_free(guarded *b)
 {
-    free(b->base);
+    device ? device->free_host(device, b->base) : free(b->base);
     *b = (guarded){ 0 };
 }
 
@@ -105,8 +112,22 @@ static void member(hs_lane *lane, void *arg)
         c->left(lane, c->arg);
 }
 
+static void call_on_device(const call *c)
+{
+    hs_thunk t = { .fn = c->fn, .args = *c->args[0], .name = "a case" };
+    if (t.args.step)
+        device_step->in = *t.args.step, device_step->state = *t.args.state;
+    t.args.step = &device_step->in, t.args.state = &device_step->state;
+    if (device->submit(device, NULL, &(hs_segment){ &t, 1 }, HS_SUBMIT_BULK) != HS_OK || device->wait(device, NULL) != HS_OK)
+        fail_msg("device %s: %s", device->name, hs_error());
+}
+
 static void call_kernel(uint8_t part, int lanes, call *c)
 {
+    if (device) {
+        call_on_device(c);
+        return;
+    }
     if (hs_tested.no_team || part == HS_PART_SOLO || part == HS_PART_HOST) {
         c->fn(c->args[0], &(hs_lane){ .id = 0, .n = 1 });
         return;
@@ -603,6 +624,13 @@ static void add_device(hs_isa isa, bool onednn)
 int setup_devices(void **state)
 {
     (void)state;
+    if (hs_tested.open) {
+        if (hs_tested.open(&device) != HS_OK || device->alloc_host(device, sizeof *device_step, (void **)&device_step) != HS_OK) {
+            print_error("%s\n", hs_error());
+            return -1;
+        }
+        hs_tested.table = device->tables[0], hs_tested.table_name = device->name;
+    }
     if (hs_tested.table)
         sets[n_sets++] = (kernel_set){ hs_tested.table_name, hs_tested.table };
     for (int i = 0; i < HS_N_ISA && !hs_tested.table; i++)
@@ -621,6 +649,10 @@ int teardown_devices(void **state)
         hs_device_close(devices[i]);
     for (int i = 0; i < MAX_LANES; i++)
         hs_team_free(teams[i]);
+    if (device) {
+        device->free_host(device, device_step);
+        hs_device_close(device);
+    }
     return say_left_out();
 }
 

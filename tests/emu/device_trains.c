@@ -1,0 +1,171 @@
+// A device of another library beside the CPU: tiny models of every family train on both, and losses and parameters agree within what
+// sums in another order do; steps, bulks and captured graphs of it give the same bits, and so do two runs.
+//   test_cuda_trains [DEVICE]     cuda-emu (the CUDA kernels run by the emulator of tests/emu) where none is named
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/support/support_encoder.h"
+#include "tests/support/support_gpt.h"
+#include "tests/support/support_params.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
+
+enum { STEPS = 5 };
+static const char *device = "cuda-emu";
+
+typedef struct result {
+    double loss[STEPS];
+    float *value;
+    size_t n;
+    int skipped;
+} result;
+
+static void finish(hs_engine *e, result *r)
+{
+    r->n = flat_count(e->params), r->value = flat_copy(e->params, "master");
+    r->skipped = (int)hs_run_state(e->run)->skipped;
+    hs_engine_free(e);
+}
+
+static void same_bits(const result *a, const result *b, const char *what)
+{
+    assert_int_equal(a->n, b->n);
+    if (memcmp(a->loss, b->loss, sizeof a->loss) || memcmp(a->value, b->value, a->n * sizeof *a->value))
+        fail_msg("%s: other bits", what);
+}
+
+// of f32: sums in another order. Low precision rounds what differs so, once more in every layer.
+static void near(const result *cpu, const result *other, const char *what, const char *policy)
+{
+    const double bound = !strcmp(policy, "fp32") ? 2e-5 : !strcmp(policy, "fp16") ? 4e-3 : 2e-2;
+    for (int s = 0; s < STEPS; s++)
+        if (!(fabs(cpu->loss[s] - other->loss[s]) <= bound * fabs(cpu->loss[s])))
+            fail_msg("%s, %s: loss of step %d is %.8f on the CPU, %.8f on %s", what, policy, s, cpu->loss[s], other->loss[s], device);
+    assert_int_equal(cpu->skipped, other->skipped);
+}
+
+// ---- GPT
+
+static result train_gpt(const char *on, const char *policy, hs_submit_mode mode, int micro)
+{
+    static const int lengths[2][5] = { { 12, 7, 3, 24 }, { 1, 9, 17, 5 } };
+    tiny_gpt model;
+    result r;
+    test_device = on;
+    hs_engine *e = tiny_engine(
+        &model, &(tiny_opts){ .dropout = 0.1f, .policy = policy, .optim = "adamw", .mode = mode, .micro_steps = micro, .max_tokens = 60 });
+    for (int s = 0; s < STEPS; s++) {
+        for (int m = 0; m < micro; m++) {
+            tiny_fill(e, HS_TRAIN, lengths[(s + m) % 2], (uint64_t)s + 1, 4 * m);
+            e->in->n_micro = micro, e->in->inv_count[0] = 1.0f / 46;
+            OK(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == micro - 1 ? HS_MICRO_LAST : 0)));
+        }
+        OK(hs_run_update(e->run));
+        r.loss[s] = hs_engine_loss(e, HS_TRAIN);
+    }
+    finish(e, &r);
+    return r;
+}
+
+static void a_gpt(void **state)
+{
+    (void)state;
+    static const char *const policies[] = { "fp32", "bf16", "fp16" };
+    for (int p = 0; p < 3; p++)
+        for (int micro = 1; micro <= 2; micro++) {
+            result cpu = train_gpt("cpu", policies[p], HS_SUBMIT_BULK, micro), first = train_gpt(device, policies[p], HS_SUBMIT_BULK, micro);
+            near(&cpu, &first, "a GPT", policies[p]);
+            const hs_submit_mode modes[] = { HS_SUBMIT_BULK, HS_SUBMIT_STEP, HS_SUBMIT_GRAPH };
+            for (int m = 0; m < 3; m++) {
+                result r = train_gpt(device, policies[p], modes[m], micro);
+                same_bits(&first, &r, "a GPT, submitted in another way");
+                free(r.value);
+            }
+            free(cpu.value), free(first.value);
+        }
+}
+
+// ---- encoders, and every task
+
+static const encoder_batch whole = { .n = 6, .slot = { 0, 1, 2, 3, 4, 5 }, .length = { 12, 24, 5, 17, 1, 9 }, .key = 1 };
+
+static result train_encoder(const char *on, const hs_family *f, hs_task task, bool crf, const char *policy, hs_submit_mode mode, int preset)
+{
+    hs_optim_config optim;
+    optim = hs_optim_preset(preset);
+    optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1, .steps = 100 };
+    tiny_encoder t;
+    hs_engine *e;
+    result r;
+    test_device = on;
+    OK(encoder_engine(
+        &e, &t, f, &(encoder_opts){ .dropout = "0.1", .policy = policy, .optim = &optim, .mode = mode, .task = task, .crf = crf, .max_tokens = 80 }));
+    for (int s = 0; s < STEPS; s++) {
+        encoder_batch now = whole;
+        now.key += (uint64_t)s;
+        OK(encoder_fill(e, HS_TRAIN, &now));
+        OK(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
+        OK(hs_run_update(e->run));
+        r.loss[s] = encoder_loss(e, HS_TRAIN);
+    }
+    finish(e, &r);
+    return r;
+}
+
+static void compare(const hs_family *f, hs_task task, bool crf, const char *policy, int preset)
+{
+    char what[128];
+    snprintf(what, sizeof what, "%s, task %d%s, optimizer %d", f->name, task, crf ? " with a CRF" : "", preset);
+    result cpu = train_encoder("cpu", f, task, crf, policy, HS_SUBMIT_BULK, preset);
+    result other = train_encoder(device, f, task, crf, policy, HS_SUBMIT_GRAPH, preset);
+    near(&cpu, &other, what, policy);
+    free(cpu.value), free(other.value);
+}
+
+static void encoders(void **state)
+{
+    (void)state;
+    for (int i = 0; hs_families[i]; i++)
+        if (hs_families[i]->batch == HS_BATCH_MASKED) {
+            compare(hs_families[i], HS_TASK_NONE, false, "fp32", HS_PRESET_LAMB);
+            compare(hs_families[i], HS_TASK_NONE, false, "bf16", HS_PRESET_LAMB);
+        }
+}
+
+static void tasks(void **state)
+{
+    (void)state;
+    for (int i = 0; hs_families[i]; i++)
+        if (hs_families[i]->batch == HS_BATCH_MASKED) { // one family: heads are the same of all
+            for (int task = HS_TASK_SEQUENCE; task < HS_TASKS; task++)
+                for (int crf = 0; crf <= (task == HS_TASK_TOKENS); crf++)
+                    compare(hs_families[i], (hs_task)task, crf, "fp32", HS_PRESET_ADAMW);
+            return;
+        }
+}
+
+static void optimizers(void **state)
+{
+    (void)state;
+    for (int i = 0; hs_families[i]; i++)
+        if (hs_families[i]->batch == HS_BATCH_MASKED) {
+            for (int preset = 0; preset < HS_N_PRESETS; preset++)
+                compare(hs_families[i], HS_TASK_NONE, false, "fp32", preset);
+            return;
+        }
+}
+
+int main(int argc, char **argv)
+{
+    device = argc > 1 ? argv[1] : device;
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(encoders), cmocka_unit_test(tasks),
+                                        cmocka_unit_test(optimizers) };
+    return cmocka_run_group_tests_name("training on a device of another library", tests, NULL, NULL);
+}
