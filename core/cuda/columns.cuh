@@ -1,37 +1,74 @@
-// columns: sums over rows, for gradients of what every row shares (gamma, beta, biases, tables of few rows). Parts of rows leave their sums
-// in scratch, a second launch adds them in order: the same bits at any number of blocks that run at once.
+// columns: sums over rows, for gradients of what every row shares (gamma, beta, biases). COLUMN_ROWS rows make a part, which leaves its
+// sums in scratch; a second launch adds the parts up in order. A part has so many rows whatever the capacity is and however many live: the
+// bits depend on neither, nor on what runs at once.
 #ifndef HS_CORE_COLUMNS_H
 #define HS_CORE_COLUMNS_H
 #include "core/cuda/gpu.cuh"
 
-enum { COLUMN_PARTS = 256 }; // that rows are cut into, at most
+enum { COLUMN_ROWS = 32, COLUMN_WARPS = 16 };
 
-// Rows of a part, and how many parts there are: of the capacity, so that grids and bits do not depend on what lives.
-static inline int column_parts(int64_t capacity, int64_t least_rows)
+HS_INLINE int64_t column_parts(int64_t rows) { return (rows + COLUMN_ROWS - 1) / COLUMN_ROWS; }
+// Of scratch: f32 [parts of the capacity, sums, cols].
+static inline size_t column_bytes(int64_t rows, int sums, int64_t cols)
 {
-    const int64_t n = (capacity + least_rows - 1) / least_rows;
-    return (int)(n < COLUMN_PARTS ? (n > 0 ? n : 1) : COLUMN_PARTS);
-}
-static inline size_t column_bytes(int64_t capacity, int64_t least_rows, int64_t cols) // of scratch, f32 [parts, cols]
-{
-    return (size_t)column_parts(capacity, least_rows) * (size_t)cols * sizeof(float);
+    return (size_t)(column_parts(rows) * sums * cols) * sizeof(float);
 }
 
-// y[c] = or += the sum of part[0 .. parts)[c], in order
-static __global__ void add_column_parts(const float *part, int parts, int64_t cols, int64_t stride, float *y, bool add)
-{
-    const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= cols)
-        return;
-    float sum = 0;
-    for (int p = 0; p < parts; p++)
-        sum += part[p * stride + c];
-    y[c] = add ? y[c] + sum : sum;
-}
-static inline void add_columns(const float *part, int parts, int64_t cols, int64_t stride, const hs_ref &y, cudaStream_t stream)
+struct column_dst {
+    float *p;
+    bool add;
+};
+static __device__ __forceinline__ void put_column(const column_dst &y, int64_t c, float sum)
 {
     if (y.p)
-        HS_LAUNCH(add_column_parts, grid_of(cols, 64), 64, 0, stream, part, parts, cols, stride, cells<float>(y), y.add);
+        y.p[c] = y.add ? y.p[c] + sum : sum;
+}
+
+// Sum s: y_s[c] = or += part[0][s][c] + part[1][s][c] + ... of the live rows. Each warp of a block adds up every COLUMN_WARPS-th part. One
+// thread writes all sums of a column, in order: two of them may be one tensor's.
+template <int SUMS>
+static __global__ void add_column_parts(const float *part, hs_ref rows, const hs_step_in *step, int64_t cols, column_dst y0, column_dst y1,
+                                        column_dst y2)
+{
+    HS_SHARED(float, at, [COLUMN_WARPS][SUMS][WARP]);
+    const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+    const int64_t c = (int64_t)blockIdx.x * WARP + lane, parts = column_parts(live_rows(rows, step));
+    float sum[3] = {};
+    if (c < cols) {
+#pragma unroll 8
+        for (int64_t p = warp; p < parts; p += COLUMN_WARPS)
+#pragma unroll
+            for (int s = 0; s < SUMS; s++)
+                sum[s] += part[(p * SUMS + s) * cols + c];
+    }
+#pragma unroll
+    for (int s = 0; s < SUMS; s++)
+        at[warp][s][lane] = sum[s];
+    __syncthreads();
+    if (warp || c >= cols)
+        return;
+#pragma unroll
+    for (int s = 0; s < SUMS; s++)
+#pragma unroll
+        for (int w = 1; w < COLUMN_WARPS; w++)
+            sum[s] += at[w][s][lane];
+    put_column(y0, c, sum[0]);
+    put_column(y1, c, sum[1]);
+    put_column(y2, c, sum[2]);
+}
+// rows: whose live rows the parts were made of; y...: f32 gradients in the order of the sums, which is that of their operands; absent where
+// nobody wants one.
+static inline column_dst column_to(const hs_ref &y) { return { cells<float>(y), y.add }; }
+template <class... R>
+static inline void add_columns(const float *part, const hs_ref &rows, const hs_step_in *step, int64_t cols, cudaStream_t stream,
+                               const R &...y)
+{
+    constexpr int SUMS = (int)sizeof...(y);
+    static_assert(SUMS <= 3, "at most three sums");
+    const column_dst to[3] = { column_to(y)... };
+    if ((y.p || ...))
+        HS_LAUNCH((add_column_parts<SUMS>), grid_of(cols, WARP), COLUMN_WARPS * WARP, 0, stream, part, rows, step, cols, to[0], to[1],
+                  to[2]);
 }
 
 #endif

@@ -1,5 +1,6 @@
 // gpu: what a .cu file is written with. The same source is compiled by nvcc and, for tests without a GPU, by the host's compiler with
-// HS_EMULATED and tests/emu/emu.h (-include), which runs a grid block by block on the CPU. So a kernel uses what stands here and in emu.h, and no more:
+// HS_EMULATED and tests/emu/emu.h (-include), which runs a grid block by block on the CPU. So a kernel uses what stands here and in emu.h,
+// and no more:
 //
 //   - no <cooperative_groups.h>, cuda::, CUB, bare asm, <<<>>>, __shared__, file-scope device state, objects with destructors in kernels;
 //   - HS_SHARED and HS_DYN_SHARED at function level, before anything diverges; one __syncthreads or __syncwarp on a line;
@@ -73,13 +74,15 @@ static __device__ __forceinline__ void from_f(float &y, float x) { y = x; }
 
 // The same of two: where both are low they are alike.
 #define BY_FLOAT2(dtype_t, T, dtype_u, U, ...)                                                                                             \
-    BY_FLOAT(dtype_t, T, if ((dtype_u) == HS_F32) {                                                                                        \
-        typedef float U;                                                                                                                   \
-        __VA_ARGS__;                                                                                                                       \
-    } else if (sizeof(T) == 2) {                                                                                                           \
-        typedef T U;                                                                                                                       \
-        __VA_ARGS__;                                                                                                                       \
-    } else BY_LOW(dtype_u, U, __VA_ARGS__))
+    BY_FLOAT(                                                                                                                              \
+        dtype_t, T,                                                                                                                        \
+        if ((dtype_u) == HS_F32) {                                                                                                         \
+            typedef float U;                                                                                                               \
+            __VA_ARGS__;                                                                                                                   \
+        } else if (sizeof(T) == 2) {                                                                                                       \
+            typedef T U;                                                                                                                   \
+            __VA_ARGS__;                                                                                                                   \
+        } else BY_LOW(dtype_u, U, __VA_ARGS__))
 #define BY_LOW(dtype, T, ...)                                                                                                              \
     if ((dtype) == HS_BF16) {                                                                                                              \
         typedef bf16 T;                                                                                                                    \
@@ -95,6 +98,20 @@ template <class T, int N> struct alignas(N * sizeof(T)) pack {
 };
 template <class T> constexpr int WIDE = 16 / (int)sizeof(T); // elements of 16 bytes
 
+// N of f32, to be kept as they are: rows of biases
+template <int N> static __device__ __forceinline__ pack<float, N> load_pack(const float *p)
+{
+    pack<float, N> v;
+    constexpr int U = N < 4 ? N : 4;
+#pragma unroll
+    for (int i = 0; i < N; i += U) {
+        const pack<float, U> u = *reinterpret_cast<const pack<float, U> *>(p + i);
+#pragma unroll
+        for (int k = 0; k < U; k++)
+            v.v[i + k] = u.v[k];
+    }
+    return v;
+}
 template <int N, class T> static __device__ __forceinline__ void load_f(const T *p, float (&x)[N])
 {
     constexpr int W = N < WIDE<T> ? N : WIDE<T>;
@@ -131,17 +148,51 @@ template <int N, class T> static __device__ __forceinline__ void put_f(T *p, con
 }
 
 // ---- operands
-// Cells [i, i + N) of one of any type. A branch that all threads take alike; kernels that live by how many loads are under way are
-// templates over element types and use load_f and store_f.
-template <int N> static __device__ __forceinline__ void get_f(const hs_ref &r, int64_t i, float (&x)[N])
+// Cells [i, i + N) of one of any type, in two steps: fetch gives the bits as they lie, widen what they stand for. So a kernel has many
+// loads under way before it waits for the first, without a copy of itself for each type. The branches are taken by all threads alike.
+template <int N> struct raw {
+    uint32_t word[N]; // N of f32, or N low ones, two in a word
+};
+template <int W> static __device__ __forceinline__ void fetch_words(const uint32_t *p, uint32_t *to)
 {
-    if (r.dtype == HS_F32)
-        load_f<N>(reinterpret_cast<const float *>(r.p) + i, x);
-    else if (r.dtype == HS_BF16)
-        load_f<N>(reinterpret_cast<const bf16 *>(r.p) + i, x);
-    else
-        load_f<N>(reinterpret_cast<const f16 *>(r.p) + i, x);
+    constexpr int U = W < 4 ? W : 4;
+#pragma unroll
+    for (int i = 0; i < W; i += U) {
+        const pack<uint32_t, U> v = *reinterpret_cast<const pack<uint32_t, U> *>(p + i);
+#pragma unroll
+        for (int k = 0; k < U; k++)
+            to[i + k] = v.v[k];
+    }
 }
+template <int N> static __device__ __forceinline__ raw<N> fetch(const hs_ref &r, int64_t i)
+{
+    raw<N> x;
+    if (r.dtype == HS_F32)
+        fetch_words<N>(reinterpret_cast<const uint32_t *>(r.p) + i, x.word);
+    else if (N > 1)
+        fetch_words<(N + 1) / 2>(reinterpret_cast<const uint32_t *>(r.p + 2 * i), x.word);
+    else
+        x.word[0] = reinterpret_cast<const uint16_t *>(r.p)[i];
+    return x;
+}
+template <class T, int N> static __device__ __forceinline__ void widen_low(const raw<N> &x, float (&y)[N])
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        y[i] = to_f(T{ (uint16_t)(x.word[i / 2] >> 16 * (i & 1)) });
+}
+template <int N> static __device__ __forceinline__ void widen(const hs_ref &r, const raw<N> &x, float (&y)[N])
+{
+    if (r.dtype == HS_F32) {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            y[i] = __uint_as_float(x.word[i]);
+    } else if (r.dtype == HS_BF16)
+        widen_low<bf16>(x, y);
+    else
+        widen_low<f16>(x, y);
+}
+template <int N> static __device__ __forceinline__ void get_f(const hs_ref &r, int64_t i, float (&x)[N]) { widen<N>(r, fetch<N>(r, i), x); }
 static __device__ __forceinline__ float get_one(const hs_ref &r, int64_t i)
 {
     float x[1];
@@ -171,18 +222,36 @@ template <class... R> static inline bool rows_by(int n, const hs_ref &r, const R
 static inline int64_t blocks_of(int64_t n, int64_t each) { return (n + each - 1) / each; }
 static inline dim3 grid_of(int64_t n, int64_t each) { return dim3((unsigned)blocks_of(n, each)); } // at most 2^31 - 1 blocks
 
-// The factor of one value under dropout, and of the 8 values of one block of addresses (index 8 b).
-static __device__ __forceinline__ void drop_block(const hs_drop &d, int32_t slot, int32_t position, uint32_t b, uint32_t plane, float (&factor)[8])
+// Dropout as the host knows it, and as a thread of this step does: only the key comes from the step block.
+static inline hs_drop drop_of(float p) { return hs_drop_make(0, 0, 0, p); }
+static __device__ __forceinline__ hs_drop drop_in(hs_drop d, uint64_t site, const hs_step_in *step)
 {
-    const hs_u32x4 w = hs_random(d.key, (uint32_t)slot, (uint32_t)position, b, plane);
+    d.key = hs_drop_key(step->seed, site, step->step);
+    return d;
+}
+// Which of the values at addresses [index, index + N) of a row are kept, bit by bit: N = 8 and index a multiple of it, or N = 1.
+template <int N>
+static __device__ __forceinline__ uint32_t drop_kept(const hs_drop &d, int32_t slot, int32_t position, int64_t index, uint32_t plane = 0)
+{
+    const hs_u32x4 w = hs_random(d.key, (uint32_t)slot, (uint32_t)position, (uint32_t)index / 8, plane);
+    uint32_t kept = 0;
 #pragma unroll
     for (int i = 0; i < 8; i++)
-        factor[i] = ((w.v[i / 2] >> 16 * (i & 1)) & 0xFFFF) < d.threshold ? 0.0f : d.scale;
+        kept |= (uint32_t)((w.v[i / 2] >> 16 * (i & 1) & 0xFFFF) >= d.threshold) << i;
+    return N == 1 ? kept >> index % 8 & 1 : kept;
+}
+// The factor of one value, and of the 8 values of one block of addresses (index 8 b).
+static __device__ __forceinline__ void drop_block(const hs_drop &d, int32_t slot, int32_t position, uint32_t b, uint32_t plane,
+                                                  float (&factor)[8])
+{
+    const uint32_t kept = drop_kept<8>(d, slot, position, (int64_t)b * 8, plane);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        factor[i] = kept >> i & 1 ? d.scale : 0.0f;
 }
 static __device__ __forceinline__ float drop_one(const hs_drop &d, int32_t slot, int32_t position, uint32_t index, uint32_t plane)
 {
-    const hs_u32x4 w = hs_random(d.key, (uint32_t)slot, (uint32_t)position, index / 8, plane);
-    return ((w.v[index % 8 / 2] >> 16 * (index & 1)) & 0xFFFF) < d.threshold ? 0.0f : d.scale;
+    return drop_kept<1>(d, slot, position, index, plane) ? d.scale : 0.0f;
 }
 
 // ---- sums of a warp and of a block: in the same order whatever runs beside them
@@ -200,6 +269,23 @@ static __device__ __forceinline__ float warp_max(float v)
     for (int k = WARP / 2; k > 0; k /= 2)
         v = fmaxf(v, __shfl_xor_sync(0xFFFFFFFFu, v, k));
     return v;
+}
+// The sum over the warp of v[lane % M], M a power of two: M values in M + log2(32 / M) - 1 exchanges. v is spoilt.
+template <int M> static __device__ __forceinline__ float warp_sums(float (&v)[M])
+{
+#pragma unroll
+    for (int m = M / 2; m > 0; m /= 2) {
+        const bool high = threadIdx.x & (unsigned)m;
+#pragma unroll
+        for (int i = 0; i < m; i++) {
+            const float give = high ? v[i] : v[i + m];
+            v[i] = (high ? v[i + m] : v[i]) + __shfl_xor_sync(0xFFFFFFFFu, give, m);
+        }
+    }
+#pragma unroll
+    for (int k = M; k < WARP; k *= 2)
+        v[0] += __shfl_xor_sync(0xFFFFFFFFu, v[0], k);
+    return v[0];
 }
 // Of all threads of a block of WARPS warps, to all of them; `at` is WARPS values of shared memory that nobody else uses until the next
 // barrier behind it. Every thread calls.

@@ -22,12 +22,13 @@ typedef struct hs_drop {
     float scale;        // what a kept value is multiplied by; 0 where nothing is kept
 } hs_drop;
 
+HS_INLINE uint64_t hs_drop_key(uint64_t seed, uint64_t site, uint64_t step) { return hs_mix2(hs_mix2(seed, site), step); }
 // 0 <= p < 1; below 2^-17 nothing is dropped.
 HS_INLINE hs_drop hs_drop_make(uint64_t seed, uint64_t site, uint64_t step, float p)
 {
     const uint32_t threshold = (uint32_t)(p * 65536.0f + 0.5f);
     const float scale = threshold < 65536 ? (float)(1.0 / (1.0 - threshold / 65536.0)) : 0.0f;
-    const hs_drop d = { hs_mix2(hs_mix2(seed, site), step), threshold, scale };
+    const hs_drop d = { hs_drop_key(seed, site, step), threshold, scale };
     return d;
 }
 HS_INLINE hs_drop hs_drop_of(const hs_args *a, float p) { return hs_drop_make(a->step->seed, a->site, a->step->step, p); }
