@@ -1,4 +1,4 @@
-// gelu: y = x * Phi(x), the smooth rectifier of GPT (tanh form) and BERT (erf form). Formulas in gelu_math.h.
+// gelu: y = x * Phi(x), the smooth rectifier of GPT (tanh form) and BERT (erf form). Formulas in gelu_form.h.
 
 #include "ops/attrs.h"
 #include "ops/rows/gelu_math.h"

@@ -113,6 +113,8 @@ static const hs_case cases[] = {
     { .in = { { 96, 768 }, { 768 }, { 768 } }, .ext = { HS_EXT_TOKENS }, .attr = &usual },
     { .in = { { 5, 1000 }, { 1000 }, { 1000 } }, .attr = &usual, .note = "width that no vector divides" },
     { .in = { { 6, 37 }, { 37 }, { 37 } }, .attr = &usual, .note = "odd width" },
+    { .in = { { 3, 1003 }, { 1003 }, { 1003 } }, .attr = &usual, .note = "wide and odd" },
+    { .in = { { 3, 4104 }, { 4104 }, { 4104 } }, .attr = &usual, .note = "wider than a row's registers" },
     { .in = { { 5, 64 }, { 64 }, { 64 } }, .attr = &usual, .fill = HS_FILL_LARGE, .note = "large values" },
     { .in = { { 4, 64 }, { 64 }, { 64 } }, .attr = &(const hs_layernorm_attr){ 1e-2f }, .fill = HS_FILL_CONSTANT, .note = "variance 0" },
     { .in = { { 147, 40 }, { 40 }, { 40 } }, .ext = { HS_EXT(HS_COUNT_SEQS, 49, 0) }, .attr = &usual, .note = "images of 49 rows" },
