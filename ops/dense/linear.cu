@@ -32,14 +32,13 @@ static void backward(const hs_args *a, hs_lane *lane)
         g.partial = reinterpret_cast<float *>(a->scratch);
         gemm_run(&g, lane);
     }
-    if (a->din[BIAS].p)
-        sum_columns(dy, a->step, reinterpret_cast<float *>(a->scratch), a->din[BIAS], gpu_stream(lane));
+    sum_columns(a, lane, dy, reinterpret_cast<float *>(a->scratch), a->din[BIAS]);
 }
 
 static hs_scratch scratch(const hs_node *n, int, bool is_backward)
 {
     const int64_t N = n->in[X]->dim[0], C = n->in[X]->dim[1], O = n->in[W]->dim[0];
-    const size_t dw = gemm_bytes(O, C, N, 1), dbias = n->in[BIAS] ? column_bytes(N, SUM_ROWS, O) : 0;
+    const size_t dw = gemm_bytes(O, C, N, 1), dbias = n->in[BIAS] ? column_bytes(N, 1, O) : 0;
     return { !is_backward ? 0 : dw > dbias ? dw : dbias, 0 };
 }
 

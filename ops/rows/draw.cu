@@ -23,14 +23,6 @@ struct places {
     }
 };
 
-static __device__ __forceinline__ double warp_sum_double(double v)
-{
-#pragma unroll
-    for (int k = WARP / 2; k > 0; k /= 2)
-        v += __shfl_xor_sync(0xFFFFFFFFu, v, k);
-    return v;
-}
-
 static __global__ void draw_fwd(hs_ref x, int32_t *y, int K, places from, const hs_step_in *step)
 {
     HS_SHARED(float, at, [WARPS]);
@@ -52,7 +44,7 @@ static __global__ void draw_fwd(hs_ref x, int32_t *y, int K, places from, const 
         sum += (double)e;
         last = e > 0 ? c : last;
     }
-    sum = warp_sum_double(sum);
+    sum = warp_sum(sum);
 #pragma unroll
     for (int k = WARP / 2; k > 0; k /= 2)
         last = max(last, __shfl_xor_sync(0xFFFFFFFFu, last, k));
