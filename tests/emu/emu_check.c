@@ -5,20 +5,28 @@
 // kinds a cell remembers who wrote last and who read: another thread of the block is a race unless a barrier, or in a warp __syncwarp,
 // lies between (a shuffle orders no memory); another block of the launch always is, but for two atomics.
 #include "tests/emu/emu_impl.h"
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-typedef struct stamp {
-    uint32_t serial; // of the block; of one before this launch: nobody
-    uint16_t thread, epoch;
-    uint16_t warp_epoch;
-    uint8_t bytes; // bits: which of the two
-    bool atomic;
-    uint32_t pc; // from the start of the program
-} stamp;
+// Who, and when: shadow memory is what the checking build spends its time on, so it is one number. From the top: serial of the block (of
+// one before this launch: nobody), thread, which of the two bytes, whether atomic, and of the block and the warp how often they met
+// (modulo).
+typedef uint64_t stamp;
+enum { WARP_BITS = 9, EPOCH_BITS = 10, THREAD_BITS = 10 };
+enum { EPOCH_AT = WARP_BITS, ATOMIC_AT = EPOCH_AT + EPOCH_BITS, BYTES_AT = ATOMIC_AT + 1, THREAD_AT = BYTES_AT + 2, SERIAL_AT = 32 };
+static_assert((int)THREAD_AT + (int)THREAD_BITS == (int)SERIAL_AT, "a stamp is 64 bits");
+#define BYTES_MASK ((stamp)3 << BYTES_AT)
+static inline uint32_t serial_of(stamp s) { return (uint32_t)(s >> SERIAL_AT); }
+static inline int thread_of(stamp s) { return (int)(s >> THREAD_AT & ((1u << THREAD_BITS) - 1)); }
+static inline bool same_thread(stamp a, stamp b) { return a >> THREAD_AT == b >> THREAD_AT; } // of the same block
+static inline bool same_epoch(stamp a, stamp b) { return !((a ^ b) >> EPOCH_AT & ((1u << EPOCH_BITS) - 1)); }
+static inline bool warp_met(stamp before, stamp now) { return ((now - before) & 511u) - 1 < 255; } // between them
+
 typedef struct cell {
-    stamp wrote, read[2]; // read[1]: another than read[0], as far from it as any was: of another block, another warp, another lane
+    stamp wrote, read[2];       // read[1]: another than read[0], as far from it as any was: of another block, another warp, another lane
+    uint32_t wrote_pc, read_pc; // from the start of the program
 } cell;
 
 enum { GRAIN = 2 };
@@ -58,6 +66,7 @@ void emu_check_watch(int buffer)
 
 typedef struct seen { // an access as it is now
     stamp now;
+    uint32_t pc, launch;
     int how;
     const char *name;
     size_t at; // offset in what is called so
@@ -67,80 +76,91 @@ typedef struct seen { // an access as it is now
 static uint32_t offset_of(const void *pc) { return (uint32_t)((uintptr_t)pc - (uintptr_t)__executable_start); }
 
 // A stamp counts until something lies between it and now.
-static bool unordered(const stamp *s, const seen *a)
+static bool unordered(stamp s, const seen *a)
 {
-    const stamp *n = &a->now;
-    if (s->serial < emu.launch || !(s->bytes & n->bytes) || (s->atomic && n->atomic))
+    const stamp n = a->now;
+    if (serial_of(s) < a->launch || !(s & n & BYTES_MASK) || (s & n) >> ATOMIC_AT & 1)
         return false;
-    if (s->serial != n->serial)
+    if (serial_of(s) != serial_of(n))
         return !a->shared; // the bytes of shared arrays are another block's next
-    if (s->thread == n->thread || s->epoch != n->epoch)
+    if (same_thread(s, n) || !same_epoch(s, n))
         return false;
-    return s->thread / EMU_WARP != n->thread / EMU_WARP || s->warp_epoch >= n->warp_epoch;
+    return thread_of(s) / EMU_WARP != thread_of(n) / EMU_WARP || !warp_met(s, n);
 }
 
-static void report_race(const stamp *s, bool wrote, const seen *a)
+static void report_race(stamp s, bool wrote, uint32_t pc, const seen *a)
 {
     static const char *const doing[] = { "reads", "writes", "changes" };
     emu_fail("race on %s +%zu bytes: thread %d %s what thread %d of %s block %s, with nothing between (addr2line 0x%x and 0x%x)", a->name,
-             a->at, a->now.thread, doing[a->how], s->thread, s->serial == a->now.serial ? "this" : "another",
-             !wrote      ? "reads"
-             : s->atomic ? "changes"
-                         : "writes",
-             a->now.pc, s->pc);
+             a->at, thread_of(a->now), doing[a->how], thread_of(s), serial_of(s) == serial_of(a->now) ? "this" : "another",
+             !wrote               ? "reads"
+             : s >> ATOMIC_AT & 1 ? "changes"
+                                  : "writes",
+             a->pc, pc);
 }
 
-static int distance(const stamp *a, const stamp *b)
+static int distance(stamp a, stamp b)
 {
-    return a->serial != b->serial ? 3 : a->thread / EMU_WARP != b->thread / EMU_WARP ? 2 : a->thread != b->thread;
+    return serial_of(a) != serial_of(b) ? 3 : thread_of(a) / EMU_WARP != thread_of(b) / EMU_WARP ? 2 : !same_thread(a, b);
+}
+
+// Of a block that is gone, or behind a barrier: nothing from now on conflicts with it.
+static bool is_past(stamp s, const seen *a)
+{
+    if (serial_of(s) != serial_of(a->now))
+        return serial_of(s) < a->launch || a->shared;
+    return !same_epoch(s, a->now);
 }
 
 static void remember_read(cell *c, const seen *a)
 {
     stamp *r = c->read;
-    const bool old0 = r[0].serial < emu.launch || (a->shared && r[0].serial != a->now.serial);
-    const bool old1 = r[1].serial < emu.launch || (a->shared && r[1].serial != a->now.serial);
-    if (old0 || (r[0].serial == a->now.serial && r[0].thread == a->now.thread)) {
-        const uint8_t bytes = old0 || r[0].epoch != a->now.epoch ? 0 : r[0].bytes;
-        r[0] = a->now, r[0].bytes |= bytes;
-        return;
-    }
-    const bool past0 = r[0].serial == a->now.serial && r[0].epoch != a->now.epoch; // nothing after this barrier conflicts with it
-    if (past0) {
+    if (is_past(r[0], a))
         r[0] = a->now;
-        return;
+    else if (same_thread(r[0], a->now))
+        r[0] = a->now | (r[0] & BYTES_MASK);
+    else {
+        if (is_past(r[1], a) || distance(a->now, r[0]) >= distance(r[1], r[0]))
+            r[1] = r[0];
+        r[0] = a->now;
     }
-    const bool past1 = !old1 && r[1].serial == a->now.serial && r[1].epoch != a->now.epoch;
-    if (old1 || past1 || distance(&a->now, &r[0]) >= distance(&r[1], &r[0]))
-        r[1] = r[0];
-    r[0] = a->now;
+    c->read_pc = a->pc;
 }
 
-static void step_on(cell *c, seen *a)
+// Nobody's in this launch but this thread's: so it is with nearly all.
+static inline bool quiet(stamp s, const seen *a) { return serial_of(s) < a->launch || same_thread(s, a->now); }
+
+static void step_on(cell *c, const seen *a)
 {
-    if (unordered(&c->wrote, a))
-        report_race(&c->wrote, true, a);
+    if ((a->now & BYTES_MASK) == BYTES_MASK && quiet(c->wrote, a) && quiet(c->read[0], a) && quiet(c->read[1], a)) {
+        if (a->how == EMU_READS)
+            c->read[0] = a->now, c->read_pc = a->pc;
+        else
+            c->wrote = a->now, c->wrote_pc = a->pc;
+        return;
+    }
+    if (unordered(c->wrote, a))
+        report_race(c->wrote, true, c->wrote_pc, a);
     if (a->how == EMU_READS) {
         remember_read(c, a);
         return;
     }
     for (int i = 0; i < 2; i++)
-        if (unordered(&c->read[i], a))
-            report_race(&c->read[i], false, a);
-    const bool same = c->wrote.serial == a->now.serial && c->wrote.thread == a->now.thread && c->wrote.epoch == a->now.epoch;
-    const uint8_t bytes = same ? c->wrote.bytes : 0;
-    c->wrote = a->now, c->wrote.bytes |= bytes;
+        if (unordered(c->read[i], a))
+            report_race(c->read[i], false, c->read_pc, a);
+    const bool same = same_thread(c->wrote, a->now) && same_epoch(c->wrote, a->now);
+    c->wrote = same ? a->now | (c->wrote & BYTES_MASK) : a->now;
+    c->wrote_pc = a->pc;
 }
 
 static void walk(cell *cells, size_t at, size_t bytes, seen *a)
 {
-    const size_t first = at;
+    const size_t first = a->at - at;
     while (bytes) {
         const size_t in = at % GRAIN, n = GRAIN - in < bytes ? GRAIN - in : bytes;
-        a->now.bytes = (uint8_t)(((1u << n) - 1) << in);
-        a->at += at - first;
+        a->now = (a->now & ~BYTES_MASK) | (stamp)(((1u << n) - 1) << in) << BYTES_AT;
+        a->at = first + at;
         step_on(&cells[at / GRAIN], a);
-        a->at -= at - first;
         at += n, bytes -= n;
     }
 }
@@ -184,13 +204,9 @@ void emu_touch_as(int thread, const void *address, size_t bytes, int how, const 
     const char *p = address;
     if (!emu.inside || emu_own_stack(p))
         return;
-    seen a = { .now = { .serial = emu.serial,
-                        .thread = (uint16_t)thread,
-                        .epoch = emu.epoch,
-                        .warp_epoch = (uint16_t)emu.thread[thread].warp_epoch,
-                        .atomic = how == EMU_ATOMIC,
-                        .pc = offset_of(pc) },
-               .how = how };
+    seen a = { .how = how, .pc = offset_of(pc), .launch = emu.launch };
+    a.now = (stamp)emu.serial << SERIAL_AT | (stamp)(unsigned)thread << THREAD_AT | (stamp)(how == EMU_ATOMIC) << ATOMIC_AT |
+            (stamp)(emu.epoch & ((1u << EPOCH_BITS) - 1)) << EPOCH_AT | (emu.thread[thread].warp_epoch & ((1u << WARP_BITS) - 1));
     if ((size_t)(p - emu_arena) < 2 * (size_t)EMU_SHARED_BYTES) {
         a.name = emu_shared_name(p, bytes, &a.at);
         if (!a.name)
