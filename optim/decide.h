@@ -1,4 +1,5 @@
-// decide: what a step comes to, for whoever has added up the partials of its gradients: the host's kernel (decide.c) and CUDA's (decide.cu).
+// decide: what a step comes to, for whoever has added up the partials of its gradients: the host's kernel (decide.c) and CUDA's
+// (decide.cu).
 #ifndef HS_OPTIM_DECIDE_H
 #define HS_OPTIM_DECIDE_H
 #include "core/base/rng.h"

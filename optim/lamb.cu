@@ -1,4 +1,5 @@
-// lamb on CUDA: the definition is in lamb.c. The direction is made again in the second pass, as there; norms are sums of a block, in double.
+// lamb on CUDA: the definition is in lamb.c. The direction is made again in the second pass, as there; norms are sums of a block, in
+// double.
 #include "optim/walk.cuh"
 
 template <class M>

@@ -48,8 +48,7 @@ static __global__ void settle_tensors(tensors t, hs_optim_config settings)
     if (first == end || !t.made[t.chunk[first].param])
         return;
     const hs_update_chunk &c = t.chunk[first];
-    t.ratio[logical] = settings.kind == HS_LAMB
-                           ? (float)(hs_lamb_ratio(&settings, c.role, squares) * (double)(t.now->lr[c.role] * c.rate))
+    t.ratio[logical] = settings.kind == HS_LAMB ? (float)(hs_lamb_ratio(&settings, c.role, squares) * (double)(t.now->lr[c.role] * c.rate))
                        : settings.kind == HS_LARS ? (float)hs_lars_ratio(&settings, c.role, squares)
                                                   : hs_novograd_scale(&settings, t.now, squares[0], &t.v[c.kept[1]]);
 }
@@ -57,8 +56,10 @@ static __global__ void settle_tensors(tensors t, hs_optim_config settings)
 // LAMB's and LARS's: all, made, now, partials -> norms, ratio; NovoGrad's: and v.
 extern "C" void hs_cuda_optim_ratios(const hs_args *a, hs_lane *lane)
 {
-    const tensors t = { cells<hs_update_chunk>(a->in[0]), a->in[0].rows,           cells<uint8_t>(a->in[1]), cells<hs_update_step>(a->in[2]),
-                        cells<hs_partial>(a->in[3]),      cells<double>(a->out[0]), cells<float>(a->out[1]),  cells<float>(a->out[2]) };
+    const tensors t = { cells<hs_update_chunk>(a->in[0]), a->in[0].rows,
+                        cells<uint8_t>(a->in[1]),         cells<hs_update_step>(a->in[2]),
+                        cells<hs_partial>(a->in[3]),      cells<double>(a->out[0]),
+                        cells<float>(a->out[1]),          cells<float>(a->out[2]) };
     if (a->out[0].rows > 0)
         HS_LAUNCH(settle_tensors, dim3((unsigned)a->out[0].rows), THREADS, 0, gpu_stream(lane), t,
                   *static_cast<const hs_optim_config *>(a->attr));

@@ -58,9 +58,9 @@ static __global__ void __launch_bounds__(THREADS) lars_norms_pass(walk all, cons
 
 static void descend(const hs_args *a, hs_lane *lane, const float *ratios)
 {
-    BY_MOMENTS(a->out[2].dtype, M,
-               WALK_LAUNCH((descend_pass<M>), a, lane, cells<float>(a->in[3]), ratios, cells<float>(a->out[0]), a->out[1],
-                           cells<M>(a->out[2])));
+    BY_MOMENTS(
+        a->out[2].dtype, M,
+        WALK_LAUNCH((descend_pass<M>), a, lane, cells<float>(a->in[3]), ratios, cells<float>(a->out[0]), a->out[1], cells<M>(a->out[2])));
 }
 
 static void sgd(const hs_args *a, hs_lane *lane) { descend(a, lane, nullptr); }

@@ -53,7 +53,8 @@ template <int N>
 static __device__ __forceinline__ void moment_noise(const hs_update_step &now, const hs_update_chunk &c, int32_t i, uint32_t (&noise)[N])
 {
     const uint64_t at = (uint64_t)(c.first + i / 64 * 64);
-    const hs_u32x4 w = hs_random(now.key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)at + (uint32_t)(i % 64 / 4), (uint32_t)(at >> 32));
+    const hs_u32x4 w =
+        hs_random(now.key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)at + (uint32_t)(i % 64 / 4), (uint32_t)(at >> 32));
 #pragma unroll
     for (int k = 0; k < N; k++)
         noise[k] = N == 4 ? w.v[k] : i % 4 == 0 ? w.v[0] : i % 4 == 1 ? w.v[1] : i % 4 == 2 ? w.v[2] : w.v[3];

@@ -66,8 +66,8 @@ extern "C" void hs_cuda_keep(const hs_args *a, hs_lane *lane)
     if (y.rows < 1)
         return;
     if (((uintptr_t)x.p | (uintptr_t)y.p) % 16 == 0)
-        HS_LAUNCH((keep_cells<KEEP>), grid_of(y.rows, THREADS * KEEP), THREADS, 0, gpu_stream(lane), cells<float>(x), cells<float>(y), y.rows,
-                  y.add);
+        HS_LAUNCH((keep_cells<KEEP>), grid_of(y.rows, THREADS * KEEP), THREADS, 0, gpu_stream(lane), cells<float>(x), cells<float>(y),
+                  y.rows, y.add);
     else
         HS_LAUNCH((keep_cells<1>), grid_of(y.rows, THREADS), THREADS, 0, gpu_stream(lane), cells<float>(x), cells<float>(y), y.rows, y.add);
 }

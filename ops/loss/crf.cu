@@ -1,6 +1,6 @@
-// crf on CUDA: a block per sequence, a thread per tag; the definition is in crf.c. Logs of sums over paths are f64, as there. Walking on and
-// back goes token by token; what follows from both - probabilities of tags and of pairs - is made for all tokens side by side. A sequence
-// leaves its sums of dnext, dfirst and dlast in scratch; a second launch adds sequences in order.
+// crf on CUDA: a block per sequence, a thread per tag; the definition is in crf.c. Logs of sums over paths are f64, as there. Walking on
+// and back goes token by token; what follows from both - probabilities of tags and of pairs - is made for all tokens side by side. A
+// sequence leaves its sums of dnext, dfirst and dlast in scratch; a second launch adds sequences in order.
 #include "ops/ops.h"
 #include "ops/rows/seq_rows.cuh"
 
@@ -76,8 +76,7 @@ static __device__ float walk_on(const crf &k, const chain &c, bool keep, double 
         const int32_t y = k.target[t];
         score += (double)x[y] + (double)(last < 0 ? k.begin[y] : k.next[k.target[last] * L + y]);
         for (int64_t j = threadIdx.x; j < L; j += THREADS) {
-            const double paths =
-                last < 0 ? (double)k.begin[j] : log_sum(L, [&](int64_t i) { return then[i] + (double)k.next[i * L + j]; });
+            const double paths = last < 0 ? (double)k.begin[j] : log_sum(L, [&](int64_t i) { return then[i] + (double)k.next[i * L + j]; });
             now[j] = paths + (double)x[j];
             if (keep)
                 k.before[t * L + j] = now[j];
@@ -162,7 +161,8 @@ static __device__ void sum_pairs(const crf &k, const chain &c, float *sums)
 static __device__ void clear_nobodys(const crf &k, int64_t B, int64_t live) // rows before the first sequence and behind the last
 {
     float *d = reinterpret_cast<float *>(k.dx.p);
-    const int64_t V = k.x.cols, front = k.seqs.starts[0] < live ? k.seqs.starts[0] : live, back = k.seqs.starts[B] > 0 ? k.seqs.starts[B] : 0;
+    const int64_t V = k.x.cols, front = k.seqs.starts[0] < live ? k.seqs.starts[0] : live,
+                  back = k.seqs.starts[B] > 0 ? k.seqs.starts[B] : 0;
     for (int64_t i = threadIdx.x; i < front * V; i += THREADS)
         d[i] = 0;
     for (int64_t i = back * V + threadIdx.x; i < live * V; i += THREADS)

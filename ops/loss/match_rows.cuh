@@ -1,5 +1,5 @@
-// match_rows: losses of rows that should be another network's, on a GPU - what row_cosine and row_square share. The including file says what
-// a row's sums come to: the loss, and the gradient a * x + b * t. A warp has a row, and makes the sums again in backward.
+// match_rows: losses of rows that should be another network's, on a GPU - what row_cosine and row_square share. The including file says
+// what a row's sums come to: the loss, and the gradient a * x + b * t. A warp has a row, and makes the sums again in backward.
 #ifndef HS_OPS_MATCH_ROWS_CUDA_H
 #define HS_OPS_MATCH_ROWS_CUDA_H
 #include "core/cuda/gpu.cuh"
@@ -58,13 +58,15 @@ template <class Made> static inline void match_launch(const hs_args *a, const hs
     const hs_ref &x = a->in[MATCH_X], &t = a->in[MATCH_TEACHER];
     const int32_t which = static_cast<const hs_match_attr *>(a->attr)->loss;
     const dim3 grid = grid_of(x.rows, MATCH_WARPS);
-    BY_FLOAT(x.dtype, T, if (rows_by(8, x, t, dx)) {
-        HS_LAUNCH((match_losses<8, T, Made>), grid, MATCH_WARPS *WARP, 0, gpu_stream(lane), x, cells<float>(t), cells<float>(a->out[0]), dx,
-                  which, a->step, a->state, made);
-    } else {
-        HS_LAUNCH((match_losses<1, T, Made>), grid, MATCH_WARPS *WARP, 0, gpu_stream(lane), x, cells<float>(t), cells<float>(a->out[0]), dx,
-                  which, a->step, a->state, made);
-    });
+    BY_FLOAT(
+        x.dtype, T,
+        if (rows_by(8, x, t, dx)) {
+            HS_LAUNCH((match_losses<8, T, Made>), grid, MATCH_WARPS * WARP, 0, gpu_stream(lane), x, cells<float>(t),
+                      cells<float>(a->out[0]), dx, which, a->step, a->state, made);
+        } else {
+            HS_LAUNCH((match_losses<1, T, Made>), grid, MATCH_WARPS * WARP, 0, gpu_stream(lane), x, cells<float>(t),
+                      cells<float>(a->out[0]), dx, which, a->step, a->state, made);
+        });
 }
 
 #endif

@@ -6,7 +6,8 @@ typedef struct column { // of a sequence: largest values, and sums of e^((x - ma
     double sum_x, sum_t, cross; // of the latter times (teacher - x)
 } column;
 
-static __device__ column read_column(const hs_ref &x, const hs_ref &t, int64_t first, int64_t n, int k, float inv, double *room, float *most)
+static __device__ column read_column(const hs_ref &x, const hs_ref &t, int64_t first, int64_t n, int k, float inv, double *room,
+                                     float *most)
 {
     column c = { -INFINITY, -INFINITY, 0, 0, 0 };
     for (int64_t i = first + threadIdx.x; i < first + n; i += THREADS)
@@ -46,7 +47,8 @@ static __global__ void soft_span_losses(span_rows r, hs_ref teacher, hs_soft_spa
         return;
     }
     const float inv = 1 / attr.temperature;
-    const column start = read_column(r.x, teacher, first, n, 0, inv, room, most), end = read_column(r.x, teacher, first, n, 1, inv, room, most);
+    const column start = read_column(r.x, teacher, first, n, 0, inv, room, most),
+                 end = read_column(r.x, teacher, first, n, 1, inv, room, most);
     if (threadIdx.x == 0)
         *to = loss_of(start, n, (double)attr.temperature) + loss_of(end, n, (double)attr.temperature);
     if (!r.gradient)

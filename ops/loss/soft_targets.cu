@@ -1,5 +1,6 @@
 // soft_targets on CUDA: a block per row, a thread the same columns of student and teacher in both passes; the definition is in
 // soft_targets.c. The first pass keeps two maxima and three sums per thread, rescaled where a maximum rises.
+#include "ops/loss/soft_sums.cuh"
 #include "ops/loss/xent_rows.cuh"
 
 enum { LOGITS, TEACHER, TARGET };
@@ -14,20 +15,6 @@ typedef struct soft_rows {
     bool gradient;
 } soft_rows;
 
-typedef struct soft_sums { // e^ of (value - max) / T
-    float max_p, max_q, p, q, cross; // cross: of e_q ((teacher - max_q) - (x - max_p))
-} soft_sums;
-
-// The same sums about other maxima, none of them below.
-static __device__ __forceinline__ void soft_shift(soft_sums *s, float max_p, float max_q, float inv)
-{
-    const float p = expf((s->max_p - max_p) * inv), q = expf((s->max_q - max_q) * inv);
-    if (s->q > 0) // else the maxima are those of nothing
-        s->cross = q * (s->cross + s->q * ((s->max_q - max_q) - (s->max_p - max_p)));
-    s->p *= p, s->q *= q;
-    s->max_p = max_p, s->max_q = max_q;
-}
-
 template <int WARPS, int N, class T>
 static __global__ void __launch_bounds__(WARPS *WARP)
     soft_losses(T *logits, soft_rows r, const hs_step_in *step, const hs_step_state *state)
@@ -40,7 +27,7 @@ static __global__ void __launch_bounds__(WARPS *WARP)
     T *x = logits + n * V;
     const float *t = r.teacher + n * V, inv = 1 / r.at.temperature;
     const bool counts = !r.only || r.only[n] >= 0;
-    soft_sums s = { -INFINITY, -INFINITY, 0, 0, 0 };
+    soft_sums s = soft_none();
     for (int64_t c = (int64_t)threadIdx.x * N; counts && c < K; c += columns) {
         float v[N], u[N], max_p = s.max_p, max_q = s.max_q;
         load_f<N>(x + c, v);
@@ -52,16 +39,14 @@ static __global__ void __launch_bounds__(WARPS *WARP)
         soft_shift(&s, max_p, max_q, inv);
 #pragma unroll
         for (int i = 0; i < N; i++)
-            if (c + i < K) {
-                const float q = expf((u[i] - max_q) * inv);
-                s.p += expf((v[i] - max_p) * inv), s.q += q;
-                s.cross += q * ((u[i] - max_q) - (v[i] - max_p));
-            }
+            if (c + i < K)
+                soft_add(&s, v[i], u[i], inv);
     }
     const float max_p = block_max<WARPS>(s.max_p, most), max_q = block_max<WARPS>(s.max_q, most);
     if (s.q > 0)
         soft_shift(&s, max_p, max_q, inv);
-    const double p = block_sum<WARPS>((double)s.p, at), q = block_sum<WARPS>((double)s.q, at), cross = block_sum<WARPS>((double)s.cross, at);
+    const double p = block_sum<WARPS>((double)s.p, at), q = block_sum<WARPS>((double)s.q, at),
+                 cross = block_sum<WARPS>((double)s.cross, at);
     const double T0 = (double)r.at.temperature;
     if (threadIdx.x == 0)
         r.loss[n] = counts ? (float)(T0 * T0 * (cross / (T0 * q) + log(p) - log(q))) : 0;
@@ -92,7 +77,7 @@ static void forward(const hs_args *a, hs_lane *lane)
                           a->out[DLOGITS].p != nullptr };
     const cudaStream_t stream = gpu_stream(lane);
     BY_XENT_WIDTH(logits, BY_FLOAT(logits.dtype, T,
-                                   HS_LAUNCH((soft_losses<WARPS, N, T>), dim3((unsigned)logits.rows), WARPS *WARP, 0, stream,
+                                   HS_LAUNCH((soft_losses<WARPS, N, T>), dim3((unsigned)logits.rows), WARPS * WARP, 0, stream,
                                              cells<T>(logits), r, a->step, a->state)));
 }
 

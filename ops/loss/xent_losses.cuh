@@ -34,7 +34,8 @@ static __global__ void __launch_bounds__(WARPS *WARP)
     const float x_t = mine && inside ? to_f(x[t]) : NAN, e = r.at.smoothing, w = r.weight ? r.weight[n] : 1;
     const xent_sums s = xent_read<WARPS, N>(x, K, e > 0, at);
     if (mine)
-        r.loss[n] = w * (logf(s.exp) + (s.max - (1 - e) * x_t) - e * (s.plain / (float)K)); // the difference first: it is small where the loss is
+        r.loss[n] =
+            w * (logf(s.exp) + (s.max - (1 - e) * x_t) - e * (s.plain / (float)K)); // the difference first: it is small where the loss is
     if (!r.gradient)
         return;
     // Divided by the sum, not by e^lse: near 10 the rounding of lse alone is 5e-7 of every p.
@@ -47,7 +48,7 @@ static __global__ void __launch_bounds__(WARPS *WARP)
 static inline void xent_launch(const hs_ref &logits, const xent_rows &r, const hs_args *a, cudaStream_t stream)
 {
     BY_XENT_WIDTH(logits, BY_FLOAT(logits.dtype, T,
-                                   HS_LAUNCH((xent_losses<WARPS, N, T>), dim3((unsigned)logits.rows), WARPS *WARP, 0, stream,
+                                   HS_LAUNCH((xent_losses<WARPS, N, T>), dim3((unsigned)logits.rows), WARPS * WARP, 0, stream,
                                              cells<T>(logits), r, a->step, a->state)));
 }
 

@@ -45,7 +45,8 @@ template <int WARPS, int N, class T> static __device__ __forceinline__ xent_sums
 }
 
 // Over the row: k * e^(x - max) - base in the first K columns, 0 in the rest; k 0: 0 everywhere.
-template <int WARPS, int N, class T> static __device__ __forceinline__ void xent_write(T *x, int64_t V, int64_t K, float max, float k, float base)
+template <int WARPS, int N, class T>
+static __device__ __forceinline__ void xent_write(T *x, int64_t V, int64_t K, float max, float k, float base)
 {
     const int64_t step = WARPS * WARP * N, mine = (int64_t)threadIdx.x * N;
     for (int64_t c = mine + (V - 1 - mine) / step * step; c >= 0 && mine < V; c -= step) {

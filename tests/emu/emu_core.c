@@ -75,7 +75,9 @@ static void check_loss_sum(void)
         fill_losses(&theirs);
         ours = theirs;
         hs_args a = { .in[0] = { (char *)loss, ROWS, 1, HS_F32, c & 4 ? HS_EXT_TOKENS : HS_EXT_FIXED, false, NULL },
-                      .attr = &attr, .step = &in, .state = &theirs };
+                      .attr = &attr,
+                      .step = &in,
+                      .state = &theirs };
         watch("loss", loss, ROWS * sizeof *loss, false), watch("step", &in, sizeof in, false), watch("state", &theirs, sizeof theirs, true);
         hs_core_kernels_cuda.loss_sum(&a, NULL);
         emu_forget();
@@ -110,7 +112,9 @@ static void check_loss_total(void)
     hs_comm two = { .size = 2, .all_reduce = twice };
     fill_losses(&theirs);
     ours = theirs;
-    hs_args a = { .out[0] = { (char *)room, HS_N_LOSS_SETS, HS_N_LOSS, HS_F64, 0, false, NULL }, .step = &in, .state = &theirs, .comm = &two };
+    hs_args a = {
+        .out[0] = { (char *)room, HS_N_LOSS_SETS, HS_N_LOSS, HS_F64, 0, false, NULL }, .step = &in, .state = &theirs, .comm = &two
+    };
     watch("room", room, sizeof room, true), watch("step", &in, sizeof in, false), watch("state", &theirs, sizeof theirs, true);
     hs_core_kernels_cuda.loss_total(&a, NULL);
     a.state = &ours;
@@ -155,8 +159,17 @@ static void check_record(void)
 {
     hs_step_log *theirs = calloc(1, sizeof *theirs), *ours = calloc(1, sizeof *ours);
     const hs_step_in in = step_of(0);
-    hs_step_state s = { .applied = 9, .scale = 8, .step_scale = 16, .found_inf = 1, .skipped = 3, .skipped_in_row = 2, .lr = 0.5f, .grad_norm = 2,
-                        .bad_param = 7, .bad_count = 5, .bad_micro = -1 };
+    hs_step_state s = { .applied = 9,
+                        .scale = 8,
+                        .step_scale = 16,
+                        .found_inf = 1,
+                        .skipped = 3,
+                        .skipped_in_row = 2,
+                        .lr = 0.5f,
+                        .grad_norm = 2,
+                        .bad_param = 7,
+                        .bad_count = 5,
+                        .bad_micro = -1 };
     fill_losses(&s);
     theirs->n = ours->n = HS_STEP_RECORDS - 1;
     for (int i = 0; i < 3; i++, s.applied++, s.found_inf = 0) { // over the end of the ring
@@ -210,7 +223,8 @@ static void check_ranks(void)
         chunk[k].counted = k % 3 > 0, theirs[k].a = ours[k].a = 0.25 * k, spot[k] = CHUNKS - 1 - k;
     hs_comm two = { .size = 2, .all_reduce = summed, .gather_parts = reversed };
     const hs_ref all = { (char *)chunk, CHUNKS, sizeof *chunk, HS_U8, 0, false, NULL };
-    const hs_ref partials[2] = { { (char *)theirs, CHUNKS, 2, HS_F64, 0, false, NULL }, { (char *)ours, CHUNKS, 2, HS_F64, 0, false, NULL } };
+    const hs_ref partials[2] = { { (char *)theirs, CHUNKS, 2, HS_F64, 0, false, NULL },
+                                 { (char *)ours, CHUNKS, 2, HS_F64, 0, false, NULL } };
     hs_optim_cuda.total(&(hs_args){ .in[0] = all, .out[0] = partials[0], .comm = &two }, NULL);
     hs_optim_portable.total(&(hs_args){ .in[0] = all, .out[0] = partials[1], .comm = &two }, &one);
     assert_memory_equal(theirs, ours, CHUNKS * sizeof *ours);
