@@ -29,6 +29,7 @@
 
 enum { PROPOSALS = 8, ROUNDS = 5 };
 static const size_t workspace_bytes = (size_t)32 << 20; // what NVIDIA advises for Hopper
+static const size_t room_bytes = (size_t)1 << 20;       // behind it: hs_lt_room
 
 typedef struct plan {
     hs_lt_product key;
@@ -352,6 +353,16 @@ static const plan *find(const hs_lt *lt, const hs_lt_product *key)
     return NULL;
 }
 
+static bool has_workspace(hs_lane *lane)
+{
+    return lane->workspace || cudaMalloc(&lane->workspace, workspace_bytes + room_bytes) == cudaSuccess;
+}
+
+void *hs_lt_room(hs_lane *lane, size_t bytes)
+{
+    return bytes <= room_bytes && has_workspace(lane) ? (char *)lane->workspace + workspace_bytes : NULL;
+}
+
 static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, const operands *o)
 {
     plan p;
@@ -364,7 +375,7 @@ static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, c
             return CUBLAS_STATUS_ALLOC_FAILED;
         lt->plan = more, lt->room = room;
     }
-    if (!lane->workspace && cudaMalloc(&lane->workspace, workspace_bytes) != cudaSuccess)
+    if (!has_workspace(lane))
         return CUBLAS_STATUS_ALLOC_FAILED;
     cublasStatus_t st = describe(lt, &p);
     if (st == CUBLAS_STATUS_SUCCESS)

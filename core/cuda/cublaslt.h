@@ -30,6 +30,8 @@ size_t hs_lt_version(const hs_lt *lt); // 130100
 
 // Why a product cannot be one of cuBLASLt's, or NULL: alignment of rows, types.
 const char *hs_lt_declines(const hs_lt_product *p);
+// Up to 1 MiB of device memory in front of the lane's next product; NULL: no more, or none is left. Not while the first product of a lane is captured.
+void *hs_lt_room(hs_lane *lane, size_t bytes);
 // In the lane's order. The first one of a shape makes its plan, and may try proposals on the operands it was given; it must not be captured.
 // A failure stays in the lane, whose wait says it.
 void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const void *a, const void *b, void *d, const void *bias);

@@ -50,6 +50,7 @@ static hs_status told(cudaError_t e, const char *call, size_t bytes)
     } while (0)
 
 cudaStream_t gpu_stream(const hs_lane *lane) { return lane->stream; }
+struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
 static cudaStream_t stream_of(const hs_device *d, const hs_lane *lane) { return lane ? lane->stream : ((gpu *)d->impl)->first.stream; }
 
 // ---- memory

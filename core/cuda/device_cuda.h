@@ -36,6 +36,7 @@ void hs_gpu_open_libraries(hs_gpu *g);
 void hs_gpu_close_libraries(hs_gpu *g);
 
 cudaStream_t gpu_stream(const hs_lane *lane); // what a .cu file knows of a lane (core/cuda/gpu.cuh)
+struct hs_lt *gpu_lt(const hs_lane *lane);    // NULL: there is no cuBLASLt
 
 hs_backend hs_backend_cuda;
 

@@ -98,5 +98,7 @@ void gemm_run(const gemm *given, hs_lane *lane)
     const gemm g = gemm_ready(given);
     const int ranges = g.partial && g.live == GEMM_LIVE_K ? ranges_of(g.m, g.n, g.k, g.batches) : 1;
     const bool few = g.m <= GEMM_FEW_ROWS && gemm_has(&g, GEMM_FEW);
+    if (!few && gemm_by_library(&g, lane))
+        return;
     gemm_by(&g, few ? GEMM_FEW : blocks_of_c(g.m, g.n, g.batches, 128) * ranges < FILL ? GEMM_SMALL : GEMM_LARGE, ranges, gpu_stream(lane));
 }

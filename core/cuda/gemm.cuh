@@ -1,5 +1,5 @@
 // gemm: matrix products on CUDA. Whoever multiplies matrices describes the product and hands it over; what multiplies them is this door's
-// affair: gemm.cu has our own kernels, and is where a library's (core/cuda/cublaslt.h) would be asked.
+// affair: gemm.cu has our own kernels and, where a GPU has it, asks cuBLASLt for all products but those of few rows (gemm_lt.cu).
 //
 //   C[z][m, n] (=|+=) scale A[z][m, k] B[z][k, n] + bias[n]        f32 sums, rounded once where C is low
 //

@@ -28,6 +28,8 @@ static __device__ __host__ __forceinline__ int64_t gemm_range(int64_t k, int ran
     return (chunks + ranges - 1) / ranges * GEMM_CHUNK;
 }
 
+bool gemm_by_library(const gemm *g, hs_lane *lane); // gemm_lt.cu; false: it is not for the library, and nothing was done
+
 static __device__ __forceinline__ int64_t gemm_alive(const gemm &g, int which, int64_t n)
 {
     if (g.live != which)

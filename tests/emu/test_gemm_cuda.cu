@@ -15,6 +15,8 @@ extern "C" {
 #include <string.h>
 
 cudaStream_t gpu_stream(const hs_lane *) { return nullptr; }
+extern "C" struct hs_lt *gpu_lt(const hs_lane *);
+struct hs_lt *gpu_lt(const hs_lane *) { return nullptr; } // by our own kernels
 
 typedef struct problem {
     int64_t m, n, k, batches;

@@ -1,0 +1,151 @@
+// fake_cublaslt: a double of the calls of cuBLASLt that core/cuda/cublaslt.c makes, as libcublasLt.so.13: it refuses what the library would
+// (sizes, leading dimensions, alignments, epilogues, workspace), with a line on stderr, and computes products naively in memory of the host's.
+#include "core/base/dtype.h"
+#include <cublasLt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct description {
+    cublasOperation_t ta, tb;
+    cublasLtEpilogue_t epilogue;
+    const void *bias;
+} description;
+typedef struct layout {
+    cudaDataType_t type;
+    uint64_t rows, cols;
+    int64_t ld, step;
+    int32_t batch;
+} layout;
+_Static_assert(sizeof(description) <= sizeof(cublasLtMatmulDescOpaque_t) && sizeof(layout) <= sizeof(cublasLtMatrixLayoutOpaque_t), "they fit");
+
+static cublasStatus_t refuse(const char *why)
+{
+    fprintf(stderr, "cuBLASLt's double: %s\n", why);
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+}
+#define WANT(what)                                                                                                                         \
+    if (!(what))                                                                                                                           \
+    return refuse("not " #what)
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) { return *h = malloc(1), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t h) { return free(h), CUBLAS_STATUS_SUCCESS; }
+size_t cublasLtGetVersion(void) { return 130100; }
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute, cudaDataType_t scale)
+{
+    WANT(compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F);
+    *d = calloc(1, sizeof **d);
+    *(description *)*d = (description){ CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL };
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return free(d), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t which, const void *value, size_t bytes)
+{
+    description *m = (description *)d;
+    void *to = which == CUBLASLT_MATMUL_DESC_TRANSA       ? (void *)&m->ta
+               : which == CUBLASLT_MATMUL_DESC_TRANSB     ? (void *)&m->tb
+               : which == CUBLASLT_MATMUL_DESC_EPILOGUE   ? (void *)&m->epilogue
+               : which == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&m->bias
+                                                            : NULL;
+    WANT(to && bytes == (which == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof(void *) : 4));
+    memcpy(to, value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld)
+{
+    WANT(rows && cols && ld >= (int64_t)rows);
+    *l = calloc(1, sizeof **l);
+    *(layout *)*l = (layout){ type, rows, cols, ld, 0, 1 };
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) { return free(l), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t which, const void *value, size_t bytes)
+{
+    layout *m = (layout *)l;
+    const bool count = which == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
+    WANT((count && bytes == 4) || (which == CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET && bytes == 8));
+    memcpy(count ? (void *)&m->batch : (void *)&m->step, value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) { return *p = calloc(1, sizeof **p), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) { return free(p), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t which, const void *value,
+                                                    size_t bytes)
+{
+    (void)p, (void)value;
+    WANT(which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES && bytes == sizeof(size_t));
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+// ---- products
+
+static size_t bytes_of(cudaDataType_t t) { return t == CUDA_R_32F ? 4 : 2; }
+static float get(const void *p, cudaDataType_t t, int64_t i)
+{
+    return t == CUDA_R_32F    ? ((const float *)p)[i]
+           : t == CUDA_R_16BF ? hs_bf16_f32(((const uint16_t *)p)[i])
+                              : hs_f16_f32(((const uint16_t *)p)[i]);
+}
+static void set(void *p, cudaDataType_t t, int64_t i, float v)
+{
+    if (t == CUDA_R_32F)
+        ((float *)p)[i] = v;
+    else
+        ((uint16_t *)p)[i] = t == CUDA_R_16BF ? hs_f32_bf16(v) : hs_f32_f16(v);
+}
+
+static cublasStatus_t check(const description *m, const layout *a, const layout *b, const layout *d)
+{
+    const uint64_t am = m->ta == CUBLAS_OP_T ? a->cols : a->rows, ak = m->ta == CUBLAS_OP_T ? a->rows : a->cols;
+    const uint64_t bk = m->tb == CUBLAS_OP_T ? b->cols : b->rows, bn = m->tb == CUBLAS_OP_T ? b->rows : b->cols;
+    WANT(am == d->rows && bn == d->cols && ak == bk);
+    WANT(a->type == b->type && (a->type != CUDA_R_32F || d->type == CUDA_R_32F));
+    WANT(d->type == CUDA_R_32F || d->type == a->type);
+    WANT(a->batch == b->batch && b->batch == d->batch);
+    WANT(a->ld * (int64_t)bytes_of(a->type) % 16 == 0 && b->ld * (int64_t)bytes_of(b->type) % 16 == 0 && d->ld * (int64_t)bytes_of(d->type) % 16 == 0);
+    WANT(m->epilogue == CUBLASLT_EPILOGUE_DEFAULT || m->epilogue == CUBLASLT_EPILOGUE_BIAS);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t p, int n,
+                                              cublasLtMatmulHeuristicResult_t *found, int *n_found)
+{
+    (void)h, (void)p;
+    WANT(n > 0 && !memcmp(c, d, sizeof *c));
+    *found = (cublasLtMatmulHeuristicResult_t){ .workspaceSize = 4096, .state = CUBLAS_STATUS_SUCCESS };
+    found->algo.data[0] = 77;
+    *n_found = 1;
+    return check((const description *)desc, (const layout *)a, (const layout *)b, (const layout *)d);
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t la,
+                              const void *b, cublasLtMatrixLayout_t lb, const void *beta, const void *c, cublasLtMatrixLayout_t lc, void *d,
+                              cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes, cudaStream_t s)
+{
+    const description *m = (const description *)desc;
+    const layout *A = (const layout *)la, *B = (const layout *)lb, *D = (const layout *)ld;
+    const bool bias = m->epilogue == CUBLASLT_EPILOGUE_BIAS;
+    (void)h, (void)lc, (void)s;
+    WANT(algo->data[0] == 77 && workspace && (uintptr_t)workspace % 256 == 0 && workspace_bytes == 4096);
+    WANT(c == d && (uintptr_t)a % 16 == 0 && (uintptr_t)b % 16 == 0 && (uintptr_t)d % 16 == 0 && (!bias || m->bias));
+    const cublasStatus_t st = check(m, A, B, D);
+    if (st != CUBLAS_STATUS_SUCCESS)
+        return st;
+    const int64_t K = (int64_t)(m->ta == CUBLAS_OP_T ? A->rows : A->cols);
+    const float scale = *(const float *)alpha, keep = *(const float *)beta;
+    for (int64_t z = 0; z < D->batch; z++)
+        for (int64_t j = 0; j < (int64_t)D->cols; j++)
+            for (int64_t i = 0; i < (int64_t)D->rows; i++) {
+                float sum = 0;
+                for (int64_t k = 0; k < K; k++)
+                    sum += get(a, A->type, z * A->step + (m->ta == CUBLAS_OP_T ? i * A->ld + k : k * A->ld + i)) *
+                           get(b, B->type, z * B->step + (m->tb == CUBLAS_OP_T ? k * B->ld + j : j * B->ld + k));
+                const int64_t at = z * D->step + j * D->ld + i;
+                const float was = keep != 0 ? keep * get(d, D->type, at) : 0;
+                set(d, D->type, at, scale * sum + was + (bias ? get(m->bias, D->type, i) : 0));
+            }
+    return CUBLAS_STATUS_SUCCESS;
+}

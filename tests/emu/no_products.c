@@ -1,0 +1,19 @@
+// no_products: what kernels are linked against where no product is a library's. None of it is called: gpu_lt says that there is none.
+#include "core/cuda/cublaslt.h"
+#include <stdlib.h>
+
+const char *hs_lt_declines(const hs_lt_product *p)
+{
+    (void)p;
+    return "there is no cuBLASLt";
+}
+void *hs_lt_room(hs_lane *lane, size_t bytes)
+{
+    (void)lane, (void)bytes;
+    return NULL;
+}
+void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const void *a, const void *b, void *d, const void *bias)
+{
+    (void)lane, (void)p, (void)a, (void)b, (void)d, (void)bias;
+    abort();
+}
