@@ -65,11 +65,13 @@ static void forward(const hs_args *a, hs_lane *lane)
         y[n] = of_row(&a->in[X], n, K);
 }
 
-static const hs_argmax_attr two = { 2 }, some = { 61 }, many = { 2500 };
+static const hs_argmax_attr two = { 2 }, some = { 61 }, several = { 770 }, odd = { 2050 }, many = { 2500 };
 static const hs_case cases[] = {
     { .in = { { 1, 8 } }, .attr = &two, .note = "one row; the first two columns" },
     { .in = { { 33, 65 } }, .ext = { HS_EXT_PICKS }, .attr = &some, .note = "odd width, padded" },
     { .in = { { 40, 2504 } }, .ext = { HS_EXT_PICKS }, .attr = &many, .note = "several blocks" },
+    { .in = { { 5, 776 } }, .attr = &several, .note = "several packs of a warp" },
+    { .in = { { 3, 2051 } }, .attr = &odd, .note = "wide and odd" },
     { .in = { { 33, 64 } }, .ext = { HS_EXT_SEQS }, .attr = &some, .fill = HS_FILL_CONSTANT, .note = "all alike: the first" },
 };
 

@@ -73,6 +73,7 @@ static const hs_case cases[] = {
     { .in = { { 1, 8 }, { 8 } }, .note = "one row" },
     { .in = { { 33, 65 }, { 65 } }, .ext = { HS_EXT_TOKENS }, .note = "odd width" },
     { .in = { { 96, 768 }, { 768 } }, .ext = { HS_EXT_TOKENS } },
+    { .in = { { 1100, 8 }, { 8 } }, .ext = { HS_EXT_TOKENS }, .note = "many rows" },
 };
 
 HS_OP(bias_add) = {

@@ -173,6 +173,11 @@ static const hs_case cases[] = {
       .ext = { [X] = HS_EXT_TOKENS, [RESIDUAL] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
       .attr = &tenth,
       .limit = 64 },
+    { .in = { { 3, 401 }, { 401 }, { 3, 401 }, { 401 }, { 401 }, { 3, 2 } }, .attr = &tenth, .limit = 64, .note = "wide and odd" },
+    { .in = { { 3, 3208 }, { 3208 }, { 3, 3208 }, { 3208 }, { 3208 }, { 3, 2 } },
+      .attr = &tenth,
+      .limit = 64,
+      .note = "wider than a row's registers" },
     { .in = { { 5, 40 }, { 40 }, { 5, 40 }, { 40 }, { 40 } }, .attr = &no_drop, .fill = HS_FILL_LARGE, .note = "large values" },
 };
 

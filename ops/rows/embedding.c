@@ -124,6 +124,12 @@ static hs_scratch scratch(const hs_node *n, int team, bool is_backward)
     return (hs_scratch){ .per_thread = is_backward ? 0 : hs_row_bytes(n->in[TABLE]->dim[1]) };
 }
 
+static void many(int input, int32_t *data, int64_t n, const hs_case *c) // ids all over the table, three places
+{
+    for (int64_t i = 0; i < n; i++)
+        data[i] = (int32_t)(input == IDS ? (i * 37 + i / 11) % c->in[TABLE][0] : i % 2 ? (i / 2 * 5 + i / 26) % c->in[POS_TABLE][0] : 0);
+}
+
 static const hs_embedding_attr slice = { .first = 24, .rows = 60 }, later = { .first_position = 2 };
 static const hs_case cases[] = {
     { .in = { { 9, 8 }, { 1 } }, .limit = 9, .note = "one token" },
@@ -141,6 +147,10 @@ static const hs_case cases[] = {
       .attr = &later,
       .limit = 11,
       .note = "positions from the third row on" },
+    { .in = { { 300, 8 }, { 2200 }, { 3, 8 }, { 2200, 2 } },
+      .ext = { [IDS] = HS_EXT_TOKENS, [WHERE] = HS_EXT_TOKENS },
+      .setup = many,
+      .note = "many tokens, few places" },
     { .in = { { 24, 40 }, { 70 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .attr = &slice, .limit = 60, .note = "a slice of the table" },
 };
 

@@ -199,6 +199,8 @@ static const hs_case cases[] = {
     { .in = { { 12, 13 }, { 4 } }, .ext = OWN_EXT, .attr = &of_max, .setup = packed, .note = "max, odd width" },
     { .in = { { 48, 24 }, { 5 }, { 4, 3 } }, .ext = OWN_EXT, .attr = &of_mean, .setup = padded, .note = "mean, padded" },
     { .in = { { 12, 8 }, { 4 }, { 3, 3 } }, .ext = OWN_EXT, .attr = &of_max, .setup = padded, .note = "max, padded" },
+    { .in = { { 100, 8 }, { 3 } }, .ext = OWN_EXT, .attr = &of_mean, .setup = packed, .note = "mean, long" },
+    { .in = { { 60, 3 }, { 3 } }, .ext = OWN_EXT, .attr = &of_max, .setup = packed, .note = "max, long" },
     { .in = { { 12, 1100 }, { 3 } }, .ext = OWN_EXT, .attr = &of_first, .setup = packed, .note = "first, more than a block wide" },
 };
 

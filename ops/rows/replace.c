@@ -69,6 +69,7 @@ static void some(int input, int32_t *data, int64_t n, const hs_case *c) // every
 static const hs_case cases[] = {
     { .in = { { 1 }, { 1 }, { 1 }, { 1 } }, .setup = some, .note = "one token" },
     { .in = { { 100 }, { 15 }, { 15 }, { 15 } }, .ext = OWN_EXT, .setup = some, .note = "some of many" },
+    { .in = { { 700 }, { 300 }, { 300 }, { 300 } }, .ext = OWN_EXT, .setup = some, .note = "many of many" },
     { .in = { { 40 }, { 60 }, { 60 }, { 60 } }, .ext = OWN_EXT, .setup = some, .note = "places picked twice: the last counts" },
 };
 

@@ -83,7 +83,9 @@ static const hs_case cases[] = {
     { .in = { { 1, 8 } }, .note = "one row" },
     { .in = { { 33, 65 } }, .ext = { HS_EXT_TOKENS }, .note = "odd width" },
     { .in = { { 40, 3, 24 } }, .ext = { HS_EXT_TOKENS }, .note = "several lines in a row" },
+    { .in = { { 5, 776 } }, .note = "several packs of a warp" },
     { .in = { { 3, 5000 } }, .note = "wide" },
+    { .in = { { 2, 2051 } }, .note = "wide and odd" },
     { .in = { { 9, 64 } }, .fill = HS_FILL_LARGE, .note = "large values" },
     { .in = { { 9, 64 } }, .fill = HS_FILL_CONSTANT, .note = "constant rows" },
 };

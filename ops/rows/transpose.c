@@ -105,6 +105,8 @@ static const hs_case cases[] = {
     { .in = { { 6, 5, 3, 8 } }, .ext = { HS_EXT_SEQS }, .attr = &middle, .note = "positions and heads" },
     { .in = { { 4, 3, 33, 40 } }, .ext = { HS_EXT_SEQS }, .attr = &last, .note = "the last two" },
     { .in = { { 3, 5, 2, 34 } }, .attr = &ends, .note = "over a dim between" },
+    { .in = { { 3, 5, 264 } }, .attr = &first, .note = "long lines" },
+    { .in = { { 3, 4, 35 } }, .attr = &first, .note = "odd lines" },
     { .in = { { 33, 9 } }, .ext = { HS_EXT_TOKENS }, .attr = &same, .note = "a dim with itself" },
 };
 static const hs_attr attrs[] = { HS_ATTR(hs_transpose_attr, d0), HS_ATTR(hs_transpose_attr, d1) };
