@@ -152,6 +152,7 @@ static const hs_case cases[] = {
       .setup = many,
       .note = "many tokens, few places" },
     { .in = { { 24, 40 }, { 70 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .attr = &slice, .limit = 60, .note = "a slice of the table" },
+    { .in = { { 24, 40 }, { 20 } }, .ext = { [IDS] = HS_EXT_TOKENS }, .attr = &slice, .limit = 60, .note = "a slice, few tokens" },
 };
 
 static void make(const int64_t *dim, hs_case *c, void *attr) // with positions: a place is {0, an id below the limit}
