@@ -1,6 +1,7 @@
 // The handler sets flags and no more: saving inside a handler is how other trainers hang.
 #include "recipes/program/process.h"
 #include "core/base/log.h"
+#include "recipes/program/patient.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -55,8 +56,9 @@ static struct timespec pressed; // when an impatient one came
 static void end_at_once(int n)
 {
     const char *part[] = { "halfstep: stopped by ", hs_signal_name(n), " before the first step; the same command begins again\n" };
+    struct pollfd f = { .fd = STDERR_FILENO, .events = POLLOUT };
     for (int i = 0; i < HS_COUNT(part) && tells; i++)
-        if (write(STDERR_FILENO, part[i], strlen(part[i])) < 0)
+        if (poll(&f, 1, 250) != 1 || write(STDERR_FILENO, part[i], strlen(part[i])) < 0)
             break;
     _exit(hs_status_exit(HS_STOPPED));
 }
@@ -90,9 +92,30 @@ static void install(int n, int flags)
     sigaction(n, &a, NULL);
 }
 
+static bool is_stopping(void) { return seen != 0; }
+
+static const int none;
+static const int *output_error = &none; // of stdout, where it is patient
+
+static void be_patient(FILE **stream, int fd, int buffer, const int **error)
+{
+    FILE *f = hs_patient_open(fd, is_stopping, error);
+    if (!f)
+        return;
+    fflush(*stream);
+    setvbuf(f, NULL, buffer, BUFSIZ);
+    *stream = f;
+}
+
 void hs_signals_catch(bool tell)
 {
+    static bool patient;
     tells = tell;
+    if (!patient) {
+        be_patient(&stdout, STDOUT_FILENO, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, &output_error);
+        be_patient(&stderr, STDERR_FILENO, _IONBF, NULL);
+    }
+    patient = true;
     for (int i = 0; i < HS_COUNT(endings); i++)
         install(endings[i].number, endings[i].flags);
     for (int n = SIGRTMIN; n <= SIGRTMAX; n++)
@@ -139,7 +162,8 @@ void hs_process_check_output(void)
 {
     if (!outlives || !ferror(stdout))
         return;
-    const char *why = fflush(stdout) ? strerror(errno) : "an earlier write failed";
+    const int error = *output_error ? *output_error : fflush(stdout) ? errno : 0;
+    const char *why = error == EAGAIN ? "nobody reads it" : error ? strerror(error) : "an earlier write failed";
     const bool gone = reader_gone(STDOUT_FILENO);
     if (gone)
         silence(STDOUT_FILENO);

@@ -17,7 +17,8 @@ hs_status hs_process_end(void); // stdout is flushed; SYSTEM: it was the product
 // Every signal that would end the process and can be caught asks a run to stop at the next step. SIGINT, SIGTERM or SIGQUIT once more
 // ends it at once, unless it follows so fast that one wish came by two ways (timeout and a terminal tell the whole group). Until
 // hs_signals_defer, while there is nothing to save, any of them ends the process with a line (tells: of several ranks one does) and the
-// exit code of STOPPED.
+// exit code of STOPPED. Once a signal was seen standard output and error are not waited for any more: a reader that does not read costs
+// lines, not the checkpoint.
 void hs_signals_catch(bool tells);
 void hs_signals_defer(void);
 int hs_signal_seen(void);          // the first one's number; 0: none

@@ -83,11 +83,13 @@ static void log_above(hs_log_level level, const char *line, void *user)
     fprintf(stderr, "%s%s\n", level == HS_LOG_WARN ? "warning: " : level == HS_LOG_DEBUG ? "debug: " : "", line);
 }
 
+static int descriptor(const hs_progress *p) { return p->json ? STDERR_FILENO : STDOUT_FILENO; } // the stream may have none of its own
+
 void hs_progress_begin(hs_progress *p)
 {
     const char *term = getenv("TERM");
     p->out = p->json ? stderr : stdout;
-    p->terminal = !p->quiet && !p->plain && isatty(fileno(p->out)) && term && strcmp(term, "dumb") != 0;
+    p->terminal = !p->quiet && !p->plain && isatty(descriptor(p)) && term && strcmp(term, "dumb") != 0;
     const char *no_colour = getenv("NO_COLOR");
     p->colour = p->terminal && !(no_colour && *no_colour);
     if (p->terminal)
@@ -97,7 +99,7 @@ void hs_progress_begin(hs_progress *p)
 static int terminal_width(const hs_progress *p)
 {
     struct winsize w;
-    return ioctl(fileno(p->out), TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col : 100;
+    return ioctl(descriptor(p), TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col : 100;
 }
 
 // "  label value" appended; the label is dim on a terminal with colours.

@@ -36,24 +36,35 @@ for second in TERM INT HUP XCPU; do
   kill -$second $pid 2>/dev/null
   ended out 'SIG[A-Z]*'
 done
-# twice in earnest: at once, whatever the run is at. This one cannot finish its step: nobody reads what it prints.
+# nobody reads what it prints, and it waits for them in the middle of a line: it stops and saves all the same
 mkfifo pipe
-rm -rf out
-"${pretrain[@]}" 100000 --checkpoint.every 0 --out out >pipe 2>stderr.txt &
-pid=$!
-exec 9<pipe
-before=
-steps() { cat out/metrics.jsonl 2>/dev/null | wc -l; }
-until [ "$(steps)" -gt 0 ] && [ "$(steps)" = "$before" ]; do
-  before=$(steps)
-  sleep 1
+for json in '' --json; do
+  rm -rf out
+  "${pretrain[@]}" 100000 --checkpoint.every 0 --out out $json >pipe 2>stderr.txt &
+  pid=$!
+  exec 9<pipe
+  before=
+  steps() { cat out/metrics.jsonl 2>/dev/null | wc -l; }
+  until [ "$(steps)" -gt 0 ] && [ "$(steps)" = "$before" ]; do
+    before=$(steps)
+    sleep 0.3
+  done
+  kill -TERM $pid
+  ended out SIGTERM
+  exec 9<&-
+  grep -q '^warning: standard output: nobody reads it; going on without it$' stderr.txt || fail "nobody reads: $(grep warning stderr.txt)"
 done
+# twice in earnest: at once, whatever the run is at. This one is in a step of minutes.
+rm -rf out
+"${pretrain[@]}" 2 --train.batch 64 --train.accumulate 4096 --out out --quiet 2>stderr.txt &
+pid=$!
+until [ -e out/metrics.jsonl ] || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
+sleep 0.5
 kill -TERM $pid
 sleep 0.5
 kill -TERM $pid
 wait $pid
 code=$?
-exec 9<&-
 [ $code -eq 143 ] || fail "twice: $code"
 
 # before the first step there is nothing to save, and what a run waits for may never come
