@@ -256,8 +256,9 @@ static hs_status check_grid(const hs_parallel *p, int *dp, int tp)
     if (!*dp)
         *dp = p->size / tp;
     if ((int64_t)*dp * tp != p->size)
-        return HS_FAIL(USAGE, "parallel.dp %d x parallel.tp %d are %lld ranks, but this job has %d: mpirun -np %lld", *dp, tp,
-                       (long long)*dp * tp, p->size, (long long)*dp * tp);
+        return HS_FAIL(USAGE, "parallel.dp %d x parallel.tp %d %s %lld rank%s, but this job has %d: mpirun -np %lld", *dp, tp,
+                       (int64_t)*dp * tp == 1 ? "is" : "are", (long long)*dp * tp, (int64_t)*dp * tp == 1 ? "" : "s", p->size,
+                       (long long)*dp * tp);
     return HS_OK;
 }
 

@@ -69,6 +69,48 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 
+// ---- what does not divide
+enum { MOST_TP = 64, EXPLAIN = 512 };
+
+static bool divides(const hs_config *c, const hs_policy *policy, hs_device *dev, int tp)
+{
+    hs_engine *e;
+    hs_comm absent[2];
+    const hs_grid grid = hs_grid_absent(absent, 1, tp, 0);
+    if (hs_budget_engine(&e, c, policy, 1, dev, &grid, false) != HS_OK)
+        return false;
+    hs_engine_free(e);
+    return true;
+}
+
+// "1, 2 or 4"
+static void list(char *buf, size_t size, const int *number, int n)
+{
+    buf[0] = 0;
+    for (int i = 0; i < n; i++) {
+        const size_t used = strlen(buf);
+        snprintf(buf + used, size - used, "%s%d", i == 0 ? "" : i == n - 1 ? " or " : ", ", number[i]);
+    }
+}
+
+hs_status hs_budget_explain(hs_status st, const hs_config *c, const hs_policy *policy, hs_device *dev)
+{
+    char why[EXPLAIN], at[128], would[EXPLAIN];
+    int good[MOST_TP], n = 0;
+    const hs_arch arch = hs_config_arch(c);
+    const int64_t heads = hs_arch_int(arch, "model.heads");
+    snprintf(why, sizeof why, "%s", hs_error());
+    if (st != HS_USAGE || c->parallel.tp == 1 || !divides(c, policy, dev, 1))
+        return hs_fail_at(st, __FILE__, __LINE__, "%s", why);
+    for (int tp = 1; tp <= MOST_TP; tp++)
+        if (tp == 1 || (heads % tp == 0 && divides(c, policy, dev, tp)))
+            good[n++] = tp;
+    list(would, sizeof would, good, n);
+    return HS_FAIL(USAGE, "%sparallel.tp is %lld, which does not divide this model (model.heads %lld, model.width %lld): %s; %s would",
+                   hs_config_prefix(c, "parallel.tp", at, sizeof at), (long long)c->parallel.tp, (long long)heads,
+                   (long long)hs_arch_int(arch, "model.width"), why, would);
+}
+
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch)
 {
     const hs_feed feed = hs_feed_of(c);

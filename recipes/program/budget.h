@@ -28,6 +28,9 @@ typedef struct hs_budget {
 // without memory (hs_engine_start). grid: NULL: alone. loads_values: as in hs_engine_opts.
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
                            const hs_grid *grid, bool loads_values);
+// The error at hand of an engine that could not be planned, with what parallel.tp has to do with it: USAGE where the model does not divide
+// over it, with the sizes, and the numbers of ranks over which it would; else as it is.
+hs_status hs_budget_explain(hs_status st, const hs_config *c, const hs_policy *policy, hs_device *dev);
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch);
 hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch); // distill.teacher's part
 typedef size_t hs_budget_counts(const hs_budget *b); // what of it must fit; NULL: the total

@@ -103,6 +103,8 @@ static hs_status option(hs_cli *cli, int argc, char **argv, int *i)
         return unknown_option(cli, name);
     if (equals)
         return set_option(cli, name, equals + 1);
+    if (k->type == HS_KEY_BOOL && *i + 1 < argc && (strcmp(argv[*i + 1], "true") == 0 || strcmp(argv[*i + 1], "false") == 0))
+        return HS_FAIL(USAGE, "--%s %s: what a switch is set to stands behind =, as in --%s=%s", name, argv[*i + 1], name, argv[*i + 1]);
     if (k->type == HS_KEY_BOOL)
         return set_option(cli, name, "true");
     if (*i + 1 >= argc || (strncmp(argv[*i + 1], "--", 2) == 0 && isalpha((unsigned char)argv[*i + 1][2])))

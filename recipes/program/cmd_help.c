@@ -7,20 +7,20 @@ typedef struct help_options {
     bool man;
 } help_options;
 
-// "N", "X", "WORD", ...: what stands behind a key in help.
-static const char *placeholder(const hs_key *k)
+// "N", "X", "WORD", ...: what stands behind a key in help. A switch among options (dashes) has nothing behind it.
+static const char *placeholder(const hs_key *k, const char *dashes)
 {
     static const char *const names[] = { [HS_KEY_INT] = "N",       [HS_KEY_REAL] = "X",    [HS_KEY_BOOL] = "",    [HS_KEY_STRING] = "TEXT",
                                          [HS_KEY_CHOICE] = "WORD", [HS_KEY_REALS] = "X,X", [HS_KEY_INTS] = "N,N", [HS_KEY_TEXTS] = "TEXT" };
-    return k->choices ? k->choices : names[k->type];
+    return k->choices ? k->choices : k->type == HS_KEY_BOOL && !*dashes ? "true|false" : names[k->type];
 }
 
 // "12 windows, 1 to 1048576": default, unit and range, as far as the key has them.
-static void facts(const hs_key *k, char *buf, size_t size)
+static void facts(const hs_key *k, const char *dashes, char *buf, size_t size)
 {
     int n = 0;
     buf[0] = 0;
-    if (k->value && k->value[0] && !(k->type == HS_KEY_BOOL && strcmp(k->value, "false") == 0))
+    if (k->value && k->value[0] && !(k->type == HS_KEY_BOOL && *dashes && strcmp(k->value, "false") == 0))
         n = snprintf(buf, size, "default %s%s%s", k->value, k->unit ? " " : "", k->unit ? k->unit : "");
     else if (k->unit)
         n = snprintf(buf, size, "%s", k->unit);
@@ -34,9 +34,9 @@ static void print_key(hs_key_at at, const char *dashes)
 {
     const hs_key *k = at.key;
     char left[160], right[128], name[HS_KEY_NAME];
-    const char *value = placeholder(k);
+    const char *value = placeholder(k, dashes);
     snprintf(left, sizeof left, "%s%s%s%s", dashes, hs_schema_name(at, name), *value ? " " : "", value);
-    facts(k, right, sizeof right);
+    facts(k, dashes, right, sizeof right);
     if (strlen(left) > 26)
         printf("  %s\n  %-26s  %s%s%s%s\n", left, "", k->help, *right ? " (" : "", right, *right ? ")" : "");
     else
@@ -87,7 +87,7 @@ void hs_command_help(const hs_command *c, const hs_config_table *table, bool all
                c->name);
         return;
     }
-    puts("\nSettings, in the YAML file or as --section.key=value:");
+    puts("\nSettings, in the YAML file or as --section.key=value (of true|false --section.key and --no-section.key too):");
     print_keys(&table->schema, "", true);
 }
 
@@ -121,11 +121,11 @@ static void man_key(hs_key_at at, const char *dashes)
 {
     const hs_key *k = at.key;
     char right[128], name[HS_KEY_NAME];
-    facts(k, right, sizeof right);
+    facts(k, dashes, right, sizeof right);
     fputs(".TP\n.B ", stdout);
     troff(dashes), troff(hs_schema_name(at, name));
     fputs(" \\fI", stdout);
-    troff(placeholder(k));
+    troff(placeholder(k, dashes));
     fputs("\\fR\n", stdout);
     troff(k->help);
     if (*right) {
@@ -178,7 +178,8 @@ static void print_man(const hs_config_table *table)
          ".SH SYNOPSIS\n.B halfstep\n.I COMMAND\n[options]\n.SH COMMANDS");
     for (int i = 0; i < hs_n_commands; i++)
         man_command(hs_commands[i]);
-    puts(".SH SETTINGS\nKeys of a configuration file (YAML, nested by section), or on the command line as \\-\\-section.key=value.");
+    puts(".SH SETTINGS\nKeys of a configuration file (YAML, nested by section), or on the command line as \\-\\-section.key=value "
+         "(of true|false \\-\\-section.key and \\-\\-no\\-section.key too).");
     man_keys(&table->schema, "");
     puts(".SH EXIT STATUS\n.TP\n.B 0\ndone\n.TP\n.B 2\nbad input, a damaged file, or a refusal of the operating system\n.TP\n.B 3\n"
          "training diverged: gradients stayed non-finite; or what a model gives is no finite number\n.TP\n.B 70\na bug of "

@@ -258,12 +258,15 @@ static hs_status plan_rank(const hs_cli *cli, const hs_config *c, const phase_at
     hs_sizing s;
     hs_comm absent[2];
     int64_t largest;
-    HS_TRY(hs_sizing_of(&s, c, policy, cluster, dev));
+    hs_status st = hs_sizing_of(&s, c, policy, cluster, dev);
+    if (st != HS_OK)
+        return hs_budget_explain(st, c, policy, dev);
+    hs_config_tell_idle(c, s.dp);
     const hs_grid grid = hs_grid_absent(absent, s.dp, s.tp, 0);
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000
                           : cluster    ? (size_t)hs_cluster_memory(cluster)
                                        : hs_cpu_free_bytes();
-    const hs_status st = hs_budget_largest(c, policy, memory, hs_cluster_counts(cluster), dev, &grid, &largest);
+    st = hs_budget_largest(c, policy, memory, hs_cluster_counts(cluster), dev, &grid, &largest);
     largest *= s.dp;
     if (st == HS_OK && !o->common.json && at->name)
         printf("%sphase        %d%s%s: %lld steps, optim.lr %g\n", at->phase ? "\n" : "", at->phase, at->name[0] ? ", " : "", at->name,

@@ -222,7 +222,8 @@ hs_status hs_config_init_phases(hs_config_table *t); // part of hs_config_table_
 // Does parallel.* go with so many ranks, and does train.batch, of every phase, divide over them? USAGE, with the numbers. *dp: what
 // parallel.dp is, or what follows from ranks.
 hs_status hs_config_check_ranks(const hs_config *c, int ranks, int *dp);
-hs_divide hs_config_divide(const hs_config *c); // parallel.shard_optimizer
+void hs_config_tell_idle(const hs_config *c, int dp); // warns of what parallel.* asks for that so few ranks have no use for
+hs_divide hs_config_divide(const hs_config *c);       // parallel.shard_optimizer
 
 // What the table cannot say: values that must agree with each other. data_needed: data.train must be there.
 hs_status hs_config_check(const hs_config *c, bool data_needed);

@@ -1,4 +1,5 @@
 // config_ranks: what parallel.* has to do with the ranks there are, and train.batch with both.
+#include "core/base/log.h"
 #include "recipes/program/config.h"
 
 static hs_status check_batch(const hs_config *c, const char *key, int64_t batch, int dp)
@@ -25,9 +26,10 @@ static hs_status check_grid(const hs_config *c, int ranks, int *dp)
                        hs_config_prefix(c, "parallel.tp", at, sizeof at), (long long)tp, ranks);
     *dp = (int)(ranks / tp);
     if (c->parallel.dp && c->parallel.dp != *dp)
-        return HS_FAIL(USAGE, "%sparallel.dp %lld times parallel.tp %lld are %lld ranks, but %d %s started",
+        return HS_FAIL(USAGE, "%sparallel.dp %lld times parallel.tp %lld %s %lld rank%s, but %d %s started",
                        hs_config_prefix(c, "parallel.dp", at, sizeof at), (long long)c->parallel.dp, (long long)tp,
-                       (long long)(c->parallel.dp * tp), ranks, ranks == 1 ? "was" : "were");
+                       c->parallel.dp * tp == 1 ? "is" : "are", (long long)(c->parallel.dp * tp), hs_plural(c->parallel.dp * tp), ranks,
+                       ranks == 1 ? "was" : "were");
     return HS_OK;
 }
 
@@ -56,6 +58,18 @@ hs_status hs_config_check_ranks(const hs_config *c, int ranks, int *dp)
         HS_TRY(check_batch(c, key, *own, *dp));
     }
     return HS_OK;
+}
+
+void hs_config_tell_idle(const hs_config *c, int dp)
+{
+    char at[128], word[32];
+    if (c->parallel.sequence && c->parallel.tp == 1)
+        hs_warn("%sparallel.sequence divides tokens over the ranks of parallel.tp, which is 1: it changes nothing",
+                hs_config_prefix(c, "parallel.sequence", at, sizeof at));
+    hs_config_text(c, "parallel.shard_optimizer", word, sizeof word);
+    if (hs_config_divide(c) != HS_DIVIDE_NONE && dp == 1)
+        hs_warn("%sparallel.shard_optimizer is %s, and parallel.dp is 1: there is nobody to share with, it changes nothing",
+                hs_config_prefix(c, "parallel.shard_optimizer", at, sizeof at), word);
 }
 
 hs_divide hs_config_divide(const hs_config *c)

@@ -2,6 +2,7 @@
 #include "recipes/train/ranks.h"
 #include "core/base/log.h"
 #include "core/base/threads.h"
+#include "core/cpu/cpu.h"
 #include "core/graph/agree.h"
 #include "data/base/file.h"
 #include "recipes/hs_git.h"
@@ -225,6 +226,7 @@ hs_status hs_ranks_open(hs_ranks *r, hs_parallel *p, const hs_config *c)
     HS_TRY(hs_ranks_same_settings(r, c));
     HS_TRY(hs_config_check_ranks(c, r->size, &r->dp));
     r->tp = (int)c->parallel.tp;
+    hs_config_tell_idle(c, r->dp);
     if (r->parallel)
         HS_TRY(hs_parallel_grid(p, r->dp, r->tp, c->parallel.timeout, &r->host));
     r->grid = r->host;
@@ -251,6 +253,14 @@ int hs_ranks_threads(const hs_ranks *r, int64_t asked)
         return (int)asked;
     hs_parallel_share(r->parallel, &cores, &ranks);
     return cores / ranks ? cores / ranks : 1;
+}
+
+double hs_ranks_cores(const hs_ranks *r, int threads)
+{
+    int cores = hs_cpu_cores(), ranks = 1;
+    if (r->parallel)
+        hs_parallel_share(r->parallel, &cores, &ranks);
+    return threads * ranks > cores ? (double)cores / ranks : threads;
 }
 
 void hs_ranks_tell_crowded(const hs_ranks *r, int threads)

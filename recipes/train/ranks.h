@@ -42,6 +42,8 @@ hs_status hs_ranks_same_settings(const hs_ranks *r, const hs_config *c); // name
 
 // Threads of this rank where exec.threads is 0: its share of the cores (0: alone, all of them).
 int hs_ranks_threads(const hs_ranks *r, int64_t asked);
+// Cores that so many threads of this rank come to, which shares them with others.
+double hs_ranks_cores(const hs_ranks *r, int threads);
 void hs_ranks_tell_crowded(const hs_ranks *r, int threads); // where ranks of so many threads share too few cores
 
 #endif

@@ -288,8 +288,10 @@ hs_status hs_phase_engine(hs_trainer *t)
                 (long long)t->c->train.steps);
     t->c->train.trained_from = hs_trainer_stage(t);
     HS_TRY(settle_adapter(t));
-    HS_TRY(hs_budget_engine(&t->engine, t->c, &t->policy, hs_feed_share(&t->feed), t->device, &t->ranks.grid,
-                            t->run.from[0] || t->run.init[0]));
+    hs_status st = hs_budget_engine(&t->engine, t->c, &t->policy, hs_feed_share(&t->feed), t->device, &t->ranks.grid,
+                                    t->run.from[0] || t->run.init[0]);
+    if (st != HS_OK)
+        return hs_budget_explain(st, t->c, &t->policy, t->device);
     HS_TRY(hs_ranks_meet(&t->ranks, "what memory is free")); // all have given back what the phase before had
     HS_TRY(hs_budget_check(t->engine, t->c, &t->policy, hs_parallel_here(t->ranks.parallel)));
     HS_TRY(same_plan(t)); // and none takes memory before all have looked at what is free
@@ -388,7 +390,9 @@ hs_status hs_phase_progress(hs_trainer *t)
     p->n = p->at = 0;
     if (p->peak_flops > 0 || t->o->dry)
         return HS_OK;
-    HS_TRY(hs_measure_peak(t->device, &policy, 0.1, &p->peak_flops));
+    HS_TRY(hs_measure_peak(t->device, &policy, 0.1, &t->peak_flops));
+    t->peak_flops *= hs_ranks_cores(&t->ranks, t->device->team) / t->device->team; // it is that of threads with a core each
+    p->peak_flops = t->peak_flops;
     return hs_ranks_sum(&t->ranks, "the peak of all ranks", &p->peak_flops, 1);
 }
 

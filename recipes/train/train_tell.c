@@ -206,7 +206,7 @@ hs_status hs_trainer_tell_profile(hs_trainer *t)
     hs_status st = HS_OK;
     if (p->n) {
         hs_progress_say(&t->progress, "%s", "");
-        st = hs_profile_report(p, t->progress.peak_flops, t->o->json, t->o->json ? stdout : t->o->quiet ? NULL : t->progress.out);
+        st = hs_profile_report(p, t->peak_flops, t->o->json, t->o->json ? stdout : t->o->quiet ? NULL : t->progress.out);
     } else {
         hs_warn("--profile: the run ended before the first step it would have taken");
     }

@@ -54,6 +54,7 @@ typedef struct hs_trainer {
     hs_metrics *metrics;         // NULL: another rank writes them
     hs_tensorboard *tensorboard; // NULL: not wanted
     hs_progress progress;
+    double peak_flops; // this rank's part of the progress's
     hs_model_info info;
     hs_train_state at; // what a checkpoint of this moment would say; its step_state is the engine's
     char *yaml;

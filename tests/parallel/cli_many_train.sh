@@ -66,10 +66,24 @@ refuse() {
 refuse 'train.batch is 4, which does not divide over 3' 3 "$halfstep" pretrain "${options[@]}" --out no
 refuse 'parallel.tp is 3, which does not divide the 2 ranks' 2 "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=3
 refuse 'parallel.dp 4 times parallel.tp 1 are 4 ranks, but 2 were started' 2 "$halfstep" pretrain "${options[@]}" --out no --parallel.dp=4
-refuse 'heads|head' 4 "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=4
+refuse 'parallel.dp 1 times parallel.tp 1 is 1 rank, but 2 were started' 2 "$halfstep" pretrain "${options[@]}" --out no --parallel.dp=1
+divides='which does not divide this model'
+refuse "parallel.tp is 4, $divides .model.heads 2, model.width 64.: h0: model.heads is 2, must .*; 1 or 2 would\$" 4 "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=4
+refuse "parallel.tp is 4, $divides .model.heads 6, model.width 48.: h0.attn.qkv: a width of 48 .* 32 .*; 1, 2, 3 or 6 would\$" 4 \
+  "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=4 --model.heads=6 --model.width=48
+expect 2 "parallel.tp is 3, $divides .*; 1 or 2 would\$" "$halfstep" plan tiny.yaml --parallel.tp=3
 refuse 'halfstep ops runs in one process, and 2 ranks' 2 "$halfstep" ops
 expect 2 'parallel.tp is 2, and this is one process: mpirun -np 2' "$halfstep" pretrain "${options[@]}" --out no --parallel.tp=2
 [ ! -e no ] || fail "a folder was made of a run that was refused"
+# what such ranks have no use for is said, once
+train 2 --out idle --train.steps=1 --parallel.sequence --quiet 2>stderr.txt || fail "parallel.sequence without parallel.tp: $(cat stderr.txt)"
+[ "$(grep -c '^warning: parallel.sequence divides tokens over the ranks of parallel.tp, which is 1: it changes nothing$' stderr.txt)" -eq 1 ] || fail "parallel.sequence without parallel.tp: $(cat stderr.txt)"
+train 2 --out idle --train.steps=1 --parallel.tp=2 --parallel.shard_optimizer=states --overwrite --resume=none --quiet 2>stderr.txt
+grep -q '^warning: parallel.shard_optimizer is states, and parallel.dp is 1' stderr.txt || fail "parallel.shard_optimizer without parallel.dp: $(cat stderr.txt)"
+# ranks that share a core have one core's FLOP/s together
+peak() { taskset -c "$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')" "$@" "$halfstep" pretrain "${options[@]}" --out peak --train.steps=1 --overwrite --resume=none --json 2>/dev/null; }
+one=$(field peak_flops <(peak env)) two=$(field peak_flops <(peak "$mpirun" --bind-to none -np 2))
+awk -v a="$one" -v b="$two" 'BEGIN { exit !(b > 0.5 * a && b < 1.5 * a) }' || fail "the peak of two ranks on one core is $two FLOP/s, that of one process $one"
 ranks 2 "$halfstep" pretrain --help >stdout.txt 2>stderr.txt
 [ "$(grep -c '^Examples' stdout.txt)" -eq 1 ] || fail "help is not printed once: $(head -3 stdout.txt stderr.txt)"
 

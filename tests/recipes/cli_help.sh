@@ -32,6 +32,13 @@ if command -v man >/dev/null; then
   [ ! -s warnings.txt ] || fail "man page: $(head -3 warnings.txt)"
 fi
 
+# a setting that is true or false says so, and how it is given is what is taken
+grep -Eq '^  parallel.sequence true.false .*default false' <(grep -A1 '^  parallel.sequence' all.txt | tr -d '\n') || fail "parallel.sequence: $(grep -A1 '^  parallel.sequence' all.txt)"
+for how in '' =true =false =on; do
+  expect 0 '' "$halfstep" plan shakespeare-char --model.vocab=65 --train.tensorboard$how
+done
+expect 0 '' "$halfstep" plan shakespeare-char --model.vocab=65 --no-train.tensorboard
+expect 2 "^halfstep: --train.tensorboard false: what a switch is set to stands behind =, as in --train.tensorboard=false$" "$halfstep" plan shakespeare-char --train.tensorboard false
 grep -A1 '^  phases.N.steps' all.txt | grep -q 'steps of the phase' || fail "phases.N.steps: $(grep -A1 '^  phases.N.steps' all.txt)"
 for c in embed fill-mask; do
   "$halfstep" $c --help | grep -A1 -- '^  --dtype' | grep -q 'auto: fp32' || fail "$c: what --dtype auto is: $("$halfstep" $c --help | grep -A1 dtype)"
