@@ -346,8 +346,9 @@ static void say_silent(const hs_parallel *p, line *out, const hs_peers *l)
             told = l->peer[i] == r;
         if (told)
             continue;
-        say(out, "; rank %d (%s): ", r, p->hosts[r]);
+        say(out, "rank %d (%s): ", r, p->hosts[r]);
         say_where(p, out, r);
+        say(out, "; ");
     }
 }
 
@@ -365,8 +366,8 @@ static void explain_overdue(hs_parallel *p)
     const hs_peers l = hs_place_peers(p, w->overdue);
     const hs_place_in_time at = w->answer[p->rank].at[w->overdue];
     if (l.peer) {
-        say_missing(p, &out, &l, &at.call, 1e-9 * (double)(w->answer[p->rank].now - at.begun));
         say_silent(p, &out, &l);
+        say_missing(p, &out, &l, &at.call, 1e-9 * (double)(w->answer[p->rank].now - at.begun));
     }
     say(&out, " (parallel.timeout %g s)", p->timeout);
     pthread_mutex_unlock(&p->lock);

@@ -261,7 +261,6 @@ static hs_status plan_rank(const hs_cli *cli, const hs_config *c, const phase_at
     hs_status st = hs_sizing_of(&s, c, policy, cluster, dev);
     if (st != HS_OK)
         return hs_budget_explain(st, c, policy, dev);
-    hs_config_tell_idle(c, s.dp);
     const hs_grid grid = hs_grid_absent(absent, s.dp, s.tp, 0);
     const size_t memory = o->memory_mb ? (size_t)o->memory_mb * 1000000
                           : cluster    ? (size_t)hs_cluster_memory(cluster)
@@ -325,6 +324,8 @@ static hs_status plan(const hs_cli *cli, hs_config *whole, hs_config *c, hs_devi
     HS_TRY(hs_arch_check(hs_config_arch(whole)));
     HS_TRY(hs_open_device(dev, whole->exec.device, (int)whole->exec.threads, whole->exec.isa, (int)whole->exec.bulk_size,
                           whole->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
+    if (!p.spends && !o->gpus)
+        hs_config_tell_idle(whole, whole->parallel.dp ? (int)whole->parallel.dp : 1);
     const int n = p.spends ? 1 : hs_config_n_phases(whole);
     for (int i = 0; i < n && st == HS_OK; i++) {
         HS_TRY(hs_config_phase(c, whole, i));

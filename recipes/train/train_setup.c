@@ -240,6 +240,16 @@ static hs_status same_data(const hs_trainer *t)
     return hs_ranks_same(&t->ranks, t->ranks.world, what, text);
 }
 
+// The run's own folder, which all must share, is looked at when it is taken.
+static hs_status same_weights(const hs_trainer *t)
+{
+    if (t->run.from[0] && !hs_run_dir_holds(&t->run, t->run.from))
+        HS_TRY(hs_weights_same(&t->ranks, "--resume", t->run.from, true));
+    if (!t->run.from[0] && t->run.init[0])
+        HS_TRY(hs_weights_same(&t->ranks, "train.init_from", t->run.init, false));
+    return hs_config_learns(t->whole) ? hs_weights_same(&t->ranks, "distill.teacher", t->whole->distill.teacher, false) : HS_OK;
+}
+
 static hs_status open_all(hs_trainer *t)
 {
     const hs_train_opts *o = t->o;
@@ -257,6 +267,7 @@ static hs_status open_all(hs_trainer *t)
         HS_TRY(hs_config_of_checkpoint(&t->before, t->whole->table, t->run.from));
     HS_TRY(hs_phase_settle(t));
     HS_TRY(same_data(t));
+    HS_TRY(same_weights(t));
     HS_TRY(check_resumed(t));
     HS_TRY(check_adapter(t->whole));
     HS_TRY(take_ends(t));

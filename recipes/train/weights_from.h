@@ -3,6 +3,7 @@
 #ifndef HS_RECIPES_WEIGHTS_FROM_H
 #define HS_RECIPES_WEIGHTS_FROM_H
 #include "data/tokenizers/tokenizer.h"
+#include "recipes/train/ranks.h"
 #include "recipes/train/run_dir.h"
 
 // Of run only `from` and `init` are looked at: where neither is set, data.tokenizer auto is settled and no more. *tokenizer_dir: the folder
@@ -23,5 +24,8 @@ bool hs_labels_nameless(const hs_labels *l); // LABEL_0, LABEL_1, ...
 hs_status hs_weights_labels(hs_config *c, int64_t have);
 // Going on from a checkpoint of `family` with these settings: USAGE, where the configuration has another shape.
 hs_status hs_weights_check(const hs_config *c, const hs_model_info *info, const hs_family *family, const char *from);
+// Collective (weights_same.c): all ranks find the same weights in dir, which `key` names, in the folders of it, and in what an adapter
+// stands beside. train: a run goes on from it, with moments and state. Reads them through. USAGE on ranks where they are others.
+hs_status hs_weights_same(const hs_ranks *r, const char *key, const char *dir, bool train);
 
 #endif

@@ -94,7 +94,7 @@ differ() {
   "$mpirun" --bind-to none "$@" >stdout.txt 2>stderr.txt </dev/null
   local code=$?
   [ $code -eq 2 ] || fail "exit code $code, not 2: $regex: $(cat stderr.txt)"
-  [ "$(grep -cE "^halfstep: rank 1 \(.*\): .*$regex" stderr.txt)" -eq 1 ] || fail "not once /$regex/: $(grep -v '^-' stderr.txt | head -5)"
+  [ "$(grep -cE "^halfstep: rank 1( \(.*\))?: .*$regex" stderr.txt)" -eq 1 ] || fail "not once /$regex/: $(grep -v '^-' stderr.txt | head -5)"
   [ ! -e no ] || fail "a folder was made where ranks differ: $regex"
 }
 run=("$halfstep" pretrain "${options[@]}" --out no)
@@ -110,4 +110,23 @@ exec "$@"
 SH
 chmod +x rank.sh
 differ 'what data.train holds' -np 2 ./rank.sh "${run[@]}" --data.train=/proc/self/fd/9 --data.tokenizer=byte
+# folders of the same name, as each rank sees them from where it stands
+mkdir host0 host1
+both=(-np 1 -wdir "$work/host0")
+other=(: -np 1 -wdir "$work/host1")
+elsewhere() { differ "$1" "${both[@]}" "${run[@]}" "${@:2}" "${other[@]}" "${run[@]}" "${@:2}"; }
+run=("$halfstep" pretrain "$work/tiny.yaml" "${options[@]:1}" --data.train="$work/text.txt" --out "$work/no")
+here=/proc/self/cwd
+"$halfstep" prepare --tokenizer byte -o host0/s.bin text.txt 2>/dev/null >&2 || fail "prepare"
+elsewhere 's.bin: no such file' --data.train=$here/s.bin --data.tokenizer=byte
+cp -r two host0/two && cp -r two host1/two
+weights=two/checkpoints/step-00000060/model.safetensors
+for from in --resume=$here/two --train.init_from=$here/two/checkpoints/step-00000060; do
+  key=$(cut -d= -f1 <<<"$from")
+  cp two/checkpoints/step-00000060/model.safetensors host1/$weights
+  printf X | dd of=host1/$weights bs=1 seek=100000 conv=notrunc 2>/dev/null
+  elsewhere "what ${key/--train/train} holds, as a hash, is .* here, and .* on rank 0" "$from"
+done
+rm host1/$weights
+elsewhere 'has no weights here' --train.init_from=$here/two/checkpoints/step-00000060
 finish
