@@ -26,6 +26,10 @@ void hs_parallel_close(hs_parallel *p);
 // are several ranks; alone it returns at once and prints nothing.
 void hs_parallel_fail(hs_parallel *p, hs_status st);
 
+// For the handler of a signal, and safe in one: this rank has nothing to save and is to end, and the job with it, as by hs_parallel_fail
+// with STOPPED and text, which lives as long as the program. Returns at once; false: there is nobody to tell (p NULL, or one process).
+bool hs_parallel_stop(hs_parallel *p, const char *text);
+
 // Collective: the grid. dp 0: the ranks divided by tp. USAGE, with the numbers: dp * tp is not the number of ranks. timeout: seconds
 // that a collective may take before the job is ended with REMOTE and a message that names who is missing, and where; 0: for ever.
 hs_status hs_parallel_grid(hs_parallel *p, int dp, int tp, double timeout, hs_grid *out); // borrowed from p

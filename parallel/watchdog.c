@@ -16,11 +16,11 @@
 enum { TICK_MS = 25, GATHER_MS = 200, STOP_MS = 30000, ANSWER_MS = 2000, PATIENCE_MS = 2500, LEAVE_MS = 300, ASLEEP_MS = 500, PRINT_MS = 1000 };
 enum { TEXT = 1024 };
 enum { TAG = 9 };
-typedef enum kind { FAILED, ENDING, ASK, ANSWER, BYE } kind;
+typedef enum kind { FAILED, STOPPED, ENDING, ASK, ANSWER, BYE } kind; // STOPPED: FAILED, with nothing to save
 
 typedef struct message {
     int32_t kind, rank, status, n_past;
-    char text[TEXT];                  // FAILED
+    char text[TEXT];                  // FAILED, STOPPED
     int64_t now;                      // ANSWER: the clock that these are of
     hs_place_in_time at[HS_N_PLACES]; // number 0: none
     hs_past past[HS_LAST];            // newest first
@@ -31,6 +31,7 @@ typedef struct hs_watch {
     int wake;   // eventfd
     int *alive; // [size] pidfd of a process of this host, -1: none
     bool quit;  // of the thread itself
+    const char *_Atomic stop;
     message in; // being received
     hs_wire in_wire;
     pthread_mutex_t lock; // of what follows
@@ -46,6 +47,8 @@ typedef struct hs_watch {
     int dead;        // a rank, or -1
     int64_t looked;  // ns: when it last looked at calls
     int64_t since;   // ns: from when on they count: it may have been stopped itself, and the whole job with it
+    int64_t stops;   // ns: since when this rank is; 0: it is not
+    bool at_once;    // some rank stops that has nothing to save
     int64_t ends;    // ns: this process ends then, with `code`; 0: nobody said so
     int code;
 } hs_watch;
@@ -114,11 +117,18 @@ static void print_line(const char *line)
         return; // nobody reads it
 }
 
+// From here on the process waits for its end: what a launcher sends is no wish to save.
+static void begin_ending(hs_parallel *p)
+{
+    atomic_store(&p->ending, true);
+    signal(SIGTERM, SIG_DFL);
+}
+
 static void __attribute__((noreturn)) end_job(hs_parallel *p, const message *m, bool of_all)
 {
     char line[TEXT + 2 * HS_HOST_BYTES];
     const message ending = { .kind = ENDING, .rank = p->rank, .status = m->status };
-    atomic_store(&p->ending, true);
+    begin_ending(p);
     if (of_all || m->status == HS_REMOTE) // which names ranks itself
         snprintf(line, sizeof line, "%s", m->text);
     else
@@ -151,6 +161,7 @@ static void take_failure(hs_parallel *p, const message *m)
     pthread_mutex_lock(&w->lock);
     if (!w->n_failed)
         w->first_failed = hs_now_ns();
+    w->at_once = w->at_once || m->kind == STOPPED;
     if (w->n_failed < p->size)
         w->failed[w->n_failed++] = *m;
     pthread_mutex_unlock(&w->lock);
@@ -210,6 +221,34 @@ void hs_parallel_end(hs_parallel *p, hs_status st, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     fail(p, st, text);
+}
+
+// ---- signals while there is nothing to save
+
+bool hs_parallel_stop(hs_parallel *p, const char *text)
+{
+    hs_watch *w = p ? p->watch : NULL;
+    if (!w)
+        return false;
+    atomic_store(&w->stop, text);
+    return write(w->wake, &(uint64_t){ 1 }, 8) == 8;
+}
+
+static void look_for_stop(hs_parallel *p)
+{
+    hs_watch *w = p->watch;
+    const char *text = atomic_load(&w->stop);
+    if (!text || (w->stops && ms_since(w->stops) < PATIENCE_MS + 100 * p->rank))
+        return;
+    message m = { .kind = STOPPED, .rank = p->rank, .status = HS_STOPPED };
+    snprintf(m.text, sizeof m.text, "%s", text);
+    if (w->stops) // the chief does not
+        end_job(p, &m, false);
+    w->stops = hs_now_ns();
+    if (p->rank == 0)
+        take_failure(p, &m);
+    else
+        tell(p, 0, &m);
 }
 
 // ---- calls that take too long
@@ -423,7 +462,7 @@ static void take_death(hs_parallel *p, int rank)
 static void leave(hs_parallel *p, const message *m)
 {
     hs_watch *w = p->watch;
-    atomic_store(&p->ending, true);
+    begin_ending(p);
     w->ends = hs_now_ns() + LEAVE_MS * (int64_t)1000000;
     w->code = hs_status_exit((hs_status)m->status);
 }
@@ -443,6 +482,7 @@ static void hear(hs_parallel *p)
         message mine;
         switch (m->kind) {
         case FAILED:
+        case STOPPED:
             take_failure(p, m);
             break;
         case ENDING:
@@ -468,8 +508,8 @@ static void hear(hs_parallel *p)
 
 static bool decided(hs_watch *w, int size)
 {
-    bool stops = true; // those that stop, stop together: the others may still be saving
     pthread_mutex_lock(&w->lock);
+    bool stops = !w->at_once; // those that stop, stop together: the others may still be saving
     for (int i = 0; i < w->n_failed; i++)
         stops = stops && w->failed[i].status == HS_STOPPED;
     const bool yes = w->n_failed == size || (w->n_failed && ms_since(w->first_failed) >= (stops ? STOP_MS : GATHER_MS));
@@ -513,6 +553,7 @@ static void *watch(void *arg)
             _exit(w->code);
         if (w->quit || atomic_load(&p->ending))
             continue;
+        look_for_stop(p);
         look_for_deaths(p, f);
         if (decided(w, p->size))
             conclude(p);

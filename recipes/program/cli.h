@@ -82,6 +82,7 @@ typedef struct hs_command {
     const char *notes;            // (optional) a paragraph for help and man page
     const hs_schema *options;     // of a struct that begins with hs_common
     int min_args, max_args;
+    bool trains;                            // what would end it asks it to stop (hs_signals_catch), from the beginning
     bool alone_too;                         // goes on alone where the ranks that were started do not come together
     bool takes_config;                      // settings of the configuration may be given as --section.key=value
     bool (*many)(const struct hs_cli *cli); // (optional) may several ranks run it, with these arguments; default: none may

@@ -255,5 +255,6 @@ const hs_command hs_cmd_finetune = {
     .max_args = 1,
     .takes_config = true,
     .many = hs_cli_many,
+    .trains = true,
     .run = run_finetune,
 };

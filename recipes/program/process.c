@@ -50,16 +50,24 @@ const char *hs_signal_name(int n)
 }
 
 static volatile sig_atomic_t seen, begun, tells;
+static bool (*stop)(void *arg, const char *why); // NULL: this process is alone
+static void *stop_arg;
 static struct timespec pressed; // when an impatient one came
 
 // While a run is set up there is nothing to save, and what it waits for (a pipe that nobody writes) may never come.
+// Of several ranks another one may have to say it, and ends this one.
 static void end_at_once(int n)
 {
-    const char *part[] = { "halfstep: stopped by ", hs_signal_name(n), " before the first step; the same command begins again\n" };
+    static char line[128] = "halfstep: ";
+    char *why = line + strlen("halfstep: ");
     struct pollfd f = { .fd = STDERR_FILENO, .events = POLLOUT };
-    for (int i = 0; i < HS_COUNT(part) && tells; i++)
-        if (poll(&f, 1, 250) != 1 || write(STDERR_FILENO, part[i], strlen(part[i])) < 0)
-            break;
+    if (!*why)
+        strcat(strcat(strcat(why, "stopped by "), hs_signal_name(n)), " before the first step; the same command begins again");
+    if (stop && stop(stop_arg, why))
+        return;
+    strcat(line, "\n");
+    if (tells && poll(&f, 1, 250) == 1 && write(STDERR_FILENO, line, strlen(line)) < 0)
+        tells = false; // nobody reads it
     _exit(hs_status_exit(HS_STOPPED));
 }
 
@@ -121,6 +129,8 @@ void hs_signals_catch(bool tell)
     for (int n = SIGRTMIN; n <= SIGRTMAX; n++)
         install(n, LEFT_IGNORED);
 }
+
+void hs_signals_stop_by(bool (*f)(void *arg, const char *why), void *arg) { stop_arg = arg, stop = f; }
 
 void hs_signals_defer(void) { begun = 1; }
 

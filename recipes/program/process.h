@@ -20,6 +20,8 @@ hs_status hs_process_end(void); // stdout is flushed; SYSTEM: it was the product
 // exit code of STOPPED. Once a signal was seen standard output and error are not waited for any more: a reader that does not read costs
 // lines, not the checkpoint.
 void hs_signals_catch(bool tells);
+// Of several ranks: what is called in the place of that, in the handler; it ends the process soon. False: it cannot.
+void hs_signals_stop_by(bool (*stop)(void *arg, const char *why), void *arg);
 void hs_signals_defer(void);
 int hs_signal_seen(void);          // the first one's number; 0: none
 const char *hs_signal_name(int n); // "SIGTERM"

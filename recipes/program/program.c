@@ -102,6 +102,9 @@ static bool goes_alone(int argc, char **argv)
 
 static hs_status start(program *p, int argc, char **argv, const hs_family *const *families)
 {
+    const hs_command *c = argc > 1 ? hs_command_find(argv[1]) : NULL;
+    if (c && c->trains) // also while ranks come together
+        hs_signals_catch(p->rank == 0);
     const hs_status st = hs_parallel_open(&p->parallel);
     if (st != HS_OK && !goes_alone(argc, argv))
         return hs_frame_at(st, __FILE__, __LINE__);

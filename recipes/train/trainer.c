@@ -259,12 +259,15 @@ static hs_status run(hs_trainer *t)
     return finish(t);
 }
 
+static bool stop_all(void *parallel, const char *why) { return hs_parallel_stop(parallel, why); }
+
 hs_status hs_train(const hs_train_opts *o)
 {
     hs_trainer *t = malloc(sizeof *t);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for the trainer");
     hs_signals_catch(!o->parallel || hs_parallel_world(o->parallel)->rank == 0);
+    hs_signals_stop_by(stop_all, o->parallel);
     hs_process_outlive_output();
     hs_status st = hs_trainer_open(t, o);
     if (st == HS_OK) {
