@@ -44,7 +44,15 @@ typedef struct hs_past { // a call that is over
 } hs_past;
 
 enum { HS_MOST_AFAR = 8, HS_N_PLACES = HS_N_CHANNELS + HS_MOST_AFAR };
-enum { HS_LAST = 3 };    // calls that a rank tells of, beside those it is in
+enum { HS_LAST = 3 };           // calls that a rank tells of, beside those it is in
+typedef struct hs_whereabouts { // of a rank, as it tells them
+    bool came;                  // it has told
+    int n_past;
+    int64_t now;                      // the clock that these are of
+    hs_place_in_time at[HS_N_PLACES]; // number 0: none
+    hs_past past[HS_LAST];            // newest first
+} hs_whereabouts;
+
 typedef struct hs_afar { // a comm whose calls a device carries out
     hs_comm *c;          // NULL: none here
     int *peer;           // [c->size]: ranks of the world
@@ -163,6 +171,10 @@ hs_peers hs_place_peers(const hs_parallel *p, int place);
 bool hs_place_now(const hs_parallel *p, int place, hs_place_in_time *out);
 int hs_place_past(const hs_parallel *p, hs_past *out, int most);
 hs_status hs_afar_poll(hs_parallel *p);
+
+// overdue: the call of that place takes too long here: who has not joined it, and where those are, by what ranks have told, all[p->size].
+// With p->lock held.
+void hs_overdue_text(const hs_parallel *p, const hs_whereabouts *all, int place, char *text, size_t size);
 
 // watchdog: the thread that hears what befalls the other ranks, and when a call takes too long.
 hs_status hs_watch_open(hs_parallel *p);

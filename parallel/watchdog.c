@@ -13,17 +13,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { TICK_MS = 25, GATHER_MS = 200, STOP_MS = 30000, ANSWER_MS = 2000, PATIENCE_MS = 2500, LEAVE_MS = 300, ASLEEP_MS = 500, PRINT_MS = 1000 };
+enum { TICK_MS = 25, GATHER_MS = 200, STOP_MS = 30000, ANSWER_MS = 2000, PATIENCE_MS = 2500, LEAVE_MS = 300, ASLEEP_MS = 500 };
+enum { PRINT_MS = 1000 };
 enum { TEXT = 1024 };
 enum { TAG = 9 };
 typedef enum kind { FAILED, STOPPED, ENDING, ASK, ANSWER, BYE } kind; // STOPPED: FAILED, with nothing to save
 
 typedef struct message {
-    int32_t kind, rank, status, n_past;
-    char text[TEXT];                  // FAILED, STOPPED
-    int64_t now;                      // ANSWER: the clock that these are of
-    hs_place_in_time at[HS_N_PLACES]; // number 0: none
-    hs_past past[HS_LAST];            // newest first
+    int32_t kind, rank, status;
+    char text[TEXT];   // FAILED, STOPPED
+    hs_whereabouts at; // ANSWER
 } message;
 
 typedef struct hs_watch {
@@ -39,17 +38,17 @@ typedef struct hs_watch {
     message *failed;      // [size] in the order they came, of the chief
     int n_failed;
     int64_t first_failed; // ns
+    bool at_once;         // some rank stops that has nothing to save
     // this thread's alone
-    message *answer; // [size]; kind ANSWER: came
-    int64_t asked;   // ns; 0: not
-    int overdue;     // a place
-    bool told;       // of a device's comm that failed
-    int dead;        // a rank, or -1
-    int64_t looked;  // ns: when it last looked at calls
-    int64_t since;   // ns: from when on they count: it may have been stopped itself, and the whole job with it
-    int64_t stops;   // ns: since when this rank is; 0: it is not
-    bool at_once;    // some rank stops that has nothing to save
-    int64_t ends;    // ns: this process ends then, with `code`; 0: nobody said so
+    hs_whereabouts *answer; // [size]
+    int64_t asked;          // ns; 0: not
+    int overdue;            // a place
+    bool told;              // of a device's comm that failed
+    int dead;               // a rank, or -1
+    int64_t looked;         // ns: when it last looked at calls
+    int64_t since;          // ns: from when on they count: it may have been stopped itself, and the whole job with it
+    int64_t stops;          // ns: since when this rank is; 0: it is not
+    int64_t ends;           // ns: this process ends then, with `code`; 0: nobody said so
     int code;
 } hs_watch;
 
@@ -253,13 +252,13 @@ static void look_for_stop(hs_parallel *p)
 
 // ---- calls that take too long
 
-static void answer(hs_parallel *p, message *m)
+static void look_around(hs_parallel *p, hs_whereabouts *out)
 {
-    *m = (message){ .kind = ANSWER, .rank = p->rank, .now = hs_now_ns() };
+    *out = (hs_whereabouts){ .came = true, .now = hs_now_ns() };
     pthread_mutex_lock(&p->lock);
     for (int i = 0; i < HS_N_PLACES; i++)
-        hs_place_now(p, i, &m->at[i]);
-    m->n_past = hs_place_past(p, m->past, HS_LAST);
+        hs_place_now(p, i, &out->at[i]);
+    out->n_past = hs_place_past(p, out->past, HS_LAST);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -283,135 +282,26 @@ static void look_for_overdue(hs_parallel *p)
         return;
     const message ask = { .kind = ASK, .rank = p->rank };
     for (int r = 0; r < p->size; r++)
-        w->answer[r].kind = FAILED;
+        w->answer[r].came = false;
     tell_others(p, &ask);
-    answer(p, &w->answer[p->rank]);
-}
-
-typedef struct line {
-    char text[TEXT];
-    size_t n;
-} line;
-
-static void __attribute__((format(printf, 2, 3))) say(line *l, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    const int n = vsnprintf(l->text + l->n, sizeof l->text - l->n, fmt, ap);
-    va_end(ap);
-    l->n = n < 0 || l->n + (size_t)n >= sizeof l->text ? sizeof l->text - 1 : l->n + (size_t)n;
-}
-
-// "stopped", where the kernel can be asked.
-static bool is_stopped(const hs_parallel *p, int rank)
-{
-    char path[64], state = 0;
-    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)p->pids[rank]);
-    FILE *f = p->pids[rank] ? fopen(path, "r") : NULL;
-    if (!f)
-        return false;
-    if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-        state = 0;
-    fclose(f);
-    return state == 'T' || state == 't';
-}
-
-static void say_where(const hs_parallel *p, line *l, int rank)
-{
-    const message *m = &p->watch->answer[rank];
-    char call[160];
-    if (m->kind != ANSWER) {
-        say(l, "%s", is_stopped(p, rank) ? "its process is stopped" : "it does not answer");
-        return;
-    }
-    for (int i = 0; i < HS_N_PLACES; i++)
-        if (m->at[i].call.number && !m->at[i].ended) {
-            hs_call_text(&m->at[i].call, hs_place_peers(p, i).axis, call, sizeof call);
-            say(l, "it waits in %s for %.1f s", call, 1e-9 * (double)(m->now - m->at[i].begun));
-            return;
-        }
-    say(l, "it is in no collective");
-    for (int i = 0; i < m->n_past; i++) {
-        hs_call_text(&m->past[i].at.call, hs_place_peers(p, m->past[i].place).axis, call, sizeof call);
-        say(l, "%s %s, %.1f s ago", i ? "," : "; its last:", call, 1e-9 * (double)(m->now - m->past[i].at.ended));
-    }
-}
-
-// How much rank's absence explains: it does not answer; it has not joined and is in no other call; it has not joined.
-static int blame(const hs_parallel *p, const hs_peers *l, int64_t number, int i)
-{
-    const message *m = &p->watch->answer[l->peer[i]];
-    if (m->kind != ANSWER)
-        return 3;
-    if (m->at[p->watch->overdue].call.number >= number)
-        return 0;
-    for (int k = 0; k < HS_N_PLACES; k++)
-        if (m->at[k].call.number && !m->at[k].ended)
-            return 1;
-    return 2;
-}
-
-static void say_missing(const hs_parallel *p, line *out, const hs_peers *l, const hs_hello *call, double seconds)
-{
-    char text[160];
-    int most = 0, n = 0;
-    for (int i = 0; i < l->size; i++) {
-        const int b = i == l->rank ? 0 : blame(p, l, call->number, i);
-        most = b > most ? b : most;
-    }
-    hs_call_text(call, l->axis, text, sizeof text);
-    for (int i = 0; i < l->size; i++) {
-        const int r = l->peer[i];
-        if (i == l->rank || blame(p, l, call->number, i) != most)
-            continue;
-        if (++n > 4)
-            continue;
-        if (most)
-            say(out, "%srank %d (%s) has not joined %s for %.1f s: ", n > 1 ? "; " : "", r, p->hosts[r], text, seconds);
-        else
-            say(out, "%srank %d (%s) has joined %s %.1f s ago and does not go on: ", n > 1 ? "; " : "", r, p->hosts[r], text, seconds);
-        say_where(p, out, r);
-    }
-    if (n > 4)
-        say(out, "; and %d more", n - 4);
-}
-
-// A rank that does not answer and is not of the axis that waits may be what the others of the axis wait for.
-static void say_silent(const hs_parallel *p, line *out, const hs_peers *l)
-{
-    for (int r = 0; r < p->size; r++) {
-        bool told = p->watch->answer[r].kind == ANSWER;
-        for (int i = 0; i < l->size && !told; i++)
-            told = l->peer[i] == r;
-        if (told)
-            continue;
-        say(out, "rank %d (%s): ", r, p->hosts[r]);
-        say_where(p, out, r);
-        say(out, "; ");
-    }
+    look_around(p, &w->answer[p->rank]);
 }
 
 static void explain_overdue(hs_parallel *p)
 {
     hs_watch *w = p->watch;
-    line out = { .n = 0 };
+    char text[TEXT];
     int chief = 0, came = 0;
     for (int r = p->size; r-- > 0;)
-        if (w->answer[r].kind == ANSWER)
+        if (w->answer[r].came)
             chief = r, came++;
     if (came < p->size && ms_since(w->asked) < ANSWER_MS)
         return;
     pthread_mutex_lock(&p->lock);
-    const hs_peers l = hs_place_peers(p, w->overdue);
-    const hs_place_in_time at = w->answer[p->rank].at[w->overdue];
-    if (l.peer) {
-        say_silent(p, &out, &l);
-        say_missing(p, &out, &l, &at.call, 1e-9 * (double)(w->answer[p->rank].now - at.begun));
-    }
-    say(&out, " (parallel.timeout %g s)", p->timeout);
+    hs_overdue_text(p, w->answer, w->overdue, text, sizeof text);
     pthread_mutex_unlock(&p->lock);
     w->asked = INT64_MAX; // said
-    report(p, chief, HS_REMOTE, out.text);
+    report(p, chief, HS_REMOTE, text);
 }
 
 // A device's comm that failed by itself: said while the thread that called it may wait for the device for ever.
@@ -489,10 +379,11 @@ static void hear(hs_parallel *p)
             leave(p, m);
             break;
         case ASK:
-            answer(p, &mine), tell(p, m->rank, &mine);
+            mine = (message){ .kind = ANSWER, .rank = p->rank };
+            look_around(p, &mine.at), tell(p, m->rank, &mine);
             break;
         case ANSWER:
-            w->answer[m->rank] = *m;
+            w->answer[m->rank] = m->at;
             break;
         default:
             w->quit = true;
