@@ -14,18 +14,28 @@ typedef struct range { // of what alloc and alloc_host gave
     size_t bytes;
 } range;
 
+enum { COMMS = 2 };       // that calls of a segment are over: dp and tp
+typedef struct piece {    // thunks behind each other that are captured, or are not
+    cudaGraphExec_t exec; // NULL: they are not
+    struct {
+        hs_comm *comm;
+        int64_t from, to; // of the calls that were captured over it
+    } calls[COMMS];
+    int n_comms;
+} piece;
+
 typedef struct graph { // a segment that was submitted before, and its capture
     const hs_thunk *thunk;
     int n;
-    bool warm;             // it ran once
-    cudaGraphExec_t *exec; // [n_exec]: pieces between thunks that are not captured
-    int n_exec;
+    bool warm;    // it ran once
+    piece *piece; // [n_pieces]
+    int n_pieces;
 } graph;
 
 typedef struct gpu {
     hs_gpu shared;
-    hs_lane first;  // the device's own
-    hs_lane *lanes; // that were opened
+    hs_lane first;        // the device's own
+    hs_lane *lanes;       // that were opened
     pthread_mutex_t lock; // of what follows: lanes are opened and memory is taken by any thread
     range *range;         // by address
     int n_ranges, room;
@@ -51,7 +61,16 @@ static hs_status told(cudaError_t e, const char *call, size_t bytes)
 
 cudaStream_t gpu_stream(const hs_lane *lane) { return lane->stream; }
 struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
-static cudaStream_t stream_of(const hs_device *d, const hs_lane *lane) { return lane ? lane->stream : ((gpu *)d->impl)->first.stream; }
+// What a thread calls concerns the GPU that the thread has set.
+static gpu *on(const hs_device *d)
+{
+    gpu *g = d->impl;
+    cudaSetDevice(g->shared.index);
+    return g;
+}
+
+hs_lane *hs_gpu_lane(const hs_device *d, hs_lane *lane) { return lane ? lane : &((gpu *)d->impl)->first; }
+static cudaStream_t stream_of(const hs_device *d, hs_lane *lane) { return hs_gpu_lane(d, lane)->stream; }
 
 // ---- memory
 
@@ -109,12 +128,13 @@ static void *cuda_bind(const hs_device *d, const void *p)
 
 static hs_status cuda_alloc(hs_device *d, size_t bytes, void **out)
 {
+    gpu *g = on(d);
     *out = NULL;
     void *p = NULL;
     const size_t whole = bytes ? bytes : 1;
     CUDA_TRY(cudaMalloc(&p, whole), bytes);
     cudaError_t e = cudaMemset(p, 0, whole);
-    hs_status st = e != cudaSuccess ? told(e, "cudaMemset", bytes) : note(d->impl, p, whole);
+    hs_status st = e != cudaSuccess ? told(e, "cudaMemset", bytes) : note(g, p, whole);
     if (st != HS_OK) {
         cudaFree(p);
         return st;
@@ -128,18 +148,19 @@ static void cuda_release(hs_device *d, void *p, size_t bytes)
     (void)bytes;
     if (!p)
         return;
-    unnote(d->impl, p);
+    unnote(on(d), p);
     cudaFree(p); // behind all that runs
 }
 
 static hs_status cuda_alloc_host(hs_device *d, size_t bytes, void **out)
 {
+    gpu *g = on(d);
     *out = NULL;
     void *p = NULL;
     const size_t whole = bytes ? bytes : 1;
     CUDA_TRY(cudaHostAlloc(&p, whole, cudaHostAllocPortable | cudaHostAllocMapped), bytes);
     memset(p, 0, whole);
-    const hs_status st = note(d->impl, p, whole);
+    const hs_status st = note(g, p, whole);
     if (st != HS_OK) {
         cudaFreeHost(p);
         return hs_frame_at(st, __FILE__, __LINE__);
@@ -152,13 +173,13 @@ static void cuda_free_host(hs_device *d, void *p)
 {
     if (!p)
         return;
-    unnote(d->impl, p);
+    unnote(on(d), p);
     cudaFreeHost(p);
 }
 
 static size_t cuda_free_bytes(hs_device *d)
 {
-    (void)d;
+    on(d);
     size_t free_now = 0, total = 0;
     return cudaMemGetInfo(&free_now, &total) == cudaSuccess ? free_now : 0;
 }
@@ -166,9 +187,9 @@ static size_t cuda_free_bytes(hs_device *d)
 // Copies cannot fail by their contract: what goes wrong here sticks, and is said by the next wait.
 static void cuda_copy(hs_device *d, void *dst, const void *src, size_t bytes)
 {
-    (void)d;
     if (!bytes)
         return;
+    on(d);
     cudaDeviceSynchronize(); // streams of lanes do not wait for the one of plain calls
     cudaMemcpy(dst, src, bytes, cudaMemcpyDefault);
 }
@@ -183,6 +204,7 @@ static void cuda_fill(hs_device *d, void *dst, int byte, size_t bytes)
 {
     if (!bytes)
         return;
+    on(d);
     cudaDeviceSynchronize();
     if (cuda_bind(d, dst)) {
         cudaMemset(dst, byte, bytes);
@@ -195,7 +217,7 @@ static void cuda_fill(hs_device *d, void *dst, int byte, size_t bytes)
 
 static hs_status cuda_lane_open(hs_device *d, hs_lane **out)
 {
-    gpu *g = d->impl;
+    gpu *g = on(d);
     *out = NULL;
     hs_lane *lane = calloc(1, sizeof *lane);
     if (!lane)
@@ -223,7 +245,7 @@ static void close_stream(hs_lane *lane)
 
 static void cuda_lane_close(hs_device *d, hs_lane *lane)
 {
-    gpu *g = d->impl;
+    gpu *g = on(d);
     if (!lane)
         return;
     pthread_mutex_lock(&g->lock);
@@ -239,7 +261,7 @@ static void cuda_lane_close(hs_device *d, hs_lane *lane)
 
 static hs_status cuda_event_open(hs_device *d, hs_event **out)
 {
-    (void)d;
+    on(d);
     *out = NULL;
     cudaEvent_t e;
     CUDA_TRY(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), 0);
@@ -301,7 +323,11 @@ static hs_status submit_directly(hs_lane *lane, const hs_thunk *t, int n)
 }
 
 // Between ranks the host has a part in it, unless the backend says that its calls may be captured.
-static bool is_captured(const hs_thunk *t) { return t->part != HS_PART_HOST && !(t->args.comm && t->args.comm->size > 1); }
+static bool is_captured(const hs_thunk *t)
+{
+    const hs_comm *c = t->args.comm;
+    return t->part != HS_PART_HOST && (!c || c->size == 1 || c->captures);
+}
 
 static int piece_end(const hs_segment *s, int i)
 {
@@ -311,42 +337,82 @@ static int piece_end(const hs_segment *s, int i)
     return i;
 }
 
-static hs_status capture(hs_lane *lane, const hs_thunk *t, int n, cudaGraphExec_t *out)
+// A graph neither waits for what was started before it nor leaves anything on its way: what is captured once is replayed behind
+// whatever came before.
+static void finish_started(hs_lane *lane, const hs_thunk *t, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (t[i].args.comm && t[i].args.comm->size > 1)
+            hs_comm_finish(t[i].args.comm, lane);
+}
+
+static hs_status find_comms(piece *p, const hs_thunk *t, int n)
+{
+    for (int i = 0; i < n; i++) {
+        hs_comm *c = t[i].args.comm;
+        int k = 0;
+        while (k < p->n_comms && p->calls[k].comm != c)
+            k++;
+        if (!c || c->size == 1 || k < p->n_comms)
+            continue;
+        if (k == COMMS)
+            return HS_FAIL(INTERNAL, "device cuda: calls over more than %d comms in a segment", COMMS);
+        p->calls[k].comm = c, p->calls[k].from = c->captured(c);
+        p->n_comms++;
+    }
+    return HS_OK;
+}
+
+static hs_status capture(hs_lane *lane, const hs_thunk *t, int n, piece *p)
 {
     cudaGraph_t g = NULL;
+    HS_TRY(find_comms(p, t, n));
+    finish_started(lane, t, n);
     // of this thread alone: loaders and writers may call CUDA meanwhile
     CUDA_TRY(cudaStreamBeginCapture(lane->stream, cudaStreamCaptureModeThreadLocal), 0);
     const hs_status st = submit_directly(lane, t, n);
+    finish_started(lane, t, n);
     const cudaError_t e = cudaStreamEndCapture(lane->stream, &g);
     if (st != HS_OK || e != cudaSuccess) {
         if (g)
             cudaGraphDestroy(g);
         return st != HS_OK ? st : told(e, "cudaStreamEndCapture", 0);
     }
-    const cudaError_t made = cudaGraphInstantiate(out, g, 0);
+    for (int k = 0; k < p->n_comms; k++)
+        p->calls[k].to = p->calls[k].comm->captured(p->calls[k].comm);
+    const cudaError_t made = cudaGraphInstantiate(&p->exec, g, 0);
     cudaGraphDestroy(g);
     return made == cudaSuccess ? HS_OK : told(made, "cudaGraphInstantiate", 0);
 }
 
+static hs_status replay(hs_lane *lane, const piece *p)
+{
+    CUDA_TRY(cudaGraphLaunch(p->exec, lane->stream), 0);
+    for (int k = 0; k < p->n_comms; k++)
+        if (p->calls[k].to > p->calls[k].from)
+            p->calls[k].comm->replayed(p->calls[k].comm, lane, p->calls[k].from, p->calls[k].to);
+    return HS_OK;
+}
+
 static void drop(graph *g)
 {
-    for (int i = 0; i < g->n_exec; i++)
-        if (g->exec[i])
-            cudaGraphExecDestroy(g->exec[i]);
-    free(g->exec);
+    for (int i = 0; i < g->n_pieces; i++)
+        if (g->piece[i].exec)
+            cudaGraphExecDestroy(g->piece[i].exec);
+    free(g->piece);
     *g = (graph){ 0 };
 }
 
 static hs_status capture_all(hs_lane *lane, const hs_segment *s, graph *g)
 {
-    g->exec = calloc((size_t)s->n, sizeof *g->exec);
-    if (!g->exec)
+    g->piece = calloc((size_t)s->n, sizeof *g->piece);
+    if (!g->piece)
         return HS_FAIL(MEMORY, "no memory for %d graphs", s->n);
     for (int i = 0, end; i < s->n; i = end) {
         end = piece_end(s, i);
+        piece *p = &g->piece[g->n_pieces++];
         if (is_captured(&s->thunk[i]))
-            HS_TRY(capture(lane, &s->thunk[i], end - i, &g->exec[g->n_exec]));
-        g->n_exec++;
+            HS_TRY(capture(lane, &s->thunk[i], end - i, p));
     }
     return HS_OK;
 }
@@ -379,9 +445,12 @@ static hs_status submit_graph(hs_device *d, hs_lane *lane, const hs_segment *s)
     pthread_mutex_unlock(&g->lock);
     if (!e)
         return HS_FAIL(MEMORY, "no memory for a captured graph");
-    if (!now.warm)
-        return submit_directly(lane, s->thunk, s->n);
-    if (!now.exec) {
+    if (!now.warm) {
+        const hs_status st = submit_directly(lane, s->thunk, s->n);
+        finish_started(lane, s->thunk, s->n);
+        return st;
+    }
+    if (!now.piece) {
         const hs_status st = capture_all(lane, s, &now);
         if (st != HS_OK) {
             drop(&now);
@@ -391,20 +460,17 @@ static hs_status submit_graph(hs_device *d, hs_lane *lane, const hs_segment *s)
         *entry_of(g, s) = now;
         pthread_mutex_unlock(&g->lock);
     }
-    for (int i = 0, piece = 0, end; i < s->n; i = end, piece++) {
+    for (int i = 0, k = 0, end; i < s->n; i = end, k++) {
         end = piece_end(s, i);
-        if (now.exec[piece])
-            CUDA_TRY(cudaGraphLaunch(now.exec[piece], lane->stream), 0);
-        else
-            HS_TRY(submit_directly(lane, &s->thunk[i], end - i));
+        HS_TRY(now.piece[k].exec ? replay(lane, &now.piece[k]) : submit_directly(lane, &s->thunk[i], end - i));
     }
     return HS_OK;
 }
 
 static hs_status cuda_submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode)
 {
-    gpu *g = d->impl;
-    lane = lane ? lane : &g->first;
+    on(d);
+    lane = hs_gpu_lane(d, lane);
     if (!s->n)
         return HS_OK;
     if (mode == HS_SUBMIT_STEP)
@@ -416,7 +482,7 @@ static hs_status cuda_submit(hs_device *d, hs_lane *lane, const hs_segment *s, h
 
 static void cuda_forget(hs_device *d, const hs_thunk *first)
 {
-    gpu *g = d->impl;
+    gpu *g = on(d);
     pthread_mutex_lock(&g->lock);
     for (int i = 0; i < g->n_graphs;)
         if (g->graph[i].thunk == first) {
@@ -482,6 +548,7 @@ static hs_status cuda_peak(hs_device *d, hs_dtype low, double *flops_per_second)
 
 static hs_status cuda_wait(hs_device *d, hs_lane *lane)
 {
+    on(d);
     CUDA_TRY(cudaStreamSynchronize(stream_of(d, lane)), 0);
     CUDA_TRY(cudaPeekAtLastError(), 0);
     return HS_OK;
@@ -491,7 +558,7 @@ static hs_status cuda_wait(hs_device *d, hs_lane *lane)
 
 static void cuda_close(hs_device *d)
 {
-    gpu *g = d->impl;
+    gpu *g = on(d);
     for (int i = 0; i < g->n_graphs; i++)
         drop(&g->graph[i]);
     close_stream(&g->first);
@@ -526,10 +593,12 @@ static hs_status open_gpu(gpu *g)
     struct cudaDeviceProp p;
     HS_TRY(count_gpus(&n));
     hs_gpu *to = &g->shared;
+    to->index %= n;
     CUDA_TRY(cudaSetDevice(to->index), 0);
     CUDA_TRY(cudaGetDeviceProperties(&p, to->index), 0);
     if (p.major < 8)
-        return HS_FAIL(UNSUPPORTED, "device cuda: %s is of compute capability %d.%d, 8.0 and newer are supported", p.name, p.major, p.minor);
+        return HS_FAIL(UNSUPPORTED, "device cuda: %s is of compute capability %d.%d, 8.0 and newer are supported", p.name, p.major,
+                       p.minor);
     snprintf(to->name, sizeof to->name, "%s", p.name);
     to->multiprocessors = p.multiProcessorCount, to->major = p.major, to->minor = p.minor;
     g->first.gpu = to;
@@ -545,6 +614,7 @@ hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)
     if (!g)
         return HS_FAIL(MEMORY, "no memory for a device");
     pthread_mutex_init(&g->lock, NULL);
+    g->shared.index = o->index;
     d->impl = g;
     const hs_status st = open_gpu(g);
     if (st != HS_OK) {

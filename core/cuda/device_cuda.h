@@ -3,7 +3,8 @@
 // A lane is a stream. Kernels of ops, of core and of optimizers come with the options. Memory of alloc is the GPU's, of alloc_host
 // pinned and seen by both; an address means the same to host, copy and kernels. HS_SUBMIT_GRAPH captures a segment when it comes the second
 // time (the first one lets libraries set themselves up), and replays it until hs_device.forget; what may not be captured (a thunk of
-// HS_PART_HOST) stands between two graphs.
+// HS_PART_HOST, a call over a comm that does not capture) stands between two graphs. A graph ends with all that it started, so that what
+// moves between ranks beside compute does so within one.
 #ifndef HS_CORE_DEVICE_CUDA_H
 #define HS_CORE_DEVICE_CUDA_H
 #include "core/run/device.h"
@@ -35,6 +36,7 @@ struct hs_lane {
 void hs_gpu_open_libraries(hs_gpu *g);
 void hs_gpu_close_libraries(hs_gpu *g);
 
+hs_lane *hs_gpu_lane(const hs_device *d, hs_lane *lane); // NULL: the device's first
 cudaStream_t gpu_stream(const hs_lane *lane); // what a .cu file knows of a lane (core/cuda/gpu.cuh)
 struct hs_lt *gpu_lt(const hs_lane *lane);    // NULL: there is no cuBLASLt
 
