@@ -15,7 +15,7 @@ hs_peers hs_place_peers(const hs_parallel *p, int place)
     return a && a->c ? (hs_peers){ a->c->axis, a->c->rank, a->c->size, a->peer } : (hs_peers){ .axis = "?" };
 }
 
-static hs_place_in_time place_of(const hs_comm_call *c)
+hs_place_in_time hs_place_of_call(const hs_comm_call *c)
 {
     hs_place_in_time at = { .call = { .kind = c->kind, .dtype = c->dtype, .op = c->op, .number = c->number, .n = c->n },
                             .begun = c->begun,
@@ -31,7 +31,7 @@ bool hs_place_now(const hs_parallel *p, int place, hs_place_in_time *out)
         hs_comm_call call;
         if (!c || c->calls(c, &call, 1) != 1)
             return false;
-        *out = place_of(&call);
+        *out = hs_place_of_call(&call);
         return true;
     }
     hs_link *l = p->link[place];
@@ -65,7 +65,7 @@ int hs_place_past(const hs_parallel *p, hs_past *out, int most)
         hs_comm_call call[1 + HS_LAST];
         for (int i = 0, calls = c ? c->calls(c, call, HS_COUNT(call)) : 0; i < calls; i++)
             if (call[i].ended)
-                keep_newest(out, &n, most, &(hs_past){ HS_N_CHANNELS + k, place_of(&call[i]) });
+                keep_newest(out, &n, most, &(hs_past){ HS_N_CHANNELS + k, hs_place_of_call(&call[i]) });
     }
     return n;
 }

@@ -167,6 +167,7 @@ void hs_queue_close(hs_parallel *p);
 
 // device_comm, with p->lock held: of a place its ranks, and the call it is in or was in last (false: none yet); of all of them the newest
 // calls that are over, newest first; the first error of a device's comm.
+hs_place_in_time hs_place_of_call(const hs_comm_call *c);
 hs_peers hs_place_peers(const hs_parallel *p, int place);
 bool hs_place_now(const hs_parallel *p, int place, hs_place_in_time *out);
 int hs_place_past(const hs_parallel *p, hs_past *out, int most);

@@ -179,7 +179,8 @@ cudaError_t emu_put(cudaStream_t s, const char *call, work w)
 {
     if (!emu_is_open(s))
         return emu_broken(cudaErrorInvalidResourceHandle, call, "this stream is not open");
-    if (s->captures && !pthread_equal(s->by, pthread_self()))
+    const bool theirs = w.kind == CALL && w.launch->waits; // a library may launch from threads of its own
+    if (s->captures && !theirs && !pthread_equal(s->by, pthread_self()))
         return emu_broken(cudaErrorStreamCaptureUnsupported, call, "another thread captures this stream");
     *append(list_of(s)) = w;
     if (s->captures)
@@ -270,7 +271,13 @@ const char *cudaGetErrorName(cudaError_t e)
     return "cudaErrorUnknown";
 }
 const char *cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e); }
-cudaError_t cudaPeekAtLastError(void) { return sticky != cudaSuccess ? sticky : last; }
+cudaError_t cudaPeekAtLastError(void)
+{
+    emu_enter();
+    const cudaError_t e = sticky != cudaSuccess ? sticky : last;
+    emu_leave(cudaSuccess);
+    return e;
+}
 cudaError_t cudaGetLastError(void)
 {
     const cudaError_t e = cudaPeekAtLastError();

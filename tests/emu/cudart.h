@@ -94,6 +94,7 @@ typedef void hs_emu_call(void *launch);
 void hs_emu_enqueue(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
 // The same of a call that waits for other GPUs, of this process or of others: it runs while other threads may call. Never NULL.
 void hs_emu_enqueue_waiting(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
+int hs_emu_gpu_of(cudaStream_t s); // -1: it is not open
 void hs_emu_gpus(int n); // how many there are, before any is used: each thread has the one it sets, the first to begin with
 // Of the emulator: what a kernel broke. Errors of kernels stay until the process ends, as CUDA's do.
 void hs_emu_broke(cudaError_t e);

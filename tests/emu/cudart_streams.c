@@ -138,6 +138,14 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
     return emu_leave(st);
 }
 
+int hs_emu_gpu_of(cudaStream_t s)
+{
+    emu_enter();
+    const int gpu = emu_is_open(s) ? s->gpu : -1;
+    emu_leave(cudaSuccess);
+    return gpu;
+}
+
 // ---- graphs
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
