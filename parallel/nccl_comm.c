@@ -372,8 +372,8 @@ static void abort_nccl(hs_comm *c)
 {
     hs_nccl *x = c->impl;
     hs_nccl_fail(x, HS_REMOTE, "rank %d of %s gave up", c->rank, c->axis);
+    x->host->abort(x->host); // first: others hear who it was before NCCL tells them that somebody is gone
     hs_nccl_give_up(x);
-    x->host->abort(x->host);
 }
 
 void hs_nccl_fill(hs_nccl *x)

@@ -3,6 +3,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/cuda/captured_impl.h"
 #include "core/cuda/cublaslt.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -14,24 +15,6 @@ typedef struct range { // of what alloc and alloc_host gave
     size_t bytes;
 } range;
 
-enum { COMMS = 2 };       // that calls of a segment are over: dp and tp
-typedef struct piece {    // thunks behind each other that are captured, or are not
-    cudaGraphExec_t exec; // NULL: they are not
-    struct {
-        hs_comm *comm;
-        int64_t from, to; // of the calls that were captured over it
-    } calls[COMMS];
-    int n_comms;
-} piece;
-
-typedef struct graph { // a segment that was submitted before, and its capture
-    const hs_thunk *thunk;
-    int n;
-    bool warm;    // it ran once
-    piece *piece; // [n_pieces]
-    int n_pieces;
-} graph;
-
 typedef struct gpu {
     hs_gpu shared;
     hs_lane first;        // the device's own
@@ -39,12 +22,10 @@ typedef struct gpu {
     pthread_mutex_t lock; // of what follows: lanes are opened and memory is taken by any thread
     range *range;         // by address
     int n_ranges, room;
-    graph *graph;
-    int n_graphs, graph_room;
+    hs_captured *captured;
 } gpu;
 
-// A CUDA error as a status: the call, what it was for, and CUDA's own words.
-static hs_status told(cudaError_t e, const char *call, size_t bytes)
+hs_status hs_gpu_told(cudaError_t e, const char *call, size_t bytes)
 {
     const int name = (int)strcspn(call, "(");
     cudaGetLastError(); // those that stick stay, all others are read by this
@@ -52,12 +33,6 @@ static hs_status told(cudaError_t e, const char *call, size_t bytes)
         return HS_FAIL(MEMORY, "device cuda: %.*s of %zu bytes: %s", name, call, bytes, cudaGetErrorString(e));
     return HS_FAIL(SYSTEM, "device cuda: %.*s: %s (%s)", name, call, cudaGetErrorString(e), cudaGetErrorName(e));
 }
-#define CUDA_TRY(call, bytes)                                                                                                              \
-    do {                                                                                                                                   \
-        const cudaError_t error_ = call;                                                                                                   \
-        if (error_ != cudaSuccess)                                                                                                         \
-            return told(error_, #call, bytes);                                                                                             \
-    } while (0)
 
 cudaStream_t gpu_stream(const hs_lane *lane) { return lane->stream; }
 struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
@@ -134,7 +109,7 @@ static hs_status cuda_alloc(hs_device *d, size_t bytes, void **out)
     const size_t whole = bytes ? bytes : 1;
     CUDA_TRY(cudaMalloc(&p, whole), bytes);
     cudaError_t e = cudaMemset(p, 0, whole);
-    hs_status st = e != cudaSuccess ? told(e, "cudaMemset", bytes) : note(g, p, whole);
+    hs_status st = e != cudaSuccess ? hs_gpu_told(e, "cudaMemset", bytes) : note(g, p, whole);
     if (st != HS_OK) {
         cudaFree(p);
         return st;
@@ -225,7 +200,7 @@ static hs_status cuda_lane_open(hs_device *d, hs_lane **out)
     const cudaError_t e = cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking);
     if (e != cudaSuccess) {
         free(lane);
-        return told(e, "cudaStreamCreateWithFlags", 0);
+        return hs_gpu_told(e, "cudaStreamCreateWithFlags", 0);
     }
     lane->gpu = &g->shared;
     pthread_mutex_lock(&g->lock);
@@ -295,7 +270,7 @@ static hs_status failed(hs_lane *lane, const hs_thunk *t) // by the thunk that h
     const cudaError_t e = cudaPeekAtLastError();
     const char *where = t->node ? t->node->scope : t->name;
     if (!lane->failed[0])
-        return e == cudaSuccess ? HS_OK : told(e, where, 0);
+        return e == cudaSuccess ? HS_OK : hs_gpu_told(e, where, 0);
     char line[sizeof lane->failed];
     memcpy(line, lane->failed, sizeof line);
     lane->failed[0] = 0;
@@ -315,156 +290,11 @@ static hs_status submit_steps(hs_device *d, hs_lane *lane, const hs_segment *s)
     return HS_OK;
 }
 
-static hs_status submit_directly(hs_lane *lane, const hs_thunk *t, int n)
+hs_status hs_gpu_submit(hs_lane *lane, const hs_thunk *t, int n)
 {
     for (int i = 0; i < n; i++)
         run(&t[i], lane);
     return n ? failed(lane, &t[n - 1]) : HS_OK;
-}
-
-// Between ranks the host has a part in it, unless the backend says that its calls may be captured.
-static bool is_captured(const hs_thunk *t)
-{
-    const hs_comm *c = t->args.comm;
-    return t->part != HS_PART_HOST && (!c || c->size == 1 || c->captures);
-}
-
-static int piece_end(const hs_segment *s, int i)
-{
-    const bool captured = is_captured(&s->thunk[i]);
-    while (i < s->n && is_captured(&s->thunk[i]) == captured)
-        i++;
-    return i;
-}
-
-// A graph neither waits for what was started before it nor leaves anything on its way: what is captured once is replayed behind
-// whatever came before.
-static void finish_started(hs_lane *lane, const hs_thunk *t, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (t[i].args.comm && t[i].args.comm->size > 1)
-            hs_comm_finish(t[i].args.comm, lane);
-}
-
-static hs_status find_comms(piece *p, const hs_thunk *t, int n)
-{
-    for (int i = 0; i < n; i++) {
-        hs_comm *c = t[i].args.comm;
-        int k = 0;
-        while (k < p->n_comms && p->calls[k].comm != c)
-            k++;
-        if (!c || c->size == 1 || k < p->n_comms)
-            continue;
-        if (k == COMMS)
-            return HS_FAIL(INTERNAL, "device cuda: calls over more than %d comms in a segment", COMMS);
-        p->calls[k].comm = c, p->calls[k].from = c->captured(c);
-        p->n_comms++;
-    }
-    return HS_OK;
-}
-
-static hs_status capture(hs_lane *lane, const hs_thunk *t, int n, piece *p)
-{
-    cudaGraph_t g = NULL;
-    HS_TRY(find_comms(p, t, n));
-    finish_started(lane, t, n);
-    // of this thread alone: loaders and writers may call CUDA meanwhile
-    CUDA_TRY(cudaStreamBeginCapture(lane->stream, cudaStreamCaptureModeThreadLocal), 0);
-    const hs_status st = submit_directly(lane, t, n);
-    finish_started(lane, t, n);
-    const cudaError_t e = cudaStreamEndCapture(lane->stream, &g);
-    if (st != HS_OK || e != cudaSuccess) {
-        if (g)
-            cudaGraphDestroy(g);
-        return st != HS_OK ? st : told(e, "cudaStreamEndCapture", 0);
-    }
-    for (int k = 0; k < p->n_comms; k++)
-        p->calls[k].to = p->calls[k].comm->captured(p->calls[k].comm);
-    const cudaError_t made = cudaGraphInstantiate(&p->exec, g, 0);
-    cudaGraphDestroy(g);
-    return made == cudaSuccess ? HS_OK : told(made, "cudaGraphInstantiate", 0);
-}
-
-static hs_status replay(hs_lane *lane, const piece *p)
-{
-    CUDA_TRY(cudaGraphLaunch(p->exec, lane->stream), 0);
-    for (int k = 0; k < p->n_comms; k++)
-        if (p->calls[k].to > p->calls[k].from)
-            p->calls[k].comm->replayed(p->calls[k].comm, lane, p->calls[k].from, p->calls[k].to);
-    return HS_OK;
-}
-
-static void drop(graph *g)
-{
-    for (int i = 0; i < g->n_pieces; i++)
-        if (g->piece[i].exec)
-            cudaGraphExecDestroy(g->piece[i].exec);
-    free(g->piece);
-    *g = (graph){ 0 };
-}
-
-static hs_status capture_all(hs_lane *lane, const hs_segment *s, graph *g)
-{
-    g->piece = calloc((size_t)s->n, sizeof *g->piece);
-    if (!g->piece)
-        return HS_FAIL(MEMORY, "no memory for %d graphs", s->n);
-    for (int i = 0, end; i < s->n; i = end) {
-        end = piece_end(s, i);
-        piece *p = &g->piece[g->n_pieces++];
-        if (is_captured(&s->thunk[i]))
-            HS_TRY(capture(lane, &s->thunk[i], end - i, p));
-    }
-    return HS_OK;
-}
-
-// The entry of this segment; NULL: no memory for one.
-static graph *entry_of(gpu *g, const hs_segment *s)
-{
-    for (int i = 0; i < g->n_graphs; i++)
-        if (g->graph[i].thunk == s->thunk && g->graph[i].n == s->n)
-            return &g->graph[i];
-    if (g->n_graphs == g->graph_room) {
-        const int room = g->graph_room ? 2 * g->graph_room : 16;
-        graph *more = realloc(g->graph, (size_t)room * sizeof *more);
-        if (!more)
-            return NULL;
-        g->graph = more, g->graph_room = room;
-    }
-    g->graph[g->n_graphs] = (graph){ .thunk = s->thunk, .n = s->n };
-    return &g->graph[g->n_graphs++];
-}
-
-static hs_status submit_graph(hs_device *d, hs_lane *lane, const hs_segment *s)
-{
-    gpu *g = d->impl;
-    pthread_mutex_lock(&g->lock);
-    graph *e = entry_of(g, s);
-    graph now = e ? *e : (graph){ .thunk = NULL };
-    if (e)
-        e->warm = true;
-    pthread_mutex_unlock(&g->lock);
-    if (!e)
-        return HS_FAIL(MEMORY, "no memory for a captured graph");
-    if (!now.warm) {
-        const hs_status st = submit_directly(lane, s->thunk, s->n);
-        finish_started(lane, s->thunk, s->n);
-        return st;
-    }
-    if (!now.piece) {
-        const hs_status st = capture_all(lane, s, &now);
-        if (st != HS_OK) {
-            drop(&now);
-            return hs_frame_at(st, __FILE__, __LINE__);
-        }
-        pthread_mutex_lock(&g->lock);
-        *entry_of(g, s) = now;
-        pthread_mutex_unlock(&g->lock);
-    }
-    for (int i = 0, k = 0, end; i < s->n; i = end, k++) {
-        end = piece_end(s, i);
-        HS_TRY(now.piece[k].exec ? replay(lane, &now.piece[k]) : submit_directly(lane, &s->thunk[i], end - i));
-    }
-    return HS_OK;
 }
 
 static hs_status cuda_submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode)
@@ -476,21 +306,14 @@ static hs_status cuda_submit(hs_device *d, hs_lane *lane, const hs_segment *s, h
     if (mode == HS_SUBMIT_STEP)
         return submit_steps(d, lane, s);
     if (mode == HS_SUBMIT_GRAPH)
-        return submit_graph(d, lane, s);
-    return submit_directly(lane, s->thunk, s->n);
+        return hs_captured_submit(((gpu *)d->impl)->captured, lane, s);
+    return hs_gpu_submit(lane, s->thunk, s->n);
 }
 
 static void cuda_forget(hs_device *d, const hs_thunk *first)
 {
     gpu *g = on(d);
-    pthread_mutex_lock(&g->lock);
-    for (int i = 0; i < g->n_graphs;)
-        if (g->graph[i].thunk == first) {
-            drop(&g->graph[i]);
-            g->graph[i] = g->graph[--g->n_graphs];
-        } else
-            i++;
-    pthread_mutex_unlock(&g->lock);
+    hs_captured_forget(g->captured, first);
 }
 
 // The best of a few products of 8192 x 8192 x 8192, by the library that training uses.
@@ -559,12 +382,10 @@ static hs_status cuda_wait(hs_device *d, hs_lane *lane)
 static void cuda_close(hs_device *d)
 {
     gpu *g = on(d);
-    for (int i = 0; i < g->n_graphs; i++)
-        drop(&g->graph[i]);
+    hs_captured_free(g->captured);
     close_stream(&g->first);
     hs_gpu_close_libraries(&g->shared);
     pthread_mutex_destroy(&g->lock);
-    free(g->graph);
     free(g->range);
     free(g);
 }
@@ -605,7 +426,7 @@ static hs_status open_gpu(gpu *g)
     CUDA_TRY(cudaStreamCreateWithFlags(&g->first.stream, cudaStreamNonBlocking), 0);
     hs_info("device cuda: %s, %.1f GiB, compute capability %d.%d", p.name, (double)p.totalGlobalMem / (1u << 30), p.major, p.minor);
     hs_gpu_open_libraries(to);
-    return HS_OK;
+    return hs_captured_new(&g->captured);
 }
 
 hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)

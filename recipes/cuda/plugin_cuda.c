@@ -3,6 +3,9 @@
 #include "core/run/plugin.h"
 #include "ops/ops.h"
 #include "optim/update.h"
+#ifdef HS_HAVE_NCCL
+#include "parallel/nccl_comm.h"
+#endif
 #include <stdio.h>
 
 #ifdef HS_EMULATED
@@ -23,12 +26,27 @@ static const char *const op_names[HS_N_OPS] = {
 static const hs_kernels *const *const tables[] = { hs_kernels_table_cuda, NULL };
 static const char *const table_names[] = { NAME };
 
+#ifdef HS_HAVE_NCCL
+#define COMM_OPEN hs_nccl_open
+static int nccl(char *line, size_t size)
+{
+    int version;
+    if (hs_nccl_version(&version) != HS_OK)
+        return snprintf(line, size, ", no NCCL");
+    return snprintf(line, size, ", NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
+}
+#else
+#define COMM_OPEN NULL
+static int nccl(char *line, size_t size) { return snprintf(line, size, ", built without NCCL"); }
+#endif
+
 static const char *library(void)
 {
-    static char line[64]; // written once with what is always the same
+    static char line[96]; // written once with what is always the same
     int version = 0;
     cudaRuntimeGetVersion(&version);
-    snprintf(line, sizeof line, "CUDA %d.%d", version / 1000, version % 1000 / 10);
+    const int n = snprintf(line, sizeof line, "CUDA %d.%d", version / 1000, version % 1000 / 10);
+    nccl(line + n, sizeof line - (size_t)n);
     return line;
 }
 
@@ -43,6 +61,7 @@ static const hs_plugin plugin = {
     .table_names = table_names,
     .core = &hs_core_kernels_cuda,
     .optim = &hs_optim_cuda,
+    .comm_open = COMM_OPEN,
     .library = library,
 };
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-cudart emu_cudart = { .n_gpus = 1 };
+cudart emu_cudart;
 _Thread_local int emu_gpu;
 _Thread_local cudaStream_t emu_capturing;
 static pthread_mutex_t lock;
@@ -219,16 +219,39 @@ void hs_emu_enqueue_waiting(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop,
 
 cudaError_t cudaDriverGetVersion(int *version) { return *version = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int *version) { return *version = 13000, cudaSuccess; }
-void hs_emu_gpus(int n) { emu_cudart.n_gpus = n; }
-cudaError_t cudaGetDeviceCount(int *n) { return *n = emu_cudart.n_gpus, cudaSuccess; }
-cudaError_t cudaSetDevice(int index)
+// As CUDA has it: "1,0" are two, the machine's second first. The machine's: four, at buses from 16 on.
+enum { MOST_GPUS = 4 };
+static int bus[MOST_GPUS], n_gpus;
+static pthread_once_t counted = PTHREAD_ONCE_INIT;
+static void count_gpus(void)
 {
-    return index < 0 || index >= emu_cudart.n_gpus ? cudaErrorInvalidValue : (emu_gpu = index, cudaSuccess);
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    for (int i = 0; !visible && i < MOST_GPUS; i++)
+        bus[n_gpus++] = 16 + i;
+    for (char *end; visible && *visible && n_gpus < MOST_GPUS; visible = end + (*end == ',')) {
+        const long i = strtol(visible, &end, 10);
+        if (end == visible || i < 0 || i >= MOST_GPUS)
+            return;
+        bus[n_gpus++] = 16 + (int)i;
+    }
 }
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    pthread_once(&counted, count_gpus);
+    return *n = n_gpus, n_gpus ? cudaSuccess : cudaErrorNoDevice;
+}
+static bool is_there(int index)
+{
+    int n;
+    return cudaGetDeviceCount(&n) == cudaSuccess && index >= 0 && index < n;
+}
+cudaError_t cudaSetDevice(int index) { return is_there(index) ? (emu_gpu = index, cudaSuccess) : cudaErrorInvalidValue; }
 cudaError_t cudaGetDevice(int *index) { return *index = emu_gpu, cudaSuccess; }
 cudaError_t cudaDeviceGetPCIBusId(char *id, int size, int index)
 {
-    return snprintf(id, (size_t)size, "0000:%02x:00.0", 16 + index), cudaSuccess;
+    if (!is_there(index))
+        return cudaErrorInvalidValue;
+    return snprintf(id, (size_t)size, "0000:%02x:00.0", (unsigned)bus[index]), cudaSuccess;
 }
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int index)

@@ -1,7 +1,7 @@
 // cudart: the calls of the CUDA runtime that core/cuda uses, as a double for machines without one. It keeps CUDA's rules instead of being
 // kind: streams do nothing before somebody waits for them, so that an order that no event asks for is not there; pinned memory is read when
 // a copy runs, pageable memory when it is asked for; nothing synchronous and no allocation while this thread captures; what was destroyed
-// is gone. A broken rule is an error that stays, with a line on stderr.
+// is gone. There are four GPUs, or those of CUDA_VISIBLE_DEVICES. A broken rule is an error that stays, with a line on stderr.
 //
 // Declarations are those of the CUDA runtime API 12 and 13, of which names and values are facts; no header of the toolkit is needed.
 #ifndef HS_TESTS_CUDART_H
@@ -95,7 +95,6 @@ void hs_emu_enqueue(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *l
 // The same of a call that waits for other GPUs, of this process or of others: it runs while other threads may call. Never NULL.
 void hs_emu_enqueue_waiting(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
 int hs_emu_gpu_of(cudaStream_t s); // -1: it is not open
-void hs_emu_gpus(int n); // how many there are, before any is used: each thread has the one it sets, the first to begin with
 // Of the emulator: what a kernel broke. Errors of kernels stay until the process ends, as CUDA's do.
 void hs_emu_broke(cudaError_t e);
 

@@ -61,7 +61,6 @@ struct CUgraphExec_st {
 // Of the process: one lock over all of it, held while kernels run, but not while they wait for other GPUs.
 typedef struct cudart {
     cudaStream_t streams;
-    int n_gpus;
     int64_t n_captures;
 } cudart;
 extern cudart emu_cudart;

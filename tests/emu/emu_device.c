@@ -3,9 +3,6 @@
 #include "ops/ops.h"
 #include "parallel/nccl_comm.h"
 
-void hs_gpu_open_libraries(hs_gpu *g) { (void)g; }
-void hs_gpu_close_libraries(hs_gpu *g) { (void)g; }
-
 static void nothing(const hs_args *a, hs_lane *lane) { (void)a, (void)lane; }
 
 static void begin_move(const hs_args *a, hs_lane *lane)

@@ -551,7 +551,6 @@ static void test_differs(void **state)
 
 int main(void)
 {
-    hs_emu_gpus(GPUS);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_calls), cmocka_unit_test(test_started),        cmocka_unit_test(test_captured),
         cmocka_unit_test(test_told),      cmocka_unit_test(test_abort),          cmocka_unit_test(test_missing),
