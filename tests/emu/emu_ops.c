@@ -3,10 +3,6 @@
 #include "tests/emu/emu_runtime.h"
 #include "tests/support/support_ops.h"
 
-#ifndef EMU_MOST_FLOPS
-#define EMU_MOST_FLOPS 0
-#endif
-
 static void begin(void)
 {
     static unsigned calls;
@@ -28,6 +24,8 @@ op_registry hs_tested = {
     .table = hs_kernels_table_cuda,
     .table_name = "cuda, emulated",
     .no_team = true,
-    .most_flops = EMU_MOST_FLOPS,
+    .accesses_only = EMU_ONE_ORDER,
+    .most_flops = EMU_ONE_ORDER ? 4e6 : 0,
+    .slope_flops = 6e6,
     .watch = &watch,
 };

@@ -184,7 +184,7 @@ static void report_deadlock(void)
 // What a thread finds on its stack is not what the one before left there: NaN.
 static __attribute__((noinline)) void poison_stack(void)
 {
-    char below[8192];
+    char below[4096];
     memset(below, 0xFF, sizeof below);
     __asm__ volatile("" ::"r"(below) : "memory");
 }

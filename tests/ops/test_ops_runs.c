@@ -19,7 +19,7 @@ static int main_types(const probe *p, op_types out[3])
     out[n++] = probe_f32(p);
     if (probe_low(p, HS_BF16, false, t))
         out[n++] = t[0];
-    if (probe_low(p, HS_F16, false, t))
+    if (!hs_tested.accesses_only && probe_low(p, HS_F16, false, t))
         out[n++] = t[0];
     return n;
 }

@@ -16,11 +16,14 @@ typedef struct op_registry {
     int n;
     const hs_kernels *const *table; // NULL: those of every device this machine has, by the order of `ops`. Ops without kernels are left out
     const char *table_name;
-    bool no_team;      // its kernels divide their work themselves: lanes, parts and promises to the plan mean nothing to them, and how sums
-                       // over rows are grouped follows from the capacity
-    double most_flops; // of a case, forward and backward; those beyond are left out. 0: none is
+    bool no_team; // its kernels divide their work themselves: lanes, parts and promises to the plan mean nothing to them, and how sums
+                  // over rows are grouped follows from the capacity
+    bool accesses_only; // what its kernels touch is looked at, in f32 and bf16; what they compute, and f16, is another program's
+    double most_flops;  // of a case, forward and backward; those beyond are left out. 0: none is
+    double slope_flops; // that the finite differences of a case may take in f32, a tenth of it in low types. 0: 3e7
     const op_watch *watch;
-    hs_status (*open)(hs_device **out); // (optional) a device whose kernels run in its own order, on memory of alloc_host: table is its first
+    hs_status (*open)(
+        hs_device **out); // (optional) a device whose kernels run in its own order, on memory of alloc_host: table is its first
 } op_registry;
 extern op_registry hs_tested; // of the program; only setup_devices changes it
 
@@ -120,6 +123,9 @@ void run_backward(const probe *p, op_run *r, const op_run *forward); // twice, p
 void run_free(op_run *r);
 double value_at(const guarded *b, hs_dtype d, int64_t i);
 double initial_din(int input, int64_t j, hs_dtype d); // what din holds before a backward that adds
+
+bool runs_open(hs_device *d); // from now on runs are by that device; false: it has no memory
+void runs_close(void);        // of whatever runs took
 
 // HS_PART_ROWS, forward or (with the forward run it needs) backward. Every lane gets operands of its own in which only its
 // rows are alive; what HS_WHOLE operands and scratch hold is shared. A kernel that keeps its promise gives the bits of

@@ -20,12 +20,26 @@ enum { GUARD = 256, DEAD = 0xFF, READ = 0xFF, WRITTEN = 0xF5, TAIL_SEED = 77 };
 
 // ---- guarded bytes
 
-// Of a registry that opens one: memory that it and the host see.
-static hs_device *device;
+static hs_device *device; // of a registry that opens one: memory that it and the host see
 static struct {
     hs_step_in in;
     hs_step_state state;
-} *device_step;
+} * device_step;
+static hs_team *teams[MAX_LANES];
+
+bool runs_open(hs_device *d)
+{
+    device = d;
+    return d->alloc_host(d, sizeof *device_step, (void **)&device_step) == HS_OK;
+}
+void runs_close(void)
+{
+    for (int i = 0; i < MAX_LANES; i++)
+        hs_team_free(teams[i]);
+    if (device)
+        device->free_host(device, device_step);
+    device = NULL;
+}
 
 static guarded guarded_new(size_t bytes, int fill, int zone)
 {
@@ -89,8 +103,6 @@ static hs_ref ref_to(const guarded *b, const hs_tensor *t, hs_dtype d, bool add)
 }
 
 // ---- calling a kernel
-
-static hs_team *teams[MAX_LANES];
 
 typedef struct call {
     hs_kernel *fn;
@@ -559,110 +571,4 @@ void check_late_operands(const probe *p, const op_run *expect)
     share_input_0(p, &r);
     same_outputs(p, expect, &r, "with operands that are ready only at its first hs_sync (it says syncs_first)");
     run_free(&r);
-}
-
-// ---- kernel tables
-
-enum { MAX_OPS = 512 };
-static bool too_much[MAX_OPS][64], fits[MAX_OPS];
-
-bool left_out(const probe *p)
-{
-    const double flops = p->op->cost(p->n, false).flops + (p->op->cpu.bwd ? p->op->cost(p->n, true).flops : 0);
-    const bool out = hs_tested.most_flops > 0 && flops > hs_tested.most_flops;
-    if (p->op_id < MAX_OPS && p->case_id < 64)
-        too_much[p->op_id][p->case_id] = out;
-    if (p->op_id < MAX_OPS && !out)
-        fits[p->op_id] = true;
-    return out;
-}
-
-// What was not run, where not everything is.
-static int say_left_out(void)
-{
-    int n = 0, none = 0, missing = 0;
-    for (int i = 0; i < hs_tested.n && i < MAX_OPS && hs_tested.table; i++) {
-        if (!hs_tested.table[i])
-            print_message("%s%s", missing++ ? ", " : "no kernels: ", hs_tested.ops[i]->name);
-    }
-    if (missing)
-        print_message(" (%d of %d ops)\n", missing, hs_tested.n);
-    for (int i = 0; i < hs_tested.n && i < MAX_OPS; i++)
-        for (int c = 0; c < 64; c++)
-            if (too_much[i][c])
-                print_message("%s%s case %d", n++ ? ", " : "left out, over the limit of flops: ", hs_tested.ops[i]->name, c);
-    if (n)
-        print_message(" (%d cases)\n", n);
-    for (int i = 0; i < hs_tested.n && i < MAX_OPS && hs_tested.table; i++)
-        if (hs_tested.table[i] && !fits[i]) {
-            print_error("%s: none of its cases is within the limit of %g flops\n", hs_tested.ops[i]->name, hs_tested.most_flops);
-            none++;
-        }
-    return none ? -1 : 0;
-}
-
-enum { MAX_SETS = 2 * HS_N_ISA };
-static kernel_set sets[MAX_SETS + 1];
-static hs_device *devices[MAX_SETS];
-static int n_sets, n_devices;
-
-static void add_device(hs_isa isa, bool onednn)
-{
-    hs_device *d = NULL;
-    if (hs_open_device(&d, "cpu", 1, hs_isa_name(isa), 0, onednn ? HS_ONEDNN_ALWAYS : HS_ONEDNN_NO) != HS_OK)
-        fail_msg("%s", hs_error());
-    devices[n_devices++] = d;
-    for (int k = 0; d->tables[k]; k++) {
-        bool known = false;
-        for (int s = 0; s < n_sets; s++)
-            known |= sets[s].table == d->tables[k];
-        if (!known)
-            sets[n_sets++] = (kernel_set){ d->table_names[k], d->tables[k] };
-    }
-}
-
-int setup_devices(void **state)
-{
-    (void)state;
-    if (hs_tested.open) {
-        if (hs_tested.open(&device) != HS_OK || device->alloc_host(device, sizeof *device_step, (void **)&device_step) != HS_OK) {
-            print_error("%s\n", hs_error());
-            return -1;
-        }
-        hs_tested.table = device->tables[0], hs_tested.table_name = device->name;
-    }
-    if (hs_tested.table)
-        sets[n_sets++] = (kernel_set){ hs_tested.table_name, hs_tested.table };
-    for (int i = 0; i < HS_N_ISA && !hs_tested.table; i++)
-        if (hs_isa_supported((hs_isa)i) && hs_isa_built((hs_isa)i)) {
-            add_device((hs_isa)i, false);
-            if (hs_onednn_version())
-                add_device((hs_isa)i, true);
-        }
-    return 0;
-}
-
-int teardown_devices(void **state)
-{
-    (void)state;
-    for (int i = 0; i < n_devices; i++)
-        hs_device_close(devices[i]);
-    for (int i = 0; i < MAX_LANES; i++)
-        hs_team_free(teams[i]);
-    if (device) {
-        device->free_host(device, device_step);
-        hs_device_close(device);
-    }
-    return say_left_out();
-}
-
-const kernel_set *kernel_sets(void) { return sets; }
-
-const hs_kernels *set_kernels(const kernel_set *s, const probe *p)
-{
-    const hs_kernels *k = s->table[p->op_id];
-    for (const kernel_set *earlier = sets; earlier < s; earlier++)
-        if (earlier->table[p->op_id] == k)
-            return NULL;
-    return !k || (k->decline && k->decline(p->n)) ? NULL : k;
 }
