@@ -14,7 +14,8 @@ static void forward(const hs_args *a, hs_lane *lane)
                              cells<float>(a->in[WEIGHT]),
                              cells<float>(a->out[LOSS]),
                              *static_cast<const hs_xent_attr *>(a->attr),
-                             a->out[DLOGITS].p != nullptr };
+                             a->out[DLOGITS].p != nullptr,
+                             false };
     xent_launch(logits, rows, a, gpu_stream(lane));
 }
 

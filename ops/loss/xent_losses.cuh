@@ -11,6 +11,7 @@ typedef struct xent_rows { // of which `logits` has those from row `first` on
     float *loss;
     hs_xent_attr at;
     bool gradient; // over the logits
+    bool clears;   // rows that do not live get a gradient of 0: the logits are this op's alone
 } xent_rows;
 
 template <int WARPS, int N, class T>
@@ -19,9 +20,12 @@ static __global__ void __launch_bounds__(WARPS *WARP)
 {
     HS_SHARED(float, at, [WARPS]);
     const int64_t n = r.first + blockIdx.x, K = r.at.classes;
-    if (n >= live_rows(r.all, step))
-        return;
     T *x = logits + blockIdx.x * r.V;
+    if (n >= live_rows(r.all, step)) {
+        if (r.clears)
+            xent_write<WARPS, N>(x, r.V, K, 0, 0, 0);
+        return;
+    }
     const int32_t t = r.target[n];
     if (t == r.at.ignore) {
         if (threadIdx.x == 0)
