@@ -139,5 +139,9 @@ void hs_parallel_off_device(hs_parallel *p, hs_comm *host, hs_comm *c)
     if (c == host)
         return;
     unwatch(p, c);
+    if (c->calls) { // they part at once: who is still busy elsewhere is waited for here, where the watchdog sees it
+        host->about = "the end of what devices tell each other";
+        host->all_reduce(host, NULL, NULL, 0, HS_F32, HS_REDUCE_SUM);
+    }
     hs_comm_close(c);
 }

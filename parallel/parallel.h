@@ -66,7 +66,8 @@ hs_status hs_parallel_staged(hs_comm **out, hs_comm *inner, hs_device *device); 
 // device has (hs_device.comm_open), watched as calls over host are; where it has none, or not between these ranks (one of them says so),
 // hs_parallel_staged. On failure *out stays as it is.
 hs_status hs_parallel_on_device(hs_comm **out, hs_parallel *p, hs_comm *host, hs_device *d);
-void hs_parallel_off_device(hs_parallel *p, hs_comm *host, hs_comm *c); // closes it; host: nothing
-int hs_parallel_local(hs_parallel *p);                                  // this rank's number among those of its host. NULL: 0
+// Collective, where nothing of c is on its way and no rank has failed: closes it. c host: nothing.
+void hs_parallel_off_device(hs_parallel *p, hs_comm *host, hs_comm *c);
+int hs_parallel_local(hs_parallel *p); // this rank's number among those of its host. NULL: 0
 
 #endif

@@ -4,13 +4,13 @@
 # site-packages of a Python) and nothing else of Halfstep's.
 #   scripts/gpu_check.sh bundle [DIR]                       builds it: build-gpu/bundle, or DIR
 #   scripts/gpu_check.sh run [--out DIR] [STAGE...]         runs stages of the bundle that it lies in, or of build-gpu/bundle
-# Stages: env ops train bits parity sanitizer bench; none named: all of them, in this order. A stage that fails does not stop the others;
+# Stages: env ops train nccl bits parity sanitizer bench; none named: all of them, in this order. A stage that fails does not stop the others;
 # the exit code says whether any did. DIR/STAGE.log is what a stage printed, DIR/summary.md a line for each.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 # ---- building it
-tests=(test_ops_device test_ops_runs_device test_cuda_trains test_gpt_bits test_encoder_bits test_generate test_encode test_checkpoint)
+tests=(test_ops_device test_ops_runs_device test_cuda_trains nccl_alone test_gpt_bits test_encoder_bits test_generate test_encode test_checkpoint)
 bundle() {
   local root=$here/.. to=${1:-$here/../build-gpu/bundle} build=$here/../build-gpu
   cmake -S "$root" -B "$build" -DHS_WITH_MPI=OFF -DHS_WITH_HDF5=OFF -DHS_WITH_PNG=OFF -DHS_WITH_ONEDNN=OFF -DHS_WITH_COMPRESSION=OFF >"$build.log" 2>&1 ||
@@ -49,6 +49,7 @@ stage_env() {
 }
 stage_ops() { test_ops_device && test_ops_runs_device; }
 stage_train() { test_cuda_trains cuda; }
+stage_nccl() { nccl_alone cuda; } # between ranks it needs a GPU for each
 stage_bits() {
   local t
   for t in test_gpt_bits test_encoder_bits test_generate test_encode test_checkpoint; do "$t" cuda; done
@@ -101,9 +102,9 @@ run() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   export PATH=$root/bin:$PATH LD_LIBRARY_PATH=$root/lib:$(cuda_paths)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} HOME=${HOME:-$work}
-  [ $# -gt 0 ] || set -- env ops train bits parity sanitizer bench
+  [ $# -gt 0 ] || set -- env ops train nccl bits parity sanitizer bench
   for stage in "$@"; do
-    declare -F "stage_$stage" >/dev/null || { echo "gpu_check: no stage $stage; there are env ops train bits parity sanitizer bench" >&2 && exit 2; }
+    declare -F "stage_$stage" >/dev/null || { echo "gpu_check: no stage $stage; there are env ops train nccl bits parity sanitizer bench" >&2 && exit 2; }
     started=$SECONDS
     if (set -e; "stage_$stage") >"$out/$stage.log" 2>&1; then result=passed; else result=FAILED failed=1; fi
     echo "| $(date -u +%F) | $(cat "$root/commit") | $stage | $result | $((SECONDS - started)) s | $(tail -n 1 "$out/$stage.log" | cut -c1-120) |" | tee -a "$out/summary.md"

@@ -42,12 +42,14 @@ static int piece_end(const hs_segment *s, int i)
     return i;
 }
 
+static bool moves(const hs_comm *c) { return c && (c->size > 1 || c->captures); }
+
 // A graph neither waits for what was started before it nor leaves anything on its way: what is captured once is replayed behind
 // whatever came before.
 static void finish_started(hs_lane *lane, const hs_thunk *t, int n)
 {
     for (int i = 0; i < n; i++)
-        if (t[i].args.comm && t[i].args.comm->size > 1)
+        if (moves(t[i].args.comm))
             hs_comm_finish(t[i].args.comm, lane);
 }
 
@@ -58,7 +60,7 @@ static hs_status find_comms(piece *p, const hs_thunk *t, int n)
         int k = 0;
         while (k < p->n_comms && p->calls[k].comm != c)
             k++;
-        if (!c || c->size == 1 || k < p->n_comms)
+        if (!moves(c) || k < p->n_comms)
             continue;
         if (k == COMMS)
             return HS_FAIL(INTERNAL, "device cuda: calls over more than %d comms in a segment", COMMS);

@@ -246,6 +246,12 @@ void hs_ranks_off_device(hs_ranks *r)
     r->grid = r->host;
 }
 
+void hs_ranks_fail(const hs_ranks *r, hs_status st)
+{
+    if (st != HS_OK && (r->grid.dp->calls || r->grid.tp->calls))
+        hs_parallel_fail(r->parallel, st);
+}
+
 int hs_ranks_threads(const hs_ranks *r, int64_t asked)
 {
     int cores = 1, ranks = 1;

@@ -21,7 +21,10 @@ hs_status hs_ranks_open(hs_ranks *r, hs_parallel *p, const hs_config *c);
 // Collective, where models run on d from here on: whose memory the host may not touch, its collectives go another way. _off: before d is
 // closed, and behind everything that runs on it.
 hs_status hs_ranks_on_device(hs_ranks *r, hs_device *d);
-void hs_ranks_off_device(hs_ranks *r);
+void hs_ranks_off_device(hs_ranks *r); // collective
+// This rank has failed with st. Where a device waits for other ranks by itself (hs_comm.calls), nothing can be closed as they do not come:
+// says it and does not return (hs_parallel_fail). Elsewhere, and of HS_OK, nothing.
+void hs_ranks_fail(const hs_ranks *r, hs_status st);
 static inline bool hs_ranks_first(const hs_ranks *r) { return r->rank == 0; } // the one that prints and writes
 
 // ---- collective, all of them. about: what for, in messages of the watchdog; a literal

@@ -301,6 +301,13 @@ hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o)
     return open_all(t);
 }
 
+void hs_trainer_fail(hs_trainer *t, hs_status st)
+{
+    hs_ckpt_free(t->ckpt);
+    t->ckpt = NULL;
+    hs_ranks_fail(&t->ranks, st);
+}
+
 void hs_trainer_close(hs_trainer *t)
 {
     hs_phase_close(t);

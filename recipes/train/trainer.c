@@ -275,6 +275,8 @@ hs_status hs_train(const hs_train_opts *o)
         st = run(t);
         hs_progress_end(&t->progress);
     }
+    if (st != HS_OK)
+        hs_trainer_fail(t, st);
     hs_trainer_close(t);
     free(t);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);

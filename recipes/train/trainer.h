@@ -97,6 +97,7 @@ hs_status hs_trainer_save(hs_trainer *t, bool best);
 // Of train_setup.c: all that stands before the first step. Nothing is written before everything was checked, all phases too.
 hs_status hs_trainer_open(hs_trainer *t, const hs_train_opts *o);
 void hs_trainer_close(hs_trainer *t);
+void hs_trainer_fail(hs_trainer *t, hs_status st); // before it is closed, where it failed: hs_ranks_fail, behind what is being saved
 
 // Of train_step.c.
 hs_status hs_step_open(hs_trainer *t); // settings of the phase are there

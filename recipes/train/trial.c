@@ -60,14 +60,18 @@ hs_status hs_trial_open(hs_trial *t, const char *from)
     t->trainer = malloc(sizeof *t->trainer);
     if (!t->trainer)
         return HS_FAIL(MEMORY, "no memory for a trainer");
-    HS_TRY(hs_trainer_open(t->trainer, &t->opts));
+    const hs_status st = hs_trainer_open(t->trainer, &t->opts);
+    if (st != HS_OK) {
+        hs_trainer_fail(t->trainer, st);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
     const int64_t there = hs_trainer_steps(t->trainer) - t->trainer->at.step;
     if (t->steps - t->done > there)
         return HS_FAIL(USAGE, "%d steps are asked for (--steps), more than the %lld there are", t->steps - t->done, (long long)there);
     return HS_OK;
 }
 
-hs_status hs_trial_train(hs_trial *t, int steps)
+static hs_status train(hs_trial *t, int steps)
 {
     const hs_step_record *r;
     for (int i = 0; i < steps; i++, t->done++) {
@@ -81,6 +85,14 @@ hs_status hs_trial_train(hs_trial *t, int steps)
                 t->loss[t->done] += r->loss[set][k];
     }
     return HS_OK;
+}
+
+hs_status hs_trial_train(hs_trial *t, int steps)
+{
+    const hs_status st = train(t, steps);
+    if (st != HS_OK)
+        hs_trainer_fail(t->trainer, st);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 hs_status hs_trial_leave(hs_trial *t, char *from, size_t size)
