@@ -32,6 +32,8 @@ const char *hs_tap_input(const hs_distill *d, int output, char buf[HS_TAP_NAME])
 
 typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_tokens, max_seqs;
+    int64_t longest;              // tokens of a sequence at most (attention's promise of that name); 0: nothing is promised
+    bool full;                    // and in training each has as many, pads counted
     int64_t cache_rows;           // decode mode: of the states that keep keys and values
     int64_t page_rows, seq_pages; // decode mode: rows of a page of the cache, and pages of a sequence at most; 0: no pages (hs_batch_in)
     bool logits;                  // eval mode: keep the logits [N, V padded] (of predictions: [P, V padded]) as output 0

@@ -67,6 +67,8 @@ typedef struct hs_attention_attr {
     float dropout, scale; // scale 0 means 1/sqrt(D)
     int first_head;       // of the whole model's, where a tensor-parallel rank has a share of them: keys dropout
     int page_rows;        // with pages: a multiple of 8
+    int longest;          // 0, or a promise: no sequence has more rows, and keys, where they are given, are the first of its own
+    bool full;            // and sequence b has rows [b * longest, (b + 1) * longest); those that are not live may be written
 } hs_attention_attr;
 typedef struct hs_attention_in {
     hs_tensor *qkv, *starts, *keys, *kv, *where, *pages;

@@ -30,6 +30,7 @@ hs_arch_shape hs_texts_shape(const hs_session *s, bool masks)
     // the shortest text has one token
     return (hs_arch_shape){ .max_tokens = tokens,
                             .max_seqs = tokens / 4 + 1,
+                            .longest = s->context,
                             .max_picks = masks ? MASKS < s->context ? MASKS : s->context : 0,
                             .hidden = !masks,
                             .logits = masks };

@@ -46,7 +46,7 @@ struct hs_predictor {
 hs_arch_shape hs_predictor_shape(const hs_session *s)
 {
     const int64_t tokens = s->context > TOKENS ? s->context : TOKENS;
-    return (hs_arch_shape){ .max_tokens = tokens, .max_seqs = tokens / 4 + 1, .logits = true };
+    return (hs_arch_shape){ .max_tokens = tokens, .max_seqs = tokens / 4 + 1, .longest = s->context, .logits = true };
 }
 
 // *p with room for n items; what was in it is lost.

@@ -77,7 +77,9 @@ static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int lay
     const hs_attention_in in = { .qkv = qkv, .starts = e->in.starts, .keys = e->in.keys, .where = e->in.where };
     const hs_attention_attr attr = { .heads = (int)mine,
                                      .dropout = g->mode == HS_TRAIN ? (float)c->attention_dropout : 0,
-                                     .first_head = g->grid.tp->rank * (int)mine };
+                                     .first_head = g->grid.tp->rank * (int)mine,
+                                     .longest = (int)e->shape->longest,
+                                     .full = e->shape->full && g->mode == HS_TRAIN };
     return hs_nn_linear(g, hs_attention(g, in, attr), "attn.out", c->width, c->width, .shard = HS_SHARD_ROW, .bias = bias);
 }
 

@@ -176,6 +176,8 @@ static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows,
 hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s)
 {
     hs_batch_in in = { .cache_rows = s->cache_rows, .page_rows = s->page_rows };
+    if (g->mode != HS_DECODE)
+        in.longest = s->longest, in.full = s->full && g->mode == HS_TRAIN;
     in.ids = input(g, "ids", HS_EXT_TOKENS, s->max_tokens, 1);
     in.starts = input(g, "starts", HS_EXT_STARTS, s->max_seqs + 1, 1);
     in.where = input(g, "where", HS_EXT_TOKENS, s->max_tokens, 2);
@@ -204,6 +206,8 @@ hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int6
                                      .causal = true,
                                      .dropout = dropout,
                                      .first_head = g->grid.tp->rank * (int)mine,
-                                     .page_rows = a.pages ? (int)in->page_rows : 0 };
+                                     .page_rows = a.pages ? (int)in->page_rows : 0,
+                                     .longest = (int)in->longest,
+                                     .full = in->full };
     return hs_attention(g, a, attr);
 }

@@ -53,7 +53,8 @@ typedef struct hs_batch_in {
     hs_tensor *pages;   // decode mode with page_rows: i32 [B, seq_pages], which page of the cache has a sequence's keys; else NULL
     hs_tensor *rows;    // decode mode: i32 [N], cache row each token is written to; else NULL
     hs_tensor *picks;   // decode mode: i32 [B], ext PICKS: rows whose logits are wanted (each sequence's last token); else NULL
-    int64_t cache_rows, page_rows; // of the shape
+    int64_t cache_rows, page_rows, longest; // of the shape
+    bool full;
 } hs_batch_in;
 hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s);
 // Causal attention of this rank's share of `heads` (of the whole model) within each sequence: q|k|v rows in, as wide as a third of them

@@ -40,6 +40,8 @@ static const char *shape(hs_node *n)
         return "pages must be i32 [sequences, pages of one], and come with kv";
     if (!pages != !at->page_rows || at->page_rows < 0 || at->page_rows % 8 || (kv && kv->dim[0] < at->page_rows))
         return "the rows of a page must be a multiple of 8, within kv, and come with pages";
+    if (at->longest < 0 || (at->longest && kv) || (at->full && at->longest * (starts->dim[0] - 1) != qkv->dim[0]))
+        return "the longest sequence must be 0 with kv, and full sequences take all rows";
     if (!(at->dropout >= 0 && at->dropout < 1))
         return "dropout must be in [0, 1)";
     if (at->dropout > 0 && !where)
@@ -475,6 +477,8 @@ static void shared_keys(int input, int32_t *data, int64_t n, const hs_case *c)
     &(const hs_attention_attr) { .heads = (h) }
 #define DROPS(h)                                                                                                                           \
     &(const hs_attention_attr) { .heads = (h), .causal = true, .dropout = 0.25f }
+#define PROMISED(h, is_causal, most)                                                                                                       \
+    &(const hs_attention_attr) { .heads = (h), .causal = (is_causal), .longest = (most) }
 #define PAGED(h)                                                                                                                           \
     &(const hs_attention_attr) { .heads = (h), .causal = true, .page_rows = 8 }
 #define OWN_EXT                                                                                                                            \
@@ -507,6 +511,16 @@ static const hs_case cases[] = {
       .setup = paged,
       .note = "chunks of prompts, keys in pages, several blocks" },
     { .in = { { 12, 768 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(32), .setup = equal, .note = "many heads" },
+    { .in = { { 60, 96 }, { 6 } }, .ext = OWN_EXT, .attr = PROMISED(2, true, 60), .setup = packed, .note = "lengths are promised" },
+    { .in = { { 72, 96 }, { 4 }, { 3, 3 } }, .ext = OWN_EXT, .attr = PROMISED(2, false, 24), .setup = padded, .note = "and of padding" },
+    { .in = { { 256, 48 }, { 3 } },
+      .attr = &(const hs_attention_attr){ .heads = 1, .causal = true, .longest = 128, .full = true },
+      .setup = equal,
+      .note = "and none is shorter" },
+    { .in = { { 72, 96 }, { 4 }, { 3, 3 } },
+      .attr = &(const hs_attention_attr){ .heads = 2, .longest = 24, .full = true },
+      .setup = padded,
+      .note = "but by padding" },
 };
 
 static void make(const int64_t *dim, hs_case *c, void *attr) // causal, sequences of one length
@@ -541,7 +555,8 @@ static const hs_op_sizes sizes[] = {
 };
 static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads),      HS_ATTR(hs_attention_attr, causal),
                                  HS_ATTR(hs_attention_attr, dropout),    HS_ATTR(hs_attention_attr, scale),
-                                 HS_ATTR(hs_attention_attr, first_head), HS_ATTR(hs_attention_attr, page_rows) };
+                                 HS_ATTR(hs_attention_attr, first_head), HS_ATTR(hs_attention_attr, page_rows),
+                                 HS_ATTR(hs_attention_attr, longest),    HS_ATTR(hs_attention_attr, full) };
 
 HS_OP(attention) = {
     .name = "attention",

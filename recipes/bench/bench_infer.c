@@ -71,7 +71,7 @@ static hs_status prepare(bench *b, const hs_bench_run *r)
     const int64_t seq = r->o->seq ? r->o->seq : context < 128 ? context : 128;
     if (seq > context)
         return HS_FAIL(USAGE, "--seq %lld is more than the model's context of %lld tokens", (long long)seq, (long long)context);
-    b->setup.shape = (hs_arch_shape){ .max_tokens = seqs * seq, .max_seqs = seqs, .hidden = true };
+    b->setup.shape = (hs_arch_shape){ .max_tokens = seqs * seq, .max_seqs = seqs, .longest = seq, .hidden = true };
     HS_TRY(r->session ? load_checkpoint(b, r) : make_engine(b, r));
     HS_TRY(make_batch(b, seqs, seq));
     if (!r->o->profile[0])

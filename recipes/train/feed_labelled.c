@@ -12,6 +12,7 @@ hs_arch_shape hs_labelled_shape(const hs_feed *f, int64_t samples)
 {
     return (hs_arch_shape){ .max_tokens = samples * f->length,
                             .max_seqs = samples,
+                            .longest = f->length,
                             .weighted = f->class_weights != HS_WEIGHTS_NONE,
                             .label_smoothing = (float)f->label_smoothing };
 }

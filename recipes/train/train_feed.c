@@ -24,7 +24,10 @@ typedef struct kind {
 // ---- running text
 static hs_arch_shape text_shape(const hs_feed *f, int64_t samples)
 {
-    return (hs_arch_shape){ .max_tokens = samples * f->length, .max_seqs = hs_windows_max_seqs(f->packing, samples, f->length) };
+    return (hs_arch_shape){ .max_tokens = samples * f->length,
+                            .max_seqs = hs_windows_max_seqs(f->packing, samples, f->length),
+                            .longest = f->length,
+                            .full = !f->packing };
 }
 
 static int64_t text_rows(const hs_feed *f) { return f->length; }
@@ -72,6 +75,8 @@ static hs_arch_shape masked_shape(const hs_feed *f, int64_t samples)
 {
     return (hs_arch_shape){ .max_tokens = samples * f->length,
                             .max_seqs = samples,
+                            .longest = f->length,
+                            .full = f->layout == HS_SEQ_PADDED,
                             .max_picks = samples * f->predictions,
                             .padded = f->layout != HS_SEQ_UNPADDED };
 }

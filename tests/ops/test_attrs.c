@@ -93,7 +93,7 @@ static void text_reads_back_to_the_same_bits(void **s)
 
     char text[128];
     hs_attrs_text(hs_ops[HS_ID_attention], &(hs_attention_attr){ .heads = 12, .causal = true, .dropout = 0.1f }, text, sizeof text);
-    assert_string_equal(text, "heads=12 causal=true dropout=0.1 scale=0 first_head=0 page_rows=0");
+    assert_string_equal(text, "heads=12 causal=true dropout=0.1 scale=0 first_head=0 page_rows=0 longest=0 full=false");
     hs_attrs_text(hs_ops[HS_ID_gelu], &(hs_gelu_attr){ HS_GELU_TANH }, text, sizeof text);
     assert_string_equal(text, "kind=tanh");
     for (int d = 0; d < HS_N_DTYPES; d++) {
