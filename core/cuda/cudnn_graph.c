@@ -135,14 +135,14 @@ static desc offsets(build *b, hs_sdpa_tensor which)
 {
     return b->p->rows != HS_SDPA_RAGGED ? NULL : bound(b, which, CUDNN_DATA_INT32, list(b->p->b + 1), 0, NULL);
 }
-static desc rows_in(build *b, hs_sdpa_tensor which)
+// q, k, v or the gradient of one, whose offsets it has.
+static desc rows_in_as(build *b, hs_sdpa_tensor which, form f)
 {
-    return bound(b, which, b->low, rows_of(b->p, b->p->row_in), 0, offsets(b, HS_SDPA_AT_IN));
+    const bool is_q = which == HS_SDPA_Q || which == HS_SDPA_DQ, is_k = which == HS_SDPA_K || which == HS_SDPA_DK;
+    return bound(b, which, b->low, f, 0, offsets(b, is_q ? HS_SDPA_AT_Q : is_k ? HS_SDPA_AT_K : HS_SDPA_AT_V));
 }
-static desc rows_in_turned(build *b, hs_sdpa_tensor which)
-{
-    return bound(b, which, b->low, turned(rows_of(b->p, b->p->row_in)), 0, offsets(b, HS_SDPA_AT_IN));
-}
+static desc rows_in(build *b, hs_sdpa_tensor which) { return rows_in_as(b, which, rows_of(b->p, b->p->row_in)); }
+static desc rows_in_turned(build *b, hs_sdpa_tensor which) { return rows_in_as(b, which, turned(rows_of(b->p, b->p->row_in))); }
 static desc rows_out(build *b, hs_sdpa_tensor which)
 {
     return bound(b, which, b->low, rows_of(b->p, b->p->row_out), 0, offsets(b, HS_SDPA_AT_OUT));
@@ -240,9 +240,9 @@ static desc is(build *b, cudnnPointwiseMode_t mode, desc x, desc y)
     return pointwise_with(b, mode, x, inner(b, CUDNN_DATA_BOOLEAN, cells(b->p)),
                           (pointwise_opts){ .math = CUDNN_DATA_BOOLEAN, .other = y });
 }
-static desc where(build *b, desc scores, desc kept)
+static desc where(build *b, desc scores, desc kept, hs_sdpa_tensor other)
 {
-    return pointwise(b, BINARY_SELECT, scores, inner_cells(b), .other = value(b, HS_SDPA_MASKED), .chooser = kept);
+    return pointwise(b, BINARY_SELECT, scores, inner_cells(b), .other = value(b, other), .chooser = kept);
 }
 
 // Scores of what nobody looks at become -inf.
@@ -252,11 +252,11 @@ static desc masked(build *b, desc scores)
         desc row = index_of(b, scores, 2), col = index_of(b, scores, 3);
         desc query = is(b, CUDNN_POINTWISE_CMP_LT, row, lens(b, HS_SDPA_LEN_Q)),
              key = is(b, CUDNN_POINTWISE_CMP_LT, col, lens(b, HS_SDPA_LEN_KV));
-        scores = where(b, scores, is(b, CUDNN_POINTWISE_LOGICAL_AND, query, key));
+        scores = where(b, scores, is(b, CUDNN_POINTWISE_LOGICAL_AND, query, key), HS_SDPA_NOT_COUNTED);
     }
     if (b->p->causal) {
         desc row = index_of(b, scores, 2), col = index_of(b, scores, 3);
-        scores = where(b, scores, is(b, CUDNN_POINTWISE_CMP_GE, row, col));
+        scores = where(b, scores, is(b, CUDNN_POINTWISE_CMP_GE, row, col), HS_SDPA_NOT_SEEN);
     }
     return scores;
 }
@@ -291,8 +291,7 @@ static void backward(build *b)
     const form each = one_each(p);
     desc len_q = lens(b, HS_SDPA_LEN_Q), len_kv = lens(b, HS_SDPA_LEN_KV), dy = rows_out(b, HS_SDPA_DY);
     // delta
-    const form products = { { p->b, p->h, p->s, p->d }, { p->h * p->s * p->d, p->s * p->d, p->h * p->d, 1 } };
-    desc dy_y = pointwise(b, MUL, dy, inner(b, CUDNN_DATA_FLOAT, products), .other = rows_out(b, HS_SDPA_Y));
+    desc dy_y = pointwise(b, MUL, dy, inner(b, CUDNN_DATA_FLOAT, packed(p)), .other = rows_out(b, HS_SDPA_Y));
     desc sum = reduce(b, CUDNN_REDUCE_TENSOR_ADD, dy_y, inner(b, CUDNN_DATA_FLOAT, each));
     desc delta = bound(b, HS_SDPA_DELTA, CUDNN_DATA_FLOAT, each, 0, NULL);
     pointwise(b, MUL, sum, delta, .other = value(b, HS_SDPA_ONE));
@@ -310,7 +309,7 @@ static void backward(build *b)
     matmul(b, ds_t, rows_in(b, HS_SDPA_Q), rows_in(b, HS_SDPA_DK), len_kv, NULL, len_q);
     // dq
     const int64_t id = b->g->next_id++;
-    desc k = reshape(b, rows_in_turned(b, HS_SDPA_K), tensor(b, id, b->low, rows_of(p, p->row_in), VIRTUAL, offsets(b, HS_SDPA_AT_IN)));
+    desc k = reshape(b, rows_in_turned(b, HS_SDPA_K), tensor(b, id, b->low, rows_of(p, p->row_in), VIRTUAL, offsets(b, HS_SDPA_AT_K)));
     desc dq = rows_in(b, HS_SDPA_DQ);
     if (p->repeats) {
         matmul(b, ds, k, dq, len_q, NULL, len_kv);

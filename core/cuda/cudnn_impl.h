@@ -39,12 +39,15 @@ typedef enum hs_sdpa_tensor {
     HS_SDPA_DQ_SUM, // f32, in the workspace: what atomics add dq up in
     HS_SDPA_LEN_Q,
     HS_SDPA_LEN_KV,
-    HS_SDPA_AT_IN,
+    HS_SDPA_AT_Q, // one for each, as others who use cuDNN have it; all are at_in
+    HS_SDPA_AT_K,
+    HS_SDPA_AT_V,
     HS_SDPA_AT_OUT,
     HS_SDPA_AT_LSE,
     HS_SDPA_SCALE, // f32 by value, read by the host when it runs: this one and those behind
     HS_SDPA_ONE,
-    HS_SDPA_MASKED,
+    HS_SDPA_NOT_COUNTED, // scores of padding, and of keys behind a query: each mask has its own
+    HS_SDPA_NOT_SEEN,
     HS_SDPA_TENSORS,
 } hs_sdpa_tensor;
 

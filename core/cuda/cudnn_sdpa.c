@@ -12,6 +12,8 @@
 
 enum { OLDEST = 90600 }; // before it, what atomics add to had to be cleared
 
+static const char *const pass_names[] = { "inference", "forward", "backward" };
+
 typedef struct said { // to the log
     hs_sdpa_problem problem;
     char why[sizeof((hs_sdpa_plan *)0)->why];
@@ -64,6 +66,19 @@ static cudnnStatus_t open_device(hs_dnn *dnn, int32_t index, const char *describ
     return st == CUDNN_STATUS_SUCCESS ? c->cudnnBackendFinalize(dnn->device) : st;
 }
 
+// As a test can be told of it (tests/golden/gpu).
+static void say_device(const hs_dnn *dnn)
+{
+    char described[4096];
+    int64_t n = 0;
+    if (hs_log_get() >= HS_LOG_DEBUG &&
+        dnn->calls.cudnnBackendGetAttribute(dnn->device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, sizeof described - 1,
+                                            &n, described) == CUDNN_STATUS_SUCCESS) {
+        described[n < (int64_t)sizeof described ? n : 0] = 0;
+        hs_debug("cuDNN %d plans for %s", hs_dnn_version(dnn), described);
+    }
+}
+
 static hs_status open_with(hs_dnn **out, int index, const char *described)
 {
     *out = NULL;
@@ -79,6 +94,7 @@ static hs_status open_with(hs_dnn **out, int index, const char *described)
                      dnn->calls.cudnnGetErrorString(opened));
         goto failed;
     }
+    say_device(dnn);
     *out = dnn;
     return HS_OK;
 failed:
@@ -257,7 +273,11 @@ static void compile(const hs_dnn *dnn, hs_sdpa_plan *plan)
             number_of(c, d, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE) <= (int64_t)plan->workspace_bytes)
             g->plan = d;
     }
-    if (!g->plan && !plan->why[0])
+    const hs_sdpa_problem *p = &plan->problem;
+    if (g->plan)
+        hs_debug("attention of %lld x %lld x %lld x %lld, %s: engine %d of cuDNN's, %zu bytes", (long long)p->b, (long long)p->h,
+                 (long long)p->s, (long long)p->d, pass_names[p->pass], plan->engine, plan->workspace_bytes);
+    else if (!plan->why[0])
         snprintf(plan->why, sizeof plan->why, "cuDNN does not compile its kernel: %s", g->why);
     plan->compiled = true;
 }
@@ -307,7 +327,6 @@ const hs_sdpa_plan *hs_sdpa_plan_of(hs_dnn *dnn, const hs_sdpa_problem *p, bool 
 
 static void say_why(hs_dnn *dnn, const hs_sdpa_problem *p, const char *why)
 {
-    static const char *const pass[] = { "inference", "forward", "backward" };
     for (int i = 0; i < dnn->n_said; i++)
         if (is_same(&dnn->said[i].problem, p) && !strcmp(dnn->said[i].why, why))
             return;
@@ -317,7 +336,7 @@ static void say_why(hs_dnn *dnn, const hs_sdpa_problem *p, const char *why)
     s->problem = *p;
     snprintf(s->why, sizeof s->why, "%s", why);
     hs_info("attention of %lld sequence%s, %lld head%s of %lld, %s, is not cuDNN's: %s", (long long)p->b, hs_plural(p->b), (long long)p->h,
-            hs_plural(p->h), (long long)p->d, pass[p->pass], why);
+            hs_plural(p->h), (long long)p->d, pass_names[p->pass], why);
 }
 
 bool hs_sdpa_ready(hs_lane *lane, const hs_sdpa_problem *p, const char *why)
@@ -350,7 +369,9 @@ static const struct bound {
     [HS_SDPA_DV] = { "dv", AT(dv) },
     [HS_SDPA_LEN_Q] = { "len_q", AT(len_q) },
     [HS_SDPA_LEN_KV] = { "len_kv", AT(len_kv) },
-    [HS_SDPA_AT_IN] = { "at_in", AT(at_in) },
+    [HS_SDPA_AT_Q] = { "at_in", AT(at_in) },
+    [HS_SDPA_AT_K] = { "at_in", AT(at_in) },
+    [HS_SDPA_AT_V] = { "at_in", AT(at_in) },
     [HS_SDPA_AT_OUT] = { "at_out", AT(at_out) },
     [HS_SDPA_AT_LSE] = { "at_lse", AT(at_lse) },
     [HS_SDPA_DELTA] = { "workspace", AT(workspace) },
@@ -404,7 +425,9 @@ static cudnnStatus_t execute(const hs_dnn *dnn, hs_sdpa_plan *plan, const hs_sdp
     const hs_dnn_calls *c = &dnn->calls;
     // what older versions make of infinities is not a number
     const float masked = hs_dnn_version(dnn) < 91000 ? -FLT_MAX : -INFINITY;
-    const float values[HS_SDPA_TENSORS] = { [HS_SDPA_SCALE] = o->scale, [HS_SDPA_ONE] = 1, [HS_SDPA_MASKED] = masked };
+    const float values[HS_SDPA_TENSORS] = {
+        [HS_SDPA_SCALE] = o->scale, [HS_SDPA_ONE] = 1, [HS_SDPA_NOT_COUNTED] = masked, [HS_SDPA_NOT_SEEN] = masked
+    };
     cudnnBackendDescriptor_t pack;
     plan->graph->why[0] = 0;
     cudnnStatus_t st = hs_sdpa_pack(c, &plan->problem, plan->graph, o, values, &pack);

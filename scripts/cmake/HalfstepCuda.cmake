@@ -65,11 +65,18 @@ endfunction()
 function(hs_cuda_plugin)
   hs_cuda_objects(halfstep_cuda_objects)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/cuda/*.c)
+  find_path(HS_CUDNN_INCLUDE cudnn.h HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}) # a package of its own
+  if(HS_CUDNN_INCLUDE)
+    list(FILTER sources EXCLUDE REGEX "/cudnn_none[.]c$")
+  else()
+    list(FILTER sources EXCLUDE REGEX "/cudnn_(sdpa|graph)[.]c$")
+    hs_leave_out(CUDNN "attention by cuDNN" "not installed (cudnn.h)" QUIETLY)
+  endif()
   add_library(halfstep_cuda MODULE ${sources} ${PROJECT_SOURCE_DIR}/recipes/cuda/plugin_cuda.c ${PROJECT_SOURCE_DIR}/ops/cuda_table.c
     ${PROJECT_SOURCE_DIR}/optim/cuda_tier.c $<TARGET_OBJECTS:halfstep_cuda_objects>)
   set_target_properties(halfstep_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/recipes C_VISIBILITY_PRESET hidden
     CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static LINKER_LANGUAGE CUDA INSTALL_RPATH "$ORIGIN")
-  target_include_directories(halfstep_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  target_include_directories(halfstep_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} $<$<BOOL:${HS_CUDNN_INCLUDE}>:${HS_CUDNN_INCLUDE}>)
   target_link_libraries(halfstep_cuda PRIVATE halfstep)
   # NCCL's header is not the toolkit's; its library is looked for when ranks have GPUs
   find_path(HS_NCCL_INCLUDE nccl.h HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})

@@ -271,12 +271,15 @@ static void check_layout(const hs_dnn_calls *c, const hs_sdpa_problem *p, hs_sdp
         [HS_SDPA_DQ_SUM] = backward && !p->repeats,
         [HS_SDPA_LEN_Q] = lens,
         [HS_SDPA_LEN_KV] = lens,
-        [HS_SDPA_AT_IN] = offsets,
+        [HS_SDPA_AT_Q] = offsets,
+        [HS_SDPA_AT_K] = offsets,
+        [HS_SDPA_AT_V] = offsets,
         [HS_SDPA_AT_OUT] = offsets,
         [HS_SDPA_AT_LSE] = offsets && lse,
         [HS_SDPA_SCALE] = true,
         [HS_SDPA_ONE] = backward,
-        [HS_SDPA_MASKED] = lens || p->causal,
+        [HS_SDPA_NOT_COUNTED] = lens,
+        [HS_SDPA_NOT_SEEN] = p->causal,
     };
     for (int t = HS_SDPA_Q; t < HS_SDPA_TENSORS; t++) {
         assert_int_equal(has[t], g->tensor[t] != NULL);
@@ -337,7 +340,9 @@ static void check_pack(const hs_dnn_calls *c, const hs_sdpa_problem *p, hs_sdpa_
         [HS_SDPA_DV] = o.dv,
         [HS_SDPA_LEN_Q] = o.len_q,
         [HS_SDPA_LEN_KV] = o.len_kv,
-        [HS_SDPA_AT_IN] = o.at_in,
+        [HS_SDPA_AT_Q] = o.at_in,
+        [HS_SDPA_AT_K] = o.at_in,
+        [HS_SDPA_AT_V] = o.at_in,
         [HS_SDPA_AT_OUT] = o.at_out,
         [HS_SDPA_AT_LSE] = o.at_lse,
         [HS_SDPA_DELTA] = (char *)o.workspace + room.delta,
