@@ -57,6 +57,18 @@ static __device__ __forceinline__ void from_f(f16 &y, float x) { y.bits = __half
 static __device__ __forceinline__ float to_f(float x) { return x; }
 static __device__ __forceinline__ void from_f(float &y, float x) { y = x; }
 
+// 2^x, to 2 units in the last place; what would be a denormal is 0.
+#ifdef HS_EMULATED
+static inline float fast_exp2(float x) { return exp2f(x); }
+#else
+static __device__ __forceinline__ float fast_exp2(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+#endif
+
 // Runs the statement with T as the operand's element type: BY_FLOAT(x->dtype, T, launch<T>(x, y)). Floats of ops are f32, bf16 or f16.
 #define BY_FLOAT(dtype, T, ...)                                                                                                            \
     do {                                                                                                                                   \

@@ -521,6 +521,17 @@ static const hs_case cases[] = {
       .attr = &(const hs_attention_attr){ .heads = 2, .longest = 24, .full = true },
       .setup = padded,
       .note = "but by padding" },
+    { .in = { { 150, 72 }, { 3 }, { 2, 3 }, { 0 }, { 150, 2 } },
+      .ext = OWN_EXT,
+      .attr = DROPS(1),
+      .setup = padded,
+      .note = "dropout, keys from any row on" },
+    { .in = { { 72, 64 }, { 4 }, { 3, 3 }, { 81, 128 } },
+      .ext = OWN_EXT,
+      .attr = BOTH(2),
+      .setup = shared_keys,
+      .note = "many queries, shared keys" },
+    { .in = { { 20, 408 }, { 3 } }, .ext = OWN_EXT, .attr = CAUSAL(1), .setup = equal, .note = "a head of 136" },
 };
 
 static void make(const int64_t *dim, hs_case *c, void *attr) // causal, sequences of one length

@@ -1,0 +1,12 @@
+// Attention of bf16 by tensor cores.
+#include "ops/attention/attention_bwd.cuh"
+#include "ops/attention/attention_fwd.cuh"
+
+void attention_bf16(const attention &a, cudaStream_t stream)
+{
+    a.d <= 64 ? launch_forward<bf16, 64, 2>(a, stream) : launch_forward<bf16, 128, 1>(a, stream);
+}
+void attention_bf16_backward(const attention &a, cudaStream_t stream)
+{
+    a.d <= 64 ? launch_backward<bf16, 64>(a, stream) : launch_backward<bf16, 128>(a, stream);
+}
