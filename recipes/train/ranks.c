@@ -163,7 +163,9 @@ static hs_status differ(const hs_config *c, const char *own, const char *first)
     own += line, first += line;
     const int n_own = (int)strcspn(own, "\n"), n_first = (int)strcspn(first, "\n");
     key = strcspn(own, " ");
-    snprintf(name, sizeof name, "%.*s", (int)key, own);
+    key = key < sizeof name ? key : sizeof name - 1;
+    memcpy(name, own, key);
+    name[key] = 0;
     const bool same_key = strncmp(own, first, key + 1) == 0;
     const int skip = same_key ? (int)key + 4 : 0;
     return HS_FAIL(USAGE, "%s%.*s here, and %.*s on rank 0: all ranks must have the same settings",
