@@ -1,6 +1,7 @@
-// attention on CUDA: tensor cores where operands are low and heads no wider than 128, else products in f32; the definition is in
+// attention on CUDA: cuDNN's where it takes it (attention_cudnn.h), else our own: tensor cores where operands are low and heads no wider than 128, else products in f32; the definition is in
 // attention.c.
 #include "ops/attention/attention.cuh"
+#include "ops/attention/attention_cudnn.h"
 
 enum { FILL = 264, MOST_PART_BYTES = 64 << 20 }; // blocks that fill a large GPU about twice; of chunks done apart
 
@@ -20,6 +21,8 @@ static void divide(attention *a, bool by_tiles)
 
 static void forward(const hs_args *args, hs_lane *lane)
 {
+    if (hs_sdpa_forward(args, lane))
+        return;
     attention a = attention_of(args);
     const bool tiles = attention_by_tiles(a);
     divide(&a, tiles);
@@ -66,7 +69,7 @@ static void backward(const hs_args *args, hs_lane *lane)
 {
     attention a = attention_of(args);
     const cudaStream_t stream = gpu_stream(lane);
-    if (!a.dq.p && !a.dkv.p)
+    if ((!a.dq.p && !a.dkv.p) || hs_sdpa_backward(args, lane))
         return;
     a.delta = reinterpret_cast<float *>(args->scratch);
     HS_LAUNCH(attention_delta, grid_of(a.q.rows * a.heads * 8, 256), 256, 0, stream, a);
@@ -80,12 +83,12 @@ static void backward(const hs_args *args, hs_lane *lane)
         attention_f16_backward(a, stream);
 }
 
-static hs_scratch scratch(const hs_node *n, int, bool is_backward)
+static size_t own_scratch(const hs_node *n, bool is_backward)
 {
     const hs_attention_attr *at = static_cast<const hs_attention_attr *>(n->attr);
     const hs_tensor *qkv = n->in[ATT_QKV], *kv = n->in[ATT_KV], *y = n->out[ATT_Y];
     if (is_backward)
-        return { (size_t)(qkv->dim[0] * at->heads) * sizeof(float), 0 };
+        return (size_t)(qkv->dim[0] * at->heads) * sizeof(float);
     attention a = {}; // as attention_of has it
     a.apart = kv != nullptr, a.q.dtype = qkv->dtype, a.q.rows = qkv->dim[0], a.kv.rows = kv ? kv->dim[0] : qkv->dim[0];
     a.heads = at->heads, a.d = (int)(y->dim[1] / at->heads), a.max_seqs = (int)n->in[ATT_STARTS]->dim[0] - 1;
@@ -93,7 +96,13 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
     if (n->in[ATT_PAGES])
         a.page = at->page_rows, a.n_table = (int)n->in[ATT_PAGES]->dim[1];
     divide(&a, attention_by_tiles(a));
-    return { a.splits > 1 ? (size_t)(a.q.rows * a.heads * a.chunks * (a.d + 2)) * sizeof(float) : 0, 0 };
+    return a.splits > 1 ? (size_t)(a.q.rows * a.heads * a.chunks * (a.d + 2)) * sizeof(float) : 0;
+}
+
+static hs_scratch scratch(const hs_node *n, int, bool is_backward)
+{
+    const size_t own = own_scratch(n, is_backward), library = hs_sdpa_scratch(n, is_backward);
+    return { own > library ? own : library, 0 };
 }
 
 extern "C" const hs_kernels hs_cuda_attention = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };

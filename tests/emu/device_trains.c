@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/log.h"
 #include "tests/support/support_encoder.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
@@ -165,6 +166,7 @@ static void optimizers(void **state)
 int main(int argc, char **argv)
 {
     device = argc > 1 ? argv[1] : device;
+    hs_log_set(HS_LOG_WARN, NULL, NULL);
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(encoders), cmocka_unit_test(tasks),
                                         cmocka_unit_test(optimizers) };
     return cmocka_run_group_tests_name("training on a device of another library", tests, NULL, NULL);
