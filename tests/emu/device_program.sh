@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# What the program does on a GPU that is emulated: it trains there, in graphs, goes on on the CPU and there again, and both say the same of a
+# checkpoint.   device_program.sh HALFSTEP
+set -euo pipefail
+halfstep=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+fail() { echo "FAIL: $*" >&2 && exit 1; }
+for i in $(seq 1 300); do echo "$((i * i % 97)) bottles stood on wall $i; the quick brown fox"; done >text.txt
+cat >tiny.yaml <<'YAML'
+model: { layers: 1, heads: 2, width: 32, context: 16, vocab: 64 }
+data: { train: text.txt, val: 0.02 }
+train: { batch: 4, eval_windows: 4 }
+amp: { policy: bf16 }
+YAML
+loss() { "$halfstep" eval run --data text.txt --json "$@" 2>/dev/null | grep -oE '"loss":[0-9.]+' | head -n 1 | cut -d: -f2; }
+"$halfstep" pretrain tiny.yaml --out run --train.steps=12 --device cuda-emu --exec.mode=graph >log 2>&1 || { cat log >&2 && fail "training in graphs"; }
+"$halfstep" pretrain tiny.yaml --out run --train.steps=18 >log 2>&1 || { cat log >&2 && fail "going on on the CPU"; }
+"$halfstep" pretrain tiny.yaml --out run --train.steps=24 --device cuda-emu >log 2>&1 || { cat log >&2 && fail "going on on the device"; }
+grep -q 'device cuda-emu' log || fail "the first line does not say where it trains"
+awk -v a="$(loss)" -v b="$(loss --device cuda-emu)" 'BEGIN { d = a > b ? a - b : b - a; exit !(a > 0 && d <= 0.002 * a) }' || fail "evaluations differ: $(loss), $(loss --device cuda-emu)"
+cpu=$("$halfstep" generate run --prompt "4 bottles" --temperature 0 --max-tokens 6 2>/dev/null)
+emu=$("$halfstep" generate run --prompt "4 bottles" --temperature 0 --max-tokens 6 --device cuda-emu 2>/dev/null)
+[ -n "$cpu" ] && [ "$cpu" = "$emu" ] || fail "texts differ: '$cpu', '$emu'"
