@@ -136,7 +136,7 @@ static void test_memory(void **state)
     assert_null(hs_device_bind(d, p[0]));
     hs_device_close(d);
     assert_int_equal(hs_open_device(&d, "cpu-fence", 1, NULL, 0, HS_ONEDNN_NO), HS_UNSUPPORTED);
-    assert_non_null(strstr(hs_error(), "\"cpu-fence\" is not in this library; it has cpu and cpu-fenced"));
+    assert_non_null(strstr(hs_error(), "\"cpu-fence\" is not in this library; it has cpu, cpu-fenced and cuda"));
 }
 
 // All that a model, a run and an optimizer give kernels to work on lies behind fences; what comes out is what the plain CPU gives.

@@ -96,11 +96,11 @@ if grep -q '^HS_SANITIZE:STRING=$' "$cache"; then
   printf '#!/bin/sh\necho "nvcc fatal   : Value c++17 is not defined for option std" >&2\nexit 1\n' >old_nvcc
   chmod +x old_nvcc
   configure none -DHS_BUILD_TESTS=ON -DHS_NVCC="$work/old_nvcc"
-  left 'the test plugin_header' '.*old_nvcc: .*c\+\+17 is not defined'
+  left CUDA '.*old_nvcc: .*c\+\+17 is not defined'
   configure none -DHS_BUILD_TESTS=ON -DHS_NVCC=/bin/true
-  left 'the test plugin_header' '/bin/true: CMake cannot compile'
+  left CUDA 'CMake cannot compile with /bin/true'
   configure none -DHS_BUILD_TESTS=ON -DHS_NVCC="$work/none/nvcc"
-  left 'the test plugin_header' '.*none/nvcc: [Nn]o such file'
+  left CUDA '.*none/nvcc: [Nn]o such file'
 fi
 
 # ---- switched off: no line, a configuration all the same
