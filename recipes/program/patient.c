@@ -5,21 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATIENCE_MS = 250, TURN_MS = 50 };
 
-typedef struct patient {
-    int fd;
-    int error; // why it is not written to any more; 0: it is
-    bool (*hurried)(void);
-} patient;
-
 // A signal interrupts poll, and comes before it or behind it: then the turn ends soon. A terminal may say that there is room, and have too
 // little for the end of a line.
-static bool waits_on(const patient *p, int64_t since)
+static bool waits_on(const hs_patient *p, int64_t since)
 {
     struct pollfd f = { .fd = p->fd, .events = POLLOUT };
     if (poll(&f, 1, TURN_MS) == 1)
@@ -29,7 +22,7 @@ static bool waits_on(const patient *p, int64_t since)
 
 static ssize_t write_patiently(void *cookie, const char *bytes, size_t n)
 {
-    patient *p = cookie;
+    hs_patient *p = cookie;
     size_t done = 0;
     int64_t since = hs_now_ns();
     while (done < n && !p->error) {
@@ -56,22 +49,13 @@ static int open_anew(int fd)
     return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-FILE *hs_patient_open(int fd, bool (*hurried)(void), const int **error)
+FILE *hs_patient_open(hs_patient *p, int fd, bool (*hurried)(void))
 {
-    patient *p = malloc(sizeof *p);
-    FILE *f = NULL;
-    if (!p)
+    *p = (hs_patient){ .fd = open_anew(fd), .hurried = hurried };
+    if (p->fd < 0)
         return NULL;
-    *p = (patient){ .fd = open_anew(fd), .hurried = hurried };
-    if (p->fd >= 0)
-        f = fopencookie(p, "w", (cookie_io_functions_t){ .write = write_patiently });
-    if (!f) {
-        if (p->fd >= 0)
-            close(p->fd);
-        free(p);
-        return NULL;
-    }
-    if (error)
-        *error = &p->error;
+    FILE *f = fopencookie(p, "w", (cookie_io_functions_t){ .write = write_patiently });
+    if (!f)
+        close(p->fd);
     return f;
 }

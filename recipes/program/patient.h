@@ -5,9 +5,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+typedef struct hs_patient {
+    int fd;
+    int error; // why it is not written to any more; 0: it is
+    bool (*hurried)(void);
+} hs_patient;
+
 // A stream to where fd goes, if that is a pipe or a terminal. A write waits for the reader as long as hurried() says false; then it fails
-// with EAGAIN where nothing could be written for a quarter of a second. *error becomes why a write has failed, and with it all behind it;
-// 0: none has. NULL: fd is something else, which is written to as it is, or cannot be opened. Both live as long as the program.
-FILE *hs_patient_open(int fd, bool (*hurried)(void), const int **error);
+// with EAGAIN where nothing could be written for a quarter of a second. p->error becomes why a write has failed, and with it all behind
+// it. NULL: fd is something else, which is written to as it is, or cannot be opened. *p is the caller's, and lives as long as the stream.
+FILE *hs_patient_open(hs_patient *p, int fd, bool (*hurried)(void));
 
 #endif

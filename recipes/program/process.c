@@ -102,12 +102,11 @@ static void install(int n, int flags)
 
 static bool is_stopping(void) { return seen != 0; }
 
-static const int none;
-static const int *output_error = &none; // of stdout, where it is patient
+static hs_patient output, errors; // what stdout and stderr write through, to the end of the process
 
-static void be_patient(FILE **stream, int fd, int buffer, const int **error)
+static void be_patient(FILE **stream, hs_patient *p, int fd, int buffer)
 {
-    FILE *f = hs_patient_open(fd, is_stopping, error);
+    FILE *f = hs_patient_open(p, fd, is_stopping);
     if (!f)
         return;
     fflush(*stream);
@@ -120,8 +119,8 @@ void hs_signals_catch(bool tell)
     static bool patient;
     tells = tell;
     if (!patient) {
-        be_patient(&stdout, STDOUT_FILENO, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, &output_error);
-        be_patient(&stderr, STDERR_FILENO, _IONBF, NULL);
+        be_patient(&stdout, &output, STDOUT_FILENO, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF);
+        be_patient(&stderr, &errors, STDERR_FILENO, _IONBF);
     }
     patient = true;
     for (int i = 0; i < HS_COUNT(endings); i++)
@@ -172,7 +171,7 @@ void hs_process_check_output(void)
 {
     if (!outlives || !ferror(stdout))
         return;
-    const int error = *output_error ? *output_error : fflush(stdout) ? errno : 0;
+    const int error = output.error ? output.error : fflush(stdout) ? errno : 0;
     const char *why = error == EAGAIN ? "nobody reads it" : error ? strerror(error) : "an earlier write failed";
     const bool gone = reader_gone(STDOUT_FILENO);
     if (gone)
