@@ -48,7 +48,7 @@ void hs_nccl_fail(hs_nccl *x, hs_status st, const char *fmt, ...)
 hs_status hs_nccl_blame(ncclResult_t r)
 {
     return r == ncclInvalidArgument || r == ncclInvalidUsage || r == ncclInternalError ? HS_INTERNAL
-           : r == ncclUnhandledCudaError                                               ? HS_SYSTEM
+           : r == ncclUnhandledCudaError || r == ncclSystemError                       ? HS_SYSTEM // of this rank: memory, sockets, files
                                                                                        : HS_REMOTE;
 }
 
@@ -92,7 +92,8 @@ ncclResult_t hs_nccl_settle(hs_nccl *x, ncclResult_t r, double seconds)
         sched_yield();
         pthread_mutex_lock(&x->api);
     }
-    return x->comm ? r : ncclRemoteError;
+    return r == ncclSuccess || r == ncclInProgress ? ncclRemoteError
+                                                   : r; // given up meanwhile; else an error, perhaps without a communicator
 }
 
 void hs_nccl_look(void *user)

@@ -66,7 +66,12 @@ static atomic_int broken_rules;
 static _Thread_local int depth; // of groups
 static _Thread_local batch *group[2];
 
+static _Thread_local ncclResult_t next_init;
+static _Thread_local const char *last_error = "";
+
 int hs_emu_nccl_broken(void) { return broken_rules; }
+
+void hs_emu_nccl_fail_init(ncclResult_t r, const char *why) { next_init = r, last_error = why; }
 
 static ncclResult_t wrong(ncclComm_t c, const char *call, const char *rule)
 {
@@ -382,8 +387,11 @@ static meeting *join(const secret *s)
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int n_ranks, ncclUniqueId id, int rank, ncclConfig_t *config)
 {
     secret s;
+    const ncclResult_t told = next_init;
     memcpy(&s, id.internal, sizeof s);
-    *comm = NULL;
+    *comm = NULL, next_init = ncclSuccess;
+    if (told != ncclSuccess)
+        return told;
     if (config->blocking != 0 || n_ranks > RANKS)
         return wrong(NULL, "ncclCommInitRankConfig", "this double has 8 ranks at most, and communicators that do not block");
     ncclComm_t c = calloc(1, sizeof *c);
@@ -493,5 +501,5 @@ const char *ncclGetErrorString(ncclResult_t r)
 const char *ncclGetLastError(ncclComm_t c)
 {
     (void)c;
-    return "";
+    return last_error;
 }

@@ -67,6 +67,8 @@ ncclResult_t ncclBroadcast(const void *in, void *out, size_t n, ncclDataType_t t
 ncclResult_t ncclGroupStart(void);
 ncclResult_t ncclGroupEnd(void);
 
+// The next ncclCommInitRankConfig of the calling thread makes no communicator but gives r, and ncclGetLastError says why.
+void hs_emu_nccl_fail_init(ncclResult_t r, const char *why);
 int hs_emu_nccl_broken(void); // rules of this process that were broken so far
 
 #endif

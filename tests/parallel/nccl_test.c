@@ -479,6 +479,33 @@ static void test_missing(void **state)
     assert_int_equal(hs_emu_nccl_broken(), 0);
 }
 
+// What NCCL says itself, not that another rank was lost; who waits for that one is told otherwise.
+static hs_status one_fails(const hs_grid *grid, void *arg, int rank)
+{
+    rig r;
+    char *heard = arg;
+    if (rank == 1)
+        hs_emu_nccl_fail_init(ncclSystemError, "Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)");
+    const hs_status st = rig_open(&r, grid, 0.3);
+    if (rank == 1)
+        snprintf(heard, 256, "%s", hs_error());
+    r.c = NULL;
+    rig_close(&r);
+    CHECK(st == (rank == 1 ? HS_SYSTEM : HS_REMOTE), "rank %d: %s: %s", rank, hs_status_name(st), hs_error());
+    return HS_OK;
+}
+
+static void test_fails(void **state)
+{
+    char heard[256] = "";
+    (void)state;
+    if (ranks_run(2, one_fails, heard, NULL) != HS_OK)
+        fail_msg("%s", hs_error());
+    assert_string_equal(heard,
+                        "NCCL over tp: unhandled system error: Error while creating shared memory segment /dev/shm/nccl-x (size 9637888)");
+    assert_int_equal(hs_emu_nccl_broken(), 0);
+}
+
 static hs_status same_gpu(const hs_grid *grid, void *arg, int rank)
 {
     hs_device *d;
@@ -552,9 +579,10 @@ static void test_differs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_calls), cmocka_unit_test(test_started),        cmocka_unit_test(test_captured),
-        cmocka_unit_test(test_told),      cmocka_unit_test(test_abort),          cmocka_unit_test(test_missing),
-        cmocka_unit_test(test_same_gpu),  cmocka_unit_test(test_graph_outlives), cmocka_unit_test(test_differs),
+        cmocka_unit_test(test_all_calls), cmocka_unit_test(test_started),  cmocka_unit_test(test_captured),
+        cmocka_unit_test(test_told),      cmocka_unit_test(test_abort),    cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_fails),     cmocka_unit_test(test_same_gpu), cmocka_unit_test(test_graph_outlives),
+        cmocka_unit_test(test_differs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
