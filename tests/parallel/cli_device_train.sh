@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Ranks that train on emulated GPUs tell the losses that ranks on the CPU do: dp and tp by a double of NCCL, a grid whose tp goes that way
+# and whose dp, where two ranks have the same GPU, goes through the host's memory.
+. "$2/tests/support/support_cli.sh"
+[ -e "$(dirname "$1")/recipes/libhalfstep_cuda-emu.so" ] || exit 77 # sanitized builds, or no C++ compiler
+. "$2/tests/support/support_mpi.sh"
+cat >small.yaml <<'YAML'
+model: { layers: 1, heads: 2, width: 32, context: 16, vocab: 64, dropout: 0.1 }
+data: { train: text.txt, val: 0.02 }
+train: { batch: 8, steps: 6, log_every: 1, eval_every: 0, seed: 3 }
+optim: { lr: 3e-3, warmup: 2, betas: [0.9, 0.99] }
+YAML
+train() { ranks "$1" "$halfstep" pretrain small.yaml --exec.threads=1 --quiet "${@:2}" >stdout.txt 2>stderr.txt </dev/null || fail "$*: $(cat stderr.txt)"; }
+# near_cpu WHAT RANKS OPTION...: six steps on both devices, whose losses are as near as other orders of sums leave them, and not still
+near_cpu() {
+  rm -rf cpu emu
+  train "$2" --out cpu "${@:3}"
+  train "$2" --out emu --device cuda-emu "${@:3}"
+  paste <(field loss cpu/metrics.jsonl) <(field loss emu/metrics.jsonl) >losses.txt
+  awk '{ d = $1 - $2; if (d < 0) d = -d; if (NF != 2 || !(d <= 2e-5 * $1)) bad = 1; if (NR == 1) first = $1; last = $1 }
+    END { exit bad || NR != 6 || last >= first }' losses.txt || fail "$1: $(tr '\t\n' ' ;' <losses.txt)"
+}
+near_cpu "dp by NCCL" 2 --dtype fp32
+grep 'goes through' stderr.txt && fail "dp: each rank has a GPU, and bytes go through the host's memory"
+near_cpu "tp by NCCL, in graphs" 2 --dtype fp32 --parallel.tp=2
+grep 'goes through' stderr.txt && fail "tp: each rank has a GPU, and bytes go through the host's memory"
+export CUDA_VISIBLE_DEVICES=0,1
+near_cpu "tp by NCCL, dp through the host" 4 --dtype fp32 --parallel.tp=2 --parallel.shard_optimizer=states
+grep -q 'what moves over dp goes through the host.s memory: ranks 0 and 1 of dp have the same GPU' stderr.txt || fail "2x2: dp: $(cat stderr.txt)"
+grep 'what moves over tp goes' stderr.txt && fail "2x2: tp has GPUs of its own"
+finish
