@@ -134,18 +134,30 @@ static int64_t place_of(float v) // among all floats, in order
     return bits < 0 ? -(int64_t)(bits & INT32_MAX) : bits;
 }
 
-// Of what this rank has of it against all of it.
-static hs_status compare(const hs_params *ps, const hs_param *p, const hs_params *whole_ps, const hs_param *whole, hs_difference *d)
+int hs_trial_tensors(const hs_trial *t)
 {
-    const int64_t n = hs_param_elements(whole);
-    float *own = malloc((size_t)n * sizeof *own), *all = malloc((size_t)n * sizeof *all);
-    if (!own || !all) {
-        free(own), free(all);
-        return HS_FAIL(MEMORY, "no memory for %s", p->name);
-    }
-    memset(own, 0xff, (size_t)n * sizeof *own); // what is another rank's stays NaN
-    hs_params_export(ps, ps->master, p, own);
-    hs_params_export(whole_ps, whole_ps->master, whole, all);
+    const hs_params *ps = t->trainer->engine->params;
+    int n = 0;
+    for (int i = 0; i < ps->n_params; i++)
+        n += ps->param[i]->parts;
+    return n;
+}
+
+void hs_trial_name(const hs_trial *t, int tensor, char *buf, size_t size)
+{
+    const hs_params *ps = t->trainer->engine->params;
+    int i = 0;
+    while (tensor >= ps->param[i]->parts)
+        tensor -= ps->param[i++]->parts;
+    if (ps->param[i]->parts == 1)
+        snprintf(buf, size, "%s", ps->param[i]->name);
+    else
+        snprintf(buf, size, "%s[%d/%d]", ps->param[i]->name, tensor + 1, ps->param[i]->parts);
+}
+
+static hs_difference difference(const float *own, const float *all, int64_t n)
+{
+    hs_difference d = { 0 };
     double largest = 0, most = 0, squares = 0, of = 0;
     for (int64_t i = 0; i < n; i++)
         largest = fmax(largest, fabs((double)all[i]));
@@ -157,12 +169,30 @@ static hs_status compare(const hs_params *ps, const hs_param *p, const hs_params
         const double by = fabs((double)own[i] - (double)all[i]);
         most = by <= most ? most : by; // NaN too
         squares += by * by, of += (double)all[i] * (double)all[i];
-        d->ulp = fmax(d->ulp, fabs((double)(place_of(own[i]) - place_of(all[i]))));
+        d.ulp = fmax(d.ulp, fabs((double)(place_of(own[i]) - place_of(all[i]))));
     }
-    d->relative = largest > 0 ? most / largest : most;
-    d->rms = sqrt(of > 0 ? squares / of : squares);
-    if (isnan(d->rms))
-        d->relative = d->rms = INFINITY;
+    d.relative = largest > 0 ? most / largest : most;
+    d.rms = sqrt(of > 0 ? squares / of : squares);
+    if (isnan(d.rms))
+        d.relative = d.rms = INFINITY;
+    return d;
+}
+
+// Of what this rank has of each of its parts against all of it.
+static hs_status compare(const hs_params *ps, const hs_param *p, const hs_params *whole_ps, const hs_param *whole, hs_difference *d)
+{
+    const int64_t n = hs_param_elements(whole);
+    float *own = malloc((size_t)n * sizeof *own), *all = malloc((size_t)n * sizeof *all);
+    if (!own || !all) {
+        free(own), free(all);
+        return HS_FAIL(MEMORY, "no memory for %s", p->name);
+    }
+    memset(own, 0xff, (size_t)n * sizeof *own); // what is another rank's stays NaN
+    hs_params_export(ps, ps->master, p, own);
+    hs_params_export(whole_ps, whole_ps->master, whole, all);
+    const int64_t each = n / whole->parts;
+    for (int k = 0; k < whole->parts; k++)
+        d[k] = difference(own + k * each, all + k * each, each);
     free(own), free(all);
     return HS_OK;
 }
@@ -172,10 +202,10 @@ hs_status hs_trial_compare(const hs_trial *a, const hs_trial *b, hs_difference *
     const hs_params *ps = a->trainer->engine->params, *whole = b->trainer->engine->params;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = hs_params_find(whole, ps->param[i]->name);
-        if (!p)
-            return HS_FAIL(INTERNAL, "one process has no parameter %s", ps->param[i]->name);
-        d[i] = (hs_difference){ 0 };
-        HS_TRY(compare(ps, ps->param[i], whole, p, &d[i]));
+        if (!p || p->parts != ps->param[i]->parts)
+            return HS_FAIL(INTERNAL, "one process has no parameter %s of %d parts", ps->param[i]->name, ps->param[i]->parts);
+        HS_TRY(compare(ps, ps->param[i], whole, p, d));
+        d += p->parts;
     }
     return HS_OK;
 }

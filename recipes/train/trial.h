@@ -27,10 +27,12 @@ hs_status hs_trial_leave(hs_trial *t, char *from, size_t size);
 // Each element of the values up or down by the share, as a hash of its place and of `key` says.
 hs_status hs_trial_shake(hs_trial *t, double share, int key);
 
-typedef struct hs_difference { // of one tensor
+typedef struct hs_difference { // of one logical tensor
     double ulp, relative, rms; // as in hs_verify_row
 } hs_difference;
-// Of what this rank has of each tensor against a run of one process, or of ranks that each have all of it: d[a's parameters].
+int hs_trial_tensors(const hs_trial *t);                                   // logical ones: of a parameter its parts, in order
+void hs_trial_name(const hs_trial *t, int tensor, char *buf, size_t size); // "h0.attn.qkv.bias[2/3]", where a parameter has parts
+// Of what this rank has of each tensor against a run of one process, or of ranks that each have all of it: d[hs_trial_tensors].
 hs_status hs_trial_compare(const hs_trial *a, const hs_trial *whole, hs_difference *d);
 double hs_trial_compare_losses(const hs_trial *a, const hs_trial *b); // the largest, relative; infinite where one is not finite
 bool hs_trial_saves(const hs_verify_opts *o);                         // has it to, between two steps

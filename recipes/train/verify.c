@@ -80,14 +80,13 @@ static int worst_first(const void *a, const void *b)
 static hs_status tell_rows(const hs_verify_opts *o, const hs_trial *layout, const hs_difference *d, const hs_difference *noise,
                            double least, hs_verify_result *out)
 {
-    const hs_params *ps = layout->trainer->engine->params;
-    const int n = ps->n_params;
+    const int n = hs_trial_tensors(layout);
     enum { EACH = 4 };
     double *v = calloc((size_t)n + 1, EACH * sizeof *v);
     out->row = calloc((size_t)n + 1, sizeof *out->row);
     if (!v || !out->row) {
         free(v);
-        return HS_FAIL(MEMORY, "no memory for the differences of %d parameters", n);
+        return HS_FAIL(MEMORY, "no memory for the differences of %d tensors", n);
     }
     for (int i = 0; i < n; i++)
         memcpy(v + EACH * i, (double[]){ d[i].ulp, d[i].relative, d[i].rms, noise ? HS_VERIFY_NOISE * noise[i].rms + least : 0 },
@@ -97,7 +96,7 @@ static hs_status tell_rows(const hs_verify_opts *o, const hs_trial *layout, cons
     for (int i = 0; i < n; i++) {
         const double *x = v + EACH * i;
         out->row[i] = (hs_verify_row){ "", x[0], x[1], x[2], x[3] };
-        snprintf(out->row[i].name, sizeof out->row[i].name, "%s", ps->param[i]->name);
+        hs_trial_name(layout, i, out->row[i].name, sizeof out->row[i].name);
     }
     free(v);
     qsort(out->row, (size_t)n, sizeof *out->row, worst_first);
@@ -116,7 +115,13 @@ static hs_status tell_state(const hs_verify_opts *o, const hs_trial *layout, con
     return HS_OK;
 }
 
-static bool row_fails(const hs_verify_row *r) { return !isfinite(r->bound) || !(r->rms <= r->bound); }
+hs_verify_verdict hs_verify_judge(const hs_verify_row *r)
+{
+    if (!isfinite(r->bound) || !(r->rms <= r->bound))
+        return HS_VERIFY_FAILS;
+    return r->bound >= 1 ? HS_VERIFY_ALL_NOISE : HS_VERIFY_FINE;
+}
+static bool row_fails(const hs_verify_row *r) { return hs_verify_judge(r) == HS_VERIFY_FAILS; }
 
 static void judge(hs_verify_result *out)
 {
@@ -178,9 +183,9 @@ static hs_status run_alone(hs_trial *t, const hs_verify_opts *o, const char *nam
 
 static hs_status room(trials *t)
 {
-    const size_t n = (size_t)t->layout.trainer->engine->params->n_params + 1;
+    const size_t n = (size_t)hs_trial_tensors(&t->layout) + 1;
     t->d = calloc(n, sizeof *t->d), t->n = calloc(n, sizeof *t->n);
-    return t->d && t->n ? HS_OK : HS_FAIL(MEMORY, "no memory for the differences of %zu parameters", n);
+    return t->d && t->n ? HS_OK : HS_FAIL(MEMORY, "no memory for the differences of %zu tensors", n);
 }
 
 static hs_status against_one(trials *t, const hs_verify_opts *o, hs_verify_result *out)

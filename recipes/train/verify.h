@@ -20,11 +20,16 @@ typedef struct hs_verify_opts {
     int then_dp, then_tp; // of resume: the layout that goes on; 0: the same
 } hs_verify_opts;
 
-typedef struct hs_verify_row { // of one tensor
+typedef struct hs_verify_row { // of one logical tensor: of a parameter in which several are stacked (q, k, v) each, "h0.attn.qkv.bias[2/3]"
     char name[128];
     double ulp, relative; // its largest difference, and that in terms of its largest magnitude
     double rms, bound;    // root of the mean square of differences, in terms of the same of the values; and what that may be
 } hs_verify_row;
+
+// ALL_NOISE: it may differ by as much as it is and be within the bound, which says nothing of it then - a bias of keys, whose gradient is 0
+// but for rounding. By its own row: beside queries and values it would hide what befalls these.
+typedef enum hs_verify_verdict { HS_VERIFY_FINE, HS_VERIFY_ALL_NOISE, HS_VERIFY_FAILS } hs_verify_verdict;
+hs_verify_verdict hs_verify_judge(const hs_verify_row *r);
 
 typedef struct hs_verify_result {
     hs_verify_row *row; // [n], the worst first; of resume files

@@ -28,7 +28,7 @@ static void leave_out(hs_graph *g, const char *op, int n)
     hs_rewrite_end(r);
 }
 
-static void no_sum(hs_graph *g) { leave_out(g, "tp_reduce", 2); }       // of a product's partial results, behind the table's
+static void no_sum(hs_graph *g) { leave_out(g, "tp_reduce", 2); }        // of a product's partial results, behind the table's
 static void no_gradient_sum(hs_graph *g) { leave_out(g, "tp_copy", 1); } // the same in backward alone
 
 // One rank begins with a parameter that is a little larger.
@@ -55,11 +55,35 @@ static void short_buckets(hs_graph *g)
         start = dp->start, dp->start = start_less;
 }
 
+// The gradient of one part of a packed bias - the queries', the values' - is rank 0's alone, and the same on all ranks.
+static const hs_params *params;
+static int part;
+static void start_forgetful(hs_comm *c, hs_lane *l, const hs_collective *what)
+{
+    const hs_param *p = hs_params_find(params, "h0.attn.qkv.bias");
+    const size_t bytes = p->n / (size_t)p->parts * sizeof(float);
+    char *q = params->grad->k + params->grad->place[p->id].offset + (size_t)part * bytes, *buf = what->buf;
+    if (what->kind == HS_ALL_REDUCE && c->rank > 0 && q >= buf && q + bytes <= buf + (size_t)what->n * sizeof(float))
+        memset(q, 0, bytes);
+    start(c, l, what);
+}
+
+static void forget(hs_graph *g, int which)
+{
+    hs_comm *dp = g->grid.dp;
+    if (dp->size > 1 && dp->start && dp->start != start_forgetful)
+        start = dp->start, dp->start = start_forgetful, params = g->params, part = which;
+}
+static void no_query_bias(hs_graph *g) { forget(g, 0); }
+static void no_value_bias(hs_graph *g) { forget(g, 2); }
+
 static const mistake mistakes[] = {
     { "no-sum", no_sum },
     { "no-gradient-sum", no_gradient_sum },
     { "other-rank", other_rank },
     { "short-buckets", short_buckets },
+    { "no-query-bias", no_query_bias },
+    { "no-value-bias", no_value_bias },
     { "none", NULL },
 };
 
