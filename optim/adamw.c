@@ -16,8 +16,8 @@ static void adamw(const hs_args *a, hs_lane *lane)
         const float lr = rate_of(&now, c), step = lr * now.inv_bc1, shrink = lr * now.decay[c->role], l2 = now.l2[c->role],
                     eps_in = now.eps_in / now.inv_bc2;
         const float *restrict grad = (const float *)a->in[3].p + c->grad;
-        float buf_m[HS_CHUNK], buf_v[HS_CHUNK];
-        float *restrict w = (float *)a->out[0].p + c->value, *restrict m = moment_open(&a->out[2], c, 0, buf_m),
+        float buf_w[HS_CHUNK], buf_m[HS_CHUNK], buf_v[HS_CHUNK];
+        float *restrict w = value_open(&a->out[0], &a->out[1], c, buf_w), *restrict m = moment_open(&a->out[2], c, 0, buf_m),
                         *restrict v = moment_open(&a->out[3], c, 1, buf_v);
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++) {
@@ -26,7 +26,7 @@ static void adamw(const hs_args *a, hs_lane *lane)
             v[i] = now.beta2 * v[i] + now.one_minus_beta2 * (g * g);
             w[i] -= shrink * w[i] + step * m[i] / (sqrtf(v[i] + eps_in) * now.inv_sqrt_bc2 + now.eps_out);
         }
-        refresh_low(&a->out[1], c, w);
+        value_close(&now, &a->out[0], &a->out[1], c, w);
         if (small) {
             uint32_t noise[HS_CHUNK];
             moment_noise(&now, c, noise);
@@ -36,7 +36,7 @@ static void adamw(const hs_args *a, hs_lane *lane)
 }
 
 extern const hs_optim_kernels HS_TIERED(hs_adamw);
-const hs_optim_kernels HS_TIERED(hs_adamw) = { .pass = { adamw }, .small = true };
+const hs_optim_kernels HS_TIERED(hs_adamw) = { .pass = { adamw }, .small = true, .masters = true };
 
 #ifdef HS_TIER_PORTABLE
 const hs_optim_rule hs_adamw_rule = {

@@ -2,8 +2,7 @@
 #include "optim/walk.cuh"
 
 template <class M>
-static __global__ void __launch_bounds__(THREADS)
-    adamw_pass(walk all, const float *grads, float *values, hs_ref low, M *first_moments, M *second_moments)
+static __global__ void __launch_bounds__(THREADS) adamw_pass(walk all, const float *grads, values of, M *first_moments, M *second_moments)
 {
     const hs_update_chunk c = all.chunk[blockIdx.x];
     if (walk_passes(all, c))
@@ -16,7 +15,7 @@ static __global__ void __launch_bounds__(THREADS)
         float g[N], w[N], m[N], v[N];
         uint32_t noise[N];
         load_f<N>(grads + c.grad + i, g);
-        load_f<N>(values + c.value + i, w);
+        value_load<N>(of, c, i, w);
         load_f<N>(first_moments + c.kept[0] + i, m);
         load_f<N>(second_moments + c.kept[1] + i, v);
 #pragma unroll
@@ -26,8 +25,7 @@ static __global__ void __launch_bounds__(THREADS)
             v[k] = now.beta2 * v[k] + now.one_minus_beta2 * (g[k] * g[k]);
             w[k] -= shrink * w[k] + step * m[k] / (sqrtf(v[k] + eps_in) * now.inv_sqrt_bc2 + now.eps_out);
         }
-        store_f<N>(values + c.value + i, w);
-        refresh_low<N>(low, c.low + i, w);
+        value_store<N>(of, now, c, i, w);
         if (sizeof(M) == 2)
             moment_noise<N>(now, c, i, noise);
         moment_store<N>(first_moments + c.kept[0] + i, m, noise, 0);
@@ -38,8 +36,8 @@ static __global__ void __launch_bounds__(THREADS)
 static void adamw(const hs_args *a, hs_lane *lane)
 {
     BY_MOMENTS(a->out[2].dtype, M,
-               WALK_LAUNCH((adamw_pass<M>), a, lane, cells<float>(a->in[3]), cells<float>(a->out[0]), a->out[1], cells<M>(a->out[2]),
+               WALK_LAUNCH((adamw_pass<M>), a, lane, cells<float>(a->in[3]), values_of(a->out[0], a->out[1]), cells<M>(a->out[2]),
                            cells<M>(a->out[3])));
 }
 
-extern "C" const hs_optim_kernels hs_cuda_adamw = { { adamw }, true };
+extern "C" const hs_optim_kernels hs_cuda_adamw = { { adamw }, true, true };

@@ -52,7 +52,7 @@ HS_INLINE void hs_decide_step(const hs_optim_config *c, hs_update_step *now, hs_
         s->grad_norm = (float)norm;
         s->skipped_in_row = 0;
         hs_decide_begin(c, now, s, norm);
-        now->key = hs_mix2(seed, moments);
+        now->key = hs_mix2(seed, moments), now->value_key = hs_mix(now->key);
     }
     s->step_scale = s->scale;
     hs_scaler_update(&c->scaler, s, overflow); // last: the gradients of this step carry the scale it began with

@@ -15,8 +15,8 @@ static void lamb_moments(const hs_args *a, hs_lane *lane)
     hs_for_chunks(c, &mine)
     {
         const float decay = now.decay[c->role], l2 = now.l2[c->role];
-        const float *restrict grad = (const float *)a->in[3].p + c->grad, *restrict w = (const float *)a->in[4].p + c->value;
-        float buf_m[HS_CHUNK], buf_v[HS_CHUNK], u[HS_CHUNK];
+        float buf_w[HS_CHUNK], buf_m[HS_CHUNK], buf_v[HS_CHUNK], u[HS_CHUNK];
+        const float *restrict grad = (const float *)a->in[3].p + c->grad, *restrict w = value_open(&a->in[4], &a->in[5], c, buf_w);
         float *restrict m = moment_open(&a->out[0], c, 0, buf_m), *restrict v = moment_open(&a->out[1], c, 1, buf_v);
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++) {
@@ -45,18 +45,18 @@ static void lamb_apply(const hs_args *a, hs_lane *lane)
     hs_for_chunks(c, &mine)
     {
         const float decay = now.decay[c->role], ratio = ((const float *)a->in[3].p)[c->logical];
-        float buf_m[HS_CHUNK], buf_v[HS_CHUNK];
+        float buf_w[HS_CHUNK], buf_m[HS_CHUNK], buf_v[HS_CHUNK];
         const float *restrict m = moment_open(&a->in[4], c, 0, buf_m), *restrict v = moment_open(&a->in[5], c, 1, buf_v);
-        float *restrict w = (float *)a->out[0].p + c->value;
+        float *restrict w = value_open(&a->out[0], &a->out[1], c, buf_w);
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++)
             w[i] -= ratio * direction_of(&now, decay, w[i], m[i], v[i]);
-        refresh_low(&a->out[1], c, w);
+        value_close(&now, &a->out[0], &a->out[1], c, w);
     }
 }
 
 extern const hs_optim_kernels HS_TIERED(hs_lamb);
-const hs_optim_kernels HS_TIERED(hs_lamb) = { .pass = { lamb_moments, hs_lamb_ratios, lamb_apply }, .small = true };
+const hs_optim_kernels HS_TIERED(hs_lamb) = { .pass = { lamb_moments, hs_lamb_ratios, lamb_apply }, .small = true, .masters = true };
 
 #ifdef HS_TIER_PORTABLE
 const hs_optim_rule hs_lamb_rule = {
@@ -66,7 +66,7 @@ const hs_optim_rule hs_lamb_rule = {
     .n_slabs = HS_COUNT(adam_slabs),
     .pass = { { .name = "optim.lamb_moments",
                 .part = HS_PART_FREE,
-                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE },
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE, HS_UPDATE_LOW },
                 .out = { HS_UPDATE_KEPT, HS_UPDATE_KEPT_1, HS_UPDATE_OWN },
                 .each = { 20, 8 },
                 .moments = 4,

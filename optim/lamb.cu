@@ -4,7 +4,7 @@
 
 template <class M>
 static __global__ void __launch_bounds__(THREADS)
-    lamb_moments_pass(walk all, const float *grads, const float *values, M *first_moments, M *second_moments, hs_partial *partial)
+    lamb_moments_pass(walk all, const float *grads, values of, M *first_moments, M *second_moments, hs_partial *partial)
 {
     HS_SHARED(double, at, [WARPS]);
     const hs_update_chunk c = all.chunk[blockIdx.x];
@@ -13,12 +13,12 @@ static __global__ void __launch_bounds__(THREADS)
     const hs_update_step &now = *all.now;
     const float decay = now.decay[c.role], l2 = now.l2[c.role];
     double ww = 0, uu = 0;
-    walk_elements(c, walk_aligned(c.value, c.grad, c.kept[0], c.kept[1]), [&](int32_t i, auto side) {
+    walk_elements(c, walk_aligned(c.value, c.grad, c.low, c.kept[0], c.kept[1]), [&](int32_t i, auto side) {
         constexpr int N = decltype(side)::n;
         float g[N], w[N], m[N], v[N];
         uint32_t noise[N];
         load_f<N>(grads + c.grad + i, g);
-        load_f<N>(values + c.value + i, w);
+        value_load<N>(of, c, i, w);
         load_f<N>(first_moments + c.kept[0] + i, m);
         load_f<N>(second_moments + c.kept[1] + i, v);
 #pragma unroll
@@ -45,7 +45,7 @@ static __global__ void __launch_bounds__(THREADS)
 
 template <class M>
 static __global__ void __launch_bounds__(THREADS)
-    lamb_apply_pass(walk all, const float *ratios, const M *first_moments, const M *second_moments, float *values, hs_ref low)
+    lamb_apply_pass(walk all, const float *ratios, const M *first_moments, const M *second_moments, values of)
 {
     const hs_update_chunk c = all.chunk[blockIdx.x];
     if (walk_passes(all, c))
@@ -55,21 +55,20 @@ static __global__ void __launch_bounds__(THREADS)
     walk_elements(c, walk_aligned(c.value, c.low, c.kept[0], c.kept[1]), [&](int32_t i, auto side) {
         constexpr int N = decltype(side)::n;
         float w[N], m[N], v[N];
-        load_f<N>(values + c.value + i, w);
+        value_load<N>(of, c, i, w);
         load_f<N>(first_moments + c.kept[0] + i, m);
         load_f<N>(second_moments + c.kept[1] + i, v);
 #pragma unroll
         for (int k = 0; k < N; k++)
             w[k] -= ratio * direction_of(&now, decay, w[k], m[k], v[k]);
-        store_f<N>(values + c.value + i, w);
-        refresh_low<N>(low, c.low + i, w);
+        value_store<N>(of, now, c, i, w);
     });
 }
 
 static void lamb_moments(const hs_args *a, hs_lane *lane)
 {
     BY_MOMENTS(a->out[0].dtype, M,
-               WALK_LAUNCH((lamb_moments_pass<M>), a, lane, cells<float>(a->in[3]), cells<float>(a->in[4]), cells<M>(a->out[0]),
+               WALK_LAUNCH((lamb_moments_pass<M>), a, lane, cells<float>(a->in[3]), values_of(a->in[4], a->in[5]), cells<M>(a->out[0]),
                            cells<M>(a->out[1]), cells<hs_partial>(a->out[2])));
 }
 
@@ -77,8 +76,8 @@ static void lamb_apply(const hs_args *a, hs_lane *lane)
 {
     BY_MOMENTS(a->in[4].dtype, M,
                WALK_LAUNCH((lamb_apply_pass<M>), a, lane, cells<float>(a->in[3]), cells<M>(a->in[4]), cells<M>(a->in[5]),
-                           cells<float>(a->out[0]), a->out[1]));
+                           values_of(a->out[0], a->out[1])));
 }
 
 extern "C" hs_kernel hs_cuda_optim_ratios;
-extern "C" const hs_optim_kernels hs_cuda_lamb = { { lamb_moments, hs_cuda_optim_ratios, lamb_apply }, true };
+extern "C" const hs_optim_kernels hs_cuda_lamb = { { lamb_moments, hs_cuda_optim_ratios, lamb_apply }, true, true };

@@ -14,14 +14,14 @@ static void novograd(const hs_args *a, hs_lane *lane)
         const float step = rate_of(&now, c), decay = now.decay[c->role], l2 = now.l2[c->role], beta3 = now.beta3,
                     factor = now.factor * ((const float *)a->in[4].p)[c->logical];
         const float *restrict grad = (const float *)a->in[3].p + c->grad;
-        float buf[HS_CHUNK];
-        float *restrict w = (float *)a->out[0].p + c->value, *restrict m = moment_open(&a->out[2], c, 0, buf);
+        float buf_w[HS_CHUNK], buf[HS_CHUNK];
+        float *restrict w = value_open(&a->out[0], &a->out[1], c, buf_w), *restrict m = moment_open(&a->out[2], c, 0, buf);
         HS_SIMD
         for (int32_t i = 0; i < c->n; i++) {
             m[i] = now.beta1 * m[i] + beta3 * (grad[i] * factor + l2 * w[i]);
             w[i] -= step * (m[i] + decay * w[i]);
         }
-        refresh_low(&a->out[1], c, w);
+        value_close(&now, &a->out[0], &a->out[1], c, w);
         if (small) {
             uint32_t noise[HS_CHUNK];
             moment_noise(&now, c, noise);
@@ -31,7 +31,7 @@ static void novograd(const hs_args *a, hs_lane *lane)
 }
 
 extern const hs_optim_kernels HS_TIERED(hs_novograd);
-const hs_optim_kernels HS_TIERED(hs_novograd) = { .pass = { hs_novograd_scales, novograd }, .small = true };
+const hs_optim_kernels HS_TIERED(hs_novograd) = { .pass = { hs_novograd_scales, novograd }, .small = true, .masters = true };
 
 #ifdef HS_TIER_PORTABLE
 static const hs_slab_spec slabs[] = {

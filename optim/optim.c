@@ -31,7 +31,7 @@ struct hs_optim {
     size_t bytes, at[HS_N_UPDATE_OPERANDS];
     hs_ref ref[HS_N_UPDATE_OPERANDS]; // as kernels get them
     int n_own;                        // chunks that are updated here ...
-    size_t n_elements;                // ... and what they have
+    size_t n_elements[HS_N_MASTERS];  // ... and what they have, by how values are kept
     int64_t *parts;                   // of the moves below: ranks of each
     hs_move *move;                    // where shares are divided: of partials, then of values
     hs_tensor *first;                 // of each move of values, the parameter at its head: for messages
@@ -67,6 +67,7 @@ hs_status hs_optim_declare(const hs_optim_config *c, hs_params *ps)
     const hs_slab_spec *slab = hs_optim_slabs(c, &n);
     for (int i = 0; i < n; i++)
         HS_TRY(hs_params_declare(ps, &slab[i]));
+    HS_TRY(hs_params_set_masters(ps, c->masters));
     return HS_OK;
 }
 
@@ -153,6 +154,8 @@ static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, cons
         return HS_FAIL(UNSUPPORTED, "device %s has no %s", dev->name, rules[kind]->name);
     if (c->moments != HS_F32 && !(*out)->rule[kind]->small)
         return HS_FAIL(UNSUPPORTED, "device %s has no %s with moments in %s", dev->name, rules[kind]->name, hs_dtype_name(c->moments));
+    if (c->masters != HS_MASTERS_F32 && !(*out)->rule[kind]->masters)
+        return HS_FAIL(UNSUPPORTED, "device %s has no %s with values in less than f32", dev->name, rules[kind]->name);
     if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !((*out)->vote && (*out)->gather)))
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers for several ranks", dev->name);
     return HS_OK;
@@ -231,10 +234,12 @@ static hs_update_chunk chunk_row(const hs_optim *o, const hs_chunk *c, int tenso
                             .param = c->param,
                             .rate = rate,
                             .role = (uint8_t)ps->param[c->param]->role,
+                            .masters = (uint8_t)hs_param_masters(ps, ps->param[c->param]),
                             .counted = c->counted };
     const bool own = is_own(o, c);
     if (own) {
-        row.value = (int64_t)hs_slab_element(ps->master, c), row.grad = (int64_t)hs_slab_element(ps->grad, c);
+        row.value = row.masters == HS_MASTERS_NONE ? 0 : (int64_t)hs_slab_element(ps->master, c),
+        row.grad = (int64_t)hs_slab_element(ps->grad, c);
         row.low = ps->low ? (int64_t)hs_slab_element(ps->low, c) : 0;
     }
     for (int i = 0; i < o->rule->n_slabs; i++)
@@ -270,7 +275,7 @@ static void count_own(hs_optim *o)
 {
     for (int k = 0; k < o->ps->n_chunks; k++)
         if (is_own(o, &o->ps->chunk[k]))
-            o->n_own++, o->n_elements += (size_t)o->ps->chunk[k].n;
+            o->n_own++, o->n_elements[hs_param_masters(o->ps, o->ps->param[o->ps->chunk[k].param])] += (size_t)o->ps->chunk[k].n;
 }
 
 // Own partials of a rank behind those of the ranks before it, each rank's in the order of the table.
@@ -344,6 +349,8 @@ static hs_status find_slabs(hs_optim *o)
         if (!o->slab[i] || !o->slab[i]->p || o->slab[i]->spec.dtype != spec[i].dtype)
             return HS_FAIL(INTERNAL, "the optimizer needs slab %s of %s: hs_optim_declare before hs_params_alloc", spec[i].name,
                            hs_dtype_name(spec[i].dtype));
+    if (ps->masters != o->c.masters)
+        return HS_FAIL(INTERNAL, "the optimizer's values are kept in another way than it says: hs_optim_declare before hs_params_alloc");
     if (!ps->allocated || !ps->grad || !ps->grad->p)
         return HS_FAIL(INTERNAL, "the optimizer needs parameters laid out with gradients");
     return HS_OK;
@@ -353,10 +360,24 @@ size_t hs_optim_bytes(const hs_optim *o) { return sizeof *o + o->bytes; }
 
 // ---- the segment
 
+// Bytes of values that a pass moves beside what hs_optim_pass.each has of them: a low copy is written, or read in place of f32.
+static double low_bytes(const hs_optim *o, const hs_optim_pass *p)
+{
+    static const double stores[HS_N_MASTERS] = { 2, 0, -4 }, reads[HS_N_MASTERS] = { 0, 0, -2 };
+    bool any = false;
+    double bytes = 0;
+    for (int i = 0; i < HS_MAX_IN; i++)
+        any |= p->in[i] == HS_UPDATE_VALUE;
+    for (int k = 0; k < HS_N_MASTERS && o->ps->low; k++)
+        bytes += (p->stores ? stores[k] : any ? reads[k] : 0) * (double)o->n_elements[k];
+    return bytes;
+}
+
 static hs_thunk *add_thunk(hs_optim *o, const hs_optim_pass *p, hs_kernel *fn, hs_comm *comm)
 {
-    const double n = (double)o->n_elements, low = p->stores && o->ps->low ? 2 : 0,
-                 moments = p->moments * (double)hs_dtype_bytes(o->c.moments);
+    double n = 0, moments = p->moments * (double)hs_dtype_bytes(o->c.moments);
+    for (int k = 0; k < HS_N_MASTERS; k++)
+        n += (double)o->n_elements[k];
     hs_thunk *t = &o->segment.thunk[o->segment.n++];
     *t = (hs_thunk){
         .fn = fn,
@@ -364,7 +385,7 @@ static hs_thunk *add_thunk(hs_optim *o, const hs_optim_pass *p, hs_kernel *fn, h
         .name = p->name,
         .sync = true,
         .part = (uint8_t)p->part,
-        .cost = { p->each.flops * n, (p->each.bytes + low + moments) * n },
+        .cost = { p->each.flops * n, (p->each.bytes + moments) * n + low_bytes(o, p) },
     };
     for (int i = 0; i < HS_MAX_IN; i++)
         t->args.in[i] = o->ref[p->in[i]];
@@ -375,13 +396,10 @@ static hs_thunk *add_thunk(hs_optim *o, const hs_optim_pass *p, hs_kernel *fn, h
 
 static void add_pass(hs_optim *o, const hs_optim_tier *tier, const hs_optim_pass *p, hs_kernel *fn)
 {
-    const hs_optim_pass gather = { .name = "optim.gather",
-                                   .part = HS_PART_SOLO,
-                                   .in = { HS_UPDATE_SPOT },
-                                   .out = { HS_UPDATE_DEALT, HS_UPDATE_PARTIALS } };
-    const hs_optim_pass total = {
-        .name = "optim.total", .part = HS_PART_SOLO, .in = { HS_UPDATE_ALL }, .out = { HS_UPDATE_PARTIALS }
+    const hs_optim_pass gather = {
+        .name = "optim.gather", .part = HS_PART_SOLO, .in = { HS_UPDATE_SPOT }, .out = { HS_UPDATE_DEALT, HS_UPDATE_PARTIALS }
     };
+    const hs_optim_pass total = { .name = "optim.total", .part = HS_PART_SOLO, .in = { HS_UPDATE_ALL }, .out = { HS_UPDATE_PARTIALS } };
     add_thunk(o, p, fn, NULL);
     if (p->totals && o->ps->shares)
         add_thunk(o, &gather, tier->gather, o->grid.dp)->args.attr = o->move;

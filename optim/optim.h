@@ -88,6 +88,7 @@ typedef struct hs_optim_config {
     double trust_coefficient;    // LARS
     hs_qkv qkv;                  // what works per tensor
     hs_dtype moments;            // F32, or BF16 with stochastic rounding
+    hs_masters masters;          // how values are kept: F32, or beside bf16 copies SPLIT (the same bits) or NONE (stochastic rounding)
     hs_schedule schedule;
     hs_scaler_config scaler;
     double decay_factor[HS_N_ROLES]; // of weight_decay, by role; default 1 for weights and embeddings, 0 for biases and norms
@@ -112,7 +113,8 @@ typedef enum hs_preset {
 #define HS_PRESET_WORDS "adamw|electra|lamb|nvlamb|apex-nvlamb|albert|mxnet|deepspeed|sgd|lars|novograd" // by hs_preset
 hs_optim_config hs_optim_preset(hs_preset preset);
 
-// The slabs an optimizer keeps, besides values and gradients; static. hs_optim_declare adds them to ps: before hs_params_alloc.
+// The slabs an optimizer keeps, besides values and gradients; static. hs_optim_declare adds them to ps, and settles how that keeps values:
+// before hs_params_alloc.
 const hs_slab_spec *hs_optim_slabs(const hs_optim_config *c, int *n);
 hs_status hs_optim_declare(const hs_optim_config *c, hs_params *ps);
 

@@ -10,14 +10,14 @@
 static inline void descend(const hs_args *a, const hs_update_step *now, const hs_update_chunk *c, const float *restrict grad, float ratio)
 {
     const float step = rate_of(now, c), decay = now->decay[c->role], l2 = now->l2[c->role];
-    float buf[HS_CHUNK];
-    float *restrict w = (float *)a->out[0].p + c->value, *restrict m = moment_open(&a->out[2], c, 0, buf);
+    float buf_w[HS_CHUNK], buf[HS_CHUNK];
+    float *restrict w = value_open(&a->out[0], &a->out[1], c, buf_w), *restrict m = moment_open(&a->out[2], c, 0, buf);
     HS_SIMD
     for (int32_t i = 0; i < c->n; i++) {
         m[i] = now->momentum * m[i] + ratio * gradient_of(now, l2, grad[i], w[i]);
         w[i] -= step * (m[i] + decay * w[i]);
     }
-    refresh_low(&a->out[1], c, w);
+    value_close(now, &a->out[0], &a->out[1], c, w);
     if (a->out[2].dtype == HS_BF16) {
         uint32_t noise[HS_CHUNK];
         moment_noise(now, c, noise);
@@ -39,7 +39,8 @@ static void lars_norms(const hs_args *a, hs_lane *lane)
     walk mine = walk_of(a, lane);
     hs_for_chunks(c, &mine)
     {
-        const float *grad = (const float *)a->in[3].p + c->grad, *w = (const float *)a->in[4].p + c->value;
+        float buf_w[HS_CHUNK];
+        const float *grad = (const float *)a->in[3].p + c->grad, *w = value_open(&a->in[4], &a->in[5], c, buf_w);
         double sum = 0;
         HS_SIMD_SUM(sum)
         for (int32_t i = 0; i < c->n; i++) {
@@ -58,8 +59,8 @@ static void lars(const hs_args *a, hs_lane *lane)
 }
 
 extern const hs_optim_kernels HS_TIERED(hs_sgd), HS_TIERED(hs_lars);
-const hs_optim_kernels HS_TIERED(hs_sgd) = { .pass = { sgd }, .small = true };
-const hs_optim_kernels HS_TIERED(hs_lars) = { .pass = { lars_norms, hs_lars_ratios, lars }, .small = true };
+const hs_optim_kernels HS_TIERED(hs_sgd) = { .pass = { sgd }, .small = true, .masters = true };
+const hs_optim_kernels HS_TIERED(hs_lars) = { .pass = { lars_norms, hs_lars_ratios, lars }, .small = true, .masters = true };
 
 #ifdef HS_TIER_PORTABLE
 static const hs_slab_spec slabs[] = { { .name = "sgd.m", .dtype = HS_F32, .trainable_only = true, .saved = true, .divides = true } };
@@ -85,7 +86,7 @@ const hs_optim_rule hs_lars_rule = {
     .n_slabs = HS_COUNT(slabs),
     .pass = { { .name = "optim.lars_norms",
                 .part = HS_PART_FREE,
-                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE },
+                .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_NOW, HS_UPDATE_GRAD, HS_UPDATE_VALUE, HS_UPDATE_LOW },
                 .out = { HS_UPDATE_OWN },
                 .each = { 5, 8 },
                 .totals = true },

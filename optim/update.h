@@ -5,9 +5,9 @@
 // of chunks, what the update itself leaves between its thunks. Which ones, and in which order, stands in a list beside the kernel. It reads
 // nothing of the host's and asks it nothing, so that a device can capture an update.
 //
-// One file per optimizer: what it keeps and its passes are an hs_optim_rule, the same wherever it runs; the passes' kernels are compiled once
-// per ISA tier, and NAME.cu beside NAME.c has those of CUDA. Whoever runs a pass divides the table of chunks; what a pass adds up is one
-// partial per chunk, so no bit depends on the number of those who divide it.
+// One file per optimizer: what it keeps and its passes are an hs_optim_rule, the same wherever it runs; the passes' kernels are compiled
+// once per ISA tier, and NAME.cu beside NAME.c has those of CUDA. Whoever runs a pass divides the table of chunks; what a pass adds up is
+// one partial per chunk, so no bit depends on the number of those who divide it.
 #ifndef HS_OPTIM_UPDATE_H
 #define HS_OPTIM_UPDATE_H
 #include "core/graph/op.h"
@@ -22,11 +22,12 @@ enum { HS_OPTIM_SLABS = 2, HS_OPTIM_PASSES = 3 };
 
 // A row of the table of chunks: at most HS_CHUNK elements of one logical tensor, and where they begin in each slab that has them.
 typedef struct hs_update_chunk {
-    int64_t value, low, grad, kept[HS_OPTIM_SLABS]; // elements from the front of the slab
+    int64_t value, low, grad, kept[HS_OPTIM_SLABS]; // elements from the front of the slab; value: as wide as masters has them
     int64_t first;                                  // of the stored parameter
     int32_t n, param, logical;                      // logical: whose norms it counts to (optim.qkv)
     float rate;                                     // of its parameter: factor of the learning rate (hs_optim_set_rates)
     uint8_t role;                                   // hs_role
+    uint8_t masters;                                // hs_masters: where the value is
     bool counted;                                   // hs_chunk.counted
 } hs_update_chunk;
 
@@ -41,7 +42,7 @@ typedef struct hs_update_step {
     float lr[HS_N_ROLES];                       // learning rate times the role's factor, and what else scales a step
     float decay[HS_N_ROLES];                    // weight decay times the role's factor, where it is decoupled ...
     float l2[HS_N_ROLES];                       // ... and where it is part of the gradient
-    uint64_t key, count;                        // of stochastic rounding: the run's seed, and this update's number
+    uint64_t key, value_key, count; // of stochastic rounding, of moments and of values: the run's seed; and this update's number
 } hs_update_step;
 
 typedef struct hs_partial { // of one chunk
@@ -76,7 +77,7 @@ typedef struct hs_optim_pass { // a thunk
     const char *name;
     hs_part_kind part;
     uint8_t in[HS_MAX_IN], out[HS_MAX_OUT]; // hs_update_operand, in the kernel's order
-    hs_cost each;                           // of an element; on top come the low copy where `stores` says so ...
+    hs_cost each;                           // of an element, values in f32; on top come the low copy where `stores` says so ...
     int moments;                            // ... and reads and writes of moments, by their type
     bool stores;
     bool totals; // it leaves OWN: gathered over data-parallel ranks and added up over tensor-parallel ones behind it
@@ -94,7 +95,8 @@ extern const hs_optim_rule hs_adamw_rule, hs_lamb_rule, hs_sgd_rule, hs_lars_rul
 
 typedef struct hs_optim_kernels { // of one rule
     hs_kernel *pass[HS_OPTIM_PASSES];
-    bool small; // they take moments in bf16 too
+    bool small;   // they take moments in bf16 too
+    bool masters; // and values in halves, or in bf16 alone
 } hs_optim_kernels;
 
 // The kernels of one ISA tier (update.c), or those a device brings (hs_device.optim). Operands in this order:

@@ -38,26 +38,23 @@ static __device__ __forceinline__ bool walk_aligned(int64_t a, int64_t b = 0, in
     return (a | b | c | d | e) % SIDE == 0;
 }
 
-// The low copy of elements that were just written; none: nothing.
-template <int N> static __device__ __forceinline__ void refresh_low(const hs_ref &low, int64_t at, const float (&w)[N])
-{
-    if (low.p && low.dtype == HS_BF16)
-        store_f<N>(reinterpret_cast<bf16 *>(low.p) + at, w);
-    else if (low.p)
-        store_f<N>(reinterpret_cast<f16 *>(low.p) + at, w);
-}
-
 // 16 random bits for each of two moments of the elements [i, i + N) of a chunk: a function of seed, step, parameter and element alone.
 // Every 64 elements of a chunk begin with an address of their own, and 4 have the words of one call.
 template <int N>
-static __device__ __forceinline__ void moment_noise(const hs_update_step &now, const hs_update_chunk &c, int32_t i, uint32_t (&noise)[N])
+static __device__ __forceinline__ void chunk_noise(uint64_t key, const hs_update_step &now, const hs_update_chunk &c, int32_t i,
+                                                   uint32_t (&noise)[N])
 {
     const uint64_t at = (uint64_t)(c.first + i / 64 * 64);
-    const hs_u32x4 w =
-        hs_random(now.key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)at + (uint32_t)(i % 64 / 4), (uint32_t)(at >> 32));
+    const hs_u32x4 w = hs_random(key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)at + (uint32_t)(i % 64 / 4), (uint32_t)(at >> 32));
 #pragma unroll
     for (int k = 0; k < N; k++)
         noise[k] = N == 4 ? w.v[k] : i % 4 == 0 ? w.v[0] : i % 4 == 1 ? w.v[1] : i % 4 == 2 ? w.v[2] : w.v[3];
+}
+
+template <int N>
+static __device__ __forceinline__ void moment_noise(const hs_update_step &now, const hs_update_chunk &c, int32_t i, uint32_t (&noise)[N])
+{
+    chunk_noise<N>(now.key, now, c, i, noise);
 }
 
 // Moment `which`, stored: f32 as it is, bf16 stochastically rounded; x becomes what is stored.
@@ -70,10 +67,65 @@ template <int N> static __device__ __forceinline__ void moment_store(bf16 *to, f
     pack<bf16, N> y;
 #pragma unroll
     for (int k = 0; k < N; k++) {
-        y.v[k].bits = rounded_moment(__float_as_uint(x[k]), noise[k] >> 16 * which);
+        y.v[k].bits = rounded_bf16(__float_as_uint(x[k]), noise[k] >> 16 * which);
         x[k] = to_f(y.v[k]);
     }
     *reinterpret_cast<pack<bf16, N> *>(to) = y;
+}
+
+// ---- values: f32 with a low copy, in two halves, or bf16 alone (hs_masters)
+
+struct values { // slabs
+    char *p;
+    hs_ref low; // .p NULL: there is none
+};
+static inline values values_of(const hs_ref &value, const hs_ref &low) { return { value.p, low }; }
+
+// The elements [i, i + N) of a chunk, as f32.
+template <int N> static __device__ __forceinline__ void value_load(const values &from, const hs_update_chunk &c, int32_t i, float (&w)[N])
+{
+    if (c.masters == HS_MASTERS_F32) {
+        load_f<N>(reinterpret_cast<const float *>(from.p) + c.value + i, w);
+        return;
+    }
+    typedef pack<uint16_t, N> halves;
+    const halves high = *reinterpret_cast<const halves *>(reinterpret_cast<const uint16_t *>(from.low.p) + c.low + i);
+    const bool split = c.masters == HS_MASTERS_SPLIT;
+    halves half = {};
+    if (split)
+        half = *reinterpret_cast<const halves *>(reinterpret_cast<const uint16_t *>(from.p) + c.value + i);
+#pragma unroll
+    for (int k = 0; k < N; k++)
+        w[k] = __uint_as_float(split ? hs_halves_join(high.v[k], half.v[k]) : (uint32_t)high.v[k] << 16);
+}
+
+// And stored, with what there is of a low copy.
+template <int N>
+static __device__ __forceinline__ void value_store(const values &to, const hs_update_step &now, const hs_update_chunk &c, int32_t i,
+                                                   const float (&w)[N])
+{
+    if (c.masters == HS_MASTERS_F32)
+        store_f<N>(reinterpret_cast<float *>(to.p) + c.value + i, w);
+    if (!to.low.p)
+        return;
+    if (to.low.dtype == HS_F16) {
+        store_f<N>(reinterpret_cast<f16 *>(to.low.p) + c.low + i, w);
+        return;
+    }
+    typedef pack<uint16_t, N> halves;
+    halves high, half;
+    uint32_t noise[N];
+    if (c.masters == HS_MASTERS_NONE)
+        chunk_noise<N>(now.value_key, now, c, i, noise);
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        const uint32_t bits = __float_as_uint(w[k]);
+        high.v[k] = c.masters == HS_MASTERS_NONE ? rounded_bf16(bits, noise[k]) : hs_value_bf16(bits);
+        half.v[k] = (uint16_t)bits;
+    }
+    *reinterpret_cast<halves *>(reinterpret_cast<uint16_t *>(to.low.p) + c.low + i) = high;
+    if (c.masters == HS_MASTERS_SPLIT)
+        *reinterpret_cast<halves *>(reinterpret_cast<uint16_t *>(to.p) + c.value + i) = half;
 }
 
 // Runs the statement with M as the type moments have in an operand.

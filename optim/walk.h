@@ -71,12 +71,17 @@ static inline float *moment_open(const hs_ref *r, const hs_update_chunk *c, int 
 }
 
 // 16 random bits for each of two moments of every element of a chunk: a function of seed, step, parameter and element alone.
-static inline void moment_noise(const hs_update_step *now, const hs_update_chunk *c, uint32_t noise[HS_CHUNK])
+static inline void chunk_noise(uint64_t key, const hs_update_step *now, const hs_update_chunk *c, uint32_t noise[HS_CHUNK])
 {
     for (int32_t i = 0; i < c->n; i += 64) { // element 4 l + w of these: word w of the call at `at` + l, so that no two chunks share one
         const uint64_t at = (uint64_t)(c->first + i);
-        hs_drop_words(now->key, (uint32_t)c->param, (uint32_t)now->count, (uint32_t)at, (uint32_t)(at >> 32), noise + i);
+        hs_drop_words(key, (uint32_t)c->param, (uint32_t)now->count, (uint32_t)at, (uint32_t)(at >> 32), noise + i);
     }
+}
+
+static inline void moment_noise(const hs_update_step *now, const hs_update_chunk *c, uint32_t noise[HS_CHUNK])
+{
+    chunk_noise(now->key, now, c, noise);
 }
 
 // Stochastically (element.h).
@@ -86,18 +91,60 @@ static inline void moment_round(const hs_ref *r, const hs_update_chunk *c, int w
     const int shift = 16 * which;
     HS_SIMD
     for (int32_t i = 0; i < c->n; i++)
-        to[i] = rounded_moment(hs_f32_bits(x[i]), noise[i] >> shift);
+        to[i] = rounded_bf16(hs_f32_bits(x[i]), noise[i] >> shift);
 }
 
-// ---- values
+// ---- values: f32 with a low copy, in two halves, or bf16 alone (hs_masters). A kernel works on f32 either way.
 
-// The low copy of a chunk, while it is still in the first cache.
-static inline void refresh_low(const hs_ref *low, const hs_update_chunk *c, const float *w)
+static inline uint16_t *low_of(const hs_ref *low, const hs_update_chunk *c) { return (uint16_t *)low->p + c->low; }
+
+// The values of a chunk: their own bytes where they are f32, else in buf.
+static inline float *value_open(const hs_ref *value, const hs_ref *low, const hs_update_chunk *c, float buf[HS_CHUNK])
 {
-    if (low->p && low->dtype == HS_BF16)
-        hs_store_bf16((uint16_t *)low->p + c->low, w, c->n);
-    else if (low->p)
-        hs_store_f16((uint16_t *)low->p + c->low, w, c->n);
+    if (c->masters == HS_MASTERS_F32)
+        return (float *)value->p + c->value;
+    const uint16_t *restrict high = low_of(low, c);
+    if (c->masters == HS_MASTERS_NONE) {
+        hs_load_bf16(buf, high, c->n);
+        return buf;
+    }
+    const uint16_t *restrict half = (const uint16_t *)value->p + c->value;
+    HS_SIMD
+    for (int32_t i = 0; i < c->n; i++)
+        buf[i] = hs_bits_f32(hs_halves_join(high[i], half[i]));
+    return buf;
+}
+
+static inline void round_values(uint16_t *restrict low, const hs_update_step *now, const hs_update_chunk *c, const float *w)
+{
+    uint32_t noise[HS_CHUNK];
+    chunk_noise(now->value_key, now, c, noise);
+    HS_SIMD
+    for (int32_t i = 0; i < c->n; i++)
+        low[i] = rounded_bf16(hs_f32_bits(w[i]), noise[i]);
+}
+
+// The values of a chunk as value_open gave them: what is stored of them, while they are still in the first cache.
+static inline void value_close(const hs_update_step *now, const hs_ref *value, const hs_ref *low, const hs_update_chunk *c, const float *w)
+{
+    if (!low->p)
+        return;
+    uint16_t *restrict high = low_of(low, c);
+    if (low->dtype == HS_F16) {
+        hs_store_f16(high, w, c->n);
+    } else if (c->masters == HS_MASTERS_NONE) {
+        round_values(high, now, c, w);
+    } else {
+        HS_SIMD
+        for (int32_t i = 0; i < c->n; i++)
+            high[i] = hs_value_bf16(hs_f32_bits(w[i]));
+        if (c->masters == HS_MASTERS_F32)
+            return;
+        uint16_t *restrict half = (uint16_t *)value->p + c->value;
+        HS_SIMD
+        for (int32_t i = 0; i < c->n; i++)
+            half[i] = (uint16_t)hs_f32_bits(w[i]);
+    }
 }
 
 #endif

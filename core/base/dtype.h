@@ -5,6 +5,7 @@
 // rounding). Floats to integers truncate and saturate, NaN gives 0; integers to narrower ones saturate; bool is x != 0.
 #ifndef HS_CORE_DTYPE_H
 #define HS_CORE_DTYPE_H
+#include "core/base/inline.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -68,6 +69,21 @@ static inline uint16_t hs_f32_bf16(float f)
     const uint32_t nan = (u >> 16) | 0x40;
     return (uint16_t)((u & 0x7FFFFFFFu) > 0x7F800000u ? nan : rounded);
 }
+
+// ---- a value in two halves: a bf16 to compute with, and 16 bits that make it the f32 again
+// The bf16 nearest to a parameter's value, ties away from zero; NaN becomes quiet. (hs_f32_bf16's ties to even give an even bf16 65,537
+// values, one more than 16 bits can tell apart.) What is missing then are the low 16 bits as they are:
+// hs_halves_join(hs_value_bf16(u), (uint16_t)u) == u for the bits u of every f32 but a signaling NaN, which comes back quiet.
+HS_INLINE uint16_t hs_value_bf16(uint32_t bits)
+{
+    return (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? bits >> 16 | 0x40 : (bits + 0x8000u) >> 16);
+}
+HS_INLINE uint32_t hs_halves_join(uint16_t high, uint16_t low)
+{
+    const uint32_t up = (high & 0x7FFFu) > 0x7F80u ? 0u : (uint32_t)low >> 15; // it was rounded up; a NaN was not
+    return ((uint32_t)high - up) << 16 | low;
+}
+
 // f16 without branches, so that compilers vectorise it; NaN becomes quiet and keeps the top of its payload, as in F16C.
 static inline float hs_f16_f32(uint16_t h)
 {

@@ -23,7 +23,6 @@ void hs_shares_free(hs_shares *s)
 {
     if (!s)
         return;
-    free(s->f32);
     free(s->group);
     free(s->cut);
     free(s);
@@ -31,18 +30,19 @@ void hs_shares_free(hs_shares *s)
 
 hs_status hs_params_read_f32(hs_params *ps, const hs_param *p)
 {
-    hs_shares *s = ps->shares;
-    if (!s || !ps->low || p->frozen)
+    if (!ps->low)
         return HS_OK;
     if (ps->allocated && hs_slab_divides(ps, ps->master, p))
         return HS_FAIL(INTERNAL, "%s is read in f32 by a plan that came behind the layout, where each rank has a share of it", p->name);
-    while (s->cap_f32 <= p->id) {
-        const int known = s->cap_f32;
-        if (!hs_grow(&s->f32, known, &s->cap_f32, sizeof *s->f32))
+    if (ps->allocated && hs_param_masters(ps, p) != HS_MASTERS_F32)
+        return HS_FAIL(INTERNAL, "%s is read in f32 by a plan that came behind the layout, which has no f32 of it", p->name);
+    while (ps->cap_f32 <= p->id) {
+        const int known = ps->cap_f32;
+        if (!hs_grow(&ps->f32, known, &ps->cap_f32, sizeof *ps->f32))
             return HS_FAIL(MEMORY, "no memory for %d marks", p->id + 1);
-        memset(s->f32 + known, 0, (size_t)(s->cap_f32 - known) * sizeof *s->f32);
+        memset(ps->f32 + known, 0, (size_t)(ps->cap_f32 - known) * sizeof *ps->f32);
     }
-    s->f32[p->id] = true;
+    ps->f32[p->id] = true;
     return HS_OK;
 }
 
@@ -103,11 +103,8 @@ static void set_cuts(hs_params *ps)
     }
 }
 
-hs_status hs_params_settle(hs_params *ps)
+static hs_status settle_shares(hs_params *ps, hs_shares *s)
 {
-    hs_shares *s = ps->shares;
-    if (!s || ps->allocated || !ps->n_params)
-        return HS_OK;
     int *group = realloc(s->group, (size_t)ps->n_params * sizeof *group);
     s->group = group ? group : s->group;
     int64_t *cut = realloc(s->cut, (size_t)ps->n_params * (size_t)(s->size + 1) * sizeof *cut);
@@ -117,6 +114,16 @@ hs_status hs_params_settle(hs_params *ps)
     set_groups(ps);
     set_cuts(ps);
     s->n_params = ps->n_params;
+    return HS_OK;
+}
+
+hs_status hs_params_settle(hs_params *ps)
+{
+    if (ps->allocated || !ps->n_params || (!ps->shares && ps->masters == HS_MASTERS_F32))
+        return HS_OK;
+    if (ps->shares)
+        HS_TRY(settle_shares(ps, ps->shares));
+    ps->n_settled = ps->n_params;
     hs_slabs_lay_out(ps);
     return HS_OK;
 }
@@ -126,7 +133,7 @@ bool hs_slab_divides(const hs_params *ps, const hs_slab *slab, const hs_param *p
     const hs_shares *s = ps->shares;
     if (!s || p->frozen || p->id >= s->n_params)
         return false;
-    return slab == ps->master ? ps->low && !(p->id < s->cap_f32 && s->f32[p->id]) : slab->spec.divides;
+    return slab == ps->master ? ps->low && !hs_params_reads_f32(ps, p) : slab->spec.divides;
 }
 
 void hs_param_share(const hs_params *ps, const hs_param *p, int r, size_t *first, size_t *n)

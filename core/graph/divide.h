@@ -5,7 +5,8 @@
 // parameter's share is one range, maybe empty. Groups stay as they are when parameters follow; shares of the last one do not, so that what
 // depends on them is settled behind hs_params_alloc.
 //
-// Divided are slabs that say so (hs_slab_spec.divides: moments) and, where there is a low copy, values that no kernel reads in f32.
+// Divided are slabs that say so (hs_slab_spec.divides: moments) and, where there is a low copy, values that no kernel reads in f32, in
+// whatever way they are kept (hs_masters).
 #ifndef HS_CORE_DIVIDE_H
 #define HS_CORE_DIVIDE_H
 #include "core/graph/params.h"
@@ -26,8 +27,6 @@ typedef struct hs_shares { // of hs_params_divide; to be read by id of a paramet
     hs_divide what;
     int rank, size;
     size_t bucket_bytes;
-    bool *f32; // kernels read its values in f32: every rank has all of them
-    int cap_f32;
     // settled for the first n_params
     int *group;   // -1: not trained
     int64_t *cut; // [n_params][size + 1]: rank r has elements [cut[r], cut[r + 1]) of the stored parameter
@@ -38,9 +37,9 @@ typedef struct hs_shares { // of hs_params_divide; to be read by id of a paramet
 // Before there are parameters. size 1 or NONE: nothing is divided. bucket_bytes 0: HS_BUCKET_BYTES.
 hs_status hs_params_divide(hs_params *ps, hs_divide what, int rank, int size, size_t bucket_bytes);
 void hs_shares_free(hs_shares *s);
-// A kernel reads p's values in f32. INTERNAL: p is laid out with a share of them alone.
+// A kernel reads p's values in f32: every rank has all of them, as f32. INTERNAL: p is laid out otherwise.
 hs_status hs_params_read_f32(hs_params *ps, const hs_param *p);
-// Groups and shares of all parameters there are, and slabs laid out by them: plans do it, and hs_params_alloc.
+// Groups and shares of all parameters there are, how their values are kept, and slabs laid out by that: plans do it, and hs_params_alloc.
 hs_status hs_params_settle(hs_params *ps);
 
 // Does this rank have its share alone of p in that slab (in which another rank's may be all of it)?

@@ -204,6 +204,7 @@ void hs_params_free(hs_params *ps)
     free(ps->derived);
     free(ps->param);
     free(ps->freeze);
+    free(ps->f32);
     hs_adapter_free(ps->adapter);
     hs_shares_free(ps->shares);
     hs_map_free(ps->by_name);
@@ -357,10 +358,15 @@ static void each_run(const hs_param *p, int tp_rank, size_t first, size_t n, run
     }
 }
 
-// Of values that are a shard the low copy is whole: it gets what the shard has not, too.
+// Values that are a shard, or that a low copy has a half or all of: the copy is whole, and gets what the master has not, too.
 static bool fills_low(const hs_params *ps, const hs_slab *s, const hs_param *p)
 {
     return s == ps->master && ps->low && s->place[p->id].bytes < p->n * sizeof(float) && hs_slab_has(ps->low, p);
+}
+
+void hs_params_value_range(const hs_params *ps, const hs_param *p, size_t *first, size_t *n)
+{
+    hs_slab_range(hs_param_masters(ps, p) == HS_MASTERS_NONE ? ps->low : ps->master, p, first, n);
 }
 
 void hs_params_range(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t *first, size_t *n)
@@ -376,19 +382,45 @@ hs_status hs_params_blank(hs_params *ps, hs_slab *s, const hs_param *p)
     return fills_low(ps, s, p) ? hs_params_clear(ps, ps->low, p) : HS_OK;
 }
 
+void hs_values_low(uint16_t *dst, hs_dtype low, const float *src, int64_t n)
+{
+    for (int64_t i = 0; i < n && low == HS_BF16; i++)
+        dst[i] = hs_value_bf16(hs_f32_bits(src[i]));
+    if (low != HS_BF16)
+        hs_convert(dst, low, src, HS_F32, n);
+}
+
+static void low_halves(uint16_t *dst, const float *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = (uint16_t)hs_f32_bits(src[i]);
+}
+
+// What the slab has of values.
+static void narrow(const hs_params *ps, const hs_slab *s, const hs_param *p, void *dst, const float *src, size_t n)
+{
+    if (s == ps->master && hs_param_masters(ps, p) == HS_MASTERS_SPLIT)
+        low_halves(dst, src, n);
+    else if (s == ps->low)
+        hs_values_low(dst, s->spec.dtype, src, (int64_t)n);
+    else
+        hs_convert(dst, s->spec.dtype, src, HS_F32, (int64_t)n);
+}
+
 static void put(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t at, const float *from, size_t n)
 {
-    const size_t width = hs_dtype_bytes(s->spec.dtype);
+    const size_t width = s->place[p->id].width;
     double block[BLOCK]; // of any type
     size_t first, has;
     hs_slab_range(s, p, &first, &has);
     const size_t begin = at > first ? at : first, end = at + n < first + has ? at + n : first + has;
     char *to = hs_slab_at(s, p);
-    if (begin < end && s->spec.dtype == HS_F32)
+    const bool as_is = s->spec.dtype == HS_F32 && width == sizeof(float);
+    if (begin < end && as_is)
         hs_params_copy(ps, to + (begin - first) * width, from + (begin - at), (end - begin) * width);
-    for (size_t i = begin; i < end && s->spec.dtype != HS_F32; i += BLOCK) {
+    for (size_t i = begin; i < end && !as_is; i += BLOCK) {
         const size_t some = end - i < BLOCK ? end - i : BLOCK;
-        hs_convert(block, s->spec.dtype, from + (i - at), HS_F32, (int64_t)some);
+        narrow(ps, s, p, block, from + (i - at), some);
         hs_params_copy(ps, to + (i - first) * width, block, some * width);
     }
 }
@@ -398,6 +430,32 @@ void hs_params_put(hs_params *ps, hs_slab *s, const hs_param *p, size_t at, cons
     put(ps, s, p, at, values, n);
     if (fills_low(ps, s, p))
         put(ps, ps->low, p, at, values, n);
+}
+
+// Of values that are not f32 as they lie, n at most BLOCK.
+static void widen(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n)
+{
+    uint16_t high[BLOCK], low[BLOCK] = { 0 };
+    const bool split = hs_param_masters(ps, p) == HS_MASTERS_SPLIT;
+    size_t first, all;
+    hs_slab_range(ps->master, p, &first, &all);
+    hs_params_copy(ps, high, (const uint16_t *)hs_slab_at(ps->low, p) + at, n * sizeof *high);
+    if (split)
+        hs_params_copy(ps, low, (const uint16_t *)hs_slab_at(ps->master, p) + (at - first), n * sizeof *low);
+    for (size_t i = 0; i < n; i++)
+        values[i] = split ? hs_bits_f32(hs_halves_join(high[i], low[i])) : hs_bf16_f32(high[i]);
+}
+
+void hs_params_fetch(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n)
+{
+    if (hs_param_masters(ps, p) == HS_MASTERS_F32) {
+        size_t first, all;
+        hs_slab_range(ps->master, p, &first, &all);
+        hs_params_copy(ps, values, (const float *)hs_slab_at(ps->master, p) + (at - first), n * sizeof *values);
+        return;
+    }
+    for (size_t i = 0; i < n; i += BLOCK)
+        widen(ps, p, at + i, values + i, n - i < BLOCK ? n - i : BLOCK);
 }
 
 typedef struct draw {
@@ -448,13 +506,15 @@ void hs_params_refresh_low(hs_params *ps)
     for (int i = 0; ps->low && i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         size_t first, all;
+        if (hs_param_masters(ps, p) != HS_MASTERS_F32)
+            continue; // whoever wrote the value wrote its copy
         hs_slab_range(ps->master, p, &first, &all);
         const char *from = hs_slab_at(ps->master, p);
         char *to = (char *)hs_slab_at(ps->low, p) + first * sizeof *low;
         for (size_t at = 0; at < all; at += BLOCK) {
             const size_t n = all - at < BLOCK ? all - at : BLOCK;
             hs_params_copy(ps, block, from + at * sizeof *block, n * sizeof *block);
-            hs_convert(low, ps->low->spec.dtype, block, HS_F32, (int64_t)n);
+            hs_values_low(low, ps->low->spec.dtype, block, (int64_t)n);
             hs_params_copy(ps, to + at * sizeof *low, low, n * sizeof *low);
         }
     }
@@ -482,6 +542,12 @@ static void read_out(void *u, const run *r)
                    (size_t)r->n * c->width);
 }
 
+static void fetch_out(void *u, const run *r)
+{
+    const copy *c = u;
+    hs_params_fetch(c->ps, c->p, r->stored, (float *)(void *)c->logical + r->logical, (size_t)r->n);
+}
+
 static void put_in(void *u, const run *r)
 {
     const copy *c = u;
@@ -498,24 +564,31 @@ void hs_param_export(const hs_param *p, const float *stored, float *logical) { h
 
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical)
 {
-    copy c = { .ps = ps, .width = sizeof(float), .stored = hs_slab_at(s, p), .logical = (char *)logical };
+    copy c = { .ps = ps, .p = p, .width = sizeof(float), .stored = hs_slab_at(s, p), .logical = (char *)logical };
     size_t n;
-    hs_slab_range(s, p, &c.first, &n);
-    each_run(p, ps->tp_rank, c.first, n, read_out, &c);
+    if (s == ps->master)
+        hs_params_value_range(ps, p, &c.first, &n);
+    else
+        hs_slab_range(s, p, &c.first, &n);
+    each_run(p, ps->tp_rank, c.first, n, s == ps->master ? fetch_out : read_out, &c);
 }
 
-static const hs_slab *slab_of_values(const hs_params *ps, const hs_param *p)
+static bool has_all(const hs_params *ps, const hs_param *p)
 {
-    if (hs_slab_at(ps->master, p) && !fills_low(ps, ps->master, p))
-        return ps->master;
-    return ps->low && hs_slab_at(ps->low, p) ? ps->low : NULL;
+    size_t first, n;
+    hs_params_value_range(ps, p, &first, &n);
+    return n == p->n && (hs_param_masters(ps, p) == HS_MASTERS_NONE || hs_slab_at(ps->master, p));
 }
 
 hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical)
 {
-    const hs_slab *s = slab_of_values(ps, p);
+    if (has_all(ps, p)) {
+        hs_params_export(ps, ps->master, p, logical);
+        return HS_OK;
+    }
+    const hs_slab *s = ps->low;
     const size_t n = p->n + 1;
-    if (!s)
+    if (!s || !hs_slab_at(s, p))
         return HS_FAIL(INTERNAL, "%s has no values", p->name);
     const size_t width = hs_dtype_bytes(s->spec.dtype);
     char *stored = malloc(n * (width + sizeof(float)));

@@ -1,9 +1,10 @@
 // params: named parameters, slabs that hold what they have, and the chunk table every norm, thread, shard and rank divides by.
 //
 // A parameter's value is its f32 master; `low` is a copy the optimizer refreshes once per step (never a cast node, never
-// saved). Weights are stored [out, in]. A *logical tensor* is what LAMB, clipping and checkpoints speak of: `parts` of
-// them are stacked along dim 0 of one stored parameter (QKV: 3). Rows beyond the logical ones are padding: zero, cut in
-// cross-entropy and on export.
+// saved), of bf16 to nearest, ties away from zero (hs_value_bf16). Where no kernel reads a value in f32, hs_params_set_masters has it kept
+// in less beside a bf16 copy: as the 16 bits that the copy lacks, or as the copy alone. Weights are stored [out, in]. A *logical tensor* is
+// what LAMB, clipping and checkpoints speak of: `parts` of them are stacked along dim 0 of one stored parameter (QKV: 3). Rows beyond the
+// logical ones are padding: zero, cut in cross-entropy and on export.
 //
 // A frozen parameter keeps its value: no gradient reaches it, no optimizer keeps anything for it or walks it.
 #ifndef HS_CORE_PARAMS_H
@@ -61,6 +62,7 @@ typedef struct hs_slab_spec {
 typedef struct hs_place {
     size_t offset, bytes; // bytes 0: absent
     size_t first;         // element of the stored parameter that they begin with: of an optimizer's shard; else 0
+    size_t width;         // bytes of an element: those of the slab's type, or 2 of a value in halves
     char *p, *k;          // adopted bytes, which lie elsewhere and are only read: as hs_slab.p and k. NULL: they lie at offset
 } hs_place;
 
@@ -74,6 +76,13 @@ typedef struct hs_slab {
     char *k;        // the same as kernels get it
     bool lent;      // p is someone else's
 } hs_slab;
+
+// How values are kept that no kernel reads in f32 (of others the master is f32 whatever is asked for: biases, norms, embeddings), beside a
+// low copy of bf16. SPLIT: the slab "master" has 16 bits of an element, its low half, which together with the copy are the f32 to the bit
+// (hs_halves_join): training has the bits of F32 masters in 4 bytes an element instead of 6. NONE: the copy is all there is, 2 bytes;
+// optimizers round it stochastically, whatever else writes it to nearest.
+typedef enum hs_masters { HS_MASTERS_F32, HS_MASTERS_SPLIT, HS_MASTERS_NONE, HS_N_MASTERS } hs_masters;
+#define HS_MASTERS_WORDS "f32|split|none"
 
 enum { HS_CHUNK = 4096, HS_SLAB_ALIGN = 64 }; // elements: of a chunk, at most; that a parameter's place in a slab is rounded up to
 typedef struct hs_chunk {                     // at most HS_CHUNK elements of one logical tensor that is trained; the host's table
@@ -102,6 +111,9 @@ typedef struct hs_params {
     struct hs_adapter *adapter; // of hs_params_adapt (core/graph/adapter.h); NULL: none
     hs_hold hold;               // hs_params_hold
     struct hs_shares *shares;   // of hs_params_divide (core/graph/divide.h); NULL: every rank has all
+    hs_masters masters;         // of hs_params_set_masters
+    bool *f32;                  // by id: kernels read its values in f32 (hs_params_read_f32)
+    int cap_f32, n_settled;     // n_settled: parameters that hs_params_settle has laid out
     hs_slab **slab;
     int n_slabs, cap_slabs;
     hs_slab *master, *low, *grad; // of these names; low, grad: NULL where not declared
@@ -153,11 +165,14 @@ hs_status hs_params_declare(hs_params *ps, const hs_slab_spec *spec);
 hs_status hs_params_declare_low(hs_params *ps, hs_dtype low);   // "low"; F32: none
 hs_status hs_params_declare_grad(hs_params *ps);                // "grad", of what is trained; a training plan does
 hs_slab *hs_params_slab(const hs_params *ps, const char *name); // NULL: none of that name
+// Before hs_params_alloc. USAGE: other than F32 where there is no low copy of bf16.
+hs_status hs_params_set_masters(hs_params *ps, hs_masters masters);
+hs_masters hs_param_masters(const hs_params *ps, const hs_param *p); // how p's value is kept, as far as that is settled
 
 // Which elements of the stored parameter the slab has here: [first, first + n), all of it unless the slab is a shard.
 static inline void hs_slab_range(const hs_slab *s, const hs_param *p, size_t *first, size_t *n)
 {
-    *first = s->place[p->id].first, *n = s->place[p->id].bytes / hs_dtype_bytes(s->spec.dtype);
+    *first = s->place[p->id].first, *n = s->place[p->id].bytes / s->place[p->id].width;
 }
 // Where p's bytes are in the slab, in the device's memory; NULL: absent, or no memory yet.
 static inline void *hs_slab_at(const hs_slab *s, const hs_param *p)
@@ -173,10 +188,10 @@ static inline void *hs_slab_in(const hs_slab *s, void *copy, const hs_param *p)
 {
     return (char *)copy + s->place[p->id].offset;
 } // of a copy of all of it
-// Where a chunk begins in a slab that has its parameter: elements from the front.
+// Where a chunk begins in a slab that has its parameter: elements from the front, as wide as this parameter's are.
 static inline size_t hs_slab_element(const hs_slab *s, const hs_chunk *c)
 {
-    return s->place[c->param].offset / hs_dtype_bytes(s->spec.dtype) + c->first - s->place[c->param].first;
+    return s->place[c->param].offset / s->place[c->param].width + c->first - s->place[c->param].first;
 }
 static inline char *hs_slab_bound(const hs_slab *s, const hs_param *p)
 {
@@ -184,7 +199,8 @@ static inline char *hs_slab_bound(const hs_slab *s, const hs_param *p)
 }
 
 // The host's way in and out: the bytes of a parameter as they lie in the slab, or of a whole slab (bytes of it: hs_slab.bytes). Whatever
-// writes is INTERNAL, and does nothing, where the parameter is adopted.
+// writes is INTERNAL, and does nothing, where the parameter is adopted. Of values these are the master's bytes, f32 or not:
+// hs_params_fetch and hs_params_put know values however they are kept.
 void hs_params_read(const hs_params *ps, const hs_slab *s, const hs_param *p, void *dst);
 hs_status hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src);
 void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst);
@@ -209,7 +225,7 @@ void hs_params_leave_out(hs_params *ps, hs_slab *s);
 hs_status hs_params_adopt(hs_params *ps, struct hs_device *device, const void *const *host);
 hs_status hs_params_init_values(hs_params *ps);
 static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
-void hs_params_refresh_low(hs_params *ps);                             // low = master, rounded; serial; for load and init
+void hs_params_refresh_low(hs_params *ps);                             // low = f32 master, rounded; serial; for load and init
 // Gives back the memory of p in that slab: it reads as zeros until values are drawn or loaded again. What is adopted stays. For
 // inference; what is left must not be saved.
 void hs_params_trim(hs_params *ps, const hs_slab *s, const hs_param *p);
@@ -235,28 +251,33 @@ typedef struct hs_param_slice {
 } hs_param_slice;
 // What stored elements [first, first + n) have of a part, padding left out: at most 3, how many is returned.
 int hs_param_slices(const hs_param *p, int tp_rank, int part, size_t first, size_t n, hs_param_slice out[3]);
-int64_t hs_param_part_rows(const hs_param *p); // of the whole model's tensor
-int64_t hs_param_cols(const hs_param *p);      // all dimensions but the first
+int64_t hs_param_part_rows(const hs_param *p);                                                          // of the whole model's tensor
+int64_t hs_param_cols(const hs_param *p);                                                               // all dimensions but the first
 static inline int64_t hs_param_elements(const hs_param *p) { return p->logical[0] * hs_param_cols(p); } // all parts of the whole model
 
-// Which stored elements of p are to be given values for the slab: those it has here, or of values that are a shard beside a low copy all
-// of them: the copy is whole.
+// Which stored elements of p are to be given values for the slab: those it has here, or of values that are a shard beside a low copy, or
+// that one is part of (hs_masters), all of them: the copy is whole.
 void hs_params_range(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t *first, size_t *n);
 // Zero in all of that; INTERNAL as hs_params_write.
 hs_status hs_params_blank(hs_params *ps, hs_slab *s, const hs_param *p);
 // Stored elements [at, at + n), from f32 of the host's: those that the slab has, and those that its low copy alone has.
 void hs_params_put(hs_params *ps, hs_slab *s, const hs_param *p, size_t at, const float *values, size_t n);
+// Which stored elements of p have their value here, and those [at, at + n) of them as f32 of the host's.
+void hs_params_value_range(const hs_params *ps, const hs_param *p, size_t *first, size_t *n);
+void hs_params_fetch(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n);
+// f32 of the host's as a low copy of that type has them.
+void hs_values_low(uint16_t *dst, hs_dtype low, const float *src, int64_t n);
 
 // Copies the logical tensor [logical dims] out of the stored elements of one parameter (f32, the host's) of a single rank, without the
 // padding.
 void hs_param_export(const hs_param *p, const float *stored, float *logical);
 void hs_param_export_as(const hs_param *p, hs_dtype dtype, const void *stored, void *logical); // of elements of another type
-// Straight out of a slab of f32, and into one of any type: this rank's slices of it, the rest of `logical` stays as it is; padding of the
-// slab becomes zero.
+// Straight out of a slab of f32, or values however they are kept, and into one of any type: this rank's slices of it, the rest of
+// `logical` stays as it is; padding of the slab becomes zero.
 void hs_params_export(const hs_params *ps, const hs_slab *s, const hs_param *p, float *logical);
 hs_status hs_params_import(hs_params *ps, hs_slab *s, const hs_param *p, const float *logical);
-// The value as it counts, from whichever slab has it whole: the master, or where that was given back or is a shard the low copy. INTERNAL:
-// neither has.
+// The value as it counts, from whoever has it whole: hs_params_fetch, or where values were given back or are a shard the low copy.
+// INTERNAL: neither has.
 hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical);
 
 #ifdef __cplusplus

@@ -12,6 +12,8 @@ hs_status hs_params_take(const hs_params *ps, size_t bytes, void **p, void **k);
 void hs_params_give_back(const hs_params *ps, void *p, size_t bytes);               // NULL: nothing
 void hs_params_copy(const hs_params *ps, void *dst, const void *src, size_t bytes); // the device's, or the host's where there is none
 
+static inline bool hs_params_reads_f32(const hs_params *ps, const hs_param *p) { return p->id < ps->cap_f32 && ps->f32[p->id]; }
+
 void hs_adapter_free(struct hs_adapter *a); // NULL: nothing
 bool hs_adapter_freezes(const struct hs_adapter *a, const hs_param_spec *s);
 bool hs_patterns_fit(const char *patterns, const char *name);        // one of a list as hs_params_freeze takes it; NULL: none

@@ -232,16 +232,17 @@ static hs_status make_room(hs_slab *s, const hs_param *p)
 
 static void add_place(const hs_params *ps, hs_slab *s, const hs_param *p)
 {
-    const size_t element = hs_dtype_bytes(s->spec.dtype);
+    const hs_masters masters = s == ps->master ? hs_param_masters(ps, p) : HS_MASTERS_F32;
+    const size_t wide = hs_dtype_bytes(s->spec.dtype), element = masters == HS_MASTERS_SPLIT ? sizeof(uint16_t) : wide;
     size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : (s->spec.per_tensor ? (size_t)p->parts : p->n) * element, first = 0;
-    if (p->frozen && s->spec.trainable_only)
+    if ((p->frozen && s->spec.trainable_only) || masters == HS_MASTERS_NONE)
         bytes = 0;
     else if (hs_slab_divides(ps, s, p)) {
         hs_param_share(ps, p, ps->shares->rank, &first, &bytes);
         bytes *= element;
     }
-    s->place[p->id] = (hs_place){ .offset = s->bytes, .bytes = bytes, .first = first };
-    s->bytes += round_up(bytes, HS_SLAB_ALIGN * element);
+    s->place[p->id] = (hs_place){ .offset = s->bytes, .bytes = bytes, .first = first, .width = element };
+    s->bytes += round_up(bytes, HS_SLAB_ALIGN * wide);
 }
 
 // What every rank has whole comes first, so that it lies in one piece where shares are between.
@@ -310,6 +311,26 @@ hs_status hs_params_declare(hs_params *ps, const hs_slab_spec *spec)
 hs_status hs_params_declare_low(hs_params *ps, hs_dtype low)
 {
     return hs_dtype_is_low(low) ? hs_params_declare(ps, &(hs_slab_spec){ .name = "low", .dtype = low }) : HS_OK;
+}
+
+hs_status hs_params_set_masters(hs_params *ps, hs_masters masters)
+{
+    if (masters == ps->masters)
+        return HS_OK;
+    if (ps->allocated || ps->master->adopted)
+        return HS_FAIL(INTERNAL, "how values are kept is settled before they are laid out");
+    if (masters != HS_MASTERS_F32 && (!ps->low || ps->low->spec.dtype != HS_BF16))
+        return HS_FAIL(USAGE, "values are kept in less than f32 only beside bf16 (amp.policy bf16), not beside %s",
+                       ps->low ? hs_dtype_name(ps->low->spec.dtype) : "f32 alone");
+    ps->masters = masters;
+    HS_TRY(hs_params_settle(ps));
+    hs_slabs_lay_out(ps);
+    return HS_OK;
+}
+
+hs_masters hs_param_masters(const hs_params *ps, const hs_param *p)
+{
+    return p->id >= ps->n_settled || hs_params_reads_f32(ps, p) ? HS_MASTERS_F32 : ps->masters;
 }
 
 hs_status hs_params_declare_grad(hs_params *ps)

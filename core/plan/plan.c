@@ -37,11 +37,11 @@ void hs_plan_note_cast(hs_plan *p, const hs_node *n, const char *from_op, hs_dty
         p->cast[p->n_casts++] = (hs_cast_info){ n->scope, from_op, from, to, bytes, backward };
 }
 
-// Before the first run is laid out, what kernels read in f32 is known: there it is whole on every rank.
+// Before the first run is laid out, what kernels read in f32 is known: there it is whole on every rank, and f32.
 static hs_status settle_shares(hs_plan *p)
 {
     hs_params *ps = p->graph->params;
-    for (int i = 0; ps->shares && i < p->n_calls; i++)
+    for (int i = 0; ps->low && i < p->n_calls; i++)
         for (int k = 0; k < HS_MAX_IN; k++)
             if (p->call[i].in[k].where == HS_AT_MASTER)
                 HS_TRY(hs_params_read_f32(ps, p->call[i].in[k].t->param));

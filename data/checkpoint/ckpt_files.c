@@ -38,6 +38,7 @@ static void source_of(hs_st_source *s, const hs_param *p, const hs_st_stored *st
     for (int i = 0; i < p->n_dims; i++)
         s->t.dim[i] = dim[piece->transposed ? 1 - i : i];
     s->t.data = stored != NULL ? stored->at : NULL;
+    s->is_f32 = true;
     s->param = p;
     s->transposed = piece->transposed;
     s->part = piece->part;
@@ -96,6 +97,13 @@ static const char *name_in_second(const hs_model_files *f, const hs_params *ps, 
     return NULL;
 }
 
+// Values are saved as f32, and as bf16 where that is all there is of them.
+static void as_kept(hs_st_sources *out, int from, const hs_params *ps, const hs_param *p)
+{
+    for (int i = from; i < out->n; i++)
+        out->s[i].t.dtype = hs_param_masters(ps, p) == HS_MASTERS_NONE ? HS_BF16 : HS_F32;
+}
+
 // "FOLDER/name": what the reader has it under.
 static hs_status second_pieces(const hs_model_files *f, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n)
 {
@@ -119,11 +127,13 @@ hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         const hs_param *p = ps->param[i];
         const char *name = name_in_second(f, ps, p->name);
+        const int from = out->n;
         if (name == NULL)
             continue;
         st = hs_name_pieces(f->name, f->n_names, name, p->parts, piece, &n);
         if (st == HS_OK)
             st = hs_st_sources_add(out, p, &stored[p->id], piece, n);
+        as_kept(out, from, ps, p);
     }
     if (st != HS_OK)
         hs_st_sources_free(out);
@@ -166,11 +176,13 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         if ((adapter && !hs_peft_keeps(ps->param[i])) || hs_ckpt_is_second(o->files, ps->param[i]->name))
             continue;
+        const int from = out->n;
         st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
         if (st == HS_OK && adapter)
             st = add_prefix(piece, n);
         if (st == HS_OK)
             st = hs_st_sources_add(out, ps->param[i], stored ? &stored[i] : NULL, piece, n);
+        as_kept(out, from, ps, ps->param[i]);
     }
     for (int i = 0; i < out->n && !stored && st == HS_OK; i++)
         out->s[i].values = ps;

@@ -59,14 +59,16 @@ hs_status hs_find_file(const char *path, bool *found);
 
 // Tensors cut, and turned, out of slabs while they are written: no second copy of a model.
 typedef struct hs_st_source {
-    // As the file has it; values that are read out of `values` take its type. t.data: its bytes, or, if param is set, that parameter's
-    // elements as stored in a slab.
+    // As the file has it; what lies as f32 takes its type. t.data: its bytes, or, if param is set, that parameter's elements as stored in a
+    // slab.
     hs_st_tensor t;
     const hs_param *param;   // NULL: t.data is written as it stands
     bool transposed;         // the file has [in, out]; of f32
     int part;                // of the logical tensors stacked in param, from 1 on; 0: all of them
     const hs_params *values; // NULL, or param's values are read out of these while they are written; t.data is NULL then
+    bool is_f32;             // param's elements lie as f32, whatever the file's type
 } hs_st_source;
+static inline hs_dtype hs_st_source_dtype(const hs_st_source *s) { return s->is_f32 || s->values ? HS_F32 : s->t.dtype; } // as it lies
 hs_status hs_st_source_write(hs_out *o, const hs_st_source *s);   // the bytes of that tensor, behind what was written
 hs_status hs_st_source_values(const hs_st_source *s, float *dst); // its elements in f32, of those that are read out of `values`
 hs_status hs_safetensors_write_from(const hs_io *io, const char *path, const hs_st_source *s, int n, hs_file_sum *sum);

@@ -22,15 +22,36 @@ static bool is_ours(const hs_params *ps, const hs_slab *s, const hs_param *p, co
     return (!whole || ps->tp_rank == 0) && (divided || grid == NULL || grid->dp->rank == 0);
 }
 
+// Which elements are here. Of values that are not f32 as they lie a snapshot has f32 all the same.
+static void range_of(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t *first, size_t *n)
+{
+    if (s == ps->master)
+        hs_params_value_range(ps, p, first, n);
+    else
+        hs_slab_range(s, p, first, n);
+}
+
+static bool lies_as_saved(const hs_params *ps, const hs_slab *s, const hs_param *p)
+{
+    return s != ps->master || hs_param_masters(ps, p) == HS_MASTERS_F32;
+}
+
+// Of dp ranks each has its part alone.
+static bool divides(const hs_params *ps, const hs_slab *s, const hs_param *p)
+{
+    return hs_slab_divides(ps, s, p) && (s != ps->master || hs_param_masters(ps, p) != HS_MASTERS_NONE);
+}
+
 static size_t bytes_of(const hs_params *ps, const hs_slab *s, bool adapter, const hs_grid *grid)
 {
-    size_t some = 0;
+    size_t some = 0, first, n;
     bool all = true;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        const bool kept = keeps(ps, s, p, adapter) && is_ours(ps, s, p, grid, hs_slab_divides(ps, s, p));
-        some += kept ? round_up(s->place[i].bytes) : 0;
-        all = all && (kept || !hs_slab_has(s, p));
+        const bool kept = keeps(ps, s, p, adapter) && is_ours(ps, s, p, grid, divides(ps, s, p));
+        range_of(ps, s, p, &first, &n);
+        some += kept ? round_up(n * hs_dtype_bytes(s->spec.dtype)) : 0;
+        all = all && lies_as_saved(ps, s, p) && (kept || !hs_slab_has(s, p));
     }
     return all ? s->bytes : some;
 }
@@ -56,7 +77,7 @@ static hs_status count_all(hs_snapshots *all, const hs_params *ps, const hs_ckpt
     for (int s = 0; s < all->n; s++)
         for (int i = 0; i < ps->n_params; i++) {
             size_t first, n;
-            hs_slab_range(all->s[s].slab, ps->param[i], &first, &n);
+            range_of(ps, all->s[s].slab, ps->param[i], &first, &n);
             mine[s * ps->n_params + i] = (double)n;
         }
     if (o->world == NULL || o->world->size == 1)
@@ -71,7 +92,7 @@ static hs_status settle_one(hs_snapshot *s, const hs_params *ps, const hs_param 
     const int dp = o->grid != NULL ? o->grid->dp->size : 1;
     const size_t all = full(s->slab, p);
     size_t first, n;
-    hs_slab_range(s->slab, p, &first, &n);
+    range_of(ps, s->slab, p, &first, &n);
     s->stored[p->id] = (hs_st_stored){ 0 };
     if (!keeps(ps, s->slab, p, adapter))
         return HS_OK;
@@ -102,7 +123,7 @@ static hs_status take_room(hs_snapshot *s, const hs_params *ps)
     s->whole = true;
     for (int i = 0; i < ps->n_params; i++) {
         s->bytes += round_up(s->stored[i].n * hs_dtype_bytes(s->slab->spec.dtype));
-        s->whole = s->whole && (s->stored[i].n > 0 || !hs_slab_has(s->slab, ps->param[i]));
+        s->whole = s->whole && lies_as_saved(ps, s->slab, ps->param[i]) && (s->stored[i].n > 0 || !hs_slab_has(s->slab, ps->param[i]));
     }
     s->bytes = s->whole ? s->slab->bytes : s->bytes;
     if (hs_params_alloc_host(ps, s->bytes, &copy) != HS_OK)
@@ -153,6 +174,15 @@ hs_status hs_snapshots_make(hs_snapshots *all, const hs_params *ps, const hs_ckp
     return HS_OK;
 }
 
+static void take_one(const hs_params *ps, const hs_slab *slab, const hs_param *p, const hs_st_stored *to)
+{
+    void *at = (void *)(uintptr_t)to->at;
+    if (lies_as_saved(ps, slab, p))
+        hs_params_read(ps, slab, p, at);
+    else
+        hs_params_fetch(ps, p, to->first, at, to->n);
+}
+
 void hs_snapshots_take(const hs_snapshots *all, const hs_params *ps)
 {
     for (int k = 0; k < all->n; k++) {
@@ -162,7 +192,7 @@ void hs_snapshots_take(const hs_snapshots *all, const hs_params *ps)
             hs_params_read_slab(ps, slab, s->copy);
         for (int i = 0; i < ps->n_params && !s->whole; i++)
             if (s->stored[i].n > 0)
-                hs_params_read(ps, slab, ps->param[i], (char *)(uintptr_t)s->stored[i].at);
+                take_one(ps, slab, ps->param[i], &s->stored[i]);
     }
 }
 

@@ -47,6 +47,7 @@ struct hs_ckpt {
 static void as_slab_has_it(hs_st_source *s, const hs_slab *slab, const hs_param *p)
 {
     s->t.dtype = slab->spec.dtype;
+    s->is_f32 = false;
     if (!slab->spec.per_tensor)
         return;
     s->t.n_dims = 1, s->t.dim[0] = p->parts;

@@ -78,19 +78,37 @@ static hs_status put(slots *f, const void *from, size_t bytes, uint64_t at)
 
 typedef struct target { // one tensor of the file
     uint64_t at;
-    size_t width;       // bytes of an element
-    int64_t rows, cols; // of a part
-    int parts;          // that are stacked in it
+    hs_dtype dtype, lies; // of the file, and as elements lie here
+    size_t width;         // bytes of an element of the file
+    int64_t rows, cols;   // of a part
+    int parts;            // that are stacked in it
     bool transposed;
 } target;
 
+// Elements that lie behind each other in the file too, from its element `first` on.
+static hs_status put_elements(slots *f, const target *t, const void *from, int64_t n, int64_t first)
+{
+    enum { AT_ONCE = 8192 };
+    double block[AT_ONCE];
+    const size_t width = hs_dtype_bytes(t->lies);
+    const uint64_t at = t->at + (uint64_t)first * t->width;
+    if (t->lies == t->dtype)
+        return put(f, from, (size_t)n * width, at);
+    for (int64_t i = 0; i < n; i += AT_ONCE) {
+        const int64_t some = n - i < AT_ONCE ? n - i : AT_ONCE;
+        hs_convert(block, t->dtype, (const char *)from + (size_t)i * width, t->lies, some);
+        HS_TRY(put(f, block, (size_t)some * t->width, at + (uint64_t)i * t->width));
+    }
+    return HS_OK;
+}
+
 static hs_status put_rows(slots *f, const target *t, const char *from, const hs_param_slice *s, int part)
 {
-    const size_t row_bytes = (size_t)s->cols * t->width;
+    const size_t row_bytes = (size_t)s->cols * hs_dtype_bytes(t->lies);
     const bool whole = s->cols == t->cols;
     for (int64_t r = 0; r < s->rows; r += whole ? s->rows : 1) {
         const int64_t element = (part * t->rows + s->row + r) * t->cols + s->col;
-        HS_TRY(put(f, from + (size_t)r * row_bytes, row_bytes * (size_t)(whole ? s->rows : 1), t->at + (uint64_t)element * t->width));
+        HS_TRY(put_elements(f, t, from + (size_t)r * row_bytes, s->cols * (whole ? s->rows : 1), element));
     }
     return HS_OK;
 }
@@ -106,8 +124,7 @@ static hs_status put_turned(slots *f, const target *t, const float *from, const 
             hs_turn_f32(f->block, n_rows, from + r0 * s->cols + c0, s->cols, n_rows, n_cols);
             for (int64_t c = 0; c < n_cols; c += whole ? n_cols : 1) {
                 const int64_t element = (s->col + c0 + c) * pitch + part * t->rows + s->row + r0;
-                HS_TRY(put(f, f->block + c * n_rows, (size_t)(n_rows * (whole ? n_cols : 1)) * sizeof *f->block,
-                           t->at + (uint64_t)element * t->width));
+                HS_TRY(put_elements(f, t, f->block + c * n_rows, n_rows * (whole ? n_cols : 1), element));
             }
         }
     return HS_OK;
@@ -116,17 +133,18 @@ static hs_status put_turned(slots *f, const target *t, const float *from, const 
 static hs_status put_source(slots *f, const hs_st_source *s, const hs_st_held *held, uint64_t at)
 {
     const hs_param *p = s->param;
+    const hs_dtype lies = hs_st_source_dtype(s);
     const size_t width = hs_dtype_bytes(s->t.dtype);
     hs_param_slice slice[3];
     if (held->n == 0)
         return HS_OK;
     if (p == NULL)
         return put(f, s->t.data, held->n * width, at + held->first * width);
-    const target t = { at, width, hs_param_part_rows(p), hs_param_cols(p), s->part > 0 ? 1 : p->parts, s->transposed };
+    const target t = { at, s->t.dtype, lies, width, hs_param_part_rows(p), hs_param_cols(p), s->part > 0 ? 1 : p->parts, s->transposed };
     for (int part = s->part > 0 ? s->part - 1 : 0, k = 0; k < t.parts; part++, k++) {
         const int n = hs_param_slices(p, f->tp_rank, part, held->first, held->n, slice);
         for (int i = 0; i < n; i++) {
-            const char *from = (const char *)s->t.data + (slice[i].stored - held->first) * width;
+            const char *from = (const char *)s->t.data + (slice[i].stored - held->first) * hs_dtype_bytes(lies);
             HS_TRY(t.transposed ? put_turned(f, &t, (const float *)(const void *)from, &slice[i], k) : put_rows(f, &t, from, &slice[i], k));
         }
     }

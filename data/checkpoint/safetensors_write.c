@@ -102,11 +102,11 @@ hs_status hs_st_layout_make(hs_st_layout *l, const char *path, const hs_st_sourc
     return st;
 }
 
-// n elements as they lie, f32 where they were read out of `values`, in the file's type.
+// n elements, in the file's type.
 static hs_status put(hs_out *o, const hs_st_source *s, const void *p, int64_t n)
 {
     enum { AT_ONCE = 8192 };
-    const hs_dtype have = s->values ? HS_F32 : s->t.dtype;
+    const hs_dtype have = hs_st_source_dtype(s);
     const size_t width = hs_dtype_bytes(have);
     double block[AT_ONCE];
     if (have == s->t.dtype)
@@ -140,7 +140,7 @@ static hs_status put_param(hs_out *o, const hs_st_source *s, float *block)
     uint64_t bytes = 0;
     HS_TRY(bytes_of(&s->t, &bytes));
     const int64_t count = (int64_t)(bytes / hs_dtype_bytes(s->t.dtype));
-    bytes = (uint64_t)count * hs_dtype_bytes(s->values ? HS_F32 : s->t.dtype);    // as they lie
+    bytes = (uint64_t)count * hs_dtype_bytes(hs_st_source_dtype(s));
     bool tail_only = !s->values && (p->parts <= 1 || p->logical[0] == p->dim[0]); // then the logical rows are the first ones as they lie
     for (int i = 1; i < p->n_dims; i++)
         tail_only = tail_only && p->logical[i] == p->dim[i];
@@ -152,7 +152,7 @@ static hs_status put_param(hs_out *o, const hs_st_source *s, float *block)
         if (s->values)
             hs_params_export(s->values, s->values->master, p, (float *)cut);
         else
-            hs_param_export_as(p, s->t.dtype, s->t.data, cut);
+            hs_param_export_as(p, hs_st_source_dtype(s), s->t.data, cut);
         value = cut;
     }
     if (s->part > 0)

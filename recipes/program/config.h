@@ -88,6 +88,7 @@ typedef struct hs_config {
         hs_reals betas;
         int trust, bounds, decay_mode, bias_correction, qkv; // hs_trust, hs_bounded, hs_decay, hs_correction, hs_qkv
         int moments;                                         // f32, bf16
+        int masters;                                         // hs_masters
         bool eps_inside, grad_averaging;
     } optim;
     struct {                                         // what labelled data are and ask; config_task.c

@@ -43,12 +43,14 @@ static const switch_row switches[] = {
     { "optim.ratio_max", FROM(ratio_max), TO(ratio_max), LAMB, false, false },
     { "optim.qkv", FROM(qkv), TO(qkv), LAMB | LARS | NOVOGRAD, false, false },
     { "optim.moments", FROM(moments), TO(moments), EVERY, false, false },
+    { "optim.masters", FROM(masters), TO(masters), EVERY, false, false },
 };
 // Choices are values of the enums of optim/, in their order.
 _Static_assert(HS_CORRECT_MOMENTS == 0 && HS_CORRECT_STEP == 1 && HS_CORRECT_NONE == 2, "optim.bias_correction");
 _Static_assert(HS_DECAY_DECOUPLED == 0 && HS_DECAY_GRADIENT == 1, "optim.decay_mode");
 _Static_assert(HS_TRUST_DECAYED == 0 && HS_TRUST_ALL == 1 && HS_TRUST_NONE == 2, "optim.trust");
 _Static_assert(HS_BOUND_RATIO == 0 && HS_BOUND_WEIGHT == 1, "optim.bounds");
+_Static_assert(HS_MASTERS_F32 == 0 && HS_MASTERS_SPLIT == 1 && HS_MASTERS_NONE == 2, "optim.masters");
 _Static_assert(HS_QKV_THREE == 0 && HS_QKV_ONE == 1, "optim.qkv");
 _Static_assert(sizeof(hs_correction) == sizeof(int) && sizeof(hs_trust) == sizeof(int), "choices are ints");
 static const hs_dtype moments[] = { HS_F32, HS_BF16 }; // of optim.moments
@@ -171,6 +173,19 @@ void hs_config_tell_optim(const hs_config *c)
                     is, name);
 }
 
+static hs_status check_masters(const hs_config *c)
+{
+    const hs_dtype low = hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa);
+    char at[128], is[32], policy[32];
+    if (c->optim.masters == HS_MASTERS_F32 || low == HS_BF16)
+        return HS_OK;
+    hs_config_text(c, "optim.masters", is, sizeof is);
+    hs_config_text(c, "amp.policy", policy, sizeof policy);
+    return HS_FAIL(USAGE, "%soptim.masters is %s, which needs amp.policy bf16: it is %s%s",
+                   hs_config_prefix(c, "optim.masters", at, sizeof at), is, policy,
+                   c->amp.policy == HS_DTYPE_AUTO ? ", fp32 on this CPU" : "");
+}
+
 hs_status hs_config_check_optim(const hs_config *c)
 {
     char at[128];
@@ -188,7 +203,7 @@ hs_status hs_config_check_optim(const hs_config *c)
                        c->optim.ratio_min, c->optim.ratio_max);
     for (int i = 0; i < HS_COUNT(switches); i++)
         HS_TRY(check_switch(c, &switches[i]));
-    return HS_OK;
+    return check_masters(c);
 }
 
 // ---- what is shown of it: the switches that the optimizer has, as they came out

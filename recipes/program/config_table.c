@@ -276,6 +276,10 @@ static const hs_key keys[] = {
            .help = "packed query, key and value have norms of their own in lamb, lars and novograd, or one together", .advanced = true),
     CHOICE("optim.moments", optim.moments, "f32", "f32|bf16",
            .help = "type of what the optimizer keeps; bf16 is rounded stochastically and takes half the memory", .advanced = true),
+    CHOICE("optim.masters", optim.masters, "f32", HS_MASTERS_WORDS,
+           .help = "how values are kept beside the bf16 copies that products read: in f32; as the 16 bits that the copies lack, which "
+                   "trains the same bits in 4 bytes a weight instead of 6; or not at all, the copies rounded stochastically, in 2 bytes",
+           .advanced = true),
 
     TEXT("distill.teacher", distill.teacher, "",
          .help = "a folder of transformers or a checkpoint whose model teaches this run's (halfstep distill --teacher); it brings its "

@@ -70,11 +70,11 @@ static void time_wires(hs_sizing *s, const hs_cluster *c, double forward, double
     }
 }
 
-// Masters and moments are read and written, gradients read and cleared, low copies written.
+// Masters and moments are read and written, gradients read and cleared, low copies written, and read where values are part of them.
 static double update_bytes(const hs_engine *e)
 {
     const hs_params_bytes b = hs_params_bytes_of(e->params);
-    return 2 * (double)(b.master + b.saved + b.grad) + (double)b.low;
+    return 2 * (double)(b.master + b.saved + b.grad) + (e->params->masters == HS_MASTERS_F32 ? 1 : 2) * (double)b.low;
 }
 
 // The same samples by one rank: as many micro-batches of a rank as all of them have.

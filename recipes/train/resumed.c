@@ -35,6 +35,7 @@ static const rule rules[] = {
     // the first that fits
     { "optim.name", "moments that both keep are carried over, others begin at 0" },
     { "amp.policy", "the loss scale begins anew; values and moments are f32 and stay" },
+    { "optim.masters", "values that had no f32 are their bf16, those that have none now are rounded to it" },
     { "amp.scaler", "the loss scale begins anew" },
     { "train.init_from", "not used: the weights are the checkpoint's" },
     { "train.batch", "samples go on where they were" },

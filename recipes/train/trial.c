@@ -111,15 +111,16 @@ hs_status hs_trial_shake(hs_trial *t, double share, int key)
     hs_params *ps = t->trainer->engine->params;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        float *v = malloc(p->n * sizeof *v + 1);
+        size_t first, n;
+        hs_params_value_range(ps, p, &first, &n);
+        float *v = malloc(n * sizeof *v + 1);
         if (!v)
             return HS_FAIL(MEMORY, "no memory for %s", p->name);
-        hs_params_read(ps, ps->master, p, v);
-        for (size_t k = 0; k < p->n; k++)
+        hs_params_fetch(ps, p, first, v, n);
+        for (size_t k = 0; k < n; k++)
             v[k] *= hs_random(0x5ade, (uint32_t)k, (uint32_t)i, (uint32_t)key, 0).v[0] & 1 ? (float)(1 + share) : (float)(1 - share);
-        const hs_status st = hs_params_write(ps, ps->master, p, v);
+        hs_params_put(ps, ps->master, p, first, v, n);
         free(v);
-        HS_TRY(st);
     }
     hs_params_refresh_low(ps);
     hs_params_changed(ps);

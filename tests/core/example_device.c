@@ -432,7 +432,7 @@ static void sgd(const hs_args *a, hs_lane *lane)
             w[i] -= now->lr[c->role] * m[i];
         }
         if (a->out[1].p)
-            hs_convert((uint16_t *)a->out[1].p + c->low, a->out[1].dtype, w, HS_F32, c->n);
+            hs_values_low((uint16_t *)a->out[1].p + c->low, a->out[1].dtype, w, c->n);
     }
 }
 

@@ -139,6 +139,31 @@ static void test_f16_hardware(void **state)
 }
 #endif
 
+// All low halves behind every exponent and mantissas at which something happens: the bf16 is the nearest, as hs_f32_bf16's but for ties,
+// which go away from zero, and both halves are the f32 again.
+static void check_halves(uint32_t high)
+{
+    for (uint32_t low = 0; low < 65536; low++) {
+        const uint32_t u = high << 16 | low;
+        const uint16_t near = hs_value_bf16(u);
+        const bool nan = isnan(hs_bits_f32(u)), away = low == 0x8000u && !(high & 1);
+        if (near != (uint16_t)(hs_f32_bf16(hs_bits_f32(u)) + (away && !nan)) ||
+            hs_halves_join(near, (uint16_t)u) != (nan ? u | 0x400000u : u))
+            fail_msg("%08x: in halves %04x and %04x, together %08x", u, near, u & 0xFFFFu, hs_halves_join(near, (uint16_t)u));
+    }
+}
+
+static void test_halves(void **state)
+{
+    (void)state;
+    static const uint32_t mantissa[] = { 0, 1, 0x15, 0x3F, 0x40, 0x7E, 0x7F };
+    for (uint32_t sign_and_exponent = 0; sign_and_exponent < 512; sign_and_exponent++)
+        for (int i = 0; i < (int)(sizeof mantissa / sizeof *mantissa); i++)
+            check_halves(sign_and_exponent << 7 | mantissa[i]);
+    for (uint32_t special = 0x7F80; special < 0x8000; special++) // infinity, every NaN
+        check_halves(special), check_halves(special | 0x8000);
+}
+
 static void test_integers(void **state)
 {
     (void)state;
@@ -215,6 +240,6 @@ int main(void)
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_widen_all), cmocka_unit_test(test_round_all_boundaries),
                                         cmocka_unit_test(test_special),   cmocka_unit_test(test_f16_hardware),
                                         cmocka_unit_test(test_integers),  cmocka_unit_test(test_all_pairs),
-                                        cmocka_unit_test(test_names) };
+                                        cmocka_unit_test(test_names),     cmocka_unit_test(test_halves) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,7 +88,7 @@ static void test_layout(void **state)
     float *master = flat_copy(ps, "master"), *low = flat_copy(ps, "low"), *grad = flat_copy(ps, "grad"), *m = flat_copy(ps, "test.m");
     for (size_t i = 0; i < stored; i++) {
         assert_true(grad[i] == 0 && m[i] == 0);
-        assert_true(low[i] == hs_bf16_f32(hs_f32_bf16(master[i])));
+        assert_true(low[i] == hs_bf16_f32(hs_value_bf16(hs_f32_bits(master[i]))));
     }
     free(master), free(low), free(grad), free(m);
     const hs_params_bytes b = hs_params_bytes_of(ps);
@@ -287,7 +287,7 @@ static void test_divided_values(void **state)
         for (int i = 0; i < N_SPECS; i++) { // rank 2 has nothing of the last
             const size_t n = ps->param[i]->n, first = i == N_SPECS - 1 ? (part ? n : 0) : n * (size_t)part / 3,
                          end = i == N_SPECS - 1 ? n : n * (size_t)(part + 1) / 3;
-            m->place[i] = (hs_place){ .offset = m->bytes, .bytes = (end - first) * sizeof(float), .first = first };
+            m->place[i] = (hs_place){ .offset = m->bytes, .bytes = (end - first) * sizeof(float), .first = first, .width = sizeof(float) };
             m->bytes += (m->place[i].bytes + 255) / 256 * 256;
         }
         assert_int_equal(hs_params_alloc(ps, NULL, true), HS_OK);

@@ -34,9 +34,10 @@
 typedef struct layout {
     int dp, tp;
     bool divided;
+    hs_masters masters;
 } layout;
-static const layout layouts[] = { { 1, 1, false }, { 2, 2, true },  { 2, 2, false }, { 4, 1, true },
-                                  { 4, 1, false }, { 1, 4, false }, { 1, 2, false }, { 2, 4, true } };
+static const layout layouts[] = { { 1, 1, false, 0 }, { 2, 2, true, 0 },  { 2, 2, false, 0 }, { 4, 1, true, 0 },
+                                  { 4, 1, false, 0 }, { 1, 4, false, 0 }, { 1, 2, false, 0 }, { 2, 4, true, 0 } };
 
 typedef struct job {
     layout at;
@@ -58,7 +59,9 @@ static hs_device *own_device(void)
 
 static ckpt_layout place_of(const job *j, const hs_grid *g)
 {
-    return (ckpt_layout){ .dp_rank = g->dp->rank, .dp = j->at.dp, .tp_rank = g->tp->rank, .tp = j->at.tp, .divided = j->at.divided };
+    return (ckpt_layout){
+        .dp_rank = g->dp->rank, .dp = j->at.dp, .tp_rank = g->tp->rank, .tp = j->at.tp, .divided = j->at.divided, .masters = j->at.masters
+    };
 }
 
 static hs_status open_writer(hs_ckpt **c, const job *j, const hs_grid *grid, int rank, const hs_params *ps)
@@ -213,21 +216,23 @@ static void expect_same_files(const char *a, const char *b)
     }
 }
 
-static void any_layout_writes_and_reads(const char *optim)
+static void any_layout_writes_and_reads(const char *optim, hs_masters masters)
 {
     char alone[CKPT_PATH], dir[CKPT_PATH], one[2 * CKPT_PATH], many[2 * CKPT_PATH];
     ckpt_temp_dir(alone);
-    save_by(layouts[0], alone, optim, 100, -1);
+    save_by((layout){ 1, 1, false, masters }, alone, optim, 100, -1);
     snprintf(one, sizeof one, "%s/step-00000100", alone);
     for (int i = 0; i < HS_COUNT(layouts); i++) {
+        layout at = layouts[i];
+        at.masters = masters;
         ckpt_temp_dir(dir);
-        save_by(layouts[i], dir, optim, 100, i % 2 ? 0 : -1); // a meeting at every write, or as it is
+        save_by(at, dir, optim, 100, i % 2 ? 0 : -1); // a meeting at every write, or as it is
         snprintf(many, sizeof many, "%s/step-00000100", dir);
         expect_same_files(one, many);
         assert_int_equal(ckpt_count_leftovers(dir), 0);
-        expect_at(layouts[i], dir, optim, 100);
+        expect_at(at, dir, optim, 100);
         ckpt_remove(dir);
-        expect_at(layouts[i], alone, optim, 100);
+        expect_at(at, alone, optim, 100);
     }
     ckpt_remove(alone);
 }
@@ -235,13 +240,20 @@ static void any_layout_writes_and_reads(const char *optim)
 static void the_files_are_those_of_one_process(void **state)
 {
     (void)state;
-    any_layout_writes_and_reads(NULL);
+    any_layout_writes_and_reads(NULL, HS_MASTERS_F32);
 }
 
 static void numbers_per_tensor_and_bf16(void **state)
 {
     (void)state;
-    any_layout_writes_and_reads("novograd");
+    any_layout_writes_and_reads("novograd", HS_MASTERS_F32);
+}
+
+static void values_in_halves_and_in_bf16(void **state)
+{
+    (void)state;
+    any_layout_writes_and_reads(NULL, HS_MASTERS_SPLIT);
+    any_layout_writes_and_reads(NULL, HS_MASTERS_NONE);
 }
 
 // ---- memory
@@ -297,7 +309,7 @@ static void holes_are_refused(void **state)
     (void)state;
     char dir[CKPT_PATH];
     ckpt_temp_dir(dir);
-    job j = { .at = { 2, 2, true }, .dir = dir, .beat = -1 };
+    job j = { .at = { 2, 2, true, 0 }, .dir = dir, .beat = -1 };
     OK(ranks_run_grid(2, 2, hole_rank, &j, NULL));
     ckpt_remove(dir);
 }
@@ -398,8 +410,8 @@ static bool try_at(int bad_rank, fault f, int at, int *calls)
         fail_msg("rank %d, call %d: %s", bad_rank, at, hs_error());
     for (int r = 1; r < 4; r++)
         assert_int_equal(t.st[r], t.st[0]); // all say the same
-    expect_at((layout){ 1, 1, false }, dir, NULL, 300);
-    expect_at((layout){ 1, 4, false }, dir, NULL, 300);
+    expect_at((layout){ 1, 1, false, 0 }, dir, NULL, 300);
+    expect_at((layout){ 1, 4, false, 0 }, dir, NULL, 300);
     if (f != FAIL_ON)
         assert_int_equal(ckpt_count_leftovers(dir), 0);
     ckpt_remove(dir);
@@ -462,10 +474,10 @@ static bool killed_at(int rank, int at)
         OK(hs_ckpt_resolve(dir, HS_CKPT_TRAIN, found, sizeof found));
         const bool old = strstr(found, "step-00000100") != NULL;
         assert_true(old || strstr(found, "step-00000200") != NULL);
-        expect_at((layout){ 2, 2, true }, dir, NULL, old ? 100 : 200);
-        save_by((layout){ 4, 1, true }, dir, NULL, 250, -1); // others go on, and clean up
+        expect_at((layout){ 2, 2, true, 0 }, dir, NULL, old ? 100 : 200);
+        save_by((layout){ 4, 1, true, 0 }, dir, NULL, 250, -1); // others go on, and clean up
         assert_int_equal(ckpt_count_leftovers(dir), 0);
-        expect_at((layout){ 1, 1, false }, dir, NULL, 250);
+        expect_at((layout){ 1, 1, false, 0 }, dir, NULL, 250);
     }
     ckpt_remove(dir);
     return killed;
@@ -545,6 +557,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_files_are_those_of_one_process),
         cmocka_unit_test(numbers_per_tensor_and_bf16),
+        cmocka_unit_test(values_in_halves_and_in_bf16),
         cmocka_unit_test(a_rank_copies_only_what_it_writes),
         cmocka_unit_test(holes_are_refused),
         cmocka_unit_test(all_save_the_same_step),

@@ -66,8 +66,8 @@ static void small_file(made *m) // sources point into it
         values[i] = (float)(i % 32 - 16) * (float)(1 + i / 32);
     OK(hs_params_import(m->ps, m->ps->master, w, values));
     OK(hs_params_import(m->ps, m->ps->master, b, bias));
-    m->source[0] = (hs_st_source){ { "w", HS_F32, 2, { 4, 32 }, NULL }, w, false, 0, m->ps };
-    m->source[1] = (hs_st_source){ { "b", HS_F32, 1, { 4 }, NULL }, b, false, 0, m->ps };
+    m->source[0] = (hs_st_source){ { "w", HS_F32, 2, { 4, 32 }, NULL }, w, false, 0, m->ps, false };
+    m->source[1] = (hs_st_source){ { "b", HS_F32, 1, { 4 }, NULL }, b, false, 0, m->ps, false };
     OK(hs_gguf_new(&m->g));
     hs_gguf_put_text(m->g, "general.architecture", "test");
     hs_gguf_put_int(m->g, "test.count", HS_GGUF_U32, 7);

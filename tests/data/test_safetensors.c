@@ -139,7 +139,7 @@ static void turns_any_shape(void **state)
         float *values = hs_slab_at(ps->master, p);
         for (int64_t k = 0; k < out * in; k++)
             values[k] = (float)k;
-        const hs_st_source s = { { "w", HS_F32, 2, { in, out }, values }, p, true, 0, NULL };
+        const hs_st_source s = { { "w", HS_F32, 2, { in, out }, values }, p, true, 0, NULL, false };
         unlink(path);
         OK(hs_safetensors_write_from(&hs_io_system, path, &s, 1, NULL));
         hs_safetensors *f;

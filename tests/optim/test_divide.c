@@ -29,6 +29,7 @@ typedef struct way {
     bool sequence;       // sequence parallelism
     const char *freeze;
     bool small_moments; // in bf16
+    hs_masters masters;
     double clip;
     int threads;
 } way;
@@ -57,13 +58,27 @@ static const char *slab_of(const way *w, int i)
     return i < 2 || adam ? slab_names[i] : i == 3 ? "none" : !strcmp(w->optim, "novograd") ? "novograd.m" : "sgd.m";
 }
 
+static void keep_values(outcome *o, const hs_params *ps)
+{
+    for (int k = 0; k < ps->n_params; k++) {
+        const hs_param *p = ps->param[k];
+        size_t first, n;
+        hs_params_value_range(ps, p, &first, &n);
+        if (n)
+            hs_params_fetch(ps, p, first, o->slab[0] + flat_at(ps, p) + first, n);
+        memset(o->has[0] + flat_at(ps, p) + first, 1, n);
+    }
+}
+
 static void keep(outcome *o, const way *w, const hs_params *ps)
 {
     o->n = flat_count(ps);
     for (int i = 0; i < SLABS; i++) {
         const hs_slab *s = hs_params_slab(ps, slab_of(w, i));
         o->slab[i] = calloc(o->n + 1, sizeof *o->slab[i]), o->has[i] = calloc(o->n + 1, 1);
-        for (int k = 0; s && k < ps->n_params; k++) {
+        if (i == 0)
+            keep_values(o, ps);
+        for (int k = 0; s && i > 0 && k < ps->n_params; k++) {
             const hs_param *p = ps->param[k];
             size_t first, n;
             hs_slab_range(s, p, &first, &n);
@@ -119,7 +134,7 @@ static hs_status work(const hs_grid *grid, void *arg, int rank)
     int plan;
     c.scaler = hs_scaler_preset(HS_SCALER_AUTO, policy.low);
     c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 3e-3 };
-    c.moments = w->small_moments ? HS_BF16 : HS_F32, c.clip = w->clip;
+    c.moments = w->small_moments ? HS_BF16 : HS_F32, c.masters = w->masters, c.clip = w->clip;
     HS_TRY(hs_open_device(&dev, test_device, w->threads ? w->threads : 1, NULL, 0, HS_ONEDNN_NO));
     HS_TRY(hs_model_new(&m, &(hs_model_opts){ .device = dev,
                                               .policy = &policy,
@@ -278,6 +293,36 @@ static void moments_in_bf16(void **state) // random bits are an element's own
     compare((way){ .policy = "bf16", .optim = "lamb", .dp = 4, .tp = 1, .micro = 1, .small_moments = true });
 }
 
+// Values in halves, or in bf16 alone: divided they have the bits of undivided ones; and those in halves the bits of f32.
+static void masters(void **state)
+{
+    (void)state;
+    static const char *const optims[] = { "adamw", "lamb", "novograd" };
+    for (int i = 0; i < HS_COUNT(optims); i++) {
+        way w = { .policy = "bf16", .optim = optims[i], .dp = 2, .tp = 1, .micro = 1, .bucket_bytes = SMALL, .clip = 1 };
+        w.masters = HS_MASTERS_NONE;
+        compare(w);
+        w.masters = HS_MASTERS_SPLIT, w.tp = 1 + i % 2, w.freeze = i ? "wte.weight" : NULL;
+        compare(w);
+        w.divide = i == 2 ? HS_DIVIDE_GRADIENTS : HS_DIVIDE_STATES;
+        job split, whole;
+        job_run(&split, w);
+        w.masters = HS_MASTERS_F32;
+        job_run(&whole, w);
+        for (int r = 0; r < w.dp * w.tp; r++) {
+            const outcome *a = &split.of[r], *b = &whole.of[r];
+            for (int k = 0; k < SLABS; k++) {
+                assert_memory_equal(a->has[k], b->has[k], a->n);
+                assert_memory_equal(a->slab[k], b->slab[k], a->n * sizeof(float));
+            }
+            assert_memory_equal(a->record, b->record, sizeof a->record);
+            assert_true(a->bytes.master < b->bytes.master);
+        }
+        job_free(&split);
+        job_free(&whole);
+    }
+}
+
 // One micro-step: the same sums. More of them: over ranks first, then over micro-steps, which rounds otherwise.
 static void gradients_too(void **state)
 {
@@ -430,6 +475,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(gradients_too),
         cmocka_unit_test(frozen_parameters),
         cmocka_unit_test(moments_in_bf16),
+        cmocka_unit_test(masters),
     };
     test_takes_device(argc, argv);
     return cmocka_run_group_tests_name("divided optimizers", tests, NULL, NULL);

@@ -34,6 +34,8 @@ c 'optim.ratio_min is 5, above optim.ratio_max 2' --optim.name=lamb --optim.rati
 c 'optim.betas is 0.9,0.999: optimizer sgd has no such switch' --optim.name=sgd --optim.betas=0.9,0.999
 c 'optim.momentum is 0.5: optimizer lamb has no such switch' --optim.name=lamb --optim.momentum=0.5
 c 'optim.eps is 0.1: optimizer sgd has no such switch' --optim.name=sgd --optim.eps=0.1
+c 'optim.masters is split, which needs amp.policy bf16: it is fp32' --optim.masters=split --dtype fp32
+c 'optim.masters is none, which needs amp.policy bf16: it is fp16' --optim.masters=none --dtype fp16
 expect 0 'warning: tiny.yaml:4: optim.betas is 0.9,0.99, which optimizer sgd does not have: it is not used' "$halfstep" plan tiny.yaml --optim.name=sgd
 [ "$(grep -c warning stderr.txt)" = 1 ] || fail "a switch of another optimizer is told more than once: $(cat stderr.txt)"
 expect 0 '' "$halfstep" plan tiny.yaml
@@ -67,6 +69,33 @@ for how in "small --optim.moments=bf16" "novo --optim.name=novograd --optim.mome
 done
 run small-two --optim.moments=bf16 --exec.threads=1
 cmp -s small-two/checkpoints/step-00000040/model.safetensors small-whole/checkpoints/step-00000040/model.safetensors || fail "bf16 moments depend on threads"
+
+# ---- values in two halves are f32 ones, in files too, and either run goes on as the other; in bf16 alone they resume and learn
+low() { run "$1" --checkpoint.every=20 --dtype bf16 "${@:2}"; }
+same() { # RUN RUN
+  for file in model.safetensors train/optimizer.safetensors; do
+    cmp -s "$1/checkpoints/step-00000040/$file" "$2/checkpoints/step-00000040/$file" || fail "$1 and $2 end with another $file"
+  done
+}
+goes_on() { # RUN NEW OPTIONS...: NEW from the middle of RUN
+  cp -r "$1" "$2"
+  rm -r "$2/checkpoints/step-00000040" "$2/checkpoints/LATEST"
+  low "$2" --resume "$2/checkpoints/step-00000020" "${@:3}"
+}
+low whole
+low split --optim.masters=split
+low none --optim.masters=none
+same whole split
+goes_on whole whole-split --optim.masters=split && same whole whole-split
+goes_on split split-whole && same whole split-whole
+goes_on none none-none --optim.masters=none --exec.threads=1 && same none none-none
+learns none
+cmp -s none/checkpoints/step-00000040/model.safetensors whole/checkpoints/step-00000040/model.safetensors && fail "optim.masters none does what f32 does"
+head -c 4000 none/checkpoints/step-00000040/model.safetensors | grep -aq '"transformer.h.0.attn.c_attn.weight":{"dtype":"BF16"' || fail "optim.masters none does not save bf16 weights"
+goes_on none none-whole
+goes_on whole whole-none --optim.masters=none
+sizes() { "$halfstep" plan tiny.yaml --json --dtype bf16 --optim.masters="$1" | grep -oE "\"masters\":[0-9]+" | cut -d: -f2; }
+[ "$(sizes none)" -lt "$(sizes split)" ] && [ "$(sizes split)" -lt "$(sizes f32)" ] || fail "values take $(sizes f32), $(sizes split) and $(sizes none) bytes"
 
 # ---- schedules
 run nvidia --optim.schedule=poly-warmup --optim.power=0.5 --optim.warmup=0 --optim.warmup_fraction=0.25 --optim.lr=4e-3 --train.log_every=1

@@ -72,7 +72,7 @@ typedef struct size {
 } size;
 static const size usual = { 16, 12, 50, 2 };
 
-static hs_params *list(const char *optim, hs_dtype moments, const char *freeze, size z, int tp_rank, int tp)
+static hs_params *list(const char *optim, hs_dtype moments, const char *freeze, size z, int tp_rank, int tp, hs_masters masters)
 {
     hs_params *ps;
     if (hs_params_new(&ps, 1, tp_rank, tp) != HS_OK || hs_params_freeze(ps, freeze, "freeze") != HS_OK)
@@ -83,7 +83,7 @@ static hs_params *list(const char *optim, hs_dtype moments, const char *freeze, 
         add_block(ps, i, z.width);
     add_pair(ps, "ln_f", HS_NORM, HS_SHARD_NONE, 1, z.width, 0);
     hs_optim_config c = optim_named(optim ? optim : "adamw");
-    c.moments = moments;
+    c.moments = moments, c.masters = masters;
     if (hs_params_declare_low(ps, HS_BF16) != HS_OK || (optim && hs_optim_declare(&c, ps) != HS_OK))
         abort();
     return ps;
@@ -91,7 +91,7 @@ static hs_params *list(const char *optim, hs_dtype moments, const char *freeze, 
 
 static hs_params *build(const char *optim, const char *freeze, size z)
 {
-    hs_params *ps = list(optim, HS_F32, freeze, z, 0, 1);
+    hs_params *ps = list(optim, HS_F32, freeze, z, 0, 1, HS_MASTERS_F32);
     if (hs_params_alloc(ps, ckpt_device(), true) != HS_OK)
         abort();
     return ps;
@@ -100,22 +100,23 @@ static hs_params *build(const char *optim, const char *freeze, size z)
 // A slab's part on one of dp ranks: cut anywhere, in the middle of a row too; of a small parameter all of it on one of them.
 static void divide(hs_params *ps, hs_slab *s, int dp_rank, int dp)
 {
-    const size_t width = hs_dtype_bytes(s->spec.dtype);
     s->bytes = 0;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
+        const size_t width = s->place[i].width;
         size_t first = p->n * (size_t)dp_rank / (size_t)dp, end = p->n * (size_t)(dp_rank + 1) / (size_t)dp;
         if (p->n < 64)
             first = i % dp == dp_rank ? 0 : p->n, end = p->n;
         if (s->place[i].bytes > 0)
-            s->place[i] = (hs_place){ .offset = s->bytes, .bytes = (end - first) * width, .first = first };
-        s->bytes += (s->place[i].bytes + 64 * width - 1) / (64 * width) * (64 * width);
+            s->place[i] = (hs_place){ .offset = s->bytes, .bytes = (end - first) * width, .first = first, .width = width };
+        s->bytes += (s->place[i].bytes + 255) / 256 * 256;
     }
 }
 
 hs_params *ckpt_params_rank(const ckpt_layout *l, const char *optim, hs_device *device)
 {
-    hs_params *ps = list(optim, strcmp(optim, "novograd") ? HS_F32 : HS_BF16, NULL, (size){ 16, 12, 200, 2 }, l->tp_rank, l->tp);
+    hs_params *ps =
+        list(optim, strcmp(optim, "novograd") ? HS_F32 : HS_BF16, NULL, (size){ 16, 12, 200, 2 }, l->tp_rank, l->tp, l->masters);
     for (int i = 0; i < ps->n_slabs && l->divided; i++)
         if ((ps->slab[i]->spec.saved && !ps->slab[i]->spec.per_tensor) || ps->slab[i] == ps->master)
             divide(ps, ps->slab[i], l->dp_rank, l->dp);
@@ -124,7 +125,7 @@ hs_params *ckpt_params_rank(const ckpt_layout *l, const char *optim, hs_device *
     return ps;
 }
 
-hs_params *ckpt_params_listed(void) { return list(NULL, HS_F32, NULL, usual, 0, 1); }
+hs_params *ckpt_params_listed(void) { return list(NULL, HS_F32, NULL, usual, 0, 1, HS_MASTERS_F32); }
 
 hs_params *ckpt_params_with(const char *optim, const char *freeze) { return build(optim, freeze, usual); }
 hs_params *ckpt_params(bool moments) { return ckpt_params_with(moments ? "adamw" : NULL, NULL); }
@@ -175,13 +176,22 @@ static size_t n_set(const float *v, size_t n)
     return set;
 }
 
-static float *content(const hs_param *p, uint64_t key, int which)
+// Of values in halves no NaN is a signaling one, which does not survive there; and a bf16 each where that is all there is of them.
+static float as_value(const hs_params *ps, const hs_param *p, uint32_t u)
+{
+    const hs_masters masters = hs_param_masters(ps, p);
+    u |= masters != HS_MASTERS_F32 && (u & 0x7FFFFFFFu) > 0x7F800000u ? 0x400000u : 0;
+    return masters == HS_MASTERS_NONE ? hs_bf16_f32(hs_value_bf16(u)) : hs_bits_f32(u);
+}
+
+static float *content(const hs_params *ps, const hs_param *p, uint64_t key, int which)
 {
     const int64_t n = (int64_t)logical_count(p);
     float *logical = malloc((size_t)n * sizeof(float));
     for (int64_t k = 0; k < n; k++) {
         const uint32_t u = bits(p, key, which, k);
         memcpy(&logical[k], &u, sizeof u);
+        logical[k] = which == 0 ? as_value(ps, p, u) : logical[k];
     }
     return logical;
 }
@@ -194,7 +204,7 @@ void ckpt_fill(hs_params *ps, uint64_t key)
         for (int i = 0; i < ps->n_params; i++) {
             const hs_param *p = ps->param[i];
             hs_slab *slab = hs_params_slab(ps, slabs[which]);
-            float *logical = content(p, key, which);
+            float *logical = content(ps, p, key, which);
             if (hs_params_import(ps, slab, p, logical) != HS_OK)
                 abort();
             free(logical);
@@ -206,11 +216,18 @@ static bool slab_is(const hs_params *ps, const hs_slab *s, const hs_param *p, co
 {
     const size_t n = logical_count(p);
     size_t first, here;
-    hs_slab_range(s, p, &first, &here);
+    const bool values = s == ps->master;
+    if (values)
+        hs_params_value_range(ps, p, &first, &here);
+    else
+        hs_slab_range(s, p, &first, &here);
     float *both = malloc(n * sizeof(float)), *own = calloc(n, sizeof(float)), *stored = calloc(p->n, sizeof(float));
     memcpy(both, expected, n * sizeof(float));
     if (here) {
-        hs_params_read(ps, s, p, stored);
+        if (values)
+            hs_params_fetch(ps, p, first, stored, here);
+        else
+            hs_params_read(ps, s, p, stored);
         hs_params_export(ps, s, p, both), hs_params_export(ps, s, p, own);
     }
     const bool same = memcmp(expected, both, n * sizeof(float)) == 0 && n_set(stored, here) == n_set(own, n);
@@ -223,7 +240,7 @@ bool ckpt_filled(const hs_params *ps, uint64_t key, bool moments)
     bool same = true;
     for (int which = 0; which < (moments ? HS_COUNT(slabs) : 1); which++)
         for (int i = 0; i < ps->n_params; i++) {
-            float *expected = content(ps->param[i], key, which);
+            float *expected = content(ps, ps->param[i], key, which);
             same = same && slab_is(ps, hs_params_slab(ps, slabs[which]), ps->param[i], expected);
             free(expected);
         }
@@ -236,7 +253,7 @@ bool ckpt_low_filled(const hs_params *ps, uint64_t key)
     bool same = true;
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        float *expected = content(p, key, 0);
+        float *expected = content(ps, p, key, 0);
         uint16_t *low = malloc(p->n * sizeof *low);
         hs_params_read(ps, ps->low, p, low);
         for (int part = 0; part < p->parts; part++) {
@@ -245,7 +262,8 @@ bool ckpt_low_filled(const hs_params *ps, uint64_t key)
                 continue;
             for (int64_t k = 0; k < s->rows * s->cols; k++) {
                 const int64_t row = part * hs_param_part_rows(p) + s->row + k / s->cols;
-                same = same && low[s->stored + (size_t)k] == hs_f32_bf16(expected[row * hs_param_cols(p) + s->col + k % s->cols]);
+                same = same &&
+                       low[s->stored + (size_t)k] == hs_value_bf16(hs_f32_bits(expected[row * hs_param_cols(p) + s->col + k % s->cols]));
             }
         }
         free(expected), free(low);

@@ -14,6 +14,7 @@ hs_params *ckpt_params_listed(void); // without moments, and not laid out yet
 typedef struct ckpt_layout {         // where a rank is
     int dp_rank, dp, tp_rank, tp;
     bool divided; // values and moments, over dp
+    hs_masters masters;
 } ckpt_layout;
 // One rank's of a model with vocabulary 200.
 hs_params *ckpt_params_rank(const ckpt_layout *l, const char *optim, hs_device *device);

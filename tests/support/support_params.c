@@ -32,7 +32,9 @@ void flat_read(const hs_params *ps, const char *slab, float *values)
     const hs_slab *s = hs_params_slab(ps, slab);
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        if (hs_slab_has(s, p)) {
+        if (s == ps->master && hs_param_masters(ps, p) != HS_MASTERS_F32)
+            hs_params_fetch(ps, p, 0, values, p->n);
+        else if (hs_slab_has(s, p)) {
             void *stored = malloc(s->place[i].bytes);
             hs_params_read(ps, s, p, stored);
             hs_convert(values, HS_F32, stored, s->spec.dtype, (int64_t)p->n);
@@ -57,7 +59,9 @@ void flat_write(hs_params *ps, const char *slab, const float *values)
     hs_slab *s = hs_params_slab(ps, slab);
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
-        if (hs_slab_has(s, p) && hs_params_write(ps, s, p, values) != HS_OK)
+        if (s == ps->master && hs_param_masters(ps, p) != HS_MASTERS_F32)
+            hs_params_put(ps, s, p, 0, values, p->n);
+        else if (hs_slab_has(s, p) && hs_params_write(ps, s, p, values) != HS_OK)
             abort();
         values += p->n;
     }

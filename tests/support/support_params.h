@@ -7,9 +7,9 @@
 extern const char *test_device;
 void test_takes_device(int argc, char **argv);
 
-size_t flat_count(const hs_params *ps);                                // of all parameters
-size_t flat_at(const hs_params *ps, const hs_param *p);                // where p's begin
-float *flat_copy(const hs_params *ps, const char *slab);               // malloc'd; low elements as f32, 0 of those that the slab lacks
+size_t flat_count(const hs_params *ps);                  // of all parameters
+size_t flat_at(const hs_params *ps, const hs_param *p);  // where p's begin
+float *flat_copy(const hs_params *ps, const char *slab); // malloc'd; low elements as f32, "master" however it is kept, 0 of what is missing
 void flat_read(const hs_params *ps, const char *slab, float *values);  // the same into an array
 void flat_write(hs_params *ps, const char *slab, const float *values); // of f32 slabs
 float flat_get(const hs_params *ps, const char *slab, const hs_param *p, size_t i);
