@@ -57,6 +57,14 @@ static hs_tensor *tensor_new(hs_graph *g, hs_kind kind, hs_dtype d)
     return t;
 }
 
+bool hs_node_reads_low(const hs_params *ps, const hs_node *n, int i)
+{
+    const hs_operand *fact = &n->op->in[i];
+    if (fact->amp == HS_AMP_LOW)
+        return n->low != HS_F32;
+    return fact->flags & HS_LOW_VALUE && n->low == HS_BF16 && ps->masters == HS_MASTERS_NONE;
+}
+
 hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode mode, const hs_grid *grid)
 {
     if (grid && grid->tp && (grid->tp->rank != ps->tp_rank || grid->tp->size != ps->tp_size))

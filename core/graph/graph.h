@@ -62,6 +62,9 @@ typedef struct hs_graph {
     hs_dtype state_dtype;     // what float states are stored as: the policy's low type; F32 unless set before tracing
 } hs_graph;
 
+// Does node n read the low copy of its input i, a parameter?
+bool hs_node_reads_low(const hs_params *ps, const hs_node *n, int i);
+
 hs_status hs_graph_new(hs_graph **out, hs_params *ps, hs_states *states, hs_mode mode, const hs_grid *grid);
 void hs_graph_free(hs_graph *g);
 hs_status hs_graph_status(const hs_graph *g); // the first error, raised again: hs_error() has its line

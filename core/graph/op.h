@@ -26,11 +26,12 @@ typedef enum hs_amp {
 
 enum hs_operand_flag {
     // inputs
-    HS_OPTIONAL = 1,    // may be absent (NULL)
-    HS_NO_GRAD = 2,     // no gradient flows into it
-    HS_BWD_READS = 4,   // read by backward: kept alive (inputs and outputs)
-    HS_WHOLE = 8,       // every member of the team reads all of it (weights); default: only its own rows
-    HS_GRAD_IS_DY = 16, // identity gradient (add, reshape): aliased, no kernel, no copy
+    HS_OPTIONAL = 1,     // may be absent (NULL)
+    HS_NO_GRAD = 2,      // no gradient flows into it
+    HS_BWD_READS = 4,    // read by backward: kept alive (inputs and outputs)
+    HS_WHOLE = 8,        // every member of the team reads all of it (weights); default: only its own rows
+    HS_GRAD_IS_DY = 16,  // identity gradient (add, reshape): aliased, no kernel, no copy
+    HS_LOW_VALUE = 1024, // of HS_AMP_F32: the kernel takes a parameter's bf16 too, where that is all there is of it (hs_masters NONE)
     // outputs
     HS_SAVED = 32,            // for backward only, has no gradient: statistics, lse. Implies HS_BWD_READS
     HS_ANY_DTYPE = 64,        // the kernel stores f32 or low: a cast behind it sinks into it

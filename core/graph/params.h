@@ -78,9 +78,10 @@ typedef struct hs_slab {
 } hs_slab;
 
 // How values are kept that no kernel reads in f32 (of others the master is f32 whatever is asked for: biases, norms, embeddings), beside a
-// low copy of bf16. SPLIT: the slab "master" has 16 bits of an element, its low half, which together with the copy are the f32 to the bit
-// (hs_halves_join): training has the bits of F32 masters in 4 bytes an element instead of 6. NONE: the copy is all there is, 2 bytes;
-// optimizers round it stochastically, whatever else writes it to nearest.
+// low copy of bf16. With NONE kernels of embedding read the copy (HS_LOW_VALUE), by plans made behind hs_params_set_masters. SPLIT: the
+// slab "master" has 16 bits of an element, its low half, which together with the copy are the f32 to the bit (hs_halves_join): training has
+// the bits of F32 masters in 4 bytes an element instead of 6. NONE: the copy is all there is, 2 bytes; optimizers round it stochastically,
+// whatever else writes it to nearest.
 typedef enum hs_masters { HS_MASTERS_F32, HS_MASTERS_SPLIT, HS_MASTERS_NONE, HS_N_MASTERS } hs_masters;
 #define HS_MASTERS_WORDS "f32|split|none"
 

@@ -76,7 +76,8 @@ static bool may_make_again(const hs_plan *p, const hs_node *n)
 
 static bool remakes_block(const hs_plan *p, const hs_node *n)
 {
-    return hs_plan_trains(p) && p->opts.recompute != HS_RECOMPUTE_NONE && n->block && !(n->op->flags & (HS_OP_LOSS | HS_OP_NONDETERMINISTIC));
+    return hs_plan_trains(p) && p->opts.recompute != HS_RECOMPUTE_NONE && n->block &&
+           !(n->op->flags & (HS_OP_LOSS | HS_OP_NONDETERMINISTIC));
 }
 
 static bool is_product(const hs_op *op)
@@ -151,7 +152,7 @@ hs_slot hs_plan_value_slot(const hs_plan *p, const hs_node *n, int i)
         return (hs_slot){ 0 };
     hs_slot s = { .where = HS_AT_BUF, .t = t, .dtype = t->dtype, .rows = !(n->op->in[i].flags & HS_WHOLE) };
     if (t->kind == HS_PARAM) {
-        const bool low = n->op->in[i].amp == HS_AMP_LOW && n->low != HS_F32;
+        const bool low = hs_node_reads_low(p->graph->params, n, i);
         s.where = low ? HS_AT_LOW : HS_AT_MASTER;
         s.dtype = low ? n->low : HS_F32;
     } else if (t->kind == HS_STATE)

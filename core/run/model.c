@@ -26,6 +26,7 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     HS_TRY_GOTO(st, hs_params_new(&m->params, o->seed, m->grid.tp->rank, m->grid.tp->size), failed);
     HS_TRY_GOTO(st, hs_params_divide(m->params, o->divide, m->grid.dp->rank, m->grid.dp->size, o->bucket_bytes), failed);
     HS_TRY_GOTO(st, hs_params_declare_low(m->params, m->policy.low), failed);
+    HS_TRY_GOTO(st, hs_params_set_masters(m->params, o->masters), failed);
     m->states = hs_states_new();
     if (!m->states) {
         st = HS_FAIL(MEMORY, "no memory for the model's states");

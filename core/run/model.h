@@ -31,6 +31,7 @@ typedef struct hs_model_opts {
     hs_grid grid;        // zero: 1 x 1
     size_t bucket_bytes; // of gradients that are reduced over dp together, about; 0: 25 MiB. No bit depends on it
     hs_divide divide;    // over dp
+    hs_masters masters;  // how values are kept
     bool sequence;       // tensor-parallel ranks divide the tokens between the products (sequence parallelism)
     hs_recompute recompute;
 } hs_model_opts;

@@ -1,9 +1,9 @@
 // embedding: y[n] = table[ids[n]] (+ pos_table[first_position + where[n][1]]): a token's vector, and its position's.
 //
-// Reads the f32 values and stores either type: no low copy of a table is ever read. Backward adds token after token in order,
-// with the columns divided over the team: deterministic, whatever its size. An id outside the table gives a row of NaN, which
-// step mode reports with this scope, and no gradient. Of a table that is sliced over ranks each has rows [first, ...): an id of another
-// slice gives zeros, so that the sum over ranks is what the whole table gives, to the bit.
+// Reads the f32 values, or bf16 where that is all there is of them (hs_masters NONE), and stores either type. Backward adds token after
+// token in order, with the columns divided over the team: deterministic, whatever its size. An id outside the table gives a row of NaN,
+// which step mode reports with this scope, and no gradient. Of a table that is sliced over ranks each has rows [first, ...): an id of
+// another slice gives zeros, so that the sum over ranks is what the whole table gives, to the bit.
 
 #include "core/cpu/rows.h"
 #include "ops/attrs.h"
@@ -65,6 +65,23 @@ static void reference(const hs_args *a)
         }
 }
 
+// y[c] = table[row + c] (+ places[place + c])
+static void look_up(const hs_ref *table, int64_t row, const hs_ref *places, int64_t place, float *y, int64_t C)
+{
+    for (int64_t c = 0; c < C; c += HS_BLOCK) {
+        const int64_t n = C - c < HS_BLOCK ? C - c : HS_BLOCK;
+        float wide[2][HS_BLOCK];
+        const float *x = hs_load(table, row + c, n, wide[0]), *z = places ? hs_load(places, place + c, n, wide[1]) : NULL;
+        if (!z) {
+            memcpy(y + c, x, (size_t)n * sizeof *y);
+            continue;
+        }
+        HS_SIMD
+        for (int64_t i = 0; i < n; i++)
+            y[c + i] = x[i] + z[i];
+    }
+}
+
 static void forward(const hs_args *a, hs_lane *lane)
 {
     const int64_t C = a->in[TABLE].cols, first = first_of(a), rows = rows_of(a);
@@ -79,13 +96,8 @@ static void forward(const hs_args *a, hs_lane *lane)
                 y[c] = NAN;
         } else if (!inside(id, &a->in[TABLE])) {
             memset(y, 0, (size_t)C * sizeof(float));
-        } else if (placed) {
-            const float *row = hs_f32(a, TABLE) + id * C, *place = hs_f32(a, POS_TABLE) + position * C;
-            HS_SIMD
-            for (int64_t c = 0; c < C; c++)
-                y[c] = row[c] + place[c];
         } else
-            memcpy(y, hs_f32(a, TABLE) + id * C, (size_t)C * sizeof(float));
+            look_up(&a->in[TABLE], id * C, placed ? &a->in[POS_TABLE] : NULL, position * C, y, C);
         hs_row_store(&a->out[Y], n, y);
     }
 }
@@ -172,9 +184,9 @@ HS_OP(embedding) = {
     .attr_bytes = sizeof(hs_embedding_attr),
     .attrs = attrs,
     .n_attrs = HS_COUNT(attrs),
-    .in = { [TABLE] = { "table", HS_AMP_F32, HS_WHOLE },
+    .in = { [TABLE] = { "table", HS_AMP_F32, HS_WHOLE | HS_LOW_VALUE },
             [IDS] = { "ids", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS },
-            [POS_TABLE] = { "pos_table", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL },
+            [POS_TABLE] = { "pos_table", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_LOW_VALUE },
             [WHERE] = { "where", HS_AMP_NONE, HS_NO_GRAD | HS_BWD_READS | HS_OPTIONAL } },
     .out = { [Y] = { "y", HS_AMP_KEEP, HS_ANY_DTYPE } },
     .shape = shape,

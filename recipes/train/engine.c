@@ -28,6 +28,7 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
                                                      .grid = o->grid,
                                                      .bucket_bytes = o->bucket_bytes,
                                                      .divide = o->divide,
+                                                     .masters = o->optim ? o->optim->masters : HS_MASTERS_F32,
                                                      .sequence = o->sequence,
                                                      .recompute = o->recompute }));
     e->params = e->model->params;

@@ -143,6 +143,7 @@ static hs_status work(const hs_grid *grid, void *arg, int rank)
                                               .grid = *grid,
                                               .bucket_bytes = w->bucket_bytes,
                                               .divide = w->divide,
+                                              .masters = w->masters,
                                               .sequence = w->sequence }));
     HS_TRY(hs_params_freeze(m->params, w->freeze, "freeze"));
     HS_TRY(hs_model_plan(m, HS_TRAIN, tiny_gpt_model, &tiny, &plan));

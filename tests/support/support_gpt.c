@@ -45,7 +45,7 @@ hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o)
     hs_device *dev;
     optim = optim_named(o->optim ? o->optim : "adamw");
     optim.scaler = hs_scaler_preset(HS_SCALER_AUTO, policy.low);
-    optim.clip = 1;
+    optim.clip = 1, optim.masters = o->masters;
     optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_COSINE, .lr = 1e-2, .min_lr = 1e-3, .power = 1, .warmup = 5, .steps = 200 };
     assert_int_equal(hs_open_device(&dev, test_device, o->threads ? o->threads : 1, o->isa, 0, false), HS_OK);
     hs_engine *e;

@@ -23,6 +23,7 @@ typedef struct tiny_opts {
     const char *isa;                // NULL: the best
     const hs_adapter_spec *adapter; // NULL: none
     hs_recompute recompute;
+    hs_masters masters;
 } tiny_opts;
 enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200, TINY_PAGE = 8 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);

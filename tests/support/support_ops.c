@@ -299,6 +299,16 @@ static void settle_gradients(const probe *p, op_types *t, int how)
         t->dout[o] = how == GRADS_F32 ? HS_F32 : how == GRADS_LOW ? t->low : t->out[o];
 }
 
+static int add_types(op_types *out, int n, const op_types *t)
+{
+    for (int k = 0; k < n; k++)
+        if (!memcmp(&out[k], t, sizeof *t))
+            return n;
+    if (n < MAX_TYPES)
+        out[n++] = *t;
+    return n;
+}
+
 int probe_low(const probe *p, hs_dtype low, bool with_gradients, op_types out[MAX_TYPES])
 {
     int free_in[HS_MAX_IN], n_free = 0, n = 0;
@@ -325,11 +335,10 @@ int probe_low(const probe *p, hs_dtype low, bool with_gradients, op_types out[MA
                     t.in[free_in[k]] = wide_in >> k & 1 ? HS_F32 : low;
                 settle_outputs(p, &t, wide_out);
                 settle_gradients(p, &t, how);
-                bool seen = false;
-                for (int k = 0; k < n; k++)
-                    seen |= !memcmp(&out[k], &t, sizeof t);
-                if (!seen)
-                    out[n++] = t;
+                n = add_types(out, n, &t);
+                for (int i = 0; i < hs_op_n_in(p->op); i++)
+                    t.in[i] = p->op->in[i].flags & HS_LOW_VALUE && low == HS_BF16 ? low : t.in[i];
+                n = add_types(out, n, &t);
             }
         }
     return n;
