@@ -126,15 +126,17 @@ hs_status hs_plan_place(hs_plan *p)
     place_inputs(p);
     HS_TRY(place_buffers(p));
     int users = 0;
+    p->halves = p->dev->team > 1 ? 2 : 1;
     for (int i = 0; i < p->n_calls; i++) {
         hs_call *r = &p->call[i];
         const size_t shared = aligned(r->scratch.shared), own = aligned(r->scratch.per_thread);
         p->scratch_bytes = p->scratch_bytes > shared ? p->scratch_bytes : shared;
         p->thread_bytes = p->thread_bytes > own ? p->thread_bytes : own;
         if (shared)
-            r->half = users++ & 1; // consecutive users take alternate halves: each syncs inside, so none waits behind
+            r->half = (uint8_t)(users++ %
+                                p->halves); // consecutive users of a team take alternate halves: each syncs inside, so none waits behind
     }
-    p->total_bytes = p->values_end + 2 * p->scratch_bytes + (size_t)p->dev->team * p->thread_bytes;
+    p->total_bytes = p->values_end + (size_t)p->halves * p->scratch_bytes + (size_t)p->dev->team * p->thread_bytes;
     for (int i = 0; i < p->n_bufs; i++)
         p->info.value_bytes_unshared += p->buf[i].input ? 0 : aligned(p->buf[i].bytes);
     p->info.value_bytes = p->values_end - p->info.gradient_bytes;

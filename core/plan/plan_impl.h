@@ -74,7 +74,8 @@ struct hs_plan {
     int *grad_buf;   // by hs_param.id, where ranks keep shares of gradients: the block that it is made in (-1: it is not), and where
     size_t *grad_at; // in it, bytes; NULL: gradients lie in their slab
     hs_marks marks;
-    size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B | members' scratch
+    size_t values_end, scratch_bytes, thread_bytes, total_bytes; // layout: buffers | shared A | shared B, of a team | members' scratch
+    int halves;                                                  // of shared scratch: 2; 1 where calls never overlap
     const hs_derived **derived;                                  // that its calls read, each once
     int n_derived;
     hs_cast_info *cast;

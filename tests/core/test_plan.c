@@ -493,6 +493,22 @@ static void reuse_and_elision_are_counted(void **s)
     rig_close(&r);
 }
 
+// Members of a team may still read one call's scratch while others are in the next call; where calls follow each other one area is enough.
+static void scratch_alternates_in_a_team(void **s)
+{
+    (void)s;
+    size_t bytes[4];
+    for (int threads = 1; threads < 4; threads++) {
+        rig r;
+        rig_open(&r, residual, HS_TRAIN, &(hs_plan_opts){ .policy = { .low = HS_BF16 } }, NULL, threads, 0);
+        bytes[threads] = hs_plan_info_of(r.plan)->scratch_bytes;
+        rig_close(&r);
+    }
+    const size_t member = bytes[3] - bytes[2], shared = bytes[1] - member;
+    assert_true(shared > 0);
+    assert_int_equal(bytes[2], 2 * shared + 2 * member);
+}
+
 static void overwritten_logits(hs_graph *g)
 {
     hs_tensor *x = start(g);
@@ -547,6 +563,7 @@ int main(void)
         cmocka_unit_test(casts_sink),
         cmocka_unit_test(gradients_are_reduced_once),
         cmocka_unit_test(reuse_and_elision_are_counted),
+        cmocka_unit_test(scratch_alternates_in_a_team),
         cmocka_unit_test(errors_name_the_scope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
