@@ -115,11 +115,14 @@ typedef struct hs_device {
     void (*await)(struct hs_device *d, hs_lane *lane, hs_event *e);  // what the lane is given from now on comes behind e
 
     hs_status (*submit)(struct hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode); // s stays as it is until wait
-    hs_status (*wait)(struct hs_device *d, hs_lane *lane); // for all the lane was given; its errors
-    void (*forget)(struct hs_device *d, const hs_thunk *first); // (optional) no segment out of this table of thunks comes again, and what it
-                                                                // points to goes; all was waited for. Defaults to nothing
-    void (*close)(struct hs_device *d);                    // (optional) gives back what the backend opened; defaults to nothing
-    bool captures;                                         // (optional) can HS_SUBMIT_GRAPH; defaults to no
+    hs_status (*wait)(struct hs_device *d, hs_lane *lane);      // for all the lane was given; its errors
+    void (*forget)(struct hs_device *d, const hs_thunk *first); // (optional) no segment out of this table of thunks comes again, and what
+                                                                // it points to goes; all was waited for. Defaults to nothing
+    void (*close)(struct hs_device *d);                         // (optional) gives back what the backend opened; defaults to nothing
+    bool captures;                                              // (optional) can HS_SUBMIT_GRAPH; defaults to no
+    // (optional) facts of a device whose products are a library's; default to no
+    bool clears_dead;      // kernels may write zeros into dead rows of what they read, which are nobody's
+    bool bits_by_capacity; // who makes a value follows from capacities: its bits are the same at any live count of a plan, not in two plans
     hs_comm_open *comm_open; // (optional) NULL: what moves between ranks goes through the host's memory
     // (optional) of a device that is not the CPU: FLOP/s of a large product of that type; defaults to 0: nobody knows
     hs_status (*peak)(struct hs_device *d, hs_dtype low, double *flops_per_second);
@@ -140,7 +143,7 @@ typedef struct hs_device_opts {
     int n_ops;
     const hs_kernels *const *const *tables;
     const char *const *table_names;
-    const hs_core_kernels *core;       // of a backend that is a plug-in's (core/run/plugin.h), like the optimizers: the CPU has its own
+    const hs_core_kernels *core; // of a backend that is a plug-in's (core/run/plugin.h), like the optimizers: the CPU has its own
     const struct hs_optim_tier *optim;
     hs_comm_open *comm_open;
     int index; // of the devices of this kind: this one, modulo how many there are; 0: the first

@@ -1,7 +1,9 @@
 // fake_cublaslt: a double of the calls of cuBLASLt that core/cuda/cublaslt.c makes, as libcublasLt.so.13: it refuses what the library would
-// (sizes, leading dimensions, alignments, epilogues, workspace), with a line on stderr, and computes products naively in memory of the host's.
+// (sizes, leading dimensions, alignments, epilogues, workspace), with a line on stderr, and computes products naively in memory of the
+// host's.
 #include "core/base/dtype.h"
 #include <cublasLt.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,7 +18,8 @@ typedef struct layout {
     int64_t ld, step;
     int32_t batch;
 } layout;
-_Static_assert(sizeof(description) <= sizeof(cublasLtMatmulDescOpaque_t) && sizeof(layout) <= sizeof(cublasLtMatrixLayoutOpaque_t), "they fit");
+_Static_assert(sizeof(description) <= sizeof(cublasLtMatmulDescOpaque_t) && sizeof(layout) <= sizeof(cublasLtMatrixLayoutOpaque_t),
+               "they fit");
 
 static cublasStatus_t refuse(const char *why)
 {
@@ -42,9 +45,9 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return free(d
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t which, const void *value, size_t bytes)
 {
     description *m = (description *)d;
-    void *to = which == CUBLASLT_MATMUL_DESC_TRANSA       ? (void *)&m->ta
-               : which == CUBLASLT_MATMUL_DESC_TRANSB     ? (void *)&m->tb
-               : which == CUBLASLT_MATMUL_DESC_EPILOGUE   ? (void *)&m->epilogue
+    void *to = which == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&m->ta
+               : which == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&m->tb
+               : which == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&m->epilogue
                : which == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&m->bias
                                                             : NULL;
     WANT(to && bytes == (which == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof(void *) : 4));
@@ -60,7 +63,8 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataTyp
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) { return free(l), CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t which, const void *value, size_t bytes)
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t which, const void *value,
+                                                size_t bytes)
 {
     layout *m = (layout *)l;
     const bool count = which == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
@@ -71,8 +75,8 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublas
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) { return *p = calloc(1, sizeof **p), CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) { return free(p), CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t which, const void *value,
-                                                    size_t bytes)
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t which,
+                                                    const void *value, size_t bytes)
 {
     (void)p, (void)value;
     WANT(which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES && bytes == sizeof(size_t));
@@ -104,14 +108,15 @@ static cublasStatus_t check(const description *m, const layout *a, const layout 
     WANT(a->type == b->type && (a->type != CUDA_R_32F || d->type == CUDA_R_32F));
     WANT(d->type == CUDA_R_32F || d->type == a->type);
     WANT(a->batch == b->batch && b->batch == d->batch);
-    WANT(a->ld * (int64_t)bytes_of(a->type) % 16 == 0 && b->ld * (int64_t)bytes_of(b->type) % 16 == 0 && d->ld * (int64_t)bytes_of(d->type) % 16 == 0);
+    WANT(a->ld * (int64_t)bytes_of(a->type) % 16 == 0 && b->ld * (int64_t)bytes_of(b->type) % 16 == 0 &&
+         d->ld * (int64_t)bytes_of(d->type) % 16 == 0);
     WANT(m->epilogue == CUBLASLT_EPILOGUE_DEFAULT || m->epilogue == CUBLASLT_EPILOGUE_BIAS);
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t p, int n,
-                                              cublasLtMatmulHeuristicResult_t *found, int *n_found)
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t p, int n, cublasLtMatmulHeuristicResult_t *found, int *n_found)
 {
     (void)h, (void)p;
     WANT(n > 0 && !memcmp(c, d, sizeof *c));
@@ -121,31 +126,62 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
     return check((const description *)desc, (const layout *)a, (const layout *)b, (const layout *)d);
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t la,
-                              const void *b, cublasLtMatrixLayout_t lb, const void *beta, const void *c, cublasLtMatrixLayout_t lc, void *d,
-                              cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes, cudaStream_t s)
+typedef struct product {
+    description m;
+    layout A, B, D;
+    const void *a, *b;
+    void *d;
+    float scale, keep;
+} product;
+
+static void multiply(void *given)
 {
-    const description *m = (const description *)desc;
-    const layout *A = (const layout *)la, *B = (const layout *)lb, *D = (const layout *)ld;
+    const product *p = given;
+    const description *m = &p->m;
+    const layout *A = &p->A, *B = &p->B, *D = &p->D;
     const bool bias = m->epilogue == CUBLASLT_EPILOGUE_BIAS;
-    (void)h, (void)lc, (void)s;
-    WANT(algo->data[0] == 77 && workspace && (uintptr_t)workspace % 256 == 0 && workspace_bytes == 4096);
-    WANT(c == d && (uintptr_t)a % 16 == 0 && (uintptr_t)b % 16 == 0 && (uintptr_t)d % 16 == 0 && (!bias || m->bias));
-    const cublasStatus_t st = check(m, A, B, D);
-    if (st != CUBLAS_STATUS_SUCCESS)
-        return st;
     const int64_t K = (int64_t)(m->ta == CUBLAS_OP_T ? A->rows : A->cols);
-    const float scale = *(const float *)alpha, keep = *(const float *)beta;
     for (int64_t z = 0; z < D->batch; z++)
         for (int64_t j = 0; j < (int64_t)D->cols; j++)
             for (int64_t i = 0; i < (int64_t)D->rows; i++) {
                 float sum = 0;
                 for (int64_t k = 0; k < K; k++)
-                    sum += get(a, A->type, z * A->step + (m->ta == CUBLAS_OP_T ? i * A->ld + k : k * A->ld + i)) *
-                           get(b, B->type, z * B->step + (m->tb == CUBLAS_OP_T ? k * B->ld + j : j * B->ld + k));
+                    sum += get(p->a, A->type, z * A->step + (m->ta == CUBLAS_OP_T ? i * A->ld + k : k * A->ld + i)) *
+                           get(p->b, B->type, z * B->step + (m->tb == CUBLAS_OP_T ? k * B->ld + j : j * B->ld + k));
                 const int64_t at = z * D->step + j * D->ld + i;
-                const float was = keep != 0 ? keep * get(d, D->type, at) : 0;
-                set(d, D->type, at, scale * sum + was + (bias ? get(m->bias, D->type, i) : 0));
+                const float was = p->keep != 0 ? p->keep * get(p->d, D->type, at) : 0;
+                set(p->d, D->type, at, p->scale * sum + was + (bias ? get(m->bias, D->type, i) : 0));
             }
+}
+
+// In the order of a stream of the emulator's, where the program has one (it exports that symbol then); NULL: at once.
+static cublasStatus_t put(const product *p, cudaStream_t s)
+{
+    typedef void call(void *);
+    void (*enqueue)(cudaStream_t, call *, call *, void *) = NULL;
+    if (!s) {
+        multiply((void *)(uintptr_t)p);
+        return CUBLAS_STATUS_SUCCESS;
+    }
+    *(void **)&enqueue = dlsym(RTLD_DEFAULT, "hs_emu_enqueue");
+    WANT(enqueue);
+    product *kept = malloc(sizeof *kept);
+    *kept = *p;
+    enqueue(s, multiply, free, kept);
     return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t la,
+                              const void *b, cublasLtMatrixLayout_t lb, const void *beta, const void *c, cublasLtMatrixLayout_t lc, void *d,
+                              cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes,
+                              cudaStream_t s)
+{
+    const product p = { *(const description *)desc, *(const layout *)la, *(const layout *)lb, *(const layout *)ld, a, b, d,
+                        *(const float *)alpha,      *(const float *)beta };
+    (void)h, (void)lc;
+    WANT(algo->data[0] == 77 && workspace && (uintptr_t)workspace % 256 == 0 && workspace_bytes == 4096);
+    WANT(c == d && (uintptr_t)a % 16 == 0 && (uintptr_t)b % 16 == 0 && (uintptr_t)d % 16 == 0);
+    WANT(p.m.epilogue != CUBLASLT_EPILOGUE_BIAS || p.m.bias);
+    const cublasStatus_t st = check(&p.m, &p.A, &p.B, &p.D);
+    return st == CUBLAS_STATUS_SUCCESS ? put(&p, s) : st;
 }

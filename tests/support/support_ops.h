@@ -16,11 +16,12 @@ typedef struct op_registry {
     int n;
     const hs_kernels *const *table; // NULL: those of every device this machine has, by the order of `ops`. Ops without kernels are left out
     const char *table_name;
-    bool no_team; // its kernels divide their work themselves: lanes, parts and promises to the plan mean nothing to them, and how sums
-                  // over rows are grouped follows from the capacity
+    bool no_team; // its kernels divide their work themselves: lanes, parts and promises to the plan mean nothing to them, and how a
+                  // product over rows is divided follows from the capacity
     bool accesses_only; // what its kernels touch is looked at, in f32 and bf16; what they compute, and f16, is another program's
     double most_flops;  // of a case, forward and backward; those beyond are left out. 0: none is
     double slope_flops; // that the finite differences of a case may take in f32, a tenth of it in low types. 0: 3e7
+    bool clears_dead, bits_by_capacity; // as hs_device has them, which says so where one is opened
     const op_watch *watch;
     hs_status (*open)(
         hs_device **out); // (optional) a device whose kernels run in its own order, on memory of alloc_host: table is its first

@@ -88,7 +88,8 @@ int setup_devices(void **state)
             return -1;
         }
         devices[n_devices++] = d;
-        hs_tested.table = d->tables[0], hs_tested.table_name = d->name;
+        hs_tested.table = d->tables[0], hs_tested.table_name = d->name, hs_tested.clears_dead = d->clears_dead;
+        hs_tested.bits_by_capacity = d->bits_by_capacity;
     }
     if (hs_tested.table)
         sets[n_sets++] = (kernel_set){ hs_tested.table_name, hs_tested.table };
