@@ -36,7 +36,7 @@ static bool fits(const gemm &g)
         return false;
     if (g.live == GEMM_LIVE_M)
         return !g.a.k_major;
-    return g.live != GEMM_LIVE_K || (g.a.k_major && g.b.k_major && g.batches == 1 && g.first == 0 && g.each <= 1);
+    return g.live != GEMM_LIVE_K || (g.a.k_major && g.b.k_major && g.batches == 1 && g.each <= 1);
 }
 
 static hs_lt_product product_of(const gemm &g)

@@ -37,7 +37,8 @@ enum hs_operand_flag {
     HS_ANY_DTYPE = 64,        // the kernel stores f32 or low: a cast behind it sinks into it
     HS_MAY_OVERWRITE_0 = 128, // may take the bytes of input 0 if that dies here (same shape and type)
     HS_IS_INPUT_0 = 256,      // always the bytes of input 0 (KV cache append; dlogits over logits: then a train-only output of a loss)
-    HS_SCRATCH = 512,         // with HS_SAVED: bytes for this op's kernels alone (a chunk of logits), alive while one runs; no value
+    HS_SCRATCH = 512, // with HS_SAVED: bytes for this op's kernels alone (a chunk of logits), alive while one runs; no value. Its dims are
+                      // for the CPU; another device's kernels may want others (hs_kernels.room)
 };
 typedef struct hs_operand {
     const char *name;
@@ -124,6 +125,7 @@ typedef struct hs_kernels {
     hs_scratch (*scratch)(const hs_node *n, int team, bool backward); // (optional) defaults to none
     const char *(*decline)(const hs_node *n);                         // (optional) why not, one line; defaults to "always can"
     hs_derive derive;                                                 // (optional) its readers sync before they look at it
+    void (*room)(hs_node *n); // (optional) sets the dims of outputs flagged HS_SCRATCH; defaults to those of the shape rule
 } hs_kernels;
 
 // A case of the generic op test: dims of every input (0-terminated lists), and what to fill them with.

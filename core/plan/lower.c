@@ -280,6 +280,8 @@ static hs_status forward(hs_plan *p, hs_node *n)
 {
     const hs_kernels *k;
     HS_TRY(hs_plan_kernels_of(p, n, &k));
+    if (k->room)
+        k->room(n);
     if (waits_for_backward(p, n, k))
         return place_outputs(p, n);
     HS_TRY(place_outputs(p, n));

@@ -27,4 +27,4 @@ static void walk(const hs_args *a, hs_lane *lane, bool train)
 static void forward(const hs_args *a, hs_lane *lane) { walk(a, lane, false); }
 static void backward(const hs_args *a, hs_lane *lane) { walk(a, lane, true); }
 
-extern "C" const hs_kernels hs_cuda_linear_xent = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, chunk_scratch };
+extern "C" const hs_kernels hs_cuda_linear_xent = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, chunk_scratch, nullptr, {}, chunk_room };

@@ -31,7 +31,7 @@ static const char *shape(hs_node *n)
 
 static hs_op_moves moves(const hs_node *n, bool backward)
 {
-    const int64_t rows = n->in[X]->dim[0], chunk = xent_chunk_rows(n);
+    const int64_t rows = n->in[X]->dim[0], chunk = n->out[LOGITS]->dim[0];
     const int numbers = ((const hs_tp_linear_xent_attr *)n->attr)->smoothing > 0 ? 4 : 3;
     (void)backward; // either makes the loss
     return (hs_op_moves){ HS_ALL_REDUCE, (double)numbers * (double)rows * sizeof(float), (int)(2 * ((rows + chunk - 1) / chunk)) };

@@ -101,4 +101,10 @@ static void walk(const hs_args *a, hs_lane *lane, bool train)
 static void forward(const hs_args *a, hs_lane *lane) { walk(a, lane, false); }
 static void backward(const hs_args *a, hs_lane *lane) { walk(a, lane, true); }
 
-extern "C" const hs_kernels hs_cuda_tp_linear_xent = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, chunk_scratch };
+static void room(hs_node *n)
+{
+    chunk_room(n);
+    n->out[ROWS]->dim[1] = n->out[LOGITS]->dim[0];
+}
+
+extern "C" const hs_kernels hs_cuda_tp_linear_xent = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, chunk_scratch, nullptr, {}, room };

@@ -37,7 +37,7 @@ static double get(const void *p, hs_dtype d, int64_t i)
     return v;
 }
 
-static void one(hs_dtype low, hs_dtype out, bool a_major, bool b_major, bool bias, bool add, int live, int64_t batches)
+static void one(hs_dtype low, hs_dtype out, bool a_major, bool b_major, bool bias, bool add, int live, int64_t batches, int64_t first = 0)
 {
     const int64_t alive = 29, m = live == GEMM_LIVE_M ? alive : M, k = live == GEMM_LIVE_K ? alive : K;
     char *a = static_cast<char *>(aligned_alloc(256, 1 << 16)), *b = static_cast<char *>(aligned_alloc(256, 1 << 16)),
@@ -50,13 +50,13 @@ static void one(hs_dtype low, hs_dtype out, bool a_major, bool b_major, bool bia
     memcpy(was, c, 1 << 16);
     hs_step_in step;
     memset(&step, 0, sizeof step);
-    step.n[HS_COUNT_TOKENS] = alive;
+    step.n[HS_COUNT_TOKENS] = first + alive;
     gemm g = gemm_make(M, N, K);
     g.batches = batches;
     g.a.p = a, g.a.ld = a_major ? M : K, g.a.stride = M * K, g.a.dtype = low, g.a.k_major = a_major;
     g.b.p = b, g.b.ld = b_major ? N : K, g.b.stride = N * K, g.b.dtype = low, g.b.k_major = b_major;
     g.c.p = c, g.c.ld = N, g.c.stride = M * N, g.c.dtype = out, g.c.add = add, g.c.scale = 0.5f, g.c.bias = bias ? bias_values : nullptr;
-    g.live = live, g.ext = HS_EXT_TOKENS, g.rows = live == GEMM_LIVE_M ? M : K, g.step = &step;
+    g.live = live, g.ext = HS_EXT_TOKENS, g.rows = first + (live == GEMM_LIVE_M ? M : K), g.first = first, g.step = &step;
     gemm_run(&g, &lane);
     assert_string_equal(lane.failed, "");
     const double eps = out == HS_BF16 ? 0x1p-7 : out == HS_F16 ? 0x1p-10 : 1e-5;
@@ -96,6 +96,8 @@ static void live_rows_and_k(void **state)
         one(HS_BF16, HS_BF16, false, b_major, true, false, GEMM_LIVE_M, 1);
     one(HS_BF16, HS_F32, true, true, false, true, GEMM_LIVE_K, 1);
     one(HS_F32, HS_F32, true, true, false, false, GEMM_LIVE_K, 1);
+    one(HS_BF16, HS_BF16, false, true, true, false, GEMM_LIVE_M, 1, 50); // the second chunk of rows
+    one(HS_BF16, HS_F32, true, true, false, true, GEMM_LIVE_K, 1, 50);
 }
 
 static int begin(void **)

@@ -123,5 +123,7 @@ const hs_kernels *set_kernels(const kernel_set *s, const probe *p)
     const bool declines = k && k->decline && k->decline(p->n);
     if (p->op_id < MAX_OPS && p->case_id < MAX_CASES)
         met[p->op_id].declined[p->case_id] |= declines, met[p->op_id].runs |= k && !declines;
+    if (k && !declines && k->room)
+        k->room(p->n);
     return declines ? NULL : k;
 }
