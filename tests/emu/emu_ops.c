@@ -25,7 +25,7 @@ op_registry hs_tested = {
     .table_name = "cuda, emulated",
     .no_team = true,
     .accesses_only = EMU_ONE_ORDER,
-    .most_flops = EMU_ONE_ORDER ? 4e6 : 0,
+    .most_flops = EMU_MOST_FLOPS,
     .slope_flops = 6e6,
     .watch = &watch,
 };
