@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Takes each barrier and each wait out of real kernels, one at a time, and looks whether their tests see it. By hand: seconds per mutant.
-#   tests/emu/mutants.sh BUILD FILE.cu...     FILE as from the root of the sources (ops/rows/softmax.cu)
+#   tests/emu/mutants.sh BUILD FILE.cu...     FILE as from the root of the sources: ops/rows/softmax.cu, optim/lamb.cu, core/cuda/gemm_f32.cu
 # Removed in the file and in the .cuh files whose code it uses. Prints a line for each; exit code 1 if one is not seen: then no shape
 # drives the loop around it twice, or the barrier is not needed.
 set -euo pipefail
@@ -11,6 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$build"
 objects=tests/emu/CMakeFiles/emu_kernels_check.dir/__/__
+products=tests/emu/CMakeFiles/test_gemm_cuda_check_kernels.dir/__/__ # which that test has of its own
 meet='__syncthreads\(\)|__syncwarp\([^)]*\)|cp_async_wait<[^>]*>\(\)'
 unseen=0
 
@@ -20,27 +21,35 @@ compile() {
   command=$(ninja -t commands "$objects/$1.o" | tail -1)
   command=${command%% -MD *}
   if [ -f "$work/$1" ]; then from=$work; fi
-  eval "${command/ -I/ -I$work -I} -g0 -fmacro-prefix-map=$work/= -fmacro-prefix-map=$root/= -o $2 -c $from/$1"
+  eval "${command/ -I/ -I$work -I} -g0 -fmacro-prefix-map=$work/= -fmacro-prefix-map=$root/= -o $2 -c $from/$1 ${3:-}"
 }
 
-# link TEST FILE OBJECT: with that object for the file. Ops without kernels are left out, so of ops it is the only one.
+# link TEST FILE OBJECT: with that object for the file. Ops without kernels are left out, so of ops it is the only one; of attention, whose
+# kernels lie in a file for each type, the room's.
 link() {
   local command others=$2
   command=$(ninja -t commands "tests/emu/$1" | tail -1)
-  case $2 in ops/*) others="ops/[^ ]*[.]cu" ;; esac
-  eval "$(sed -E "s#$objects/$others[.]o##g; s# -o [^ ]+# $3 -o $work/$1#" <<<"$command")"
+  case $2 in
+    ops/attention/*) others="($2|ops/(dense|loss|rows|tp)/[^ ]*[.]cu)" ;;
+    ops/*) others="ops/[^ ]*[.]cu" ;;
+  esac
+  eval "$(sed -E "s#($objects|$products)/$others[.]o##g; s# -o [^ ]+# $3 -o $work/$1#" <<<"$command")"
 }
 
 for file; do
   case $file in
     ops/*) tests="test_ops_cuda_check test_ops_runs_cuda_check" ;;
+    core/cuda/gemm*) tests=test_gemm_cuda_check ;;
     optim/*) tests="test_update_cuda_check test_moments_cuda_check test_core_kernels_cuda_check" ;;
     *) tests=test_core_kernels_cuda_check ;;
   esac
   ninja $tests >/dev/null
   rm -rf "${work:?}"/*
   compile "$file" "$work/original.o"
-  mapfile -t sources < <(echo "$file" && cd "$root" && grep -rlE "$meet" --include='*.cuh' core ops optim)
+  compile "$file" "$work/includes" -MM
+  mapfile -t sources < <(echo "$file" && cd "$root" && grep -rlE "$meet" --include='*.cuh' core ops optim | while read -r header; do
+    if grep -qF "/$header" "$work/includes"; then echo "$header"; fi
+  done)
   for source in "${sources[@]}"; do
     while IFS=: read -r line _; do
       mkdir -p "$work/$(dirname "$source")"

@@ -5,6 +5,7 @@
 . "$2/tests/support/support_mpi.sh"
 . "$2/tests/support/support_labelled.sh"
 alloc=$(dirname "$1")/tests/alloc_program
+speed=$3
 
 sed -i 's/heads: 2/heads: 4/; s/batch: 4/batch: 8/; /^exec:/d' tiny.yaml
 sed -i '/^exec:/d' bert.yaml
@@ -94,8 +95,8 @@ refused "--then 2x1 are 2 ranks, and 4 were started" 4 "$halfstep" verify resume
 refused "--then is '4', not a layout" 2 "$halfstep" verify resume tiny.yaml --then 4
 refused '8 steps are asked for .*, more than the 6 there are' 2 "$halfstep" verify dp tiny.yaml --steps 8 --train.steps=6
 # ---- steps take no memory
-# takes_none RANKS CONFIG [option...]
-takes_none() { ranks "$1" "$alloc" "${@:2}" 2>stderr.txt || fail "memory is taken in steps: $*: $(head -5 stderr.txt)"; }
+# takes_none RANKS CONFIG [option...]; sanitizers have an allocator of their own, before which the program's does not come
+takes_none() { [ "$speed" = slow ] || ranks "$1" "$alloc" "${@:2}" 2>stderr.txt || fail "memory is taken in steps: $*: $(head -5 stderr.txt)"; }
 takes_none 2 tiny.yaml --exec.threads=2
 takes_none 2 tiny.yaml --exec.threads=2 $tp2
 takes_none 2 tiny.yaml --exec.threads=1 $shared
