@@ -92,8 +92,8 @@ ncclResult_t hs_nccl_settle(hs_nccl *x, ncclResult_t r, double seconds)
         sched_yield();
         pthread_mutex_lock(&x->api);
     }
-    return r == ncclSuccess || r == ncclInProgress ? ncclRemoteError
-                                                   : r; // given up meanwhile; else an error, perhaps without a communicator
+    const bool wrong = r != ncclSuccess && r != ncclInProgress; // which it may be without a communicator
+    return wrong ? r : ncclRemoteError;                         // given up meanwhile
 }
 
 void hs_nccl_look(void *user)
