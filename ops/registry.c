@@ -44,6 +44,15 @@ extern const hs_peak_loops hs_peak_loops_avx512bf16;
 #define AVX512BF16      NULL
 #define AVX512BF16_PEAK NULL
 #endif
+#ifdef HS_HAVE_TIER_AMX
+extern const hs_kernels *const hs_kernels_table_amx[HS_N_OPS]; // of products and what is made of them alone: avx512bf16 has the others
+extern const hs_peak_loops hs_peak_loops_amx;
+#define AMX      hs_kernels_table_amx
+#define AMX_PEAK &hs_peak_loops_amx
+#else
+#define AMX      NULL
+#define AMX_PEAK NULL
+#endif
 #ifdef HS_HAVE_ONEDNN
 extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS], *const hs_kernels_table_onednn_always[HS_N_OPS];
 #define ONEDNN        hs_kernels_table_onednn
@@ -55,8 +64,8 @@ extern const hs_kernels *const hs_kernels_table_onednn[HS_N_OPS], *const hs_kern
 
 // The tables of a choice in order, ended by NULL; in static storage, because a device borrows them.
 typedef struct table_list {
-    const hs_kernels *const *table[4];
-    const char *name[4];
+    const hs_kernels *const *table[5];
+    const char *name[5];
 } table_list;
 // HS_ONEDNN_FASTER: README.md has the table. With AVX2 and more oneDNN was nowhere faster for a linear layer as a whole.
 #define TIER(table, name)                                                                                                                  \
@@ -74,15 +83,16 @@ static const table_list lists[HS_N_ISA][3] = {
     [HS_ISA_AVX2] = TIER(AVX2, "avx2"),
     [HS_ISA_AVX512] = TIER(AVX512, "avx512"),
     [HS_ISA_AVX512BF16] = TIER(AVX512BF16, "avx512bf16"),
+    [HS_ISA_AMX] = { { { AMX, AVX512BF16, PORTABLE }, { "amx", "avx512bf16", "portable" } },
+                     { { AMX, AVX512BF16, PORTABLE }, { "amx", "avx512bf16", "portable" } },
+                     { { ONEDNN_ALWAYS, AMX, AVX512BF16, PORTABLE }, { "onednn", "amx", "avx512bf16", "portable" } } },
 };
 
 const hs_peak_loops *hs_peak_loops_of(hs_isa isa)
 {
     static const hs_peak_loops *const loops[HS_N_ISA] = {
-        [HS_ISA_PORTABLE] = PORTABLE_PEAK,
-        [HS_ISA_AVX2] = AVX2_PEAK,
-        [HS_ISA_AVX512] = AVX512_PEAK,
-        [HS_ISA_AVX512BF16] = AVX512BF16_PEAK,
+        [HS_ISA_PORTABLE] = PORTABLE_PEAK,     [HS_ISA_AVX2] = AVX2_PEAK, [HS_ISA_AVX512] = AVX512_PEAK,
+        [HS_ISA_AVX512BF16] = AVX512BF16_PEAK, [HS_ISA_AMX] = AMX_PEAK,
     };
     return (unsigned)isa < HS_N_ISA ? loops[isa] : NULL;
 }
@@ -96,6 +106,8 @@ static unsigned built_tiers(void)
         built |= (unsigned)hs_isa_built((hs_isa)i) << i;
     return built;
 }
+
+hs_status hs_isa_of_option(const char *name, hs_isa *out) { return hs_isa_choose(name, built_tiers(), out); }
 
 // ---- devices of plug-ins
 
@@ -142,7 +154,7 @@ hs_status hs_open_device_at(hs_device **out, const char *name, int index, int th
     if (name && strcmp(name, "cpu") && !fenced)
         return HS_FAIL(UNSUPPORTED, "device \"%s\" is not in this library; it has cpu, cpu-fenced and cuda", name);
     hs_isa tier;
-    HS_TRY(hs_isa_choose(isa, built_tiers(), &tier));
+    HS_TRY(hs_isa_of_option(isa, &tier));
     const table_list *list = &lists[tier][onednn];
     if (onednn && !hs_onednn_version())
         return HS_FAIL(UNSUPPORTED, "oneDNN is not compiled into this library");

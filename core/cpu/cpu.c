@@ -7,13 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
-static const char *const isa_names[HS_N_ISA] = { "portable", "avx2", "avx512", "avx512bf16" };
+static const char *const isa_names[HS_N_ISA] = { "portable", "avx2", "avx512", "avx512bf16", "amx" };
 
 const char *hs_isa_name(hs_isa isa) { return (unsigned)isa < HS_N_ISA ? isa_names[isa] : "unknown"; }
 
@@ -37,12 +38,26 @@ static uint64_t os_saves(void)
     return (uint64_t)high << 32 | low;
 }
 
+// The tiles' 8 KiB are saved for a process that has asked for them only (Linux, Documentation/arch/x86/xstate.rst). Threads inherit the
+// answer.
+static bool may_use_tiles(void)
+{
+    enum { REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+#ifdef SYS_arch_prctl
+    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 static hs_isa best_isa(void)
 {
-    const uint64_t ymm = 0x06, zmm = 0xE6; // XCR0: SSE and AVX state | and opmask, upper halves, upper registers
-    unsigned a, b, c, d, c1, max, b7, a71 = 0;
+    // XCR0: SSE and AVX state | and opmask, upper halves, upper registers | and the tiles with their configuration
+    const uint64_t ymm = 0x06, zmm = 0xE6, tiles = 0x60000;
+    const unsigned amx = 1u << 24 | 1u << 22; // AMX-TILE, AMX-BF16
+    unsigned a, b, c, d, c1, max, b7, d7, a71 = 0;
     const uint64_t saved = os_saves();
-    if (!__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &max, &b7, &c, &d))
+    if (!__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &max, &b7, &c, &d7))
         return HS_ISA_PORTABLE;
     if ((saved & ymm) != ymm || !(c1 & bit_FMA) || !(c1 & bit_F16C) || !(b7 & bit_AVX2))
         return HS_ISA_PORTABLE;
@@ -50,7 +65,7 @@ static hs_isa best_isa(void)
         return HS_ISA_AVX2;
     if (max < 1 || !__get_cpuid_count(7, 1, &a71, &b, &c, &d) || !(a71 & (1u << 5)))
         return HS_ISA_AVX512;
-    return HS_ISA_AVX512BF16;
+    return (saved & tiles) == tiles && (d7 & amx) == amx && may_use_tiles() ? HS_ISA_AMX : HS_ISA_AVX512BF16;
 }
 
 // Zen 4 and 5 make two bf16 products in the time of one of f32. Of Intel's, Cooper Lake does; from Sapphire Rapids on, which have tiles for
@@ -79,7 +94,7 @@ hs_status hs_isa_choose(const char *name, unsigned built, hs_isa *out)
     for (int i = 0; i < HS_N_ISA; i++)
         if (built >> i & 1) {
             snprintf(allowed + strlen(allowed), sizeof allowed - strlen(allowed), ", %s", isa_names[i]);
-            if (hs_isa_supported((hs_isa)i) && (i != HS_ISA_AVX512BF16 || hs_cpu_has_fast_bf16()))
+            if (hs_isa_supported((hs_isa)i) && (i != HS_ISA_AVX512BF16 || multiplies_bf16_faster()))
                 *out = (hs_isa)i;
         }
     if (!name || !strcmp(name, "auto"))
@@ -93,7 +108,7 @@ hs_status hs_isa_choose(const char *name, unsigned built, hs_isa *out)
     return HS_OK;
 }
 
-bool hs_cpu_has_fast_bf16(void) { return hs_isa_supported(HS_ISA_AVX512BF16) && multiplies_bf16_faster(); }
+bool hs_isa_fast_bf16(hs_isa isa) { return isa == HS_ISA_AMX || (isa == HS_ISA_AVX512BF16 && multiplies_bf16_faster()); }
 
 static int affinity_cores(void)
 {

@@ -10,15 +10,15 @@ extern "C" {
 #endif
 
 // Kernel tiers, each compiled from the same sources. The order is the order of preference.
-typedef enum hs_isa { HS_ISA_PORTABLE, HS_ISA_AVX2, HS_ISA_AVX512, HS_ISA_AVX512BF16, HS_N_ISA } hs_isa;
+typedef enum hs_isa { HS_ISA_PORTABLE, HS_ISA_AVX2, HS_ISA_AVX512, HS_ISA_AVX512BF16, HS_ISA_AMX, HS_N_ISA } hs_isa;
 
 const char *hs_isa_name(hs_isa isa); // "avx512bf16"
-bool hs_isa_supported(hs_isa isa);   // by this CPU
+bool hs_isa_supported(hs_isa isa);   // by this CPU, and by its system: amx asks Linux for the tiles, once and for all threads
+bool hs_isa_fast_bf16(hs_isa isa);   // products of bf16 are faster than those of f32 in this tier of this CPU
 bool hs_isa_parse(const char *s, hs_isa *out);
 // The tier of exec.isa among those in `built` (bit 1 << tier): NULL and "auto" are the best this CPU supports,
 // without avx512bf16 where that is slower than f32.
 hs_status hs_isa_choose(const char *name, unsigned built, hs_isa *out);
-bool hs_cpu_has_fast_bf16(void);           // AVX-512 bf16, and products of it are faster than those of f32
 int hs_cpu_cores(void);                    // that this process may use: affinity mask and cgroup quota, at least 1
 void hs_cpu_model(char *buf, size_t size); // "AMD EPYC 9B45"
 size_t hs_cpu_free_bytes(void);            // memory available to this process (cgroup limit honoured)

@@ -11,7 +11,7 @@
 #include "core/cpu/vmath.h"
 #include "ops/attention/few_scores.h"
 
-enum { QB = 8 * GEMM_MR, KB = 3 * 64, CHUNK = 512, BLOCKS = (CHUNK + QB - 1) / QB, FEW = 4 };
+enum { QB = GEMM_HAS_TILES ? 3 * GEMM_TILE_ROWS : 8 * GEMM_MR, KB = 3 * 64, CHUNK = 512, BLOCKS = (CHUNK + QB - 1) / QB, FEW = 4 };
 _Static_assert(KB % GEMM_NR == 0, "panels");
 
 static const char *shape(hs_node *n)
@@ -361,6 +361,8 @@ static void forward(const hs_args *a, hs_lane *lane)
     if (a->out[ATT_LSE].p)
         att_zero_others(a, &s, &a->out[ATT_LSE], false, 0, s.heads, lane);
     const int64_t step = s.n_seqs * s.heads < 4 * lane->n ? 2 * QB : CHUNK;
+    const int64_t few = gemm_tiles(s.dot) ? 0 : FEW; // one row times values as they lie is another order of sums than tiles have
+    gemm_begin(s.dot);
     att_deal deal = { 0 };
     for (int pass = 0; pass < 2; pass++) // what it costs, then who does it
         for (int64_t b = 0; b < s.n_seqs; b++) {
@@ -378,10 +380,11 @@ static void forward(const hs_args *a, hs_lane *lane)
                     w.q = &q, w.h = h, w.c0 = c, w.n = n;
                     for (int64_t i = 0; i < n; i++)
                         w.max[i] = -INFINITY, w.sum[i] = 0;
-                    q.nq < FEW ? few_queries(&w) : many_queries(&w);
+                    q.nq < few ? few_queries(&w) : many_queries(&w);
                     finish(&w);
                 }
         }
+    gemm_end(s.dot);
 }
 
 static hs_scratch scratch(const hs_node *n, int team, bool backward)

@@ -91,7 +91,7 @@ static inline int64_t att_key_row(const att_shape *s, const att_seq *q, int64_t 
 }
 
 // Rows of a block that are cut together where causality hides some of it: a product computes to its last row.
-enum { ATT_CUT = 4 * GEMM_MR };
+enum { ATT_CUT = GEMM_HAS_TILES ? GEMM_TILE_ROWS : 4 * GEMM_MR };
 // Of m rows whose first sees `first` keys and whose last sees `last` of n: as many as go together.
 static inline int64_t att_together(int64_t m, int64_t first, int64_t last, int64_t n)
 {

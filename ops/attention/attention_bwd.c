@@ -315,6 +315,7 @@ void hs_attention_backward(const hs_args *a, hs_lane *lane)
     zero_rest(a, &s, w.dkv, apart, lane);
     if (!apart)
         hs_sync(lane);
+    gemm_begin(s.dot);
     att_deal deal = { 0 };
     for (int pass = 0; pass < 2; pass++) // what it costs, then who does it
         for (int64_t u = 0; u < s.heads * (apart ? s.n_seqs : 1); u++) {
@@ -333,4 +334,5 @@ void hs_attention_backward(const hs_args *a, hs_lane *lane)
                     sequence(&w, !apart);
                 }
         }
+    gemm_end(s.dot);
 }

@@ -234,8 +234,20 @@ static inline void ask_for_source(const gemm_block *g, int64_t j, int64_t t, til
         o->next = g->fetch + j * 4 + line + t % shares * asks * g->fetch_ld, o->ask = g->fetch_ld / ASK_STEP;
 }
 
+#if defined(__AMX_BF16__)
+#include "ops/dense/gemm_amx.h"
+#else
+void gemm_begin(bool dot) { (void)dot; }
+void gemm_end(bool dot) { (void)dot; }
+static void tile_block_run(const gemm_block *g) { (void)g; }
+#endif
+
 void gemm_block_run(const gemm_block *g)
 {
+    if (gemm_tiles(g->dot)) {
+        tile_block_run(g);
+        return;
+    }
     float tile[GEMM_MR * GEMM_NR] __attribute__((aligned(64)));
     // The tiles of a panel ask for the next one, each for its share: the first tile that walks a panel would wait for memory.
     const int64_t n_tiles = (g->m + GEMM_MR - 1) / GEMM_MR, ask = least(GEMM_NR * 4 / (n_tiles ? n_tiles : 1), 64);

@@ -25,10 +25,19 @@ enum { GEMM_HAS_DOT = 1 };
 #else
 enum { GEMM_HAS_DOT = 0 };
 #endif
+// Matrix tiles (gemm_amx.h): products of bf16 go by 16 x 16 words, a member's rows by two of them; A is always laid in rows.
+#if defined(__AMX_BF16__)
+enum { GEMM_HAS_TILES = 1 };
+#else
+enum { GEMM_HAS_TILES = 0 };
+#endif
 enum {
     GEMM_NR = GEMM_VL * GEMM_NV,
     GEMM_KW = 512,          // words of one k block: a panel of B stays in L2
     GEMM_MC = 16 * GEMM_MR, // rows of A that share it
+    GEMM_TILE_KW = 1024,    // the same of tiles, whose products take a quarter to an eighth of the time: what is read once more for every
+    GEMM_TILE_MC = 288,     // block, sums that wait and B beyond L2, must be read so much less often
+    GEMM_TILE_ROWS = 32,
 };
 
 typedef uint32_t __attribute__((may_alias)) gemm_word;
@@ -60,6 +69,10 @@ typedef struct gemm {
 } gemm;
 
 static inline bool gemm_dot(hs_dtype low) { return GEMM_HAS_DOT && low == HS_BF16; }
+static inline bool gemm_tiles(bool dot) { return GEMM_HAS_TILES && dot; }
+static inline int64_t gemm_unit(bool dot) { return gemm_tiles(dot) ? GEMM_TILE_ROWS : GEMM_MR; } // rows that are one piece of work
+static inline int64_t gemm_kw(bool dot) { return gemm_tiles(dot) ? GEMM_TILE_KW : GEMM_KW; }
+static inline int64_t gemm_mc(bool dot) { return gemm_tiles(dot) ? GEMM_TILE_MC : GEMM_MC; }
 static inline int64_t gemm_words(int64_t k, bool dot) { return dot ? (k + 1) / 2 : k; }
 // Words from one panel of A to the next: not a multiple of 4 KiB, or the 16 panels being written would fight for one cache set.
 static inline int64_t gemm_tile_words(int64_t kw) { return GEMM_MR * kw + 16; }
@@ -84,7 +97,12 @@ static inline size_t gemm_packed_bytes(int64_t n, int64_t k, bool dot)
 #define gemm_pack_share HS_TIERED(hs_gemm_pack_share)
 void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane);
 
-// ---- pieces, for fused kernels
+// ---- pieces, for fused kernels. Around all of a kernel's blocks: a thread's tiles are made ready, and given up. gemm_run does so itself.
+#define gemm_begin HS_TIERED(hs_gemm_begin)
+#define gemm_end   HS_TIERED(hs_gemm_end)
+void gemm_begin(bool dot);
+void gemm_end(bool dot);
+
 // Panels of B for columns [j0, j0 + n) and k in [k0, k0 + k): panel[j][k words][GEMM_NR], what is missing is zero.
 #define gemm_pack_b HS_TIERED(hs_gemm_pack_b)
 void gemm_pack_b(gemm_word *panel, const gemm_in *b, int64_t k0, int64_t k, int64_t j0, int64_t n, bool dot);

@@ -1,8 +1,6 @@
 // Packing for gemm.c: operands of any float type and orientation become panels of words.
 #include "ops/dense/gemm.h"
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "ops/dense/gemm_transpose.h"
 
 enum { CHUNK = 128, WIDE_PIECE = 64 }; // elements converted at a time; of a row that goes to several panels
 
@@ -172,40 +170,6 @@ static inline void transpose_6_rows(gemm_word *panel, const float *const row[6],
 }
 #endif
 
-#if defined(__AVX512F__)
-// t[c] lane r = row[r] lane c
-static inline void transpose16(__m512i t[16])
-{
-    __m512i u[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        u[2 * i] = _mm512_unpacklo_epi32(t[2 * i], t[2 * i + 1]);
-        u[2 * i + 1] = _mm512_unpackhi_epi32(t[2 * i], t[2 * i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        t[4 * i] = _mm512_unpacklo_epi64(u[4 * i], u[4 * i + 2]);
-        t[4 * i + 1] = _mm512_unpackhi_epi64(u[4 * i], u[4 * i + 2]);
-        t[4 * i + 2] = _mm512_unpacklo_epi64(u[4 * i + 1], u[4 * i + 3]);
-        t[4 * i + 3] = _mm512_unpackhi_epi64(u[4 * i + 1], u[4 * i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        u[i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0x88);
-        u[4 + i] = _mm512_shuffle_i32x4(t[i], t[4 + i], 0xDD);
-        u[8 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0x88);
-        u[12 + i] = _mm512_shuffle_i32x4(t[8 + i], t[12 + i], 0xDD);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(u[i], u[8 + i], 0x88);
-        t[8 + i] = _mm512_shuffle_i32x4(u[i], u[8 + i], 0xDD);
-        t[4 + i] = _mm512_shuffle_i32x4(u[4 + i], u[12 + i], 0x88);
-        t[12 + i] = _mm512_shuffle_i32x4(u[4 + i], u[12 + i], 0xDD);
-    }
-}
-#endif
-
 #if GEMM_ROWS_TO_PANELS
 // Rows [j0, j0 + n), n <= 16, of any type into a panel [k][16] of f32. 2 to 8 % of a product of 1,024 rows goes if this is done word by
 // word.
@@ -345,9 +309,45 @@ const gemm_word *gemm_lay_wide(gemm_word *buf, const gemm_in *a, int64_t k0, int
     return buf;
 }
 
+#if defined(__AMX_BF16__)
+// A k-major A in rows for tiles: 32 of its rows at a time, whose lines serve two groups of 16 columns.
+static void lay_turned(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m)
+{
+    float tmp[2][16];
+    const int64_t kw = gemm_words(k, true);
+    for (int64_t w = 0; w < kw; w += 16) {
+        const int64_t words = least(16, kw - w);
+        const __mmask16 mask = words == 16 ? 0xFFFF : (__mmask16)((1u << words) - 1);
+        for (int64_t i = 0; i < m; i += 16) {
+            const int64_t n = least(16, m - i);
+            gemm_word pair[16][16] __attribute__((aligned(64)));
+            for (int64_t r = 0; r < words; r++) {
+                const int64_t row = k0 + 2 * (w + r);
+                const uint16_t *even = elements(a, row, i0 + i, n, true, tmp[0]);
+                interleave(pair[r], even, row + 1 < k0 + k ? elements(a, row + 1, i0 + i, n, true, tmp[1]) : NULL, n, 16);
+            }
+            __m512i t[16];
+#pragma GCC unroll 16
+            for (int r = 0; r < 16; r++)
+                t[r] = r < words ? _mm512_load_si512(pair[r]) : _mm512_setzero_si512();
+            transpose16(t);
+            for (int64_t r = 0; r < n; r++)
+                _mm512_mask_storeu_epi32(buf + (i + r) * kw + w, mask, t[r]);
+        }
+    }
+}
+#endif
+
 const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda)
 {
     const int64_t kw = gemm_words(k, dot);
+#if defined(__AMX_BF16__)
+    if (a->k_major && dot) {
+        lay_turned(buf, a, k0, k, i0, m);
+        *lda = kw;
+        return buf;
+    }
+#endif
     if (a->k_major) {
         enum { STEP = CHUNK / GEMM_MR * GEMM_MR };
         for (int64_t i = 0; i < m; i += STEP)

@@ -18,18 +18,18 @@ typedef struct slabs {
 
 static slabs slabs_of(int64_t n, int64_t k, bool dot, bool c_low)
 {
-    const int64_t kw = gemm_words(k, dot), all = gemm_panels(n), blocks = kw <= GEMM_KW ? 1 : (kw + GEMM_KW - 1) / GEMM_KW;
+    const int64_t kw = gemm_words(k, dot), all = gemm_panels(n), blocks = kw <= gemm_kw(dot) ? 1 : (kw + gemm_kw(dot) - 1) / gemm_kw(dot);
     slabs s = { all, blocks, all, blocks, false };
     if (all * GEMM_NR * kw <= SLAB_WORDS)
         return s;
     if (c_low ? k > K_LONG : k > n) {
         s.split_k = true;
-        s.panels = least(all, HALF_WORDS / (GEMM_KW * GEMM_NR));
-        s.blocks = HALF_WORDS / (s.panels * GEMM_KW * GEMM_NR);
+        s.panels = least(all, HALF_WORDS / (gemm_kw(dot) * GEMM_NR));
+        s.blocks = HALF_WORDS / (s.panels * gemm_kw(dot) * GEMM_NR);
     } else {
-        s.panels = HALF_WORDS / (blocks * GEMM_KW * GEMM_NR);
+        s.panels = HALF_WORDS / (blocks * gemm_kw(dot) * GEMM_NR);
         if (!s.panels) // not c_low: k is at most K_LONG there
-            s = (slabs){ 1, HALF_WORDS / (GEMM_KW * GEMM_NR), all, blocks, true };
+            s = (slabs){ 1, HALF_WORDS / (gemm_kw(dot) * GEMM_NR), all, blocks, true };
     }
     return s;
 }
@@ -42,11 +42,11 @@ size_t gemm_shared_bytes(int64_t n, int64_t k, bool dot)
 
 // A k-major A whose panels few panels of B would read: to lay it out as it lies takes a quarter of the time (dw of 768 x 128 x 128 by one
 // thread of a Zen 5: 80 -> 85 % of the peak in bf16, 77 -> 82 % in f32), and tiles read it as fast where a vector is a cache line.
-static bool lays_wide(const gemm *g) { return GEMM_VL == 16 && g->a.k_major && g->n <= NARROW; }
+static bool lays_wide(const gemm *g) { return GEMM_VL == 16 && !gemm_tiles(g->dot) && g->a.k_major && g->n <= NARROW; }
 
-static int64_t block_words(int64_t kw) // a block of A, laid either way
+static int64_t block_words(int64_t kw, bool dot) // a block of A, laid either way
 {
-    const int64_t panels = GEMM_MC / GEMM_MR * gemm_tile_words(least(GEMM_KW, kw)), wide = GEMM_WIDE * least(GEMM_KW, kw) + GEMM_MR;
+    const int64_t k = least(gemm_kw(dot), kw), panels = gemm_mc(dot) / GEMM_MR * gemm_tile_words(k), wide = GEMM_WIDE * k + GEMM_MR;
     return GEMM_VL == 16 && wide > panels ? wide : panels;
 }
 
@@ -69,11 +69,12 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
 {
     const int64_t kw = gemm_words(k, dot), columns = gemm_panels(n) * GEMM_NR;
     int64_t partial = 0;
-    if (c_low && kw > GEMM_KW) // the widest slab that any live k up to this one can have
-        partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / GEMM_KW) : GEMM_MC * least(columns, SLAB_WORDS / GEMM_KW);
-    const int64_t by_rows = block_words(kw) + partial;
-    const int64_t laid = lays_all(kw) ? (kw + GEMM_KW - 1) / GEMM_KW * gemm_tile_words(GEMM_KW) : 0;
-    const int64_t by_columns = (GEMM_KW + least(m, FEW_ROWS)) * GEMM_NR + laid;
+    if (c_low && kw > gemm_kw(dot)) // the widest slab that any live k up to this one can have
+        partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / gemm_kw(dot))
+                             : gemm_mc(dot) * least(columns, SLAB_WORDS / gemm_kw(dot));
+    const int64_t by_rows = block_words(kw, dot) + partial;
+    const int64_t laid = lays_all(kw) ? (kw + gemm_kw(dot) - 1) / gemm_kw(dot) * gemm_tile_words(gemm_kw(dot)) : 0;
+    const int64_t by_columns = (gemm_kw(dot) + least(m, FEW_ROWS)) * GEMM_NR + laid;
     const int64_t most = by_rows > by_columns ? by_rows : by_columns, strips = strip_words(m, n, k, dot);
     return (size_t)(most > strips ? most : strips) * 4;
 }
@@ -82,7 +83,7 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
 static gemm_block block_of(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int64_t j0, int64_t m, int64_t n, const gemm_word *a,
                            int64_t lda, const gemm_word *b, float *partial, int64_t ld_partial)
 {
-    const int64_t kw = least(GEMM_KW, gemm_words(g->k, g->dot) - kb * GEMM_KW);
+    const int64_t kw = least(gemm_kw(g->dot), gemm_words(g->k, g->dot) - kb * gemm_kw(g->dot));
     gemm_block t = { .m = m, .n = n, .kw = kw, .b = b, .ldb = kw * GEMM_NR, .dot = g->dot, .scale = g->c.scale, .to = g->c };
     gemm_block_rows(&t, a, lda, 0);
     const bool wait = partial && kb < blocks - 1;
@@ -107,14 +108,14 @@ static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int
 
 static int64_t block_k(const gemm *g, int64_t kb) // elements of k block kb
 {
-    const int64_t per = GEMM_KW * (g->dot ? 2 : 1);
+    const int64_t per = gemm_kw(g->dot) * (g->dot ? 2 : 1);
     return least(per, g->k - kb * per);
 }
 
-// Panel p of k block kb, of `panels` in each block.
-static gemm_word *panel_at(const gemm_word *slab, int64_t panels, int64_t kb, int64_t p, int64_t kw)
+// Panel p of the k block that begins at word `before`, of `panels` in each block.
+static gemm_word *panel_at(const gemm_word *slab, int64_t panels, int64_t before, int64_t p, int64_t kw)
 {
-    return (gemm_word *)slab + kb * panels * GEMM_KW * GEMM_NR + p * kw * GEMM_NR;
+    return (gemm_word *)slab + before * panels * GEMM_NR + p * kw * GEMM_NR;
 }
 
 // The team's share of packing slab (p0.., b0..).
@@ -125,15 +126,15 @@ static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64
     for (int64_t i = i0; i < i1; i++) {
         const int64_t kb = i / panels, p = i % panels, k = block_k(g, b0 + kb), kw = gemm_words(k, g->dot);
         const int64_t j = (p0 + p) * GEMM_NR;
-        gemm_pack_b(panel_at(slab, panels, kb, p, kw), &g->b, (b0 + kb) * GEMM_KW * (g->dot ? 2 : 1), k, j, least(GEMM_NR, g->n - j),
-                    g->dot);
+        gemm_pack_b(panel_at(slab, panels, kb * gemm_kw(g->dot), p, kw), &g->b, (b0 + kb) * gemm_kw(g->dot) * (g->dot ? 2 : 1), k, j,
+                    least(GEMM_NR, g->n - j), g->dot);
     }
 }
 
 void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane)
 {
     const gemm g = { .n = n, .k = k, .b = *b, .dot = dot };
-    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, (gemm_words(k, dot) + GEMM_KW - 1) / GEMM_KW);
+    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, (gemm_words(k, dot) + gemm_kw(dot) - 1) / gemm_kw(dot));
 }
 
 typedef struct slab {
@@ -141,7 +142,7 @@ typedef struct slab {
     const gemm_word *words; // [blocks][panels], or all of b
 } slab;
 
-// Rows [i, i + m) of C: what a slab has for them. m is at most GEMM_MC.
+// Rows [i, i + m) of C: what a slab has for them. m is at most gemm_mc().
 static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_word *lay, int64_t i, int64_t m, float *partial)
 {
     const int64_t j0 = at->p0 * GEMM_NR, n = least(at->panels * GEMM_NR, g->n - j0);
@@ -149,29 +150,30 @@ static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_wor
     for (int64_t kb = at->b0; kb < at->b0 + at->blocks; kb++) {
         const int64_t k = block_k(g, kb);
         int64_t lda;
-        const gemm_word *a = (wide ? gemm_lay_wide : gemm_lay_a)(lay, &g->a, kb * GEMM_KW * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
-        const gemm_word *b = g->packed ? panel_at(at->words, s->all_panels, kb, at->p0, gemm_words(k, g->dot))
-                                       : panel_at(at->words, at->panels, kb - at->b0, 0, 0);
+        const gemm_word *a =
+            (wide ? gemm_lay_wide : gemm_lay_a)(lay, &g->a, kb * gemm_kw(g->dot) * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
+        const gemm_word *b = g->packed ? panel_at(at->words, s->all_panels, kb * gemm_kw(g->dot), at->p0, gemm_words(k, g->dot))
+                                       : panel_at(at->words, at->panels, (kb - at->b0) * gemm_kw(g->dot), 0, 0);
         one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, partial, s->panels * GEMM_NR);
     }
 }
 
 // Where rows need not be a certain member's, one that is ready takes over what a late one has not begun, four tiles at least: a core that
 // other work takes for a moment would be waited for by all.
-enum { TAKE = GEMM_MC / GEMM_MR, TAKE_OVER = 4 };
+enum { TAKE_OVER = 4 };
 
 static void run_rows(const gemm *g, hs_lane *lane)
 {
     const bool low = g->c.dtype != HS_F32;
     const slabs s = slabs_of(g->n, g->k, g->dot, low);
-    const int64_t unit = g->rows ? HS_GRAIN : GEMM_MR;
+    const int64_t piece = gemm_unit(g->dot), unit = g->rows ? HS_GRAIN : piece;
     int64_t r0, r1;
     hs_part_unit(lane, g->m, unit, &r0, &r1);
     gemm_word *own = (gemm_word *)g->own, *lay = g->n < NARROW && gemm_in_place(&g->a, 0, g->k, g->dot) ? NULL : own;
     const int64_t most = ((g->m + unit - 1) / unit + lane->n - 1) / lane->n * unit;
     const bool chunked = low && s.split_k, deals = !g->rows && !chunked && !g->packed && lane->n > 1;
     const int64_t step = chunked ? CHUNK_ROWS : most + 1;
-    float *partial = low && s.all_blocks > 1 ? (float *)(own + block_words(gemm_words(g->k, g->dot))) : NULL;
+    float *partial = low && s.all_blocks > 1 ? (float *)(own + block_words(gemm_words(g->k, g->dot), g->dot)) : NULL;
     int count = 0;
     if (g->packed)
         hs_sync(lane);
@@ -183,14 +185,14 @@ static void run_rows(const gemm *g, hs_lane *lane)
                     gemm_word *words = (gemm_word *)g->shared + (count++ & 1) * (int64_t)HALF_WORDS;
                     at.words = words;
                     if (deals)
-                        hs_deal(lane, r0 / GEMM_MR, (r1 + GEMM_MR - 1) / GEMM_MR);
+                        hs_deal(lane, r0 / piece, (r1 + piece - 1) / piece);
                     pack_slab(g, lane, words, p0, at.panels, b0, at.blocks);
                     hs_sync(lane);
                 }
-                for (int64_t t0, t1; deals && hs_take(lane, TAKE, TAKE_OVER, &t0, &t1);)
-                    rows_by_slab(g, &s, &at, lay, t0 * GEMM_MR, least(t1 * GEMM_MR, g->m) - t0 * GEMM_MR, partial);
-                for (int64_t i = r0 + c, end = deals ? i : least(r1, i + step); i < end; i += GEMM_MC)
-                    rows_by_slab(g, &s, &at, lay, i, least(GEMM_MC, end - i),
+                for (int64_t t0, t1; deals && hs_take(lane, gemm_mc(g->dot) / piece, TAKE_OVER, &t0, &t1);)
+                    rows_by_slab(g, &s, &at, lay, t0 * piece, least(t1 * piece, g->m) - t0 * piece, partial);
+                for (int64_t i = r0 + c, end = deals ? i : least(r1, i + step); i < end; i += gemm_mc(g->dot))
+                    rows_by_slab(g, &s, &at, lay, i, least(gemm_mc(g->dot), end - i),
                                  chunked ? partial + (i - r0 - c) * s.panels * GEMM_NR : partial);
             }
 }
@@ -210,11 +212,11 @@ typedef struct columns {
 // Columns [j, j + n) and k block kb.
 static void column_block(const gemm *g, const columns *at, int64_t kb, int64_t j, int64_t n, float *partial)
 {
-    const int64_t per = GEMM_KW * (g->dot ? 2 : 1), k = block_k(g, kb), words = gemm_words(k, g->dot);
+    const int64_t per = gemm_kw(g->dot) * (g->dot ? 2 : 1), k = block_k(g, kb), words = gemm_words(k, g->dot);
     int64_t lda = at->lda ? words : 0;
-    const gemm_word *b = at->panel, *a = at->lay + kb * gemm_tile_words(GEMM_KW);
+    const gemm_word *b = at->panel, *a = at->lay + kb * gemm_tile_words(gemm_kw(g->dot));
     if (g->packed)
-        b = panel_at(g->packed, gemm_panels(g->n), kb, j / GEMM_NR, words) + j % GEMM_NR;
+        b = panel_at(g->packed, gemm_panels(g->n), kb * gemm_kw(g->dot), j / GEMM_NR, words) + j % GEMM_NR;
     else
         gemm_pack_b(at->panel, &g->b, kb * per, k, j, n, g->dot);
     if (at->in_place)
@@ -229,15 +231,15 @@ static int64_t whole_columns(const gemm *g, const columns *at, int64_t j)
 
 static void run_columns(const gemm *g, hs_lane *lane)
 {
-    const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= GEMM_KW ? 1 : (kw + GEMM_KW - 1) / GEMM_KW;
-    const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = GEMM_KW * (g->dot ? 2 : 1);
-    gemm_word *panel = (gemm_word *)g->own, *lay = panel + (GEMM_KW + least(g->m, FEW_ROWS)) * GEMM_NR;
+    const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= gemm_kw(g->dot) ? 1 : (kw + gemm_kw(g->dot) - 1) / gemm_kw(g->dot);
+    const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = gemm_kw(g->dot) * (g->dot ? 2 : 1);
+    gemm_word *panel = (gemm_word *)g->own, *lay = panel + (gemm_kw(g->dot) + least(g->m, FEW_ROWS)) * GEMM_NR;
     columns at = { .blocks = blocks, .panel = panel, .lay = lay, .ld_partial = GEMM_NR };
     at.in_place = gemm_in_place(&g->a, 0, g->k, g->dot);
-    float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + GEMM_KW * GEMM_NR) : NULL;
+    float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + gemm_kw(g->dot) * GEMM_NR) : NULL;
     hs_part_unit(lane, g->n, unit, &at.c0, &at.c1);
     for (int64_t kb = 0; kb < blocks && !at.in_place && at.c0 < at.c1; kb++)
-        gemm_lay_a(lay + kb * gemm_tile_words(GEMM_KW), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &at.lda);
+        gemm_lay_a(lay + kb * gemm_tile_words(gemm_kw(g->dot)), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &at.lda);
     if (g->packed && g->m <= GEMM_MR && !partial) { // panels of a block lie behind each other: one stream (5 % of a token in AVX2)
         for (int64_t kb = 0; kb < blocks; kb++)
             for (int64_t j = at.c0, n; j < at.c1; j += n)
@@ -281,12 +283,8 @@ static void run_strips(const gemm *g, hs_lane *lane)
     }
 }
 
-void gemm_run(const gemm *g, hs_lane *lane)
+static void run_live(const gemm *g, hs_lane *lane)
 {
-    if (g->m <= 0) {   // no live rows: a chunk of a prompt wants no logits
-        hs_sync(lane); // the plan counts on it (syncs_first)
-        return;
-    }
     const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot), few = g->m <= FEW_ROWS && hs_n_grains(g->m) < 4 * lane->n;
     const bool tile = g->m <= GEMM_MR && (in_place || lays_all(gemm_words(g->k, g->dot)));
     const bool strips = by_strips(g, lane);
@@ -301,4 +299,15 @@ void gemm_run(const gemm *g, hs_lane *lane)
         run_columns(g, lane);
     if (g->rows)
         hs_sync(lane); // ... and wrote one another's rows of C
+}
+
+void gemm_run(const gemm *g, hs_lane *lane)
+{
+    if (g->m <= 0) {   // no live rows: a chunk of a prompt wants no logits
+        hs_sync(lane); // the plan counts on it (syncs_first)
+        return;
+    }
+    gemm_begin(g->dot);
+    run_live(g, lane);
+    gemm_end(g->dot);
 }

@@ -41,7 +41,35 @@ static double fma_loop(int64_t rounds, float *sink)
     return 2.0 * SUMS * GEMM_VL * (double)rounds;
 }
 
-#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__)
+static double dot_loop(int64_t rounds, float *sink)
+{
+    enum { TILE = 16, TILES = 4 };
+    gemm_word a[TILE * TILE];
+    float sums[TILE * TILE];
+    for (int i = 0; i < TILE * TILE; i++)
+        a[i] = 0x3F003F00, sums[i] = *sink; // pairs of 0.5
+    gemm_begin(true);
+    __asm__ volatile("" ::: "memory"); // intrinsics do not say what they read
+    _tile_loadd(4, a, 64);
+    _tile_loadd(5, a, 64);
+    _tile_loadd(0, sums, 64);
+    _tile_loadd(1, sums, 64);
+    _tile_loadd(2, sums, 64);
+    _tile_loadd(3, sums, 64);
+    for (int64_t r = 0; r < rounds; r++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_stored(3, sums, 64);
+    __asm__ volatile("" ::: "memory");
+    gemm_end(true);
+    *sink = sums[0];
+    return 4.0 * TILES * TILE * TILE * TILE * (double)rounds;
+}
+#elif defined(__AVX512BF16__)
 static double dot_loop(int64_t rounds, float *sink)
 {
     const __m512bh a = (__m512bh)_mm512_set1_epi16((short)hs_f32_bf16(*sink)), b = a;

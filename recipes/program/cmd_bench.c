@@ -216,7 +216,7 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(isa),
       .value = "auto",
-      .help = "tier of the kernels: auto, portable, avx2, avx512, avx512bf16" },
+      .help = "tier of the kernels: auto, portable, avx2, avx512, avx512bf16, amx" },
     HS_COMPUTE_KEYS(hs_bench_options),
     HS_COMMON_KEYS(hs_bench_options),
 };

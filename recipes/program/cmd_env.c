@@ -79,7 +79,10 @@ static int collect(const hs_cli *cli, fact *f)
     int n = 0;
     char built[256], supported[256];
     struct utsname u;
+    hs_isa best;
     uname(&u);
+    if (hs_isa_of_option("auto", &best) != HS_OK)
+        best = HS_ISA_PORTABLE;
     isa_lists(built, supported, sizeof built);
 #define FACT(label, ...) (f[n].name = label, snprintf(f[n].value, sizeof f[n].value, __VA_ARGS__), n++)
     FACT("halfstep", "%s", HS_VERSION);
@@ -91,7 +94,8 @@ static int collect(const hs_cli *cli, fact *f)
     FACT("isa_built", "%s", built);
     FACT("isa_supported", "%s", supported);
     FACT("fast_bf16", "%s",
-         hs_cpu_has_fast_bf16() ? "yes (AVX-512 bf16): amp.policy auto means bf16"
+         best == HS_ISA_AMX       ? "yes (AMX tiles): amp.policy auto means bf16"
+         : hs_isa_fast_bf16(best) ? "yes (AVX-512 bf16): amp.policy auto means bf16"
          : hs_isa_supported(HS_ISA_AVX512BF16)
              ? "no, AVX-512 bf16 is slower than f32 on this CPU: amp.policy auto means fp32, exec.isa auto avx512"
              : "no: amp.policy auto means fp32");

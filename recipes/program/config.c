@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "data/base/file.h"
 #include "data/base/yaml.h"
+#include "ops/ops.h"
 #include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
@@ -344,7 +345,7 @@ static hs_status check_one(const hs_config *c, bool data_needed)
     hs_isa isa;
     char at[128];
     if (strcmp(c->exec.isa, "auto") != 0 && !hs_isa_parse(c->exec.isa, &isa))
-        return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16",
+        return HS_FAIL(USAGE, "%sexec.isa is '%s', allowed auto, portable, avx2, avx512, avx512bf16, amx",
                        hs_config_prefix(c, "exec.isa", at, sizeof at), c->exec.isa);
     return HS_OK;
 }
@@ -383,8 +384,8 @@ hs_model_info hs_config_info(const hs_config *c)
 
 hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa)
 {
-    hs_isa held;
-    const bool fast = hs_cpu_has_fast_bf16() && (!hs_isa_parse(isa, &held) || held == HS_ISA_AVX512BF16);
+    hs_isa tier;
+    const bool fast = hs_isa_of_option(isa, &tier) == HS_OK && hs_isa_fast_bf16(tier);
     static const hs_dtype types[] = { [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16 };
     return o == HS_DTYPE_AUTO ? fast ? HS_BF16 : HS_F32 : types[o];
 }

@@ -339,7 +339,7 @@ static const hs_key keys[] = {
     INT("exec.bulk_size", exec.bulk_size, "0", 0, 1e6, .unit = "thunks", .help = "submitted as one unit in bulk mode; 0: all of a step",
         .advanced = true),
     INT("exec.threads", exec.threads, "0", 0, 1024, .unit = "threads", .help = "0: the cores this process may use"),
-    TEXT("exec.isa", exec.isa, "auto", .help = "instruction set of the kernels: auto, portable, avx512bf16, ... (see halfstep env)"),
+    TEXT("exec.isa", exec.isa, "auto", .help = "instruction set of the kernels: auto, portable, avx2, ... (see halfstep env)"),
     TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda; cpu-fenced finds code that touches memory which is a device's alone"),
     BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the fp32 products at which it was measured to be faster",
          .advanced = true),

@@ -31,8 +31,10 @@ static hs_status settle_policy(hs_trainer *t)
     HS_TRY(hs_config_policy(t->c, &t->policy));
     if (t->c->amp.policy == HS_DTYPE_AUTO) {
         const bool fast = t->policy.low == HS_BF16;
+        hs_isa best;
+        HS_TRY(hs_isa_of_option("auto", &best));
         t->policy_note = fast                     ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
-                         : hs_cpu_has_fast_bf16() ? "amp.policy auto: fp32, as the kernels of exec.isa do not multiply bf16"
+                         : hs_isa_fast_bf16(best) ? "amp.policy auto: fp32, as the kernels of exec.isa do not multiply bf16"
                                                   : "amp.policy auto: fp32, as this CPU is not fast at bf16";
         HS_TRY(hs_config_set(t->c, "amp.policy", fast ? "bf16" : "fp32", "auto"));
         HS_TRY(hs_config_set(t->whole, "amp.policy", fast ? "bf16" : "fp32", "auto"));

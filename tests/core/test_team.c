@@ -294,6 +294,7 @@ static void test_machine(void **state)
     assert_false(hs_isa_parse("sse9", &isa));
 #if defined(__x86_64__)
     assert_int_equal(hs_isa_supported(HS_ISA_AVX512BF16), __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq"));
+    assert_true(!hs_isa_supported(HS_ISA_AMX) || hs_isa_fast_bf16(HS_ISA_AMX));
     assert_int_equal(hs_isa_supported(HS_ISA_AVX2), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
 #endif
 }
