@@ -9,7 +9,7 @@
 typedef struct hs_budget {
     int64_t parameters;
     // bytes by class
-    size_t masters, weights, gradients, moments; // f32 values; low copies that products read; f32; f32
+    size_t masters, weights, gradients, moments; // values, f32 or less (hs_masters); low copies that products read; f32; f32, bf16
     size_t packed;                               // copies of weights laid out for products; only with accumulation
     size_t activations, workspace;               // of the training plan: values, scratch
     size_t teacher;                              // all of it; 0: there is none

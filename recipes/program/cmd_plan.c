@@ -35,7 +35,7 @@ typedef struct byte_class {
     const char *what;
 } byte_class;
 static const byte_class classes[] = {
-    { "masters", offsetof(hs_budget, masters), "f32 values, what a checkpoint stores" },
+    { "masters", offsetof(hs_budget, masters), "values in f32, or what optim.masters has of them beside the low copies" },
     { "weights", offsetof(hs_budget, weights), "low copies that products read" },
     { "packed", offsetof(hs_budget, packed), "weights as products walk them, where micro-batches share them" },
     { "gradients", offsetof(hs_budget, gradients), "f32; activations lie there first, where a step has one micro-batch" },
