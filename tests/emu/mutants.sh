@@ -40,7 +40,7 @@ for file; do
   case $file in
     ops/*) tests="test_ops_cuda_check test_ops_runs_cuda_check" ;;
     core/cuda/gemm*) tests=test_gemm_cuda_check ;;
-    optim/*) tests="test_update_cuda_check test_moments_cuda_check test_core_kernels_cuda_check" ;;
+    optim/*) tests="test_update_cuda_check test_moments_cuda_check test_masters_cuda_check test_core_kernels_cuda_check" ;;
     *) tests=test_core_kernels_cuda_check ;;
   esac
   ninja $tests >/dev/null
