@@ -9,8 +9,8 @@
 
 enum { X, W, TARGET, BIAS };
 enum { LOSS, LOGITS };
-// A chunk reads and writes dw once, and its products should fill the GPU: as many rows as a GiB of logits holds, up to 8,192, where dw is 3 %
-// of GPT-2's three products. Not of what memory is free: how sums of dw are grouped, its bits, must not depend on that.
+// Each chunk reads and writes all of dw, and its products should fill the GPU: as many rows as a GiB of logits holds, up to 8,192. Not of
+// what memory is free: how sums of dw are grouped, its bits, must not depend on that.
 enum { CHUNK_LEAST = 1024, CHUNK_MOST = 8192, CHUNK_BYTES = 1 << 30 };
 
 // Rows [r, r + m) of an operand, and the logits of a chunk.
