@@ -455,7 +455,7 @@ hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)
     d->submit = cuda_submit, d->wait = cuda_wait, d->forget = cuda_forget;
     d->close = cuda_close;
     d->captures = true;
-    d->bits_by_capacity = g->shared.lt != NULL; // core/cuda/gemm_lt.cu
+    d->clears_dead = d->bits_by_capacity = g->shared.lt != NULL; // core/cuda/gemm_lt.cu
     d->peak = cuda_peak;
     return HS_OK;
 }
