@@ -1,6 +1,6 @@
 // dtype: names, and conversion through blocks of one wide type: f32 between f32, f16 and bf16; f64 where a double takes
-// part; i64 between integers. Loads into the wide type are exact and stores round once, so a table of nine loads and nine
-// stores serves all 81 pairs.
+// part; i64 between integers. Loads into the wide type are exact and stores round once, so a table of eleven loads and eleven
+// stores serves all 121 pairs.
 #include "core/base/dtype.h"
 
 static const struct {
@@ -82,18 +82,25 @@ typedef void convert_fn(void *restrict dst, const void *restrict src, int64_t n)
 LOOP(load_f32_f32, float, float, x[i])
 LOOP(load_f32_f16, float, uint16_t, hs_f16_f32(x[i]))
 LOOP(load_f32_bf16, float, uint16_t, hs_bf16_f32(x[i]))
+LOOP(load_f32_e4m3, float, uint8_t, hs_e4m3_f32(x[i]))
+LOOP(load_f32_e5m2, float, uint8_t, hs_e5m2_f32(x[i]))
 LOOP(load_f64_f64, double, double, x[i])
 LOOP(load_f64_f32, double, float, x[i])
 LOOP(load_f64_f16, double, uint16_t, hs_f16_f32(x[i]))
 LOOP(load_f64_bf16, double, uint16_t, hs_bf16_f32(x[i]))
+LOOP(load_f64_e4m3, double, uint8_t, hs_e4m3_f32(x[i]))
+LOOP(load_f64_e5m2, double, uint8_t, hs_e5m2_f32(x[i]))
 LOOP(load_i64_i64, int64_t, int64_t, x[i])
 LOOP(load_i64_i32, int64_t, int32_t, x[i])
 LOOP(load_i64_u8, int64_t, uint8_t, x[i])
 LOOP(load_i64_i8, int64_t, int8_t, x[i])
 LOOP(load_i64_bool, int64_t, uint8_t, x[i] != 0)
-static convert_fn *const load_f32[HS_N_DTYPES] = { [HS_F32] = load_f32_f32, [HS_F16] = load_f32_f16, [HS_BF16] = load_f32_bf16 };
+static convert_fn *const load_f32[HS_N_DTYPES] = {
+    [HS_F32] = load_f32_f32, [HS_F16] = load_f32_f16, [HS_BF16] = load_f32_bf16, [HS_E4M3] = load_f32_e4m3, [HS_E5M2] = load_f32_e5m2
+};
 static convert_fn *const load_f64[HS_N_DTYPES] = {
-    [HS_F64] = load_f64_f64, [HS_F32] = load_f64_f32, [HS_F16] = load_f64_f16, [HS_BF16] = load_f64_bf16
+    [HS_F64] = load_f64_f64,   [HS_F32] = load_f64_f32,   [HS_F16] = load_f64_f16,
+    [HS_BF16] = load_f64_bf16, [HS_E4M3] = load_f64_e4m3, [HS_E5M2] = load_f64_e5m2,
 };
 static convert_fn *const load_i64[HS_N_DTYPES] = {
     [HS_I64] = load_i64_i64, [HS_I32] = load_i64_i32, [HS_U8] = load_i64_u8, [HS_I8] = load_i64_i8, [HS_BOOL] = load_i64_bool
@@ -103,10 +110,14 @@ static convert_fn *const load_i64[HS_N_DTYPES] = {
 LOOP(store_f32_f32, float, float, x[i])
 LOOP(store_f32_f16, uint16_t, float, hs_f32_f16(x[i]))
 LOOP(store_f32_bf16, uint16_t, float, hs_f32_bf16(x[i]))
+LOOP(store_f32_e4m3, uint8_t, float, hs_f32_e4m3(x[i]))
+LOOP(store_f32_e5m2, uint8_t, float, hs_f32_e5m2(x[i]))
 LOOP(store_f64_f64, double, double, x[i])
 LOOP(store_f64_f32, float, double, x[i])
 LOOP(store_f64_f16, uint16_t, double, hs_f32_f16(f64_f32_odd(x[i])))
 LOOP(store_f64_bf16, uint16_t, double, hs_f32_bf16(f64_f32_odd(x[i])))
+LOOP(store_f64_e4m3, uint8_t, double, hs_f32_e4m3(f64_f32_odd(x[i])))
+LOOP(store_f64_e5m2, uint8_t, double, hs_f32_e5m2(f64_f32_odd(x[i])))
 LOOP(store_f64_i64, int64_t, double, f64_i64(x[i]))
 LOOP(store_f64_i32, int32_t, double, clamp(f64_i64(x[i]), INT32_MIN, INT32_MAX))
 LOOP(store_f64_u8, uint8_t, double, clamp(f64_i64(x[i]), 0, UINT8_MAX))
@@ -116,19 +127,25 @@ LOOP(store_i64_f64, double, int64_t, x[i])
 LOOP(store_i64_f32, float, int64_t, x[i])
 LOOP(store_i64_f16, uint16_t, int64_t, hs_f32_f16(f64_f32_odd(i64_f64_odd(x[i]))))
 LOOP(store_i64_bf16, uint16_t, int64_t, hs_f32_bf16(f64_f32_odd(i64_f64_odd(x[i]))))
+LOOP(store_i64_e4m3, uint8_t, int64_t, hs_f32_e4m3(f64_f32_odd(i64_f64_odd(x[i]))))
+LOOP(store_i64_e5m2, uint8_t, int64_t, hs_f32_e5m2(f64_f32_odd(i64_f64_odd(x[i]))))
 LOOP(store_i64_i64, int64_t, int64_t, x[i])
 LOOP(store_i64_i32, int32_t, int64_t, clamp(x[i], INT32_MIN, INT32_MAX))
 LOOP(store_i64_u8, uint8_t, int64_t, clamp(x[i], 0, UINT8_MAX))
 LOOP(store_i64_i8, int8_t, int64_t, clamp(x[i], INT8_MIN, INT8_MAX))
 LOOP(store_i64_bool, uint8_t, int64_t, x[i] != 0)
-static convert_fn *const store_f32[HS_N_DTYPES] = { [HS_F32] = store_f32_f32, [HS_F16] = store_f32_f16, [HS_BF16] = store_f32_bf16 };
+static convert_fn *const store_f32[HS_N_DTYPES] = {
+    [HS_F32] = store_f32_f32, [HS_F16] = store_f32_f16, [HS_BF16] = store_f32_bf16, [HS_E4M3] = store_f32_e4m3, [HS_E5M2] = store_f32_e5m2
+};
 static convert_fn *const store_f64[HS_N_DTYPES] = {
-    [HS_F64] = store_f64_f64, [HS_F32] = store_f64_f32, [HS_F16] = store_f64_f16, [HS_BF16] = store_f64_bf16, [HS_I64] = store_f64_i64,
-    [HS_I32] = store_f64_i32, [HS_U8] = store_f64_u8,   [HS_I8] = store_f64_i8,   [HS_BOOL] = store_f64_bool,
+    [HS_F64] = store_f64_f64,   [HS_F32] = store_f64_f32,   [HS_F16] = store_f64_f16,   [HS_BF16] = store_f64_bf16,
+    [HS_I64] = store_f64_i64,   [HS_I32] = store_f64_i32,   [HS_U8] = store_f64_u8,     [HS_I8] = store_f64_i8,
+    [HS_BOOL] = store_f64_bool, [HS_E4M3] = store_f64_e4m3, [HS_E5M2] = store_f64_e5m2,
 };
 static convert_fn *const store_i64[HS_N_DTYPES] = {
-    [HS_F64] = store_i64_f64, [HS_F32] = store_i64_f32, [HS_F16] = store_i64_f16, [HS_BF16] = store_i64_bf16, [HS_I64] = store_i64_i64,
-    [HS_I32] = store_i64_i32, [HS_U8] = store_i64_u8,   [HS_I8] = store_i64_i8,   [HS_BOOL] = store_i64_bool,
+    [HS_F64] = store_i64_f64,   [HS_F32] = store_i64_f32,   [HS_F16] = store_i64_f16,   [HS_BF16] = store_i64_bf16,
+    [HS_I64] = store_i64_i64,   [HS_I32] = store_i64_i32,   [HS_U8] = store_i64_u8,     [HS_I8] = store_i64_i8,
+    [HS_BOOL] = store_i64_bool, [HS_E4M3] = store_i64_e4m3, [HS_E5M2] = store_i64_e5m2,
 };
 
 void hs_convert(void *dst, hs_dtype dd, const void *src, hs_dtype sd, int64_t n)

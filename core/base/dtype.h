@@ -1,10 +1,12 @@
 // dtype: the element types, and exact conversion between them.
 //
 // Narrowing rounds to nearest, ties to even; subnormals are kept; Inf stays Inf, NaN stays NaN (quiet, never Inf);
-// what overflows f16 or bf16 becomes Inf. Every pair of types is rounded once (f64 to bf16 does not pass through f32's
-// rounding). Floats to integers truncate and saturate, NaN gives 0; integers to narrower ones saturate; bool is x != 0.
+// what overflows f16 or bf16 becomes Inf, what overflows e4m3 or e5m2 their largest value (core/base/fp8.h). Every pair of types is rounded
+// once (f64 to bf16 does not pass through f32's rounding). Floats to integers truncate and saturate, NaN gives 0; integers to narrower ones
+// saturate; bool is x != 0.
 #ifndef HS_CORE_DTYPE_H
 #define HS_CORE_DTYPE_H
+#include "core/base/fp8.h"
 #include "core/base/inline.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,7 +27,9 @@ extern "C" {
     X(I32, "i32", 4, "I32")                                                                                                                \
     X(U8, "u8", 1, "U8")                                                                                                                   \
     X(I8, "i8", 1, "I8")                                                                                                                   \
-    X(BOOL, "bool", 1, "BOOL")
+    X(BOOL, "bool", 1, "BOOL")                                                                                                             \
+    X(E4M3, "e4m3", 1, "F8_E4M3")                                                                                                          \
+    X(E5M2, "e5m2", 1, "F8_E5M2")
 
 typedef enum hs_dtype {
 #define HS_DTYPE_ENUM(e, n, b, s) HS_##e,
@@ -43,7 +47,8 @@ const char *hs_dtype_safetensors(hs_dtype d);      // "BF16"
 size_t hs_dtype_bytes(hs_dtype d);                 // of one element
 bool hs_dtype_parse(const char *s, hs_dtype *out); // accepts "f32" and "fp32", "f16" and "fp16", "F32" of safetensors; false if unknown
 
-static inline bool hs_dtype_is_float(hs_dtype d) { return d <= HS_BF16; }
+static inline bool hs_dtype_is_fp8(hs_dtype d) { return d == HS_E4M3 || d == HS_E5M2; }
+static inline bool hs_dtype_is_float(hs_dtype d) { return d <= HS_BF16 || hs_dtype_is_fp8(d); }
 static inline bool hs_dtype_is_low(hs_dtype d) { return d == HS_F16 || d == HS_BF16; }
 
 // dst[i] = (dd)src[i]. Any pair of types. dst and src may be the same address if the sizes are equal.

@@ -248,7 +248,7 @@ static hs_status find_dtype(const scan *s, const char *name, hs_dtype *out)
             *out = (hs_dtype)d;
             return HS_OK;
         }
-    return BAD(s, "type \"%s\" is not one of F64 F32 F16 BF16 I64 I32 U8 I8 BOOL", name);
+    return BAD(s, "type \"%s\" is not one of F64 F32 F16 BF16 I64 I32 U8 I8 BOOL F8_E4M3 F8_E5M2", name);
 }
 
 static hs_status scan_entry(scan *s, hs_st_entry *e, const char *data)

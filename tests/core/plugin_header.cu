@@ -41,4 +41,4 @@ const hs_kernels hs_plugin_scale = { forward, backward, HS_PART_ROWS, HS_PART_RO
 const hs_plugin_fact hs_plugin_facts[] = { HS_PLUGIN_FACTS(HS_PLUGIN_SIZE, HS_PLUGIN_OFFSET) };
 const int hs_plugin_n_facts = sizeof hs_plugin_facts / sizeof hs_plugin_facts[0];
 
-static_assert(HS_N_STATUS > HS_OK && HS_N_DTYPES == 9, "enumerations of the lists");
+static_assert(HS_N_STATUS > HS_OK && HS_N_DTYPES == 11, "enumerations of the lists");

@@ -164,6 +164,120 @@ static void test_halves(void **state)
         check_halves(special), check_halves(special | 0x8000);
 }
 
+// ---- 8 bits
+
+typedef struct format8 {
+    hs_dtype d;
+    int mantissa_bits, bias;
+    unsigned most; // code of the largest finite value
+    double largest, least;
+} format8;
+static const format8 formats8[] = { { HS_E4M3, 3, 7, 0x7E, 448, 0x1p-9 }, { HS_E5M2, 2, 15, 0x7B, 57344, 0x1p-16 } };
+
+static double code8_value(const format8 *f, unsigned code)
+{
+    const unsigned u = code & 0x7F, m = u & ((1u << f->mantissa_bits) - 1);
+    const int e = (int)(u >> f->mantissa_bits);
+    const double sign = code & 0x80 ? -1 : 1;
+    if (u > f->most)
+        return f->d == HS_E5M2 && m == 0 ? sign * INFINITY : NAN;
+    return sign * (e ? ldexp(1 + ldexp(m, -f->mantissa_bits), e - f->bias) : ldexp(m, 1 - f->bias - f->mantissa_bits));
+}
+
+static unsigned narrow8(const format8 *f, double v, hs_dtype from)
+{
+    uint8_t out;
+    const float single = (float)v;
+    hs_convert(&out, f->d, from == HS_F64 ? (const void *)&v : (const void *)&single, from, 1);
+    return out;
+}
+
+static void test_fp8_widens_every_code(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        const format8 *f = &formats8[k];
+        assert_true(code8_value(f, f->most) == f->largest && code8_value(f, 1) == f->least);
+        for (unsigned code = 0; code < 256; code++) {
+            const uint8_t c = (uint8_t)code;
+            float single;
+            double twice;
+            uint16_t bf16;
+            hs_convert(&single, HS_F32, &c, f->d, 1);
+            hs_convert(&twice, HS_F64, &c, f->d, 1);
+            hs_convert(&bf16, HS_BF16, &c, f->d, 1);
+            const double want = code8_value(f, code);
+            if (isnan(want)) {
+                assert_true(isnan(single) && isnan(twice) && isnan(hs_bf16_f32(bf16)));
+                assert_true(isnan(code8_value(f, narrow8(f, single, HS_F32))));
+                continue;
+            }
+            assert_true(single == want && twice == want && hs_bf16_f32(bf16) == want && !signbit(single) == !(code >> 7));
+            assert_int_equal(narrow8(f, single, HS_F32), code);
+            assert_int_equal(narrow8(f, twice, HS_F64), code);
+        }
+    }
+}
+
+// Halfway between every two neighbours and just beside it, from f32 and from f64; what lies beyond the largest is the largest.
+static void test_fp8_rounds_every_boundary(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        const format8 *f = &formats8[k];
+        for (unsigned code = 0; code <= f->most; code++) {
+            const bool top = code == f->most;
+            const double low = code8_value(f, code), high = top ? 2 * low - code8_value(f, code - 1) : code8_value(f, code + 1);
+            const double half = low + (high - low) / 2;
+            const unsigned even = top ? code : code & 1 ? code + 1 : code, up = top ? code : code + 1;
+            static const hs_dtype from[] = { HS_F32, HS_F64 };
+            for (int w = 0; w < 2; w++) {
+                const double below = w ? nextafter(half, 0) : nextafterf((float)half, 0);
+                const double above = w ? nextafter(half, INFINITY) : nextafterf((float)half, INFINITY);
+                assert_int_equal(narrow8(f, half, from[w]), even);
+                assert_int_equal(narrow8(f, -half, from[w]), even | 0x80);
+                assert_int_equal(narrow8(f, below, from[w]), code);
+                assert_int_equal(narrow8(f, above, from[w]), up);
+                assert_int_equal(narrow8(f, -above, from[w]), up | 0x80);
+            }
+        }
+        const double beyond[] = { f->largest * 1.001, f->largest * 2, FLT_MAX, DBL_MAX };
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(narrow8(f, beyond[i], HS_F64), f->most);
+            assert_int_equal(narrow8(f, -beyond[i], HS_F64), f->most | 0x80);
+            if (i < 3)
+                assert_int_equal(narrow8(f, beyond[i], HS_F32), f->most);
+        }
+        assert_int_equal(narrow8(f, INFINITY, HS_F32), f->d == HS_E5M2 ? 0x7C : 0x7F);
+        assert_int_equal(narrow8(f, -INFINITY, HS_F64), f->d == HS_E5M2 ? 0xFC : 0xFF);
+        assert_int_equal(narrow8(f, NAN, HS_F32) & 0x7F, 0x7F);
+        assert_int_equal(narrow8(f, -0.0, HS_F32), 0x80);
+        assert_int_equal(narrow8(f, 0x1p-149, HS_F32), 0);
+        const int64_t whole[] = { 17, -100000 };
+        uint8_t codes[2];
+        hs_convert(codes, f->d, whole, HS_I64, 2);
+        assert_true(code8_value(f, codes[0]) == 16 && codes[1] == (f->d == HS_E5M2 ? 0xFBu : 0xFEu));
+    }
+}
+
+// The scale is a power of two, takes amax to most or less, and twice of it would not.
+static void test_fp8_scale(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        const float most = (float)formats8[k].largest;
+        for (float amax = 0x1p-80f; amax < 0x1p80f; amax *= 1.0371f) {
+            const float s = hs_fp8_scale(amax, most, 0);
+            int e;
+            assert_true(frexpf(s, &e) == 0.5f);
+            assert_true((double)amax * s <= most && 2 * (double)amax * s > most);
+            assert_true(hs_fp8_scale(amax, most, 3) == s / 8);
+        }
+        assert_true(hs_fp8_scale(most, most, 0) == 1 && hs_fp8_scale(nextafterf(most, INFINITY), most, 0) == 0.5f);
+        assert_true(hs_fp8_scale(0, most, 0) == 1 && isnan(hs_fp8_scale(INFINITY, most, 0)) && isnan(hs_fp8_scale(NAN, most, 0)));
+    }
+}
+
 static void test_integers(void **state)
 {
     (void)state;
@@ -197,18 +311,18 @@ static void test_integers(void **state)
         assert_true(back[i] == want[i]);
 }
 
-// Every pair of types through small whole numbers, over a length that no block divides, in place where the sizes agree.
+// Every pair of types through whole numbers that both have, over a length that no block divides, in place where the sizes agree.
 static void test_all_pairs(void **state)
 {
     (void)state;
     enum { N = 600 };
     static int64_t buffer[3][N];
     int8_t small[N];
-    for (int i = 0; i < N; i++)
-        small[i] = (int8_t)(i % 100);
     for (hs_dtype a = 0; a < HS_N_DTYPES; a++)
         for (hs_dtype b = 0; b < HS_N_DTYPES; b++) {
             const bool truth = a == HS_BOOL || b == HS_BOOL;
+            for (int i = 0; i < N; i++)
+                small[i] = (int8_t)(i % (hs_dtype_is_fp8(a) || hs_dtype_is_fp8(b) ? 9 : 100));
             hs_convert(buffer[0], a, small, HS_I8, N);
             hs_convert(buffer[1], b, buffer[0], a, N);
             hs_convert(buffer[2], HS_I64, buffer[1], b, N);
@@ -237,9 +351,16 @@ static void test_names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_widen_all), cmocka_unit_test(test_round_all_boundaries),
-                                        cmocka_unit_test(test_special),   cmocka_unit_test(test_f16_hardware),
-                                        cmocka_unit_test(test_integers),  cmocka_unit_test(test_all_pairs),
-                                        cmocka_unit_test(test_names),     cmocka_unit_test(test_halves) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_widen_all),
+                                        cmocka_unit_test(test_round_all_boundaries),
+                                        cmocka_unit_test(test_special),
+                                        cmocka_unit_test(test_f16_hardware),
+                                        cmocka_unit_test(test_fp8_widens_every_code),
+                                        cmocka_unit_test(test_fp8_rounds_every_boundary),
+                                        cmocka_unit_test(test_fp8_scale),
+                                        cmocka_unit_test(test_integers),
+                                        cmocka_unit_test(test_all_pairs),
+                                        cmocka_unit_test(test_names),
+                                        cmocka_unit_test(test_halves) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
