@@ -21,7 +21,8 @@ struct hs_state { // a buffer that lives across steps (KV cache), as plans decla
     int n_dims;
     int64_t dim[HS_MAX_DIMS];
     size_t bytes;
-    int id; // index in hs_states
+    int id;     // index in hs_states
+    bool saved; // part of a checkpoint: training goes on with it
 };
 typedef struct hs_states {
     hs_state **state;

@@ -65,7 +65,10 @@ hs_step_in *hs_run_in(hs_run *r);
 // As it is behind all that was submitted, until the next call. NULL: waiting failed; behind a hs_run_wait it does not.
 const hs_step_state *hs_run_state(hs_run *r);
 void hs_run_set_state(hs_run *r, const hs_step_state *state); // before the first step: what an optimizer begins with, or a checkpoint's
-const double *hs_run_losses(hs_run *r, int plan);             // [HS_N_LOSS] of hs_run_state, likewise; NULL: the plan has none
+// A state by its id in hs_model.states (hs_state): its bytes behind all that was submitted, and before what will be.
+hs_status hs_run_states_read(hs_run *r, int id, void *to);
+hs_status hs_run_states_write(hs_run *r, int id, const void *from);
+const double *hs_run_losses(hs_run *r, int plan); // [HS_N_LOSS] of hs_run_state, likewise; NULL: the plan has none
 
 // ---- steps. Each call submits, in the run's lane; nobody waits before somebody reads (state, losses, records, hs_run_read). In step mode
 // each call waits. Errors of the device and of the other ranks come with the wait.

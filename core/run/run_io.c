@@ -128,3 +128,26 @@ hs_status hs_run_pass(hs_run *to, int plan, const char *input, hs_run *from, int
     to->device->copy(to->device, dst, src, bytes);
     return HS_OK;
 }
+
+// ---- states
+
+static hs_status check_state(const hs_run *r, int id)
+{
+    return id >= 0 && id < r->n_states ? HS_OK : HS_FAIL(INTERNAL, "a run of %d states has no state %d", r->n_states, id);
+}
+
+hs_status hs_run_states_read(hs_run *r, int id, void *to)
+{
+    HS_TRY(check_state(r, id));
+    HS_TRY(hs_run_wait(r));
+    r->device->copy(r->device, to, r->states[id], r->model->states->state[id]->bytes);
+    return HS_OK;
+}
+
+hs_status hs_run_states_write(hs_run *r, int id, const void *from)
+{
+    HS_TRY(check_state(r, id));
+    HS_TRY(hs_run_wait(r));
+    r->device->copy(r->device, r->states[id], from, r->model->states->state[id]->bytes);
+    return HS_OK;
+}

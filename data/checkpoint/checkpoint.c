@@ -67,7 +67,10 @@ static hs_status verify_file(const char *dir, const hs_file_sum *expected, look 
 }
 
 // What only a run that goes on reads, two thirds of all bytes.
-static bool only_for_training(const char *name) { return strcmp(name, "train/optimizer.safetensors") == 0; }
+static bool only_for_training(const char *name)
+{
+    return strcmp(name, "train/optimizer.safetensors") == 0 || strcmp(name, "train/states.safetensors") == 0;
+}
 
 static bool is_listed(const hs_manifest *m, const char *name)
 {

@@ -2,7 +2,7 @@
 //
 //   RUN/checkpoints/step-00000200/          config.json, generation_config.json, model.safetensors (f32 values), tokenizer files
 //                          train/           optimizer.safetensors (SLAB.PARAMETER: adam.m.*, adam.v.*), state.json (counters, scaler, seed,
-//                          cursor, best), config.yaml, manifest.json (checksums)
+//                          cursor, best), states.safetensors (hs_state.saved, if any), config.yaml, manifest.json (checksums)
 //                          FOLDER/          a second network that is trained beside the model (hs_model_files.second), as a model directory
 //                          with what both share
 //   RUN/checkpoints/LATEST                  "step-00000200", replaced last;  BEST likewise
@@ -15,6 +15,7 @@
 #ifndef HS_DATA_CHECKPOINT_H
 #define HS_DATA_CHECKPOINT_H
 #include "core/graph/comm.h"
+#include "core/graph/graph.h"
 #include "core/graph/params.h"
 #include "core/settings/keys.h"
 #include "data/labelled/labels.h"
@@ -78,6 +79,14 @@ typedef struct hs_model_info {   // what config.json says
 } hs_model_info;
 void hs_model_info_free(hs_model_info *m); // its labels; takes NULL, and one that was never read where that is all 0
 
+// What a run has beside parameters and goes on with: the states that are saved (hs_state.saved). One process.
+typedef struct hs_ckpt_states {
+    const hs_states *all;                           // borrowed; NULL: there are none
+    hs_status (*read)(void *run, int id, void *to); // the bytes of one, as they are behind all that was submitted
+    hs_status (*write)(void *run, int id, const void *from);
+    void *run;
+} hs_ckpt_states;
+
 typedef struct hs_ckpt_opts {
     const char *dir;             // RUN/checkpoints; created
     int keep;                    // last k kept, plus BEST and what the state has as its best; below 1: all
@@ -90,6 +99,7 @@ typedef struct hs_ckpt_opts {
     // writer's thread alone. NULL: one process.
     const hs_grid *grid;
     hs_comm *world, *comm;
+    hs_ckpt_states states; // writing
 } hs_ckpt_opts;
 
 // Of many ranks each copies and writes its own slices, at their final place in the very files that one process would write: no rank ever
@@ -143,6 +153,8 @@ void hs_ckpt_map_forget(hs_ckpt_map *m); // what was read so far leaves this pro
 void hs_ckpt_map_close(hs_ckpt_map *m);  // NULL: nothing
 // The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
 hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t);
+// Those that the checkpoint has in the same shape; of others one line says how many begin anew.
+hs_status hs_ckpt_load_states(const char *model_dir, const hs_ckpt_states *to);
 bool hs_ckpt_has_train(const char *model_dir);
 // Writes only the model directory (no train/), for export: a new folder, or an empty one. One process: UNSUPPORTED on many ranks.
 typedef struct hs_export_opts {

@@ -86,6 +86,17 @@ bool hs_ckpt_is_second(const hs_model_files *f, const char *name);
 bool hs_ckpt_has_second(const hs_model_files *f, const hs_params *ps);
 hs_status hs_st_sources_second(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, const hs_st_stored *stored);
 
+// ---- states (ckpt_states.c)
+typedef struct hs_state_copies {
+    hs_ckpt_states from;
+    hs_st_sources sources; // of what the file has, with their bytes in copy
+    int *id;               // of each source: of its state
+    char *copy;
+} hs_state_copies;
+hs_status hs_state_copies_new(hs_state_copies *c, const hs_ckpt_states *from); // hs_state_copies_free in any case
+hs_status hs_state_copies_take(const hs_state_copies *c);
+void hs_state_copies_free(hs_state_copies *c);
+
 typedef struct hs_ckpt_dir { // a folder that is being written, and what is in it so far
     const hs_io *io;
     const char *dir;

@@ -24,6 +24,7 @@ struct hs_ckpt {
     double beat;
     hs_snapshots snapshots;
     hs_st_sources model, second, optimizer; // second: of a network that is trained beside the model; empty: there is none
+    hs_state_copies states;
     bool adapter;                           // the parameters wear pairs: their base is named and summed, and not written
     char base[HS_PATH], base_path[HS_PATH]; // base_path: as seen from a checkpoint's folder
     hs_manifest of_base;
@@ -146,6 +147,8 @@ static hs_status put_train(hs_ckpt_dir *to, const hs_ckpt *c)
     HS_TRY(hs_path_join(train, "%s/train", to->dir));
     HS_TRY(make_inner(to, train));
     HS_TRY(hs_ckpt_put_tensors(to, "train/optimizer.safetensors", &c->optimizer));
+    if (c->states.sources.n > 0)
+        HS_TRY(hs_ckpt_put_tensors(to, "train/states.safetensors", &c->states.sources));
     hs_state_json(&state, &c->state);
     HS_TRY(hs_ckpt_put_text(to, "train/state.json", &state));
     hs_text_add(&yaml, "%s", c->config_yaml);
@@ -451,6 +454,11 @@ static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
     if (st == HS_OK)
         st = sources_of(c, o, ps);
     if (st == HS_OK)
+        st = hs_state_copies_new(&c->states, &o->states);
+    if (st == HS_OK && c->states.sources.n > 0 && c->comm != NULL)
+        st = HS_FAIL(UNSUPPORTED, "%d states of a run of %d ranks: checkpoints hold those of one process only", c->states.sources.n,
+                     c->comm->size);
+    if (st == HS_OK)
         st = start_thread(c);
     return hs_agree(o->world, st);
 }
@@ -496,6 +504,7 @@ void hs_ckpt_free(hs_ckpt *c)
     hs_st_sources_free(&c->model);
     hs_st_sources_free(&c->second);
     hs_st_sources_free(&c->optimizer);
+    hs_state_copies_free(&c->states);
     hs_manifest_free(&c->of_base);
     free(c->config_yaml);
     free(c);
@@ -509,6 +518,11 @@ hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t,
         return HS_FAIL(MEMORY, "no memory for the configuration");
     const hs_status before = hs_ckpt_wait(c);
     hs_snapshots_take(&c->snapshots, ps);
+    const hs_status states = hs_state_copies_take(&c->states);
+    if (states != HS_OK) {
+        free(yaml);
+        return hs_frame_at(states, __FILE__, __LINE__);
+    }
     free(c->config_yaml);
     c->config_yaml = yaml, c->state = *t, c->info = *m, c->tok = tok, c->is_best = is_best;
     pthread_mutex_lock(&c->lock);

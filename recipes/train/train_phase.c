@@ -241,6 +241,13 @@ static hs_status settle_adapter(hs_trainer *t)
     return HS_OK;
 }
 
+static hs_status read_state(void *run, int id, void *to) { return hs_run_states_read(run, id, to); }
+static hs_status write_state(void *run, int id, const void *from) { return hs_run_states_write(run, id, from); }
+static hs_ckpt_states states_of(const hs_trainer *t)
+{
+    return (hs_ckpt_states){ t->engine->model->states, read_state, write_state, t->engine->run };
+}
+
 static hs_status load_weights(hs_trainer *t)
 {
     const hs_ckpt_opts names = { .files = t->info.files }, start = { .files = t->info.files,
@@ -253,6 +260,8 @@ static hs_status load_weights(hs_trainer *t)
         return hs_ckpt_load_params(t->run.init, &start, e->params);
     HS_TRY(hs_ckpt_load_params(t->run.from, &names, e->params));
     HS_TRY(hs_ckpt_load_train(t->run.from, e->params, &t->at));
+    const hs_ckpt_states states = states_of(t);
+    HS_TRY(hs_ckpt_load_states(t->run.from, &states));
     if (t->at.seed != (uint64_t)t->c->train.seed)
         return HS_FAIL(USAGE, "train.seed is %lld, but %s was begun with %llu; --resume none --overwrite starts anew",
                        (long long)t->c->train.seed, t->run.from, (unsigned long long)t->at.seed);
@@ -341,7 +350,8 @@ hs_status hs_phase_writer(hs_trainer *t)
                                 .base = base,
                                 .grid = &t->ranks.grid,
                                 .world = t->ranks.world,
-                                .comm = t->ranks.files };
+                                .comm = t->ranks.files,
+                                .states = states_of(t) };
     HS_TRY(share_cache(t));
     HS_TRY(hs_ckpt_new(&t->ckpt, &opts, t->engine->params));
     return t->run.from[0] ? find_best(t) : HS_OK;

@@ -63,7 +63,7 @@ static hs_status compare_file(const hs_verify_opts *o, const char *name, hs_veri
 static hs_status compare_files(const hs_verify_opts *o, hs_verify_result *out)
 {
     static const char *const names[] = { "model.safetensors", "adapter_model.safetensors", "train/optimizer.safetensors",
-                                         "train/state.json" };
+                                         "train/states.safetensors", "train/state.json" };
     char dir[PATH_MAX], path[PATH_MAX + 64];
     out->row = calloc(HS_COUNT(names), sizeof *out->row);
     if (!out->row)
