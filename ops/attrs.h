@@ -4,6 +4,9 @@
 #define HS_OPS_ATTRS_H
 #include "ops/ops.h"
 
+typedef struct hs_linear_fp8_attr {
+    int32_t margin; // powers of two that scales leave free
+} hs_linear_fp8_attr;
 typedef struct hs_layernorm_attr {
     float eps;
 } hs_layernorm_attr;

@@ -36,6 +36,9 @@ const char *hs_onednn_version(void); // NULL: built without
 // ---- products
 // y[N, O] = x[N, C] w[O, C]^T + bias[O].  bias may be NULL. cols_used: as 0 (all).
 hs_tensor *hs_linear(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias);
+// The same with x and w in E4M3, and dy in E5M2 in backward, by scales of whole tensors; widths multiples of 16. amax: a state
+// [2, history], or NULL: scales of the tensors at hand. The AMP pass puts it in the place of linear (hs_policy.fp8).
+hs_tensor *hs_linear_fp8(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *amax, int margin);
 // y = x + scale u b in the parts of x that mask has bits for (part 0: bit 0): u [N, used * R], b [used * R, O], x [N, parts * O]; R and O
 // multiples of 8. LoRA's pairs, arXiv:2106.09685.
 typedef struct hs_low_rank_attr {
@@ -211,6 +214,6 @@ hs_tensor *hs_tp_own_rows(hs_graph *g, hs_tensor *x);    // i32, this rank's row
 hs_tensor *hs_tp_rows_like(hs_graph *g, hs_tensor *rows, const hs_tensor *x); // the same where x has a share; else rows. NULL: NULL
 // Of x, a small parameter that ranks have whole, this rank's share of each of `parts` blocks of columns.
 hs_tensor *hs_tp_own_cols(hs_graph *g, hs_tensor *x, int parts);
-int64_t hs_tp_tokens(const hs_graph *g);                                      // the graph's capacity in tokens
+int64_t hs_tp_tokens(const hs_graph *g); // the graph's capacity in tokens
 
 #endif

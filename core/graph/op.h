@@ -32,6 +32,7 @@ enum hs_operand_flag {
     HS_WHOLE = 8,        // every member of the team reads all of it (weights); default: only its own rows
     HS_GRAD_IS_DY = 16,  // identity gradient (add, reshape): aliased, no kernel, no copy
     HS_LOW_VALUE = 1024, // of HS_AMP_F32: the kernel takes a parameter's bf16 too, where that is all there is of it (hs_masters NONE)
+    HS_UPDATED = 2048,   // a state that forward and backward of this node both write: no other node does
     // outputs
     HS_SAVED = 32,            // for backward only, has no gradient: statistics, lse. Implies HS_BWD_READS
     HS_ANY_DTYPE = 64,        // the kernel stores f32 or low: a cast behind it sinks into it
@@ -53,6 +54,7 @@ enum hs_op_flag {
     HS_OP_SPLIT_BWD = 2, // backward runs twice: din[1..] first, then din[0]
     HS_OP_NONDETERMINISTIC = 4,
     HS_OP_COLLECTIVE = 8, // its kernels find the comm of the tensor-parallel ranks in hs_args.comm
+    HS_OP_ROWS_MEET = 64, // row-wise in shape, but a row's result depends on the others: one scale of all
     HS_OP_TP_PART = 32,   // a parameter's gradient by it is this tensor-parallel rank's part of a sum
     HS_OP_CHEAP = 16,     // one pass over its inputs: if backward keeps those, out[0] is not kept for it but made again
 };
@@ -162,6 +164,8 @@ typedef struct hs_op_bench {
     int n_sizes;
     uint16_t f32_in; // bit i: where models use the op, input i stays f32 under a low policy though its class is KEEP or WIDEST
     bool f32_out;    // and so does out[0], though it may be low (the residual stream)
+    const struct hs_op
+        *instead_of; // (optional) the op, of the same inputs, in whose place it stands where it is faster: measured beside it
 } hs_op_bench;
 
 typedef struct hs_op {
@@ -174,7 +178,9 @@ typedef struct hs_op {
     const char *(*shape)(hs_node *n); // sets the outputs; NULL, or one line ("inner widths differ"): the builder adds scope and shapes
     hs_cost (*cost)(const hs_node *n, bool backward);
     hs_op_moves (*moves)(const hs_node *n, bool backward); // HS_OP_COLLECTIVE: what its kernels move between ranks
-    void (*ref)(const hs_args *a);      // naive forward, all float operands f64; finite differences of it judge every backward
+    void (*ref)(const hs_args *a);     // naive forward, all float operands f64; finite differences of it judge every backward
+    void (*ref_bwd)(const hs_args *a); // (optional) naive backward, all f64, onto zeros: where it is not forward's derivative, but taken to
+                                       // be (straight through a rounding). Finite differences judge the others
     const struct hs_op *const *unfused; // (optional) names what it fuses, NULL-terminated: documentation and the fused-equals-unfused test
     const hs_case *cases;
     int n_cases;

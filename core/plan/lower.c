@@ -156,7 +156,7 @@ hs_slot hs_plan_value_slot(const hs_plan *p, const hs_node *n, int i)
         s.where = low ? HS_AT_LOW : HS_AT_MASTER;
         s.dtype = low ? n->low : HS_F32;
     } else if (t->kind == HS_STATE)
-        s.where = HS_AT_STATE;
+        s.where = HS_AT_STATE, s.writes = n->op->in[i].flags & HS_UPDATED;
     else
         s.buf = p->value_buf[t->id];
     return s;

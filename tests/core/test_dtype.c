@@ -266,7 +266,7 @@ static void test_fp8_scale(void **state)
     (void)state;
     for (int k = 0; k < 2; k++) {
         const float most = (float)formats8[k].largest;
-        for (float amax = 0x1p-80f; amax < 0x1p80f; amax *= 1.0371f) {
+        for (float amax = 0x1p-40f; amax < 0x1p60f; amax *= 1.0371f) {
             const float s = hs_fp8_scale(amax, most, 0);
             int e;
             assert_true(frexpf(s, &e) == 0.5f);

@@ -20,7 +20,7 @@ enum { MOST = 40 };
 static int rows_counter(const probe *p)
 {
     const int counter = hs_ext_counter(p->n->out[0]->ext);
-    if (p->n->out[0]->ext == HS_EXT_FIXED || p->op->out[0].flags & HS_IS_INPUT_0)
+    if (p->op->flags & HS_OP_ROWS_MEET || p->n->out[0]->ext == HS_EXT_FIXED || p->op->out[0].flags & HS_IS_INPUT_0)
         return 0;
     for (int i = 0; i < hs_op_n_in(p->op); i++) {
         const hs_tensor *t = p->n->in[i];

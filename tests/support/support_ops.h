@@ -90,7 +90,8 @@ typedef struct slope { // derivative of sum(dy * y) along one direction of one i
     double noise; // rounding of the differences themselves
 } slope;
 double slope_sign(uint64_t key, int64_t j);
-// Dense directions and single elements of every input with a gradient; all elements where `budget` (flops) allows.
+// By ref_bwd where the op has one, else by finite differences. Dense directions and single elements of every input with a gradient; all
+// elements where `budget` (flops) allows.
 int probe_slopes(const probe *p, double budget, slope **out);
 // The derivative of output o along a direction must be the direction itself: worst difference.
 double identity_error(const probe *p, int input);
