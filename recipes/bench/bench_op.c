@@ -79,6 +79,7 @@ typedef struct column {
     hs_device *device;
     const char *kernels; // the table they are from: "avx512", "onednn"
     bool packed;         // weights stay packed from one run to the next
+    const hs_op *op;     // NULL: the one that is asked for; else that in whose place it would stand
     hs_dtype dtype;
     hs_probe *probe;
     hs_samples time[HS_PROBE_TIMES];   // seconds
@@ -126,6 +127,8 @@ static hs_status measure(hs_bench_run *r, const hs_probe_spec *spec, column *c, 
     for (int i = 0; i < n; i++) {
         hs_probe_spec typed = *spec;
         typed.low = c[i].dtype, typed.packed = c[i].packed;
+        if (c[i].op)
+            typed.op = c[i].op;
         HS_TRY(hs_probe_new(&c[i].probe, c[i].device, &typed));
         HS_TRY(hs_probe_run(c[i].probe)); // touches every page
         floats = floats_of(&c[i]) > floats ? floats_of(&c[i]) : floats;
@@ -156,6 +159,10 @@ static int columns_of(const hs_bench_run *r, int id, column *c)
             c[n++] = (column){ .device = r->device, .kernels = r->device->table_names[0], .packed = packed, .dtype = types[i] };
         if (by_onednn(r, id) && types[i] == HS_F32)
             c[n++] = (column){ .device = r->onednn, .kernels = r->onednn->table_names[0], .dtype = types[i] };
+        if (hs_ops[id]->bench.instead_of)
+            c[n++] = (column){
+                .device = r->device, .kernels = r->device->table_names[0], .dtype = types[i], .op = hs_ops[id]->bench.instead_of
+            };
     }
     return n;
 }
@@ -164,8 +171,20 @@ static int columns_of(const hs_bench_run *r, int id, column *c)
 
 static double rate(double amount, double seconds) { return seconds > 0 ? amount / seconds / 1e9 : NAN; }
 
-// Columns for people are those that some op of this invocation fills; they are the same in every row.
-static void report(hs_bench_run *r, bool any_split, const char *form, const hs_bench_size *size, column *c)
+static double whole_time(column *c)
+{
+    double sum = 0;
+    for (int t = 0; t < HS_PROBE_TIMES; t++)
+        sum += hs_median(&c->time[t]);
+    return sum;
+}
+
+typedef struct filled { // columns for people that some op of this invocation fills; they are the same in every row
+    bool split, instead;
+} filled;
+
+// other: of the op that c's stands in the place of, as it is measured in the same rounds; NULL: of none.
+static void report(hs_bench_run *r, const filled *any, const char *form, const hs_bench_size *size, column *c, column *other)
 {
     const hs_node *n = c->probe->node;
     const bool split = n->op->flags & HS_OP_SPLIT_BWD;
@@ -188,8 +207,8 @@ static void report(hs_bench_run *r, bool any_split, const char *form, const hs_b
         { .key = "backward_us", .value = backward > 0 ? 1e6 * backward : NAN, .digits = 1 },
         { .key = "forward_gflops", .value = rate(fwd.flops, forward), .digits = 1 },
         { .key = "backward_gflops", .value = rate(bwd.flops, backward), .digits = 1 },
-        { .key = "dx_gflops", .value = split ? rate(bwd.flops / 2, dx) : NAN, .digits = 1, .json_only = !any_split }, // one size
-        { .key = "dw_gflops", .value = split ? rate(bwd.flops / 2, params) : NAN, .digits = 1, .json_only = !any_split },
+        { .key = "dx_gflops", .value = split ? rate(bwd.flops / 2, dx) : NAN, .digits = 1, .json_only = !any->split }, // one size
+        { .key = "dw_gflops", .value = split ? rate(bwd.flops / 2, params) : NAN, .digits = 1, .json_only = !any->split },
         { .key = "forward_gbps", .value = rate(fwd.bytes, forward), .digits = 1 },
         { .key = "backward_gbps", .value = rate(bwd.bytes, backward), .digits = 1 },
         { .key = "ceiling", .text = hs_peak_name(c->device, c->dtype), .width = 8 },
@@ -198,17 +217,23 @@ static void report(hs_bench_run *r, bool any_split, const char *form, const hs_b
         { .key = "read_gbps", .value = read / 1e9, .digits = 1 },
         { .key = "copy_gbps", .value = copy / 1e9, .digits = 1 },
         { .key = "share", .value = least / (forward + backward), .digits = 2 },
-        { .key = "op", .text = n->op->name },
+        { .key = "op", .text = n->op->name, .width = 10, .json_only = !any->instead },
+        { .key = "times_faster", .value = other ? whole_time(other) / whole_time(c) : NAN, .digits = 2, .json_only = !any->instead },
+        { .key = "pays",
+          .text = !other                              ? "-"
+                  : whole_time(c) < whole_time(other) ? "yes"
+                                                      : "no",
+          .json_only = !any->instead },
     };
     HS_BENCH_ROW(r, cells);
 }
 
 // ---- which ops, which sizes
 
-static hs_status measure_size(hs_bench_run *r, bool any_split, int id, const hs_op_sizes *form, const hs_bench_size *size)
+static hs_status measure_size(hs_bench_run *r, const filled *any, int id, const hs_op_sizes *form, const hs_bench_size *size)
 {
     _Alignas(16) char attr[256] = { 0 };
-    column c[2 * 3];
+    column c[2 * 4];
     hs_probe_spec spec;
     const int n = columns_of(r, id, c);
     hs_status st = spec_of(hs_ops[id], form, size->dim, attr, &spec);
@@ -216,19 +241,19 @@ static hs_status measure_size(hs_bench_run *r, bool any_split, int id, const hs_
         st = measure(r, &spec, c, n);
     for (int i = 0; i < n; i++) {
         if (st == HS_OK)
-            report(r, any_split, form->form, size, &c[i]);
+            report(r, any, form->form, size, &c[i], i + 1 < n && c[i + 1].op ? &c[i + 1] : NULL);
         hs_probe_free(c[i].probe);
     }
     return st;
 }
 
-static hs_status measure_op(hs_bench_run *r, bool any_split, int id)
+static hs_status measure_op(hs_bench_run *r, const filled *any, int id)
 {
     const hs_op *op = hs_ops[id];
     for (int i = 0; i < r->sizes.n; i++) {
         const hs_op_sizes *form = form_with(op, r->sizes.at[i].n);
         if (form)
-            HS_TRY(measure_size(r, any_split, id, form, &r->sizes.at[i]));
+            HS_TRY(measure_size(r, any, id, form, &r->sizes.at[i]));
     }
     int n;
     const hs_op_sizes *forms = forms_of(op, &n);
@@ -236,7 +261,7 @@ static hs_status measure_op(hs_bench_run *r, bool any_split, int id)
         hs_bench_sizes usual;
         HS_TRY(hs_bench_sizes_parse(&usual, forms[f].usual, forms[f].form, forms[f].usual));
         for (int i = 0; i < usual.n; i++)
-            HS_TRY(measure_size(r, any_split, id, &forms[f], &usual.at[i]));
+            HS_TRY(measure_size(r, any, id, &forms[f], &usual.at[i]));
     }
     return HS_OK;
 }
@@ -321,16 +346,16 @@ static hs_status run(hs_bench_run *r)
 {
     bool wanted[HS_N_OPS] = { false };
     const bool all = strcmp(r->cli->arg[1], "all") == 0;
-    bool any_split = false;
+    filled any = { 0 };
     HS_TRY(pick(r->cli->arg[1], wanted));
     HS_TRY(check_variants(r, wanted));
     if (*r->o->sizes)
         HS_TRY(hs_bench_sizes_parse(&r->sizes, r->o->sizes, NULL, "1Kx768x3072"));
     HS_TRY(check_sizes(r, wanted));
     for (int i = 0; i < HS_N_OPS; i++)
-        any_split |= wanted[i] && hs_ops[i]->flags & HS_OP_SPLIT_BWD;
+        any.split |= wanted[i] && hs_ops[i]->flags & HS_OP_SPLIT_BWD, any.instead |= wanted[i] && hs_ops[i]->bench.instead_of;
     for (int i = 0; i < HS_N_OPS; i++) {
-        const hs_status st = wanted[i] ? measure_op(r, any_split, i) : HS_OK;
+        const hs_status st = wanted[i] ? measure_op(r, &any, i) : HS_OK;
         if (st != HS_OK && !(all && st == HS_UNSUPPORTED))
             return hs_frame_at(st, __FILE__, __LINE__);
         if (st != HS_OK)

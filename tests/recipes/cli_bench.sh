@@ -24,6 +24,9 @@ bench op 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' linear --sizes 1x
 grep -q '"dtype":"fp32"' stdout.txt || fail "bench op does not call the type as --dtype does: $(cat stdout.txt)"
 bench op 2 'forward_gflops dx_gflops dw_gflops ceiling_gflops' linear --sizes 16x24x40 --dtype bf16 --packed
 grep -q '"packed before"' stdout.txt || fail "bench op linear --packed does not say which row is packed: $(cat stdout.txt)"
+bench op 2 'forward_gflops backward_gflops forward_us' linear_fp8 --sizes 16x32x48 --dtype bf16
+grep -q '"op":"linear_fp8".*"pays":"\(yes\|no\)"' stdout.txt || fail "bench op linear_fp8 does not say whether it pays: $(cat stdout.txt)"
+grep -q '"op":"linear".*"pays":"-"' stdout.txt || fail "bench op linear_fp8 does not measure linear beside it: $(cat stdout.txt)"
 bench op 2 'forward_gflops backward_gflops forward_us backward_us ceiling_gflops share' attention --sizes 2x16x2x8,1x5x1x16 --dtype fp32
 bench op 1 'forward_gflops backward_gflops' attention --sizes 2x16x2x8 --dtype bf16
 bench op 2 'forward_gflops backward_gflops forward_us backward_us' attention --sizes 2x16x128,3x8x40 --dtype fp32
