@@ -1,6 +1,6 @@
 // amp: mixed precision as one pass over the trace. Facts per operand and the policy decide every dtype; a cast goes in
 // where they disagree, and sinks into a producer that can store either type. A weight is never cast: LOW operands that are
-// parameters read the low slab.
+// parameters read the low slab. Before that, linear layers become fp8's where the policy asks for it.
 #include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
 #include <ctype.h>
@@ -14,6 +14,7 @@ bool hs_override_matches(const hs_override *o, const hs_node *n)
     return !strcmp(o->pattern, n->op->name) || !strcmp(o->pattern, n->scope);
 }
 
+// To fp8 or from it is settled before types are.
 static const hs_override *override_of(const hs_policy *p, const hs_node *n)
 {
     const hs_override *found = NULL;
@@ -121,6 +122,79 @@ static void sink_casts(pass *s)
     }
 }
 
+// ---- fp8
+
+typedef struct fp8_pass {
+    hs_rewrite *r;
+    const hs_op *linear, *op;
+    hs_attr const *margin;
+    int n; // layers so far
+} fp8_pass;
+
+static bool wants_fp8(const hs_policy *p, const hs_node *n)
+{
+    const hs_override *o = override_of(p, n);
+    return o ? hs_dtype_is_fp8(o->dtype) : p->fp8.on;
+}
+
+// A state of the layer's own. Layers may share scope and weight (ALBERT), so they are counted; every plan of a model counts alike.
+static hs_tensor *amax_of(hs_graph *g, const hs_node *n, const fp8_pass *s, int history)
+{
+    char name[384];
+    snprintf(name, sizeof name, "fp8.%d.%s.amax", s->n, n->scope);
+    g->scope_len = 0, g->scope[0] = 0, g->interned = NULL;
+    hs_tensor *t = hs_state_get(g, name, HS_F32, 2, (int64_t[]){ 2, history + 1 });
+    if (t->kind == HS_STATE)
+        t->state->saved = true;
+    return t;
+}
+
+static void to_fp8(hs_graph *g, fp8_pass *s, hs_node *n, const hs_fp8_policy *f)
+{
+    enum { WIDTHS = 16 }; // of TN products in 8 bits
+    hs_tensor *in[4] = { n->in[0], n->in[1], n->in[2], NULL };
+    if (n->in[1]->dim[0] % WIDTHS || n->in[1]->dim[1] % WIDTHS)
+        return;
+    void *attr = hs_graph_alloc(g, s->op->attr_bytes);
+    if (!attr)
+        return;
+    hs_attr_set_int(s->margin, attr, f->margin);
+    if (f->history)
+        in[3] = amax_of(g, n, s, f->history);
+    s->n++;
+    hs_rewrite_replace(s->r, n, s->op, attr, in, HS_COUNT(in));
+}
+
+static bool asks_for_fp8(const hs_policy *p)
+{
+    for (int i = 0; i < p->n_overrides; i++)
+        if (hs_dtype_is_fp8(p->override[i].dtype))
+            return true;
+    return p->fp8.on;
+}
+
+static hs_status linear_to_fp8(hs_plan *p, hs_rewrite *r)
+{
+    const hs_policy *pol = &p->opts.policy;
+    fp8_pass s = { .r = r, .linear = hs_device_op(p->dev, "linear"), .op = hs_device_op(p->dev, "linear_fp8") };
+    if (!asks_for_fp8(pol) || !hs_plan_trains(p))
+        return HS_OK;
+    if (pol->low != HS_BF16)
+        return HS_FAIL(USAGE, "fp8 layers stand among bf16 ones, not among %s", hs_dtype_name(pol->low));
+    if (pol->fp8.history && p->graph->grid.dp->size * p->graph->grid.tp->size > 1)
+        return HS_FAIL(UNSUPPORTED, "amp.fp8.scaling delayed: each of %d ranks would have its own history of scales; current works on many",
+                       p->graph->grid.dp->size * p->graph->grid.tp->size);
+    s.margin = s.op ? hs_attr_find(s.op, "margin") : NULL;
+    if (!s.linear || !s.margin)
+        return HS_FAIL(INTERNAL, "the device's op table has no linear_fp8");
+    for (hs_node *n = hs_rewrite_first(r), *next; n; n = next) {
+        next = hs_rewrite_next(r, n);
+        if (n->op == s.linear && wants_fp8(pol, n))
+            to_fp8(p->graph, &s, n, &pol->fp8);
+    }
+    return HS_OK;
+}
+
 hs_status hs_plan_amp(hs_plan *p)
 {
     hs_graph *g = p->graph;
@@ -132,26 +206,34 @@ hs_status hs_plan_amp(hs_plan *p)
     s.cast_of = hs_graph_alloc(g, (size_t)g->n_tensors * sizeof *s.cast_of);
     HS_TRY(hs_graph_status(g));
     HS_TRY(hs_rewrite_begin(&s.r, g));
-    for (hs_node *n = hs_rewrite_first(s.r); n; n = hs_rewrite_next(s.r, n)) {
+    const hs_status fp8 = linear_to_fp8(p, s.r);
+    for (hs_node *n = hs_rewrite_first(s.r); n && fp8 == HS_OK; n = hs_rewrite_next(s.r, n)) {
         const hs_override *o = override_of(pol, n);
+        o = o && hs_dtype_is_fp8(o->dtype) ? NULL : o;
         n->low = o ? o->dtype : pol->low;
         settle_inputs(&s, n, o);
         settle_outputs(n, o, pol);
     }
     sink_casts(&s);
-    return hs_rewrite_end(s.r);
+    const hs_status st = hs_rewrite_end(s.r);
+    return fp8 != HS_OK ? fp8 : st;
 }
 
 static hs_status parse_override(hs_policy *p, char *item)
 {
     char *eq = strchr(item, '=');
     hs_dtype d;
-    if (!eq || eq == item || !hs_dtype_parse(eq + 1, &d))
+    const bool fp8 = eq && !strcmp(eq + 1, "fp8");
+    d = HS_E4M3;
+    if (!eq || eq == item || (!fp8 && (!hs_dtype_parse(eq + 1, &d) || hs_dtype_is_fp8(d))))
         return HS_FAIL(USAGE, "amp.overrides: \"%s\" is not NAME=fp32 or NAME=low type (an op, a scope, or a scope's beginning and *)",
                        item);
-    if (d != HS_F32 && d != p->low)
-        return HS_FAIL(USAGE, "amp.overrides: %s asks for %s; this policy knows fp32 and %s", item, hs_dtype_name(d),
-                       hs_dtype_name(p->low));
+    if (fp8 ? p->low != HS_BF16 : d != HS_F32 && d != p->low)
+        return HS_FAIL(USAGE, "amp.overrides: %s asks for %s; this policy knows fp32%s%s", item, fp8 ? "fp8" : hs_dtype_name(d),
+                       p->low == HS_F32    ? ""
+                       : p->low == HS_BF16 ? ", fp8 and "
+                                           : " and ",
+                       p->low == HS_F32 ? "" : hs_dtype_name(p->low));
     if (p->n_overrides == HS_MAX_OVERRIDES)
         return HS_FAIL(USAGE, "amp.overrides: more than %d", HS_MAX_OVERRIDES);
     *eq = 0;

@@ -13,18 +13,27 @@ extern "C" {
 
 typedef struct hs_override { // "gelu=fp32" (op) or "h0.*=fp32" (scope, one trailing *)
     char pattern[96];
-    hs_dtype dtype; // F32 or the policy's low type
+    hs_dtype dtype; // F32, the policy's low type, or E4M3: linear layers in fp8
 } hs_override;
 bool hs_override_matches(const hs_override *o, const hs_node *n);
 enum { HS_MAX_OVERRIDES = 32 };
 
+// Linear layers that train as linear_fp8 (ops/ops.h), all other operands as `low` has them, which is BF16. A layer whose widths are no
+// multiples of 16 stays linear; so does every layer of a plan that does not train.
+typedef struct hs_fp8_policy {
+    bool on;     // all of them but for overrides; else those that overrides name ("h1.*=fp8")
+    int margin;  // powers of two that scales leave free
+    int history; // steps whose largest values scale x and dy, this one not counted: a state of the run; 0: the tensors at hand. One rank
+} hs_fp8_policy;
+
 typedef struct hs_policy {
-    hs_dtype low;      // F32 (no mixed precision), BF16, F16
+    hs_dtype low; // F32 (no mixed precision), BF16, F16
+    hs_fp8_policy fp8;
     bool residual_low; // amp.residual: the residual stream in low precision
     hs_override override[HS_MAX_OVERRIDES];
     int n_overrides;
 } hs_policy;
-hs_status hs_policy_override(hs_policy *p, const char *overrides); // adds them: "gelu=fp32,h0.*=fp32"; NULL or "": none
+hs_status hs_policy_override(hs_policy *p, const char *overrides); // adds them: "gelu=fp32,h0.*=bf16"; NULL or "": none
 
 // What backward makes again in a block (hs_block_begin) instead of keeping it. The bits are those of keeping.
 typedef enum hs_recompute {

@@ -170,7 +170,7 @@ static void describe_step(const hs_config *c, char *buf, size_t size)
 
 static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory, int ranks)
 {
-    const char *policy = hs_dtype_name(low);
+    const char *policy = c->amp.policy == HS_DTYPE_FP8 ? "fp8" : hs_dtype_name(low);
     const hs_arch m = hs_config_arch(c);
     char step[160];
     char a[32], d[32], sizes[256];
@@ -220,14 +220,15 @@ static json_t *plan_json(const hs_config *c, const phase_at *at, const hs_budget
                                                k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
                                                "bytes", (json_int_t)k->bytes, "backward", k->backward));
     }
-    json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
-                          (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
-                          "flops_again", hs_line_real(b->info.flops_again * (double)c->train.accumulate), "flops_per_step_most",
-                          hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
-                          hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
-                          "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy", hs_dtype_name(low),
-                          "nodes", b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
-                          "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low));
+    json_t *o =
+        json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
+                  (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
+                  "flops_again", hs_line_real(b->info.flops_again * (double)c->train.accumulate), "flops_per_step_most",
+                  hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward", hs_line_real(b->flops_forward),
+                  "flops_backward", hs_line_real(b->flops_backward), "casts", casts, "largest_micro_batch", (json_int_t)largest,
+                  "memory_bytes", (json_int_t)memory, "policy", c->amp.policy == HS_DTYPE_FP8 ? "fp8" : hs_dtype_name(low), "nodes",
+                  b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes), "trace_plan_seconds",
+                  hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low));
     add_step(o, c, at);
     return o;
 }

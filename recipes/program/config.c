@@ -386,13 +386,18 @@ hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa)
 {
     hs_isa tier;
     const bool fast = hs_isa_of_option(isa, &tier) == HS_OK && hs_isa_fast_bf16(tier);
-    static const hs_dtype types[] = { [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16 };
+    static const hs_dtype types[] = {
+        [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16, [HS_DTYPE_FP8] = HS_BF16
+    };
     return o == HS_DTYPE_AUTO ? fast ? HS_BF16 : HS_F32 : types[o];
 }
 
 hs_status hs_config_policy(const hs_config *c, hs_policy *out)
 {
     *out = (hs_policy){ .low = hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa),
-                        .residual_low = c->amp.residual == HS_RESIDUAL_LOW };
+                        .residual_low = c->amp.residual == HS_RESIDUAL_LOW,
+                        .fp8 = { .on = c->amp.policy == HS_DTYPE_FP8,
+                                 .margin = (int)c->amp.fp8.margin,
+                                 .history = c->amp.fp8.scaling == HS_FP8_DELAYED ? (int)c->amp.fp8.history : 0 } };
     return hs_policy_override(out, c->amp.overrides);
 }

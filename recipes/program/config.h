@@ -14,7 +14,7 @@
 #include "optim/optim.h"
 
 typedef char hs_string[HS_KEY_STRING_BYTES];
-typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16 } hs_dtype_option;
+typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16, HS_DTYPE_FP8 } hs_dtype_option;
 
 enum {
     HS_CONFIG_COMMON = 128, // rows at most: those that every run has
@@ -122,6 +122,10 @@ typedef struct hs_config {
         int scaler;   // hs_scaler_kind
         int64_t histogram;
         hs_string overrides;
+        struct {
+            int scaling; // HS_FP8_CURRENT, HS_FP8_DELAYED
+            int64_t history, margin;
+        } fp8;
     } amp;
     struct {
         int64_t every, keep;
@@ -151,6 +155,7 @@ typedef struct hs_config {
 enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
+enum { HS_FP8_CURRENT, HS_FP8_DELAYED };
 enum { HS_HEAD_KEEP, HS_HEAD_NEW };
 enum { HS_ROWS_PREDICTED, HS_ROWS_ALL };
 #define HS_TASK_KIND_WORDS "none|" HS_ABOUT_WORDS

@@ -321,10 +321,15 @@ static const hs_key keys[] = {
       .max = 999,
       .help = "layers of the teacher, from 0, that the student's begin as: 0,2,4,7,9,11; with them embeddings and head. Default: drawn" },
 
-    CHOICE("amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16",
-           .help = "arithmetic; auto: bf16 where the CPU is fast at it, else fp32"),
+    CHOICE("amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16|fp8",
+           .help =
+               "arithmetic; auto: bf16 where the CPU is fast at it, else fp32; fp8: linear layers train in 8 bits, the rest as with bf16"),
     CHOICE("amp.residual", amp.residual, "f32", "f32|low", .help = "type of the residual stream"),
-    TEXTS("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=fp32"),
+    TEXTS("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=bf16,h1.*=fp8"),
+    CHOICE("amp.fp8.scaling", amp.fp8.scaling, "current", "current|delayed",
+           .help = "what scales inputs and gradients of fp8 layers: their own largest values, or those of the steps before (one process)"),
+    INT("amp.fp8.history", amp.fp8.history, "16", 1, 1024, .unit = "steps", .help = "that delayed scales look back"),
+    INT("amp.fp8.margin", amp.fp8.margin, "0", 0, 8, .help = "powers of two that scales leave free for larger values"),
     CHOICE("amp.scaler", amp.scaler, "auto", "auto|none|dynamic|megatron|torch|apex",
            .help = "loss scaling; auto: dynamic with fp16 only; megatron, torch, apex: as those have it"),
     INT("amp.histogram", amp.histogram, "0", 0, 1e12, .unit = "steps",
