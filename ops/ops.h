@@ -26,6 +26,7 @@ typedef enum hs_onednn {
     HS_ONEDNN_FASTER, // where it was measured to be faster: tier and rows (ops/README.md). Says so in one line of the log
     HS_ONEDNN_ALWAYS, // every product it can do: benches, cross-checks
 } hs_onednn;
+bool hs_is_gpu(const char *device); // of these names: is it a plug-in's, and asks nothing of this CPU
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn);
 // index: as hs_device_opts has it; the CPU is one.
 hs_status hs_open_device_at(hs_device **out, const char *name, int index, int threads, const char *isa, int bulk_size, hs_onednn onednn);

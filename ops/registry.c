@@ -140,6 +140,8 @@ static hs_status open_plugin(hs_device **out, const char *name, int index, int b
     return HS_OK;
 }
 
+bool hs_is_gpu(const char *device) { return device && (!strcmp(device, "cuda") || !strcmp(device, "cuda-emu")); }
+
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn)
 {
     return hs_open_device_at(out, name, 0, threads, isa, bulk_size, onednn);
@@ -148,7 +150,7 @@ hs_status hs_open_device(hs_device **out, const char *name, int threads, const c
 hs_status hs_open_device_at(hs_device **out, const char *name, int index, int threads, const char *isa, int bulk_size, hs_onednn onednn)
 {
     *out = NULL;
-    if (name && (!strcmp(name, "cuda") || !strcmp(name, "cuda-emu")))
+    if (hs_is_gpu(name))
         return hs_frame_at(open_plugin(out, name, index, bulk_size), __FILE__, __LINE__);
     const bool fenced = name && !strcmp(name, "cpu-fenced");
     if (name && strcmp(name, "cpu") && !fenced)

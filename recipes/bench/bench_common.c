@@ -11,10 +11,12 @@
 int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
 {
     const hs_dtype_option asked = (hs_dtype_option)r->o->common.dtype;
-    out[0] = asked == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(asked, "auto");
+    out[0] = asked == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(asked, "auto", r->o->common.device);
     out[1] = HS_BF16;
+    if (asked != HS_DTYPE_AUTO || hs_is_gpu(r->o->common.device))
+        return asked == HS_DTYPE_AUTO ? 2 : 1;
     hs_isa best;
-    return asked == HS_DTYPE_AUTO && hs_isa_of_option("auto", &best) == HS_OK && hs_isa_fast_bf16(best) ? 2 : 1;
+    return hs_isa_of_option("auto", &best) == HS_OK && hs_isa_fast_bf16(best) ? 2 : 1;
 }
 
 const char *hs_bench_dtype_name(hs_dtype d) { return d == HS_F32 ? "fp32" : d == HS_F16 ? "fp16" : hs_dtype_name(d); }

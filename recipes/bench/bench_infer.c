@@ -42,7 +42,7 @@ static hs_status load_checkpoint(bench *b, const hs_bench_run *r)
 {
     hs_session *s = r->session;
     const hs_dtype_option dtype = (hs_dtype_option)r->o->common.dtype;
-    b->policy = (hs_policy){ .low = hs_dtype_of_option(dtype, "auto") };
+    b->policy = (hs_policy){ .low = hs_dtype_of_option(dtype, "auto", r->o->common.device) };
     HS_TRY(hs_session_load(s, &b->policy, &(hs_session_plans){ .eval = &b->setup.shape }));
     b->run = s->run, b->plan = s->eval;
     return HS_OK;

@@ -55,7 +55,7 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
                                                   .loads_values = loads_values,
                                                   .seed = (uint64_t)c->train.seed,
                                                   .device = dev,
-                                                  .mode = (hs_submit_mode)c->exec.mode,
+                                                  .mode = hs_config_mode(c, dev),
                                                   .grid = grid ? *grid : hs_grid_self(),
                                                   .bucket_bytes = (size_t)c->parallel.bucket_mb << 20,
                                                   .divide = hs_config_divide(c),

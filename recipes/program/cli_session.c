@@ -19,7 +19,7 @@ hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_
     HS_TRY(hs_session_open(s, path, o->accept_edited ? HS_CKPT_EDITED : 0, cli->table->families, o->device, (int)o->threads));
     if (dtype == HS_DTYPE_AUTO)
         HS_TRY(trained_in(cli->table, s->dir, &dtype));
-    *policy = (hs_policy){ .low = hs_dtype_of_option(dtype, "auto") };
+    *policy = (hs_policy){ .low = hs_dtype_of_option(dtype, "auto", o->device) };
     return HS_OK;
 }
 
@@ -27,7 +27,7 @@ hs_status hs_cli_encoder(const hs_cli *cli, const char *path, bool masks, hs_ses
 {
     const hs_dtype_option dtype = (hs_dtype_option)hs_cli_common(cli)->dtype;
     HS_TRY(hs_cli_session(cli, path, s, policy));
-    policy->low = dtype == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(dtype, "auto");
+    policy->low = dtype == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(dtype, "auto", s->device->name);
     if (s->arch.family->batch != HS_BATCH_MASKED)
         return HS_FAIL(USAGE, "%s is a %s, which reads from left to right: %s needs an encoder", s->dir, s->arch.family->title,
                        cli->command->name);

@@ -48,7 +48,7 @@ static hs_status open_probe(probe *p, const hs_config *c, const hs_policy *polic
                                                          .micro_steps = 1,
                                                          .seed = 1,
                                                          .device = dev,
-                                                         .mode = (hs_submit_mode)c->exec.mode }));
+                                                         .mode = hs_config_mode(c, dev) }));
     const hs_model_bytes m = hs_model_bytes_of(p->engine->model);
     if (m.slabs.all + m.derived + m.workspace + m.inputs > hs_cpu_free_bytes())
         return HS_FAIL(MEMORY, "this model does not fit here with one sample, so that its speed cannot be measured: say --cluster");

@@ -61,7 +61,7 @@ static hs_status open_model(hs_bench_run *r)
     HS_TRY(hs_config_check(c, false));
     HS_TRY(hs_open_device(&r->device, c->exec.device, (int)c->exec.threads, c->exec.isa, (int)c->exec.bulk_size,
                           c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
-    r->mode = (hs_submit_mode)c->exec.mode;
+    r->mode = hs_config_mode(c, r->device);
     return hs_submit_mode_check(r->mode, r->device);
 }
 

@@ -50,7 +50,7 @@ static void why_no_cuda(char *buf, size_t size)
     hs_device *d = NULL;
     const hs_status st = hs_open_device(&d, "cuda", 0, NULL, 0, false);
     if (st == HS_OK) {
-        snprintf(buf, size, "available");
+        snprintf(buf, size, "available; exec.mode auto means %s there", d->captures ? "graph" : "bulk");
         hs_device_close(d);
     } else {
         snprintf(buf, size, "not available: %s", hs_error());

@@ -168,7 +168,19 @@ static void describe_step(const hs_config *c, char *buf, size_t size)
         snprintf(buf + n, size - (size_t)n, " with %lld predictions", (long long)feed.predictions);
 }
 
-static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory, int ranks)
+static const char *const modes[] = { [HS_SUBMIT_STEP] = "step", [HS_SUBMIT_BULK] = "bulk", [HS_SUBMIT_GRAPH] = "graph" };
+
+static void print_mode(const hs_config *c, const hs_device *dev)
+{
+    static const char *const does[] = { [HS_SUBMIT_STEP] = "one thunk after the other, looked at after each",
+                                        [HS_SUBMIT_BULK] = "all of a micro-step at once",
+                                        [HS_SUBMIT_GRAPH] = "each micro-step is captured when it comes the second time, and replayed" };
+    const hs_submit_mode mode = hs_config_mode(c, dev);
+    printf("submitted    %s%s: %s\n", modes[mode], c->exec.mode == HS_MODE_AUTO ? " (auto)" : "", does[mode]);
+}
+
+static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory, int ranks,
+                       const hs_device *dev)
 {
     const char *policy = c->amp.policy == HS_DTYPE_FP8 ? "fp8" : hs_dtype_name(low);
     const hs_arch m = hs_config_arch(c);
@@ -190,9 +202,11 @@ static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int
     if (c->train.recompute)
         printf("recompute    %s: %s of backward are forward once more\n", c->train.recompute == HS_RECOMPUTE_FULL ? "full" : "selective",
                hs_human_count(b->info.flops_again * (double)c->train.accumulate, a, sizeof a));
-    printf("plan         %d nodes, %d thunks, %d barriers, %.1f ms to make; values would take %s without reuse\n\n", b->info.n_nodes,
+    printf("plan         %d nodes, %d thunks, %d barriers, %.1f ms to make; values would take %s without reuse\n", b->info.n_nodes,
            b->info.n_thunks, b->info.n_barriers, 1e3 * b->info.trace_plan_seconds,
            hs_human_bytes((double)b->info.value_bytes_unshared, a, sizeof a));
+    print_mode(c, dev);
+    putchar('\n');
     for (int i = 0; i < HS_COUNT(classes); i++)
         printf("%-12s %15zu  %9s  %s\n", classes[i].name, bytes_at(b, i), hs_human_bytes((double)bytes_at(b, i), a, sizeof a),
                classes[i].what);
@@ -209,7 +223,8 @@ static void print_text(const hs_config *c, const hs_budget *b, hs_dtype low, int
         puts("none");
 }
 
-static json_t *plan_json(const hs_config *c, const phase_at *at, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory)
+static json_t *plan_json(const hs_config *c, const phase_at *at, const hs_budget *b, hs_dtype low, int64_t largest, size_t memory,
+                         const hs_device *dev)
 {
     json_t *bytes = json_object(), *casts = json_array();
     for (int i = 0; i < HS_COUNT(classes); i++)
@@ -220,15 +235,15 @@ static json_t *plan_json(const hs_config *c, const phase_at *at, const hs_budget
                                                k->from_op ? k->from_op : "", "from", hs_dtype_name(k->from), "to", hs_dtype_name(k->to),
                                                "bytes", (json_int_t)k->bytes, "backward", k->backward));
     }
-    json_t *o =
-        json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
-                  (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
-                  "flops_again", hs_line_real(b->info.flops_again * (double)c->train.accumulate), "flops_per_step_most",
-                  hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward", hs_line_real(b->flops_forward),
-                  "flops_backward", hs_line_real(b->flops_backward), "casts", casts, "largest_micro_batch", (json_int_t)largest,
-                  "memory_bytes", (json_int_t)memory, "policy", c->amp.policy == HS_DTYPE_FP8 ? "fp8" : hs_dtype_name(low), "nodes",
-                  b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes), "trace_plan_seconds",
-                  hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low));
+    json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:o, s:o, s:o}", "parameters",
+                          (json_int_t)b->parameters, "bytes", bytes, "flops_per_step", hs_line_real(b->flops_forward + b->flops_backward),
+                          "flops_again", hs_line_real(b->info.flops_again * (double)c->train.accumulate), "flops_per_step_most",
+                          hs_line_real(b->flops_forward + b->flops_backward + b->flops_longer), "flops_forward",
+                          hs_line_real(b->flops_forward), "flops_backward", hs_line_real(b->flops_backward), "casts", casts,
+                          "largest_micro_batch", (json_int_t)largest, "memory_bytes", (json_int_t)memory, "policy",
+                          c->amp.policy == HS_DTYPE_FP8 ? "fp8" : hs_dtype_name(low), "mode", modes[hs_config_mode(c, dev)], "nodes",
+                          b->info.n_nodes, "thunks", b->info.n_thunks, "traffic_bytes", hs_line_real(b->traffic_bytes),
+                          "trace_plan_seconds", hs_line_real(b->info.trace_plan_seconds), "optimizer", hs_config_optim_json(c, low));
     add_step(o, c, at);
     return o;
 }
@@ -274,12 +289,13 @@ static hs_status plan_rank(const hs_cli *cli, const hs_config *c, const phase_at
     if (st == HS_OK && o->nodes && o->common.json)
         print_nodes(s.budget.graph, true);
     if (st == HS_OK && o->common.json) {
-        json_t *line = plan_json(c, at, &s.budget, policy->low, largest, memory), *ranks = cluster ? hs_sizing_json(&s, c, cluster) : NULL;
+        json_t *line = plan_json(c, at, &s.budget, policy->low, largest, memory, dev),
+               *ranks = cluster ? hs_sizing_json(&s, c, cluster) : NULL;
         json_object_update(line, ranks);
         json_decref(ranks);
         hs_line_print(line);
     } else if (st == HS_OK) {
-        print_text(c, &s.budget, policy->low, largest, memory, hs_sizing_ranks(&s));
+        print_text(c, &s.budget, policy->low, largest, memory, hs_sizing_ranks(&s), dev);
         if (cluster)
             hs_sizing_print(&s, c, cluster);
     }

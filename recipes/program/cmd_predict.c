@@ -46,7 +46,7 @@ static hs_status open_model(predict *p, hs_policy *policy)
 {
     const hs_dtype_option dtype = (hs_dtype_option)p->o->common.dtype;
     HS_TRY(hs_cli_session(p->cli, p->cli->arg[0], &p->s, policy));
-    policy->low = dtype == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(dtype, "auto");
+    policy->low = dtype == HS_DTYPE_AUTO ? HS_F32 : hs_dtype_of_option(dtype, "auto", p->o->common.device);
     if (hs_arch_task(p->s.arch) == HS_TASK_NONE)
         return HS_FAIL(USAGE, "%s has no head for a task, so that there is nothing to predict: halfstep finetune gives it one", p->s.dir);
     if (!p->s.tokenizer)

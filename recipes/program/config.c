@@ -382,19 +382,24 @@ hs_model_info hs_config_info(const hs_config *c)
     return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings };
 }
 
-hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa)
+hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa, const char *device)
 {
     hs_isa tier;
-    const bool fast = hs_isa_of_option(isa, &tier) == HS_OK && hs_isa_fast_bf16(tier);
+    const bool fast = hs_is_gpu(device) || (hs_isa_of_option(isa, &tier) == HS_OK && hs_isa_fast_bf16(tier));
     static const hs_dtype types[] = {
         [HS_DTYPE_FP32] = HS_F32, [HS_DTYPE_BF16] = HS_BF16, [HS_DTYPE_FP16] = HS_F16, [HS_DTYPE_FP8] = HS_BF16
     };
     return o == HS_DTYPE_AUTO ? fast ? HS_BF16 : HS_F32 : types[o];
 }
 
+hs_submit_mode hs_config_mode(const hs_config *c, const hs_device *d)
+{
+    return c->exec.mode != HS_MODE_AUTO ? (hs_submit_mode)c->exec.mode : d->captures ? HS_SUBMIT_GRAPH : HS_SUBMIT_BULK;
+}
+
 hs_status hs_config_policy(const hs_config *c, hs_policy *out)
 {
-    *out = (hs_policy){ .low = hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa),
+    *out = (hs_policy){ .low = hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa, c->exec.device),
                         .residual_low = c->amp.residual == HS_RESIDUAL_LOW,
                         .fp8 = { .on = c->amp.policy == HS_DTYPE_FP8,
                                  .margin = (int)c->amp.fp8.margin,

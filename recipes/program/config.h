@@ -131,7 +131,7 @@ typedef struct hs_config {
         int64_t every, keep;
     } checkpoint;
     struct {
-        int mode; // hs_submit_mode
+        int mode; // hs_submit_mode, HS_MODE_AUTO
         int64_t bulk_size, threads;
         hs_string isa, device;
         bool onednn;
@@ -153,6 +153,7 @@ typedef struct hs_config {
     hs_origin origin[HS_CONFIG_KEYS];
 } hs_config;
 enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
+enum { HS_MODE_AUTO = 3 }; // behind those of hs_submit_mode
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
 enum { HS_FP8_CURRENT, HS_FP8_DELAYED };
@@ -263,7 +264,10 @@ void hs_config_tell_optim(const hs_config *c); // warns of what a file sets for 
 void hs_config_print_optim(const hs_config *c, hs_dtype low);
 struct json_t *hs_config_optim_json(const hs_config *c, hs_dtype low);
 hs_status hs_config_policy(const hs_config *c, hs_policy *out);
-// auto: bf16 where the CPU multiplies it in hardware and isa (exec.isa) does not hold the kernels to less, else fp32.
-hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa);
+// auto: bf16 where the device multiplies it in hardware, else fp32. A GPU that is supported does; a CPU where isa (exec.isa) does not hold
+// its kernels to less.
+hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa, const char *device);
+// exec.mode on that device. auto: graph where it captures segments, else bulk.
+hs_submit_mode hs_config_mode(const hs_config *c, const hs_device *d);
 
 #endif

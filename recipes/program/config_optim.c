@@ -175,7 +175,7 @@ void hs_config_tell_optim(const hs_config *c)
 
 static hs_status check_masters(const hs_config *c)
 {
-    const hs_dtype low = hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa);
+    const hs_dtype low = hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa, c->exec.device);
     char at[128], is[32], policy[32];
     if (c->optim.masters == HS_MASTERS_F32 || low == HS_BF16)
         return HS_OK;

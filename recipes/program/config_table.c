@@ -321,9 +321,10 @@ static const hs_key keys[] = {
       .max = 999,
       .help = "layers of the teacher, from 0, that the student's begin as: 0,2,4,7,9,11; with them embeddings and head. Default: drawn" },
 
-    CHOICE("amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16|fp8",
-           .help =
-               "arithmetic; auto: bf16 where the CPU is fast at it, else fp32; fp8: linear layers train in 8 bits, the rest as with bf16"),
+    CHOICE(
+        "amp.policy", amp.policy, "auto", "auto|fp32|bf16|fp16|fp8",
+        .help =
+            "arithmetic; auto: bf16 where the device is fast at it, else fp32; fp8: linear layers train in 8 bits, the rest as with bf16"),
     CHOICE("amp.residual", amp.residual, "f32", "f32|low", .help = "type of the residual stream"),
     TEXTS("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=bf16,h1.*=fp8"),
     CHOICE("amp.fp8.scaling", amp.fp8.scaling, "current", "current|delayed",
@@ -339,8 +340,10 @@ static const hs_key keys[] = {
         .help = "between checkpoints; 0: only at the end; -1: at the end of each epoch"),
     INT("checkpoint.keep", checkpoint.keep, "3", 1, 1000, .unit = "checkpoints", .help = "newest ones kept, besides the best"),
 
-    CHOICE("exec.mode", exec.mode, "bulk", "step|bulk|graph",
-           .help = "how a step is submitted; step checks every result for non-finite values and names the first"),
+    CHOICE("exec.mode", exec.mode, "auto", "step|bulk|graph|auto",
+           .help =
+               "how a step is submitted; auto: graph (captured once, replayed) on cuda, else bulk; step checks every result for non-finite "
+               "values and names the first"),
     INT("exec.bulk_size", exec.bulk_size, "0", 0, 1e6, .unit = "thunks", .help = "submitted as one unit in bulk mode; 0: all of a step",
         .advanced = true),
     INT("exec.threads", exec.threads, "0", 0, 1024, .unit = "threads", .help = "0: the cores this process may use"),
@@ -378,7 +381,7 @@ _Static_assert(HS_SCALER_AUTO == 0 && HS_SCALER_NONE == 1 && HS_SCALER_DYNAMIC =
                    HS_SCALER_APEX == 5,
                "amp.scaler");
 _Static_assert(HS_RECOMPUTE_NONE == 0 && HS_RECOMPUTE_SELECTIVE == 1 && HS_RECOMPUTE_FULL == 2, "train.recompute");
-_Static_assert(HS_SUBMIT_STEP == 0 && HS_SUBMIT_BULK == 1 && HS_SUBMIT_GRAPH == 2, "exec.mode");
+_Static_assert(HS_SUBMIT_STEP == 0 && HS_SUBMIT_BULK == 1 && HS_SUBMIT_GRAPH == 2 && HS_MODE_AUTO == 3, "exec.mode");
 _Static_assert(HS_PACKING_NONE == 0 && HS_PACKING_FFD == 1, "data.packing");
 _Static_assert(HS_SEQ_UNPADDED == 0 && HS_SEQ_PADDED == 1 && HS_SEQ_BUCKETED == 2 && HS_SEQ_PACKED == 3, "data.layout");
 _Static_assert(HS_DOCUMENTS_FILE == 0 && HS_DOCUMENTS_BLANK_LINE == 1 && HS_DOCUMENTS_LINE == 2 && HS_TEXT_DOCUMENTS_AUTO == 3,

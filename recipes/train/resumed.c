@@ -8,7 +8,7 @@
 
 static hs_scaler_config scaler_of(const hs_config *c)
 {
-    return hs_scaler_preset((hs_scaler_kind)c->amp.scaler, hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa));
+    return hs_scaler_preset((hs_scaler_kind)c->amp.scaler, hs_dtype_of_option((hs_dtype_option)c->amp.policy, c->exec.isa, c->exec.device));
 }
 
 static bool same_scaler(const hs_scaler_config *a, const hs_scaler_config *b)

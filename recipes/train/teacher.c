@@ -253,7 +253,7 @@ static hs_status ready(hs_teacher *t, const hs_config *c)
 {
     HS_TRY(hs_model_alloc(t->model, false));
     HS_TRY(hs_ckpt_load_params(c->distill.teacher, &(hs_ckpt_opts){ .files = t->told.info.files, .heads_open = true }, t->model->params));
-    return hs_run_new(&t->run, t->model, &(hs_run_opts){ .mode = (hs_submit_mode)c->exec.mode });
+    return hs_run_new(&t->run, t->model, &(hs_run_opts){ .mode = hs_config_mode(c, t->model->device) });
 }
 
 hs_status hs_teacher_open(hs_teacher **out, const hs_config *c, const hs_feed *f, const hs_model *student)

@@ -33,9 +33,10 @@ static hs_status settle_policy(hs_trainer *t)
         const bool fast = t->policy.low == HS_BF16;
         hs_isa best;
         HS_TRY(hs_isa_of_option("auto", &best));
-        t->policy_note = fast                     ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
-                         : hs_isa_fast_bf16(best) ? "amp.policy auto: fp32, as the kernels of exec.isa do not multiply bf16"
-                                                  : "amp.policy auto: fp32, as this CPU is not fast at bf16";
+        t->policy_note = hs_is_gpu(t->c->exec.device) ? "amp.policy auto: bf16, which this GPU multiplies in hardware"
+                         : fast                       ? "amp.policy auto: bf16, which this CPU multiplies in hardware"
+                         : hs_isa_fast_bf16(best)     ? "amp.policy auto: fp32, as the kernels of exec.isa do not multiply bf16"
+                                                      : "amp.policy auto: fp32, as this CPU is not fast at bf16";
         HS_TRY(hs_config_set(t->c, "amp.policy", fast ? "bf16" : "fp32", "auto"));
         HS_TRY(hs_config_set(t->whole, "amp.policy", fast ? "bf16" : "fp32", "auto"));
     }
@@ -77,9 +78,10 @@ static void watch(const hs_thunk *thunk, double seconds, void *user)
 static hs_status open_device(hs_trainer *t)
 {
     const hs_config *c = t->c;
-    HS_TRY(hs_open_device_at(&t->device, c->exec.device, hs_parallel_local(t->ranks.parallel), hs_ranks_threads(&t->ranks, c->exec.threads),
-                             c->exec.isa, (int)c->exec.bulk_size, c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
-    HS_TRY(hs_submit_mode_check((hs_submit_mode)c->exec.mode, t->device));
+    HS_TRY(hs_open_device_at(&t->device, c->exec.device, t->ranks.parallel ? hs_parallel_local(t->ranks.parallel) : t->o->local,
+                             hs_ranks_threads(&t->ranks, c->exec.threads), c->exec.isa, (int)c->exec.bulk_size,
+                             c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
+    HS_TRY(hs_submit_mode_check(hs_config_mode(c, t->device), t->device));
     HS_TRY(hs_ranks_on_device(&t->ranks, t->device));
     if (c->exec.mode == HS_SUBMIT_STEP)
         t->device->hook = watch, t->device->hook_user = t;

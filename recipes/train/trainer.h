@@ -24,10 +24,11 @@ typedef struct hs_train_result { // of a run that ended
 } hs_train_result;
 
 typedef struct hs_train_opts {
-    hs_config *config;        // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
-    const char *dir, *resume; // --out; auto, none or a path
-    const char *profile;      // --profile; NULL or "": none
-    hs_parallel *parallel;    // the ranks that train it together; NULL: this process alone
+    hs_config *config;         // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
+    const char *dir, *resume;  // --out; auto, none or a path
+    const char *profile;       // --profile; NULL or "": none
+    hs_parallel *parallel;     // the ranks that train it together; NULL: this process alone
+    int local;                 // alone: its number among processes of this host that do likewise, each on a GPU of its own
     bool overwrite, accept_edited, json, quiet;
     bool dry;                // hs_trainer_open alone: nothing is written, not even a folder
     hs_train_result *result; // NULL: nobody asks

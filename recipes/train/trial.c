@@ -24,7 +24,12 @@ hs_status hs_trial_new(hs_trial *t, const hs_verify_opts *o, hs_parallel *parall
         snprintf(t->dir, sizeof t->dir, "%s/%s", o->out, name);
     else
         snprintf(t->dir, sizeof t->dir, "%s/%s-%d", o->out, name, rank);
-    t->opts = (hs_train_opts){ .config = t->config, .dir = t->dir, .parallel = parallel, .quiet = true, .dry = !hs_trial_saves(o) };
+    t->opts = (hs_train_opts){ .config = t->config,
+                               .dir = t->dir,
+                               .parallel = parallel,
+                               .local = hs_parallel_local(o->parallel),
+                               .quiet = true,
+                               .dry = !hs_trial_saves(o) };
     return HS_OK;
 }
 

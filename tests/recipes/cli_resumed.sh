@@ -21,7 +21,7 @@ go other --train.steps=4 --optim.schedule=constant
 go other --train.steps=6 --optim.schedule=constant --optim.name=lamb --train.batch=3 --exec.mode=step
 grep -q 'goes on with optim.name lamb, was adamw: moments that both keep are carried over' stderr.txt || fail "the optimizer is not told: $(cat stderr.txt)"
 grep -q 'goes on with train.batch 3, was ' stderr.txt || fail "the batch is not told"
-grep -q 'goes on with exec.mode step, was bulk' stderr.txt || fail "exec.mode is not told"
+grep -q 'goes on with exec.mode step, was auto' stderr.txt || fail "exec.mode is not told"
 ! grep -q jumps stderr.txt || fail "a constant rate jumps"
 rm other/checkpoints/step-00000006/train/config.yaml
 expect 0 '' "$halfstep" pretrain other/config.yaml --out again --resume other/checkpoints/step-00000004
