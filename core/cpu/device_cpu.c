@@ -97,20 +97,6 @@ static void walk(hs_lane *lane, void *arg)
     }
 }
 
-// Live rows over capacity, by the first operand that has any: all of them but weights are cut alike.
-static double live_part(const hs_args *a)
-{
-    const hs_ref *const groups[] = { a->out, a->dout, a->in, a->din };
-    const int n[] = { HS_MAX_OUT, HS_MAX_OUT, HS_MAX_IN, HS_MAX_IN };
-    for (int g = 0; g < HS_COUNT(groups); g++)
-        for (int i = 0; i < n[g]; i++) {
-            const hs_ref *r = &groups[g][i];
-            if (r->p && r->ext != HS_EXT_FIXED && r->rows > 0)
-                return (double)hs_ref_rows(a, r) / (double)r->rows;
-        }
-    return 1;
-}
-
 // walk with a clock. The last barrier is the end of the region, where everybody waits anyway.
 static void walk_traced(hs_lane *lane, void *arg)
 {
@@ -119,7 +105,7 @@ static void walk_traced(hs_lane *lane, void *arg)
     hs_trace_record r = { .end = p->opened };
     for (int i = 0; i < p->n; i++) {
         const hs_thunk *t = &p->thunk[i];
-        r = (hs_trace_record){ .thunk = t, .arrived = r.end, .start = r.end, .live = live_part(&t->args) };
+        r = (hs_trace_record){ .thunk = t, .arrived = r.end, .start = r.end, .live = hs_trace_live(p->trace, t) };
         mine.waited = NULL;
         if (t->sync && i)
             hs_sync(&mine);
@@ -139,7 +125,7 @@ static void walk_traced(hs_lane *lane, void *arg)
 // A thunk without a region: to the other members it is one wait.
 static void run_alone_traced(hs_trace *trace, const hs_thunk *t)
 {
-    hs_trace_record r = { .thunk = t, .live = live_part(&t->args) };
+    hs_trace_record r = { .thunk = t, .live = hs_trace_live(trace, t) };
     r.arrived = r.start = hs_now_ns();
     run_solo(t);
     r.end = hs_now_ns();
@@ -259,6 +245,7 @@ hs_status hs_backend_cpu(hs_device *d, const hs_device_opts *o)
     d->is_cpu = true;
     d->core = &core_kernels;
     d->team = threads;
+    d->tracks = threads;
     d->isa = o->isa;
     d->alloc = cpu_alloc;
     d->release = cpu_release;

@@ -23,6 +23,7 @@ typedef struct gpu {
     range *range;         // by address
     int n_ranges, room;
     hs_captured *captured;
+    int n_tracks;
 } gpu;
 
 hs_status hs_gpu_told(cudaError_t e, const char *call, size_t bytes)
@@ -44,6 +45,7 @@ static gpu *on(const hs_device *d)
     return g;
 }
 
+int hs_gpu_track(const hs_device *d) { return ((gpu *)d->impl)->n_tracks++; }
 hs_lane *hs_gpu_lane(const hs_device *d, hs_lane *lane) { return lane ? lane : &((gpu *)d->impl)->first; }
 static cudaStream_t stream_of(const hs_device *d, hs_lane *lane) { return hs_gpu_lane(d, lane)->stream; }
 
@@ -171,8 +173,9 @@ static void cuda_copy(hs_device *d, void *dst, const void *src, size_t bytes)
 
 static void cuda_copy_async(hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes)
 {
-    if (bytes)
-        cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream_of(d, lane));
+    lane = hs_gpu_lane(d, lane);
+    if (bytes && !(d->trace && hs_traced_copy(d, lane, dst, src, bytes) == HS_OK)) // one that has no time for it is made all the same
+        cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, lane->stream);
 }
 
 static void cuda_fill(hs_device *d, void *dst, int byte, size_t bytes)
@@ -213,6 +216,7 @@ static hs_status cuda_lane_open(hs_device *d, hs_lane **out)
 
 static void close_stream(hs_lane *lane)
 {
+    hs_traced_free(lane);
     if (lane->stream)
         cudaStreamDestroy(lane->stream);
     cudaFree(lane->workspace);
@@ -277,24 +281,29 @@ static hs_status failed(hs_lane *lane, const hs_thunk *t) // by the thunk that h
     return HS_FAIL(SYSTEM, "device cuda: %s: %s", where, line);
 }
 
+hs_status hs_gpu_submit(hs_lane *lane, const hs_thunk *t, int n)
+{
+    for (int i = 0; i < n; i++)
+        run(&t[i], lane);
+    return n ? failed(lane, &t[n - 1]) : HS_OK;
+}
+
+static hs_status submit_some(hs_device *d, hs_lane *lane, const hs_thunk *t, int n)
+{
+    return d->trace ? hs_traced_submit(d, lane, t, n) : hs_gpu_submit(lane, t, n);
+}
+
 static hs_status submit_steps(hs_device *d, hs_lane *lane, const hs_segment *s)
 {
     for (int i = 0; i < s->n; i++) {
         const int64_t start = hs_now_ns();
-        run(&s->thunk[i], lane);
+        HS_TRY(submit_some(d, lane, &s->thunk[i], 1));
         CUDA_TRY(cudaStreamSynchronize(lane->stream), 0);
         HS_TRY(failed(lane, &s->thunk[i]));
         if (d->hook)
             d->hook(&s->thunk[i], 1e-9 * (double)(hs_now_ns() - start), d->hook_user);
     }
     return HS_OK;
-}
-
-hs_status hs_gpu_submit(hs_lane *lane, const hs_thunk *t, int n)
-{
-    for (int i = 0; i < n; i++)
-        run(&t[i], lane);
-    return n ? failed(lane, &t[n - 1]) : HS_OK;
 }
 
 static hs_status cuda_submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode)
@@ -305,9 +314,9 @@ static hs_status cuda_submit(hs_device *d, hs_lane *lane, const hs_segment *s, h
         return HS_OK;
     if (mode == HS_SUBMIT_STEP)
         return submit_steps(d, lane, s);
-    if (mode == HS_SUBMIT_GRAPH)
+    if (mode == HS_SUBMIT_GRAPH && !d->trace)
         return hs_captured_submit(((gpu *)d->impl)->captured, lane, s);
-    return hs_gpu_submit(lane, s->thunk, s->n);
+    return submit_some(d, lane, s->thunk, s->n);
 }
 
 static void cuda_forget(hs_device *d, const hs_thunk *first)
@@ -372,8 +381,18 @@ static hs_status cuda_peak(hs_device *d, hs_dtype low, double *flops_per_second)
 static hs_status cuda_wait(hs_device *d, hs_lane *lane)
 {
     on(d);
-    CUDA_TRY(cudaStreamSynchronize(stream_of(d, lane)), 0);
+    lane = hs_gpu_lane(d, lane);
+    CUDA_TRY(cudaStreamSynchronize(lane->stream), 0);
     CUDA_TRY(cudaPeekAtLastError(), 0);
+    return hs_traced_collect(d, lane);
+}
+
+static hs_status cuda_collect(hs_device *d)
+{
+    gpu *g = d->impl;
+    HS_TRY(cuda_wait(d, NULL));
+    for (hs_lane *lane = g->lanes; lane; lane = lane->next) // as d->trace is: of the thread that submits
+        HS_TRY(cuda_wait(d, lane));
     return HS_OK;
 }
 
@@ -456,6 +475,7 @@ hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)
     d->close = cuda_close;
     d->captures = true;
     d->clears_dead = d->bits_by_capacity = g->shared.lt != NULL; // core/cuda/gemm_lt.cu
+    d->tracks = HS_GPU_TRACKS, d->collect = cuda_collect;
     d->peak = cuda_peak;
     return HS_OK;
 }

@@ -4,7 +4,9 @@
 // pinned and seen by both; an address means the same to host, copy and kernels. HS_SUBMIT_GRAPH captures a segment when it comes the second
 // time (the first one lets libraries set themselves up), and replays it until hs_device.forget; what may not be captured (a thunk of
 // HS_PART_HOST, a call over a comm that does not capture) stands between two graphs. A graph ends with all that it started, so that what
-// moves between ranks beside compute does so within one.
+// moves between ranks beside compute does so within one. While a trace is taken nothing is captured or replayed, as there are no times
+// inside of a graph: HS_SUBMIT_GRAPH is HS_SUBMIT_BULK then, with the same bits, and what is submitted stands in NVTX ranges (segments, and
+// scopes inside of them).
 #ifndef HS_CORE_DEVICE_CUDA_H
 #define HS_CORE_DEVICE_CUDA_H
 #include "core/run/device.h"
@@ -17,7 +19,7 @@ extern "C" {
 #endif
 
 typedef struct hs_gpu { // what the lanes of a device share
-    int index;              // of the machine's
+    int index;          // of the machine's
     char name[256];
     int multiprocessors, major, minor; // compute capability
     struct hs_lt *lt;                  // NULL: products are by the plug-in's own kernels
@@ -27,9 +29,10 @@ typedef struct hs_gpu { // what the lanes of a device share
 struct hs_lane {
     cudaStream_t stream;
     hs_gpu *gpu;
-    void *workspace;  // of libraries, the lane's own; NULL before one needs it
-    char failed[160]; // what a library's call said when it failed: kernels cannot, so that the next wait does
-    hs_lane *next;    // of the device's
+    void *workspace;          // of libraries, the lane's own; NULL before one needs it
+    char failed[160];         // what a library's call said when it failed: kernels cannot, so that the next wait does
+    hs_lane *next;            // of the device's
+    struct hs_traced *traced; // NULL: it was never traced
 };
 
 // Opens what libraries there are for this GPU, with one line of the log for each that is or is not used.
@@ -37,8 +40,8 @@ void hs_gpu_open_libraries(hs_gpu *g);
 void hs_gpu_close_libraries(hs_gpu *g);
 
 hs_lane *hs_gpu_lane(const hs_device *d, hs_lane *lane); // NULL: the device's first
-cudaStream_t gpu_stream(const hs_lane *lane); // what a .cu file knows of a lane (core/cuda/gpu.cuh)
-struct hs_lt *gpu_lt(const hs_lane *lane);    // NULL: there is no cuBLASLt
+cudaStream_t gpu_stream(const hs_lane *lane);            // what a .cu file knows of a lane (core/cuda/gpu.cuh)
+struct hs_lt *gpu_lt(const hs_lane *lane);               // NULL: there is no cuBLASLt
 
 hs_backend hs_backend_cuda;
 

@@ -63,6 +63,11 @@ static hs_status unknown_peak(hs_device *d, hs_dtype low, double *flops_per_seco
     return HS_OK;
 }
 static void close_nothing(hs_device *d) { (void)d; }
+static hs_status collected(hs_device *d)
+{
+    (void)d;
+    return HS_OK;
+}
 static void forget_nothing(hs_device *d, const hs_thunk *first) { (void)d, (void)first; }
 
 static void fill_defaults(hs_device *d)
@@ -75,6 +80,7 @@ static void fill_defaults(hs_device *d)
     d->copy_async = d->copy_async ? d->copy_async : copy_now;
     d->close = d->close ? d->close : close_nothing;
     d->peak = d->peak ? d->peak : unknown_peak;
+    d->collect = d->collect ? d->collect : collected;
     d->forget = d->forget ? d->forget : forget_nothing;
     if (!d->lane_open) {
         d->lane_open = first_lane, d->lane_close = keep_lane;
@@ -142,10 +148,7 @@ void hs_begin_move(const hs_args *a, hs_lane *lane)
     hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, HS_REDUCE_SUM });
 }
 
-void hs_finish_moves(const hs_args *a, hs_lane *lane)
-{
-    hs_comm_finish_but(a->comm, lane, a->attr ? ((const hs_left *)a->attr)->left : 0);
-}
+void hs_finish_moves(const hs_args *a, hs_lane *lane) { hs_comm_finish_but(a->comm, lane, a->attr ? ((const hs_left *)a->attr)->left : 0); }
 
 // ---- opening
 

@@ -120,6 +120,8 @@ typedef struct hs_device {
                                                                 // it points to goes; all was waited for. Defaults to nothing
     void (*close)(struct hs_device *d);                         // (optional) gives back what the backend opened; defaults to nothing
     bool captures;                                              // (optional) can HS_SUBMIT_GRAPH; defaults to no
+    int tracks;                                                 // (optional) members of a trace it takes; defaults to 0: it takes none
+    hs_status (*collect)(struct hs_device *d); // (optional) for all that any lane was given: done, and in the trace; defaults to nothing
     // (optional) facts of a device whose products are a library's; default to no
     bool clears_dead;      // kernels may write zeros into dead rows of what they read, which are nobody's
     bool bits_by_capacity; // who makes a value follows from capacities: its bits are the same at any live count of a plan, not in two plans
@@ -131,7 +133,7 @@ typedef struct hs_device {
     int bulk_size; // thunks per region in bulk mode; 0: the whole segment
     hs_step_hook *hook;
     void *hook_user;
-    hs_trace *trace; // NULL: none is taken; borrowed. Of as many members as the team; the CPU's
+    hs_trace *trace; // NULL: none is taken; borrowed. Of `tracks` members, the device's own kind of them
     void *impl;
 } hs_device;
 

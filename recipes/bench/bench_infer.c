@@ -123,7 +123,7 @@ static hs_status measure(bench *b, hs_bench_run *r)
     };
     HS_BENCH_ROW(r, cells);
     while (b->profile && !hs_profile_done(b->profile)) { // passes of their own: the figures are of passes without a clock inside
-        hs_profile_begin(b->profile);
+        HS_TRY(hs_profile_begin(b->profile));
         HS_TRY(once(b, false));
         HS_TRY(hs_profile_end(b->profile));
     }

@@ -18,7 +18,7 @@ static hs_status one_step(bench *b, double *seconds)
 {
     hs_engine *e = b->engine;
     const double start = hs_now();
-    hs_profile_begin(b->profile);
+    HS_TRY(hs_profile_begin(b->profile));
     HS_TRY(hs_run_feed(e->run, e->plan[HS_TRAIN], &b->batch));
     e->in->n_micro = 1;
     for (int i = 0; i < HS_N_LOSS; i++)
@@ -35,7 +35,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
     const hs_config *c = &r->config;
     b->feed = hs_feed_of(c);
     b->feed.distill = (hs_distill){ 0 }; // of a student without its teacher
-    b->feed.layout = HS_SEQ_UNPADDED; // full sequences: no layout has anything to do
+    b->feed.layout = HS_SEQ_UNPADDED;    // full sequences: no layout has anything to do
     hs_feed_set_length(&b->feed, r->o->seq ? r->o->seq : b->feed.length);
     b->setup = hs_feed_setup(&b->feed, c->train.batch);
     HS_TRY(hs_config_policy(c, &b->policy));
@@ -64,7 +64,8 @@ static void report(const bench *b, const hs_bench_run *r, double median, double 
     const hs_batch *batch = &b->batch;
     const hs_bench_options *o = r->o;
     const int64_t seq = batch->n[HS_COUNT_TOKENS] / batch->n[HS_COUNT_SEQS];
-    const double rate = (double)batch->n[HS_COUNT_TOKENS] / median, mfu = rate * hs_feed_flops_per_token(&b->feed, (double)seq) / (peak > 0 ? peak : INFINITY);
+    const double rate = (double)batch->n[HS_COUNT_TOKENS] / median,
+                 mfu = rate * hs_feed_flops_per_token(&b->feed, (double)seq) / (peak > 0 ? peak : INFINITY);
     double loss = 0;
     for (int i = 0; i < HS_LOSSES; i++)
         loss += hs_run_losses(b->engine->run, b->engine->plan[HS_TRAIN])[i];

@@ -65,6 +65,17 @@ typedef struct hs_common {
     {                                                                                                                                      \
         .name = "device", .type = HS_KEY_STRING, .offset = offsetof(T, common.device), .value = "cpu", .help = "where to run: cpu or cuda" \
     }
+// Of commands that train.
+#define HS_PROFILE_KEYS(T)                                                                                                                 \
+    { .name = "profile",                                                                                                                   \
+      .type = HS_KEY_STRING,                                                                                                               \
+      .offset = offsetof(T, profile),                                                                                                      \
+      .value = "",                                                                                                                         \
+      .help = "steps with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },             \
+    {                                                                                                                                      \
+        .name = "profile-steps", .type = HS_KEY_STRING, .offset = offsetof(T, profile_steps), .value = "",                                 \
+        .help = "those of --profile, as 100-109, or one; default: 10 after the first 5"                                                    \
+    }
 // Of commands that read a checkpoint.
 #define HS_CHECKPOINT_KEYS(T)                                                                                                              \
     {                                                                                                                                      \

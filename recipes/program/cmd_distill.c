@@ -5,7 +5,7 @@
 
 typedef struct distill_options {
     hs_common common;
-    hs_string teacher, init_from, out, resume, profile;
+    hs_string teacher, init_from, out, resume, profile, profile_steps;
     bool overwrite;
 } distill_options;
 
@@ -23,6 +23,7 @@ static hs_status run(const hs_cli *cli, hs_config *config)
                                       .dir = dir,
                                       .resume = o->resume,
                                       .profile = o->profile,
+                                      .profile_steps = o->profile_steps,
                                       .parallel = cli->parallel,
                                       .overwrite = o->overwrite,
                                       .accept_edited = o->common.accept_edited,
@@ -65,11 +66,7 @@ static const hs_key keys[] = {
       .offset = offsetof(distill_options, overwrite),
       .value = "false",
       .help = "with --resume none or a path: remove the checkpoints that are in the way" },
-    { .name = "profile",
-      .type = HS_KEY_STRING,
-      .offset = offsetof(distill_options, profile),
-      .value = "",
-      .help = "10 steps, after 5, with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },
+    HS_PROFILE_KEYS(distill_options),
     HS_CHECKPOINT_KEYS(distill_options),
     HS_COMPUTE_KEYS(distill_options),
     HS_COMMON_KEYS(distill_options),

@@ -13,7 +13,7 @@ enum { MOST_SEEDS = 64 };
 
 typedef struct finetune_options {
     hs_common common;
-    hs_string init_from, out, resume, profile, seeds;
+    hs_string init_from, out, resume, profile, profile_steps, seeds;
     bool overwrite;
 } finetune_options;
 
@@ -126,6 +126,7 @@ static hs_status one_run(const hs_cli *cli, hs_config *config, const char *dir, 
                                       .dir = dir,
                                       .resume = o->resume,
                                       .profile = o->profile,
+                                      .profile_steps = o->profile_steps,
                                       .parallel = cli->parallel,
                                       .overwrite = o->overwrite,
                                       .accept_edited = o->common.accept_edited,
@@ -217,11 +218,7 @@ static const hs_key keys[] = {
       .offset = offsetof(finetune_options, overwrite),
       .value = "false",
       .help = "with --resume none or a path: remove the checkpoints that are in the way" },
-    { .name = "profile",
-      .type = HS_KEY_STRING,
-      .offset = offsetof(finetune_options, profile),
-      .value = "",
-      .help = "10 steps, after 5, with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },
+    HS_PROFILE_KEYS(finetune_options),
     HS_CHECKPOINT_KEYS(finetune_options),
     HS_COMPUTE_KEYS(finetune_options),
     HS_COMMON_KEYS(finetune_options),

@@ -5,7 +5,7 @@
 
 typedef struct pretrain_options {
     hs_common common;
-    hs_string out, resume, profile;
+    hs_string out, resume, profile, profile_steps;
     bool overwrite;
 } pretrain_options;
 
@@ -23,6 +23,7 @@ static hs_status run_pretrain(const hs_cli *cli)
                                         .dir = dir,
                                         .resume = o->resume,
                                         .profile = o->profile,
+                                        .profile_steps = o->profile_steps,
                                         .parallel = cli->parallel,
                                         .overwrite = o->overwrite,
                                         .accept_edited = o->common.accept_edited,
@@ -50,11 +51,7 @@ static const hs_key keys[] = {
       .offset = offsetof(pretrain_options, overwrite),
       .value = "false",
       .help = "with --resume none or a path: remove the checkpoints that are in the way" },
-    { .name = "profile",
-      .type = HS_KEY_STRING,
-      .offset = offsetof(pretrain_options, profile),
-      .value = "",
-      .help = "10 steps, after 5, with a clock: tables by operation and scope, and a trace in this file (or folder) for ui.perfetto.dev" },
+    HS_PROFILE_KEYS(pretrain_options),
     HS_CHECKPOINT_KEYS(pretrain_options),
     HS_COMPUTE_KEYS(pretrain_options),
     HS_COMMON_KEYS(pretrain_options),

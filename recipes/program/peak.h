@@ -18,7 +18,8 @@ hs_status hs_adds_once(hs_device *d, double *per_second);
 // Like hs_peak_once by the CPU time that each member had, the best of the runs that fit into `seconds`: other work on these cores makes it
 // no less.
 hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds, double *flops_per_second);
-// Bytes/s that the team reads from memory: 256 MB over and over, the best of the rounds that fit into `seconds`.
+// Bytes/s that the team reads from memory: 256 MB over and over, the best of the rounds that fit into `seconds`. Of a GPU those of a copy
+// within its memory, read and written.
 hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second);
 
 // Passes over n floats, divided over the team: each member has a contiguous share.

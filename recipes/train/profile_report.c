@@ -33,7 +33,7 @@ static figures figures_of(const report *r, const hs_profile_row *row)
                       .share = ms / r->step_ms,
                       .wait_ms = ms_of(r, (double)row->waited),
                       .gflops = row->flops * per_ms,
-                      .of_peak = row->flops * per_ms * 1e9 / r->peak_flops,
+                      .of_peak = r->peak_flops > 0 ? row->flops * per_ms * 1e9 / r->peak_flops : 0,
                       .gbps = row->bytes * per_ms,
                       .of_memory = row->bytes * per_ms * 1e9 / r->read_bytes,
                       .runs = (double)row->runs / r->members / r->steps };
@@ -82,10 +82,11 @@ static void print_table(const report *r, const char *what, const hs_profile_tabl
 static void print_text(const report *r)
 {
     const hs_profile *p = r->p;
-    fprintf(r->out,
-            "profile of %d step%s from step %lld on, per step, mean of %.0f members; peak %.0f GFLOP/s (in registers), memory %.1f GB/s "
-            "(read)\n",
-            p->n, hs_plural(p->n), (long long)p->first + 1, r->members, r->peak_flops / 1e9, r->read_bytes / 1e9);
+    char members[32];
+    snprintf(members, sizeof members, "mean of %.0f members", r->members);
+    fprintf(r->out, "profile of %d step%s from step %lld on, per step, %s; peak %.0f GFLOP/s (%s), memory %.1f GB/s (%s)\n", p->n,
+            hs_plural(p->n), (long long)p->first + 1, p->is_gpu ? "by the GPU's events" : members, r->peak_flops / 1e9,
+            p->is_gpu ? "large products" : "in registers", r->read_bytes / 1e9, p->is_gpu ? "copied" : "read");
     print_table(r, "by operation", &p->ops);
     print_table(r, "by scope", &p->scopes);
     fprintf(r->out,
@@ -120,7 +121,8 @@ static void print_json(const report *r)
 
 // ---- the file
 // https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU: an object with traceEvents. "X" is a complete
-// event with ts and dur in microseconds, "M" names a process or thread. Ours: the process is the rank, its threads are the members.
+// event with ts and dur in microseconds, "M" names a process or thread. Ours: the process is the rank, its threads are the members, or a
+// GPU's streams.
 typedef struct writer {
     FILE *f;
     int rank;
@@ -147,13 +149,15 @@ static void put_span(writer *w, const char *name, const char *cat, int tid, int6
                      1e-3 * (double)(start - w->zero), "dur", 1e-3 * (double)(end - start), "pid", w->rank, "tid", tid, "args", args));
 }
 
-static void put_event(writer *w, const hs_profile_event *e)
+static void put_event(writer *w, const hs_profile_event *e, bool is_gpu)
 {
     const hs_trace_record *r = &e->r;
     if (r->start > r->arrived)
         put_span(w, "wait", "wait", e->member, r->arrived, r->start, NULL);
     const hs_thunk *t = r->thunk;
-    if (!t || (e->member > 0 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))) // member 0's alone
+    if (r->copied)
+        put_span(w, "copy", "copy", e->member, r->start, r->end, json_pack("{s:I}", "bytes", (json_int_t)r->copied));
+    if (!t || (!is_gpu && e->member > 0 && (t->part == HS_PART_SOLO || t->part == HS_PART_HOST))) // member 0's alone
         return;
     put_span(w, t->name,
              !t->node      ? "update"
@@ -185,16 +189,18 @@ static void put_rank(writer *w, const hs_profile *p)
     char name[64];
     snprintf(name, sizeof name, "halfstep rank %d", w->rank);
     put_name(w, "process_name", 0, name);
-    for (int m = 0; m <= members; m++) {
-        snprintf(name, sizeof name, m < members ? "member %d" : "steps", m);
-        put_name(w, "thread_name", m, name);
+    for (int m = 0; m < members; m++) {
+        snprintf(name, sizeof name, p->is_gpu ? "GPU stream %d" : "member %d", m);
+        if (!p->is_gpu || hs_trace_count(p->trace, m)) // of as many as it may have
+            put_name(w, "thread_name", m, name);
     }
+    put_name(w, "thread_name", members, "steps");
     for (int i = 0; i < p->n_kept; i++) {
         snprintf(name, sizeof name, "step %lld", (long long)(p->first + 1 + i));
         put_span(w, name, "step", members, p->step[i].began, p->step[i].ended, NULL);
     }
     for (int64_t i = 0; i < p->n_events; i++)
-        put_event(w, &p->event[i]);
+        put_event(w, &p->event[i], p->is_gpu);
     put_calls(w, p, members + 1);
 }
 
@@ -274,7 +280,7 @@ static int longest_first(const void *a, const void *b)
 
 hs_status hs_profile_report(hs_profile *p, double peak_flops, bool json, FILE *out)
 {
-    report r = { .p = p, .peak_flops = peak_flops, .members = hs_trace_members(p->trace), .steps = p->n, .out = out };
+    report r = { .p = p, .peak_flops = peak_flops, .members = p->members, .steps = p->n, .out = out };
     r.step_ms = (double)p->wall * 1e-6 / p->n;
     HS_TRY(write_file(p));
     if (!out)

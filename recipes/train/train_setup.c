@@ -90,14 +90,43 @@ static hs_status open_device(hs_trainer *t)
 
 enum { PROFILE_AFTER = 5, PROFILE_STEPS = 10 };
 
+// "100-109", or "100".
+static hs_status profile_steps(const hs_trainer *t, int64_t *from, int *n)
+{
+    enum { MOST = 10000 };
+    const char *text = t->o->profile_steps;
+    long long a = 0, b = 0;
+    int used = 0;
+    *from = 0, *n = PROFILE_STEPS;
+    if (!text || !text[0])
+        return HS_OK;
+    if (sscanf(text, "%lld%n", &a, &used) == 1 && !text[used])
+        b = a;
+    else if (sscanf(text, "%lld-%lld%n", &a, &b, &used) != 2 || text[used])
+        a = 0;
+    if (a < 1 || b < a || b - a >= MOST)
+        return HS_FAIL(USAGE, "--profile-steps is '%s', not steps of the run, from 1, as 100-109 (at most %d)", text, MOST);
+    if (!t->o->profile || !t->o->profile[0])
+        return HS_FAIL(USAGE, "--profile-steps is %s, but --profile names no file", text);
+    if (b <= t->at.step)
+        return HS_FAIL(USAGE, "--profile-steps is %s, but the run goes on behind step %lld", text, (long long)t->at.step);
+    *from = a > t->at.step ? a : t->at.step + 1;
+    *n = (int)(b - *from + 1);
+    return HS_OK;
+}
+
 static hs_status open_profile(hs_trainer *t)
 {
+    int64_t from;
+    int n;
+    HS_TRY(profile_steps(t, &from, &n));
     if (!t->o->profile || !t->o->profile[0])
         return HS_OK;
     return hs_profile_new(&t->profile, &(hs_profile_opts){ .engine = t->engine,
                                                            .path = t->o->profile,
                                                            .warmup = PROFILE_AFTER,
-                                                           .steps = PROFILE_STEPS,
+                                                           .from = from,
+                                                           .steps = n,
                                                            .n_micro = (int)t->c->train.accumulate,
                                                            .ranks = &t->ranks });
 }

@@ -78,7 +78,7 @@ hs_status hs_step_run(hs_trainer *t)
     const int n = (int)t->c->train.accumulate;
     const hs_batch *batch[n];
     const double start = hs_now(), waited = hs_loader_wait_seconds(t->loader);
-    hs_profile_begin(t->profile);
+    HS_TRY(hs_profile_begin(t->profile));
     for (int m = 0; m < n; m++)
         HS_TRY(hs_loader_next(t->loader, &batch[m]));
     HS_TRY(agree(t, batch));

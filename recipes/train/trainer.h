@@ -27,6 +27,7 @@ typedef struct hs_train_opts {
     hs_config *config;         // paths resolved; completed by the trainer: vocabulary, policy, shape taken over from train.init_from
     const char *dir, *resume;  // --out; auto, none or a path
     const char *profile;       // --profile; NULL or "": none
+    const char *profile_steps; // --profile-steps; NULL or "": those that it takes by itself
     hs_parallel *parallel;     // the ranks that train it together; NULL: this process alone
     int local;                 // alone: its number among processes of this host that do likewise, each on a GPU of its own
     bool overwrite, accept_edited, json, quiet;

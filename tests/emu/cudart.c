@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 cudart emu_cudart;
@@ -110,6 +111,13 @@ void emu_free_graph(struct CUgraph_st *g)
 
 void emu_drain(cudaStream_t s, int64_t until);
 
+int64_t cudart_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static void perform(const work *w)
 {
     switch (w->kind) {
@@ -127,6 +135,9 @@ static void perform(const work *w)
         break;
     case AWAIT:
         emu_drain(w->other, w->until);
+        break;
+    case TIME:
+        ((cudaEvent_t)w->dst)->ns = cudart_now();
         break;
     case GRAPH:
         for (int64_t i = 0; i < w->graph->nodes.n; i++)

@@ -79,7 +79,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t e);
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
 cudaError_t cudaEventQuery(cudaEvent_t e);
 cudaError_t cudaEventSynchronize(cudaEvent_t e);
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to); // always 1
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to); // of this machine's clock, when work is performed
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);
@@ -87,6 +87,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned lon
 cudaError_t cudaGraphDestroy(cudaGraph_t g);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e);
+
+// Of NVTX, which is headers alone: how deep this thread is in ranges. Leaving none, or more than were entered, breaks a rule.
+int nvtxRangePushA(const char *name);
+int nvtxRangePop(void);
 
 // Of HS_LAUNCH: a launch as a call that may be made any number of times, later; `drop` frees what it needs. Stream NULL runs it at once,
 // for tests that call kernels by themselves.

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum work_kind { CALL, COPY, FILL, AWAIT, GRAPH } work_kind;
+typedef enum work_kind { CALL, COPY, FILL, AWAIT, GRAPH, TIME } work_kind;
 
 // What calls need, shared by the queue it was put in, by the graph that captured it and by its instances.
 typedef struct launch {
@@ -19,7 +19,7 @@ typedef struct launch {
 typedef struct work {
     work_kind kind;
     launch *launch;
-    void *dst;
+    void *dst;       // TIME: the event
     const void *src; // COPY
     void *staged;    // COPY of pageable memory: its bytes as they were; freed behind it
     size_t bytes;
@@ -48,6 +48,8 @@ struct CUevent_st {
     cudaStream_t stream; // NULL: not recorded
     int64_t until;
     int64_t capture; // 0: recorded in none
+    bool timed;
+    int64_t ns; // of one that is timed: when its stream came there
 };
 struct CUgraph_st {
     list nodes; // in the order of the capture, which fulfils all of its orders
@@ -75,6 +77,7 @@ bool emu_is_open(cudaStream_t s);
 void emu_drain(cudaStream_t s, int64_t until);
 void emu_drain_all(void); // of this thread's GPU
 cudaError_t emu_put(cudaStream_t s, const char *call, work w);
+int64_t cudart_now(void); // ns
 void emu_free_graph(struct CUgraph_st *g);
 
 #endif

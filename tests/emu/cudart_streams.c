@@ -69,12 +69,25 @@ cudaError_t cudaDeviceSynchronize(void)
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 {
-    (void)flags;
     *e = calloc(1, sizeof **e);
-    return *e ? cudaSuccess : cudaErrorMemoryAllocation;
+    if (!*e)
+        return cudaErrorMemoryAllocation;
+    (*e)->timed = !(flags & cudaEventDisableTiming);
+    return cudaSuccess;
 }
+
+static bool is_over(cudaEvent_t e)
+{
+    const cudaStream_t s = e->stream;
+    return !emu_is_open(s) || s->base + s->queue.done - s->runs >= e->until;
+}
+
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
+    emu_enter();
+    if (e && e->timed && !e->capture && e->stream && !is_over(e))
+        emu_drain(e->stream, e->until); // which writes into it
+    emu_leave(cudaSuccess);
     free(e);
     return cudaSuccess;
 }
@@ -84,9 +97,12 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
     const cudaError_t st =
         emu_is_open(s) ? cudaSuccess : emu_broken(cudaErrorInvalidResourceHandle, "cudaEventRecord", "this stream is not open");
     if (st == cudaSuccess && s->captures)
-        *e = (struct CUevent_st){ s, s->captures->nodes.n, s->captures->id };
-    else if (st == cudaSuccess)
-        *e = (struct CUevent_st){ s, s->base + s->queue.n, 0 };
+        *e = (struct CUevent_st){ s, s->captures->nodes.n, s->captures->id, e->timed, 0 };
+    else if (st == cudaSuccess) {
+        if (e->timed)
+            emu_put(s, "cudaEventRecord", (work){ .kind = TIME, .dst = e });
+        *e = (struct CUevent_st){ s, s->base + s->queue.n, 0, e->timed, 0 };
+    }
     return emu_leave(st);
 }
 cudaError_t cudaEventQuery(cudaEvent_t e)
@@ -96,7 +112,7 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
     if (st == cudaSuccess && e->capture)
         st = emu_broken(cudaErrorCapturedEvent, "cudaEventQuery", "this event was recorded in a capture");
     else if (st == cudaSuccess && emu_is_open(e->stream))
-        st = e->stream->base + e->stream->queue.done - e->stream->runs >= e->until ? cudaSuccess : cudaErrorNotReady;
+        st = is_over(e) ? cudaSuccess : cudaErrorNotReady;
     return emu_leave(st);
 }
 
@@ -107,8 +123,14 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
-    *ms = 1; // nothing here takes a time that would mean anything
-    return from->stream && to->stream ? cudaSuccess : cudaErrorInvalidResourceHandle;
+    emu_enter();
+    cudaError_t st = from->stream && to->stream && !from->capture && !to->capture ? cudaSuccess : cudaErrorInvalidResourceHandle;
+    if (st == cudaSuccess && !(from->timed && to->timed))
+        st = emu_broken(cudaErrorInvalidResourceHandle, "cudaEventElapsedTime", "an event that was made with cudaEventDisableTiming");
+    if (st == cudaSuccess && !(is_over(from) && is_over(to)))
+        st = cudaErrorNotReady;
+    *ms = st == cudaSuccess ? 1e-6f * (float)(to->ns - from->ns) : 0;
+    return emu_leave(st);
 }
 
 static cudaError_t await_captured(cudaStream_t s, cudaEvent_t e)
@@ -221,4 +243,20 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e)
     emu_free_graph(e->graph);
     free(e);
     return emu_leave(cudaSuccess);
+}
+
+// ---- ranges
+
+static _Thread_local int n_ranges;
+int nvtxRangePushA(const char *name)
+{
+    if (!name || !name[0])
+        emu_broken(cudaErrorInvalidValue, "nvtxRangePush", "a range without a name");
+    return n_ranges++;
+}
+int nvtxRangePop(void)
+{
+    if (!n_ranges)
+        return emu_broken(cudaErrorInvalidValue, "nvtxRangePop", "no range was entered"), -1;
+    return --n_ranges;
 }

@@ -24,7 +24,7 @@ for key in model.{type,layers,heads,width,context,vocab,dropout} data.{train,val
   grep -q "^  $key " all.txt || fail "--help --all lacks $key"
   grep -q "^\.B $key " man.txt || fail "the man page lacks $key"
 done
-for option in out resume overwrite profile prompt prompt-ids temperature top-k top-p seed max-tokens data model batch seq steps input pooling normalize format dtype device threads json; do
+for option in out resume overwrite profile profile-steps prompt prompt-ids temperature top-k top-p seed max-tokens data model batch seq steps input pooling normalize format dtype device threads json; do
   grep -q "^\.B \\\\-\\\\-${option//-/\\\\-} " man.txt || fail "the man page lacks --$option"
 done
 if command -v man >/dev/null; then

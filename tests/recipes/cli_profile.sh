@@ -14,6 +14,19 @@ done
 grep -q '^done: 20 steps' stdout.txt || fail "the run did not go on after its profile"
 trace run.json 10 2
 
+# The steps that are named, and no others; of a run that goes on, those it has not behind it.
+expect 0 '' "$halfstep" pretrain tiny.yaml --out run --dtype fp32 --profile more.json --profile-steps 18-23 --train.steps=25
+grep -q '^profile of 3 steps from step 21 on' stdout.txt || fail "not steps 21 to 23: $(grep profile stdout.txt)"
+trace more.json 3 2
+expect 0 '' "$halfstep" pretrain tiny.yaml --out named --dtype fp32 --profile named.json --profile-steps 2 --train.steps=3 --quiet
+trace named.json 1 2
+for steps in 0-3 5-4 x 3- 3-4x 1-99999; do
+  expect 2 "--profile-steps is '$steps', not steps of the run" "$halfstep" pretrain tiny.yaml --out none --profile none.json --profile-steps $steps
+done
+expect 2 'but --profile names no file' "$halfstep" pretrain tiny.yaml --out none --profile-steps 2
+expect 2 'goes on behind step 25' "$halfstep" pretrain tiny.yaml --out run --profile none.json --profile-steps 20-25 --train.steps=30
+[ ! -e none ] && [ ! -e none.json ] || fail "a run that was refused left something behind"
+
 # As JSON; fewer steps than wanted; into a folder. The losses are those of a run without.
 mkdir folder
 expect 0 '' "$halfstep" pretrain tiny.yaml --out again --dtype fp32 --profile folder --train.steps=9 --json

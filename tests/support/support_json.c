@@ -1,8 +1,8 @@
 // support_json: the program check_json - what the cli scripts ask about JSON, without an interpreter that a bare machine may lack.
 //
 //   check_json lines FILE                          every line is one object
-//   check_json trace FILE STEPS MEMBERS            a Chrome trace of a profile of the scripts' two-layer model
-//   check_json profile FILE STEPS CLASSES          the rows of its JSON report, of a head with so many classes
+//   check_json trace FILE STEPS MEMBERS            a Chrome trace of a profile of the scripts' two-layer model; MEMBERS gpu: by a GPU's
+//   streams check_json profile FILE STEPS CLASSES [gpu]    the rows of its JSON report, of a head with so many classes
 //
 // Exit 1 and one line on stderr that says what is wrong.
 #include <jansson.h>
@@ -103,7 +103,9 @@ static span *spans_of(const json_t *events, const char *cat, int tid, int *n) //
     return s;
 }
 
-static void check_names(const json_t *events, int members)
+enum { GPU_STREAMS = 8 }; // at most
+
+static void check_names(const json_t *events, int members, bool gpu)
 {
     bool named[64] = { false };
     int processes = 0, threads = 0;
@@ -120,19 +122,20 @@ static void check_names(const json_t *events, int members)
         } else if (is(e, "name", "thread_name")) {
             const int tid = (int)number(e, "tid");
             char want[32];
-            snprintf(want, sizeof want, "member %d", tid);
+            snprintf(want, sizeof want, gpu ? "GPU stream %d" : "member %d", tid);
             NEED(tid >= 0 && tid <= members && !named[tid], "thread %d is named twice, or there is none", tid);
             NEED(strcmp(name, tid < members ? want : "steps") == 0, "thread %d is '%s'", tid, name);
             named[tid] = true, threads++;
         }
     }
-    NEED(processes == 1 && threads == members + 1, "%d process names, %d thread names of %d", processes, threads, members + 1);
+    NEED(processes == 1 && (gpu ? threads >= 2 : threads == members + 1), "%d process names, %d thread names of %d", processes, threads,
+         members + 1);
 }
 
 static void check_events(const json_t *events, int members)
 {
     static const char *const keys[] = { "name", "cat", "ph", "ts", "dur", "pid", "tid" };
-    static const char *const cats[] = { "step", "wait", "forward", "backward", "update" };
+    static const char *const cats[] = { "step", "wait", "forward", "backward", "update", "copy" };
     const json_t *e;
     size_t i;
     int n = 0;
@@ -151,16 +154,12 @@ static void check_events(const json_t *events, int members)
     NEED(n, "no events");
 }
 
-static void check_member(const json_t *events, int steps, int member)
+// Spans of one thread lie behind each other, inside of steps.
+static int check_spans(const json_t *events, int member)
 {
-    static const struct {
-        const char *name, *cat;
-        int per_step;
-    } wanted[] = { { "attention", "backward", 2 }, { "linear", "forward", 8 }, { "optim.adamw", "update", 1 } };
     const double slack = SLACK * 1e-3; // times are in microseconds
     int n_own, n_outer;
     span *own = spans_of(events, NULL, member, &n_own), *outer = spans_of(events, "step", -1, &n_outer);
-    NEED(n_own, "member %d: no spans", member);
     for (int i = 0; i + 1 < n_own; i++)
         NEED(own[i].end <= own[i + 1].begin + slack, "member %d: spans overlap at %g", member, own[i].end);
     for (int i = 0; i < n_own; i++) {
@@ -169,17 +168,26 @@ static void check_member(const json_t *events, int steps, int member)
             inside |= outer[s].begin <= own[i].begin && own[i].end <= outer[s].end + slack;
         NEED(inside, "member %d: outside of the steps at %g", member, own[i].begin);
     }
+    free(own);
+    free(outer);
+    return n_own;
+}
+
+static void check_member(const json_t *events, int steps, int member) // -1: any
+{
+    static const struct {
+        const char *name, *cat;
+        int per_step;
+    } wanted[] = { { "attention", "backward", 2 }, { "linear", "forward", 8 }, { "optim.adamw", "update", 1 } };
     for (int w = 0; w < COUNT(wanted); w++) {
         const json_t *e;
         size_t i;
         int n = 0;
         json_array_foreach(events, i, e) n +=
-            is(e, "name", wanted[w].name) && is(e, "cat", wanted[w].cat) && (int)number(e, "tid") == member;
+            is(e, "name", wanted[w].name) && is(e, "cat", wanted[w].cat) && (member < 0 || (int)number(e, "tid") == member);
         NEED(n == wanted[w].per_step * steps, "member %d: %d of %s, %s, not %d", member, n, wanted[w].name, wanted[w].cat,
              wanted[w].per_step * steps);
     }
-    free(own);
-    free(outer);
 }
 
 static void check_scopes(const json_t *events)
@@ -200,20 +208,33 @@ static void check_scopes(const json_t *events)
     }
 }
 
-static void check_trace(const char *file, int steps, int members)
+static void check_trace(const char *file, int steps, const char *of)
 {
+    const bool gpu = strcmp(of, "gpu") == 0;
+    const int members = gpu ? GPU_STREAMS : atoi(of);
     json_error_t why;
     int n;
     json_t *top = json_load_file(file, 0, &why);
     NEED(top, "line %d: %s", why.line, why.text);
     const json_t *events = json_object_get(top, "traceEvents");
     NEED(json_is_array(events), "no traceEvents");
-    check_names(events, members);
+    check_names(events, members, gpu);
     check_events(events, members);
     free(spans_of(events, "step", -1, &n));
     NEED(n == steps, "%d steps, not %d", n, steps);
-    for (int m = 0; m < members; m++)
-        check_member(events, steps, m);
+    int busy = 0;
+    for (int m = 0; m < members; m++) {
+        const int spans = check_spans(events, m);
+        NEED(spans || gpu, "member %d: no spans", m);
+        busy += spans > 0;
+        if (!gpu)
+            check_member(events, steps, m);
+    }
+    if (gpu) { // kernels on one stream, what they read is copied on another
+        check_member(events, steps, -1);
+        free(spans_of(events, "copy", -1, &n));
+        NEED(busy >= 2 && n >= steps, "%d streams did anything, %d copies", busy, n);
+    }
     check_scopes(events);
     json_decref(top);
 }
@@ -259,11 +280,11 @@ static void check_flops(const json_t *row, double want, double within, const cha
     NEED(fabs(flops - want) < within, "%s: %g FLOPs, not %g", what, flops, want);
 }
 
-static void check_profile(const char *file, int steps, int classes)
+static void check_profile(const char *file, int steps, int classes, bool gpu)
 {
     json_t *rows = lines_of(file);
     const json_t *step = the_row(rows, "step", NULL, NULL);
-    NEED(number(step, "steps") == steps && number(step, "members") == 2, "%g steps of %g members", number(step, "steps"),
+    NEED(number(step, "steps") == steps && number(step, "members") == (gpu ? 1 : 2), "%g steps of %g members", number(step, "steps"),
          number(step, "members"));
     NEED(number(step, "between_ms") >= 0 && number(step, "outside_ms") >= 0, "time in between or outside is negative");
     NEED(number(step, "read_bytes_per_second") > 1e8, "reads %g bytes/s", number(step, "read_bytes_per_second"));
@@ -285,10 +306,10 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "lines") == 0)
         json_decref(lines_of(argv[2]));
     else if (argc == 5 && strcmp(argv[1], "trace") == 0)
-        check_trace(argv[2], atoi(argv[3]), atoi(argv[4]));
-    else if (argc == 5 && strcmp(argv[1], "profile") == 0)
-        check_profile(argv[2], atoi(argv[3]), atoi(argv[4]));
+        check_trace(argv[2], atoi(argv[3]), argv[4]);
+    else if ((argc == 5 || argc == 6) && strcmp(argv[1], "profile") == 0)
+        check_profile(argv[2], atoi(argv[3]), atoi(argv[4]), argc == 6);
     else
-        stop("check_json lines FILE | trace FILE STEPS MEMBERS | profile FILE STEPS CLASSES");
+        stop("check_json lines FILE | trace FILE STEPS MEMBERS | profile FILE STEPS CLASSES [gpu]");
     return 0;
 }
