@@ -15,8 +15,6 @@
 #include <math.h>
 
 #ifndef HS_EMULATED // else tests/emu/emu.h, which that build includes before this
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 // kernel in parentheses where it is a template: HS_LAUNCH((scale<T, 4>), grid, block, 0, stream, x, y)
 #define HS_UNPACK(...) __VA_ARGS__
@@ -49,10 +47,16 @@ static inline float to_f(f16 x) { return hs_f16_f32(x.bits); }
 static inline void from_f(bf16 &y, float x) { y.bits = hs_f32_bf16(x); }
 static inline void from_f(f16 &y, float x) { y.bits = hs_f32_f16(x); }
 #else
+// The toolkit's headers of these types are a third of the time that nvcc takes for a small file.
 static __device__ __forceinline__ float to_f(bf16 x) { return __uint_as_float((unsigned)x.bits << 16); }
-static __device__ __forceinline__ float to_f(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
-static __device__ __forceinline__ void from_f(bf16 &y, float x) { y.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
-static __device__ __forceinline__ void from_f(f16 &y, float x) { y.bits = __half_as_ushort(__float2half_rn(x)); }
+static __device__ __forceinline__ float to_f(f16 x)
+{
+    float y;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+    return y;
+}
+static __device__ __forceinline__ void from_f(bf16 &y, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+static __device__ __forceinline__ void from_f(f16 &y, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
 #endif
 static __device__ __forceinline__ float to_f(float x) { return x; }
 static __device__ __forceinline__ void from_f(float &y, float x) { y = x; }

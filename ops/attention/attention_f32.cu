@@ -122,7 +122,7 @@ static __device__ __forceinline__ uint32_t kept_four(const attention &a, const a
     return att_kept(a, d, row, j / 8) >> (j & 4);
 }
 
-template <int TM> static __global__ void __launch_bounds__(THREADS) attention_plain_fwd(attention a)
+template <int TM> static __global__ void __launch_bounds__(THREADS, TM > 1 ? 2 : 4) attention_plain_fwd(attention a)
 {
     enum { ROWS = 16 * TM };
     HS_SHARED(plain_shared, sh, [1]);
