@@ -443,7 +443,10 @@ static hs_status open_gpu(gpu *g)
     to->multiprocessors = p.multiProcessorCount, to->major = p.major, to->minor = p.minor;
     g->first.gpu = to;
     CUDA_TRY(cudaStreamCreateWithFlags(&g->first.stream, cudaStreamNonBlocking), 0);
-    hs_info("device cuda: %s, %.1f GiB, compute capability %d.%d", p.name, (double)p.totalGlobalMem / (1u << 30), p.major, p.minor);
+    char bus[32] = "";
+    CUDA_TRY(cudaDeviceGetPCIBusId(bus, sizeof bus, to->index), 0);
+    hs_info("device cuda: %s (%s), %.1f GiB, compute capability %d.%d", p.name, bus, (double)p.totalGlobalMem / (1u << 30), p.major,
+            p.minor);
     hs_gpu_open_libraries(to);
     return hs_captured_new(&g->captured);
 }

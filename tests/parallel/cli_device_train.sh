@@ -28,4 +28,8 @@ export CUDA_VISIBLE_DEVICES=0,1
 near_cpu "tp by NCCL, dp through the host" 4 --dtype fp32 --parallel.tp=2 --parallel.shard_optimizer=states
 grep -q 'what moves over dp goes through the host.s memory: ranks 0 and 1 of dp have the same GPU' stderr.txt || fail "2x2: dp: $(cat stderr.txt)"
 grep 'what moves over tp goes' stderr.txt && fail "2x2: tp has GPUs of its own"
+# Each rank's own run of one process, on the GPU that the rank has, is what they are held to.
+expect 0 '' ranks 2 "$halfstep" verify dp small.yaml --device cuda-emu --steps 1 --exec.threads=1
+grep -q '^passed' stdout.txt || fail "verify dp: $(tail -3 stdout.txt)"
+[ "$(grep -c 'emulated GPU (0000:10:00.0)' stderr.txt)" -eq 3 ] || fail "verify dp: not three runs on the first rank's GPU: $(grep 'emulated GPU' stderr.txt)"
 finish
