@@ -30,9 +30,9 @@ bool hs_is_gpu(const char *device); // of these names: is it a plug-in's, and as
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn);
 // index: as hs_device_opts has it; the CPU is one.
 hs_status hs_open_device_at(hs_device **out, const char *name, int index, int threads, const char *isa, int bulk_size, hs_onednn onednn);
-bool hs_isa_built(hs_isa isa);       // is that tier compiled into this library
+bool hs_isa_built(hs_isa isa);                             // is that tier compiled into this library
 hs_status hs_isa_of_option(const char *name, hs_isa *out); // hs_isa_choose among those that are
-const char *hs_onednn_version(void); // NULL: built without
+const char *hs_onednn_version(void);                       // NULL: built without
 
 // ---- products
 // y[N, O] = x[N, C] w[O, C]^T + bias[O].  bias may be NULL. cols_used: as 0 (all).
