@@ -27,7 +27,8 @@ first_words() {
 }
 . "$root/scripts/setup.sh"
 packages "${base_packages[@]}"
-build "$root/build" -DHS_BUILD_TESTS=OFF
+build "$root/build" --target halfstep_program -DHS_BUILD_TESTS=OFF
+! grep -q '^CMAKE_CUDA_COMPILER:' "$root/build/CMakeCache.txt" || echo "setup: what is for NVIDIA GPUs (--device cuda) takes minutes more: cmake --build build"
 
 halfstep=$root/build/halfstep
 out=$root/runs/quickstart

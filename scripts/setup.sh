@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing and builds into DIR. Sourced by quickstart.sh and test.sh; needs root only
 # if something is missing.
 #   setup.sh packages NAME...   checks, says what is missing, installs it
-#   setup.sh build DIR [cmake options]
+#   setup.sh build DIR [--target NAME] [cmake options]      everything, or what NAME needs
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -52,12 +52,16 @@ show_build() {
 }
 
 build() {
-  local dir=$1 log
+  local dir=$1 log target=()
   shift
+  if [ "${1:-}" = --target ]; then
+    target=("$1" "$2")
+    shift 2
+  fi
   mkdir -p "$dir"
   log=$dir/build.log
   echo "setup: building in ${dir#"$root"/}"
-  if ! { cmake -G Ninja -S "$root" -B "$dir" "$@" && cmake --build "$dir"; } 2>&1 | tee "$log" | show_build; then
+  if ! { cmake -G Ninja -S "$root" -B "$dir" "$@" && cmake --build "$dir" "${target[@]}"; } 2>&1 | tee "$log" | show_build; then
     tail -n 40 "$log" >&2
     echo "setup: the build failed; all of it is in $log" >&2
     return 1

@@ -14,7 +14,8 @@ hs_status hs_plugin_load(const char *name, const hs_plugin **out)
     *out = NULL;
     snprintf(path, sizeof path, "%.*slibhalfstep_%s.so", slash ? (int)(slash + 1 - here.dli_fname) : 0, slash ? here.dli_fname : "", name);
     if (slash && access(path, F_OK))
-        return HS_FAIL(UNSUPPORTED, "device %s: the plug-in libhalfstep_%s.so is not installed", name, name);
+        return HS_FAIL(UNSUPPORTED, "device %s: the plug-in libhalfstep_%s.so is not beside the library%s", name, name,
+                       strcmp(name, "cuda") ? "" : "; where nvcc is, `cmake --build` of all makes it");
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return HS_FAIL(UNSUPPORTED, "device %s: %s", name, dlerror());
