@@ -221,8 +221,8 @@ const char *hs_lt_declines(const hs_lt_product *p)
     const int64_t unit = p->ab == HS_F32 ? 4 : 8; // of 16 bytes: without it the library falls back to kernels that are slow
     if (p->lda % unit || p->ldb % unit || p->ldd % (p->d == HS_F32 ? 4 : 8))
         return "rows are no multiple of 16 bytes";
-    if (p->ab == HS_F32 && p->d != HS_F32)
-        return "f32 operands have an f32 product";
+    if (p->d != HS_F32 && p->d != p->ab)
+        return "a product is f32, or of the operands' type";
     if (p->bias != HS_F64 && p->bias != p->d)
         return "the bias is of another type than the product";
     return NULL;

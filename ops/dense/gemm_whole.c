@@ -73,8 +73,8 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
         partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / gemm_kw(dot))
                              : gemm_mc(dot) * least(columns, SLAB_WORDS / gemm_kw(dot));
     const int64_t by_rows = block_words(kw, dot) + partial;
-    const int64_t laid = lays_all(kw) ? (kw + gemm_kw(dot) - 1) / gemm_kw(dot) * gemm_tile_words(gemm_kw(dot)) : 0;
-    const int64_t by_columns = (gemm_kw(dot) + least(m, FEW_ROWS)) * GEMM_NR + laid;
+    const int64_t deep = least(gemm_kw(dot), kw), laid = lays_all(kw) ? (kw + gemm_kw(dot) - 1) / gemm_kw(dot) * gemm_tile_words(deep) : 0;
+    const int64_t by_columns = (deep + least(m, FEW_ROWS)) * GEMM_NR + laid;
     const int64_t most = by_rows > by_columns ? by_rows : by_columns, strips = strip_words(m, n, k, dot);
     return (size_t)(most > strips ? most : strips) * 4;
 }
@@ -200,10 +200,10 @@ static void run_rows(const gemm *g, hs_lane *lane)
 // Few rows: members divide the columns instead, each packing its own, or starting anywhere within a packed panel where there are few of
 // them. A that must be converted is: by each member, all k of no more than a tile of rows.
 typedef struct columns {
-    int64_t c0, c1, blocks;
-    gemm_word *panel;     // packed here
-    const gemm_word *lay; // A, where it must be converted
-    int64_t lda;          // of that: 0, or the words of a block
+    int64_t c0, c1, blocks, deep; // words of k of the longest block
+    gemm_word *panel;             // packed here
+    const gemm_word *lay;         // A, where it must be converted
+    int64_t lda;                  // of that: 0, or the words of a block
     bool in_place;
     float *partial; // sums of a low-precision C
     int64_t ld_partial;
@@ -214,7 +214,7 @@ static void column_block(const gemm *g, const columns *at, int64_t kb, int64_t j
 {
     const int64_t per = gemm_kw(g->dot) * (g->dot ? 2 : 1), k = block_k(g, kb), words = gemm_words(k, g->dot);
     int64_t lda = at->lda ? words : 0;
-    const gemm_word *b = at->panel, *a = at->lay + kb * gemm_tile_words(gemm_kw(g->dot));
+    const gemm_word *b = at->panel, *a = at->lay + kb * gemm_tile_words(at->deep);
     if (g->packed)
         b = panel_at(g->packed, gemm_panels(g->n), kb * gemm_kw(g->dot), j / GEMM_NR, words) + j % GEMM_NR;
     else
@@ -233,13 +233,14 @@ static void run_columns(const gemm *g, hs_lane *lane)
 {
     const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= gemm_kw(g->dot) ? 1 : (kw + gemm_kw(g->dot) - 1) / gemm_kw(g->dot);
     const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = gemm_kw(g->dot) * (g->dot ? 2 : 1);
-    gemm_word *panel = (gemm_word *)g->own, *lay = panel + (gemm_kw(g->dot) + least(g->m, FEW_ROWS)) * GEMM_NR;
-    columns at = { .blocks = blocks, .panel = panel, .lay = lay, .ld_partial = GEMM_NR };
+    const int64_t deep = least(gemm_kw(g->dot), kw);
+    gemm_word *panel = (gemm_word *)g->own, *lay = panel + (deep + least(g->m, FEW_ROWS)) * GEMM_NR;
+    columns at = { .blocks = blocks, .deep = deep, .panel = panel, .lay = lay, .ld_partial = GEMM_NR };
     at.in_place = gemm_in_place(&g->a, 0, g->k, g->dot);
-    float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + gemm_kw(g->dot) * GEMM_NR) : NULL;
+    float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + deep * GEMM_NR) : NULL;
     hs_part_unit(lane, g->n, unit, &at.c0, &at.c1);
     for (int64_t kb = 0; kb < blocks && !at.in_place && at.c0 < at.c1; kb++)
-        gemm_lay_a(lay + kb * gemm_tile_words(gemm_kw(g->dot)), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &at.lda);
+        gemm_lay_a(lay + kb * gemm_tile_words(deep), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &at.lda);
     if (g->packed && g->m <= GEMM_MR && !partial) { // panels of a block lie behind each other: one stream (5 % of a token in AVX2)
         for (int64_t kb = 0; kb < blocks; kb++)
             for (int64_t j = at.c0, n; j < at.c1; j += n)
