@@ -103,11 +103,10 @@ static __device__ void walk_back(const crf &k, const chain &c, double *from)
         front = chain_before(k, t, c.first);
         for (int64_t j = threadIdx.x; j < L; j += THREADS)
             behind[j] = from[j] + (double)rows[t * V + j];
-        __syncthreads(); // of all tags
+        __syncthreads(); // of all tags; the last token's ends what whoever has a token from here on waits for
         for (int64_t i = threadIdx.x; i < L && front >= c.first; i += THREADS)
             from[i] = log_sum(L, [&](int64_t j) { return (double)k.next[i * L + j] + behind[j]; });
     }
-    __syncthreads(); // each token's are read by whoever has it from here on
 }
 
 // Log of what is the probability of tag j at row t times e^all.
