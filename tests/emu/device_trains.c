@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "core/base/log.h"
+#include "models/nn/nn.h"
+#include "ops/ops.h"
 #include "tests/support/support_encoder.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
@@ -81,7 +83,8 @@ static void a_gpt(void **state)
     static const char *const policies[] = { "fp32", "bf16", "fp16" };
     for (int p = 0; p < 3; p++)
         for (int micro = 1; micro <= 2; micro++) {
-            result cpu = train_gpt("cpu", policies[p], HS_SUBMIT_BULK, micro), first = train_gpt(device, policies[p], HS_SUBMIT_BULK, micro);
+            result cpu = train_gpt("cpu", policies[p], HS_SUBMIT_BULK, micro),
+                   first = train_gpt(device, policies[p], HS_SUBMIT_BULK, micro);
             near(&cpu, &first, "a GPT", policies[p]);
             const hs_submit_mode modes[] = { HS_SUBMIT_BULK, HS_SUBMIT_STEP, HS_SUBMIT_GRAPH };
             for (int m = 0; m < 3; m++) {
@@ -107,7 +110,8 @@ static result train_encoder(const char *on, const hs_family *f, hs_task task, bo
     result r;
     test_device = on;
     OK(encoder_engine(
-        &e, &t, f, &(encoder_opts){ .dropout = "0.1", .policy = policy, .optim = &optim, .mode = mode, .task = task, .crf = crf, .max_tokens = 80 }));
+        &e, &t, f,
+        &(encoder_opts){ .dropout = "0.1", .policy = policy, .optim = &optim, .mode = mode, .task = task, .crf = crf, .max_tokens = 80 }));
     for (int s = 0; s < STEPS; s++) {
         encoder_batch now = whole;
         now.key += (uint64_t)s;
@@ -163,11 +167,47 @@ static void optimizers(void **state)
         }
 }
 
+// ---- a chunk of logits: of a GPU's own height
+
+static int64_t chunk_of(const char *on, int64_t rows, int64_t classes)
+{
+    hs_device *d;
+    hs_params *ps;
+    hs_graph *g;
+    hs_plan *plan;
+    int64_t high = 0;
+    OK(hs_open_device(&d, on, 1, NULL, 0, HS_ONEDNN_NO));
+    OK(hs_params_new(&ps, 1, 0, 1));
+    OK(hs_graph_new(&g, ps, NULL, HS_TRAIN, NULL));
+    hs_tensor *x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ rows, 8 });
+    hs_tensor *y = hs_input(g, "y", HS_I32, HS_EXT_TOKENS, 1, (int64_t[]){ rows });
+    hs_linear_xent(g, x, hs_nn_table(g, "head", HS_SHARD_NONE, classes, 1, 8), NULL, y,
+                   (hs_xent_attr){ .classes = (int32_t)classes, .ignore = -1 });
+    OK(hs_plan_new(&plan, g, d, &(hs_plan_opts){ .policy = { .low = HS_BF16 } }));
+    const hs_graph *planned = hs_plan_graph(plan);
+    for (int i = 0; i < planned->n_nodes; i++)
+        if (!strcmp(planned->node[i]->op->name, "linear_xent"))
+            high = planned->node[i]->out[1]->dim[0];
+    hs_plan_free(plan), hs_graph_free(g), hs_params_free(ps), hs_device_close(d);
+    return high;
+}
+
+static void chunks(void **state)
+{
+    (void)state;
+    assert_int_equal(chunk_of("cpu", 40000, 64), 1024);
+    assert_int_equal(chunk_of(device, 40000, 64), 8192);
+    assert_int_equal(chunk_of(device, 2000, 64), 2000);
+    assert_int_equal(chunk_of(device, 40000, 50304), 8192);   // 0.8 GB of bf16
+    assert_int_equal(chunk_of(device, 40000, 128256), 4096);  // a GiB holds 4,185
+    assert_int_equal(chunk_of(device, 40000, 1 << 20), 1024); // the least, beyond it
+}
+
 int main(int argc, char **argv)
 {
     device = argc > 1 ? argv[1] : device;
     hs_log_set(HS_LOG_WARN, NULL, NULL);
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(encoders), cmocka_unit_test(tasks),
-                                        cmocka_unit_test(optimizers) };
+                                        cmocka_unit_test(optimizers), cmocka_unit_test(chunks) };
     return cmocka_run_group_tests_name("training on a device of another library", tests, NULL, NULL);
 }
