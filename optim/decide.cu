@@ -22,6 +22,7 @@ static __device__ __forceinline__ bool any_bad(const hs_partial *partial, int64_
     return __syncthreads_or(mine);
 }
 
+// Whoever reads the counts meets the block first (block_sum).
 static __device__ void count_bad(const table &t)
 {
     for (int32_t i = (int32_t)threadIdx.x; i < t.n_params; i += THREADS)
@@ -30,7 +31,6 @@ static __device__ void count_bad(const table &t)
     for (int64_t k = threadIdx.x; k < t.n; k += THREADS) // integers: the order does not count
         if (t.partial[k].b > 0)
             atomicAdd(reinterpret_cast<unsigned long long *>(&t.bad[t.chunk[k].param]), (unsigned long long)t.partial[k].b);
-    __syncthreads();
 }
 
 static __global__ void settle_step(table t, hs_optim_config settings, hs_update_step *now, const hs_step_in *step, hs_step_state *state,
