@@ -2,6 +2,7 @@
 // part; i64 between integers. Loads into the wide type are exact and stores round once, so a table of eleven loads and eleven
 // stores serves all 121 pairs.
 #include "core/base/dtype.h"
+#include "core/base/fp8.h"
 
 static const struct {
     const char *name, *safetensors;

@@ -6,7 +6,6 @@
 // saturate; bool is x != 0.
 #ifndef HS_CORE_DTYPE_H
 #define HS_CORE_DTYPE_H
-#include "core/base/fp8.h"
 #include "core/base/inline.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,13 +53,13 @@ static inline bool hs_dtype_is_low(hs_dtype d) { return d == HS_F16 || d == HS_B
 // dst[i] = (dd)src[i]. Any pair of types. dst and src may be the same address if the sizes are equal.
 void hs_convert(void *dst, hs_dtype dd, const void *src, hs_dtype sd, int64_t n);
 
-static inline float hs_bits_f32(uint32_t u)
+HS_INLINE float hs_bits_f32(uint32_t u)
 {
     float f;
     memcpy(&f, &u, 4);
     return f;
 }
-static inline uint32_t hs_f32_bits(float f)
+HS_INLINE uint32_t hs_f32_bits(float f)
 {
     uint32_t u;
     memcpy(&u, &f, 4);

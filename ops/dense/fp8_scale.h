@@ -3,6 +3,7 @@
 // of forward, which finds what it would write. Places of other steps are only read, so the scale of a step is the same in all of it.
 #ifndef HS_OPS_FP8_SCALE_H
 #define HS_OPS_FP8_SCALE_H
+#include "core/base/fp8.h"
 #include "core/graph/op.h"
 
 // here: the largest value of the operand at hand. Row: 0 of x, 1 of dy. state: absent, or as above.
@@ -24,7 +25,7 @@ HS_INLINE void hs_fp8_note(const hs_ref *state, const hs_step_in *step, int row,
     if (!state->p)
         return;
     float *place = (float *)state->p + row * state->cols + (int64_t)(step->step % (uint64_t)state->cols);
-    const float finite = hs_fp8_bits(here) < 0x7F800000u ? here : 0;
+    const float finite = hs_f32_bits(here) < 0x7F800000u ? here : 0;
     *place = step->micro == 0 || finite > *place ? finite : *place;
 }
 

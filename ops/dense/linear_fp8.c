@@ -143,19 +143,19 @@ static float largest(const hs_ref *r, int64_t i0, int64_t i1)
         const float *v = hs_load(r, i, k, buf);
         HS_SIMD_MAX(most)
         for (int64_t c = 0; c < k; c++) {
-            const uint32_t u = hs_fp8_bits(v[c]) & 0x7FFFFFFFu;
+            const uint32_t u = hs_f32_bits(v[c]) & 0x7FFFFFFFu;
             most = u > most ? u : most;
         }
     }
-    return hs_fp8_float(most);
+    return hs_bits_f32(most);
 }
 
 static float largest_of_all(const room *r, int which, const hs_lane *lane)
 {
     uint32_t most = 0;
     for (int t = 0; t < lane->n; t++)
-        most = hs_fp8_bits(r->most[2 * t + which]) > most ? hs_fp8_bits(r->most[2 * t + which]) : most;
-    return hs_fp8_float(most);
+        most = hs_f32_bits(r->most[2 * t + which]) > most ? hs_f32_bits(r->most[2 * t + which]) : most;
+    return hs_bits_f32(most);
 }
 
 // Cells [i0, i1) rounded at that scale: codes (NULL: not wanted), and their values, unscaled, as bf16.
@@ -167,7 +167,7 @@ static void round_e4m3(const hs_ref *r, int64_t i0, int64_t i1, float scale, uin
         const float *v = hs_load(r, i, k, buf);
         for (int64_t c = 0; c < k; c++) {
             const uint8_t x = hs_f32_e4m3(v[c] * scale);
-            value[i + c] = (uint16_t)(hs_fp8_bits(hs_e4m3_f32(x)) >> 16);
+            value[i + c] = (uint16_t)(hs_f32_bits(hs_e4m3_f32(x)) >> 16);
             if (code)
                 code[i + c] = x;
         }
@@ -180,7 +180,7 @@ static void round_e5m2(const hs_ref *r, int64_t i0, int64_t i1, float scale, uin
         const int64_t k = i1 - i < HS_BLOCK ? i1 - i : HS_BLOCK;
         const float *v = hs_load(r, i, k, buf);
         for (int64_t c = 0; c < k; c++)
-            value[i + c] = (uint16_t)(hs_fp8_bits(hs_e5m2_f32(hs_f32_e5m2(v[c] * scale))) >> 16);
+            value[i + c] = (uint16_t)(hs_f32_bits(hs_e5m2_f32(hs_f32_e5m2(v[c] * scale))) >> 16);
     }
 }
 
@@ -227,7 +227,7 @@ static void kept_x(const hs_args *a, int64_t i0, int64_t i1, uint16_t *value)
 {
     const uint8_t *code = (const uint8_t *)a->out[X8].p;
     for (int64_t i = i0; i < i1; i++)
-        value[i] = (uint16_t)(hs_fp8_bits(hs_e4m3_f32(code[i])) >> 16);
+        value[i] = (uint16_t)(hs_f32_bits(hs_e4m3_f32(code[i])) >> 16);
 }
 
 static void backward(const hs_args *a, hs_lane *lane)

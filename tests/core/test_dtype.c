@@ -1,6 +1,7 @@
 // Conversions against an independent definition: the nearest representable value found by search in the sorted list of all
 // of them, ties to the even code. Every 16-bit code is read, every boundary between two neighbours is narrowed.
 #include "core/base/dtype.h"
+#include "core/base/fp8.h"
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
