@@ -10,6 +10,9 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 // A long k keeps the rows of such sums few; K_LONG is above every hidden width, below every vocabulary.
 enum { SLAB_WORDS = 2 << 20, HALF_WORDS = SLAB_WORDS / 2, K_LONG = 8192, CHUNK_ROWS = 1024, FEW_ROWS = 512, NARROW = 256 };
 
+static int64_t k_blocks(int64_t kw, bool dot) { return kw <= gemm_kw(dot) ? 1 : (kw + gemm_kw(dot) - 1) / gemm_kw(dot); }
+static int64_t block_elements(bool dot) { return gemm_kw(dot) * (dot ? 2 : 1); } // of k, in all blocks but the last
+
 typedef struct slabs {
     int64_t panels, blocks; // per slab
     int64_t all_panels, all_blocks;
@@ -18,7 +21,7 @@ typedef struct slabs {
 
 static slabs slabs_of(int64_t n, int64_t k, bool dot, bool c_low)
 {
-    const int64_t kw = gemm_words(k, dot), all = gemm_panels(n), blocks = kw <= gemm_kw(dot) ? 1 : (kw + gemm_kw(dot) - 1) / gemm_kw(dot);
+    const int64_t kw = gemm_words(k, dot), all = gemm_panels(n), blocks = k_blocks(kw, dot);
     slabs s = { all, blocks, all, blocks, false };
     if (all * GEMM_NR * kw <= SLAB_WORDS)
         return s;
@@ -73,7 +76,7 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
         partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / gemm_kw(dot))
                              : gemm_mc(dot) * least(columns, SLAB_WORDS / gemm_kw(dot));
     const int64_t by_rows = block_words(kw, dot) + partial;
-    const int64_t deep = least(gemm_kw(dot), kw), laid = lays_all(kw) ? (kw + gemm_kw(dot) - 1) / gemm_kw(dot) * gemm_tile_words(deep) : 0;
+    const int64_t deep = least(gemm_kw(dot), kw), laid = lays_all(kw) ? k_blocks(kw, dot) * gemm_tile_words(deep) : 0;
     const int64_t by_columns = (deep + least(m, FEW_ROWS)) * GEMM_NR + laid;
     const int64_t most = by_rows > by_columns ? by_rows : by_columns, strips = strip_words(m, n, k, dot);
     return (size_t)(most > strips ? most : strips) * 4;
@@ -108,7 +111,7 @@ static void one_block(const gemm *g, int64_t kb, int64_t blocks, int64_t i0, int
 
 static int64_t block_k(const gemm *g, int64_t kb) // elements of k block kb
 {
-    const int64_t per = gemm_kw(g->dot) * (g->dot ? 2 : 1);
+    const int64_t per = block_elements(g->dot);
     return least(per, g->k - kb * per);
 }
 
@@ -126,7 +129,7 @@ static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64
     for (int64_t i = i0; i < i1; i++) {
         const int64_t kb = i / panels, p = i % panels, k = block_k(g, b0 + kb), kw = gemm_words(k, g->dot);
         const int64_t j = (p0 + p) * GEMM_NR;
-        gemm_pack_b(panel_at(slab, panels, kb * gemm_kw(g->dot), p, kw), &g->b, (b0 + kb) * gemm_kw(g->dot) * (g->dot ? 2 : 1), k, j,
+        gemm_pack_b(panel_at(slab, panels, kb * gemm_kw(g->dot), p, kw), &g->b, (b0 + kb) * block_elements(g->dot), k, j,
                     least(GEMM_NR, g->n - j), g->dot);
     }
 }
@@ -134,7 +137,7 @@ static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64
 void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane)
 {
     const gemm g = { .n = n, .k = k, .b = *b, .dot = dot };
-    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, (gemm_words(k, dot) + gemm_kw(dot) - 1) / gemm_kw(dot));
+    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, k_blocks(gemm_words(k, dot), dot));
 }
 
 typedef struct slab {
@@ -150,8 +153,7 @@ static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_wor
     for (int64_t kb = at->b0; kb < at->b0 + at->blocks; kb++) {
         const int64_t k = block_k(g, kb);
         int64_t lda;
-        const gemm_word *a =
-            (wide ? gemm_lay_wide : gemm_lay_a)(lay, &g->a, kb * gemm_kw(g->dot) * (g->dot ? 2 : 1), k, i, m, g->dot, &lda);
+        const gemm_word *a = (wide ? gemm_lay_wide : gemm_lay_a)(lay, &g->a, kb * block_elements(g->dot), k, i, m, g->dot, &lda);
         const gemm_word *b = g->packed ? panel_at(at->words, s->all_panels, kb * gemm_kw(g->dot), at->p0, gemm_words(k, g->dot))
                                        : panel_at(at->words, at->panels, (kb - at->b0) * gemm_kw(g->dot), 0, 0);
         one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, partial, s->panels * GEMM_NR);
@@ -212,7 +214,7 @@ typedef struct columns {
 // Columns [j, j + n) and k block kb.
 static void column_block(const gemm *g, const columns *at, int64_t kb, int64_t j, int64_t n, float *partial)
 {
-    const int64_t per = gemm_kw(g->dot) * (g->dot ? 2 : 1), k = block_k(g, kb), words = gemm_words(k, g->dot);
+    const int64_t per = block_elements(g->dot), k = block_k(g, kb), words = gemm_words(k, g->dot);
     int64_t lda = at->lda ? words : 0;
     const gemm_word *b = at->panel, *a = at->lay + kb * gemm_tile_words(at->deep);
     if (g->packed)
@@ -231,8 +233,8 @@ static int64_t whole_columns(const gemm *g, const columns *at, int64_t j)
 
 static void run_columns(const gemm *g, hs_lane *lane)
 {
-    const int64_t kw = gemm_words(g->k, g->dot), blocks = kw <= gemm_kw(g->dot) ? 1 : (kw + gemm_kw(g->dot) - 1) / gemm_kw(g->dot);
-    const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = gemm_kw(g->dot) * (g->dot ? 2 : 1);
+    const int64_t kw = gemm_words(g->k, g->dot), blocks = k_blocks(kw, g->dot);
+    const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = block_elements(g->dot);
     const int64_t deep = least(gemm_kw(g->dot), kw);
     gemm_word *panel = (gemm_word *)g->own, *lay = panel + (deep + least(g->m, FEW_ROWS)) * GEMM_NR;
     columns at = { .blocks = blocks, .deep = deep, .panel = panel, .lay = lay, .ld_partial = GEMM_NR };
