@@ -40,10 +40,15 @@ bool hs_patterns_fit(const char *patterns, const char *name)
     return fits;
 }
 
+hs_coding hs_params_coding(const hs_params *ps, const hs_param_spec *s)
+{
+    return ps->coder.coding ? ps->coder.coding(ps->coder.user, s) : HS_CODING_NONE;
+}
+
 bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s)
 {
     const hs_hold *h = &ps->hold;
-    return s->frozen || hs_patterns_fit(ps->freeze, s->name) || hs_adapter_freezes(ps->adapter, s) ||
+    return s->frozen || hs_params_coding(ps, s) || hs_patterns_fit(ps->freeze, s->name) || hs_adapter_freezes(ps->adapter, s) ||
            (h->depth && h->depth(h->settings, s->name) < h->from);
 }
 

@@ -256,6 +256,20 @@ static hs_tensor *param_tensor(hs_graph *g, hs_param *p)
     return t;
 }
 
+hs_tensor *hs_param_view(hs_graph *g, hs_param *p, hs_view view)
+{
+    hs_tensor like = { .kind = HS_PARAM, .name = p->name, .param = p, .view = (uint8_t)view };
+    int n_dims;
+    if (!hs_coding_shape(p->coding, view, p->dim[0], (int64_t)p->n / p->dim[0], &like.dtype, &n_dims, like.dim))
+        return NULL;
+    hs_tensor *t = tensor_new(g, HS_PARAM, like.dtype);
+    if (t == g->poison)
+        return t;
+    like.scope = t->scope, like.id = t->id, like.n_dims = (uint8_t)n_dims;
+    *t = like;
+    return t;
+}
+
 hs_tensor *hs_param_get(hs_graph *g, const hs_param_spec *spec)
 {
     if (g->status != HS_OK)

@@ -4,6 +4,7 @@
 // poison tensor, on which every later builder is silent. Check once, with hs_graph_status. Running out of memory is such an error.
 #ifndef HS_CORE_GRAPH_H
 #define HS_CORE_GRAPH_H
+#include "core/graph/coding.h"
 #include "core/graph/comm.h"
 #include "core/graph/op.h"
 #include "core/graph/params.h"
@@ -74,6 +75,7 @@ hs_status hs_graph_status(const hs_graph *g); // the first error, raised again: 
 hs_tensor *hs_input(hs_graph *g, const char *name, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim);
 // One parameter per statement: C does not order arguments, and the slab follows the order of calls. spec->name is relative to the scope.
 hs_tensor *hs_param_get(hs_graph *g, const hs_param_spec *spec);
+hs_tensor *hs_param_view(hs_graph *g, hs_param *p, hs_view view); // of a parameter that is kept as codes; NULL: its coding has none
 hs_tensor *hs_state_get(hs_graph *g, const char *name, hs_dtype d, int n_dims, const int64_t *dim);
 // What every cell of a static input is where a batch has no column of its name (token types: 0). Without it such a batch is refused.
 void hs_input_default(hs_graph *g, hs_tensor *input, double value);

@@ -4,6 +4,7 @@
 #include "core/graph/params.h"
 #include "core/base/grow.h"
 #include "core/base/rng.h"
+#include "core/graph/coding.h"
 #include "core/graph/derived.h"
 #include "core/graph/divide.h"
 #include "core/graph/params_impl.h"
@@ -168,6 +169,7 @@ hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out
                      .n_dims = spec->n_dims,
                      .pair_parts = spec->pair_parts,
                      .pair_mask = spec->pair_mask,
+                     .coding = hs_params_coding(ps, spec),
                      .frozen = hs_params_freezes(ps, spec) };
     memcpy(p->logical, spec->dim, (size_t)spec->n_dims * sizeof *spec->dim);
     stored_shape(ps, spec, p->dim);
@@ -366,7 +368,10 @@ static bool fills_low(const hs_params *ps, const hs_slab *s, const hs_param *p)
 
 void hs_params_value_range(const hs_params *ps, const hs_param *p, size_t *first, size_t *n)
 {
-    hs_slab_range(hs_param_masters(ps, p) == HS_MASTERS_NONE ? ps->low : ps->master, p, first, n);
+    if (p->coding)
+        *first = 0, *n = p->n;
+    else
+        hs_slab_range(hs_param_masters(ps, p) == HS_MASTERS_NONE ? ps->low : ps->master, p, first, n);
 }
 
 void hs_params_range(const hs_params *ps, const hs_slab *s, const hs_param *p, size_t *first, size_t *n)
@@ -446,8 +451,30 @@ static void widen(const hs_params *ps, const hs_param *p, size_t at, float *valu
         values[i] = split ? hs_bits_f32(hs_halves_join(high[i], low[i])) : hs_bf16_f32(high[i]);
 }
 
+// Of a parameter that is kept as codes: row by row, or what of a row is asked for.
+static void decode(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n)
+{
+    const hs_slab *codes = hs_params_coded(ps, HS_VIEW_CODES), *scales = hs_params_coded(ps, HS_VIEW_SCALES);
+    const size_t rows = (size_t)p->dim[0], cols = p->n / rows, code = hs_coding_bytes(p, HS_VIEW_CODES) / rows,
+                 scale = hs_coding_bytes(p, HS_VIEW_SCALES) / rows;
+    float row[cols];
+    char bytes[code + 8], of[scale + 8];
+    for (size_t i = 0; i < n;) {
+        const size_t r = (at + i) / cols, c = (at + i) % cols, some = n - i < cols - c ? n - i : cols - c;
+        hs_params_copy(ps, bytes, (const char *)hs_slab_at(codes, p) + r * code, code);
+        hs_params_copy(ps, of, (const char *)hs_slab_at(scales, p) + r * scale, scale);
+        hs_coded_values(p->coding, bytes, of, 1, (int64_t)cols, row);
+        memcpy(values + i, row + c, some * sizeof *row);
+        i += some;
+    }
+}
+
 void hs_params_fetch(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n)
 {
+    if (p->coding) {
+        decode(ps, p, at, values, n);
+        return;
+    }
     if (hs_param_masters(ps, p) == HS_MASTERS_F32) {
         size_t first, all;
         hs_slab_range(ps->master, p, &first, &all);
@@ -488,6 +515,8 @@ hs_status hs_params_init_values(hs_params *ps)
     for (int i = 0; i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         size_t first, n;
+        if (p->coding)
+            continue;
         draw d = { ps, p, hs_mix2(ps->seed, hs_hash_string(p->name)) }; // by name: another parameter before it changes nothing
         hs_params_range(ps, ps->master, p, &first, &n);
         HS_TRY(hs_params_blank(ps, ps->master, p)); // padding too
@@ -506,7 +535,7 @@ void hs_params_refresh_low(hs_params *ps)
     for (int i = 0; ps->low && i < ps->n_params; i++) {
         const hs_param *p = ps->param[i];
         size_t first, all;
-        if (hs_param_masters(ps, p) != HS_MASTERS_F32)
+        if (p->coding || hs_param_masters(ps, p) != HS_MASTERS_F32)
             continue; // whoever wrote the value wrote its copy
         hs_slab_range(ps->master, p, &first, &all);
         const char *from = hs_slab_at(ps->master, p);
@@ -577,7 +606,7 @@ static bool has_all(const hs_params *ps, const hs_param *p)
 {
     size_t first, n;
     hs_params_value_range(ps, p, &first, &n);
-    return n == p->n && (hs_param_masters(ps, p) == HS_MASTERS_NONE || hs_slab_at(ps->master, p));
+    return n == p->n && (p->coding || hs_param_masters(ps, p) == HS_MASTERS_NONE || hs_slab_at(ps->master, p));
 }
 
 hs_status hs_params_values(const hs_params *ps, const hs_param *p, float *logical)

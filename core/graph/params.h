@@ -25,6 +25,15 @@ typedef enum hs_init { HS_INIT_ZERO, HS_INIT_ONE, HS_INIT_NORMAL, HS_INIT_UNIFOR
 // shares of the tokens, HS_EXT_SHARE; of an op that is HS_OP_TP_PART), which an update begins with adding up.
 typedef enum hs_grad_of { HS_GRAD_UNKNOWN, HS_GRAD_ALL, HS_GRAD_PART } hs_grad_of;
 
+typedef enum hs_coding {
+    HS_CODING_NONE,
+    HS_CODING_I8,
+    HS_CODING_I8_STATIC,
+    HS_CODING_I8_BLOCKS,
+    HS_CODING_I4_BLOCKS,
+    HS_N_CODINGS
+} hs_coding;
+
 struct hs_param {
     char *name; // "h3.attn.qkv.weight"
     hs_role role;
@@ -40,6 +49,7 @@ struct hs_param {
     int pair_parts;             // of one of an adapter's pair (lora_a, lora_b): how many parts the weight beside it has; else 0
     unsigned pair_mask;         // and bits of those that its own parts are for, in their order
     hs_grad_of grad_of;         // as far as plans have said
+    hs_coding coding;           // how its value is kept (core/graph/coding.h)
     bool frozen;                // by its spec, by hs_params_freeze or because an adapter is trained
     struct hs_derived *derived; // list of its copies in other layouts
 };
@@ -54,6 +64,7 @@ typedef struct hs_slab_spec {
     bool trainable_only; // frozen parameters are absent
     bool saved;          // what a run goes on from besides the values: checkpoints hold it, as SLAB.PARAMETER
     bool per_tensor;     // one element for each logical tensor (hs_param.parts) instead of its elements
+    bool coded;          // of parameters that are kept as codes, which are in no other; false: those are absent
     bool divides;        // each data-parallel rank keeps its share alone where the optimizer is divided (core/graph/divide.h)
     size_t (*bytes)(const hs_param *p, const void *user); // (optional) of one parameter, 0: absent; defaults to its stored elements
     const void *user;
@@ -99,6 +110,12 @@ typedef struct hs_hold {                                   // what is not traine
     int from;                                              // the least depth that is trained
 } hs_hold;
 
+struct hs_param_spec;
+typedef struct hs_coder { // which parameters are kept as codes: hs_params_code
+    hs_coding (*coding)(const void *user, const struct hs_param_spec *spec);
+    const void *user;
+} hs_coder;
+
 typedef struct hs_derived hs_derived;
 struct hs_shares;
 typedef struct hs_params {
@@ -110,6 +127,7 @@ typedef struct hs_params {
     char *freeze;               // patterns of hs_params_freeze; NULL: none
     const char *freeze_name;    // what messages call them
     struct hs_adapter *adapter; // of hs_params_adapt (core/graph/adapter.h); NULL: none
+    hs_coder coder;             // of hs_params_code
     hs_hold hold;               // hs_params_hold
     struct hs_shares *shares;   // of hs_params_divide (core/graph/divide.h); NULL: every rank has all
     hs_masters masters;         // of hs_params_set_masters

@@ -235,7 +235,7 @@ static void add_place(const hs_params *ps, hs_slab *s, const hs_param *p)
     const hs_masters masters = s == ps->master ? hs_param_masters(ps, p) : HS_MASTERS_F32;
     const size_t wide = hs_dtype_bytes(s->spec.dtype), element = masters == HS_MASTERS_SPLIT ? sizeof(uint16_t) : wide;
     size_t bytes = s->spec.bytes ? s->spec.bytes(p, s->spec.user) : (s->spec.per_tensor ? (size_t)p->parts : p->n) * element, first = 0;
-    if ((p->frozen && s->spec.trainable_only) || masters == HS_MASTERS_NONE)
+    if (s->spec.coded != (p->coding != HS_CODING_NONE) || (p->frozen && s->spec.trainable_only) || masters == HS_MASTERS_NONE)
         bytes = 0;
     else if (hs_slab_divides(ps, s, p)) {
         hs_param_share(ps, p, ps->shares->rank, &first, &bytes);

@@ -66,6 +66,7 @@ typedef struct hs_tensor {
     const char *scope; // "h3.ln_1": messages, forensics, profile
     const char *name;  // of an input, parameter or state; else NULL
     hs_param *param;   // kind HS_PARAM
+    uint8_t view;      // of it: hs_view (core/graph/coding.h), its value by default
     hs_state *state;   // kind HS_STATE
     int id;            // index in the graph
     bool has_fill;     // of an input: a batch without a column for it leaves `fill` in every cell (hs_input_default)

@@ -151,7 +151,9 @@ hs_slot hs_plan_value_slot(const hs_plan *p, const hs_node *n, int i)
     if (!t)
         return (hs_slot){ 0 };
     hs_slot s = { .where = HS_AT_BUF, .t = t, .dtype = t->dtype, .rows = !(n->op->in[i].flags & HS_WHOLE) };
-    if (t->kind == HS_PARAM) {
+    if (t->kind == HS_PARAM && t->view)
+        s.where = HS_AT_CODED;
+    else if (t->kind == HS_PARAM) {
         const bool low = hs_node_reads_low(p->graph->params, n, i);
         s.where = low ? HS_AT_LOW : HS_AT_MASTER;
         s.dtype = low ? n->low : HS_F32;

@@ -177,7 +177,7 @@ static hs_status push(spans *all, const span *s)
 
 static hs_status add_span(spans *all, const hs_plan *p, const hs_call *r, const hs_slot *s)
 {
-    if (s->where == HS_AT_NONE || s->where == HS_AT_MASTER || s->where == HS_AT_LOW) // nothing in a micro-step writes these
+    if (s->where == HS_AT_NONE || s->where == HS_AT_MASTER || s->where == HS_AT_LOW || s->where == HS_AT_CODED) // nothing in a micro-step writes these
         return HS_OK;
     if (s->where == HS_AT_SHARE) // written once, read by none
         return HS_OK;

@@ -113,6 +113,7 @@ hs_status hs_plan_take(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan
     p->opts = *o;
     hs_status st;
     HS_TRY_GOTO(st, hs_graph_status(g), fail);
+    HS_TRY_GOTO(st, hs_plan_coded(p), fail);
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
     HS_TRY_GOTO(st, hs_plan_lower(p), fail);
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);
@@ -145,14 +146,17 @@ void hs_plan_free(hs_plan *p)
     free(p);
 }
 
-void hs_plan_reads(const hs_plan *p, bool *master, bool *low)
+void hs_plan_reads(const hs_plan *p, bool *master, bool *low, bool *codes)
 {
     for (int i = 0; i < p->n_calls; i++)
         for (int k = 0; k < HS_MAX_IN; k++) {
             const hs_call *c = &p->call[i];
-            if ((c->in[k].where != HS_AT_MASTER && c->in[k].where != HS_AT_LOW) || (c->derived && c->derived_in == k))
-                continue;
-            (c->in[k].where == HS_AT_MASTER ? master : low)[c->in[k].t->param->id] = true;
+            const hs_slot *s = &c->in[k];
+            bool *marks = s->where == HS_AT_MASTER ? master : s->where == HS_AT_LOW ? low : NULL;
+            if (s->where == HS_AT_CODED && s->t->view == HS_VIEW_CODES)
+                marks = codes;
+            if (marks && !(c->derived && c->derived_in == k))
+                marks[s->t->param->id] = true;
         }
 }
 

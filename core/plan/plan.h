@@ -96,9 +96,9 @@ const hs_graph *hs_plan_graph(const hs_plan *p); // the copy: types settled, cas
 // By hs_param.id: when backward completes its gradient, small is early; lives as long as the plan. NULL: it does not train.
 const int *hs_plan_grad_order(const hs_plan *p);
 
-// Marks the parameters (by id) whose f32 values and low copies kernels of this plan read; where they read a copy in another layout
+// Marks the parameters (by id) whose f32 values, low copies and codes kernels of this plan read; where they read a copy in another layout
 // (core/graph/derived.h), that is not counted.
-void hs_plan_reads(const hs_plan *p, bool *master, bool *low);
+void hs_plan_reads(const hs_plan *p, bool *master, bool *low, bool *codes);
 
 // Marks the parameters (by id) whose gradients this plan makes.
 void hs_plan_writes(const hs_plan *p, bool *written);

@@ -1,4 +1,4 @@
-// plan_impl: the insides of a plan, shared by the files that make one - amp.c (casts), lower.c (forward calls), autodiff.c (backward
+// plan_impl: the insides of a plan, shared by the files that make one - coded.c (ops on codes), amp.c (casts), lower.c (forward calls), autodiff.c (backward
 // calls), await.c (values over dp), reduce.c (gradients over dp), place.c (bytes and barriers), plan.c (order of these) - and by exec.c,
 // which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
@@ -14,6 +14,7 @@ typedef enum hs_where {
     HS_AT_BUF,
     HS_AT_MASTER,
     HS_AT_LOW,
+    HS_AT_CODED, // a view of a parameter that is kept as codes
     HS_AT_GRAD, // of a parameter: in its slab, or in a block where ranks keep shares
     HS_AT_STATE,
     HS_AT_SHARE,      // of a parameter: what this rank has of its gradient in the slab ...
@@ -90,6 +91,7 @@ static inline size_t hs_plan_grad_offset(const hs_plan *p, const hs_param *q)
     return p->grad_buf ? p->buf[p->grad_buf[q->id]].offset + p->grad_at[q->id] : p->graph->params->grad->place[q->id].offset;
 }
 
+hs_status hs_plan_coded(hs_plan *p);    // ops that read codes in the place of those that read values
 hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
 hs_status hs_plan_lower(hs_plan *p);    // marks, forward calls and the buffers of values
 hs_status hs_plan_autodiff(hs_plan *p); // backward calls and the buffers of gradients

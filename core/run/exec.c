@@ -24,6 +24,8 @@ static const void *outside(const hs_exec *e, const hs_slot *s)
     const hs_params *ps = e->plan->graph->params;
     if (s->where == HS_AT_STATE)
         return e->state[s->t->state->id];
+    if (s->where == HS_AT_CODED)
+        return hs_slab_at(hs_params_coded(ps, s->t->view), s->t->param);
     return hs_slab_at(s->where == HS_AT_MASTER ? ps->master : s->where == HS_AT_LOW ? ps->low : ps->grad, s->t->param);
 }
 

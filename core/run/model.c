@@ -141,6 +141,15 @@ hs_model_bytes hs_model_bytes_of(const hs_model *m)
 
 // ---- copies
 
+static void bind_view(const hs_params *ps, const hs_param *w, hs_view view, hs_ref *out)
+{
+    int n_dims;
+    int64_t dim[HS_MAX_DIMS];
+    *out = (hs_ref){ .p = hs_slab_bound(hs_params_coded(ps, view), w), .rows = w->dim[0], .cols = 1 };
+    if (hs_coding_shape(w->coding, view, w->dim[0], (int64_t)w->n / w->dim[0], &out->dtype, &n_dims, dim) && n_dims == 2)
+        out->cols = dim[1];
+}
+
 // A thunk for each: from the value as products read it to the layout that its kernel makes.
 static hs_status bind_copies(hs_model *m)
 {
@@ -155,11 +164,16 @@ static hs_status bind_copies(hs_model *m)
         const hs_derived *d = ps->derived[i];
         const hs_param *w = d->param;
         m->derive.thunk[i] = (hs_thunk){ .fn = d->make, .name = "derive", .part = HS_PART_FREE };
-        m->derive.thunk[i].args.in[0] = (hs_ref){ .p = hs_slab_bound(d->dtype == HS_F32 ? ps->master : ps->low, w),
-                                                  .rows = w->dim[0],
-                                                  .cols = (int64_t)w->n / w->dim[0],
-                                                  .dtype = d->dtype };
-        m->derive.thunk[i].args.out[0] = (hs_ref){ .p = d->k };
+        hs_args *a = &m->derive.thunk[i].args;
+        if (w->coding) {
+            bind_view(ps, w, HS_VIEW_CODES, &a->in[0]);
+            bind_view(ps, w, HS_VIEW_SCALES, &a->in[1]);
+        } else
+            a->in[0] = (hs_ref){ .p = hs_slab_bound(d->dtype == HS_F32 ? ps->master : ps->low, w),
+                                 .rows = w->dim[0],
+                                 .cols = (int64_t)w->n / w->dim[0],
+                                 .dtype = d->dtype };
+        a->out[0] = (hs_ref){ .p = d->k };
     }
     return HS_OK;
 }
@@ -189,17 +203,15 @@ hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit
 
 // ---- giving back
 
-typedef struct reads {
-    bool *master, *low; // by id: kernels read the value itself
-} reads;
-
 // What becomes of a value: copies are made of it, and it stays or goes.
 typedef hs_status visit_fn(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user);
+
+static bool made_from(const hs_derived *d, const hs_slab *s) { return d->param->coding ? s->spec.coded : d->dtype == s->spec.dtype; }
 
 static bool makes_copies(const hs_slab *s, const hs_param *p)
 {
     const hs_derived *d = p->derived;
-    while (d && d->dtype != s->spec.dtype)
+    while (d && !made_from(d, s))
         d = d->next;
     return d != NULL;
 }
@@ -208,18 +220,18 @@ static bool makes_copies(const hs_slab *s, const hs_param *p)
 static hs_status visit_values(const hs_model *m, visit_fn *visit, void *user)
 {
     const hs_params *ps = m->params;
-    const hs_slab *const slab[] = { ps->master, ps->low };
-    bool *marks = calloc(2 * (size_t)ps->n_params + 1, sizeof *marks);
+    const hs_slab *const slab[] = { ps->master, ps->low, hs_params_coded(ps, HS_VIEW_CODES) };
+    bool *marks = calloc(3 * (size_t)ps->n_params + 1, sizeof *marks);
     if (!marks)
-        return HS_FAIL(MEMORY, "no memory for %d marks", 2 * ps->n_params);
-    const reads r = { marks, marks + ps->n_params };
+        return HS_FAIL(MEMORY, "no memory for %d marks", 3 * ps->n_params);
+    bool *const reads[] = { marks, marks + ps->n_params, marks + 2 * ps->n_params };
     for (int i = 0; i < m->n_plans; i++)
-        hs_plan_reads(m->plan[i], r.master, r.low);
+        hs_plan_reads(m->plan[i], reads[0], reads[1], reads[2]);
     hs_status st = HS_OK;
     for (int pass = 0; pass < 3; pass++)
-        for (int k = 0; k < 2 && slab[k]; k++) {
-            const bool *read = k ? r.low : r.master;
-            for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
+        for (int k = 0; k < 3; k++) {
+            const bool *read = reads[k];
+            for (int i = 0; slab[k] && i < ps->n_params && st == HS_OK; i++) {
                 const hs_param *p = ps->param[i];
                 if (pass == (!makes_copies(slab[k], p) ? 0 : read[i] ? 2 : 1))
                     st = visit(m, slab[k], p, read[i], user);
@@ -234,7 +246,7 @@ static hs_status copy_and_trim(const hs_model *m, const hs_slab *s, const hs_par
     hs_lane *lane = user;
     for (int i = 0; i < m->params->n_derived; i++) {
         const hs_derived *d = m->params->derived[i];
-        if (d->param != p || d->dtype != s->spec.dtype)
+        if (d->param != p || !made_from(d, s))
             continue;
         HS_TRY(m->device->submit(m->device, lane, &(hs_segment){ &m->derive.thunk[i], 1 }, HS_SUBMIT_BULK));
         HS_TRY(m->device->wait(m->device, lane));
@@ -277,7 +289,7 @@ static hs_status count_value(const hs_model *m, const hs_slab *s, const hs_param
     tide *t = user;
     (void)m;
     for (const hs_derived *d = p->derived; d; d = d->next)
-        t->now += d->dtype == s->spec.dtype ? d->bytes : 0;
+        t->now += made_from(d, s) ? d->bytes : 0;
     t->most = t->now > t->most ? t->now : t->most;
     if (!stays && !hs_slab_adopted(s, p))
         t->now -= s->place[p->id].bytes;

@@ -209,8 +209,8 @@ static void check_given_back(const char *policy)
     hs_engine *e = tiny_engine(&model, &(tiny_opts){ .policy = policy });
     hs_params *ps = e->params;
     bool *master = calloc(2 * (size_t)ps->n_params, sizeof *master), *low = master + ps->n_params;
-    hs_plan_reads(hs_engine_plan(e, HS_EVAL), master, low);
-    hs_plan_reads(hs_engine_plan(e, HS_DECODE), master, low);
+    hs_plan_reads(hs_engine_plan(e, HS_EVAL), master, low, NULL);
+    hs_plan_reads(hs_engine_plan(e, HS_DECODE), master, low, NULL);
     const int wte = hs_params_find(ps, "wte.weight")->id, up = hs_params_find(ps, "h0.mlp.up.weight")->id;
     assert_true(count(master, ps->n_params) < ps->n_params && count(low, ps->n_params) < ps->n_params);
     assert_true(master[wte] || low[wte]);

@@ -1,0 +1,90 @@
+// coding: shapes, slabs and values of parameters that are kept as codes.
+#include "core/graph/coding.h"
+#include "core/graph/params_impl.h"
+#include <string.h>
+
+static const struct { // by hs_view; of values there is the master
+    const char *slab;
+    hs_dtype dtype; // of the slab's elements: bytes where a parameter says which
+} views[HS_N_VIEWS] = {
+    [HS_VIEW_CODES] = { "codes", HS_U8 },
+    [HS_VIEW_SCALES] = { "scales", HS_U8 },
+    [HS_VIEW_X_SCALE] = { "x_scale", HS_F32 },
+};
+
+bool hs_coding_shape(hs_coding c, hs_view v, int64_t rows, int64_t cols, hs_dtype *dtype, int *n_dims, int64_t *dim)
+{
+    const bool blocks = c == HS_CODING_I8_BLOCKS || c == HS_CODING_I4_BLOCKS, half = c == HS_CODING_I4_BLOCKS;
+    if (c == HS_CODING_NONE || v == HS_VIEW_VALUE || (v == HS_VIEW_X_SCALE && c != HS_CODING_I8_STATIC))
+        return false;
+    dim[0] = v == HS_VIEW_X_SCALE ? 1 : rows;
+    *n_dims = v == HS_VIEW_CODES || (v == HS_VIEW_SCALES && blocks) ? 2 : 1;
+    if (v == HS_VIEW_CODES)
+        *dtype = half ? HS_U8 : HS_I8, dim[1] = half ? cols / 2 : cols;
+    else if (*n_dims == 2)
+        *dtype = HS_F16, dim[1] = cols / HS_CODE_BLOCK;
+    else
+        *dtype = HS_F32;
+    return true;
+}
+
+size_t hs_coding_bytes(const hs_param *p, hs_view v)
+{
+    hs_dtype dtype;
+    int n_dims;
+    int64_t dim[HS_MAX_DIMS];
+    const int64_t rows = p->dim[0], cols = (int64_t)p->n / rows;
+    if (!hs_coding_shape(p->coding, v, rows, cols, &dtype, &n_dims, dim))
+        return 0;
+    return (size_t)(dim[0] * (n_dims == 2 ? dim[1] : 1)) * hs_dtype_bytes(dtype);
+}
+
+const char *hs_coding_declines(hs_coding c, int n_dims, int64_t rows, int64_t cols)
+{
+    if (c == HS_CODING_NONE)
+        return NULL;
+    if (n_dims != 2)
+        return "it is no matrix";
+    if (rows % 8 || cols % 8)
+        return "its widths are no multiples of 8";
+    if ((c == HS_CODING_I8_BLOCKS || c == HS_CODING_I4_BLOCKS) && cols % HS_CODE_BLOCK)
+        return "its width is no multiple of 32, a block of codes";
+    return NULL;
+}
+
+// ---- slabs
+
+static size_t codes_bytes(const hs_param *p, const void *user) { return (void)user, hs_coding_bytes(p, HS_VIEW_CODES); }
+static size_t scales_bytes(const hs_param *p, const void *user) { return (void)user, hs_coding_bytes(p, HS_VIEW_SCALES); }
+static size_t x_scale_bytes(const hs_param *p, const void *user) { return (void)user, hs_coding_bytes(p, HS_VIEW_X_SCALE); }
+
+hs_status hs_params_code(hs_params *ps, hs_coder coder)
+{
+    static size_t (*const bytes[HS_N_VIEWS])(const hs_param *, const void *) = {
+        [HS_VIEW_CODES] = codes_bytes, [HS_VIEW_SCALES] = scales_bytes, [HS_VIEW_X_SCALE] = x_scale_bytes
+    };
+    if (ps->n_params)
+        return HS_FAIL(INTERNAL, "which parameters are coded is said before there are any; there are %d", ps->n_params);
+    ps->coder = coder;
+    for (int v = HS_VIEW_CODES; v < HS_N_VIEWS; v++)
+        HS_TRY(hs_params_declare(ps, &(hs_slab_spec){ .name = views[v].slab, .dtype = views[v].dtype, .coded = true, .bytes = bytes[v] }));
+    return HS_OK;
+}
+
+hs_slab *hs_params_coded(const hs_params *ps, hs_view v) { return views[v].slab ? hs_params_slab(ps, views[v].slab) : NULL; }
+
+// ---- values
+
+void hs_coded_values(hs_coding c, const void *codes, const void *scales, int64_t rows, int64_t cols, float *values)
+{
+    const int8_t *i8 = codes;
+    const uint8_t *u8 = codes;
+    const uint16_t *half = scales;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = 0; k < cols; k++) {
+            const int64_t at = r * cols + k;
+            const int code = c == HS_CODING_I4_BLOCKS ? (u8[at / 2] >> at % 2 * 4 & 15) - 8 : i8[at];
+            const bool row = c == HS_CODING_I8 || c == HS_CODING_I8_STATIC;
+            values[at] = (float)code * (row ? ((const float *)scales)[r] : hs_f16_f32(half[at / HS_CODE_BLOCK]));
+        }
+}
