@@ -25,6 +25,8 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     hs_status st;
     HS_TRY_GOTO(st, hs_params_new(&m->params, o->seed, m->grid.tp->rank, m->grid.tp->size), failed);
     HS_TRY_GOTO(st, hs_params_divide(m->params, o->divide, m->grid.dp->rank, m->grid.dp->size, o->bucket_bytes), failed);
+    if (o->coder.coding)
+        HS_TRY_GOTO(st, hs_params_code(m->params, o->coder), failed);
     HS_TRY_GOTO(st, hs_params_declare_low(m->params, m->policy.low), failed);
     HS_TRY_GOTO(st, hs_params_set_masters(m->params, o->masters), failed);
     m->states = hs_states_new();

@@ -32,6 +32,7 @@ typedef struct hs_model_opts {
     size_t bucket_bytes; // of gradients that are reduced over dp together, about; 0: 25 MiB. No bit depends on it
     hs_divide divide;    // over dp
     hs_masters masters;  // how values are kept
+    hs_coder coder;      // which parameters are kept as codes; zero: none
     bool sequence;       // tensor-parallel ranks divide the tokens between the products (sequence parallelism)
     hs_recompute recompute;
 } hs_model_opts;

@@ -207,7 +207,7 @@ static const struct key {
     // of every family; a family's own are its rows (hs_model_files)
     { "config.json", "model_type", HS_HF_READ, NULL },
     { "config.json", "architectures", HS_HF_READ, NULL },
-    { "config.json", "quantization_config", HS_HF_REFUSED, "weights in packed low precision; take the folder that they were made from" },
+    { "config.json", "quantization_config", HS_HF_READ, NULL },
     { "config.json", "pruned_heads", HS_HF_REFUSED, "attention with heads left out" },
     { "config.json", "auto_map", HS_HF_REFUSED, "code of its own (trust_remote_code), which this version does not run" },
     { "config.json", "is_encoder_decoder", HS_HF_REFUSED, "an encoder before the decoder" },

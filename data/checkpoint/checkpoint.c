@@ -361,10 +361,48 @@ hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps)
     if (m->w.n_passed > 0)
         hs_info("%s: has %d tensors of heads that the model has not: they are left out", m->dir, m->w.n_passed);
     HS_TRY(hs_weights_copy(&m->w, ps, theirs, &m->opts, ps->master));
+    HS_TRY(hs_weights_copy_coded(&m->w, ps, theirs, &m->opts));
     hs_params_refresh_low(ps);
     hs_params_changed(ps);
     hs_ckpt_map_forget(m);
     return HS_OK;
+}
+
+// ---- parameters that are kept as codes
+
+struct hs_ckpt_codes {
+    hs_ckpt_opts opts;
+    hs_weights w;
+    hs_weights_coder coder;
+    char dir[];
+};
+
+hs_status hs_ckpt_codes_open(hs_ckpt_codes **out, const char *model_dir, const hs_ckpt_opts *o)
+{
+    *out = NULL;
+    hs_ckpt_codes *c = calloc(1, sizeof *c + strlen(model_dir) + 1);
+    if (c == NULL)
+        return HS_FAIL(MEMORY, "%s: no memory to open it", model_dir);
+    c->opts = *o;
+    strcpy(c->dir, model_dir);
+    const hs_status st = hs_weights_open(&c->w, c->dir);
+    if (st != HS_OK) {
+        free(c);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
+    c->w.files = o->files;
+    c->coder = (hs_weights_coder){ &c->w, theirs, &c->opts };
+    *out = c;
+    return HS_OK;
+}
+
+hs_coder hs_ckpt_codes_coder(const hs_ckpt_codes *c) { return (hs_coder){ c != NULL ? hs_weights_coding : NULL, c != NULL ? &c->coder : NULL }; }
+
+void hs_ckpt_codes_close(hs_ckpt_codes *c)
+{
+    if (c != NULL)
+        hs_weights_close(&c->w);
+    free(c);
 }
 
 hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_params *ps)
@@ -382,8 +420,11 @@ hs_status hs_ckpt_count(const char *model_dir, int64_t *n)
     hs_weights w;
     HS_TRY(hs_weights_open(&w, model_dir));
     *n = 0;
-    for (int i = 0; i < w.n; i++)
-        *n += (int64_t)(w.weight[i].entry->bytes / hs_dtype_bytes(w.weight[i].entry->dtype));
+    for (int i = 0; i < w.n; i++) {
+        const hs_st_entry *e = w.weight[i].entry;
+        const int packed = e->dtype == HS_I32 ? 8 : 1; // codes of 4 bits, eight a word
+        *n += (int64_t)(e->bytes / hs_dtype_bytes(e->dtype)) * packed;
+    }
     hs_weights_close(&w);
     return HS_OK;
 }

@@ -75,6 +75,8 @@ typedef struct hs_model_info {   // what config.json says
     hs_settings settings;        // the family's own struct
     // Read: eos_token_id of generation_config.json, else of config.json. Written: these, or where there are none the tokenizer's.
     hs_model_ends end;
+    bool coded;       // quantization_config says that weights are kept as codes (compressed-tensors)
+    const char *quantization; // written: the value of quantization_config; NULL: none
     hs_labels labels; // of a model with a task, in the order of its outputs: id2label. Written: none of them, "LABEL_0", ...
 } hs_model_info;
 void hs_model_info_free(hs_model_info *m); // its labels; takes NULL, and one that was never read where that is all 0
@@ -151,6 +153,11 @@ hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_devic
 hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps);
 void hs_ckpt_map_forget(hs_ckpt_map *m); // what was read so far leaves this process, and comes again from the file when somebody reads it
 void hs_ckpt_map_close(hs_ckpt_map *m);  // NULL: nothing
+// Which parameters the files have as codes (hs_model_info.coded), for hs_params_code: before a model is traced, and until it is.
+typedef struct hs_ckpt_codes hs_ckpt_codes;
+hs_status hs_ckpt_codes_open(hs_ckpt_codes **out, const char *model_dir, const hs_ckpt_opts *o); // o's rows are borrowed
+hs_coder hs_ckpt_codes_coder(const hs_ckpt_codes *c);                                            // NULL: of none
+void hs_ckpt_codes_close(hs_ckpt_codes *c);                                                      // NULL: nothing
 // The slabs that are saved, and the state. Of parameters that were frozen when it was written an optimizer starts at zero, and says so.
 hs_status hs_ckpt_load_train(const char *model_dir, hs_params *ps, hs_train_state *t);
 // Those that the checkpoint has in the same shape; of others one line says how many begin anew.

@@ -96,6 +96,24 @@ static hs_status put_all(const char *dir, const hs_export_opts *e, const hs_st_s
     return st;
 }
 
+// Where there are codes, config.json says so.
+static hs_status put_coded(const char *dir, const hs_export_opts *e, const hs_ckpt_opts *o, const hs_params *ps, const hs_st_sources *model,
+                           const hs_model_info *m, const hs_tokenizer *tok)
+{
+    hs_text t = { 0 };
+    hs_model_info info = *m;
+    if (hs_coded_bytes(ps) == 0)
+        return put_all(dir, e, model, m, tok);
+    hs_status st = hs_quantization_json(&t, ps, o);
+    if (st == HS_OK && t.failed)
+        st = HS_FAIL(MEMORY, "%s: no memory for its quantization_config", dir);
+    info.quantization = t.p;
+    if (st == HS_OK)
+        st = put_all(dir, e, model, &info, tok);
+    hs_text_free(&t);
+    return st;
+}
+
 hs_status hs_ckpt_export_as(const char *dir, const hs_export_opts *e, const hs_ckpt_opts *o, const hs_params *ps, const hs_model_info *m,
                             const hs_tokenizer *tok)
 {
@@ -110,8 +128,9 @@ hs_status hs_ckpt_export_as(const char *dir, const hs_export_opts *e, const hs_c
     hs_status st = hs_st_sources_model(&model, ps, o, NULL);
     if (st == HS_OK) {
         for (int i = 0; i < model.n; i++)
-            model.s[i].t.dtype = e->dtype;
-        st = put_all(f.tmp, e, &model, m, tok);
+            if (model.s[i].param != NULL)
+                model.s[i].t.dtype = e->dtype;
+        st = put_coded(f.tmp, e, o, ps, &model, m, tok);
         hs_st_sources_free(&model);
     }
     if (st == HS_OK)

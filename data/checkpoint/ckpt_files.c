@@ -14,6 +14,7 @@ void hs_st_sources_free(hs_st_sources *s)
     free(s->s);
     free(s->held);
     free(s->names);
+    free(s->coded);
     *s = (hs_st_sources){ 0 };
 }
 
@@ -162,6 +163,8 @@ static hs_status add_prefix(hs_name_piece *piece, int n)
     return HS_OK;
 }
 
+enum { MOST_OF_CODED = 4 }; // tensors of a piece: codes, scales, the shape or the scale of inputs
+
 hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, const hs_st_stored *stored)
 {
     hs_name_piece piece[HS_NAME_PIECES];
@@ -170,9 +173,14 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
     int total = 0, n;
     for (int i = 0; i < ps->n_params; i++) {
         HS_TRY(hs_ckpt_pieces(o, ps->param[i], piece, &n));
-        total += n;
+        total += ps->param[i]->coding ? MOST_OF_CODED * n : n;
     }
     HS_TRY(hs_st_sources_alloc(out, total));
+    out->coded = malloc(hs_coded_bytes(ps) + 16 * (size_t)total + 1);
+    if (out->coded == NULL) {
+        hs_st_sources_free(out);
+        return HS_FAIL(MEMORY, "no memory for %zu bytes of codes", hs_coded_bytes(ps));
+    }
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         if ((adapter && !hs_peft_keeps(ps->param[i])) || hs_ckpt_is_second(o->files, ps->param[i]->name))
             continue;
@@ -180,12 +188,16 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
         st = hs_ckpt_pieces(o, ps->param[i], piece, &n);
         if (st == HS_OK && adapter)
             st = add_prefix(piece, n);
+        if (st == HS_OK && ps->param[i]->coding) {
+            st = hs_st_sources_coded(out, ps, ps->param[i], piece, n);
+            continue;
+        }
         if (st == HS_OK)
             st = hs_st_sources_add(out, ps->param[i], stored ? &stored[i] : NULL, piece, n);
         as_kept(out, from, ps, ps->param[i]);
     }
     for (int i = 0; i < out->n && !stored && st == HS_OK; i++)
-        out->s[i].values = ps;
+        out->s[i].values = out->s[i].param != NULL ? ps : NULL;
     if (st != HS_OK)
         hs_st_sources_free(out);
     return st;

@@ -72,7 +72,8 @@ hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece
 typedef struct hs_st_sources { // tensors to write: names and shapes, bound to what there is of them here
     hs_st_source *s;
     hs_st_held *held; // of s: where a process is alone, all of it
-    char *names;
+    char *names, *coded; // coded: bytes of parameters that are kept as codes, as far as they are used
+    size_t coded_used;
     int n;
 } hs_st_sources;
 void hs_st_sources_free(hs_st_sources *s);
@@ -81,6 +82,11 @@ hs_status hs_st_sources_alloc(hs_st_sources *s, int most);
 hs_status hs_st_sources_add(hs_st_sources *out, const hs_param *p, const hs_st_stored *stored, const hs_name_piece *piece, int n);
 // The values under the other tool's names. stored: by parameter; NULL: read out of ps while they are written.
 hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_ckpt_opts *o, const hs_st_stored *stored);
+// ---- parameters that are kept as codes (coded_write.c)
+size_t hs_coded_bytes(const hs_params *ps); // of all of them
+// Up to four tensors for each piece, out of sources with room in `coded` for hs_coded_bytes and 16 for each piece.
+hs_status hs_st_sources_coded(hs_st_sources *out, const hs_params *ps, const hs_param *p, const hs_name_piece *piece, int n);
+hs_status hs_quantization_json(hs_text *t, const hs_params *ps, const hs_ckpt_opts *o); // the value of quantization_config; t: freed by the caller
 // A second network's parameters (hs_model_files.second): is it one of them, are there any; those of its own file, with what it shares.
 bool hs_ckpt_is_second(const hs_model_files *f, const char *name);
 bool hs_ckpt_has_second(const hs_model_files *f, const hs_params *ps);

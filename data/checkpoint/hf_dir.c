@@ -151,6 +151,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
     const hs_file_key common[] = { { .key = "architectures" },
                                    { .key = "dtype", .type = HS_FILE_FIXED, .value = type },
                                    { .key = "model_type" },
+                                   { .key = "quantization_config", .type = HS_FILE_FIXED, .value = m->quantization },
                                    { .key = "torch_dtype", .type = HS_FILE_FIXED, .value = type } };
     const hs_file_key *order[MOST_KEYS];
     const hs_model_files *files = m->files;
@@ -165,7 +166,8 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
             hs_file_task_writes(files, m->settings.bytes, &files->key[i]))
             order[n++] = &files->key[i];
     for (int i = 0; i < HS_COUNT(common); i++)
-        order[n++] = &common[i];
+        if (&common[i] != &common[3] || m->quantization != NULL)
+            order[n++] = &common[i];
     qsort(order, (size_t)n, sizeof *order, by_key);
     for (int i = 0; i < n; i++) {
         hs_text_add(t, "%s\n  \"%s\": ", i ? "," : "{", order[i]->key);
@@ -420,10 +422,26 @@ static hs_status read_heads(const char *model_dir, hs_model_info *m)
     return HS_OK;
 }
 
+// Which weights are codes their tensors say; here, that it is a form that is read.
+static hs_status read_quantization(const hs_json *j, hs_model_info *m)
+{
+    const json_t *q = json_object_get(j->root, "quantization_config"), *method = json_object_get(q, "quant_method");
+    if (q == NULL || json_is_null(q) || (json_is_object(q) && json_object_size(q) == 0))
+        return HS_OK;
+    if (!json_is_string(method) || strcmp(json_string_value(method), "compressed-tensors") != 0)
+        return HS_FAIL(UNSUPPORTED,
+                       "%s: quantization_config.quant_method is %s%s%s; compressed-tensors is read, of others take the folder that was quantized",
+                       j->path, json_is_string(method) ? "\"" : "", json_is_string(method) ? json_string_value(method) : "not a string",
+                       json_is_string(method) ? "\"" : "");
+    m->coded = true;
+    return HS_OK;
+}
+
 static hs_status read_info(const hs_json *j, const hs_model_files *const *known, int n_known, hs_model_info *m)
 {
     memset(m, 0, sizeof *m);
     HS_TRY(find_files(j, known, n_known, &m->files));
+    HS_TRY(read_quantization(j, m));
     HS_TRY(hs_file_task_read(j, m));
     const int task = hs_file_task(m->files, m->settings.bytes);
     for (int i = 0; i < m->files->n_keys; i++)

@@ -412,7 +412,9 @@ hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_piec
     hs_name_piece piece[HS_NAME_PIECES];
     int n;
     HS_TRY(pieces(p, user, piece, &n));
-    for (int k = 0; k < n; k++) {
+    for (int k = 0; k < n && p->coding; k++)
+        hs_weights_expect_coded(w, p, &piece[k]);
+    for (int k = 0; k < n && !p->coding; k++) {
         hs_weight *found = hs_weights_lookup(w, piece[k].name);
         const hs_st_entry *e = found != NULL ? found->entry : NULL;
         if (piece[k].transposed && p->n_dims != 2)
@@ -447,6 +449,8 @@ hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const h
     hs_name_piece piece[HS_NAME_PIECES];
     int n;
     *out = NULL;
+    if (p->coding)
+        return HS_OK;
     HS_TRY(pieces(p, user, piece, &n));
     const hs_weight *found = n == 1 && piece->part == 0 && !piece->transposed ? hs_weights_lookup(w, piece->name) : NULL;
     const hs_st_entry *e = found != NULL && !hs_weights_merges(w, ps, p, piece) ? found->entry : NULL;

@@ -60,6 +60,16 @@ hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const h
 // passed over.
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
 
+// ---- parameters that are kept as codes (weights_coded.c says how they lie in a file)
+typedef struct hs_weights_coder { // all borrowed
+    const hs_weights *w;
+    hs_weight_pieces *pieces;
+    const void *user;
+} hs_weights_coder;
+hs_coding hs_weights_coding(const void *coder, const hs_param_spec *spec); // as the file has it: hs_coder.coding, of a hs_weights_coder
+void hs_weights_expect_coded(hs_weights *w, const hs_param *p, const hs_name_piece *piece); // marks as used, notes what does not fit
+hs_status hs_weights_copy_coded(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user); // after hs_weights_fit
+
 // ---- of the files of this folder
 hs_status hs_weights_add_file(hs_weights *w, const char *path);
 hs_status hs_weights_sort(hs_weights *w);                            // by name; of two of a name the adapter's stays

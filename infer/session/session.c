@@ -107,8 +107,13 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
 {
     s->policy = *policy;
     HS_TRY(check_size(s));
-    HS_TRY(hs_model_new(
-        &s->model, &(hs_model_opts){ .device = s->device, .policy = &s->policy, .micro_steps = HS_VALUES_STAY, .releases = !s->adapters }));
+    if (s->info.coded)
+        HS_TRY(hs_ckpt_codes_open(&s->codes, s->dir, &(hs_ckpt_opts){ .files = s->info.files }));
+    HS_TRY(hs_model_new(&s->model, &(hs_model_opts){ .device = s->device,
+                                                     .policy = &s->policy,
+                                                     .micro_steps = HS_VALUES_STAY,
+                                                     .releases = !s->adapters,
+                                                     .coder = hs_ckpt_codes_coder(s->codes) }));
     if (s->adapters)
         HS_TRY(hs_adapters_begin(s));
     if (plans->eval) {
@@ -134,6 +139,7 @@ void hs_session_close(hs_session *s)
     hs_model_free(s->model);
     hs_adapters_free(s->adapters);
     hs_ckpt_map_close(s->map);
+    hs_ckpt_codes_close(s->codes);
     hs_device_close(s->device);
     hs_tokenizer_free(s->tokenizer);
     hs_model_info_free(&s->info);

@@ -26,6 +26,7 @@ typedef struct hs_session {
     hs_policy policy;
     hs_arch_shape decode_shape;
     hs_model *model;
+    hs_ckpt_codes *codes; // which of its values are kept as codes; NULL: none
     hs_ckpt_map *map; // the files that the model's values are served from; NULL: all of them were copied
     hs_run *run;
     int eval, decode;             // numbers of its plans; -1: not asked for
