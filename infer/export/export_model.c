@@ -25,7 +25,11 @@ hs_status hs_export_model_open(hs_export_model *m, const char *path, int want, c
     m->states = hs_states_new();
     if (!m->states)
         return HS_FAIL(MEMORY, "no memory to open %s", m->dir);
-    return hs_params_new(&m->params, 0, 0, 1);
+    HS_TRY(hs_params_new(&m->params, 0, 0, 1));
+    if (!m->info.coded)
+        return HS_OK;
+    HS_TRY(hs_ckpt_codes_open(&m->codes, m->dir, &(hs_ckpt_opts){ .files = m->info.files }));
+    return hs_params_code(m->params, hs_ckpt_codes_coder(m->codes));
 }
 
 hs_status hs_export_model_trace(hs_export_model *m, hs_mode mode, const hs_arch_shape *shape, hs_graph **out)
@@ -52,6 +56,7 @@ hs_status hs_export_model_load(hs_export_model *m)
 void hs_export_model_close(hs_export_model *m)
 {
     hs_params_free(m->params);
+    hs_ckpt_codes_close(m->codes);
     hs_states_free(m->states);
     hs_tokenizer_free(m->tokenizer);
     hs_model_info_free(&m->info);

@@ -18,6 +18,7 @@ typedef struct hs_export_model {
     char sentence_error[512]; // why a folder of sentence-transformers is not understood; "": it is, or it is none
     hs_sentence sentence;     // what the folder says of how texts become vectors
     char path[4096];          // as it was opened
+    hs_ckpt_codes *codes;    // which of its values are kept as codes; NULL: none
     hs_params *params;
     hs_states *states;
 } hs_export_model;

@@ -1,0 +1,44 @@
+// quantize: a checkpoint whose weights are kept as codes - which of them, how they are rounded, and the directory that it makes.
+//
+//   hs_export_model_open, _trace, _load (values)      hs_observer over calibration data, where scales of inputs are wanted
+//   hs_quantizing_new(values, opts, observer) -> hs_quantizing_write
+//
+// The new directory is one of Hugging Face (compressed-tensors' config) that opens wherever a checkpoint does.
+#ifndef HS_INFER_QUANTIZE_H
+#define HS_INFER_QUANTIZE_H
+#include "infer/export/export_model.h"
+#include "infer/quant/calibrate.h"
+#include "infer/quant/observe.h"
+
+typedef enum hs_quant_bits { HS_QUANT_W8A8, HS_QUANT_W8, HS_QUANT_W4, HS_N_QUANT_BITS } hs_quant_bits;
+#define HS_QUANT_BITS_WORDS "w8a8|w8|w4"
+
+typedef struct hs_quantize_opts {
+    hs_quant_bits bits;
+    bool rows;              // w8a8: each row of x has its own scale; else one that was calibrated
+    hs_calib_method method; // w8a8 by a calibrated scale
+    double percentile;
+    double gelu_most; // above 0: what a gelu puts out is clipped there (10: as NVIDIA's demoBERT)
+    bool embeddings;  // tables of tokens, too
+    const char *skip; // patterns of parameters that keep their values, as hs_params_freeze takes them; NULL: none
+} hs_quantize_opts;
+
+typedef struct hs_quantized { // what became of one parameter
+    const hs_param *param;    // of the values
+    hs_coding coding;
+    const char *why; // not coded: the reason; NULL: it is coded
+    float x_most;    // HS_CODING_I8_STATIC: the largest |x| that is not clipped
+    double error;    // sqrt(sum (w - code * scale)^2 / sum w^2)
+} hs_quantized;
+
+typedef struct hs_quantizing hs_quantizing;
+// from: traced and loaded; seen: of a model of the same names, NULL where no scale of inputs is asked for. Both are borrowed.
+// USAGE: nothing of the model can be coded, patterns that fit nothing, a weight whose inputs were not seen, values that are codes already.
+hs_status hs_quantizing_new(hs_quantizing **out, hs_export_model *from, const hs_family *const *families, const hs_quantize_opts *o,
+                            const hs_observer *seen, const hs_params *seen_params);
+void hs_quantizing_free(hs_quantizing *q);
+const hs_quantized *hs_quantizing_at(const hs_quantizing *q, int i, int *n); // by hs_param.id of the values
+hs_status hs_quantizing_write(hs_quantizing *q, const char *dir, bool overwrite);
+int64_t hs_quantizing_bytes(const hs_quantizing *q); // of all parameters as they are kept now
+
+#endif

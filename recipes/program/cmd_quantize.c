@@ -1,0 +1,227 @@
+// quantize: a checkpoint whose weights are kept in 8 or 4 bits.
+#include "core/base/log.h"
+#include "data/checkpoint/new_folder.h"
+#include "infer/quant/quantize.h"
+#include "recipes/program/calibration.h"
+#include "recipes/program/commands.h"
+#include "recipes/program/process.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum activations { ACTIVATIONS_AUTO, ACTIVATIONS_TENSOR, ACTIVATIONS_TOKEN } activations;
+typedef enum tables { TABLES_AUTO, TABLES_YES, TABLES_NO } tables;
+
+typedef struct quantize_options {
+    hs_common common;
+    hs_string output, calib, skip;
+    int bits, method, activations, embeddings;
+    double percentile, gelu_most;
+    int64_t examples;
+    bool overwrite, layers;
+} quantize_options;
+
+static bool calibrates(const quantize_options *o)
+{
+    if (o->bits != HS_QUANT_W8A8 || o->activations == ACTIVATIONS_TOKEN)
+        return false;
+    return o->activations == ACTIVATIONS_TENSOR || o->calib[0];
+}
+
+static hs_status check(const hs_cli *cli)
+{
+    const quantize_options *o = cli->options;
+    static const char *const of_scales[] = { "calib", "method", "percentile", "gelu-most", "examples" };
+    if (!o->output[0])
+        return HS_FAIL(USAGE, "quantize needs --output DIR");
+    for (int i = 0; i < HS_COUNT(of_scales); i++)
+        if (hs_cli_given(cli, of_scales[i]) && !calibrates(o))
+            return HS_FAIL(USAGE, "--%s is for scales of activations%s", of_scales[i],
+                           o->bits == HS_QUANT_W8A8 && o->activations != ACTIVATIONS_TOKEN ? ", which --calib FILE gives"
+                                                                                           : ", which there are none of");
+    if (calibrates(o) && !o->calib[0])
+        return HS_FAIL(USAGE, "--activations tensor needs --calib FILE: texts to calibrate with");
+    if (hs_cli_given(cli, "percentile") && o->method != HS_CALIB_PERCENTILE)
+        return HS_FAIL(USAGE, "--percentile is of --method percentile");
+    return HS_OK;
+}
+
+static hs_quantize_opts opts_of(const quantize_options *o)
+{
+    return (hs_quantize_opts){ .bits = (hs_quant_bits)o->bits,
+                               .rows = !calibrates(o),
+                               .method = (hs_calib_method)o->method,
+                               .percentile = o->percentile,
+                               .gelu_most = o->gelu_most,
+                               .embeddings = o->embeddings == TABLES_YES || (o->embeddings == TABLES_AUTO && o->bits != HS_QUANT_W8A8),
+                               .skip = o->skip[0] ? o->skip : NULL };
+}
+
+// ---- what is told
+
+static const char *const coding_words[HS_N_CODINGS] = { "f32", "i8, rows", "i8, calibrated", "i8, blocks of 32", "i4, blocks of 32" };
+
+static void tell_layers(const hs_quantizing *q)
+{
+    int n;
+    printf("%-44s %-16s %10s %10s\n", "parameter", "kept as", "error", "|x| up to");
+    for (int i = 0; hs_quantizing_at(q, i, &n); i++) {
+        const hs_quantized *w = hs_quantizing_at(q, i, &n);
+        if (w->param->n_dims < 2)
+            continue;
+        printf("%-44s %-16s ", w->param->name, coding_words[w->coding]);
+        if (w->why)
+            printf("%s\n", w->why);
+        else if (w->coding == HS_CODING_I8_STATIC)
+            printf("%9.2f%% %10.4g\n", 100 * w->error, (double)w->x_most);
+        else
+            printf("%9.2f%%\n", 100 * w->error);
+    }
+}
+
+static void report(const hs_quantizing *q, const quantize_options *o, const hs_calibration *c, const hs_export_model *from)
+{
+    static const char *const bits[] = { "w8a8", "w8", "w4" };
+    int n, coded = 0;
+    double worst = 0;
+    const char *worst_of = "";
+    for (int i = 0; hs_quantizing_at(q, i, &n); i++) {
+        const hs_quantized *w = hs_quantizing_at(q, i, &n);
+        coded += w->coding != HS_CODING_NONE;
+        if (w->error > worst)
+            worst = w->error, worst_of = w->param->name;
+    }
+    const double before = 4e-6 * (double)hs_params_count(from->params), after = 1e-6 * (double)hs_quantizing_bytes(q);
+    if (o->common.json) {
+        hs_line_print(json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:s, s:I, s:I}", "output", o->output, "bits", bits[o->bits],
+                                "parameters", n, "coded", coded, "megabytes", hs_line_real(after), "megabytes_f32", hs_line_real(before),
+                                "worst_error", hs_line_real(worst), "worst_of", worst_of, "examples", (json_int_t)c->examples, "tokens",
+                                (json_int_t)c->tokens));
+        return;
+    }
+    if (o->layers)
+        tell_layers(q);
+    printf("%s: %s, %d of %d parameters as codes; %.1f MB, in f32 %.1f MB; largest error of a weight %.2f %% (%s)\n", o->output,
+           bits[o->bits], coded, n, after, before, 100 * worst, worst_of);
+    if (c->examples)
+        printf("scales of inputs by %lld examples of %lld tokens\n", (long long)c->examples, (long long)c->tokens);
+}
+
+// ---- the whole
+
+static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration *c)
+{
+    const quantize_options *o = cli->options;
+    const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
+    const hs_quantize_opts opts = opts_of(o);
+    hs_quantizing *q;
+    hs_graph *g;
+    HS_TRY(hs_export_model_open(m, cli->arg[0], o->common.accept_edited ? HS_CKPT_EDITED : 0, cli->table->families));
+    if (m->info.coded)
+        return HS_FAIL(USAGE, "%s is quantized already: take the checkpoint that it was made from", m->dir);
+    HS_TRY(hs_new_folder_apart(o->output, m->dir));
+    HS_TRY(hs_export_model_trace(m, HS_EVAL, &eval, &g));
+    hs_graph_free(g);
+    HS_TRY(hs_export_model_load(m));
+    if (calibrates(o))
+        HS_TRY(hs_calibrate_on(c, cli, cli->arg[0], o->calib, o->examples, &(hs_observer_opts){ 0 }));
+    HS_TRY(hs_quantizing_new(&q, m, cli->table->families, &opts, c->observer, c->observer ? c->session.model->params : NULL));
+    const hs_status st = hs_quantizing_write(q, o->output, o->overwrite);
+    if (st == HS_OK)
+        report(q, o, c, m);
+    hs_quantizing_free(q);
+    return st;
+}
+
+static hs_status run_quantize(const hs_cli *cli)
+{
+    hs_export_model m = { 0 };
+    hs_calibration c = { 0 };
+    hs_process_outlive_output();
+    HS_TRY(check(cli));
+    const hs_status st = quantize(cli, &m, &c);
+    hs_calibration_close(&c);
+    hs_export_model_close(&m);
+    return st;
+}
+
+#define AT(field) .offset = offsetof(quantize_options, field)
+static const hs_key keys[] = {
+    { .name = "bits",
+      .type = HS_KEY_CHOICE,
+      AT(bits),
+      .value = "w8a8",
+      .choices = HS_QUANT_BITS_WORDS,
+      .help = "w8a8: products of 8-bit integers, a scale for each output; w8, w4: weights in blocks of 32 with a scale each" },
+    { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
+    { .name = "calib",
+      .type = HS_KEY_STRING,
+      AT(calib),
+      .value = "",
+      .help =
+          "w8a8: texts whose activations set one scale for each product; of a model with a task any file that predict takes, else lines" },
+    { .name = "examples", .type = HS_KEY_INT, AT(examples), .value = "0", .min = 0, .max = 1e9, .help = "of --calib; 0: all of them" },
+    { .name = "method",
+      .type = HS_KEY_CHOICE,
+      AT(method),
+      .value = "percentile",
+      .choices = HS_CALIB_WORDS,
+      .help = "how a scale follows from the activations that were seen" },
+    { .name = "percentile",
+      .type = HS_KEY_REAL,
+      AT(percentile),
+      .value = "99.99",
+      .min = 50,
+      .max = 100,
+      .unit = "%",
+      .help = "of the magnitudes seen are not clipped" },
+    { .name = "activations",
+      .type = HS_KEY_CHOICE,
+      AT(activations),
+      .value = "auto",
+      .choices = "auto|tensor|token",
+      .help = "w8a8: one scale for a tensor, calibrated, or one for each token, found as it comes; auto: tensor with --calib" },
+    { .name = "gelu-most",
+      .type = HS_KEY_REAL,
+      AT(gelu_most),
+      .value = "0",
+      .min = 0,
+      .max = 1e6,
+      .help = "what a GELU puts out is clipped there; 0: as the method says (10: as NVIDIA's demoBERT)" },
+    { .name = "embeddings",
+      .type = HS_KEY_CHOICE,
+      AT(embeddings),
+      .value = "auto",
+      .choices = "auto|yes|no",
+      .help = "tables of tokens, too; auto: with w8 and w4" },
+    { .name = "skip",
+      .type = HS_KEY_STRING,
+      AT(skip),
+      .value = "",
+      .help = "parameters that stay f32: names, scopes, with * and ?, separated by commas (l0,*.out*)" },
+    { .name = "layers", .type = HS_KEY_BOOL, AT(layers), .value = "false", .help = "a line for each matrix" },
+    { .name = "overwrite",
+      .type = HS_KEY_BOOL,
+      AT(overwrite),
+      .value = "false",
+      .help = "replace a folder that holds files of an export and nothing else" },
+    HS_CHECKPOINT_KEYS(quantize_options),
+    HS_COMMON_KEYS(quantize_options),
+};
+static const hs_schema schema = HS_SCHEMA(keys, quantize_options);
+
+const hs_command hs_cmd_quantize = {
+    .name = "quantize",
+    .arguments = "CHECKPOINT",
+    .summary = "keep the weights of a checkpoint in 8 or 4 bits",
+    .examples = "halfstep quantize runs/sst2 --bits w8a8 --calib train.tsv --examples 512 -o sst2-int8\n"
+                "halfstep quantize runs/quickstart --bits w4 -o quickstart-w4",
+    .notes = "CHECKPOINT is anything that opens here, and so is what is written: a directory of Hugging Face whose config.json has a\n"
+             "quantization_config as compressed-tensors writes it. predict, eval, generate and embed take it like any other.\n"
+             "Products of codes are exact: their bits are the same on every CPU.\n"
+             "With --json: output, bits, parameters, coded, megabytes, megabytes_f32, worst_error, worst_of, examples, tokens.",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_quantize,
+};
