@@ -40,6 +40,10 @@ hs_tensor *hs_linear(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias);
 // The same with x and w in E4M3, and dy in E5M2 in backward, by scales of whole tensors; widths multiples of 16. amax: a state
 // [2, history], or NULL: scales of the tensors at hand. The AMP pass puts it in the place of linear (hs_policy.fp8).
 hs_tensor *hs_linear_fp8(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bias, hs_tensor *amax, int margin);
+// y[N, O] = (i8(x) codes^T) * (scale of x * scales) + bias, sums exact: the same bits everywhere (ops/quant/i8_round.h). codes: i8 [O, C] in
+// [-127, 127]; scales f32 [O]; bias f32 [O] or NULL; x_scale: f32 [1], of all of x, or NULL: each row has its own. C up to 133,144. Of the
+// gradients only that of x is made.
+hs_tensor *hs_linear_i8(hs_graph *g, hs_tensor *x, hs_tensor *codes, hs_tensor *scales, hs_tensor *bias, hs_tensor *x_scale);
 // y = x + scale u b in the parts of x that mask has bits for (part 0: bit 0): u [N, used * R], b [used * R, O], x [N, parts * O]; R and O
 // multiples of 8. LoRA's pairs, arXiv:2106.09685.
 typedef struct hs_low_rank_attr {

@@ -54,16 +54,17 @@ static hs_isa best_isa(void)
 {
     // XCR0: SSE and AVX state | and opmask, upper halves, upper registers | and the tiles with their configuration
     const uint64_t ymm = 0x06, zmm = 0xE6, tiles = 0x60000;
-    const unsigned amx = 1u << 24 | 1u << 22; // AMX-TILE, AMX-BF16
-    unsigned a, b, c, d, c1, max, b7, d7, a71 = 0;
+    const unsigned amx = 1u << 25 | 1u << 24 | 1u << 22; // AMX-INT8, AMX-TILE, AMX-BF16
+    unsigned a, b, c, d, c1, max, b7, c7, d7, a71 = 0;
     const uint64_t saved = os_saves();
-    if (!__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &max, &b7, &c, &d7))
+    if (!__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &max, &b7, &c7, &d7))
         return HS_ISA_PORTABLE;
     if ((saved & ymm) != ymm || !(c1 & bit_FMA) || !(c1 & bit_F16C) || !(b7 & bit_AVX2))
         return HS_ISA_PORTABLE;
     if ((saved & zmm) != zmm || !(b7 & bit_AVX512F) || !(b7 & bit_AVX512BW) || !(b7 & bit_AVX512VL) || !(b7 & bit_AVX512DQ))
         return HS_ISA_AVX2;
-    if (max < 1 || !__get_cpuid_count(7, 1, &a71, &b, &c, &d) || !(a71 & (1u << 5)))
+    const unsigned vnni = 1u << 11; // every CPU that multiplies bf16 has it
+    if (max < 1 || !__get_cpuid_count(7, 1, &a71, &b, &c, &d) || !(a71 & (1u << 5)) || !(c7 & vnni))
         return HS_ISA_AVX512;
     return (saved & tiles) == tiles && (d7 & amx) == amx && may_use_tiles() ? HS_ISA_AMX : HS_ISA_AVX512BF16;
 }

@@ -4,6 +4,8 @@
 //                         a[0..3]: pairs (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8) as (row, first column), the lower column in the low half
 //                         b[0..1]: pairs (2t, g), (2t + 8, g) as (first row, column)
 //                         d[0..3]: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
+//   mma_i8(d, a, b)       d[16, 8] += a[16, 32] b[32, 8] of int8 onto int32, wrapping: as above with four neighbours in k in a word, the lowest
+//                         in the lowest byte, in the place of a pair
 //   ldmatrix(r, row)      r[1], r[2] or r[4]: as many 8 x 8 matrices of 16 bits out of shared memory; lane 8 m + i gives the address of row i of
 //                         matrix m, 16 bytes at a multiple of 16 (lanes beyond are not read from, but give a valid address); lane l gets
 //                         of matrix m the pair (g, 2t) in r[m]
@@ -27,6 +29,12 @@ static __device__ __forceinline__ unsigned shared_address(const void *p) { retur
 static __device__ __forceinline__ void mma_of(bf16, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { HS_MMA("bf16"); }
 static __device__ __forceinline__ void mma_of(f16, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { HS_MMA("f16"); }
 #undef HS_MMA
+static __device__ __forceinline__ void mma_i8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 
 #define HS_LDMATRIX(name, trans)                                                                                                           \
     static __device__ __forceinline__ void name(uint32_t(&r)[1], const void *row)                                                          \

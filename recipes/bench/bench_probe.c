@@ -73,7 +73,8 @@ static void trace(hs_graph *g, const void *config)
         if (s->c.in[i][0])
             in[i] = s->op->in[i].amp != HS_AMP_NONE
                         ? float_input(g, s, i)
-                        : hs_input(g, s->op->in[i].name, HS_I32, s->c.ext[i], count_dims(s->c.in[i]), s->c.in[i]);
+                        : hs_input(g, s->op->in[i].name, s->op->in[i].flags & HS_BYTES ? HS_I8 : HS_I32, s->c.ext[i],
+                                   count_dims(s->c.in[i]), s->c.in[i]);
     hs_tensor *y = hs_emit(g, s->op, s->attr, in, n_in);
     if (y == g->poison)
         return;
@@ -107,11 +108,13 @@ static hs_status fill(hs_probe *p, const hs_probe_spec *s)
     for (int i = 0; i < hs_run_n_inputs(p->run, 0); i++) {
         const hs_tensor *t;
         hs_run_input_at(p->run, 0, i, &t);
-        int32_t *data = calloc(1, hs_tensor_bytes(t));
+        const int64_t n = hs_tensor_count(t);
+        int32_t *data = calloc((size_t)n, 2 * sizeof *data); // and behind them as they are stored
         if (!data)
             return HS_FAIL(MEMORY, "no memory for input %s", t->name);
         fill_input(p, s, t, data);
-        const hs_status st = hs_run_write(p->run, 0, t->name, data, hs_tensor_bytes(t));
+        hs_convert(data + n, t->dtype, data, HS_I32, n);
+        const hs_status st = hs_run_write(p->run, 0, t->name, data + n, hs_tensor_bytes(t));
         free(data);
         HS_TRY(st);
         const int counter = hs_ext_counter(t->ext);

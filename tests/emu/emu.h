@@ -276,6 +276,11 @@ template <class T> static inline void mma(float (&d)[4], const uint32_t (&a)[4],
     const emu_part part = { emu_product<T>::kind, ~0u, 0, 0, 0, a, b, d };
     emu_together(at, &part);
 }
+static inline void mma_i8(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], EMU_AT("mma_i8"))
+{
+    const emu_part part = { EMU_MMA_I8, ~0u, 0, 0, 0, a, b, d };
+    emu_together(at, &part);
+}
 template <int N> static inline void emu_ldmatrix(emu_at at, emu_kind kind, uint32_t (&r)[N], const void *row)
 {
     static_assert(N == 1 || N == 2 || N == 4, "ldmatrix loads 1, 2 or 4 matrices");

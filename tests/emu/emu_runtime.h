@@ -85,6 +85,7 @@ typedef enum emu_kind {
     EMU_BIT_XOR,
     EMU_MMA_BF16,
     EMU_MMA_F16,
+    EMU_MMA_I8,
     EMU_LDMATRIX,
     EMU_LDMATRIX_TRANS,
 } emu_kind;

@@ -133,6 +133,25 @@ static void multiply(const post *p)
     }
 }
 
+static void multiply_bytes(const post *p)
+{
+    int8_t a[16][32], b[32][8];
+    for (int l = 0; l < EMU_WARP; l++) {
+        const int g = l / 4, t = l % 4;
+        const int8_t *av = p->part[l].a, *bv = p->part[l].b;
+        for (int i = 0; i < 16; i++)
+            a[g + (i / 4 % 2) * 8][4 * t + i % 4 + i / 8 * 16] = av[i];
+        for (int i = 0; i < 8; i++)
+            b[4 * t + i % 4 + i / 4 * 16][g] = bv[i];
+    }
+    for (int l = 0; l < EMU_WARP; l++) {
+        uint32_t *d = p->part[l].d;
+        for (int i = 0; i < 4; i++)
+            for (int k = 0; k < 32; k++)
+                d[i] += (uint32_t)(a[l / 4 + i / 2 * 8][k] * b[k][l % 4 * 2 + i % 2]);
+    }
+}
+
 static void load_matrices(const post *p, int warp)
 {
     const int n = p->part[0].width;
@@ -165,6 +184,8 @@ static void serve(post *p, int warp)
                  p->kind >= EMU_MMA_BF16 ? ~0u : p->mask, p->arrived);
     if (p->kind == EMU_MMA_BF16 || p->kind == EMU_MMA_F16)
         multiply(p);
+    else if (p->kind == EMU_MMA_I8)
+        multiply_bytes(p);
     else if (p->kind >= EMU_LDMATRIX)
         load_matrices(p, warp);
     epochs[warp] += p->kind == EMU_SYNC;

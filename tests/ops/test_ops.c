@@ -132,7 +132,7 @@ static bool refused(const probe *p, int which, int n_dims, const int64_t *dim, b
         const hs_tensor *t = p->n->in[i];
         const bool bad = i == which;
         if (t && (!bad || n_dims))
-            in[i] = hs_input(g, p->op->in[i].name, t->kind == HS_INPUT && p->ids[i] ? HS_I32 : HS_F32, t->ext, bad ? n_dims : t->n_dims,
+            in[i] = hs_input(g, p->op->in[i].name, p->ids[i] ? t->dtype : HS_F32, t->ext, bad ? n_dims : t->n_dims,
                              bad ? dim : t->dim);
         present += in[i] != NULL;
     }
@@ -350,7 +350,8 @@ static void check_fused(const probe *p)
     hs_tensor *in[HS_MAX_IN] = { 0 };
     for (int i = 0; i < hs_op_n_in(p->op); i++)
         if (p->n->in[i])
-            in[i] = hs_input(g, p->op->in[i].name, p->x[i] ? HS_F32 : HS_I32, p->n->in[i]->ext, p->n->in[i]->n_dims, p->n->in[i]->dim);
+            in[i] = hs_input(g, p->op->in[i].name, p->x[i] ? HS_F32 : p->n->in[i]->dtype, p->n->in[i]->ext, p->n->in[i]->n_dims,
+                             p->n->in[i]->dim);
     hs_tensor *last = in[0];
     size_t attr_at = 0;
     for (const hs_op *const *link = p->op->unfused; *link; attr_at += (*link)->attr_bytes, link++) {

@@ -26,6 +26,7 @@ static int count_dims(const int64_t *dim)
 int64_t live_rows(const probe *p, const hs_tensor *t) { return hs_ext_rows(t->ext, p->step.n, t->dim[0]); }
 int64_t live_count(const probe *p, const hs_tensor *t) { return live_rows(p, t) * hs_tensor_cols(t); }
 bool is_float_input(const probe *p, int i) { return p->n->in[i] && p->op->in[i].amp != HS_AMP_NONE; }
+hs_dtype stored_type(const probe *p, int i) { return p->x[i] ? p->types.in[i] : p->n->in[i] ? p->n->in[i]->dtype : HS_I32; }
 bool has_gradient(const probe *p, int i)
 {
     if (!is_float_input(p, i) || p->op->in[i].flags & (HS_NO_GRAD | HS_GRAD_IS_DY))
@@ -86,7 +87,8 @@ static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
             continue;
         if (live && p->c->ext[i] != HS_EXT_FIXED)
             dim[0] = hs_ext_rows(p->c->ext[i], live, INT64_MAX);
-        in[i] = hs_input(p->g, p->op->in[i].name, p->op->in[i].amp == HS_AMP_NONE ? HS_I32 : HS_F32, p->c->ext[i], count_dims(dim), dim);
+        const hs_dtype d = p->op->in[i].amp != HS_AMP_NONE ? HS_F32 : p->op->in[i].flags & HS_BYTES ? HS_I8 : HS_I32;
+        in[i] = hs_input(p->g, p->op->in[i].name, d, p->c->ext[i], count_dims(dim), dim);
     }
     static const char no_attr[256];
     if (hs_emit(p->g, p->op, p->c->attr ? p->c->attr : no_attr, in, n_in) == p->g->poison)
@@ -529,7 +531,8 @@ static void defined_gradients(const probe *p, double *din[HS_MAX_IN])
         if (!t)
             continue;
         din[i] = has_gradient(p, i) ? zeroed((size_t)hs_tensor_count(t), sizeof(double)) : NULL;
-        a.in[i] = (hs_ref){ (char *)p->x[i], t->dim[0], hs_tensor_cols(t), HS_F64, t->ext, false, t };
+        a.in[i] = (hs_ref){ p->x[i] ? (char *)p->x[i] : (char *)p->ids[i], t->dim[0], hs_tensor_cols(t), p->x[i] ? HS_F64 : HS_I32,
+                            t->ext, false, t };
         a.din[i] = (hs_ref){ (char *)din[i], t->dim[0], hs_tensor_cols(t), HS_F64, t->ext, true, t };
     }
     for (int o = 0; o < hs_op_n_out(p->op); o++) {

@@ -68,6 +68,7 @@ int probe_low(const probe *p, hs_dtype low, bool with_gradients, op_types out[MA
 int64_t live_rows(const probe *p, const hs_tensor *t);
 int64_t live_count(const probe *p, const hs_tensor *t);
 bool is_float_input(const probe *p, int i);
+hs_dtype stored_type(const probe *p, int i); // of an input as kernels get it; `ids` are i32 here whatever it is
 bool has_gradient(const probe *p, int i); // through the backward kernel, or through the loss's own output
 bool has_dy(const probe *p, int o);       // out[o] passes a gradient on
 int loss_gradient(const hs_op *op);       // index of the output that is the gradient of input 0, or -1

@@ -91,7 +91,7 @@ static guarded loaded(const probe *p, const hs_tensor *t, hs_dtype d, const doub
     if (v)
         hs_convert(b.p, d, v, HS_F64, hs_tensor_count(t));
     else
-        memcpy(b.p, ids, b.bytes);
+        hs_convert(b.p, d, ids, HS_I32, hs_tensor_count(t));
     if (tail == DEAD)
         kill_rows(&b, t, d, live_rows(p, t), t->dim[0]);
     return b;
@@ -244,7 +244,7 @@ static hs_args prepare_forward(const probe *p, op_run *r)
     hs_args a = common_args(p);
     for (int i = 0; i < hs_op_n_in(p->op); i++) {
         const hs_tensor *t = p->n->in[i];
-        const hs_dtype d = p->x[i] ? p->types.in[i] : HS_I32;
+        const hs_dtype d = stored_type(p, i);
         if (!t)
             continue;
         r->in[i] = loaded(p, t, d, p->x[i], p->ids[i], r->tail);
@@ -278,7 +278,7 @@ static bool row_same(const char *was, const char *is, size_t bytes, bool dead)
 static bool unchanged(const probe *p, const op_run *r, int i)
 {
     const hs_tensor *t = p->n->in[i];
-    const hs_dtype d = p->x[i] ? p->types.in[i] : HS_I32;
+    const hs_dtype d = stored_type(p, i);
     const size_t bytes = row_bytes(t, d);
     guarded was = loaded(p, t, d, p->x[i], p->ids[i], r->tail);
     bool same = true;
@@ -339,7 +339,7 @@ static hs_args prepare_backward(const probe *p, op_run *r, const op_run *forward
     hs_args a = common_args(p);
     for (int i = 0; i < hs_op_n_in(p->op); i++) {
         const hs_tensor *t = p->n->in[i];
-        const hs_dtype d = p->x[i] ? p->types.in[i] : HS_I32;
+        const hs_dtype d = stored_type(p, i);
         if (!t)
             continue;
         if (p->op->in[i].flags & HS_BWD_READS) {
@@ -453,7 +453,7 @@ static void private_forward(const probe *p, const op_run *expect)
         a[l] = prepare_forward(p, &r[l]);
         for (int i = 0; i < hs_op_n_in(p->op); i++)
             if (!(p->op->in[i].flags & HS_WHOLE))
-                keep_part(p, &r[l].in[i], p->n->in[i], p->x[i] ? p->types.in[i] : HS_I32, l);
+                keep_part(p, &r[l].in[i], p->n->in[i], stored_type(p, i), l);
         a[l].scratch = a[0].scratch, a[l].thread_scratch = a[0].thread_scratch;
     }
     call_kernel(expect->k->fwd_part, PRIVATE_LANES, &c);
@@ -476,7 +476,7 @@ static void private_backward(const probe *p, const op_run *expect, const op_run 
         a[l] = prepare_backward(p, &r[l], forward);
         for (int i = 0; i < hs_op_n_in(p->op); i++) {
             if (!(p->op->in[i].flags & HS_WHOLE))
-                keep_part(p, &r[l].in[i], p->n->in[i], p->x[i] ? p->types.in[i] : HS_I32, l);
+                keep_part(p, &r[l].in[i], p->n->in[i], stored_type(p, i), l);
             else if (a[l].din[i].p)
                 a[l].din[i].p = a[0].din[i].p;
         }
@@ -518,7 +518,7 @@ static void leave(const hs_lane *lane, void *arg)
     for (int i = 0; i < hs_op_n_in(p->op); i++)
         if (l->r->in[i].p && !(p->op->in[i].flags & HS_WHOLE)) {
             hs_part(lane, live_rows(p, p->n->in[i]), &r0, &r1);
-            kill_rows(&l->r->in[i], p->n->in[i], p->x[i] ? p->types.in[i] : HS_I32, r0, r1);
+            kill_rows(&l->r->in[i], p->n->in[i], stored_type(p, i), r0, r1);
         }
 }
 
@@ -564,7 +564,7 @@ static void arrive(void *arg)
     for (int i = 0; i < hs_op_n_in(p->op); i++) {
         if (!l->r->in[i].p || p->op->in[i].flags & HS_WHOLE)
             continue;
-        guarded now = loaded(p, p->n->in[i], p->x[i] ? p->types.in[i] : HS_I32, p->x[i], p->ids[i], DEAD);
+        guarded now = loaded(p, p->n->in[i], stored_type(p, i), p->x[i], p->ids[i], DEAD);
         memcpy(l->r->in[i].p, now.p, now.bytes);
         guarded_free(&now);
     }

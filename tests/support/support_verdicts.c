@@ -33,7 +33,7 @@ static size_t describe(const probe *p, char *buf, size_t size)
     for (int i = 0; i < hs_op_n_in(p->op) && at < size; i++) {
         char shape[64];
         if (p->n->in[i])
-            at += (size_t)snprintf(buf + at, size - at, " %s %s%s", p->op->in[i].name, p->x[i] ? hs_dtype_name(p->types.in[i]) : "i32",
+            at += (size_t)snprintf(buf + at, size - at, " %s %s%s", p->op->in[i].name, hs_dtype_name(stored_type(p, i)),
                                    hs_tensor_shape(p->n->in[i], shape, sizeof shape));
         if (has_gradient(p, i) && at < size && p->types.din[i] != p->types.in[i])
             at += (size_t)snprintf(buf + at, size - at, "(d %s)", hs_dtype_name(p->types.din[i]));

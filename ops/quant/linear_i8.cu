@@ -1,0 +1,258 @@
+// linear_i8 on CUDA: the definition is in linear_i8.c, and the bits are the CPU's: sums of int8 are exact, and what follows is i8_round.h. A
+// block rounds a row; blocks of products have 64 x 64 sums, a warp 32 x 32 of them.
+#include "core/cuda/gemm.cuh"
+#include "core/cuda/mma.cuh"
+#include "ops/ops.h"
+#include "ops/quant/i8_round.h"
+
+enum { X, CODES, SCALES, BIAS, X_SCALE };
+enum { Y };
+enum { THREADS = 128, EACH = 8, TILE = 64, STEP = 64, PITCH = STEP / 4 + 4 }; // widths are multiples of 8; PITCH words: no two rows in a bank
+
+// ---- rows of x
+
+static __device__ __forceinline__ uint32_t row_most(const hs_ref &x, int64_t at, uint32_t *most)
+{
+    uint32_t here = 0;
+    for (int64_t c = threadIdx.x * EACH; c < x.cols; c += THREADS * EACH) {
+        float v[EACH];
+        get_f<EACH>(x, at + c, v);
+#pragma unroll
+        for (int k = 0; k < EACH; k++) {
+            const uint32_t u = hs_f32_bits(v[k]) & 0x7FFFFFFFu;
+            here = u > here ? u : here;
+        }
+    }
+#pragma unroll
+    for (int k = WARP / 2; k > 0; k /= 2) {
+        const uint32_t other = __shfl_xor_sync(0xFFFFFFFFu, here, k);
+        here = other > here ? other : here;
+    }
+    if (threadIdx.x % WARP == 0)
+        most[threadIdx.x / WARP] = here;
+    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < THREADS / WARP; w++)
+        here = most[w] > here ? most[w] : here;
+    return here;
+}
+
+static __global__ void round_rows(hs_ref x, const hs_step_in *step, const float *x_scale, int8_t *q, float *scales)
+{
+    HS_SHARED(uint32_t, most, [THREADS / WARP]);
+    const int64_t r = blockIdx.x, at = r * x.cols;
+    if (r >= live_rows(x, step))
+        return;
+    const uint32_t largest = row_most(x, at, most);
+    const float scale = x_scale ? i8_static_scale(*x_scale, largest) : i8_row_scale(largest), inverse = i8_inverse(scale);
+    if (threadIdx.x == 0)
+        scales[r] = scale;
+    for (int64_t c = threadIdx.x * EACH; c < x.cols; c += THREADS * EACH) {
+        float v[EACH];
+        pack<int8_t, EACH> code;
+        get_f<EACH>(x, at + c, v);
+#pragma unroll
+        for (int k = 0; k < EACH; k++)
+            code.v[k] = (int8_t)i8_round(v[k], inverse);
+        *reinterpret_cast<pack<int8_t, EACH> *>(q + at + c) = code;
+    }
+}
+
+// ---- products
+
+struct product {
+    const int8_t *q, *codes; // [rows, k], [n, k]
+    const float *row_scale, *scales, *bias;
+    hs_ref x, y;
+    int64_t n, k;
+};
+
+// 64 rows of 64 bytes, zeros where there are none; eight bytes a thread and turn.
+static __device__ __forceinline__ void fetch_tile(uint32_t (*to)[PITCH], const int8_t *from, int64_t row, int64_t rows, int64_t c, int64_t k)
+{
+#pragma unroll
+    for (int i = 0; i < TILE * STEP / 8 / THREADS; i++) {
+        const int at = i * THREADS + threadIdx.x, r = at / (STEP / 8), b = at % (STEP / 8);
+        pack<uint32_t, 2> v = { { 0, 0 } };
+        if (row + r < rows && c + b * 8 < k)
+            v = *reinterpret_cast<const pack<uint32_t, 2> *>(from + (row + r) * k + c + b * 8);
+        *reinterpret_cast<pack<uint32_t, 2> *>(&to[r][b * 2]) = v;
+    }
+}
+
+// A warp's 2 x 4 sums of 16 x 8 from word w of the tiles on, which are 8 words deep.
+static __device__ __forceinline__ void multiply_step(int32_t (&d)[2][4][4], const uint32_t (*a)[PITCH], const uint32_t (*b)[PITCH], int w)
+{
+    const int g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+    uint32_t av[2][4], bv[4][2];
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            av[i][j] = a[i * 16 + g + j % 2 * 8][w + t + j / 2 * 4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+            bv[i][j] = b[i * 8 + g][w + t + j * 4];
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            mma_i8(d[i][j], av[i], bv[j]);
+}
+
+static __device__ __forceinline__ void put_pair(const product &p, int64_t row, int64_t col, const int32_t *sum)
+{
+    float y[2];
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+        y[k] = i8_scaled(sum[k], p.row_scale[row], p.scales[col + k]);
+        if (p.bias)
+            y[k] = i8_plus(y[k], p.bias[col + k]);
+    }
+    set_f<2>(p.y, row * p.n + col, y);
+}
+
+static __global__ void multiply_rows(product p, const hs_step_in *step)
+{
+    HS_SHARED(uint32_t, a, [TILE][PITCH]);
+    HS_SHARED(uint32_t, b, [TILE][PITCH]);
+    const int64_t rows = live_rows(p.x, step), row = (int64_t)blockIdx.y * TILE, col = (int64_t)blockIdx.x * TILE;
+    const int warp = threadIdx.x / WARP, down = warp / 2 * 32, right = warp % 2 * 32, g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
+    int32_t d[2][4][4] = {};
+    if (row >= rows)
+        return;
+    for (int64_t c = 0; c < p.k; c += STEP) {
+        fetch_tile(a, p.q, row, rows, c, p.k);
+        fetch_tile(b, p.codes, col, p.n, c, p.k);
+        __syncthreads();
+#pragma unroll
+        for (int w = 0; w < STEP / 4; w += 8)
+            multiply_step(d, a + down, b + right, w);
+        __syncthreads();
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const int64_t r = row + down + i * 16 + half * 8 + g, n = col + right + j * 8 + 2 * t;
+                if (r < rows && n < p.n)
+                    put_pair(p, r, n, &d[i][j][2 * half]);
+            }
+}
+
+static int64_t up(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+static void forward(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref &x = a->in[X], &codes = a->in[CODES];
+    product p = {};
+    int8_t *q = reinterpret_cast<int8_t *>(a->scratch);
+    float *row_scale = reinterpret_cast<float *>(a->scratch + up(x.rows * x.cols));
+    p.q = q, p.codes = cells<int8_t>(codes), p.row_scale = row_scale, p.scales = cells<float>(a->in[SCALES]);
+    p.bias = cells<float>(a->in[BIAS]), p.x = x, p.y = a->out[Y], p.n = codes.rows, p.k = codes.cols;
+    HS_LAUNCH(round_rows, (unsigned)x.rows, THREADS, 0, gpu_stream(lane), x, a->step, cells<float>(a->in[X_SCALE]), q, row_scale);
+    const dim3 grid((unsigned)blocks_of(codes.rows, TILE), (unsigned)blocks_of(x.rows, TILE));
+    HS_LAUNCH(multiply_rows, grid, THREADS, 0, gpu_stream(lane), p, a->step);
+}
+
+// ---- backward: a float product of dy * scales and the codes
+
+template <class T> static __global__ void scale_dy(hs_ref dy, const hs_step_in *step, const float *scales, T *to)
+{
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * EACH;
+    if (i >= live_rows(dy, step) * dy.cols)
+        return;
+    float v[EACH];
+    get_f<EACH>(dy, i, v);
+#pragma unroll
+    for (int k = 0; k < EACH; k++)
+        v[k] *= scales[i % dy.cols + k];
+    store_f<EACH>(to + i, v);
+}
+
+template <class T> static __global__ void widen_codes(const int8_t *codes, int64_t n, T *to)
+{
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * EACH;
+    if (i >= n)
+        return;
+    const pack<int8_t, EACH> c = *reinterpret_cast<const pack<int8_t, EACH> *>(codes + i);
+    float v[EACH];
+#pragma unroll
+    for (int k = 0; k < EACH; k++)
+        v[k] = c.v[k];
+    store_f<EACH>(to + i, v);
+}
+
+static __global__ void pass_unclipped(hs_ref x, const hs_step_in *step, const float *x_scale, const float *from, hs_ref dx)
+{
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * EACH;
+    if (i >= live_rows(x, step) * x.cols)
+        return;
+    const float inverse = i8_inverse(i8_static_scale(*x_scale, 0));
+    float v[EACH], d[EACH];
+    get_f<EACH>(x, i, v);
+    load_f<EACH>(from + i, d);
+#pragma unroll
+    for (int k = 0; k < EACH; k++)
+        d[k] = i8_clips(v[k], inverse) ? 0.0f : d[k];
+    set_f<EACH>(dx, i, d);
+}
+
+struct back { // of scratch, as large as f32 asks for
+    char *dy, *codes;
+    float *dx;
+    int64_t bytes;
+};
+static back back_of(int64_t N, int64_t C, int64_t O, bool clips, char *at)
+{
+    back b;
+    b.dy = at, b.codes = at + up(N * O * 4);
+    b.dx = reinterpret_cast<float *>(b.codes + up(O * C * 4));
+    b.bytes = up(N * O * 4) + up(O * C * 4) + (clips ? up(N * C * 4) : 0);
+    return b;
+}
+
+template <class T> static void backward_in(const hs_args *a, hs_lane *lane, hs_dtype dtype)
+{
+    const hs_ref &dy = a->dout[Y], &codes = a->in[CODES];
+    const int64_t C = codes.cols, O = codes.rows;
+    const bool clips = a->in[X_SCALE].p;
+    const back b = back_of(dy.rows, C, O, clips, a->scratch);
+    HS_LAUNCH((scale_dy<T>), grid_of(dy.rows * O, THREADS * EACH), THREADS, 0, gpu_stream(lane), dy, a->step, cells<float>(a->in[SCALES]),
+              reinterpret_cast<T *>(b.dy));
+    HS_LAUNCH((widen_codes<T>), grid_of(O * C, THREADS * EACH), THREADS, 0, gpu_stream(lane), cells<int8_t>(codes), O * C,
+              reinterpret_cast<T *>(b.codes));
+    gemm g = gemm_make(dy.rows, C, O);
+    g.a.p = b.dy, g.a.ld = O, g.a.dtype = dtype;
+    g.b.p = b.codes, g.b.ld = C, g.b.dtype = dtype, g.b.k_major = true;
+    g.c = gemm_to(a->din[X]);
+    if (clips)
+        g.c.p = b.dx, g.c.dtype = HS_F32, g.c.add = false;
+    gemm_count(&g, GEMM_LIVE_M, dy, a->step);
+    gemm_run(&g, lane);
+    if (clips)
+        HS_LAUNCH(pass_unclipped, grid_of(dy.rows * C, THREADS * EACH), THREADS, 0, gpu_stream(lane), a->in[X], a->step,
+                  cells<float>(a->in[X_SCALE]), b.dx, a->din[X]);
+}
+
+static void backward(const hs_args *a, hs_lane *lane)
+{
+    if (a->dout[Y].dtype == HS_BF16)
+        backward_in<bf16>(a, lane, HS_BF16);
+    else
+        backward_in<float>(a, lane, HS_F32);
+}
+
+static hs_scratch scratch(const hs_node *n, int, bool is_backward)
+{
+    const int64_t N = n->in[X]->dim[0], C = n->in[X]->dim[1], O = n->in[CODES]->dim[0];
+    if (is_backward)
+        return { (size_t)back_of(N, C, O, n->in[X_SCALE] != nullptr, nullptr).bytes, 0 };
+    return { (size_t)(up(N * C) + N * (int64_t)sizeof(float)), 0 };
+}
+
+extern "C" const hs_kernels hs_cuda_linear_i8 = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };
