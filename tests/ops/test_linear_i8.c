@@ -2,7 +2,6 @@
 // has, packed codes and any team against that, bit for bit; what is not finite, zeros, ties, and sums as large as they may be.
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
-#include "core/run/exec.h"
 #include "ops/ops.h"
 #include "ops/quant/gemm_i8.h"
 #include <setjmp.h>
@@ -12,6 +11,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { X, CODES, SCALES, BIAS, X_SCALE, N_IN };
