@@ -6,6 +6,7 @@
 // The model is one whose products read values (not codes), on a device whose memory the host reads through hs_device.copy.
 #ifndef HS_INFER_OBSERVE_H
 #define HS_INFER_OBSERVE_H
+#include "core/graph/params.h"
 #include "core/run/device.h"
 #include "infer/quant/histogram.h"
 

@@ -206,6 +206,7 @@ static const hs_key keys[] = {
       .value = "false",
       .help = "replace a folder that holds files of an export and nothing else" },
     HS_CHECKPOINT_KEYS(quantize_options),
+    HS_COMPUTE_KEYS_OF(quantize_options, HS_DTYPE_HELP_F32),
     HS_COMMON_KEYS(quantize_options),
 };
 static const hs_schema schema = HS_SCHEMA(keys, quantize_options);
