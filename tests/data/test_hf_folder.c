@@ -356,8 +356,8 @@ static void keys_that_ask_for_more(void **state)
         hs_status st;
         const char *part;
     } c[] = {
-        { CONFIG(",\"quantization_config\":{\"bits\":4}"), NULL, NULL, HS_UNSUPPORTED,
-          "\"quantization_config\" is {\"bits\":4}: it asks for weights in packed" },
+        { CONFIG(",\"quantization_config\":{\"quant_method\":\"gptq\"}"), NULL, NULL, HS_UNSUPPORTED,
+          "quantization_config.quant_method is \"gptq\"; compressed-tensors is read" },
         { CONFIG(",\"pruned_heads\":{\"0\":[1]}"), NULL, NULL, HS_UNSUPPORTED, "\"pruned_heads\"" },
         { CONFIG(",\"auto_map\":{\"AutoModel\":\"m.M\"}"), NULL, NULL, HS_UNSUPPORTED, "code of its own (trust_remote_code)" },
         { CONFIG(""), "{\"forced_decoder_ids\":[[1,2]]}", NULL, HS_UNSUPPORTED,
