@@ -18,7 +18,7 @@ typedef struct i8_rows { // of x, quantized
     char *q;             // int8, or int16 where the loops want that; rows `ld` bytes apart
     int64_t ld;
     float *scale;
-    int32_t *sum; // of a row's q
+    int32_t *sum; // of a row's q, where the loops want code + 128
 } i8_rows;
 
 // One way to multiply. Panels of `cols` columns; sums[m][cols] of m <= rows rows.

@@ -224,44 +224,51 @@ static bool dot_runs(void) { return __builtin_cpu_supports("avxvnni"); }
 #endif
 #endif
 
-// ---- tiles, as gemm_amx.h has them: 0 1 | 2 3 are the sums of 2 x 2, 4 and 5 of rows, 6 and 7 of columns
+// ---- tiles, as gemm_amx.h has them: 0 1 | 2 3 are the sums of 2 x 2, 4 and 5 of rows, 6 and 7 of columns. Rows up to a whole tile are
+// there, whatever they hold.
 
 #if defined(__AMX_INT8__)
-static inline __attribute__((always_inline)) void i8_tile_pair(const int rows, int32_t *sums, const char *q, int64_t ld, const char *panel,
-                                                               int64_t words)
+enum { TILE = 16, TILE_COLS = 2 * TILE };
+// Intrinsics do not say what they read and write.
+static inline void memory_is_written(void) { __asm__ volatile("" ::: "memory"); }
+static inline __attribute__((always_inline)) void tiles_zero(void)
 {
-    enum { TILE_SIDE = 16 };
+    memory_is_written();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int64_t w = 0; w < words; w += TILE_SIDE, q += I8_STEP, panel += TILE_SIDE * I8_COLS * 4) {
-        _tile_loadd(6, panel, I8_COLS * 4);
-        _tile_loadd(4, q, ld);
-        _tile_dpbssd(0, 4, 6);
-        _tile_loadd(7, panel + TILE_SIDE * 4, I8_COLS * 4);
-        _tile_dpbssd(1, 4, 7);
-        if (rows == 2) {
-            _tile_loadd(5, q + TILE_SIDE * ld, ld);
-            _tile_dpbssd(2, 5, 6);
-            _tile_dpbssd(3, 5, 7);
-        }
-    }
-    _tile_stored(0, sums, I8_COLS * 4);
-    _tile_stored(1, sums + TILE_SIDE, I8_COLS * 4);
+}
+static inline __attribute__((always_inline)) void tiles_multiply(const int rows, const char *q, int64_t ld, const char *codes)
+{
+    _tile_loadd(6, codes, TILE_COLS * 4);
+    _tile_loadd(4, q, ld);
+    _tile_dpbssd(0, 4, 6);
+    _tile_loadd(7, codes + TILE * 4, TILE_COLS * 4);
+    _tile_dpbssd(1, 4, 7);
     if (rows == 2) {
-        _tile_stored(2, sums + TILE_SIDE * I8_COLS, I8_COLS * 4);
-        _tile_stored(3, sums + TILE_SIDE * I8_COLS + TILE_SIDE, I8_COLS * 4);
+        _tile_loadd(5, q + TILE * ld, ld);
+        _tile_dpbssd(2, 5, 6);
+        _tile_dpbssd(3, 5, 7);
     }
 }
-// Rows of q up to a whole tile are there, whatever they hold.
+static inline __attribute__((always_inline)) void tiles_store(int32_t *sums, int rows)
+{
+    _tile_stored(0, sums, TILE_COLS * 4);
+    _tile_stored(1, sums + TILE, TILE_COLS * 4);
+    if (rows == 2) {
+        _tile_stored(2, sums + TILE * TILE_COLS, TILE_COLS * 4);
+        _tile_stored(3, sums + TILE * TILE_COLS + TILE, TILE_COLS * 4);
+    }
+    memory_is_written();
+}
 static void tile_sums(int32_t *sums, const char *q, int64_t ld, const int32_t *row_sum, const char *panel, int64_t words, int64_t m)
 {
     (void)row_sum;
-    __asm__ volatile("" ::: "memory"); // intrinsics do not say what they read
-    for (int64_t j = 0; j < I8_COLS; j += 32)
-        m > 16 ? i8_tile_pair(2, sums + j, q, ld, panel + j * 4, words) : i8_tile_pair(1, sums + j, q, ld, panel + j * 4, words);
-    __asm__ volatile("" ::: "memory");
+    tiles_zero();
+    for (int64_t w = 0; w < words; w += TILE)
+        m > TILE ? tiles_multiply(2, q + w * 4, ld, panel + w * TILE_COLS * 4) : tiles_multiply(1, q + w * 4, ld, panel + w * TILE_COLS * 4);
+    tiles_store(sums, m > TILE ? 2 : 1);
 }
 #endif
 
@@ -271,7 +278,7 @@ const i8_loops i8_loops_list[] = {
     { DOT_NAME, I8_COLS, WHOLE_ROWS, .offset = true, .runs = DOT_RUNS, .sums = dot_sums },
 #endif
 #if defined(__AMX_INT8__)
-    { "tdpbssd", I8_COLS, I8_ROWS, .tiles = true, .sums = tile_sums },
+    { "tdpbssd", TILE_COLS, I8_ROWS, .tiles = true, .sums = tile_sums },
 #endif
     { NULL },
 };
