@@ -153,7 +153,7 @@ static void streamed_golden(void **state)
     json_decref(all);
 }
 
-// Values on edges, where a product by 1 / w may round to either side: w = 3 / 2,048, so that 1 / w is not exact.
+// Values on edges, where a product by 1 / w may round to either side: w = 49 / 2,048, and 49 (1 / 49) < 1 in f64.
 static void edges(void **state)
 {
     (void)state;
@@ -161,9 +161,9 @@ static void edges(void **state)
     float *x = malloc((N + 1) * sizeof *x);
     hs_histogram *h;
     assert_int_equal(hs_histogram_new(&h, 0), HS_OK);
-    assert_int_equal(hs_histogram_add(h, (float[1]){ -3 }, 1, 1, "x"), HS_OK);
+    assert_int_equal(hs_histogram_add(h, (float[1]){ -49 }, 1, 1, "x"), HS_OK);
     for (int i = 0; i <= N; i++)
-        x[i] = (float)i * (3.0f / 2048);
+        x[i] = (float)i * (49.0f / 2048);
     assert_int_equal(hs_histogram_add(h, x, 1, N + 1, "x"), HS_OK);
     assert_int_equal(h->n_bins, N);
     for (int i = 0; i < N; i++)
@@ -319,6 +319,10 @@ static void merged(void **state)
         hs_histogram_free(from);
         hs_histogram_free(both);
     }
+    // To the centre: 1 lies in bin 1 of both, of which the narrower's begins at 0.75.
+    hs_histogram *larger = of((float[1]){ 2048 }, 1, 1, false), *narrow = of((float[2]){ 1536, 1 }, 1, 2, false);
+    assert_int_equal(hs_histogram_merge(larger, narrow), HS_OK);
+    assert_int_equal(larger->bin[1], 1);
     // With zeros alone, with nothing, with other channels.
     hs_histogram *none, *blank = of(zeros, ROWS, COLS, true), *plain = of(x, 1, 1, false);
     assert_int_equal(hs_histogram_new(&none, COLS), HS_OK);
@@ -329,7 +333,7 @@ static void merged(void **state)
     assert_int_equal(blank->bin[0], half->bin[0] + N);
     assert_true(blank->width == half->width);
     assert_int_equal(hs_histogram_merge(plain, half), HS_USAGE);
-    hs_histogram *list[] = { all, a, first, half, none, blank, plain };
+    hs_histogram *list[] = { all, a, first, half, none, blank, plain, larger, narrow };
     for (int i = 0; i < HS_COUNT(list); i++)
         hs_histogram_free(list[i]);
 }
