@@ -44,6 +44,10 @@ hs_tensor *hs_linear_fp8(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bia
 // [-127, 127]; scales f32 [O]; bias f32 [O] or NULL; x_scale: f32 [1], of all of x, or NULL: each row has its own. C up to 133,144. Of the
 // gradients only that of x is made.
 hs_tensor *hs_linear_i8(hs_graph *g, hs_tensor *x, hs_tensor *codes, hs_tensor *scales, hs_tensor *bias, hs_tensor *x_scale);
+// y[N, O] = q8(x) w^T + bias, both in blocks of 32 along C: of x's rows, as they come, and w = codes * scales (ops/quant/blocks.h has the order
+// of sums, which is the same everywhere). codes: i8 [O, C] in [-127, 127], or u8 [O, C / 2] with two of 4 bits a byte, the even one low, each
+// plus 8; scales f16 [O, C / 32]; bias f32 [O] or NULL. Of the gradients only that of x is made, dy w.
+hs_tensor *hs_linear_blocks(hs_graph *g, hs_tensor *x, hs_tensor *codes, hs_tensor *scales, hs_tensor *bias);
 // y = x + scale u b in the parts of x that mask has bits for (part 0: bit 0): u [N, used * R], b [used * R, O], x [N, parts * O]; R and O
 // multiples of 8. LoRA's pairs, arXiv:2106.09685.
 typedef struct hs_low_rank_attr {
@@ -122,6 +126,11 @@ hs_tensor *hs_embedding_from(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_t
 // the sum over slices (tp_reduce) is exact. pos_table is whole, and gets its whole gradient from every slice.
 hs_tensor *hs_embedding_slice(hs_graph *g, hs_tensor *table, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where, int64_t first_position,
                               int64_t first, int64_t rows);
+struct hs_embedding_attr;
+// The same of a table in codes: i8 [rows, C] by scales f32 [rows], or as those of hs_linear_blocks by scales f16 [rows, C / 32]. A value is
+// code * scale, rounded once. attr: that of embedding (ops/attrs.h). No gradients.
+hs_tensor *hs_embedding_coded(hs_graph *g, hs_tensor *codes, hs_tensor *scales, hs_tensor *ids, hs_tensor *pos_table, hs_tensor *where,
+                              const struct hs_embedding_attr *attr);
 hs_tensor *hs_gather_rows(hs_graph *g, hs_tensor *x, hs_tensor *rows); // y[p] = x[rows[p]]; rows i32 [P]; its ext is rows' ext
 // y[b] = the first, the last, the mean or column by column the largest of a sequence's rows: x [N, C], ext TOKENS, gives [B, C], ext SEQS.
 // starts i32 [B+1] and keys i32 [B, 3] or NULL are those of attention: of padded rows the first keys[b][1] count. A sequence of no rows

@@ -33,7 +33,7 @@ enum hs_operand_flag {
     HS_GRAD_IS_DY = 16,  // identity gradient (add, reshape): aliased, no kernel, no copy
     HS_LOW_VALUE = 1024, // of HS_AMP_F32: the kernel takes a parameter's bf16 too, where that is all there is of it (hs_masters NONE)
     HS_UPDATED = 2048,   // a state that forward and backward of this node both write: no other node does
-    HS_BYTES = 4096,     // of HS_AMP_NONE: i8, codes of a quantized value; else i32
+    HS_BYTES = 4096,     // of HS_AMP_NONE: i8, codes of a quantized value; else i32, or what a case says (hs_case_traces)
     // outputs
     HS_SAVED = 32,            // for backward only, has no gradient: statistics, lse. Implies HS_BWD_READS
     HS_ANY_DTYPE = 64,        // the kernel stores f32 or low: a cast behind it sinks into it
@@ -147,8 +147,9 @@ typedef struct hs_case {
     hs_ext ext[HS_MAX_IN];                                                       // of each input
     const void *attr;                                                            // the op's attributes, or NULL
     hs_fill fill;                                                                // of the float inputs
+    hs_dtype stored[HS_MAX_IN];                                                  // of an input: the one type it has (codes, their scales)
     int64_t limit;                                                               // integer inputs are filled with values in [0, limit) ...
-    void (*setup)(int input, int32_t *data, int64_t n, const struct hs_case *c); // ... or by this, for i32 inputs (may be NULL)
+    void (*setup)(int input, int32_t *data, int64_t n, const struct hs_case *c); // ... or by this (may be NULL)
     int64_t live[HS_N_COUNTERS]; // live units below capacity for the live-rows check; 0: derived as about 3/4 of capacity
     float tolerance;             // scales the generic tolerances; 0 means 1
 } hs_case;
@@ -212,6 +213,14 @@ struct hs_node {
 #define HS_TIERED(name)   HS_PASTE(name, HS_TIER)
 #define HS_OP(name)       const hs_op HS_TIERED(hs_op_##name) // HS_OP(layernorm) = { ... };
 #define HS_OP_ENTRY(name) (&hs_op_##name##_portable)          // what builders pass to hs_emit
+
+// The type that an input of a case is traced with.
+static inline hs_dtype hs_case_traces(const hs_op *op, const hs_case *c, int i)
+{
+    if (c->stored[i])
+        return c->stored[i];
+    return op->in[i].amp != HS_AMP_NONE ? HS_F32 : op->in[i].flags & HS_BYTES ? HS_I8 : HS_I32;
+}
 
 // For shape rules.
 void hs_shape_set(hs_tensor *out, hs_dtype d, hs_ext ext, int n_dims, const int64_t *dim);

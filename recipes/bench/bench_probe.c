@@ -73,7 +73,7 @@ static void trace(hs_graph *g, const void *config)
         if (s->c.in[i][0])
             in[i] = s->op->in[i].amp != HS_AMP_NONE
                         ? float_input(g, s, i)
-                        : hs_input(g, s->op->in[i].name, s->op->in[i].flags & HS_BYTES ? HS_I8 : HS_I32, s->c.ext[i],
+                        : hs_input(g, s->op->in[i].name, hs_case_traces(s->op, &s->c, i), s->c.ext[i],
                                    count_dims(s->c.in[i]), s->c.in[i]);
     hs_tensor *y = hs_emit(g, s->op, s->attr, in, n_in);
     if (y == g->poison)

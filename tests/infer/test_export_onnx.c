@@ -378,7 +378,7 @@ static void table(void **state)
         "matmul",     "low_rank",  "transpose",    "argmax",      "xent",      "linear_xent",    "mse",       "bce",
         "span_xent",  "crf",       "soft_targets", "soft_labels", "soft_span", "draw",           "replace",   "row_cosine",
         "row_square", "relations", "tp_copy",      "tp_reduce",   "tp_gather", "tp_linear_xent", "linear_fp8",
-        "linear_i8"
+        "linear_i8", "linear_blocks", "embedding_coded"
     };
     for (int i = 0; i < HS_N_OPS; i++) {
         bool without = strncmp(hs_ops[i]->name, "tp_", 3) == 0;

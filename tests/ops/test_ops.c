@@ -83,7 +83,8 @@ static void check_entry(int id)
         case_fail(id, 0, "loss_offset lies outside its attributes");
     for (int i = 0; i < hs_op_n_in(op); i++)
         for (int c = 0; c < op->n_cases; c++)
-            if (op->in[i].amp == HS_AMP_NONE && op->cases[c].in[i][0] && !op->cases[c].limit && !op->cases[c].setup)
+            if (op->cases[c].in[i][0] && !hs_dtype_is_float(hs_case_traces(op, &op->cases[c], i)) && !op->cases[c].limit &&
+                !op->cases[c].setup)
                 case_fail(id, c, "nothing says what fills %s: no limit, no setup", op->in[i].name);
     check_sizes(id, op);
     for (int other = 0; other < id; other++)
@@ -132,8 +133,7 @@ static bool refused(const probe *p, int which, int n_dims, const int64_t *dim, b
         const hs_tensor *t = p->n->in[i];
         const bool bad = i == which;
         if (t && (!bad || n_dims))
-            in[i] = hs_input(g, p->op->in[i].name, p->ids[i] ? t->dtype : HS_F32, t->ext, bad ? n_dims : t->n_dims,
-                             bad ? dim : t->dim);
+            in[i] = hs_input(g, p->op->in[i].name, t->dtype, t->ext, bad ? n_dims : t->n_dims, bad ? dim : t->dim);
         present += in[i] != NULL;
     }
     static const char no_attr[256];
@@ -350,8 +350,7 @@ static void check_fused(const probe *p)
     hs_tensor *in[HS_MAX_IN] = { 0 };
     for (int i = 0; i < hs_op_n_in(p->op); i++)
         if (p->n->in[i])
-            in[i] = hs_input(g, p->op->in[i].name, p->x[i] ? HS_F32 : p->n->in[i]->dtype, p->n->in[i]->ext, p->n->in[i]->n_dims,
-                             p->n->in[i]->dim);
+            in[i] = hs_input(g, p->op->in[i].name, p->n->in[i]->dtype, p->n->in[i]->ext, p->n->in[i]->n_dims, p->n->in[i]->dim);
     hs_tensor *last = in[0];
     size_t attr_at = 0;
     for (const hs_op *const *link = p->op->unfused; *link; attr_at += (*link)->attr_bytes, link++) {

@@ -49,7 +49,8 @@ static void fill_floats(probe *p, int i, const hs_tensor *t)
 {
     const int64_t n = hs_tensor_count(t), cols = hs_tensor_cols(t);
     float *v = zeroed((size_t)n, sizeof *v);
-    hs_random_normal(v, n, key_of(p, 0, i), 0, 0, p->c->fill == HS_FILL_LARGE ? 30 : 1);
+    const float std = p->c->stored[i] ? 0x1p-6f : p->c->fill == HS_FILL_LARGE ? 30 : 1; // scales: values are of size 1
+    hs_random_normal(v, n, key_of(p, 0, i), 0, 0, std);
     if (p->c->fill == HS_FILL_CONSTANT)
         for (int64_t j = 0; j < n; j++)
             v[j] = v[j - j % cols];
@@ -87,8 +88,7 @@ static probe *trace(int op_id, int case_id, hs_mode mode, const int64_t *live)
             continue;
         if (live && p->c->ext[i] != HS_EXT_FIXED)
             dim[0] = hs_ext_rows(p->c->ext[i], live, INT64_MAX);
-        const hs_dtype d = p->op->in[i].amp != HS_AMP_NONE ? HS_F32 : p->op->in[i].flags & HS_BYTES ? HS_I8 : HS_I32;
-        in[i] = hs_input(p->g, p->op->in[i].name, d, p->c->ext[i], count_dims(dim), dim);
+        in[i] = hs_input(p->g, p->op->in[i].name, hs_case_traces(p->op, p->c, i), p->c->ext[i], count_dims(dim), dim);
     }
     static const char no_attr[256];
     if (hs_emit(p->g, p->op, p->c->attr ? p->c->attr : no_attr, in, n_in) == p->g->poison)
@@ -115,8 +115,8 @@ static void fill(probe *p)
 {
     for (int i = 0; i < hs_op_n_in(p->op); i++)
         if (p->n->in[i])
-            is_float_input(p, i) ? fill_floats(p, i, p->n->in[i])
-                                 : (void)(p->ids[i] = zeroed((size_t)hs_tensor_count(p->n->in[i]), sizeof(int32_t)));
+            hs_dtype_is_float(p->n->in[i]->dtype) ? fill_floats(p, i, p->n->in[i])
+                                                  : (void)(p->ids[i] = zeroed((size_t)hs_tensor_count(p->n->in[i]), sizeof(int32_t)));
     for (int o = 0; o < hs_op_n_out(p->op); o++)
         if (has_dy(p, o))
             p->dy[o] = zeroed((size_t)hs_tensor_count(p->n->out[o]), sizeof(double));
@@ -218,7 +218,7 @@ double probe_eps(const probe *p)
 {
     double eps = 0;
     for (int i = 0; i < HS_MAX_IN; i++)
-        if (p->x[i])
+        if (p->x[i] && !p->c->stored[i])
             eps = fmax(eps, type_eps(p->types.in[i]));
     for (int o = 0; o < hs_op_n_out(p->op); o++)
         eps = fmax(eps, type_eps(p->types.out[o]));
@@ -283,7 +283,7 @@ op_types probe_f32(const probe *p)
 {
     op_types t = { .low = HS_F32 };
     for (int i = 0; i < HS_MAX_IN; i++)
-        t.in[i] = t.din[i] = HS_F32;
+        t.in[i] = i < hs_op_n_in(p->op) ? hs_case_traces(p->op, p->c, i) : HS_F32, t.din[i] = HS_F32;
     settle_outputs(p, &t, true);
     return t;
 }
@@ -317,7 +317,7 @@ int probe_low(const probe *p, hs_dtype low, bool with_gradients, op_types out[MA
     bool any_dtype = false, any_low = false;
     for (int i = 0; i < hs_op_n_in(p->op); i++) {
         const hs_amp amp = p->op->in[i].amp;
-        if (is_float_input(p, i) && (amp == HS_AMP_KEEP || amp == HS_AMP_WIDEST))
+        if (is_float_input(p, i) && !p->c->stored[i] && (amp == HS_AMP_KEEP || amp == HS_AMP_WIDEST))
             free_in[n_free++] = i;
         any_low |= is_float_input(p, i) && amp == HS_AMP_LOW;
     }
@@ -531,8 +531,9 @@ static void defined_gradients(const probe *p, double *din[HS_MAX_IN])
         if (!t)
             continue;
         din[i] = has_gradient(p, i) ? zeroed((size_t)hs_tensor_count(t), sizeof(double)) : NULL;
-        a.in[i] = (hs_ref){ p->x[i] ? (char *)p->x[i] : (char *)p->ids[i], t->dim[0], hs_tensor_cols(t), p->x[i] ? HS_F64 : HS_I32,
-                            t->ext, false, t };
+        a.in[i] = (hs_ref){
+            p->x[i] ? (char *)p->x[i] : (char *)p->ids[i], t->dim[0], hs_tensor_cols(t), p->x[i] ? HS_F64 : HS_I32, t->ext, false, t
+        };
         a.din[i] = (hs_ref){ (char *)din[i], t->dim[0], hs_tensor_cols(t), HS_F64, t->ext, true, t };
     }
     for (int o = 0; o < hs_op_n_out(p->op); o++) {
