@@ -155,14 +155,15 @@ static hs_coding coding_of(const void *user, const hs_param_spec *spec)
 // The parameter's own shape: rows of padding stay zero.
 static void round_weight(hs_coding c, const float *w, int64_t rows, int64_t cols, void *codes, void *scales)
 {
-    const int64_t group = c == HS_CODING_I8 || c == HS_CODING_I8_STATIC ? cols : HS_CODE_BLOCK;
+    const bool whole = c == HS_CODING_I8 || c == HS_CODING_I8_STATIC;
+    const int64_t group = whole ? cols : HS_CODE_BLOCK;
     for (int64_t at = 0; at < rows * cols; at += group) {
         float most = 0, signed_most = 0;
         for (int64_t i = 0; i < group; i++)
             if (fabsf(w[at + i]) > most)
                 most = fabsf(w[at + i]), signed_most = w[at + i];
         float scale = c == HS_CODING_I4_BLOCKS ? signed_most / -8 : most / 127;
-        if (group == cols)
+        if (whole)
             ((float *)scales)[at / group] = scale;
         else {
             ((uint16_t *)scales)[at / group] = hs_f32_f16(scale);
