@@ -375,6 +375,14 @@ static hs_status find_files(const hs_json *j, const hs_model_files *const *known
     return HS_FAIL(UNSUPPORTED, "%s: \"model_type\" is \"%.60s\", supported: %s", j->path, type, list);
 }
 
+// Length of a tensor's name, without what packed codes of 4 bits add to a weight's.
+static size_t name_length(const char *name)
+{
+    static const char packed[] = "_packed";
+    const size_t n = strlen(name), end = sizeof packed - 1;
+    return n > end && strcmp(name + n - end, packed) == 0 ? n - end : n;
+}
+
 // Is one of the tensors in "a|b" there, whatever a class puts in front of the names of its parts?
 // own: of an adapter's folder, in the adapter itself.
 static bool holds(const hs_weights *w, const char *names, bool own)
@@ -382,7 +390,7 @@ static bool holds(const hs_weights *w, const char *names, bool own)
     for (const char *p = names; p != NULL && *p; p += strcspn(p, "|"), p += *p == '|') {
         const size_t n = strcspn(p, "|");
         for (int i = 0; i < w->n; i++) {
-            const size_t all = strlen(w->weight[i].name);
+            const size_t all = name_length(w->weight[i].name);
             if (own && !hs_weight_of_adapter(w, &w->weight[i]))
                 continue;
             if (all >= n && strncmp(w->weight[i].name + all - n, p, n) == 0 && (all == n || w->weight[i].name[all - n - 1] == '.'))

@@ -106,8 +106,6 @@ static const hs_observed *seen_of(const hs_quantizing *q, const hs_param *p)
 static hs_status calibrate(const hs_quantizing *q, hs_quantized *w)
 {
     const hs_observed *seen = seen_of(q, w->param);
-    if (!seen)
-        return HS_FAIL(USAGE, "%s: nothing that it multiplies was seen in the calibration data", w->param->name);
     HS_TRY(hs_calibrate(seen->x, q->opts.method, q->opts.percentile, w->param->name, &w->x_most));
     if (q->gelu[w->param->id] && q->opts.gelu_most > 0 && w->x_most > (float)q->opts.gelu_most)
         w->x_most = (float)q->opts.gelu_most;
@@ -129,6 +127,8 @@ static hs_status decide(hs_quantizing *q)
         q->what[i] = (hs_quantized){ .param = p, .coding = c, .why = why_not(q, p, &of[i], c) };
         if (p->coding)
             st = HS_FAIL(USAGE, "%s: %s is kept as codes already; take the checkpoint that was quantized", q->from->dir, p->name);
+        if (q->what[i].coding == HS_CODING_I8_STATIC && !q->what[i].why && !seen_of(q, p)) // a head that this use does not ask for
+            q->what[i].why = "nothing that it multiplies was seen";
         if (q->what[i].why)
             q->what[i].coding = HS_CODING_NONE;
         else
@@ -139,7 +139,9 @@ static hs_status decide(hs_quantizing *q)
     free(of);
     if (st == HS_OK && !coded)
         st = HS_FAIL(USAGE, "%s: none of its %d parameters can be kept as codes%s", q->from->dir, ps->n_params,
-                     q->opts.skip ? " with those that are to be skipped" : "");
+                     q->opts.skip                              ? ": some are to be skipped"
+                     : wanted(&q->opts) == HS_CODING_I8_STATIC ? ": of none was anything seen that it multiplies"
+                                                               : "");
     return st;
 }
 
