@@ -5,6 +5,7 @@
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/eval_task.h"
+#include "recipes/program/measure.h"
 #include "recipes/train/corpus.h"
 #include "recipes/train/evaluate.h"
 #include "recipes/train/progress.h"
@@ -117,7 +118,7 @@ static void add_parts(json_t *o, const hs_eval_result *r)
     }
 }
 
-static void print_json(const eval_options *o, const hs_session *s, const hs_feed *feed, const hs_eval_result *r, double rate)
+static json_t *json_of(const eval_options *o, const hs_session *s, const hs_feed *feed, const hs_eval_result *r, double rate)
 {
     json_t *line = json_pack("{s:o}", "loss", hs_line_real(r->loss));
     if (o->pseudo_perplexity)
@@ -130,7 +131,7 @@ static void print_json(const eval_options *o, const hs_session *s, const hs_feed
                              s->dir, "dtype", hs_dtype_name(s->policy.low));
     json_object_update(line, rest);
     json_decref(rest);
-    hs_line_print(line);
+    return line;
 }
 
 // "4096 tokens"; of models that fill masks "614 predictions", "614 predictions, 40 pairs", "614 predictions, 4096 tokens"
@@ -176,9 +177,8 @@ static hs_status evaluate(const eval_options *o, hs_session *s, const hs_feed *f
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status run_task(const hs_cli *cli, hs_session *s, const hs_policy *policy)
+static hs_status run_task(const hs_cli *cli, const eval_options *o, hs_session *s, const hs_policy *policy, json_t **measured)
 {
-    const eval_options *o = cli->options;
     if (o->pseudo_perplexity)
         return HS_FAIL(USAGE, "--pseudo-perplexity is of models that fill masks; %s was fine-tuned on labelled examples", s->dir);
     return hs_eval_task(cli, s, policy,
@@ -189,7 +189,8 @@ static hs_status run_task(const hs_cli *cli, hs_session *s, const hs_policy *pol
                                               .text2 = o->text2,
                                               .label = o->label,
                                               .kind = o->task,
-                                              .most = o->max_windows });
+                                              .most = o->max_windows,
+                                              .measured = measured });
 }
 
 static hs_status check_no_task(const hs_cli *cli, const hs_session *s)
@@ -201,9 +202,10 @@ static hs_status check_no_task(const hs_cli *cli, const hs_session *s)
     return HS_OK;
 }
 
-static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, hs_corpus *corpus)
+// measured: gets what is told with --json, and nothing is printed; NULL: it is printed.
+static hs_status run_session(const hs_cli *cli, const eval_options *o, hs_session *s, const hs_policy *policy, hs_corpus *corpus,
+                             json_t **measured)
 {
-    const eval_options *o = cli->options;
     hs_eval_result r;
     hs_feed feed;
     int documents = HS_TEXT_DOCUMENTS_AUTO;
@@ -212,7 +214,7 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *
         return HS_FAIL(USAGE, "a text cannot be tokenized: %s", s->tokenizer_error);
     HS_TRY(hs_eval_is_task(cli, s, &task));
     if (task || o->task[0])
-        return run_task(cli, s, policy);
+        return run_task(cli, o, s, policy, measured);
     HS_TRY(check_no_task(cli, s));
     HS_TRY(take_second(cli, s));
     if (hs_arch_bare(s->arch))
@@ -228,27 +230,42 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *
     if (!isfinite(r.loss))
         return HS_FAIL(NONFINITE, "%s: its loss on %s is not a finite number", s->dir, o->data);
     const double rate = r.seconds > 0 ? (double)r.tokens / r.seconds : 0;
-    if (o->common.json)
-        print_json(o, s, &feed, &r, rate);
+    if (measured)
+        *measured = json_of(o, s, &feed, &r, rate);
+    else if (o->common.json)
+        hs_line_print(json_of(o, s, &feed, &r, rate));
     else
         print_text(o, s, &feed, &r, rate);
     return HS_OK;
 }
 
-static hs_status run_eval(const hs_cli *cli)
+static hs_status eval_on(const hs_cli *cli, const char *checkpoint, const eval_options *o, json_t **measured)
 {
-    const eval_options *o = cli->options;
     hs_session s = { 0 };
     hs_corpus corpus = { 0 };
-    if (!o->data[0])
-        return HS_FAIL(USAGE, "eval needs --data FILE");
     hs_policy policy;
-    hs_status st = hs_cli_session(cli, cli->arg[0], &s, &policy);
+    hs_status st = hs_cli_session(cli, checkpoint, &s, &policy);
     if (st == HS_OK)
-        st = run_session(cli, &s, &policy, &corpus);
+        st = run_session(cli, o, &s, &policy, &corpus, measured);
     hs_corpus_close(&corpus); // its tokenizer is the session's
     hs_session_close(&s);
     return st;
+}
+
+hs_status hs_eval_measure(const hs_cli *cli, const char *checkpoint, const char *data, json_t **out)
+{
+    eval_options o = { 0 };
+    snprintf(o.data, sizeof o.data, "%s", data);
+    *out = NULL;
+    return eval_on(cli, checkpoint, &o, out);
+}
+
+static hs_status run_eval(const hs_cli *cli)
+{
+    const eval_options *o = cli->options;
+    if (!o->data[0])
+        return HS_FAIL(USAGE, "eval needs --data FILE");
+    return eval_on(cli, cli->arg[0], o, NULL);
 }
 
 static const hs_key keys[] = {

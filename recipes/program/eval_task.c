@@ -70,7 +70,7 @@ typedef struct told {
     double rate; // of examples
 } told;
 
-static void print_json(const told *t)
+static json_t *json_of(const told *t)
 {
     json_t *line = json_pack("{s:o}", "loss", hs_line_real(t->r->loss));
     if (!t->scores)
@@ -82,7 +82,7 @@ static void print_json(const told *t)
                   "examples_per_second", hs_line_real(t->rate), "checkpoint", t->s->dir, "dtype", hs_dtype_name(t->s->policy.low));
     json_object_update(line, rest);
     json_decref(rest);
-    hs_line_print(line);
+    return line;
 }
 
 static hs_status print_text(const told *t)
@@ -130,8 +130,10 @@ static hs_status judge(const hs_cli *cli, hs_session *s, const hs_policy *policy
     snprintf(title, sizeof title, "%.500s on %.500s", s->dir, t->o->data);
     if (t->judge && t->o->report[0])
         HS_TRY_GOTO(st, hs_judge_report(t->judge, t->o->report, title), out);
-    if (hs_cli_common(cli)->json)
-        print_json(t);
+    if (t->o->measured)
+        *t->o->measured = json_of(t);
+    else if (hs_cli_common(cli)->json)
+        hs_line_print(json_of(t));
     else
         HS_TRY_GOTO(st, print_text(t), out);
 out:
@@ -154,7 +156,7 @@ static hs_status with_settings(const hs_cli *cli, hs_session *s, const hs_policy
         &corpus, &(hs_corpus_from){ .config = c, .given = s->tokenizer, .labels = labels, .labels_of = s->dir }, o->data);
     if (st == HS_OK && !labels && corpus.labelled.all->labels.n > s->info.labels.n)
         st = HS_FAIL(USAGE, "%s has %d labels, but %s tells %d apart", o->data, corpus.labelled.all->labels.n, s->dir, s->info.labels.n);
-    if (st == HS_OK && !hs_cli_common(cli)->json)
+    if (st == HS_OK && !hs_cli_common(cli)->json && !o->measured)
         hs_info("data: %s", corpus.labelled.all->said);
     if (st == HS_OK)
         st = judge(cli, s, policy, &feed, &corpus, &t);

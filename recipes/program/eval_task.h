@@ -8,6 +8,7 @@ typedef struct hs_eval_task_opts {
     const char *data, *report;                        // report: a folder for it; "": none
     const char *format, *text, *text2, *label, *kind; // of the file, where it is not as the training data were; "": as they were
     int64_t most;                                     // rows; 0: all
+    struct json_t **measured;                         // gets what is told with --json, and nothing is printed; NULL: it is printed
 } hs_eval_task_opts;
 
 // Does the checkpoint say of itself, by its model or by its settings, that it is for labelled examples?
