@@ -25,6 +25,13 @@ typedef struct hs_curve {
 bool hs_plot_available(void); // built with libpng; without it the two below are UNSUPPORTED
 // 1000 x 600. The first curve is drawn thin, further ones thick with a dot for each point. USAGE where no curve has a finite point.
 hs_status hs_plot_png(const char *path, const char *title, const char *x_label, const char *y_label, const hs_curve *c, int n_curves);
+// Named values as horizontal bars, one below the other. Those marked are drawn in another colour.
+typedef struct hs_bar {
+    const char *label;
+    double value;
+    bool marked;
+} hs_bar;
+hs_status hs_bars_png(const char *path, const char *title, const char *unit, const hs_bar *bar, int n);
 hs_status hs_plot_metrics(const char *png_path, const char *jsonl_path, const char *title); // loss and val_loss by step
 
 #endif

@@ -92,7 +92,7 @@ static const char *why_not(const hs_quantizing *q, const hs_param *p, const uses
         return "an op reads it that knows no codes";
     if (u->looked_up && !q->opts.embeddings)
         return "a table of embeddings";
-    if (skipped(&q->opts, p->name))
+    if (skipped(&q->opts, p->name) || (q->opts.keep && q->opts.keep[p->id]))
         return "to be skipped";
     return hs_coding_declines(c, p->n_dims, p->dim[0], (int64_t)p->n / p->dim[0]);
 }

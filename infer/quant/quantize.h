@@ -20,6 +20,7 @@ typedef struct hs_quantize_opts {
     double percentile;
     double gelu_most; // above 0: what a gelu puts out is clipped there (10: as NVIDIA's demoBERT)
     bool embeddings;  // tables of tokens, too
+    const bool *keep; // by hs_param.id of the values: stays as it is; NULL: none. Borrowed for hs_quantizing_new
     const char *skip; // patterns of parameters that keep their values, as hs_params_freeze takes them; NULL: none
 } hs_quantize_opts;
 

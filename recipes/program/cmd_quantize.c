@@ -5,6 +5,7 @@
 #include "recipes/program/calibration.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
+#include "recipes/program/quant_trials.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,11 @@ typedef enum tables { TABLES_AUTO, TABLES_YES, TABLES_NO } tables;
 
 typedef struct quantize_options {
     hs_common common;
-    hs_string output, calib, skip;
+    hs_string output, calib, skip, gate, gate_data, sensitivity;
     int bits, method, activations, embeddings;
     double percentile, gelu_most;
     int64_t examples;
-    bool overwrite, layers;
+    bool overwrite, layers, best;
 } quantize_options;
 
 static bool calibrates(const quantize_options *o)
@@ -41,6 +42,12 @@ static hs_status check(const hs_cli *cli)
                                                                                            : ", which there are none of");
     if (calibrates(o) && !o->calib[0])
         return HS_FAIL(USAGE, "--activations tensor needs --calib FILE: texts to calibrate with");
+    if (!o->gate_data[0] && (o->gate[0] || o->sensitivity[0]))
+        return HS_FAIL(USAGE, "--%s needs --gate.data FILE: what the quantized model is measured on", o->gate[0] ? "gate" : "sensitivity");
+    if (o->gate_data[0] && !o->gate[0] && !o->sensitivity[0])
+        return HS_FAIL(USAGE, "--gate.data is of --gate and --sensitivity");
+    if (o->best && !o->gate[0])
+        return HS_FAIL(USAGE, "--auto looks for a mix that passes --gate");
     if (hs_cli_given(cli, "percentile") && o->method != HS_CALIB_PERCENTILE)
         return HS_FAIL(USAGE, "--percentile is of --method percentile");
     return HS_OK;
@@ -107,14 +114,75 @@ static void report(const hs_quantizing *q, const quantize_options *o, const hs_c
         printf("scales of inputs by %lld examples of %lld tokens\n", (long long)c->examples, (long long)c->tokens);
 }
 
+// ---- what it may lose
+
+// The gate has not passed: which weights it is.
+static hs_status blame(hs_quant_trials *t, const char *why)
+{
+    enum { NAMED = 3 };
+    hs_text worst = { 0 };
+    HS_TRY(hs_quant_trials_sensitivity(t));
+    for (int i = 0; i < t->n && i < NAMED; i++)
+        hs_text_add(&worst, "%s%s (loss %+.4f)", i ? ", " : "", t->weight[i].name, t->weight[i].rise);
+    const hs_status st = HS_FAIL(USAGE, "nothing is written: %s. Alone, those that cost most: %s; --skip keeps them, --auto finds how many",
+                                 why, worst.p ? worst.p : "");
+    hs_text_free(&worst);
+    return st;
+}
+
+static hs_status pass_gate(hs_quant_trials *t, const quantize_options *o)
+{
+    hs_gate g;
+    json_t *measured;
+    char why[256];
+    double miss;
+    HS_TRY(hs_gate_parse(&g, o->gate));
+    if (o->best)
+        return hs_quant_trials_search(t, &g);
+    HS_TRY(hs_quant_trial(t, &measured));
+    const hs_status st = hs_gate_judge(&g, t->original, measured, &miss, why, sizeof why);
+    json_decref(measured);
+    HS_TRY(st);
+    return miss > 0 ? blame(t, why) : HS_OK;
+}
+
+// Trials, if any are asked for; afterwards opts->keep says what stays as it is.
+static hs_status try_out(hs_quant_trials *t, const hs_quant_trials *of, const quantize_options *o, hs_quantize_opts *opts)
+{
+    if (!o->gate_data[0])
+        return HS_OK;
+    HS_TRY(hs_quant_trials_open(t, of, o->output));
+    if (o->gate[0])
+        HS_TRY(pass_gate(t, o));
+    if (o->sensitivity[0]) {
+        if (!o->best)
+            HS_TRY(hs_quant_trials_sensitivity(t));
+        HS_TRY(hs_quant_trials_report(t, o->sensitivity));
+    }
+    opts->keep = t->keep;
+    return HS_OK;
+}
+
 // ---- the whole
+
+static hs_status write_quantized(const hs_cli *cli, hs_export_model *m, const hs_calibration *c, const hs_quantize_opts *opts)
+{
+    const quantize_options *o = cli->options;
+    hs_quantizing *q;
+    HS_TRY(hs_quantizing_new(&q, m, cli->table->families, opts, c->observer, c->observer ? c->session.model->params : NULL));
+    const hs_status st = hs_quantizing_write(q, o->output, o->overwrite);
+    if (st == HS_OK)
+        report(q, o, c, m);
+    hs_quantizing_free(q);
+    return st;
+}
 
 static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration *c)
 {
     const quantize_options *o = cli->options;
     const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
-    const hs_quantize_opts opts = opts_of(o);
-    hs_quantizing *q;
+    hs_quantize_opts opts = opts_of(o);
+    hs_quant_trials trials = { 0 };
     hs_graph *g;
     HS_TRY(hs_export_model_open(m, cli->arg[0], o->common.accept_edited ? HS_CKPT_EDITED : 0, cli->table->families));
     if (m->info.coded)
@@ -125,11 +193,16 @@ static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration 
     HS_TRY(hs_export_model_load(m));
     if (calibrates(o))
         HS_TRY(hs_calibrate_on(c, cli, cli->arg[0], o->calib, o->examples, &(hs_observer_opts){ 0 }));
-    HS_TRY(hs_quantizing_new(&q, m, cli->table->families, &opts, c->observer, c->observer ? c->session.model->params : NULL));
-    const hs_status st = hs_quantizing_write(q, o->output, o->overwrite);
+    const hs_quant_trials of = { .cli = cli,
+                                 .from = m,
+                                 .opts = opts,
+                                 .seen = c->observer,
+                                 .seen_params = c->observer ? c->session.model->params : NULL,
+                                 .data = o->gate_data };
+    hs_status st = try_out(&trials, &of, o, &opts);
     if (st == HS_OK)
-        report(q, o, c, m);
-    hs_quantizing_free(q);
+        st = write_quantized(cli, m, c, &opts);
+    hs_quant_trials_close(&trials);
     return st;
 }
 
@@ -199,6 +272,23 @@ static const hs_key keys[] = {
       AT(skip),
       .value = "",
       .help = "parameters that stay f32: names, scopes, with * and ?, separated by commas (l0,*.out*)" },
+    { .name = "gate",
+      .type = HS_KEY_STRING,
+      AT(gate),
+      .value = "",
+      .help = "what the quantized model must keep, else nothing is written: NAME>=X, NAME<=X or NAME drop<=X, separated by commas; names "
+              "as eval has them with --json (accuracy drop<=0.005,loss<=0.4)" },
+    { .name = "gate.data", .type = HS_KEY_STRING, AT(gate_data), .value = "", .help = "what it is measured on, as eval --data" },
+    { .name = "auto",
+      .type = HS_KEY_BOOL,
+      AT(best),
+      .value = "false",
+      .help = "keep as many weights in f32 as --gate asks for, those first that cost most for their size" },
+    { .name = "sensitivity",
+      .type = HS_KEY_STRING,
+      AT(sensitivity),
+      .value = "",
+      .help = "folder for sensitivity.json and .png: the loss with each weight alone as codes" },
     { .name = "layers", .type = HS_KEY_BOOL, AT(layers), .value = "false", .help = "a line for each matrix" },
     { .name = "overwrite",
       .type = HS_KEY_BOOL,
@@ -217,10 +307,13 @@ const hs_command hs_cmd_quantize = {
     .summary = "keep the weights of a checkpoint in 8 or 4 bits",
     .examples = "halfstep quantize runs/sst2 --bits w8a8 --calib train.tsv --examples 512 -o sst2-int8\n"
                 "halfstep quantize runs/quickstart --bits w4 -o quickstart-w4",
-    .notes = "CHECKPOINT is anything that opens here, and so is what is written: a directory of Hugging Face whose config.json has a\n"
-             "quantization_config as compressed-tensors writes it. predict, eval, generate and embed take it like any other.\n"
-             "Products of codes are exact: their bits are the same on every CPU.\n"
-             "With --json: output, bits, parameters, coded, megabytes, megabytes_f32, worst_error, worst_of, examples, tokens.",
+    .notes =
+        "CHECKPOINT is anything that opens here, and so is what is written: a directory of Hugging Face whose config.json has a\n"
+        "quantization_config as compressed-tensors writes it. predict, eval, generate and embed take it like any other.\n"
+        "Products of codes are exact: their bits are the same on every CPU.\n"
+        "--gate measures the checkpoint and what it becomes by eval; where it does not pass nothing is written, and the weights are named\n"
+        "that cost most, each as codes alone.\n"
+        "With --json: output, bits, parameters, coded, megabytes, megabytes_f32, worst_error, worst_of, examples, tokens.",
     .options = &schema,
     .min_args = 1,
     .max_args = 1,
