@@ -38,7 +38,8 @@ static hs_coding coding_of(const coded *c)
         return HS_CODING_NONE;
     if (codes->dtype == HS_I32)
         return groups * HS_CODE_BLOCK == cols * 8 ? HS_CODING_I4_BLOCKS : HS_CODING_NONE;
-    if (groups == 1)
+    const bool one_block = cols == HS_CODE_BLOCK && scales->dtype == HS_F16; // a row of one block, as it is written here
+    if (groups == 1 && !one_block)
         return c->x_scale != NULL ? HS_CODING_I8_STATIC : HS_CODING_I8;
     return groups * HS_CODE_BLOCK == cols ? HS_CODING_I8_BLOCKS : HS_CODING_NONE;
 }

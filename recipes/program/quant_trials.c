@@ -150,9 +150,10 @@ static hs_status write_json(const hs_quant_trials *t, const char *path)
     return failed ? HS_FAIL(SYSTEM, "%s: cannot be written", path) : HS_OK;
 }
 
-hs_status hs_quant_trials_report(const hs_quant_trials *t, const char *folder)
+hs_status hs_quant_trials_report(hs_quant_trials *t, const char *folder)
 {
     char path[HS_PATH];
+    qsort(t->weight, (size_t)t->n, sizeof *t->weight, by_rise);
     HS_TRY(hs_make_dirs(&hs_io_system, folder));
     HS_TRY(hs_path_join(path, "%s/sensitivity.json", folder));
     HS_TRY(write_json(t, path));

@@ -36,6 +36,6 @@ hs_status hs_quant_trials_sensitivity(hs_quant_trials *t);       // each weight 
 // Keeps as few of the weights that cost most (for their size) as the gate asks for: a search by halves. Afterwards t->keep and kept say
 // which. USAGE: the gate passes with no mix; the best that was found is said.
 hs_status hs_quant_trials_search(hs_quant_trials *t, const hs_gate *g);
-hs_status hs_quant_trials_report(const hs_quant_trials *t, const char *folder); // sensitivity.json and sensitivity.png
+hs_status hs_quant_trials_report(hs_quant_trials *t, const char *folder); // sensitivity.json and sensitivity.png
 
 #endif
