@@ -28,6 +28,7 @@ struct hs_ckpt {
     bool adapter;                           // the parameters wear pairs: their base is named and summed, and not written
     char base[HS_PATH], base_path[HS_PATH]; // base_path: as seen from a checkpoint's folder
     hs_manifest of_base;
+    hs_text quantization; // config.json's, where parameters are kept as codes
     // of the save in flight
     hs_train_state state;
     hs_model_info info;
@@ -472,7 +473,11 @@ hs_status hs_ckpt_new_with(hs_ckpt **out, const hs_ckpt_opts *o, const hs_params
     c->keep = o->keep, c->beat = 1;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
-    const hs_status st = init(c, o, ps);
+    hs_status st = hs_coded_bytes(ps) ? hs_quantization_json(&c->quantization, ps, o) : HS_OK;
+    if (st == HS_OK && c->quantization.failed)
+        st = HS_FAIL(MEMORY, "no memory for a quantization_config");
+    if (st == HS_OK)
+        st = init(c, o, ps);
     if (st != HS_OK) {
         hs_ckpt_free(c);
         return hs_frame_at(st, __FILE__, __LINE__);
@@ -506,6 +511,7 @@ void hs_ckpt_free(hs_ckpt *c)
     hs_st_sources_free(&c->optimizer);
     hs_state_copies_free(&c->states);
     hs_manifest_free(&c->of_base);
+    hs_text_free(&c->quantization);
     free(c->config_yaml);
     free(c);
 }
@@ -525,6 +531,7 @@ hs_status hs_ckpt_save(hs_ckpt *c, const hs_params *ps, const hs_train_state *t,
     }
     free(c->config_yaml);
     c->config_yaml = yaml, c->state = *t, c->info = *m, c->tok = tok, c->is_best = is_best;
+    c->info.quantization = c->quantization.p;
     pthread_mutex_lock(&c->lock);
     c->busy = true;
     pthread_cond_broadcast(&c->changed);

@@ -45,7 +45,7 @@ typedef struct uses { // of a parameter by the trace
 
 static hs_status find_uses(hs_quantizing *q, uses *of)
 {
-    const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4 };
+    const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = hs_arch_bare(q->from->arch) };
     hs_graph *g;
     HS_TRY(hs_export_model_trace(q->from, HS_EVAL, &eval, &g));
     for (int i = 0; i < g->n_nodes; i++)

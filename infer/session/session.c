@@ -72,7 +72,9 @@ hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_fa
     }
     settle_ends(s);
     HS_TRY(find_drawable(s));
-    return hs_open_device(&s->device, device, threads, NULL, 0, HS_ONEDNN_NO);
+    HS_TRY(hs_open_device(&s->device, device, threads, NULL, 0, HS_ONEDNN_NO));
+    const char *const dirs[] = { s->dir };
+    return s->info.coded && hs_peft_is(s->dir) ? hs_session_adapters(s, dirs, 1, families) : HS_OK; // nothing is merged into codes
 }
 
 // Memory is asked for by config.json, so that must not promise what the files cannot hold. Smaller differences are told tensor by tensor.

@@ -27,7 +27,7 @@ static hs_status check_overrides(const hs_policy *policy, const hs_graph *g)
 }
 
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
-                           const hs_grid *grid, bool loads_values)
+                           const hs_grid *grid, bool loads_values, hs_coder coder)
 {
     const hs_feed feed = hs_feed_of(c);
     const hs_arch_setup train = hs_feed_setup(&feed, micro_batch), eval = hs_feed_eval_setup(&feed);
@@ -53,6 +53,7 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
                                                   .eval = true,
                                                   .micro_steps = (int)c->train.accumulate,
                                                   .loads_values = loads_values,
+                                                  .coder = coder,
                                                   .seed = (uint64_t)c->train.seed,
                                                   .device = dev,
                                                   .mode = hs_config_mode(c, dev),
@@ -77,7 +78,7 @@ static bool divides(const hs_config *c, const hs_policy *policy, hs_device *dev,
     hs_engine *e;
     hs_comm absent[2];
     const hs_grid grid = hs_grid_absent(absent, 1, tp, 0);
-    if (hs_budget_engine(&e, c, policy, 1, dev, &grid, false) != HS_OK)
+    if (hs_budget_engine(&e, c, policy, 1, dev, &grid, false, (hs_coder){ 0 }) != HS_OK)
         return false;
     hs_engine_free(e);
     return true;
@@ -159,7 +160,7 @@ static hs_status fits(const fitting *f, int64_t windows, bool *yes)
 {
     hs_budget b;
     hs_engine *e;
-    HS_TRY(hs_budget_engine(&e, f->c, f->policy, windows, f->dev, f->grid, false));
+    HS_TRY(hs_budget_engine(&e, f->c, f->policy, windows, f->dev, f->grid, false, (hs_coder){ 0 }));
     hs_budget_of(&b, e, f->c, windows);
     const hs_status st = hs_budget_add_teacher(&b, e, f->c, windows);
     *yes = (f->counts ? f->counts(&b) : b.total) <= f->bytes;

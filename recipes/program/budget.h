@@ -25,9 +25,9 @@ typedef struct hs_budget {
 } hs_budget;
 
 // The engine of a rank of a run of c, whose model.vocab is settled, with micro_batch windows of its own in place of train.batch: planned,
-// without memory (hs_engine_start). grid: NULL: alone. loads_values: as in hs_engine_opts.
+// without memory (hs_engine_start). grid: NULL: alone. loads_values, coder: as in hs_engine_opts.
 hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy *policy, int64_t micro_batch, hs_device *dev,
-                           const hs_grid *grid, bool loads_values);
+                           const hs_grid *grid, bool loads_values, hs_coder coder);
 // The error at hand of an engine that could not be planned, with what parallel.tp has to do with it: USAGE where the model does not divide
 // over it, with the sizes, and the numbers of ranks over which it would; else as it is.
 hs_status hs_budget_explain(hs_status st, const hs_config *c, const hs_policy *policy, hs_device *dev);

@@ -36,7 +36,7 @@ static hs_status size_of(const hs_config *c, hs_device *dev, size *out)
 {
     const hs_policy fp32 = { .low = HS_F32 };
     hs_engine *e;
-    HS_TRY(hs_budget_engine(&e, c, &fp32, 1, dev, NULL, false));
+    HS_TRY(hs_budget_engine(&e, c, &fp32, 1, dev, NULL, false, (hs_coder){ 0 }));
     out->all = out->inner = (double)hs_params_count(e->params);
     for (int i = 0; i < e->params->n_params; i++) {
         const hs_param *p = e->params->param[i];

@@ -83,7 +83,7 @@ static hs_status time_alone(hs_sizing *s, const hs_config *c, const hs_policy *p
 {
     hs_engine *e;
     hs_budget b;
-    HS_TRY(hs_budget_engine(&e, c, policy, s->samples, dev, NULL, false));
+    HS_TRY(hs_budget_engine(&e, c, policy, s->samples, dev, NULL, false, (hs_coder){ 0 }));
     hs_budget_of(&b, e, c, s->samples);
     s->alone = (b.flops_forward + b.flops_backward) * s->dp / rate + update_bytes(e) / (1e9 * cluster->memory_gb_per_second);
     hs_engine_free(e);
@@ -108,7 +108,7 @@ hs_status hs_sizing_of(hs_sizing *s, const hs_config *c, const hs_policy *policy
     HS_TRY(hs_config_check_ranks(c, (int)((c->parallel.dp ? c->parallel.dp : 1) * c->parallel.tp), &s->dp));
     s->samples = c->train.batch / s->dp;
     const hs_grid grid = hs_grid_absent(s->absent, s->dp, s->tp, 0);
-    HS_TRY(hs_budget_engine(&s->engine, c, policy, s->samples, dev, &grid, false));
+    HS_TRY(hs_budget_engine(&s->engine, c, policy, s->samples, dev, &grid, false, (hs_coder){ 0 }));
     hs_budget_of(&s->budget, s->engine, c, s->samples);
     hs_status st = hs_budget_add_teacher(&s->budget, s->engine, c, s->samples);
     if (st == HS_OK && cluster)

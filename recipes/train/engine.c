@@ -30,6 +30,7 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
                                                      .divide = o->divide,
                                                      .masters = o->optim ? o->optim->masters : HS_MASTERS_F32,
                                                      .sequence = o->sequence,
+                                                     .coder = o->coder,
                                                      .recompute = o->recompute }));
     e->params = e->model->params;
     HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));

@@ -13,6 +13,7 @@ typedef struct hs_engine_opts {
     const hs_optim_config *optim;            // NULL: no training plan, no moments
     const char *freeze;                      // hs_params_freeze; NULL: everything is trained
     const hs_adapter_spec *adapter;          // hs_params_adapt; NULL: none
+    hs_coder coder;                          // as in hs_model_opts
     hs_hold hold;                            // hs_params_hold; zero: everything is trained
     bool eval, decode;                       // also make these plans
     const void *eval_config, *decode_config; // NULL: config

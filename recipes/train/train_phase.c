@@ -2,6 +2,7 @@
 #include "core/base/log.h"
 #include "data/checkpoint/peft.h"
 #include "data/checkpoint/weights.h"
+#include "infer/session/session.h"
 #include "models/nn/task_head.h"
 #include "recipes/program/budget.h"
 #include "recipes/program/peak.h"
@@ -167,7 +168,8 @@ static hs_status check_files(hs_trainer *t, const hs_config *c, int phase)
 static hs_status check_plans(hs_trainer *t, const hs_config *c)
 {
     hs_engine *e;
-    HS_TRY(hs_budget_engine(&e, c, &t->policy, c->train.batch / t->ranks.dp, t->device, &t->ranks.grid, true));
+    HS_TRY(
+        hs_budget_engine(&e, c, &t->policy, c->train.batch / t->ranks.dp, t->device, &t->ranks.grid, true, hs_ckpt_codes_coder(t->codes)));
     const hs_status st = hs_budget_check(e, c, &t->policy, hs_parallel_here(t->ranks.parallel));
     hs_engine_free(e);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
@@ -241,6 +243,25 @@ static hs_status settle_adapter(hs_trainer *t)
     return HS_OK;
 }
 
+// Weights that are kept as codes are read as they are, and not trained: an adapter stands beside them.
+static hs_status open_codes(hs_trainer *t)
+{
+    hs_model_info info = { 0 };
+    const hs_family *family;
+    const char *weights = hs_trainer_weights(t);
+    if (!weights[0] || t->codes)
+        return HS_OK;
+    hs_status st = hs_session_info(t->whole->table->families, weights, &info, &family);
+    if (st == HS_OK && info.coded && !t->c->adapter.rank)
+        st = HS_FAIL(USAGE, "%s is quantized: its weights are not trained; --adapter.rank 8 trains an adapter beside them", weights);
+    if (st == HS_OK && info.coded && t->ranks.tp > 1)
+        st = HS_FAIL(UNSUPPORTED, "%s is quantized, and parallel.tp is %d: such weights are not divided", weights, t->ranks.tp);
+    if (st == HS_OK && info.coded)
+        st = hs_ckpt_codes_open(&t->codes, weights, &(hs_ckpt_opts){ .files = t->info.files });
+    hs_model_info_free(&info);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 static hs_status read_state(void *run, int id, void *to) { return hs_run_states_read(run, id, to); }
 static hs_status write_state(void *run, int id, const void *from) { return hs_run_states_write(run, id, from); }
 static hs_ckpt_states states_of(const hs_trainer *t)
@@ -297,8 +318,9 @@ hs_status hs_phase_engine(hs_trainer *t)
                 (long long)t->c->train.steps);
     t->c->train.trained_from = hs_trainer_stage(t);
     HS_TRY(settle_adapter(t));
+    HS_TRY(open_codes(t));
     hs_status st = hs_budget_engine(&t->engine, t->c, &t->policy, hs_feed_share(&t->feed), t->device, &t->ranks.grid,
-                                    t->run.from[0] || t->run.init[0]);
+                                    t->run.from[0] || t->run.init[0], hs_ckpt_codes_coder(t->codes));
     if (st != HS_OK)
         return hs_budget_explain(st, t->c, &t->policy, t->device);
     HS_TRY(hs_ranks_meet(&t->ranks, "what memory is free")); // all have given back what the phase before had
@@ -414,9 +436,11 @@ void hs_phase_close(hs_trainer *t)
     hs_profile_free(t->profile);
     hs_ckpt_free(t->ckpt);
     hs_engine_free(t->engine);
+    hs_ckpt_codes_close(t->codes);
     hs_teacher_free(t->teacher);
     hs_corpus_close(&t->corpus);
-    t->teacher = NULL, t->loader = NULL, t->validation = NULL, t->judge = NULL, t->profile = NULL, t->ckpt = NULL, t->engine = NULL;
+    t->codes = NULL, t->teacher = NULL, t->loader = NULL, t->validation = NULL, t->judge = NULL, t->profile = NULL, t->ckpt = NULL,
+    t->engine = NULL;
 }
 
 // ---- from one to the next

@@ -80,6 +80,7 @@ typedef struct hs_trainer {
     hs_judge *judge;       // NULL: losses alone
     const char *metric;    // what the best is judged by: "loss", or a score
     int64_t epoch;         // samples of one, where train.epochs counts; else 0
+    hs_ckpt_codes *codes; // which weights are kept as codes; NULL: none
     hs_engine *engine;
     hs_teacher *teacher; // NULL: there is none
     hs_loader *loader;

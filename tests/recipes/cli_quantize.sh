@@ -57,6 +57,13 @@ if [ $? -eq 0 ]; then rm -rf none; else grep -q 'nothing is written: loss drop i
 quantize --bits w4 --gate.data gold.txt --sensitivity report -o sensed
 grep -q '"loss_rise"' report/sensitivity.json || fail "sensitivity.json"
 
+# ---- an adapter beside codes
+tune() { "$halfstep" finetune sequence --init_from w4 --data.train train.txt --data.val gold.txt --adapter.rank 4 --optim.lr 1e-2 --train.epochs 4 --checkpoint.every 2 --quiet "$@"; }
+tune --out whole >/dev/null 2>stderr.txt || fail "an adapter beside codes: $(head -c 300 stderr.txt)"
+"$halfstep" predict whole/checkpoints/BEST texts.txt >got.txt 2>stderr.txt || fail "predict an adapter beside codes: $(head -c 300 stderr.txt)"
+[ "$(wc -l <got.txt)" -eq 4 ] || fail "an adapter beside codes: $(cat got.txt)"
+expect 2 'w4 is quantized: its weights are not trained; --adapter.rank 8' "$halfstep" finetune sequence --init_from w4 --data.train train.txt --data.val gold.txt --out none
+
 # ---- what is refused
 refused "quantized already" "is quantized already" w8 --bits w4
 refused "a method without scales" "--method is for scales of activations" model --bits w4 --method max
