@@ -15,7 +15,10 @@ typedef struct hs_bench_options {
     hs_string model, isa, sizes, profile, tokenizer, file;
     int64_t batch, seq, tokens, steps, warmup;
     bool busy, google, onednn, packed;
+    int bits; // hs_bench_bits
 } hs_bench_options;
+typedef enum hs_bench_bits { HS_BENCH_VALUES, HS_BENCH_W8A8, HS_BENCH_W8, HS_BENCH_W4 } hs_bench_bits;
+#define HS_BENCH_BITS_WORDS "none|w8a8|w8|w4"
 
 struct hs_bench_run;
 typedef struct hs_bench {
@@ -58,6 +61,9 @@ int hs_bench_form_dims(const char *form);                                    // 
 const char *hs_bench_size_text(const hs_bench_size *s, char *buf, size_t n); // "1024x768x3072"
 // Types to measure: that of --dtype; auto: f32 and, where this CPU multiplies it natively, bf16. Returns how many.
 int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2]);
+// --bits: which parameters of a recipe's model are codes; of a zero one none are. Their codes are drawn by hs_bench_draw_codes.
+hs_coder hs_bench_coder(const hs_bench_run *r);
+hs_status hs_bench_draw_codes(hs_params *ps);
 const char *hs_bench_dtype_name(hs_dtype d); // as --dtype calls it
 
 // ---- samples of interleaved runs. A cell is measured again until there are --steps samples and HS_BENCH_SECONDS have passed

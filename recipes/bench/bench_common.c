@@ -1,5 +1,6 @@
 // bench_common: what the benches share - sizes from text, medians of samples, and rows as a table or as JSON lines.
 #include "core/base/log.h"
+#include "core/base/rng.h"
 #include "ops/ops.h"
 #include "recipes/bench/bench.h"
 #include <ctype.h>
@@ -17,6 +18,55 @@ int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
         return asked == HS_DTYPE_AUTO ? 2 : 1;
     hs_isa best;
     return hs_isa_of_option("auto", &best) == HS_OK && hs_isa_fast_bf16(best) ? 2 : 1;
+}
+
+// ---- weights as codes: every matrix that products read, and of blocks the table of tokens, which a writer multiplies with
+
+static hs_coding coding_of(const void *user, const hs_param_spec *s)
+{
+    static const hs_coding codings[] = { HS_CODING_NONE, HS_CODING_I8, HS_CODING_I8_BLOCKS, HS_CODING_I4_BLOCKS };
+    const hs_bench_bits bits = *(const int *)user;
+    const bool table = s->role == HS_EMBED && (bits == HS_BENCH_W8A8 || !strstr(s->name, "wte"));
+    if ((s->role != HS_WEIGHT && s->role != HS_EMBED) || table || s->n_dims != 2)
+        return HS_CODING_NONE;
+    const int64_t unit = s->pad_rows ? s->pad_rows : 1, rows = (s->dim[0] + unit - 1) / unit * unit;
+    return hs_coding_declines(codings[bits], s->n_dims, rows, s->dim[1]) ? HS_CODING_NONE : codings[bits];
+}
+
+hs_coder hs_bench_coder(const hs_bench_run *r) { return r->o->bits ? (hs_coder){ coding_of, &r->o->bits } : (hs_coder){ NULL, NULL }; }
+
+static hs_status draw(hs_params *ps, const hs_param *p)
+{
+    const size_t codes = hs_coding_bytes(p, HS_VIEW_CODES), scales = hs_coding_bytes(p, HS_VIEW_SCALES);
+    const bool rows = p->coding == HS_CODING_I8;
+    char *bytes = malloc(codes + scales + 1);
+    if (!bytes)
+        return HS_FAIL(MEMORY, "no memory for the codes of %s", p->name);
+    for (size_t i = 0; i < codes; i++) {
+        const uint8_t x = (uint8_t)(hs_random((uint32_t)p->id, (uint32_t)(i / 4), 0, 0, 0).v[i % 4] >> 24);
+        bytes[i] = (char)(x == 0x80 ? 0x81 : x); // -128 is no code
+    }
+    for (size_t i = 0; i < scales / (rows ? sizeof(float) : sizeof(uint16_t)); i++) {
+        const float scale = p->coding == HS_CODING_I4_BLOCKS ? 0.02f / 4 : 0.02f / 64;
+        if (rows)
+            memcpy(bytes + codes + i * sizeof scale, &scale, sizeof scale);
+        else
+            memcpy(bytes + codes + i * sizeof(uint16_t), &(uint16_t){ hs_f32_f16(scale) }, sizeof(uint16_t));
+    }
+    hs_status st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_CODES), p, bytes);
+    if (st == HS_OK)
+        st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_SCALES), p, bytes + codes);
+    free(bytes);
+    return st;
+}
+
+hs_status hs_bench_draw_codes(hs_params *ps)
+{
+    for (int i = 0; i < ps->n_params; i++)
+        if (ps->param[i]->coding)
+            HS_TRY(draw(ps, ps->param[i]));
+    hs_params_changed(ps);
+    return HS_OK;
 }
 
 const char *hs_bench_dtype_name(hs_dtype d) { return d == HS_F32 ? "fp32" : d == HS_F16 ? "fp16" : hs_dtype_name(d); }

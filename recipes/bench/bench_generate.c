@@ -86,16 +86,20 @@ static hs_status prepare(bench *b, hs_bench_run *r)
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,
                                                         .policy = &b->policy,
+                                                        .coder = hs_bench_coder(r),
                                                         .decode = true,
                                                         .seed = 1,
                                                         .device = r->device,
                                                         .mode = r->mode,
                                                         .grid = hs_grid_self() }));
-    const hs_arch m = b->setup.arch; // a token is multiplied with every weight that is read: 6 FLOPs each in training
-    b->weight_bytes = (size_t)(m.family->flops_per_token(m.settings, 0) / 6) * hs_dtype_bytes(b->policy.low);
+    const hs_arch m = b->setup.arch;                 // a token is multiplied with every weight that is read: 6 FLOPs each in training
+    static const double bits[] = { 0, 8, 8.5, 4.5 }; // of a weight, its scale counted
+    b->weight_bytes = (size_t)(m.family->flops_per_token(m.settings, 0) / 6 *
+                               (r->o->bits ? bits[r->o->bits] / 8 : (double)hs_dtype_bytes(b->policy.low)));
     b->prompt = malloc((size_t)b->n_prompt * sizeof *b->prompt);
     if (!b->prompt)
         return HS_FAIL(MEMORY, "no memory for a prompt of %lld tokens", (long long)b->n_prompt);
+    HS_TRY(hs_bench_draw_codes(b->engine->params));
     HS_TRY(hs_model_release_values(b->engine->model));
     const hs_params *ps = b->engine->params;
     for (int i = 0; i < ps->n_derived; i++)
@@ -155,6 +159,6 @@ static hs_status run(hs_bench_run *r)
 const hs_bench hs_bench_generate = {
     .name = "generate",
     .summary = "tokens/s of reading a prompt (--seq) and of continuing it (--tokens), against reading the weights",
-    .takes = "model seq tokens warmup",
+    .takes = "bits model seq tokens warmup",
     .run = run,
 };

@@ -54,11 +54,13 @@ static hs_status make_engine(bench *b, const hs_bench_run *r)
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
                                                         .config = &b->setup,
                                                         .policy = &b->policy,
+                                                        .coder = hs_bench_coder(r),
                                                         .eval = true,
                                                         .seed = 1,
                                                         .device = r->device,
                                                         .mode = r->mode,
                                                         .grid = hs_grid_self() }));
+    HS_TRY(hs_bench_draw_codes(b->engine->params));
     HS_TRY(hs_model_release_values(b->engine->model));
     b->run = b->engine->run, b->plan = b->engine->plan[HS_EVAL];
     return HS_OK;
@@ -108,10 +110,12 @@ static hs_status measure(bench *b, hs_bench_run *r)
     // forward is a third of a step, and of running text that has the head in it
     const double head = m.family->batch == HS_BATCH_TEXT ? m.family->head_flops(m.settings) : 0;
     const double flops = tokens * (m.family->flops_per_token(m.settings, tokens / seqs) / 3 - head);
+    static const char *const bits[] = { "none", "w8a8", "w8", "w4", "coded" };
     const hs_cell cells[] = {
         { .key = "batch", .value = seqs },
         { .key = "seq", .value = tokens / seqs },
         { .key = "dtype", .text = hs_bench_dtype_name(b->policy.low) },
+        { .key = "bits", .text = bits[r->session && r->session->info.coded ? HS_COUNT(bits) - 1 : r->o->bits] },
         { .key = "milliseconds", .value = 1e3 * median, .digits = 2 },
         { .key = "p90_milliseconds", .value = 1e3 * hs_percentile(&b->seconds, 0.9), .digits = 2 },
         { .key = "p99_milliseconds", .value = 1e3 * hs_percentile(&b->seconds, 0.99), .digits = 2 },
@@ -146,6 +150,6 @@ static hs_status run(hs_bench_run *r)
 const hs_bench hs_bench_infer = {
     .name = "infer",
     .summary = "milliseconds of a forward pass over --batch sequences of --seq tokens, of a recipe or a checkpoint",
-    .takes = "model checkpoint batch seq warmup profile",
+    .takes = "bits model checkpoint batch seq warmup profile",
     .run = run,
 };

@@ -34,8 +34,8 @@ static bool in_words(const char *words, const char *word)
 // An option or a setting that this bench would not heed is refused.
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
-    static const char *const some[] = { "model",     "batch", "seq",    "tokens", "warmup", "busy", "profile",
-                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes" };
+    static const char *const some[] = { "model",     "batch", "seq",    "tokens", "warmup", "busy",  "profile",
+                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes", "bits" };
     if (b->argument ? cli->n_args < 2 : cli->n_args > 1)
         return b->argument ? HS_FAIL(USAGE, "bench %s needs %s", b->name, b->argument)
                            : HS_FAIL(USAGE, "bench %s takes no argument '%s'", b->name, cli->arg[1]);
@@ -217,6 +217,12 @@ static const hs_key keys[] = {
       AT(isa),
       .value = "auto",
       .help = "tier of the kernels: auto, portable, avx2, avx512, avx512bf16, amx" },
+    { .name = "bits",
+      .type = HS_KEY_CHOICE,
+      .offset = offsetof(hs_bench_options, bits),
+      .value = "none",
+      .choices = HS_BENCH_BITS_WORDS,
+      .help = "of infer and generate, a recipe's weights as codes (halfstep quantize)" },
     HS_COMPUTE_KEYS(hs_bench_options),
     HS_COMMON_KEYS(hs_bench_options),
 };
