@@ -140,7 +140,10 @@ static hs_status open_plugin(hs_device **out, const char *name, int index, int b
     return HS_OK;
 }
 
-bool hs_is_gpu(const char *device) { return device && (!strcmp(device, "cuda") || !strcmp(device, "cuda-emu")); }
+bool hs_is_gpu(const char *device)
+{
+    return device && (!strcmp(device, "cuda") || !strcmp(device, "cuda-emu") || !strcmp(device, "cuda-emu-lt"));
+}
 
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn)
 {

@@ -1,4 +1,5 @@
 // captured: segments as graphs. What may not be captured stands between two of them.
+#include "core/base/log.h"
 #include "core/cuda/captured_impl.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -112,6 +113,8 @@ static void drop(graph *g)
 
 static hs_status capture_all(hs_lane *lane, const hs_segment *s, graph *g)
 {
+    const hs_thunk *first = &s->thunk[0];
+    hs_debug("device cuda: captured from %s on, %d kernels of ops", first->node ? first->node->scope : first->name, s->n);
     g->piece = calloc((size_t)s->n, sizeof *g->piece);
     if (!g->piece)
         return HS_FAIL(MEMORY, "no memory for %d graphs", s->n);

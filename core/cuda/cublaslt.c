@@ -57,6 +57,9 @@ struct hs_lt {
     int n_plans, room;
     kept *kept;
     int n_kept, kept_room;
+    hs_lt_product *refused; // of 8 bits, that the library does not propose anything for
+    int n_refused;
+    bool said; // why a product of 8 bits is none of its
     char *where, gpu[128];
 };
 
@@ -208,24 +211,46 @@ void hs_lt_close(hs_lt *lt)
     pthread_mutex_destroy(&lt->lock);
     free(lt->plan);
     free(lt->kept);
+    free(lt->refused);
     free(lt->where);
     free(lt);
 }
 
 // ---- a plan
 
-static cudaDataType_t type_of(hs_dtype d) { return d == HS_F32 ? CUDA_R_32F : d == HS_BF16 ? CUDA_R_16BF : CUDA_R_16F; }
+static cudaDataType_t type_of(hs_dtype d)
+{
+    static const cudaDataType_t type[] = {
+        [HS_F32] = CUDA_R_32F, [HS_BF16] = CUDA_R_16BF, [HS_F16] = CUDA_R_16F, [HS_E4M3] = CUDA_R_8F_E4M3, [HS_E5M2] = CUDA_R_8F_E5M2
+    };
+    return type[d];
+}
+
+static const char *declines_8bit(const hs_lt_product *p)
+{
+    if (!hs_dtype_is_fp8(p->a) || !hs_dtype_is_fp8(p->b) || (p->a == HS_E5M2 && p->b == HS_E5M2))
+        return "both operands are of 8 bits, and not both E5M2";
+    if (!p->ta || p->tb)
+        return "in 8 bits A is transposed, and B is not";
+    if (p->m % 16 || p->k % 16)
+        return "in 8 bits widths are multiples of 16";
+    if (hs_dtype_is_fp8(p->d) || (p->bias != HS_F64 && p->d == HS_F32))
+        return "in 8 bits a product with a bias is bf16 or f16";
+    return NULL;
+}
 
 const char *hs_lt_declines(const hs_lt_product *p)
 {
-    const int64_t unit = p->ab == HS_F32 ? 4 : 8; // of 16 bytes: without it the library falls back to kernels that are slow
-    if (p->lda % unit || p->ldb % unit || p->ldd % (p->d == HS_F32 ? 4 : 8))
+    const int64_t unit = 16; // bytes: without it the library falls back to kernels that are slow
+    const int64_t bytes[] = { (int64_t)hs_dtype_bytes(p->a), (int64_t)hs_dtype_bytes(p->b), (int64_t)hs_dtype_bytes(p->d) };
+    const bool is_8bit = hs_dtype_is_fp8(p->a) || hs_dtype_is_fp8(p->b);
+    if (p->lda * bytes[0] % unit || p->ldb * bytes[1] % unit || p->ldd * bytes[2] % unit)
         return "rows are no multiple of 16 bytes";
-    if (p->d != HS_F32 && p->d != p->ab)
-        return "a product is f32, or of the operands' type";
+    if (!is_8bit && (p->a != p->b || (p->d != HS_F32 && p->d != p->a)))
+        return "operands are of one type, and a product is f32 or of that";
     if (p->bias != HS_F64 && p->bias != p->d)
         return "the bias is of another type than the product";
-    return NULL;
+    return is_8bit ? declines_8bit(p) : NULL;
 }
 
 static cublasStatus_t layout(hs_lt *lt, cublasLtMatrixLayout_t *out, hs_dtype d, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t step)
@@ -244,6 +269,7 @@ static cublasStatus_t describe(hs_lt *lt, plan *p)
     const hs_lt_product *k = &p->key;
     const cublasOperation_t ta = k->ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb = k->tb ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasLtEpilogue_t epilogue = k->bias != HS_F64 ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    const int8_t fast = k->fast;
     cublasStatus_t st = lt->cublasLtMatmulDescCreate(&p->product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     const struct {
         cublasLtMatmulDescAttributes_t which;
@@ -251,32 +277,37 @@ static cublasStatus_t describe(hs_lt *lt, plan *p)
         size_t bytes;
     } attr[] = { { CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta },
                  { CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb },
-                 { CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue } };
-    for (int i = 0; i < HS_COUNT(attr) && st == CUBLAS_STATUS_SUCCESS; i++)
+                 { CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue },
+                 { CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast } };
+    for (int i = 0; i < HS_COUNT(attr) - !hs_dtype_is_fp8(k->a) && st == CUBLAS_STATUS_SUCCESS; i++)
         st = lt->cublasLtMatmulDescSetAttribute(p->product, attr[i].which, attr[i].value, attr[i].bytes);
     if (st == CUBLAS_STATUS_SUCCESS)
-        st = layout(lt, &p->a, k->ab, k->ta ? k->k : k->m, k->ta ? k->m : k->k, k->lda, k->batch, k->step_a);
+        st = layout(lt, &p->a, k->a, k->ta ? k->k : k->m, k->ta ? k->m : k->k, k->lda, k->batch, k->step_a);
     if (st == CUBLAS_STATUS_SUCCESS)
-        st = layout(lt, &p->b, k->ab, k->tb ? k->n : k->k, k->tb ? k->k : k->n, k->ldb, k->batch, k->step_b);
+        st = layout(lt, &p->b, k->b, k->tb ? k->n : k->k, k->tb ? k->k : k->n, k->ldb, k->batch, k->step_b);
     return st == CUBLAS_STATUS_SUCCESS ? layout(lt, &p->d, k->d, k->m, k->n, k->ldd, k->batch, k->step_d) : st;
 }
 
-typedef struct operands {
-    const void *a, *b, *bias;
-    void *d;
-} operands;
+// What the description itself points to.
+static void point(hs_lt *lt, const plan *p, const hs_lt_operands *o)
+{
+    if (p->key.bias != HS_F64)
+        lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias);
+    if (!hs_dtype_is_fp8(p->key.a))
+        return;
+    lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &o->factor_a, sizeof o->factor_a);
+    lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &o->factor_b, sizeof o->factor_b);
+}
 
-static cublasStatus_t multiply(hs_lt *lt, hs_lane *lane, const plan *p, const operands *o)
+static cublasStatus_t multiply(hs_lt *lt, hs_lane *lane, const plan *p, const hs_lt_operands *o)
 {
     const float alpha = p->key.scale, beta = p->key.add ? 1 : 0;
-    if (o->bias)
-        lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias);
     return lt->cublasLtMatmul(lt->handle, p->product, &alpha, o->a, p->a, o->b, p->b, &beta, o->d, p->d, o->d, p->d, &p->algo, lane->workspace,
                               p->workspace, lane->stream);
 }
 
 // Milliseconds of one, the least of some; negative where it does not run.
-static float time_of(hs_lt *lt, hs_lane *lane, const plan *p, const operands *o, cudaEvent_t from, cudaEvent_t to)
+static float time_of(hs_lt *lt, hs_lane *lane, const plan *p, const hs_lt_operands *o, cudaEvent_t from, cudaEvent_t to)
 {
     float best = -1;
     for (int r = 0; r <= ROUNDS; r++) { // the first one loads its kernel
@@ -292,7 +323,7 @@ static float time_of(hs_lt *lt, hs_lane *lane, const plan *p, const operands *o,
     return best;
 }
 
-static void try_all(hs_lt *lt, hs_lane *lane, plan *p, const operands *o, const cublasLtMatmulHeuristicResult_t *found, int n)
+static void try_all(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, const cublasLtMatmulHeuristicResult_t *found, int n)
 {
     cudaEvent_t from, to;
     if (cudaEventCreateWithFlags(&from, cudaEventDefault) != cudaSuccess)
@@ -317,7 +348,7 @@ static void try_all(hs_lt *lt, hs_lane *lane, plan *p, const operands *o, const 
 
 // A product that adds cannot be tried on its own operands: the way of the one that writes is taken, where that was found, as beta has no
 // part in the choice.
-static cublasStatus_t choose(hs_lt *lt, hs_lane *lane, plan *p, const operands *o)
+static cublasStatus_t choose(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o)
 {
     hs_lt_product written = p->key;
     written.add = false;
@@ -363,7 +394,7 @@ void *hs_lt_room(hs_lane *lane, size_t bytes)
     return bytes <= room_bytes && has_workspace(lane) ? (char *)lane->workspace + workspace_bytes : NULL;
 }
 
-static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, const operands *o)
+static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, const hs_lt_operands *o)
 {
     plan p;
     memset(&p, 0, sizeof p);
@@ -378,8 +409,10 @@ static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, c
     if (!has_workspace(lane))
         return CUBLAS_STATUS_ALLOC_FAILED;
     cublasStatus_t st = describe(lt, &p);
-    if (st == CUBLAS_STATUS_SUCCESS)
+    if (st == CUBLAS_STATUS_SUCCESS) {
+        point(lt, &p, o);
         st = choose(lt, lane, &p, o);
+    }
     if (st == CUBLAS_STATUS_SUCCESS)
         lt->plan[lt->n_plans++] = p;
     else
@@ -387,23 +420,102 @@ static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, c
     return st;
 }
 
-void hs_lt_multiply(hs_lane *lane, const hs_lt_product *given, const void *a, const void *b, void *d, const void *bias)
+// As bytes are compared, padding included.
+static void key_of(hs_lt_product *key, const hs_lt_product *p)
+{
+    memset(key, 0, sizeof *key);
+    key->m = p->m, key->n = p->n, key->k = p->k;
+    key->lda = p->lda, key->ldb = p->ldb, key->ldd = p->ldd;
+    key->batch = p->batch, key->step_a = p->step_a, key->step_b = p->step_b, key->step_d = p->step_d;
+    key->a = p->a, key->b = p->b, key->d = p->d, key->bias = p->bias;
+    key->ta = p->ta, key->tb = p->tb, key->add = p->add, key->fast = p->fast, key->scale = p->scale;
+}
+
+void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
 {
     hs_lt *lt = lane->gpu->lt;
-    hs_lt_product key; // compared as bytes
-    memset(&key, 0, sizeof key);
-    key.m = given->m, key.n = given->n, key.k = given->k;
-    key.lda = given->lda, key.ldb = given->ldb, key.ldd = given->ldd;
-    key.batch = given->batch, key.step_a = given->step_a, key.step_b = given->step_b, key.step_d = given->step_d;
-    key.ab = given->ab, key.d = given->d, key.bias = given->bias;
-    key.ta = given->ta, key.tb = given->tb, key.add = given->add, key.scale = given->scale;
-    const operands o = { a, b, key.bias != HS_F64 ? bias : NULL, d };
-    pthread_mutex_lock(&lt->lock); // a descriptor has one bias at a time
-    cublasStatus_t st = find(lt, &key) ? CUBLAS_STATUS_SUCCESS : make(lt, lane, &key, &o);
-    if (st == CUBLAS_STATUS_SUCCESS)
-        st = multiply(lt, lane, find(lt, &key), &o);
+    hs_lt_product key;
+    key_of(&key, p);
+    pthread_mutex_lock(&lt->lock); // a description has one bias at a time
+    cublasStatus_t st = find(lt, &key) ? CUBLAS_STATUS_SUCCESS : make(lt, lane, &key, o);
+    if (st == CUBLAS_STATUS_SUCCESS) {
+        point(lt, find(lt, &key), o);
+        st = multiply(lt, lane, find(lt, &key), o);
+    }
     pthread_mutex_unlock(&lt->lock);
     if (st != CUBLAS_STATUS_SUCCESS && !lane->failed[0])
         snprintf(lane->failed, sizeof lane->failed, "cuBLASLt: a product of %lld x %lld x %lld: status %d", (long long)key.m, (long long)key.n,
                  (long long)key.k, (int)st);
+}
+
+// ---- products of 8 bits, which not every GPU has
+
+// What the library says to one: factors and a bias have to lie somewhere.
+static cublasStatus_t propose(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
+{
+    plan p = { .key = *key };
+    cublasLtMatmulHeuristicResult_t found;
+    int n = 0;
+    const float *some = lane->workspace;
+    cublasStatus_t st = describe(lt, &p);
+    if (st == CUBLAS_STATUS_SUCCESS) {
+        point(lt, &p, &(hs_lt_operands){ .bias = some, .factor_a = some, .factor_b = some });
+        st = lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, p.product, p.a, p.b, p.d, p.d, lt->preference, 1, &found, &n);
+    }
+    free_plan(lt, &p);
+    return st == CUBLAS_STATUS_SUCCESS && !n ? CUBLAS_STATUS_NOT_SUPPORTED : st;
+}
+
+static bool is_refused(const hs_lt *lt, const hs_lt_product *key)
+{
+    for (int i = 0; i < lt->n_refused; i++)
+        if (!memcmp(&lt->refused[i], key, sizeof *key))
+            return true;
+    return false;
+}
+
+static void say(hs_lt *lt, const char *why)
+{
+    if (!lt->said)
+        hs_warn("device cuda: fp8 layers by bf16 products, at their speed: %s", why);
+    lt->said = true;
+}
+
+static bool ask(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
+{
+    const hs_gpu *g = lane->gpu;
+    char why[sizeof g->name + 80];
+    if (find(lt, key))
+        return true;
+    if (10 * g->major + g->minor < 89) {
+        snprintf(why, sizeof why, "%s is of compute capability %d.%d, 8 bits need 8.9", g->name, g->major, g->minor);
+        return say(lt, why), false;
+    }
+    if (hs_lt_declines(key))
+        return say(lt, hs_lt_declines(key)), false;
+    if (is_refused(lt, key) || !has_workspace(lane))
+        return false;
+    const cublasStatus_t st = propose(lt, lane, key);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        return true;
+    snprintf(why, sizeof why, "cuBLASLt proposes nothing for %lld x %lld x %lld: status %d", (long long)key->m, (long long)key->n,
+             (long long)key->k, (int)st);
+    say(lt, why);
+    hs_lt_product *more = realloc(lt->refused, (size_t)(lt->n_refused + 1) * sizeof *more);
+    if (more)
+        lt->refused = more, lt->refused[lt->n_refused++] = *key;
+    return false;
+}
+
+bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p)
+{
+    hs_lt *lt = lane->gpu->lt;
+    hs_lt_product key;
+    if (!lt)
+        return false;
+    key_of(&key, p);
+    pthread_mutex_lock(&lt->lock);
+    const bool has = ask(lt, lane, &key);
+    pthread_mutex_unlock(&lt->lock);
+    return has;
 }

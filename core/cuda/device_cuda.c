@@ -333,7 +333,7 @@ static hs_status time_products(hs_device *d, const hs_lt_product *p, const void 
     *best = 0;
     for (int r = 0; r < ROUNDS; r++) {
         const int64_t start = hs_now_ns();
-        hs_lt_multiply(&g->first, p, a, b, c, NULL);
+        hs_lt_multiply(&g->first, p, &(hs_lt_operands){ .a = a, .b = b, .d = c });
         HS_TRY(d->wait(d, NULL));
         const double seconds = 1e-9 * (double)(hs_now_ns() - start);
         *best = r && (*best == 0 || seconds < *best) ? seconds : *best; // the first one makes its plan
@@ -368,7 +368,7 @@ static hs_status cuda_peak(hs_device *d, hs_dtype low, double *flops_per_second)
     if (!g->shared.lt || cuda_free_bytes(d) < 4 * each)
         return HS_OK;
     HS_TRY(d->alloc(d, 3 * each, &m));
-    const hs_lt_product p = { N, N, N, N, N, N, .ab = low, .d = low, .bias = HS_F64, .ta = true, .scale = 1 };
+    const hs_lt_product p = { N, N, N, N, N, N, .a = low, .b = low, .d = low, .bias = HS_F64, .ta = true, .scale = 1 };
     hs_status st = fill_normal(d, m, 2 * each, low);
     if (st == HS_OK)
         st = time_products(d, &p, m, (char *)m + each, (char *)m + 2 * each, &best);

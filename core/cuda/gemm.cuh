@@ -51,6 +51,8 @@ typedef struct gemm {
 // Bytes for partial sums of a product whose k is a live count.
 size_t gemm_bytes(int64_t m, int64_t n, int64_t k, int64_t batches);
 void gemm_run(const gemm *g, hs_lane *lane);
+// [n] in the type of a product of cuBLASLt's, for the lane's next one: itself where it is f32, else in the lane's room. NULL: there is none.
+const void *gemm_bias_for(hs_lane *lane, const float *bias, int64_t n, hs_dtype d);
 
 // ---- for operands
 static inline gemm_side gemm_of(const hs_ref &r, bool k_major)

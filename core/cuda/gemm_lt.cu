@@ -29,6 +29,20 @@ template <class T> static __global__ void narrow_bias(const float *bias, T *to, 
         from_f(to[i], bias[i]);
 }
 
+const void *gemm_bias_for(hs_lane *lane, const float *bias, int64_t n, hs_dtype d)
+{
+    if (!bias || d == HS_F32)
+        return bias;
+    void *low = hs_lt_room(lane, (size_t)n * 2);
+    if (!low)
+        return nullptr;
+    if (d == HS_BF16)
+        HS_LAUNCH((narrow_bias<bf16>), grid_of(n, 128), 128, 0, gpu_stream(lane), bias, static_cast<bf16 *>(low), n);
+    else
+        HS_LAUNCH((narrow_bias<f16>), grid_of(n, 128), 128, 0, gpu_stream(lane), bias, static_cast<f16 *>(low), n);
+    return low;
+}
+
 // Where the library is the wrong one, or cannot.
 static bool fits(const gemm &g)
 {
@@ -46,7 +60,7 @@ static hs_lt_product product_of(const gemm &g)
     p.lda = g.b.ld, p.ldb = g.a.ld, p.ldd = g.c.ld;
     if (g.batches > 1)
         p.batch = g.batches, p.step_a = g.b.stride, p.step_b = g.a.stride, p.step_d = g.c.stride;
-    p.ab = g.a.dtype, p.d = g.c.dtype, p.bias = g.c.bias ? g.c.dtype : HS_F64;
+    p.a = g.b.dtype, p.b = g.a.dtype, p.d = g.c.dtype, p.bias = g.c.bias ? g.c.dtype : HS_F64;
     p.ta = !g.b.k_major, p.tb = g.a.k_major, p.add = g.c.add, p.scale = g.c.scale;
     return p;
 }
@@ -58,22 +72,14 @@ bool gemm_by_library(const gemm *g, hs_lane *lane)
     const hs_lt_product p = product_of(*g);
     if (hs_lt_declines(&p))
         return false;
-    const void *bias = g->c.bias;
-    cudaStream_t stream = gpu_stream(lane);
-    if (bias && g->c.dtype != HS_F32) {
-        void *low = hs_lt_room(lane, (size_t)g->n * 2);
-        if (!low)
-            return false;
-        if (g->c.dtype == HS_BF16)
-            HS_LAUNCH((narrow_bias<bf16>), grid_of(g->n, 128), 128, 0, stream, g->c.bias, static_cast<bf16 *>(low), g->n);
-        else
-            HS_LAUNCH((narrow_bias<f16>), grid_of(g->n, 128), 128, 0, stream, g->c.bias, static_cast<f16 *>(low), g->n);
-        bias = low;
-    }
+    hs_lt_operands o = {};
+    o.a = g->b.p, o.b = g->a.p, o.d = g->c.p, o.bias = gemm_bias_for(lane, g->c.bias, g->n, g->c.dtype);
+    if (g->c.bias && !o.bias)
+        return false;
     if (g->live == GEMM_LIVE_K) {
-        clear(*g, g->a, g->m, stream);
-        clear(*g, g->b, g->n, stream);
+        clear(*g, g->a, g->m, gpu_stream(lane));
+        clear(*g, g->b, g->n, gpu_stream(lane));
     }
-    hs_lt_multiply(lane, &p, g->b.p, g->a.p, g->c.p, bias);
+    hs_lt_multiply(lane, &p, &o);
     return true;
 }

@@ -100,7 +100,7 @@ const char *hs_scope(hs_graph *g);               // interned, lives as long as t
 // As text, a line a node: scope, op, attributes, operands as "name:dtype[dims]" (%id where a tensor has no name), then what is kept.
 void hs_graph_write(const hs_graph *g, FILE *f);
 // The inputs or the results of one node, as there. Returns the length it has or would have, as snprintf does.
-size_t hs_operands_text(const hs_node *n, bool results, char *buf, size_t size);
+size_t hs_operands_text(const hs_params *ps, const hs_node *n, bool results, char *buf, size_t size);
 
 // First error wins; the scope is prefixed; returns the poison tensor.
 hs_tensor *hs_graph_fail(hs_graph *g, hs_status st, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -1,7 +1,7 @@
 // graph_text: a graph as a table of its nodes, for `halfstep plan --nodes` and for tests that compare two graphs.
 #include "core/graph/graph.h"
 
-size_t hs_operands_text(const hs_node *n, bool results, char *buf, size_t size)
+size_t hs_operands_text(const hs_params *ps, const hs_node *n, bool results, char *buf, size_t size)
 {
     hs_tensor *const *t = results ? n->out : n->in;
     size_t at = 0;
@@ -12,7 +12,7 @@ size_t hs_operands_text(const hs_node *n, bool results, char *buf, size_t size)
         if (!t[i])
             continue;
         snprintf(name, sizeof name, "%%%d", t[i]->id);
-        const bool low = t[i]->kind == HS_PARAM && n->op->in[i].amp == HS_AMP_LOW && hs_dtype_is_low(n->low); // the slab it reads
+        const bool low = t[i]->kind == HS_PARAM && hs_dtype_is_low(n->low) && hs_node_reads_low(ps, n, i); // the slab it reads
         at += (size_t)snprintf(at < size ? buf + at : NULL, at < size ? size - at : 0, "%s%s:%s%s", shown++ ? ", " : "",
                                t[i]->name ? t[i]->name : name, hs_dtype_name(low ? n->low : t[i]->dtype),
                                hs_tensor_shape(t[i], shape, sizeof shape));
@@ -36,8 +36,8 @@ void hs_graph_write(const hs_graph *g, FILE *f)
     for (int i = 0; i < g->n_nodes; i++) {
         const hs_node *n = g->node[i];
         hs_attrs_text(n->op, n->attr, text, sizeof text);
-        hs_operands_text(n, false, in, sizeof in);
-        hs_operands_text(n, true, out, sizeof out);
+        hs_operands_text(g->params, n, false, in, sizeof in);
+        hs_operands_text(g->params, n, true, out, sizeof out);
         fprintf(f, "%-*s  %-*s  %-*s  %s -> %s\n", scope, n->scope, op, n->op->name, attrs, text, in, out);
     }
     for (int i = 0; i < g->n_outputs; i++)

@@ -213,6 +213,8 @@ const hs_kernels *hs_device_kernels(const hs_device *d, const hs_node *n)
     return NULL;
 }
 
+hs_submit_mode hs_submit_mode_of(const hs_device *d) { return d->captures ? HS_SUBMIT_GRAPH : HS_SUBMIT_BULK; }
+
 hs_status hs_submit_mode_check(hs_submit_mode mode, const hs_device *d)
 {
     if (mode == HS_SUBMIT_GRAPH && d->is_cpu)

@@ -165,6 +165,7 @@ int hs_device_op_index(const hs_device *d, const char *name);
 const hs_kernels *hs_device_kernels(const hs_device *d, const hs_node *n);
 
 hs_status hs_submit_mode_check(hs_submit_mode mode, const hs_device *d); // graph is refused where nothing is captured
+hs_submit_mode hs_submit_mode_of(const hs_device *d);                    // graph where segments are captured, else bulk
 
 #ifdef __cplusplus
 }

@@ -227,7 +227,7 @@ hs_status hs_adapters_load(hs_session *s)
 {
     HS_TRY(hs_params_check_adapter(s->model->params));
     HS_TRY(hs_model_alloc(s->model, false));
-    HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
+    HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = hs_submit_mode_of(s->device) }));
     HS_TRY(hs_ckpt_load_params(s->adapters->base, &(hs_ckpt_opts){ .files = s->info.files, .heads_open = true }, s->model->params));
     HS_TRY(find_kept(s));
     return hs_session_wear(s, 0);

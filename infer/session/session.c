@@ -96,7 +96,7 @@ static hs_status load_weights(hs_session *s)
     HS_TRY(hs_ckpt_map_open(&s->map, s->dir, &(hs_ckpt_opts){ .files = s->info.files }, ps));
     HS_TRY(hs_ckpt_map_adopt(s->map, ps, s->device));
     HS_TRY(hs_model_alloc(s->model, false));
-    HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }));
+    HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = hs_submit_mode_of(s->device) }));
     HS_TRY(hs_ckpt_map_load(s->map, ps));
     if (hs_params_bytes_of(ps).adopted)
         return HS_OK;

@@ -2,7 +2,7 @@
 //
 //   hs_session_open (what the files say) -> hs_session_load (plans, weights) -> s.run; or hs_run_new over s.model, one more run each
 //
-// The weights are there once, whatever runs. Nothing is asked of the family but its row.
+// A device that captures segments gets those of its run captured, once a plan (hs_submit_mode_of). The weights are there once, whatever runs. Nothing is asked of the family but its row.
 #ifndef HS_INFER_SESSION_H
 #define HS_INFER_SESSION_H
 #include "core/run/run.h"

@@ -1,57 +1,32 @@
 // linear_fp8 on CUDA: the definition is in linear_fp8.c. A launch finds the largest values, a part a block; the launch that rounds an
-// operand makes its scale of those parts, in each block anew, so that nothing of it is the host's. Products are of the rounded values as
-// bf16, which has them exactly, scaled back by powers of two: the numbers of an fp8 product, at bf16's speed. This is the reference on any
-// GPU.
+// operand makes its scale of those parts, in each block anew, so that nothing of it is the host's. Where the GPU has products of 8 bits
+// (core/cuda/cublaslt.h), what is rounded are codes, and factors go to the library by their addresses: the forward product may lose last bits of
+// its sums on the way (`fast`), gradients may not. Elsewhere products are of the rounded values as bf16, which has them exactly, scaled back by
+// powers of two: the numbers of an fp8 product, at bf16's speed. That is the reference on any GPU.
+#include "core/cuda/cublaslt.h"
 #include "core/cuda/gemm.cuh"
 #include "ops/attrs.h"
 #include "ops/dense/column_sums.cuh"
-#include "ops/dense/fp8_scale.h"
+#include "ops/dense/fp8_codes.cuh"
 
 enum { X, W, BIAS, AMAX };
 enum { Y, X8, SCALE };
-enum { THREADS = 256, PARTS = 256, EACH = 8 }; // widths are multiples of 16
+enum { THREADS = FP8_THREADS, PARTS = FP8_PARTS, EACH = 8 }; // widths are multiples of 16
 
-struct scaling {          // of one operand
-    const uint32_t *part; // [PARTS] largest values, as bits
-    float most;
-    int margin, row; // row: of the state; below 0: of the tensor at hand alone
-    hs_ref state;
-    const hs_step_in *step;
-    float *scale; // where it is left
-};
-
-// Bits order like magnitudes, and NaN lies above them all.
-static __device__ __forceinline__ uint32_t bits_max(uint32_t v, uint32_t *at)
-{
-#pragma unroll
-    for (int k = WARP / 2; k > 0; k /= 2) {
-        const uint32_t other = __shfl_xor_sync(0xFFFFFFFFu, v, k);
-        v = other > v ? other : v;
-    }
-    if (threadIdx.x % WARP == 0)
-        at[threadIdx.x / WARP] = v;
-    __syncthreads();
-    uint32_t most = 0;
-#pragma unroll
-    for (int w = 0; w < THREADS / WARP; w++)
-        most = at[w] > most ? at[w] : most;
-    __syncthreads();
-    return most;
-}
-
-static __global__ void largest(hs_ref x, const hs_step_in *step, uint32_t *part)
+// skip: not where steps before have noted one.
+static __global__ void largest(hs_ref x, scaling s, uint32_t *part, bool skip)
 {
     HS_SHARED(uint32_t, at, [THREADS / WARP]);
-    const int64_t n = live_rows(x, step) * x.cols, stride = (int64_t)PARTS * THREADS * EACH;
+    const int64_t n = live_rows(x, s.step) * x.cols, stride = (int64_t)PARTS * THREADS * EACH;
     uint32_t most = 0;
+    if (skip && noted_before(s, at))
+        return;
     for (int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * EACH; i < n; i += stride) {
         float v[EACH];
         get_f<EACH>(x, i, v);
 #pragma unroll
-        for (int k = 0; k < EACH; k++) {
-            const uint32_t u = __float_as_uint(v[k]) & 0x7FFFFFFFu;
-            most = u > most ? u : most;
-        }
+        for (int k = 0; k < EACH; k++)
+            most = magnitude(v[k]) > most ? magnitude(v[k]) : most;
     }
     most = bits_max(most, at);
     if (threadIdx.x == 0)
@@ -116,12 +91,21 @@ static __global__ void widen_codes(hs_ref x, const hs_step_in *step, const float
     store_f<EACH>(value + i, v);
 }
 
+static int64_t up(int64_t n) { return (n + 63) / 64 * 64; }
+
+static scaling scaling_of(const hs_args *a, bool e5m2, const uint32_t *part, int row, float *scale)
+{
+    const int margin = static_cast<const hs_linear_fp8_attr *>(a->attr)->margin;
+    return { part, e5m2 ? HS_E5M2_MAX : HS_E4M3_MAX, margin, a->in[AMAX].p ? row : -1, a->in[AMAX], a->step, scale };
+}
+
+// ---- the reference: rounded values as bf16
+
 struct room { // of shared scratch
     uint32_t *part[2];
     bf16 *dy, *x, *w;
     char *rest;
 };
-static int64_t up(int64_t n) { return (n + 63) / 64 * 64; }
 static room room_of(const hs_args *a, bool backward)
 {
     const int64_t C = a->in[W].cols, O = a->in[W].rows, N = a->out[X8].rows;
@@ -132,6 +116,10 @@ static room room_of(const hs_args *a, bool backward)
     r.rest = reinterpret_cast<char *>(r.w + up(O * C));
     return r;
 }
+static size_t room_bytes(int64_t N, int64_t C, int64_t O, bool backward)
+{
+    return 2 * PARTS * sizeof(uint32_t) + (size_t)((backward ? up(N * O) : 0) + up(N * C) + up(O * C)) * sizeof(bf16);
+}
 
 static dim3 grid_for(const hs_ref &x) { return grid_of(x.rows * x.cols, THREADS * EACH); }
 
@@ -139,10 +127,8 @@ template <bool E5M2>
 static void round_operand(const hs_args *a, hs_lane *lane, const hs_ref &x, uint32_t *part, int row, float *scale, uint8_t *code,
                           bf16 *value)
 {
-    const int margin = static_cast<const hs_linear_fp8_attr *>(a->attr)->margin;
-    const bool delayed = a->in[AMAX].p && row >= 0;
-    const scaling s = { part, E5M2 ? HS_E5M2_MAX : HS_E4M3_MAX, margin, delayed ? row : -1, a->in[AMAX], a->step, scale };
-    HS_LAUNCH(largest, PARTS, THREADS, 0, gpu_stream(lane), x, a->step, part);
+    const scaling s = scaling_of(a, E5M2, part, row, scale);
+    HS_LAUNCH(largest, PARTS, THREADS, 0, gpu_stream(lane), x, s, part, false);
     HS_LAUNCH((round_found<E5M2>), grid_for(x), THREADS, 0, gpu_stream(lane), x, s, code, value);
 }
 
@@ -153,7 +139,7 @@ static gemm_side side(const bf16 *p, int64_t ld, bool k_major)
     return s;
 }
 
-static void forward(const hs_args *a, hs_lane *lane)
+static void reference_forward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref &x = a->in[X], &w = a->in[W];
     const room r = room_of(a, false);
@@ -167,7 +153,7 @@ static void forward(const hs_args *a, hs_lane *lane)
     gemm_run(&g, lane);
 }
 
-static void backward(const hs_args *a, hs_lane *lane)
+static void reference_backward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref &w = a->in[W], &dy = a->dout[Y];
     const room r = room_of(a, true);
@@ -191,12 +177,155 @@ static void backward(const hs_args *a, hs_lane *lane)
     sum_columns(a, lane, dy, reinterpret_cast<float *>(r.rest), a->din[BIAS]);
 }
 
+// ---- by cuBLASLt: codes, and factors that take sums of theirs back
+
+struct codes { // of shared scratch
+    uint32_t *part;
+    float *factor;  // of x or dy, of w, of x
+    uint32_t *tile; // of x or dy
+    uint8_t *dy, *dy_turned, *w, *x_turned; // w: turned in backward
+    char *rest;
+    int64_t ld; // of what is turned
+};
+static codes codes_of(const hs_args *a, bool backward)
+{
+    const int64_t C = a->in[W].cols, O = a->in[W].rows, N = a->out[X8].rows;
+    const dim3 tiles = fp8_tiles(N, backward ? O : C);
+    codes c;
+    c.ld = fp8_ld(N);
+    c.part = reinterpret_cast<uint32_t *>(a->scratch);
+    c.factor = reinterpret_cast<float *>(c.part + PARTS);
+    c.tile = reinterpret_cast<uint32_t *>(c.factor + 64);
+    c.w = reinterpret_cast<uint8_t *>(c.tile + up((int64_t)tiles.x * tiles.y));
+    c.dy = c.w + up(O * C), c.dy_turned = c.dy + up(N * O), c.x_turned = c.dy_turned + up(O * c.ld);
+    c.rest = reinterpret_cast<char *>(backward ? c.x_turned + up(C * c.ld) : c.dy);
+    return c;
+}
+static size_t codes_bytes(int64_t N, int64_t C, int64_t O, bool backward)
+{
+    const dim3 tiles = fp8_tiles(N, backward ? O : C);
+    const int64_t ld = fp8_ld(N), words = PARTS + 64 + up((int64_t)tiles.x * tiles.y);
+    return (size_t)(4 * words + up(O * C) + (backward ? up(N * O) + up(O * ld) + up(C * ld) : 0));
+}
+
+// Column-major: what a row of our product is of goes to the right.
+static hs_lt_product product_of(const hs_ref &d, int64_t k, hs_dtype of_rows, bool fast)
+{
+    hs_lt_product p = {};
+    p.m = d.cols, p.n = d.rows, p.k = k;
+    p.lda = p.ldb = k, p.ldd = d.cols;
+    p.a = HS_E4M3, p.b = of_rows, p.d = d.dtype, p.bias = HS_F64;
+    p.ta = true, p.add = d.add, p.fast = fast, p.scale = 1;
+    return p;
+}
+// A bias is of a low product's type; an f32 one gets it behind the product.
+static hs_lt_product of_y(const hs_args *a)
+{
+    hs_lt_product p = product_of(a->out[Y], a->in[X].cols, HS_E4M3, true);
+    if (a->in[BIAS].p && p.d != HS_F32)
+        p.bias = p.d;
+    return p;
+}
+static hs_lt_product of_dx(const hs_args *a) { return product_of(a->din[X], a->in[W].rows, HS_E5M2, false); }
+static hs_lt_product of_dw(const hs_args *a) { return product_of(a->din[W], fp8_ld(a->out[X8].rows), HS_E5M2, false); }
+
+// Scaled by its own largest value, or by those that steps before have noted, and then read once.
+template <bool E5M2> static void code_operand(const hs_args *a, hs_lane *lane, const codes &c, recoding r, int row, float *scale)
+{
+    const dim3 tiles = fp8_tiles(r.x.rows, r.x.cols);
+    r.s = scaling_of(a, E5M2, c.part, row, scale);
+    const bool delayed = r.s.row >= 0;
+    r.tile = delayed ? c.tile : nullptr;
+    HS_LAUNCH(largest, PARTS, THREADS, 0, gpu_stream(lane), r.x, r.s, c.part, delayed);
+    HS_LAUNCH((recode<FP8_FOUND, E5M2>), tiles, THREADS, 0, gpu_stream(lane), r);
+    if (delayed)
+        HS_LAUNCH(note_tiles, 1, THREADS, 0, gpu_stream(lane), r.s, c.tile, (int64_t)tiles.x * tiles.y);
+}
+
+static __global__ void add_bias(hs_ref y, const hs_step_in *step, const float *bias)
+{
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 4;
+    if (i >= live_rows(y, step) * y.cols)
+        return;
+    float v[4];
+    load_f<4>(bias + i % y.cols, v);
+    put_f<4>(reinterpret_cast<float *>(y.p) + i, v, true);
+}
+
+static bool forward_by_codes(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref &x = a->in[X], &w = a->in[W], &y = a->out[Y];
+    const hs_lt_product p = of_y(a);
+    if (!hs_lt_has_8bit(lane, &p))
+        return false;
+    hs_lt_operands o = {};
+    if (p.bias != HS_F64 && !(o.bias = gemm_bias_for(lane, cells<float>(a->in[BIAS]), w.rows, y.dtype)))
+        return false;
+    const codes c = codes_of(a, false);
+    float *scale = cells<float>(a->out[SCALE]);
+    recoding rx = {}, rw = {};
+    rx.x = x, rx.codes = cells<uint8_t>(a->out[X8]), rx.inverse = c.factor;
+    code_operand<false>(a, lane, c, rx, 0, scale);
+    rw.x = w, rw.codes = c.w, rw.inverse = c.factor + 1;
+    code_operand<false>(a, lane, c, rw, -1, scale + 1);
+    o.a = c.w, o.b = rx.codes, o.d = y.p, o.factor_a = c.factor + 1, o.factor_b = c.factor;
+    hs_lt_multiply(lane, &p, &o);
+    if (a->in[BIAS].p && p.bias == HS_F64)
+        HS_LAUNCH(add_bias, grid_of(y.rows * y.cols, THREADS * 4), THREADS, 0, gpu_stream(lane), y, a->step, cells<float>(a->in[BIAS]));
+    return true;
+}
+
+static bool backward_by_codes(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref &w = a->in[W], &dy = a->dout[Y], &dx = a->din[X], &dw = a->din[W];
+    const hs_lt_product px = of_dx(a), pw = of_dw(a);
+    if ((dx.p && !hs_lt_has_8bit(lane, &px)) || (dw.p && !hs_lt_has_8bit(lane, &pw)))
+        return false;
+    const codes c = codes_of(a, true);
+    float *scale = cells<float>(a->out[SCALE]);
+    recoding r = {};
+    r.x = dy, r.inverse = c.factor, r.ld = c.ld;
+    r.codes = dx.p ? c.dy : nullptr, r.turned = dw.p ? c.dy_turned : nullptr;
+    code_operand<true>(a, lane, c, r, 1, nullptr);
+    hs_lt_operands o = {};
+    o.factor_b = c.factor;
+    if (dx.p) {
+        recoding rw = {};
+        rw.x = w, rw.s.step = a->step, rw.s.scale = scale + 1, rw.inverse = c.factor + 1, rw.turned = c.w, rw.ld = w.rows;
+        HS_LAUNCH((recode<FP8_KNOWN, false>), fp8_tiles(w.rows, w.cols), THREADS, 0, gpu_stream(lane), rw);
+        o.a = c.w, o.b = c.dy, o.d = dx.p, o.factor_a = c.factor + 1;
+        hs_lt_multiply(lane, &px, &o);
+    }
+    if (dw.p) {
+        recoding rx = {};
+        rx.x = a->out[X8], rx.s.step = a->step, rx.s.scale = scale, rx.inverse = c.factor + 2, rx.turned = c.x_turned, rx.ld = c.ld;
+        HS_LAUNCH((recode<FP8_CODES, false>), fp8_tiles(rx.x.rows, rx.x.cols), THREADS, 0, gpu_stream(lane), rx);
+        o.a = c.x_turned, o.b = c.dy_turned, o.d = dw.p, o.factor_a = c.factor + 2;
+        hs_lt_multiply(lane, &pw, &o);
+    }
+    sum_columns(a, lane, dy, reinterpret_cast<float *>(c.rest), a->din[BIAS]);
+    return true;
+}
+
+// ---- which of the two
+
+static void forward(const hs_args *a, hs_lane *lane)
+{
+    if (!gpu_lt(lane) || !forward_by_codes(a, lane))
+        reference_forward(a, lane);
+}
+static void backward(const hs_args *a, hs_lane *lane)
+{
+    if (!gpu_lt(lane) || !backward_by_codes(a, lane))
+        reference_backward(a, lane);
+}
+
+static size_t most_of(size_t a, size_t b) { return a > b ? a : b; }
 static hs_scratch scratch(const hs_node *n, int, bool is_backward)
 {
     const int64_t N = n->in[X]->dim[0], C = n->in[X]->dim[1], O = n->in[W]->dim[0];
-    const size_t dw = gemm_bytes(O, C, N, 1), dbias = n->in[BIAS] ? column_bytes(N, 1, O) : 0;
-    const size_t front = 2 * PARTS * sizeof(uint32_t) + (size_t)((is_backward ? up(N * O) : 0) + up(N * C) + up(O * C)) * sizeof(bf16);
-    return { front + (!is_backward ? 0 : dw > dbias ? dw : dbias), 0 };
+    const size_t dw = is_backward ? gemm_bytes(O, C, N, 1) : 0, dbias = is_backward && n->in[BIAS] ? column_bytes(N, 1, O) : 0;
+    return { most_of(room_bytes(N, C, O, is_backward) + most_of(dw, dbias), codes_bytes(N, C, O, is_backward) + dbias), 0 };
 }
 
 extern "C" const hs_kernels hs_cuda_linear_fp8 = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };

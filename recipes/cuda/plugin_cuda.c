@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #ifdef HS_EMULATED
-#define NAME "cuda-emu"
+#define NAME HS_EMULATED_NAME
 #else
 #define NAME "cuda"
 #endif

@@ -259,8 +259,8 @@ static void print_nodes(const hs_graph *g, bool json)
         const hs_node *n = g->node[i];
         char attrs[256], in[2048], out[2048];
         hs_attrs_text(n->op, n->attr, attrs, sizeof attrs);
-        hs_operands_text(n, false, in, sizeof in);
-        hs_operands_text(n, true, out, sizeof out);
+        hs_operands_text(g->params, n, false, in, sizeof in);
+        hs_operands_text(g->params, n, true, out, sizeof out);
         hs_line_print(json_pack("{s:i, s:s, s:s, s:s, s:s, s:s}", "node", i, "scope", n->scope, "op", n->op->name, "attributes", attrs,
                                 "in", in, "out", out));
     }

@@ -394,7 +394,7 @@ hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa, const char *devi
 
 hs_submit_mode hs_config_mode(const hs_config *c, const hs_device *d)
 {
-    return c->exec.mode != HS_MODE_AUTO ? (hs_submit_mode)c->exec.mode : d->captures ? HS_SUBMIT_GRAPH : HS_SUBMIT_BULK;
+    return c->exec.mode != HS_MODE_AUTO ? (hs_submit_mode)c->exec.mode : hs_submit_mode_of(d);
 }
 
 hs_status hs_config_policy(const hs_config *c, hs_policy *out)

@@ -451,14 +451,31 @@ static hs_status go_on_from_saved(hs_trainer *t)
     return hs_ckpt_resolve_on(t->ranks.world, t->run.checkpoints, HS_CKPT_TRAIN, t->run.from, sizeof t->run.from);
 }
 
+// The engine goes: what a profile has of its steps is told; one that has none yet waits for the next engine's.
+static hs_status leave_profile(hs_trainer *t, bool *waits)
+{
+    const hs_profile *p = t->profile;
+    *waits = p && !p->n;
+    if (p && p->n)
+        hs_info("--profile: %d of %d steps were taken: a trace ends with its phase, or where more is trained", p->n, p->wanted);
+    if (!*waits)
+        return hs_trainer_tell_profile(t);
+    hs_profile_free(t->profile);
+    t->profile = NULL;
+    return HS_OK;
+}
+
 // The engine alone is another one: data, what was read ahead and where it stands go on.
 hs_status hs_trainer_next_stage(hs_trainer *t)
 {
+    bool profiles;
     HS_TRY(go_on_from_saved(t));
+    HS_TRY(leave_profile(t, &profiles));
     hs_ckpt_free(t->ckpt);
     hs_engine_free(t->engine);
     t->ckpt = NULL, t->engine = NULL;
     HS_TRY(hs_phase_engine(t));
+    HS_TRY(profiles ? hs_phase_profile(t) : HS_OK);
     HS_TRY(hs_phase_writer(t));
     HS_TRY(hs_phase_progress(t));
     hs_progress_say(&t->progress, "step %lld: %zu of %zu parameters are trained from here on (train.unfreeze)", (long long)t->at.step,
@@ -468,7 +485,9 @@ hs_status hs_trainer_next_stage(hs_trainer *t)
 
 hs_status hs_trainer_next_phase(hs_trainer *t)
 {
+    bool profiles;
     HS_TRY(go_on_from_saved(t));
+    HS_TRY(leave_profile(t, &profiles));
     hs_phase_close(t);
     hs_trainer_move_on(t, &t->at);
     const int phase = (int)t->at.phase;
@@ -477,6 +496,7 @@ hs_status hs_trainer_next_phase(hs_trainer *t)
     if (t->at.phase != phase || t->at.phase_step)
         return HS_FAIL(INTERNAL, "%s is of phase %lld, step %lld; phase %d was to begin", t->run.from, (long long)t->at.phase,
                        (long long)t->at.phase_step, phase);
+    HS_TRY(profiles ? hs_phase_profile(t) : HS_OK);
     HS_TRY(hs_phase_writer(t));
     HS_TRY(hs_phase_loader(t));
     return hs_phase_progress(t);

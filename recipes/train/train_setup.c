@@ -115,7 +115,7 @@ static hs_status profile_steps(const hs_trainer *t, int64_t *from, int *n)
     return HS_OK;
 }
 
-static hs_status open_profile(hs_trainer *t)
+hs_status hs_phase_profile(hs_trainer *t)
 {
     int64_t from;
     int n;
@@ -312,7 +312,7 @@ static hs_status open_all(hs_trainer *t)
     t->first_step = t->at.step;
     if (t->before && strcmp(t->before->task.metric, t->whole->task.metric) != 0)
         t->at.best_val_loss = -1, t->at.worse = 0; // judged by something else from here on
-    HS_TRY(open_profile(t));
+    HS_TRY(hs_phase_profile(t));
     HS_TRY(open_outputs(t));
     HS_TRY(hs_phase_loader(t));
     if (t->run.from[0])

@@ -240,7 +240,7 @@ static hs_status run_phase(hs_trainer *t)
         if (signal && t->at.step < t->progress.steps)
             return stop(t, signal);
     }
-    return hs_trainer_tell_profile(t);
+    return HS_OK;
 }
 
 static hs_status run(hs_trainer *t)
@@ -256,6 +256,7 @@ static hs_status run(hs_trainer *t)
                                     (json_int_t)t->at.phase, "name", hs_config_phase_name(t->whole, (int)t->at.phase)));
         HS_TRY(run_phase(t));
     }
+    HS_TRY(hs_trainer_tell_profile(t));
     return finish(t);
 }
 

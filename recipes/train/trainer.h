@@ -138,6 +138,7 @@ hs_status hs_phase_engine(hs_trainer *t);            // plans, memory, weights: 
 hs_status hs_phase_writer(hs_trainer *t);            // of checkpoints
 hs_status hs_phase_loader(hs_trainer *t);
 hs_status hs_phase_progress(hs_trainer *t);
+hs_status hs_phase_profile(hs_trainer *t); // of the engine that is there; --profile not asked for: nothing
 void hs_phase_close(hs_trainer *t);
 hs_status hs_trainer_next_stage(hs_trainer *t); // more layers are trained from here on; saved too
 hs_status hs_trainer_next_phase(hs_trainer *t); // the one that is done was saved

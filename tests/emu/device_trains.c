@@ -1,6 +1,7 @@
 // A device of another library beside the CPU: tiny models of every family train on both, and losses and parameters agree within what
 // sums in another order do; steps, bulks and captured graphs of it give the same bits, and so do two runs.
-//   test_cuda_trains [DEVICE]     cuda-emu (the CUDA kernels run by the emulator of tests/emu) where none is named
+//   test_cuda_trains [DEVICE [products]]     cuda-emu (the CUDA kernels run by the emulator of tests/emu) where none is named; products:
+//                                            a GPT and encoders alone
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include "tests/support/support_encoder.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
+#include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,9 +82,9 @@ static result train_gpt(const char *on, const char *policy, hs_submit_mode mode,
 static void a_gpt(void **state)
 {
     (void)state;
-    static const char *const policies[] = { "fp32", "bf16", "fp16" };
-    for (int p = 0; p < 3; p++)
-        for (int micro = 1; micro <= 2; micro++) {
+    static const char *const policies[] = { "fp32", "bf16", "fp16", "fp8", "fp8 delayed" };
+    for (int p = 0; p < HS_COUNT(policies); p++)
+        for (int micro = strncmp(policies[p], "fp8", 3) ? 1 : 2; micro <= 2; micro++) {
             result cpu = train_gpt("cpu", policies[p], HS_SUBMIT_BULK, micro),
                    first = train_gpt(device, policies[p], HS_SUBMIT_BULK, micro);
             near(&cpu, &first, "a GPT", policies[p]);
@@ -94,6 +96,19 @@ static void a_gpt(void **state)
             }
             free(cpu.value), free(first.value);
         }
+}
+
+// On a device with cuBLASLt's double: layers in 8 bits went to it, as codes.
+static void products_of_8_bits(void **state)
+{
+    (void)state;
+    long (*products)(void) = NULL;
+    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD);
+    if (!library)
+        skip();
+    *(void **)&products = dlsym(library, "fake_cublaslt_8bit");
+    assert_true(products && products() > 0);
+    dlclose(library);
 }
 
 // ---- encoders, and every task
@@ -209,5 +224,9 @@ int main(int argc, char **argv)
     hs_log_set(HS_LOG_WARN, NULL, NULL);
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(encoders), cmocka_unit_test(tasks),
                                         cmocka_unit_test(optimizers), cmocka_unit_test(chunks) };
+    if (argc > 2) {
+        const struct CMUnitTest products[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(products_of_8_bits), cmocka_unit_test(encoders) };
+        return cmocka_run_group_tests_name("training with products of another library", products, NULL, NULL);
+    }
     return cmocka_run_group_tests_name("training on a device of another library", tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 // fake_cublaslt: a double of the calls of cuBLASLt that core/cuda/cublaslt.c makes, as libcublasLt.so.13: it refuses what the library would
-// (sizes, leading dimensions, alignments, epilogues, workspace), with a line on stderr, and computes products naively in memory of the
-// host's.
-#include "core/base/dtype.h"
+// (sizes, leading dimensions, alignments, epilogues, workspace; of 8-bit floats what Hopper has: A transposed and B not, and factors in
+// device memory), with a line on stderr, and computes products naively in memory of the host's.
+#include "core/base/fp8.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <stdio.h>
@@ -11,6 +11,8 @@ typedef struct description {
     cublasOperation_t ta, tb;
     cublasLtEpilogue_t epilogue;
     const void *bias;
+    const float *factor_a, *factor_b;
+    int8_t fast;
 } description;
 typedef struct layout {
     cudaDataType_t type;
@@ -38,19 +40,28 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeTy
 {
     WANT(compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F);
     *d = calloc(1, sizeof **d);
-    *(description *)*d = (description){ CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL };
+    *(description *)*d = (description){ CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL, NULL, NULL, 0 };
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return free(d), CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t which, const void *value, size_t bytes)
 {
     description *m = (description *)d;
-    void *to = which == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&m->ta
-               : which == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&m->tb
-               : which == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&m->epilogue
-               : which == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&m->bias
-                                                            : NULL;
-    WANT(to && bytes == (which == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof(void *) : 4));
+    const struct {
+        cublasLtMatmulDescAttributes_t which;
+        void *to;
+        size_t bytes;
+    } known[] = { { CUBLASLT_MATMUL_DESC_TRANSA, &m->ta, 4 },
+                  { CUBLASLT_MATMUL_DESC_TRANSB, &m->tb, 4 },
+                  { CUBLASLT_MATMUL_DESC_EPILOGUE, &m->epilogue, 4 },
+                  { CUBLASLT_MATMUL_DESC_BIAS_POINTER, &m->bias, sizeof m->bias },
+                  { CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &m->factor_a, sizeof m->factor_a },
+                  { CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &m->factor_b, sizeof m->factor_b },
+                  { CUBLASLT_MATMUL_DESC_FAST_ACCUM, &m->fast, 1 } };
+    void *to = NULL;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        to = known[i].which == which && known[i].bytes == bytes ? known[i].to : to;
+    WANT(to);
     memcpy(to, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -85,12 +96,15 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 
 // ---- products
 
-static size_t bytes_of(cudaDataType_t t) { return t == CUDA_R_32F ? 4 : 2; }
+static bool is_8bit(cudaDataType_t t) { return t == CUDA_R_8F_E4M3 || t == CUDA_R_8F_E5M2; }
+static size_t bytes_of(cudaDataType_t t) { return t == CUDA_R_32F ? 4 : is_8bit(t) ? 1 : 2; }
 static float get(const void *p, cudaDataType_t t, int64_t i)
 {
-    return t == CUDA_R_32F    ? ((const float *)p)[i]
-           : t == CUDA_R_16BF ? hs_bf16_f32(((const uint16_t *)p)[i])
-                              : hs_f16_f32(((const uint16_t *)p)[i]);
+    return t == CUDA_R_32F       ? ((const float *)p)[i]
+           : t == CUDA_R_8F_E4M3 ? hs_e4m3_f32(((const uint8_t *)p)[i])
+           : t == CUDA_R_8F_E5M2 ? hs_e5m2_f32(((const uint8_t *)p)[i])
+           : t == CUDA_R_16BF    ? hs_bf16_f32(((const uint16_t *)p)[i])
+                                 : hs_f16_f32(((const uint16_t *)p)[i]);
 }
 static void set(void *p, cudaDataType_t t, int64_t i, float v)
 {
@@ -100,18 +114,29 @@ static void set(void *p, cudaDataType_t t, int64_t i, float v)
         ((uint16_t *)p)[i] = t == CUDA_R_16BF ? hs_f32_bf16(v) : hs_f32_f16(v);
 }
 
+static cublasStatus_t check_8bit(const description *m, const layout *a, const layout *b, const layout *d)
+{
+    WANT(is_8bit(a->type) && is_8bit(b->type) && (a->type == CUDA_R_8F_E4M3 || b->type == CUDA_R_8F_E4M3));
+    WANT(m->ta == CUBLAS_OP_T && m->tb == CUBLAS_OP_N);
+    WANT(d->rows % 16 == 0 && a->rows % 16 == 0); // m and k
+    WANT(!is_8bit(d->type) && (m->epilogue == CUBLASLT_EPILOGUE_DEFAULT || d->type != CUDA_R_32F)); // an f32 product's bias is bf16
+    WANT(m->factor_a && m->factor_b && (uintptr_t)m->factor_a % 4 == 0 && (uintptr_t)m->factor_b % 4 == 0);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 static cublasStatus_t check(const description *m, const layout *a, const layout *b, const layout *d)
 {
     const uint64_t am = m->ta == CUBLAS_OP_T ? a->cols : a->rows, ak = m->ta == CUBLAS_OP_T ? a->rows : a->cols;
     const uint64_t bk = m->tb == CUBLAS_OP_T ? b->cols : b->rows, bn = m->tb == CUBLAS_OP_T ? b->rows : b->cols;
     WANT(am == d->rows && bn == d->cols && ak == bk);
-    WANT(a->type == b->type && (a->type != CUDA_R_32F || d->type == CUDA_R_32F));
-    WANT(d->type == CUDA_R_32F || d->type == a->type);
+    const bool in_8bit = is_8bit(a->type) || is_8bit(b->type);
+    WANT(in_8bit || (a->type == b->type && (d->type == CUDA_R_32F || d->type == a->type)));
+    WANT(in_8bit || (!m->factor_a && !m->factor_b && !m->fast));
     WANT(a->batch == b->batch && b->batch == d->batch);
     WANT(a->ld * (int64_t)bytes_of(a->type) % 16 == 0 && b->ld * (int64_t)bytes_of(b->type) % 16 == 0 &&
          d->ld * (int64_t)bytes_of(d->type) % 16 == 0);
     WANT(m->epilogue == CUBLASLT_EPILOGUE_DEFAULT || m->epilogue == CUBLASLT_EPILOGUE_BIAS);
-    return CUBLAS_STATUS_SUCCESS;
+    return in_8bit ? check_8bit(m, a, b, d) : CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
@@ -140,6 +165,7 @@ static void multiply(void *given)
     const description *m = &p->m;
     const layout *A = &p->A, *B = &p->B, *D = &p->D;
     const bool bias = m->epilogue == CUBLASLT_EPILOGUE_BIAS;
+    const float scale = m->factor_a ? p->scale * *m->factor_a * *m->factor_b : p->scale; // read when it runs
     const int64_t K = (int64_t)(m->ta == CUBLAS_OP_T ? A->rows : A->cols);
     for (int64_t z = 0; z < D->batch; z++)
         for (int64_t j = 0; j < (int64_t)D->cols; j++)
@@ -150,20 +176,29 @@ static void multiply(void *given)
                            get(p->b, B->type, z * B->step + (m->tb == CUBLAS_OP_T ? k * B->ld + j : j * B->ld + k));
                 const int64_t at = z * D->step + j * D->ld + i;
                 const float was = p->keep != 0 ? p->keep * get(p->d, D->type, at) : 0;
-                set(p->d, D->type, at, p->scale * sum + was + (bias ? get(m->bias, D->type, i) : 0));
+                set(p->d, D->type, at, scale * sum + was + (bias ? get(m->bias, D->type, i) : 0));
             }
 }
+
+typedef void call(void *);
+typedef void enqueue_fn(cudaStream_t, call *, call *, void *);
+static enqueue_fn *enqueue;
+static long products_8bit;
+void fake_cublaslt_streams(enqueue_fn *f);
+long fake_cublaslt_8bit(void);
+void fake_cublaslt_streams(enqueue_fn *f) { enqueue = f; } // of a plug-in, which exports no symbol
+long fake_cublaslt_8bit(void) { return products_8bit; }    // that were called for
 
 // In the order of a stream of the emulator's, where the program has one (it exports that symbol then); NULL: at once.
 static cublasStatus_t put(const product *p, cudaStream_t s)
 {
-    typedef void call(void *);
-    void (*enqueue)(cudaStream_t, call *, call *, void *) = NULL;
+    products_8bit += is_8bit(p->A.type);
     if (!s) {
         multiply((void *)(uintptr_t)p);
         return CUBLAS_STATUS_SUCCESS;
     }
-    *(void **)&enqueue = dlsym(RTLD_DEFAULT, "hs_emu_enqueue");
+    if (!enqueue)
+        *(void **)&enqueue = dlsym(RTLD_DEFAULT, "hs_emu_enqueue");
     WANT(enqueue);
     product *kept = malloc(sizeof *kept);
     *kept = *p;

@@ -12,8 +12,13 @@ void *hs_lt_room(hs_lane *lane, size_t bytes)
     (void)lane, (void)bytes;
     return NULL;
 }
-void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const void *a, const void *b, void *d, const void *bias)
+bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p)
 {
-    (void)lane, (void)p, (void)a, (void)b, (void)d, (void)bias;
+    (void)lane, (void)p;
+    return false;
+}
+void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
+{
+    (void)lane, (void)p, (void)o;
     abort();
 }

@@ -1,5 +1,6 @@
 // Products that go to cuBLASLt (core/cuda/gemm_lt.cu, core/cuda/cublaslt.c), against its double: every orientation, type, bias, batches, adding,
 // and live counts on rows and on k, with NaN in what is dead; and that a plan is made once per shape.
+#include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/gemm.cuh"
@@ -11,6 +12,7 @@ extern "C" {
 
 #include <cmocka.h>
 }
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,10 +102,94 @@ static void live_rows_and_k(void **state)
     one(HS_BF16, HS_F32, true, true, false, true, GEMM_LIVE_K, 1, 50);
 }
 
+// ---- in 8 bits: what hs_lt_product says of it, and which GPUs have it
+
+static int lines;
+static char last_line[256];
+static void hear(hs_log_level, const char *line, void *)
+{
+    lines++;
+    snprintf(last_line, sizeof last_line, "%s", line);
+}
+
+static hs_lt_product product_8bit(hs_dtype a, hs_dtype b, hs_dtype d)
+{
+    hs_lt_product p = {};
+    p.m = 32, p.n = 5, p.k = 48, p.lda = p.ldb = 48, p.ldd = 32;
+    p.a = a, p.b = b, p.d = d, p.bias = HS_F64, p.ta = true, p.scale = 1;
+    return p;
+}
+
+static void in_8_bits(void **state)
+{
+    (void)state;
+    static const hs_dtype types[][3] = { { HS_E4M3, HS_E4M3, HS_BF16 }, { HS_E4M3, HS_E5M2, HS_F32 }, { HS_E5M2, HS_E4M3, HS_F16 } };
+    const float factor[2] = { 0.25f, 8 };
+    for (int t = 0; t < 3; t++) {
+        hs_lt_product p = product_8bit(types[t][0], types[t][1], types[t][2]);
+        uint8_t *a = static_cast<uint8_t *>(aligned_alloc(256, 4096)), *b = static_cast<uint8_t *>(aligned_alloc(256, 4096));
+        char *d = static_cast<char *>(aligned_alloc(256, 4096)), *bias = static_cast<char *>(aligned_alloc(256, 4096));
+        fill(reinterpret_cast<char *>(a), p.a, p.m * p.k, 1, p.m * p.k);
+        fill(reinterpret_cast<char *>(b), p.b, p.n * p.k, 2, p.n * p.k);
+        fill(bias, p.d, p.m, 3, p.m);
+        fill(d, p.d, p.m * p.n, 4, p.m * p.n);
+        p.add = p.d == HS_F32, p.bias = p.d == HS_F32 ? HS_F64 : p.d, p.fast = t == 0;
+        char *was = static_cast<char *>(aligned_alloc(256, 4096));
+        memcpy(was, d, 4096);
+        assert_null(hs_lt_declines(&p));
+        assert_true(hs_lt_has_8bit(&lane, &p));
+        const hs_lt_operands o = { a, b, d, bias, &factor[0], &factor[1] };
+        hs_lt_multiply(&lane, &p, &o);
+        assert_string_equal(lane.failed, "");
+        for (int64_t j = 0; j < p.n; j++)
+            for (int64_t i = 0; i < p.m; i++) {
+                double want = 0;
+                for (int64_t k = 0; k < p.k; k++)
+                    want += get(a, p.a, i * p.k + k) * get(b, p.b, j * p.k + k) * 2;
+                want += p.add ? get(was, p.d, j * p.m + i) : get(bias, p.d, i);
+                if (!(fabs(get(d, p.d, j * p.m + i) - want) <= (p.d == HS_F32 ? 1e-4 : 0.02) * (fabs(want) + 1)))
+                    fail_msg("[%d, %d]: %g, should be %g", (int)i, (int)j, get(d, p.d, j * p.m + i), want);
+            }
+        free(a), free(b), free(d), free(bias), free(was);
+    }
+}
+
+static void not_in_8_bits(void **state)
+{
+    (void)state;
+    hs_lt_product p = product_8bit(HS_E5M2, HS_E5M2, HS_F32);
+    assert_non_null(hs_lt_declines(&p));
+    p = product_8bit(HS_E4M3, HS_BF16, HS_F32);
+    assert_non_null(hs_lt_declines(&p));
+    p = product_8bit(HS_E4M3, HS_E5M2, HS_F32);
+    p.tb = true;
+    assert_non_null(hs_lt_declines(&p));
+    p = product_8bit(HS_E4M3, HS_E5M2, HS_F32);
+    p.bias = HS_F32;
+    assert_non_null(hs_lt_declines(&p));
+    p = product_8bit(HS_E4M3, HS_E5M2, HS_F32);
+    p.m = 24, p.ldd = 24;
+    assert_non_null(hs_lt_declines(&p));
+    p = product_8bit(HS_E4M3, HS_E5M2, HS_F32);
+    assert_null(hs_lt_declines(&p));
+    p.n = 7; // a shape that has no plan yet
+    gpu.major = 8, gpu.minor = 6, lines = 0;
+    snprintf(gpu.name, sizeof gpu.name, "a GPU");
+    hs_log_set(HS_LOG_WARN, hear, nullptr);
+    for (int i = 0; i < 2; i++)
+        assert_false(hs_lt_has_8bit(&lane, &p));
+    hs_log_set(HS_LOG_WARN, nullptr, nullptr);
+    gpu.major = 9, gpu.minor = 0;
+    assert_int_equal(lines, 1);
+    assert_string_equal(last_line,
+                        "device cuda: fp8 layers by bf16 products, at their speed: a GPU is of compute capability 8.6, 8 bits need 8.9");
+    assert_true(hs_lt_has_8bit(&lane, &p));
+}
+
 static int begin(void **)
 {
     gpu.index = 0;
-    lane.gpu = &gpu;
+    lane.gpu = &gpu, gpu.major = 9;
     if (hs_lt_open(&gpu.lt, "a double", nullptr) == HS_OK)
         return 0;
     print_error("%s\n", hs_error());
@@ -118,6 +204,7 @@ static int end(void **)
 
 int main()
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(live_rows_and_k) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(live_rows_and_k), cmocka_unit_test(in_8_bits),
+                                        cmocka_unit_test(not_in_8_bits) };
     return cmocka_run_group_tests_name("products by cuBLASLt", tests, begin, end);
 }

@@ -27,6 +27,20 @@ expect 2 'but --profile names no file' "$halfstep" pretrain tiny.yaml --out none
 expect 2 'goes on behind step 25' "$halfstep" pretrain tiny.yaml --out run --profile none.json --profile-steps 20-25 --train.steps=30
 [ ! -e none ] && [ ! -e none.json ] || fail "a run that was refused left something behind"
 
+# Steps are counted over all phases; those that reach over a border end there.
+cat >phases.yaml <<'YAML'
+model: { layers: 2, heads: 2, width: 32, context: 16 }
+data: { train: text.txt, val: 0.05 }
+train: { batch: 4 }
+phases: [ { steps: 4 }, { steps: 5 } ]
+YAML
+expect 0 '' "$halfstep" pretrain phases.yaml --out phases --dtype fp32 --profile second.json --profile-steps 6-7
+grep -q '^profile of 2 steps from step 6 on' stdout.txt || fail "not steps 6 and 7, which are of the second phase: $(grep profile stdout.txt)"
+trace second.json 2 2
+expect 0 '1 of 3 steps were taken' "$halfstep" pretrain phases.yaml --out border --dtype fp32 --profile border.json --profile-steps 4-6
+grep -q '^profile of 1 step from step 4 on' stdout.txt || fail "not step 4, the last of its phase: $(grep profile stdout.txt)"
+trace border.json 1 2
+
 # As JSON; fewer steps than wanted; into a folder. The losses are those of a run without.
 mkdir folder
 expect 0 '' "$halfstep" pretrain tiny.yaml --out again --dtype fp32 --profile folder --train.steps=9 --json

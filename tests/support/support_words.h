@@ -22,6 +22,8 @@ static inline hs_optim_config optim_named(const char *word)
 static inline hs_policy policy_named(const char *word)
 {
     hs_policy p = { 0 };
+    if (!strncmp(word, "fp8", 3)) // "fp8", "fp8 delayed"
+        return (hs_policy){ .low = HS_BF16, .fp8 = { .on = true, .history = word[3] ? 3 : 0 } };
     if (!hs_dtype_parse(word, &p.low))
         abort();
     return p;
