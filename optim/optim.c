@@ -6,6 +6,8 @@
 //   sums | decide | lars_norms | ratios | lars
 //   sums | decide | novograd_scales | novograd
 //
+// Where weights keep their zeros (hs_params_keep_zeros), a pass `keep` stands in front: it takes their gradients away.
+//
 // Behind what leaves partials comes their total where there are several tensor-parallel ranks, before the decision a vote where there are
 // several data-parallel ones.
 //
@@ -144,7 +146,17 @@ static const hs_optim_tier *tier_for(hs_isa isa)
     return built[i].tier;
 }
 
-static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, const hs_grid *grid, const hs_optim_tier **out)
+// Has a weight zeros that it keeps, and a part of it that is trained?
+static bool keeps_zeros(const hs_params *ps)
+{
+    bool any = false;
+    for (int i = 0; i < ps->n_params; i++)
+        any |= ps->param[i]->keeps_zeros && !ps->param[i]->frozen;
+    return any;
+}
+
+static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, const hs_params *ps, const hs_grid *grid,
+                            const hs_optim_tier **out)
 {
     const hs_optim_kind kind = c->kind;
     *out = dev->optim ? dev->optim : dev->is_cpu ? tier_for(dev->isa) : NULL;
@@ -156,6 +168,8 @@ static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, cons
         return HS_FAIL(UNSUPPORTED, "device %s has no %s with moments in %s", dev->name, rules[kind]->name, hs_dtype_name(c->moments));
     if (c->masters != HS_MASTERS_F32 && !(*out)->rule[kind]->masters)
         return HS_FAIL(UNSUPPORTED, "device %s has no %s with values in less than f32", dev->name, rules[kind]->name);
+    if (keeps_zeros(ps) && !(*out)->keep)
+        return HS_FAIL(UNSUPPORTED, "device %s has no optimizers that keep zeros", dev->name);
     if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !((*out)->vote && (*out)->gather)))
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers for several ranks", dev->name);
     return HS_OK;
@@ -235,7 +249,8 @@ static hs_update_chunk chunk_row(const hs_optim *o, const hs_chunk *c, int tenso
                             .rate = rate,
                             .role = (uint8_t)ps->param[c->param]->role,
                             .masters = (uint8_t)hs_param_masters(ps, ps->param[c->param]),
-                            .counted = c->counted };
+                            .counted = c->counted,
+                            .keeps = ps->param[c->param]->keeps_zeros };
     const bool own = is_own(o, c);
     if (own) {
         row.value = row.masters == HS_MASTERS_NONE ? 0 : (int64_t)hs_slab_element(ps->master, c),
@@ -465,6 +480,11 @@ static void add_stores(hs_optim *o, const hs_optim_pass *p, hs_kernel *fn)
 static void build_segment(hs_optim *o, const hs_optim_tier *tier)
 {
     // Costs of an element: f32 slabs read and written once each, and the low copy written.
+    static const hs_optim_pass keep = { .name = "optim.keep",
+                                        .part = HS_PART_FREE,
+                                        .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_VALUE, HS_UPDATE_LOW },
+                                        .out = { HS_UPDATE_GRAD },
+                                        .each = { 0, 12 } };
     static const hs_optim_pass sums = { .name = "optim.sums",
                                         .part = HS_PART_FREE,
                                         .in = { HS_UPDATE_CHUNKS, HS_UPDATE_MADE, HS_UPDATE_GRAD },
@@ -480,6 +500,8 @@ static void build_segment(hs_optim *o, const hs_optim_tier *tier)
                                           .out = { HS_UPDATE_NOW, HS_UPDATE_BAD } };
     const hs_optim_pass *pass = o->rule->pass;
     hs_kernel *const *fn = tier->rule[o->c.kind]->pass;
+    if (keeps_zeros(o->ps))
+        add_pass(o, tier, &keep, tier->keep);
     add_pass(o, tier, &sums, tier->sums);
     if (votes(o))
         add_thunk(o, &vote, tier->vote, o->grid.dp);
@@ -496,7 +518,7 @@ static hs_status make_room(hs_optim *o)
 {
     const hs_params *ps = o->ps;
     const int moves = 1 + (ps->shares ? hs_share_moves(ps, ps->shares->n_groups) : 0);
-    const size_t thunks = 3 + 3 * (1 + HS_OPTIM_PASSES) + (ps->shares ? (size_t)(moves + ps->shares->n_groups) : 0);
+    const size_t thunks = 4 + 3 * (1 + HS_OPTIM_PASSES) + (ps->shares ? (size_t)(moves + ps->shares->n_groups) : 0);
     o->parts = calloc((size_t)moves * (size_t)ranks_of(o), sizeof *o->parts);
     o->move = calloc((size_t)moves, sizeof *o->move);
     o->first = calloc((size_t)moves, sizeof *o->first);
@@ -509,7 +531,7 @@ hs_status hs_optim_new(hs_optim **out, const hs_optim_config *c, hs_params *ps, 
     *out = NULL;
     HS_TRY(check(c));
     const hs_optim_tier *tier;
-    HS_TRY(kernels_of(dev, c, grid, &tier));
+    HS_TRY(kernels_of(dev, c, ps, grid, &tier));
     hs_optim *o = calloc(1, sizeof *o);
     if (!o)
         return HS_FAIL(MEMORY, "no memory for the optimizer");

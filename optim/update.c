@@ -20,10 +20,26 @@ static void sums(const hs_args *a, hs_lane *lane)
     }
 }
 
+static void keep(const hs_args *a, hs_lane *lane)
+{
+    walk mine = walk_all(a, lane);
+    hs_for_chunks(c, &mine)
+    {
+        float buf[HS_CHUNK], *restrict grad = (float *)a->out[0].p + c->grad;
+        if (!c->keeps)
+            continue;
+        const float *restrict w = value_open(&a->in[2], &a->in[3], c, buf);
+        HS_SIMD
+        for (int32_t i = 0; i < c->n; i++)
+            grad[i] = w[i] == 0 ? 0 : grad[i];
+    }
+}
+
 extern const hs_optim_kernels HS_TIERED(hs_adamw), HS_TIERED(hs_lamb), HS_TIERED(hs_sgd), HS_TIERED(hs_lars), HS_TIERED(hs_novograd);
 
 extern const hs_optim_tier HS_TIERED(hs_optim);
 const hs_optim_tier HS_TIERED(hs_optim) = {
+    .keep = keep,
     .sums = sums,
     .decide = hs_optim_decide,
     .total = hs_optim_total,

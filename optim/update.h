@@ -29,6 +29,7 @@ typedef struct hs_update_chunk {
     uint8_t role;                                   // hs_role
     uint8_t masters;                                // hs_masters: where the value is
     bool counted;                                   // hs_chunk.counted
+    bool keeps;                                     // hs_param.keeps_zeros
 } hs_update_chunk;
 
 // What the decision settles once per step and the passes only read.
@@ -101,6 +102,9 @@ typedef struct hs_optim_kernels { // of one rule
 
 // The kernels of one ISA tier (update.c), or those a device brings (hs_device.optim). Operands in this order:
 typedef struct hs_optim_tier {
+    // (optional) chunks, made, value, low -> grad: 0 where the value is, of chunks that keep zeros. A device without it is refused where
+    // there are any
+    hs_kernel *keep;
     hs_kernel *sums;   // chunks, made, grad -> own: {sum of g^2, non-finite count} of the gradients as stored; 0 of those not made
     hs_kernel *decide; // SOLO. all, partials, order, found -> now, bad; and what hs_step_state says of an update
     // (optional) a device without them is refused on several ranks. comm: those of tp | of dp

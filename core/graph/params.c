@@ -170,7 +170,8 @@ hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out
                      .pair_parts = spec->pair_parts,
                      .pair_mask = spec->pair_mask,
                      .coding = hs_params_coding(ps, spec),
-                     .frozen = hs_params_freezes(ps, spec) };
+                     .frozen = hs_params_freezes(ps, spec),
+                     .keeps_zeros = hs_params_keeps(ps, spec) };
     memcpy(p->logical, spec->dim, (size_t)spec->n_dims * sizeof *spec->dim);
     stored_shape(ps, spec, p->dim);
     p->n = (size_t)(p->dim[0] * columns(p->dim, p->n_dims));
@@ -206,6 +207,7 @@ void hs_params_free(hs_params *ps)
     free(ps->derived);
     free(ps->param);
     free(ps->freeze);
+    free(ps->keep);
     free(ps->f32);
     hs_adapter_free(ps->adapter);
     hs_shares_free(ps->shares);

@@ -51,6 +51,7 @@ struct hs_param {
     hs_grad_of grad_of;         // as far as plans have said
     hs_coding coding;           // how its value is kept (core/graph/coding.h)
     bool frozen;                // by its spec, by hs_params_freeze or because an adapter is trained
+    bool keeps_zeros;           // hs_params_keep_zeros
     struct hs_derived *derived; // list of its copies in other layouts
 };
 
@@ -124,8 +125,10 @@ typedef struct hs_params {
     struct hs_map *by_name;
     uint64_t seed;
     int tp_rank, tp_size;
-    char *freeze;               // patterns of hs_params_freeze; NULL: none
-    const char *freeze_name;    // what messages call them
+    char *freeze;            // patterns of hs_params_freeze; NULL: none
+    const char *freeze_name; // what messages call them
+    char *keep;              // patterns of hs_params_keep_zeros; NULL: none
+    const char *keep_name;
     struct hs_adapter *adapter; // of hs_params_adapt (core/graph/adapter.h); NULL: none
     hs_coder coder;             // of hs_params_code
     hs_hold hold;               // hs_params_hold
@@ -173,6 +176,14 @@ void hs_params_hold(hs_params *ps, hs_hold h);
 hs_status hs_params_freeze(hs_params *ps, const char *patterns, const char *name);
 hs_status hs_params_check_freeze(
     const hs_params *ps); // once all are there: USAGE naming a pattern that fits none, or that nothing is left to train
+
+// What is zero in those weights when an update begins is zero behind it (optim.h): a pruned model is trained on without a mask beside it.
+// Of patterns as above, before there are any parameters; of what they fit, matrices alone. hs_params_check_keep: USAGE naming a pattern
+// that fits no weight.
+hs_status hs_params_keep_zeros(hs_params *ps, const char *patterns, const char *name);
+hs_status hs_params_check_keep(const hs_params *ps);
+bool hs_patterns_fit(const char *patterns, const char *name); // one of a list as these two take it; NULL: none
+hs_status hs_patterns_check(const char *patterns, const char *const *names, int n, const char *what); // USAGE: one fits none of the names
 
 // The parameter of that name: added on first use, else checked to agree. After hs_params_alloc a new name is refused.
 hs_status hs_params_get(hs_params *ps, const hs_param_spec *spec, hs_param **out);

@@ -16,8 +16,8 @@ static inline bool hs_params_reads_f32(const hs_params *ps, const hs_param *p) {
 
 void hs_adapter_free(struct hs_adapter *a); // NULL: nothing
 bool hs_adapter_freezes(const struct hs_adapter *a, const hs_param_spec *s);
-bool hs_patterns_fit(const char *patterns, const char *name);        // one of a list as hs_params_freeze takes it; NULL: none
 hs_coding hs_params_coding(const hs_params *ps, const hs_param_spec *s);
 bool hs_params_freezes(const hs_params *ps, const hs_param_spec *s); // will a parameter of this spec be frozen?
+bool hs_params_keeps(const hs_params *ps, const hs_param_spec *s);   // or keep its zeros?
 
 #endif

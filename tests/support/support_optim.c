@@ -39,12 +39,13 @@ static const hs_param_spec specs[RIG_PARAMS] = {
     { .name = "ln.weight", .role = HS_NORM, .init = HS_INIT_ONE, .n_dims = 1, .dim = { 48 } },
 };
 
-static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen, const hs_grid *grid,
-                     const rig_device *on)
+static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen, const char *keep,
+                     const hs_grid *grid, const rig_device *on)
 {
     *r = (rig){ 0 };
     assert_int_equal(hs_params_new(&r->ps, 7, 0, 1), HS_OK);
     assert_int_equal(hs_params_freeze(r->ps, frozen, "freeze"), HS_OK);
+    assert_int_equal(hs_params_keep_zeros(r->ps, keep, "keep"), HS_OK);
     for (int i = 0; i < HS_COUNT(specs); i++) {
         hs_param *p;
         assert_int_equal(hs_params_get(r->ps, &specs[i], &p), HS_OK);
@@ -72,7 +73,13 @@ static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads
 void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen)
 {
     const hs_grid grid = hs_grid_self();
-    open_rig(r, c, low, threads, isa, frozen, &grid, &rig_on);
+    open_rig(r, c, low, threads, isa, frozen, NULL, &grid, &rig_on);
+}
+
+void rig_open_keep(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *keep)
+{
+    const hs_grid grid = hs_grid_self();
+    open_rig(r, c, low, threads, isa, NULL, keep, &grid, &rig_on);
 }
 
 void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa)
@@ -80,13 +87,16 @@ void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const
     rig_open_frozen(r, c, low, threads, isa, NULL);
 }
 
-void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid) { open_rig(r, c, low, 2, NULL, NULL, grid, &rig_on); }
+void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid)
+{
+    open_rig(r, c, low, 2, NULL, NULL, NULL, grid, &rig_on);
+}
 
 void rig_open_cpu(rig *r, const hs_optim_config *c, hs_dtype low)
 {
     static const rig_device cpu = { 0 };
     const hs_grid grid = hs_grid_self();
-    open_rig(r, c, low, 1, "portable", NULL, &grid, &cpu);
+    open_rig(r, c, low, 1, "portable", NULL, NULL, &grid, &cpu);
 }
 
 void rig_close(rig *r)
