@@ -70,14 +70,23 @@ typedef struct hs_model_ends { // tokens that end a text, any of them, inside th
     const struct hs_tokenizer *tokens; // written only: whose special tokens have a role; NULL: none
 } hs_model_ends;
 
+// config.json's "sparsity": {"pattern": "2:4", "weights": ["l*.ff.up.weight", ...]}. Weights that were pruned, by patterns of our names
+// (hs_params_keep_zeros); other tools read past it.
+enum { HS_SPARSITY_PATTERN = 16, HS_SPARSITY_WEIGHTS = 512 };
+typedef struct hs_sparsity {
+    char pattern[HS_SPARSITY_PATTERN]; // "2:4": of every 4 values along the input 2 at least are zero; "": nothing is pruned
+    char weights[HS_SPARSITY_WEIGHTS]; // separated by commas
+} hs_sparsity;
+
 typedef struct hs_model_info {   // what config.json says
     const hs_model_files *files; // the rows it was read by
     hs_settings settings;        // the family's own struct
     // Read: eos_token_id of generation_config.json, else of config.json. Written: these, or where there are none the tokenizer's.
     hs_model_ends end;
-    bool coded;       // quantization_config says that weights are kept as codes (compressed-tensors)
+    bool coded;               // quantization_config says that weights are kept as codes (compressed-tensors)
     const char *quantization; // written: the value of quantization_config; NULL: none
-    hs_labels labels; // of a model with a task, in the order of its outputs: id2label. Written: none of them, "LABEL_0", ...
+    hs_labels labels;         // of a model with a task, in the order of its outputs: id2label. Written: none of them, "LABEL_0", ...
+    hs_sparsity sparsity;     // an adapter's folder has none, whatever its base has
 } hs_model_info;
 void hs_model_info_free(hs_model_info *m); // its labels; takes NULL, and one that was never read where that is all 0
 

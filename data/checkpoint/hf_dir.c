@@ -138,6 +138,20 @@ static void add_architecture(hs_text *t, const hs_model_info *m)
     hs_text_add(t, "\n  ]");
 }
 
+static void add_sparsity(hs_text *t, const hs_sparsity *s)
+{
+    char word[HS_SPARSITY_WEIGHTS];
+    hs_text_add(t, "{\n    \"pattern\": ");
+    hs_text_string(t, s->pattern);
+    hs_text_add(t, ",\n    \"weights\": [");
+    for (const char *p = s->weights; *p; p += strcspn(p, ","), p += *p == ',') {
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(p, ","), p);
+        hs_text_add(t, "%s\n      ", p == s->weights ? "" : ",");
+        hs_text_string(t, word);
+    }
+    hs_text_add(t, "\n    ]\n  }");
+}
+
 static int by_key(const void *a, const void *b)
 {
     return strcmp((*(const hs_file_key *const *)a)->key, (*(const hs_file_key *const *)b)->key);
@@ -152,7 +166,8 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
                                    { .key = "dtype", .type = HS_FILE_FIXED, .value = type },
                                    { .key = "model_type" },
                                    { .key = "quantization_config", .type = HS_FILE_FIXED, .value = m->quantization },
-                                   { .key = "torch_dtype", .type = HS_FILE_FIXED, .value = type } };
+                                   { .key = "torch_dtype", .type = HS_FILE_FIXED, .value = type },
+                                   { .key = "sparsity" } };
     const hs_file_key *order[MOST_KEYS];
     const hs_model_files *files = m->files;
     int n = 0;
@@ -166,7 +181,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
             hs_file_task_writes(files, m->settings.bytes, &files->key[i]))
             order[n++] = &files->key[i];
     for (int i = 0; i < HS_COUNT(common); i++)
-        if (&common[i] != &common[3] || m->quantization != NULL)
+        if ((&common[i] != &common[3] || m->quantization != NULL) && (&common[i] != &common[5] || m->sparsity.pattern[0]))
             order[n++] = &common[i];
     qsort(order, (size_t)n, sizeof *order, by_key);
     for (int i = 0; i < n; i++) {
@@ -175,6 +190,8 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
             add_architecture(t, m);
         else if (order[i] == &common[2])
             hs_text_string(t, files->model_type);
+        else if (order[i] == &common[5])
+            add_sparsity(t, &m->sparsity);
         else
             HS_TRY(add_value(t, order[i], m, end));
     }
@@ -437,11 +454,32 @@ static hs_status read_quantization(const hs_json *j, hs_model_info *m)
     if (q == NULL || json_is_null(q) || (json_is_object(q) && json_object_size(q) == 0))
         return HS_OK;
     if (!json_is_string(method) || strcmp(json_string_value(method), "compressed-tensors") != 0)
-        return HS_FAIL(UNSUPPORTED,
-                       "%s: quantization_config.quant_method is %s%s%s; compressed-tensors is read, of others take the folder that was quantized",
-                       j->path, json_is_string(method) ? "\"" : "", json_is_string(method) ? json_string_value(method) : "not a string",
-                       json_is_string(method) ? "\"" : "");
+        return HS_FAIL(
+            UNSUPPORTED,
+            "%s: quantization_config.quant_method is %s%s%s; compressed-tensors is read, of others take the folder that was quantized",
+            j->path, json_is_string(method) ? "\"" : "", json_is_string(method) ? json_string_value(method) : "not a string",
+            json_is_string(method) ? "\"" : "");
     m->coded = true;
+    return HS_OK;
+}
+
+static hs_status read_sparsity(const hs_json *j, hs_sparsity *out)
+{
+    const json_t *v = json_object_get(j->root, "sparsity"), *weights = json_object_get(v, "weights");
+    const char *pattern = json_string_value(json_object_get(v, "pattern"));
+    size_t used = 0;
+    if (v == NULL || json_is_null(v))
+        return HS_OK;
+    if (!json_is_object(v) || pattern == NULL || !*pattern || strlen(pattern) >= sizeof out->pattern || json_array_size(weights) == 0)
+        return HS_FAIL(CORRUPT, "%s: \"sparsity\" is not a pattern and a list of weights that have it", j->path);
+    snprintf(out->pattern, sizeof out->pattern, "%s", pattern);
+    for (size_t i = 0; i < json_array_size(weights); i++) {
+        const char *name = json_string_value(json_array_get(weights, i));
+        if (name == NULL || !*name || strchr(name, ',') != NULL || used + strlen(name) + 2 > sizeof out->weights)
+            return HS_FAIL(CORRUPT, "%s: \"sparsity\": its weights are not names, or are longer than %zu bytes", j->path,
+                           sizeof out->weights - 1);
+        used += (size_t)snprintf(out->weights + used, sizeof out->weights - used, "%s%s", i ? "," : "", name);
+    }
     return HS_OK;
 }
 
@@ -461,6 +499,7 @@ static hs_status read_info(const hs_json *j, const hs_model_files *const *known,
     for (int i = 0; i < m->files->n_keys; i++)
         if (!has_field(&m->files->key[i]) && !m->files->key[i].write_only)
             HS_TRY(look_at(j, &m->files->key[i], &m->settings));
+    HS_TRY(read_sparsity(j, &m->sparsity));
     const json_t *vocab = json_object_get(j->root, "vocab_size");
     return read_ends(j, json_is_integer(vocab) ? json_integer_value(vocab) : INT32_MAX, &m->end);
 }
@@ -519,6 +558,7 @@ static hs_status read_adapted(const char *dir, const hs_model_files *const *know
         st = read_generation(base, j.root, m);
     if (st == HS_OK)
         st = read_heads(dir, m);
+    m->sparsity = (hs_sparsity){ 0 };
     hs_json_close(&j);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -538,6 +578,8 @@ hs_status hs_ckpt_read_info(const char *model_dir, const hs_model_files *const *
         st = hs_hf_check_keys(path, "config.json", j.root);
     if (st == HS_OK)
         st = read_generation(model_dir, j.root, m);
+    if (hs_peft_is(model_dir))
+        m->sparsity = (hs_sparsity){ 0 };
     if (st == HS_OK)
         st = hs_peft_is(model_dir) ? hs_peft_base(model_dir, path) : hs_hf_check(model_dir);
     if (st == HS_OK)

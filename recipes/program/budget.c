@@ -48,6 +48,7 @@ hs_status hs_budget_engine(hs_engine **out, const hs_config *c, const hs_policy 
                                                   .policy = policy,
                                                   .optim = &optim,
                                                   .freeze = c->train.freeze,
+                                                  .keep_zeros = hs_config_keep_zeros(c),
                                                   .adapter = lora.rank ? &adapter : NULL,
                                                   .hold = { train.arch.family->depth, train.arch.settings, c->train.trained_from },
                                                   .eval = true,

@@ -377,6 +377,8 @@ hs_arch hs_config_arch(const hs_config *c)
 
 int64_t hs_config_model_int(const hs_config *c, const char *key) { return hs_arch_int(hs_config_arch(c), key); }
 
+const char *hs_config_keep_zeros(const hs_config *c) { return strcmp(c->train.keep_zeros, "none") == 0 ? "" : c->train.keep_zeros; }
+
 hs_model_info hs_config_info(const hs_config *c)
 {
     return (hs_model_info){ .files = &hs_config_arch(c).family->files, .settings = c->model.settings };

@@ -71,7 +71,7 @@ typedef struct hs_config {
         int n_sources;
     } data;
     struct {
-        hs_string name, init_from, freeze;
+        hs_string name, init_from, freeze, keep_zeros;
         int64_t batch, accumulate, steps, seed, log_every, show_every, eval_every, eval_windows, prefetch, patience;
         double epochs, unfreeze; // 0: train.steps counts; everything is trained from the first step on
         int trained_from;        // no key: what lies less deep (hs_family.depth) stands still for now; train.unfreeze raises nothing else
@@ -254,6 +254,7 @@ hs_status hs_config_of_checkpoint(hs_config **out, const hs_config_table *t, con
 // The parts of it in the words of the rooms that use them.
 hs_arch hs_config_arch(const hs_config *c);                       // settings stay the configuration's own
 int64_t hs_config_model_int(const hs_config *c, const char *key); // "model.context"; 0 where the family has no such key
+const char *hs_config_keep_zeros(const hs_config *c);             // patterns; "": none
 hs_model_info hs_config_info(const hs_config *c);                 // what a checkpoint's config.json will say
 hs_optim_config hs_config_optim(const hs_config *c, hs_dtype low);
 // config_optim.c. Switches of the optimizer that nobody set get what its preset says, so that the resolved configuration says all; to be

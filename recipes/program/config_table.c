@@ -193,6 +193,10 @@ static const hs_key keys[] = {
     TEXTS("train.freeze", train.freeze, "",
           .help = "parameters that keep their values: names or scopes, separated by commas, with * and ?: wte,h0,h?.ln_1. No gradient, no "
                   "moments"),
+    TEXTS("train.keep_zeros", train.keep_zeros, "",
+          .help = "weights in which what is zero stays zero: names or scopes, as in train.freeze; empty: those that train.init_from was "
+                  "pruned in (halfstep prune); none: whatever it says",
+          .advanced = true),
     REAL("train.unfreeze", train.unfreeze, "0", 0, 1e6,
          .help =
              "gradual unfreezing: at first only what stands behind the layers is trained, then one layer more, from the top, every so many "

@@ -34,6 +34,7 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
                                                      .recompute = o->recompute }));
     e->params = e->model->params;
     HS_TRY(hs_params_freeze(e->params, o->freeze, "train.freeze"));
+    HS_TRY(hs_params_keep_zeros(e->params, o->keep_zeros, "train.keep_zeros"));
     if (o->adapter)
         HS_TRY(hs_params_adapt(e->params, o->adapter));
     hs_params_hold(e->params, o->hold);
@@ -42,6 +43,7 @@ static hs_status plan(hs_engine *e, const hs_engine_opts *o)
     if (!o->optim)
         return HS_OK;
     HS_TRY(hs_params_check_freeze(e->params));
+    HS_TRY(hs_params_check_keep(e->params));
     return hs_optim_declare(o->optim, e->params);
 }
 

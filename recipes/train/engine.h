@@ -12,6 +12,7 @@ typedef struct hs_engine_opts {
     const hs_policy *policy;                 // NULL: fp32
     const hs_optim_config *optim;            // NULL: no training plan, no moments
     const char *freeze;                      // hs_params_freeze; NULL: everything is trained
+    const char *keep_zeros;                  // hs_params_keep_zeros; NULL: none
     const hs_adapter_spec *adapter;          // hs_params_adapt; NULL: none
     hs_coder coder;                          // as in hs_model_opts
     hs_hold hold;                            // hs_params_hold; zero: everything is trained

@@ -41,6 +41,7 @@ static const rule rules[] = {
     { "train.batch", "samples go on where they were" },
     { "train.accumulate", "samples go on where they were" },
     { "train.freeze", "moments of what was frozen begin at 0" },
+    { "train.keep_zeros", "zeros of others are trained from here on" },
     { "train.unfreeze", "moments of what was held begin at 0" },
     { "task.metric", "the best so far counts no longer" },
 };

@@ -126,8 +126,9 @@ hs_status hs_phase_settle(hs_trainer *t)
     t->feed.ranks = t->ranks.dp;
     HS_TRY(hs_trainer_settle_epochs(t));
     const hs_model_ends end = t->info.end; // of the run
+    const hs_sparsity sparsity = t->info.sparsity;
     t->info = hs_config_info(t->c);
-    t->info.end = end;
+    t->info.end = end, t->info.sparsity = sparsity;
     if (t->corpus.labelled.all)
         t->info.labels = t->corpus.labelled.all->labels; // borrowed
     if (!t->run.from[0])
@@ -294,6 +295,35 @@ static hs_status load_weights(hs_trainer *t)
     return HS_OK;
 }
 
+// A folder may say that it is pruned after another tool has trained it on without minding.
+static hs_status check_zeros(const hs_trainer *t)
+{
+    const hs_params *ps = t->engine->params;
+    enum { CUT = 16 }; // of groups at the ends of a share
+    if (strcmp(t->info.sparsity.pattern, "2:4") != 0)
+        return HS_OK;
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        size_t first, n, zeros = 0;
+        if (!p->keeps_zeros || p->frozen)
+            continue;
+        hs_params_value_range(ps, p, &first, &n);
+        float *w = malloc(n * sizeof *w + 1);
+        if (!w)
+            return HS_FAIL(MEMORY, "no memory for %zu values of %s", n, p->name);
+        hs_params_fetch(ps, p, first, w, n);
+        for (size_t k = 0; k < n; k++)
+            zeros += w[k] == 0;
+        free(w);
+        if (2 * zeros + CUT < n)
+            return HS_FAIL(USAGE,
+                           "%s says that %s is pruned 2:4, but %zu of %zu values are zero: it was trained on without keeping them; "
+                           "--train.keep_zeros=none takes it as it is",
+                           hs_trainer_weights(t), p->name, zeros, n);
+    }
+    return HS_OK;
+}
+
 // The text of the plan that backward and update stand on, as a number.
 static hs_status same_plan(const hs_trainer *t)
 {
@@ -332,6 +362,7 @@ hs_status hs_phase_engine(hs_trainer *t)
     if (hs_config_learns(t->c) && !t->teacher)
         HS_TRY(hs_teacher_open(&t->teacher, t->c, &t->feed, t->engine->model));
     HS_TRY(load_weights(t));
+    HS_TRY(check_zeros(t));
     if (t->teacher)
         HS_TRY(hs_teacher_settle(t->teacher));
     t->saved_step = hs_run_dir_holds(&t->run, t->run.from) ? t->at.step : -1;

@@ -184,16 +184,32 @@ static hs_status open_outputs(hs_trainer *t)
     return HS_OK;
 }
 
-// What ends a text goes on with the weights, unless other tokens were put in the place of theirs.
-static hs_status take_ends(hs_trainer *t)
+// Of the weights that were pruned and stay so, the pattern that they have; of others that keep zeros nobody knows one.
+static void take_pattern(hs_trainer *t, const hs_sparsity *theirs)
+{
+    const char *weights = hs_config_keep_zeros(t->whole);
+    hs_sparsity *s = &t->info.sparsity;
+    *s = (hs_sparsity){ 0 };
+    if (!weights[0] || t->whole->adapter.rank)
+        return;
+    snprintf(s->weights, sizeof s->weights, "%s", weights);
+    snprintf(s->pattern, sizeof s->pattern, "%s", strcmp(theirs->weights, weights) == 0 ? theirs->pattern : "unstructured");
+}
+
+// What ends a text goes on with the weights, unless other tokens were put in the place of theirs; what they were pruned by does.
+static hs_status take_said(hs_trainer *t)
 {
     const char *source = t->run.from[0] ? t->run.from : t->run.init;
     hs_model_info info = { 0 };
     const hs_family *family;
-    if (!source[0] || (!t->run.from[0] && t->whole->train.init_tokenizer == HS_INIT_REPLACE))
+    take_pattern(t, &info.sparsity);
+    if (!source[0])
         return HS_OK;
     const hs_status st = hs_session_info(t->whole->table->families, source, &info, &family);
-    t->info.end = st == HS_OK ? info.end : t->info.end;
+    if (st == HS_OK && (t->run.from[0] || t->whole->train.init_tokenizer != HS_INIT_REPLACE))
+        t->info.end = info.end;
+    if (st == HS_OK)
+        take_pattern(t, &info.sparsity);
     hs_model_info_free(&info);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
@@ -303,7 +319,7 @@ static hs_status open_all(hs_trainer *t)
     HS_TRY(same_weights(t));
     HS_TRY(check_resumed(t));
     HS_TRY(check_adapter(t->whole));
-    HS_TRY(take_ends(t));
+    HS_TRY(take_said(t));
     HS_TRY(settle_policy(t));
     HS_TRY(hs_ranks_same_settings(&t->ranks, t->whole)); // as files and the CPU settled them
     HS_TRY(open_device(t));

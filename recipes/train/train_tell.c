@@ -148,10 +148,21 @@ void hs_trainer_tell_data(hs_trainer *t)
                         hs_config_phase_name(t->whole, (int)t->at.phase));
     char peak[96] = "";
     if (t->progress.peak_flops > 0)
-        snprintf(peak, sizeof peak, "; peak of this machine, measured in %s: %.0f GFLOP/s", t->device->is_cpu ? "registers" : "large products",
-                 t->progress.peak_flops / 1e9);
+        snprintf(peak, sizeof peak, "; peak of this machine, measured in %s: %.0f GFLOP/s",
+                 t->device->is_cpu ? "registers" : "large products", t->progress.peak_flops / 1e9);
     hs_progress_say(p, "%s, %lld step%s of %lld%s", what, (long long)t->c->train.steps, hs_plural(t->c->train.steps),
                     (long long)(t->c->train.batch * t->c->train.accumulate * t->feed.length), peak);
+}
+
+static void tell_sparsity(hs_trainer *t)
+{
+    const hs_params *ps = t->engine->params;
+    int n = 0;
+    for (int i = 0; i < ps->n_params; i++)
+        n += ps->param[i]->keeps_zeros && !ps->param[i]->frozen;
+    if (n)
+        hs_progress_say(&t->progress, "sparsity     %s in %d weight%s: what is zero stays zero (train.keep_zeros)",
+                        t->info.sparsity.pattern, n, hs_plural(n));
 }
 
 void hs_trainer_tell_start(hs_trainer *t)
@@ -180,6 +191,7 @@ void hs_trainer_tell_start(hs_trainer *t)
                         hs_human_count((double)trained, count, sizeof count), (long long)t->c->adapter.rank);
     else if (trained < all)
         hs_progress_say(p, "%s of them are trained (train.freeze)", hs_human_count((double)trained, count, sizeof count));
+    tell_sparsity(t);
     if (t->teacher)
         hs_progress_say(p, "teacher      %s, %s parameters", t->c->distill.teacher,
                         hs_human_count((double)hs_params_count(hs_teacher_model(t->teacher)->params), count, sizeof count));

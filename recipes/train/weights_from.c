@@ -136,12 +136,27 @@ static hs_status take_shape(hs_config *c, const char *source)
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
+// Of pruned weights: what is zero stays zero, unless the settings say otherwise.
+static hs_status take_sparsity(hs_config *c, const char *source)
+{
+    hs_model_info info = { 0 };
+    const hs_family *family;
+    if (!source[0] || !hs_config_is_default(c, "train.keep_zeros"))
+        return HS_OK;
+    hs_status st = hs_session_info(c->table->families, source, &info, &family);
+    if (st == HS_OK && info.sparsity.pattern[0])
+        st = hs_config_set(c, "train.keep_zeros", info.sparsity.weights, c->train.init_from[0] ? "train.init_from" : "--resume");
+    hs_model_info_free(&info);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
 hs_status hs_weights_take(hs_config *c, const hs_run_dir *run, const char **tokenizer_dir)
 {
     if (c->train.init_from[0]) // a run that goes on has its own copy of what it took over
         HS_TRY(take_shape(c, run->from[0] ? run->from : run->init));
     else
         HS_TRY(hs_config_settle_task(c));
+    HS_TRY(take_sparsity(c, run->from[0] ? run->from : run->init));
     HS_TRY(hs_teacher_take(c));
     return hs_weights_tokenizer(c, run, tokenizer_dir);
 }
