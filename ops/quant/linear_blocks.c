@@ -148,6 +148,28 @@ static void forward(const hs_args *a, hs_lane *lane)
     }
 }
 
+// ---- panels, once per change of the codes. Where values do not stay it is worth their bytes while packing takes long beside the product.
+
+enum { ROWS_HIDE_PACKING = 256, MANY_RUNS = 1 << 20 };
+
+static size_t packed_bytes(const hs_node *n, bool is_backward, int runs)
+{
+    const hs_tensor *x = n->in[X], *codes = n->in[CODES];
+    if (is_backward || (x->dim[0] > ROWS_HIDE_PACKING && runs < MANY_RUNS))
+        return 0;
+    return (size_t)blocks_panels(codes->dim[0]) * blocks_panel_bytes(x->dim[1], codes->dtype == HS_U8);
+}
+
+static void pack(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref *codes = &a->in[0], *scales = &a->in[1];
+    const size_t bytes = blocks_panel_bytes(scales->cols * BLOCK, is_four(codes));
+    int64_t p0, p1;
+    hs_part_unit(lane, blocks_panels(codes->rows), 1, &p0, &p1);
+    for (int64_t p = p0; p < p1; p++)
+        blocks_pack(blocks_best(), a->out[0].p + (size_t)p * bytes, codes, scales, p * PANEL);
+}
+
 // ---- backward: as many columns of w at once as fill a slab, as floats
 
 enum { SLAB = 4 << 20 }; // elements
@@ -290,7 +312,7 @@ HS_OP(linear_blocks) = {
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
-    .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
+    .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch, .derive = { CODES, packed_bytes, pack } },
 };
 
 #ifdef HS_TIER_PORTABLE

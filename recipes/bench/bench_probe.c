@@ -45,6 +45,40 @@ static hs_tensor *float_input(hs_graph *g, const hs_probe_spec *s, int i)
     return low && s->low != HS_F32 ? hs_cast(g, x, s->low) : x;
 }
 
+// ---- codes and their scales: views of a parameter that is kept so
+
+static hs_view view_of(const hs_probe_spec *s, int i)
+{
+    const char *name = s->op->in[i].name;
+    return !s->c.stored[i]           ? HS_VIEW_VALUE
+           : !strcmp(name, "codes")  ? HS_VIEW_CODES
+           : !strcmp(name, "scales") ? HS_VIEW_SCALES
+                                     : HS_VIEW_VALUE;
+}
+
+static hs_coding coding(const void *user, const hs_param_spec *spec)
+{
+    const hs_probe_spec *s = user;
+    hs_coding c = HS_CODING_I8;
+    for (int i = 0; i < hs_op_n_in(s->op); i++)
+        if (view_of(s, i) == HS_VIEW_CODES && s->c.stored[i] == HS_U8)
+            c = HS_CODING_I4_BLOCKS;
+        else if (view_of(s, i) == HS_VIEW_SCALES && s->c.stored[i] == HS_F16 && c == HS_CODING_I8)
+            c = HS_CODING_I8_BLOCKS;
+    return strcmp(spec->name, "codes") ? HS_CODING_NONE : c;
+}
+
+static hs_tensor *coded_input(hs_graph *g, const hs_probe_spec *s, int i)
+{
+    for (int k = 0; k < hs_op_n_in(s->op); k++)
+        if (view_of(s, k) == HS_VIEW_CODES) {
+            const int64_t cols = s->c.in[k][1] * (s->c.stored[k] == HS_U8 ? 2 : 1);
+            const hs_tensor *w = parameter(g, "codes", HS_WEIGHT, 1, 2, (int64_t[]){ s->c.in[k][0], cols });
+            return w == g->poison ? g->poison : hs_param_view(g, w->param, view_of(s, i));
+        }
+    return NULL;
+}
+
 // Reads y, so that backward begins with a gradient of it.
 static void end_with_loss(hs_graph *g, const hs_probe_spec *s, hs_tensor *y)
 {
@@ -71,10 +105,10 @@ static void trace(hs_graph *g, const void *config)
     const int n_in = hs_op_n_in(s->op);
     for (int i = 0; i < n_in; i++)
         if (s->c.in[i][0])
-            in[i] = s->op->in[i].amp != HS_AMP_NONE
+            in[i] = view_of(s, i) ? coded_input(g, s, i)
+                    : s->op->in[i].amp != HS_AMP_NONE
                         ? float_input(g, s, i)
-                        : hs_input(g, s->op->in[i].name, hs_case_traces(s->op, &s->c, i), s->c.ext[i],
-                                   count_dims(s->c.in[i]), s->c.in[i]);
+                        : hs_input(g, s->op->in[i].name, hs_case_traces(s->op, &s->c, i), s->c.ext[i], count_dims(s->c.in[i]), s->c.in[i]);
     hs_tensor *y = hs_emit(g, s->op, s->attr, in, n_in);
     if (y == g->poison)
         return;
@@ -131,7 +165,8 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
     const hs_policy policy = { .low = s->low };
     traced t = { .spec = s, .probe = p, .node = -1 };
     int plan;
-    HS_TRY(hs_model_new(&p->model, &(hs_model_opts){ .device = d, .policy = &policy, .micro_steps = s->packed ? 2 : 0, .seed = 1 }));
+    const hs_model_opts o = { .device = d, .policy = &policy, .micro_steps = s->packed ? 2 : 0, .seed = 1, .coder = { coding, s } };
+    HS_TRY(hs_model_new(&p->model, &o));
     HS_TRY(hs_model_plan(p->model, s->forward_only ? HS_DECODE : HS_TRAIN, trace, &(traced *){ &t }, &plan));
     const hs_graph *g = hs_plan_graph(p->model->plan[plan]);
     for (int i = 0; i < g->n_nodes; i++)

@@ -170,7 +170,9 @@ static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
     if (!bytes)
         return;
     r->copy = guarded_new(bytes, DEAD, WRITTEN);
-    const hs_args args = { .in[0] = a->in[d->operand], .out[0] = { .p = r->copy.p } };
+    const hs_args args = { .in[0] = a->in[d->operand],
+                           .in[1] = a->in[d->operand + 1],
+                           .out[0] = { .p = r->copy.p } }; // codes, their scales
     call c = { .fn = make, .args = { &args, &args, &args, &args } };
     call_kernel(HS_PART_FREE, r->lanes, &c);
     a->derived = r->copy.p;
