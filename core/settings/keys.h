@@ -35,6 +35,10 @@ typedef enum hs_file_key_type {
     HS_FILE_TASK,      // int field, hs_task: problem_type
     HS_FILE_LABELS,    // int64_t field, how many: id2label, else num_labels, else 2; of a span 0, it has none
     HS_FILE_LABEL_IDS, // label2id, only written
+    // int64_t field, heads: pruned_heads, {"0": [2, 3], ...} by layer, of a file whose key `also` says how many layers there are. As many
+    // in each are left out of those that the file's number of heads is; then `share` is what `shared` was divided by. Written where it is
+    // set.
+    HS_FILE_PRUNED,
 } hs_file_key_type;
 
 // One key of config.json. Reading goes through the rows in their order, writing in that of the alphabet.
@@ -49,6 +53,8 @@ typedef struct hs_file_key {
     int64_t times;
     size_t of;    // INT with times: offset of an int64_t field, of a row before; 0 in ours stands for `times` it, which the file spells out
     size_t above; // INT: (optional) offset of an int64_t field; the file's number is ours + that + 1 (rows before a table's first position)
+    size_t share,
+        shared; // INT: (optional) offsets of int64_t fields: where `share` is not 0, the file has `shared` / `share`. PRUNED: both
     bool read_only, write_only;
     bool unset;     // REAL: below 0 in ours stands for `value`, which the file spells out; then that may be "null"
     unsigned tasks; // (optional) bits 1 << hs_task: of models with such a task alone; in others nothing is read, and written what `unset`

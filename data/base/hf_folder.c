@@ -209,7 +209,7 @@ static const struct key {
     { "config.json", "architectures", HS_HF_READ, NULL },
     { "config.json", "quantization_config", HS_HF_READ, NULL },
     { "config.json", "sparsity", HS_HF_READ, NULL },
-    { "config.json", "pruned_heads", HS_HF_REFUSED, "attention with heads left out" },
+    { "config.json", "pruned_heads", HS_HF_READ, NULL }, // or refused, by the rows of the family
     { "config.json", "auto_map", HS_HF_REFUSED, "code of its own (trust_remote_code), which this version does not run" },
     { "config.json", "is_encoder_decoder", HS_HF_REFUSED, "an encoder before the decoder" },
     { "config.json", "torch_dtype", HS_HF_HARMLESS, NULL }, // the weights say what they are

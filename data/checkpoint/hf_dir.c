@@ -1,6 +1,7 @@
 // config.json and generation_config.json, as transformers writes and reads them, by the rows of the model's family.
 #include "core/settings/task.h"
 #include "data/base/hf_folder.h"
+#include "data/checkpoint/hf_pruned.h"
 #include "data/checkpoint/hf_task.h"
 #include "data/checkpoint/peft.h"
 #include "data/checkpoint/weights.h"
@@ -84,7 +85,7 @@ static hs_status add_value(hs_text *t, const hs_file_key *k, const hs_model_info
     int64_t number;
     switch (k->type) {
     case HS_FILE_INT:
-        number = *(const int64_t *)field;
+        number = hs_file_int(k, settings);
         hs_text_add(t, "%lld", (long long)((number ? number : standard(k, settings)) + rows_above(k, settings)));
         break;
     case HS_FILE_REAL:
@@ -119,6 +120,9 @@ static hs_status add_value(hs_text *t, const hs_file_key *k, const hs_model_info
         break;
     case HS_FILE_HOLDS:
         break;
+    case HS_FILE_PRUNED:
+        hs_file_pruned_write(t, k, m);
+        break;
     case HS_FILE_TASK:
     case HS_FILE_LABELS:
     case HS_FILE_LABEL_IDS:
@@ -136,20 +140,6 @@ static void add_architecture(hs_text *t, const hs_model_info *m)
     else
         add_word(t, m->files->architecture, m->files->wears ? m->files->wears(m->settings.bytes) : 0);
     hs_text_add(t, "\n  ]");
-}
-
-static void add_sparsity(hs_text *t, const hs_sparsity *s)
-{
-    char word[HS_SPARSITY_WEIGHTS];
-    hs_text_add(t, "{\n    \"pattern\": ");
-    hs_text_string(t, s->pattern);
-    hs_text_add(t, ",\n    \"weights\": [");
-    for (const char *p = s->weights; *p; p += strcspn(p, ","), p += *p == ',') {
-        snprintf(word, sizeof word, "%.*s", (int)strcspn(p, ","), p);
-        hs_text_add(t, "%s\n      ", p == s->weights ? "" : ",");
-        hs_text_string(t, word);
-    }
-    hs_text_add(t, "\n    ]\n  }");
 }
 
 static int by_key(const void *a, const void *b)
@@ -177,7 +167,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
         return HS_FAIL(INTERNAL, "config.json of %s has %d keys, at most %d are written", files->model_type, files->n_keys,
                        MOST_KEYS - HS_COUNT(common));
     for (int i = 0; i < files->n_keys; i++)
-        if (!files->key[i].read_only && files->key[i].type != HS_FILE_HOLDS &&
+        if (!files->key[i].read_only && files->key[i].type != HS_FILE_HOLDS && !hs_file_pruned_absent(&files->key[i], m->settings.bytes) &&
             hs_file_task_writes(files, m->settings.bytes, &files->key[i]))
             order[n++] = &files->key[i];
     for (int i = 0; i < HS_COUNT(common); i++)
@@ -191,7 +181,7 @@ hs_status hs_config_json(hs_text *t, const hs_model_info *m, const hs_model_ends
         else if (order[i] == &common[2])
             hs_text_string(t, files->model_type);
         else if (order[i] == &common[5])
-            add_sparsity(t, &m->sparsity);
+            hs_file_sparsity_write(t, &m->sparsity);
         else
             HS_TRY(add_value(t, order[i], m, end));
     }
@@ -463,26 +453,6 @@ static hs_status read_quantization(const hs_json *j, hs_model_info *m)
     return HS_OK;
 }
 
-static hs_status read_sparsity(const hs_json *j, hs_sparsity *out)
-{
-    const json_t *v = json_object_get(j->root, "sparsity"), *weights = json_object_get(v, "weights");
-    const char *pattern = json_string_value(json_object_get(v, "pattern"));
-    size_t used = 0;
-    if (v == NULL || json_is_null(v))
-        return HS_OK;
-    if (!json_is_object(v) || pattern == NULL || !*pattern || strlen(pattern) >= sizeof out->pattern || json_array_size(weights) == 0)
-        return HS_FAIL(CORRUPT, "%s: \"sparsity\" is not a pattern and a list of weights that have it", j->path);
-    snprintf(out->pattern, sizeof out->pattern, "%s", pattern);
-    for (size_t i = 0; i < json_array_size(weights); i++) {
-        const char *name = json_string_value(json_array_get(weights, i));
-        if (name == NULL || !*name || strchr(name, ',') != NULL || used + strlen(name) + 2 > sizeof out->weights)
-            return HS_FAIL(CORRUPT, "%s: \"sparsity\": its weights are not names, or are longer than %zu bytes", j->path,
-                           sizeof out->weights - 1);
-        used += (size_t)snprintf(out->weights + used, sizeof out->weights - used, "%s%s", i ? "," : "", name);
-    }
-    return HS_OK;
-}
-
 static hs_status read_info(const hs_json *j, const hs_model_files *const *known, int n_known, hs_model_info *m)
 {
     memset(m, 0, sizeof *m);
@@ -499,7 +469,8 @@ static hs_status read_info(const hs_json *j, const hs_model_files *const *known,
     for (int i = 0; i < m->files->n_keys; i++)
         if (!has_field(&m->files->key[i]) && !m->files->key[i].write_only)
             HS_TRY(look_at(j, &m->files->key[i], &m->settings));
-    HS_TRY(read_sparsity(j, &m->sparsity));
+    HS_TRY(hs_file_pruned_read(j, m));
+    HS_TRY(hs_file_sparsity_read(j, &m->sparsity));
     const json_t *vocab = json_object_get(j->root, "vocab_size");
     return read_ends(j, json_is_integer(vocab) ? json_integer_value(vocab) : INT32_MAX, &m->end);
 }

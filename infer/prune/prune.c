@@ -1,5 +1,6 @@
 // prune: which weights are pruned, and how config.json says it; see the header.
 #include "infer/prune/prune.h"
+#include "infer/prune/permute.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +115,8 @@ static hs_status say_weights(const hs_params *ps, const bool *chosen, hs_sparsit
 
 // ---- values
 
-static hs_status prune_weight(hs_params *ps, const hs_param *p, hs_pruned *out)
+// stores: false: only looks what would come out.
+static hs_status prune_weight(hs_params *ps, const hs_param *p, bool stores, hs_pruned *out)
 {
     const int64_t n = hs_param_elements(p), cols = hs_param_cols(p);
     float *w = malloc((size_t)n * sizeof *w);
@@ -124,24 +126,38 @@ static hs_status prune_weight(hs_params *ps, const hs_param *p, hs_pruned *out)
     hs_prune_2of4(w, n / cols, cols, &out->magnitude, &out->kept);
     for (int64_t i = 0; i < n; i++)
         out->zeros += w[i] == 0;
-    const hs_status st = hs_params_import(ps, ps->master, p, w);
+    const hs_status st = stores ? hs_params_import(ps, ps->master, p, w) : HS_OK;
     free(w);
     out->weights++, out->values += n;
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
-static hs_status prune_chosen(hs_export_model *m, const bool *chosen, hs_pruned *out)
+static hs_status prune_all(hs_params *ps, const bool *chosen, bool stores, hs_pruned *out)
+{
+    *out = (hs_pruned){ 0 };
+    for (int i = 0; i < ps->n_params; i++)
+        if (chosen[i])
+            HS_TRY(prune_weight(ps, ps->param[i], stores, out));
+    return HS_OK;
+}
+
+static hs_status prune_chosen(hs_export_model *m, const hs_graph *g, const bool *chosen, bool permute, hs_pruned *out)
 {
     hs_sparsity s = { .pattern = "2:4" };
+    hs_pruned unmoved = { 0 };
+    int moved = 0;
     HS_TRY(say_weights(m->params, chosen, &s));
-    for (int i = 0; i < m->params->n_params; i++)
-        if (chosen[i])
-            HS_TRY(prune_weight(m->params, m->params->param[i], out));
+    if (permute) {
+        HS_TRY(prune_all(m->params, chosen, false, &unmoved));
+        HS_TRY(hs_prune_permute(m, g, chosen, &moved));
+    }
+    HS_TRY(prune_all(m->params, chosen, true, out));
+    out->permuted = moved, out->kept_unmoved = unmoved.kept;
     m->info.sparsity = s;
     return HS_OK;
 }
 
-hs_status hs_prune_weights(hs_export_model *m, const hs_prune_opts *o, hs_pruned *out)
+hs_status hs_prune_weights(hs_export_model *m, const hs_graph *g, const hs_prune_opts *o, hs_pruned *out)
 {
     int n;
     *out = (hs_pruned){ 0 };
@@ -154,7 +170,7 @@ hs_status hs_prune_weights(hs_export_model *m, const hs_prune_opts *o, hs_pruned
         return HS_FAIL(MEMORY, "no memory to choose among %d parameters", m->params->n_params);
     hs_status st = hs_prune_choose(m, o, chosen, &n);
     if (st == HS_OK)
-        st = prune_chosen(m, chosen, out);
+        st = prune_chosen(m, g, chosen, o->permute, out);
     free(chosen);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

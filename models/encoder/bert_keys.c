@@ -70,7 +70,9 @@ static const hs_size_row gguf_sizes[] = { { "token_embd.weight", 0, offsetof(hs_
 static const char *gguf_cannot(const void *settings_)
 {
     const hs_encoder_config *c = settings_;
-    return c->act == HS_ENCODER_RELU ? "model.activation is relu, and llama.cpp computes gelu" : NULL;
+    return c->act == HS_ENCODER_RELU ? "model.activation is relu, and llama.cpp computes gelu"
+           : c->head_width           ? "heads were left out of it, and llama.cpp divides its width by their number"
+                                     : NULL;
 }
 static const hs_gguf_files gguf = { .architecture = "bert",
                                     .key = gguf_keys,

@@ -35,7 +35,7 @@ static const hs_alias aliases[] = {
 
 static const hs_file_key file_keys[] = {
     { HS_ENC_FILE_INT("n_layers", layers, 1, NULL) },
-    { HS_ENC_FILE_INT("n_heads", heads, 1, NULL) },
+    HS_ENC_FILE_HEADS("n_heads", "n_layers"),
     { HS_ENC_FILE_INT("dim", width, 1, NULL) },
     { HS_ENC_FILE_INT("hidden_dim", ff, 1, NULL), .times = 4, .of = offsetof(hs_encoder_config, width) },
     { HS_ENC_FILE_INT("vocab_size", vocab, 1, NULL) },

@@ -72,7 +72,7 @@ static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int lay
 {
     const hs_encoder_config *c = e->c;
     const int64_t mine = hs_nn_share(g, c->heads, e->heads_key);
-    hs_tensor *qkv = hs_nn_linear(g, x, "attn.qkv", c->width, 3 * c->width, .shard = HS_SHARD_COL, .parts = 3);
+    hs_tensor *qkv = hs_nn_linear(g, x, "attn.qkv", c->width, 3 * hs_encoder_attended(c), .shard = HS_SHARD_COL, .parts = 3);
     hs_nn_tap_qkv(g, e->shape, layer, qkv, e->in.starts);
     const hs_attention_in in = { .qkv = qkv, .starts = e->in.starts, .keys = e->in.keys, .where = e->in.where };
     const hs_attention_attr attr = { .heads = (int)mine,
@@ -80,7 +80,7 @@ static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int lay
                                      .first_head = g->grid.tp->rank * (int)mine,
                                      .longest = (int)e->shape->longest,
                                      .full = e->shape->full && g->mode == HS_TRAIN };
-    return hs_nn_linear(g, hs_attention(g, in, attr), "attn.out", c->width, c->width, .shard = HS_SHARD_ROW, .bias = bias);
+    return hs_nn_linear(g, hs_attention(g, in, attr), "attn.out", hs_encoder_attended(c), c->width, .shard = HS_SHARD_ROW, .bias = bias);
 }
 
 static hs_tensor *feed_forward(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor **bias)

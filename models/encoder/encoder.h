@@ -10,6 +10,7 @@ typedef struct hs_encoder_config {
     int64_t layers, heads, width;
     int64_t embed_width; // of the tables; 0: width. Where it differs a product brings embeddings to the width
     int64_t ff;          // width of the feed-forward's inside; 0: 4 x width
+    int64_t head_width;  // channels of a head, where heads were left out: then all of them are not width; 0: width / heads
     int64_t context;     // longest sequence
     int64_t vocab;       // logical; stored rows are padded to a multiple of 64
     int64_t types;       // segments; 0: no table
@@ -52,6 +53,7 @@ hs_tensor *hs_encoder(hs_graph *g, const hs_encoder_kind *kind, const hs_encoder
 
 int64_t hs_encoder_embed_width(const hs_encoder_config *c);
 int64_t hs_encoder_ff(const hs_encoder_config *c);
+int64_t hs_encoder_attended(const hs_encoder_config *c);                               // channels of all heads
 int64_t hs_encoder_positions(const hs_encoder_kind *kind, const hs_encoder_config *c); // rows of the table
 bool hs_encoder_pooled(const hs_encoder_kind *kind, const hs_encoder_config *c);       // has it a pooler
 

@@ -5,6 +5,7 @@
 
 int64_t hs_encoder_embed_width(const hs_encoder_config *c) { return c->embed_width ? c->embed_width : c->width; }
 int64_t hs_encoder_ff(const hs_encoder_config *c) { return c->ff ? c->ff : 4 * c->width; }
+int64_t hs_encoder_attended(const hs_encoder_config *c) { return c->head_width ? c->heads * c->head_width : c->width; }
 bool hs_encoder_pooled(const hs_encoder_kind *kind, const hs_encoder_config *c)
 {
     return c->next || c->order || c->pooler || (hs_task_is_class(&c->head) && kind->class_head == HS_CLASS_POOLER);
@@ -34,7 +35,10 @@ static hs_status check_widths(const hs_encoder_config *c)
         if (rows[i].value % 8)
             return HS_FAIL(USAGE, "model.%s is %lld, not a multiple of 8 (next: %lld)", rows[i].name, (long long)rows[i].value,
                            (long long)(rows[i].value + 7) / 8 * 8);
-    if (c->width % c->heads)
+    if (c->head_width && (c->head_width % 8 || c->width % c->head_width || c->heads * c->head_width >= c->width))
+        return HS_FAIL(USAGE, "model.head_width is %lld: a multiple of 8 that divides model.width %lld into more than model.heads %lld",
+                       (long long)c->head_width, (long long)c->width, (long long)c->heads);
+    if (!c->head_width && c->width % c->heads)
         return HS_FAIL(USAGE, "model.heads is %lld, which does not divide model.width %lld", (long long)c->heads, (long long)c->width);
     return HS_OK;
 }
@@ -44,7 +48,7 @@ hs_encoder_config hs_encoder_generator(const hs_encoder_config *c)
     hs_encoder_config g = *c;
     const int64_t heads = c->generator / 64;
     g.embed_width = hs_encoder_embed_width(c);
-    g.width = c->generator, g.ff = 0, g.generator = 0;
+    g.width = c->generator, g.ff = g.head_width = 0, g.generator = 0;
     g.heads = c->generator_heads ? c->generator_heads : heads > 0 ? heads : 1;
     g.mlm = true;
     return g;
@@ -85,10 +89,19 @@ hs_status hs_encoder_check(const void *settings)
         int64_t value, min, max;
     } rows[] = {
         // wider than a run's settings: what a checkpoint may say
-        { "layers", c->layers, 1, 1000 },      { "heads", c->heads, 1, 1024 },        { "width", c->width, 8, 1 << 20 },
-        { "ff", c->ff, 0, 1 << 24 },           { "context", c->context, 1, 1 << 24 }, { "vocab", c->vocab, 0, 1 << 28 },
-        { "types", c->types, 0, 1 << 20 },     { "tasks", c->tasks, 0, 1 << 20 },     { "embed_width", c->embed_width, 0, 1 << 20 },
-        { "groups", c->groups, 0, c->layers }, { "pad", c->pad, 0, 1 << 28 },         { "generator", c->generator, 0, 1 << 20 },
+        { "layers", c->layers, 1, 1000 },
+        { "heads", c->heads, 1, 1024 },
+        { "width", c->width, 8, 1 << 20 },
+        { "ff", c->ff, 0, 1 << 24 },
+        { "context", c->context, 1, 1 << 24 },
+        { "vocab", c->vocab, 0, 1 << 28 },
+        { "types", c->types, 0, 1 << 20 },
+        { "tasks", c->tasks, 0, 1 << 20 },
+        { "embed_width", c->embed_width, 0, 1 << 20 },
+        { "head_width", c->head_width, 0, 1 << 20 },
+        { "groups", c->groups, 0, c->layers },
+        { "pad", c->pad, 0, 1 << 28 },
+        { "generator", c->generator, 0, 1 << 20 },
     };
     for (int i = 0; i < HS_COUNT(rows); i++)
         if (rows[i].value < rows[i].min || rows[i].value > rows[i].max)
@@ -115,8 +128,8 @@ hs_status hs_encoder_check(const void *settings)
 static int64_t linear(int64_t in, int64_t out) { return (in + 1) * out; }
 static int64_t layer(const hs_encoder_config *c) // products and biases, without the norms
 {
-    const int64_t C = c->width, F = hs_encoder_ff(c);
-    return linear(C, 3 * C) + linear(C, C) + linear(C, F) + linear(F, C);
+    const int64_t C = c->width, A = hs_encoder_attended(c), F = hs_encoder_ff(c);
+    return linear(C, 3 * A) + linear(A, C) + linear(C, F) + linear(F, C);
 }
 static int64_t projection(const hs_encoder_config *c)
 {
@@ -158,7 +171,7 @@ int hs_encoder_depth(const void *settings, const char *param)
 double hs_encoder_flops_per_token(const void *settings, double seq)
 {
     const hs_encoder_config *c = settings, g = hs_encoder_generator(c);
-    const double own = 6 * (double)(c->layers * layer(c) + projection(c)) + 12.0 * (double)c->layers * (double)c->width * seq;
+    const double own = 6 * (double)(c->layers * layer(c) + projection(c)) + 12.0 * (double)c->layers * (double)hs_encoder_attended(c) * seq;
     return c->generator ? own + 6 * (double)linear(c->width, c->width) + hs_encoder_flops_per_token(&g, seq) : own;
 }
 

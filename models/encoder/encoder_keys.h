@@ -26,6 +26,14 @@
         HS_ENC_INT("heads", heads, "4", 1, 1024, NULL, "attention heads; must divide model.width"),                                        \
         HS_ENC_INT("width", width, "256", 8, 65536, NULL, "channels of the residual stream; a multiple of 8"),                             \
         HS_ENC_INT("ff", ff, "0", 0, 1048576, NULL, "width of the feed-forward's inside; 0: 4 x model.width"),                             \
+        { .name = "model.head_width",                                                                                                      \
+          .type = HS_KEY_INT,                                                                                                              \
+          HS_ENC_AT(head_width),                                                                                                           \
+          .value = "0",                                                                                                                    \
+          .min = 0,                                                                                                                        \
+          .max = 65536,                                                                                                                    \
+          .help = "channels of a head, of a model that heads were left out of (halfstep prune); 0: model.width / model.heads",             \
+          .advanced = true },                                                                                                              \
         HS_ENC_INT("context", context, context_, 1, 1048576, "tokens", "longest sequence"),                                                \
         HS_ENC_INT("vocab", vocab, "0", 0, 1000000, "tokens", "size of the vocabulary; 0: the tokenizer's")
 #define HS_ENC_TYPES(standard) HS_ENC_INT("types", types, standard, 1, 1024, NULL, "segments that have an embedding")
@@ -65,6 +73,14 @@
 // ---- config.json: rows of hs_file_key
 #define HS_ENC_FILE_INT(name, field, least, standard)                                                                                      \
     .key = name, .type = HS_FILE_INT, HS_ENC_AT(field), .value = standard, .min = least, .max = INT32_MAX
+// How many heads there are, and which ones transformers is to leave out of those that model.width has room for.
+#define HS_ENC_FILE_HEADS(name, layers_key)                                                                                                \
+    { HS_ENC_FILE_INT(name, heads, 1, NULL), .share = offsetof(hs_encoder_config, head_width),                                             \
+      .shared = offsetof(hs_encoder_config, width) },                                                                                      \
+    {                                                                                                                                      \
+        .key = "pruned_heads", .also = layers_key, .type = HS_FILE_PRUNED, HS_ENC_AT(heads),                                               \
+        .share = offsetof(hs_encoder_config, head_width), .shared = offsetof(hs_encoder_config, width)                                     \
+    }
 #define HS_ENC_FILE_REAL(name, field, standard, most)                                                                                      \
     .key = name, .type = HS_FILE_REAL, HS_ENC_AT(field), .value = standard, .min = 0, .max = most
 #define HS_ENC_FILE_ONLY(name, only) .key = name, .type = HS_FILE_FIXED, .value = only, .accepts = only
@@ -79,7 +95,7 @@
     }
 // What BERT, RoBERTa, ALBERT, ELECTRA and ERNIE write alike; eps, context, types and ids are each one's own.
 #define HS_ENC_FILE_COMMON(eps_)                                                                                                           \
-    { HS_ENC_FILE_INT("num_hidden_layers", layers, 1, NULL) }, { HS_ENC_FILE_INT("num_attention_heads", heads, 1, NULL) },                 \
+    { HS_ENC_FILE_INT("num_hidden_layers", layers, 1, NULL) }, HS_ENC_FILE_HEADS("num_attention_heads", "num_hidden_layers"),              \
         { HS_ENC_FILE_INT("hidden_size", width, 1, NULL) },                                                                                \
         { HS_ENC_FILE_INT("intermediate_size", ff, 1, NULL), .times = 4, .of = offsetof(hs_encoder_config, width) },                       \
         { HS_ENC_FILE_INT("vocab_size", vocab, 1, NULL) }, HS_ENC_FILE_ACT("hidden_act"),                                                  \

@@ -20,8 +20,7 @@ typedef struct finetune_options {
 static const char *const tasks[] = { "sequence", "pair", "regression", "multilabel", "tokens", "span", "lm" };
 
 // ---- what is to be done
-// A task's name stands for the recipe that ships for it; else a file, or a recipe's name.
-static hs_status find_file(const char *arg, char *file, size_t size)
+hs_status hs_finetune_file(const char *arg, char *file, size_t size)
 {
     char path[4096];
     for (int i = 0; i < HS_COUNT(tasks); i++)
@@ -174,7 +173,7 @@ static hs_status run(const hs_cli *cli, hs_config *config)
 {
     const finetune_options *o = cli->options;
     char file[4096], dir[HS_KEY_STRING_BYTES + 8];
-    HS_TRY(find_file(cli->arg[0], file, sizeof file));
+    HS_TRY(hs_finetune_file(cli->arg[0], file, sizeof file));
     HS_TRY(hs_cli_config(cli, file, config));
     if (hs_cli_given(cli, "out") && !o->out[0])
         return HS_FAIL(USAGE, "--out is empty: name a folder, or leave the option out");

@@ -141,7 +141,7 @@ static hs_status take_sparsity(hs_config *c, const char *source)
 {
     hs_model_info info = { 0 };
     const hs_family *family;
-    if (!source[0] || !hs_config_is_default(c, "train.keep_zeros"))
+    if (!source[0] || c->train.keep_zeros[0])
         return HS_OK;
     hs_status st = hs_session_info(c->table->families, source, &info, &family);
     if (st == HS_OK && info.sparsity.pattern[0])

@@ -70,9 +70,34 @@ half "$(last more)"
 cp -r "$(last plain)" lost && rm -rf lost/train && cp sparse/config.json lost/config.json
 expect 2 'lost says that l0.attn.qkv.weight is pruned 2:4, but [0-9]+ of 12288 values are zero.*--train.keep_zeros=none' finetune sequence sent.tsv gone --init_from lost --train.epochs=1
 
+# ---- the recipe of two steps: what the checkpoint was trained with, once more, from its first step
+expect 0 '' finetune sequence sent.tsv dense --train.epochs=1
+expect 0 '' "$halfstep" prune dense --pattern 2:4 --permute -o two --recipe same --out two-run --train.log_every=1
+grep -q '% where none changed places' stdout.txt && half two && half "$(last two-run)" || fail "the recipe: $(cat stdout.txt)"
+[ "$(basename "$(last two-run)")" = "$(basename "$(last dense)")" ] || fail "the schedule was not run through once more: $(ls two-run/checkpoints)"
+[ -d two-run/report ] || fail "nobody judged it"
+expect 0 '' "$halfstep" prune base --pattern 2:4 -o three --recipe sequence --out three-run --data.train=train/sent.tsv --data.val=val/sent.tsv --train.epochs=1 --dtype fp32 --data.length=32
+half "$(last three-run)"
+
+# ---- heads and columns left out: smaller, by what their values or the data say
+size() { stat -c %s "$1/model.safetensors"; }
+expect 0 '' "$halfstep" prune dense --heads 0.5 --ffn 0.5 -o half
+grep -qE 'in each layer 1 of 2 heads and 128 of 256 columns, with [0-9.]+ % of their magnitude' stdout.txt || fail "$(cat stdout.txt)"
+grep -q '"pruned_heads"' half/config.json && grep -q '"num_attention_heads": 2' half/config.json && grep -q '"intermediate_size": 128' half/config.json || fail "config.json: $(cat half/config.json)"
+[ "$(size half)" -lt "$(size "$(last dense)")" ] || fail "not smaller"
+cut -f2 val/sent.tsv >texts.txt
+expect 0 '' "$halfstep" predict half texts.txt
+expect 0 '' "$halfstep" prune dense --heads 0.5 --ffn 0.25 --method movement --examples 200 --recipe same -o moved --out moved-run
+grep -q 'importance   |w dL/dw| of 224 examples' stdout.txt && grep -q 'of their importance' stdout.txt || fail "movement: $(cat stdout.txt)"
+grep -q '"intermediate_size": 192' "$(last moved-run)/config.json" && grep -q pruned_heads "$(last moved-run)/config.json" || fail "what was trained is another model"
+expect 0 '' finetune sequence sent.tsv on --init_from half --train.epochs=1
+expect 0 '' "$halfstep" prune half --pattern 2:4 -o half-sparse
+expect 0 '' "$halfstep" export half --to onnx -o half-onnx
+expect 2 'heads were left out of it' "$halfstep" export half --to gguf -o no
+
 # ---- what cannot be
 for wrong in 4:8 2: 2-4; do expect 2 "--pattern is $wrong, allowed 2:4" "$halfstep" prune base --pattern $wrong -o no; done
-expect 2 'prune needs --pattern 2:4' "$halfstep" prune base -o no
+expect 2 'prune needs --pattern 2:4, or the share of --heads or --ffn' "$halfstep" prune base -o no
 expect 2 'prune needs --output DIR' "$halfstep" prune base --pattern 2:4
 expect 2 'is pruned already: 2:4 in l\*.attn.qkv' "$halfstep" prune sparse --pattern 2:4 -o no
 expect 2 'is pruned already' "$halfstep" prune tuned --pattern 2:4 -o no
@@ -81,6 +106,20 @@ expect 2 'nothing to prune' "$halfstep" prune base --pattern 2:4 --skip l0,l1 -o
 expect 2 'nothing to prune' "$halfstep" prune base --pattern 2:4 --only 'l*.norm,l*.bias' -o no
 expect 2 'base' "$halfstep" prune base --pattern 2:4 -o "$(last base)"
 expect 2 '' "$halfstep" prune nowhere --pattern 2:4 -o no
+expect 2 '--pattern and --heads are two steps' "$halfstep" prune base --pattern 2:4 --heads 0.5 -o no
+expect 2 '--method is of --heads and --ffn' "$halfstep" prune base --pattern 2:4 --method movement -o no
+expect 2 '--permute is of --pattern' "$halfstep" prune base --heads 0.5 --permute -o no
+expect 2 '--method movement needs --recipe' "$halfstep" prune base --heads 0.5 --method movement -o no
+expect 2 '--out needs --recipe' "$halfstep" prune base --pattern 2:4 -o no --out run
+expect 2 '--recipe is for --out RUN' "$halfstep" prune base --pattern 2:4 -o no --recipe same
+expect 2 '--train.steps is a setting of training: --recipe says which' "$halfstep" prune base --pattern 2:4 -o no --train.steps=3
+expect 2 'half has no train/config.yaml' "$halfstep" prune half --ffn 0.5 -o no --recipe same --out run
+expect 2 'is no task' "$halfstep" prune base --pattern 2:4 -o no --recipe sequnce --out run
+expect 2 'is a run already' "$halfstep" prune base --pattern 2:4 -o no --recipe same --out tuned
+expect 2 'nothing is left out by these shares' "$halfstep" prune base --heads 0.01 -o no
+expect 2 'is pruned already.*heads and columns first' "$halfstep" prune sparse --heads 0.5 -o no
+expect 2 'a GPT of fewer heads' "$halfstep" prune writer --heads 0.5 -o no
+expect 2 'heads is 1, allowed 0 to 0.999' "$halfstep" prune base --heads 1 -o no
 [ ! -e no ] || fail "something was written"
 expect 0 '' "$halfstep" prune base --pattern 2:4 --only l0.attn.qkv,embed.word --skip embed -o some
 grep -q '2:4 in 1 weight:' stdout.txt || fail "--only, --skip: $(cat stdout.txt)"
