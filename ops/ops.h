@@ -44,6 +44,16 @@ hs_tensor *hs_linear_fp8(hs_graph *g, hs_tensor *x, hs_tensor *w, hs_tensor *bia
 // [-127, 127]; scales f32 [O]; bias f32 [O] or NULL; x_scale: f32 [1], of all of x, or NULL: each row has its own. C up to 133,144. Of the
 // gradients only that of x is made.
 hs_tensor *hs_linear_i8(hs_graph *g, hs_tensor *x, hs_tensor *codes, hs_tensor *scales, hs_tensor *bias, hs_tensor *x_scale);
+// In evaluation also: gelu of that, and by y_scale, f32 [1], a result in i8, [-127, 127] and -128 where it is not finite; x may be such a
+// result, x_scale then is what it was rounded by. y_scale NULL: y is float.
+typedef enum hs_i8_act { HS_I8_PLAIN, HS_I8_GELU_ERF, HS_I8_GELU_TANH } hs_i8_act;
+typedef struct hs_linear_i8_attr {
+    int32_t act; // hs_i8_act
+} hs_linear_i8_attr;
+typedef struct hs_linear_i8_in {
+    hs_tensor *x, *codes, *scales, *bias, *x_scale, *y_scale;
+} hs_linear_i8_in;
+hs_tensor *hs_linear_i8_fused(hs_graph *g, hs_linear_i8_in in, hs_linear_i8_attr attr);
 // y[N, O] = q8(x) w^T + bias, both in blocks of 32 along C: of x's rows, as they come, and w = codes * scales (ops/quant/blocks.h has the order
 // of sums, which is the same everywhere). codes: i8 [O, C] in [-127, 127], or u8 [O, C / 2] with two of 4 bits a byte, the even one low, each
 // plus 8; scales f16 [O, C / 32]; bias f32 [O] or NULL. Of the gradients only that of x is made, dy w.

@@ -79,11 +79,14 @@ static hs_status replace(hs_plan *p, hs_rewrite *r, hs_node *n, const coded_op *
     if (!op || (row->then && !then))
         return HS_FAIL(INTERNAL, "device %s has no %s", p->dev->name, op ? row->then : row->instead[w->coding]);
     const int n_in = gather(p->graph, n, op, w, NULL, in);
+    const void *attr = op->attr_bytes == n->op->attr_bytes ? n->attr : hs_graph_alloc(p->graph, op->attr_bytes); // its own: all 0
+    if (op->attr_bytes && !attr)
+        return hs_graph_status(p->graph);
     if (!then) {
-        hs_rewrite_replace(r, n, op, op->attr_bytes == n->op->attr_bytes ? n->attr : NULL, in, n_in);
+        hs_rewrite_replace(r, n, op, attr, in, n_in);
         return HS_OK;
     }
-    const hs_node *product = hs_rewrite_before(r, n, op, NULL, in, n_in);
+    const hs_node *product = hs_rewrite_before(r, n, op, attr, in, n_in);
     if (product)
         hs_rewrite_replace(r, n, then, n->attr, in, gather(p->graph, n, then, w, product->out[0], in));
     return HS_OK;

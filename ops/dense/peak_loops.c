@@ -1,6 +1,7 @@
 // The tier's widest registers, as many sums as the register tile of a product keeps: enough to hide the latency of an FMA.
 #include "ops/dense/peak_loops.h"
 #include "ops/dense/gemm.h"
+#include "ops/quant/i8_dot.h"
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 #endif
@@ -27,6 +28,14 @@ static inline __attribute__((always_inline)) float finish(const vec sum[SUMS])
         s += total[i];
     return s;
 }
+
+#if defined(__SSE2__)
+#define VECTOR_REGISTER "v"
+#elif defined(__aarch64__)
+#define VECTOR_REGISTER "w"
+#else
+#define VECTOR_REGISTER "m"
+#endif
 
 static double fma_loop(int64_t rounds, float *sink)
 {
@@ -86,6 +95,84 @@ static double dot_loop(int64_t rounds, float *sink)
 #define dot_loop NULL
 #endif
 
+// ---- int8 onto int32
+
+#if defined(__AMX_INT8__)
+static double byte_loop(int64_t rounds, float *sink)
+{
+    enum { TILE = 16, TILES = 4 };
+    int32_t a[TILE * TILE], sums[TILE * TILE];
+    for (int i = 0; i < TILE * TILE; i++)
+        a[i] = 0x01010101, sums[i] = 0;
+    gemm_begin(true);
+    __asm__ volatile("" ::: "memory"); // intrinsics do not say what they read
+    _tile_loadd(4, a, 64);
+    _tile_loadd(5, a, 64);
+    _tile_loadd(0, sums, 64);
+    _tile_loadd(1, sums, 64);
+    _tile_loadd(2, sums, 64);
+    _tile_loadd(3, sums, 64);
+    for (int64_t r = 0; r < rounds; r++) {
+        _tile_dpbssd(0, 4, 5);
+        _tile_dpbssd(1, 4, 5);
+        _tile_dpbssd(2, 4, 5);
+        _tile_dpbssd(3, 4, 5);
+    }
+    _tile_stored(3, sums, 64);
+    __asm__ volatile("" ::: "memory");
+    gemm_end(true);
+    *sink = (float)sums[0];
+    return 8.0 * TILES * TILE * TILE * TILE * (double)rounds;
+}
+#else
+static double pairs_loop(int64_t rounds, float *sink)
+{
+    const pairs a = (pairs){ 0 } + (int16_t)(2 * *sink), b = a;
+    sums_of sum[SUMS];
+#pragma GCC unroll 32
+    for (int i = 0; i < SUMS; i++)
+        sum[i] = (sums_of){ 0 } + i;
+    for (int64_t r = 0; r < rounds; r++)
+#pragma GCC unroll 32
+        for (int i = 0; i < SUMS; i++) {
+            sum[i] = add_products(sum[i], a, b);
+            __asm__("" : "+" VECTOR_REGISTER(sum[i])); // or it would be multiplied once
+        }
+    for (int i = 1; i < SUMS; i++)
+        sum[0] += sum[i];
+    *sink = (float)sum[0][0];
+    return 4.0 * SUMS * GEMM_VL * (double)rounds;
+}
+
+#if defined(DOT_TARGET)
+static DOT_TARGET double four_loop(int64_t rounds, float *sink)
+{
+    const dot_vec a = DOT_SET1((int32_t)(2 * *sink) * 0x01010101), b = a;
+    dot_vec sum[SUMS];
+    int32_t out[GEMM_VL];
+#pragma GCC unroll 32
+    for (int i = 0; i < SUMS; i++)
+        sum[i] = DOT_SET1(i);
+    for (int64_t r = 0; r < rounds; r++)
+#pragma GCC unroll 32
+        for (int i = 0; i < SUMS; i++)
+            sum[i] = DOT(sum[i], a, b);
+    *sink = 0;
+    for (int i = 0; i < SUMS; i++) {
+        DOT_STORE(out, sum[i]);
+        *sink += (float)out[0];
+    }
+    return 8.0 * SUMS * GEMM_VL * (double)rounds;
+}
+#endif
+
+#if defined(DOT_TARGET)
+static double byte_loop(int64_t rounds, float *sink) { return dot_runs() ? four_loop(rounds, sink) : pairs_loop(rounds, sink); }
+#else
+#define byte_loop pairs_loop
+#endif
+#endif
+
 static float read_loop(float *to, const float *a, const float *b, int64_t n)
 {
     (void)to, (void)b;
@@ -139,4 +226,4 @@ static double add_loop(int64_t rounds, float *sink)
 #undef ADD
 
 extern const hs_peak_loops HS_TIERED(hs_peak_loops);
-const hs_peak_loops HS_TIERED(hs_peak_loops) = { fma_loop, dot_loop, read_loop, copy_loop, triad_loop, add_loop };
+const hs_peak_loops HS_TIERED(hs_peak_loops) = { fma_loop, dot_loop, byte_loop, read_loop, copy_loop, triad_loop, add_loop };

@@ -13,6 +13,7 @@ typedef float hs_peak_stream(float *to, const float *a, const float *b, int64_t 
 typedef struct hs_peak_loops {
     hs_peak_flops *fma; // f32
     hs_peak_flops *dot; // bf16 pairs onto f32 sums; NULL: the tier multiplies bf16 as f32
+    hs_peak_flops *bytes; // int8 onto int32 sums
     hs_peak_stream *read, *copy, *triad;
     hs_peak_flops *adds; // of integers, counted as FLOPs are: what the core issues
 } hs_peak_loops;

@@ -1,7 +1,8 @@
 // Rows to int8, codes to panels, and the way from sums to y. The loops are in gemm_i8_loops.h.
 #include "ops/quant/gemm_i8.h"
-#include "ops/quant/i8_round.h"
 #include "ops/quant/gemm_i8_loops.h"
+#include "ops/quant/i8_round.h"
+#include "ops/rows/gelu_math.h"
 
 const i8_loops *i8_loops_best(void)
 {
@@ -98,20 +99,39 @@ static void round_row_wide(int16_t *restrict q, const float *restrict v, int64_t
         q[c] = (int16_t)i8_round(v[c], inverse);
 }
 
+// A row that is int8 already; its scale is NaN where a value is missing.
+static void take_row(const i8_loops *l, const i8_rows *to, int64_t r, const int8_t *restrict v, int64_t n, float scale)
+{
+    int8_t *q = (int8_t *)(to->q + r * to->ld);
+    int16_t *restrict wide = (int16_t *)(to->q + r * to->ld);
+    int32_t sum = 0, least = 0;
+    for (int64_t c = 0; c < n; c++)
+        sum += v[c], least = v[c] < least ? v[c] : least;
+    for (int64_t c = 0; c < n && l->wide; c++)
+        wide[c] = v[c];
+    if (!l->wide)
+        memcpy(q, v, (size_t)n);
+    to->sum[r] = sum, to->scale[r] = least == I8_NONE ? hs_bits_f32(I8_NOT_A_NUM) : scale;
+}
+
 void i8_quantize(const i8_loops *l, const i8_rows *to, const hs_ref *x, int64_t r0, int64_t r1, const float *x_scale, float *buf)
 {
     const int64_t k = x->cols, bytes = k << l->wide, all = i8_whole(k) << l->wide;
     for (int64_t r = r0; r < r1; r++) {
         const float *v;
+        char *q = to->q + r * to->ld;
+        memset(q + bytes, 0, (size_t)(all - bytes));
+        if (x->dtype == HS_I8) {
+            take_row(l, to, r, (const int8_t *)x->p + r * k, k, i8_static_scale(*x_scale, 0));
+            continue;
+        }
         const uint32_t most = largest(x, r, buf, &v);
         const float scale = x_scale ? i8_static_scale(*x_scale, most) : i8_row_scale(most), inverse = i8_inverse(scale);
-        char *q = to->q + r * to->ld;
         to->scale[r] = scale;
         if (l->wide)
             round_row_wide((int16_t *)q, v, k, inverse);
         else
             to->sum[r] = round_row((int8_t *)q, v, k, inverse, x_scale != NULL, l->offset);
-        memset(q + bytes, 0, (size_t)(all - bytes));
     }
 }
 
@@ -178,15 +198,30 @@ static inline __attribute__((always_inline)) void store_bf16(uint16_t *restrict 
         low[c] = hs_f32_bf16(v[c]);
 }
 
+static inline __attribute__((always_inline)) void code_cells(int8_t *restrict q, const float *restrict v, float inverse, const int64_t n)
+{
+    HS_SIMD
+    for (int64_t c = 0; c < n; c++)
+        q[c] = (int8_t)i8_code(v[c], inverse);
+}
+
+enum { MOST_COLS = 64 }; // of a panel
+_Static_assert((int)I8_COLS <= (int)MOST_COLS, "a row of a panel's sums");
+
 // Cells of row i from column j on.
 static inline __attribute__((always_inline)) void finish_cells(const i8_product *g, const int32_t *sum, int64_t i, int64_t j,
                                                                const int64_t n)
 {
-    float buf[I8_COLS];
+    float buf[MOST_COLS];
     const int64_t at = i * g->y.cols + j;
     uint16_t *low = (uint16_t *)g->y.p + at;
-    scaled(g->y.dtype == HS_F32 ? (float *)g->y.p + at : buf, sum, g->x.scale[i], g->scales + j, g->bias ? g->bias + j : NULL, n);
-    if (g->y.dtype == HS_BF16)
+    float *y = g->y.dtype == HS_F32 ? (float *)g->y.p + at : buf;
+    scaled(y, sum, g->x.scale[i], g->scales + j, g->bias ? g->bias + j : NULL, n);
+    if (g->act)
+        gelu_cells(y, y, n, g->act == HS_I8_GELU_TANH ? HS_GELU_TANH : HS_GELU_ERF);
+    if (g->y.dtype == HS_I8)
+        code_cells((int8_t *)g->y.p + at, buf, i8_inverse(i8_static_scale(*g->y_scale, 0)), n);
+    else if (g->y.dtype == HS_BF16)
         store_bf16(low, buf, n);
     else if (g->y.dtype == HS_F16)
         hs_store_f16(low, buf, n);
@@ -219,7 +254,9 @@ size_t i8_own_bytes(const i8_loops *l, int64_t k)
 static void tiles_of_panel(const i8_product *g, const char *panel, int64_t j, int64_t n, int64_t r0, int64_t r1, block *before)
 {
     int32_t *const sums = (int32_t *)g->own;
-    const int64_t steps = i8_whole(g->k) / I8_STEP, each = (I8_ROWS + steps - 1) / steps;
+    const int64_t steps = i8_whole(g->k) / I8_STEP, each = (I8_ROWS + steps - 1) / steps, blocks = (r1 - r0 + I8_ROWS - 1) / I8_ROWS;
+    const int64_t asks = (I8_STEP * TILE_COLS / 64 + blocks - 1) / blocks; // lines of the next panel in each step
+    const char *next = panel + steps * I8_STEP * TILE_COLS;
     for (int64_t i = r0; i < r1; i += I8_ROWS) {
         int32_t *to = before->sums == sums ? sums + I8_ROWS * TILE_COLS : sums;
         const block b = { to, i, j, r1 - i < I8_ROWS ? r1 - i : I8_ROWS, n, 0 };
@@ -227,6 +264,8 @@ static void tiles_of_panel(const i8_product *g, const char *panel, int64_t j, in
         for (int64_t s = 0; s < steps; s++) {
             const char *q = g->x.q + i * g->x.ld + s * I8_STEP, *codes = panel + s * I8_STEP * TILE_COLS;
             b.m > 16 ? tiles_multiply(2, q, g->x.ld, codes) : tiles_multiply(1, q, g->x.ld, codes);
+            for (int64_t line = 0; line < asks; line++, next += 64)
+                __builtin_prefetch(next, 0, 2);
             finish(g, before, TILE_COLS, each);
         }
         tiles_store(to, b.m > 16 ? 2 : 1);
@@ -258,7 +297,14 @@ void i8_run(const i8_product *g, int64_t r0, int64_t r1, int64_t p0, int64_t p1)
 #endif
         for (int64_t i = r0; i < r1; i += l->rows) {
             b = (block){ sums, i, j, r1 - i < l->rows ? r1 - i : l->rows, n, 0 };
-            l->sums(sums, g->x.q + i * g->x.ld, g->x.ld, g->x.sum + i, panel, i8_whole(g->k) / 4, b.m);
+            l->sums(sums, &(i8_sums_in){ .q = g->x.q + i * g->x.ld,
+                                         .panel = panel,
+                                         .ld = g->x.ld,
+                                         .words = i8_whole(g->k) / 4,
+                                         .m = b.m,
+                                         .before = i - r0,
+                                         .after = r1 - i - b.m,
+                                         .row_sum = g->x.sum + i });
             finish(g, &b, I8_COLS, b.m);
         }
     }

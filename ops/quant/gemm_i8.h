@@ -1,6 +1,7 @@
 // gemm_i8: products of int8, exact in int32, and what makes floats of them. Internal to ops/quant; compiled once per ISA tier.
 //
-//   y[m, n] = (sum over k of q[m, k] code[n, k]) * (scale[m] * scales[n]) + bias[n]
+//   y[m, n] = act((sum over k of q[m, k] code[n, k]) * (scale[m] * scales[n]) + bias[n])        y in float, or in int8 by a scale of all of
+//   y
 //
 // Sums are exact, so their bits depend on nothing: not on the loop, the team or the order. What follows is the same float arithmetic
 // everywhere (i8_round.h).
@@ -21,15 +22,23 @@ typedef struct i8_rows { // of x, quantized
     int32_t *sum; // of a row's q, where the loops want code + 128
 } i8_rows;
 
+// What sums are made of: m rows of q, of which `before` and `after` more walk this panel, and a panel; what lies behind it may be asked
+// for.
+typedef struct i8_sums_in {
+    const char *q, *panel;
+    int64_t ld, words, m, before, after;
+    const int32_t *row_sum;
+} i8_sums_in;
+
 // One way to multiply. Panels of `cols` columns; sums[m][cols] of m <= rows rows.
 typedef struct i8_loops {
     const char *name;
     int cols, rows;
-    bool wide;   // rows of q are int16
-    bool offset; // panels hold code + 128
-    bool tiles;  // between gemm_begin and gemm_end
+    bool wide;          // rows of q are int16
+    bool offset;        // panels hold code + 128
+    bool tiles;         // between gemm_begin and gemm_end
     bool (*runs)(void); // NULL: wherever the tier does
-    void (*sums)(int32_t *sums, const char *q, int64_t ld, const int32_t *row_sum, const char *panel, int64_t words, int64_t m);
+    void (*sums)(int32_t *sums, const i8_sums_in *in);
 } i8_loops;
 // Of this tier, the slowest first; ends with a name that is NULL. The last that runs is taken, if `only` is NULL: tests name one.
 #define i8_loops_list HS_TIERED(hs_i8_loops_list)
@@ -47,7 +56,7 @@ static inline int64_t i8_ld(const i8_loops *l, int64_t k)
 static inline int64_t i8_panels(const i8_loops *l, int64_t n) { return (n + l->cols - 1) / l->cols; }
 static inline size_t i8_panel_bytes(const i8_loops *l, int64_t k) { return (size_t)(i8_whole(k) * l->cols); }
 
-// Rows [r0, r1) of x; x_scale: of the tensor, NULL: each row has its own. buf: x.cols floats.
+// Rows [r0, r1) of x; x_scale: of the tensor, NULL: each row has its own. buf: x.cols floats. An x in int8 is taken as it is.
 #define i8_quantize HS_TIERED(hs_i8_quantize)
 void i8_quantize(const i8_loops *l, const i8_rows *to, const hs_ref *x, int64_t r0, int64_t r1, const float *x_scale, float *buf);
 
@@ -62,6 +71,8 @@ typedef struct i8_product {
     const int8_t *codes; // [n, k]
     const char *packed;  // all panels of them, or NULL: packed here, one by one
     const float *scales, *bias;
+    int32_t act;          // hs_i8_act
+    const float *y_scale; // of a y in int8
     hs_ref y;
     char *own; // i8_own_bytes
 } i8_product;

@@ -8,38 +8,34 @@
 #ifndef HS_OPS_GEMM_I8_LOOPS_H
 #define HS_OPS_GEMM_I8_LOOPS_H
 #include "ops/quant/gemm_i8.h"
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "ops/quant/i8_dot.h"
 
 enum { I8_COLS = GEMM_NR }; // of a panel: as many vectors of sums as a tile of a float product has
 
-// Rows that there are not repeat the last.
-static inline void rows_of(const char *row[GEMM_MR], const char *q, int64_t ld, int64_t m)
+// A tile is up to GEMM_MR rows and a panel's columns. What is read behind it is asked for meanwhile, so many bytes with each word of k: of
+// few rows all that lies AHEAD of it, for memory is what they wait for; of many its share of the next panel.
+typedef struct i8_tile_in {
+    const char *row[GEMM_MR]; // those that there are not repeat the last
+    int32_t row_sum[GEMM_MR];
+    const char *panel, *next;
+    int64_t words, ask;
+} i8_tile_in;
+typedef void i8_tile(int32_t *sums, const i8_tile_in *in);
+enum { WORD_BYTES = I8_COLS * 4, AHEAD = 4096, FEW_TILES = 4 };
+
+static inline __attribute__((always_inline)) void ask_for(const char *next, int64_t ask)
 {
-    for (int64_t i = 0; i < GEMM_MR; i++)
-        row[i] = q + (i < m ? i : m - 1) * ld;
+    __builtin_prefetch(next);
+    if (ask >= WORD_BYTES) // a branch that goes one way
+#pragma GCC unroll 4
+        for (int line = 64; line < WORD_BYTES; line += 64)
+            __builtin_prefetch(next + line);
 }
 
 // ---- 16 bits. A vector has 2 sums of each of HALF_VL columns.
 
-typedef int32_t sums_of __attribute__((vector_size(GEMM_VL * 4)));
-typedef int16_t pairs __attribute__((vector_size(GEMM_VL * 4)));
 enum { HALF_VL = GEMM_VL / 2, HALF_COLS = HALF_VL * GEMM_NV };
 
-static inline __attribute__((always_inline)) sums_of add_products(sums_of sum, pairs a, pairs b)
-{
-#if defined(__AVX512F__)
-    return sum + (sums_of)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
-    return sum + (sums_of)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__SSE2__)
-    return sum + (sums_of)_mm_madd_epi16((__m128i)a, (__m128i)b);
-#else
-    const sums_of product = (sums_of)(a * b); // each fits
-    return sum + (product >> 16) + (sums_of)((pairs)(product << 16)) / 65536;
-#endif
-}
 static inline __attribute__((always_inline)) pairs widened(const char *codes) // HALF_VL * 4 of them
 {
 #if defined(__AVX512F__)
@@ -70,158 +66,143 @@ static inline __attribute__((always_inline)) pairs broadcast(const char *four)
 #endif
 }
 
-// The first or second half of a panel's columns.
-static inline __attribute__((always_inline)) void madd_body(const int mr, int32_t *sums, const char *const rows[GEMM_MR], const char *panel,
-                                                            int64_t words)
+// nv vectors of a panel's columns from column `first` on.
+static inline __attribute__((always_inline)) void madd_body(const int mr, const int nv, int32_t *sums, const i8_tile_in *in, int64_t first,
+                                                            const bool asks)
 {
-    sums_of sum[GEMM_MR][GEMM_NV];
-    const char *row[GEMM_MR];
+    sums_of sum[GEMM_MR][2 * GEMM_NV];
+    const char *row[GEMM_MR], *panel = in->panel + first * 4, *next = in->next;
 #pragma GCC unroll 8
     for (int i = 0; i < mr; i++) {
-        row[i] = rows[i];
-#pragma GCC unroll 4
-        for (int v = 0; v < GEMM_NV; v++)
+        row[i] = in->row[i];
+#pragma GCC unroll 8
+        for (int v = 0; v < nv; v++)
             sum[i][v] = (sums_of){ 0 };
     }
-    for (int64_t w = 0; w < words; w++, panel += I8_COLS * 4) {
-        pairs b[GEMM_NV];
-#pragma GCC unroll 4
-        for (int v = 0; v < GEMM_NV; v++)
+    for (int64_t w = 0; w < in->words; w++, panel += WORD_BYTES) {
+        pairs b[2 * GEMM_NV];
+#pragma GCC unroll 8
+        for (int v = 0; v < nv; v++)
             b[v] = widened(panel + v * HALF_VL * 4);
 #pragma GCC unroll 8
         for (int i = 0; i < mr; i++) {
             const pairs a = broadcast(row[i] + w * 8);
-#pragma GCC unroll 4
-            for (int v = 0; v < GEMM_NV; v++)
+#pragma GCC unroll 8
+            for (int v = 0; v < nv; v++)
                 sum[i][v] = add_products(sum[i][v], a, b[v]);
+        }
+        if (asks) {
+            ask_for(next, in->ask);
+            next += in->ask;
         }
     }
     for (int i = 0; i < mr; i++) {
-        int32_t twice[HALF_COLS * 2];
-        memcpy(twice, sum[i], sizeof twice);
+        int32_t twice[2 * HALF_COLS * 2];
+        memcpy(twice, sum[i], (size_t)nv * sizeof(sums_of));
         HS_SIMD
-        for (int j = 0; j < HALF_COLS; j++)
-            sums[i * I8_COLS + j] = twice[2 * j] + twice[2 * j + 1];
+        for (int j = 0; j < nv * HALF_VL; j++)
+            sums[i * I8_COLS + first + j] = twice[2 * j] + twice[2 * j + 1];
     }
 }
-
-enum { WHOLE_ROWS = I8_ROWS / GEMM_MR * GEMM_MR };
-typedef void i8_tile(int32_t *sums, const char *const row[GEMM_MR], const char *panel, int64_t words, const int32_t *row_sum);
-#define MADD_TILE(mr)                                                                                                                      \
-    static void madd_##mr(int32_t *sums, const char *const row[GEMM_MR], const char *panel, int64_t words, const int32_t *row_sum)         \
+#define MADD_HALVES(mr)                                                                                                                    \
+    static void madd_##mr(int32_t *sums, const i8_tile_in *in)                                                                             \
     {                                                                                                                                      \
-        (void)row_sum;                                                                                                                     \
-        for (int half = 0; half < 2; half++)                                                                                               \
-            madd_body(mr, sums + half * HALF_COLS, row, panel + half * HALF_COLS * 4, words);                                              \
+        madd_body(mr, GEMM_NV, sums, in, 0, true);                                                                                         \
+        madd_body(mr, GEMM_NV, sums, in, HALF_COLS, false);                                                                                \
     }
-MADD_TILE(1)
-MADD_TILE(2)
-MADD_TILE(4)
+static void madd_1(int32_t *sums, const i8_tile_in *in) { madd_body(1, 2 * GEMM_NV, sums, in, 0, true); }
+static void madd_2(int32_t *sums, const i8_tile_in *in) { madd_body(2, 2 * GEMM_NV, sums, in, 0, true); }
+MADD_HALVES(4)
 #if defined(__AVX2__)
-MADD_TILE(6)
-#define I8_TILES(name) { name##_1, name##_2, name##_4, name##_4, name##_6, name##_6 }
+MADD_HALVES(6)
+#define I8_TILES(name)                                                                                                                     \
+    {                                                                                                                                      \
+        name##_1, name##_2, name##_4, name##_4, name##_6, name##_6                                                                         \
+    }
 #else
-#define I8_TILES(name) { name##_1, name##_2, name##_4, name##_4 }
+#define I8_TILES(name)                                                                                                                     \
+    {                                                                                                                                      \
+        name##_1, name##_2, name##_4, name##_4                                                                                             \
+    }
 #endif
 static i8_tile *const madd_tiles[GEMM_MR] = I8_TILES(madd);
 
-// m rows, at most WHOLE_ROWS, by tiles of that kind.
-static inline __attribute__((always_inline)) void by_tiles(i8_tile *const tiles[GEMM_MR], int32_t *sums, const char *q, int64_t ld,
-                                                           const int32_t *row_sum, const char *panel, int64_t words, int64_t m)
+// m rows, at most WHOLE_ROWS, by tiles of that kind: tiles [at, at + ...) of `tiles` that walk this panel.
+enum { WHOLE_ROWS = I8_ROWS / GEMM_MR * GEMM_MR };
+static inline __attribute__((always_inline)) void by_tiles(i8_tile *const kind[GEMM_MR], int32_t *sums, const i8_sums_in *in)
 {
-    for (int64_t i = 0; i < m; i += GEMM_MR) {
-        const char *row[GEMM_MR];
-        const int64_t n = m - i < GEMM_MR ? m - i : GEMM_MR;
-        int32_t first[GEMM_MR];
-        for (int64_t r = 0; r < GEMM_MR; r++)
-            first[r] = row_sum[i + (r < n ? r : n - 1)];
-        rows_of(row, q + i * ld, ld, n);
-        tiles[n - 1](sums + i * I8_COLS, row, panel, words, first);
+    i8_tile_in t = { .panel = in->panel, .words = in->words };
+    const int64_t bytes = in->words * WORD_BYTES, first = in->before / GEMM_MR,
+                  tiles = (in->before + in->m + in->after + GEMM_MR - 1) / GEMM_MR;
+    for (int64_t i = 0; i < in->m; i += GEMM_MR) {
+        const int64_t n = in->m - i < GEMM_MR ? in->m - i : GEMM_MR, at = first + i / GEMM_MR;
+        for (int64_t r = 0; r < GEMM_MR; r++) {
+            const int64_t k = i + (r < n ? r : n - 1);
+            t.row[r] = in->q + k * in->ld, t.row_sum[r] = in->row_sum[k];
+        }
+        t.next = in->panel, t.ask = 0;
+        if (tiles < FEW_TILES && at == 0)
+            t.next += AHEAD, t.ask = WORD_BYTES;
+        else if (tiles >= FEW_TILES)
+            t.ask = (WORD_BYTES + tiles - 1) / tiles, t.next += bytes + at * in->words * t.ask;
+        kind[n - 1](sums + i * I8_COLS, &t);
     }
 }
-static void madd_sums(int32_t *sums, const char *q, int64_t ld, const int32_t *row_sum, const char *panel, int64_t words, int64_t m)
-{
-    by_tiles(madd_tiles, sums, q, ld, row_sum, panel, words, m);
-}
+static void madd_sums(int32_t *sums, const i8_sums_in *in) { by_tiles(madd_tiles, sums, in); }
 
 // ---- dot
 
-#if defined(__AVX512F__)
-#define DOT_TARGET        __attribute__((target("avx512vnni")))
-#define DOT(sum, b, a)    _mm512_dpbusd_epi32(sum, b, a)
-#define DOT_SET1(v)       _mm512_set1_epi32(v)
-#define DOT_LOAD(p)       _mm512_loadu_si512(p)
-#define DOT_STORE(p, v)   _mm512_storeu_si512(p, v)
-#define DOT_NAME          "vpdpbusd"
-typedef __m512i dot_vec;
-#elif defined(__AVX2__) && ((defined(__GNUC__) && __GNUC__ >= 11) && !defined(__clang__))
-#define DOT_TARGET        __attribute__((target("avxvnni")))
-#define DOT(sum, b, a)    _mm256_dpbusd_avx_epi32(sum, b, a)
-#define DOT_SET1(v)       _mm256_set1_epi32(v)
-#define DOT_LOAD(p)       _mm256_loadu_si256((const __m256i *)(p))
-#define DOT_STORE(p, v)   _mm256_storeu_si256((__m256i *)(p), v)
-#define DOT_NAME          "vpdpbusd (AVX-VNNI)"
-typedef __m256i dot_vec;
-#endif
-
 #if defined(DOT_TARGET)
-static inline __attribute__((always_inline)) DOT_TARGET void dot_body(const int mr, int32_t *sums, const char *const rows[GEMM_MR],
-                                                                      const char *panel, int64_t words, const int32_t *row_sum)
+// Of k every ku-th word by itself, so that few rows have sums enough to hide the latency.
+static inline __attribute__((always_inline)) DOT_TARGET void dot_body(const int mr, const int ku, int32_t *sums, const i8_tile_in *in)
 {
-    dot_vec sum[GEMM_MR][GEMM_NV];
-    const char *row[GEMM_MR];
+    dot_vec sum[4][GEMM_MR][GEMM_NV];
+    const char *row[GEMM_MR], *panel = in->panel, *next = in->next;
 #pragma GCC unroll 8
     for (int i = 0; i < mr; i++) {
-        row[i] = rows[i];
+        row[i] = in->row[i];
 #pragma GCC unroll 4
-        for (int v = 0; v < GEMM_NV; v++)
-            sum[i][v] = DOT_SET1((int32_t)((uint32_t)row_sum[i] * (uint32_t)-128));
-    }
-    for (int64_t w = 0; w < words; w++, panel += I8_COLS * 4) {
-        dot_vec b[GEMM_NV];
-#pragma GCC unroll 4
-        for (int v = 0; v < GEMM_NV; v++)
-            b[v] = DOT_LOAD(panel + v * GEMM_VL * 4);
-#pragma GCC unroll 8
-        for (int i = 0; i < mr; i++) {
-            int32_t four;
-            memcpy(&four, row[i] + w * 4, sizeof four);
-            const dot_vec a = DOT_SET1(four);
+        for (int u = 0; u < ku; u++)
 #pragma GCC unroll 4
             for (int v = 0; v < GEMM_NV; v++)
-                sum[i][v] = DOT(sum[i][v], b[v], a);
-        }
+                sum[u][i][v] = DOT_SET1(u ? 0 : (int32_t)((uint32_t)in->row_sum[i] * (uint32_t)-128));
     }
+    for (int64_t w = 0; w < in->words; w += ku)
+#pragma GCC unroll 4
+        for (int u = 0; u < ku; u++, panel += WORD_BYTES, next += in->ask) {
+            dot_vec b[GEMM_NV];
+#pragma GCC unroll 4
+            for (int v = 0; v < GEMM_NV; v++)
+                b[v] = DOT_LOAD(panel + v * GEMM_VL * 4);
+#pragma GCC unroll 8
+            for (int i = 0; i < mr; i++) {
+                int32_t four;
+                memcpy(&four, row[i] + (w + u) * 4, sizeof four);
+                const dot_vec a = DOT_SET1(four);
+#pragma GCC unroll 4
+                for (int v = 0; v < GEMM_NV; v++)
+                    sum[u][i][v] = DOT(sum[u][i][v], b[v], a);
+            }
+            ask_for(next, in->ask);
+        }
 #pragma GCC unroll 8
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
-        for (int v = 0; v < GEMM_NV; v++)
-            DOT_STORE(sums + i * I8_COLS + v * GEMM_VL, sum[i][v]);
+        for (int v = 0; v < GEMM_NV; v++) {
+#pragma GCC unroll 4
+            for (int u = 1; u < ku; u++)
+                sum[0][i][v] = DOT_ADD(sum[0][i][v], sum[u][i][v]);
+            DOT_STORE(sums + i * I8_COLS + v * GEMM_VL, sum[0][i][v]);
+        }
 }
-#define DOT_TILE(mr)                                                                                                                       \
-    static DOT_TARGET void dot_##mr(int32_t *sums, const char *const row[GEMM_MR], const char *panel, int64_t words,                       \
-                                    const int32_t *row_sum)                                                                                \
-    {                                                                                                                                      \
-        dot_body(mr, sums, row, panel, words, row_sum);                                                                                    \
-    }
-DOT_TILE(1)
-DOT_TILE(2)
-DOT_TILE(4)
-DOT_TILE(6)
+#define DOT_TILE(mr, ku)                                                                                                                   \
+    static DOT_TARGET void dot_##mr(int32_t *sums, const i8_tile_in *in) { dot_body(mr, ku, sums, in); }
+DOT_TILE(1, 4)
+DOT_TILE(2, 2)
+DOT_TILE(4, 1)
+DOT_TILE(6, 1)
 static i8_tile *const dot_tiles[GEMM_MR] = I8_TILES(dot);
-static void dot_sums(int32_t *sums, const char *q, int64_t ld, const int32_t *row_sum, const char *panel, int64_t words, int64_t m)
-{
-    by_tiles(dot_tiles, sums, q, ld, row_sum, panel, words, m);
-}
-#if defined(__AVX512VNNI__)
-#define DOT_RUNS NULL
-#elif defined(__AVX512F__)
-static bool dot_runs(void) { return __builtin_cpu_supports("avx512vnni"); }
-#define DOT_RUNS dot_runs
-#else
-static bool dot_runs(void) { return __builtin_cpu_supports("avxvnni"); }
-#define DOT_RUNS dot_runs
-#endif
+static void dot_sums(int32_t *sums, const i8_sums_in *in) { by_tiles(dot_tiles, sums, in); }
 #endif
 
 // ---- tiles, as gemm_amx.h has them: 0 1 | 2 3 are the sums of 2 x 2, 4 and 5 of rows, 6 and 7 of columns. Rows up to a whole tile are
@@ -262,20 +243,21 @@ static inline __attribute__((always_inline)) void tiles_store(int32_t *sums, int
     }
     memory_is_written();
 }
-static void tile_sums(int32_t *sums, const char *q, int64_t ld, const int32_t *row_sum, const char *panel, int64_t words, int64_t m)
+static void tile_sums(int32_t *sums, const i8_sums_in *in)
 {
-    (void)row_sum;
+    const int rows = in->m > TILE ? 2 : 1;
     tiles_zero();
-    for (int64_t w = 0; w < words; w += TILE)
-        m > TILE ? tiles_multiply(2, q + w * 4, ld, panel + w * TILE_COLS * 4) : tiles_multiply(1, q + w * 4, ld, panel + w * TILE_COLS * 4);
-    tiles_store(sums, m > TILE ? 2 : 1);
+    for (int64_t w = 0; w < in->words; w += TILE)
+        rows == 2 ? tiles_multiply(2, in->q + w * 4, in->ld, in->panel + w * TILE_COLS * 4)
+                  : tiles_multiply(1, in->q + w * 4, in->ld, in->panel + w * TILE_COLS * 4);
+    tiles_store(sums, rows);
 }
 #endif
 
 const i8_loops i8_loops_list[] = {
     { "16 bits", I8_COLS, WHOLE_ROWS, .wide = true, .sums = madd_sums },
 #if defined(DOT_TARGET)
-    { DOT_NAME, I8_COLS, WHOLE_ROWS, .offset = true, .runs = DOT_RUNS, .sums = dot_sums },
+    { DOT_NAME, I8_COLS, WHOLE_ROWS, .offset = true, .runs = dot_runs, .sums = dot_sums },
 #endif
 #if defined(__AMX_INT8__)
     { "tdpbssd", TILE_COLS, I8_ROWS, .tiles = true, .sums = tile_sums },

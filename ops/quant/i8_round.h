@@ -15,6 +15,9 @@
 #define I8_WIDEST    133144 // 2^31 - 1 over 127 * 127: as many products are summed exactly
 #define I8_NOT_A_NUM 0x7FC00000u
 
+// As a result in int8 is stored: I8_NONE where it is not finite, which no number is rounded to. A row of x in int8 that has one is NaN.
+#define I8_NONE (-128)
+
 // scale: of a tensor, or of a row by the bits of its largest magnitude (which order like what they stand for, NaN above all)
 HS_INLINE float i8_row_scale(uint32_t most)
 {
@@ -36,6 +39,12 @@ HS_INLINE int32_t i8_round(float x, float inverse)
 {
     const float v = x * inverse, low = v < -I8_MOST ? -I8_MOST : v, c = low > I8_MOST ? I8_MOST : low;
     return (int32_t)(hs_f32_bits(c + 12582912.0f) - 0x4B400000u); // 1.5 * 2^23: adding it rounds to an integer
+}
+HS_INLINE int32_t i8_code(float x, float inverse)
+{
+    const bool is_number = (hs_f32_bits(x) & 0x7FFFFFFFu) < 0x7F800000u && inverse == inverse;
+    const int32_t q = i8_round(x, inverse);
+    return is_number ? q : I8_NONE;
 }
 // sum * (scale * scales) + bias, three roundings; without bias two: 0 added would turn -0.
 HS_INLINE float i8_scaled(int32_t sum, float scale, float scales)

@@ -1,6 +1,6 @@
-// linear_i8: every row in int8 times a matrix in int8, plus a bias.
+// linear_i8: every row in int8 times a matrix in int8, plus a bias; on request gelu of that, and the result in int8.
 //
-//   q = clamp(rint(x[n,c] / s), -127, 127)    y[n,o] = (sum over c of q code[o,c]) * (s * scales[o]) + bias[o]
+//   q = clamp(rint(x[n,c] / s), -127, 127)    y[n,o] = act((sum over c of q code[o,c]) * (s * scales[o]) + bias[o])
 //
 // s is x_scale, or without it (largest |x[n,c]| of row n) / 127. Sums are exact in int32, what follows is rounded operation by operation
 // (i8_round.h), so the bits are the same in every tier, for any team and beside any rows. A row with a value that is not finite is NaN.
@@ -8,14 +8,22 @@
 // Backward, for adapters on a quantized base: dx = (dy * scales) codes, straight through the rounding; what a static scale clips gets none.
 // codes, scales and bias are not trained.
 //
+// With y_scale y is int8, rounded as x is. An x that is int8 needs x_scale. These two and act are for evaluation, where they save passes
+// over memory; they have no gradient.
+//
 // Forward: all meet; each rounds its rows; where columns are divided, all meet, and meet again behind them.
 
+#include "ops/attrs.h"
 #include "ops/quant/gemm_i8.h"
 #include "ops/quant/i8_round.h"
-#include "ops/ops.h"
+#include "ops/rows/gelu_math.h"
 
-enum { X, CODES, SCALES, BIAS, X_SCALE };
+enum { X, CODES, SCALES, BIAS, X_SCALE, Y_SCALE };
 enum { Y };
+
+static int32_t act_of(const void *attr) { return ((const hs_linear_i8_attr *)attr)->act; }
+
+static bool is_number(const hs_tensor *t) { return !t || (t->n_dims == 1 && t->dim[0] == 1); }
 
 static const char *shape(hs_node *n)
 {
@@ -34,9 +42,15 @@ static const char *shape(hs_node *n)
         return "scales must be as long as codes have rows";
     if (bias && (bias->n_dims != 1 || bias->dim[0] != codes->dim[0]))
         return "bias must be as long as codes have rows";
-    if (x_scale && (x_scale->n_dims != 1 || x_scale->dim[0] != 1))
-        return "x_scale must be one number";
+    if (!is_number(x_scale) || !is_number(n->in[Y_SCALE]))
+        return "x_scale and y_scale must be one number";
+    if (x->dtype == HS_I8 && !x_scale)
+        return "x in i8 needs x_scale";
+    if (n->mode == HS_TRAIN && (x->dtype == HS_I8 || n->in[Y_SCALE] || act_of(n->attr)))
+        return "an activation, and x or y in i8, are for evaluation: they have no gradient";
     hs_shape_rows(n->out[Y], x, codes->dim[0]);
+    if (n->in[Y_SCALE])
+        n->out[Y]->dtype = HS_I8;
     return NULL;
 }
 
@@ -67,7 +81,9 @@ static void reference(const hs_args *a)
             double sum = 0;
             for (int64_t c = 0; c < C; c++)
                 sum += (double)i8_round((float)hs_f64(a, X)[n * C + c], inverse) * hs_i32(a, CODES)[o * C + c];
-            hs_f64_out(a, Y)[n * O + o] = sum * s * hs_f64(a, SCALES)[o] + (a->in[BIAS].p ? hs_f64(a, BIAS)[o] : 0);
+            const double y = sum * s * hs_f64(a, SCALES)[o] + (a->in[BIAS].p ? hs_f64(a, BIAS)[o] : 0);
+            hs_f64_out(a, Y)[n * O + o] =
+                act_of(a->attr) ? gelu_f64(y, act_of(a->attr) == HS_I8_GELU_TANH ? HS_GELU_TANH : HS_GELU_ERF) : y;
         }
     }
 }
@@ -114,6 +130,7 @@ static void forward(const hs_args *a, hs_lane *lane)
     char *own = hs_thread_scratch(a, lane);
     i8_product g = { .loops = l, .n = O, .k = C, .x = room_of(l, a->in[X].rows, C, a->scratch).x, .scales = hs_f32(a, SCALES) };
     g.codes = (const int8_t *)a->in[CODES].p, g.packed = a->derived, g.bias = hs_f32(a, BIAS), g.y = a->out[Y], g.own = own;
+    g.act = act_of(a->attr), g.y_scale = hs_f32(a, Y_SCALE);
     int64_t r0, r1, p0, p1;
     hs_sync(lane);
     hs_part_unit(lane, N, N < FEW_ROWS * lane->n ? 1 : HS_GRAIN, &r0, &r1);
@@ -255,16 +272,28 @@ static void fill_codes(int input, int32_t *data, int64_t n, const struct hs_case
     for (int64_t i = 0; i < n && input == CODES; i++)
         data[i] = i / C % 5 == 3 ? 0 : (int32_t)((uint32_t)(i + 1) * 2654435761u >> 16) % 255 - 127; // some rows are 0
 }
+static const hs_linear_i8_attr plain = { HS_I8_PLAIN };
+static const hs_attr attrs[] = { HS_ATTR_WORDS(hs_linear_i8_attr, act, "none|gelu_erf|gelu_tanh") };
 static const hs_case cases[] = {
-    { .in = { { 1, 8 }, { 8, 8 }, { 8 }, { 8 } }, .ext = { HS_EXT_TOKENS }, .setup = fill_codes, .note = "one row" },
-    { .in = { { 5, 72 }, { 40, 72 }, { 40 } }, .ext = { HS_EXT_TOKENS }, .setup = fill_codes, .note = "a handful of rows, no bias" },
-    { .in = { { 33, 64 }, { 200, 64 }, { 200 }, { 200 }, { 1 } }, .ext = { HS_EXT_TOKENS }, .setup = fill_codes, .note = "static scale" },
+    { .in = { { 1, 8 }, { 8, 8 }, { 8 }, { 8 } }, .ext = { HS_EXT_TOKENS }, .attr = &plain, .setup = fill_codes, .note = "one row" },
+    { .in = { { 5, 72 }, { 40, 72 }, { 40 } },
+      .ext = { HS_EXT_TOKENS },
+      .attr = &plain,
+      .setup = fill_codes,
+      .note = "a handful of rows, no bias" },
+    { .in = { { 33, 64 }, { 200, 64 }, { 200 }, { 200 }, { 1 } },
+      .ext = { HS_EXT_TOKENS },
+      .attr = &plain,
+      .setup = fill_codes,
+      .note = "static scale" },
     { .in = { { 128, 136 }, { 72, 136 }, { 72 }, { 72 } },
       .ext = { HS_EXT_TOKENS },
+      .attr = &plain,
       .setup = fill_codes,
       .note = "widths that no tile divides" },
     { .in = { { 70, 1096 }, { 24, 1096 }, { 24 }, { 24 }, { 1 } },
       .ext = { HS_EXT_TOKENS },
+      .attr = &plain,
       .setup = fill_codes,
       .fill = HS_FILL_LARGE,
       .note = "large values" },
@@ -273,9 +302,10 @@ static const hs_case cases[] = {
 // BERT-base: projections, QKV, MLP, batch 1 and 8 | one token of GPT-2
 static void make(const int64_t *dim, hs_case *c, void *attr)
 {
-    (void)attr;
+    *(hs_linear_i8_attr *)attr = plain;
     *c = (hs_case){ .in = { [X] = { dim[0], dim[1] }, [CODES] = { dim[2], dim[1] }, [SCALES] = { dim[2] }, [BIAS] = { dim[2] } },
                     .ext = { [X] = HS_EXT_TOKENS },
+                    .stored = { [CODES] = HS_I8 },
                     .setup = fill_codes };
 }
 static const hs_op_sizes sizes[] = { { .form = "ROWSxINxOUT",
@@ -285,13 +315,17 @@ static const hs_op_sizes sizes[] = { { .form = "ROWSxINxOUT",
 
 HS_OP(linear_i8) = {
     .name = "linear_i8",
-    .formula = "y = i8(x) codes^T * (scale of x * scales) + bias",
+    .formula = "y = act(i8(x) codes^T * (scale of x * scales) + bias)",
     .paper = "arXiv:1712.05877",
+    .attr_bytes = sizeof(hs_linear_i8_attr),
+    .attrs = attrs,
+    .n_attrs = HS_COUNT(attrs),
     .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS },
             [CODES] = { "codes", HS_AMP_NONE, HS_WHOLE | HS_BWD_READS | HS_BYTES },
             [SCALES] = { "scales", HS_AMP_F32, HS_WHOLE | HS_BWD_READS | HS_NO_GRAD },
             [BIAS] = { "bias", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_NO_GRAD },
-            [X_SCALE] = { "x_scale", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_BWD_READS | HS_NO_GRAD } },
+            [X_SCALE] = { "x_scale", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_BWD_READS | HS_NO_GRAD },
+            [Y_SCALE] = { "y_scale", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_NO_GRAD } },
     .out = { [Y] = { "y", HS_AMP_LOW, HS_ANY_DTYPE } },
     .shape = shape,
     .cost = cost,
@@ -307,6 +341,10 @@ HS_OP(linear_i8) = {
 #ifdef HS_TIER_PORTABLE
 hs_tensor *hs_linear_i8(hs_graph *g, hs_tensor *x, hs_tensor *codes, hs_tensor *scales, hs_tensor *bias, hs_tensor *x_scale)
 {
-    return hs_emit(g, HS_OP_ENTRY(linear_i8), NULL, (hs_tensor *[]){ x, codes, scales, bias, x_scale }, 5);
+    return hs_linear_i8_fused(g, (hs_linear_i8_in){ x, codes, scales, bias, x_scale, NULL }, plain);
+}
+hs_tensor *hs_linear_i8_fused(hs_graph *g, hs_linear_i8_in in, hs_linear_i8_attr attr)
+{
+    return hs_emit(g, HS_OP_ENTRY(linear_i8), &attr, (hs_tensor *[]){ in.x, in.codes, in.scales, in.bias, in.x_scale, in.y_scale }, 6);
 }
 #endif

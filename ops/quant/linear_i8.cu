@@ -1,5 +1,5 @@
-// linear_i8 on CUDA: the definition is in linear_i8.c, and the bits are the CPU's: sums of int8 are exact, and what follows is i8_round.h. A
-// block rounds a row; blocks of products have 64 x 64 sums, a warp 32 x 32 of them.
+// linear_i8 on CUDA: the definition is in linear_i8.c, and the bits are the CPU's: sums of int8 are exact, and what follows is i8_round.h.
+// A block rounds a row; blocks of products have 64 x 64 sums, a warp 32 x 32 of them.
 #include "core/cuda/gemm.cuh"
 #include "core/cuda/mma.cuh"
 #include "ops/ops.h"
@@ -7,7 +7,13 @@
 
 enum { X, CODES, SCALES, BIAS, X_SCALE };
 enum { Y };
-enum { THREADS = 128, EACH = 8, TILE = 64, STEP = 64, PITCH = STEP / 4 + 4 }; // widths are multiples of 8; PITCH words: no two rows in a bank
+enum {
+    THREADS = 128,
+    EACH = 8,
+    TILE = 64,
+    STEP = 64,
+    PITCH = STEP / 4 + 4
+}; // widths are multiples of 8; PITCH words: no two rows in a bank
 
 // ---- rows of x
 
@@ -68,7 +74,8 @@ struct product {
 };
 
 // 64 rows of 64 bytes, zeros where there are none; eight bytes a thread and turn.
-static __device__ __forceinline__ void fetch_tile(uint32_t (*to)[PITCH], const int8_t *from, int64_t row, int64_t rows, int64_t c, int64_t k)
+static __device__ __forceinline__ void fetch_tile(uint32_t (*to)[PITCH], const int8_t *from, int64_t row, int64_t rows, int64_t c,
+                                                  int64_t k)
 {
 #pragma unroll
     for (int i = 0; i < TILE * STEP / 8 / THREADS; i++) {
@@ -255,4 +262,10 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
     return { (size_t)(up(N * C) + N * (int64_t)sizeof(float)), 0 };
 }
 
-extern "C" const hs_kernels hs_cuda_linear_i8 = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };
+static const char *decline(const hs_node *n)
+{
+    const bool fused = static_cast<const hs_linear_i8_attr *>(n->attr)->act || n->in[X]->dtype == HS_I8 || n->out[Y]->dtype == HS_I8;
+    return fused ? "linear_i8 with an activation, or with x or y in i8, has no kernel on CUDA" : nullptr;
+}
+
+extern "C" const hs_kernels hs_cuda_linear_i8 = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch, decline };

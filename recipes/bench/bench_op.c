@@ -100,13 +100,23 @@ static int64_t floats_of(const column *c) // as many bytes as one run moves
     return (int64_t)fmin(fmax(bytes, LEAST_BYTES), MOST_BYTES) / 128 * 32; // halves begin with a cache line
 }
 
+// The type that its products are of.
+static hs_dtype products_of(const column *c)
+{
+    const hs_op *op = c->probe->node->op;
+    for (int i = 0; i < hs_op_n_in(op) && c->device->is_cpu; i++)
+        if (op->in[i].flags & HS_BYTES)
+            return HS_I8;
+    return c->dtype;
+}
+
 static hs_status sample(column *c, float *memory)
 {
     const hs_peak_loops *loops = hs_peak_loops_of(c->device->isa);
     const int64_t n = floats_of(c), passes = TRAFFIC / (4 * n) + 1;
     const double moved = 4 * (double)n * (double)passes;
     double peak, adds, read, copy;
-    HS_TRY(hs_peak_once(c->device, c->dtype, &peak));
+    HS_TRY(hs_peak_once(c->device, products_of(c), &peak));
     HS_TRY(hs_adds_once(c->device, &adds));
     HS_TRY(hs_stream_time(c->device, &(hs_stream_job){ .loop = loops->read, .a = memory, .n = n, .passes = passes }, &read));
     HS_TRY(hs_stream_time(c->device,
@@ -211,7 +221,7 @@ static void report(hs_bench_run *r, const filled *any, const char *form, const h
         { .key = "dw_gflops", .value = split ? rate(bwd.flops / 2, params) : NAN, .digits = 1, .json_only = !any->split },
         { .key = "forward_gbps", .value = rate(fwd.bytes, forward), .digits = 1 },
         { .key = "backward_gbps", .value = rate(bwd.bytes, backward), .digits = 1 },
-        { .key = "ceiling", .text = hs_peak_name(c->device, c->dtype), .width = 8 },
+        { .key = "ceiling", .text = hs_peak_name(c->device, products_of(c)), .width = 8 },
         { .key = "ceiling_gflops", .value = peak / 1e9 },
         { .key = "adds_per_core", .value = hs_median(&c->adds) / 1e9, .digits = 1 }, // G/s
         { .key = "read_gbps", .value = read / 1e9, .digits = 1 },

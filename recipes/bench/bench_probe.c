@@ -160,6 +160,26 @@ static hs_status fill(hs_probe *p, const hs_probe_spec *s)
     return HS_OK;
 }
 
+// What the case says codes are; zeros might be multiplied faster.
+static hs_status fill_codes(hs_probe *p, const hs_probe_spec *s)
+{
+    const hs_params *ps = p->model->params;
+    for (int i = 0; i < ps->n_params; i++)
+        for (int k = 0; ps->param[i]->coding && s->c.setup && k < hs_op_n_in(s->op); k++) {
+            if (view_of(s, k) != HS_VIEW_CODES)
+                continue;
+            const int64_t n = s->c.in[k][0] * s->c.in[k][1]; // of bytes
+            int32_t *data = calloc((size_t)n, sizeof *data + 1);
+            if (!data)
+                return HS_FAIL(MEMORY, "no memory for %s", ps->param[i]->name);
+            s->c.setup(k, data, n, &s->c);
+            hs_convert(data + n, s->c.stored[k], data, HS_I32, n);
+            p->model->device->copy(p->model->device, hs_slab_at(hs_params_coded(ps, HS_VIEW_CODES), ps->param[i]), data + n, (size_t)n);
+            free(data);
+        }
+    return HS_OK;
+}
+
 static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
 {
     const hs_policy policy = { .low = s->low };
@@ -176,6 +196,7 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
         return HS_FAIL(UNSUPPORTED, "%s: no kernel of it runs alone: the plan lets the operation in front write what it would",
                        s->op->name);
     HS_TRY(hs_model_alloc(p->model, !s->forward_only));
+    HS_TRY(fill_codes(p, s));
     HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
     return fill(p, s);
 }

@@ -45,14 +45,14 @@ static void run(const hs_args *a, hs_lane *lane)
 static hs_peak_flops *loop_of(const hs_device *d, hs_dtype low)
 {
     const hs_peak_loops *l = hs_peak_loops_of(d->isa);
-    return low == HS_BF16 && l->dot ? l->dot : l->fma;
+    return low == HS_I8 ? l->bytes : low == HS_BF16 && l->dot ? l->dot : l->fma;
 }
 
 const char *hs_peak_name(const hs_device *d, hs_dtype low)
 {
     if (!d->is_cpu)
         return "large products";
-    return loop_of(d, low) == hs_peak_loops_of(d->isa)->fma ? "fp32 fma" : "bf16 dot";
+    return low == HS_I8 ? "int8" : loop_of(d, low) == hs_peak_loops_of(d->isa)->fma ? "fp32 fma" : "bf16 dot";
 }
 
 hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second)

@@ -7,7 +7,7 @@
 // Runs fn on every member of the device's team; seconds it took.
 hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *seconds);
 
-// Name of the instruction products in this type are limited by: "bf16 dot" or "fp32 fma".
+// Name of the instruction products in this type are limited by: "bf16 dot", "fp32 fma" or, of HS_I8, "int8".
 const char *hs_peak_name(const hs_device *d, hs_dtype low);
 // FLOP/s of all members in registers alone, once (about a millisecond). Of a device that is not the CPU hs_device.peak; 0: unknown.
 hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second);

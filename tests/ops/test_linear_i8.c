@@ -1,7 +1,9 @@
 // Products in int8: the definition in plain integers and floats against the portable kernel, and every other tier, every loop that a tier
-// has, packed codes and any team against that, bit for bit; what is not finite, zeros, ties, and sums as large as they may be.
+// has, packed codes and any team against that, bit for bit; what is not finite, zeros, ties, and sums as large as they may be; and what is
+// fused against the ops that it stands for.
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
+#include "ops/attrs.h"
 #include "ops/ops.h"
 #include "ops/quant/gemm_i8.h"
 #include <setjmp.h>
@@ -14,12 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { X, CODES, SCALES, BIAS, X_SCALE, N_IN };
+enum { X, CODES, SCALES, BIAS, X_SCALE, Y_SCALE, N_IN };
 
 typedef struct problem {
     int64_t n, c, o;
     bool bias, fixed; // has them; a static scale of x
     hs_dtype x_type, y_type;
+    hs_linear_i8_attr attr;
     hs_tensor tensor[N_IN + 1];
     hs_node node;
     hs_step_in step;
@@ -53,15 +56,32 @@ static void fill_row(float *x, int64_t r, int64_t c, float scale)
     hs_random_normal(x, c, 91, r * c, 0, 1);
     for (int64_t i = 0; i < c; i++)
         switch (r % 11) {
-        case 3: x[i] = ((float)(i % 253) - 126.5f) * scale; break;
-        case 4: x[i] = i % 3 ? 5.0f : -5.0f; break;
-        case 5: x[i] = 0; break;
-        case 6: x[i] *= 1e-41f; break;
-        case 7: x[i] *= 1e38f; break;
-        case 8: x[i] = i == c / 2 ? NAN : x[i]; break;
-        case 9: x[i] = i == c - 1 ? -INFINITY : x[i]; break;
-        case 10: x[i] = i ? 126.5f : 127.0f; break; // scale 1
-        default: break;
+        case 3:
+            x[i] = ((float)(i % 253) - 126.5f) * scale;
+            break;
+        case 4:
+            x[i] = i % 3 ? 5.0f : -5.0f;
+            break;
+        case 5:
+            x[i] = 0;
+            break;
+        case 6:
+            x[i] *= 1e-41f;
+            break;
+        case 7:
+            x[i] *= 1e38f;
+            break;
+        case 8:
+            x[i] = i == c / 2 ? NAN : x[i];
+            break;
+        case 9:
+            x[i] = i == c - 1 ? -INFINITY : x[i];
+            break;
+        case 10:
+            x[i] = i ? 126.5f : 127.0f;
+            break; // scale 1
+        default:
+            break;
         }
 }
 
@@ -103,9 +123,9 @@ static problem *problem_new(int64_t n, int64_t c, int64_t o, bool bias, bool fix
 {
     problem *p = calloc(1, sizeof *p);
     *p = (problem){ .n = n, .c = c, .o = o, .bias = bias, .fixed = fixed, .x_type = x_type, .y_type = y_type };
-    p->node = (hs_node){ .op = &hs_op_linear_i8_portable, .scope = "test", .low = HS_F32 };
+    p->node = (hs_node){ .op = &hs_op_linear_i8_portable, .attr = &p->attr, .scope = "test", .low = HS_F32 };
     p->step = (hs_step_in){ .n[HS_COUNT_TOKENS] = n };
-    p->args = (hs_args){ .step = &p->step };
+    p->args = (hs_args){ .step = &p->step, .attr = &p->attr };
     operand(p, X, x_type, HS_EXT_TOKENS, n, c);
     operand(p, CODES, HS_I8, HS_EXT_FIXED, o, c);
     operand(p, SCALES, HS_F32, HS_EXT_FIXED, o, 0);
@@ -216,9 +236,11 @@ static void bits_of_every_tier(void **state)
     (void)state;
     static const struct {
         int64_t n, c, o;
-    } shapes[] = { { 1, 8, 8 },    { 2, 24, 16 },   { 3, 8, 136 },   { 6, 64, 64 },   { 7, 136, 72 },   { 17, 200, 136 },
+    } shapes[] = { { 1, 8, 8 },    { 2, 24, 16 },   { 3, 8, 136 },   { 6, 64, 64 },    { 7, 136, 72 },  { 17, 200, 136 },
                    { 31, 72, 24 }, { 33, 64, 200 }, { 64, 128, 56 }, { 65, 264, 104 }, { 130, 1096, 8 } };
-    static const hs_dtype types[][2] = { { HS_F32, HS_F32 }, { HS_BF16, HS_BF16 }, { HS_F16, HS_F16 }, { HS_F32, HS_BF16 }, { HS_BF16, HS_F32 } };
+    static const hs_dtype types[][2] = {
+        { HS_F32, HS_F32 }, { HS_BF16, HS_BF16 }, { HS_F16, HS_F16 }, { HS_F32, HS_BF16 }, { HS_BF16, HS_F32 }
+    };
     for (int s = 0; s < HS_COUNT(shapes); s++)
         for (int t = 0; t < HS_COUNT(types); t++)
             for (int kind = 0; kind < 4; kind++) {
@@ -268,6 +290,22 @@ static void what_is_refused(void **state)
     assert_true(is_refused(64, HS_I32, 8, "codes must be i8"));
     assert_true(is_refused(64, HS_I8, 1, "scales must be as long"));
     assert_false(is_refused(133144, HS_I8, 8, ""));
+    const hs_grid grid = hs_grid_self();
+    for (int mode = 0; mode < 3; mode++) {
+        hs_params *ps;
+        hs_graph *g;
+        assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
+        assert_int_equal(hs_graph_new(&g, ps, NULL, mode ? HS_TRAIN : HS_EVAL, &grid), HS_OK);
+        hs_linear_i8_in in = { .x = hs_input(g, "x", mode == 1 ? HS_F32 : HS_I8, HS_EXT_TOKENS, 2, (int64_t[]){ 4, 64 }) };
+        in.codes = hs_input(g, "codes", HS_I8, HS_EXT_FIXED, 2, (int64_t[]){ 8, 64 });
+        in.scales = hs_input(g, "scales", HS_F32, HS_EXT_FIXED, 1, (int64_t[]){ 8 });
+        in.x_scale = mode == 2 ? hs_input(g, "x_scale", HS_F32, HS_EXT_FIXED, 1, (int64_t[]){ 1 }) : NULL;
+        assert_ptr_equal(hs_linear_i8_fused(g, in, (hs_linear_i8_attr){ HS_I8_GELU_ERF }), g->poison);
+        assert_int_not_equal(hs_graph_status(g), HS_OK);
+        assert_non_null(strstr(hs_error(), mode ? "for evaluation" : "needs x_scale"));
+        hs_graph_free(g);
+        hs_params_free(ps);
+    }
 }
 
 static void rows_that_are_not_numbers(void **state)
@@ -295,11 +333,102 @@ static void rows_that_are_not_numbers(void **state)
     problem_free(p);
 }
 
+// ---- what is fused: gelu of the product, and int8 between two products. In the portable tier the ops that it stands for have the same
+// bits as this, so that every tier is held against those.
+
+static void *gelu_of(const char *y, int64_t n, int32_t kind)
+{
+    hs_tensor x = { .dtype = HS_F32, .n_dims = 1, .dim = { n } };
+    const hs_gelu_attr attr = { kind };
+    const hs_step_in step = { 0 };
+    char *to = bytes_new((size_t)n * sizeof(float));
+    const hs_args a = { .attr = &attr,
+                        .step = &step,
+                        .in[0] = { (char *)y, n, 1, HS_F32, HS_EXT_FIXED, false, &x },
+                        .out[0] = { to, n, 1, HS_F32, HS_EXT_FIXED, false, &x } };
+    hs_op_gelu_portable.cpu.fwd(&a, &(hs_lane){ .id = 0, .n = 1 });
+    return to;
+}
+
+static void set_float(problem *p, int i, float v)
+{
+    operand(p, i, HS_F32, HS_EXT_FIXED, 1, 0);
+    *(float *)p->args.in[i].p = v;
+}
+
+static void check_fused(int32_t act, hs_dtype x_type, float y_scale)
+{
+    enum { ROWS = 44, IN = 72, BETWEEN = 200, OUT = 40 };
+    const hs_kernels *portable = kernels_of(HS_ISA_PORTABLE);
+    problem *first = problem_new(ROWS, IN, BETWEEN, true, act == HS_I8_GELU_TANH, x_type, HS_F32);
+    problem *then = problem_new(ROWS, BETWEEN, OUT, true, true, HS_F32, HS_F32);
+    *(float *)then->args.in[X_SCALE].p = y_scale;
+    char *y = run_of(first, portable, 1, false), *z = y;
+    if (act)
+        z = gelu_of(y, ROWS * BETWEEN, act == HS_I8_GELU_TANH ? HS_GELU_TANH : HS_GELU_ERF);
+    free(then->args.in[X].p);
+    then->args.in[X].p = z;
+    char *want = run_of(then, portable, 1, false);
+    first->attr.act = act;
+    for (int isa = 0; isa < HS_N_ISA; isa++)
+        for (int lanes = 1; lanes <= 3 && hs_isa_built((hs_isa)isa) && hs_isa_supported((hs_isa)isa); lanes++) {
+            const hs_kernels *k = kernels_of((hs_isa)isa);
+            char *fused = run_of(first, k, lanes, lanes > 1); // gelu alone
+            assert_memory_equal(fused, z, ROWS * BETWEEN * sizeof(float));
+            free(fused);
+            problem *one = problem_new(ROWS, IN, BETWEEN, true, first->fixed, x_type, HS_I8);
+            problem *two = problem_new(ROWS, BETWEEN, OUT, true, true, HS_I8, HS_F32);
+            one->attr.act = act;
+            set_float(one, Y_SCALE, y_scale);
+            *(float *)two->args.in[X_SCALE].p = y_scale;
+            free(two->args.in[X].p);
+            two->args.in[X].p = run_of(one, k, lanes, lanes > 1);
+            char *got = run_of(two, k, lanes, lanes > 1);
+            assert_memory_equal(got, want, ROWS * OUT * sizeof(float));
+            free(got);
+            problem_free(one);
+            problem_free(two);
+        }
+    if (act)
+        free(y);
+    free(want);
+    problem_free(first);
+    problem_free(then);
+}
+
+static void fused_is_what_it_fuses(void **state)
+{
+    (void)state;
+    for (int32_t act = HS_I8_PLAIN; act <= HS_I8_GELU_TANH; act++)
+        for (int t = 0; t < 2; t++) {
+            check_fused(act, t ? HS_BF16 : HS_F32, 0.03f);
+            check_fused(act, t ? HS_BF16 : HS_F32, 0);
+            check_fused(act, t ? HS_BF16 : HS_F32, 1e-30f);
+        }
+}
+
+// A number that is missing goes on as such: in int8 it is -128, which nothing is rounded to.
+static void missing_numbers_in_int8(void **state)
+{
+    (void)state;
+    problem *p = problem_new(11, 64, 40, true, false, HS_F32, HS_I8);
+    set_float(p, Y_SCALE, 0.01f);
+    for (int isa = 0; isa < HS_N_ISA; isa++)
+        for (int bad = 0; bad < 2 && hs_isa_built((hs_isa)isa) && hs_isa_supported((hs_isa)isa); bad++) {
+            *(float *)p->args.in[Y_SCALE].p = bad ? NAN : 0.01f;
+            char *y = run_of(p, kernels_of((hs_isa)isa), 1, false);
+            for (int64_t i = 0; i < p->n * p->o; i++)
+                assert_true((y[i] == -128) == (bad || i / p->o == 8 || i / p->o == 9));
+            free(y);
+        }
+    problem_free(p);
+}
+
 // ---- every loop a tier has, whether it is the one that is taken or not
 
 #define TIER(tier)                                                                                                                         \
     extern const i8_loops hs_i8_loops_list_##tier[] __attribute__((weak));                                                                 \
-    void hs_i8_pack_##tier(const i8_loops *l, char *panels, const int8_t *codes, int64_t n, int64_t k, int64_t p0, int64_t p1)            \
+    void hs_i8_pack_##tier(const i8_loops *l, char *panels, const int8_t *codes, int64_t n, int64_t k, int64_t p0, int64_t p1)             \
         __attribute__((weak));
 TIER(avx2)
 TIER(avx512)
@@ -333,7 +462,7 @@ static void check_loops(const i8_loops *l, pack_fn *pack, int64_t m, int64_t k)
     pack(l, panel, codes, n, k, 0, 1);
     if (l->tiles)
         hs_gemm_begin_amx(true);
-    l->sums(sums, rows, ld, row_sum, panel, words, m);
+    l->sums(sums, &(i8_sums_in){ .q = rows, .panel = panel, .ld = ld, .words = words, .m = m, .row_sum = row_sum });
     if (l->tiles)
         hs_gemm_end_amx(true);
     for (int64_t r = 0; r < m; r++)
@@ -379,9 +508,13 @@ static void every_loop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bits_of_every_tier),        cmocka_unit_test(sums_as_large_as_they_may_be),
-        cmocka_unit_test(rows_that_are_not_numbers), cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(bits_of_every_tier),
+        cmocka_unit_test(sums_as_large_as_they_may_be),
+        cmocka_unit_test(rows_that_are_not_numbers),
+        cmocka_unit_test(what_is_refused),
         cmocka_unit_test(every_loop),
+        cmocka_unit_test(fused_is_what_it_fuses),
+        cmocka_unit_test(missing_numbers_in_int8),
     };
     return cmocka_run_group_tests_name("ops: linear_i8", tests, NULL, NULL);
 }

@@ -124,7 +124,8 @@ static void check(int64_t m, int64_t k, int64_t n, int64_t r0, bool packed)
 static void products_by_tiles(void **state)
 {
     (void)state;
-    static const int64_t rows[] = { 1, 2, 15, 16, 17, 31, 32, 33, 65, 96 }, depths[] = { 8, 64, 72, 200, 640 }, columns[] = { 8, 32, 40, 104 };
+    static const int64_t rows[] = { 1, 2, 15, 16, 17, 31, 32, 33, 65, 96 }, depths[] = { 8, 64, 72, 200, 640 },
+                         columns[] = { 8, 32, 40, 104 };
     for (int i = 0; i < HS_COUNT(rows); i++)
         for (int d = 0; d < HS_COUNT(depths); d++)
             for (int c = 0; c < HS_COUNT(columns); c++)
