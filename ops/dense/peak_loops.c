@@ -127,7 +127,8 @@ static double byte_loop(int64_t rounds, float *sink)
 #else
 static double pairs_loop(int64_t rounds, float *sink)
 {
-    const pairs a = (pairs){ 0 } + (int16_t)(2 * *sink), b = a;
+    pairs a = (pairs){ 0 } + (int16_t)(2 * *sink);
+    const pairs b = a;
     sums_of sum[SUMS];
 #pragma GCC unroll 32
     for (int i = 0; i < SUMS; i++)
@@ -135,9 +136,10 @@ static double pairs_loop(int64_t rounds, float *sink)
     for (int64_t r = 0; r < rounds; r++)
 #pragma GCC unroll 32
         for (int i = 0; i < SUMS; i++) {
+            __asm__("" : "+" VECTOR_REGISTER(a)); // or it would be multiplied once
             sum[i] = add_products(sum[i], a, b);
-            __asm__("" : "+" VECTOR_REGISTER(sum[i])); // or it would be multiplied once
         }
+#pragma GCC unroll 32
     for (int i = 1; i < SUMS; i++)
         sum[0] += sum[i];
     *sink = (float)sum[0][0];
@@ -158,6 +160,7 @@ static DOT_TARGET double four_loop(int64_t rounds, float *sink)
         for (int i = 0; i < SUMS; i++)
             sum[i] = DOT(sum[i], a, b);
     *sink = 0;
+#pragma GCC unroll 32
     for (int i = 0; i < SUMS; i++) {
         DOT_STORE(out, sum[i]);
         *sink += (float)out[0];

@@ -127,13 +127,13 @@ MADD_HALVES(6)
 #endif
 static i8_tile *const madd_tiles[GEMM_MR] = I8_TILES(madd);
 
-// m rows, at most WHOLE_ROWS, by tiles of that kind: tiles [at, at + ...) of `tiles` that walk this panel.
+// m rows, at most WHOLE_ROWS, by tiles of that kind.
 enum { WHOLE_ROWS = I8_ROWS / GEMM_MR * GEMM_MR };
 static inline __attribute__((always_inline)) void by_tiles(i8_tile *const kind[GEMM_MR], int32_t *sums, const i8_sums_in *in)
 {
     i8_tile_in t = { .panel = in->panel, .words = in->words };
-    const int64_t bytes = in->words * WORD_BYTES, first = in->before / GEMM_MR,
-                  tiles = (in->before + in->m + in->after + GEMM_MR - 1) / GEMM_MR;
+    const int64_t bytes = in->words * WORD_BYTES, first = in->before / GEMM_MR; // of all tiles that walk this panel
+    const int64_t tiles = (in->before + in->m + in->after + GEMM_MR - 1) / GEMM_MR;
     for (int64_t i = 0; i < in->m; i += GEMM_MR) {
         const int64_t n = in->m - i < GEMM_MR ? in->m - i : GEMM_MR, at = first + i / GEMM_MR;
         for (int64_t r = 0; r < GEMM_MR; r++) {
