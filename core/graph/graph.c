@@ -366,7 +366,8 @@ static bool check_inputs(hs_graph *g, const hs_node *n)
         const hs_operand *fact = &n->op->in[i];
         if (!n->in[i] && !(fact->flags & HS_OPTIONAL))
             snprintf(why, sizeof why, "input %s is missing", fact->name);
-        else if (n->in[i] && hs_dtype_is_float(n->in[i]->dtype) != (fact->amp != HS_AMP_NONE))
+        else if (n->in[i] && hs_dtype_is_float(n->in[i]->dtype) != (fact->amp != HS_AMP_NONE) &&
+                 !(fact->flags & HS_BYTES && n->in[i]->dtype == HS_I8))
             snprintf(why, sizeof why, "input %s may not be %s", fact->name, hs_dtype_name(n->in[i]->dtype));
         else
             continue;

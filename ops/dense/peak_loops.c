@@ -157,8 +157,10 @@ static DOT_TARGET double four_loop(int64_t rounds, float *sink)
         sum[i] = DOT_SET1(i);
     for (int64_t r = 0; r < rounds; r++)
 #pragma GCC unroll 32
-        for (int i = 0; i < SUMS; i++)
+        for (int i = 0; i < SUMS; i++) {
             sum[i] = DOT(sum[i], a, b);
+            __asm__("" : "+v"(sum[i])); // stays where it is
+        }
     *sink = 0;
 #pragma GCC unroll 32
     for (int i = 0; i < SUMS; i++) {

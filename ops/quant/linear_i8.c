@@ -320,7 +320,7 @@ HS_OP(linear_i8) = {
     .attr_bytes = sizeof(hs_linear_i8_attr),
     .attrs = attrs,
     .n_attrs = HS_COUNT(attrs),
-    .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS },
+    .in = { [X] = { "x", HS_AMP_KEEP, HS_BWD_READS | HS_BYTES },
             [CODES] = { "codes", HS_AMP_NONE, HS_WHOLE | HS_BWD_READS | HS_BYTES },
             [SCALES] = { "scales", HS_AMP_F32, HS_WHOLE | HS_BWD_READS | HS_NO_GRAD },
             [BIAS] = { "bias", HS_AMP_F32, HS_WHOLE | HS_OPTIONAL | HS_NO_GRAD },
