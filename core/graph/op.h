@@ -33,8 +33,8 @@ enum hs_operand_flag {
     HS_GRAD_IS_DY = 16,  // identity gradient (add, reshape): aliased, no kernel, no copy
     HS_LOW_VALUE = 1024, // of HS_AMP_F32: the kernel takes a parameter's bf16 too, where that is all there is of it (hs_masters NONE)
     HS_UPDATED = 2048,   // a state that forward and backward of this node both write: no other node does
-    HS_BYTES = 4096,     // of HS_AMP_NONE: i8, codes of a quantized value; else i32, or what a case says (hs_case_traces). Of a float: it may
-                         // be i8 as well
+    HS_BYTES = 4096,     // of HS_AMP_NONE: i8, codes of a quantized value; else i32, or what a case says (hs_case_traces). Of a float: it
+                         // may be i8 as well
     // outputs
     HS_SAVED = 32,            // for backward only, has no gradient: statistics, lse. Implies HS_BWD_READS
     HS_ANY_DTYPE = 64,        // the kernel stores f32 or low: a cast behind it sinks into it
