@@ -112,6 +112,9 @@ hs_status hs_plan_coded(hs_plan *p)
     if (!p->graph->params->coder.coding)
         return HS_OK;
     HS_TRY(hs_rewrite_begin(&r, p->graph));
-    const hs_status walked = walk(p, r), st = hs_rewrite_end(r);
+    const hs_status walked = walk(p, r);
+    if (walked == HS_OK)
+        hs_plan_fuse_codes(p, r);
+    const hs_status st = hs_rewrite_end(r);
     return walked != HS_OK ? walked : st;
 }

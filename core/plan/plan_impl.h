@@ -1,6 +1,6 @@
-// plan_impl: the insides of a plan, shared by the files that make one - coded.c (ops on codes), amp.c (casts), lower.c (forward calls), autodiff.c (backward
-// calls), await.c (values over dp), reduce.c (gradients over dp), place.c (bytes and barriers), plan.c (order of these) - and by exec.c,
-// which binds it. Not installed.
+// plan_impl: the insides of a plan, shared by the files that make one - coded.c (ops on codes), amp.c (casts), lower.c (forward calls),
+// autodiff.c (backward calls), await.c (values over dp), reduce.c (gradients over dp), place.c (bytes and barriers), plan.c (order of
+// these) - and by exec.c, which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
 #include "core/base/grow.h"
@@ -15,7 +15,7 @@ typedef enum hs_where {
     HS_AT_MASTER,
     HS_AT_LOW,
     HS_AT_CODED, // a view of a parameter that is kept as codes
-    HS_AT_GRAD, // of a parameter: in its slab, or in a block where ranks keep shares
+    HS_AT_GRAD,  // of a parameter: in its slab, or in a block where ranks keep shares
     HS_AT_STATE,
     HS_AT_SHARE,      // of a parameter: what this rank has of its gradient in the slab ...
     HS_AT_BLOCK_SHARE // ... and the same elements in the block
@@ -91,14 +91,16 @@ static inline size_t hs_plan_grad_offset(const hs_plan *p, const hs_param *q)
     return p->grad_buf ? p->buf[p->grad_buf[q->id]].offset + p->grad_at[q->id] : p->graph->params->grad->place[q->id].offset;
 }
 
-hs_status hs_plan_coded(hs_plan *p);    // ops that read codes in the place of those that read values
-hs_status hs_plan_amp(hs_plan *p);      // settles every dtype; inserts casts
-hs_status hs_plan_lower(hs_plan *p);    // marks, forward calls and the buffers of values
-hs_status hs_plan_autodiff(hs_plan *p); // backward calls and the buffers of gradients
-hs_status hs_plan_await(hs_plan *p);    // waits for values among them
-hs_status hs_plan_reduce(hs_plan *p);   // reductions, too
-hs_status hs_plan_place(hs_plan *p);    // offsets
-hs_status hs_plan_barriers(hs_plan *p); // call.sync
+hs_status hs_plan_coded(hs_plan *p); // ops that read codes in the place of those that read values
+struct hs_rewrite;
+void hs_plan_fuse_codes(hs_plan *p, struct hs_rewrite *r); // what products of codes take over of what follows them
+hs_status hs_plan_amp(hs_plan *p);                         // settles every dtype; inserts casts
+hs_status hs_plan_lower(hs_plan *p);                       // marks, forward calls and the buffers of values
+hs_status hs_plan_autodiff(hs_plan *p);                    // backward calls and the buffers of gradients
+hs_status hs_plan_await(hs_plan *p);                       // waits for values among them
+hs_status hs_plan_reduce(hs_plan *p);                      // reductions, too
+hs_status hs_plan_place(hs_plan *p);                       // offsets
+hs_status hs_plan_barriers(hs_plan *p);                    // call.sync
 
 // Where memory runs out, these make the graph fail: a pass goes on, and hs_plan_new refuses behind it.
 int hs_plan_buf(hs_plan *p, size_t bytes); // -1 then
