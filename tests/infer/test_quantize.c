@@ -107,6 +107,21 @@ static double distance(const float *a, const float *b)
     return sqrt(off / all);
 }
 
+// Products of codes take over a gelu and, where scales of inputs are known, the rounding for the product behind it.
+static void check_fused(const hs_session *s, bool rounds, const char *what)
+{
+    const hs_graph *g = hs_plan_graph(s->model->plan[s->eval]);
+    int gelus = 0, bytes = 0;
+    for (int i = 0; i < g->n_nodes; i++) {
+        const hs_node *n = g->node[i];
+        if (!strcmp(n->op->name, "bias_gelu") || !strcmp(n->op->name, "gelu"))
+            gelus++;
+        bytes += !strcmp(n->op->name, "linear_i8") && n->in[0]->dtype == HS_I8;
+    }
+    if (gelus || (bytes > 0) != rounds)
+        fail_msg("%s: %d gelus of their own, %d products that read bytes", what, gelus, bytes);
+}
+
 static void check_family(const char *family)
 {
     hs_export_model m;
@@ -127,6 +142,8 @@ static void check_family(const char *family)
         const double d = distance(got, want);
         if (!(d > 1e-6 && d < ways[w].most))
             fail_msg("%s, %s: hidden states are %g from those of the values", family, ways[w].name, d);
+        if (ways[w].opts.bits == HS_QUANT_W8A8)
+            check_fused(&coded, !ways[w].opts.rows, family);
         hs_session_close(&coded);
     }
     hs_observer_free(seen);
