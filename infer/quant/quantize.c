@@ -2,6 +2,7 @@
 #include "infer/quant/quantize.h"
 #include "core/graph/coding.h"
 #include "data/checkpoint/sentence_folder.h"
+#include "infer/quant/round.h"
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
@@ -154,35 +155,6 @@ static hs_coding coding_of(const void *user, const hs_param_spec *spec)
     return p ? q->what[p->id].coding : HS_CODING_NONE;
 }
 
-// The parameter's own shape: rows of padding stay zero.
-static void round_weight(hs_coding c, const float *w, int64_t rows, int64_t cols, void *codes, void *scales)
-{
-    const bool whole = c == HS_CODING_I8 || c == HS_CODING_I8_STATIC;
-    const int64_t group = whole ? cols : HS_CODE_BLOCK;
-    for (int64_t at = 0; at < rows * cols; at += group) {
-        float most = 0, signed_most = 0;
-        for (int64_t i = 0; i < group; i++)
-            if (fabsf(w[at + i]) > most)
-                most = fabsf(w[at + i]), signed_most = w[at + i];
-        float scale = c == HS_CODING_I4_BLOCKS ? signed_most / -8 : most / 127;
-        if (whole)
-            ((float *)scales)[at / group] = scale;
-        else {
-            ((uint16_t *)scales)[at / group] = hs_f32_f16(scale);
-            scale = hs_f16_f32(hs_f32_f16(scale));
-        }
-        for (int64_t i = 0; i < group; i++) {
-            const float x = scale != 0 ? rintf(w[at + i] / scale) : 0;
-            if (c == HS_CODING_I4_BLOCKS) {
-                const int code = (int)(x < -8 ? -8 : x > 7 ? 7 : x) + 8;
-                uint8_t *byte = (uint8_t *)codes + (at + i) / 2;
-                *byte = (uint8_t)(i % 2 ? (*byte & 15) | code << 4 : code);
-            } else
-                ((int8_t *)codes)[at + i] = (int8_t)(x < -127 ? -127 : x > 127 ? 127 : x);
-        }
-    }
-}
-
 static double error_of(hs_coding c, const float *w, const void *codes, const void *scales, int64_t rows, int64_t cols, float *row)
 {
     const size_t code = (size_t)(c == HS_CODING_I4_BLOCKS ? cols / 2 : cols);
@@ -207,7 +179,9 @@ static hs_status put_codes(hs_quantizing *q, const hs_param *to, hs_quantized *w
     hs_status st = values && codes && scales ? HS_OK : HS_FAIL(MEMORY, "no memory for the codes of %s", to->name);
     if (st == HS_OK) {
         hs_params_fetch(q->from->params, w->param, 0, values, to->n);
-        round_weight(to->coding, values, rows, cols, codes, scales);
+        st = hs_round_weights(to->coding, values, rows, cols, false, to->name, codes, scales); // its own shape: rows of padding stay zero
+    }
+    if (st == HS_OK) {
         w->error = error_of(to->coding, values, codes, scales, rows, cols, values + to->n);
         st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_CODES), to, codes);
     }
