@@ -166,6 +166,23 @@ static void smooth_golden(void **state)
         assert_float_equal((double)s[j] / json_real_value(json_array_get(json_object_get(o->all, "smooth"), j)), 1, 1e-6);
 }
 
+// s_j = max|x_j|^a / max|W_j|^(1 - a) at other a, and its floors.
+static void smooth_by_alpha(void **state)
+{
+    (void)state;
+    const float x_most[4] = { 16, 0.25f, 1e-20f, 4 }, w_most[4] = { 0.5f, 2, 1, 0 };
+    float s[4];
+    hs_smooth_scales(x_most, w_most, 4, 0.75, s);
+    assert_float_equal(s[0], 8 / pow(0.5, 0.25), 1e-5);
+    assert_float_equal(s[1], pow(0.25, 0.75) / pow(2, 0.25), 1e-6);
+    assert_float_equal(s[2] / 1e-5, 1, 1e-6);
+    assert_float_equal(s[3], pow(4, 0.75) / pow(1e-5, 0.25), 1e-3);
+    hs_smooth_scales(x_most, w_most, 4, 1, s);
+    assert_float_equal(s[0], 16, 1e-6);
+    hs_smooth_scales(x_most, w_most, 4, 0, s);
+    assert_float_equal(s[0], 2, 1e-6);
+}
+
 // ---- rounding
 
 // Each code is the best that its scale has; values survive being rounded again; 8 bits err by half a step at most.
@@ -553,6 +570,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(gptq_golden, golden_begin, golden_end),
         cmocka_unit_test_setup_teardown(awq_golden, golden_begin, golden_end),
         cmocka_unit_test_setup_teardown(smooth_golden, golden_begin, golden_end),
+        cmocka_unit_test(smooth_by_alpha),
         cmocka_unit_test(nearest),
         cmocka_unit_test(search_is_never_worse),
         cmocka_unit_test(refused),
