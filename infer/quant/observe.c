@@ -36,8 +36,10 @@ void hs_observer_free(hs_observer *o)
     if (!o)
         return;
     hs_observer_watch(o, NULL);
-    for (int i = 0; i < o->ps->n_params; i++)
+    for (int i = 0; i < o->ps->n_params; i++) {
         hs_histogram_free(o->of[i].x);
+        hs_gram_free(o->of[i].gram);
+    }
     free(o->of);
     free(o->rows);
     free(o->bytes);
@@ -72,6 +74,9 @@ static hs_status make_room(hs_observer *o, size_t n)
 static hs_status begin(hs_observer *o, hs_observed *seen, int64_t in)
 {
     seen->in = in;
+    seen->shrink = 1;
+    if (o->opts.gram)
+        HS_TRY(hs_gram_new(&seen->gram, in));
     return hs_histogram_new(&seen->x, o->opts.channels ? in : 0);
 }
 
@@ -87,7 +92,10 @@ static hs_status look_at(hs_observer *o, const hs_param *w, const hs_ref *x, int
     HS_TRY(make_room(o, n));
     o->watched->copy(o->watched, o->bytes, x->p, n * hs_dtype_bytes(x->dtype));
     hs_convert(o->rows, HS_F32, o->bytes, x->dtype, (int64_t)n);
-    return hs_histogram_add(seen->x, o->rows, rows, in, w->name);
+    HS_TRY(hs_histogram_add(seen->x, o->rows, rows, in, w->name));
+    if (seen->gram)
+        hs_gram_add(seen->gram, o->rows, rows);
+    return HS_OK;
 }
 
 static void note(const hs_thunk *t, double seconds, void *user)
@@ -117,3 +125,5 @@ hs_status hs_observer_end(const hs_observer *o)
 }
 
 const hs_observed *hs_observer_of(const hs_observer *o, const hs_param *p) { return o->of[p->id].x ? &o->of[p->id] : NULL; }
+
+hs_observed *hs_observer_at(hs_observer *o, const hs_param *p) { return o->of[p->id].x ? &o->of[p->id] : NULL; }

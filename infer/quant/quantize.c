@@ -2,6 +2,8 @@
 #include "infer/quant/quantize.h"
 #include "core/graph/coding.h"
 #include "data/checkpoint/sentence_folder.h"
+#include "infer/quant/awq.h"
+#include "infer/quant/gptq.h"
 #include "infer/quant/round.h"
 #include <fnmatch.h>
 #include <math.h>
@@ -108,6 +110,7 @@ static hs_status calibrate(const hs_quantizing *q, hs_quantized *w)
 {
     const hs_observed *seen = seen_of(q, w->param);
     HS_TRY(hs_calibrate(seen->x, q->opts.method, q->opts.percentile, w->param->name, &w->x_most));
+    w->x_most *= seen->shrink;
     if (q->gelu[w->param->id] && q->opts.gelu_most > 0 && w->x_most > (float)q->opts.gelu_most)
         w->x_most = (float)q->opts.gelu_most;
     return HS_OK;
@@ -170,6 +173,35 @@ static double error_of(hs_coding c, const float *w, const void *codes, const voi
     return all > 0 ? sqrt(off / all) : 0;
 }
 
+// By the parameter's own shape: rows of padding stay zero.
+static hs_status choose_codes(const hs_quantizing *q, const hs_param *to, hs_quantized *w, const float *values, void *codes, void *scales)
+{
+    const int64_t rows = to->dim[0], cols = (int64_t)to->n / rows;
+    const hs_observed *seen = seen_of(q, w->param);
+    const bool search = q->opts.round != HS_ROUND_NEAREST;
+    w->by_outputs = false;
+    if (q->opts.round < HS_ROUND_GPTQ || !seen || !seen->gram)
+        return hs_round_weights(to->coding, values, rows, cols, search, to->name, codes, scales);
+    if (q->opts.round == HS_ROUND_GPTQ) {
+        hs_gptq_report said;
+        HS_TRY(hs_gptq(to->coding, values, rows, cols, seen->gram, &(hs_gptq_opts){ .damp = 0.01, .search = search }, to->name, codes,
+                       scales, &said));
+        w->by_outputs = said.kept;
+        return HS_OK;
+    }
+    hs_awq_report said;
+    float *s = malloc((size_t)cols * 2 * sizeof *s);
+    if (!s)
+        return HS_FAIL(MEMORY, "no memory for the channels of %s", to->name);
+    for (int64_t j = 0; j < cols; j++)
+        s[cols + j] = 1;
+    const hs_status st = hs_awq(to->coding, values, rows, cols, seen->gram, s + cols, &(hs_awq_opts){ .clip = true, .search = search },
+                                to->name, s, codes, scales, &said);
+    w->by_outputs = said.clipped > 0;
+    free(s);
+    return st;
+}
+
 static hs_status put_codes(hs_quantizing *q, const hs_param *to, hs_quantized *w)
 {
     hs_params *ps = q->to.params;
@@ -179,7 +211,7 @@ static hs_status put_codes(hs_quantizing *q, const hs_param *to, hs_quantized *w
     hs_status st = values && codes && scales ? HS_OK : HS_FAIL(MEMORY, "no memory for the codes of %s", to->name);
     if (st == HS_OK) {
         hs_params_fetch(q->from->params, w->param, 0, values, to->n);
-        st = hs_round_weights(to->coding, values, rows, cols, false, to->name, codes, scales); // its own shape: rows of padding stay zero
+        st = choose_codes(q, to, w, values, codes, scales);
     }
     if (st == HS_OK) {
         w->error = error_of(to->coding, values, codes, scales, rows, cols, values + to->n);

@@ -13,8 +13,14 @@
 typedef enum hs_quant_bits { HS_QUANT_W8A8, HS_QUANT_W8, HS_QUANT_W4, HS_N_QUANT_BITS } hs_quant_bits;
 #define HS_QUANT_BITS_WORDS "w8a8|w8|w4"
 
+// How a weight's codes are chosen: each to the nearest; of 4-bit blocks with the best scale of a grid; so that outputs on the calibration
+// data change least (gptq.h); with blocks cut off where that changes outputs less (awq.h). The last two need hs_observer_opts.gram.
+typedef enum hs_quant_round { HS_ROUND_NEAREST, HS_ROUND_SEARCH, HS_ROUND_GPTQ, HS_ROUND_AWQ } hs_quant_round;
+#define HS_QUANT_ROUND_WORDS "nearest|search|gptq|awq"
+
 typedef struct hs_quantize_opts {
     hs_quant_bits bits;
+    hs_quant_round round;
     bool rows;              // w8a8: each row of x has its own scale; else one that was calibrated
     hs_calib_method method; // w8a8 by a calibrated scale
     double percentile;
@@ -30,6 +36,7 @@ typedef struct hs_quantized { // what became of one parameter
     const char *why; // not coded: the reason; NULL: it is coded
     float x_most;    // HS_CODING_I8_STATIC: the largest |x| that is not clipped
     double error;    // sqrt(sum (w - code * scale)^2 / sum w^2)
+    bool by_outputs; // by GPTQ or AWQ; false: no output of it was seen, or plain rounding was better
 } hs_quantized;
 
 typedef struct hs_quantizing hs_quantizing;

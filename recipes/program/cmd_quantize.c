@@ -1,6 +1,7 @@
 // quantize: a checkpoint whose weights are kept in 8 or 4 bits.
 #include "core/base/log.h"
 #include "data/checkpoint/new_folder.h"
+#include "infer/quant/fold.h"
 #include "infer/quant/quantize.h"
 #include "recipes/program/calibration.h"
 #include "recipes/program/commands.h"
@@ -16,8 +17,8 @@ typedef enum tables { TABLES_AUTO, TABLES_YES, TABLES_NO } tables;
 typedef struct quantize_options {
     hs_common common;
     hs_string output, calib, skip, gate, gate_data, sensitivity;
-    int bits, method, activations, embeddings;
-    double percentile, gelu_most;
+    int bits, method, activations, embeddings, round;
+    double percentile, gelu_most, smooth;
     int64_t examples;
     bool overwrite, layers, best;
 } quantize_options;
@@ -29,10 +30,13 @@ static bool calibrates(const quantize_options *o)
     return o->activations == ACTIVATIONS_TENSOR || o->calib[0];
 }
 
+// Do texts run through the checkpoint at all: for scales of activations, or for how weights are rounded?
+static bool looks(const quantize_options *o) { return calibrates(o) || o->smooth > 0 || o->round >= HS_ROUND_GPTQ; }
+
 static hs_status check(const hs_cli *cli)
 {
     const quantize_options *o = cli->options;
-    static const char *const of_scales[] = { "calib", "method", "percentile", "gelu-most", "examples" };
+    static const char *const of_scales[] = { "method", "percentile", "gelu-most" }, *const of_texts[] = { "calib", "examples" };
     if (!o->output[0])
         return HS_FAIL(USAGE, "quantize needs --output DIR");
     for (int i = 0; i < HS_COUNT(of_scales); i++)
@@ -40,6 +44,14 @@ static hs_status check(const hs_cli *cli)
             return HS_FAIL(USAGE, "--%s is for scales of activations%s", of_scales[i],
                            o->bits == HS_QUANT_W8A8 && o->activations != ACTIVATIONS_TOKEN ? ", which --calib FILE gives"
                                                                                            : ", which there are none of");
+    for (int i = 0; i < HS_COUNT(of_texts); i++)
+        if (hs_cli_given(cli, of_texts[i]) && !looks(o))
+            return HS_FAIL(USAGE, "--%s is for scales of activations, of which there are none, and for --smooth and --round gptq or awq",
+                           of_texts[i]);
+    if ((o->smooth > 0 || o->round >= HS_ROUND_GPTQ) && !o->calib[0])
+        return HS_FAIL(USAGE, "%s needs --calib FILE: texts that go through the model", o->smooth > 0 ? "--smooth" : "--round gptq or awq");
+    if (o->round == HS_ROUND_SEARCH && o->bits != HS_QUANT_W4)
+        return HS_FAIL(USAGE, "--round search is of --bits w4");
     if (calibrates(o) && !o->calib[0])
         return HS_FAIL(USAGE, "--activations tensor needs --calib FILE: texts to calibrate with");
     if (!o->gate_data[0] && (o->gate[0] || o->sensitivity[0]))
@@ -56,6 +68,7 @@ static hs_status check(const hs_cli *cli)
 static hs_quantize_opts opts_of(const quantize_options *o)
 {
     return (hs_quantize_opts){ .bits = (hs_quant_bits)o->bits,
+                               .round = (hs_quant_round)o->round,
                                .rows = !calibrates(o),
                                .method = (hs_calib_method)o->method,
                                .percentile = o->percentile,
@@ -89,12 +102,13 @@ static void tell_layers(const hs_quantizing *q)
 static void report(const hs_quantizing *q, const quantize_options *o, const hs_calibration *c, const hs_export_model *from)
 {
     static const char *const bits[] = { "w8a8", "w8", "w4" };
-    int n, coded = 0;
+    int n, coded = 0, by_outputs = 0;
     double worst = 0;
     const char *worst_of = "";
     for (int i = 0; hs_quantizing_at(q, i, &n); i++) {
         const hs_quantized *w = hs_quantizing_at(q, i, &n);
         coded += w->coding != HS_CODING_NONE;
+        by_outputs += w->by_outputs;
         if (w->error > worst)
             worst = w->error, worst_of = w->param->name;
     }
@@ -110,8 +124,11 @@ static void report(const hs_quantizing *q, const quantize_options *o, const hs_c
         tell_layers(q);
     printf("%s: %s, %d of %d parameters as codes; %.1f MB, in f32 %.1f MB; largest error of a weight %.2f %% (%s)\n", o->output,
            bits[o->bits], coded, n, after, before, 100 * worst, worst_of);
-    if (c->examples)
+    if (c->examples && calibrates(o))
         printf("scales of inputs by %lld examples of %lld tokens\n", (long long)c->examples, (long long)c->tokens);
+    if (o->round >= HS_ROUND_GPTQ)
+        printf("codes of %d by what they do to outputs on %lld examples of %lld tokens, of the others to the nearest\n", by_outputs,
+               (long long)c->examples, (long long)c->tokens);
 }
 
 // ---- what it may lose
@@ -163,6 +180,30 @@ static hs_status try_out(hs_quant_trials *t, const hs_quant_trials *of, const qu
     return HS_OK;
 }
 
+// Texts through the checkpoint; then what folds into its norms.
+static hs_status look_at(const hs_cli *cli, hs_export_model *m, hs_calibration *c)
+{
+    const quantize_options *o = cli->options;
+    const bool awq = o->round == HS_ROUND_AWQ;
+    const hs_fold_opts fold = { .smooth = o->smooth,
+                                .awq = awq,
+                                .coding = o->bits == HS_QUANT_W4   ? HS_CODING_I4_BLOCKS
+                                          : o->bits == HS_QUANT_W8 ? HS_CODING_I8_BLOCKS
+                                                                   : HS_CODING_I8,
+                                .search = true };
+    int n;
+    if (!looks(o))
+        return HS_OK;
+    HS_TRY(hs_calibrate_on(c, cli, cli->arg[0], o->calib, o->examples,
+                           &(hs_observer_opts){ .gram = o->round >= HS_ROUND_GPTQ, .channels = awq || o->smooth > 0 }));
+    if (!awq && !(o->smooth > 0))
+        return HS_OK;
+    HS_TRY(hs_quantize_fold(m, c->observer, c->session.model->params, &fold, &n));
+    if (!n && o->smooth > 0)
+        return HS_FAIL(USAGE, "%s: --smooth has no norm to fold into: the residual stream reads what its norms make", m->dir);
+    return HS_OK;
+}
+
 // ---- the whole
 
 static hs_status write_quantized(const hs_cli *cli, hs_export_model *m, const hs_calibration *c, const hs_quantize_opts *opts)
@@ -191,8 +232,7 @@ static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration 
     HS_TRY(hs_export_model_trace(m, HS_EVAL, &eval, &g));
     hs_graph_free(g);
     HS_TRY(hs_export_model_load(m));
-    if (calibrates(o))
-        HS_TRY(hs_calibrate_on(c, cli, cli->arg[0], o->calib, o->examples, &(hs_observer_opts){ 0 }));
+    HS_TRY(look_at(cli, m, c));
     const hs_quant_trials of = { .cli = cli,
                                  .from = m,
                                  .opts = opts,
@@ -248,6 +288,21 @@ static const hs_key keys[] = {
       .max = 100,
       .unit = "%",
       .help = "of the magnitudes seen are not clipped" },
+    { .name = "round",
+      .type = HS_KEY_CHOICE,
+      AT(round),
+      .value = "nearest",
+      .choices = HS_QUANT_ROUND_WORDS,
+      .help = "how a weight's codes are chosen: each to the nearest; w4 by the best scale of each block (search); by what changes outputs "
+              "on --calib least (gptq, awq)" },
+    { .name = "smooth",
+      .type = HS_KEY_REAL,
+      AT(smooth),
+      .value = "0",
+      .min = 0,
+      .max = 1,
+      .help =
+          "SmoothQuant: how much of the range of large channels goes into the weights, by the norm before them; 0: none, 0.5 is usual" },
     { .name = "activations",
       .type = HS_KEY_CHOICE,
       AT(activations),

@@ -3,6 +3,7 @@
 #include "tests/support/support_files.h"
 
 #include "core/graph/coding.h"
+#include "infer/quant/fold.h"
 #include "infer/quant/quantize.h"
 #include "infer/session/session.h"
 #include <math.h>
@@ -24,6 +25,9 @@ static const way ways[] = {
     { "w8a8, calibrated", { .bits = HS_QUANT_W8A8, .method = HS_CALIB_MAX }, 0.03 },
     { "w8", { .bits = HS_QUANT_W8, .embeddings = true }, 0.02 },
     { "w4", { .bits = HS_QUANT_W4, .embeddings = true }, 0.35 },
+    { "w4, search", { .bits = HS_QUANT_W4, .round = HS_ROUND_SEARCH }, 0.3 },
+    { "w4, gptq", { .bits = HS_QUANT_W4, .round = HS_ROUND_GPTQ }, 0.3 },
+    { "w4, awq", { .bits = HS_QUANT_W4, .round = HS_ROUND_AWQ }, 0.3 },
 };
 static const char *const families[] = { "encoders/bert",   "encoders/roberta", "encoders/distilbert",
                                         "encoders/albert", "encoders/electra", "encoders/ernie" };
@@ -47,7 +51,7 @@ static void hidden_of(const char *dir, float *hidden, hs_session *s, hs_observer
     if (observer) {
         hs_run_free(s->run);
         OK(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
-        OK(hs_observer_new(observer, s->model->params, &(hs_observer_opts){ .channels = true }));
+        OK(hs_observer_new(observer, s->model->params, &(hs_observer_opts){ .channels = true, .gram = true }));
         hs_observer_watch(*observer, s->device);
     }
     OK(hs_session_reader(&r, s, s->run));
@@ -138,7 +142,8 @@ static void check_family(const char *family)
         OK(hs_quantizing_new(&q, &m, hs_families, &ways[w].opts, seen, s.model->params));
         OK(hs_quantizing_write(q, dir, true));
         hs_quantizing_free(q);
-        check_values(&m, dir);
+        if (ways[w].opts.round < HS_ROUND_SEARCH) // the others choose codes that are not the nearest
+            check_values(&m, dir);
         hidden_of(dir, got, &coded, NULL);
         const double d = distance(got, want);
         if (!(d > 1e-6 && d < ways[w].most))
@@ -166,7 +171,7 @@ static void a_writer(void **state) // tied table, turned weights, padded rows
     open_values(&m, golden("gpt2-lm"));
     for (int w = 0; w < HS_COUNT(ways); w++) {
         hs_quantizing *q;
-        if (!ways[w].opts.rows && ways[w].opts.bits == HS_QUANT_W8A8)
+        if ((!ways[w].opts.rows && ways[w].opts.bits == HS_QUANT_W8A8) || ways[w].opts.round)
             continue;
         OK(hs_quantizing_new(&q, &m, hs_families, &ways[w].opts, NULL, NULL));
         OK(hs_quantizing_write(q, scratch_path("quantized"), true));
@@ -174,6 +179,50 @@ static void a_writer(void **state) // tied table, turned weights, padded rows
         check_values(&m, scratch_path("quantized"));
     }
     hs_export_model_close(&m);
+}
+
+// Channels folded into norms in front: other weights, the same model. Where norms stand behind, nothing is.
+static void folded(void **state)
+{
+    (void)state;
+    static const hs_fold_opts ways_to[] = { { .smooth = 0.5 }, { .awq = true, .coding = HS_CODING_I4_BLOCKS } };
+    for (int k = 0; k < HS_COUNT(ways_to) * 2; k++) {
+        const char *family = k % 2 ? "encoders/bert" : "encoders/roberta-prelayernorm";
+        hs_export_model m, plain;
+        hs_session s, after;
+        hs_observer *seen;
+        hs_quantizing *q;
+        float want[N * WIDTH], got[N * WIDTH];
+        int n, moved = 0;
+        open_values(&m, golden(family));
+        open_values(&plain, golden(family));
+        hidden_of(golden(family), want, &s, &seen);
+        OK(hs_quantize_fold(&m, seen, s.model->params, &ways_to[k / 2], &n));
+        assert_true((n > 0) == !(k % 2));
+        for (int i = 0; i < m.params->n_params; i++) {
+            float a, b;
+            hs_params_fetch(m.params, m.params->param[i], 0, &a, 1);
+            hs_params_fetch(plain.params, plain.params->param[i], 0, &b, 1);
+            moved += a != b;
+        }
+        assert_true(k % 2 ? moved == 0 : k / 2 || moved > 0);
+        OK(hs_quantizing_new(&q, &m, hs_families,
+                             &(hs_quantize_opts){ .bits = HS_QUANT_W8,
+                                                  .skip = "*"
+                                                          "ff.down*" },
+                             NULL, NULL));
+        OK(hs_quantizing_write(q, scratch_path("folded"), true));
+        hs_quantizing_free(q);
+        hidden_of(scratch_path("folded"), got, &after, NULL);
+        const double d = distance(got, want);
+        if (!(d < 0.02))
+            fail_msg("%s, way %d: hidden states are %g from those of the values", family, k / 2, d);
+        hs_session_close(&after);
+        hs_observer_free(seen);
+        hs_session_close(&s);
+        hs_export_model_close(&plain);
+        hs_export_model_close(&m);
+    }
 }
 
 // What comes out of a gelu is clipped where it is asked for, and nothing else.
@@ -227,6 +276,6 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(every_family), cmocka_unit_test(a_writer), cmocka_unit_test(clipped_gelu),
-                                        cmocka_unit_test(refused) };
+                                        cmocka_unit_test(folded), cmocka_unit_test(refused) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -46,6 +46,11 @@ cmp -s again/model.safetensors w8/model.safetensors || fail "codes are others af
 "$halfstep" generate writer --prompt-ids 1,2,3 --max-tokens 4 --temperature 0 --json >got.txt 2>stderr.txt || fail "generate: $(cat stderr.txt)"
 grep -q '"prompt_ids":\[1,2,3\]' got.txt || fail "generate: $(cat got.txt)"
 
+for round in gptq awq; do
+  quantize --bits w4 --round $round --calib texts.txt --overwrite -o w4r
+  "$halfstep" predict w4r texts.txt >got.txt 2>stderr.txt || fail "predict $round: $(cat stderr.txt)"
+done
+
 # ---- the gate
 quantize --bits w8 --gate 'accuracy>=0.9,loss drop<=0.5' --gate.data gold.txt -o gated
 [ -e gated/model.safetensors ] || fail "the gate let nothing through"
@@ -67,6 +72,9 @@ expect 2 'w4 is quantized: its weights are not trained; --adapter.rank 8' "$half
 # ---- what is refused
 refused "quantized already" "is quantized already" w8 --bits w4
 refused "a method without scales" "--method is for scales of activations" model --bits w4 --method max
+refused "smooth without texts" "--smooth needs --calib FILE" model --bits w8 --smooth 0.5
+refused "smooth behind a norm" "--smooth has no norm to fold into" model --bits w8 --smooth 0.5 --calib texts.txt
+refused "search" "--round search is of --bits w4" model --bits w8 --round search
 refused "no data" "--activations tensor needs --calib FILE" model --activations tensor
 refused "empty data" "has 0 examples" model --calib /dev/null
 refused "too few examples" "texts.txt has 4 examples, 9 are asked for" model --calib texts.txt --examples 9
