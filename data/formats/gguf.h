@@ -37,9 +37,9 @@ typedef enum hs_gguf_type { // of a value, as files number them
     X(Q8_0, 8, 32, 34, true)                                                                                                               \
     X(Q2_K, 10, 256, 84, false)                                                                                                            \
     X(Q3_K, 11, 256, 110, false)                                                                                                           \
-    X(Q4_K, 12, 256, 144, false)                                                                                                           \
+    X(Q4_K, 12, 256, 144, true)                                                                                                            \
     X(Q5_K, 13, 256, 176, false)                                                                                                           \
-    X(Q6_K, 14, 256, 210, false)                                                                                                           \
+    X(Q6_K, 14, 256, 210, true)                                                                                                            \
     X(BF16, 30, 1, 2, true)
 typedef enum hs_ggml_type {
 #define HS_GGML_ENUM(name, number, values, bytes, here) HS_GGML_##name = number,
@@ -48,9 +48,13 @@ typedef enum hs_ggml_type {
 } hs_ggml_type;
 const char *hs_ggml_name(int type);                           // "Q8_0"; NULL: not known
 bool hs_ggml_known(int type, int64_t *values, size_t *bytes); // of a block; false: its numbers are not read here
+bool hs_ggml_in_blocks(hs_ggml_type type);                    // known, and no plain floats
 // n is a multiple of the block's values. ggml's own rounding, to the bit.
 void hs_ggml_to_f32(hs_ggml_type type, const void *src, float *dst, int64_t n);
-void hs_ggml_from_f32(hs_ggml_type type, const float *src, void *dst, int64_t n); // F32, F16, BF16, Q8_0
+void hs_ggml_from_f32(hs_ggml_type type, const float *src, void *dst, int64_t n); // F32, F16, BF16, Q8_0, Q4_0, Q4_K
+// The type whose blocks have just these codes and scales; false: there is none. Then n values of them as its blocks: nothing is rounded.
+bool hs_ggml_of_coding(hs_coding c, hs_ggml_type *type);
+void hs_ggml_from_codes(hs_coding c, const void *codes, const void *scales, void *dst, int64_t n);
 
 typedef struct hs_gguf_text { // not NUL-terminated where it was read
     const char *p;
@@ -74,7 +78,7 @@ typedef struct hs_gguf_tensor {
     int64_t dim[HS_GGUF_DIMS]; // outermost first, as everywhere here
     const void *data;
     size_t bytes;
-    const hs_st_source *source; // writing: its f32 values
+    const hs_st_source *source; // writing: its f32 values, or its codes, where hs_ggml_of_coding has them as this type
 } hs_gguf_tensor;
 
 typedef struct hs_gguf {

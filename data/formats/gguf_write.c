@@ -1,4 +1,5 @@
 // Writing GGUF: keys and the list of tensors from memory, then their bytes, one after the other, from where the values lie.
+#include "core/graph/coding.h"
 #include "data/formats/gguf.h"
 #include <stdlib.h>
 #include <string.h>
@@ -72,10 +73,49 @@ static hs_status put_blocks(hs_out *o, const hs_gguf_tensor *t)
     return st;
 }
 
+static bool same_codes(const hs_gguf_tensor *t)
+{
+    const hs_st_source *s = t->source;
+    hs_ggml_type same;
+    return s->param && s->values && !s->transposed && hs_ggml_of_coding(s->param->coding, &same) && same == t->type;
+}
+
+static hs_status put_rows(hs_out *o, const hs_gguf_tensor *t, char *codes, char *scales, char *row)
+{
+    const hs_param *p = t->source->param;
+    const hs_params *ps = t->source->values;
+    const size_t code = hs_coding_bytes(p, HS_VIEW_CODES) / (size_t)p->dim[0], scale = hs_coding_bytes(p, HS_VIEW_SCALES) / (size_t)p->dim[0];
+    const int64_t first = t->source->part > 0 ? (t->source->part - 1) * (p->dim[0] / p->parts) : 0;
+    hs_params_read(ps, hs_params_coded(ps, HS_VIEW_CODES), p, codes);
+    hs_params_read(ps, hs_params_coded(ps, HS_VIEW_SCALES), p, scales);
+    for (int64_t r = first; r < first + t->dim[0]; r++) {
+        hs_ggml_from_codes(p->coding, codes + (size_t)r * code, scales + (size_t)r * scale, row, t->dim[1]);
+        HS_TRY(hs_out_write(o, row, t->bytes / (size_t)t->dim[0]));
+    }
+    return HS_OK;
+}
+
+static hs_status put_codes(hs_out *o, const hs_gguf_tensor *t)
+{
+    const hs_param *p = t->source->param;
+    char *codes = malloc(hs_coding_bytes(p, HS_VIEW_CODES) + 1), *scales = malloc(hs_coding_bytes(p, HS_VIEW_SCALES) + 1);
+    char *row = malloc(t->bytes / (size_t)(t->dim[0] > 0 ? t->dim[0] : 1) + 1);
+    const hs_status st = !codes || !scales || !row ? HS_FAIL(MEMORY, "%s: no memory for the codes of \"%s\"", o->path, t->name)
+                         : p->parts > 1 && p->dim[0] != p->logical[0]
+                             ? HS_FAIL(UNSUPPORTED, "%s: stacked, padded and kept as codes", p->name)
+                             : put_rows(o, t, codes, scales, row);
+    free(codes);
+    free(scales);
+    free(row);
+    return st;
+}
+
 static hs_status put_data(hs_out *o, const hs_gguf_tensor *t)
 {
     hs_st_source s = *t->source;
-    if (t->type == HS_GGML_Q8_0)
+    if (same_codes(t))
+        return put_codes(o, t);
+    if (hs_ggml_in_blocks(t->type))
         return put_blocks(o, t);
     s.t.dtype = t->type == HS_GGML_F16 ? HS_F16 : t->type == HS_GGML_BF16 ? HS_BF16 : HS_F32;
     return hs_st_source_write(o, &s);

@@ -14,11 +14,28 @@ static const struct {
 } types[] = { [HS_EXPORT_F32] = { HS_GGML_F32, 0 },
               [HS_EXPORT_BF16] = { HS_GGML_BF16, 32 },
               [HS_EXPORT_F16] = { HS_GGML_F16, 1 },
-              [HS_EXPORT_Q8_0] = { HS_GGML_Q8_0, 7 } };
+              [HS_EXPORT_Q8_0] = { HS_GGML_Q8_0, 7 },
+              [HS_EXPORT_Q4_0] = { HS_GGML_Q4_0, 2 },
+              [HS_EXPORT_Q4_K] = { HS_GGML_Q4_K, 14 } };
 
 static bool stays_f32(const hs_param *p, const char *name)
 {
     return p->n_dims < 2 || strcmp(name, "position_embd.weight") == 0 || strcmp(name, "token_types.weight") == 0;
+}
+
+static hs_ggml_type type_of(const hs_param *p, const char *name, const hs_export_gguf_opts *o, hs_export_said *said)
+{
+    enum { SUPER = 256 }; // values in a block of Q4_K
+    const hs_ggml_type wanted = types[o->type].type;
+    hs_ggml_type codes;
+    if (stays_f32(p, name))
+        return HS_GGML_F32;
+    if (o->codes && hs_ggml_of_coding(p->coding, &codes))
+        return codes;
+    if (wanted != HS_GGML_Q4_K || hs_param_cols(p) % SUPER == 0)
+        return wanted;
+    said->narrow++;
+    return HS_GGML_Q4_0;
 }
 
 // One tensor of a parameter, with its source in the file's memory.
@@ -35,25 +52,24 @@ static hs_status add_tensor(hs_gguf *g, const hs_export_model *m, const hs_param
         const int64_t out = s->t.dim[0];
         s->t.dim[0] = s->t.dim[1], s->t.dim[1] = out;
     }
-    return hs_gguf_add_tensor(g, piece->name, stays_f32(p, piece->name) ? HS_GGML_F32 : type, s);
+    return hs_gguf_add_tensor(g, piece->name, type, s);
 }
 
-static hs_status add_tensors(hs_gguf *g, const hs_export_model *m, hs_ggml_type type, int *left_out)
+static hs_status add_tensors(hs_gguf *g, const hs_export_model *m, const hs_export_gguf_opts *o, hs_export_said *said)
 {
     const hs_gguf_files *f = m->info.files->gguf;
-    *left_out = 0;
     for (int i = 0; i < m->params->n_params; i++) {
         const hs_param *p = m->params->param[i];
         hs_name_piece piece[HS_NAME_PIECES];
         char name[HS_NAME_BYTES];
         int n;
         if (!hs_name_to_theirs(f->name, f->n_names, p->name, name, sizeof name, NULL)) {
-            ++*left_out;
+            said->left_out++;
             continue;
         }
         HS_TRY(hs_name_pieces(f->name, f->n_names, p->name, p->parts, piece, &n));
         for (int k = 0; k < n; k++)
-            HS_TRY(add_tensor(g, m, p, &piece[k], type));
+            HS_TRY(add_tensor(g, m, p, &piece[k], type_of(p, piece[k].name, o, said)));
     }
     return HS_OK;
 }
@@ -90,15 +106,26 @@ static hs_status put_tokenizer(hs_gguf *g, const hs_export_model *m, hs_export_s
     return HS_OK;
 }
 
+// What most of it is: of codes that stay, theirs.
+static int type_of_file(const hs_export_model *m, const hs_export_gguf_opts *o)
+{
+    hs_ggml_type codes;
+    for (int i = 0; o->codes && i < m->params->n_params; i++)
+        if (hs_ggml_of_coding(m->params->param[i]->coding, &codes))
+            return codes == HS_GGML_Q4_0 ? HS_EXPORT_Q4_0 : HS_EXPORT_Q8_0;
+    return o->type;
+}
+
 static hs_status fill(hs_gguf *g, const hs_export_model *m, const hs_export_gguf_opts *o, hs_export_said *said)
 {
     hs_gguf_put_model(g, m->info.files->gguf, m->arch.settings);
-    hs_gguf_put_int(g, "general.file_type", HS_GGUF_U32, types[o->type].file_type);
-    if (types[o->type].type == HS_GGML_Q8_0)
+    const int type = type_of_file(m, o);
+    hs_gguf_put_int(g, "general.file_type", HS_GGUF_U32, types[type].file_type);
+    if (hs_ggml_in_blocks(types[type].type))
         hs_gguf_put_int(g, "general.quantization_version", HS_GGUF_U32, 2);
     put_pooling(g, m, said);
     HS_TRY(put_tokenizer(g, m, said));
-    return add_tensors(g, m, types[o->type].type, &said->left_out);
+    return add_tensors(g, m, o, said);
 }
 
 static hs_status check(const hs_export_model *m)

@@ -35,7 +35,8 @@ typedef struct hs_ox { // one graph under way
     } * cache_shape; // by hs_state.id
     bool cached;     // keys and values of earlier steps are inputs
     int64_t first_position;
-    bool causal; // some attention looks back only
+    bool causal;      // some attention looks back only
+    int rows_rounded; // products whose x has a scale for each row here, and none there
 } hs_ox;
 
 typedef hs_status hs_ox_emitter(hs_ox *x, const hs_node *n);
@@ -54,6 +55,8 @@ const char *hs_ox_int(hs_ox *x, int64_t v);
 const char *hs_ox_real(hs_ox *x, double v);
 const char *hs_ox_range(hs_ox *x, int64_t n); // [1, n]: 0, 1, ...
 // The weights of a parameter: piece i of hs_export_pieces; turned: as the right side of a product, [in, out].
+const char *hs_ox_weight_name(hs_ox *x, const hs_name_piece *piece);
+bool hs_ox_first_use(hs_ox *x, const char *name); // of a name, of whatever
 hs_status hs_ox_param(hs_ox *x, const hs_param *p, int piece, bool turned, const char **name);
 const char *hs_ox_reshape(hs_ox *x, const char *in, const int64_t *shape, int n);
 const char *hs_ox_transpose(hs_ox *x, const char *in, int d0, int d1, int d2, int d3);
@@ -64,6 +67,11 @@ int64_t hs_ox_attr(const hs_node *n, const char *name);
 double hs_ox_attr_real(const hs_node *n, const char *name);
 hs_status hs_ox_in(hs_ox *x, const hs_node *n, const char *operand, const char **name); // UNSUPPORTED: it is nothing in the graph
 void hs_ox_out(hs_ox *x, const hs_node *n, const char *name, int64_t width);
+
+// ---- parameters that are kept as codes (onnx_coded.c): what a product reads, before its pieces; a product with piece i; rows of a table
+hs_status hs_ox_coded_input(hs_ox *x, const hs_param *w, const char **in);
+hs_status hs_ox_coded_product(hs_ox *x, const hs_param *w, int i, const char *in, const char **out);
+hs_status hs_ox_coded_rows(hs_ox *x, const hs_param *table, const char *ids, const char **out);
 
 // ---- attention and what it looks at (onnx_attention.c)
 hs_ox_emitter hs_ox_attention, hs_ox_cache_append;

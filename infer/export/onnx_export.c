@@ -249,6 +249,7 @@ static hs_status write_graph(hs_export_model *m, const char *tmp, const hs_graph
     hs_status st = build(&x, hidden, o->version ? o->version : "");
     for (int i = 0; st == HS_OK && i < m->params->n_params; i++)
         said->left_out += !x.used[i];
+    said->rows_rounded = x.rows_rounded;
     if (st == HS_OK)
         st = put_folder(m, tmp, x.m, o);
     hs_onnx_close(x.m);
@@ -280,6 +281,9 @@ hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_on
 {
     hs_new_folder f;
     *said = (hs_export_said){ 0 };
+    if (m->codes && o->dtype != HS_F32)
+        return HS_FAIL(USAGE, "%s has weights as codes, beside which everything is f32 in ONNX; %s is asked for", m->dir,
+                       hs_dtype_name(o->dtype));
     HS_TRY(hs_new_folder_begin(&f, dir, o->overwrite));
     const hs_status st = export_into(m, f.tmp, o, said);
     if (st == HS_OK)

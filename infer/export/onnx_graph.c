@@ -18,6 +18,8 @@ static int uses(hs_ox *x, const char *name)
     return (*n)++;
 }
 
+bool hs_ox_first_use(hs_ox *x, const char *name) { return uses(x, name) == 0; }
+
 static const char *unique(hs_ox *x, const char *name)
 {
     const int n = uses(x, name);
@@ -79,11 +81,11 @@ const char *hs_ox_range(hs_ox *x, int64_t n)
 }
 
 // ---- weights
-static const char *weight_name(const hs_ox *x, const hs_name_piece *piece)
+const char *hs_ox_weight_name(hs_ox *x, const hs_name_piece *piece)
 {
     const char *prefix = x->model->info.files->prefix;
     const size_t n = x->bare && prefix ? strlen(prefix) : 0;
-    return n && strncmp(piece->name, prefix, n) == 0 ? piece->name + n : piece->name;
+    return hs_onnx_text(x->m, "%s", n && strncmp(piece->name, prefix, n) == 0 ? piece->name + n : piece->name);
 }
 
 hs_status hs_ox_param(hs_ox *x, const hs_param *p, int piece, bool turned, const char **name)
@@ -94,7 +96,7 @@ hs_status hs_ox_param(hs_ox *x, const hs_param *p, int piece, bool turned, const
     if (piece >= n)
         return HS_FAIL(INTERNAL, "parameter %s has %d tensors in its family's files, number %d is asked for", p->name, n, piece);
     x->used[p->id] = true;
-    *name = hs_onnx_text(x->m, "%s", weight_name(x, &all[piece]));
+    *name = hs_ox_weight_name(x, &all[piece]);
     if (uses(x, *name)) // layers that share their parameters
         return HS_OK;
     hs_st_source *s = hs_onnx_alloc(x->m, sizeof *s);

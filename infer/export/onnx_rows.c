@@ -29,6 +29,16 @@ static hs_status weight(hs_ox *x, const hs_param *w, int piece, const char **nam
     return HS_OK;
 }
 
+static hs_status product(hs_ox *x, const hs_param *w, int piece, const char *in, const char **out)
+{
+    const char *name;
+    if (w->coding)
+        return hs_ox_coded_product(x, w, piece, in, out);
+    HS_TRY(weight(x, w, piece, &name));
+    *out = HS_OX(x, "MatMul", in, name);
+    return HS_OK;
+}
+
 // "encoder.layer.0.attention.self.query.weight" is of the module "/encoder/layer.0/attention/self/query".
 static void path_of_weight(hs_ox *x, const char *name)
 {
@@ -54,10 +64,10 @@ static hs_status emit_linear(hs_ox *x, const hs_node *n)
     HS_TRY(param_of(n, "bias", &bias));
     HS_TRY(hs_export_pieces(x->model, w, piece, &pieces));
     hs_ox_value out = { .n = pieces, .width = w->logical[0] };
+    HS_TRY(hs_ox_coded_input(x, w, &in));
     for (int i = 0; i < pieces; i++) {
         path_of_weight(x, piece[i].name);
-        HS_TRY(weight(x, w, i, &name));
-        out.name[i] = HS_OX(x, "MatMul", in, name);
+        HS_TRY(product(x, w, i, in, &out.name[i]));
         if (bias) {
             HS_TRY(hs_ox_param(x, bias, i, false, &name));
             out.name[i] = HS_OX(x, "Add", out.name[i], name);
@@ -195,23 +205,41 @@ static hs_status emit_residual_norm(hs_ox *x, const hs_node *n)
 }
 
 // ---- rows
+static hs_status path_of_table(hs_ox *x, const hs_param *table)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    int n;
+    HS_TRY(hs_export_pieces(x->model, table, piece, &n));
+    path_of_weight(x, n > 0 ? hs_ox_weight_name(x, &piece[0]) : table->name);
+    return HS_OK;
+}
+
+static hs_status rows_of(hs_ox *x, const hs_param *table, const char *ids, const char **y)
+{
+    const char *rows;
+    if (table->coding)
+        return hs_ox_coded_rows(x, table, ids, y);
+    HS_TRY(hs_ox_param(x, table, 0, false, &rows));
+    *y = HS_OX(x, "Gather", rows, ids);
+    return HS_OK;
+}
+
 static hs_status emit_embedding(hs_ox *x, const hs_node *n)
 {
     const hs_param *table, *places;
-    const char *ids, *rows, *y;
+    const char *ids, *of_places, *y;
     if (hs_ox_attr(n, "rows") || hs_ox_attr(n, "first"))
         return HS_FAIL(UNSUPPORTED, "%s: a slice of a table has no form in ONNX", n->scope);
     HS_TRY(param_of(n, "table", &table));
     HS_TRY(param_of(n, "pos_table", &places));
     HS_TRY(hs_ox_in(x, n, "ids", &ids));
-    HS_TRY(hs_ox_param(x, table, 0, false, &rows));
-    path_of_weight(x, rows);
-    y = HS_OX(x, "Gather", rows, ids);
+    HS_TRY(path_of_table(x, table));
+    HS_TRY(rows_of(x, table, ids, &y));
     if (places) {
-        HS_TRY(hs_ox_param(x, places, 0, false, &rows));
-        path_of_weight(x, rows);
+        HS_TRY(path_of_table(x, places));
         const char *at = hs_ox_positions(x, hs_ox_attr(n, "first_position"), places->logical[0]);
-        y = HS_OX(x, "Add", y, HS_OX(x, "Gather", rows, at));
+        HS_TRY(rows_of(x, places, at, &of_places));
+        y = HS_OX(x, "Add", y, of_places);
     }
     hs_ox_out(x, n, y, table->logical[1]);
     return HS_OK;

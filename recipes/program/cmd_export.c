@@ -23,10 +23,10 @@ typedef struct export_options {
 } export_options;
 
 static const hs_dtype dtypes[] = {
-    [HS_EXPORT_F32] = HS_F32, [HS_EXPORT_BF16] = HS_BF16, [HS_EXPORT_F16] = HS_F16, [HS_EXPORT_Q8_0] = HS_I8
+    [HS_EXPORT_F32] = HS_F32, [HS_EXPORT_BF16] = HS_BF16, [HS_EXPORT_F16] = HS_F16
 };
-#define DTYPE_WORDS "f32|bf16|f16|q8_0"
-static const char *const dtype_words[] = { "f32", "bf16", "f16", "q8_0" };
+#define DTYPE_WORDS "f32|bf16|f16|q8_0|q4_0|q4_k"
+static const char *const dtype_words[] = { "f32", "bf16", "f16", "q8_0", "q4_0", "q4_k" };
 
 // Options that are of one form alone.
 static const struct {
@@ -42,15 +42,16 @@ static hs_status check(const hs_cli *cli)
     for (int i = 0; i < HS_COUNT(of_form); i++)
         if (hs_cli_given(cli, of_form[i].option) && of_form[i].of != (form)o->to)
             return HS_FAIL(USAGE, "--%s is of --to %s", of_form[i].option, form_words[of_form[i].of]);
+    if (o->to != FORM_GGUF && o->dtype >= HS_EXPORT_Q8_0)
+        return HS_FAIL(USAGE, "--dtype %s is of --to gguf", dtype_words[o->dtype]);
     if (o->to == FORM_ONNX && dtypes[o->dtype] == HS_BF16)
         return HS_FAIL(USAGE, "--dtype bf16 is not of --to onnx, where few machines compute in it: f32 or f16");
-    if (o->to != FORM_GGUF && o->dtype == HS_EXPORT_Q8_0)
-        return HS_FAIL(USAGE, "--dtype q8_0 is of --to gguf");
     return HS_OK;
 }
 
-static hs_status export_safetensors(hs_export_model *m, const export_options *o)
+static hs_status export_safetensors(hs_export_model *m, const hs_cli *cli)
 {
+    const export_options *o = cli->options;
     const hs_export_opts e = { .dtype = dtypes[o->dtype], .shard_bytes = (uint64_t)o->shard_size * 1000000, .overwrite = o->overwrite };
     const hs_arch_shape shape = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
     hs_graph *g;
@@ -61,8 +62,9 @@ static hs_status export_safetensors(hs_export_model *m, const export_options *o)
                               m->path, hs_arch_int(m->arch, "model.width"));
 }
 
-static hs_status export_onnx(hs_export_model *m, const export_options *o)
+static hs_status export_onnx(hs_export_model *m, const hs_cli *cli)
 {
+    const export_options *o = cli->options;
     hs_export_said said;
     HS_TRY(hs_export_onnx(m, o->output,
                           &(hs_export_onnx_opts){ .version = HS_VERSION,
@@ -76,6 +78,10 @@ static hs_status export_onnx(hs_export_model *m, const export_options *o)
         hs_warn("%s: %d parameter%s left out, by which nothing in the graph is computed (the chain of model.crf: what comes out are its "
                 "scores)",
                 m->dir, said.left_out, said.left_out == 1 ? " is" : "s are");
+    if (said.rows_rounded)
+        hs_warn("%s: %d products of 8-bit integers have a scale for each token, which ONNX has no form for: there weights alone are in 8 "
+                "bits; quantize with --calib makes scales that it has",
+                m->dir, said.rows_rounded);
     return HS_OK;
 }
 
@@ -91,10 +97,17 @@ static void tell_sentences(const hs_export_model *m, const export_options *o, bo
             pooled ? "the pooling alone" : "nothing");
 }
 
-static hs_status export_gguf(hs_export_model *m, const export_options *o)
+static hs_status export_gguf(hs_export_model *m, const hs_cli *cli)
 {
+    const export_options *o = cli->options;
     hs_export_said said;
-    HS_TRY(hs_export_gguf(m, o->output, &(hs_export_gguf_opts){ .type = (hs_export_type)o->dtype, .overwrite = o->overwrite }, &said));
+    HS_TRY(hs_export_gguf(m, o->output,
+                          &(hs_export_gguf_opts){ .type = (hs_export_type)o->dtype,
+                                                  .codes = !hs_cli_given(cli, "dtype"),
+                                                  .overwrite = o->overwrite },
+                          &said));
+    if (said.narrow)
+        hs_warn("%s: %d matrices have rows that are no multiple of 256, a block of q4_k: they are q4_0", m->dir, said.narrow);
     if (said.left_out)
         hs_warn("%s: %d parameters of its heads are left out: GGUF has encoders and writers alone", m->dir, said.left_out);
     if (said.tokenizer[0])
@@ -103,17 +116,19 @@ static hs_status export_gguf(hs_export_model *m, const export_options *o)
     return HS_OK;
 }
 
-static void report(const hs_export_model *m, const export_options *o)
+static void report(const hs_export_model *m, const hs_cli *cli)
 {
+    const export_options *o = cli->options;
+    const bool codes = m->codes && (o->to != FORM_GGUF || !hs_cli_given(cli, "dtype"));
+    const char *const dtype = codes ? "codes" : dtype_words[o->dtype];
     char what[256];
     const int64_t n = (int64_t)hs_params_count(m->params);
     hs_arch_describe(m->arch, what, sizeof what);
     if (o->common.json)
         hs_line_print(json_pack("{s:s, s:s, s:s, s:s, s:I}", "output", o->output, "to", form_words[o->to], "model", m->arch.family->name,
-                                "dtype", dtype_words[o->dtype], "parameters", (json_int_t)n));
+                                "dtype", dtype, "parameters", (json_int_t)n));
     else
-        printf("%s: %s of %lld parameters (%s), %s as %s\n", o->output, m->arch.family->title, (long long)n, what, dtype_words[o->dtype],
-               form_words[o->to]);
+        printf("%s: %s of %lld parameters (%s), %s as %s\n", o->output, m->arch.family->title, (long long)n, what, dtype, form_words[o->to]);
 }
 
 // Before anything is written: neither the checkpoint nor the base of an adapter is where the export goes.
@@ -137,7 +152,7 @@ static void tell_left_out(const hs_export_model *m, const export_options *o)
 
 static hs_status run_export(const hs_cli *cli)
 {
-    static hs_status (*const exports[FORMS])(hs_export_model *, const export_options *) = { export_safetensors, export_onnx, export_gguf };
+    static hs_status (*const exports[FORMS])(hs_export_model *, const hs_cli *) = { export_safetensors, export_onnx, export_gguf };
     const export_options *o = cli->options;
     hs_export_model m = { 0 };
     hs_process_outlive_output();
@@ -148,11 +163,11 @@ static hs_status run_export(const hs_cli *cli)
     if (st == HS_OK && !m.tokenizer && hs_tokenizer_found(m.dir))
         hs_warn("its tokenizer is left out: %s", m.tokenizer_error);
     if (st == HS_OK)
-        st = exports[o->to](&m, o);
+        st = exports[o->to](&m, cli);
     if (st == HS_OK)
         tell_left_out(&m, o);
     if (st == HS_OK)
-        report(&m, o);
+        report(&m, cli);
     hs_export_model_close(&m);
     return st;
 }
@@ -161,7 +176,7 @@ static hs_status run_export(const hs_cli *cli)
 static const hs_key keys[] = {
     { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
-    { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights; q8_0: gguf" },
+    { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights; q8_0, q4_0, q4_k: gguf" },
     { .name = "hidden",
       .type = HS_KEY_BOOL,
       AT(hidden),
@@ -208,6 +223,8 @@ const hs_command hs_cmd_export = {
         "prompts). onnx: model.onnx beside config.json, the tokenizer and what such a folder says, opset 17; batch_size and\n"
         "sequence_length are free, inputs and outputs are named as transformers' exporter names them.\n"
         "gguf: model.gguf for llama.cpp, of GPT-2 and BERT, with its tokenizer; heads are left out.\n"
+        "What `halfstep quantize` made stays in 8 and 4 bits: in onnx by QuantizeLinear and DequantizeLinear, blocks by com.microsoft's\n"
+        "MatMulNBits; in gguf blocks as q8_0 and q4_0, to the bit, unless --dtype says otherwise.\n"
         "With --json: output, to, model, dtype, parameters.",
     .options = &schema,
     .min_args = 1,

@@ -57,7 +57,7 @@ const hs_command hs_cmd_import = {
                 "halfstep import model.onnx --tokenizer bert-base -o encoder\n"
                 "halfstep import gpt2_124M.bin --tokenizer gpt2 -o gpt2",
     .notes =
-        "GGUF of GPT-2 and BERT (F32, F16, BF16, Q8_0, Q4_0); ONNX of encoders and GPT-2 as PyTorch's exporters leave them, also where\n"
+        "GGUF of GPT-2 and BERT (F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K); ONNX of encoders and GPT-2 as PyTorch's exporters leave them, also where\n"
         "weights have no names or lie in 8 or 4 bits, not where a tool has fused the graph; checkpoints of llm.c. What comes out is a\n"
         "directory of transformers in f32: its tensors are held against the model first, and one line tells all that does not fit.\n"
         "With --json: output, from, model, parameters, tokenizer.",

@@ -43,7 +43,7 @@ static void blocks(void **state)
     assert_string_equal(hs_ggml_name(12), "Q4_K");
     int64_t values;
     size_t bytes;
-    assert_false(hs_ggml_known(12, &values, &bytes));
+    assert_false(hs_ggml_known(13, &values, &bytes));
     assert_null(hs_ggml_name(99));
 }
 
