@@ -1,6 +1,7 @@
 // coding: parameters that are kept as codes of few bits with scales, instead of as values.
 //
-//   I8, I8_STATIC   value[o, c] = codes[o, c] * scales[o]             codes i8 [out, in] in [-127, 127], scales f32 [out]
+//   I8, I8_STATIC   value[o, c] = codes[o, c] * scales[o]             codes i8 [out, in] in [-127, 127] (others write -128,
+//                                                                     which products by row take), scales f32 [out]
 //   I8_BLOCKS       value[o, c] = codes[o, c] * scales[o, c / 32]     codes i8 [out, in] in [-127, 127], scales f16 [out, in / 32]
 //   I4_BLOCKS       likewise                                          codes u8 [out, in / 2]: element 2i in the low half, 2i + 1 in the
 //                                                                     high, each plus 8, in [-8, 7]

@@ -450,7 +450,7 @@ static hs_status read_quantization(const hs_json *j, hs_model_info *m)
             j->path, json_is_string(method) ? "\"" : "", json_is_string(method) ? json_string_value(method) : "not a string",
             json_is_string(method) ? "\"" : "");
     m->coded = true;
-    return HS_OK;
+    return hs_quantization_check(j->path, q);
 }
 
 static hs_status read_info(const hs_json *j, const hs_model_files *const *known, int n_known, hs_model_info *m)

@@ -84,7 +84,8 @@ static hs_status put_rows(hs_out *o, const hs_gguf_tensor *t, char *codes, char 
 {
     const hs_param *p = t->source->param;
     const hs_params *ps = t->source->values;
-    const size_t code = hs_coding_bytes(p, HS_VIEW_CODES) / (size_t)p->dim[0], scale = hs_coding_bytes(p, HS_VIEW_SCALES) / (size_t)p->dim[0];
+    const size_t code = hs_coding_bytes(p, HS_VIEW_CODES) / (size_t)p->dim[0],
+                 scale = hs_coding_bytes(p, HS_VIEW_SCALES) / (size_t)p->dim[0];
     const int64_t first = t->source->part > 0 ? (t->source->part - 1) * (p->dim[0] / p->parts) : 0;
     hs_params_read(ps, hs_params_coded(ps, HS_VIEW_CODES), p, codes);
     hs_params_read(ps, hs_params_coded(ps, HS_VIEW_SCALES), p, scales);

@@ -11,12 +11,8 @@
 static const struct {
     hs_ggml_type type;
     int file_type; // general.file_type
-} types[] = { [HS_EXPORT_F32] = { HS_GGML_F32, 0 },
-              [HS_EXPORT_BF16] = { HS_GGML_BF16, 32 },
-              [HS_EXPORT_F16] = { HS_GGML_F16, 1 },
-              [HS_EXPORT_Q8_0] = { HS_GGML_Q8_0, 7 },
-              [HS_EXPORT_Q4_0] = { HS_GGML_Q4_0, 2 },
-              [HS_EXPORT_Q4_K] = { HS_GGML_Q4_K, 14 } };
+} types[] = { [HS_EXPORT_F32] = { HS_GGML_F32, 0 },   [HS_EXPORT_BF16] = { HS_GGML_BF16, 32 }, [HS_EXPORT_F16] = { HS_GGML_F16, 1 },
+              [HS_EXPORT_Q8_0] = { HS_GGML_Q8_0, 7 }, [HS_EXPORT_Q4_0] = { HS_GGML_Q4_0, 2 },  [HS_EXPORT_Q4_K] = { HS_GGML_Q4_K, 14 } };
 
 static bool stays_f32(const hs_param *p, const char *name)
 {

@@ -1,6 +1,7 @@
 // onnx_coded: products and look-ups on parameters that are kept as codes (core/graph/coding.h), codes as they are.
 //
-//   I8_STATIC             x and weights through QuantizeLinear and DequantizeLinear, which ONNX Runtime makes a product of integers of
+//   I8_STATIC             x and weights through QuantizeLinear and DequantizeLinear, which ONNX Runtime makes a product of integers of;
+//                         codes of x plus 128, as it turns them itself on x86, but where three products (query, key, value) share them
 //   I8                    weights through DequantizeLinear, x as it is: operators have no scale for each row of x
 //   I8_BLOCKS, I4_BLOCKS  com.microsoft.MatMulNBits and GatherBlockQuantized, codes of 8 bits plus 128, of 4 plus 8; accuracy_level 4:
 //                         x may be rounded to 8 bits by blocks, as it is here
@@ -58,7 +59,8 @@ static void *add_init(hs_ox *x, const char *name, hs_onnx_type type, int n_dims,
     hs_onnx_tensor t = { .name = name, .type = type, .n_dims = n_dims };
     if (!hs_ox_first_use(x, name))
         return NULL;
-    memcpy(t.dim, dim, (size_t)n_dims * sizeof *dim);
+    for (int i = 0; i < n_dims; i++)
+        t.dim[i] = dim[i];
     void *data = hs_onnx_alloc(x->m, (size_t)hs_onnx_count(&t) * (size_t)hs_onnx_bits(type) / 8);
     t.data = data;
     if (data)
@@ -103,11 +105,19 @@ static hs_status put_scales(hs_ox *x, const piece *of, const char **name)
     return HS_OK;
 }
 
-static const char *zeros(hs_ox *x, int64_t n) // of i8; 0: a single number
+static const char *zeros(hs_ox *x, int64_t n) // of i8
 {
-    const char *name = n ? hs_onnx_text(x->m, "zeros_i8_%lld", (long long)n) : "zero_i8";
-    add_init(x, name, HS_ONNX_I8, n > 0, &n);
+    const char *name = hs_onnx_text(x->m, "zeros_%lld", (long long)n);
+    add_init(x, name, HS_ONNX_I8, 1, &n);
     return name;
+}
+
+static const char *middle(hs_ox *x) // of u8
+{
+    uint8_t *zero = add_init(x, "zero_128", HS_ONNX_U8, 0, NULL);
+    if (zero)
+        *zero = 128;
+    return "zero_128";
 }
 
 static void of_microsoft(hs_ox *x, int bits)
@@ -131,7 +141,7 @@ hs_status hs_ox_coded_input(hs_ox *x, const hs_param *w, const char **in)
     if (w->coding != HS_CODING_I8_STATIC)
         return HS_OK;
     hs_params_read(x->model->params, hs_params_coded(x->model->params, HS_VIEW_X_SCALE), w, &scale);
-    const char *by = hs_ox_real(x, (double)scale), *zero = zeros(x, 0);
+    const char *by = hs_ox_real(x, (double)scale), *zero = middle(x);
     *in = HS_OX(x, "DequantizeLinear", HS_OX(x, "QuantizeLinear", *in, by, zero), by, zero);
     return HS_OK;
 }

@@ -3,7 +3,7 @@
 //   MatMul, Gemm       the right side, [in, out] turned to [out, in]; named as its own value is, or after the bias that is added behind it:
 //                      exporters leave products with names like onnx::MatMul_470, and biases with those of the model
 //   MatMulNBits        blocks of 4 or 8 bits with a scale each, [out, in / block, bytes]
-//   Gather             a table, also one of bytes whose rows are dequantized behind it
+//   Gather             a table, also one of bytes whose rows are dequantized behind it; GatherBlockQuantized: in blocks, as MatMulNBits
 //   LayerNormalization scale and shift;  Add, Mul: biases, and norms of before opset 17
 //
 // A graph that ONNX Runtime has fused has other operators, and is refused by their names.
@@ -184,44 +184,70 @@ static hs_status matmul(import *x, const hs_onnx_node *n)
     return add_product(x, n, bias, &c);
 }
 
-// com.microsoft.MatMulNBits: q [N, K / block, block * bits / 8], scales [N * K / block], zero points packed as q is; w = (q - zero) scale.
-static hs_status few_bits(import *x, const hs_onnx_node *n)
+// Blocks of few bits, of com.microsoft: q [N, K / block * block * bits / 8], scales [N * K / block], zero points packed as q is;
+// w = (q - zero) scale.
+typedef struct few {
+    int64_t N, K, bits, block;
+    const hs_onnx_tensor *q, *zero; // zero NULL: half of what bits hold
+    const char *scales;
+} few;
+
+static bool is_readable(const few *f)
 {
-    const int64_t K = hs_onnx_int(n, "K", 0), N = hs_onnx_int(n, "N", 0), bits = hs_onnx_int(n, "bits", 4);
-    const int64_t block = hs_onnx_int(n, "block_size", 0);
-    const hs_onnx_tensor *q = n->n_in > 2 ? hs_onnx_initializer(x->v, n->in[1]) : NULL;
-    const hs_onnx_tensor *zero = n->n_in > 3 && *n->in[3] ? hs_onnx_initializer(x->v, n->in[3]) : NULL;
-    if (!q || K < 1 || N < 1 || K > 1 << 24 || N > 1 << 24 || (bits != 4 && bits != 8) || block < 16 || block > 1 << 16 ||
-        (block & (block - 1)) || (n->n_in > 4 && *n->in[4]))
-        return HS_FAIL(UNSUPPORTED, "%s: node %s (MatMulNBits) of %lld bits in blocks of %lld: read here are 4 and 8, in powers of two",
-                       x->m->path, hs_onnx_called(n), (long long)bits, (long long)block);
-    const int64_t blocks = (K + block - 1) / block, bytes = block * bits / 8, packed = (blocks * bits + 7) / 8;
-    hs_onnx_constant scale, c = { .n_dims = 2, .dim = { N, K } };
-    HS_TRY(hs_onnx_constant_of(x->v, n->in[2], &scale));
+    return f->q && f->K > 0 && f->N > 0 && f->K <= 1 << 24 && f->N <= 1 << 24 && (f->bits == 4 || f->bits == 8) && f->block >= 16 &&
+           f->block <= 1 << 16 && !(f->block & (f->block - 1));
+}
+
+static int code_at(const uint8_t *p, int64_t bits, int64_t i) { return bits == 8 ? p[i] : i % 2 ? p[i / 2] >> 4 : p[i / 2] & 15; }
+
+static hs_status values_of_few(const import *x, const hs_onnx_node *n, const few *f, hs_onnx_constant *c)
+{
+    if (!is_readable(f))
+        return HS_FAIL(UNSUPPORTED, "%s: node %s (%s) of %lld bits in blocks of %lld: read here are 4 and 8, in powers of two", x->m->path,
+                       hs_onnx_called(n), n->op, (long long)f->bits, (long long)f->block);
+    const int64_t blocks = (f->K + f->block - 1) / f->block, bytes = f->block * f->bits / 8, packed = (blocks * f->bits + 7) / 8;
+    hs_onnx_constant scale;
+    HS_TRY(hs_onnx_constant_of(x->v, f->scales, &scale));
     int64_t scales = 1;
     for (int i = 0; i < scale.n_dims; i++)
         scales *= scale.dim[i];
     hs_status st = HS_OK;
-    if (q->type != HS_ONNX_U8 || (int64_t)q->bytes != N * blocks * bytes || scales != N * blocks ||
-        (zero && (zero->type != HS_ONNX_U8 || (int64_t)zero->bytes != N * packed)))
-        st = HS_FAIL(CORRUPT, "%s: node %s (MatMulNBits): %zu bytes and %lld scales for [%lld, %lld] in blocks of %lld", x->m->path,
-                     hs_onnx_called(n), q->bytes, (long long)scales, (long long)N, (long long)K, (long long)block);
-    if (st == HS_OK && !(c.v = malloc((size_t)(N * K) * sizeof *c.v)))
-        st = HS_FAIL(MEMORY, "%s: no memory for %lld numbers", x->m->path, (long long)(N * K));
-    const uint8_t *from = q->data, *zeros = zero ? zero->data : NULL;
-    for (int64_t o = 0; st == HS_OK && o < N; o++)
-        for (int64_t k = 0; k < K; k++) {
-            const int64_t b = k / block, i = k % block;
-            const uint8_t *p = from + (o * blocks + b) * bytes;
-            const int value = bits == 8 ? p[i] : i % 2 ? p[i / 2] >> 4 : p[i / 2] & 15;
-            const int z = !zeros      ? 1 << (bits - 1)
-                          : bits == 8 ? zeros[o * packed + b]
-                          : b % 2     ? zeros[o * packed + b / 2] >> 4
-                                      : zeros[o * packed + b / 2] & 15;
-            c.v[o * K + k] = (float)(value - z) * scale.v[o * blocks + b];
+    *c = (hs_onnx_constant){ .n_dims = 2, .dim = { f->N, f->K } };
+    if (f->q->type != HS_ONNX_U8 || (int64_t)f->q->bytes != f->N * blocks * bytes || scales != f->N * blocks ||
+        (f->zero && (f->zero->type != HS_ONNX_U8 || (int64_t)f->zero->bytes != f->N * packed)))
+        st = HS_FAIL(CORRUPT, "%s: node %s (%s): %zu bytes and %lld scales for [%lld, %lld] in blocks of %lld", x->m->path,
+                     hs_onnx_called(n), n->op, f->q->bytes, (long long)scales, (long long)f->N, (long long)f->K, (long long)f->block);
+    if (st == HS_OK && !(c->v = malloc((size_t)(f->N * f->K) * sizeof *c->v)))
+        st = HS_FAIL(MEMORY, "%s: no memory for %lld numbers", x->m->path, (long long)(f->N * f->K));
+    const uint8_t *from = f->q->data, *zeros = f->zero ? f->zero->data : NULL;
+    for (int64_t o = 0; st == HS_OK && o < f->N; o++)
+        for (int64_t k = 0; k < f->K; k++) {
+            const int64_t b = k / f->block;
+            const int z = zeros ? code_at(zeros + o * packed, f->bits, b) : 1 << (f->bits - 1);
+            c->v[o * f->K + k] = (float)(code_at(from + (o * blocks + b) * bytes, f->bits, k % f->block) - z) * scale.v[o * blocks + b];
         }
     free(scale.v);
-    HS_TRY(st);
+    return st;
+}
+
+// An initializer, or what a Reshape makes of one.
+static const hs_onnx_tensor *bytes_of(const import *x, const char *name)
+{
+    const hs_onnx_node *n = hs_onnx_initializer(x->v, name) ? NULL : hs_onnx_maker(x->v, name);
+    return hs_onnx_initializer(x->v, n && n->n_in > 0 && strcmp(n->op, "Reshape") == 0 ? n->in[0] : name);
+}
+
+static hs_status few_bits(import *x, const hs_onnx_node *n)
+{
+    const few f = { .N = hs_onnx_int(n, "N", 0),
+                    .K = hs_onnx_int(n, "K", 0),
+                    .bits = hs_onnx_int(n, "bits", 4),
+                    .block = hs_onnx_int(n, "block_size", 0),
+                    .q = n->n_in > 2 && !(n->n_in > 4 && *n->in[4]) ? bytes_of(x, n->in[1]) : NULL,
+                    .zero = n->n_in > 3 && *n->in[3] ? hs_onnx_initializer(x->v, n->in[3]) : NULL,
+                    .scales = n->n_in > 2 ? n->in[2] : "" };
+    hs_onnx_constant c;
+    HS_TRY(values_of_few(x, n, &f, &c));
     return add_product(x, n, bias_of(x, n->out[0], 3), &c);
 }
 
@@ -232,6 +258,31 @@ static void note_words(import *x, const hs_onnx_node *n, const char *name)
         snprintf(x->words, sizeof x->words, "%s", name);
 }
 
+// A table of codes with a scale for each row, "X_quantized" beside "X_scale": both are looked up, and multiplied.
+static hs_status table_of_rows(import *x, const hs_onnx_node *n, const hs_onnx_tensor *t)
+{
+    char name[512], beside[520];
+    hs_onnx_constant c, scale;
+    snprintf(name, sizeof name, "%s", t->name);
+    without(name, "_quantized");
+    snprintf(beside, sizeof beside, "%s_scale", name);
+    const hs_onnx_tensor *s = hs_onnx_initializer(x->v, beside);
+    if (!s || s->n_dims != 1 || s->dim[0] != t->dim[0])
+        return HS_FAIL(UNSUPPORTED, "%s: node %s looks up rows of \"%s\", beside which there is no scale for each", x->m->path,
+                       hs_onnx_called(n), t->name);
+    HS_TRY(hs_onnx_constant_of(x->v, t->name, &c));
+    const hs_status st = hs_onnx_constant_of(x->v, beside, &scale);
+    if (st != HS_OK) {
+        free(c.v);
+        return st;
+    }
+    for (int64_t i = 0; i < c.dim[0] * c.dim[1]; i++)
+        c.v[i] *= scale.v[i / c.dim[1]];
+    free(scale.v);
+    note_words(x, n, name);
+    return add(x, name, &c);
+}
+
 // A table of bytes: rows are dequantized behind it.
 static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_tensor *t)
 {
@@ -239,6 +290,8 @@ static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_
     const hs_onnx_node *next = r ? r->node : NULL;
     hs_onnx_constant c, scale, zero = { 0 };
     char name[512];
+    if (next && strcmp(next->op, "Cast") == 0)
+        return table_of_rows(x, n, t);
     if (!next || strcmp(next->op, "DequantizeLinear") != 0 || r->input != 0 || next->n_in < 2)
         return HS_FAIL(UNSUPPORTED, "%s: node %s looks up rows of \"%s\", which are %s", x->m->path, hs_onnx_called(n), t->name,
                        hs_onnx_type_name(t->type));
@@ -259,6 +312,27 @@ static hs_status table_of_bytes(import *x, const hs_onnx_node *n, const hs_onnx_
         free(c.v);
         return HS_FAIL(UNSUPPORTED, "%s: node %s: a table of bytes with more than one scale", x->m->path, hs_onnx_called(n));
     }
+    snprintf(name, sizeof name, "%s", t->name);
+    without(name, "_quantized");
+    note_words(x, n, name);
+    return add(x, name, &c);
+}
+
+static hs_status table_of_blocks(import *x, const hs_onnx_node *n) // com.microsoft.GatherBlockQuantized
+{
+    const hs_onnx_tensor *t = n->n_in > 2 ? hs_onnx_initializer(x->v, n->in[0]) : NULL;
+    const int64_t bits = hs_onnx_int(n, "bits", 4);
+    const bool plain =
+        t && t->n_dims == 2 && !(n->n_in > 3 && *n->in[3]) && !hs_onnx_int(n, "gather_axis", 0) && hs_onnx_int(n, "quantize_axis", 1) == 1;
+    const few f = { .N = plain ? t->dim[0] : 0,
+                    .K = plain && bits > 0 ? t->dim[1] * 8 / bits : 0,
+                    .bits = bits,
+                    .block = hs_onnx_int(n, "block_size", 128),
+                    .q = plain ? t : NULL,
+                    .scales = n->n_in > 2 ? n->in[2] : "" };
+    hs_onnx_constant c;
+    char name[512];
+    HS_TRY(values_of_few(x, n, &f, &c));
     snprintf(name, sizeof name, "%s", t->name);
     without(name, "_quantized");
     note_words(x, n, name);
@@ -296,15 +370,11 @@ static const struct {
     const char *op;
     hs_status (*read)(import *x, const hs_onnx_node *n);
 } readers[] = {
-    { "Gather", gather },
-    { "MatMul", matmul },
-    { "Gemm", matmul },
-    { "MatMulNBits", few_bits },
-    { "Add", operands },
-    { "Mul", operands },
-    { "LayerNormalization", operands },
-    { "MatMulInteger", fused },
-    { "QLinearMatMul", fused },
+    { "Gather", gather },        { "GatherBlockQuantized", table_of_blocks },
+    { "MatMul", matmul },        { "Gemm", matmul },
+    { "MatMulNBits", few_bits }, { "Add", operands },
+    { "Mul", operands },         { "LayerNormalization", operands },
+    { "MatMulInteger", fused },  { "QLinearMatMul", fused },
 };
 
 static hs_status read_node(import *x, const hs_onnx_node *n)
@@ -315,6 +385,8 @@ static hs_status read_node(import *x, const hs_onnx_node *n)
     return *n->domain ? fused(x, n) : HS_OK;
 }
 
+static bool is_table(const hs_onnx_node *n) { return !strcmp(n->op, "Gather") || !strcmp(n->op, "GatherBlockQuantized"); }
+
 // Tables first: a head is told from them.
 static hs_status read_nodes(import *x)
 {
@@ -322,7 +394,7 @@ static hs_status read_nodes(import *x)
         for (int i = 0; i < x->g->n_nodes; i++) {
             const hs_onnx_node *n = &x->g->node[i];
             const bool folded = n->n_out > 0 && hs_onnx_is_constant(x->v, n->out[0]); // of a constant that is read elsewhere
-            if ((strcmp(n->op, "Gather") == 0) == tables && (tables || !folded))      // a table of one type is looked up once and for all
+            if (is_table(n) == tables && (tables || !folded))                         // a table of one type is looked up once and for all
                 HS_TRY(read_node(x, n));
         }
     return HS_OK;
@@ -376,7 +448,7 @@ static void close_onnx(void *file) { hs_onnx_close(file); }
 hs_status hs_import_onnx(hs_import_model *m, hs_import_file *keep)
 {
     hs_onnx *g;
-    import x = { .m = m };
+import x = {.m = m };
     HS_TRY(hs_onnx_open(&g, m->path));
     *keep = (hs_import_file){ g, close_onnx };
     x.g = g;

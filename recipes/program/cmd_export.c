@@ -22,9 +22,7 @@ typedef struct export_options {
     int64_t shard_size;
 } export_options;
 
-static const hs_dtype dtypes[] = {
-    [HS_EXPORT_F32] = HS_F32, [HS_EXPORT_BF16] = HS_BF16, [HS_EXPORT_F16] = HS_F16
-};
+static const hs_dtype dtypes[] = { [HS_EXPORT_F32] = HS_F32, [HS_EXPORT_BF16] = HS_BF16, [HS_EXPORT_F16] = HS_F16 };
 #define DTYPE_WORDS "f32|bf16|f16|q8_0|q4_0|q4_k"
 static const char *const dtype_words[] = { "f32", "bf16", "f16", "q8_0", "q4_0", "q4_k" };
 
@@ -101,11 +99,10 @@ static hs_status export_gguf(hs_export_model *m, const hs_cli *cli)
 {
     const export_options *o = cli->options;
     hs_export_said said;
-    HS_TRY(hs_export_gguf(m, o->output,
-                          &(hs_export_gguf_opts){ .type = (hs_export_type)o->dtype,
-                                                  .codes = !hs_cli_given(cli, "dtype"),
-                                                  .overwrite = o->overwrite },
-                          &said));
+    HS_TRY(hs_export_gguf(
+        m, o->output,
+        &(hs_export_gguf_opts){ .type = (hs_export_type)o->dtype, .codes = !hs_cli_given(cli, "dtype"), .overwrite = o->overwrite },
+        &said));
     if (said.narrow)
         hs_warn("%s: %d matrices have rows that are no multiple of 256, a block of q4_k: they are q4_0", m->dir, said.narrow);
     if (said.left_out)
@@ -128,7 +125,8 @@ static void report(const hs_export_model *m, const hs_cli *cli)
         hs_line_print(json_pack("{s:s, s:s, s:s, s:s, s:I}", "output", o->output, "to", form_words[o->to], "model", m->arch.family->name,
                                 "dtype", dtype, "parameters", (json_int_t)n));
     else
-        printf("%s: %s of %lld parameters (%s), %s as %s\n", o->output, m->arch.family->title, (long long)n, what, dtype, form_words[o->to]);
+        printf("%s: %s of %lld parameters (%s), %s as %s\n", o->output, m->arch.family->title, (long long)n, what, dtype,
+               form_words[o->to]);
 }
 
 // Before anything is written: neither the checkpoint nor the base of an adapter is where the export goes.
@@ -176,7 +174,12 @@ static hs_status run_export(const hs_cli *cli)
 static const hs_key keys[] = {
     { .name = "to", .type = HS_KEY_CHOICE, AT(to), .value = "safetensors", .choices = FORM_WORDS, .help = "the form" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
-    { .name = "dtype", .type = HS_KEY_CHOICE, AT(dtype), .value = "f32", .choices = DTYPE_WORDS, .help = "of the weights; q8_0, q4_0, q4_k: gguf" },
+    { .name = "dtype",
+      .type = HS_KEY_CHOICE,
+      AT(dtype),
+      .value = "f32",
+      .choices = DTYPE_WORDS,
+      .help = "of the weights; q8_0, q4_0, q4_k: gguf" },
     { .name = "hidden",
       .type = HS_KEY_BOOL,
       AT(hidden),

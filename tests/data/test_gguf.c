@@ -2,6 +2,7 @@
 // the reader look where it must not (test_fuzz has more of that).
 #include "tests/support/support_files.h"
 
+#include "core/graph/coding.h"
 #include "data/formats/gguf.h"
 #include "data/tokenizers/tok_gguf.h"
 #include <math.h>
@@ -45,6 +46,78 @@ static void blocks(void **state)
     size_t bytes;
     assert_false(hs_ggml_known(13, &values, &bytes));
     assert_null(hs_ggml_name(99));
+}
+
+// What ggml's own quantize_row_q4_K_ref makes of x (scripts/check_export.py compares where llama.cpp's package is).
+static float pattern(int i) { return (float)((i * 37) % 64 - 32 + i / 32 * 3) / 16; }
+
+static const uint8_t ggml_q4_k[144] = {
+    0x4d, 0x1c, 0xfc, 0x27, 0xff, 0xfc, 0xff, 0xfc, 0xbf, 0x77, 0x73, 0x6b, 0x7f, 0xfc, 0xbf, 0x3c, 0x80, 0x19, 0xa2, 0x3b, 0xd5,
+    0x6d, 0xf7, 0x81, 0x29, 0xb3, 0x4c, 0xd5, 0x7e, 0x08, 0x91, 0x2a, 0xc4, 0x5c, 0xe6, 0x7f, 0x18, 0xa2, 0x3b, 0xc4, 0x6d, 0xf7,
+    0x80, 0x19, 0xb3, 0x4b, 0xd5, 0x6e, 0x80, 0x19, 0xa2, 0x3b, 0xd5, 0x6d, 0xf7, 0x81, 0x29, 0xb3, 0x4c, 0xd5, 0x7e, 0x08, 0x91,
+    0x2a, 0xc4, 0x5c, 0xe6, 0x7f, 0x18, 0xa2, 0x3b, 0xc4, 0x6d, 0xf7, 0x80, 0x19, 0xb3, 0x4b, 0xd5, 0x6e, 0x80, 0x19, 0xa2, 0x3b,
+    0xd5, 0x6d, 0xf7, 0x81, 0x29, 0xb3, 0x4c, 0xd5, 0x7e, 0x08, 0x91, 0x2a, 0xc4, 0x5c, 0xe6, 0x7f, 0x18, 0xa2, 0x3b, 0xc4, 0x6d,
+    0xf7, 0x80, 0x19, 0xb3, 0x4b, 0xd5, 0x6e, 0x80, 0x19, 0xa2, 0x3b, 0xd5, 0x6d, 0xf7, 0x81, 0x29, 0xb3, 0x4c, 0xd5, 0x7e, 0x08,
+    0x91, 0x2a, 0xc4, 0x5c, 0xe6, 0x7f, 0x18, 0xa2, 0x3b, 0xc4, 0x6d, 0xf7, 0x80, 0x19, 0xb3, 0x4b, 0xd5, 0x6e,
+};
+
+static void four_bits(void **state)
+{
+    (void)state;
+    float x[256], y[256], most = 0;
+    uint8_t q[144], q0[18];
+    for (int i = 0; i < 256; i++)
+        x[i] = pattern(i), most = fmaxf(most, fabsf(x[i]));
+    hs_ggml_from_f32(HS_GGML_Q4_K, x, q, 256);
+    assert_memory_equal(q, ggml_q4_k, sizeof q);
+    hs_ggml_to_f32(HS_GGML_Q4_K, q, y, 256);
+    for (int i = 0; i < 256; i++)
+        assert_true(fabsf(y[i] - x[i]) <= most * 2 / 15);
+    for (int i = 0; i < 256; i++)
+        x[i] = 0;
+    hs_ggml_from_f32(HS_GGML_Q4_K, x, q, 256);
+    for (int i = 0; i < 144; i++)
+        assert_int_equal(q[i], 0);
+    for (int i = 0; i < 32; i++)
+        x[i] = (float)(i % 16 - 8) * 0.5f;
+    hs_ggml_from_f32(HS_GGML_Q4_0, x, q0, 32);
+    hs_ggml_to_f32(HS_GGML_Q4_0, q0, y, 32);
+    assert_memory_equal(x, y, 32 * sizeof *x);
+}
+
+static void six_bits(void **state)
+{
+    (void)state;
+    uint8_t p[210] = { 0 };
+    float y[256];
+    p[208] = 0x00, p[209] = 0x3c; // 1
+    for (int k = 0; k < 16; k++)
+        p[192 + k] = (uint8_t)(k % 2 ? -k : k);
+    p[0] = 0x5a, p[128] = 0xe4; // values 0, 32, 64 and 96: low halves a (0, bits 0), 0 (bits 1), 5 (bits 2), 0 (bits 3)
+    hs_ggml_to_f32(HS_GGML_Q6_K, p, y, 256);
+    assert_true(y[0] == 0 * (0x0a - 32) && y[32] == 2 * (0x10 - 32) && y[64] == 4 * (0x25 - 32) && y[96] == 6 * (0x30 - 32));
+    assert_true(y[16] == -1 * -32 && y[255] == -15 * -32);
+}
+
+// Blocks of ours as ggml's: the same values to the bit.
+static void own_codes(void **state)
+{
+    (void)state;
+    const uint16_t scales[2] = { hs_f32_f16(0.01f), hs_f32_f16(-0.25f) };
+    uint8_t codes[64], blocks[68];
+    float want[64], got[64];
+    for (int i = 0; i < 64; i++)
+        codes[i] = (uint8_t)(i * 41 + 7);
+    for (int c = HS_CODING_I8_BLOCKS; c <= HS_CODING_I4_BLOCKS; c++) {
+        hs_ggml_type type;
+        assert_true(hs_ggml_of_coding((hs_coding)c, &type));
+        hs_coded_values((hs_coding)c, codes, scales, 1, 64, want);
+        hs_ggml_from_codes((hs_coding)c, codes, scales, blocks, 64);
+        hs_ggml_to_f32(type, blocks, got, 64);
+        assert_memory_equal(want, got, sizeof want);
+    }
+    hs_ggml_type none;
+    assert_false(hs_ggml_of_coding(HS_CODING_I8, &none));
 }
 
 // ---- a file of every part
@@ -330,7 +403,8 @@ static void refused_tokenizers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(blocks), cmocka_unit_test(round_trip), cmocka_unit_test(damage),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(blocks),     cmocka_unit_test(four_bits),         cmocka_unit_test(six_bits),
+                                        cmocka_unit_test(own_codes),  cmocka_unit_test(round_trip),        cmocka_unit_test(damage),
                                         cmocka_unit_test(tokenizers), cmocka_unit_test(refused_tokenizers) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -2,6 +2,7 @@
 // and its hidden states, padded batches of mixed lengths; GPT-2 with and without keys and values of earlier steps.
 #include "tests/support/support_files.h"
 
+#include "core/graph/coding.h"
 #include "infer/export/export.h"
 #include "infer/export/onnx_emit.h"
 #include "ops/ops.h"
@@ -26,7 +27,10 @@ static hs_onnx *exported(const char *checkpoint, const char *name, const hs_expo
     hs_export_model_close(&m);
     OK(hs_onnx_open(&graph, file));
     assert_int_equal(graph->ir_version, 8);
-    assert_true(graph->n_opsets == 1 && graph->opset[0].version == 17 && !*graph->opset[0].domain);
+    int microsoft = 0;
+    for (int i = 0; i < graph->n_nodes; i++)
+        microsoft += strcmp(graph->node[i].domain, "com.microsoft") == 0;
+    assert_true(graph->n_opsets == 1 + (microsoft > 0) && graph->opset[0].version == 17 && !*graph->opset[0].domain);
     return graph;
 }
 
@@ -370,16 +374,178 @@ static void gpt(void **state)
     hs_safetensors_close(t.golden);
 }
 
+// ---- parameters that are kept as codes
+typedef struct coded {
+    hs_coding coding;
+    double most; // what the logits are off by, of the largest
+    const char *op;
+    int n_ops, n_rounded; // of op; of x
+} coded;
+
+static hs_coding one_coding(const void *user, const hs_param_spec *spec)
+{
+    const hs_coding c = *(const hs_coding *)user;
+    const int64_t pad = spec->pad_rows ? spec->pad_rows : 1, rows = (spec->dim[0] + pad - 1) / pad * pad;
+    const bool places = strstr(spec->name, "wpe") || strstr(spec->name, "pos") || strstr(spec->name, "type");
+    return spec->n_dims == 2 && !places && !hs_coding_declines(c, 2, rows, spec->dim[1]) ? c : HS_CODING_NONE;
+}
+
+static void round_param(const hs_params *from, hs_params *to, const hs_param *p)
+{
+    const int64_t rows = p->dim[0], cols = hs_param_cols(p), n = rows * cols;
+    const bool four = p->coding == HS_CODING_I4_BLOCKS, blocks = four || p->coding == HS_CODING_I8_BLOCKS;
+    const int64_t group = blocks ? HS_CODE_BLOCK : cols;
+    float *v = calloc((size_t)n, sizeof *v), x_scale = 8.0f / 127;
+    char *codes = calloc((size_t)n, 1), *scales = calloc((size_t)n, sizeof(float));
+    hs_params_fetch(from, hs_params_find(from, p->name), 0, v, (size_t)n);
+    for (int64_t i = 0; i < n; i++) {
+        float most = 0;
+        for (int64_t k = i / group * group; k < (i / group + 1) * group; k++)
+            most = fmaxf(most, fabsf(v[k]));
+        float scale = most / (four ? 7 : 127);
+        const uint16_t half = hs_f32_f16(scale);
+        scale = blocks ? hs_f16_f32(half) : scale;
+        if (blocks)
+            ((uint16_t *)(void *)scales)[i / group] = half;
+        else
+            ((float *)(void *)scales)[i / group] = scale;
+        const int q = scale > 0 ? (int)lrintf(v[i] / scale) : 0;
+        if (four)
+            codes[i / 2] = (char)(codes[i / 2] | (q + 8) << i % 2 * 4);
+        else
+            codes[i] = (char)(q > 127 ? 127 : q < -127 ? -127 : q);
+    }
+    OK(hs_params_write(to, hs_params_coded(to, HS_VIEW_CODES), p, codes));
+    OK(hs_params_write(to, hs_params_coded(to, HS_VIEW_SCALES), p, scales));
+    if (p->coding == HS_CODING_I8_STATIC)
+        OK(hs_params_write(to, hs_params_coded(to, HS_VIEW_X_SCALE), p, &x_scale));
+    free(v);
+    free(codes);
+    free(scales);
+}
+
+static void load_model(hs_export_model *m, const char *dir, const hs_coding *code)
+{
+    const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
+    hs_graph *g;
+    OK(hs_export_model_open(m, dir, 0, hs_families));
+    if (code)
+        OK(hs_params_code(m->params, (hs_coder){ one_coding, code }));
+    OK(hs_export_model_trace(m, HS_EVAL, &eval, &g));
+    hs_graph_free(g);
+    if (code)
+        OK(hs_params_alloc(m->params, NULL, false));
+    else
+        OK(hs_export_model_load(m));
+}
+
+static void write_model(const hs_export_model *m, const char *dir)
+{
+    OK(hs_sentence_export(dir, &(hs_export_opts){ .dtype = HS_F32, .overwrite = true }, &(hs_ckpt_opts){ .files = m->info.files },
+                          m->params, &m->info, NULL, &m->sentence, m->path, hs_arch_int(m->arch, "model.width")));
+}
+
+// A directory of codes, and one of the values that they stand for.
+static void make_coded(const char *golden, hs_coding coding, const char *codes, const char *values)
+{
+    hs_export_model from, to;
+    load_model(&from, golden, NULL);
+    load_model(&to, golden, &coding);
+    for (int i = 0; i < to.params->n_params; i++) {
+        const hs_param *p = to.params->param[i], *same = hs_params_find(from.params, p->name);
+        float *v = malloc(p->n * sizeof *v);
+        if (p->coding)
+            round_param(from.params, to.params, p);
+        else {
+            hs_params_fetch(from.params, same, 0, v, p->n);
+            OK(hs_params_write(to.params, to.params->master, p, v));
+        }
+        hs_params_fetch(to.params, p, 0, v, p->n);
+        OK(hs_params_write(from.params, from.params->master, same, v));
+        free(v);
+    }
+    write_model(&to, codes);
+    write_model(&from, values);
+    hs_export_model_close(&from);
+    hs_export_model_close(&to);
+}
+
+static const onnx_array *logits_of(onnx_run *r, const hs_onnx *m)
+{
+    onnx_run_begin(r, m);
+    for (int i = 0; i < m->n_ins; i++) {
+        onnx_array *a = onnx_run_put(r, m->in[i].name, 2, (int64_t[]){ 2, 9 });
+        for (int k = 0; k < 18; k++)
+            a->v[k] = strcmp(m->in[i].name, "input_ids") == 0 ? (k * 17 + 3) % 61 : strcmp(m->in[i].name, HS_OX_MASK) == 0;
+    }
+    onnx_run_all(r);
+    return onnx_run_get(r, m->out[0].name);
+}
+
+static void one_coded(const char *golden, const coded *c)
+{
+    char codes[1024], values[1024];
+    onnx_run a, b;
+    snprintf(codes, sizeof codes, "%s", scratch_path("codes"));
+    snprintf(values, sizeof values, "%s", scratch_path("values"));
+    make_coded(golden, c->coding, codes, values);
+    const hs_export_onnx_opts o = { .version = "test", .overwrite = true };
+    hs_onnx *m = exported(codes, "codes-onnx", &o), *plain = exported(values, "values-onnx", &o);
+    const onnx_array *got = logits_of(&a, m), *want = logits_of(&b, plain);
+    double largest = 0, off = 0;
+    const int64_t n = want->dim[0] * want->dim[1] * want->dim[2];
+    assert_memory_equal(got->dim, want->dim, sizeof got->dim);
+    for (int64_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs(want->v[i])), off = fmax(off, fabs(got->v[i] - want->v[i]));
+    if (!(off <= c->most * largest))
+        fail_msg("%s, coding %d: logits are %g off, of %g", golden, c->coding, off, largest);
+    if (onnx_count_ops(m, c->op) < c->n_ops)
+        fail_msg("%s, coding %d: %d of %s", golden, c->coding, onnx_count_ops(m, c->op), c->op);
+    assert_true(c->n_rounded ? onnx_count_ops(m, "QuantizeLinear") >= c->n_rounded : !onnx_count_ops(m, "QuantizeLinear"));
+    onnx_run_end(&a);
+    onnx_run_end(&b);
+    hs_onnx_close(m);
+    hs_onnx_close(plain);
+}
+
+// The graph of codes beside that of their values: the same logits where x is not rounded.
+static void codes(void **state)
+{
+    (void)state;
+    static const coded each[] = { { HS_CODING_I8, 2e-6, "DequantizeLinear", 9, 0 },
+                                  { HS_CODING_I8_STATIC, 0.1, "DequantizeLinear", 18, 8 },
+                                  { HS_CODING_I8_BLOCKS, 2e-6, "MatMulNBits", 7, 0 },
+                                  { HS_CODING_I4_BLOCKS, 2e-6, "MatMulNBits", 7, 0 } };
+    static const char *const goldens[] = { HS_TESTS_DIR "/golden/encoders/bert", HS_TESTS_DIR "/golden/encoders/albert",
+                                           HS_TESTS_DIR "/golden/gpt2-lm" };
+    for (int k = 0; k < HS_COUNT(goldens); k++)
+        for (int i = 0; i < HS_COUNT(each); i++)
+            one_coded(goldens[k], &each[i]);
+    hs_export_model m;
+    hs_export_said said;
+    OK(hs_export_model_open(&m, scratch_path("codes"), 0, hs_families));
+    FAILS(USAGE, "has weights as codes, beside which everything is f32 in ONNX; f16 is asked for",
+          hs_export_onnx(&m, scratch_path("half"), &(hs_export_onnx_opts){ .version = "test", .dtype = HS_F16 }, &said));
+    hs_export_model_close(&m);
+}
+
 // Every op has a form in ONNX, but for losses, what only trains or shards, and those that no model here asks for in evaluation.
 static void table(void **state)
 {
     (void)state;
-    static const char *const none[] = {
-        "matmul",     "low_rank",  "transpose",    "argmax",      "xent",      "linear_xent",    "mse",       "bce",
-        "span_xent",  "crf",       "soft_targets", "soft_labels", "soft_span", "draw",           "replace",   "row_cosine",
-        "row_square", "relations", "tp_copy",      "tp_reduce",   "tp_gather", "tp_linear_xent", "linear_fp8",
-        "linear_i8", "linear_blocks", "embedding_coded"
-    };
+    static const char *const none[] = { "matmul",        "low_rank",
+                                        "transpose",     "argmax",
+                                        "xent",          "linear_xent",
+                                        "mse",           "bce",
+                                        "span_xent",     "crf",
+                                        "soft_targets",  "soft_labels",
+                                        "soft_span",     "draw",
+                                        "replace",       "row_cosine",
+                                        "row_square",    "relations",
+                                        "tp_copy",       "tp_reduce",
+                                        "tp_gather",     "tp_linear_xent",
+                                        "linear_fp8",    "linear_i8",
+                                        "linear_blocks", "embedding_coded" };
     for (int i = 0; i < HS_N_OPS; i++) {
         bool without = strncmp(hs_ops[i]->name, "tp_", 3) == 0;
         for (int k = 0; k < HS_COUNT(none); k++)
@@ -392,6 +558,6 @@ static void table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(every_encoder), cmocka_unit_test(forms), cmocka_unit_test(every_head),
-                                        cmocka_unit_test(gpt), cmocka_unit_test(table) };
+                                        cmocka_unit_test(gpt),           cmocka_unit_test(codes), cmocka_unit_test(table) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -56,6 +56,29 @@ expect 0 'model.gguf has no tokenizer: the tokenizer \(char\) is a kind that lla
 expect 0 'has no tokenizer: .*; --tokenizer DIR takes one along' "$halfstep" import gguf-chars -o from-chars
 expect 2 'the model has [0-9]+ rows for tokens, the tokenizer ids up to' "$halfstep" import gguf-chars --tokenizer bpe -o none
 
+# ---- what quantize made: codes stay codes, and stand for the same values in every file
+for bits in w8 w4 w8a8; do
+  "$halfstep" quantize run --bits $bits -o q-$bits >/dev/null 2>stderr.txt || fail "quantize: $(cat stderr.txt)"
+  expect 0 '' "$halfstep" export q-$bits --to gguf --dtype f32 -o q-$bits-f32
+  expect 0 '' "$halfstep" import q-$bits-f32 -o q-$bits-values
+  case $bits in w8a8) warns='products of 8-bit integers have a scale for each token, which ONNX has no form for' ;; *) warns='' ;; esac
+  expect 0 "$warns" "$halfstep" export q-$bits --to onnx --no-past -o q-$bits-onnx
+  grep -q ', codes as onnx' stdout.txt || fail "export of codes: $(cat stdout.txt)"
+  expect 0 '' "$halfstep" import q-$bits-onnx -o q-$bits-from-onnx
+  cmp q-$bits-from-onnx/model.safetensors q-$bits-values/model.safetensors || fail "ONNX of $bits stands for other values"
+  [ $bits = w8a8 ] && continue
+  expect 0 '' "$halfstep" export q-$bits --to gguf -o q-$bits-gguf
+  expect 0 '' "$halfstep" import q-$bits-gguf -o q-$bits-back
+  cmp q-$bits-back/model.safetensors q-$bits-values/model.safetensors || fail "GGUF of $bits stands for other values"
+done
+[ "$(stat -c %s q-w4-gguf/model.gguf)" -lt "$(stat -c %s q-w8-gguf/model.gguf)" ] || fail "w4 is not smaller than w8 in GGUF"
+expect 2 'q-w4 has weights as codes, beside which everything is f32 in ONNX; f16 is asked for' "$halfstep" export q-w4 --to onnx --dtype f16 -o none
+for type in q4_0 q4_k; do
+  expect 0 "$([ $type = q4_k ] && echo 'rows that are no multiple of 256, a block of q4_k: they are q4_0')" "$halfstep" export run --to gguf --dtype $type -o gguf-$type
+  expect 0 '' "$halfstep" import gguf-$type -o from-$type
+done
+expect 2 '--dtype q4_k is of --to gguf' "$halfstep" export run --to onnx --dtype q4_k -o none
+
 # ---- safetensors
 expect 0 '' "$halfstep" export run --to safetensors --dtype bf16 -o bf16
 grep -q '"dtype": "bfloat16"' bf16/config.json && [ "$(stat -c %s bf16/model.safetensors)" -lt 250000 ] || fail "safetensors in bf16"

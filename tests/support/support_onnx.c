@@ -384,6 +384,68 @@ static void squeeze(const node *x) // the last axis
     memcpy(y->v, a->v, (size_t)count(a) * sizeof *y->v);
 }
 
+static double quantized(double a, double scale, double zero) { return fmin(fmax(rint(a / scale) + zero, 0), 255); } // to u8
+
+static void quantize(const node *x) // by one scale
+{
+    assert_true(x->in[1]->n_dims == 0);
+    each(x, quantized);
+}
+
+static void dequantize(const node *x) // by one scale, or one for each place of an axis
+{
+    const onnx_array *a = x->in[0], *scale = x->in[1], *zero = x->in[2];
+    int64_t outer, inner;
+    const int64_t axis = scale->n_dims ? axis_of(x, 1, a->n_dims) : 0;
+    outer_inner(a, axis, &outer, &inner);
+    assert_true(scale->n_dims == 0 || (scale->n_dims == 1 && scale->dim[0] == a->dim[axis] && zero->dim[0] == a->dim[axis]));
+    onnx_array *y = result(x, a->n_dims, a->dim);
+    for (int64_t i = 0; i < count(a); i++) {
+        const int64_t k = scale->n_dims ? i / inner % a->dim[axis] : 0;
+        y->v[i] = (a->v[i] - zero->v[k]) * scale->v[k];
+    }
+}
+
+static double code_of(const onnx_array *bytes, int64_t bits, int64_t i) // of the i-th value, without its zero point
+{
+    const int byte = (int)bytes->v[bits == 8 ? i : i / 2];
+    return bits == 8 ? byte - 128 : (i % 2 ? byte >> 4 : byte & 15) - 8;
+}
+
+static void matmul_nbits(const node *x) // of com.microsoft, x not rounded
+{
+    const onnx_array *a = x->in[0], *b = x->in[1], *scale = x->in[2];
+    const int64_t N = hs_onnx_int(x->n, "N", 0), K = hs_onnx_int(x->n, "K", 0), bits = hs_onnx_int(x->n, "bits", 0);
+    const int64_t blocks = K / 32, M = count(a) / K;
+    int64_t dim[HS_ONNX_DIMS];
+    assert_string_equal(x->n->domain, "com.microsoft");
+    assert_true(K == a->dim[a->n_dims - 1] && hs_onnx_int(x->n, "block_size", 0) == 32 && (bits == 4 || bits == 8));
+    assert_true(b->n_dims == 3 && b->dim[0] == N && b->dim[1] == blocks && b->dim[2] == 4 * bits);
+    assert_true(scale->n_dims == 2 && scale->dim[0] == N && scale->dim[1] == blocks);
+    memcpy(dim, a->dim, sizeof dim);
+    dim[a->n_dims - 1] = N;
+    onnx_array *y = result(x, a->n_dims, dim);
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t n = 0; n < N; n++)
+            for (int64_t k = 0; k < K; k++)
+                y->v[m * N + n] += a->v[m * K + k] * code_of(b, bits, n * K + k) * scale->v[n * blocks + k / 32];
+}
+
+static void gather_blocks(const node *x) // of com.microsoft
+{
+    const onnx_array *b = x->in[0], *ids = x->in[1], *scale = x->in[2];
+    const int64_t bits = hs_onnx_int(x->n, "bits", 0), K = b->dim[1] * 8 / bits;
+    int64_t dim[HS_ONNX_DIMS];
+    assert_true(hs_onnx_int(x->n, "gather_axis", -1) == 0 && hs_onnx_int(x->n, "quantize_axis", -1) == 1);
+    assert_true(hs_onnx_int(x->n, "block_size", 0) == 32 && scale->dim[0] == b->dim[0] && scale->dim[1] * 32 == K);
+    memcpy(dim, ids->dim, sizeof dim);
+    dim[ids->n_dims] = K;
+    onnx_array *y = result(x, ids->n_dims + 1, dim);
+    for (int64_t i = 0; i < count(ids); i++)
+        for (int64_t k = 0, row = (int64_t)ids->v[i]; k < K; k++)
+            y->v[i * K + k] = code_of(b, bits, row * K + k) * scale->v[row * (K / 32) + k / 32];
+}
+
 static const struct {
     const char *op;
     elementwise *f;
@@ -418,7 +480,11 @@ static const struct {
                   { "ReduceMax", NULL, reduce_max },
                   { "GatherND", NULL, gather_nd },
                   { "Squeeze", NULL, squeeze },
-                  { "Split", NULL, split } };
+                  { "Split", NULL, split },
+                  { "QuantizeLinear", NULL, quantize },
+                  { "DequantizeLinear", NULL, dequantize },
+                  { "MatMulNBits", NULL, matmul_nbits },
+                  { "GatherBlockQuantized", NULL, gather_blocks } };
 
 static void run_node(onnx_run *r, const hs_onnx_node *n)
 {
