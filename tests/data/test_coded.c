@@ -148,7 +148,7 @@ static void refused(void **state)
 {
     (void)state;
     static const int8_t ones[ROWS * 8] = { 0, 1 };
-    static const float nought = 0, small = 0.01f;
+    static const float nought = 0, step = 0.01f;
     fill(-8, 7);
     pack(4);
     REFUSES("has groups that are no multiples of 32", HS_USAGE, PACKED(COLS / 8), SHAPE, SCALES(16));
@@ -159,7 +159,7 @@ static void refused(void **state)
     REFUSES("another order (weight_g_idx of actorder)", HS_USAGE, PACKED(COLS / 8), SCALES(2),
             { .name = "a.weight_g_idx", .dtype = HS_I32, .n_dims = 1, .dim = { COLS }, .data = order });
     REFUSES("a scale of inputs beside groups", HS_USAGE, PACKED(COLS / 8), SCALES(2),
-            { .name = "a.input_scale", .dtype = HS_F32, .n_dims = 1, .dim = { 1 }, .data = &small });
+            { .name = "a.input_scale", .dtype = HS_F32, .n_dims = 1, .dim = { 1 }, .data = &step });
     REFUSES("the model needs [8,256]", HS_USAGE, PACKED(COLS / 8), SCALES(8),
             { .name = "a.weight_shape", .dtype = HS_I64, .n_dims = 1, .dim = { 2 }, .data = (const int64_t[]){ 8, 255 } });
     REFUSES("the model needs [8,256]", HS_USAGE, PACKED(COLS / 8),
