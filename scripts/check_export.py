@@ -7,7 +7,7 @@ onnx    Models of every family, class and head that transformers writes, and eve
         ONNX Runtime's outputs within 1e-4 of transformers' over mixed lengths and batch sizes, before and after its transformer optimizer,
         and how many nodes that fused; GPT-2 with and without earlier keys and values, padded on either side, and text written greedily.
         Weights in a second file, and in f16.
-gguf    A small GPT, trained here, in every type, and every CHECKPOINT that is a BERT: llama.cpp's greedy text is Halfstep's, its vectors
+gguf    A small GPT, trained here, in every type and of `halfstep quantize`'s codes, and every CHECKPOINT that is a BERT: llama.cpp's greedy text is Halfstep's, its vectors
         point where ours do; tensors of every type, Q4_0 too, are what the package gguf makes of them, to the bit; back again, the same model.
         llama.cpp comes with `pip install xllamacpp`; without it the package gguf alone reads the files.
 quantized  --quantize CHECKPOINT of a BERT with a task, and --texts FILE: what `halfstep quantize` makes of it in every form. ONNX of it: onnx.checker;
@@ -404,17 +404,21 @@ def check_gguf(a, work):
         return {p: halfstep(a.halfstep, "generate", d, "--prompt", p, "--max-tokens", 60, "--temperature", 0, "--dtype", "fp32") for p in PROMPTS}
 
     trained = text(run)
-    for kind in ("f32", "f16", "bf16", "q8_0"):
-        out = work / kind
-        halfstep(a.halfstep, "export", run, "--to", "gguf", "--dtype", kind, "-o", out)
+    for kind in ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "codes of w8", "codes of w4"):
+        out, codes = work / kind, kind.split()[-1]
+        if codes != kind:
+            halfstep(a.halfstep, "quantize", run, "--bits", codes, "-o", work / codes)
+            halfstep(a.halfstep, "export", work / codes, "--to", "gguf", "-o", out)
+        else:
+            halfstep(a.halfstep, "export", run, "--to", "gguf", "--dtype", kind, "-o", out)
         same_after_import(a.halfstep, out / "model.gguf", work / f"{kind}-back")
         note, want = "", text(work / f"{kind}-back")
         assert kind not in ("f32", "f16") or want == trained, f"{kind}: another text than the checkpoint's"
         if llama:
             model = LlamaCpp(out / "model.gguf")
             equal = sum(want[p].startswith(p + model.greedy(p, 60)) for p in PROMPTS)
-            # beside weights of 8 bits llama.cpp rounds activations to 8 bits as well
-            assert equal == len(PROMPTS) or kind == "q8_0", f"{kind}: {equal} of {len(PROMPTS)} texts equal"
+            # beside weights of 8 bits and less llama.cpp rounds activations to 8 bits as well
+            assert equal == len(PROMPTS) or kind not in ("f32", "f16", "bf16"), f"{kind}: {equal} of {len(PROMPTS)} texts equal"
             note = f"; llama.cpp: {equal} of {len(PROMPTS)} greedy texts of 60 tokens are Halfstep's"
         print(f"ok  gguf {kind}: tensors to the bit{note}")
     for kind in ("Q4_0", "Q8_0"):
