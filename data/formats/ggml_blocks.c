@@ -147,7 +147,8 @@ static bool fit(const float *x, const float *w, sums s, float least, float steps
     return true;
 }
 
-// ggml's search: codes from the smallest value to the largest in 15 steps, and in 14 to 16 by tenths with the line that fits those best.
+// ggml's search: codes from the smallest value to the largest in 15 steps, and in 14 to 16 by tenths with the line that fits those best; what
+// is the best so far moves where the next begin.
 static line best_line(const float *x, const float *w)
 {
     sums s = { 0 };
@@ -160,13 +161,13 @@ static line best_line(const float *x, const float *w)
     least = fminf(least, 0);
     if (most == least)
         return (line){ 0, least };
-    const float range = most - least, steps = 15 / range;
+    const float steps = 15 / (most - least);
     line best = { 1 / steps, least }, l;
     for (int i = 0; i < BLOCK; i++)
         q[i] = clamped(steps * (x[i] - least), 15);
     float error = error_of(x, w, q, best);
     for (int k = 0; k <= 20; k++) {
-        if (!fit(x, w, s, least, (-1.0f + 0.1f * (float)k + 15) / range, q, &l))
+        if (!fit(x, w, s, best.min, (-1.0f + 0.1f * (float)k + 15) / (most - best.min), q, &l))
             continue;
         const float e = error_of(x, w, q, l);
         if (e < error)
