@@ -147,8 +147,8 @@ static bool fit(const float *x, const float *w, sums s, float least, float steps
     return true;
 }
 
-// ggml's search: codes from the smallest value to the largest in 15 steps, and in 14 to 16 by tenths with the line that fits those best; what
-// is the best so far moves where the next begin.
+// ggml's search: codes from the smallest value to the largest in 15 steps, and in 14 to 16 by tenths with the line that fits those best;
+// what is the best so far moves where the next begin.
 static line best_line(const float *x, const float *w)
 {
     sums s = { 0 };
