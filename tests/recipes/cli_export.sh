@@ -58,7 +58,7 @@ expect 2 'the model has [0-9]+ rows for tokens, the tokenizer ids up to' "$halfs
 
 # ---- what quantize made: codes stay codes, and stand for the same values in every file
 for bits in w8 w4 w8a8; do
-  "$halfstep" quantize run --bits $bits -o q-$bits >/dev/null 2>stderr.txt || fail "quantize: $(cat stderr.txt)"
+  "$halfstep" quantize run --bits $bits --embeddings yes -o q-$bits >/dev/null 2>stderr.txt || fail "quantize: $(cat stderr.txt)"
   expect 0 '' "$halfstep" export q-$bits --to gguf --dtype f32 -o q-$bits-f32
   expect 0 '' "$halfstep" import q-$bits-f32 -o q-$bits-values
   case $bits in w8a8) warns='products of 8-bit integers have a scale for each token, which ONNX has no form for' ;; *) warns='' ;; esac
