@@ -281,9 +281,8 @@ hs_status hs_export_onnx(hs_export_model *m, const char *dir, const hs_export_on
 {
     hs_new_folder f;
     *said = (hs_export_said){ 0 };
-    if (m->codes && o->dtype != HS_F32)
-        return HS_FAIL(USAGE, "%s has weights as codes, beside which everything is f32 in ONNX; %s is asked for", m->dir,
-                       hs_dtype_name(o->dtype));
+    if (m->codes && o->dtype == HS_F16)
+        return HS_FAIL(USAGE, "%s has weights as codes, beside which everything is f32 in ONNX; f16 is asked for", m->dir);
     HS_TRY(hs_new_folder_begin(&f, dir, o->overwrite));
     const hs_status st = export_into(m, f.tmp, o, said);
     if (st == HS_OK)
