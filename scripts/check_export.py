@@ -473,7 +473,7 @@ def logits_of(s, tokenizer, texts, size=32):
 
 
 def labels_of(program, d, texts):
-    lines = halfstep(program, "predict", d, "-", text="".join(t + "\n" for t in texts)).splitlines()
+    lines = halfstep(program, "predict", d, "-", "--dtype", "fp32", text="".join(t + "\n" for t in texts)).splitlines()
     return [line.split("\t")[0] if "\t" in line else line.split(" ")[0] for line in lines]
 
 
