@@ -7,6 +7,10 @@
 typedef struct hs_linear_fp8_attr {
     int32_t margin; // powers of two that scales leave free
 } hs_linear_fp8_attr;
+typedef struct hs_fake_quant_attr {
+    int32_t form;  // hs_fake_form
+    int32_t share; // of 65,536 blocks of a weight as many are rounded
+} hs_fake_quant_attr;
 typedef struct hs_layernorm_attr {
     float eps;
 } hs_layernorm_attr;

@@ -4,6 +4,7 @@
 // Activations are token-major [N, C]. Floats may be f32 or low precision as the AMP policy decides; sums are f32 inside.
 #ifndef HS_OPS_OPS_H
 #define HS_OPS_OPS_H
+#include "core/graph/coding.h"
 #include "core/graph/graph.h"
 #include "core/run/device.h"
 
@@ -58,6 +59,10 @@ hs_tensor *hs_linear_i8_fused(hs_graph *g, hs_linear_i8_in in, hs_linear_i8_attr
 // of sums, which is the same everywhere). codes: i8 [O, C] in [-127, 127], or u8 [O, C / 2] with two of 4 bits a byte, the even one low, each
 // plus 8; scales f16 [O, C / 32]; bias f32 [O] or NULL. Of the gradients only that of x is made, dy w.
 hs_tensor *hs_linear_blocks(hs_graph *g, hs_tensor *x, hs_tensor *codes, hs_tensor *scales, hs_tensor *bias);
+// y = x [N, C] rounded to what its codes would stand for, straight through in backward but for what is clipped (ops/quant/fake_round.h).
+// scale: f32 [1], of HS_FAKE_TENSOR; else NULL. share: of a weight's blocks of 8 that are rounded, drawn each step; 1: all. Blocks of a scale
+// are 32 of the width.
+hs_tensor *hs_fake_quant(hs_graph *g, hs_tensor *x, hs_tensor *scale, hs_fake_form form, double share);
 // y = x + scale u b in the parts of x that mask has bits for (part 0: bit 0): u [N, used * R], b [used * R, O], x [N, parts * O]; R and O
 // multiples of 8. LoRA's pairs, arXiv:2106.09685.
 typedef struct hs_low_rank_attr {

@@ -1,6 +1,8 @@
 // coding: shapes, slabs and values of parameters that are kept as codes.
 #include "core/graph/coding.h"
+#include "core/graph/op.h"
 #include "core/graph/params_impl.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const struct { // by hs_view; of values there is the master
@@ -50,6 +52,57 @@ const char *hs_coding_declines(hs_coding c, int n_dims, int64_t rows, int64_t co
     if ((c == HS_CODING_I8_BLOCKS || c == HS_CODING_I4_BLOCKS) && cols % HS_CODE_BLOCK)
         return "its width is no multiple of 32, a block of codes";
     return NULL;
+}
+
+// ---- which
+
+// The ops that may read codes (core/plan/coded.c has what stands in their place).
+static const struct reader {
+    const char *op, *operand;
+    bool table;
+} readers[] = { { "linear", "w", false }, { "linear_xent", "w", false }, { "embedding", "table", true } };
+
+void hs_coding_use(hs_coding_uses *u, const hs_node *n, int operand)
+{
+    for (size_t i = 0; i < HS_COUNT(readers); i++)
+        if (!strcmp(readers[i].op, n->op->name) && !strcmp(readers[i].operand, n->op->in[operand].name)) {
+            *(readers[i].table ? &u->looked_up : &u->multiplied) = true;
+            return;
+        }
+    u->otherwise = true;
+}
+
+static const char *why_not(const hs_coding_wish *w, const hs_param *p, const hs_coding_uses *u, hs_coding c)
+{
+    if (p->n_dims != 2 || (!u->multiplied && !u->looked_up))
+        return "no product reads it";
+    if (u->otherwise)
+        return "an op reads it that knows no codes";
+    if (u->looked_up && !w->tables)
+        return "a table of embeddings";
+    if (hs_patterns_fit(w->skip, p->name))
+        return "to be skipped";
+    return hs_coding_declines(c, p->n_dims, p->dim[0], (int64_t)p->n / p->dim[0]);
+}
+
+hs_coding hs_coding_of(const hs_coding_wish *w, const hs_param *p, const hs_coding_uses *u, const char **why)
+{
+    // A table that nothing multiplies has no x: of I8 the form without one.
+    const hs_coding c = w->coding == HS_CODING_I8_STATIC && !u->multiplied ? HS_CODING_I8 : w->coding;
+    *why = why_not(w, p, u, c);
+    return *why ? HS_CODING_NONE : c;
+}
+
+hs_status hs_coding_check(const hs_coding_wish *w, const hs_params *ps, const char *name)
+{
+    const char **names = malloc(((size_t)ps->n_params + 1) * sizeof *names);
+    if (!names)
+        return HS_FAIL(MEMORY, "no memory for the names of %d parameters", ps->n_params);
+    for (int i = 0; i < ps->n_params; i++)
+        names[i] = ps->param[i]->name;
+    const hs_status st = hs_patterns_check(w->skip, names, ps->n_params, name);
+    free(names);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
 // ---- slabs

@@ -20,6 +20,22 @@ extern "C" {
 
 enum { HS_CODE_BLOCK = 32 };
 
+// How values are rounded to what their codes would stand for, while they still are values (hs_fake_quant; ops/quant/fake_round.h).
+typedef enum hs_fake_form {
+    HS_FAKE_ROWS,   // of what is multiplied: a scale for each row, ...
+    HS_FAKE_TENSOR, // ... one that is given, ...
+    HS_FAKE_BLOCKS, // ... one for each block of a row
+    HS_FAKE_WEIGHTS_ROWS, // of weights: as I8 and I8_STATIC, I8_BLOCKS, I4_BLOCKS keep them
+    HS_FAKE_WEIGHTS_8,
+    HS_FAKE_WEIGHTS_4,
+    HS_N_FAKE_FORMS
+} hs_fake_form;
+#define HS_FAKE_WORDS "rows|tensor|blocks|weights_rows|weights_8|weights_4"
+static inline int32_t hs_fake_share(double share) // of blocks, as the op has it: at least 1 of 65,536
+{
+    return share >= 1 ? 65536 : share * 65536 < 1 ? 1 : (int32_t)(share * 65536 + 0.5);
+}
+
 // What there is of a coded parameter; a tensor of it is a view of one of these.
 typedef enum hs_view { HS_VIEW_VALUE, HS_VIEW_CODES, HS_VIEW_SCALES, HS_VIEW_X_SCALE, HS_N_VIEWS } hs_view;
 
@@ -28,6 +44,21 @@ bool hs_coding_shape(hs_coding c, hs_view v, int64_t rows, int64_t cols, hs_dtyp
 size_t hs_coding_bytes(const hs_param *p, hs_view v); // as stored; 0: it has none
 // Why a parameter of these rows and columns cannot be coded so; NULL: it can.
 const char *hs_coding_declines(hs_coding c, int n_dims, int64_t rows, int64_t cols);
+
+// ---- which of a model's parameters are coded: one rule for what is quantized and for training that foresees it
+typedef struct hs_coding_wish {
+    hs_coding coding; // of what a product reads; HS_CODING_NONE: none
+    bool tables;      // tables of embeddings, too
+    const char *skip; // patterns of those that keep their values, as hs_params_freeze takes them; NULL: none. Borrowed
+} hs_coding_wish;
+typedef struct hs_coding_uses { // of a parameter by the nodes of a trace
+    bool multiplied, looked_up, otherwise;
+} hs_coding_uses;
+void hs_coding_use(hs_coding_uses *u, const struct hs_node *n, int operand); // notes that n reads it there
+// USAGE: a pattern to skip that fits no parameter, in the words of `name`. Once all parameters are there.
+hs_status hs_coding_check(const hs_coding_wish *w, const hs_params *ps, const char *name);
+// How it is kept; why: NULL, or the reason for HS_CODING_NONE.
+hs_coding hs_coding_of(const hs_coding_wish *w, const hs_param *p, const hs_coding_uses *u, const char **why);
 
 // Declares the three slabs and says which parameters are coded, before there are any. coder: of a parameter that is asked for;
 // HS_CODING_NONE: it keeps its values. user is borrowed as long as parameters are asked for.

@@ -114,6 +114,7 @@ hs_status hs_plan_take(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan
     hs_status st;
     HS_TRY_GOTO(st, hs_graph_status(g), fail);
     HS_TRY_GOTO(st, hs_plan_coded(p), fail);
+    HS_TRY_GOTO(st, hs_plan_faked(p), fail);
     HS_TRY_GOTO(st, hs_plan_amp(p), fail);
     HS_TRY_GOTO(st, hs_plan_lower(p), fail);
     HS_TRY_GOTO(st, hs_plan_autodiff(p), fail);

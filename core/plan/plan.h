@@ -4,6 +4,7 @@
 // to bytes; several execs may live at once.
 #ifndef HS_CORE_PLAN_H
 #define HS_CORE_PLAN_H
+#include "core/graph/coding.h"
 #include "core/graph/graph.h"
 #include "core/run/device.h"
 
@@ -26,9 +27,17 @@ typedef struct hs_fp8_policy {
     int history; // steps whose largest values scale x and dy, this one not counted: a state of the run; 0: the tensors at hand. One rank
 } hs_fp8_policy;
 
+// Training that foresees codes: weights that would be kept as `wish` says, and what they multiply, are rounded to what codes would stand for
+// (hs_fake_quant). Plans that do not train round likewise, all of a weight. One tensor-parallel rank.
+typedef struct hs_quant_policy {
+    hs_coding_wish wish; // coding HS_CODING_NONE: nothing is rounded
+    double share;        // of a weight's blocks that a step rounds, drawn (Quant-Noise); 1, or 0 where nobody said: all
+} hs_quant_policy;
+
 typedef struct hs_policy {
     hs_dtype low; // F32 (no mixed precision), BF16, F16
     hs_fp8_policy fp8;
+    hs_quant_policy quant;
     bool residual_low; // amp.residual: the residual stream in low precision
     hs_override override[HS_MAX_OVERRIDES];
     int n_overrides;

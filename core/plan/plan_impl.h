@@ -1,6 +1,6 @@
-// plan_impl: the insides of a plan, shared by the files that make one - coded.c (ops on codes), amp.c (casts), lower.c (forward calls),
-// autodiff.c (backward calls), await.c (values over dp), reduce.c (gradients over dp), place.c (bytes and barriers), plan.c (order of
-// these) - and by exec.c, which binds it. Not installed.
+// plan_impl: the insides of a plan, shared by the files that make one - coded.c (ops on codes), faked.c (values rounded as codes would be),
+// amp.c (casts), lower.c (forward calls), autodiff.c (backward calls), await.c (values over dp), reduce.c (gradients over dp), place.c (bytes
+// and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
 #include "core/base/grow.h"
@@ -94,6 +94,7 @@ static inline size_t hs_plan_grad_offset(const hs_plan *p, const hs_param *q)
 hs_status hs_plan_coded(hs_plan *p); // ops that read codes in the place of those that read values
 struct hs_rewrite;
 void hs_plan_fuse_codes(hs_plan *p, struct hs_rewrite *r); // what products of codes take over of what follows them
+hs_status hs_plan_faked(hs_plan *p);                       // values rounded to what codes would stand for
 hs_status hs_plan_amp(hs_plan *p);                         // settles every dtype; inserts casts
 hs_status hs_plan_lower(hs_plan *p);                       // marks, forward calls and the buffers of values
 hs_status hs_plan_autodiff(hs_plan *p);                    // backward calls and the buffers of gradients

@@ -5,7 +5,6 @@
 #include "infer/quant/awq.h"
 #include "infer/quant/gptq.h"
 #include "infer/quant/round.h"
-#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,29 +23,12 @@ struct hs_quantizing {
 
 // ---- which
 
-static const struct reader { // ops that may read codes, and what is said of them (core/plan/coded.c)
-    const char *op, *operand;
-    bool table;
-} readers[] = { { "linear", "w", false }, { "linear_xent", "w", false }, { "embedding", "table", true } };
-
-static const struct reader *reader_of(const hs_node *n, int k)
-{
-    for (size_t i = 0; i < HS_COUNT(readers); i++)
-        if (!strcmp(readers[i].op, n->op->name) && !strcmp(readers[i].operand, n->op->in[k].name))
-            return &readers[i];
-    return NULL;
-}
-
 static bool is_gelu(const hs_tensor *x)
 {
     return x->from && (!strcmp(x->from->op->name, "bias_gelu") || !strcmp(x->from->op->name, "gelu"));
 }
 
-typedef struct uses { // of a parameter by the trace
-    bool multiplied, looked_up, otherwise;
-} uses;
-
-static hs_status find_uses(hs_quantizing *q, uses *of)
+static hs_status find_uses(hs_quantizing *q, hs_coding_uses *of)
 {
     const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = hs_arch_bare(q->from->arch) };
     hs_graph *g;
@@ -57,27 +39,13 @@ static hs_status find_uses(hs_quantizing *q, uses *of)
             const hs_tensor *t = n->in[k];
             if (!t || t->kind != HS_PARAM)
                 continue;
-            const struct reader *r = reader_of(n, k);
-            uses *u = &of[t->param->id];
-            u->multiplied |= r && !r->table, u->looked_up |= r && r->table, u->otherwise |= !r;
-            q->gelu[t->param->id] |= r && !r->table && is_gelu(n->in[0]);
+            hs_coding_uses here = { 0 };
+            hs_coding_use(&here, n, k);
+            hs_coding_use(&of[t->param->id], n, k);
+            q->gelu[t->param->id] |= here.multiplied && is_gelu(n->in[0]);
         }
     hs_graph_free(g);
     return HS_OK;
-}
-
-static bool skipped(const hs_quantize_opts *o, const char *name) // hs_params_freeze's patterns
-{
-    for (const char *at = o->skip ? o->skip : ""; *at;) {
-        char glob[256], below[260];
-        const size_t n = strcspn(at, ",");
-        snprintf(glob, sizeof glob, "%.*s", (int)n, at);
-        snprintf(below, sizeof below, "%s.*", glob);
-        if (!fnmatch(glob, name, 0) || !fnmatch(below, name, 0))
-            return true;
-        at += n + (at[n] == ',');
-    }
-    return false;
 }
 
 static hs_coding wanted(const hs_quantize_opts *o)
@@ -85,19 +53,6 @@ static hs_coding wanted(const hs_quantize_opts *o)
     if (o->bits == HS_QUANT_W8A8)
         return o->rows ? HS_CODING_I8 : HS_CODING_I8_STATIC;
     return o->bits == HS_QUANT_W8 ? HS_CODING_I8_BLOCKS : HS_CODING_I4_BLOCKS;
-}
-
-static const char *why_not(const hs_quantizing *q, const hs_param *p, const uses *u, hs_coding c)
-{
-    if (p->n_dims != 2 || (!u->multiplied && !u->looked_up))
-        return "no product reads it";
-    if (u->otherwise)
-        return "an op reads it that knows no codes";
-    if (u->looked_up && !q->opts.embeddings)
-        return "a table of embeddings";
-    if (skipped(&q->opts, p->name) || (q->opts.keep && q->opts.keep[p->id]))
-        return "to be skipped";
-    return hs_coding_declines(c, p->n_dims, p->dim[0], (int64_t)p->n / p->dim[0]);
 }
 
 static const hs_observed *seen_of(const hs_quantizing *q, const hs_param *p)
@@ -119,16 +74,18 @@ static hs_status calibrate(const hs_quantizing *q, hs_quantized *w)
 static hs_status decide(hs_quantizing *q)
 {
     const hs_params *ps = q->from->params;
-    uses *of = calloc((size_t)ps->n_params + 1, sizeof *of);
+    const hs_coding_wish wish = { .coding = wanted(&q->opts), .tables = q->opts.embeddings, .skip = q->opts.skip };
+    hs_coding_uses *of = calloc((size_t)ps->n_params + 1, sizeof *of);
     if (!of)
         return HS_FAIL(MEMORY, "no memory to decide on %d parameters", ps->n_params);
     hs_status st = find_uses(q, of);
     int coded = 0;
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         const hs_param *p = ps->param[i];
-        // A table that nothing multiplies has no x: of I8 the form without one.
-        const hs_coding c = wanted(&q->opts) == HS_CODING_I8_STATIC && !of[i].multiplied ? HS_CODING_I8 : wanted(&q->opts);
-        q->what[i] = (hs_quantized){ .param = p, .coding = c, .why = why_not(q, p, &of[i], c) };
+        q->what[i] = (hs_quantized){ .param = p };
+        q->what[i].coding = hs_coding_of(&wish, p, &of[i], &q->what[i].why);
+        if (!q->what[i].why && q->opts.keep && q->opts.keep[i])
+            q->what[i].why = "to be skipped";
         if (p->coding)
             st = HS_FAIL(USAGE, "%s: %s is kept as codes already; take the checkpoint that was quantized", q->from->dir, p->name);
         if (q->what[i].coding == HS_CODING_I8_STATIC && !q->what[i].why && !seen_of(q, p)) // a head that this use does not ask for

@@ -406,5 +406,6 @@ hs_status hs_config_policy(const hs_config *c, hs_policy *out)
                         .fp8 = { .on = c->amp.policy == HS_DTYPE_FP8,
                                  .margin = (int)c->amp.fp8.margin,
                                  .history = c->amp.fp8.scaling == HS_FP8_DELAYED ? (int)c->amp.fp8.history : 0 } };
+    HS_TRY(hs_config_quant(c, &out->quant));
     return hs_policy_override(out, c->amp.overrides);
 }

@@ -108,6 +108,11 @@ typedef struct hs_config {
         hs_string targets;
         bool pooler; // no key: train it too, as the weights have none
     } adapter;
+    struct {                  // training that foresees codes; config_quant.c
+        int bits, embeddings; // HS_QAT_NONE, HS_TABLES_AUTO, ...
+        hs_string skip;
+        double noise;
+    } quant;
     struct { // what a student is held by to its teacher; config_distill.c
         hs_string teacher;
         hs_ints layers, hidden_map;
@@ -158,6 +163,9 @@ enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
 enum { HS_FP8_CURRENT, HS_FP8_DELAYED };
 enum { HS_HEAD_KEEP, HS_HEAD_NEW };
+enum { HS_QAT_NONE, HS_QAT_W8A8, HS_QAT_W8, HS_QAT_W4 };
+#define HS_QAT_WORDS "none|w8a8|w8|w4"
+enum { HS_TABLES_AUTO, HS_TABLES_YES, HS_TABLES_NO };
 enum { HS_ROWS_PREDICTED, HS_ROWS_ALL };
 #define HS_TASK_KIND_WORDS "none|" HS_ABOUT_WORDS
 
@@ -264,7 +272,8 @@ hs_status hs_config_check_optim(const hs_config *c);
 void hs_config_tell_optim(const hs_config *c); // warns of what a file sets for another optimizer
 void hs_config_print_optim(const hs_config *c, hs_dtype low);
 struct json_t *hs_config_optim_json(const hs_config *c, hs_dtype low);
-hs_status hs_config_policy(const hs_config *c, hs_policy *out);
+hs_status hs_config_policy(const hs_config *c, hs_policy *out); // quant.skip is the configuration's own
+hs_status hs_config_quant(const hs_config *c, hs_quant_policy *out);
 // auto: bf16 where the device multiplies it in hardware, else fp32. A GPU that is supported does; a CPU where isa (exec.isa) does not hold
 // its kernels to less.
 hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa, const char *device);

@@ -221,6 +221,16 @@ static const hs_key keys[] = {
     REAL("adapter.dropout", adapter.dropout, "0", 0, 0.95, .help = "of what goes into the pairs, while training"),
     BOOL("adapter.rslora", adapter.rslora, "false", .help = "alpha / sqrt(rank) in place of alpha / rank", .advanced = true),
 
+    CHOICE("quant.bits", quant.bits, "none", HS_QAT_WORDS,
+           .help = "training that foresees codes: weights, and what they multiply, are rounded to what codes of `halfstep quantize` with the "
+                   "same --bits stand for, in training and in evaluations; checkpoints hold the weights unrounded. none: nothing is rounded"),
+    CHOICE("quant.embeddings", quant.embeddings, "auto", "auto|yes|no", .help = "tables of tokens, too; auto: with w8 and w4"),
+    TEXTS("quant.skip", quant.skip, "",
+          .help = "parameters that are not rounded: names, scopes, with * and ?, separated by commas, as --skip of `halfstep quantize`"),
+    REAL("quant.noise", quant.noise, "1", 1e-4, 1,
+         .help = "Quant-Noise: the share of a weight's blocks of 8 that a step rounds, drawn anew each step; the others have exact "
+                 "gradients. 1: all of them. Evaluations round all"),
+
     CHOICE("optim.name", optim.name, "adamw", HS_PRESET_WORDS,
            .help = "optimizer, with the switches of the implementation it is named after (halfstep plan prints them): adamw; electra: Adam "
                    "without bias correction; six LAMBs; sgd, lars, novograd. What nobody sets it decides itself"),

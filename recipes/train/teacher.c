@@ -216,7 +216,8 @@ static hs_status is_teachers(hs_status st, const hs_config *c)
 static hs_status plan(hs_teacher *t, const hs_config *c, const hs_feed *f, const hs_model *student)
 {
     hs_policy own = student->policy;
-    own.n_overrides = 0; // of scopes and operations of the student
+    own.n_overrides = 0;          // of scopes and operations of the student
+    own.quant = (hs_quant_policy){ 0 }; // it is the student that will be kept as codes
     const int64_t context = hs_arch_int(t->told.arch, "model.context");
     if (f->length > context)
         return HS_FAIL(USAGE,

@@ -447,7 +447,7 @@ static double flops_per_token(const hs_trainer *t)
 hs_status hs_phase_progress(hs_trainer *t)
 {
     hs_policy policy = t->policy;
-    policy.n_overrides = 0; // the peak is the machine's, not the model's
+    policy.n_overrides = 0, policy.quant = (hs_quant_policy){ 0 }; // the peak is the machine's, not the model's
     hs_progress *p = &t->progress;
     p->steps = hs_trainer_steps(t), p->flops_per_token = flops_per_token(t);
     p->n = p->at = 0;

@@ -545,7 +545,8 @@ static void table(void **state)
                                         "tp_copy",       "tp_reduce",
                                         "tp_gather",     "tp_linear_xent",
                                         "linear_fp8",    "linear_i8",
-                                        "linear_blocks", "embedding_coded" };
+                                        "linear_blocks", "embedding_coded",
+                                        "fake_quant" };
     for (int i = 0; i < HS_N_OPS; i++) {
         bool without = strncmp(hs_ops[i]->name, "tp_", 3) == 0;
         for (int k = 0; k < HS_COUNT(none); k++)
