@@ -20,9 +20,9 @@ static const hs_fake_form of_weights[HS_N_CODINGS] = { [HS_CODING_I8] = HS_FAKE_
                                                        [HS_CODING_I8_STATIC] = HS_FAKE_WEIGHTS_ROWS,
                                                        [HS_CODING_I8_BLOCKS] = HS_FAKE_WEIGHTS_8,
                                                        [HS_CODING_I4_BLOCKS] = HS_FAKE_WEIGHTS_4 };
-static const hs_fake_form of_x[HS_N_CODINGS] = { [HS_CODING_I8] = HS_FAKE_ROWS,
-                                                 [HS_CODING_I8_BLOCKS] = HS_FAKE_BLOCKS,
-                                                 [HS_CODING_I4_BLOCKS] = HS_FAKE_BLOCKS };
+static const hs_fake_form of_x[HS_N_CODINGS] = {
+    [HS_CODING_I8] = HS_FAKE_ROWS, [HS_CODING_I8_BLOCKS] = HS_FAKE_BLOCKS, [HS_CODING_I4_BLOCKS] = HS_FAKE_BLOCKS
+};
 
 static hs_status settle(pass *s)
 {

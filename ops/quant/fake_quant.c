@@ -1,12 +1,13 @@
 // fake_quant: values rounded to what their codes would stand for, so that training sees what a quantized model computes.
 //
-//   y = clamp(rint(x / s)) * s      s by `form`: of the row, of 32 of it, or given (fake_round.h has them all, and which values are clipped)
+//   y = clamp(rint(x / s)) * s      s by `form`: of the row, of 32 of it, or given (fake_round.h has them all, and which values are
+//   clipped)
 //
 // Jacob et al. 2018, arXiv:1712.05877. Backward is straight through (Bengio et al. 2013, arXiv:1308.3432): dx = dy, 0 where x was clipped.
 //
-// Quant-Noise (Fan et al. 2020, arXiv:2004.07320): of weights a share of the blocks of 8, drawn anew each step, is rounded, the others stay as
-// they are, and their gradient is exact. share is of 65,536; which blocks is a function of their address (core/graph/drop.h): seed, site,
-// step, row, block.
+// Quant-Noise (Fan et al. 2020, arXiv:2004.07320): of weights a share of the blocks of 8, drawn anew each step, is rounded, the others stay
+// as they are, and their gradient is exact. share is of 65,536; which blocks is a function of their address (core/graph/drop.h): seed,
+// site, step, row, block.
 
 #include "core/cpu/dropout.h"
 #include "ops/attrs.h"
@@ -134,7 +135,8 @@ static fake_scale scale_at(const hs_args *a, int64_t first, int64_t n)
         if (fabsf(x_of(a, i)) > most)
             most = fabsf(x_of(a, i)), largest = x_of(a, i);
     }
-    return fake_scale_of(form_of(a->attr), bad ? I8_NOT_A_NUM : hs_f32_bits(most), largest, a->in[SCALE].p ? (float)hs_f64(a, SCALE)[0] : 0);
+    return fake_scale_of(form_of(a->attr), bad ? I8_NOT_A_NUM : hs_f32_bits(most), largest,
+                         a->in[SCALE].p ? (float)hs_f64(a, SCALE)[0] : 0);
 }
 
 // each(a, cell, its row and column, scale)

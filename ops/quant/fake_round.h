@@ -5,8 +5,8 @@
 //   rows               a row              most / 127                       x (1 / s)   [-127, 127]      x of linear_i8
 //   tensor             all                given                            x (1 / s)   [-127, 127]      x of linear_i8 with a static scale
 //   blocks             32 of a row        most / 127                       x (1 / s)   [-127, 127]      x of linear_blocks
-//   weights_rows       a row: an output   most / 127                       x / s       [-127, 127]      weights in 8 bits, a scale an output
-//   weights_8          32 of a row        f16(most / 127)                  x / s       [-127, 127]      weights in 8 bits, by blocks
+//   weights_rows       a row: an output   most / 127                       x / s       [-127, 127]      weights in 8 bits, a scale an
+//   output weights_8          32 of a row        f16(most / 127)                  x / s       [-127, 127]      weights in 8 bits, by blocks
 //   weights_4          32 of a row        f16(the largest's value / -8)    x / s       [-8, 7]          weights in 4 bits, by blocks
 //
 // most: largest |x| of the group; code = clamp(rint(v)), ties to even. A group with a value that is not finite is NaN; one whose scale

@@ -2,10 +2,9 @@
 #include "recipes/program/config.h"
 #include <string.h>
 
-static const hs_coding codings[] = { [HS_QAT_NONE] = HS_CODING_NONE,
-                                     [HS_QAT_W8A8] = HS_CODING_I8,
-                                     [HS_QAT_W8] = HS_CODING_I8_BLOCKS,
-                                     [HS_QAT_W4] = HS_CODING_I4_BLOCKS };
+static const hs_coding codings[] = {
+    [HS_QAT_NONE] = HS_CODING_NONE, [HS_QAT_W8A8] = HS_CODING_I8, [HS_QAT_W8] = HS_CODING_I8_BLOCKS, [HS_QAT_W4] = HS_CODING_I4_BLOCKS
+};
 
 // A file of resolved settings has all keys, so that only what was asked for by hand is held against there being none.
 static hs_status check(const hs_config *c)
