@@ -239,12 +239,23 @@ static int64_t kept_at(const hs_slab *s, const hs_chunk *c, int tensor)
                               : (int64_t)hs_slab_element(s, c);
 }
 
+// Where a chunk, which lies in one part of its parameter, is in the whole model's.
+static void find_logical(hs_update_chunk *row, const hs_params *ps, const hs_chunk *c)
+{
+    const hs_param *p = ps->param[c->param];
+    const int64_t rows = p->dim[0] / p->parts, cols = (int64_t)p->n / p->dim[0], part = (int64_t)c->first / (rows * cols);
+    const int64_t in_part = (int64_t)c->first % (rows * cols), all = hs_param_cols(p);
+    const int64_t row0 = p->shard == HS_SHARD_COL ? ps->tp_rank * rows : 0, col0 = p->shard == HS_SHARD_ROW ? ps->tp_rank * cols : 0;
+    row->first = (part * hs_param_part_rows(p) + row0 + in_part / cols) * all + col0 + in_part % cols;
+    if (cols < all)
+        row->run = (int32_t)cols, row->column = (int32_t)(in_part % cols), row->skip = (int32_t)(all - cols);
+}
+
 // tensor: of the parameter; where it begins in slabs is for whoever updates it.
 static hs_update_chunk chunk_row(const hs_optim *o, const hs_chunk *c, int tensor, float rate)
 {
     const hs_params *ps = o->ps;
-    hs_update_chunk row = { .first = (int64_t)c->first,
-                            .n = c->n,
+    hs_update_chunk row = { .n = c->n,
                             .param = c->param,
                             .rate = rate,
                             .role = (uint8_t)ps->param[c->param]->role,
@@ -252,6 +263,7 @@ static hs_update_chunk chunk_row(const hs_optim *o, const hs_chunk *c, int tenso
                             .counted = c->counted,
                             .keeps = ps->param[c->param]->keeps_zeros };
     const bool own = is_own(o, c);
+    find_logical(&row, ps, c);
     if (own) {
         row.value = row.masters == HS_MASTERS_NONE ? 0 : (int64_t)hs_slab_element(ps->master, c),
         row.grad = (int64_t)hs_slab_element(ps->grad, c);

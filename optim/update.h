@@ -23,7 +23,8 @@ enum { HS_OPTIM_SLABS = 2, HS_OPTIM_PASSES = 3 };
 // A row of the table of chunks: at most HS_CHUNK elements of one logical tensor, and where they begin in each slab that has them.
 typedef struct hs_update_chunk {
     int64_t value, low, grad, kept[HS_OPTIM_SLABS]; // elements from the front of the slab; value: as wide as masters has them
-    int64_t first;                                  // of the stored parameter
+    int64_t first;                                  // of the logical parameter: its first element here
+    int32_t run, column, skip;                      // where ranks divide columns: those here, the first one's among them, and all others; else 0
     int32_t n, param, logical;                      // logical: whose norms it counts to (optim.qkv)
     float rate;                                     // of its parameter: factor of the learning rate (hs_optim_set_rates)
     uint8_t role;                                   // hs_role
@@ -31,6 +32,12 @@ typedef struct hs_update_chunk {
     bool counted;                                   // hs_chunk.counted
     bool keeps;                                     // hs_param.keeps_zeros
 } hs_update_chunk;
+
+// Of the logical parameter: element i of a chunk.
+HS_INLINE int64_t hs_update_logical(const hs_update_chunk *c, int32_t i)
+{
+    return c->first + i + (c->run ? (int64_t)((c->column + i) / c->run) * c->skip : 0);
+}
 
 // What the decision settles once per step and the passes only read.
 typedef struct hs_update_step {

@@ -38,17 +38,31 @@ static __device__ __forceinline__ bool walk_aligned(int64_t a, int64_t b = 0, in
     return (a | b | c | d | e) % SIDE == 0;
 }
 
-// 16 random bits for each of two moments of the elements [i, i + N) of a chunk: a function of seed, step, parameter and element alone.
-// Every 64 elements of a chunk begin with an address of their own, and 4 have the words of one call.
+// 16 random bits for each of two moments of the elements [i, i + N) of a chunk: a function of seed, step and the logical parameter's element
+// alone. Every 64 of these begin with an address of their own, and 4 have the words of one call (optim/walk.h).
+static __device__ __forceinline__ hs_u32x4 noise_call(uint64_t key, const hs_update_step &now, const hs_update_chunk &c, uint64_t at)
+{
+    const uint64_t block = at / 64 * 64;
+    return hs_random(key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)block + (uint32_t)(at % 64 / 4), (uint32_t)(block >> 32));
+}
 template <int N>
 static __device__ __forceinline__ void chunk_noise(uint64_t key, const hs_update_step &now, const hs_update_chunk &c, int32_t i,
                                                    uint32_t (&noise)[N])
 {
-    const uint64_t at = (uint64_t)(c.first + i / 64 * 64);
-    const hs_u32x4 w = hs_random(key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)at + (uint32_t)(i % 64 / 4), (uint32_t)(at >> 32));
+    const uint64_t at = (uint64_t)hs_update_logical(&c, i);
+    if (N == 4 && at % 4 == 0 && (c.run | c.column) % 4 == 0) { // four behind each other
+        const hs_u32x4 w = noise_call(key, now, c, at);
 #pragma unroll
-    for (int k = 0; k < N; k++)
-        noise[k] = N == 4 ? w.v[k] : i % 4 == 0 ? w.v[0] : i % 4 == 1 ? w.v[1] : i % 4 == 2 ? w.v[2] : w.v[3];
+        for (int k = 0; k < N; k++)
+            noise[k] = w.v[k];
+        return;
+    }
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        const uint64_t e = (uint64_t)hs_update_logical(&c, i + k);
+        const hs_u32x4 w = noise_call(key, now, c, e);
+        noise[k] = e % 4 == 0 ? w.v[0] : e % 4 == 1 ? w.v[1] : e % 4 == 2 ? w.v[2] : w.v[3];
+    }
 }
 
 template <int N>

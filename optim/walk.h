@@ -4,6 +4,7 @@
 #include "core/cpu/dropout.h"
 #include "optim/element.h"
 #include <math.h>
+#include <string.h>
 
 typedef struct walk {
     const hs_update_chunk *all, *next, *end; // the table, and what is left of this member's part of it
@@ -70,12 +71,18 @@ static inline float *moment_open(const hs_ref *r, const hs_update_chunk *c, int 
     return buf;
 }
 
-// 16 random bits for each of two moments of every element of a chunk: a function of seed, step, parameter and element alone.
+// 16 random bits for each of two moments of every element of a chunk: a function of seed, step and the logical parameter's element alone,
+// however ranks divide it. Element 64 b + 4 l + w has word w of the call at 64 b + l.
 static inline void chunk_noise(uint64_t key, const hs_update_step *now, const hs_update_chunk *c, uint32_t noise[HS_CHUNK])
 {
-    for (int32_t i = 0; i < c->n; i += 64) { // element 4 l + w of these: word w of the call at `at` + l, so that no two chunks share one
-        const uint64_t at = (uint64_t)(c->first + i);
-        hs_drop_words(key, (uint32_t)c->param, (uint32_t)now->count, (uint32_t)at, (uint32_t)(at >> 32), noise + i);
+    for (int32_t i = 0, n; i < c->n; i += n) {
+        const uint64_t at = (uint64_t)hs_update_logical(c, i), block = at / 64 * 64;
+        const int32_t in_block = 64 - (int32_t)(at - block), in_run = c->run ? c->run - (c->column + i) % c->run : c->n;
+        uint32_t word[64];
+        n = in_block < in_run ? in_block : in_run, n = n < c->n - i ? n : c->n - i;
+        hs_drop_words(key, (uint32_t)c->param, (uint32_t)now->count, (uint32_t)block, (uint32_t)(block >> 32), n == 64 ? noise + i : word);
+        if (n < 64)
+            memcpy(noise + i, word + (at - block), (size_t)n * sizeof *word);
     }
 }
 

@@ -231,6 +231,64 @@ static void test_bits(void **state)
     }
 }
 
+// Of a parameter that tensor-parallel ranks divide, by rows within parts or by columns, each rank rounds its elements as one rank alone does.
+static void values_after(const hs_optim_config *c, int rank, int size, float *all[RIG_PARAMS])
+{
+    rig r;
+    rig_open_tp(&r, c, HS_BF16, rank, size);
+    for (int t = 0; t <= 4; t++)
+        for (int i = 0; i < RIG_PARAMS; i++) {
+            const hs_param *p = r.ps->param[i];
+            const int64_t n = hs_param_elements(p);
+            float *g = malloc((size_t)n * sizeof *g);
+            for (int64_t k = 0; k < n; k++)
+                g[k] = 1e-2f * (2 * hs_u32_unit(hs_random(5, (uint32_t)t, (uint32_t)i, (uint32_t)k, 0).v[0]) - 1);
+            assert_int_equal(hs_params_import(r.ps, r.ps->grad, p, g), HS_OK);
+            if (i == RIG_PARAMS - 1)
+                assert_int_equal(r.dev->submit(r.dev, NULL, &r.update, HS_SUBMIT_BULK), HS_OK);
+            for (int64_t k = 0; k < n && t == 4; k++)
+                g[k] = NAN; // of other ranks
+            if (t == 4) {
+                hs_params_export(r.ps, r.ps->master, p, g);
+                all[i] = g;
+            } else
+                free(g);
+        }
+    rig_close(&r);
+}
+
+static void test_ranks(void **state)
+{
+    (void)state;
+    enum { SIZE = 2 };
+    static const char *const names[] = { "adamw", "sgd" };
+    for (int i = 0; i < HS_COUNT(names); i++) {
+        hs_optim_config c = kept(names[i], HS_MASTERS_NONE);
+        float *whole[RIG_PARAMS], *part[RIG_PARAMS];
+        c.clip = 0, c.moments = HS_BF16;
+        values_after(&c, 0, 1, whole);
+        for (int rank = 0; rank < SIZE; rank++) {
+            static const int64_t mine[RIG_PARAMS] = { 90 * 48 / SIZE, 3 * 96 * 48 / SIZE, 3 * 96 / SIZE, 48 };
+            static const int64_t all[RIG_PARAMS] = { 90 * 48, 3 * 96 * 48, 3 * 96, 48 };
+            values_after(&c, rank, SIZE, part);
+            for (int k = 0; k < RIG_PARAMS; k++) {
+                int64_t seen = 0;
+                for (int64_t e = 0; e < all[k]; e++)
+                    if (part[k][e] == part[k][e]) {
+                        if (part[k][e] != whole[k][e])
+                            fail_msg("%s, parameter %d, element %lld on rank %d: %.9g, alone %.9g", names[i], k, (long long)e, rank,
+                                     (double)part[k][e], (double)whole[k][e]);
+                        seen++;
+                    }
+                assert_int_equal(seen, mine[k]);
+                free(part[k]);
+            }
+        }
+        for (int k = 0; k < RIG_PARAMS; k++)
+            free(whole[k]);
+    }
+}
+
 // As near to f32's values as bf16 lets them be: what is off is rounding, a part of each step's bf16.
 static void test_values(void **state)
 {
@@ -318,7 +376,7 @@ int main(void)
         cmocka_unit_test(test_split),  cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_import), cmocka_unit_test(test_read_in_f32),
         cmocka_unit_test(test_f16),    cmocka_unit_test(test_unbiased),
-        cmocka_unit_test(test_bits),   cmocka_unit_test(test_values),
+        cmocka_unit_test(test_bits),   cmocka_unit_test(test_ranks),  cmocka_unit_test(test_values),
         cmocka_unit_test(test_still),  cmocka_unit_test(test_bits_of_the_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,17 +33,17 @@ hs_optim_config preset(const char *name)
 }
 
 static const hs_param_spec specs[RIG_PARAMS] = {
-    { .name = "wte.weight", .role = HS_EMBED, .init = HS_INIT_NORMAL, .std = 0.02f, .pad_rows = 64, .n_dims = 2, .dim = { 90, 48 } },
-    { .name = "qkv.weight", .role = HS_WEIGHT, .init = HS_INIT_NORMAL, .std = 0.02f, .parts = 3, .n_dims = 2, .dim = { 3 * 96, 48 } },
-    { .name = "qkv.bias", .role = HS_BIAS, .init = HS_INIT_ZERO, .parts = 3, .n_dims = 1, .dim = { 3 * 96 } },
+    { .name = "wte.weight", .role = HS_EMBED, .shard = HS_SHARD_ROW, .init = HS_INIT_NORMAL, .std = 0.02f, .pad_rows = 64, .n_dims = 2, .dim = { 90, 48 } },
+    { .name = "qkv.weight", .role = HS_WEIGHT, .shard = HS_SHARD_COL, .init = HS_INIT_NORMAL, .std = 0.02f, .parts = 3, .n_dims = 2, .dim = { 3 * 96, 48 } },
+    { .name = "qkv.bias", .role = HS_BIAS, .shard = HS_SHARD_COL, .init = HS_INIT_ZERO, .parts = 3, .n_dims = 1, .dim = { 3 * 96 } },
     { .name = "ln.weight", .role = HS_NORM, .init = HS_INIT_ONE, .n_dims = 1, .dim = { 48 } },
 };
 
 static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen, const char *keep,
-                     const hs_grid *grid, const rig_device *on)
+                     const hs_grid *grid, const rig_device *on, int tp_rank, int tp_size)
 {
     *r = (rig){ 0 };
-    assert_int_equal(hs_params_new(&r->ps, 7, 0, 1), HS_OK);
+    assert_int_equal(hs_params_new(&r->ps, 7, tp_rank, tp_size), HS_OK);
     assert_int_equal(hs_params_freeze(r->ps, frozen, "freeze"), HS_OK);
     assert_int_equal(hs_params_keep_zeros(r->ps, keep, "keep"), HS_OK);
     for (int i = 0; i < HS_COUNT(specs); i++) {
@@ -73,13 +73,13 @@ static void open_rig(rig *r, const hs_optim_config *c, hs_dtype low, int threads
 void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *frozen)
 {
     const hs_grid grid = hs_grid_self();
-    open_rig(r, c, low, threads, isa, frozen, NULL, &grid, &rig_on);
+    open_rig(r, c, low, threads, isa, frozen, NULL, &grid, &rig_on, 0, 1);
 }
 
 void rig_open_keep(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *keep)
 {
     const hs_grid grid = hs_grid_self();
-    open_rig(r, c, low, threads, isa, NULL, keep, &grid, &rig_on);
+    open_rig(r, c, low, threads, isa, NULL, keep, &grid, &rig_on, 0, 1);
 }
 
 void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa)
@@ -89,14 +89,20 @@ void rig_open(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const
 
 void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid)
 {
-    open_rig(r, c, low, 2, NULL, NULL, NULL, grid, &rig_on);
+    open_rig(r, c, low, 2, NULL, NULL, NULL, grid, &rig_on, 0, 1);
+}
+
+void rig_open_tp(rig *r, const hs_optim_config *c, hs_dtype low, int tp_rank, int tp_size)
+{
+    const hs_grid grid = hs_grid_self();
+    open_rig(r, c, low, 1, NULL, NULL, NULL, &grid, &rig_on, tp_rank, tp_size);
 }
 
 void rig_open_cpu(rig *r, const hs_optim_config *c, hs_dtype low)
 {
     static const rig_device cpu = { 0 };
     const hs_grid grid = hs_grid_self();
-    open_rig(r, c, low, 1, "portable", NULL, NULL, &grid, &cpu);
+    open_rig(r, c, low, 1, "portable", NULL, NULL, &grid, &cpu, 0, 1);
 }
 
 void rig_close(rig *r)

@@ -37,6 +37,7 @@ void rig_open_frozen(rig *r, const hs_optim_config *c, hs_dtype low, int threads
 void rig_open_keep(rig *r, const hs_optim_config *c, hs_dtype low, int threads, const char *isa, const char *keep); // zeros of these
 void rig_open_on(rig *r, const hs_optim_config *c, hs_dtype low, const hs_grid *grid);                              // two threads
 void rig_open_cpu(rig *r, const hs_optim_config *c, hs_dtype low); // the portable tier, whatever rig_on says
+void rig_open_tp(rig *r, const hs_optim_config *c, hs_dtype low, int tp_rank, int tp_size); // whose updates ask no other rank: clip 0, no norms
 void rig_close(rig *r);
 void fill_gradients(hs_params *ps, int t, double size, float scale); // of step t, times `scale`; zero in the padding, as the ops leave them
 void rig_step(rig *r, int t, double size);
