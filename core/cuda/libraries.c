@@ -35,7 +35,7 @@ void hs_gpu_open_libraries(hs_gpu *g)
     if (hs_lt_open(&g->lt, g->name, kept ? path : NULL) == HS_OK)
         hs_info("device cuda: products by cuBLASLt %zu%s", hs_lt_version(g->lt), kept ? "" : ", untried: there is no ~/.cache to keep what was timed");
     else
-        hs_warn("device cuda: products by kernels of Halfstep's own, which are slower: %s", hs_error());
+        hs_warn("device cuda: products by kernels of Halfstep's own, which are slower, those of fp8 layers in bf16: %s", hs_error());
     if (hs_dnn_open(&g->dnn, g->index) == HS_OK)
         hs_info("device cuda: attention without dropout by cuDNN %d", hs_dnn_version(g->dnn));
     else
