@@ -216,7 +216,7 @@ static void slice(const node *x) // one axis, by steps of 1
 static void unsqueeze(const node *x)
 {
     const onnx_array *a = x->in[0];
-    const int64_t axis = (int64_t)x->in[1]->v[0];
+    const int64_t given = (int64_t)x->in[1]->v[0], axis = given < 0 ? given + a->n_dims + 1 : given;
     int64_t dim[HS_ONNX_DIMS];
     for (int i = 0; i <= a->n_dims; i++)
         dim[i] = i < axis ? a->dim[i] : i == axis ? 1 : a->dim[i - 1];
