@@ -35,6 +35,10 @@ typedef struct hs_cast_attr {
 typedef struct hs_cache_append_attr {
     int64_t first;
 } hs_cache_append_attr;
+typedef struct hs_cache_append_i8_attr {
+    int64_t first;
+    int64_t heads; // of k, and as many of v
+} hs_cache_append_i8_attr;
 typedef struct hs_embedding_attr {
     int64_t first, rows;    // the table here has rows [first, ...) of `rows`; rows 0: it is whole
     int64_t first_position; // row of pos_table that position 0 has

@@ -106,6 +106,23 @@ hs_tensor *hs_attention(hs_graph *g, hs_attention_in in, hs_attention_attr attr)
 // cache [R, 2C] state, x [N, W], rows i32 [N] (negative: skip that row).
 hs_tensor *hs_cache_append(hs_graph *g, hs_tensor *cache, hs_tensor *x, hs_tensor *rows, int64_t first);
 
+// The same two with a cache [R, 2C + 8 heads] i8: codes with a scale for each head of k and of v (attention/attention.h has the layout and
+// the rule), by which a value is off by at most 1/254 of the largest of its token's head. qkv [N, 3C] (its k, v are ignored) or [N, C];
+// starts, keys, pages as above. Heads are multiples of 8 wide. No gradients, no dropout.
+static inline int64_t hs_cache_i8_cols(int64_t width, int64_t heads) { return 2 * width + 8 * heads; }
+static inline int64_t hs_cache_i8_width(int64_t cols, int64_t heads) { return (cols - 8 * heads) / 2; }
+typedef struct hs_attention_i8_attr {
+    int heads;
+    bool causal;
+    float scale;   // 0 means 1/sqrt(D)
+    int page_rows; // with pages: a multiple of 8
+} hs_attention_i8_attr;
+typedef struct hs_attention_i8_in {
+    hs_tensor *qkv, *starts, *keys, *cache, *pages; // pages: NULL where keys say which rows
+} hs_attention_i8_in;
+hs_tensor *hs_attention_i8(hs_graph *g, hs_attention_i8_in in, hs_attention_i8_attr attr);
+hs_tensor *hs_cache_append_i8(hs_graph *g, hs_tensor *cache, hs_tensor *x, hs_tensor *rows, int64_t first, int heads);
+
 // ---- row-wise
 hs_tensor *hs_layernorm(hs_graph *g, hs_tensor *x, hs_tensor *gamma, hs_tensor *beta, float eps);
 hs_tensor *hs_softmax(hs_graph *g, hs_tensor *x); // over the last dim

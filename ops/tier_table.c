@@ -2,7 +2,7 @@
 #include "ops/ops.h"
 
 #if defined(HS_TIER_OF_PRODUCTS) // the others come from the table behind this one
-#define EACH_OP(F)    F(linear) F(matmul) F(low_rank) F(attention) F(linear_xent) F(tp_linear_xent) F(linear_fp8) F(linear_i8)
+#define EACH_OP(F)    F(linear) F(matmul) F(low_rank) F(attention) F(linear_xent) F(tp_linear_xent) F(linear_fp8) F(linear_i8) F(attention_i8)
 #define DECLARE(name) extern HS_OP(name);
 #define ENTRY(name)   [HS_ID_##name] = &HS_TIERED(hs_op_##name).cpu,
 EACH_OP(DECLARE)

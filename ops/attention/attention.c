@@ -64,7 +64,7 @@ static hs_cost cost(const hs_node *n, bool backward)
     return (hs_cost){ .flops = (backward ? 10 : 4) * cells, .bytes = hs_traffic(n, backward) };
 }
 
-static void reference(const hs_args *a)
+void hs_attention_reference(const hs_args *a)
 {
     const hs_attention_attr *at = a->attr;
     const att_shape s = att_shape_of(a);
@@ -117,11 +117,12 @@ typedef struct work {
     const gemm_word *laid[BLOCKS]; // blocks of queries, rows lda apart
     int64_t lda;
     float *score, *o, *max, *sum, *factor, *sums;
+    float *k_scale, *v_scale; // of a block of codes; NULL: keys and values are themselves
     uint16_t *p;
     void *stage; // a block of keys or values from pages apart
 } work;
 
-static size_t carve(work *w, char *own, int64_t d, bool paged)
+static size_t carve(work *w, char *own, int64_t d, bool paged, bool codes)
 {
     const int64_t cols = gemm_panels(d) * GEMM_NR;
     const size_t words[] = { (size_t)(KB * d),
@@ -134,7 +135,9 @@ static size_t carve(work *w, char *own, int64_t d, bool paged)
                              KB,
                              QB * KB / 2,
                              (size_t)d,
-                             paged ? (size_t)(KB * d) : 0 };
+                             paged || codes ? (size_t)(KB * d) : 0,
+                             codes ? KB : 0,
+                             codes ? KB : 0 };
     char *at[HS_COUNT(words)];
     size_t bytes = 0;
     for (int i = 0; i < HS_COUNT(words); i++) {
@@ -145,6 +148,7 @@ static size_t carve(work *w, char *own, int64_t d, bool paged)
         w->k = (gemm_word *)at[0], w->v = (gemm_word *)at[1], w->rows = (gemm_word *)at[2], w->score = (float *)at[3];
         w->o = (float *)at[4], w->max = (float *)at[5], w->sum = (float *)at[6], w->factor = (float *)at[7], w->p = (uint16_t *)at[8];
         w->sums = (float *)at[9], w->stage = at[10];
+        w->k_scale = codes ? (float *)at[11] : NULL, w->v_scale = codes ? (float *)at[12] : NULL;
         w->d_cols = cols;
     }
     return bytes;
@@ -172,12 +176,25 @@ static inline void sum_by_16(float sums[16], const float *x, int64_t n)
     memcpy(sums, s, sizeof s);
 }
 
+static inline void scale_by(float *x, const float *scales, int64_t n)
+{
+    HS_SIMD
+    for (int64_t j = 0; j < (scales ? n : 0); j++)
+        x[j] *= scales[j];
+}
+static void block_scales(work *w, int64_t j0, int64_t nb)
+{
+    if (w->s->codes)
+        att_scales(w->a, w->s, w->q, w->h, j0, nb, w->k_scale, w->v_scale);
+}
+
 // Row r of a block, query i of the chunk: scores of `seen` keys become weights relative to the running maximum, zero up to `all`; o is
 // rescaled.
 static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64_t all)
 {
     const int64_t width = (all + 15) / 16 * 16; // no vector of it is partial
     float *x = w->score + r * KB, old = w->max[i], *o = w->o + i * w->d_cols;
+    scale_by(x, w->k_scale, seen);
     for (int64_t j = seen > 0 ? seen : 0; j < width; j++)
         x[j] = -INFINITY;
     const float max = hs_max(x, width, old), base = max == -INFINITY ? 0 : max;
@@ -195,6 +212,7 @@ static void weigh(work *w, int64_t r, int64_t i, int64_t j0, int64_t seen, int64
         for (int64_t j = 0; j < width; j++)
             x[j] *= w->factor[j];
     }
+    scale_by(x, w->v_scale, seen);
     for (int64_t j = 0; j < width && w->narrow; j += 16)
         att_narrow(w->p + r * KB + j, x + j);
     HS_SIMD_SUM(sum)
@@ -239,6 +257,7 @@ static void key_block(work *w, int64_t j0, int64_t nb)
     const att_shape *s = w->s;
     const att_seq *q = w->q;
     const int64_t col = s->k_col + w->h * s->d;
+    block_scales(w, j0, nb);
     const gemm_in k = att_keys(w->a, s, q, j0, nb, col, false, w->stage);
     gemm_pack_b(w->k, &k, 0, s->d, 0, nb, s->dot);
     const gemm_in v = att_keys(w->a, s, q, j0, nb, col + s->width, true, w->stage);
@@ -290,12 +309,35 @@ static void many_queries(work *w)
 // ---- a few queries: the sums of many, in the same order, but nothing is packed that is read so few times. Rows of the cache are far
 // apart, no hardware prefetcher follows them.
 
+static const float *few_query(work *w, int64_t i)
+{
+    const hs_ref *qkv = &w->a->in[ATT_QKV];
+    return hs_load(qkv, (w->q->q0 + w->c0 + i) * qkv->cols + w->h * w->s->d, w->s->d, (float *)w->k);
+}
+
+static void few_scores_of_codes(work *w, int64_t j0, int64_t nb)
+{
+    const att_shape *s = w->s;
+    for (int64_t i = 0; i < w->n; i++) {
+        const float *x = few_query(w, i);
+        for (int64_t j = 0, n; j < nb; j += n) {
+            n = nb - j;
+            const int64_t row = att_key_row(s, w->q, j0 + j, &n);
+            const gemm_in k = slice(&w->a->in[s->kv], row, s->k_col + w->h * s->d, false);
+            few_scores(w->score + i * KB + j, x, &k, n, s->d, s->scale);
+        }
+    }
+}
+
 // Scores of keys [j0, j0 + nb); packed where products take bf16: 16 x 16 words are transposed in registers.
 static void few_scores_of_block(work *w, int64_t j0, int64_t nb)
 {
     const att_shape *s = w->s;
     const int64_t dw = gemm_words(s->d, s->dot);
-    const hs_ref *qkv = &w->a->in[ATT_QKV];
+    if (s->codes && !s->dot) { // each key's score is its own: no matter how they are cut
+        few_scores_of_codes(w, j0, nb);
+        return;
+    }
     const gemm_in k = att_keys(w->a, s, w->q, j0, nb, s->k_col + w->h * s->d, false, w->stage);
     if (s->dot) {
         gemm_pack_b(w->k, &k, 0, s->d, 0, nb, s->dot);
@@ -305,10 +347,8 @@ static void few_scores_of_block(work *w, int64_t j0, int64_t nb)
         gemm_block_run(&t);
         return;
     }
-    for (int64_t i = 0; i < w->n; i++) {
-        const float *x = hs_load(qkv, (w->q->q0 + w->c0 + i) * qkv->cols + w->h * s->d, s->d, (float *)w->k);
-        few_scores(w->score + i * KB, x, &k, nb, s->d, s->scale);
-    }
+    for (int64_t i = 0; i < w->n; i++)
+        few_scores(w->score + i * KB, few_query(w, i), &k, nb, s->d, s->scale);
 }
 
 // Query i takes the values of the first `seen` keys of the block.
@@ -337,6 +377,7 @@ static void few_queries(work *w)
     lay_queries(w);
     for (int64_t j0 = 0; j0 < keys; j0 += KB) {
         const int64_t nb = att_least(KB, keys - j0);
+        block_scales(w, j0, nb);
         few_scores_of_block(w, j0, nb);
         for (int64_t i = 0; i < w->n; i++) {
             const int64_t seen = att_least(nb, att_seen(s, w->q, w->c0 + i) - j0);
@@ -349,14 +390,14 @@ static void few_queries(work *w)
 }
 
 // A unit of work is CHUNK queries of one sequence and head, or fewer where there are few of them for the team.
-static void forward(const hs_args *a, hs_lane *lane)
+void hs_attention_forward(const hs_args *a, hs_lane *lane)
 {
     const hs_attention_attr *at = a->attr;
     const att_shape s = att_shape_of(a);
     work w = { .a = a, .s = &s, .drops = at->dropout > 0 };
     if (w.drops)
         w.drop = hs_drop_of(a, at->dropout);
-    carve(&w, hs_thread_scratch(a, lane), s.d, s.page > 0);
+    carve(&w, hs_thread_scratch(a, lane), s.d, s.page > 0, s.codes);
     att_zero_others(a, &s, &a->out[ATT_Y], false, 0, s.width, lane);
     if (a->out[ATT_LSE].p)
         att_zero_others(a, &s, &a->out[ATT_LSE], false, 0, s.heads, lane);
@@ -387,13 +428,15 @@ static void forward(const hs_args *a, hs_lane *lane)
     gemm_end(s.dot);
 }
 
+size_t hs_attention_forward_scratch(int64_t d, bool paged, bool codes) { return carve(NULL, NULL, d, paged, codes); }
+
 static hs_scratch scratch(const hs_node *n, int team, bool backward)
 {
     (void)team;
     const int64_t d = n->out[ATT_Y]->dim[1] / ((const hs_attention_attr *)n->attr)->heads;
     const bool paged = n->in[ATT_PAGES] != NULL;
-    return (hs_scratch){ .per_thread =
-                             backward ? hs_attention_backward_scratch(n->in[ATT_QKV]->dim[0], d, paged) : carve(NULL, NULL, d, paged) };
+    return (hs_scratch){ .per_thread = backward ? hs_attention_backward_scratch(n->in[ATT_QKV]->dim[0], d, paged)
+                                                : carve(NULL, NULL, d, paged, false) };
 }
 
 // ---- cases
@@ -588,11 +631,11 @@ HS_OP(attention) = {
     .out = { [ATT_Y] = { "y", HS_AMP_LOW, HS_BWD_READS }, [ATT_LSE] = { "lse", HS_AMP_F32, HS_SAVED } },
     .shape = shape,
     .cost = cost,
-    .ref = reference,
+    .ref = hs_attention_reference,
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
-    .cpu = { forward, hs_attention_backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
+    .cpu = { hs_attention_forward, hs_attention_backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
 };
 
 #ifdef HS_TIER_PORTABLE

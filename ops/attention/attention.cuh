@@ -21,7 +21,7 @@ typedef struct attention {
     int max_seqs, heads, d, k_col; // columns of head 0's keys in kv; values follow `width` later
     int64_t width;
     int page, n_table; // rows of a page (0: none), pages that a sequence may have
-    bool causal, apart;
+    bool causal, apart, codes; // codes: kv holds such, with their scales (attention.h)
     float scale, p;
     int plane; // of dropout: head 0's
     uint64_t site;
@@ -43,8 +43,9 @@ static inline attention attention_of(const hs_args *args)
     a.starts = cells<int32_t>(args->in[ATT_STARTS]), a.keys = cells<int32_t>(args->in[ATT_KEYS]);
     a.pages = cells<int32_t>(args->in[ATT_PAGES]), a.where = cells<int32_t>(args->in[ATT_WHERE]);
     a.seqs_ext = args->in[ATT_STARTS].ext, a.max_seqs = (int)args->in[ATT_STARTS].rows - 1;
-    a.width = a.apart ? a.kv.cols / 2 : a.kv.cols / 3;
-    a.heads = at->heads, a.d = (int)(a.width / at->heads), a.k_col = a.apart ? 0 : (int)a.width;
+    a.codes = a.kv.dtype == HS_I8;
+    a.heads = at->heads, a.width = a.codes ? hs_cache_i8_width(a.kv.cols, a.heads) : a.apart ? a.kv.cols / 2 : a.kv.cols / 3;
+    a.d = (int)(a.width / at->heads), a.k_col = a.apart ? 0 : (int)a.width;
     a.scale = at->scale != 0 ? at->scale : 1.0f / sqrtf((float)a.d);
     a.causal = at->causal, a.p = at->dropout, a.plane = 1 + at->first_head, a.site = args->site, a.step = args->step;
     if (a.pages)

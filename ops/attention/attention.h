@@ -1,4 +1,13 @@
-// attention, internally: what forward, backward and the definition in f64 agree on.
+// attention, internally: what forward, backward and the definition in f64 agree on; of attention_i8 too, whose keys and values are codes.
+//
+// A row of a cache in codes, for H heads of D values each, C = H D, all of it i8 cells:
+//
+//   [C codes of k | C codes of v | H scales of k, f32 | H scales of v, f32]        2 C + 8 H bytes; f32 cells take 8 C, bf16 4 C
+//
+// value = code * scale of its head, scale = (largest magnitude of that row's head) / 127, code = value / scale rounded, ties to even
+// (ops/quant/i8_round.h). A row knows of no other, so what a token is kept as depends on it alone. D is a multiple of 8: scales lie at
+// multiples of 4. Products are of codes, which are exact in bf16: scores are multiplied by scales of keys behind them, weights by scales of
+// values before theirs, so that the rounding of a cache is that of its codes and no other.
 #ifndef HS_OPS_ATTENTION_H
 #define HS_OPS_ATTENTION_H
 #include "core/cpu/dropout.h"
@@ -17,6 +26,7 @@ typedef struct att_shape {
     int kv;                // which input holds k and v: ATT_QKV or ATT_KV
     int64_t k_col;         // column of head 0's keys there; values follow `width` later
     int plane;             // of dropout: head 0's
+    bool codes;            // kv holds codes and scales
     int64_t page, n_table; // rows of a page (0: none), pages that a sequence may have
 } att_shape;
 
@@ -37,7 +47,8 @@ static inline att_shape att_shape_of(const hs_args *a)
     s.n_seqs = hs_ref_rows(a, &a->in[ATT_STARTS]) - 1;
     s.n_rows = hs_ref_rows(a, &a->in[ATT_QKV]);
     s.n_key_rows = hs_ref_rows(a, &a->in[s.kv]);
-    s.width = apart ? a->in[ATT_KV].cols / 2 : a->in[ATT_QKV].cols / 3;
+    s.codes = a->in[s.kv].dtype == HS_I8;
+    s.width = s.codes ? hs_cache_i8_width(a->in[ATT_KV].cols, at->heads) : apart ? a->in[ATT_KV].cols / 2 : a->in[ATT_QKV].cols / 3;
     s.d = s.width / s.heads;
     s.k_col = apart ? 0 : s.width;
     s.scale = at->scale != 0 ? at->scale : 1.0f / sqrtf((float)s.d);
@@ -116,23 +127,58 @@ static inline char *att_cell(const hs_ref *r, int64_t row, int64_t col)
     return r->p + (size_t)(row * r->cols + col) * hs_dtype_bytes(r->dtype);
 }
 
-// Columns [col, col + d) of keys [j, j + n), for a product: where they lie, or copied into stage (n * d values) from pages apart.
+// Of keys [j, j + n) the scales of head h, times which codes are keys (k) and values (v).
+static inline void att_scales(const hs_args *a, const att_shape *s, const att_seq *q, int64_t h, int64_t j, int64_t n, float *k, float *v)
+{
+    for (int64_t i = 0, have; i < n; i += have) {
+        have = n - i;
+        const int64_t row = att_key_row(s, q, j + i, &have);
+        for (int64_t r = 0; r < have; r++) {
+            const char *at = att_cell(&a->in[s->kv], row + r, 2 * s->width) + 4 * h;
+            memcpy(&k[i + r], at, sizeof *k);
+            memcpy(&v[i + r], at + 4 * s->heads, sizeof *v);
+        }
+    }
+}
+
+// Codes as what products multiply them as, exactly.
+static inline void att_widen(void *to, const int8_t *codes, int64_t n, bool dot)
+{
+    float *wide = to;
+    uint16_t *low = to;
+    if (dot) {
+        HS_SIMD
+        for (int64_t c = 0; c < n; c++)
+            low[c] = (uint16_t)(hs_f32_bits((float)codes[c]) >> 16);
+        return;
+    }
+    HS_SIMD
+    for (int64_t c = 0; c < n; c++)
+        wide[c] = (float)codes[c];
+}
+
+// Columns [col, col + d) of keys [j, j + n), for a product: where they lie, or copied into stage (n * d values) from pages apart, or codes
+// widened into it.
 static inline gemm_in att_keys(const hs_args *a, const att_shape *s, const att_seq *q, int64_t j, int64_t n, int64_t col, bool k_major,
                                void *stage)
 {
     const hs_ref *from = &a->in[s->kv];
     int64_t have = n, row = att_key_row(s, q, j, &have);
-    if (have == n)
+    if (have == n && !s->codes)
         return (gemm_in){ att_cell(from, row, col), from->cols, from->dtype, k_major };
-    const size_t bytes = (size_t)s->d * hs_dtype_bytes(from->dtype);
+    const hs_dtype dtype = !s->codes ? from->dtype : s->dot ? HS_BF16 : HS_F32;
+    const size_t bytes = (size_t)s->d * hs_dtype_bytes(dtype);
     char *to = stage;
     for (int64_t i = 0; i < n; i += have) {
         have = n - i;
         row = att_key_row(s, q, j + i, &have);
         for (int64_t r = 0; r < have; r++, to += bytes)
-            memcpy(to, att_cell(from, row + r, col), bytes);
+            if (s->codes)
+                att_widen(to, (const int8_t *)att_cell(from, row + r, col), s->d, s->dot);
+            else
+                memcpy(to, att_cell(from, row + r, col), bytes);
     }
-    return (gemm_in){ stage, s->d, from->dtype, k_major };
+    return (gemm_in){ stage, s->d, dtype, k_major };
 }
 
 // Units of work of known cost, dealt out in order: each member a contiguous run of about the same cost.
@@ -171,6 +217,14 @@ static inline void att_zero_others(const hs_args *a, const att_shape *s, const h
     }
     att_zero(r, at, keys ? s->n_key_rows : s->n_rows, c0, n, lane);
 }
+
+// What attention_i8 is too: args as attention's, with codes at ATT_KV.
+#define hs_attention_forward HS_TIERED(hs_attention_forward)
+void hs_attention_forward(const hs_args *a, hs_lane *lane);
+#define hs_attention_reference HS_TIERED(hs_attention_reference)
+void hs_attention_reference(const hs_args *a);
+#define hs_attention_forward_scratch HS_TIERED(hs_attention_forward_scratch)
+size_t hs_attention_forward_scratch(int64_t d, bool paged, bool codes); // bytes per thread
 
 #define hs_attention_backward HS_TIERED(hs_attention_backward)
 void hs_attention_backward(const hs_args *a, hs_lane *lane);

@@ -1,30 +1,54 @@
 // Attention in f32: operands of any type and heads of any width, products by multiply-adds. A block of 256 threads has 16 TM rows and COLS
 // columns of scores, TM x 4 cells each; columns of a result are done 64 at a time by blocks of their own (blockIdx.z), which make the
 // scores again.
+//
+// Of codes too (attention_i8): they are widened where a slice of them is loaded; scores are multiplied by scales of keys, weights by those
+// of values.
 #include "ops/attention/attention.cuh"
 
 enum { THREADS = 256, COLS = 64, SLICE = 32, LD = COLS + 4 };
 
 // Rows of an operand: from column `col` on, row r of a tile is row at(r), below 0: zeros.
-template <class ROW> struct plain_rows {
+template <class ROW, bool CODES> struct plain_rows {
     const hs_ref *r;
     int64_t col;
     const ROW *row_of;
+    // Columns [c, c + 8) of row `from` of the operand.
+    __device__ __forceinline__ void get(int64_t from, int c, float (&v)[8]) const
+    {
+        const int64_t at = from * r->cols + col + c;
+        if (!CODES) {
+            get_f<8>(*r, at, v);
+            return;
+        }
+        const pack<int8_t, 8> codes = *reinterpret_cast<const pack<int8_t, 8> *>(r->p + at);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            v[i] = (float)codes.v[i];
+    }
 };
-template <class ROW> static __device__ __forceinline__ plain_rows<ROW> plain_of(const hs_ref &r, int64_t col, const ROW &row_of)
+template <bool CODES = false, class ROW>
+static __device__ __forceinline__ plain_rows<ROW, CODES> plain_of(const hs_ref &r, int64_t col, const ROW &row_of)
 {
     return { &r, col, &row_of };
 }
 
+// Scales of a head's key and value in a row of codes.
+static __device__ __forceinline__ void scales_of(const attention &a, int head, int64_t row, float &k, float &v)
+{
+    const float *at = reinterpret_cast<const float *>(a.kv.p + row * a.kv.cols + 2 * a.width) + head;
+    k = at[0], v = at[a.heads];
+}
+
 // to[c][row] = columns [c0, c0 + SLICE) of ROWS rows
-template <int ROWS, class ROW> static __device__ __forceinline__ void load_slice(float (*to)[LD], const plain_rows<ROW> &x, int c0, int d)
+template <int ROWS, class X> static __device__ __forceinline__ void load_slice(float (*to)[LD], const X &x, int c0, int d)
 {
     for (int e = (int)threadIdx.x; e < ROWS * SLICE / 8; e += THREADS) {
         const int row = e % ROWS, c = e / ROWS * 8;
         const int64_t from = (*x.row_of)(row);
         float v[8] = { 0 };
         if (from >= 0 && c0 + c < d)
-            get_f<8>(*x.r, from * x.r->cols + x.col + c0 + c, v);
+            x.get(from, c0 + c, v);
 #pragma unroll
         for (int i = 0; i < 8; i++)
             to[c + i][row] = v[i];
@@ -38,8 +62,7 @@ struct plain_shared {
 
 // s[i][k] = row 16 TM.. x's with row of y's: x of 16 TM rows, y of 64
 template <int TM, class X, class Y>
-static __device__ __forceinline__ void plain_scores(float (&s)[TM][4], plain_shared &sh, const plain_rows<X> &x, const plain_rows<Y> &y,
-                                                    int d)
+static __device__ __forceinline__ void plain_scores(float (&s)[TM][4], plain_shared &sh, const X &x, const Y &y, int d)
 {
     const int ty = (int)threadIdx.x / 16 * TM, tx = (int)threadIdx.x % 16 * 4;
     float(*const xs)[LD] = sh.sides, (*const ys)[LD] = sh.sides + SLICE;
@@ -71,7 +94,7 @@ static __device__ __forceinline__ void plain_scores(float (&s)[TM][4], plain_sha
 // sums[i][k] += weights (s, by columns of scores) times rows of x: columns [c0, c0 + 64) of them
 template <int TM, class X>
 static __device__ __forceinline__ void plain_weighted(float (&sums)[TM][4], plain_shared &sh, const float (&s)[TM][4],
-                                                      const plain_rows<X> &x, int c0, int d)
+                                                      const X &x, int c0, int d)
 {
     const int ty = (int)threadIdx.x / 16 * TM, tx = (int)threadIdx.x % 16 * 4;
     __syncthreads();
@@ -88,7 +111,7 @@ static __device__ __forceinline__ void plain_weighted(float (&sums)[TM][4], plai
         const int64_t from = (*x.row_of)(row);
         float v[8] = { 0 };
         if (from >= 0 && c0 + c < d)
-            get_f<8>(*x.r, from * x.r->cols + x.col + c0 + c, v);
+            x.get(from, c0 + c, v);
         store_f<8>(&sh.sides[row][c], v);
     }
     __syncthreads();
@@ -122,7 +145,7 @@ static __device__ __forceinline__ uint32_t kept_four(const attention &a, const a
     return att_kept(a, d, row, j / 8) >> (j & 4);
 }
 
-template <int TM> static __global__ void __launch_bounds__(THREADS, TM > 1 ? 2 : 4) attention_plain_fwd(attention a)
+template <int TM, bool CODES> static __global__ void __launch_bounds__(THREADS, TM > 1 ? 2 : 4) attention_plain_fwd(attention a)
 {
     enum { ROWS = 16 * TM };
     HS_SHARED(plain_shared, sh, [1]);
@@ -149,14 +172,19 @@ template <int TM> static __global__ void __launch_bounds__(THREADS, TM > 1 ? 2 :
     for (int j = 0; j < most; j += COLS) {
         const auto key = [&](int r) { return j + r < s.nk ? att_key_row(a, n, s, j + r) : -1; };
         float p[TM][4];
-        plain_scores<TM>(p, sh[0], plain_of(a.q, col, query), plain_of(a.kv, a.k_col + col, key), a.d);
+        plain_scores<TM>(p, sh[0], plain_of(a.q, col, query), plain_of<CODES>(a.kv, a.k_col + col, key), a.d);
+        float k_scale[4] = { 1, 1, 1, 1 }, v_scale[4] = { 1, 1, 1, 1 };
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            if (CODES && j + tx + k < s.nk)
+                scales_of(a, head, key(tx + k), k_scale[k], v_scale[k]);
 #pragma unroll
         for (int i = 0; i < TM; i++) {
             const int row = x.row + ty + i, seen = row < x.end ? att_seen(a, s, row - s.q0) : 0;
             float top = max[i];
 #pragma unroll
             for (int k = 0; k < 4; k++) {
-                p[i][k] = j + tx + k < seen ? p[i][k] * a.scale : -INFINITY;
+                p[i][k] = j + tx + k < seen ? p[i][k] * a.scale * k_scale[k] : -INFINITY;
                 top = fmaxf(top, p[i][k]);
             }
             top = over_row<true>(top);
@@ -167,12 +195,12 @@ template <int TM> static __global__ void __launch_bounds__(THREADS, TM > 1 ? 2 :
             for (int k = 0; k < 4; k++) {
                 p[i][k] = expf(p[i][k] - base);
                 four += p[i][k];
-                p[i][k] = kept >> k & 1 ? p[i][k] * drop.d.scale : 0.0f;
+                p[i][k] = kept >> k & 1 && (!CODES || j + tx + k < seen) ? p[i][k] * drop.d.scale * v_scale[k] : 0.0f;
                 o[i][k] *= shrink;
             }
             sum[i] = sum[i] * shrink + over_row<false>(four), max[i] = top;
         }
-        plain_weighted<TM>(o, sh[0], p, plain_of(a.kv, a.k_col + a.width + col, key), c0, a.d);
+        plain_weighted<TM>(o, sh[0], p, plain_of<CODES>(a.kv, a.k_col + a.width + col, key), c0, a.d);
     }
 #pragma unroll
     for (int i = 0; i < TM; i++) {
@@ -294,13 +322,14 @@ static __global__ void __launch_bounds__(THREADS) attention_plain_dkv(attention 
 
 static unsigned slices(const attention &a) { return (unsigned)blocks_of(a.d, COLS); }
 
-void attention_plain(const attention &a, cudaStream_t stream)
+template <bool CODES> static void plain(const attention &a, cudaStream_t stream)
 {
     if (a.apart && a.q.rows <= ATT_FEW * 4) // a few queries of each sequence
-        HS_LAUNCH((attention_plain_fwd<1>), dim3(att_tiles(a, 16), (unsigned)a.heads, slices(a)), THREADS, 0, stream, a);
+        HS_LAUNCH((attention_plain_fwd<1, CODES>), dim3(att_tiles(a, 16), (unsigned)a.heads, slices(a)), THREADS, 0, stream, a);
     else
-        HS_LAUNCH((attention_plain_fwd<4>), dim3(att_tiles(a, 64), (unsigned)a.heads, slices(a)), THREADS, 0, stream, a);
+        HS_LAUNCH((attention_plain_fwd<4, CODES>), dim3(att_tiles(a, 64), (unsigned)a.heads, slices(a)), THREADS, 0, stream, a);
 }
+void attention_plain(const attention &a, cudaStream_t stream) { a.codes ? plain<true>(a, stream) : plain<false>(a, stream); }
 
 void attention_plain_backward(const attention &a, cudaStream_t stream)
 {

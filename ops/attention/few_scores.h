@@ -1,4 +1,4 @@
-// few_scores: a query's scores with keys as they lie, f32 or widened. Included by attention.c alone.
+// few_scores: a query's scores with keys as they lie, f32 or widened; with codes before their scales. Included by attention.c alone.
 #ifndef HS_OPS_FEW_SCORES_H
 #define HS_OPS_FEW_SCORES_H
 #include "ops/attention/attention.h"
@@ -72,6 +72,8 @@ static void few_scores(float *score, const float *x, const gemm_in *k, int64_t n
                     hs_load_bf16(wide[i], (const uint16_t *)p, cols);
                 else if (k->dtype == HS_F16)
                     hs_load_f16(wide[i], (const uint16_t *)p, cols);
+                else if (k->dtype == HS_I8)
+                    att_widen(wide[i], (const int8_t *)p, cols, false);
                 else if (!straight)
                     memcpy(wide[i], p, (size_t)cols * sizeof(float));
             }

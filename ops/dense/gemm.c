@@ -293,12 +293,26 @@ void gemm_block_run(const gemm_block *g)
 
 enum { CHAIN_NV = GEMM_VL == 16 ? 4 : 8, CHAIN = CHAIN_NV * GEMM_VL, ROWS_AHEAD = 12 };
 
+static inline __attribute__((always_inline)) void chain_codes(void *to, const int8_t *codes, int64_t n, const bool dot)
+{
+    float *wide = to;
+    uint16_t *low = to;
+    HS_SIMD
+    for (int64_t j = 0; j < (dot ? n : 0); j++)
+        low[j] = (uint16_t)(hs_f32_bits((float)codes[j]) >> 16); // exact
+    HS_SIMD
+    for (int64_t j = 0; j < (dot ? 0 : n); j++)
+        wide[j] = (float)codes[j];
+}
+
 // n elements of a row, n <= CHAIN, as f32 (or bf16: dot).
 static inline __attribute__((always_inline)) const void *chain_row(const gemm_in *b, const char *row, int64_t n, const bool dot, void *tmp)
 {
     if (b->dtype == (dot ? HS_BF16 : HS_F32))
         return row;
-    if (dot)
+    if (b->dtype == HS_I8)
+        chain_codes(tmp, (const int8_t *)row, n, dot);
+    else if (dot)
         hs_store_bf16(tmp, (const float *)row, n);
     else if (b->dtype == HS_BF16)
         hs_load_bf16(tmp, (const uint16_t *)row, n);
@@ -314,7 +328,7 @@ static inline __attribute__((always_inline)) void chain_body(const bool straight
     static const uint16_t zero[CHAIN];
     float wide[2][CHAIN], words[CHAIN] = { 0 };
     vec s[CHAIN_NV];
-    const int64_t element = b->dtype == HS_F32 ? 4 : 2, step = b->ld * element;
+    const int64_t element = (int64_t)hs_dtype_bytes(b->dtype), step = b->ld * element;
     memcpy(words, sum, (size_t)n * sizeof *sum);
     memcpy(s, words, sizeof s);
     for (int64_t r = 0; r < k; r += dot ? 2 : 1, row += dot ? 2 * step : step) {
@@ -349,7 +363,7 @@ static inline __attribute__((always_inline)) void chain_body(const bool straight
 void gemm_chain(float *sum, const gemm_word *a, const gemm_in *b, int64_t k, int64_t n, bool dot)
 {
     for (int64_t c = 0; c < n; c += CHAIN) {
-        const char *row = (const char *)b->p + c * (b->dtype == HS_F32 ? 4 : 2);
+        const char *row = (const char *)b->p + c * (int64_t)hs_dtype_bytes(b->dtype);
         const int64_t cols = least(CHAIN, n - c);
         if (cols == CHAIN && dot)
             chain_body(false, true, sum + c, a, b, row, k, CHAIN);

@@ -121,6 +121,7 @@ static inline bool gemm_in_place(const gemm_in *a, int64_t k0, int64_t k, bool d
 }
 
 // A row times a B that lies k-major and is read there: sum[n] goes on by k of its words, in their order. n: a multiple of 8.
+// B may be i8 here: numbers, no scale.
 #define gemm_chain HS_TIERED(hs_gemm_chain)
 void gemm_chain(float *sum, const gemm_word *a, const gemm_in *b, int64_t k, int64_t n, bool dot);
 

@@ -105,9 +105,10 @@ static void trace(hs_graph *g, const void *config)
     const int n_in = hs_op_n_in(s->op);
     for (int i = 0; i < n_in; i++)
         if (s->c.in[i][0])
-            in[i] = view_of(s, i) ? coded_input(g, s, i)
-                    : s->op->in[i].amp != HS_AMP_NONE
-                        ? float_input(g, s, i)
+            in[i] = view_of(s, i)                     ? coded_input(g, s, i)
+                    : s->op->in[i].amp != HS_AMP_NONE ? float_input(g, s, i)
+                    : i == 0 && s->op->out[0].flags & HS_IS_INPUT_0
+                        ? hs_state_get(g, s->op->in[i].name, hs_case_traces(s->op, &s->c, i), count_dims(s->c.in[i]), s->c.in[i])
                         : hs_input(g, s->op->in[i].name, hs_case_traces(s->op, &s->c, i), s->c.ext[i], count_dims(s->c.in[i]), s->c.in[i]);
     hs_tensor *y = hs_emit(g, s->op, s->attr, in, n_in);
     if (y == g->poison)

@@ -138,15 +138,32 @@ static void each_device(on_device *fn)
 
 enum { KEYS = 410, HEADS = 2, C = 2 * 24, CAPACITY = 2 * MOST };
 
+enum { CODES = 2 * C + 8 * HEADS }; // bytes of a row of them
 static void attend_model(hs_graph *g, const void *arg)
 {
-    (void)arg;
+    const bool codes = *(const bool *)arg;
     hs_attention_in in = { 0 };
     in.qkv = hs_input(g, "q", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ CAPACITY, C });
-    in.kv = hs_input(g, "kv", HS_F32, HS_EXT_FIXED, 2, (int64_t[]){ 2 * KEYS, 2 * C });
+    in.kv = hs_input(g, "kv", codes ? HS_I8 : HS_F32, HS_EXT_FIXED, 2, (int64_t[]){ 2 * KEYS, codes ? CODES : 2 * C });
     in.starts = hs_input(g, "starts", HS_I32, HS_EXT_STARTS, 1, (int64_t[]){ 3 });
     in.keys = hs_input(g, "keys", HS_I32, HS_EXT_SEQS, 2, (int64_t[]){ 2, 3 });
-    hs_output(g, hs_attention(g, in, (hs_attention_attr){ .heads = HEADS, .causal = true }));
+    const hs_attention_i8_in i8 = { .qkv = in.qkv, .starts = in.starts, .keys = in.keys, .cache = in.kv };
+    hs_output(g, codes ? hs_attention_i8(g, i8, (hs_attention_i8_attr){ .heads = HEADS, .causal = true })
+                       : hs_attention(g, in, (hs_attention_attr){ .heads = HEADS, .causal = true }));
+}
+
+static void fill_keys(void *kv, bool codes)
+{
+    if (!codes)
+        hs_random_normal(kv, 2 * KEYS * 2 * C, 7, 0, 0, 1);
+    for (int64_t row = 0; row < 2 * KEYS && codes; row++) {
+        int8_t *code = (int8_t *)kv + row * CODES;
+        float scales[2 * HEADS];
+        for (int c = 0; c < 2 * C; c++)
+            code[c] = (int8_t)((int32_t)(hs_random(7, (uint32_t)row, (uint32_t)c, 0, 0).v[0] % 255) - 127);
+        hs_random_normal(scales, 2 * HEADS, 8, row * 2 * HEADS, 0, 0x1p-6f);
+        memcpy(code + 2 * C, scales, sizeof scales);
+    }
 }
 
 // y of n queries of sequence 0 from `first` on, beside `others` of sequence 1.
@@ -164,17 +181,17 @@ static void attend(hs_run *r, int plan, int first, int n, int others, float *y)
     assert_int_equal(hs_run_read(r, plan, 0, 0, n, y), HS_OK);
 }
 
-static void check_attention(hs_device *dev, hs_dtype low)
+static void check_attention(hs_device *dev, hs_dtype low, bool codes)
 {
     const hs_policy policy = { .low = low };
     hs_model *m;
     hs_run *r;
     int plan;
     assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .policy = &policy }), HS_OK);
-    assert_int_equal(hs_model_plan(m, HS_EVAL, attend_model, NULL, &plan), HS_OK);
+    assert_int_equal(hs_model_plan(m, HS_EVAL, attend_model, &codes, &plan), HS_OK);
     assert_int_equal(hs_model_alloc(m, false), HS_OK);
     assert_int_equal(hs_run_new(&r, m, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
-    hs_random_normal(hs_run_input(r, plan, "kv"), 2 * KEYS * 2 * C, 7, 0, 0, 1);
+    fill_keys(hs_run_input(r, plan, "kv"), codes);
     static const int firsts[] = { 0, 160, 187, KEYS - MOST }, counts[] = { 2, 3, 4, 5, 8, 24, 25, MOST };
     for (int f = 0; f < HS_COUNT(firsts); f++) {
         float want[MOST * C], got[MOST * C];
@@ -185,8 +202,9 @@ static void check_attention(hs_device *dev, hs_dtype low)
                 attend(r, plan, firsts[f], counts[k], others, got);
                 for (int i = 0; i < counts[k]; i++)
                     if (memcmp(got + i * C, want + i * C, C * sizeof *got))
-                        fail_msg("%s, %s, %s: query %d has other bits among %d and %d others than alone", dev->name, hs_isa_name(dev->isa),
-                                 hs_dtype_name(low), firsts[f] + i, counts[k] - 1, others);
+                        fail_msg("%s, %s, %s%s: query %d has other bits among %d and %d others than alone", dev->name,
+                                 hs_isa_name(dev->isa), hs_dtype_name(low), codes ? " over codes" : "", firsts[f] + i, counts[k] - 1,
+                                 others);
             }
     }
     hs_run_free(r);
@@ -197,7 +215,8 @@ static void attention_on(hs_device *dev)
 {
     static const hs_dtype types[] = { HS_F32, HS_BF16, HS_F16 };
     for (int t = 0; t < HS_COUNT(types); t++)
-        check_attention(dev, types[t]);
+        for (int codes = 0; codes < 2; codes++)
+            check_attention(dev, types[t], codes);
 }
 static void queries_of_attention(void **state)
 {

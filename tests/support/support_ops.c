@@ -362,7 +362,10 @@ void probe_ref(const probe *p, double *const x[HS_MAX_IN], double *const y[HS_MA
         const hs_tensor *t = p->n->out[o];
         a.out[o] = (hs_ref){ (char *)y[o], t->dim[0], hs_tensor_cols(t), HS_F64, t->ext, false, t };
         if (p->op->out[o].flags & HS_IS_INPUT_0) {
-            memcpy(y[o], x[0], (size_t)hs_tensor_count(t) * sizeof(double));
+            if (x[0])
+                memcpy(y[o], x[0], (size_t)hs_tensor_count(t) * sizeof(double));
+            for (int64_t j = 0; !x[0] && j < hs_tensor_count(t); j++)
+                y[o][j] = p->ids[0][j];
             a.in[0].p = (char *)y[o];
         }
     }
