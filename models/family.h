@@ -36,6 +36,7 @@ typedef struct hs_arch_shape { // what a plan is made for
     bool full;                    // and in training each has as many, pads counted
     int64_t cache_rows;           // decode mode: of the states that keep keys and values
     int64_t page_rows, seq_pages; // decode mode: rows of a page of the cache, and pages of a sequence at most; 0: no pages (hs_batch_in)
+    bool cache_i8;                // decode mode: keys and values are kept as codes of 8 bits (hs_cache_append_i8), not as values
     bool logits;                  // eval mode: keep the logits [N, V padded] (of predictions: [P, V padded]) as output 0
     // eval mode: output 0 is the last hidden state [N, C] f32, output 1, where there is a pooler, what it makes of first tokens [B, C] f32;
     // no targets, no loss

@@ -175,7 +175,7 @@ static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows,
 
 hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s)
 {
-    hs_batch_in in = { .cache_rows = s->cache_rows, .page_rows = s->page_rows };
+    hs_batch_in in = { .cache_rows = s->cache_rows, .page_rows = s->page_rows, .cache_i8 = s->cache_i8 };
     if (g->mode != HS_DECODE)
         in.longest = s->longest, in.full = s->full && g->mode == HS_TRAIN;
     in.ids = input(g, "ids", HS_EXT_TOKENS, s->max_tokens, 1);
@@ -193,9 +193,21 @@ hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s)
     return in;
 }
 
+static hs_tensor *causal_of_codes(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t heads)
+{
+    const int64_t width = hs_tensor_width(qkv) / 3, cols = hs_cache_i8_cols(width, heads);
+    hs_tensor *cache = hs_state_get(g, "cache", HS_I8, 2, (int64_t[]){ in->cache_rows, cols });
+    cache = hs_cache_append_i8(g, cache, qkv, in->rows, width, (int)heads);
+    const hs_attention_i8_in a = { .qkv = qkv, .starts = in->starts, .keys = in->keys, .cache = cache, .pages = in->pages };
+    return hs_attention_i8(
+        g, a, (hs_attention_i8_attr){ .heads = (int)heads, .causal = true, .page_rows = in->pages ? (int)in->page_rows : 0 });
+}
+
 hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t heads, float dropout)
 {
     const int64_t mine = hs_nn_share(g, heads, "model.heads"), width = hs_tensor_width(qkv) / 3;
+    if (g->mode == HS_DECODE && in->cache_i8)
+        return causal_of_codes(g, qkv, in, mine);
     hs_attention_in a = { .qkv = qkv, .starts = in->starts, .where = in->where };
     if (g->mode == HS_DECODE) {
         hs_tensor *cache = hs_state_get(g, "cache", g->state_dtype, 2, (int64_t[]){ in->cache_rows, 2 * width });

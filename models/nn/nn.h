@@ -54,11 +54,12 @@ typedef struct hs_batch_in {
     hs_tensor *rows;    // decode mode: i32 [N], cache row each token is written to; else NULL
     hs_tensor *picks;   // decode mode: i32 [B], ext PICKS: rows whose logits are wanted (each sequence's last token); else NULL
     int64_t cache_rows, page_rows, longest; // of the shape
-    bool full;
+    bool full, cache_i8;
 } hs_batch_in;
 hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s);
 // Causal attention of this rank's share of `heads` (of the whole model) within each sequence: q|k|v rows in, as wide as a third of them
-// out. When decoding, keys and values of earlier tokens come from the state "cache", into which this step's are written first.
+// out. When decoding, keys and values of earlier tokens come from the state "cache", into which this step's are written first: values of
+// the graph's state_dtype, or with cache_i8 codes.
 hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int64_t heads, float dropout);
 
 #endif

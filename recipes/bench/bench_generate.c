@@ -81,6 +81,7 @@ static hs_status prepare(bench *b, hs_bench_run *r)
                                       .max_seqs = 1,
                                       .cache_rows = hs_cache_pages(context, HS_CACHE_PAGE) * HS_CACHE_PAGE,
                                       .page_rows = HS_CACHE_PAGE,
+                                      .cache_i8 = r->o->kv == HS_KV_INT8,
                                       .seq_pages = hs_cache_pages(context, HS_CACHE_PAGE) };
     HS_TRY(hs_config_policy(c, &b->policy));
     HS_TRY(hs_engine_new(&b->engine, &(hs_engine_opts){ .model = hs_arch_trace,
@@ -138,6 +139,9 @@ static hs_status measure(bench *b, hs_bench_run *r)
         { .key = "read_gbps", .value = limit * (double)b->weight_bytes / 1e9, .digits = 1 },
         { .key = "limit_tokens_per_second", .value = limit, .digits = 1 },
         { .key = "share_of_limit", .value = decode / limit, .digits = 2 },
+        { .key = "kv", .text = r->o->kv == HS_KV_INT8 ? "int8" : hs_bench_dtype_name(b->policy.low) },
+        { .key = "cache_bytes_per_token",
+          .value = (double)hs_model_bytes_of(b->engine->model).states / (double)b->setup.shape.cache_rows },
         { .key = "peak_bytes", .value = (double)hs_peak_rss() },
     };
     HS_BENCH_ROW(r, cells);
@@ -159,6 +163,6 @@ static hs_status run(hs_bench_run *r)
 const hs_bench hs_bench_generate = {
     .name = "generate",
     .summary = "tokens/s of reading a prompt (--seq) and of continuing it (--tokens), against reading the weights",
-    .takes = "bits model seq tokens warmup",
+    .takes = "bits kv model seq tokens warmup",
     .run = run,
 };

@@ -65,6 +65,14 @@ typedef struct hs_common {
     {                                                                                                                                      \
         .name = "device", .type = HS_KEY_STRING, .offset = offsetof(T, common.device), .value = "cpu", .help = "where to run: cpu or cuda" \
     }
+// Of commands that decode: what their cache keeps keys and values as.
+enum { HS_KV_VALUES, HS_KV_INT8 };
+#define HS_KV_KEY(T)                                                                                                                       \
+    {                                                                                                                                      \
+        .name = "kv", .type = HS_KEY_CHOICE, .offset = offsetof(T, kv), .value = "values", .choices = "values|int8",                       \
+        .help = "how keys and values of earlier tokens are kept: as values of --dtype, or as int8 with a scale for each head: a quarter to " \
+                "half the memory, at a small loss"                                                                                         \
+    }
 // Of commands that train.
 #define HS_PROFILE_KEYS(T)                                                                                                                 \
     { .name = "profile",                                                                                                                   \

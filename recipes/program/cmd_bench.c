@@ -35,7 +35,7 @@ static bool in_words(const char *words, const char *word)
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
     static const char *const some[] = { "model",     "batch", "seq",    "tokens", "warmup", "busy",  "profile",
-                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes", "bits" };
+                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes", "bits", "kv" };
     if (b->argument ? cli->n_args < 2 : cli->n_args > 1)
         return b->argument ? HS_FAIL(USAGE, "bench %s needs %s", b->name, b->argument)
                            : HS_FAIL(USAGE, "bench %s takes no argument '%s'", b->name, cli->arg[1]);
@@ -223,6 +223,7 @@ static const hs_key keys[] = {
       .value = "none",
       .choices = HS_BENCH_BITS_WORDS,
       .help = "of infer and generate, a recipe's weights as codes (halfstep quantize)" },
+    HS_KV_KEY(hs_bench_options),
     HS_COMPUTE_KEYS(hs_bench_options),
     HS_COMMON_KEYS(hs_bench_options),
 };

@@ -15,6 +15,7 @@ typedef struct generate_options {
     double temperature, top_p;
     int64_t top_k, seed, max_tokens;
     bool slide, ignore_end;
+    int kv; // HS_KV_VALUES or HS_KV_INT8
     hs_string prompt, prompt_ids; // only their rows are used: the values may be of any length
 } generate_options;
 
@@ -230,7 +231,8 @@ static hs_status report(const hs_session *s, const result *r, bool json)
 static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, result *r)
 {
     const generate_options *o = cli->options;
-    const hs_arch_shape shape = hs_session_decode_shape(s, HS_PREFILL_TOKENS, 1, hs_cache_pages(s->context, HS_CACHE_PAGE));
+    hs_arch_shape shape = hs_session_decode_shape(s, HS_PREFILL_TOKENS, 1, hs_cache_pages(s->context, HS_CACHE_PAGE));
+    shape.cache_i8 = o->kv == HS_KV_INT8;
     stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json };
     if (!o->ignore_end)
         out.end = s->ends;
@@ -313,6 +315,7 @@ static const hs_key keys[] = {
       AT(ignore_end),
       .value = "false",
       .help = "go on past the token that ends a text (eos_token_id of generation_config.json or config.json, or the tokenizer's)" },
+    HS_KV_KEY(generate_options),
     HS_CHECKPOINT_KEYS(generate_options),
     HS_COMPUTE_KEYS(generate_options),
     HS_COMMON_KEYS(generate_options),

@@ -109,6 +109,9 @@ c 'bench train does not take --sizes' bench train --sizes 3
 c "'8xx' is not BATCHxWIDTH" bench bulk --sizes 8xx
 c '^halfstep: linear: widths must be multiples of 8' bench op linear --sizes 8x12x8
 c '4 bytes are too few' bench memory --sizes 4
+c 'bench infer does not take --kv' bench infer --kv int8
+c 'width of a head must be a multiple of 8' bench generate --model shakespeare-char --seq 8 --tokens 8 --kv int8 --model.width 48 --model.heads 12
+c "kv.*int4" generate run --prompt 1 --kv int4
 c 'do not fit model.context 64' bench generate --model shakespeare-char --tokens 64
 newest=run/checkpoints/step-00000040
 cp -r $newest whole

@@ -61,6 +61,11 @@ bench bulk 2 'thunks step_ms bulk_ms step_over_bulk' --sizes 1x16
 bench bulk 2 'step_ms bulk_ms busy_step_ms busy_bulk_ms fair_share step_over_share bulk_over_share' --sizes 1x8 --busy --dtype fp32
 bench generate 1 'prefill_tokens_per_second prefill_mfu tokens_per_second weight_bytes read_gbps limit_tokens_per_second share_of_limit' \
   --model tiny.yaml --seq 8 --tokens 8
+# 2 layers of 64: two rows of 64 values, or of codes with two scales
+for kv in values:1024 int8:288; do
+  bench generate 1 'tokens_per_second cache_bytes_per_token' --model tiny.yaml --seq 8 --tokens 8 --dtype fp32 --kv ${kv%:*}
+  [ "$(field cache_bytes_per_token stdout.txt)" = ${kv#*:} ] || fail "the cache of bench generate: $(cat stdout.txt)"
+done
 bench train 1 'tokens_per_second mfu peak_flops peak_bytes' --model tiny.yaml
 grep -Eq '"peak":"(bf16 dot|fp32 fma)"' stdout.txt || fail "bench train does not say what its peak is"
 

@@ -20,6 +20,11 @@ near "$(field loss stdout.txt)" 0.1 0.2 || fail "loss $(cat stdout.txt)"
 # text in, text out: until the end of a text, which is not shown
 expect 0 '' "$halfstep" generate run --prompt 'naïve' --temperature 0 --max-tokens 60
 grep -qE '^naïve 日本 😀 [0-9]$' stdout.txt || fail "generated: $(head -c 200 stdout.txt)"
+# The cache in codes, on memory of the host and on fenced: the same text.
+for device in cpu cpu-fenced; do
+  expect 0 '' "$halfstep" generate run --prompt 'naïve' --temperature 0 --max-tokens 60 --kv int8 --device $device
+  grep -qE '^naïve 日本 😀 [0-9]$' stdout.txt || fail "generated over codes on $device: $(head -c 200 stdout.txt)"
+done
 expect 0 '' "$halfstep" generate run --prompt '' --temperature 0 --max-tokens 60 --json
 grep -qE '"text":"naïve 日本 😀 [0-9]".*"stopped_by":"the stop token"' stdout.txt || fail "empty prompt: $(cat stdout.txt)"
 grep -qE '"prompt_ids":\[0\]' stdout.txt || fail "an empty prompt begins with the end of the text before"

@@ -31,6 +31,7 @@ tiny_gpt tiny_gpt_of(const tiny_opts *o)
         .shape = { .max_tokens = o->max_tokens ? o->max_tokens : 64,
                    .max_seqs = o->max_seqs ? o->max_seqs : 8,
                    .cache_rows = TINY_CACHE,
+                   .cache_i8 = o->cache_i8,
                    .page_rows = o->page_rows,
                    .seq_pages = o->page_rows ? (TINY_CONTEXT + o->page_rows - 1) / o->page_rows : 0,
                    .logits = true },

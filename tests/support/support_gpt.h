@@ -18,6 +18,7 @@ typedef struct tiny_opts {
     int micro_steps;                // promised to the engine: from 2 on training reads copies of weights
     int64_t max_tokens, max_seqs;   // 0 means 64, 8
     int64_t page_rows;              // of the decode plan's cache; 0: no pages
+    bool cache_i8;                  // of codes
     uint64_t seed;                  // 0 means 3
     const char *freeze;             // hs_engine_opts.freeze
     const char *isa;                // NULL: the best
