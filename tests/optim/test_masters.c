@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/rng.h"
 #include "core/graph/divide.h"
 #include "tests/support/support_optim.h"
 #include "tests/support/support_params.h"
