@@ -55,7 +55,7 @@ typedef struct hs_linear_i8_in {
     hs_tensor *x, *codes, *scales, *bias, *x_scale, *y_scale;
 } hs_linear_i8_in;
 hs_tensor *hs_linear_i8_fused(hs_graph *g, hs_linear_i8_in in, hs_linear_i8_attr attr);
-// y[N, O] = q8(x) w^T + bias, both in blocks of 32 along C: of x's rows, as they come, and w = codes * scales (ops/quant/blocks.h has the order
+// y[N, O] = q8(x) w^T + bias, both in blocks of 32 along C: of x's rows, as they come, and w = codes * scales (ops/quant/block_products.h has the order
 // of sums, which is the same everywhere). codes: i8 [O, C] in [-127, 127], or u8 [O, C / 2] with two of 4 bits a byte, the even one low, each
 // plus 8; scales f16 [O, C / 32]; bias f32 [O] or NULL. Of the gradients only that of x is made, dy w.
 hs_tensor *hs_linear_blocks(hs_graph *g, hs_tensor *x, hs_tensor *codes, hs_tensor *scales, hs_tensor *bias);

@@ -1,4 +1,4 @@
-// The loops of blocks.c in 256 bits, with VNNI and without: 8 columns a register, in passes of as many columns as registers hold.
+// The loops of block_products.c in 256 bits, with VNNI and without: 8 columns a register, in passes of as many columns as registers hold.
 //
 // Without VNNI, vpmaddubsw adds two products of bytes in 16 bits. Of 8-bit codes it takes |q| and w with q's sign: no more than
 // 2 * 127 * 127 = 32,258, which does not saturate, but one more would. Of 4-bit codes eight of them add up in 16 bits: 8 * 2 * 15 * 127 =

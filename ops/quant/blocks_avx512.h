@@ -1,4 +1,4 @@
-// The loops of blocks.c with VNNI: 16 columns a register, unsigned weights times signed codes of a row, four of each a lane.
+// The loops of block_products.c with VNNI: 16 columns a register, unsigned weights times signed codes of a row, four of each a lane.
 #include <immintrin.h>
 
 #define VNNI __attribute__((target("avx512vnni")))

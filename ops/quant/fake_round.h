@@ -1,5 +1,5 @@
 // fake_round: what a value stands for once it was made a code and a number again. One rule for every backend and tier, to the bit: that of
-// the op that will multiply the codes (i8_round.h; blocks.h of products by blocks), and of what makes codes of weights (infer/quant).
+// the op that will multiply the codes (i8_round.h; block_products.h of products by blocks), and of what makes codes of weights (infer/quant).
 //
 //   form               group              scale s of it                    v           code             y = code * s
 //   rows               a row              most / 127                       x (1 / s)   [-127, 127]      x of linear_i8

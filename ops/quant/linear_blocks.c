@@ -1,6 +1,6 @@
 // linear_blocks: rows in 8 bits times weights in 8 or 4 bits, each 32 along the inner width with a scale of their own.
 //
-//   y[n,o] = sum over blocks b of (exact sum over 32 of q w) * (s_x[n,b] s_w[o,b]) + bias[o]      dx = dy w      (blocks.h has q, s_x, the
+//   y[n,o] = sum over blocks b of (exact sum over 32 of q w) * (s_x[n,b] s_w[o,b]) + bias[o]      dx = dy w      (block_products.h has q, s_x, the
 //   order)
 //
 // codes: I8 [out, in] of -127..127, or U8 [out, in / 2] with two codes a byte, element 2i low and 2i + 1 high, each plus 8; scales: F16
@@ -12,7 +12,7 @@
 
 #include "ops/dense/gemm.h"
 #include "ops/ops.h"
-#include "ops/quant/blocks.h"
+#include "ops/quant/block_products.h"
 
 enum { X, CODES, SCALES, BIAS };
 enum { Y };

@@ -3,7 +3,7 @@
 #include "data/checkpoint/new_folder.h"
 #include "infer/quant/fold.h"
 #include "infer/quant/quantize.h"
-#include "recipes/program/calibration.h"
+#include "recipes/program/calib_texts.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
 #include "recipes/program/quant_trials.h"

@@ -3,7 +3,7 @@
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
 #include "ops/ops.h"
-#include "ops/quant/blocks.h"
+#include "ops/quant/block_products.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

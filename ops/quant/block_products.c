@@ -1,6 +1,6 @@
-// blocks: quantizing rows, laying panels, and the loops of each tier. Which instructions multiply bytes is asked of the CPU: a tier says
+// block_products: quantizing rows, laying panels, and the loops of each tier. Which instructions multiply bytes is asked of the CPU: a tier says
 // less than that (avx512 may be without VNNI, avx2 with it).
-#include "ops/quant/blocks.h"
+#include "ops/quant/block_products.h"
 #include "ops/quant/i8_round.h"
 
 // ---- rows

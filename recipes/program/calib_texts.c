@@ -1,5 +1,5 @@
-// calibration: step by step, in f32, by whatever reads texts for this kind of model.
-#include "recipes/program/calibration.h"
+// calib_texts: step by step, in f32, by whatever reads texts for this kind of model.
+#include "recipes/program/calib_texts.h"
 #include "infer/decode/generate.h"
 #include "infer/encode/texts.h"
 #include "infer/heads/predictor.h"

@@ -1,4 +1,4 @@
-// blocks: rows in 8 bits, panels of weights in 8 or 4 bits, and the loops that multiply them, all by blocks of 32 along the inner width.
+// block_products: rows in 8 bits, panels of weights in 8 or 4 bits, and the loops that multiply them, all by blocks of 32 along the inner width.
 // Internal to ops/quant; compiled once per ISA tier.
 //
 //   q = rint(x (1 / s)), ties to even      s = (largest |x| of the block) / 127, both rounded to f32 (i8_round.h: the rule of a row)
@@ -7,8 +7,8 @@
 // The inner sum is of integers and exact, all else is one rounding of f32 for each multiply and each add, in this order (these files are
 // compiled with -ffp-contract=off): the bits are the same in every tier, whatever rows stand beside. A block with a scale below 2^-126
 // counts as zeros; one with a value that is not finite has the scale NaN, so that all sums over it are NaN.
-#ifndef HS_OPS_BLOCKS_H
-#define HS_OPS_BLOCKS_H
+#ifndef HS_OPS_BLOCK_PRODUCTS_H
+#define HS_OPS_BLOCK_PRODUCTS_H
 #include "core/cpu/rows.h"
 
 enum {

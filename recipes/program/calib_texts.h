@@ -1,6 +1,6 @@
-// calibration: data run through a checkpoint so that an observer sees what its products multiply.
-#ifndef HS_RECIPES_CALIBRATION_H
-#define HS_RECIPES_CALIBRATION_H
+// calib_texts: data run through a checkpoint so that an observer sees what its products multiply.
+#ifndef HS_RECIPES_CALIB_TEXTS_H
+#define HS_RECIPES_CALIB_TEXTS_H
 #include "infer/quant/observe.h"
 #include "infer/session/session.h"
 #include "recipes/program/cli.h"
