@@ -168,10 +168,10 @@ static hs_status kernels_of(const hs_device *dev, const hs_optim_config *c, cons
         return HS_FAIL(UNSUPPORTED, "device %s has no %s with moments in %s", dev->name, rules[kind]->name, hs_dtype_name(c->moments));
     if (c->masters != HS_MASTERS_F32 && !(*out)->rule[kind]->masters)
         return HS_FAIL(UNSUPPORTED, "device %s has no %s with values in less than f32", dev->name, rules[kind]->name);
-    if (keeps_zeros(ps) && !(*out)->keep)
-        return HS_FAIL(UNSUPPORTED, "device %s has no optimizers that keep zeros", dev->name);
     if ((grid->tp->size > 1 && !(*out)->total) || (grid->dp->size > 1 && !((*out)->vote && (*out)->gather)))
         return HS_FAIL(UNSUPPORTED, "device %s has no optimizers for several ranks", dev->name);
+    if (keeps_zeros(ps) && !(*out)->keep)
+        return HS_FAIL(UNSUPPORTED, "device %s has no optimizers that keep zeros", dev->name);
     return HS_OK;
 }
 
