@@ -109,8 +109,8 @@ hs_tensor *hs_cache_append(hs_graph *g, hs_tensor *cache, hs_tensor *x, hs_tenso
 // The same two with a cache [R, 2C + 8 heads] i8: codes with a scale for each head of k and of v (attention/attention.h has the layout and
 // the rule), by which a value is off by at most 1/254 of the largest of its token's head. qkv [N, 3C] (its k, v are ignored) or [N, C];
 // starts, keys, pages as above. Heads are multiples of 8 wide. No gradients, no dropout.
-static inline int64_t hs_cache_i8_cols(int64_t width, int64_t heads) { return 2 * width + 8 * heads; }
-static inline int64_t hs_cache_i8_width(int64_t cols, int64_t heads) { return (cols - 8 * heads) / 2; }
+HS_INLINE int64_t hs_cache_i8_cols(int64_t width, int64_t heads) { return 2 * width + 8 * heads; }
+HS_INLINE int64_t hs_cache_i8_width(int64_t cols, int64_t heads) { return (cols - 8 * heads) / 2; }
 typedef struct hs_attention_i8_attr {
     int heads;
     bool causal;
