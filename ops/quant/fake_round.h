@@ -35,7 +35,7 @@ typedef struct fake_scale { // of a group
     float low, high;        // codes
 } fake_scale;
 
-FAKE bool fake_by_blocks(int form) { return form == HS_FAKE_BLOCKS || form == HS_FAKE_WEIGHTS_8 || form == HS_FAKE_WEIGHTS_4; }
+HS_INLINE bool fake_by_blocks(int form) { return form == HS_FAKE_BLOCKS || form == HS_FAKE_WEIGHTS_8 || form == HS_FAKE_WEIGHTS_4; }
 FAKE bool fake_of_weights(int form) { return form >= HS_FAKE_WEIGHTS_ROWS; }
 
 // most: the bits of the largest |x|; largest: that value with its sign, the first of equals; given: of a tensor
