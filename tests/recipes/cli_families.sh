@@ -4,9 +4,9 @@
 example=$4
 
 # ---- who knows a family: its header, its functions, its name
-known='hs_gpt|hs_encoder|hs_[a-z]*bert|"gpt2?"|"(distil|ro|al)?berta?"|"electra"|"ernie"|models/(gpt|encoder|seq2seq|vision)/'
+known='hs_gpt([^q]|$)|hs_encoder|hs_[a-z]*bert|"gpt2?"|"(distil|ro|al)?berta?"|"electra"|"ernie"|models/(gpt|encoder|seq2seq|vision)/'
 (cd "$source_dir" && grep -rnE --include=*.[ch] --include=*.cu --include=*.cuh "$known" core ops optim data infer recipes) >knows.txt
-# Names of other things: llama.cpp's kinds of tokenizers, who speaks in a chat.
+# Names of other things: GPTQ's, llama.cpp's kinds of tokenizers, who speaks in a chat.
 sed -i -E '/^data\/tokenizers\/tok_gguf[.]/d; /^data\/labelled\/read_json[.]c.*who[.]p/d' knows.txt
 [ ! -s knows.txt ] || fail "a family is known outside models/: $(head -3 knows.txt)"
 grep -qE "$known" "$source_dir"/models/gpt/gpt_keys.c || fail "the pattern finds nothing where there is something"
