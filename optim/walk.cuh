@@ -21,13 +21,13 @@ static inline walk walk_of(const hs_args *a)
 static __device__ __forceinline__ bool walk_passes(const walk &w, const hs_update_chunk &c) { return w.now->skip || !w.made[c.param]; }
 
 // body(i, N) for this thread's elements [i, i + N) of a chunk, N a constant: SIDE wherever the chunk begins at a multiple of it in all
-// slabs that the pass walks, and 1 for the rest.
+// slabs that the pass walks and in the whole weight, and 1 for the rest.
 template <int N> struct side_by_side {
     static constexpr int n = N;
 };
 template <class Body> static __device__ __forceinline__ void walk_elements(const hs_update_chunk &c, bool aligned, Body &&body)
 {
-    const int32_t together = aligned ? c.n / SIDE * SIDE : 0;
+    const int32_t together = aligned && (c.first | c.run | c.column) % SIDE == 0 ? c.n / SIDE * SIDE : 0;
     for (int32_t i = (int32_t)threadIdx.x * SIDE; i < together; i += THREADS * SIDE)
         body(i, side_by_side<SIDE>());
     for (int32_t i = together + (int32_t)threadIdx.x; i < c.n; i += THREADS)
@@ -40,29 +40,15 @@ static __device__ __forceinline__ bool walk_aligned(int64_t a, int64_t b = 0, in
 
 // 16 random bits for each of two moments of the elements [i, i + N) of a chunk: a function of seed, step and the logical parameter's element
 // alone. Every 64 of these begin with an address of their own, and 4 have the words of one call (optim/walk.h).
-static __device__ __forceinline__ hs_u32x4 noise_call(uint64_t key, const hs_update_step &now, const hs_update_chunk &c, uint64_t at)
-{
-    const uint64_t block = at / 64 * 64;
-    return hs_random(key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)block + (uint32_t)(at % 64 / 4), (uint32_t)(block >> 32));
-}
 template <int N>
 static __device__ __forceinline__ void chunk_noise(uint64_t key, const hs_update_step &now, const hs_update_chunk &c, int32_t i,
                                                    uint32_t (&noise)[N])
 {
-    const uint64_t at = (uint64_t)hs_update_logical(&c, i);
-    if (N == 4 && at % 4 == 0 && (c.run | c.column) % 4 == 0) { // four behind each other
-        const hs_u32x4 w = noise_call(key, now, c, at);
+    const uint64_t at = (uint64_t)hs_update_logical(&c, i), block = at / 64 * 64;
+    const hs_u32x4 w = hs_random(key, (uint32_t)c.param, (uint32_t)now.count, (uint32_t)block + (uint32_t)(at % 64 / 4), (uint32_t)(block >> 32));
 #pragma unroll
-        for (int k = 0; k < N; k++)
-            noise[k] = w.v[k];
-        return;
-    }
-#pragma unroll
-    for (int k = 0; k < N; k++) {
-        const uint64_t e = (uint64_t)hs_update_logical(&c, i + k);
-        const hs_u32x4 w = noise_call(key, now, c, e);
-        noise[k] = e % 4 == 0 ? w.v[0] : e % 4 == 1 ? w.v[1] : e % 4 == 2 ? w.v[2] : w.v[3];
-    }
+    for (int k = 0; k < N; k++)
+        noise[k] = N == 4 ? w.v[k] : at % 4 == 0 ? w.v[0] : at % 4 == 1 ? w.v[1] : at % 4 == 2 ? w.v[2] : w.v[3];
 }
 
 template <int N>
