@@ -14,6 +14,14 @@ static const struct { // by hs_view; of values there is the master
     [HS_VIEW_X_SCALE] = { "x_scale", HS_F32 },
 };
 
+hs_coding hs_quant_coding(hs_quant_bits bits)
+{
+    static const hs_coding codings[HS_N_QUANT_BITS] = {
+        [HS_QUANT_W8A8] = HS_CODING_I8, [HS_QUANT_W8] = HS_CODING_I8_BLOCKS, [HS_QUANT_W4] = HS_CODING_I4_BLOCKS
+    };
+    return codings[bits];
+}
+
 bool hs_coding_shape(hs_coding c, hs_view v, int64_t rows, int64_t cols, hs_dtype *dtype, int *n_dims, int64_t *dim)
 {
     const bool blocks = c == HS_CODING_I8_BLOCKS || c == HS_CODING_I4_BLOCKS, half = c == HS_CODING_I4_BLOCKS;
@@ -127,6 +135,27 @@ hs_status hs_params_code(hs_params *ps, hs_coder coder)
 hs_slab *hs_params_coded(const hs_params *ps, hs_view v) { return views[v].slab ? hs_params_slab(ps, views[v].slab) : NULL; }
 
 // ---- values
+
+void hs_coded_fetch(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n)
+{
+    enum { PIECE = 4096 }; // of a row, whole blocks
+    const char *codes = hs_slab_at(hs_params_coded(ps, HS_VIEW_CODES), p), *scales = hs_slab_at(hs_params_coded(ps, HS_VIEW_SCALES), p);
+    const size_t rows = (size_t)p->dim[0], cols = p->n / rows, code = hs_coding_bytes(p, HS_VIEW_CODES) / rows,
+                 scale = hs_coding_bytes(p, HS_VIEW_SCALES) / rows;
+    const bool blocks = p->coding == HS_CODING_I8_BLOCKS || p->coding == HS_CODING_I4_BLOCKS;
+    float piece[PIECE], of[PIECE / HS_CODE_BLOCK];
+    char bytes[PIECE];
+    for (size_t i = 0; i < n;) {
+        const size_t r = (at + i) / cols, c = (at + i) % cols, from = c / HS_CODE_BLOCK * HS_CODE_BLOCK;
+        const size_t wide = cols - from < PIECE ? cols - from : PIECE, some = n - i < from + wide - c ? n - i : from + wide - c;
+        const size_t first = blocks ? from / HS_CODE_BLOCK * sizeof(uint16_t) : 0;
+        hs_params_copy(ps, bytes, codes + r * code + from * code / cols, wide * code / cols);
+        hs_params_copy(ps, of, scales + r * scale + first, blocks ? wide / HS_CODE_BLOCK * sizeof(uint16_t) : scale);
+        hs_coded_values(p->coding, bytes, of, 1, (int64_t)wide, piece);
+        memcpy(values + i, piece + (c - from), some * sizeof *piece);
+        i += some;
+    }
+}
 
 void hs_coded_values(hs_coding c, const void *codes, const void *scales, int64_t rows, int64_t cols, float *values)
 {

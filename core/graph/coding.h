@@ -20,6 +20,11 @@ extern "C" {
 
 enum { HS_CODE_BLOCK = 32 };
 
+// What is asked for: weights and what they multiply in 8 bits; weights alone, in blocks of 8 or 4.
+typedef enum hs_quant_bits { HS_QUANT_NONE, HS_QUANT_W8A8, HS_QUANT_W8, HS_QUANT_W4, HS_N_QUANT_BITS } hs_quant_bits;
+#define HS_QUANT_BITS_WORDS "none|w8a8|w8|w4"
+hs_coding hs_quant_coding(hs_quant_bits bits); // of w8a8 I8: a scale for each row of x
+
 // How values are rounded to what their codes would stand for, while they still are values (hs_fake_quant; ops/quant/fake_round.h).
 typedef enum hs_fake_form {
     HS_FAKE_ROWS,         // of what is multiplied: a scale for each row, ...
@@ -65,6 +70,8 @@ hs_coding hs_coding_of(const hs_coding_wish *w, const hs_param *p, const hs_codi
 hs_status hs_params_code(hs_params *ps, hs_coder coder);
 hs_slab *hs_params_coded(const hs_params *ps, hs_view v); // the slab of that view; NULL: there is none
 
+// Stored elements [at, at + n) of a parameter that is kept as codes, as f32 of the host's (hs_params_fetch).
+void hs_coded_fetch(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n);
 // [rows, cols] of codes as f32 of the host's: the definition that every kernel has to match.
 void hs_coded_values(hs_coding c, const void *codes, const void *scales, int64_t rows, int64_t cols, float *values);
 

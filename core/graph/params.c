@@ -453,28 +453,10 @@ static void widen(const hs_params *ps, const hs_param *p, size_t at, float *valu
         values[i] = split ? hs_bits_f32(hs_halves_join(high[i], low[i])) : hs_bf16_f32(high[i]);
 }
 
-// Of a parameter that is kept as codes: row by row, or what of a row is asked for.
-static void decode(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n)
-{
-    const hs_slab *codes = hs_params_coded(ps, HS_VIEW_CODES), *scales = hs_params_coded(ps, HS_VIEW_SCALES);
-    const size_t rows = (size_t)p->dim[0], cols = p->n / rows, code = hs_coding_bytes(p, HS_VIEW_CODES) / rows,
-                 scale = hs_coding_bytes(p, HS_VIEW_SCALES) / rows;
-    float row[cols];
-    char bytes[code + 8], of[scale + 8];
-    for (size_t i = 0; i < n;) {
-        const size_t r = (at + i) / cols, c = (at + i) % cols, some = n - i < cols - c ? n - i : cols - c;
-        hs_params_copy(ps, bytes, (const char *)hs_slab_at(codes, p) + r * code, code);
-        hs_params_copy(ps, of, (const char *)hs_slab_at(scales, p) + r * scale, scale);
-        hs_coded_values(p->coding, bytes, of, 1, (int64_t)cols, row);
-        memcpy(values + i, row + c, some * sizeof *row);
-        i += some;
-    }
-}
-
 void hs_params_fetch(const hs_params *ps, const hs_param *p, size_t at, float *values, size_t n)
 {
     if (p->coding) {
-        decode(ps, p, at, values, n);
+        hs_coded_fetch(ps, p, at, values, n);
         return;
     }
     if (hs_param_masters(ps, p) == HS_MASTERS_F32) {

@@ -50,9 +50,8 @@ static hs_status find_uses(hs_quantizing *q, hs_coding_uses *of)
 
 static hs_coding wanted(const hs_quantize_opts *o)
 {
-    if (o->bits == HS_QUANT_W8A8)
-        return o->rows ? HS_CODING_I8 : HS_CODING_I8_STATIC;
-    return o->bits == HS_QUANT_W8 ? HS_CODING_I8_BLOCKS : HS_CODING_I4_BLOCKS;
+    const hs_coding c = hs_quant_coding(o->bits);
+    return c == HS_CODING_I8 && !o->rows ? HS_CODING_I8_STATIC : c;
 }
 
 static const hs_observed *seen_of(const hs_quantizing *q, const hs_param *p)

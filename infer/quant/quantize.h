@@ -10,9 +10,6 @@
 #include "infer/quant/calibrate.h"
 #include "infer/quant/observe.h"
 
-typedef enum hs_quant_bits { HS_QUANT_W8A8, HS_QUANT_W8, HS_QUANT_W4, HS_N_QUANT_BITS } hs_quant_bits;
-#define HS_QUANT_BITS_WORDS "w8a8|w8|w4"
-
 // How a weight's codes are chosen: each to the nearest; of 4-bit blocks with the best scale of a grid; so that outputs on the calibration
 // data change least (gptq.h); with blocks cut off where that changes outputs less (awq.h). The last two need hs_observer_opts.gram.
 typedef enum hs_quant_round { HS_ROUND_NEAREST, HS_ROUND_SEARCH, HS_ROUND_GPTQ, HS_ROUND_AWQ } hs_quant_round;

@@ -15,11 +15,9 @@ typedef struct hs_bench_options {
     hs_string model, isa, sizes, profile, tokenizer, file;
     int64_t batch, seq, tokens, steps, warmup;
     bool busy, google, onednn, packed;
-    int bits; // hs_bench_bits
+    int bits; // hs_quant_bits
     int kv;   // HS_KV_VALUES or HS_KV_INT8
 } hs_bench_options;
-typedef enum hs_bench_bits { HS_BENCH_VALUES, HS_BENCH_W8A8, HS_BENCH_W8, HS_BENCH_W4 } hs_bench_bits;
-#define HS_BENCH_BITS_WORDS "none|w8a8|w8|w4"
 
 struct hs_bench_run;
 typedef struct hs_bench {

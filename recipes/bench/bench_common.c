@@ -24,13 +24,13 @@ int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
 
 static hs_coding coding_of(const void *user, const hs_param_spec *s)
 {
-    static const hs_coding codings[] = { HS_CODING_NONE, HS_CODING_I8, HS_CODING_I8_BLOCKS, HS_CODING_I4_BLOCKS };
-    const hs_bench_bits bits = *(const int *)user;
-    const bool table = s->role == HS_EMBED && (bits == HS_BENCH_W8A8 || !strstr(s->name, "wte"));
+    const hs_quant_bits bits = (hs_quant_bits) * (const int *)user;
+    const hs_coding coding = hs_quant_coding(bits);
+    const bool table = s->role == HS_EMBED && (bits == HS_QUANT_W8A8 || !strstr(s->name, "wte"));
     if ((s->role != HS_WEIGHT && s->role != HS_EMBED) || table || s->n_dims != 2)
         return HS_CODING_NONE;
     const int64_t unit = s->pad_rows ? s->pad_rows : 1, rows = (s->dim[0] + unit - 1) / unit * unit;
-    return hs_coding_declines(codings[bits], s->n_dims, rows, s->dim[1]) ? HS_CODING_NONE : codings[bits];
+    return hs_coding_declines(coding, s->n_dims, rows, s->dim[1]) ? HS_CODING_NONE : coding;
 }
 
 hs_coder hs_bench_coder(const hs_bench_run *r) { return r->o->bits ? (hs_coder){ coding_of, &r->o->bits } : (hs_coder){ NULL, NULL }; }

@@ -36,26 +36,17 @@ static hs_status on_prediction(const hs_prediction *p, void *user)
     return f->enough ? HS_FAIL(INTERNAL, "enough examples") : HS_OK;
 }
 
-static hs_about about_of(const hs_session *s)
-{
-    static const hs_about abouts[HS_TASKS] = { [HS_TASK_SEQUENCE] = HS_ABOUT_SEQUENCE,
-                                               [HS_TASK_REGRESSION] = HS_ABOUT_REGRESSION,
-                                               [HS_TASK_MULTILABEL] = HS_ABOUT_MULTILABEL,
-                                               [HS_TASK_TOKENS] = HS_ABOUT_TOKENS,
-                                               [HS_TASK_SPAN] = HS_ABOUT_SPAN };
-    return abouts[hs_arch_task(s->arch)];
-}
-
 static hs_status feed_task(feeding *f, const hs_observer_opts *o)
 {
     hs_session *s = &f->c->session;
     const hs_arch_shape shape = hs_predictor_shape(s);
-    const hs_examples_opts examples = { .about = about_of(s), .labels = &s->info.labels, .labels_optional = true };
+    const hs_examples_opts examples = { .about = hs_about_of_task(hs_arch_task(s->arch)),
+                                        .labels = &s->info.labels,
+                                        .labels_optional = true };
     hs_predictor *p;
     HS_TRY(load(f->c, &(hs_session_plans){ .eval = &shape }, o));
     HS_TRY(hs_predictor_open(
-        &p, &(hs_predictor_opts){
-                .session = s, .examples = &examples, .path = f->path, .done = on_prediction, .user = f }));
+        &p, &(hs_predictor_opts){ .session = s, .examples = &examples, .path = f->path, .done = on_prediction, .user = f }));
     const hs_status st = hs_predictor_run(p);
     f->c->tokens = hs_predictor_counted(p).tokens;
     hs_predictor_close(p);

@@ -221,7 +221,7 @@ static const hs_key keys[] = {
       .type = HS_KEY_CHOICE,
       .offset = offsetof(hs_bench_options, bits),
       .value = "none",
-      .choices = HS_BENCH_BITS_WORDS,
+      .choices = HS_QUANT_BITS_WORDS,
       .help = "of infer and generate, a recipe's weights as codes (halfstep quantize)" },
     HS_KV_KEY(hs_bench_options),
     HS_COMPUTE_KEYS(hs_bench_options),

@@ -27,18 +27,13 @@ typedef struct predict {
     hs_predict_out *out;
 } predict;
 
-static const struct {
-    hs_about about;
-    const char *word;
-} abouts[HS_TASKS] = {
-    [HS_TASK_SEQUENCE] = { HS_ABOUT_SEQUENCE, "sequence" },
-    [HS_TASK_REGRESSION] = { HS_ABOUT_REGRESSION, "regression" },
-    [HS_TASK_MULTILABEL] = { HS_ABOUT_MULTILABEL, "multilabel" },
-    [HS_TASK_TOKENS] = { HS_ABOUT_TOKENS, "tokens" },
-    [HS_TASK_SPAN] = { HS_ABOUT_SPAN, "span" },
-};
+static const char *const words[HS_TASKS] = { [HS_TASK_SEQUENCE] = "sequence",
+                                             [HS_TASK_REGRESSION] = "regression",
+                                             [HS_TASK_MULTILABEL] = "multilabel",
+                                             [HS_TASK_TOKENS] = "tokens",
+                                             [HS_TASK_SPAN] = "span" };
 
-static hs_about about_of(const predict *p) { return abouts[hs_arch_task(p->s.arch)].about; }
+static hs_about about_of(const predict *p) { return hs_about_of_task(hs_arch_task(p->s.arch)); }
 
 // ---- options
 
@@ -76,8 +71,7 @@ static hs_status check_options(const predict *p)
     };
     for (int i = 0; i < HS_COUNT(rows); i++)
         if (hs_cli_given(p->cli, rows[i].option) && !(rows[i].tasks & 1u << about_of(p)))
-            return HS_FAIL(USAGE, "--%s is not for the task of %s, which is %s", rows[i].option, p->s.dir,
-                           abouts[hs_arch_task(p->s.arch)].word);
+            return HS_FAIL(USAGE, "--%s is not for the task of %s, which is %s", rows[i].option, p->s.dir, words[hs_arch_task(p->s.arch)]);
     if (p->o->output[0] && strcmp(p->o->output, "-") == 0)
         return HS_FAIL(USAGE, "--output is a file; without it predictions go to standard output");
     const struct {

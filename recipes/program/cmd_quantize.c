@@ -12,20 +12,22 @@
 #include <string.h>
 
 typedef enum activations { ACTIVATIONS_AUTO, ACTIVATIONS_TENSOR, ACTIVATIONS_TOKEN } activations;
-typedef enum tables { TABLES_AUTO, TABLES_YES, TABLES_NO } tables;
 
 typedef struct quantize_options {
     hs_common common;
     hs_string output, calib, skip, gate, gate_data, sensitivity;
-    int bits, method, activations, embeddings, round;
+    int width; // 1 + it: hs_quant_bits
+    int method, activations, embeddings, round;
     double percentile, gelu_most, smooth;
     int64_t examples;
     bool overwrite, layers, best;
 } quantize_options;
 
+static hs_quant_bits bits_of(const quantize_options *o) { return (hs_quant_bits)(1 + o->width); }
+
 static bool calibrates(const quantize_options *o)
 {
-    if (o->bits != HS_QUANT_W8A8 || o->activations == ACTIVATIONS_TOKEN)
+    if (bits_of(o) != HS_QUANT_W8A8 || o->activations == ACTIVATIONS_TOKEN)
         return false;
     return o->activations == ACTIVATIONS_TENSOR || o->calib[0];
 }
@@ -42,15 +44,15 @@ static hs_status check(const hs_cli *cli)
     for (int i = 0; i < HS_COUNT(of_scales); i++)
         if (hs_cli_given(cli, of_scales[i]) && !calibrates(o))
             return HS_FAIL(USAGE, "--%s is for scales of activations%s", of_scales[i],
-                           o->bits == HS_QUANT_W8A8 && o->activations != ACTIVATIONS_TOKEN ? ", which --calib FILE gives"
-                                                                                           : ", which there are none of");
+                           bits_of(o) == HS_QUANT_W8A8 && o->activations != ACTIVATIONS_TOKEN ? ", which --calib FILE gives"
+                                                                                              : ", which there are none of");
     for (int i = 0; i < HS_COUNT(of_texts); i++)
         if (hs_cli_given(cli, of_texts[i]) && !looks(o))
             return HS_FAIL(USAGE, "--%s is for scales of activations, of which there are none, and for --smooth and --round gptq or awq",
                            of_texts[i]);
     if ((o->smooth > 0 || o->round >= HS_ROUND_GPTQ) && !o->calib[0])
         return HS_FAIL(USAGE, "%s needs --calib FILE: texts that go through the model", o->smooth > 0 ? "--smooth" : "--round gptq or awq");
-    if (o->round == HS_ROUND_SEARCH && o->bits != HS_QUANT_W4)
+    if (o->round == HS_ROUND_SEARCH && bits_of(o) != HS_QUANT_W4)
         return HS_FAIL(USAGE, "--round search is of --bits w4");
     if (calibrates(o) && !o->calib[0])
         return HS_FAIL(USAGE, "--activations tensor needs --calib FILE: texts to calibrate with");
@@ -67,13 +69,13 @@ static hs_status check(const hs_cli *cli)
 
 static hs_quantize_opts opts_of(const quantize_options *o)
 {
-    return (hs_quantize_opts){ .bits = (hs_quant_bits)o->bits,
+    return (hs_quantize_opts){ .bits = bits_of(o),
                                .round = (hs_quant_round)o->round,
                                .rows = !calibrates(o),
                                .method = (hs_calib_method)o->method,
                                .percentile = o->percentile,
                                .gelu_most = o->gelu_most,
-                               .embeddings = o->embeddings == TABLES_YES || (o->embeddings == TABLES_AUTO && o->bits != HS_QUANT_W8A8),
+                               .embeddings = hs_quant_tables(o->embeddings, bits_of(o)),
                                .skip = o->skip[0] ? o->skip : NULL };
 }
 
@@ -114,7 +116,7 @@ static void report(const hs_quantizing *q, const quantize_options *o, const hs_c
     }
     const double before = 4e-6 * (double)hs_params_count(from->params), after = 1e-6 * (double)hs_quantizing_bytes(q);
     if (o->common.json) {
-        hs_line_print(json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:s, s:I, s:I}", "output", o->output, "bits", bits[o->bits],
+        hs_line_print(json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:s, s:I, s:I}", "output", o->output, "bits", bits[o->width],
                                 "parameters", n, "coded", coded, "megabytes", hs_line_real(after), "megabytes_f32", hs_line_real(before),
                                 "worst_error", hs_line_real(worst), "worst_of", worst_of, "examples", (json_int_t)c->examples, "tokens",
                                 (json_int_t)c->tokens));
@@ -123,7 +125,7 @@ static void report(const hs_quantizing *q, const quantize_options *o, const hs_c
     if (o->layers)
         tell_layers(q);
     printf("%s: %s, %d of %d parameters as codes; %.1f MB, in f32 %.1f MB; largest error of a weight %.2f %% (%s)\n", o->output,
-           bits[o->bits], coded, n, after, before, 100 * worst, worst_of);
+           bits[o->width], coded, n, after, before, 100 * worst, worst_of);
     if (c->examples && calibrates(o))
         printf("scales of inputs by %lld examples of %lld tokens\n", (long long)c->examples, (long long)c->tokens);
     if (o->round >= HS_ROUND_GPTQ)
@@ -185,12 +187,7 @@ static hs_status look_at(const hs_cli *cli, hs_export_model *m, hs_calibration *
 {
     const quantize_options *o = cli->options;
     const bool awq = o->round == HS_ROUND_AWQ;
-    const hs_fold_opts fold = { .smooth = o->smooth,
-                                .awq = awq,
-                                .coding = o->bits == HS_QUANT_W4   ? HS_CODING_I4_BLOCKS
-                                          : o->bits == HS_QUANT_W8 ? HS_CODING_I8_BLOCKS
-                                                                   : HS_CODING_I8,
-                                .search = true };
+    const hs_fold_opts fold = { .smooth = o->smooth, .awq = awq, .coding = hs_quant_coding(bits_of(o)), .search = true };
     int n;
     if (!looks(o))
         return HS_OK;
@@ -262,9 +259,9 @@ static hs_status run_quantize(const hs_cli *cli)
 static const hs_key keys[] = {
     { .name = "bits",
       .type = HS_KEY_CHOICE,
-      AT(bits),
+      AT(width),
       .value = "w8a8",
-      .choices = HS_QUANT_BITS_WORDS,
+      .choices = "w8a8|w8|w4",
       .help = "w8a8: products of 8-bit integers, a scale for each output; w8, w4: weights in blocks of 32 with a scale each" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
     { .name = "calib",

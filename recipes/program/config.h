@@ -109,7 +109,7 @@ typedef struct hs_config {
         bool pooler; // no key: train it too, as the weights have none
     } adapter;
     struct {                  // training that foresees codes; config_quant.c
-        int bits, embeddings; // HS_QAT_NONE, HS_TABLES_AUTO, ...
+        int bits, embeddings; // hs_quant_bits, HS_TABLES_AUTO, ...
         hs_string skip;
         double noise;
     } quant;
@@ -163,9 +163,8 @@ enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
 enum { HS_FP8_CURRENT, HS_FP8_DELAYED };
 enum { HS_HEAD_KEEP, HS_HEAD_NEW };
-enum { HS_QAT_NONE, HS_QAT_W8A8, HS_QAT_W8, HS_QAT_W4 };
-#define HS_QAT_WORDS "none|w8a8|w8|w4"
 enum { HS_TABLES_AUTO, HS_TABLES_YES, HS_TABLES_NO };
+bool hs_quant_tables(int choice, hs_quant_bits bits); // tables of tokens, too? auto: with blocks
 enum { HS_ROWS_PREDICTED, HS_ROWS_ALL };
 #define HS_TASK_KIND_WORDS "none|" HS_ABOUT_WORDS
 
@@ -195,6 +194,7 @@ hs_status hs_config_check_batches(const hs_config *c);
 // ---- tasks (config_task.c)
 static inline bool hs_config_labelled(const hs_config *c) { return c->task.kind != 0; }
 static inline hs_about hs_config_about(const hs_config *c) { return (hs_about)(c->task.kind - 1); } // of one that is labelled
+hs_about hs_about_of_task(hs_task task);           // what data of a model with that head are about
 hs_task hs_config_task(const hs_config *c);        // of the head that task.kind asks for; NONE of lm, and where there is no task
 hs_batch_kind hs_config_batch(const hs_config *c); // what its batches are: labelled, or the model's own
 // model.task as task.kind asks for it. USAGE: the settings name another task, or the family has no heads of that kind. To be done again

@@ -221,7 +221,7 @@ static const hs_key keys[] = {
     REAL("adapter.dropout", adapter.dropout, "0", 0, 0.95, .help = "of what goes into the pairs, while training"),
     BOOL("adapter.rslora", adapter.rslora, "false", .help = "alpha / sqrt(rank) in place of alpha / rank", .advanced = true),
 
-    CHOICE("quant.bits", quant.bits, "none", HS_QAT_WORDS,
+    CHOICE("quant.bits", quant.bits, "none", HS_QUANT_BITS_WORDS,
            .help = "training that foresees codes: weights, and what they multiply, are rounded to what codes of `halfstep quantize` with the "
                    "same --bits stand for, in training and in evaluations; checkpoints hold the weights unrounded. none: nothing is rounded"),
     CHOICE("quant.embeddings", quant.embeddings, "auto", "auto|yes|no", .help = "tables of tokens, too; auto: with w8 and w4"),
