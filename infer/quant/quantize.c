@@ -12,6 +12,7 @@
 
 struct hs_quantizing {
     hs_export_model *from;
+    const hs_family *const *families;
     hs_export_model to; // the same model, its parameters as they will be kept
     bool opened;
     hs_quantize_opts opts;
@@ -207,12 +208,15 @@ static hs_status fill(hs_quantizing *q)
     return HS_OK;
 }
 
-static hs_status make(hs_quantizing *q, const hs_family *const *families)
+// Once, when it is written.
+static hs_status make(hs_quantizing *q)
 {
     const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
     hs_graph *g;
+    if (q->opened)
+        return HS_OK;
     q->opened = true;
-    HS_TRY(hs_export_model_open(&q->to, q->from->path, 0, families));
+    HS_TRY(hs_export_model_open(&q->to, q->from->path, 0, q->families));
     HS_TRY(hs_params_code(q->to.params, (hs_coder){ coding_of, q }));
     HS_TRY(hs_export_model_trace(&q->to, HS_EVAL, &eval, &g));
     hs_graph_free(g);
@@ -227,13 +231,11 @@ hs_status hs_quantizing_new(hs_quantizing **out, hs_export_model *from, const hs
     const size_t n = (size_t)from->params->n_params + 1;
     if (!q)
         return HS_FAIL(MEMORY, "no memory to quantize %s", from->dir);
-    *q = (hs_quantizing){ .from = from, .opts = *o, .seen = seen, .seen_params = seen_params };
+    *q = (hs_quantizing){ .from = from, .families = families, .opts = *o, .seen = seen, .seen_params = seen_params };
     q->what = calloc(n, sizeof *q->what), q->gelu = calloc(n, sizeof *q->gelu);
     hs_status st = q->what && q->gelu ? HS_OK : HS_FAIL(MEMORY, "no memory to quantize %s", from->dir);
     if (st == HS_OK)
         st = decide(q);
-    if (st == HS_OK)
-        st = make(q, families);
     if (st == HS_OK)
         return HS_OK;
     hs_quantizing_free(q);
@@ -263,6 +265,7 @@ int64_t hs_quantizing_bytes(const hs_quantizing *q) { return (int64_t)hs_params_
 hs_status hs_quantizing_write(hs_quantizing *q, const char *dir, bool overwrite)
 {
     const hs_export_model *m = &q->to;
+    HS_TRY(make(q));
     return hs_sentence_export(dir, &(hs_export_opts){ .dtype = HS_F32, .overwrite = overwrite }, &(hs_ckpt_opts){ .files = m->info.files },
                               m->params, &m->info, m->tokenizer, &m->sentence, m->path, hs_arch_int(m->arch, "model.width"));
 }

@@ -43,6 +43,7 @@ hs_status hs_quantizing_new(hs_quantizing **out, hs_export_model *from, const hs
                             const hs_observer *seen, const hs_params *seen_params);
 void hs_quantizing_free(hs_quantizing *q);
 const hs_quantized *hs_quantizing_at(const hs_quantizing *q, int i, int *n); // by hs_param.id of the values
+// Rounds the weights: hs_quantized.error and by_outputs, and hs_quantizing_bytes, are known behind it.
 hs_status hs_quantizing_write(hs_quantizing *q, const char *dir, bool overwrite);
 int64_t hs_quantizing_bytes(const hs_quantizing *q); // of all parameters as they are kept now
 

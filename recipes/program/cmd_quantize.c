@@ -149,30 +149,28 @@ static hs_status blame(hs_quant_trials *t, const char *why)
     return st;
 }
 
-static hs_status pass_gate(hs_quant_trials *t, const quantize_options *o)
+static hs_status pass_gate(hs_quant_trials *t, const quantize_options *o, const hs_gate *g)
 {
-    hs_gate g;
     json_t *measured;
     char why[256];
     double miss;
-    HS_TRY(hs_gate_parse(&g, o->gate));
     if (o->best)
-        return hs_quant_trials_search(t, &g);
+        return hs_quant_trials_search(t, g);
     HS_TRY(hs_quant_trial(t, &measured));
-    const hs_status st = hs_gate_judge(&g, t->original, measured, &miss, why, sizeof why);
+    const hs_status st = hs_gate_judge(g, t->original, measured, &miss, why, sizeof why);
     json_decref(measured);
     HS_TRY(st);
     return miss > 0 ? blame(t, why) : HS_OK;
 }
 
 // Trials, if any are asked for; afterwards opts->keep says what stays as it is.
-static hs_status try_out(hs_quant_trials *t, const hs_quant_trials *of, const quantize_options *o, hs_quantize_opts *opts)
+static hs_status try_out(hs_quant_trials *t, const hs_quant_trials *of, const quantize_options *o, const hs_gate *g, hs_quantize_opts *opts)
 {
     if (!o->gate_data[0])
         return HS_OK;
     HS_TRY(hs_quant_trials_open(t, of, o->output));
     if (o->gate[0])
-        HS_TRY(pass_gate(t, o));
+        HS_TRY(pass_gate(t, o, g));
     if (o->sensitivity[0]) {
         if (!o->best)
             HS_TRY(hs_quant_trials_sensitivity(t));
@@ -221,7 +219,10 @@ static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration 
     const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
     hs_quantize_opts opts = opts_of(o);
     hs_quant_trials trials = { 0 };
+    hs_gate gate = { 0 };
     hs_graph *g;
+    if (o->gate[0]) // before anything runs
+        HS_TRY(hs_gate_parse(&gate, o->gate));
     HS_TRY(hs_export_model_open(m, cli->arg[0], o->common.accept_edited ? HS_CKPT_EDITED : 0, cli->table->families));
     if (m->info.coded)
         return HS_FAIL(USAGE, "%s is quantized already: take the checkpoint that it was made from", m->dir);
@@ -236,7 +237,7 @@ static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration 
                                  .seen = c->observer,
                                  .seen_params = c->observer ? c->session.model->params : NULL,
                                  .data = o->gate_data };
-    hs_status st = try_out(&trials, &of, o, &opts);
+    hs_status st = try_out(&trials, &of, o, &gate, &opts);
     if (st == HS_OK)
         st = write_quantized(cli, m, c, &opts);
     hs_quant_trials_close(&trials);
