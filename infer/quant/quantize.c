@@ -78,7 +78,9 @@ static hs_status decide(hs_quantizing *q)
     hs_coding_uses *of = calloc((size_t)ps->n_params + 1, sizeof *of);
     if (!of)
         return HS_FAIL(MEMORY, "no memory to decide on %d parameters", ps->n_params);
-    hs_status st = find_uses(q, of);
+    hs_status st = hs_coding_check(&wish, ps, "--skip");
+    if (st == HS_OK)
+        st = find_uses(q, of);
     int coded = 0;
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         const hs_param *p = ps->param[i];

@@ -79,6 +79,7 @@ refused "no data" "--activations tensor needs --calib FILE" model --activations 
 refused "empty data" "has 0 examples" model --calib /dev/null
 refused "too few examples" "texts.txt has 4 examples, 9 are asked for" model --calib texts.txt --examples 9
 refused "no such file" "none.txt" model --calib none.txt
+refused "a pattern that fits nothing" "--skip: \"l7\" fits none" model --skip l7
 refused "all skipped" "some are to be skipped" model --skip '*'
 refused "a gate without data" "--gate needs --gate.data FILE" model --gate 'accuracy>=0.5'
 refused "a gate that is none" "is not NAME>=X" model --gate 'accuracy=1' --gate.data gold.txt
