@@ -5,27 +5,12 @@
 #ifndef HS_INFER_PREDICTOR_H
 #define HS_INFER_PREDICTOR_H
 #include "infer/heads/example_blocks.h"
-#include "infer/heads/span_decode.h"
-#include "infer/session/session.h"
+#include "infer/heads/head.h"
 
-typedef struct hs_prediction { // until the call returns
-    int64_t number;            // of the example, from 0
-    const hs_block_item *item;
-    bool empty; // no row of tokens: nothing was asked; scores are 0
-    // SEQUENCE, PAIR, MULTILABEL: probabilities (softmax; each by itself) of n_labels. REGRESSION: numbers
-    const float *score;
-    int n_labels;
-    int32_t label; // SEQUENCE, PAIR: the likeliest, the lower among equals
-    // TOKENS: [item->example->n] class of each word and its probability; of one that has no token, or that is cut off, O, else class 0, and
-    // 0
-    const int32_t *tag;
-    const float *tag_score;
-    hs_span_found span; // SPAN
-} hs_prediction;
-typedef hs_status hs_predicted(const hs_prediction *p, void *user);
+typedef hs_status hs_predicted(const hs_prediction *p, void *user); // until it returns
 
 typedef struct hs_predictor_opts {
-    const hs_session *session;        // loaded with an evaluation plan of hs_predictor_shape; of a model with a task
+    const hs_session *session;        // loaded with an evaluation plan of hs_head_shape; of a model with a task
     hs_run *run;                      // NULL: the session's
     const hs_examples_opts *examples; // about: of the model's task; labels_optional. Borrowed
     hs_rows_opts rows;                // tokenizer and vocab are the session's; max_length 0, or above the context: the context
@@ -35,7 +20,6 @@ typedef struct hs_predictor_opts {
     void *user;
 } hs_predictor_opts;
 
-hs_arch_shape hs_predictor_shape(const hs_session *s);
 typedef struct hs_predictor hs_predictor;
 hs_status hs_predictor_open(hs_predictor **out, const hs_predictor_opts *o); // what the file is is known then
 hs_status hs_predictor_run(hs_predictor *p);                                 // to the end. What `done` fails with ends it

@@ -39,7 +39,7 @@ static hs_status on_prediction(const hs_prediction *p, void *user)
 static hs_status feed_task(feeding *f, const hs_observer_opts *o)
 {
     hs_session *s = &f->c->session;
-    const hs_arch_shape shape = hs_predictor_shape(s);
+    const hs_arch_shape shape = hs_head_shape(s);
     const hs_examples_opts examples = { .about = hs_about_of_task(hs_arch_task(s->arch)),
                                         .labels = &s->info.labels,
                                         .labels_optional = true };

@@ -110,7 +110,7 @@ static void add_numbers(hs_predict_out *p, const hs_prediction *x)
 
 static void add_entities(hs_predict_out *p, const hs_prediction *x)
 {
-    const hs_example *e = x->item->example;
+    const hs_example *e = x->example;
     const hs_tag_span *span;
     int n;
     if (hs_tag_spans_of(p->spans, x->tag, x->tag_score, e->n, &span, &n) != HS_OK) {
@@ -135,7 +135,7 @@ static void add_entities(hs_predict_out *p, const hs_prediction *x)
 
 static void add_tags(hs_predict_out *p, const hs_prediction *x)
 {
-    const int32_t n = x->item->example->n;
+    const int32_t n = x->example->n;
     begin_member(p, "tags");
     for (int32_t k = 0; k < n; k++) {
         add_text(&p->text, k ? ", " : "[");
@@ -158,7 +158,7 @@ static void add_answer_text(hs_text *t, const hs_prediction *x, const hs_span_gu
     if (!g || g->none)
         add_text(t, "\"\"");
     else
-        add_string(t, x->item->example->text[1] + g->start, (size_t)(g->end - g->start));
+        add_string(t, x->example->text[1] + g->start, (size_t)(g->end - g->start));
 }
 
 // In characters, as SQuAD counts; null: no answer.
@@ -181,7 +181,7 @@ static double probability_of(const hs_prediction *x)
 static void add_answers(hs_predict_out *p, const hs_prediction *x)
 {
     hs_text *t = &p->text;
-    const char *context = x->item->example->text[1];
+    const char *context = x->example->text[1];
     const hs_span_guess *answer = x->span.answer;
     begin_member(p, "answer");
     add_answer_text(t, x, answer);
@@ -241,7 +241,7 @@ static void add_words(hs_predict_out *p, const hs_example *e)
 
 hs_status hs_predict_json_line(hs_predict_out *p, const hs_prediction *x)
 {
-    const hs_example *e = x->item->example;
+    const hs_example *e = x->example;
     const bool span = p->o.about == HS_ABOUT_SPAN;
     p->tree.n = 0;
     hs_text_add(&p->text, "{\"line\": %lld", (long long)e->line);
@@ -287,7 +287,7 @@ static hs_status begin_answer(hs_predict_out *p, const hs_prediction *x)
 {
     hs_text *t = &p->text;
     add_text(t, p->written ? ",\n    " : "{\n    ");
-    add_string(t, x->item->example->id, strlen(x->item->example->id));
+    add_string(t, x->example->id, strlen(x->example->id));
     add_text(t, ": ");
     return HS_OK;
 }
@@ -324,7 +324,7 @@ static hs_status put_nbest(hs_predict_out *p, const hs_prediction *x)
 
 hs_status hs_predict_squad(hs_predict_out *p, const hs_prediction *x)
 {
-    const hs_example *e = x->item->example;
+    const hs_example *e = x->example;
     if (!e->id)
         return HS_FAIL(USAGE, "%s:%lld: a question without an id, which its answer is found by", hs_label_reader_name(p->reader),
                        (long long)e->line);

@@ -197,7 +197,7 @@ static hs_status put_line(hs_predict_out *p, const hs_prediction *x)
             add_column(&p->text, (char[]){ *s, 0 }, '\n');
     }
     add_text(&p->text, " ");
-    hs_predict_add_bytes(&p->text, x->item->example->text[0], x->item->example->bytes[0]);
+    hs_predict_add_bytes(&p->text, x->example->text[0], x->example->bytes[0]);
     add_text(&p->text, "\n");
     p->text.failed |= label.failed || score.failed;
     hs_text_free(&label);
@@ -209,7 +209,7 @@ static hs_status put_line(hs_predict_out *p, const hs_prediction *x)
 
 static void put_word(hs_predict_out *p, const hs_prediction *x, int32_t k)
 {
-    const hs_example *e = x->item->example;
+    const hs_example *e = x->example;
     hs_predict_add_bytes(&p->text, e->text[0] + e->word[k].start, (size_t)(e->word[k].end - e->word[k].start));
     add_text(&p->text, "\t");
     add_column(&p->text, hs_predict_label(p, x->tag[k]), '\t');
@@ -219,7 +219,7 @@ static void put_word(hs_predict_out *p, const hs_prediction *x, int32_t k)
 // A word a line and its tag, an empty line behind each text.
 static hs_status put_words(hs_predict_out *p, const hs_prediction *x)
 {
-    for (int32_t k = 0; k < x->item->example->n; k++)
+    for (int32_t k = 0; k < x->example->n; k++)
         put_word(p, x, k);
     add_text(&p->text, "\n");
     return HS_OK;
@@ -237,7 +237,7 @@ static hs_status put_text(hs_predict_out *p, const hs_prediction *x)
     }
     add_text(&p->text, score.p ? score.p : "");
     add_text(&p->text, "\t");
-    hs_predict_add_bytes(&p->text, x->item->example->text[0], x->item->example->bytes[0]);
+    hs_predict_add_bytes(&p->text, x->example->text[0], x->example->bytes[0]);
     add_text(&p->text, "\n");
     p->text.failed |= label.failed || score.failed;
     hs_text_free(&label);
@@ -257,7 +257,7 @@ static void add_lines(hs_predict_out *p, hs_slice raw, int64_t line, const hs_pr
 {
     static const char docstart[] = "-DOCSTART-";
     const char *s = raw.p, *end = s + raw.bytes;
-    const hs_example *e = x ? x->item->example : NULL;
+    const hs_example *e = x ? x->example : NULL;
     int32_t word = 0;
     for (size_t whole; s < end; line++, s += whole) {
         const size_t n = hs_line_bytes(s, (size_t)(end - s), &whole);
@@ -281,7 +281,7 @@ static hs_status put_conll(hs_predict_out *p, const hs_prediction *x)
 
 static hs_status put_nemo(hs_predict_out *p, const hs_prediction *x)
 {
-    for (int32_t k = 0; k < x->item->example->n; k++) {
+    for (int32_t k = 0; k < x->example->n; k++) {
         add_text(&p->text, k ? " " : "");
         add_column(&p->text, hs_predict_label(p, x->tag[k]), ' ');
     }

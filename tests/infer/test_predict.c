@@ -45,7 +45,7 @@ static void open_model(hs_session *s, const char *name)
     }
     copy_file(golden("predict/vocab.txt"), scratch_path("vocab.txt"));
     OK(hs_session_open(s, folder, 0, hs_families, "cpu", 2));
-    const hs_arch_shape shape = hs_predictor_shape(s);
+    const hs_arch_shape shape = hs_head_shape(s);
     const hs_policy fp32 = { .low = HS_F32 };
     OK(hs_session_load(s, &fp32, &(hs_session_plans){ .eval = &shape }));
 }
@@ -120,8 +120,8 @@ static hs_status check_tags(const hs_prediction *x, void *user)
     seen *s = user;
     const json_t *want = json_array_get(s->want, (size_t)x->number);
     s->n++;
-    assert_int_equal(x->item->example->n, json_array_size(want));
-    for (int32_t k = 0; k < x->item->example->n; k++, s->words++) {
+    assert_int_equal(x->example->n, json_array_size(want));
+    for (int32_t k = 0; k < x->example->n; k++, s->words++) {
         const json_t *word = json_array_get(want, (size_t)k);
         assert_int_equal(x->tag[k], json_integer_value(json_array_get(word, 0)));
         near_number((double)x->tag_score[k], json_array_get(word, 1));
@@ -158,7 +158,7 @@ static hs_status check_answers(const hs_prediction *x, void *user)
 {
     seen *s = user;
     const json_t *want = json_array_get(s->want, (size_t)x->number), *nbest = json_object_get(want, "nbest");
-    const char *context = x->item->example->text[1];
+    const char *context = x->example->text[1];
     s->n++;
     assert_int_equal(x->span.n, json_array_size(nbest));
     for (int i = 0; i < x->span.n; i++) {
@@ -206,7 +206,7 @@ static hs_status keep_class(const hs_prediction *x, void *user)
 {
     kept *k = user;
     assert_int_equal(x->number, k->n);
-    k->label[k->n] = x->label, k->line[k->n] = x->item->example->line;
+    k->label[k->n] = x->label, k->line[k->n] = x->example->line;
     memcpy(k->score[k->n++], x->score, 3 * sizeof(float));
     return HS_OK;
 }
@@ -214,7 +214,7 @@ static hs_status keep_class(const hs_prediction *x, void *user)
 static hs_status keep_tags(const hs_prediction *x, void *user)
 {
     kept *k = user;
-    memcpy(k->tag[k->n++], x->tag, (size_t)x->item->example->n * sizeof(int32_t));
+    memcpy(k->tag[k->n++], x->tag, (size_t)x->example->n * sizeof(int32_t));
     return HS_OK;
 }
 
@@ -384,7 +384,7 @@ static hs_status keep_chain(const hs_prediction *x, void *user)
 {
     kept *k = user;
     k->n++;
-    for (int32_t i = 0; i < x->item->example->n; i++)
+    for (int32_t i = 0; i < x->example->n; i++)
         assert_true(x->tag[i] >= 0 && x->tag[i] < x->n_labels && x->tag_score[i] > 0 && x->tag_score[i] <= 1);
     return HS_OK;
 }
