@@ -1,7 +1,7 @@
 // generate: continues a prompt, streaming text as it comes.
 #include "core/base/log.h"
-#include "data/base/utf8.h"
 #include "infer/decode/generate.h"
+#include "infer/decode/text_stream.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
 #include "recipes/train/evaluate.h"
@@ -15,11 +15,9 @@ typedef struct generate_options {
     double temperature, top_p;
     int64_t top_k, seed, max_tokens;
     bool slide, ignore_end;
-    int kv; // HS_KV_VALUES or HS_KV_INT8
+    int kv;                       // HS_KV_VALUES or HS_KV_INT8
     hs_string prompt, prompt_ids; // only their rows are used: the values may be of any length
 } generate_options;
-
-static const char replacement[] = "\xEF\xBF\xBD"; // U+FFFD
 
 // ---- ids in, text out
 static hs_status parse_ids(const char *text, int32_t **out, int64_t *n)
@@ -68,81 +66,48 @@ static hs_status read_prompt(const hs_cli *cli, const hs_session *s, int32_t **i
     return HS_OK;
 }
 
-typedef struct stream { // of tokens to stdout as UTF-8: whole characters only, U+FFFD for what is none
-    const hs_tokenizer *tokenizer;
-    bool quiet, begun;
-    hs_model_ends end;     // not shown
-    unsigned char held[4]; // the beginning of a character whose rest may come
-    size_t n_held;
+typedef struct stream {   // of tokens to stdout
+    hs_text_stream *text; // NULL: there is no tokenizer, ids are shown
+    bool quiet;
+    hs_model_ends end; // not shown
+    hs_status status;  // of writing
 } stream;
 
-// The n bytes at s, all that is left, begin a character.
-static bool begins(const unsigned char *s, size_t n)
+static hs_status put_token(stream *out, int32_t id)
 {
-    const size_t want = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-    if (s[0] < 0xC2 || s[0] > 0xF4 || n >= want)
-        return false;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return false;
-    return true;
-}
-
-static void put(stream *out, const char *bytes, size_t n)
-{
-    unsigned char text[4 + 64];
-    while (n > 0) {
-        const size_t take = n < 64 ? n : 64, all = out->n_held + take;
-        size_t at = 0;
-        memcpy(text, out->held, out->n_held);
-        memcpy(text + out->n_held, bytes, take);
-        bytes += take, n -= take, out->n_held = 0;
-        while (at < all) {
-            const int length = hs_utf8_length(text + at, all - at);
-            if (length == 0 && begins(text + at, all - at))
-                break;
-            fwrite(length ? (const char *)text + at : replacement, 1, length ? (size_t)length : 3, stdout);
-            at += length ? (size_t)length : 1;
-        }
-        out->n_held = all - at;
-        memcpy(out->held, text + at, out->n_held);
-    }
-}
-
-static void put_end(stream *out) // what was held back has no rest
-{
-    if (out->n_held)
-        fwrite(replacement, 1, 3, stdout);
-    out->n_held = 0;
-}
-
-static void put_token(stream *out, int32_t id)
-{
+    const char *text = NULL;
+    size_t n = 0;
     if (out->quiet)
-        return;
+        return HS_OK;
     for (int i = 0; i < out->end.n; i++)
         if (id == out->end.id[i])
-            return;
-    size_t n = 0;
-    bool space = false;
-    const char *piece = out->tokenizer ? hs_tokenizer_spoken(out->tokenizer, id, !out->begun, &n, &space) : NULL;
-    out->begun = true;
-    if (space)
-        put(out, " ", 1);
-    if (piece)
-        put(out, piece, n);
-    else if (out->tokenizer) // of a prompt of ids
-        put(out, replacement, 3);
+            return HS_OK;
+    if (out->text)
+        HS_TRY(hs_text_stream_put(out->text, id, &text, &n));
     else
         printf("%d ", id);
+    fwrite(text ? text : "", 1, n, stdout);
     fflush(stdout);
+    return HS_OK;
+}
+
+static hs_status put_end(stream *out) // what was held back has no rest
+{
+    const char *text;
+    size_t n;
+    if (!out->text)
+        return HS_OK;
+    HS_TRY(hs_text_stream_end(out->text, &text, &n));
+    fwrite(text ? text : "", 1, n, stdout);
+    return HS_OK;
 }
 
 static bool on_token(int prompt, int32_t id, void *user)
 {
     (void)prompt;
-    put_token(user, id);
-    return true;
+    stream *out = user;
+    out->status = put_token(out, id);
+    return out->status == HS_OK;
 }
 
 // ---- generation, past the context by going on from its last half
@@ -228,14 +193,19 @@ static hs_status report(const hs_session *s, const result *r, bool json)
     return HS_OK;
 }
 
-static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, result *r)
+static hs_status open_stream(stream *out, const hs_session *s, const generate_options *o)
+{
+    *out = (stream){ .quiet = o->common.json };
+    if (!o->ignore_end)
+        out->end = s->ends;
+    return s->tokenizer ? hs_text_stream_new(&out->text, &(hs_text_stream_opts){ .tokenizer = s->tokenizer }) : HS_OK;
+}
+
+static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, stream *out, result *r)
 {
     const generate_options *o = cli->options;
     hs_arch_shape shape = hs_session_decode_shape(s, HS_PREFILL_TOKENS, 1, hs_cache_pages(s->context, HS_CACHE_PAGE));
     shape.cache_i8 = o->kv == HS_KV_INT8;
-    stream out = { .tokenizer = s->tokenizer, .quiet = o->common.json };
-    if (!o->ignore_end)
-        out.end = s->ends;
     HS_TRY(read_prompt(cli, s, &r->ids, &r->n_prompt));
     r->n = r->n_prompt;
     for (int64_t i = 0; i < r->n; i++)
@@ -246,22 +216,27 @@ static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *
         return HS_FAIL(USAGE, "the prompt has %lld tokens, the model's context is %lld", (long long)r->n, (long long)s->context);
     HS_TRY(hs_session_load(s, policy, &(hs_session_plans){ .decode = &shape }));
     for (int64_t i = 0; i < r->n; i++)
-        put_token(&out, r->ids[i]);
+        HS_TRY(put_token(out, r->ids[i]));
     const double start = hs_now();
-    HS_TRY(generate(s, o, &out, r));
+    HS_TRY(generate(s, o, out, r));
+    HS_TRY(out->status);
     r->seconds = hs_now() - start;
-    put_end(&out);
+    HS_TRY(put_end(out));
     return report(s, r, o->common.json);
 }
 
 static hs_status run_generate(const hs_cli *cli)
 {
     hs_session s;
+    stream out = { 0 };
     result r = { 0 };
     hs_policy policy;
     hs_status st = hs_cli_session(cli, cli->arg[0], &s, &policy);
     if (st == HS_OK)
-        st = run_session(cli, &s, &policy, &r);
+        st = open_stream(&out, &s, cli->options);
+    if (st == HS_OK)
+        st = run_session(cli, &s, &policy, &out, &r);
+    hs_text_stream_free(out.text);
     hs_session_close(&s);
     free(r.ids);
     return st;
