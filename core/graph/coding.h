@@ -41,6 +41,10 @@ static inline int32_t hs_fake_share(double share) // of blocks, as the op has it
     return share >= 1 ? 65536 : share * 65536 < 1 ? 1 : (int32_t)(share * 65536 + 0.5);
 }
 
+// Of a model that is trained for I8_STATIC: the saved state (hs_state, f32 [1]) that has the scale by which what a parameter multiplies is
+// rounded; NAME is the parameter's. 0: nobody has written it yet.
+#define HS_X_SCALE_STATE "quant.x_scale." // NAME
+
 // What there is of a coded parameter; a tensor of it is a view of one of these.
 typedef enum hs_view { HS_VIEW_VALUE, HS_VIEW_CODES, HS_VIEW_SCALES, HS_VIEW_X_SCALE, HS_N_VIEWS } hs_view;
 

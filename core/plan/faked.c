@@ -4,6 +4,7 @@
 #include "core/graph/coding.h"
 #include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
+#include <stdio.h>
 #include <string.h>
 
 typedef struct pass {
@@ -20,9 +21,10 @@ static const hs_fake_form of_weights[HS_N_CODINGS] = { [HS_CODING_I8] = HS_FAKE_
                                                        [HS_CODING_I8_STATIC] = HS_FAKE_WEIGHTS_ROWS,
                                                        [HS_CODING_I8_BLOCKS] = HS_FAKE_WEIGHTS_8,
                                                        [HS_CODING_I4_BLOCKS] = HS_FAKE_WEIGHTS_4 };
-static const hs_fake_form of_x[HS_N_CODINGS] = {
-    [HS_CODING_I8] = HS_FAKE_ROWS, [HS_CODING_I8_BLOCKS] = HS_FAKE_BLOCKS, [HS_CODING_I4_BLOCKS] = HS_FAKE_BLOCKS
-};
+static const hs_fake_form of_x[HS_N_CODINGS] = { [HS_CODING_I8] = HS_FAKE_ROWS,
+                                                 [HS_CODING_I8_STATIC] = HS_FAKE_TENSOR,
+                                                 [HS_CODING_I8_BLOCKS] = HS_FAKE_BLOCKS,
+                                                 [HS_CODING_I4_BLOCKS] = HS_FAKE_BLOCKS };
 
 static hs_status settle(pass *s)
 {
@@ -44,31 +46,48 @@ static hs_status settle(pass *s)
     return coded ? HS_OK : HS_FAIL(USAGE, "quant.bits: of the %d parameters none would be kept as codes", ps->n_params);
 }
 
-static hs_tensor *rounded_before(pass *s, const hs_node *at, hs_tensor *t, hs_fake_form form, int32_t share)
+static hs_tensor *rounded_before(pass *s, const hs_node *at, hs_tensor *t, hs_tensor *scale, hs_fake_form form, int32_t share)
 {
     void *attr = hs_graph_alloc(s->p->graph, s->op->attr_bytes);
     if (!attr)
         return t;
     hs_attr_set_int(hs_attr_find(s->op, "form"), attr, form);
     hs_attr_set_int(hs_attr_find(s->op, "share"), attr, share);
-    hs_node *n = hs_rewrite_before(s->r, at, s->op, attr, &t, 1);
+    hs_node *n = hs_rewrite_before(s->r, at, s->op, attr, (hs_tensor *[]){ t, scale }, scale ? 2 : 1);
     return n ? n->out[0] : t;
+}
+
+// A state of the weight's own, however many products read it: it is kept with one scale.
+static hs_tensor *scale_of(hs_graph *g, const hs_param *p)
+{
+    char name[384];
+    snprintf(name, sizeof name, HS_X_SCALE_STATE "%s", p->name);
+    g->scope_len = 0, g->scope[0] = 0, g->interned = NULL;
+    hs_tensor *t = hs_state_get(g, name, HS_F32, 1, (int64_t[]){ 1 });
+    if (t->kind == HS_STATE)
+        t->state->saved = true;
+    return t;
 }
 
 static void round_operands(pass *s, hs_node *n, int k, hs_coding coding)
 {
     const double share = hs_plan_trains(s->p) && s->p->opts.policy.quant.share > 0 ? s->p->opts.policy.quant.share : 1;
     hs_tensor **w = &s->weight[n->in[k]->param->id];
+    const hs_param *p = n->in[k]->param;
     hs_coding_uses use = { 0 };
     hs_coding_use(&use, n, k);
     if (!*w)
-        *w = rounded_before(s, n, n->in[k], of_weights[coding], hs_fake_share(share));
+        *w = rounded_before(s, n, n->in[k], NULL, of_weights[coding], hs_fake_share(share));
     hs_rewrite_operand(s->r, n, k, *w);
     if (!use.multiplied)
         return;
+    if (coding == HS_CODING_I8_STATIC) {
+        hs_rewrite_operand(s->r, n, 0, rounded_before(s, n, n->in[0], scale_of(s->p->graph, p), of_x[coding], hs_fake_share(1)));
+        return;
+    }
     hs_tensor **x = &s->rounded[n->in[0]->id];
     if (!*x)
-        *x = rounded_before(s, n, n->in[0], of_x[coding], hs_fake_share(1));
+        *x = rounded_before(s, n, n->in[0], NULL, of_x[coding], hs_fake_share(1));
     hs_rewrite_operand(s->r, n, 0, *x);
 }
 
@@ -95,6 +114,9 @@ static hs_status check(const hs_plan *p)
     if (p->graph->grid.tp->size > 1)
         return HS_FAIL(UNSUPPORTED, "quant.bits: %d tensor-parallel ranks would each round by scales of their own; one can",
                        p->graph->grid.tp->size);
+    if (pol->quant.wish.coding == HS_CODING_I8_STATIC && p->graph->grid.dp->size > 1)
+        return HS_FAIL(UNSUPPORTED, "quant.activations tensor: calibrated scales are of one process, and there are %d; token works on many",
+                       p->graph->grid.dp->size);
     return HS_OK;
 }
 

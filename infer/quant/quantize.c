@@ -61,13 +61,24 @@ static const hs_observed *seen_of(const hs_quantizing *q, const hs_param *p)
     return same ? hs_observer_of(q->seen, same) : NULL;
 }
 
+// Is there anything that a scale of its inputs follows from? There is nothing of a head that this use does not ask for.
+static bool has_scale(const hs_quantizing *q, const hs_param *p)
+{
+    return q->opts.x_scale ? q->opts.x_scale[p->id] > 0 : seen_of(q, p) != NULL;
+}
+
 static hs_status calibrate(const hs_quantizing *q, hs_quantized *w)
 {
     const hs_observed *seen = seen_of(q, w->param);
+    if (q->opts.x_scale) {
+        w->x_scale = q->opts.x_scale[w->param->id], w->x_most = 127 * w->x_scale;
+        return HS_OK;
+    }
     HS_TRY(hs_calibrate(seen->x, q->opts.method, q->opts.percentile, w->param->name, &w->x_most));
     w->x_most *= seen->shrink;
     if (q->gelu[w->param->id] && q->opts.gelu_most > 0 && w->x_most > (float)q->opts.gelu_most)
         w->x_most = (float)q->opts.gelu_most;
+    w->x_scale = hs_int8_scale(w->x_most);
     return HS_OK;
 }
 
@@ -90,7 +101,7 @@ static hs_status decide(hs_quantizing *q)
             q->what[i].why = "to be skipped";
         if (p->coding)
             st = HS_FAIL(USAGE, "%s: %s is kept as codes already; take the checkpoint that was quantized", q->from->dir, p->name);
-        if (q->what[i].coding == HS_CODING_I8_STATIC && !q->what[i].why && !seen_of(q, p)) // a head that this use does not ask for
+        if (q->what[i].coding == HS_CODING_I8_STATIC && !q->what[i].why && !has_scale(q, p))
             q->what[i].why = "nothing that it multiplies was seen";
         if (q->what[i].why)
             q->what[i].coding = HS_CODING_NONE;
@@ -178,9 +189,8 @@ static hs_status put_codes(hs_quantizing *q, const hs_param *to, hs_quantized *w
     }
     if (st == HS_OK)
         st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_SCALES), to, scales);
-    const float x_scale = hs_int8_scale(w->x_most);
     if (st == HS_OK && to->coding == HS_CODING_I8_STATIC)
-        st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_X_SCALE), to, &x_scale);
+        st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_X_SCALE), to, &w->x_scale);
     free(values);
     free(codes);
     free(scales);

@@ -19,6 +19,7 @@ typedef struct hs_quantize_opts {
     hs_quant_bits bits;
     hs_quant_round round;
     bool rows;              // w8a8: each row of x has its own scale; else one that was calibrated
+    const float *x_scale;   // w8a8 by scales that are there already (trained_scales.h), by hs_param.id, 0: none; NULL: by `seen`. Borrowed
     hs_calib_method method; // w8a8 by a calibrated scale
     double percentile;
     double gelu_most; // above 0: what a gelu puts out is clipped there (10: as NVIDIA's demoBERT)
@@ -31,7 +32,8 @@ typedef struct hs_quantized { // what became of one parameter
     const hs_param *param;    // of the values
     hs_coding coding;
     const char *why; // not coded: the reason; NULL: it is coded
-    float x_most;    // HS_CODING_I8_STATIC: the largest |x| that is not clipped
+    float x_most;    // HS_CODING_I8_STATIC: the largest |x| that is not clipped, ...
+    float x_scale;   // ... of which this is 1 / 127, to the bit the one that was there already
     double error;    // sqrt(sum (w - code * scale)^2 / sum w^2)
     bool by_outputs; // by GPTQ or AWQ; false: no output of it was seen, or plain rounding was better
 } hs_quantized;

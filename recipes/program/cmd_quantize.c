@@ -3,6 +3,7 @@
 #include "data/checkpoint/new_folder.h"
 #include "infer/quant/fold.h"
 #include "infer/quant/quantize.h"
+#include "infer/quant/trained_scales.h"
 #include "recipes/program/calib_texts.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
@@ -29,7 +30,13 @@ static bool calibrates(const quantize_options *o)
 {
     if (bits_of(o) != HS_QUANT_W8A8 || o->activations == ACTIVATIONS_TOKEN)
         return false;
-    return o->activations == ACTIVATIONS_TENSOR || o->calib[0];
+    return o->calib[0];
+}
+
+// Scales that training left are taken where none are calibrated; without them a token has its own.
+static bool may_take_trained(const quantize_options *o)
+{
+    return bits_of(o) == HS_QUANT_W8A8 && o->activations != ACTIVATIONS_TOKEN && !o->calib[0];
 }
 
 // Do texts run through the checkpoint at all: for scales of activations, or for how weights are rounded?
@@ -54,8 +61,6 @@ static hs_status check(const hs_cli *cli)
         return HS_FAIL(USAGE, "%s needs --calib FILE: texts that go through the model", o->smooth > 0 ? "--smooth" : "--round gptq or awq");
     if (o->round == HS_ROUND_SEARCH && bits_of(o) != HS_QUANT_W4)
         return HS_FAIL(USAGE, "--round search is of --bits w4");
-    if (calibrates(o) && !o->calib[0])
-        return HS_FAIL(USAGE, "--activations tensor needs --calib FILE: texts to calibrate with");
     if (!o->gate_data[0] && (o->gate[0] || o->sensitivity[0]))
         return HS_FAIL(USAGE, "--%s needs --gate.data FILE: what the quantized model is measured on", o->gate[0] ? "gate" : "sensitivity");
     if (o->gate_data[0] && !o->gate[0] && !o->sensitivity[0])
@@ -105,12 +110,14 @@ static void report(const hs_quantizing *q, const quantize_options *o, const hs_c
 {
     static const char *const bits[] = { "w8a8", "w8", "w4" };
     int n, coded = 0, by_outputs = 0;
+    bool trained = false;
     double worst = 0;
     const char *worst_of = "";
     for (int i = 0; hs_quantizing_at(q, i, &n); i++) {
         const hs_quantized *w = hs_quantizing_at(q, i, &n);
         coded += w->coding != HS_CODING_NONE;
         by_outputs += w->by_outputs;
+        trained |= w->coding == HS_CODING_I8_STATIC && !calibrates(o);
         if (w->error > worst)
             worst = w->error, worst_of = w->param->name;
     }
@@ -126,6 +133,8 @@ static void report(const hs_quantizing *q, const quantize_options *o, const hs_c
         tell_layers(q);
     printf("%s: %s, %d of %d parameters as codes; %.1f MB, in f32 %.1f MB; largest error of a weight %.2f %% (%s)\n", o->output,
            bits[o->width], coded, n, after, before, 100 * worst, worst_of);
+    if (trained)
+        printf("scales of inputs are those that it was trained by\n");
     if (c->examples && calibrates(o))
         printf("scales of inputs by %lld examples of %lld tokens\n", (long long)c->examples, (long long)c->tokens);
     if (o->round >= HS_ROUND_GPTQ)
@@ -213,7 +222,24 @@ static hs_status write_quantized(const hs_cli *cli, hs_export_model *m, const hs
     return st;
 }
 
-static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration *c)
+// scales: the caller's to free.
+static hs_status take_trained(const hs_cli *cli, const hs_export_model *m, hs_quantize_opts *opts, float **scales)
+{
+    const quantize_options *o = cli->options;
+    int n;
+    if (!may_take_trained(o))
+        return HS_OK;
+    HS_TRY(hs_trained_scales(m->dir, m->params, scales, &n));
+    if (!n && o->activations == ACTIVATIONS_TENSOR)
+        return HS_FAIL(USAGE,
+                       "--activations tensor needs --calib FILE, texts to calibrate with: %s was not trained by quant.activations tensor",
+                       m->dir);
+    if (n)
+        opts->rows = false, opts->x_scale = *scales;
+    return HS_OK;
+}
+
+static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration *c, float **scales)
 {
     const quantize_options *o = cli->options;
     const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
@@ -231,6 +257,7 @@ static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration 
     hs_graph_free(g);
     HS_TRY(hs_export_model_load(m));
     HS_TRY(look_at(cli, m, c));
+    HS_TRY(take_trained(cli, m, &opts, scales));
     const hs_quant_trials of = { .cli = cli,
                                  .from = m,
                                  .opts = opts,
@@ -248,9 +275,11 @@ static hs_status run_quantize(const hs_cli *cli)
 {
     hs_export_model m = { 0 };
     hs_calibration c = { 0 };
+    float *scales = NULL;
     hs_process_outlive_output();
     HS_TRY(check(cli));
-    const hs_status st = quantize(cli, &m, &c);
+    const hs_status st = quantize(cli, &m, &c, &scales);
+    free(scales);
     hs_calibration_close(&c);
     hs_export_model_close(&m);
     return st;
@@ -306,7 +335,8 @@ static const hs_key keys[] = {
       AT(activations),
       .value = "auto",
       .choices = "auto|tensor|token",
-      .help = "w8a8: one scale for a tensor, calibrated, or one for each token, found as it comes; auto: tensor with --calib" },
+      .help = "w8a8: one scale for a tensor, calibrated, or one for each token, found as it comes; auto: tensor with --calib, and of "
+              "a checkpoint that was trained by quant.activations tensor, which has its scales" },
     { .name = "gelu-most",
       .type = HS_KEY_REAL,
       AT(gelu_most),

@@ -110,6 +110,9 @@ typedef struct hs_config {
     } adapter;
     struct {                  // training that foresees codes; config_quant.c
         int bits, embeddings; // hs_quant_bits, HS_TABLES_AUTO, ...
+        int activations;      // HS_ACTIVATIONS_TOKEN, HS_ACTIVATIONS_TENSOR
+        int method;           // hs_calib_method
+        int64_t examples;
         hs_string skip;
         double noise;
     } quant;
@@ -164,6 +167,7 @@ enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
 enum { HS_FP8_CURRENT, HS_FP8_DELAYED };
 enum { HS_HEAD_KEEP, HS_HEAD_NEW };
 enum { HS_TABLES_AUTO, HS_TABLES_YES, HS_TABLES_NO };
+enum { HS_ACTIVATIONS_TOKEN, HS_ACTIVATIONS_TENSOR };
 bool hs_quant_tables(int choice, hs_quant_bits bits); // tables of tokens, too? auto: with blocks
 enum { HS_ROWS_PREDICTED, HS_ROWS_ALL };
 #define HS_TASK_KIND_WORDS "none|" HS_ABOUT_WORDS

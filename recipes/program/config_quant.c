@@ -10,12 +10,23 @@ bool hs_quant_tables(int choice, hs_quant_bits bits)
 // A file of resolved settings has all keys, so that only what was asked for by hand is held against there being none.
 static hs_status check(const hs_config *c)
 {
-    static const char *const keys[] = { "quant.skip", "quant.embeddings", "quant.noise" };
+    static const char *const keys[] = { "quant.skip", "quant.embeddings", "quant.noise", "quant.activations" };
+    static const char *const of_tensor[] = { "quant.examples", "quant.method" };
+    const bool tensor = c->quant.bits != HS_QUANT_NONE && c->quant.activations == HS_ACTIVATIONS_TENSOR;
     for (int i = 0; c->quant.bits == HS_QUANT_NONE && i < HS_COUNT(keys); i++)
         if (strncmp(hs_config_where(c, keys[i]), "--", 2) == 0)
             return HS_FAIL(USAGE, "--%s is of training that foresees codes, and quant.bits is none", keys[i]);
+    for (int i = 0; !tensor && i < HS_COUNT(of_tensor); i++)
+        if (strncmp(hs_config_where(c, of_tensor[i]), "--", 2) == 0)
+            return HS_FAIL(USAGE, "--%s is of quant.activations tensor", of_tensor[i]);
     if (c->quant.bits == HS_QUANT_NONE)
         return HS_OK;
+    if (tensor && c->quant.bits != HS_QUANT_W8A8)
+        return HS_FAIL(USAGE, "quant.activations tensor is of quant.bits w8a8: blocks have scales of their own");
+    if (tensor && c->parallel.dp > 1)
+        return HS_FAIL(USAGE,
+                       "quant.activations tensor: scales are calibrated in one process, and parallel.dp is %lld; token works on many",
+                       (long long)c->parallel.dp);
     if (c->adapter.rank)
         return HS_FAIL(USAGE, "quant.bits is of weights that are trained, and with adapter.rank they stay as they are: one of the two");
     if (c->amp.policy == HS_DTYPE_FP8)
@@ -29,7 +40,9 @@ static hs_status check(const hs_config *c)
 hs_status hs_config_quant(const hs_config *c, hs_quant_policy *out)
 {
     HS_TRY(check(c));
-    *out = (hs_quant_policy){ .wish = { .coding = hs_quant_coding((hs_quant_bits)c->quant.bits),
+    const hs_coding coding = hs_quant_coding((hs_quant_bits)c->quant.bits);
+    const bool tensor = coding == HS_CODING_I8 && c->quant.activations == HS_ACTIVATIONS_TENSOR;
+    *out = (hs_quant_policy){ .wish = { .coding = tensor ? HS_CODING_I8_STATIC : coding,
                                         .tables = hs_quant_tables(c->quant.embeddings, (hs_quant_bits)c->quant.bits),
                                         .skip = c->quant.skip },
                               .share = c->quant.noise };

@@ -1,6 +1,7 @@
 // The settings that every run has; model.type adds those of its family.
 #include "data/batches/windows.h"
 #include "data/text/text_store.h"
+#include "infer/quant/calibrate.h"
 #include "recipes/program/config.h"
 #include <string.h>
 
@@ -222,8 +223,15 @@ static const hs_key keys[] = {
     BOOL("adapter.rslora", adapter.rslora, "false", .help = "alpha / sqrt(rank) in place of alpha / rank", .advanced = true),
 
     CHOICE("quant.bits", quant.bits, "none", HS_QUANT_BITS_WORDS,
-           .help = "training that foresees codes: weights, and what they multiply, are rounded to what codes of `halfstep quantize` with the "
-                   "same --bits stand for, in training and in evaluations; checkpoints hold the weights unrounded. none: nothing is rounded"),
+           .help =
+               "training that foresees codes: weights, and what they multiply, are rounded to what codes of `halfstep quantize` with the "
+               "same --bits stand for, in training and in evaluations; checkpoints hold the weights unrounded. none: nothing is rounded"),
+    CHOICE("quant.activations", quant.activations, "token", "token|tensor",
+           .help = "w8a8: a scale for each token, found as it comes, or one for a tensor, calibrated before the first step and then held; "
+                   "`halfstep quantize` takes it from the checkpoint"),
+    INT("quant.examples", quant.examples, "256", 1, 1e9, .help = "quant.activations tensor: samples of data.train to calibrate on"),
+    CHOICE("quant.method", quant.method, "percentile", HS_CALIB_WORDS,
+           .help = "quant.activations tensor: as --method of `halfstep quantize`"),
     CHOICE("quant.embeddings", quant.embeddings, "auto", "auto|yes|no", .help = "tables of tokens, too; auto: with w8 and w4"),
     TEXTS("quant.skip", quant.skip, "",
           .help = "parameters that are not rounded: names, scopes, with * and ?, separated by commas, as --skip of `halfstep quantize`"),

@@ -9,6 +9,7 @@
 #include "recipes/train/resumed.h"
 #include "recipes/train/trainer.h"
 #include "recipes/train/weights_from.h"
+#include "recipes/train/x_scales.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -417,6 +418,11 @@ hs_status hs_phase_loader(hs_trainer *t)
         HS_TRY(hs_feed_eval(&t->validation, &t->feed, &t->corpus));
     HS_TRY(hs_step_open(t));
     HS_TRY(hs_feed_train(&source, &t->feed, &t->corpus));
+    const hs_status st = hs_trainer_x_scales(t, source);
+    if (st != HS_OK) {
+        hs_source_free(source);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
     return hs_loader_new(&t->loader, source,
                          &(hs_loader_opts){ .batch = t->c->train.batch,
                                             .n_micro = (int)t->c->train.accumulate,

@@ -26,7 +26,32 @@ for bits in w8a8 w8 w4; do
   cmp -s "$(checkpoint plain)/model.safetensors" "$(checkpoint $bits)/model.safetensors" && fail "$bits trains as nothing does"
 done
 
-# ---- noise: another run than without, the same one again; other weights keep what they are
+# ---- calibrated scales: found before the first step, held, and those of the directory; a run that goes on, or begins from such weights, has
+# the same ones
+tensor="--quant.bits w8a8 --quant.activations tensor --checkpoint.every 1 --checkpoint.keep 9"
+train tensor $tensor --quant.examples 8
+same_scales() { cmp -s "$1/train/states.safetensors" "$2/train/states.safetensors"; }
+set -- tensor/checkpoints/step-*
+[ $# -ge 2 ] && same_scales "$1" "$(checkpoint tensor)" || fail "scales did not stay"
+"$halfstep" quantize "$(checkpoint tensor)" --bits w8a8 -o tensor.codes >stdout.txt 2>stderr.txt || fail "quantize by its scales: $(cat stderr.txt)"
+grep -q 'scales of inputs are those that it was trained by' stdout.txt || fail "whose scales: $(cat stdout.txt)"
+close "$(last_loss tensor)" "$(eval_loss tensor.codes)" 1e-4 || fail "tensor: the run says $(last_loss tensor), its codes $(eval_loss tensor.codes)"
+cmp -s "$(checkpoint w8a8)/model.safetensors" "$(checkpoint tensor)/model.safetensors" && fail "calibrated scales make no difference"
+"$halfstep" quantize "$(checkpoint tensor)" --bits w8a8 --activations token --overwrite -o tensor.codes >stdout.txt 2>stderr.txt
+grep -q 'trained by' stdout.txt && fail "--activations token takes scales: $(cat stdout.txt)"
+train other $tensor --quant.examples 1
+same_scales "$(checkpoint tensor)" "$(checkpoint other)" && fail "one sample gives the scales of eight"
+train most $tensor --quant.examples 8 --quant.method max
+same_scales "$(checkpoint tensor)" "$(checkpoint most)" && fail "quant.method makes no difference"
+cp -r "$(checkpoint tensor)" begun
+"$halfstep" finetune sequence --init_from begun $data --out further $tensor --quant.examples 1 >stdout.txt 2>stderr.txt || fail "from there: $(head -c 300 stderr.txt)"
+same_scales begun "$(checkpoint further)" || fail "weights that were trained by scales have others now"
+for i in $(ls -d tensor/checkpoints/step-* | tail -n +2); do rm -r "$i"; done
+rm -f tensor/checkpoints/BEST tensor/checkpoints/LATEST
+train tensor $tensor --quant.examples 8
+same_scales begun "$(checkpoint tensor)" && cmp -s begun/model.safetensors "$(checkpoint tensor)/model.safetensors" || fail "a run that goes on is another one"
+
+# ---- noise: another# ---- noise: another run than without, the same one again; other weights keep what they are
 train noise --quant.bits w4 --quant.noise 0.5
 train again --quant.bits w4 --quant.noise 0.5
 cmp -s "$(checkpoint noise)/model.safetensors" "$(checkpoint again)/model.safetensors" || fail "noise does not repeat itself"
@@ -40,6 +65,8 @@ nodes() { "$halfstep" plan tiny.yaml --nodes "$@" 2>stderr.txt | grep -c 'fake_q
 [ "$(nodes --quant.bits w4)" -eq 18 ] || fail "w4: $(nodes --quant.bits w4) nodes, tables are among them"
 [ "$(nodes --quant.bits w4 --quant.embeddings no)" -eq 16 ] || fail "no tables"
 expect 2 'quant.bits: parallel.tp is 2' "$halfstep" plan tiny.yaml --quant.bits w8 --parallel.tp=2
+expect 2 'calibrated in one process, and parallel.dp is 2' "$halfstep" plan tiny.yaml --quant.bits w8a8 --quant.activations tensor --parallel.dp=2
+[ "$(nodes --quant.bits w8a8 --quant.activations tensor)" -eq 16 ] || fail "tensor: $(nodes --quant.bits w8a8 --quant.activations tensor) nodes"
 
 # ---- what is refused: one line, exit code 2, nothing left
 refused() { # PART ARGUMENTS
@@ -54,6 +81,9 @@ refused "none|w8a8|w8|w4" --quant.bits w3
 refused "quant.noise" --quant.bits w4 --quant.noise 0
 refused "quant.noise" --quant.bits w4 --quant.noise 2
 refused "quant.bits is none" --quant.noise 0.5
+refused "quant.bits is none" --quant.activations tensor
+refused "quant.activations tensor is of quant.bits w8a8" --quant.bits w4 --quant.activations tensor
+refused "--quant.examples is of quant.activations tensor" --quant.bits w8a8 --quant.examples 4
 refused 'quant.skip: "nosuch" fits none' --quant.bits w4 --quant.skip nosuch
 refused "none would be kept as codes" --quant.bits w4 --quant.skip '*'
 refused "one of the two" --quant.bits w4 --adapter.rank 4
