@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 tests=(test_ops_device test_ops_runs_device test_cuda_trains nccl_alone test_gpt_bits test_encoder_bits test_generate test_encode test_checkpoint)
 bundle() {
   local root=$here/.. to=${1:-$here/../build-gpu/bundle} build=$here/../build-gpu
-  cmake -S "$root" -B "$build" -DHS_WITH_MPI=OFF -DHS_WITH_HDF5=OFF -DHS_WITH_PNG=OFF -DHS_WITH_ONEDNN=OFF -DHS_WITH_COMPRESSION=OFF >"$build.log" 2>&1 ||
+  cmake -S "$root" -B "$build" -DHS_WITH_MPI=OFF -DHS_WITH_HDF5=OFF -DHS_WITH_PNG=OFF -DHS_WITH_SERVER=OFF -DHS_WITH_ONEDNN=OFF -DHS_WITH_COMPRESSION=OFF >"$build.log" 2>&1 ||
     { cat "$build.log" >&2 && return 1; }
   cmake --build "$build" -j "$(nproc)" --target halfstep_program halfstep_cuda "${tests[@]}"
   rm -rf "$to"

@@ -7,7 +7,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 base_packages=(gcc cmake ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev libpng-dev
-  libhdf5-dev zlib1g-dev libzstd-dev libopenmpi-dev openmpi-bin)
+  libhdf5-dev libmicrohttpd-dev zlib1g-dev libzstd-dev libopenmpi-dev openmpi-bin)
 
 packages() {
   local missing=() p sudo=()

@@ -160,6 +160,12 @@ hs_status hs_row_reader_run(hs_row_reader *e)
     return HS_OK;
 }
 
+void hs_row_reader_clear(hs_row_reader *e)
+{
+    hs_batch_clear(&e->b, 0);
+    e->ran = false;
+}
+
 // ---- what came out
 int64_t hs_row_reader_width(const hs_row_reader *e) { return e->logits ? 0 : e->cols; }
 

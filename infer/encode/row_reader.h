@@ -36,6 +36,7 @@ int64_t hs_row_reader_most_rows(const hs_row_reader *e);
 int hs_row_reader_rows(const hs_row_reader *e); // added, or of the last run
 // Submits what was added and waits; the next row added begins anew. Nothing added: nothing happens.
 hs_status hs_row_reader_run(hs_row_reader *e);
+void hs_row_reader_clear(hs_row_reader *e); // what was added is forgotten: of a run that failed
 
 // ---- what the last run left of its row `index`
 int64_t hs_row_reader_width(const hs_row_reader *e); // of hidden states; 0: the plan has logits

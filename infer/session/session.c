@@ -59,7 +59,7 @@ static hs_status find_drawable(hs_session *s)
 
 hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_family *const *families, const char *device, int threads)
 {
-    *s = (hs_session){ .eval = -1, .decode = -1 };
+    *s = (hs_session){ .eval = -1, .masks = -1, .decode = -1 };
     HS_TRY(hs_ckpt_resolve(path, want, s->dir, sizeof s->dir));
     HS_TRY(hs_session_info(families, s->dir, &s->info, &s->arch.family));
     s->arch.settings = s->info.settings.bytes;
@@ -122,6 +122,10 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
         const hs_arch_setup setup = { s->arch, *plans->eval };
         HS_TRY(hs_model_plan(s->model, HS_EVAL, hs_arch_trace, &setup, &s->eval));
     }
+    if (plans->masks) {
+        const hs_arch_setup setup = { s->arch, *plans->masks };
+        HS_TRY(hs_model_plan(s->model, HS_EVAL, hs_arch_trace, &setup, &s->masks));
+    }
     if (plans->decode) {
         const hs_arch_setup setup = { s->arch, s->decode_shape = *plans->decode };
         HS_TRY(hs_model_plan(s->model, HS_DECODE, hs_arch_trace, &setup, &s->decode));
@@ -146,7 +150,7 @@ void hs_session_close(hs_session *s)
     hs_tokenizer_free(s->tokenizer);
     hs_model_info_free(&s->info);
     free(s->drawable);
-    *s = (hs_session){ .eval = -1, .decode = -1 };
+    *s = (hs_session){ .eval = -1, .masks = -1, .decode = -1 };
 }
 
 hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, int64_t max_seqs, int64_t n_pages)
@@ -171,10 +175,12 @@ hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run,
                                                    .max_slots = max_slots });
 }
 
-hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *run)
+hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *run) { return hs_session_reader_of(out, s, run, s->eval); }
+
+hs_status hs_session_reader_of(hs_row_reader **out, const hs_session *s, hs_run *run, int plan)
 {
     return hs_row_reader_new(out, &(hs_row_reader_opts){ .run = run,
-                                                         .plan = s->eval,
+                                                         .plan = plan,
                                                          .context = s->context,
                                                          .vocab = s->vocab,
                                                          .types = hs_arch_int(s->arch, "model.types"),

@@ -29,7 +29,7 @@ typedef struct hs_session {
     hs_ckpt_codes *codes; // which of its values are kept as codes; NULL: none
     hs_ckpt_map *map; // the files that the model's values are served from; NULL: all of them were copied
     hs_run *run;
-    int eval, decode;             // numbers of its plans; -1: not asked for
+    int eval, masks, decode;      // numbers of its plans; -1: not asked for
     struct hs_adapters *adapters; // of hs_session_adapters (adapters.h); NULL: none, and what dir has of one is merged
 } hs_session;
 
@@ -40,6 +40,7 @@ hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_fa
 
 typedef struct hs_session_plans { // at least one; NULL: no such plan
     const hs_arch_shape *eval, *decode;
+    const hs_arch_shape *masks; // one more of evaluation, of the same weights: an encoder's logits beside its hidden states
 } hs_session_plans;
 // Traces the plans, loads the weights - what the files have as the model stores it is served from their mapping for as long as the session
 // is open - and gives back what they have no reader for (hs_model_release_values). CORRUPT: config.json promises more
@@ -52,6 +53,7 @@ void hs_session_close(hs_session *s); // behind runs of its model that others ma
 hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, int64_t max_seqs, int64_t n_pages);
 // Rows of tokens through the eval plan of an encoder, over a run of the session's model that has it bound.
 hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *run);
+hs_status hs_session_reader_of(hs_row_reader **out, const hs_session *s, hs_run *run, int plan); // s->eval or s->masks
 // A decoder over a run of the session's model (s->run, or one more) that has its decode plan bound.
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);
 

@@ -12,14 +12,29 @@ static hs_status trained_in(const hs_config_table *table, const char *dir, hs_dt
     return HS_OK;
 }
 
-hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_policy *policy)
+static hs_status as_trained(const hs_cli *cli, const hs_session *s, hs_policy *policy)
 {
     const hs_common *o = hs_cli_common(cli);
     hs_dtype_option dtype = (hs_dtype_option)o->dtype;
-    HS_TRY(hs_session_open(s, path, o->accept_edited ? HS_CKPT_EDITED : 0, cli->table->families, o->device, (int)o->threads));
     if (dtype == HS_DTYPE_AUTO)
         HS_TRY(trained_in(cli->table, s->dir, &dtype));
     *policy = (hs_policy){ .low = hs_dtype_of_option(dtype, "auto", o->device) };
+    return HS_OK;
+}
+
+hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_policy *policy)
+{
+    const hs_common *o = hs_cli_common(cli);
+    HS_TRY(hs_session_open(s, path, o->accept_edited ? HS_CKPT_EDITED : 0, cli->table->families, o->device, (int)o->threads));
+    return as_trained(cli, s, policy);
+}
+
+hs_status hs_cli_policy(const hs_cli *cli, const hs_session *s, hs_policy *policy)
+{
+    const bool kept = s->arch.family->batch == HS_BATCH_MASKED || hs_arch_task(s->arch);
+    if (!kept || hs_cli_common(cli)->dtype != HS_DTYPE_AUTO)
+        return as_trained(cli, s, policy);
+    *policy = (hs_policy){ .low = HS_F32 };
     return HS_OK;
 }
 

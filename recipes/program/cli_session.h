@@ -11,4 +11,8 @@ hs_status hs_cli_session(const hs_cli *cli, const char *path, hs_session *s, hs_
 // one that predicts tokens. USAGE: another kind of model..
 hs_status hs_cli_encoder(const hs_cli *cli, const char *path, bool masks, hs_session *s, hs_policy *policy);
 
+// What a session that is open computes in, by --dtype; auto: f32 where what comes out is kept and compared (encoders, models with a task),
+// else as hs_cli_session.
+hs_status hs_cli_policy(const hs_cli *cli, const hs_session *s, hs_policy *policy);
+
 #endif

@@ -3,6 +3,7 @@
 #include "ops/ops.h"
 #include "parallel/parallel.h"
 #include "recipes/hs_git.h" // made by the build, as is the next
+#include "infer/server/http.h"
 #include "recipes/hs_left_out.h"
 #include "recipes/program/commands.h"
 #include <jansson.h>
@@ -105,6 +106,11 @@ static int collect(const hs_cli *cli, fact *f)
     FACT("onednn", "not built in: %s", HS_WHY_NO_ONEDNN);
 #else
     FACT("onednn", "%s", hs_onednn_version());
+#endif
+#ifdef HS_WHY_NO_MICROHTTPD
+    FACT("libmicrohttpd", "not built in, no server: %s", HS_WHY_NO_MICROHTTPD);
+#else
+    FACT("libmicrohttpd", "%s", hs_http_library());
 #endif
 #ifdef HS_WHY_NO_PNG
     FACT("libpng", "not built in, no loss curves: %s", HS_WHY_NO_PNG);

@@ -1,0 +1,289 @@
+// batcher: a queue by priority, a thread that fills batches from its front, and who is told what.
+#include "infer/server/batcher.h"
+#include "core/base/clock.h"
+#include "core/base/threads.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct placed { // a row of the batch under way
+    hs_work *work;
+    int row, index;
+} placed;
+
+struct hs_batcher {
+    hs_batcher_opts o;
+    pthread_t thread;
+    bool runs;
+    pthread_mutex_t lock; // of the queue
+    pthread_cond_t wake;
+    hs_work *first; // by priority, then as they came
+    bool stops;
+    placed *row; // [most rows] the thread's
+    int n;
+    hs_batcher_count count;
+};
+
+static int64_t tokens_of(const hs_work *w)
+{
+    int64_t n = 0;
+    for (int i = 0; i < w->n; i++)
+        n += w->row[i].n;
+    return n;
+}
+
+// ---- the queue, with its lock
+
+static void insert(hs_batcher *b, hs_work *w)
+{
+    hs_work **at = &b->first;
+    while (*at && (*at)->priority <= w->priority)
+        at = &(*at)->next;
+    w->next = *at;
+    *at = w;
+}
+
+static void leave(hs_batcher *b, hs_work *w)
+{
+    hs_work **at = &b->first;
+    while (*at && *at != w)
+        at = &(*at)->next;
+    if (*at)
+        *at = w->next;
+}
+
+bool hs_batcher_add(hs_batcher *b, hs_work *w)
+{
+    const int64_t tokens = tokens_of(w);
+    w->begun = w->finished = 0, w->started = w->ended = w->in_model = 0;
+    w->arrived = hs_now_ns();
+    pthread_mutex_lock(&b->lock);
+    const bool ok = !b->stops && atomic_load(&b->count.waiting) < b->o.queue_works &&
+                    (atomic_load(&b->count.waiting_tokens) + tokens <= b->o.queue_tokens || atomic_load(&b->count.waiting) == 0);
+    if (ok) {
+        insert(b, w);
+        atomic_fetch_add(&b->count.waiting, 1);
+        atomic_fetch_add(&b->count.waiting_tokens, tokens);
+        pthread_cond_signal(&b->wake);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return ok;
+}
+
+// ---- the thread
+
+static void finish(hs_batcher *b, hs_work *w, hs_work_end end, hs_status st)
+{
+    pthread_mutex_lock(&b->lock);
+    leave(b, w);
+    atomic_fetch_sub(&b->count.waiting, 1);
+    atomic_fetch_sub(&b->count.waiting_tokens, tokens_of(w));
+    pthread_mutex_unlock(&b->lock);
+    w->ended = hs_now_ns();
+    w->done(w, end, st);
+}
+
+// Rows of w into the batch. False: it is full. A row that cannot be one fails its work.
+static bool add_rows(hs_batcher *b, hs_work *w, hs_status *st)
+{
+    hs_row_reader *reader = b->o.reader[w->reader];
+    while (w->begun < w->n) {
+        int index;
+        *st = hs_row_reader_add(reader, &w->row[w->begun], &index);
+        if (*st != HS_OK || index < 0)
+            return false;
+        b->row[b->n++] = (placed){ w, w->begun++, index };
+    }
+    return true;
+}
+
+typedef struct filled {
+    int reader;
+    hs_work *stale;               // list of those that are late, or that nobody waits for
+    hs_work *bad;                 // one with a row that is none
+    hs_status st;                 // and why
+} filled;
+
+static hs_work_end stale(hs_work *w, int64_t now)
+{
+    if (w->begun == 0 && w->deadline && now > w->deadline)
+        return HS_WORK_LATE;
+    return w->gone && w->gone(w) ? HS_WORK_GONE : HS_WORK_DONE;
+}
+
+// Fills a batch from the front of the queue; only works of the front one's plan.
+static filled fill(hs_batcher *b)
+{
+    filled f = { .reader = -1 };
+    const int64_t now = hs_now_ns();
+    hs_work *cut = NULL;
+    b->n = 0;
+    pthread_mutex_lock(&b->lock);
+    for (hs_work *w = b->first, *next; w && !cut && !f.bad; w = next) {
+        next = w->next;
+        if (f.reader >= 0 && w->reader != f.reader)
+            continue;
+        if ((w->end = stale(w, now)) != HS_WORK_DONE) {
+            leave(b, w);
+            w->next = f.stale, f.stale = w;
+            continue;
+        }
+        f.reader = w->reader;
+        if (!add_rows(b, w, &f.st))
+            *(f.st == HS_OK ? &cut : &f.bad) = w;
+    }
+    if (cut && cut->begun > 0) { // had its share: behind the others of its priority
+        leave(b, cut);
+        insert(b, cut);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return f;
+}
+
+// What of a work is in the batch is not given any more: it is over.
+static void forget(hs_batcher *b, const hs_work *w)
+{
+    for (int i = 0; i < b->n; i++)
+        if (b->row[i].work == w)
+            b->row[i].work = NULL;
+}
+
+static void fail(hs_batcher *b, hs_work *w, hs_status st)
+{
+    forget(b, w);
+    finish(b, w, HS_WORK_FAILED, st);
+}
+
+// Rows [from, to) of the batch, which went through the model.
+static void give(hs_batcher *b, hs_row_reader *reader, int from, int to, int64_t began)
+{
+    const int64_t ended = hs_now_ns();
+    int64_t tokens = 0;
+    for (int i = 0; i < hs_row_reader_rows(reader); i++)
+        tokens += hs_row_reader_length(reader, i);
+    atomic_fetch_add(&b->count.batches, 1);
+    atomic_fetch_add(&b->count.rows, (uint64_t)hs_row_reader_rows(reader));
+    atomic_fetch_add(&b->count.tokens, (uint64_t)tokens);
+    hs_latency_add(&b->count.batch, ended - began);
+    for (int i = from; i < to; i++) {
+        const placed *p = &b->row[i];
+        hs_work *w = p->work;
+        if (!w)
+            continue;
+        w->started = w->started ? w->started : began;
+        if (i == from || p[-1].work != w)
+            w->in_model += ended - began;
+        const hs_status st = w->take(w, p->row, reader, p->index);
+        if (st != HS_OK)
+            fail(b, w, st);
+        else if (++w->finished == w->n)
+            finish(b, w, HS_WORK_DONE, HS_OK);
+    }
+}
+
+// Rows [from, to) of the batch, those of one work, by themselves.
+static void run_alone(hs_batcher *b, hs_row_reader *reader, int from, int to)
+{
+    hs_work *w = b->row[from].work;
+    const int64_t began = hs_now_ns();
+    hs_status st = HS_OK;
+    for (int i = from; i < to && st == HS_OK; i++)
+        st = hs_row_reader_add(reader, &w->row[b->row[i].row], &b->row[i].index);
+    if (st == HS_OK)
+        st = hs_row_reader_run(reader);
+    if (st == HS_OK) {
+        give(b, reader, from, to, began);
+        return;
+    }
+    hs_row_reader_clear(reader);
+    fail(b, w, st);
+}
+
+static void run_batch(hs_batcher *b, hs_row_reader *reader)
+{
+    const int64_t began = hs_now_ns();
+    if (hs_row_reader_run(reader) == HS_OK) {
+        give(b, reader, 0, b->n, began);
+        return;
+    }
+    hs_row_reader_clear(reader);
+    for (int from = 0, to; from < b->n; from = to) {
+        for (to = from + 1; to < b->n && b->row[to].work == b->row[from].work; to++)
+            ;
+        if (b->row[from].work)
+            run_alone(b, reader, from, to);
+    }
+}
+
+static bool wait_for_work(hs_batcher *b)
+{
+    pthread_mutex_lock(&b->lock);
+    while (!b->first && !b->stops)
+        pthread_cond_wait(&b->wake, &b->lock);
+    const bool any = b->first != NULL;
+    pthread_mutex_unlock(&b->lock);
+    return any;
+}
+
+static void *work(void *arg)
+{
+    hs_batcher *b = arg;
+    while (wait_for_work(b)) {
+        const filled f = fill(b);
+        if (f.bad)
+            fail(b, f.bad, f.st);
+        for (hs_work *w = f.stale, *next; w; w = next) {
+            next = w->next;
+            finish(b, w, w->end, HS_OK);
+        }
+        if (b->n > 0)
+            run_batch(b, b->o.reader[f.reader]);
+    }
+    return NULL;
+}
+
+// ---- birth
+
+hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o)
+{
+    int64_t most = 0;
+    hs_batcher *b = *out = calloc(1, sizeof *b);
+    if (!b) {
+        for (int i = 0; i < o->n_readers; i++)
+            hs_row_reader_free(o->reader[i]);
+        return HS_FAIL(MEMORY, "no memory for a batcher");
+    }
+    b->o = *o;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->wake, NULL);
+    for (int i = 0; i < o->n_readers; i++)
+        most = hs_row_reader_most_rows(o->reader[i]) > most ? hs_row_reader_most_rows(o->reader[i]) : most;
+    b->row = malloc((size_t)most * sizeof *b->row);
+    hs_status st = b->row ? hs_thread_start(&b->thread, work, b, "a batcher's thread") : HS_FAIL(MEMORY, "no memory for a batcher");
+    b->runs = st == HS_OK;
+    if (st == HS_OK)
+        return HS_OK;
+    hs_batcher_free(b);
+    *out = NULL;
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
+void hs_batcher_free(hs_batcher *b)
+{
+    if (!b)
+        return;
+    pthread_mutex_lock(&b->lock);
+    b->stops = true;
+    pthread_cond_signal(&b->wake);
+    pthread_mutex_unlock(&b->lock);
+    if (b->runs)
+        pthread_join(b->thread, NULL);
+    for (int i = 0; i < b->o.n_readers; i++)
+        hs_row_reader_free(b->o.reader[i]);
+    pthread_cond_destroy(&b->wake);
+    pthread_mutex_destroy(&b->lock);
+    free(b->row);
+    free(b);
+}
+
+const hs_batcher_count *hs_batcher_counted(const hs_batcher *b) { return &b->count; }

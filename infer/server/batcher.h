@@ -1,0 +1,62 @@
+// batcher: work of many requests through one encoder, in batches by token budget, without padding.
+//
+//   hs_batcher_new -> hs_batcher_add(work), from any thread -> work.take for each of its rows, work.done once, on the batcher's thread
+//
+// A batch is filled with rows of whatever works wait, by priority, then in the order they came, until the plan has no room; a work with more
+// rows than a batch holds goes behind the others of its priority after each, so that it holds nobody up. No row waits for company: a batch
+// goes as soon as the model is free. What a row gives depends on that row alone, to the last bit (row_reader.h), so nobody can tell what it
+// was batched with. A batch that fails is run again work by work: the one at fault fails alone.
+#ifndef HS_INFER_BATCHER_H
+#define HS_INFER_BATCHER_H
+#include "infer/encode/row_reader.h"
+#include "infer/server/latency.h"
+
+typedef enum hs_work_end {
+    HS_WORK_DONE,
+    HS_WORK_FAILED,  // status and hs_error say how
+    HS_WORK_LATE,    // its deadline passed before it was begun
+    HS_WORK_GONE,    // nobody waits for it any more
+    HS_WORK_ENDS,
+} hs_work_end;
+
+typedef struct hs_work hs_work;
+struct hs_work { // its owner's, borrowed from hs_batcher_add to `done`
+    const hs_encode_row *row; // [n], n > 0
+    int n;
+    int reader;       // number of the batcher's reader, of whose plan it is
+    int priority;     // 0 is served first
+    int64_t deadline; // hs_now_ns; 0: none
+    // On the batcher's thread, after the row's batch: copies out what is wanted of row `index` of the reader's last run.
+    hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index);
+    bool (*gone)(hs_work *w); // (optional) asked before each of its batches
+    void (*done)(hs_work *w, hs_work_end end, hs_status st);
+    // the batcher's from here on
+    hs_work *next;
+    hs_work_end end;
+    int begun, finished;             // rows that were put into a batch, and those that were taken
+    int64_t arrived, started, ended; // hs_now_ns: added; its first batch; its last. For `done` to count
+    int64_t in_model;                // ns in batches it was in
+};
+
+typedef struct hs_batcher_count {
+    _Atomic uint64_t batches, rows, tokens;    // that went through the model
+    _Atomic int64_t waiting;                   // works that are not done
+    _Atomic int64_t waiting_tokens;
+    hs_latency batch;                          // the model alone
+} hs_batcher_count;
+
+typedef struct hs_batcher hs_batcher;
+enum { HS_BATCHER_READERS = 2 };
+typedef struct hs_batcher_opts {
+    hs_row_reader *reader[HS_BATCHER_READERS]; // over runs of this batcher alone; owned from here on, also on failure
+    int n_readers;
+    int64_t queue_works, queue_tokens; // that may wait
+} hs_batcher_opts;
+hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o);
+// Ends when all that was added is done.
+void hs_batcher_free(hs_batcher *b);
+// False: too much waits already, nothing has happened.
+bool hs_batcher_add(hs_batcher *b, hs_work *w);
+const hs_batcher_count *hs_batcher_counted(const hs_batcher *b);
+
+#endif

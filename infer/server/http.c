@@ -1,0 +1,654 @@
+// http: requests of libmicrohttpd gathered, handed over, suspended and answered.
+//
+// Two parties hold a request: the daemon's thread (until the connection lets go of it) and whoever answers. Its lock orders them: an answer
+// that comes before the handler has returned is queued there and then, a later one wakes the suspended connection.
+#include "infer/server/http.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/threads.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+// A connection, from its beginning to its end: what it may be closed for.
+typedef struct connection {
+    struct connection *next, *before;
+    int fd;
+    // written by the daemon, read by the clock
+    _Atomic int64_t since; // when it began, ended its last answer, or had the head of the request it is sending
+    atomic_bool busy;      // a request is with its handler, or its answer on the way
+    atomic_bool in_body;   // of a request whose body is not there yet
+} connection;
+
+typedef enum request_state { AT_HEAD, AT_BODY, AT_HANDLER, SUSPENDED, ANSWERED } request_state;
+
+struct hs_http_request {
+    hs_http *http;
+    struct MHD_Connection *mhd;
+    connection *at;
+    pthread_mutex_t lock;
+    int holders; // of two: the daemon, and who answers
+    request_state state;
+    char *method, *path;
+    char *body;
+    size_t bytes, room;
+    int64_t arrived;
+    bool closed;   // the daemon has let go of it: mhd and at are gone
+    bool handed;   // to the handler
+    bool too_long; // a chunked body, whose length nobody said: the rest is read and thrown away, then refused
+    // the answer
+    int status;
+    struct MHD_Response *response;
+    hs_http_more more[HS_HTTP_MORE]; // copies
+    int n_more;
+    size_t sent;
+    // of a stream: what the client was not sent yet
+    bool stream, ended, waiting, dropped;
+    char *held;
+    size_t n_held, held_room;
+};
+
+struct hs_http {
+    hs_http_opts o;
+    struct MHD_Daemon *daemon;
+    int socket, port;
+    char *cert, *key;
+    pthread_mutex_t lock; // of the list
+    connection *first;
+    _Atomic int64_t n_connections, under_way;
+    atomic_bool last; // answers end their connections
+    pthread_t clock;
+    bool ticks;
+    pthread_cond_t wake;
+    bool stops;
+};
+
+// ---- requests
+
+static void put_back(hs_http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    const bool free_it = --r->holders == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (!free_it)
+        return;
+    for (int i = 0; i < r->n_more; i++) {
+        free((char *)(uintptr_t)r->more[i].name);
+        free((char *)(uintptr_t)r->more[i].value);
+    }
+    pthread_mutex_destroy(&r->lock);
+    free(r->method), free(r->path), free(r->body), free(r->held);
+    free(r);
+}
+
+const char *hs_http_method(const hs_http_request *r) { return r->method; }
+const char *hs_http_path(const hs_http_request *r) { return r->path; }
+const char *hs_http_header(const hs_http_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, name);
+}
+const char *hs_http_query(const hs_http_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->mhd, MHD_GET_ARGUMENT_KIND, name);
+}
+const char *hs_http_body(const hs_http_request *r, size_t *bytes)
+{
+    *bytes = r->bytes;
+    return r->body ? r->body : "";
+}
+int64_t hs_http_arrived(const hs_http_request *r) { return r->arrived; }
+
+bool hs_http_gone(hs_http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool gone = r->closed || r->dropped;
+    if (!gone) { // under the lock the descriptor is still this connection's
+        struct pollfd p = { .fd = r->at->fd, .events = POLLRDHUP };
+        gone = poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return gone;
+}
+
+// ---- answers
+
+void hs_http_add_header(hs_http_request *r, const char *name, const char *value)
+{
+    if (r->n_more == HS_HTTP_MORE)
+        return;
+    hs_http_more *m = &r->more[r->n_more];
+    *m = (hs_http_more){ strdup(name), strdup(value) };
+    r->n_more += m->name && m->value;
+}
+
+static void dress(const hs_http_request *r, struct MHD_Response *response, const char *type)
+{
+    if (type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    for (int i = 0; i < r->n_more; i++)
+        MHD_add_response_header(response, r->more[i].name, r->more[i].value);
+    if (atomic_load(&r->http->last))
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+}
+
+// With the lock: the connection goes on, now that there is something for it.
+static void go_on(hs_http_request *r, struct MHD_Response *response)
+{
+    r->response = response;
+    const bool sleeps = r->state == SUSPENDED;
+    r->state = ANSWERED;
+    if (sleeps && !r->closed)
+        MHD_resume_connection(r->mhd);
+}
+
+void hs_http_answer(hs_http_request *r, int status, const char *type, char *body, size_t bytes)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(bytes, body, body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    if (!response)
+        free(body);
+    pthread_mutex_lock(&r->lock);
+    r->status = status, r->sent = bytes;
+    if (response)
+        dress(r, response, type);
+    go_on(r, response);
+    pthread_mutex_unlock(&r->lock);
+    put_back(r);
+}
+
+enum { STREAM_BLOCK = 16384 };
+
+static ssize_t read_stream(void *user, uint64_t at, char *to, size_t room)
+{
+    (void)at;
+    hs_http_request *r = user;
+    ssize_t n = 0;
+    pthread_mutex_lock(&r->lock);
+    if (r->n_held > 0) {
+        n = (ssize_t)(r->n_held < room ? r->n_held : room);
+        memcpy(to, r->held, (size_t)n);
+        memmove(r->held, r->held + n, r->n_held - (size_t)n);
+        r->n_held -= (size_t)n, r->sent += (size_t)n;
+    } else if (r->dropped)
+        n = MHD_CONTENT_READER_END_WITH_ERROR;
+    else if (r->ended)
+        n = MHD_CONTENT_READER_END_OF_STREAM;
+    else {
+        r->waiting = true;
+        MHD_suspend_connection(r->mhd);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+void hs_http_stream_begin(hs_http_request *r, int status, const char *type)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, r, NULL);
+    pthread_mutex_lock(&r->lock);
+    r->status = status, r->stream = true;
+    if (response) {
+        dress(r, response, type);
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    }
+    go_on(r, response);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void wake_stream(hs_http_request *r)
+{
+    if (r->waiting && !r->closed) {
+        r->waiting = false;
+        MHD_resume_connection(r->mhd);
+    }
+}
+
+bool hs_http_stream_add(hs_http_request *r, const void *bytes, size_t n)
+{
+    pthread_mutex_lock(&r->lock);
+    bool ok = !r->closed && !r->dropped;
+    if (ok && r->n_held + n > r->http->o.most_body) // a reader that does not read
+        ok = false;
+    if (ok && r->n_held + n > r->held_room) {
+        const size_t room = 2 * (r->n_held + n) + 256;
+        char *more = realloc(r->held, room);
+        ok = more != NULL;
+        if (more)
+            r->held = more, r->held_room = room;
+    }
+    if (ok) {
+        memcpy(r->held + r->n_held, bytes, n);
+        r->n_held += n;
+    } else if (!r->closed)
+        r->dropped = true, r->n_held = 0;
+    wake_stream(r);
+    pthread_mutex_unlock(&r->lock);
+    return ok;
+}
+
+void hs_http_stream_end(hs_http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->ended = true;
+    wake_stream(r);
+    pthread_mutex_unlock(&r->lock);
+    put_back(r);
+}
+
+// ---- what the daemon calls
+
+static enum MHD_Result queue(hs_http_request *r)
+{
+    if (!r->response)
+        return MHD_NO; // no memory for an answer: the connection is closed
+    const enum MHD_Result ok = MHD_queue_response(r->mhd, (unsigned)r->status, r->response);
+    MHD_destroy_response(r->response);
+    r->response = NULL;
+    return ok;
+}
+
+// Of a request that never reached a handler.
+static enum MHD_Result refuse(hs_http_request *r, int status, const char *why)
+{
+    char text[256];
+    const int n = snprintf(text, sizeof text, "{\"error\": \"%s\"}\n", why);
+    r->response = MHD_create_response_from_buffer((size_t)n, text, MHD_RESPMEM_MUST_COPY);
+    r->status = status, r->sent = (size_t)n, r->state = ANSWERED;
+    if (!r->response)
+        return MHD_NO;
+    MHD_add_response_header(r->response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+    MHD_add_response_header(r->response, MHD_HTTP_HEADER_CONNECTION, "close");
+    return queue(r);
+}
+
+typedef struct lengths {
+    int lengths, codings, hosts;
+    const char *length;
+    bool plain; // no encoding of the content
+} lengths;
+
+static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind;
+    lengths *l = user;
+    if (strcasecmp(name, "content-length") == 0)
+        l->lengths++, l->length = value;
+    else if (strcasecmp(name, "transfer-encoding") == 0)
+        l->codings++;
+    else if (strcasecmp(name, "host") == 0)
+        l->hosts++;
+    else if (strcasecmp(name, "content-encoding") == 0 && value && strcasecmp(value, "identity") != 0)
+        l->plain = false;
+    return MHD_YES;
+}
+
+// What a proxy in front may read in another way than this daemon does is refused, not guessed; so is what is too long to be read at all.
+static enum MHD_Result take_head(hs_http_request *r)
+{
+    lengths l = { .plain = true };
+    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, count_header, &l);
+    if (l.lengths > 1 || l.codings > 1 || (l.lengths && l.codings))
+        return refuse(r, 400, "the length of the body is said more than once");
+    if (l.hosts > 1)
+        return refuse(r, 400, "the host is said more than once");
+    if (!l.plain)
+        return refuse(r, 415, "a body with a Content-Encoding is not read here");
+    if (l.length) {
+        char *end;
+        errno = 0;
+        const unsigned long long n = strtoull(l.length, &end, 10);
+        if (end == l.length || *end || errno || l.length[0] < '0' || l.length[0] > '9')
+            return refuse(r, 400, "Content-Length is not a number");
+        if (n > r->http->o.most_body)
+            return refuse(r, 413, "the body is longer than this server takes");
+        if (n > 0) {
+            const size_t room = n < 65536 ? (size_t)n + 1 : 65536; // more only as it comes: what is declared may never be sent
+            if (!(r->body = malloc(room)))
+                return refuse(r, 503, "no memory for the body");
+            r->room = room;
+        }
+    }
+    r->state = AT_BODY;
+    r->at->in_body = true;
+    r->at->since = r->arrived;
+    return MHD_YES;
+}
+
+enum { TOO_LONG = 4 }; // times the limit, and nobody waits for an end any more
+
+static enum MHD_Result take_body(hs_http_request *r, const char *data, size_t *bytes)
+{
+    if (r->state == ANSWERED) { // was refused: what still comes is not looked at
+        *bytes = 0;
+        return MHD_YES;
+    }
+    const size_t need = r->bytes + *bytes;
+    if (r->too_long || need > r->http->o.most_body) { // there is no answering in the middle of a body
+        free(r->body);
+        r->body = NULL, r->room = 0, r->too_long = true, r->bytes = need;
+        *bytes = 0;
+        return need < TOO_LONG * r->http->o.most_body ? MHD_YES : MHD_NO;
+    }
+    if (need + 1 > r->room) {
+        size_t room = 2 * r->room > need + 1 ? 2 * r->room : need + 1;
+        room = room > r->http->o.most_body + 1 ? r->http->o.most_body + 1 : room;
+        char *more = realloc(r->body, room);
+        if (!more)
+            return MHD_NO;
+        r->body = more, r->room = room;
+    }
+    memcpy(r->body + r->bytes, data, *bytes);
+    r->bytes = need, r->body[need] = 0;
+    *bytes = 0;
+    return MHD_YES;
+}
+
+static enum MHD_Result hand_over(hs_http_request *r)
+{
+    r->at->in_body = false;
+    r->at->busy = true;
+    r->state = AT_HANDLER;
+    r->holders = 2, r->handed = true;
+    atomic_fetch_add(&r->http->under_way, 1);
+    r->http->o.handler(r, r->http->o.user);
+    enum MHD_Result ok = MHD_YES;
+    pthread_mutex_lock(&r->lock);
+    if (r->state == ANSWERED)
+        ok = queue(r);
+    else {
+        r->state = SUSPENDED;
+        MHD_suspend_connection(r->mhd);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return ok;
+}
+
+static hs_http_request *new_request(hs_http *h, struct MHD_Connection *mhd, const char *url, const char *method)
+{
+    hs_http_request *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    *r = (hs_http_request){ .http = h, .mhd = mhd, .holders = 1, .arrived = hs_now_ns(), .method = strdup(method), .path = strdup(url) };
+    pthread_mutex_init(&r->lock, NULL);
+    r->at = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    if (r->method && r->path && r->at)
+        return r;
+    put_back(r);
+    return NULL;
+}
+
+static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
+                                  const char *data, size_t *bytes, void **mine)
+{
+    (void)version;
+    hs_http_request *r = *mine;
+    if (!r) {
+        *mine = r = new_request(user, mhd, url, method);
+        return r ? take_head(r) : MHD_NO;
+    }
+    if (*bytes > 0)
+        return take_body(r, data, bytes);
+    if (r->state == AT_BODY)
+        return r->too_long ? refuse(r, 413, "the body is longer than this server takes") : hand_over(r);
+    if (r->state == ANSWERED && r->response) {
+        pthread_mutex_lock(&r->lock);
+        const enum MHD_Result ok = queue(r);
+        pthread_mutex_unlock(&r->lock);
+        return ok;
+    }
+    return r->state == ANSWERED ? MHD_YES : MHD_NO;
+}
+
+static void tell(const hs_http_request *r, struct MHD_Connection *mhd, enum MHD_RequestTerminationCode how)
+{
+    char client[64] = "?";
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (info && info->client_addr)
+        getnameinfo(info->client_addr, info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in),
+                    client, sizeof client, NULL, 0, NI_NUMERICHOST);
+    const char *id = NULL;
+    for (int i = 0; i < r->n_more; i++)
+        if (strcasecmp(r->more[i].name, "x-request-id") == 0)
+            id = r->more[i].value;
+    const bool whole = how == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    r->http->o.seen(&(hs_http_seen){ .method = r->method,
+                                     .path = r->path,
+                                     .client = client,
+                                     .id = id,
+                                     .status = r->status && (whole || r->state == ANSWERED) ? r->status : 499,
+                                     .received = r->bytes,
+                                     .sent = r->sent,
+                                     .ns = hs_now_ns() - r->arrived },
+                    r->http->o.user);
+}
+
+static void on_completed(void *user, struct MHD_Connection *mhd, void **mine, enum MHD_RequestTerminationCode how)
+{
+    (void)user;
+    hs_http_request *r = *mine;
+    *mine = NULL;
+    if (!r)
+        return;
+    if (r->http->o.seen)
+        tell(r, mhd, how);
+    pthread_mutex_lock(&r->lock);
+    r->closed = true;
+    if (r->response)
+        MHD_destroy_response(r->response);
+    r->response = NULL;
+    r->at->busy = false;
+    r->at->in_body = false;
+    r->at->since = hs_now_ns();
+    if (r->handed)
+        atomic_fetch_sub(&r->http->under_way, 1);
+    pthread_mutex_unlock(&r->lock);
+    put_back(r);
+}
+
+static void on_connection(void *user, struct MHD_Connection *mhd, void **mine, enum MHD_ConnectionNotificationCode what)
+{
+    hs_http *h = user;
+    connection *c = *mine;
+    pthread_mutex_lock(&h->lock);
+    if (what == MHD_CONNECTION_NOTIFY_STARTED && (c = *mine = calloc(1, sizeof *c))) {
+        c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        c->since = hs_now_ns();
+        c->next = h->first;
+        if (h->first)
+            h->first->before = c;
+        h->first = c;
+        atomic_fetch_add(&h->n_connections, 1);
+    } else if (what == MHD_CONNECTION_NOTIFY_CLOSED && c) {
+        *(c->before ? &c->before->next : &h->first) = c->next;
+        if (c->next)
+            c->next->before = c->before;
+        free(c);
+        *mine = NULL;
+        atomic_fetch_sub(&h->n_connections, 1);
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+// ---- clients that are too slow: libmicrohttpd's own limit begins anew with every byte
+
+static void close_slow(hs_http *h)
+{
+    const int64_t now = hs_now_ns();
+    for (connection *c = h->first; c; c = c->next) {
+        const double most = c->in_body ? h->o.body_seconds : h->o.idle_seconds;
+        if (!c->busy && (double)(now - c->since) > most * 1e9)
+            shutdown(c->fd, SHUT_RDWR);
+    }
+}
+
+static void *tick(void *arg)
+{
+    hs_http *h = arg;
+    pthread_mutex_lock(&h->lock);
+    while (!h->stops) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        t.tv_nsec += 500000000;
+        t.tv_sec += t.tv_nsec / 1000000000, t.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&h->wake, &h->lock, &t);
+        close_slow(h);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return NULL;
+}
+
+// ---- birth
+
+static hs_status listen_at(hs_http *h)
+{
+    char port[16];
+    struct addrinfo hint = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST }, *found;
+    struct sockaddr_storage bound;
+    socklen_t n = sizeof bound;
+    const int one = 1;
+    snprintf(port, sizeof port, "%d", h->o.port);
+    if (getaddrinfo(h->o.host, port, &hint, &found) != 0)
+        return HS_FAIL(USAGE, "'%s' is not an address to listen at, such as 127.0.0.1, ::1 or 0.0.0.0", h->o.host);
+    h->socket = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (h->socket < 0) {
+        freeaddrinfo(found);
+        return HS_FAIL(SYSTEM, "no socket: %s", strerror(errno));
+    }
+    setsockopt(h->socket, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    const bool ok = bind(h->socket, found->ai_addr, found->ai_addrlen) == 0 && listen(h->socket, 1024) == 0;
+    const int why = errno;
+    freeaddrinfo(found);
+    if (!ok)
+        return HS_FAIL(SYSTEM, "%s, port %d: %s", h->o.host, h->o.port, strerror(why));
+    getsockname(h->socket, (struct sockaddr *)&bound, &n);
+    h->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port : ((struct sockaddr_in *)&bound)->sin_port);
+    return HS_OK;
+}
+
+static hs_status read_pem(const char *path, char **out)
+{
+    enum { MOST = 1 << 20 };
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return HS_FAIL(USAGE, "%s: %s", path, strerror(errno));
+    *out = calloc(1, MOST + 1);
+    const size_t n = *out ? fread(*out, 1, MOST, f) : 0;
+    fclose(f);
+    return n ? HS_OK : HS_FAIL(USAGE, "%s is empty", path);
+}
+
+static void log_mhd(void *user, const char *fmt, va_list args)
+{
+    char line[512];
+    (void)user;
+    int n = vsnprintf(line, sizeof line, fmt, args);
+    n = n < (int)sizeof line ? n : (int)sizeof line - 1;
+    while (n > 0 && line[n - 1] == '\n')
+        line[--n] = 0;
+    hs_debug("http: %s", line);
+}
+
+// A connection is a descriptor: as many as are asked for, if the system's hard limit has them.
+static void raise_descriptors(int64_t want)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= (rlim_t)want)
+        return;
+    l.rlim_cur = l.rlim_max < (rlim_t)want ? l.rlim_max : (rlim_t)want;
+    setrlimit(RLIMIT_NOFILE, &l);
+}
+
+static hs_status start(hs_http *h)
+{
+    HS_TRY(listen_at(h));
+    raise_descriptors(h->o.most_connections + 256);
+    struct MHD_OptionItem item[16] = { 0 };
+    int n = 0;
+    item[n++] = (struct MHD_OptionItem){ MHD_OPTION_LISTEN_SOCKET, h->socket, NULL };
+    item[n++] = (struct MHD_OptionItem){ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)h->o.most_connections, NULL };
+    item[n++] = (struct MHD_OptionItem){ MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)h->o.most_head, NULL };
+    if (h->o.most_per_client)
+        item[n++] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT, (intptr_t)h->o.most_per_client, NULL };
+    if (h->o.threads > 1)
+        item[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE, h->o.threads, NULL };
+    item[n++] = (struct MHD_OptionItem){ MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL };
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    if (h->o.cert) {
+        HS_TRY(read_pem(h->o.cert, &h->cert));
+        HS_TRY(read_pem(h->o.key, &h->key));
+        item[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert };
+        item[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_MEM_KEY, 0, h->key };
+        flags |= MHD_USE_TLS;
+    }
+    item[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+    // the logger first: it is told what is wrong with the others
+    h->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_NOTIFY_COMPLETED,
+                                 on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_ARRAY, item, MHD_OPTION_END);
+    if (!h->daemon)
+        return h->o.cert ? HS_FAIL(USAGE, "%s and %s are no certificate and its key, or TLS does not start", h->o.cert, h->o.key)
+                         : HS_FAIL(SYSTEM, "the HTTP server does not start: %s", strerror(errno));
+    h->socket = -1; // the daemon's from here on
+    HS_TRY(hs_thread_start(&h->clock, tick, h, "the clock of connections"));
+    h->ticks = true;
+    return HS_OK;
+}
+
+hs_status hs_http_start(hs_http **out, const hs_http_opts *o)
+{
+    hs_http *h = *out = calloc(1, sizeof *h);
+    if (!h)
+        return HS_FAIL(MEMORY, "no memory for an HTTP server");
+    h->o = *o, h->socket = -1;
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_cond_init(&h->wake, NULL);
+    const hs_status st = start(h);
+    if (st == HS_OK)
+        return HS_OK;
+    hs_http_stop(h);
+    *out = NULL;
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
+int hs_http_port(const hs_http *h) { return h->port; }
+int64_t hs_http_connections(const hs_http *h) { return atomic_load(&h->n_connections); }
+int64_t hs_http_under_way(const hs_http *h) { return atomic_load(&h->under_way); }
+
+const char *hs_http_library(void) { return MHD_get_version(); }
+
+void hs_http_quiesce(hs_http *h)
+{
+    atomic_store(&h->last, true);
+    const MHD_socket s = MHD_quiesce_daemon(h->daemon);
+    if (s != MHD_INVALID_SOCKET)
+        close(s);
+}
+
+void hs_http_stop(hs_http *h)
+{
+    if (!h)
+        return;
+    if (h->ticks) {
+        pthread_mutex_lock(&h->lock);
+        h->stops = true;
+        pthread_cond_signal(&h->wake);
+        pthread_mutex_unlock(&h->lock);
+        pthread_join(h->clock, NULL);
+    }
+    if (h->daemon)
+        MHD_stop_daemon(h->daemon);
+    if (h->socket >= 0)
+        close(h->socket);
+    pthread_cond_destroy(&h->wake);
+    pthread_mutex_destroy(&h->lock);
+    free(h->cert), free(h->key);
+    free(h);
+}

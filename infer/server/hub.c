@@ -1,0 +1,268 @@
+// hub: a list of names, and a thread with a list of things to do.
+#include "infer/server/hub.h"
+#include "core/base/log.h"
+#include "core/base/threads.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const hs_hub_states[HS_HUB_STATES] = { "UNAVAILABLE", "LOADING", "READY" };
+
+typedef struct entry {
+    struct entry *next;
+    char name[HS_SERVED_NAME], path[4096], why[512];
+    hs_served *served; // held by the hub
+    int versions;      // that were tried
+    bool loading;
+} entry;
+
+typedef enum todo_kind { LOAD, UNLOAD, BURY } todo_kind;
+typedef struct todo {
+    struct todo *next;
+    todo_kind kind;
+    char name[HS_SERVED_NAME], path[4096];
+    hs_served *served; // BURY
+    hs_hub_done *done;
+    void *user;
+} todo;
+
+struct hs_hub {
+    hs_served_opts o;
+    pthread_t thread;
+    bool runs;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    entry *first;
+    todo *todo;
+    bool stops;
+    int alive; // models that are not closed
+};
+
+// ---- with the lock
+
+static entry *find(hs_hub *h, const char *name)
+{
+    for (entry *e = h->first; e; e = e->next)
+        if (strcmp(e->name, name) == 0)
+            return e;
+    return NULL;
+}
+
+static entry *find_or_add(hs_hub *h, const char *name)
+{
+    entry *e = find(h, name), **end = &h->first;
+    if (e || !(e = calloc(1, sizeof *e)))
+        return e;
+    snprintf(e->name, sizeof e->name, "%s", name);
+    while (*end)
+        end = &(*end)->next;
+    *end = e;
+    return e;
+}
+
+hs_served *hs_hub_find(hs_hub *h, const char *name, int version, unsigned does)
+{
+    hs_served *found = NULL;
+    pthread_mutex_lock(&h->lock);
+    for (entry *e = h->first; e && !found; e = e->next) {
+        const bool named = name && name[0] ? strcmp(e->name, name) == 0 : e->served && e->served->does & does;
+        if (named && e->served && (version == 0 || e->served->version == version))
+            found = hs_served_hold(e->served);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return found;
+}
+
+void hs_hub_each(hs_hub *h, void (*each)(const hs_hub_entry *e, void *user), void *user)
+{
+    pthread_mutex_lock(&h->lock);
+    for (entry *e = h->first; e; e = e->next)
+        each(&(hs_hub_entry){ .name = e->name,
+                              .path = e->path,
+                              .served = e->served,
+                              .state = e->served    ? HS_HUB_READY
+                                       : e->loading ? HS_HUB_LOADING
+                                                    : HS_HUB_UNAVAILABLE,
+                              .why = e->why },
+             user);
+    pthread_mutex_unlock(&h->lock);
+}
+
+bool hs_hub_ready(hs_hub *h)
+{
+    pthread_mutex_lock(&h->lock);
+    bool ready = h->first != NULL;
+    for (entry *e = h->first; e; e = e->next)
+        ready &= e->served != NULL;
+    pthread_mutex_unlock(&h->lock);
+    return ready;
+}
+
+// ---- what the thread does
+
+static void push(hs_hub *h, const todo *what)
+{
+    todo *t = malloc(sizeof *t), **end = &h->todo;
+    if (!t) {
+        if (what->done)
+            what->done(HS_MEMORY, "no memory", what->user);
+        return;
+    }
+    *t = *what;
+    t->next = NULL;
+    pthread_mutex_lock(&h->lock);
+    while (*end)
+        end = &(*end)->next;
+    *end = t;
+    pthread_cond_broadcast(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static hs_status begin_load(hs_hub *h, const char *name, const char *path, char *where, size_t size, int *version)
+{
+    pthread_mutex_lock(&h->lock);
+    entry *e = path && path[0] ? find_or_add(h, name) : find(h, name);
+    if (e) {
+        if (path && path[0])
+            snprintf(e->path, sizeof e->path, "%s", path);
+        e->loading = true;
+        snprintf(where, size, "%s", e->path);
+        *version = ++e->versions;
+    }
+    pthread_mutex_unlock(&h->lock);
+    return e ? HS_OK : HS_FAIL(USAGE, "there is no model '%s'", name);
+}
+
+hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path)
+{
+    char where[4096];
+    int version = 0;
+    hs_served *fresh = NULL, *old = NULL;
+    if (!name[0] || strlen(name) >= HS_SERVED_NAME || strchr(name, '/'))
+        return HS_FAIL(USAGE, "a model's name has 1 to %d characters, and no /", HS_SERVED_NAME - 1);
+    HS_TRY(begin_load(h, name, path, where, sizeof where, &version));
+    const hs_status st = hs_served_open(&fresh, name, version, where, &h->o);
+    pthread_mutex_lock(&h->lock);
+    entry *e = find(h, name);
+    e->loading = false;
+    snprintf(e->why, sizeof e->why, "%s", st == HS_OK ? "" : hs_error());
+    if (st == HS_OK) {
+        old = e->served;
+        e->served = fresh;
+        h->alive++;
+    }
+    pthread_mutex_unlock(&h->lock);
+    hs_served_let_go(old);
+    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+}
+
+static hs_status unload(hs_hub *h, const char *name)
+{
+    pthread_mutex_lock(&h->lock);
+    entry *e = find(h, name);
+    hs_served *old = e ? e->served : NULL;
+    if (e) {
+        e->served = NULL;
+        snprintf(e->why, sizeof e->why, "unloaded");
+    }
+    pthread_mutex_unlock(&h->lock);
+    hs_served_let_go(old);
+    return e ? HS_OK : HS_FAIL(USAGE, "there is no model '%s'", name);
+}
+
+static void bury(hs_hub *h, hs_served *s)
+{
+    hs_debug("%s, version %d, is closed", s->name, s->version);
+    hs_served_close(s);
+    pthread_mutex_lock(&h->lock);
+    h->alive--;
+    pthread_cond_broadcast(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void do_it(hs_hub *h, const todo *t)
+{
+    if (t->kind == BURY) {
+        bury(h, t->served);
+        return;
+    }
+    const hs_status st = t->kind == LOAD ? hs_hub_load_now(h, t->name, t->path) : unload(h, t->name);
+    if (st != HS_OK)
+        hs_warn("%s: %s", t->name, hs_error());
+    if (t->done)
+        t->done(st, st == HS_OK ? "" : hs_error(), t->user);
+}
+
+static void *work(void *arg)
+{
+    hs_hub *h = arg;
+    for (;;) {
+        pthread_mutex_lock(&h->lock);
+        while (!h->todo && !(h->stops && h->alive == 0))
+            pthread_cond_wait(&h->wake, &h->lock);
+        todo *t = h->todo;
+        if (t)
+            h->todo = t->next;
+        pthread_mutex_unlock(&h->lock);
+        if (!t)
+            return NULL;
+        do_it(h, t);
+        free(t);
+    }
+}
+
+static void on_bury(hs_served *s, void *user) { push(user, &(todo){ .kind = BURY, .served = s }); }
+
+static void ask(hs_hub *h, todo_kind kind, const char *name, const char *path, hs_hub_done *done, void *user)
+{
+    todo t = { .kind = kind, .done = done, .user = user };
+    snprintf(t.name, sizeof t.name, "%s", name);
+    snprintf(t.path, sizeof t.path, "%s", path ? path : "");
+    push(h, &t);
+}
+
+void hs_hub_load(hs_hub *h, const char *name, const char *path, hs_hub_done *done, void *user) { ask(h, LOAD, name, path, done, user); }
+void hs_hub_unload(hs_hub *h, const char *name, hs_hub_done *done, void *user) { ask(h, UNLOAD, name, NULL, done, user); }
+
+// ---- birth
+
+hs_status hs_hub_new(hs_hub **out, const hs_served_opts *o)
+{
+    hs_hub *h = *out = calloc(1, sizeof *h);
+    if (!h)
+        return HS_FAIL(MEMORY, "no memory for models");
+    h->o = *o;
+    h->o.bury = on_bury, h->o.bury_user = h;
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_cond_init(&h->wake, NULL);
+    const hs_status st = hs_thread_start(&h->thread, work, h, "the models' thread");
+    h->runs = st == HS_OK;
+    if (st == HS_OK)
+        return HS_OK;
+    hs_hub_free(h);
+    *out = NULL;
+    return hs_frame_at(st, __FILE__, __LINE__);
+}
+
+void hs_hub_free(hs_hub *h)
+{
+    if (!h)
+        return;
+    for (entry *e = h->first; e; e = e->next) {
+        hs_served_let_go(e->served);
+        e->served = NULL;
+    }
+    pthread_mutex_lock(&h->lock);
+    h->stops = true;
+    pthread_cond_broadcast(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+    if (h->runs)
+        pthread_join(h->thread, NULL);
+    for (entry *e = h->first, *next; e; e = next) {
+        next = e->next;
+        free(e);
+    }
+    pthread_cond_destroy(&h->wake);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}

@@ -1,0 +1,115 @@
+// route: patterns by segments; errors in the words of each protocol.
+#include "infer/server/route.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+// ---- patterns
+
+static bool matches(const char *pattern, const char *path, hs_call *c)
+{
+    int n = 0;
+    while (*pattern && *path) {
+        if (pattern[0] == '{' && pattern[1] == '}') {
+            const size_t length = strcspn(path, "/");
+            if (length == 0 || length >= HS_ROUTE_ARG_BYTES || n == HS_ROUTE_ARGS)
+                return false;
+            memcpy(c->arg[n], path, length);
+            c->arg[n++][length] = 0;
+            pattern += 2, path += length;
+        } else if (*pattern++ != *path++)
+            return false;
+    }
+    return *pattern == 0 && (*path == 0 || (path[0] == '/' && path[1] == 0));
+}
+
+const hs_route *hs_route_find(const hs_route *const *tables, int n, hs_call *c)
+{
+    const char *method = hs_http_method(c->http), *path = hs_http_path(c->http);
+    char allow[64] = "";
+    for (int t = 0; t < n; t++)
+        for (const hs_route *r = tables[t]; r->method; r++) {
+            if (!matches(r->pattern, path, c))
+                continue;
+            if (strcmp(method, r->method) == 0 || (strcmp(method, "HEAD") == 0 && strcmp(r->method, "GET") == 0))
+                return r;
+            if (!strstr(allow, r->method) && strlen(allow) + strlen(r->method) + 3 < sizeof allow)
+                strcat(strcat(allow, allow[0] ? ", " : ""), r->method);
+        }
+    if (allow[0]) {
+        hs_http_add_header(c->http, "Allow", allow);
+        hs_call_fail(c, 405, "%s takes %s, not %s", path, allow, method);
+    } else
+        hs_call_fail(c, 404, "there is no %s here", path);
+    return NULL;
+}
+
+// ---- answers
+
+void hs_call_json(const hs_call *c, int http, json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    json_decref(value);
+    if (!text) {
+        hs_http_answer(c->http, 500, NULL, NULL, 0);
+        return;
+    }
+    hs_http_answer(c->http, http, "application/json", text, strlen(text));
+}
+
+static const char *word_of(int http) // TEI's error_type and OpenAI's type
+{
+    static const struct {
+        int http;
+        const char *word;
+    } words[] = {
+        { 400, "invalid_request_error" }, { 401, "authentication_error" }, { 404, "not_found_error" },    { 405, "invalid_request_error" },
+        { 413, "invalid_request_error" }, { 422, "validation" },           { 424, "backend" },            { 429, "overloaded" },
+        { 499, "cancelled" },             { 500, "server_error" },         { 503, "service_unavailable" }, { 504, "timeout" },
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (words[i].http == http)
+            return words[i].word;
+    return http < 500 ? "invalid_request_error" : "server_error";
+}
+
+void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
+{
+    char why[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why, sizeof why, fmt, args);
+    va_end(args);
+    const char *path = hs_http_path(c->http);
+    if (http == 429 || http == 503)
+        hs_http_add_header(c->http, "Retry-After", "1");
+    json_t *text = json_string(why);
+    if (!text) // quoted from the request, and not UTF-8
+        text = json_string("a name in the request is not UTF-8");
+    json_t *value = strncmp(path, "/v1/", 4) == 0
+                        ? json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", text, "type", word_of(http), "param", "code")
+                    : strncmp(path, "/v2", 3) == 0 ? json_pack("{s:o}", "error", text)
+                                                   : json_pack("{s:o, s:s}", "error", text, "error_type", word_of(http));
+    hs_call_json(c, http, value);
+}
+
+void hs_call_fail_status(const hs_call *c, hs_status st)
+{
+    static const int http[HS_N_STATUS] = { [HS_USAGE] = 400, [HS_UNSUPPORTED] = 501, [HS_MEMORY] = 503, [HS_NONFINITE] = 422 };
+    hs_call_fail(c, http[st] ? http[st] : 500, "%s", hs_error());
+}
+
+json_t *hs_call_body(const hs_call *c)
+{
+    size_t bytes;
+    json_error_t e;
+    const char *text = hs_http_body(c->http, &bytes);
+    json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
+    if (!value && bytes)
+        hs_call_fail(c, 400, "the body is not JSON: line %d, column %d: %s", e.line, e.column, e.text);
+    else if (!value)
+        hs_call_fail(c, 400, "the body is empty: JSON is wanted");
+    return value;
+}

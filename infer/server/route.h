@@ -1,0 +1,38 @@
+// route: from a request to the function that answers it, by tables of method and pattern.
+//
+//   const hs_route hs_routes_health[] = { { "GET", "/v2/health/live", live }, { "POST", "/v2/models/{}/infer", infer }, { 0 } };
+//
+// A segment of {} matches any one segment, and is an argument. Method and path that no table has are 405 (with Allow) and 404.
+#ifndef HS_INFER_ROUTE_H
+#define HS_INFER_ROUTE_H
+#include "infer/server/http.h"
+#include <jansson.h>
+#include <stdbool.h>
+
+struct hs_server;
+enum { HS_ROUTE_ARGS = 3, HS_ROUTE_ARG_BYTES = 128 };
+
+typedef struct hs_call { // the handler's copy: it may be kept by value
+    struct hs_server *server;
+    hs_http_request *http;
+    char arg[HS_ROUTE_ARGS][HS_ROUTE_ARG_BYTES];
+} hs_call;
+
+typedef struct hs_route {
+    const char *method, *pattern;
+    void (*run)(hs_call *c); // answers, or hands on to who will
+    bool open;               // also without the server's token: probes
+} hs_route;
+
+// The route of a request, its arguments in c; or NULL, and it is answered.
+const hs_route *hs_route_find(const hs_route *const *tables, int n, hs_call *c);
+
+// ---- answers. An error has the form that clients of that path know: of OpenAI below /v1, of Triton below /v2, else of TEI.
+void hs_call_fail(const hs_call *c, int http, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// hs_error of this thread: USAGE and NONFINITE are the request's fault (400, 422), the others the server's.
+void hs_call_fail_status(const hs_call *c, hs_status st);
+void hs_call_json(const hs_call *c, int http, json_t *value); // takes it over
+// The body as a JSON value; duplicates of keys, depth and what follows it are refused. NULL: it is answered.
+json_t *hs_call_body(const hs_call *c);
+
+#endif

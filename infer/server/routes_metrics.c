@@ -1,0 +1,156 @@
+// routes_metrics: what was counted, in Prometheus' text format, under the names that people scrape: Triton's nv_inference_* (of each model,
+// durations as counters of microseconds), TEI's te_*, and histograms by stage, which Triton has not.
+#include "data/base/json_util.h"
+#include "infer/server/routes.h"
+#include "infer/server/server.h"
+#include <inttypes.h>
+
+static uint64_t read(const _Atomic uint64_t *x) { return atomic_load_explicit(x, memory_order_relaxed); }
+static uint64_t microseconds(const hs_latency *l) { return read(&l->sum_ns) / 1000; }
+
+// ---- a value for each model: rows of a table, so that each name is told once, with all models below it
+
+typedef struct row {
+    const char *name, *type, *help;
+    uint64_t (*value)(const hs_served *m);
+} row;
+
+static uint64_t success(const hs_served *m) { return read(&m->count.success); }
+static uint64_t texts(const hs_served *m) { return read(&m->count.texts); }
+static uint64_t batches(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->batches) : 0; }
+static uint64_t tokens(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->tokens) : 0; }
+static uint64_t pending(const hs_served *m) { return m->batcher ? (uint64_t)atomic_load(&hs_batcher_counted(m->batcher)->waiting) : 0; }
+static uint64_t request_us(const hs_served *m) { return microseconds(&m->count.request); }
+static uint64_t queue_us(const hs_served *m) { return microseconds(&m->count.queue); }
+static uint64_t input_us(const hs_served *m) { return microseconds(&m->count.input); }
+static uint64_t infer_us(const hs_served *m) { return microseconds(&m->count.infer); }
+static uint64_t output_us(const hs_served *m) { return microseconds(&m->count.output); }
+
+static const row rows[] = {
+    { "nv_inference_request_success", "counter", "requests that were answered", success },
+    { "nv_inference_count", "counter", "texts or tensors of a batch that were computed", texts },
+    { "nv_inference_exec_count", "counter", "batches that were computed", batches },
+    { "nv_inference_request_duration_us", "counter", "from the head of a request to its answer, summed", request_us },
+    { "nv_inference_queue_duration_us", "counter", "waiting for the model, summed", queue_us },
+    { "nv_inference_compute_input_duration_us", "counter", "parsing and tokens, summed", input_us },
+    { "nv_inference_compute_infer_duration_us", "counter", "the model, summed", infer_us },
+    { "nv_inference_compute_output_duration_us", "counter", "writing the answer, summed", output_us },
+    { "nv_inference_pending_request_count", "gauge", "requests that wait or are computed", pending },
+    { "halfstep_tokens_total", "counter", "tokens that were computed", tokens },
+};
+
+typedef struct page {
+    hs_text t;
+    const row *row;
+    const char *stage;
+    size_t latency; // offset in hs_served_count
+} page;
+
+static void begin(hs_text *t, const char *name, const char *type, const char *help)
+{
+    hs_text_add(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void labels(hs_text *t, const hs_served *m)
+{
+    hs_text_add(t, "{model=");
+    hs_text_string(t, m->name);
+    hs_text_add(t, ",version=\"%d\"", m->version);
+}
+
+static void add_value(const hs_hub_entry *e, void *user)
+{
+    page *p = user;
+    if (!e->served)
+        return;
+    hs_text_add(&p->t, "%s", p->row->name);
+    labels(&p->t, e->served);
+    hs_text_add(&p->t, "} %" PRIu64 "\n", p->row->value(e->served));
+}
+
+static void add_failures(const hs_hub_entry *e, void *user)
+{
+    page *p = user;
+    for (int i = 0; e->served && i < HS_REASONS; i++) {
+        hs_text_add(&p->t, "nv_inference_request_failure");
+        labels(&p->t, e->served);
+        hs_text_add(&p->t, ",reason=\"%s\"} %" PRIu64 "\n", hs_served_reasons[i], read(&e->served->count.failure[i]));
+    }
+}
+
+static void add_load(const hs_hub_entry *e, void *user)
+{
+    page *p = user;
+    if (!e->served)
+        return;
+    hs_text_add(&p->t, "nv_model_load_duration_secs");
+    labels(&p->t, e->served);
+    hs_text_add(&p->t, "} %.6f\n", e->served->load_seconds);
+}
+
+static void add_histogram(const hs_hub_entry *e, void *user)
+{
+    page *p = user;
+    if (!e->served)
+        return;
+    const hs_latency *l = (const hs_latency *)((const char *)&e->served->count + p->latency);
+    uint64_t below = 0;
+    for (int i = 0; i <= HS_LATENCY_BUCKETS; i++) {
+        const bool all = i == HS_LATENCY_BUCKETS;
+        below = all ? read(&l->count) : below + read(&l->bucket[i]);
+        hs_text_add(&p->t, "halfstep_request_seconds_bucket");
+        labels(&p->t, e->served);
+        hs_text_add(&p->t, ",stage=\"%s\",le=\"", p->stage);
+        if (all)
+            hs_text_add(&p->t, "+Inf");
+        else
+            hs_text_add(&p->t, "%g", hs_latency_bounds[i]);
+        hs_text_add(&p->t, "\"} %" PRIu64 "\n", below);
+    }
+    hs_text_add(&p->t, "halfstep_request_seconds_sum");
+    labels(&p->t, e->served);
+    hs_text_add(&p->t, ",stage=\"%s\"} %.9f\nhalfstep_request_seconds_count", p->stage, (double)read(&l->sum_ns) / 1e9);
+    labels(&p->t, e->served);
+    hs_text_add(&p->t, ",stage=\"%s\"} %" PRIu64 "\n", p->stage, below);
+}
+
+static const struct {
+    const char *name;
+    size_t offset;
+} stages[] = {
+    { "all", offsetof(hs_served_count, request) }, { "input", offsetof(hs_served_count, input) },
+    { "queue", offsetof(hs_served_count, queue) }, { "model", offsetof(hs_served_count, infer) },
+    { "output", offsetof(hs_served_count, output) },
+};
+
+static void metrics(hs_call *c)
+{
+    page p = { 0 };
+    hs_hub *hub = c->server->hub;
+    for (int i = 0; i < HS_COUNT(rows); i++) {
+        p.row = &rows[i];
+        begin(&p.t, p.row->name, p.row->type, p.row->help);
+        hs_hub_each(hub, add_value, &p);
+    }
+    begin(&p.t, "nv_inference_request_failure", "counter", "requests that were not answered as asked");
+    hs_hub_each(hub, add_failures, &p);
+    begin(&p.t, "nv_model_load_duration_secs", "gauge", "loading the model");
+    hs_hub_each(hub, add_load, &p);
+    begin(&p.t, "halfstep_request_seconds", "histogram", "a request by stage");
+    for (int i = 0; i < HS_COUNT(stages); i++) {
+        p.stage = stages[i].name, p.latency = stages[i].offset;
+        hs_hub_each(hub, add_histogram, &p);
+    }
+    begin(&p.t, "halfstep_connections", "gauge", "open connections");
+    hs_text_add(&p.t, "halfstep_connections %lld\n", (long long)hs_http_connections(c->server->http));
+    if (p.t.failed) {
+        hs_text_free(&p.t);
+        hs_call_fail(c, 503, "no memory for metrics");
+    } else
+        hs_http_answer(c->http, 200, "text/plain; version=0.0.4; charset=utf-8", p.t.p, p.t.n);
+}
+
+const hs_route hs_routes_metrics[] = {
+    { .method = "GET", .pattern = "/metrics", .run = metrics },
+    { 0 },
+};

@@ -1,0 +1,61 @@
+// served: a model directory made ready to answer requests - session, batcher or scheduler, and what was counted. Whoever uses one holds it:
+// a model that was replaced lives until its last request is done, and gives everything back then.
+#ifndef HS_INFER_SERVED_H
+#define HS_INFER_SERVED_H
+#include "infer/server/batcher.h"
+#include "infer/session/session.h"
+
+typedef enum hs_does { // what a model can be asked for
+    HS_DOES_EMBED = 1, // an encoder without a task: vectors
+    HS_DOES_TASK = 2,  // a head: classes, numbers, tags, answers
+    HS_DOES_MASKS = 4, // predicts masked tokens
+    HS_DOES_TEXT = 8,  // continues texts
+} hs_does;
+
+struct hs_served;
+typedef struct hs_served_opts { // of all models of a server; borrowed for as long as it is
+    const hs_family *const *families;
+    const char *device;
+    int threads;
+    int want; // of hs_ckpt_resolve
+    hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
+    void *user;
+    int64_t batch_tokens;             // of a batch of an encoder
+    int64_t queue_works, queue_tokens; // requests, and their tokens, that may wait for a model
+    int64_t most_texts;               // of one request
+    void (*bury)(struct hs_served *s, void *user); // of one that nobody holds any more: has hs_served_close called soon, from a thread of its own
+    void *bury_user;
+} hs_served_opts;
+
+enum { HS_SERVED_NAME = 128 };
+typedef enum hs_served_reason { HS_REASON_REJECTED, HS_REASON_CANCELED, HS_REASON_BACKEND, HS_REASON_OTHER, HS_REASONS } hs_served_reason;
+extern const char *const hs_served_reasons[HS_REASONS]; // Triton's words
+
+typedef struct hs_served_count {
+    _Atomic uint64_t success, failure[HS_REASONS];
+    _Atomic uint64_t texts;                       // of requests that succeeded
+    hs_latency request, input, queue, infer, output; // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
+    _Atomic int64_t last;                         // ms since 1970 of the last request; 0: none
+} hs_served_count;
+
+typedef struct hs_served {
+    const hs_served_opts *o;
+    char name[HS_SERVED_NAME], path[4096]; // path: as it was asked for
+    int version;                           // from 1, one more with each load of the name
+    unsigned does;                         // of hs_does
+    hs_session session;
+    hs_sentence sentence; // HS_DOES_EMBED: how vectors are made
+    hs_batcher *batcher;  // encoders
+    int embed, task, masks; // numbers of the batcher's readers; -1: none
+    double load_seconds;
+    hs_served_count count;
+    _Atomic int holders;
+} hs_served;
+
+// Held once. Anything that hs_session_open refuses, and a directory that nothing here can be asked of.
+hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o);
+hs_served *hs_served_hold(hs_served *s);
+void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
+void hs_served_close(hs_served *s);  // not from a thread of its own: waits for them
+
+#endif

@@ -1,0 +1,146 @@
+// server: the door. Tokens, routes, counting, and the order in which things end.
+#include "infer/server/server.h"
+#include "core/base/log.h"
+#include "data/base/json_util.h"
+#include "infer/server/routes.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const hs_route *const hs_routes[] = { hs_routes_oip, hs_routes_embed, hs_routes_metrics };
+
+// ---- requests
+
+// Of equal length in constant time; a length is no secret.
+static bool same_secret(const char *a, const char *b)
+{
+    const size_t n = strlen(a);
+    unsigned differs = n != strlen(b);
+    for (size_t i = 0; i < n && !(differs && i == 0); i++)
+        differs |= (unsigned)(a[i] ^ b[i]);
+    return !differs;
+}
+
+static bool allowed(const hs_server *s, const hs_call *c)
+{
+    const char *given = hs_http_header(c->http, "Authorization");
+    bool ok = s->o.n_tokens == 0;
+    if (given && strncmp(given, "Bearer ", 7) == 0)
+        for (int i = 0; i < s->o.n_tokens; i++)
+            ok |= same_secret(given + 7, s->o.token[i]);
+    return ok;
+}
+
+static void on_request(hs_http_request *r, void *user)
+{
+    hs_server *s = user;
+    hs_call c = { .server = s, .http = r };
+    const char *id = hs_http_header(r, "X-Request-Id");
+    if (id && strlen(id) < 128)
+        hs_http_add_header(r, "X-Request-Id", id);
+    const hs_route *route = hs_route_find(hs_routes, HS_COUNT(hs_routes), &c);
+    if (!route)
+        return;
+    if (!route->open && !allowed(s, &c)) {
+        hs_http_add_header(r, "WWW-Authenticate", "Bearer");
+        hs_call_fail(&c, 401, "a bearer token of this server is wanted");
+        return;
+    }
+    route->run(&c);
+}
+
+// A line for each request, whole in one write.
+static void on_seen(const hs_http_seen *x, void *user)
+{
+    const hs_server *s = user;
+    struct timespec t;
+    struct tm tm;
+    char when[40];
+    hs_text line = { 0 };
+    if (!s->o.access_log)
+        return;
+    clock_gettime(CLOCK_REALTIME, &t);
+    gmtime_r(&t.tv_sec, &tm);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
+    hs_text_add(&line, "{\"time\": \"%s.%03ldZ\", \"client\": \"%s\", \"method\": ", when, t.tv_nsec / 1000000, x->client);
+    hs_text_string(&line, x->method);
+    hs_text_add(&line, ", \"path\": ");
+    hs_text_string(&line, x->path);
+    hs_text_add(&line, ", \"status\": %d, \"received\": %zu, \"sent\": %zu, \"ms\": %.3f", x->status, x->received, x->sent,
+                (double)x->ns / 1e6);
+    if (x->id) {
+        hs_text_add(&line, ", \"id\": ");
+        hs_text_string(&line, x->id);
+    }
+    hs_text_add(&line, "}\n");
+    if (!line.failed) {
+        fwrite(line.p, 1, line.n, stdout);
+        fflush(stdout);
+    }
+    hs_text_free(&line);
+}
+
+hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does)
+{
+    hs_served *m = hs_hub_find(c->server->hub, name, version, does);
+    if (m && m->does & does)
+        return m;
+    if (!m) {
+        if (name && name[0] && version)
+            hs_call_fail(c, 404, "there is no version %d of a model '%s' here", version, name);
+        else if (name && name[0])
+            hs_call_fail(c, 404, "there is no model '%s' here", name);
+        else
+            hs_call_fail(c, 404, "no model here does that");
+        return NULL;
+    }
+    hs_call_fail(c, 400, "'%s' is not a model that does that", m->name);
+    hs_served_let_go(m);
+    return NULL;
+}
+
+// ---- life
+
+hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
+{
+    struct timespec t;
+    *s = (hs_server){ .o = *o };
+    clock_gettime(CLOCK_REALTIME, &t);
+    s->began = t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    s->o.http.handler = on_request, s->o.http.seen = on_seen, s->o.http.user = s;
+    HS_TRY(hs_hub_new(&s->hub, &s->o.served));
+    HS_TRY(hs_http_start(&s->http, &s->o.http));
+    for (int i = 0; i < o->n_models; i++) {
+        HS_TRY(hs_hub_load_now(s->hub, o->model[i].name, o->model[i].path));
+        hs_served *m = hs_hub_find(s->hub, o->model[i].name, 0, 0);
+        hs_info("%s: ready after %.0f ms", m->name, 1e3 * m->load_seconds);
+        hs_served_let_go(m);
+    }
+    return HS_OK;
+}
+
+static void pause_for(double seconds)
+{
+    const struct timespec t = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
+    nanosleep(&t, NULL);
+}
+
+void hs_server_stop(hs_server *s, int64_t *left)
+{
+    const double step = 0.005;
+    atomic_store(&s->leaving, true);
+    *left = 0;
+    if (s->http) {
+        pause_for(s->o.linger_seconds);
+        hs_http_quiesce(s->http);
+        for (double t = 0; t < s->o.drain_seconds && hs_http_under_way(s->http) > 0; t += step)
+            pause_for(step);
+        *left = hs_http_under_way(s->http);
+    }
+    hs_hub_free(s->hub); // ends what still waits
+    for (double t = 0; s->http && t < 1 && hs_http_under_way(s->http) > 0; t += step) // the last answers go out
+        pause_for(step);
+    hs_http_stop(s->http);
+    s->http = NULL, s->hub = NULL;
+}

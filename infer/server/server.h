@@ -1,0 +1,45 @@
+// server: models, routes and HTTP put together, from the first connection to the last answer.
+//
+//   hs_server_start -> (requests) -> hs_server_stop
+#ifndef HS_INFER_SERVER_H
+#define HS_INFER_SERVER_H
+#include "infer/server/hub.h"
+#include "infer/server/route.h"
+
+enum { HS_SERVER_MODELS = 64, HS_SERVER_TOKENS = 16 };
+typedef struct hs_server_model {
+    const char *name, *path;
+} hs_server_model;
+typedef struct hs_server_opts { // borrowed
+    hs_http_opts http;          // handler, seen and user are the server's
+    hs_served_opts served;
+    const hs_server_model *model; // [n_models] to begin with
+    int n_models;
+    const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
+    int n_tokens;
+    bool access_log;        // a line of JSON on stdout for each request
+    double drain_seconds;   // how long requests under way may take once the server stops
+    double linger_seconds;  // how long it goes on answering before that, while it says that it is not ready
+    const char *version;    // of the program
+} hs_server_opts;
+
+typedef struct hs_server {
+    hs_server_opts o;
+    hs_http *http;
+    hs_hub *hub;
+    atomic_bool leaving;       // not ready any more
+    int64_t began;             // ms since 1970
+} hs_server;
+
+// Listens, then loads the models: live at once, ready when all are there. A model that does not load ends it.
+hs_status hs_server_start(hs_server *s, const hs_server_opts *o);
+// Says that it is not ready, lingers, takes no more connections, waits for what is under way. *left: requests that were still not answered
+// when drain_seconds were over (they are 503 then). On failure of hs_server_start too.
+void hs_server_stop(hs_server *s, int64_t *left);
+
+// ---- for routes
+// The model that a request is about, held; or NULL, and it is answered: 404 where there is none of that name (version 0: any; name NULL or
+// "": the first that does one of `does`), 400 where it does none of `does`.
+hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does);
+
+#endif

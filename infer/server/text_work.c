@@ -1,0 +1,167 @@
+// text_work: the way of a request through a model, step by step, with its errors in one place.
+#include "infer/server/text_work.h"
+#include "core/base/clock.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static void free_work(hs_text_work *w)
+{
+    for (int i = 0; i < w->n; i++)
+        hs_rows_free(&w->rows[i]);
+    free(w->rows), free((void *)(uintptr_t)w->work.row), free(w->own), free(w->vector);
+    json_decref(w->body);
+    hs_served_let_go(w->model);
+    free(w);
+}
+
+static void count_failure(hs_served *m, hs_served_reason why) { atomic_fetch_add(&m->count.failure[why], 1); }
+
+void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
+{
+    char why[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why, sizeof why, fmt, args);
+    va_end(args);
+    count_failure(w->model, http == 429 ? HS_REASON_REJECTED : HS_REASON_OTHER);
+    hs_call_fail(&w->call, http, "%s", why);
+    free_work(w);
+}
+
+hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body, int texts)
+{
+    hs_text_work *w = calloc(1, sizeof *w);
+    if (w) {
+        *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts };
+        w->rows = calloc((size_t)texts, sizeof *w->rows);
+        w->work.row = calloc((size_t)texts, sizeof *w->work.row);
+        if (w->rows && w->work.row)
+            return w;
+        hs_text_work_fail(w, 503, "no memory for %d texts", texts);
+        return NULL;
+    }
+    hs_call_fail(c, 503, "no memory for a request");
+    json_decref(body);
+    hs_served_let_go(model);
+    return NULL;
+}
+
+bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const char *second, size_t second_bytes, const hs_text_cut *cut)
+{
+    const hs_session *s = &w->model->session;
+    const int64_t most = cut->max_length > 0 && cut->max_length < s->context ? cut->max_length : s->context;
+    const size_t before = cut->prompt ? strlen(cut->prompt) : 0;
+    char *joined = NULL;
+    if (before) {
+        if (!(joined = malloc(before + bytes + 1))) {
+            hs_text_work_fail(w, 503, "no memory for a text");
+            return false;
+        }
+        memcpy(joined, cut->prompt, before);
+        memcpy(joined + before, text, bytes);
+    }
+    hs_rows *rows = &w->rows[w->n];
+    const hs_status st = hs_tokenizer_rows(s->tokenizer, before ? joined : text, before + bytes, second, second_bytes,
+                                           &(hs_row_opts){ .max_length = most }, rows);
+    free(joined);
+    if (st != HS_OK) {
+        hs_text_work_fail(w, st == HS_USAGE ? 400 : 500, "text %d: %s", w->n + 1, hs_error());
+        return false;
+    }
+    w->n++;
+    if (rows->n > 1 && cut->refuse) {
+        hs_text_work_fail(w, 413, "text %d is longer than the %lld tokens this model takes", w->n, (long long)most);
+        return false;
+    }
+    if (rows->n == 0 || rows->row[0].n == 0) {
+        hs_text_work_fail(w, 400, "text %d has no tokens", w->n);
+        return false;
+    }
+    w->cut |= rows->n > 1;
+    w->tokens += rows->row[0].n;
+    ((hs_encode_row *)(uintptr_t)w->work.row)[w->n - 1] =
+        (hs_encode_row){ .id = rows->row[0].id, .type = rows->row[0].type, .n = rows->row[0].n };
+    return true;
+}
+
+static bool is_gone(hs_work *work) { return hs_http_gone(((hs_text_work *)work)->call.http); }
+
+static void count_success(const hs_text_work *w, int64_t answered)
+{
+    hs_served_count *n = &w->model->count;
+    const hs_work *k = &w->work;
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    atomic_store(&n->last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
+    atomic_fetch_add(&n->success, 1);
+    atomic_fetch_add(&n->texts, (uint64_t)w->n);
+    hs_latency_add(&n->input, k->arrived - w->began);
+    hs_latency_add(&n->queue, k->started - k->arrived);
+    hs_latency_add(&n->infer, k->in_model);
+    hs_latency_add(&n->output, answered - k->ended);
+    hs_latency_add(&n->request, answered - w->began);
+}
+
+static void on_done(hs_work *work, hs_work_end end, hs_status st)
+{
+    hs_text_work *w = (hs_text_work *)work;
+    switch (end) {
+    case HS_WORK_DONE:
+        w->answer(w);
+        count_success(w, hs_now_ns());
+        break;
+    case HS_WORK_LATE:
+        count_failure(w->model, HS_REASON_REJECTED);
+        hs_call_fail(&w->call, 504, "the request waited longer than it was given");
+        break;
+    case HS_WORK_GONE:
+        count_failure(w->model, HS_REASON_CANCELED);
+        hs_call_fail(&w->call, 499, "the client has left");
+        break;
+    default:
+        count_failure(w->model, HS_REASON_BACKEND);
+        hs_call_fail_status(&w->call, st);
+    }
+    free_work(w);
+}
+
+void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index),
+                     void (*answer)(hs_text_work *w))
+{
+    w->began = hs_http_arrived(w->call.http);
+    w->answer = answer;
+    w->work.n = w->n, w->work.reader = reader;
+    w->work.take = take, w->work.gone = is_gone, w->work.done = on_done;
+    if (!hs_batcher_add(w->model->batcher, &w->work))
+        hs_text_work_fail(w, 429, "%s has as many requests waiting as it takes", w->model->name);
+}
+
+int hs_texts_count_of(const hs_call *c, const json_t *value, const char *name, int64_t most)
+{
+    const size_t n = json_is_array(value) ? json_array_size(value) : 1;
+    if (!json_is_string(value) && !json_is_array(value))
+        hs_call_fail(c, 422, "%s must be a text or a list of texts", name);
+    else if (n == 0)
+        hs_call_fail(c, 422, "%s is empty", name);
+    else if (n > (size_t)most)
+        hs_call_fail(c, 413, "%s has %zu texts, at most %lld are taken at once", name, n, (long long)most);
+    else {
+        for (size_t i = 0; json_is_array(value) && i < n; i++)
+            if (!json_is_string(json_array_get(value, i))) {
+                hs_call_fail(c, 422, "%s: element %zu is not a text", name, i);
+                return -1;
+            }
+        return (int)n;
+    }
+    return -1;
+}
+
+const char *hs_texts_at(const json_t *value, int i, size_t *bytes)
+{
+    const json_t *text = json_is_array(value) ? json_array_get(value, (size_t)i) : value;
+    *bytes = json_string_length(text);
+    return json_string_value(text);
+}

@@ -1,0 +1,44 @@
+// text_work: a request's texts on their way through a batcher - tokens, waiting, the model, an answer or an error, and what is counted of it.
+//
+//   hs_text_work_new -> hs_text_work_add, for each text -> hs_text_work_go -> w->take for each row, then w->answer
+#ifndef HS_INFER_TEXT_WORK_H
+#define HS_INFER_TEXT_WORK_H
+#include "infer/server/server.h"
+
+typedef struct hs_text_work hs_text_work;
+struct hs_text_work {
+    hs_work work; // its take and row are the caller's to look at; the rest is text_work's
+    hs_call call;
+    hs_served *model; // held
+    hs_rows *rows;    // [n] tokens of each text
+    int n, room;
+    int64_t tokens;
+    int64_t began; // hs_now_ns at the end of the request's head
+    bool cut;    // a text was longer than the model takes, and cut
+    json_t *body; // of the request; may be NULL. Freed with it
+    void *own;    // the caller's, free()d with it
+    float *vector;    // the caller's, free()d with it
+    // On the batcher's thread, when each row was taken: it answers.
+    void (*answer)(hs_text_work *w);
+};
+
+// Takes over model and body, also where it fails: NULL, and it is answered.
+hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body, int texts);
+typedef struct hs_text_cut {
+    int64_t max_length; // tokens of a row; 0: the model's context
+    bool refuse;        // what is longer is an error, else it is cut
+    const char *prompt; // put before the text; NULL: nothing
+} hs_text_cut;
+// A text, or a pair of them (second NULL: none). False: it is answered, and w is gone.
+bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const char *second, size_t second_bytes, const hs_text_cut *cut);
+// Into the batcher's queue of reader `reader`; answered with 429 where that is full. w is the batcher's from here on.
+void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index),
+                     void (*answer)(hs_text_work *w));
+// Answers with an error and frees it; before `go` alone.
+void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+// Texts of a request: a string, or a list of 1 to most_texts strings. -1: it is answered. i-th of them: hs_texts_at.
+int hs_texts_count_of(const hs_call *c, const json_t *value, const char *name, int64_t most);
+const char *hs_texts_at(const json_t *value, int i, size_t *bytes);
+
+#endif

@@ -1,0 +1,240 @@
+// serve: model directories behind HTTP.
+#include "core/base/log.h"
+#include "infer/server/server.h"
+#include "recipes/program/cli_session.h"
+#include "recipes/program/commands.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct serve_options {
+    hs_common common;
+    hs_string host, cert, key, token_file;
+    int64_t port, http_threads, connections, connections_per_client, body, head, batch_tokens, queue, queue_tokens, texts;
+    double idle, body_timeout, drain, linger;
+    bool access_log;
+} serve_options;
+
+// ---- what a model computes in: as predict and embed choose it, and generate for models that continue texts
+
+static hs_status settle(const hs_session *s, hs_policy *policy, void *user) { return hs_cli_policy(user, s, policy); }
+
+// ---- NAME=DIR, or a directory that is called as its last part is
+
+static hs_status parse_model(const char *arg, char name[HS_SERVED_NAME], hs_server_model *m)
+{
+    const char *equals = strchr(arg, '='), *slash = strchr(arg, '/');
+    size_t n;
+    const char *from = arg;
+    if (equals && (!slash || equals < slash))
+        n = (size_t)(equals - arg), m->path = equals + 1;
+    else {
+        size_t end = strlen(arg);
+        while (end > 1 && arg[end - 1] == '/')
+            end--;
+        size_t begin = end;
+        while (begin > 0 && arg[begin - 1] != '/')
+            begin--;
+        from = arg + begin, n = end - begin, m->path = arg;
+    }
+    if (n == 0 || n >= HS_SERVED_NAME || m->path[0] == 0 || memcmp(from, "..", n > 2 ? 2 : n) == 0)
+        return HS_FAIL(USAGE, "'%s' is no model: write DIR or NAME=DIR, with a name of 1 to %d characters", arg, HS_SERVED_NAME - 1);
+    memcpy(name, from, n);
+    name[n] = 0, m->name = name;
+    return HS_OK;
+}
+
+static hs_status parse_models(const hs_cli *cli, char (*name)[HS_SERVED_NAME], hs_server_model *model)
+{
+    for (int i = 0; i < cli->n_args; i++) {
+        HS_TRY(parse_model(cli->arg[i], name[i], &model[i]));
+        for (int k = 0; k < i; k++)
+            if (strcmp(name[i], name[k]) == 0)
+                return HS_FAIL(USAGE, "two models are called '%s': write NAME=DIR for one of them", name[i]);
+    }
+    return HS_OK;
+}
+
+// A token a line: on a command line every user of the machine could read it.
+static hs_status read_tokens(const char *path, char **text, const char *token[HS_SERVER_TOKENS], int *n)
+{
+    enum { MOST = 65536 };
+    if (!path[0])
+        return HS_OK;
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return HS_FAIL(USAGE, "--token-file %s: %s", path, strerror(errno));
+    *text = calloc(1, MOST);
+    if (*text)
+        (void)!fread(*text, 1, MOST - 1, f);
+    fclose(f);
+    for (char *save, *t = *text ? strtok_r(*text, "\r\n", &save) : NULL; t; t = strtok_r(NULL, "\r\n", &save)) {
+        if (*n == HS_SERVER_TOKENS)
+            return HS_FAIL(USAGE, "--token-file %s has more than %d tokens", path, HS_SERVER_TOKENS);
+        token[(*n)++] = t;
+    }
+    return *n ? HS_OK : HS_FAIL(USAGE, "--token-file %s has no token", path);
+}
+
+// ---- signals: whoever is told to stop drains
+
+static int stop_pipe[2] = { -1, -1 };
+static void on_signal(int n)
+{
+    const int kept = errno;
+    (void)!write(stop_pipe[1], &(char){ (char)n }, 1);
+    errno = kept;
+}
+
+static hs_status catch_signals(void)
+{
+    const struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, ignore = { .sa_handler = SIG_IGN };
+    if (pipe(stop_pipe) != 0)
+        return HS_FAIL(SYSTEM, "no pipe: %s", strerror(errno));
+    sigaction(SIGTERM, &a, NULL), sigaction(SIGINT, &a, NULL), sigaction(SIGPIPE, &ignore, NULL);
+    return HS_OK;
+}
+
+static void wait_for_signal(void)
+{
+    char which;
+    while (read(stop_pipe[0], &which, 1) < 0 && errno == EINTR)
+        ;
+}
+
+#ifdef HS_HAVE_MICROHTTPD
+static hs_status serve(const hs_cli *cli, const hs_server_opts *o)
+{
+    hs_server server;
+    int64_t left = 0;
+    HS_TRY(catch_signals());
+    const hs_status st = hs_server_start(&server, o);
+    if (st == HS_OK) {
+        hs_info("listening at http%s://%s:%d", o->http.cert ? "s" : "", o->http.host, hs_http_port(server.http));
+        if (hs_cli_common(cli)->json) {
+            printf("{\"host\": \"%s\", \"port\": %d}\n", o->http.host, hs_http_port(server.http));
+            fflush(stdout);
+        }
+        wait_for_signal();
+        hs_info("stopping: requests under way have %g s", o->drain_seconds);
+    }
+    hs_server_stop(&server, &left);
+    if (left > 0)
+        hs_warn("%lld request%s not answered after %g s", (long long)left, left == 1 ? " was" : "s were", o->drain_seconds);
+    return st;
+}
+#else
+#include "recipes/hs_left_out.h"
+static hs_status serve(const hs_cli *cli, const hs_server_opts *o)
+{
+    (void)cli, (void)o, (void)catch_signals, (void)wait_for_signal;
+    return HS_FAIL(UNSUPPORTED, "this build has no server: libmicrohttpd: %s", HS_WHY_NO_MICROHTTPD);
+}
+#endif
+
+static hs_status run_serve(const hs_cli *cli)
+{
+    const serve_options *o = cli->options;
+    char name[HS_SERVER_MODELS][HS_SERVED_NAME];
+    hs_server_model model[HS_SERVER_MODELS];
+    const char *token[HS_SERVER_TOKENS];
+    char *tokens = NULL;
+    int n_tokens = 0;
+    if (!o->cert[0] != !o->key[0])
+        return HS_FAIL(USAGE, "--tls-cert and --tls-key go together");
+    HS_TRY(parse_models(cli, name, model));
+    hs_status st = read_tokens(o->token_file, &tokens, token, &n_tokens);
+    const hs_server_opts server = {
+        .http = { .host = o->host,
+                  .port = (int)o->port,
+                  .cert = o->cert[0] ? o->cert : NULL,
+                  .key = o->key[0] ? o->key : NULL,
+                  .threads = (int)o->http_threads,
+                  .most_connections = o->connections,
+                  .most_per_client = o->connections_per_client,
+                  .most_head = (size_t)o->head << 10,
+                  .most_body = (size_t)o->body << 20,
+                  .idle_seconds = o->idle,
+                  .body_seconds = o->body_timeout },
+        .served = { .families = cli->table->families,
+                    .device = o->common.device,
+                    .threads = (int)o->common.threads,
+                    .want = o->common.accept_edited ? HS_CKPT_EDITED : 0,
+                    .settle = settle,
+                    .user = (void *)(uintptr_t)cli,
+                    .batch_tokens = o->batch_tokens,
+                    .queue_works = o->queue,
+                    .queue_tokens = o->queue_tokens,
+                    .most_texts = o->texts },
+        .model = model,
+        .n_models = cli->n_args,
+        .token = token,
+        .n_tokens = n_tokens,
+        .access_log = o->access_log,
+        .drain_seconds = o->drain,
+        .linger_seconds = o->linger,
+        .version = HS_VERSION,
+    };
+    if (st == HS_OK)
+        st = serve(cli, &server);
+    free(tokens);
+    return st;
+}
+
+#define AT(field) .offset = offsetof(serve_options, field)
+static const hs_key keys[] = {
+    { .name = "host", .type = HS_KEY_STRING, AT(host), .value = "127.0.0.1", .help = "address to listen at; 0.0.0.0 and :: are all of this machine's" },
+    { .name = "port", .type = HS_KEY_INT, AT(port), .value = "8000", .min = 0, .max = 65535, .help = "port to listen at; 0: any that is free" },
+    { .name = "tls-cert", .type = HS_KEY_STRING, AT(cert), .value = "", .help = "certificate, a PEM file: HTTPS instead of HTTP" },
+    { .name = "tls-key", .type = HS_KEY_STRING, AT(key), .value = "", .help = "its key" },
+    { .name = "token-file",
+      .type = HS_KEY_STRING,
+      AT(token_file),
+      .value = "",
+      .help = "file of tokens, a line each, one of which a client must send (Authorization: Bearer TOKEN); probes need none" },
+    { .name = "batch-tokens",
+      .type = HS_KEY_INT,
+      AT(batch_tokens),
+      .value = "1024",
+      .min = 1,
+      .max = 1e6,
+      .unit = "tokens",
+      .help = "of a batch of an encoder, at most; a model's context where that is more" },
+    { .name = "queue", .type = HS_KEY_INT, AT(queue), .value = "512", .min = 1, .max = 1e6, .unit = "requests", .help = "that may wait for a model; one more is answered with 429" },
+    { .name = "queue-tokens", .type = HS_KEY_INT, AT(queue_tokens), .value = "262144", .min = 1, .max = 1e9, .unit = "tokens", .help = "of the requests that wait" },
+    { .name = "texts", .type = HS_KEY_INT, AT(texts), .value = "256", .min = 1, .max = 1e6, .unit = "texts", .help = "of one request, at most" },
+    { .name = "body", .type = HS_KEY_INT, AT(body), .value = "8", .min = 1, .max = 1024, .unit = "MiB", .help = "of a request's body, at most" },
+    { .name = "head", .type = HS_KEY_INT, AT(head), .value = "16", .min = 4, .max = 1024, .unit = "KiB", .help = "of a connection's head, at most" },
+    { .name = "connections", .type = HS_KEY_INT, AT(connections), .value = "16384", .min = 1, .max = 1e6, .help = "at once" },
+    { .name = "connections-per-client", .type = HS_KEY_INT, AT(connections_per_client), .value = "0", .min = 0, .max = 1e6, .help = "of one address at once; 0: no limit" },
+    { .name = "idle-timeout", .type = HS_KEY_REAL, AT(idle), .value = "75", .min = 0.1, .max = 1e6, .unit = "s", .help = "from the end of an answer to the end of the next request's head, before a connection is closed" },
+    { .name = "body-timeout", .type = HS_KEY_REAL, AT(body_timeout), .value = "30", .min = 0.1, .max = 1e6, .unit = "s", .help = "for a body to arrive" },
+    { .name = "drain", .type = HS_KEY_REAL, AT(drain), .value = "30", .min = 0, .max = 1e6, .unit = "s", .help = "that requests under way have when the server is told to stop (SIGTERM, SIGINT)" },
+    { .name = "linger", .type = HS_KEY_REAL, AT(linger), .value = "0", .min = 0, .max = 1e6, .unit = "s", .help = "before that, in which it answers as ever and says that it is not ready: for balancers to notice" },
+    { .name = "http-threads", .type = HS_KEY_INT, AT(http_threads), .value = "1", .min = 1, .max = 64, .help = "that read requests, make tokens and write answers" },
+    { .name = "access-log", .type = HS_KEY_BOOL, AT(access_log), .value = "false", .help = "a line of JSON on standard output for each request" },
+    HS_CHECKPOINT_KEYS(serve_options),
+    HS_COMPUTE_KEYS_OF(serve_options, HS_DTYPE_HELP_F32),
+    HS_COMMON_KEYS(serve_options),
+};
+static const hs_schema schema = HS_SCHEMA(keys, serve_options);
+
+const hs_command hs_cmd_serve = {
+    .name = "serve",
+    .arguments = "DIR|NAME=DIR...",
+    .summary = "answer requests over HTTP",
+    .examples = "halfstep serve models/all-MiniLM-L6-v2\n"
+                "halfstep serve embed=models/all-MiniLM-L6-v2 sentiment=runs/sst2 --port 8000\n"
+                "curl -s localhost:8000/embed -d '{\"inputs\": \"a short text\"}'",
+    .notes = "Models are what predict, embed, fill-mask and generate open. Texts of all requests for a model share its batches, without padding;\n"
+             "what a text gives does not depend on the others, to the last bit.\n"
+             "SIGTERM takes no new connections, finishes what was accepted, and ends.",
+    .options = &schema,
+    .min_args = 1,
+    .max_args = HS_SERVER_MODELS,
+    .run = run_serve,
+};
