@@ -99,9 +99,9 @@ static bool add_rows(hs_batcher *b, hs_work *w, hs_status *st)
 
 typedef struct filled {
     int reader;
-    hs_work *stale;               // list of those that are late, or that nobody waits for
-    hs_work *bad;                 // one with a row that is none
-    hs_status st;                 // and why
+    hs_work *stale; // list of those that are late, or that nobody waits for
+    hs_work *bad;   // one with a row that is none
+    hs_status st;   // and why
 } filled;
 
 static hs_work_end stale(hs_work *w, int64_t now)

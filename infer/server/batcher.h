@@ -2,10 +2,10 @@
 //
 //   hs_batcher_new -> hs_batcher_add(work), from any thread -> work.take for each of its rows, work.done once, on the batcher's thread
 //
-// A batch is filled with rows of whatever works wait, by priority, then in the order they came, until the plan has no room; a work with more
-// rows than a batch holds goes behind the others of its priority after each, so that it holds nobody up. No row waits for company: a batch
-// goes as soon as the model is free. What a row gives depends on that row alone, to the last bit (row_reader.h), so nobody can tell what it
-// was batched with. A batch that fails is run again work by work: the one at fault fails alone.
+// A batch is filled with rows of whatever works wait, by priority, then in the order they came, until the plan has no room; a work with
+// more rows than a batch holds goes behind the others of its priority after each, so that it holds nobody up. No row waits for company: a
+// batch goes as soon as the model is free. What a row gives depends on that row alone, to the last bit (row_reader.h), so nobody can tell
+// what it was batched with. A batch that fails is run again work by work: the one at fault fails alone.
 #ifndef HS_INFER_BATCHER_H
 #define HS_INFER_BATCHER_H
 #include "infer/encode/row_reader.h"
@@ -13,14 +13,14 @@
 
 typedef enum hs_work_end {
     HS_WORK_DONE,
-    HS_WORK_FAILED,  // status and hs_error say how
-    HS_WORK_LATE,    // its deadline passed before it was begun
-    HS_WORK_GONE,    // nobody waits for it any more
+    HS_WORK_FAILED, // status and hs_error say how
+    HS_WORK_LATE,   // its deadline passed before it was begun
+    HS_WORK_GONE,   // nobody waits for it any more
     HS_WORK_ENDS,
 } hs_work_end;
 
 typedef struct hs_work hs_work;
-struct hs_work { // its owner's, borrowed from hs_batcher_add to `done`
+struct hs_work {              // its owner's, borrowed from hs_batcher_add to `done`
     const hs_encode_row *row; // [n], n > 0
     int n;
     int reader;       // number of the batcher's reader, of whose plan it is
@@ -39,10 +39,10 @@ struct hs_work { // its owner's, borrowed from hs_batcher_add to `done`
 };
 
 typedef struct hs_batcher_count {
-    _Atomic uint64_t batches, rows, tokens;    // that went through the model
-    _Atomic int64_t waiting;                   // works that are not done
+    _Atomic uint64_t batches, rows, tokens; // that went through the model
+    _Atomic int64_t waiting;                // works that are not done
     _Atomic int64_t waiting_tokens;
-    hs_latency batch;                          // the model alone
+    hs_latency batch; // the model alone
 } hs_batcher_count;
 
 typedef struct hs_batcher hs_batcher;

@@ -26,10 +26,10 @@ typedef struct hs_http_seen { // a request that is over, for an access log; unti
 } hs_http_seen;
 
 typedef struct hs_http_opts {
-    const char *host; // address to listen at: "127.0.0.1", "::1", "0.0.0.0"
-    int port;         // 0: any that is free
-    const char *cert, *key; // PEM files: TLS; NULL: none
-    int threads;            // of the daemon
+    const char *host;                          // address to listen at: "127.0.0.1", "::1", "0.0.0.0"
+    int port;                                  // 0: any that is free
+    const char *cert, *key;                    // PEM files: TLS; NULL: none
+    int threads;                               // of the daemon
     int64_t most_connections, most_per_client; // 0: no bound of the second
     size_t most_head, most_body;               // bytes
     double idle_seconds; // from the end of an answer, or from the connection's beginning, to the end of the next request's head
@@ -44,14 +44,14 @@ hs_status hs_http_start(hs_http **out, const hs_http_opts *o);
 int hs_http_port(const hs_http *h);
 int64_t hs_http_connections(const hs_http *h);
 int64_t hs_http_under_way(const hs_http *h); // requests that were handed over and whose answers are not out
-void hs_http_quiesce(hs_http *h); // no new connections from here on; those there are live, and each answer says that it is the last
+void hs_http_quiesce(hs_http *h);  // no new connections from here on; those there are live, and each answer says that it is the last
 const char *hs_http_library(void); // "0.9.75"
 // Every request was answered. NULL: nothing.
 void hs_http_stop(hs_http *h);
 
 // ---- a request. Strings are borrowed from it.
 const char *hs_http_method(const hs_http_request *r);
-const char *hs_http_path(const hs_http_request *r); // percent-decoded, without a query
+const char *hs_http_path(const hs_http_request *r);                     // percent-decoded, without a query
 const char *hs_http_header(const hs_http_request *r, const char *name); // NULL: none
 const char *hs_http_query(const hs_http_request *r, const char *name);  // NULL: none
 const char *hs_http_body(const hs_http_request *r, size_t *bytes);      // a NUL behind it that is not counted

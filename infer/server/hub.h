@@ -19,9 +19,9 @@ hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path); // the
 
 typedef enum hs_hub_state { HS_HUB_UNAVAILABLE, HS_HUB_LOADING, HS_HUB_READY, HS_HUB_STATES } hs_hub_state;
 extern const char *const hs_hub_states[HS_HUB_STATES]; // Triton's words
-typedef struct hs_hub_entry { // until the call returns
+typedef struct hs_hub_entry {                          // until the call returns
     const char *name, *path;
-    hs_served *served; // NULL: none. Not held
+    hs_served *served;  // NULL: none. Not held
     hs_hub_state state; // LOADING: of a first version; READY while another is being loaded
     const char *why;    // what the last load or unload failed with; ""
 } hs_hub_entry;

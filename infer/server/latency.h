@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 enum { HS_LATENCY_BUCKETS = 20 };
-extern const double hs_latency_bounds[HS_LATENCY_BUCKETS]; // seconds, upper, ascending; beyond the last: +Inf
-typedef struct hs_latency {                                // zeros: empty
+extern const double hs_latency_bounds[HS_LATENCY_BUCKETS];      // seconds, upper, ascending; beyond the last: +Inf
+typedef struct hs_latency {                                     // zeros: empty
     _Atomic uint64_t count, sum_ns, bucket[HS_LATENCY_BUCKETS]; // each by itself, not cumulative
 } hs_latency;
 void hs_latency_add(hs_latency *l, int64_t ns);

@@ -65,9 +65,18 @@ static const char *word_of(int http) // TEI's error_type and OpenAI's type
         int http;
         const char *word;
     } words[] = {
-        { 400, "invalid_request_error" }, { 401, "authentication_error" }, { 404, "not_found_error" },    { 405, "invalid_request_error" },
-        { 413, "invalid_request_error" }, { 422, "validation" },           { 424, "backend" },            { 429, "overloaded" },
-        { 499, "cancelled" },             { 500, "server_error" },         { 503, "service_unavailable" }, { 504, "timeout" },
+        { 400, "invalid_request_error" },
+        { 401, "authentication_error" },
+        { 404, "not_found_error" },
+        { 405, "invalid_request_error" },
+        { 413, "invalid_request_error" },
+        { 422, "validation" },
+        { 424, "backend" },
+        { 429, "overloaded" },
+        { 499, "cancelled" },
+        { 500, "server_error" },
+        { 503, "service_unavailable" },
+        { 504, "timeout" },
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (words[i].http == http)

@@ -118,8 +118,8 @@ static const struct {
     const char *name;
     size_t offset;
 } stages[] = {
-    { "all", offsetof(hs_served_count, request) }, { "input", offsetof(hs_served_count, input) },
-    { "queue", offsetof(hs_served_count, queue) }, { "model", offsetof(hs_served_count, infer) },
+    { "all", offsetof(hs_served_count, request) },   { "input", offsetof(hs_served_count, input) },
+    { "queue", offsetof(hs_served_count, queue) },   { "model", offsetof(hs_served_count, infer) },
     { "output", offsetof(hs_served_count, output) },
 };
 

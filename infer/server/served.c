@@ -3,7 +3,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "infer/encode/texts.h"
-#include "infer/heads/predictor.h"
+#include "infer/heads/head.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,8 @@ static unsigned find_does(const hs_session *s)
         return HS_DOES_TASK;
     if (s->arch.family->batch != HS_BATCH_MASKED)
         return HS_DOES_TEXT;
-    return HS_DOES_EMBED | (hs_arch_wears(s->arch, HS_LOSS_TOKENS) && hs_tokenizer_role(s->tokenizer, HS_TOKEN_MASK) >= 0 ? HS_DOES_MASKS : 0);
+    return HS_DOES_EMBED |
+           (hs_arch_wears(s->arch, HS_LOSS_TOKENS) && hs_tokenizer_role(s->tokenizer, HS_TOKEN_MASK) >= 0 ? HS_DOES_MASKS : 0);
 }
 
 static void fit(hs_arch_shape *shape, const hs_session *s, const hs_served_opts *o)
@@ -39,7 +40,7 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
 {
     hs_session *session = &s->session;
     const bool task = s->does & HS_DOES_TASK;
-    hs_arch_shape eval = task ? hs_predictor_shape(session) : hs_texts_shape(session, false), masks = hs_texts_shape(session, true);
+    hs_arch_shape eval = task ? hs_head_shape(session) : hs_texts_shape(session, false), masks = hs_texts_shape(session, true);
     hs_batcher_opts b = { .queue_works = o->queue_works, .queue_tokens = o->queue_tokens };
     fit(&eval, session, o), fit(&masks, session, o);
     HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL }));

@@ -17,13 +17,14 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     const hs_family *const *families;
     const char *device;
     int threads;
-    int want; // of hs_ckpt_resolve
+    int want;                                                                // of hs_ckpt_resolve
     hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
     void *user;
-    int64_t batch_tokens;             // of a batch of an encoder
+    int64_t batch_tokens;              // of a batch of an encoder
     int64_t queue_works, queue_tokens; // requests, and their tokens, that may wait for a model
-    int64_t most_texts;               // of one request
-    void (*bury)(struct hs_served *s, void *user); // of one that nobody holds any more: has hs_served_close called soon, from a thread of its own
+    int64_t most_texts;                // of one request
+    void (*bury)(struct hs_served *s,
+                 void *user); // of one that nobody holds any more: has hs_served_close called soon, from a thread of its own
     void *bury_user;
 } hs_served_opts;
 
@@ -33,9 +34,10 @@ extern const char *const hs_served_reasons[HS_REASONS]; // Triton's words
 
 typedef struct hs_served_count {
     _Atomic uint64_t success, failure[HS_REASONS];
-    _Atomic uint64_t texts;                       // of requests that succeeded
-    hs_latency request, input, queue, infer, output; // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
-    _Atomic int64_t last;                         // ms since 1970 of the last request; 0: none
+    _Atomic uint64_t texts; // of requests that succeeded
+    hs_latency request, input, queue, infer,
+        output;           // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
+    _Atomic int64_t last; // ms since 1970 of the last request; 0: none
 } hs_served_count;
 
 typedef struct hs_served {
@@ -44,8 +46,8 @@ typedef struct hs_served {
     int version;                           // from 1, one more with each load of the name
     unsigned does;                         // of hs_does
     hs_session session;
-    hs_sentence sentence; // HS_DOES_EMBED: how vectors are made
-    hs_batcher *batcher;  // encoders
+    hs_sentence sentence;   // HS_DOES_EMBED: how vectors are made
+    hs_batcher *batcher;    // encoders
     int embed, task, masks; // numbers of the batcher's readers; -1: none
     double load_seconds;
     hs_served_count count;

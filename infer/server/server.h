@@ -17,18 +17,18 @@ typedef struct hs_server_opts { // borrowed
     int n_models;
     const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
     int n_tokens;
-    bool access_log;        // a line of JSON on stdout for each request
-    double drain_seconds;   // how long requests under way may take once the server stops
-    double linger_seconds;  // how long it goes on answering before that, while it says that it is not ready
-    const char *version;    // of the program
+    bool access_log;       // a line of JSON on stdout for each request
+    double drain_seconds;  // how long requests under way may take once the server stops
+    double linger_seconds; // how long it goes on answering before that, while it says that it is not ready
+    const char *version;   // of the program
 } hs_server_opts;
 
 typedef struct hs_server {
     hs_server_opts o;
     hs_http *http;
     hs_hub *hub;
-    atomic_bool leaving;       // not ready any more
-    int64_t began;             // ms since 1970
+    atomic_bool leaving; // not ready any more
+    int64_t began;       // ms since 1970
 } hs_server;
 
 // Listens, then loads the models: live at once, ready when all are there. A model that does not load ends it.

@@ -1,4 +1,5 @@
-// text_work: a request's texts on their way through a batcher - tokens, waiting, the model, an answer or an error, and what is counted of it.
+// text_work: a request's texts on their way through a batcher - tokens, waiting, the model, an answer or an error, and what is counted of
+// it.
 //
 //   hs_text_work_new -> hs_text_work_add, for each text -> hs_text_work_go -> w->take for each row, then w->answer
 #ifndef HS_INFER_TEXT_WORK_H
@@ -14,10 +15,10 @@ struct hs_text_work {
     int n, room;
     int64_t tokens;
     int64_t began; // hs_now_ns at the end of the request's head
-    bool cut;    // a text was longer than the model takes, and cut
-    json_t *body; // of the request; may be NULL. Freed with it
-    void *own;    // the caller's, free()d with it
-    float *vector;    // the caller's, free()d with it
+    bool cut;      // a text was longer than the model takes, and cut
+    json_t *body;  // of the request; may be NULL. Freed with it
+    void *own;     // the caller's, free()d with it
+    float *vector; // the caller's, free()d with it
     // On the batcher's thread, when each row was taken: it answers.
     void (*answer)(hs_text_work *w);
 };

@@ -2,7 +2,7 @@
 # Help, version and man page: there for every command, examples first, and no key of the table is missing.
 . "$2/tests/support/support_cli.sh"
 
-commands="pretrain finetune distill predict export import prune generate eval fill-mask embed score plan verify bench ops env help version"
+commands="pretrain finetune distill predict export import prune generate eval fill-mask embed score serve plan verify bench ops env help version"
 expect 0 '' "$halfstep" --help
 for c in $commands; do
   grep -Eq "^  $c +[a-z]" stdout.txt || fail "the overview lacks $c"
