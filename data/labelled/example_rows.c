@@ -275,3 +275,25 @@ hs_status hs_row_maker_rows(hs_row_maker *m, const hs_example *examples, int64_t
     *row = m->row, *n_rows = m->n_rows;
     return st;
 }
+
+// ---- copies
+
+static void *copied(hs_arena *a, const void *p, int64_t n, size_t item) { return p ? hs_arena_copy(a, p, (size_t)n, item) : NULL; }
+
+hs_status hs_example_rows_keep(hs_arena *a, const hs_example_row *row, int64_t n, const hs_example_row **out)
+{
+    hs_example_row *to = hs_arena_copy(a, row, (size_t)n, sizeof *row);
+    if (!to)
+        return HS_FAIL(MEMORY, "no memory for %lld rows", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        hs_example_row *r = &to[i];
+        const bool words = r->word, context = r->bytes;
+        r->id = copied(a, r->id, r->n, sizeof *r->id), r->type = copied(a, r->type, r->n, sizeof *r->type);
+        r->word = copied(a, r->word, r->n, sizeof *r->word), r->bytes = copied(a, r->bytes, r->n, sizeof *r->bytes);
+        r->best = copied(a, r->best, r->n, sizeof *r->best), r->target = NULL;
+        if (!r->id || !r->type || (words && !r->word) || (context && (!r->bytes || !r->best)))
+            return HS_FAIL(MEMORY, "no memory for a row of %lld tokens", (long long)r->n);
+    }
+    *out = to;
+    return HS_OK;
+}

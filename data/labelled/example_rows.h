@@ -10,6 +10,7 @@
 //   LM       the turns, one behind the other, and the end token behind what is learned; cut behind max_length
 #ifndef HS_DATA_EXAMPLE_ROWS_H
 #define HS_DATA_EXAMPLE_ROWS_H
+#include "data/base/arena.h"
 #include "data/labelled/examples.h"
 
 typedef enum hs_prefix_space { HS_PREFIX_AUTO, HS_PREFIX_NO, HS_PREFIX_YES } hs_prefix_space;
@@ -48,5 +49,7 @@ void hs_row_maker_free(hs_row_maker *m);
 // special tokens; where there are none of those either, and of LM where nothing is learned, no row. USAGE: a character that the tokenizer
 // lacks.
 hs_status hs_row_maker_rows(hs_row_maker *m, const hs_example *examples, int64_t n, int64_t i, const hs_example_row **row, int64_t *n_rows);
+// Copies of them that live as long as `a`, without targets: of what is predicted. MEMORY.
+hs_status hs_example_rows_keep(hs_arena *a, const hs_example_row *row, int64_t n, const hs_example_row **out);
 
 #endif

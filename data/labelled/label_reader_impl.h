@@ -107,8 +107,7 @@ hs_status hs_label_add_turn(hs_label_reader *r, int64_t start, int64_t end, bool
 // Prompt, `more` of it, response: text[0] and text[1] become one, in the pool. A line feed ends each part of a prompt that is not called
 // so.
 hs_status hs_label_join_turns(hs_label_reader *r, hs_slice more);
-hs_status hs_label_plain_words(
-    hs_label_reader *r); // read_conll.c: text[0] becomes words: of letters and digits, and each other character alone
+hs_status hs_label_plain_words(hs_label_reader *r); // read_conll.c: text[0] becomes words (plain_words.h)
 // USAGE with the file, this line and the message.
 hs_status hs_label_fail(const hs_label_reader *r, int64_t line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

@@ -1,9 +1,8 @@
 // read_conll: a word a line, its columns behind it; and NeMo's two files, words in one and their labels in the other.
 #include "core/base/grow.h"
 #include "core/base/log.h"
-#include "data/base/unicode.h"
-#include "data/base/utf8.h"
 #include "data/labelled/label_reader_impl.h"
+#include "data/labelled/plain_words.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -367,33 +366,13 @@ hs_status hs_nemo_next(hs_label_reader *r, bool *end)
 
 // ---- plain texts
 
-static bool stands_alone(uint32_t c)
-{
-    const hs_uni_category k = c < 0x110000 ? hs_uni_category_of(hs_uni_props(c)) : HS_SO;
-    return k >= HS_PC && k <= HS_SO;
-}
-
 hs_status hs_label_plain_words(hs_label_reader *r)
 {
-    const hs_slice text = r->entry.text[0];
-    const unsigned char *s = (const unsigned char *)text.p;
-    bool inside = false;
-    int n;
-    for (size_t i = 0; i < text.bytes; i += (size_t)n) {
-        const uint32_t c = hs_utf8_next(s + i, text.bytes - i, &n);
-        const bool space = c < 0x110000 && (hs_uni_props(c) & HS_UNI_SPACE), alone = !space && stands_alone(c);
-        if (inside && !space && !alone) {
-            r->word[r->n_words - 1].end += n;
-            continue;
-        }
-        inside = !space && !alone;
-        if (space)
-            continue;
-        if (!hs_grow(&r->word, r->n_words, &r->word_room, sizeof *r->word) ||
-            !hs_grow(&r->word_line, r->n_words, &r->line_room, sizeof *r->word_line))
-            return HS_FAIL(MEMORY, "%s: no memory for %d words", hs_label_reader_name(r), r->n_words + 1);
-        r->word_line[r->n_words] = 0;
-        r->word[r->n_words++] = (hs_span){ (int64_t)i, (int64_t)i + n };
-    }
+    HS_TRY(hs_plain_words(r->entry.text[0].p, r->entry.text[0].bytes, &r->word, &r->n_words, &r->word_room));
+    while (r->line_room < r->n_words)
+        if (!hs_grow(&r->word_line, r->line_room, &r->line_room, sizeof *r->word_line))
+            return HS_FAIL(MEMORY, "%s: no memory for %d words", hs_label_reader_name(r), r->n_words);
+    if (r->n_words > 0)
+        memset(r->word_line, 0, (size_t)r->n_words * sizeof *r->word_line);
     return HS_OK;
 }

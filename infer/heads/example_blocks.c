@@ -167,27 +167,6 @@ static hs_status place_of(const hs_example_blocks *b, const hs_example *x)
     return HS_FAIL(USAGE, "%s:%lld: %s", hs_label_reader_name(b->reader), (long long)x->line, what);
 }
 
-static void *copied(hs_arena *a, const void *p, int64_t n, size_t item) { return p ? hs_arena_copy(a, p, (size_t)n, item) : NULL; }
-
-static hs_status keep_rows(hs_arena *a, const hs_example_row *row, int64_t n, int64_t number, hs_block_item *item)
-{
-    hs_example_row *to = hs_arena_copy(a, row, (size_t)n, sizeof *row);
-    if (!to)
-        return no_memory();
-    for (int64_t i = 0; i < n; i++) {
-        hs_example_row *r = &to[i];
-        const bool words = r->word, context = r->bytes;
-        r->example = number;
-        r->id = copied(a, r->id, r->n, sizeof *r->id), r->type = copied(a, r->type, r->n, sizeof *r->type);
-        r->word = copied(a, r->word, r->n, sizeof *r->word), r->bytes = copied(a, r->bytes, r->n, sizeof *r->bytes);
-        r->best = copied(a, r->best, r->n, sizeof *r->best), r->target = NULL;
-        if (!r->id || !r->type || (words && !r->word) || (context && (!r->bytes || !r->best)))
-            return no_memory();
-    }
-    item->row = to, item->n_rows = n;
-    return HS_OK;
-}
-
 // Rows of the window's examples [next, end).
 static hs_status make_block(hs_example_blocks *b, hs_block *block, window *w, int64_t end)
 {
@@ -206,7 +185,8 @@ static hs_status make_block(hs_example_blocks *b, hs_block *block, window *w, in
         };
         const hs_status st = hs_row_maker_rows(b->maker, all, w->n, i, &row, &n);
         HS_TRY(st == HS_USAGE ? place_of(b, &all[i]) : st);
-        HS_TRY(keep_rows(&block->arena, row, n, block->n, item));
+        HS_TRY(hs_example_rows_keep(&block->arena, row, n, &item->row));
+        item->n_rows = n;
         block->n++;
     }
     return HS_OK;

@@ -28,7 +28,8 @@ typedef struct hs_prediction { // until its decoder's next use
 } hs_prediction;
 
 typedef struct hs_head hs_head;
-// Of a session that is loaded with an evaluation plan of hs_head_shape, and any run that has it bound. about: what its task's data are. INTERNAL: no task, no such plan.
+// Of a session that is loaded with an evaluation plan of hs_head_shape, and any run that has it bound. about: what its task's data are.
+// INTERNAL: no task, no such plan.
 hs_status hs_head_new(hs_head **out, const hs_session *s, hs_run *run, hs_about about);
 void hs_head_free(hs_head *h);
 hs_arch_shape hs_head_shape(const hs_session *s);

@@ -1,6 +1,7 @@
 // predict: labels, tags and answers against transformers' (scripts/gen_golden_predict.py); a chain against all of its paths; many examples
 // in many blocks as one by one; what is wrong is told behind what stood before it.
 #include "tests/support/support_files.h"
+#include "tests/support/support_heads.h"
 
 #include "core/base/rng.h"
 #include "infer/heads/predictor.h"
@@ -12,48 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void copy_file(const char *from, const char *to)
-{
-    char buf[1 << 16];
-    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
-    assert_true(in && out);
-    for (size_t n; (n = fread(buf, 1, sizeof buf, in)) > 0;)
-        fwrite(buf, 1, n, out);
-    fclose(in);
-    fclose(out);
-}
-
-static const char *golden(const char *name)
-{
-    static char path[8][1024];
-    static int next;
-    char *p = path[next++ % 8];
-    snprintf(p, 1024, HS_TESTS_DIR "/golden/%s", name);
-    return p;
-}
-
-// A tiny model of tests/golden/heads with the vocabulary that the predictions were made with.
-static void open_model(hs_session *s, const char *name)
-{
-    static const char *const files[] = { "config.json", "model.safetensors" };
-    char folder[1024], from[1200];
-    snprintf(folder, sizeof folder, "%s", scratch_path("config.json"));
-    *strrchr(folder, '/') = 0;
-    for (int i = 0; i < HS_COUNT(files); i++) {
-        snprintf(from, sizeof from, HS_TESTS_DIR "/golden/heads/%s/%s", name, files[i]);
-        copy_file(from, scratch_path(files[i]));
-    }
-    copy_file(golden("predict/vocab.txt"), scratch_path("vocab.txt"));
-    OK(hs_session_open(s, folder, 0, hs_families, "cpu", 2));
-    const hs_arch_shape shape = hs_head_shape(s);
-    const hs_policy fp32 = { .low = HS_F32 };
-    OK(hs_session_load(s, &fp32, &(hs_session_plans){ .eval = &shape }));
-}
+static void open_model(hs_session *s, const char *name) { heads_open(s, name, NULL, 2); }
 
 static json_t *want_of(const char *task, json_t **root)
 {
     json_error_t e;
-    *root = json_load_file(golden("predict/want.json"), 0, &e);
+    *root = json_load_file(golden_path("predict/want.json"), 0, &e);
     assert_non_null(*root);
     return json_object_get(*root, task);
 }
@@ -108,7 +73,7 @@ static void sequences(void **state)
     for (int i = 0; i < HS_COUNT(cases); i++) {
         seen user = { .want = want_of(cases[i].name, &root) };
         const hs_examples_opts e = { .about = HS_ABOUT_SEQUENCE, .labels_optional = true, .format = cases[i].format };
-        run_all(&s, &(hs_predictor_opts){ .examples = &e, .path = golden(cases[i].file), .done = check_class, .user = &user });
+        run_all(&s, &(hs_predictor_opts){ .examples = &e, .path = golden_path(cases[i].file), .done = check_class, .user = &user });
         assert_int_equal(user.n, json_array_size(user.want));
         json_decref(root);
     }
@@ -139,7 +104,7 @@ static void words(void **state)
     open_model(&s, "bert-tokens");
     const hs_predictor_count n = run_all(
         &s, &(hs_predictor_opts){
-                .examples = &e, .rows = { .stride = 3 }, .path = golden("predict/tokens.conll"), .done = check_tags, .user = &user });
+                .examples = &e, .rows = { .stride = 3 }, .path = golden_path("predict/tokens.conll"), .done = check_tags, .user = &user });
     assert_int_equal(user.n, json_array_size(user.want));
     assert_true(n.rows > user.n && user.words > 100);
     json_decref(root);
@@ -184,7 +149,7 @@ static void answers(void **state)
     run_all(&s, &(hs_predictor_opts){ .examples = &e,
                                       .rows = { .stride = 3, .max_query = 3 },
                                       .span = { .n_best = 5, .max_answer = 4, .ask = true },
-                                      .path = golden("predict/span.jsonl"),
+                                      .path = golden_path("predict/span.jsonl"),
                                       .done = check_answers,
                                       .user = &user });
     assert_int_equal(user.n, json_array_size(user.want));
@@ -398,7 +363,7 @@ static void chain_model(void **state)
     const hs_examples_opts e = { .about = HS_ABOUT_TOKENS, .labels_optional = true };
     open_model(&s, "bert-crf");
     all.n = 0;
-    run_all(&s, &(hs_predictor_opts){ .examples = &e, .path = golden("predict/tokens.conll"), .done = keep_chain, .user = &all });
+    run_all(&s, &(hs_predictor_opts){ .examples = &e, .path = golden_path("predict/tokens.conll"), .done = keep_chain, .user = &all });
     assert_int_equal(all.n, 25);
     hs_session_close(&s);
 }

@@ -1,0 +1,12 @@
+// support_heads: the tiny models of tests/golden/heads in folders of their own, with the vocabulary that predictions are made with.
+#ifndef HS_TESTS_SUPPORT_HEADS_H
+#define HS_TESTS_SUPPORT_HEADS_H
+#include "infer/heads/head.h"
+
+// The folder, in the scratch folder: for one that lasts as long as the process. name: "bert-sequence". problem: of config.json
+// ("multi_label_classification", "regression"); NULL: as it stands.
+const char *heads_folder(const char *name, const char *problem);
+void heads_open(hs_session *s, const char *name, const char *problem, int threads); // loaded with a plan of hs_head_shape, in fp32
+const char *golden_path(const char *name);                                          // of tests/golden: one of eight rotating buffers
+
+#endif
