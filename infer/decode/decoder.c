@@ -1,5 +1,6 @@
 // decoder: slots, their pages, and the batch that each step makes of them.
 #include "infer/decode/decoder.h"
+#include "infer/decode/page_pool.h"
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -14,7 +15,12 @@ typedef struct slot { // one sequence
     hs_stop at_goal;     // and why
     int64_t cached;      // tokens whose keys and values are in the cache
     int64_t n_pages;
-    int64_t fed, pick; // of the step being built: tokens, and its row among the logits (-1: none)
+    int64_t n_known;     // pages at its beginning that others may hold, too
+    hs_page_place place; // behind them
+    bool alone;          // its pages are nobody else's
+    int64_t reused;      // tokens that others had computed
+    int64_t fed, pick;   // of the step being built: tokens, and its row among the logits (-1: none)
+    bool waits;          // and whether it found no page
 } slot;
 
 typedef struct batch { // what a step writes into the static inputs of the plan
@@ -40,13 +46,17 @@ struct hs_decoder {
     slot *slot;           // [max_slots]
     int32_t *ids, *table; // of all slots
     int64_t table_cols;
-    bool *taken; // by page
-    int64_t n_pages, n_free;
-    int first; // slot that the next step begins with: the first that found no room in the last
+    hs_page_pool *pool;
+    int64_t n_pages;
+    uint64_t version; // of the values that known pages were made by
+    int first;        // slot that the next step begins with: the first that found no room in the last
     batch b;
     float *logits;  // [columns of the output]
+    float *raw;     // [vocab] the same before they were changed
     int32_t *order; // [vocab]
+    int32_t *times; // [vocab] that a token was drawn; all 0 between calls
     hs_decoded *out;
+    hs_logprob *top; // [max_slots][HS_TOP_LOGPROBS]
 };
 
 const char *hs_stop_text(hs_stop stop)
@@ -92,16 +102,22 @@ static hs_status build(hs_decoder *d)
     d->slot = calloc(slots, sizeof *d->slot);
     d->ids = malloc(slots * (size_t)o->context * sizeof *d->ids);
     d->table = malloc(slots * (size_t)d->table_cols * sizeof *d->table);
-    d->taken = calloc((size_t)d->n_pages + 1, sizeof *d->taken);
     d->order = malloc((size_t)o->vocab * sizeof *d->order);
+    d->raw = malloc((size_t)o->vocab * sizeof *d->raw);
+    d->times = calloc((size_t)o->vocab, sizeof *d->times);
     d->out = malloc(slots * sizeof *d->out);
-    if (!d->slot || !d->ids || !d->table || !d->taken || !d->order || !d->out)
+    d->top = malloc(slots * HS_TOP_LOGPROBS * sizeof *d->top);
+    if (!d->slot || !d->ids || !d->table || !d->order || !d->raw || !d->times || !d->out || !d->top)
         return HS_FAIL(MEMORY, "no memory to decode %d sequences of up to %lld tokens", o->max_slots, (long long)o->context);
     for (int i = 0; i < o->max_slots; i++) {
         d->slot[i].ids = d->ids + (size_t)i * (size_t)o->context;
         d->slot[i].page = d->table + (size_t)i * (size_t)d->table_cols;
     }
-    return find_inputs(d);
+    HS_TRY(hs_page_pool_new(&d->pool, d->n_pages, o->page_rows, o->share));
+    HS_TRY(find_inputs(d));
+    if (o->step_tokens > 0 && o->step_tokens < d->b.max_tokens)
+        d->b.max_tokens = o->step_tokens;
+    return HS_OK;
 }
 
 hs_status hs_decoder_new(hs_decoder **out, const hs_decoder_opts *o)
@@ -115,7 +131,7 @@ hs_status hs_decoder_new(hs_decoder **out, const hs_decoder_opts *o)
         return HS_FAIL(MEMORY, "no memory for a decoder");
     d->o = *o;
     d->table_cols = hs_cache_pages(o->context, o->page_rows);
-    d->n_pages = d->n_free = o->cache_rows / o->page_rows;
+    d->n_pages = o->cache_rows / o->page_rows;
     const hs_status st = build(d);
     if (st != HS_OK) {
         hs_decoder_free(d);
@@ -134,55 +150,62 @@ void hs_decoder_free(hs_decoder *d)
     free(d->slot);
     free(d->ids);
     free(d->table);
-    free(d->taken);
+    hs_page_pool_free(d->pool);
     free(d->logits);
+    free(d->raw);
     free(d->order);
+    free(d->times);
     free(d->out);
+    free(d->top);
     free(d);
 }
 
+static bool under_way(const slot *s) { return s->used && s->stop == HS_STOP_NONE; }
+
 // ---- pages
 
-// The first of n free pages behind each other, from `from` on; -1: there are none.
-static int64_t stretch(const hs_decoder *d, int64_t from, int64_t n)
-{
-    int64_t free_run = 0;
-    for (int64_t p = from; p < d->n_pages; p++) {
-        free_run = d->taken[p] ? 0 : free_run + 1;
-        if (free_run == n)
-            return p - n + 1;
-    }
-    return -1;
-}
-
-static void take_page(hs_decoder *d, slot *s, int64_t page)
-{
-    d->taken[page] = true;
-    d->n_free--;
-    s->page[s->n_pages++] = (int32_t)page;
-}
-
-// Grows to the pages of that many tokens, as far as there are any. Pages behind each other are read as one stretch: so all at once where
-// they are, else the next one where it is free.
 static void grow(hs_decoder *d, slot *s, int64_t tokens)
 {
-    const int64_t want = hs_cache_pages(tokens, d->o.page_rows);
-    const int64_t at = want > s->n_pages ? stretch(d, s->n_pages ? s->page[s->n_pages - 1] + 1 : 0, want - s->n_pages) : -1;
-    const bool follows = at >= 0 && (!s->n_pages || at == s->page[s->n_pages - 1] + 1);
-    for (int64_t p = at; follows && s->n_pages < want; p++)
-        take_page(d, s, p);
-    while (s->n_pages < want && d->n_free) {
-        const int64_t next = s->n_pages ? s->page[s->n_pages - 1] + 1 : d->n_pages;
-        take_page(d, s, next < d->n_pages && !d->taken[next] ? next : stretch(d, 0, 1));
-    }
+    s->n_pages = hs_page_pool_take(d->pool, s->page, s->n_pages, hs_cache_pages(tokens, d->o.page_rows));
 }
 
 static void give_back(hs_decoder *d, slot *s)
 {
-    for (int64_t i = 0; i < s->n_pages; i++)
-        d->taken[s->page[i]] = false;
-    d->n_free += s->n_pages;
+    hs_page_pool_give_back(d->pool, s->page, s->n_pages);
     s->n_pages = 0;
+}
+
+// Takes pages of its next tokens that somebody has computed. The newest token stays: it has to run, so that its logits are there.
+static void reuse(hs_decoder *d, slot *s)
+{
+    const int64_t rows = d->o.page_rows;
+    while (!s->alone && s->n_known == s->n_pages && s->cached == s->n_known * rows && s->cached + rows < s->n) {
+        const int32_t page = hs_page_pool_find(d->pool, &s->place, s->ids + s->cached);
+        if (page < 0)
+            return;
+        s->page[s->n_pages++] = page;
+        s->n_known++;
+        s->cached += rows, s->reused += rows;
+    }
+}
+
+// Pages that a step has filled are there for others.
+static void make_known(hs_decoder *d, slot *s)
+{
+    for (const int64_t rows = d->o.page_rows; !s->alone && s->n_pages && (s->n_known + 1) * rows <= s->cached; s->n_known++)
+        s->page[s->n_known] = hs_page_pool_know(d->pool, &s->place, s->ids + s->n_known * rows, s->page[s->n_known]);
+}
+
+// Pages were made by values that are no longer there: nobody takes over what lies in them, nor what sequences under way add to it.
+static void forget_old_values(hs_decoder *d)
+{
+    const uint64_t version = hs_run_model(d->o.run)->params->version;
+    if (version == d->version)
+        return;
+    d->version = version;
+    hs_page_pool_forget(d->pool);
+    for (int i = 0; i < d->o.max_slots; i++)
+        d->slot[i].alone = d->slot[i].cached > 0;
 }
 
 // ---- sequences
@@ -201,6 +224,12 @@ static hs_status check(const hs_decoder *d, const hs_sequence *s)
         if (s->ids[i] < 0 || s->ids[i] >= d->o.vocab)
             return HS_FAIL(USAGE, "prompt %d: token %lld is %d, the model's vocabulary is 0 to %lld", which, (long long)i + 1, s->ids[i],
                            (long long)d->o.vocab - 1);
+    for (int i = 0; i < s->n_bias; i++)
+        if (s->bias[i].id < 0 || s->bias[i].id >= d->o.vocab)
+            return HS_FAIL(USAGE, "prompt %d: a bias for token %d, the model's vocabulary is 0 to %lld", which, s->bias[i].id,
+                           (long long)d->o.vocab - 1);
+    if (s->n_top < 0 || s->n_top > HS_TOP_LOGPROBS)
+        return HS_FAIL(USAGE, "prompt %d: %d likeliest tokens of each place, allowed 0 to %d", which, s->n_top, HS_TOP_LOGPROBS);
     return HS_OK;
 }
 
@@ -221,15 +250,23 @@ hs_status hs_decoder_add(hs_decoder *d, const hs_sequence *q, int *out)
         return HS_FAIL(MEMORY, "all %d slots are taken", d->o.max_slots);
     const int64_t room = d->o.context - q->n, goal = q->n + (q->max_tokens < room ? q->max_tokens : room);
     const int64_t pages = goal > q->n ? hs_cache_pages(goal - 1, d->o.page_rows) : 0; // the last token is drawn, not read
-    const int64_t have = q->reserve ? d->n_free : d->n_pages;
-    if (pages > have)
-        return HS_FAIL(MEMORY, "%lld tokens need %lld cache pages, %lld are %s", (long long)goal, (long long)pages, (long long)have,
-                       q->reserve ? "free" : "all there are");
+    if (pages > d->n_pages)
+        return HS_FAIL(MEMORY, "%lld tokens need %lld cache pages, %lld are all there are", (long long)goal, (long long)pages,
+                       (long long)d->n_pages);
     slot *s = &d->slot[i];
     *s = (slot){ .used = true, .s = *q, .ids = s->ids, .page = s->page, .n = q->n, .goal = goal, .pick = -1 };
     s->at_goal = q->max_tokens > room ? HS_STOP_CONTEXT : HS_STOP_MAX_TOKENS;
     memcpy(s->ids, q->ids, (size_t)q->n * sizeof *s->ids);
     s->s.ids = s->ids;
+    forget_old_values(d);
+    if (goal > q->n)
+        reuse(d, s);
+    const int64_t more = pages - s->n_pages;
+    if (q->reserve && more > hs_page_pool_left(d->pool)) {
+        hs_decoder_drop(d, i);
+        return HS_FAIL(MEMORY, "%lld tokens need %lld cache pages, %lld are free", (long long)goal, (long long)more,
+                       (long long)hs_page_pool_left(d->pool));
+    }
     if (q->reserve)
         grow(d, s, goal - 1);
     if (goal == q->n)
@@ -268,9 +305,7 @@ int hs_decoder_free_slots(const hs_decoder *d)
     return n;
 }
 
-int64_t hs_decoder_free_pages(const hs_decoder *d) { return d->n_free; }
-
-static bool under_way(const slot *s) { return s->used && s->stop == HS_STOP_NONE; }
+int64_t hs_decoder_free_pages(const hs_decoder *d) { return hs_page_pool_left(d->pool); }
 
 bool hs_decoder_idle(const hs_decoder *d)
 {
@@ -278,6 +313,30 @@ bool hs_decoder_idle(const hs_decoder *d)
         if (under_way(&d->slot[i]))
             return false;
     return true;
+}
+
+hs_slot_state hs_decoder_slot(const hs_decoder *d, int i)
+{
+    const slot *s = &d->slot[i];
+    if (!s->used)
+        return (hs_slot_state){ 0 };
+    return (hs_slot_state){ .fed = s->fed, .waits = s->waits, .pages = s->n_pages, .cached = s->cached, .reused = s->reused };
+}
+
+int64_t hs_decoder_needs(const hs_decoder *d, const int32_t *ids, int64_t n)
+{
+    return hs_cache_pages(n + 1, d->o.page_rows) - hs_page_pool_shared(d->pool, ids, n - 1);
+}
+
+int64_t hs_decoder_owed(const hs_decoder *d)
+{
+    int64_t owed = 0;
+    for (int i = 0; i < d->o.max_slots; i++) {
+        const slot *s = &d->slot[i];
+        const int64_t all = s->n + 1 < s->goal ? s->n + 1 : s->goal - 1, want = hs_cache_pages(all, d->o.page_rows);
+        owed += under_way(s) && want > s->n_pages ? want - s->n_pages : 0;
+    }
+    return owed;
 }
 
 // ---- a step
@@ -316,15 +375,17 @@ static int build_batch(hs_decoder *d)
     b->n_tokens = b->n_seqs = b->n_picks = 0;
     b->starts[0] = 0;
     for (int i = 0; i < d->o.max_slots; i++)
-        d->slot[i].fed = 0, d->slot[i].pick = -1;
+        d->slot[i].fed = 0, d->slot[i].pick = -1, d->slot[i].waits = false;
     int left_out = -1;
     for (int pass = 0; pass < 2; pass++)
         for (int k = 0; k < d->o.max_slots; k++) {
             const int i = (d->first + k) % d->o.max_slots;
             slot *s = &d->slot[i];
-            const int64_t left = s->n - s->cached, room = b->max_tokens - b->n_tokens;
-            if (!under_way(s) || (left > 1) != (pass == 1))
+            if (!under_way(s) || (s->n - s->cached > 1) != (pass == 1))
                 continue;
+            if (pass == 1)
+                reuse(d, s);
+            const int64_t left = s->n - s->cached, room = b->max_tokens - b->n_tokens;
             if (room <= 0 || b->n_seqs >= b->max_seqs) {
                 left_out = left_out < 0 ? i : left_out;
                 continue;
@@ -335,7 +396,7 @@ static int build_batch(hs_decoder *d)
             if (held > 0)
                 feed(d, i, held < want ? held : want);
             else
-                waiting++;
+                s->waits = true, waiting++;
         }
     d->first = left_out < 0 ? 0 : left_out;
     return waiting;
@@ -358,6 +419,36 @@ static bool is_stop(const hs_sequence *s, int32_t id)
     return false;
 }
 
+// Bias, and penalties of what was drawn.
+static void change_logits(hs_decoder *d, const slot *s)
+{
+    for (int i = 0; i < s->s.n_bias; i++)
+        d->logits[s->s.bias[i].id] += s->s.bias[i].bias;
+    if (s->s.presence == 0 && s->s.frequency == 0)
+        return;
+    const int32_t *drawn = s->ids + s->s.n - s->s.drawn, *end = s->ids + s->n;
+    for (const int32_t *p = drawn; p < end; p++)
+        d->times[*p]++;
+    for (const int32_t *p = drawn; p < end; p++)
+        if (d->times[*p]) {
+            d->logits[*p] = (float)((double)d->logits[*p] - s->s.presence - s->s.frequency * d->times[*p]);
+            d->times[*p] = 0;
+        }
+}
+
+static void tell_logprobs(hs_decoder *d, const slot *s, hs_decoded *out)
+{
+    hs_logprob *top = d->top + (size_t)out->slot * HS_TOP_LOGPROBS;
+    const double sum = hs_log_sum(d->raw, d->o.vocab);
+    out->logprob = (float)((double)d->raw[out->id] - sum);
+    for (int64_t i = 0; s->s.n_top && i < d->o.vocab; i++)
+        d->order[i] = (int32_t)i;
+    const int64_t n = s->s.n_top ? hs_best_of(d->raw, d->order, d->o.vocab, s->s.n_top) : 0;
+    for (; out->n_top < n && isfinite(d->raw[d->order[out->n_top]]); out->n_top++)
+        top[out->n_top] = (hs_logprob){ d->order[out->n_top], (float)((double)d->raw[d->order[out->n_top]] - sum) };
+    out->top = top;
+}
+
 static hs_status take_token(hs_decoder *d, int index, hs_decoded *out)
 {
     slot *s = &d->slot[index];
@@ -366,12 +457,15 @@ static hs_status take_token(hs_decoder *d, int index, hs_decoded *out)
     if (out->id == d->o.vocab) {
         for (int64_t i = 0; d->o.drawable && i < d->o.vocab; i++)
             d->logits[i] = d->o.drawable[i] ? d->logits[i] : -INFINITY;
+        if (s->s.logprobs)
+            memcpy(d->raw, d->logits, (size_t)d->o.vocab * sizeof *d->raw);
+        change_logits(d, s);
         out->id = hs_sample(d->logits, d->o.vocab, &s->s.sampling, s->s.number, s->n, d->order);
+        if (s->s.logprobs)
+            tell_logprobs(d, s, out);
         s->ids[s->n++] = out->id;
         out->stop = is_stop(&s->s, out->id) ? HS_STOP_TOKEN : s->n == s->goal ? s->at_goal : HS_STOP_NONE;
     }
-    if (out->stop != HS_STOP_NONE)
-        end(d, s, out->stop);
     return HS_OK;
 }
 
@@ -387,23 +481,36 @@ static hs_status write_batch(hs_decoder *d)
     return HS_OK;
 }
 
+static hs_status run_batch(hs_decoder *d, int *n)
+{
+    hs_step_live(hs_run_in(d->o.run), d->b.n_tokens, d->b.n_seqs, d->b.n_picks);
+    HS_TRY(write_batch(d));
+    HS_TRY(hs_run_forward(d->o.run, d->o.plan));
+    for (int i = 0; i < d->o.max_slots; i++)
+        if (d->slot[i].pick >= 0)
+            HS_TRY(take_token(d, i, &d->out[(*n)++]));
+    return HS_OK;
+}
+
 hs_status hs_decoder_step(hs_decoder *d, const hs_decoded **out, int *n)
 {
+    int drawn = 0;
     *out = d->out, *n = 0;
+    forget_old_values(d);
     const int waiting = build_batch(d);
     if (!d->b.n_tokens && waiting)
         return HS_FAIL(MEMORY, "all %lld cache pages are taken, and %d sequences wait for one: drop one of them", (long long)d->n_pages,
                        waiting);
     if (!d->b.n_tokens)
         return HS_OK;
-    hs_step_live(hs_run_in(d->o.run), d->b.n_tokens, d->b.n_seqs, d->b.n_picks);
-    HS_TRY(write_batch(d));
-    HS_TRY(hs_run_forward(d->o.run, d->o.plan));
+    HS_TRY(run_batch(d, &drawn));
     for (int i = 0; i < d->o.max_slots; i++) {
-        slot *s = &d->slot[i];
-        s->cached += s->fed;
-        if (s->pick >= 0)
-            HS_TRY(take_token(d, i, &d->out[(*n)++]));
+        d->slot[i].cached += d->slot[i].fed;
+        make_known(d, &d->slot[i]);
     }
+    for (int k = 0; k < drawn; k++)
+        if (d->out[k].stop != HS_STOP_NONE)
+            end(d, &d->slot[d->out[k].slot], d->out[k].stop);
+    *n = drawn;
     return HS_OK;
 }

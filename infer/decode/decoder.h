@@ -5,7 +5,8 @@
 // A sequence has a slot, and pages of the model's KV cache: so many rows each, found through a table that attention reads. A step takes the
 // newest token of every sequence under way, then fills up with chunks of those still being read: a long prompt holds nobody up. What a
 // sequence becomes depends on itself alone, to the last bit of its logits: its tokens, its sampling, its number - not on slots, pages or
-// chunks, nor on who runs beside it (tests/models/test_gpt_rows.c).
+// chunks, nor on who runs beside it (tests/models/test_gpt_rows.c), nor, with `share`, on whether somebody had computed its beginning
+// before (infer/decode/page_pool.h).
 #ifndef HS_INFER_DECODER_H
 #define HS_INFER_DECODER_H
 #include "core/run/run.h"
@@ -32,7 +33,19 @@ typedef struct hs_decoder_opts {
     const uint8_t *drawable;       // (optional) [vocab] 0: never drawn, as no token has that id; borrowed
     int64_t cache_rows, page_rows; // of its cache states, as the plan was traced
     int max_slots;                 // sequences at once; those that find no room in a step go first in the next
+    bool share;                    // pages of tokens that are the same from the beginning on are shared, and kept while there is room
+    int64_t step_tokens;           // of a step, at most; 0: as many as the plan takes
 } hs_decoder_opts;
+
+enum { HS_TOP_LOGPROBS = 20 }; // at most
+typedef struct hs_logprob {
+    int32_t id;
+    float logprob; // natural
+} hs_logprob;
+typedef struct hs_token_bias {
+    int32_t id;
+    float bias; // added to its logit
+} hs_token_bias;
 
 typedef struct hs_sequence {
     const int32_t *ids; // the prompt, copied
@@ -43,12 +56,24 @@ typedef struct hs_sequence {
     const int32_t *stop_ids; // [n_stops] tokens that end it; borrowed as long as it goes on
     int n_stops;
     bool reserve; // take the pages of all its tokens now, so that it can never wait for one
+    // (optional) What is done to logits before a draw: bias[n_bias], borrowed as long as it goes on; and `presence` less for each token
+    // that was drawn before, `frequency` less for each time. Drawn are tokens of this sequence, and the last `drawn` of ids: of one that
+    // goes on.
+    const hs_token_bias *bias;
+    int n_bias;
+    double presence, frequency;
+    int64_t drawn;
+    bool logprobs; // (optional) tell each new token's, and the n_top likeliest of its place, before bias and penalties
+    int n_top;     // up to HS_TOP_LOGPROBS
 } hs_sequence;
 
 typedef struct hs_decoded { // what a step did to a slot
     int slot;
     int32_t id;   // the new token; with HS_STOP_NONFINITE the first whose logit is none
     hs_stop stop; // HS_STOP_NONE: it goes on. Otherwise its pages are free again, its slot is until hs_decoder_drop
+    float logprob;
+    const hs_logprob *top; // [n_top], the likeliest first; with hs_sequence.logprobs
+    int n_top;
 } hs_decoded;
 
 typedef struct hs_decoder hs_decoder;
@@ -56,7 +81,8 @@ hs_status hs_decoder_new(hs_decoder **out, const hs_decoder_opts *o);
 void hs_decoder_free(hs_decoder *d);
 
 // *slot: the lowest that is free. USAGE: an empty prompt, one longer than the context, an id outside the vocabulary, sampling values out of
-// range. MEMORY, and nothing has changed: no slot is free; or reserve, and there are not enough pages; or it needs more than the cache has.
+// range, a bias for no token. MEMORY, and nothing has changed: no slot is free; or reserve, and there are not enough pages; or it needs
+// more than the cache has.
 hs_status hs_decoder_add(hs_decoder *d, const hs_sequence *s, int *slot);
 // Any time between steps: it ends here (HS_STOP_CALLER), its pages are free, its tokens stay until its slot is dropped.
 void hs_decoder_stop(hs_decoder *d, int slot);
@@ -65,12 +91,26 @@ void hs_decoder_drop(hs_decoder *d, int slot);
 
 // One batch. *out: [*n] new tokens by slot, valid until the next call; none, where all that ran were chunks of prompts. Sequences that need
 // a page when there is none wait. MEMORY: nothing could run, all wait for pages; nothing is lost, they go on as soon as one is dropped or
-// ends.
+// ends. Any other error is the device's: sequences that ran (fed of hs_decoder_slot) are of no use and have to be dropped, others go on.
 hs_status hs_decoder_step(hs_decoder *d, const hs_decoded **out, int *n);
 bool hs_decoder_idle(const hs_decoder *d); // nothing is left to do
 
 const int32_t *hs_decoder_ids(const hs_decoder *d, int slot, int64_t *n); // prompt and continuation; NULL: the slot is free
 int hs_decoder_free_slots(const hs_decoder *d);
-int64_t hs_decoder_free_pages(const hs_decoder *d);
+int64_t hs_decoder_free_pages(const hs_decoder *d); // that can be had: those that are kept for what lies in them, too
+
+// What a slot had in the last step, and what it has. All 0: the slot is free.
+typedef struct hs_slot_state {
+    int64_t fed;    // tokens that ran
+    bool waits;     // it found no page
+    int64_t pages;  // that it holds
+    int64_t cached; // tokens whose keys and values are there
+    int64_t reused; // of these, found where somebody had computed them
+} hs_slot_state;
+hs_slot_state hs_decoder_slot(const hs_decoder *d, int slot);
+// For a caller that decides who is admitted: pages that ids[n] and one token more would take from those that are free, and pages that
+// sequences under way will yet take for the tokens they know and one more each.
+int64_t hs_decoder_needs(const hs_decoder *d, const int32_t *ids, int64_t n);
+int64_t hs_decoder_owed(const hs_decoder *d);
 
 #endif

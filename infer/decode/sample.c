@@ -119,3 +119,12 @@ int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int numb
         n--;
     return order[n - 1]; // rounding left `at` at the very end
 }
+
+double hs_log_sum(const float *logits, int64_t n)
+{
+    const double top = (double)logits[best(logits, n)];
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp((double)logits[i] - top);
+    return top + log(sum);
+}

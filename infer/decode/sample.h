@@ -20,4 +20,7 @@ int64_t hs_best_of(const float *logits, int32_t *order, int64_t n, int64_t k);
 // for n ids.
 int32_t hs_sample(const float *logits, int64_t n, const hs_sampling *s, int number, int64_t position, int32_t *order);
 
+// The logarithm of the sum of exp(logits[n]): a token's logarithm of probability is its logit less this.
+double hs_log_sum(const float *logits, int64_t n);
+
 #endif
