@@ -196,13 +196,14 @@ static void computed_once(void **state)
     hs_decoder_drop(d, 0);
 
     hs_params_changed(e->params); // by other values pages are others
-    t[1].n = t[1].n_prompt;
+    t[1].n = t[1].n_prompt = 5;
     assert_int_equal(add(d, &t[1], 1, greedy, false), 0);
     assert_int_equal(hs_decoder_slot(d, 0).reused, 0);
     step(d, t, (int[]){ 1, 0 });
     hs_params_changed(e->params); // under way: its own go on, nobody takes them
     while (!hs_decoder_idle(d))
         step(d, t, (int[]){ 1, 0 });
+    t[0] = t[1], t[0].n_prompt = t[0].n = 13;
     assert_int_equal(add(d, &t[0], 0, greedy, false), 1);
     assert_int_equal(hs_decoder_slot(d, 1).reused, 0);
     hs_decoder_free(d);
