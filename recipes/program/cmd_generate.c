@@ -1,7 +1,7 @@
 // generate: continues a prompt, streaming text as it comes.
 #include "core/base/log.h"
 #include "infer/decode/generate.h"
-#include "infer/decode/text_stream.h"
+#include "infer/decode/token_text.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
 #include "recipes/train/evaluate.h"
@@ -66,8 +66,8 @@ static hs_status read_prompt(const hs_cli *cli, const hs_session *s, int32_t **i
     return HS_OK;
 }
 
-typedef struct stream {   // of tokens to stdout
-    hs_text_stream *text; // NULL: there is no tokenizer, ids are shown
+typedef struct stream {  // of tokens to stdout
+    hs_token_text *text; // NULL: there is no tokenizer, ids are shown
     bool quiet;
     hs_model_ends end; // not shown
     hs_status status;  // of writing
@@ -83,7 +83,7 @@ static hs_status put_token(stream *out, int32_t id)
         if (id == out->end.id[i])
             return HS_OK;
     if (out->text)
-        HS_TRY(hs_text_stream_put(out->text, id, &text, &n));
+        HS_TRY(hs_token_text_put(out->text, id, &text, &n));
     else
         printf("%d ", id);
     fwrite(text ? text : "", 1, n, stdout);
@@ -97,7 +97,7 @@ static hs_status put_end(stream *out) // what was held back has no rest
     size_t n;
     if (!out->text)
         return HS_OK;
-    HS_TRY(hs_text_stream_end(out->text, &text, &n));
+    HS_TRY(hs_token_text_end(out->text, &text, &n));
     fwrite(text ? text : "", 1, n, stdout);
     return HS_OK;
 }
@@ -198,7 +198,7 @@ static hs_status open_stream(stream *out, const hs_session *s, const generate_op
     *out = (stream){ .quiet = o->common.json };
     if (!o->ignore_end)
         out->end = s->ends;
-    return s->tokenizer ? hs_text_stream_new(&out->text, &(hs_text_stream_opts){ .tokenizer = s->tokenizer }) : HS_OK;
+    return s->tokenizer ? hs_token_text_new(&out->text, &(hs_token_text_opts){ .tokenizer = s->tokenizer }) : HS_OK;
 }
 
 static hs_status run_session(const hs_cli *cli, hs_session *s, const hs_policy *policy, stream *out, result *r)
@@ -236,7 +236,7 @@ static hs_status run_generate(const hs_cli *cli)
         st = open_stream(&out, &s, cli->options);
     if (st == HS_OK)
         st = run_session(cli, &s, &policy, &out, &r);
-    hs_text_stream_free(out.text);
+    hs_token_text_free(out.text);
     hs_session_close(&s);
     free(r.ids);
     return st;

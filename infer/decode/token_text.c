@@ -1,6 +1,6 @@
-// text_stream: bytes of tokens become characters (held: one whose rest may come), characters wait in `text` while they may begin a stop
+// token_text: bytes of tokens become characters (held: one whose rest may come), characters wait in `text` while they may begin a stop
 // string.
-#include "infer/decode/text_stream.h"
+#include "infer/decode/token_text.h"
 #include "data/base/utf8.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@ typedef struct stop_text {
     size_t n;
 } stop_text;
 
-struct hs_text_stream {
+struct hs_token_text {
     const hs_tokenizer *tokenizer;
     stop_text *stop;
     int n_stops, met; // met: -1 while none was
@@ -24,7 +24,7 @@ struct hs_text_stream {
     size_t n, out, room;
 };
 
-hs_status hs_text_stream_new(hs_text_stream **out, const hs_text_stream_opts *o)
+hs_status hs_token_text_new(hs_token_text **out, const hs_token_text_opts *o)
 {
     size_t bytes = 0;
     *out = NULL;
@@ -33,10 +33,10 @@ hs_status hs_text_stream_new(hs_text_stream **out, const hs_text_stream_opts *o)
             return HS_FAIL(USAGE, "stop string %d is empty", i + 1);
         bytes += strlen(o->stop[i]) + 1;
     }
-    hs_text_stream *t = calloc(1, sizeof *t + (size_t)o->n_stops * sizeof *t->stop + bytes);
+    hs_token_text *t = calloc(1, sizeof *t + (size_t)o->n_stops * sizeof *t->stop + bytes);
     if (!t)
         return HS_FAIL(MEMORY, "no memory for a stream of text");
-    *t = (hs_text_stream){ .tokenizer = o->tokenizer, .stop = (stop_text *)(t + 1), .met = -1, .begun = o->behind };
+    *t = (hs_token_text){ .tokenizer = o->tokenizer, .stop = (stop_text *)(t + 1), .met = -1, .begun = o->behind };
     char *copy = (char *)(t->stop + o->n_stops);
     for (; t->n_stops < o->n_stops; t->n_stops++) {
         stop_text *s = &t->stop[t->n_stops];
@@ -48,14 +48,14 @@ hs_status hs_text_stream_new(hs_text_stream **out, const hs_text_stream_opts *o)
     return HS_OK;
 }
 
-void hs_text_stream_free(hs_text_stream *t)
+void hs_token_text_free(hs_token_text *t)
 {
     if (t)
         free(t->text);
     free(t);
 }
 
-int hs_text_stream_stop(const hs_text_stream *t) { return t->met; }
+int hs_token_text_stop(const hs_token_text *t) { return t->met; }
 
 // The n bytes at s, all that is left, begin a character.
 static bool begins(const unsigned char *s, size_t n)
@@ -69,7 +69,7 @@ static bool begins(const unsigned char *s, size_t n)
     return true;
 }
 
-static hs_status make_room(hs_text_stream *t, size_t more)
+static hs_status make_room(hs_token_text *t, size_t more)
 {
     if (t->n + more <= t->room)
         return HS_OK;
@@ -81,14 +81,14 @@ static hs_status make_room(hs_text_stream *t, size_t more)
     return HS_OK;
 }
 
-static void show(hs_text_stream *t, const void *character, size_t n)
+static void show(hs_token_text *t, const void *character, size_t n)
 {
     memcpy(t->text + t->n, character, n);
     t->n += n;
 }
 
 // Bytes of a token: what is a whole character goes into text, for which there is room.
-static void take(hs_text_stream *t, const char *bytes, size_t n)
+static void take(hs_token_text *t, const char *bytes, size_t n)
 {
     unsigned char some[CHARACTER + 64];
     while (n > 0) {
@@ -115,7 +115,7 @@ static bool ends_with(const char *text, size_t n, const stop_text *s, size_t len
 }
 
 // Looks for a stop string that ends behind byte `from`; cuts the text in front of it.
-static void look_for_stop(hs_text_stream *t, size_t from)
+static void look_for_stop(hs_token_text *t, size_t from)
 {
     for (size_t end = from + 1; end <= t->n && t->met < 0; end++)
         for (int i = 0; i < t->n_stops; i++)
@@ -124,7 +124,7 @@ static void look_for_stop(hs_text_stream *t, size_t from)
 }
 
 // Bytes at the end of text that may be the beginning of a stop string.
-static size_t doubtful(const hs_text_stream *t)
+static size_t doubtful(const hs_token_text *t)
 {
     size_t most = 0;
     for (int i = 0; i < t->n_stops; i++)
@@ -134,7 +134,7 @@ static size_t doubtful(const hs_text_stream *t)
     return most;
 }
 
-static void drop_shown(hs_text_stream *t)
+static void drop_shown(hs_token_text *t)
 {
     t->n -= t->out;
     if (t->out && t->n)
@@ -142,13 +142,13 @@ static void drop_shown(hs_text_stream *t)
     t->out = 0;
 }
 
-static void give(hs_text_stream *t, size_t kept, const char **text, size_t *n)
+static void give(hs_token_text *t, size_t kept, const char **text, size_t *n)
 {
     t->out = t->n - kept;
     *text = t->text, *n = t->out;
 }
 
-hs_status hs_text_stream_put(hs_text_stream *t, int32_t id, const char **text, size_t *n)
+hs_status hs_token_text_put(hs_token_text *t, int32_t id, const char **text, size_t *n)
 {
     size_t bytes = 0;
     bool space = false;
@@ -168,7 +168,7 @@ hs_status hs_text_stream_put(hs_text_stream *t, int32_t id, const char **text, s
     return HS_OK;
 }
 
-hs_status hs_text_stream_end(hs_text_stream *t, const char **text, size_t *n)
+hs_status hs_token_text_end(hs_token_text *t, const char **text, size_t *n)
 {
     *text = NULL, *n = 0;
     drop_shown(t);

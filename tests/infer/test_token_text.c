@@ -1,4 +1,4 @@
-// text_stream: what comes out is whole characters, never past what may begin a stop string, and all of it together is what one look at the
+// token_text: what comes out is whole characters, never past what may begin a stop string, and all of it together is what one look at the
 // whole text gives, however tokens cut it.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include "core/base/rng.h"
 #include "data/base/utf8.h"
-#include "infer/decode/text_stream.h"
+#include "infer/decode/token_text.h"
 #include "tests/support/support_tokenizers.h"
 #include <stdlib.h>
 #include <string.h>
@@ -79,23 +79,23 @@ static void check_text(const hs_tokenizer *tok, const char *bytes, const char *c
 {
     char want[4 * MOST], got[4 * MOST];
     const int met = expected(bytes, stop, n_stops, want);
-    hs_text_stream *t;
+    hs_token_text *t;
     int32_t *ids;
     int64_t n_ids;
     const char *text;
     size_t n = 0, more;
-    assert_int_equal(hs_text_stream_new(&t, &(hs_text_stream_opts){ .tokenizer = tok, .stop = stop, .n_stops = n_stops }), HS_OK);
+    assert_int_equal(hs_token_text_new(&t, &(hs_token_text_opts){ .tokenizer = tok, .stop = stop, .n_stops = n_stops }), HS_OK);
     assert_int_equal(hs_tokenizer_encode(tok, bytes, strlen(bytes), &ids, &n_ids), HS_OK);
     for (int64_t i = 0; i <= n_ids; i++) {
-        assert_int_equal(i < n_ids ? hs_text_stream_put(t, ids[i], &text, &more) : hs_text_stream_end(t, &text, &more), HS_OK);
+        assert_int_equal(i < n_ids ? hs_token_text_put(t, ids[i], &text, &more) : hs_token_text_end(t, &text, &more), HS_OK);
         if (more)
             memcpy(got + n, text, more);
         check_piece(got, n, n + more, want);
         n += more;
     }
     assert_int_equal(n, strlen(want));
-    assert_int_equal(hs_text_stream_stop(t), met);
-    hs_text_stream_free(t);
+    assert_int_equal(hs_token_text_stop(t), met);
+    hs_token_text_free(t);
     free(ids);
 }
 
@@ -134,24 +134,24 @@ static void held_no_longer_than_it_may(void **state)
                                  "aaab";
     static const char *const shown[] = { "x", "", "\ny", "", "\n", "", "a", "", "" }; // by token
     hs_tokenizer *tok;
-    hs_text_stream *t;
+    hs_token_text *t;
     const char *text;
     size_t n;
     assert_int_equal(hs_tokenizer_byte(&tok), HS_OK);
-    assert_int_equal(hs_text_stream_new(&t, &(hs_text_stream_opts){ .tokenizer = tok, .stop = stop, .n_stops = 2 }), HS_OK);
+    assert_int_equal(hs_token_text_new(&t, &(hs_token_text_opts){ .tokenizer = tok, .stop = stop, .n_stops = 2 }), HS_OK);
     for (size_t i = 0; i < sizeof tokens - 1; i++) {
-        assert_int_equal(hs_text_stream_put(t, tokens[i], &text, &n), HS_OK);
+        assert_int_equal(hs_token_text_put(t, tokens[i], &text, &n), HS_OK);
         const char *want = i < HS_COUNT(shown) ? shown[i] : "";
         assert_int_equal(n, strlen(want));
         assert_true(!n || !memcmp(text, want, n));
     }
-    assert_int_equal(hs_text_stream_stop(t), 1);
-    assert_int_equal(hs_text_stream_put(t, 'z', &text, &n), HS_OK);
+    assert_int_equal(hs_token_text_stop(t), 1);
+    assert_int_equal(hs_token_text_put(t, 'z', &text, &n), HS_OK);
     assert_int_equal(n, 0);
-    assert_int_equal(hs_text_stream_end(t, &text, &n), HS_OK);
+    assert_int_equal(hs_token_text_end(t, &text, &n), HS_OK);
     assert_int_equal(n, 0);
-    hs_text_stream_free(t);
-    assert_int_equal(hs_text_stream_new(&t, &(hs_text_stream_opts){ .tokenizer = tok, .stop = (const char *[]){ "a", "" }, .n_stops = 2 }),
+    hs_token_text_free(t);
+    assert_int_equal(hs_token_text_new(&t, &(hs_token_text_opts){ .tokenizer = tok, .stop = (const char *[]){ "a", "" }, .n_stops = 2 }),
                      HS_USAGE);
     assert_string_equal(hs_error(), "stop string 2 is empty");
     assert_null(t);
@@ -168,16 +168,16 @@ static void at_the_beginning(void **state)
     assert_int_equal(hs_tokenizer_encode(tok, "the", 3, &ids, &n_ids), HS_OK);
     assert_true(n_ids >= 1);
     for (int behind = 0; behind < 2; behind++) {
-        hs_text_stream *t;
+        hs_token_text *t;
         const char *text;
         size_t n;
-        assert_int_equal(hs_text_stream_new(&t, &(hs_text_stream_opts){ .tokenizer = tok, .behind = behind }), HS_OK);
-        assert_int_equal(hs_text_stream_put(t, ids[0], &text, &n), HS_OK);
+        assert_int_equal(hs_token_text_new(&t, &(hs_token_text_opts){ .tokenizer = tok, .behind = behind }), HS_OK);
+        assert_int_equal(hs_token_text_put(t, ids[0], &text, &n), HS_OK);
         assert_true(n > 0);
         assert_int_equal(text[0] == ' ', behind);
-        assert_int_equal(hs_text_stream_put(t, 1 << 30, &text, &n), HS_OK); // no token has that id
+        assert_int_equal(hs_token_text_put(t, 1 << 30, &text, &n), HS_OK); // no token has that id
         assert_true(n == 3 && !memcmp(text, "\xEF\xBF\xBD", 3));
-        hs_text_stream_free(t);
+        hs_token_text_free(t);
     }
     free(ids);
     hs_tokenizer_free(tok);
@@ -187,5 +187,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(whatever_the_cuts), cmocka_unit_test(held_no_longer_than_it_may),
                                         cmocka_unit_test(at_the_beginning) };
-    return cmocka_run_group_tests_name("text_stream", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("token_text", tests, NULL, NULL);
 }
