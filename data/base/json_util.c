@@ -40,20 +40,33 @@ void hs_text_add(hs_text *t, const char *fmt, ...)
     va_end(ap);
 }
 
-void hs_text_string(hs_text *t, const char *s)
+void hs_text_bytes(hs_text *t, const char *p, size_t n)
 {
-    hs_text_add(t, "\"");
-    for (; *s; s++) {
-        const unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\')
-            hs_text_add(t, "\\%c", c);
-        else if (c < 0x20)
-            hs_text_add(t, "\\u%04x", c);
-        else
-            hs_text_add(t, "%c", c);
-    }
-    hs_text_add(t, "\"");
+    if (!reserve(t, n))
+        return;
+    if (n)
+        memcpy(t->p + t->n, p, n);
+    t->n += n;
+    t->p[t->n] = 0;
 }
+
+void hs_text_quote(hs_text *t, const char *p, size_t n)
+{
+    size_t from = 0; // of what needs no escape
+    hs_text_bytes(t, "\"", 1);
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char c = (unsigned char)p[i];
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        hs_text_bytes(t, p + from, i - from);
+        from = i + 1;
+        hs_text_add(t, c < 0x20 ? "\\u%04x" : "\\%c", c);
+    }
+    hs_text_bytes(t, p + from, n - from);
+    hs_text_bytes(t, "\"", 1);
+}
+
+void hs_text_string(hs_text *t, const char *s) { hs_text_quote(t, s, strlen(s)); }
 
 static void add_number(hs_text *t, const char *digits)
 {

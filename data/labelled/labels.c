@@ -43,6 +43,8 @@ hs_status hs_labels_add(hs_labels *l, const char *name, int *index)
     return HS_OK;
 }
 
+const char *hs_labels_name(const hs_labels *l, int index) { return index >= 0 && index < l->n ? l->name[index] : ""; }
+
 hs_status hs_labels_copy(hs_labels *to, const hs_labels *from)
 {
     *to = (hs_labels){ 0 };

@@ -13,6 +13,7 @@ typedef struct hs_labels {
 
 hs_status hs_labels_add(hs_labels *l, const char *name, int *index); // index (may be NULL) of the one there is, or of the new one. MEMORY
 int hs_labels_find(const hs_labels *l, const char *name);            // -1: none of that name
+const char *hs_labels_name(const hs_labels *l, int index);           // "": none of that number
 hs_status hs_labels_copy(hs_labels *to, const hs_labels *from);      // `to` is overwritten
 void hs_labels_free(hs_labels *l);                                   // takes NULL; cleared behind it
 

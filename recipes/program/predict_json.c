@@ -1,26 +1,9 @@
 // predict_json: predictions as members of a record, as lines of their own, and as SQuAD's script writes them.
-#include "data/base/utf8.h"
 #include "recipes/program/predict_write.h"
 #include <stdlib.h>
 #include <string.h>
 
-static void add_text(hs_text *t, const char *s) { hs_predict_add_bytes(t, s, strlen(s)); }
-
-// A string of so many bytes. NUL, which a text may have, ends no string here.
-static void add_string(hs_text *t, const char *s, size_t bytes)
-{
-    add_text(t, "\"");
-    for (size_t i = 0; i < bytes; i++) {
-        const unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\')
-            hs_text_add(t, "\\%c", c);
-        else if (c < 0x20)
-            hs_text_add(t, "\\u%04x", c);
-        else
-            hs_predict_add_bytes(t, s + i, 1);
-    }
-    add_text(t, "\"");
-}
+static void add_text(hs_text *t, const char *s) { hs_text_bytes(t, s, strlen(s)); }
 
 static bool taken(const hs_predict_out *p, const char *key) { return p->tree.n > 0 && hs_json_tree_get(&p->tree, 0, key, NULL) > 0; }
 
@@ -34,50 +17,18 @@ static void begin_member(hs_predict_out *p, const char *key)
     hs_text_add(t, "\"%s\": ", hs_predict_name(p, taken, key, name));
 }
 
-static int64_t characters(const char *s, int64_t bytes)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < bytes; i++)
-        n += ((unsigned char)s[i] & 0xC0) != 0x80;
-    return n;
-}
-
-// ---- labels
-
-// The labels with the largest scores, the lower among equals.
-static int best_labels(hs_predict_out *p, const hs_prediction *x)
-{
-    const int most = p->o.top && p->o.top < x->n_labels ? p->o.top : x->n_labels;
-    int n = 0;
-    for (int i = 0; i < x->n_labels; i++) {
-        if (n == most && !(x->score[i] > x->score[p->order[n - 1]]))
-            continue;
-        int at = n < most ? n++ : n - 1;
-        for (; at > 0 && x->score[i] > x->score[p->order[at - 1]]; at--)
-            p->order[at] = p->order[at - 1];
-        p->order[at] = i;
-    }
-    return n;
-}
+// ---- what each task says
 
 static void add_scores(hs_predict_out *p, const hs_prediction *x)
 {
     begin_member(p, "scores");
-    add_text(&p->text, "{");
-    const int n = best_labels(p, x);
-    for (int i = 0; i < n; i++) {
-        add_text(&p->text, i ? ", " : "");
-        hs_text_string(&p->text, hs_predict_label(p, p->order[i]));
-        add_text(&p->text, ": ");
-        hs_text_f32(&p->text, x->score[p->order[i]]);
-    }
-    add_text(&p->text, "}");
+    hs_prediction_scores(&p->json, &p->text, x, p->o.top);
 }
 
 static void add_class(hs_predict_out *p, const hs_prediction *x)
 {
     begin_member(p, "label");
-    hs_text_string(&p->text, hs_predict_label(p, x->label));
+    hs_text_string(&p->text, hs_labels_name(p->o.labels, x->label));
     add_scores(p, x);
 }
 
@@ -89,7 +40,7 @@ static void add_labels(hs_predict_out *p, const hs_prediction *x)
     for (int i = 0; i < x->n_labels; i++)
         if ((double)x->score[i] >= p->o.threshold) {
             add_text(&p->text, n++ ? ", " : "");
-            hs_text_string(&p->text, hs_predict_label(p, i));
+            hs_text_string(&p->text, hs_labels_name(p->o.labels, i));
         }
     add_text(&p->text, "]");
     add_scores(p, x);
@@ -98,40 +49,10 @@ static void add_labels(hs_predict_out *p, const hs_prediction *x)
 static void add_numbers(hs_predict_out *p, const hs_prediction *x)
 {
     begin_member(p, "score");
-    add_text(&p->text, x->n_labels > 1 ? "[" : "");
-    for (int i = 0; i < x->n_labels; i++) {
-        add_text(&p->text, i ? ", " : "");
-        hs_text_f32(&p->text, x->score[i]);
-    }
-    add_text(&p->text, x->n_labels > 1 ? "]" : "");
+    hs_prediction_numbers(&p->text, x);
 }
 
-// ---- words
-
-static void add_entities(hs_predict_out *p, const hs_prediction *x)
-{
-    const hs_example *e = x->example;
-    const hs_tag_span *span;
-    int n;
-    if (hs_tag_spans_of(p->spans, x->tag, x->tag_score, e->n, &span, &n) != HS_OK) {
-        p->text.failed = true;
-        return;
-    }
-    begin_member(p, "entities");
-    add_text(&p->text, "[");
-    for (int i = 0; i < n; i++) {
-        const int64_t start = e->word[span[i].first].start, end = e->word[span[i].end - 1].end;
-        add_text(&p->text, i ? ", {\"type\": " : "{\"type\": ");
-        hs_text_string(&p->text, hs_tag_spans_types(p->spans)->name[span[i].type]);
-        add_text(&p->text, ", \"text\": ");
-        add_string(&p->text, e->text[0] + start, (size_t)(end - start));
-        hs_text_add(&p->text, ", \"start\": %lld, \"end\": %lld, \"score\": ", (long long)characters(e->text[0], start),
-                    (long long)characters(e->text[0], end));
-        hs_text_f32(&p->text, (float)span[i].score);
-        add_text(&p->text, "}");
-    }
-    add_text(&p->text, "]");
-}
+static const hs_places places = { .type = "type" };
 
 static void add_tags(hs_predict_out *p, const hs_prediction *x)
 {
@@ -139,7 +60,7 @@ static void add_tags(hs_predict_out *p, const hs_prediction *x)
     begin_member(p, "tags");
     for (int32_t k = 0; k < n; k++) {
         add_text(&p->text, k ? ", " : "[");
-        hs_text_string(&p->text, hs_predict_label(p, x->tag[k]));
+        hs_text_string(&p->text, hs_labels_name(p->o.labels, x->tag[k]));
     }
     add_text(&p->text, n ? "]" : "[]");
     begin_member(p, "scores");
@@ -148,63 +69,24 @@ static void add_tags(hs_predict_out *p, const hs_prediction *x)
         hs_text_f32(&p->text, x->tag_score[k]);
     }
     add_text(&p->text, n ? "]" : "[]");
-    add_entities(p, x);
-}
-
-// ---- answers
-
-static void add_answer_text(hs_text *t, const hs_prediction *x, const hs_span_guess *g)
-{
-    if (!g || g->none)
-        add_text(t, "\"\"");
-    else
-        add_string(t, x->example->text[1] + g->start, (size_t)(g->end - g->start));
-}
-
-// In characters, as SQuAD counts; null: no answer.
-static void add_place(hs_text *t, const char *context, const hs_span_guess *g, int64_t at)
-{
-    if (!g || g->none)
-        add_text(t, "null");
-    else
-        hs_text_add(t, "%lld", (long long)characters(context, at));
-}
-
-static double probability_of(const hs_prediction *x)
-{
-    for (int i = 0; i < x->span.n; i++)
-        if (x->span.answer ? &x->span.guess[i] == x->span.answer : x->span.guess[i].none)
-            return x->span.guess[i].probability;
-    return 0;
+    begin_member(p, "entities");
+    hs_prediction_spans(&p->json, &p->text, x, &places);
 }
 
 static void add_answers(hs_predict_out *p, const hs_prediction *x)
 {
     hs_text *t = &p->text;
-    const char *context = x->example->text[1];
     const hs_span_guess *answer = x->span.answer;
     begin_member(p, "answer");
-    add_answer_text(t, x, answer);
+    hs_prediction_answer_text(t, x, answer);
     begin_member(p, "start");
-    add_place(t, context, answer, answer ? answer->start : 0);
+    hs_prediction_place(t, x, answer, answer ? answer->start : 0);
     begin_member(p, "end");
-    add_place(t, context, answer, answer ? answer->end : 0);
+    hs_prediction_place(t, x, answer, answer ? answer->end : 0);
     begin_member(p, "score");
-    hs_text_f32(t, (float)probability_of(x));
+    hs_text_f32(t, (float)hs_prediction_answer_score(x));
     begin_member(p, "nbest");
-    for (int i = 0; i < x->span.n; i++) {
-        const hs_span_guess *g = &x->span.guess[i];
-        add_text(t, i ? ", {\"text\": " : "[{\"text\": ");
-        add_answer_text(t, x, g);
-        add_text(t, ", \"start\": ");
-        add_place(t, context, g, g->start);
-        add_text(t, ", \"end\": ");
-        add_place(t, context, g, g->end);
-        add_text(t, ", \"score\": ");
-        hs_text_f32(t, (float)g->probability);
-        add_text(t, "}");
-    }
-    add_text(t, x->span.n ? "]" : "[]");
+    hs_prediction_answers(t, x, 0, &places);
 }
 
 void hs_predict_members(hs_predict_out *p, const hs_prediction *x)
@@ -234,7 +116,7 @@ static void add_words(hs_predict_out *p, const hs_example *e)
     begin_member(p, "words");
     for (int32_t k = 0; k < e->n; k++) {
         add_text(&p->text, k ? ", " : "[");
-        add_string(&p->text, e->text[0] + e->word[k].start, (size_t)(e->word[k].end - e->word[k].start));
+        hs_text_quote(&p->text, e->text[0] + e->word[k].start, (size_t)(e->word[k].end - e->word[k].start));
     }
     add_text(&p->text, e->n ? "]" : "[]");
 }
@@ -247,13 +129,13 @@ hs_status hs_predict_json_line(hs_predict_out *p, const hs_prediction *x)
     hs_text_add(&p->text, "{\"line\": %lld", (long long)e->line);
     if (e->id) {
         begin_member(p, "id");
-        add_string(&p->text, e->id, strlen(e->id));
+        hs_text_quote(&p->text, e->id, strlen(e->id));
     }
     begin_member(p, span ? "question" : "text");
-    add_string(&p->text, e->text[0], e->bytes[0]);
+    hs_text_quote(&p->text, e->text[0], e->bytes[0]);
     if (e->text[1] && !span) {
         begin_member(p, "text2");
-        add_string(&p->text, e->text[1], e->bytes[1]);
+        hs_text_quote(&p->text, e->text[1], e->bytes[1]);
     }
     if (p->o.about == HS_ABOUT_TOKENS)
         add_words(p, e);
@@ -275,7 +157,7 @@ hs_status hs_predict_json_record(hs_predict_out *p, const hs_prediction *x)
     while (n > 0 && strchr(" \t\r\n", raw.p[n - 1]))
         n--;
     const size_t begin = p->tree.node[0].begin;
-    hs_predict_add_bytes(&p->text, raw.p + begin, n - begin);
+    hs_text_bytes(&p->text, raw.p + begin, n - begin);
     hs_predict_members(p, x);
     add_text(&p->text, p->found->list ? "}" : "}\n");
     return HS_OK;
@@ -287,7 +169,7 @@ static hs_status begin_answer(hs_predict_out *p, const hs_prediction *x)
 {
     hs_text *t = &p->text;
     add_text(t, p->written ? ",\n    " : "{\n    ");
-    add_string(t, x->example->id, strlen(x->example->id));
+    hs_text_quote(t, x->example->id, strlen(x->example->id));
     add_text(t, ": ");
     return HS_OK;
 }
@@ -309,7 +191,7 @@ static hs_status put_nbest(hs_predict_out *p, const hs_prediction *x)
     for (int i = 0; i < x->span.n; i++) {
         const hs_span_guess *g = &x->span.guess[i];
         add_text(t, i ? ",\n        {\"text\": " : "\n        {\"text\": ");
-        add_answer_text(t, x, g);
+        hs_prediction_answer_text(t, x, g);
         add_text(t, ", \"probability\": ");
         hs_text_f64(t, g->probability);
         add_text(t, ", \"start_logit\": ");
@@ -336,7 +218,7 @@ hs_status hs_predict_squad(hs_predict_out *p, const hs_prediction *x)
         HS_TRY(write_to(p, &p->odds));
     }
     HS_TRY(begin_answer(p, x));
-    add_answer_text(&p->text, x, x->span.answer);
+    hs_prediction_answer_text(&p->text, x, x->span.answer);
     return HS_OK;
 }
 

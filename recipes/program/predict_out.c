@@ -44,34 +44,14 @@ static void close_file(hs_predict_file *f)
 
 // ---- labels
 
-const char *hs_predict_label(const hs_predict_out *p, int32_t label)
-{
-    return label >= 0 && label < p->o.labels->n ? p->o.labels->name[label] : "";
-}
-
-void hs_predict_add_bytes(hs_text *t, const char *p, size_t bytes)
-{
-    if (t->n + bytes + 1 > t->capacity && !t->failed) {
-        const size_t room = 2 * (t->n + bytes + 64);
-        char *more = realloc(t->p, room);
-        t->failed = !more;
-        if (more)
-            t->p = more, t->capacity = room;
-    }
-    if (t->failed)
-        return;
-    memcpy(t->p + t->n, p, bytes);
-    t->p[t->n += bytes] = 0;
-}
-
-static void add_text(hs_text *t, const char *s) { hs_predict_add_bytes(t, s, strlen(s)); }
+static void add_text(hs_text *t, const char *s) { hs_text_bytes(t, s, strlen(s)); }
 
 // A label as a column of lines: what would end the column, or the line, becomes _.
 static void add_column(hs_text *t, const char *label, char delimiter)
 {
     for (; *label; label++) {
         const bool ends = *label == delimiter || *label == '\t' || *label == '\n' || *label == '\r';
-        hs_predict_add_bytes(t, ends ? "_" : label, 1);
+        hs_text_bytes(t, ends ? "_" : label, 1);
     }
 }
 
@@ -93,13 +73,13 @@ static void label_cell(hs_predict_out *p, const hs_prediction *x, hs_text *label
             if ((double)x->score[i] < p->o.threshold)
                 continue;
             add_text(label, label->n ? "," : "");
-            add_text(label, hs_predict_label(p, i));
+            add_text(label, hs_labels_name(p->o.labels, i));
             add_text(score, score->n ? "," : "");
             hs_text_f32(score, x->score[i]);
         }
         break;
     default:
-        add_text(label, hs_predict_label(p, x->label));
+        add_text(label, hs_labels_name(p->o.labels, x->label));
         hs_text_f32(score, x->score[x->label]);
     }
 }
@@ -126,17 +106,17 @@ static void add_cell(hs_predict_out *p, const char *s)
 {
     const bool csv = p->found->format == HS_LABEL_CSV;
     char special[] = { p->found->delimiter, '"', '\r', '\n', 0 };
-    hs_predict_add_bytes(&p->text, &p->found->delimiter, 1);
+    hs_text_bytes(&p->text, &p->found->delimiter, 1);
     if (!csv || !strpbrk(s, special)) {
         for (; *s; s++) {
             const char c = !csv && (*s == p->found->delimiter || *s == '\n' || *s == '\r') ? ' ' : *s;
-            hs_predict_add_bytes(&p->text, &c, 1);
+            hs_text_bytes(&p->text, &c, 1);
         }
         return;
     }
     add_text(&p->text, "\"");
     for (; *s; s++) {
-        hs_predict_add_bytes(&p->text, s, 1);
+        hs_text_bytes(&p->text, s, 1);
         if (*s == '"')
             add_text(&p->text, "\"");
     }
@@ -149,12 +129,12 @@ static void put_record(hs_predict_out *p, hs_slice raw, const char *label, const
     size_t n = raw.bytes;
     n -= n && raw.p[n - 1] == '\n';
     n -= n && raw.p[n - 1] == '\r';
-    hs_predict_add_bytes(&p->text, raw.p, n);
+    hs_text_bytes(&p->text, raw.p, n);
     if (p->o.about != HS_ABOUT_REGRESSION)
         add_cell(p, label);
     add_cell(p, score);
     if (n < raw.bytes)
-        hs_predict_add_bytes(&p->text, raw.p + n, raw.bytes - n);
+        hs_text_bytes(&p->text, raw.p + n, raw.bytes - n);
     else
         add_text(&p->text, "\n");
 }
@@ -197,7 +177,7 @@ static hs_status put_line(hs_predict_out *p, const hs_prediction *x)
             add_column(&p->text, (char[]){ *s, 0 }, '\n');
     }
     add_text(&p->text, " ");
-    hs_predict_add_bytes(&p->text, x->example->text[0], x->example->bytes[0]);
+    hs_text_bytes(&p->text, x->example->text[0], x->example->bytes[0]);
     add_text(&p->text, "\n");
     p->text.failed |= label.failed || score.failed;
     hs_text_free(&label);
@@ -210,9 +190,9 @@ static hs_status put_line(hs_predict_out *p, const hs_prediction *x)
 static void put_word(hs_predict_out *p, const hs_prediction *x, int32_t k)
 {
     const hs_example *e = x->example;
-    hs_predict_add_bytes(&p->text, e->text[0] + e->word[k].start, (size_t)(e->word[k].end - e->word[k].start));
+    hs_text_bytes(&p->text, e->text[0] + e->word[k].start, (size_t)(e->word[k].end - e->word[k].start));
     add_text(&p->text, "\t");
-    add_column(&p->text, hs_predict_label(p, x->tag[k]), '\t');
+    add_column(&p->text, hs_labels_name(p->o.labels, x->tag[k]), '\t');
     add_text(&p->text, "\n");
 }
 
@@ -237,7 +217,7 @@ static hs_status put_text(hs_predict_out *p, const hs_prediction *x)
     }
     add_text(&p->text, score.p ? score.p : "");
     add_text(&p->text, "\t");
-    hs_predict_add_bytes(&p->text, x->example->text[0], x->example->bytes[0]);
+    hs_text_bytes(&p->text, x->example->text[0], x->example->bytes[0]);
     add_text(&p->text, "\n");
     p->text.failed |= label.failed || score.failed;
     hs_text_free(&label);
@@ -247,8 +227,8 @@ static hs_status put_text(hs_predict_out *p, const hs_prediction *x)
 
 static void put_column(hs_predict_out *p, const char *line, size_t n, const char *tag)
 {
-    hs_predict_add_bytes(&p->text, line, n);
-    hs_predict_add_bytes(&p->text, &p->found->delimiter, 1);
+    hs_text_bytes(&p->text, line, n);
+    hs_text_bytes(&p->text, &p->found->delimiter, 1);
     add_column(&p->text, tag, p->found->delimiter);
 }
 
@@ -262,12 +242,12 @@ static void add_lines(hs_predict_out *p, hs_slice raw, int64_t line, const hs_pr
     for (size_t whole; s < end; line++, s += whole) {
         const size_t n = hs_line_bytes(s, (size_t)(end - s), &whole);
         if (e && word < e->n && line == e->line + e->word_line[word])
-            put_column(p, s, n, hs_predict_label(p, x->tag[word++]));
+            put_column(p, s, n, hs_labels_name(p->o.labels, x->tag[word++]));
         else if (n >= sizeof docstart - 1 && memcmp(s, docstart, sizeof docstart - 1) == 0)
             put_column(p, s, n, "O");
         else
-            hs_predict_add_bytes(&p->text, s, n);
-        hs_predict_add_bytes(&p->text, s + n, whole - n);
+            hs_text_bytes(&p->text, s, n);
+        hs_text_bytes(&p->text, s + n, whole - n);
         if (whole == n)
             add_text(&p->text, "\n");
     }
@@ -283,7 +263,7 @@ static hs_status put_nemo(hs_predict_out *p, const hs_prediction *x)
 {
     for (int32_t k = 0; k < x->example->n; k++) {
         add_text(&p->text, k ? " " : "");
-        add_column(&p->text, hs_predict_label(p, x->tag[k]), ' ');
+        add_column(&p->text, hs_labels_name(p->o.labels, x->tag[k]), ' ');
     }
     add_text(&p->text, "\n");
     return HS_OK;
@@ -303,11 +283,7 @@ hs_status hs_predict_out_open(hs_predict_out **out, const hs_predict_out_opts *o
     if (!p)
         return HS_FAIL(MEMORY, "no memory for predictions");
     p->o = *o;
-    hs_status st = HS_OK;
-    if (!(p->order = calloc((size_t)o->labels->n + 1, sizeof *p->order)))
-        st = HS_FAIL(MEMORY, "no memory for %d labels", o->labels->n);
-    if (st == HS_OK && o->about == HS_ABOUT_TOKENS)
-        st = hs_tag_spans_new(&p->spans, o->labels);
+    hs_status st = hs_prediction_json_open(&p->json, o->about, o->labels);
     if (st == HS_OK)
         st = open_file(&p->main, o->output, "standard output");
     if (st == HS_OK && o->nbest && o->nbest[0])
@@ -367,9 +343,8 @@ void hs_predict_out_close(hs_predict_out *p)
     close_file(&p->main);
     close_file(&p->nbest);
     close_file(&p->odds);
-    hs_tag_spans_free(p->spans);
+    hs_prediction_json_close(&p->json);
     hs_json_tree_free(&p->tree);
     hs_text_free(&p->text);
-    free(p->order);
     free(p);
 }

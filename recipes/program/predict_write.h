@@ -4,7 +4,7 @@
 #include "data/base/file.h"
 #include "data/base/json_tree.h"
 #include "data/base/json_util.h"
-#include "infer/heads/tag_spans.h"
+#include "infer/heads/prediction_json.h"
 #include "recipes/program/predict_out.h"
 
 typedef struct hs_predict_file { // stdout, or a file that appears whole
@@ -19,14 +19,12 @@ struct hs_predict_out {
     const hs_label_found *found;
     hs_predict_file main, nbest, odds;
     hs_text text; // of one example
-    hs_tag_spans *spans;
     hs_json_tree tree;
-    int32_t *order; // [labels]
+    hs_prediction_json json;
     int64_t written;
     bool begun;
 };
 
-const char *hs_predict_label(const hs_predict_out *p, int32_t label); // its name; "": there is none
 // NAME, predicted_NAME, predicted_NAME_2, ...: the first that is not taken, in buf.
 const char *hs_predict_name(const hs_predict_out *p, bool (*taken)(const hs_predict_out *p, const char *name), const char *name,
                             char buf[64]);
@@ -38,6 +36,5 @@ hs_status hs_predict_json_line(hs_predict_out *p, const hs_prediction *x); // of
 hs_status hs_predict_json_record(hs_predict_out *p, const hs_prediction *x);
 hs_status hs_predict_squad(hs_predict_out *p, const hs_prediction *x);
 hs_status hs_predict_json_end(hs_predict_out *p);
-void hs_predict_add_bytes(hs_text *t, const char *p, size_t bytes); // as they are
 
 #endif
