@@ -99,10 +99,73 @@ void hs_text_f64(hs_text *t, double v)
     add_number(t, buf);
 }
 
+// ---- the fewest digits of a float, by integers: vectors are thousands of them
+
+enum { MOST_DIGITS = 9 };                      // that a float needs
+static const float least = 1e-5f, most = 1e9f; // of those that are written here: what comes up on the way fits 128 bits
+typedef unsigned __int128 wide;
+
+static const uint64_t tens[] = { 1,        10,        100,        1000,        10000,        100000,        1000000,
+                                 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000, 10000000000000 };
+
+// v = m 2^e to an integer of 10^-k, ties to even: what printf does.
+static uint64_t rounded(uint32_t m, int e, int k)
+{
+    const wide up = (wide)m * tens[k > 0 ? k : 0] << (e > 0 ? e : 0);
+    const wide down = (wide)tens[k < 0 ? -k : 0] << (e < 0 ? -e : 0);
+    const wide whole = k < 0 ? up / down : up >> (e < 0 ? -e : 0), twice = 2 * (up - whole * down);
+    return (uint64_t)whole + (twice > down || (twice == down && whole % 2 == 1));
+}
+
+// digits 10^(x - n + 1), as %.ng writes it
+static void write_number(hs_text *t, bool negative, uint64_t digits, int n, int x)
+{
+    char d[24], buf[48], *p = buf;
+    const int precision = n;
+    while (n > 1 && digits % 10 == 0)
+        digits /= 10, n--;
+    snprintf(d, sizeof d, "%llu", (unsigned long long)digits);
+    *p = '-';
+    p += negative;
+    if (x < -4 || x >= precision)
+        p += sprintf(p, "%c%s%se%c%02d", d[0], n > 1 ? "." : "", d + 1, x < 0 ? '-' : '+', abs(x));
+    else if (x < 0)
+        p += sprintf(p, "0.%.*s%s", -x - 1, "0000", d);
+    else if (n > x + 1)
+        p += sprintf(p, "%.*s.%s", x + 1, d, d + x + 1);
+    else
+        p += sprintf(p, "%s%.*s.0", d, x + 1 - n, "000000000");
+    hs_text_bytes(t, buf, (size_t)(p - buf));
+}
+
+// Reading is one exact division, or product, as strtod does where it can. A float that is no power of ten is so far from one that the
+// logarithm tells on which side.
+static void write_shortest(hs_text *t, float v, bool negative)
+{
+    int e;
+    const uint32_t m = (uint32_t)ldexpf(frexpf(v, &e), 24);
+    const int x = (int)floor(log10((double)v)); // of the first digit
+    e -= 24;
+    for (int n = 1;; n++) {
+        const int k = n - 1 - x;
+        uint64_t digits = rounded(m, e, k);
+        const double read = k < 0 ? (double)(digits * tens[-k]) : (double)digits / (double)tens[k];
+        if ((float)read != v && n < MOST_DIGITS)
+            continue;
+        const bool carried = digits == tens[n];
+        write_number(t, negative, carried ? digits / 10 : digits, n, x + carried);
+        return;
+    }
+}
+
 void hs_text_f32(hs_text *t, float v)
 {
     if (add_non_finite(t, (double)v))
         return;
+    if (fabsf(v) >= least && fabsf(v) < most) {
+        write_shortest(t, fabsf(v), v < 0);
+        return;
+    }
     char buf[48];
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(buf, sizeof buf, "%.*g", digits, (double)v);
