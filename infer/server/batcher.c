@@ -21,6 +21,7 @@ struct hs_batcher {
     bool stops;
     placed *row; // [most rows] the thread's
     int n;
+    int64_t filling; // hs_now_ns: since when it fills the batch
     hs_batcher_count count;
 };
 
@@ -115,7 +116,7 @@ static hs_work_end stale(hs_work *w, int64_t now)
 static filled fill(hs_batcher *b)
 {
     filled f = { .reader = -1 };
-    const int64_t now = hs_now_ns();
+    const int64_t now = b->filling = hs_now_ns();
     hs_work *cut = NULL;
     b->n = 0;
     pthread_mutex_lock(&b->lock);
@@ -158,11 +159,16 @@ static void fail(hs_batcher *b, hs_work *w, hs_status st)
 static void give(hs_batcher *b, hs_row_reader *reader, int from, int to, int64_t began)
 {
     const int64_t ended = hs_now_ns();
+    const int rows = hs_row_reader_rows(reader);
+    hs_batch_times *times = &b->count.of_rows[rows];
     int64_t tokens = 0;
-    for (int i = 0; i < hs_row_reader_rows(reader); i++)
+    for (int i = 0; i < rows; i++)
         tokens += hs_row_reader_length(reader, i);
     atomic_fetch_add(&b->count.batches, 1);
-    atomic_fetch_add(&b->count.rows, (uint64_t)hs_row_reader_rows(reader));
+    atomic_fetch_add(&times->count, 1);
+    atomic_fetch_add(&times->fill_ns, (uint64_t)(began - b->filling));
+    atomic_fetch_add(&times->model_ns, (uint64_t)(ended - began));
+    atomic_fetch_add(&b->count.rows, (uint64_t)rows);
     atomic_fetch_add(&b->count.tokens, (uint64_t)tokens);
     hs_latency_add(&b->count.batch, ended - began);
     for (int i = from; i < to; i++) {
@@ -179,16 +185,18 @@ static void give(hs_batcher *b, hs_row_reader *reader, int from, int to, int64_t
         else if (++w->finished == w->n)
             finish(b, w, HS_WORK_DONE, HS_OK);
     }
+    atomic_fetch_add(&times->take_ns, (uint64_t)(hs_now_ns() - ended));
 }
 
 // Rows [from, to) of the batch, those of one work, by themselves.
 static void run_alone(hs_batcher *b, hs_row_reader *reader, int from, int to)
 {
     hs_work *w = b->row[from].work;
-    const int64_t began = hs_now_ns();
     hs_status st = HS_OK;
+    b->filling = hs_now_ns();
     for (int i = from; i < to && st == HS_OK; i++)
         st = hs_row_reader_add(reader, &w->row[b->row[i].row], &b->row[i].index);
+    const int64_t began = hs_now_ns();
     if (st == HS_OK)
         st = hs_row_reader_run(reader);
     if (st == HS_OK) {
@@ -259,7 +267,9 @@ hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o)
     for (int i = 0; i < o->n_readers; i++)
         most = hs_row_reader_most_rows(o->reader[i]) > most ? hs_row_reader_most_rows(o->reader[i]) : most;
     b->row = malloc((size_t)most * sizeof *b->row);
-    hs_status st = b->row ? hs_thread_start(&b->thread, work, b, "a batcher's thread") : HS_FAIL(MEMORY, "no memory for a batcher");
+    b->count.most_rows = most;
+    b->count.of_rows = calloc((size_t)most + 1, sizeof *b->count.of_rows);
+    hs_status st = b->row && b->count.of_rows ? hs_thread_start(&b->thread, work, b, "a batcher's thread") : HS_FAIL(MEMORY, "no memory for a batcher");
     b->runs = st == HS_OK;
     if (st == HS_OK)
         return HS_OK;
@@ -282,7 +292,7 @@ void hs_batcher_free(hs_batcher *b)
         hs_row_reader_free(b->o.reader[i]);
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->lock);
-    free(b->row);
+    free(b->row), free(b->count.of_rows);
     free(b);
 }
 

@@ -38,11 +38,17 @@ struct hs_work {              // its owner's, borrowed from hs_batcher_add to `d
     int64_t in_model;                // ns in batches it was in
 };
 
+typedef struct hs_batch_times { // of batches that had so many rows: ns, summed
+    _Atomic uint64_t count, fill_ns, model_ns, take_ns; // take: copied out, and answered
+} hs_batch_times;
+
 typedef struct hs_batcher_count {
     _Atomic uint64_t batches, rows, tokens; // that went through the model
     _Atomic int64_t waiting;                // works that are not done
     _Atomic int64_t waiting_tokens;
-    hs_latency batch; // the model alone
+    hs_latency batch;        // the model alone
+    hs_batch_times *of_rows; // [most_rows + 1]
+    int64_t most_rows;
 } hs_batcher_count;
 
 typedef struct hs_batcher hs_batcher;

@@ -26,7 +26,7 @@ struct hs_http_request {
     char *method, *path;
     char *body;
     size_t bytes, room;
-    int64_t arrived;
+    int64_t arrived, whole;
     bool closed;   // the daemon has let go of it: mhd and at are gone
     bool handed;   // to the handler
     bool too_long; // a chunked body, whose length nobody said: the rest is read and thrown away, then refused
@@ -76,6 +76,7 @@ const char *hs_http_body(const hs_http_request *r, size_t *bytes)
     return r->body ? r->body : "";
 }
 int64_t hs_http_arrived(const hs_http_request *r) { return r->arrived; }
+int64_t hs_http_handed(const hs_http_request *r) { return r->whole; }
 
 bool hs_http_gone(hs_http_request *r)
 {
@@ -325,6 +326,7 @@ static enum MHD_Result hand_over(hs_http_request *r)
     r->at->in_body = false;
     r->at->busy = true;
     r->state = AT_HANDLER;
+    r->whole = hs_now_ns();
     r->holders = 2, r->handed = true;
     atomic_fetch_add(&r->http->under_way, 1);
     r->http->o.handler(r, r->http->o.user);

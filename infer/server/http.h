@@ -56,6 +56,7 @@ const char *hs_http_header(const hs_http_request *r, const char *name); // NULL:
 const char *hs_http_query(const hs_http_request *r, const char *name);  // NULL: none
 const char *hs_http_body(const hs_http_request *r, size_t *bytes);      // a NUL behind it that is not counted
 int64_t hs_http_arrived(const hs_http_request *r);                      // hs_now_ns at the end of its head
+int64_t hs_http_handed(const hs_http_request *r);                       // and when it was handed over, its body there
 // The client has closed the connection: nobody waits for an answer. Costs a system call.
 bool hs_http_gone(hs_http_request *r);
 

@@ -88,16 +88,6 @@ void hs_hub_each(hs_hub *h, void (*each)(const hs_hub_entry *e, void *user), voi
     pthread_mutex_unlock(&h->lock);
 }
 
-bool hs_hub_ready(hs_hub *h)
-{
-    pthread_mutex_lock(&h->lock);
-    bool ready = h->first != NULL;
-    for (entry *e = h->first; e; e = e->next)
-        ready &= e->served != NULL;
-    pthread_mutex_unlock(&h->lock);
-    return ready;
-}
-
 // ---- what the thread does
 
 static void push(hs_hub *h, const todo *what)
@@ -147,9 +137,9 @@ hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path)
     e->loading = false;
     snprintf(e->why, sizeof e->why, "%s", st == HS_OK ? "" : hs_error());
     if (st == HS_OK) {
-        old = e->served;
-        e->served = fresh;
         h->alive++;
+        old = h->stops ? fresh : e->served;
+        e->served = h->stops ? NULL : fresh;
     }
     pthread_mutex_unlock(&h->lock);
     hs_served_let_go(old);

@@ -27,6 +27,5 @@ typedef struct hs_hub_entry {                          // until the call returns
 } hs_hub_entry;
 // In the order in which names came. The hub's lock is held meanwhile.
 void hs_hub_each(hs_hub *h, void (*each)(const hs_hub_entry *e, void *user), void *user);
-bool hs_hub_ready(hs_hub *h); // every name has a version that answers, and there is one
 
 #endif

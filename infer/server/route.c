@@ -22,6 +22,8 @@ static bool matches(const char *pattern, const char *path, hs_call *c)
         } else if (*pattern++ != *path++)
             return false;
     }
+    for (; n < HS_ROUTE_ARGS; n++) // of another pattern, that matched in part
+        c->arg[n][0] = 0;
     return *pattern == 0 && (*path == 0 || (path[0] == '/' && path[1] == 0));
 }
 

@@ -100,6 +100,12 @@ hs_status hs_served_open(hs_served **out, const char *name, int version, const c
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 
+void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns)
+{
+    atomic_fetch_add(&s->count.failure[why], 1);
+    hs_latency_add(&s->count.failed, ns);
+}
+
 hs_served *hs_served_hold(hs_served *s)
 {
     atomic_fetch_add(&s->holders, 1);

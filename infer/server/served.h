@@ -35,6 +35,7 @@ extern const char *const hs_served_reasons[HS_REASONS]; // Triton's words
 typedef struct hs_served_count {
     _Atomic uint64_t success, failure[HS_REASONS];
     _Atomic uint64_t texts; // of requests that succeeded
+    hs_latency failed;
     hs_latency request, input, queue, infer,
         output;           // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
     _Atomic int64_t last; // ms since 1970 of the last request; 0: none
@@ -58,6 +59,8 @@ typedef struct hs_served {
 hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o);
 hs_served *hs_served_hold(hs_served *s);
 void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
+// A request about it that was not answered as asked, after so many ns.
+void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns);
 void hs_served_close(hs_served *s);  // not from a thread of its own: waits for them
 
 #endif

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const hs_route *const hs_routes[] = { hs_routes_oip, hs_routes_embed, hs_routes_metrics };
+static const hs_route *const hs_routes[] = { hs_routes_stats, hs_routes_oip, hs_routes_repository, hs_routes_embed, hs_routes_metrics };
 
 // ---- requests
 
@@ -117,6 +117,7 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
         hs_info("%s: ready after %.0f ms", m->name, 1e3 * m->load_seconds);
         hs_served_let_go(m);
     }
+    atomic_store(&s->loaded, true);
     return HS_OK;
 }
 

@@ -17,6 +17,8 @@ typedef struct hs_server_opts { // borrowed
     int n_models;
     const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
     int n_tokens;
+    bool control;          // clients may have models loaded, loaded anew, and unloaded
+    const char *models;    // (optional) a folder whose folders may be loaded by their names
     bool access_log;       // a line of JSON on stdout for each request
     double drain_seconds;  // how long requests under way may take once the server stops
     double linger_seconds; // how long it goes on answering before that, while it says that it is not ready
@@ -27,6 +29,7 @@ typedef struct hs_server {
     hs_server_opts o;
     hs_http *http;
     hs_hub *hub;
+    atomic_bool loaded;  // all that it begins with are there
     atomic_bool leaving; // not ready any more
     int64_t began;       // ms since 1970
 } hs_server;

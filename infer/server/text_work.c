@@ -17,7 +17,10 @@ static void free_work(hs_text_work *w)
     free(w);
 }
 
-static void count_failure(hs_served *m, hs_served_reason why) { atomic_fetch_add(&m->count.failure[why], 1); }
+static void count_failure(const hs_text_work *w, hs_served_reason why)
+{
+    hs_served_count_failure(w->model, why, hs_now_ns() - w->began);
+}
 
 void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
 {
@@ -26,7 +29,7 @@ void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(why, sizeof why, fmt, args);
     va_end(args);
-    count_failure(w->model, http == 429 ? HS_REASON_REJECTED : HS_REASON_OTHER);
+    count_failure(w, http == 429 ? HS_REASON_REJECTED : HS_REASON_OTHER);
     hs_call_fail(&w->call, http, "%s", why);
     free_work(w);
 }
@@ -35,7 +38,7 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
 {
     hs_text_work *w = calloc(1, sizeof *w);
     if (w) {
-        *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts };
+        *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_http_handed(c->http) };
         w->rows = calloc((size_t)texts, sizeof *w->rows);
         w->work.row = calloc((size_t)texts, sizeof *w->work.row);
         if (w->rows && w->work.row)
@@ -87,9 +90,16 @@ bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const cha
     return true;
 }
 
+void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row)
+{
+    ((hs_encode_row *)(uintptr_t)w->work.row)[w->n++] = *row;
+    w->tokens += row->n;
+}
+
 static bool is_gone(hs_work *work) { return hs_http_gone(((hs_text_work *)work)->call.http); }
 
-static void count_success(const hs_text_work *w, int64_t answered)
+// Before its answer: who has that, and asks what was counted, finds it.
+static void count_success(const hs_text_work *w)
 {
     hs_served_count *n = &w->model->count;
     const hs_work *k = &w->work;
@@ -101,8 +111,6 @@ static void count_success(const hs_text_work *w, int64_t answered)
     hs_latency_add(&n->input, k->arrived - w->began);
     hs_latency_add(&n->queue, k->started - k->arrived);
     hs_latency_add(&n->infer, k->in_model);
-    hs_latency_add(&n->output, answered - k->ended);
-    hs_latency_add(&n->request, answered - w->began);
 }
 
 static void on_done(hs_work *work, hs_work_end end, hs_status st)
@@ -110,19 +118,21 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
     hs_text_work *w = (hs_text_work *)work;
     switch (end) {
     case HS_WORK_DONE:
+        count_success(w);
         w->answer(w);
-        count_success(w, hs_now_ns());
+        hs_latency_add(&w->model->count.output, hs_now_ns() - work->ended);
+        hs_latency_add(&w->model->count.request, hs_now_ns() - w->began);
         break;
     case HS_WORK_LATE:
-        count_failure(w->model, HS_REASON_REJECTED);
+        count_failure(w, HS_REASON_REJECTED);
         hs_call_fail(&w->call, 504, "the request waited longer than it was given");
         break;
     case HS_WORK_GONE:
-        count_failure(w->model, HS_REASON_CANCELED);
+        count_failure(w, HS_REASON_CANCELED);
         hs_call_fail(&w->call, 499, "the client has left");
         break;
     default:
-        count_failure(w->model, HS_REASON_BACKEND);
+        count_failure(w, HS_REASON_BACKEND);
         hs_call_fail_status(&w->call, st);
     }
     free_work(w);
@@ -131,7 +141,6 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
 void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index),
                      void (*answer)(hs_text_work *w))
 {
-    w->began = hs_http_arrived(w->call.http);
     w->answer = answer;
     w->work.n = w->n, w->work.reader = reader;
     w->work.take = take, w->work.gone = is_gone, w->work.done = on_done;

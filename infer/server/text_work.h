@@ -14,7 +14,7 @@ struct hs_text_work {
     hs_rows *rows;    // [n] tokens of each text
     int n, room;
     int64_t tokens;
-    int64_t began; // hs_now_ns at the end of the request's head
+    int64_t began; // hs_now_ns when the request was there
     bool cut;      // a text was longer than the model takes, and cut
     json_t *body;  // of the request; may be NULL. Freed with it
     void *own;     // the caller's, free()d with it
@@ -32,6 +32,7 @@ typedef struct hs_text_cut {
 } hs_text_cut;
 // A text, or a pair of them (second NULL: none). False: it is answered, and w is gone.
 bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const char *second, size_t second_bytes, const hs_text_cut *cut);
+void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row); // tokens that are there; borrowed until w is gone
 // Into the batcher's queue of reader `reader`; answered with 429 where that is full. w is the batcher's from here on.
 void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index),
                      void (*answer)(hs_text_work *w));

@@ -16,7 +16,8 @@ typedef struct serve_options {
     hs_string host, cert, key, token_file;
     int64_t port, http_threads, connections, connections_per_client, body, head, batch_tokens, queue, queue_tokens, texts;
     double idle, body_timeout, drain, linger;
-    bool access_log;
+    bool access_log, control;
+    hs_string models;
 } serve_options;
 
 // ---- what a model computes in: as predict and embed choose it, and generate for models that continue texts
@@ -146,6 +147,8 @@ static hs_status run_serve(const hs_cli *cli)
     int n_tokens = 0;
     if (!o->cert[0] != !o->key[0])
         return HS_FAIL(USAGE, "--tls-cert and --tls-key go together");
+    if (cli->n_args == 0 && !o->models[0])
+        return HS_FAIL(USAGE, "serve: which models? DIR or NAME=DIR, or --models and a folder of them");
     HS_TRY(parse_models(cli, name, model));
     hs_status st = read_tokens(o->token_file, &tokens, token, &n_tokens);
     const hs_server_opts server = {
@@ -174,6 +177,8 @@ static hs_status run_serve(const hs_cli *cli)
         .n_models = cli->n_args,
         .token = token,
         .n_tokens = n_tokens,
+        .control = o->control || o->models[0],
+        .models = o->models[0] ? o->models : NULL,
         .access_log = o->access_log,
         .drain_seconds = o->drain,
         .linger_seconds = o->linger,
@@ -301,6 +306,16 @@ static const hs_key keys[] = {
       .min = 1,
       .max = 64,
       .help = "that read requests, make tokens and write answers" },
+    { .name = "control",
+      .type = HS_KEY_BOOL,
+      AT(control),
+      .value = "false",
+      .help = "clients may load models anew and unload them (POST /v2/repository/models/NAME/load)" },
+    { .name = "models",
+      .type = HS_KEY_STRING,
+      AT(models),
+      .value = "",
+      .help = "folder whose folders clients may load by their names; goes with --control" },
     { .name = "access-log",
       .type = HS_KEY_BOOL,
       AT(access_log),
@@ -314,7 +329,7 @@ static const hs_schema schema = HS_SCHEMA(keys, serve_options);
 
 const hs_command hs_cmd_serve = {
     .name = "serve",
-    .arguments = "DIR|NAME=DIR...",
+    .arguments = "[DIR|NAME=DIR...]",
     .summary = "answer requests over HTTP",
     .examples = "halfstep serve models/all-MiniLM-L6-v2\n"
                 "halfstep serve embed=models/all-MiniLM-L6-v2 sentiment=runs/sst2 --port 8000\n"
@@ -324,7 +339,7 @@ const hs_command hs_cmd_serve = {
              "what a text gives does not depend on the others, to the last bit.\n"
              "SIGTERM takes no new connections, finishes what was accepted, and ends.",
     .options = &schema,
-    .min_args = 1,
+    .min_args = 0,
     .max_args = HS_SERVER_MODELS,
     .run = run_serve,
 };
