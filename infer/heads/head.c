@@ -36,6 +36,17 @@ struct hs_head_decoder {
     hs_span_decoder *span;
 };
 
+hs_about hs_about_of_task(hs_task of)
+{
+    static const hs_about about[HS_TASKS] = { [HS_TASK_NONE] = HS_ABOUT_LM,
+                                              [HS_TASK_SEQUENCE] = HS_ABOUT_SEQUENCE,
+                                              [HS_TASK_REGRESSION] = HS_ABOUT_REGRESSION,
+                                              [HS_TASK_MULTILABEL] = HS_ABOUT_MULTILABEL,
+                                              [HS_TASK_TOKENS] = HS_ABOUT_TOKENS,
+                                              [HS_TASK_SPAN] = HS_ABOUT_SPAN };
+    return about[of];
+}
+
 hs_arch_shape hs_head_shape(const hs_session *s)
 {
     const int64_t tokens = s->context > TOKENS ? s->context : TOKENS;

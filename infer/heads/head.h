@@ -27,6 +27,8 @@ typedef struct hs_prediction { // until its decoder's next use
     const struct hs_block_item *item;
 } hs_prediction;
 
+hs_about hs_about_of_task(hs_task task); // what data of a model with that task are about; of several the first
+
 typedef struct hs_head hs_head;
 // Of a session that is loaded with an evaluation plan of hs_head_shape, and any run that has it bound. about: what its task's data are.
 // INTERNAL: no task, no such plan.

@@ -10,10 +10,16 @@
 
 const char *const hs_served_reasons[HS_REASONS] = { "REJECTED", "CANCELED", "BACKEND", "OTHER" };
 
+static const unsigned does_of[HS_TASKS] = { [HS_TASK_SEQUENCE] = HS_DOES_SCORES,
+                                            [HS_TASK_REGRESSION] = HS_DOES_SCORES,
+                                            [HS_TASK_MULTILABEL] = HS_DOES_SCORES,
+                                            [HS_TASK_TOKENS] = HS_DOES_TAGS,
+                                            [HS_TASK_SPAN] = HS_DOES_ANSWERS };
+
 static unsigned find_does(const hs_session *s)
 {
     if (hs_arch_batch(s->arch) == HS_BATCH_LABELLED)
-        return HS_DOES_TASK;
+        return HS_DOES_TASK | does_of[hs_arch_task(s->arch)];
     if (s->arch.family->batch != HS_BATCH_MASKED)
         return HS_DOES_TEXT;
     return HS_DOES_EMBED |
@@ -36,6 +42,19 @@ static hs_status add_reader(hs_served *s, hs_batcher_opts *b, int plan, int *num
     return HS_OK;
 }
 
+static hs_status read_task(hs_served *s, const hs_served_opts *o)
+{
+    const hs_session *session = &s->session;
+    HS_TRY(hs_head_new(&s->head, session, session->run, hs_about_of_task(hs_arch_task(session->arch))));
+    s->rows = (hs_rows_opts){ 0 };
+    if (o->rows)
+        HS_TRY(o->rows(session, &s->rows, o->user));
+    s->rows.tokenizer = session->tokenizer, s->rows.vocab = session->vocab;
+    if (s->rows.max_length == 0 || s->rows.max_length > session->context)
+        s->rows.max_length = session->context;
+    return HS_OK;
+}
+
 static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_served_opts *o)
 {
     hs_session *session = &s->session;
@@ -44,6 +63,8 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     hs_batcher_opts b = { .queue_works = o->queue_works, .queue_tokens = o->queue_tokens };
     fit(&eval, session, o), fit(&masks, session, o);
     HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL }));
+    if (task)
+        HS_TRY(read_task(s, o));
     hs_status st = add_reader(s, &b, session->eval, task ? &s->task : &s->embed);
     if (st == HS_OK)
         st = add_reader(s, &b, session->masks, &s->masks);
@@ -76,6 +97,7 @@ void hs_served_close(hs_served *s)
     if (!s)
         return;
     hs_batcher_free(s->batcher);
+    hs_head_free(s->head);
     hs_session_close(&s->session);
     free(s);
 }

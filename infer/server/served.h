@@ -2,14 +2,18 @@
 // a model that was replaced lives until its last request is done, and gives everything back then.
 #ifndef HS_INFER_SERVED_H
 #define HS_INFER_SERVED_H
+#include "infer/heads/head.h"
 #include "infer/server/batcher.h"
 #include "infer/session/session.h"
 
-typedef enum hs_does { // what a model can be asked for
-    HS_DOES_EMBED = 1, // an encoder without a task: vectors
-    HS_DOES_TASK = 2,  // a head: classes, numbers, tags, answers
-    HS_DOES_MASKS = 4, // predicts masked tokens
-    HS_DOES_TEXT = 8,  // continues texts
+typedef enum hs_does {   // what a model can be asked for
+    HS_DOES_EMBED = 1,   // an encoder without a task: vectors
+    HS_DOES_TASK = 2,    // a head: one of the last three
+    HS_DOES_MASKS = 4,   // predicts masked tokens
+    HS_DOES_TEXT = 8,    // continues texts
+    HS_DOES_SCORES = 16, // classes, or numbers, of texts and pairs of them
+    HS_DOES_TAGS = 32,   // of words
+    HS_DOES_ANSWERS = 64,
 } hs_does;
 
 struct hs_served;
@@ -19,6 +23,8 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     int threads;
     int want;                                                                // of hs_ckpt_resolve
     hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
+    // (optional) rows of a model with a task, as it was trained: what differs from the model's context and the usual is set
+    hs_status (*rows)(const hs_session *s, hs_rows_opts *rows, void *user);
     void *user;
     int64_t batch_tokens;              // of a batch of an encoder
     int64_t queue_works, queue_tokens; // requests, and their tokens, that may wait for a model
@@ -48,6 +54,8 @@ typedef struct hs_served {
     unsigned does;                         // of hs_does
     hs_session session;
     hs_sentence sentence;   // HS_DOES_EMBED: how vectors are made
+    hs_head *head;          // HS_DOES_TASK
+    hs_rows_opts rows;      // HS_DOES_TASK: of its examples
     hs_batcher *batcher;    // encoders
     int embed, task, masks; // numbers of the batcher's readers; -1: none
     double load_seconds;

@@ -4,6 +4,7 @@
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
 #include "recipes/program/predict_out.h"
+#include "recipes/program/task_rows.h"
 #include "recipes/train/progress.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -100,21 +101,23 @@ static hs_status check_beside(const predict *p)
 
 static const char *or_null(const char *s) { return s[0] ? s : NULL; }
 
-// Rows as the checkpoint was trained on them, where it says so and no option says otherwise.
+// As the checkpoint was trained, where no option says otherwise.
 static hs_status rows_of(const predict *p, hs_rows_opts *rows)
 {
     const predict_options *o = p->o;
-    hs_config *c;
-    HS_TRY(hs_config_of_checkpoint(&c, p->cli->table, p->s.dir));
-    const bool trained = c && hs_config_labelled(c);
-    *rows = (hs_rows_opts){ .max_length = o->max_length };
-    if (!rows->max_length) // as the field fine-tunes, where the checkpoint does not say
-        rows->max_length = c && c->data.length ? c->data.length : about_of(p) == HS_ABOUT_SPAN ? 384 : trained ? 128 : 0;
-    rows->stride = trained && !hs_cli_given(p->cli, "stride") ? c->task.stride : o->stride;
-    rows->max_query = trained && !hs_cli_given(p->cli, "max-query") ? c->task.max_query : o->max_query;
-    rows->context = trained && !hs_cli_given(p->cli, "context") ? c->task.context : o->context;
-    rows->prefix_space = (hs_prefix_space)(trained && !hs_cli_given(p->cli, "prefix-space") ? c->task.prefix_space : o->prefix_space);
-    free(c);
+    HS_TRY(hs_task_rows(p->cli->table, &p->s, rows));
+    const struct {
+        const char *option;
+        int64_t given, *value;
+    } options[] = { { "stride", o->stride, &rows->stride },
+                    { "max-query", o->max_query, &rows->max_query },
+                    { "context", o->context, &rows->context } };
+    for (int i = 0; i < HS_COUNT(options); i++)
+        if (hs_cli_given(p->cli, options[i].option))
+            *options[i].value = options[i].given;
+    if (hs_cli_given(p->cli, "prefix-space"))
+        rows->prefix_space = (hs_prefix_space)o->prefix_space;
+    rows->max_length = o->max_length ? o->max_length : rows->max_length;
     if (rows->max_length > p->s.context && hs_cli_given(p->cli, "max-length"))
         return HS_FAIL(USAGE, "--max-length is %lld, and the model's context is %lld", (long long)o->max_length, (long long)p->s.context);
     return HS_OK;

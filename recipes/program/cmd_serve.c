@@ -3,6 +3,7 @@
 #include "infer/server/server.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
+#include "recipes/program/task_rows.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,6 +24,7 @@ typedef struct serve_options {
 // ---- what a model computes in: as predict and embed choose it, and generate for models that continue texts
 
 static hs_status settle(const hs_session *s, hs_policy *policy, void *user) { return hs_cli_policy(user, s, policy); }
+static hs_status rows(const hs_session *s, hs_rows_opts *rows, void *user) { return hs_task_rows(((const hs_cli *)user)->table, s, rows); }
 
 // ---- NAME=DIR, or a directory that is called as its last part is
 
@@ -168,6 +170,7 @@ static hs_status run_serve(const hs_cli *cli)
                     .threads = (int)o->common.threads,
                     .want = o->common.accept_edited ? HS_CKPT_EDITED : 0,
                     .settle = settle,
+                    .rows = rows,
                     .user = (void *)(uintptr_t)cli,
                     .batch_tokens = o->batch_tokens,
                     .queue_works = o->queue,

@@ -198,7 +198,6 @@ hs_status hs_config_check_batches(const hs_config *c);
 // ---- tasks (config_task.c)
 static inline bool hs_config_labelled(const hs_config *c) { return c->task.kind != 0; }
 static inline hs_about hs_config_about(const hs_config *c) { return (hs_about)(c->task.kind - 1); } // of one that is labelled
-hs_about hs_about_of_task(hs_task task);           // what data of a model with that head are about
 hs_task hs_config_task(const hs_config *c);        // of the head that task.kind asks for; NONE of lm, and where there is no task
 hs_batch_kind hs_config_batch(const hs_config *c); // what its batches are: labelled, or the model's own
 // model.task as task.kind asks for it. USAGE: the settings name another task, or the family has no heads of that kind. To be done again

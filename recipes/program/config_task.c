@@ -13,14 +13,6 @@ static const hs_task task_of[HS_ABOUTS] = {
     [HS_ABOUT_LM] = HS_TASK_NONE,
 };
 
-hs_about hs_about_of_task(hs_task task)
-{
-    int about = HS_ABOUT_SEQUENCE; // of those that wear one head the first
-    while (about < HS_ABOUTS - 1 && task_of[about] != task)
-        about++;
-    return (hs_about)about;
-}
-
 hs_task hs_config_task(const hs_config *c) { return hs_config_labelled(c) ? task_of[hs_config_about(c)] : HS_TASK_NONE; }
 
 hs_batch_kind hs_config_batch(const hs_config *c) { return hs_config_labelled(c) ? HS_BATCH_LABELLED : hs_arch_batch(hs_config_arch(c)); }
