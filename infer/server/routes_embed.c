@@ -30,13 +30,11 @@ static void answer_text(const hs_text_work *w, hs_text *t)
 
 static void add_vector(hs_text *t, const float *v, int64_t n)
 {
-    hs_text_add(t, "[");
     for (int64_t i = 0; i < n; i++) {
-        if (i)
-            hs_text_add(t, ",");
+        hs_text_bytes(t, i ? "," : "[", 1);
         hs_text_f32(t, v[i]);
     }
-    hs_text_add(t, "]");
+    hs_text_bytes(t, "]", 1);
 }
 
 // ---- TEI

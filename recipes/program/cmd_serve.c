@@ -257,7 +257,7 @@ static const hs_key keys[] = {
     { .name = "head",
       .type = HS_KEY_INT,
       AT(head),
-      .value = "16",
+      .value = "8",
       .min = 4,
       .max = 1024,
       .unit = "KiB",
