@@ -1,5 +1,6 @@
 // coding: shapes, slabs and values of parameters that are kept as codes.
 #include "core/graph/coding.h"
+#include "core/graph/graph.h"
 #include "core/graph/op.h"
 #include "core/graph/params_impl.h"
 #include <stdlib.h>
@@ -78,6 +79,14 @@ void hs_coding_use(hs_coding_uses *u, const hs_node *n, int operand)
             return;
         }
     u->otherwise = true;
+}
+
+void hs_coding_uses_of(hs_coding_uses *of, const hs_graph *g)
+{
+    for (int i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < HS_MAX_IN; k++)
+            if (g->node[i]->in[k] && g->node[i]->in[k]->kind == HS_PARAM)
+                hs_coding_use(&of[g->node[i]->in[k]->param->id], g->node[i], k);
 }
 
 static const char *why_not(const hs_coding_wish *w, const hs_param *p, const hs_coding_uses *u, hs_coding c)

@@ -60,10 +60,12 @@ typedef struct hs_coding_wish {
     bool tables;      // tables of embeddings, too
     const char *skip; // patterns of those that keep their values, as hs_params_freeze takes them; NULL: none. Borrowed
 } hs_coding_wish;
+struct hs_graph;
 typedef struct hs_coding_uses { // of a parameter by the nodes of a trace
     bool multiplied, looked_up, otherwise;
 } hs_coding_uses;
 void hs_coding_use(hs_coding_uses *u, const struct hs_node *n, int operand); // notes that n reads it there
+void hs_coding_uses_of(hs_coding_uses *of, const struct hs_graph *g);        // by hs_param.id, of all of a trace's nodes
 // USAGE: a pattern to skip that fits no parameter, in the words of `name`. Once all parameters are there.
 hs_status hs_coding_check(const hs_coding_wish *w, const hs_params *ps, const char *name);
 // How it is kept; why: NULL, or the reason for HS_CODING_NONE.

@@ -34,10 +34,7 @@ static hs_status settle(pass *s)
     int coded = 0;
     HS_TRY(hs_graph_status(g));
     HS_TRY(hs_coding_check(s->wish, ps, "quant.skip"));
-    for (int i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < HS_MAX_IN; k++)
-            if (g->node[i]->in[k] && g->node[i]->in[k]->kind == HS_PARAM)
-                hs_coding_use(&of[g->node[i]->in[k]->param->id], g->node[i], k);
+    hs_coding_uses_of(of, g);
     for (int i = 0; i < ps->n_params; i++) {
         const char *why;
         s->coding[i] = hs_coding_of(s->wish, ps->param[i], &of[i], &why);

@@ -98,6 +98,14 @@ typedef struct hs_ckpt_states {
     void *run;
 } hs_ckpt_states;
 
+// A weight that a directory is to have as indices of centroids (weights_product.c): a part, from 1 on, of a parameter, or with 0 all of it.
+typedef struct hs_ckpt_product {
+    const hs_param *param;
+    int part, block, centroids;
+    const float *centroid; // [centroids][block], finite in f16, as which they are written
+    const uint8_t *index;  // [rows][columns / block]
+} hs_ckpt_product;
+
 typedef struct hs_ckpt_opts {
     const char *dir;             // RUN/checkpoints; created
     int keep;                    // last k kept, plus BEST and what the state has as its best; below 1: all
@@ -111,6 +119,8 @@ typedef struct hs_ckpt_opts {
     const hs_grid *grid;
     hs_comm *world, *comm;
     hs_ckpt_states states; // writing
+    const hs_ckpt_product *product; // exporting: n_products, of all parts of a parameter or none; the rest are values. Borrowed
+    int n_products;
 } hs_ckpt_opts;
 
 // Of many ranks each copies and writes its own slices, at their final place in the very files that one process would write: no rank ever

@@ -102,9 +102,14 @@ static hs_status put_coded(const char *dir, const hs_export_opts *e, const hs_ck
 {
     hs_text t = { 0 };
     hs_model_info info = *m;
-    if (hs_coded_bytes(ps) == 0)
+    if (hs_coded_bytes(ps) == 0 && !o->n_products)
         return put_all(dir, e, model, m, tok);
-    hs_status st = hs_quantization_json(&t, ps, o);
+    hs_status st = HS_OK;
+    if (o->n_products)
+        hs_text_add(&t, "{\n    \"block\": %d,\n    \"centroids\": %d,\n    \"format\": \"product\",\n    \"quant_method\": \"%s\"\n  }",
+                    o->product->block, o->product->centroids, HS_PRODUCT_METHOD);
+    else
+        st = hs_quantization_json(&t, ps, o);
     if (st == HS_OK && t.failed)
         st = HS_FAIL(MEMORY, "%s: no memory for its quantization_config", dir);
     info.quantization = t.p;

@@ -173,13 +173,13 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
     int total = 0, n;
     for (int i = 0; i < ps->n_params; i++) {
         HS_TRY(hs_ckpt_pieces(o, ps->param[i], piece, &n));
-        total += ps->param[i]->coding ? MOST_OF_CODED * n : n;
+        total += ps->param[i]->coding || o->n_products ? MOST_OF_CODED * n : n;
     }
     HS_TRY(hs_st_sources_alloc(out, total));
-    out->coded = malloc(hs_coded_bytes(ps) + 16 * (size_t)total + 1);
+    out->coded = malloc(hs_coded_bytes(ps) + hs_product_source_bytes(o) + 16 * (size_t)total + 1);
     if (out->coded == NULL) {
         hs_st_sources_free(out);
-        return HS_FAIL(MEMORY, "no memory for %zu bytes of codes", hs_coded_bytes(ps));
+        return HS_FAIL(MEMORY, "no memory for %zu bytes of codes", hs_coded_bytes(ps) + hs_product_source_bytes(o));
     }
     for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
         if ((adapter && !hs_peft_keeps(ps->param[i])) || hs_ckpt_is_second(o->files, ps->param[i]->name))
@@ -190,6 +190,11 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
             st = add_prefix(piece, n);
         if (st == HS_OK && ps->param[i]->coding) {
             st = hs_st_sources_coded(out, ps, ps->param[i], piece, n);
+            continue;
+        }
+        if (st == HS_OK && hs_product_of_piece(o, ps->param[i], piece->part)) {
+            for (int k = 0; k < n && st == HS_OK; k++)
+                st = hs_st_sources_product(out, hs_product_of_piece(o, ps->param[i], piece[k].part), &piece[k]);
             continue;
         }
         if (st == HS_OK)

@@ -86,6 +86,11 @@ hs_status hs_st_sources_model(hs_st_sources *out, const hs_params *ps, const hs_
 size_t hs_coded_bytes(const hs_params *ps); // of all of them
 // Up to four tensors for each piece, out of sources with room in `coded` for hs_coded_bytes and 16 for each piece.
 hs_status hs_st_sources_coded(hs_st_sources *out, const hs_params *ps, const hs_param *p, const hs_name_piece *piece, int n);
+// ---- weights that are kept as centroids (weights_product.c): of a piece, three tensors, out of sources with room in `coded`
+size_t hs_product_source_bytes(const hs_ckpt_opts *o);
+const hs_ckpt_product *hs_product_of_piece(const hs_ckpt_opts *o, const hs_param *p, int part); // NULL: it is values
+hs_status hs_st_sources_product(hs_st_sources *out, const hs_ckpt_product *q, const hs_name_piece *piece);
+#define HS_PRODUCT_METHOD "halfstep-product" // quantization_config's quant_method
 hs_status hs_quantization_check(const char *path, const json_t *q); // as it is read: UNSUPPORTED by name; path: of config.json
 hs_status hs_quantization_json(hs_text *t, const hs_params *ps, const hs_ckpt_opts *o); // the value of quantization_config; t: freed by the caller
 // A second network's parameters (hs_model_files.second): is it one of them, are there any; those of its own file, with what it shares.

@@ -443,6 +443,8 @@ static hs_status read_quantization(const hs_json *j, hs_model_info *m)
     const json_t *q = json_object_get(j->root, "quantization_config"), *method = json_object_get(q, "quant_method");
     if (q == NULL || json_is_null(q) || (json_is_object(q) && json_object_size(q) == 0))
         return HS_OK;
+    if (json_is_string(method) && strcmp(json_string_value(method), HS_PRODUCT_METHOD) == 0)
+        return HS_OK; // read as values
     if (!json_is_string(method) || strcmp(json_string_value(method), "compressed-tensors") != 0)
         return HS_FAIL(
             UNSUPPORTED,

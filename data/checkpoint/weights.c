@@ -140,7 +140,7 @@ hs_status hs_weights_of(hs_weights *w, const char *path, const hs_st_entry *entr
     return HS_OK;
 }
 
-hs_status hs_weights_open(hs_weights *w, const char *model_dir)
+static hs_status open_tensors(hs_weights *w, const char *model_dir)
 {
     char single[HS_PATH], index[HS_PATH];
     if (hs_peft_is(model_dir))
@@ -159,6 +159,15 @@ hs_status hs_weights_open(hs_weights *w, const char *model_dir)
     HS_TRY(hs_json_open(&j, index));
     const hs_status st = open_shards(w, &j);
     hs_json_close(&j);
+    if (st != HS_OK)
+        hs_weights_close(w);
+    return st;
+}
+
+hs_status hs_weights_open(hs_weights *w, const char *model_dir)
+{
+    HS_TRY(open_tensors(w, model_dir));
+    const hs_status st = hs_weights_find_products(w);
     if (st != HS_OK)
         hs_weights_close(w);
     return st;
@@ -189,6 +198,7 @@ hs_status hs_weights_add_second(hs_weights *w, const char *model_dir, const char
 void hs_weights_close(hs_weights *w)
 {
     free(w->second);
+    free(w->made);
     for (int i = 0; i < w->n_files; i++)
         hs_safetensors_close(w->file[i]);
     free(w->file);
@@ -491,7 +501,7 @@ static void check_left_over(hs_weights *w, const hs_weight *left)
     char line[400];
     if (same != NULL) {
         const hs_st_entry *t = same->entry;
-        if (t->dtype == e->dtype && t->bytes == e->bytes && memcmp(t->data, e->data, e->bytes) == 0)
+        if (t->dtype == e->dtype && t->bytes == e->bytes && t->data != NULL && memcmp(t->data, e->data, e->bytes) == 0)
             return;
         snprintf(line, sizeof line, "\"%.120s\" differs from \"%.120s\", to which it is tied", e->name, t->name);
     } else if (alias != NULL)

@@ -9,6 +9,7 @@ typedef struct hs_weight {
     int file;
     bool used;
 } hs_weight;
+typedef struct hs_made hs_made; // a tensor that the file has in another form
 typedef struct hs_weights {
     const char *dir;             // borrowed: for messages
     const hs_model_files *files; // (optional) prefix and aliases of its names; set by the caller
@@ -21,6 +22,8 @@ typedef struct hs_weights {
     int n_findings;
     struct hs_peft *peft;  // of an adapter's folder: what it says of itself; its tensors are beside the base's, or in their place
     int adapter;           // number of its file, from 1; 0: none
+    hs_made *made;         // of weights_product.c
+    int n_made;
     char *second;          // names of a second network's tensors, "FOLDER/name"
     bool heads_open;       // set by the caller: heads may be missing or left over
     const char *fresh;     // set by the caller: hs_ckpt_opts.fresh
@@ -69,6 +72,12 @@ typedef struct hs_weights_coder { // all borrowed
 hs_coding hs_weights_coding(const void *coder, const hs_param_spec *spec); // as the file has it: hs_coder.coding, of a hs_weights_coder
 void hs_weights_expect_coded(hs_weights *w, const hs_param *p, const hs_name_piece *piece); // marks as used, notes what does not fit
 hs_status hs_weights_copy_coded(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user); // after hs_weights_fit
+
+// ---- weights that are kept as centroids (weights_product.c): tensors like any other, of f32, whose data are there from make to unmake
+// CORRUPT: what a file has of one does not go together.
+hs_status hs_weights_find_products(hs_weights *w);
+hs_status hs_weights_make(const hs_weights *w, const hs_weight *t); // another tensor, or NULL: nothing
+void hs_weights_unmake(const hs_weights *w, const hs_weight *t);
 
 // ---- of the files of this folder
 hs_status hs_weights_add_file(hs_weights *w, const char *path);

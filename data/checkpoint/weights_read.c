@@ -96,8 +96,13 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
     }
     if (n > 0)
         HS_TRY(hs_params_blank(ps, slab, p)); // padding
-    for (int k = 0; k < n; k++)
-        HS_TRY(read_piece(w, ps, p, &piece[k], b, slab));
+    for (int k = 0; k < n; k++) {
+        const hs_weight *tensor = hs_weights_lookup(w, piece[k].name);
+        HS_TRY(hs_weights_make(w, tensor));
+        const hs_status st = read_piece(w, ps, p, &piece[k], b, slab);
+        hs_weights_unmake(w, tensor);
+        HS_TRY(st);
+    }
     return HS_OK;
 }
 

@@ -12,6 +12,7 @@ typedef struct clusters { // of one matrix while they are looked for
     int64_t count[HS_PRODUCT_MOST];
     double *sum; // [centroids][block]
     double square[HS_PRODUCT_MOST];
+    double *turned; // [block][HS_PRODUCT_MOST]: centroids, element by element
     uint64_t seed;
 } clusters;
 
@@ -52,18 +53,32 @@ static double far(const clusters *c, int64_t b, int k)
     return c->square[k] - dot;
 }
 
+// far() of all centroids at once: each one's products are added in the order of elements.
+static void all_far(const clusters *c, int64_t b, double to[HS_PRODUCT_MOST])
+{
+    memset(to, 0, HS_PRODUCT_MOST * sizeof *to);
+    for (int j = 0; j < c->p->block; j++) {
+        const double x = (double)c->w[b * c->p->block + j], *of = c->turned + j * HS_PRODUCT_MOST;
+        for (int k = 0; k < HS_PRODUCT_MOST; k++)
+            to[k] += x * of[k];
+    }
+    for (int k = 0; k < HS_PRODUCT_MOST; k++)
+        to[k] = c->square[k] - to[k];
+}
+
 static void assign(clusters *c)
 {
+    double to[HS_PRODUCT_MOST];
     memset(c->count, 0, sizeof c->count);
     know_squares(c);
+    for (int k = 0; k < c->p->centroids; k++)
+        for (int j = 0; j < c->p->block; j++)
+            c->turned[j * HS_PRODUCT_MOST + k] = (double)c->p->centroid[k * c->p->block + j];
     for (int64_t b = 0; b < c->n; b++) {
         int nearest = 0;
-        double least = far(c, b, 0);
-        for (int k = 1; k < c->p->centroids; k++) {
-            const double at = far(c, b, k);
-            if (at < least)
-                least = at, nearest = k;
-        }
+        all_far(c, b, to);
+        for (int k = 1; k < c->p->centroids; k++)
+            nearest = to[k] < to[nearest] ? k : nearest;
         c->p->index[b] = (uint8_t)nearest, c->count[nearest]++;
     }
 }
@@ -175,10 +190,12 @@ hs_status hs_product_new(hs_product **out, const float *w, int64_t rows, int64_t
     if (c.p) {
         *c.p = (hs_product){ .rows = rows, .cols = cols, .block = o->block, .centroids = k };
         c.p->centroid = calloc((size_t)k * (size_t)o->block, sizeof(float)), c.p->index = calloc((size_t)c.n, 1);
+        c.turned = calloc((size_t)o->block * HS_PRODUCT_MOST, sizeof *c.turned);
         c.sum = calloc((size_t)k * (size_t)o->block, sizeof *c.sum), least = calloc((size_t)c.n, sizeof *least);
     }
-    if (!c.p || !c.p->centroid || !c.p->index || !c.sum || !least) {
+    if (!c.p || !c.p->centroid || !c.p->index || !c.sum || !c.turned || !least) {
         free(c.sum);
+        free(c.turned);
         free(least);
         hs_product_free(c.p);
         return HS_FAIL(MEMORY, "no memory for %d centroids of %lld x %lld values", k, (long long)rows, (long long)cols);
@@ -193,6 +210,7 @@ hs_status hs_product_new(hs_product **out, const float *w, int64_t rows, int64_t
     assign(&c);
     c.p->error = error_of(&c);
     free(c.sum);
+    free(c.turned);
     *out = c.p;
     return HS_OK;
 }
@@ -210,25 +228,6 @@ void hs_product_values(const hs_product *p, float *values)
 {
     for (int64_t b = 0; b < p->rows * p->cols / p->block; b++)
         memcpy(values + b * p->block, p->centroid + p->index[b] * p->block, sizeof(float) * (size_t)p->block);
-}
-
-hs_status hs_product_step(hs_product *p, const float *grad, double rate)
-{
-    const int d = p->block;
-    int64_t count[HS_PRODUCT_MOST] = { 0 };
-    double *sum = calloc((size_t)(p->centroids * d), sizeof *sum);
-    if (!sum)
-        return HS_FAIL(MEMORY, "no memory for the gradients of %d centroids", p->centroids);
-    for (int64_t b = 0; b < p->rows * p->cols / d; b++) {
-        count[p->index[b]]++;
-        for (int j = 0; j < d; j++)
-            sum[p->index[b] * d + j] += (double)grad[b * d + j];
-    }
-    for (int k = 0; k < p->centroids; k++)
-        for (int j = 0; j < d && count[k]; j++)
-            p->centroid[k * d + j] = (float)((double)p->centroid[k * d + j] - rate * sum[k * d + j] / (double)count[k]);
-    free(sum);
-    return HS_OK;
 }
 
 double hs_product_bytes(int64_t rows, int64_t cols, int block, int centroids)

@@ -34,6 +34,7 @@ static hs_status find_uses(hs_quantizing *q, hs_coding_uses *of)
     const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = hs_arch_bare(q->from->arch) };
     hs_graph *g;
     HS_TRY(hs_export_model_trace(q->from, HS_EVAL, &eval, &g));
+    hs_coding_uses_of(of, g);
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < HS_MAX_IN; k++) {
             const hs_node *n = g->node[i];
@@ -42,7 +43,6 @@ static hs_status find_uses(hs_quantizing *q, hs_coding_uses *of)
                 continue;
             hs_coding_uses here = { 0 };
             hs_coding_use(&here, n, k);
-            hs_coding_use(&of[t->param->id], n, k);
             q->gelu[t->param->id] |= here.multiplied && is_gelu(n->in[0]);
         }
     hs_graph_free(g);

@@ -8,6 +8,7 @@
 #include "recipes/program/commands.h"
 #include "recipes/program/process.h"
 #include "recipes/program/quant_trials.h"
+#include "recipes/program/quantize_pq.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +18,14 @@ typedef enum activations { ACTIVATIONS_AUTO, ACTIVATIONS_TENSOR, ACTIVATIONS_TOK
 typedef struct quantize_options {
     hs_common common;
     hs_string output, calib, skip, gate, gate_data, sensitivity;
-    int width; // 1 + it: hs_quant_bits
+    int width; // 1 + it: hs_quant_bits; or PQ
     int method, activations, embeddings, round;
     double percentile, gelu_most, smooth;
-    int64_t examples;
+    int64_t examples, block, centroids;
     bool overwrite, layers, best;
 } quantize_options;
+
+enum { PQ = HS_N_QUANT_BITS - 1 };
 
 static hs_quant_bits bits_of(const quantize_options *o) { return (hs_quant_bits)(1 + o->width); }
 
@@ -48,6 +51,8 @@ static hs_status check(const hs_cli *cli)
     static const char *const of_scales[] = { "method", "percentile", "gelu-most" }, *const of_texts[] = { "calib", "examples" };
     if (!o->output[0])
         return HS_FAIL(USAGE, "quantize needs --output DIR");
+    if (hs_cli_given(cli, "block") || hs_cli_given(cli, "centroids"))
+        return HS_FAIL(USAGE, "--%s is of --bits pq", hs_cli_given(cli, "block") ? "block" : "centroids");
     for (int i = 0; i < HS_COUNT(of_scales); i++)
         if (hs_cli_given(cli, of_scales[i]) && !calibrates(o))
             return HS_FAIL(USAGE, "--%s is for scales of activations%s", of_scales[i],
@@ -271,12 +276,33 @@ static hs_status quantize(const hs_cli *cli, hs_export_model *m, hs_calibration 
     return st;
 }
 
+static hs_status run_pq(const hs_cli *cli)
+{
+    const quantize_options *o = cli->options;
+    if (!o->output[0])
+        return HS_FAIL(USAGE, "quantize needs --output DIR");
+    return hs_quantize_pq_run(cli, &(hs_quantize_pq){ .checkpoint = cli->arg[0],
+                                                      .output = o->output,
+                                                      .products = { .product = { .block = (int)o->block,
+                                                                                 .centroids = (int)o->centroids,
+                                                                                 .iterations = HS_PRODUCT_ITERATIONS,
+                                                                                 .seed = HS_PRODUCT_SEED },
+                                                                    .tables = o->embeddings != HS_TABLES_NO,
+                                                                    .skip = o->skip[0] ? o->skip : NULL },
+                                                      .want = o->common.accept_edited ? HS_CKPT_EDITED : 0,
+                                                      .overwrite = o->overwrite,
+                                                      .layers = o->layers,
+                                                      .json = o->common.json });
+}
+
 static hs_status run_quantize(const hs_cli *cli)
 {
     hs_export_model m = { 0 };
     hs_calibration c = { 0 };
     float *scales = NULL;
     hs_process_outlive_output();
+    if (((const quantize_options *)cli->options)->width == PQ)
+        return run_pq(cli);
     HS_TRY(check(cli));
     const hs_status st = quantize(cli, &m, &c, &scales);
     free(scales);
@@ -291,8 +317,11 @@ static const hs_key keys[] = {
       .type = HS_KEY_CHOICE,
       AT(width),
       .value = "w8a8",
-      .choices = "w8a8|w8|w4",
-      .help = "w8a8: products of 8-bit integers, a scale for each output; w8, w4: weights in blocks of 32 with a scale each" },
+      .choices = "w8a8|w8|w4|pq",
+      .help = "w8a8: products of 8-bit integers, a scale for each output; w8, w4: weights in blocks of 32 with a scale each; pq: blocks of "
+              "--block as one byte each, an index of 256 centroids (k-means), which are values again when it is opened" },
+    { .name = "block", .type = HS_KEY_INT, AT(block), .value = "8", .min = 1, .max = 64, .help = "pq: values that an index stands for" },
+    { .name = "centroids", .type = HS_KEY_INT, AT(centroids), .value = "256", .min = 2, .max = 256, .help = "pq: of a matrix" },
     { .name = "output", .type = HS_KEY_STRING, AT(output), .value = "", .help = "folder to write, new or empty; also -o" },
     { .name = "calib",
       .type = HS_KEY_STRING,
@@ -349,7 +378,7 @@ static const hs_key keys[] = {
       AT(embeddings),
       .value = "auto",
       .choices = "auto|yes|no",
-      .help = "tables of tokens, too; auto: with w8 and w4" },
+      .help = "tables of tokens, too; auto: with w8, w4 and pq" },
     { .name = "skip",
       .type = HS_KEY_STRING,
       AT(skip),

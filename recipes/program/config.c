@@ -340,6 +340,7 @@ static hs_status check_one(const hs_config *c, bool data_needed)
     HS_TRY(check_name(c));
     HS_TRY(check_micro_batch(c));
     HS_TRY(hs_config_check_optim(c));
+    HS_TRY(hs_config_check_ipq(c));
     if (data_needed)
         HS_TRY(check_data(c));
     hs_isa isa;

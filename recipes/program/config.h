@@ -10,6 +10,7 @@
 #include "data/batches/masked.h"
 #include "data/batches/mixing.h"
 #include "data/checkpoint/checkpoint.h"
+#include "infer/quant/quantize_product.h"
 #include "models/family.h"
 #include "optim/optim.h"
 
@@ -17,7 +18,7 @@ typedef char hs_string[HS_KEY_STRING_BYTES];
 typedef enum hs_dtype_option { HS_DTYPE_AUTO, HS_DTYPE_FP32, HS_DTYPE_BF16, HS_DTYPE_FP16, HS_DTYPE_FP8 } hs_dtype_option;
 
 enum {
-    HS_CONFIG_COMMON = 128, // rows at most: those that every run has
+    HS_CONFIG_COMMON = 144, // rows at most: those that every run has
     HS_CONFIG_FAMILY = 64,  // those of a family
     HS_CONFIG_SOURCES = 2,  // those of an element of data.sources
     HS_OBJECTIVES = 8,      // data.objectives at most
@@ -116,6 +117,11 @@ typedef struct hs_config {
         hs_string skip;
         double noise;
     } quant;
+    struct { // weights that become centroids while they are trained: recipes/train/tied.h; config_quant.c
+        int64_t every, block, centroids;
+        bool embeddings;
+        hs_string skip;
+    } ipq;
     struct { // what a student is held by to its teacher; config_distill.c
         hs_string teacher;
         hs_ints layers, hidden_map;
@@ -277,6 +283,8 @@ void hs_config_print_optim(const hs_config *c, hs_dtype low);
 struct json_t *hs_config_optim_json(const hs_config *c, hs_dtype low);
 hs_status hs_config_policy(const hs_config *c, hs_policy *out); // quant.skip is the configuration's own
 hs_status hs_config_quant(const hs_config *c, hs_quant_policy *out);
+hs_products_opts hs_config_products(const hs_config *c); // ipq.*; skip is the configuration's own
+hs_status hs_config_check_ipq(const hs_config *c);
 // auto: bf16 where the device multiplies it in hardware, else fp32. A GPU that is supported does; a CPU where isa (exec.isa) does not hold
 // its kernels to less.
 hs_dtype hs_dtype_of_option(hs_dtype_option o, const char *isa, const char *device);

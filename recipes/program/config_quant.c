@@ -48,3 +48,35 @@ hs_status hs_config_quant(const hs_config *c, hs_quant_policy *out)
                               .share = c->quant.noise };
     return HS_OK;
 }
+
+hs_products_opts hs_config_products(const hs_config *c)
+{
+    return (hs_products_opts){ .product = { .block = (int)c->ipq.block,
+                                            .centroids = (int)c->ipq.centroids,
+                                            .iterations = HS_PRODUCT_ITERATIONS,
+                                            .seed = HS_PRODUCT_SEED },
+                               .tables = c->ipq.embeddings,
+                               .skip = c->ipq.skip[0] ? c->ipq.skip : NULL };
+}
+
+hs_status hs_config_check_ipq(const hs_config *c)
+{
+    static const char *const keys[] = { "ipq.block", "ipq.centroids", "ipq.embeddings", "ipq.skip" };
+    for (int i = 0; !c->ipq.every && i < HS_COUNT(keys); i++)
+        if (strncmp(hs_config_where(c, keys[i]), "--", 2) == 0)
+            return HS_FAIL(USAGE, "--%s is of ipq.every, which is 0", keys[i]);
+    if (!c->ipq.every)
+        return HS_OK;
+    if (c->quant.bits != HS_QUANT_NONE)
+        return HS_FAIL(USAGE, "ipq.every and quant.bits both round weights: one of the two");
+    if (c->adapter.rank)
+        return HS_FAIL(USAGE, "ipq.every is of weights that are trained, and with adapter.rank they stay as they are: one of the two");
+    if (c->train.unfreeze > 0 || hs_config_keep_zeros(c)[0])
+        return HS_FAIL(USAGE, "ipq.every does not go together with %s", c->train.unfreeze > 0 ? "train.unfreeze" : "train.keep_zeros");
+    if (c->optim.masters != HS_MASTERS_F32)
+        return HS_FAIL(USAGE, "ipq.every needs optim.masters f32: values of one centroid must round alike");
+    if (c->parallel.dp > 1 || c->parallel.tp > 1)
+        return HS_FAIL(USAGE, "ipq.every is of one process; parallel.dp is %lld, parallel.tp %lld", (long long)c->parallel.dp,
+                       (long long)c->parallel.tp);
+    return HS_OK;
+}

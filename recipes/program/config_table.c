@@ -239,6 +239,15 @@ static const hs_key keys[] = {
          .help = "Quant-Noise: the share of a weight's blocks of 8 that a step rounds, drawn anew each step; the others have exact "
                  "gradients. 1: all of them. Evaluations round all"),
 
+    INT("ipq.every", ipq.every, "0", 0, 1e9, .unit = "steps",
+        .help =
+            "iPQ: weights become centroids while they are trained, feed-forwards at the beginning, tables so many steps later, attention "
+            "as many behind; `halfstep quantize --bits pq` of the last checkpoint keeps just these. 0: none do"),
+    INT("ipq.block", ipq.block, "8", 1, 64, .help = "values that an index stands for, as --block of `halfstep quantize`", .advanced = true),
+    INT("ipq.centroids", ipq.centroids, "256", 2, 256, .help = "of a matrix", .advanced = true),
+    BOOL("ipq.embeddings", ipq.embeddings, "true", .help = "tables of tokens, too", .advanced = true),
+    TEXTS("ipq.skip", ipq.skip, "", .help = "parameters that stay values, as --skip of `halfstep quantize`"),
+
     CHOICE("optim.name", optim.name, "adamw", HS_PRESET_WORDS,
            .help = "optimizer, with the switches of the implementation it is named after (halfstep plan prints them): adamw; electra: Adam "
                    "without bias correction; six LAMBs; sgd, lars, novograd. What nobody sets it decides itself"),

@@ -342,6 +342,16 @@ static hs_status same_plan(const hs_trainer *t)
     return hs_ranks_same(&t->ranks, t->ranks.host.dp, "the plan's hash", hash); // of tp ranks each has a place of its own in it
 }
 
+static hs_status open_tied(hs_trainer *t)
+{
+    const hs_tied_opts o = { .every = t->c->ipq.every,
+                             .step = t->at.step,
+                             .steps = hs_trainer_steps(t),
+                             .products = hs_config_products(t->c),
+                             .files = t->info.files };
+    return hs_tied_new(&t->tied, t->engine, &o);
+}
+
 hs_status hs_phase_engine(hs_trainer *t)
 {
     if (t->c->optim.warmup >= t->c->train.steps)
@@ -367,7 +377,7 @@ hs_status hs_phase_engine(hs_trainer *t)
     if (t->teacher)
         HS_TRY(hs_teacher_settle(t->teacher));
     t->saved_step = hs_run_dir_holds(&t->run, t->run.from) ? t->at.step : -1;
-    return HS_OK;
+    return t->c->ipq.every ? open_tied(t) : HS_OK;
 }
 
 // ---- what reads and writes beside it
@@ -472,12 +482,13 @@ void hs_phase_close(hs_trainer *t)
     hs_source_free(t->validation);
     hs_profile_free(t->profile);
     hs_ckpt_free(t->ckpt);
+    hs_tied_free(t->tied);
     hs_engine_free(t->engine);
     hs_ckpt_codes_close(t->codes);
     hs_teacher_free(t->teacher);
     hs_corpus_close(&t->corpus);
     t->codes = NULL, t->teacher = NULL, t->loader = NULL, t->validation = NULL, t->judge = NULL, t->profile = NULL, t->ckpt = NULL,
-    t->engine = NULL;
+    t->engine = NULL, t->tied = NULL;
 }
 
 // ---- from one to the next

@@ -85,8 +85,10 @@ hs_status hs_step_run(hs_trainer *t)
     if (t->signal)
         return HS_OK;
     t->watch.found = false;
+    HS_TRY(hs_tied_begin_step(t->tied, t->at.step));
     for (int m = 0; m < n; m++)
         HS_TRY(run_micro(t, batch[m], m));
+    HS_TRY(hs_tied_gradients(t->tied));
     if (wants_histogram(t))
         HS_TRY(hs_grad_histogram(t->engine->run, t->run.dir, t->at.step + 1));
     HS_TRY(hs_run_update(t->engine->run));

@@ -15,6 +15,7 @@
 #include "recipes/train/ranks.h"
 #include "recipes/train/run_dir.h"
 #include "recipes/train/train_feed.h"
+#include "recipes/train/tied.h"
 
 typedef struct hs_train_result { // of a run that ended
     char metric[64];             // what its best is judged by; "": nothing was evaluated
@@ -82,6 +83,7 @@ typedef struct hs_trainer {
     int64_t epoch;         // samples of one, where train.epochs counts; else 0
     hs_ckpt_codes *codes; // which weights are kept as codes; NULL: none
     hs_engine *engine;
+    hs_tied *tied;       // NULL: no weights are
     hs_teacher *teacher; // NULL: there is none
     hs_loader *loader;
     hs_ckpt *ckpt;
