@@ -210,7 +210,7 @@ static void forget_old_values(hs_decoder *d)
 
 // ---- sequences
 
-static hs_status check(const hs_decoder *d, const hs_sequence *s)
+hs_status hs_decoder_check(const hs_decoder *d, const hs_sequence *s)
 {
     const int which = s->number + 1;
     HS_TRY(hs_sampling_check(&s->sampling));
@@ -242,7 +242,7 @@ static void end(hs_decoder *d, slot *s, hs_stop why)
 hs_status hs_decoder_add(hs_decoder *d, const hs_sequence *q, int *out)
 {
     *out = -1;
-    HS_TRY(check(d, q));
+    HS_TRY(hs_decoder_check(d, q));
     int i = 0;
     while (i < d->o.max_slots && d->slot[i].used)
         i++;
@@ -306,6 +306,7 @@ int hs_decoder_free_slots(const hs_decoder *d)
 }
 
 int64_t hs_decoder_free_pages(const hs_decoder *d) { return hs_page_pool_left(d->pool); }
+int64_t hs_decoder_kept_pages(const hs_decoder *d) { return hs_page_pool_kept(d->pool); }
 
 bool hs_decoder_idle(const hs_decoder *d)
 {

@@ -84,6 +84,7 @@ void hs_decoder_free(hs_decoder *d);
 // range, a bias for no token. MEMORY, and nothing has changed: no slot is free; or reserve, and there are not enough pages; or it needs
 // more than the cache has.
 hs_status hs_decoder_add(hs_decoder *d, const hs_sequence *s, int *slot);
+hs_status hs_decoder_check(const hs_decoder *d, const hs_sequence *s); // USAGE, as hs_decoder_add has it; from any thread
 // Any time between steps: it ends here (HS_STOP_CALLER), its pages are free, its tokens stay until its slot is dropped.
 void hs_decoder_stop(hs_decoder *d, int slot);
 // Any time between steps: the slot and its pages are free again. What hs_decoder_ids gave is no longer valid.
@@ -98,6 +99,7 @@ bool hs_decoder_idle(const hs_decoder *d); // nothing is left to do
 const int32_t *hs_decoder_ids(const hs_decoder *d, int slot, int64_t *n); // prompt and continuation; NULL: the slot is free
 int hs_decoder_free_slots(const hs_decoder *d);
 int64_t hs_decoder_free_pages(const hs_decoder *d); // that can be had: those that are kept for what lies in them, too
+int64_t hs_decoder_kept_pages(const hs_decoder *d);
 
 // What a slot had in the last step, and what it has. All 0: the slot is free.
 typedef struct hs_slot_state {

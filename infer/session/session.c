@@ -163,16 +163,22 @@ hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, i
                             .seq_pages = hs_cache_pages(s->context, HS_CACHE_PAGE) };
 }
 
+hs_decoder_opts hs_session_decoder_opts(const hs_session *s, hs_run *run, int max_slots)
+{
+    return (hs_decoder_opts){ .run = run,
+                              .plan = s->decode,
+                              .context = s->context,
+                              .vocab = s->vocab,
+                              .drawable = s->drawable,
+                              .cache_rows = s->decode_shape.cache_rows,
+                              .page_rows = s->decode_shape.page_rows,
+                              .max_slots = max_slots };
+}
+
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots)
 {
-    return hs_decoder_new(out, &(hs_decoder_opts){ .run = run,
-                                                   .plan = s->decode,
-                                                   .context = s->context,
-                                                   .vocab = s->vocab,
-                                                   .drawable = s->drawable,
-                                                   .cache_rows = s->decode_shape.cache_rows,
-                                                   .page_rows = s->decode_shape.page_rows,
-                                                   .max_slots = max_slots });
+    const hs_decoder_opts o = hs_session_decoder_opts(s, run, max_slots);
+    return hs_decoder_new(out, &o);
 }
 
 hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *run) { return hs_session_reader_of(out, s, run, s->eval); }

@@ -55,6 +55,7 @@ hs_arch_shape hs_session_decode_shape(const hs_session *s, int64_t max_tokens, i
 hs_status hs_session_reader(hs_row_reader **out, const hs_session *s, hs_run *run);
 hs_status hs_session_reader_of(hs_row_reader **out, const hs_session *s, hs_run *run, int plan); // s->eval or s->masks
 // A decoder over a run of the session's model (s->run, or one more) that has its decode plan bound.
+hs_decoder_opts hs_session_decoder_opts(const hs_session *s, hs_run *run, int max_slots);
 hs_status hs_session_decoder(hs_decoder **out, const hs_session *s, hs_run *run, int max_slots);
 
 // What config.json says, and whose row it was read by. USAGE: values that do not go together, in its words.
