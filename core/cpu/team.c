@@ -4,6 +4,7 @@
 // members cost under 0.1 us; sleeping is what keeps a step at 1/20 of the time of a pure spin when another process holds
 // one of the cores, and what costs nothing between regions. A team larger than the cores never watches: the member
 // it waits for may need this very core.
+#include "core/base/relax.h"
 #include "core/base/clock.h"
 #include "core/base/threads.h"
 #include "core/cpu/cpu.h"
@@ -26,15 +27,6 @@ typedef struct gate {
     uint32_t sleepers;
 } gate;
 
-static void cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static uint32_t gate_read(gate *g) { return __atomic_load_n(&g->word, __ATOMIC_ACQUIRE); }
 
 static bool gate_watch(gate *g, uint32_t old)
@@ -44,7 +36,7 @@ static bool gate_watch(gate *g, uint32_t old)
         for (int i = 0; i < 64; i++) {
             if (gate_read(g) != old)
                 return true;
-            cpu_relax();
+            hs_cpu_relax();
         }
         const int64_t now = hs_now_ns(); // rarely: a hot barrier is over before the first look at the clock
         if (!end)

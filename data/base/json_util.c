@@ -133,7 +133,7 @@ static bool shortest(double v, decimal *out)
 {
     enum { USUAL = 8 };
     int exponent = 0, binary;
-    if (!(v >= 1e-9 && v < 1e9))
+    if (!(v >= 1e-9 && v < 1e8))
         return false;
     while (exponent >= 0 && v >= power_of_ten[exponent + 1])
         exponent++;
@@ -156,13 +156,13 @@ static bool shortest(double v, decimal *out)
     return f != FITS_UNKNOWN;
 }
 
-// As "%.*g" writes it.
-static void write_decimal(char *p, bool minus, const decimal *d)
+// As "%.*g" writes it, and ".0" behind what would be read as an integer. How many characters.
+static size_t write_decimal(char *to, bool minus, const decimal *d)
 {
-    char digit[DIGITS_F32 + 1];
+    char digit[DIGITS_F32 + 1], *p = to;
     int n = d->digits;
     const int e = d->exponent;
-    uint64_t m = d->m;
+    uint32_t m = (uint32_t)d->m;
     for (int i = n; i-- > 0; m /= 10)
         digit[i] = (char)('0' + m % 10);
     while (n > 1 && digit[n - 1] == '0')
@@ -173,21 +173,23 @@ static void write_decimal(char *p, bool minus, const decimal *d)
         *p++ = digit[0];
         if (n > 1)
             *p++ = '.';
-        memcpy(p, digit + 1, (size_t)n - 1);
-        snprintf(p + n - 1, 16, "e%c%02d", e < 0 ? '-' : '+', abs(e));
-        return;
+        for (int i = 1; i < n; i++)
+            *p++ = digit[i];
+        return (size_t)(p - to) + (size_t)sprintf(p, "e%c%02d", e < 0 ? '-' : '+', abs(e));
     }
     if (e < 0) {
         *p++ = '0', *p++ = '.';
         for (int i = -1; i > e; i--)
             *p++ = '0';
     }
-    for (int i = 0; i < n || i <= e; i++) {
+    for (int i = 0; i < n || i <= e + 1; i++) {
         if (i == e + 1 && e >= 0)
             *p++ = '.';
         *p++ = i < n ? digit[i] : '0';
+        if (e < 0 && i + 1 >= n)
+            break;
     }
-    *p = 0;
+    return (size_t)(p - to);
 }
 
 void hs_text_f32(hs_text *t, float v)
@@ -197,10 +199,7 @@ void hs_text_f32(hs_text *t, float v)
     if (add_non_finite(t, (double)v))
         return;
     if (shortest(fabs((double)v), &d)) {
-        write_decimal(buf, v < 0, &d);
-        hs_text_bytes(t, buf, strlen(buf));
-        if (strpbrk(buf, ".e") == NULL)
-            hs_text_bytes(t, ".0", 2);
+        hs_text_bytes(t, buf, write_decimal(buf, v < 0, &d));
         return;
     }
     for (int digits = 1; digits <= 17; digits++) {
