@@ -6,7 +6,7 @@
 #include "infer/server/hub.h"
 #include "infer/server/route.h"
 
-enum { HS_SERVER_MODELS = 64, HS_SERVER_TOKENS = 16 };
+enum { HS_SERVER_MODELS = 64, HS_SERVER_TOKENS = 16, HS_SERVER_ANSWER = 64 << 20 };
 typedef struct hs_server_model {
     const char *name, *path;
 } hs_server_model;
@@ -17,6 +17,7 @@ typedef struct hs_server_opts { // borrowed
     int n_models;
     const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
     int n_tokens;
+    size_t most_answer;    // bytes of an answer's tensors, as f32; 0: HS_SERVER_ANSWER
     bool control;          // clients may have models loaded, loaded anew, and unloaded
     const char *models;    // (optional) a folder whose folders may be loaded by their names
     bool access_log;       // a line of JSON on stdout for each request

@@ -17,10 +17,7 @@ static void free_work(hs_text_work *w)
     free(w);
 }
 
-static void count_failure(const hs_text_work *w, hs_served_reason why)
-{
-    hs_served_count_failure(w->model, why, hs_now_ns() - w->began);
-}
+static void count_failure(const hs_text_work *w, hs_served_reason why) { hs_served_count_failure(w->model, why, hs_now_ns() - w->began); }
 
 void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
 {
@@ -31,6 +28,13 @@ void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
     va_end(args);
     count_failure(w, http == 429 ? HS_REASON_REJECTED : HS_REASON_OTHER);
     hs_call_fail(&w->call, http, "%s", why);
+    free_work(w);
+}
+
+void hs_text_work_fail_status(hs_text_work *w, hs_status st)
+{
+    count_failure(w, HS_REASON_OTHER);
+    hs_call_fail_status(&w->call, st);
     free_work(w);
 }
 

@@ -37,6 +37,7 @@ void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row); // tokens 
 void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index),
                      void (*answer)(hs_text_work *w));
 // Answers with an error and frees it; before `go` alone.
+void hs_text_work_fail_status(hs_text_work *w, hs_status st); // as hs_call_fail_status
 void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 // Texts of a request: a string, or a list of 1 to most_texts strings. -1: it is answered. i-th of them: hs_texts_at.

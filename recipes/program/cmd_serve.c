@@ -15,7 +15,7 @@
 typedef struct serve_options {
     hs_common common;
     hs_string host, cert, key, token_file;
-    int64_t port, http_threads, connections, connections_per_client, body, head, batch_tokens, queue, queue_tokens, texts;
+    int64_t port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens, texts;
     double idle, body_timeout, drain, linger;
     bool access_log, control;
     hs_string models;
@@ -180,6 +180,7 @@ static hs_status run_serve(const hs_cli *cli)
         .n_models = cli->n_args,
         .token = token,
         .n_tokens = n_tokens,
+        .most_answer = (size_t)o->answer << 20,
         .control = o->control || o->models[0],
         .models = o->models[0] ? o->models : NULL,
         .access_log = o->access_log,
@@ -254,6 +255,14 @@ static const hs_key keys[] = {
       .max = 1024,
       .unit = "MiB",
       .help = "of a request's body, at most" },
+    { .name = "answer",
+      .type = HS_KEY_INT,
+      AT(answer),
+      .value = "64",
+      .min = 1,
+      .max = 4096,
+      .unit = "MiB",
+      .help = "of an answer of tensors, at most" },
     { .name = "head",
       .type = HS_KEY_INT,
       AT(head),
