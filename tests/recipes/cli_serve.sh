@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# serve: refusals before anything listens; a server from its start to SIGTERM; TLS; tokens; a port that is taken.
+. "$2/tests/support/support_cli.sh"
+"$halfstep" env | grep -q '^libmicrohttpd  *[0-9]' || { echo 'no server in this build'; finish; }
+
+cp -r "$source_dir"/tests/golden/encoders/bert run
+{ printf '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n'; printf 'w%d\n' $(seq 5 60); } >run/vocab.txt
+
+server=
+# start OPTIONS...: a server on a free port, which $port then is.
+start() {
+  : >out.json
+  "$halfstep" serve "$@" --port 0 --json --threads 1 >out.json 2>serve.txt &
+  server=$!
+  for ((i = 0; i < 300; i++)); do
+    port=$(grep -oE '"port": [0-9]+' out.json | grep -oE '[0-9]+')
+    [ -z "$port" ] || return 0
+    kill -0 $server 2>/dev/null || break
+    sleep 0.1
+  done
+  fail "no server: $(tail -1 serve.txt)"
+}
+# ask METHOD PATH [BODY [HEADER]]: status and body of an answer, in `status` and `answer`.
+ask() {
+  local line length=0
+  exec 3<>"/dev/tcp/127.0.0.1/$port" || return 1
+  printf '%s %s HTTP/1.1\r\nHost: test\r\nConnection: close\r\n%s%s\r\n%s' "$1" "$2" "${4:+$4$'\r\n'}" "${3:+Content-Length: ${#3}$'\r\n'}" "$3" >&3
+  read -r line <&3
+  status=${line#* }
+  status=${status%% *}
+  while read -r line <&3; do
+    line=${line%$'\r'}
+    case ${line,,} in content-length:*) length=${line#*: } ;; esac
+    [ -n "$line" ] || break
+  done
+  answer=$(head -c "$length" <&3)
+  exec 3<&-
+}
+# says METHOD PATH BODY STATUS REGEX
+says() {
+  ask "$1" "$2" "$3"
+  [ "$status" = "$4" ] && [[ $answer =~ $5 ]] || fail "$1 $2: $status, not $4: ${answer:0:200}"
+}
+# stop CODE: SIGTERM, and how it ends
+stop() {
+  kill -TERM $server
+  wait $server
+  local got=$?
+  [ $got -eq "$1" ] || fail "a server that is told to stop ends with $got: $(tail -1 serve.txt)"
+}
+
+# ---- refusals
+expect 2 'nowhere' "$halfstep" serve nowhere
+expect 2 "two models are called 'run'" "$halfstep" serve run run
+expect 2 'is no model' "$halfstep" serve =run
+expect 2 'is not an address' "$halfstep" serve run --host here
+expect 2 'go together' "$halfstep" serve run --tls-cert cert.pem
+expect 2 'cert.pem: No such file' "$halfstep" serve run --port 0 --tls-cert cert.pem --tls-key key.pem
+: >empty.txt
+expect 2 'has no token' "$halfstep" serve run --port 0 --token-file empty.txt
+
+# ---- a server's life
+start run two=run --access-log
+says GET /v2/health/live '' 200 'true'
+says GET /v2/health/ready '' 200 'true'
+says POST /embed '{"inputs": "w5 w9 w7"}' 200 '^\[\[[-0-9.e,]+\]\]$'
+vector=$(tr -d '[]' <<<"$answer" | tr ',' ' ')
+says POST /embed '{"inputs": ["w8", "w5 w9 w7"], "model": "two"}' 200 '^\[\['
+[ "$(tr -d ']' <<<"$answer" | tr ',[' ' \n' | tail -1 | tr -s ' ')" = "$vector" ] || fail 'a vector depends on what stands beside it'
+# embed prints nine digits, the server the fewest that give the same float
+"$halfstep" embed run --input - --threads 1 --json <<<'w5 w9 w7' 2>/dev/null | grep -oE '\[.*\]' | tr -d '[] ' | tr ',' '\n' >embed.txt
+tr ' ' '\n' <<<"$vector" | paste - embed.txt | awk 'NF != 2 || ($1 - $2) ^ 2 > 3.6e-15 * $2 ^ 2 { exit 1 }' || fail "serve and embed differ: ${vector:0:80}"
+says POST /embed '{"inputs": 1}' 422 'inputs'
+says GET /metrics '' 200 'nv_inference_request_success.model="run",version="1". 1'
+expect 2 'in use' "$halfstep" serve run --port "$port"
+stop 0
+grep -q '"method": "POST", "path": "/embed", "status": 200' out.json || fail 'no line in the access log'
+json_lines out.json
+
+# ---- tokens
+printf 'secret\nother\n' >tokens.txt
+start run --token-file tokens.txt
+says POST /embed '{"inputs": "w5"}' 401 'token'
+ask POST /embed '{"inputs": "w5"}' 'Authorization: Bearer other'
+[ "$status" = 200 ] || fail "a token is not taken: $status"
+says GET /v2/health/live '' 200 'true'
+stop 0
+
+# ---- TLS
+if command -v openssl >/dev/null; then
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost >/dev/null 2>&1
+  start run --tls-cert cert.pem --tls-key key.pem
+  printf 'GET /v2/health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' |
+    openssl s_client -quiet -connect "127.0.0.1:$port" -CAfile cert.pem -verify_return_error >tls.txt 2>/dev/null
+  grep -q '"live":true' tls.txt || fail "no answer by TLS: $(head -c 200 tls.txt)"
+  stop 0
+fi
+finish
