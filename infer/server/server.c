@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const hs_route *const hs_routes[] = { hs_routes_stats, hs_routes_oip, hs_routes_repository, hs_routes_infer, hs_routes_embed, hs_routes_metrics };
+static const hs_route *const hs_routes[] = { hs_routes_stats, hs_routes_oip,     hs_routes_repository, hs_routes_infer,
+                                             hs_routes_embed, hs_routes_metrics, hs_routes_page };
 
 // ---- requests
 

@@ -20,6 +20,8 @@ static const char *const words[] = {
     "great",   "river",  "south",  "north", "small",  "long",  "early",   "book",  "game",    "home",  "water", "town",   "light", "old",
 };
 
+const char *const hs_perf_route_paths[HS_ROUTE_PATH] = { "/embed", "/v1/embeddings", "/v1/completions", "/v2/models/NAME/infer" };
+
 typedef struct maker {
     const hs_perf_server *server;
     const hs_perf_want *want;
@@ -109,7 +111,6 @@ static void make_text_request(maker *m, hs_perf_requests *out)
 {
     const hs_perf_want *w = m->want;
     hs_text t = { 0 };
-    const char *path = w->route == HS_ROUTE_EMBED ? "/embed" : w->route == HS_ROUTE_EMBEDDINGS ? "/v1/embeddings" : "/v1/completions";
     if (w->route == HS_ROUTE_EMBED) {
         hs_text_add(&t, "{\"inputs\":");
         add_texts(m, &t);
@@ -127,7 +128,7 @@ static void make_text_request(maker *m, hs_perf_requests *out)
             (long long)w->tokens);
     hs_text_add(&t, "}");
     if (!t.failed)
-        whole(m, path, "application/json", "", t.p, t.n, out);
+        whole(m, hs_perf_route_paths[w->route], "application/json", "", t.p, t.n, out);
     hs_text_free(&t);
 }
 
@@ -219,6 +220,12 @@ static hs_status add_tensor(maker *m, const json_t *input, int64_t length, json_
     return HS_OK;
 }
 
+static bool is_text(const json_t *input)
+{
+    const char *type = json_string_value(json_object_get(input, "datatype"));
+    return type && strcmp(type, "BYTES") == 0;
+}
+
 static hs_status make_infer_request(maker *m, hs_perf_requests *out)
 {
     const json_t *inputs = json_object_get(m->metadata, "inputs");
@@ -226,8 +233,12 @@ static hs_status make_infer_request(maker *m, hs_perf_requests *out)
     wire tensors = { 0 };
     const int64_t length = draw_length(m); // one for all inputs of a request
     hs_status st = json_array_size(inputs) ? HS_OK : HS_FAIL(SYSTEM, "the server names no inputs of model %s", m->model);
+    bool numbers = false; // a model that takes token ids may take texts instead: one of both
+    for (size_t i = 0; i < json_array_size(inputs); i++)
+        numbers |= !is_text(json_array_get(inputs, i));
     for (size_t i = 0; i < json_array_size(inputs) && st == HS_OK; i++)
-        st = add_tensor(m, json_array_get(inputs, i), length, described, &tensors);
+        if (!numbers || !is_text(json_array_get(inputs, i)))
+            st = add_tensor(m, json_array_get(inputs, i), length, described, &tensors);
     json_t *head = json_pack("{s:o,s:{s:b}}", "inputs", described, "parameters", "binary_data_output", 1);
     char *text = st == HS_OK ? json_dumps(head, JSON_COMPACT) : NULL, path[320], more[80];
     json_decref(head);

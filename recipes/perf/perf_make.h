@@ -11,6 +11,7 @@ typedef enum hs_perf_route {
     HS_ROUTE_PATH,        // any path with any body
 } hs_perf_route;
 #define HS_PERF_ROUTES "embed|embeddings|completions|infer"
+extern const char *const hs_perf_route_paths[HS_ROUTE_PATH]; // "/embed"
 
 typedef struct hs_perf_want {
     hs_perf_route route;

@@ -220,9 +220,10 @@ static hs_status run_on(perf *p, const char *url)
     if (*o->csv)
         HS_TRY(hs_perf_write_csv(o->csv, p->row, p->n));
     if (*o->plot) {
-        char title[160];
-        snprintf(title, sizeof title, "%.60s, %.60s", p->cli->arg[0],
-                 *o->path ? o->path : (const char *[]){ "/embed", "/v1/embeddings", "/v1/completions", "infer" }[o->route]);
+        char title[160], of[64];
+        const size_t n = strlen(p->cli->arg[0]); // the end of a path says which model it is
+        snprintf(of, sizeof of, "%s", p->cli->arg[0] + (n < sizeof of ? 0 : n - sizeof of + 1));
+        snprintf(title, sizeof title, "%s, %.60s", of, *o->path ? o->path : hs_perf_route_paths[o->route]);
         HS_TRY(hs_perf_write_plot(o->plot, title, p->row, p->n));
     }
     for (int i = 0; i < p->n; i++)
