@@ -51,10 +51,8 @@ sparse() {
   run sparse prune "$out/$seed/f32" --pattern 2:4 --recipe same -o "$out/$seed/sparse-begin" --overwrite --dtype fp32 --threads "$threads" --quiet
 }
 half() {
-  local begin=$out/$seed/half-begin
-  [ -e "$begin/config.json" ] || "$halfstep" prune "$out/$seed/f32" --heads 0.5 --ffn 0.5 --method movement --recipe same -o "$begin" --threads "$threads" --dtype fp32 --quiet
-  run half distill "finetune-$task" --teacher "$out/$seed/f32" --init_from "$begin" "${common[@]}" --train.seed="$seed" --train.epochs="$epochs" \
-    --optim.lr=1e-4 --train.batch="$batch" --distill.soft=1 --distill.hard=0.5 --distill.hidden=1 --distill.hidden_map="$(seq -s, 1 "$layers")"
+  run half prune "$out/$seed/f32" --heads 0.5 --ffn 0.5 --method movement --recipe same -o "$out/$seed/half-begin" --overwrite --dtype fp32 --threads "$threads" --quiet \
+    --optim.lr=1e-4 --distill.teacher="$out/$seed/f32" --distill.soft=1 --distill.hard=0.5 --distill.hidden=1 --distill.hidden_map="$(seq -s, 1 "$layers")"
 }
 for each in $runs; do
   for seed in $seeds; do

@@ -329,7 +329,8 @@ const hs_command hs_cmd_prune = {
         "halfstep prune path/to/bert --pattern 2:4 --permute --skip l0,l11 -o bert-sparse\n"
         "halfstep finetune sequence --init_from bert-sparse --data.train train.tsv --data.val dev.tsv   # the zeros stay\n"
         "halfstep prune runs/sst2 --heads 0.5 --ffn 0.5 -o sst2-half\n"
-        "halfstep prune runs/sst2 --heads 0.5 --ffn 0.5 --method movement --recipe same -o sst2-half --out runs/sst2-half",
+        "halfstep prune runs/sst2 --heads 0.5 --ffn 0.5 --method movement --recipe same -o sst2-half --out runs/sst2-half \\\n"
+        "    --distill.teacher runs/sst2 --distill.hidden 1 --distill.hidden_map 1,2,3,4,5,6   # taught by what it was",
     .notes =
         "CHECKPOINT is anything that opens here. The result is a directory of transformers that opens here as any other.\n"
         "--pattern 2:4 leaves the zeros in place, so that it opens elsewhere too. config.json says which weights were pruned "

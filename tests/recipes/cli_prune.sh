@@ -52,6 +52,9 @@ for how in --optim.name=lamb --optim.name=sgd "--dtype bf16 --optim.masters=spli
   expect 0 '' finetune sequence sent.tsv other --init_from sparse --train.epochs=1 $how --resume none --overwrite
 done
 
+expect 0 '' finetune sequence sent.tsv codes --init_from sparse --train.epochs=1 --quant.bits=w8a8 && half "$(last codes)"
+expect 0 '' "$halfstep" quantize codes --bits w8a8 -o sparse-codes
+
 # ---- a resume, bit for bit
 expect 0 '' finetune sequence sent.tsv part --init_from sparse --train.epochs=1 --checkpoint.every=10 --checkpoint.keep=99 && same tuned part
 for step in part/checkpoints/step-*; do [[ ${step##*-} > 00000020 ]] && rm -rf "$step"; done
@@ -92,6 +95,10 @@ grep -q 'importance   |w dL/dw| of 224 examples' stdout.txt && grep -q 'of their
 grep -q '"intermediate_size": 192' "$(last moved-run)/config.json" && grep -q pruned_heads "$(last moved-run)/config.json" || fail "what was trained is another model"
 expect 0 '' finetune sequence sent.tsv on --init_from half --train.epochs=1
 expect 0 '' "$halfstep" prune half --pattern 2:4 -o half-sparse
+expect 0 '' "$halfstep" prune dense --heads 0.5 --ffn 0.5 -o taught --recipe same --out taught-run --distill.teacher=dense --distill.hidden=1 --distill.hidden_map=1,2
+grep -q '"val_soft_loss":.*"val_hidden_loss":' taught-run/metrics.jsonl && grep -q '"intermediate_size": 128' "$(last taught-run)/config.json" || fail "nobody taught it"
+expect 0 '' finetune sequence sent.tsv foreseen --init_from taught-run --train.epochs=1 --quant.bits=w4
+expect 0 '' "$halfstep" quantize foreseen --bits w4 -o half-codes
 expect 0 '' "$halfstep" export half --to onnx -o half-onnx
 expect 2 'heads were left out of it' "$halfstep" export half --to gguf -o no
 
