@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
 # What each way to make a fine-tuned model smaller costs in score, from several seeds: trains what is compared, then prints the table of
-# scripts/bench_quantize.sh.
+# scripts/bench_quantize.sh. Runs that are there already are kept, so that the same command goes on where it was stopped.
 #   scripts/compress_seeds.sh --task sequence|tokens --init DIR --train FILE --dev FILE --out DIR [--seeds "1 2 3 4 5"] [--metric accuracy|f1]
-#                             [--epochs 2] [--lr 5e-5] [--batch 32] [--more 0.5] [--runs "f32 more w8a8 w4 sparse half"] [--timed 1] [--table yes|no]
-#                             [--threads N] [--halfstep PROGRAM]
-# Runs of seed N, in OUT/N; what is there already is kept:
+#                             [--epochs 2] [--lr 5e-5] [--batch 32] [--more 0.5] [--runs "f32 more w8a8 w4 sparse half"] [--table yes|no]
+#                             [--examples 512] [--timed 1] [--threads N] [--halfstep PROGRAM]
+# Runs of seed N, in OUT/N:
 #   f32     fine-tuned, --epochs at --lr
 #   more    --more epochs on from f32, at 2e-5; w8a8, w4: the same, while weights and what they multiply are rounded (quant.bits)
 #   sparse  f32 pruned 2:4, then trained once more as f32 was
-#   half    f32 without half of the heads and of the feed-forwards' columns (movement), then --epochs at 1e-4 taught by f32: logits at temperature 2,
-#           the states behind each layer, and labels
+#   half    f32 without half of the heads and of the feed-forwards' columns (movement), then --epochs at 1e-4 taught by f32: logits at
+#           temperature 2, the states behind each layer, and labels
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-help() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
-task='' init='' train='' dev='' out='' seeds='1 2 3 4 5' metric=accuracy epochs=2 lr=5e-5 batch=32 more=0.5 threads=$(nproc) timed=1 table=yes
-runs='f32 more w8a8 w4 sparse half' halfstep=$root/build/halfstep
+help() { sed -n '2,12s/^# \{0,1\}//p' "$0"; }
+task='' init='' train='' dev='' out='' seeds='1 2 3 4 5' metric=accuracy epochs=2 lr=5e-5 batch=32 more=0.5 table=yes
+runs='f32 more w8a8 w4 sparse half' examples=512 timed=1 threads=$(nproc) halfstep=$root/build/halfstep
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) help && exit 0 ;;
-    --task | --init | --train | --dev | --out | --seeds | --metric | --epochs | --lr | --batch | --more | --runs | --timed | --table | --threads | --halfstep)
+    --task | --init | --train | --dev | --out | --seeds | --metric | --epochs | --lr | --batch | --more | --runs | --table | --examples | \
+      --timed | --threads | --halfstep)
       [ $# -gt 1 ] || { echo "compress_seeds: $1 needs a value" >&2 && exit 2; }
       printf -v "${1#--}" %s "$2" ;;
     *) echo "compress_seeds: unknown option $1; see --help" >&2 && exit 2 ;;
@@ -26,7 +27,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 [ -n "$task" ] && [ -n "$init" ] && [ -n "$train" ] && [ -n "$dev" ] && [ -n "$out" ] || { help >&2 && exit 2; }
-common=(--data.train "$train" --data.val "$dev" --dtype fp32 --threads "$threads" --quiet --train.eval_every=0 --checkpoint.every=0 --train.tensorboard=false)
+machine=(--dtype fp32 --threads "$threads" --quiet)
 layers=$(grep -oE '"num_hidden_layers": *[0-9]+' "$init/config.json" | grep -oE '[0-9]+$')
 
 # run NAME COMMAND...: one run of this seed; it is whole where it has a best checkpoint.
@@ -36,23 +37,23 @@ run() {
   [ -e "$to/checkpoints/BEST" ] && return
   mkdir -p "$out/$seed"
   echo "compress_seeds: $to" >&2
-  "$halfstep" "$@" --out "$to" >"$to.log" 2>&1 || { tail -5 "$to.log" >&2; return 1; }
+  "$halfstep" "$@" "${machine[@]}" --out "$to" >"$to.log" 2>&1 || { tail -5 "$to.log" >&2; return 1; }
 }
-f32() { run f32 finetune "$task" --init_from "$init" "${common[@]}" --train.seed="$seed" --train.epochs="$epochs" --optim.lr="$lr" --train.batch="$batch"; }
-on() { # on NAME OPTION...: from f32 on
-  local name=$1
-  shift
-  run "$name" finetune "$task" --init_from "$out/$seed/f32" "${common[@]}" --train.seed="$seed" --train.epochs="$more" --optim.lr=2e-5 --train.batch="$batch" "$@"
+tune() { # tune NAME FROM OPTION...
+  local name=$1 from=$2
+  shift 2
+  run "$name" finetune "$task" --init_from "$from" --data.train "$train" --data.val "$dev" --train.seed="$seed" --train.batch="$batch" \
+    --train.eval_every=0 --checkpoint.every=0 --train.tensorboard=false "$@"
 }
-more() { on more; }
-w8a8() { on w8a8 --quant.bits w8a8; }
-w4() { on w4 --quant.bits w4; }
-sparse() {
-  run sparse prune "$out/$seed/f32" --pattern 2:4 --recipe same -o "$out/$seed/sparse-begin" --overwrite --dtype fp32 --threads "$threads" --quiet
-}
+f32() { tune f32 "$init" --train.epochs="$epochs" --optim.lr="$lr"; }
+more() { tune more "$out/$seed/f32" --train.epochs="$more" --optim.lr=2e-5; }
+w8a8() { tune w8a8 "$out/$seed/f32" --train.epochs="$more" --optim.lr=2e-5 --quant.bits w8a8; }
+w4() { tune w4 "$out/$seed/f32" --train.epochs="$more" --optim.lr=2e-5 --quant.bits w4; }
+sparse() { run sparse prune "$out/$seed/f32" --pattern 2:4 --recipe same -o "$out/$seed/sparse-begin" --overwrite; }
 half() {
-  run half prune "$out/$seed/f32" --heads 0.5 --ffn 0.5 --method movement --recipe same -o "$out/$seed/half-begin" --overwrite --dtype fp32 --threads "$threads" --quiet \
-    --optim.lr=1e-4 --distill.teacher="$out/$seed/f32" --distill.soft=1 --distill.hard=0.5 --distill.hidden=1 --distill.hidden_map="$(seq -s, 1 "$layers")"
+  run half prune "$out/$seed/f32" --heads 0.5 --ffn 0.5 --method movement --recipe same -o "$out/$seed/half-begin" --overwrite \
+    --optim.lr=1e-4 --distill.teacher="$out/$seed/f32" --distill.soft=1 --distill.hard=0.5 --distill.hidden=1 \
+    --distill.hidden_map="$(seq -s, 1 "$layers")"
 }
 for each in $runs; do
   for seed in $seeds; do
@@ -66,13 +67,13 @@ methods+='w4, gptq:--bits w4 --round gptq --calib TRAIN --examples 128;w4, awq:-
 for each in $runs; do
   case $each in
     more) methods+='trained on, f32:--from ../more;trained on, w8a8:--from ../more --bits w8a8;trained on, w4:--from ../more --bits w4;' ;;
-    w8a8) methods+='trained on for w8a8:--from ../w8a8 --bits w8a8;' ;;
-    w4) methods+='trained on for w4:--from ../w4 --bits w4;' ;;
+    w8a8) methods+='trained for w8a8:--from ../w8a8 --bits w8a8;' ;;
+    w4) methods+='trained for w4:--from ../w4 --bits w4;' ;;
     sparse) methods+='2:4:--from ../sparse;2:4, w8a8:--from ../sparse --bits w8a8;' ;;
     half) methods+='half, not trained:--from ../half-begin;half:--from ../half;half, w8a8:--from ../half --bits w8a8;' ;;
   esac
 done
 checkpoints=()
 for seed in $seeds; do checkpoints+=("$out/$seed/f32"); done
-"$root/scripts/bench_quantize.sh" --task "$task" --train "$train" --dev "$dev" --metric "$metric" --threads "$threads" --timed "$timed" --halfstep "$halfstep" \
-  --methods "${methods%;}" "${checkpoints[@]}"
+"$root/scripts/bench_quantize.sh" --task "$task" --train "$train" --dev "$dev" --metric "$metric" --examples "$examples" --timed "$timed" \
+  --threads "$threads" --halfstep "$halfstep" --methods "${methods%;}" "${checkpoints[@]}"
