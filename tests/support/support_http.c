@@ -1,6 +1,6 @@
 // support_http: sockets, and just enough of HTTP to read what comes back.
-#include "support_http.h"
-#include "support_files.h"
+#include "tests/support/support_http.h"
+#include "tests/support/support_files.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
