@@ -12,7 +12,7 @@
 static bool may_control(const hs_call *c)
 {
     if (!c->server->o.control)
-        hs_call_fail(c, 403, "models are not loaded or unloaded by clients here (halfstep serve --control true, or --models)");
+        hs_call_fail(c, 403, "models are not loaded or unloaded by clients here (halfstep serve --control, or --models)");
     return c->server->o.control;
 }
 

@@ -1,7 +1,7 @@
 // server: what comes over HTTP is what the library gives, whatever it was batched with; rude, slow and vanishing clients; models that are
 // loaded anew under load; the end.
-#include "../support/support_files.h"
-#include "../support/support_http.h"
+#include "tests/support/support_files.h"
+#include "tests/support/support_http.h"
 #include "infer/encode/texts.h"
 #include <fcntl.h>
 #include <jansson.h>
