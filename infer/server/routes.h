@@ -3,7 +3,14 @@
 #define HS_INFER_ROUTES_H
 #include "infer/server/route.h"
 
-extern const hs_route hs_routes_oip[], hs_routes_stats[], hs_routes_repository[], hs_routes_infer[], hs_routes_embed[],
-    hs_routes_metrics[], hs_routes_page[]; // an empty row behind the last of each
+// An empty row is behind the last of each.
+extern const hs_route hs_routes_stats[];
+extern const hs_route hs_routes_oip[];
+extern const hs_route hs_routes_repository[];
+extern const hs_route hs_routes_infer[];
+extern const hs_route hs_routes_embed[];
+extern const hs_route hs_routes_metrics[];
+extern const hs_route hs_routes_page[];
+extern const hs_route hs_routes_task[];
 
 #endif

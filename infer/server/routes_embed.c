@@ -1,14 +1,18 @@
 // routes_embed: vectors of texts, as TEI (/embed) and OpenAI (/v1/embeddings) are asked for them.
 #include "data/base/json_util.h"
+#include "infer/server/request_body.h"
 #include "infer/server/routes.h"
 #include "infer/server/text_work.h"
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_OF_TOKENS = 1 << 23 }; // numbers of one answer with a vector for each token
+
 typedef struct embed { // hs_text_work.own
     hs_sentence how;
     int64_t width; // of an answer: of the model, or fewer
     bool base64;
+    int64_t first[]; // of all tokens: of each text, in the order that they stand in the vectors; else empty
 } embed;
 
 static hs_status take(hs_work *work, int row, const hs_row_reader *reader, int index)
@@ -17,6 +21,16 @@ static hs_status take(hs_work *work, int row, const hs_row_reader *reader, int i
     const embed *e = w->own;
     const int64_t width = hs_row_reader_width(reader);
     return hs_row_reader_vector(reader, index, e->how.pooling, e->how.normalize, w->vector + row * width);
+}
+
+// Of each token instead of one of them all.
+static hs_status take_all(hs_work *work, int row, const hs_row_reader *reader, int index)
+{
+    hs_text_work *w = (hs_text_work *)work;
+    const embed *e = w->own;
+    if (!w->vector && !(w->vector = malloc((size_t)(w->tokens * e->width) * sizeof *w->vector))) // what only waits takes none
+        return HS_FAIL(MEMORY, "no memory for %lld vectors", (long long)w->tokens);
+    return hs_row_reader_hidden(reader, index, w->vector + e->first[row] * e->width);
 }
 
 static void answer_text(const hs_text_work *w, hs_text *t)
@@ -48,6 +62,19 @@ static void answer_tei(hs_text_work *w)
         add_vector(&t, w->vector + i * e->width, e->width);
     }
     hs_text_add(&t, "]");
+    answer_text(w, &t);
+}
+
+static void answer_all(hs_text_work *w)
+{
+    const embed *e = w->own;
+    hs_text t = { 0 };
+    for (int i = 0; i < w->n; i++)
+        for (int64_t k = 0; k < w->work.row[i].n; k++) {
+            hs_text_add(&t, k ? "," : i ? "],[" : "[[");
+            add_vector(&t, w->vector + (e->first[i] + k) * e->width, e->width);
+        }
+    hs_text_add(&t, "]]");
     answer_text(w, &t);
 }
 
@@ -91,16 +118,12 @@ typedef struct asked {
     bool refuse;      // texts that are too long
     int normalize;    // -1: as the model says
     bool base64;
+    bool all; // a vector of each token
 } asked;
 
 static void embed_texts(hs_call *c, json_t *body, const asked *a, void (*answer)(hs_text_work *w))
 {
-    const json_t *name = json_object_get(body, "model");
-    hs_served *m = NULL;
-    if (name && !json_is_string(name) && !json_is_null(name))
-        hs_call_fail(c, 422, "model must be a name");
-    else
-        m = hs_call_model(c, json_string_value(name), 0, HS_DOES_EMBED);
+    hs_served *m = hs_body_model(c, body, HS_DOES_EMBED);
     const int n = m ? hs_texts_count_of(c, a->texts, a->name, m->o->most_texts) : -1;
     hs_text_work *w = NULL;
     if (n > 0)
@@ -111,10 +134,9 @@ static void embed_texts(hs_call *c, json_t *body, const asked *a, void (*answer)
     }
     if (!w)
         return;
-    embed *e = w->own = calloc(1, sizeof *e);
+    embed *e = w->own = calloc(1, sizeof *e + (a->all ? (size_t)n : 0) * sizeof *e->first);
     const int64_t width = hs_arch_int(m->session.arch, "model.width");
-    w->vector = malloc((size_t)(n * width) * sizeof *w->vector);
-    if (!e || !w->vector) {
+    if (!e) {
         hs_text_work_fail(w, 503, "no memory for %d vectors", n);
         return;
     }
@@ -125,38 +147,37 @@ static void embed_texts(hs_call *c, json_t *body, const asked *a, void (*answer)
     for (int i = 0; i < n; i++) {
         size_t bytes;
         const char *text = hs_texts_at(a->texts, i, &bytes);
+        if (a->all)
+            e->first[i] = w->tokens;
         if (!hs_text_work_add(w, text, bytes, NULL, 0, &cut))
             return;
     }
-    hs_text_work_go(w, m->embed, take, answer);
+    if (a->all && w->tokens * width > MOST_OF_TOKENS)
+        hs_text_work_fail(w, 413, "%lld vectors of %lld numbers are asked for, at most %d numbers are given at once", (long long)w->tokens,
+                          (long long)width, MOST_OF_TOKENS);
+    else if (!a->all && !(w->vector = malloc((size_t)(n * width) * sizeof *w->vector)))
+        hs_text_work_fail(w, 503, "no memory for %d vectors", n);
+    else
+        hs_text_work_go(w, m->embed, a->all ? take_all : take, answer);
 }
 
-static bool truth(const hs_call *c, const json_t *body, const char *key, int *value)
+static void ask_tei(hs_call *c, bool all)
 {
-    const json_t *v = json_object_get(body, key);
-    if (v && !json_is_boolean(v) && !json_is_null(v)) {
-        hs_call_fail(c, 422, "%s must be true or false", key);
-        return false;
-    }
-    if (json_is_boolean(v))
-        *value = json_is_true(v);
-    return true;
-}
-
-static void tei(hs_call *c)
-{
-    json_t *body = hs_call_body(c);
+    json_t *body = hs_body_object(c);
     int truncate = 0, normalize = -1;
     if (!body)
         return;
-    if (!json_is_object(body))
-        hs_call_fail(c, 422, "the body must be an object with inputs");
-    else if (truth(c, body, "truncate", &truncate) && truth(c, body, "normalize", &normalize)) {
-        embed_texts(c, body, &(asked){ json_object_get(body, "inputs"), "inputs", !truncate, normalize, false }, answer_tei);
-        return;
-    }
-    json_decref(body);
+    if (hs_body_flag(c, body, "truncate", &truncate) && hs_body_flag(c, body, "normalize", &normalize))
+        embed_texts(
+            c, body,
+            &(asked){ .texts = json_object_get(body, "inputs"), .name = "inputs", .refuse = !truncate, .normalize = normalize, .all = all },
+            all ? answer_all : answer_tei);
+    else
+        json_decref(body);
 }
+
+static void tei(hs_call *c) { ask_tei(c, false); }
+static void tei_all(hs_call *c) { ask_tei(c, true); }
 
 static void openai(hs_call *c)
 {
@@ -172,7 +193,12 @@ static void openai(hs_call *c)
     else if (json_object_get(body, "dimensions") && !json_is_null(json_object_get(body, "dimensions")))
         hs_call_fail(c, 400, "dimensions is not supported: vectors have the model's width");
     else {
-        embed_texts(c, body, &(asked){ json_object_get(body, "input"), "input", true, -1, form && strcmp(form, "base64") == 0 },
+        embed_texts(c, body,
+                    &(asked){ .texts = json_object_get(body, "input"),
+                              .name = "input",
+                              .refuse = true,
+                              .normalize = -1,
+                              .base64 = form && strcmp(form, "base64") == 0 },
                     answer_openai);
         return;
     }
@@ -181,6 +207,9 @@ static void openai(hs_call *c)
 
 const hs_route hs_routes_embed[] = {
     { .method = "POST", .pattern = "/embed", .run = tei },
+    { .method = "POST", .pattern = "/models/{}/embed", .run = tei },
+    { .method = "POST", .pattern = "/embed_all", .run = tei_all },
+    { .method = "POST", .pattern = "/models/{}/embed_all", .run = tei_all },
     { .method = "POST", .pattern = "/v1/embeddings", .run = openai },
     { 0 },
 };

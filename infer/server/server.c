@@ -8,8 +8,16 @@
 #include <time.h>
 #include <unistd.h>
 
-static const hs_route *const hs_routes[] = { hs_routes_stats, hs_routes_oip,     hs_routes_repository, hs_routes_infer,
-                                             hs_routes_embed, hs_routes_metrics, hs_routes_page };
+static const hs_route *const hs_routes[] = {
+    hs_routes_stats,
+    hs_routes_oip,
+    hs_routes_repository,
+    hs_routes_infer,
+    hs_routes_embed,
+    hs_routes_metrics,
+    hs_routes_page,
+    hs_routes_task,
+};
 
 // ---- requests
 

@@ -11,6 +11,8 @@ static void free_work(hs_text_work *w)
 {
     for (int i = 0; i < w->n; i++)
         hs_rows_free(&w->rows[i]);
+    if (w->forget)
+        w->forget(w);
     free(w->rows), free((void *)(uintptr_t)w->work.row), free(w->own), free(w->vector);
     json_decref(w->body);
     hs_served_let_go(w->model);
@@ -111,7 +113,7 @@ static void count_success(const hs_text_work *w)
     clock_gettime(CLOCK_REALTIME, &t);
     atomic_store(&n->last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
     atomic_fetch_add(&n->success, 1);
-    atomic_fetch_add(&n->texts, (uint64_t)w->n);
+    atomic_fetch_add(&n->texts, (uint64_t)(w->texts ? w->texts : w->n));
     hs_latency_add(&n->input, k->arrived - w->began);
     hs_latency_add(&n->queue, k->started - k->arrived);
     hs_latency_add(&n->infer, k->in_model);

@@ -14,11 +14,13 @@ struct hs_text_work {
     hs_rows *rows;    // [n] tokens of each text
     int n, room;
     int64_t tokens;
-    int64_t began; // hs_now_ns when the request was there
-    bool cut;      // a text was longer than the model takes, and cut
-    json_t *body;  // of the request; may be NULL. Freed with it
-    void *own;     // the caller's, free()d with it
-    float *vector; // the caller's, free()d with it
+    int64_t began;                   // hs_now_ns when the request was there
+    bool cut;                        // a text was longer than the model takes, and cut
+    json_t *body;                    // of the request; may be NULL. Freed with it
+    int texts;                       // of the request, where they are not its rows
+    void *own;                       // the caller's, free()d with it
+    float *vector;                   // the caller's, free()d with it
+    void (*forget)(hs_text_work *w); // (optional) before `own` is freed
     // On the batcher's thread, when each row was taken: it answers.
     void (*answer)(hs_text_work *w);
 };

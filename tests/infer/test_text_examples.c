@@ -50,18 +50,11 @@ static void keep(const hs_prediction *x, said *s)
 
 static char text[2][TEXTS][400];
 
-// second: the longest one is of several windows.
 static void make_texts(int most)
 {
-    static const char *const pieces[] = { "a", "b", "hf", ", ", "é", "zz", " ", "\"", "h,f.", "(é)" };
     for (int k = 0; k < 2; k++)
-        for (int i = 0; i < TEXTS; i++) {
-            const int n = 1 + (int)(hs_mix2((uint64_t)i, (uint64_t)k) % (uint64_t)most);
-            char *p = text[k][i];
-            *p = 0;
-            for (int j = 0; j < n; j++)
-                p += sprintf(p, "%s%s", j ? " " : "", pieces[hs_mix2(hs_mix2((uint64_t)i, (uint64_t)k), (uint64_t)j) % HS_COUNT(pieces)]);
-        }
+        for (int i = 0; i < TEXTS; i++)
+            heads_text(text[k][i], i, k, most);
 }
 
 static void add_json(char **p, const char *key, const char *value)
