@@ -25,6 +25,7 @@ struct hs_batcher {
     placed *row; // [most rows] the thread's
     int n;
     int64_t filling; // hs_now_ns: since when it fills the batch
+    _Atomic uint64_t added; // works, ever
     hs_batcher_count count;
 };
 
@@ -71,6 +72,7 @@ bool hs_batcher_add(hs_batcher *b, hs_work *w)
         pthread_cond_signal(&b->wake);
     }
     pthread_mutex_unlock(&b->lock);
+    atomic_fetch_add(&b->added, ok); // behind the lock: who looks for it takes that next
     return ok;
 }
 
@@ -231,7 +233,9 @@ static void run_batch(hs_batcher *b, hs_row_reader *reader)
 static void linger(const hs_batcher *b)
 {
     const int64_t end = hs_now_ns() + LINGER_NS;
-    while (atomic_load_explicit(&b->count.waiting, memory_order_relaxed) == 0 && hs_now_ns() < end)
+    const bool idle = atomic_load(&b->count.waiting) == 0;
+    const uint64_t seen = atomic_load(&b->added);
+    while (idle && atomic_load_explicit(&b->added, memory_order_relaxed) == seen && hs_now_ns() < end)
         hs_cpu_relax();
 }
 
