@@ -1,5 +1,6 @@
 // serve: model directories behind HTTP.
 #include "core/base/log.h"
+#include "data/base/yaml.h"
 #include "infer/server/server.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
@@ -14,7 +15,7 @@
 
 typedef struct serve_options {
     hs_common common;
-    hs_string host, cert, key, token_file;
+    hs_string config, serve, host, cert, key, token_file;
     int64_t port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens, texts;
     double idle, body_timeout, drain, linger;
     bool access_log, control;
@@ -51,13 +52,22 @@ static hs_status parse_model(const char *arg, char name[HS_SERVED_NAME], hs_serv
     return HS_OK;
 }
 
-static hs_status parse_models(const hs_cli *cli, char (*name)[HS_SERVED_NAME], hs_server_model *model)
+// Those of the configuration's `serve` first. list is changed: models' paths lie in it.
+static hs_status parse_models(const hs_cli *cli, char *list, char (*name)[HS_SERVED_NAME], hs_server_model *model, int *n)
 {
-    for (int i = 0; i < cli->n_args; i++) {
-        HS_TRY(parse_model(cli->arg[i], name[i], &model[i]));
-        for (int k = 0; k < i; k++)
-            if (strcmp(name[i], name[k]) == 0)
-                return HS_FAIL(USAGE, "two models are called '%s': write NAME=DIR for one of them", name[i]);
+    const char *arg[2 * HS_SERVER_MODELS];
+    int n_args = 0;
+    for (char *save, *t = strtok_r(list, ",", &save); t && n_args < HS_SERVER_MODELS; t = strtok_r(NULL, ",", &save))
+        arg[n_args++] = t + strspn(t, " ");
+    for (int i = 0; i < cli->n_args; i++)
+        arg[n_args++] = cli->arg[i];
+    if (n_args > HS_SERVER_MODELS)
+        return HS_FAIL(USAGE, "%d models; at most %d are served", n_args, HS_SERVER_MODELS);
+    for (*n = 0; *n < n_args; ++*n) {
+        HS_TRY(parse_model(arg[*n], name[*n], &model[*n]));
+        for (int k = 0; k < *n; k++)
+            if (strcmp(name[*n], name[k]) == 0)
+                return HS_FAIL(USAGE, "two models are called '%s': write NAME=DIR for one of them", name[k]);
     }
     return HS_OK;
 }
@@ -139,9 +149,35 @@ static hs_status serve(const hs_cli *cli, const hs_server_opts *o)
 }
 #endif
 
+static const hs_schema schema;
+
+// A file of options; what stands on the command line goes before it.
+static hs_status read_config(const hs_cli *cli)
+{
+    serve_options *o = cli->options, *file = malloc(sizeof *file);
+    char value[HS_KEY_STRING_BYTES];
+    if (!file)
+        return HS_FAIL(MEMORY, "no memory for options");
+    hs_status st = hs_schema_defaults(&schema, file, NULL);
+    if (st == HS_OK)
+        st = hs_yaml_load(o->config, &schema, file, NULL);
+    for (int i = 0; i < schema.n && st == HS_OK; i++)
+        if (hs_cli_given(cli, schema.key[i].name)) {
+            hs_schema_format(&schema, o, (hs_key_at){ .key = &schema.key[i] }, value, sizeof value);
+            st = hs_schema_set(&schema, file, NULL, schema.key[i].name, value, "the command line");
+        }
+    if (st == HS_OK)
+        *o = *file;
+    free(file);
+    return st;
+}
+
 static hs_status run_serve(const hs_cli *cli)
 {
-    const serve_options *o = cli->options;
+    serve_options *o = cli->options;
+    if (o->config[0])
+        HS_TRY(read_config(cli));
+    int n_models = 0;
     char name[HS_SERVER_MODELS][HS_SERVED_NAME];
     hs_server_model model[HS_SERVER_MODELS];
     const char *token[HS_SERVER_TOKENS];
@@ -149,9 +185,9 @@ static hs_status run_serve(const hs_cli *cli)
     int n_tokens = 0;
     if (!o->cert[0] != !o->key[0])
         return HS_FAIL(USAGE, "--tls-cert and --tls-key go together");
-    if (cli->n_args == 0 && !o->models[0])
+    HS_TRY(parse_models(cli, o->serve, name, model, &n_models));
+    if (n_models == 0 && !o->models[0])
         return HS_FAIL(USAGE, "serve: which models? DIR or NAME=DIR, or --models and a folder of them");
-    HS_TRY(parse_models(cli, name, model));
     hs_status st = read_tokens(o->token_file, &tokens, token, &n_tokens);
     const hs_server_opts server = {
         .http = { .host = o->host,
@@ -177,7 +213,7 @@ static hs_status run_serve(const hs_cli *cli)
                     .queue_tokens = o->queue_tokens,
                     .most_texts = o->texts },
         .model = model,
-        .n_models = cli->n_args,
+        .n_models = n_models,
         .token = token,
         .n_tokens = n_tokens,
         .most_answer = (size_t)o->answer << 20,
@@ -196,6 +232,16 @@ static hs_status run_serve(const hs_cli *cli)
 
 #define AT(field) .offset = offsetof(serve_options, field)
 static const hs_key keys[] = {
+    { .name = "config",
+      .type = HS_KEY_STRING,
+      AT(config),
+      .value = "",
+      .help = "YAML file of these options (port: 8000); those on the command line go before it" },
+    { .name = "serve",
+      .type = HS_KEY_TEXTS,
+      AT(serve),
+      .value = "",
+      .help = "models, as the arguments say them: [embed=models/minilm, runs/sst2]; for --config" },
     { .name = "host",
       .type = HS_KEY_STRING,
       AT(host),

@@ -59,6 +59,13 @@ expect 2 'cert.pem: No such file' "$halfstep" serve run --port 0 --tls-cert cert
 : >empty.txt
 expect 2 'has no token' "$halfstep" serve run --port 0 --token-file empty.txt
 
+printf 'port: 70000\n' >serve.yaml
+expect 2 'serve.yaml:1.*port is 70000' "$halfstep" serve run --config serve.yaml
+printf 'ports: 8000\n' >serve.yaml
+expect 2 'serve.yaml:1.*did you mean port' "$halfstep" serve run --config serve.yaml
+printf 'serve: [one=run, run]\naccess-log: true\nport: 1\nbatch-tokens: 64\n' >serve.yaml
+expect 2 "two models are called 'run'" "$halfstep" serve run --config serve.yaml
+
 # ---- a server's life
 start run two=run --access-log
 says GET /v2/health/live '' 200 'true'
@@ -76,6 +83,12 @@ expect 2 'in use' "$halfstep" serve run --port "$port"
 stop 0
 grep -q '"method": "POST", "path": "/embed", "status": 200' out.json || fail 'no line in the access log'
 json_lines out.json
+
+start --config serve.yaml two=run --no-access-log
+says POST /embed '{"inputs": "w5", "model": "one"}' 200 '^\[\['
+says POST /embed '{"inputs": "w5", "model": "two"}' 200 '^\[\['
+stop 0
+[ "$(wc -l <out.json)" -eq 1 ] || fail 'the command line does not go before the file'
 
 # ---- tokens
 printf 'secret\nother\n' >tokens.txt
