@@ -3,6 +3,10 @@
 #define HS_INFER_ROUTES_H
 #include "infer/server/route.h"
 
+// A route that a model is chosen for by "model" in the body, or by /models/NAME in front of it (hs_body_model).
+#define HS_HERE_AND_BY_NAME(path, function)                                                                                                \
+    { .method = "POST", .pattern = path, .run = function }, { .method = "POST", .pattern = "/models/{}" path, .run = function }
+
 // An empty row is behind the last of each.
 extern const hs_route hs_routes_stats[];
 extern const hs_route hs_routes_oip[];
@@ -12,5 +16,7 @@ extern const hs_route hs_routes_embed[];
 extern const hs_route hs_routes_metrics[];
 extern const hs_route hs_routes_page[];
 extern const hs_route hs_routes_task[];
+extern const hs_route hs_routes_tokens[];
+extern const hs_route hs_routes_masks[];
 
 #endif

@@ -206,10 +206,8 @@ static void openai(hs_call *c)
 }
 
 const hs_route hs_routes_embed[] = {
-    { .method = "POST", .pattern = "/embed", .run = tei },
-    { .method = "POST", .pattern = "/models/{}/embed", .run = tei },
-    { .method = "POST", .pattern = "/embed_all", .run = tei_all },
-    { .method = "POST", .pattern = "/models/{}/embed_all", .run = tei_all },
+    HS_HERE_AND_BY_NAME("/embed", tei),
+    HS_HERE_AND_BY_NAME("/embed_all", tei_all),
     { .method = "POST", .pattern = "/v1/embeddings", .run = openai },
     { 0 },
 };

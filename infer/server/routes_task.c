@@ -292,13 +292,10 @@ static void answers(hs_call *c)
     hs_task_work_go(t);
 }
 
-#define HERE_AND_BY_NAME(path, function)                                                                                                   \
-    { .method = "POST", .pattern = path, .run = function }, { .method = "POST", .pattern = "/models/{}" path, .run = function }
-
 const hs_route hs_routes_task[] = {
-    HERE_AND_BY_NAME("/predict", predict),
-    HERE_AND_BY_NAME("/rerank", rerank),
-    HERE_AND_BY_NAME("/ner", ner),
-    HERE_AND_BY_NAME("/answer", answers),
+    HS_HERE_AND_BY_NAME("/predict", predict),
+    HS_HERE_AND_BY_NAME("/rerank", rerank),
+    HS_HERE_AND_BY_NAME("/ner", ner),
+    HS_HERE_AND_BY_NAME("/answer", answers),
     { 0 },
 };

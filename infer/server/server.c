@@ -17,6 +17,8 @@ static const hs_route *const hs_routes[] = {
     hs_routes_metrics,
     hs_routes_page,
     hs_routes_task,
+    hs_routes_tokens,
+    hs_routes_masks,
 };
 
 // ---- requests
