@@ -3,6 +3,7 @@
 #include "core/base/clock.h"
 #include "core/base/relax.h"
 #include "core/base/threads.h"
+#include "infer/server/cores.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,17 +15,23 @@ typedef struct placed { // a row of the batch under way
 
 enum { LINGER_NS = 200000 };
 
-struct hs_batcher {
-    hs_batcher_opts o;
+typedef struct instance {
+    hs_batcher *b;
+    const hs_batcher_instance *o;
     pthread_t thread;
     bool runs;
+    placed *row; // [most rows] of its batch
+    int n;
+    int64_t filling; // hs_now_ns: since when it fills it
+} instance;
+
+struct hs_batcher {
+    hs_batcher_opts o;
+    instance instance[HS_BATCHER_INSTANCES];
     pthread_mutex_t lock; // of the queue
     pthread_cond_t wake;
     hs_work *first; // by priority, then as they came
     bool stops;
-    placed *row; // [most rows] the thread's
-    int n;
-    int64_t filling; // hs_now_ns: since when it fills the batch
     _Atomic uint64_t added; // works, ever
     hs_batcher_count count;
 };
@@ -60,7 +67,7 @@ static void leave(hs_batcher *b, hs_work *w)
 bool hs_batcher_add(hs_batcher *b, hs_work *w)
 {
     const int64_t tokens = tokens_of(w);
-    w->begun = w->finished = 0, w->started = w->ended = w->in_model = 0;
+    w->taken = false, w->begun = w->finished = 0, w->started = w->ended = w->in_model = 0;
     w->arrived = hs_now_ns();
     pthread_mutex_lock(&b->lock);
     const bool ok = !b->stops && atomic_load(&b->count.waiting) < b->o.queue_works &&
@@ -90,15 +97,16 @@ static void finish(hs_batcher *b, hs_work *w, hs_work_end end, hs_status st)
 }
 
 // Rows of w into the batch. False: it is full. A row that cannot be one fails its work.
-static bool add_rows(hs_batcher *b, hs_work *w, hs_status *st)
+static bool add_rows(instance *t, hs_work *w, hs_status *st)
 {
-    hs_row_reader *reader = b->o.reader[w->reader];
+    hs_row_reader *reader = t->o->reader[w->reader];
     while (w->begun < w->n) {
         int index;
         *st = hs_row_reader_add(reader, &w->row[w->begun], &index);
         if (*st != HS_OK || index < 0)
             return false;
-        b->row[b->n++] = (placed){ w, w->begun++, index };
+        t->row[t->n++] = (placed){ w, w->begun++, index };
+        w->taken = true;
     }
     return true;
 }
@@ -118,16 +126,17 @@ static hs_work_end stale(hs_work *w, int64_t now)
 }
 
 // Fills a batch from the front of the queue; only works of the front one's plan.
-static filled fill(hs_batcher *b)
+static filled fill(instance *t)
 {
+    hs_batcher *b = t->b;
     filled f = { .reader = -1 };
-    const int64_t now = b->filling = hs_now_ns();
+    const int64_t now = t->filling = hs_now_ns();
     hs_work *cut = NULL;
-    b->n = 0;
+    t->n = 0;
     pthread_mutex_lock(&b->lock);
     for (hs_work *w = b->first, *next; w && !cut && !f.bad; w = next) {
         next = w->next;
-        if (f.reader >= 0 && w->reader != f.reader)
+        if (w->taken || (f.reader >= 0 && w->reader != f.reader))
             continue;
         if ((w->end = stale(w, now)) != HS_WORK_DONE) {
             leave(b, w);
@@ -135,7 +144,7 @@ static filled fill(hs_batcher *b)
             continue;
         }
         f.reader = w->reader;
-        if (!add_rows(b, w, &f.st))
+        if (!add_rows(t, w, &f.st))
             *(f.st == HS_OK ? &cut : &f.bad) = w;
     }
     if (cut && cut->begun > 0) { // had its share: behind the others of its priority
@@ -147,37 +156,38 @@ static filled fill(hs_batcher *b)
 }
 
 // What of a work is in the batch is not given any more: it is over.
-static void forget(hs_batcher *b, const hs_work *w)
+static void forget(instance *t, const hs_work *w)
 {
-    for (int i = 0; i < b->n; i++)
-        if (b->row[i].work == w)
-            b->row[i].work = NULL;
+    for (int i = 0; i < t->n; i++)
+        if (t->row[i].work == w)
+            t->row[i].work = NULL;
 }
 
-static void fail(hs_batcher *b, hs_work *w, hs_status st)
+static void fail(instance *t, hs_work *w, hs_status st)
 {
-    forget(b, w);
-    finish(b, w, HS_WORK_FAILED, st);
+    forget(t, w);
+    finish(t->b, w, HS_WORK_FAILED, st);
 }
 
 // Rows [from, to) of the batch, which went through the model.
-static void give(hs_batcher *b, hs_row_reader *reader, int from, int to, int64_t began)
+static void give(instance *t, hs_row_reader *reader, int from, int to, int64_t began)
 {
     const int64_t ended = hs_now_ns();
     const int rows = hs_row_reader_rows(reader);
+    hs_batcher *b = t->b;
     hs_batch_times *times = &b->count.of_rows[rows];
     int64_t tokens = 0;
     for (int i = 0; i < rows; i++)
         tokens += hs_row_reader_length(reader, i);
     atomic_fetch_add(&b->count.batches, 1);
     atomic_fetch_add(&times->count, 1);
-    atomic_fetch_add(&times->fill_ns, (uint64_t)(began - b->filling));
+    atomic_fetch_add(&times->fill_ns, (uint64_t)(began - t->filling));
     atomic_fetch_add(&times->model_ns, (uint64_t)(ended - began));
     atomic_fetch_add(&b->count.rows, (uint64_t)rows);
     atomic_fetch_add(&b->count.tokens, (uint64_t)tokens);
     hs_latency_add(&b->count.batch, ended - began);
     for (int i = from; i < to; i++) {
-        const placed *p = &b->row[i];
+        const placed *p = &t->row[i];
         hs_work *w = p->work;
         if (!w)
             continue;
@@ -186,45 +196,47 @@ static void give(hs_batcher *b, hs_row_reader *reader, int from, int to, int64_t
             w->in_model += ended - began;
         const hs_status st = w->take(w, p->row, reader, p->index);
         if (st != HS_OK)
-            fail(b, w, st);
-        else if (++w->finished == w->n)
+            fail(t, w, st);
+        else if (++w->finished == w->n) {
+            forget(t, w);
             finish(b, w, HS_WORK_DONE, HS_OK);
+        }
     }
     atomic_fetch_add(&times->take_ns, (uint64_t)(hs_now_ns() - ended));
 }
 
 // Rows [from, to) of the batch, those of one work, by themselves.
-static void run_alone(hs_batcher *b, hs_row_reader *reader, int from, int to)
+static void run_alone(instance *t, hs_row_reader *reader, int from, int to)
 {
-    hs_work *w = b->row[from].work;
+    hs_work *w = t->row[from].work;
     hs_status st = HS_OK;
-    b->filling = hs_now_ns();
+    t->filling = hs_now_ns();
     for (int i = from; i < to && st == HS_OK; i++)
-        st = hs_row_reader_add(reader, &w->row[b->row[i].row], &b->row[i].index);
+        st = hs_row_reader_add(reader, &w->row[t->row[i].row], &t->row[i].index);
     const int64_t began = hs_now_ns();
     if (st == HS_OK)
         st = hs_row_reader_run(reader);
     if (st == HS_OK) {
-        give(b, reader, from, to, began);
+        give(t, reader, from, to, began);
         return;
     }
     hs_row_reader_clear(reader);
-    fail(b, w, st);
+    fail(t, w, st);
 }
 
-static void run_batch(hs_batcher *b, hs_row_reader *reader)
+static void run_batch(instance *t, hs_row_reader *reader)
 {
     const int64_t began = hs_now_ns();
     if (hs_row_reader_run(reader) == HS_OK) {
-        give(b, reader, 0, b->n, began);
+        give(t, reader, 0, t->n, began);
         return;
     }
     hs_row_reader_clear(reader);
-    for (int from = 0, to; from < b->n; from = to) {
-        for (to = from + 1; to < b->n && b->row[to].work == b->row[from].work; to++)
+    for (int from = 0, to; from < t->n; from = to) {
+        for (to = from + 1; to < t->n && t->row[to].work == t->row[from].work; to++)
             ;
-        if (b->row[from].work)
-            run_alone(b, reader, from, to);
+        if (t->row[from].work)
+            run_alone(t, reader, from, to);
     }
 }
 
@@ -239,11 +251,32 @@ static void linger(const hs_batcher *b)
         hs_cpu_relax();
 }
 
+// What went into this batch and is not done may be taken by any instance again.
+static void put_back(instance *t)
+{
+    bool any = false;
+    pthread_mutex_lock(&t->b->lock);
+    for (int i = 0; i < t->n; i++)
+        if (t->row[i].work)
+            t->row[i].work->taken = false, any = true;
+    if (any)
+        pthread_cond_broadcast(&t->b->wake);
+    pthread_mutex_unlock(&t->b->lock);
+}
+
+static const hs_work *first_free(const hs_batcher *b)
+{
+    const hs_work *w = b->first;
+    while (w && w->taken)
+        w = w->next;
+    return w;
+}
+
 static bool wait_for_work(hs_batcher *b)
 {
     linger(b);
     pthread_mutex_lock(&b->lock);
-    while (!b->first && !b->stops)
+    while (!first_free(b) && !(b->stops && !b->first))
         pthread_cond_wait(&b->wake, &b->lock);
     const bool any = b->first != NULL;
     pthread_mutex_unlock(&b->lock);
@@ -252,17 +285,20 @@ static bool wait_for_work(hs_batcher *b)
 
 static void *work(void *arg)
 {
-    hs_batcher *b = arg;
+    instance *t = arg;
+    hs_batcher *b = t->b;
+    hs_cores_narrow(t->o->first_core, t->o->n_cores);
     while (wait_for_work(b)) {
-        const filled f = fill(b);
+        const filled f = fill(t);
         if (f.bad)
-            fail(b, f.bad, f.st);
+            fail(t, f.bad, f.st);
         for (hs_work *w = f.stale, *next; w; w = next) {
             next = w->next;
             finish(b, w, w->end, HS_OK);
         }
-        if (b->n > 0)
-            run_batch(b, b->o.reader[f.reader]);
+        if (t->n > 0)
+            run_batch(t, t->o->reader[f.reader]);
+        put_back(t);
     }
     return NULL;
 }
@@ -271,23 +307,28 @@ static void *work(void *arg)
 
 hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o)
 {
-    int64_t most = 0;
     hs_batcher *b = *out = calloc(1, sizeof *b);
     if (!b) {
-        for (int i = 0; i < o->n_readers; i++)
-            hs_row_reader_free(o->reader[i]);
+        for (int i = 0; i < o->n_instances; i++)
+            for (int k = 0; k < o->n_readers; k++)
+                hs_row_reader_free(o->instance[i].reader[k]);
         return HS_FAIL(MEMORY, "no memory for a batcher");
     }
     b->o = *o;
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->wake, NULL);
-    for (int i = 0; i < o->n_readers; i++)
-        most = hs_row_reader_most_rows(o->reader[i]) > most ? hs_row_reader_most_rows(o->reader[i]) : most;
-    b->row = malloc((size_t)most * sizeof *b->row);
-    b->count.most_rows = most;
-    b->count.of_rows = calloc((size_t)most + 1, sizeof *b->count.of_rows);
-    hs_status st = b->row && b->count.of_rows ? hs_thread_start(&b->thread, work, b, "a batcher's thread") : HS_FAIL(MEMORY, "no memory for a batcher");
-    b->runs = st == HS_OK;
+    for (int k = 0; k < o->n_readers; k++) { // all instances have the same plans
+        const int64_t rows = hs_row_reader_most_rows(o->instance[0].reader[k]);
+        b->count.most_rows = rows > b->count.most_rows ? rows : b->count.most_rows;
+    }
+    b->count.of_rows = calloc((size_t)b->count.most_rows + 1, sizeof *b->count.of_rows);
+    hs_status st = b->count.of_rows ? HS_OK : HS_FAIL(MEMORY, "no memory for a batcher");
+    for (int i = 0; i < o->n_instances && st == HS_OK; i++) {
+        instance *t = &b->instance[i];
+        *t = (instance){ .b = b, .o = &b->o.instance[i], .row = malloc((size_t)b->count.most_rows * sizeof *t->row) };
+        st = t->row ? hs_thread_start(&t->thread, work, t, "a batcher's thread") : HS_FAIL(MEMORY, "no memory for a batcher");
+        t->runs = st == HS_OK;
+    }
     if (st == HS_OK)
         return HS_OK;
     hs_batcher_free(b);
@@ -301,15 +342,18 @@ void hs_batcher_free(hs_batcher *b)
         return;
     pthread_mutex_lock(&b->lock);
     b->stops = true;
-    pthread_cond_signal(&b->wake);
+    pthread_cond_broadcast(&b->wake);
     pthread_mutex_unlock(&b->lock);
-    if (b->runs)
-        pthread_join(b->thread, NULL);
-    for (int i = 0; i < b->o.n_readers; i++)
-        hs_row_reader_free(b->o.reader[i]);
+    for (int i = 0; i < b->o.n_instances; i++) {
+        if (b->instance[i].runs)
+            pthread_join(b->instance[i].thread, NULL);
+        free(b->instance[i].row);
+        for (int k = 0; k < b->o.n_readers; k++)
+            hs_row_reader_free(b->o.instance[i].reader[k]);
+    }
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->lock);
-    free(b->row), free(b->count.of_rows);
+    free(b->count.of_rows);
     free(b);
 }
 

@@ -33,12 +33,13 @@ struct hs_work {              // its owner's, borrowed from hs_batcher_add to `d
     // the batcher's from here on
     hs_work *next;
     hs_work_end end;
+    bool taken;                      // an instance has rows of it in its batch
     int begun, finished;             // rows that were put into a batch, and those that were taken
     int64_t arrived, started, ended; // hs_now_ns: added; its first batch; its last. For `done` to count
     int64_t in_model;                // ns in batches it was in
 };
 
-typedef struct hs_batch_times { // of batches that had so many rows: ns, summed
+typedef struct hs_batch_times {                         // of batches that had so many rows: ns, summed
     _Atomic uint64_t count, fill_ns, model_ns, take_ns; // take: copied out, and answered
 } hs_batch_times;
 
@@ -52,10 +53,14 @@ typedef struct hs_batcher_count {
 } hs_batcher_count;
 
 typedef struct hs_batcher hs_batcher;
-enum { HS_BATCHER_READERS = 2 };
+enum { HS_BATCHER_READERS = 2, HS_BATCHER_INSTANCES = 64 };
+typedef struct hs_batcher_instance {           // a thread, and what it alone runs
+    hs_row_reader *reader[HS_BATCHER_READERS]; // one for each plan, over a run of its own
+    int first_core, n_cores;                   // of those this process may use, it stays on these; n_cores 0: wherever
+} hs_batcher_instance;
 typedef struct hs_batcher_opts {
-    hs_row_reader *reader[HS_BATCHER_READERS]; // over runs of this batcher alone; owned from here on, also on failure
-    int n_readers;
+    hs_batcher_instance instance[HS_BATCHER_INSTANCES]; // readers are owned from here on, also on failure
+    int n_instances, n_readers;
     int64_t queue_works, queue_tokens; // that may wait
 } hs_batcher_opts;
 hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o);

@@ -2,8 +2,11 @@
 #include "infer/server/served.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/cpu/cpu.h"
 #include "infer/encode/texts.h"
 #include "infer/heads/head.h"
+#include "infer/server/cores.h"
+#include "ops/ops.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +35,45 @@ static void fit(hs_arch_shape *shape, const hs_session *s, const hs_served_opts 
     shape->max_tokens = tokens, shape->max_seqs = tokens / 4 + 1;
 }
 
-static hs_status add_reader(hs_served *s, hs_batcher_opts *b, int plan, int *number)
+// ---- instances: runs of one model, each on a device of its own
+
+static int share_of(const hs_served_opts *o)
+{
+    const int threads = o->threads ? o->threads : hs_cpu_cores();
+    return threads / o->instances > 1 ? threads / o->instances : 1;
+}
+
+static hs_status open_instances(hs_served *s, const hs_served_opts *o)
+{
+    s->device[0] = s->session.device, s->run[0] = s->session.run;
+    for (s->instances = 1; s->instances < o->instances; s->instances++) {
+        const int i = s->instances, share = share_of(o);
+        const cpu_set_t before = hs_cores_narrow(i * share, o->pin ? share : 0); // its team is born there
+        const hs_status st = hs_open_device(&s->device[i], o->device, share, NULL, 0, HS_ONEDNN_NO);
+        hs_cores_restore(&before);
+        HS_TRY(st);
+        HS_TRY(hs_run_new(&s->run[i], s->session.model, &(hs_run_opts){ .device = s->device[i], .mode = hs_submit_mode_of(s->device[i]) }));
+    }
+    return HS_OK;
+}
+
+static void close_instances(hs_served *s)
+{
+    for (int i = 1; i < HS_BATCHER_INSTANCES; i++) {
+        hs_run_free(s->run[i]);
+        hs_device_close(s->device[i]);
+    }
+}
+
+// A reader of that plan for each instance.
+static hs_status add_readers(hs_served *s, hs_batcher_opts *b, int plan, int *number)
 {
     *number = -1;
     if (plan < 0)
         return HS_OK;
-    HS_TRY(hs_session_reader_of(&b->reader[b->n_readers], &s->session, s->session.run, plan));
     *number = b->n_readers++;
+    for (int i = 0; i < s->instances; i++)
+        HS_TRY(hs_session_reader_of(&b->instance[i].reader[*number], &s->session, s->run[i], plan));
     return HS_OK;
 }
 
@@ -65,22 +100,29 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL }));
     if (task)
         HS_TRY(read_task(s, o));
-    hs_status st = add_reader(s, &b, session->eval, task ? &s->task : &s->embed);
+    HS_TRY(open_instances(s, o));
+    b.n_instances = s->instances;
+    for (int i = 0; i < b.n_instances && o->pin; i++)
+        b.instance[i].first_core = i * share_of(o), b.instance[i].n_cores = share_of(o);
+    hs_status st = add_readers(s, &b, session->eval, task ? &s->task : &s->embed);
     if (st == HS_OK)
-        st = add_reader(s, &b, session->masks, &s->masks);
-    if (st != HS_OK) {
-        for (int i = 0; i < b.n_readers; i++)
-            hs_row_reader_free(b.reader[i]);
-        return hs_frame_at(st, __FILE__, __LINE__);
-    }
-    return hs_batcher_new(&s->batcher, &b);
+        st = add_readers(s, &b, session->masks, &s->masks);
+    if (st == HS_OK)
+        return hs_batcher_new(&s->batcher, &b);
+    for (int i = 0; i < b.n_instances; i++)
+        for (int k = 0; k < b.n_readers; k++)
+            hs_row_reader_free(b.instance[i].reader[k]);
+    return hs_frame_at(st, __FILE__, __LINE__);
 }
 
 static hs_status open_it(hs_served *s, const hs_served_opts *o)
 {
     hs_policy policy;
     HS_TRY(hs_sentence_read(s->path, &s->sentence));
-    HS_TRY(hs_session_open(&s->session, s->sentence.dir, o->want, o->families, o->device, o->threads));
+    const cpu_set_t before = hs_cores_narrow(0, o->pin ? share_of(o) : 0);
+    const hs_status opened = hs_session_open(&s->session, s->sentence.dir, o->want, o->families, o->device, share_of(o));
+    hs_cores_restore(&before);
+    HS_TRY(opened);
     if (!s->session.tokenizer)
         return HS_FAIL(USAGE, "%s: a server needs a tokenizer: %s", s->path, s->session.tokenizer_error);
     HS_TRY(o->settle(&s->session, &policy, o->user));
@@ -98,6 +140,7 @@ void hs_served_close(hs_served *s)
         return;
     hs_batcher_free(s->batcher);
     hs_head_free(s->head);
+    close_instances(s);
     hs_session_close(&s->session);
     free(s);
 }

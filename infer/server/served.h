@@ -20,8 +20,10 @@ struct hs_served;
 typedef struct hs_served_opts { // of all models of a server; borrowed for as long as it is
     const hs_family *const *families;
     const char *device;
-    int threads;
-    int want;                                                                // of hs_ckpt_resolve
+    int threads;   // of all instances of a model together; 0: the cores this process may use
+    int instances; // of an encoder, each with its share of the threads; at least 1
+    bool pin;      // an instance's threads stay on cores of their own
+    int want;      // of hs_ckpt_resolve
     hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
     // (optional) rows of a model with a task, as it was trained: what differs from the model's context and the usual is set
     hs_status (*rows)(const hs_session *s, hs_rows_opts *rows, void *user);
@@ -53,10 +55,13 @@ typedef struct hs_served {
     int version;                           // from 1, one more with each load of the name
     unsigned does;                         // of hs_does
     hs_session session;
-    hs_sentence sentence;   // HS_DOES_EMBED: how vectors are made
-    hs_head *head;          // HS_DOES_TASK
-    hs_rows_opts rows;      // HS_DOES_TASK: of its examples
-    hs_batcher *batcher;    // encoders
+    hs_sentence sentence;                    // HS_DOES_EMBED: how vectors are made
+    hs_head *head;                           // HS_DOES_TASK
+    hs_rows_opts rows;                       // HS_DOES_TASK: of its examples
+    hs_batcher *batcher;                     // encoders
+    int instances;                           // of it
+    hs_device *device[HS_BATCHER_INSTANCES]; // [0] is the session's; the others' are their own, and their runs
+    hs_run *run[HS_BATCHER_INSTANCES];
     int embed, task, masks; // numbers of the batcher's readers; -1: none
     double load_seconds;
     hs_served_count count;
@@ -69,6 +74,6 @@ hs_served *hs_served_hold(hs_served *s);
 void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
 // A request about it that was not answered as asked, after so many ns.
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns);
-void hs_served_close(hs_served *s);  // not from a thread of its own: waits for them
+void hs_served_close(hs_served *s); // not from a thread of its own: waits for them
 
 #endif

@@ -16,9 +16,10 @@
 typedef struct serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file;
-    int64_t port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens, texts;
+    int64_t instances, port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens,
+        texts;
     double idle, body_timeout, drain, linger;
-    bool access_log, control;
+    bool pin, access_log, control;
     hs_string models;
 } serve_options;
 
@@ -204,6 +205,8 @@ static hs_status run_serve(const hs_cli *cli)
         .served = { .families = cli->table->families,
                     .device = o->common.device,
                     .threads = (int)o->common.threads,
+                    .instances = (int)o->instances,
+                    .pin = o->pin,
                     .want = o->common.accept_edited ? HS_CKPT_EDITED : 0,
                     .settle = settle,
                     .rows = rows,
@@ -269,6 +272,15 @@ static const hs_key keys[] = {
       .max = 1e6,
       .unit = "tokens",
       .help = "of a batch of an encoder, at most; a model's context where that is more" },
+    { .name = "instances",
+      .type = HS_KEY_INT,
+      AT(instances),
+      .value = "1",
+      .min = 1,
+      .max = HS_BATCHER_INSTANCES,
+      .help = "of each encoder, over one copy of its weights, with --threads divided among them: more requests at once, each for itself "
+              "slower" },
+    { .name = "pin", .type = HS_KEY_BOOL, AT(pin), .value = "false", .help = "each instance's threads stay on cores of their own" },
     { .name = "queue",
       .type = HS_KEY_INT,
       AT(queue),

@@ -1,8 +1,8 @@
 // server: what comes over HTTP is what the library gives, whatever it was batched with; rude, slow and vanishing clients; models that are
 // loaded anew under load; the end.
+#include "infer/encode/texts.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_http.h"
-#include "infer/encode/texts.h"
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -154,6 +154,22 @@ static void test_whatever_beside(void **state)
     assert_int_equal(hs_batcher_counted(m->batcher)->waiting, 0);
     assert_int_equal(hs_batcher_counted(m->batcher)->waiting_tokens, 0);
     hs_served_let_go(m);
+    stop(&s);
+}
+
+static void three_instances(hs_server_opts *o) { o->served.instances = o->served.threads = 3, o->served.pin = true; }
+
+// Several runs of one model take from one queue.
+static void test_instances(void **state)
+{
+    (void)state;
+    hs_server s;
+    atomic_int wrong = 0;
+    serve_start(&s, names, 1, three_instances);
+    ask_together(hs_http_port(s.http), 40, &wrong, NULL, NULL);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(embed(hs_http_port(s.http), i, 40), 0);
+    assert_int_equal(wrong, 0);
     stop(&s);
 }
 
@@ -486,6 +502,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_library),
         cmocka_unit_test(test_whatever_beside),
+        cmocka_unit_test(test_instances),
         cmocka_unit_test(test_reload_under_load),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tokens),

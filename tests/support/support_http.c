@@ -214,6 +214,7 @@ void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs
         .served = { .families = hs_families,
                     .device = "cpu",
                     .threads = 1,
+                    .instances = 1,
                     .settle = settle,
                     .batch_tokens = 64,
                     .queue_works = 256,
