@@ -30,6 +30,7 @@ typedef struct maker {
     uint64_t drawn;
     char model[256];
     json_t *metadata; // of infer
+    int64_t ids;      // of infer: token ids are below
 } maker;
 
 static uint32_t draw(maker *m)
@@ -132,7 +133,8 @@ static void make_text_request(maker *m, hs_perf_requests *out)
     hs_text_free(&t);
 }
 
-// ---- tensors. What a name means is guessed as clients do: masks are 1, types 0, all else ids below 1,000 or values in (-1, 1)
+// ---- tensors. What a name means is guessed as clients do: masks are 1, types 0, all else ids (a model's special ones come
+// first, so not of the first tenth) or values in (-1, 1)
 
 typedef struct wire {
     char *p;
@@ -166,7 +168,9 @@ static const struct {
 static void add_value(maker *m, const char *name, int type, wire *to)
 {
     const float x = (float)(2 * hs_u32_unit(draw(m)) - 1);
-    int64_t id = strstr(name, "mask") ? 1 : strstr(name, "type") || strstr(name, "segment") ? 0 : 100 + (int64_t)(draw(m) % 900);
+    int64_t id = strstr(name, "mask")                              ? 1
+                 : strstr(name, "type") || strstr(name, "segment") ? 0
+                                                                   : m->ids / 10 + (int64_t)(draw(m) % (uint64_t)(m->ids - m->ids / 10));
     if (types[type].bytes == 1)
         id &= 1;
     switch (types[type].kind) {
@@ -288,6 +292,13 @@ static hs_status find_inputs(maker *m)
 {
     char path[320];
     int status;
+    snprintf(path, sizeof path, "/v2/models/%s/config", m->model);
+    json_t *config = ask(m, path, &status); // a server of ours says how many tokens there are
+    const char *vocabulary =
+        json_string_value(json_object_get(json_object_get(json_object_get(config, "parameters"), "vocabulary"), "string_value"));
+    const int64_t told = vocabulary ? strtoll(vocabulary, NULL, 10) : 0;
+    m->ids = told > 1 && told < 1000 ? told : 1000;
+    json_decref(config);
     snprintf(path, sizeof path, "/v2/models/%s", m->model);
     m->metadata = ask(m, path, &status);
     if (m->metadata)

@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# halfstep serve under everything at once, for so many seconds: embeddings of one and many texts, tensors as bytes, models loaded anew every second,
+# clients that vanish in the middle, that send and read slowly, that talk nonsense; then SIGTERM under load. Nothing that was accepted may fail, memory
+# and descriptors must come back to what they were. One line of figures; exit code 1 and the reason where it is not so.
+#   scripts/soak_serve.sh SECONDS --encoder DIR [--decoder DIR] [--halfstep PROGRAM] [--lengths 8-128] [--threads N] [--grow MIB]
+#   --decoder  completions too, streamed        --lengths  words of a text        --grow  MiB by which memory may grow: 16
+# Addresses are this machine's own (127.0.0.1).
+set -uom pipefail # -m: a client and what it started end together
+seconds=${1:?usage: soak_serve.sh SECONDS --encoder DIR ...}
+shift
+halfstep=build/halfstep encoder="" decoder="" lengths=8-128 threads=0 grow=16
+while [ $# -gt 0 ]; do
+  case $1 in
+    --halfstep) halfstep=$2 ;; --encoder) encoder=$2 ;; --decoder) decoder=$2 ;; --lengths) lengths=$2 ;; --threads) threads=$2 ;; --grow) grow=$2 ;;
+    *) echo "unknown option $1" >&2; exit 2 ;;
+  esac
+  shift 2
+done
+[ -n "$encoder" ] || { echo "--encoder is missing" >&2; exit 2; }
+work=$(mktemp -d)
+server="" rude=()
+trap 'kill "$server" 2>/dev/null; end_rude; wait 2>/dev/null; rm -rf "$work"' EXIT
+fail() { echo "soak: $*" >&2; [ ! -s "$work/err" ] || tail -2 "$work/err" >&2; exit 1; }
+
+"$halfstep" serve "a=$encoder" "b=$encoder" ${decoder:+"c=$decoder"} --port 0 --json --control --threads "$threads" --idle-timeout 3 --body-timeout 3 >"$work/out" 2>"$work/err" &
+server=$!
+for ((i = 0; i < 600; i++)); do
+  port=$(grep -oE '"port": [0-9]+' "$work/out" | grep -oE '[0-9]+')
+  [ -z "$port" ] || break
+  kill -0 $server 2>/dev/null || fail "no server"
+  sleep 0.1
+done
+url=http://127.0.0.1:$port
+
+# ---- clients
+load() { # NAME SECONDS ARGS...: halfstep perf in the background
+  local name=$1 long=$2
+  shift 2
+  "$halfstep" perf "$url" --json --seconds "$long" --warmup 0 --lengths "$lengths" "$@" >"$work/$name.json" 2>"$work/$name.err" &
+  loads+=($!) names+=("$name")
+}
+loads_of() { # SECONDS TAG
+  loads=() names=()
+  load "$2-embed" "$1" --concurrency 4
+  load "$2-batch" "$1" --route embeddings --model b --batch 16 --concurrency 2 --base64
+  load "$2-infer" "$1" --route infer --model a --batch 2 --concurrency 2
+  load "$2-rate" "$1" --rate 5 --keep-alive=false
+  [ -z "$decoder" ] || load "$2-complete" "$1" --route completions --model c --tokens 16 --concurrency 3
+}
+post() { printf 'POST %s HTTP/1.1\r\nHost: soak\r\nContent-Length: %d\r\n\r\n%s' "$1" ${#2} "$2"; }
+body='{"inputs": ["the city of the world", "was known for its music"], "model": "b"}'
+reload() { # every second one of the models anew; says how many
+  local n=0 line name
+  while :; do
+    name=$([ $((n % 2)) -eq 0 ] && echo a || echo b)
+    exec 3<>"/dev/tcp/127.0.0.1/$port" || break
+    post "/v2/repository/models/$name/load" '{}' >&3
+    read -r -t 30 line <&3 || line=none
+    exec 3>&-
+    case $line in 'HTTP/1.1 200'*) n=$((n + 1)) ;; *) echo "reload: $line" >>"$work/reload.err" ;; esac
+    echo $n >"$work/reloads"
+    sleep 1
+  done
+}
+vanish() { # half a request; a whole one and away; away within the answer
+  while :; do
+    for bytes in 40 110 4000; do
+      exec 3<>"/dev/tcp/127.0.0.1/$port" || return
+      post /embed "$body" | head -c $bytes >&3
+      [ $bytes -ne 4000 ] || head -c 30 <&3 >"$work/piece"
+      exec 3>&-
+      sleep 0.03
+    done
+  done
+}
+slow() { # sends by letters, reads by letters; what it was answered must be whole all the same
+  local text i line
+  text=$(post /embed "$body" | tr '\n' '\1') # a line feed cannot stand at the end of $()
+  while :; do
+    exec 3<>"/dev/tcp/127.0.0.1/$port" || return
+    for ((i = 0; i < ${#text}; i += 7)); do
+      printf '%s' "${text:i:7}" | tr '\1' '\n' >&3
+      sleep 0.02
+    done
+    read -r -t 30 line <&3 || line=none
+    case $line in 'HTTP/1.1 200'*) ;; *) echo "slow: $line" >>"$work/slow.err" ;; esac
+    for ((i = 0; i < 20; i++)); do head -c 50 <&3 >"$work/bytes"; sleep 0.02; done
+    exec 3>&-
+  done
+}
+nonsense() {
+  while :; do
+    exec 3<>"/dev/tcp/127.0.0.1/$port" || return
+    head -c 300 /dev/urandom >&3
+    head -c 100 <&3 >"$work/said"
+    exec 3>&-
+    sleep 0.2
+  done
+}
+begin_rude() {
+  rude=()
+  for who in reload vanish slow nonsense; do
+    $who 2>/dev/null &
+    rude+=($!)
+  done
+}
+end_rude() {
+  for who in "${rude[@]}"; do kill -- "-$who" 2>/dev/null; done
+  [ ${#rude[@]} -eq 0 ] || wait "${rude[@]}" 2>/dev/null
+  rude=()
+}
+
+rss() { awk '/^VmRSS/ { print $2 }' "/proc/$server/status"; }
+descriptors() { find "/proc/$server/fd" -mindepth 1 | wc -l; }
+settle() { # until as few descriptors are open as it says, or ten seconds
+  for ((i = 0; i < 100 && $(descriptors) > $1; i++)); do sleep 0.1; done
+}
+numbers() { # NAME FIELD: of all loads, summed
+  grep -ohE "\"$2\":[0-9]+" "$work/$1"*.json | cut -d: -f2 | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# ---- what is open and held once everything was used once
+open=$(descriptors)
+loads_of 2 warm
+wait "${loads[@]}"
+settle "$open"
+open=$(descriptors)
+
+# ---- the soak; memory by turns, each as long, with everything at rest behind each
+turns=$((seconds < 12 ? 2 : 4)) memory=()
+for ((turn = 0; turn < turns; turn++)); do
+  begin_rude
+  loads_of $((seconds / turns > 1 ? seconds / turns : 1)) "turn$turn"
+  for ((k = 0; k < ${#loads[@]}; k++)); do
+    wait "${loads[k]}" || fail "${names[k]}: $(tail -1 "$work/${names[k]}.err")"
+  done
+  end_rude
+  settle "$open"
+  memory+=($(($(rss) / 1024)))
+done
+left=$(descriptors)
+answered=$(numbers turn answered) failed=$(numbers turn failed)
+[ "$failed" -eq 0 ] || fail "$failed requests failed: $(grep -ohE '"errors":\{[^}]+\}' "$work"/turn*.json | sort | uniq -c | tr '\n' ' ') $(cat "$work"/turn*.err | tail -1)"
+[ ! -s "$work/slow.err" ] || fail "$(tail -1 "$work/slow.err")"
+[ ! -s "$work/reload.err" ] || fail "$(tail -1 "$work/reload.err")"
+[ "$left" -le "$open" ] || fail "$left descriptors are open, $open were: $(find "/proc/$server/fd" -printf '%l\n' | sort | uniq -c | sort -rn | head -3 | tr '\n' ' ')"
+[ $((memory[turns - 1] - memory[0])) -le "$grow" ] || fail "memory grew: ${memory[*]} MiB behind the turns"
+
+# ---- the end, under load: what was accepted is answered, connections that came too late are not taken
+loads_of 4 end
+sleep 2
+kill -TERM $server
+wait $server
+code=$?
+wait "${loads[@]}"
+[ $code -eq 0 ] || fail "ended with $code"
+grep -q 'not answered' "$work/err" && fail "$(grep 'not answered' "$work/err")"
+lost=$(grep -ohE '"(closed|timeout|malformed|wrong|[0-9]{3})":[0-9]+' "$work"/end-*.json | tr '\n' ' ')
+[ -z "$lost" ] || fail "requests were lost when it was told to stop: $lost"
+echo "soak: $seconds s: $answered answered, 0 failed, $(cat "$work/reloads") reloads in the last turn; memory ${memory[*]} MiB behind the turns; $left descriptors;" \
+  "$(numbers end- answered) answered around SIGTERM, none lost"
