@@ -18,5 +18,7 @@ extern const hs_route hs_routes_page[];
 extern const hs_route hs_routes_task[];
 extern const hs_route hs_routes_tokens[];
 extern const hs_route hs_routes_masks[];
+extern const hs_route hs_routes_openai[];
+extern const hs_route hs_routes_generate[];
 
 #endif

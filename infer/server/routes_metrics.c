@@ -15,11 +15,32 @@ typedef struct row {
     uint64_t (*value)(const hs_served *m);
 } row;
 
+static hs_scheduler_stats texts_of(const hs_served *m)
+{
+    hs_scheduler_stats s = { 0 };
+    if (m->scheduler)
+        hs_scheduler_look(m->scheduler, &s);
+    return s;
+}
+
 static uint64_t success(const hs_served *m) { return read(&m->count.success); }
 static uint64_t texts(const hs_served *m) { return read(&m->count.texts); }
-static uint64_t batches(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->batches) : 0; }
-static uint64_t tokens(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->tokens) : 0; }
-static uint64_t pending(const hs_served *m) { return m->batcher ? (uint64_t)atomic_load(&hs_batcher_counted(m->batcher)->waiting) : 0; }
+static uint64_t batches(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->batches) : texts_of(m).steps; }
+static uint64_t tokens(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->tokens) : texts_of(m).step_tokens; }
+static uint64_t pending(const hs_served *m)
+{
+    const hs_scheduler_stats s = texts_of(m);
+    return m->batcher ? (uint64_t)atomic_load(&hs_batcher_counted(m->batcher)->waiting) : (uint64_t)(s.running + s.waiting);
+}
+static uint64_t running(const hs_served *m) { return (uint64_t)texts_of(m).running; }
+static uint64_t waiting(const hs_served *m) { return (uint64_t)texts_of(m).waiting; }
+static uint64_t set_back(const hs_served *m) { return texts_of(m).set_back; }
+static uint64_t prompt_tokens(const hs_served *m) { return texts_of(m).prompt_tokens; }
+static uint64_t new_tokens(const hs_served *m) { return texts_of(m).new_tokens; }
+static uint64_t reused_tokens(const hs_served *m) { return texts_of(m).reused_tokens; }
+static uint64_t pages(const hs_served *m) { return (uint64_t)texts_of(m).pages; }
+static uint64_t pages_held(const hs_served *m) { return (uint64_t)texts_of(m).pages_held; }
+static uint64_t pages_kept(const hs_served *m) { return (uint64_t)texts_of(m).pages_kept; }
 static uint64_t request_us(const hs_served *m) { return microseconds(&m->count.request); }
 static uint64_t queue_us(const hs_served *m) { return microseconds(&m->count.queue); }
 static uint64_t input_us(const hs_served *m) { return microseconds(&m->count.input); }
@@ -37,6 +58,15 @@ static const row rows[] = {
     { "nv_inference_compute_output_duration_us", "counter", "writing the answer, summed", output_us },
     { "nv_inference_pending_request_count", "gauge", "requests that wait or are computed", pending },
     { "halfstep_tokens_total", "counter", "tokens that were computed", tokens },
+    { "halfstep_texts_running", "gauge", "texts that are continued", running },
+    { "halfstep_texts_waiting", "gauge", "texts that wait to be", waiting },
+    { "halfstep_texts_set_back_total", "counter", "texts that had to make room, and were computed again", set_back },
+    { "halfstep_prompt_tokens_total", "counter", "tokens of prompts", prompt_tokens },
+    { "halfstep_new_tokens_total", "counter", "tokens that were drawn", new_tokens },
+    { "halfstep_reused_tokens_total", "counter", "tokens of prompts that had been computed for others", reused_tokens },
+    { "halfstep_cache_pages", "gauge", "pages of keys and values", pages },
+    { "halfstep_cache_pages_held", "gauge", "pages that texts hold", pages_held },
+    { "halfstep_cache_pages_kept", "gauge", "pages that are kept for texts that begin alike", pages_kept },
 };
 
 typedef struct page {
@@ -118,9 +148,10 @@ static const struct {
     const char *name;
     size_t offset;
 } stages[] = {
-    { "all", offsetof(hs_served_count, request) },   { "input", offsetof(hs_served_count, input) },
-    { "queue", offsetof(hs_served_count, queue) },   { "model", offsetof(hs_served_count, infer) },
-    { "output", offsetof(hs_served_count, output) },
+    { "all", offsetof(hs_served_count, request) },     { "input", offsetof(hs_served_count, input) },
+    { "queue", offsetof(hs_served_count, queue) },     { "model", offsetof(hs_served_count, infer) },
+    { "output", offsetof(hs_served_count, output) },   { "first_token", offsetof(hs_served_count, first) },
+    { "next_token", offsetof(hs_served_count, next) },
 };
 
 static void metrics(hs_call *c)

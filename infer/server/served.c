@@ -3,6 +3,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/cpu/cpu.h"
+#include "infer/decode/generate.h"
 #include "infer/encode/texts.h"
 #include "infer/heads/head.h"
 #include "infer/server/cores.h"
@@ -115,6 +116,43 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 
+// ---- models that continue texts
+
+static void on_timing(void *user, hs_timing what, double seconds)
+{
+    hs_served *s = user;
+    hs_latency *const of[HS_TIMINGS] = {
+        [HS_TIMING_WAIT] = &s->count.queue, [HS_TIMING_FIRST_TOKEN] = &s->count.first, [HS_TIMING_NEXT_TOKEN] = &s->count.next
+    };
+    if (of[what])
+        hs_latency_add(of[what], (int64_t)(seconds * 1e9));
+}
+
+static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_served_opts *o)
+{
+    hs_session *session = &s->session;
+    const int64_t slots = o->slots ? o->slots : HS_SERVED_SLOTS, context = session->context;
+    const int64_t step = o->step_tokens ? o->step_tokens : HS_PREFILL_TOKENS,
+                  cache = o->cache_tokens ? o->cache_tokens : HS_SERVED_CACHE_TOKENS;
+    hs_arch_shape shape = hs_session_decode_shape(session, step > slots ? step : slots, slots,
+                                                  hs_cache_pages(cache > context ? cache : context, HS_CACHE_PAGE));
+    shape.cache_i8 = o->cache_i8;
+    HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .decode = &shape }));
+    if (hs_chat_template_read(&s->chat, session->dir) != HS_OK)
+        snprintf(s->no_chat, sizeof s->no_chat, "%s", hs_error());
+    else if (!s->chat)
+        snprintf(s->no_chat, sizeof s->no_chat, "it has no chat template");
+    if (!s->chat)
+        hs_info("%s: no chat: %s", s->name, s->no_chat);
+    hs_scheduler_opts opts = { .decoder = hs_session_decoder_opts(session, session->run, (int)slots),
+                               .tokenizer = session->tokenizer,
+                               .queue_most = (int)o->queue_works,
+                               .timing = on_timing,
+                               .user = s };
+    opts.decoder.share = true;
+    return hs_scheduler_new(&s->scheduler, &opts);
+}
+
 static hs_status open_it(hs_served *s, const hs_served_opts *o)
 {
     hs_policy policy;
@@ -129,9 +167,7 @@ static hs_status open_it(hs_served *s, const hs_served_opts *o)
     s->does = find_does(&s->session);
     if (s->does & HS_DOES_EMBED && !s->sentence.pooling_known)
         return HS_FAIL(UNSUPPORTED, "%s asks for a pooling by %s, which is not supported", s->path, s->sentence.pooling_asked);
-    if (s->does & HS_DOES_TEXT)
-        return HS_FAIL(UNSUPPORTED, "%s is a %s, which is not served yet", s->path, s->session.arch.family->title);
-    return start_encoder(s, &policy, o);
+    return s->does & HS_DOES_TEXT ? start_text(s, &policy, o) : start_encoder(s, &policy, o);
 }
 
 void hs_served_close(hs_served *s)
@@ -139,6 +175,8 @@ void hs_served_close(hs_served *s)
     if (!s)
         return;
     hs_batcher_free(s->batcher);
+    hs_scheduler_free(s->scheduler);
+    hs_chat_template_free(s->chat);
     hs_head_free(s->head);
     close_instances(s);
     hs_session_close(&s->session);

@@ -4,6 +4,8 @@
 #define HS_INFER_SERVED_H
 #include "infer/heads/head.h"
 #include "infer/server/batcher.h"
+#include "infer/server/chat_template.h"
+#include "infer/server/scheduler.h"
 #include "infer/session/session.h"
 
 typedef enum hs_does {   // what a model can be asked for
@@ -31,12 +33,15 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     int64_t batch_tokens;              // of a batch of an encoder
     int64_t queue_works, queue_tokens; // requests, and their tokens, that may wait for a model
     int64_t most_texts;                // of one request
+    // models that continue texts; 0: HS_SERVED_SLOTS, HS_PREFILL_TOKENS, HS_SERVED_CACHE_TOKENS, or one context where that is more
+    int64_t slots, step_tokens, cache_tokens; // texts at once; tokens of a step; that keys and values are kept of
+    bool cache_i8;                            // as codes
     void (*bury)(struct hs_served *s,
                  void *user); // of one that nobody holds any more: has hs_served_close called soon, from a thread of its own
     void *bury_user;
 } hs_served_opts;
 
-enum { HS_SERVED_NAME = 128 };
+enum { HS_SERVED_NAME = 128, HS_SERVED_SLOTS = 16, HS_SERVED_CACHE_TOKENS = 8192 };
 typedef enum hs_served_reason { HS_REASON_REJECTED, HS_REASON_CANCELED, HS_REASON_BACKEND, HS_REASON_OTHER, HS_REASONS } hs_served_reason;
 extern const char *const hs_served_reasons[HS_REASONS]; // Triton's words
 
@@ -45,8 +50,9 @@ typedef struct hs_served_count {
     _Atomic uint64_t texts; // of requests that succeeded
     hs_latency failed;
     hs_latency request, input, queue, infer,
-        output;           // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
-    _Atomic int64_t last; // ms since 1970 of the last request; 0: none
+        output;             // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
+    hs_latency first, next; // of texts: from the request to a token, from one token to the next
+    _Atomic int64_t last;   // ms since 1970 of the last request; 0: none
 } hs_served_count;
 
 typedef struct hs_served {
@@ -62,7 +68,10 @@ typedef struct hs_served {
     int instances;                           // of it
     hs_device *device[HS_BATCHER_INSTANCES]; // [0] is the session's; the others' are their own, and their runs
     hs_run *run[HS_BATCHER_INSTANCES];
-    int embed, task, masks; // numbers of the batcher's readers; -1: none
+    int embed, task, masks;  // numbers of the batcher's readers; -1: none
+    hs_scheduler *scheduler; // HS_DOES_TEXT
+    hs_chat_template *chat;  // and its conversations; NULL: no_chat says why not
+    char no_chat[512];
     double load_seconds;
     hs_served_count count;
     _Atomic int holders;

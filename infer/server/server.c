@@ -19,6 +19,8 @@ static const hs_route *const hs_routes[] = {
     hs_routes_task,
     hs_routes_tokens,
     hs_routes_masks,
+    hs_routes_openai,
+    hs_routes_generate,
 };
 
 // ---- requests

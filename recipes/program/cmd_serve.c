@@ -17,9 +17,10 @@ typedef struct serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file;
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens,
-        texts;
+        texts, slots, step_tokens, cache_tokens;
     double idle, body_timeout, drain, linger;
     bool pin, access_log, control;
+    int kv; // HS_KV_VALUES or HS_KV_INT8
     hs_string models;
 } serve_options;
 
@@ -214,6 +215,10 @@ static hs_status run_serve(const hs_cli *cli)
                     .batch_tokens = o->batch_tokens,
                     .queue_works = o->queue,
                     .queue_tokens = o->queue_tokens,
+                    .slots = o->slots,
+                    .step_tokens = o->step_tokens,
+                    .cache_tokens = o->cache_tokens,
+                    .cache_i8 = o->kv == HS_KV_INT8,
                     .most_texts = o->texts },
         .model = model,
         .n_models = n_models,
@@ -281,6 +286,31 @@ static const hs_key keys[] = {
       .help = "of each encoder, over one copy of its weights, with --threads divided among them: more requests at once, each for itself "
               "slower" },
     { .name = "pin", .type = HS_KEY_BOOL, AT(pin), .value = "false", .help = "each instance's threads stay on cores of their own" },
+    { .name = "slots",
+      .type = HS_KEY_INT,
+      AT(slots),
+      .value = "16",
+      .min = 1,
+      .max = 4096,
+      .unit = "texts",
+      .help = "that a model continues at once; more wait" },
+    { .name = "step-tokens",
+      .type = HS_KEY_INT,
+      AT(step_tokens),
+      .value = "512",
+      .min = 1,
+      .max = 1e6,
+      .unit = "tokens",
+      .help = "of a step that continues texts, at most: prompts are read in pieces of what their neighbours leave" },
+    { .name = "cache-tokens",
+      .type = HS_KEY_INT,
+      AT(cache_tokens),
+      .value = "8192",
+      .min = 1,
+      .max = 1e9,
+      .unit = "tokens",
+      .help = "of all texts of a model whose keys and values are kept, also for texts that begin alike; a context where that is more" },
+    HS_KV_KEY(serve_options),
     { .name = "queue",
       .type = HS_KEY_INT,
       AT(queue),
@@ -403,7 +433,8 @@ const hs_command hs_cmd_serve = {
     .summary = "answer requests over HTTP",
     .examples = "halfstep serve models/all-MiniLM-L6-v2\n"
                 "halfstep serve embed=models/all-MiniLM-L6-v2 sentiment=runs/sst2 --port 8000\n"
-                "curl -s localhost:8000/embed -d '{\"inputs\": \"a short text\"}'",
+                "curl -s localhost:8000/embed -d '{\"inputs\": \"a short text\"}'\n"
+                "curl -s localhost:8000/v1/completions -d '{\"prompt\": \"Once upon a time\"}'        # of a model that continues texts",
     .notes = "Models are what predict, embed, fill-mask and generate open. Texts of all requests for a model share its batches, without "
              "padding;\n"
              "what a text gives does not depend on the others, to the last bit.\n"

@@ -1,293 +1,412 @@
-// server: vectors of tokens, guesses at masks and a tokenizer over HTTP are what the library gives for the same texts, to the last digit;
-// all routes of one model share its batches.
+// the server, asked for text: what comes is what a decoder gives alone, in one piece or as a stream, whatever it was batched with; what is
+// wrong is said by its name; who leaves costs nothing more.
 #include "tests/support/support_files.h"
 #include "tests/support/support_http.h"
-
-#include "infer/encode/texts.h"
+#include "infer/decode/generate.h"
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { TEXTS = 6, WIDTH = 32, TOP = 3, MOST = 24 };
-static const char *const text[TEXTS] = { "the cat [MASK] the bad", "[MASK] of [MASK] .", "a b c [MASK]", "[MASK]",
-                                         "bed and [MASK] bad",     "the end [MASK] ." };
-static hs_server server;
-static int port;
+enum { PROMPTS = 6, NEW = 10 };
+static const char *const prompt[PROMPTS] = { "a", "the cat of the bad", "and", "cab . dab", "of of of", "the cat of" };
+static const char *const names[] = { "talks" };
+static char *want[2][PROMPTS]; // greedy, and drawn with seed 7
+static const char chat_template[] =
+    "{% for m in messages %}{{ m.role }} {{ m.content }} {% endfor %}{% if add_generation_prompt %}the{% endif %}";
 
-// ---- what the library gives
-
-static float hidden[TEXTS][MOST][WIDTH];
-static int64_t tokens[TEXTS], n_masks[TEXTS];
-static hs_guess guess[TEXTS][2][TOP];
-
-static hs_status keep_hidden(const hs_text_out *out, void *user)
+static char *generated(hs_session *s, const char *text, hs_sampling how)
 {
-    (void)user;
-    tokens[out->number] = hs_row_reader_length(out->reader, out->index);
-    assert_true(tokens[out->number] <= MOST);
-    return hs_row_reader_hidden(out->reader, out->index, hidden[out->number][0]);
-}
-
-static hs_status keep_guesses(const hs_text_out *out, void *user)
-{
-    (void)user;
+    hs_generated g;
+    int32_t *ids;
     int64_t n;
-    n_masks[out->number] = out->n_masks;
-    for (int64_t m = 0; m < out->n_masks; m++)
-        OK(hs_row_reader_guess(out->reader, out->index, m, TOP, guess[out->number][m], &n));
-    return HS_OK;
-}
-
-static void ask_library(bool masks)
-{
-    hs_session s;
-    hs_texts *t;
-    const hs_policy fp32 = { .low = HS_F32 };
-    OK(hs_session_open(&s, scratch_path("one"), 0, hs_families, "cpu", 2));
-    const hs_arch_shape shape = hs_texts_shape(&s, masks);
-    OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .eval = &shape }));
-    OK(hs_texts_new(&t, &(hs_texts_opts){ .session = &s, .masks = masks, .done = masks ? keep_guesses : keep_hidden }));
-    for (int i = 0; i < TEXTS; i++)
-        OK(hs_texts_add(t, text[i], strlen(text[i])));
-    OK(hs_texts_finish(t));
-    hs_texts_free(t);
-    hs_session_close(&s);
+    char *out;
+    size_t bytes;
+    OK(hs_tokenizer_encode(s->tokenizer, text, strlen(text), &ids, &n));
+    const hs_generate_opts o = { .run = s->run,
+                                 .plan = s->decode,
+                                 .context = s->context,
+                                 .vocab = s->vocab,
+                                 .cache_rows = s->decode_shape.cache_rows,
+                                 .page_rows = s->decode_shape.page_rows,
+                                 .max_tokens = NEW,
+                                 .sampling = how,
+                                 .drawable = s->drawable };
+    OK(hs_generate(&o, &(hs_prompt){ ids, n }, 1, &g));
+    // as text behind the prompt
+    char *all;
+    size_t all_bytes;
+    OK(hs_tokenizer_decode(s->tokenizer, g.ids, g.n, &all, &all_bytes));
+    OK(hs_tokenizer_decode(s->tokenizer, g.ids, g.n_prompt, &out, &bytes));
+    memmove(all, all + bytes, all_bytes - bytes + 1);
+    free(out), free(ids);
+    hs_generated_free(&g, 1);
+    return all;
 }
 
 static int begin(void **state)
 {
-    static const char *const names[] = { "one" };
     scratch_open(state);
-    serve_folder("one", "encoders/bert");
-    ask_library(false);
-    ask_library(true);
-    serve_start(&server, names, 1, NULL);
-    port = hs_http_port(server.http);
+    hs_session s;
+    const hs_policy fp32 = { .low = HS_F32 };
+    OK(hs_session_open(&s, serve_folder("talks", "gpt2-lm"), 0, hs_families, "cpu", 1));
+    const hs_arch_shape shape = hs_session_decode_shape(&s, 64, 1, hs_cache_pages(s.context, HS_CACHE_PAGE));
+    OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .decode = &shape }));
+    for (int i = 0; i < PROMPTS; i++) {
+        want[0][i] = generated(&s, prompt[i], (hs_sampling){ .temperature = 0, .top_p = 1 });
+        want[1][i] = generated(&s, prompt[i], (hs_sampling){ .temperature = 1, .top_p = 1, .seed = 7 });
+    }
+    hs_session_close(&s);
+    scratch_write("talks/chat_template.jinja", chat_template, sizeof chat_template - 1);
     return 0;
 }
 
 static int end(void **state)
 {
-    int64_t left;
-    hs_server_stop(&server, &left);
-    return left ? -1 : scratch_close(state);
+    for (int i = 0; i < 2 * PROMPTS; i++)
+        free(want[i / PROMPTS][i % PROMPTS]);
+    return scratch_close(state);
 }
 
-// ---- requests
+static void few(hs_server_opts *o) { o->served.slots = 3, o->served.step_tokens = 5; }
 
-// NULL: another status than 200.
-static json_t *get(const char *path, const char *body)
+static void stop(hs_server *s)
 {
+    int64_t left;
+    hs_server_stop(s, &left);
+    assert_int_equal(left, 0);
+}
+
+static json_t *ask(int port, const char *path, int status, const char *fmt, ...)
+{
+    char body[4096];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(body, sizeof body, fmt, args);
+    va_end(args);
     http_reply r = http_post(port, path, body);
-    json_t *v = r.status == 200 ? json_loadb(r.body, r.bytes, 0, NULL) : NULL;
-    if (!v)
-        print_error("%s %s: %d %s\n", path, body, r.status, r.body);
+    json_error_t e;
+    json_t *v = json_loadb(r.body, r.bytes, 0, &e);
+    if (r.status != status || !v)
+        fail_msg("%s %s: %d %s", path, body, r.status, r.body);
     http_reply_free(&r);
     return v;
 }
 
-static char *body_of(int first, int n, const char *more)
+static const char *text_at(const json_t *v, size_t i)
 {
-    char *body = malloc(4096), *p = body + sprintf(body, "{\"inputs\": %s", n ? "[" : "");
-    for (int i = 0; i < (n ? n : 1); i++)
-        p += sprintf(p, "%s\"%s\"", i ? ", " : "", text[(first + i) % TEXTS]);
-    sprintf(p, "%s%s}", n ? "]" : "", more);
-    return body;
+    return json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), i), "text"));
 }
-
-static bool same_hidden(const json_t *v, int i)
+static const char *finish_at(const json_t *v, size_t i)
 {
-    bool same = (int64_t)json_array_size(v) == tokens[i];
-    for (size_t t = 0; same && t < (size_t)tokens[i]; t++) {
-        const json_t *row = json_array_get(v, t);
-        same = json_array_size(row) == WIDTH;
-        for (size_t k = 0; same && k < WIDTH; k++)
-            same = (float)json_number_value(json_array_get(row, k)) == hidden[i][t][k];
-    }
-    return same;
+    return json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), i), "finish_reason"));
 }
+static int usage(const json_t *v, const char *key) { return (int)json_integer_value(json_object_get(json_object_get(v, "usage"), key)); }
 
-static bool embed_all(int first, int n)
-{
-    char *body = body_of(first, n, "");
-    json_t *v = get("/embed_all", body);
-    const size_t want = n ? (size_t)n : 1;
-    bool same = json_array_size(v) == want;
-    for (size_t i = 0; same && i < want; i++)
-        same = same_hidden(json_array_get(v, i), (first + (int)i) % TEXTS);
-    json_decref(v);
-    free(body);
-    return same;
-}
-
-static bool same_guesses(const json_t *v, int i)
-{
-    bool same = (int64_t)json_array_size(v) == n_masks[i];
-    for (size_t m = 0; same && m < (size_t)n_masks[i]; m++)
-        for (size_t k = 0; same && k < TOP; k++) {
-            const json_t *g = json_array_get(json_array_get(v, m), k);
-            same = json_integer_value(json_object_get(g, "id")) == guess[i][m][k].id &&
-                   json_number_value(json_object_get(g, "score")) == guess[i][m][k].score && json_is_string(json_object_get(g, "token"));
-        }
-    return same;
-}
-
-static bool fill_mask(int first, int n)
-{
-    char *body = body_of(first, n, ", \"top_k\": 3");
-    json_t *v = get("/models/one/fill-mask", body);
-    bool same = n == 0 ? same_guesses(v, first % TEXTS) : json_array_size(v) == (size_t)n;
-    for (int i = 0; same && i < n; i++)
-        same = same_guesses(json_array_get(v, (size_t)i), (first + i) % TEXTS);
-    json_decref(v);
-    free(body);
-    return same;
-}
-
-static void same_as_library(void **state)
+static void as_generate_gives_it(void **state)
 {
     (void)state;
-    for (int i = 0; i < TEXTS; i++) {
-        assert_true(embed_all(i, 0));
-        assert_true(fill_mask(i, 0));
+    hs_server s;
+    serve_start(&s, names, 1, few);
+    const int port = hs_http_port(s.http);
+    for (int i = 0; i < PROMPTS; i++)
+        for (int k = 0; k < 2; k++) {
+            json_t *v = ask(port, "/v1/completions", 200,
+                            "{\"model\":\"talks\",\"prompt\":\"%s\",\"max_tokens\":%d,\"temperature\":%d,\"seed\":7,\"ignore_eos\":true}",
+                            prompt[i], NEW, k);
+            assert_string_equal(text_at(v, 0), want[k][i]);
+            assert_string_equal(finish_at(v, 0), "length");
+            assert_int_equal(usage(v, "completion_tokens"), NEW);
+            json_decref(v);
+            v = ask(port, "/v2/models/talks/generate", 200,
+                    "{\"text_input\":\"%s\",\"parameters\":{\"max_tokens\":%d,\"temperature\":%d,\"seed\":7,\"ignore_eos\":true}}",
+                    prompt[i], NEW, k);
+            assert_string_equal(json_string_value(json_object_get(v, "text_output")), want[k][i]);
+            assert_string_equal(json_string_value(json_object_get(v, "model_version")), "1");
+            json_decref(v);
+        }
+    // several prompts, several texts for each, the prompt given back
+    json_t *v = ask(port, "/v1/completions", 200,
+                    "{\"prompt\":[\"%s\",\"%s\"],\"n\":3,\"max_tokens\":%d,\"seed\":7,\"echo\":true,\"ignore_eos\":true}", prompt[1],
+                    prompt[2], NEW);
+    assert_int_equal(json_array_size(json_object_get(v, "choices")), 6);
+    for (size_t i = 0; i < 6; i++) {
+        const char *p = prompt[1 + i / 3], *t = text_at(v, i);
+        assert_memory_equal(t, p, strlen(p));
+        assert_int_equal(strcmp(t + strlen(p), want[1][1 + i / 3]) == 0, i % 3 == 0); // others draw otherwise
     }
-    assert_true(embed_all(0, TEXTS));
-    assert_true(fill_mask(0, TEXTS));
-    assert_true(embed_all(1, 30)); // more than a batch
-    assert_true(fill_mask(2, 30));
+    assert_int_equal(usage(v, "completion_tokens"), 6 * NEW);
+    json_decref(v);
+    // tokens as they are, and what they are cut off by
+    json_t *one =
+        ask(port, "/v1/completions", 200, "{\"prompt\":[5,9,3],\"max_tokens\":4,\"temperature\":0,\"logprobs\":2,\"ignore_eos\":true}");
+    const json_t *places = json_object_get(json_array_get(json_object_get(one, "choices"), 0), "logprobs");
+    assert_int_equal(json_array_size(json_object_get(places, "tokens")), 4);
+    assert_int_equal(json_array_size(json_object_get(places, "token_logprobs")), 4);
+    assert_int_equal(json_object_size(json_array_get(json_object_get(places, "top_logprobs"), 3)), 2);
+    assert_true(json_number_value(json_array_get(json_object_get(places, "token_logprobs"), 0)) < 0);
+    char all[400] = "";
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(json_integer_value(json_array_get(json_object_get(places, "text_offset"), i)), strlen(all));
+        strcat(all, json_string_value(json_array_get(json_object_get(places, "tokens"), i)));
+    }
+    assert_string_equal(all, text_at(one, 0));
+    const char *second = json_string_value(json_array_get(json_object_get(places, "tokens"), 1));
+    v = ask(port, "/v1/completions", 200, "{\"prompt\":[5,9,3],\"max_tokens\":4,\"temperature\":0,\"ignore_eos\":true,\"stop\":[\"%s\"]}",
+            second);
+    assert_string_equal(finish_at(v, 0), "stop");
+    const char *at = strstr(text_at(one, 0), second);
+    assert_int_equal(strlen(text_at(v, 0)), at - text_at(one, 0));
+    json_decref(v), json_decref(one);
+    stop(&s);
 }
 
-typedef struct client {
-    int number;
+// Puts the texts of a stream's events together: member `key` of choices[0], or of choices[0].delta, or of the event.
+static void joined(const char *body, const char *key, const char *within, char *out, int *events, bool *done, bool *used)
+{
+    *out = 0, *events = 0, *done = *used = false;
+    for (const char *p = body; (p = strstr(p, "data: ")) != NULL;) {
+        p += 6;
+        const char *line_end = strstr(p, "\n\n");
+        assert_non_null(line_end);
+        assert_false(*done); // nothing follows
+        if (!strncmp(p, "[DONE]", 6)) {
+            *done = true;
+            continue;
+        }
+        json_t *v = json_loadb(p, (size_t)(line_end - p), 0, NULL);
+        assert_non_null(v);
+        const json_t *choice = json_array_get(json_object_get(v, "choices"), 0), *from = within   ? json_object_get(choice, within)
+                                                                                         : choice ? choice
+                                                                                                  : v;
+        const char *text = json_string_value(json_object_get(from, key));
+        strcat(out, text ? text : "");
+        *used |= json_is_object(json_object_get(v, "usage"));
+        ++*events;
+        json_decref(v);
+    }
+}
+
+static void in_a_stream(void **state)
+{
+    (void)state;
+    hs_server s;
+    serve_start(&s, names, 1, few);
+    const int port = hs_http_port(s.http);
+    for (int i = 0; i < PROMPTS; i++) {
+        char body[512], got[2000];
+        int events;
+        bool done, used;
+        sprintf(body,
+                "{\"prompt\":\"%s\",\"max_tokens\":%d,\"seed\":7,\"ignore_eos\":true,\"stream\":true,\"stream_options\":{\"include_usage\":"
+                "%s}}",
+                prompt[i], NEW, i % 2 ? "true" : "false");
+        http_reply r = http_post(port, "/v1/completions", body);
+        assert_int_equal(r.status, 200);
+        char type[256];
+        assert_string_equal(http_reply_header(&r, "Content-Type", type), "text/event-stream; charset=utf-8");
+        joined(r.body, "text", NULL, got, &events, &done, &used);
+        assert_string_equal(got, want[1][i]);
+        assert_true(done && used == i % 2 && events >= NEW / 2);
+        http_reply_free(&r);
+        sprintf(body, "{\"text_input\":\"%s\",\"max_tokens\":%d,\"seed\":7,\"ignore_eos\":true}", prompt[i], NEW);
+        r = http_post(port, "/v2/models/talks/generate_stream", body);
+        joined(r.body, "text_output", NULL, got, &events, &done, &used);
+        assert_string_equal(got, want[1][i]);
+        assert_false(done);
+        http_reply_free(&r);
+    }
+    stop(&s);
+}
+
+static void conversations(void **state)
+{
+    (void)state;
+    static const char talk[] =
+        "\"messages\":[{\"role\":\"a\",\"content\":\"cat\"},{\"role\":\"b\",\"content\":[{\"type\":\"text\",\"text\":\"of\"},"
+        "{\"type\":\"text\",\"text\":\" the\"}]}],\"temperature\":0,\"max_tokens\":6,\"ignore_eos\":true";
+    hs_server s;
+    char got[2000], body[1000];
+    int events;
+    bool done, used;
+    serve_start(&s, names, 1, few);
+    const int port = hs_http_port(s.http);
+    json_t *plain =
+        ask(port, "/v1/completions", 200, "{\"prompt\":\"a cat b of the the\",\"temperature\":0,\"max_tokens\":6,\"ignore_eos\":true}");
+    json_t *v = ask(port, "/v1/chat/completions", 200, "{%s,\"logprobs\":true,\"top_logprobs\":2}", talk);
+    const json_t *choice = json_array_get(json_object_get(v, "choices"), 0), *message = json_object_get(choice, "message");
+    assert_string_equal(json_string_value(json_object_get(message, "content")), text_at(plain, 0));
+    assert_string_equal(json_string_value(json_object_get(message, "role")), "assistant");
+    const json_t *places = json_object_get(json_object_get(choice, "logprobs"), "content");
+    assert_int_equal(json_array_size(places), 6);
+    assert_int_equal(json_array_size(json_object_get(json_array_get(places, 5), "top_logprobs")), 2);
+    assert_int_equal(usage(v, "prompt_tokens"), usage(plain, "prompt_tokens"));
+    json_decref(v);
+    sprintf(body, "{%s,\"stream\":true}", talk);
+    http_reply r = http_post(port, "/v1/chat/completions", body);
+    joined(r.body, "content", "delta", got, &events, &done, &used);
+    assert_string_equal(got, text_at(plain, 0));
+    assert_true(done);
+    http_reply_free(&r);
+    json_decref(plain);
+    r = http_get(port, "/v1/models");
+    assert_non_null(strstr(r.body, "\"id\":\"talks\""));
+    http_reply_free(&r);
+    r = http_get(port, "/v1/models/talks");
+    assert_int_equal(r.status, 200);
+    http_reply_free(&r);
+    r = http_get(port, "/v1/models/walks");
+    assert_int_equal(r.status, 404);
+    http_reply_free(&r);
+    stop(&s);
+}
+
+static void what_is_wrong(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *body, *param, *message;
+    } rows[] = {
+        { "/v1/completions", "{\"prompt\":\"a\",\"temperature\":3}", "temperature", "temperature is 3, allowed 0 to 2" },
+        { "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":\"x\"}", "max_tokens", "max_tokens must be an integer" },
+        { "/v1/completions", "{\"prompt\":\"a\",\"frobnicate\":1}", "frobnicate", "there is no parameter 'frobnicate' here" },
+        { "/v1/completions", "{\"prompt\":\"a\",\"suffix\":\"x\"}", "suffix", "suffix is not supported" },
+        { "/v1/completions", "{\"prompt\":\"a\",\"best_of\":3}", "best_of", "best_of other than n is not supported" },
+        { "/v1/completions", "{\"prompt\":\"a\",\"echo\":true,\"logprobs\":1}", "echo",
+          "echo with logprobs is not supported: a prompt's tokens have none here" },
+        { "/v1/completions", "{\"prompt\":\"a\",\"stop\":[\"\"]}", "stop", "stop must be a text or a list of texts, none of them empty" },
+        { "/v1/completions", "{\"prompt\":\"a\",\"logit_bias\":{\"x\":1}}", "logit_bias",
+          "logit_bias: 'x' must be a token id with a number from -100 to 100" },
+        { "/v1/completions", "{\"prompt\":[1,-2]}", "prompt", NULL },
+        { "/v1/completions", "{\"prompt\":{}}", "prompt", "prompt must be a text, a list of token ids, or a list of either" },
+        { "/v1/completions", "{}", "prompt", NULL },
+        { "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":100000}", NULL, NULL },
+        { "/v1/chat/completions", "{\"messages\":[]}", "messages", "messages must be a list of messages, at least one" },
+        { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", "messages", NULL },
+        { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":[{}]}", "tools",
+          "tools is not supported" },
+        { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"top_logprobs\":1}", "top_logprobs",
+          "top_logprobs needs logprobs: true" },
+    };
+    hs_server s;
+    serve_start(&s, names, 1, few);
+    const int port = hs_http_port(s.http);
+    for (int i = 0; i < HS_COUNT(rows); i++) {
+        json_t *v = ask(port, rows[i].path, 400, "%s", rows[i].body);
+        const json_t *error = json_object_get(v, "error");
+        const char *param = json_string_value(json_object_get(error, "param"));
+        assert_true(rows[i].param ? param && !strcmp(param, rows[i].param) : !param);
+        if (rows[i].message)
+            assert_string_equal(json_string_value(json_object_get(error, "message")), rows[i].message);
+        assert_string_equal(json_string_value(json_object_get(error, "type")), "invalid_request_error");
+        json_decref(v);
+    }
+    json_decref(ask(port, "/v1/completions", 404, "{\"model\":\"walks\",\"prompt\":\"a\"}"));
+    json_decref(ask(port, "/v2/models/talks/generate", 400, "{\"text_input\":\"a\",\"stream\":true}"));
+    json_decref(ask(port, "/v2/models/talks/generate", 400, "{\"text_input\":7}"));
+    json_decref(ask(port, "/v2/models/talks/versions/2/generate", 404, "{\"text_input\":\"a\"}"));
+    json_decref(ask(port, "/v2/models/talks/versions/1/generate", 200, "{\"text_input\":\"a\",\"max_tokens\":2}"));
+    json_decref(ask(port, "/v2/models/talks/generate", 504, "{\"text_input\":\"a\",\"parameters\":{\"timeout\":1}}"));
+    json_t *v =
+        ask(port, "/v1/completions", 200,
+            "{\"prompt\":\"a\",\"tools\":null,\"user\":\"me\",\"min_tokens\":0,\"response_format\":{\"type\":\"text\"},\"max_tokens\":1}");
+    json_decref(v);
+    stop(&s);
+}
+
+// ---- many at once, and some that leave
+
+typedef struct crowd {
+    int port, first;
     atomic_int *wrong;
-} client;
+} crowd;
 
 static void *ask_often(void *arg)
 {
-    const client *c = arg;
-    for (int i = 0; i < 20; i++)
-        if (!(i & 1 ? embed_all : fill_mask)(c->number + i, (c->number * i) % 7))
+    const crowd *c = arg;
+    for (int i = 0; i < 12; i++) {
+        const int p = (c->first + i) % PROMPTS, k = (c->first + i / 2) % 2;
+        char body[512], got[2000];
+        int events;
+        bool done, used;
+        const bool stream = (c->first * 3 + i) % 3 == 0;
+        sprintf(body, "{\"prompt\":\"%s\",\"max_tokens\":%d,\"temperature\":%d,\"seed\":7,\"ignore_eos\":true,\"stream\":%s}", prompt[p],
+                NEW, k, stream ? "true" : "false");
+        if ((c->first + i) % 5 == 0) { // somebody who does not wait
+            char head[800];
+            const int fd = http_connect(c->port);
+            sprintf(head, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+            http_send(fd, head, strlen(head));
+            close(fd);
+        }
+        http_reply r = http_post(c->port, "/v1/completions", body);
+        if (r.status == 200 && stream)
+            joined(r.body, "text", NULL, got, &events, &done, &used);
+        else if (r.status == 200) {
+            json_t *v = json_loadb(r.body, r.bytes, 0, NULL);
+            snprintf(got, sizeof got, "%s", text_at(v, 0));
+            json_decref(v);
+        }
+        if (r.status != 200 || strcmp(got, want[k][p]) != 0)
             atomic_fetch_add(c->wrong, 1);
+        http_reply_free(&r);
+    }
     return NULL;
 }
 
-static void together(void **state)
+static void whatever_beside(void **state)
 {
     (void)state;
-    enum { CLIENTS = 6 };
-    pthread_t thread[CLIENTS];
-    client c[CLIENTS];
+    enum { CROWD = 6 };
+    hs_server s;
     atomic_int wrong = 0;
-    for (int i = 0; i < CLIENTS; i++) {
-        c[i] = (client){ i, &wrong };
+    pthread_t thread[CROWD];
+    crowd c[CROWD];
+    serve_start(&s, names, 1, few);
+    const int port = hs_http_port(s.http);
+    for (int i = 0; i < CROWD; i++) {
+        c[i] = (crowd){ port, i, &wrong };
         assert_int_equal(pthread_create(&thread[i], NULL, ask_often, &c[i]), 0);
     }
-    for (int i = 0; i < CLIENTS; i++)
+    for (int i = 0; i < CROWD; i++)
         pthread_join(thread[i], NULL);
     assert_int_equal(wrong, 0);
+    for (int i = 0; i < 1000 && hs_http_under_way(s.http) > 0; i++) // those that left
+        usleep(5000);
+    http_reply r = http_get(port, "/metrics");
+    assert_non_null(strstr(r.body, "halfstep_texts_running{model=\"talks\",version=\"1\"} 0\n"));
+    assert_non_null(strstr(r.body, "halfstep_cache_pages_held{model=\"talks\",version=\"1\"} 0\n"));
+    assert_null(strstr(r.body, "halfstep_new_tokens_total{model=\"talks\",version=\"1\"} 0\n"));
+    assert_null(strstr(r.body, "halfstep_request_seconds_count{model=\"talks\",version=\"1\",stage=\"first_token\"} 0\n"));
+    http_reply_free(&r);
+    stop(&s);
 }
 
-// ---- a tokenizer
+static void narrow(hs_server_opts *o) { o->served.slots = 1, o->served.queue_works = 2; }
 
-static void tokens_of_text(void **state)
+// More texts than may wait: all of the request is refused, and nothing of it goes on.
+static void too_much(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text;
-        int64_t start, stop;
-    } want[] = { { "[CLS]", -1, -1 }, { "The", 0, 3 }, { "c", 4, 5 },  { "a", 5, 6 },
-                 { "t", 6, 7 },       { "é", 8, 9 },   { ".", 9, 10 }, { "[SEP]", -1, -1 } };
-    json_t *v = get("/tokenize", "{\"inputs\": [\"The cat é.\", \"a\"]}");
-    const json_t *list = json_array_get(v, 0);
-    assert_int_equal(json_array_size(v), 2);
-    assert_int_equal(json_array_size(json_array_get(v, 1)), 3);
-    assert_int_equal(json_array_size(list), HS_COUNT(want));
-    for (size_t i = 0; i < (size_t)HS_COUNT(want); i++) {
-        const json_t *x = json_array_get(list, i), *start = json_object_get(x, "start");
-        assert_string_equal(json_string_value(json_object_get(x, "text")), want[i].text);
-        assert_int_equal(json_is_true(json_object_get(x, "special")), want[i].start < 0);
-        assert_int_equal(json_is_null(start) ? -1 : json_integer_value(start), want[i].start);
-        if (want[i].start >= 0)
-            assert_int_equal(json_integer_value(json_object_get(x, "stop")), want[i].stop);
-    }
+    hs_server s;
+    serve_start(&s, names, 1, narrow);
+    const int port = hs_http_port(s.http);
+    json_t *v = ask(port, "/v1/completions", 429, "{\"prompt\":\"a\",\"n\":9,\"max_tokens\":20,\"ignore_eos\":true}");
+    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(v, "error"), "message")), "the server is busy"));
     json_decref(v);
-    v = get("/models/one/tokenize", "{\"inputs\": \"the end\", \"add_special_tokens\": false}");
-    assert_int_equal(json_array_size(json_array_get(v, 0)), 4); // the e ##n ##d
+    v = ask(port, "/v1/completions", 200, "{\"prompt\":\"a\",\"n\":3,\"max_tokens\":2,\"ignore_eos\":true}");
     json_decref(v);
-}
-
-static void decoded(void **state)
-{
-    (void)state;
-    json_t *v = get("/tokenize", "{\"inputs\": \"the cat of .\"}"), *ids = json_array();
-    size_t i;
-    json_t *x;
-    json_array_foreach(json_array_get(v, 0), i, x) json_array_append(ids, json_object_get(x, "id"));
-    json_t *request = json_pack("{s:o}", "ids", ids);
-    char *body = json_dumps(request, 0);
-    json_t *got = get("/decode", body);
-    assert_string_equal(json_string_value(json_array_get(got, 0)), "the cat of.");
-    json_decref(got);
-    free(body);
-    json_object_set_new(request, "skip_special_tokens", json_false());
-    json_object_set_new(request, "ids", json_pack("[O, O]", ids, ids));
-    body = json_dumps(request, 0);
-    got = get("/decode", body);
-    assert_int_equal(json_array_size(got), 2);
-    assert_string_equal(json_string_value(json_array_get(got, 1)), "[CLS] the cat of. [SEP]");
-    json_decref(got);
-    free(body);
-    json_decref(request);
-    json_decref(v);
-}
-
-// ---- what is refused
-
-static void refused(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *path, *body;
-        int status;
-        const char *part;
-    } cases[] = {
-        { "/fill-mask", "{\"inputs\": \"the cat\"}", 400, "write [MASK] where" },
-        { "/fill-mask", "{\"inputs\": [\"[MASK]\", \"the cat\"]}", 400, "text 2 has nothing to fill" },
-        { "/fill-mask", "{\"inputs\": \"[MASK]\", \"top_k\": \"3\"}", 422, "top_k must be" },
-        { "/fill-mask", "{}", 422, "inputs must be" },
-        { "/fill-mask", "{\"inputs\": \"[MASK] a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a\"}",
-          413, "longer than" },
-        { "/predict", "{\"inputs\": \"a\"}", 404, "no model here does that" },
-        { "/models/one/predict", "{\"inputs\": \"a\"}", 400, "'one' is not a model that does that" },
-        { "/embed_all", "{\"inputs\": []}", 422, "inputs is empty" },
-        { "/tokenize", "{\"inputs\": 1}", 422, "inputs must be" },
-        { "/tokenize", "{\"inputs\": \"a\", \"add_special_tokens\": \"no\"}", 422, "add_special_tokens" },
-        { "/decode", "{}", 422, "ids is missing" },
-        { "/decode", "{\"ids\": []}", 422, "ids is empty" },
-        { "/decode", "{\"ids\": 3}", 422, "ids must be" },
-        { "/decode", "{\"ids\": [1, 61]}", 422, "from 0 to 60" },
-        { "/decode", "{\"ids\": [1, -1]}", 422, "element 1" },
-        { "/decode", "{\"ids\": [[1], 2]}", 422, "element 1 is not a list" },
-        { "/decode", "{\"ids\": [1.5]}", 422, "element 0" },
-    };
-    for (int i = 0; i < HS_COUNT(cases); i++) {
-        http_reply r = http_post(port, cases[i].path, cases[i].body);
-        json_t *v = json_loadb(r.body, r.bytes, 0, NULL);
-        const char *why = json_string_value(json_object_get(v, "error"));
-        if (r.status != cases[i].status || !why || !strstr(why, cases[i].part))
-            fail_msg("%s %s: %d %s", cases[i].path, cases[i].body, r.status, r.body);
-        json_decref(v);
-        http_reply_free(&r);
-    }
-    assert_true(fill_mask(0, 2));
+    stop(&s);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_library), cmocka_unit_test(together), cmocka_unit_test(tokens_of_text),
-                                        cmocka_unit_test(decoded), cmocka_unit_test(refused) };
-    return cmocka_run_group_tests(tests, begin, end);
+    const struct CMUnitTest tests[] = { cmocka_unit_test(as_generate_gives_it), cmocka_unit_test(in_a_stream),
+                                        cmocka_unit_test(conversations),        cmocka_unit_test(what_is_wrong),
+                                        cmocka_unit_test(whatever_beside),      cmocka_unit_test(too_much) };
+    return cmocka_run_group_tests_name("server_text", tests, begin, end);
 }

@@ -1,0 +1,357 @@
+// text_request: generations of a request, counted down to its answer. All callbacks are the scheduler's thread's, so only what `go` touches
+// beside them is atomic: it takes back those that found no room, while others may already be at their ends.
+#include "infer/server/text_request.h"
+#include "core/base/clock.h"
+#include "core/base/rng.h"
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static void free_request(hs_text_request *r)
+{
+    for (int i = 0; i < r->n_choices; i++) {
+        hs_text_free(&r->choice[i].text);
+        for (int k = 0; k < HS_COUNT(r->choice[i].places); k++)
+            hs_text_free(&r->choice[i].places[k]);
+    }
+    for (int i = 0; i < r->n_prompts; i++)
+        free(r->prompt[i].ids), free(r->prompt[i].text);
+    free(r->prompt), free(r->choice);
+    hs_text_params_free(&r->p);
+    json_decref(r->body);
+    hs_served_let_go(r->model);
+    free(r);
+}
+
+static hs_served_reason reason_of(int http)
+{
+    return http == 429 || http == 504 ? HS_REASON_REJECTED
+           : http == 499              ? HS_REASON_CANCELED
+           : http >= 500              ? HS_REASON_BACKEND
+                                      : HS_REASON_OTHER;
+}
+
+static void answer_error(hs_text_request *r, int http, const char *param, const char *why)
+{
+    hs_served_count_failure(r->model, reason_of(http), hs_now_ns() - r->began);
+    if (param && param[0] && r->form->of != HS_TEXT_GENERATE)
+        hs_call_json(
+            &r->call, http,
+            json_pack("{s:{s:s, s:s, s:s, s:n}}", "error", "message", why, "type", "invalid_request_error", "param", param, "code"));
+    else
+        hs_call_fail(&r->call, http, "%s", why);
+    free_request(r);
+}
+
+void hs_text_request_fail(hs_text_request *r, int http, const char *param, const char *fmt, ...)
+{
+    char why[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why, sizeof why, fmt, args);
+    va_end(args);
+    answer_error(r, http, param, why);
+}
+
+hs_text_request *hs_text_request_new(const hs_call *c, hs_served *model, json_t *body, const hs_protocol *form, int n_prompts)
+{
+    static _Atomic uint64_t number;
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    hs_text_request *r = calloc(1, sizeof *r);
+    if (r)
+        r->prompt = calloc((size_t)n_prompts, sizeof *r->prompt);
+    if (!r || !r->prompt) {
+        hs_call_fail(c, 503, "no memory for a request");
+        json_decref(body);
+        hs_served_let_go(model);
+        free(r);
+        return NULL;
+    }
+    r->call = *c, r->model = model, r->body = body, r->form = form;
+    r->created = t.tv_sec, r->began = hs_http_arrived(c->http);
+    const hs_u32x4 q = hs_random((uint64_t)hs_now_ns(), (uint32_t)atomic_fetch_add(&number, 1), (uint32_t)t.tv_nsec, 0, 0);
+    snprintf(r->id, sizeof r->id, "%s%08x%08x%08x", form->id, q.v[0], q.v[1], q.v[2]);
+    hs_text_params_default(&r->p, form->of);
+    return r;
+}
+
+// ---- prompts
+
+bool hs_text_request_text(hs_text_request *r, const char *text, size_t bytes)
+{
+    const hs_session *s = &r->model->session;
+    hs_text_prompt *p = &r->prompt[r->n_prompts++];
+    if (hs_tokenizer_encode(s->tokenizer, text, bytes, &p->ids, &p->n) != HS_OK) {
+        hs_text_request_fail(r, 400, "prompt", "%s", hs_error());
+        return false;
+    }
+    if (p->n == 0 && s->begin >= 0) { // a text that begins
+        free(p->ids);
+        if (!(p->ids = malloc(sizeof *p->ids))) {
+            hs_text_request_fail(r, 503, NULL, "no memory for a prompt");
+            return false;
+        }
+        p->ids[p->n++] = s->begin;
+    }
+    p->text = strndup(text, bytes);
+    return true;
+}
+
+bool hs_text_request_ids(hs_text_request *r, const json_t *ids)
+{
+    hs_text_prompt *p = &r->prompt[r->n_prompts++];
+    const size_t n = json_array_size(ids);
+    size_t bytes;
+    p->ids = malloc((n + 1) * sizeof *p->ids);
+    for (size_t i = 0; p->ids && i < n; i++) {
+        const json_t *id = json_array_get(ids, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= r->model->session.vocab) {
+            hs_text_request_fail(r, 400, "prompt", "prompt: element %zu is no token id, the model's vocabulary is 0 to %" PRId64, i,
+                                 r->model->session.vocab - 1);
+            return false;
+        }
+        p->ids[p->n++] = (int32_t)json_integer_value(id);
+    }
+    if (!p->ids || (r->p.echo && hs_tokenizer_decode(r->model->session.tokenizer, p->ids, p->n, &p->text, &bytes) != HS_OK)) {
+        hs_text_request_fail(r, p->ids ? 400 : 503, "prompt", "%s", p->ids ? hs_error() : "no memory for a prompt");
+        return false;
+    }
+    return true;
+}
+
+// ---- the scheduler's thread
+
+// An event, or several, whole.
+static void send(hs_text_request *r, hs_text *t)
+{
+    if (!r->streams)
+        hs_http_stream_begin(r->call.http, 200, "text/event-stream; charset=utf-8");
+    r->streams = true;
+    if (t->failed || !hs_http_stream_add(r->call.http, t->p ? t->p : "", t->n))
+        atomic_store(&r->abandoned, true);
+    hs_text_free(t);
+}
+
+static bool echoes(const hs_choice *c)
+{
+    const hs_text_params *p = &c->r->p;
+    return c->prompt->text && (p->echo || (c->r->form->of == HS_TEXT_GENERATE && !p->exclude_input));
+}
+
+static void send_text(hs_choice *c, const char *text, size_t n, hs_finish finish)
+{
+    hs_text t = { 0 }, joined = { 0 };
+    if (!c->begun && echoes(c)) {
+        hs_text_bytes(&joined, c->prompt->text, strlen(c->prompt->text));
+        hs_text_bytes(&joined, text ? text : "", n);
+        text = joined.p, n = joined.n;
+    }
+    hs_text_add(&t, "data: ");
+    c->r->form->event(&t, c, text ? text : "", n, finish);
+    hs_text_add(&t, "\n\n");
+    t.failed |= joined.failed;
+    hs_text_free(&joined);
+    c->begun = true;
+    send(c->r, &t);
+}
+
+static bool is_end(const hs_generation *g, int32_t id)
+{
+    int i = 0;
+    while (i < g->n_stop_ids && g->stop_ids[i] != id)
+        i++;
+    return i < g->n_stop_ids;
+}
+
+static void on_token(hs_generation *g, const hs_piece *piece)
+{
+    hs_choice *c = g->user;
+    if (c->r->p.logprobs && c->r->form->place && !is_end(g, piece->id))
+        c->r->form->place(c, piece);
+    if (piece->n_text && c->r->p.stream)
+        send_text(c, piece->text, piece->n_text, HS_FINISH_NONE);
+    else if (piece->n_text)
+        hs_text_bytes(&c->text, piece->text, piece->n_text);
+}
+
+static bool is_gone(hs_generation *g)
+{
+    hs_text_request *r = ((hs_choice *)g->user)->r;
+    return atomic_load(&r->abandoned) || hs_http_gone(r->call.http);
+}
+
+hs_text_usage hs_text_request_usage(const hs_text_request *r)
+{
+    hs_text_usage u = { 0 };
+    for (int i = 0; i < r->n_prompts; i++)
+        u.prompt += r->prompt[i].n;
+    for (int i = 0; i < r->n_choices; i++) {
+        u.fresh += r->choice[i].g.n_new;
+        if (r->choice[i].g.number == 0)
+            u.cached += r->choice[i].g.n_reused;
+    }
+    return u;
+}
+
+const char *hs_choice_token(const hs_choice *c, int32_t id, size_t *n, bool *space)
+{
+    const char *piece = hs_tokenizer_spoken(c->r->model->session.tokenizer, id, false, n, space);
+    return piece ? piece : "";
+}
+
+static void count_success(const hs_text_request *r)
+{
+    hs_served_count *n = &r->model->count;
+    struct timespec t;
+    double most = 0;
+    clock_gettime(CLOCK_REALTIME, &t);
+    atomic_store(&n->last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
+    atomic_fetch_add(&n->success, 1);
+    atomic_fetch_add(&n->texts, (uint64_t)r->n_choices);
+    for (int i = 0; i < r->n_choices; i++)
+        most = r->choice[i].g.seconds[1] > most ? r->choice[i].g.seconds[1] : most;
+    hs_latency_add(&n->infer, (int64_t)(most * 1e9));
+    hs_latency_add(&n->request, hs_now_ns() - r->began);
+}
+
+static void answer(hs_text_request *r)
+{
+    hs_text t = { 0 };
+    count_success(r);
+    if (r->p.stream) {
+        r->form->end(&t, r);
+        send(r, &t);
+        hs_http_stream_end(r->call.http);
+    } else {
+        r->form->answer(&t, r);
+        if (t.failed) {
+            hs_text_free(&t);
+            hs_call_fail(&r->call, 503, "no memory for the answer");
+        } else
+            hs_http_answer(r->call.http, 200, "application/json", t.p, t.n);
+    }
+    free_request(r);
+}
+
+// All that was accepted is done.
+static void conclude(hs_text_request *r)
+{
+    hs_text t = { 0 };
+    const int http = r->refused ? r->refused : r->http; // what was refused took the others with it
+    const char *why = r->refused ? r->why_refused : r->why;
+    if (!http) {
+        answer(r);
+        return;
+    }
+    if (!r->streams) {
+        answer_error(r, http, NULL, why);
+        return;
+    }
+    hs_served_count_failure(r->model, reason_of(http), hs_now_ns() - r->began);
+    r->form->wrong(&t, why);
+    send(r, &t);
+    hs_http_stream_end(r->call.http);
+    free_request(r);
+}
+
+static void less(hs_text_request *r, int n)
+{
+    if (atomic_fetch_sub(&r->left, n) == n)
+        conclude(r);
+}
+
+static int http_of(const hs_generation *g)
+{
+    if (g->finish == HS_FINISH_CANCELLED)
+        return g->error[0] ? 503 : 499;
+    return g->finish == HS_FINISH_DEADLINE ? 504 : 500;
+}
+
+static void on_done(hs_generation *g)
+{
+    static const char *const words[HS_FINISHES] = {
+        [HS_FINISH_CANCELLED] = "the client has left", [HS_FINISH_DEADLINE] = "the request took longer than it was given"
+    };
+    hs_choice *c = g->user;
+    hs_text_request *r = c->r;
+    if (g->finish == HS_FINISH_STOP || g->finish == HS_FINISH_LENGTH) {
+        if (r->p.stream)
+            send_text(c, g->tail, g->n_tail, g->finish);
+        else if (g->n_tail)
+            hs_text_bytes(&c->text, g->tail, g->n_tail);
+    } else {
+        atomic_store(&r->abandoned, true); // one that fails ends all
+        if (!r->http)
+            snprintf(r->why, sizeof r->why, "%s", g->error[0] || !words[g->finish] ? g->error : words[g->finish]);
+        r->http = r->http ? r->http : http_of(g);
+    }
+    less(r, 1);
+}
+
+// ---- on its way
+
+static void set_up(hs_choice *c, int k, uint64_t seed)
+{
+    const hs_text_params *p = &c->r->p;
+    const hs_session *s = &c->r->model->session;
+    const int64_t room = s->context - c->prompt->n;
+    c->g = (hs_generation){ .ids = c->prompt->ids,
+                            .n = c->prompt->n,
+                            .max_tokens = p->max_tokens < 0 ? (room > 1 ? room : 1) : p->max_tokens,
+                            .sampling = { .temperature = p->temperature, .top_k = p->top_k, .top_p = p->top_p, .seed = seed },
+                            .number = k,
+                            .stop_ids = s->ends.id,
+                            .n_stop_ids = p->ignore_eos ? 0 : s->ends.n,
+                            .bias = p->bias,
+                            .n_bias = p->n_bias,
+                            .presence = p->presence,
+                            .frequency = p->frequency,
+                            .logprobs = p->logprobs,
+                            .n_top = p->places > 0 ? (int)p->places : 0,
+                            .stop = p->stop,
+                            .n_stops = p->n_stops,
+                            .priority = (int)p->priority,
+                            .deadline = p->timeout ? hs_now() + (double)p->timeout * 1e-6 : 0,
+                            .gone = is_gone,
+                            .on_token = on_token,
+                            .done = on_done,
+                            .user = c };
+    if (echoes(c) && !p->stream)
+        hs_text_bytes(&c->text, c->prompt->text, strlen(c->prompt->text));
+}
+
+void hs_text_request_go(hs_text_request *r)
+{
+    static const int http[HS_N_STATUS] = { [HS_USAGE] = 400, [HS_MEMORY] = 429, [HS_STOPPED] = 503 };
+    const int all = r->n_prompts * (int)r->p.n;
+    const uint64_t seed = r->p.seed >= 0 ? (uint64_t)r->p.seed : (uint64_t)hs_now_ns() * 0x9E3779B97F4A7C15u >> 11;
+    if (!(r->choice = calloc((size_t)all, sizeof *r->choice))) {
+        hs_text_request_fail(r, 503, NULL, "no memory for %d texts", all);
+        return;
+    }
+    r->n_choices = all;
+    for (int i = 0; i < all; i++) {
+        r->choice[i] = (hs_choice){ .r = r, .index = i, .prompt = &r->prompt[i / (int)r->p.n] };
+        set_up(&r->choice[i], i % (int)r->p.n, seed);
+    }
+    atomic_store(&r->left, all + 1); // one for this function: nobody concludes before it is through
+    hs_latency_add(&r->model->count.input, hs_now_ns() - r->began);
+    int added = 0;
+    hs_status st = HS_OK;
+    while (added < all && (st = hs_scheduler_add(r->model->scheduler, &r->choice[added].g)) == HS_OK)
+        added++;
+    if (st != HS_OK && added == 0) {
+        hs_text_request_fail(r, http[st] ? http[st] : 500, NULL, "%s", hs_error());
+        return;
+    }
+    if (st != HS_OK) { // those that run end soon
+        snprintf(r->why_refused, sizeof r->why_refused, "%s", hs_error());
+        r->refused = http[st] ? http[st] : 500;
+        atomic_store(&r->abandoned, true);
+    }
+    less(r, all - added + 1);
+}
