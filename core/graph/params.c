@@ -294,7 +294,7 @@ hs_status hs_params_alloc(hs_params *ps, hs_device *device, bool draw)
 {
     if (ps->allocated)
         return HS_FAIL(INTERNAL, "the parameters are already laid out");
-    if (ps->master->adopted && ps->device != device)
+    if (hs_params_bytes_of(ps).adopted && ps->device != device)
         return HS_FAIL(INTERNAL, "values were adopted by another device than parameters are laid out on");
     ps->device = device;
     const hs_status st = lay_out(ps);

@@ -233,6 +233,7 @@ static inline char *hs_slab_bound(const hs_slab *s, const hs_param *p)
 // hs_params_fetch and hs_params_put know values however they are kept.
 void hs_params_read(const hs_params *ps, const hs_slab *s, const hs_param *p, void *dst);
 hs_status hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src);
+hs_status hs_params_write_front(hs_params *ps, hs_slab *s, const hs_param *p, const void *src, size_t bytes); // the others stay
 void hs_params_read_slab(const hs_params *ps, const hs_slab *s, void *dst);
 hs_status hs_params_clear(hs_params *ps, hs_slab *s, const hs_param *p);
 // Host memory that those copies go to fastest (hs_device.alloc_host: pinned), zeroed: for what takes whole slabs now and then.
@@ -249,10 +250,11 @@ hs_status hs_params_alloc(hs_params *ps, struct hs_device *device, bool draw);
 // some.
 hs_status hs_params_lend(hs_params *ps, hs_slab *s, void *p, size_t bytes);
 void hs_params_leave_out(hs_params *ps, hs_slab *s);
-// Values that are served from where the host has them (a mapped file): host[id] holds them as they are stored, and outlives ps; NULL: the
-// parameter gets memory, as it is by default. Once all parameters are there and before hs_params_alloc, which must be of the same device.
-// A device that adopts nothing leaves all as it was. Such values are not drawn, written, trained or saved: INTERNAL, here or there.
-hs_status hs_params_adopt(hs_params *ps, struct hs_device *device, const void *const *host);
+// Values or codes of a slab that are served from where the host has them (a mapped file): host[id] holds them as they are stored, and
+// outlives ps; NULL: the parameter gets memory, as it is by default. Once all parameters are there, once for a slab and before
+// hs_params_alloc, which must be of the same device. A device that adopts nothing leaves all as it was. Such values are not drawn, written,
+// trained or saved: INTERNAL, here or there.
+hs_status hs_params_adopt(hs_params *ps, hs_slab *s, struct hs_device *device, const void *const *host);
 hs_status hs_params_init_values(hs_params *ps);
 static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
 void hs_params_refresh_low(hs_params *ps);                             // low = f32 master, rounded; serial; for load and init

@@ -116,9 +116,8 @@ static void lay_out(const hs_params *ps, hs_slab *s)
     }
 }
 
-hs_status hs_params_adopt(hs_params *ps, hs_device *device, const void *const *host)
+hs_status hs_params_adopt(hs_params *ps, hs_slab *s, hs_device *device, const void *const *host)
 {
-    hs_slab *s = ps->master;
     if (ps->allocated || ps->grad || s->adopted)
         return HS_FAIL(INTERNAL, "values are adopted before parameters are laid out, once, and for a model that is not trained");
     if (device && !device->adopt)
@@ -181,11 +180,16 @@ void hs_params_read(const hs_params *ps, const hs_slab *s, const hs_param *p, vo
     hs_params_copy(ps, dst, hs_slab_at(s, p), s->place[p->id].bytes);
 }
 
-hs_status hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src)
+hs_status hs_params_write_front(hs_params *ps, hs_slab *s, const hs_param *p, const void *src, size_t bytes)
 {
     HS_TRY(check_own(s, p));
-    hs_params_copy(ps, hs_slab_at(s, p), src, s->place[p->id].bytes);
+    hs_params_copy(ps, hs_slab_at(s, p), src, bytes);
     return HS_OK;
+}
+
+hs_status hs_params_write(hs_params *ps, hs_slab *s, const hs_param *p, const void *src)
+{
+    return hs_params_write_front(ps, s, p, src, s->place[p->id].bytes);
 }
 
 hs_status hs_params_alloc_host(const hs_params *ps, size_t bytes, void **out)

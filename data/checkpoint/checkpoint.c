@@ -1,6 +1,7 @@
 // Reading checkpoints: which one, is it whole, and back into the slabs.
 #include "data/checkpoint/checkpoint.h"
 #include "core/base/log.h"
+#include "core/graph/coding.h"
 #include "data/base/file.h"
 #include "data/base/hf_folder.h"
 #include "data/checkpoint/peft.h"
@@ -322,23 +323,32 @@ void hs_ckpt_map_close(hs_ckpt_map *m)
 static void tell_adopted(const hs_ckpt_map *m, const hs_params *ps)
 {
     const hs_params_bytes b = hs_params_bytes_of(ps);
+    const hs_slab *codes = hs_params_coded(ps, HS_VIEW_CODES);
     int n = 0;
     for (int i = 0; i < ps->n_params; i++)
-        n += hs_slab_adopted(ps->master, ps->param[i]);
+        n += hs_slab_adopted(ps->master, ps->param[i]) || (codes != NULL && hs_slab_adopted(codes, ps->param[i]));
     hs_debug("%s: %d of %d parameters are served from the file, %.1f of %.1f MiB", m->dir, n, ps->n_params, (double)b.adopted / 0x1p20,
-             (double)(b.adopted + b.master) / 0x1p20);
+             (double)(b.adopted + b.all) / 0x1p20);
 }
 
-hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device)
+static hs_status adopt(const hs_ckpt_map *m, hs_params *ps, hs_slab *s, struct hs_device *device)
 {
     const void **host = calloc((size_t)ps->n_params + 1, sizeof *host);
     hs_status st = host != NULL ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for %d addresses", m->dir, ps->n_params);
     for (int i = 0; i < ps->n_params && st == HS_OK; i++)
-        st = hs_weights_as_stored(&m->w, ps, ps->param[i], theirs, &m->opts, &host[i]);
+        st = s == ps->master ? hs_weights_as_stored(&m->w, ps, ps->param[i], theirs, &m->opts, &host[i])
+                             : hs_weights_codes_as_stored(&m->w, ps->param[i], theirs, &m->opts, &host[i]);
     if (st == HS_OK)
-        st = hs_params_adopt(ps, device, host);
+        st = hs_params_adopt(ps, s, device, host);
     free(host);
-    HS_TRY(st);
+    return st;
+}
+
+hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device)
+{
+    HS_TRY(adopt(m, ps, ps->master, device));
+    if (hs_params_coded(ps, HS_VIEW_CODES) != NULL)
+        HS_TRY(adopt(m, ps, hs_params_coded(ps, HS_VIEW_CODES), device));
     tell_adopted(m, ps);
     return HS_OK;
 }
@@ -396,7 +406,10 @@ hs_status hs_ckpt_codes_open(hs_ckpt_codes **out, const char *model_dir, const h
     return HS_OK;
 }
 
-hs_coder hs_ckpt_codes_coder(const hs_ckpt_codes *c) { return (hs_coder){ c != NULL ? hs_weights_coding : NULL, c != NULL ? &c->coder : NULL }; }
+hs_coder hs_ckpt_codes_coder(const hs_ckpt_codes *c)
+{
+    return (hs_coder){ c != NULL ? hs_weights_coding : NULL, c != NULL ? &c->coder : NULL };
+}
 
 void hs_ckpt_codes_close(hs_ckpt_codes *c)
 {

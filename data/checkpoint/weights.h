@@ -71,6 +71,8 @@ typedef struct hs_weights_coder { // all borrowed
 } hs_weights_coder;
 hs_coding hs_weights_coding(const void *coder, const hs_param_spec *spec); // as the file has it: hs_coder.coding, of a hs_weights_coder
 void hs_weights_expect_coded(hs_weights *w, const hs_param *p, const hs_name_piece *piece); // marks as used, notes what does not fit
+// Where the file has the codes of a parameter just as they are kept here, which are bytes at any address; NULL: nowhere.
+hs_status hs_weights_codes_as_stored(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, const void **out);
 hs_status hs_weights_copy_coded(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user); // after hs_weights_fit
 
 // ---- weights that are kept as centroids (weights_product.c): tensors like any other, of f32, whose data are there from make to unmake

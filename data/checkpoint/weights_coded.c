@@ -235,11 +235,24 @@ static hs_status scale_at(const hs_weights *w, const hs_weight *from, int64_t i,
                    (double)*value);
 }
 
+// Scales of f16 for blocks of f16: copied, where all are finite. false: one by one, which says what is wrong.
+static bool copied_halves(const coded *c, char *to, int64_t n)
+{
+    int odd = 0; // no way out of the loop: it is as wide as vectors are
+    memcpy(to, c->part[SCALES]->entry->data, (size_t)n * sizeof(uint16_t));
+    const uint16_t *half = (const uint16_t *)(const void *)to;
+    for (int64_t i = 0; i < n; i++)
+        odd |= (half[i] & 0x7C00) == 0x7C00;
+    return odd == 0;
+}
+
 // [rows, wide] scales of any float type as the slab has them, out of groups for each row; one that is no number would poison whatever is
 // read by it.
 static hs_status read_scales(const hs_weights *w, const coded *c, hs_dtype dtype, char *to, int64_t rows, int64_t wide)
 {
     const hs_weight *from = c->part[SCALES];
+    if (dtype == HS_F16 && from->entry->dtype == HS_F16 && !c->single && c->groups == wide && copied_halves(c, to, rows * wide))
+        return HS_OK;
     for (int64_t i = 0; i < rows * wide; i++) {
         const int64_t at = c->single ? 0 : i / wide * c->groups + i % wide * c->groups / wide;
         float value, kept;
@@ -262,6 +275,23 @@ static void read_codes(const coded *c, char *to, size_t bytes)
         to[i] = (char)(to[i] ^ 0x80);
 }
 
+hs_status hs_weights_codes_as_stored(const hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user, const void **out)
+{
+    hs_name_piece piece[HS_NAME_PIECES];
+    coded c;
+    int n;
+    *out = NULL;
+    if (!p->coding)
+        return HS_OK;
+    HS_TRY(pieces(p, user, piece, &n));
+    if (n != 1 || piece->part > 0 || !find(w, piece->name, &c) || c.wide)
+        return HS_OK;
+    const hs_st_entry *e = c.part[CODES]->entry;
+    if (e->bytes == hs_coding_bytes(p, HS_VIEW_CODES))
+        *out = e->data;
+    return HS_OK;
+}
+
 typedef struct room { // of one parameter, as it is stored
     char *bytes[HS_N_VIEWS];
 } room;
@@ -275,7 +305,8 @@ static hs_status read_piece(const hs_weights *w, const hs_param *p, const hs_nam
     coded c;
     if (!find(w, piece->name, &c))
         return HS_FAIL(INTERNAL, "%s: codes of \"%.120s\" are gone", w->dir, piece->name);
-    read_codes(&c, to->bytes[HS_VIEW_CODES] + first * row, (size_t)rows * row);
+    if (to->bytes[HS_VIEW_CODES] != NULL)
+        read_codes(&c, to->bytes[HS_VIEW_CODES] + first * row, (size_t)rows * row);
     HS_TRY(read_scales(w, &c, dtype, to->bytes[HS_VIEW_SCALES] + first * scale, rows, (int64_t)(scale / hs_dtype_bytes(dtype))));
     float x_scale = 0;
     if (p->coding != HS_CODING_I8_STATIC)
@@ -294,21 +325,34 @@ static hs_status check_parts(const hs_param *p)
     return p->parts == 1 || p->dim[0] == p->logical[0] ? HS_OK : HS_FAIL(UNSUPPORTED, "%s: stacked, padded and kept as codes", p->name);
 }
 
+// Codes that lie in the file as they are kept here go straight into the slab, unless they are served from there.
+static hs_status whole_codes(const hs_weights *w, hs_params *ps, const hs_param *p, const hs_name_piece *piece, int n, bool *done)
+{
+    hs_slab *s = hs_params_coded(ps, HS_VIEW_CODES);
+    coded c;
+    *done = hs_slab_adopted(s, p);
+    if (*done || n != 1 || piece->part > 0 || !find(w, piece->name, &c) || c.wide)
+        return HS_OK;
+    *done = true;
+    return hs_params_write_front(ps, s, p, c.part[CODES]->entry->data, c.part[CODES]->entry->bytes);
+}
+
 static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user)
 {
     hs_name_piece piece[HS_NAME_PIECES];
     room to = { 0 };
+    bool done;
     int n;
     HS_TRY(check_parts(p));
     HS_TRY(pieces(p, user, piece, &n));
-    hs_status st = HS_OK;
+    hs_status st = whole_codes(w, ps, p, piece, n, &done);
     for (int v = HS_VIEW_CODES; v < HS_N_VIEWS; v++)
-        if (!(to.bytes[v] = calloc(hs_coding_bytes(p, v) + 1, 1)))
+        if (!(v == HS_VIEW_CODES && done) && !(to.bytes[v] = calloc(hs_coding_bytes(p, v) + 1, 1)))
             st = HS_FAIL(MEMORY, "%s: no memory for the codes of %s", w->dir, p->name);
     for (int k = 0; k < n && st == HS_OK; k++)
         st = read_piece(w, p, &piece[k], &to);
     for (int v = HS_VIEW_CODES; v < HS_N_VIEWS; v++) {
-        if (st == HS_OK && hs_coding_bytes(p, v))
+        if (st == HS_OK && to.bytes[v] != NULL && hs_coding_bytes(p, v))
             st = hs_params_write(ps, hs_params_coded(ps, v), p, to.bytes[v]);
         free(to.bytes[v]);
     }

@@ -109,7 +109,7 @@ static void what_is_optional_has_a_default(void **state)
     assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
     assert_int_equal(hs_params_get(ps, &(hs_param_spec){ .name = "w", .n_dims = 1, .dim = { 4 } }, &param), HS_OK);
     assert_null(naive->adopt); // then nothing is, and parameters get memory
-    assert_int_equal(hs_params_adopt(ps, naive, (const void *[]){ values }), HS_OK);
+    assert_int_equal(hs_params_adopt(ps, ps->master, naive, (const void *[]){ values }), HS_OK);
     assert_false(hs_slab_adopted(ps->master, param));
     assert_int_equal(hs_params_bytes_of(ps).adopted, 0);
     hs_params_free(ps);

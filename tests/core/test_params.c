@@ -527,7 +527,7 @@ static void test_adopted(void **state)
     assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
     const size_t before = ps->master->bytes;
     const void *host[N_SPECS] = { [WTE] = wte, [PROJ] = (char *)proj + 2 };
-    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_INTERNAL); // no address of a float
+    assert_int_equal(hs_params_adopt(ps, ps->master, NULL, host), HS_INTERNAL); // no address of a float
     hs_params_free(ps);
 
     assert_int_equal(hs_params_new(&ps, 1, 0, 1), HS_OK);
@@ -535,8 +535,8 @@ static void test_adopted(void **state)
         assert_int_equal(hs_params_get(ps, &specs[i], &p[i]), HS_OK);
     assert_int_equal(hs_params_declare_low(ps, HS_BF16), HS_OK);
     host[PROJ] = proj + 1;
-    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_OK);
-    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_INTERNAL); // once
+    assert_int_equal(hs_params_adopt(ps, ps->master, NULL, host), HS_OK);
+    assert_int_equal(hs_params_adopt(ps, ps->master, NULL, host), HS_INTERNAL); // once
     assert_int_equal(ps->master->bytes, before - (112 * 72 + 72 * 80) * sizeof(float));
     assert_int_equal(hs_params_bytes_of(ps).adopted, (112 * 72 + 72 * 80) * sizeof(float));
     assert_int_equal(hs_params_bytes_of(ps).all, ps->master->bytes + ps->low->bytes);
@@ -569,7 +569,7 @@ static void test_adopted(void **state)
     assert_true(wte[112 * 72 - 1] == 112 * 72 - 1 && proj[72 * 80] == -72 * 80);
 
     ps = make(1, 0, 1, false); // laid out, and with gradients
-    assert_int_equal(hs_params_adopt(ps, NULL, host), HS_INTERNAL);
+    assert_int_equal(hs_params_adopt(ps, ps->master, NULL, host), HS_INTERNAL);
     hs_params_free(ps);
     free(wte), free(proj), free(back);
 }

@@ -45,6 +45,11 @@ cmp -s again/model.safetensors w8/model.safetensors || fail "codes are others af
 "$halfstep" quantize "$source_dir/tests/golden/gpt2-lm" --bits w4 -o writer >/dev/null 2>stderr.txt || fail "gpt2: $(cat stderr.txt)"
 "$halfstep" generate writer --prompt-ids 1,2,3 --max-tokens 4 --temperature 0 --json >got.txt 2>stderr.txt || fail "generate: $(cat stderr.txt)"
 grep -q '"prompt_ids":\[1,2,3\]' got.txt || fail "generate: $(cat got.txt)"
+# codes that lie in the file as they are kept are served from there, on a device that the host may not touch, too
+"$halfstep" generate writer --prompt-ids 1,2,3 --max-tokens 4 --temperature 0 --device cpu-fenced --log-level debug >fenced.txt 2>stderr.txt || fail "generate on cpu-fenced: $(tail -1 stderr.txt)"
+"$halfstep" generate writer --prompt-ids 1,2,3 --max-tokens 4 --temperature 0 >plain.txt 2>stderr2.txt
+cmp -s fenced.txt plain.txt || fail "cpu-fenced writes something else: $(cat fenced.txt), $(cat plain.txt)"
+grep -qE 'writer: (2[0-9]|3[0-9]) of 28 parameters are served from the file' stderr.txt || fail "served: $(grep served stderr.txt)"
 
 for round in gptq awq; do
   quantize --bits w4 --round $round --calib texts.txt --overwrite -o w4r
