@@ -134,12 +134,26 @@ static void ask_library(const kind *k, wanted *w)
     hs_session_close(&s);
 }
 
+// A tokenizer without special tokens, of letters and a space, in the place of the one that is there.
+static void write_letters(const char *folder)
+{
+    static const char vocab[] = "{\"a\": 0, \"b\": 1, \"c\": 2, \"\\u0120\": 3}", merges[] = "#version: 0.2\n";
+    char file[1200];
+    snprintf(file, sizeof file, "%s/vocab.txt", folder);
+    assert_int_equal(remove(file), 0);
+    scratch_write("gpt2-sequence/vocab.json", vocab, sizeof vocab - 1);
+    scratch_write("gpt2-sequence/merges.txt", merges, sizeof merges - 1);
+}
+
 static int begin(void **state)
 {
-    static const char *const names[] = {
-        "bert-sequence", "bert-sequence-multi_label_classification", "bert-sequence-regression1", "bert-sequence2", "bert-tokens",
-        "bert-span"
-    };
+    static const char *const names[] = { "bert-sequence",
+                                         "bert-sequence-multi_label_classification",
+                                         "bert-sequence-regression1",
+                                         "gpt2-sequence",
+                                         "bert-sequence2",
+                                         "bert-tokens",
+                                         "bert-span" };
     scratch_open(state);
     for (int i = 0; i < TEXTS; i++)
         for (int k = 0; k < 2; k++)
@@ -148,6 +162,7 @@ static int begin(void **state)
     heads_folder("bert-sequence", "multi_label_classification", 0);
     heads_folder("bert-sequence", "regression", 1);
     heads_folder("bert-sequence", NULL, 2);
+    write_letters(heads_folder("gpt2-sequence", NULL, 0));
     heads_folder("bert-tokens", NULL, 0);
     heads_folder("bert-span", NULL, 0);
     for (int i = 0; i < KINDS; i++)
@@ -316,6 +331,9 @@ static void places(void **state)
         for (size_t k = 0; k < from; k++)
             characters += ((unsigned char)sent[k] & 0xC0) != 0x80;
         assert_int_equal(json_integer_value(json_object_get(x, "start")), characters);
+        for (size_t k = from; k < to; k++)
+            characters += ((unsigned char)sent[k] & 0xC0) != 0x80;
+        assert_int_equal(json_integer_value(json_object_get(x, "end")), characters);
         assert_true(number(v, i, "score") > 0 && number(v, i, "score") <= 1 && json_is_string(json_object_get(x, "label")));
     }
     json_decref(v);
@@ -357,6 +375,27 @@ static void ranks(void **state)
     (void)state;
     check_ranks("bert-sequence-regression1", false);
     check_ranks("bert-sequence2", true);
+}
+
+// A text without a token asks the model nothing; it is answered in its place.
+static void empty(void **state)
+{
+    (void)state;
+    const char *path = "/models/gpt2-sequence/predict";
+    json_t *one = get(path, "{\"inputs\": \"a b\"}"), *none = get(path, "{\"inputs\": \"\"}");
+    json_t *many = get(path, "{\"inputs\": [[\"\"], [\"a b\"], [\"\"], [\"\"], [\"a b\"], [\"\"]]}");
+    static const bool full[] = { false, true, false, false, true, false };
+    for (size_t i = 0; i < 3; i++)
+        assert_true((float)number(none, i, "score") == 1 / 3.0f && number(one, i, "score") != number(none, i, "score"));
+    assert_int_equal(json_array_size(many), HS_COUNT(full));
+    for (size_t i = 0; i < (size_t)HS_COUNT(full); i++)
+        assert_true(json_equal(json_array_get(many, i), full[i] ? one : none));
+    json_decref(one);
+    json_decref(none);
+    json_decref(many);
+    http_reply r = http_post(port, path, "{\"inputs\": [[\"a\"], [\"abx\"]]}");
+    assert_true(r.status == 400 && strstr(r.body, "text 2: ")); // a letter that the tokenizer lacks
+    http_reply_free(&r);
 }
 
 // ---- what is refused
@@ -428,6 +467,7 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_predict), cmocka_unit_test(together), cmocka_unit_test(raw_scores),
-                                        cmocka_unit_test(places),          cmocka_unit_test(ranks),    cmocka_unit_test(refused) };
+                                        cmocka_unit_test(places),          cmocka_unit_test(ranks),    cmocka_unit_test(empty),
+                                        cmocka_unit_test(refused) };
     return cmocka_run_group_tests(tests, begin, end);
 }
