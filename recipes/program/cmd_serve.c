@@ -434,10 +434,13 @@ const hs_command hs_cmd_serve = {
     .examples = "halfstep serve models/all-MiniLM-L6-v2\n"
                 "halfstep serve embed=models/all-MiniLM-L6-v2 sentiment=runs/sst2 --port 8000\n"
                 "curl -s localhost:8000/embed -d '{\"inputs\": \"a short text\"}'\n"
+                "curl -s localhost:8000/models/sentiment/predict -d '{\"inputs\": [[\"good\"], [\"bad\"]]}'\n"
                 "curl -s localhost:8000/v1/completions -d '{\"prompt\": \"Once upon a time\"}'        # of a model that continues texts",
     .notes = "Models are what predict, embed, fill-mask and generate open. Texts of all requests for a model share its batches, without "
              "padding;\n"
              "what a text gives does not depend on the others, to the last bit.\n"
+             "Texts go to /embed, /embed_all, /predict, /rerank, /ner, /answer, /fill-mask, /tokenize and /decode, a model's own below "
+             "/models/NAME.\n"
              "SIGTERM takes no new connections, finishes what was accepted, and ends.",
     .options = &schema,
     .min_args = 0,
