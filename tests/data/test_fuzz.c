@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 typedef int fuzz_target(const uint8_t *data, size_t bytes);
-fuzz_target hs_fuzz_tokenizer, hs_fuzz_text, hs_fuzz_formats, hs_fuzz_labelled, hs_fuzz_peft, hs_fuzz_coded;
+fuzz_target hs_fuzz_tokenizer, hs_fuzz_text, hs_fuzz_formats, hs_fuzz_labelled, hs_fuzz_peft, hs_fuzz_coded, hs_fuzz_infer;
 
 static void replay(const char *folder, fuzz_target *target)
 {
@@ -66,10 +66,16 @@ static void coded(void **state)
     replay(HS_TESTS_DIR "/golden/fuzz/coded", hs_fuzz_coded);
 }
 
+static void infer(void **state)
+{
+    (void)state;
+    replay(HS_TESTS_DIR "/golden/fuzz/infer", hs_fuzz_infer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(tokenizer), cmocka_unit_test(text), cmocka_unit_test(formats),
-                                        cmocka_unit_test(labelled), cmocka_unit_test(peft),
-                                        cmocka_unit_test(coded) };
+                                        cmocka_unit_test(labelled),  cmocka_unit_test(peft), cmocka_unit_test(coded),
+                                        cmocka_unit_test(infer) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
