@@ -26,7 +26,8 @@ struct hs_work {              // its owner's, borrowed from hs_batcher_add to `d
     int reader;       // number of the batcher's reader, of whose plan it is
     int priority;     // 0 is served first
     int64_t deadline; // hs_now_ns; 0: none
-    // On the batcher's thread, after the row's batch: copies out what is wanted of row `index` of the reader's last run.
+    // On a batcher's thread, after the row's batch: copies out what is wanted of row `index` of the reader's last run. Of a work row by row
+    // in their order, never two at once, whatever the instances.
     hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index);
     bool (*gone)(hs_work *w); // (optional) asked before each of its batches
     void (*done)(hs_work *w, hs_work_end end, hs_status st);

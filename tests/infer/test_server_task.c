@@ -145,6 +145,8 @@ static void write_letters(const char *folder)
     scratch_write("gpt2-sequence/merges.txt", merges, sizeof merges - 1);
 }
 
+static void two_instances(hs_server_opts *o) { o->served.instances = o->served.threads = 2; }
+
 static int begin(void **state)
 {
     static const char *const names[] = { "bert-sequence",
@@ -167,7 +169,7 @@ static int begin(void **state)
     heads_folder("bert-span", NULL, 0);
     for (int i = 0; i < KINDS; i++)
         ask_library(&kinds[i], &want[i]);
-    serve_start(&server, names, HS_COUNT(names), NULL);
+    serve_start(&server, names, HS_COUNT(names), two_instances);
     port = hs_http_port(server.http);
     return 0;
 }
