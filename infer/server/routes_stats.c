@@ -32,7 +32,9 @@ static json_t *batches(const hs_served *m, uint64_t *n)
 static json_t *memory(const hs_served *m)
 {
     const hs_model_bytes b = hs_model_bytes_of(m->session.model);
-    const size_t all = b.slabs.all + b.derived + b.workspace + b.states + b.inputs;
+    size_t all = b.slabs.all + b.derived + b.workspace + b.states + b.inputs;
+    for (int i = 1; i < m->instances; i++)
+        all += hs_run_bytes(m->run[i]);
     return json_pack("[{s:s, s:i, s:I}]", "type", strncmp(m->o->device, "cpu", 3) == 0 ? "CPU" : "GPU", "id", 0, "byte_size",
                      (json_int_t)all);
 }
@@ -43,6 +45,11 @@ static json_t *stats_of(const hs_served *m)
     uint64_t executed;
     json_t *success = pair(atomic_load(&c->success), atomic_load(&c->request.sum_ns));
     json_t *sizes = batches(m, &executed);
+    if (m->scheduler) {
+        hs_scheduler_stats steps = { 0 };
+        hs_scheduler_look(m->scheduler, &steps);
+        executed = steps.steps;
+    }
     json_t *inference = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "success", success, "fail", latency(&c->failed), "queue",
                                   latency(&c->queue), "compute_input", latency(&c->input), "compute_infer", latency(&c->infer),
                                   "compute_output", latency(&c->output), "cache_hit", pair(0, 0), "cache_miss", pair(0, 0));
