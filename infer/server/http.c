@@ -330,16 +330,14 @@ static enum MHD_Result hand_over(hs_http_request *r)
     r->holders = 2, r->handed = true;
     atomic_fetch_add(&r->http->under_way, 1);
     r->http->o.handler(r, r->http->o.user);
-    enum MHD_Result ok = MHD_YES;
     pthread_mutex_lock(&r->lock);
-    if (r->state == ANSWERED)
-        ok = queue(r);
-    else {
+    const bool answered = r->state == ANSWERED;
+    if (!answered) {
         r->state = SUSPENDED;
         MHD_suspend_connection(r->mhd);
     }
     pthread_mutex_unlock(&r->lock);
-    return ok;
+    return answered ? queue(r) : MHD_YES; // takes the response's lock, under which a stream is read, which takes ours
 }
 
 static hs_http_request *new_request(hs_http *h, struct MHD_Connection *mhd, const char *url, const char *method)
