@@ -32,7 +32,7 @@ struct hs_scheduler {
     pthread_mutex_t lock;
     pthread_cond_t come, gone; // an entry, or the end | an entry that is done
     entry *inbox, **inbox_end;
-    int accepted; // and not done
+    int accepted, open; // and not at their ends | whose `done` has not come back
     bool drained, ended;
     uint64_t arrivals, refused;
     hs_scheduler_stats shown;
@@ -113,11 +113,14 @@ static void finish(hs_scheduler *s, entry *e, hs_finish why, const char *error)
     g->seconds[1] = hs_now() - e->came;
     timing(s, HS_TIMING_ALL, g->seconds[1]);
     s->sum.finished[g->finish]++;
+    pthread_mutex_lock(&s->lock);
+    s->accepted--; // before anybody hears of it: who then asks again finds room
+    show(s);
+    pthread_mutex_unlock(&s->lock);
     g->done(g);
     free_entry(e);
     pthread_mutex_lock(&s->lock);
-    s->accepted--;
-    show(s);
+    s->open--;
     pthread_cond_broadcast(&s->gone);
     pthread_mutex_unlock(&s->lock);
 }
@@ -435,7 +438,7 @@ static hs_status accept(hs_scheduler *s, entry *e)
     if (!drained && !full) {
         e->arrival = s->arrivals++;
         *s->inbox_end = e, s->inbox_end = &e->next;
-        s->accepted++;
+        s->accepted++, s->open++;
         pthread_cond_signal(&s->come);
     } else if (!drained) {
         s->refused++;
@@ -472,9 +475,9 @@ bool hs_scheduler_drain(hs_scheduler *s, double seconds)
     until.tv_sec = (time_t)at, until.tv_nsec = (long)((at - (double)until.tv_sec) * 1e9);
     pthread_mutex_lock(&s->lock);
     s->drained = true;
-    while (s->accepted && pthread_cond_timedwait(&s->gone, &s->lock, &until) == 0)
+    while (s->open && pthread_cond_timedwait(&s->gone, &s->lock, &until) == 0)
         ;
-    const bool nothing = s->accepted == 0;
+    const bool nothing = s->open == 0;
     pthread_mutex_unlock(&s->lock);
     return nothing;
 }

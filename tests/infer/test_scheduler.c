@@ -36,6 +36,8 @@ typedef struct request {
     bool done;
     void (*behind_token)(struct request *r);
     hs_run *run;
+    hs_scheduler *asks; // and what it asks for, when it is done
+    struct request *next;
     pthread_mutex_t lock;
     pthread_cond_t is_done;
 } request;
@@ -72,6 +74,8 @@ static void done(hs_generation *g)
     if (g->n_tail)
         memcpy(r->text + r->n_text, g->tail, g->n_tail);
     r->n_text += g->n_tail;
+    if (r->next)
+        assert_int_equal(hs_scheduler_add(r->asks, &r->next->g), HS_OK);
     pthread_mutex_lock(&r->lock);
     r->order = atomic_fetch_add(&n_done, 1);
     r->done = true;
@@ -463,6 +467,25 @@ static void a_step_fails(void **state)
     hs_engine_free(e);
 }
 
+// Who has its answer finds room for the next question, where there is room for one.
+static void one_after_the_other(void **state)
+{
+    (void)state;
+    tiny_gpt model;
+    hs_engine *e = engine(&model);
+    request r[6];
+    hs_scheduler *s = scheduler(e, (how){ .slots = 1, .pages = 20 });
+    for (int i = 0; i < 6; i++)
+        make(&r[i], i);
+    for (int i = 0; i < 5; i++)
+        r[i].asks = s, r[i].next = &r[i + 1];
+    assert_int_equal(hs_scheduler_add(s, &r[0].g), HS_OK);
+    wait_for(&r[5]);
+    assert_true(hs_scheduler_drain(s, 10));
+    hs_scheduler_free(s);
+    hs_engine_free(e);
+}
+
 static void what_is_left(void **state)
 {
     (void)state;
@@ -491,7 +514,12 @@ static void what_is_left(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(as_if_alone), cmocka_unit_test(who_goes_first), cmocka_unit_test(refused),
-                                        cmocka_unit_test(ends),        cmocka_unit_test(a_step_fails),   cmocka_unit_test(what_is_left) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(as_if_alone),
+                                        cmocka_unit_test(who_goes_first),
+                                        cmocka_unit_test(refused),
+                                        cmocka_unit_test(ends),
+                                        cmocka_unit_test(a_step_fails),
+                                        cmocka_unit_test(what_is_left),
+                                        cmocka_unit_test(one_after_the_other) };
     return cmocka_run_group_tests_name("scheduler", tests, NULL, NULL);
 }
