@@ -152,6 +152,7 @@ void hs_server_stop(hs_server *s, int64_t *left)
             pause_for(step);
         *left = hs_http_under_way(s->http);
     }
+    atomic_store(&s->over, true);
     hs_hub_free(s->hub);                                                              // ends what still waits
     for (double t = 0; s->http && t < 1 && hs_http_under_way(s->http) > 0; t += step) // the last answers go out
         pause_for(step);

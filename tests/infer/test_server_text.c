@@ -1,8 +1,8 @@
 // the server, asked for text: what comes is what a decoder gives alone, in one piece or as a stream, whatever it was batched with; what is
 // wrong is said by its name; who leaves costs nothing more.
+#include "infer/decode/generate.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_http.h"
-#include "infer/decode/generate.h"
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -403,10 +403,49 @@ static void too_much(void **state)
     stop(&s);
 }
 
+static void short_of_time(hs_server_opts *o) { o->served.slots = 1, o->drain_seconds = 0.02; }
+
+static void *ask_much(void *port)
+{
+    http_reply *r = malloc(sizeof *r);
+    *r = http_post(*(int *)port, "/v1/completions",
+                   "{\"prompt\":[\"a\",\"and\",\"of\",\"the\",\"cat\"],\"n\":50,\"max_tokens\":20,\"ignore_eos\":true}");
+    return r;
+}
+
+// What is not done when the time to drain is over is told so, and holds nobody up.
+static void at_the_end(void **state)
+{
+    (void)state;
+    hs_server s;
+    pthread_t thread;
+    void *reply;
+    int64_t left;
+    serve_start(&s, names, 1, short_of_time);
+    int port = hs_http_port(s.http);
+    assert_int_equal(pthread_create(&thread, NULL, ask_much, &port), 0);
+    while (hs_http_under_way(s.http) == 0)
+        usleep(500);
+    hs_server_stop(&s, &left);
+    pthread_join(thread, &reply);
+    http_reply *r = reply;
+    if (left) { // a machine may be that fast
+        assert_int_equal(r->status, 503);
+        assert_non_null(strstr(r->body, "the server stops"));
+    } else
+        assert_int_equal(r->status, 200);
+    http_reply_free(r);
+    free(r);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(as_generate_gives_it), cmocka_unit_test(in_a_stream),
-                                        cmocka_unit_test(conversations),        cmocka_unit_test(what_is_wrong),
-                                        cmocka_unit_test(whatever_beside),      cmocka_unit_test(too_much) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(as_generate_gives_it),
+                                        cmocka_unit_test(in_a_stream),
+                                        cmocka_unit_test(conversations),
+                                        cmocka_unit_test(what_is_wrong),
+                                        cmocka_unit_test(whatever_beside),
+                                        cmocka_unit_test(too_much),
+                                        cmocka_unit_test(at_the_end) };
     return cmocka_run_group_tests_name("server_text", tests, begin, end);
 }
