@@ -582,6 +582,49 @@ static void every_loop(void **state)
         }
 }
 
+// Beyond a scale that was calibrated no gradient goes through, within it all of it does. (What the table's walk fills clips nothing.)
+static void gradients_end_where_codes_do(void **state)
+{
+    enum { N = 3, C = 1104, O = 24 };
+    static float dy[N * O];
+    int clipped = 0;
+    (void)state;
+    problem *p = problem_new(N, C, O, false, true, HS_F32, HS_F32);
+    const float scale = *(const float *)p->args.in[X_SCALE].p, *scales = (const float *)p->args.in[SCALES].p;
+    hs_random_normal(dy, N * O, 8, 0, 0, 1);
+    for (int isa = 0; isa < HS_N_ISA; isa++) {
+        if (!hs_isa_built((hs_isa)isa) || !hs_isa_supported((hs_isa)isa))
+            continue;
+        const hs_kernels *k = kernels_of((hs_isa)isa);
+        const hs_scratch s = k->scratch(&p->node, 1, true);
+        hs_lane lane = { .id = 0, .n = 1 };
+        hs_args a = p->args;
+        a.scratch = bytes_new(s.shared + 64), a.thread_bytes = (s.per_thread + 63) / 64 * 64,
+        a.thread_scratch = bytes_new(a.thread_bytes + 64);
+        a.dout[0] = p->args.out[0], a.dout[0].p = (char *)dy;
+        a.din[X] = p->args.in[X], a.din[X].p = bytes_new(N * C * sizeof(float));
+        k->bwd(&a, &lane);
+        const float *dx = (const float *)a.din[X].p;
+        for (int i = 0; i < N * C; i++) {
+            const double steps = fabs((double)p->x[i]) / (double)scale;
+            double want = 0, size = 0;
+            for (int o = 0; o < O; o++) {
+                const double part = (double)dy[i / C * O + o] * (double)scales[o] * ((const int8_t *)p->args.in[CODES].p)[o * C + i % C];
+                want += part, size += fabs(part);
+            }
+            if (fabs(steps - 127) < 1e-3) // rounding decides
+                continue;
+            if (steps > 127)
+                want = 0, size = 0, clipped++;
+            if (fabs((double)dx[i] - want) > 1e-5 * size)
+                fail_msg("%s: dx[%d] is %g, should be %g; x is %g steps", hs_isa_name((hs_isa)isa), i, (double)dx[i], want, steps);
+        }
+        free(a.scratch), free(a.thread_scratch), free(a.din[X].p);
+    }
+    assert_true(clipped > 50);
+    problem_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -593,6 +636,7 @@ int main(void)
         cmocka_unit_test(fused_is_what_it_fuses),
         cmocka_unit_test(missing_numbers_in_int8),
         cmocka_unit_test(fused_in_a_plan),
+        cmocka_unit_test(gradients_end_where_codes_do),
     };
     return cmocka_run_group_tests_name("ops: linear_i8", tests, NULL, NULL);
 }
