@@ -9,6 +9,7 @@ onnx    Models of every family, class and head that transformers writes, and eve
         Weights in a second file, and in f16.
 gguf    A small GPT, trained here, in every type and of `halfstep quantize`'s codes, and every CHECKPOINT that is a BERT: llama.cpp's greedy text is Halfstep's, its vectors
         point where ours do; tensors of every type, Q4_0 too, are what the package gguf makes of them, to the bit; back again, the same model.
+        Of codes also token by token, and how sure llama.cpp is of its own beside f32 on what they stand for.
         llama.cpp comes with `pip install xllamacpp`; without it the package gguf alone reads the files.
 quantized  --quantize CHECKPOINT of a BERT with a task, and --texts FILE: what `halfstep quantize` makes of it in every form. ONNX of it: onnx.checker;
         the logits of the weights' values, which are dequantized here, within 1e-3 where only weights are rounded; ONNX Runtime multiplies
@@ -310,6 +311,12 @@ class LlamaCpp:
         r = self.server.handle_completions({"prompt": prompt, "n_predict": n, "temperature": 0, "top_k": 1, "cache_prompt": False})
         return r["choices"][0]["text"]
 
+    def sure_of(self, prompt, n):
+        """The ids that it writes, and the logarithm of each one's probability."""
+        r = self.server.handle_completions({"prompt": prompt, "n_predict": n, "temperature": 0, "top_k": 1, "cache_prompt": False, "logprobs": 1})
+        said = r["choices"][0]["logprobs"]["content"]
+        return [t["id"] for t in said], np.array([t["logprob"] for t in said])
+
     def vectors(self, texts):
         r = self.server.handle_embeddings({"input": texts})
         return np.array([d["embedding"] for d in r["data"]]), r["usage"]["prompt_tokens"]
@@ -374,6 +381,25 @@ def rewritten(path, out, kind):
     w.close()
 
 
+def codes_beside_llama(a, codes, values, path):
+    """Of a directory of codes and its file: greedy tokens, and how sure llama.cpp is of its own beside f32 on what the codes stand for."""
+    llama, model = LlamaCpp(path), hf.GPT2LMHeadModel.from_pretrained(values).eval()
+    same, of, apart = 0, 0, []
+    for prompt in PROMPTS:
+        ours = json.loads(halfstep(a.halfstep, "generate", codes, "--prompt", prompt, "--max-tokens", 60, "--temperature", 0, "--json"))
+        ids, sure = llama.sure_of(prompt, 60)
+        same += next((i for i, (x, y) in enumerate(zip(ours["ids"], ids)) if x != y), len(ids))
+        of += len(ids)
+        with torch.no_grad():
+            logits = model(torch.tensor([ours["prompt_ids"] + ids])).logits[0].log_softmax(-1)
+        begin = len(ours["prompt_ids"]) - 1
+        apart.append(np.abs(sure - np.array([float(logits[begin + i, t]) for i, t in enumerate(ids)])))
+    apart = np.concatenate(apart)
+    assert same > of // 2 and apart.mean() < 0.05, (same, of, apart.mean())
+    return (f"; its tokens are those of the codes here in {same} of {of} places up to the first other one; "
+            f"ln p of them {apart.mean():.4f} from f32 on the codes' values, at most {apart.max():.4f}")
+
+
 def check_bert_gguf(a, path, work, llama):
     halfstep(a.halfstep, "export", path, "--to", "gguf", "-o", work / "gguf")
     halfstep(a.halfstep, "import", work / "gguf/model.gguf", "-o", work / "back")
@@ -420,6 +446,9 @@ def check_gguf(a, work):
             # beside weights of 8 bits and less llama.cpp rounds activations to 8 bits as well
             assert equal == len(PROMPTS) or kind not in ("f32", "f16", "bf16"), f"{kind}: {equal} of {len(PROMPTS)} texts equal"
             note = f"; llama.cpp: {equal} of {len(PROMPTS)} greedy texts of 60 tokens are Halfstep's"
+            del model
+            if codes != kind:
+                note += codes_beside_llama(a, work / codes, work / f"{kind}-back", out / "model.gguf")
         print(f"ok  gguf {kind}: tensors to the bit{note}")
     for kind in ("Q4_0", "Q8_0"):
         rewritten(work / "f32/model.gguf", work / f"{kind}.gguf", gguf.GGMLQuantizationType[kind])

@@ -3,6 +3,7 @@
 // fused against the ops that it stands for.
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
+#include "core/cpu/rows.h"
 #include "core/run/run.h"
 #include "ops/attrs.h"
 #include "ops/ops.h"
@@ -585,7 +586,7 @@ static void every_loop(void **state)
 // Beyond a scale that was calibrated no gradient goes through, within it all of it does. (What the table's walk fills clips nothing.)
 static void gradients_end_where_codes_do(void **state)
 {
-    enum { N = 3, C = 1104, O = 24 };
+    enum { N = 3, C = 264, O = 2 * HS_BLOCK + 40 }; // outputs beyond a block of what is loaded at once
     static float dy[N * O];
     int clipped = 0;
     (void)state;
@@ -621,7 +622,7 @@ static void gradients_end_where_codes_do(void **state)
         }
         free(a.scratch), free(a.thread_scratch), free(a.din[X].p);
     }
-    assert_true(clipped > 50);
+    assert_true(clipped > 20);
     problem_free(p);
 }
 
