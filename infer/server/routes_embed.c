@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OF_TOKENS = 1 << 23 }; // numbers of one answer with a vector for each token
-
 typedef struct embed { // hs_text_work.own
     hs_sentence how;
     int64_t width; // of an answer: of the model, or fewer
@@ -152,9 +150,10 @@ static void embed_texts(hs_call *c, json_t *body, const asked *a, void (*answer)
         if (!hs_text_work_add(w, text, bytes, NULL, 0, &cut))
             return;
     }
-    if (a->all && w->tokens * width > MOST_OF_TOKENS)
-        hs_text_work_fail(w, 413, "%lld vectors of %lld numbers are asked for, at most %d numbers are given at once", (long long)w->tokens,
-                          (long long)width, MOST_OF_TOKENS);
+    const size_t most = hs_server_most_answer(c->server) / sizeof *w->vector;
+    if (a->all && (size_t)(w->tokens * width) > most)
+        hs_text_work_fail(w, 413, "%lld vectors of %lld numbers are asked for, at most %zu numbers are given at once", (long long)w->tokens,
+                          (long long)width, most);
     else if (!a->all && !(w->vector = malloc((size_t)(n * width) * sizeof *w->vector)))
         hs_text_work_fail(w, 503, "no memory for %d vectors", n);
     else

@@ -279,7 +279,7 @@ static hs_status make_room(hs_text_work *w)
 {
     infer *e = w->own;
     int64_t all = 0, n[HS_OIP_TENSORS];
-    const size_t most = w->call.server->o.most_answer ? w->call.server->o.most_answer : HS_SERVER_ANSWER;
+    const size_t most = hs_server_most_answer(w->call.server);
     for (int k = 0; k < e->n_out; k++) {
         hs_infer_value *v = &e->out[k];
         n[k] = 1;

@@ -61,7 +61,7 @@ static hs_status take(hs_work *work, int row, const hs_row_reader *reader, int i
         hs_text_add(t, "]");
     }
     hs_text_add(t, "]");
-    return HS_OK;
+    return hs_check_answer(&w->call, t);
 }
 
 static void answer(hs_text_work *w)

@@ -94,6 +94,8 @@ static void on_seen(const hs_http_seen *x, void *user)
     hs_text_free(&line);
 }
 
+size_t hs_server_most_answer(const hs_server *s) { return s->o.most_answer ? s->o.most_answer : HS_SERVER_ANSWER; }
+
 hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does)
 {
     hs_served *m = hs_hub_find(c->server->hub, name, version, does);

@@ -17,7 +17,7 @@ typedef struct hs_server_opts { // borrowed
     int n_models;
     const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
     int n_tokens;
-    size_t most_answer;    // bytes of an answer's tensors, as f32; 0: HS_SERVER_ANSWER
+    size_t most_answer;    // bytes of an answer, of its numbers as f32; 0: HS_SERVER_ANSWER
     bool control;          // clients may have models loaded, loaded anew, and unloaded
     const char *models;    // (optional) a folder whose folders may be loaded by their names
     bool access_log;       // a line of JSON on stdout for each request
@@ -43,6 +43,7 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o);
 void hs_server_stop(hs_server *s, int64_t *left);
 
 // ---- for routes
+size_t hs_server_most_answer(const hs_server *s); // bytes of an answer
 // The model that a request is about, held; or NULL, and it is answered: 404 where there is none of that name (version 0: any; name NULL or
 // "": the first that does one of `does`), 400 where it does none of `does`.
 hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does);

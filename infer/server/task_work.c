@@ -90,7 +90,7 @@ static hs_status write_example(hs_task_work *t)
         hs_text_bytes(&t->out, ",", 1);
     t->write(t, t->example++, &x);
     t->row = 0;
-    return HS_OK;
+    return hs_check_answer(&t->call, &t->out);
 }
 
 // Examples without a row, up to the next one that has some.

@@ -154,6 +154,12 @@ void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, 
         hs_text_work_fail(w, 429, "%s has as many requests waiting as it takes", w->model->name);
 }
 
+hs_status hs_check_answer(const hs_call *c, const hs_text *answer)
+{
+    const size_t most = hs_server_most_answer(c->server);
+    return answer->n <= most ? HS_OK : HS_FAIL(USAGE, "the answer is longer than the %zu bytes that are given: ask for less at once", most);
+}
+
 int hs_texts_count_of(const hs_call *c, const json_t *value, const char *name, int64_t most)
 {
     const size_t n = json_is_array(value) ? json_array_size(value) : 1;

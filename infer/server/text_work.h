@@ -4,6 +4,7 @@
 //   hs_text_work_new -> hs_text_work_add, for each text -> hs_text_work_go -> w->take for each row, then w->answer
 #ifndef HS_INFER_TEXT_WORK_H
 #define HS_INFER_TEXT_WORK_H
+#include "data/base/json_util.h"
 #include "infer/server/server.h"
 
 typedef struct hs_text_work hs_text_work;
@@ -41,6 +42,9 @@ void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, 
 // Answers with an error and frees it; before `go` alone.
 void hs_text_work_fail_status(hs_text_work *w, hs_status st); // as hs_call_fail_status
 void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+// USAGE: an answer that is written bit by bit has become longer than the server gives.
+hs_status hs_check_answer(const hs_call *c, const hs_text *answer);
 
 // Texts of a request: a string, or a list of 1 to most_texts strings. -1: it is answered. i-th of them: hs_texts_at.
 int hs_texts_count_of(const hs_call *c, const json_t *value, const char *name, int64_t most);

@@ -350,7 +350,7 @@ static const hs_key keys[] = {
       .min = 1,
       .max = 4096,
       .unit = "MiB",
-      .help = "of an answer of tensors, at most" },
+      .help = "of an answer of tensors, scores or vectors of tokens, at most" },
     { .name = "head",
       .type = HS_KEY_INT,
       AT(head),

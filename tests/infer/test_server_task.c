@@ -400,6 +400,28 @@ static void empty(void **state)
     http_reply_free(&r);
 }
 
+// An answer that grows beyond what the server gives ends its request, and nothing else.
+static void small(hs_server_opts *o) { o->most_answer = 600; }
+
+static void too_long(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "bert-span" };
+    hs_server s;
+    int64_t left;
+    serve_start(&s, names, 1, small);
+    const int own = hs_http_port(s.http);
+    const char *path = "/answer";
+    http_reply r = http_post(own, path, "{\"question\": \"a\", \"context\": \"b c d e f\", \"top_k\": 20}");
+    assert_true(r.status == 400 && strstr(r.body, "longer than the 600 bytes"));
+    http_reply_free(&r);
+    r = http_post(own, path, "{\"question\": \"a\", \"context\": \"b c d e f\", \"top_k\": 2}");
+    assert_int_equal(r.status, 200);
+    http_reply_free(&r);
+    hs_server_stop(&s, &left);
+    assert_int_equal(left, 0);
+}
+
 // ---- what is refused
 
 static void refused(void **state)
@@ -470,6 +492,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_predict), cmocka_unit_test(together), cmocka_unit_test(raw_scores),
                                         cmocka_unit_test(places),          cmocka_unit_test(ranks),    cmocka_unit_test(empty),
-                                        cmocka_unit_test(refused) };
+                                        cmocka_unit_test(too_long),        cmocka_unit_test(refused) };
     return cmocka_run_group_tests(tests, begin, end);
 }

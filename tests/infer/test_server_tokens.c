@@ -246,6 +246,34 @@ static void decoded(void **state)
     json_decref(v);
 }
 
+// ---- answers that are too long
+
+static void small(hs_server_opts *o) { o->most_answer = 8 * WIDTH * sizeof(float); }
+
+static void too_long(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "one" };
+    static const struct {
+        const char *path, *body, *part;
+        int status;
+    } cases[] = { { "/embed_all", "{\"inputs\": \"a b c d e f\"}", NULL, 200 },
+                  { "/embed_all", "{\"inputs\": \"a b c d e f g\"}", "at most 256 numbers", 413 },
+                  { "/fill-mask", "{\"inputs\": \"[MASK]\", \"top_k\": 3}", NULL, 200 },
+                  { "/fill-mask", "{\"inputs\": \"[MASK]\", \"top_k\": 50}", "longer than the 1024 bytes", 400 } };
+    hs_server s;
+    int64_t left;
+    serve_start(&s, names, 1, small);
+    for (int i = 0; i < HS_COUNT(cases); i++) {
+        http_reply r = http_post(hs_http_port(s.http), cases[i].path, cases[i].body);
+        if (r.status != cases[i].status || (cases[i].part && !strstr(r.body, cases[i].part)))
+            fail_msg("%s: %d %s", cases[i].body, r.status, r.body);
+        http_reply_free(&r);
+    }
+    hs_server_stop(&s, &left);
+    assert_int_equal(left, 0);
+}
+
 // ---- what is refused
 
 static void refused(void **state)
@@ -290,6 +318,6 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_library), cmocka_unit_test(together), cmocka_unit_test(tokens_of_text),
-                                        cmocka_unit_test(decoded), cmocka_unit_test(refused) };
+                                        cmocka_unit_test(decoded),         cmocka_unit_test(too_long), cmocka_unit_test(refused) };
     return cmocka_run_group_tests(tests, begin, end);
 }
