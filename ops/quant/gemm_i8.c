@@ -302,8 +302,8 @@ void i8_run(const i8_product *g, int64_t r0, int64_t r1, int64_t p0, int64_t p1)
                                          .ld = g->x.ld,
                                          .words = i8_whole(g->k) / 4,
                                          .m = b.m,
-                                         .before = i - r0,
-                                         .after = r1 - i - b.m,
+                                         .before = i,
+                                         .after = g->m - i - b.m,
                                          .row_sum = g->x.sum + i });
             finish(g, &b, I8_COLS, b.m);
         }

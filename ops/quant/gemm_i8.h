@@ -66,7 +66,7 @@ void i8_pack(const i8_loops *l, char *panels, const int8_t *codes, int64_t n, in
 
 typedef struct i8_product {
     const i8_loops *loops;
-    int64_t n, k;
+    int64_t m, n, k; // m: rows that walk a panel, by whomever
     i8_rows x;
     const int8_t *codes; // [n, k]
     const char *packed;  // all panels of them, or NULL: packed here, one by one

@@ -11,7 +11,8 @@
 // With y_scale y is int8, rounded as x is. An x that is int8 needs x_scale. These two and act are for evaluation, where they save passes
 // over memory; they have no gradient.
 //
-// Forward: all meet; each rounds its rows; where columns are divided, all meet, and meet again behind them.
+// Forward: all meet; each rounds its rows; all meet, multiply what is not taken yet, so that nobody waits for one who is held up, and meet
+// again.
 
 #include "ops/attrs.h"
 #include "ops/quant/gemm_i8.h"
@@ -123,21 +124,55 @@ static room room_of(const i8_loops *l, int64_t rows, int64_t k, char *at)
 
 enum { FEW_ROWS = 32 }; // a member: fewer are divided one by one
 
+// A piece of work is a panel and `rows` of x: so many products, or a panel that was not packed before.
+enum { PIECE = 128 * 768 * GEMM_NR };
+typedef struct pieces {
+    int64_t rows, of_panel, all;
+} pieces;
+static pieces pieces_of(const i8_product *g)
+{
+    const int64_t most = PIECE / (g->k * g->loops->cols), few = most < GEMM_MR ? GEMM_MR : most / GEMM_MR * GEMM_MR;
+    pieces p = { .rows = few };
+    if (!g->packed || g->loops->tiles || g->m <= most + GEMM_MR)
+        p.rows = g->m;
+    p.of_panel = (g->m + p.rows - 1) / p.rows, p.all = p.of_panel * i8_panels(g->loops, g->n);
+    return p;
+}
+
+static void run_pieces(const i8_product *g, const pieces *p, int64_t i0, int64_t i1)
+{
+    if (p->of_panel == 1) {
+        i8_run(g, 0, g->m, i0, i1);
+        return;
+    }
+    for (int64_t i = i0; i < i1; i++) {
+        const int64_t r0 = i % p->of_panel * p->rows, left = g->m - r0, panel = i / p->of_panel;
+        i8_run(g, r0, r0 + (left < p->rows ? left : p->rows), panel, panel + 1);
+    }
+}
+
 static void forward(const hs_args *a, hs_lane *lane)
 {
     const i8_loops *l = i8_loops_best();
     const int64_t N = hs_ref_rows(a, &a->in[X]), C = a->in[X].cols, O = a->in[CODES].rows;
     char *own = hs_thread_scratch(a, lane);
-    i8_product g = { .loops = l, .n = O, .k = C, .x = room_of(l, a->in[X].rows, C, a->scratch).x, .scales = hs_f32(a, SCALES) };
+    i8_product g = { .loops = l, .m = N, .n = O, .k = C, .x = room_of(l, a->in[X].rows, C, a->scratch).x, .scales = hs_f32(a, SCALES) };
     g.codes = (const int8_t *)a->in[CODES].p, g.packed = a->derived, g.bias = hs_f32(a, BIAS), g.y = a->out[Y], g.own = own;
     g.act = act_of(a->attr), g.y_scale = hs_f32(a, Y_SCALE);
-    int64_t r0, r1, p0, p1;
+    int64_t r0, r1, i0, i1;
     hs_sync(lane);
     hs_part_unit(lane, N, N < FEW_ROWS * lane->n ? 1 : HS_GRAIN, &r0, &r1);
     i8_quantize(l, &g.x, &a->in[X], r0, r1, hs_f32(a, X_SCALE), (float *)own);
+    const pieces p = N > 0 ? pieces_of(&g) : (pieces){ 0 };
+    hs_part_unit(lane, p.all, 1, &i0, &i1);
+    const int64_t most = (i1 - i0) / 8 > 1 ? (i1 - i0) / 8 : 1;
+    if (lane->n == 1)
+        run_pieces(&g, &p, i0, i1);
+    else
+        hs_deal(lane, i0, i1);
     hs_sync(lane);
-    hs_part_unit(lane, i8_panels(l, O), 1, &p0, &p1);
-    i8_run(&g, 0, N, p0, p1);
+    while (lane->n > 1 && hs_take(lane, most, 1, &i0, &i1))
+        run_pieces(&g, &p, i0, i1);
     hs_sync(lane);
 }
 
