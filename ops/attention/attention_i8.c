@@ -215,7 +215,7 @@ HS_OP(attention_i8) = {
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
-    .cpu = { .fwd = forward, .fwd_part = HS_PART_FREE, .scratch = scratch },
+    .cpu = { .fwd = forward, .fwd_part = HS_PART_FREE, .syncs_first = true, .scratch = scratch },
 };
 
 #ifdef HS_TIER_PORTABLE

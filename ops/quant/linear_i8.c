@@ -124,17 +124,16 @@ static room room_of(const i8_loops *l, int64_t rows, int64_t k, char *at)
 
 enum { FEW_ROWS = 32 }; // a member: fewer are divided one by one
 
-// A piece of work is a panel and `rows` of x: so many products, or a panel that was not packed before.
-enum { PIECE = 128 * 768 * GEMM_NR };
+// A piece of work is a panel and some rows of x, about so many products; or a whole panel, where it was not packed before or is one of tiles.
+enum { PIECE = 32 * 768 * 64, LEAST_ROWS = 2 * GEMM_MR };
 typedef struct pieces {
     int64_t rows, of_panel, all;
 } pieces;
 static pieces pieces_of(const i8_product *g)
 {
-    const int64_t most = PIECE / (g->k * g->loops->cols), few = most < GEMM_MR ? GEMM_MR : most / GEMM_MR * GEMM_MR;
-    pieces p = { .rows = few };
-    if (!g->packed || g->loops->tiles || g->m <= most + GEMM_MR)
-        p.rows = g->m;
+    const int64_t rows = PIECE / (g->k * g->loops->cols), times = g->m / (rows < LEAST_ROWS ? LEAST_ROWS : rows);
+    const bool whole = !g->packed || g->loops->tiles || times < 2;
+    pieces p = { .rows = whole ? g->m : (g->m + times * GEMM_MR - 1) / (times * GEMM_MR) * GEMM_MR };
     p.of_panel = (g->m + p.rows - 1) / p.rows, p.all = p.of_panel * i8_panels(g->loops, g->n);
     return p;
 }
