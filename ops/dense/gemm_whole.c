@@ -161,24 +161,45 @@ static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_wor
 }
 
 // Where rows need not be a certain member's, one that is ready takes over what a late one has not begun, four tiles at least: a core that
-// other work takes for a moment would be waited for by all.
+// other work takes for a moment would be waited for by all. Where they should be, all meet behind it: of packed products, which have no
+// other barrier.
 enum { TAKE_OVER = 4 };
+
+// Of packed products: slabs of the rows that a member takes.
+static void run_taken(const gemm *g, hs_lane *lane, const slabs *s, gemm_word *lay, float *partial)
+{
+    const int64_t piece = gemm_unit(g->dot);
+    for (int64_t t0, t1; hs_take(lane, gemm_mc(g->dot) / piece, TAKE_OVER, &t0, &t1);)
+        for (int64_t p0 = 0; p0 < s->all_panels; p0 += s->panels)
+            for (int64_t b0 = 0; b0 < s->all_blocks; b0 += s->blocks) {
+                const slab at = { p0, least(s->panels, s->all_panels - p0), b0, least(s->blocks, s->all_blocks - b0), g->packed };
+                rows_by_slab(g, s, &at, lay, t0 * piece, least(t1 * piece, g->m) - t0 * piece, partial);
+            }
+    if (g->rows)
+        hs_sync(lane);
+}
 
 static void run_rows(const gemm *g, hs_lane *lane)
 {
     const bool low = g->c.dtype != HS_F32;
     const slabs s = slabs_of(g->n, g->k, g->dot, low);
-    const int64_t piece = gemm_unit(g->dot), unit = g->rows ? HS_GRAIN : piece;
+    const bool chunked = low && s.split_k, deals = !chunked && lane->n > 1 && (g->packed || !g->rows);
+    const int64_t piece = gemm_unit(g->dot), unit = g->rows && !deals ? HS_GRAIN : piece;
     int64_t r0, r1;
     hs_part_unit(lane, g->m, unit, &r0, &r1);
     gemm_word *own = (gemm_word *)g->own, *lay = g->n < NARROW && gemm_in_place(&g->a, 0, g->k, g->dot) ? NULL : own;
     const int64_t most = ((g->m + unit - 1) / unit + lane->n - 1) / lane->n * unit;
-    const bool chunked = low && s.split_k, deals = !g->rows && !chunked && !g->packed && lane->n > 1;
     const int64_t step = chunked ? CHUNK_ROWS : most + 1;
     float *partial = low && s.all_blocks > 1 ? (float *)(own + block_words(gemm_words(g->k, g->dot), g->dot)) : NULL;
     int count = 0;
+    if (g->packed && deals)
+        hs_deal(lane, r0 / piece, (r1 + piece - 1) / piece);
     if (g->packed)
         hs_sync(lane);
+    if (g->packed && deals) {
+        run_taken(g, lane, &s, lay, partial);
+        return;
+    }
     for (int64_t c = 0; c < most || c == 0; c += step)
         for (int64_t p0 = 0; p0 < s.all_panels; p0 += s.panels)
             for (int64_t b0 = 0; b0 < s.all_blocks; b0 += s.blocks) {
@@ -226,6 +247,26 @@ static void column_block(const gemm *g, const columns *at, int64_t kb, int64_t j
     one_block(g, kb, at->blocks, 0, j, g->m, n, a, lda, b, partial, at->ld_partial);
 }
 
+// Packed columns of several tiles of rows: pieces of a panel and some of its rows, given out to whoever is free.
+enum { PIECE_ROWS = 6 * GEMM_MR };
+
+static int64_t column_pieces(const gemm *g, const hs_lane *lane)
+{
+    const bool low_in_blocks = g->c.dtype != HS_F32 && g->k > block_elements(g->dot);
+    return lane->n > 1 && g->packed && g->m > GEMM_MR && !low_in_blocks ? (g->m + PIECE_ROWS - 1) / PIECE_ROWS : 0;
+}
+
+static void run_piece(const gemm *g, const columns *at, int64_t of_panel, int64_t i)
+{
+    const int64_t r = i % of_panel * PIECE_ROWS, j = i / of_panel * GEMM_NR;
+    gemm part = *g;
+    part.m = least(PIECE_ROWS, g->m - r);
+    part.a.p = (const char *)g->a.p + (size_t)(r * g->a.ld) * hs_dtype_bytes(g->a.dtype);
+    part.c.p = (char *)g->c.p + (size_t)(r * g->c.ld) * hs_dtype_bytes(g->c.dtype);
+    for (int64_t kb = 0; kb < at->blocks; kb++)
+        column_block(&part, at, kb, j, least(GEMM_NR, g->n - j), NULL);
+}
+
 static int64_t whole_columns(const gemm *g, const columns *at, int64_t j)
 {
     return least(GEMM_NR - (g->packed ? j % GEMM_NR : 0), at->c1 - j);
@@ -240,6 +281,11 @@ static void run_columns(const gemm *g, hs_lane *lane)
     columns at = { .blocks = blocks, .deep = deep, .panel = panel, .lay = lay, .ld_partial = GEMM_NR };
     at.in_place = gemm_in_place(&g->a, 0, g->k, g->dot);
     float *partial = g->c.dtype != HS_F32 && blocks > 1 ? (float *)(panel + deep * GEMM_NR) : NULL;
+    const int64_t of_panel = column_pieces(g, lane);
+    for (int64_t i0, i1; of_panel && hs_take(lane, 1, 1, &i0, &i1);)
+        run_piece(g, &at, of_panel, i0);
+    if (of_panel)
+        return;
     hs_part_unit(lane, g->n, unit, &at.c0, &at.c1);
     for (int64_t kb = 0; kb < blocks && !at.in_place && at.c0 < at.c1; kb++)
         gemm_lay_a(lay + kb * gemm_tile_words(deep), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &at.lda);
@@ -295,6 +341,11 @@ static void run_live(const gemm *g, hs_lane *lane)
         run_rows(g, lane);
         return;
     }
+    const int64_t of_panel = strips ? 0 : column_pieces(g, lane);
+    int64_t i0, i1;
+    hs_part_unit(lane, gemm_panels(g->n) * of_panel, 1, &i0, &i1);
+    if (of_panel)
+        hs_deal(lane, i0, i1);
     hs_sync(lane); // members read one another's rows of A ...
     if (strips)
         run_strips(g, lane);

@@ -15,8 +15,9 @@ typedef struct hs_bench_options {
     hs_string model, isa, sizes, profile, tokenizer, file;
     int64_t batch, seq, tokens, steps, warmup;
     bool busy, google, onednn, packed;
-    int bits; // hs_quant_bits
-    int kv;   // HS_KV_VALUES or HS_KV_INT8
+    bool static_scales; // of w8a8
+    int bits;           // hs_quant_bits
+    int kv;             // HS_KV_VALUES or HS_KV_INT8
 } hs_bench_options;
 
 struct hs_bench_run;

@@ -24,8 +24,9 @@ int hs_bench_dtypes(const hs_bench_run *r, hs_dtype out[2])
 
 static hs_coding coding_of(const void *user, const hs_param_spec *s)
 {
-    const hs_quant_bits bits = (hs_quant_bits) * (const int *)user;
-    const hs_coding coding = hs_quant_coding(bits);
+    const hs_bench_options *o = user;
+    const hs_quant_bits bits = (hs_quant_bits)o->bits;
+    const hs_coding coding = o->static_scales ? HS_CODING_I8_STATIC : hs_quant_coding(bits);
     const bool table = s->role == HS_EMBED && (bits == HS_QUANT_W8A8 || !strstr(s->name, "wte"));
     if ((s->role != HS_WEIGHT && s->role != HS_EMBED) || table || s->n_dims != 2)
         return HS_CODING_NONE;
@@ -33,12 +34,12 @@ static hs_coding coding_of(const void *user, const hs_param_spec *s)
     return hs_coding_declines(coding, s->n_dims, rows, s->dim[1]) ? HS_CODING_NONE : coding;
 }
 
-hs_coder hs_bench_coder(const hs_bench_run *r) { return r->o->bits ? (hs_coder){ coding_of, &r->o->bits } : (hs_coder){ NULL, NULL }; }
+hs_coder hs_bench_coder(const hs_bench_run *r) { return r->o->bits ? (hs_coder){ coding_of, r->o } : (hs_coder){ NULL, NULL }; }
 
 static hs_status draw(hs_params *ps, const hs_param *p)
 {
     const size_t codes = hs_coding_bytes(p, HS_VIEW_CODES), scales = hs_coding_bytes(p, HS_VIEW_SCALES);
-    const bool rows = p->coding == HS_CODING_I8;
+    const bool of_all = p->coding == HS_CODING_I8_STATIC, rows = p->coding == HS_CODING_I8 || of_all;
     char *bytes = malloc(codes + scales + 1);
     if (!bytes)
         return HS_FAIL(MEMORY, "no memory for the codes of %s", p->name);
@@ -56,6 +57,8 @@ static hs_status draw(hs_params *ps, const hs_param *p)
     hs_status st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_CODES), p, bytes);
     if (st == HS_OK)
         st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_SCALES), p, bytes + codes);
+    if (st == HS_OK && of_all)
+        st = hs_params_write(ps, hs_params_coded(ps, HS_VIEW_X_SCALE), p, &(float){ 4.0f / 127 });
     free(bytes);
     return st;
 }

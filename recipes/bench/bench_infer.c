@@ -68,6 +68,10 @@ static hs_status make_engine(bench *b, const hs_bench_run *r)
 
 static hs_status prepare(bench *b, const hs_bench_run *r)
 {
+    if (r->o->static_scales && (r->session || r->o->bits != HS_QUANT_W8A8))
+        return HS_FAIL(USAGE, "--static is of a recipe with --bits w8a8");
+    if (r->o->bits && r->session)
+        return HS_FAIL(USAGE, "--bits is of a recipe: %s is a checkpoint, and what it is kept in it says itself", r->o->model);
     b->setup.arch = r->session ? r->session->arch : hs_config_arch(&r->config);
     const int64_t context = hs_arch_int(b->setup.arch, "model.context"), seqs = r->o->batch ? r->o->batch : 1;
     const int64_t seq = r->o->seq ? r->o->seq : context < 128 ? context : 128;
@@ -116,6 +120,7 @@ static hs_status measure(bench *b, hs_bench_run *r)
         { .key = "seq", .value = tokens / seqs },
         { .key = "dtype", .text = hs_bench_dtype_name(b->policy.low) },
         { .key = "bits", .text = bits[r->session && r->session->info.coded ? HS_COUNT(bits) - 1 : r->o->bits] },
+        { .key = "static", .value = r->o->static_scales, .json_only = true },
         { .key = "milliseconds", .value = 1e3 * median, .digits = 2 },
         { .key = "p90_milliseconds", .value = 1e3 * hs_percentile(&b->seconds, 0.9), .digits = 2 },
         { .key = "p99_milliseconds", .value = 1e3 * hs_percentile(&b->seconds, 0.99), .digits = 2 },
@@ -150,6 +155,6 @@ static hs_status run(hs_bench_run *r)
 const hs_bench hs_bench_infer = {
     .name = "infer",
     .summary = "milliseconds of a forward pass over --batch sequences of --seq tokens, of a recipe or a checkpoint",
-    .takes = "bits model checkpoint batch seq warmup profile",
+    .takes = "bits static model checkpoint batch seq warmup profile",
     .run = run,
 };

@@ -60,6 +60,9 @@ static hs_status override(hs_cli *cli, const char *option, const char *key, cons
 static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 {
     const hs_command *c = cli->command;
+    for (const hs_spelling *s = c->spellings; s && s->option; s++)
+        if (strcmp(name, s->option) == 0 && strcmp(value, s->value) == 0)
+            return set_option(cli, s->instead, s->as);
     if (c->takes_config && hs_schema_find(&cli->table->schema, NULL, name).key)
         return override(cli, name, name, value);
     const int i = word_index(c->long_options, name);

@@ -54,13 +54,15 @@ typedef struct hs_common {
 // Of results that are kept and compared with those of other machines.
 #define HS_DTYPE_HELP_F32  "arithmetic of products and attention; auto: fp32"
 #define HS_COMPUTE_KEYS(T) HS_COMPUTE_KEYS_OF(T, HS_DTYPE_HELP)
-#define HS_COMPUTE_KEYS_OF(T, dtype_help)                                                                                                  \
+#define HS_ARITHMETIC_WORDS               "auto|fp32|bf16|fp16"
+#define HS_COMPUTE_KEYS_OF(T, dtype_help) HS_COMPUTE_KEYS_BY(T, HS_ARITHMETIC_WORDS, dtype_help)
+#define HS_COMPUTE_KEYS_BY(T, dtype_words, dtype_help)                                                                                     \
     HS_THREADS_KEY(T),                                                                                                                     \
         { .name = "dtype",                                                                                                                 \
           .type = HS_KEY_CHOICE,                                                                                                           \
           .offset = offsetof(T, common.dtype),                                                                                             \
           .value = "auto",                                                                                                                 \
-          .choices = "auto|fp32|bf16|fp16",                                                                                                \
+          .choices = dtype_words,                                                                                                          \
           .help = dtype_help },                                                                                                            \
     {                                                                                                                                      \
         .name = "device", .type = HS_KEY_STRING, .offset = offsetof(T, common.device), .value = "cpu", .help = "where to run: cpu or cuda" \
@@ -94,12 +96,16 @@ enum { HS_KV_VALUES, HS_KV_INT8 };
     }
 
 struct hs_cli;
+typedef struct hs_spelling { // --option value is read as --instead as
+    const char *option, *value, *instead, *as;
+} hs_spelling;
 typedef struct hs_command {
     const char *name, *arguments; // "pretrain", "CONFIG.yaml"
     const char *summary;          // one line
     const char *examples;         // lines "command\n" in the order a newcomer needs them
     const char *notes;            // (optional) a paragraph for help and man page
     const hs_schema *options;     // of a struct that begins with hs_common
+    const hs_spelling *spellings; // (optional) ends with an option that is NULL
     int min_args, max_args;
     bool trains;                            // what would end it asks it to stop (hs_signals_catch), from the beginning
     bool alone_too;                         // goes on alone where the ranks that were started do not come together

@@ -35,7 +35,7 @@ static bool in_words(const char *words, const char *word)
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
     static const char *const some[] = { "model",     "batch", "seq",    "tokens", "warmup", "busy",  "profile",
-                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes", "bits", "kv" };
+                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes", "bits", "static", "kv" };
     if (b->argument ? cli->n_args < 2 : cli->n_args > 1)
         return b->argument ? HS_FAIL(USAGE, "bench %s needs %s", b->name, b->argument)
                            : HS_FAIL(USAGE, "bench %s takes no argument '%s'", b->name, cli->arg[1]);
@@ -223,10 +223,16 @@ static const hs_key keys[] = {
       .value = "none",
       .choices = HS_QUANT_BITS_WORDS,
       .help = "of infer and generate, a recipe's weights as codes (halfstep quantize)" },
+    { .name = "static",
+      .type = HS_KEY_BOOL,
+      AT(static_scales),
+      .value = "false",
+      .help = "of infer with w8a8: one scale for all that a weight multiplies, as quantize --calib gives, not one for each token" },
     HS_KV_KEY(hs_bench_options),
-    HS_COMPUTE_KEYS(hs_bench_options),
+    HS_COMPUTE_KEYS_BY(hs_bench_options, HS_ARITHMETIC_WORDS "|int8|int4", HS_DTYPE_HELP "; int8, int4: --bits w8a8, w4"),
     HS_COMMON_KEYS(hs_bench_options),
 };
+static const hs_spelling spellings[] = { { "dtype", "int8", "bits", "w8a8" }, { "dtype", "int4", "bits", "w4" }, { NULL } };
 static const hs_schema schema = HS_SCHEMA(keys, hs_bench_options);
 
 // What ranks say to each other; everything else is of one process.
@@ -240,6 +246,7 @@ const hs_command hs_cmd_bench = {
                 "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
                 "halfstep bench train --model shakespeare-char --profile profile.json   # where the time of a step goes\n"
                 "halfstep bench infer --model gpt2-124m --batch 1 --seq 128 --steps 100 --json\n"
+                "halfstep bench infer --model bert-base --batch 8 --dtype int8 --json\n"
                 "halfstep bench generate --model gpt2-124m --seq 512 --tokens 128\n"
                 "halfstep bench op linear --sizes 1Kx768x3072 --dtype bf16\n"
                 "halfstep bench op linear --onednn --dtype fp32\n"
@@ -254,6 +261,7 @@ const hs_command hs_cmd_bench = {
         "           With --json: tokens_per_second, sequences_per_second, peak_bytes (of this process), mfu, loss, step_seconds, ...\n"
         "infer      token ids to last hidden states, no head: milliseconds is the median, p90 and p99 stand beside it. Checkpoints: no "
         "--isa\n"
+        "           With --json: milliseconds, sequences_per_second, peak_bytes (of this process), dtype, bits, static, ...\n"
         "generate   prompt and continuation; each new token against reading as many bytes as there are weights\n"
         "op         operations by name, or all, as training runs them: GFLOP/s and GB/s of what they must compute and move, beside\n"
         "           multiply-adds in registers and reading and copying as many bytes. share: the least time by these over what it took.\n"
@@ -269,6 +277,7 @@ const hs_command hs_cmd_bench = {
         "           without --sizes also the gradients of gpt2-124m in buckets of 25 MB, begun together\n"
         "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region; --busy: with a core taken",
     .options = &schema,
+    .spellings = spellings,
     .min_args = 1,
     .max_args = 2,
     .takes_config = true,
