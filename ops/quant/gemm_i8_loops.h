@@ -127,28 +127,23 @@ MADD_HALVES(6)
 #endif
 static i8_tile *const madd_tiles[GEMM_MR] = I8_TILES(madd);
 
-// m rows, at most WHOLE_ROWS, by tiles of that kind.
-enum { WHOLE_ROWS = I8_ROWS / GEMM_MR * GEMM_MR };
-static inline __attribute__((always_inline)) void by_tiles(i8_tile *const kind[GEMM_MR], int32_t *sums, const i8_sums_in *in)
+// m rows, at most a tile of that kind: what is made of its sums is stored while the next one multiplies, not in bursts that wait for memory.
+static inline __attribute__((always_inline)) void by_tile(i8_tile *const kind[GEMM_MR], int32_t *sums, const i8_sums_in *in)
 {
-    i8_tile_in t = { .panel = in->panel, .words = in->words };
-    const int64_t bytes = in->words * WORD_BYTES, first = in->before / GEMM_MR; // of all tiles that walk this panel
+    i8_tile_in t = { .panel = in->panel, .words = in->words, .next = in->panel };
+    const int64_t bytes = in->words * WORD_BYTES, at = in->before / GEMM_MR; // of all tiles that walk this panel
     const int64_t tiles = (in->before + in->m + in->after + GEMM_MR - 1) / GEMM_MR;
-    for (int64_t i = 0; i < in->m; i += GEMM_MR) {
-        const int64_t n = in->m - i < GEMM_MR ? in->m - i : GEMM_MR, at = first + i / GEMM_MR;
-        for (int64_t r = 0; r < GEMM_MR; r++) {
-            const int64_t k = i + (r < n ? r : n - 1);
-            t.row[r] = in->q + k * in->ld, t.row_sum[r] = in->row_sum[k];
-        }
-        t.next = in->panel, t.ask = 0;
-        if (tiles < FEW_TILES && at == 0)
-            t.next += AHEAD, t.ask = WORD_BYTES;
-        else if (tiles >= FEW_TILES)
-            t.ask = (WORD_BYTES + tiles - 1) / tiles, t.next += bytes + at * in->words * t.ask;
-        kind[n - 1](sums + i * I8_COLS, &t);
+    for (int64_t r = 0; r < GEMM_MR; r++) {
+        const int64_t k = r < in->m ? r : in->m - 1;
+        t.row[r] = in->q + k * in->ld, t.row_sum[r] = in->row_sum[k];
     }
+    if (tiles < FEW_TILES && at == 0)
+        t.next += AHEAD, t.ask = WORD_BYTES;
+    else if (tiles >= FEW_TILES)
+        t.ask = (WORD_BYTES + tiles - 1) / tiles, t.next += bytes + at * in->words * t.ask;
+    kind[in->m - 1](sums, &t);
 }
-static void madd_sums(int32_t *sums, const i8_sums_in *in) { by_tiles(madd_tiles, sums, in); }
+static void madd_sums(int32_t *sums, const i8_sums_in *in) { by_tile(madd_tiles, sums, in); }
 
 // ---- dot
 
@@ -205,7 +200,7 @@ DOT_TILE(2, 2)
 DOT_TILE(4, 1)
 DOT_TILE(6, 1)
 static i8_tile *const dot_tiles[GEMM_MR] = I8_TILES(dot);
-static void dot_sums(int32_t *sums, const i8_sums_in *in) { by_tiles(dot_tiles, sums, in); }
+static void dot_sums(int32_t *sums, const i8_sums_in *in) { by_tile(dot_tiles, sums, in); }
 #endif
 
 // ---- tiles, as gemm_amx.h has them: 0 1 | 2 3 are the sums of 2 x 2, 4 and 5 of rows, 6 and 7 of columns. Rows up to a whole tile are
@@ -258,9 +253,9 @@ static void tile_sums(int32_t *sums, const i8_sums_in *in)
 #endif
 
 const i8_loops i8_loops_list[] = {
-    { "16 bits", I8_COLS, WHOLE_ROWS, .wide = true, .sums = madd_sums },
+    { "16 bits", I8_COLS, GEMM_MR, .wide = true, .sums = madd_sums },
 #if defined(DOT_TARGET)
-    { DOT_NAME, I8_COLS, WHOLE_ROWS, .offset = true, .runs = dot_runs, .sums = dot_sums },
+    { DOT_NAME, I8_COLS, GEMM_MR, .offset = true, .runs = dot_runs, .sums = dot_sums },
 #endif
 #if defined(__AMX_INT8__)
     { "tdpbssd", TILE_COLS, I8_ROWS, .tiles = true, .sums = tile_sums },

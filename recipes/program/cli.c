@@ -60,9 +60,13 @@ static hs_status override(hs_cli *cli, const char *option, const char *key, cons
 static hs_status set_option(hs_cli *cli, const char *name, const char *value)
 {
     const hs_command *c = cli->command;
+    char where[96];
+    snprintf(where, sizeof where, "--%.90s", name);
     for (const hs_spelling *s = c->spellings; s && s->option; s++)
-        if (strcmp(name, s->option) == 0 && strcmp(value, s->value) == 0)
-            return set_option(cli, s->instead, s->as);
+        if (strcmp(name, s->option) == 0 && strcmp(value, s->value) == 0) {
+            snprintf(where, sizeof where, "--%s %s", name, value);
+            return hs_schema_set(c->options, cli->options, cli->origin, s->instead, s->as, where);
+        }
     if (c->takes_config && hs_schema_find(&cli->table->schema, NULL, name).key)
         return override(cli, name, name, value);
     const int i = word_index(c->long_options, name);
@@ -70,8 +74,6 @@ static hs_status set_option(hs_cli *cli, const char *name, const char *value)
         cli->long_value[i] = value;
         return HS_OK;
     }
-    char where[96];
-    snprintf(where, sizeof where, "--%.90s", name);
     HS_TRY(hs_schema_set(c->options, cli->options, cli->origin, name, value, where));
     for (int a = 0; c->takes_config && a < HS_COUNT(aliases); a++)
         if (strcmp(name, aliases[a].option) == 0)
@@ -170,11 +172,14 @@ void hs_cli_free(hs_cli *cli)
     cli->options = NULL, cli->origin = NULL;
 }
 
-bool hs_cli_given(const hs_cli *cli, const char *name)
+const char *hs_cli_given_as(const hs_cli *cli, const char *name)
 {
     const hs_key_at at = hs_schema_find(cli->command->options, NULL, name);
-    return at.key && strncmp(cli->origin[hs_schema_origin(cli->command->options, at)].text, "--", 2) == 0;
+    const char *text = at.key ? cli->origin[hs_schema_origin(cli->command->options, at)].text : "";
+    return strncmp(text, "--", 2) == 0 ? text : NULL;
 }
+
+bool hs_cli_given(const hs_cli *cli, const char *name) { return hs_cli_given_as(cli, name) != NULL; }
 
 const char *hs_cli_long(const hs_cli *cli, const char *name) { return cli->long_value[word_index(cli->command->long_options, name)]; }
 

@@ -139,6 +139,7 @@ bool hs_cli_many(const hs_cli *cli); // hs_command.many of those that always may
 hs_status hs_cli_parse(hs_cli *cli, const hs_config_table *table, const hs_command *command, int argc, char **argv);
 void hs_cli_free(hs_cli *cli);
 bool hs_cli_given(const hs_cli *cli, const char *option);
+const char *hs_cli_given_as(const hs_cli *cli, const char *option); // "--option", or the spelling that set it; NULL: not given
 const char *hs_cli_long(const hs_cli *cli, const char *option); // NULL: not given
 static inline const hs_common *hs_cli_common(const hs_cli *cli) { return (const hs_common *)cli->options; }
 

@@ -41,7 +41,7 @@ static hs_status check_options(const hs_cli *cli, const hs_bench *b)
                            : HS_FAIL(USAGE, "bench %s takes no argument '%s'", b->name, cli->arg[1]);
     for (int i = 0; i < HS_COUNT(some); i++)
         if (hs_cli_given(cli, some[i]) && !in_words(b->takes, some[i]))
-            return HS_FAIL(USAGE, "bench %s does not take --%s", b->name, some[i]);
+            return HS_FAIL(USAGE, "bench %s does not take %s", b->name, hs_cli_given_as(cli, some[i]));
     for (int i = 0; i < cli->n_overrides && !in_words(b->takes, "model"); i++)
         if (strchr(cli->override[i].where, '.')) // "--dtype" is an option of every bench, "--model.width" is not
             return HS_FAIL(USAGE, "bench %s has no configuration to set %s in", b->name, cli->override[i].where);
