@@ -5,10 +5,12 @@
 // Blocks of keys pass by blocks of queries with a running maximum and sum (Dao 2023, arXiv:2307.08691), so nothing of size
 // queries x keys exists; blocks that causality hides are skipped. Only lse is saved. A member computes a (sequence, head, up
 // to CHUNK queries) on its own and every sum has one order: the bits do not depend on the team, nor a query's on how many there are: blocks
-// begin at the same keys, and what a query does not see adds zeros. Who is done takes what another has not begun. A few queries over a long cache (decoding) read values where they lie.
+// begin at the same keys, and what a query does not see adds zeros. Who is done takes what another has not begun. A few queries over a long
+// cache (decoding) read values where they lie.
 
 #include "ops/attention/attention.h"
 #include "core/cpu/vmath.h"
+#include "ops/attention/attention_units.h"
 #include "ops/attention/few_scores.h"
 
 enum { QB = GEMM_HAS_TILES ? 3 * GEMM_TILE_ROWS : 8 * GEMM_MR, KB = 3 * 64, CHUNK = 512, BLOCKS = (CHUNK + QB - 1) / QB, FEW = 4 };
@@ -389,64 +391,14 @@ static void few_queries(work *w)
     }
 }
 
-// ---- a unit of work is up to `step` queries of one sequence and head; they are numbered sequence by sequence, head by head
-
-typedef struct unit {
-    att_seq q;
-    int64_t b, h, c0, n, number;
-} unit;
-
-static void first_of(const work *w, unit *u, int64_t b)
-{
-    u->b = b, u->h = 0, u->c0 = 0;
-    while (u->b < w->s->n_seqs && (u->q = att_seq_of(w->a, w->s, u->b)).nq <= 0)
-        u->b++;
-}
-// The next one, if there is one: its b is below n_seqs.
-static void step_on(const work *w, unit *u, int64_t step)
-{
-    u->number++;
-    if ((u->c0 += step) < u->q.nq)
-        return;
-    u->c0 = 0;
-    if (++u->h == w->s->heads)
-        first_of(w, u, u->b + 1);
-}
-static double cost_of(const work *w, unit *u, int64_t step)
-{
-    u->n = att_least(step, u->q.nq - u->c0);
-    return (double)u->n * (double)att_seen(w->s, &u->q, u->c0 + u->n / 2) + 64;
-}
-
-// Which units are this member's by what they cost: [*i0, *i1).
-static void share_of(const work *w, int64_t step, const hs_lane *lane, int64_t *i0, int64_t *i1)
-{
-    att_deal deal = { 0 };
-    unit u = { 0 };
-    for (first_of(w, &u, 0); u.b < w->s->n_seqs; step_on(w, &u, step))
-        deal.total += cost_of(w, &u, step);
-    u.number = *i0 = *i1 = 0;
-    for (first_of(w, &u, 0); u.b < w->s->n_seqs; step_on(w, &u, step))
-        if (att_take(&deal, cost_of(w, &u, step), lane)) {
-            *i0 = *i0 == *i1 ? u.number : *i0;
-            *i1 = u.number + 1;
-        }
-}
-
-static void run_units(work *w, unit *u, int64_t step, int64_t i0, int64_t i1)
+static void run_units(work *w, att_units *u, int64_t i0, int64_t i1)
 {
     const int64_t few = gemm_tiles(w->s->dot) ? 0 : FEW; // one row times values as they lie is another order of sums than tiles have
-    if (u->number > i0) {
-        u->number = 0;
-        first_of(w, u, 0);
-    }
-    while (u->number < i0)
-        step_on(w, u, step);
-    for (; u->number < i1; step_on(w, u, step)) {
-        cost_of(w, u, step);
+    for (int64_t i = i0; i < i1; i++) {
+        att_unit_at(u, i);
         w->q = &u->q, w->h = u->h, w->c0 = u->c0, w->n = u->n;
-        for (int64_t i = 0; i < w->n; i++)
-            w->max[i] = -INFINITY, w->sum[i] = 0;
+        for (int64_t r = 0; r < w->n; r++)
+            w->max[r] = -INFINITY, w->sum[r] = 0;
         u->q.nq < few ? few_queries(w) : many_queries(w);
         finish(w);
     }
@@ -454,16 +406,15 @@ static void run_units(work *w, unit *u, int64_t step, int64_t i0, int64_t i1)
 
 void hs_attention_forward(const hs_args *a, hs_lane *lane)
 {
-    const hs_attention_attr *at = a->attr;
+    const float dropout = ((const hs_attention_attr *)a->attr)->dropout;
     const att_shape s = att_shape_of(a);
-    work w = { .a = a, .s = &s, .drops = at->dropout > 0 };
-    unit u = { 0 };
+    work w = { .a = a, .s = &s, .drops = dropout > 0 };
     if (w.drops)
-        w.drop = hs_drop_of(a, at->dropout);
+        w.drop = hs_drop_of(a, dropout);
     carve(&w, hs_thread_scratch(a, lane), s.d, s.page > 0, s.codes);
-    const int64_t step = s.n_seqs * s.heads < 4 * lane->n ? 2 * QB : CHUNK;
+    att_units u = { .a = a, .s = &s, .step = s.n_seqs * s.heads < 4 * lane->n ? 2 * QB : CHUNK };
     int64_t i0, i1;
-    share_of(&w, step, lane, &i0, &i1);
+    att_units_share(&u, lane, &i0, &i1);
     if (lane->n > 1)
         hs_deal(lane, i0, i1);
     hs_sync(lane);
@@ -471,11 +422,10 @@ void hs_attention_forward(const hs_args *a, hs_lane *lane)
     if (a->out[ATT_LSE].p)
         att_zero_others(a, &s, &a->out[ATT_LSE], false, 0, s.heads, lane);
     gemm_begin(s.dot);
-    first_of(&w, &u, 0);
     if (lane->n == 1)
-        run_units(&w, &u, step, i0, i1);
+        run_units(&w, &u, i0, i1);
     while (lane->n > 1 && hs_take(lane, 1, 1, &i0, &i1))
-        run_units(&w, &u, step, i0, i1);
+        run_units(&w, &u, i0, i1);
     gemm_end(s.dot);
 }
 

@@ -127,7 +127,8 @@ MADD_HALVES(6)
 #endif
 static i8_tile *const madd_tiles[GEMM_MR] = I8_TILES(madd);
 
-// m rows, at most a tile of that kind: what is made of its sums is stored while the next one multiplies, not in bursts that wait for memory.
+// m rows, at most a tile of that kind: what is made of its sums is stored while the next one multiplies, not in bursts that wait for
+// memory.
 static inline __attribute__((always_inline)) void by_tile(i8_tile *const kind[GEMM_MR], int32_t *sums, const i8_sums_in *in)
 {
     i8_tile_in t = { .panel = in->panel, .words = in->words, .next = in->panel };

@@ -124,7 +124,8 @@ static room room_of(const i8_loops *l, int64_t rows, int64_t k, char *at)
 
 enum { FEW_ROWS = 32 }; // a member: fewer are divided one by one
 
-// A piece of work is a panel and some rows of x, about so many products; or a whole panel, where it was not packed before or is one of tiles.
+// A piece of work is a panel and some rows of x, about so many products; or a whole panel, where it was not packed before or is one of
+// tiles.
 enum { PIECE = 32 * 768 * 64, LEAST_ROWS = 2 * GEMM_MR };
 typedef struct pieces {
     int64_t rows, of_panel, all;

@@ -52,8 +52,8 @@ typedef struct hs_common {
     }
 #define HS_DTYPE_HELP "arithmetic of products and attention; auto: what a checkpoint was trained in, else bf16 where the CPU is fast at it"
 // Of results that are kept and compared with those of other machines.
-#define HS_DTYPE_HELP_F32  "arithmetic of products and attention; auto: fp32"
-#define HS_COMPUTE_KEYS(T) HS_COMPUTE_KEYS_OF(T, HS_DTYPE_HELP)
+#define HS_DTYPE_HELP_F32                 "arithmetic of products and attention; auto: fp32"
+#define HS_COMPUTE_KEYS(T)                HS_COMPUTE_KEYS_OF(T, HS_DTYPE_HELP)
 #define HS_ARITHMETIC_WORDS               "auto|fp32|bf16|fp16"
 #define HS_COMPUTE_KEYS_OF(T, dtype_help) HS_COMPUTE_KEYS_BY(T, HS_ARITHMETIC_WORDS, dtype_help)
 #define HS_COMPUTE_KEYS_BY(T, dtype_words, dtype_help)                                                                                     \
@@ -72,8 +72,9 @@ enum { HS_KV_VALUES, HS_KV_INT8 };
 #define HS_KV_KEY(T)                                                                                                                       \
     {                                                                                                                                      \
         .name = "kv", .type = HS_KEY_CHOICE, .offset = offsetof(T, kv), .value = "values", .choices = "values|int8",                       \
-        .help = "how keys and values of earlier tokens are kept: as values of --dtype, or as int8 with a scale for each head: a quarter to " \
-                "half the memory, at a small loss"                                                                                         \
+        .help =                                                                                                                            \
+            "how keys and values of earlier tokens are kept: as values of --dtype, or as int8 with a scale for each head: a quarter to "   \
+            "half the memory, at a small loss"                                                                                             \
     }
 // Of commands that train.
 #define HS_PROFILE_KEYS(T)                                                                                                                 \
@@ -140,7 +141,7 @@ hs_status hs_cli_parse(hs_cli *cli, const hs_config_table *table, const hs_comma
 void hs_cli_free(hs_cli *cli);
 bool hs_cli_given(const hs_cli *cli, const char *option);
 const char *hs_cli_given_as(const hs_cli *cli, const char *option); // "--option", or the spelling that set it; NULL: not given
-const char *hs_cli_long(const hs_cli *cli, const char *option); // NULL: not given
+const char *hs_cli_long(const hs_cli *cli, const char *option);     // NULL: not given
 static inline const hs_common *hs_cli_common(const hs_cli *cli) { return (const hs_common *)cli->options; }
 
 // Configuration of a command that takes one: the file (a path or the name of a shipped recipe), then the overrides, then checks.

@@ -34,8 +34,8 @@ static bool in_words(const char *words, const char *word)
 // An option or a setting that this bench would not heed is refused.
 static hs_status check_options(const hs_cli *cli, const hs_bench *b)
 {
-    static const char *const some[] = { "model",     "batch", "seq",    "tokens", "warmup", "busy",  "profile",
-                                        "tokenizer", "file",  "google", "onednn", "packed", "sizes", "bits", "static", "kv" };
+    static const char *const some[] = { "model", "batch",  "seq",    "tokens", "warmup", "busy", "profile", "tokenizer",
+                                        "file",  "google", "onednn", "packed", "sizes",  "bits", "static",  "kv" };
     if (b->argument ? cli->n_args < 2 : cli->n_args > 1)
         return b->argument ? HS_FAIL(USAGE, "bench %s needs %s", b->name, b->argument)
                            : HS_FAIL(USAGE, "bench %s takes no argument '%s'", b->name, cli->arg[1]);

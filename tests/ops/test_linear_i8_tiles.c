@@ -92,7 +92,9 @@ static void check(int64_t m, int64_t k, int64_t n, int64_t r0, bool packed)
     for (int64_t j = 0; j < n; j++)
         scales[j] = (float)(1 + j % 3), bias[j] = (float)j;
     *x_scale = 0.5f;
-    i8_product g = { .loops = l, .m = m, .n = n, .k = k, .codes = codes, .scales = scales, .bias = bias, .own = filled(i8_own_bytes(l, k), 0x55) };
+    i8_product g = {
+        .loops = l, .m = m, .n = n, .k = k, .codes = codes, .scales = scales, .bias = bias, .own = filled(i8_own_bytes(l, k), 0x55)
+    };
     g.x = (i8_rows){ filled((size_t)(whole * ld), 0x55), ld, filled((size_t)whole * 4, 0), filled((size_t)whole * 4, 0) };
     g.y = (hs_ref){ .p = (char *)y, .rows = m, .cols = n, .dtype = HS_F32 };
     const hs_ref xr = { .p = (char *)x, .rows = m, .cols = k, .dtype = HS_F32 };
