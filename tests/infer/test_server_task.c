@@ -4,6 +4,7 @@
 #include "tests/support/support_heads.h"
 #include "tests/support/support_http.h"
 
+#include "core/base/rng.h"
 #include "infer/heads/prediction_json.h"
 #include "infer/heads/predictor.h"
 #include <jansson.h>
@@ -488,10 +489,49 @@ static void refused(void **state)
     assert_true(ask(&want[0], 0, 3, true)); // and it goes on
 }
 
+// Requests with a few bytes of another: each is answered, and what is right still is.
+static void any_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *body;
+    } seeds[] = { { "/predict", "{\"inputs\": [[\"a\"], [\"b\", \"c\"]], \"truncate\": true, \"top_k\": 2}" },
+                  { "/models/bert-sequence2/rerank", "{\"query\": \"a\", \"texts\": [\"b\", \"c\"], \"return_text\": true}" },
+                  { "/ner", "{\"inputs\": [\"a b, c\", \"\\u00e9 zz\"], \"model\": \"bert-tokens\"}" },
+                  { "/answer", "{\"inputs\": [{\"question\": \"a\", \"context\": \"b c\"}], \"top_k\": 3, \"no_answer\": true}" },
+                  { "/tokenize", "{\"inputs\": [\"a\", \"b\"], \"add_special_tokens\": false}" },
+                  { "/decode", "{\"ids\": [[1, 2], [3]], \"skip_special_tokens\": false}" } };
+    static const char pieces[][8] = { "null", "{}", "[]", "[", "\"", "1e9", "-1", "\\u0000", "true", "\xff", "9", "" };
+    for (uint64_t i = 0; i < 1500; i++) {
+        char body[400];
+        const int k = (int)(i % HS_COUNT(seeds));
+        size_t n = strlen(seeds[k].body);
+        memcpy(body, seeds[k].body, n);
+        for (uint64_t edit = 0; edit < 1 + i % 3; edit++) {
+            const uint64_t random = hs_mix2(i, edit);
+            const char *piece = pieces[random % HS_COUNT(pieces)];
+            const size_t at = (random >> 8) % n, cut = (random >> 32) % 4, add = strlen(piece), rest = n - at > cut ? n - at - cut : 0;
+            memmove(body + at + add, body + at + (n - at - rest), rest);
+            memcpy(body + at, piece, add);
+            n = at + add + rest;
+            n += n == 0;
+        }
+        http_reply r = http_ask(port, "POST", seeds[k].path, "", body, n);
+        if (r.status != 200 && r.status != 400 && r.status != 404 && r.status != 413 && r.status != 422)
+            fail_msg("%s %.*s: %d %s", seeds[k].path, (int)n, body, r.status, r.body);
+        json_t *v = json_loadb(r.body, r.bytes, 0, NULL);
+        assert_non_null(v);
+        json_decref(v);
+        http_reply_free(&r);
+    }
+    for (int k = 0; k < KINDS; k++)
+        assert_true(ask(&want[k], k, 3, true));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_predict), cmocka_unit_test(together), cmocka_unit_test(raw_scores),
                                         cmocka_unit_test(places),          cmocka_unit_test(ranks),    cmocka_unit_test(empty),
-                                        cmocka_unit_test(too_long),        cmocka_unit_test(refused) };
+                                        cmocka_unit_test(too_long),        cmocka_unit_test(refused),  cmocka_unit_test(any_bytes) };
     return cmocka_run_group_tests(tests, begin, end);
 }
