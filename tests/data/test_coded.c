@@ -172,6 +172,8 @@ static void refused(void **state)
     code[77] = 0;
     scale[9] = NAN;
     REFUSES("a scale must be finite", HS_CORRUPT, CODES8, SCALES(8));
+    hs_convert(half, HS_F16, scale, HS_F32, N); // as they are kept: a scale for each block of 32, copied as it is
+    REFUSES("a scale must be finite", HS_CORRUPT, CODES8, LOW(8, HS_F16));
     scale[9] = 1e6f;
     REFUSES("scales of groups are kept in f16", HS_UNSUPPORTED, CODES8, SCALES(8));
     scale[9] = 1e-12f;
