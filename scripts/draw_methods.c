@@ -90,7 +90,8 @@ static void draw_table(hs_canvas *c, const row *r, int n, double top)
     words(c, "points from f32, deviation over seeds", (SCORE_LEFT + SCORE_RIGHT) / 2.0, top + 18, TEXT, 0.5, grey);
     words(c, r->metric, SCORE_RIGHT + 50, top + 18, TEXT, 1, grey);
     words(c, "MB", SIZE_LEFT, top + 18, TEXT, 0, grey);
-    words(c, "examples/s", SPEED_LEFT, top + 18, TEXT, 0, grey);
+    if (rate > 0)
+        words(c, "examples/s", SPEED_LEFT, top + 18, TEXT, 0, grey);
     const double step = points.hi - points.lo > 12 ? 5 : points.hi - points.lo > 6 ? 2 : 1, bottom = top + HEAD + ROW * n;
     for (double v = ceil(points.lo / step) * step; v <= points.hi; v += step) {
         hs_canvas_line(c, place(&points, v), top + HEAD - 4, place(&points, v), bottom, v == 0 ? 2 : 1);
