@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # Measures halfstep serve on a model that continues texts: tokens a second, time to the first token and between tokens, at several numbers of
 # clients, each asking again as soon as it has its answer; and the first token of prompts that begin alike, with the first of them and behind it.
-#   python3 scripts/bench_serve_text.py --halfstep build/halfstep DIR [--clients 1,4,16] [--requests 4] [--prompt 64] [--tokens 64] [-- serve options]
+#   python3 scripts/bench_serve_text.py --halfstep build/halfstep DIR [--clients 1,4,16] [--requests 4] [--prompt 64] [--tokens 64] [--serve "--slots 8"]
 import argparse
 import http.client
 import json
 import random
+import shlex
 import subprocess
 import threading
 import time
@@ -42,9 +43,9 @@ def main():
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--vocab", type=int, default=50000)
     parser.add_argument("dir")
-    parser.add_argument("serve", nargs="*")
+    parser.add_argument("--serve", default="", help="options of halfstep serve")
     args = parser.parse_args()
-    server = subprocess.Popen([args.halfstep, "serve", "m=" + args.dir, "--port", "0", "--json"] + args.serve, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([args.halfstep, "serve", "m=" + args.dir, "--port", "0", "--json"] + shlex.split(args.serve), stdout=subprocess.PIPE, text=True)
     try:
         port = json.loads(server.stdout.readline())["port"]
         draw = random.Random(1)
