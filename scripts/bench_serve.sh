@@ -29,7 +29,7 @@ fail() { echo "bench_serve: $*" >&2; exit 1; }
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 number() { grep -oE "\"$2\":[-+0-9.eE]+" "$1" | tail -1 | cut -d: -f2; }
 median() { sort -g "$1" | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-spread() { sort -g "$1" | awk 'NR == 1 { a = $1 } { b = $1 } END { printf "%s to %s", a, b }'; }
+spread() { sort -g "$1" | awk 'NR == 1 { a = $1 } { b = $1 } END { printf "%.1f to %.1f", a, b }'; }
 answers() { # NAME PATH: waits until it does
   for ((i = 0; i < 1200; i++)); do
     curl -sf -o "$work/curl" "http://127.0.0.1:${port[$1]}$2" && return

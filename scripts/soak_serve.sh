@@ -2,16 +2,17 @@
 # halfstep serve under everything at once, for so many seconds: embeddings of one and many texts, tensors as bytes, models loaded anew every second,
 # clients that vanish in the middle, that send and read slowly, that talk nonsense; then SIGTERM under load. Nothing that was accepted may fail, memory
 # and descriptors must come back to what they were. One line of figures; exit code 1 and the reason where it is not so.
-#   scripts/soak_serve.sh SECONDS --encoder DIR [--decoder DIR] [--halfstep PROGRAM] [--lengths 8-128] [--threads N] [--grow MIB]
-#   --decoder  completions too, streamed        --lengths  words of a text        --grow  MiB by which memory may grow: 16
+#   scripts/soak_serve.sh SECONDS --encoder DIR [--decoder DIR [--prompts FILE]] [--halfstep PROGRAM] [--lengths 8-128] [--threads N] [--grow MIB]
+#   --decoder  completions too, streamed; of these prompts where its tokenizer does not know every word
+#   --lengths  words of a text        --grow  MiB by which memory may grow: 16
 # Addresses are this machine's own (127.0.0.1).
 set -uom pipefail # -m: a client and what it started end together
 seconds=${1:?usage: soak_serve.sh SECONDS --encoder DIR ...}
 shift
-halfstep=build/halfstep encoder="" decoder="" lengths=8-128 threads=0 grow=16
+halfstep=build/halfstep encoder="" decoder="" prompts="" lengths=8-128 threads=0 grow=16
 while [ $# -gt 0 ]; do
   case $1 in
-    --halfstep) halfstep=$2 ;; --encoder) encoder=$2 ;; --decoder) decoder=$2 ;; --lengths) lengths=$2 ;; --threads) threads=$2 ;; --grow) grow=$2 ;;
+    --halfstep) halfstep=$2 ;; --encoder) encoder=$2 ;; --decoder) decoder=$2 ;; --prompts) prompts=$2 ;; --lengths) lengths=$2 ;; --threads) threads=$2 ;; --grow) grow=$2 ;;
     *) echo "unknown option $1" >&2; exit 2 ;;
   esac
   shift 2
@@ -36,15 +37,16 @@ url=http://127.0.0.1:$port
 load() { # NAME SECONDS ARGS...: halfstep perf in the background
   local name=$1 long=$2
   shift 2
-  "$halfstep" perf "$url" --json --seconds "$long" --warmup 0 --lengths "$lengths" "$@" >"$work/$name.json" 2>"$work/$name.err" &
+  "$halfstep" perf "$url" --json --seconds "$long" --warmup 0 "${words[@]}" "$@" >"$work/$name.json" 2>"$work/$name.err" &
   loads+=($!) names+=("$name")
 }
 loads_of() { # SECONDS TAG
-  loads=() names=()
+  loads=() names=() words=(--lengths "$lengths")
   load "$2-embed" "$1" --concurrency 4
   load "$2-batch" "$1" --route embeddings --model b --batch 16 --concurrency 2 --base64
   load "$2-infer" "$1" --route infer --model a --batch 2 --concurrency 2
   load "$2-rate" "$1" --rate 5 --keep-alive=false
+  [ -z "$prompts" ] || words=(--texts "$prompts")
   [ -z "$decoder" ] || load "$2-complete" "$1" --route completions --model c --tokens 16 --concurrency 3
 }
 post() { printf 'POST %s HTTP/1.1\r\nHost: soak\r\nContent-Length: %d\r\n\r\n%s' "$1" ${#2} "$2"; }
