@@ -367,12 +367,8 @@ enum MHD_Result hs_http_on_request(void *user, struct MHD_Connection *mhd, const
         return take_body(r, data, bytes);
     if (r->state == AT_BODY)
         return r->too_long ? refuse(r, 413, "the body is longer than this server takes") : hand_over(r);
-    if (r->state == ANSWERED && r->response) {
-        pthread_mutex_lock(&r->lock);
-        const enum MHD_Result ok = queue(r);
-        pthread_mutex_unlock(&r->lock);
-        return ok;
-    }
+    if (r->state == ANSWERED && r->response)
+        return queue(r);
     return r->state == ANSWERED ? MHD_YES : MHD_NO;
 }
 
