@@ -198,7 +198,7 @@ static hs_status end_words(hs_head_decoder *d, hs_prediction *out)
 
 static hs_status begin_span(hs_head_decoder *d)
 {
-    hs_span_decoder_begin(d->span);
+    hs_span_decoder_begin(d->span, d->example->text[1]);
     return HS_OK;
 }
 
@@ -208,7 +208,7 @@ static hs_status take_span(hs_head_decoder *d, const hs_example_row *row, const 
     return hs_span_decoder_add(d->span, row, logits, d->h->columns);
 }
 
-static hs_status end_span(hs_head_decoder *d, hs_prediction *out) { return hs_span_decoder_end(d->span, d->example->text[1], &out->span); }
+static hs_status end_span(hs_head_decoder *d, hs_prediction *out) { return hs_span_decoder_end(d->span, &out->span); }
 
 static const task tasks[HS_ABOUTS] = {
     [HS_ABOUT_SEQUENCE] = { begin_scores, take_scores, end_class },     [HS_ABOUT_PAIR] = { begin_scores, take_scores, end_class },

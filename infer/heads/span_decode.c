@@ -1,4 +1,5 @@
-// span_decode: a list of candidates over all rows, sorted once. Equal sums keep the order in which they were found, as Python's sort does.
+// span_decode: a list of candidates over all rows, sorted. Equal sums keep the order in which they were found, as Python's sort does. Where
+// it grows long only those stay that can still be among the answers: of each text the likeliest, and of those the n_best.
 #include "infer/heads/span_decode.h"
 #include "core/base/grow.h"
 #include <math.h>
@@ -7,13 +8,17 @@
 
 typedef struct candidate {
     hs_span_guess g;
-    int order;
+    int64_t order;
 } candidate;
+
+enum { LONG = 1 << 14 }; // of a list
 
 struct hs_span_decoder {
     hs_span_opts o;
+    const char *context;
     candidate *found;
     int n, room;
+    int64_t order; // of the next one
     candidate null;
     bool any; // row was added
     int32_t *best[2];
@@ -51,7 +56,7 @@ void hs_span_decoder_free(hs_span_decoder *d)
     free(d);
 }
 
-void hs_span_decoder_begin(hs_span_decoder *d) { d->n = 0, d->any = false; }
+void hs_span_decoder_begin(hs_span_decoder *d, const char *context) { d->context = context, d->n = 0, d->order = 0, d->any = false; }
 
 // The k largest of a column, the earlier among equals; returns how many.
 static int largest(const float *logits, int64_t n, int64_t cols, int column, int k, int32_t *best)
@@ -71,6 +76,41 @@ static int largest(const float *logits, int64_t n, int64_t cols, int column, int
 
 static bool is_context(const hs_example_row *r, int32_t t) { return r->bytes[t].end > r->bytes[t].start; }
 
+static int likelier(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    const double p = x->g.start_logit + x->g.end_logit, q = y->g.start_logit + y->g.end_logit;
+    return p != q ? (p > q ? -1 : 1) : (x->order > y->order) - (x->order < y->order);
+}
+
+static bool same_text(const hs_span_decoder *d, const hs_span_guess *a, const hs_span_guess *b)
+{
+    if (a->none || b->none)
+        return a->none && b->none;
+    return a->end - a->start == b->end - b->start && memcmp(d->context + a->start, d->context + b->start, (size_t)(b->end - b->start)) == 0;
+}
+
+static bool seen(const hs_span_decoder *d, int n, const hs_span_guess *g)
+{
+    for (int i = 0; i < n; i++)
+        if (same_text(d, &d->guess[i], g))
+            return true;
+    return false;
+}
+
+// Sorted, and those alone that can be answers. What comes later can only push them out.
+static void prune(hs_span_decoder *d)
+{
+    int n = 0;
+    qsort(d->found, (size_t)d->n, sizeof *d->found, likelier);
+    for (int i = 0; i < d->n && n < d->o.n_best; i++)
+        if (!seen(d, n, &d->found[i].g)) {
+            d->guess[n] = d->found[i].g;
+            d->found[n++] = d->found[i];
+        }
+    d->n = n;
+}
+
 hs_status hs_span_decoder_add(hs_span_decoder *d, const hs_example_row *r, const float *logits, int64_t cols)
 {
     for (int64_t i = 0; i < r->n; i++)
@@ -89,32 +129,15 @@ hs_status hs_span_decoder_add(hs_span_decoder *d, const hs_example_row *r, const
                 continue;
             if (!hs_grow(&d->found, d->n, &d->room, sizeof *d->found))
                 return HS_FAIL(MEMORY, "no memory for %d answers", d->n + 1);
-            d->found[d->n] = (candidate){ .order = d->n };
+            d->found[d->n] = (candidate){ .order = d->order++ };
             d->found[d->n++].g = (hs_span_guess){ .start = r->bytes[start].start,
                                                   .end = r->bytes[end].end,
                                                   .start_logit = (double)logits[start * cols],
                                                   .end_logit = (double)logits[end * cols + 1] };
+            if (d->n == LONG)
+                prune(d);
         }
     return HS_OK;
-}
-
-static int likelier(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    const double p = x->g.start_logit + x->g.end_logit, q = y->g.start_logit + y->g.end_logit;
-    return p != q ? (p > q ? -1 : 1) : x->order - y->order;
-}
-
-static bool seen(const hs_span_decoder *d, int n, const char *context, const hs_span_guess *g)
-{
-    for (int i = 0; i < n; i++) {
-        const hs_span_guess *other = &d->guess[i];
-        if (g->none ? other->none
-                    : !other->none && other->end - other->start == g->end - g->start &&
-                          memcmp(context + other->start, context + g->start, (size_t)(g->end - g->start)) == 0)
-            return true;
-    }
-    return false;
 }
 
 static void set_probabilities(hs_span_guess *g, int n)
@@ -128,7 +151,7 @@ static void set_probabilities(hs_span_guess *g, int n)
         g[i].probability /= sum;
 }
 
-hs_status hs_span_decoder_end(hs_span_decoder *d, const char *context, hs_span_found *out)
+hs_status hs_span_decoder_end(hs_span_decoder *d, hs_span_found *out)
 {
     const hs_span_guess *best = NULL;
     int n = 0;
@@ -144,7 +167,7 @@ hs_status hs_span_decoder_end(hs_span_decoder *d, const char *context, hs_span_f
         }
         if (i == d->n)
             break;
-        if (!seen(d, n, context, &d->found[i].g))
+        if (!seen(d, n, &d->found[i].g))
             d->guess[n++] = d->found[i].g;
         i++;
     }

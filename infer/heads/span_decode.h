@@ -32,10 +32,9 @@ typedef struct hs_span_found {  // until the decoder's next use
 typedef struct hs_span_decoder hs_span_decoder;
 hs_status hs_span_decoder_new(hs_span_decoder **out, const hs_span_opts *o); // USAGE: no answers, or of no tokens
 void hs_span_decoder_free(hs_span_decoder *d);
-void hs_span_decoder_begin(hs_span_decoder *d); // of a question
+void hs_span_decoder_begin(hs_span_decoder *d, const char *context); // of a question; context: text[1] of the example, until its end
 // A row of it. logits [row->n][cols]: columns 0 and 1.
 hs_status hs_span_decoder_add(hs_span_decoder *d, const hs_example_row *row, const float *logits, int64_t cols);
-// context: text[1] of the example.
-hs_status hs_span_decoder_end(hs_span_decoder *d, const char *context, hs_span_found *out);
+hs_status hs_span_decoder_end(hs_span_decoder *d, hs_span_found *out);
 
 #endif

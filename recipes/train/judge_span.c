@@ -64,7 +64,7 @@ static hs_status settle(hs_judge *j)
         return HS_OK;
     const char *context = j->examples->example[j->at].text[1];
     hs_span_answer *a = &j->answer[j->at];
-    HS_TRY(hs_span_decoder_end(j->decoder, context, &found));
+    HS_TRY(hs_span_decoder_end(j->decoder, &found));
     a->odds = found.odds;
     if (found.answer)
         a->pred = hs_arena_text(&j->guesses, context + found.answer->start, (size_t)(found.answer->end - found.answer->start));
@@ -76,7 +76,7 @@ hs_status hs_judge_span_take(hs_judge *j, const hs_example_row *row, const float
 {
     if (row->example != j->at) {
         HS_TRY(settle(j));
-        hs_span_decoder_begin(j->decoder);
+        hs_span_decoder_begin(j->decoder, j->examples->example[row->example].text[1]);
         j->at = row->example;
     }
     return hs_span_decoder_add(j->decoder, row, logits, cols);

@@ -6,6 +6,7 @@
 #include "core/base/rng.h"
 #include "infer/heads/predictor.h"
 #include "infer/heads/text_examples.h"
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -297,6 +298,83 @@ static void chain(void **state)
     hs_session_close(&s);
 }
 
+// ---- answers of very long contexts
+
+enum { SPAN_ROWS = 40, SPAN_TOKENS = 48, SPAN_BEST = 48 };
+typedef struct reference {
+    double sum;
+    int order;
+    int64_t start, end;
+} reference;
+
+static int by_sum(const void *a, const void *b)
+{
+    const reference *x = a, *y = b;
+    return x->sum != y->sum ? (x->sum > y->sum ? -1 : 1) : x->order - y->order;
+}
+
+// More candidates than are kept: the answers are those of all of them sorted at once. The context has few different texts.
+static void long_context(void **state)
+{
+    (void)state;
+    static reference all[SPAN_ROWS * SPAN_TOKENS * SPAN_TOKENS], want[SPAN_BEST];
+    static char context[SPAN_ROWS * SPAN_TOKENS + 1];
+    static float logits[SPAN_ROWS][SPAN_TOKENS * 2];
+    hs_span_decoder *d;
+    hs_span_found found;
+    hs_span bytes[SPAN_TOKENS];
+    uint8_t best[SPAN_TOKENS];
+    int n = 0, m = 0;
+    for (int i = 0; i < SPAN_ROWS * SPAN_TOKENS; i++)
+        context[i] = (char)('a' + hs_mix((uint64_t)i) % 3);
+    memset(best, 1, sizeof best);
+    OK(hs_span_decoder_new(&d, &(hs_span_opts){ .n_best = SPAN_BEST, .max_answer = SPAN_TOKENS }));
+    hs_span_decoder_begin(d, context);
+    for (int r = 0; r < SPAN_ROWS; r++) {
+        hs_random_normal(logits[r], SPAN_TOKENS * 2, 5, (uint64_t)r, 0, 1);
+        for (int t = 0; t < SPAN_TOKENS * 2; t++)                                                           // many ties
+            logits[r][t] = roundf(logits[r][t] * 4) / 4 + (float)(SPAN_ROWS - abs(2 * r - SPAN_ROWS)) / 8; // the best in the middle
+        for (int t = 0; t < SPAN_TOKENS; t++)
+            bytes[t] = (hs_span){ r * SPAN_TOKENS + t, r * SPAN_TOKENS + t + 1 };
+        const hs_example_row row = { .n = SPAN_TOKENS, .bytes = bytes, .best = best };
+        OK(hs_span_decoder_add(d, &row, logits[r], 2));
+        int32_t order[2][SPAN_TOKENS]; // of starts and ends, the largest first, the earlier among equals
+        for (int k = 0; k < 2; k++)
+            for (int t = 0; t < SPAN_TOKENS; t++) {
+                int at = t;
+                for (; at > 0 && logits[r][2 * t + k] > logits[r][2 * order[k][at - 1] + k]; at--)
+                    order[k][at] = order[k][at - 1];
+                order[k][at] = t;
+            }
+        for (int i = 0; i < SPAN_TOKENS; i++)
+            for (int k = 0; k < SPAN_TOKENS; k++) {
+                const int s = order[0][i], e = order[1][k];
+                if (e >= s) {
+                    all[n] = (reference){ (double)logits[r][2 * s] + (double)logits[r][2 * e + 1], n, bytes[s].start, bytes[e].end };
+                    n++;
+                }
+            }
+    }
+    assert_true(n > 40000);
+    OK(hs_span_decoder_end(d, &found));
+    qsort(all, (size_t)n, sizeof *all, by_sum);
+    for (int i = 0; i < n && m < SPAN_BEST; i++) {
+        bool seen = false;
+        for (int k = 0; k < m && !seen; k++)
+            seen = want[k].end - want[k].start == all[i].end - all[i].start &&
+                   memcmp(context + want[k].start, context + all[i].start, (size_t)(all[i].end - all[i].start)) == 0;
+        if (!seen)
+            want[m++] = all[i];
+    }
+    assert_int_equal(found.n, m);
+    for (int i = 0; i < m; i++) {
+        assert_int_equal(found.guess[i].start, want[i].start);
+        assert_int_equal(found.guess[i].end, want[i].end);
+        assert_true(found.guess[i].start_logit + found.guess[i].end_logit == want[i].sum);
+    }
+    hs_span_decoder_free(d);
+}
+
 // ---- what is no example
 
 static void refused(void **state)
@@ -335,6 +413,6 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(same_as_a_file), cmocka_unit_test(threads), cmocka_unit_test(chain),
-                                        cmocka_unit_test(refused) };
+                                        cmocka_unit_test(long_context), cmocka_unit_test(refused) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
