@@ -30,8 +30,8 @@ struct hs_batcher {
     instance instance[HS_BATCHER_INSTANCES];
     pthread_mutex_t lock; // of the queue
     pthread_cond_t wake;
-    hs_work *first; // by priority, then as they came
-    bool stops;
+    hs_work *first;         // by priority, then as they came
+    bool stops, drops;      // takes no more; and what waits is not computed
     _Atomic uint64_t added; // works, ever
     hs_batcher_count count;
 };
@@ -113,13 +113,15 @@ static bool add_rows(instance *t, hs_work *w, hs_status *st)
 
 typedef struct filled {
     int reader;
-    hs_work *stale; // list of those that are late, or that nobody waits for
+    hs_work *stale; // list of those that are late, that nobody waits for, or that are dropped
     hs_work *bad;   // one with a row that is none
     hs_status st;   // and why
 } filled;
 
-static hs_work_end stale(hs_work *w, int64_t now)
+static hs_work_end stale(const hs_batcher *b, hs_work *w, int64_t now)
 {
+    if (b->drops)
+        return HS_WORK_STOPPED;
     if (w->begun == 0 && w->deadline && now > w->deadline)
         return HS_WORK_LATE;
     return w->gone && w->gone(w) ? HS_WORK_GONE : HS_WORK_DONE;
@@ -138,7 +140,7 @@ static filled fill(instance *t)
         next = w->next;
         if (w->taken || (f.reader >= 0 && w->reader != f.reader))
             continue;
-        if ((w->end = stale(w, now)) != HS_WORK_DONE) {
+        if ((w->end = stale(b, w, now)) != HS_WORK_DONE) {
             leave(b, w);
             w->next = f.stale, f.stale = w;
             continue;
@@ -336,14 +338,21 @@ hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o)
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 
+static void stop(hs_batcher *b, bool drop)
+{
+    pthread_mutex_lock(&b->lock);
+    b->stops = true, b->drops |= drop;
+    pthread_cond_broadcast(&b->wake);
+    pthread_mutex_unlock(&b->lock);
+}
+
+void hs_batcher_stop(hs_batcher *b) { stop(b, true); }
+
 void hs_batcher_free(hs_batcher *b)
 {
     if (!b)
         return;
-    pthread_mutex_lock(&b->lock);
-    b->stops = true;
-    pthread_cond_broadcast(&b->wake);
-    pthread_mutex_unlock(&b->lock);
+    stop(b, false);
     for (int i = 0; i < b->o.n_instances; i++) {
         if (b->instance[i].runs)
             pthread_join(b->instance[i].thread, NULL);

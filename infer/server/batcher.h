@@ -13,9 +13,10 @@
 
 typedef enum hs_work_end {
     HS_WORK_DONE,
-    HS_WORK_FAILED, // status and hs_error say how
-    HS_WORK_LATE,   // its deadline passed before it was begun
-    HS_WORK_GONE,   // nobody waits for it any more
+    HS_WORK_FAILED,  // status and hs_error say how
+    HS_WORK_LATE,    // its deadline passed before it was begun
+    HS_WORK_GONE,    // nobody waits for it any more
+    HS_WORK_STOPPED, // hs_batcher_stop came first
     HS_WORK_ENDS,
 } hs_work_end;
 
@@ -65,9 +66,11 @@ typedef struct hs_batcher_opts {
     int64_t queue_works, queue_tokens; // that may wait
 } hs_batcher_opts;
 hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o);
+// Takes no more: what waits is done as HS_WORK_STOPPED, what is in a batch behind that. Does not wait for it. From any thread.
+void hs_batcher_stop(hs_batcher *b);
 // Ends when all that was added is done.
 void hs_batcher_free(hs_batcher *b);
-// False: too much waits already, nothing has happened.
+// False: too much waits already, or it takes no more; nothing has happened.
 bool hs_batcher_add(hs_batcher *b, hs_work *w);
 const hs_batcher_count *hs_batcher_counted(const hs_batcher *b);
 

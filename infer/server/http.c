@@ -241,7 +241,7 @@ static enum MHD_Result refuse(hs_http_request *r, int status, const char *why)
 
 typedef struct lengths {
     int lengths, codings, hosts;
-    const char *length;
+    const char *length, *coding;
     bool plain; // no encoding of the content
 } lengths;
 
@@ -252,7 +252,7 @@ static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const c
     if (strcasecmp(name, "content-length") == 0)
         l->lengths++, l->length = value;
     else if (strcasecmp(name, "transfer-encoding") == 0)
-        l->codings++;
+        l->codings++, l->coding = value;
     else if (strcasecmp(name, "host") == 0)
         l->hosts++;
     else if (strcasecmp(name, "content-encoding") == 0 && value && strcasecmp(value, "identity") != 0)
@@ -267,6 +267,8 @@ static enum MHD_Result take_head(hs_http_request *r)
     MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, count_header, &l);
     if (l.lengths > 1 || l.codings > 1 || (l.lengths && l.codings))
         return refuse(r, 400, "the length of the body is said more than once");
+    if (l.codings && (!l.coding || strcasecmp(l.coding, "chunked") != 0))
+        return refuse(r, 501, "a body is read as it is, or chunked: no other Transfer-Encoding");
     if (l.hosts > 1)
         return refuse(r, 400, "the host is said more than once");
     if (!l.plain)
@@ -287,8 +289,8 @@ static enum MHD_Result take_head(hs_http_request *r)
         }
     }
     r->state = AT_BODY;
+    r->at->since = r->arrived; // first: the clock looks at any time
     r->at->in_body = true;
-    r->at->since = r->arrived;
     return MHD_YES;
 }
 
@@ -323,8 +325,8 @@ static enum MHD_Result take_body(hs_http_request *r, const char *data, size_t *b
 
 static enum MHD_Result hand_over(hs_http_request *r)
 {
-    r->at->in_body = false;
     r->at->busy = true;
+    r->at->in_body = false;
     r->state = AT_HANDLER;
     r->whole = hs_now_ns();
     r->holders = 2, r->handed = true;
@@ -409,9 +411,9 @@ void hs_http_on_completed(void *user, struct MHD_Connection *mhd, void **mine, e
     if (r->response)
         MHD_destroy_response(r->response);
     r->response = NULL;
-    r->at->busy = false;
-    r->at->in_body = false;
     r->at->since = hs_now_ns();
+    r->at->in_body = false;
+    r->at->busy = false;
     if (r->handed)
         atomic_fetch_sub(&r->http->under_way, 1);
     pthread_mutex_unlock(&r->lock);

@@ -32,7 +32,8 @@ typedef struct hs_http_opts {
     int threads;                               // of the daemon
     int64_t most_connections, most_per_client; // 0: no bound of the second
     size_t most_head, most_body;               // bytes
-    double idle_seconds; // from the end of an answer, or from the connection's beginning, to the end of the next request's head
+    double idle_seconds; // from the end of an answer, or from the connection's beginning, to the end of the next request's head; and in
+                         // which a client takes nothing of an answer (whole seconds, rounded up)
     double body_seconds; // from there to the end of its body
     hs_http_handler *handler;
     void (*seen)(const hs_http_seen *s, void *user); // (optional) on a thread of the daemon

@@ -4,6 +4,7 @@
 #include "core/base/threads.h"
 #include "infer/server/http_impl.h"
 #include <errno.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -139,6 +140,8 @@ static hs_status start(hs_http *h)
         item[n++] = (struct MHD_OptionItem){ MHD_OPTION_PER_IP_CONNECTION_LIMIT, (intptr_t)h->o.most_per_client, NULL };
     if (h->o.threads > 1)
         item[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE, h->o.threads, NULL };
+    // beside the clock: who takes nothing of an answer, which would be kept for as long
+    item[n++] = (struct MHD_OptionItem){ MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)ceil(h->o.idle_seconds), NULL };
     item[n++] = (struct MHD_OptionItem){ MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL };
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     if (h->o.cert) {

@@ -34,8 +34,8 @@ struct hs_hub {
     pthread_cond_t wake;
     entry *first;
     todo *todo;
-    bool stops;
-    int alive; // models that are not closed
+    bool stops, over; // takes no more; its thread has ended
+    hs_served *alive; // models that are not closed, by `next`
 };
 
 // ---- with the lock
@@ -64,7 +64,7 @@ hs_served *hs_hub_find(hs_hub *h, const char *name, int version, unsigned does)
 {
     hs_served *found = NULL;
     pthread_mutex_lock(&h->lock);
-    for (entry *e = h->first; e && !found; e = e->next) {
+    for (entry *e = h->stops ? NULL : h->first; e && !found; e = e->next) {
         const bool named = name && name[0] ? strcmp(e->name, name) == 0 : e->served && e->served->does & does;
         if (named && e->served && (version == 0 || e->served->version == version))
             found = hs_served_hold(e->served);
@@ -101,17 +101,25 @@ static void push(hs_hub *h, const todo *what)
     *t = *what;
     t->next = NULL;
     pthread_mutex_lock(&h->lock);
+    const bool over = h->over;
     while (*end)
         end = &(*end)->next;
-    *end = t;
+    if (!over)
+        *end = t;
     pthread_cond_broadcast(&h->wake);
     pthread_mutex_unlock(&h->lock);
+    if (!over)
+        return;
+    if (t->done)
+        t->done(HS_STOPPED, "the server stops", t->user);
+    free(t);
 }
 
 static hs_status begin_load(hs_hub *h, const char *name, const char *path, char *where, size_t size, int *version)
 {
     pthread_mutex_lock(&h->lock);
-    entry *e = path && path[0] ? find_or_add(h, name) : find(h, name);
+    const bool stops = h->stops;
+    entry *e = stops ? NULL : path && path[0] ? find_or_add(h, name) : find(h, name);
     if (e) {
         if (path && path[0])
             snprintf(e->path, sizeof e->path, "%s", path);
@@ -120,6 +128,8 @@ static hs_status begin_load(hs_hub *h, const char *name, const char *path, char 
         *version = ++e->versions;
     }
     pthread_mutex_unlock(&h->lock);
+    if (stops)
+        return HS_FAIL(STOPPED, "the server stops");
     return e ? HS_OK : HS_FAIL(USAGE, "there is no model '%s'", name);
 }
 
@@ -137,7 +147,7 @@ hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path)
     e->loading = false;
     snprintf(e->why, sizeof e->why, "%s", st == HS_OK ? "" : hs_error());
     if (st == HS_OK) {
-        h->alive++;
+        fresh->next = h->alive, h->alive = fresh;
         old = h->stops ? fresh : e->served;
         e->served = h->stops ? NULL : fresh;
     }
@@ -163,11 +173,13 @@ static hs_status unload(hs_hub *h, const char *name)
 static void bury(hs_hub *h, hs_served *s)
 {
     hs_debug("%s, version %d, is closed", s->name, s->version);
-    hs_served_close(s);
     pthread_mutex_lock(&h->lock);
-    h->alive--;
-    pthread_cond_broadcast(&h->wake);
+    hs_served **at = &h->alive;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
     pthread_mutex_unlock(&h->lock);
+    hs_served_close(s);
 }
 
 static void do_it(hs_hub *h, const todo *t)
@@ -188,11 +200,12 @@ static void *work(void *arg)
     hs_hub *h = arg;
     for (;;) {
         pthread_mutex_lock(&h->lock);
-        while (!h->todo && !(h->stops && h->alive == 0))
+        while (!h->todo && !(h->stops && !h->alive))
             pthread_cond_wait(&h->wake, &h->lock);
         todo *t = h->todo;
         if (t)
             h->todo = t->next;
+        h->over = !t;
         pthread_mutex_unlock(&h->lock);
         if (!t)
             return NULL;
@@ -234,20 +247,37 @@ hs_status hs_hub_new(hs_hub **out, const hs_served_opts *o)
     return hs_frame_at(st, __FILE__, __LINE__);
 }
 
+static hs_served *take_any(hs_hub *h)
+{
+    hs_served *s = NULL;
+    pthread_mutex_lock(&h->lock);
+    for (entry *e = h->first; e && !s; e = e->next)
+        s = e->served, e->served = NULL;
+    pthread_mutex_unlock(&h->lock);
+    return s;
+}
+
+void hs_hub_close(hs_hub *h)
+{
+    if (!h->runs)
+        return;
+    pthread_mutex_lock(&h->lock);
+    h->stops = true;
+    for (hs_served *s = h->alive; s; s = s->next) // those that were replaced, too
+        hs_served_stop(s);
+    pthread_cond_broadcast(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+    for (hs_served *s; (s = take_any(h)) != NULL;)
+        hs_served_let_go(s);
+    pthread_join(h->thread, NULL);
+    h->runs = false;
+}
+
 void hs_hub_free(hs_hub *h)
 {
     if (!h)
         return;
-    for (entry *e = h->first; e; e = e->next) {
-        hs_served_let_go(e->served);
-        e->served = NULL;
-    }
-    pthread_mutex_lock(&h->lock);
-    h->stops = true;
-    pthread_cond_broadcast(&h->wake);
-    pthread_mutex_unlock(&h->lock);
-    if (h->runs)
-        pthread_join(h->thread, NULL);
+    hs_hub_close(h);
     for (entry *e = h->first, *next; e; e = next) {
         next = e->next;
         free(e);

@@ -6,12 +6,16 @@
 
 typedef struct hs_hub hs_hub;
 hs_status hs_hub_new(hs_hub **out, const hs_served_opts *o); // o is copied; bury is the hub's own
-void hs_hub_free(hs_hub *h);                                 // nobody holds a model any more, or soon
+// From here on there are no models, and loads fail (STOPPED). Requests under way are answered with 503; ends when nobody holds one any
+// more. From one thread.
+void hs_hub_close(hs_hub *h);
+void hs_hub_free(hs_hub *h); // the same, where that was not done; nobody asks it anything any more
 
 // Held: hs_served_let_go. name NULL or "": the first that does any of `does`. version 0: whichever there is. NULL: there is none.
 hs_served *hs_hub_find(hs_hub *h, const char *name, int version, unsigned does);
 
-// Queued for the hub's thread; `done` (optional) is called there once. path NULL: the one that the name has already. copies: of name, path.
+// Queued for the hub's thread; `done` (optional) is called there once, or at once where that has ended. path NULL: the one that the name
+// has already. copies: of name, path.
 typedef void hs_hub_done(hs_status st, const char *why, void *user);
 void hs_hub_load(hs_hub *h, const char *name, const char *path, hs_hub_done *done, void *user);
 void hs_hub_unload(hs_hub *h, const char *name, hs_hub_done *done, void *user);

@@ -127,7 +127,8 @@ static void add_histogram(const hs_hub_entry *e, void *user)
     uint64_t below = 0;
     for (int i = 0; i <= HS_LATENCY_BUCKETS; i++) {
         const bool all = i == HS_LATENCY_BUCKETS;
-        below = all ? read(&l->count) : below + read(&l->bucket[i]);
+        const uint64_t n = read(all ? &l->count : &l->bucket[i]);
+        below = !all ? below + n : n > below ? n : below; // what was added meanwhile may be in a bucket alone
         hs_text_add(&p->t, "halfstep_request_seconds_bucket");
         labels(&p->t, e->served);
         hs_text_add(&p->t, ",stage=\"%s\",le=\"", p->stage);

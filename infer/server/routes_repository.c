@@ -98,7 +98,7 @@ static void done(hs_status st, const char *why, void *user)
     if (st == HS_OK)
         hs_http_answer(c->http, 200, NULL, NULL, 0);
     else
-        hs_call_fail(c, st == HS_MEMORY ? 503 : st == HS_UNSUPPORTED ? 501 : 400, "%s: %s", c->arg[0], why);
+        hs_call_fail(c, st == HS_MEMORY || st == HS_STOPPED ? 503 : st == HS_UNSUPPORTED ? 501 : 400, "%s: %s", c->arg[0], why);
     free(c);
 }
 

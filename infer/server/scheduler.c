@@ -376,15 +376,20 @@ hs_status hs_scheduler_new(hs_scheduler **out, const hs_scheduler_opts *o)
     return HS_OK;
 }
 
+void hs_scheduler_stop(hs_scheduler *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->drained = s->ended = true;
+    pthread_cond_broadcast(&s->come);
+    pthread_mutex_unlock(&s->lock);
+}
+
 void hs_scheduler_free(hs_scheduler *s)
 {
     if (!s)
         return;
     if (s->d) {
-        pthread_mutex_lock(&s->lock);
-        s->drained = s->ended = true;
-        pthread_cond_broadcast(&s->come);
-        pthread_mutex_unlock(&s->lock);
+        hs_scheduler_stop(s);
         pthread_join(s->thread, NULL);
     }
     hs_decoder_free(s->d);

@@ -170,6 +170,14 @@ static hs_status open_it(hs_served *s, const hs_served_opts *o)
     return s->does & HS_DOES_TEXT ? start_text(s, &policy, o) : start_encoder(s, &policy, o);
 }
 
+void hs_served_stop(hs_served *s)
+{
+    if (s->batcher)
+        hs_batcher_stop(s->batcher);
+    if (s->scheduler)
+        hs_scheduler_stop(s->scheduler);
+}
+
 void hs_served_close(hs_served *s)
 {
     if (!s)

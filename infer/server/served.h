@@ -75,6 +75,7 @@ typedef struct hs_served {
     double load_seconds;
     hs_served_count count;
     _Atomic int holders;
+    struct hs_served *next; // the hub's
 } hs_served;
 
 // Held once. Anything that hs_session_open refuses, and a directory that nothing here can be asked of.
@@ -83,6 +84,8 @@ hs_served *hs_served_hold(hs_served *s);
 void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
 // A request about it that was not answered as asked, after so many ns.
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns);
+// Nothing more is computed: who waits is answered with 503, and so is who still comes. Does not wait.
+void hs_served_stop(hs_served *s);
 void hs_served_close(hs_served *s); // not from a thread of its own: waits for them
 
 #endif

@@ -5,6 +5,7 @@
 #include "infer/server/routes.h"
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ static bool allowed(const hs_server *s, const hs_call *c)
 {
     const char *given = hs_http_header(c->http, "Authorization");
     bool ok = s->o.n_tokens == 0;
-    if (given && strncmp(given, "Bearer ", 7) == 0)
+    if (given && strncasecmp(given, "Bearer ", 7) == 0)
         for (int i = 0; i < s->o.n_tokens; i++)
             ok |= same_secret(given + 7, s->o.token[i]);
     return ok;
@@ -102,7 +103,9 @@ hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsign
     if (m && m->does & does)
         return m;
     if (!m) {
-        if (name && name[0] && version)
+        if (atomic_load(&c->server->over))
+            hs_call_fail(c, 503, "the server stops");
+        else if (name && name[0] && version)
             hs_call_fail(c, 404, "there is no version %d of a model '%s' here", version, name);
         else if (name && name[0])
             hs_call_fail(c, 404, "there is no model '%s' here", name);
@@ -129,7 +132,8 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
     for (int i = 0; i < o->n_models; i++) {
         HS_TRY(hs_hub_load_now(s->hub, o->model[i].name, o->model[i].path));
         hs_served *m = hs_hub_find(s->hub, o->model[i].name, 0, 0);
-        hs_info("%s: ready after %.0f ms", m->name, 1e3 * m->load_seconds);
+        if (m) // no client has unloaded it
+            hs_info("%s: ready after %.0f ms", m->name, 1e3 * m->load_seconds);
         hs_served_let_go(m);
     }
     atomic_store(&s->loaded, true);
@@ -155,9 +159,11 @@ void hs_server_stop(hs_server *s, int64_t *left)
         *left = hs_http_under_way(s->http);
     }
     atomic_store(&s->over, true);
-    hs_hub_free(s->hub);                                                              // ends what still waits
+    if (s->hub)
+        hs_hub_close(s->hub); // ends what still waits; connections that live go on asking
     for (double t = 0; s->http && t < 1 && hs_http_under_way(s->http) > 0; t += step) // the last answers go out
         pause_for(step);
     hs_http_stop(s->http);
+    hs_hub_free(s->hub);
     s->http = NULL, s->hub = NULL;
 }

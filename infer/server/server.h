@@ -32,7 +32,7 @@ typedef struct hs_server {
     hs_hub *hub;
     atomic_bool loaded;  // all that it begins with are there
     atomic_bool leaving; // not ready any more
-    atomic_bool over;    // time to drain is over: what is left is of no use
+    atomic_bool over;    // time to drain is over: what is left, and who still asks, is answered with 503
     int64_t began;       // ms since 1970
 } hs_server;
 

@@ -181,7 +181,7 @@ static void on_token(hs_generation *g, const hs_piece *piece)
 static bool is_gone(hs_generation *g)
 {
     hs_text_request *r = ((hs_choice *)g->user)->r;
-    return atomic_load(&r->abandoned) || atomic_load(&r->call.server->over) || hs_http_gone(r->call.http);
+    return atomic_load(&r->abandoned) || hs_http_gone(r->call.http);
 }
 
 hs_text_usage hs_text_request_usage(const hs_text_request *r)
@@ -264,10 +264,10 @@ static void less(hs_text_request *r, int n)
         conclude(r);
 }
 
-static int http_of(const hs_generation *g, bool over)
+static int http_of(const hs_generation *g)
 {
     if (g->finish == HS_FINISH_CANCELLED)
-        return g->error[0] || over ? 503 : 499;
+        return g->error[0] ? 503 : 499;
     return g->finish == HS_FINISH_DEADLINE ? 504 : 500;
 }
 
@@ -284,12 +284,10 @@ static void on_done(hs_generation *g)
         else if (g->n_tail)
             hs_text_bytes(&c->text, g->tail, g->n_tail);
     } else {
-        const bool over = atomic_load(&r->call.server->over);
-        const char *word = over && g->finish == HS_FINISH_CANCELLED ? "the server stops" : words[g->finish];
         atomic_store(&r->abandoned, true); // one that fails ends all
         if (!r->http)
-            snprintf(r->why, sizeof r->why, "%s", g->error[0] || !word ? g->error : word);
-        r->http = r->http ? r->http : http_of(g, over);
+            snprintf(r->why, sizeof r->why, "%s", g->error[0] || !words[g->finish] ? g->error : words[g->finish]);
+        r->http = r->http ? r->http : http_of(g);
     }
     less(r, 1);
 }

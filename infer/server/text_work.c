@@ -133,6 +133,10 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
         count_failure(w, HS_REASON_REJECTED);
         hs_call_fail(&w->call, 504, "the request waited longer than it was given");
         break;
+    case HS_WORK_STOPPED:
+        count_failure(w, HS_REASON_REJECTED);
+        hs_call_fail(&w->call, 503, "the server stops");
+        break;
     case HS_WORK_GONE:
         count_failure(w, HS_REASON_CANCELED);
         hs_call_fail(&w->call, 499, "the client has left");
@@ -150,8 +154,13 @@ void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, 
     w->answer = answer;
     w->work.n = w->n, w->work.reader = reader;
     w->work.take = take, w->work.gone = is_gone, w->work.done = on_done;
-    if (!hs_batcher_add(w->model->batcher, &w->work))
-        hs_text_work_fail(w, 429, "%s has as many requests waiting as it takes", w->model->name);
+    hs_served *model = hs_served_hold(w->model); // w may be gone, and its hold with it, before the batcher is through with taking it
+    const bool added = hs_batcher_add(model->batcher, &w->work);
+    if (!added && atomic_load(&w->call.server->over))
+        hs_text_work_fail(w, 503, "the server stops");
+    else if (!added)
+        hs_text_work_fail(w, 429, "%s has as many requests waiting as it takes", model->name);
+    hs_served_let_go(model);
 }
 
 hs_status hs_check_answer(const hs_call *c, const hs_text *answer)

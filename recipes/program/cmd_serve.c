@@ -374,7 +374,8 @@ static const hs_key keys[] = {
       .min = 0.1,
       .max = 1e6,
       .unit = "s",
-      .help = "from the end of an answer to the end of the next request's head, before a connection is closed" },
+      .help = "from the end of an answer to the end of the next request's head, or in which nothing of an answer is taken, before a "
+              "connection is closed" },
     { .name = "body-timeout",
       .type = HS_KEY_REAL,
       AT(body_timeout),
@@ -390,7 +391,7 @@ static const hs_key keys[] = {
       .min = 0,
       .max = 1e6,
       .unit = "s",
-      .help = "that requests under way have when the server is told to stop (SIGTERM, SIGINT)" },
+      .help = "that requests under way have when the server is told to stop (SIGTERM, SIGINT); those left are answered with 503" },
     { .name = "linger",
       .type = HS_KEY_REAL,
       AT(linger),

@@ -291,7 +291,7 @@ static void test_tokens(void **state)
     expect(port, "POST", "/embed", "Authorization: Bearer \r\n", body, 401, "token");
     expect(port, "POST", "/embed", "Authorization: second\r\n", body, 401, "token");
     expect(port, "POST", "/embed", "Authorization: Bearer second\r\n", body, 200, "[[");
-    expect(port, "POST", "/embed", "Authorization: Bearer first\r\n", body, 200, "[[");
+    expect(port, "POST", "/embed", "Authorization: bearer first\r\n", body, 200, "[[");
     stop(&s);
 }
 
@@ -322,6 +322,7 @@ static void test_rude(void **state)
     const int port = hs_http_port(s.http);
     assert_int_equal(SAY(POST "Content-Length: 15\r\nContent-Length: 15\r\n\r\n{\"inputs\": \"a\"}"), 400);
     assert_int_equal(SAY(POST "Content-Length: 15\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400);
+    assert_int_equal(SAY(POST "Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n"), 501);
     assert_int_equal(SAY(POST "Content-Length: 1000000000\r\n\r\n{"), 413);
     assert_int_equal(SAY(POST "Content-Length: -1\r\n\r\n"), 400);
     assert_in_set(SAY(POST "Content-Length: 99999999999999999999999\r\n\r\n"), ((const uintmax_t[]){ 400, 413 }), 2);
@@ -395,6 +396,32 @@ static void test_slow(void **state)
     for (int i = 0; i < 200 && hs_http_connections(s.http) > 0; i++)
         wait_ms(10);
     assert_int_equal(hs_http_connections(s.http), 0);
+    stop(&s);
+}
+
+// Who asks and reads nothing is not kept for long, nor are the answers.
+static void test_deaf(void **state)
+{
+    (void)state;
+    hs_server s;
+    serve_start(&s, names, 1, impatient);
+    char body[2048] = "{\"inputs\": [\"a\"", request[4096];
+    for (int i = 0; i < 63; i++)
+        strcat(body, ", \"the cat of the bad\"");
+    strcat(body, "]}");
+    const int n = snprintf(request, sizeof request, POST "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
+    const int fd = http_connect(hs_http_port(s.http)), least = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (int i = 0, idle = 0; i < 4000 && idle < 300; i++) { // until neither side takes more
+        const bool sent = send(fd, request, (size_t)n, MSG_NOSIGNAL) == n;
+        idle = sent ? 0 : idle + 1;
+        wait_ms(sent ? 0 : 1);
+    }
+    for (int i = 0; i < 600 && hs_http_connections(s.http) > 0; i++)
+        wait_ms(10);
+    assert_int_equal(hs_http_connections(s.http), 0);
+    close(fd);
     stop(&s);
 }
 
@@ -508,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_rude),
         cmocka_unit_test(test_slow),
+        cmocka_unit_test(test_deaf),
         cmocka_unit_test(test_clients_that_vanish),
         cmocka_unit_test(test_overload),
         cmocka_unit_test(test_end_finishes_what_began),

@@ -1,0 +1,139 @@
+// server, told to stop: what is under way has drain_seconds and not more, whoever goes on asking is answered to the last, and nothing is
+// touched behind its end.
+#include "tests/support/support_files.h"
+#include "tests/support/support_http.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CROWD = 48 };
+static const char *const names[] = { "one", "talks" };
+
+static int begin(void **state)
+{
+    scratch_open(state);
+    serve_folder("one", "encoders/bert");
+    serve_folder("talks", "gpt2-lm");
+    return 0;
+}
+
+static void wait_ms(int ms) { nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000L }, NULL); }
+
+static void impatient(hs_server_opts *o) { o->drain_seconds = 0.01, o->served.slots = 1, o->served.queue_works = 4096; }
+
+typedef struct client {
+    int port, status, answers;
+    const char *path, *body;
+} client;
+
+static void *ask_once(void *arg)
+{
+    client *c = arg;
+    http_reply r = http_post(c->port, c->path, c->body);
+    c->status = r.status;
+    http_reply_free(&r);
+    return NULL;
+}
+
+// Far more than that time is enough for.
+static void stop_amid(const char *path, const char *body)
+{
+    hs_server s;
+    pthread_t thread[CROWD];
+    client c[CROWD];
+    int64_t left;
+    int ended = 0;
+    serve_start(&s, names, 2, impatient);
+    for (int i = 0; i < CROWD; i++) {
+        c[i] = (client){ .port = hs_http_port(s.http), .path = path, .body = body };
+        assert_int_equal(pthread_create(&thread[i], NULL, ask_once, &c[i]), 0);
+    }
+    for (int i = 0; i < 2000 && hs_http_under_way(s.http) < CROWD / 2; i++)
+        wait_ms(1);
+    hs_server_stop(&s, &left);
+    assert_true(left > 0);
+    for (int i = 0; i < CROWD; i++) {
+        pthread_join(thread[i], NULL);
+        assert_in_set(c[i].status, ((const uintmax_t[]){ 0, 200, 503 }), 3); // 0: nobody listened any more
+        ended += c[i].status == 503;
+    }
+    assert_true(ended > 0);
+}
+
+static void encoder_is_cut_short(void **state)
+{
+    (void)state;
+    char body[4096] = "{\"inputs\": [\"a\"";
+    for (int i = 0; i < 63; i++)
+        strcat(body, ", \"the cat of the bad end of a cab\"");
+    stop_amid("/embed", strcat(body, "]}"));
+}
+
+static void text_is_cut_short(void **state)
+{
+    (void)state;
+    stop_amid("/v1/completions", "{\"prompt\": \"a\", \"n\": 60, \"max_tokens\": 12, \"ignore_eos\": true}");
+}
+
+// ---- connections that live
+
+static void *ask_on(void *arg)
+{
+    client *c = arg;
+    const int fd = http_connect(c->port);
+    char request[512];
+    http_reply r = { .status = 200 };
+    const int n = snprintf(request, sizeof request, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n%s", c->path,
+                           strlen(c->body), c->body);
+    for (;;) {
+        http_send(fd, request, (size_t)n);
+        if (!http_read(fd, &r))
+            break;
+        c->status = r.status == 200 || r.status == 503 || c->status ? c->status : r.status;
+        c->answers++;
+        http_reply_free(&r);
+    }
+    http_reply_free(&r);
+    close(fd);
+    return NULL;
+}
+
+static void quick(hs_server_opts *o) { o->drain_seconds = 0, o->control = true; }
+
+static void asked_to_the_last(void **state)
+{
+    static const char *const ask[][2] = { { "/embed", "{\"inputs\": \"the cat\"}" },
+                                          { "/v1/completions", "{\"prompt\": \"a\", \"max_tokens\": 3}" },
+                                          { "/v2/repository/models/one/load", "" },
+                                          { "/v2/repository/index", "" } };
+    enum { N = 8 };
+    (void)state;
+    for (int round = 0; round < 6; round++) {
+        hs_server s;
+        pthread_t thread[N];
+        client c[N];
+        int64_t left;
+        serve_start(&s, names, 2, quick);
+        for (int i = 0; i < N; i++) {
+            c[i] = (client){ .port = hs_http_port(s.http), .path = ask[i % 4][0], .body = ask[i % 4][1] };
+            assert_int_equal(pthread_create(&thread[i], NULL, ask_on, &c[i]), 0);
+        }
+        wait_ms(30 + 10 * round);
+        hs_server_stop(&s, &left);
+        for (int i = 0; i < N; i++) {
+            pthread_join(thread[i], NULL);
+            assert_int_equal(c[i].status, 0);
+        }
+        assert_true(c[0].answers > 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(encoder_is_cut_short), cmocka_unit_test(text_is_cut_short),
+                                        cmocka_unit_test(asked_to_the_last) };
+    return cmocka_run_group_tests_name("server_end", tests, begin, scratch_close);
+}
