@@ -148,8 +148,10 @@ hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path)
     snprintf(e->why, sizeof e->why, "%s", st == HS_OK ? "" : hs_error());
     if (st == HS_OK) {
         fresh->next = h->alive, h->alive = fresh;
-        old = h->stops ? fresh : e->served;
-        e->served = h->stops ? NULL : fresh;
+        if (h->stops) // what the entry has is let go by who stops it
+            old = fresh;
+        else
+            old = e->served, e->served = fresh;
     }
     pthread_mutex_unlock(&h->lock);
     hs_served_let_go(old);
