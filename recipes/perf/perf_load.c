@@ -36,7 +36,8 @@ typedef struct conn {
     hs_perf_events events;
     int64_t token_at; // of the last token
     bool done, wrong;
-    char said[200]; // by an answer that is none: its beginning
+    bool used, heard; // it has carried an answer before; something of this one is there
+    char said[200];   // by an answer that is none: its beginning
     size_t n_said;
 } conn;
 
@@ -258,6 +259,23 @@ static bool dial(conn *c)
     return true;
 }
 
+// A server may end a connection that it has answered on while the next request is on its way: that one is sent once more, on a new one
+// (RFC 9112, 9.3.1), and the time that took is its own. False: it is not such a case. errno stays.
+static bool again(conn *c)
+{
+    const int kept = errno;
+    const bool may = c->used && !c->heard && c->fd >= 0;
+    if (may) {
+        drop(c);
+        c->used = false, c->sent = 0, c->writing = true;
+        if (!dial(c))
+            return false;
+        watch(c, true);
+    }
+    errno = kept;
+    return may;
+}
+
 static void write_some(conn *c)
 {
     while (c->sent < c->n_request) {
@@ -265,7 +283,7 @@ static void write_some(conn *c)
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0) {
-            if (errno != EAGAIN && errno != ENOTCONN) { // ENOTCONN: it is being dialled
+            if (errno != EAGAIN && errno != ENOTCONN && !again(c)) { // ENOTCONN: it is being dialled
                 const bool refused = errno == ECONNREFUSED || errno == ENETUNREACH || errno == EHOSTUNREACH || errno == ETIMEDOUT;
                 finish(c, refused ? HS_FATE_CONNECT : HS_FATE_CLOSED, strerror(errno));
             }
@@ -288,12 +306,15 @@ static void begin_request(conn *c, int64_t record)
     hs_perf_events_begin(&c->events, on_event, c);
     record_of(c)->sent = hs_now_ns();
     const bool fresh = c->fd < 0, before = c->writing && !fresh;
+    c->used = !fresh, c->heard = false;
     if (fresh && !dial(c)) {
         finish(c, HS_FATE_CONNECT, strerror(errno));
         return;
     }
     write_some(c);
     if (c->state != BUSY)
+        return;
+    if (!fresh && !c->used) // it is another one by now
         return;
     c->writing = c->sent < c->n_request;
     if (fresh || c->writing != before)
@@ -324,6 +345,9 @@ static void read_some(conn *c)
             drop(c);
             return;
         }
+        if (k <= 0 && again(c))
+            return;
+        c->heard |= k > 0;
         if (k < 0) {
             finish(c, c->answer.status || c->sent ? HS_FATE_CLOSED : HS_FATE_CONNECT, strerror(errno));
             return;
