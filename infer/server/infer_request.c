@@ -36,6 +36,8 @@ static bool keep(hs_scan *s, extents *x)
     const char *from = s->p;
     if (!hs_scan_value(s))
         return false;
+    if (s->p - from == 4 && memcmp(from, "null", 4) == 0)
+        return true;
     x->many = x->n == HS_INFER_TENSORS;
     if (!x->many)
         x->at[x->n++] = (extent){ from, (size_t)(s->p - from) };
@@ -124,6 +126,12 @@ static hs_status read_text(hs_infer_request *r, const char *text, size_t bytes, 
 
 // ---- what it says
 
+static json_t *member(const json_t *v, const char *key) // null is as good as nothing: some clients write out all that they know
+{
+    json_t *m = json_object_get(v, key);
+    return json_is_null(m) ? NULL : m;
+}
+
 static hs_status check_parameters(const json_t *p, const char *whose)
 {
     const char *key;
@@ -142,7 +150,7 @@ static hs_status check_parameters(const json_t *p, const char *whose)
 
 static hs_status read_bool(const json_t *p, const char *key, const char *whose, bool *out)
 {
-    const json_t *v = json_object_get(p, key);
+    const json_t *v = member(p, key);
     if (v && !json_is_boolean(v))
         return HS_FAIL(USAGE, "%s of %s must be true or false", key, whose);
     *out = v ? json_is_true(v) : *out;
@@ -151,7 +159,7 @@ static hs_status read_bool(const json_t *p, const char *key, const char *whose, 
 
 static hs_status read_count(const json_t *p, const char *key, const char *whose, int64_t least, int64_t *out)
 {
-    const json_t *v = json_object_get(p, key);
+    const json_t *v = member(p, key);
     if (v && (!json_is_integer(v) || json_integer_value(v) < least))
         return HS_FAIL(USAGE, "%s of %s must be a whole number, at least %lld", key, whose, (long long)least);
     *out = v ? json_integer_value(v) : *out;
@@ -160,7 +168,7 @@ static hs_status read_count(const json_t *p, const char *key, const char *whose,
 
 static hs_status read_name(const json_t *v, const char *what, int i, const char **name)
 {
-    *name = json_string_value(json_object_get(v, "name"));
+    *name = json_string_value(member(v, "name"));
     if (!json_is_object(v) || !*name || !**name)
         return HS_FAIL(USAGE, "%s %d has no name", what, i);
     return HS_OK;
@@ -260,9 +268,9 @@ static hs_status read_input(hs_infer_request *r, const json_t *v, reading *b)
     for (int i = 0; i < r->n_in; i++)
         if (strcmp(r->in[i].name, t->name) == 0)
             return HS_FAIL(USAGE, "input '%.64s' is there twice", t->name);
-    HS_TRY(read_type(t, json_object_get(v, "datatype")));
-    HS_TRY(read_shape(t, json_object_get(v, "shape")));
-    const json_t *p = json_object_get(v, "parameters"), *data = json_object_get(v, "data");
+    HS_TRY(read_type(t, member(v, "datatype")));
+    HS_TRY(read_shape(t, member(v, "shape")));
+    const json_t *p = member(v, "parameters"), *data = member(v, "data");
     int64_t bytes = -1;
     HS_TRY(check_parameters(p, t->name));
     HS_TRY(read_count(p, "binary_data_size", t->name, 0, &bytes));
@@ -281,11 +289,11 @@ static hs_status read_output(hs_infer_request *r, const json_t *v)
     for (int i = 0; i < r->n_out; i++)
         if (strcmp(r->out[i].name, o->name) == 0)
             return HS_FAIL(USAGE, "output '%.64s' is asked for twice", o->name);
-    const json_t *p = json_object_get(v, "parameters");
+    const json_t *p = member(v, "parameters");
     bool binary = false;
     HS_TRY(check_parameters(p, o->name));
     HS_TRY(read_bool(p, "binary_data", o->name, &binary));
-    if (json_object_get(p, "binary_data"))
+    if (member(p, "binary_data"))
         o->binary = binary;
     HS_TRY(read_count(p, "classification", o->name, 0, &o->classes));
     r->n_out++;
@@ -294,7 +302,7 @@ static hs_status read_output(hs_infer_request *r, const json_t *v)
 
 static hs_status list_of(const json_t *head, const char *key, size_t *n)
 {
-    const json_t *v = json_object_get(head, key);
+    const json_t *v = member(head, key);
     *n = json_array_size(v);
     if (v && !json_is_array(v))
         return HS_FAIL(USAGE, "%s must be a list", key);
@@ -305,13 +313,13 @@ static hs_status list_of(const json_t *head, const char *key, size_t *n)
 
 static hs_status read_request_parameters(hs_infer_request *r)
 {
-    const json_t *p = json_object_get(r->head, "parameters");
+    const json_t *p = member(r->head, "parameters");
     HS_TRY(check_parameters(p, "the request"));
     HS_TRY(read_bool(p, "binary_data_output", "the request", &r->binary));
     HS_TRY(read_bool(p, "truncate", "the request", &r->truncate));
     HS_TRY(read_count(p, "priority", "the request", 0, &r->priority));
     HS_TRY(read_count(p, "timeout", "the request", 0, &r->timeout));
-    const json_t *sequence = json_object_get(p, "sequence_id");
+    const json_t *sequence = member(p, "sequence_id");
     if (json_integer_value(sequence) != 0 || json_string_length(sequence) != 0)
         return HS_FAIL(UNSUPPORTED, "sequence_id: models here keep nothing from one request to the next");
     return HS_OK;
@@ -320,9 +328,9 @@ static hs_status read_request_parameters(hs_infer_request *r)
 static hs_status read_head(hs_infer_request *r, reading *b)
 {
     size_t inputs, outputs;
-    const json_t *id = json_object_get(r->head, "id");
+    const json_t *id = member(r->head, "id");
     r->id = json_string_value(id);
-    if (id && !r->id && !json_is_null(id))
+    if (id && !r->id)
         return HS_FAIL(USAGE, "id must be text");
     HS_TRY(read_request_parameters(r));
     HS_TRY(list_of(r->head, "inputs", &inputs));
@@ -330,11 +338,11 @@ static hs_status read_head(hs_infer_request *r, reading *b)
     if (inputs == 0)
         return HS_FAIL(USAGE, "the request has no inputs");
     for (size_t i = 0; i < inputs; i++)
-        HS_TRY(read_input(r, json_array_get(json_object_get(r->head, "inputs"), i), b));
+        HS_TRY(read_input(r, json_array_get(member(r->head, "inputs"), i), b));
     if (b->left)
         return HS_FAIL(USAGE, "%zu bytes of the body belong to no input: the sizes of its parts do not match", b->left);
     for (size_t i = 0; i < outputs; i++)
-        HS_TRY(read_output(r, json_array_get(json_object_get(r->head, "outputs"), i)));
+        HS_TRY(read_output(r, json_array_get(member(r->head, "outputs"), i)));
     return HS_OK;
 }
 

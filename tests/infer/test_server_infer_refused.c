@@ -27,6 +27,9 @@ static const struct {
     const char *says;
 } refused[] = {
     { IDS, "", 200, "" },
+    { IDS, ",\"id\":null,\"outputs\":null,\"parameters\":null", 200, "" },
+    { "{\"name\":\"input_ids\",\"datatype\":\"INT64\",\"shape\":[1,2],\"parameters\":null,\"data\":[1,2]}", "", 200, "" },
+    { "{\"name\":\"input_ids\",\"datatype\":\"INT64\",\"shape\":[1,2],\"data\":null}", "", 400, "has no data" },
     { "", "", 400, "no inputs" },
     { IDS "," IDS, "", 400, "there twice" },
     { "{\"name\":\"pixels\",\"datatype\":\"INT64\",\"shape\":[1,2],\"data\":[1,2]}", "", 400, "no input 'pixels'" },
