@@ -1,6 +1,7 @@
 // json_util: text that grows, numbers in the shortest form that reads back, and members read with their range and file in the message.
 #include "data/base/json_util.h"
 #include "data/base/side_file.h"
+#include "data/base/utf8.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -64,6 +65,15 @@ void hs_text_quote(hs_text *t, const char *p, size_t n)
     }
     hs_text_bytes(t, p + from, n - from);
     hs_text_bytes(t, "\"", 1);
+}
+
+void hs_text_utf8(hs_text *t, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        const size_t length = (size_t)hs_utf8_length((const unsigned char *)bytes + i, n - i);
+        hs_text_bytes(t, length ? bytes + i : "\xEF\xBF\xBD", length ? length : 3);
+        i += length ? length : 1;
+    }
 }
 
 void hs_text_string(hs_text *t, const char *s) { hs_text_quote(t, s, strlen(s)); }

@@ -15,6 +15,7 @@ typedef struct hs_text {
 } hs_text;
 void hs_text_add(hs_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void hs_text_bytes(hs_text *t, const char *p, size_t n); // as they are; they may have zeros
+void hs_text_utf8(hs_text *t, const char *bytes, size_t n); // what is not UTF-8 becomes U+FFFD
 void hs_text_string(hs_text *t, const char *s);          // quoted and escaped
 void hs_text_quote(hs_text *t, const char *p, size_t n); // the same of so many bytes, zeros too
 void hs_text_f64(hs_text *t, double v);                  // fewest digits that read back to the same bits; "nan", "inf", "-inf" as strings

@@ -26,6 +26,7 @@ typedef struct render {
     hs_text out;
     made *made;
     int64_t steps;
+    int depth;    // of expressions within each other
     size_t bytes; // that were made
     hs_status status;
 } render;
@@ -276,13 +277,8 @@ static value binary(render *r, const chat_node *n)
     }
 }
 
-static value evaluate(render *r, int i)
+static value evaluate_node(render *r, const chat_node *n)
 {
-    const chat_node *n = &r->t->node[i];
-    if (r->status != HS_OK)
-        return (value){ 0 };
-    if (++r->steps > MOST_STEPS)
-        return wrong(r, n, "it takes", "too long");
     switch (n->kind) {
     case CHAT_STRING:
         return of_text(n->s, n->n);
@@ -319,6 +315,22 @@ static value evaluate(render *r, int i)
         return (value){ 0 };
     }
     }
+}
+
+static value evaluate(render *r, int i)
+{
+    enum { DEEPEST = 1000 }; // a + a + ... is as deep as it is long
+    const chat_node *n = &r->t->node[i];
+    if (r->status != HS_OK)
+        return (value){ 0 };
+    if (++r->steps > MOST_STEPS)
+        return wrong(r, n, "it takes", "too long");
+    if (r->depth == DEEPEST)
+        return wrong(r, n, "expressions within each other:", "more than 1000");
+    r->depth++;
+    const value v = evaluate_node(r, n);
+    r->depth--;
+    return v;
 }
 
 // ---- statements

@@ -1,5 +1,6 @@
 // route: patterns by segments; errors in the words of each protocol.
 #include "infer/server/route.h"
+#include "data/base/json_util.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,15 @@ static const char *word_of(int http) // TEI's error_type and OpenAI's type
     return http < 500 ? "invalid_request_error" : "server_error";
 }
 
+json_t *hs_call_text(const char *s)
+{
+    hs_text clean = { 0 };
+    hs_text_utf8(&clean, s, strlen(s)); // a name that was cut may end within a character
+    json_t *text = clean.failed ? NULL : json_stringn(clean.p ? clean.p : "", clean.n);
+    hs_text_free(&clean);
+    return text;
+}
+
 void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
 {
     char why[1024];
@@ -96,9 +106,7 @@ void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
     const char *path = hs_http_path(c->http);
     if (http == 429 || http == 503)
         hs_http_add_header(c->http, "Retry-After", "1");
-    json_t *text = json_string(why);
-    if (!text) // quoted from the request, and not UTF-8
-        text = json_string("a name in the request is not UTF-8");
+    json_t *text = hs_call_text(why);
     json_t *value = strncmp(path, "/v1/", 4) == 0
                         ? json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", text, "type", word_of(http), "param", "code")
                     : strncmp(path, "/v2", 3) == 0 ? json_pack("{s:o}", "error", text)
@@ -112,15 +120,31 @@ void hs_call_fail_status(const hs_call *c, hs_status st)
     hs_call_fail(c, http[st] ? http[st] : 500, "%s", hs_error());
 }
 
+enum { MANY_VALUES = 1 << 18 };
+
 json_t *hs_call_body(const hs_call *c)
 {
     size_t bytes;
     json_error_t e;
     const char *text = hs_http_body(c->http, &bytes);
+    int64_t values = 1; // at most: a value takes more memory than the two bytes it may stand in
+    for (size_t i = 0; bytes > MANY_VALUES && i < bytes; i++)
+        values += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    if (values > MANY_VALUES) {
+        hs_call_fail(c, 413, "the body has more than %d values", MANY_VALUES);
+        return NULL;
+    }
     json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
     if (!value && bytes)
         hs_call_fail(c, 400, "the body is not JSON: line %d, column %d: %s", e.line, e.column, e.text);
     else if (!value)
         hs_call_fail(c, 400, "the body is empty: JSON is wanted");
     return value;
+}
+
+bool hs_call_of_own_page(const hs_call *c)
+{
+    const char *origin = hs_http_header(c->http, "Origin"), *host = hs_http_header(c->http, "Host");
+    const char *page = origin ? strstr(origin, "://") : NULL;
+    return !origin || (page && host && strcasecmp(page + 3, host) == 0);
 }

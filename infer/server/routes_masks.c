@@ -29,11 +29,7 @@ static void forget(hs_text_work *w)
 static void add_token(hs_text *t, const char *piece, size_t bytes)
 {
     hs_text clean = { 0 };
-    for (size_t i = 0; i < bytes;) {
-        const size_t n = (size_t)hs_utf8_length((const unsigned char *)piece + i, bytes - i);
-        hs_text_bytes(&clean, n ? piece + i : "\xEF\xBF\xBD", n ? n : 3);
-        i += n ? n : 1;
-    }
+    hs_text_utf8(&clean, piece, bytes);
     t->failed |= clean.failed;
     hs_text_quote(t, clean.p, clean.n);
     hs_text_free(&clean);

@@ -13,7 +13,11 @@ static bool may_control(const hs_call *c)
 {
     if (!c->server->o.control)
         hs_call_fail(c, 403, "models are not loaded or unloaded by clients here (halfstep serve --control, or --models)");
-    return c->server->o.control;
+    else if (!hs_call_of_own_page(c))
+        hs_call_fail(c, 403, "the page of another server asks for this");
+    else
+        return true;
+    return false;
 }
 
 // An empty body is as good as {}. NULL: it is answered.

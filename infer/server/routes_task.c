@@ -176,6 +176,11 @@ static void rerank(hs_call *c)
         n = json_is_array(texts) ? hs_texts_count_of(c, texts, "texts", m->o->most_texts) : 0;
     if (n == 0)
         hs_call_fail(c, 422, texts ? "texts must be a list of texts" : "texts is missing");
+    else if (n > 0 && (size_t)n * bytes > c->server->o.http.most_body) { // it is made to tokens with each of them
+        hs_call_fail(c, 413, "a query of %zu bytes beside %d texts is more than the %zu bytes that a request may have", bytes, n,
+                     c->server->o.http.most_body);
+        n = -1;
+    }
     if (n <= 0) {
         give_up(m, body);
         return;

@@ -67,6 +67,13 @@ static void tokenize_texts(const hs_call *c, const hs_served *m, const json_t *i
             fail(c, &t, i, st);
             return;
         }
+        enum { TOKEN_BYTES = 64 }; // of an answer, about
+        if (t.n + (size_t)rows.row[0].n * TOKEN_BYTES > hs_server_most_answer(c->server)) {
+            hs_rows_free(&rows);
+            hs_text_free(&t);
+            hs_call_fail(c, 413, "element %d: the answer is longer than this server gives (--answer)", i);
+            return;
+        }
         hs_text_add(&t, i ? "," : "[");
         add_tokens(&t, m->session.tokenizer, &rows.row[0], text, bytes);
         hs_rows_free(&rows);

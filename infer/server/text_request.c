@@ -38,9 +38,9 @@ static void answer_error(hs_text_request *r, int http, const char *param, const 
 {
     hs_served_count_failure(r->model, reason_of(http), hs_now_ns() - r->began);
     if (param && param[0] && r->form->of != HS_TEXT_GENERATE)
-        hs_call_json(
-            &r->call, http,
-            json_pack("{s:{s:s, s:s, s:s, s:n}}", "error", "message", why, "type", "invalid_request_error", "param", param, "code"));
+        hs_call_json(&r->call, http,
+                     json_pack("{s:{s:o, s:s, s:o, s:n}}", "error", "message", hs_call_text(why), "type", "invalid_request_error", "param",
+                               hs_call_text(param), "code"));
     else
         hs_call_fail(&r->call, http, "%s", why);
     free_request(r);
