@@ -87,7 +87,7 @@ static const char *word_of(int http) // TEI's error_type and OpenAI's type
     return http < 500 ? "invalid_request_error" : "server_error";
 }
 
-json_t *hs_call_text(const char *s)
+json_t *hs_call_quoted(const char *s)
 {
     hs_text clean = { 0 };
     hs_text_utf8(&clean, s, strlen(s)); // a name that was cut may end within a character
@@ -106,7 +106,7 @@ void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
     const char *path = hs_http_path(c->http);
     if (http == 429 || http == 503)
         hs_http_add_header(c->http, "Retry-After", "1");
-    json_t *text = hs_call_text(why);
+    json_t *text = hs_call_quoted(why);
     json_t *value = strncmp(path, "/v1/", 4) == 0
                         ? json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", text, "type", word_of(http), "param", "code")
                     : strncmp(path, "/v2", 3) == 0 ? json_pack("{s:o}", "error", text)

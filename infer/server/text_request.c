@@ -39,8 +39,8 @@ static void answer_error(hs_text_request *r, int http, const char *param, const 
     hs_served_count_failure(r->model, reason_of(http), hs_now_ns() - r->began);
     if (param && param[0] && r->form->of != HS_TEXT_GENERATE)
         hs_call_json(&r->call, http,
-                     json_pack("{s:{s:o, s:s, s:o, s:n}}", "error", "message", hs_call_text(why), "type", "invalid_request_error", "param",
-                               hs_call_text(param), "code"));
+                     json_pack("{s:{s:o, s:s, s:o, s:n}}", "error", "message", hs_call_quoted(why), "type", "invalid_request_error", "param",
+                               hs_call_quoted(param), "code"));
     else
         hs_call_fail(&r->call, http, "%s", why);
     free_request(r);
