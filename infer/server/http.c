@@ -66,10 +66,6 @@ const char *hs_http_header(const hs_http_request *r, const char *name)
 {
     return MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, name);
 }
-const char *hs_http_query(const hs_http_request *r, const char *name)
-{
-    return MHD_lookup_connection_value(r->mhd, MHD_GET_ARGUMENT_KIND, name);
-}
 const char *hs_http_body(const hs_http_request *r, size_t *bytes)
 {
     *bytes = r->bytes;

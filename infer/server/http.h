@@ -54,7 +54,6 @@ void hs_http_stop(hs_http *h);
 const char *hs_http_method(const hs_http_request *r);
 const char *hs_http_path(const hs_http_request *r);                     // percent-decoded, without a query
 const char *hs_http_header(const hs_http_request *r, const char *name); // NULL: none
-const char *hs_http_query(const hs_http_request *r, const char *name);  // NULL: none
 const char *hs_http_body(const hs_http_request *r, size_t *bytes);      // a NUL behind it that is not counted
 int64_t hs_http_arrived(const hs_http_request *r);                      // hs_now_ns at the end of its head
 int64_t hs_http_handed(const hs_http_request *r);                       // and when it was handed over, its body there

@@ -73,6 +73,14 @@ hs_served *hs_hub_find(hs_hub *h, const char *name, int version, unsigned does)
     return found;
 }
 
+bool hs_hub_knows(hs_hub *h, const char *name)
+{
+    pthread_mutex_lock(&h->lock);
+    const bool known = find(h, name) != NULL;
+    pthread_mutex_unlock(&h->lock);
+    return known;
+}
+
 void hs_hub_each(hs_hub *h, void (*each)(const hs_hub_entry *e, void *user), void *user)
 {
     pthread_mutex_lock(&h->lock);

@@ -29,6 +29,7 @@ typedef struct hs_hub_entry {                          // until the call returns
     hs_hub_state state; // LOADING: of a first version; READY while another is being loaded
     const char *why;    // what the last load or unload failed with; ""
 } hs_hub_entry;
+bool hs_hub_knows(hs_hub *h, const char *name); // loaded or not
 // In the order in which names came. The hub's lock is held meanwhile.
 void hs_hub_each(hs_hub *h, void (*each)(const hs_hub_entry *e, void *user), void *user);
 

@@ -1,6 +1,5 @@
 // route: patterns by segments; errors in the words of each protocol.
 #include "infer/server/route.h"
-#include "data/base/json_util.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +111,17 @@ void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
                     : strncmp(path, "/v2", 3) == 0 ? json_pack("{s:o}", "error", text)
                                                    : json_pack("{s:o, s:s}", "error", text, "error_type", word_of(http));
     hs_call_json(c, http, value);
+}
+
+void hs_call_send(const hs_call *c, const char *type, hs_text *t)
+{
+    if (t->failed)
+        hs_call_fail(c, 503, "no memory for the answer");
+    else {
+        hs_http_answer(c->http, 200, type, t->p, t->n);
+        *t = (hs_text){ 0 };
+    }
+    hs_text_free(t);
 }
 
 void hs_call_fail_status(const hs_call *c, hs_status st)

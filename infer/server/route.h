@@ -5,6 +5,7 @@
 // A segment of {} matches any one segment, and is an argument. Method and path that no table has are 405 (with Allow) and 404.
 #ifndef HS_INFER_ROUTE_H
 #define HS_INFER_ROUTE_H
+#include "data/base/json_util.h"
 #include "infer/server/http.h"
 #include <jansson.h>
 #include <stdbool.h>
@@ -31,7 +32,9 @@ const hs_route *hs_route_find(const hs_route *const *tables, int n, hs_call *c);
 void hs_call_fail(const hs_call *c, int http, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 // hs_error of this thread: USAGE and NONFINITE are the request's fault (400, 422), the others the server's.
 void hs_call_fail_status(const hs_call *c, hs_status st);
-json_t *hs_call_quoted(const char *s);                          // a string of it, whatever bytes were quoted in it
+// 200 with a text that was built up, which is empty then; 503 where memory was short. type: of hs_http_answer.
+void hs_call_send(const hs_call *c, const char *type, hs_text *t);
+json_t *hs_call_quoted(const char *s);                        // a string of it, whatever bytes were quoted in it
 void hs_call_json(const hs_call *c, int http, json_t *value); // takes it over
 // The body as a JSON value; duplicates of keys, depth and what follows it are refused. NULL: it is answered.
 json_t *hs_call_body(const hs_call *c);

@@ -1,5 +1,4 @@
 // routes_embed: vectors of texts, as TEI (/embed) and OpenAI (/v1/embeddings) are asked for them.
-#include "data/base/json_util.h"
 #include "infer/server/request_body.h"
 #include "infer/server/routes.h"
 #include "infer/server/text_work.h"
@@ -31,15 +30,6 @@ static hs_status take_all(hs_work *work, int row, const hs_row_reader *reader, i
     return hs_row_reader_hidden(reader, index, w->vector + e->first[row] * e->width);
 }
 
-static void answer_text(const hs_text_work *w, hs_text *t)
-{
-    if (t->failed) {
-        hs_text_free(t);
-        hs_call_fail(&w->call, 503, "no memory for the answer");
-    } else
-        hs_http_answer(w->call.http, 200, "application/json", t->p, t->n);
-}
-
 static void add_vector(hs_text *t, const float *v, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -60,7 +50,7 @@ static void answer_tei(hs_text_work *w)
         add_vector(&t, w->vector + i * e->width, e->width);
     }
     hs_text_add(&t, "]");
-    answer_text(w, &t);
+    hs_call_send(&w->call, "application/json", &t);
 }
 
 static void answer_all(hs_text_work *w)
@@ -73,7 +63,7 @@ static void answer_all(hs_text_work *w)
             add_vector(&t, w->vector + (e->first[i] + k) * e->width, e->width);
         }
     hs_text_add(&t, "]]");
-    answer_text(w, &t);
+    hs_call_send(&w->call, "application/json", &t);
 }
 
 // ---- OpenAI
@@ -105,7 +95,7 @@ static void answer_openai(hs_text_work *w)
     hs_text_add(&t, "],\"model\":");
     hs_text_string(&t, w->model->name);
     hs_text_add(&t, ",\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld}}", (long long)w->tokens, (long long)w->tokens);
-    answer_text(w, &t);
+    hs_call_send(&w->call, "application/json", &t);
 }
 
 // ---- both

@@ -65,12 +65,7 @@ static void answer(hs_text_work *w)
     fill *f = w->own;
     if (f->list)
         hs_text_add(&f->out, "]");
-    if (f->out.failed) {
-        hs_call_fail(&w->call, 503, "no memory for the answer");
-        return;
-    }
-    hs_http_answer(w->call.http, 200, "application/json", f->out.p, f->out.n);
-    f->out = (hs_text){ 0 };
+    hs_call_send(&w->call, "application/json", &f->out);
 }
 
 // Where the masks of each text stand. False: it is answered, and w is gone.

@@ -175,11 +175,7 @@ static void metrics(hs_call *c)
     }
     begin(&p.t, "halfstep_connections", "gauge", "open connections");
     hs_text_add(&p.t, "halfstep_connections %lld\n", (long long)hs_http_connections(c->server->http));
-    if (p.t.failed) {
-        hs_text_free(&p.t);
-        hs_call_fail(c, 503, "no memory for metrics");
-    } else
-        hs_http_answer(c->http, 200, "text/plain; version=0.0.4; charset=utf-8", p.t.p, p.t.n);
+    hs_call_send(c, "text/plain; version=0.0.4; charset=utf-8", &p.t);
 }
 
 const hs_route hs_routes_metrics[] = {

@@ -45,23 +45,11 @@ hs_served *hs_call_oip_model(const hs_call *c)
     return hs_call_model(c, c->arg[0], (int)n, ~0U);
 }
 
-typedef struct asked {
-    const char *name;
-    bool known;
-} asked;
-
-static void look(const hs_hub_entry *e, void *user)
-{
-    asked *a = user;
-    a->known |= strcmp(e->name, a->name) == 0;
-}
-
 static void model_ready(hs_call *c)
 {
-    asked a = { .name = c->arg[0] };
-    hs_hub_each(c->server->hub, look, &a);
-    hs_served *m = a.known && !c->arg[1][0] ? hs_hub_find(c->server->hub, c->arg[0], 0, ~0U) : hs_call_oip_model(c);
-    if (!m && (!a.known || c->arg[1][0]))
+    const bool known = hs_hub_knows(c->server->hub, c->arg[0]);
+    hs_served *m = known && !c->arg[1][0] ? hs_hub_find(c->server->hub, c->arg[0], 0, ~0U) : hs_call_oip_model(c);
+    if (!m && (!known || c->arg[1][0]))
         return; // answered
     const bool yes = m && !atomic_load(&c->server->leaving);
     hs_call_json(c, yes ? 200 : 503, json_pack("{s:s, s:b}", "name", c->arg[0], "ready", yes));
@@ -129,11 +117,12 @@ static void model_config(hs_call *c)
                           "version_policy", "latest", "num_versions", 1, "max_batch_size", (json_int_t)o.most_batch, "input",
                           config_tensors(&o, o.in, o.n_in, true), "output", config_tensors(&o, o.out, o.n_out, false));
     json_object_update_new(v, json_pack("{s:[{s:s, s:s, s:i}], s:{s:b}, s:{s:b}, s:{s:{s:s}, s:{s:o}, s:{s:o}}}", "instance_group", "name",
-                                        m->name, "kind", strncmp(m->o->device, "cpu", 3) == 0 ? "KIND_CPU" : "KIND_GPU", "count", m->instances > 0 ? m->instances : 1,
-                                        "response_cache", "enable", 0, "model_transaction_policy", "decoupled",
-                                        (m->does & HS_DOES_TEXT) != 0, "parameters", "family", "string_value", m->session.arch.family->name,
-                                        "context", "string_value", json_sprintf("%lld", (long long)m->session.context), "vocabulary",
-                                        "string_value", json_sprintf("%lld", (long long)m->session.vocab)));
+                                        m->name, "kind", strncmp(m->o->device, "cpu", 3) == 0 ? "KIND_CPU" : "KIND_GPU", "count",
+                                        m->instances > 0 ? m->instances : 1, "response_cache", "enable", 0, "model_transaction_policy",
+                                        "decoupled", (m->does & HS_DOES_TEXT) != 0, "parameters", "family", "string_value",
+                                        m->session.arch.family->name, "context", "string_value",
+                                        json_sprintf("%lld", (long long)m->session.context), "vocabulary", "string_value",
+                                        json_sprintf("%lld", (long long)m->session.vocab)));
     if (o.most_batch)
         json_object_set_new(v, "dynamic_batching",
                             json_pack("{s:[], s:i, s:b, s:i, s:{s:s, s:i, s:b, s:I}}", "preferred_batch_size",

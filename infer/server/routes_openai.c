@@ -168,6 +168,22 @@ static void add_places_of_chat(hs_text *t, hs_choice *c)
     hs_text_free(c->places);
 }
 
+// An answer that is no stream, its choices by `add`.
+static void write_answer(hs_text *t, hs_text_request *r, const char *object,
+                         void (*add)(hs_text *t, hs_choice *c, const char *text, size_t n, hs_finish finish))
+{
+    head(t, r, object);
+    for (int i = 0; i < r->n_choices; i++) {
+        hs_choice *c = &r->choice[i];
+        hs_text_add(t, i ? "," : ",\"choices\":[");
+        add(t, c, c->text.p ? c->text.p : "", c->text.n, c->g.finish);
+        t->failed |= c->text.failed;
+    }
+    hs_text_add(t, "],");
+    add_usage(t, r);
+    hs_text_add(t, "}");
+}
+
 // ---- completions
 
 static void add_completion(hs_text *t, hs_choice *c, const char *text, size_t n, hs_finish finish)
@@ -186,19 +202,7 @@ static void completion_event(hs_text *t, hs_choice *c, const char *text, size_t 
     end_event(t, c->r);
 }
 
-static void completion_answer(hs_text *t, hs_text_request *r)
-{
-    head(t, r, "text_completion");
-    for (int i = 0; i < r->n_choices; i++) {
-        hs_choice *c = &r->choice[i];
-        hs_text_add(t, i ? "," : ",\"choices\":[");
-        add_completion(t, c, c->text.p ? c->text.p : "", c->text.n, c->g.finish);
-        t->failed |= c->text.failed;
-    }
-    hs_text_add(t, "],");
-    add_usage(t, r);
-    hs_text_add(t, "}");
-}
+static void completion_answer(hs_text *t, hs_text_request *r) { write_answer(t, r, "text_completion", add_completion); }
 
 static void completion_end(hs_text *t, hs_text_request *r) { end_stream(t, r, "text_completion"); }
 
@@ -302,19 +306,7 @@ static void chat_event(hs_text *t, hs_choice *c, const char *text, size_t n, hs_
     end_event(t, c->r);
 }
 
-static void chat_answer(hs_text *t, hs_text_request *r)
-{
-    head(t, r, "chat.completion");
-    for (int i = 0; i < r->n_choices; i++) {
-        hs_choice *c = &r->choice[i];
-        hs_text_add(t, i ? "," : ",\"choices\":[");
-        add_message(t, c, c->text.p ? c->text.p : "", c->text.n, c->g.finish);
-        t->failed |= c->text.failed;
-    }
-    hs_text_add(t, "],");
-    add_usage(t, r);
-    hs_text_add(t, "}");
-}
+static void chat_answer(hs_text *t, hs_text_request *r) { write_answer(t, r, "chat.completion", add_message); }
 
 static void chat_end(hs_text *t, hs_text_request *r) { end_stream(t, r, "chat.completion.chunk"); }
 

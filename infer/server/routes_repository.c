@@ -134,47 +134,33 @@ static bool check_parameters(const hs_call *c, const json_t *body, const char *k
     return true;
 }
 
-typedef struct asked {
-    const char *name;
-    bool known;
-} asked;
-
-static void look(const hs_hub_entry *e, void *user)
-{
-    asked *a = user;
-    a->known |= strcmp(e->name, a->name) == 0 && e->path[0];
-}
-
 static void load(hs_call *c)
 {
     char path[PATH_MAX] = "";
-    asked a = { .name = c->arg[0] };
     const char *root = c->server->o.models;
     json_t *body = may_control(c) ? body_of(c) : NULL;
     const bool right = body && check_parameters(c, body, "");
     json_decref(body);
     if (!right)
         return;
-    hs_hub_each(c->server->hub, look, &a);
-    if (!a.known && (!root || c->arg[0][0] == '.' || !is_folder(root, c->arg[0], path))) {
+    const bool known = hs_hub_knows(c->server->hub, c->arg[0]);
+    if (!known && (!root || c->arg[0][0] == '.' || !is_folder(root, c->arg[0], path))) {
         hs_call_fail(c, 404, "there is no model '%s' here", c->arg[0]);
         return;
     }
     hs_call *kept = keep(c);
     if (kept)
-        hs_hub_load(c->server->hub, c->arg[0], a.known ? NULL : path, done, kept);
+        hs_hub_load(c->server->hub, c->arg[0], known ? NULL : path, done, kept);
 }
 
 static void unload(hs_call *c)
 {
-    asked a = { .name = c->arg[0] };
     json_t *body = may_control(c) ? body_of(c) : NULL;
     const bool right = body && check_parameters(c, body, "unload_dependents"); // none depend on another
     json_decref(body);
     if (!right)
         return;
-    hs_hub_each(c->server->hub, look, &a);
-    if (!a.known) {
+    if (!hs_hub_knows(c->server->hub, c->arg[0])) {
         hs_call_fail(c, 404, "there is no model '%s' here", c->arg[0]);
         return;
     }

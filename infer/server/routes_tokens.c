@@ -1,5 +1,4 @@
 // routes_tokens: /tokenize and /decode, as TEI has them: a model's tokenizer, without the model.
-#include "data/base/json_util.h"
 #include "infer/decode/token_text.h"
 #include "infer/server/request_body.h"
 #include "infer/server/routes.h"
@@ -8,15 +7,6 @@
 #include <string.h>
 
 static const unsigned anything = ~0U;
-
-static void answer(const hs_call *c, hs_text *t)
-{
-    if (t->failed) {
-        hs_text_free(t);
-        hs_call_fail(c, 503, "no memory for the answer");
-    } else
-        hs_http_answer(c->http, 200, "application/json", t->p, t->n);
-}
 
 // USAGE is the request's fault.
 static void fail(const hs_call *c, hs_text *t, int number, hs_status st)
@@ -79,7 +69,7 @@ static void tokenize_texts(const hs_call *c, const hs_served *m, const json_t *i
         hs_rows_free(&rows);
     }
     hs_text_add(&t, "]");
-    answer(c, &t);
+    hs_call_send(c, "application/json", &t);
 }
 
 static void tokenize(hs_call *c)
@@ -166,7 +156,7 @@ static void decode_all(const hs_call *c, const hs_served *m, const json_t *ids, 
         }
     }
     hs_text_add(&t, "]");
-    answer(c, &t);
+    hs_call_send(c, "application/json", &t);
 }
 
 static void decode(hs_call *c)

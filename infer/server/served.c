@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char *const hs_served_reasons[HS_REASONS] = { "REJECTED", "CANCELED", "BACKEND", "OTHER" };
 
@@ -209,6 +210,15 @@ hs_status hs_served_open(hs_served **out, const char *name, int version, const c
     hs_served_close(s);
     *out = NULL;
     return hs_frame_at(st, __FILE__, __LINE__);
+}
+
+void hs_served_count_success(hs_served *s, int64_t texts)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    atomic_store(&s->count.last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
+    atomic_fetch_add(&s->count.success, 1);
+    atomic_fetch_add(&s->count.texts, (uint64_t)texts);
 }
 
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns)

@@ -83,6 +83,7 @@ hs_status hs_served_open(hs_served **out, const char *name, int version, const c
 hs_served *hs_served_hold(hs_served *s);
 void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
 // A request about it that was not answered as asked, after so many ns.
+void hs_served_count_success(hs_served *s, int64_t texts); // before its answer: who has that, and asks what was counted, finds it
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns);
 // Nothing more is computed: who waits is answered with 503, and so is who still comes. Does not wait.
 void hs_served_stop(hs_served *s);

@@ -1,5 +1,6 @@
 // server: the door. Tokens, routes, counting, and the order in which things end.
 #include "infer/server/server.h"
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "data/base/json_util.h"
 #include "infer/server/routes.h"
@@ -10,18 +11,8 @@
 #include <unistd.h>
 
 static const hs_route *const hs_routes[] = {
-    hs_routes_stats,
-    hs_routes_oip,
-    hs_routes_repository,
-    hs_routes_infer,
-    hs_routes_embed,
-    hs_routes_metrics,
-    hs_routes_page,
-    hs_routes_task,
-    hs_routes_tokens,
-    hs_routes_masks,
-    hs_routes_openai,
-    hs_routes_generate,
+    hs_routes_stats, hs_routes_oip,  hs_routes_repository, hs_routes_infer, hs_routes_embed,  hs_routes_metrics,
+    hs_routes_page,  hs_routes_task, hs_routes_tokens,     hs_routes_masks, hs_routes_openai, hs_routes_generate,
 };
 
 // ---- requests
@@ -30,8 +21,10 @@ static const hs_route *const hs_routes[] = {
 static bool same_secret(const char *a, const char *b)
 {
     const size_t n = strlen(a);
-    unsigned differs = n != strlen(b);
-    for (size_t i = 0; i < n && !(differs && i == 0); i++)
+    unsigned differs = 0;
+    if (n != strlen(b))
+        return false;
+    for (size_t i = 0; i < n; i++)
         differs |= (unsigned)(a[i] ^ b[i]);
     return !differs;
 }
@@ -146,23 +139,29 @@ static void pause_for(double seconds)
     nanosleep(&t, NULL);
 }
 
+// For all that was handed over to be answered.
+static void wait_for_answers(const hs_server *s, double seconds)
+{
+    const double end = hs_now() + seconds;
+    while (hs_http_under_way(s->http) > 0 && hs_now() < end)
+        pause_for(0.005);
+}
+
 void hs_server_stop(hs_server *s, int64_t *left)
 {
-    const double step = 0.005;
     atomic_store(&s->leaving, true);
     *left = 0;
     if (s->http) {
         pause_for(s->o.linger_seconds);
         hs_http_quiesce(s->http);
-        for (double t = 0; t < s->o.drain_seconds && hs_http_under_way(s->http) > 0; t += step)
-            pause_for(step);
+        wait_for_answers(s, s->o.drain_seconds);
         *left = hs_http_under_way(s->http);
     }
     atomic_store(&s->over, true);
     if (s->hub)
         hs_hub_close(s->hub); // ends what still waits; connections that live go on asking
-    for (double t = 0; s->http && t < 1 && hs_http_under_way(s->http) > 0; t += step) // the last answers go out
-        pause_for(step);
+    if (s->http)
+        wait_for_answers(s, 1); // the last ones go out
     hs_http_stop(s->http);
     hs_hub_free(s->hub);
     s->http = NULL, s->hub = NULL;

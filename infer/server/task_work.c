@@ -126,12 +126,7 @@ static void send_answer(const hs_call *c, hs_task_work *t)
         t->end(t);
     if (t->list)
         hs_text_bytes(&t->out, "]", 1);
-    if (t->out.failed) {
-        hs_call_fail(c, 503, "no memory for the answer");
-        return;
-    }
-    hs_http_answer(c->http, 200, "application/json", t->out.p, t->out.n);
-    t->out = (hs_text){ 0 };
+    hs_call_send(c, "application/json", &t->out);
 }
 
 static void answer(hs_text_work *w) { send_answer(&w->call, w->own); }

@@ -39,8 +39,8 @@ static void answer_error(hs_text_request *r, int http, const char *param, const 
     hs_served_count_failure(r->model, reason_of(http), hs_now_ns() - r->began);
     if (param && param[0] && r->form->of != HS_TEXT_GENERATE)
         hs_call_json(&r->call, http,
-                     json_pack("{s:{s:o, s:s, s:o, s:n}}", "error", "message", hs_call_quoted(why), "type", "invalid_request_error", "param",
-                               hs_call_quoted(param), "code"));
+                     json_pack("{s:{s:o, s:s, s:o, s:n}}", "error", "message", hs_call_quoted(why), "type", "invalid_request_error",
+                               "param", hs_call_quoted(param), "code"));
     else
         hs_call_fail(&r->call, http, "%s", why);
     free_request(r);
@@ -206,12 +206,8 @@ const char *hs_choice_token(const hs_choice *c, int32_t id, size_t *n, bool *spa
 static void count_success(const hs_text_request *r)
 {
     hs_served_count *n = &r->model->count;
-    struct timespec t;
     double most = 0;
-    clock_gettime(CLOCK_REALTIME, &t);
-    atomic_store(&n->last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
-    atomic_fetch_add(&n->success, 1);
-    atomic_fetch_add(&n->texts, (uint64_t)r->n_choices);
+    hs_served_count_success(r->model, r->n_choices);
     for (int i = 0; i < r->n_choices; i++)
         most = r->choice[i].g.seconds[1] > most ? r->choice[i].g.seconds[1] : most;
     hs_latency_add(&n->infer, (int64_t)(most * 1e9));
@@ -228,11 +224,7 @@ static void answer(hs_text_request *r)
         hs_http_stream_end(r->call.http);
     } else {
         r->form->answer(&t, r);
-        if (t.failed) {
-            hs_text_free(&t);
-            hs_call_fail(&r->call, 503, "no memory for the answer");
-        } else
-            hs_http_answer(r->call.http, 200, "application/json", t.p, t.n);
+        hs_call_send(&r->call, "application/json", &t);
     }
     free_request(r);
 }

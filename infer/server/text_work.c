@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static void free_work(hs_text_work *w)
 {
@@ -104,16 +103,11 @@ void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row)
 
 static bool is_gone(hs_work *work) { return hs_http_gone(((hs_text_work *)work)->call.http); }
 
-// Before its answer: who has that, and asks what was counted, finds it.
 static void count_success(const hs_text_work *w)
 {
     hs_served_count *n = &w->model->count;
     const hs_work *k = &w->work;
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    atomic_store(&n->last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
-    atomic_fetch_add(&n->success, 1);
-    atomic_fetch_add(&n->texts, (uint64_t)(w->texts ? w->texts : w->n));
+    hs_served_count_success(w->model, w->texts ? w->texts : w->n);
     hs_latency_add(&n->input, k->arrived - w->began);
     hs_latency_add(&n->queue, k->started - k->arrived);
     hs_latency_add(&n->infer, k->in_model);

@@ -5,6 +5,7 @@
 #include "core/base/rng.h"
 #include "data/base/json_tree.h"
 #include "recipes/perf/perf_http.h"
+#include "recipes/perf/perf_result.h"
 #include <errno.h>
 #include <math.h>
 #include <netinet/in.h>
@@ -437,12 +438,6 @@ static void end_late(loop *l)
 
 // ---- what counts
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 // Requests a second and the latency of the running window, which ends now.
 static void close_window(loop *l)
 {
@@ -457,8 +452,8 @@ static void close_window(loop *l)
             sum += latency[n++] = 1e-9 * (double)(r->end - r->due);
     }
     if (latency && s->percentile > 0 && n) {
-        qsort(latency, (size_t)n, sizeof *latency, ascending);
-        l->window_latency[k] = latency[(int64_t)fmax(0, ceil(s->percentile / 100 * (double)n) - 1)];
+        hs_perf_sort(latency, n);
+        l->window_latency[k] = hs_perf_percentile(latency, n, s->percentile);
     } else
         l->window_latency[k] = n ? sum / (double)n : 0;
     free(latency);

@@ -13,6 +13,8 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void hs_perf_sort(double *v, int64_t n) { qsort(v, (size_t)n, sizeof *v, ascending); }
+
 double hs_perf_percentile(const double *sorted, int64_t n, double p)
 {
     const int64_t i = (int64_t)ceil(p / 100 * (double)n - 1e-9) - 1;
@@ -24,7 +26,7 @@ hs_perf_spread hs_perf_spread_of(double *v, int64_t n)
     hs_perf_spread s = { .n = n };
     if (n == 0)
         return s;
-    qsort(v, (size_t)n, sizeof *v, ascending);
+    hs_perf_sort(v, n);
     double sum = 0;
     for (int64_t i = 0; i < n; i++)
         sum += v[i];

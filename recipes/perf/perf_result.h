@@ -12,6 +12,7 @@ typedef struct hs_perf_spread {                               // of seconds; all
     double mean, most, at[HS_PERF_PERCENTILES];
 } hs_perf_spread;
 hs_perf_spread hs_perf_spread_of(double *seconds, int64_t n); // sorts
+void hs_perf_sort(double *v, int64_t n);
 double hs_perf_percentile(const double *sorted, int64_t n, double p);
 
 typedef struct hs_perf_result {

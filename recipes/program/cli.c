@@ -1,6 +1,6 @@
 // cli: one walk over argv by the command's table; options that stand for a setting become overrides of the configuration.
 #include "recipes/program/cli.h"
-#include "data/base/utf8.h"
+#include "data/base/json_util.h"
 #include "data/base/yaml.h"
 #include <ctype.h>
 #include <jansson.h>
@@ -219,17 +219,10 @@ json_t *hs_line_text(const char *text, size_t bytes)
     json_t *whole = json_stringn(text, bytes);
     if (whole)
         return whole;
-    char *clean = malloc(3 * bytes + 1);
-    if (!clean)
-        return json_null();
-    size_t n = 0;
-    for (size_t i = 0; i < bytes;) {
-        const size_t k = (size_t)hs_utf8_length((const unsigned char *)text + i, bytes - i);
-        memcpy(clean + n, k ? text + i : "\xEF\xBF\xBD", k ? k : 3);
-        n += k ? k : 3, i += k ? k : 1;
-    }
-    whole = json_stringn(clean, n);
-    free(clean);
+    hs_text clean = { 0 };
+    hs_text_utf8(&clean, text, bytes);
+    whole = clean.failed ? json_null() : json_stringn(clean.p, clean.n);
+    hs_text_free(&clean);
     return whole;
 }
 
