@@ -1,6 +1,7 @@
 // Training that foresees codes: what a plan rounds is, bit for bit, what a quantized directory holds, and what it computes is what that
 // directory computes, by every form and every family.
 #include "tests/support/support_files.h"
+#include "tests/support/support_values.h"
 
 #include "core/cpu/rows.h"
 #include "core/graph/coding.h"
@@ -40,23 +41,6 @@ static hs_policy policy_of(const way *w, double share)
 {
     return (hs_policy){ .low = HS_F32,
                         .quant = { .wish = { .coding = w->coding, .tables = w->opts.embeddings, .skip = w->opts.skip }, .share = share } };
-}
-
-static const char *golden(const char *name)
-{
-    static char path[1024];
-    snprintf(path, sizeof path, HS_TESTS_DIR "/golden/%s", name);
-    return path;
-}
-
-static void open_values(hs_export_model *m, const char *dir)
-{
-    const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
-    hs_graph *g;
-    OK(hs_export_model_open(m, dir, 0, hs_families));
-    OK(hs_export_model_trace(m, HS_EVAL, &eval, &g));
-    hs_graph_free(g);
-    OK(hs_export_model_load(m));
 }
 
 static void fake(int form, float *x, float *y, int64_t rows, int64_t cols) // the op's kernel
@@ -130,15 +114,15 @@ static void computes_the_same(void **state)
         for (int w = 0; w < HS_COUNT(ways); w++) {
             const hs_policy policy = policy_of(&ways[w], 1), some = policy_of(&ways[w], 0.3);
             const char *dir = scratch_path("kept");
-            quantized(golden(families[f]), &ways[w], dir);
-            hidden_of(golden(families[f]), &fp32, plain);
-            hidden_of(golden(families[f]), &policy, trained);
+            quantized(golden_path(families[f]), &ways[w], dir);
+            hidden_of(golden_path(families[f]), &fp32, plain);
+            hidden_of(golden_path(families[f]), &policy, trained);
             hidden_of(dir, &fp32, kept);
             const double same = distance(trained, kept), apart = distance(plain, kept);
             stepped += same > 2e-6;
             if (!(same < 0.25 * apart && apart > 1e-3))
                 fail_msg("%s, %s: %g from the quantized directory, which is %g from the values", families[f], ways[w].name, same, apart);
-            hidden_of(golden(families[f]), &some, kept); // an evaluation rounds all blocks
+            hidden_of(golden_path(families[f]), &some, kept); // an evaluation rounds all blocks
             assert_memory_equal(kept, trained, sizeof kept);
         }
     if (stepped > FEW)
@@ -156,8 +140,8 @@ static void rounds_the_same(void **state)
     for (int w = 0; w < HS_COUNT(ways); w++) {
         hs_export_model was, is;
         int coded = 0;
-        quantized(golden("encoders/bert"), &ways[w], scratch_path("kept"));
-        open_values(&was, golden("encoders/bert"));
+        quantized(golden_path("encoders/bert"), &ways[w], scratch_path("kept"));
+        open_values(&was, golden_path("encoders/bert"));
         open_values(&is, scratch_path("kept"));
         for (int i = 0; i < is.params->n_params; i++) {
             const hs_param *p = is.params->param[i], *q = hs_params_find(was.params, p->name);

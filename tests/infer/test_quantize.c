@@ -1,6 +1,7 @@
 // quantize: weights of every family to codes and back from the directory that is written - each value within half a step of what it was -
 // and hidden states by sessions on them beside those on the values; scales of inputs that were seen; what is refused.
 #include "tests/support/support_files.h"
+#include "tests/support/support_values.h"
 
 #include "core/graph/coding.h"
 #include "infer/quant/fold.h"
@@ -32,13 +33,6 @@ static const way ways[] = {
 static const char *const families[] = { "encoders/bert",   "encoders/roberta", "encoders/distilbert",
                                         "encoders/albert", "encoders/electra", "encoders/ernie" };
 
-static const char *golden(const char *name)
-{
-    static char path[1024];
-    snprintf(path, sizeof path, HS_TESTS_DIR "/golden/%s", name);
-    return path;
-}
-
 // Hidden states of the ids, by a session on the directory. observer: sees its products.
 static void hidden_of(const char *dir, float *hidden, hs_session *s, hs_observer **observer)
 {
@@ -59,16 +53,6 @@ static void hidden_of(const char *dir, float *hidden, hs_session *s, hs_observer
     OK(hs_row_reader_run(r));
     OK(hs_row_reader_hidden(r, index, hidden));
     hs_row_reader_free(r);
-}
-
-static void open_values(hs_export_model *m, const char *dir)
-{
-    const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
-    hs_graph *g;
-    OK(hs_export_model_open(m, dir, 0, hs_families));
-    OK(hs_export_model_trace(m, HS_EVAL, &eval, &g));
-    hs_graph_free(g);
-    OK(hs_export_model_load(m));
 }
 
 // Half a step of its row or block of 32, and what f16 loses of a scale; at the end of four bits that is not symmetric a whole one.
@@ -133,8 +117,8 @@ static void check_family(const char *family)
     hs_session s, coded;
     hs_observer *seen;
     float want[N * WIDTH], got[N * WIDTH];
-    open_values(&m, golden(family));
-    hidden_of(golden(family), want, &s, &seen);
+    open_values(&m, golden_path(family));
+    hidden_of(golden_path(family), want, &s, &seen);
     OK(hs_observer_end(seen));
     for (int w = 0; w < HS_COUNT(ways); w++) {
         const char *dir = scratch_path("quantized");
@@ -168,7 +152,7 @@ static void a_writer(void **state) // tied table, turned weights, padded rows
 {
     (void)state;
     hs_export_model m;
-    open_values(&m, golden("gpt2-lm"));
+    open_values(&m, golden_path("gpt2-lm"));
     for (int w = 0; w < HS_COUNT(ways); w++) {
         hs_quantizing *q;
         if ((!ways[w].opts.rows && ways[w].opts.bits == HS_QUANT_W8A8) || ways[w].opts.round)
@@ -194,9 +178,9 @@ static void folded(void **state)
         hs_quantizing *q;
         float want[N * WIDTH], got[N * WIDTH];
         int n, moved = 0;
-        open_values(&m, golden(family));
-        open_values(&plain, golden(family));
-        hidden_of(golden(family), want, &s, &seen);
+        open_values(&m, golden_path(family));
+        open_values(&plain, golden_path(family));
+        hidden_of(golden_path(family), want, &s, &seen);
         OK(hs_quantize_fold(&m, seen, s.model->params, &ways_to[k / 2], &n));
         assert_true((n > 0) == !(k % 2));
         for (int i = 0; i < m.params->n_params; i++) {
@@ -235,8 +219,8 @@ static void clipped_gelu(void **state)
     hs_quantizing *q;
     float hidden[N * WIDTH];
     int n, clipped = 0;
-    open_values(&m, golden("encoders/bert"));
-    hidden_of(golden("encoders/bert"), hidden, &s, &seen);
+    open_values(&m, golden_path("encoders/bert"));
+    hidden_of(golden_path("encoders/bert"), hidden, &s, &seen);
     OK(hs_quantizing_new(&q, &m, hs_families, &(hs_quantize_opts){ .bits = HS_QUANT_W8A8, .gelu_most = 1e-3 }, seen, s.model->params));
     for (int i = 0; hs_quantizing_at(q, i, &n); i++) {
         const hs_quantized *w = hs_quantizing_at(q, i, &n);
@@ -258,7 +242,7 @@ static void refused(void **state)
     (void)state;
     hs_export_model m, again;
     hs_quantizing *q;
-    open_values(&m, golden("encoders/bert"));
+    open_values(&m, golden_path("encoders/bert"));
     assert_int_equal(hs_quantizing_new(&q, &m, hs_families, &(hs_quantize_opts){ .bits = HS_QUANT_W8A8 }, NULL, NULL), HS_USAGE);
     assert_non_null(strstr(hs_error(), "of none was anything seen"));
     assert_int_equal(hs_quantizing_new(&q, &m, hs_families, &(hs_quantize_opts){ .bits = HS_QUANT_W4, .skip = "*" }, NULL, NULL), HS_USAGE);

@@ -1,6 +1,7 @@
 // Directories of centroids: what was written comes back, of stacked, turned and tied weights alike; blocks go along the inputs; what is
 // centroids already stays as it is; what is left as values; what a file may not say.
 #include "tests/support/support_files.h"
+#include "tests/support/support_values.h"
 
 #include "core/base/rng.h"
 #include "infer/quant/quantize_product.h"
@@ -12,23 +13,6 @@
 enum { K = 16, D = 8 };
 static const hs_products_opts opts = { .product = { D, K, 20, 3 }, .tables = true };
 static const char *const models[] = { "encoders/bert", "encoders/albert", "encoders/distilbert", "gpt2-lm" };
-
-static const char *golden(const char *name)
-{
-    static char path[1024];
-    snprintf(path, sizeof path, HS_TESTS_DIR "/golden/%s", name);
-    return path;
-}
-
-static void open_values(hs_export_model *m, const char *dir)
-{
-    const hs_arch_shape eval = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
-    hs_graph *g;
-    OK(hs_export_model_open(m, dir, 0, hs_families));
-    OK(hs_export_model_trace(m, HS_EVAL, &eval, &g));
-    hs_graph_free(g);
-    OK(hs_export_model_load(m));
-}
 
 static float *values_of(const hs_export_model *m, const hs_param *p)
 {
@@ -79,7 +63,7 @@ static void comes_back(void **state)
         hs_export_model was, is, twice;
         hs_products *q;
         int n, kept = 0;
-        open_values(&was, golden(models[f]));
+        open_values(&was, golden_path(models[f]));
         OK(hs_products_new(&q, &was, &opts));
         OK(hs_products_write(q, dir, true));
         open_values(&is, dir);
@@ -119,7 +103,7 @@ static void choices(void **state)
     hs_products *q;
     int n, tables = 0;
     (void)state;
-    open_values(&m, golden("encoders/bert"));
+    open_values(&m, golden_path("encoders/bert"));
     hs_products_opts o = opts;
     o.skip = "l0.*", o.tables = false;
     OK(hs_products_new(&q, &m, &o));
@@ -153,7 +137,7 @@ static void changed(const char *dir, const char *end, bool (*change)(hs_st_tenso
     hs_safetensors *f;
     hs_st_tensor t[256];
     int n = 0;
-    written(golden("encoders/bert"), dir, &opts);
+    written(golden_path("encoders/bert"), dir, &opts);
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     snprintf(name, sizeof name, "%s%s", weight, end);
     OK(hs_safetensors_open(&f, path));

@@ -115,14 +115,8 @@ static void make(request *r, int i)
 
 static hs_engine *engine(tiny_gpt *model)
 {
-    static const int lengths[] = { 20, 20, 20, 0 };
     hs_engine *e = tiny_engine(model, &(tiny_opts){ .optim = "adamw", .threads = 2, .mode = HS_SUBMIT_BULK, .page_rows = TINY_PAGE });
-    for (int t = 0; t < 30; t++) { // the untrained one's logits are all but equal
-        tiny_fill(e, HS_TRAIN, lengths, 1, 0);
-        e->in->inv_count[0] = 1.0f / 60;
-        assert_int_equal(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST), HS_OK);
-        assert_int_equal(hs_run_update(e->run), HS_OK);
-    }
+    tiny_teach(e);
     return e;
 }
 

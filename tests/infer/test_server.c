@@ -56,13 +56,6 @@ static int begin(void **state)
     return 0;
 }
 
-static void stop(hs_server *s)
-{
-    int64_t left;
-    hs_server_stop(s, &left);
-    assert_int_equal(left, 0);
-}
-
 static bool same_vector(const json_t *v, const float *w)
 {
     bool same = json_array_size(v) == WIDTH;
@@ -106,7 +99,7 @@ static void test_same_as_library(void **state)
     assert_int_equal(json_integer_value(json_object_get(json_object_get(v, "usage"), "prompt_tokens")), 6);
     json_decref(v);
     http_reply_free(&r);
-    stop(&s);
+    serve_stop(&s);
 }
 
 // ---- many at once
@@ -154,7 +147,7 @@ static void test_whatever_beside(void **state)
     assert_int_equal(hs_batcher_counted(m->batcher)->waiting, 0);
     assert_int_equal(hs_batcher_counted(m->batcher)->waiting_tokens, 0);
     hs_served_let_go(m);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void three_instances(hs_server_opts *o) { o->served.instances = o->served.threads = 3, o->served.pin = true; }
@@ -170,7 +163,7 @@ static void test_instances(void **state)
     for (int i = 0; i < 4; i++)
         assert_int_equal(embed(hs_http_port(s.http), i, 40), 0);
     assert_int_equal(wrong, 0);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void wait_ms(int ms) { nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000L }, NULL); }
@@ -211,7 +204,7 @@ static void test_reload_under_load(void **state)
         wait_ms(10);
     assert_int_equal(loads, 1000);
     assert_int_equal(embed(hs_http_port(s.http), 0, 2), 0);
-    stop(&s);
+    serve_stop(&s);
 }
 
 // ---- bad requests
@@ -268,7 +261,7 @@ static void test_refusals(void **state)
     expect(port, "POST", "/embed", "", many, 413, "at most 64");
     expect(port, "POST", "/embed", "Content-Encoding: gzip\r\n", "{}", 415, "Content-Encoding");
     assert_int_equal(embed(port, 0, 3), 0);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void with_token(hs_server_opts *o)
@@ -292,7 +285,7 @@ static void test_tokens(void **state)
     expect(port, "POST", "/embed", "Authorization: second\r\n", body, 401, "token");
     expect(port, "POST", "/embed", "Authorization: Bearer second\r\n", body, 200, "[[");
     expect(port, "POST", "/embed", "Authorization: bearer first\r\n", body, 200, "[[");
-    stop(&s);
+    serve_stop(&s);
 }
 
 // ---- rude clients
@@ -363,7 +356,7 @@ static void test_rude(void **state)
     http_reply_free(&r);
     close(chunked);
     assert_int_equal(embed(port, 0, 3), 0);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void impatient(hs_server_opts *o) { o->http.idle_seconds = o->http.body_seconds = 0.7; }
@@ -396,7 +389,7 @@ static void test_slow(void **state)
     for (int i = 0; i < 200 && hs_http_connections(s.http) > 0; i++)
         wait_ms(10);
     assert_int_equal(hs_http_connections(s.http), 0);
-    stop(&s);
+    serve_stop(&s);
 }
 
 // Who asks and reads nothing is not kept for long, nor are the answers.
@@ -422,7 +415,7 @@ static void test_deaf(void **state)
         wait_ms(10);
     assert_int_equal(hs_http_connections(s.http), 0);
     close(fd);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static int descriptors(void)
@@ -452,7 +445,7 @@ static void test_clients_that_vanish(void **state)
     assert_int_equal(hs_http_connections(s.http), 0);
     assert_int_equal(hs_http_under_way(s.http), 0);
     assert_int_equal(descriptors(), before);
-    stop(&s);
+    serve_stop(&s);
 }
 
 // ---- too much, and the end
@@ -487,7 +480,7 @@ static void test_overload(void **state)
     }
     assert_int_equal(done + shed, AT_ONCE);
     assert_true(done > 0 && shed > 0);
-    stop(&s);
+    serve_stop(&s);
 }
 
 typedef struct last {
@@ -516,7 +509,7 @@ static void test_end_finishes_what_began(void **state)
         }
         for (int i = 0; i < 1000 && hs_http_connections(s.http) < CROWD; i++)
             wait_ms(1);
-        stop(&s);
+        serve_stop(&s);
         for (int i = 0; i < CROWD; i++) { // answered; or its connection came when nobody listened any more
             pthread_join(thread[i], NULL);
             assert_in_set(l[i].status, ((const uintmax_t[]){ 0, 200 }), 2);

@@ -6,13 +6,6 @@
 
 static const char *const names[] = { "one" };
 
-static void stop(hs_server *s)
-{
-    int64_t left;
-    hs_server_stop(s, &left);
-    assert_int_equal(left, 0);
-}
-
 static int begin(void **state)
 {
     scratch_open(state);
@@ -65,7 +58,7 @@ static void page(void **state)
     r = http_post(hs_http_port(s.http), "/", "{}");
     assert_int_equal(r.status, 405);
     http_reply_free(&r);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static const char *const tokens[] = { "sesame" };
@@ -89,7 +82,7 @@ static void locked(void **state)
         assert_int_equal(r.status, 200);
         http_reply_free(&r);
     }
-    stop(&s);
+    serve_stop(&s);
 }
 
 int main(void)

@@ -74,13 +74,6 @@ static int end(void **state)
 
 static void few(hs_server_opts *o) { o->served.slots = 3, o->served.step_tokens = 5; }
 
-static void stop(hs_server *s)
-{
-    int64_t left;
-    hs_server_stop(s, &left);
-    assert_int_equal(left, 0);
-}
-
 static json_t *ask(int port, const char *path, int status, const char *fmt, ...)
 {
     char body[4096];
@@ -162,7 +155,7 @@ static void as_generate_gives_it(void **state)
     const char *at = strstr(text_at(one, 0), second);
     assert_int_equal(strlen(text_at(v, 0)), at - text_at(one, 0));
     json_decref(v), json_decref(one);
-    stop(&s);
+    serve_stop(&s);
 }
 
 // Puts the texts of a stream's events together: member `key` of choices[0], or of choices[0].delta, or of the event.
@@ -220,7 +213,7 @@ static void in_a_stream(void **state)
         assert_false(done);
         http_reply_free(&r);
     }
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void conversations(void **state)
@@ -262,7 +255,7 @@ static void conversations(void **state)
     r = http_get(port, "/v1/models/walks");
     assert_int_equal(r.status, 404);
     http_reply_free(&r);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void what_is_wrong(void **state)
@@ -315,7 +308,7 @@ static void what_is_wrong(void **state)
         ask(port, "/v1/completions", 200,
             "{\"prompt\":\"a\",\"tools\":null,\"user\":\"me\",\"min_tokens\":0,\"response_format\":{\"type\":\"text\"},\"max_tokens\":1}");
     json_decref(v);
-    stop(&s);
+    serve_stop(&s);
 }
 
 // ---- many at once, and some that leave
@@ -383,7 +376,7 @@ static void whatever_beside(void **state)
     assert_null(strstr(r.body, "halfstep_new_tokens_total{model=\"talks\",version=\"1\"} 0\n"));
     assert_null(strstr(r.body, "halfstep_request_seconds_count{model=\"talks\",version=\"1\",stage=\"first_token\"} 0\n"));
     http_reply_free(&r);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void narrow(hs_server_opts *o) { o->served.slots = 1, o->served.queue_works = 2; }
@@ -400,7 +393,7 @@ static void too_much(void **state)
     json_decref(v);
     v = ask(port, "/v1/completions", 200, "{\"prompt\":\"a\",\"n\":3,\"max_tokens\":2,\"ignore_eos\":true}");
     json_decref(v);
-    stop(&s);
+    serve_stop(&s);
 }
 
 static void short_of_time(hs_server_opts *o) { o->served.slots = 1, o->drain_seconds = 0.02; }

@@ -46,6 +46,15 @@ void scratch_write(const char *name, const void *data, size_t bytes)
     assert_int_equal(fclose(f), 0);
 }
 
+const char *golden_path(const char *name)
+{
+    static char path[8][1024];
+    static int next;
+    char *p = path[next++ % 8];
+    snprintf(p, 1024, HS_TESTS_DIR "/golden/%s", name);
+    return p;
+}
+
 char *scratch_read(const char *name, size_t *bytes)
 {
     FILE *f = fopen(scratch_path(name), "rb");

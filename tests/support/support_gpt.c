@@ -100,3 +100,14 @@ int64_t tiny_fill_run(hs_run *run, int plan, const int *lengths, uint64_t key, i
     hs_step_live(hs_run_in(run), n, b, 0);
     return n;
 }
+
+void tiny_teach(hs_engine *e)
+{
+    static const int lengths[] = { 20, 20, 20, 0 };
+    for (int t = 0; t < 30; t++) {
+        tiny_fill(e, HS_TRAIN, lengths, 1, 0);
+        e->in->inv_count[0] = 1.0f / 60;
+        assert_int_equal(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST), HS_OK);
+        assert_int_equal(hs_run_update(e->run), HS_OK);
+    }
+}

@@ -31,6 +31,9 @@ tiny_gpt tiny_gpt_of(const tiny_opts *o);
 // Train (if asked), eval and decode plans of 2 layers, 2 heads, width 32. `model` must outlive the engine. Asserts on failure.
 hs_engine *tiny_engine(tiny_gpt *model, const tiny_opts *o);
 
+// 30 steps on the same sequences: the untrained one's logits are all but equal. Of an engine with an optimizer and room for 60 tokens.
+void tiny_teach(hs_engine *e);
+
 // Writes sequences of the given lengths (0-terminated) into a plan's inputs: pseudo-random ids of `key`, targets the next ids,
 // slots numbered from first_slot; sets the live counts. Returns the number of tokens.
 int64_t tiny_fill(hs_engine *e, hs_mode mode, const int *lengths, uint64_t key, int first_slot);

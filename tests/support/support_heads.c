@@ -1,6 +1,7 @@
 // support_heads: see the header.
 #include "tests/support/support_heads.h"
 #include "core/base/rng.h"
+#include "data/base/file.h"
 #include "tests/support/support_files.h"
 #include <jansson.h>
 #include <stdio.h>
@@ -8,35 +9,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const char *golden_path(const char *name)
-{
-    static char path[8][1024];
-    static int next;
-    char *p = path[next++ % 8];
-    snprintf(p, 1024, HS_TESTS_DIR "/golden/%s", name);
-    return p;
-}
-
-static char *read_whole(const char *path, size_t *bytes)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    *bytes = (size_t)ftell(f);
-    rewind(f);
-    char *data = malloc(*bytes + 1);
-    assert_non_null(data);
-    assert_int_equal(fread(data, 1, *bytes, f), *bytes);
-    data[*bytes] = 0;
-    fclose(f);
-    return data;
-}
-
 static void copy_golden(const char *from, const char *folder, const char *to)
 {
     char name[300];
     size_t bytes;
-    char *data = read_whole(golden_path(from), &bytes);
+    char *data;
+    OK(hs_file_read(golden_path(from), &data, &bytes));
     snprintf(name, sizeof name, "%s/%s", folder, to);
     scratch_write(name, data, bytes);
     free(data);

@@ -9,6 +9,5 @@
 const char *heads_folder(const char *name, const char *problem, int labels);
 void heads_open(hs_session *s, const char *name, const char *problem, int threads); // loaded with a plan of hs_head_shape, in fp32
 void heads_text(char out[400], int i, int k, int most);                             // words, at most so many: always the same of (i, k)
-const char *golden_path(const char *name);                                          // of tests/golden: one of eight rotating buffers
 
 #endif

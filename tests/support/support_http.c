@@ -1,5 +1,6 @@
 // support_http: sockets, and just enough of HTTP to read what comes back.
 #include "tests/support/support_http.h"
+#include "data/base/file.h"
 #include "tests/support/support_files.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -146,21 +147,29 @@ http_reply http_ask(int port, const char *method, const char *path, const char *
 http_reply http_post(int port, const char *path, const char *json) { return http_ask(port, "POST", path, "", json, strlen(json)); }
 http_reply http_get(int port, const char *path) { return http_ask(port, "GET", path, "", NULL, 0); }
 
+json_t *http_refused(int port, const char *path, const char *json, int status, const char *part)
+{
+    http_reply r = http_post(port, path, json);
+    json_t *v = json_loadb(r.body, r.bytes, 0, NULL);
+    const char *why = json_string_value(json_object_get(v, "error"));
+    if (r.status != status || !why || !strstr(why, part))
+        fail_msg("%s %s: %d %s", path, json, r.status, r.body);
+    http_reply_free(&r);
+    return v;
+}
+
 // ---- server
 
 static void copy(const char *golden, const char *file, const char *to)
 {
-    char from[1024], name[256];
-    snprintf(from, sizeof from, HS_TESTS_DIR "/golden/%s/%s", golden, file);
+    char from[512], name[256];
+    size_t n;
+    snprintf(from, sizeof from, "%s/%s", golden, file);
     snprintf(name, sizeof name, "%s/%s", to, file);
-    FILE *f = fopen(from, "rb");
-    if (!f)
-        return;
-    static char bytes[1 << 22];
-    const size_t n = fread(bytes, 1, sizeof bytes, f);
-    fclose(f);
-    assert_true(n < sizeof bytes);
+    char *bytes;
+    OK(hs_file_read(golden_path(from), &bytes, &n));
     scratch_write(name, bytes, n);
+    free(bytes);
 }
 
 // [PAD] [UNK] [CLS] [SEP] [MASK], the letters, and each as the rest of a word: 57; four words fill up to 61.
@@ -228,4 +237,11 @@ void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs
     if (change)
         change(&o);
     OK(hs_server_start(s, &o));
+}
+
+void serve_stop(hs_server *s)
+{
+    int64_t left;
+    hs_server_stop(s, &left);
+    assert_int_equal(left, 0);
 }

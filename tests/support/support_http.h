@@ -21,9 +21,14 @@ http_reply http_ask(int port, const char *method, const char *path, const char *
 http_reply http_post(int port, const char *path, const char *json);
 http_reply http_get(int port, const char *path);
 
+// A request that is refused: status, and "error" says part; returns the answer, which is the caller's.
+json_t *http_refused(int port, const char *path, const char *json, int status, const char *part);
+
 // A folder "FOLDER/name" in the scratch folder: a model of tests/golden with a tokenizer of as many words as it has.
 const char *serve_folder(const char *name, const char *golden);
 // Of those folders, each under its name; o is changed to what a test wants, or NULL. Asserts.
 void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs_server_opts *o));
+
+void serve_stop(hs_server *s); // nothing is left under way
 
 #endif

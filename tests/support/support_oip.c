@@ -6,13 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void serve_stop(hs_server *s)
-{
-    int64_t left;
-    hs_server_stop(s, &left);
-    assert_int_equal(left, 0);
-}
-
 json_t *json_inside(json_t *v, const char *path)
 {
     char part[64];

@@ -4,8 +4,6 @@
 #include "tests/support/support_http.h"
 #include <jansson.h>
 
-void serve_stop(hs_server *s); // nothing is left under way
-
 // A path into JSON: members by name, elements by number, "/" between. NULL: there is none.
 json_t *json_inside(json_t *v, const char *path);
 const char *json_text_in(json_t *v, const char *path); // "?": there is none

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *golden_path(const char *name, const char *file)
+static const char *golden_file(const char *name, const char *file)
 {
     static char path[1024];
     snprintf(path, sizeof path, HS_TESTS_DIR "/golden/tokenizers/%s%s%s", name, file[0] ? "/" : "", file);
@@ -17,7 +17,7 @@ static const char *golden_path(const char *name, const char *file)
 hs_tokenizer *golden_tokenizer(const char *name)
 {
     hs_tokenizer *t;
-    OK(hs_tokenizer_load(&t, golden_path(name, "")));
+    OK(hs_tokenizer_load(&t, golden_file(name, "")));
     return t;
 }
 
@@ -76,9 +76,9 @@ static void one_case(const hs_tokenizer *t, const json_t *c, const char *where)
 static json_t *load_json(const char *name, const char *file)
 {
     json_error_t e;
-    json_t *j = json_load_file(golden_path(name, file), JSON_ALLOW_NUL, &e);
+    json_t *j = json_load_file(golden_file(name, file), JSON_ALLOW_NUL, &e);
     if (!j)
-        fail_msg("%s: %s", golden_path(name, file), e.text);
+        fail_msg("%s: %s", golden_file(name, file), e.text);
     return j;
 }
 
