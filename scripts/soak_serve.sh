@@ -19,6 +19,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$encoder" ] || { echo "--encoder is missing" >&2; exit 2; }
 work=$(mktemp -d)
+: >"$work/out"
 server="" rude=()
 trap 'kill "$server" 2>/dev/null; end_rude; wait 2>/dev/null; rm -rf "$work"' EXIT
 fail() { echo "soak: $*" >&2; [ ! -s "$work/err" ] || tail -2 "$work/err" >&2; exit 1; }

@@ -327,6 +327,7 @@ static enum MHD_Result hand_over(hs_http_request *r)
     r->whole = hs_now_ns();
     r->holders = 2, r->handed = true;
     atomic_fetch_add(&r->http->under_way, 1);
+    atomic_fetch_add(&r->http->taken, 1);
     r->http->o.handler(r, r->http->o.user);
     pthread_mutex_lock(&r->lock);
     const bool answered = r->state == ANSWERED;

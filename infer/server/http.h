@@ -45,6 +45,7 @@ hs_status hs_http_start(hs_http **out, const hs_http_opts *o);
 int hs_http_port(const hs_http *h);
 int64_t hs_http_connections(const hs_http *h);
 int64_t hs_http_under_way(const hs_http *h); // requests that were handed over and whose answers are not out
+uint64_t hs_http_taken(const hs_http *h);    // requests that were handed over, ever
 void hs_http_quiesce(hs_http *h);  // no new connections from here on; those there are live, and each answer says that it is the last
 const char *hs_http_library(void); // "0.9.75"
 // Every request was answered. NULL: nothing.

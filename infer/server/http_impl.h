@@ -24,6 +24,7 @@ struct hs_http {
     pthread_mutex_t lock; // of the list
     hs_http_connection *first;
     _Atomic int64_t n_connections, under_way;
+    _Atomic uint64_t taken;
     atomic_bool last; // answers end their connections
     pthread_t clock;
     bool ticks;

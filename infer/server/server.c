@@ -133,18 +133,27 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
     return HS_OK;
 }
 
+static const double QUIET_SECONDS = 0.5; // of a draining server: as long as a client takes between an answer and its next request
+
 static void pause_for(double seconds)
 {
     const struct timespec t = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
     nanosleep(&t, NULL);
 }
 
-// For all that was handed over to be answered.
-static void wait_for_answers(const hs_server *s, double seconds)
+// For all that was handed over to be answered. A client that keeps its connection may be between two requests: it has been told nothing
+// yet, so that there is an end only where no connection lives, or nobody has asked for so long.
+static void wait_for_answers(const hs_server *s, double seconds, double quiet)
 {
     const double end = hs_now() + seconds;
-    while (hs_http_under_way(s->http) > 0 && hs_now() < end)
-        pause_for(0.005);
+    uint64_t taken = hs_http_taken(s->http);
+    for (double last = hs_now(), now = last; now < end; pause_for(0.005), now = hs_now()) {
+        const uint64_t n = hs_http_taken(s->http);
+        if (hs_http_under_way(s->http) > 0 || n != taken)
+            last = now, taken = n;
+        else if (!hs_http_connections(s->http) || now - last >= quiet)
+            break;
+    }
 }
 
 void hs_server_stop(hs_server *s, int64_t *left)
@@ -154,14 +163,14 @@ void hs_server_stop(hs_server *s, int64_t *left)
     if (s->http) {
         pause_for(s->o.linger_seconds);
         hs_http_quiesce(s->http);
-        wait_for_answers(s, s->o.drain_seconds);
+        wait_for_answers(s, s->o.drain_seconds, QUIET_SECONDS);
         *left = hs_http_under_way(s->http);
     }
     atomic_store(&s->over, true);
     if (s->hub)
         hs_hub_close(s->hub); // ends what still waits; connections that live go on asking
     if (s->http)
-        wait_for_answers(s, 1); // the last ones go out
+        wait_for_answers(s, 1, 0); // the last ones go out
     hs_http_stop(s->http);
     hs_hub_free(s->hub);
     s->http = NULL, s->hub = NULL;

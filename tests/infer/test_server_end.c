@@ -128,9 +128,43 @@ static void asked_to_the_last(void **state)
     }
 }
 
+// A client that keeps its connection and is between two requests when the end begins.
+static void *stop_it(void *arg)
+{
+    int64_t left;
+    hs_server_stop(arg, &left);
+    return NULL;
+}
+
+static void between_two(void **state)
+{
+    static const char request[] = "POST /embed HTTP/1.1\r\nHost: a\r\nContent-Length: 21\r\n\r\n{\"inputs\": \"the cat\"}";
+    hs_server s;
+    pthread_t thread;
+    http_reply r = { .status = 0 };
+    char value[256];
+    (void)state;
+    serve_start(&s, names, 2, NULL);
+    const int fd = http_connect(hs_http_port(s.http));
+    for (int i = 0; i < 2; i++) {
+        if (i) {
+            assert_int_equal(pthread_create(&thread, NULL, stop_it, &s), 0);
+            wait_ms(100);
+        }
+        http_send(fd, request, sizeof request - 1);
+        assert_true(http_read(fd, &r));
+        assert_int_equal(r.status, 200);
+        if (i)
+            assert_string_equal(http_reply_header(&r, "Connection", value), "close");
+        http_reply_free(&r);
+    }
+    pthread_join(thread, NULL);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(encoder_is_cut_short), cmocka_unit_test(text_is_cut_short),
-                                        cmocka_unit_test(asked_to_the_last) };
+                                        cmocka_unit_test(asked_to_the_last), cmocka_unit_test(between_two) };
     return cmocka_run_group_tests_name("server_end", tests, begin, scratch_close);
 }
