@@ -189,10 +189,12 @@ hs_status hs_row_reader_hidden(const hs_row_reader *e, int index, float *dst)
     return hs_run_read(e->o.run, e->o.plan, 0, first_token(e, index), hs_row_reader_length(e, index), dst);
 }
 
+int64_t hs_row_reader_task_rows(const hs_row_reader *e, int index) { return e->whole ? 1 : hs_row_reader_length(e, index); }
+
 hs_status hs_row_reader_task(const hs_row_reader *e, int index, float *dst, int64_t *rows)
 {
     HS_TRY(check_index(e, index, false));
-    *rows = e->whole ? 1 : hs_row_reader_length(e, index);
+    *rows = hs_row_reader_task_rows(e, index);
     return hs_run_read(e->o.run, e->o.plan, 0, e->whole ? index : first_token(e, index), *rows, dst);
 }
 

@@ -43,6 +43,7 @@ int64_t hs_row_reader_width(const hs_row_reader *e); // of hidden states; 0: the
 int64_t hs_row_reader_length(const hs_row_reader *e, int index);
 // Output 0 of a plan of a model with a task: [*rows][width], a row for each token, or, of a task about whole sequences, one.
 hs_status hs_row_reader_task(const hs_row_reader *e, int index, float *dst, int64_t *rows);
+int64_t hs_row_reader_task_rows(const hs_row_reader *e, int index);            // that it will be
 hs_status hs_row_reader_hidden(const hs_row_reader *e, int index, float *dst); // [n][width]
 // One vector: mean or largest of all tokens of the row, or its first token. normalize: of length 1 (a vector of zeros stays). NONFINITE.
 hs_status hs_row_reader_vector(const hs_row_reader *e, int index, hs_pooling pooling, bool normalize, float *dst);

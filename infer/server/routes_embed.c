@@ -12,22 +12,20 @@ typedef struct embed { // hs_text_work.own
     int64_t first[]; // of all tokens: of each text, in the order that they stand in the vectors; else empty
 } embed;
 
-static hs_status take(hs_work *work, int row, const hs_row_reader *reader, int index)
+static hs_status take(hs_text_work *w, const hs_wanted_row *r, int row)
 {
-    hs_text_work *w = (hs_text_work *)work;
-    const embed *e = w->own;
-    const int64_t width = hs_row_reader_width(reader);
-    return hs_row_reader_vector(reader, index, e->how.pooling, e->how.normalize, w->vector + row * width);
+    int64_t one;
+    return hs_wanted_floats(r, 0, w->vector + row * ((const embed *)w->own)->width, &one);
 }
 
 // Of each token instead of one of them all.
-static hs_status take_all(hs_work *work, int row, const hs_row_reader *reader, int index)
+static hs_status take_all(hs_text_work *w, const hs_wanted_row *r, int row)
 {
-    hs_text_work *w = (hs_text_work *)work;
     const embed *e = w->own;
+    int64_t tokens;
     if (!w->vector && !(w->vector = malloc((size_t)(w->tokens * e->width) * sizeof *w->vector))) // what only waits takes none
         return HS_FAIL(MEMORY, "no memory for %lld vectors", (long long)w->tokens);
-    return hs_row_reader_hidden(reader, index, w->vector + e->first[row] * e->width);
+    return hs_wanted_floats(r, 0, w->vector + e->first[row] * e->width, &tokens);
 }
 
 static void add_vector(hs_text *t, const float *v, int64_t n)
@@ -58,7 +56,7 @@ static void answer_all(hs_text_work *w)
     const embed *e = w->own;
     hs_text t = { 0 };
     for (int i = 0; i < w->n; i++)
-        for (int64_t k = 0; k < w->work.row[i].n; k++) {
+        for (int64_t k = 0; k < w->row[i].n; k++) {
             hs_text_add(&t, k ? "," : i ? "],[" : "[[");
             add_vector(&t, w->vector + (e->first[i] + k) * e->width, e->width);
         }
@@ -131,6 +129,8 @@ static void embed_texts(hs_call *c, json_t *body, const asked *a, void (*answer)
     *e = (embed){ .how = m->sentence, .width = width, .base64 = a->base64 };
     if (a->normalize >= 0)
         e->how.normalize = a->normalize;
+    w->want[w->n_wants++] = a->all ? (hs_want){ .what = HS_WANT_HIDDEN }
+                                   : (hs_want){ .what = HS_WANT_VECTOR, .pooling = e->how.pooling, .normalize = e->how.normalize };
     const hs_text_cut cut = { .max_length = e->how.max_length, .refuse = a->refuse, .prompt = e->how.prompt };
     for (int i = 0; i < n; i++) {
         size_t bytes;

@@ -49,15 +49,15 @@ static void spread(const infer *e, int k, int row, const float *logits, int64_t 
             to[at + i] = logits[i * columns + (what == HS_OIP_END)];
 }
 
-static hs_status take_task(hs_text_work *w, int row, const hs_row_reader *reader, int index)
+static hs_status take_task(const hs_text_work *w, const hs_wanted_row *r, int row)
 {
     const infer *e = w->own;
-    const int64_t columns = hs_row_reader_width(reader);
-    int64_t n = hs_row_reader_length(reader, index);
+    const int64_t columns = hs_head_columns(w->model->head);
+    int64_t n = r->row->n;
     float *logits = malloc((size_t)(n * columns) * sizeof *logits);
     if (!logits)
         return HS_FAIL(MEMORY, "no memory for logits");
-    hs_status st = hs_row_reader_task(reader, index, logits, &n);
+    hs_status st = hs_wanted_floats(r, 0, logits, &n);
     if (st == HS_OK)
         st = check_finite(logits, n * columns);
     for (int k = 0; k < e->n_out && st == HS_OK; k++)
@@ -66,24 +66,34 @@ static hs_status take_task(hs_text_work *w, int row, const hs_row_reader *reader
     return st;
 }
 
-static hs_status take(hs_work *work, int row, const hs_row_reader *reader, int index)
+// Of an encoder wants are its outputs.
+static hs_status take(hs_text_work *w, const hs_wanted_row *r, int row)
 {
-    hs_text_work *w = (hs_text_work *)work;
     const infer *e = w->own;
+    int64_t n;
     if (e->task)
-        return take_task(w, row, reader, index);
-    const int64_t width = hs_row_reader_width(reader);
+        return take_task(w, r, row);
     for (int k = 0; k < e->n_out; k++) {
-        float *to = (float *)(uintptr_t)e->out[k].value;
-        if (e->about[k]->what == HS_OIP_VECTOR)
-            HS_TRY(hs_row_reader_vector(reader, index, w->model->sentence.pooling, w->model->sentence.normalize, to + row * width));
-        else {
-            to += (row * e->seq + e->at[row]) * width;
-            HS_TRY(hs_row_reader_hidden(reader, index, to));
-            HS_TRY(check_finite(to, hs_row_reader_length(reader, index) * width));
-        }
+        const hs_infer_value *v = &e->out[k];
+        const int64_t width = v->dim[v->n_dims - 1];
+        float *to = (float *)(uintptr_t)v->value;
+        to += (e->about[k]->what == HS_OIP_VECTOR ? row : row * e->seq + e->at[row]) * width;
+        HS_TRY(hs_wanted_floats(r, k, to, &n));
+        HS_TRY(check_finite(to, n * width));
     }
     return HS_OK;
+}
+
+static void find_wants(hs_text_work *w)
+{
+    const infer *e = w->own;
+    const hs_sentence *how = &w->model->sentence;
+    for (int k = 0; k < e->n_out && !e->task; k++)
+        w->want[w->n_wants++] = e->about[k]->what == HS_OIP_VECTOR
+                                    ? (hs_want){ .what = HS_WANT_VECTOR, .pooling = how->pooling, .normalize = how->normalize }
+                                    : (hs_want){ .what = HS_WANT_HIDDEN };
+    if (e->task)
+        w->want[w->n_wants++] = (hs_want){ .what = HS_WANT_LOGITS };
 }
 
 static void answer(hs_text_work *w)
@@ -342,6 +352,7 @@ static void begin(const hs_call *c, hs_served *m, asked *a)
         hs_text_work_fail_status(w, st);
         return;
     }
+    find_wants(w);
     w->work.priority = a->r.priority > 1 ? (int)(a->r.priority < INT_MAX ? a->r.priority - 1 : INT_MAX) : 0;
     w->work.deadline = a->r.timeout > 0 && a->r.timeout < INT64_MAX / 2000 ? began + 1000 * a->r.timeout : 0;
     hs_text_work_go(w, e->task ? m->task : m->embed, take, answer);

@@ -35,15 +35,14 @@ static void add_token(hs_text *t, const char *piece, size_t bytes)
     hs_text_free(&clean);
 }
 
-static hs_status take(hs_work *work, int row, const hs_row_reader *reader, int index)
+static hs_status take(hs_text_work *w, const hs_wanted_row *r, int row)
 {
-    hs_text_work *w = (hs_text_work *)work;
     fill *f = w->own;
     hs_text *t = &f->out;
     hs_text_add(t, row ? ",[" : "[");
-    for (int64_t m = 0; m < work->row[row].n_picks; m++) {
+    for (int64_t m = 0; m < r->row->n_picks; m++) {
         int64_t n = 0;
-        HS_TRY(hs_row_reader_guess(reader, index, m, f->top, f->guess, &n));
+        HS_TRY(hs_wanted_guesses(r, 0, m, f->guess, &n));
         hs_text_add(t, m ? ",[" : "[");
         for (int64_t i = 0; i < n; i++) {
             size_t bytes = 0;
@@ -80,7 +79,7 @@ static bool find_masks(hs_text_work *w)
         return false;
     }
     for (int k = 0; k < w->n; k++) {
-        hs_encode_row *row = (hs_encode_row *)(uintptr_t)&w->work.row[k];
+        hs_encode_row *row = &w->row[k];
         row->pick = pick;
         for (int64_t i = 0; i < row->n; i++)
             if (row->id[i] == mask)
@@ -117,6 +116,7 @@ static hs_text_work *begin(hs_call *c, json_t *body, int64_t top)
         return NULL;
     f->top = top, f->list = json_is_array(inputs);
     w->own = f, w->forget = forget;
+    w->want[w->n_wants++] = (hs_want){ .what = HS_WANT_GUESSES, .best = top };
     for (int i = 0; i < n; i++) {
         size_t bytes;
         const char *text = hs_texts_at(inputs, i, &bytes);

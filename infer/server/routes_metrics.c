@@ -45,6 +45,10 @@ static uint64_t request_us(const hs_served *m) { return microseconds(&m->count.r
 static uint64_t queue_us(const hs_served *m) { return microseconds(&m->count.queue); }
 static uint64_t input_us(const hs_served *m) { return microseconds(&m->count.input); }
 static uint64_t infer_us(const hs_served *m) { return microseconds(&m->count.infer); }
+static uint64_t hits(const hs_served *m) { return read(&m->count.cache_hit.count); }
+static uint64_t misses(const hs_served *m) { return read(&m->count.cache_miss.count); }
+static uint64_t hit_us(const hs_served *m) { return microseconds(&m->count.cache_hit); }
+static uint64_t miss_us(const hs_served *m) { return microseconds(&m->count.cache_miss); }
 static uint64_t output_us(const hs_served *m) { return microseconds(&m->count.output); }
 
 static const row rows[] = {
@@ -56,6 +60,10 @@ static const row rows[] = {
     { "nv_inference_compute_input_duration_us", "counter", "parsing and tokens, summed", input_us },
     { "nv_inference_compute_infer_duration_us", "counter", "the model, summed", infer_us },
     { "nv_inference_compute_output_duration_us", "counter", "writing the answer, summed", output_us },
+    { "nv_cache_num_hits_per_model", "counter", "requests all of whose rows the response cache had", hits },
+    { "nv_cache_num_misses_per_model", "counter", "requests of which a row was computed", misses },
+    { "nv_cache_hit_duration_per_model", "counter", "microseconds of looking up and copying out of those, summed", hit_us },
+    { "nv_cache_miss_duration_per_model", "counter", "microseconds of looking up and keeping of these, summed", miss_us },
     { "nv_inference_pending_request_count", "gauge", "requests that wait or are computed", pending },
     { "halfstep_tokens_total", "counter", "tokens that were computed", tokens },
     { "halfstep_texts_running", "gauge", "texts that are continued", running },
@@ -155,6 +163,17 @@ static const struct {
     { "next_token", offsetof(hs_served_count, next) },
 };
 
+static void add_cache(hs_text *t, hs_row_cache *cache)
+{
+    const hs_row_cache_stats s = hs_row_cache_look(cache);
+    begin(t, "nv_cache_util", "gauge", "of the response cache's bytes, from 0 to 1");
+    hs_text_add(t, "nv_cache_util %.6f\n", (double)s.bytes / (double)s.most_bytes);
+    begin(t, "nv_cache_num_entries", "gauge", "rows that the response cache has");
+    hs_text_add(t, "nv_cache_num_entries %" PRIu64 "\n", s.entries);
+    begin(t, "nv_cache_num_evictions", "counter", "rows that had to make room in it");
+    hs_text_add(t, "nv_cache_num_evictions %" PRIu64 "\n", s.evicted);
+}
+
 static void metrics(hs_call *c)
 {
     page p = { 0 };
@@ -173,6 +192,8 @@ static void metrics(hs_call *c)
         p.stage = stages[i].name, p.latency = stages[i].offset;
         hs_hub_each(hub, add_histogram, &p);
     }
+    if (c->server->cache)
+        add_cache(&p.t, c->server->cache);
     begin(&p.t, "halfstep_connections", "gauge", "open connections");
     hs_text_add(&p.t, "halfstep_connections %lld\n", (long long)hs_http_connections(c->server->http));
     hs_call_send(c, "text/plain; version=0.0.4; charset=utf-8", &p.t);

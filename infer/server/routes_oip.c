@@ -118,9 +118,9 @@ static void model_config(hs_call *c)
                           config_tensors(&o, o.in, o.n_in, true), "output", config_tensors(&o, o.out, o.n_out, false));
     json_object_update_new(v, json_pack("{s:[{s:s, s:s, s:i}], s:{s:b}, s:{s:b}, s:{s:{s:s}, s:{s:o}, s:{s:o}}}", "instance_group", "name",
                                         m->name, "kind", strncmp(m->o->device, "cpu", 3) == 0 ? "KIND_CPU" : "KIND_GPU", "count",
-                                        m->instances > 0 ? m->instances : 1, "response_cache", "enable", 0, "model_transaction_policy",
-                                        "decoupled", (m->does & HS_DOES_TEXT) != 0, "parameters", "family", "string_value",
-                                        m->session.arch.family->name, "context", "string_value",
+                                        m->instances > 0 ? m->instances : 1, "response_cache", "enable", m->o->cache && o.most_batch > 0,
+                                        "model_transaction_policy", "decoupled", (m->does & HS_DOES_TEXT) != 0, "parameters", "family",
+                                        "string_value", m->session.arch.family->name, "context", "string_value",
                                         json_sprintf("%lld", (long long)m->session.context), "vocabulary", "string_value",
                                         json_sprintf("%lld", (long long)m->session.vocab)));
     if (o.most_batch)

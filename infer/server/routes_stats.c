@@ -50,9 +50,10 @@ static json_t *stats_of(const hs_served *m)
         hs_scheduler_look(m->scheduler, &steps);
         executed = steps.steps;
     }
-    json_t *inference = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "success", success, "fail", latency(&c->failed), "queue",
-                                  latency(&c->queue), "compute_input", latency(&c->input), "compute_infer", latency(&c->infer),
-                                  "compute_output", latency(&c->output), "cache_hit", pair(0, 0), "cache_miss", pair(0, 0));
+    json_t *inference =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "success", success, "fail", latency(&c->failed), "queue", latency(&c->queue),
+                  "compute_input", latency(&c->input), "compute_infer", latency(&c->infer), "compute_output", latency(&c->output),
+                  "cache_hit", latency(&c->cache_hit), "cache_miss", latency(&c->cache_miss));
     return json_pack("{s:s, s:o, s:I, s:I, s:I, s:o, s:{}, s:o, s:o}", "name", m->name, "version", json_sprintf("%d", m->version),
                      "last_inference", (json_int_t)atomic_load(&c->last), "inference_count", (json_int_t)atomic_load(&c->texts),
                      "execution_count", (json_int_t)executed, "inference_stats", inference, "response_stats", "batch_stats", sizes,

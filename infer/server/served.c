@@ -184,6 +184,8 @@ void hs_served_close(hs_served *s)
     if (!s)
         return;
     hs_batcher_free(s->batcher);
+    if (s->o->cache)
+        hs_row_cache_forget(s->o->cache, s);
     hs_scheduler_free(s->scheduler);
     hs_chat_template_free(s->chat);
     hs_head_free(s->head);

@@ -5,6 +5,7 @@
 #include "infer/heads/head.h"
 #include "infer/server/batcher.h"
 #include "infer/server/chat_template.h"
+#include "infer/server/row_cache.h"
 #include "infer/server/scheduler.h"
 #include "infer/session/session.h"
 
@@ -33,6 +34,7 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     int64_t batch_tokens;              // of a batch of an encoder
     int64_t queue_works, queue_tokens; // requests, and their tokens, that may wait for a model
     int64_t most_texts;                // of one request
+    hs_row_cache *cache;               // (optional) of what encoders give; borrowed
     // models that continue texts; 0: HS_SERVED_SLOTS, HS_PREFILL_TOKENS, HS_SERVED_CACHE_TOKENS, or one context where that is more
     int64_t slots, step_tokens, cache_tokens; // texts at once; tokens of a step; that keys and values are kept of
     bool cache_i8;                            // as codes
@@ -50,9 +52,10 @@ typedef struct hs_served_count {
     _Atomic uint64_t texts; // of requests that succeeded
     hs_latency failed;
     hs_latency request, input, queue, infer,
-        output;             // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
-    hs_latency first, next; // of texts: from the request to a token, from one token to the next
-    _Atomic int64_t last;   // ms since 1970 of the last request; 0: none
+        output;                       // of requests that succeeded: all of it; parsing and tokens; waiting; the model; the answer
+    hs_latency cache_hit, cache_miss; // of requests that succeeded, with a cache: all their rows were there, or not; the time in the cache
+    hs_latency first, next;           // of texts: from the request to a token, from one token to the next
+    _Atomic int64_t last;             // ms since 1970 of the last request; 0: none
 } hs_served_count;
 
 typedef struct hs_served {

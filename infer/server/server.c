@@ -120,6 +120,9 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
     clock_gettime(CLOCK_REALTIME, &t);
     s->began = t.tv_sec * 1000 + t.tv_nsec / 1000000;
     s->o.http.handler = on_request, s->o.http.seen = on_seen, s->o.http.user = s;
+    if (o->cache_bytes)
+        HS_TRY(hs_row_cache_new(&s->cache, o->cache_bytes));
+    s->o.served.cache = s->cache;
     HS_TRY(hs_hub_new(&s->hub, &s->o.served));
     HS_TRY(hs_http_start(&s->http, &s->o.http));
     for (int i = 0; i < o->n_models; i++) {
@@ -173,5 +176,6 @@ void hs_server_stop(hs_server *s, int64_t *left)
         wait_for_answers(s, 1, 0); // the last ones go out
     hs_http_stop(s->http);
     hs_hub_free(s->hub);
-    s->http = NULL, s->hub = NULL;
+    hs_row_cache_free(s->cache);
+    s->http = NULL, s->hub = NULL, s->cache = NULL;
 }

@@ -17,6 +17,7 @@ typedef struct hs_server_opts { // borrowed
     int n_models;
     const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
     int n_tokens;
+    size_t cache_bytes;    // of what encoders gave, kept for who asks again; 0: nothing is
     size_t most_answer;    // bytes of an answer, of its numbers as f32; 0: HS_SERVER_ANSWER
     bool control;          // clients may have models loaded, loaded anew, and unloaded
     const char *models;    // (optional) a folder whose folders may be loaded by their names
@@ -30,6 +31,7 @@ typedef struct hs_server {
     hs_server_opts o;
     hs_http *http;
     hs_hub *hub;
+    hs_row_cache *cache; // NULL: none
     atomic_bool loaded;  // all that it begins with are there
     atomic_bool leaving; // not ready any more
     atomic_bool over;    // time to drain is over: what is left, and who still asks, is answered with 503

@@ -103,16 +103,16 @@ static hs_status pass_empty(hs_task_work *t)
     return HS_OK;
 }
 
-static hs_status take(hs_work *work, int number, const hs_row_reader *reader, int index)
+static hs_status take(hs_text_work *w, const hs_wanted_row *r, int number)
 {
     (void)number;
-    hs_task_work *t = ((hs_text_work *)work)->own;
+    hs_task_work *t = w->own;
     int64_t rows;
     HS_TRY(pass_empty(t));
     const hs_text_example *x = &t->examples.at[t->example];
     if (t->row == 0)
         HS_TRY(hs_head_decoder_begin(t->decoder, &x->example));
-    HS_TRY(hs_row_reader_task(reader, index, t->logits, &rows));
+    HS_TRY(hs_wanted_floats(r, 0, t->logits, &rows));
     HS_TRY(hs_head_decoder_take(t->decoder, &x->row[t->row], t->logits, rows));
     if (++t->row < x->n_rows)
         return HS_OK;
@@ -176,6 +176,7 @@ void hs_task_work_go(hs_task_work *t)
         return;
     }
     w->own = t, w->forget = forget, w->texts = t->examples.n;
+    w->want[w->n_wants++] = (hs_want){ .what = HS_WANT_LOGITS };
     if (add_rows(t, w) == HS_OK)
         hs_text_work_go(w, t->model->task, take, answer);
     else

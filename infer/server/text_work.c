@@ -12,7 +12,11 @@ static void free_work(hs_text_work *w)
         hs_rows_free(&w->rows[i]);
     if (w->forget)
         w->forget(w);
-    free(w->rows), free((void *)(uintptr_t)w->work.row), free(w->own), free(w->vector);
+    for (int i = w->taken; w->found && i < w->n; i++)
+        hs_wanted_row_let_go(&w->found[i], w->model->o->cache);
+    if (w->work.row != w->row)
+        free((void *)(uintptr_t)w->work.row);
+    free(w->rows), free(w->row), free(w->own), free(w->vector), free(w->found), free(w->missing);
     json_decref(w->body);
     hs_served_let_go(w->model);
     free(w);
@@ -45,8 +49,8 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
     if (w) {
         *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_http_handed(c->http) };
         w->rows = calloc((size_t)texts, sizeof *w->rows);
-        w->work.row = calloc((size_t)texts, sizeof *w->work.row);
-        if (w->rows && w->work.row)
+        w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
+        if (w->rows && w->row)
             return w;
         hs_text_work_fail(w, 503, "no memory for %d texts", texts);
         return NULL;
@@ -90,24 +94,30 @@ bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const cha
     }
     w->cut |= rows->n > 1;
     w->tokens += rows->row[0].n;
-    ((hs_encode_row *)(uintptr_t)w->work.row)[w->n - 1] =
-        (hs_encode_row){ .id = rows->row[0].id, .type = rows->row[0].type, .n = rows->row[0].n };
+    w->row[w->n - 1] = (hs_encode_row){ .id = rows->row[0].id, .type = rows->row[0].type, .n = rows->row[0].n };
     return true;
 }
 
 void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row)
 {
-    ((hs_encode_row *)(uintptr_t)w->work.row)[w->n++] = *row;
+    w->row[w->n++] = *row;
     w->tokens += row->n;
 }
 
 static bool is_gone(hs_work *work) { return hs_http_gone(((hs_text_work *)work)->call.http); }
 
+static int texts_of(const hs_text_work *w) { return w->texts ? w->texts : w->n; }
+
+// Before its answer. Of one that found all its rows the model computed nothing.
 static void count_success(const hs_text_work *w)
 {
     hs_served_count *n = &w->model->count;
     const hs_work *k = &w->work;
-    hs_served_count_success(w->model, w->texts ? w->texts : w->n);
+    hs_served_count_success(w->model, k->n ? texts_of(w) : 0);
+    if (w->found)
+        hs_latency_add(k->n ? &n->cache_miss : &n->cache_hit, w->cache_ns);
+    if (!k->n)
+        return;
     hs_latency_add(&n->input, k->arrived - w->began);
     hs_latency_add(&n->queue, k->started - k->arrived);
     hs_latency_add(&n->infer, k->in_model);
@@ -120,7 +130,8 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
     case HS_WORK_DONE:
         count_success(w);
         w->answer(w);
-        hs_latency_add(&w->model->count.output, hs_now_ns() - work->ended);
+        if (work->n)
+            hs_latency_add(&w->model->count.output, hs_now_ns() - work->ended);
         hs_latency_add(&w->model->count.request, hs_now_ns() - w->began);
         break;
     case HS_WORK_LATE:
@@ -142,12 +153,88 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
     free_work(w);
 }
 
-void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index),
+// ---- rows: those that were found, in front of those that come out of the model, behind them, and in between
+
+static hs_status take_found(hs_text_work *w, int end)
+{
+    while (w->taken < end) {
+        hs_wanted_row *r = &w->found[w->taken];
+        const hs_status st = w->take(w, r, w->taken++);
+        hs_wanted_row_let_go(r, w->model->o->cache);
+        HS_TRY(st);
+    }
+    return HS_OK;
+}
+
+static hs_status take_read(hs_text_work *w, int row, const hs_row_reader *reader, int index)
+{
+    hs_row_cache *cache = w->found ? w->model->o->cache : NULL;
+    hs_wanted_row r = { .want = w->want, .n_wants = w->n_wants, .row = &w->row[row], .reader = reader, .index = index };
+    const int64_t began = hs_now_ns();
+    if (cache)
+        HS_TRY(hs_wanted_row_keep(&r, cache, w->model));
+    w->cache_ns += hs_now_ns() - began;
+    const hs_status st = w->take(w, &r, row);
+    if (cache)
+        hs_wanted_row_let_go(&r, cache);
+    return st;
+}
+
+static hs_status take_row(hs_work *work, int k, const hs_row_reader *reader, int index)
+{
+    hs_text_work *w = (hs_text_work *)work;
+    const int row = w->missing ? w->missing[k] : k;
+    HS_TRY(take_found(w, row));
+    w->taken = row + 1;
+    HS_TRY(take_read(w, row, reader, index));
+    return k + 1 < work->n ? HS_OK : take_found(w, w->n);
+}
+
+// work: the rows that the cache does not have.
+static hs_status look_up(hs_text_work *w)
+{
+    const int64_t began = hs_now_ns();
+    hs_encode_row *missing = malloc((size_t)w->n * sizeof *missing);
+    w->found = calloc((size_t)w->n, sizeof *w->found);
+    w->missing = malloc((size_t)w->n * sizeof *w->missing);
+    if (!missing || !w->found || !w->missing) {
+        free(missing);
+        return HS_FAIL(MEMORY, "no memory for %d texts", w->n);
+    }
+    w->work.row = missing, w->work.n = 0;
+    for (int i = 0; i < w->n; i++) {
+        w->found[i] = (hs_wanted_row){ .want = w->want, .n_wants = w->n_wants, .row = &w->row[i] };
+        if (hs_wanted_row_find(&w->found[i], w->model->o->cache, w->model))
+            continue;
+        w->missing[w->work.n] = i;
+        missing[w->work.n++] = w->row[i];
+    }
+    w->cache_ns = hs_now_ns() - began;
+    return HS_OK;
+}
+
+static void answer_found(hs_text_work *w)
+{
+    const int64_t began = hs_now_ns();
+    const hs_status st = take_found(w, w->n);
+    w->cache_ns += hs_now_ns() - began;
+    on_done(&w->work, st == HS_OK ? HS_WORK_DONE : HS_WORK_FAILED, st);
+}
+
+void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_text_work *w, const hs_wanted_row *r, int row),
                      void (*answer)(hs_text_work *w))
 {
-    w->answer = answer;
+    w->take = take, w->answer = answer;
     w->work.n = w->n, w->work.reader = reader;
-    w->work.take = take, w->work.gone = is_gone, w->work.done = on_done;
+    w->work.take = take_row, w->work.gone = is_gone, w->work.done = on_done;
+    if (w->model->o->cache && look_up(w) != HS_OK) {
+        hs_text_work_fail(w, 503, "%s", hs_error());
+        return;
+    }
+    if (!w->work.n) {
+        answer_found(w);
+        return;
+    }
     hs_served *model = hs_served_hold(w->model); // w may be gone, and its hold with it, before the batcher is through with taking it
     const bool added = hs_batcher_add(model->batcher, &w->work);
     if (!added && atomic_load(&w->call.server->over))

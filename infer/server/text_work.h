@@ -1,19 +1,23 @@
 // text_work: a request's texts on their way through a batcher - tokens, waiting, the model, an answer or an error, and what is counted of
-// it.
+// it. Rows that the server's cache has do not go through the batcher; a request of those alone is answered at once.
 //
-//   hs_text_work_new -> hs_text_work_add, for each text -> hs_text_work_go -> w->take for each row, then w->answer
+//   hs_text_work_new -> hs_text_work_add, for each text -> hs_text_work_go -> w->take for each row, in their order, then w->answer
 #ifndef HS_INFER_TEXT_WORK_H
 #define HS_INFER_TEXT_WORK_H
 #include "data/base/json_util.h"
 #include "infer/server/server.h"
+#include "infer/server/wanted_row.h"
 
 typedef struct hs_text_work hs_text_work;
 struct hs_text_work {
-    hs_work work; // its take and row are the caller's to look at; the rest is text_work's
+    hs_work work; // text_work's
     hs_call call;
-    hs_served *model; // held
-    hs_rows *rows;    // [n] tokens of each text
+    hs_served *model;   // held
+    hs_rows *rows;      // [n] tokens of each text
+    hs_encode_row *row; // [n] the same, as they are read
     int n, room;
+    hs_want want[HS_WANTS]; // of each row: set before `go`
+    int n_wants;
     int64_t tokens;
     int64_t began;                   // hs_now_ns when the request was there
     bool cut;                        // a text was longer than the model takes, and cut
@@ -22,8 +26,14 @@ struct hs_text_work {
     void *own;                       // the caller's, free()d with it
     float *vector;                   // the caller's, free()d with it
     void (*forget)(hs_text_work *w); // (optional) before `own` is freed
-    // On the batcher's thread, when each row was taken: it answers.
+    // On the batcher's thread, or within `go`: of each row what is wanted; and when each was taken: it answers.
+    hs_status (*take)(hs_text_work *w, const hs_wanted_row *r, int row);
     void (*answer)(hs_text_work *w);
+    // text_work's
+    hs_wanted_row *found; // [n] with a cache
+    int *missing;         // [work.n] rows that were not found
+    int taken;            // rows
+    int64_t cache_ns;     // in the cache
 };
 
 // Takes over model and body, also where it fails: NULL, and it is answered.
@@ -36,8 +46,8 @@ typedef struct hs_text_cut {
 // A text, or a pair of them (second NULL: none). False: it is answered, and w is gone.
 bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const char *second, size_t second_bytes, const hs_text_cut *cut);
 void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row); // tokens that are there; borrowed until w is gone
-// Into the batcher's queue of reader `reader`; answered with 429 where that is full. w is the batcher's from here on.
-void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_work *w, int row, const hs_row_reader *reader, int index),
+// Into the batcher's queue of reader `reader`; answered with 429 where that is full. w may be gone from here on.
+void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_text_work *w, const hs_wanted_row *r, int row),
                      void (*answer)(hs_text_work *w));
 // Answers with an error and frees it; before `go` alone.
 void hs_text_work_fail_status(hs_text_work *w, hs_status st); // as hs_call_fail_status

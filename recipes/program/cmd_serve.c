@@ -17,7 +17,7 @@ typedef struct serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file;
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens,
-        texts, slots, step_tokens, cache_tokens;
+        texts, slots, step_tokens, cache_tokens, cache_bytes;
     double idle, body_timeout, drain, linger;
     bool pin, access_log, control;
     int kv; // HS_KV_VALUES or HS_KV_INT8
@@ -224,6 +224,7 @@ static hs_status run_serve(const hs_cli *cli)
         .n_models = n_models,
         .token = token,
         .n_tokens = n_tokens,
+        .cache_bytes = (size_t)o->cache_bytes,
         .most_answer = (size_t)o->answer << 20,
         .control = o->control || o->models[0],
         .models = o->models[0] ? o->models : NULL,
@@ -311,6 +312,14 @@ static const hs_key keys[] = {
       .unit = "tokens",
       .help = "of all texts of a model whose keys and values are kept, also for texts that begin alike; a context where that is more" },
     HS_KV_KEY(serve_options),
+    { .name = "cache-bytes",
+      .type = HS_KEY_INT,
+      AT(cache_bytes),
+      .value = "0",
+      .min = 0,
+      .max = 1e15,
+      .unit = "bytes",
+      .help = "of what encoders gave, kept for texts that are asked again, of all models together; 0: nothing is kept" },
     { .name = "queue",
       .type = HS_KEY_INT,
       AT(queue),

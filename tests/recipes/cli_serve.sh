@@ -21,7 +21,7 @@ printf 'port: 70000\n' >serve.yaml
 expect 2 'serve.yaml:1.*port is 70000' "$halfstep" serve run --config serve.yaml
 printf 'ports: 8000\n' >serve.yaml
 expect 2 'serve.yaml:1.*did you mean port' "$halfstep" serve run --config serve.yaml
-printf 'serve: [one=run, run]\naccess-log: true\nport: 1\nbatch-tokens: 64\n' >serve.yaml
+printf 'serve: [one=run, run]\naccess-log: true\nport: 1\nbatch-tokens: 64\ncache-bytes: 1000000\n' >serve.yaml
 expect 2 "two models are called 'run'" "$halfstep" serve run --config serve.yaml
 
 # ---- a server's life
@@ -45,6 +45,8 @@ json_lines out.json
 start --config serve.yaml two=run --no-access-log
 says POST /embed '{"inputs": "w5", "model": "one"}' 200 '^\[\['
 says POST /embed '{"inputs": "w5", "model": "two"}' 200 '^\[\['
+says POST /embed '{"inputs": "w5", "model": "two"}' 200 '^\[\['
+says GET /metrics '' 200 'nv_cache_num_hits_per_model.model="two",version="1". 1'
 stop 0
 [ "$(wc -l <out.json)" -eq 1 ] || fail 'the command line does not go before the file'
 
