@@ -38,6 +38,13 @@ static uint64_t set_back(const hs_served *m) { return texts_of(m).set_back; }
 static uint64_t prompt_tokens(const hs_served *m) { return texts_of(m).prompt_tokens; }
 static uint64_t new_tokens(const hs_served *m) { return texts_of(m).new_tokens; }
 static uint64_t reused_tokens(const hs_served *m) { return texts_of(m).reused_tokens; }
+static hs_sequence_stats sequences_of(const hs_served *m)
+{
+    return m->sequences ? hs_sequence_table_look(m->sequences) : (hs_sequence_stats){ 0 };
+}
+static uint64_t sequences(const hs_served *m) { return (uint64_t)sequences_of(m).live; }
+static uint64_t sequences_started(const hs_served *m) { return sequences_of(m).started; }
+static uint64_t sequences_idle(const hs_served *m) { return sequences_of(m).idle; }
 static uint64_t pages(const hs_served *m) { return (uint64_t)texts_of(m).pages; }
 static uint64_t pages_held(const hs_served *m) { return (uint64_t)texts_of(m).pages_held; }
 static uint64_t pages_kept(const hs_served *m) { return (uint64_t)texts_of(m).pages_kept; }
@@ -72,6 +79,9 @@ static const row rows[] = {
     { "halfstep_prompt_tokens_total", "counter", "tokens of prompts", prompt_tokens },
     { "halfstep_new_tokens_total", "counter", "tokens that were drawn", new_tokens },
     { "halfstep_reused_tokens_total", "counter", "tokens of prompts that had been computed for others", reused_tokens },
+    { "halfstep_sequences", "gauge", "sequences that live from one request to the next", sequences },
+    { "halfstep_sequences_started_total", "counter", "sequences that were started", sequences_started },
+    { "halfstep_sequences_idle_total", "counter", "sequences that ended because nobody asked on", sequences_idle },
     { "halfstep_cache_pages", "gauge", "pages of keys and values", pages },
     { "halfstep_cache_pages_held", "gauge", "pages that texts hold", pages_held },
     { "halfstep_cache_pages_kept", "gauge", "pages that are kept for texts that begin alike", pages_kept },

@@ -129,6 +129,8 @@ static void on_timing(void *user, hs_timing what, double seconds)
         hs_latency_add(of[what], (int64_t)(seconds * 1e9));
 }
 
+double hs_served_sequence_idle(const hs_served_opts *o) { return o->sequence_idle > 0 ? o->sequence_idle : HS_SERVED_SEQUENCE_IDLE; }
+
 static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_served_opts *o)
 {
     hs_session *session = &s->session;
@@ -151,6 +153,7 @@ static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_serv
                                .timing = on_timing,
                                .user = s };
     opts.decoder.share = true;
+    HS_TRY(hs_sequence_table_new(&s->sequences, o->sequences ? o->sequences : HS_SERVED_SEQUENCES, hs_served_sequence_idle(o)));
     return hs_scheduler_new(&s->scheduler, &opts);
 }
 
@@ -187,6 +190,7 @@ void hs_served_close(hs_served *s)
     if (s->o->cache)
         hs_row_cache_forget(s->o->cache, s);
     hs_scheduler_free(s->scheduler);
+    hs_sequence_table_free(s->sequences);
     hs_chat_template_free(s->chat);
     hs_head_free(s->head);
     close_instances(s);

@@ -7,6 +7,7 @@
 #include "infer/server/chat_template.h"
 #include "infer/server/row_cache.h"
 #include "infer/server/scheduler.h"
+#include "infer/server/sequence_table.h"
 #include "infer/session/session.h"
 
 typedef enum hs_does {   // what a model can be asked for
@@ -38,12 +39,20 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     // models that continue texts; 0: HS_SERVED_SLOTS, HS_PREFILL_TOKENS, HS_SERVED_CACHE_TOKENS, or one context where that is more
     int64_t slots, step_tokens, cache_tokens; // texts at once; tokens of a step; that keys and values are kept of
     bool cache_i8;                            // as codes
+    int64_t sequences;                        // that clients may have under way; 0: HS_SERVED_SEQUENCES
+    double sequence_idle;                     // seconds between two requests of one, after which it ends; 0: HS_SERVED_SEQUENCE_IDLE
     void (*bury)(struct hs_served *s,
                  void *user); // of one that nobody holds any more: has hs_served_close called soon, from a thread of its own
     void *bury_user;
 } hs_served_opts;
 
-enum { HS_SERVED_NAME = 128, HS_SERVED_SLOTS = 16, HS_SERVED_CACHE_TOKENS = 8192 };
+enum {
+    HS_SERVED_NAME = 128,
+    HS_SERVED_SLOTS = 16,
+    HS_SERVED_CACHE_TOKENS = 8192,
+    HS_SERVED_SEQUENCES = 1024,
+    HS_SERVED_SEQUENCE_IDLE = 60
+};
 typedef enum hs_served_reason { HS_REASON_REJECTED, HS_REASON_CANCELED, HS_REASON_BACKEND, HS_REASON_OTHER, HS_REASONS } hs_served_reason;
 extern const char *const hs_served_reasons[HS_REASONS]; // Triton's words
 
@@ -73,7 +82,8 @@ typedef struct hs_served {
     hs_run *run[HS_BATCHER_INSTANCES];
     int embed, task, masks;  // numbers of the batcher's readers; -1: none
     hs_scheduler *scheduler; // HS_DOES_TEXT
-    hs_chat_template *chat;  // and its conversations; NULL: no_chat says why not
+    hs_sequence_table *sequences;
+    hs_chat_template *chat; // and its conversations; NULL: no_chat says why not
     char no_chat[512];
     double load_seconds;
     hs_served_count count;
@@ -84,7 +94,8 @@ typedef struct hs_served {
 // Held once. Anything that hs_session_open refuses, and a directory that nothing here can be asked of.
 hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o);
 hs_served *hs_served_hold(hs_served *s);
-void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
+double hs_served_sequence_idle(const hs_served_opts *o); // seconds
+void hs_served_let_go(hs_served *s);                     // NULL: nothing. From any thread
 // A request about it that was not answered as asked, after so many ns.
 void hs_served_count_success(hs_served *s, int64_t texts); // before its answer: who has that, and asks what was counted, finds it
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum kind { INTEGER, REAL, TRUTH, STOP, BIAS, STREAM_OPTIONS, IGNORED, REFUSED } kind;
+typedef enum kind { INTEGER, REAL, TRUTH, STOP, BIAS, STREAM_OPTIONS, SEQUENCE, IGNORED, REFUSED } kind;
 enum { C = HS_TEXT_COMPLETION, H = HS_TEXT_CHAT, G = HS_TEXT_GENERATE, ALL = C | H | G };
 
 #define AT(field) offsetof(hs_text_params, field)
@@ -42,6 +42,9 @@ static const struct row {
     { "ignore_eos", ALL, TRUTH, AT(ignore_eos), 0, 0 },
     { "priority", ALL, INTEGER, AT(priority), 0, 1e6 },
     { "timeout", G, INTEGER, AT(timeout), 0, 1e15 },
+    { "sequence_id", G, SEQUENCE, 0, 0, 0 },
+    { "sequence_start", G, TRUTH, AT(sequence_start), 0, 0 },
+    { "sequence_end", G, TRUTH, AT(sequence_end), 0, 0 },
     { "min_tokens", ALL, REFUSED, 0, 0, 0 },
     { "suffix", C, REFUSED, 0, 0, 0 },
     { "tools", H, REFUSED, 0, 0, 0 },
@@ -143,6 +146,23 @@ static hs_status read_stream_options(const struct row *r, const json_t *v, hs_te
     return HS_OK;
 }
 
+// As Triton has it, 0 and "" are none.
+static hs_status read_sequence(const struct row *r, const json_t *v, hs_text_params *p)
+{
+    enum { MOST = 128 };
+    const char *text = json_string_value(v);
+    if (!text && !(json_is_integer(v) && json_integer_value(v) >= 0))
+        return HS_FAIL(USAGE, "%s must be a text, or a whole number of at least 0", r->name);
+    if (json_string_length(v) > MOST)
+        return HS_FAIL(USAGE, "%s has %zu bytes, at most %d are taken", r->name, json_string_length(v), MOST);
+    p->sequence[0] = 0;
+    if (text && text[0])
+        snprintf(p->sequence, sizeof p->sequence, "'%s'", text);
+    else if (json_integer_value(v))
+        snprintf(p->sequence, sizeof p->sequence, "%lld", (long long)json_integer_value(v));
+    return HS_OK;
+}
+
 // The value says that what it is for is not wanted.
 static bool is_neutral(const char *name, const json_t *v)
 {
@@ -171,6 +191,8 @@ static hs_status read_row(const struct row *r, const json_t *v, hs_text_params *
         return read_stop(r, v, p);
     case BIAS:
         return read_bias(r, v, p);
+    case SEQUENCE:
+        return read_sequence(r, v, p);
     case STREAM_OPTIONS:
         return read_stream_options(r, v, p);
     case REFUSED:

@@ -3,6 +3,7 @@
 #ifndef HS_INFER_TEXT_PARAMS_H
 #define HS_INFER_TEXT_PARAMS_H
 #include "infer/server/scheduler.h"
+#include "infer/server/sequence_table.h"
 #include <jansson.h>
 
 typedef enum hs_protocol_of { HS_TEXT_COMPLETION = 1, HS_TEXT_CHAT = 2, HS_TEXT_GENERATE = 4 } hs_protocol_of;
@@ -17,6 +18,8 @@ typedef struct hs_text_params {
     int n_stops;
     hs_token_bias *bias; // [n_bias] freed by hs_text_params_free
     int n_bias;
+    char sequence[HS_SEQUENCE_ID]; // a number, or a text in quotes; "": none
+    bool sequence_start, sequence_end;
     char wrong[64]; // which parameter an error is about
 } hs_text_params;
 

@@ -20,6 +20,9 @@ static void free_request(hs_text_request *r)
     for (int i = 0; i < r->n_prompts; i++)
         free(r->prompt[i].ids), free(r->prompt[i].text);
     free(r->prompt), free(r->choice);
+    hs_text_free(&r->said);
+    if (r->turn.of)
+        hs_sequence_done(r->model->sequences, &r->turn, NULL, 0);
     hs_text_params_free(&r->p);
     json_decref(r->body);
     hs_served_let_go(r->model);
@@ -89,7 +92,7 @@ bool hs_text_request_text(hs_text_request *r, const char *text, size_t bytes)
         hs_text_request_fail(r, 400, "prompt", "%s", hs_error());
         return false;
     }
-    if (p->n == 0 && s->begin >= 0) { // a text that begins
+    if (p->n == 0 && s->begin >= 0 && !r->p.sequence[0]) { // a text that begins
         free(p->ids);
         if (!(p->ids = malloc(sizeof *p->ids))) {
             hs_text_request_fail(r, 503, NULL, "no memory for a prompt");
@@ -167,9 +170,22 @@ static bool is_end(const hs_generation *g, int32_t id)
     return i < g->n_stop_ids;
 }
 
+// A token that ends a text is no part of it, as it is none of the answer.
+static void add_to_sequence(hs_text_request *r, const hs_generation *g, const hs_piece *piece)
+{
+    if (is_end(g, piece->id))
+        return;
+    r->cut = piece->finish == HS_FINISH_STOP;
+    r->prompt[0].ids[r->n_ids++] = piece->id;
+    if (g->n_stops)
+        hs_text_bytes(&r->said, piece->text ? piece->text : "", piece->n_text);
+}
+
 static void on_token(hs_generation *g, const hs_piece *piece)
 {
     hs_choice *c = g->user;
+    if (c->r->turn.of)
+        add_to_sequence(c->r, g, piece);
     if (c->r->p.logprobs && c->r->form->place && !is_end(g, piece->id))
         c->r->form->place(c, piece);
     if (piece->n_text && c->r->p.stream)
@@ -229,10 +245,45 @@ static void answer(hs_text_request *r)
     free_request(r);
 }
 
+// Of a text that a stop string has cut off a sequence keeps what was said, not the tokens of what was not.
+static hs_status keep_said(hs_text_request *r, const hs_generation *g)
+{
+    hs_text_prompt *p = &r->prompt[0];
+    int32_t *ids;
+    int64_t n;
+    hs_text_bytes(&r->said, g->tail ? g->tail : "", g->n_tail);
+    if (r->said.failed)
+        return HS_FAIL(MEMORY, "no memory for a sequence");
+    HS_TRY(hs_tokenizer_encode(r->model->session.tokenizer, r->said.p, r->said.n, &ids, &n));
+    int32_t *all = realloc(p->ids, (size_t)(p->n + n + 1) * sizeof *all);
+    if (all) {
+        memcpy(all + p->n, ids, (size_t)n * sizeof *ids);
+        p->ids = all, r->n_ids = p->n + n;
+    }
+    free(ids);
+    return all ? HS_OK : HS_FAIL(MEMORY, "no memory for a sequence");
+}
+
+// Before its answer: who has that asks on.
+static void hand_on(hs_text_request *r)
+{
+    const hs_status st = r->cut ? keep_said(r, &r->choice[0].g) : HS_OK;
+    if (st != HS_OK) {
+        r->http = st == HS_MEMORY ? 503 : 500;
+        snprintf(r->why, sizeof r->why, "%s", hs_error());
+        return;
+    }
+    int32_t *ids = r->prompt[0].ids;
+    r->prompt[0].ids = NULL;
+    hs_sequence_done(r->model->sequences, &r->turn, ids, r->n_ids);
+}
+
 // All that was accepted is done.
 static void conclude(hs_text_request *r)
 {
     hs_text t = { 0 };
+    if (r->turn.of && !r->refused && !r->http)
+        hand_on(r);
     const int http = r->refused ? r->refused : r->http; // what was refused took the others with it
     const char *why = r->refused ? r->why_refused : r->why;
     if (!http) {
@@ -316,7 +367,18 @@ static void set_up(hs_choice *c, int k, uint64_t seed)
         hs_text_bytes(&c->text, c->prompt->text, strlen(c->prompt->text));
 }
 
-void hs_text_request_go(hs_text_request *r)
+// Room behind the prompt of a sequence for what is drawn.
+static bool make_room(hs_text_request *r)
+{
+    hs_choice *c = &r->choice[0];
+    const int64_t context = r->model->session.context, most = c->g.max_tokens < context ? c->g.max_tokens : context; // more is refused
+    int32_t *ids = realloc(r->prompt[0].ids, (size_t)(r->prompt[0].n + most) * sizeof *ids);
+    if (ids)
+        c->g.ids = r->prompt[0].ids = ids, r->n_ids = r->prompt[0].n;
+    return ids != NULL;
+}
+
+static void set_off(hs_text_request *r)
 {
     static const int http[HS_N_STATUS] = { [HS_USAGE] = 400, [HS_MEMORY] = 429, [HS_STOPPED] = 503 };
     const int all = r->n_prompts * (int)r->p.n;
@@ -329,6 +391,10 @@ void hs_text_request_go(hs_text_request *r)
     for (int i = 0; i < all; i++) {
         r->choice[i] = (hs_choice){ .r = r, .index = i, .prompt = &r->prompt[i / (int)r->p.n] };
         set_up(&r->choice[i], i % (int)r->p.n, seed);
+    }
+    if (r->turn.of && !make_room(r)) {
+        hs_text_request_fail(r, 503, NULL, "no memory for a sequence");
+        return;
     }
     atomic_store(&r->left, all + 1); // one for this function: nobody concludes before it is through
     hs_latency_add(&r->model->count.input, hs_now_ns() - r->began);
@@ -346,4 +412,64 @@ void hs_text_request_go(hs_text_request *r)
         atomic_store(&r->abandoned, true);
     }
     less(r, all - added + 1);
+}
+
+// ---- sequences
+
+static hs_text_request *request_of(hs_sequence_turn *t) { return (hs_text_request *)((char *)t - offsetof(hs_text_request, turn)); }
+
+// In Triton's words.
+static void fail_unknown(hs_text_request *r)
+{
+    hs_text_request_fail(r, 400, NULL,
+                         "inference request for sequence %s to model '%s' must specify the START flag on the first request of the "
+                         "sequence: it was not started with version %d, has ended, or was idle for more than %g s",
+                         r->p.sequence, r->model->name, r->model->version, hs_served_sequence_idle(r->model->o));
+}
+
+static void on_missed(hs_sequence_turn *t) { fail_unknown(request_of(t)); }
+
+static void on_turn(hs_sequence_turn *t, const int32_t *ids, int64_t n)
+{
+    hs_text_request *r = request_of(t);
+    hs_text_prompt *p = &r->prompt[0];
+    const int32_t begin = r->model->session.begin;
+    const bool begins = n + p->n == 0 && begin >= 0; // a text that begins
+    int32_t *all = malloc((size_t)(n + p->n + 1) * sizeof *all);
+    if (!all) {
+        hs_text_request_fail(r, 503, NULL, "no memory for a sequence");
+        return;
+    }
+    if (n)
+        memcpy(all, ids, (size_t)n * sizeof *all);
+    if (p->n)
+        memcpy(all + n, p->ids, (size_t)p->n * sizeof *all);
+    if (begins)
+        all[0] = begin;
+    free(p->ids);
+    p->ids = all, p->n += n + begins;
+    set_off(r);
+}
+
+void hs_text_request_go(hs_text_request *r)
+{
+    const hs_text_params *p = &r->p;
+    if (!p->sequence[0] && (p->sequence_start || p->sequence_end)) {
+        hs_text_request_fail(r, 400, NULL, "%s: the request must specify a non-zero or non-empty sequence_id with it",
+                             p->sequence_start ? "sequence_start" : "sequence_end");
+        return;
+    }
+    if (!p->sequence[0]) {
+        set_off(r);
+        return;
+    }
+    r->turn =
+        (hs_sequence_turn){ .id = p->sequence, .start = p->sequence_start, .end = p->sequence_end, .go = on_turn, .missed = on_missed };
+    hs_served *model = hs_served_hold(r->model); // r may be gone, and its hold with it, before this is through
+    const hs_status st = hs_sequence_come(model->sequences, &r->turn);
+    if (st == HS_USAGE)
+        fail_unknown(r);
+    else if (st != HS_OK)
+        hs_text_request_fail(r, 429, NULL, "%s", hs_error());
+    hs_served_let_go(model);
 }

@@ -5,6 +5,7 @@
 #ifndef HS_INFER_TEXT_REQUEST_H
 #define HS_INFER_TEXT_REQUEST_H
 #include "data/base/json_util.h"
+#include "infer/server/sequence_table.h"
 #include "infer/server/server.h"
 #include "infer/server/text_params.h"
 #include <stdatomic.h>
@@ -53,6 +54,10 @@ struct hs_text_request {
     hs_text_prompt *prompt;
     int n_prompts, n_choices;
     hs_choice *choice;
+    hs_sequence_turn turn; // with p.sequence: its only prompt stands behind the sequence's tokens, with room for new ones
+    int64_t n_ids;         // of it then, with what was drawn
+    hs_text said;          // where a stop string may end it
+    bool cut;              // one has
     // from hs_text_request_go on: of the scheduler's thread, but `left` and `abandoned`
     atomic_int left;       // choices that are not done
     atomic_bool abandoned; // the others are of no use

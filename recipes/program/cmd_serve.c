@@ -17,8 +17,8 @@ typedef struct serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file;
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens,
-        texts, slots, step_tokens, cache_tokens, cache_bytes;
-    double idle, body_timeout, drain, linger;
+        texts, slots, step_tokens, cache_tokens, cache_bytes, sequences;
+    double idle, body_timeout, drain, linger, sequence_idle;
     bool pin, access_log, control;
     int kv; // HS_KV_VALUES or HS_KV_INT8
     hs_string models;
@@ -219,6 +219,8 @@ static hs_status run_serve(const hs_cli *cli)
                     .step_tokens = o->step_tokens,
                     .cache_tokens = o->cache_tokens,
                     .cache_i8 = o->kv == HS_KV_INT8,
+                    .sequences = o->sequences,
+                    .sequence_idle = o->sequence_idle,
                     .most_texts = o->texts },
         .model = model,
         .n_models = n_models,
@@ -312,6 +314,21 @@ static const hs_key keys[] = {
       .unit = "tokens",
       .help = "of all texts of a model whose keys and values are kept, also for texts that begin alike; a context where that is more" },
     HS_KV_KEY(serve_options),
+    { .name = "sequences",
+      .type = HS_KEY_INT,
+      AT(sequences),
+      .value = "1024",
+      .min = 1,
+      .max = 1e6,
+      .help = "of requests (sequence_id) that a model continues from one to the next, at once; one more is answered with 429" },
+    { .name = "sequence-idle",
+      .type = HS_KEY_REAL,
+      AT(sequence_idle),
+      .value = "60",
+      .min = 0.001,
+      .max = 1e6,
+      .unit = "s",
+      .help = "between two requests of a sequence, after which it ends" },
     { .name = "cache-bytes",
       .type = HS_KEY_INT,
       AT(cache_bytes),
