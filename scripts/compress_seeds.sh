@@ -3,23 +3,24 @@
 # scripts/bench_quantize.sh. Runs that are there already are kept, so that the same command goes on where it was stopped.
 #   scripts/compress_seeds.sh --task sequence|tokens --init DIR --train FILE --dev FILE --out DIR [--seeds "1 2 3 4 5"] [--metric accuracy|f1]
 #                             [--epochs 2] [--lr 5e-5] [--batch 32] [--more 0.5] [--runs "f32 more w8a8 w4 sparse half"] [--table yes|no]
-#                             [--examples 512] [--timed 1] [--threads N] [--halfstep PROGRAM]
+#                             [--examples 512] [--timed 1] [--threads N] [--dtype fp32|bf16] [--halfstep PROGRAM]
 # Runs of seed N, in OUT/N:
 #   f32     fine-tuned, --epochs at --lr
 #   more    --more epochs on from f32, at 2e-5; w8a8, w4: the same, while weights and what they multiply are rounded (quant.bits)
 #   sparse  f32 pruned 2:4, then trained once more as f32 was
 #   half    f32 without half of the heads and of the feed-forwards' columns (movement), then --epochs at 1e-4 taught by f32: logits at
 #           temperature 2, the states behind each layer, and labels
+#   --dtype  of products in f32, sparse and half; more, w8a8 and w4 are fp32 always, for bf16 would round codes once more
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-help() { sed -n '2,12s/^# \{0,1\}//p' "$0"; }
+help() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 task='' init='' train='' dev='' out='' seeds='1 2 3 4 5' metric=accuracy epochs=2 lr=5e-5 batch=32 more=0.5 table=yes
-runs='f32 more w8a8 w4 sparse half' examples=512 timed=1 threads=$(nproc) halfstep=$root/build/halfstep
+runs='f32 more w8a8 w4 sparse half' examples=512 timed=1 threads=$(nproc) dtype=fp32 halfstep=$root/build/halfstep
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) help && exit 0 ;;
     --task | --init | --train | --dev | --out | --seeds | --metric | --epochs | --lr | --batch | --more | --runs | --table | --examples | \
-      --timed | --threads | --halfstep)
+      --timed | --threads | --dtype | --halfstep)
       [ $# -gt 1 ] || { echo "compress_seeds: $1 needs a value" >&2 && exit 2; }
       printf -v "${1#--}" %s "$2" ;;
     *) echo "compress_seeds: unknown option $1; see --help" >&2 && exit 2 ;;
@@ -27,17 +28,18 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 [ -n "$task" ] && [ -n "$init" ] && [ -n "$train" ] && [ -n "$dev" ] && [ -n "$out" ] || { help >&2 && exit 2; }
-machine=(--dtype fp32 --threads "$threads" --quiet)
+machine=(--threads "$threads" --quiet)
 layers=$(grep -oE '"num_hidden_layers": *[0-9]+' "$init/config.json" | grep -oE '[0-9]+$')
 
 # run NAME COMMAND...: one run of this seed; it is whole where it has a best checkpoint.
 run() {
-  local to=$out/$seed/$1
+  local to=$out/$seed/$1 in=$dtype
+  case $1 in more | w8a8 | w4) in=fp32 ;; esac
   shift
   [ -e "$to/checkpoints/BEST" ] && return
   mkdir -p "$out/$seed"
   echo "compress_seeds: $to" >&2
-  "$halfstep" "$@" "${machine[@]}" --out "$to" >"$to.log" 2>&1 || { tail -5 "$to.log" >&2; return 1; }
+  "$halfstep" "$@" "${machine[@]}" --dtype "$in" --out "$to" >"$to.log" 2>&1 || { tail -5 "$to.log" >&2; return 1; }
 }
 tune() { # tune NAME FROM OPTION...
   local name=$1 from=$2
