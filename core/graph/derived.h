@@ -18,6 +18,7 @@ struct hs_derived { // hs_params.derived
     int id;           // index in hs_params.derived
     hs_dtype dtype;   // of the value it is made from
     hs_kernel *make;  // hs_derive.forward or .backward: the layout
+    hs_kernel *turn;  // makes the same of the turned value; NULL: nothing does
     size_t bytes;
     char *p;      // NULL until hs_derived_alloc
     char *k;      // as kernels get it

@@ -118,6 +118,7 @@ typedef struct hs_derive {
     int operand;                                                // which input, where it is a parameter
     size_t (*bytes)(const hs_node *n, bool backward, int runs); // runs: per change of the values, as hs_plan_opts has it. 0: not worth it
     hs_kernel *forward, *backward; // in[0] -> out[0].p, for the kernels of that direction; divides as it likes, must not sync. NULL: none
+    bool turns;                    // a weight given as [in, out]: each of the two makes of it what the other makes of [out, in]
     bool replaces_shared;          // a run that reads the copy needs no shared scratch
 } hs_derive;
 

@@ -501,6 +501,8 @@ hs_status hs_params_init_values(hs_params *ps)
         size_t first, n;
         if (p->coding)
             continue;
+        if (ps->master->place[i].passes || (ps->low && ps->low->place[i].passes))
+            return HS_FAIL(INTERNAL, "%s passes: it is loaded, not drawn", p->name);
         draw d = { ps, p, hs_mix2(ps->seed, hs_hash_string(p->name)) }; // by name: another parameter before it changes nothing
         hs_params_range(ps, ps->master, p, &first, &n);
         HS_TRY(hs_params_blank(ps, ps->master, p)); // padding too
@@ -512,25 +514,29 @@ hs_status hs_params_init_values(hs_params *ps)
     return HS_OK;
 }
 
-void hs_params_refresh_low(hs_params *ps)
+void hs_params_refresh_low_of(hs_params *ps, const hs_param *p)
 {
     float block[BLOCK];
     uint16_t low[BLOCK];
-    for (int i = 0; ps->low && i < ps->n_params; i++) {
-        const hs_param *p = ps->param[i];
-        size_t first, all;
-        if (p->coding || hs_param_masters(ps, p) != HS_MASTERS_F32)
-            continue; // whoever wrote the value wrote its copy
-        hs_slab_range(ps->master, p, &first, &all);
-        const char *from = hs_slab_at(ps->master, p);
-        char *to = (char *)hs_slab_at(ps->low, p) + first * sizeof *low;
-        for (size_t at = 0; at < all; at += BLOCK) {
-            const size_t n = all - at < BLOCK ? all - at : BLOCK;
-            hs_params_copy(ps, block, from + at * sizeof *block, n * sizeof *block);
-            hs_values_low(low, ps->low->spec.dtype, block, (int64_t)n);
-            hs_params_copy(ps, to + at * sizeof *low, low, n * sizeof *low);
-        }
+    size_t first, all;
+    if (!ps->low || p->coding || hs_param_masters(ps, p) != HS_MASTERS_F32)
+        return; // whoever wrote the value wrote its copy
+    hs_slab_range(ps->master, p, &first, &all);
+    const char *from = hs_slab_at(ps->master, p);
+    char *to = (char *)hs_slab_at(ps->low, p) + first * sizeof *low;
+    for (size_t at = 0; at < all; at += BLOCK) {
+        const size_t n = all - at < BLOCK ? all - at : BLOCK;
+        hs_params_copy(ps, block, from + at * sizeof *block, n * sizeof *block);
+        hs_values_low(low, ps->low->spec.dtype, block, (int64_t)n);
+        hs_params_copy(ps, to + at * sizeof *low, low, n * sizeof *low);
     }
+}
+
+void hs_params_refresh_low(hs_params *ps)
+{
+    for (int i = 0; ps->low && i < ps->n_params; i++)
+        if (!ps->low->place[i].passes && !ps->master->place[i].passes)
+            hs_params_refresh_low_of(ps, ps->param[i]);
 }
 
 typedef struct copy { // of elements, between where they are stored and the logical tensor

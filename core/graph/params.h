@@ -75,6 +75,8 @@ typedef struct hs_place {
     size_t offset, bytes; // bytes 0: absent
     size_t first;         // element of the stored parameter that they begin with: of an optimizer's shard; else 0
     size_t width;         // bytes of an element: those of the slab's type, or 2 of a value in halves
+    bool turned;          // adopted bytes are a matrix's [cols, rows]
+    bool passes;          // it shares its place with others: hs_params_pass
     char *p, *k;          // adopted bytes, which lie elsewhere and are only read: as hs_slab.p and k. NULL: they lie at offset
 } hs_place;
 
@@ -255,9 +257,16 @@ void hs_params_leave_out(hs_params *ps, hs_slab *s);
 // hs_params_alloc, which must be of the same device. A device that adopts nothing leaves all as it was. Such values are not drawn, written,
 // trained or saved: INTERNAL, here or there.
 hs_status hs_params_adopt(hs_params *ps, hs_slab *s, struct hs_device *device, const void *const *host);
+// Values of a slab that are needed once, for what is made of each when it is loaded: those marked (by id) share one place, as wide as the
+// widest, and what one of them holds is gone when the next is written. Once all parameters are there and adopted, before hs_params_alloc.
+// Nothing is drawn then (INTERNAL).
+void hs_params_pass(hs_params *ps, hs_slab *s, const bool *passes);
+// Which values that were adopted (by id) lie turned: only copies are made of them, by kernels that know (hs_derived.turn).
+void hs_params_turned(hs_params *ps, hs_slab *s, const bool *turned);
 hs_status hs_params_init_values(hs_params *ps);
 static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
-void hs_params_refresh_low(hs_params *ps);                             // low = f32 master, rounded; serial; for load and init
+void hs_params_refresh_low(hs_params *ps); // low = f32 master, rounded; serial; for load and init; values that pass: each when it is there
+void hs_params_refresh_low_of(hs_params *ps, const hs_param *p); // of one of them
 // Gives back the memory of p in that slab: it reads as zeros until values are drawn or loaded again. What is adopted stays. For
 // inference; what is left must not be saved.
 void hs_params_trim(hs_params *ps, const hs_slab *s, const hs_param *p);

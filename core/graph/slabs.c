@@ -104,16 +104,36 @@ static void disown(const hs_params *ps, hs_slab *s)
     s->adopted = 0;
 }
 
-// What is adopted takes no room.
+// What is adopted takes no room, what passes has one place together, at the front.
 static void lay_out(const hs_params *ps, hs_slab *s)
 {
     const size_t unit = HS_SLAB_ALIGN * hs_dtype_bytes(s->spec.dtype);
     s->bytes = s->adopted = 0;
     for (int i = 0; i < ps->n_params; i++) {
-        hs_place *at = &s->place[i];
-        at->offset = s->bytes;
-        *(at->p ? &s->adopted : &s->bytes) += at->p ? at->bytes : round_up(at->bytes, unit);
+        const size_t bytes = s->place[i].passes ? round_up(s->place[i].bytes, unit) : 0;
+        s->bytes = bytes > s->bytes ? bytes : s->bytes;
     }
+    for (int i = 0; i < ps->n_params; i++) {
+        hs_place *at = &s->place[i];
+        at->offset = at->passes ? 0 : s->bytes;
+        if (at->p)
+            s->adopted += at->bytes;
+        else if (!at->passes)
+            s->bytes += round_up(at->bytes, unit);
+    }
+}
+
+void hs_params_turned(hs_params *ps, hs_slab *s, const bool *turned)
+{
+    for (int i = 0; i < ps->n_params; i++)
+        s->place[i].turned = turned[i] && s->place[i].p;
+}
+
+void hs_params_pass(hs_params *ps, hs_slab *s, const bool *passes)
+{
+    for (int i = 0; i < ps->n_params; i++)
+        s->place[i].passes = passes[i] && !s->place[i].p;
+    lay_out(ps, s);
 }
 
 hs_status hs_params_adopt(hs_params *ps, hs_slab *s, hs_device *device, const void *const *host)

@@ -254,7 +254,13 @@ hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_deri
     const size_t bytes = make && w && w->kind == HS_PARAM && runs > 1 ? f->bytes(n, backward, runs) : 0;
     if (!bytes)
         return HS_OK;
-    const hs_derived want = { .param = w->param, .dtype = hs_plan_value_slot(p, n, f->operand).dtype, .make = make, .bytes = bytes };
+    const hs_derived want = { .param = w->param,
+                              .dtype = hs_plan_value_slot(p, n, f->operand).dtype,
+                              .make = make,
+                              .turn = !f->turns  ? NULL
+                                      : backward ? f->forward
+                                                 : f->backward,
+                              .bytes = bytes };
     hs_derived *copy;
     HS_TRY(hs_derived_get(p->graph->params, &want, &copy));
     r->derived = copy, r->derived_in = f->operand;

@@ -17,7 +17,8 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     m->sequence = o->sequence;
     m->grid = o->grid.dp ? o->grid : hs_grid_self();
     m->micro_steps = o->micro_steps;
-    m->releases = o->releases;
+    m->releases = o->releases || o->passes;
+    m->passes = o->passes && o->masters == HS_MASTERS_F32;
     m->bucket_bytes = o->bucket_bytes;
     m->recompute = o->recompute;
     m->seed = o->seed;
@@ -48,6 +49,8 @@ void hs_model_free(hs_model *m)
     for (int i = 0; i < m->n_plans; i++)
         hs_plan_free(m->plan[i]);
     free(m->plan);
+    if (m->loading)
+        m->device->lane_close(m->device, m->loading);
     free(m->derive.thunk);
     hs_states_free(m->states);
     hs_params_free(m->params);
@@ -152,6 +155,16 @@ static void bind_view(const hs_params *ps, const hs_param *w, hs_view view, hs_r
         out->cols = dim[1];
 }
 
+static hs_kernel *bind_value(const hs_params *ps, const hs_derived *d, hs_ref *out)
+{
+    const hs_param *w = d->param;
+    const hs_slab *s = d->dtype == HS_F32 ? ps->master : ps->low;
+    const int64_t rows = w->dim[0], cols = (int64_t)w->n / w->dim[0];
+    const bool turned = s->place[w->id].turned;
+    *out = (hs_ref){ .p = hs_slab_bound(s, w), .rows = turned ? cols : rows, .cols = turned ? rows : cols, .dtype = d->dtype };
+    return turned ? d->turn : d->make;
+}
+
 // A thunk for each: from the value as products read it to the layout that its kernel makes.
 static hs_status bind_copies(hs_model *m)
 {
@@ -171,10 +184,7 @@ static hs_status bind_copies(hs_model *m)
             bind_view(ps, w, HS_VIEW_CODES, &a->in[0]);
             bind_view(ps, w, HS_VIEW_SCALES, &a->in[1]);
         } else
-            a->in[0] = (hs_ref){ .p = hs_slab_bound(d->dtype == HS_F32 ? ps->master : ps->low, w),
-                                 .rows = w->dim[0],
-                                 .cols = (int64_t)w->n / w->dim[0],
-                                 .dtype = d->dtype };
+            m->derive.thunk[i].fn = bind_value(ps, d, &a->in[0]);
         a->out[0] = (hs_ref){ .p = d->k };
     }
     return HS_OK;
@@ -243,27 +253,51 @@ static hs_status visit_values(const hs_model *m, visit_fn *visit, void *user)
     return st;
 }
 
-static hs_status copy_and_trim(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user)
+// Of p's copies those that are made of its value in s; NULL: all of them.
+static hs_status copy_value(const hs_model *m, hs_lane *lane, const hs_slab *s, const hs_param *p)
 {
-    hs_lane *lane = user;
-    for (int i = 0; i < m->params->n_derived; i++) {
-        const hs_derived *d = m->params->derived[i];
-        if (d->param != p || !made_from(d, s))
+    for (const hs_derived *d = p->derived; d; d = d->next) {
+        if (s && !made_from(d, s))
             continue;
-        HS_TRY(m->device->submit(m->device, lane, &(hs_segment){ &m->derive.thunk[i], 1 }, HS_SUBMIT_BULK));
+        HS_TRY(m->device->submit(m->device, lane, &(hs_segment){ &m->derive.thunk[d->id], 1 }, HS_SUBMIT_BULK));
         HS_TRY(m->device->wait(m->device, lane));
     }
+    return HS_OK;
+}
+
+static hs_status copy_and_trim(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user)
+{
+    if (!m->passes) // else it was done when the value was there
+        HS_TRY(copy_value(m, user, s, p));
     if (!stays)
         hs_params_trim(m->params, s, p);
     return HS_OK;
 }
 
-static hs_status release_on(hs_model *m, hs_lane *lane)
+static hs_status begin_copies(hs_model *m)
 {
+    if (m->loading)
+        return HS_OK;
     HS_TRY(hs_derived_alloc(m->params));
     HS_TRY(bind_copies(m));
-    HS_TRY(visit_values(m, copy_and_trim, lane));
+    return m->device->lane_open(m->device, &m->loading);
+}
+
+hs_status hs_model_value_is_there(hs_model *m, const hs_param *p)
+{
+    if (!m->passes || m->released)
+        return HS_FAIL(INTERNAL, "%s is loaded into a model that was not made to pass its values, or has released them", p->name);
+    HS_TRY(begin_copies(m));
+    return copy_value(m, m->loading, NULL, p);
+}
+
+static hs_status release_all(hs_model *m)
+{
+    HS_TRY(begin_copies(m));
+    HS_TRY(visit_values(m, copy_and_trim, m->loading));
     m->made_version = m->params->version, m->n_made = m->params->n_derived, m->released = true;
+    m->device->lane_close(m->device, m->loading);
+    m->loading = NULL;
     return HS_OK;
 }
 
@@ -271,12 +305,9 @@ hs_status hs_model_release_values(hs_model *m)
 {
     if (training_plans(m))
         return HS_FAIL(INTERNAL, "a model that trains needs its values");
-    hs_lane *lane;
-    HS_TRY(m->device->lane_open(m->device, &lane));
     pthread_mutex_lock(&m->lock);
-    const hs_status st = release_on(m, lane);
+    const hs_status st = release_all(m);
     pthread_mutex_unlock(&m->lock);
-    m->device->lane_close(m->device, lane);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 
@@ -298,11 +329,57 @@ static hs_status count_value(const hs_model *m, const hs_slab *s, const hs_param
     return HS_OK;
 }
 
+typedef struct passing {
+    bool *master, *low;
+} passing;
+
+static hs_status mark_passing(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user)
+{
+    const passing *marks = user;
+    bool *of = s == m->params->master ? marks->master : s == m->params->low ? marks->low : NULL;
+    if (of)
+        of[p->id] = !stays;
+    return HS_OK;
+}
+
+static hs_status pass_values(hs_model *m)
+{
+    hs_params *ps = m->params;
+    bool *marks = calloc(2 * (size_t)ps->n_params + 1, sizeof *marks);
+    if (!marks)
+        return HS_FAIL(MEMORY, "no memory for %d marks", 2 * ps->n_params);
+    passing p = { marks, marks + ps->n_params };
+    const hs_status st = visit_values(m, mark_passing, &p);
+    if (st == HS_OK)
+        hs_params_pass(ps, ps->master, p.master);
+    if (st == HS_OK && ps->low)
+        hs_params_pass(ps, ps->low, p.low);
+    free(marks);
+    return st;
+}
+
+static hs_status mark_turning(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user)
+{
+    bool *turns = user;
+    if (s != m->params->master)
+        return HS_OK;
+    turns[p->id] = !stays && p->derived != NULL;
+    for (const hs_derived *d = p->derived; d; d = d->next)
+        turns[p->id] &= d->turn != NULL;
+    return HS_OK;
+}
+
+hs_status hs_model_turns(const hs_model *m, bool *turns)
+{
+    memset(turns, 0, (size_t)m->params->n_params * sizeof *turns);
+    return m->passes && !m->params->low ? visit_values(m, mark_turning, turns) : HS_OK;
+}
+
 // A machine that hands out pages it does not have would kill the process later, without a word.
 static hs_status check_memory(const hs_model *m)
 {
     const hs_model_bytes b = hs_model_bytes_of(m);
-    const bool come_and_go = m->releases && m->device->trim;
+    const bool come_and_go = m->releases && !m->passes && m->device->trim;
     tide values = { b.slabs.all, b.slabs.all + (come_and_go ? 0 : b.derived) };
     if (come_and_go)
         HS_TRY(visit_values(m, count_value, &values));
@@ -317,6 +394,8 @@ hs_status hs_model_alloc(hs_model *m, bool draw)
 {
     if (!m->n_plans)
         return HS_FAIL(INTERNAL, "a model without a plan has nothing to do");
+    if (m->passes)
+        HS_TRY(pass_values(m));
     HS_TRY(check_memory(m));
     if (lends_gradients(m))
         hs_params_leave_out(m->params, m->params->grad);

@@ -331,26 +331,41 @@ static void tell_adopted(const hs_ckpt_map *m, const hs_params *ps)
              (double)(b.adopted + b.all) / 0x1p20);
 }
 
-static hs_status adopt(const hs_ckpt_map *m, hs_params *ps, hs_slab *s, struct hs_device *device)
+// turns: which values do as well turned.
+static hs_status adopt_values(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device, const bool *turns, const void **host,
+                              bool *turned)
 {
-    const void **host = calloc((size_t)ps->n_params + 1, sizeof *host);
-    hs_status st = host != NULL ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for %d addresses", m->dir, ps->n_params);
-    for (int i = 0; i < ps->n_params && st == HS_OK; i++)
-        st = s == ps->master ? hs_weights_as_stored(&m->w, ps, ps->param[i], theirs, &m->opts, &host[i])
-                             : hs_weights_codes_as_stored(&m->w, ps->param[i], theirs, &m->opts, &host[i]);
-    if (st == HS_OK)
-        st = hs_params_adopt(ps, s, device, host);
-    free(host);
-    return st;
+    for (int i = 0; i < ps->n_params; i++) {
+        HS_TRY(hs_weights_as_stored(&m->w, ps, ps->param[i], theirs, &m->opts, &host[i], &turned[i]));
+        if (turned[i] && !(turns != NULL && turns[i]))
+            host[i] = NULL;
+    }
+    HS_TRY(hs_params_adopt(ps, ps->master, device, host));
+    hs_params_turned(ps, ps->master, turned);
+    return HS_OK;
 }
 
-hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device)
+static hs_status adopt_codes(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device, const void **host)
 {
-    HS_TRY(adopt(m, ps, ps->master, device));
-    if (hs_params_coded(ps, HS_VIEW_CODES) != NULL)
-        HS_TRY(adopt(m, ps, hs_params_coded(ps, HS_VIEW_CODES), device));
-    tell_adopted(m, ps);
-    return HS_OK;
+    for (int i = 0; i < ps->n_params; i++)
+        HS_TRY(hs_weights_codes_as_stored(&m->w, ps->param[i], theirs, &m->opts, &host[i]));
+    return hs_params_adopt(ps, hs_params_coded(ps, HS_VIEW_CODES), device, host);
+}
+
+hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device, const bool *turns)
+{
+    const void **host = calloc((size_t)ps->n_params + 1, sizeof *host);
+    bool *turned = calloc((size_t)ps->n_params + 1, sizeof *turned);
+    hs_status st = host != NULL && turned != NULL ? HS_OK : HS_FAIL(MEMORY, "%s: no memory for %d addresses", m->dir, ps->n_params);
+    if (st == HS_OK)
+        st = adopt_values(m, ps, device, turns, host, turned);
+    if (st == HS_OK && hs_params_coded(ps, HS_VIEW_CODES) != NULL)
+        st = adopt_codes(m, ps, device, host);
+    if (st == HS_OK)
+        tell_adopted(m, ps);
+    free(host);
+    free(turned);
+    return st;
 }
 
 void hs_ckpt_map_forget(hs_ckpt_map *m)
@@ -359,9 +374,24 @@ void hs_ckpt_map_forget(hs_ckpt_map *m)
         hs_safetensors_forget(m->w.file[i]);
 }
 
-hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps)
+typedef struct loaded {
+    hs_params *ps;
+    hs_ckpt_loaded *then;
+    void *user;
+} loaded;
+
+static hs_status value_is_there(const hs_param *p, void *user)
 {
+    const loaded *l = user;
+    hs_params_refresh_low_of(l->ps, p);
+    return l->then(p, l->user);
+}
+
+hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps, hs_ckpt_loaded *then, void *user)
+{
+    loaded each = { ps, then, user };
     HS_TRY(check_params(ps));
+    m->w.loaded = then ? value_is_there : NULL, m->w.loaded_user = &each;
     if (m->w.n_fresh > 0) {
         if (m->w.n_fresh > m->w.n_pairs)
             hs_info("%s: %d tensors of heads begin anew", m->dir, m->w.n_fresh - m->w.n_pairs);
@@ -372,7 +402,9 @@ hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps)
         hs_info("%s: has %d tensors of heads that the model has not: they are left out", m->dir, m->w.n_passed);
     HS_TRY(hs_weights_copy(&m->w, ps, theirs, &m->opts, ps->master));
     HS_TRY(hs_weights_copy_coded(&m->w, ps, theirs, &m->opts));
-    hs_params_refresh_low(ps);
+    m->w.loaded = NULL, m->w.loaded_user = NULL;
+    if (!then)
+        hs_params_refresh_low(ps);
     hs_params_changed(ps);
     hs_ckpt_map_forget(m);
     return HS_OK;
@@ -423,7 +455,7 @@ hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_p
     hs_ckpt_map *m;
     HS_TRY(check_params(ps));
     HS_TRY(hs_ckpt_map_open(&m, model_dir, o, ps));
-    const hs_status st = hs_ckpt_map_load(m, ps);
+    const hs_status st = hs_ckpt_map_load(m, ps, NULL, NULL);
     hs_ckpt_map_close(m);
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }

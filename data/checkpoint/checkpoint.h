@@ -118,7 +118,7 @@ typedef struct hs_ckpt_opts {
     // writer's thread alone. NULL: one process.
     const hs_grid *grid;
     hs_comm *world, *comm;
-    hs_ckpt_states states; // writing
+    hs_ckpt_states states;          // writing
     const hs_ckpt_product *product; // exporting: n_products, of all parts of a parameter or none; the rest are values. Borrowed
     int n_products;
 } hs_ckpt_opts;
@@ -168,8 +168,11 @@ hs_status hs_ckpt_load_params(const char *model_dir, const hs_ckpt_opts *o, hs_p
 typedef struct hs_ckpt_map hs_ckpt_map;
 // o's rows are borrowed.
 hs_status hs_ckpt_map_open(hs_ckpt_map **out, const char *model_dir, const hs_ckpt_opts *o, const hs_params *ps);
-hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device); // says at debug level how much that is
-hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps);
+// Says at debug level how much that is. turns (optional): by id, which values may be served turned (hs_model_turns).
+hs_status hs_ckpt_map_adopt(const hs_ckpt_map *m, hs_params *ps, struct hs_device *device, const bool *turns);
+// then (optional): told of each parameter, on this thread, as soon as it and its low copy are there - read, or served from the file.
+typedef hs_status hs_ckpt_loaded(const hs_param *p, void *user);
+hs_status hs_ckpt_map_load(hs_ckpt_map *m, hs_params *ps, hs_ckpt_loaded *then, void *user);
 void hs_ckpt_map_forget(hs_ckpt_map *m); // what was read so far leaves this process, and comes again from the file when somebody reads it
 void hs_ckpt_map_close(hs_ckpt_map *m);  // NULL: nothing
 // Which parameters the files have as codes (hs_model_info.coded), for hs_params_code: before a model is traced, and until it is.

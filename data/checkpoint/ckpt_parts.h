@@ -71,7 +71,7 @@ bool hs_slab_keeps(const hs_slab *s, const hs_param *p); // has a slab that is s
 hs_status hs_ckpt_pieces(const hs_ckpt_opts *o, const hs_param *p, hs_name_piece piece[HS_NAME_PIECES], int *n);
 typedef struct hs_st_sources { // tensors to write: names and shapes, bound to what there is of them here
     hs_st_source *s;
-    hs_st_held *held; // of s: where a process is alone, all of it
+    hs_st_held *held;    // of s: where a process is alone, all of it
     char *names, *coded; // coded: bytes of parameters that are kept as codes, as far as they are used
     size_t coded_used;
     int n;
@@ -90,9 +90,10 @@ hs_status hs_st_sources_coded(hs_st_sources *out, const hs_params *ps, const hs_
 size_t hs_product_source_bytes(const hs_ckpt_opts *o);
 const hs_ckpt_product *hs_product_of_piece(const hs_ckpt_opts *o, const hs_param *p, int part); // NULL: it is values
 hs_status hs_st_sources_product(hs_st_sources *out, const hs_ckpt_product *q, const hs_name_piece *piece);
-#define HS_PRODUCT_METHOD "halfstep-product" // quantization_config's quant_method
+#define HS_PRODUCT_METHOD "halfstep-product"                        // quantization_config's quant_method
 hs_status hs_quantization_check(const char *path, const json_t *q); // as it is read: UNSUPPORTED by name; path: of config.json
-hs_status hs_quantization_json(hs_text *t, const hs_params *ps, const hs_ckpt_opts *o); // the value of quantization_config; t: freed by the caller
+hs_status hs_quantization_json(hs_text *t, const hs_params *ps,
+                               const hs_ckpt_opts *o); // the value of quantization_config; t: freed by the caller
 // A second network's parameters (hs_model_files.second): is it one of them, are there any; those of its own file, with what it shares.
 bool hs_ckpt_is_second(const hs_model_files *f, const char *name);
 bool hs_ckpt_has_second(const hs_model_files *f, const hs_params *ps);

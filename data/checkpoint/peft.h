@@ -22,7 +22,7 @@ typedef struct hs_peft { // what adapter_config.json says
     int64_t rank;
     double alpha, dropout;
     bool rslora;
-    bool ranks; // "rank_pattern": some pairs are of other ranks than `rank`
+    bool ranks;    // "rank_pattern": some pairs are of other ranks than `rank`
     char *targets; // names, separated by commas; NULL: an expression that is none of names
     int task;      // hs_task; of HS_TASK_SEQUENCE also regression and multilabel, as PEFT has one word
 } hs_peft;

@@ -453,20 +453,26 @@ hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces
     return HS_OK;
 }
 
+static bool same_shape(const hs_st_entry *e, const hs_param *p, bool turned)
+{
+    if (turned)
+        return e->n_dims == 2 && p->n_dims == 2 && e->dim[0] == p->dim[1] && e->dim[1] == p->dim[0];
+    return e->n_dims == p->n_dims && memcmp(e->dim, p->dim, (size_t)p->n_dims * sizeof *p->dim) == 0;
+}
+
 hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user,
-                               const void **out)
+                               const void **out, bool *turned)
 {
     hs_name_piece piece[HS_NAME_PIECES];
     int n;
-    *out = NULL;
+    *out = NULL, *turned = false;
     if (p->coding)
         return HS_OK;
     HS_TRY(pieces(p, user, piece, &n));
-    const hs_weight *found = n == 1 && piece->part == 0 && !piece->transposed ? hs_weights_lookup(w, piece->name) : NULL;
+    const hs_weight *found = n == 1 && piece->part == 0 ? hs_weights_lookup(w, piece->name) : NULL;
     const hs_st_entry *e = found != NULL && !hs_weights_merges(w, ps, p, piece) ? found->entry : NULL;
-    if (e != NULL && e->dtype == HS_F32 && e->n_dims == p->n_dims && memcmp(e->dim, p->dim, (size_t)p->n_dims * sizeof *p->dim) == 0 &&
-        (uintptr_t)e->data % sizeof(float) == 0)
-        *out = e->data;
+    if (e != NULL && e->dtype == HS_F32 && same_shape(e, p, piece->transposed) && (uintptr_t)e->data % sizeof(float) == 0)
+        *out = e->data, *turned = piece->transposed;
     return HS_OK;
 }
 

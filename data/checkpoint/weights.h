@@ -20,13 +20,15 @@ typedef struct hs_weights {
     int n;
     hs_text findings; // what does not fit
     int n_findings;
-    struct hs_peft *peft;  // of an adapter's folder: what it says of itself; its tensors are beside the base's, or in their place
-    int adapter;           // number of its file, from 1; 0: none
-    hs_made *made;         // of weights_product.c
+    struct hs_peft *peft; // of an adapter's folder: what it says of itself; its tensors are beside the base's, or in their place
+    int adapter;          // number of its file, from 1; 0: none
+    hs_made *made;        // of weights_product.c
     int n_made;
-    char *second;          // names of a second network's tensors, "FOLDER/name"
-    bool heads_open;       // set by the caller: heads may be missing or left over
-    const char *fresh;     // set by the caller: hs_ckpt_opts.fresh
+    char *second;                                       // names of a second network's tensors, "FOLDER/name"
+    bool heads_open;                                    // set by the caller: heads may be missing or left over
+    const char *fresh;                                  // set by the caller: hs_ckpt_opts.fresh
+    hs_status (*loaded)(const hs_param *p, void *user); // (optional) set by the caller: told of each parameter behind its values or codes
+    void *loaded_user;
     int n_fresh, n_passed; // parameters and tensors of such
     int n_pairs;           // of the fresh ones: of an adapter that begins
 } hs_weights;
@@ -56,11 +58,11 @@ hs_status hs_weights_expect(hs_weights *w, const hs_params *ps, hs_weight_pieces
 hs_status hs_weights_expect_one(hs_weights *w, const hs_param *p, hs_weight_pieces *pieces, const void *user);
 // What was missing or misshapen, and what is left over: nothing may be but the family's aliases.
 hs_status hs_weights_fit(hs_weights *w);
-// Where the file has a parameter just as it is stored here - f32, whole, not turned, not padded, aligned; NULL: nowhere.
+// Where the file has a parameter just as it is stored here - f32, whole, not padded, aligned; NULL: nowhere - but it may be turned.
 hs_status hs_weights_as_stored(const hs_weights *w, const hs_params *ps, const hs_param *p, hs_weight_pieces *pieces, const void *user,
-                               const void **out);
+                               const void **out, bool *turned);
 // Only what is stored here is read (weights_read.c). Parameters that the slab lacks or has adopted, and tensors that the file lacks, are
-// passed over.
+// passed over; w->loaded hears of all that are not kept as codes.
 hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user, hs_slab *slab);
 
 // ---- parameters that are kept as codes (weights_coded.c says how they lie in a file)

@@ -361,8 +361,13 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
 
 hs_status hs_weights_copy_coded(const hs_weights *w, hs_params *ps, hs_weight_pieces *pieces, const void *user)
 {
-    for (int i = 0; i < ps->n_params; i++)
-        if (ps->param[i]->coding)
-            HS_TRY(read_param(w, ps, ps->param[i], pieces, user));
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        if (!p->coding)
+            continue;
+        HS_TRY(read_param(w, ps, p, pieces, user));
+        if (w->loaded)
+            HS_TRY(w->loaded(p, w->loaded_user));
+    }
     return HS_OK;
 }

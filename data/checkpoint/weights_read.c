@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 1 << 18, ROWS = 1 << 22 }; // floats: of the file at a time; of a slice at a time, where a row is not longer
+enum { BLOCK = 1 << 18, ROWS = 1 << 19 }; // floats: of the file at a time; of a slice at a time, where a row is not longer: cached
 
 typedef struct buffers {
     float *rows, *turned; // some rows of a slice; some of the file's, that are turned
@@ -43,6 +43,11 @@ static void read_turned(const hs_st_entry *e, const hs_rect *r, buffers *b)
         for (int64_t r0 = 0; r0 < r->rows; r0 += wide) {
             const int64_t n_in = r->cols - c0 < high ? r->cols - c0 : high, n_out = r->rows - r0 < wide ? r->rows - r0 : wide;
             const bool whole = n_out == out;
+            if (e->dtype == HS_F32 && (uintptr_t)e->data % sizeof(float) == 0) {
+                const float *from = (const float *)e->data + (r->col + c0) * out + r->row + r0;
+                hs_turn_f32(b->rows + r0 * r->cols + c0, r->cols, from, out, n_in, n_out);
+                continue;
+            }
             for (int64_t i = 0; i < n_in; i += whole ? n_in : 1)
                 read_f32(e, (r->col + c0 + i) * out + r->row + r0, n_out * (whole ? n_in : 1), b->turned + i * n_out, b->aligned);
             hs_turn_f32(b->rows + r0 * r->cols + c0, r->cols, b->turned, n_out, n_in, n_out);
@@ -67,6 +72,30 @@ static hs_status read_slice(const hs_weights *w, hs_params *ps, const hs_param *
         hs_params_put(ps, slab, p, s->stored + (size_t)(row * s->cols), b->rows, (size_t)(r.rows * r.cols));
     }
     return HS_OK;
+}
+
+// Padding is zero.
+static void blank(hs_params *ps, const hs_param *p, hs_slab *slab, size_t from, size_t to)
+{
+    static const float zeros[4096];
+    for (const size_t most = HS_COUNT(zeros); from < to; from += to - from < most ? to - from : most)
+        hs_params_put(ps, slab, p, from, zeros, to - from < most ? to - from : most);
+}
+
+static void blank_between(hs_params *ps, const hs_param *p, hs_slab *slab)
+{
+    hs_param_slice slice[3];
+    size_t first, n;
+    hs_params_range(ps, slab, p, &first, &n);
+    size_t at = first;
+    for (int part = 0; part < p->parts; part++) {
+        const int count = hs_param_slices(p, ps->tp_rank, part, first, n, slice);
+        for (int i = 0; i < count; i++) {
+            blank(ps, p, slab, at, slice[i].stored);
+            at = slice[i].stored + (size_t)(slice[i].rows * slice[i].cols);
+        }
+    }
+    blank(ps, p, slab, at, first + n);
 }
 
 static hs_status read_piece(const hs_weights *w, hs_params *ps, const hs_param *p, const hs_name_piece *piece, buffers *b, hs_slab *slab)
@@ -95,7 +124,7 @@ static hs_status read_param(const hs_weights *w, hs_params *ps, const hs_param *
             return HS_OK;
     }
     if (n > 0)
-        HS_TRY(hs_params_blank(ps, slab, p)); // padding
+        blank_between(ps, p, slab);
     for (int k = 0; k < n; k++) {
         const hs_weight *tensor = hs_weights_lookup(w, piece[k].name);
         HS_TRY(hs_weights_make(w, tensor));
@@ -132,9 +161,13 @@ hs_status hs_weights_copy(const hs_weights *w, hs_params *ps, hs_weight_pieces *
 {
     buffers b;
     hs_status st = buffers_alloc(&b, ps, slab, w->dir);
-    for (int i = 0; i < ps->n_params && st == HS_OK; i++)
-        if (wants(ps, slab, ps->param[i]))
-            st = read_param(w, ps, ps->param[i], pieces, user, &b, slab);
+    for (int i = 0; i < ps->n_params && st == HS_OK; i++) {
+        const hs_param *p = ps->param[i];
+        if (wants(ps, slab, p))
+            st = read_param(w, ps, p, pieces, user, &b, slab);
+        if (st == HS_OK && w->loaded && !p->coding)
+            st = w->loaded(p, w->loaded_user);
+    }
     free(b.rows);
     free(b.turned);
     free(b.aligned);

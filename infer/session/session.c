@@ -89,15 +89,27 @@ static hs_status check_size(const hs_session *s)
     return HS_OK;
 }
 
+static hs_status value_is_there(const hs_param *p, void *model) { return hs_model_value_is_there(model, p); }
+
+static hs_status adopt(const hs_session *s, hs_params *ps)
+{
+    bool *turns = calloc((size_t)ps->n_params + 1, sizeof *turns);
+    hs_status st = turns ? hs_model_turns(s->model, turns) : HS_FAIL(MEMORY, "no memory for marks of %d parameters", ps->n_params);
+    if (st == HS_OK)
+        st = hs_ckpt_map_adopt(s->map, ps, s->device, turns);
+    free(turns);
+    return st;
+}
+
 // Weights where the files have them as they are stored, memory for the others.
 static hs_status load_weights(hs_session *s)
 {
     hs_params *ps = s->model->params;
     HS_TRY(hs_ckpt_map_open(&s->map, s->dir, &(hs_ckpt_opts){ .files = s->info.files }, ps));
-    HS_TRY(hs_ckpt_map_adopt(s->map, ps, s->device));
+    HS_TRY(adopt(s, ps));
     HS_TRY(hs_model_alloc(s->model, false));
     HS_TRY(hs_run_new(&s->run, s->model, &(hs_run_opts){ .mode = hs_submit_mode_of(s->device) }));
-    HS_TRY(hs_ckpt_map_load(s->map, ps));
+    HS_TRY(hs_ckpt_map_load(s->map, ps, value_is_there, s->model));
     if (hs_params_bytes_of(ps).adopted)
         return HS_OK;
     hs_ckpt_map_close(s->map);
@@ -114,7 +126,7 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
     HS_TRY(hs_model_new(&s->model, &(hs_model_opts){ .device = s->device,
                                                      .policy = &s->policy,
                                                      .micro_steps = HS_VALUES_STAY,
-                                                     .releases = !s->adapters,
+                                                     .passes = !s->adapters,
                                                      .coder = hs_ckpt_codes_coder(s->codes) }));
     if (s->adapters)
         HS_TRY(hs_adapters_begin(s));

@@ -158,7 +158,7 @@ HS_OP(linear) = {
     .n_cases = HS_COUNT(cases),
     .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes) },
     .cpu = { forward, backward, HS_PART_ROWS, HS_PART_FREE, .syncs_first = true, .scratch = scratch,
-             .derive = { W, packed_bytes, pack_forward, pack_backward, .replaces_shared = true } },
+             .derive = { W, packed_bytes, pack_forward, pack_backward, .turns = true, .replaces_shared = true } },
 };
 
 #ifdef HS_TIER_PORTABLE

@@ -10,6 +10,7 @@
 #include "models/nn/nn.h"
 #include "tests/support/support_gpt.h"
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct instance {
@@ -259,13 +260,97 @@ static void test_memory_asked_for(void **state)
     hs_device_close(dev);
 }
 
+static void new_model(instance *s, const hs_policy *policy, bool passes)
+{
+    const tiny_gpt gpt = tiny_gpt_of(&(tiny_opts){ 0 });
+    int plan;
+    assert_int_equal(hs_open_device(&s->dev, "cpu", 2, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(
+        hs_model_new(&s->model,
+                     &(hs_model_opts){ .device = s->dev, .policy = policy, .micro_steps = HS_VALUES_STAY, .seed = 3, .passes = passes }),
+        HS_OK);
+    assert_int_equal(hs_model_plan(s->model, HS_EVAL, tiny_gpt_model, &gpt, &plan), HS_OK);
+}
+
+static float *stored(const hs_params *ps, const hs_param *p, bool turned)
+{
+    float *v = malloc(2 * p->n * sizeof *v), *t = v + p->n;
+    const size_t rows = (size_t)p->dim[0], cols = p->n / rows;
+    assert_non_null(v);
+    hs_params_read(ps, ps->master, p, v);
+    for (size_t i = 0; i < p->n; i++)
+        t[i % cols * rows + i / cols] = v[i];
+    if (turned)
+        memcpy(v, t, p->n * sizeof *v);
+    return v;
+}
+
+// Values that go as soon as they are loaded, some of them served turned, give the bits of values that stay.
+static void check_passing(hs_dtype low)
+{
+    static instance stays, passes;
+    const hs_policy policy = { .low = low };
+    float *host[64] = { NULL };
+    bool turns[64];
+    int n_turns = 0;
+    new_model(&stays, &policy, false);
+    new_model(&passes, &policy, true);
+    assert_int_equal(hs_model_alloc(stays.model, true), HS_OK);
+    hs_params *from = stays.model->params, *ps = passes.model->params;
+    assert_in_range(ps->n_params, 1, HS_COUNT(host));
+    assert_int_equal(hs_model_turns(passes.model, turns), HS_OK);
+    for (int i = 0; i < ps->n_params; i++) {
+        turns[i] = turns[i] && n_turns++ % 2 == 0; // others are loaded
+        if (turns[i])
+            host[i] = stored(from, from->param[i], true);
+    }
+    assert_int_equal(n_turns > 0, low == HS_F32);
+    assert_int_equal(hs_params_adopt(ps, ps->master, passes.dev, (const void *const *)host), HS_OK);
+    hs_params_turned(ps, ps->master, turns);
+    assert_int_equal(hs_model_alloc(passes.model, false), HS_OK);
+    assert_true(ps->master->bytes < from->master->bytes / 2);
+    assert_int_equal(hs_params_init_values(ps), HS_INTERNAL);
+    for (int i = 0; i < ps->n_params; i++) {
+        const hs_param *p = ps->param[i];
+        float *v = stored(from, from->param[i], false);
+        if (!host[i])
+            assert_int_equal(hs_params_write(ps, ps->master, p, v), HS_OK);
+        hs_params_refresh_low_of(ps, p);
+        assert_int_equal(hs_model_value_is_there(passes.model, p), HS_OK);
+        free(v);
+    }
+    hs_params_changed(ps);
+    assert_int_equal(hs_model_release_values(passes.model), HS_OK);
+    assert_int_equal(hs_model_value_is_there(passes.model, ps->param[0]), HS_INTERNAL);
+    instance *const both[] = { &stays, &passes };
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(hs_run_new(&both[k]->run, both[k]->model, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
+        both[k]->key = 7;
+        score(both[k], 0);
+    }
+    assert_memory_equal(stays.logits[0], passes.logits[0], sizeof stays.logits[0]);
+    assert_true(stays.loss[0] == passes.loss[0]);
+    for (int k = 0; k < 2; k++) {
+        hs_run_free(both[k]->run);
+        hs_model_free(both[k]->model);
+        hs_device_close(both[k]->dev);
+    }
+    for (int i = 0; i < HS_COUNT(host); i++)
+        free(host[i]);
+}
+
+static void test_values_pass(void **state)
+{
+    (void)state;
+    check_passing(HS_F32);
+    check_passing(HS_BF16);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_runs_at_once),
-        cmocka_unit_test(test_later_plan),
-        cmocka_unit_test(test_later_copies),
-        cmocka_unit_test(test_memory_asked_for),
+        cmocka_unit_test(test_runs_at_once),     cmocka_unit_test(test_later_plan),  cmocka_unit_test(test_later_copies),
+        cmocka_unit_test(test_memory_asked_for), cmocka_unit_test(test_values_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

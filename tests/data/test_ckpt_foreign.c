@@ -267,9 +267,9 @@ static void serves_what_lies_in_the_file_as_it_is_stored(void **state)
         OK(hs_safetensors_write(path, x.t, x.n, NULL));
         shift_data(path, shifts[i]);
         OK(hs_ckpt_map_open(&map, x.dir, &o, ps));
-        OK(hs_ckpt_map_adopt(map, ps, ckpt_device()));
+        OK(hs_ckpt_map_adopt(map, ps, ckpt_device(), NULL));
         OK(hs_params_alloc(ps, ckpt_device(), false));
-        OK(hs_ckpt_map_load(map, ps));
+        OK(hs_ckpt_map_load(map, ps, NULL, NULL));
         for (int k = 0; k < ps->n_params; k++) {
             const hs_param *p = ps->param[k];
             const bool expected = as_stored(p) && shifts[i] % sizeof(float) == 0;
