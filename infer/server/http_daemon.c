@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -50,6 +51,33 @@ static void close_slow(hs_http *h)
     }
 }
 
+// libmicrohttpd reads what there is once, and does not look again: where the end of a client came with its last bytes, its connection lies
+// there until it is too slow. A client that has hung up in the middle of a request, all of it read, twice in a row, is gone.
+static void close_abandoned(hs_http *h)
+{
+    const size_t n = (size_t)atomic_load(&h->n_connections);
+    if (n > h->polled_room) {
+        struct pollfd *more = realloc(h->polled, 2 * n * sizeof *more);
+        if (!more)
+            return;
+        h->polled = more, h->polled_room = 2 * n;
+    }
+    nfds_t k = 0;
+    for (hs_http_connection *c = h->first; c; c = c->next)
+        h->polled[k++] = (struct pollfd){ .fd = c->fd, .events = POLLRDHUP };
+    if (k == 0 || poll(h->polled, k, 0) < 0)
+        return;
+    k = 0;
+    for (hs_http_connection *c = h->first; c; c = c->next, k++) {
+        int unread = 0;
+        const bool up =
+            h->polled[k].revents & (POLLRDHUP | POLLHUP | POLLERR) && !c->busy && ioctl(c->fd, FIONREAD, &unread) == 0 && !unread;
+        if (up && c->hung_up == c->since)
+            shutdown(c->fd, SHUT_RDWR);
+        c->hung_up = up ? c->since : 0;
+    }
+}
+
 static void *tick(void *arg)
 {
     hs_http *h = arg;
@@ -61,6 +89,7 @@ static void *tick(void *arg)
         t.tv_sec += t.tv_nsec / 1000000000, t.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&h->wake, &h->lock, &t);
         close_slow(h);
+        close_abandoned(h);
     }
     pthread_mutex_unlock(&h->lock);
     return NULL;
@@ -213,6 +242,6 @@ void hs_http_stop(hs_http *h)
         close(h->socket);
     pthread_cond_destroy(&h->wake);
     pthread_mutex_destroy(&h->lock);
-    free(h->cert), free(h->key);
+    free(h->cert), free(h->key), free(h->polled);
     free(h);
 }

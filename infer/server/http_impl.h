@@ -3,6 +3,7 @@
 #define HS_INFER_HTTP_IMPL_H
 #include "infer/server/http.h"
 #include <microhttpd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -14,6 +15,7 @@ typedef struct hs_http_connection {
     _Atomic int64_t since; // when it began, ended its last answer, or had the head of the request it is sending
     atomic_bool busy;      // a request is with its handler, or its answer on the way
     atomic_bool in_body;   // of a request whose body is not there yet
+    int64_t hung_up;       // the clock's: `since` when it first saw that the client had; 0: it has not
 } hs_http_connection;
 
 struct hs_http {
@@ -27,6 +29,8 @@ struct hs_http {
     _Atomic uint64_t taken;
     atomic_bool last; // answers end their connections
     pthread_t clock;
+    struct pollfd *polled; // the clock's, [polled_room]
+    size_t polled_room;
     bool ticks;
     pthread_cond_t wake;
     bool stops;
