@@ -405,16 +405,16 @@ static void send_due(loop *l)
         }
         return;
     }
-    for (; !l->stopping && !l->memory && l->next_due <= l->now; l->next_due += ns(hs_perf_arrival(s, l->arrivals++))) {
-        const int64_t i = new_record(l, l->next_due);
-        if (i >= 0)
-            l->level->record[i].waited = !l->n_free;
-    }
+    const int64_t fresh = l->level->n;
+    for (; !l->stopping && !l->memory && l->next_due <= l->now; l->next_due += ns(hs_perf_arrival(s, l->arrivals++)))
+        new_record(l, l->next_due);
     while (l->n_free && l->unsent < l->level->n && !(l->stopping && l->pending <= 0)) {
         if (l->level->record[l->unsent].fate == HS_FATE_NONE)
             begin_request(&l->conn[l->free[--l->n_free]], l->unsent);
         l->unsent++;
     }
+    for (int64_t i = fresh > l->unsent ? fresh : l->unsent; i < l->level->n; i++)
+        l->level->record[i].waited = true;
 }
 
 static void end_late(loop *l)
