@@ -129,10 +129,10 @@ static hs_status begin_load(hs_hub *h, const char *name, const char *path, char 
     const bool stops = h->stops;
     entry *e = stops ? NULL : path && path[0] ? find_or_add(h, name) : find(h, name);
     if (e) {
-        if (path && path[0])
-            snprintf(e->path, sizeof e->path, "%s", path);
         e->loading = true;
-        snprintf(where, size, "%s", e->path);
+        snprintf(where, size, "%s", path && path[0] ? path : e->path);
+        if (!e->path[0]) // of a name that never loaded: where it was looked for
+            snprintf(e->path, sizeof e->path, "%s", where);
         *version = ++e->versions;
     }
     pthread_mutex_unlock(&h->lock);
@@ -155,6 +155,7 @@ hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path)
     e->loading = false;
     snprintf(e->why, sizeof e->why, "%s", st == HS_OK ? "" : hs_error());
     if (st == HS_OK) {
+        memcpy(e->path, where, sizeof e->path);
         fresh->next = h->alive, h->alive = fresh;
         if (h->stops) // what the entry has is let go by who stops it
             old = fresh;

@@ -204,6 +204,11 @@ static void test_reload_under_load(void **state)
         wait_ms(10);
     assert_int_equal(loads, 1000);
     assert_int_equal(embed(hs_http_port(s.http), 0, 2), 0);
+    // and where it came from
+    hs_hub_load(s.hub, "one", NULL, on_loaded, NULL);
+    for (int i = 0; i < 500 && loads == 1000; i++)
+        wait_ms(10);
+    assert_int_equal(loads, 1001);
     serve_stop(&s);
 }
 
