@@ -61,7 +61,13 @@ void hs_call_json(const hs_call *c, int http, json_t *value)
     hs_http_answer(c->http, http, "application/json", text, strlen(text));
 }
 
-static const char *word_of(int http) // TEI's error_type and OpenAI's type
+// TEI's error_type, as it spells them: the names of an enum.
+static const char *tei_word(int http)
+{
+    return http == 429 ? "Overloaded" : http == 503 ? "Unhealthy" : http >= 500 || http == 424 ? "Backend" : "Validation";
+}
+
+static const char *openai_word(int http)
 {
     static const struct {
         int http;
@@ -72,7 +78,7 @@ static const char *word_of(int http) // TEI's error_type and OpenAI's type
         { 404, "not_found_error" },
         { 405, "invalid_request_error" },
         { 413, "invalid_request_error" },
-        { 422, "validation" },
+        { 422, "invalid_request_error" },
         { 424, "backend" },
         { 429, "overloaded" },
         { 499, "cancelled" },
@@ -107,9 +113,9 @@ void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
         hs_http_add_header(c->http, "Retry-After", "1");
     json_t *text = hs_call_quoted(why);
     json_t *value = strncmp(path, "/v1/", 4) == 0
-                        ? json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", text, "type", word_of(http), "param", "code")
+                        ? json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", text, "type", openai_word(http), "param", "code")
                     : strncmp(path, "/v2", 3) == 0 ? json_pack("{s:o}", "error", text)
-                                                   : json_pack("{s:o, s:s}", "error", text, "error_type", word_of(http));
+                                                   : json_pack("{s:o, s:s}", "error", text, "error_type", tei_word(http));
     hs_call_json(c, http, value);
 }
 
