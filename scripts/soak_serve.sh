@@ -5,24 +5,47 @@
 #   scripts/soak_serve.sh SECONDS --encoder DIR [--decoder DIR [--prompts FILE]] [--halfstep PROGRAM] [--lengths 8-128] [--threads N] [--grow MIB]
 #   --decoder  completions too, streamed; of these prompts where its tokenizer does not know every word
 #   --lengths  words of a text        --grow  MiB by which memory may grow: 16
+#   --sanitize address|thread  instead of --halfstep: a program built for it in build/soak-address or build/soak-thread. What a sanitizer finds, leaks
+#     included, ends the soak and is shown. Memory may grow by 1024 MiB there: what is freed is kept for a while, so that its use is seen
 # Addresses are this machine's own (127.0.0.1).
 set -uom pipefail # -m: a client and what it started end together
 seconds=${1:?usage: soak_serve.sh SECONDS --encoder DIR ...}
 shift
-halfstep=build/halfstep encoder="" decoder="" prompts="" lengths=8-128 threads=0 grow=16
+halfstep=build/halfstep encoder="" decoder="" prompts="" lengths=8-128 threads=0 grow="" sanitize=""
 while [ $# -gt 0 ]; do
   case $1 in
-    --halfstep) halfstep=$2 ;; --encoder) encoder=$2 ;; --decoder) decoder=$2 ;; --prompts) prompts=$2 ;; --lengths) lengths=$2 ;; --threads) threads=$2 ;; --grow) grow=$2 ;;
+    --halfstep) halfstep=$2 ;; --encoder) encoder=$2 ;; --decoder) decoder=$2 ;; --prompts) prompts=$2 ;; --lengths) lengths=$2 ;; --threads) threads=$2 ;; --grow) grow=$2 ;; --sanitize) sanitize=$2 ;;
     *) echo "unknown option $1" >&2; exit 2 ;;
   esac
   shift 2
 done
 [ -n "$encoder" ] || { echo "--encoder is missing" >&2; exit 2; }
+case $sanitize in '' | address | thread) ;; *) echo "--sanitize takes address or thread" >&2; exit 2 ;; esac
+
+# Optimized a little, of the tiers portable and avx2: it is built in half the time, and the server is the same in all of them.
+build_sanitized() {
+  local root
+  root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+  halfstep=$root/build/soak-$sanitize/halfstep
+  cmake -G Ninja -S "$root" -B "$root/build/soak-$sanitize" -DHS_SANITIZE="$([ "$sanitize" = thread ] && echo thread || echo 'address;undefined')" \
+    -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS='-O1 -g1' -DHS_BUILD_TESTS=OFF -DHS_WITH_ONEDNN=OFF -DHS_WITH_MPI=OFF -DHS_WITH_CUDA=OFF \
+    -DHS_COMPILES_avx512=OFF -DHS_COMPILES_avx512bf16=OFF -DHS_COMPILES_amx=OFF >"$1" && ninja -C "$root/build/soak-$sanitize" halfstep >>"$1" || return 1
+  export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:quarantine_size_mb=64 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+  export TSAN_OPTIONS=second_deadlock_stack=1
+}
 work=$(mktemp -d)
 : >"$work/out"
 server="" rude=()
 trap 'kill "$server" 2>/dev/null; end_rude; wait 2>/dev/null; rm -rf "$work"' EXIT
-fail() { echo "soak: $*" >&2; [ ! -s "$work/err" ] || tail -2 "$work/err" >&2; exit 1; }
+fail() {
+  echo "soak: $*" >&2
+  if [ -n "$sanitize" ]; then grep -hA 60 -E '^=+$|Sanitizer|runtime error' "$work"/*err >&2; elif [ -s "$work/err" ]; then tail -2 "$work/err" >&2; fi
+  exit 1
+}
+if [ -n "$sanitize" ]; then
+  grow=${grow:-1024}
+  build_sanitized "$work/build" || { tail -20 "$work/build" >&2; fail "no program for --sanitize $sanitize"; }
+fi
 
 "$halfstep" serve "a=$encoder" "b=$encoder" ${decoder:+"c=$decoder"} --port 0 --json --control --threads "$threads" --idle-timeout 3 --body-timeout 3 >"$work/out" 2>"$work/err" &
 server=$!
@@ -123,17 +146,19 @@ numbers() { # NAME FIELD: of all loads, summed
 }
 
 # ---- what is open and held once everything was used once
+turns=$((seconds < 12 ? 2 : 4)) memory=()
+turn_seconds=$((seconds / turns > 1 ? seconds / turns : 1))
+short=$((turn_seconds < 2 ? turn_seconds : 2))
 open=$(descriptors)
-loads_of 2 warm
+loads_of $short warm
 wait "${loads[@]}"
 settle "$open"
 open=$(descriptors)
 
 # ---- the soak; memory by turns, each as long, with everything at rest behind each
-turns=$((seconds < 12 ? 2 : 4)) memory=()
 for ((turn = 0; turn < turns; turn++)); do
   begin_rude
-  loads_of $((seconds / turns > 1 ? seconds / turns : 1)) "turn$turn"
+  loads_of $turn_seconds "turn$turn"
   for ((k = 0; k < ${#loads[@]}; k++)); do
     wait "${loads[k]}" || fail "${names[k]}: $(tail -1 "$work/${names[k]}.err")"
   done
@@ -147,11 +172,11 @@ answered=$(numbers turn answered) failed=$(numbers turn failed)
 [ ! -s "$work/slow.err" ] || fail "$(tail -1 "$work/slow.err")"
 [ ! -s "$work/reload.err" ] || fail "$(tail -1 "$work/reload.err")"
 [ "$left" -le "$open" ] || fail "$left descriptors are open, $open were: $(find "/proc/$server/fd" -printf '%l\n' | sort | uniq -c | sort -rn | head -3 | tr '\n' ' ')"
-[ $((memory[turns - 1] - memory[0])) -le "$grow" ] || fail "memory grew: ${memory[*]} MiB behind the turns"
+[ $((memory[turns - 1] - memory[0])) -le "${grow:-16}" ] || fail "memory grew: ${memory[*]} MiB behind the turns"
 
 # ---- the end, under load: what was accepted is answered, connections that came too late are not taken
-loads_of 4 end
-sleep 2
+loads_of $((2 * short)) end
+sleep $short
 kill -TERM $server
 wait $server
 code=$?
