@@ -57,6 +57,16 @@ static void on_request(hs_http_request *r, void *user)
     route->run(&c);
 }
 
+// A client may send any bytes; a line is JSON all the same.
+static void add_said(hs_text *line, const char *said)
+{
+    hs_text clean = { 0 };
+    hs_text_utf8(&clean, said, strlen(said));
+    line->failed |= clean.failed;
+    hs_text_quote(line, clean.p ? clean.p : "", clean.n);
+    hs_text_free(&clean);
+}
+
 // A line for each request, whole in one write.
 static void on_seen(const hs_http_seen *x, void *user)
 {
@@ -71,14 +81,14 @@ static void on_seen(const hs_http_seen *x, void *user)
     gmtime_r(&t.tv_sec, &tm);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
     hs_text_add(&line, "{\"time\": \"%s.%03ldZ\", \"client\": \"%s\", \"method\": ", when, t.tv_nsec / 1000000, x->client);
-    hs_text_string(&line, x->method);
+    add_said(&line, x->method);
     hs_text_add(&line, ", \"path\": ");
-    hs_text_string(&line, x->path);
+    add_said(&line, x->path);
     hs_text_add(&line, ", \"status\": %d, \"received\": %zu, \"sent\": %zu, \"ms\": %.3f", x->status, x->received, x->sent,
                 (double)x->ns / 1e6);
     if (x->id) {
         hs_text_add(&line, ", \"id\": ");
-        hs_text_string(&line, x->id);
+        add_said(&line, x->id);
     }
     hs_text_add(&line, "}\n");
     if (!line.failed) {

@@ -36,6 +36,8 @@ says POST /embed '{"inputs": ["w8", "w5 w9 w7"], "model": "two"}' 200 '^\[\['
 "$halfstep" embed run --input - --threads 1 --json <<<'w5 w9 w7' 2>/dev/null | grep -oE '\[.*\]' | tr -d '[] ' | tr ',' '\n' >embed.txt
 tr ' ' '\n' <<<"$vector" | paste - embed.txt | awk 'NF != 2 || ($1 - $2) ^ 2 > 3.6e-15 * $2 ^ 2 { exit 1 }' || fail "serve and embed differ: ${vector:0:80}"
 says POST /embed '{"inputs": 1}' 422 'inputs'
+says GET '/%ff%c3' '' 404 'there is no'
+ask GET /v2/health/live '' $'X-Request-Id: \xff'
 says GET /metrics '' 200 'nv_inference_request_success.model="run",version="1". 1'
 expect 2 'in use' "$halfstep" serve run --port "$port"
 stop 0
