@@ -78,6 +78,7 @@ static hs_status parse_models(const hs_cli *cli, char *list, char (*name)[HS_SER
 static hs_status read_tokens(const char *path, char **text, const char *token[HS_SERVER_TOKENS], int *n)
 {
     enum { MOST = 65536 };
+    size_t bytes = 0;
     if (!path[0])
         return HS_OK;
     FILE *f = fopen(path, "re");
@@ -85,8 +86,12 @@ static hs_status read_tokens(const char *path, char **text, const char *token[HS
         return HS_FAIL(USAGE, "--token-file %s: %s", path, strerror(errno));
     *text = calloc(1, MOST);
     if (*text)
-        (void)!fread(*text, 1, MOST - 1, f);
+        bytes = fread(*text, 1, MOST, f);
     fclose(f);
+    if (bytes == MOST)
+        return HS_FAIL(USAGE, "--token-file %s has %d KiB or more: a file of tokens, a line each, is wanted", path, MOST >> 10);
+    if (*text && strlen(*text) != bytes)
+        return HS_FAIL(USAGE, "--token-file %s has a NUL byte: a file of tokens, a line each, is wanted", path);
     for (char *save, *t = *text ? strtok_r(*text, "\r\n", &save) : NULL; t; t = strtok_r(NULL, "\r\n", &save)) {
         if (*n == HS_SERVER_TOKENS)
             return HS_FAIL(USAGE, "--token-file %s has more than %d tokens", path, HS_SERVER_TOKENS);

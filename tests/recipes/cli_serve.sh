@@ -14,6 +14,10 @@ expect 2 'is no model' "$halfstep" serve =run
 expect 2 'is not an address' "$halfstep" serve run --host here
 expect 2 'go together' "$halfstep" serve run --tls-cert cert.pem
 expect 2 'cert.pem: No such file' "$halfstep" serve run --port 0 --tls-cert cert.pem --tls-key key.pem
+head -c 65536 /dev/zero | tr '\0' a >long.txt
+expect 2 'long.txt has 64 KiB or more' "$halfstep" serve run --port 0 --token-file long.txt
+printf 'a\0b\n' >nul.txt
+expect 2 'nul.txt has a NUL byte' "$halfstep" serve run --port 0 --token-file nul.txt
 : >empty.txt
 expect 2 'has no token' "$halfstep" serve run --port 0 --token-file empty.txt
 
