@@ -29,7 +29,9 @@ struct hs_http_request {
     int64_t arrived, whole;
     bool closed;   // the daemon has let go of it: mhd and at are gone
     bool handed;   // to the handler
-    bool too_long; // a chunked body, whose length nobody said: the rest is read and thrown away, then refused
+    int unread;    // what it will be refused with, where there is no room for its body: the rest is read and thrown away
+    size_t length; // of the body, as it was declared; 0: it was not
+    size_t held;   // bytes of body and answer that are counted
     // the answer
     int status;
     struct MHD_Response *response;
@@ -38,9 +40,37 @@ struct hs_http_request {
     size_t sent;
     // of a stream: what the client was not sent yet
     bool stream, ended, waiting, dropped;
-    char *held;
-    size_t n_held, held_room;
+    char *piece; // [piece_room], from..to is there
+    size_t from, to, piece_room;
 };
+
+// ---- what is held of all connections together
+
+static const char full[] = "the server holds as much of bodies and answers as it may: ask again";
+
+static void let_go(hs_http_request *r, size_t bytes)
+{
+    r->held -= bytes;
+    atomic_fetch_sub(&r->http->held, bytes);
+}
+
+// False: it would be too much. must: it is counted all the same.
+static bool hold(hs_http_request *r, size_t bytes, bool must)
+{
+    const size_t most = r->http->o.most_held;
+    r->held += bytes;
+    if (atomic_fetch_add(&r->http->held, bytes) + bytes <= most || !most || must)
+        return true;
+    let_go(r, bytes);
+    return false;
+}
+
+static void drop_body(hs_http_request *r)
+{
+    let_go(r, r->room);
+    free(r->body);
+    r->body = NULL, r->room = 0;
+}
 
 // ---- requests
 
@@ -56,7 +86,8 @@ static void put_back(hs_http_request *r)
         free((char *)(uintptr_t)r->more[i].value);
     }
     pthread_mutex_destroy(&r->lock);
-    free(r->method), free(r->path), free(r->body), free(r->held);
+    let_go(r, r->held);
+    free(r->method), free(r->path), free(r->body), free(r->piece);
     free(r);
 }
 
@@ -97,6 +128,12 @@ void hs_http_add_header(hs_http_request *r, const char *name, const char *value)
     r->n_more += m->name && m->value;
 }
 
+static char *error_text(const char *why)
+{
+    char *text;
+    return asprintf(&text, "{\"error\": \"%s\"}\n", why) < 0 ? NULL : text;
+}
+
 static void dress(const hs_http_request *r, struct MHD_Response *response, const char *type)
 {
     if (type)
@@ -117,8 +154,19 @@ static void go_on(hs_http_request *r, struct MHD_Response *response)
         MHD_resume_connection(r->mhd);
 }
 
+enum { SMALL_ANSWER = 65536 }; // goes out whatever is held: errors are
+
 void hs_http_answer(hs_http_request *r, int status, const char *type, char *body, size_t bytes)
 {
+    drop_body(r);
+    if (!hold(r, bytes, bytes <= SMALL_ANSWER)) {
+        free(body);
+        body = error_text(full);
+        bytes = body ? strlen(body) : 0;
+        status = 503, type = "application/json";
+        hs_http_add_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+        hold(r, bytes, true);
+    }
     struct MHD_Response *response = MHD_create_response_from_buffer(bytes, body, body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
     if (!response)
         free(body);
@@ -139,11 +187,12 @@ static ssize_t read_stream(void *user, uint64_t at, char *to, size_t room)
     hs_http_request *r = user;
     ssize_t n = 0;
     pthread_mutex_lock(&r->lock);
-    if (r->n_held > 0) {
-        n = (ssize_t)(r->n_held < room ? r->n_held : room);
-        memcpy(to, r->held, (size_t)n);
-        memmove(r->held, r->held + n, r->n_held - (size_t)n);
-        r->n_held -= (size_t)n, r->sent += (size_t)n;
+    if (r->from < r->to) {
+        n = (ssize_t)(r->to - r->from < room ? r->to - r->from : room);
+        memcpy(to, r->piece + r->from, (size_t)n);
+        r->from += (size_t)n, r->sent += (size_t)n;
+        if (r->from == r->to)
+            r->from = r->to = 0;
     } else if (r->dropped)
         n = MHD_CONTENT_READER_END_WITH_ERROR;
     else if (r->ended)
@@ -177,24 +226,41 @@ static void wake_stream(hs_http_request *r)
     }
 }
 
+// Room for n bytes behind what the client has not taken yet; false: it takes too little.
+static bool make_piece(hs_http_request *r, size_t n)
+{
+    const size_t left = r->to - r->from;
+    if (left + n > r->http->o.most_body)
+        return false;
+    if (r->to + n <= r->piece_room)
+        return true;
+    if (left <= r->from) { // a byte is moved once for each that was sent, at most
+        memmove(r->piece, r->piece + r->from, left);
+        r->from = 0, r->to = left;
+        if (left + n <= r->piece_room)
+            return true;
+    }
+    const size_t room = 2 * (r->to + n) + 256, more = room - r->piece_room;
+    if (!hold(r, more, room <= SMALL_ANSWER))
+        return false;
+    char *p = realloc(r->piece, room);
+    if (!p) {
+        let_go(r, more);
+        return false;
+    }
+    r->piece = p, r->piece_room = room;
+    return true;
+}
+
 bool hs_http_stream_add(hs_http_request *r, const void *bytes, size_t n)
 {
     pthread_mutex_lock(&r->lock);
-    bool ok = !r->closed && !r->dropped;
-    if (ok && r->n_held + n > r->http->o.most_body) // a reader that does not read
-        ok = false;
-    if (ok && r->n_held + n > r->held_room) {
-        const size_t room = 2 * (r->n_held + n) + 256;
-        char *more = realloc(r->held, room);
-        ok = more != NULL;
-        if (more)
-            r->held = more, r->held_room = room;
-    }
+    const bool ok = !r->closed && !r->dropped && make_piece(r, n);
     if (ok) {
-        memcpy(r->held + r->n_held, bytes, n);
-        r->n_held += n;
+        memcpy(r->piece + r->to, bytes, n);
+        r->to += n;
     } else if (!r->closed)
-        r->dropped = true, r->n_held = 0;
+        r->dropped = true, r->from = r->to = 0;
     wake_stream(r);
     pthread_mutex_unlock(&r->lock);
     return ok;
@@ -224,15 +290,24 @@ static enum MHD_Result queue(hs_http_request *r)
 // Of a request that never reached a handler.
 static enum MHD_Result refuse(hs_http_request *r, int status, const char *why)
 {
-    char text[256];
-    const int n = snprintf(text, sizeof text, "{\"error\": \"%s\"}\n", why);
-    r->response = MHD_create_response_from_buffer((size_t)n, text, MHD_RESPMEM_MUST_COPY);
-    r->status = status, r->sent = (size_t)n, r->state = ANSWERED;
-    if (!r->response)
+    char *text = error_text(why);
+    const size_t n = text ? strlen(text) : 0;
+    r->response = MHD_create_response_from_buffer(n, text, text ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    r->status = status, r->sent = n, r->state = ANSWERED;
+    if (!r->response) {
+        free(text);
         return MHD_NO;
+    }
     MHD_add_response_header(r->response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
     MHD_add_response_header(r->response, MHD_HTTP_HEADER_CONNECTION, "close");
+    if (status == 503)
+        MHD_add_response_header(r->response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     return queue(r);
+}
+
+static enum MHD_Result refuse_body(hs_http_request *r, int status)
+{
+    return refuse(r, status, status == 413 ? "the body is longer than this server takes" : full);
 }
 
 typedef struct lengths {
@@ -256,6 +331,22 @@ static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const c
     return MHD_YES;
 }
 
+enum { BODY_BEGINS = 65536, TOO_LONG = 4 }; // TOO_LONG: times the limit, and nobody waits for an end any more
+
+static bool make_room(hs_http_request *r, size_t room)
+{
+    const size_t more = room - r->room;
+    if (!hold(r, more, false))
+        return false;
+    char *body = realloc(r->body, room);
+    if (!body) {
+        let_go(r, more);
+        return false;
+    }
+    r->body = body, r->room = room;
+    return true;
+}
+
 // What a proxy in front may read in another way than this daemon does is refused, not guessed; so is what is too long to be read at all.
 static enum MHD_Result take_head(hs_http_request *r)
 {
@@ -276,13 +367,14 @@ static enum MHD_Result take_head(hs_http_request *r)
         if (end == l.length || *end || errno || l.length[0] < '0' || l.length[0] > '9')
             return refuse(r, 400, "Content-Length is not a number");
         if (n > r->http->o.most_body)
-            return refuse(r, 413, "the body is longer than this server takes");
-        if (n > 0) {
-            const size_t room = n < 65536 ? (size_t)n + 1 : 65536; // more only as it comes: what is declared may never be sent
-            if (!(r->body = malloc(room)))
-                return refuse(r, 503, "no memory for the body");
-            r->room = room;
-        }
+            return refuse_body(r, 413);
+        const size_t most = r->http->o.most_held;
+        if (n > 0 && most && atomic_load(&r->http->held) + n > most)
+            return refuse_body(r, 503);
+        r->length = (size_t)n;
+        // more only as it comes: what is declared may never be sent
+        if (n > 0 && !make_room(r, n < BODY_BEGINS ? (size_t)n + 1 : BODY_BEGINS))
+            return refuse_body(r, 503);
     }
     r->state = AT_BODY;
     r->at->since = r->arrived; // first: the clock looks at any time
@@ -290,32 +382,25 @@ static enum MHD_Result take_head(hs_http_request *r)
     return MHD_YES;
 }
 
-enum { TOO_LONG = 4 }; // times the limit, and nobody waits for an end any more
-
 static enum MHD_Result take_body(hs_http_request *r, const char *data, size_t *bytes)
 {
-    if (r->state == ANSWERED) { // was refused: what still comes is not looked at
-        *bytes = 0;
-        return MHD_YES;
-    }
-    const size_t need = r->bytes + *bytes;
-    if (r->too_long || need > r->http->o.most_body) { // there is no answering in the middle of a body
-        free(r->body);
-        r->body = NULL, r->room = 0, r->too_long = true, r->bytes = need;
-        *bytes = 0;
-        return need < TOO_LONG * r->http->o.most_body ? MHD_YES : MHD_NO;
-    }
-    if (need + 1 > r->room) {
-        size_t room = 2 * r->room > need + 1 ? 2 * r->room : need + 1;
-        room = room > r->http->o.most_body + 1 ? r->http->o.most_body + 1 : room;
-        char *more = realloc(r->body, room);
-        if (!more)
-            return MHD_NO;
-        r->body = more, r->room = room;
-    }
-    memcpy(r->body + r->bytes, data, *bytes);
-    r->bytes = need, r->body[need] = 0;
+    const size_t n = *bytes, need = r->bytes + n, most = r->http->o.most_body;
     *bytes = 0;
+    if (r->state == ANSWERED) // was refused: what still comes is not looked at
+        return MHD_YES;
+    if (!r->unread && need > most)
+        r->unread = 413;
+    else if (!r->unread && need + 1 > r->room) {
+        const size_t room = 2 * r->room > need + 1 ? 2 * r->room : need + 1, end = (r->length ? r->length : most) + 1;
+        r->unread = make_room(r, room < end ? room : end) ? 0 : 503;
+    }
+    r->bytes = need;
+    if (r->unread) { // there is no answering in the middle of a body
+        drop_body(r);
+        return need < TOO_LONG * most ? MHD_YES : MHD_NO;
+    }
+    memcpy(r->body + need - n, data, n);
+    r->body[need] = 0;
     return MHD_YES;
 }
 
@@ -365,7 +450,7 @@ enum MHD_Result hs_http_on_request(void *user, struct MHD_Connection *mhd, const
     if (*bytes > 0)
         return take_body(r, data, bytes);
     if (r->state == AT_BODY)
-        return r->too_long ? refuse(r, 413, "the body is longer than this server takes") : hand_over(r);
+        return r->unread ? refuse_body(r, r->unread) : hand_over(r);
     if (r->state == ANSWERED && r->response)
         return queue(r);
     return r->state == ANSWERED ? MHD_YES : MHD_NO;

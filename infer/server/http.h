@@ -6,7 +6,8 @@
 //
 // A request is its handler's from the call on until it is answered (or its stream ended); behind that it must not be touched. Connections
 // wait suspended: a request under way, or a client that does nothing, costs no thread. What a client sends is bounded in every direction
-// (hs_http_opts): 413 says that a body is too long, 431 a head; a client that is too slow is hung up on.
+// (hs_http_opts): 413 says that a body is too long, 431 a head, 503 that all of them together hold too much; a client that is too slow is
+// hung up on.
 #ifndef HS_INFER_HTTP_H
 #define HS_INFER_HTTP_H
 #include "core/base/status.h"
@@ -32,6 +33,7 @@ typedef struct hs_http_opts {
     int threads;                               // of the daemon
     int64_t most_connections, most_per_client; // 0: no bound of the second
     size_t most_head, most_body;               // bytes
+    size_t most_held;    // of all bodies and answers together that are there at once; more is refused with 503. 0: no bound
     double idle_seconds; // from the end of an answer, or from the connection's beginning, to the end of the next request's head; and in
                          // which a client takes nothing of an answer (whole seconds, rounded up)
     double body_seconds; // from there to the end of its body
@@ -45,6 +47,7 @@ hs_status hs_http_start(hs_http **out, const hs_http_opts *o);
 int hs_http_port(const hs_http *h);
 int64_t hs_http_connections(const hs_http *h);
 int64_t hs_http_under_way(const hs_http *h); // requests that were handed over and whose answers are not out
+size_t hs_http_held(const hs_http *h);       // bytes of bodies and answers that are there
 uint64_t hs_http_taken(const hs_http *h);    // requests that were handed over, ever
 void hs_http_quiesce(hs_http *h);  // no new connections from here on; those there are live, and each answer says that it is the last
 const char *hs_http_library(void); // "0.9.75"
@@ -67,9 +70,11 @@ typedef struct hs_http_more { // headers of one's own
 } hs_http_more;
 enum { HS_HTTP_MORE = 8 };
 void hs_http_add_header(hs_http_request *r, const char *name, const char *value); // before the answer; at most HS_HTTP_MORE
-// body: malloc'd, owned from here on; NULL with 0 bytes. type NULL: none is said.
+// body: malloc'd, owned from here on; NULL with 0 bytes. type NULL: none is said. One of more than 64 KiB that there is no room for any
+// more (most_held) becomes a 503.
 void hs_http_answer(hs_http_request *r, int status, const char *type, char *body, size_t bytes);
-// In pieces, chunked. What the client does not read in time is held, up to most_body bytes; a client that is slower than that is dropped.
+// In pieces, chunked. What the client does not read in time is held, up to most_body bytes, or to 64 KiB where most_held is reached; a
+// client that is slower than that is dropped.
 void hs_http_stream_begin(hs_http_request *r, int status, const char *type);
 bool hs_http_stream_add(hs_http_request *r, const void *bytes, size_t n); // false: nobody reads any more
 void hs_http_stream_end(hs_http_request *r);

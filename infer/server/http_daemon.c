@@ -214,6 +214,7 @@ int hs_http_port(const hs_http *h) { return h->port; }
 int64_t hs_http_connections(const hs_http *h) { return atomic_load(&h->n_connections); }
 int64_t hs_http_under_way(const hs_http *h) { return atomic_load(&h->under_way); }
 uint64_t hs_http_taken(const hs_http *h) { return atomic_load(&h->taken); }
+size_t hs_http_held(const hs_http *h) { return atomic_load(&h->held); }
 
 const char *hs_http_library(void) { return MHD_get_version(); }
 

@@ -27,7 +27,8 @@ struct hs_http {
     hs_http_connection *first;
     _Atomic int64_t n_connections, under_way;
     _Atomic uint64_t taken;
-    atomic_bool last; // answers end their connections
+    _Atomic size_t held; // bytes of bodies and answers
+    atomic_bool last;    // answers end their connections
     pthread_t clock;
     struct pollfd *polled; // the clock's, [polled_room]
     size_t polled_room;

@@ -16,7 +16,7 @@
 typedef struct serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file;
-    int64_t instances, port, http_threads, connections, connections_per_client, body, answer, head, batch_tokens, queue, queue_tokens,
+    int64_t instances, port, http_threads, connections, connections_per_client, body, answer, held, head, batch_tokens, queue, queue_tokens,
         texts, slots, step_tokens, cache_tokens, cache_bytes, sequences;
     double idle, body_timeout, drain, linger, sequence_idle;
     bool pin, access_log, control;
@@ -192,6 +192,10 @@ static hs_status run_serve(const hs_cli *cli)
     int n_tokens = 0;
     if (!o->cert[0] != !o->key[0])
         return HS_FAIL(USAGE, "--tls-cert and --tls-key go together");
+    if (o->held < o->body || o->held < o->answer)
+        return HS_FAIL(USAGE, "--held is %lld MiB, which is less than one %s of --%s %lld MiB", (long long)o->held,
+                       o->held < o->body ? "body" : "answer", o->held < o->body ? "body" : "answer",
+                       (long long)(o->held < o->body ? o->body : o->answer));
     HS_TRY(parse_models(cli, o->serve, name, model, &n_models));
     if (n_models == 0 && !o->models[0])
         return HS_FAIL(USAGE, "serve: which models? DIR or NAME=DIR, or --models and a folder of them");
@@ -206,6 +210,7 @@ static hs_status run_serve(const hs_cli *cli)
                   .most_per_client = o->connections_per_client,
                   .most_head = (size_t)o->head << 10,
                   .most_body = (size_t)o->body << 20,
+                  .most_held = (size_t)o->held << 20,
                   .idle_seconds = o->idle,
                   .body_seconds = o->body_timeout },
         .served = { .families = cli->table->families,
@@ -382,6 +387,14 @@ static const hs_key keys[] = {
       .max = 4096,
       .unit = "MiB",
       .help = "of an answer of tensors, scores or vectors of tokens, at most" },
+    { .name = "held",
+      .type = HS_KEY_INT,
+      AT(held),
+      .value = "1024",
+      .min = 1,
+      .max = 1 << 20,
+      .unit = "MiB",
+      .help = "of bodies and answers of all connections together, at most; what there is no room for is answered with 503" },
     { .name = "head",
       .type = HS_KEY_INT,
       AT(head),

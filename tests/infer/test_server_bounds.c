@@ -51,8 +51,93 @@ static void test_abandoned(void **state)
     serve_stop(&s);
 }
 
+// ---- bytes of all connections together
+
+static void little(hs_server_opts *o) { o->http.most_held = 1 << 20; }
+
+static void wait_for_held(const hs_server *s, size_t least, size_t most)
+{
+    for (int i = 0; i < 1000 && (hs_http_held(s->http) < least || hs_http_held(s->http) > most); i++)
+        wait_ms(10);
+    assert_in_range(hs_http_held(s->http), least, most);
+}
+
+static void is_full(http_reply *r)
+{
+    char value[256];
+    assert_int_equal(r->status, 503);
+    assert_string_equal(http_reply_header(r, "Retry-After", value), "1");
+    assert_non_null(strstr(r->body, "as it may"));
+    http_reply_free(r);
+}
+
+static void is_good(http_reply *r)
+{
+    assert_int_equal(r->status, 200);
+    http_reply_free(r);
+}
+
+static void test_held_bodies(void **state)
+{
+    enum { BYTES = 600000 };
+    static const char small[] = "{\"inputs\": \"a\"}";
+    hs_server s;
+    http_reply r;
+    char *body = malloc(BYTES), head[200];
+    (void)state;
+    serve_start(&s, names, 1, little);
+    const int port = hs_http_port(s.http), fd = http_connect(port);
+    memset(body, ' ', BYTES);
+    memcpy(body, small, sizeof small - 1);
+    http_send(fd, head, (size_t)sprintf(head, POST "Content-Length: %d\r\n\r\n", BYTES));
+    http_send(fd, body, BYTES - 1);
+    wait_for_held(&s, BYTES, BYTES + 1);
+    r = http_ask(port, "POST", "/embed", "", body, BYTES);
+    is_full(&r);
+    r = http_post(port, "/embed", small);
+    is_good(&r);
+    const int chunked = http_connect(port); // which says nothing of its length
+    http_send(chunked, head, (size_t)sprintf(head, POST "Transfer-Encoding: chunked\r\n\r\n%x\r\n", BYTES));
+    http_send(chunked, body, BYTES);
+    http_send(chunked, "\r\n0\r\n\r\n", 7);
+    assert_true(http_read(chunked, &r));
+    is_full(&r);
+    close(chunked);
+    http_send(fd, body + BYTES - 1, 1);
+    assert_true(http_read(fd, &r));
+    is_good(&r);
+    close(fd);
+    wait_for_held(&s, 0, 0);
+    r = http_ask(port, "POST", "/embed", "", body, BYTES);
+    is_good(&r);
+    free(body);
+    serve_stop(&s);
+}
+
+static void less(hs_server_opts *o) { o->http.most_held = 100000; }
+
+static void test_held_answers(void **state)
+{
+    hs_server s;
+    http_reply r;
+    char body[4096] = "{\"inputs\": [\"a\"";
+    (void)state;
+    serve_start(&s, names, 1, less);
+    const int port = hs_http_port(s.http);
+    for (int i = 0; i < 63; i++)
+        strcat(body, ", \"the cat of the bad\"");
+    strcat(body, "]}");
+    r = http_post(port, "/embed_all", body); // 64 texts of 7 tokens or more, each 32 numbers
+    is_full(&r);
+    r = http_post(port, "/embed_all", "{\"inputs\": \"the cat\"}");
+    is_good(&r);
+    wait_for_held(&s, 0, 0);
+    serve_stop(&s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_abandoned) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_abandoned), cmocka_unit_test(test_held_bodies),
+                                        cmocka_unit_test(test_held_answers) };
     return cmocka_run_group_tests_name("server_bounds", tests, begin, scratch_close);
 }

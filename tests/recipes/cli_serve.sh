@@ -10,6 +10,7 @@ cp -r "$source_dir"/tests/golden/encoders/bert run
 # ---- refusals
 expect 2 'nowhere' "$halfstep" serve nowhere
 expect 2 "two models are called 'run'" "$halfstep" serve run run
+expect 2 '^halfstep: --held is 63 MiB, which is less than one answer of --answer 64 MiB' "$halfstep" serve run --held 63
 expect 2 'is no model' "$halfstep" serve =run
 expect 2 'is not an address' "$halfstep" serve run --host here
 expect 2 'go together' "$halfstep" serve run --tls-cert cert.pem
