@@ -148,19 +148,26 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
 
 static const double QUIET_SECONDS = 0.5; // of a draining server: as long as a client takes between an answer and its next request
 
-static void pause_for(double seconds)
+static void nap(void) { nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL); }
+
+static bool hurries(const hs_server *s) { return s->o.hurry && atomic_load(s->o.hurry); }
+
+static void linger(const hs_server *s)
 {
-    const struct timespec t = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
-    nanosleep(&t, NULL);
+    for (const double end = hs_now() + s->o.linger_seconds; hs_now() < end && !hurries(s);)
+        nap();
 }
 
 // For all that was handed over to be answered. A client that keeps its connection may be between two requests: it has been told nothing
-// yet, so that there is an end only where no connection lives, or nobody has asked for so long.
+// yet, so that there is an end only where no connection lives, or nobody has asked for so long. quiet 0: all are being answered with 503,
+// which takes no time that could be saved.
 static void wait_for_answers(const hs_server *s, double seconds, double quiet)
 {
     const double end = hs_now() + seconds;
     uint64_t taken = hs_http_taken(s->http);
-    for (double last = hs_now(), now = last; now < end; pause_for(0.005), now = hs_now()) {
+    for (double last = hs_now(), now = last; now < end; nap(), now = hs_now()) {
+        if (quiet > 0 && hurries(s))
+            return;
         const uint64_t n = hs_http_taken(s->http);
         if (hs_http_under_way(s->http) > 0 || n != taken)
             last = now, taken = n;
@@ -174,7 +181,7 @@ void hs_server_stop(hs_server *s, int64_t *left)
     atomic_store(&s->leaving, true);
     *left = 0;
     if (s->http) {
-        pause_for(s->o.linger_seconds);
+        linger(s);
         hs_http_quiesce(s->http);
         wait_for_answers(s, s->o.drain_seconds, QUIET_SECONDS);
         *left = hs_http_under_way(s->http);

@@ -17,14 +17,15 @@ typedef struct hs_server_opts { // borrowed
     int n_models;
     const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
     int n_tokens;
-    size_t cache_bytes;    // of what encoders gave, kept for who asks again; 0: nothing is
-    size_t most_answer;    // bytes of an answer, of its numbers as f32; 0: HS_SERVER_ANSWER
-    bool control;          // clients may have models loaded, loaded anew, and unloaded
-    const char *models;    // (optional) a folder whose folders may be loaded by their names
-    bool access_log;       // a line of JSON on stdout for each request
-    double drain_seconds;  // how long requests under way may take once the server stops
-    double linger_seconds; // how long it goes on answering before that, while it says that it is not ready
-    const char *version;   // of the program
+    size_t cache_bytes;       // of what encoders gave, kept for who asks again; 0: nothing is
+    size_t most_answer;       // bytes of an answer, of its numbers as f32; 0: HS_SERVER_ANSWER
+    bool control;             // clients may have models loaded, loaded anew, and unloaded
+    const char *models;       // (optional) a folder whose folders may be loaded by their names
+    bool access_log;          // a line of JSON on stdout for each request
+    double drain_seconds;     // how long requests under way may take once the server stops
+    double linger_seconds;    // how long it goes on answering before that, while it says that it is not ready
+    const atomic_bool *hurry; // (optional) once it is true, hs_server_stop is done with both
+    const char *version;      // of the program
 } hs_server_opts;
 
 typedef struct hs_server {

@@ -1,4 +1,5 @@
 // serve: model directories behind HTTP.
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "data/base/yaml.h"
 #include "infer/server/server.h"
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,19 +102,38 @@ static hs_status read_tokens(const char *path, char **text, const char *token[HS
     return *n ? HS_OK : HS_FAIL(USAGE, "--token-file %s has no token", path);
 }
 
-// ---- signals: whoever is told to stop drains
+// ---- signals: whoever is told to stop drains; told again, it does not; and a third time it is gone
 
 static int stop_pipe[2] = { -1, -1 };
+static atomic_bool serves, hurry;
+static volatile sig_atomic_t again; // the second
+static _Atomic int64_t pressed;     // hs_now_ns of the last; 0: none. A terminal and a launcher may both send one
+
+static void press_again(int n, int64_t now)
+{
+    if (!atomic_load(&serves) || again)
+        _exit(128 + n);
+    again = n;
+    atomic_store(&pressed, now);
+    atomic_store(&hurry, true);
+}
+
 static void on_signal(int n)
 {
     const int kept = errno;
-    (void)!write(stop_pipe[1], &(char){ (char)n }, 1);
+    const int64_t now = hs_now_ns();
+    int64_t last = 0;
+    if (atomic_compare_exchange_strong(&pressed, &last, now))
+        (void)!write(stop_pipe[1], &(char){ (char)n }, 1);
+    else if (now - last > 300000000)
+        press_again(n, now);
     errno = kept;
 }
 
 static hs_status catch_signals(void)
 {
-    const struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, ignore = { .sa_handler = SIG_IGN };
+    struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, ignore = { .sa_handler = SIG_IGN };
+    sigaddset(&a.sa_mask, SIGTERM), sigaddset(&a.sa_mask, SIGINT);
     if (pipe(stop_pipe) != 0)
         return HS_FAIL(SYSTEM, "no pipe: %s", strerror(errno));
     sigaction(SIGTERM, &a, NULL), sigaction(SIGINT, &a, NULL), sigaction(SIGPIPE, &ignore, NULL);
@@ -121,8 +142,8 @@ static hs_status catch_signals(void)
 
 static void wait_for_signal(void)
 {
-    char which;
-    while (read(stop_pipe[0], &which, 1) < 0 && errno == EINTR)
+    struct pollfd p = { .fd = stop_pipe[0], .events = POLLIN };
+    while (poll(&p, 1, -1) < 0) // not read: a sanitizer keeps the signal until that is over
         ;
 }
 
@@ -134,17 +155,24 @@ static hs_status serve(const hs_cli *cli, const hs_server_opts *o)
     HS_TRY(catch_signals());
     const hs_status st = hs_server_start(&server, o);
     if (st == HS_OK) {
+        atomic_store(&serves, true);
         hs_info("listening at http%s://%s:%d", o->http.cert ? "s" : "", o->http.host, hs_http_port(server.http));
         if (hs_cli_common(cli)->json) {
             printf("{\"host\": \"%s\", \"port\": %d}\n", o->http.host, hs_http_port(server.http));
             fflush(stdout);
         }
         wait_for_signal();
-        hs_info("stopping: requests under way have %g s", o->drain_seconds);
+        hs_info("stopping: requests under way have %g s; told once more, it ends at once", o->drain_seconds);
     }
     hs_server_stop(&server, &left);
-    if (left > 0)
+    if (left > 0 && again)
+        hs_warn("%lld request%s not answered: it was told to stop twice", (long long)left, left == 1 ? " was" : "s were");
+    else if (left > 0)
         hs_warn("%lld request%s not answered after %g s", (long long)left, left == 1 ? " was" : "s were", o->drain_seconds);
+    if (st == HS_OK && again) {
+        fflush(stdout);
+        _exit(128 + again);
+    }
     return st;
 }
 #else
@@ -243,6 +271,7 @@ static hs_status run_serve(const hs_cli *cli)
         .access_log = o->access_log,
         .drain_seconds = o->drain,
         .linger_seconds = o->linger,
+        .hurry = &hurry,
         .version = HS_VERSION,
     };
     if (st == HS_OK)
@@ -481,12 +510,14 @@ const hs_command hs_cmd_serve = {
                 "curl -s localhost:8000/embed -d '{\"inputs\": \"a short text\"}'\n"
                 "curl -s localhost:8000/models/sentiment/predict -d '{\"inputs\": [[\"good\"], [\"bad\"]]}'\n"
                 "curl -s localhost:8000/v1/completions -d '{\"prompt\": \"Once upon a time\"}'        # of a model that continues texts",
-    .notes = "Models are what predict, embed, fill-mask and generate open. Texts of all requests for a model share its batches, without "
-             "padding;\n"
-             "what a text gives does not depend on the others, to the last bit.\n"
-             "Texts go to /embed, /embed_all, /predict, /rerank, /ner, /answer, /fill-mask, /tokenize and /decode, a model's own below "
-             "/models/NAME.\n"
-             "SIGTERM takes no new connections, finishes what was accepted, and ends.",
+    .notes =
+        "Models are what predict, embed, fill-mask and generate open. Texts of all requests for a model share its batches, without "
+        "padding;\n"
+        "what a text gives does not depend on the others, to the last bit.\n"
+        "Texts go to /embed, /embed_all, /predict, /rerank, /ner, /answer, /fill-mask, /tokenize and /decode, a model's own below "
+        "/models/NAME.\n"
+        "SIGTERM or SIGINT (Ctrl-C): it takes no new connections, finishes what was accepted, and ends. A second one ends that at once\n"
+        "(what is left is answered with 503) with exit code 128 + the signal's number; a third one the program.",
     .options = &schema,
     .min_args = 0,
     .max_args = HS_SERVER_MODELS,

@@ -1,11 +1,13 @@
 // server, told to stop: what is under way has drain_seconds and not more, whoever goes on asking is answered to the last, and nothing is
 // touched behind its end.
+#include "core/base/clock.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_http.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -162,9 +164,39 @@ static void between_two(void **state)
     close(fd);
 }
 
+// Somebody reads nothing, and the drain would wait for him.
+static atomic_bool hurry;
+static void patient(hs_server_opts *o) { o->drain_seconds = o->linger_seconds = 60, o->hurry = &hurry; }
+
+static void in_a_hurry(void **state)
+{
+    hs_server s;
+    pthread_t thread;
+    char request[16384], body[8192] = "{\"inputs\": [\"a\"";
+    (void)state;
+    for (int i = 0; i < 63; i++)
+        strcat(body, ", \"the cat of the bad end of a cab\"");
+    const int n =
+        snprintf(request, sizeof request, "POST /embed_all HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n%s]}", strlen(body) + 2, body);
+    serve_start(&s, names, 2, patient);
+    const int fd = http_connect(hs_http_port(s.http)), least = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+    for (int i = 0; i < 32; i++) // in all more than the buffers between the two take
+        http_send(fd, request, (size_t)n);
+    for (int i = 0; i < 5000 && hs_http_taken(s.http) == 0; i++)
+        wait_ms(1);
+    assert_int_equal(pthread_create(&thread, NULL, stop_it, &s), 0);
+    wait_ms(200);
+    const double began = hs_now();
+    atomic_store(&hurry, true);
+    pthread_join(thread, NULL);
+    assert_true(hs_now() - began < 30); // a second, on a machine with time
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(encoder_is_cut_short), cmocka_unit_test(text_is_cut_short),
-                                        cmocka_unit_test(asked_to_the_last), cmocka_unit_test(between_two) };
+                                        cmocka_unit_test(asked_to_the_last), cmocka_unit_test(between_two), cmocka_unit_test(in_a_hurry) };
     return cmocka_run_group_tests_name("server_end", tests, begin, scratch_close);
 }

@@ -49,6 +49,13 @@ stop 0
 grep -q '"method": "POST", "path": "/embed", "status": 200' out.json || fail 'no line in the access log'
 json_lines out.json
 
+# ---- told to stop twice: it does not wait; exit code 128 + 15
+start run --linger 60
+ask GET /v2/health/live
+kill -TERM $server
+sleep 0.4
+stop 143
+
 start --config serve.yaml two=run --no-access-log
 says POST /embed '{"inputs": "w5", "model": "one"}' 200 '^\[\['
 says POST /embed '{"inputs": "w5", "model": "two"}' 200 '^\[\['
