@@ -2,19 +2,19 @@
 # halfstep serve under everything at once, for so many seconds: embeddings of one and many texts, tensors as bytes, models loaded anew every second,
 # clients that vanish in the middle, that send and read slowly, that talk nonsense; then SIGTERM under load. Nothing that was accepted may fail, memory
 # and descriptors must come back to what they were. One line of figures; exit code 1 and the reason where it is not so.
-#   scripts/soak_serve.sh SECONDS --encoder DIR [--decoder DIR [--prompts FILE]] [--halfstep PROGRAM] [--lengths 8-128] [--threads N] [--grow MIB]
+#   scripts/soak_serve.sh SECONDS --encoder DIR [--decoder DIR [--prompts FILE]] [--halfstep PROGRAM] [--lengths 8-128] [--threads N] [--grow MIB] [--serve OPTIONS]
 #   --decoder  completions too, streamed; of these prompts where its tokenizer does not know every word
-#   --lengths  words of a text        --grow  MiB by which memory may grow: 16
+#   --lengths  words of a text        --grow  MiB by which memory may grow: 16        --serve  of the server: '--instances 2 --http-threads 2'
 #   --sanitize address|thread  instead of --halfstep: a program built for it in build/soak-address or build/soak-thread. What a sanitizer finds, leaks
 #     included, ends the soak and is shown. Memory may grow by 1024 MiB there: what is freed is kept for a while, so that its use is seen
 # Addresses are this machine's own (127.0.0.1).
 set -uom pipefail # -m: a client and what it started end together
 seconds=${1:?usage: soak_serve.sh SECONDS --encoder DIR ...}
 shift
-halfstep=build/halfstep encoder="" decoder="" prompts="" lengths=8-128 threads=0 grow="" sanitize=""
+halfstep=build/halfstep encoder="" decoder="" prompts="" lengths=8-128 threads=0 grow="" sanitize="" serve=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --halfstep) halfstep=$2 ;; --encoder) encoder=$2 ;; --decoder) decoder=$2 ;; --prompts) prompts=$2 ;; --lengths) lengths=$2 ;; --threads) threads=$2 ;; --grow) grow=$2 ;; --sanitize) sanitize=$2 ;;
+    --halfstep) halfstep=$2 ;; --encoder) encoder=$2 ;; --decoder) decoder=$2 ;; --prompts) prompts=$2 ;; --lengths) lengths=$2 ;; --threads) threads=$2 ;; --grow) grow=$2 ;; --sanitize) sanitize=$2 ;; --serve) read -ra serve <<<"$2" ;;
     *) echo "unknown option $1" >&2; exit 2 ;;
   esac
   shift 2
@@ -47,7 +47,7 @@ if [ -n "$sanitize" ]; then
   build_sanitized "$work/build" || { tail -20 "$work/build" >&2; fail "no program for --sanitize $sanitize"; }
 fi
 
-"$halfstep" serve "a=$encoder" "b=$encoder" ${decoder:+"c=$decoder"} --port 0 --json --control --threads "$threads" --idle-timeout 3 --body-timeout 3 >"$work/out" 2>"$work/err" &
+"$halfstep" serve "a=$encoder" "b=$encoder" ${decoder:+"c=$decoder"} --port 0 --json --control --threads "$threads" --idle-timeout 3 --body-timeout 3 "${serve[@]}" >"$work/out" 2>"$work/err" &
 server=$!
 for ((i = 0; i < 600; i++)); do
   port=$(grep -oE '"port": [0-9]+' "$work/out" | grep -oE '[0-9]+')
