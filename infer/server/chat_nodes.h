@@ -1,4 +1,4 @@
-// chat_nodes: a template as it is between chat_template.c, which parses it, and chat_render.c, which runs it.
+// chat_nodes: a template as it is between chat_template.c and chat_expression.c, which parse it, and chat_render.c, which runs it.
 #ifndef HS_INFER_CHAT_NODES_H
 #define HS_INFER_CHAT_NODES_H
 #include "infer/server/chat_template.h"
