@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # halfstep serve beside the model alone and beside other servers, on the same cores, in rounds that take turns; who has no turn is stopped (SIGSTOP).
-#   scripts/bench_serve.sh --encoder DIR --texts FILE [--parts overhead,embed,complete] [--rounds 3] [--seconds 5] [--threads N] [--halfstep PROGRAM]
+#   scripts/bench_serve.sh --encoder DIR --texts FILE [--parts overhead,embed,spans,complete] [--rounds 3] [--seconds 5] [--threads N] [--halfstep PROGRAM]
 #                          [--clients 32] [--batches 1,16] [--sizes 16,128] [--dtype fp32]
 #                          [--peer SCRIPT --env FILE [--peer-args "--engine ort --group 4"]]
 #                          [--decoder DIR --llama PROGRAM --gguf FILE] [--tokens 64] [--slots 8]
 #   overhead   one text at a time over HTTP (p50) beside `bench infer` of as many tokens (p50)
 #   embed      POST /v1/embeddings with --clients at once, so many texts a request, drawn from --texts (a label "0 " or "1 " before a text is dropped)
+#   spans      POST /ner likewise, --encoder being a model of tokens
 #   complete   POST /v1/completions, streamed, with as many at once as --slots, prompts of 16 to 64 words
-#   --peer     a server that takes --encoder DIR --port N and answers /v1/embeddings; run by python behind `. FILE`, with OMP_NUM_THREADS threads
+#   --peer     a server that takes --encoder DIR --port N and answers /v1/embeddings (/ner); run by python behind `. FILE`, with OMP_NUM_THREADS threads
 #   --llama    llama-server, with the same model as gguf
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -85,7 +86,9 @@ overhead() {
   done
 }
 
-embed() {
+embed() { beside_peer embeddings; }
+spans() { beside_peer ner; }
+beside_peer() { # ROUTE
   [ -n "$texts" ] || fail "--texts is missing"
   sed -E 's/^[01] //' "$texts" >"$work/texts"
   start_halfstep ours "$encoder"
@@ -99,7 +102,7 @@ embed() {
   for ((r = 0; r < rounds; r++)); do
     for who in "${!pid[@]}"; do
       for batch in ${batches//,/ }; do
-        load "$who" "$work/line" --route embeddings --model m --concurrency "$clients" --batch "$batch" --texts "$work/texts"
+        load "$who" "$work/line" --route "$1" --model m --concurrency "$clients" --batch "$batch" --texts "$work/texts"
         for figure in texts_per_second p50_ms p99_ms; do keep "$who-$batch" "$work/line" $figure; done
       done
     done
@@ -141,5 +144,5 @@ complete() {
   done
 }
 for part in ${parts//,/ }; do
-  case $part in overhead | embed | complete) $part ;; *) fail "no part '$part'" ;; esac
+  case $part in overhead | embed | spans | complete) $part ;; *) fail "no part '$part'" ;; esac
 done

@@ -20,7 +20,14 @@ static const char *const words[] = {
     "great",   "river",  "south",  "north", "small",  "long",  "early",   "book",  "game",    "home",  "water", "town",   "light", "old",
 };
 
-const char *const hs_perf_route_paths[HS_ROUTE_PATH] = { "/embed", "/v1/embeddings", "/v1/completions", "/v2/models/NAME/infer" };
+const char *const hs_perf_route_paths[HS_ROUTE_PATH] = {
+    [HS_ROUTE_EMBED] = "/embed",
+    [HS_ROUTE_PREDICT] = "/predict",
+    [HS_ROUTE_NER] = "/ner",
+    [HS_ROUTE_EMBEDDINGS] = "/v1/embeddings",
+    [HS_ROUTE_COMPLETIONS] = "/v1/completions",
+    [HS_ROUTE_INFER] = "/v2/models/NAME/infer",
+};
 
 typedef struct maker {
     const hs_perf_server *server;
@@ -83,11 +90,13 @@ static void add_text(maker *m, hs_text *to)
 
 static void add_texts(maker *m, hs_text *to)
 {
+    const bool lists = m->want->items > 1 && m->want->route == HS_ROUTE_PREDICT; // two texts in one list are a pair there
     if (m->want->items > 1)
         hs_text_add(to, "[");
     for (int64_t i = 0; i < m->want->items; i++) {
-        hs_text_add(to, i ? "," : "");
+        hs_text_add(to, "%s%s", i ? "," : "", lists ? "[" : "");
         add_text(m, to);
+        hs_text_add(to, lists ? "]" : "");
     }
     if (m->want->items > 1)
         hs_text_add(to, "]");
@@ -112,7 +121,7 @@ static void make_text_request(maker *m, hs_perf_requests *out)
 {
     const hs_perf_want *w = m->want;
     hs_text t = { 0 };
-    if (w->route == HS_ROUTE_EMBED) {
+    if (w->route <= HS_ROUTE_NER) {
         hs_text_add(&t, "{\"inputs\":");
         add_texts(m, &t);
     } else {
@@ -340,7 +349,7 @@ static hs_status make(maker *m, hs_perf_requests *out)
     out->items = (int)w->items, out->stream = w->route == HS_ROUTE_COMPLETIONS;
     if (*w->texts)
         HS_TRY(read_texts(m));
-    if (w->route != HS_ROUTE_EMBED && w->route != HS_ROUTE_PATH)
+    if (w->route > HS_ROUTE_NER && w->route != HS_ROUTE_PATH)
         find_model(m);
     if (w->route == HS_ROUTE_INFER)
         HS_TRY(find_inputs(m));

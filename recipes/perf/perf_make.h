@@ -5,12 +5,14 @@
 
 typedef enum hs_perf_route {
     HS_ROUTE_EMBED,       // POST /embed, of text-embeddings-inference
+    HS_ROUTE_PREDICT,     // POST /predict, likewise
+    HS_ROUTE_NER,         // POST /ner
     HS_ROUTE_EMBEDDINGS,  // POST /v1/embeddings, of OpenAI
     HS_ROUTE_COMPLETIONS, // POST /v1/completions, streamed
     HS_ROUTE_INFER,       // POST /v2/models/NAME/infer, tensors as bytes
     HS_ROUTE_PATH,        // any path with any body
 } hs_perf_route;
-#define HS_PERF_ROUTES "embed|embeddings|completions|infer"
+#define HS_PERF_ROUTES "embed|predict|ner|embeddings|completions|infer"
 extern const char *const hs_perf_route_paths[HS_ROUTE_PATH]; // "/embed"
 
 typedef struct hs_perf_want {

@@ -266,7 +266,8 @@ static const hs_key keys[] = {
       AT(route),
       .value = "embed",
       .choices = HS_PERF_ROUTES,
-      .help = "what is asked: POST /embed (text-embeddings-inference), /v1/embeddings or streamed /v1/completions (OpenAI), infer (Open "
+      .help = "what is asked: POST /embed or /predict (text-embeddings-inference), /ner, /v1/embeddings or streamed /v1/completions "
+              "(OpenAI), infer (Open "
               "Inference Protocol, "
               "tensors as bytes)" },
     { .name = "model", .type = HS_KEY_STRING, AT(model), .value = "", .help = "its name; default: the first of GET /v1/models" },
