@@ -13,7 +13,9 @@
 static hs_status divide(hs_perf_server *s, const char *url)
 {
     if (strncmp(url, "https://", 8) == 0)
-        return HS_FAIL(UNSUPPORTED, "%s: TLS is not spoken here; measure the server behind its proxy, by http://", url);
+        return HS_FAIL(
+            UNSUPPORTED,
+            "%s: TLS is not spoken here: a URL begins with http://; measure the server without its --tls-cert, or behind its proxy", url);
     const char *at = strncmp(url, "http://", 7) == 0 ? url + 7 : url;
     const size_t authority = strcspn(at, "/");
     const bool six = *at == '['; // [::1]:8000

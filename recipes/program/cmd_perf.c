@@ -402,7 +402,8 @@ const hs_command hs_cmd_perf = {
                 "halfstep perf http://127.0.0.1:8000 --route completions --tokens 64 --concurrency 8 --json\n"
                 "halfstep perf http://127.0.0.1:8080 --path /v1/rank --body request.json --rate 50",
     .notes =
-        "DIR is a model: a server of it is started on a free port and ended behind the measurement.\n"
+        "URL is http://HOST:PORT, with a path in front of all others where there is one; https is refused. DIR is a model: a server of it\n"
+        "is started on a free port and ended behind the measurement.\n"
         "Of a closed loop requests count that end in the time measured; of an open one, and with --requests, those that were due in it, "
         "with all\n"
         "that they waited: for the server, and for one of --connections. p99 is the smallest latency that 99 of 100 are not above.\n"

@@ -93,7 +93,7 @@ stop
 
 # ---- bad input
 expect 2 'no answer from 127.0.0.1:1: Connection refused' "$halfstep" perf http://127.0.0.1:1
-expect 2 'TLS is not spoken here' "$halfstep" perf https://127.0.0.1:1
+expect 2 '^halfstep: https://127.0.0.1:1: TLS is not spoken here: a URL begins with http://' "$halfstep" perf https://127.0.0.1:1
 expect 2 'is no address of a server: http://HOST:PORT' "$halfstep" perf http://:80
 expect 2 '^halfstep: --concurrency is of a closed loop and --rate of an open one' "$halfstep" perf http://127.0.0.1:1 --rate 1 --concurrency 1
 expect 2 '^halfstep: --bound looks for a rate' "$halfstep" perf http://127.0.0.1:1 --rate 1,2 --bound 5
