@@ -74,6 +74,8 @@ loads_of() { # SECONDS TAG
   [ -z "$decoder" ] || load "$2-complete" "$1" --route completions --model c --tokens 16 --concurrency 3
 }
 post() { printf 'POST %s HTTP/1.1\r\nHost: soak\r\nContent-Length: %d\r\n\r\n%s' "$1" ${#2} "$2"; }
+story='{"prompt": "the city", "model": "c", "max_tokens": 12, "stream": true, "ignore_eos": true}'
+many="{\"inputs\": [\"the city of the world\"$(printf ', "was known for its music %d"' {1..59})], \"model\": \"b\"}"
 body='{"inputs": ["the city of the world", "was known for its music"], "model": "b"}'
 reload() { # every second one of the models anew; says how many
   local n=0 line name
@@ -88,15 +90,27 @@ reload() { # every second one of the models anew; says how many
     sleep 1
   done
 }
-vanish() { # half a request; a whole one and away; away within the answer
+vanish() { # half a request; a whole one and away; away within the answer, or within a stream
   while :; do
-    for bytes in 40 110 4000; do
+    for bytes in 40 110 4000 ${decoder:+4001}; do
       exec 3<>"/dev/tcp/127.0.0.1/$port" || return
-      post /embed "$body" | head -c $bytes >&3
-      [ $bytes -ne 4000 ] || head -c 30 <&3 >"$work/piece"
+      if [ $bytes -eq 4001 ]; then post /v1/completions "$story" >&3; else post /embed "$body" | head -c $bytes >&3; fi
+      [ $bytes -lt 4000 ] || head -c 30 <&3 >"$work/piece"
       exec 3>&-
       sleep 0.03
     done
+  done
+}
+deaf() { # asks for more than all buffers hold, one thing behind the other, reads a little of it and leaves
+  local i
+  while :; do
+    exec 3<>"/dev/tcp/127.0.0.1/$port" || return
+    for ((i = 0; i < 40; i++)); do post /embed_all "$many"; done >&3 &
+    sleep 1
+    head -c 1000 <&3 >"$work/heard"
+    sleep 1
+    kill $!
+    exec 3>&-
   done
 }
 slow() { # sends by letters, reads by letters; what it was answered must be whole all the same
@@ -125,7 +139,7 @@ nonsense() {
 }
 begin_rude() {
   rude=()
-  for who in reload vanish slow nonsense; do
+  for who in reload vanish slow deaf nonsense; do
     $who 2>/dev/null &
     rude+=($!)
   done
