@@ -22,7 +22,8 @@ done
 [ -n "$encoder" ] || { echo "--encoder is missing" >&2; exit 2; }
 case $sanitize in '' | address | thread) ;; *) echo "--sanitize takes address or thread" >&2; exit 2 ;; esac
 
-# Optimized a little, of the tiers portable and avx2: it is built in half the time, and the server is the same in all of them.
+# Optimized a little, of the tiers portable and avx2: it is built in half the time, and the server is the same in all of them. (That a row's bits are its
+# own is promised with the usual optimization only.)
 build_sanitized() {
   local root
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -234,7 +234,7 @@ static bool make_piece(hs_http_request *r, size_t n)
         return false;
     if (r->to + n <= r->piece_room)
         return true;
-    if (left <= r->from) { // a byte is moved once for each that was sent, at most
+    if (r->from > 0 && left <= r->from) { // a byte is moved once for each that was sent, at most
         memmove(r->piece, r->piece + r->from, left);
         r->from = 0, r->to = left;
         if (left + n <= r->piece_room)
