@@ -73,6 +73,8 @@ hs_served *hs_hub_find(hs_hub *h, const char *name, int version, unsigned does)
     return found;
 }
 
+static hs_served *find_any(const char *name, void *user) { return hs_hub_find(user, name, 0, 0); }
+
 bool hs_hub_knows(hs_hub *h, const char *name)
 {
     pthread_mutex_lock(&h->lock);
@@ -247,6 +249,7 @@ hs_status hs_hub_new(hs_hub **out, const hs_served_opts *o)
         return HS_FAIL(MEMORY, "no memory for models");
     h->o = *o;
     h->o.bury = on_bury, h->o.bury_user = h;
+    h->o.find = find_any, h->o.find_user = h;
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->wake, NULL);
     const hs_status st = hs_thread_start(&h->thread, work, h, "the models' thread");

@@ -80,6 +80,8 @@ static void add_classes(hs_text *t, const class_texts *c)
 static size_t raw_bytes(const hs_infer_value *v, const class_texts *c)
 {
     size_t n = 0;
+    if (v->text)
+        return sizeof(uint32_t) + v->n_text;
     if (!v->classes)
         return (size_t)elements(v) * sizeof(float);
     for (int64_t i = 0; i < c->n; i++)
@@ -91,13 +93,17 @@ static void add_output(hs_text *t, const hs_infer_value *v, const class_texts *c
 {
     hs_text_add(t, "{\"name\":");
     hs_text_string(t, v->name);
-    hs_text_add(t, ",\"datatype\":\"%s\",\"shape\":[", v->classes ? "BYTES" : "FP32");
+    hs_text_add(t, ",\"datatype\":\"%s\",\"shape\":[", v->classes || v->text ? "BYTES" : "FP32");
     for (int i = 0; i < v->n_dims; i++)
         hs_text_add(t, "%s%lld", i ? "," : "", (long long)(v->classes && i == 1 ? c->each : v->dim[i]));
     hs_text_add(t, "]");
     if (v->binary)
         hs_text_add(t, ",\"parameters\":{\"binary_data_size\":%zu}", raw_bytes(v, c));
-    else if (v->classes)
+    else if (v->text) {
+        hs_text_add(t, ",\"data\":[");
+        hs_text_quote(t, v->text, v->n_text);
+        hs_text_add(t, "]");
+    } else if (v->classes)
         add_classes(t, c);
     else
         add_floats(t, v->value, elements(v));
@@ -131,6 +137,10 @@ static char *put(char *to, const void *from, size_t n)
 
 static char *put_raw(char *to, const hs_infer_value *v, const class_texts *c)
 {
+    if (v->text) {
+        const uint32_t n = (uint32_t)v->n_text;
+        return put(put(to, &n, sizeof n), v->text, n);
+    }
     if (!v->classes)
         return put(to, v->value, raw_bytes(v, c)); // little-endian, as all that this builds for
     for (int64_t i = 0; i < c->n; i++) {

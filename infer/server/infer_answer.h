@@ -7,11 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct hs_infer_value { // FP32
+typedef struct hs_infer_value { // FP32, or a text
     const char *name;
     int n_dims;
     int64_t dim[3];
     const float *value; // finite; borrowed
+    const char *text;   // [n_text] instead: BYTES of one element
+    size_t n_text;
     bool binary;
     int64_t classes; // of each row of [rows, columns] the so many largest instead, as BYTES "value:column[:label]"; 0: no
 } hs_infer_value;

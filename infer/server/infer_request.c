@@ -320,8 +320,7 @@ static hs_status read_request_parameters(hs_infer_request *r)
     HS_TRY(read_count(p, "priority", "the request", 0, &r->priority));
     HS_TRY(read_count(p, "timeout", "the request", 0, &r->timeout));
     const json_t *sequence = member(p, "sequence_id");
-    if (json_integer_value(sequence) != 0 || json_string_length(sequence) != 0)
-        return HS_FAIL(UNSUPPORTED, "sequence_id: models here keep nothing from one request to the next");
+    r->sequence = json_integer_value(sequence) != 0 || json_string_length(sequence) != 0;
     return HS_OK;
 }
 

@@ -66,6 +66,7 @@ typedef struct hs_infer_request {
     int n_in, n_out;
     bool binary;      // outputs that do not say
     bool truncate;    // a parameter of our own: texts that are too long are cut
+    bool sequence;    // a sequence_id, or what begins or ends one
     int64_t priority; // 0: not said; 1 is the highest
     int64_t timeout;  // microseconds; 0: none
 } hs_infer_request;

@@ -1,5 +1,6 @@
 // oip_model: tensors by what a model does.
 #include "infer/server/oip_model.h"
+#include "infer/server/ensemble.h"
 #include <string.h>
 
 static void put(hs_oip_tensor *list, int *n, const hs_oip_tensor *t) { list[(*n)++] = *t; }
@@ -23,6 +24,10 @@ static void add_outputs_of_task(hs_oip_model *o, const hs_served *m)
 void hs_oip_model_of(hs_oip_model *o, const hs_served *m)
 {
     *o = (hs_oip_model){ 0 };
+    if (m->ensemble) {
+        hs_ensemble_oip(m->ensemble, o);
+        return;
+    }
     if (m->does & HS_DOES_TEXT) {
         put(o->in, &o->n_in, &(hs_oip_tensor){ "text_input", HS_OIP_PROMPT, HS_OIP_BYTES, 1, { 1 } });
         put(o->out, &o->n_out, &(hs_oip_tensor){ "text_output", HS_OIP_CONTINUED, HS_OIP_BYTES, 1, { 1 } });

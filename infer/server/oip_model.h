@@ -17,6 +17,7 @@ typedef enum hs_oip_what { // a tensor is
     HS_OIP_START,          // of answers, [batch, seq]
     HS_OIP_END,
     HS_OIP_CONTINUED,
+    HS_OIP_OF_STEPS, // of an ensemble: what its models make of it
 } hs_oip_what;
 
 typedef struct hs_oip_tensor {
@@ -27,7 +28,7 @@ typedef struct hs_oip_tensor {
     int64_t dim[3];   // -1: any
 } hs_oip_tensor;
 
-enum { HS_OIP_TENSORS = 5 };
+enum { HS_OIP_TENSORS = 16 };
 typedef struct hs_oip_model {
     hs_oip_tensor in[HS_OIP_TENSORS], out[HS_OIP_TENSORS]; // of inputs none must be there alone: tokens or texts, not both
     int n_in, n_out;

@@ -101,6 +101,8 @@ json_t *hs_call_quoted(const char *s)
     return text;
 }
 
+int64_t hs_call_began(const hs_call *c) { return c->inner ? c->inner->began : hs_http_handed(c->http); }
+
 void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
 {
     char why[1024];
@@ -108,6 +110,10 @@ void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(why, sizeof why, fmt, args);
     va_end(args);
+    if (c->inner) {
+        c->inner->failed(c->inner, http, why);
+        return;
+    }
     const char *path = hs_http_path(c->http);
     if (http == 429 || http == 503)
         hs_http_add_header(c->http, "Retry-After", "1");

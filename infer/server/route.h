@@ -11,12 +11,22 @@
 #include <stdbool.h>
 
 struct hs_server;
+struct hs_infer_value;
 enum { HS_ROUTE_ARGS = 3, HS_ROUTE_ARG_BYTES = 128 };
+
+// Who takes what comes of a call within a request, instead of the client: one of the two, once. Borrowed for the call.
+typedef struct hs_call_inner hs_call_inner;
+struct hs_call_inner {
+    int64_t began; // hs_now_ns
+    void (*values)(hs_call_inner *i, const struct hs_infer_value *v, int n);
+    void (*failed)(hs_call_inner *i, int http, const char *why);
+};
 
 typedef struct hs_call { // the handler's copy: it may be kept by value
     struct hs_server *server;
     hs_http_request *http;
     char arg[HS_ROUTE_ARGS][HS_ROUTE_ARG_BYTES];
+    hs_call_inner *inner; // NULL: the client
 } hs_call;
 
 typedef struct hs_route {
@@ -25,6 +35,7 @@ typedef struct hs_route {
     bool open;               // also without the server's token: probes
 } hs_route;
 
+int64_t hs_call_began(const hs_call *c); // hs_now_ns, its body there
 // The route of a request, its arguments in c; or NULL, and it is answered.
 const hs_route *hs_route_find(const hs_route *const *tables, int n, hs_call *c);
 

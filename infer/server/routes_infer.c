@@ -1,7 +1,8 @@
 // routes_infer: tensors or texts in, tensors out - the Open Inference Protocol's inference of encoders. Padding is left out on the way in
 // and put back on the way out: what a row gives does not depend on it.
 #include "core/base/clock.h"
-#include "infer/server/infer_answer.h"
+#include "infer/server/ensemble.h"
+#include "infer/server/infer_ask.h"
 #include "infer/server/routes.h"
 #include "infer/server/routes_oip.h"
 #include "infer/server/text_work.h"
@@ -96,28 +97,35 @@ static void find_wants(hs_text_work *w)
         w->want[w->n_wants++] = (hs_want){ .what = HS_WANT_LOGITS };
 }
 
-static void answer(hs_text_work *w)
+void hs_infer_send(const hs_call *c, const hs_infer_answer *a)
 {
-    const infer *e = w->own;
     char *body, head_text[24];
     size_t bytes;
     int64_t head;
-    const hs_status st = hs_infer_write(&(hs_infer_answer){ .model = w->model->name,
-                                                            .version = w->model->version,
-                                                            .id = e->id,
-                                                            .out = e->out,
-                                                            .n_out = e->n_out,
-                                                            .labels = &w->model->session.info.labels },
-                                        &body, &bytes, &head);
+    const hs_status st = hs_infer_write(a, &body, &bytes, &head);
     if (st != HS_OK) {
-        hs_call_fail_status(&w->call, st);
+        hs_call_fail_status(c, st);
         return;
     }
     if (head >= 0) {
         snprintf(head_text, sizeof head_text, "%lld", (long long)head);
-        hs_http_add_header(w->call.http, "Inference-Header-Content-Length", head_text);
+        hs_http_add_header(c->http, "Inference-Header-Content-Length", head_text);
     }
-    hs_http_answer(w->call.http, 200, head >= 0 ? "application/octet-stream" : "application/json", body, bytes);
+    hs_http_answer(c->http, 200, head >= 0 ? "application/octet-stream" : "application/json", body, bytes);
+}
+
+static void answer(hs_text_work *w)
+{
+    const infer *e = w->own;
+    if (w->call.inner)
+        w->call.inner->values(w->call.inner, e->out, e->n_out);
+    else
+        hs_infer_send(&w->call, &(hs_infer_answer){ .model = w->model->name,
+                                                    .version = w->model->version,
+                                                    .id = e->id,
+                                                    .out = e->out,
+                                                    .n_out = e->n_out,
+                                                    .labels = &w->model->session.info.labels });
 }
 
 // ---- what was asked for
@@ -314,7 +322,18 @@ static hs_status make_room(hs_text_work *w)
 
 // ---- the request
 
-static hs_status read_request(const hs_call *c, asked *a)
+// The input that a body without JSON is.
+static const char *only_text(const hs_served *m)
+{
+    hs_oip_model o;
+    int i = 0;
+    hs_oip_model_of(&o, m);
+    while (i + 1 < o.n_in && o.in[i].type != HS_OIP_BYTES)
+        i++;
+    return o.in[i].name;
+}
+
+static hs_status read_request(const hs_call *c, const hs_served *m, hs_infer_request *r)
 {
     size_t bytes;
     const char *body = hs_http_body(c->http, &bytes), *head = hs_http_header(c->http, "Inference-Header-Content-Length");
@@ -322,10 +341,17 @@ static hs_status read_request(const hs_call *c, asked *a)
     if (head && (digits == 0 || head[digits] || digits > 18))
         return HS_FAIL(USAGE, "Inference-Header-Content-Length is not a number");
     if (head && strtoll(head, NULL, 10) == 0)
-        hs_infer_read_raw(&a->r, "text", body, bytes);
+        hs_infer_read_raw(r, only_text(m), body, bytes);
     else
-        HS_TRY(hs_infer_read(&a->r, body, bytes, head ? strtoll(head, NULL, 10) : -1));
-    return find_inputs(a);
+        HS_TRY(hs_infer_read(r, body, bytes, head ? strtoll(head, NULL, 10) : -1));
+    return HS_OK;
+}
+
+static void refuse(const hs_call *c, hs_served *m, hs_status st)
+{
+    hs_served_count_failure(m, HS_REASON_OTHER, hs_now_ns() - hs_call_began(c));
+    hs_call_fail_status(c, st);
+    hs_served_let_go(m);
 }
 
 static void begin(const hs_call *c, hs_served *m, asked *a)
@@ -358,23 +384,39 @@ static void begin(const hs_call *c, hs_served *m, asked *a)
     hs_text_work_go(w, e->task ? m->task : m->embed, take, answer);
 }
 
+// Of the request that is read, as an encoder takes it.
+static void ask_encoder(const hs_call *c, hs_served *m, hs_infer_request *r)
+{
+    asked a = { .r = *r };
+    r->head = NULL;
+    hs_oip_model_of(&a.model, m);
+    hs_status st = r->sequence ? HS_FAIL(UNSUPPORTED, "sequence_id: this model keeps nothing from one request to the next") : HS_OK;
+    if (st == HS_OK)
+        st = find_inputs(&a);
+    if (st == HS_OK)
+        begin(c, m, &a); // takes m over
+    else
+        refuse(c, m, st);
+    hs_infer_free(&a.r);
+}
+
+void hs_infer_ask(const hs_call *c, hs_served *m, hs_infer_request *r)
+{
+    (m->does & HS_DOES_ENSEMBLE ? hs_ensemble_ask : m->does & HS_DOES_TEXT ? hs_infer_ask_text : ask_encoder)(c, m, r);
+}
+
 static void run(hs_call *c)
 {
-    asked a = { .first = NULL };
+    hs_infer_request r = { .n_in = 0 };
     hs_served *m = hs_call_oip_model(c);
     if (!m)
         return;
-    hs_oip_model_of(&a.model, m);
-    const hs_status st =
-        a.model.most_batch ? read_request(c, &a) : HS_FAIL(USAGE, "'%s' continues texts: POST /v2/models/%s/generate", m->name, m->name);
+    const hs_status st = read_request(c, m, &r);
     if (st == HS_OK)
-        begin(c, m, &a); // takes m over
-    else {
-        hs_served_count_failure(m, HS_REASON_OTHER, hs_now_ns() - hs_http_handed(c->http));
-        hs_call_fail_status(c, st);
-        hs_served_let_go(m);
-    }
-    hs_infer_free(&a.r);
+        hs_infer_ask(c, m, &r);
+    else
+        refuse(c, m, st);
+    hs_infer_free(&r);
 }
 
 const hs_route hs_routes_infer[] = {

@@ -1,5 +1,6 @@
 // routes_oip: the Open Inference Protocol v2, as Triton serves it - whether it answers, and what models there are.
 #include "infer/server/routes_oip.h"
+#include "infer/server/ensemble.h"
 #include "infer/server/routes.h"
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@ static void ready(hs_call *c)
 
 static void metadata(hs_call *c)
 {
-    static const char *const extensions[] = { "classification",     "schedule_policy", "model_configuration",
-                                              "binary_tensor_data", "parameters",      "statistics" };
+    static const char *const extensions[] = { "classification",     "sequence",   "schedule_policy", "model_configuration",
+                                              "binary_tensor_data", "parameters", "statistics" };
     json_t *list = json_array();
     for (int i = 0; i < HS_COUNT(extensions); i++)
         json_array_append_new(list, json_string(extensions[i]));
@@ -56,6 +57,8 @@ static void model_ready(hs_call *c)
     hs_served_let_go(m);
 }
 
+static const char *platform_of(const hs_served *m) { return m->ensemble ? "ensemble" : "halfstep"; }
+
 static json_t *dims(const hs_oip_tensor *t, int from)
 {
     json_t *list = json_array();
@@ -82,7 +85,7 @@ static void model_metadata(hs_call *c)
     hs_oip_model_of(&o, m);
     hs_call_json(c, 200,
                  json_pack("{s:s, s:[o], s:s, s:o, s:o}", "name", m->name, "versions", json_sprintf("%d", m->version), "platform",
-                           "halfstep", "inputs", tensors(o.in, o.n_in), "outputs", tensors(o.out, o.n_out)));
+                           platform_of(m), "inputs", tensors(o.in, o.n_in), "outputs", tensors(o.out, o.n_out)));
     hs_served_let_go(m);
 }
 
@@ -97,13 +100,45 @@ static json_t *config_tensors(const hs_oip_model *o, const hs_oip_tensor *t, int
                       t[i].type == HS_OIP_BYTES ? json_string("TYPE_STRING") : json_sprintf("TYPE_%s", hs_oip_type_names[t[i].type]),
                       "dims", dims(&t[i], o->most_batch > 0), "is_shape_tensor", 0);
         if (input) // tokens or texts: one of them
-            json_object_update_new(one, json_pack("{s:s, s:b, s:b}", "format", "FORMAT_NONE", "allow_ragged_batch", 0, "optional",
-                                                  t[i].what != HS_OIP_PROMPT));
+            json_object_update_new(
+                one, json_pack("{s:s, s:b, s:b}", "format", "FORMAT_NONE", "allow_ragged_batch", 0, "optional", t[i].what < HS_OIP_PROMPT));
         else
             json_object_set_new(one, "label_filename", json_string(""));
         json_array_append_new(list, one);
     }
     return list;
+}
+
+static json_t *config_map(const struct hs_ensemble *e, const hs_mapped *map, int n)
+{
+    json_t *v = json_object();
+    for (int i = 0; i < n; i++)
+        json_object_set_new(v, map[i].name, json_string(e->tensor[map[i].tensor].name));
+    return v;
+}
+
+static json_t *config_steps(const struct hs_ensemble *e)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < e->n_parts; i++) {
+        const hs_ensemble_part *p = &e->part[i];
+        json_array_append_new(list, json_pack("{s:s, s:i, s:o, s:o}", "model_name", p->model, "model_version", -1, "input_map",
+                                              config_map(e, p->in, p->n_in), "output_map", config_map(e, p->out, p->n_out)));
+    }
+    return list;
+}
+
+// What a directory of a model says: not of ensembles.
+static void add_parameters(json_t *v, const hs_served *m)
+{
+    json_t *p = json_pack("{s:{s:s}, s:{s:o}, s:{s:o}}", "family", "string_value", m->session.arch.family->name, "context", "string_value",
+                          json_sprintf("%lld", (long long)m->session.context), "vocabulary", "string_value",
+                          json_sprintf("%lld", (long long)m->session.vocab));
+    if (m->sequences)
+        json_object_update_new(p, json_pack("{s:{s:o}, s:{s:o}}", "max_candidate_sequences", "string_value",
+                                            json_sprintf("%lld", (long long)hs_served_sequences(m->o)), "max_sequence_idle_microseconds",
+                                            "string_value", json_sprintf("%.0f", 1e6 * hs_served_sequence_idle(m->o))));
+    json_object_set_new(v, "parameters", p);
 }
 
 static void model_config(hs_call *c)
@@ -113,16 +148,18 @@ static void model_config(hs_call *c)
     if (!m)
         return;
     hs_oip_model_of(&o, m);
-    json_t *v = json_pack("{s:s, s:s, s:s, s:{s:{s:i}}, s:I, s:o, s:o}", "name", m->name, "platform", "halfstep", "backend", "halfstep",
-                          "version_policy", "latest", "num_versions", 1, "max_batch_size", (json_int_t)o.most_batch, "input",
-                          config_tensors(&o, o.in, o.n_in, true), "output", config_tensors(&o, o.out, o.n_out, false));
-    json_object_update_new(v, json_pack("{s:[{s:s, s:s, s:i}], s:{s:b}, s:{s:b}, s:{s:{s:s}, s:{s:o}, s:{s:o}}}", "instance_group", "name",
-                                        m->name, "kind", strncmp(m->o->device, "cpu", 3) == 0 ? "KIND_CPU" : "KIND_GPU", "count",
-                                        m->instances > 0 ? m->instances : 1, "response_cache", "enable", m->o->cache && o.most_batch > 0,
-                                        "model_transaction_policy", "decoupled", (m->does & HS_DOES_TEXT) != 0, "parameters", "family",
-                                        "string_value", m->session.arch.family->name, "context", "string_value",
-                                        json_sprintf("%lld", (long long)m->session.context), "vocabulary", "string_value",
-                                        json_sprintf("%lld", (long long)m->session.vocab)));
+    json_t *v =
+        json_pack("{s:s, s:s, s:s, s:{s:{s:i}}, s:I, s:o, s:o}", "name", m->name, "platform", platform_of(m), "backend",
+                  m->ensemble ? "" : "halfstep", "version_policy", "latest", "num_versions", 1, "max_batch_size", (json_int_t)o.most_batch,
+                  "input", config_tensors(&o, o.in, o.n_in, true), "output", config_tensors(&o, o.out, o.n_out, false));
+    json_object_update_new(v, json_pack("{s:[{s:s, s:s, s:i}], s:{s:b}, s:{s:b}}", "instance_group", "name", m->name, "kind",
+                                        strncmp(m->o->device, "cpu", 3) == 0 ? "KIND_CPU" : "KIND_GPU", "count",
+                                        m->instances > 0 ? m->instances : 1, "response_cache", "enable", m->o->cache && m->batcher,
+                                        "model_transaction_policy", "decoupled", (m->does & HS_DOES_TEXT) != 0));
+    if (m->ensemble)
+        json_object_set_new(v, "ensemble_scheduling", json_pack("{s:o}", "step", config_steps(m->ensemble)));
+    else
+        add_parameters(v, m);
     if (o.most_batch)
         json_object_set_new(v, "dynamic_batching",
                             json_pack("{s:[], s:i, s:b, s:i, s:{s:s, s:i, s:b, s:I}}", "preferred_batch_size",

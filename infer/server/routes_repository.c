@@ -1,5 +1,6 @@
 // routes_repository: models that are loaded, loaded anew and given up while the server runs, as Triton's model repository extension has it.
 // A client names models, never paths of its own choice: those that the server was started with, and folders in o.models.
+#include "infer/server/ensemble.h"
 #include "infer/server/routes.h"
 #include "infer/server/routes_oip.h"
 #include <dirent.h>
@@ -153,10 +154,20 @@ static void load(hs_call *c)
         hs_hub_load(c->server->hub, c->arg[0], known ? NULL : path, done, kept);
 }
 
+// Of an ensemble, its models.
+static void unload_parts(const hs_call *c)
+{
+    hs_served *m = hs_hub_find(c->server->hub, c->arg[0], 0, 0);
+    for (int i = 0; m && m->ensemble && i < m->ensemble->n_parts; i++)
+        hs_hub_unload(c->server->hub, m->ensemble->part[i].model, NULL, NULL);
+    hs_served_let_go(m);
+}
+
 static void unload(hs_call *c)
 {
     json_t *body = may_control(c) ? body_of(c) : NULL;
-    const bool right = body && check_parameters(c, body, "unload_dependents"); // none depend on another
+    const bool right = body && check_parameters(c, body, "unload_dependents");
+    const bool parts = right && json_is_true(json_object_get(json_object_get(body, "parameters"), "unload_dependents"));
     json_decref(body);
     if (!right)
         return;
@@ -165,8 +176,11 @@ static void unload(hs_call *c)
         return;
     }
     hs_call *kept = keep(c);
-    if (kept)
-        hs_hub_unload(c->server->hub, c->arg[0], done, kept);
+    if (!kept)
+        return;
+    if (parts)
+        unload_parts(c);
+    hs_hub_unload(c->server->hub, c->arg[0], done, kept);
 }
 
 const hs_route hs_routes_repository[] = {

@@ -31,6 +31,8 @@ static json_t *batches(const hs_served *m, uint64_t *n)
 
 static json_t *memory(const hs_served *m)
 {
+    if (!m->session.model) // an ensemble
+        return json_array();
     const hs_model_bytes b = hs_model_bytes_of(m->session.model);
     size_t all = b.slabs.all + b.derived + b.workspace + b.states + b.inputs;
     for (int i = 1; i < m->instances; i++)
@@ -45,6 +47,8 @@ static json_t *stats_of(const hs_served *m)
     uint64_t executed;
     json_t *success = pair(atomic_load(&c->success), atomic_load(&c->request.sum_ns));
     json_t *sizes = batches(m, &executed);
+    if (m->ensemble)
+        executed = atomic_load(&c->success);
     if (m->scheduler) {
         hs_scheduler_stats steps = { 0 };
         hs_scheduler_look(m->scheduler, &steps);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const unsigned anything = ~0U;
+static const unsigned anything = ~(unsigned)HS_DOES_ENSEMBLE;
 
 // USAGE is the request's fault.
 static void fail(const hs_call *c, hs_text *t, int number, hs_status st)

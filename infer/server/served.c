@@ -7,6 +7,7 @@
 #include "infer/encode/texts.h"
 #include "infer/heads/head.h"
 #include "infer/server/cores.h"
+#include "infer/server/ensemble.h"
 #include "ops/ops.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,6 +130,7 @@ static void on_timing(void *user, hs_timing what, double seconds)
         hs_latency_add(of[what], (int64_t)(seconds * 1e9));
 }
 
+int64_t hs_served_sequences(const hs_served_opts *o) { return o->sequences ? o->sequences : HS_SERVED_SEQUENCES; }
 double hs_served_sequence_idle(const hs_served_opts *o) { return o->sequence_idle > 0 ? o->sequence_idle : HS_SERVED_SEQUENCE_IDLE; }
 
 static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_served_opts *o)
@@ -153,13 +155,17 @@ static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_serv
                                .timing = on_timing,
                                .user = s };
     opts.decoder.share = true;
-    HS_TRY(hs_sequence_table_new(&s->sequences, o->sequences ? o->sequences : HS_SERVED_SEQUENCES, hs_served_sequence_idle(o)));
+    HS_TRY(hs_sequence_table_new(&s->sequences, hs_served_sequences(o), hs_served_sequence_idle(o)));
     return hs_scheduler_new(&s->scheduler, &opts);
 }
 
 static hs_status open_it(hs_served *s, const hs_served_opts *o)
 {
     hs_policy policy;
+    if (hs_ensemble_known(o, s->name)) {
+        s->does = HS_DOES_ENSEMBLE;
+        return hs_ensemble_open(&s->ensemble, s->name, o);
+    }
     HS_TRY(hs_sentence_read(s->path, &s->sentence));
     const cpu_set_t before = hs_cores_narrow(0, o->pin ? share_of(o) : 0);
     const hs_status opened = hs_session_open(&s->session, s->sentence.dir, o->want, o->families, o->device, share_of(o));
@@ -193,6 +199,7 @@ void hs_served_close(hs_served *s)
     hs_sequence_table_free(s->sequences);
     hs_chat_template_free(s->chat);
     hs_head_free(s->head);
+    free(s->ensemble);
     close_instances(s);
     hs_session_close(&s->session);
     free(s);
@@ -231,6 +238,14 @@ void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns)
 {
     atomic_fetch_add(&s->count.failure[why], 1);
     hs_latency_add(&s->count.failed, ns);
+}
+
+hs_served_reason hs_served_reason_of(int http)
+{
+    return http == 429 || http == 504 ? HS_REASON_REJECTED
+           : http == 499              ? HS_REASON_CANCELED
+           : http >= 500              ? HS_REASON_BACKEND
+                                      : HS_REASON_OTHER;
 }
 
 hs_served *hs_served_hold(hs_served *s)

@@ -18,6 +18,7 @@ typedef enum hs_does {   // what a model can be asked for
     HS_DOES_SCORES = 16, // classes, or numbers, of texts and pairs of them
     HS_DOES_TAGS = 32,   // of words
     HS_DOES_ANSWERS = 64,
+    HS_DOES_ENSEMBLE = 128, // has no session
 } hs_does;
 
 struct hs_served;
@@ -41,6 +42,10 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     bool cache_i8;                            // as codes
     int64_t sequences;                        // that clients may have under way; 0: HS_SERVED_SEQUENCES
     double sequence_idle;                     // seconds between two requests of one, after which it ends; 0: HS_SERVED_SEQUENCE_IDLE
+    const struct hs_ensemble_step *step;      // [n_steps] of all ensembles
+    int n_steps;
+    struct hs_served *(*find)(const char *name, void *user); // a model by its name, held; NULL: there is none. The hub's
+    void *find_user;
     void (*bury)(struct hs_served *s,
                  void *user); // of one that nobody holds any more: has hs_served_close called soon, from a thread of its own
     void *bury_user;
@@ -85,6 +90,7 @@ typedef struct hs_served {
     hs_sequence_table *sequences;
     hs_chat_template *chat; // and its conversations; NULL: no_chat says why not
     char no_chat[512];
+    struct hs_ensemble *ensemble; // HS_DOES_ENSEMBLE
     double load_seconds;
     hs_served_count count;
     _Atomic int holders;
@@ -95,10 +101,12 @@ typedef struct hs_served {
 hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o);
 hs_served *hs_served_hold(hs_served *s);
 double hs_served_sequence_idle(const hs_served_opts *o); // seconds
-void hs_served_let_go(hs_served *s);                     // NULL: nothing. From any thread
+int64_t hs_served_sequences(const hs_served_opts *o);
+void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
 // A request about it that was not answered as asked, after so many ns.
 void hs_served_count_success(hs_served *s, int64_t texts); // before its answer: who has that, and asks what was counted, finds it
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns);
+hs_served_reason hs_served_reason_of(int http); // of an answer with that status
 // Nothing more is computed: who waits is answered with 503, and so is who still comes. Does not wait.
 void hs_served_stop(hs_served *s);
 void hs_served_close(hs_served *s); // not from a thread of its own: waits for them

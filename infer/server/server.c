@@ -3,6 +3,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "data/base/json_util.h"
+#include "infer/server/ensemble.h"
 #include "infer/server/routes.h"
 #include <stdio.h>
 #include <string.h>
@@ -141,6 +142,14 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
         if (m) // no client has unloaded it
             hs_info("%s: ready after %.0f ms", m->name, 1e3 * m->load_seconds);
         hs_served_let_go(m);
+    }
+    for (int i = 0; i < o->served.n_steps; i++) {
+        const char *name = o->served.step[i].ensemble;
+        int first = 0;
+        while (strcmp(o->served.step[first].ensemble, name) != 0)
+            first++;
+        if (first == i)
+            HS_TRY(hs_hub_load_now(s->hub, name, "ensemble"));
     }
     atomic_store(&s->loaded, true);
     return HS_OK;

@@ -3,6 +3,7 @@
 #include "infer/server/text_request.h"
 #include "core/base/clock.h"
 #include "core/base/rng.h"
+#include "infer/server/infer_answer.h"
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,17 +30,9 @@ static void free_request(hs_text_request *r)
     free(r);
 }
 
-static hs_served_reason reason_of(int http)
-{
-    return http == 429 || http == 504 ? HS_REASON_REJECTED
-           : http == 499              ? HS_REASON_CANCELED
-           : http >= 500              ? HS_REASON_BACKEND
-                                      : HS_REASON_OTHER;
-}
-
 static void answer_error(hs_text_request *r, int http, const char *param, const char *why)
 {
-    hs_served_count_failure(r->model, reason_of(http), hs_now_ns() - r->began);
+    hs_served_count_failure(r->model, hs_served_reason_of(http), hs_now_ns() - r->began);
     if (param && param[0] && r->form->of != HS_TEXT_GENERATE)
         hs_call_json(&r->call, http,
                      json_pack("{s:{s:o, s:s, s:o, s:n}}", "error", "message", hs_call_quoted(why), "type", "invalid_request_error",
@@ -75,7 +68,7 @@ hs_text_request *hs_text_request_new(const hs_call *c, hs_served *model, json_t 
         return NULL;
     }
     r->call = *c, r->model = model, r->body = body, r->form = form;
-    r->created = t.tv_sec, r->began = hs_http_arrived(c->http);
+    r->created = t.tv_sec, r->began = c->inner ? c->inner->began : hs_http_arrived(c->http);
     const hs_u32x4 q = hs_random((uint64_t)hs_now_ns(), (uint32_t)atomic_fetch_add(&number, 1), (uint32_t)t.tv_nsec, 0, 0);
     snprintf(r->id, sizeof r->id, "%s%08x%08x%08x", form->id, q.v[0], q.v[1], q.v[2]);
     hs_text_params_default(&r->p, form->of);
@@ -234,7 +227,16 @@ static void answer(hs_text_request *r)
 {
     hs_text t = { 0 };
     count_success(r);
-    if (r->p.stream) {
+    if (r->call.inner) {
+        const hs_text *text = &r->choice[0].text;
+        if (text->failed)
+            hs_call_fail(&r->call, 503, "no memory for the answer");
+        else
+            r->call.inner->values(
+                r->call.inner,
+                &(hs_infer_value){ .name = "text_output", .n_dims = 1, .dim = { 1 }, .text = text->p ? text->p : "", .n_text = text->n },
+                1);
+    } else if (r->p.stream) {
         r->form->end(&t, r);
         send(r, &t);
         hs_http_stream_end(r->call.http);
@@ -294,7 +296,7 @@ static void conclude(hs_text_request *r)
         answer_error(r, http, NULL, why);
         return;
     }
-    hs_served_count_failure(r->model, reason_of(http), hs_now_ns() - r->began);
+    hs_served_count_failure(r->model, hs_served_reason_of(http), hs_now_ns() - r->began);
     r->form->wrong(&t, why);
     send(r, &t);
     hs_http_stream_end(r->call.http);

@@ -47,7 +47,7 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
 {
     hs_text_work *w = calloc(1, sizeof *w);
     if (w) {
-        *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_http_handed(c->http) };
+        *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_call_began(c) };
         w->rows = calloc((size_t)texts, sizeof *w->rows);
         w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
         if (w->rows && w->row)

@@ -2,6 +2,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "data/base/yaml.h"
+#include "infer/server/ensemble.h"
 #include "infer/server/server.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
@@ -15,6 +16,10 @@
 #include <string.h>
 #include <unistd.h>
 
+typedef struct step_options {
+    hs_string name, model, input_map, output_map;
+} step_options;
+
 typedef struct serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file;
@@ -24,6 +29,8 @@ typedef struct serve_options {
     bool pin, access_log, control;
     int kv; // HS_KV_VALUES or HS_KV_INT8
     hs_string models;
+    int n_steps;
+    step_options step[HS_ENSEMBLE_STEPS];
 } serve_options;
 
 // ---- what a model computes in: as predict and embed choose it, and generate for models that continue texts
@@ -72,6 +79,21 @@ static hs_status parse_models(const hs_cli *cli, char *list, char (*name)[HS_SER
         for (int k = 0; k < *n; k++)
             if (strcmp(name[*n], name[k]) == 0)
                 return HS_FAIL(USAGE, "two models are called '%s': write NAME=DIR for one of them", name[k]);
+    }
+    return HS_OK;
+}
+
+static hs_status take_steps(const serve_options *o, const hs_server_model *model, int n_models, hs_ensemble_step *step)
+{
+    for (int i = 0; i < o->n_steps; i++) {
+        const step_options *s = &o->step[i];
+        step[i] = (hs_ensemble_step){ .ensemble = s->name, .model = s->model, .input_map = s->input_map, .output_map = s->output_map };
+        if (!s->name[0] || strlen(s->name) >= HS_SERVED_NAME || strchr(s->name, '/'))
+            return HS_FAIL(USAGE, "ensembles.%d.name is '%s': a model's name has 1 to %d characters, and no /", i, s->name,
+                           HS_SERVED_NAME - 1);
+        for (int k = 0; k < n_models; k++)
+            if (strcmp(model[k].name, s->name) == 0)
+                return HS_FAIL(USAGE, "ensembles.%d.name: there is a model '%s', too", i, s->name);
     }
     return HS_OK;
 }
@@ -190,16 +212,17 @@ static const hs_schema schema;
 static hs_status read_config(const hs_cli *cli)
 {
     serve_options *o = cli->options, *file = malloc(sizeof *file);
-    char value[HS_KEY_STRING_BYTES];
+    char value[HS_KEY_STRING_BYTES], name[HS_KEY_NAME];
     if (!file)
         return HS_FAIL(MEMORY, "no memory for options");
     hs_status st = hs_schema_defaults(&schema, file, NULL);
     if (st == HS_OK)
         st = hs_yaml_load(o->config, &schema, file, NULL);
-    for (int i = 0; i < schema.n && st == HS_OK; i++)
-        if (hs_cli_given(cli, schema.key[i].name)) {
-            hs_schema_format(&schema, o, (hs_key_at){ .key = &schema.key[i] }, value, sizeof value);
-            st = hs_schema_set(&schema, file, NULL, schema.key[i].name, value, "the command line");
+    hs_key_at at;
+    for (int i = 0; st == HS_OK && (at = hs_schema_row(&schema, o, i)).key; i++)
+        if (hs_cli_given(cli, hs_schema_name(at, name))) {
+            hs_schema_format(&schema, o, at, value, sizeof value);
+            st = hs_schema_set(&schema, file, NULL, name, value, "the command line");
         }
     if (st == HS_OK)
         *o = *file;
@@ -215,6 +238,7 @@ static hs_status run_serve(const hs_cli *cli)
     int n_models = 0;
     char name[HS_SERVER_MODELS][HS_SERVED_NAME];
     hs_server_model model[HS_SERVER_MODELS];
+    hs_ensemble_step step[HS_ENSEMBLE_STEPS];
     const char *token[HS_SERVER_TOKENS];
     char *tokens = NULL;
     int n_tokens = 0;
@@ -225,6 +249,7 @@ static hs_status run_serve(const hs_cli *cli)
                        o->held < o->body ? "body" : "answer", o->held < o->body ? "body" : "answer",
                        (long long)(o->held < o->body ? o->body : o->answer));
     HS_TRY(parse_models(cli, o->serve, name, model, &n_models));
+    HS_TRY(take_steps(o, model, n_models, step));
     if (n_models == 0 && !o->models[0])
         return HS_FAIL(USAGE, "serve: which models? DIR or NAME=DIR, or --models and a folder of them");
     hs_status st = read_tokens(o->token_file, &tokens, token, &n_tokens);
@@ -257,6 +282,8 @@ static hs_status run_serve(const hs_cli *cli)
                     .step_tokens = o->step_tokens,
                     .cache_tokens = o->cache_tokens,
                     .cache_i8 = o->kv == HS_KV_INT8,
+                    .step = step,
+                    .n_steps = o->n_steps,
                     .sequences = o->sequences,
                     .sequence_idle = o->sequence_idle,
                     .most_texts = o->texts },
@@ -499,7 +526,33 @@ static const hs_key keys[] = {
     HS_COMPUTE_KEYS_OF(serve_options, HS_DTYPE_HELP_F32),
     HS_COMMON_KEYS(serve_options),
 };
-static const hs_schema schema = HS_SCHEMA(keys, serve_options);
+
+static const hs_key step_keys[] = {
+    { .name = "name", .type = HS_KEY_STRING, .offset = offsetof(step_options, name), .value = "", .help = "of its ensemble" },
+    { .name = "model", .type = HS_KEY_STRING, .offset = offsetof(step_options, model), .value = "", .help = "that it runs, by its name" },
+    { .name = "input_map",
+      .type = HS_KEY_TEXTS,
+      .offset = offsetof(step_options, input_map),
+      .value = "",
+      .help = "what goes in, the model's name and the ensemble's: [text=TEXT]" },
+    { .name = "output_map",
+      .type = HS_KEY_TEXTS,
+      .offset = offsetof(step_options, output_map),
+      .value = "",
+      .help = "what comes out: [logits=SCORES]" },
+};
+static const hs_schema step_schema = HS_SCHEMA(step_keys, step_options);
+static const hs_list lists[] = {
+    { .name = "ensembles",
+      .schema = &step_schema,
+      .offset = offsetof(serve_options, step),
+      .count_offset = offsetof(serve_options, n_steps),
+      .max = HS_ENSEMBLE_STEPS,
+      .help = "Steps of ensembles: models in one call, each with names for what goes in and comes out; for --config" },
+};
+static const hs_schema schema = {
+    .key = keys, .n = HS_COUNT(keys), .struct_bytes = sizeof(serve_options), .list = lists, .n_lists = HS_COUNT(lists)
+};
 
 const hs_command hs_cmd_serve = {
     .name = "serve",

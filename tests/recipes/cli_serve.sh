@@ -64,6 +64,21 @@ says GET /metrics '' 200 'nv_cache_num_hits_per_model.model="two",version="1". 1
 stop 0
 [ "$(wc -l <out.json)" -eq 1 ] || fail 'the command line does not go before the file'
 
+# ---- models in one call
+cat >serve.yaml <<'END'
+serve: [one=run]
+ensembles:
+  - { name: both, model: one, input_map: [text=TEXT], output_map: [sentence_embedding=A] }
+  - { name: both, model: two, input_map: [text=TEXT], output_map: [sentence_embedding=B] }
+END
+start --config serve.yaml two=run
+says POST /v2/models/both/infer '{"inputs": [{"name": "TEXT", "datatype": "BYTES", "shape": [1], "data": ["w5"]}]}' 200 '"name":"A".*"name":"B"'
+stop 0
+expect 2 "ensemble 'both': step 2 .'two'.: there is no such model" "$halfstep" serve --config serve.yaml --port 0 --log-level warn
+expect 2 "there is a model 'both', too" "$halfstep" serve both=run two=run --config serve.yaml --port 0
+printf 'serve: [one=run]\nensembles:\n  - { nam: both }\n' >serve.yaml
+expect 2 'serve.yaml:3.*name' "$halfstep" serve --config serve.yaml --port 0
+
 # ---- tokens
 printf 'secret\nother\n' >tokens.txt
 start run --token-file tokens.txt
