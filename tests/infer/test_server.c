@@ -416,7 +416,7 @@ static void test_deaf(void **state)
         idle = sent ? 0 : idle + 1;
         wait_ms(sent ? 0 : 1);
     }
-    for (int i = 0; i < 600 && hs_http_connections(s.http) > 0; i++)
+    for (int i = 0; i < 6000 && hs_http_connections(s.http) > 0; i++)
         wait_ms(10);
     assert_int_equal(hs_http_connections(s.http), 0);
     close(fd);
