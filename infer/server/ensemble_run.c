@@ -24,6 +24,7 @@ struct run {
     hs_infer_tensor at[HS_ENSEMBLE_TENSORS]; // of the ensemble; data NULL: it is not there
     void *own[HS_ENSEMBLE_TENSORS];          // data of those that steps put out
     step step[HS_ENSEMBLE_STEPS];
+    int64_t began; // hs_now_ns
     int under_way;
     int http; // of the step that failed first; 0: none
     char why[640];
@@ -72,7 +73,7 @@ static hs_status find_values(const run *r, hs_infer_value *v, int *n)
 
 static void fail(run *r, int http, const char *why)
 {
-    hs_served_count_failure(r->m, hs_served_reason_of(http), hs_now_ns() - hs_http_handed(r->call.http));
+    hs_served_count_failure(r->m, hs_served_reason_of(http), hs_now_ns() - r->began);
     hs_call_fail(&r->call, http, "%s", why);
     free_run(r);
 }
@@ -91,7 +92,7 @@ static void conclude(run *r)
     }
     hs_served_count_success(r->m, r->q.in[0].dim[0]);
     hs_infer_send(&r->call, &(hs_infer_answer){ .model = r->m->name, .version = r->m->version, .id = r->q.id, .out = v, .n_out = n });
-    hs_latency_add(&r->m->count.request, hs_now_ns() - hs_http_handed(r->call.http));
+    hs_latency_add(&r->m->count.request, hs_now_ns() - r->began);
     free_run(r);
 }
 
@@ -229,7 +230,7 @@ void hs_ensemble_ask(const hs_call *c, hs_served *m, hs_infer_request *q)
         hs_served_let_go(m);
         return;
     }
-    r->call = *c, r->m = m, r->q = *q;
+    r->call = *c, r->m = m, r->q = *q, r->began = hs_call_began(c);
     q->head = NULL;
     pthread_mutex_init(&r->lock, NULL);
     for (int i = 0; i < m->ensemble->n_parts; i++)
@@ -238,7 +239,7 @@ void hs_ensemble_ask(const hs_call *c, hs_served *m, hs_infer_request *q)
     if (st == HS_OK)
         st = check_outputs(r);
     if (st != HS_OK) {
-        hs_served_count_failure(m, HS_REASON_OTHER, hs_now_ns() - hs_http_handed(c->http));
+        hs_served_count_failure(m, HS_REASON_OTHER, hs_now_ns() - r->began);
         hs_call_fail_status(c, st);
         free_run(r);
         return;
