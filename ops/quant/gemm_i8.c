@@ -257,6 +257,7 @@ static void tiles_of_panel(const i8_product *g, const char *panel, int64_t j, in
     const int64_t steps = i8_whole(g->k) / I8_STEP, each = (I8_ROWS + steps - 1) / steps, blocks = (r1 - r0 + I8_ROWS - 1) / I8_ROWS;
     const int64_t asks = (I8_STEP * TILE_COLS / 64 + blocks - 1) / blocks; // lines of the next panel in each step
     const char *next = panel + steps * I8_STEP * TILE_COLS;
+    const int64_t element = (int64_t)hs_dtype_bytes(g->y.dtype), ld_y = g->y.cols * element, line = 64;
     for (int64_t i = r0; i < r1; i += I8_ROWS) {
         int32_t *to = before->sums == sums ? sums + I8_ROWS * TILE_COLS : sums;
         const block b = { to, i, j, r1 - i < I8_ROWS ? r1 - i : I8_ROWS, n, 0 };
@@ -264,8 +265,14 @@ static void tiles_of_panel(const i8_product *g, const char *panel, int64_t j, in
         for (int64_t s = 0; s < steps; s++) {
             const char *q = g->x.q + i * g->x.ld + s * I8_STEP, *codes = panel + s * I8_STEP * TILE_COLS;
             b.m > 16 ? tiles_multiply(2, q, g->x.ld, codes) : tiles_multiply(1, q, g->x.ld, codes);
-            for (int64_t line = 0; line < asks; line++, next += 64)
+            for (int64_t a = 0; a < asks; a++, next += line)
                 __builtin_prefetch(next, 0, 2);
+            for (int64_t r = s * each; r < (s + 1) * each && r < b.m; r++) {
+                const char *y = (const char *)g->y.p + (i + r) * ld_y + j * element;
+                __builtin_prefetch(y, 1);
+                if (n * element > line)
+                    __builtin_prefetch(y + line, 1);
+            }
             finish(g, before, TILE_COLS, each);
         }
         tiles_store(to, b.m > 16 ? 2 : 1);

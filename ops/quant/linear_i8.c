@@ -124,18 +124,24 @@ static room room_of(const i8_loops *l, int64_t rows, int64_t k, char *at)
 
 enum { FEW_ROWS = 32 }; // a member: fewer are divided one by one
 
-// A piece of work is a panel and some rows of x, about so many products; or a whole panel, where it was not packed before or is one of
-// tiles.
-enum { PIECE = 32 * 768 * 64, LEAST_ROWS = 2 * GEMM_MR };
+// A piece of work is a panel and some rows of x: about PIECE products; of tiles, which are faster than a second cache is filled, as many
+// rows as stay in that while all panels go by (1024 x 3072 x 768: 2.1 ms for whole panels, 1.2 so); all of them where a panel was not
+// packed before.
+enum { PIECE = 32 * 768 * 64, LEAST_ROWS = 2 * GEMM_MR, ROWS_CACHED = 768 << 10 };
 typedef struct pieces {
-    int64_t rows, of_panel, all;
+    int64_t rows, of_panel, panels, all;
+    bool by_rows; // pieces of the same rows lie behind each other, else those of the same panel
 } pieces;
 static pieces pieces_of(const i8_product *g)
 {
-    const int64_t rows = PIECE / (g->k * g->loops->cols), times = g->m / (rows < LEAST_ROWS ? LEAST_ROWS : rows);
-    const bool whole = !g->packed || g->loops->tiles || times < 2;
-    pieces p = { .rows = whole ? g->m : (g->m + times * GEMM_MR - 1) / (times * GEMM_MR) * GEMM_MR };
-    p.of_panel = (g->m + p.rows - 1) / p.rows, p.all = p.of_panel * i8_panels(g->loops, g->n);
+    const bool tiles = g->loops->tiles;
+    const int64_t rows = tiles ? ROWS_CACHED / g->x.ld : PIECE / (g->k * g->loops->cols), unit = tiles ? I8_ROWS : GEMM_MR;
+    const int64_t least = tiles ? I8_ROWS : LEAST_ROWS, times = g->m / (rows < least ? least : rows);
+    const bool whole = !g->packed || times < 2;
+    pieces p = { .rows = whole ? g->m : (g->m + times * unit - 1) / (times * unit) * unit,
+                 .panels = i8_panels(g->loops, g->n),
+                 .by_rows = tiles };
+    p.of_panel = (g->m + p.rows - 1) / p.rows, p.all = p.of_panel * p.panels;
     return p;
 }
 
@@ -145,9 +151,11 @@ static void run_pieces(const i8_product *g, const pieces *p, int64_t i0, int64_t
         i8_run(g, 0, g->m, i0, i1);
         return;
     }
-    for (int64_t i = i0; i < i1; i++) {
-        const int64_t r0 = i % p->of_panel * p->rows, left = g->m - r0, panel = i / p->of_panel;
-        i8_run(g, r0, r0 + (left < p->rows ? left : p->rows), panel, panel + 1);
+    for (int64_t i = i0, panels; i < i1; i += panels) {
+        const int64_t r0 = (p->by_rows ? i / p->panels : i % p->of_panel) * p->rows, left = g->m - r0;
+        const int64_t panel = p->by_rows ? i % p->panels : i / p->of_panel, rest = p->panels - panel;
+        panels = !p->by_rows ? 1 : rest < i1 - i ? rest : i1 - i;
+        i8_run(g, r0, r0 + (left < p->rows ? left : p->rows), panel, panel + panels);
     }
 }
 
