@@ -244,6 +244,21 @@ static void finish(const i8_product *g, block *b, const int64_t cols, int64_t ro
     }
 }
 
+// Rows of y before their sums are made: a store that waits for its line keeps back all that follow (1024 x 768 x 3072 by
+// tiles, on two threads of a Xeon: 2.6 ms, with this 1.4).
+static inline __attribute__((always_inline)) void ask_for_rows(const char *y, int64_t ld, int64_t rows, int64_t bytes)
+{
+    for (int64_t r = 0; r < rows; r++, y += ld) {
+        __builtin_prefetch(y, 1);
+        if (bytes > 64)
+            __builtin_prefetch(y + 64, 1);
+        if (bytes > 128) {
+            __builtin_prefetch(y + 128, 1);
+            __builtin_prefetch(y + 192, 1);
+        }
+    }
+}
+
 size_t i8_own_bytes(const i8_loops *l, int64_t k)
 {
     return (i8_panel_bytes(l, k) + 63) / 64 * 64 + 2 * (size_t)(I8_ROWS * l->cols) * sizeof(int32_t);
@@ -257,7 +272,8 @@ static void tiles_of_panel(const i8_product *g, const char *panel, int64_t j, in
     const int64_t steps = i8_whole(g->k) / I8_STEP, each = (I8_ROWS + steps - 1) / steps, blocks = (r1 - r0 + I8_ROWS - 1) / I8_ROWS;
     const int64_t asks = (I8_STEP * TILE_COLS / 64 + blocks - 1) / blocks; // lines of the next panel in each step
     const char *next = panel + steps * I8_STEP * TILE_COLS;
-    const int64_t element = (int64_t)hs_dtype_bytes(g->y.dtype), ld_y = g->y.cols * element, line = 64;
+    const int64_t element = (int64_t)hs_dtype_bytes(g->y.dtype), ld_y = g->y.cols * element;
+    const char *y = (const char *)g->y.p + j * element;
     for (int64_t i = r0; i < r1; i += I8_ROWS) {
         int32_t *to = before->sums == sums ? sums + I8_ROWS * TILE_COLS : sums;
         const block b = { to, i, j, r1 - i < I8_ROWS ? r1 - i : I8_ROWS, n, 0 };
@@ -265,14 +281,10 @@ static void tiles_of_panel(const i8_product *g, const char *panel, int64_t j, in
         for (int64_t s = 0; s < steps; s++) {
             const char *q = g->x.q + i * g->x.ld + s * I8_STEP, *codes = panel + s * I8_STEP * TILE_COLS;
             b.m > 16 ? tiles_multiply(2, q, g->x.ld, codes) : tiles_multiply(1, q, g->x.ld, codes);
-            for (int64_t a = 0; a < asks; a++, next += line)
+            for (int64_t a = 0; a < asks; a++, next += 64)
                 __builtin_prefetch(next, 0, 2);
-            for (int64_t r = s * each; r < (s + 1) * each && r < b.m; r++) {
-                const char *y = (const char *)g->y.p + (i + r) * ld_y + j * element;
-                __builtin_prefetch(y, 1);
-                if (n * element > line)
-                    __builtin_prefetch(y + line, 1);
-            }
+            const int64_t row = s * each, rows = b.m - row < each ? b.m - row : each;
+            ask_for_rows(y + (i + row) * ld_y, ld_y, rows, n * element);
             finish(g, before, TILE_COLS, each);
         }
         tiles_store(to, b.m > 16 ? 2 : 1);
@@ -288,6 +300,7 @@ void i8_run(const i8_product *g, int64_t r0, int64_t r1, int64_t p0, int64_t p1)
     const size_t bytes = i8_panel_bytes(l, g->k);
     int32_t *sums = (int32_t *)g->own;
     char *own = g->own + 2 * (size_t)(I8_ROWS * l->cols) * sizeof *sums;
+    const int64_t element = (int64_t)hs_dtype_bytes(g->y.dtype), ld_y = g->y.cols * element;
     block b = { 0 };
     if (l->tiles)
         gemm_begin(true);
@@ -304,6 +317,7 @@ void i8_run(const i8_product *g, int64_t r0, int64_t r1, int64_t p0, int64_t p1)
 #endif
         for (int64_t i = r0; i < r1; i += l->rows) {
             b = (block){ sums, i, j, r1 - i < l->rows ? r1 - i : l->rows, n, 0 };
+            ask_for_rows((const char *)g->y.p + i * ld_y + j * element, ld_y, b.m, n * element);
             l->sums(sums, &(i8_sums_in){ .q = g->x.q + i * g->x.ld,
                                          .panel = panel,
                                          .ld = g->x.ld,
