@@ -11,7 +11,7 @@
 #   sparse  f32 pruned 2:4, then trained once more as f32 was
 #   half    f32 without half of the heads and of the feed-forwards' columns (movement), then --epochs at 1e-4 taught by f32: logits at
 #           temperature 2, the states behind each layer, and labels
-#   w8a8-taught, sparse-taught: twice as long as w8a8, and as sparse at 1e-4, both taught as half is
+#   w8a8-taught, sparse-taught: twice as long as w8a8, and three times as long as sparse, at 1e-4; both taught as half is
 #   --dtype  of products in f32, sparse and half; more, w8a8 and w4 are fp32 always, for bf16 would round codes once more
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -67,7 +67,8 @@ w8a8-taught() {
 }
 sparse-taught() {
   lesson
-  run sparse-taught prune "$out/$seed/f32" --pattern 2:4 --recipe same -o "$out/$seed/sparse-taught-begin" --overwrite --optim.lr=1e-4 "${teach[@]}"
+  run sparse-taught prune "$out/$seed/f32" --pattern 2:4 --recipe same -o "$out/$seed/sparse-taught-begin" --overwrite --optim.lr=1e-4 \
+    --train.epochs="$((3 * epochs))" "${teach[@]}"
 }
 for each in $runs; do
   for seed in $seeds; do
