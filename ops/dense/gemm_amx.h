@@ -30,83 +30,6 @@ void gemm_end(bool dot)
 // gcc 12's intrinsics do not say that tiles read memory.
 static inline void memory_is_written(void) { __asm__ volatile("" ::: "memory"); }
 
-static inline __attribute__((always_inline)) void multiply(const int rows, const int cols, int64_t steps, const gemm_word *a, int64_t lda,
-                                                           const gemm_word *b, int64_t ldb, const gemm_word *next, int64_t asks)
-{
-    for (; steps > 0; steps--, a += TILE, b += TILE * ldb) {
-        for (int64_t i = 0; i < asks; i++, next += GEMM_NR) {
-            __builtin_prefetch(next, 0, 2);
-            __builtin_prefetch(next + TILE, 0, 2);
-        }
-        _tile_loadd(6, b, ldb * 4);
-        _tile_loadd(4, a, lda * 4);
-        _tile_dpbf16ps(0, 4, 6);
-        if (cols == 2) {
-            _tile_loadd(7, b + TILE, ldb * 4);
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if (rows == 2) {
-            _tile_loadd(5, a + TILE * lda, lda * 4);
-            _tile_dpbf16ps(2, 5, 6);
-            if (cols == 2)
-                _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-}
-
-typedef struct tile_cells {
-    float *p;
-    int64_t ld;
-} tile_cells;
-
-typedef struct tile_factors {
-    int64_t steps; // whole ones
-    const gemm_word *a, *b, *b_rest;
-    int64_t lda;
-    const gemm_word *next; // of B, read soon: so many of its words of k are asked for with each step
-    int64_t asks;
-} tile_factors;
-
-// to = from (or 0) + A B, for whole tiles.
-static inline __attribute__((always_inline)) void tile_pair(const int rows, const int cols, const tile_factors *f, tile_cells from,
-                                                            tile_cells to)
-{
-    memory_is_written();
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    if (from.p) {
-        _tile_loadd(0, from.p, from.ld * 4);
-        if (cols == 2)
-            _tile_loadd(1, from.p + TILE, from.ld * 4);
-        if (rows == 2)
-            _tile_loadd(2, from.p + TILE * from.ld, from.ld * 4);
-        if (rows == 2 && cols == 2)
-            _tile_loadd(3, from.p + TILE * from.ld + TILE, from.ld * 4);
-    }
-    multiply(rows, cols, f->steps, f->a, f->lda, f->b, GEMM_NR, f->next, f->asks);
-    if (f->b_rest)
-        multiply(rows, cols, 1, f->a + f->steps * TILE, f->lda, f->b_rest, PAIR, NULL, 0);
-    _tile_stored(0, to.p, to.ld * 4);
-    if (cols == 2)
-        _tile_stored(1, to.p + TILE, to.ld * 4);
-    if (rows == 2)
-        _tile_stored(2, to.p + TILE * to.ld, to.ld * 4);
-    if (rows == 2 && cols == 2)
-        _tile_stored(3, to.p + TILE * to.ld + TILE, to.ld * 4);
-    memory_is_written();
-}
-#define TILE_PAIR(rows, cols)                                                                                                              \
-    static void pair_##rows##_##cols(const tile_factors *f, tile_cells from, tile_cells to) { tile_pair(rows, cols, f, from, to); }
-TILE_PAIR(1, 1)
-TILE_PAIR(1, 2)
-TILE_PAIR(2, 1)
-TILE_PAIR(2, 2)
-#undef TILE_PAIR
-typedef void tile_pair_fn(const tile_factors *f, tile_cells from, tile_cells to);
-static tile_pair_fn *const tile_pairs[2][2] = { { pair_1_1, pair_1_2 }, { pair_2_1, pair_2_2 } };
-
 static inline __mmask16 first(int64_t n) { return n >= TILE ? 0xFFFF : (__mmask16)((1u << n) - 1); }
 
 // n sums of row i become cells of C from column j on. g->base: what is still to be added.
@@ -132,6 +55,121 @@ static inline void finish_sums(const gemm_block *g, const float *t, int64_t i, i
     }
 }
 
+// Sums that wait to become cells of C, and how many of their rows have.
+typedef struct tile_sums {
+    const gemm_block *g;
+    const float *sums; // [m][PAIR]
+    int64_t i, j, m, n, done;
+} tile_sums;
+
+static void finish_some(tile_sums *t, int64_t rows)
+{
+    for (; rows > 0 && t->done < t->m; rows--, t->done++)
+        finish_sums(t->g, t->sums + t->done * PAIR, t->i + t->done, t->j, t->n);
+}
+
+// What is done while tiles multiply, some rows with each step: cells are made of the sums before, and the lines that the next ones
+// go to are asked for. A store that waits for its line would keep back all behind it.
+typedef struct tile_meanwhile {
+    tile_sums before;
+    const char *cells; // of rows `ld` bytes apart
+    int64_t ld, rows, bytes;
+} tile_meanwhile;
+
+static inline __attribute__((always_inline)) void meanwhile(tile_meanwhile *w, int64_t each)
+{
+    if (w->before.done < w->before.m)
+        finish_some(&w->before, each);
+    for (int64_t r = 0; r < each && w->rows > 0; r++, w->rows--, w->cells += w->ld) {
+        __builtin_prefetch(w->cells, 1);
+        if (w->bytes > 64)
+            __builtin_prefetch(w->cells + 64, 1);
+    }
+}
+
+static inline __attribute__((always_inline)) void multiply(const int rows, const int cols, int64_t steps, const gemm_word *a, int64_t lda,
+                                                           const gemm_word *b, int64_t ldb, const gemm_word *next, int64_t asks,
+                                                           tile_meanwhile *w, int64_t each)
+{
+    for (; steps > 0; steps--, a += TILE, b += TILE * ldb) {
+        for (int64_t i = 0; i < asks; i++, next += GEMM_NR) {
+            __builtin_prefetch(next, 0, 2);
+            __builtin_prefetch(next + TILE, 0, 2);
+        }
+        _tile_loadd(6, b, ldb * 4);
+        _tile_loadd(4, a, lda * 4);
+        _tile_dpbf16ps(0, 4, 6);
+        if (cols == 2) {
+            _tile_loadd(7, b + TILE, ldb * 4);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (rows == 2) {
+            _tile_loadd(5, a + TILE * lda, lda * 4);
+            _tile_dpbf16ps(2, 5, 6);
+            if (cols == 2)
+                _tile_dpbf16ps(3, 5, 7);
+        }
+        meanwhile(w, each);
+    }
+}
+
+typedef struct tile_cells {
+    float *p;
+    int64_t ld;
+} tile_cells;
+
+typedef struct tile_factors {
+    int64_t steps; // whole ones
+    const gemm_word *a, *b, *b_rest;
+    int64_t lda;
+    const gemm_word *next; // of B, read soon: so many of its words of k are asked for with each step
+    int64_t asks;
+    int64_t each; // rows of what is done meanwhile, with each step
+} tile_factors;
+
+// to = from (or 0) + A B, for whole tiles.
+static inline __attribute__((always_inline)) void tile_pair(const int rows, const int cols, const tile_factors *f, tile_cells from,
+                                                            tile_cells to, tile_meanwhile *w)
+{
+    memory_is_written();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (from.p) {
+        _tile_loadd(0, from.p, from.ld * 4);
+        if (cols == 2)
+            _tile_loadd(1, from.p + TILE, from.ld * 4);
+        if (rows == 2)
+            _tile_loadd(2, from.p + TILE * from.ld, from.ld * 4);
+        if (rows == 2 && cols == 2)
+            _tile_loadd(3, from.p + TILE * from.ld + TILE, from.ld * 4);
+    }
+    multiply(rows, cols, f->steps, f->a, f->lda, f->b, GEMM_NR, f->next, f->asks, w, f->each);
+    if (f->b_rest)
+        multiply(rows, cols, 1, f->a + f->steps * TILE, f->lda, f->b_rest, PAIR, NULL, 0, w, PAIR);
+    _tile_stored(0, to.p, to.ld * 4);
+    if (cols == 2)
+        _tile_stored(1, to.p + TILE, to.ld * 4);
+    if (rows == 2)
+        _tile_stored(2, to.p + TILE * to.ld, to.ld * 4);
+    if (rows == 2 && cols == 2)
+        _tile_stored(3, to.p + TILE * to.ld + TILE, to.ld * 4);
+    memory_is_written();
+}
+#define TILE_PAIR(rows, cols)                                                                                                              \
+    static void pair_##rows##_##cols(const tile_factors *f, tile_cells from, tile_cells to, tile_meanwhile *w)                             \
+    {                                                                                                                                      \
+        tile_pair(rows, cols, f, from, to, w);                                                                                             \
+    }
+TILE_PAIR(1, 1)
+TILE_PAIR(1, 2)
+TILE_PAIR(2, 1)
+TILE_PAIR(2, 2)
+#undef TILE_PAIR
+typedef void tile_pair_fn(const tile_factors *f, tile_cells from, tile_cells to, tile_meanwhile *w);
+static tile_pair_fn *const tile_pairs[2][2] = { { pair_1_1, pair_1_2 }, { pair_2_1, pair_2_2 } };
+
 static inline void copy_cells(float *to, int64_t ld_to, const float *from, int64_t ld_from, int64_t m, int64_t n)
 {
     for (int64_t r = 0; r < m; r++)
@@ -143,13 +181,15 @@ static inline void copy_cells(float *to, int64_t ld_to, const float *from, int64
 // anything.
 static void tile_rows(const gemm_block *g, const gemm_word *a, int64_t lda, int64_t i0, int64_t m)
 {
-    float sums[PAIR * PAIR] __attribute__((aligned(64)));
+    float both[2][PAIR * PAIR] __attribute__((aligned(64))), *sums = both[0];
     gemm_word rest[TILE * PAIR] __attribute__((aligned(64)));
     const int64_t steps = g->kw / TILE, left = g->kw % TILE;
     gemm_block later = *g; // what is done behind the tiles
     const float *base = g->scale == 1 ? g->base : NULL;
     later.base = base ? NULL : g->base;
     const bool plain = g->to.dtype == HS_F32 && g->scale == 1 && !g->bias;
+    const int64_t element = (int64_t)hs_dtype_bytes(g->to.dtype), each = steps ? (PAIR + steps - 1) / steps : PAIR;
+    tile_meanwhile w = { 0 };
     for (int64_t j = 0; j < g->n; j += PAIR) {
         const int64_t n = least(PAIR, g->n - j), cols = (n + TILE - 1) / TILE;
         const gemm_word *b = g->b + j / GEMM_NR * g->ldb + j % GEMM_NR;
@@ -164,7 +204,7 @@ static void tile_rows(const gemm_block *g, const gemm_word *a, int64_t lda, int6
         for (int64_t i = 0; i < m; i += PAIR) {
             const int64_t rows = least(PAIR, m - i), at = i0 + i;
             const bool whole = rows % TILE == 0 && n % TILE == 0, straight = whole && plain;
-            const tile_factors f = { steps, a + i * lda, b, left ? rest : NULL, lda, next + i / PAIR * steps * asks * GEMM_NR, asks };
+            const tile_factors f = { steps, a + i * lda, b, left ? rest : NULL, lda, next + i / PAIR * steps * asks * GEMM_NR, asks, each };
             const tile_cells buffer = { sums, PAIR };
             tile_cells from = { NULL, 0 }, to = buffer;
             if (base && whole)
@@ -175,11 +215,17 @@ static void tile_rows(const gemm_block *g, const gemm_word *a, int64_t lda, int6
                 to = (tile_cells){ (float *)g->to.p + at * g->to.ld + j, g->to.ld };
             if (base && i + PAIR < m)
                 prefetch_tile(base + (at + PAIR) * g->ld_base + j, g->ld_base, least(PAIR, m - i - PAIR), n);
-            tile_pairs[rows > TILE][cols - 1](&f, from, to);
-            for (int64_t r = 0; r < rows && !straight; r++)
-                finish_sums(&later, sums + r * PAIR, at + r, j, n);
+            w.cells = (const char *)g->to.p + (at * g->to.ld + j) * element, w.ld = g->to.ld * element;
+            w.rows = (const void *)g->base == g->to.p ? 0 : rows, w.bytes = n * element; // what is added to was asked for
+            tile_pairs[rows > TILE][cols - 1](&f, from, to, &w);
+            finish_some(&w.before, PAIR);
+            if (!straight) {
+                w.before = (tile_sums){ &later, sums, at, j, rows, n, 0 };
+                sums = sums == both[0] ? both[1] : both[0];
+            }
         }
     }
+    finish_some(&w.before, PAIR);
 }
 
 // m <= PAIR rows of A as rows of `ld` words, zeros behind kw.
