@@ -79,10 +79,13 @@ static void link_newest(hs_row_cache *c, hs_kept *k)
     c->newest = k;
 }
 
-static void release(hs_kept *k)
+static void release(hs_row_cache *c, hs_kept *k)
 {
-    if (--k->holders == 0)
-        free(k);
+    if (--k->holders)
+        return;
+    if (k->counted)
+        c->now.bytes -= k->all;
+    free(k);
 }
 
 static void drop(hs_row_cache *c, hs_kept *k)
@@ -92,8 +95,16 @@ static void drop(hs_row_cache *c, hs_kept *k)
         at = &(*at)->chain;
     *at = k->chain;
     unlink_use(c, k);
-    c->now.bytes -= k->all, c->now.entries--;
-    release(k);
+    c->now.entries--;
+    release(c, k);
+}
+
+// False: those who still hold what was dropped take too much.
+static bool make_room(hs_row_cache *c, size_t bytes)
+{
+    for (; c->oldest && c->now.bytes + bytes > c->now.most_bytes; c->now.evicted++)
+        drop(c, c->oldest);
+    return c->now.bytes + bytes <= c->now.most_bytes;
 }
 
 // ---- from any thread
@@ -148,13 +159,11 @@ void hs_row_cache_know(hs_row_cache *c, hs_kept *k)
     const hs_encode_row row = { .id = k->id, .type = k->type, .n = k->n, .pick = k->pick, .n_picks = k->n_picks };
     const hs_row_key key = { .owner = k->owner, .want = k->want, .row = &row };
     pthread_mutex_lock(&c->lock);
-    if (!look_for(c, &key, k->hash)) {
-        for (; c->now.bytes + k->all > c->now.most_bytes; c->now.evicted++)
-            drop(c, c->oldest);
+    if (!look_for(c, &key, k->hash) && make_room(c, k->all)) {
         hs_kept **at = place_of(c, k->hash);
         k->chain = *at, *at = k;
         link_newest(c, k);
-        k->holders++;
+        k->holders++, k->counted = true;
         c->now.bytes += k->all, c->now.entries++;
     }
     pthread_mutex_unlock(&c->lock);
@@ -165,7 +174,7 @@ void hs_row_cache_let_go(hs_row_cache *c, hs_kept *k)
     if (!k)
         return;
     pthread_mutex_lock(&c->lock);
-    release(k);
+    release(c, k);
     pthread_mutex_unlock(&c->lock);
 }
 

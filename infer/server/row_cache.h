@@ -3,7 +3,7 @@
 // find, tokens decide: all of them are compared.
 //
 // All models of a server share one bound, which counts keys, values and what stands around them. Where it is reached, who was not asked
-// for longest goes first. From any thread.
+// for longest goes first; what somebody holds counts until it is let go. From any thread.
 #ifndef HS_INFER_ROW_CACHE_H
 #define HS_INFER_ROW_CACHE_H
 #include "infer/encode/row_reader.h"
@@ -41,6 +41,7 @@ struct hs_kept { // by whoever makes it written until it is known, then read alo
     int64_t n, n_picks;
     size_t all; // bytes
     int holders;
+    bool counted; // in the cache's bytes, from when it is known until nobody holds it
     hs_kept *chain, *newer, *older;
 };
 
@@ -51,7 +52,7 @@ void hs_row_cache_free(hs_row_cache *c); // nobody holds anything of it any more
 hs_kept *hs_row_cache_find(hs_row_cache *c, const hs_row_key *key); // held, and the newest now; NULL: it is not there
 // Held; nobody finds it yet. NULL: no memory for it, or it is larger than the bound.
 hs_kept *hs_row_cache_make(hs_row_cache *c, const hs_row_key *key, size_t bytes, int64_t rows);
-// From here on it is found, unless another one has been made for its key meanwhile. Others may go for it.
+// From here on it is found, unless another one has been made for its key meanwhile, or what is held leaves no room. Others may go for it.
 void hs_row_cache_know(hs_row_cache *c, hs_kept *k);
 void hs_row_cache_let_go(hs_row_cache *c, hs_kept *k);        // NULL: nothing
 void hs_row_cache_forget(hs_row_cache *c, const void *owner); // all of it

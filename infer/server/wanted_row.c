@@ -57,6 +57,7 @@ hs_status hs_wanted_row_keep(hs_wanted_row *r, hs_row_cache *c, const void *owne
         const hs_status st = k ? read_values(r, i, k) : HS_OK;
         if (st != HS_OK) {
             hs_row_cache_let_go(c, k);
+            hs_wanted_row_let_go(r, c);
             return hs_frame_at(st, __FILE__, __LINE__);
         }
         if (k)

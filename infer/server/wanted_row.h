@@ -17,7 +17,7 @@ typedef struct hs_wanted_row {
 
 // Looks for all that is wanted. False: something is not there, and nothing is held.
 bool hs_wanted_row_find(hs_wanted_row *r, hs_row_cache *c, const void *owner);
-// Has what the reader gives kept; where there is no memory for it, it is not. NONFINITE, as reading it.
+// Has what the reader gives kept; where there is no memory for it, it is not. NONFINITE, as reading it; nothing is held then.
 hs_status hs_wanted_row_keep(hs_wanted_row *r, hs_row_cache *c, const void *owner);
 void hs_wanted_row_let_go(hs_wanted_row *r, hs_row_cache *c);
 

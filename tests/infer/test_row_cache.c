@@ -79,6 +79,43 @@ static hs_row_key key_of(hs_encode_row *row, int32_t id[4], int i)
     return (hs_row_key){ &owner_a, { .what = HS_WANT_HIDDEN }, row };
 }
 
+// Where all is held there is room for nothing else.
+static void test_held(void **state)
+{
+    (void)state;
+    enum { ROOM = 4 };
+    hs_row_cache *c;
+    hs_encode_row row;
+    int32_t id[4];
+    hs_kept *held[ROOM];
+    OK(hs_row_cache_new(&c, 1 << 20));
+    hs_row_key key = key_of(&row, id, 0);
+    keep(c, &key, 0);
+    const size_t each = hs_row_cache_look(c).bytes;
+    hs_row_cache_free(c);
+
+    OK(hs_row_cache_new(&c, ROOM * each));
+    for (int i = 0; i < ROOM; i++) {
+        key = key_of(&row, id, i);
+        keep(c, &key, (float)i);
+        assert_non_null(held[i] = hs_row_cache_find(c, &key));
+    }
+    for (int i = ROOM; i < 3 * ROOM; i++) {
+        key = key_of(&row, id, i);
+        keep(c, &key, (float)i);
+        assert_true(find(c, &key) == -1);
+        assert_int_equal(hs_row_cache_look(c).bytes, ROOM * each);
+    }
+    for (int i = 0; i < ROOM; i++) {
+        assert_true(((const float *)held[i]->values)[0] == (float)i);
+        hs_row_cache_let_go(c, held[i]);
+        assert_int_equal(hs_row_cache_look(c).bytes, (size_t)(ROOM - 1 - i) * each);
+    }
+    keep(c, &key, 7);
+    assert_true(find(c, &key) == 7);
+    hs_row_cache_free(c);
+}
+
 static void test_bound(void **state)
 {
     (void)state;
@@ -121,7 +158,11 @@ static void test_bound(void **state)
     key = key_of(&row, id, 0);
     assert_true(find(c, &key) == -1);
     assert_true(((const float *)held->values)[1] == 1);
+    // and counts until it is let go
+    assert_int_equal(hs_row_cache_look(c).entries, ROOM - 1);
+    assert_int_equal(hs_row_cache_look(c).bytes, ROOM * each);
     hs_row_cache_let_go(c, held);
+    assert_int_equal(hs_row_cache_look(c).bytes, (ROOM - 1) * each);
     hs_row_cache_free(c);
 }
 
@@ -179,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 // server: with a response cache every answer is the one without, byte by byte; what was found is not computed; a version that is loaded
 // anew finds nothing of the one before.
+#include "data/base/file.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_heads.h"
 #include "tests/support/support_oip.h"
@@ -288,11 +289,43 @@ static void test_crowd(void **state)
     serve_stop(&s);
 }
 
+// ---- a row of which one thing that is wanted is not a number: the other is not held behind the request
+
+static void test_not_finite(void **state)
+{
+    (void)state;
+    static const char *const name[] = { "nan" };
+    static const char file[] = "nan/model.safetensors";
+    hs_server s;
+    char *bytes;
+    size_t n;
+    uint64_t head;
+    serve_folder(name[0], "encoders/bert");
+    OK(hs_file_read(scratch_path(file), &bytes, &n));
+    memcpy(&head, bytes, sizeof head);
+    memset(bytes + sizeof head + head, 0xff, n - sizeof head - head);
+    scratch_write(file, bytes, n);
+    free(bytes);
+    serve_start(&s, name, 1, with_cache);
+    const int where = hs_http_port(s.http);
+    http_expect(where, "POST", "/v2/models/nan/infer",
+                "{\"inputs\":[{\"name\":\"text\",\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\"]}],\"outputs\":[{\"name\":"
+                "\"last_hidden_state\"},{\"name\":\"sentence_embedding\"}]}",
+                422, "not finite");
+    assert_int_equal(hs_row_cache_look(s.cache).entries, 1);
+    http_expect(where, "POST", "/v2/repository/models/nan/unload", "{}", 200, "");
+    for (int i = 0; i < 1000 && hs_row_cache_look(s.cache).entries; i++)
+        nanosleep(&(struct timespec){ 0, 2000000 }, NULL);
+    assert_int_equal(hs_row_cache_look(s.cache).bytes, 0);
+    serve_stop(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_tokens_of_text), cmocka_unit_test(test_part),
         cmocka_unit_test(test_crowd),      cmocka_unit_test(test_reload),         cmocka_unit_test(test_told),
+        cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
