@@ -37,6 +37,7 @@ struct hs_http_request {
     struct MHD_Response *response;
     hs_http_more more[HS_HTTP_MORE]; // copies
     int n_more;
+    bool instead; // of another answer that there was no room for: of `more` what was said of that is left out
     size_t sent;
     // of a stream: what the client was not sent yet
     bool stream, ended, waiting, dropped;
@@ -134,12 +135,18 @@ static char *error_text(const char *why)
     return asprintf(&text, "{\"error\": \"%s\"}\n", why) < 0 ? NULL : text;
 }
 
+static bool is_of_any_answer(const char *name)
+{
+    return strcasecmp(name, "X-Request-Id") == 0 || strcasecmp(name, MHD_HTTP_HEADER_RETRY_AFTER) == 0;
+}
+
 static void dress(const hs_http_request *r, struct MHD_Response *response, const char *type)
 {
     if (type)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     for (int i = 0; i < r->n_more; i++)
-        MHD_add_response_header(response, r->more[i].name, r->more[i].value);
+        if (!r->instead || is_of_any_answer(r->more[i].name))
+            MHD_add_response_header(response, r->more[i].name, r->more[i].value);
     if (atomic_load(&r->http->last))
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
@@ -163,7 +170,7 @@ void hs_http_answer(hs_http_request *r, int status, const char *type, char *body
         free(body);
         body = error_text(full);
         bytes = body ? strlen(body) : 0;
-        status = 503, type = "application/json";
+        status = 503, type = "application/json", r->instead = true;
         hs_http_add_header(r, MHD_HTTP_HEADER_RETRY_AFTER, "1");
         hold(r, bytes, true);
     }

@@ -320,7 +320,8 @@ static hs_status read_request_parameters(hs_infer_request *r)
     HS_TRY(read_count(p, "priority", "the request", 0, &r->priority));
     HS_TRY(read_count(p, "timeout", "the request", 0, &r->timeout));
     const json_t *sequence = member(p, "sequence_id");
-    r->sequence = json_integer_value(sequence) != 0 || json_string_length(sequence) != 0;
+    r->sequence = json_integer_value(sequence) != 0 || json_string_length(sequence) != 0 || json_is_true(member(p, "sequence_start")) ||
+                  json_is_true(member(p, "sequence_end"));
     return HS_OK;
 }
 

@@ -1,5 +1,6 @@
 // infer_text: inference of models that continue texts. A client's request is one within itself: what a text_request gives, as tensors.
 #include "core/base/clock.h"
+#include "data/base/utf8.h"
 #include "infer/server/infer_ask.h"
 #include "infer/server/text_request.h"
 #include <stdlib.h>
@@ -67,6 +68,13 @@ static hs_status check(const hs_infer_request *r)
     return r->n_out && r->out[0].classes ? HS_FAIL(USAGE, "output 'text_output' has no classes") : HS_OK;
 }
 
+// It may be given back in JSON, and as a string.
+static hs_status check_text(const hs_infer_text *t)
+{
+    const size_t bad = hs_utf8_find_bad(t->p, t->n, 0);
+    return bad == t->n ? HS_OK : HS_FAIL(USAGE, "input 'text_input' is not UTF-8, or has a NUL, at byte %zu", bad);
+}
+
 static hs_status read_params(hs_text_request *q)
 {
     static const char *const skip[] = { "binary_data_output", "headers", "truncate", NULL }; // not the text's
@@ -86,6 +94,8 @@ void hs_infer_ask_text(const hs_call *c, hs_served *m, hs_infer_request *r)
     client *x = NULL;
     if (st == HS_OK)
         st = hs_infer_texts(&r->in[0], &text);
+    if (st == HS_OK)
+        st = check_text(text);
     if (st == HS_OK && !c->inner) {
         x = new_client(c, m, r);
         st = x ? HS_OK : HS_FAIL(MEMORY, "no memory for a request");

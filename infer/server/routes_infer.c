@@ -390,7 +390,9 @@ static void ask_encoder(const hs_call *c, hs_served *m, hs_infer_request *r)
     asked a = { .r = *r };
     r->head = NULL;
     hs_oip_model_of(&a.model, m);
-    hs_status st = r->sequence ? HS_FAIL(UNSUPPORTED, "sequence_id: this model keeps nothing from one request to the next") : HS_OK;
+    hs_status st = r->sequence ? HS_FAIL(UNSUPPORTED,
+                                         "sequence_id, sequence_start, sequence_end: this model keeps nothing from one request to the next")
+                               : HS_OK;
     if (st == HS_OK)
         st = find_inputs(&a);
     if (st == HS_OK)

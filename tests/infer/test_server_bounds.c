@@ -129,6 +129,18 @@ static void test_held_answers(void **state)
     strcat(body, "]}");
     r = http_post(port, "/embed_all", body); // 64 texts of 7 tokens or more, each 32 numbers
     is_full(&r);
+    // what was said of that answer is not said of this one
+    char value[256];
+    strcpy(body,
+           "{\"parameters\":{\"binary_data_output\":true},\"inputs\":[{\"name\":\"text\",\"datatype\":\"BYTES\",\"shape\":[64],\"data\":["
+           "\"a b c d e f g h a b c d\"");
+    for (int i = 0; i < 63; i++)
+        strcat(body, ",\"a b c d e f g h a b c d\"");
+    strcat(body, "]}]}");
+    r = http_ask(port, "POST", "/v2/models/one/infer", "X-Request-Id: r7\r\n", body, strlen(body));
+    assert_null(http_reply_header(&r, "Inference-Header-Content-Length", value));
+    assert_string_equal(http_reply_header(&r, "X-Request-Id", value), "r7");
+    is_full(&r);
     r = http_post(port, "/embed_all", "{\"inputs\": \"the cat\"}");
     is_good(&r);
     wait_for_held(&s, 0, 0);

@@ -109,7 +109,9 @@ static const struct {
     { IDS, ",\"parameters\":{\"timeout\":\"1\"}", 400, "timeout" },
     { IDS, ",\"parameters\":{\"binary_data_output\":1}", 400, "binary_data_output" },
     { IDS, ",\"parameters\":{\"sequence_id\":7}", 501, "sequence_id" },
-    { IDS, ",\"parameters\":{\"sequence_id\":0,\"sequence_start\":true}", 200, "" },
+    { IDS, ",\"parameters\":{\"sequence_start\":true}", 501, "sequence_start" },
+    { IDS, ",\"parameters\":{\"sequence_id\":\"\",\"sequence_end\":true}", 501, "sequence_end" },
+    { IDS, ",\"parameters\":{\"sequence_id\":0,\"sequence_start\":false,\"sequence_end\":false}", 200, "" },
     { IDS, ",\"parameters\":{\"timeout\":1}", 504, "longer than it was given" },
 };
 

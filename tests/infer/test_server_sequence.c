@@ -309,6 +309,13 @@ static void test_infer(void **state)
     };
     for (int i = 0; i < HS_COUNT(bad); i++)
         http_expect(port, "POST", "/v2/models/talks/infer", bad[i][0], 400, bad[i][1]);
+    static const char *const no_text[] = { "a\xff", "a\0b" };
+    for (int i = 0; i < HS_COUNT(no_text); i++) {
+        http_reply r = http_ask(port, "POST", "/v2/models/talks/infer", "Inference-Header-Content-Length: 0\r\n", no_text[i], i ? 3 : 2);
+        assert_int_equal(r.status, 400);
+        assert_non_null(strstr(r.body, "'text_input' is not UTF-8, or has a NUL, at byte 1"));
+        http_reply_free(&r);
+    }
     http_expect(port, "GET", "/v2/models/talks/config", NULL, 200, "\"max_sequence_idle_microseconds\":{\"string_value\":\"60000000\"}");
     http_expect(port, "GET", "/v2", NULL, 200, "\"sequence\"");
 }
