@@ -23,7 +23,7 @@ struct hs_sequence_table {
     pthread_mutex_t lock;
     entry **chain; // [mask + 1]
     uint64_t mask;
-    int64_t most;
+    int64_t most, most_waiting, waiting; // sequences; requests that wait, of all of them
     double idle;
     hs_sequence_stats now;
 };
@@ -79,15 +79,17 @@ static hs_status add(hs_sequence_table *s, const char *id, entry **out)
     return HS_OK;
 }
 
-static hs_status wait_behind(entry *e, hs_sequence_turn *t)
+static hs_status wait_behind(hs_sequence_table *s, entry *e, hs_sequence_turn *t)
 {
     hs_sequence_turn **end = &e->first;
+    if (s->waiting >= s->most_waiting)
+        return HS_FAIL(MEMORY, "as many requests of all sequences wait as may: %lld", (long long)s->most_waiting);
     if (e->waiting == HS_SEQUENCE_WAITING)
         return HS_FAIL(MEMORY, "as many requests of the sequence wait as may: %d", HS_SEQUENCE_WAITING);
     while (*end)
         end = &(*end)->next;
     *end = t;
-    e->waiting++;
+    e->waiting++, s->waiting++;
     return HS_OK;
 }
 
@@ -103,7 +105,7 @@ static hs_status find_turn(hs_sequence_table *s, hs_sequence_turn *t, entry **ou
     if (!e)
         HS_TRY(add(s, t->id, &e));
     if (e->busy)
-        return wait_behind(e, t);
+        return wait_behind(s, e, t);
     e->busy = true;
     s->now.started += t->start;
     *out = e;
@@ -138,7 +140,7 @@ static hs_sequence_turn *take_next(hs_sequence_table *s, entry *e)
     pthread_mutex_lock(&s->lock);
     hs_sequence_turn *t = e->first;
     if (t) {
-        e->first = t->next, e->waiting--;
+        e->first = t->next, e->waiting--, s->waiting--;
         s->now.started += t->start;
     } else if (e->live)
         e->busy = false, e->last = hs_now();
@@ -156,7 +158,7 @@ void hs_sequence_done(hs_sequence_table *s, hs_sequence_turn *t, int32_t *ids, i
         free(e->ids);
         e->ids = ids, e->n = n;
     }
-    if (t->end || (t->start && !ids))
+    if (ids ? t->end : t->start)
         e->live = false;
     while ((t = take_next(s, e)) != NULL) {
         if (t->start || e->live) {
@@ -178,7 +180,7 @@ hs_sequence_stats hs_sequence_table_look(hs_sequence_table *s)
 
 // ---- birth
 
-hs_status hs_sequence_table_new(hs_sequence_table **out, int64_t most, double idle_seconds)
+hs_status hs_sequence_table_new(hs_sequence_table **out, int64_t most, int64_t most_waiting, double idle_seconds)
 {
     enum { LEAST = 16, MOST = 1 << 16 };
     uint64_t n = LEAST;
@@ -192,7 +194,7 @@ hs_status hs_sequence_table_new(hs_sequence_table **out, int64_t most, double id
         *out = NULL;
         return HS_FAIL(MEMORY, "no memory for sequences");
     }
-    s->mask = n - 1, s->most = most, s->idle = idle_seconds;
+    s->mask = n - 1, s->most = most, s->most_waiting = most_waiting, s->idle = idle_seconds;
     pthread_mutex_init(&s->lock, NULL);
     return HS_OK;
 }

@@ -3,8 +3,8 @@
 //
 //   hs_sequence_come -> turn.go, at once or from the end of the one before -> hs_sequence_done
 //
-// A sequence lives from a request with `start` to the end of one with `end`, of a first one that fails, or until it was idle for too long.
-// A later request that fails leaves it as it was. `start` of one that lives begins it anew.
+// A sequence lives from a request with `start` to the end of one with `end`, of a `start` that fails, or until it was idle for too long.
+// Any other request that fails leaves it as it was. `start` of one that lives begins it anew.
 #ifndef HS_INFER_SEQUENCE_TABLE_H
 #define HS_INFER_SEQUENCE_TABLE_H
 #include "core/base/status.h"
@@ -25,11 +25,12 @@ struct hs_sequence_turn { // a request's; it stays where it is until `missed`, o
 };
 
 typedef struct hs_sequence_table hs_sequence_table;
-hs_status hs_sequence_table_new(hs_sequence_table **out, int64_t most, double idle_seconds);
+// At most so many sequences, and requests that wait for their turn in any of them.
+hs_status hs_sequence_table_new(hs_sequence_table **out, int64_t most, int64_t most_waiting, double idle_seconds);
 void hs_sequence_table_free(hs_sequence_table *s); // no turn is under way. NULL: nothing
 
-// From any thread. `go` comes, or `missed`. USAGE: not a start, and there is no such sequence. MEMORY: as many live, or wait for this one,
-// as may. Nothing is called then.
+// From any thread. `go` comes, or `missed`. USAGE: not a start, and there is no such sequence. MEMORY: as many live, or wait for this one
+// or for any, as may. Nothing is called then.
 hs_status hs_sequence_come(hs_sequence_table *s, hs_sequence_turn *t);
 // From any thread, `go` too. ids: malloc'd, all tokens now, taken over; NULL: the request has failed. Another one's `go` may come before it
 // returns.

@@ -360,7 +360,7 @@ static void set_up(hs_choice *c, int k, uint64_t seed)
                             .stop = p->stop,
                             .n_stops = p->n_stops,
                             .priority = (int)p->priority,
-                            .deadline = p->timeout ? hs_now() + (double)p->timeout * 1e-6 : 0,
+                            .deadline = p->timeout ? 1e-9 * (double)hs_http_handed(c->r->call.http) + 1e-6 * (double)p->timeout : 0,
                             .gone = is_gone,
                             .on_token = on_token,
                             .done = on_done,
@@ -463,6 +463,13 @@ void hs_text_request_go(hs_text_request *r)
     }
     if (!p->sequence[0]) {
         set_off(r);
+        return;
+    }
+    const int64_t n = r->prompt[0].n, fresh = p->max_tokens < 0 ? 1 : p->max_tokens, context = r->model->session.context;
+    if (fresh > context - n) { // before it waits: what waits is small
+        hs_text_request_fail(
+            r, 400, NULL, "the prompt has %" PRId64 " tokens, with %" PRId64 " new ones that is more than the model's context of %" PRId64,
+            n, fresh, context);
         return;
     }
     r->turn =

@@ -56,7 +56,7 @@ static void has_seen(const asked *a, int n, const int32_t *want)
     assert_memory_equal(a->seen, want, (size_t)n * sizeof *want);
 }
 
-enum { MOST = 8 };
+enum { MOST = 8, MOST_WAITING = HS_SEQUENCE_WAITING + 2 };
 static hs_sequence_table *table;
 static asked *at[64];
 static int n_at;
@@ -73,7 +73,7 @@ static int open_table(void **state)
 {
     (void)state;
     n_at = n_order = 0;
-    return hs_sequence_table_new(&table, MOST, 60) == HS_OK ? 0 : -1;
+    return hs_sequence_table_new(&table, MOST, MOST_WAITING, 60) == HS_OK ? 0 : -1;
 }
 static int close_table(void **state)
 {
@@ -139,7 +139,11 @@ static void test_ends_before_them(void **state)
         for (int i = 0; i < 5; i++)
             assert_int_equal(order[i], a->number + i);
         asked *f = come("x", "e", HS_OK);
-        done(table, f, false); // fails, and ends it
+        done(table, f, false); // fails, and ends nothing
+        assert_int_equal(hs_sequence_table_look(table).live, 1);
+        asked *g = come("x", "e", HS_OK);
+        has_seen(g, 2, (int32_t[]){ d->number, e->number });
+        done(table, g, true);
         assert_int_equal(hs_sequence_table_look(table).live, 0);
     }
 }
@@ -155,6 +159,8 @@ static void test_bounds(void **state)
     for (int i = 0; i < HS_SEQUENCE_WAITING; i++)
         come(id[0], "", HS_OK);
     come(id[0], "", HS_MEMORY);
+    asked *last[] = { come(id[2], "", HS_OK), come(id[3], "", HS_OK) };
+    come(id[4], "", HS_MEMORY);  // nobody waits for it, but as many as may for all of them
     done(table, first[1], true); // lives, and counts
     come(id[MOST], "s", HS_MEMORY);
     done(table, come(id[1], "e", HS_OK), true);
@@ -163,6 +169,12 @@ static void test_bounds(void **state)
         done(table, first[i], true);
     for (int i = 0; i < HS_SEQUENCE_WAITING; i++)
         done(table, at[MOST + 1 + i], true);
+    for (int i = 0; i < HS_COUNT(last); i++)
+        done(table, last[i], true);
+    first[0] = come(id[0], "", HS_OK);
+    asked *next = come(id[0], "", HS_OK); // there is room again
+    done(table, first[0], true);
+    done(table, next, true);
     assert_int_equal(hs_sequence_table_look(table).live, MOST);
 }
 
@@ -170,7 +182,7 @@ static void test_idle(void **state)
 {
     (void)state;
     hs_sequence_table_free(table);
-    OK(hs_sequence_table_new(&table, 2, 0.03));
+    OK(hs_sequence_table_new(&table, 2, MOST_WAITING, 0.03));
     const struct timespec long_enough = { 0, 60000000 };
     asked *a = come("a", "s", HS_OK);
     nanosleep(&long_enough, NULL); // under way, not idle

@@ -422,6 +422,30 @@ static void test_order(void **state)
     }
 }
 
+// While another one has its turn: what cannot be is refused at once, and who waits has no more time for it. A failed end is none.
+static void on_turn(hs_sequence_turn *t, const int32_t *ids, int64_t n) { (void)t, (void)ids, (void)n; }
+static void test_waits(void **state)
+{
+    (void)state;
+    hs_served *m = hs_hub_find(server.hub, "talks", 0, 0);
+    hs_sequence_turn first = { .id = "8", .start = true, .go = on_turn };
+    int32_t *ids = malloc(sizeof *ids);
+    http_reply r;
+    OK(hs_sequence_come(m->sequences, &first));
+    refused("a", 256, ",\"sequence_id\":8", 400, "the prompt has 1 tokens, with 256 new ones that is more than the model's context of 256");
+    const int fd = send_taken("generate", "a", 2, ",\"sequence_id\":8,\"sequence_end\":true,\"timeout\":100000");
+    nanosleep(&(struct timespec){ 0, 150000000 }, NULL);
+    ids[0] = 1;
+    hs_sequence_done(m->sequences, &first, ids, 1);
+    assert_true(http_read(fd, &r));
+    assert_int_equal(r.status, 504);
+    http_reply_free(&r);
+    close(fd);
+    free(generate("a", 2, ",\"sequence_id\":8,\"sequence_end\":true"));
+    assert_int_equal(sequences().live, 0);
+    hs_served_let_go(m);
+}
+
 static uint64_t cancelled(void)
 {
     hs_served *m = hs_hub_find(server.hub, "talks", 0, 0);
@@ -498,9 +522,10 @@ static void test_idle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_one_request), cmocka_unit_test(test_begins_anew),    cmocka_unit_test(test_infer),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_stop),           cmocka_unit_test(test_order),
-        cmocka_unit_test(test_client_leaves),  cmocka_unit_test(test_as_many_as_may), cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_as_one_request), cmocka_unit_test(test_begins_anew),   cmocka_unit_test(test_infer),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_stop),          cmocka_unit_test(test_order),
+        cmocka_unit_test(test_waits),          cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_as_many_as_may),
+        cmocka_unit_test(test_idle),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
