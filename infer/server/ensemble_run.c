@@ -24,6 +24,7 @@ struct run {
     hs_infer_tensor at[HS_ENSEMBLE_TENSORS]; // of the ensemble; data NULL: it is not there
     void *own[HS_ENSEMBLE_TENSORS];          // data of those that steps put out
     step step[HS_ENSEMBLE_STEPS];
+    size_t bytes;  // of own
     int64_t began; // hs_now_ns
     int under_way;
     int http; // of the step that failed first; 0: none
@@ -114,10 +115,14 @@ static void begin(step *s)
         q.out[q.n_out++] = (hs_infer_output){ .name = p->out[k].name };
     hs_served *m = r->m->o->find(p->model, r->m->o->find_user);
     if (!m) {
-        s->inner.failed(&s->inner, 503, "the model is not loaded");
+        s->inner.failed(&s->inner, 503, atomic_load(&c.server->over) ? "the server stops" : "the model is not loaded");
         return;
     }
-    q.head = m->does & HS_DOES_TEXT ? json_deep_copy(r->q.head) : NULL; // parameters of a text
+    if (m->does & HS_DOES_TEXT && r->q.head && !(q.head = json_deep_copy(r->q.head))) { // parameters of a text
+        hs_served_let_go(m);
+        s->inner.failed(&s->inner, 503, "no memory for a request");
+        return;
+    }
     hs_infer_ask(&c, m, &q);
     hs_infer_free(&q);
 }
@@ -158,8 +163,19 @@ static void on_failed(hs_call_inner *inner, int http, const char *why)
     advance(r);
 }
 
+// What steps put out is there until the answer is, all of it: as much as an answer may have.
+static hs_status count(run *r, size_t bytes)
+{
+    const size_t most = hs_server_most_answer(r->call.server);
+    pthread_mutex_lock(&r->lock);
+    const bool fits = bytes <= most - r->bytes;
+    r->bytes += fits ? bytes : 0;
+    pthread_mutex_unlock(&r->lock);
+    return fits ? HS_OK : HS_FAIL(USAGE, "what the steps put out is more than the %zu bytes that are given: ask for less at once", most);
+}
+
 // What a step has put out as the next one takes it: raw.
-static bool keep(run *r, int tensor, const hs_infer_value *v)
+static hs_status keep(run *r, int tensor, const hs_infer_value *v)
 {
     const uint32_t n_text = (uint32_t)v->n_text;
     hs_infer_tensor t = { .name = r->m->ensemble->tensor[tensor].name, .type = v->text ? HS_OIP_BYTES : HS_OIP_FP32, .raw = true, .n = 1 };
@@ -167,9 +183,10 @@ static bool keep(run *r, int tensor, const hs_infer_value *v)
     for (int i = 0; i < v->n_dims; i++)
         t.n *= t.dim[i] = v->dim[i];
     t.bytes = v->text ? sizeof n_text + n_text : (size_t)t.n * sizeof(float);
+    HS_TRY(count(r, t.bytes));
     char *data = r->own[tensor] = malloc(t.bytes);
     if (!data)
-        return false;
+        return HS_FAIL(MEMORY, "no memory for what it puts out");
     if (v->text)
         memcpy(data, &n_text, sizeof n_text), memcpy(data + sizeof n_text, v->text, n_text);
     else
@@ -178,18 +195,20 @@ static bool keep(run *r, int tensor, const hs_infer_value *v)
     pthread_mutex_lock(&r->lock);
     r->at[tensor] = t;
     pthread_mutex_unlock(&r->lock);
-    return true;
+    return HS_OK;
 }
 
 static void on_values(hs_call_inner *inner, const hs_infer_value *v, int n)
 {
     step *s = (step *)inner;
     const hs_ensemble_part *p = &s->r->m->ensemble->part[s->number];
-    for (int k = 0; k < n; k++) // in the order that they were asked for
-        if (!keep(s->r, p->out[k].tensor, &v[k])) {
-            on_failed(inner, 503, "no memory for what it puts out");
+    for (int k = 0; k < n; k++) { // in the order that they were asked for
+        const hs_status st = keep(s->r, p->out[k].tensor, &v[k]);
+        if (st != HS_OK) {
+            on_failed(inner, st == HS_USAGE ? 400 : 503, hs_error());
             return;
         }
+    }
     advance(s->r);
 }
 
@@ -219,7 +238,9 @@ static hs_status check_outputs(const run *r)
     for (int k = 0; k < r->q.n_out; k++)
         if (!hs_oip_find(o.out, o.n_out, r->q.out[k].name))
             return HS_FAIL(USAGE, "the model has no output '%.64s'", r->q.out[k].name);
-    return r->q.sequence ? HS_FAIL(UNSUPPORTED, "sequence_id: an ensemble keeps nothing from one request to the next") : HS_OK;
+    return r->q.sequence
+               ? HS_FAIL(UNSUPPORTED, "sequence_id, sequence_start, sequence_end: an ensemble keeps nothing from one request to the next")
+               : HS_OK;
 }
 
 void hs_ensemble_ask(const hs_call *c, hs_served *m, hs_infer_request *q)

@@ -25,7 +25,12 @@ static hs_scheduler_stats texts_of(const hs_served *m)
 
 static uint64_t success(const hs_served *m) { return read(&m->count.success); }
 static uint64_t texts(const hs_served *m) { return read(&m->count.texts); }
-static uint64_t batches(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->batches) : texts_of(m).steps; }
+static uint64_t batches(const hs_served *m)
+{
+    if (m->ensemble)
+        return success(m);
+    return m->batcher ? read(&hs_batcher_counted(m->batcher)->batches) : texts_of(m).steps;
+}
 static uint64_t tokens(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->tokens) : texts_of(m).step_tokens; }
 static uint64_t pending(const hs_served *m)
 {
@@ -206,6 +211,8 @@ static void metrics(hs_call *c)
         add_cache(&p.t, c->server->cache);
     begin(&p.t, "halfstep_connections", "gauge", "open connections");
     hs_text_add(&p.t, "halfstep_connections %lld\n", (long long)hs_http_connections(c->server->http));
+    begin(&p.t, "halfstep_held_bytes", "gauge", "bodies and answers that are there");
+    hs_text_add(&p.t, "halfstep_held_bytes %zu\n", hs_http_held(c->server->http));
     hs_call_send(c, "text/plain; version=0.0.4; charset=utf-8", &p.t);
 }
 

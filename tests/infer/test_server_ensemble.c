@@ -21,6 +21,7 @@ static const hs_ensemble_step steps[] = {
     { "says", "talks", "text_input=PROMPT", "text_output=SAID" },
     { "tokens", "one", "input_ids=IDS,attention_mask=MASK", "sentence_embedding=VECTOR" },
 };
+enum { ROWS = 64, MOST_ANSWER = ROWS * (3 + 1) * 32 * 4 }; // what `one` gives of so many texts of three tokens, and no byte more
 static hs_server server;
 static int port;
 
@@ -28,6 +29,7 @@ static void change(hs_server_opts *o)
 {
     o->served.step = steps, o->served.n_steps = HS_COUNT(steps);
     o->control = true;
+    o->most_answer = MOST_ANSWER;
     o->http.threads = 2;
 }
 
@@ -174,6 +176,13 @@ static void test_failures(void **state)
     says(infer("both", 400, "{\"inputs\":[" TEXT1 "],\"outputs\":[{\"name\":\"HIDDEN\",\"parameters\":{\"classification\":1}}]}", "TEXT",
                "a"),
          "'HIDDEN' has no classes");
+    char rows[400] = "\"a\"";
+    for (int i = 1; i < ROWS; i++)
+        strcat(rows, ",\"a\"");
+    json_decref(infer("one", 200, "{\"inputs\":[{\"name\":\"text\",\"datatype\":\"BYTES\",\"shape\":[%d],\"data\":[%s]}]}", ROWS, rows));
+    says(infer("both", 400, "{\"inputs\":[{\"name\":\"TEXT\",\"datatype\":\"BYTES\",\"shape\":[%d],\"data\":[%s]}]}", ROWS, rows),
+         "what the steps put out is more than the 32768 bytes");
+    says(infer("both", 501, "{\"inputs\":[" TEXT1 "],\"parameters\":{\"sequence_start\":true}}", "TEXT", "a"), "sequence_start");
     says(infer("both", 501, "{\"inputs\":[" TEXT1 "],\"parameters\":{\"sequence_id\":1}}", "TEXT", "a"), "sequence_id");
     http_expect(port, "POST", "/v2/models/both/generate", "{\"text_input\":\"a\"}", 400, "not a model that does that");
     http_expect(port, "POST", "/tokenize", "{\"inputs\":\"a\"}", 200, "[CLS]"); // not the ensemble's
@@ -223,6 +232,13 @@ static void test_refused(void **state)
 
 // ---- what is told
 
+static long counter(const char *metrics, const char *name)
+{
+    const char *at = strstr(metrics, name);
+    assert_non_null(at);
+    return strtol(at + strlen(name), NULL, 10);
+}
+
 static void test_told(void **state)
 {
     (void)state;
@@ -255,7 +271,9 @@ static void test_told(void **state)
     assert_true(json_number_in(v, "model_stats/0/last_inference") > 0);
     json_decref(v), json_decref(before);
     http_reply r = http_get(port, "/metrics");
-    assert_non_null(strstr(r.body, "nv_inference_request_success{model=\"both\",version=\"1\"} "));
+    assert_int_equal(counter(r.body, "nv_inference_exec_count{model=\"both\",version=\"1\"} "),
+                     counter(r.body, "nv_inference_request_success{model=\"both\",version=\"1\"} "));
+    assert_true(counter(r.body, "halfstep_held_bytes ") >= 0);
     http_reply_free(&r);
 }
 
@@ -298,6 +316,9 @@ static void test_unloaded(void **state)
     (void)state;
     http_ask_json(port, "POST", "/v2/repository/models/one/unload", "{}", 200);
     says(infer("both", 503, "{\"inputs\":[" TEXT1 "]}", "TEXT", "a"), "step 2 ('one'): the model is not loaded");
+    atomic_store(&server.over, true);
+    says(infer("both", 503, "{\"inputs\":[" TEXT1 "]}", "TEXT", "a"), "step 2 ('one'): the server stops");
+    atomic_store(&server.over, false);
     http_expect(port, "POST", "/v2/repository/models/both/load", "{}", 400, "step 2 ('one'): there is no such model");
     http_ask_json(port, "POST", "/v2/repository/models/one/load", "{}", 200);
     json_decref(infer("both", 200, "{\"inputs\":[" TEXT1 "]}", "TEXT", "a"));
