@@ -95,6 +95,7 @@ typedef struct hs_args {
     char *thread_scratch; // of member 0; use hs_thread_scratch(a, lane)
     size_t thread_bytes;
     const void *derived; // the copy that hs_derive of the kernels asked for; NULL: none, read the operand itself
+    size_t derived_bytes;
     const hs_step_in *step;
     hs_step_state *state;
     hs_comm *comm; // HS_OP_COLLECTIVE: the tp comm of the graph's grid; of gradient reductions: dp; else NULL
@@ -117,7 +118,8 @@ typedef enum hs_part_kind {
 typedef struct hs_derive {
     int operand;                                                // which input, where it is a parameter
     size_t (*bytes)(const hs_node *n, bool backward, int runs); // runs: per change of the values, as hs_plan_opts has it. 0: not worth it
-    hs_kernel *forward, *backward; // in[0] -> out[0].p, for the kernels of that direction; divides as it likes, must not sync. NULL: none
+    hs_kernel *forward, *backward; // in[0] -> out[0], a row of bytes, for the kernels of that direction; divides as it likes, must not
+                                   // sync. NULL: none
     bool turns;                    // a weight given as [in, out]: each of the two makes of it what the other makes of [out, in]
     bool replaces_shared;          // a run that reads the copy needs no shared scratch
 } hs_derive;
@@ -138,9 +140,13 @@ typedef enum hs_fill {
     HS_FILL_NORMAL,   // N(0, 1)
     HS_FILL_CONSTANT, // one value in a row
     HS_FILL_LARGE,    // N(0, 1) * 30
+    HS_FILL_2OF4,     // N(0, 1), of every four neighbours two are 0
     HS_FILL_INDEX,    // integers: row i holds valid ids below attr-dependent limit given by .limit
     HS_FILL_CUSTOM,   // the case's setup() writes integer inputs (starts, keys, where)
 } hs_fill;
+
+// Of value i of a HS_FILL_2OF4: all six ways to choose, one after the other.
+static inline bool hs_2of4_is_zero(int64_t i) { return (0xC5A369u >> i % 24 & 1) != 0; }
 
 struct hs_case_run;
 typedef struct hs_case {

@@ -95,7 +95,7 @@ static hs_status bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool
         HS_TRY(bind(e, r, &r->dout[i], &op->out[i], first, &a->dout[i]));
     }
     a->attr = r->run ? (const void *)move : r->await ? &e->left[r->await - 1] : r->attr;
-    a->derived = r->derived ? r->derived->k : NULL;
+    a->derived = r->derived ? r->derived->k : NULL, a->derived_bytes = r->derived ? r->derived->bytes : 0;
     a->scratch = r->scratch.shared ? e->bound + p->values_end + (size_t)r->half * p->scratch_bytes : NULL;
     a->thread_scratch = e->bound + p->values_end + (size_t)p->halves * p->scratch_bytes;
     a->thread_bytes = p->thread_bytes;

@@ -185,7 +185,7 @@ static hs_status bind_copies(hs_model *m)
             bind_view(ps, w, HS_VIEW_SCALES, &a->in[1]);
         } else
             m->derive.thunk[i].fn = bind_value(ps, d, &a->in[0]);
-        a->out[0] = (hs_ref){ .p = d->k };
+        a->out[0] = (hs_ref){ .p = d->k, .rows = 1, .cols = (int64_t)d->bytes, .dtype = HS_U8 };
     }
     return HS_OK;
 }

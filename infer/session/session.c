@@ -117,6 +117,19 @@ static hs_status load_weights(hs_session *s)
     return HS_OK;
 }
 
+// What decoding makes of weights that were pruned.
+static void tell_pruned(const hs_session *s)
+{
+    const hs_sparsity *p = &s->info.sparsity;
+    if (!p->pattern[0] || s->decode < 0)
+        return;
+    const char *why = s->info.coded ? "they are codes" : hs_2of4_declines(s->device);
+    if (why)
+        hs_info("%s in %s: read in full: %s", p->pattern, p->weights, why);
+    else
+        hs_info("%s in %s: a token reads what is not 0", p->pattern, p->weights);
+}
+
 hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_session_plans *plans)
 {
     s->policy = *policy;
@@ -142,6 +155,7 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
         const hs_arch_setup setup = { s->arch, s->decode_shape = *plans->decode };
         HS_TRY(hs_model_plan(s->model, HS_DECODE, hs_arch_trace, &setup, &s->decode));
     }
+    tell_pruned(s);
     if (s->adapters)
         return hs_adapters_load(s);
     HS_TRY(load_weights(s));

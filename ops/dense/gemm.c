@@ -242,8 +242,31 @@ void gemm_end(bool dot) { (void)dot; }
 static void tile_block_run(const gemm_block *g) { (void)g; }
 #endif
 
+// Few rows of a pressed panel: its sums, then what a tile's become.
+static void pressed_block_run(const gemm_block *g)
+{
+    _Alignas(64) float sum[GEMM_2OF4_ROWS][GEMM_NR] = { { 0 } };
+    const gemm_word *a[GEMM_2OF4_ROWS];
+    gemm_block later = *g;
+    const bool goes_on = gemm_tiles(g->dot) && g->base && g->scale == 1; // as tiles do
+    for (int64_t r = 0; r < g->m; r++) {
+        a[r] = g->a + r * g->lda;
+        if (goes_on)
+            memcpy(sum[r], g->base + r * g->ld_base, (size_t)g->n * sizeof(float));
+    }
+    if (goes_on)
+        later.base = NULL;
+    gemm_2of4_sums(sum, (int)g->m, g->n, a, g->b, g->kw, g->dot, g->b + g->ldb);
+    for (int64_t r = 0; r < g->m; r++)
+        finish_row(&later, sum[r], r, 0, g->n);
+}
+
 void gemm_block_run(const gemm_block *g)
 {
+    if (g->pressed) {
+        pressed_block_run(g);
+        return;
+    }
     if (gemm_tiles(g->dot)) {
         tile_block_run(g);
         return;

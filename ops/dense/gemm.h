@@ -63,6 +63,8 @@ typedef struct gemm {
     gemm_in a, b;
     gemm_out c;
     const gemm_word *packed; // all of b by gemm_pack_share, or NULL: packed here. The bits are the same
+    const uint8_t *pressed;  // of each panel in its order there, whether gemm_pack_share pressed it; NULL: none
+    gemm_word *room;         // if pressed: this member's, for a panel (gemm_room_bytes)
     bool dot;                // multiply bf16: gemm_dot(type of the op's LOW operands), never with an f16 operand
     bool rows;               // member t reads and writes rows hs_part(t, m) of A and C, after a first hs_sync
     char *shared, *own;      // scratch of the team and of this member
@@ -96,6 +98,33 @@ static inline size_t gemm_packed_bytes(int64_t n, int64_t k, bool dot)
 }
 #define gemm_pack_share HS_TIERED(hs_gemm_pack_share)
 void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane);
+// The same, and those panels pressed that can be: below. pressed: [gemm_n_pressed], written.
+#define gemm_press_share HS_TIERED(hs_gemm_press_share)
+void gemm_press_share(gemm_word *packed, uint8_t *pressed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane);
+static inline int64_t gemm_n_pressed(int64_t n, int64_t k, bool dot)
+{
+    const int64_t kw = gemm_words(k, dot), blocks = kw <= gemm_kw(dot) ? 1 : (kw + gemm_kw(dot) - 1) / gemm_kw(dot);
+    return gemm_panels(n) * blocks;
+}
+static inline size_t gemm_room_bytes(int64_t k, bool dot)
+{
+    const int64_t kw = gemm_words(k, dot);
+    return (size_t)((kw < gemm_kw(dot) ? kw : gemm_kw(dot)) * GEMM_NR) * 4;
+}
+
+// ---- panels in which every four neighbours in k of a column have two values at most that are not 0 (gemm_2of4.c): few rows read half of
+// the bytes. The bits are the same, but for the sign of a sum that underflowed to 0.
+enum { GEMM_HAS_2OF4 = GEMM_VL > 4, GEMM_2OF4_ROWS = 4 };
+// A panel [kw][GEMM_NR] is pressed in its place; false: it has other values, or the tier no loops, and nothing changed.
+#define gemm_2of4_press HS_TIERED(hs_gemm_2of4_press)
+bool gemm_2of4_press(gemm_word *panel, int64_t kw, bool dot);
+#define gemm_2of4_expand HS_TIERED(hs_gemm_2of4_expand)
+void gemm_2of4_expand(gemm_word *to, const gemm_word *panel, int64_t kw, bool dot);
+// Columns [0, n) of m <= GEMM_2OF4_ROWS rows of words, all of them finite. sum: written; of tiles it goes on from what stands there. What
+// lies at `next` is read soon.
+#define gemm_2of4_sums HS_TIERED(hs_gemm_2of4_sums)
+void gemm_2of4_sums(float sum[][GEMM_NR], int m, int64_t n, const gemm_word *const *a, const gemm_word *panel, int64_t kw, bool dot,
+                    const gemm_word *next);
 
 // ---- pieces, for fused kernels. Around all of a kernel's blocks: a thread's tiles are made ready, and given up. gemm_run does so itself.
 #define gemm_begin HS_TIERED(hs_gemm_begin)
@@ -113,7 +142,9 @@ enum { GEMM_WIDE = GEMM_MC + 16 }; // an odd number of cache lines, so that rows
 const gemm_word *gemm_lay_wide(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda);
 // Rows [i0, i0 + m) of A as words: where they lie, or in buf (gemm_tile_words for each GEMM_MR) - rows *lda words apart, or panels
 // [k words][GEMM_MR] if *lda is 0. Without buf (they must be in place) where they lie.
-#define gemm_lay_a HS_TIERED(hs_gemm_lay_a)
+#define gemm_lay_rows HS_TIERED(hs_gemm_lay_rows) // in buf, converted, whatever else a tier likes: of an A that is row-major
+#define gemm_lay_a    HS_TIERED(hs_gemm_lay_a)
+const gemm_word *gemm_lay_rows(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda);
 const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda);
 static inline bool gemm_in_place(const gemm_in *a, int64_t k0, int64_t k, bool dot)
 {
@@ -133,6 +164,7 @@ typedef struct gemm_block {
     const gemm_word *a, *b;
     int64_t lda, tile_words, ldb;
     bool dot;
+    bool pressed;      // b is columns of one pressed panel, ldb as of whole ones; A in rows, few and finite
     const float *base; // added to the product: [m, n], ld_base apart; NULL: none
     int64_t ld_base;
     const float *bias; // [n] or NULL

@@ -338,6 +338,21 @@ static void lay_turned(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, 
 }
 #endif
 
+const gemm_word *gemm_lay_rows(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda)
+{
+    const int64_t kw = gemm_words(k, dot);
+    for (int64_t i = 0; i < m; i++) {
+        gemm_word *dst = buf + i * kw;
+        if (dot && (k & 1))
+            dst[kw - 1] = 0;
+        const void *row = elements(a, i0 + i, k0, k, dot, dst);
+        if (row != dst) // of the right type but odd
+            memcpy(dst, row, (size_t)k * (dot ? 2 : 4));
+    }
+    *lda = kw;
+    return buf;
+}
+
 const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_t k, int64_t i0, int64_t m, bool dot, int64_t *lda)
 {
     const int64_t kw = gemm_words(k, dot);
@@ -366,14 +381,5 @@ const gemm_word *gemm_lay_a(gemm_word *buf, const gemm_in *a, int64_t k0, int64_
         *lda = dot ? a->ld / 2 : a->ld;
         return (const gemm_word *)((const char *)a->p + (size_t)(i0 * a->ld + k0) * (dot ? 2 : 4));
     }
-    for (int64_t i = 0; i < m; i++) {
-        gemm_word *dst = buf + i * kw;
-        if (dot && (k & 1))
-            dst[kw - 1] = 0;
-        const void *row = elements(a, i0 + i, k0, k, dot, dst);
-        if (row != dst) // of the right type but odd
-            memcpy(dst, row, (size_t)k * (dot ? 2 : 4));
-    }
-    *lda = kw;
-    return buf;
+    return gemm_lay_rows(buf, a, k0, k, i0, m, dot, lda);
 }

@@ -121,29 +121,59 @@ static gemm_word *panel_at(const gemm_word *slab, int64_t panels, int64_t before
     return (gemm_word *)slab + before * panels * GEMM_NR + p * kw * GEMM_NR;
 }
 
-// The team's share of packing slab (p0.., b0..).
-static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64_t p0, int64_t panels, int64_t b0, int64_t blocks)
+// The team's share of packing slab (p0.., b0..). pressed: NULL, or of each of its panels.
+static void pack_slab(const gemm *g, const hs_lane *lane, gemm_word *slab, int64_t p0, int64_t panels, int64_t b0, int64_t blocks,
+                      uint8_t *pressed)
 {
     int64_t i0, i1;
     hs_part_unit(lane, panels * blocks, 1, &i0, &i1);
     for (int64_t i = i0; i < i1; i++) {
         const int64_t kb = i / panels, p = i % panels, k = block_k(g, b0 + kb), kw = gemm_words(k, g->dot);
         const int64_t j = (p0 + p) * GEMM_NR;
-        gemm_pack_b(panel_at(slab, panels, kb * gemm_kw(g->dot), p, kw), &g->b, (b0 + kb) * block_elements(g->dot), k, j,
-                    least(GEMM_NR, g->n - j), g->dot);
+        gemm_word *panel = panel_at(slab, panels, kb * gemm_kw(g->dot), p, kw);
+        gemm_pack_b(panel, &g->b, (b0 + kb) * block_elements(g->dot), k, j, least(GEMM_NR, g->n - j), g->dot);
+        if (pressed)
+            pressed[i] = gemm_2of4_press(panel, kw, g->dot);
     }
 }
 
 void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane)
 {
+    gemm_press_share(packed, NULL, b, n, k, dot, lane);
+}
+
+void gemm_press_share(gemm_word *packed, uint8_t *pressed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane)
+{
     const gemm g = { .n = n, .k = k, .b = *b, .dot = dot };
-    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, k_blocks(gemm_words(k, dot), dot));
+    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, k_blocks(gemm_words(k, dot), dot), pressed);
 }
 
 typedef struct slab {
     int64_t p0, panels, b0, blocks;
     const gemm_word *words; // [blocks][panels], or all of b
 } slab;
+
+static bool is_pressed(const gemm *g, int64_t kb, int64_t p) { return g->pressed && g->pressed[kb * gemm_panels(g->n) + p]; }
+
+// As one block, but that pressed panels are expanded first, each for these rows.
+static void blocks_by_panel(const gemm *g, const slabs *s, const slab *at, int64_t kb, int64_t i, int64_t m, const gemm_word *a,
+                            int64_t lda, float *partial)
+{
+    const int64_t kw = gemm_words(block_k(g, kb), g->dot), end = at->p0 + at->panels;
+    for (int64_t p = at->p0, run; p < end; p += run) {
+        const gemm_word *b = panel_at(at->words, s->all_panels, kb * gemm_kw(g->dot), p, kw);
+        const bool pressed = is_pressed(g, kb, p);
+        for (run = 1; !pressed && p + run < end && !is_pressed(g, kb, p + run); run++)
+            ;
+        if (pressed) {
+            gemm_2of4_expand(g->room, b, kw, g->dot);
+            b = g->room;
+        }
+        const int64_t j = p * GEMM_NR;
+        one_block(g, kb, s->all_blocks, i, j, m, least(run * GEMM_NR, g->n - j), a, lda, b, partial ? partial + j - at->p0 * GEMM_NR : NULL,
+                  s->panels * GEMM_NR);
+    }
+}
 
 // Rows [i, i + m) of C: what a slab has for them. m is at most gemm_mc().
 static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_word *lay, int64_t i, int64_t m, float *partial)
@@ -154,6 +184,10 @@ static void rows_by_slab(const gemm *g, const slabs *s, const slab *at, gemm_wor
         const int64_t k = block_k(g, kb);
         int64_t lda;
         const gemm_word *a = (wide ? gemm_lay_wide : gemm_lay_a)(lay, &g->a, kb * block_elements(g->dot), k, i, m, g->dot, &lda);
+        if (g->pressed) {
+            blocks_by_panel(g, s, at, kb, i, m, a, lda, partial);
+            continue;
+        }
         const gemm_word *b = g->packed ? panel_at(at->words, s->all_panels, kb * gemm_kw(g->dot), at->p0, gemm_words(k, g->dot))
                                        : panel_at(at->words, at->panels, (kb - at->b0) * gemm_kw(g->dot), 0, 0);
         one_block(g, kb, s->all_blocks, i, j0, m, n, a, lda, b, partial, s->panels * GEMM_NR);
@@ -209,7 +243,7 @@ static void run_rows(const gemm *g, hs_lane *lane)
                     at.words = words;
                     if (deals)
                         hs_deal(lane, r0 / piece, (r1 + piece - 1) / piece);
-                    pack_slab(g, lane, words, p0, at.panels, b0, at.blocks);
+                    pack_slab(g, lane, words, p0, at.panels, b0, at.blocks, NULL);
                     hs_sync(lane);
                 }
                 for (int64_t t0, t1; deals && hs_take(lane, gemm_mc(g->dot) / piece, TAKE_OVER, &t0, &t1);)
@@ -221,13 +255,14 @@ static void run_rows(const gemm *g, hs_lane *lane)
 }
 
 // Few rows: members divide the columns instead, each packing its own, or starting anywhere within a packed panel where there are few of
-// them. A that must be converted is: by each member, all k of no more than a tile of rows.
+// them. A that must be converted is: by each member, all k of no more than a tile of rows. Of pressed panels the fewest read what is there,
+// others expand it.
 typedef struct columns {
     int64_t c0, c1, blocks, deep; // words of k of the longest block
     gemm_word *panel;             // packed here
     const gemm_word *lay;         // A, where it must be converted
     int64_t lda;                  // of that: 0, or the words of a block
-    bool in_place;
+    bool in_place, reads_pressed;
     float *partial; // sums of a low-precision C
     int64_t ld_partial;
 } columns;
@@ -238,29 +273,67 @@ static void column_block(const gemm *g, const columns *at, int64_t kb, int64_t j
     const int64_t per = block_elements(g->dot), k = block_k(g, kb), words = gemm_words(k, g->dot);
     int64_t lda = at->lda ? words : 0;
     const gemm_word *b = at->panel, *a = at->lay + kb * gemm_tile_words(at->deep);
+    const bool pressed = g->packed && is_pressed(g, kb, j / GEMM_NR);
     if (g->packed)
-        b = panel_at(g->packed, gemm_panels(g->n), kb * gemm_kw(g->dot), j / GEMM_NR, words) + j % GEMM_NR;
+        b = panel_at(g->packed, gemm_panels(g->n), kb * gemm_kw(g->dot), j / GEMM_NR, words);
     else
         gemm_pack_b(at->panel, &g->b, kb * per, k, j, n, g->dot);
+    if (pressed && !at->reads_pressed) {
+        gemm_2of4_expand(at->panel, b, words, g->dot);
+        b = at->panel;
+    }
+    if (g->packed)
+        b += j % GEMM_NR;
     if (at->in_place)
         a = gemm_lay_a(NULL, &g->a, kb * per, k, 0, g->m, g->dot, &lda);
-    one_block(g, kb, at->blocks, 0, j, g->m, n, a, lda, b, partial, at->ld_partial);
+    gemm_block t = block_of(g, kb, at->blocks, 0, j, g->m, n, a, lda, b, partial, at->ld_partial);
+    t.pressed = pressed && at->reads_pressed;
+    gemm_block_run(&t);
+}
+
+static bool is_finite(const gemm_word *a, int64_t lda, int64_t rows, int64_t kw, bool dot)
+{
+    const gemm_word low = dot ? 0x7F80 : 0, high = 0x7F800000;
+    uint32_t bad = 0;
+    for (int64_t r = 0; r < rows; r++, a += lda) {
+        HS_SIMD_SUM(bad)
+        for (int64_t i = 0; i < kw; i++)
+            bad += (a[i] & high) == high || (low && (a[i] & low) == low);
+    }
+    return !bad;
+}
+
+// A is converted where it must be, and looked at: are its rows such that pressed panels give what whole ones do?
+static void lay_columns_a(const gemm *g, columns *at)
+{
+    const bool few = g->pressed && g->m <= GEMM_2OF4_ROWS;
+    at->reads_pressed = few;
+    for (int64_t kb = 0; kb < at->blocks && (few || !at->in_place); kb++) {
+        const int64_t k = block_k(g, kb), k0 = kb * block_elements(g->dot), words = gemm_words(k, g->dot);
+        gemm_word *lay = (gemm_word *)at->lay + kb * gemm_tile_words(at->deep);
+        int64_t lda;
+        const gemm_word *a = at->in_place ? gemm_lay_a(NULL, &g->a, k0, k, 0, g->m, g->dot, &lda)
+                                          : (few ? gemm_lay_rows : gemm_lay_a)(lay, &g->a, k0, k, 0, g->m, g->dot, &lda);
+        at->lda = lda;
+        at->reads_pressed = at->reads_pressed && is_finite(a, lda, g->m, words, g->dot);
+    }
 }
 
 // Packed columns of several tiles of rows: pieces of a panel and some of its rows, given out to whoever is free.
 enum { PIECE_ROWS = 6 * GEMM_MR };
+static int64_t piece_rows(const gemm *g) { return g->pressed ? g->m : PIECE_ROWS; } // a panel is expanded once
 
 static int64_t column_pieces(const gemm *g, const hs_lane *lane)
 {
     const bool low_in_blocks = g->c.dtype != HS_F32 && g->k > block_elements(g->dot);
-    return lane->n > 1 && g->packed && g->m > GEMM_MR && !low_in_blocks ? (g->m + PIECE_ROWS - 1) / PIECE_ROWS : 0;
+    return lane->n > 1 && g->packed && g->m > GEMM_MR && !low_in_blocks ? (g->m + piece_rows(g) - 1) / piece_rows(g) : 0;
 }
 
 static void run_piece(const gemm *g, const columns *at, int64_t of_panel, int64_t i)
 {
-    const int64_t r = i % of_panel * PIECE_ROWS, j = i / of_panel * GEMM_NR;
+    const int64_t r = i % of_panel * piece_rows(g), j = i / of_panel * GEMM_NR;
     gemm part = *g;
-    part.m = least(PIECE_ROWS, g->m - r);
+    part.m = least(piece_rows(g), g->m - r);
     part.a.p = (const char *)g->a.p + (size_t)(r * g->a.ld) * hs_dtype_bytes(g->a.dtype);
     part.c.p = (char *)g->c.p + (size_t)(r * g->c.ld) * hs_dtype_bytes(g->c.dtype);
     for (int64_t kb = 0; kb < at->blocks; kb++)
@@ -275,7 +348,7 @@ static int64_t whole_columns(const gemm *g, const columns *at, int64_t j)
 static void run_columns(const gemm *g, hs_lane *lane)
 {
     const int64_t kw = gemm_words(g->k, g->dot), blocks = k_blocks(kw, g->dot);
-    const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL, per = block_elements(g->dot);
+    const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL;
     const int64_t deep = least(gemm_kw(g->dot), kw);
     gemm_word *panel = (gemm_word *)g->own, *lay = panel + (deep + least(g->m, FEW_ROWS)) * GEMM_NR;
     columns at = { .blocks = blocks, .deep = deep, .panel = panel, .lay = lay, .ld_partial = GEMM_NR };
@@ -287,8 +360,8 @@ static void run_columns(const gemm *g, hs_lane *lane)
     if (of_panel)
         return;
     hs_part_unit(lane, g->n, unit, &at.c0, &at.c1);
-    for (int64_t kb = 0; kb < blocks && !at.in_place && at.c0 < at.c1; kb++)
-        gemm_lay_a(lay + kb * gemm_tile_words(deep), &g->a, kb * per, block_k(g, kb), 0, g->m, g->dot, &at.lda);
+    if (at.c0 < at.c1)
+        lay_columns_a(g, &at);
     if (g->packed && g->m <= GEMM_MR && !partial) { // panels of a block lie behind each other: one stream (5 % of a token in AVX2)
         for (int64_t kb = 0; kb < blocks; kb++)
             for (int64_t j = at.c0, n; j < at.c1; j += n)
@@ -337,7 +410,7 @@ static void run_live(const gemm *g, hs_lane *lane)
     const bool in_place = gemm_in_place(&g->a, 0, g->k, g->dot), few = g->m <= FEW_ROWS && hs_n_grains(g->m) < 4 * lane->n;
     const bool tile = g->m <= GEMM_MR && (in_place || lays_all(gemm_words(g->k, g->dot)));
     const bool strips = by_strips(g, lane);
-    if (!strips && !(few && in_place && lane->n > 1) && !(tile && (lane->n > 1 || !g->packed))) {
+    if (!strips && !(few && in_place && lane->n > 1) && !(tile && (lane->n > 1 || !g->packed || g->pressed))) {
         run_rows(g, lane);
         return;
     }

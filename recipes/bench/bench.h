@@ -101,7 +101,7 @@ typedef struct hs_probe {
 } hs_probe;
 typedef struct hs_probe_spec {
     const hs_op *op;
-    hs_case c; // its note, fill and tolerance are not heeded
+    hs_case c; // its note and tolerance are not heeded, of fill only HS_FILL_2OF4 is: of parameters
     const void *attr;
     bool forward_only; // in a decoding graph instead
     hs_dtype low;

@@ -181,12 +181,37 @@ static hs_status fill_codes(hs_probe *p, const hs_probe_spec *s)
     return HS_OK;
 }
 
+// Zeros among the weights, where the case wants them.
+static hs_status fill_zeros(const hs_probe *p, const hs_probe_spec *s)
+{
+    hs_params *ps = p->model->params;
+    for (int i = 0; i < ps->n_params && s->c.fill == HS_FILL_2OF4; i++) {
+        const hs_param *w = ps->param[i];
+        if (w->role != HS_WEIGHT)
+            continue;
+        const int64_t n = hs_param_elements(w);
+        float *v = malloc((size_t)n * sizeof *v);
+        if (!v)
+            return HS_FAIL(MEMORY, "no memory for %s", w->name);
+        hs_params_export(ps, ps->master, w, v);
+        for (int64_t k = 0; k < n; k++)
+            v[k] = hs_2of4_is_zero(k) ? 0 : v[k];
+        const hs_status st = hs_params_import(ps, ps->master, w, v);
+        free(v);
+        HS_TRY(st);
+    }
+    if (ps->low)
+        hs_params_refresh_low(ps);
+    return HS_OK;
+}
+
 static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
 {
     const hs_policy policy = { .low = s->low };
     traced t = { .spec = s, .probe = p, .node = -1 };
     int plan;
-    const hs_model_opts o = { .device = d, .policy = &policy, .micro_steps = s->packed ? 2 : 0, .seed = 1, .coder = { coding, s } };
+    const int runs = !s->packed ? 0 : s->forward_only ? HS_VALUES_STAY : 2; // of the same weights
+    const hs_model_opts o = { .device = d, .policy = &policy, .micro_steps = runs, .seed = 1, .coder = { coding, s } };
     HS_TRY(hs_model_new(&p->model, &o));
     HS_TRY(hs_model_plan(p->model, s->forward_only ? HS_DECODE : HS_TRAIN, trace, &(traced *){ &t }, &plan));
     const hs_graph *g = hs_plan_graph(p->model->plan[plan]);
@@ -196,8 +221,9 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
     if (!p->node || p->node->op != s->op)
         return HS_FAIL(UNSUPPORTED, "%s: no kernel of it runs alone: the plan lets the operation in front write what it would",
                        s->op->name);
-    HS_TRY(hs_model_alloc(p->model, !s->forward_only));
+    HS_TRY(hs_model_alloc(p->model, true));
     HS_TRY(fill_codes(p, s));
+    HS_TRY(fill_zeros(p, s));
     HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
     return fill(p, s);
 }

@@ -128,6 +128,14 @@ expect 2 'is pruned already.*heads and columns first' "$halfstep" prune sparse -
 expect 2 'a GPT of fewer heads' "$halfstep" prune writer --heads 0.5 -o no
 expect 2 'heads is 1, allowed 0 to 0.999' "$halfstep" prune base --heads 1 -o no
 [ ! -e no ] || fail "something was written"
+# ---- a GPT writes on by what stays, and says so; codes are read whole
+expect 0 '' "$halfstep" prune writer --pattern 2:4 -o sparse-writer
+expect 0 '^2:4 in h\*.attn.qkv.weight.*: (a token reads what is not 0|read in full: tier portable has no loops for halves)$' \
+  "$halfstep" generate sparse-writer --prompt a --max-tokens 4
+expect 0 '' "$halfstep" quantize sparse-writer --bits w8 -o coded-writer
+expect 0 '^2:4 in h\*.attn.qkv.weight.*: read in full: they are codes$' "$halfstep" generate coded-writer --prompt a --max-tokens 4
+expect 0 '' "$halfstep" generate writer --prompt a --max-tokens 4 && ! grep -q 2:4 stderr.txt || fail "of a model that is not pruned: $(cat stderr.txt)"
+
 expect 0 '' "$halfstep" prune base --pattern 2:4 --only l0.attn.qkv,embed.word --skip embed -o some
 grep -q '2:4 in 1 weight:' stdout.txt || fail "--only, --skip: $(cat stdout.txt)"
 finish

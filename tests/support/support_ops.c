@@ -54,6 +54,8 @@ static void fill_floats(probe *p, int i, const hs_tensor *t)
     if (p->c->fill == HS_FILL_CONSTANT)
         for (int64_t j = 0; j < n; j++)
             v[j] = v[j - j % cols];
+    for (int64_t j = 0; p->c->fill == HS_FILL_2OF4 && j < n; j++)
+        v[j] = hs_2of4_is_zero(j) ? 0 : v[j];
     p->raw[i] = zeroed((size_t)n, sizeof(double));
     p->x[i] = zeroed((size_t)n, sizeof(double));
     hs_convert(p->raw[i], HS_F64, v, HS_F32, n);

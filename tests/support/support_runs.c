@@ -172,10 +172,10 @@ static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
     r->copy = guarded_new(bytes, DEAD, WRITTEN);
     const hs_args args = { .in[0] = a->in[d->operand],
                            .in[1] = a->in[d->operand + 1],
-                           .out[0] = { .p = r->copy.p } }; // codes, their scales
+                           .out[0] = { .p = r->copy.p, .rows = 1, .cols = (int64_t)bytes, .dtype = HS_U8 } }; // codes, their scales
     call c = { .fn = make, .args = { &args, &args, &args, &args } };
     call_kernel(HS_PART_FREE, r->lanes, &c);
-    a->derived = r->copy.p;
+    a->derived = r->copy.p, a->derived_bytes = bytes;
     if (d->replaces_shared && !backward) // backward makes all gradients at once here: those of parameters need it
         a->scratch = NULL;
 }
