@@ -1,9 +1,11 @@
 // coded: directories of compressed-tensors as others write them - groups of 128, one scale for a row or for all, scales of any float type,
-// packed codes of 8 bits, zero points and orders that say nothing - become the same values; what has no form here is refused by name.
+// packed codes of 8 bits, zero points and orders that say nothing - become the same values, copied and served from the file, of one tensor
+// and of three that are stacked; what has no form here is refused by name.
 #include "tests/support/support_files.h"
 
 #include "core/graph/coding.h"
 #include "data/checkpoint/ckpt_io.h"
+#include "tests/support/support_ckpt.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +18,10 @@ static int8_t code[N]; // in [-127, 127], or [-8, 7]
 static float scale[N];
 static uint8_t bytes[N];
 static uint16_t half[N];
-static int32_t order[COLS];
+static int32_t order[2 * COLS];
 static const int64_t shape[2] = { ROWS, COLS };
+static int8_t stack_code[3][N];
+static float stack_scale[3][N];
 
 static void fill(int least, int most)
 {
@@ -25,7 +29,7 @@ static void fill(int least, int most)
         code[i] = (int8_t)(least + (i * 53 + i / 7) % (most - least + 1));
     for (int i = 0; i < N; i++)
         scale[i] = (float)(1 + i % 5) / 1024; // exact in f16 and bf16
-    for (int i = 0; i < COLS; i++)
+    for (int i = 0; i < 2 * COLS; i++)
         order[i] = i / 128;
 }
 
@@ -39,46 +43,88 @@ static void pack(int bits)
 typedef struct small {
     hs_params *ps;
     hs_ckpt_codes *codes;
+    hs_ckpt_map *map;
     hs_param *p;
 } small;
 
-static hs_status open_small(small *m, const hs_st_tensor *t, int n)
+// The only parameter has `parts` parts: more than one are tensors q, k and v of the file.
+static hs_status declare_small(small *m, const hs_st_tensor *t, int n, const hs_ckpt_opts *o, int parts)
 {
-    static const hs_model_files plain;
-    const hs_ckpt_opts o = { .files = &plain };
     char path[1200];
     *m = (small){ 0 };
     mkdir(scratch_path("coded"), 0777);
     snprintf(path, sizeof path, "%s/model.safetensors", scratch_path("coded"));
     remove(path);
     OK(hs_safetensors_write(path, t, n, NULL));
-    OK(hs_ckpt_codes_open(&m->codes, scratch_path("coded"), &o));
+    OK(hs_ckpt_codes_open(&m->codes, scratch_path("coded"), o));
     OK(hs_params_new(&m->ps, 1, 0, 1));
     OK(hs_params_code(m->ps, hs_ckpt_codes_coder(m->codes)));
-    OK(hs_params_get(m->ps, &(hs_param_spec){ .name = "a.weight", .role = HS_WEIGHT, .n_dims = 2, .dim = { ROWS, COLS } }, &m->p));
+    return hs_params_get(
+        m->ps,
+        &(hs_param_spec){
+            .name = parts > 1 ? "qkv.weight" : "a.weight", .role = HS_WEIGHT, .n_dims = 2, .dim = { parts * ROWS, COLS }, .parts = parts },
+        &m->p);
+}
+
+static const hs_name_rule stacked_names[] = { { "qkv.weight", "q.weight", false, 1 },
+                                              { "qkv.weight", "k.weight", false, 2 },
+                                              { "qkv.weight", "v.weight", false, 3 } };
+static const hs_model_files plain, stacked_files = { .name = stacked_names, .n_names = HS_COUNT(stacked_names) };
+
+static hs_status open_stack(small *m, const hs_st_tensor *t, int n, int parts)
+{
+    const hs_ckpt_opts o = { .files = parts > 1 ? &stacked_files : &plain };
+    OK(declare_small(m, t, n, &o, parts));
     OK(hs_params_alloc(m->ps, NULL, false));
     return hs_ckpt_load_params(scratch_path("coded"), &o, m->ps);
+}
+static hs_status open_small(small *m, const hs_st_tensor *t, int n) { return open_stack(m, t, n, 1); }
+
+// Served from the mapping of the file: what lies there as it is kept.
+static void serve_small(small *m, const hs_st_tensor *t, int n, int parts)
+{
+    const hs_ckpt_opts o = { .files = parts > 1 ? &stacked_files : &plain };
+    OK(declare_small(m, t, n, &o, parts));
+    OK(hs_ckpt_map_open(&m->map, scratch_path("coded"), &o, m->ps));
+    OK(hs_ckpt_map_adopt(m->map, m->ps, ckpt_device(), NULL));
+    OK(hs_params_alloc(m->ps, NULL, false));
+    OK(hs_ckpt_map_load(m->map, m->ps, NULL, NULL));
 }
 
 static void close_small(small *m)
 {
     hs_params_free(m->ps);
+    hs_ckpt_map_close(m->map);
     hs_ckpt_codes_close(m->codes);
 }
 
-// groups: scales of a row; 0: one for all.
-static void reads(const hs_st_tensor *t, int n, hs_coding coding, int groups)
+static void has_values(const small *m, hs_coding coding, int groups, const char *how)
 {
-    small m;
     static float v[N];
-    OK(open_small(&m, t, n));
-    assert_int_equal(m.p->coding, coding);
-    hs_params_fetch(m.ps, m.p, 0, v, N);
+    assert_int_equal(m->p->coding, coding);
+    hs_params_fetch(m->ps, m->p, 0, v, N);
     for (int i = 0; i < N; i++) {
         const float want = (float)code[i] * scale[groups ? i / COLS * groups + i % COLS * groups / COLS : 0];
         if (v[i] != want)
-            fail_msg("coding %d, %d scales of a row: element %d is %g, should be %g", coding, groups, i, (double)v[i], (double)want);
+            fail_msg("coding %d, %d scales of a row, %s: element %d is %g, should be %g", coding, groups, how, i, (double)v[i],
+                     (double)want);
     }
+}
+
+// groups: scales of a row; 0: one for all. Codes are served where the file has the bytes that are kept: all but packed ones of 8 bits.
+static void reads(const hs_st_tensor *t, int n, hs_coding coding, int groups)
+{
+    small m;
+    OK(open_small(&m, t, n));
+    has_values(&m, coding, groups, "copied");
+    close_small(&m);
+    serve_small(&m, t, n, 1);
+    has_values(&m, coding, groups, "served");
+    const bool turned = t[0].dtype == HS_I32 && coding != HS_CODING_I4_BLOCKS;
+    const hs_slab *codes = hs_params_coded(m.ps, HS_VIEW_CODES);
+    assert_int_equal(hs_slab_adopted(codes, m.p), !turned);
+    if (!turned)
+        assert_memory_equal(hs_slab_at(codes, m.p), t[0].data, hs_coding_bytes(m.p, HS_VIEW_CODES));
     close_small(&m);
 }
 
@@ -135,6 +181,73 @@ static void groups(void **state)
           { .name = "a.weight_g_idx", .dtype = HS_I32, .n_dims = 1, .dim = { COLS }, .data = order });
 }
 
+// ---- three that are stacked
+
+enum { PARTS = 3 };
+
+// Part k of the tensors: codes, scales and the scale of what all three multiply.
+static int stack_tensors(hs_st_tensor *t, const float *x_scale, bool blocks)
+{
+    static const char *const name[PARTS][3] = { { "q.weight", "q.weight_scale", "q.input_scale" },
+                                                { "k.weight", "k.weight_scale", "k.input_scale" },
+                                                { "v.weight", "v.weight_scale", "v.input_scale" } };
+    int n = 0;
+    for (int k = 0; k < PARTS; k++) {
+        t[n++] = (hs_st_tensor){ .name = name[k][0], .dtype = HS_I8, .n_dims = 2, .dim = { ROWS, COLS }, .data = stack_code[k] };
+        t[n++] = (hs_st_tensor){
+            .name = name[k][1], .dtype = HS_F32, .n_dims = 2, .dim = { ROWS, blocks ? COLS / 32 : 1 }, .data = stack_scale[k]
+        };
+        if (!blocks)
+            t[n++] = (hs_st_tensor){ .name = name[k][2], .dtype = HS_F32, .n_dims = 1, .dim = { 1 }, .data = &x_scale[k] };
+    }
+    return n;
+}
+
+static void has_stack(const small *m, bool blocks)
+{
+    static float v[PARTS * N];
+    const int groups = blocks ? COLS / 32 : 1;
+    assert_int_equal(m->p->coding, blocks ? HS_CODING_I8_BLOCKS : HS_CODING_I8_STATIC);
+    hs_params_fetch(m->ps, m->p, 0, v, PARTS * N);
+    for (int k = 0; k < PARTS; k++)
+        for (int i = 0; i < N; i++) {
+            const float want = (float)stack_code[k][i] * stack_scale[k][i / COLS * groups + i % COLS * groups / COLS];
+            if (v[k * N + i] != want)
+                fail_msg("part %d, element %d is %g, should be %g", k, i, (double)v[k * N + i], (double)want);
+        }
+}
+
+// What is stacked reads one x: its scale is the largest of the three, whichever part has it, so that nothing is cut off.
+static void stacked(void **state)
+{
+    (void)state;
+    for (int k = 0; k < PARTS; k++)
+        for (int i = 0; i < N; i++) {
+            stack_code[k][i] = (int8_t)((i * 53 + i / 7 + k * 31) % 255 - 127);
+            stack_scale[k][i] = (float)(1 + (i + k) % 7) / 1024;
+        }
+    for (int largest = 0; largest <= PARTS; largest++) { // the last: of blocks, which have none
+        const bool blocks = largest == PARTS;
+        float x_scale[PARTS] = { 0.25f, 0.5f, 0.125f }, have;
+        hs_st_tensor t[3 * PARTS];
+        small m;
+        if (!blocks)
+            x_scale[largest] = 2;
+        const int n = stack_tensors(t, x_scale, blocks);
+        OK(open_stack(&m, t, n, PARTS));
+        has_stack(&m, blocks);
+        if (!blocks) {
+            hs_params_read(m.ps, hs_params_coded(m.ps, HS_VIEW_X_SCALE), m.p, &have);
+            assert_true(have == 2);
+        }
+        close_small(&m);
+        serve_small(&m, t, n, PARTS);
+        has_stack(&m, blocks);
+        assert_false(hs_slab_adopted(hs_params_coded(m.ps, HS_VIEW_CODES), m.p)); // in three places
+        close_small(&m);
+    }
+}
+
 static void refuses(const char *part, hs_status want, const hs_st_tensor *t, int n)
 {
     small m;
@@ -155,6 +268,10 @@ static void refused(void **state)
     REFUSES("has groups that are no multiples of 32", HS_USAGE, PACKED(COLS / 8), SHAPE, SCALES(3));
     REFUSES("has zero points", HS_USAGE, PACKED(COLS / 8), SCALES(8),
             { .name = "a.weight_zero_point", .dtype = HS_I8, .n_dims = 2, .dim = { ROWS, 8 }, .data = ones });
+    for (int64_t n = COLS / 2; n <= 2 * COLS; n += COLS / 2) // of other columns than there are, all of them in order
+        if (n != COLS)
+            REFUSES("another order (weight_g_idx of actorder)", HS_USAGE, PACKED(COLS / 8), SCALES(2),
+                    { .name = "a.weight_g_idx", .dtype = HS_I32, .n_dims = 1, .dim = { n }, .data = order });
     order[3] = 1;
     REFUSES("another order (weight_g_idx of actorder)", HS_USAGE, PACKED(COLS / 8), SCALES(2),
             { .name = "a.weight_g_idx", .dtype = HS_I32, .n_dims = 1, .dim = { COLS }, .data = order });
@@ -182,6 +299,6 @@ static void refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(groups), cmocka_unit_test(refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(groups), cmocka_unit_test(stacked), cmocka_unit_test(refused) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
