@@ -132,15 +132,16 @@ complete() {
   for ((r = 0; r < rounds; r++)); do
     for who in "${!pid[@]}"; do
       load "$who" "$work/line" --route completions --model m --concurrency "$slots" --tokens "$tokens" --lengths 16-64
-      for figure in tokens_per_second first_token_p50_ms between_tokens_p50_ms between_tokens_p99_ms; do keep "$who" "$work/line" $figure; done
+      for figure in tokens_per_second p95_ms first_token_p50_ms between_tokens_p50_ms between_tokens_p95_ms between_tokens_p99_ms; do keep "$who" "$work/line" $figure; done
     done
   done
   stop_all
-  printf '\n| %s at once, %s tokens each | tokens/s, median (of all rounds) | first token, p50 | between tokens, p50 | p99 |\n|---|---|---|---|---|\n' "$slots" "$tokens"
+  printf '\n| %s at once, %s tokens each | tokens/s, median (of all rounds) | whole, p95 | first token, p50 | between tokens, p50 | p95 | p99 |\n|---|---|---|---|---|---|---|\n' "$slots" "$tokens"
   for who in ours llama; do
     [ -e "$work/$who.tokens_per_second" ] || continue
-    printf '| %s | %.1f (%s) | %.1f ms | %.2f ms | %.2f ms |\n' "${name[$who]}" "$(median "$work/$who.tokens_per_second")" \
-      "$(spread "$work/$who.tokens_per_second")" "$(median "$work/$who.first_token_p50_ms")" "$(median "$work/$who.between_tokens_p50_ms")" "$(median "$work/$who.between_tokens_p99_ms")"
+    printf '| %s | %.1f (%s) | %.0f ms | %.1f ms | %.2f ms | %.2f ms | %.2f ms |\n' "${name[$who]}" "$(median "$work/$who.tokens_per_second")" \
+      "$(spread "$work/$who.tokens_per_second")" "$(median "$work/$who.p95_ms")" "$(median "$work/$who.first_token_p50_ms")" \
+      "$(median "$work/$who.between_tokens_p50_ms")" "$(median "$work/$who.between_tokens_p95_ms")" "$(median "$work/$who.between_tokens_p99_ms")"
   done
 }
 for part in ${parts//,/ }; do
