@@ -40,26 +40,24 @@ static const char *shape(hs_node *n)
 static hs_cost cost(const hs_node *n, bool backward)
 {
     const double seqs = (double)n->in[STARTS]->dim[0] - 1, keys = (double)n->in[CACHE]->dim[0] / seqs;
-    return backward ? (hs_cost){ 0 }
-                    : (hs_cost){ .flops = 4 * (double)hs_tensor_count(n->out[Y]) * keys, .bytes = hs_traffic(n, false) };
+    return backward ? (hs_cost){ 0 } : (hs_cost){ .flops = 4 * (double)hs_tensor_count(n->out[Y]) * keys, .bytes = hs_traffic(n, false) };
 }
 
-// As attention has it.
-static hs_args args_of(const hs_args *a, hs_attention_attr *to)
+// Operands as attention has them.
+static hs_args args_of(const hs_args *a, const hs_attention_attr *attr)
 {
-    const hs_attention_i8_attr *at = a->attr;
-    *to = (hs_attention_attr){ .heads = at->heads, .causal = at->causal, .scale = at->scale, .page_rows = at->page_rows };
     hs_args b = *a;
     b.in[ATT_KV] = a->in[CACHE], b.in[ATT_PAGES] = a->in[PAGES], b.in[ATT_WHERE] = (hs_ref){ 0 };
     b.out[ATT_LSE] = (hs_ref){ 0 };
-    b.attr = to;
+    b.attr = attr;
     return b;
 }
 
-// Keys and values in f64; integers are i32 here.
+// Keys and values in f64; integers are i32 here. Its attributes are read here, not where the kernel reads them.
 static void reference(const hs_args *a)
 {
-    hs_attention_attr attr;
+    const hs_attention_i8_attr *given = a->attr;
+    const hs_attention_attr attr = { .heads = given->heads, .causal = given->causal, .scale = given->scale, .page_rows = given->page_rows };
     hs_args b = args_of(a, &attr);
     const hs_ref *cache = &a->in[CACHE];
     const int64_t R = cache->rows, H = attr.heads, C = hs_cache_i8_width(cache->cols, H);
@@ -82,7 +80,8 @@ static void reference(const hs_args *a)
 
 static void forward(const hs_args *a, hs_lane *lane)
 {
-    hs_attention_attr attr;
+    const hs_attention_i8_attr *at = a->attr;
+    const hs_attention_attr attr = { .heads = at->heads, .causal = at->causal, .scale = at->scale, .page_rows = at->page_rows };
     const hs_args b = args_of(a, &attr);
     hs_attention_forward(&b, lane);
 }
@@ -140,7 +139,10 @@ static void paged(int input, int32_t *data, int64_t n, const hs_case *c)
     &(const hs_attention_i8_attr) { .heads = (h), .causal = true }
 #define PAGED(h)                                                                                                                           \
     &(const hs_attention_i8_attr) { .heads = (h), .causal = true, .page_rows = 8 }
-#define OWN_EXT { [QKV] = HS_EXT_TOKENS, [STARTS] = HS_EXT_STARTS, [KEYS] = HS_EXT_SEQS, [PAGES] = HS_EXT_SEQS }
+#define OWN_EXT                                                                                                                            \
+    {                                                                                                                                      \
+        [QKV] = HS_EXT_TOKENS, [STARTS] = HS_EXT_STARTS, [KEYS] = HS_EXT_SEQS, [PAGES] = HS_EXT_SEQS                                       \
+    }
 // The test's bound is made of roundings of float inputs, of which there is one here: hence TOLERANCE.
 enum { TOLERANCE = 4 };
 static const hs_case cases[] = {

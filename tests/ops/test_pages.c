@@ -18,6 +18,7 @@ enum { CODES = 2 * C + 8 * HEADS }; // bytes of a row of them
 typedef struct setup {
     int queries; // of a sequence
     bool paged, codes;
+    int page_rows; // what the op is told
 } setup;
 
 static void model(hs_graph *g, const void *arg)
@@ -33,9 +34,9 @@ static void model(hs_graph *g, const void *arg)
         in.pages = hs_input(g, "pages", HS_I32, HS_EXT_SEQS, 2, (int64_t[]){ SEQS, TABLE });
     const hs_attention_i8_in i8 = { in.qkv, in.starts, in.keys, in.kv, in.pages };
     if (s->codes)
-        hs_output(g, hs_attention_i8(g, i8, (hs_attention_i8_attr){ .heads = HEADS, .causal = true, .page_rows = s->paged ? PAGE : 0 }));
+        hs_output(g, hs_attention_i8(g, i8, (hs_attention_i8_attr){ .heads = HEADS, .causal = true, .page_rows = s->page_rows }));
     else
-        hs_output(g, hs_attention(g, in, (hs_attention_attr){ .heads = HEADS, .causal = true, .page_rows = s->paged ? PAGE : 0 }));
+        hs_output(g, hs_attention(g, in, (hs_attention_attr){ .heads = HEADS, .causal = true, .page_rows = s->page_rows }));
 }
 
 // How page i of sequence b lies: all in order; backwards; scattered; in pairs.
@@ -66,7 +67,7 @@ static void fill_row(void *kv, int64_t row, int64_t index, bool codes)
 
 static void attend(hs_device *dev, hs_dtype low, bool codes, int queries, int how, float *y)
 {
-    const setup s = { queries, how >= 0, codes };
+    const setup s = { queries, how >= 0, codes, how >= 0 ? PAGE : 0 };
     const hs_policy policy = { .low = low };
     hs_model *m;
     hs_run *r;
@@ -128,8 +129,31 @@ static void pages_are_as_good_as_a_stretch(void **state)
     }
 }
 
+// Pages without their rows and rows without pages, rows that no block divides, a page that is larger than all there is.
+static void pages_that_do_not_fit(void **state)
+{
+    (void)state;
+    static const setup wrong[] = {
+        { 1, true, false, 0 }, { 1, false, false, PAGE }, { 1, true, false, PAGE - 4 }, { 1, true, false, -8 }, { 1, true, false, ROWS + 8 }
+    };
+    const hs_policy policy = { .low = HS_F32 };
+    hs_device *dev;
+    assert_int_equal(hs_open_device(&dev, "cpu", 1, NULL, 0, HS_ONEDNN_NO), HS_OK);
+    for (int i = 0; i < 2 * HS_COUNT(wrong); i++) {
+        setup s = wrong[i / 2];
+        hs_model *m;
+        int plan;
+        s.codes = i % 2;
+        assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev, .policy = &policy }), HS_OK);
+        assert_int_not_equal(hs_model_plan(m, HS_EVAL, model, &s, &plan), HS_OK);
+        assert_non_null(strstr(hs_error(), "the rows of a page must be a multiple of 8"));
+        hs_model_free(m);
+    }
+    hs_device_close(dev);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(pages_are_as_good_as_a_stretch) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(pages_are_as_good_as_a_stretch), cmocka_unit_test(pages_that_do_not_fit) };
     return cmocka_run_group_tests_name("attention: pages", tests, NULL, NULL);
 }
