@@ -378,7 +378,10 @@ static int build_batch(hs_decoder *d)
     for (int i = 0; i < d->o.max_slots; i++)
         d->slot[i].fed = 0, d->slot[i].pick = -1, d->slot[i].waits = false;
     int left_out = -1;
-    for (int pass = 0; pass < 2; pass++)
+    int64_t most = b->max_tokens;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1 && b->n_seqs && d->o.beside_tokens && b->n_tokens + d->o.beside_tokens < most)
+            most = b->n_tokens + d->o.beside_tokens;
         for (int k = 0; k < d->o.max_slots; k++) {
             const int i = (d->first + k) % d->o.max_slots;
             slot *s = &d->slot[i];
@@ -386,7 +389,7 @@ static int build_batch(hs_decoder *d)
                 continue;
             if (pass == 1)
                 reuse(d, s);
-            const int64_t left = s->n - s->cached, room = b->max_tokens - b->n_tokens;
+            const int64_t left = s->n - s->cached, room = most - b->n_tokens;
             if (room <= 0 || b->n_seqs >= b->max_seqs) {
                 left_out = left_out < 0 ? i : left_out;
                 continue;
@@ -399,6 +402,7 @@ static int build_batch(hs_decoder *d)
             else
                 s->waits = true, waiting++;
         }
+    }
     d->first = left_out < 0 ? 0 : left_out;
     return waiting;
 }

@@ -35,6 +35,7 @@ typedef struct hs_decoder_opts {
     int max_slots;                 // sequences at once; those that find no room in a step go first in the next
     bool share;                    // pages of tokens that are the same from the beginning on are shared, and kept while there is room
     int64_t step_tokens;           // of a step, at most; 0: as many as the plan takes
+    int64_t beside_tokens;         // of prompts in a step that continues sequences besides, at most; 0: as many as they leave
 } hs_decoder_opts;
 
 enum { HS_TOP_LOGPROBS = 20 }; // at most

@@ -155,6 +155,7 @@ static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_serv
                                .timing = on_timing,
                                .user = s };
     opts.decoder.share = true;
+    opts.decoder.beside_tokens = o->beside_tokens ? o->beside_tokens : HS_SERVED_BESIDE_TOKENS;
     HS_TRY(hs_sequence_table_new(&s->sequences, hs_served_sequences(o), o->queue_works, hs_served_sequence_idle(o)));
     return hs_scheduler_new(&s->scheduler, &opts);
 }

@@ -39,6 +39,7 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     hs_row_cache *cache;               // (optional) of what encoders give; borrowed
     // models that continue texts; 0: HS_SERVED_SLOTS, HS_PREFILL_TOKENS, HS_SERVED_CACHE_TOKENS, or one context where that is more
     int64_t slots, step_tokens, cache_tokens; // texts at once; tokens of a step; that keys and values are kept of
+    int64_t beside_tokens;                    // of prompts, in a step that continues texts besides; 0: HS_SERVED_BESIDE_TOKENS
     bool cache_i8;                            // as codes
     int64_t sequences;                        // that clients may have under way; 0: HS_SERVED_SEQUENCES
     double sequence_idle;                     // seconds between two requests of one, after which it ends; 0: HS_SERVED_SEQUENCE_IDLE
@@ -54,6 +55,7 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
 enum {
     HS_SERVED_NAME = 128,
     HS_SERVED_SLOTS = 16,
+    HS_SERVED_BESIDE_TOKENS = 64,
     HS_SERVED_CACHE_TOKENS = 8192,
     HS_SERVED_SEQUENCES = 1024,
     HS_SERVED_SEQUENCE_IDLE = 60

@@ -24,7 +24,7 @@ typedef struct serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file;
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, held, head, batch_tokens, queue, queue_tokens,
-        texts, slots, step_tokens, cache_tokens, cache_bytes, sequences;
+        texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences;
     double idle, body_timeout, drain, linger, sequence_idle;
     bool pin, access_log, control;
     int kv; // HS_KV_VALUES or HS_KV_INT8
@@ -280,6 +280,7 @@ static hs_status run_serve(const hs_cli *cli)
                     .queue_tokens = o->queue_tokens,
                     .slots = o->slots,
                     .step_tokens = o->step_tokens,
+                    .beside_tokens = o->beside_tokens,
                     .cache_tokens = o->cache_tokens,
                     .cache_i8 = o->kv == HS_KV_INT8,
                     .step = step,
@@ -371,6 +372,14 @@ static const hs_key keys[] = {
       .max = 1e6,
       .unit = "tokens",
       .help = "of a step that continues texts, at most: prompts are read in pieces of what their neighbours leave" },
+    { .name = "beside-tokens",
+      .type = HS_KEY_INT,
+      AT(beside_tokens),
+      .value = "64",
+      .min = 1,
+      .max = 1e6,
+      .unit = "tokens",
+      .help = "of prompts in a step that continues other texts too, at most: fewer keep those at their pace, more read a prompt sooner" },
     { .name = "cache-tokens",
       .type = HS_KEY_INT,
       AT(cache_tokens),

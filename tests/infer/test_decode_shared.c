@@ -31,7 +31,7 @@ static hs_engine *engine(tiny_gpt *model)
     return e;
 }
 
-static hs_decoder *decoder(hs_engine *e, int64_t pages, int slots, bool share, int64_t step_tokens)
+static hs_decoder *decoder(hs_engine *e, int64_t pages, int slots, bool share, int64_t step_tokens, int64_t beside_tokens)
 {
     hs_decoder *d;
     const hs_decoder_opts o = { .run = e->run,
@@ -42,7 +42,8 @@ static hs_decoder *decoder(hs_engine *e, int64_t pages, int slots, bool share, i
                                 .page_rows = TINY_PAGE,
                                 .max_slots = slots,
                                 .share = share,
-                                .step_tokens = step_tokens };
+                                .step_tokens = step_tokens,
+                                .beside_tokens = beside_tokens };
     assert_int_equal(hs_decoder_new(&d, &o), HS_OK);
     return d;
 }
@@ -88,7 +89,7 @@ static void alone(hs_engine *e, text *t, hs_sampling s)
 {
     const int who[] = { 0 };
     for (int i = 0; i < SEQUENCES; i++) {
-        hs_decoder *d = decoder(e, 3, 1, false, 0);
+        hs_decoder *d = decoder(e, 3, 1, false, 0, 0);
         assert_int_equal(add(d, &t[i], i, s, false), 0);
         while (!hs_decoder_idle(d))
             step(d, &t[i], who);
@@ -109,7 +110,7 @@ static void same(const text *got, const text *want)
 static int64_t check_shared(hs_engine *e, const text *want, hs_sampling s, int64_t pages, int64_t step_tokens, bool reserve)
 {
     enum { SLOTS = 3 };
-    hs_decoder *d = decoder(e, pages, SLOTS, true, step_tokens);
+    hs_decoder *d = decoder(e, pages, SLOTS, true, step_tokens, step_tokens / 2);
     text got[2 * SEQUENCES];
     int who[SLOTS] = { -1, -1, -1 }, next = 0, left = 2 * SEQUENCES;
     int64_t reused = 0;
@@ -158,7 +159,7 @@ static void computed_once(void **state)
     (void)state;
     tiny_gpt model;
     hs_engine *e = engine(&model);
-    hs_decoder *d = decoder(e, 6, 2, true, 0);
+    hs_decoder *d = decoder(e, 6, 2, true, 0, 0);
     text t[2] = { { .n_prompt = 17, .n = 17 }, { .n_prompt = 17, .n = 17 } };
     const int who[] = { 0, 1 };
     for (int i = 0; i < 34; i++)
@@ -210,7 +211,7 @@ static void places(void **state)
     (void)state;
     tiny_gpt model;
     hs_engine *e = engine(&model);
-    hs_decoder *d = decoder(e, 6, 1, false, 0);
+    hs_decoder *d = decoder(e, 6, 1, false, 0, 0);
     const int32_t ids[] = { 3, 8, 20 };
     hs_token_bias bias[] = { { 0, -1000 }, { 7, 1000 } };
     hs_sequence q = { .ids = ids, .n = 3, .max_tokens = 6, .sampling = greedy, .logprobs = true, .n_top = HS_TOP_LOGPROBS };
@@ -287,9 +288,33 @@ static void places(void **state)
     hs_engine_free(e);
 }
 
+// A prompt is read in pieces while another text goes on, whole where it is alone.
+static void prompts_beside_others(void **state)
+{
+    (void)state;
+    tiny_gpt model;
+    hs_engine *e = engine(&model);
+    hs_decoder *d = decoder(e, 8, 2, false, 0, 4);
+    text t[2] = { { .n_prompt = 9, .n = 9 }, { .n_prompt = 11, .n = 11 } };
+    const int who[] = { 0, 1 };
+    for (int k = 0; k < 11; k++)
+        t[0].ids[k] = t[1].ids[k] = 2 * k;
+    add(d, &t[0], 0, greedy, false);
+    step(d, t, who);
+    assert_int_equal(hs_decoder_slot(d, 0).fed, 9);
+    add(d, &t[1], 1, greedy, false);
+    for (int read = 0; read < 11; read += 4) {
+        step(d, t, who);
+        assert_int_equal(hs_decoder_slot(d, 0).fed, 1);
+        assert_int_equal(hs_decoder_slot(d, 1).fed, read < 8 ? 4 : 3);
+    }
+    hs_decoder_free(d);
+    hs_engine_free(e);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(sharing_changes_no_bit), cmocka_unit_test(computed_once),
-                                        cmocka_unit_test(places) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(sharing_changes_no_bit), cmocka_unit_test(computed_once), cmocka_unit_test(places),
+                                        cmocka_unit_test(prompts_beside_others) };
     return cmocka_run_group_tests_name("decode_shared", tests, NULL, NULL);
 }

@@ -72,7 +72,7 @@ static int end(void **state)
     return scratch_close(state);
 }
 
-static void few(hs_server_opts *o) { o->served.slots = 3, o->served.step_tokens = 5; }
+static void few(hs_server_opts *o) { o->served.slots = 3, o->served.step_tokens = 5, o->served.beside_tokens = 2; }
 
 static json_t *ask(int port, const char *path, int status, const char *fmt, ...)
 {
