@@ -4,6 +4,7 @@
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "ops/ops.h"
+#include "tests/support/support_kernel.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,16 +27,6 @@ typedef struct problem {
     hs_step_in step;
     hs_args args;
 } problem;
-
-typedef struct run {
-    hs_kernel *fn;
-    const hs_args *args;
-} run;
-static void member(hs_lane *lane, void *arg)
-{
-    const run *r = arg;
-    r->fn(r->args, lane);
-}
 
 static void *bytes_new(size_t n, int fill) { return memset(aligned_alloc(64, (n + 127) / 64 * 64), fill, n); }
 
@@ -91,14 +82,6 @@ static void problem_free(problem *p)
     free(p);
 }
 
-static void on_team(int lanes, hs_kernel *fn, const hs_args *a)
-{
-    hs_team *team;
-    assert_int_equal(hs_team_new(&team, lanes), HS_OK);
-    hs_team_run(team, member, &(run){ fn, a });
-    hs_team_free(team);
-}
-
 static size_t packed_bytes(const problem *p, const hs_kernels *k, bool backward)
 {
     return k->derive.bytes ? k->derive.bytes(&p->node, backward, INT32_MAX) : 0;
@@ -108,7 +91,7 @@ static size_t packed_bytes(const problem *p, const hs_kernels *k, bool backward)
 static void pack(const problem *p, const hs_kernels *k, bool backward, int lanes, hs_args *a)
 {
     const hs_args args = { .in[0] = a->in[W], .out[0].p = bytes_new(packed_bytes(p, k, backward), 0xFF) };
-    on_team(lanes, backward ? k->derive.backward : k->derive.forward, &args);
+    kernel_on_lanes(lanes, backward ? k->derive.backward : k->derive.forward, &args);
     a->derived = args.out[0].p;
     a->in[W].p = bytes_new(size_of(&a->in[W]), 0xFF);
 }
@@ -132,7 +115,7 @@ static void run_on(const problem *p, const hs_kernels *k, bool backward, int lan
         a.din[i] = result[i] = operand(i == W ? &wide : &p->tensor[i], 0xFF);
     for (int i = 0; i < 3; i++)
         result[i].t = NULL;
-    on_team(lanes, backward ? k->bwd : k->fwd, &a);
+    kernel_on_lanes(lanes, backward ? k->bwd : k->fwd, &a);
     free(a.scratch);
     free(a.thread_scratch);
     if (packed)

@@ -2,6 +2,7 @@
 // and team, for one row and for many; panels that have other values stay whole; rows that are not finite give what whole panels give.
 #include "core/base/rng.h"
 #include "ops/ops.h"
+#include "tests/support/support_kernel.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -92,23 +93,6 @@ static void problem_end(problem *p)
     free(p->x), free(p->w), free(p->bias), free(p->turned);
 }
 
-typedef struct run {
-    hs_kernel *fn;
-    const hs_args *args;
-} run;
-static void member(hs_lane *lane, void *arg)
-{
-    const run *r = arg;
-    r->fn(r->args, lane);
-}
-static void on_team(int lanes, hs_kernel *fn, const hs_args *a)
-{
-    hs_team *team;
-    assert_int_equal(hs_team_new(&team, lanes), HS_OK);
-    hs_team_run(team, member, &(run){ fn, a });
-    hs_team_free(team);
-}
-
 static char *bytes_new(size_t n) { return memset(aligned_alloc(64, (n + 127) / 64 * 64), 0xFF, n); }
 
 // The copy that a plan of that mode has, made by three. turned: of w as [in, out].
@@ -122,7 +106,7 @@ static copy copy_new(problem *p, const hs_kernels *k, hs_mode mode, bool turned)
         a.in[0].p = p->turned;
         a.in[0].rows = p->c, a.in[0].cols = p->o;
     }
-    on_team(3, turned ? k->derive.backward : k->derive.forward, &a);
+    kernel_on_lanes(3, turned ? k->derive.backward : k->derive.forward, &a);
     return c;
 }
 
@@ -138,7 +122,7 @@ static char *product(problem *p, const hs_kernels *k, hs_mode mode, const copy *
     a.thread_scratch = bytes_new(a.thread_bytes * (size_t)lanes);
     const size_t bytes = (size_t)(p->n * p->o) * hs_dtype_bytes(p->to);
     a.out[0] = (hs_ref){ bytes_new(bytes), p->n, p->o, p->to, HS_EXT_TOKENS, false, &p->tensor[3] };
-    on_team(lanes, k->fwd, &a);
+    kernel_on_lanes(lanes, k->fwd, &a);
     free(a.thread_scratch);
     return a.out[0].p;
 }

@@ -4,6 +4,7 @@
 #include "core/cpu/cpu.h"
 #include "ops/ops.h"
 #include "ops/quant/block_products.h"
+#include "tests/support/support_kernel.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -172,16 +173,6 @@ static void problem_free(problem *p)
 
 // ---- the op in every tier
 
-typedef struct call {
-    hs_kernel *fn;
-    const hs_args *args;
-} call;
-static void member(hs_lane *lane, void *arg)
-{
-    const call *c = arg;
-    c->fn(c->args, lane);
-}
-
 enum { MOST_LANES = 3 };
 static hs_team *teams[MOST_LANES + 1];
 static const hs_kernels *kernels[HS_N_ISA]; // NULL: not here
@@ -223,10 +214,10 @@ static char *run_of(const problem *p, const hs_kernels *k, int lanes, bool packe
         const size_t bytes = k->derive.bytes(&p->node, false, INT32_MAX);
         copy = bytes_new(bytes);
         const hs_args make = { .in = { a.in[CODES], a.in[SCALES] }, .out[0] = { .p = copy } };
-        hs_team_run(teams[lanes], member, &(call){ k->derive.forward, &make });
+        kernel_on(teams[lanes], k->derive.forward, &make);
         a.derived = copy;
     }
-    hs_team_run(teams[lanes], member, &(call){ k->fwd, &a });
+    kernel_on(teams[lanes], k->fwd, &a);
     free(a.scratch);
     free(a.thread_scratch);
     free(copy);

@@ -8,6 +8,7 @@
 #include "ops/attrs.h"
 #include "ops/ops.h"
 #include "ops/quant/gemm_i8.h"
+#include "tests/support/support_kernel.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -162,16 +163,6 @@ static void problem_free(problem *p)
     free(p);
 }
 
-typedef struct call {
-    hs_kernel *fn;
-    const hs_args *args;
-} call;
-static void member(hs_lane *lane, void *arg)
-{
-    const call *c = arg;
-    c->fn(c->args, lane);
-}
-
 // y of these kernels, stored as y_type; to be freed.
 static char *run_of(const problem *p, const hs_kernels *k, int lanes, bool packed)
 {
@@ -186,10 +177,10 @@ static char *run_of(const problem *p, const hs_kernels *k, int lanes, bool packe
     if (packed) {
         copy = bytes_new(k->derive.bytes(&p->node, false, INT32_MAX));
         const hs_args make = { .in[0] = a.in[k->derive.operand], .out[0] = { .p = copy } };
-        hs_team_run(team, member, &(call){ k->derive.forward, &make });
+        kernel_on(team, k->derive.forward, &make);
         a.derived = copy;
     }
-    hs_team_run(team, member, &(call){ k->fwd, &a });
+    kernel_on(team, k->fwd, &a);
     hs_team_free(team);
     free(a.scratch);
     free(a.thread_scratch);
