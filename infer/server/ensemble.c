@@ -16,7 +16,7 @@ bool hs_ensemble_known(const hs_served_opts *o, const char *name)
 
 // ---- names
 
-static int find_tensor(const hs_ensemble *e, const char *name)
+int hs_ensemble_find(const hs_ensemble *e, const char *name)
 {
     int i = 0;
     while (i < e->n_tensors && strcmp(e->tensor[i].name, name) != 0)
@@ -26,7 +26,7 @@ static int find_tensor(const hs_ensemble *e, const char *name)
 
 static hs_status add_tensor(hs_ensemble *e, const char *name, int *at)
 {
-    if ((*at = find_tensor(e, name)) >= 0)
+    if ((*at = hs_ensemble_find(e, name)) >= 0)
         return HS_OK;
     if (e->n_tensors == HS_ENSEMBLE_TENSORS)
         return HS_FAIL(USAGE, "more than %d tensors", HS_ENSEMBLE_TENSORS);

@@ -61,9 +61,7 @@ static hs_status find_values(const run *r, hs_infer_value *v, int *n)
         if (e->tensor[i].step >= 0)
             v[(*n)++] = value_of(&r->at[i], NULL, r->q.binary);
     for (int k = 0; k < r->q.n_out; k++) {
-        int i = 0;
-        while (i < e->n_tensors && (e->tensor[i].step < 0 || strcmp(e->tensor[i].name, r->q.out[k].name) != 0))
-            i++;
+        const int i = hs_ensemble_find(e, r->q.out[k].name); // check_outputs has seen it
         v[*n] = value_of(&r->at[i], &r->q.out[k], r->q.binary);
         if (v[*n].classes && v[*n].n_dims != 2)
             return HS_FAIL(USAGE, "output '%s' has no classes", v[*n].name);
@@ -218,10 +216,8 @@ static hs_status take_inputs(run *r)
 {
     const struct hs_ensemble *e = r->m->ensemble;
     for (int k = 0; k < r->q.n_in; k++) {
-        int i = 0;
-        while (i < e->n_tensors && (e->tensor[i].step >= 0 || strcmp(e->tensor[i].name, r->q.in[k].name) != 0))
-            i++;
-        if (i == e->n_tensors)
+        const int i = hs_ensemble_find(e, r->q.in[k].name);
+        if (i < 0 || e->tensor[i].step >= 0)
             return HS_FAIL(USAGE, "the model has no input '%.64s'", r->q.in[k].name);
         r->at[i] = r->q.in[k];
     }

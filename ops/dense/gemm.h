@@ -101,11 +101,11 @@ void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, 
 // The same, and those panels pressed that can be: below. pressed: [gemm_n_pressed], written.
 #define gemm_press_share HS_TIERED(hs_gemm_press_share)
 void gemm_press_share(gemm_word *packed, uint8_t *pressed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane);
-static inline int64_t gemm_n_pressed(int64_t n, int64_t k, bool dot)
+static inline int64_t gemm_k_blocks(int64_t kw, bool dot) // of so many words
 {
-    const int64_t kw = gemm_words(k, dot), blocks = kw <= gemm_kw(dot) ? 1 : (kw + gemm_kw(dot) - 1) / gemm_kw(dot);
-    return gemm_panels(n) * blocks;
+    return kw <= gemm_kw(dot) ? 1 : (kw + gemm_kw(dot) - 1) / gemm_kw(dot);
 }
+static inline int64_t gemm_n_pressed(int64_t n, int64_t k, bool dot) { return gemm_panels(n) * gemm_k_blocks(gemm_words(k, dot), dot); }
 static inline size_t gemm_room_bytes(int64_t k, bool dot)
 {
     const int64_t kw = gemm_words(k, dot);

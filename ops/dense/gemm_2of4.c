@@ -182,6 +182,23 @@ typedef __m256i words;
 #define FLOATS      _mm256_castsi256_ps
 #endif
 
+INLINE void sums_begin(floats sum[GEMM_2OF4_ROWS][GEMM_NV], const int mr, const int nv)
+{
+#pragma GCC unroll 4
+    for (int r = 0; r < mr; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            sum[r][j] = ZERO;
+}
+INLINE void sums_store(const walk *w, const floats sum[GEMM_2OF4_ROWS][GEMM_NV], const int mr, const int nv)
+{
+#pragma GCC unroll 4
+    for (int r = 0; r < mr; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++)
+            STORE(w->sum[r] + j * GEMM_VL, sum[r][j]);
+}
+
 // Four elements of a row in each 16 bytes of a register: the low bits of a lane say which is multiplied there.
 INLINE void walk_two(const walk *w, const int mr, const int nv)
 {
@@ -189,11 +206,7 @@ INLINE void walk_two(const walk *w, const int mr, const int nv)
     words at[GEMM_NV];
     const gemm_word *p = w->panel;
     const char *end = end_of(w, 2);
-#pragma GCC unroll 4
-    for (int r = 0; r < mr; r++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++)
-            sum[r][j] = ZERO;
+    sums_begin(sum, mr, nv);
     for (int64_t g0 = 0; g0 < w->groups; g0 += GROUPS) {
         const int64_t g1 = least(g0 + GROUPS, w->groups);
 #pragma GCC unroll 4
@@ -220,11 +233,7 @@ INLINE void walk_two(const walk *w, const int mr, const int nv)
             }
         }
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < mr; r++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++)
-            STORE(w->sum[r] + j * GEMM_VL, sum[r][j]);
+    sums_store(w, sum, mr, nv);
 }
 
 #if defined(__AVX512BF16__)
@@ -252,15 +261,11 @@ INLINE void places_of(__m512i at[GEMM_NV], const gemm_word *p, const int nv) // 
 INLINE void walk_pairs(const walk *w, const int mr, const int nv)
 {
     const __m512i turn = _mm512_load_si512(which_pairs);
-    __m512 sum[GEMM_2OF4_ROWS][GEMM_NV];
+    floats sum[GEMM_2OF4_ROWS][GEMM_NV];
     __m512i at[GEMM_NV];
     const gemm_word *p = w->panel;
     const char *end = end_of(w, 1);
-#pragma GCC unroll 4
-    for (int r = 0; r < mr; r++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++)
-            sum[r][j] = ZERO;
+    sums_begin(sum, mr, nv);
     for (int64_t g0 = 0; g0 < w->groups; g0 += GROUPS) {
         const int64_t g1 = least(g0 + GROUPS, w->groups);
         places_of(at, p, nv);
@@ -285,11 +290,7 @@ INLINE void walk_pairs(const walk *w, const int mr, const int nv)
             }
         }
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < mr; r++)
-#pragma GCC unroll 4
-        for (int j = 0; j < nv; j++)
-            STORE(w->sum[r] + j * GEMM_VL, sum[r][j]);
+    sums_store(w, sum, mr, nv);
 }
 #endif
 

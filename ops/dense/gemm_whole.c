@@ -10,7 +10,6 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 // A long k keeps the rows of such sums few; K_LONG is above every hidden width, below every vocabulary.
 enum { SLAB_WORDS = 2 << 20, HALF_WORDS = SLAB_WORDS / 2, K_LONG = 8192, CHUNK_ROWS = 1024, FEW_ROWS = 512, NARROW = 256 };
 
-static int64_t k_blocks(int64_t kw, bool dot) { return kw <= gemm_kw(dot) ? 1 : (kw + gemm_kw(dot) - 1) / gemm_kw(dot); }
 static int64_t block_elements(bool dot) { return gemm_kw(dot) * (dot ? 2 : 1); } // of k, in all blocks but the last
 
 typedef struct slabs {
@@ -21,7 +20,7 @@ typedef struct slabs {
 
 static slabs slabs_of(int64_t n, int64_t k, bool dot, bool c_low)
 {
-    const int64_t kw = gemm_words(k, dot), all = gemm_panels(n), blocks = k_blocks(kw, dot);
+    const int64_t kw = gemm_words(k, dot), all = gemm_panels(n), blocks = gemm_k_blocks(kw, dot);
     slabs s = { all, blocks, all, blocks, false };
     if (all * GEMM_NR * kw <= SLAB_WORDS)
         return s;
@@ -76,7 +75,7 @@ size_t gemm_own_bytes(int64_t m, int64_t n, int64_t k, bool dot, bool c_low)
         partial = k > K_LONG ? least(m, CHUNK_ROWS) * least(columns, HALF_WORDS / gemm_kw(dot))
                              : gemm_mc(dot) * least(columns, SLAB_WORDS / gemm_kw(dot));
     const int64_t by_rows = block_words(kw, dot) + partial;
-    const int64_t deep = least(gemm_kw(dot), kw), laid = lays_all(kw) ? k_blocks(kw, dot) * gemm_tile_words(deep) : 0;
+    const int64_t deep = least(gemm_kw(dot), kw), laid = lays_all(kw) ? gemm_k_blocks(kw, dot) * gemm_tile_words(deep) : 0;
     const int64_t by_columns = (deep + least(m, FEW_ROWS)) * GEMM_NR + laid;
     const int64_t most = by_rows > by_columns ? by_rows : by_columns, strips = strip_words(m, n, k, dot);
     return (size_t)(most > strips ? most : strips) * 4;
@@ -145,7 +144,7 @@ void gemm_pack_share(gemm_word *packed, const gemm_in *b, int64_t n, int64_t k, 
 void gemm_press_share(gemm_word *packed, uint8_t *pressed, const gemm_in *b, int64_t n, int64_t k, bool dot, const hs_lane *lane)
 {
     const gemm g = { .n = n, .k = k, .b = *b, .dot = dot };
-    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, k_blocks(gemm_words(k, dot), dot), pressed);
+    pack_slab(&g, lane, packed, 0, gemm_panels(n), 0, gemm_k_blocks(gemm_words(k, dot), dot), pressed);
 }
 
 typedef struct slab {
@@ -347,7 +346,7 @@ static int64_t whole_columns(const gemm *g, const columns *at, int64_t j)
 
 static void run_columns(const gemm *g, hs_lane *lane)
 {
-    const int64_t kw = gemm_words(g->k, g->dot), blocks = k_blocks(kw, g->dot);
+    const int64_t kw = gemm_words(g->k, g->dot), blocks = gemm_k_blocks(kw, g->dot);
     const int64_t unit = g->packed && gemm_panels(g->n) >= 4 * lane->n ? GEMM_NR : GEMM_VL;
     const int64_t deep = least(gemm_kw(g->dot), kw);
     gemm_word *panel = (gemm_word *)g->own, *lay = panel + (deep + least(g->m, FEW_ROWS)) * GEMM_NR;
