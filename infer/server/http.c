@@ -66,6 +66,21 @@ static bool hold(hs_http_request *r, size_t bytes, bool must)
     return false;
 }
 
+// Memory of a request grows to `room` bytes, if they may be held.
+static bool widen(hs_http_request *r, char **bytes, size_t *have, size_t room, bool must)
+{
+    const size_t more = room - *have;
+    if (!hold(r, more, must))
+        return false;
+    char *p = realloc(*bytes, room);
+    if (!p) {
+        let_go(r, more);
+        return false;
+    }
+    *bytes = p, *have = room;
+    return true;
+}
+
 static void drop_body(hs_http_request *r)
 {
     let_go(r, r->room);
@@ -247,16 +262,8 @@ static bool make_piece(hs_http_request *r, size_t n)
         if (left + n <= r->piece_room)
             return true;
     }
-    const size_t room = 2 * (r->to + n) + 256, more = room - r->piece_room;
-    if (!hold(r, more, room <= SMALL_ANSWER))
-        return false;
-    char *p = realloc(r->piece, room);
-    if (!p) {
-        let_go(r, more);
-        return false;
-    }
-    r->piece = p, r->piece_room = room;
-    return true;
+    const size_t room = 2 * (r->to + n) + 256;
+    return widen(r, &r->piece, &r->piece_room, room, room <= SMALL_ANSWER);
 }
 
 bool hs_http_stream_add(hs_http_request *r, const void *bytes, size_t n)
@@ -340,19 +347,7 @@ static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const c
 
 enum { BODY_BEGINS = 65536, TOO_LONG = 4 }; // TOO_LONG: times the limit, and nobody waits for an end any more
 
-static bool make_room(hs_http_request *r, size_t room)
-{
-    const size_t more = room - r->room;
-    if (!hold(r, more, false))
-        return false;
-    char *body = realloc(r->body, room);
-    if (!body) {
-        let_go(r, more);
-        return false;
-    }
-    r->body = body, r->room = room;
-    return true;
-}
+static bool make_room(hs_http_request *r, size_t room) { return widen(r, &r->body, &r->room, room, false); }
 
 // What a proxy in front may read in another way than this daemon does is refused, not guessed; so is what is too long to be read at all.
 static enum MHD_Result take_head(hs_http_request *r)

@@ -400,6 +400,15 @@ void hs_scheduler_free(hs_scheduler *s)
     free(s);
 }
 
+hs_status hs_scheduler_check_length(const hs_scheduler *s, int64_t n, int64_t max_tokens)
+{
+    const int64_t context = s->o.decoder.context;
+    if (max_tokens > context - n)
+        return HS_FAIL(USAGE, "the prompt has %lld tokens, with %lld new ones that is more than the model's context of %lld", (long long)n,
+                       (long long)max_tokens, (long long)context);
+    return HS_OK;
+}
+
 static hs_status check(const hs_scheduler *s, const hs_generation *g, const hs_sequence *q)
 {
     const hs_decoder_opts *d = &s->o.decoder;
@@ -408,9 +417,7 @@ static hs_status check(const hs_scheduler *s, const hs_generation *g, const hs_s
         return HS_FAIL(USAGE, "priority is %d, must be 1 (the highest) or more, or 0 (%d)", g->priority, HS_PRIORITY_DEFAULT);
     if (g->max_tokens < 1)
         return HS_FAIL(USAGE, "max_tokens is %lld, must be at least 1", (long long)g->max_tokens);
-    if (g->max_tokens > d->context - g->n)
-        return HS_FAIL(USAGE, "the prompt has %lld tokens, with %lld new ones that is more than the model's context of %lld",
-                       (long long)g->n, (long long)g->max_tokens, (long long)d->context);
+    HS_TRY(hs_scheduler_check_length(s, g->n, g->max_tokens));
     const int64_t pages = hs_cache_pages(g->n + g->max_tokens - 1, d->page_rows);
     if (pages > s->n_pages)
         return HS_FAIL(USAGE, "%lld tokens need %lld cache pages, the server has %lld", (long long)(g->n + g->max_tokens), (long long)pages,

@@ -465,11 +465,9 @@ void hs_text_request_go(hs_text_request *r)
         set_off(r);
         return;
     }
-    const int64_t n = r->prompt[0].n, fresh = p->max_tokens < 0 ? 1 : p->max_tokens, context = r->model->session.context;
-    if (fresh > context - n) { // before it waits: what waits is small
-        hs_text_request_fail(
-            r, 400, NULL, "the prompt has %" PRId64 " tokens, with %" PRId64 " new ones that is more than the model's context of %" PRId64,
-            n, fresh, context);
+    // before it waits: what waits is small
+    if (hs_scheduler_check_length(r->model->scheduler, r->prompt[0].n, p->max_tokens < 0 ? 1 : p->max_tokens) != HS_OK) {
+        hs_text_request_fail(r, 400, NULL, "%s", hs_error());
         return;
     }
     r->turn =
