@@ -75,7 +75,7 @@ typedef struct hs_place {
     size_t offset, bytes; // bytes 0: absent
     size_t first;         // element of the stored parameter that they begin with: of an optimizer's shard; else 0
     size_t width;         // bytes of an element: those of the slab's type, or 2 of a value in halves
-    bool turned;          // adopted bytes are a matrix's [cols, rows]
+    bool turned;          // a matrix lies as [cols, rows]: hs_params_turned
     bool passes;          // it shares its place with others: hs_params_pass
     char *p, *k;          // adopted bytes, which lie elsewhere and are only read: as hs_slab.p and k. NULL: they lie at offset
 } hs_place;
@@ -261,8 +261,9 @@ hs_status hs_params_adopt(hs_params *ps, hs_slab *s, struct hs_device *device, c
 // widest, and what one of them holds is gone when the next is written. Once all parameters are there and adopted, before hs_params_alloc.
 // Nothing is drawn then (INTERNAL).
 void hs_params_pass(hs_params *ps, hs_slab *s, const bool *passes);
-// Which values that were adopted (by id) lie turned: only copies are made of them, by kernels that know (hs_derived.turn).
-void hs_params_turned(hs_params *ps, hs_slab *s, const bool *turned);
+// Which masters that were adopted (by id) lie turned, and what is rounded of them with them: only copies are made of either, by kernels
+// that know (hs_derived.turn).
+void hs_params_turned(hs_params *ps, const bool *turned);
 hs_status hs_params_init_values(hs_params *ps);
 static inline void hs_params_changed(hs_params *ps) { ps->version++; } // values are others now: copies of them are old
 void hs_params_refresh_low(hs_params *ps); // low = f32 master, rounded; serial; for load and init; values that pass: each when it is there

@@ -123,10 +123,13 @@ static void lay_out(const hs_params *ps, hs_slab *s)
     }
 }
 
-void hs_params_turned(hs_params *ps, hs_slab *s, const bool *turned)
+void hs_params_turned(hs_params *ps, const bool *turned)
 {
-    for (int i = 0; i < ps->n_params; i++)
-        s->place[i].turned = turned[i] && s->place[i].p;
+    for (int i = 0; i < ps->n_params; i++) {
+        ps->master->place[i].turned = turned[i] && ps->master->place[i].p;
+        if (ps->low)
+            ps->low->place[i].turned = ps->master->place[i].turned;
+    }
 }
 
 void hs_params_pass(hs_params *ps, hs_slab *s, const bool *passes)

@@ -361,9 +361,9 @@ static hs_status pass_values(hs_model *m)
 static hs_status mark_turning(const hs_model *m, const hs_slab *s, const hs_param *p, bool stays, void *user)
 {
     bool *turns = user;
-    if (s != m->params->master)
+    if (s != m->params->master && s != m->params->low)
         return HS_OK;
-    turns[p->id] = !stays && p->derived != NULL;
+    turns[p->id] &= !stays && p->derived != NULL;
     for (const hs_derived *d = p->derived; d; d = d->next)
         turns[p->id] &= d->turn != NULL;
     return HS_OK;
@@ -371,8 +371,9 @@ static hs_status mark_turning(const hs_model *m, const hs_slab *s, const hs_para
 
 hs_status hs_model_turns(const hs_model *m, bool *turns)
 {
-    memset(turns, 0, (size_t)m->params->n_params * sizeof *turns);
-    return m->passes && !m->params->low ? visit_values(m, mark_turning, turns) : HS_OK;
+    for (int i = 0; i < m->params->n_params; i++)
+        turns[i] = m->passes;
+    return m->passes ? visit_values(m, mark_turning, turns) : HS_OK;
 }
 
 // A machine that hands out pages it does not have would kill the process later, without a word.

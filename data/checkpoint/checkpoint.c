@@ -341,7 +341,7 @@ static hs_status adopt_values(const hs_ckpt_map *m, hs_params *ps, struct hs_dev
             host[i] = NULL;
     }
     HS_TRY(hs_params_adopt(ps, ps->master, device, host));
-    hs_params_turned(ps, ps->master, turned);
+    hs_params_turned(ps, turned);
     return HS_OK;
 }
 
