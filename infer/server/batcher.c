@@ -67,7 +67,7 @@ static void leave(hs_batcher *b, hs_work *w)
 bool hs_batcher_add(hs_batcher *b, hs_work *w)
 {
     const int64_t tokens = tokens_of(w);
-    w->taken = false, w->begun = w->finished = 0, w->started = w->ended = w->in_model = 0;
+    w->taken = false, w->begun = w->finished = 0, w->started = w->ended = w->in_model = w->filled = w->modelled = 0;
     w->arrived = hs_now_ns();
     pthread_mutex_lock(&b->lock);
     const bool ok = !b->stops && atomic_load(&b->count.waiting) < b->o.queue_works &&
@@ -193,7 +193,8 @@ static void give(instance *t, hs_row_reader *reader, int from, int to, int64_t b
         hs_work *w = p->work;
         if (!w)
             continue;
-        w->started = w->started ? w->started : began;
+        w->filled = w->started ? w->filled : t->filling;
+        w->started = w->started ? w->started : began, w->modelled = ended;
         if (i == from || p[-1].work != w)
             w->in_model += ended - began;
         const hs_status st = w->take(w, p->row, reader, p->index);

@@ -38,6 +38,7 @@ struct hs_work {              // its owner's, borrowed from hs_batcher_add to `d
     bool taken;                      // an instance has rows of it in its batch
     int begun, finished;             // rows that were put into a batch, and those that were taken
     int64_t arrived, started, ended; // hs_now_ns: added; its first batch; its last. For `done` to count
+    int64_t filled, modelled;        // when its first batch began to be filled; when its last came out of the model
     int64_t in_model;                // ns in batches it was in
 };
 

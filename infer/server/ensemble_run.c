@@ -14,6 +14,7 @@ typedef struct step {
     run *r;
     int number;
     bool begun;
+    hs_traced *trace; // NULL: it is not traced
 } step;
 
 struct run {
@@ -90,6 +91,7 @@ static void conclude(run *r)
         return;
     }
     hs_served_count_success(r->m, r->q.in[0].dim[0]);
+    hs_traced_at(r->call.trace, HS_TRACE_REQUEST_END, hs_now_ns());
     hs_infer_send(&r->call, &(hs_infer_answer){ .model = r->m->name, .version = r->m->version, .id = r->q.id, .out = v, .n_out = n });
     hs_latency_add(&r->m->count.request, hs_now_ns() - r->began);
     free_run(r);
@@ -116,6 +118,7 @@ static void begin(step *s)
         s->inner.failed(&s->inner, 503, atomic_load(&c.server->over) ? "the server stops" : "the model is not loaded");
         return;
     }
+    c.trace = s->trace = hs_traced_child(r->call.trace, m->name, m->version);
     if (m->does & HS_DOES_TEXT && r->q.head && !(q.head = json_deep_copy(r->q.head))) { // parameters of a text
         hs_served_let_go(m);
         s->inner.failed(&s->inner, 503, "no memory for a request");
@@ -200,6 +203,7 @@ static void on_values(hs_call_inner *inner, const hs_infer_value *v, int n)
 {
     step *s = (step *)inner;
     const hs_ensemble_part *p = &s->r->m->ensemble->part[s->number];
+    hs_traced_outputs(s->trace, v, n);
     for (int k = 0; k < n; k++) { // in the order that they were asked for
         const hs_status st = keep(s->r, p->out[k].tensor, &v[k]);
         if (st != HS_OK) {

@@ -26,7 +26,8 @@ struct hs_http_request {
     char *method, *path;
     char *body;
     size_t bytes, room;
-    int64_t arrived, whole;
+    hs_http_times time;
+    void *note;    // (optional)
     bool closed;   // the daemon has let go of it: mhd and at are gone
     bool handed;   // to the handler
     int unread;    // what it will be refused with, where there is no room for its body: the rest is read and thrown away
@@ -97,6 +98,8 @@ static void put_back(hs_http_request *r)
     pthread_mutex_unlock(&r->lock);
     if (!free_it)
         return;
+    if (r->note && r->http->o.noted)
+        r->http->o.noted(r->note, &r->time, r->http->o.user);
     for (int i = 0; i < r->n_more; i++) {
         free((char *)(uintptr_t)r->more[i].name);
         free((char *)(uintptr_t)r->more[i].value);
@@ -118,8 +121,15 @@ const char *hs_http_body(const hs_http_request *r, size_t *bytes)
     *bytes = r->bytes;
     return r->body ? r->body : "";
 }
-int64_t hs_http_arrived(const hs_http_request *r) { return r->arrived; }
-int64_t hs_http_handed(const hs_http_request *r) { return r->whole; }
+int64_t hs_http_arrived(const hs_http_request *r) { return r->time.arrived; }
+int64_t hs_http_handed(const hs_http_request *r) { return r->time.handed; }
+
+void hs_http_set_note(hs_http_request *r, void *note)
+{
+    pthread_mutex_lock(&r->lock);
+    r->note = note;
+    pthread_mutex_unlock(&r->lock);
+}
 
 bool hs_http_gone(hs_http_request *r)
 {
@@ -170,6 +180,7 @@ static void dress(const hs_http_request *r, struct MHD_Response *response, const
 static void go_on(hs_http_request *r, struct MHD_Response *response)
 {
     r->response = response;
+    r->time.answered = r->note ? hs_now_ns() : 0;
     const bool sleeps = r->state == SUSPENDED;
     r->state = ANSWERED;
     if (sleeps && !r->closed)
@@ -379,7 +390,7 @@ static enum MHD_Result take_head(hs_http_request *r)
             return refuse_body(r, 503);
     }
     r->state = AT_BODY;
-    r->at->since = r->arrived; // first: the clock looks at any time
+    r->at->since = r->time.arrived; // first: the clock looks at any time
     r->at->in_body = true;
     return MHD_YES;
 }
@@ -411,7 +422,7 @@ static enum MHD_Result hand_over(hs_http_request *r)
     r->at->busy = true;
     r->at->in_body = false;
     r->state = AT_HANDLER;
-    r->whole = hs_now_ns();
+    r->time.handed = hs_now_ns();
     r->holders = 2, r->handed = true;
     atomic_fetch_add(&r->http->under_way, 1);
     atomic_fetch_add(&r->http->taken, 1);
@@ -431,7 +442,9 @@ static hs_http_request *new_request(hs_http *h, struct MHD_Connection *mhd, cons
     hs_http_request *r = calloc(1, sizeof *r);
     if (!r)
         return NULL;
-    *r = (hs_http_request){ .http = h, .mhd = mhd, .holders = 1, .arrived = hs_now_ns(), .method = strdup(method), .path = strdup(url) };
+    *r = (hs_http_request){
+        .http = h, .mhd = mhd, .holders = 1, .time = { .arrived = hs_now_ns() }, .method = strdup(method), .path = strdup(url)
+    };
     pthread_mutex_init(&r->lock, NULL);
     r->at = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     if (r->method && r->path && r->at)
@@ -477,7 +490,7 @@ static void tell(const hs_http_request *r, struct MHD_Connection *mhd, enum MHD_
                                      .status = r->status && (whole || r->state == ANSWERED) ? r->status : 499,
                                      .received = r->bytes,
                                      .sent = r->sent,
-                                     .ns = hs_now_ns() - r->arrived },
+                                     .ns = hs_now_ns() - r->time.arrived },
                     r->http->o.user);
 }
 
@@ -495,7 +508,7 @@ void hs_http_on_completed(void *user, struct MHD_Connection *mhd, void **mine, e
     if (r->response)
         MHD_destroy_response(r->response);
     r->response = NULL;
-    r->at->since = hs_now_ns();
+    r->at->since = r->time.over = hs_now_ns();
     r->at->in_body = false;
     r->at->busy = false;
     if (r->handed)

@@ -26,6 +26,11 @@ typedef struct hs_http_seen { // a request that is over, for an access log; unti
     int64_t ns; // from the head to the end of the answer
 } hs_http_seen;
 
+typedef struct hs_http_times { // of a request: hs_now_ns; 0: it did not come to that
+    int64_t arrived, handed;   // the end of its head; when it was handed over, its body there
+    int64_t answered, over;    // its answer, or the beginning of its stream, was given; is out, or the client has left
+} hs_http_times;
+
 typedef struct hs_http_opts {
     const char *host;                          // address to listen at: "127.0.0.1", "::1", "0.0.0.0"
     int port;                                  // 0: any that is free
@@ -39,6 +44,8 @@ typedef struct hs_http_opts {
     double body_seconds; // from there to the end of its body
     hs_http_handler *handler;
     void (*seen)(const hs_http_seen *s, void *user); // (optional) on a thread of the daemon
+    // (optional) of a request with a note (hs_http_set_note): nobody has it any more. On any thread
+    void (*noted)(void *note, const hs_http_times *t, void *user);
     void *user;
 } hs_http_opts;
 
@@ -61,6 +68,7 @@ const char *hs_http_header(const hs_http_request *r, const char *name); // NULL:
 const char *hs_http_body(const hs_http_request *r, size_t *bytes);      // a NUL behind it that is not counted
 int64_t hs_http_arrived(const hs_http_request *r);                      // hs_now_ns at the end of its head
 int64_t hs_http_handed(const hs_http_request *r);                       // and when it was handed over, its body there
+void hs_http_set_note(hs_http_request *r, void *note);                  // goes with it, to `noted`; before the answer
 // The client has closed the connection: nobody waits for an answer. Costs a system call.
 bool hs_http_gone(hs_http_request *r);
 

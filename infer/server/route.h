@@ -12,6 +12,7 @@
 
 struct hs_server;
 struct hs_infer_value;
+struct hs_traced;
 enum { HS_ROUTE_ARGS = 3, HS_ROUTE_ARG_BYTES = 128 };
 
 // Who takes what comes of a call within a request, instead of the client: one of the two, once. Borrowed for the call.
@@ -26,7 +27,8 @@ typedef struct hs_call { // the handler's copy: it may be kept by value
     struct hs_server *server;
     hs_http_request *http;
     char arg[HS_ROUTE_ARGS][HS_ROUTE_ARG_BYTES];
-    hs_call_inner *inner; // NULL: the client
+    hs_call_inner *inner;    // NULL: the client
+    struct hs_traced *trace; // NULL: it is not traced. Not touched any more once it is answered
 } hs_call;
 
 typedef struct hs_route {

@@ -20,5 +20,6 @@ extern const hs_route hs_routes_tokens[];
 extern const hs_route hs_routes_masks[];
 extern const hs_route hs_routes_openai[];
 extern const hs_route hs_routes_generate[];
+extern const hs_route hs_routes_trace[];
 
 #endif

@@ -99,6 +99,7 @@ static void find_wants(hs_text_work *w)
 
 void hs_infer_send(const hs_call *c, const hs_infer_answer *a)
 {
+    hs_traced_outputs(c->trace, a->out, a->n_out);
     char *body, head_text[24];
     size_t bytes;
     int64_t head;
@@ -402,9 +403,12 @@ static void ask_encoder(const hs_call *c, hs_served *m, hs_infer_request *r)
     hs_infer_free(&a.r);
 }
 
-void hs_infer_ask(const hs_call *c, hs_served *m, hs_infer_request *r)
+void hs_infer_ask(const hs_call *from, hs_served *m, hs_infer_request *r)
 {
-    (m->does & HS_DOES_ENSEMBLE ? hs_ensemble_ask : m->does & HS_DOES_TEXT ? hs_infer_ask_text : ask_encoder)(c, m, r);
+    hs_call c = *from;
+    hs_call_trace(&c, m, r->head);
+    hs_traced_inputs(c.trace, r->in, r->n_in);
+    (m->does & HS_DOES_ENSEMBLE ? hs_ensemble_ask : m->does & HS_DOES_TEXT ? hs_infer_ask_text : ask_encoder)(&c, m, r);
 }
 
 static void run(hs_call *c)

@@ -21,7 +21,7 @@ static void ready(hs_call *c)
 static void metadata(hs_call *c)
 {
     static const char *const extensions[] = { "classification",     "sequence",   "schedule_policy", "model_configuration",
-                                              "binary_tensor_data", "parameters", "statistics" };
+                                              "binary_tensor_data", "parameters", "statistics",      "trace" };
     json_t *list = json_array();
     for (int i = 0; i < HS_COUNT(extensions); i++)
         json_array_append_new(list, json_string(extensions[i]));

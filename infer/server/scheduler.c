@@ -167,7 +167,8 @@ static void begin(hs_scheduler *s, entry *e)
         return;
     e->begun = true;
     s->sum.prompt_tokens += (uint64_t)e->n;
-    timing(s, HS_TIMING_WAIT, hs_now() - e->came);
+    e->g->waited = hs_now() - e->came;
+    timing(s, HS_TIMING_WAIT, e->g->waited);
 }
 
 // In the order of rank: nobody overtakes one that needs more room.
@@ -466,7 +467,7 @@ hs_status hs_scheduler_add(hs_scheduler *s, hs_generation *g)
     entry *e = NULL;
     g->n_new = g->n_reused = 0, g->n_tail = 0, g->tail = NULL;
     g->finish = HS_FINISH_NONE, g->error[0] = 0;
-    g->seconds[0] = g->seconds[1] = 0;
+    g->seconds[0] = g->seconds[1] = g->waited = 0;
     const hs_sequence q = sequence_of(&(entry){ .g = g, .ids = (int32_t *)g->ids, .n = g->n });
     HS_TRY(check(s, g, &q));
     hs_status st = new_entry(&e, s, g);

@@ -66,6 +66,7 @@ struct hs_generation {
     int64_t n_new;     // tokens, a stop token is one of them
     int64_t n_reused;  // tokens of the prompt that had been computed for others
     double seconds[2]; // from hs_scheduler_add to the first token (0: there was none), and to the end
+    double waited;     // from there to a slot (0: there was none)
 };
 
 typedef enum hs_timing { HS_TIMING_WAIT, HS_TIMING_FIRST_TOKEN, HS_TIMING_NEXT_TOKEN, HS_TIMING_ALL, HS_TIMINGS } hs_timing;

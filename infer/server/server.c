@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 static const hs_route *const hs_routes[] = {
-    hs_routes_stats, hs_routes_oip,  hs_routes_repository, hs_routes_infer, hs_routes_embed,  hs_routes_metrics,
-    hs_routes_page,  hs_routes_task, hs_routes_tokens,     hs_routes_masks, hs_routes_openai, hs_routes_generate,
+    hs_routes_stats, hs_routes_oip,    hs_routes_repository, hs_routes_infer,  hs_routes_embed,    hs_routes_metrics, hs_routes_page,
+    hs_routes_task,  hs_routes_tokens, hs_routes_masks,      hs_routes_openai, hs_routes_generate, hs_routes_trace,
 };
 
 // ---- requests
@@ -99,6 +99,26 @@ static void on_seen(const hs_http_seen *x, void *user)
     hs_text_free(&line);
 }
 
+static void on_noted(void *note, const hs_http_times *t, void *user)
+{
+    (void)user;
+    hs_traced *r = note;
+    hs_traced_at(r, HS_TRACE_HTTP_RECV_START, t->arrived);
+    hs_traced_at(r, HS_TRACE_HTTP_RECV_END, t->handed);
+    hs_traced_at(r, HS_TRACE_HTTP_SEND_START, t->answered);
+    hs_traced_at(r, HS_TRACE_HTTP_SEND_END, t->over);
+    hs_traced_end(r);
+}
+
+void hs_call_trace(hs_call *c, const hs_served *m, const json_t *body)
+{
+    if (c->inner || c->trace || !(c->trace = hs_tracer_sample(c->server->tracer, m->name, m->version)))
+        return;
+    const char *id = json_string_value(json_object_get(body, "id"));
+    hs_traced_request_id(c->trace, id ? id : hs_http_header(c->http, "X-Request-Id"));
+    hs_http_set_note(c->http, c->trace);
+}
+
 size_t hs_server_most_answer(const hs_server *s) { return s->o.most_answer ? s->o.most_answer : HS_SERVER_ANSWER; }
 
 hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does)
@@ -130,7 +150,8 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
     *s = (hs_server){ .o = *o };
     clock_gettime(CLOCK_REALTIME, &t);
     s->began = t.tv_sec * 1000 + t.tv_nsec / 1000000;
-    s->o.http.handler = on_request, s->o.http.seen = on_seen, s->o.http.user = s;
+    s->o.http.handler = on_request, s->o.http.seen = on_seen, s->o.http.noted = on_noted, s->o.http.user = s;
+    HS_TRY(hs_tracer_new(&s->tracer, &o->trace));
     if (o->cache_bytes)
         HS_TRY(hs_row_cache_new(&s->cache, o->cache_bytes));
     s->o.served.cache = s->cache;
@@ -202,6 +223,7 @@ void hs_server_stop(hs_server *s, int64_t *left)
         wait_for_answers(s, 1, 0); // the last ones go out
     hs_http_stop(s->http);
     hs_hub_free(s->hub);
+    hs_tracer_free(s->tracer);
     hs_row_cache_free(s->cache);
-    s->http = NULL, s->hub = NULL, s->cache = NULL;
+    s->http = NULL, s->hub = NULL, s->cache = NULL, s->tracer = NULL;
 }

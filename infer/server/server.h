@@ -5,6 +5,7 @@
 #define HS_INFER_SERVER_H
 #include "infer/server/hub.h"
 #include "infer/server/route.h"
+#include "infer/server/tracer.h"
 
 enum { HS_SERVER_MODELS = 64, HS_SERVER_TOKENS = 16, HS_SERVER_ANSWER = 64 << 20 };
 typedef struct hs_server_model {
@@ -25,7 +26,8 @@ typedef struct hs_server_opts { // borrowed
     double drain_seconds;     // how long requests under way may take once the server stops
     double linger_seconds;    // how long it goes on answering before that, while it says that it is not ready
     const atomic_bool *hurry; // (optional) once it is true, hs_server_stop is done with both
-    const char *version;      // of the program
+    hs_tracer_opts trace;
+    const char *version; // of the program
 } hs_server_opts;
 
 typedef struct hs_server {
@@ -33,6 +35,7 @@ typedef struct hs_server {
     hs_http *http;
     hs_hub *hub;
     hs_row_cache *cache; // NULL: none
+    hs_tracer *tracer;
     atomic_bool loaded;  // all that it begins with are there
     atomic_bool leaving; // not ready any more
     atomic_bool over;    // time to drain is over: what is left, and who still asks, is answered with 503
@@ -50,5 +53,8 @@ size_t hs_server_most_answer(const hs_server *s); // bytes of an answer
 // The model that a request is about, held; or NULL, and it is answered: 404 where there is none of that name (version 0: any; name NULL or
 // "": the first that does one of `does`), 400 where it does none of `does`.
 hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does);
+// c->trace, where it is the client's, is none yet, and its turn has come. body: of the request, for its id; may be NULL. Before it is
+// answered, by whoever is told which model it is about.
+void hs_call_trace(hs_call *c, const hs_served *m, const json_t *body);
 
 #endif

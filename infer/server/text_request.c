@@ -72,6 +72,7 @@ hs_text_request *hs_text_request_new(const hs_call *c, hs_served *model, json_t 
     const hs_u32x4 q = hs_random((uint64_t)hs_now_ns(), (uint32_t)atomic_fetch_add(&number, 1), (uint32_t)t.tv_nsec, 0, 0);
     snprintf(r->id, sizeof r->id, "%s%08x%08x%08x", form->id, q.v[0], q.v[1], q.v[2]);
     hs_text_params_default(&r->p, form->of);
+    hs_call_trace(&r->call, model, body);
     return r;
 }
 
@@ -280,10 +281,29 @@ static void hand_on(hs_text_request *r)
     hs_sequence_done(r->model->sequences, &r->turn, ids, r->n_ids);
 }
 
+// A text goes through the model again and again: its first token and its last tell when.
+static void trace_times(const hs_text_request *r)
+{
+    const hs_generation *first = &r->choice[0].g;
+    double end = 0;
+    for (int i = 0; i < r->n_choices; i++)
+        end = r->choice[i].g.seconds[1] > end ? r->choice[i].g.seconds[1] : end;
+    const int64_t begun = first->waited > 0 ? r->queued + (int64_t)(first->waited * 1e9) : 0, ended = r->queued + (int64_t)(end * 1e9);
+    hs_traced_at(r->call.trace, HS_TRACE_QUEUE_START, r->queued);
+    hs_traced_at(r->call.trace, HS_TRACE_COMPUTE_START, begun);
+    hs_traced_at(r->call.trace, HS_TRACE_COMPUTE_INPUT_END, begun);
+    hs_traced_at(r->call.trace, HS_TRACE_FIRST_TOKEN, first->seconds[0] > 0 ? r->queued + (int64_t)(first->seconds[0] * 1e9) : 0);
+    hs_traced_at(r->call.trace, HS_TRACE_COMPUTE_OUTPUT_START, begun ? ended : 0);
+    hs_traced_at(r->call.trace, HS_TRACE_COMPUTE_END, begun ? ended : 0);
+    hs_traced_at(r->call.trace, HS_TRACE_REQUEST_END, hs_now_ns());
+}
+
 // All that was accepted is done.
 static void conclude(hs_text_request *r)
 {
     hs_text t = { 0 };
+    if (r->call.trace)
+        trace_times(r);
     if (r->turn.of && !r->refused && !r->http)
         hand_on(r);
     const int http = r->refused ? r->refused : r->http; // what was refused took the others with it
@@ -398,6 +418,7 @@ static void set_off(hs_text_request *r)
         hs_text_request_fail(r, 503, NULL, "no memory for a sequence");
         return;
     }
+    r->queued = hs_now_ns();
     atomic_store(&r->left, all + 1); // one for this function: nobody concludes before it is through
     hs_latency_add(&r->model->count.input, hs_now_ns() - r->began);
     int added = 0;

@@ -57,6 +57,7 @@ struct hs_text_request {
     hs_sequence_turn turn; // with p.sequence: its only prompt stands behind the sequence's tokens, with room for new ones
     int64_t n_ids;         // of it then, with what was drawn
     hs_text said;          // where a stop string may end it
+    int64_t queued;        // hs_now_ns of hs_text_request_go
     bool cut;              // one has
     // from hs_text_request_go on: of the scheduler's thread, but `left` and `abandoned`
     atomic_int left;       // choices that are not done

@@ -50,8 +50,10 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
         *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_call_began(c) };
         w->rows = calloc((size_t)texts, sizeof *w->rows);
         w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
-        if (w->rows && w->row)
+        if (w->rows && w->row) {
+            hs_call_trace(&w->call, model, body);
             return w;
+        }
         hs_text_work_fail(w, 503, "no memory for %d texts", texts);
         return NULL;
     }
@@ -123,9 +125,25 @@ static void count_success(const hs_text_work *w)
     hs_latency_add(&n->infer, k->in_model);
 }
 
+static void trace_times(const hs_text_work *w)
+{
+    const hs_work *k = &w->work;
+    hs_traced *r = w->call.trace;
+    if (k->n) { // else all rows were found
+        hs_traced_at(r, HS_TRACE_QUEUE_START, k->arrived);
+        hs_traced_at(r, HS_TRACE_COMPUTE_START, k->filled > k->arrived ? k->filled : k->arrived); // it came as its batch was filled
+        hs_traced_at(r, HS_TRACE_COMPUTE_INPUT_END, k->started);
+        hs_traced_at(r, HS_TRACE_COMPUTE_OUTPUT_START, k->modelled);
+        hs_traced_at(r, HS_TRACE_COMPUTE_END, k->ended);
+    }
+    hs_traced_at(r, HS_TRACE_REQUEST_END, hs_now_ns());
+}
+
 static void on_done(hs_work *work, hs_work_end end, hs_status st)
 {
     hs_text_work *w = (hs_text_work *)work;
+    if (w->call.trace)
+        trace_times(w);
     switch (end) {
     case HS_WORK_DONE:
         count_success(w);

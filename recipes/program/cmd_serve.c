@@ -22,9 +22,9 @@ typedef struct step_options {
 
 typedef struct serve_options {
     hs_common common;
-    hs_string config, serve, host, cert, key, token_file;
+    hs_string config, serve, host, cert, key, token_file, trace_file, trace_level;
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, held, head, batch_tokens, queue, queue_tokens,
-        texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences;
+        texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count, trace_log_frequency;
     double idle, body_timeout, drain, linger, sequence_idle;
     bool pin, access_log, control;
     int kv; // HS_KV_VALUES or HS_KV_INT8
@@ -122,6 +122,23 @@ static hs_status read_tokens(const char *path, char **text, const char *token[HS
         token[(*n)++] = t;
     }
     return *n ? HS_OK : HS_FAIL(USAGE, "--token-file %s has no token", path);
+}
+
+static hs_status read_trace(const serve_options *o, hs_tracer_opts *t)
+{
+    hs_string list;
+    bool any = false;
+    *t = (hs_tracer_opts){
+        .file = o->trace_file[0] ? o->trace_file : NULL,
+        .settings.of = { [HS_TRACE_RATE] = o->trace_rate, [HS_TRACE_COUNT] = o->trace_count, [HS_TRACE_FREQUENCY] = o->trace_log_frequency }
+    };
+    memcpy(list, o->trace_level, sizeof list);
+    for (char *save, *p = strtok_r(list, ", ", &save); p; p = strtok_r(NULL, ", ", &save), any = true)
+        if (!hs_trace_level_add(&t->settings.of[HS_TRACE_LEVEL], any, p))
+            return HS_FAIL(USAGE, "--trace-level is %s, must be OFF, TIMESTAMPS, TENSORS, or TIMESTAMPS,TENSORS", o->trace_level);
+    if (t->settings.of[HS_TRACE_LEVEL] && !t->file)
+        return HS_FAIL(USAGE, "--trace-level %s needs a file for traces: --trace-file", o->trace_level);
+    return HS_OK;
 }
 
 // ---- signals: whoever is told to stop drains; told again, it does not; and a third time it is gone
@@ -252,6 +269,8 @@ static hs_status run_serve(const hs_cli *cli)
     HS_TRY(take_steps(o, model, n_models, step));
     if (n_models == 0 && !o->models[0])
         return HS_FAIL(USAGE, "serve: which models? DIR or NAME=DIR, or --models and a folder of them");
+    hs_tracer_opts trace;
+    HS_TRY(read_trace(o, &trace));
     hs_status st = read_tokens(o->token_file, &tokens, token, &n_tokens);
     const hs_server_opts server = {
         .http = { .host = o->host,
@@ -300,6 +319,7 @@ static hs_status run_serve(const hs_cli *cli)
         .drain_seconds = o->drain,
         .linger_seconds = o->linger,
         .hurry = &hurry,
+        .trace = trace,
         .version = HS_VERSION,
     };
     if (st == HS_OK)
@@ -531,6 +551,40 @@ static const hs_key keys[] = {
       AT(access_log),
       .value = "false",
       .help = "a line of JSON on standard output for each request" },
+    { .name = "trace-file",
+      .type = HS_KEY_STRING,
+      AT(trace_file),
+      .value = "",
+      .help = "file for traces of requests, as Triton writes them; without it clients cannot switch them on (POST /v2/trace/setting)" },
+    { .name = "trace-level",
+      .type = HS_KEY_TEXTS,
+      AT(trace_level),
+      .value = "OFF",
+      .help = "of a trace: TIMESTAMPS, TENSORS, or both (TIMESTAMPS,TENSORS); OFF: none" },
+    { .name = "trace-rate",
+      .type = HS_KEY_INT,
+      AT(trace_rate),
+      .value = "1000",
+      .min = 1,
+      .max = UINT32_MAX,
+      .unit = "requests",
+      .help = "of which one is traced" },
+    { .name = "trace-count",
+      .type = HS_KEY_INT,
+      AT(trace_count),
+      .value = "-1",
+      .min = -1,
+      .max = INT32_MAX,
+      .unit = "traces",
+      .help = "and no more; they go to FILE.0. -1: no end" },
+    { .name = "trace-log-frequency",
+      .type = HS_KEY_INT,
+      AT(trace_log_frequency),
+      .value = "0",
+      .min = 0,
+      .max = UINT32_MAX,
+      .unit = "traces",
+      .help = "of each of the files FILE.0, FILE.1, ...; 0: all in FILE" },
     HS_CHECKPOINT_KEYS(serve_options),
     HS_COMPUTE_KEYS_OF(serve_options, HS_DTYPE_HELP_F32),
     HS_COMMON_KEYS(serve_options),
