@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """halfstep serve under Triton's own client (pip install 'tritonclient[http]'), as it comes: each call of it that the server says it has.
 
-    python3 scripts/check_serve_triton.py --halfstep build/halfstep ENCODER CLASSIFIER
+    python3 scripts/check_serve_triton.py --halfstep build/halfstep ENCODER CLASSIFIER GPT
 
-ENCODER is a folder of an encoder without a task, CLASSIFIER one of BertForSequenceClassification, both with a tokenizer. With transformers
-and torch beside it, numbers are held against theirs.
+ENCODER is a folder of an encoder without a task, CLASSIFIER one of BertForSequenceClassification, GPT one of a model that continues texts,
+all with a tokenizer. With transformers and torch beside it, numbers are held against theirs.
 """
-import argparse, json, os, subprocess, sys, tempfile, threading, time
+import argparse, glob, json, os, subprocess, sys, tempfile, threading, time
 
 import numpy as np
 import tritonclient.http as http
@@ -132,7 +132,7 @@ def check_statistics(c, name):
     for k, more in (("success", 1), ("fail", 1), ("queue", 1), ("compute_input", 1), ("compute_infer", 1), ("compute_output", 1)):
         a, b = after["inference_stats"][k], before["inference_stats"][k]
         assert a["count"] - b["count"] == more and a["ns"] > b["ns"], k
-    assert len(c.get_inference_statistics()["model_stats"]) == 2
+    assert len(c.get_inference_statistics()["model_stats"]) == 4
 
 
 def check_refusals(c, name):
@@ -158,14 +158,115 @@ def check_repository(c, name):
     refused(501, "config", c.load_model, name, config="{}")
 
 
+def said(c, name, text, tokens, **kwargs):
+    r = c.infer(name, [tensor("text_input", np.array([text], dtype=object))],
+                parameters={"max_tokens": tokens, "temperature": 0, "ignore_eos": True}, **kwargs)
+    return r.as_numpy("text_output")[0].decode()
+
+
+def check_sequences(c, name):
+    """A text that goes on in a second request, and in a third, says what one request says."""
+    held = 0
+    for i, text in enumerate(TEXTS):
+        at_once = said(c, name, text, 12)
+        for sequence in (i + 1, f"mine {i}"):
+            parts = [said(c, name, text, 4, sequence_id=sequence, sequence_start=True), said(c, name, "", 4, sequence_id=sequence),
+                     said(c, name, "", 4, sequence_id=sequence, sequence_end=True)]
+            whole = "\ufffd" not in at_once + "".join(parts)  # no character was cut between two requests
+            held += whole
+            assert not whole or "".join(parts) == at_once, (parts, at_once)
+            refused(400, "START", said, c, name, "", 4, sequence_id=sequence)
+    assert held > 0, "every answer is cut within a character"
+    refused(400, "START", said, c, name, "a", 4, sequence_id=99)
+    said(c, name, "a", 4, sequence_id=99, sequence_start=True)
+    said(c, name, "b", 4, sequence_id=99, sequence_start=True)  # begins anew
+    said(c, name, "", 4, sequence_id=99, sequence_end=True)
+    return f"{held} sequences of three requests say what one says"
+
+
+def check_ensemble(c):
+    """Two models over one text give what they give alone, and a model over what another said."""
+    config = c.get_model_config("both")
+    assert config["platform"] == "ensemble" and [s["model_name"] for s in config["ensemble_scheduling"]["step"]] == ["classifier", "encoder"]
+    meta = c.get_model_metadata("both")
+    assert [t["name"] for t in meta["inputs"]] == ["TEXT"] and {t["name"] for t in meta["outputs"]} == {"TOPIC", "VECTOR"}
+    texts = np.array(TEXTS, dtype=object)
+    r = c.infer("both", [tensor("TEXT", texts)], request_id="nine")
+    assert r.get_response()["id"] == "nine"
+    assert np.array_equal(r.as_numpy("TOPIC"), c.infer("classifier", [tensor("text", texts)]).as_numpy("logits"))
+    assert np.array_equal(r.as_numpy("VECTOR"), c.infer("encoder", [tensor("text", texts)]).as_numpy("sentence_embedding"))
+    one = c.infer("both", [tensor("TEXT", texts, False)], outputs=[http.InferRequestedOutput("TOPIC", class_count=1)])
+    assert one.as_numpy("TOPIC").size == len(TEXTS) and one.as_numpy("VECTOR") is None
+    refused(400, "no input", c.infer, "both", [tensor("text", texts)])
+    refused(501, "sequence", c.infer, "both", [tensor("TEXT", texts)], sequence_id=3, sequence_start=True)
+
+
+def traces_of(path, files):
+    """What stands in so many numbered files: they are written by a thread that nobody waits for."""
+    for _ in range(100):
+        found = sorted(glob.glob(path + ".*"))
+        if len(found) >= files:
+            break
+        time.sleep(0.05)
+    assert len(found) == files, found
+    time.sleep(0.2)
+    return [json.load(open(f)) for f in found]
+
+
+def check_trace(c, path):
+    about = {"trace_file": path, "trace_level": ["OFF"], "trace_rate": "1000", "trace_count": "-1", "log_frequency": "0", "trace_mode": "triton"}
+    assert c.get_trace_settings() == about and c.get_trace_settings("encoder") == about
+    assert "trace" in c.get_server_metadata()["extensions"]
+    got = c.update_trace_settings(settings={"trace_level": ["TIMESTAMPS", "TENSORS"], "trace_rate": "2", "log_frequency": "1"})
+    assert got == {**about, "trace_level": ["TIMESTAMPS", "TENSORS"], "trace_rate": "2", "log_frequency": "1"}
+    mine = c.update_trace_settings("encoder", {"trace_rate": "1", "trace_count": "1"})
+    assert mine == {**got, "trace_rate": "1", "trace_count": "1"} and c.get_trace_settings() == got
+    text = np.array(TEXTS[:1], dtype=object)
+    want = [c.infer("encoder", [tensor("text", text)], request_id=f"t{i}").as_numpy("sentence_embedding") for i in range(3)][0]
+    assert c.get_trace_settings("encoder")["trace_count"] == "0"
+    for i in range(2):
+        c.infer("both", [tensor("TEXT", text)], request_id=f"b{i}")
+    first, second = traces_of(path, 2)
+    assert [t["request_id"] for t in first if "model_name" in t] == ["t0"]
+    points = {p["name"]: p["ns"] for t in first for p in t.get("timestamps", [])}
+    order = ["HTTP_RECV_START", "HTTP_RECV_END", "REQUEST_START", "QUEUE_START", "COMPUTE_START", "COMPUTE_INPUT_END", "COMPUTE_OUTPUT_START",
+             "COMPUTE_END", "REQUEST_END", "HTTP_SEND_START", "HTTP_SEND_END"]
+    assert list(points) == order and list(points.values()) == sorted(points.values())
+    tensors = {t["tensor"]["name"]: t["tensor"] for t in first if "tensor" in t}
+    assert tensors["text"]["data"] == f'"{TEXTS[0]}"' and tensors["text"]["dtype"] == "BYTES"
+    vector = np.array(tensors["sentence_embedding"]["data"].split(","), np.float32).reshape([int(n) for n in tensors["sentence_embedding"]["shape"].split(",")])
+    assert np.array_equal(vector, want)
+    models = {t["model_name"]: t for t in second if "model_name" in t}
+    assert models["both"]["request_id"] == "b1" and set(models) == {"both", "classifier", "encoder"}
+    assert models["classifier"]["parent_id"] == models["encoder"]["parent_id"] == models["both"]["id"]
+    refused(400, "trace_file", c.update_trace_settings, settings={"trace_file": "/tmp/mine"})
+    refused(400, "1 to 4294967295", c.update_trace_settings, "encoder", {"trace_rate": "0"})
+    refused(404, "nothing", c.get_trace_settings, "nothing")
+    assert c.update_trace_settings("encoder", {"trace_rate": None, "trace_count": None}) == got
+    assert c.update_trace_settings(settings={"trace_level": None, "trace_rate": None, "log_frequency": None}) == about
+    assert c.get_trace_settings("encoder") == about
+
+
+ENSEMBLE = """ensembles:
+  - { name: both, model: classifier, input_map: [text=TEXT], output_map: [logits=TOPIC] }
+  - { name: both, model: encoder, input_map: [text=TEXT], output_map: [sentence_embedding=VECTOR] }
+"""
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--halfstep", default="build/halfstep")
     p.add_argument("encoder")
     p.add_argument("classifier")
+    p.add_argument("gpt")
     a = p.parse_args()
-    server = subprocess.Popen([a.halfstep, "serve", f"encoder={a.encoder}", f"classifier={a.classifier}", "--port", "0", "--json",
-                               "--control", "--dtype", "fp32"], stdout=subprocess.PIPE, text=True)
+    folder = tempfile.TemporaryDirectory()
+    config, trace = os.path.join(folder.name, "serve.yaml"), os.path.join(folder.name, "trace.json")
+    with open(config, "w") as f:
+        f.write(ENSEMBLE)
+    server = subprocess.Popen([a.halfstep, "serve", f"encoder={a.encoder}", f"classifier={a.classifier}", f"gpt={a.gpt}", "--port", "0",
+                               "--json", "--control", "--dtype", "fp32", "--config", config, "--trace-file", trace],
+                              stdout=subprocess.PIPE, text=True)
     try:
         port = json.loads(server.stdout.readline())["port"]
         c = http.InferenceServerClient(f"127.0.0.1:{port}", concurrency=16)
@@ -175,12 +276,16 @@ def main():
         check_async(c, "encoder")
         check_statistics(c, "encoder")
         check_refusals(c, "encoder")
+        print("sequences:", check_sequences(c, "gpt"))
+        check_ensemble(c)
+        check_trace(c, trace)
         check_repository(c, "classifier")
         c.close()
         print("all of it: right")
     finally:
         server.terminate()
         server.wait(60)
+        folder.cleanup()
 
 
 if __name__ == "__main__":

