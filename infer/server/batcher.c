@@ -20,6 +20,7 @@ typedef struct instance {
     const hs_batcher_instance *o;
     pthread_t thread;
     bool runs;
+    bool part; // of those that work in place of the others
     placed *row; // [most rows] of its batch
     int n;
     int64_t filling; // hs_now_ns: since when it fills it
@@ -28,21 +29,14 @@ typedef struct instance {
 struct hs_batcher {
     hs_batcher_opts o;
     instance instance[HS_BATCHER_INSTANCES];
-    pthread_mutex_t lock; // of the queue
-    pthread_cond_t wake;
+    pthread_mutex_t lock;   // of the queue
+    pthread_cond_t wake[2]; // of instances by `part`
+    int busy[2];            // of them have a batch; never both kinds, where there are parts
     hs_work *first;         // by priority, then as they came
     bool stops, drops;      // takes no more; and what waits is not computed
     _Atomic uint64_t added; // works, ever
     hs_batcher_count count;
 };
-
-static int64_t tokens_of(const hs_work *w)
-{
-    int64_t n = 0;
-    for (int i = 0; i < w->n; i++)
-        n += w->row[i].n;
-    return n;
-}
 
 // ---- the queue, with its lock
 
@@ -64,19 +58,61 @@ static void leave(hs_batcher *b, hs_work *w)
         *at = w->next;
 }
 
+static const hs_work *first_free(const hs_batcher *b)
+{
+    const hs_work *w = b->first;
+    while (w && w->taken)
+        w = w->next;
+    return w;
+}
+
+// Tokens of works that no instance has, counted up to about `most`.
+static int64_t free_tokens(const hs_batcher *b, int64_t most, int *works)
+{
+    int64_t n = 0;
+    *works = 0;
+    for (const hs_work *w = b->first; w && (n < most || *works < 2); w = w->next)
+        if (!w->taken)
+            n += w->tokens, ++*works;
+    return n;
+}
+
+// Whose turn it is to take a batch: parts, once they have begun, until none of them has one.
+static bool is_turn_of(const hs_batcher *b, bool part)
+{
+    int works;
+    if (!b->o.n_parts)
+        return !part;
+    if (b->busy[true] || b->busy[false])
+        return b->busy[part] > 0;
+    const int64_t enough = (int64_t)HS_BATCHER_PART_TOKENS * b->o.n_parts;
+    return (free_tokens(b, enough, &works) >= enough && works > 1) == part;
+}
+
+// One that may take what waits; all of them where it is over.
+static void wake(hs_batcher *b)
+{
+    for (int i = 0; i < 2 && b->stops; i++)
+        pthread_cond_broadcast(&b->wake[i]);
+    if (first_free(b))
+        pthread_cond_signal(&b->wake[is_turn_of(b, true)]);
+}
+
 bool hs_batcher_add(hs_batcher *b, hs_work *w)
 {
-    const int64_t tokens = tokens_of(w);
     w->taken = false, w->begun = w->finished = 0, w->started = w->ended = w->in_model = w->filled = w->modelled = 0;
     w->arrived = hs_now_ns();
+    w->tokens = 0;
+    for (int i = 0; i < w->n; i++)
+        w->tokens += w->row[i].n;
     pthread_mutex_lock(&b->lock);
     const bool ok = !b->stops && atomic_load(&b->count.waiting) < b->o.queue_works &&
-                    (atomic_load(&b->count.waiting_tokens) + tokens <= b->o.queue_tokens || atomic_load(&b->count.waiting) == 0);
+                    (atomic_load(&b->count.waiting_tokens) + w->tokens <= b->o.queue_tokens || atomic_load(&b->count.waiting) == 0);
     if (ok) {
         insert(b, w);
         atomic_fetch_add(&b->count.waiting, 1);
-        atomic_fetch_add(&b->count.waiting_tokens, tokens);
-        pthread_cond_signal(&b->wake);
+        atomic_fetch_add(&b->count.waiting_tokens, w->tokens);
+        wake(b);
     }
     pthread_mutex_unlock(&b->lock);
     atomic_fetch_add(&b->added, ok); // behind the lock: who looks for it takes that next
@@ -90,7 +126,7 @@ static void finish(hs_batcher *b, hs_work *w, hs_work_end end, hs_status st)
     pthread_mutex_lock(&b->lock);
     leave(b, w);
     atomic_fetch_sub(&b->count.waiting, 1);
-    atomic_fetch_sub(&b->count.waiting_tokens, tokens_of(w));
+    atomic_fetch_sub(&b->count.waiting_tokens, w->tokens);
     pthread_mutex_unlock(&b->lock);
     w->ended = hs_now_ns();
     w->done(w, end, st);
@@ -127,16 +163,28 @@ static hs_work_end stale(const hs_batcher *b, hs_work *w, int64_t now)
     return w->gone && w->gone(w) ? HS_WORK_GONE : HS_WORK_DONE;
 }
 
-// Fills a batch from the front of the queue; only works of the front one's plan.
+// Of what waits, among the parts that could begin now.
+static int64_t share_of(const instance *t)
+{
+    const hs_batcher *b = t->b;
+    int works;
+    if (!t->part)
+        return INT64_MAX;
+    const int idle = b->o.n_parts - b->busy[true];
+    const int64_t all = free_tokens(b, INT64_MAX, &works), share = (all + idle - 1) / idle;
+    return share > HS_BATCHER_PART_TOKENS ? share : HS_BATCHER_PART_TOKENS;
+}
+
+// Fills a batch from the front of the queue; only works of the front one's plan. With the lock.
 static filled fill(instance *t)
 {
     hs_batcher *b = t->b;
     filled f = { .reader = -1 };
-    const int64_t now = t->filling = hs_now_ns();
+    const int64_t now = t->filling = hs_now_ns(), share = share_of(t);
+    int64_t tokens = 0;
     hs_work *cut = NULL;
     t->n = 0;
-    pthread_mutex_lock(&b->lock);
-    for (hs_work *w = b->first, *next; w && !cut && !f.bad; w = next) {
+    for (hs_work *w = b->first, *next; w && !cut && !f.bad && tokens < share; w = next) {
         next = w->next;
         if (w->taken || (f.reader >= 0 && w->reader != f.reader))
             continue;
@@ -146,14 +194,16 @@ static filled fill(instance *t)
             continue;
         }
         f.reader = w->reader;
+        tokens += w->tokens;
         if (!add_rows(t, w, &f.st))
             *(f.st == HS_OK ? &cut : &f.bad) = w;
     }
+    if (f.bad) // nobody else's any more
+        leave(b, f.bad);
     if (cut && cut->begun > 0) { // had its share: behind the others of its priority
         leave(b, cut);
         insert(b, cut);
     }
-    pthread_mutex_unlock(&b->lock);
     return f;
 }
 
@@ -257,31 +307,31 @@ static void linger(const hs_batcher *b)
 // What went into this batch and is not done may be taken by any instance again.
 static void put_back(instance *t)
 {
-    bool any = false;
-    pthread_mutex_lock(&t->b->lock);
+    hs_batcher *b = t->b;
+    pthread_mutex_lock(&b->lock);
     for (int i = 0; i < t->n; i++)
         if (t->row[i].work)
-            t->row[i].work->taken = false, any = true;
-    if (any)
-        pthread_cond_broadcast(&t->b->wake);
-    pthread_mutex_unlock(&t->b->lock);
+            t->row[i].work->taken = false;
+    b->busy[t->part]--;
+    wake(b);
+    pthread_mutex_unlock(&b->lock);
 }
 
-static const hs_work *first_free(const hs_batcher *b)
+// A batch, once there is something for one and it is this instance's turn. False: it is over.
+static bool take_batch(instance *t, filled *f)
 {
-    const hs_work *w = b->first;
-    while (w && w->taken)
-        w = w->next;
-    return w;
-}
-
-static bool wait_for_work(hs_batcher *b)
-{
-    linger(b);
+    hs_batcher *b = t->b;
+    if (!t->part)
+        linger(b);
     pthread_mutex_lock(&b->lock);
-    while (!first_free(b) && !(b->stops && !b->first))
-        pthread_cond_wait(&b->wake, &b->lock);
+    while (!(first_free(b) && is_turn_of(b, t->part)) && !(b->stops && !b->first))
+        pthread_cond_wait(&b->wake[t->part], &b->lock);
     const bool any = b->first != NULL;
+    if (any) {
+        *f = fill(t);
+        b->busy[t->part]++;
+        wake(b); // for what is left
+    }
     pthread_mutex_unlock(&b->lock);
     return any;
 }
@@ -291,8 +341,8 @@ static void *work(void *arg)
     instance *t = arg;
     hs_batcher *b = t->b;
     hs_cores_narrow(t->o->first_core, t->o->n_cores);
-    while (wait_for_work(b)) {
-        const filled f = fill(t);
+    filled f;
+    while (take_batch(t, &f)) {
         if (f.bad)
             fail(t, f.bad, f.st);
         for (hs_work *w = f.stale, *next; w; w = next) {
@@ -319,7 +369,8 @@ hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o)
     }
     b->o = *o;
     pthread_mutex_init(&b->lock, NULL);
-    pthread_cond_init(&b->wake, NULL);
+    for (int i = 0; i < 2; i++)
+        pthread_cond_init(&b->wake[i], NULL);
     for (int k = 0; k < o->n_readers; k++) { // all instances have the same plans
         const int64_t rows = hs_row_reader_most_rows(o->instance[0].reader[k]);
         b->count.most_rows = rows > b->count.most_rows ? rows : b->count.most_rows;
@@ -328,7 +379,10 @@ hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o)
     hs_status st = b->count.of_rows ? HS_OK : HS_FAIL(MEMORY, "no memory for a batcher");
     for (int i = 0; i < o->n_instances && st == HS_OK; i++) {
         instance *t = &b->instance[i];
-        *t = (instance){ .b = b, .o = &b->o.instance[i], .row = malloc((size_t)b->count.most_rows * sizeof *t->row) };
+        *t = (instance){ .b = b,
+                         .o = &b->o.instance[i],
+                         .part = i >= o->n_instances - o->n_parts,
+                         .row = malloc((size_t)b->count.most_rows * sizeof *t->row) };
         st = t->row ? hs_thread_start(&t->thread, work, t, "a batcher's thread") : HS_FAIL(MEMORY, "no memory for a batcher");
         t->runs = st == HS_OK;
     }
@@ -343,7 +397,7 @@ static void stop(hs_batcher *b, bool drop)
 {
     pthread_mutex_lock(&b->lock);
     b->stops = true, b->drops |= drop;
-    pthread_cond_broadcast(&b->wake);
+    wake(b);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -361,7 +415,8 @@ void hs_batcher_free(hs_batcher *b)
         for (int k = 0; k < b->o.n_readers; k++)
             hs_row_reader_free(b->o.instance[i].reader[k]);
     }
-    pthread_cond_destroy(&b->wake);
+    for (int i = 0; i < 2; i++)
+        pthread_cond_destroy(&b->wake[i]);
     pthread_mutex_destroy(&b->lock);
     free(b->count.of_rows);
     free(b);

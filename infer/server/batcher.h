@@ -6,6 +6,10 @@
 // more rows than a batch holds goes behind the others of its priority after each, so that it holds nobody up. No row waits for company: a
 // batch goes as soon as the model is free. What a row gives depends on that row alone, to the last bit (row_reader.h), so nobody can tell
 // what it was batched with. A batch that fails is run again work by work: the one at fault fails alone.
+//
+// Instances take batches side by side. The last n_parts of them share the threads of those before, and one kind rests while the other is at
+// work: parts where enough waits for each of them, since threads that compute batches of their own never wait for one another; else whole
+// teams, which answer a single request soonest.
 #ifndef HS_INFER_BATCHER_H
 #define HS_INFER_BATCHER_H
 #include "infer/encode/row_reader.h"
@@ -36,6 +40,7 @@ struct hs_work {              // its owner's, borrowed from hs_batcher_add to `d
     hs_work *next;
     hs_work_end end;
     bool taken;                      // an instance has rows of it in its batch
+    int64_t tokens;                  // of all its rows
     int begun, finished;             // rows that were put into a batch, and those that were taken
     int64_t arrived, started, ended; // hs_now_ns: added; its first batch; its last. For `done` to count
     int64_t filled, modelled;        // when its first batch began to be filled; when its last came out of the model
@@ -56,7 +61,7 @@ typedef struct hs_batcher_count {
 } hs_batcher_count;
 
 typedef struct hs_batcher hs_batcher;
-enum { HS_BATCHER_READERS = 2, HS_BATCHER_INSTANCES = 64 };
+enum { HS_BATCHER_READERS = 2, HS_BATCHER_INSTANCES = 64, HS_BATCHER_PART_TOKENS = 64 };
 typedef struct hs_batcher_instance {           // a thread, and what it alone runs
     hs_row_reader *reader[HS_BATCHER_READERS]; // one for each plan, over a run of its own
     int first_core, n_cores;                   // of those this process may use, it stays on these; n_cores 0: wherever
@@ -64,6 +69,7 @@ typedef struct hs_batcher_instance {           // a thread, and what it alone ru
 typedef struct hs_batcher_opts {
     hs_batcher_instance instance[HS_BATCHER_INSTANCES]; // readers are owned from here on, also on failure
     int n_instances, n_readers;
+    int n_parts; // of the instances, the last; all or none of them are at work: with HS_BATCHER_PART_TOKENS for each to begin with
     int64_t queue_works, queue_tokens; // that may wait
 } hs_batcher_opts;
 hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o);

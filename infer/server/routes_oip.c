@@ -154,7 +154,7 @@ static void model_config(hs_call *c)
                   "input", config_tensors(&o, o.in, o.n_in, true), "output", config_tensors(&o, o.out, o.n_out, false));
     json_object_update_new(v, json_pack("{s:[{s:s, s:s, s:i}], s:{s:b}, s:{s:b}}", "instance_group", "name", m->name, "kind",
                                         strncmp(m->o->device, "cpu", 3) == 0 ? "KIND_CPU" : "KIND_GPU", "count",
-                                        m->instances > 0 ? m->instances : 1, "response_cache", "enable", m->o->cache && m->batcher,
+                                        m->instances > m->parts ? m->instances - m->parts : 1, "response_cache", "enable", m->o->cache && m->batcher,
                                         "model_transaction_policy", "decoupled", (m->does & HS_DOES_TEXT) != 0));
     if (m->ensemble)
         json_object_set_new(v, "ensemble_scheduling", json_pack("{s:o}", "step", config_steps(m->ensemble)));

@@ -40,19 +40,41 @@ static void fit(hs_arch_shape *shape, const hs_session *s, const hs_served_opts 
 
 // ---- instances: runs of one model, each on a device of its own
 
-static int share_of(const hs_served_opts *o)
+static int threads_of(const hs_served_opts *o, int instances)
 {
     const int threads = o->threads ? o->threads : hs_cpu_cores();
-    return threads / o->instances > 1 ? threads / o->instances : 1;
+    return threads / instances > 1 ? threads / instances : 1;
+}
+
+static int share_of(const hs_served_opts *o) { return threads_of(o, o->instances ? o->instances : 1); }
+
+static int parts_of(const hs_served_opts *o, const hs_device *d)
+{
+    const int threads = threads_of(o, 1);
+    return o->instances || !d->is_cpu || threads < 2 ? 0 : threads < HS_SERVED_PARTS ? threads : HS_SERVED_PARTS;
+}
+
+typedef struct cores {
+    int first, n;
+} cores;
+
+static cores cores_of(const hs_served *s, int instance)
+{
+    const int wholes = s->instances - s->parts;
+    const bool part = instance >= wholes;
+    const int n = part ? threads_of(s->o, s->parts) : share_of(s->o);
+    return (cores){ (part ? instance - wholes : instance) * n, n };
 }
 
 static hs_status open_instances(hs_served *s, const hs_served_opts *o)
 {
     s->device[0] = s->session.device, s->run[0] = s->session.run;
-    for (s->instances = 1; s->instances < o->instances; s->instances++) {
-        const int i = s->instances, share = share_of(o);
-        const cpu_set_t before = hs_cores_narrow(i * share, o->pin ? share : 0); // its team is born there
-        const hs_status st = hs_open_device(&s->device[i], o->device, share, NULL, 0, HS_ONEDNN_NO);
+    s->parts = parts_of(o, s->device[0]);
+    s->instances = (o->instances ? o->instances : 1) + s->parts;
+    for (int i = 1; i < s->instances; i++) {
+        const cores mine = cores_of(s, i);
+        const cpu_set_t before = hs_cores_narrow(mine.first, o->pin ? mine.n : 0); // its team is born there
+        const hs_status st = hs_open_device(&s->device[i], o->device, mine.n, NULL, 0, HS_ONEDNN_NO);
         hs_cores_restore(&before);
         HS_TRY(st);
         HS_TRY(hs_run_new(&s->run[i], s->session.model, &(hs_run_opts){ .device = s->device[i], .mode = hs_submit_mode_of(s->device[i]) }));
@@ -104,9 +126,9 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     if (task)
         HS_TRY(read_task(s, o));
     HS_TRY(open_instances(s, o));
-    b.n_instances = s->instances;
+    b.n_instances = s->instances, b.n_parts = s->parts;
     for (int i = 0; i < b.n_instances && o->pin; i++)
-        b.instance[i].first_core = i * share_of(o), b.instance[i].n_cores = share_of(o);
+        b.instance[i].first_core = cores_of(s, i).first, b.instance[i].n_cores = cores_of(s, i).n;
     hs_status st = add_readers(s, &b, session->eval, task ? &s->task : &s->embed);
     if (st == HS_OK)
         st = add_readers(s, &b, session->masks, &s->masks);

@@ -26,7 +26,8 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     const hs_family *const *families;
     const char *device;
     int threads;   // of all instances of a model together; 0: the cores this process may use
-    int instances; // of an encoder, each with its share of the threads; at least 1
+    int instances; // of an encoder, each with its share of the threads; 0: one with all of them, and HS_SERVED_PARTS at most with a share,
+                   // which work in its place while enough waits (batcher.h)
     bool pin;      // an instance's threads stay on cores of their own
     int want;      // of hs_ckpt_resolve
     hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
@@ -54,6 +55,7 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
 
 enum {
     HS_SERVED_NAME = 128,
+    HS_SERVED_PARTS = 8,
     HS_SERVED_SLOTS = 16,
     HS_SERVED_BESIDE_TOKENS = 64,
     HS_SERVED_CACHE_TOKENS = 8192,
@@ -84,7 +86,7 @@ typedef struct hs_served {
     hs_head *head;                           // HS_DOES_TASK
     hs_rows_opts rows;                       // HS_DOES_TASK: of its examples
     hs_batcher *batcher;                     // encoders
-    int instances;                           // of it
+    int instances, parts;                    // of it; those among them that share the threads of the others
     hs_device *device[HS_BATCHER_INSTANCES]; // [0] is the session's; the others' are their own, and their runs
     hs_run *run[HS_BATCHER_INSTANCES];
     int embed, task, masks;  // numbers of the batcher's readers; -1: none
