@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A well-made Python server of named entities: the peer of `halfstep serve`'s /ner, to be run by scripts/bench_serve.sh --parts spans.
 
-    serve_ner.py --encoder DIR --port 8080 [--group 4]
+    serve_ner.py --encoder DIR --port 8080 [--group 4] [--together 32]
 
 transformers' token-classification pipeline (aggregation "simple": spans with offsets) behind uvicorn and starlette, one process. Requests that wait
-are taken together, up to 32 texts; an idle pipeline waits 2 ms for more. Texts are sorted by length and run --group at a time, since padding costs. The
+are taken together, up to --together texts; an idle pipeline waits 2 ms for more. Texts are sorted by length and run --group at a time, since padding costs. The
 pipeline has a thread of its own, with OMP_NUM_THREADS threads. POST /ner {"inputs": a text or a list}, GET /health.
 """
 import argparse, asyncio, collections, concurrent.futures, os
@@ -15,12 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-TEXTS, WAIT = 32, 0.002
+WAIT = 0.002
 
 
 class Batcher:
-    def __init__(self, run):
-        self.run, self.queue, self.wake = run, collections.deque(), asyncio.Event()
+    def __init__(self, run, most):
+        self.run, self.most, self.queue, self.wake = run, most, collections.deque(), asyncio.Event()
         self.pool = concurrent.futures.ThreadPoolExecutor(1)
 
     async def ask(self, texts):
@@ -37,7 +37,7 @@ class Batcher:
                 await self.wake.wait()
                 await asyncio.sleep(WAIT)
             taken, n = [], 0
-            while self.queue and (not taken or n + len(self.queue[0][0]) <= TEXTS):
+            while self.queue and (not taken or n + len(self.queue[0][0]) <= self.most):
                 taken.append(self.queue.popleft())
                 n += len(taken[-1][0])
             try:
@@ -57,6 +57,7 @@ def main():
     p.add_argument("--encoder", required=True)
     p.add_argument("--port", type=int, required=True)
     p.add_argument("--group", type=int, default=4)
+    p.add_argument("--together", type=int, default=32)
     p.add_argument("--dir", help="of files that a peer makes: none here")
     a = p.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
@@ -71,7 +72,7 @@ def main():
                 found[i] = [{"label": s["entity_group"], "text": s["word"], "start": s["start"], "end": s["end"], "score": float(s["score"])} for s in spans]
         return found
 
-    batcher = Batcher(run)
+    batcher = Batcher(run, a.together)
 
     async def ner(request):
         inputs = orjson.loads(await request.body())["inputs"]
