@@ -59,7 +59,7 @@ struct hs_lt {
     int n_kept, kept_room;
     hs_lt_product *refused; // of 8 bits, that the library does not propose anything for
     int n_refused;
-    bool said; // why a product of 8 bits is none of its
+    unsigned said; // of which kinds why a product is none of its, a bit each
     char *where, gpu[128];
 };
 
@@ -226,7 +226,7 @@ static cudaDataType_t type_of(hs_dtype d)
     return type[d];
 }
 
-static const char *declines_8bit(const hs_lt_product *p)
+static const char *declines_fp8(const hs_lt_product *p)
 {
     if (!hs_dtype_is_fp8(p->a) || !hs_dtype_is_fp8(p->b) || (p->a == HS_E5M2 && p->b == HS_E5M2))
         return "both operands are of 8 bits, and not both E5M2";
@@ -239,18 +239,36 @@ static const char *declines_8bit(const hs_lt_product *p)
     return NULL;
 }
 
+static const char *declines_floats(const hs_lt_product *p)
+{
+    return p->a != p->b || (p->d != HS_F32 && p->d != p->a) ? "operands are of one type, and a product is f32 or of that" : NULL;
+}
+
+// What follows from the types of operands.
+typedef enum kind_of { FLOATS, FP8, N_KINDS } kind_of;
+static const struct kind {
+    const char *(*declines)(const hs_lt_product *p);
+    cublasComputeType_t sums;
+    cudaDataType_t scale; // type of what a product is multiplied by
+    bool has_factors;     // each operand is times a number in device memory; and `fast` says something
+    int least;            // compute capability, times ten
+    const char *instead;  // what is done where there is none
+} kinds[N_KINDS] = {
+    [FLOATS] = { declines_floats, CUBLAS_COMPUTE_32F, CUDA_R_32F, false, 0, NULL },
+    [FP8] = { declines_fp8, CUBLAS_COMPUTE_32F, CUDA_R_32F, true, 89, "fp8 layers by bf16 products, at their speed" },
+};
+
+static kind_of kind_for(const hs_lt_product *p) { return hs_dtype_is_fp8(p->a) || hs_dtype_is_fp8(p->b) ? FP8 : FLOATS; }
+
 const char *hs_lt_declines(const hs_lt_product *p)
 {
     const int64_t unit = 16; // bytes: without it the library falls back to kernels that are slow
     const int64_t bytes[] = { (int64_t)hs_dtype_bytes(p->a), (int64_t)hs_dtype_bytes(p->b), (int64_t)hs_dtype_bytes(p->d) };
-    const bool is_8bit = hs_dtype_is_fp8(p->a) || hs_dtype_is_fp8(p->b);
     if (p->lda * bytes[0] % unit || p->ldb * bytes[1] % unit || p->ldd * bytes[2] % unit)
         return "rows are no multiple of 16 bytes";
-    if (!is_8bit && (p->a != p->b || (p->d != HS_F32 && p->d != p->a)))
-        return "operands are of one type, and a product is f32 or of that";
     if (p->bias != HS_F64 && p->bias != p->d)
         return "the bias is of another type than the product";
-    return is_8bit ? declines_8bit(p) : NULL;
+    return kinds[kind_for(p)].declines(p);
 }
 
 static cublasStatus_t layout(hs_lt *lt, cublasLtMatrixLayout_t *out, hs_dtype d, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t step)
@@ -267,10 +285,11 @@ static cublasStatus_t layout(hs_lt *lt, cublasLtMatrixLayout_t *out, hs_dtype d,
 static cublasStatus_t describe(hs_lt *lt, plan *p)
 {
     const hs_lt_product *k = &p->key;
+    const struct kind *kind = &kinds[kind_for(k)];
     const cublasOperation_t ta = k->ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb = k->tb ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasLtEpilogue_t epilogue = k->bias != HS_F64 ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     const int8_t fast = k->fast;
-    cublasStatus_t st = lt->cublasLtMatmulDescCreate(&p->product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasStatus_t st = lt->cublasLtMatmulDescCreate(&p->product, kind->sums, kind->scale);
     const struct {
         cublasLtMatmulDescAttributes_t which;
         const void *value;
@@ -279,7 +298,7 @@ static cublasStatus_t describe(hs_lt *lt, plan *p)
                  { CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb },
                  { CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue },
                  { CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast } };
-    for (int i = 0; i < HS_COUNT(attr) - !hs_dtype_is_fp8(k->a) && st == CUBLAS_STATUS_SUCCESS; i++)
+    for (int i = 0; i < HS_COUNT(attr) - !kind->has_factors && st == CUBLAS_STATUS_SUCCESS; i++)
         st = lt->cublasLtMatmulDescSetAttribute(p->product, attr[i].which, attr[i].value, attr[i].bytes);
     if (st == CUBLAS_STATUS_SUCCESS)
         st = layout(lt, &p->a, k->a, k->ta ? k->k : k->m, k->ta ? k->m : k->k, k->lda, k->batch, k->step_a);
@@ -293,7 +312,7 @@ static void point(hs_lt *lt, const plan *p, const hs_lt_operands *o)
 {
     if (p->key.bias != HS_F64)
         lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias);
-    if (!hs_dtype_is_fp8(p->key.a))
+    if (!kinds[kind_for(&p->key)].has_factors)
         return;
     lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &o->factor_a, sizeof o->factor_a);
     lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &o->factor_b, sizeof o->factor_b);
@@ -474,25 +493,27 @@ static bool is_refused(const hs_lt *lt, const hs_lt_product *key)
     return false;
 }
 
-static void say(hs_lt *lt, const char *why)
+static void say(hs_lt *lt, kind_of kind, const char *why)
 {
-    if (!lt->said)
-        hs_warn("device cuda: fp8 layers by bf16 products, at their speed: %s", why);
-    lt->said = true;
+    if (!(lt->said >> kind & 1))
+        hs_warn("device cuda: %s: %s", kinds[kind].instead, why);
+    lt->said |= 1u << kind;
 }
 
 static bool ask(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
 {
     const hs_gpu *g = lane->gpu;
+    const kind_of kind = kind_for(key);
+    const int least = kinds[kind].least;
     char why[sizeof g->name + 80];
     if (find(lt, key))
         return true;
-    if (10 * g->major + g->minor < 89) {
-        snprintf(why, sizeof why, "%s is of compute capability %d.%d, 8 bits need 8.9", g->name, g->major, g->minor);
-        return say(lt, why), false;
+    if (10 * g->major + g->minor < least) {
+        snprintf(why, sizeof why, "%s is of compute capability %d.%d, 8 bits need %d.%d", g->name, g->major, g->minor, least / 10, least % 10);
+        return say(lt, kind, why), false;
     }
     if (hs_lt_declines(key))
-        return say(lt, hs_lt_declines(key)), false;
+        return say(lt, kind, hs_lt_declines(key)), false;
     if (is_refused(lt, key) || !has_workspace(lane))
         return false;
     const cublasStatus_t st = propose(lt, lane, key);
@@ -500,7 +521,7 @@ static bool ask(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
         return true;
     snprintf(why, sizeof why, "cuBLASLt proposes nothing for %lld x %lld x %lld: status %d", (long long)key->m, (long long)key->n,
              (long long)key->k, (int)st);
-    say(lt, why);
+    say(lt, kind, why);
     hs_lt_product *more = realloc(lt->refused, (size_t)(lt->n_refused + 1) * sizeof *more);
     if (more)
         lt->refused = more, lt->refused[lt->n_refused++] = *key;
