@@ -4,12 +4,13 @@
 //   linear_i8 -> gelu or bias_gelu          one linear_i8 with act
 //   linear_i8 -> linear_i8 with x_scale     the first with y_scale: its result is i8
 //
-// Only where nothing else reads what lies between.
+// Only where nothing else reads what lies between, and the device has kernels for what comes of it.
 #include "core/graph/rewrite.h"
 #include "core/plan/plan_impl.h"
 #include <string.h>
 
 typedef struct fuser {
+    const hs_device *dev;
     hs_graph *g;
     hs_rewrite *r;
     const hs_op *product;
@@ -32,7 +33,19 @@ static hs_node *product_before(const fuser *f, const hs_node *n, int i)
     return x && x->from && x->from->op == f->product && hs_rewrite_n_readers(f->r, x) == 1 ? x->from : NULL;
 }
 
-// p anew in the place of `at`, with other operands and another act; p is gone.
+// Has the device a kernel for n with these attributes and operands; with y in int8 where there is a y_scale.
+static bool has_kernel(const fuser *f, const hs_node *n, const void *attr, hs_tensor *const *in)
+{
+    hs_node probe = *n;
+    hs_tensor y = *n->out[0];
+    memcpy(probe.in, in, sizeof probe.in);
+    probe.attr = attr, probe.out[0] = &y;
+    if (in[f->y_scale])
+        y.dtype = HS_I8;
+    return hs_device_kernels(f->dev, &probe) != NULL;
+}
+
+// p anew in the place of `at`, with other operands and another act; p is gone. NULL: all is as it was.
 static hs_node *put(const fuser *f, hs_node *at, hs_node *p, hs_tensor *const *in, int64_t act)
 {
     void *attr = hs_graph_alloc(f->g, f->product->attr_bytes);
@@ -40,6 +53,8 @@ static hs_node *put(const fuser *f, hs_node *at, hs_node *p, hs_tensor *const *i
         return NULL;
     memcpy(attr, p->attr, f->product->attr_bytes);
     hs_attr_set_int(f->act, attr, act);
+    if (!has_kernel(f, p, attr, in))
+        return NULL;
     hs_node *n = hs_rewrite_replace(f->r, at, f->product, attr, in, f->y_scale + 1);
     if (n && at != p)
         hs_rewrite_remove(f->r, p);
@@ -72,6 +87,12 @@ static void take_rounding(const fuser *f, hs_node *n)
     hs_tensor *in[HS_MAX_IN];
     if (!p || p->in[f->y_scale])
         return;
+    hs_tensor bytes = *p->out[0];
+    bytes.dtype = HS_I8;
+    memcpy(in, n->in, sizeof in);
+    in[f->x] = &bytes;
+    if (!has_kernel(f, n, n->attr, in))
+        return;
     memcpy(in, p->in, sizeof in);
     in[f->y_scale] = n->in[f->x_scale];
     put(f, p, p, in, hs_attr_int(f->act, p->attr));
@@ -87,7 +108,7 @@ static void each(const fuser *f, void (*take)(const fuser *, hs_node *))
 
 void hs_plan_fuse_codes(hs_plan *p, hs_rewrite *r)
 {
-    fuser f = { .g = p->graph, .r = r, .product = hs_device_op(p->dev, "linear_i8") };
+    fuser f = { .dev = p->dev, .g = p->graph, .r = r, .product = hs_device_op(p->dev, "linear_i8") };
     if (!f.product || hs_plan_trains(p))
         return;
     f.act = hs_attr_find(f.product, "act");
