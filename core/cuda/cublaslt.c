@@ -220,9 +220,8 @@ void hs_lt_close(hs_lt *lt)
 
 static cudaDataType_t type_of(hs_dtype d)
 {
-    static const cudaDataType_t type[] = {
-        [HS_F32] = CUDA_R_32F, [HS_BF16] = CUDA_R_16BF, [HS_F16] = CUDA_R_16F, [HS_E4M3] = CUDA_R_8F_E4M3, [HS_E5M2] = CUDA_R_8F_E5M2
-    };
+    static const cudaDataType_t type[] = { [HS_F32] = CUDA_R_32F,         [HS_BF16] = CUDA_R_16BF,       [HS_F16] = CUDA_R_16F, [HS_I8] = CUDA_R_8I,
+                                           [HS_E4M3] = CUDA_R_8F_E4M3, [HS_E5M2] = CUDA_R_8F_E5M2, [HS_I32] = CUDA_R_32I };
     return type[d];
 }
 
@@ -239,26 +238,43 @@ static const char *declines_fp8(const hs_lt_product *p)
     return NULL;
 }
 
+static const char *declines_int8(const hs_lt_product *p)
+{
+    if (p->a != HS_I8 || p->b != HS_I8 || p->d != HS_I32)
+        return "operands of a product in int8 are both int8, and sums int32";
+    if (!p->ta || p->tb)
+        return "in int8 A is transposed, and B is not";
+    if (p->m % 4 || p->k % 4)
+        return "in int8 widths are multiples of 4";
+    if (p->bias != HS_F64 || p->add || p->scale != 1)
+        return "sums of int8 are written as they are";
+    return NULL;
+}
+
 static const char *declines_floats(const hs_lt_product *p)
 {
     return p->a != p->b || (p->d != HS_F32 && p->d != p->a) ? "operands are of one type, and a product is f32 or of that" : NULL;
 }
 
 // What follows from the types of operands.
-typedef enum kind_of { FLOATS, FP8, N_KINDS } kind_of;
+typedef enum kind_of { FLOATS, FP8, INT8, N_KINDS } kind_of;
 static const struct kind {
     const char *(*declines)(const hs_lt_product *p);
     cublasComputeType_t sums;
     cudaDataType_t scale; // type of what a product is multiplied by
     bool has_factors;     // each operand is times a number in device memory; and `fast` says something
-    int least;            // compute capability, times ten
+    int least;            // compute capability, times ten; 0: any that kernels are compiled for
     const char *instead;  // what is done where there is none
 } kinds[N_KINDS] = {
     [FLOATS] = { declines_floats, CUBLAS_COMPUTE_32F, CUDA_R_32F, false, 0, NULL },
     [FP8] = { declines_fp8, CUBLAS_COMPUTE_32F, CUDA_R_32F, true, 89, "fp8 layers by bf16 products, at their speed" },
+    [INT8] = { declines_int8, CUBLAS_COMPUTE_32I, CUDA_R_32I, false, 0, "int8 layers by kernels of Halfstep's own" },
 };
 
-static kind_of kind_for(const hs_lt_product *p) { return hs_dtype_is_fp8(p->a) || hs_dtype_is_fp8(p->b) ? FP8 : FLOATS; }
+static kind_of kind_for(const hs_lt_product *p)
+{
+    return hs_dtype_is_fp8(p->a) || hs_dtype_is_fp8(p->b) ? FP8 : p->a == HS_I8 || p->b == HS_I8 ? INT8 : FLOATS;
+}
 
 const char *hs_lt_declines(const hs_lt_product *p)
 {
@@ -320,8 +336,11 @@ static void point(hs_lt *lt, const plan *p, const hs_lt_operands *o)
 
 static cublasStatus_t multiply(hs_lt *lt, hs_lane *lane, const plan *p, const hs_lt_operands *o)
 {
+    const bool whole = kinds[kind_for(&p->key)].scale == CUDA_R_32I;
     const float alpha = p->key.scale, beta = p->key.add ? 1 : 0;
-    return lt->cublasLtMatmul(lt->handle, p->product, &alpha, o->a, p->a, o->b, p->b, &beta, o->d, p->d, o->d, p->d, &p->algo, lane->workspace,
+    const int32_t once = 1, nothing = 0;
+    const void *scale = whole ? (const void *)&once : &alpha, *keep = whole ? (const void *)&nothing : &beta;
+    return lt->cublasLtMatmul(lt->handle, p->product, scale, o->a, p->a, o->b, p->b, keep, o->d, p->d, o->d, p->d, &p->algo, lane->workspace,
                               p->workspace, lane->stream);
 }
 

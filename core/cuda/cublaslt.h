@@ -9,8 +9,9 @@ extern "C" {
 #endif
 
 // D[m, n] = scale op(A)[m, k] op(B)[k, n] + (add ? D : 0) + bias[m]. A and B of one type: bf16, f16, or f32, whose products are exact (no
-// TF32); or both in 8 bits, times a factor for each that lies in device memory: A transposed, B not, rows at multiples of 16 bytes, m and k
-// multiples of 16, not both E5M2. Sums are f32. The key of a plan: unused fields are 0.
+// TF32); or both in 8-bit floats, times a factor for each that lies in device memory: A transposed, B not, rows at multiples of 16 bytes, m
+// and k multiples of 16, not both E5M2. Sums are f32. Or both int8, and D their exact sums in int32, written: A transposed, B not, rows at
+// multiples of 16 bytes, m and k multiples of 4, no bias, scale 1. The key of a plan: unused fields are 0.
 typedef struct hs_lt_product {
     int64_t m, n, k;
     int64_t lda, ldb, ldd;                // elements from a column to the next
@@ -18,7 +19,7 @@ typedef struct hs_lt_product {
     hs_dtype a, b, d;
     hs_dtype bias; // of the type of D, or F64: none
     bool ta, tb, add;
-    bool fast; // of 8 bits: sums are not taken to f32 on their way, which is faster and loses some of their last bits
+    bool fast; // of 8-bit floats: sums are not taken to f32 on their way, which is faster and loses some of their last bits
     float scale;
 } hs_lt_product;
 
@@ -26,7 +27,7 @@ typedef struct hs_lt_operands {
     const void *a, *b;
     void *d;
     const void *bias;               // [m], where the product has one
-    const float *factor_a, *factor_b; // of 8 bits, one f32 each, 4-byte aligned; else NULL
+    const float *factor_a, *factor_b; // of 8-bit floats, one f32 each, 4-byte aligned; else NULL
 } hs_lt_operands;
 
 typedef struct hs_lt hs_lt; // of a device: handle, plans, what was found to be fastest
@@ -39,8 +40,8 @@ size_t hs_lt_version(const hs_lt *lt); // 130100
 
 // Why a product cannot be one of cuBLASLt's, or NULL: alignment of rows, types.
 const char *hs_lt_declines(const hs_lt_product *p);
-// Whether the lane's GPU has a product of 8 bits, by its compute capability and by what the library proposes, which is asked once per shape.
-// The first time that it has not, one line of the log says why.
+// Whether the lane's GPU has a product of 8 bits, floats or int8, by its compute capability and by what the library proposes, which is asked
+// once per shape. The first time that it has not, for either, one line of the log says why.
 bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p);
 // Up to 1 MiB of device memory in front of the lane's next product; NULL: no more, or none is left. Not while the first product of a lane is captured.
 void *hs_lt_room(hs_lane *lane, size_t bytes);

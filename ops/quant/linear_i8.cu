@@ -1,5 +1,7 @@
 // linear_i8 on CUDA: the definition is in linear_i8.c, and the bits are the CPU's: sums of int8 are exact, and what follows is i8_round.h.
-// A block rounds a row; blocks of products have 64 x 64 sums, a warp 32 x 32 of them.
+// A block rounds a row; blocks of products have 64 x 64 sums, a warp 32 x 32 of them. Where the GPU has it, cuBLASLt sums more rows than a
+// block is high (core/cuda/cublaslt.h), into scratch, and a launch behind it does what stands behind sums here: with the same bits.
+#include "core/cuda/cublaslt.h"
 #include "core/cuda/gemm.cuh"
 #include "core/cuda/mma.cuh"
 #include "ops/ops.h"
@@ -109,16 +111,16 @@ static __device__ __forceinline__ void multiply_step(int32_t (&d)[2][4][4], cons
             mma_i8(d[i][j], av[i], bv[j]);
 }
 
-static __device__ __forceinline__ void put_pair(const product &p, int64_t row, int64_t col, const int32_t *sum)
+template <int N> static __device__ __forceinline__ void put_sums(const product &p, int64_t row, int64_t col, const int32_t *sum)
 {
-    float y[2];
+    float y[N];
 #pragma unroll
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < N; k++) {
         y[k] = i8_scaled(sum[k], p.row_scale[row], p.scales[col + k]);
         if (p.bias)
             y[k] = i8_plus(y[k], p.bias[col + k]);
     }
-    set_f<2>(p.y, row * p.n + col, y);
+    set_f<N>(p.y, row * p.n + col, y);
 }
 
 static __global__ void multiply_rows(product p, const hs_step_in *step)
@@ -147,23 +149,98 @@ static __global__ void multiply_rows(product p, const hs_step_in *step)
             for (int half = 0; half < 2; half++) {
                 const int64_t r = row + down + i * 16 + half * 8 + g, n = col + right + j * 8 + 2 * t;
                 if (r < rows && n < p.n)
-                    put_pair(p, r, n, &d[i][j][2 * half]);
+                    put_sums<2>(p, r, n, &d[i][j][2 * half]);
             }
+}
+
+static void multiply_here(const hs_args *a, hs_lane *lane, const product &p)
+{
+    const dim3 grid((unsigned)blocks_of(p.n, TILE), (unsigned)blocks_of(p.x.rows, TILE));
+    HS_LAUNCH(multiply_rows, grid, THREADS, 0, gpu_stream(lane), p, a->step);
+}
+
+// ---- by cuBLASLt, some rows at a time: their sums are no larger than LT_SUMS bytes
+
+enum { LT_SUMS = 32 << 20, LT_UNIT = 128 };
+
+static int64_t rows_at_once(int64_t rows, int64_t n)
+{
+    const int64_t most = LT_SUMS / (n * (int64_t)sizeof(int32_t)) / LT_UNIT * LT_UNIT, at_once = most > LT_UNIT ? most : (int64_t)LT_UNIT;
+    return rows <= TILE ? 0 : rows < at_once ? rows : at_once;
+}
+
+// A block has a row of the sums, which begin with row `first` of x, and THREADS * EACH of its columns.
+static __global__ void put_rows(product p, const hs_step_in *step, const int32_t *sums, int64_t first)
+{
+    const int64_t row = first + blockIdx.x, col = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * EACH;
+    if (row >= live_rows(p.x, step) || col >= p.n)
+        return;
+    pack<int32_t, 4> v[EACH / 4];
+    int32_t sum[EACH];
+#pragma unroll
+    for (int k = 0; k < EACH / 4; k++)
+        v[k] = *reinterpret_cast<const pack<int32_t, 4> *>(sums + blockIdx.x * p.n + col + 4 * k);
+#pragma unroll
+    for (int k = 0; k < EACH; k++)
+        sum[k] = v[k / 4].v[k % 4];
+    put_sums<EACH>(p, row, col, sum);
+}
+
+static hs_lt_product sums_of(const product &p, int64_t rows)
+{
+    hs_lt_product lt = {};
+    lt.m = p.n, lt.n = rows, lt.k = p.k;
+    lt.lda = lt.ldb = p.k, lt.ldd = p.n;
+    lt.a = lt.b = HS_I8, lt.d = HS_I32, lt.bias = HS_F64;
+    lt.ta = true, lt.scale = 1;
+    return lt;
+}
+
+static bool multiply_by_library(const hs_args *a, hs_lane *lane, const product &p, int32_t *sums)
+{
+    const int64_t rows = p.x.rows, at_once = rows_at_once(rows, p.n), rest = at_once ? rows % at_once : 0;
+    const hs_lt_product whole = sums_of(p, at_once), last = sums_of(p, rest);
+    if (!at_once || !gpu_lt(lane) || !hs_lt_has_8bit(lane, &whole) || (rest && !hs_lt_has_8bit(lane, &last)))
+        return false;
+    for (int64_t r = 0; r < rows; r += at_once) {
+        const hs_lt_product &lt = rows - r < at_once ? last : whole;
+        hs_lt_operands o = {};
+        o.a = p.codes, o.b = p.q + r * p.k, o.d = sums;
+        hs_lt_multiply(lane, &lt, &o);
+        HS_LAUNCH(put_rows, dim3((unsigned)lt.n, (unsigned)blocks_of(p.n, THREADS * EACH)), THREADS, 0, gpu_stream(lane), p, a->step, sums,
+                  r);
+    }
+    return true;
 }
 
 static int64_t up(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
+struct room { // of scratch
+    int8_t *q;
+    float *row_scale;
+    int32_t *sums;
+    size_t bytes;
+};
+static room room_of(int64_t rows, int64_t k, int64_t n, char *at)
+{
+    const int64_t codes = up(rows * k), scales = up(rows * (int64_t)sizeof(float));
+    room r;
+    r.q = reinterpret_cast<int8_t *>(at), r.row_scale = reinterpret_cast<float *>(at + codes);
+    r.sums = reinterpret_cast<int32_t *>(at + codes + scales);
+    r.bytes = (size_t)(codes + scales + rows_at_once(rows, n) * n * (int64_t)sizeof(int32_t));
+    return r;
+}
+
 static void forward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref &x = a->in[X], &codes = a->in[CODES];
+    const room r = room_of(x.rows, codes.cols, codes.rows, a->scratch);
     product p = {};
-    int8_t *q = reinterpret_cast<int8_t *>(a->scratch);
-    float *row_scale = reinterpret_cast<float *>(a->scratch + up(x.rows * x.cols));
-    p.q = q, p.codes = cells<int8_t>(codes), p.row_scale = row_scale, p.scales = cells<float>(a->in[SCALES]);
+    p.q = r.q, p.codes = cells<int8_t>(codes), p.row_scale = r.row_scale, p.scales = cells<float>(a->in[SCALES]);
     p.bias = cells<float>(a->in[BIAS]), p.x = x, p.y = a->out[Y], p.n = codes.rows, p.k = codes.cols;
-    HS_LAUNCH(round_rows, (unsigned)x.rows, THREADS, 0, gpu_stream(lane), x, a->step, cells<float>(a->in[X_SCALE]), q, row_scale);
-    const dim3 grid((unsigned)blocks_of(codes.rows, TILE), (unsigned)blocks_of(x.rows, TILE));
-    HS_LAUNCH(multiply_rows, grid, THREADS, 0, gpu_stream(lane), p, a->step);
+    HS_LAUNCH(round_rows, (unsigned)x.rows, THREADS, 0, gpu_stream(lane), x, a->step, cells<float>(a->in[X_SCALE]), r.q, r.row_scale);
+    if (!multiply_by_library(a, lane, p, r.sums))
+        multiply_here(a, lane, p);
 }
 
 // ---- backward: a float product of dy * scales and the codes
@@ -259,7 +336,7 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
     const int64_t N = n->in[X]->dim[0], C = n->in[X]->dim[1], O = n->in[CODES]->dim[0];
     if (is_backward)
         return { (size_t)back_of(N, C, O, n->in[X_SCALE] != nullptr, nullptr).bytes, 0 };
-    return { (size_t)(up(N * C) + N * (int64_t)sizeof(float)), 0 };
+    return { room_of(N, C, O, nullptr).bytes, 0 };
 }
 
 static const char *decline(const hs_node *n)

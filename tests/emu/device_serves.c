@@ -1,5 +1,5 @@
 // Sessions on a device that captures: what they submit is captured once a plan, not once a step, and texts, hidden states and guesses have
-// the bits that they have without.
+// the bits that they have without; and layers in int8 have the same by cuBLASLt's double as by our own kernels.
 //   test_cuda_serves [DEVICE]     cuda-emu where none is named
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +10,15 @@
 
 #include "core/base/log.h"
 #include "infer/decode/generate.h"
+#include "infer/quant/quantize.h"
 #include "infer/session/session.h"
 #include "ops/ops.h"
+#include "tests/support/support_files.h"
+#include "tests/support/support_values.h"
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
 enum { PROMPTS = 2, NEW = 10, WIDTH = 32, MOST = 32 };
 static const char *device = "cuda-emu";
 static int captures;
@@ -41,11 +44,13 @@ static void continue_all(const hs_session *s, texts *t)
     OK(hs_session_decoder(&d, s, s->run, PROMPTS));
     for (int i = 0; i < PROMPTS; i++) {
         int slot;
-        OK(hs_decoder_add(
-            d,
-            &(hs_sequence){
-                .ids = prompt[i], .n = length[i], .max_tokens = NEW, .sampling = { .temperature = 0.8, .top_p = 1, .seed = 3 }, .number = i },
-            &slot));
+        OK(hs_decoder_add(d,
+                          &(hs_sequence){ .ids = prompt[i],
+                                          .n = length[i],
+                                          .max_tokens = NEW,
+                                          .sampling = { .temperature = 0.8, .top_p = 1, .seed = 3 },
+                                          .number = i },
+                          &slot));
     }
     memset(t, 0, sizeof *t);
     for (; !hs_decoder_idle(d); t->steps++) {
@@ -140,10 +145,78 @@ static void rows(void **state)
     }
 }
 
+// ---- an encoder in int8, whose rows are more than a tile of our own is high
+
+enum { PLENTY = 96, TILE = 64, BATCHES_I8 = 5 };
+
+// Those of more rows than a tile's: a pooler has one for each text.
+static int n_products(const hs_session *s)
+{
+    const hs_graph *g = hs_plan_graph(s->model->plan[s->eval]);
+    int n = 0;
+    for (int i = 0; i < g->n_nodes; i++)
+        n += !strcmp(g->node[i]->op->name, "linear_i8") && g->node[i]->in[0]->dim[0] > TILE;
+    return n;
+}
+
+// How many products in int8 cuBLASLt's double was called for.
+static long by_double(void)
+{
+    long (*products)(void) = NULL;
+    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD);
+    if (library)
+        *(void **)&products = dlsym(library, "fake_cublaslt_int8");
+    const long n = products ? products() : 0;
+    if (library)
+        dlclose(library);
+    return n;
+}
+
+// Hidden states of some batches in the mode that the device takes by itself, then of one in another, in which all products go to the double
+// or none does.
+static void read_int8(const char *on, const char *dir, float *hidden, bool doubled)
+{
+    const hs_policy fp32 = { .low = HS_F32 };
+    const hs_arch_shape shape = { .max_tokens = PLENTY, .max_seqs = 4, .hidden = true };
+    hs_session s;
+    hs_row_reader *r;
+    OK(hs_session_open(&s, dir, 0, hs_families, on, 1));
+    OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .eval = &shape }));
+    OK(hs_session_reader(&r, &s, s.run));
+    assert_int_equal(hs_run_mode(s.run), HS_SUBMIT_GRAPH);
+    for (int b = 0; b < BATCHES_I8; b++)
+        read_rows(r, b, hidden + b * 3 * 8 * WIDTH, NULL);
+    hs_run_set_mode(s.run, HS_SUBMIT_BULK);
+    const long before = by_double();
+    read_rows(r, BATCHES_I8, hidden + BATCHES_I8 * 3 * 8 * WIDTH, NULL);
+    assert_true(n_products(&s) > 0);
+    assert_int_equal(by_double() - before, doubled ? n_products(&s) : 0);
+    hs_row_reader_free(r);
+    hs_session_close(&s);
+}
+
+static void layers_in_int8(void **state)
+{
+    (void)state;
+    static float by_library[(BATCHES_I8 + 1) * 3 * 8 * WIDTH], by_kernels[(BATCHES_I8 + 1) * 3 * 8 * WIDTH];
+    hs_export_model m;
+    hs_quantizing *q;
+    if (strcmp(device, "cuda-emu-lt"))
+        skip();
+    open_values(&m, golden_path("encoders/bert"));
+    const char *dir = scratch_path("int8");
+    OK(hs_quantizing_new(&q, &m, hs_families, &(hs_quantize_opts){ .bits = HS_QUANT_W8A8, .rows = true }, NULL, NULL));
+    OK(hs_quantizing_write(q, dir, true));
+    hs_quantizing_free(q), hs_export_model_close(&m);
+    read_int8(device, dir, by_library, true);
+    read_int8("cuda-emu", dir, by_kernels, false);
+    assert_memory_equal(by_library, by_kernels, sizeof by_library);
+}
+
 int main(int argc, char **argv)
 {
     device = argc > 1 ? argv[1] : device;
     hs_log_set(HS_LOG_DEBUG, count, NULL);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows) };
-    return cmocka_run_group_tests_name("sessions on a device that captures", tests, NULL, NULL);
+    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(layers_in_int8) };
+    return cmocka_run_group_tests_name("sessions on a device that captures", tests, scratch_open, scratch_close);
 }

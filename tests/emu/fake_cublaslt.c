@@ -1,6 +1,7 @@
 // fake_cublaslt: a double of the calls of cuBLASLt that core/cuda/cublaslt.c makes, as libcublasLt.so.13: it refuses what the library would
 // (sizes, leading dimensions, alignments, epilogues, workspace; of 8-bit floats what Hopper has: A transposed and B not, and factors in
-// device memory), with a line on stderr, and computes products naively in memory of the host's.
+// device memory; of int8 the regular orders: the same, with sums in int32 and nothing behind them), with a line on stderr, and computes
+// products naively in memory of the host's.
 #include "core/base/fp8.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 
 typedef struct description {
+    cublasComputeType_t compute;
     cublasOperation_t ta, tb;
     cublasLtEpilogue_t epilogue;
     const void *bias;
@@ -38,9 +40,9 @@ size_t cublasLtGetVersion(void) { return 130100; }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute, cudaDataType_t scale)
 {
-    WANT(compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F);
+    WANT((compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F) || (compute == CUBLAS_COMPUTE_32I && scale == CUDA_R_32I));
     *d = calloc(1, sizeof **d);
-    *(description *)*d = (description){ CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL, NULL, NULL, 0 };
+    *(description *)*d = (description){ compute, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL, NULL, NULL, 0 };
     return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return free(d), CUBLAS_STATUS_SUCCESS; }
@@ -97,7 +99,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 // ---- products
 
 static bool is_8bit(cudaDataType_t t) { return t == CUDA_R_8F_E4M3 || t == CUDA_R_8F_E5M2; }
-static size_t bytes_of(cudaDataType_t t) { return t == CUDA_R_32F ? 4 : is_8bit(t) ? 1 : 2; }
+static bool is_int8(cudaDataType_t t) { return t == CUDA_R_8I; }
+static size_t bytes_of(cudaDataType_t t) { return t == CUDA_R_32F || t == CUDA_R_32I ? 4 : is_8bit(t) || is_int8(t) ? 1 : 2; }
 static float get(const void *p, cudaDataType_t t, int64_t i)
 {
     return t == CUDA_R_32F       ? ((const float *)p)[i]
@@ -124,19 +127,30 @@ static cublasStatus_t check_8bit(const description *m, const layout *a, const la
     return CUBLAS_STATUS_SUCCESS;
 }
 
+static cublasStatus_t check_int8(const description *m, const layout *a, const layout *b, const layout *d)
+{
+    WANT(m->compute == CUBLAS_COMPUTE_32I && is_int8(a->type) && is_int8(b->type) && d->type == CUDA_R_32I);
+    WANT(m->ta == CUBLAS_OP_T && m->tb == CUBLAS_OP_N);
+    WANT(d->rows % 4 == 0 && a->rows % 4 == 0); // m and k
+    WANT(a->ld % 4 == 0 && b->ld % 4 == 0 && d->ld % 4 == 0);
+    WANT(m->epilogue == CUBLASLT_EPILOGUE_DEFAULT && !m->bias && !m->factor_a && !m->factor_b && !m->fast);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 static cublasStatus_t check(const description *m, const layout *a, const layout *b, const layout *d)
 {
     const uint64_t am = m->ta == CUBLAS_OP_T ? a->cols : a->rows, ak = m->ta == CUBLAS_OP_T ? a->rows : a->cols;
     const uint64_t bk = m->tb == CUBLAS_OP_T ? b->cols : b->rows, bn = m->tb == CUBLAS_OP_T ? b->rows : b->cols;
     WANT(am == d->rows && bn == d->cols && ak == bk);
-    const bool in_8bit = is_8bit(a->type) || is_8bit(b->type);
-    WANT(in_8bit || (a->type == b->type && (d->type == CUDA_R_32F || d->type == a->type)));
+    const bool in_8bit = is_8bit(a->type) || is_8bit(b->type), in_int8 = is_int8(a->type) || is_int8(b->type);
+    WANT(in_8bit || in_int8 || (a->type == b->type && (d->type == CUDA_R_32F || d->type == a->type)));
+    WANT(in_int8 || m->compute == CUBLAS_COMPUTE_32F);
     WANT(in_8bit || (!m->factor_a && !m->factor_b && !m->fast));
     WANT(a->batch == b->batch && b->batch == d->batch);
     WANT(a->ld * (int64_t)bytes_of(a->type) % 16 == 0 && b->ld * (int64_t)bytes_of(b->type) % 16 == 0 &&
          d->ld * (int64_t)bytes_of(d->type) % 16 == 0);
     WANT(m->epilogue == CUBLASLT_EPILOGUE_DEFAULT || m->epilogue == CUBLASLT_EPILOGUE_BIAS);
-    return in_8bit ? check_8bit(m, a, b, d) : CUBLAS_STATUS_SUCCESS;
+    return in_int8 ? check_int8(m, a, b, d) : in_8bit ? check_8bit(m, a, b, d) : CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
@@ -157,11 +171,32 @@ typedef struct product {
     const void *a, *b;
     void *d;
     float scale, keep;
+    int32_t times, added; // the same of int8
 } product;
+
+// A is transposed, B not. What rows that are nobody's hold may be too large for a sum: it wraps.
+static void multiply_int8(const product *p)
+{
+    const layout *A = &p->A, *B = &p->B, *D = &p->D;
+    for (int64_t z = 0; z < D->batch; z++)
+        for (int64_t j = 0; j < (int64_t)D->cols; j++)
+            for (int64_t i = 0; i < (int64_t)D->rows; i++) {
+                const int8_t *a = (const int8_t *)p->a + z * A->step + i * A->ld, *b = (const int8_t *)p->b + z * B->step + j * B->ld;
+                int32_t *d = (int32_t *)p->d + z * D->step + j * D->ld + i;
+                uint32_t sum = 0;
+                for (int64_t k = 0; k < (int64_t)A->rows; k++)
+                    sum += (uint32_t)(a[k] * b[k]);
+                *d = (int32_t)((uint32_t)p->times * sum + (p->added ? (uint32_t)p->added * (uint32_t)*d : 0));
+            }
+}
 
 static void multiply(void *given)
 {
     const product *p = given;
+    if (is_int8(p->A.type)) {
+        multiply_int8(p);
+        return;
+    }
     const description *m = &p->m;
     const layout *A = &p->A, *B = &p->B, *D = &p->D;
     const bool bias = m->epilogue == CUBLASLT_EPILOGUE_BIAS;
@@ -183,16 +218,18 @@ static void multiply(void *given)
 typedef void call(void *);
 typedef void enqueue_fn(cudaStream_t, call *, call *, void *);
 static enqueue_fn *enqueue;
-static long products_8bit;
+static long products_8bit, products_int8;
 void fake_cublaslt_streams(enqueue_fn *f);
 long fake_cublaslt_8bit(void);
+long fake_cublaslt_int8(void);
 void fake_cublaslt_streams(enqueue_fn *f) { enqueue = f; } // of a plug-in, which exports no symbol
 long fake_cublaslt_8bit(void) { return products_8bit; }    // that were called for
+long fake_cublaslt_int8(void) { return products_int8; }
 
 // In the order of a stream of the emulator's, where the program has one (it exports that symbol then); NULL: at once.
 static cublasStatus_t put(const product *p, cudaStream_t s)
 {
-    products_8bit += is_8bit(p->A.type);
+    products_8bit += is_8bit(p->A.type), products_int8 += is_int8(p->A.type);
     if (!s) {
         multiply((void *)(uintptr_t)p);
         return CUBLAS_STATUS_SUCCESS;
@@ -211,8 +248,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, con
                               cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes,
                               cudaStream_t s)
 {
-    const product p = { *(const description *)desc, *(const layout *)la, *(const layout *)lb, *(const layout *)ld, a, b, d,
-                        *(const float *)alpha,      *(const float *)beta };
+    product p = { *(const description *)desc, *(const layout *)la, *(const layout *)lb, *(const layout *)ld, a, b, d, 0, 0, 0, 0 };
+    const bool whole = p.m.compute == CUBLAS_COMPUTE_32I;
+    memcpy(whole ? (void *)&p.times : &p.scale, alpha, 4);
+    memcpy(whole ? (void *)&p.added : &p.keep, beta, 4);
     (void)h, (void)lc;
     WANT(algo->data[0] == 77 && workspace && (uintptr_t)workspace % 256 == 0 && workspace_bytes == 4096);
     WANT(c == d && (uintptr_t)a % 16 == 0 && (uintptr_t)b % 16 == 0 && (uintptr_t)d % 16 == 0);

@@ -186,6 +186,78 @@ static void not_in_8_bits(void **state)
     assert_true(hs_lt_has_8bit(&lane, &p));
 }
 
+// ---- in int8: sums, and every rule by its name
+
+static hs_lt_product product_int8()
+{
+    hs_lt_product p = {};
+    p.m = 36, p.n = 5, p.k = 44, p.lda = p.ldb = 48, p.ldd = 36;
+    p.a = p.b = HS_I8, p.d = HS_I32, p.bias = HS_F64, p.ta = true, p.scale = 1;
+    return p;
+}
+
+static void in_int8(void **state)
+{
+    (void)state;
+    const hs_lt_product p = product_int8();
+    int8_t *a = static_cast<int8_t *>(aligned_alloc(256, 4096)), *b = static_cast<int8_t *>(aligned_alloc(256, 4096));
+    int32_t *d = static_cast<int32_t *>(aligned_alloc(256, 4096));
+    for (int i = 0; i < 4096; i++)
+        a[i] = (int8_t)((int)(hs_mix2((uint64_t)i, 1) % 255) - 127), b[i] = (int8_t)((int)(hs_mix2((uint64_t)i, 2) % 255) - 127);
+    memset(d, 0x7F, 4096);
+    assert_null(hs_lt_declines(&p));
+    assert_true(hs_lt_has_8bit(&lane, &p));
+    hs_lt_operands o = {};
+    o.a = a, o.b = b, o.d = d;
+    hs_lt_multiply(&lane, &p, &o);
+    assert_string_equal(lane.failed, "");
+    for (int64_t j = 0; j < p.n; j++)
+        for (int64_t i = 0; i < p.m; i++) {
+            int32_t want = 0;
+            for (int64_t k = 0; k < p.k; k++)
+                want += a[i * p.lda + k] * b[j * p.ldb + k];
+            assert_int_equal(d[j * p.ldd + i], want);
+        }
+    assert_int_equal(d[p.n * p.ldd], 0x7F7F7F7F);
+    free(a), free(b), free(d);
+}
+
+static void not_in_int8(void **state)
+{
+    (void)state;
+    enum { CASES = 9 };
+    hs_lt_product p[CASES];
+    for (int i = 0; i < CASES; i++)
+        p[i] = product_int8();
+    p[0].b = HS_BF16;
+    p[1].d = HS_F32;
+    p[2].ta = false, p[2].lda = 48;
+    p[3].tb = true;
+    p[4].m = 34;
+    p[5].k = 42;
+    p[6].bias = HS_I32;
+    p[7].add = true;
+    p[8].scale = 0.5f;
+    static const char *const why[CASES] = {
+        "operands of a product in int8 are both int8, and sums int32", "operands of a product in int8 are both int8, and sums int32",
+        "in int8 A is transposed, and B is not", "in int8 A is transposed, and B is not", "in int8 widths are multiples of 4",
+        "in int8 widths are multiples of 4", "sums of int8 are written as they are", "sums of int8 are written as they are",
+        "sums of int8 are written as they are"
+    };
+    for (int i = 0; i < CASES; i++)
+        assert_string_equal(hs_lt_declines(&p[i]), why[i]);
+    lines = 0;
+    hs_log_set(HS_LOG_WARN, hear, nullptr);
+    for (int i = 0; i < 2; i++) {
+        hs_lt_product narrow = product_int8();
+        narrow.k = narrow.lda = narrow.ldb = 40;
+        assert_false(hs_lt_has_8bit(&lane, &narrow));
+    }
+    hs_log_set(HS_LOG_WARN, nullptr, nullptr);
+    assert_int_equal(lines, 1); // that of floats of 8 bits was another
+    assert_string_equal(last_line, "device cuda: int8 layers by kernels of Halfstep's own: rows are no multiple of 16 bytes");
+}
+
 static int begin(void **)
 {
     gpu.index = 0;
@@ -205,6 +277,6 @@ static int end(void **)
 int main()
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(live_rows_and_k), cmocka_unit_test(in_8_bits),
-                                        cmocka_unit_test(not_in_8_bits) };
+                                        cmocka_unit_test(not_in_8_bits), cmocka_unit_test(in_int8), cmocka_unit_test(not_in_int8) };
     return cmocka_run_group_tests_name("products by cuBLASLt", tests, begin, end);
 }
