@@ -149,7 +149,7 @@ static void one(const problem *p)
         a.in[X_SCALE] = operand(HS_F32, 1, 1), draw(a.in[X_SCALE], 5, 0.03f, 0);
     hs_ref y[3]; // by kernels alone, with the library, by the definition
     for (int i = 0; i < 3; i++)
-        y[i] = operand(p->y, p->rows, p->n, HS_EXT_TOKENS);
+        y[i] = operand(p->y, p->rows, p->n, HS_EXT_TOKENS), memset(y[i].p, 0x5A, (size_t)(p->rows * p->n) * hs_dtype_bytes(p->y));
     for (int i = !p->own; i < 2; i++) {
         const long before = products();
         a.out[Y] = y[i], a.scratch = scratch_for(p, &scratch);
