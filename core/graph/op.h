@@ -122,6 +122,7 @@ typedef struct hs_derive {
                                    // sync. NULL: none
     bool turns;                    // a weight given as [in, out]: each of the two makes of it what the other makes of [out, in]
     bool replaces_shared;          // a run that reads the copy needs no shared scratch
+    bool beside;                   // the kernel may read the operand too, which stays
 } hs_derive;
 
 // One backend's partner of one op.

@@ -263,7 +263,7 @@ hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_deri
                               .bytes = bytes };
     hs_derived *copy;
     HS_TRY(hs_derived_get(p->graph->params, &want, &copy));
-    r->derived = copy, r->derived_in = f->operand;
+    r->derived = copy, r->derived_in = f->beside ? -1 : f->operand;
     if (f->replaces_shared)
         r->scratch.shared = 0;
     return HS_OK;

@@ -45,7 +45,7 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     hs_slot in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT];
     hs_scratch scratch;
     const hs_derived *derived; // NULL: none
-    int derived_in;            // the operand that it is read instead of
+    int derived_in;            // the operand that it is read instead of; -1: beside it
     hs_comm *comm;             // NULL: none
     int await;                 // of a wait for values: for how many groups; 0: it is none
     const hs_share_run *run;   // of a reduction over shares: whose; NULL: none
