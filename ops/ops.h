@@ -34,7 +34,7 @@ hs_status hs_open_device_at(hs_device **out, const char *name, int index, int th
 bool hs_isa_built(hs_isa isa);                             // is that tier compiled into this library
 hs_status hs_isa_of_option(const char *name, hs_isa *out); // hs_isa_choose among those that are
 const char *hs_onednn_version(void);                       // NULL: built without
-// Why a decoding plan's `linear` reads all of a weight that has two zeros in every four; NULL: it reads what stays (dense/gemm_2of4.c).
+// Why on a CPU a decoding plan's `linear` reads all of a weight that has two zeros in every four; NULL: it reads what stays (dense/gemm_2of4.c).
 const char *hs_2of4_declines(const hs_device *d);
 
 // ---- products

@@ -109,7 +109,7 @@ static unsigned built_tiers(void)
 
 const char *hs_2of4_declines(const hs_device *d)
 {
-    return !d->is_cpu ? "only the CPU reads half" : d->isa == HS_ISA_PORTABLE ? "tier portable has no loops for halves" : NULL;
+    return d->isa == HS_ISA_PORTABLE ? "tier portable has no loops for halves" : NULL;
 }
 
 hs_status hs_isa_of_option(const char *name, hs_isa *out) { return hs_isa_choose(name, built_tiers(), out); }

@@ -427,6 +427,12 @@ static bool has_workspace(hs_lane *lane)
     return lane->workspace || cudaMalloc(&lane->workspace, workspace_bytes + room_bytes) == cudaSuccess;
 }
 
+void *hs_lt_workspace(hs_lane *lane, size_t *bytes)
+{
+    *bytes = workspace_bytes;
+    return has_workspace(lane) ? lane->workspace : NULL;
+}
+
 void *hs_lt_room(hs_lane *lane, size_t bytes)
 {
     return bytes <= room_bytes && has_workspace(lane) ? (char *)lane->workspace + workspace_bytes : NULL;

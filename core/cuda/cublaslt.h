@@ -43,6 +43,8 @@ const char *hs_lt_declines(const hs_lt_product *p);
 // Whether the lane's GPU has a product of 8 bits, floats or int8, by its compute capability and by what the library proposes, which is asked
 // once per shape. The first time that it has not, for either, one line of the log says why.
 bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p);
+// What libraries may write in while a product of the lane's runs; NULL: there is no memory. Not while the first product of a lane is captured.
+void *hs_lt_workspace(hs_lane *lane, size_t *bytes);
 // Up to 1 MiB of device memory in front of the lane's next product; NULL: no more, or none is left. Not while the first product of a lane is captured.
 void *hs_lt_room(hs_lane *lane, size_t bytes);
 // In the lane's order. The first one of a shape makes its plan, and may try proposals on the operands it was given; it must not be captured.

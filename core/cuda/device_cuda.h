@@ -24,6 +24,7 @@ typedef struct hs_gpu { // what the lanes of a device share
     int multiprocessors, major, minor; // compute capability
     struct hs_lt *lt;                  // NULL: products are by the plug-in's own kernels
     struct hs_dnn *dnn;                // NULL: so is attention
+    struct hs_sp *sp;                  // NULL: all weights are read in full
 } hs_gpu;
 
 struct hs_lane {

@@ -2,6 +2,7 @@
 #include "core/base/log.h"
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/cudnn_sdpa.h"
+#include "core/cuda/cusparselt.h"
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// ~/.cache/halfstep/cublaslt-GPU: which of the library's proposals is fastest is looked for once per machine. False: there is no such place.
-static bool cache_file(const hs_gpu *g, char *path, size_t size)
+// ~/.cache/halfstep/LIBRARY-GPU: what of the library is fastest is looked for once per machine. False: there is no such place.
+static bool cache_file(const hs_gpu *g, const char *library, char *path, size_t size)
 {
     const struct passwd *user = getpwuid(getuid());
     const char *home = getenv("HOME");
@@ -21,7 +22,7 @@ static bool cache_file(const hs_gpu *g, char *path, size_t size)
     if (snprintf(path, size, "%s/.cache/halfstep", home) >= (int)size)
         return false;
     mkdir(path, 0755);
-    if (access(path, W_OK) || snprintf(path, size, "%s/.cache/halfstep/cublaslt-%s", home, g->name) >= (int)size)
+    if (access(path, W_OK) || snprintf(path, size, "%s/.cache/halfstep/%s-%s", home, library, g->name) >= (int)size)
         return false;
     for (char *p = strrchr(path, '/') + 1; *p; p++)
         *p = *p == ' ' || *p == '/' ? '_' : *p;
@@ -31,7 +32,7 @@ static bool cache_file(const hs_gpu *g, char *path, size_t size)
 void hs_gpu_open_libraries(hs_gpu *g)
 {
     char path[4096];
-    const bool kept = cache_file(g, path, sizeof path);
+    const bool kept = cache_file(g, "cublaslt", path, sizeof path);
     if (hs_lt_open(&g->lt, g->name, kept ? path : NULL) == HS_OK)
         hs_info("device cuda: products by cuBLASLt %zu%s", hs_lt_version(g->lt), kept ? "" : ", untried: there is no ~/.cache to keep what was timed");
     else
@@ -40,6 +41,8 @@ void hs_gpu_open_libraries(hs_gpu *g)
         hs_info("device cuda: attention without dropout by cuDNN %d", hs_dnn_version(g->dnn));
     else
         hs_warn("device cuda: attention by kernels of Halfstep's own, which are slower: %s", hs_error());
+    if (hs_sp_new(&g->sp, g->name, cache_file(g, "cusparselt", path, sizeof path) ? path : NULL) != HS_OK) // says what it is when it is asked for
+        hs_warn("device cuda: 2:4 weights read in full: %s", hs_error());
 }
 
 void hs_gpu_close_libraries(hs_gpu *g)
@@ -48,4 +51,6 @@ void hs_gpu_close_libraries(hs_gpu *g)
     g->lt = NULL;
     hs_dnn_close(g->dnn);
     g->dnn = NULL;
+    hs_sp_free(g->sp);
+    g->sp = NULL;
 }

@@ -117,11 +117,20 @@ static hs_status load_weights(hs_session *s)
     return HS_OK;
 }
 
-// What decoding makes of weights that were pruned.
+// Of weights that were pruned a device of a plug-in may press copies; it says itself what it does, shape by shape.
+static hs_status mark_pruned(const hs_session *s)
+{
+    const hs_sparsity *p = &s->info.sparsity;
+    if (s->device->is_cpu || strcmp(p->pattern, "2:4") != 0)
+        return HS_OK;
+    return hs_params_keep_zeros(s->model->params, p->weights, "sparsity");
+}
+
+// What decoding makes of them on a CPU.
 static void tell_pruned(const hs_session *s)
 {
     const hs_sparsity *p = &s->info.sparsity;
-    if (!p->pattern[0] || s->decode < 0)
+    if (!p->pattern[0] || s->decode < 0 || !s->device->is_cpu)
         return;
     const char *why = s->info.coded ? "they are codes" : hs_2of4_declines(s->device);
     if (why)
@@ -141,6 +150,7 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
                                                      .micro_steps = HS_VALUES_STAY,
                                                      .passes = !s->adapters,
                                                      .coder = hs_ckpt_codes_coder(s->codes) }));
+    HS_TRY(mark_pruned(s));
     if (s->adapters)
         HS_TRY(hs_adapters_begin(s));
     if (plans->eval) {

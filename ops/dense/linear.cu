@@ -1,19 +1,47 @@
-// linear on CUDA: products (core/cuda/gemm.cuh) and sums of columns; the definition is in linear.c.
+// linear on CUDA: products (core/cuda/gemm.cuh) and sums of columns; the definition is in linear.c. Of weights that were pruned 2:4 a copy
+// is pressed where values stay, and products are by that where it is faster (core/cuda/cusparselt.h).
+#include "core/cuda/cublaslt.h"
+#include "core/cuda/cusparselt.h"
 #include "core/cuda/gemm.cuh"
+#include "core/graph/params.h"
 #include "ops/dense/column_sums.cuh"
 #include "ops/ops.h"
 
 enum { X, W, BIAS };
 enum { Y };
 
-static void forward(const hs_args *a, hs_lane *lane)
+static void by_whole(const void *given, hs_lane *lane)
 {
+    const hs_args *a = static_cast<const hs_args *>(given);
     const hs_ref &x = a->in[X], &w = a->in[W];
     gemm g = gemm_make(x.rows, w.rows, x.cols);
     g.a = gemm_of(x, false), g.b = gemm_of(w, false), g.c = gemm_to(a->out[Y]);
     g.c.bias = cells<float>(a->in[BIAS]);
     gemm_count(&g, GEMM_LIVE_M, x, a->step);
     gemm_run(&g, lane);
+}
+
+// Its bias is of the product's type, and lies in the lane's room before it is asked for.
+static bool by_pressed(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref &x = a->in[X], &w = a->in[W], &y = a->out[Y], &bias = a->in[BIAS];
+    hs_sp_product p = {};
+    if (!a->derived || x.dtype != w.dtype || y.dtype != w.dtype || y.add)
+        return false;
+    p.rows = x.rows, p.outs = w.rows, p.ins = w.cols, p.type = w.dtype;
+    p.pressed = a->derived, p.x = x.p, p.y = y.p;
+    if (bias.p && !(p.bias = hs_lt_room(lane, (size_t)w.rows * 2)))
+        return false;
+    if (!hs_sp_has(lane, &p, by_whole, a) || (bias.p && gemm_bias_for(lane, cells<float>(bias), w.rows, y.dtype) != p.bias))
+        return false;
+    hs_sp_multiply(lane, &p);
+    return true;
+}
+
+static void forward(const hs_args *a, hs_lane *lane)
+{
+    if (!by_pressed(a, lane))
+        by_whole(a, lane);
 }
 
 static void backward(const hs_args *a, hs_lane *lane)
@@ -42,4 +70,15 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
     return { !is_backward ? 0 : dw > dbias ? dw : dbias, 0 };
 }
 
-extern "C" const hs_kernels hs_cuda_linear = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };
+enum { VALUES_STAY = 1 << 20 }; // runs: what is changed sooner is not worth a copy
+
+static size_t pressed_bytes(const hs_node *n, bool, int runs)
+{
+    const hs_tensor *w = n->in[W];
+    const bool stays = n->mode != HS_TRAIN && runs >= VALUES_STAY && w->param->keeps_zeros;
+    return stays && !hs_sp_declines(w->dim[0], w->dim[1], n->low) ? hs_sp_bytes(w->dim[0], w->dim[1]) : 0;
+}
+static void press(const hs_args *a, hs_lane *lane) { hs_sp_press(lane, &a->in[0], a->out[0].p, (size_t)a->out[0].cols); }
+
+extern "C" const hs_kernels hs_cuda_linear = { forward, backward, HS_PART_FREE, HS_PART_FREE,
+                                               false,   scratch,  nullptr,      { W, pressed_bytes, press, nullptr, false, false, true } };

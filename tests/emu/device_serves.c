@@ -1,5 +1,6 @@
 // Sessions on a device that captures: what they submit is captured once a plan, not once a step, and texts, hidden states and guesses have
-// the bits that they have without; and layers in int8 have the same by cuBLASLt's double as by our own kernels.
+// the bits that they have without; layers in int8 have the same by cuBLASLt's double as by our own kernels, and layers that were pruned 2:4 are
+// multiplied by cuSPARSELt's.
 //   test_cuda_serves [DEVICE]     cuda-emu where none is named
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +11,14 @@
 
 #include "core/base/log.h"
 #include "infer/decode/generate.h"
+#include "infer/prune/prune.h"
 #include "infer/quant/quantize.h"
 #include "infer/session/session.h"
 #include "ops/ops.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_values.h"
 #include <dlfcn.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,60 +148,70 @@ static void rows(void **state)
     }
 }
 
-// ---- an encoder in int8, whose rows are more than a tile of our own is high
+// ---- layers that a library multiplies, on the device with doubles and on one without
 
-enum { PLENTY = 96, TILE = 64, BATCHES_I8 = 5 };
+enum { PLENTY = 96, TILE = 64, BATCHES_READ = 5, CELLS = 3 * 8 * WIDTH };
 
-// Those of more rows than a tile's: a pooler has one for each text.
-static int n_products(const hs_session *s)
+typedef struct kind {
+    hs_policy policy;
+    const char *library, *counter;       // of the double's products
+    bool (*is)(const hs_node *n);        // whether a layer's product is to go there
+} kind;
+
+static int n_products(const hs_session *s, const kind *k)
 {
     const hs_graph *g = hs_plan_graph(s->model->plan[s->eval]);
     int n = 0;
     for (int i = 0; i < g->n_nodes; i++)
-        n += !strcmp(g->node[i]->op->name, "linear_i8") && g->node[i]->in[0]->dim[0] > TILE;
+        n += k->is(g->node[i]);
     return n;
 }
 
-// How many products in int8 cuBLASLt's double was called for.
-static long by_double(void)
+// How many the double was called for.
+static long by_double(const kind *k)
 {
     long (*products)(void) = NULL;
-    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD);
+    void *library = dlopen(k->library, RTLD_NOW | RTLD_NOLOAD);
     if (library)
-        *(void **)&products = dlsym(library, "fake_cublaslt_int8");
+        *(void **)&products = dlsym(library, k->counter);
     const long n = products ? products() : 0;
     if (library)
         dlclose(library);
     return n;
 }
 
-// Hidden states of some batches in the mode that the device takes by itself, then of one in another, in which all products go to the double
-// or none does.
-static void read_int8(const char *on, const char *dir, float *hidden, bool doubled)
+// Hidden states of some batches in the mode that the device takes by itself, then of the first of them in another, with the same bits.
+static void read_layers(const char *on, const char *dir, const kind *k, bool doubled, float *hidden)
 {
-    const hs_policy fp32 = { .low = HS_F32 };
+    static float again[CELLS];
     const hs_arch_shape shape = { .max_tokens = PLENTY, .max_seqs = 4, .hidden = true };
     hs_session s;
     hs_row_reader *r;
     OK(hs_session_open(&s, dir, 0, hs_families, on, 1));
-    OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .eval = &shape }));
+    OK(hs_session_load(&s, &k->policy, &(hs_session_plans){ .eval = &shape }));
     OK(hs_session_reader(&r, &s, s.run));
     assert_int_equal(hs_run_mode(s.run), HS_SUBMIT_GRAPH);
-    for (int b = 0; b < BATCHES_I8; b++)
-        read_rows(r, b, hidden + b * 3 * 8 * WIDTH, NULL);
+    for (int b = 0; b < BATCHES_READ; b++)
+        read_rows(r, b, hidden + b * CELLS, NULL);
     hs_run_set_mode(s.run, HS_SUBMIT_BULK);
-    const long before = by_double();
-    read_rows(r, BATCHES_I8, hidden + BATCHES_I8 * 3 * 8 * WIDTH, NULL);
-    assert_true(n_products(&s) > 0);
-    assert_int_equal(by_double() - before, doubled ? n_products(&s) : 0);
+    const long before = by_double(k);
+    read_rows(r, 0, again, NULL);
+    assert_true(!doubled || n_products(&s, k) > 0);
+    assert_int_equal(by_double(k) - before, doubled ? n_products(&s, k) : 0);
+    for (int i = 0; i < 3; i++) // what is behind a text's end is nobody's
+        assert_memory_equal(again + i * 8 * WIDTH, hidden + i * 8 * WIDTH, (size_t)(3 + 2 * i) * WIDTH * sizeof *again);
     hs_row_reader_free(r);
     hs_session_close(&s);
 }
 
+// Of more rows than a tile's of our own: a pooler has one for each text.
+static bool in_int8(const hs_node *n) { return !strcmp(n->op->name, "linear_i8") && n->in[0]->dim[0] > TILE; }
+
 static void layers_in_int8(void **state)
 {
     (void)state;
-    static float by_library[(BATCHES_I8 + 1) * 3 * 8 * WIDTH], by_kernels[(BATCHES_I8 + 1) * 3 * 8 * WIDTH];
+    static const kind k = { { .low = HS_F32 }, "libcublasLt.so.13", "fake_cublaslt_int8", in_int8 };
+    static float by_library[BATCHES_READ * CELLS], by_kernels[BATCHES_READ * CELLS];
     hs_export_model m;
     hs_quantizing *q;
     if (strcmp(device, "cuda-emu-lt"))
@@ -208,15 +221,51 @@ static void layers_in_int8(void **state)
     OK(hs_quantizing_new(&q, &m, hs_families, &(hs_quantize_opts){ .bits = HS_QUANT_W8A8, .rows = true }, NULL, NULL));
     OK(hs_quantizing_write(q, dir, true));
     hs_quantizing_free(q), hs_export_model_close(&m);
-    read_int8(device, dir, by_library, true);
-    read_int8("cuda-emu", dir, by_kernels, false);
+    read_layers(device, dir, &k, true, by_library);
+    read_layers("cuda-emu", dir, &k, false, by_kernels);
     assert_memory_equal(by_library, by_kernels, sizeof by_library);
+}
+
+static bool is_pruned(const hs_node *n)
+{
+    const hs_tensor *w = n->in[1];
+    return !strcmp(n->op->name, "linear") && w->kind == HS_PARAM && w->param->keeps_zeros && n->in[0]->dim[0] % 8 == 0;
+}
+
+static void pruned_layers(void **state)
+{
+    (void)state;
+    static const kind k = { { .low = HS_BF16 }, "libcusparseLt.so.0", "fake_cusparselt_products", is_pruned };
+    static float by_library[BATCHES_READ * CELLS], by_kernels[BATCHES_READ * CELLS];
+    const hs_arch_shape small = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
+    hs_export_model m;
+    hs_graph *g;
+    hs_pruned said;
+    if (strcmp(device, "cuda-emu-lt"))
+        skip();
+    OK(hs_export_model_open(&m, golden_path("encoders/bert"), 0, hs_families));
+    OK(hs_export_model_trace(&m, HS_EVAL, &small, &g));
+    OK(hs_export_model_load(&m));
+    OK(hs_prune_weights(&m, g, &(hs_prune_opts){ 0 }, &said));
+    const char *dir = scratch_path("pruned");
+    OK(hs_ckpt_export_as(dir, &(hs_export_opts){ .dtype = HS_F32, .overwrite = true }, &(hs_ckpt_opts){ .files = m.info.files }, m.params, &m.info,
+                         NULL));
+    hs_graph_free(g), hs_export_model_close(&m);
+    read_layers(device, dir, &k, true, by_library);
+    read_layers("cuda-emu", dir, &k, false, by_kernels);
+    double apart = 0, size = 0;
+    for (int i = 0; i < BATCHES_READ * CELLS; i++) {
+        apart += (double)(by_library[i] - by_kernels[i]) * (by_library[i] - by_kernels[i]);
+        size += (double)by_kernels[i] * by_kernels[i];
+    }
+    if (!(apart <= 1e-4 * size && size > 0)) // bf16 rounds to 0.4 %, in each layer anew
+        fail_msg("hidden states by pressed weights are %g from those by whole ones", sqrt(apart / size));
 }
 
 int main(int argc, char **argv)
 {
     device = argc > 1 ? argv[1] : device;
     hs_log_set(HS_LOG_DEBUG, count, NULL);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(layers_in_int8) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(layers_in_int8), cmocka_unit_test(pruned_layers) };
     return cmocka_run_group_tests_name("sessions on a device that captures", tests, scratch_open, scratch_close);
 }

@@ -1,27 +1,35 @@
-// plugin_lt: the emulated GPU of device cuda-emu-lt has cuBLASLt: its double, whose products run in the streams of this plug-in.
+// plugin_lt: the emulated GPU of device cuda-emu-lt has cuBLASLt and cuSPARSELt: their doubles, whose products run in the streams of this
+// plug-in.
 #include "core/base/log.h"
 #include "core/cuda/cublaslt.h"
+#include "core/cuda/cusparselt.h"
 #include <dlfcn.h>
 
 typedef void streams_fn(void (*enqueue)(cudaStream_t, hs_emu_call *, hs_emu_call *, void *));
 
+static void join(const char *file, const char *call)
+{
+    streams_fn *streams = NULL;
+    void *library = dlopen(file, RTLD_NOW); // stays: a device loads that of 2:4 weights when the first one comes
+    if (library)
+        *(void **)&streams = dlsym(library, call);
+    if (streams)
+        streams(hs_emu_enqueue);
+}
+
 void hs_gpu_open_libraries(hs_gpu *g)
 {
-    if (hs_lt_open(&g->lt, g->name, NULL) != HS_OK) {
+    if (hs_lt_open(&g->lt, g->name, NULL) != HS_OK || hs_sp_new(&g->sp, g->name, NULL) != HS_OK) {
         hs_warn("device cuda-emu-lt: %s", hs_error());
         return;
     }
-    streams_fn *streams = NULL;
-    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD); // hs_lt_open's
-    if (library)
-        *(void **)&streams = dlsym(library, "fake_cublaslt_streams");
-    if (streams)
-        streams(hs_emu_enqueue);
-    if (library)
-        dlclose(library);
+    join("libcublasLt.so.13", "fake_cublaslt_streams");
+    join("libcusparseLt.so.0", "fake_cusparselt_streams");
 }
 void hs_gpu_close_libraries(hs_gpu *g)
 {
     hs_lt_close(g->lt);
     g->lt = NULL;
+    hs_sp_free(g->sp);
+    g->sp = NULL;
 }

@@ -27,6 +27,19 @@ test_i8_lt|ops/quant/linear_i8.cu|rows have the scales of others|s/const int64_t
 test_i8_lt|ops/quant/linear_i8.cu|every row has the scale of the first|s/p.row_scale\[row\]/p.row_scale[0]/
 test_i8_lt|ops/quant/linear_i8.cu|half of the room for sums|s/rows_at_once(rows, n) \* n \* (int64_t)sizeof(int32_t)/rows_at_once(rows, n) * n * 2/
 test_i8_lt|ops/quant/linear_i8.cu|dead rows are written|s/row >= live_rows(p.x, step) || col >= p.n/col >= p.n/
+test_sp|core/cuda/cusparselt.c|rows of x are not turned|s/SP_KEEP, SP_TURN, &p->a/SP_KEEP, SP_KEEP, \&p->a/
+test_sp|core/cuda/cusparselt.c|the product is described by rows|s/s->type, SP_COLS/s->type, SP_ROWS/
+test_sp|core/cuda/cusparselt.c|rows of the weight lie as far apart as it has outputs|s/m, outs, ins, ins, SP_ALIGNED/m, outs, ins, outs, SP_ALIGNED/
+test_sp|core/cuda/cusparselt.c|sums are in halves|s/&p->d, SP_SUMS_F32/\&p->d, 1/
+test_sp|core/cuda/cusparselt.c|no bias|s/if (st == SP_OK && s->bias)/if (0)/
+test_sp|core/cuda/cusparselt.c|nobody asks whether values are 2:4|s/^    if (wrong)/    if (0)/
+test_sp|core/cuda/cusparselt.c|the version is not asked for|s/version\[0\] != SP_MAJOR || version\[1\] != SP_MINOR/0/
+test_sp|core/cuda/cusparselt.c|a matrix ends before its plan|s/MAKE(6, sp->MatmulPlanInit(.*/MAKE(6, sp->MatmulPlanInit(\&sp->handle, \&p->plan, \&p->matmul, \&p->choice)); sp->MatDescriptorDestroy(\&p->b);/
+test_sp|core/cuda/cusparselt.c|all values are pressed anew as others|s/weight_matrix(sp, &m, w->rows, w->cols/weight_matrix(sp, \&m, w->cols, w->rows/
+test_sp|ops/dense/linear.cu|the whole weight is given as a pressed one|s/p.pressed = a->derived/p.pressed = w.p/
+test_sp|ops/dense/linear.cu|outputs and inputs change places|s/p.outs = w.rows, p.ins = w.cols/p.ins = w.rows, p.outs = w.cols/
+test_sp|ops/dense/linear.cu|weights that nobody pruned are pressed|s/ && w->param->keeps_zeros//
+test_sp|ops/dense/linear.cu|the bias is not narrowed|s/(bias.p && gemm_bias_for(.*) != p.bias)/false/
 END
 }
 
@@ -47,6 +60,12 @@ link() {
   eval "$(sed -E "s#$(object "$1" "$2")#$work/mutant.o#; s# -o [^ ]+# -o $work/$1#" <<<"$command")"
 }
 
+# Of a test that is run in several ways, until one fails.
+run() {
+  LD_LIBRARY_PATH=$build/tests/emu/double timeout 300 "$work/$1" || return 1
+  if [ "$1" = test_sp ]; then LD_LIBRARY_PATH=$build/tests/emu/double_old timeout 300 "$work/$1" old; fi
+}
+
 bad=0
 while IFS='|' read -r test file what edit; do
   if [ $# -gt 0 ] && [[ " $* " != *" $test "* ]]; then continue; fi
@@ -58,7 +77,7 @@ while IFS='|' read -r test file what edit; do
     compile "$test" "$file" "$work/mutant.o"
     link "$test" "$file"
     seen="NOT SEEN"
-    if ! LD_LIBRARY_PATH=$build/tests/emu/double timeout 300 "$work/$test" >"$work/said" 2>&1; then
+    if ! run "$test" >"$work/said" 2>&1; then
       seen=$(grep -aE -m 1 "double: |is not|apart|should be|other bits| by |!= " "$work/said" | sed -E 's/.*\]: //' || echo "$test fails")
     fi
   fi
