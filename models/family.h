@@ -45,6 +45,7 @@ typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_picks; // predictions of a batch; 0 elsewhere
     bool padded;       // sequences stand in rows of fixed length, and input `keys` [B][3] says how many tokens of each are real
     // models with a task
+    bool lean;             // eval mode, a task of whole sequences: of a last layer no row is computed that nobody reads, where the family can
     bool weighted;         // input `target_weights`: what each row's loss is multiplied by
     float label_smoothing; // of tasks whose targets are classes: e of hs_xent_attr
     hs_distill distill;

@@ -122,6 +122,7 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     hs_arch_shape eval = task ? hs_head_shape(session) : hs_texts_shape(session, false), masks = hs_texts_shape(session, true);
     hs_batcher_opts b = { .queue_works = o->queue_works, .queue_tokens = o->queue_tokens };
     fit(&eval, session, o), fit(&masks, session, o);
+    eval.lean = true;
     HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL }));
     if (task)
         HS_TRY(read_task(s, o));

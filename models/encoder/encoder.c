@@ -68,6 +68,19 @@ static hs_tensor *activation(hs_graph *g, hs_tensor *x, hs_tensor *bias, int act
     return hs_bias_gelu(g, x, bias, act == HS_ENCODER_GELU ? HS_GELU_ERF : HS_GELU_TANH);
 }
 
+// x's rows of first tokens alone.
+static hs_tensor *first_tokens(hs_graph *g, const encoder *e, hs_tensor *x)
+{
+    return hs_ext_counter(x->ext) == HS_COUNT_SEQS ? x : hs_pool(g, x, e->in.starts, NULL, HS_POOL_FIRST);
+}
+
+// Behind this layer's attention, through which all tokens are heard, nobody reads another row.
+static bool ends_lean(const hs_graph *g, const encoder *e, int layer)
+{
+    return e->shape->lean && g->mode == HS_EVAL && layer == e->c->layers - 1 && hs_task_is_class(&e->c->head) && !e->kind->pre_norm &&
+           !e->shape->distill.role && !g->sequence;
+}
+
 static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int layer, hs_tensor **bias)
 {
     const hs_encoder_config *c = e->c;
@@ -80,7 +93,10 @@ static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int lay
                                      .first_head = g->grid.tp->rank * (int)mine,
                                      .longest = (int)e->shape->longest,
                                      .full = e->shape->full && g->mode == HS_TRAIN };
-    return hs_nn_linear(g, hs_attention(g, in, attr), "attn.out", hs_encoder_attended(c), c->width, .shard = HS_SHARD_ROW, .bias = bias);
+    hs_tensor *y = hs_attention(g, in, attr);
+    if (ends_lean(g, e, layer))
+        y = first_tokens(g, e, y);
+    return hs_nn_linear(g, y, "attn.out", hs_encoder_attended(c), c->width, .shard = HS_SHARD_ROW, .bias = bias);
 }
 
 static hs_tensor *feed_forward(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor **bias)
@@ -93,6 +109,8 @@ static hs_tensor *feed_forward(hs_graph *g, const encoder *e, hs_tensor *x, hs_t
 static hs_tensor *post_norm_layer(hs_graph *g, const encoder *e, hs_tensor *x, int layer)
 {
     hs_tensor *bias, *y = attention(g, e, x, layer, &bias);
+    if (ends_lean(g, e, layer))
+        x = first_tokens(g, e, x);
     x = add_norm(g, e, y, bias, x, "attn.norm", e->kind->no_attention_out_dropout ? 0 : e->dropout);
     y = feed_forward(g, e, x, &bias);
     return add_norm(g, e, y, bias, x, "ff.norm", e->kind->no_ff_out_dropout ? 0 : e->dropout);
@@ -167,8 +185,7 @@ static hs_tensor *embeddings(hs_graph *g, encoder *e) { return project(g, e, loo
 
 static hs_tensor *pooler(hs_graph *g, const encoder *e, hs_tensor *x)
 {
-    hs_tensor *first = hs_pool(g, x, e->in.starts, NULL, HS_POOL_FIRST);
-    return hs_tanh(g, hs_nn_linear(g, first, "pooler", e->c->width, e->c->width));
+    return hs_tanh(g, hs_nn_linear(g, first_tokens(g, e, x), "pooler", e->c->width, e->c->width));
 }
 
 static hs_tensor *output_bias(hs_graph *g, const encoder *e)
@@ -254,7 +271,7 @@ static hs_tensor *class_features(hs_graph *g, const encoder *e, hs_tensor *x)
     hs_tensor *bias;
     if (kind == HS_CLASS_POOLER)
         return drop_seqs(g, e, pooler(g, e, x));
-    x = hs_pool(g, x, e->in.starts, NULL, HS_POOL_FIRST);
+    x = first_tokens(g, e, x);
     if (kind != HS_CLASS_RELU)
         x = drop_seqs(g, e, x);
     x = hs_nn_linear(g, x, "class.dense", e->c->width, e->c->width, .bias = &bias);

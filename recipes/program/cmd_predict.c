@@ -175,7 +175,8 @@ static hs_status predict_all(predict *p)
     hs_policy policy;
     HS_TRY(open_model(p, &policy));
     HS_TRY(check_options(p));
-    const hs_arch_shape shape = hs_head_shape(&p->s);
+    hs_arch_shape shape = hs_head_shape(&p->s);
+    shape.lean = true;
     HS_TRY(hs_session_load(&p->s, &policy, &(hs_session_plans){ .eval = &shape }));
     HS_TRY(hs_predict_out_open(&p->out, &(hs_predict_out_opts){ .output = or_null(p->o->output),
                                                                 .nbest = or_null(p->o->nbest),
