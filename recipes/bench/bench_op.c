@@ -110,22 +110,35 @@ static hs_dtype products_of(const column *c)
     return c->dtype;
 }
 
-static hs_status sample(column *c, float *memory)
+// The loops of this library are a CPU's; another device copies.
+static hs_status sample_memory(column *c, float *memory)
 {
-    const hs_peak_loops *loops = hs_peak_loops_of(c->device->isa);
-    const int64_t n = floats_of(c), passes = TRAFFIC / (4 * n) + 1;
+    const int64_t n = floats_of(c), passes = c->device->is_cpu ? TRAFFIC / (4 * n) + 1 : 1;
     const double moved = 4 * (double)n * (double)passes;
-    double peak, adds, read, copy;
-    HS_TRY(hs_peak_once(c->device, products_of(c), &peak));
-    HS_TRY(hs_adds_once(c->device, &adds));
-    HS_TRY(hs_stream_time(c->device, &(hs_stream_job){ .loop = loops->read, .a = memory, .n = n, .passes = passes }, &read));
-    HS_TRY(hs_stream_time(c->device,
-                          &(hs_stream_job){ .loop = loops->copy, .to = memory, .a = memory + n / 2, .n = n / 2, .passes = passes }, &copy));
-    HS_TRY(hs_probe_run(c->probe));
-    hs_samples_add(&c->peak, peak);
+    double adds = NAN, read, copy;
+    if (c->device->is_cpu) {
+        const hs_peak_loops *loops = hs_peak_loops_of(c->device->isa);
+        HS_TRY(hs_adds_once(c->device, &adds));
+        HS_TRY(hs_stream_time(c->device, &(hs_stream_job){ .loop = loops->read, .a = memory, .n = n, .passes = passes }, &read));
+        HS_TRY(hs_stream_time(
+            c->device, &(hs_stream_job){ .loop = loops->copy, .to = memory, .a = memory + n / 2, .n = n / 2, .passes = passes }, &copy));
+    } else {
+        HS_TRY(hs_copy_time(c->device, (char *)memory, 2 * (size_t)n, &copy));
+        read = copy;
+    }
     hs_samples_add(&c->adds, adds);
     hs_samples_add(&c->read, moved / read);
     hs_samples_add(&c->copy, moved / copy);
+    return HS_OK;
+}
+
+static hs_status sample(column *c, float *memory)
+{
+    double peak;
+    HS_TRY(hs_peak_once(c->device, products_of(c), &peak));
+    HS_TRY(sample_memory(c, memory));
+    HS_TRY(hs_probe_run(c->probe));
+    hs_samples_add(&c->peak, peak);
     for (int t = 0; t < HS_PROBE_TIMES; t++)
         hs_samples_add(&c->time[t], c->probe->seconds[t]);
     return HS_OK;

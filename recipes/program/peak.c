@@ -114,7 +114,7 @@ static void run_stream(const hs_args *a, hs_lane *lane)
 
 hs_status hs_stream_time(hs_device *d, const hs_stream_job *j, double *seconds) { return hs_team_time(d, run_stream, j, seconds); }
 
-static hs_status copy_once(hs_device *d, char *memory, size_t half, double *seconds)
+hs_status hs_copy_time(hs_device *d, char *memory, size_t half, double *seconds)
 {
     const double start = hs_now();
     d->copy_async(d, NULL, memory + half, memory, half);
@@ -137,7 +137,7 @@ hs_status hs_measure_read(hs_device *d, double seconds, double *bytes_per_second
     double took = 0;
     *bytes_per_second = 0;
     do {
-        HS_TRY_GOTO(st, d->is_cpu ? hs_stream_time(d, &j, &took) : copy_once(d, memory, READ_BYTES / 2, &took), done);
+        HS_TRY_GOTO(st, d->is_cpu ? hs_stream_time(d, &j, &took) : hs_copy_time(d, memory, READ_BYTES / 2, &took), done);
         *bytes_per_second = READ_BYTES / took > *bytes_per_second ? READ_BYTES / took : *bytes_per_second;
     } while (hs_now() < end);
 done:

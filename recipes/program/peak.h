@@ -13,7 +13,7 @@ const char *hs_peak_name(const hs_device *d, hs_dtype low);
 hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second);
 // Integer additions per second of CPU time, the mean of the members while all do them: about four a cycle on a core of one's own. A core
 // whose other thread is busy - with another guest's work, on most rented machines - does fewer, and loops of many micro-ops slow down by
-// as much while FMAs alone do not.
+// as much while FMAs alone do not. Of a CPU.
 hs_status hs_adds_once(hs_device *d, double *per_second);
 // Like hs_peak_once by the CPU time that each member had, the best of the runs that fit into `seconds`: other work on these cores makes it
 // no less.
@@ -28,6 +28,8 @@ typedef struct hs_stream_job {
     float *to, *a, *b; // [n], as the loop needs them
     int64_t n, passes;
 } hs_stream_job;
-hs_status hs_stream_time(hs_device *d, const hs_stream_job *j, double *seconds);
+hs_status hs_stream_time(hs_device *d, const hs_stream_job *j, double *seconds); // of a CPU's loops: on no other device
+// The device copies the first `half` bytes to where the others are.
+hs_status hs_copy_time(hs_device *d, char *memory, size_t half, double *seconds);
 
 #endif
