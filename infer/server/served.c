@@ -8,6 +8,7 @@
 #include "infer/heads/head.h"
 #include "infer/server/cores.h"
 #include "infer/server/ensemble.h"
+#include "infer/session/warm_up.h"
 #include "ops/ops.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,9 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     hs_status st = add_readers(s, &b, session->eval, task ? &s->task : &s->embed);
     if (st == HS_OK)
         st = add_readers(s, &b, session->masks, &s->masks);
+    for (int i = 0; i < b.n_instances && o->warm_up; i++)
+        for (int k = 0; k < b.n_readers && st == HS_OK; k++)
+            st = hs_warm_up_reader(b.instance[i].reader[k]);
     if (st == HS_OK)
         return hs_batcher_new(&s->batcher, &b);
     for (int i = 0; i < b.n_instances; i++)
@@ -179,6 +183,8 @@ static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_serv
                                .user = s };
     opts.decoder.share = true;
     opts.decoder.beside_tokens = o->beside_tokens ? o->beside_tokens : HS_SERVED_BESIDE_TOKENS;
+    if (o->warm_up)
+        HS_TRY(hs_warm_up_decoder(&opts.decoder));
     HS_TRY(hs_sequence_table_new(&s->sequences, hs_served_sequences(o), o->queue_works, hs_served_sequence_idle(o)));
     return hs_scheduler_new(&s->scheduler, &opts);
 }

@@ -29,6 +29,7 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     int instances; // of an encoder, each with its share of the threads; 0: one with all of them, and HS_SERVED_PARTS at most with a share,
                    // which work in its place while enough waits (batcher.h)
     bool pin;      // an instance's threads stay on cores of their own
+    bool warm_up;  // a model runs before it is ready (infer/session/warm_up.h)
     int want;      // of hs_ckpt_resolve
     hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
     // (optional) rows of a model with a task, as it was trained: what differs from the model's context and the usual is set

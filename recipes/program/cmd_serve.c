@@ -26,7 +26,7 @@ typedef struct serve_options {
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, held, head, batch_tokens, queue, queue_tokens,
         texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count, trace_log_frequency;
     double idle, body_timeout, drain, linger, sequence_idle;
-    bool pin, access_log, control;
+    bool pin, warm_up, access_log, control;
     int kv; // HS_KV_VALUES or HS_KV_INT8
     hs_string models;
     int n_steps;
@@ -290,6 +290,7 @@ static hs_status run_serve(const hs_cli *cli)
                     .threads = (int)o->common.threads,
                     .instances = (int)o->instances,
                     .pin = o->pin,
+                    .warm_up = o->warm_up,
                     .want = o->common.accept_edited ? HS_CKPT_EDITED : 0,
                     .settle = settle,
                     .rows = rows,
@@ -376,6 +377,11 @@ static const hs_key keys[] = {
       .help = "of each encoder, over one copy of its weights, with --threads divided among them: more requests at once, each for itself "
               "slower. 0: one, and while enough waits up to 8 in its place" },
     { .name = "pin", .type = HS_KEY_BOOL, AT(pin), .value = "false", .help = "each instance's threads stay on cores of their own" },
+    { .name = "warm-up",
+      .type = HS_KEY_BOOL,
+      AT(warm_up),
+      .value = "true",
+      .help = "each model runs a few tokens before it is ready, so that the first request does not wait for its weights to be read in" },
     { .name = "slots",
       .type = HS_KEY_INT,
       AT(slots),

@@ -388,7 +388,7 @@ static void too_much(void **state)
     hs_server s;
     serve_start(&s, names, 1, narrow);
     const int port = hs_http_port(s.http);
-    json_t *v = ask(port, "/v1/completions", 429, "{\"prompt\":\"a\",\"n\":9,\"max_tokens\":20,\"ignore_eos\":true}");
+    json_t *v = ask(port, "/v1/completions", 429, "{\"prompt\":[\"a\",\"of\"],\"n\":100,\"max_tokens\":20,\"ignore_eos\":true}");
     assert_non_null(strstr(json_string_value(json_object_get(json_object_get(v, "error"), "message")), "the server is busy"));
     json_decref(v);
     v = ask(port, "/v1/completions", 200, "{\"prompt\":\"a\",\"n\":3,\"max_tokens\":2,\"ignore_eos\":true}");

@@ -8,6 +8,7 @@
 
 #include "infer/decode/generate.h"
 #include "infer/session/session.h"
+#include "infer/session/warm_up.h"
 #include "ops/ops.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -214,6 +215,31 @@ static void two_runs_share_the_weights(void **state)
     hs_session_close(&s);
 }
 
+// It ran, and what is said behind it is what was said before.
+static void warm_up_changes_nothing(void **state)
+{
+    (void)state;
+    hs_session s;
+    open_golden(&s, 4);
+    job cold = { .s = &s, .run = s.run }, warm = { .s = &s };
+    assert_int_equal(continue_all(&cold), HS_OK);
+    assert_int_equal(hs_run_new(&warm.run, s.model, &(hs_run_opts){ .mode = hs_run_mode(s.run) }), HS_OK);
+    const hs_decoder_opts o = hs_session_decoder_opts(&s, warm.run, PROMPTS);
+    assert_int_equal(hs_warm_up_decoder(&o), HS_OK);
+    float row[64] = { 0 };
+    assert_true(s.vocab <= 64);
+    assert_int_equal(hs_run_read(warm.run, s.decode, 0, 0, 1, row), HS_OK);
+    bool any = false;
+    for (int i = 0; i < s.vocab; i++)
+        any = any || row[i] != 0;
+    assert_true(any);
+    assert_int_equal(continue_all(&warm), HS_OK);
+    for (int i = 0; i < PROMPTS; i++)
+        assert_memory_equal(cold.ids[i], warm.ids[i], (size_t)(length[i] + NEW) * 4);
+    hs_run_free(warm.run);
+    hs_session_close(&s);
+}
+
 static void what_is_refused(void **state)
 {
     (void)state;
@@ -229,8 +255,11 @@ static void what_is_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(what_the_files_say), cmocka_unit_test(decoding_is_evaluation),
-                                        cmocka_unit_test(weights_in_the_file_or_copied), cmocka_unit_test(two_runs_share_the_weights),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(what_the_files_say),
+                                        cmocka_unit_test(decoding_is_evaluation),
+                                        cmocka_unit_test(weights_in_the_file_or_copied),
+                                        cmocka_unit_test(two_runs_share_the_weights),
+                                        cmocka_unit_test(warm_up_changes_nothing),
                                         cmocka_unit_test(what_is_refused) };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
 }

@@ -224,6 +224,7 @@ void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs
                     .device = "cpu",
                     .threads = 1,
                     .instances = 1,
+                    .warm_up = true,
                     .settle = settle,
                     .batch_tokens = 64,
                     .queue_works = 256,
