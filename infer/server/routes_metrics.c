@@ -18,8 +18,8 @@ typedef struct row {
 static hs_scheduler_stats texts_of(const hs_served *m)
 {
     hs_scheduler_stats s = { 0 };
-    if (m->scheduler)
-        hs_scheduler_look(m->scheduler, &s);
+    if (m->schedulers)
+        hs_schedulers_look(m->schedulers, &s);
     return s;
 }
 

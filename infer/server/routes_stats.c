@@ -49,9 +49,9 @@ static json_t *stats_of(const hs_served *m)
     json_t *sizes = batches(m, &executed);
     if (m->ensemble)
         executed = atomic_load(&c->success);
-    if (m->scheduler) {
+    if (m->schedulers) {
         hs_scheduler_stats steps = { 0 };
-        hs_scheduler_look(m->scheduler, &steps);
+        hs_schedulers_look(m->schedulers, &steps);
         executed = steps.steps;
     }
     json_t *inference =

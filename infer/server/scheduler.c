@@ -2,6 +2,7 @@
 #include "infer/server/scheduler.h"
 #include "core/base/clock.h"
 #include "core/base/threads.h"
+#include "infer/server/cores.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -326,6 +327,7 @@ static bool take_new(hs_scheduler *s)
 static void *serve(void *arg)
 {
     hs_scheduler *s = arg;
+    hs_cores_narrow(s->o.first_core, s->o.n_cores);
     while (take_new(s)) {
         let_go(s);
         admit(s);

@@ -75,6 +75,7 @@ typedef struct hs_scheduler_opts {
     hs_decoder_opts decoder;       // hs_session_decoder_opts gives it. The run is the scheduler's until hs_scheduler_free
     const hs_tokenizer *tokenizer; // borrowed; NULL: pieces have no text, and stop strings are refused
     int queue_most;                // requests beyond max_slots that may wait
+    int first_core, n_cores;       // of those this process may use, its thread stays on these; n_cores 0: wherever
     void (*timing)(void *user, hs_timing what, double seconds); // (optional) from the scheduler's thread
     void *user;
 } hs_scheduler_opts;

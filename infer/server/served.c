@@ -67,10 +67,10 @@ static cores cores_of(const hs_served *s, int instance)
     return (cores){ (part ? instance - wholes : instance) * n, n };
 }
 
-static hs_status open_instances(hs_served *s, const hs_served_opts *o)
+static hs_status open_instances(hs_served *s, int parts, const hs_served_opts *o)
 {
     s->device[0] = s->session.device, s->run[0] = s->session.run;
-    s->parts = parts_of(o, s->device[0]);
+    s->parts = parts;
     s->instances = (o->instances ? o->instances : 1) + s->parts;
     for (int i = 1; i < s->instances; i++) {
         const cores mine = cores_of(s, i);
@@ -127,7 +127,7 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL }));
     if (task)
         HS_TRY(read_task(s, o));
-    HS_TRY(open_instances(s, o));
+    HS_TRY(open_instances(s, parts_of(o, session->device), o));
     b.n_instances = s->instances, b.n_parts = s->parts;
     for (int i = 0; i < b.n_instances && o->pin; i++)
         b.instance[i].first_core = cores_of(s, i).first, b.instance[i].n_cores = cores_of(s, i).n;
@@ -160,6 +160,25 @@ static void on_timing(void *user, hs_timing what, double seconds)
 int64_t hs_served_sequences(const hs_served_opts *o) { return o->sequences ? o->sequences : HS_SERVED_SEQUENCES; }
 double hs_served_sequence_idle(const hs_served_opts *o) { return o->sequence_idle > 0 ? o->sequence_idle : HS_SERVED_SEQUENCE_IDLE; }
 
+static hs_status start_schedulers(hs_served *s, int slots, const hs_served_opts *o)
+{
+    hs_scheduler_opts opts[HS_BATCHER_INSTANCES];
+    for (int i = 0; i < s->instances; i++) {
+        opts[i] = (hs_scheduler_opts){ .decoder = hs_session_decoder_opts(&s->session, s->run[i], slots),
+                                       .tokenizer = s->session.tokenizer,
+                                       .queue_most = (int)((o->queue_works + s->instances - 1) / s->instances),
+                                       .first_core = cores_of(s, i).first,
+                                       .n_cores = o->pin ? cores_of(s, i).n : 0,
+                                       .timing = on_timing,
+                                       .user = s };
+        opts[i].decoder.share = true;
+        opts[i].decoder.beside_tokens = o->beside_tokens ? o->beside_tokens : HS_SERVED_BESIDE_TOKENS;
+        if (o->warm_up)
+            HS_TRY(hs_warm_up_decoder(&opts[i].decoder));
+    }
+    return hs_schedulers_new(&s->schedulers, opts, s->instances);
+}
+
 static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_served_opts *o)
 {
     hs_session *session = &s->session;
@@ -176,17 +195,9 @@ static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_serv
         snprintf(s->no_chat, sizeof s->no_chat, "it has no chat template");
     if (!s->chat)
         hs_info("%s: no chat: %s", s->name, s->no_chat);
-    hs_scheduler_opts opts = { .decoder = hs_session_decoder_opts(session, session->run, (int)slots),
-                               .tokenizer = session->tokenizer,
-                               .queue_most = (int)o->queue_works,
-                               .timing = on_timing,
-                               .user = s };
-    opts.decoder.share = true;
-    opts.decoder.beside_tokens = o->beside_tokens ? o->beside_tokens : HS_SERVED_BESIDE_TOKENS;
-    if (o->warm_up)
-        HS_TRY(hs_warm_up_decoder(&opts.decoder));
     HS_TRY(hs_sequence_table_new(&s->sequences, hs_served_sequences(o), o->queue_works, hs_served_sequence_idle(o)));
-    return hs_scheduler_new(&s->scheduler, &opts);
+    HS_TRY(open_instances(s, 0, o));
+    return start_schedulers(s, (int)slots, o);
 }
 
 static hs_status open_it(hs_served *s, const hs_served_opts *o)
@@ -214,8 +225,8 @@ void hs_served_stop(hs_served *s)
 {
     if (s->batcher)
         hs_batcher_stop(s->batcher);
-    if (s->scheduler)
-        hs_scheduler_stop(s->scheduler);
+    if (s->schedulers)
+        hs_schedulers_stop(s->schedulers);
 }
 
 void hs_served_close(hs_served *s)
@@ -225,7 +236,7 @@ void hs_served_close(hs_served *s)
     hs_batcher_free(s->batcher);
     if (s->o->cache)
         hs_row_cache_forget(s->o->cache, s);
-    hs_scheduler_free(s->scheduler);
+    hs_schedulers_free(s->schedulers);
     hs_sequence_table_free(s->sequences);
     hs_chat_template_free(s->chat);
     hs_head_free(s->head);

@@ -6,7 +6,7 @@
 #include "infer/server/batcher.h"
 #include "infer/server/chat_template.h"
 #include "infer/server/row_cache.h"
-#include "infer/server/scheduler.h"
+#include "infer/server/schedulers.h"
 #include "infer/server/sequence_table.h"
 #include "infer/session/session.h"
 
@@ -26,11 +26,11 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     const hs_family *const *families;
     const char *device;
     int threads;   // of all instances of a model together; 0: the cores this process may use
-    int instances; // of an encoder, each with its share of the threads; 0: one with all of them, and HS_SERVED_PARTS at most with a share,
-                   // which work in its place while enough waits (batcher.h)
-    bool pin;      // an instance's threads stay on cores of their own
-    bool warm_up;  // a model runs before it is ready (infer/session/warm_up.h)
-    int want;      // of hs_ckpt_resolve
+    int instances; // of each model, each with its share of the threads; 0: one with all of them, and of encoders HS_SERVED_PARTS at most
+                   // with a share, which work in its place while enough waits (batcher.h)
+    bool pin;                                                                // an instance's threads stay on cores of their own
+    bool warm_up;                                                            // a model runs before it is ready (infer/session/warm_up.h)
+    int want;                                                                // of hs_ckpt_resolve
     hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
     // (optional) rows of a model with a task, as it was trained: what differs from the model's context and the usual is set
     hs_status (*rows)(const hs_session *s, hs_rows_opts *rows, void *user);
@@ -39,7 +39,8 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     int64_t queue_works, queue_tokens; // requests, and their tokens, that may wait for a model
     int64_t most_texts;                // of one request
     hs_row_cache *cache;               // (optional) of what encoders give; borrowed
-    // models that continue texts; 0: HS_SERVED_SLOTS, HS_PREFILL_TOKENS, HS_SERVED_CACHE_TOKENS, or one context where that is more
+    // of each instance of models that continue texts; 0: HS_SERVED_SLOTS, HS_PREFILL_TOKENS, HS_SERVED_CACHE_TOKENS, or one context where
+    // that is more
     int64_t slots, step_tokens, cache_tokens; // texts at once; tokens of a step; that keys and values are kept of
     int64_t beside_tokens;                    // of prompts, in a step that continues texts besides; 0: HS_SERVED_BESIDE_TOKENS
     bool cache_i8;                            // as codes
@@ -87,11 +88,11 @@ typedef struct hs_served {
     hs_head *head;                           // HS_DOES_TASK
     hs_rows_opts rows;                       // HS_DOES_TASK: of its examples
     hs_batcher *batcher;                     // encoders
-    int instances, parts;                    // of it; those among them that share the threads of the others
+    int instances, parts;                    // of it, or of schedulers; those among them that share the threads of the others
     hs_device *device[HS_BATCHER_INSTANCES]; // [0] is the session's; the others' are their own, and their runs
     hs_run *run[HS_BATCHER_INSTANCES];
-    int embed, task, masks;  // numbers of the batcher's readers; -1: none
-    hs_scheduler *scheduler; // HS_DOES_TEXT
+    int embed, task, masks;    // numbers of the batcher's readers; -1: none
+    hs_schedulers *schedulers; // HS_DOES_TEXT
     hs_sequence_table *sequences;
     hs_chat_template *chat; // and its conversations; NULL: no_chat says why not
     char no_chat[512];

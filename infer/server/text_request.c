@@ -423,7 +423,8 @@ static void set_off(hs_text_request *r)
     hs_latency_add(&r->model->count.input, hs_now_ns() - r->began);
     int added = 0;
     hs_status st = HS_OK;
-    while (added < all && (st = hs_scheduler_add(r->model->scheduler, &r->choice[added].g)) == HS_OK)
+    hs_scheduler *scheduler = hs_schedulers_pick(r->model->schedulers, r->prompt[0].ids, r->prompt[0].n);
+    while (added < all && (st = hs_scheduler_add(scheduler, &r->choice[added].g)) == HS_OK)
         added++;
     if (st != HS_OK && added == 0) {
         hs_text_request_fail(r, http[st] ? http[st] : 500, NULL, "%s", hs_error());
@@ -487,7 +488,7 @@ void hs_text_request_go(hs_text_request *r)
         return;
     }
     // before it waits: what waits is small
-    if (hs_scheduler_check_length(r->model->scheduler, r->prompt[0].n, p->max_tokens < 0 ? 1 : p->max_tokens) != HS_OK) {
+    if (hs_schedulers_check_length(r->model->schedulers, r->prompt[0].n, p->max_tokens < 0 ? 1 : p->max_tokens) != HS_OK) {
         hs_text_request_fail(r, 400, NULL, "%s", hs_error());
         return;
     }

@@ -374,8 +374,8 @@ static const hs_key keys[] = {
       .value = "0",
       .min = 0,
       .max = HS_BATCHER_INSTANCES,
-      .help = "of each encoder, over one copy of its weights, with --threads divided among them: more requests at once, each for itself "
-              "slower. 0: one, and while enough waits up to 8 in its place" },
+      .help = "of each model, over one copy of its weights, with --threads divided among them: more requests at once, each for itself "
+              "slower; slots and cache-tokens are of each. 0: one, and of encoders while enough waits up to 8 in its place" },
     { .name = "pin", .type = HS_KEY_BOOL, AT(pin), .value = "false", .help = "each instance's threads stay on cores of their own" },
     { .name = "warm-up",
       .type = HS_KEY_BOOL,

@@ -202,7 +202,7 @@ static uint64_t reused(void)
 {
     hs_scheduler_stats s;
     hs_served *m = hs_hub_find(server.hub, "talks", 0, 0);
-    hs_scheduler_look(m->scheduler, &s);
+    hs_schedulers_look(m->schedulers, &s);
     hs_served_let_go(m);
     return s.reused_tokens;
 }

@@ -351,16 +351,14 @@ static void *ask_often(void *arg)
     return NULL;
 }
 
-static void whatever_beside(void **state)
+static void ask_in_a_crowd(hs_server *s, void (*change)(hs_server_opts *o))
 {
-    (void)state;
     enum { CROWD = 6 };
-    hs_server s;
     atomic_int wrong = 0;
     pthread_t thread[CROWD];
     crowd c[CROWD];
-    serve_start(&s, names, 1, few);
-    const int port = hs_http_port(s.http);
+    serve_start(s, names, 1, change);
+    const int port = hs_http_port(s->http);
     for (int i = 0; i < CROWD; i++) {
         c[i] = (crowd){ port, i, &wrong };
         assert_int_equal(pthread_create(&thread[i], NULL, ask_often, &c[i]), 0);
@@ -368,7 +366,7 @@ static void whatever_beside(void **state)
     for (int i = 0; i < CROWD; i++)
         pthread_join(thread[i], NULL);
     assert_int_equal(wrong, 0);
-    for (int i = 0; i < 1000 && hs_http_under_way(s.http) > 0; i++) // those that left
+    for (int i = 0; i < 1000 && hs_http_under_way(s->http) > 0; i++) // those that left
         usleep(5000);
     http_reply r = http_get(port, "/metrics");
     assert_non_null(strstr(r.body, "halfstep_texts_running{model=\"talks\",version=\"1\"} 0\n"));
@@ -376,6 +374,35 @@ static void whatever_beside(void **state)
     assert_null(strstr(r.body, "halfstep_new_tokens_total{model=\"talks\",version=\"1\"} 0\n"));
     assert_null(strstr(r.body, "halfstep_request_seconds_count{model=\"talks\",version=\"1\",stage=\"first_token\"} 0\n"));
     http_reply_free(&r);
+}
+
+static void whatever_beside(void **state)
+{
+    (void)state;
+    hs_server s;
+    ask_in_a_crowd(&s, few);
+    serve_stop(&s);
+}
+
+static void few_twice(hs_server_opts *o)
+{
+    few(o);
+    o->served.instances = o->served.threads = 2;
+}
+
+static void whichever_instance(void **state)
+{
+    (void)state;
+    hs_server s;
+    ask_in_a_crowd(&s, few_twice);
+    hs_served *m = hs_hub_find(s.hub, "talks", 0, 0);
+    for (int i = 0; i < 2; i++) {
+        hs_scheduler_stats x;
+        hs_scheduler_look(hs_schedulers_at(m->schedulers, i), &x);
+        assert_true(x.new_tokens > 0);
+    }
+    assert_null(hs_schedulers_at(m->schedulers, 2));
+    hs_served_let_go(m);
     serve_stop(&s);
 }
 
@@ -388,7 +415,7 @@ static void too_much(void **state)
     hs_server s;
     serve_start(&s, names, 1, narrow);
     const int port = hs_http_port(s.http);
-    json_t *v = ask(port, "/v1/completions", 429, "{\"prompt\":[\"a\",\"of\"],\"n\":100,\"max_tokens\":20,\"ignore_eos\":true}");
+    json_t *v = ask(port, "/v1/completions", 429, "{\"prompt\":[\"a\",\"of\"],\"n\":60,\"max_tokens\":20,\"ignore_eos\":true}");
     assert_non_null(strstr(json_string_value(json_object_get(json_object_get(v, "error"), "message")), "the server is busy"));
     json_decref(v);
     v = ask(port, "/v1/completions", 200, "{\"prompt\":\"a\",\"n\":3,\"max_tokens\":2,\"ignore_eos\":true}");
@@ -438,6 +465,7 @@ int main(void)
                                         cmocka_unit_test(conversations),
                                         cmocka_unit_test(what_is_wrong),
                                         cmocka_unit_test(whatever_beside),
+                                        cmocka_unit_test(whichever_instance),
                                         cmocka_unit_test(too_much),
                                         cmocka_unit_test(at_the_end) };
     return cmocka_run_group_tests_name("server_text", tests, begin, end);
