@@ -54,6 +54,8 @@ static hs_status measure(hs_bench_run *r, int64_t bytes, void *memory, hs_sample
 
 static hs_status run(hs_bench_run *r)
 {
+    if (!r->device->is_cpu)
+        return HS_FAIL(USAGE, "--device %s: bench memory runs loops of the CPU; what a GPU's memory does stands beside every bench op", r->device->name);
     for (int s = 0; s < r->sizes.n; s++) {
         const int64_t bytes = r->sizes.at[s].dim[0];
         hs_samples rate[HS_COUNT(streams)] = { 0 };
