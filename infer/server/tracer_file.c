@@ -85,16 +85,21 @@ static void add_element(hs_text *t, const char *p, hs_oip_type type)
     }
 }
 
-// Lists of numbers without what holds them together; true and false as the raw form has them.
+// Lists of numbers without what holds them together; true and false as the raw form has them. Of a request that is refused they are
+// whatever a client sent.
 static void add_flat(hs_text *t, const hs_infer_tensor *x)
 {
+    hs_text flat = { 0 };
     for (size_t i = 0; i < x->bytes; i++) {
         const char c = x->data[i];
         if (x->type == HS_OIP_BOOL && isalpha((unsigned char)c))
-            hs_text_bytes(t, c == 't' ? "1" : "0", (size_t)(c == 't' || c == 'f') && (i == 0 || !isalpha((unsigned char)x->data[i - 1])));
+            hs_text_bytes(&flat, c == 't' ? "1" : "0", (size_t)(c == 't' || c == 'f') && (i == 0 || !isalpha((unsigned char)x->data[i - 1])));
         else if (!strchr("[] \t\r\n", c))
-            hs_text_bytes(t, &c, 1);
+            hs_text_bytes(&flat, &c, 1);
     }
+    t->failed |= flat.failed;
+    hs_text_utf8(t, flat.p ? flat.p : "", flat.n);
+    hs_text_free(&flat);
 }
 
 static void add_texts(hs_text *t, const hs_infer_tensor *x)

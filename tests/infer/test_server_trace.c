@@ -483,6 +483,25 @@ static void test_bounded(void **state)
     free(big);
 }
 
+// Bytes that are no text, in place of numbers.
+static void test_no_text(void **state)
+{
+    (void)state;
+    hs_tracer *t;
+    snprintf(file, sizeof file, "%s", scratch_path("bytes.json"));
+    OK(hs_tracer_new(&t, &(hs_tracer_opts){ .file = file, .settings.of = { HS_TRACE_TENSORS, 1, -1, 0 } }));
+    hs_traced *r = hs_tracer_sample(t, "m", 1);
+    const char *const sent = "[\"\xff\xfe\", 7]";
+    hs_traced_inputs(
+        r, &(hs_infer_tensor){ .name = "x", .type = HS_OIP_INT64, .n_dims = 1, .dim = { 2 }, .n = 2, .data = sent, .bytes = strlen(sent) },
+        1);
+    hs_traced_end(r);
+    hs_tracer_free(t);
+    json_t *all = traces("bytes.json");
+    assert_string_equal(data(all, 1, 0), "\"\xEF\xBF\xBD\xEF\xBF\xBD\",7");
+    json_decref(all);
+}
+
 enum { CLIENTS = 4, EACH = 40 };
 static void *client(void *arg)
 {
@@ -543,7 +562,7 @@ int main(void)
         cmocka_unit_test(test_settings),       cmocka_unit_test(test_refused),       cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_rate_and_count), cmocka_unit_test(test_log_frequency), cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_ensemble),       cmocka_unit_test(test_texts),         cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_bounded),        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_bounded), cmocka_unit_test(test_no_text),        cmocka_unit_test(test_crowd),
     };
     return cmocka_run_group_tests(tests, begin, scratch_close);
 }
