@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // ---- JSON
@@ -93,7 +94,8 @@ static void add_flat(hs_text *t, const hs_infer_tensor *x)
     for (size_t i = 0; i < x->bytes; i++) {
         const char c = x->data[i];
         if (x->type == HS_OIP_BOOL && isalpha((unsigned char)c))
-            hs_text_bytes(&flat, c == 't' ? "1" : "0", (size_t)(c == 't' || c == 'f') && (i == 0 || !isalpha((unsigned char)x->data[i - 1])));
+            hs_text_bytes(&flat, c == 't' ? "1" : "0",
+                          (size_t)(c == 't' || c == 'f') && (i == 0 || !isalpha((unsigned char)x->data[i - 1])));
         else if (!strchr("[] \t\r\n", c))
             hs_text_bytes(&flat, &c, 1);
     }
@@ -225,17 +227,35 @@ static void restore(const hs_trace_file *f)
     errno = error;
 }
 
-static bool add_to(hs_trace_file *f, const char *name, const hs_text *t)
+// NULL, or why it cannot be. Nothing there is waited for, and of the numbered names, which are not the operator's own, none leads
+// elsewhere.
+static const char *open_file(hs_trace_file *f, const char *name, bool numbered)
 {
-    if (f->fd < 0 && (f->fd = open(name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600)) < 0)
-        return false;
+    struct stat s;
+    const int fd = open(name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NONBLOCK | (numbered ? O_NOFOLLOW : 0), 0600);
+    if (fd < 0)
+        return errno == ELOOP && numbered ? "it is a symbolic link" : errno == ENXIO ? "it is no file" : strerror(errno);
+    if (fstat(fd, &s) == 0 && (S_ISREG(s.st_mode) || (!numbered && S_ISCHR(s.st_mode)))) {
+        f->fd = fd;
+        return NULL;
+    }
+    close(fd);
+    return "it is no file";
+}
+
+// NULL, or why the trace is lost.
+static const char *add_to(hs_trace_file *f, const char *name, bool numbered, const hs_text *t)
+{
+    const char *why = f->fd < 0 ? open_file(f, name, numbered) : NULL;
+    if (why)
+        return why;
     if (!write_at(f->fd, t->p, t->n, f->end)) {
         restore(f);
-        return false;
+        return strerror(errno);
     }
     f->end += (off_t)(t->n - strlen(array_end));
     f->n++;
-    return true;
+    return NULL;
 }
 
 static void save(hs_tracer *t, hs_trace_sink *s, const hs_text *text)
@@ -245,8 +265,9 @@ static void save(hs_tracer *t, hs_trace_sink *s, const hs_text *text)
     if (s->numbered && f->fd < 0)
         name = asprintf(&name, "%s.%" PRIu64, t->file, t->number++) < 0 ? NULL : name;
     const bool named = name || !s->numbered || f->fd >= 0;
-    if ((!named || !add_to(f, name ? name : t->file, text)) && !atomic_exchange(&t->said_unwritten, true))
-        hs_warn("%s: a trace is lost: %s", name ? name : t->file, named ? strerror(errno) : "no memory");
+    const char *why = named ? add_to(f, name ? name : t->file, s->numbered, text) : "no memory";
+    if (why && !atomic_exchange(&t->said_unwritten, true))
+        hs_warn("%s: a trace is lost: %s", name ? name : t->file, why);
     free(name);
     if (s->each && f->n >= s->each)
         hs_trace_file_close(f);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const names[] = { "one", "bert-sequence", "talks" };
@@ -454,6 +455,37 @@ static void test_full_disk(void **state)
     assert_int_equal(atomic_load(&warned), 1);
 }
 
+// What stands where a file will be and is none is not waited for, and what a link leads to is not written over.
+static void test_no_files(void **state)
+{
+    (void)state;
+    char to[256];
+    atomic_store(&warned, 0);
+    hs_log_set(HS_LOG_WARN, on_line, NULL);
+    assert_int_equal(mkfifo(scratch_path("odd.json.0"), 0600), 0);
+    scratch_write("mine", "mine", 4);
+    snprintf(to, sizeof to, "%s", scratch_path("mine"));
+    assert_int_equal(symlink(to, scratch_path("odd.json.1")), 0);
+    start("odd.json", HS_TRACE_TIMESTAMPS, 1, -1, 1);
+    for (int i = 0; i < 3; i++)
+        ask("a b");
+    serve_stop(&server);
+    size_t bytes;
+    char *text = scratch_read("mine", &bytes);
+    assert_int_equal(bytes, 4);
+    assert_memory_equal(text, "mine", 4);
+    free(text);
+    json_t *v = traces("odd.json.2");
+    assert_int_equal(count(v, "model_name"), 1);
+    json_decref(v);
+    start("late.json", HS_TRACE_TIMESTAMPS, 1, -1, 0);
+    assert_int_equal(mkfifo(file, 0600), 0);
+    ask("a b");
+    serve_stop(&server);
+    hs_log_set(HS_LOG_WARN, NULL, NULL);
+    assert_int_equal(atomic_load(&warned), 2); // one of each server
+}
+
 // More than may wait: the largest are left out, and the others are written.
 static void test_bounded(void **state)
 {
@@ -562,7 +594,8 @@ int main(void)
         cmocka_unit_test(test_settings),       cmocka_unit_test(test_refused),       cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_rate_and_count), cmocka_unit_test(test_log_frequency), cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_ensemble),       cmocka_unit_test(test_texts),         cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_bounded), cmocka_unit_test(test_no_text),        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_bounded),        cmocka_unit_test(test_no_text),       cmocka_unit_test(test_no_files),
+        cmocka_unit_test(test_crowd),
     };
     return cmocka_run_group_tests(tests, begin, scratch_close);
 }
