@@ -141,7 +141,7 @@ hs_status hs_cli_parse(hs_cli *cli, const hs_config_table *table, const hs_comma
 {
     *cli = (hs_cli){ .table = table, .command = command };
     cli->options = calloc(1, command->options->struct_bytes);
-    cli->origin = calloc((size_t)command->options->n, sizeof *cli->origin);
+    cli->origin = calloc((size_t)hs_schema_origins(command->options), sizeof *cli->origin);
     if (!cli->options || !cli->origin)
         return HS_FAIL(MEMORY, "no memory for the options");
     HS_TRY(hs_schema_defaults(command->options, cli->options, cli->origin));

@@ -12,6 +12,7 @@ expect 2 'nowhere' "$halfstep" serve nowhere
 expect 2 "two models are called 'run'" "$halfstep" serve run run
 expect 2 '^halfstep: --held is 63 MiB, which is less than one answer of --answer 64 MiB' "$halfstep" serve run --held 63
 expect 2 'is no model' "$halfstep" serve =run
+expect 2 'nowhere' "$halfstep" serve nowhere --ensembles.0.name all --ensembles.1.name more
 expect 2 'is not an address' "$halfstep" serve run --host here
 expect 2 'go together' "$halfstep" serve run --tls-cert cert.pem
 expect 2 'cert.pem: No such file' "$halfstep" serve run --port 0 --tls-cert cert.pem --tls-key key.pem
