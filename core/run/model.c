@@ -17,6 +17,7 @@ hs_status hs_model_new(hs_model **out, const hs_model_opts *o)
     m->sequence = o->sequence;
     m->grid = o->grid.dp ? o->grid : hs_grid_self();
     m->micro_steps = o->micro_steps;
+    m->runs = o->runs > 1 ? o->runs : 1;
     m->releases = o->releases || o->passes;
     m->passes = o->passes && o->masters == HS_MASTERS_F32;
     m->bucket_bytes = o->bucket_bytes;
@@ -384,11 +385,14 @@ static hs_status check_memory(const hs_model *m)
     tide values = { b.slabs.all, b.slabs.all + (come_and_go ? 0 : b.derived) };
     if (come_and_go)
         HS_TRY(visit_values(m, count_value, &values));
-    const size_t need = values.most + b.workspace + b.states + b.inputs, have = m->device->free_bytes(m->device);
+    const size_t need = values.most + (size_t)m->runs * (b.workspace + b.states + b.inputs), have = m->device->free_bytes(m->device);
     if (need <= have)
         return HS_OK;
-    return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer), %.1f GB are free", 1e-9 * (double)need,
-                   1e-9 * (double)values.most, 1e-9 * (double)have);
+    char each[48] = "";
+    if (m->runs > 1)
+        snprintf(each, sizeof each, ", the rest for %d runs at once", m->runs);
+    return HS_FAIL(MEMORY, "this needs %.1f GB of memory (%.1f GB of it parameters and optimizer%s), %.1f GB are free", 1e-9 * (double)need,
+                   1e-9 * (double)values.most, each, 1e-9 * (double)have);
 }
 
 hs_status hs_model_alloc(hs_model *m, bool draw)

@@ -28,6 +28,7 @@ typedef struct hs_model_opts {
     int micro_steps;
     bool releases; // hs_model_release_values will follow the load: memory is asked for accordingly
     bool passes;   // and whoever loads says of each value when it is there (hs_model_value_is_there): what then goes shares its memory
+    int runs;      // that there will be at once, for what memory is asked for: each has states and a workspace of its own; 0: one
     uint64_t seed;
     hs_grid grid;        // zero: 1 x 1
     size_t bucket_bytes; // of gradients that are reduced over dp together, about; 0: 25 MiB. No bit depends on it
@@ -46,7 +47,7 @@ typedef struct hs_model { // to be read, not written
     hs_params *params;
     hs_states *states; // that plans declare; their bytes are a run's
     uint64_t seed;
-    int micro_steps;
+    int micro_steps, runs;
     bool releases, passes;
     size_t bucket_bytes;
     hs_recompute recompute;

@@ -55,6 +55,8 @@ static int parts_of(const hs_served_opts *o, const hs_device *d)
     return o->instances || !d->is_cpu || threads < 2 ? 0 : threads < HS_SERVED_PARTS ? threads : HS_SERVED_PARTS;
 }
 
+static int runs_of(const hs_served_opts *o, int parts) { return (o->instances ? o->instances : 1) + parts; }
+
 typedef struct cores {
     int first, n;
 } cores;
@@ -71,7 +73,7 @@ static hs_status open_instances(hs_served *s, int parts, const hs_served_opts *o
 {
     s->device[0] = s->session.device, s->run[0] = s->session.run;
     s->parts = parts;
-    s->instances = (o->instances ? o->instances : 1) + s->parts;
+    s->instances = runs_of(o, parts);
     for (int i = 1; i < s->instances; i++) {
         const cores mine = cores_of(s, i);
         const cpu_set_t before = hs_cores_narrow(mine.first, o->pin ? mine.n : 0); // its team is born there
@@ -124,10 +126,13 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     hs_batcher_opts b = { .queue_works = o->queue_works, .queue_tokens = o->queue_tokens };
     fit(&eval, session, o), fit(&masks, session, o);
     eval.lean = true;
-    HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL }));
+    const int parts = parts_of(o, session->device);
+    HS_TRY(hs_session_load(
+        session, policy,
+        &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL, .runs = runs_of(o, parts) }));
     if (task)
         HS_TRY(read_task(s, o));
-    HS_TRY(open_instances(s, parts_of(o, session->device), o));
+    HS_TRY(open_instances(s, parts, o));
     b.n_instances = s->instances, b.n_parts = s->parts;
     for (int i = 0; i < b.n_instances && o->pin; i++)
         b.instance[i].first_core = cores_of(s, i).first, b.instance[i].n_cores = cores_of(s, i).n;
@@ -188,7 +193,7 @@ static hs_status start_text(hs_served *s, const hs_policy *policy, const hs_serv
     hs_arch_shape shape = hs_session_decode_shape(session, step > slots ? step : slots, slots,
                                                   hs_cache_pages(cache > context ? cache : context, HS_CACHE_PAGE));
     shape.cache_i8 = o->cache_i8;
-    HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .decode = &shape }));
+    HS_TRY(hs_session_load(session, policy, &(hs_session_plans){ .decode = &shape, .runs = runs_of(o, 0) }));
     if (hs_chat_template_read(&s->chat, session->dir) != HS_OK)
         snprintf(s->no_chat, sizeof s->no_chat, "%s", hs_error());
     else if (!s->chat)

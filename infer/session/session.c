@@ -149,6 +149,7 @@ hs_status hs_session_load(hs_session *s, const hs_policy *policy, const hs_sessi
                                                      .policy = &s->policy,
                                                      .micro_steps = HS_VALUES_STAY,
                                                      .passes = !s->adapters,
+                                                     .runs = plans->runs,
                                                      .coder = hs_ckpt_codes_coder(s->codes) }));
     HS_TRY(mark_pruned(s));
     if (s->adapters)

@@ -41,6 +41,7 @@ hs_status hs_session_open(hs_session *s, const char *path, int want, const hs_fa
 typedef struct hs_session_plans { // at least one; NULL: no such plan
     const hs_arch_shape *eval, *decode;
     const hs_arch_shape *masks; // one more of evaluation, of the same weights: an encoder's logits beside its hidden states
+    int runs;                   // of the session's model that there will be, its own among them: memory is asked for all; 0: its own
 } hs_session_plans;
 // Traces the plans, loads the weights - what the files have as the model stores it is served from their mapping for as long as the session
 // is open - and gives back what they have no reader for (hs_model_release_values). CORRUPT: config.json promises more

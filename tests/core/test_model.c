@@ -216,11 +216,11 @@ static size_t free_bytes(hs_device *d)
     return there;
 }
 
-static hs_status fits(hs_device *dev, hs_dtype low, bool releases, size_t bytes, hs_model_bytes *b)
+static hs_status fits(hs_device *dev, hs_dtype low, bool releases, int runs, size_t bytes, hs_model_bytes *b)
 {
     const tiny_gpt gpt = tiny_gpt_of(&(tiny_opts){ 0 });
     const hs_policy policy = { .low = low };
-    const hs_model_opts o = { .device = dev, .policy = &policy, .micro_steps = HS_VALUES_STAY, .releases = releases };
+    const hs_model_opts o = { .device = dev, .policy = &policy, .micro_steps = HS_VALUES_STAY, .releases = releases, .runs = runs };
     hs_model *m;
     int plan;
     assert_int_equal(hs_model_new(&m, &o), HS_OK);
@@ -242,19 +242,23 @@ static void test_memory_asked_for(void **state)
     static const hs_dtype dtypes[] = { HS_BF16, HS_F32 };
     for (int i = 0; i < 2; i++) {
         hs_model_bytes b;
-        assert_int_equal(fits(dev, dtypes[i], false, SIZE_MAX, &b), HS_OK);
+        assert_int_equal(fits(dev, dtypes[i], false, 1, SIZE_MAX, &b), HS_OK);
         const size_t values = b.slabs.all + b.workspace + b.states + b.inputs, all = values + b.derived;
         assert_true(b.derived > 0);
-        assert_int_equal(fits(dev, dtypes[i], false, all, &b), HS_OK);
-        assert_int_equal(fits(dev, dtypes[i], false, all - 1, &b), HS_MEMORY);
-        assert_int_equal(fits(dev, dtypes[i], true, values - 1, &b), HS_MEMORY);
+        assert_int_equal(fits(dev, dtypes[i], false, 1, all, &b), HS_OK);
+        assert_int_equal(fits(dev, dtypes[i], false, 1, all - 1, &b), HS_MEMORY);
+        const size_t of_a_run = b.workspace + b.states + b.inputs;
+        assert_int_equal(fits(dev, dtypes[i], false, 3, all + 2 * of_a_run, &b), HS_OK);
+        assert_int_equal(fits(dev, dtypes[i], false, 3, all + 2 * of_a_run - 1, &b), HS_MEMORY);
+        assert_non_null(strstr(hs_error(), "3 runs"));
+        assert_int_equal(fits(dev, dtypes[i], true, 1, values - 1, &b), HS_MEMORY);
         if (dtypes[i] == HS_BF16 && dev->isa >= HS_ISA_AVX512BF16) // f32 values go first, and make room for all copies
-            assert_int_equal(fits(dev, dtypes[i], true, values, &b), HS_OK);
+            assert_int_equal(fits(dev, dtypes[i], true, 1, values, &b), HS_OK);
         else if (dtypes[i] == HS_F32) // one copy after the other; the embedding stays beside its own
-            assert_int_equal(fits(dev, dtypes[i], true, all - b.derived / 4, &b), HS_OK);
+            assert_int_equal(fits(dev, dtypes[i], true, 1, all - b.derived / 4, &b), HS_OK);
         void (*trim)(hs_device *, void *, size_t) = dev->trim;
         dev->trim = NULL; // nothing goes
-        assert_int_equal(fits(dev, dtypes[i], true, all - 1, &b), HS_MEMORY);
+        assert_int_equal(fits(dev, dtypes[i], true, 1, all - 1, &b), HS_MEMORY);
         dev->trim = trim;
     }
     hs_device_close(dev);
