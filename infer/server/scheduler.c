@@ -116,6 +116,8 @@ static void finish(hs_scheduler *s, entry *e, hs_finish why, const char *error)
     s->sum.finished[g->finish]++;
     pthread_mutex_lock(&s->lock);
     s->accepted--; // before anybody hears of it: who then asks again finds room
+    if (s->o.together)
+        atomic_fetch_sub(&s->o.together->accepted, 1);
     show(s);
     pthread_mutex_unlock(&s->lock);
     g->done(g);
@@ -445,11 +447,19 @@ static hs_status new_entry(entry **out, const hs_scheduler *s, hs_generation *g)
     return HS_OK;
 }
 
+static bool take_share(hs_scheduler_share *t)
+{
+    if (!t || atomic_fetch_add(&t->accepted, 1) < t->most)
+        return true;
+    atomic_fetch_sub(&t->accepted, 1);
+    return false;
+}
+
 static hs_status accept(hs_scheduler *s, entry *e)
 {
-    const int most = s->o.decoder.max_slots + s->o.queue_most;
+    const int mine = s->o.decoder.max_slots + s->o.queue_most;
     pthread_mutex_lock(&s->lock);
-    const bool drained = s->drained, full = s->accepted >= most;
+    const bool drained = s->drained, all_mine = s->accepted >= mine, full = !drained && (all_mine || !take_share(s->o.together));
     if (!drained && !full) {
         e->arrival = s->arrivals++;
         *s->inbox_end = e, s->inbox_end = &e->next;
@@ -461,7 +471,9 @@ static hs_status accept(hs_scheduler *s, entry *e)
     pthread_mutex_unlock(&s->lock);
     if (drained)
         return HS_FAIL(STOPPED, "the server is stopping and takes no more requests");
-    return full ? HS_FAIL(MEMORY, "the server is busy: %d requests are under way or wait, as many as may", most) : HS_OK;
+    if (!full)
+        return HS_OK;
+    return HS_FAIL(MEMORY, "the server is busy: %d requests are under way or wait, as many as may", all_mine ? mine : s->o.together->most);
 }
 
 hs_status hs_scheduler_add(hs_scheduler *s, hs_generation *g)

@@ -8,6 +8,7 @@
 #define HS_INFER_SCHEDULER_H
 #include "infer/decode/decoder.h"
 #include "infer/decode/token_text.h"
+#include <stdatomic.h>
 
 typedef enum hs_finish {
     HS_FINISH_NONE,   // it goes on
@@ -71,10 +72,16 @@ struct hs_generation {
 
 typedef enum hs_timing { HS_TIMING_WAIT, HS_TIMING_FIRST_TOKEN, HS_TIMING_NEXT_TOKEN, HS_TIMING_ALL, HS_TIMINGS } hs_timing;
 
+typedef struct hs_scheduler_share { // what several of them may have accepted together
+    int most;
+    atomic_int accepted;
+} hs_scheduler_share;
+
 typedef struct hs_scheduler_opts {
     hs_decoder_opts decoder;       // hs_session_decoder_opts gives it. The run is the scheduler's until hs_scheduler_free
     const hs_tokenizer *tokenizer; // borrowed; NULL: pieces have no text, and stop strings are refused
     int queue_most;                // requests beyond max_slots that may wait
+    hs_scheduler_share *together;  // (optional) a bound beside that; borrowed
     int first_core, n_cores;       // of those this process may use, its thread stays on these; n_cores 0: wherever
     void (*timing)(void *user, hs_timing what, double seconds); // (optional) from the scheduler's thread
     void *user;

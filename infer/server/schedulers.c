@@ -1,5 +1,7 @@
-// schedulers: who has seen which beginning is a table of hashes that forgets - a wrong guess costs a prompt that is computed again.
+// schedulers: who has seen which beginning is a table of hashes that forgets, and knows nothing of pages that were given up - a wrong guess
+// costs a prompt that is computed again.
 #include "infer/server/schedulers.h"
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -7,13 +9,14 @@ enum { SEEN = 4096 }; // beginnings, a power of 2
 
 typedef struct beginning {
     uint64_t hash; // of all its tokens; 0: none
-    int who;
+    uint64_t who;  // have seen it: bits 1 << scheduler
 } beginning;
 
 struct hs_schedulers {
     hs_scheduler *at[HS_SCHEDULERS];
     int n, slots; // slots: of each
     int64_t page_rows;
+    hs_scheduler_share together;
     pthread_mutex_t lock; // of seen
     beginning seen[SEEN];
 };
@@ -25,9 +28,12 @@ hs_status hs_schedulers_new(hs_schedulers **out, const hs_scheduler_opts *o, int
         return HS_FAIL(MEMORY, "no memory for schedulers");
     pthread_mutex_init(&s->lock, NULL);
     s->slots = o->decoder.max_slots, s->page_rows = o->decoder.page_rows;
+    s->together.most = n * s->slots + o->queue_most;
     hs_status st = HS_OK;
     for (int i = 0; i < n && st == HS_OK; i++) {
-        st = hs_scheduler_new(&s->at[i], &o[i]);
+        hs_scheduler_opts mine = o[i];
+        mine.together = &s->together;
+        st = hs_scheduler_new(&s->at[i], &mine);
         s->n += st == HS_OK;
     }
     if (st == HS_OK)
@@ -93,17 +99,17 @@ static uint64_t add_page(uint64_t hash, const int32_t *ids, int64_t n)
     return hash | 1; // 0 is none
 }
 
-// The one that has seen most of it; -1: nobody.
-static int holder(const hs_schedulers *s, const int32_t *ids, int64_t n)
+// How many tokens of it each has seen, in whole pages.
+static void look_who_saw(const hs_schedulers *s, const int32_t *ids, int64_t n, int64_t saw[HS_SCHEDULERS])
 {
-    int who = -1;
     uint64_t hash = 1;
     for (int64_t at = 0; at + s->page_rows <= n; at += s->page_rows) {
         hash = add_page(hash, ids + at, s->page_rows);
         const beginning *b = &s->seen[(hash >> 1) % SEEN];
-        who = b->hash == hash ? b->who : who;
+        for (int i = 0; b->hash == hash && i < s->n; i++)
+            if (b->who >> i & 1)
+                saw[i] = at + s->page_rows;
     }
-    return who;
 }
 
 static void remember(hs_schedulers *s, const int32_t *ids, int64_t n, int who)
@@ -111,7 +117,8 @@ static void remember(hs_schedulers *s, const int32_t *ids, int64_t n, int who)
     uint64_t hash = 1;
     for (int64_t at = 0; at + s->page_rows <= n; at += s->page_rows) {
         hash = add_page(hash, ids + at, s->page_rows);
-        s->seen[(hash >> 1) % SEEN] = (beginning){ hash, who };
+        beginning *b = &s->seen[(hash >> 1) % SEEN];
+        *b = (beginning){ hash, (b->hash == hash ? b->who : 0) | (uint64_t)1 << who };
     }
 }
 
@@ -122,18 +129,32 @@ static int load_of(hs_scheduler *s)
     return stats.running + stats.waiting;
 }
 
-hs_scheduler *hs_schedulers_pick(hs_schedulers *s, const int32_t *ids, int64_t n)
+// Of those with at most so many texts the one that has seen most, then the one with the fewest; -1: none has so few.
+static int best(const hs_schedulers *s, const int *load, const int64_t *saw, int most)
 {
+    int who = -1;
+    for (int i = 0; i < s->n; i++)
+        if (load[i] <= most && (who < 0 || saw[i] > saw[who] || (saw[i] == saw[who] && load[i] < load[who])))
+            who = i;
+    return who;
+}
+
+hs_scheduler *hs_schedulers_pick(hs_schedulers *s, const int32_t *ids, int64_t n, int texts)
+{
+    int load[HS_SCHEDULERS], least = INT_MAX;
+    int64_t saw[HS_SCHEDULERS] = { 0 };
     if (s->n == 1)
         return s->at[0];
     pthread_mutex_lock(&s->lock);
-    int who = holder(s, ids, n);
-    if (who < 0 || load_of(s->at[who]) >= s->slots) {
-        int least = who = 0;
-        for (int i = 0, load; i < s->n; i++)
-            if ((load = load_of(s->at[i])) < least || i == 0)
-                least = load, who = i;
+    look_who_saw(s, ids, n, saw);
+    for (int i = 0; i < s->n; i++) {
+        load[i] = load_of(s->at[i]);
+        least = load[i] < least ? load[i] : least;
     }
+    const int ahead = least + HS_SCHEDULERS_AHEAD, free_for_all = s->slots - texts;
+    int who = best(s, load, saw, ahead < free_for_all ? ahead : free_for_all);
+    if (who < 0)
+        who = best(s, load, saw, least);
     remember(s, ids, n, who);
     pthread_mutex_unlock(&s->lock);
     return s->at[who];

@@ -171,7 +171,7 @@ static hs_status start_schedulers(hs_served *s, int slots, const hs_served_opts 
     for (int i = 0; i < s->instances; i++) {
         opts[i] = (hs_scheduler_opts){ .decoder = hs_session_decoder_opts(&s->session, s->run[i], slots),
                                        .tokenizer = s->session.tokenizer,
-                                       .queue_most = (int)((o->queue_works + s->instances - 1) / s->instances),
+                                       .queue_most = (int)o->queue_works,
                                        .first_core = cores_of(s, i).first,
                                        .n_cores = o->pin ? cores_of(s, i).n : 0,
                                        .timing = on_timing,

@@ -423,7 +423,7 @@ static void set_off(hs_text_request *r)
     hs_latency_add(&r->model->count.input, hs_now_ns() - r->began);
     int added = 0;
     hs_status st = HS_OK;
-    hs_scheduler *scheduler = hs_schedulers_pick(r->model->schedulers, r->prompt[0].ids, r->prompt[0].n);
+    hs_scheduler *scheduler = hs_schedulers_pick(r->model->schedulers, r->prompt[0].ids, r->prompt[0].n, all);
     while (added < all && (st = hs_scheduler_add(scheduler, &r->choice[added].g)) == HS_OK)
         added++;
     if (st != HS_OK && added == 0) {

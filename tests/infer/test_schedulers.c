@@ -1,5 +1,5 @@
-// schedulers: where a request goes - to who has seen its beginning and has a slot, else to who has least to do -, that what it says does
-// not depend on that, and that limits, ends and what is counted hold over all of them.
+// schedulers: where a request goes - to who has seen its beginning and has slots and hardly more to do than others, else to who has least
+// -, that what it says does not depend on that, and that limits, ends and what is counted hold over all of them.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,7 +98,8 @@ static void close_rig(rig *x)
     hs_engine_free(x->e);
 }
 
-static hs_scheduler *pick(rig *x, const request *r) { return hs_schedulers_pick(x->s, r->prompt, r->g.n); }
+static hs_scheduler *pick(rig *x, const request *r) { return hs_schedulers_pick(x->s, r->prompt, r->g.n, 1); }
+static hs_scheduler *pick_of(rig *x, const request *r, int texts) { return hs_schedulers_pick(x->s, r->prompt, r->g.n, texts); }
 static hs_scheduler *at(rig *x, int i) { return hs_schedulers_at(x->s, i); }
 
 // ---- where it goes
@@ -128,10 +129,62 @@ static void who_gets_it(void **state)
     assert_ptr_equal(pick(&x, &again), at(&x, 1)); // and now none
     sem_post(&gate);
     sem_wait(&a.is_done), sem_wait(&like_a.is_done);
-    assert_ptr_equal(pick(&x, &a), at(&x, 1)); // which has seen it last
+    assert_ptr_equal(pick(&x, &a), at(&x, 0)); // both have seen it
     assert_ptr_equal(pick(&x, &like_a), at(&x, 0));
     assert_ptr_equal(pick(&x, &b), at(&x, 1));
     assert_ptr_equal(pick(&x, &short_one), at(&x, 0));
+    close_rig(&x);
+    sem_destroy(&gate);
+}
+
+// A beginning that all have in common is no reason to leave others idle, and one that has to be computed a second time is found there, too.
+static void in_common(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    rig x;
+    sem_t gate;
+    request r[N];
+    int n[TWO] = { 0 };
+    sem_init(&gate, 0, 0);
+    open_rig(&x, TWO, 4, 4);
+    for (int i = 0; i < N; i++) {
+        make(&r[i], 1, TINY_PAGE, 2 * TINY_PAGE + 1, i);
+        r[i].gate = &gate;
+        hs_scheduler *s = pick(&x, &r[i]);
+        n[s == at(&x, 1)]++;
+        OK(hs_scheduler_add(s, &r[i].g));
+        assert_in_range(n[0] - n[1], 0, HS_SCHEDULERS_AHEAD + 1);
+    }
+    assert_int_equal(n[0], N / 2);
+    assert_ptr_equal(pick_of(&x, &r[0], 2), at(&x, 0)); // three under way, nobody has two slots: of the two alike, who knows it
+    hs_schedulers_stop(x.s);
+    for (int i = 0; i < N; i++)
+        sem_post(&gate);
+    for (int i = 0; i < N; i++)
+        sem_wait(&r[i].is_done);
+    close_rig(&x);
+    sem_destroy(&gate);
+}
+
+// All texts of a request need slots: who has none for them is left.
+static void of_many_texts(void **state)
+{
+    (void)state;
+    rig x;
+    sem_t gate;
+    request a;
+    sem_init(&gate, 0, 0);
+    open_rig(&x, TWO, 3, 2);
+    make(&a, 1, 2 * TINY_PAGE, 2 * TINY_PAGE + 1, 0);
+    a.gate = &gate;
+    assert_ptr_equal(pick(&x, &a), at(&x, 0));
+    OK(hs_scheduler_add(at(&x, 0), &a.g));
+    assert_ptr_equal(pick_of(&x, &a, 2), at(&x, 0));
+    assert_ptr_equal(pick_of(&x, &a, 3), at(&x, 1));
+    assert_ptr_equal(pick_of(&x, &a, 9), at(&x, 1)); // nobody has
+    sem_post(&gate);
+    sem_wait(&a.is_done);
     close_rig(&x);
     sem_destroy(&gate);
 }
@@ -185,7 +238,7 @@ static void the_same_bits(void **state)
 static void as_many_as_may(void **state)
 {
     (void)state;
-    enum { MOST = 4 }; // a slot and one that waits, of each
+    enum { MOST = 3 }; // a slot of each, and one that waits, wherever
     rig x;
     sem_t gate;
     request r[MOST + 1];
@@ -216,6 +269,7 @@ static void as_many_as_may(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(who_gets_it), cmocka_unit_test(the_same_bits), cmocka_unit_test(as_many_as_may) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(who_gets_it), cmocka_unit_test(in_common), cmocka_unit_test(of_many_texts),
+                                        cmocka_unit_test(the_same_bits), cmocka_unit_test(as_many_as_may) };
     return cmocka_run_group_tests_name("schedulers", tests, NULL, NULL);
 }

@@ -423,6 +423,23 @@ static void too_much(void **state)
     serve_stop(&s);
 }
 
+static void narrow_twice(hs_server_opts *o)
+{
+    narrow(o);
+    o->served.instances = o->served.threads = 2;
+}
+
+// The queue is that of all instances: a request that may wait in it is accepted by whichever has it.
+static void one_queue(void **state)
+{
+    (void)state;
+    hs_server s;
+    serve_start(&s, names, 1, narrow_twice);
+    const char *const three = "{\"prompt\":\"a\",\"n\":3,\"max_tokens\":20,\"ignore_eos\":true}";
+    json_decref(ask(hs_http_port(s.http), "/v1/completions", 200, "%s", three));
+    serve_stop(&s);
+}
+
 static void short_of_time(hs_server_opts *o) { o->served.slots = 1, o->drain_seconds = 0.02; }
 
 static void *ask_much(void *port)
@@ -467,6 +484,7 @@ int main(void)
                                         cmocka_unit_test(whatever_beside),
                                         cmocka_unit_test(whichever_instance),
                                         cmocka_unit_test(too_much),
+                                        cmocka_unit_test(one_queue),
                                         cmocka_unit_test(at_the_end) };
     return cmocka_run_group_tests_name("server_text", tests, begin, end);
 }
