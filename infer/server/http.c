@@ -98,6 +98,7 @@ static void put_back(hs_http_request *r)
     pthread_mutex_unlock(&r->lock);
     if (!free_it)
         return;
+    r->time.status = r->status;
     if (r->note && r->http->o.noted)
         r->http->o.noted(r->note, &r->time, r->http->o.user);
     for (int i = 0; i < r->n_more; i++) {

@@ -29,6 +29,7 @@ typedef struct hs_http_seen { // a request that is over, for an access log; unti
 typedef struct hs_http_times { // of a request: hs_now_ns; 0: it did not come to that
     int64_t arrived, handed;   // the end of its head; when it was handed over, its body there
     int64_t answered, over;    // its answer, or the beginning of its stream, was given; is out, or the client has left
+    int status;                // of its answer
 } hs_http_times;
 
 typedef struct hs_http_opts {

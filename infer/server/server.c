@@ -107,6 +107,8 @@ static void on_noted(void *note, const hs_http_times *t, void *user)
     hs_traced_at(r, HS_TRACE_HTTP_RECV_END, t->handed);
     hs_traced_at(r, HS_TRACE_HTTP_SEND_START, t->answered);
     hs_traced_at(r, HS_TRACE_HTTP_SEND_END, t->over);
+    if (t->status >= 400 && t->status < 500)
+        hs_traced_refused(r);
     hs_traced_end(r);
 }
 

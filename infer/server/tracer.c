@@ -37,7 +37,7 @@ static void look_whether_on(hs_tracer *t)
     bool on = traces(&t->all);
     for (const hs_trace_owner *e = t->model; e; e = e->next)
         on = on || traces(e);
-    atomic_store_explicit(&t->on, on, memory_order_relaxed);
+    atomic_store_explicit(&t->on, on && !t->spent, memory_order_relaxed);
 }
 
 static hs_trace_owner **find(hs_tracer *t, const char *model)
@@ -214,16 +214,18 @@ void hs_traced_at(hs_traced *r, hs_trace_point p, int64_t ns)
         r->ns[p] = ns;
 }
 
+static size_t size_of(const hs_infer_tensor *t) { return sizeof(hs_traced_tensor) + strlen(t->name) + 1 + t->bytes; }
+
 static void keep(hs_traced *r, const hs_infer_tensor *t, bool output)
 {
-    const size_t name = strlen(t->name) + 1, bytes = sizeof(hs_traced_tensor) + name + t->bytes;
+    const size_t bytes = size_of(t);
     hs_traced_tensor *k = hold(r->tracer, &r->bytes, bytes) ? malloc(bytes) : NULL;
     if (!k)
         return; // what was counted goes with the trace
     char *p = (char *)(k + 1);
     *k = (hs_traced_tensor){ .output = output, .t = *t };
     k->t.data = memcpy(p, t->data, t->bytes);
-    k->t.name = memcpy(p + t->bytes, t->name, name);
+    k->t.name = memcpy(p + t->bytes, t->name, strlen(t->name) + 1);
     *r->last = k, r->last = &k->next;
 }
 
@@ -245,6 +247,22 @@ void hs_traced_outputs(hs_traced *r, const hs_infer_value *out, int n)
         t.bytes = v->text ? v->n_text : (size_t)t.n * sizeof *v->value;
         keep(r, &t, true);
     }
+}
+
+void hs_traced_refused(hs_traced *r)
+{
+    if (!r)
+        return;
+    for (hs_traced_tensor *k = r->tensor, *next; k; k = next) {
+        next = k->next;
+        const size_t bytes = size_of(&k->t);
+        r->bytes -= bytes;
+        atomic_fetch_sub(&r->tracer->bytes, bytes);
+        free(k);
+    }
+    r->tensor = NULL, r->last = &r->tensor;
+    for (hs_traced *c = r->child; c; c = c->next)
+        hs_traced_refused(c);
 }
 
 void hs_traced_end(hs_traced *r)
@@ -299,6 +317,7 @@ hs_status hs_tracer_new(hs_tracer **out, const hs_tracer_opts *o)
         return HS_FAIL(MEMORY, "no memory for a tracer");
     t->start = t->all.now = o->settings;
     t->whole.fd = -1, t->last = &t->first;
+    t->most = o->most ? o->most : HS_TRACER_MOST;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->wake, NULL);
     const hs_status st = start(t, o);

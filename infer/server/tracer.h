@@ -7,14 +7,15 @@
 // Where nothing is traced sampling costs one relaxed load. Files are written by a thread of the tracer's own, and are whole arrays of JSON
 // after each trace: FILE holds all of them; with a log_frequency f those after each f-th stand in the next of FILE.0, FILE.1, ..., and with
 // a trace_count and no frequency all of that count in one of these. What a trace holds until it is written is bounded (HS_TRACER_BYTES of
-// all): beyond that requests are not sampled and tensors left out, which is said in one line, as is a file that cannot be written. No
-// request is held up or fails by any of it.
+// all): beyond that requests are not sampled and tensors left out, which is said in one line, as is a file that cannot be written. What
+// all files may have together is bounded, too: the trace that there is no room for is the end of tracing, whatever settings are and become,
+// which is said in one line. No request is held up or fails by any of it.
 #ifndef HS_INFER_TRACER_H
 #define HS_INFER_TRACER_H
 #include "infer/server/infer_answer.h"
 #include "infer/server/infer_request.h"
 
-enum { HS_TRACER_BYTES = 16 << 20, HS_TRACER_NAME = 128 };
+enum { HS_TRACER_BYTES = 16 << 20, HS_TRACER_MOST = 1 << 30, HS_TRACER_FILE = 4096, HS_TRACER_NAME = 128 };
 enum { HS_TRACE_TIMESTAMPS = 1, HS_TRACE_TENSORS = 2 }; // of a level, together or not; 0: OFF
 
 // ---- settings
@@ -50,6 +51,7 @@ typedef struct hs_tracer hs_tracer;
 typedef struct hs_tracer_opts {
     const char *file; // NULL: nothing can be traced. What is there of that name is lost with the first trace
     hs_trace_settings settings;
+    int64_t most; // bytes of all files together, and HS_TRACER_FILE for each; 0: HS_TRACER_MOST
 } hs_tracer_opts;
 // USAGE: a level without a file; a file that cannot be.
 hs_status hs_tracer_new(hs_tracer **out, const hs_tracer_opts *o);
@@ -92,6 +94,7 @@ void hs_traced_request_id(hs_traced *r, const char *id);                       /
 void hs_traced_at(hs_traced *r, hs_trace_point p, int64_t ns);                 // hs_now_ns; 0: it did not come to that
 void hs_traced_inputs(hs_traced *r, const hs_infer_tensor *in, int n);         // copied, at level TENSORS
 void hs_traced_outputs(hs_traced *r, const hs_infer_value *out, int n);
-void hs_traced_end(hs_traced *r); // r is the tracer's from here on
+void hs_traced_refused(hs_traced *r); // its tensors, and its steps', are given up: nobody fills a disk by what is not computed
+void hs_traced_end(hs_traced *r);     // r is the tracer's from here on
 
 #endif

@@ -258,14 +258,31 @@ static const char *add_to(hs_trace_file *f, const char *name, bool numbered, con
     return NULL;
 }
 
+// Files have what they may.
+static void end_tracing(hs_tracer *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->spent = true;
+    atomic_store(&t->on, false);
+    pthread_mutex_unlock(&t->lock);
+    hs_warn("%s: files of traces have as much as they may (--trace-bytes, %" PRId64 " MiB): nothing is traced from here on", t->file,
+            t->most >> 20);
+}
+
 static void save(hs_tracer *t, hs_trace_sink *s, const hs_text *text)
 {
     hs_trace_file *f = s->numbered ? &s->file : &t->whole;
     char *name = NULL;
+    const int64_t more = (int64_t)text->n + (f->n ? -(int64_t)strlen(array_end) : HS_TRACER_FILE);
+    if (t->written + more > t->most) {
+        end_tracing(t);
+        return;
+    }
     if (s->numbered && f->fd < 0)
         name = asprintf(&name, "%s.%" PRIu64, t->file, t->number++) < 0 ? NULL : name;
     const bool named = name || !s->numbered || f->fd >= 0;
     const char *why = named ? add_to(f, name ? name : t->file, s->numbered, text) : "no memory";
+    t->written += why ? 0 : more;
     if (why && !atomic_exchange(&t->said_unwritten, true))
         hs_warn("%s: a trace is lost: %s", name ? name : t->file, why);
     free(name);
@@ -292,6 +309,10 @@ static void write_trace(hs_tracer *t, hs_traced *r)
 {
     hs_trace_sink *s = r->sink;
     hs_text text = { 0 };
+    if (t->spent) {
+        free_trace(r);
+        return;
+    }
     hs_text_add(&text, (s->numbered ? &s->file : &t->whole)->n ? ",\n" : "[\n");
     add_trace(&text, r);
     hs_text_add(&text, "%s", array_end);

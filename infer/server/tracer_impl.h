@@ -59,9 +59,10 @@ struct hs_tracer {
     uint64_t ids;
     hs_traced *first, **last; // that have ended
     pthread_cond_t wake;
-    bool stops, runs;
+    bool stops, runs, spent; // spent: files have what they may; set by the thread
     pthread_t thread;
     // the thread's
+    int64_t most, written; // bytes of all files
     hs_trace_file whole;
     uint64_t number; // of the next numbered file
 };

@@ -22,13 +22,13 @@ typedef struct step_options {
 
 typedef struct serve_options {
     hs_common common;
-    hs_string config, serve, host, cert, key, token_file, trace_file, trace_level;
+    hs_string config, serve, host, cert, key, token_file, models, trace_file, trace_level;
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, held, head, batch_tokens, queue, queue_tokens,
-        texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count, trace_log_frequency;
+        texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count, trace_log_frequency,
+        trace_bytes;
     double idle, body_timeout, drain, linger, sequence_idle;
     bool pin, warm_up, access_log, control;
     int kv; // HS_KV_VALUES or HS_KV_INT8
-    hs_string models;
     int n_steps;
     step_options step[HS_ENSEMBLE_STEPS];
 } serve_options;
@@ -130,6 +130,7 @@ static hs_status read_trace(const serve_options *o, hs_tracer_opts *t)
     bool any = false;
     *t = (hs_tracer_opts){
         .file = o->trace_file[0] ? o->trace_file : NULL,
+        .most = o->trace_bytes << 20,
         .settings.of = { [HS_TRACE_RATE] = o->trace_rate, [HS_TRACE_COUNT] = o->trace_count, [HS_TRACE_FREQUENCY] = o->trace_log_frequency }
     };
     memcpy(list, o->trace_level, sizeof list);
@@ -591,6 +592,14 @@ static const hs_key keys[] = {
       .max = UINT32_MAX,
       .unit = "traces",
       .help = "of each of the files FILE.0, FILE.1, ...; 0: all in FILE" },
+    { .name = "trace-bytes",
+      .type = HS_KEY_INT,
+      AT(trace_bytes),
+      .value = "1024",
+      .min = 1,
+      .max = 1 << 20,
+      .unit = "MiB",
+      .help = "of all files of traces together, at most; then nothing is traced any more" },
     HS_CHECKPOINT_KEYS(serve_options),
     HS_COMPUTE_KEYS_OF(serve_options, HS_DTYPE_HELP_F32),
     HS_COMMON_KEYS(serve_options),

@@ -22,6 +22,7 @@ static int port;
 
 static char file[256];
 static hs_tracer_opts asked;
+static int64_t most_bytes; // of a test; 0: as ever
 
 static void change(hs_server_opts *o)
 {
@@ -33,7 +34,7 @@ static void change(hs_server_opts *o)
 static void start(const char *name, int64_t level, int64_t rate, int64_t count, int64_t frequency)
 {
     snprintf(file, sizeof file, "%s", name[0] == '/' ? name : scratch_path(name));
-    asked = (hs_tracer_opts){ .file = file, .settings.of = { level, rate, count, frequency } };
+    asked = (hs_tracer_opts){ .file = file, .settings.of = { level, rate, count, frequency }, .most = most_bytes };
     serve_start(&server, names, HS_COUNT(names), change);
     port = hs_http_port(server.http);
 }
@@ -363,6 +364,7 @@ static void test_tensors(void **state)
     static const char *const refused[] = { "HTTP_RECV_START", "HTTP_RECV_END",   "REQUEST_START",
                                            "REQUEST_END",     "HTTP_SEND_START", "HTTP_SEND_END" };
     expect_points(all, 4, refused, HS_COUNT(refused));
+    assert_null(part(all, 4, "tensor", 0));
     json_decref(all);
     free(vector);
 }
@@ -515,6 +517,35 @@ static void test_bounded(void **state)
     free(big);
 }
 
+// Files have what they may: nothing is traced any more, whatever is set.
+static void test_most_bytes(void **state)
+{
+    (void)state;
+    atomic_store(&warned, 0);
+    hs_log_set(HS_LOG_WARN, on_line, NULL);
+    most_bytes = 3 * HS_TRACER_FILE; // two files with a trace, and no third
+    start("most.json", HS_TRACE_TIMESTAMPS, 1, -1, 1);
+    most_bytes = 0;
+    for (int i = 0; i < 5; i++)
+        ask("a b");
+    while (atomic_load(&warned) == 0)
+        usleep(500);
+    expect_settings(NULL, "[\"TIMESTAMPS\"]", "1", "-1", "1");
+    set(ALL, "{\"trace_level\":[\"TIMESTAMPS\"],\"log_frequency\":0}");
+    expect_settings(NULL, "[\"TIMESTAMPS\"]", "1", "-1", "0");
+    ask("a b");
+    serve_stop(&server);
+    hs_log_set(HS_LOG_WARN, NULL, NULL);
+    assert_int_equal(atomic_load(&warned), 1);
+    for (int i = 0; i < 2; i++) {
+        json_t *v = traces(i ? "most.json.1" : "most.json.0");
+        assert_int_equal(count(v, "model_name"), 1);
+        json_decref(v);
+    }
+    assert_int_not_equal(access(scratch_path("most.json.2"), F_OK), 0);
+    assert_int_not_equal(access(file, F_OK), 0);
+}
+
 // Bytes that are no text, in place of numbers.
 static void test_no_text(void **state)
 {
@@ -595,7 +626,7 @@ int main(void)
         cmocka_unit_test(test_rate_and_count), cmocka_unit_test(test_log_frequency), cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_ensemble),       cmocka_unit_test(test_texts),         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_bounded),        cmocka_unit_test(test_no_text),       cmocka_unit_test(test_no_files),
-        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_most_bytes),     cmocka_unit_test(test_crowd),
     };
     return cmocka_run_group_tests(tests, begin, scratch_close);
 }

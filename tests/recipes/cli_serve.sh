@@ -25,6 +25,7 @@ expect 2 'has no token' "$halfstep" serve run --port 0 --token-file empty.txt
 expect 2 '--trace-level is MAX, must be OFF, TIMESTAMPS' "$halfstep" serve run --port 0 --trace-level MAX --trace-file t.json
 expect 2 '--trace-level TENSORS needs a file' "$halfstep" serve run --port 0 --trace-level TENSORS
 expect 2 'trace-rate is 0' "$halfstep" serve run --port 0 --trace-rate 0
+expect 2 'trace-bytes is 0' "$halfstep" serve run --port 0 --trace-bytes 0
 expect 2 'no/t.json: no/: No such file' "$halfstep" serve run --port 0 --trace-file no/t.json
 
 printf 'port: 70000\n' >serve.yaml
