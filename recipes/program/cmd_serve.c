@@ -6,6 +6,7 @@
 #include "infer/server/server.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
+#include "recipes/program/serve_tokens.h"
 #include "recipes/program/task_rows.h"
 #include <errno.h>
 #include <poll.h>
@@ -96,32 +97,6 @@ static hs_status take_steps(const serve_options *o, const hs_server_model *model
                 return HS_FAIL(USAGE, "ensembles.%d.name: there is a model '%s', too", i, s->name);
     }
     return HS_OK;
-}
-
-// A token a line: on a command line every user of the machine could read it.
-static hs_status read_tokens(const char *path, char **text, const char *token[HS_SERVER_TOKENS], int *n)
-{
-    enum { MOST = 65536 };
-    size_t bytes = 0;
-    if (!path[0])
-        return HS_OK;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return HS_FAIL(USAGE, "--token-file %s: %s", path, strerror(errno));
-    *text = calloc(1, MOST);
-    if (*text)
-        bytes = fread(*text, 1, MOST, f);
-    fclose(f);
-    if (bytes == MOST)
-        return HS_FAIL(USAGE, "--token-file %s has %d KiB or more: a file of tokens, a line each, is wanted", path, MOST >> 10);
-    if (*text && strlen(*text) != bytes)
-        return HS_FAIL(USAGE, "--token-file %s has a NUL byte: a file of tokens, a line each, is wanted", path);
-    for (char *save, *t = *text ? strtok_r(*text, "\r\n", &save) : NULL; t; t = strtok_r(NULL, "\r\n", &save)) {
-        if (*n == HS_SERVER_TOKENS)
-            return HS_FAIL(USAGE, "--token-file %s has more than %d tokens", path, HS_SERVER_TOKENS);
-        token[(*n)++] = t;
-    }
-    return *n ? HS_OK : HS_FAIL(USAGE, "--token-file %s has no token", path);
 }
 
 static hs_status read_trace(const serve_options *o, hs_tracer_opts *t)
@@ -272,7 +247,7 @@ static hs_status run_serve(const hs_cli *cli)
         return HS_FAIL(USAGE, "serve: which models? DIR or NAME=DIR, or --models and a folder of them");
     hs_tracer_opts trace;
     HS_TRY(read_trace(o, &trace));
-    hs_status st = read_tokens(o->token_file, &tokens, token, &n_tokens);
+    hs_status st = hs_serve_tokens(o->token_file, &tokens, token, &n_tokens);
     const hs_server_opts server = {
         .http = { .host = o->host,
                   .port = (int)o->port,
