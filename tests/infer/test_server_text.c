@@ -423,9 +423,9 @@ static void too_much(void **state)
     serve_stop(&s);
 }
 
-static void narrow_twice(hs_server_opts *o)
+static void many_wait(hs_server_opts *o)
 {
-    narrow(o);
+    o->served.slots = 1, o->served.queue_works = 40;
     o->served.instances = o->served.threads = 2;
 }
 
@@ -434,9 +434,8 @@ static void one_queue(void **state)
 {
     (void)state;
     hs_server s;
-    serve_start(&s, names, 1, narrow_twice);
-    const char *const three = "{\"prompt\":\"a\",\"n\":3,\"max_tokens\":20,\"ignore_eos\":true}";
-    json_decref(ask(hs_http_port(s.http), "/v1/completions", 200, "%s", three));
+    serve_start(&s, names, 1, many_wait);
+    json_decref(ask(hs_http_port(s.http), "/v1/completions", 200, "{\"prompt\":\"a\",\"n\":%d,\"max_tokens\":20,\"ignore_eos\":true}", 41));
     serve_stop(&s);
 }
 
