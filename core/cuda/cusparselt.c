@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROUNDS = 5, UNTIMED = -1 };
+enum { ROUNDS = 5, UNTIMED = -1, NOT_RUN = -2 };
 
 typedef struct shape {
     int64_t rows, outs, ins;
@@ -62,7 +62,8 @@ struct hs_sp {
     int n_pressed, cap_pressed;
     kept *kept;
     int n_kept, cap_kept;
-    bool said; // why something is not pressed, or not multiplied so
+    char why[512]; // it is MISSING
+    bool said;     // why something is not pressed, or not multiplied so
     char *where, gpu[128];
     int version;
 };
@@ -239,9 +240,19 @@ static bool is_loaded(hs_sp *sp)
             hs_info("device cuda: 2:4 weights by cuSPARSELt %d.%d.%d", sp->version / 10000, sp->version / 100 % 100, sp->version % 100);
             read_kept(sp);
         } else
-            say(sp, hs_error());
+            snprintf(sp->why, sizeof sp->why, "%s", hs_error());
     }
     return sp->state == LOADED;
+}
+
+hs_status hs_sp_open(hs_sp *sp)
+{
+    if (!sp)
+        return HS_FAIL(UNSUPPORTED, "there is no cuSPARSELt");
+    pthread_mutex_lock(&sp->lock);
+    const bool loaded = is_loaded(sp);
+    pthread_mutex_unlock(&sp->lock);
+    return loaded ? HS_OK : HS_FAIL(UNSUPPORTED, "%s", sp->why);
 }
 
 // ---- pressing
@@ -279,8 +290,10 @@ static const char *press_as(hs_sp *sp, hs_lane *lane, const sp_matrix *m, const 
         return "it has not two zeros in every four values";
     if (sp->SpMMACompressedSize2(&sp->handle, m, &most, &room) != SP_OK || most > bytes)
         return "cuSPARSELt wants more bytes for it than 9/16";
-    if (room && cudaMalloc(&room_at, room) != cudaSuccess)
+    if (room && cudaMalloc(&room_at, room) != cudaSuccess) {
+        cudaGetLastError(); // or the lane's wait fails by it
         return "there is no memory to press it in";
+    }
     const bool ok = sp->SpMMACompress2(&sp->handle, m, true, SP_KEEP, w->p, to, room_at, lane->stream) == SP_OK &&
                     cudaStreamSynchronize(lane->stream) == cudaSuccess;
     if (room_at)
@@ -327,7 +340,8 @@ void hs_sp_press(hs_lane *lane, const hs_ref *w, void *to, size_t bytes)
             snprintf(line, sizeof line, "one of %lld x %lld: %s", (long long)w->rows, (long long)w->cols, why ? why : "");
             if (why)
                 say(sp, line);
-        }
+        } else
+            say(sp, sp->why);
     }
     pthread_mutex_unlock(&sp->lock);
 }
@@ -387,20 +401,19 @@ typedef struct trial {
     hs_lane *lane;
     const plan *plan; // NULL: by the whole weight
     const hs_sp_product *product;
-    hs_sp_whole *whole;
-    const void *given;
+    const hs_sp_ways *ways;
     cudaEvent_t from, to;
 } trial;
 
 static bool run(const trial *t)
 {
-    if (t->plan)
-        return multiply(t->sp, t->lane, t->plan, t->product) == SP_OK;
-    t->whole(t->given, t->lane);
-    return true;
+    hs_sp_step *const step = t->plan ? t->ways->before : t->ways->whole;
+    if (step)
+        step(t->ways->given, t->lane);
+    return !t->plan || multiply(t->sp, t->lane, t->plan, t->product) == SP_OK;
 }
 
-// Milliseconds of one, the least of some; negative where it does not run.
+// Milliseconds of one, the least of some; UNTIMED, or NOT_RUN.
 static float time_of(const trial *t)
 {
     float best = UNTIMED;
@@ -408,7 +421,7 @@ static float time_of(const trial *t)
         float ms = 0;
         cudaEventRecord(t->from, t->lane->stream);
         if (!run(t))
-            return UNTIMED;
+            return NOT_RUN;
         cudaEventRecord(t->to, t->lane->stream);
         if (cudaEventSynchronize(t->to) != cudaSuccess || cudaEventElapsedTime(&ms, t->from, t->to) != cudaSuccess)
             return UNTIMED;
@@ -417,49 +430,63 @@ static float time_of(const trial *t)
     return best;
 }
 
-static void time_all(trial *t, plan *p, kept *k)
+// Whether both were timed; else the first algorithm that runs is taken, and none where none does.
+static bool time_all(trial *t, plan *p, kept *k)
 {
     float best = UNTIMED;
+    k->taken = false;
     for (int i = 0, last = last_algorithm(t->sp, p); i <= last; i++) {
-        const float ms = choose_algorithm(t->sp, p, i) == SP_OK ? (t->plan = p, time_of(t)) : (float)UNTIMED;
-        if (ms >= 0 && (best < 0 || ms < best))
-            best = ms, k->algorithm = i;
+        const float ms = choose_algorithm(t->sp, p, i) == SP_OK ? (t->plan = p, time_of(t)) : (float)NOT_RUN;
+        if (ms >= UNTIMED && (!k->taken || (ms >= 0 && (best < 0 || ms < best))))
+            best = ms, k->algorithm = i, k->taken = true;
     }
     t->plan = NULL;
-    const float whole = time_of(t);
-    k->taken = best >= 0 && (whole < 0 || best < whole);
-    if (best >= 0 && whole >= 0)
-        hs_info("device cuda: 2:4 weights of %lld x %lld for %lld rows: %.1f us, in full %.1f us", (long long)p->of.outs,
-                (long long)p->of.ins, (long long)p->of.rows, 1e3 * (double)best, 1e3 * (double)whole);
+    const float whole = best >= 0 ? time_of(t) : (float)UNTIMED;
+    if (whole < 0)
+        return false;
+    k->taken = best < whole;
+    hs_info("device cuda: 2:4 weights of %lld x %lld for %lld rows: %.1f us, in full %.1f us", (long long)p->of.outs,
+            (long long)p->of.ins, (long long)p->of.rows, 1e3 * (double)best, 1e3 * (double)whole);
+    return true;
 }
 
-static void compare(hs_sp *sp, hs_lane *lane, plan *p, const hs_sp_product *o, hs_sp_whole *whole, const void *given, kept *k)
+// Whether it is known now which is faster. Errors are read: the lane's wait would fail by them.
+static bool compare(hs_sp *sp, hs_lane *lane, plan *p, const hs_sp_product *o, const hs_sp_ways *ways, kept *k)
 {
-    trial t = { .sp = sp, .lane = lane, .product = o, .whole = whole, .given = given };
-    if (cudaEventCreateWithFlags(&t.from, cudaEventDefault) != cudaSuccess)
-        return;
-    if (cudaEventCreateWithFlags(&t.to, cudaEventDefault) == cudaSuccess) {
-        time_all(&t, p, k);
-        cudaEventDestroy(t.to);
+    trial t = { .sp = sp, .lane = lane, .product = o, .ways = ways };
+    bool known = false;
+    if (cudaEventCreateWithFlags(&t.from, cudaEventDefault) == cudaSuccess) {
+        if (cudaEventCreateWithFlags(&t.to, cudaEventDefault) == cudaSuccess) {
+            known = time_all(&t, p, k);
+            cudaEventDestroy(t.to);
+        }
+        cudaEventDestroy(t.from);
     }
-    cudaEventDestroy(t.from);
+    if (!known)
+        cudaGetLastError();
+    return known;
 }
 
-static bool settle(hs_sp *sp, hs_lane *lane, plan *p, const hs_sp_product *o, hs_sp_whole *whole, const void *given)
+// False: it has no algorithm that runs.
+static bool settle(hs_sp *sp, hs_lane *lane, plan *p, const hs_sp_product *o, const hs_sp_ways *ways)
 {
     kept now = { .of = p->of, .taken = true };
+    bool known = false;
     if (describe(sp, p) != SP_OK || choose_algorithm(sp, p, 0) != SP_OK)
         return false;
     const kept *before = kept_of(sp, &p->of);
     if (before)
-        now = *before;
+        now = *before, known = true;
     else if (sp->where) {
-        compare(sp, lane, p, o, whole, given, &now);
-        if (keep(sp, &now))
+        known = compare(sp, lane, p, o, ways, &now);
+        if (known && keep(sp, &now))
             write_kept(sp);
     }
     p->taken = now.taken && choose_algorithm(sp, p, now.algorithm) == SP_OK;
-    return p->taken || !now.taken;
+    if (p->taken && sp->where && !known)
+        hs_warn("device cuda: 2:4 weights of %lld x %lld for %lld rows: taken untimed: the GPU gave no times", (long long)o->outs,
+                (long long)o->ins, (long long)o->rows);
+    return p->taken || (known && !now.taken);
 }
 
 static shape shape_of(const hs_sp_product *o)
@@ -476,7 +503,7 @@ static plan *find(const hs_sp *sp, const hs_sp_product *o)
     return p;
 }
 
-static plan *plan_for(hs_sp *sp, hs_lane *lane, const hs_sp_product *o, hs_sp_whole *whole, const void *given)
+static plan *plan_for(hs_sp *sp, hs_lane *lane, const hs_sp_product *o, const hs_sp_ways *ways)
 {
     char line[200];
     plan *p = find(sp, o);
@@ -488,14 +515,14 @@ static plan *plan_for(hs_sp *sp, hs_lane *lane, const hs_sp_product *o, hs_sp_wh
              (long long)o->ins);
     if (o->rows % UNIT_DENSE)
         say(sp, "rows of x are no multiple of 8");
-    else if (!settle(sp, lane, p, o, whole, given))
+    else if (!settle(sp, lane, p, o, ways))
         say(sp, line);
     if (!p->taken)
         drop(sp, p, 0);
     return p;
 }
 
-bool hs_sp_has(hs_lane *lane, const hs_sp_product *o, hs_sp_whole *whole, const void *given)
+bool hs_sp_has(hs_lane *lane, const hs_sp_product *o, const hs_sp_ways *ways)
 {
     hs_sp *sp = lane->gpu->sp;
     bool has = false;
@@ -504,7 +531,7 @@ bool hs_sp_has(hs_lane *lane, const hs_sp_product *o, hs_sp_whole *whole, const 
     pthread_mutex_lock(&sp->lock);
     const pressed *w = pressed_at(sp, o->pressed);
     if (w && w->is && w->outs == o->outs && w->ins == o->ins && w->type == o->type) {
-        const plan *p = plan_for(sp, lane, o, whole, given);
+        const plan *p = plan_for(sp, lane, o, ways);
         has = p && p->taken;
     }
     pthread_mutex_unlock(&sp->lock);

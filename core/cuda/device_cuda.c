@@ -5,6 +5,7 @@
 #include "core/base/rng.h"
 #include "core/cuda/captured_impl.h"
 #include "core/cuda/cublaslt.h"
+#include "core/cuda/cusparselt.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -378,6 +379,12 @@ static hs_status cuda_peak(hs_device *d, hs_dtype low, double *flops_per_second)
     return HS_OK;
 }
 
+static hs_status cuda_presses(hs_device *d)
+{
+    const gpu *g = on(d);
+    return hs_sp_open(g->shared.sp);
+}
+
 static hs_status cuda_wait(hs_device *d, hs_lane *lane)
 {
     on(d);
@@ -480,5 +487,6 @@ hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)
     d->clears_dead = d->bits_by_capacity = g->shared.lt != NULL; // core/cuda/gemm_lt.cu
     d->tracks = HS_GPU_TRACKS, d->collect = cuda_collect;
     d->peak = cuda_peak;
+    d->presses = cuda_presses;
     return HS_OK;
 }

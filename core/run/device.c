@@ -62,6 +62,7 @@ static hs_status unknown_peak(hs_device *d, hs_dtype low, double *flops_per_seco
     *flops_per_second = 0;
     return HS_OK;
 }
+static hs_status presses_none(hs_device *d) { return HS_FAIL(UNSUPPORTED, "device %s presses none", d->name); }
 static void close_nothing(hs_device *d) { (void)d; }
 static hs_status collected(hs_device *d)
 {
@@ -80,6 +81,7 @@ static void fill_defaults(hs_device *d)
     d->copy_async = d->copy_async ? d->copy_async : copy_now;
     d->close = d->close ? d->close : close_nothing;
     d->peak = d->peak ? d->peak : unknown_peak;
+    d->presses = d->presses ? d->presses : presses_none;
     d->collect = d->collect ? d->collect : collected;
     d->forget = d->forget ? d->forget : forget_nothing;
     if (!d->lane_open) {

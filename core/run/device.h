@@ -128,6 +128,9 @@ typedef struct hs_device {
     hs_comm_open *comm_open; // (optional) NULL: what moves between ranks goes through the host's memory
     // (optional) of a device that is not the CPU: FLOP/s of a large product of that type; defaults to 0: nobody knows
     hs_status (*peak)(struct hs_device *d, hs_dtype low, double *flops_per_second);
+    // (optional) of a device that is not the CPU: makes ready to press weights that keep two zeros in every four (hs_param.keeps_zeros).
+    // UNSUPPORTED and why: they are read in full, and nobody need mark them; defaults to that
+    hs_status (*presses)(struct hs_device *d);
 
     // set by whoever watches
     int bulk_size; // thunks per region in bulk mode; 0: the whole segment

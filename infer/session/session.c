@@ -117,13 +117,16 @@ static hs_status load_weights(hs_session *s)
     return HS_OK;
 }
 
-// Of weights that were pruned a device of a plug-in may press copies; it says itself what it does, shape by shape.
+// Of weights that were pruned a device of a plug-in may press copies; where it can, it says itself what it does, shape by shape.
 static hs_status mark_pruned(const hs_session *s)
 {
     const hs_sparsity *p = &s->info.sparsity;
     if (s->device->is_cpu || strcmp(p->pattern, "2:4") != 0)
         return HS_OK;
-    return hs_params_keep_zeros(s->model->params, p->weights, "sparsity");
+    if (s->device->presses(s->device) == HS_OK)
+        return hs_params_keep_zeros(s->model->params, p->weights, "sparsity");
+    hs_info("%s in %s: read in full: %s", p->pattern, p->weights, hs_error());
+    return HS_OK;
 }
 
 // What decoding makes of them on a CPU.

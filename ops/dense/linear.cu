@@ -21,7 +21,13 @@ static void by_whole(const void *given, hs_lane *lane)
     gemm_run(&g, lane);
 }
 
-// Its bias is of the product's type, and lies in the lane's room before it is asked for.
+static void narrow_bias(const void *given, hs_lane *lane)
+{
+    const hs_args *a = static_cast<const hs_args *>(given);
+    gemm_bias_for(lane, cells<float>(a->in[BIAS]), a->in[W].rows, a->out[Y].dtype);
+}
+
+// Its bias is of the product's type, and lies in the lane's room before it is asked for: each product narrows it there.
 static bool by_pressed(const hs_args *a, hs_lane *lane)
 {
     const hs_ref &x = a->in[X], &w = a->in[W], &y = a->out[Y], &bias = a->in[BIAS];
@@ -32,7 +38,8 @@ static bool by_pressed(const hs_args *a, hs_lane *lane)
     p.pressed = a->derived, p.x = x.p, p.y = y.p;
     if (bias.p && !(p.bias = hs_lt_room(lane, (size_t)w.rows * 2)))
         return false;
-    if (!hs_sp_has(lane, &p, by_whole, a) || (bias.p && gemm_bias_for(lane, cells<float>(bias), w.rows, y.dtype) != p.bias))
+    const hs_sp_ways ways = { by_whole, bias.p ? narrow_bias : nullptr, a };
+    if (!hs_sp_has(lane, &p, &ways) || (bias.p && gemm_bias_for(lane, cells<float>(bias), w.rows, y.dtype) != p.bias))
         return false;
     hs_sp_multiply(lane, &p);
     return true;

@@ -159,7 +159,7 @@ static void multiply_here(const hs_args *a, hs_lane *lane, const product &p)
     HS_LAUNCH(multiply_rows, grid, THREADS, 0, gpu_stream(lane), p, a->step);
 }
 
-// ---- by cuBLASLt, some rows at a time: their sums are no larger than LT_SUMS bytes
+// ---- by cuBLASLt, some rows at a time: their sums are no larger than LT_SUMS bytes, or those of LT_UNIT rows where these are larger
 
 enum { LT_SUMS = 32 << 20, LT_UNIT = 128 };
 

@@ -1,5 +1,6 @@
 // bench_probe: one op planned as in training, between embeddings and a loss, so that its kernels are timed in the plan they run in. What
 // it takes is said by a case of the op table.
+#include "core/base/log.h"
 #include "recipes/bench/bench.h"
 #include <stdlib.h>
 #include <string.h>
@@ -213,8 +214,12 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
     const int runs = !s->packed ? 0 : s->forward_only ? HS_VALUES_STAY : 2; // of the same weights
     const hs_model_opts o = { .device = d, .policy = &policy, .micro_steps = runs, .seed = 1, .coder = { coding, s } };
     HS_TRY(hs_model_new(&p->model, &o));
-    if (s->c.fill == HS_FILL_2OF4 && !d->is_cpu)
-        HS_TRY(hs_params_keep_zeros(p->model->params, "*", "bench"));
+    if (s->c.fill == HS_FILL_2OF4 && !d->is_cpu) {
+        if (d->presses(d) == HS_OK)
+            HS_TRY(hs_params_keep_zeros(p->model->params, "*", "bench"));
+        else
+            hs_info("2:4 weights read in full: %s", hs_error());
+    }
     HS_TRY(hs_model_plan(p->model, s->forward_only ? HS_DECODE : HS_TRAIN, trace, &(traced *){ &t }, &plan));
     const hs_graph *g = hs_plan_graph(p->model->plan[plan]);
     for (int i = 0; i < g->n_nodes; i++)

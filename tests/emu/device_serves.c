@@ -2,6 +2,7 @@
 // the bits that they have without; layers in int8 have the same by cuBLASLt's double as by our own kernels, and layers that were pruned 2:4 are
 // multiplied by cuSPARSELt's.
 //   test_cuda_serves [DEVICE]     cuda-emu where none is named
+//   test_cuda_serves DEVICE old   where cuSPARSELt is of another version: pruned layers have no copies
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,11 +26,17 @@
 enum { PROMPTS = 2, NEW = 10, WIDTH = 32, MOST = 32 };
 static const char *device = "cuda-emu";
 static int captures;
+static int in_full; // lines that say of pruned weights why
+static char why[256];
 
 static void count(hs_log_level level, const char *line, void *user)
 {
     (void)level, (void)user;
     captures += strstr(line, ": captured from ") != NULL;
+    const char *of = strstr(line, ": read in full: ");
+    in_full += of != NULL;
+    if (of)
+        snprintf(why, sizeof why, "%s", of);
 }
 
 // ---- decoding
@@ -167,6 +174,12 @@ static int n_products(const hs_session *s, const kind *k)
     return n;
 }
 
+static bool is_pruned(const hs_node *n)
+{
+    const hs_tensor *w = n->in[1];
+    return !strcmp(n->op->name, "linear") && w->kind == HS_PARAM && w->param->keeps_zeros && n->in[0]->dim[0] % 8 == 0;
+}
+
 // How many the double was called for.
 static long by_double(const kind *k)
 {
@@ -197,6 +210,7 @@ static void read_layers(const char *on, const char *dir, const kind *k, bool dou
     const long before = by_double(k);
     read_rows(r, 0, again, NULL);
     assert_true(!doubled || n_products(&s, k) > 0);
+    assert_true(doubled || k->is != is_pruned || n_products(&s, k) == 0); // nothing is marked
     assert_int_equal(by_double(k) - before, doubled ? n_products(&s, k) : 0);
     for (int i = 0; i < 3; i++) // what is behind a text's end is nobody's
         assert_memory_equal(again + i * 8 * WIDTH, hidden + i * 8 * WIDTH, (size_t)(3 + 2 * i) * WIDTH * sizeof *again);
@@ -226,23 +240,14 @@ static void layers_in_int8(void **state)
     assert_memory_equal(by_library, by_kernels, sizeof by_library);
 }
 
-static bool is_pruned(const hs_node *n)
-{
-    const hs_tensor *w = n->in[1];
-    return !strcmp(n->op->name, "linear") && w->kind == HS_PARAM && w->param->keeps_zeros && n->in[0]->dim[0] % 8 == 0;
-}
+static const kind pruned = { { .low = HS_BF16 }, "libcusparseLt.so.0", "fake_cusparselt_products", is_pruned };
 
-static void pruned_layers(void **state)
+static const char *write_pruned(void)
 {
-    (void)state;
-    static const kind k = { { .low = HS_BF16 }, "libcusparseLt.so.0", "fake_cusparselt_products", is_pruned };
-    static float by_library[BATCHES_READ * CELLS], by_kernels[BATCHES_READ * CELLS];
     const hs_arch_shape small = { .max_tokens = 8, .max_seqs = 2, .max_picks = 4, .hidden = true };
     hs_export_model m;
     hs_graph *g;
     hs_pruned said;
-    if (strcmp(device, "cuda-emu-lt"))
-        skip();
     OK(hs_export_model_open(&m, golden_path("encoders/bert"), 0, hs_families));
     OK(hs_export_model_trace(&m, HS_EVAL, &small, &g));
     OK(hs_export_model_load(&m));
@@ -251,8 +256,20 @@ static void pruned_layers(void **state)
     OK(hs_ckpt_export_as(dir, &(hs_export_opts){ .dtype = HS_F32, .overwrite = true }, &(hs_ckpt_opts){ .files = m.info.files }, m.params, &m.info,
                          NULL));
     hs_graph_free(g), hs_export_model_close(&m);
-    read_layers(device, dir, &k, true, by_library);
-    read_layers("cuda-emu", dir, &k, false, by_kernels);
+    return dir;
+}
+
+// Where weights are read in full one line says why.
+static void read_in_full(const char *on, const char *dir, const char *because, float *hidden)
+{
+    in_full = 0;
+    read_layers(on, dir, &pruned, false, hidden);
+    assert_int_equal(in_full, 1);
+    assert_non_null(strstr(why, because));
+}
+
+static void check_close(const float *by_library, const float *by_kernels)
+{
     double apart = 0, size = 0;
     for (int i = 0; i < BATCHES_READ * CELLS; i++) {
         apart += (double)(by_library[i] - by_kernels[i]) * (by_library[i] - by_kernels[i]);
@@ -262,10 +279,37 @@ static void pruned_layers(void **state)
         fail_msg("hidden states by pressed weights are %g from those by whole ones", sqrt(apart / size));
 }
 
+static float by_some[BATCHES_READ * CELLS], by_own[BATCHES_READ * CELLS];
+
+static void pruned_layers(void **state)
+{
+    (void)state;
+    if (strcmp(device, "cuda-emu-lt"))
+        skip();
+    const char *dir = write_pruned();
+    in_full = 0;
+    read_layers(device, dir, &pruned, true, by_some);
+    assert_int_equal(in_full, 0);
+    read_in_full("cuda-emu", dir, "there is no cuSPARSELt", by_own);
+    check_close(by_some, by_own);
+}
+
+static void library_of_another_version(void **state)
+{
+    (void)state;
+    const char *dir = write_pruned();
+    read_in_full(device, dir, "its library is 0.7.1, known is 0.8", by_some);
+    read_in_full("cuda-emu", dir, "there is no cuSPARSELt", by_own);
+    check_close(by_some, by_own);
+}
+
 int main(int argc, char **argv)
 {
     device = argc > 1 ? argv[1] : device;
     hs_log_set(HS_LOG_DEBUG, count, NULL);
     const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(layers_in_int8), cmocka_unit_test(pruned_layers) };
+    const struct CMUnitTest old[] = { cmocka_unit_test(library_of_another_version) };
+    if (argc > 2)
+        return cmocka_run_group_tests_name("sessions on a device with an old library", old, scratch_open, scratch_close);
     return cmocka_run_group_tests_name("sessions on a device that captures", tests, scratch_open, scratch_close);
 }

@@ -2,6 +2,11 @@
 #include "core/cuda/cusparselt.h"
 #include <stdlib.h>
 
+hs_status hs_sp_open(hs_sp *sp)
+{
+    (void)sp;
+    return HS_FAIL(UNSUPPORTED, "there is no cuSPARSELt");
+}
 const char *hs_sp_declines(int64_t outs, int64_t ins, hs_dtype type)
 {
     (void)outs, (void)ins, (void)type;
@@ -17,9 +22,9 @@ void hs_sp_press(hs_lane *lane, const hs_ref *w, void *to, size_t bytes)
     (void)lane, (void)w, (void)to, (void)bytes;
     abort();
 }
-bool hs_sp_has(hs_lane *lane, const hs_sp_product *p, hs_sp_whole *whole, const void *given)
+bool hs_sp_has(hs_lane *lane, const hs_sp_product *p, const hs_sp_ways *ways)
 {
-    (void)lane, (void)p, (void)whole, (void)given;
+    (void)lane, (void)p, (void)ways;
     return false;
 }
 void hs_sp_multiply(hs_lane *lane, const hs_sp_product *p)

@@ -17,6 +17,7 @@ extern "C" {
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 extern "C" cudaStream_t gpu_stream(const hs_lane *l) { return l->stream; }
 extern "C" struct hs_lt *gpu_lt(const hs_lane *) { return nullptr; }
@@ -46,6 +47,33 @@ static long products()
     if (library)
         dlclose(library);
     return count;
+}
+
+// ---- calls that fail (of cusparselt.c and of kernels: the linker's --wrap), and one that is counted
+
+static int events = INT32_MAX; // that can still be made
+static bool no_times, no_workspace;
+static long rooms; // that were asked for
+
+extern "C" {
+cudaError_t __real_cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
+cudaError_t __wrap_cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
+{
+    return events > 0 ? (events--, __real_cudaEventCreateWithFlags(e, flags)) : cudaErrorMemoryAllocation;
+}
+cudaError_t __real_cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to);
+cudaError_t __wrap_cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    return no_times ? cudaErrorMemoryAllocation : __real_cudaEventElapsedTime(ms, from, to);
+}
+void *__real_hs_lt_workspace(hs_lane *l, size_t *bytes);
+void *__wrap_hs_lt_workspace(hs_lane *l, size_t *bytes) { return no_workspace ? nullptr : __real_hs_lt_workspace(l, bytes); }
+void *__real_hs_lt_room(hs_lane *l, size_t bytes);
+void *__wrap_hs_lt_room(hs_lane *l, size_t bytes)
+{
+    rooms++;
+    return __real_hs_lt_room(l, bytes);
+}
 }
 
 // ---- one layer
@@ -274,9 +302,56 @@ static void what_was_timed_is_kept(void **)
     close_layer(&l);
 }
 
+// A product that is timed has its bias narrowed in front, as one that counts has; the whole one, here of kernels that take it as it is, not.
+static void the_bias_is_timed_too(void **)
+{
+    layer l;
+    open_layer(&l, 32, 64, HS_BF16, true, ROWS);
+    open_sp(scratch_path("with-bias"));
+    press(&l);
+    const long before = products(), rooms_before = rooms;
+    run(&l, true);
+    const long timed = products() - before;
+    assert_in_range(timed, 12, 100);
+    assert_int_equal(rooms - rooms_before, 1 + timed);
+    close_layer(&l);
+}
+
+static void what_was_not_timed_is_not_kept(void **)
+{
+    layer l;
+    size_t bytes;
+    const char *where = scratch_path("untimed");
+    open_layer(&l, 64, 96, HS_BF16, true, ROWS);
+    for (int what = 0; what < 4; what++) {
+        open_sp(where);
+        press(&l);
+        lines = 0;
+        events = what < 2 ? what : INT32_MAX, no_times = what == 2, no_workspace = what == 3;
+        const long before = products();
+        run(&l, true);
+        events = INT32_MAX, no_times = no_workspace = false;
+        check(&l, "not timed");
+        assert_int_equal(lines, 1);
+        assert_string_equal(last_line, what < 3 ? "device cuda: 2:4 weights of 64 x 96 for 48 rows: taken untimed: the GPU gave no times"
+                                                : "device cuda: 2:4 weights read in full: cuSPARSELt has no product of 64 x 48 x 96");
+        assert_int_equal(products() > before, what < 3);
+        assert_int_equal(access(where, F_OK), -1);
+    }
+    open_sp(where);
+    press(&l), run(&l, true);
+    free(scratch_read("untimed", &bytes)); // there it is
+    close_layer(&l);
+}
+
 static void no_library(void **)
 {
     layer l;
+    for (int i = 0; i < 2; i++) { // who asks first need not press
+        assert_int_equal(hs_sp_open(gpu.sp), HS_UNSUPPORTED);
+        assert_non_null(strstr(hs_error(), strcmp(how, "old") == 0 ? "its library is 0.7.1, known is 0.8" : "libcusparseLt.so.0: "));
+    }
+    assert_int_equal(lines, 0);
     open_layer(&l, 64, 64, HS_BF16, true, ROWS);
     lines = 0;
     for (int i = 0; i < 2; i++) {
@@ -325,7 +400,8 @@ int main(int argc, char **argv)
     how = argc > 1 ? argv[1] : "";
     const struct CMUnitTest tests[] = { cmocka_unit_test(products_of_pressed_weights), cmocka_unit_test(other_values),
                                         cmocka_unit_test(what_is_not_pressed),         cmocka_unit_test(rows_that_do_not_fit),
-                                        cmocka_unit_test(what_was_timed_is_kept),      cmocka_unit_test(every_object_has_ended) };
+                                        cmocka_unit_test(what_was_timed_is_kept),      cmocka_unit_test(the_bias_is_timed_too),
+                                        cmocka_unit_test(what_was_not_timed_is_not_kept), cmocka_unit_test(every_object_has_ended) };
     const struct CMUnitTest without[] = { cmocka_unit_test(no_library) };
     if (*how)
         return cmocka_run_group_tests_name("2:4 weights without cuSPARSELt", without, begin, end);
