@@ -1,5 +1,7 @@
 // cublaslt: plans by shape, and which of the library's proposals is fastest.
 #include "core/cuda/cublaslt.h"
+#include "core/base/grow.h"
+#include "core/base/kept_file.h"
 #include "core/base/log.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -7,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 // ---- the library
 
@@ -56,7 +57,7 @@ struct hs_lt {
     plan *plan;
     int n_plans, room;
     kept *kept;
-    int n_kept, kept_room;
+    int n_kept, cap_kept;
     hs_lt_product *refused; // of 8 bits, that the library does not propose anything for
     int n_refused;
     unsigned said; // of which kinds why a product is none of its, a bit each
@@ -82,74 +83,41 @@ size_t hs_lt_version(const hs_lt *lt) { return lt->cublasLtGetVersion(); }
 
 // ---- what was found before: lines of hexadecimal bytes behind a line that says for what
 
-static int head(const hs_lt *lt, char *line, size_t size)
+static bool keep(hs_lt *lt, const kept *k)
 {
-    return snprintf(line, size, "halfstep-cublaslt 1 %zu %zu %s\n", hs_lt_version(lt), sizeof(kept), lt->gpu);
-}
-
-static hs_status keep(hs_lt *lt, const kept *k)
-{
-    if (lt->n_kept == lt->kept_room) {
-        const int room = lt->kept_room ? 2 * lt->kept_room : 64;
-        kept *more = realloc(lt->kept, (size_t)room * sizeof *more);
-        if (!more)
-            return HS_FAIL(MEMORY, "no memory for %d products", room);
-        lt->kept = more, lt->kept_room = room;
-    }
+    if (!hs_grow(&lt->kept, lt->n_kept, &lt->cap_kept, sizeof *lt->kept))
+        return false;
     lt->kept[lt->n_kept++] = *k;
-    return HS_OK;
+    return true;
 }
 
-static bool read_line(FILE *f, kept *k)
+static bool read_line(FILE *f, void *user)
 {
-    unsigned char *to = (unsigned char *)k;
-    for (size_t i = 0; i < sizeof *k; i++) {
+    kept k;
+    unsigned char *to = (unsigned char *)&k;
+    for (size_t i = 0; i < sizeof k; i++) {
         unsigned byte;
         if (fscanf(f, "%2x", &byte) != 1)
             return false;
         to[i] = (unsigned char)byte;
     }
-    return true;
+    return keep(user, &k);
 }
 
-// A file of another library or GPU is no error: it is written anew.
-static void read_kept(hs_lt *lt)
+static bool write_line(FILE *f, const void *user, int i)
 {
-    char want[256], line[256];
-    FILE *f = lt->where ? fopen(lt->where, "r") : NULL;
-    if (!f)
-        return;
-    head(lt, want, sizeof want);
-    kept k;
-    if (fgets(line, sizeof line, f) && !strcmp(line, want))
-        while (read_line(f, &k) && keep(lt, &k) == HS_OK) {
-        }
-    fclose(f);
+    const hs_lt *lt = user;
+    const unsigned char *from = (const unsigned char *)&lt->kept[i];
+    bool ok = true;
+    for (size_t b = 0; b < sizeof lt->kept[i] && ok; b++)
+        ok = fprintf(f, "%02x", from[b]) == 2;
+    return ok && fputc('\n', f) != EOF;
 }
 
-// Whole and under its name, or not at all: other processes read it too.
-static void write_kept(const hs_lt *lt)
+static hs_kept_file file_of(hs_lt *lt, char head[256])
 {
-    char line[256], name[4096];
-    if (!lt->where || snprintf(name, sizeof name, "%s.%d", lt->where, (int)getpid()) >= (int)sizeof name)
-        return;
-    FILE *f = fopen(name, "w");
-    bool ok = f != NULL;
-    if (ok) {
-        head(lt, line, sizeof line);
-        ok = fputs(line, f) >= 0;
-        for (int i = 0; i < lt->n_kept && ok; i++) {
-            const unsigned char *from = (const unsigned char *)&lt->kept[i];
-            for (size_t b = 0; b < sizeof lt->kept[i] && ok; b++)
-                ok = fprintf(f, "%02x", from[b]) == 2;
-            ok = ok && fputc('\n', f) != EOF;
-        }
-        ok = !fclose(f) && ok;
-    }
-    if (!ok || rename(name, lt->where)) {
-        hs_debug("cuBLASLt: %s cannot be written: what was timed is not kept", lt->where);
-        unlink(name);
-    }
+    snprintf(head, 256, "halfstep-cublaslt 1 %zu %zu %s\n", hs_lt_version(lt), sizeof(kept), lt->gpu);
+    return (hs_kept_file){ "cuBLASLt", lt->where, head, read_line, write_line, lt };
 }
 
 static const kept *kept_of(const hs_lt *lt, const hs_lt_product *key)
@@ -178,7 +146,9 @@ hs_status hs_lt_open(hs_lt **out, const char *gpu, const char *where)
         goto failed;
     }
     lt->cublasLtMatmulPreferenceSetAttribute(lt->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, sizeof workspace_bytes);
-    read_kept(lt);
+    char head[256];
+    const hs_kept_file f = file_of(lt, head);
+    hs_kept_read(&f);
     *out = lt;
     return HS_OK;
 failed:
@@ -409,8 +379,10 @@ static cublasStatus_t choose(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_oper
     memset(&line, 0, sizeof line);
     memcpy(&line.key, &p->key, sizeof line.key);
     line.algo = p->algo, line.workspace = p->workspace;
-    if (keep(lt, &line) == HS_OK)
-        write_kept(lt);
+    char head[256];
+    const hs_kept_file f = file_of(lt, head);
+    if (keep(lt, &line))
+        hs_kept_write(&f, lt->n_kept);
     return CUBLAS_STATUS_SUCCESS;
 }
 

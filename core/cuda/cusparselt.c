@@ -4,6 +4,7 @@
 // for its linear layers, so these forms are known to be there.
 #include "core/cuda/cusparselt.h"
 #include "core/base/grow.h"
+#include "core/base/kept_file.h"
 #include "core/base/log.h"
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/cusparselt_abi.h"
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { ROUNDS = 5, UNTIMED = -1, NOT_RUN = -2 };
 
@@ -111,11 +111,6 @@ static void say(hs_sp *sp, const char *why)
 
 // ---- what was found before
 
-static int head(const hs_sp *sp, char *line, size_t size)
-{
-    return snprintf(line, size, "halfstep-cusparselt 1 %d %s\n", sp->version, sp->gpu);
-}
-
 static bool keep(hs_sp *sp, const kept *k)
 {
     if (!hs_grow(&sp->kept, sp->n_kept, &sp->cap_kept, sizeof *sp->kept))
@@ -124,52 +119,28 @@ static bool keep(hs_sp *sp, const kept *k)
     return true;
 }
 
-static bool read_line(FILE *f, kept *k)
+static bool read_line(FILE *f, void *user)
 {
     long long rows, outs, ins;
-    memset(k, 0, sizeof *k);
-    if (fscanf(f, "%lld %lld %lld %d %d %d %d\n", &rows, &outs, &ins, &k->of.type, &k->of.bias, &k->taken, &k->algorithm) != 7)
-        return false;
-    k->of.rows = rows, k->of.outs = outs, k->of.ins = ins;
-    return true;
-}
-
-// A file of another library or GPU is no error: it is written anew.
-static void read_kept(hs_sp *sp)
-{
-    char want[256], line[256];
-    FILE *f = sp->where ? fopen(sp->where, "r") : NULL;
-    if (!f)
-        return;
-    head(sp, want, sizeof want);
     kept k;
-    if (fgets(line, sizeof line, f) && !strcmp(line, want))
-        while (read_line(f, &k) && keep(sp, &k)) {}
-    fclose(f);
+    memset(&k, 0, sizeof k);
+    if (fscanf(f, "%lld %lld %lld %d %d %d %d\n", &rows, &outs, &ins, &k.of.type, &k.of.bias, &k.taken, &k.algorithm) != 7)
+        return false;
+    k.of.rows = rows, k.of.outs = outs, k.of.ins = ins;
+    return keep(user, &k);
 }
 
-// Whole and under its name, or not at all: other processes read it too.
-static void write_kept(const hs_sp *sp)
+static bool write_line(FILE *f, const void *user, int i)
 {
-    char line[256], name[4096];
-    if (!sp->where || snprintf(name, sizeof name, "%s.%d", sp->where, (int)getpid()) >= (int)sizeof name)
-        return;
-    FILE *f = fopen(name, "w");
-    bool ok = f != NULL;
-    if (ok) {
-        head(sp, line, sizeof line);
-        ok = fputs(line, f) >= 0;
-        for (int i = 0; i < sp->n_kept && ok; i++) {
-            const kept *k = &sp->kept[i];
-            ok = fprintf(f, "%lld %lld %lld %d %d %d %d\n", (long long)k->of.rows, (long long)k->of.outs, (long long)k->of.ins, k->of.type,
-                         k->of.bias, k->taken, k->algorithm) > 0;
-        }
-        ok = !fclose(f) && ok;
-    }
-    if (!ok || rename(name, sp->where)) {
-        hs_debug("cuSPARSELt: %s cannot be written: what was timed is not kept", sp->where);
-        unlink(name);
-    }
+    const kept *k = &((const hs_sp *)user)->kept[i];
+    return fprintf(f, "%lld %lld %lld %d %d %d %d\n", (long long)k->of.rows, (long long)k->of.outs, (long long)k->of.ins, k->of.type,
+                   k->of.bias, k->taken, k->algorithm) > 0;
+}
+
+static hs_kept_file file_of(hs_sp *sp, char head[256])
+{
+    snprintf(head, 256, "halfstep-cusparselt 1 %d %s\n", sp->version, sp->gpu);
+    return (hs_kept_file){ "cuSPARSELt", sp->where, head, read_line, write_line, sp };
 }
 
 static const kept *kept_of(const hs_sp *sp, const shape *of)
@@ -238,7 +209,9 @@ static bool is_loaded(hs_sp *sp)
         sp->state = load(sp) == HS_OK ? LOADED : MISSING;
         if (sp->state == LOADED) {
             hs_info("device cuda: 2:4 weights by cuSPARSELt %d.%d.%d", sp->version / 10000, sp->version / 100 % 100, sp->version % 100);
-            read_kept(sp);
+            char head[256];
+            const hs_kept_file f = file_of(sp, head);
+            hs_kept_read(&f);
         } else
             snprintf(sp->why, sizeof sp->why, "%s", hs_error());
     }
@@ -479,8 +452,10 @@ static bool settle(hs_sp *sp, hs_lane *lane, plan *p, const hs_sp_product *o, co
         now = *before, known = true;
     else if (sp->where) {
         known = compare(sp, lane, p, o, ways, &now);
+        char head[256];
+        const hs_kept_file f = file_of(sp, head);
         if (known && keep(sp, &now))
-            write_kept(sp);
+            hs_kept_write(&f, sp->n_kept);
     }
     p->taken = now.taken && choose_algorithm(sp, p, now.algorithm) == SP_OK;
     if (p->taken && sp->where && !known)
