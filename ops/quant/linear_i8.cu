@@ -1,13 +1,15 @@
 // linear_i8 on CUDA: the definition is in linear_i8.c, and the bits are the CPU's: sums of int8 are exact, and what follows is i8_round.h.
-// A block rounds a row; blocks of products have 64 x 64 sums, a warp 32 x 32 of them. Where the GPU has it, cuBLASLt sums more rows than a
-// block is high (core/cuda/cublaslt.h), into scratch, and a launch behind it does what stands behind sums here: with the same bits.
+// A block rounds a row, or looks whether one in int8 has what is no number; blocks of products have 64 x 64 sums, a warp 32 x 32 of them.
+// Where the GPU has it, cuBLASLt sums more rows than a block is high (core/cuda/cublaslt.h), into scratch, and a launch behind it does what
+// stands behind sums here: with the same bits.
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/gemm.cuh"
 #include "core/cuda/mma.cuh"
 #include "ops/ops.h"
 #include "ops/quant/i8_round.h"
+#include "ops/rows/gelu_form.h"
 
-enum { X, CODES, SCALES, BIAS, X_SCALE };
+enum { X, CODES, SCALES, BIAS, X_SCALE, Y_SCALE };
 enum { Y };
 enum {
     THREADS = 128,
@@ -18,6 +20,23 @@ enum {
 }; // widths are multiples of 8; PITCH words: no two rows in a bank
 
 // ---- rows of x
+
+// The largest of what the threads of a block have.
+static __device__ __forceinline__ uint32_t block_most(uint32_t here, uint32_t *most)
+{
+#pragma unroll
+    for (int k = WARP / 2; k > 0; k /= 2) {
+        const uint32_t other = __shfl_xor_sync(0xFFFFFFFFu, here, k);
+        here = other > here ? other : here;
+    }
+    if (threadIdx.x % WARP == 0)
+        most[threadIdx.x / WARP] = here;
+    __syncthreads();
+#pragma unroll
+    for (int w = 0; w < THREADS / WARP; w++)
+        here = most[w] > here ? most[w] : here;
+    return here;
+}
 
 static __device__ __forceinline__ uint32_t row_most(const hs_ref &x, int64_t at, uint32_t *most)
 {
@@ -31,18 +50,7 @@ static __device__ __forceinline__ uint32_t row_most(const hs_ref &x, int64_t at,
             here = u > here ? u : here;
         }
     }
-#pragma unroll
-    for (int k = WARP / 2; k > 0; k /= 2) {
-        const uint32_t other = __shfl_xor_sync(0xFFFFFFFFu, here, k);
-        here = other > here ? other : here;
-    }
-    if (threadIdx.x % WARP == 0)
-        most[threadIdx.x / WARP] = here;
-    __syncthreads();
-#pragma unroll
-    for (int w = 0; w < THREADS / WARP; w++)
-        here = most[w] > here ? most[w] : here;
-    return here;
+    return block_most(here, most);
 }
 
 static __global__ void round_rows(hs_ref x, const hs_step_in *step, const float *x_scale, int8_t *q, float *scales)
@@ -66,11 +74,31 @@ static __global__ void round_rows(hs_ref x, const hs_step_in *step, const float 
     }
 }
 
+// x in int8 is its own codes: all that its rows need are scales.
+static __global__ void scale_rows(hs_ref x, const hs_step_in *step, const float *x_scale, float *scales)
+{
+    HS_SHARED(uint32_t, most, [THREADS / WARP]);
+    const int64_t r = blockIdx.x;
+    if (r >= live_rows(x, step))
+        return;
+    const int8_t *row = reinterpret_cast<const int8_t *>(x.p) + r * x.cols;
+    uint32_t missing = 0;
+    for (int64_t c = threadIdx.x * EACH; c < x.cols; c += THREADS * EACH) {
+        const pack<int8_t, EACH> code = *reinterpret_cast<const pack<int8_t, EACH> *>(row + c);
+#pragma unroll
+        for (int k = 0; k < EACH; k++)
+            missing |= code.v[k] == I8_NONE;
+    }
+    missing = block_most(missing, most);
+    if (threadIdx.x == 0)
+        scales[r] = i8_static_scale(*x_scale, missing ? I8_NOT_A_NUM : 0);
+}
+
 // ---- products
 
 struct product {
     const int8_t *q, *codes; // [rows, k], [n, k]
-    const float *row_scale, *scales, *bias;
+    const float *row_scale, *scales, *bias, *y_scale;
     hs_ref x, y;
     int64_t n, k;
 };
@@ -111,7 +139,22 @@ static __device__ __forceinline__ void multiply_step(int32_t (&d)[2][4][4], cons
             mma_i8(d[i][j], av[i], bv[j]);
 }
 
-template <int N> static __device__ __forceinline__ void put_sums(const product &p, int64_t row, int64_t col, const int32_t *sum)
+template <int N> static __device__ __forceinline__ void put_codes(int8_t *to, float scale, const float (&y)[N])
+{
+    const float inverse = i8_inverse(i8_static_scale(scale, 0));
+    pack<int8_t, N> code;
+#pragma unroll
+    for (int k = 0; k < N; k++)
+        code.v[k] = (int8_t)i8_code(y[k], inverse);
+    *reinterpret_cast<pack<int8_t, N> *>(to) = code;
+}
+
+template <int ACT> static __device__ __forceinline__ float acted(float y)
+{
+    return ACT == HS_I8_GELU_ERF ? gelu_erf(y) : ACT == HS_I8_GELU_TANH ? gelu_tanh(y) : y;
+}
+
+template <int ACT, int N> static __device__ __forceinline__ void put_sums(const product &p, int64_t row, int64_t col, const int32_t *sum)
 {
     float y[N];
 #pragma unroll
@@ -119,11 +162,15 @@ template <int N> static __device__ __forceinline__ void put_sums(const product &
         y[k] = i8_scaled(sum[k], p.row_scale[row], p.scales[col + k]);
         if (p.bias)
             y[k] = i8_plus(y[k], p.bias[col + k]);
+        y[k] = acted<ACT>(y[k]);
     }
-    set_f<N>(p.y, row * p.n + col, y);
+    if (p.y_scale)
+        put_codes<N>(reinterpret_cast<int8_t *>(p.y.p) + row * p.n + col, *p.y_scale, y);
+    else
+        set_f<N>(p.y, row * p.n + col, y);
 }
 
-static __global__ void multiply_rows(product p, const hs_step_in *step)
+template <int ACT> static __global__ void multiply_rows(product p, const hs_step_in *step)
 {
     HS_SHARED(uint32_t, a, [TILE][PITCH]);
     HS_SHARED(uint32_t, b, [TILE][PITCH]);
@@ -149,14 +196,14 @@ static __global__ void multiply_rows(product p, const hs_step_in *step)
             for (int half = 0; half < 2; half++) {
                 const int64_t r = row + down + i * 16 + half * 8 + g, n = col + right + j * 8 + 2 * t;
                 if (r < rows && n < p.n)
-                    put_sums<2>(p, r, n, &d[i][j][2 * half]);
+                    put_sums<ACT, 2>(p, r, n, &d[i][j][2 * half]);
             }
 }
 
-static void multiply_here(const hs_args *a, hs_lane *lane, const product &p)
+template <int ACT> static void multiply_here(const hs_args *a, hs_lane *lane, const product &p)
 {
     const dim3 grid((unsigned)blocks_of(p.n, TILE), (unsigned)blocks_of(p.x.rows, TILE));
-    HS_LAUNCH(multiply_rows, grid, THREADS, 0, gpu_stream(lane), p, a->step);
+    HS_LAUNCH((multiply_rows<ACT>), grid, THREADS, 0, gpu_stream(lane), p, a->step);
 }
 
 // ---- by cuBLASLt, some rows at a time: their sums are no larger than LT_SUMS bytes, or those of LT_UNIT rows where these are larger
@@ -170,7 +217,7 @@ static int64_t rows_at_once(int64_t rows, int64_t n)
 }
 
 // A block has a row of the sums, which begin with row `first` of x, and THREADS * EACH of its columns.
-static __global__ void put_rows(product p, const hs_step_in *step, const int32_t *sums, int64_t first)
+template <int ACT> static __global__ void put_rows(product p, const hs_step_in *step, const int32_t *sums, int64_t first)
 {
     const int64_t row = first + blockIdx.x, col = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * EACH;
     if (row >= live_rows(p.x, step) || col >= p.n)
@@ -183,7 +230,7 @@ static __global__ void put_rows(product p, const hs_step_in *step, const int32_t
 #pragma unroll
     for (int k = 0; k < EACH; k++)
         sum[k] = v[k / 4].v[k % 4];
-    put_sums<EACH>(p, row, col, sum);
+    put_sums<ACT, EACH>(p, row, col, sum);
 }
 
 static hs_lt_product sums_of(const product &p, int64_t rows)
@@ -196,7 +243,7 @@ static hs_lt_product sums_of(const product &p, int64_t rows)
     return lt;
 }
 
-static bool multiply_by_library(const hs_args *a, hs_lane *lane, const product &p, int32_t *sums)
+template <int ACT> static bool multiply_by_library(const hs_args *a, hs_lane *lane, const product &p, int32_t *sums)
 {
     const int64_t rows = p.x.rows, at_once = rows_at_once(rows, p.n), rest = at_once ? rows % at_once : 0;
     const hs_lt_product whole = sums_of(p, at_once), last = sums_of(p, rest);
@@ -207,25 +254,31 @@ static bool multiply_by_library(const hs_args *a, hs_lane *lane, const product &
         hs_lt_operands o = {};
         o.a = p.codes, o.b = p.q + r * p.k, o.d = sums;
         hs_lt_multiply(lane, &lt, &o);
-        HS_LAUNCH(put_rows, dim3((unsigned)lt.n, (unsigned)blocks_of(p.n, THREADS * EACH)), THREADS, 0, gpu_stream(lane), p, a->step, sums,
-                  r);
+        HS_LAUNCH((put_rows<ACT>), dim3((unsigned)lt.n, (unsigned)blocks_of(p.n, THREADS * EACH)), THREADS, 0, gpu_stream(lane), p, a->step,
+                  sums, r);
     }
     return true;
+}
+
+template <int ACT> static void multiply(const hs_args *a, hs_lane *lane, const product &p, int32_t *sums)
+{
+    if (!multiply_by_library<ACT>(a, lane, p, sums))
+        multiply_here<ACT>(a, lane, p);
 }
 
 static int64_t up(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 struct room { // of scratch
-    int8_t *q;
+    int8_t *q; // NULL: x is in int8
     float *row_scale;
     int32_t *sums;
     size_t bytes;
 };
-static room room_of(int64_t rows, int64_t k, int64_t n, char *at)
+static room room_of(int64_t rows, int64_t k, int64_t n, bool rounds, char *at)
 {
-    const int64_t codes = up(rows * k), scales = up(rows * (int64_t)sizeof(float));
+    const int64_t codes = rounds ? up(rows * k) : 0, scales = up(rows * (int64_t)sizeof(float));
     room r;
-    r.q = reinterpret_cast<int8_t *>(at), r.row_scale = reinterpret_cast<float *>(at + codes);
+    r.q = rounds ? reinterpret_cast<int8_t *>(at) : nullptr, r.row_scale = reinterpret_cast<float *>(at + codes);
     r.sums = reinterpret_cast<int32_t *>(at + codes + scales);
     r.bytes = (size_t)(codes + scales + rows_at_once(rows, n) * n * (int64_t)sizeof(int32_t));
     return r;
@@ -233,14 +286,20 @@ static room room_of(int64_t rows, int64_t k, int64_t n, char *at)
 
 static void forward(const hs_args *a, hs_lane *lane)
 {
+    static void (*const by_act[])(const hs_args *, hs_lane *, const product &,
+                                  int32_t *) = { multiply<HS_I8_PLAIN>, multiply<HS_I8_GELU_ERF>, multiply<HS_I8_GELU_TANH> };
     const hs_ref &x = a->in[X], &codes = a->in[CODES];
-    const room r = room_of(x.rows, codes.cols, codes.rows, a->scratch);
+    const float *const x_scale = cells<float>(a->in[X_SCALE]);
+    const room r = room_of(x.rows, codes.cols, codes.rows, x.dtype != HS_I8, a->scratch);
     product p = {};
-    p.q = r.q, p.codes = cells<int8_t>(codes), p.row_scale = r.row_scale, p.scales = cells<float>(a->in[SCALES]);
-    p.bias = cells<float>(a->in[BIAS]), p.x = x, p.y = a->out[Y], p.n = codes.rows, p.k = codes.cols;
-    HS_LAUNCH(round_rows, (unsigned)x.rows, THREADS, 0, gpu_stream(lane), x, a->step, cells<float>(a->in[X_SCALE]), r.q, r.row_scale);
-    if (!multiply_by_library(a, lane, p, r.sums))
-        multiply_here(a, lane, p);
+    p.q = r.q ? r.q : cells<int8_t>(x), p.codes = cells<int8_t>(codes), p.row_scale = r.row_scale, p.scales = cells<float>(a->in[SCALES]);
+    p.bias = cells<float>(a->in[BIAS]), p.y_scale = cells<float>(a->in[Y_SCALE]), p.x = x, p.y = a->out[Y], p.n = codes.rows,
+    p.k = codes.cols;
+    if (r.q)
+        HS_LAUNCH(round_rows, (unsigned)x.rows, THREADS, 0, gpu_stream(lane), x, a->step, x_scale, r.q, r.row_scale);
+    else
+        HS_LAUNCH(scale_rows, (unsigned)x.rows, THREADS, 0, gpu_stream(lane), x, a->step, x_scale, r.row_scale);
+    by_act[static_cast<const hs_linear_i8_attr *>(a->attr)->act](a, lane, p, r.sums);
 }
 
 // ---- backward: a float product of dy * scales and the codes
@@ -336,13 +395,7 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
     const int64_t N = n->in[X]->dim[0], C = n->in[X]->dim[1], O = n->in[CODES]->dim[0];
     if (is_backward)
         return { (size_t)back_of(N, C, O, n->in[X_SCALE] != nullptr, nullptr).bytes, 0 };
-    return { room_of(N, C, O, nullptr).bytes, 0 };
+    return { room_of(N, C, O, n->in[X]->dtype != HS_I8, nullptr).bytes, 0 };
 }
 
-static const char *decline(const hs_node *n)
-{
-    const bool fused = static_cast<const hs_linear_i8_attr *>(n->attr)->act || n->in[X]->dtype == HS_I8 || n->out[Y]->dtype == HS_I8;
-    return fused ? "linear_i8 with an activation, or with x or y in i8, has no kernel on CUDA" : nullptr;
-}
-
-extern "C" const hs_kernels hs_cuda_linear_i8 = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch, decline };
+extern "C" const hs_kernels hs_cuda_linear_i8 = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };
