@@ -99,6 +99,21 @@ static hs_status read_limits(hs_sentence *out)
 }
 
 // ---- config_sentence_transformers.json
+static void read_named(const json_t *prompts, hs_sentence *out)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)prompts, name, value)
+    {
+        hs_sentence_prompt *p = &out->named[out->n_named];
+        const char *text = json_string_value(value);
+        if (out->n_named < HS_SENTENCE_PROMPTS && text && strlen(name) < sizeof p->name && strlen(text) < sizeof p->text) {
+            snprintf(p->name, sizeof p->name, "%s", name), snprintf(p->text, sizeof p->text, "%s", text);
+            out->n_named++;
+        }
+    }
+}
+
 static hs_status read_prompt(const char *dir, hs_sentence *out)
 {
     char path[4200];
@@ -118,6 +133,7 @@ static hs_status read_prompt(const char *dir, hs_sentence *out)
                      path, prompt);
     else if (prompt)
         snprintf(out->prompt, sizeof out->prompt, "%s", prompt);
+    read_named(json_object_get(j.root, "prompts"), out);
     hs_json_close(&j);
     return st;
 }

@@ -16,6 +16,11 @@
 typedef enum hs_pooling { HS_POOLING_MEAN, HS_POOLING_CLS, HS_POOLING_MAX, HS_POOLINGS } hs_pooling;
 #define HS_POOLING_WORDS "mean|cls|max" // in this order
 
+enum { HS_SENTENCE_PROMPTS = 16 };
+typedef struct hs_sentence_prompt {
+    char name[64], text[512];
+} hs_sentence_prompt;
+
 typedef struct hs_sentence {
     char dir[4096];     // of the transformer: the folder, or one in it
     bool found;         // there is something of the kind; else the rest is what it is where nobody says anything
@@ -27,6 +32,8 @@ typedef struct hs_sentence {
     bool lower_case;    // of texts, before the tokenizer
     char prompt[1024];  // put before each text; ""
     bool prompt_pooled; // its tokens count in the mean
+    hs_sentence_prompt named[HS_SENTENCE_PROMPTS]; // [n_named] that a text may ask for instead; longer ones, and more, are left out
+    int n_named;
 } hs_sentence;
 
 // UNSUPPORTED names a module that is not known here (a dense layer behind the pooling). CORRUPT: a file that is not what it should be.

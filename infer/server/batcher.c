@@ -238,6 +238,8 @@ static void give(instance *t, hs_row_reader *reader, int from, int to, int64_t b
     atomic_fetch_add(&b->count.rows, (uint64_t)rows);
     atomic_fetch_add(&b->count.tokens, (uint64_t)tokens);
     hs_latency_add(&b->count.batch, ended - began);
+    hs_amounts_add(&b->count.batch_rows, rows);
+    hs_amounts_add(&b->count.batch_tokens, tokens);
     for (int i = from; i < to; i++) {
         const placed *p = &t->row[i];
         hs_work *w = p->work;

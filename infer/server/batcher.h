@@ -56,6 +56,7 @@ typedef struct hs_batcher_count {
     _Atomic int64_t waiting;                // works that are not done
     _Atomic int64_t waiting_tokens;
     hs_latency batch;        // the model alone
+    hs_amounts batch_rows, batch_tokens;
     hs_batch_times *of_rows; // [most_rows + 1]
     int64_t most_rows;
 } hs_batcher_count;

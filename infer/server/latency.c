@@ -15,3 +15,14 @@ void hs_latency_add(hs_latency *l, int64_t ns)
     atomic_fetch_add_explicit(&l->count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&l->sum_ns, (uint64_t)ns, memory_order_relaxed);
 }
+
+void hs_amounts_add(hs_amounts *a, int64_t n)
+{
+    int i = 0;
+    while (i < HS_AMOUNT_BUCKETS && n > (int64_t)1 << i)
+        i++;
+    if (i < HS_AMOUNT_BUCKETS)
+        atomic_fetch_add_explicit(&a->bucket[i], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->sum, (uint64_t)(n > 0 ? n : 0), memory_order_relaxed);
+}

@@ -1,6 +1,7 @@
 // request_body: see the header.
 #include "infer/server/request_body.h"
 #include <string.h>
+#include <strings.h>
 
 static const json_t *member(const json_t *body, const char *key)
 {
@@ -37,6 +38,39 @@ bool hs_body_int(const hs_call *c, const json_t *body, const char *key, int64_t 
         return false;
     }
     *value = v ? json_integer_value(v) : *value;
+    return true;
+}
+
+bool hs_body_known(const hs_call *c, const json_t *body, const char *const *keys)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)body, key, value)
+    {
+        const char *const *k = keys;
+        while (*k && strcmp(*k, key) != 0)
+            k++;
+        if (*k)
+            continue;
+        hs_text t = { 0 };
+        for (k = keys; *k; k++)
+            hs_text_add(&t, "%s%s", k == keys ? "" : ", ", *k);
+        hs_call_fail(c, 422, "'%.64s' is none of %s", key, t.p ? t.p : "");
+        hs_text_free(&t);
+        return false;
+    }
+    return true;
+}
+
+bool hs_body_side(const hs_call *c, const json_t *body, const char *key, int *left)
+{
+    const json_t *v = member(body, key);
+    const char *word = json_string_value(v);
+    if (v && (!word || (strcasecmp(word, "left") != 0 && strcasecmp(word, "right") != 0))) {
+        hs_call_fail(c, 422, "%s must be Left or Right", key);
+        return false;
+    }
+    *left = v ? strcasecmp(word, "left") == 0 : *left;
     return true;
 }
 

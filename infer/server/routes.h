@@ -21,5 +21,12 @@ extern const hs_route hs_routes_masks[];
 extern const hs_route hs_routes_openai[];
 extern const hs_route hs_routes_generate[];
 extern const hs_route hs_routes_trace[];
+extern const hs_route hs_routes_tei[];
+
+// What "/" and "/embeddings" answer with too.
+void hs_route_embed(hs_call *c);
+void hs_route_openai_embeddings(hs_call *c);
+void hs_route_predict(hs_call *c);
+void hs_route_rerank(hs_call *c);
 
 #endif

@@ -1,9 +1,10 @@
 // routes_metrics: what was counted, in Prometheus' text format, under the names that people scrape: Triton's nv_inference_* (of each model,
-// durations as counters of microseconds), TEI's te_*, and histograms by stage, which Triton has not.
-#include "data/base/json_util.h"
+// durations as counters of microseconds), TEI's te_* (metrics_tei.c), and histograms by stage, which Triton has not.
+#include "infer/server/metrics_text.h"
 #include "infer/server/routes.h"
 #include "infer/server/server.h"
 #include <inttypes.h>
+#include <stdio.h>
 
 static uint64_t read(const _Atomic uint64_t *x) { return atomic_load_explicit(x, memory_order_relaxed); }
 static uint64_t microseconds(const hs_latency *l) { return read(&l->sum_ns) / 1000; }
@@ -99,25 +100,13 @@ typedef struct page {
     size_t latency; // offset in hs_served_count
 } page;
 
-static void begin(hs_text *t, const char *name, const char *type, const char *help)
-{
-    hs_text_add(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void labels(hs_text *t, const hs_served *m)
-{
-    hs_text_add(t, "{model=");
-    hs_text_string(t, m->name);
-    hs_text_add(t, ",version=\"%d\"", m->version);
-}
-
 static void add_value(const hs_hub_entry *e, void *user)
 {
     page *p = user;
     if (!e->served)
         return;
     hs_text_add(&p->t, "%s", p->row->name);
-    labels(&p->t, e->served);
+    hs_metrics_labels(&p->t, e->served);
     hs_text_add(&p->t, "} %" PRIu64 "\n", p->row->value(e->served));
 }
 
@@ -126,7 +115,7 @@ static void add_failures(const hs_hub_entry *e, void *user)
     page *p = user;
     for (int i = 0; e->served && i < HS_REASONS; i++) {
         hs_text_add(&p->t, "nv_inference_request_failure");
-        labels(&p->t, e->served);
+        hs_metrics_labels(&p->t, e->served);
         hs_text_add(&p->t, ",reason=\"%s\"} %" PRIu64 "\n", hs_served_reasons[i], read(&e->served->count.failure[i]));
     }
 }
@@ -137,7 +126,7 @@ static void add_load(const hs_hub_entry *e, void *user)
     if (!e->served)
         return;
     hs_text_add(&p->t, "nv_model_load_duration_secs");
-    labels(&p->t, e->served);
+    hs_metrics_labels(&p->t, e->served);
     hs_text_add(&p->t, "} %.6f\n", e->served->load_seconds);
 }
 
@@ -146,26 +135,9 @@ static void add_histogram(const hs_hub_entry *e, void *user)
     page *p = user;
     if (!e->served)
         return;
-    const hs_latency *l = (const hs_latency *)((const char *)&e->served->count + p->latency);
-    uint64_t below = 0;
-    for (int i = 0; i <= HS_LATENCY_BUCKETS; i++) {
-        const bool all = i == HS_LATENCY_BUCKETS;
-        const uint64_t n = read(all ? &l->count : &l->bucket[i]);
-        below = !all ? below + n : n > below ? n : below; // what was added meanwhile may be in a bucket alone
-        hs_text_add(&p->t, "halfstep_request_seconds_bucket");
-        labels(&p->t, e->served);
-        hs_text_add(&p->t, ",stage=\"%s\",le=\"", p->stage);
-        if (all)
-            hs_text_add(&p->t, "+Inf");
-        else
-            hs_text_add(&p->t, "%g", hs_latency_bounds[i]);
-        hs_text_add(&p->t, "\"} %" PRIu64 "\n", below);
-    }
-    hs_text_add(&p->t, "halfstep_request_seconds_sum");
-    labels(&p->t, e->served);
-    hs_text_add(&p->t, ",stage=\"%s\"} %.9f\nhalfstep_request_seconds_count", p->stage, (double)read(&l->sum_ns) / 1e9);
-    labels(&p->t, e->served);
-    hs_text_add(&p->t, ",stage=\"%s\"} %" PRIu64 "\n", p->stage, below);
+    char stage[40];
+    snprintf(stage, sizeof stage, ",stage=\"%s\"", p->stage);
+    hs_metrics_seconds(&p->t, "halfstep_request_seconds", e->served, stage, (const hs_latency *)((const char *)&e->served->count + p->latency));
 }
 
 static const struct {
@@ -181,11 +153,11 @@ static const struct {
 static void add_cache(hs_text *t, hs_row_cache *cache)
 {
     const hs_row_cache_stats s = hs_row_cache_look(cache);
-    begin(t, "nv_cache_util", "gauge", "of the response cache's bytes, from 0 to 1");
+    hs_metrics_begin(t, "nv_cache_util", "gauge", "of the response cache's bytes, from 0 to 1");
     hs_text_add(t, "nv_cache_util %.6f\n", (double)s.bytes / (double)s.most_bytes);
-    begin(t, "nv_cache_num_entries", "gauge", "rows that the response cache has");
+    hs_metrics_begin(t, "nv_cache_num_entries", "gauge", "rows that the response cache has");
     hs_text_add(t, "nv_cache_num_entries %" PRIu64 "\n", s.entries);
-    begin(t, "nv_cache_num_evictions", "counter", "rows that had to make room in it");
+    hs_metrics_begin(t, "nv_cache_num_evictions", "counter", "rows that had to make room in it");
     hs_text_add(t, "nv_cache_num_evictions %" PRIu64 "\n", s.evicted);
 }
 
@@ -195,23 +167,24 @@ static void metrics(hs_call *c)
     hs_hub *hub = c->server->hub;
     for (int i = 0; i < HS_COUNT(rows); i++) {
         p.row = &rows[i];
-        begin(&p.t, p.row->name, p.row->type, p.row->help);
+        hs_metrics_begin(&p.t, p.row->name, p.row->type, p.row->help);
         hs_hub_each(hub, add_value, &p);
     }
-    begin(&p.t, "nv_inference_request_failure", "counter", "requests that were not answered as asked");
+    hs_metrics_begin(&p.t, "nv_inference_request_failure", "counter", "requests that were not answered as asked");
     hs_hub_each(hub, add_failures, &p);
-    begin(&p.t, "nv_model_load_duration_secs", "gauge", "loading the model");
+    hs_metrics_begin(&p.t, "nv_model_load_duration_secs", "gauge", "loading the model");
     hs_hub_each(hub, add_load, &p);
-    begin(&p.t, "halfstep_request_seconds", "histogram", "a request by stage");
+    hs_metrics_begin(&p.t, "halfstep_request_seconds", "histogram", "a request by stage");
     for (int i = 0; i < HS_COUNT(stages); i++) {
         p.stage = stages[i].name, p.latency = stages[i].offset;
         hs_hub_each(hub, add_histogram, &p);
     }
+    hs_metrics_tei(&p.t, hub);
     if (c->server->cache)
         add_cache(&p.t, c->server->cache);
-    begin(&p.t, "halfstep_connections", "gauge", "open connections");
+    hs_metrics_begin(&p.t, "halfstep_connections", "gauge", "open connections");
     hs_text_add(&p.t, "halfstep_connections %lld\n", (long long)hs_http_connections(c->server->http));
-    begin(&p.t, "halfstep_held_bytes", "gauge", "bodies and answers that are there");
+    hs_metrics_begin(&p.t, "halfstep_held_bytes", "gauge", "bodies and answers that are there");
     hs_text_add(&p.t, "halfstep_held_bytes %zu\n", hs_http_held(c->server->http));
     hs_call_send(c, "text/plain; version=0.0.4; charset=utf-8", &p.t);
 }

@@ -7,14 +7,11 @@
 
 // ---- the server
 
-// Of what clients have loaded later each says for itself whether it is.
-static bool is_ready(const hs_server *s) { return atomic_load(&s->loaded) && !atomic_load(&s->leaving); }
-
 static void live(hs_call *c) { hs_call_json(c, 200, json_pack("{s:b}", "live", 1)); }
 
 static void ready(hs_call *c)
 {
-    const bool yes = is_ready(c->server);
+    const bool yes = hs_server_ready(c->server);
     hs_call_json(c, yes ? 200 : 503, json_pack("{s:b}", "ready", yes));
 }
 

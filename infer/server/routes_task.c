@@ -15,6 +15,17 @@ static hs_served *begin(const hs_call *c, unsigned does, json_t **body)
     return m;
 }
 
+// Examples are cut as they were when the model was trained, which is at their end.
+static bool may_cut(const hs_call *c, const json_t *body, int *truncate)
+{
+    int left = 0;
+    if (!hs_body_flag(c, body, "truncate", truncate) || !hs_body_side(c, body, "truncation_direction", &left))
+        return false;
+    if (left)
+        hs_call_fail(c, 422, "truncation_direction: texts of a task are cut at their end, Right");
+    return !left;
+}
+
 static void give_up(hs_served *m, json_t *body)
 {
     json_decref(body);
@@ -77,7 +88,7 @@ static int count_inputs(const hs_call *c, const json_t *inputs, int64_t most, bo
     return -1;
 }
 
-static void predict(hs_call *c)
+void hs_route_predict(hs_call *c)
 {
     json_t *body;
     hs_served *m = begin(c, HS_DOES_SCORES, &body);
@@ -87,7 +98,8 @@ static void predict(hs_call *c)
     bool list = false;
     if (!m)
         return;
-    if (!hs_body_flag(c, body, "raw_scores", &raw) || !hs_body_flag(c, body, "truncate", &truncate) ||
+    static const char *const keys[] = { "inputs", "raw_scores", "truncate", "truncation_direction", "top_k", "model", NULL };
+    if (!hs_body_known(c, body, keys) || !hs_body_flag(c, body, "raw_scores", &raw) || !may_cut(c, body, &truncate) ||
         !hs_body_int(c, body, "top_k", 1, INT32_MAX, &top)) {
         give_up(m, body);
         return;
@@ -162,7 +174,7 @@ static bool can_rank(const hs_call *c, const hs_served *m)
     return false;
 }
 
-static void rerank(hs_call *c)
+void hs_route_rerank(hs_call *c)
 {
     json_t *body;
     hs_served *m = begin(c, HS_DOES_SCORES, &body);
@@ -171,7 +183,8 @@ static void rerank(hs_call *c)
     const json_t *query = json_object_get(body, "query"), *texts = json_object_get(body, "texts");
     int raw = 0, truncate = 0, text = 0, n = -1;
     size_t bytes;
-    if (can_rank(c, m) && hs_body_flag(c, body, "raw_scores", &raw) && hs_body_flag(c, body, "truncate", &truncate) &&
+    static const char *const keys[] = { "query", "texts", "raw_scores", "return_text", "truncate", "truncation_direction", "model", NULL };
+    if (can_rank(c, m) && hs_body_known(c, body, keys) && hs_body_flag(c, body, "raw_scores", &raw) && may_cut(c, body, &truncate) &&
         hs_body_flag(c, body, "return_text", &text) && hs_body_text(c, body, "query", &bytes))
         n = json_is_array(texts) ? hs_texts_count_of(c, texts, "texts", m->o->most_texts) : 0;
     if (n == 0)
@@ -219,7 +232,8 @@ static void ner(hs_call *c)
         return;
     const json_t *inputs = json_object_get(body, "inputs");
     int truncate = 0;
-    const int n = hs_body_flag(c, body, "truncate", &truncate) ? hs_texts_count_of(c, inputs, "inputs", m->o->most_texts) : -1;
+    static const char *const keys[] = { "inputs", "truncate", "truncation_direction", "model", NULL };
+    const int n = hs_body_known(c, body, keys) && may_cut(c, body, &truncate) ? hs_texts_count_of(c, inputs, "inputs", m->o->most_texts) : -1;
     if (n < 0) {
         give_up(m, body);
         return;
@@ -277,8 +291,10 @@ static void answers(hs_call *c)
     const json_t *given = json_object_get(body, "inputs"), *inputs = given ? given : body;
     int64_t top = 1, longest = LONGEST_ANSWER;
     int none = 0, truncate = 0, n = -1;
-    if (hs_body_int(c, body, "top_k", 1, MOST_BEST, &top) && hs_body_int(c, body, "max_answer", 1, 65536, &longest) &&
-        hs_body_flag(c, body, "no_answer", &none) && hs_body_flag(c, body, "truncate", &truncate))
+    static const char *const keys[] = { "inputs",    "question", "context",              "top_k", "max_answer",
+                                        "no_answer", "truncate", "truncation_direction", "model", NULL };
+    if (hs_body_known(c, body, keys) && hs_body_int(c, body, "top_k", 1, MOST_BEST, &top) && hs_body_int(c, body, "max_answer", 1, 65536, &longest) &&
+        hs_body_flag(c, body, "no_answer", &none) && may_cut(c, body, &truncate))
         n = count_questions(c, inputs, m->o->most_texts);
     if (n < 0) {
         give_up(m, body);
@@ -298,8 +314,8 @@ static void answers(hs_call *c)
 }
 
 const hs_route hs_routes_task[] = {
-    HS_HERE_AND_BY_NAME("/predict", predict),
-    HS_HERE_AND_BY_NAME("/rerank", rerank),
+    HS_HERE_AND_BY_NAME("/predict", hs_route_predict),
+    HS_HERE_AND_BY_NAME("/rerank", hs_route_rerank),
     HS_HERE_AND_BY_NAME("/ner", ner),
     HS_HERE_AND_BY_NAME("/answer", answers),
     { 0 },

@@ -67,8 +67,12 @@ enum {
 typedef enum hs_served_reason { HS_REASON_REJECTED, HS_REASON_CANCELED, HS_REASON_BACKEND, HS_REASON_OTHER, HS_REASONS } hs_served_reason;
 extern const char *const hs_served_reasons[HS_REASONS]; // Triton's words
 
+typedef enum hs_served_asked { HS_ASKED_ONE, HS_ASKED_SEVERAL, HS_ASKED } hs_served_asked; // an encoder, about texts
+
 typedef struct hs_served_count {
     _Atomic uint64_t success, failure[HS_REASONS];
+    _Atomic uint64_t asked[HS_ASKED], answered[HS_ASKED];
+    hs_amounts length; // tokens of each text that an encoder was asked about
     _Atomic uint64_t texts; // of requests that succeeded
     hs_latency failed;
     hs_latency request, input, queue, infer,

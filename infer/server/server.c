@@ -14,6 +14,7 @@
 static const hs_route *const hs_routes[] = {
     hs_routes_stats, hs_routes_oip,    hs_routes_repository, hs_routes_infer,  hs_routes_embed,    hs_routes_metrics, hs_routes_page,
     hs_routes_task,  hs_routes_tokens, hs_routes_masks,      hs_routes_openai, hs_routes_generate, hs_routes_trace,
+    hs_routes_tei,
 };
 
 // ---- requests
@@ -121,6 +122,8 @@ void hs_call_trace(hs_call *c, const hs_served *m, const json_t *body)
     hs_http_set_note(c->http, c->trace);
 }
 
+bool hs_server_ready(const hs_server *s) { return atomic_load(&s->loaded) && !atomic_load(&s->leaving); }
+
 size_t hs_server_most_answer(const hs_server *s) { return s->o.most_answer ? s->o.most_answer : HS_SERVER_ANSWER; }
 
 hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does)
@@ -139,7 +142,9 @@ hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsign
             hs_call_fail(c, 404, "no model here does that");
         return NULL;
     }
-    hs_call_fail(c, 400, "'%s' is not a model that does that", m->name);
+    const char *path = hs_http_path(c->http);
+    const bool tei = strncmp(path, "/v1/", 4) != 0 && strncmp(path, "/v2", 3) != 0; // which has 424 for it
+    hs_call_fail(c, tei ? 424 : 400, "'%s' is not a model that does that", m->name);
     hs_served_let_go(m);
     return NULL;
 }

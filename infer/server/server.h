@@ -49,6 +49,7 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o);
 void hs_server_stop(hs_server *s, int64_t *left);
 
 // ---- for routes
+bool hs_server_ready(const hs_server *s); // of what clients have loaded later each says for itself whether it is
 size_t hs_server_most_answer(const hs_server *s); // bytes of an answer
 // The model that a request is about, held; or NULL, and it is answered: 404 where there is none of that name (version 0: any; name NULL or
 // "": the first that does one of `does`), 400 where it does none of `does`.

@@ -48,6 +48,8 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
     hs_text_work *w = calloc(1, sizeof *w);
     if (w) {
         *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_call_began(c) };
+        w->asked = texts > 1 ? HS_ASKED_SEVERAL : HS_ASKED_ONE;
+        atomic_fetch_add(&model->count.asked[w->asked], 1);
         w->rows = calloc((size_t)texts, sizeof *w->rows);
         w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
         if (w->rows && w->row) {
@@ -79,7 +81,7 @@ bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const cha
     }
     hs_rows *rows = &w->rows[w->n];
     const hs_status st = hs_tokenizer_rows(s->tokenizer, before ? joined : text, before + bytes, second, second_bytes,
-                                           &(hs_row_opts){ .max_length = most }, rows);
+                                           &(hs_row_opts){ .max_length = most, .truncate_left = cut->left }, rows);
     free(joined);
     if (st != HS_OK) {
         hs_text_work_fail(w, st == HS_USAGE ? 400 : 500, "text %d: %s", w->n + 1, hs_error());
@@ -96,6 +98,7 @@ bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const cha
     }
     w->cut |= rows->n > 1;
     w->tokens += rows->row[0].n;
+    hs_amounts_add(&w->model->count.length, rows->row[0].n);
     w->row[w->n - 1] = (hs_encode_row){ .id = rows->row[0].id, .type = rows->row[0].type, .n = rows->row[0].n };
     return true;
 }
@@ -104,6 +107,7 @@ void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row)
 {
     w->row[w->n++] = *row;
     w->tokens += row->n;
+    hs_amounts_add(&w->model->count.length, row->n);
 }
 
 static bool is_gone(hs_work *work) { return hs_http_gone(((hs_text_work *)work)->call.http); }
@@ -116,6 +120,7 @@ static void count_success(const hs_text_work *w)
     hs_served_count *n = &w->model->count;
     const hs_work *k = &w->work;
     hs_served_count_success(w->model, k->n ? texts_of(w) : 0);
+    atomic_fetch_add(&n->answered[w->asked], 1);
     if (w->found)
         hs_latency_add(k->n ? &n->cache_miss : &n->cache_hit, w->cache_ns);
     if (!k->n)

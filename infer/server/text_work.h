@@ -33,6 +33,7 @@ struct hs_text_work {
     hs_wanted_row *found; // [n] with a cache
     int *missing;         // [work.n] rows that were not found
     int taken;            // rows
+    hs_served_asked asked;
     int64_t cache_ns;     // in the cache
 };
 
@@ -41,6 +42,7 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
 typedef struct hs_text_cut {
     int64_t max_length; // tokens of a row; 0: the model's context
     bool refuse;        // what is longer is an error, else it is cut
+    bool left;          // at its beginning
     const char *prompt; // put before the text; NULL: nothing
 } hs_text_cut;
 // A text, or a pair of them (second NULL: none). False: it is answered, and w is gone.

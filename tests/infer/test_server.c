@@ -67,7 +67,7 @@ static bool same_vector(const json_t *v, const float *w)
 // /embed of texts [first, first + n) modulo TEXTS. 0: right; else its status, or -1.
 static int embed(int port, int first, int n)
 {
-    char body[1024] = "{\"inputs\": [";
+    char body[1024] = "{\"normalize\": false, \"inputs\": [";
     for (int i = 0; i < n; i++)
         sprintf(body + strlen(body), "%s\"%s\"", i ? ", " : "", text[(first + i) % TEXTS]);
     strcat(body, "]}");
@@ -247,11 +247,20 @@ static void test_refusals(void **state)
         { "POST", "/embed", "{\"inputs\": \"a\", \"inputs\": \"b\"}", 400, "duplicate" },
         { "POST", "/embed", "{\"inputs\": \"\xff\"}", 400, "not JSON" },
         { "POST", "/embed", "{\"inputs\": \"a\", \"truncate\": 1}", 422, "truncate" },
+        { "POST", "/embed", "{\"inputs\": \"a\", \"normalise\": true}", 422, "'normalise' is none of inputs, truncate" },
+        { "POST", "/embed", "{\"inputs\": \"a\", \"truncation_direction\": \"up\"}", 422, "Left or Right" },
+        { "POST", "/embed", "{\"inputs\": \"a\", \"prompt_name\": \"query\"}", 422, "has no prompts" },
         { "POST", "/embed", "{\"inputs\": \"a b c d e f g h i j k l m n o p q r s t u v w\"}", 413, "20 tokens" },
         { "POST", "/embed", "{\"inputs\": \"a\", \"model\": \"two\"}", 404, "two" },
         { "POST", "/embed", "{\"inputs\": \"a\", \"model\": 2}", 422, "model" },
         { "POST", "/v1/embeddings", "{\"input\": \"a\", \"model\": \"two\"}", 404, "\"type\":\"not_found_error\"" },
         { "POST", "/v1/embeddings", "{\"input\": \"a\", \"encoding_format\": \"int3\"}", 400, "encoding_format" },
+        { "POST", "/v1/embeddings", "{\"input\": \"a\", \"dimensions\": 31}", 400, "must be 32" },
+        { "POST", "/v1/embeddings", "{\"input\": [1, 1000000]}", 400, "token 2 is no id" },
+        { "POST", "/v1/embeddings", "{\"input\": [[1], [-1]]}", 400, "input 2: token 1" },
+        { "POST", "/v1/embeddings", "{\"input\": [[1], []]}", 400, "input 2 has 0 tokens" },
+        { "POST", "/v1/embeddings", "{\"input\": [[1], \"a\"]}", 400, "input 2 has 0 tokens" },
+        { "POST", "/v1/embeddings", "{\"input\": [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}", 413, "from 1 to 20" },
     };
     for (int i = 0; i < HS_COUNT(bad); i++)
         expect(port, bad[i].method, bad[i].path, "", bad[i].body, bad[i].status, bad[i].part);

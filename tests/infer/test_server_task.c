@@ -444,6 +444,8 @@ static void refused(void **state)
         { "/predict", "{\"inputs\": [[\"a\", \"b\", \"c\"]]}", 422, "element 0" },
         { "/predict", "{\"inputs\": \"a\", \"truncate\": 1}", 422, "truncate must be true or false" },
         { "/predict", "{\"inputs\": \"a\", \"top_k\": 0}", 422, "top_k must be" },
+        { "/predict", "{\"inputs\": \"a\", \"topk\": 1}", 422, "'topk' is none of inputs" },
+        { "/predict", "{\"inputs\": \"a\", \"truncation_direction\": \"Left\"}", 422, "cut at their end" },
         { "/predict", "{\"inputs\": \"a\", \"model\": 1}", 422, "model must be a name" },
         { "/predict", "{\"inputs\": \"a\", \"model\": \"none\"}", 404, "no model 'none'" },
         { "/predict", "{\"inputs\": \"a\", \"model\": \"bert-tokens\"}", 400, "bert-tokens" },
