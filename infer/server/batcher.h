@@ -62,6 +62,7 @@ typedef struct hs_batcher_count {
 } hs_batcher_count;
 
 typedef struct hs_batcher hs_batcher;
+enum { HS_WORK_PRIORITY = 100 }; // of a request that says none
 enum { HS_BATCHER_READERS = 2, HS_BATCHER_INSTANCES = 64, HS_BATCHER_PART_TOKENS = 64 };
 typedef struct hs_batcher_instance {           // a thread, and what it alone runs
     hs_row_reader *reader[HS_BATCHER_READERS]; // one for each plan, over a run of its own

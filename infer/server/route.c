@@ -164,6 +164,24 @@ json_t *hs_call_body(const hs_call *c)
     return value;
 }
 
+hs_status hs_call_rank(const hs_call *c, int64_t *priority, int64_t *timeout_us)
+{
+    const char *rank = hs_http_header(c->http, "X-Request-Priority"), *ms = hs_http_header(c->http, "X-Request-Timeout-Ms");
+    char *end;
+    if (rank) {
+        *priority = strtoll(rank, &end, 10);
+        if (end == rank || *end || *priority < 1 || *priority > 1000000)
+            return HS_FAIL(USAGE, "X-Request-Priority is '%.32s', must be a whole number from 1 to 1000000", rank);
+    }
+    if (ms) {
+        const double wanted = strtod(ms, &end);
+        if (end == ms || *end || !(wanted >= 0.001 && wanted <= 1e9))
+            return HS_FAIL(USAGE, "X-Request-Timeout-Ms is '%.32s', must be a number from 0.001 to 1000000000", ms);
+        *timeout_us = (int64_t)(1000 * wanted);
+    }
+    return HS_OK;
+}
+
 bool hs_call_of_own_page(const hs_call *c)
 {
     const char *origin = hs_http_header(c->http, "Origin"), *host = hs_http_header(c->http, "Host");

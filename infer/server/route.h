@@ -35,6 +35,7 @@ typedef struct hs_route {
     const char *method, *pattern;
     void (*run)(hs_call *c); // answers, or hands on to who will
     bool open;               // also without the server's token: probes
+    bool metrics;            // that too, where the server's open_metrics says so
 } hs_route;
 
 int64_t hs_call_began(const hs_call *c); // hs_now_ns, its body there
@@ -51,6 +52,10 @@ json_t *hs_call_quoted(const char *s);                        // a string of it,
 void hs_call_json(const hs_call *c, int http, json_t *value); // takes it over
 // The body as a JSON value; duplicates of keys, depth and what follows it are refused. NULL: it is answered.
 json_t *hs_call_body(const hs_call *c);
+
+// What any request may say of itself in its head, where its body does not: X-Request-Priority, 1 (the highest) to 1,000,000, and
+// X-Request-Timeout-Ms, how long it may wait for the model. What is not there leaves *priority and *timeout_us as they are. USAGE.
+hs_status hs_call_rank(const hs_call *c, int64_t *priority, int64_t *timeout_us);
 
 // A browser says which page asks (Origin); true also where nobody does. For what changes the server: any page may post to any address.
 bool hs_call_of_own_page(const hs_call *c);

@@ -357,7 +357,6 @@ static void refuse(const hs_call *c, hs_served *m, hs_status st)
 
 static void begin(const hs_call *c, hs_served *m, asked *a)
 {
-    const int64_t began = hs_http_handed(c->http);
     json_t *head = a->r.head;
     a->r.head = NULL; // w's from here on
     hs_text_work *w = hs_text_work_new(c, m, head, (int)a->first->dim[0]);
@@ -380,8 +379,7 @@ static void begin(const hs_call *c, hs_served *m, asked *a)
         return;
     }
     find_wants(w);
-    w->work.priority = a->r.priority > 1 ? (int)(a->r.priority < INT_MAX ? a->r.priority - 1 : INT_MAX) : 0;
-    w->work.deadline = a->r.timeout > 0 && a->r.timeout < INT64_MAX / 2000 ? began + 1000 * a->r.timeout : 0;
+    hs_text_work_rank(w, a->r.priority, a->r.timeout);
     hs_text_work_go(w, e->task ? m->task : m->embed, take, answer);
 }
 

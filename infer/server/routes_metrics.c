@@ -190,6 +190,6 @@ static void metrics(hs_call *c)
 }
 
 const hs_route hs_routes_metrics[] = {
-    { .method = "GET", .pattern = "/metrics", .run = metrics },
+    { .method = "GET", .pattern = "/metrics", .run = metrics, .metrics = true },
     { 0 },
 };

@@ -51,7 +51,8 @@ static void on_request(hs_http_request *r, void *user)
     const hs_route *route = hs_route_find(hs_routes, HS_COUNT(hs_routes), &c);
     if (!route)
         return;
-    if (!route->open && !allowed(s, &c)) {
+    const bool open = route->open || (route->metrics && s->o.open_metrics);
+    if (!open && !allowed(s, &c)) {
         hs_http_add_header(r, "WWW-Authenticate", "Bearer");
         hs_call_fail(&c, 401, "a bearer token of this server is wanted");
         return;

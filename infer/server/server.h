@@ -18,6 +18,7 @@ typedef struct hs_server_opts { // borrowed
     int n_models;
     const char *const *token; // [n_tokens] any of which a client must bring (Authorization: Bearer); none: nobody is asked
     int n_tokens;
+    bool open_metrics;        // /metrics needs none
     size_t cache_bytes;       // of what encoders gave, kept for who asks again; 0: nothing is
     size_t most_answer;       // bytes of an answer, of its numbers as f32; 0: HS_SERVER_ANSWER
     bool control;             // clients may have models loaded, loaded anew, and unloaded

@@ -477,7 +477,13 @@ static void on_turn(hs_sequence_turn *t, const int32_t *ids, int64_t n)
 
 void hs_text_request_go(hs_text_request *r)
 {
-    const hs_text_params *p = &r->p;
+    hs_text_params *p = &r->p;
+    int64_t priority = p->priority, timeout = p->timeout;
+    if (hs_call_rank(&r->call, &priority, &timeout) != HS_OK) {
+        hs_text_request_fail(r, 400, NULL, "%s", hs_error());
+        return;
+    }
+    p->priority = p->priority ? p->priority : priority, p->timeout = p->timeout ? p->timeout : timeout;
     if (!p->sequence[0] && (p->sequence_start || p->sequence_end)) {
         hs_text_request_fail(r, 400, NULL, "%s: the request must specify a non-zero or non-empty sequence_id with it",
                              p->sequence_start ? "sequence_start" : "sequence_end");

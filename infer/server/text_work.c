@@ -1,6 +1,7 @@
 // text_work: the way of a request through a model, step by step, with its errors in one place.
 #include "infer/server/text_work.h"
 #include "core/base/clock.h"
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,14 @@ void hs_text_work_fail_status(hs_text_work *w, hs_status st)
     free_work(w);
 }
 
+void hs_text_work_rank(hs_text_work *w, int64_t priority, int64_t timeout_us)
+{
+    if (priority > 0)
+        w->work.priority = (int)(priority < INT_MAX ? priority : INT_MAX);
+    if (timeout_us > 0 && timeout_us < INT64_MAX / 2000)
+        w->work.deadline = w->began + 1000 * timeout_us;
+}
+
 hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body, int texts)
 {
     hs_text_work *w = calloc(1, sizeof *w);
@@ -54,7 +63,13 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
         w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
         if (w->rows && w->row) {
             hs_call_trace(&w->call, model, body);
-            return w;
+            int64_t priority = HS_WORK_PRIORITY, timeout_us = 0;
+            const hs_status st = hs_call_rank(&w->call, &priority, &timeout_us);
+            hs_text_work_rank(w, priority, timeout_us);
+            if (st == HS_OK)
+                return w;
+            hs_text_work_fail_status(w, st);
+            return NULL;
         }
         hs_text_work_fail(w, 503, "no memory for %d texts", texts);
         return NULL;

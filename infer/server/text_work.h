@@ -37,8 +37,10 @@ struct hs_text_work {
     int64_t cache_ns;     // in the cache
 };
 
-// Takes over model and body, also where it fails: NULL, and it is answered.
+// Takes over model and body, also where it fails: NULL, and it is answered. Its rank is what its head says (hs_call_rank).
 hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body, int texts);
+// 0: as it is. priority: 1 is the highest; timeout_us: from when the request was there until its model begins with it.
+void hs_text_work_rank(hs_text_work *w, int64_t priority, int64_t timeout_us);
 typedef struct hs_text_cut {
     int64_t max_length; // tokens of a row; 0: the model's context
     bool refuse;        // what is longer is an error, else it is cut

@@ -28,7 +28,7 @@ typedef struct serve_options {
         texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count, trace_log_frequency,
         trace_bytes;
     double idle, body_timeout, drain, linger, sequence_idle;
-    bool pin, warm_up, access_log, control;
+    bool pin, warm_up, access_log, control, open_metrics;
     int kv; // HS_KV_VALUES or HS_KV_INT8
     int n_steps;
     step_options step[HS_ENSEMBLE_STEPS];
@@ -288,6 +288,7 @@ static hs_status run_serve(const hs_cli *cli)
         .n_models = n_models,
         .token = token,
         .n_tokens = n_tokens,
+        .open_metrics = o->open_metrics,
         .cache_bytes = (size_t)o->cache_bytes,
         .most_answer = (size_t)o->answer << 20,
         .control = o->control || o->models[0],
@@ -336,6 +337,11 @@ static const hs_key keys[] = {
       AT(token_file),
       .value = "",
       .help = "file of tokens, a line each, one of which a client must send (Authorization: Bearer TOKEN); probes need none" },
+    { .name = "open-metrics",
+      .type = HS_KEY_BOOL,
+      AT(open_metrics),
+      .value = "false",
+      .help = "/metrics needs no token either: a scraper may have none to send" },
     { .name = "batch-tokens",
       .type = HS_KEY_INT,
       AT(batch_tokens),

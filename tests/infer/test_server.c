@@ -264,6 +264,20 @@ static void test_refusals(void **state)
     };
     for (int i = 0; i < HS_COUNT(bad); i++)
         expect(port, bad[i].method, bad[i].path, "", bad[i].body, bad[i].status, bad[i].part);
+    static const struct {
+        const char *head;
+        int status;
+        const char *part;
+    } ranks[] = {
+        { "X-Request-Priority: 1\r\nX-Request-Timeout-Ms: 30000\r\n", 200, "[[" },
+        { "X-Request-Timeout-Ms: 0.001\r\n", 504, "longer than it was given" },
+        { "X-Request-Timeout-Ms: 0\r\n", 400, "X-Request-Timeout-Ms is '0'" },
+        { "X-Request-Timeout-Ms: nan\r\n", 400, "must be a number" },
+        { "X-Request-Priority: 0\r\n", 400, "X-Request-Priority is '0'" },
+        { "X-Request-Priority: 1.5\r\n", 400, "a whole number" },
+    };
+    for (int i = 0; i < HS_COUNT(ranks); i++)
+        expect(port, "POST", "/embed", ranks[i].head, "{\"inputs\": \"a\"}", ranks[i].status, ranks[i].part);
     char *deep = malloc(200002); // deeper than a stack
     memset(deep, '[', 200000), deep[200000] = 0;
     expect(port, "POST", "/embed", "", deep, 400, "not JSON");
@@ -284,6 +298,12 @@ static void with_token(hs_server_opts *o)
     o->token = token, o->n_tokens = 2;
 }
 
+static void with_open_metrics(hs_server_opts *o)
+{
+    with_token(o);
+    o->open_metrics = true;
+}
+
 static void test_tokens(void **state)
 {
     (void)state;
@@ -299,6 +319,10 @@ static void test_tokens(void **state)
     expect(port, "POST", "/embed", "Authorization: second\r\n", body, 401, "token");
     expect(port, "POST", "/embed", "Authorization: Bearer second\r\n", body, 200, "[[");
     expect(port, "POST", "/embed", "Authorization: bearer first\r\n", body, 200, "[[");
+    serve_stop(&s);
+    serve_start(&s, names, 1, with_open_metrics);
+    expect(hs_http_port(s.http), "GET", "/metrics", "", NULL, 200, "te_request_count");
+    expect(hs_http_port(s.http), "POST", "/embed", "", body, 401, "token");
     serve_stop(&s);
 }
 

@@ -304,6 +304,16 @@ static void what_is_wrong(void **state)
     json_decref(ask(port, "/v2/models/talks/versions/2/generate", 404, "{\"text_input\":\"a\"}"));
     json_decref(ask(port, "/v2/models/talks/versions/1/generate", 200, "{\"text_input\":\"a\",\"max_tokens\":2}"));
     json_decref(ask(port, "/v2/models/talks/generate", 504, "{\"text_input\":\"a\",\"parameters\":{\"timeout\":1}}"));
+    static const char said[] = "{\"prompt\":\"a\",\"max_tokens\":2}";
+    for (int i = 0; i < 3; i++) { // the same in the head of any request
+        http_reply r = http_ask(port, "POST", "/v1/completions",
+                                i == 0   ? "X-Request-Timeout-Ms: 0.001\r\n"
+                                : i == 1 ? "X-Request-Timeout-Ms: 60000\r\nX-Request-Priority: 3\r\n"
+                                         : "X-Request-Priority: high\r\n",
+                                said, sizeof said - 1);
+        assert_int_equal(r.status, i == 0 ? 504 : i == 1 ? 200 : 400);
+        http_reply_free(&r);
+    }
     json_t *v =
         ask(port, "/v1/completions", 200,
             "{\"prompt\":\"a\",\"tools\":null,\"user\":\"me\",\"min_tokens\":0,\"response_format\":{\"type\":\"text\"},\"max_tokens\":1}");
