@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # halfstep serve under OpenAI's own Python client, unchanged: completions, chat, streams, usage, errors; texts are those of halfstep generate.
-#   python3 scripts/check_serve_openai.py --halfstep build/halfstep DIR      DIR: a model that continues texts; needs the package openai
+#   python3 scripts/check_serve_openai.py --halfstep build/halfstep [--encoder ENCODER] DIR      DIR: a model that continues texts; ENCODER:
+#   one that gives vectors, for embeddings too; needs the package openai
 # DIR is served from a copy with a chat template (ChatML without tokens of its own), unless it has one.
 import argparse
 import json
@@ -33,6 +34,7 @@ def fails(kind, call, param=None):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--halfstep", default="build/halfstep")
+    parser.add_argument("--encoder")
     parser.add_argument("dir")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
@@ -54,17 +56,36 @@ def main():
         options = ["--max-tokens", "16", "--top-p", "0.9", "--temperature", "0.8", "--seed", "11"]
         want = [generate(p, *options)["text"] for p in PROMPTS]
         greedy = generate(PROMPTS[0], "--max-tokens", "8", "--temperature", "0")["text"]
-        server = subprocess.Popen([args.halfstep, "serve", "m=" + model, "--port", "0", "--json", "--slots", "4"], stdout=subprocess.PIPE, text=True)
+        encoder = ["e=" + args.encoder] if args.encoder else []
+        server = subprocess.Popen([args.halfstep, "serve", "m=" + model, *encoder, "--port", "0", "--json", "--slots", "4"], stdout=subprocess.PIPE, text=True)
         try:
             said = json.loads(server.stdout.readline())
-            run(openai.OpenAI(base_url=f"http://127.0.0.1:{said['port']}/v1", api_key="none", max_retries=0), want, greedy)
+            client = openai.OpenAI(base_url=f"http://127.0.0.1:{said['port']}/v1", api_key="none", max_retries=0)
+            if args.encoder:
+                embeddings(client)
+            run(client, want, greedy, ["m", "e"] if args.encoder else ["m"])
         finally:
             server.terminate()
             check(server.wait() == 0, "the server ends in order")
 
 
-def run(client, want, greedy):
-    check([m.id for m in client.models.list()] == ["m"] and client.models.retrieve("m").owned_by == "halfstep", "models")
+def embeddings(client):
+    texts = PROMPTS[:3]
+
+    def vectors(**how):
+        return [e.embedding for e in client.embeddings.create(model="e", **how).data]
+
+    want = vectors(input=texts)  # the client asks for base64 by itself
+    check(len(want) == 3 and len({len(v) for v in want}) == 1, "embeddings")
+    check(vectors(input=texts, encoding_format="float") == want, "the same as numbers")
+    check([vectors(input=t)[0] for t in texts] == want, "the same one by one")
+    check(vectors(input=texts, dimensions=len(want[0])) == want, "of the width that they have")
+    check(fails(openai.BadRequestError, lambda: vectors(input=texts, dimensions=1)), "not of another")
+    check(len(vectors(input=[[3, 5, 7], [2]])) == 2 and vectors(input=[3, 5, 7]) == vectors(input=[[3, 5, 7]]), "of ids")
+
+
+def run(client, want, greedy, names):
+    check([m.id for m in client.models.list()] == names and client.models.retrieve("m").owned_by == "halfstep", "models")
     how = dict(model="m", max_tokens=16, top_p=0.9, temperature=0.8, seed=11)
 
     def ask(i):

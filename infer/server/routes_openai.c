@@ -338,11 +338,27 @@ static char *content_of(const json_t *content)
     return t.p ? t.p : strdup("");
 }
 
+// What a template would be given, and this one's messages have no place for; NULL: nothing.
+static const char *beyond(const json_t *message)
+{
+    static const char *const keys[] = { "tool_calls", "tool_call_id", "function_call", "audio", "refusal" };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *v = json_object_get(message, keys[i]);
+        if (v && !json_is_null(v) && !(json_is_array(v) && json_array_size(v) == 0))
+            return keys[i];
+    }
+    return NULL;
+}
+
 // The conversation as the text that the model continues. False: it is answered, and r is gone.
 static bool add_conversation(hs_text_request *r, const json_t *messages, hs_chat_message *m, int n)
 {
     for (int i = 0; i < n; i++) {
         const json_t *one = json_array_get(messages, (size_t)i), *content = json_object_get(one, "content");
+        if (beyond(one)) {
+            hs_text_request_fail(r, 400, "messages", "message %d has %s, which is not supported", i + 1, beyond(one));
+            return false;
+        }
         m[i].role = json_string_value(json_object_get(one, "role"));
         m[i].content = m[i].role && content ? content_of(content) : NULL;
         if (!m[i].content) {

@@ -280,6 +280,8 @@ static void what_is_wrong(void **state)
         { "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":100000}", NULL, NULL },
         { "/v1/chat/completions", "{\"messages\":[]}", "messages", "messages must be a list of messages, at least one" },
         { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", "messages", NULL },
+        { "/v1/chat/completions", "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\"}]}]}", "messages",
+          "message 1 has tool_calls, which is not supported" },
         { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":[{}]}", "tools",
           "tools is not supported" },
         { "/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"top_logprobs\":1}", "top_logprobs",
