@@ -7,6 +7,7 @@
 #   --lengths  words of a text        --grow  MiB by which memory may grow: 16        --serve  of the server: '--instances 2 --http-threads 2'
 #   --sanitize address|thread  instead of --halfstep: a program built for it in build/soak-address or build/soak-thread. What a sanitizer finds, leaks
 #     included, ends the soak and is shown. Memory may grow by 1024 MiB there: what is freed is kept for a while, so that its use is seen
+# Clients wait 120 s for an answer, so that a machine that is busy with other things is not taken for a server that lost a request.
 # Addresses are this machine's own (127.0.0.1).
 set -uom pipefail # -m: a client and what it started end together
 seconds=${1:?usage: soak_serve.sh SECONDS --encoder DIR ...}
@@ -48,7 +49,7 @@ if [ -n "$sanitize" ]; then
   build_sanitized "$work/build" || { tail -20 "$work/build" >&2; fail "no program for --sanitize $sanitize"; }
 fi
 
-"$halfstep" serve "a=$encoder" "b=$encoder" ${decoder:+"c=$decoder"} --port 0 --json --control --threads "$threads" --idle-timeout 3 --body-timeout 3 "${serve[@]}" >"$work/out" 2>"$work/err" &
+"$halfstep" serve "a=$encoder" "b=$encoder" ${decoder:+"c=$decoder"} --port 0 --json --control --threads "$threads" --idle-timeout 3 --body-timeout 30 "${serve[@]}" >"$work/out" 2>"$work/err" &
 server=$!
 for ((i = 0; i < 600; i++)); do
   port=$(grep -oE '"port": [0-9]+' "$work/out" | grep -oE '[0-9]+')
@@ -62,7 +63,7 @@ url=http://127.0.0.1:$port
 load() { # NAME SECONDS ARGS...: halfstep perf in the background
   local name=$1 long=$2
   shift 2
-  "$halfstep" perf "$url" --json --seconds "$long" --warmup 0 "${words[@]}" "$@" >"$work/$name.json" 2>"$work/$name.err" &
+  "$halfstep" perf "$url" --json --seconds "$long" --warmup 0 --timeout 120 "${words[@]}" "$@" >"$work/$name.json" 2>"$work/$name.err" &
   loads+=($!) names+=("$name")
 }
 loads_of() { # SECONDS TAG
@@ -79,12 +80,12 @@ story='{"prompt": "the city", "model": "c", "max_tokens": 12, "stream": true, "i
 many="{\"inputs\": [\"the city of the world\"$(printf ', "was known for its music %d"' {1..59})], \"model\": \"b\"}"
 body='{"inputs": ["the city of the world", "was known for its music"], "model": "b"}'
 reload() { # every second one of the models anew; says how many
-  local n=0 line name
+  local n=0 line name names=(a b ${decoder:+c})
   while :; do
-    name=$([ $((n % 2)) -eq 0 ] && echo a || echo b)
+    name=${names[n % ${#names[@]}]}
     exec 3<>"/dev/tcp/127.0.0.1/$port" || break
     post "/v2/repository/models/$name/load" '{}' >&3
-    read -r -t 30 line <&3 || line=none
+    read -r -t 120 line <&3 || line=none
     exec 3>&-
     case $line in 'HTTP/1.1 200'*) n=$((n + 1)) ;; *) echo "reload: $line" >>"$work/reload.err" ;; esac
     echo $n >"$work/reloads"
@@ -123,7 +124,7 @@ slow() { # sends by letters, reads by letters; what it was answered must be whol
       printf '%s' "${text:i:7}" | tr '\1' '\n' >&3
       sleep 0.02
     done
-    read -r -t 30 line <&3 || line=none
+    read -r -t 120 line <&3 || line=none
     case $line in 'HTTP/1.1 200'*) ;; *) echo "slow: $line" >>"$work/slow.err" ;; esac
     for ((i = 0; i < 20; i++)); do head -c 50 <&3 >"$work/bytes"; sleep 0.02; done
     exec 3>&-
@@ -140,10 +141,17 @@ nonsense() {
 }
 begin_rude() {
   rude=()
+  echo 0 >"$work/reloads"
   for who in reload vanish slow deaf nonsense; do
     $who 2>/dev/null &
     rude+=($!)
   done
+}
+check_rude() { # one that had ended would prove nothing
+  local n
+  for who in "${rude[@]}"; do kill -0 "$who" 2>/dev/null || fail "a client that should have gone on has ended"; done
+  n=$(cat "$work/reloads") reloads=$((reloads + n))
+  [ "$n" -ge $(((turn_seconds + 3) / 4)) ] || fail "only $n reloads in $turn_seconds s"
 }
 end_rude() {
   for who in "${rude[@]}"; do kill -- "-$who" 2>/dev/null; done
@@ -161,6 +169,7 @@ numbers() { # NAME FIELD: of all loads, summed
 }
 
 # ---- what is open and held once everything was used once
+reloads=0
 turns=$((seconds < 12 ? 2 : 4)) memory=()
 turn_seconds=$((seconds / turns > 1 ? seconds / turns : 1))
 short=$((turn_seconds < 2 ? turn_seconds : 2))
@@ -177,6 +186,7 @@ for ((turn = 0; turn < turns; turn++)); do
   for ((k = 0; k < ${#loads[@]}; k++)); do
     wait "${loads[k]}" || fail "${names[k]}: $(tail -1 "$work/${names[k]}.err")"
   done
+  check_rude
   end_rude
   settle "$open"
   memory+=($(($(rss) / 1024)))
@@ -200,5 +210,5 @@ wait "${loads[@]}"
 grep -q 'not answered' "$work/err" && fail "$(grep 'not answered' "$work/err")"
 lost=$(grep -ohE '"(closed|timeout|malformed|wrong|[0-9]{3})":[0-9]+' "$work"/end-*.json | tr '\n' ' ')
 [ -z "$lost" ] || fail "requests were lost when it was told to stop: $lost"
-echo "soak: $seconds s: $answered answered, 0 failed, $(cat "$work/reloads") reloads in the last turn; memory ${memory[*]} MiB behind the turns; $left descriptors;" \
+echo "soak: $seconds s: $answered answered, 0 failed, $reloads reloads; memory ${memory[*]} MiB behind the turns; $left descriptors;" \
   "$(numbers end- answered) answered around SIGTERM, none lost"
