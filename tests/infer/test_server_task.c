@@ -448,7 +448,7 @@ static void refused(void **state)
         { "/predict", "{\"inputs\": \"a\", \"truncation_direction\": \"Left\"}", 422, "cut at their end" },
         { "/predict", "{\"inputs\": \"a\", \"model\": 1}", 422, "model must be a name" },
         { "/predict", "{\"inputs\": \"a\", \"model\": \"none\"}", 404, "no model 'none'" },
-        { "/predict", "{\"inputs\": \"a\", \"model\": \"bert-tokens\"}", 400, "bert-tokens" },
+        { "/predict", "{\"inputs\": \"a\", \"model\": \"bert-tokens\"}", 424, "bert-tokens" },
         { "/predict", "{\"inputs\": \"a b c d e f g h a b c d e f\", \"model\": \"bert-sequence\"}", 413, "longer than the 12 tokens" },
         { "/models/bert-sequence/predict", "{\"inputs\": \"a\", \"model\": \"bert-span\"}", 422, "the path says 'bert-sequence'" },
         { "/models/none/predict", "{\"inputs\": \"a\"}", 404, "no model 'none'" },

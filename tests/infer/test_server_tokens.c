@@ -288,7 +288,7 @@ static void refused(void **state)
         { "/fill-mask", "{\"inputs\": \"[MASK] a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a\"}",
           413, "longer than" },
         { "/predict", "{\"inputs\": \"a\"}", 404, "no model here does that" },
-        { "/models/one/predict", "{\"inputs\": \"a\"}", 400, "'one' is not a model that does that" },
+        { "/models/one/predict", "{\"inputs\": \"a\"}", 424, "'one' is not a model that does that" },
         { "/embed_all", "{\"inputs\": []}", 422, "inputs is empty" },
         { "/tokenize", "{\"inputs\": 1}", 422, "inputs must be" },
         { "/tokenize", "{\"inputs\": \"a\", \"add_special_tokens\": \"no\"}", 422, "add_special_tokens" },
