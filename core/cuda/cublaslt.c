@@ -31,6 +31,7 @@
 enum { PROPOSALS = 8, ROUNDS = 5 };
 static const size_t workspace_bytes = (size_t)32 << 20; // what NVIDIA advises for Hopper
 static const size_t room_bytes = (size_t)1 << 20;       // behind it: hs_lt_room
+static const uint32_t unit = 16; // bytes that operands and their rows lie at multiples of: those of heads and of chunks of rows at no others
 
 typedef struct plan {
     hs_lt_product key;
@@ -60,7 +61,11 @@ struct hs_lt {
     int n_kept, cap_kept;
     hs_lt_product *refused; // of 8 bits, that the library does not propose anything for
     int n_refused;
-    unsigned said; // of which kinds why a product is none of its, a bit each
+    struct {
+        int kind;
+        const char *why;
+    } said[24]; // why a product is none of its, once each
+    int n_said;
     char *where, gpu[128];
 };
 
@@ -130,6 +135,24 @@ static const kept *kept_of(const hs_lt *lt, const hs_lt_product *key)
 
 // ---- opening
 
+// What an algorithm may count on: left alone, it is that there is no workspace, and that operands lie at multiples of 256 bytes.
+static bool prefer(hs_lt *lt)
+{
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t which;
+        const void *value;
+        size_t bytes;
+    } attr[] = { { CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, sizeof workspace_bytes },
+                 { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &unit, sizeof unit },
+                 { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &unit, sizeof unit },
+                 { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &unit, sizeof unit },
+                 { CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &unit, sizeof unit } };
+    cublasStatus_t st = lt->cublasLtMatmulPreferenceCreate(&lt->preference);
+    for (int i = 0; i < HS_COUNT(attr) && st == CUBLAS_STATUS_SUCCESS; i++)
+        st = lt->cublasLtMatmulPreferenceSetAttribute(lt->preference, attr[i].which, attr[i].value, attr[i].bytes);
+    return st == CUBLAS_STATUS_SUCCESS;
+}
+
 hs_status hs_lt_open(hs_lt **out, const char *gpu, const char *where)
 {
     *out = NULL;
@@ -141,11 +164,10 @@ hs_status hs_lt_open(hs_lt **out, const char *gpu, const char *where)
     HS_TRY_GOTO(st, load(lt), failed);
     snprintf(lt->gpu, sizeof lt->gpu, "%s", gpu);
     lt->where = where ? strdup(where) : NULL;
-    if (lt->cublasLtCreate(&lt->handle) != CUBLAS_STATUS_SUCCESS || lt->cublasLtMatmulPreferenceCreate(&lt->preference) != CUBLAS_STATUS_SUCCESS) {
+    if (lt->cublasLtCreate(&lt->handle) != CUBLAS_STATUS_SUCCESS || !prefer(lt)) {
         st = HS_FAIL(SYSTEM, "cuBLASLt does not open on this GPU");
         goto failed;
     }
-    lt->cublasLtMatmulPreferenceSetAttribute(lt->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace_bytes, sizeof workspace_bytes);
     char head[256];
     const hs_kept_file f = file_of(lt, head);
     hs_kept_read(&f);
@@ -235,10 +257,11 @@ static const struct kind {
     bool has_factors;     // each operand is times a number in device memory; and `fast` says something
     int least;            // compute capability, times ten; 0: any that kernels are compiled for
     const char *instead;  // what is done where there is none
+    hs_log_level level;   // of that: layers of few outputs are in many a model
 } kinds[N_KINDS] = {
-    [FLOATS] = { declines_floats, CUBLAS_COMPUTE_32F, CUDA_R_32F, false, 0, NULL },
-    [FP8] = { declines_fp8, CUBLAS_COMPUTE_32F, CUDA_R_32F, true, 89, "fp8 layers by bf16 products, at their speed" },
-    [INT8] = { declines_int8, CUBLAS_COMPUTE_32I, CUDA_R_32I, false, 0, "int8 layers by kernels of Halfstep's own" },
+    [FLOATS] = { declines_floats, CUBLAS_COMPUTE_32F, CUDA_R_32F, false, 0, "some products by kernels of Halfstep's own", HS_LOG_INFO },
+    [FP8] = { declines_fp8, CUBLAS_COMPUTE_32F, CUDA_R_32F, true, 89, "fp8 layers by bf16 products, at their speed", HS_LOG_WARN },
+    [INT8] = { declines_int8, CUBLAS_COMPUTE_32I, CUDA_R_32I, false, 0, "int8 layers by kernels of Halfstep's own", HS_LOG_WARN },
 };
 
 static kind_of kind_for(const hs_lt_product *p)
@@ -248,13 +271,19 @@ static kind_of kind_for(const hs_lt_product *p)
 
 const char *hs_lt_declines(const hs_lt_product *p)
 {
-    const int64_t unit = 16; // bytes: without it the library falls back to kernels that are slow
     const int64_t bytes[] = { (int64_t)hs_dtype_bytes(p->a), (int64_t)hs_dtype_bytes(p->b), (int64_t)hs_dtype_bytes(p->d) };
     if (p->lda * bytes[0] % unit || p->ldb * bytes[1] % unit || p->ldd * bytes[2] % unit)
         return "rows are no multiple of 16 bytes";
+    if (p->step_a * bytes[0] % unit || p->step_b * bytes[1] % unit || p->step_d * bytes[2] % unit)
+        return "the products of a batch do not lie at multiples of 16 bytes";
     if (p->bias != HS_F64 && p->bias != p->d)
         return "the bias is of another type than the product";
     return kinds[kind_for(p)].declines(p);
+}
+
+static bool is_aligned(const hs_lt_operands *o)
+{
+    return (((uintptr_t)o->a | (uintptr_t)o->b | (uintptr_t)o->d | (uintptr_t)o->bias) & (unit - 1)) == 0;
 }
 
 static cublasStatus_t layout(hs_lt *lt, cublasLtMatrixLayout_t *out, hs_dtype d, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t step)
@@ -331,15 +360,25 @@ static float time_of(hs_lt *lt, hs_lane *lane, const plan *p, const hs_lt_operan
     return best;
 }
 
-static void try_all(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, const cublasLtMatmulHeuristicResult_t *found, int n)
+// False where there are none, without an error that the lane's next wait would take for its own.
+static bool make_events(cudaEvent_t *from, cudaEvent_t *to)
+{
+    bool made = cudaEventCreateWithFlags(from, cudaEventDefault) == cudaSuccess;
+    if (made && cudaEventCreateWithFlags(to, cudaEventDefault) != cudaSuccess) {
+        cudaEventDestroy(*from);
+        made = false;
+    }
+    if (!made)
+        cudaGetLastError();
+    return made;
+}
+
+// False: nothing was timed, and the first proposal stays.
+static bool try_all(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, const cublasLtMatmulHeuristicResult_t *found, int n)
 {
     cudaEvent_t from, to;
-    if (cudaEventCreateWithFlags(&from, cudaEventDefault) != cudaSuccess)
-        return;
-    if (cudaEventCreateWithFlags(&to, cudaEventDefault) != cudaSuccess) {
-        cudaEventDestroy(from);
-        return;
-    }
+    if (!make_events(&from, &to))
+        return false;
     float best = -1;
     plan candidate = *p;
     for (int i = 0; i < n; i++) {
@@ -352,6 +391,7 @@ static void try_all(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, 
     }
     cudaEventDestroy(from);
     cudaEventDestroy(to);
+    return best >= 0;
 }
 
 // A product that adds cannot be tried on its own operands: the way of the one that writes is taken, where that was found, as beta has no
@@ -374,7 +414,8 @@ static cublasStatus_t choose(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_oper
     p->algo = found[0].algo, p->workspace = found[0].workspaceSize;
     if (!lt->where || p->key.add)
         return CUBLAS_STATUS_SUCCESS;
-    try_all(lt, lane, p, o, found, n);
+    if (!try_all(lt, lane, p, o, found, n))
+        return CUBLAS_STATUS_SUCCESS;
     kept line;
     memset(&line, 0, sizeof line);
     memcpy(&line.key, &p->key, sizeof line.key);
@@ -394,9 +435,16 @@ static const plan *find(const hs_lt *lt, const hs_lt_product *key)
     return NULL;
 }
 
+// Asked for once in the life of a lane: who makes a product is not to change from one step to the next.
 static bool has_workspace(hs_lane *lane)
 {
-    return lane->workspace || cudaMalloc(&lane->workspace, workspace_bytes + room_bytes) == cudaSuccess;
+    if (lane->workspace || lane->no_workspace)
+        return lane->workspace;
+    if (cudaMalloc(&lane->workspace, workspace_bytes + room_bytes) == cudaSuccess)
+        return true;
+    cudaGetLastError(); // or the lane's next wait would take it for its own
+    lane->workspace = NULL, lane->no_workspace = true;
+    return false;
 }
 
 void *hs_lt_workspace(hs_lane *lane, size_t *bytes)
@@ -422,8 +470,6 @@ static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, c
             return CUBLAS_STATUS_ALLOC_FAILED;
         lt->plan = more, lt->room = room;
     }
-    if (!has_workspace(lane))
-        return CUBLAS_STATUS_ALLOC_FAILED;
     cublasStatus_t st = describe(lt, &p);
     if (st == CUBLAS_STATUS_SUCCESS) {
         point(lt, &p, o);
@@ -453,7 +499,9 @@ void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands 
     hs_lt_product key;
     key_of(&key, p);
     pthread_mutex_lock(&lt->lock); // a description has one bias at a time
-    cublasStatus_t st = find(lt, &key) ? CUBLAS_STATUS_SUCCESS : make(lt, lane, &key, o);
+    cublasStatus_t st = !is_aligned(o) ? CUBLAS_STATUS_INVALID_VALUE : has_workspace(lane) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+    if (st == CUBLAS_STATUS_SUCCESS && !find(lt, &key))
+        st = make(lt, lane, &key, o);
     if (st == CUBLAS_STATUS_SUCCESS) {
         point(lt, find(lt, &key), o);
         st = multiply(lt, lane, find(lt, &key), o);
@@ -464,7 +512,7 @@ void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands 
                  (long long)key.k, (int)st);
 }
 
-// ---- products of 8 bits, which not every GPU has
+// ---- which products it has
 
 // What the library says to one: factors and a bias have to lie somewhere.
 static cublasStatus_t propose(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
@@ -490,42 +538,68 @@ static bool is_refused(const hs_lt *lt, const hs_lt_product *key)
     return false;
 }
 
-static void say(hs_lt *lt, kind_of kind, const char *why)
+// Once for each kind and reason, which is of static words.
+static void say(hs_lt *lt, kind_of kind, const char *why, const char *line)
 {
-    if (!(lt->said >> kind & 1))
-        hs_warn("device cuda: %s: %s", kinds[kind].instead, why);
-    lt->said |= 1u << kind;
+    for (int i = 0; i < lt->n_said; i++)
+        if (lt->said[i].kind == (int)kind && !strcmp(lt->said[i].why, why))
+            return;
+    if (lt->n_said == HS_COUNT(lt->said))
+        return;
+    lt->said[lt->n_said].kind = (int)kind, lt->said[lt->n_said++].why = why;
+    hs_log(kinds[kind].level, "device cuda: %s: %s", kinds[kind].instead, line);
 }
 
-static bool ask(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
+static void say_of(hs_lt *lt, const hs_lt_product *p, const char *why, cublasStatus_t st)
 {
-    const hs_gpu *g = lane->gpu;
-    const kind_of kind = kind_for(key);
+    char line[256], status[32] = "";
+    if (st != CUBLAS_STATUS_SUCCESS)
+        snprintf(status, sizeof status, ": status %d", (int)st);
+    snprintf(line, sizeof line, "%s (the first is of %lld x %lld x %lld%s)", why, (long long)p->m, (long long)p->n, (long long)p->k, status);
+    say(lt, kind_for(p), why, line);
+}
+
+static bool is_of_this_gpu(hs_lt *lt, const hs_gpu *g, kind_of kind)
+{
     const int least = kinds[kind].least;
-    char why[sizeof g->name + 80];
-    if (find(lt, key))
+    char line[sizeof g->name + 80];
+    if (10 * g->major + g->minor >= least)
         return true;
-    if (10 * g->major + g->minor < least) {
-        snprintf(why, sizeof why, "%s is of compute capability %d.%d, 8 bits need %d.%d", g->name, g->major, g->minor, least / 10, least % 10);
-        return say(lt, kind, why), false;
-    }
-    if (hs_lt_declines(key))
-        return say(lt, kind, hs_lt_declines(key)), false;
-    if (is_refused(lt, key) || !has_workspace(lane))
+    snprintf(line, sizeof line, "%s is of compute capability %d.%d, 8 bits need %d.%d", g->name, g->major, g->minor, least / 10, least % 10);
+    say(lt, kind, "compute capability", line);
+    return false;
+}
+
+static bool is_proposed(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
+{
+    if (is_refused(lt, key))
         return false;
     const cublasStatus_t st = propose(lt, lane, key);
     if (st == CUBLAS_STATUS_SUCCESS)
         return true;
-    snprintf(why, sizeof why, "cuBLASLt proposes nothing for %lld x %lld x %lld: status %d", (long long)key->m, (long long)key->n,
-             (long long)key->k, (int)st);
-    say(lt, kind, why);
+    say_of(lt, key, "cuBLASLt proposes nothing", st);
     hs_lt_product *more = realloc(lt->refused, (size_t)(lt->n_refused + 1) * sizeof *more);
     if (more)
         lt->refused = more, lt->refused[lt->n_refused++] = *key;
     return false;
 }
 
-bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p)
+static bool ask(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, const hs_lt_operands *o)
+{
+    const bool known = find(lt, key) != NULL;
+    if (!known && !is_of_this_gpu(lt, lane->gpu, kind_for(key)))
+        return false;
+    const char *why = known ? NULL : hs_lt_declines(key);
+    if (!why && o && !is_aligned(o))
+        why = "operands do not lie at multiples of 16 bytes";
+    if (!why && !has_workspace(lane))
+        why = "there is no memory for a workspace of the library";
+    if (why)
+        return say_of(lt, key, why, CUBLAS_STATUS_SUCCESS), false;
+    return known || is_proposed(lt, lane, key);
+}
+
+bool hs_lt_has(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
 {
     hs_lt *lt = lane->gpu->lt;
     hs_lt_product key;
@@ -533,7 +607,17 @@ bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p)
         return false;
     key_of(&key, p);
     pthread_mutex_lock(&lt->lock);
-    const bool has = ask(lt, lane, &key);
+    const bool has = ask(lt, lane, &key, o);
     pthread_mutex_unlock(&lt->lock);
     return has;
+}
+
+bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p) { return hs_lt_has(lane, p, NULL); }
+
+void hs_lt_say(hs_lane *lane, const hs_lt_product *p, const char *why)
+{
+    hs_lt *lt = lane->gpu->lt;
+    pthread_mutex_lock(&lt->lock);
+    say_of(lt, p, why, CUBLAS_STATUS_SUCCESS);
+    pthread_mutex_unlock(&lt->lock);
 }

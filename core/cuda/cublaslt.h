@@ -23,7 +23,7 @@ typedef struct hs_lt_product {
     float scale;
 } hs_lt_product;
 
-typedef struct hs_lt_operands {
+typedef struct hs_lt_operands { // of which the first four lie at multiples of 16 bytes
     const void *a, *b;
     void *d;
     const void *bias;               // [m], where the product has one
@@ -40,9 +40,13 @@ size_t hs_lt_version(const hs_lt *lt); // 130100
 
 // Why a product cannot be one of cuBLASLt's, or NULL: alignment of rows, types.
 const char *hs_lt_declines(const hs_lt_product *p);
-// Whether the lane's GPU has a product of 8 bits, floats or int8, by its compute capability and by what the library proposes, which is asked
-// once per shape. The first time that it has not, for either, one line of the log says why.
-bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p);
+// Whether the lane's GPU has a product of these operands, by its compute capability, by where they lie (o NULL: nobody knows yet) and by what
+// the library proposes, which is asked once per shape. One line of the log says why it has not, once for floats, floats of 8 bits and int8
+// each and reason. Not first while the lane is captured.
+bool hs_lt_has(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o);
+bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p); // o NULL
+// The same line of a reason that the caller has, in static words.
+void hs_lt_say(hs_lane *lane, const hs_lt_product *p, const char *why);
 // What libraries may write in while a product of the lane's runs; NULL: there is no memory. Not while the first product of a lane is captured.
 void *hs_lt_workspace(hs_lane *lane, size_t *bytes);
 // Up to 1 MiB of device memory in front of the lane's next product; NULL: no more, or none is left. Not while the first product of a lane is captured.

@@ -31,6 +31,7 @@ struct hs_lane {
     cudaStream_t stream;
     hs_gpu *gpu;
     void *workspace;          // of libraries, the lane's own; NULL before one needs it
+    bool no_workspace;        // there was no memory for it
     char failed[160];         // what a library's call said when it failed: kernels cannot, so that the next wait does
     hs_lane *next;            // of the device's
     struct hs_traced *traced; // NULL: it was never traced

@@ -70,12 +70,15 @@ bool gemm_by_library(const gemm *g, hs_lane *lane)
     if (!gpu_lt(lane) || !fits(*g))
         return false;
     const hs_lt_product p = product_of(*g);
-    if (hs_lt_declines(&p))
-        return false;
     hs_lt_operands o = {};
-    o.a = g->b.p, o.b = g->a.p, o.d = g->c.p, o.bias = gemm_bias_for(lane, g->c.bias, g->n, g->c.dtype);
-    if (g->c.bias && !o.bias)
+    o.a = g->b.p, o.b = g->a.p, o.d = g->c.p, o.bias = g->c.dtype == HS_F32 ? g->c.bias : nullptr;
+    if (!hs_lt_has(lane, &p, &o))
         return false;
+    o.bias = gemm_bias_for(lane, g->c.bias, g->n, g->c.dtype);
+    if (g->c.bias && !o.bias) {
+        hs_lt_say(lane, &p, "there is no room to narrow a bias in");
+        return false;
+    }
     if (g->live == GEMM_LIVE_K) {
         clear(*g, g->a, g->m, gpu_stream(lane));
         clear(*g, g->b, g->n, gpu_stream(lane));

@@ -70,6 +70,11 @@ void hs_emu_broke(cudaError_t e)
     sticky = last = e;
     emu_leave(e);
 }
+cudaError_t hs_emu_failed(cudaError_t e)
+{
+    emu_enter();
+    return emu_leave(e);
+}
 // What may not stand in a capture makes it void.
 cudaError_t emu_not_captured(const char *call)
 {
@@ -380,6 +385,15 @@ static bool is_inside(const void *p, size_t bytes)
 {
     const block *b = block_of(p);
     return !b || (const char *)p + bytes <= b->p + b->bytes;
+}
+
+size_t hs_emu_extent(const void *p)
+{
+    emu_enter();
+    const block *b = block_of(p);
+    const size_t bytes = b ? (size_t)(b->p + b->bytes - (const char *)p) : 0;
+    emu_leave(cudaSuccess);
+    return bytes;
 }
 
 cudaError_t cudaMemset(void *p, int byte, size_t bytes)

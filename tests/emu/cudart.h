@@ -98,9 +98,11 @@ typedef void hs_emu_call(void *launch);
 void hs_emu_enqueue(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
 // The same of a call that waits for other GPUs, of this process or of others: it runs while other threads may call. Never NULL.
 void hs_emu_enqueue_waiting(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
-int hs_emu_gpu_of(cudaStream_t s); // -1: it is not open
+int hs_emu_gpu_of(cudaStream_t s);      // -1: it is not open
+size_t hs_emu_extent(const void *p); // bytes from there to the end of what was allocated; 0: nothing was
 // Of the emulator: what a kernel broke. Errors of kernels stay until the process ends, as CUDA's do.
 void hs_emu_broke(cudaError_t e);
+cudaError_t hs_emu_failed(cudaError_t e); // what a call returns that a test lets fail
 
 #ifdef __cplusplus
 }

@@ -2,13 +2,25 @@
 // (sizes, leading dimensions, alignments, epilogues, workspace; of 8-bit floats what Hopper has: A transposed and B not, and factors in
 // device memory; of int8 the regular orders: the same, with sums in int32 and nothing behind them), with a line on stderr, and computes
 // products naively in memory of the host's.
+//
+// It proposes algorithms that lean on all that a preference lets them: the alignment of operands, 256 bytes where none is said, and the
+// workspace, which they fill. Each is for one problem alone, sums in an order of its own and takes the time that a test gives it; one of
+// them is never possible. What was destroyed is not used, and operands lie in what the double of the CUDA runtime has allocated.
 #include "core/base/fp8.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+typedef enum object_kind { GONE, HANDLE, DESCRIPTION, LAYOUT, PREFERENCE } object_kind;
+typedef struct object {
+    object_kind kind;
+    struct object *next;
+} object;
 
 typedef struct description {
+    object o;
     cublasComputeType_t compute;
     cublasOperation_t ta, tb;
     cublasLtEpilogue_t epilogue;
@@ -17,13 +29,17 @@ typedef struct description {
     int8_t fast;
 } description;
 typedef struct layout {
+    object o;
     cudaDataType_t type;
     uint64_t rows, cols;
     int64_t ld, step;
     int32_t batch;
 } layout;
-_Static_assert(sizeof(description) <= sizeof(cublasLtMatmulDescOpaque_t) && sizeof(layout) <= sizeof(cublasLtMatrixLayoutOpaque_t),
-               "they fit");
+typedef struct preference {
+    object o;
+    size_t workspace;
+    uint32_t a, b, c, d; // alignments
+} preference;
 
 static cublasStatus_t refuse(const char *why)
 {
@@ -34,21 +50,49 @@ static cublasStatus_t refuse(const char *why)
     if (!(what))                                                                                                                           \
     return refuse("not " #what)
 
-cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) { return *h = malloc(1), CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtDestroy(cublasLtHandle_t h) { return free(h), CUBLAS_STATUS_SUCCESS; }
+// ---- objects, which stay where they were when they are gone
+
+static object *gone;
+static long n_alive;
+long fake_cublaslt_alive(void);
+long fake_cublaslt_alive(void) { return n_alive; }
+
+static void *make(object_kind kind, size_t bytes)
+{
+    object *o = calloc(1, bytes);
+    if (!o)
+        abort();
+    o->kind = kind;
+    n_alive++;
+    return o;
+}
+static bool is(const void *p, object_kind kind) { return p && ((const object *)p)->kind == kind; }
+static cublasStatus_t destroy(void *p, object_kind kind)
+{
+    WANT(is(p, kind));
+    *(object *)p = (object){ GONE, gone };
+    gone = p;
+    n_alive--;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) { return *h = make(HANDLE, sizeof(object)), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t h) { return destroy(h, HANDLE); }
 size_t cublasLtGetVersion(void) { return 130100; }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute, cudaDataType_t scale)
 {
     WANT((compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F) || (compute == CUBLAS_COMPUTE_32I && scale == CUDA_R_32I));
-    *d = calloc(1, sizeof **d);
-    *(description *)*d = (description){ compute, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL, NULL, NULL, 0 };
+    description *m = make(DESCRIPTION, sizeof *m);
+    m->compute = compute, m->ta = m->tb = CUBLAS_OP_N, m->epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    *d = (cublasLtMatmulDesc_t)m;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return free(d), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return destroy(d, DESCRIPTION); }
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t which, const void *value, size_t bytes)
 {
     description *m = (description *)d;
+    WANT(is(m, DESCRIPTION));
     const struct {
         cublasLtMatmulDescAttributes_t which;
         void *to;
@@ -71,28 +115,43 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
 cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld)
 {
     WANT(rows && cols && ld >= (int64_t)rows);
-    *l = calloc(1, sizeof **l);
-    *(layout *)*l = (layout){ type, rows, cols, ld, 0, 1 };
+    layout *m = make(LAYOUT, sizeof *m);
+    m->type = type, m->rows = rows, m->cols = cols, m->ld = ld, m->batch = 1;
+    *l = (cublasLtMatrixLayout_t)m;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) { return free(l), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) { return destroy(l, LAYOUT); }
 cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t which, const void *value,
                                                 size_t bytes)
 {
     layout *m = (layout *)l;
+    WANT(is(m, LAYOUT));
     const bool count = which == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
     WANT((count && bytes == 4) || (which == CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET && bytes == 8));
     memcpy(count ? (void *)&m->batch : (void *)&m->step, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) { return *p = calloc(1, sizeof **p), CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) { return free(p), CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t which,
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *out)
+{
+    preference *p = make(PREFERENCE, sizeof *p);
+    p->a = p->b = p->c = p->d = 256;
+    *out = (cublasLtMatmulPreference_t)p;
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) { return destroy(p, PREFERENCE); }
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t given, cublasLtMatmulPreferenceAttributes_t which,
                                                     const void *value, size_t bytes)
 {
-    (void)p, (void)value;
-    WANT(which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES && bytes == sizeof(size_t));
+    preference *p = (preference *)given;
+    WANT(is(p, PREFERENCE));
+    uint32_t *const to = which == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES   ? &p->a
+                         : which == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES ? &p->b
+                         : which == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES ? &p->c
+                         : which == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES ? &p->d
+                                                                               : NULL;
+    WANT(to ? bytes == 4 : which == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES && bytes == sizeof(size_t));
+    memcpy(to ? (void *)to : (void *)&p->workspace, value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -153,15 +212,49 @@ static cublasStatus_t check(const description *m, const layout *a, const layout 
     return in_int8 ? check_int8(m, a, b, d) : in_8bit ? check_8bit(m, a, b, d) : CUBLAS_STATUS_SUCCESS;
 }
 
+// ---- algorithms: [0] whose, [1] the problem, [2] to [5] alignments of A, B, C and D, [6] workspace
+
+enum { FORTH = 77, BACK, NEVER, N_PROPOSED = 3, N_WORDS = 7 };
+static const size_t workspace_of[N_PROPOSED] = { 4096, 65536, 0 };
+static unsigned delay[N_PROPOSED]; // microseconds
+static long taken[N_PROPOSED];
+void fake_cublaslt_delay(int algorithm, unsigned us);
+long fake_cublaslt_taken(int algorithm);
+void fake_cublaslt_delay(int algorithm, unsigned us) { delay[algorithm] = us; }
+long fake_cublaslt_taken(int algorithm) { return taken[algorithm]; } // how often, since the library was loaded
+
+static uint64_t hash(uint64_t h, uint64_t v) { return (h ^ v) * 0x100000001b3; }
+static uint64_t hash_layout(uint64_t h, const layout *l)
+{
+    const uint64_t v[] = { (uint64_t)l->type, l->rows, l->cols, (uint64_t)l->ld, (uint64_t)l->step, (uint64_t)l->batch };
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        h = hash(h, v[i]);
+    return h;
+}
+static uint64_t problem_of(const description *m, const layout *a, const layout *b, const layout *d)
+{
+    uint64_t h = hash(hash(hash(hash(hash(1, (uint64_t)m->compute), m->ta), m->tb), m->epilogue), (uint64_t)m->fast);
+    return hash_layout(hash_layout(hash_layout(h, a), b), d);
+}
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
                                               cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
-                                              cublasLtMatmulPreference_t p, int n, cublasLtMatmulHeuristicResult_t *found, int *n_found)
+                                              cublasLtMatmulPreference_t given, int n, cublasLtMatmulHeuristicResult_t *found, int *n_found)
 {
-    (void)h, (void)p;
-    WANT(n > 0 && !memcmp(c, d, sizeof *c));
-    *found = (cublasLtMatmulHeuristicResult_t){ .workspaceSize = 4096, .state = CUBLAS_STATUS_SUCCESS };
-    found->algo.data[0] = 77;
-    *n_found = 1;
+    const preference *p = (const preference *)given;
+    WANT(is(h, HANDLE) && is(desc, DESCRIPTION) && is(a, LAYOUT) && is(b, LAYOUT) && is(c, LAYOUT) && is(d, LAYOUT) && is(p, PREFERENCE));
+    WANT(n > 0 && hash_layout(0, (const layout *)c) == hash_layout(0, (const layout *)d));
+    const uint64_t problem = problem_of((const description *)desc, (const layout *)a, (const layout *)b, (const layout *)d);
+    *n_found = 0;
+    for (int i = 0; i < N_PROPOSED && *n_found < n; i++) {
+        if (workspace_of[i] > p->workspace)
+            continue;
+        const uint64_t data[N_WORDS] = { FORTH + (uint64_t)i, problem, p->a, p->b, p->c, p->d, workspace_of[i] };
+        cublasLtMatmulHeuristicResult_t *r = &found[(*n_found)++];
+        *r = (cublasLtMatmulHeuristicResult_t){ .workspaceSize = workspace_of[i],
+                                                .state = FORTH + i == NEVER ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS };
+        memcpy(r->algo.data, data, sizeof data);
+    }
     return check((const description *)desc, (const layout *)a, (const layout *)b, (const layout *)d);
 }
 
@@ -172,6 +265,8 @@ typedef struct product {
     void *d;
     float scale, keep;
     int32_t times, added; // the same of int8
+    int algorithm;
+    void *workspace;
 } product;
 
 // A is transposed, B not. What rows that are nobody's hold may be too large for a sum: it wraps.
@@ -193,6 +288,10 @@ static void multiply_int8(const product *p)
 static void multiply(void *given)
 {
     const product *p = given;
+    const int which = p->algorithm - FORTH;
+    if (delay[which])
+        usleep(delay[which]);
+    memset(p->workspace, 0xFF, workspace_of[which]);
     if (is_int8(p->A.type)) {
         multiply_int8(p);
         return;
@@ -206,9 +305,11 @@ static void multiply(void *given)
         for (int64_t j = 0; j < (int64_t)D->cols; j++)
             for (int64_t i = 0; i < (int64_t)D->rows; i++) {
                 float sum = 0;
-                for (int64_t k = 0; k < K; k++)
+                for (int64_t step = 0; step < K; step++) {
+                    const int64_t k = p->algorithm == BACK ? K - 1 - step : step;
                     sum += get(p->a, A->type, z * A->step + (m->ta == CUBLAS_OP_T ? i * A->ld + k : k * A->ld + i)) *
                            get(p->b, B->type, z * B->step + (m->tb == CUBLAS_OP_T ? k * B->ld + j : j * B->ld + k));
+                }
                 const int64_t at = z * D->step + j * D->ld + i;
                 const float was = p->keep != 0 ? p->keep * get(p->d, D->type, at) : 0;
                 set(p->d, D->type, at, scale * sum + was + (bias ? get(m->bias, D->type, i) : 0));
@@ -217,12 +318,16 @@ static void multiply(void *given)
 
 typedef void call(void *);
 typedef void enqueue_fn(cudaStream_t, call *, call *, void *);
+typedef size_t extent_fn(const void *);
 static enqueue_fn *enqueue;
+static extent_fn *extent; // bytes of device memory from there to the end of an allocation
 static long products_8bit, products_int8;
 void fake_cublaslt_streams(enqueue_fn *f);
 long fake_cublaslt_8bit(void);
 long fake_cublaslt_int8(void);
 void fake_cublaslt_streams(enqueue_fn *f) { enqueue = f; } // of a plug-in, which exports no symbol
+void fake_cublaslt_memory(extent_fn *f);
+void fake_cublaslt_memory(extent_fn *f) { extent = f; }
 long fake_cublaslt_8bit(void) { return products_8bit; }    // that were called for
 long fake_cublaslt_int8(void) { return products_int8; }
 
@@ -243,19 +348,53 @@ static cublasStatus_t put(const product *p, cudaStream_t s)
     return CUBLAS_STATUS_SUCCESS;
 }
 
+// Whether there are so many bytes, where anybody knows.
+static bool lies(const void *p, size_t bytes)
+{
+    if (!extent)
+        *(void **)&extent = dlsym(RTLD_DEFAULT, "hs_emu_extent");
+    return !extent || extent(p) >= bytes;
+}
+static size_t bytes_of_all(const layout *l)
+{
+    return (size_t)((l->batch - 1) * l->step + ((int64_t)l->cols - 1) * l->ld + (int64_t)l->rows) * bytes_of(l->type);
+}
+static bool at_multiple(const void *p, uint64_t bytes) { return (uintptr_t)p % bytes == 0; }
+
+static cublasStatus_t check_operands(const product *p, const uint64_t *algorithm)
+{
+    WANT(at_multiple(p->a, algorithm[2]) && at_multiple(p->b, algorithm[3]) && at_multiple(p->d, algorithm[4]) && at_multiple(p->d, algorithm[5]));
+    WANT(at_multiple(p->a, 16) && at_multiple(p->b, 16) && at_multiple(p->d, 16));
+    WANT(lies(p->a, bytes_of_all(&p->A)) && lies(p->b, bytes_of_all(&p->B)) && lies(p->d, bytes_of_all(&p->D)));
+    if (p->m.epilogue == CUBLASLT_EPILOGUE_BIAS)
+        WANT(p->m.bias && at_multiple(p->m.bias, 16) && lies(p->m.bias, p->D.rows * bytes_of(p->D.type)));
+    WANT(lies(p->workspace, algorithm[6]));
+    WANT(!p->m.factor_a || (lies(p->m.factor_a, 4) && lies(p->m.factor_b, 4)));
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t la,
                               const void *b, cublasLtMatrixLayout_t lb, const void *beta, const void *c, cublasLtMatrixLayout_t lc, void *d,
                               cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes,
                               cudaStream_t s)
 {
-    product p = { *(const description *)desc, *(const layout *)la, *(const layout *)lb, *(const layout *)ld, a, b, d, 0, 0, 0, 0 };
+    uint64_t algorithm[N_WORDS];
+    WANT(is(h, HANDLE) && is(desc, DESCRIPTION) && is(la, LAYOUT) && is(lb, LAYOUT) && is(lc, LAYOUT) && is(ld, LAYOUT));
+    memcpy(algorithm, algo->data, sizeof algorithm);
+    product p = { *(const description *)desc, *(const layout *)la, *(const layout *)lb, *(const layout *)ld, a, b, d, 0, 0, 0, 0,
+                  (int)algorithm[0], workspace };
     const bool whole = p.m.compute == CUBLAS_COMPUTE_32I;
     memcpy(whole ? (void *)&p.times : &p.scale, alpha, 4);
     memcpy(whole ? (void *)&p.added : &p.keep, beta, 4);
-    (void)h, (void)lc;
-    WANT(algo->data[0] == 77 && workspace && (uintptr_t)workspace % 256 == 0 && workspace_bytes == 4096);
-    WANT(c == d && (uintptr_t)a % 16 == 0 && (uintptr_t)b % 16 == 0 && (uintptr_t)d % 16 == 0);
-    WANT(p.m.epilogue != CUBLASLT_EPILOGUE_BIAS || p.m.bias);
-    const cublasStatus_t st = check(&p.m, &p.A, &p.B, &p.D);
-    return st == CUBLAS_STATUS_SUCCESS ? put(&p, s) : st;
+    WANT(p.algorithm == FORTH || p.algorithm == BACK);
+    WANT(algorithm[1] == problem_of(&p.m, &p.A, &p.B, &p.D));
+    WANT(workspace && at_multiple(workspace, 256) && workspace_bytes >= algorithm[6]);
+    WANT(c == d);
+    cublasStatus_t st = check_operands(&p, algorithm);
+    if (st == CUBLAS_STATUS_SUCCESS)
+        st = check(&p.m, &p.A, &p.B, &p.D);
+    if (st != CUBLAS_STATUS_SUCCESS)
+        return st;
+    taken[p.algorithm - FORTH]++;
+    return put(&p, s);
 }

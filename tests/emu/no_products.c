@@ -2,11 +2,6 @@
 #include "core/cuda/cublaslt.h"
 #include <stdlib.h>
 
-const char *hs_lt_declines(const hs_lt_product *p)
-{
-    (void)p;
-    return "there is no cuBLASLt";
-}
 void *hs_lt_room(hs_lane *lane, size_t bytes)
 {
     (void)lane, (void)bytes;
@@ -17,6 +12,12 @@ bool hs_lt_has_8bit(hs_lane *lane, const hs_lt_product *p)
     (void)lane, (void)p;
     return false;
 }
+bool hs_lt_has(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
+{
+    (void)lane, (void)p, (void)o;
+    return false;
+}
+void hs_lt_say(hs_lane *lane, const hs_lt_product *p, const char *why) { (void)lane, (void)p, (void)why; }
 void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
 {
     (void)lane, (void)p, (void)o;

@@ -5,16 +5,27 @@
 #include "core/cuda/cusparselt.h"
 #include <dlfcn.h>
 
-typedef void streams_fn(void (*enqueue)(cudaStream_t, hs_emu_call *, hs_emu_call *, void *));
-
-static void join(const char *file, const char *call)
+static void *find(const char *file, const char *name)
 {
-    streams_fn *streams = NULL;
     void *library = dlopen(file, RTLD_NOW); // stays: a device loads that of 2:4 weights when the first one comes
-    if (library)
-        *(void **)&streams = dlsym(library, call);
-    if (streams)
-        streams(hs_emu_enqueue);
+    return library ? dlsym(library, name) : NULL;
+}
+
+typedef void streams_fn(void (*enqueue)(cudaStream_t, hs_emu_call *, hs_emu_call *, void *));
+static void join_streams(const char *file, const char *name)
+{
+    streams_fn *f;
+    *(void **)&f = find(file, name);
+    if (f)
+        f(hs_emu_enqueue);
+}
+
+static void join_memory(const char *file, const char *name)
+{
+    void (*f)(size_t (*extent)(const void *));
+    *(void **)&f = find(file, name);
+    if (f)
+        f(hs_emu_extent);
 }
 
 void hs_gpu_open_libraries(hs_gpu *g)
@@ -23,8 +34,9 @@ void hs_gpu_open_libraries(hs_gpu *g)
         hs_warn("device cuda-emu-lt: %s", hs_error());
         return;
     }
-    join("libcublasLt.so.13", "fake_cublaslt_streams");
-    join("libcusparseLt.so.0", "fake_cusparselt_streams");
+    join_streams("libcublasLt.so.13", "fake_cublaslt_streams");
+    join_memory("libcublasLt.so.13", "fake_cublaslt_memory");
+    join_streams("libcusparseLt.so.0", "fake_cusparselt_streams");
 }
 void hs_gpu_close_libraries(hs_gpu *g)
 {

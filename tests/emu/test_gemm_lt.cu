@@ -1,5 +1,6 @@
 // Products that go to cuBLASLt (core/cuda/gemm_lt.cu, core/cuda/cublaslt.c), against its double: every orientation, type, bias, batches, adding,
-// and live counts on rows and on k, with NaN in what is dead; and that a plan is made once per shape.
+// and live counts on rows and on k, with NaN in what is dead; that operands may lie at any multiple of 16 bytes; and what is done, and said,
+// where the library does not do a product, or has no memory to do it in.
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/cuda/cublaslt.h"
@@ -12,16 +13,34 @@ extern "C" {
 
 #include <cmocka.h>
 }
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern "C" cudaStream_t gpu_stream(const hs_lane *) { return nullptr; }
+extern "C" cudaStream_t gpu_stream(const hs_lane *lane) { return lane->stream; }
 extern "C" struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
 
 enum { M = 40, N = 24, K = 72, BATCHES = 2 };
 static hs_gpu gpu;
 static hs_lane lane;
+
+static char *room(void) // of the device's memory
+{
+    void *p;
+    assert_int_equal(cudaMalloc(&p, 1 << 16), cudaSuccess);
+    return static_cast<char *>(p);
+}
+
+template <class F> static F *of_double(const char *name)
+{
+    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD);
+    F *f = reinterpret_cast<F *>(dlsym(library, name));
+    dlclose(library);
+    assert_non_null(f);
+    return f;
+}
+static long taken(int algorithm) { return of_double<long(int)>("fake_cublaslt_taken")(algorithm); }
 
 static void fill(char *p, hs_dtype d, int64_t n, uint64_t key, int64_t dead_from)
 {
@@ -39,17 +58,19 @@ static double get(const void *p, hs_dtype d, int64_t i)
     return v;
 }
 
+static int64_t shift; // bytes before each operand
+
 static void one(hs_dtype low, hs_dtype out, bool a_major, bool b_major, bool bias, bool add, int live, int64_t batches, int64_t first = 0)
 {
     const int64_t alive = 29, m = live == GEMM_LIVE_M ? alive : M, k = live == GEMM_LIVE_K ? alive : K;
-    char *a = static_cast<char *>(aligned_alloc(256, 1 << 16)), *b = static_cast<char *>(aligned_alloc(256, 1 << 16)),
-         *c = static_cast<char *>(aligned_alloc(256, 1 << 16)), *was = static_cast<char *>(aligned_alloc(256, 1 << 16));
-    float bias_values[N];
+    char *at[] = { room(), room(), room(), room() }, *a = at[0] + shift, *b = at[1] + shift, *c = at[2] + shift;
+    float *bias_values = reinterpret_cast<float *>(at[3] + shift);
+    static char was[1 << 15];
     hs_random_normal(bias_values, N, 4, 0, 0, 1);
     fill(a, low, batches * M * K, 1, live == GEMM_LIVE_K ? alive * M : live == GEMM_LIVE_M ? alive * K : batches * M * K);
     fill(b, low, batches * N * K, 2, live == GEMM_LIVE_K ? alive * N : batches * N * K);
     fill(c, out, batches * M * N, 3, batches * M * N);
-    memcpy(was, c, 1 << 16);
+    memcpy(was, c, sizeof was);
     hs_step_in step;
     memset(&step, 0, sizeof step);
     step.n[HS_COUNT_TOKENS] = first + alive;
@@ -77,7 +98,8 @@ static void one(hs_dtype low, hs_dtype out, bool a_major, bool b_major, bool bia
                              hs_dtype_name(low), hs_dtype_name(out), a_major ? ", a k-major" : "", b_major ? ", b k-major" : "",
                              bias ? ", bias" : "", add ? ", added" : "", live, got, want);
             }
-    free(a), free(b), free(c), free(was);
+    for (char *p : at)
+        cudaFree(p);
 }
 
 static void all(void **state)
@@ -112,6 +134,104 @@ static void hear(hs_log_level, const char *line, void *)
     snprintf(last_line, sizeof last_line, "%s", line);
 }
 
+// How many of a call's products were the library's, and how many lines said why not.
+static void count(const char *what, int by_library, int said, void (*call)())
+{
+    const long before = taken(0) + taken(1);
+    lines = 0;
+    hs_log_set(HS_LOG_INFO, hear, nullptr);
+    call();
+    hs_log_set(HS_LOG_WARN, nullptr, nullptr);
+    if (taken(0) + taken(1) - before != by_library || lines != said)
+        fail_msg("%s: %d products by the library, %d lines: should be %d and %d", what, (int)(taken(0) + taken(1) - before), lines, by_library, said);
+    assert_int_equal(cudaPeekAtLastError(), cudaSuccess);
+}
+
+static void some_product() { one(HS_BF16, HS_F32, false, false, true, false, GEMM_ALL, BATCHES); }
+
+static void where_operands_lie(void **state)
+{
+    (void)state;
+    shift = 16; // of a plan that another case has made, and of one more
+    count("at multiples of 16 bytes", 1, 0, some_product);
+    count("at multiples of 16 bytes, another product", 1, 0, [] { one(HS_BF16, HS_F32, true, true, false, false, GEMM_LIVE_K, 1, 1); });
+    shift = 8;
+    count("at multiples of 8 bytes", 0, 1, some_product);
+    assert_string_equal(last_line, "device cuda: some products by kernels of Halfstep's own: operands do not lie at multiples of 16 bytes (the first "
+                                   "is of 24 x 40 x 72)");
+    count("at multiples of 8 bytes, again", 0, 0, some_product);
+    shift = 0;
+    count("at multiples of 256 bytes", 1, 0, some_product);
+}
+
+static hs_lt_product product_of_floats(int64_t lda, int64_t step_d)
+{
+    hs_lt_product p = {};
+    p.m = 24, p.n = 40, p.k = 72, p.lda = lda, p.ldb = 72, p.ldd = 24;
+    p.batch = 2, p.step_a = lda * 24, p.step_b = 72 * 40, p.step_d = step_d;
+    p.a = p.b = p.d = HS_BF16, p.bias = HS_F64, p.ta = true, p.scale = 1;
+    return p;
+}
+
+static void what_it_has_not(void **state)
+{
+    (void)state;
+    const hs_lt_product has = product_of_floats(72, 960), rows = product_of_floats(73, 960), batches = product_of_floats(72, 964);
+    lines = 0;
+    hs_log_set(HS_LOG_INFO, hear, nullptr);
+    for (int i = 0; i < 2; i++) {
+        assert_true(hs_lt_has(&lane, &has, nullptr));
+        assert_false(hs_lt_has(&lane, &rows, nullptr));
+        assert_int_equal(lines, i ? 2 : 1);
+        assert_false(hs_lt_has(&lane, &batches, nullptr));
+        assert_int_equal(lines, 2);
+    }
+    assert_string_equal(last_line, "device cuda: some products by kernels of Halfstep's own: the products of a batch do not lie at multiples of 16 bytes "
+                                   "(the first is of 24 x 40 x 72)");
+    hs_log_set(HS_LOG_WARN, nullptr, nullptr);
+    char *p = room();
+    hs_lt_operands o = {};
+    o.a = o.b = p, o.d = p + 8;
+    hs_lt_multiply(&lane, &has, &o); // without having asked
+    assert_non_null(strstr(lane.failed, "24 x 40 x 72"));
+    lane.failed[0] = 0;
+    cudaFree(p);
+}
+
+static bool no_memory;
+static int refused;
+
+static void without_memory(void **state)
+{
+    (void)state;
+    const hs_lane rich = lane;
+    lane = hs_lane();
+    lane.gpu = &gpu;
+    count("another lane", 1, 0, some_product); // whose plan is there, and whose workspace is not
+    assert_non_null(lane.workspace);
+    cudaFree(lane.workspace);
+    lane = hs_lane();
+    lane.gpu = &gpu;
+    no_memory = true, refused = 0;
+    count("a lane without memory", 0, 1, some_product);
+    assert_non_null(strstr(last_line, "there is no memory for a workspace of the library"));
+    no_memory = false;
+    count("a lane that had none", 0, 0, some_product);
+    assert_int_equal(refused, 1);
+    lane = rich;
+}
+
+extern "C" cudaError_t __real_cudaMalloc(void **p, size_t bytes);
+extern "C" cudaError_t __wrap_cudaMalloc(void **p, size_t bytes);
+extern "C" cudaError_t __wrap_cudaMalloc(void **p, size_t bytes)
+{
+    if (!no_memory || bytes < 1 << 20)
+        return __real_cudaMalloc(p, bytes);
+    refused++;
+    *p = nullptr;
+    return hs_emu_failed(cudaErrorMemoryAllocation);
+}
+
 static hs_lt_product product_8bit(hs_dtype a, hs_dtype b, hs_dtype d)
 {
     hs_lt_product p = {};
@@ -124,18 +244,18 @@ static void in_8_bits(void **state)
 {
     (void)state;
     static const hs_dtype types[][3] = { { HS_E4M3, HS_E4M3, HS_BF16 }, { HS_E4M3, HS_E5M2, HS_F32 }, { HS_E5M2, HS_E4M3, HS_F16 } };
-    const float factor[2] = { 0.25f, 8 };
+    float *factor = reinterpret_cast<float *>(room());
+    factor[0] = 0.25f, factor[1] = 8;
     for (int t = 0; t < 3; t++) {
         hs_lt_product p = product_8bit(types[t][0], types[t][1], types[t][2]);
-        uint8_t *a = static_cast<uint8_t *>(aligned_alloc(256, 4096)), *b = static_cast<uint8_t *>(aligned_alloc(256, 4096));
-        char *d = static_cast<char *>(aligned_alloc(256, 4096)), *bias = static_cast<char *>(aligned_alloc(256, 4096));
-        fill(reinterpret_cast<char *>(a), p.a, p.m * p.k, 1, p.m * p.k);
-        fill(reinterpret_cast<char *>(b), p.b, p.n * p.k, 2, p.n * p.k);
+        char *a = room(), *b = room(), *d = room(), *bias = room();
+        fill(a, p.a, p.m * p.k, 1, p.m * p.k);
+        fill(b, p.b, p.n * p.k, 2, p.n * p.k);
         fill(bias, p.d, p.m, 3, p.m);
         fill(d, p.d, p.m * p.n, 4, p.m * p.n);
         p.add = p.d == HS_F32, p.bias = p.d == HS_F32 ? HS_F64 : p.d, p.fast = t == 0;
-        char *was = static_cast<char *>(aligned_alloc(256, 4096));
-        memcpy(was, d, 4096);
+        static char was[4096];
+        memcpy(was, d, sizeof was);
         assert_null(hs_lt_declines(&p));
         assert_true(hs_lt_has_8bit(&lane, &p));
         const hs_lt_operands o = { a, b, d, bias, &factor[0], &factor[1] };
@@ -150,8 +270,9 @@ static void in_8_bits(void **state)
                 if (!(fabs(get(d, p.d, j * p.m + i) - want) <= (p.d == HS_F32 ? 1e-4 : 0.02) * (fabs(want) + 1)))
                     fail_msg("[%d, %d]: %g, should be %g", (int)i, (int)j, get(d, p.d, j * p.m + i), want);
             }
-        free(a), free(b), free(d), free(bias), free(was);
+        cudaFree(a), cudaFree(b), cudaFree(d), cudaFree(bias);
     }
+    cudaFree(factor);
 }
 
 static void not_in_8_bits(void **state)
@@ -200,8 +321,8 @@ static void in_int8(void **state)
 {
     (void)state;
     const hs_lt_product p = product_int8();
-    int8_t *a = static_cast<int8_t *>(aligned_alloc(256, 4096)), *b = static_cast<int8_t *>(aligned_alloc(256, 4096));
-    int32_t *d = static_cast<int32_t *>(aligned_alloc(256, 4096));
+    int8_t *a = reinterpret_cast<int8_t *>(room()), *b = reinterpret_cast<int8_t *>(room());
+    int32_t *d = reinterpret_cast<int32_t *>(room());
     for (int i = 0; i < 4096; i++)
         a[i] = (int8_t)((int)(hs_mix2((uint64_t)i, 1) % 255) - 127), b[i] = (int8_t)((int)(hs_mix2((uint64_t)i, 2) % 255) - 127);
     memset(d, 0x7F, 4096);
@@ -219,7 +340,7 @@ static void in_int8(void **state)
             assert_int_equal(d[j * p.ldd + i], want);
         }
     assert_int_equal(d[p.n * p.ldd], 0x7F7F7F7F);
-    free(a), free(b), free(d);
+    cudaFree(a), cudaFree(b), cudaFree(d);
 }
 
 static void not_in_int8(void **state)
@@ -255,7 +376,8 @@ static void not_in_int8(void **state)
     }
     hs_log_set(HS_LOG_WARN, nullptr, nullptr);
     assert_int_equal(lines, 1); // that of floats of 8 bits was another
-    assert_string_equal(last_line, "device cuda: int8 layers by kernels of Halfstep's own: rows are no multiple of 16 bytes");
+    assert_string_equal(last_line,
+                        "device cuda: int8 layers by kernels of Halfstep's own: rows are no multiple of 16 bytes (the first is of 36 x 5 x 40)");
 }
 
 static int begin(void **)
@@ -269,14 +391,19 @@ static int begin(void **)
 }
 static int end(void **)
 {
+    long (*const alive)() = of_double<long()>("fake_cublaslt_alive");
+    void *library = dlopen("libcublasLt.so.13", RTLD_NOW); // stays until it was asked
     hs_lt_close(gpu.lt);
     cudaFree(lane.workspace);
-    return 0;
+    const long left = alive();
+    dlclose(library);
+    return left != 0;
 }
 
 int main()
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(live_rows_and_k), cmocka_unit_test(in_8_bits),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(live_rows_and_k), cmocka_unit_test(where_operands_lie), cmocka_unit_test(what_it_has_not),
+                                        cmocka_unit_test(without_memory), cmocka_unit_test(in_8_bits),
                                         cmocka_unit_test(not_in_8_bits), cmocka_unit_test(in_int8), cmocka_unit_test(not_in_int8) };
     return cmocka_run_group_tests_name("products by cuBLASLt", tests, begin, end);
 }
