@@ -314,10 +314,10 @@ static void start(hs_comm *c, hs_lane *l, const hs_collective *what)
     if (what->kind != HS_ALL_REDUCE)
         q = parts_of(c, what->kind == HS_REDUCE_PARTS ? HS_CALL_REDUCE_PARTS : HS_CALL_GATHER_PARTS, what->buf, what->parts, what->dtype);
     if (hs_nccl_failed(x) || !make_room(x) || !cuda_works(x, cudaEventRecord(x->fork, hs_gpu_lane(x->device, l)->stream), "an event") ||
-        !cuda_works(x, cudaStreamWaitEvent(x->side, x->fork, 0), "cudaStreamWaitEvent"))
+        !cuda_works(x, cudaStreamWaitEvent(x->side->stream, x->fork, 0), "cudaStreamWaitEvent"))
         return;
-    ask(x, &q, x->side);
-    cuda_works(x, cudaEventRecord(x->done[x->n_started % x->room], x->side), "an event");
+    ask(x, &q, x->side->stream);
+    cuda_works(x, cudaEventRecord(x->done[x->n_started % x->room], x->side->stream), "an event");
     x->n_started++;
 }
 

@@ -43,7 +43,7 @@ typedef struct hs_nccl {
     ncclComm_t comm;     // NULL: given up
     hs_calls *calls;
     // started calls
-    cudaStream_t side;
+    hs_lane *side;
     cudaEvent_t fork;
     cudaEvent_t *done; // behind call i at i % room
     int64_t room, n_started, n_finished;

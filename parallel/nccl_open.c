@@ -45,8 +45,7 @@ static void close_nccl(hs_comm *c)
         cudaEventDestroy(x->done[i]);
     if (x->fork)
         cudaEventDestroy(x->fork);
-    if (x->side)
-        cudaStreamDestroy(x->side);
+    x->device->lane_close(x->device, x->side);
     pthread_mutex_destroy(&x->api);
     pthread_mutex_destroy(&x->lock);
     free(x->done), free(x->captured), free(x);
@@ -133,12 +132,9 @@ static hs_status come_together(hs_nccl *x, ncclUniqueId id)
 
 static hs_status open_streams(hs_nccl *x)
 {
-    int least, greatest;
-    cudaSetDevice(x->gpu);
-    if (cudaDeviceGetStreamPriorityRange(&least, &greatest) != cudaSuccess ||
-        cudaStreamCreateWithPriority(&x->side, cudaStreamNonBlocking, greatest) != cudaSuccess || // what others wait for goes first
-        cudaEventCreateWithFlags(&x->fork, cudaEventDisableTiming) != cudaSuccess)
-        return HS_FAIL(SYSTEM, "no stream for calls over %s: %s", x->c.axis, cudaGetErrorString(cudaGetLastError()));
+    HS_TRY(hs_gpu_lane_open(x->device, true, &x->side)); // what others wait for goes first
+    if (cudaEventCreateWithFlags(&x->fork, cudaEventDisableTiming) != cudaSuccess)
+        return HS_FAIL(SYSTEM, "no event for calls over %s: %s", x->c.axis, cudaGetErrorString(cudaGetLastError()));
     return hs_calls_open(&x->calls, x->gpu, hs_nccl_look, x);
 }
 

@@ -71,21 +71,31 @@ static hs_status find_comms(piece *p, const hs_thunk *t, int n)
     return HS_OK;
 }
 
+// Of this thread alone: loaders and writers may call CUDA meanwhile, but not wait for these streams.
+static hs_status capture_stream(hs_lane *lane, const hs_thunk *t, int n, cudaGraph_t *g)
+{
+    CUDA_TRY(cudaStreamBeginCapture(lane->stream, cudaStreamCaptureModeThreadLocal), 0);
+    const hs_status st = hs_gpu_submit(lane, t, n);
+    finish_started(lane, t, n);
+    const cudaError_t e = cudaStreamEndCapture(lane->stream, g);
+    if (st != HS_OK || e != cudaSuccess) {
+        if (*g)
+            cudaGraphDestroy(*g);
+        return st != HS_OK ? st : hs_gpu_told(e, "cudaStreamEndCapture", 0);
+    }
+    return HS_OK;
+}
+
 static hs_status capture(hs_lane *lane, const hs_thunk *t, int n, piece *p)
 {
     cudaGraph_t g = NULL;
     HS_TRY(find_comms(p, t, n));
     finish_started(lane, t, n);
-    // of this thread alone: loaders and writers may call CUDA meanwhile
-    CUDA_TRY(cudaStreamBeginCapture(lane->stream, cudaStreamCaptureModeThreadLocal), 0);
-    const hs_status st = hs_gpu_submit(lane, t, n);
-    finish_started(lane, t, n);
-    const cudaError_t e = cudaStreamEndCapture(lane->stream, &g);
-    if (st != HS_OK || e != cudaSuccess) {
-        if (g)
-            cudaGraphDestroy(g);
-        return st != HS_OK ? st : hs_gpu_told(e, "cudaStreamEndCapture", 0);
-    }
+    pthread_mutex_lock(&lane->gpu->streams);
+    const hs_status st = capture_stream(lane, t, n, &g);
+    pthread_mutex_unlock(&lane->gpu->streams);
+    if (st != HS_OK)
+        return hs_frame_at(st, __FILE__, __LINE__);
     for (int k = 0; k < p->n_comms; k++)
         p->calls[k].to = p->calls[k].comm->captured(p->calls[k].comm);
     const cudaError_t made = cudaGraphInstantiate(&p->exec, g, 0);

@@ -11,20 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct range { // of what alloc and alloc_host gave
-    char *p;
-    size_t bytes;
-} range;
-
 typedef struct gpu {
     hs_gpu shared;
-    hs_lane first;        // the device's own
-    hs_lane *lanes;       // that were opened
-    pthread_mutex_t lock; // of what follows: lanes are opened and memory is taken by any thread
-    range *range;         // by address
-    int n_ranges, room;
+    hs_lane first;  // the device's own
+    hs_lane *lanes; // that were opened, under shared.streams
     hs_captured *captured;
     int n_tracks;
+    char failed[160]; // what a copy said, which cannot fail by its contract: under shared.streams, and the next wait says it
 } gpu;
 
 hs_status hs_gpu_told(cudaError_t e, const char *call, size_t bytes)
@@ -52,70 +45,33 @@ static cudaStream_t stream_of(const hs_device *d, hs_lane *lane) { return hs_gpu
 
 // ---- memory
 
-// The first range that ends behind p.
-static int find(const gpu *g, const void *p)
-{
-    int low = 0, high = g->n_ranges;
-    while (low < high) {
-        const int mid = (low + high) / 2;
-        if ((const char *)p < g->range[mid].p + g->range[mid].bytes)
-            high = mid;
-        else
-            low = mid + 1;
-    }
-    return low;
-}
-
-static hs_status note(gpu *g, void *p, size_t bytes)
-{
-    pthread_mutex_lock(&g->lock);
-    if (g->n_ranges == g->room) {
-        const int room = g->room ? 2 * g->room : 64;
-        range *more = realloc(g->range, (size_t)room * sizeof *more);
-        if (!more) {
-            pthread_mutex_unlock(&g->lock);
-            return HS_FAIL(MEMORY, "no memory for %d ranges of device memory", room);
-        }
-        g->range = more, g->room = room;
-    }
-    const int at = find(g, p);
-    memmove(&g->range[at + 1], &g->range[at], (size_t)(g->n_ranges++ - at) * sizeof *g->range);
-    g->range[at] = (range){ p, bytes };
-    pthread_mutex_unlock(&g->lock);
-    return HS_OK;
-}
-
-static void unnote(gpu *g, const void *p)
-{
-    pthread_mutex_lock(&g->lock);
-    const int at = find(g, p);
-    if (at < g->n_ranges && g->range[at].p == p)
-        memmove(&g->range[at], &g->range[at + 1], (size_t)(--g->n_ranges - at) * sizeof *g->range);
-    pthread_mutex_unlock(&g->lock);
-}
-
+// CUDA knows whose memory it is, that of other devices on this GPU too: they may share a model's.
 static void *cuda_bind(const hs_device *d, const void *p)
 {
-    gpu *g = d->impl;
-    pthread_mutex_lock(&g->lock);
-    const int at = find(g, p);
-    const bool is_ours = at < g->n_ranges && (const char *)p >= g->range[at].p;
-    pthread_mutex_unlock(&g->lock);
+    const gpu *g = d->impl;
+    struct cudaPointerAttributes a;
+    if (cudaPointerGetAttributes(&a, p) != cudaSuccess) {
+        cudaGetLastError();
+        return NULL;
+    }
+    const bool is_ours = a.type == cudaMemoryTypeHost || (a.type == cudaMemoryTypeDevice && a.device == g->shared.index);
     return is_ours ? (void *)(uintptr_t)p : NULL;
 }
 
+// Plain calls may come back before what they began in the stream of their own is done, and no lane waits for that stream.
+static cudaError_t landed(cudaError_t begun) { return begun == cudaSuccess ? cudaStreamSynchronize(cudaStreamLegacy) : begun; }
+
 static hs_status cuda_alloc(hs_device *d, size_t bytes, void **out)
 {
-    gpu *g = on(d);
+    on(d);
     *out = NULL;
     void *p = NULL;
     const size_t whole = bytes ? bytes : 1;
     CUDA_TRY(cudaMalloc(&p, whole), bytes);
-    cudaError_t e = cudaMemset(p, 0, whole);
-    hs_status st = e != cudaSuccess ? hs_gpu_told(e, "cudaMemset", bytes) : note(g, p, whole);
-    if (st != HS_OK) {
+    const cudaError_t e = landed(cudaMemset(p, 0, whole));
+    if (e != cudaSuccess) {
         cudaFree(p);
-        return st;
+        return hs_gpu_told(e, "cudaMemset", bytes);
     }
     *out = p;
     return HS_OK;
@@ -124,35 +80,28 @@ static hs_status cuda_alloc(hs_device *d, size_t bytes, void **out)
 static void cuda_release(hs_device *d, void *p, size_t bytes)
 {
     (void)bytes;
-    if (!p)
-        return;
-    unnote(on(d), p);
-    cudaFree(p); // behind all that runs
+    on(d);
+    if (p)
+        cudaFree(p); // behind all that runs
 }
 
 static hs_status cuda_alloc_host(hs_device *d, size_t bytes, void **out)
 {
-    gpu *g = on(d);
+    on(d);
     *out = NULL;
     void *p = NULL;
     const size_t whole = bytes ? bytes : 1;
     CUDA_TRY(cudaHostAlloc(&p, whole, cudaHostAllocPortable | cudaHostAllocMapped), bytes);
     memset(p, 0, whole);
-    const hs_status st = note(g, p, whole);
-    if (st != HS_OK) {
-        cudaFreeHost(p);
-        return hs_frame_at(st, __FILE__, __LINE__);
-    }
     *out = p;
     return HS_OK;
 }
 
 static void cuda_free_host(hs_device *d, void *p)
 {
-    if (!p)
-        return;
-    unnote(on(d), p);
-    cudaFreeHost(p);
+    on(d);
+    if (p)
+        cudaFreeHost(p);
 }
 
 static size_t cuda_free_bytes(hs_device *d)
@@ -162,14 +111,38 @@ static size_t cuda_free_bytes(hs_device *d)
     return cudaMemGetInfo(&free_now, &total) == cudaSuccess ? free_now : 0;
 }
 
-// Copies cannot fail by their contract: what goes wrong here sticks, and is said by the next wait.
+// For all that this device's lanes were given, none of which is captured meanwhile: that would make its capture void, as waiting for the
+// whole GPU would those of every device on it.
+static cudaError_t wait_for_all(gpu *g)
+{
+    pthread_mutex_lock(&g->shared.streams);
+    cudaError_t e = cudaStreamSynchronize(g->first.stream);
+    for (const hs_lane *lane = g->lanes; lane && e == cudaSuccess; lane = lane->next)
+        e = cudaStreamSynchronize(lane->stream);
+    pthread_mutex_unlock(&g->shared.streams);
+    return e;
+}
+
+static void keep_failure(gpu *g, const char *call, cudaError_t e)
+{
+    if (e == cudaSuccess)
+        return;
+    cudaGetLastError(); // of this thread, which need not be the one that waits
+    pthread_mutex_lock(&g->shared.streams);
+    if (!g->failed[0])
+        snprintf(g->failed, sizeof g->failed, "%s: %s (%s)", call, cudaGetErrorString(e), cudaGetErrorName(e));
+    pthread_mutex_unlock(&g->shared.streams);
+}
+
 static void cuda_copy(hs_device *d, void *dst, const void *src, size_t bytes)
 {
     if (!bytes)
         return;
-    on(d);
-    cudaDeviceSynchronize(); // streams of lanes do not wait for the one of plain calls
-    cudaMemcpy(dst, src, bytes, cudaMemcpyDefault);
+    gpu *g = on(d);
+    cudaError_t e = wait_for_all(g);
+    if (e == cudaSuccess)
+        e = landed(cudaMemcpy(dst, src, bytes, cudaMemcpyDefault));
+    keep_failure(g, "a copy", e);
 }
 
 static void cuda_copy_async(hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes)
@@ -183,37 +156,42 @@ static void cuda_fill(hs_device *d, void *dst, int byte, size_t bytes)
 {
     if (!bytes)
         return;
-    on(d);
-    cudaDeviceSynchronize();
-    if (cuda_bind(d, dst)) {
-        cudaMemset(dst, byte, bytes);
-        cudaDeviceSynchronize();
-    } else
+    gpu *g = on(d);
+    cudaError_t e = wait_for_all(g);
+    if (!cuda_bind(d, dst))
         memset(dst, byte, bytes);
+    else if (e == cudaSuccess)
+        e = landed(cudaMemset(dst, byte, bytes));
+    keep_failure(g, "a fill", e);
 }
 
 // ---- lanes and events
 
-static hs_status cuda_lane_open(hs_device *d, hs_lane **out)
+hs_status hs_gpu_lane_open(hs_device *d, bool urgent, hs_lane **out)
 {
     gpu *g = on(d);
+    int least = 0, greatest = 0;
     *out = NULL;
+    if (urgent)
+        CUDA_TRY(cudaDeviceGetStreamPriorityRange(&least, &greatest), 0);
     hs_lane *lane = calloc(1, sizeof *lane);
     if (!lane)
         return HS_FAIL(MEMORY, "no memory for a lane");
-    const cudaError_t e = cudaStreamCreateWithFlags(&lane->stream, cudaStreamNonBlocking);
+    const cudaError_t e = cudaStreamCreateWithPriority(&lane->stream, cudaStreamNonBlocking, urgent ? greatest : 0);
     if (e != cudaSuccess) {
         free(lane);
-        return hs_gpu_told(e, "cudaStreamCreateWithFlags", 0);
+        return hs_gpu_told(e, "cudaStreamCreateWithPriority", 0);
     }
     lane->gpu = &g->shared;
-    pthread_mutex_lock(&g->lock);
+    pthread_mutex_lock(&g->shared.streams);
     lane->next = g->lanes;
     g->lanes = lane;
-    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&g->shared.streams);
     *out = lane;
     return HS_OK;
 }
+
+static hs_status cuda_lane_open(hs_device *d, hs_lane **out) { return hs_gpu_lane_open(d, false, out); }
 
 static void close_stream(hs_lane *lane)
 {
@@ -228,13 +206,13 @@ static void cuda_lane_close(hs_device *d, hs_lane *lane)
     gpu *g = on(d);
     if (!lane)
         return;
-    pthread_mutex_lock(&g->lock);
+    pthread_mutex_lock(&g->shared.streams);
     hs_lane **at = &g->lanes;
     while (*at && *at != lane)
         at = &(*at)->next;
     if (*at)
         *at = lane->next;
-    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&g->shared.streams);
     close_stream(lane);
     free(lane);
 }
@@ -270,23 +248,28 @@ static void run(const hs_thunk *t, hs_lane *lane)
     t->fn(&t->args, lane);
 }
 
-static hs_status failed(hs_lane *lane, const hs_thunk *t) // by the thunk that has just been launched, or one before it
+static const char *place_of(const hs_thunk *t) { return t->node ? t->node->scope : t->name; }
+
+// What a library or CUDA said of what was given to the lane last, or before. A kernel's own mistakes come later, with a wait.
+static hs_status failed(hs_lane *lane, const char *where)
 {
+    if (lane->failed[0]) {
+        char line[sizeof lane->failed];
+        memcpy(line, lane->failed, sizeof line);
+        lane->failed[0] = 0;
+        return HS_FAIL(SYSTEM, "device cuda: %s: %s", where, line);
+    }
     const cudaError_t e = cudaPeekAtLastError();
-    const char *where = t->node ? t->node->scope : t->name;
-    if (!lane->failed[0])
-        return e == cudaSuccess ? HS_OK : hs_gpu_told(e, where, 0);
-    char line[sizeof lane->failed];
-    memcpy(line, lane->failed, sizeof line);
-    lane->failed[0] = 0;
-    return HS_FAIL(SYSTEM, "device cuda: %s: %s", where, line);
+    return e == cudaSuccess ? HS_OK : hs_gpu_told(e, where, 0);
 }
 
 hs_status hs_gpu_submit(hs_lane *lane, const hs_thunk *t, int n)
 {
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         run(&t[i], lane);
-    return n ? failed(lane, &t[n - 1]) : HS_OK;
+        HS_TRY(failed(lane, place_of(&t[i])));
+    }
+    return HS_OK;
 }
 
 static hs_status submit_some(hs_device *d, hs_lane *lane, const hs_thunk *t, int n)
@@ -300,7 +283,7 @@ static hs_status submit_steps(hs_device *d, hs_lane *lane, const hs_segment *s)
         const int64_t start = hs_now_ns();
         HS_TRY(submit_some(d, lane, &s->thunk[i], 1));
         CUDA_TRY(cudaStreamSynchronize(lane->stream), 0);
-        HS_TRY(failed(lane, &s->thunk[i]));
+        HS_TRY(failed(lane, place_of(&s->thunk[i])));
         if (d->hook)
             d->hook(&s->thunk[i], 1e-9 * (double)(hs_now_ns() - start), d->hook_user);
     }
@@ -385,22 +368,35 @@ static hs_status cuda_presses(hs_device *d)
     return hs_sp_open(g->shared.sp);
 }
 
+static hs_status failed_plainly(gpu *g)
+{
+    char line[sizeof g->failed];
+    pthread_mutex_lock(&g->shared.streams);
+    memcpy(line, g->failed, sizeof line);
+    g->failed[0] = 0;
+    pthread_mutex_unlock(&g->shared.streams);
+    return line[0] ? HS_FAIL(SYSTEM, "device cuda: %s", line) : HS_OK;
+}
+
 static hs_status cuda_wait(hs_device *d, hs_lane *lane)
 {
-    on(d);
+    gpu *g = on(d);
     lane = hs_gpu_lane(d, lane);
     CUDA_TRY(cudaStreamSynchronize(lane->stream), 0);
-    CUDA_TRY(cudaPeekAtLastError(), 0);
+    HS_TRY(failed_plainly(g));
+    HS_TRY(failed(lane, "what was waited for"));
     return hs_traced_collect(d, lane);
 }
 
 static hs_status cuda_collect(hs_device *d)
 {
     gpu *g = d->impl;
-    HS_TRY(cuda_wait(d, NULL));
-    for (hs_lane *lane = g->lanes; lane; lane = lane->next) // as d->trace is: of the thread that submits
-        HS_TRY(cuda_wait(d, lane));
-    return HS_OK;
+    hs_status st = cuda_wait(d, NULL);
+    pthread_mutex_lock(&g->shared.streams); // others may open lanes, and capture theirs
+    for (hs_lane *lane = g->lanes; lane && st == HS_OK; lane = lane->next)
+        st = cuda_wait(d, lane);
+    pthread_mutex_unlock(&g->shared.streams);
+    return st;
 }
 
 // ---- opening
@@ -411,8 +407,7 @@ static void cuda_close(hs_device *d)
     hs_captured_free(g->captured);
     close_stream(&g->first);
     hs_gpu_close_libraries(&g->shared);
-    pthread_mutex_destroy(&g->lock);
-    free(g->range);
+    pthread_mutex_destroy(&g->shared.streams);
     free(g);
 }
 
@@ -458,12 +453,21 @@ static hs_status open_gpu(gpu *g)
     return hs_captured_new(&g->captured);
 }
 
+static void make_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t a;
+    pthread_mutexattr_init(&a);
+    pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE); // a wait inside of a capture is an error, and should be told as one
+    pthread_mutex_init(lock, &a);
+    pthread_mutexattr_destroy(&a);
+}
+
 hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)
 {
     gpu *g = calloc(1, sizeof *g);
     if (!g)
         return HS_FAIL(MEMORY, "no memory for a device");
-    pthread_mutex_init(&g->lock, NULL);
+    make_lock(&g->shared.streams);
     g->shared.index = o->index;
     d->impl = g;
     const hs_status st = open_gpu(g);

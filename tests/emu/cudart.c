@@ -18,6 +18,7 @@ typedef struct block {
     char *p;
     size_t bytes;
     bool is_host;
+    int gpu;
     struct block *next;
 } block;
 static block *blocks;
@@ -80,7 +81,20 @@ cudaError_t emu_not_captured(const char *call)
 {
     if (!emu_capturing)
         return cudaSuccess;
+    emu_capturing->captures->is_void = true;
     return emu_broken(cudaErrorStreamCaptureUnsupported, call, "not while this thread captures a stream");
+}
+
+cudaError_t emu_waits(cudaStream_t s, const char *call)
+{
+    cudaError_t e = emu_not_captured(call);
+    for (cudaStream_t at = emu_cudart.streams; at; at = at->next)
+        if (at->captures && (s ? at == s : at->gpu == emu_gpu)) {
+            at->captures->is_void = true;
+            if (e == cudaSuccess)
+                e = emu_broken(cudaErrorStreamCaptureUnsupported, call, "a stream that it waits for is captured, by another thread");
+        }
+    return e;
 }
 
 // ---- queues
@@ -182,6 +196,21 @@ void emu_drain(cudaStream_t s, int64_t until)
         s->queue.n = s->queue.done = 0;
     }
 }
+cudaStream_t emu_legacy(void)
+{
+    for (cudaStream_t s = emu_cudart.streams; s; s = s->next)
+        if (s->is_legacy && s->gpu == emu_gpu)
+            return s;
+    cudaStream_t s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    s->is_legacy = true, s->gpu = emu_gpu;
+    s->next = emu_cudart.streams;
+    return emu_cudart.streams = s;
+}
+
+static void drain_legacy(void) { emu_drain(emu_legacy(), emu_legacy()->base + emu_legacy()->queue.n); }
+
 void emu_drain_all(void)
 {
     for (cudaStream_t s = emu_cudart.streams; s; s = s->next)
@@ -220,7 +249,7 @@ void hs_emu_enqueue(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *p
     if (s)
         enqueue(s, run, drop, p, false);
     else
-        run(p), drop(p);
+        drain_legacy(), run(p), drop(p);
     emu_leave(cudaSuccess);
 }
 
@@ -333,7 +362,7 @@ static cudaError_t take(void **p, size_t bytes, bool is_host, const char *call)
     cudaError_t e = emu_not_captured(call);
     block *b = e == cudaSuccess ? malloc(sizeof *b) : NULL;
     if (b) {
-        *b = (block){ aligned_alloc(256, (bytes + 255) / 256 * 256), bytes, is_host, blocks };
+        *b = (block){ aligned_alloc(256, (bytes + 255) / 256 * 256), bytes, is_host, emu_gpu, blocks };
         if (b->p) {
             memset(b->p, 0xFF, bytes); // whatever was there before
             blocks = b;
@@ -396,6 +425,17 @@ size_t hs_emu_extent(const void *p)
     return bytes;
 }
 
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void *p)
+{
+    emu_enter();
+    const block *b = block_of(p);
+    *a = (struct cudaPointerAttributes){ !b ? cudaMemoryTypeUnregistered : b->is_host ? cudaMemoryTypeHost : cudaMemoryTypeDevice, b ? b->gpu : -2 };
+    return emu_leave(cudaSuccess);
+}
+
+static bool is_device(const void *p) { return block_of(p) && !block_of(p)->is_host; }
+
+// Of pinned memory it is done at once. Other streams are not waited for.
 cudaError_t cudaMemset(void *p, int byte, size_t bytes)
 {
     emu_enter();
@@ -403,10 +443,25 @@ cudaError_t cudaMemset(void *p, int byte, size_t bytes)
     if (e == cudaSuccess && (!block_of(p) || !is_inside(p, bytes)))
         e = emu_broken(cudaErrorInvalidValue, "cudaMemset", "not inside of one allocation");
     if (e == cudaSuccess)
-        memset(p, byte, bytes); // other streams are not waited for
+        e = emu_put(emu_legacy(), "cudaMemset", (work){ .kind = FILL, .dst = p, .byte = byte, .bytes = bytes });
+    if (e == cudaSuccess && !is_device(p))
+        drain_legacy();
     return emu_leave(e);
 }
 
+static work copy_of(void *dst, const void *src, size_t bytes)
+{
+    work w = { .kind = COPY, .dst = dst, .src = src, .bytes = bytes };
+    if (!block_of(src)) {
+        w.staged = malloc(bytes ? bytes : 1);
+        if (!w.staged)
+            abort();
+        memcpy(w.staged, src, bytes);
+    }
+    return w;
+}
+
+// Within the device's memory nobody waits; from pageable memory only until the bytes were taken from there.
 cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind)
 {
     (void)kind;
@@ -414,8 +469,10 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, cudaMemcpyKind 
     cudaError_t e = emu_not_captured("cudaMemcpy");
     if (e == cudaSuccess && (!is_inside(dst, bytes) || !is_inside(src, bytes)))
         e = emu_broken(cudaErrorInvalidValue, "cudaMemcpy", "more than what was allocated");
-    if (e == cudaSuccess && sticky == cudaSuccess)
-        memmove(dst, src, bytes);
+    if (e == cudaSuccess)
+        e = emu_put(emu_legacy(), "cudaMemcpy", copy_of(dst, src, bytes));
+    if (e == cudaSuccess && !(is_device(dst) && (is_device(src) || !block_of(src))))
+        drain_legacy();
     return emu_leave(e);
 }
 
@@ -433,15 +490,10 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
             memmove(dst, src, bytes);
         }
     } else {
-        work w = { .kind = COPY, .dst = dst, .src = src, .bytes = bytes };
-        if (!block_of(src)) {
+        if (!block_of(src))
             e = emu_not_captured("cudaMemcpyAsync from pageable memory");
-            w.staged = e == cudaSuccess ? malloc(bytes ? bytes : 1) : NULL;
-            if (w.staged)
-                memcpy(w.staged, src, bytes);
-        }
         if (e == cudaSuccess)
-            e = emu_put(s, "cudaMemcpyAsync", w);
+            e = emu_put(s, "cudaMemcpyAsync", copy_of(dst, src, bytes));
     }
     return emu_leave(e);
 }

@@ -1,7 +1,9 @@
 // cudart: the calls of the CUDA runtime that core/cuda uses, as a double for machines without one. It keeps CUDA's rules instead of being
-// kind: streams do nothing before somebody waits for them, so that an order that no event asks for is not there; pinned memory is read when
-// a copy runs, pageable memory when it is asked for; nothing synchronous and no allocation while this thread captures; what was destroyed
-// is gone. There are four GPUs, or those of CUDA_VISIBLE_DEVICES. A broken rule is an error that stays, with a line on stderr.
+// kind: streams do nothing before somebody waits for them, so that an order that no event asks for is not there, and plain calls that may
+// come back before they are done leave what they do in a stream of their own, which no other waits for; pinned memory is read when a copy
+// runs, pageable memory when it is asked for; nothing synchronous and no allocation while this thread captures, and no wait by any thread for
+// a stream that is captured, or for all of its GPU; what was destroyed is gone. There are four GPUs, or those of CUDA_VISIBLE_DEVICES. A
+// broken rule is an error that stays, with a line on stderr.
 //
 // Declarations are those of the CUDA runtime API 12 and 13, of which names and values are facts; no header of the toolkit is needed.
 #ifndef HS_TESTS_CUDART_H
@@ -36,12 +38,19 @@ typedef struct CUgraphExec_st *cudaGraphExec_t;
 typedef enum cudaMemcpyKind { cudaMemcpyDefault = 4 } cudaMemcpyKind;
 typedef enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 } cudaStreamCaptureStatus;
 typedef enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 } cudaStreamCaptureMode;
+typedef enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice } cudaMemoryType;
+#define cudaStreamLegacy ((cudaStream_t)0x1)
 enum { cudaEventDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2 };
 
 struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem;
     int major, minor, multiProcessorCount;
+};
+
+struct cudaPointerAttributes {
+    cudaMemoryType type;
+    int device;
 };
 
 cudaError_t cudaDriverGetVersion(int *version);
@@ -63,6 +72,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void *p);
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void *p);
 cudaError_t cudaMemset(void *p, int byte, size_t bytes);
 cudaError_t cudaMemcpy(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind kind, cudaStream_t s);

@@ -38,7 +38,8 @@ struct CUstream_st {
     list queue;   // done: how far it ran
     int64_t base; // of what was dropped from the front of the queue
     int gpu;
-    bool runs; // a thread performs work of it
+    bool is_legacy; // of plain calls
+    bool runs;      // a thread performs work of it
     struct CUgraph_st *captures;
     pthread_t by;
     int64_t last, joined; // of a stream that joined a capture: nodes up to its own last one, and up to what the capture came back to
@@ -54,7 +55,8 @@ struct CUevent_st {
 struct CUgraph_st {
     list nodes; // in the order of the capture, which fulfils all of its orders
     int users;  // the handle, and instances
-    int64_t id; // of the capture
+    int64_t id;   // of the capture
+    bool is_void; // something was called that may not be while it went on
 };
 struct CUgraphExec_st {
     struct CUgraph_st *graph;
@@ -73,6 +75,8 @@ void emu_enter(void);
 cudaError_t emu_leave(cudaError_t e); // remembers it
 cudaError_t emu_broken(cudaError_t e, const char *call, const char *rule);
 cudaError_t emu_not_captured(const char *call); // what may not stand in a capture makes it void
+cudaError_t emu_waits(cudaStream_t s, const char *call); // a wait for this stream, NULL: for this thread's GPU, makes their captures void
+cudaStream_t emu_legacy(void); // of this thread's GPU: where plain calls go
 bool emu_is_open(cudaStream_t s);
 void emu_drain(cudaStream_t s, int64_t until);
 void emu_drain_all(void); // of this thread's GPU

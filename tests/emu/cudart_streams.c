@@ -6,9 +6,10 @@
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 {
-    (void)flags;
     emu_enter();
-    const cudaError_t e = emu_not_captured("cudaStreamCreateWithFlags");
+    cudaError_t e = emu_not_captured("cudaStreamCreateWithFlags");
+    if (e == cudaSuccess && flags != cudaStreamNonBlocking)
+        e = emu_broken(cudaErrorInvalidValue, "cudaStreamCreateWithFlags", "a stream that plain calls wait for, and it for them");
     *s = calloc(1, sizeof **s);
     if (!*s)
         abort();
@@ -33,7 +34,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
     emu_enter();
     cudaError_t e = cudaSuccess;
-    if (!emu_is_open(s))
+    if (!emu_is_open(s) || s->is_legacy)
         e = emu_broken(cudaErrorInvalidResourceHandle, "cudaStreamDestroy", "this stream is not open");
     else {
         emu_drain(s, s->base + s->queue.n);
@@ -50,7 +51,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     emu_enter();
-    cudaError_t e = emu_not_captured("cudaStreamSynchronize");
+    s = s && s != cudaStreamLegacy ? s : emu_legacy();
+    cudaError_t e = emu_waits(s, "cudaStreamSynchronize");
     if (e == cudaSuccess && !emu_is_open(s))
         e = emu_broken(cudaErrorInvalidResourceHandle, "cudaStreamSynchronize", "this stream is not open");
     if (e == cudaSuccess)
@@ -61,7 +63,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 cudaError_t cudaDeviceSynchronize(void)
 {
     emu_enter();
-    const cudaError_t e = emu_not_captured("cudaDeviceSynchronize");
+    const cudaError_t e = emu_waits(NULL, "cudaDeviceSynchronize");
     if (e == cudaSuccess)
         emu_drain_all();
     return emu_leave(e);
@@ -116,10 +118,15 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
     return emu_leave(st);
 }
 
-// An event of a capture takes the stream that waits for it into that capture, or brings its own stream's part of it back.
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
-    return e->stream ? cudaStreamSynchronize(e->stream) : cudaSuccess; // for more than was asked
+    emu_enter();
+    cudaError_t st = emu_not_captured("cudaEventSynchronize");
+    if (st == cudaSuccess && e->capture)
+        st = emu_broken(cudaErrorCapturedEvent, "cudaEventSynchronize", "this event was recorded in a capture");
+    else if (st == cudaSuccess && e->stream)
+        emu_drain(e->stream, e->until);
+    return emu_leave(st);
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
@@ -133,6 +140,7 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
     return emu_leave(st);
 }
 
+// An event of a capture takes the stream that waits for it into that capture, or brings its own stream's part of it back.
 static cudaError_t await_captured(cudaStream_t s, cudaEvent_t e)
 {
     struct CUgraph_st *g = NULL;
@@ -206,7 +214,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
             other->captures = NULL;
         }
         emu_capturing = NULL;
-        if (cudaPeekAtLastError() == cudaErrorStreamCaptureUnsupported)
+        if ((*g)->is_void)
             e = cudaErrorStreamCaptureInvalidated;
     }
     return emu_leave(e);

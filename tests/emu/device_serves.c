@@ -1,5 +1,5 @@
 // Sessions on a device that captures: what they submit is captured once a plan, not once a step, and texts, hidden states and guesses have
-// the bits that they have without; layers in int8 have the same by cuBLASLt's double as by our own kernels, and layers that were pruned 2:4 are
+// the bits that they have without, in two instances on one GPU too; layers in int8 have the same by cuBLASLt's double as by our own kernels, and layers that were pruned 2:4 are
 // multiplied by cuSPARSELt's.
 //   test_cuda_serves [DEVICE]     cuda-emu where none is named
 //   test_cuda_serves DEVICE old   where cuSPARSELt is of another version: pruned layers have no copies
@@ -19,6 +19,7 @@
 #include "tests/support/support_files.h"
 #include "tests/support/support_values.h"
 #include <dlfcn.h>
+#include <pthread.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,6 +157,54 @@ static void rows(void **state)
 }
 
 // ---- layers that a library multiplies, on the device with doubles and on one without
+
+// ---- instances of a server: runs of one model, each on a device of its own, which are of one GPU, and in a thread of its own
+
+enum { READS = 6 };
+typedef struct instance {
+    hs_run *run;
+    hs_row_reader *reader;
+    float hidden[READS][3 * 8 * WIDTH];
+} instance;
+
+static void *read_batches(void *user)
+{
+    instance *i = user;
+    for (int b = 0; b < READS; b++)
+        read_rows(i->reader, b, i->hidden[b], NULL);
+    return NULL;
+}
+
+static void two_instances(void **state)
+{
+    (void)state;
+    static instance of[2];
+    pthread_t thread;
+    hs_session s;
+    hs_device *second;
+    const hs_policy fp32 = { .low = HS_F32 };
+    const hs_arch_shape shape = { .max_tokens = MOST, .max_seqs = 4, .hidden = true };
+    OK(hs_session_open(&s, HS_TESTS_DIR "/golden/encoders/bert", 0, hs_families, device, 1));
+    OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .eval = &shape, .runs = 2 }));
+    OK(hs_open_device(&second, device, 1, NULL, 0, HS_ONEDNN_NO));
+    of[0].run = s.run;
+    OK(hs_run_new(&of[1].run, s.model, &(hs_run_opts){ .device = second, .mode = hs_submit_mode_of(second) }));
+    for (int i = 0; i < 2; i++)
+        OK(hs_session_reader_of(&of[i].reader, &s, of[i].run, s.eval));
+    pthread_create(&thread, NULL, read_batches, &of[1]);
+    read_batches(&of[0]);
+    pthread_join(thread, NULL);
+    for (int b = 0; b < READS; b++)
+        for (int i = 0; i < 3; i++)
+            assert_memory_equal(of[0].hidden[b] + i * 8 * WIDTH, of[1].hidden[b] + i * 8 * WIDTH, (size_t)(3 + 2 * i) * WIDTH * sizeof(float));
+    for (int i = 0; i < 2; i++)
+        hs_row_reader_free(of[i].reader);
+    hs_run_free(of[1].run);
+    hs_device_close(second);
+    hs_session_close(&s);
+}
+
+// ---- layers that libraries multiply
 
 enum { PLENTY = 96, TILE = 64, BATCHES_READ = 5, CELLS = 3 * 8 * WIDTH };
 
@@ -352,7 +401,7 @@ int main(int argc, char **argv)
 {
     device = argc > 1 ? argv[1] : device;
     hs_log_set(HS_LOG_DEBUG, count, NULL);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(layers_in_int8), cmocka_unit_test(pruned_layers) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(two_instances), cmocka_unit_test(layers_in_int8), cmocka_unit_test(pruned_layers) };
     const struct CMUnitTest old[] = { cmocka_unit_test(library_of_another_version) };
     if (argc > 2)
         return cmocka_run_group_tests_name("sessions on a device with an old library", old, scratch_open, scratch_close);
