@@ -116,10 +116,13 @@ hs_status hs_stream_time(hs_device *d, const hs_stream_job *j, double *seconds) 
 
 hs_status hs_copy_time(hs_device *d, char *memory, size_t half, double *seconds)
 {
-    const double start = hs_now();
-    d->copy_async(d, NULL, memory + half, memory, half);
+    enum { COPIES = 16 }; // behind each other: the host hands over the next while one runs, and the wait is a small part of all
     HS_TRY(d->wait(d, NULL));
-    *seconds = hs_now() - start;
+    const double start = hs_now();
+    for (int i = 0; i < COPIES; i++)
+        d->copy_async(d, NULL, memory + half, memory, half);
+    HS_TRY(d->wait(d, NULL));
+    *seconds = (hs_now() - start) / COPIES;
     return HS_OK;
 }
 
