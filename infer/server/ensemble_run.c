@@ -14,6 +14,7 @@ typedef struct step {
     run *r;
     int number;
     bool begun;
+    hs_served *m;     // held, as labels are borrowed from it; NULL: it was not begun
     hs_traced *trace; // NULL: it is not traced
 } step;
 
@@ -24,6 +25,7 @@ struct run {
     pthread_mutex_t lock;
     hs_infer_tensor at[HS_ENSEMBLE_TENSORS]; // of the ensemble; data NULL: it is not there
     void *own[HS_ENSEMBLE_TENSORS];          // data of those that steps put out
+    const hs_labels *labels[HS_ENSEMBLE_TENSORS];
     step step[HS_ENSEMBLE_STEPS];
     size_t bytes;  // of own
     int64_t began; // hs_now_ns
@@ -36,6 +38,8 @@ static void free_run(run *r)
 {
     for (int i = 0; i < HS_ENSEMBLE_TENSORS; i++)
         free(r->own[i]);
+    for (int i = 0; i < HS_ENSEMBLE_STEPS; i++)
+        hs_served_let_go(r->step[i].m);
     hs_infer_free(&r->q);
     hs_served_let_go(r->m);
     pthread_mutex_destroy(&r->lock);
@@ -44,9 +48,11 @@ static void free_run(run *r)
 
 // ---- the end
 
-static hs_infer_value value_of(const hs_infer_tensor *t, const hs_infer_output *how, bool binary)
+static hs_infer_value value_of(const run *r, int tensor, const hs_infer_output *how)
 {
-    hs_infer_value v = { .name = t->name, .n_dims = t->n_dims, .binary = how && how->binary >= 0 ? how->binary : binary };
+    const hs_infer_tensor *t = &r->at[tensor];
+    const bool binary = how && how->binary >= 0 ? how->binary : r->q.binary;
+    hs_infer_value v = { .name = t->name, .n_dims = t->n_dims, .binary = binary, .labels = r->labels[tensor] };
     memcpy(v.dim, t->dim, sizeof v.dim);
     if (t->type == HS_OIP_BYTES)
         v.text = t->data + sizeof(uint32_t), v.n_text = t->bytes - sizeof(uint32_t);
@@ -60,10 +66,10 @@ static hs_status find_values(const run *r, hs_infer_value *v, int *n)
     const struct hs_ensemble *e = r->m->ensemble;
     for (int i = 0; i < e->n_tensors && r->q.n_out == 0; i++)
         if (e->tensor[i].step >= 0)
-            v[(*n)++] = value_of(&r->at[i], NULL, r->q.binary);
+            v[(*n)++] = value_of(r, i, NULL);
     for (int k = 0; k < r->q.n_out; k++) {
         const int i = hs_ensemble_find(e, r->q.out[k].name); // check_outputs has seen it
-        v[*n] = value_of(&r->at[i], &r->q.out[k], r->q.binary);
+        v[*n] = value_of(r, i, &r->q.out[k]);
         if (v[*n].classes && v[*n].n_dims != 2)
             return HS_FAIL(USAGE, "output '%s' has no classes", v[*n].name);
         ++*n;
@@ -118,6 +124,7 @@ static void begin(step *s)
         s->inner.failed(&s->inner, 503, atomic_load(&c.server->over) ? "the server stops" : "the model is not loaded");
         return;
     }
+    s->m = hs_served_hold(m);
     c.trace = s->trace = hs_traced_child(r->call.trace, m->name, m->version);
     if (m->does & HS_DOES_TEXT && r->q.head && !(q.head = json_deep_copy(r->q.head))) { // parameters of a text
         hs_served_let_go(m);
@@ -193,6 +200,7 @@ static hs_status keep(run *r, int tensor, const hs_infer_value *v)
     else
         memcpy(data, v->value, t.bytes);
     t.data = data;
+    r->labels[tensor] = v->labels;
     pthread_mutex_lock(&r->lock);
     r->at[tensor] = t;
     pthread_mutex_unlock(&r->lock);

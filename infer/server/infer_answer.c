@@ -29,7 +29,7 @@ static void free_texts(class_texts *c)
     free(c->at);
 }
 
-static hs_status make_texts(class_texts *c, const hs_infer_value *v, const hs_labels *labels)
+static hs_status make_texts(class_texts *c, const hs_infer_value *v)
 {
     const int64_t rows = v->dim[0], columns = v->dim[1];
     int32_t *order = malloc((size_t)columns * sizeof *order);
@@ -45,8 +45,8 @@ static hs_status make_texts(class_texts *c, const hs_infer_value *v, const hs_la
         for (int64_t k = 0; k < c->each; k++) {
             hs_text *t = &c->at[r * c->each + k];
             hs_text_add(t, "%f:%d", (double)x[order[k]], order[k]);
-            if (labels && order[k] < labels->n)
-                hs_text_add(t, ":%s", labels->name[order[k]]);
+            if (v->labels && order[k] < v->labels->n)
+                hs_text_add(t, ":%s", v->labels->name[order[k]]);
             ok &= !t->failed;
         }
     }
@@ -180,7 +180,7 @@ hs_status hs_infer_write(const hs_infer_answer *a, char **body, size_t *bytes, i
         return no_memory();
     for (int i = 0; i < a->n_out && st == HS_OK; i++)
         if (a->out[i].classes)
-            st = make_texts(&c[i], &a->out[i], a->labels);
+            st = make_texts(&c[i], &a->out[i]);
     if (st == HS_OK)
         st = write(a, c, body, bytes, head);
     for (int i = 0; i < a->n_out; i++)

@@ -15,7 +15,8 @@ typedef struct hs_infer_value { // FP32, or a text
     const char *text;   // [n_text] instead: BYTES of one element
     size_t n_text;
     bool binary;
-    int64_t classes; // of each row of [rows, columns] the so many largest instead, as BYTES "value:column[:label]"; 0: no
+    int64_t classes;         // of each row of [rows, columns] the so many largest instead, as BYTES "value:column[:label]"; 0: no
+    const hs_labels *labels; // of columns, borrowed; NULL, or none of them: they have none
 } hs_infer_value;
 
 typedef struct hs_infer_answer {
@@ -24,7 +25,6 @@ typedef struct hs_infer_answer {
     const char *id; // NULL: none
     const hs_infer_value *out;
     int n_out;
-    const hs_labels *labels; // of columns; NULL, or none of them: they have none
 } hs_infer_answer;
 
 // *body: malloc'd. *head: bytes of JSON in front of raw tensors (Inference-Header-Content-Length); -1: there are none. MEMORY.

@@ -121,12 +121,8 @@ static void answer(hs_text_work *w)
     if (w->call.inner)
         w->call.inner->values(w->call.inner, e->out, e->n_out);
     else
-        hs_infer_send(&w->call, &(hs_infer_answer){ .model = w->model->name,
-                                                    .version = w->model->version,
-                                                    .id = e->id,
-                                                    .out = e->out,
-                                                    .n_out = e->n_out,
-                                                    .labels = &w->model->session.info.labels });
+        hs_infer_send(&w->call, &(hs_infer_answer){
+                                    .model = w->model->name, .version = w->model->version, .id = e->id, .out = e->out, .n_out = e->n_out });
 }
 
 // ---- what was asked for
@@ -135,6 +131,7 @@ enum { WHATS = HS_OIP_CONTINUED + 1 };
 typedef struct asked {
     hs_infer_request r;
     hs_oip_model model;
+    const hs_labels *labels;
     const hs_infer_tensor *in[WHATS]; // by what they are; NULL: not there
     const hs_infer_tensor *first;     // tokens, or texts: its rows are the request's
 } asked;
@@ -180,6 +177,7 @@ static hs_status add_output(const asked *a, infer *e, const hs_oip_tensor *t, co
     const hs_infer_value v = { .name = t->name,
                                .binary = how && how->binary >= 0 ? how->binary : a->r.binary,
                                .classes = how ? how->classes : 0,
+                               .labels = t->what == HS_OIP_LOGITS ? a->labels : NULL,
                                .n_dims = t->n_dims };
     if (v.classes && (t->n_dims != 2 || t->dim[1] < 1))
         return HS_FAIL(USAGE, "output '%s' has no classes", t->name);
@@ -386,7 +384,7 @@ static void begin(const hs_call *c, hs_served *m, asked *a)
 // Of the request that is read, as an encoder takes it.
 static void ask_encoder(const hs_call *c, hs_served *m, hs_infer_request *r)
 {
-    asked a = { .r = *r };
+    asked a = { .r = *r, .labels = &m->session.info.labels };
     r->head = NULL;
     hs_oip_model_of(&a.model, m);
     hs_status st = r->sequence ? HS_FAIL(UNSUPPORTED,

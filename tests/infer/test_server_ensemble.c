@@ -96,10 +96,31 @@ static void test_fan_out(void **state)
     assert_int_equal(json_array_size(json_object_get(v, "outputs")), 2);
     same(v, "TOPIC", topic, "logits"), same(v, "VECTOR", vector, "sentence_embedding");
     json_decref(v);
-    v = infer("both", 200, "{\"inputs\":[" TEXTS3 "],\"outputs\":[{\"name\":\"TOPIC\",\"parameters\":{\"classification\":1}}]}", "TEXT");
-    assert_string_equal(json_text_in(v, "outputs/0/datatype"), "BYTES");
-    assert_non_null(strchr(json_text_in(v, "outputs/0/data/2"), ':'));
-    json_decref(v), json_decref(topic), json_decref(vector);
+    json_decref(topic), json_decref(vector);
+}
+
+#define CLASSES "{\"inputs\":[" TEXTS3 "],\"outputs\":[{\"name\":\"%s\",\"parameters\":{\"classification\":%d}}]}"
+
+// With the labels of the model that they come from.
+static void test_classes(void **state)
+{
+    (void)state;
+    hs_served *m = hs_hub_find(server.hub, "bert-sequence", 0, 0);
+    const hs_labels *labels = &m->session.info.labels;
+    assert_true(labels->n >= 2);
+    for (int k = 1; k <= labels->n; k++) {
+        json_t *topic = infer("bert-sequence", 200, CLASSES, "text", "logits", k), *v = infer("both", 200, CLASSES, "TEXT", "TOPIC", k);
+        assert_string_equal(json_text_in(v, "outputs/0/datatype"), "BYTES");
+        same(v, "TOPIC", topic, "logits");
+        const char *label = strrchr(json_text_in(v, "outputs/0/data/0"), ':');
+        assert_true(label && hs_labels_find(labels, label + 1) >= 0);
+        json_decref(topic), json_decref(v);
+    }
+    hs_served_let_go(m);
+    json_t *v = infer("both", 200, CLASSES, "TEXT", "VECTOR", 2); // columns of no head
+    const char *first = json_text_in(v, "outputs/0/data/0");
+    assert_ptr_equal(strchr(first, ':'), strrchr(first, ':'));
+    json_decref(v);
 }
 
 // Raw tensors behind the JSON, and a body that is the text.
@@ -286,10 +307,18 @@ static void *ask_often(void *arg)
         char text[20];
         snprintf(text, sizeof text, "a%c b", 'a' + (number * 7 + i) % 8);
         json_t *vector = infer("one", 200, "{\"inputs\":[" TEXT1 "]}", "text", text);
-        json_t *v = infer("both", 200, "{\"inputs\":[" TEXT1 "]}", "TEXT", text);
+        json_t *v = infer("both", 200,
+                          "{\"inputs\":[" TEXT1 "],\"outputs\":[{\"name\":\"VECTOR\"},{\"name\":\"TOPIC\","
+                          "\"parameters\":{\"classification\":1}}]}",
+                          "TEXT", text);
+        json_t *topic =
+            infer("bert-sequence", 200,
+                  "{\"inputs\":[" TEXT1 "],\"outputs\":[{\"name\":\"logits\",\"parameters\":{\"classification\":1}}]}", "text", text);
         if (!json_equal(json_object_get(output(v, "VECTOR"), "data"), json_object_get(output(vector, "sentence_embedding"), "data")))
             atomic_fetch_add(&wrong, 1);
-        json_decref(v), json_decref(vector);
+        if (!json_equal(json_object_get(output(v, "TOPIC"), "data"), json_object_get(output(topic, "logits"), "data")))
+            atomic_fetch_add(&wrong, 1);
+        json_decref(v), json_decref(vector), json_decref(topic);
     }
     return NULL;
 }
@@ -302,8 +331,9 @@ static void test_crowd(void **state)
         number[i] = i;
         assert_int_equal(pthread_create(&thread[i], NULL, ask_often, &number[i]), 0);
     }
-    for (int i = 0; i < 3; i++)
-        OK(hs_hub_load_now(server.hub, i == 1 ? "both" : "one", NULL));
+    static const char *const anew[] = { "one", "both", "bert-sequence", "one" };
+    for (int i = 0; i < HS_COUNT(anew); i++)
+        OK(hs_hub_load_now(server.hub, anew[i], NULL));
     for (int i = 0; i < 4; i++)
         pthread_join(thread[i], NULL);
     assert_int_equal(wrong, 0);
@@ -332,9 +362,11 @@ static void test_unloaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fan_out),  cmocka_unit_test(test_binary),   cmocka_unit_test(test_one_behind_the_other),
-        cmocka_unit_test(test_failures), cmocka_unit_test(test_refused),  cmocka_unit_test(test_told),
-        cmocka_unit_test(test_crowd),    cmocka_unit_test(test_unloaded),
+        cmocka_unit_test(test_fan_out),  cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_binary),   cmocka_unit_test(test_one_behind_the_other),
+        cmocka_unit_test(test_failures), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_told),     cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_unloaded),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
