@@ -29,6 +29,7 @@ typedef struct hs_call { // the handler's copy: it may be kept by value
     char arg[HS_ROUTE_ARGS][HS_ROUTE_ARG_BYTES];
     hs_call_inner *inner;    // NULL: the client
     struct hs_traced *trace; // NULL: it is not traced. Not touched any more once it is answered
+    bool counted;            // among the requests of which some are traced
 } hs_call;
 
 typedef struct hs_route {

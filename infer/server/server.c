@@ -116,7 +116,10 @@ static void on_noted(void *note, const hs_http_times *t, void *user)
 
 void hs_call_trace(hs_call *c, const hs_served *m, const json_t *body)
 {
-    if (c->inner || c->trace || !(c->trace = hs_tracer_sample(c->server->tracer, m->name, m->version)))
+    if (c->inner || c->counted)
+        return;
+    c->counted = true;
+    if (!(c->trace = hs_tracer_sample(c->server->tracer, m->name, m->version)))
         return;
     const char *id = json_string_value(json_object_get(body, "id"));
     hs_traced_request_id(c->trace, id ? id : hs_http_header(c->http, "X-Request-Id"));

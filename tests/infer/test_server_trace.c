@@ -261,6 +261,35 @@ static void test_rate_and_count(void **state)
     json_decref(first), json_decref(second);
 }
 
+// A request is one, whichever way it takes.
+static void test_rate_of_each(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *body;
+    } ask_of[] = {
+        { "/v2/models/one/infer", "{\"inputs\":[{\"name\":\"text\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"a\"]}]}" },
+        { "/v2/models/one/infer", "{\"inputs\":[{\"name\":\"input_ids\",\"shape\":[1,2],\"datatype\":\"INT32\",\"data\":[5,6]}]}" },
+        { "/v2/models/bert-sequence/infer", "{\"inputs\":[{\"name\":\"text\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"a\"]}]}" },
+        { "/v2/models/both/infer", "{\"inputs\":[{\"name\":\"TEXT\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"a\"]}]}" },
+        { "/v2/models/talks/infer", "{\"inputs\":[{\"name\":\"text_input\",\"shape\":[1],\"datatype\":\"BYTES\",\"data\":[\"a\"]}],"
+                                    "\"parameters\":{\"max_tokens\":2}}" },
+        { "/v2/models/talks/generate", "{\"text_input\":\"a\",\"max_tokens\":2}" },
+        { "/v1/completions", "{\"model\":\"talks\",\"prompt\":\"a\",\"max_tokens\":2}" },
+        { "/v1/embeddings", "{\"model\":\"one\",\"input\":\"a\"}" },
+        { "/models/one/embed", "{\"inputs\":\"a\"}" },
+        { "/models/bert-sequence/predict", "{\"inputs\":\"a\"}" },
+    };
+    start("each.json", 0, 1, -1, 0);
+    for (int i = 0; i < HS_COUNT(ask_of); i++) {
+        set(ALL, "{\"trace_level\":[\"TIMESTAMPS\"],\"trace_rate\":2,\"trace_count\":9}");
+        for (int k = 0; k < 5; k++)
+            json_decref(http_ask_json(port, "POST", ask_of[i].path, ask_of[i].body, 200));
+        expect_settings(NULL, "[\"TIMESTAMPS\"]", "2", "7", "0"); // the second and the fourth
+    }
+    serve_stop(&server);
+}
+
 static void test_log_frequency(void **state)
 {
     (void)state;
@@ -622,11 +651,11 @@ static void test_crowd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_settings),       cmocka_unit_test(test_refused),       cmocka_unit_test(test_no_file),
-        cmocka_unit_test(test_rate_and_count), cmocka_unit_test(test_log_frequency), cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_ensemble),       cmocka_unit_test(test_texts),         cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_bounded),        cmocka_unit_test(test_no_text),       cmocka_unit_test(test_no_files),
-        cmocka_unit_test(test_most_bytes),     cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_settings),       cmocka_unit_test(test_refused),      cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_rate_and_count), cmocka_unit_test(test_rate_of_each), cmocka_unit_test(test_log_frequency),
+        cmocka_unit_test(test_tensors),        cmocka_unit_test(test_ensemble),     cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_bounded),      cmocka_unit_test(test_no_text),
+        cmocka_unit_test(test_no_files),       cmocka_unit_test(test_most_bytes),   cmocka_unit_test(test_crowd),
     };
     return cmocka_run_group_tests(tests, begin, scratch_close);
 }
