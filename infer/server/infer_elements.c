@@ -118,59 +118,36 @@ static hs_status take_number(elements *e)
     return keep_whole(e, whole, v);
 }
 
+hs_oip_number hs_infer_number(const hs_infer_tensor *t, int64_t i)
+{
+    static const hs_dtype real[HS_OIP_TYPES] = {
+        [HS_OIP_FP16] = HS_F16, [HS_OIP_BF16] = HS_BF16, [HS_OIP_FP32] = HS_F32, [HS_OIP_FP64] = HS_F64
+    };
+    const int bytes = hs_oip_type_bytes[t->type], above = 64 - 8 * bytes;
+    uint64_t bits = 0; // little-endian, as all that this builds for
+    hs_oip_number x;
+    memcpy(&bits, t->data + i * bytes, (size_t)bytes);
+    switch (hs_oip_type_kinds[t->type]) {
+    case HS_OIP_KIND_REAL:
+        hs_convert(&x.f, HS_F64, &bits, real[t->type], 1);
+        break;
+    case HS_OIP_KIND_SIGNED:
+        x.i = (int64_t)(bits << above) >> above;
+        break;
+    default:
+        x.u = t->type == HS_OIP_BOOL ? bits != 0 : bits;
+    }
+    return x;
+}
+
 static bool raw_whole(const hs_infer_tensor *t, int64_t i, int64_t *v)
 {
-    const char *p = t->data + i * hs_oip_type_bytes[t->type];
-    union {
-        uint8_t u8;
-        uint16_t u16;
-        uint32_t u32;
-        uint64_t u64;
-        int8_t i8;
-        int16_t i16;
-        int32_t i32;
-        int64_t i64;
-        float f32;
-        double f64;
-    } x;
-    double real = 0;
-    memcpy(&x, p, (size_t)hs_oip_type_bytes[t->type]);
-    switch (t->type) {
-    case HS_OIP_BOOL:
-        *v = x.u8 != 0;
-        return true;
-    case HS_OIP_UINT8:
-        *v = x.u8;
-        return true;
-    case HS_OIP_UINT16:
-        *v = x.u16;
-        return true;
-    case HS_OIP_UINT32:
-        *v = x.u32;
-        return true;
-    case HS_OIP_UINT64:
-        *v = x.u64 > INT64_MAX ? INT64_MAX : (int64_t)x.u64;
-        return true;
-    case HS_OIP_INT8:
-        *v = x.i8;
-        return true;
-    case HS_OIP_INT16:
-        *v = x.i16;
-        return true;
-    case HS_OIP_INT32:
-        *v = x.i32;
-        return true;
-    case HS_OIP_INT64:
-        *v = x.i64;
-        return true;
-    case HS_OIP_FP32:
-        return whole_of((double)x.f32, v);
-    case HS_OIP_FP64:
-        return whole_of(x.f64, v);
-    default:
-        hs_convert(&real, HS_F64, &x.u16, t->type == HS_OIP_FP16 ? HS_F16 : HS_BF16, 1);
-        return whole_of(real, v);
-    }
+    const hs_oip_number x = hs_infer_number(t, i);
+    const hs_oip_kind kind = hs_oip_type_kinds[t->type];
+    if (kind == HS_OIP_KIND_REAL)
+        return whole_of(x.f, v);
+    *v = kind == HS_OIP_KIND_SIGNED ? x.i : x.u > INT64_MAX ? INT64_MAX : (int64_t)x.u;
+    return true;
 }
 
 hs_status hs_infer_whole(const hs_infer_tensor *t, int64_t least, int64_t most, int32_t *dst)

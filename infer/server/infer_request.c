@@ -6,12 +6,17 @@
 #include <string.h>
 
 const int hs_oip_type_bytes[HS_OIP_TYPES] = {
-#define ROW(name, bytes) bytes,
+#define ROW(name, bytes, kind) bytes,
     HS_OIP_TYPE_LIST(ROW)
 #undef ROW
 };
 const char *const hs_oip_type_names[HS_OIP_TYPES] = {
-#define ROW(name, bytes) #name,
+#define ROW(name, bytes, kind) #name,
+    HS_OIP_TYPE_LIST(ROW)
+#undef ROW
+};
+const hs_oip_kind hs_oip_type_kinds[HS_OIP_TYPES] = {
+#define ROW(name, bytes, kind) HS_OIP_KIND_##kind,
     HS_OIP_TYPE_LIST(ROW)
 #undef ROW
 };

@@ -13,30 +13,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-//   enum  bytes of an element
+//   enum  bytes of an element, what it is
 #define HS_OIP_TYPE_LIST(X)                                                                                                                \
-    X(BOOL, 1)                                                                                                                             \
-    X(UINT8, 1)                                                                                                                            \
-    X(UINT16, 2)                                                                                                                           \
-    X(UINT32, 4)                                                                                                                           \
-    X(UINT64, 8)                                                                                                                           \
-    X(INT8, 1)                                                                                                                             \
-    X(INT16, 2)                                                                                                                            \
-    X(INT32, 4)                                                                                                                            \
-    X(INT64, 8)                                                                                                                            \
-    X(FP16, 2)                                                                                                                             \
-    X(BF16, 2)                                                                                                                             \
-    X(FP32, 4)                                                                                                                             \
-    X(FP64, 8)                                                                                                                             \
-    X(BYTES, 0)
+    X(BOOL, 1, UNSIGNED)                                                                                                                   \
+    X(UINT8, 1, UNSIGNED)                                                                                                                  \
+    X(UINT16, 2, UNSIGNED)                                                                                                                 \
+    X(UINT32, 4, UNSIGNED)                                                                                                                 \
+    X(UINT64, 8, UNSIGNED)                                                                                                                 \
+    X(INT8, 1, SIGNED)                                                                                                                     \
+    X(INT16, 2, SIGNED)                                                                                                                    \
+    X(INT32, 4, SIGNED)                                                                                                                    \
+    X(INT64, 8, SIGNED)                                                                                                                    \
+    X(FP16, 2, REAL)                                                                                                                       \
+    X(BF16, 2, REAL)                                                                                                                       \
+    X(FP32, 4, REAL)                                                                                                                       \
+    X(FP64, 8, REAL)                                                                                                                       \
+    X(BYTES, 0, TEXT)
 typedef enum hs_oip_type {
-#define HS_OIP_TYPE_ENUM(name, bytes) HS_OIP_##name,
+#define HS_OIP_TYPE_ENUM(name, bytes, kind) HS_OIP_##name,
     HS_OIP_TYPE_LIST(HS_OIP_TYPE_ENUM)
 #undef HS_OIP_TYPE_ENUM
         HS_OIP_TYPES
 } hs_oip_type;
+typedef enum hs_oip_kind { HS_OIP_KIND_UNSIGNED, HS_OIP_KIND_SIGNED, HS_OIP_KIND_REAL, HS_OIP_KIND_TEXT } hs_oip_kind;
 extern const char *const hs_oip_type_names[HS_OIP_TYPES]; // "INT64"
 extern const int hs_oip_type_bytes[HS_OIP_TYPES];
+extern const hs_oip_kind hs_oip_type_kinds[HS_OIP_TYPES];
 
 enum { HS_INFER_TENSORS = 16, HS_INFER_DIMS = 8, HS_INFER_HEAD = 1 << 20 };
 
@@ -77,6 +79,15 @@ hs_status hs_infer_read(hs_infer_request *r, const char *body, size_t bytes, int
 // Without JSON (head 0): one element of BYTES, of the name `name`.
 void hs_infer_read_raw(hs_infer_request *r, const char *name, const char *body, size_t bytes);
 void hs_infer_free(hs_infer_request *r);
+
+typedef struct hs_oip_number { // by its type's kind
+    union {
+        uint64_t u;
+        int64_t i;
+        double f;
+    };
+} hs_oip_number;
+hs_oip_number hs_infer_number(const hs_infer_tensor *t, int64_t i); // element i of a raw tensor of any type but BYTES, as it is
 
 // Numbers that are whole and from `least` to `most`, of any type that has such. dst [t->n], USAGE.
 hs_status hs_infer_whole(const hs_infer_tensor *t, int64_t least, int64_t most, int32_t *dst);

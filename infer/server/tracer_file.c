@@ -1,6 +1,5 @@
 // tracer_file: traces as Triton writes them, by a thread that nobody waits for. A file ends as an array of JSON does after each of them:
 // the end is written over by the next. Where the disk is full the file stays as it was before.
-#include "core/base/dtype.h"
 #include "core/base/log.h"
 #include "data/base/json_util.h"
 #include "infer/server/tracer_impl.h"
@@ -31,58 +30,17 @@ static void add_clean(hs_text *t, const char *said) // whatever a client sent
     hs_text_free(&clean);
 }
 
-static void add_element(hs_text *t, const char *p, hs_oip_type type)
+static void add_number(hs_text *t, hs_oip_number x, hs_oip_type type)
 {
-    union {
-        uint8_t u8;
-        uint16_t u16;
-        uint32_t u32;
-        uint64_t u64;
-        int8_t i8;
-        int16_t i16;
-        int32_t i32;
-        int64_t i64;
-        float f32;
-        double f64;
-    } x;
-    memcpy(&x, p, (size_t)hs_oip_type_bytes[type]);
-    switch (type) {
-    case HS_OIP_BOOL:
-        hs_text_add(t, "%d", x.u8 != 0);
+    switch (hs_oip_type_kinds[type]) {
+    case HS_OIP_KIND_REAL:
+        hs_text_add(t, "%.*g", type == HS_OIP_FP64 ? 17 : 9, x.f);
         break;
-    case HS_OIP_UINT8:
-        hs_text_add(t, "%u", x.u8);
+    case HS_OIP_KIND_SIGNED:
+        hs_text_add(t, "%" PRId64, x.i);
         break;
-    case HS_OIP_UINT16:
-        hs_text_add(t, "%u", x.u16);
-        break;
-    case HS_OIP_UINT32:
-        hs_text_add(t, "%" PRIu32, x.u32);
-        break;
-    case HS_OIP_UINT64:
-        hs_text_add(t, "%" PRIu64, x.u64);
-        break;
-    case HS_OIP_INT8:
-        hs_text_add(t, "%d", x.i8);
-        break;
-    case HS_OIP_INT16:
-        hs_text_add(t, "%d", x.i16);
-        break;
-    case HS_OIP_INT32:
-        hs_text_add(t, "%" PRId32, x.i32);
-        break;
-    case HS_OIP_INT64:
-        hs_text_add(t, "%" PRId64, x.i64);
-        break;
-    case HS_OIP_FP32:
-        hs_text_add(t, "%.9g", (double)x.f32);
-        break;
-    case HS_OIP_FP64:
-        hs_text_add(t, "%.17g", x.f64);
-        break;
-    default: // FP16, BF16
-        hs_convert(&x.f64, HS_F64, &(uint16_t){ x.u16 }, type == HS_OIP_FP16 ? HS_F16 : HS_BF16, 1);
-        hs_text_add(t, "%.9g", x.f64);
+    default:
+        hs_text_add(t, "%" PRIu64, x.u);
     }
 }
 
@@ -128,7 +86,7 @@ static void add_data(hs_text *t, const hs_infer_tensor *x)
     for (int64_t i = 0; x->raw && x->type != HS_OIP_BYTES && i < x->n; i++) {
         if (i)
             hs_text_bytes(&data, ",", 1);
-        add_element(&data, x->data + i * hs_oip_type_bytes[x->type], x->type);
+        add_number(&data, hs_infer_number(x, i), x->type);
     }
     t->failed |= data.failed;
     hs_text_quote(t, data.p ? data.p : "", data.n);

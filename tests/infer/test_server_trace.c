@@ -594,6 +594,59 @@ static void test_no_text(void **state)
     json_decref(all);
 }
 
+// Raw numbers of each type, as text and as the whole numbers that ids and masks are.
+static void test_every_type(void **state)
+{
+    (void)state;
+    static const struct {
+        hs_oip_type type;
+        uint64_t bits[2];
+        const char *text;
+        long long whole[2]; // -999: it is none
+    } is[] = {
+        { HS_OIP_BOOL, { 0, 7 }, "0,1", { 0, 1 } },
+        { HS_OIP_UINT8, { 0, 0xff }, "0,255", { 0, 255 } },
+        { HS_OIP_UINT16, { 1, 0xffff }, "1,65535", { 1, 65535 } },
+        { HS_OIP_UINT32, { 1, 0xffffffff }, "1,4294967295", { 1, -999 } },
+        { HS_OIP_UINT64, { 1, UINT64_MAX }, "1,18446744073709551615", { 1, -999 } },
+        { HS_OIP_INT8, { 0x7f, 0x80 }, "127,-128", { 127, -128 } },
+        { HS_OIP_INT16, { 0x7fff, 0x8000 }, "32767,-32768", { 32767, -32768 } },
+        { HS_OIP_INT32, { 0x7fffffff, 0x80000000 }, "2147483647,-2147483648", { INT32_MAX, INT32_MIN } },
+        { HS_OIP_INT64, { INT64_MAX, (uint64_t)1 << 63 }, "9223372036854775807,-9223372036854775808", { -999, -999 } },
+        { HS_OIP_FP16, { 0xc500, 0x3800 }, "-5,0.5", { -5, -999 } },
+        { HS_OIP_BF16, { 0xc0a0, 0x3f00 }, "-5,0.5", { -5, -999 } },
+        { HS_OIP_FP32, { 0x40a00000, 0x3dcccccd }, "5,0.100000001", { 5, -999 } },
+        { HS_OIP_FP64, { 0x4014000000000000, 0x3fb999999999999a }, "5,0.10000000000000001", { 5, -999 } },
+    };
+    hs_tracer *t;
+    snprintf(file, sizeof file, "%s", scratch_path("types.json"));
+    OK(hs_tracer_new(&t, &(hs_tracer_opts){ .file = file, .settings.of = { HS_TRACE_TENSORS, 1, -1, 0 } }));
+    hs_traced *r = hs_tracer_sample(t, "m", 1);
+    for (int i = 0; i < HS_COUNT(is); i++) {
+        char raw[16];
+        const size_t bytes = (size_t)hs_oip_type_bytes[is[i].type];
+        for (size_t k = 0; k < 2; k++)
+            memcpy(raw + k * bytes, &is[i].bits[k], bytes);
+        hs_infer_tensor x = {
+            .name = "x", .type = is[i].type, .n_dims = 1, .dim = { 2 }, .n = 2, .raw = true, .data = raw, .bytes = 2 * bytes
+        };
+        hs_traced_inputs(r, &x, 1);
+        x.n = 1;
+        for (int k = 0; k < 2; k++, x.data += bytes) {
+            int32_t whole = -999;
+            const hs_status st = hs_infer_whole(&x, INT32_MIN, INT32_MAX, &whole);
+            assert_int_equal(st, is[i].whole[k] == -999 ? HS_USAGE : HS_OK);
+            assert_int_equal(whole, is[i].whole[k]);
+        }
+    }
+    hs_traced_end(r);
+    hs_tracer_free(t);
+    json_t *all = traces("types.json");
+    for (int i = 0; i < HS_COUNT(is); i++)
+        assert_string_equal(data(all, 1, i), is[i].text);
+    json_decref(all);
+}
+
 enum { CLIENTS = 4, EACH = 40 };
 static void *client(void *arg)
 {
@@ -655,7 +708,8 @@ int main(void)
         cmocka_unit_test(test_rate_and_count), cmocka_unit_test(test_rate_of_each), cmocka_unit_test(test_log_frequency),
         cmocka_unit_test(test_tensors),        cmocka_unit_test(test_ensemble),     cmocka_unit_test(test_texts),
         cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_bounded),      cmocka_unit_test(test_no_text),
-        cmocka_unit_test(test_no_files),       cmocka_unit_test(test_most_bytes),   cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_every_type),     cmocka_unit_test(test_no_files),     cmocka_unit_test(test_most_bytes),
+        cmocka_unit_test(test_crowd),
     };
     return cmocka_run_group_tests(tests, begin, scratch_close);
 }
