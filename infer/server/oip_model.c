@@ -55,3 +55,24 @@ const hs_oip_tensor *hs_oip_find(const hs_oip_tensor *t, int n, const char *name
             return &t[i];
     return NULL;
 }
+
+int64_t hs_oip_shape(const hs_oip_tensor *t, int64_t rows, int64_t seq, int64_t *dim)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->n_dims; i++)
+        n *= dim[i] = i == 0 ? rows : t->dim[i] < 0 ? seq : t->dim[i];
+    return n;
+}
+
+void hs_oip_place(const hs_oip_tensor *t, float *output, int64_t row, int64_t token, const float *from, int64_t n, int64_t columns)
+{
+    if (t->what == HS_OIP_START || t->what == HS_OIP_END) {
+        for (int64_t i = 0; i < n; i++)
+            output[token + i] = from[i * columns + (t->what == HS_OIP_END)];
+        return;
+    }
+    const int64_t width = t->dim[t->n_dims - 1];
+    float *to = output + (t->n_dims == 2 ? row : token) * width;
+    for (int64_t i = 0; i < n; i++)
+        memcpy(to + i * width, from + i * columns, (size_t)width * sizeof *to);
+}

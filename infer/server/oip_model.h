@@ -38,4 +38,10 @@ typedef struct hs_oip_model {
 void hs_oip_model_of(hs_oip_model *o, const hs_served *m);
 const hs_oip_tensor *hs_oip_find(const hs_oip_tensor *t, int n, const char *name); // NULL: none
 
+// An encoder's outputs, of `rows` rows with at most `seq` tokens: their numbers, and in dim [n_dims] how they stand.
+int64_t hs_oip_shape(const hs_oip_tensor *t, int64_t rows, int64_t seq, int64_t *dim);
+// What the model gave for a row, [n][columns] with n tokens or 1, to where the output [rows, ...] has it. token: the row's first one, among
+// [rows, seq].
+void hs_oip_place(const hs_oip_tensor *t, float *output, int64_t row, int64_t token, const float *from, int64_t n, int64_t columns);
+
 #endif

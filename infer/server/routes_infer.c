@@ -33,23 +33,6 @@ static hs_status check_finite(const float *x, int64_t n)
     return HS_OK;
 }
 
-// A row's logits [n][columns], n tokens or 1, to where the output has them.
-static void spread(const infer *e, int k, int row, const float *logits, int64_t n, int64_t columns)
-{
-    const hs_infer_value *v = &e->out[k];
-    float *to = (float *)(uintptr_t)v->value;
-    const hs_oip_what what = e->about[k]->what;
-    const int64_t at = row * e->seq + e->at[row];
-    if (what == HS_OIP_LOGITS) {
-        const int64_t width = v->dim[v->n_dims - 1];
-        to += v->n_dims == 2 ? row * width : at * width;
-        for (int64_t i = 0; i < n; i++)
-            memcpy(to + i * width, logits + i * columns, (size_t)width * sizeof *to);
-    } else
-        for (int64_t i = 0; i < n; i++)
-            to[at + i] = logits[i * columns + (what == HS_OIP_END)];
-}
-
 static hs_status take_task(const hs_text_work *w, const hs_wanted_row *r, int row)
 {
     const infer *e = w->own;
@@ -62,7 +45,7 @@ static hs_status take_task(const hs_text_work *w, const hs_wanted_row *r, int ro
     if (st == HS_OK)
         st = check_finite(logits, n * columns);
     for (int k = 0; k < e->n_out && st == HS_OK; k++)
-        spread(e, k, row, logits, n, columns);
+        hs_oip_place(e->about[k], (float *)(uintptr_t)e->out[k].value, row, row * e->seq + e->at[row], logits, n, columns);
     free(logits);
     return st;
 }
@@ -297,15 +280,8 @@ static hs_status make_room(hs_text_work *w)
     infer *e = w->own;
     int64_t all = 0, n[HS_OIP_TENSORS];
     const size_t most = hs_server_most_answer(w->call.server);
-    for (int k = 0; k < e->n_out; k++) {
-        hs_infer_value *v = &e->out[k];
-        n[k] = 1;
-        for (int i = 0; i < v->n_dims; i++) {
-            v->dim[i] = i == 0 ? e->rows : e->about[k]->dim[i] < 0 ? e->seq : e->about[k]->dim[i];
-            n[k] *= v->dim[i];
-        }
-        all += n[k];
-    }
+    for (int k = 0; k < e->n_out; k++)
+        all += n[k] = hs_oip_shape(e->about[k], e->rows, e->seq, e->out[k].dim);
     if ((uint64_t)all * sizeof(float) > most)
         return HS_FAIL(USAGE, "the answer would have %lld numbers, at most %zu are given: ask for fewer outputs, or fewer rows at once",
                        (long long)all, most / sizeof(float));
