@@ -225,6 +225,7 @@ static void embed_texts(hs_call *c, json_t *body, const asked *a, const ids *fro
         if (!(from->n ? add_ids(w, from, i, most) : add_text(w, a, i, &cut)))
             return;
     }
+    hs_text_work_trace(w, from->n ? NULL : a->texts);
     const size_t numbers = hs_server_most_answer(c->server) / sizeof *w->vector;
     if (a->all && (size_t)(w->tokens * width) > numbers)
         hs_text_work_fail(w, 413, "%lld vectors of %lld numbers are asked for, at most %zu numbers are given at once", (long long)w->tokens,

@@ -114,6 +114,7 @@ static hs_text_work *begin(hs_call *c, json_t *body, int64_t top)
     }
     if (!w)
         return NULL;
+    hs_text_work_trace(w, inputs);
     f->top = top, f->list = json_is_array(inputs);
     w->own = f, w->forget = forget;
     w->want[w->n_wants++] = (hs_want){ .what = HS_WANT_GUESSES, .best = top };

@@ -114,16 +114,17 @@ static void on_noted(void *note, const hs_http_times *t, void *user)
     hs_traced_end(r);
 }
 
-void hs_call_trace(hs_call *c, const hs_served *m, const json_t *body)
+bool hs_call_trace(hs_call *c, const hs_served *m, const json_t *body)
 {
     if (c->inner || c->counted)
-        return;
+        return false;
     c->counted = true;
     if (!(c->trace = hs_tracer_sample(c->server->tracer, m->name, m->version)))
-        return;
+        return false;
     const char *id = json_string_value(json_object_get(body, "id"));
     hs_traced_request_id(c->trace, id ? id : hs_http_header(c->http, "X-Request-Id"));
     hs_http_set_note(c->http, c->trace);
+    return true;
 }
 
 bool hs_server_ready(const hs_server *s) { return atomic_load(&s->loaded) && !atomic_load(&s->leaving); }

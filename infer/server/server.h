@@ -56,7 +56,7 @@ size_t hs_server_most_answer(const hs_server *s); // bytes of an answer
 // "": the first that does one of `does`), 400 where it does none of `does`.
 hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does);
 // c->trace, where it is the client's, was not asked for it yet, and its turn has come. body: of the request, for its id; may be NULL.
-// Before it is answered, by whoever is told which model it is about.
-void hs_call_trace(hs_call *c, const hs_served *m, const json_t *body);
+// Before it is answered, by whoever is told which model it is about. True: it is traced from here on, and whoever asks tells its tensors.
+bool hs_call_trace(hs_call *c, const hs_served *m, const json_t *body);
 
 #endif

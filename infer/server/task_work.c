@@ -151,6 +151,31 @@ static hs_status add_rows(hs_task_work *t, hs_text_work *w)
     return t->logits ? HS_OK : HS_FAIL(MEMORY, "no memory for logits of %lld tokens", (long long)longest);
 }
 
+static const char *text_at(const void *task, int i, size_t *bytes)
+{
+    const hs_example *x = &((const hs_task_work *)task)->examples.at[i].example;
+    *bytes = x->bytes[0];
+    return x->text[0];
+}
+
+static const char *second_at(const void *task, int i, size_t *bytes)
+{
+    const hs_example *x = &((const hs_task_work *)task)->examples.at[i].example;
+    *bytes = x->text[1] ? x->bytes[1] : 0;
+    return x->text[1] ? x->text[1] : "";
+}
+
+static void trace_texts(const hs_task_work *t, hs_traced *r)
+{
+    const int n = t->examples.n;
+    int pairs = 0;
+    for (int i = 0; i < n; i++)
+        pairs += t->examples.at[i].example.text[1] != NULL;
+    hs_traced_texts(r, HS_TRACE_INPUT, "text", n, text_at, t);
+    if (pairs)
+        hs_traced_texts(r, HS_TRACE_INPUT, "text_pair", n, second_at, t);
+}
+
 // Nothing for the model to look at.
 static void answer_at_once(hs_task_work *t)
 {
@@ -175,6 +200,7 @@ void hs_task_work_go(hs_task_work *t)
         free_own(t);
         return;
     }
+    trace_texts(t, w->call.trace);
     w->own = t, w->forget = forget, w->texts = t->examples.n;
     w->want[w->n_wants++] = (hs_want){ .what = HS_WANT_LOGITS };
     if (add_rows(t, w) == HS_OK)

@@ -14,7 +14,7 @@
 static void free_request(hs_text_request *r)
 {
     for (int i = 0; i < r->n_choices; i++) {
-        hs_text_free(&r->choice[i].text);
+        hs_text_free(&r->choice[i].text), hs_text_free(&r->choice[i].ids);
         for (int k = 0; k < HS_COUNT(r->choice[i].places); k++)
             hs_text_free(&r->choice[i].places[k]);
     }
@@ -72,7 +72,8 @@ hs_text_request *hs_text_request_new(const hs_call *c, hs_served *model, json_t 
     const hs_u32x4 q = hs_random((uint64_t)hs_now_ns(), (uint32_t)atomic_fetch_add(&number, 1), (uint32_t)t.tv_nsec, 0, 0);
     snprintf(r->id, sizeof r->id, "%s%08x%08x%08x", form->id, q.v[0], q.v[1], q.v[2]);
     hs_text_params_default(&r->p, form->of);
-    hs_call_trace(&r->call, model, body);
+    r->tells = hs_call_trace(&r->call, model, body) && hs_traced_tensors(r->call.trace);
+    r->traces = hs_traced_tensors(r->call.trace);
     return r;
 }
 
@@ -103,6 +104,7 @@ bool hs_text_request_ids(hs_text_request *r, const json_t *ids)
     hs_text_prompt *p = &r->prompt[r->n_prompts++];
     const size_t n = json_array_size(ids);
     size_t bytes;
+    r->by_ids = true;
     p->ids = malloc((n + 1) * sizeof *p->ids);
     for (size_t i = 0; p->ids && i < n; i++) {
         const json_t *id = json_array_get(ids, i);
@@ -132,6 +134,9 @@ static void send(hs_text_request *r, hs_text *t)
         atomic_store(&r->abandoned, true);
     hs_text_free(t);
 }
+
+// Also of a stream, where it is for the trace alone.
+static bool keeps_text(const hs_text_request *r) { return !r->p.stream || r->tells; }
 
 static bool echoes(const hs_choice *c)
 {
@@ -182,10 +187,12 @@ static void on_token(hs_generation *g, const hs_piece *piece)
         add_to_sequence(c->r, g, piece);
     if (c->r->p.logprobs && c->r->form->place && !is_end(g, piece->id))
         c->r->form->place(c, piece);
+    if (c->r->traces)
+        hs_text_bytes(&c->ids, (const char *)&piece->id, sizeof piece->id);
+    if (piece->n_text && keeps_text(c->r))
+        hs_text_bytes(&c->text, piece->text, piece->n_text);
     if (piece->n_text && c->r->p.stream)
         send_text(c, piece->text, piece->n_text, HS_FINISH_NONE);
-    else if (piece->n_text)
-        hs_text_bytes(&c->text, piece->text, piece->n_text);
 }
 
 static bool is_gone(hs_generation *g)
@@ -298,6 +305,54 @@ static void trace_times(const hs_text_request *r)
     hs_traced_at(r->call.trace, HS_TRACE_REQUEST_END, hs_now_ns());
 }
 
+// ---- its trace
+
+static const char *prompt_at(const void *request, int i, size_t *bytes)
+{
+    const hs_text_prompt *p = &((const hs_text_request *)request)->prompt[i];
+    *bytes = p->text ? strlen(p->text) : 0;
+    return p->text ? p->text : "";
+}
+
+static const char *said_at(const void *request, int i, size_t *bytes)
+{
+    const hs_text *t = &((const hs_text_request *)request)->choice[i].text;
+    *bytes = t->p ? t->n : 0;
+    return t->p ? t->p : "";
+}
+
+static const int32_t *prompt_ids(const void *request, int i, int64_t *n)
+{
+    const hs_text_prompt *p = &((const hs_text_request *)request)->prompt[i];
+    *n = p->n;
+    return p->ids;
+}
+
+static const int32_t *drawn_ids(const void *request, int i, int64_t *n)
+{
+    const hs_text *t = &((const hs_text_request *)request)->choice[i].ids;
+    *n = t->failed ? 0 : (int64_t)(t->n / sizeof(int32_t));
+    return (const int32_t *)(const void *)t->p;
+}
+
+static void trace_prompts(const hs_text_request *r)
+{
+    if (r->by_ids)
+        hs_traced_ids(r->call.trace, HS_TRACE_INPUT, "input_ids", r->n_prompts, prompt_ids, r);
+    else
+        hs_traced_texts(r->call.trace, HS_TRACE_INPUT, "text_input", r->n_prompts, prompt_at, r);
+}
+
+static void trace_outputs(const hs_text_request *r)
+{
+    if (r->traces)
+        hs_traced_ids(r->call.trace, HS_TRACE_OUTPUT, "output_ids", r->n_choices, drawn_ids, r);
+    if (r->tells)
+        hs_traced_texts(r->call.trace, HS_TRACE_OUTPUT, "text_output", r->n_choices, said_at, r);
+}
+
+// ---- the end
+
 // All that was accepted is done.
 static void conclude(hs_text_request *r)
 {
@@ -309,6 +364,7 @@ static void conclude(hs_text_request *r)
     const int http = r->refused ? r->refused : r->http; // what was refused took the others with it
     const char *why = r->refused ? r->why_refused : r->why;
     if (!http) {
+        trace_outputs(r);
         answer(r);
         return;
     }
@@ -344,10 +400,10 @@ static void on_done(hs_generation *g)
     hs_choice *c = g->user;
     hs_text_request *r = c->r;
     if (g->finish == HS_FINISH_STOP || g->finish == HS_FINISH_LENGTH) {
+        if (g->n_tail && keeps_text(r))
+            hs_text_bytes(&c->text, g->tail, g->n_tail);
         if (r->p.stream)
             send_text(c, g->tail, g->n_tail, g->finish);
-        else if (g->n_tail)
-            hs_text_bytes(&c->text, g->tail, g->n_tail);
     } else {
         atomic_store(&r->abandoned, true); // one that fails ends all
         if (!r->http)
@@ -385,7 +441,7 @@ static void set_up(hs_choice *c, int k, uint64_t seed)
                             .on_token = on_token,
                             .done = on_done,
                             .user = c };
-    if (echoes(c) && !p->stream)
+    if (echoes(c) && keeps_text(c->r))
         hs_text_bytes(&c->text, c->prompt->text, strlen(c->prompt->text));
 }
 
@@ -489,6 +545,8 @@ void hs_text_request_go(hs_text_request *r)
                              p->sequence_start ? "sequence_start" : "sequence_end");
         return;
     }
+    if (r->tells)
+        trace_prompts(r);
     if (!p->sequence[0]) {
         set_off(r);
         return;

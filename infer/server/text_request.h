@@ -24,6 +24,7 @@ typedef struct hs_choice { // one text
     int index; // among the answer's
     const hs_text_prompt *prompt;
     hs_text text;      // so far, without a stream
+    hs_text ids;       // int32_t, that were drawn; with r->traces
     hs_text places[4]; // of tokens that were not told yet, in the protocol's words; with logprobs
     int64_t offset;    // in characters, of the next token's text
     bool begun;        // of a stream: an event of it is out
@@ -51,6 +52,9 @@ struct hs_text_request {
     char id[64];
     int64_t created; // s since 1970
     int64_t began;   // hs_now_ns at the end of the request's head
+    bool traces;     // what is drawn
+    bool tells;      // and what is said; else whoever asks does
+    bool by_ids;     // a prompt came as ids
     hs_text_prompt *prompt;
     int n_prompts, n_choices;
     hs_choice *choice;

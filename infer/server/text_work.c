@@ -15,6 +15,7 @@ static void free_work(hs_text_work *w)
         w->forget(w);
     for (int i = w->taken; w->found && i < w->n; i++)
         hs_wanted_row_let_go(&w->found[i], w->model->o->cache);
+    hs_row_trace_free(w->row_trace);
     if (w->work.row != w->row)
         free((void *)(uintptr_t)w->work.row);
     free(w->rows), free(w->row), free(w->own), free(w->vector), free(w->found), free(w->missing);
@@ -62,7 +63,7 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
         w->rows = calloc((size_t)texts, sizeof *w->rows);
         w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
         if (w->rows && w->row) {
-            hs_call_trace(&w->call, model, body);
+            w->traces = hs_call_trace(&w->call, model, body) && hs_traced_tensors(w->call.trace);
             int64_t priority = HS_WORK_PRIORITY, timeout_us = 0;
             const hs_status st = hs_call_rank(&w->call, &priority, &timeout_us);
             hs_text_work_rank(w, priority, timeout_us);
@@ -125,6 +126,23 @@ void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row)
     hs_amounts_add(&w->model->count.length, row->n);
 }
 
+static const char *text_at(const void *texts, int i, size_t *bytes) { return hs_texts_at(texts, i, bytes); }
+
+static const int32_t *ids_at(const void *work, int i, int64_t *n)
+{
+    const hs_encode_row *row = &((const hs_text_work *)work)->row[i];
+    *n = row->n;
+    return row->id;
+}
+
+void hs_text_work_trace(const hs_text_work *w, const json_t *texts)
+{
+    if (texts)
+        hs_traced_texts(w->call.trace, HS_TRACE_INPUT, "text", w->room, text_at, texts);
+    else
+        hs_traced_ids(w->call.trace, HS_TRACE_INPUT, "input_ids", w->n, ids_at, w);
+}
+
 static bool is_gone(hs_work *work) { return hs_http_gone(((hs_text_work *)work)->call.http); }
 
 static int texts_of(const hs_text_work *w) { return w->texts ? w->texts : w->n; }
@@ -164,6 +182,8 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
     hs_text_work *w = (hs_text_work *)work;
     if (w->call.trace)
         trace_times(w);
+    if (end != HS_WORK_DONE && w->traces)
+        hs_traced_no_outputs(w->call.trace);
     switch (end) {
     case HS_WORK_DONE:
         count_success(w);
@@ -193,11 +213,20 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
 
 // ---- rows: those that were found, in front of those that come out of the model, behind them, and in between
 
+static hs_status take_one(hs_text_work *w, const hs_wanted_row *r, int row)
+{
+    HS_TRY(w->take(w, r, row));
+    if (w->traces && !w->row_trace)
+        w->traces = (w->row_trace = hs_row_trace_new(w->call.trace, w->model, w->row, w->n, w->want)) != NULL;
+    hs_row_trace_add(w->row_trace, r, row);
+    return HS_OK;
+}
+
 static hs_status take_found(hs_text_work *w, int end)
 {
     while (w->taken < end) {
         hs_wanted_row *r = &w->found[w->taken];
-        const hs_status st = w->take(w, r, w->taken++);
+        const hs_status st = take_one(w, r, w->taken++);
         hs_wanted_row_let_go(r, w->model->o->cache);
         HS_TRY(st);
     }
@@ -212,7 +241,7 @@ static hs_status take_read(hs_text_work *w, int row, const hs_row_reader *reader
     if (cache)
         HS_TRY(hs_wanted_row_keep(&r, cache, w->model));
     w->cache_ns += hs_now_ns() - began;
-    const hs_status st = w->take(w, &r, row);
+    const hs_status st = take_one(w, &r, row);
     if (cache)
         hs_wanted_row_let_go(&r, cache);
     return st;

@@ -5,6 +5,7 @@
 #ifndef HS_INFER_TEXT_WORK_H
 #define HS_INFER_TEXT_WORK_H
 #include "data/base/json_util.h"
+#include "infer/server/row_trace.h"
 #include "infer/server/server.h"
 #include "infer/server/wanted_row.h"
 
@@ -34,7 +35,9 @@ struct hs_text_work {
     int *missing;         // [work.n] rows that were not found
     int taken;            // rows
     hs_served_asked asked;
-    int64_t cache_ns;     // in the cache
+    int64_t cache_ns;        // in the cache
+    bool traces;             // what it gives; else nobody does, or whoever asks
+    hs_row_trace *row_trace; // from the first row on
 };
 
 // Takes over model and body, also where it fails: NULL, and it is answered. Its rank is what its head says (hs_call_rank).
@@ -50,6 +53,8 @@ typedef struct hs_text_cut {
 // A text, or a pair of them (second NULL: none). False: it is answered, and w is gone.
 bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const char *second, size_t second_bytes, const hs_text_cut *cut);
 void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row); // tokens that are there; borrowed until w is gone
+// What it was asked for, to its trace: a string or a list of its n, as `text`; NULL: its rows, as `input_ids`.
+void hs_text_work_trace(const hs_text_work *w, const json_t *texts);
 // Into the batcher's queue of reader `reader`; answered with 429 where that is full. w may be gone from here on.
 void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_text_work *w, const hs_wanted_row *r, int row),
                      void (*answer)(hs_text_work *w));

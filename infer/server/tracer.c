@@ -214,30 +214,43 @@ void hs_traced_at(hs_traced *r, hs_trace_point p, int64_t ns)
         r->ns[p] = ns;
 }
 
+// ---- tensors
+
+bool hs_traced_tensors(const hs_traced *r) { return r && r->level & HS_TRACE_TENSORS; }
+
 static size_t size_of(const hs_infer_tensor *t) { return sizeof(hs_traced_tensor) + strlen(t->name) + 1 + t->bytes; }
 
-static void keep(hs_traced *r, const hs_infer_tensor *t, bool output)
+// Room for its data; NULL: there is none.
+static char *add(hs_traced *r, hs_trace_side side, const hs_infer_tensor *t)
 {
     const size_t bytes = size_of(t);
     hs_traced_tensor *k = hold(r->tracer, &r->bytes, bytes) ? malloc(bytes) : NULL;
     if (!k)
-        return; // what was counted goes with the trace
-    char *p = (char *)(k + 1);
-    *k = (hs_traced_tensor){ .output = output, .t = *t };
-    k->t.data = memcpy(p, t->data, t->bytes);
-    k->t.name = memcpy(p + t->bytes, t->name, strlen(t->name) + 1);
+        return NULL; // what was counted goes with the trace
+    char *data = (char *)(k + 1);
+    *k = (hs_traced_tensor){ .side = side, .t = *t };
+    k->t.data = data;
+    k->t.name = memcpy(data + t->bytes, t->name, strlen(t->name) + 1);
     *r->last = k, r->last = &k->next;
+    return data;
+}
+
+static void copy(hs_traced *r, hs_trace_side side, const hs_infer_tensor *t)
+{
+    char *data = add(r, side, t);
+    if (data)
+        memcpy(data, t->data, t->bytes);
 }
 
 void hs_traced_inputs(hs_traced *r, const hs_infer_tensor *in, int n)
 {
-    for (int i = 0; r && r->level & HS_TRACE_TENSORS && i < n; i++)
-        keep(r, &in[i], false);
+    for (int i = 0; hs_traced_tensors(r) && i < n; i++)
+        copy(r, HS_TRACE_INPUT, &in[i]);
 }
 
 void hs_traced_outputs(hs_traced *r, const hs_infer_value *out, int n)
 {
-    for (int i = 0; r && r->level & HS_TRACE_TENSORS && i < n; i++) {
+    for (int i = 0; hs_traced_tensors(r) && i < n; i++) {
         const hs_infer_value *v = &out[i];
         hs_infer_tensor t = { .name = v->name, .type = v->text ? HS_OIP_BYTES : HS_OIP_FP32, .n_dims = v->n_dims, .n = 1, .raw = true };
         for (int k = 0; k < v->n_dims; k++)
@@ -245,25 +258,91 @@ void hs_traced_outputs(hs_traced *r, const hs_infer_value *out, int n)
         t.whole = v->text;
         t.data = v->text ? v->text : (const char *)v->value;
         t.bytes = v->text ? v->n_text : (size_t)t.n * sizeof *v->value;
-        keep(r, &t, true);
+        copy(r, HS_TRACE_OUTPUT, &t);
     }
+}
+
+void hs_traced_texts(hs_traced *r, hs_trace_side side, const char *name, int n, const char *(*at)(const void *from, int i, size_t *bytes),
+                     const void *from)
+{
+    hs_infer_tensor t = { .name = name, .type = HS_OIP_BYTES, .n_dims = 1, .dim = { n }, .n = n, .raw = true };
+    size_t bytes;
+    if (!hs_traced_tensors(r))
+        return;
+    for (int i = 0; i < n; i++) {
+        at(from, i, &bytes);
+        t.bytes += sizeof(uint32_t) + bytes;
+    }
+    char *to = add(r, side, &t);
+    for (int i = 0; to && i < n; i++) {
+        const char *text = at(from, i, &bytes);
+        memcpy(to, &(uint32_t){ (uint32_t)bytes }, sizeof(uint32_t));
+        memcpy(to + sizeof(uint32_t), text, bytes);
+        to += sizeof(uint32_t) + bytes;
+    }
+}
+
+void *hs_traced_numbers(hs_traced *r, hs_trace_side side, const char *name, hs_oip_type type, int n_dims, const int64_t *dim)
+{
+    hs_infer_tensor t = { .name = name, .type = type, .n_dims = n_dims, .n = 1, .raw = true };
+    if (!hs_traced_tensors(r))
+        return NULL;
+    for (int k = 0; k < n_dims; k++)
+        t.n *= t.dim[k] = dim[k];
+    t.bytes = (size_t)(t.n * hs_oip_type_bytes[type]);
+    char *data = add(r, side, &t);
+    return data ? memset(data, 0, t.bytes) : NULL;
+}
+
+void hs_traced_ids(hs_traced *r, hs_trace_side side, const char *name, int n, const int32_t *(*at)(const void *from, int i, int64_t *n),
+                   const void *from)
+{
+    int64_t length, longest = 0;
+    for (int i = 0; hs_traced_tensors(r) && i < n; i++) {
+        at(from, i, &length);
+        longest = length > longest ? length : longest;
+    }
+    int32_t *to = hs_traced_numbers(r, side, name, HS_OIP_INT32, 2, (const int64_t[]){ n, longest });
+    for (int i = 0; to && i < n; i++, to += longest) {
+        const int32_t *ids = at(from, i, &length);
+        for (int64_t k = 0; k < longest; k++)
+            to[k] = k < length ? ids[k] : -1;
+    }
+}
+
+static void give_up(hs_traced *r, bool inputs)
+{
+    hs_traced_tensor **at = &r->tensor;
+    for (hs_traced_tensor *k; (k = *at) != NULL;) {
+        if (k->side == HS_TRACE_INPUT && !inputs) {
+            at = &k->next;
+            continue;
+        }
+        *at = k->next;
+        const size_t bytes = size_of(&k->t);
+        r->bytes -= bytes;
+        atomic_fetch_sub(&r->tracer->bytes, bytes);
+        free(k);
+    }
+    r->last = at;
+}
+
+void hs_traced_no_outputs(hs_traced *r)
+{
+    if (r)
+        give_up(r, false);
 }
 
 void hs_traced_refused(hs_traced *r)
 {
     if (!r)
         return;
-    for (hs_traced_tensor *k = r->tensor, *next; k; k = next) {
-        next = k->next;
-        const size_t bytes = size_of(&k->t);
-        r->bytes -= bytes;
-        atomic_fetch_sub(&r->tracer->bytes, bytes);
-        free(k);
-    }
-    r->tensor = NULL, r->last = &r->tensor;
+    give_up(r, true);
     for (hs_traced *c = r->child; c; c = c->next)
         hs_traced_refused(c);
 }
+
+// ---- the end
 
 void hs_traced_end(hs_traced *r)
 {

@@ -92,9 +92,22 @@ hs_traced *hs_tracer_sample(hs_tracer *t, const char *model, int version);
 hs_traced *hs_traced_child(hs_traced *parent, const char *model, int version); // a step of an ensemble: ends with it. From any thread
 void hs_traced_request_id(hs_traced *r, const char *id);                       // the client's; NULL, "": it has none
 void hs_traced_at(hs_traced *r, hs_trace_point p, int64_t ns);                 // hs_now_ns; 0: it did not come to that
-void hs_traced_inputs(hs_traced *r, const hs_infer_tensor *in, int n);         // copied, at level TENSORS
-void hs_traced_outputs(hs_traced *r, const hs_infer_value *out, int n);
 void hs_traced_refused(hs_traced *r); // its tensors, and its steps', are given up: nobody fills a disk by what is not computed
 void hs_traced_end(hs_traced *r);     // r is the tracer's from here on
+
+// ---- its tensors, copied: at level TENSORS, where there is room for them
+typedef enum hs_trace_side { HS_TRACE_INPUT, HS_TRACE_OUTPUT } hs_trace_side;
+bool hs_traced_tensors(const hs_traced *r); // whether that is its level
+void hs_traced_inputs(hs_traced *r, const hs_infer_tensor *in, int n);
+void hs_traced_outputs(hs_traced *r, const hs_infer_value *out, int n);
+// BYTES [n]: the i-th is at(from, i, bytes), the same whenever it is asked for.
+void hs_traced_texts(hs_traced *r, hs_trace_side side, const char *name, int n, const char *(*at)(const void *from, int i, size_t *bytes),
+                     const void *from);
+// INT32 [n, longest], -1 behind the shorter ones: likewise.
+void hs_traced_ids(hs_traced *r, hs_trace_side side, const char *name, int n, const int32_t *(*at)(const void *from, int i, int64_t *n),
+                   const void *from);
+// Numbers that are not there yet, and 0: filled until it ends or hs_traced_refused. NULL: they are not wanted, or there is no room.
+void *hs_traced_numbers(hs_traced *r, hs_trace_side side, const char *name, hs_oip_type type, int n_dims, const int64_t *dim);
+void hs_traced_no_outputs(hs_traced *r); // what there is of them is given up: the request fails
 
 #endif

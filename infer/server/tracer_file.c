@@ -96,7 +96,7 @@ static void add_data(hs_text *t, const hs_infer_tensor *x)
 static void add_tensor(hs_text *t, const hs_traced *r, const hs_traced_tensor *k)
 {
     hs_text_add(t, ",\n{\"id\":%" PRIu64 ",\"activity\":\"%s\",\"tensor\":{\"name\":", r->id,
-                k->output ? "TENSOR_BACKEND_OUTPUT" : "TENSOR_QUEUE_INPUT");
+                k->side == HS_TRACE_OUTPUT ? "TENSOR_BACKEND_OUTPUT" : "TENSOR_QUEUE_INPUT");
     add_clean(t, k->t.name);
     hs_text_add(t, ",\"data\":");
     add_data(t, &k->t);

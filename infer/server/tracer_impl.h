@@ -8,7 +8,7 @@
 
 typedef struct hs_traced_tensor { // a copy, with name and data behind it in the same block
     struct hs_traced_tensor *next;
-    bool output;
+    hs_trace_side side;
     hs_infer_tensor t;
 } hs_traced_tensor;
 
