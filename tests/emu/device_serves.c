@@ -84,7 +84,7 @@ static void decoding(void **state)
     for (int p = 0; p < HS_COUNT(policies); p++) {
         hs_session s;
         texts graph, again, bulk;
-        OK(hs_session_open(&s, HS_TESTS_DIR "/golden/gpt2-lm", 0, hs_families, device, 1));
+        OK(hs_session_open(&s, golden_path("gpt2-lm"), 0, hs_families, device, 1));
         const hs_arch_shape decode = hs_session_decode_shape(&s, 8, PROMPTS, 4);
         captures = 0;
         OK(hs_session_load(&s, &policies[p], &(hs_session_plans){ .decode = &decode }));
@@ -135,7 +135,7 @@ static void rows(void **state)
         hs_row_reader *r;
         const hs_policy fp32 = { .low = HS_F32 };
         const hs_arch_shape shape = { .max_tokens = MOST, .max_seqs = 4, .max_picks = masks ? 4 : 0, .hidden = !masks, .logits = masks };
-        OK(hs_session_open(&s, HS_TESTS_DIR "/golden/encoders/bert", 0, hs_families, device, 1));
+        OK(hs_session_open(&s, golden_path("encoders/bert"), 0, hs_families, device, 1));
         OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .eval = &shape }));
         OK(hs_session_reader(&r, &s, s.run));
         captures = 0;

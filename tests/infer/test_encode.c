@@ -8,11 +8,11 @@
 #include <cmocka.h>
 
 #include "infer/encode/texts.h"
+#include "tests/support/support_files.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
 enum { MOST = 64, ROWS = 3, WIDTH = 32, VOCAB = 61, CONTEXT = 20 };
 
 static const char *device = "cpu";
@@ -35,16 +35,16 @@ static const void *stored(const subject *t, const char *name)
 // false: there is no such golden, or it needs what rows do not carry (tasks).
 static bool open_subject(subject *t, const char *family, bool masks, const hs_policy *policy)
 {
-    char path[1024];
+    char dir[64], path[1024];
     *t = (subject){ 0 };
-    snprintf(path, sizeof path, HS_TESTS_DIR "/golden/encoders/%s/golden.safetensors", family);
+    snprintf(dir, sizeof dir, "encoders/%s", family);
+    snprintf(path, sizeof path, "%s/golden.safetensors", golden_path(dir));
     OK(hs_safetensors_open(&t->golden, path));
     t->ids = stored(t, "ids"), t->types = stored(t, "types"), t->tasks = stored(t, "tasks"), t->picks = stored(t, "picks");
     t->starts = stored(t, "starts");
     t->n = t->starts[ROWS];
     t->n_picks = hs_safetensors_find(t->golden, "picks")->dim[1];
-    *strrchr(path, '/') = 0;
-    OK(hs_session_open(&t->s, path, 0, hs_families, device, 2));
+    OK(hs_session_open(&t->s, golden_path(dir), 0, hs_families, device, 2));
     const hs_arch_shape shape = { .max_tokens = MOST, .max_seqs = 8, .max_picks = masks ? 24 : 0, .hidden = !masks, .logits = masks };
     OK(hs_session_load(&t->s, policy, &(hs_session_plans){ .eval = &shape }));
     OK(hs_session_reader(&t->reader, &t->s, t->s.run));

@@ -9,13 +9,14 @@
 
 #include "data/checkpoint/checkpoint.h"
 #include "ops/ops.h"
+#include "tests/support/support_files.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const checkpoints[] = { HS_TESTS_DIR "/golden/gpt2-lm", HS_TESTS_DIR "/golden/gpt2-base" };
+static const char *const checkpoints[] = { "gpt2-lm", "gpt2-base" };
 static hs_safetensors *golden;
 
 static const hs_st_entry *stored(const char *name)
@@ -29,7 +30,7 @@ static const hs_st_entry *stored(const char *name)
 static int open_golden(void **state)
 {
     (void)state;
-    if (hs_safetensors_open(&golden, HS_TESTS_DIR "/golden/golden.safetensors") != HS_OK)
+    if (hs_safetensors_open(&golden, golden_path("golden.safetensors")) != HS_OK)
         fail_msg("%s", hs_error());
     return 0;
 }
@@ -55,7 +56,7 @@ static hs_engine *engine_of(const char *checkpoint, tiny_gpt *model, const char 
 {
     hs_model_info info;
     const hs_model_files *const known[] = { &hs_gpt_family.files };
-    assert_int_equal(hs_ckpt_read_info(checkpoint, known, 1, &info), HS_OK);
+    assert_int_equal(hs_ckpt_read_info(golden_path(checkpoint), known, 1, &info), HS_OK);
     assert_string_equal(info.files->model_type, "gpt2");
     hs_gpt_config config;
     memcpy(&config, info.settings.bytes, sizeof config);
@@ -63,7 +64,7 @@ static hs_engine *engine_of(const char *checkpoint, tiny_gpt *model, const char 
     *model = (tiny_gpt){ .config = config, .shape = { .max_tokens = 64, .max_seqs = 6, .logits = true } };
     const hs_optim_config optim = adamw();
     hs_device *device;
-    assert_int_equal(hs_open_device(&device, "cpu", 2, isa, 0, onednn ? HS_ONEDNN_ALWAYS : HS_ONEDNN_NO), HS_OK);
+    assert_int_equal(hs_open_device(&device, test_device, 2, isa, 0, onednn ? HS_ONEDNN_ALWAYS : HS_ONEDNN_NO), HS_OK);
     hs_engine *e;
     const hs_engine_opts o = {
         .model = tiny_gpt_model, .config = model, .optim = &optim, .eval = true, .seed = 1, .device = device, .mode = HS_SUBMIT_BULK
@@ -72,32 +73,44 @@ static hs_engine *engine_of(const char *checkpoint, tiny_gpt *model, const char 
         fail_msg("%s", hs_error());
     e->owns_device = true;
     const hs_ckpt_opts c = { .files = &hs_gpt_family.files };
-    if (hs_ckpt_load_params(checkpoint, &c, e->params) != HS_OK)
+    if (hs_ckpt_load_params(golden_path(checkpoint), &c, e->params) != HS_OK)
         fail_msg("%s", hs_error());
     return e;
 }
 
+static void put(hs_engine *e, hs_mode mode, const char *name, const int32_t *p, int64_t n)
+{
+    assert_int_equal(hs_run_write(e->run, e->plan[mode], name, p, (size_t)n * sizeof *p), HS_OK);
+}
+
 static void fill_batch(hs_engine *e, hs_mode mode, int batch)
 {
+    int32_t targets[64], where[128];
     const int32_t *starts = stored("starts")->data;
     const int64_t n_seqs = stored("starts")->dim[0] - 1, n = stored("ids")->dim[1];
-    int32_t *ids = hs_engine_input(e, mode, "ids"), *targets = hs_engine_input(e, mode, "targets"),
-            *where = hs_engine_input(e, mode, "where");
-    memcpy(ids, (const int32_t *)stored("ids")->data + batch * n, (size_t)n * sizeof *ids);
-    memcpy(hs_engine_input(e, mode, "starts"), starts, (size_t)(n_seqs + 1) * sizeof *starts);
+    const int32_t *ids = (const int32_t *)stored("ids")->data + batch * n;
+    assert_true(n <= 64);
     for (int64_t b = 0; b < n_seqs; b++)
         for (int32_t i = starts[b]; i < starts[b + 1]; i++) {
             targets[i] = i + 1 < starts[b + 1] ? ids[i + 1] : -1;
             where[2 * i] = (int32_t)b, where[2 * i + 1] = i - starts[b];
         }
+    put(e, mode, "ids", ids, n);
+    put(e, mode, "starts", starts, n_seqs + 1);
+    put(e, mode, "targets", targets, n);
+    put(e, mode, "where", where, 2 * n);
     hs_step_live(e->in, n, n_seqs, 0);
     e->in->n_micro = 1;
     e->in->inv_count[0] = 1.0f / (float)(n - n_seqs);
 }
 
-// fn on every tier, and with oneDNN where it is built in.
+// fn on every tier, and with oneDNN where it is built in; once, where test_device is none that has tiers.
 static void on_every_tier(void (*fn)(const char *isa, bool onednn))
 {
+    if (hs_is_gpu(test_device)) {
+        fn(test_device, false);
+        return;
+    }
     for (int i = 0; i < HS_N_ISA; i++)
         for (int onednn = 0; onednn <= (hs_onednn_version() != NULL); onednn++)
             if (hs_isa_supported((hs_isa)i) && hs_isa_built((hs_isa)i))
@@ -123,7 +136,7 @@ static void check_logits(const char *isa, bool onednn)
     fill_batch(e, HS_EVAL, 0);
     assert_int_equal(hs_engine_run(e, HS_EVAL, 0), HS_OK);
     hs_ref got;
-    assert_non_null(hs_exec_output(hs_engine_exec(e, HS_EVAL), 0, &got));
+    assert_non_null(hs_run_output(e->run, e->plan[HS_EVAL], 0, &got));
     const hs_st_entry *t = stored("logits");
     const float *want = t->data;
     double worst = 0, largest = 0;
@@ -156,7 +169,7 @@ static distance gradient_distance(const hs_engine *e, const hs_param *p)
     const int64_t rows = p->logical[0], cols = p->n_dims > 1 ? p->logical[1] : 1;
     assert_int_equal((int64_t)t->bytes, rows * cols * 4);
     float *got = malloc(t->bytes);
-    hs_param_export(p, hs_slab_at(e->params->grad, p), got);
+    hs_params_export(e->params, e->params->grad, p, got);
     distance d = { 0 };
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) {
@@ -215,8 +228,9 @@ static void twenty_steps(void **state)
     on_every_tier(check_losses);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    test_takes_device(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_spellings_load),
         cmocka_unit_test(logits),

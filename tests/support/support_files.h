@@ -15,7 +15,8 @@ int scratch_open(void **state);  // group set-up: makes the folder
 int scratch_close(void **state); // group tear-down: removes it and all that is in it
 // "FOLDER/name": one of eight rotating buffers.
 const char *scratch_path(const char *name);
-const char *golden_path(const char *name); // of tests/golden: one of eight rotating buffers
+// Of ../share/halfstep/golden from the test program where there is such a folder, else of tests/golden: one of eight rotating buffers.
+const char *golden_path(const char *name);
 void scratch_write(const char *name, const void *data, size_t bytes);
 char *scratch_read(const char *name, size_t *bytes); // NUL behind; caller frees
 int scratch_count(void);                             // files in the folder: nothing half-written may be left

@@ -2,16 +2,12 @@
 #include "tests/support/support_golden.h"
 #include "data/checkpoint/ckpt_parts.h"
 #include "ops/ops.h"
+#include "tests/support/support_files.h"
+#include "tests/support/support_params.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#define OK(expr) assert_string_equal((expr) == HS_OK ? "" : hs_error(), "")
 
 const hs_st_entry *golden_stored(const golden *s, const char *name)
 {
@@ -27,7 +23,7 @@ void golden_open(golden *s, const hs_family *f, const char *folder, const hs_arc
     char path[1024];
     const hs_model_files *const known[] = { &f->files };
     *s = (golden){ .family = f };
-    snprintf(s->dir, sizeof s->dir, HS_TESTS_DIR "/golden/%s", folder);
+    snprintf(s->dir, sizeof s->dir, "%s", golden_path(folder));
     snprintf(path, sizeof path, "%s/golden.safetensors", s->dir);
     OK(hs_safetensors_open(&s->values, path));
     OK(hs_ckpt_read_info(s->dir, known, 1, &s->info));
@@ -52,7 +48,7 @@ hs_engine *golden_engine(const golden *s, const char *isa, const hs_optim_config
 {
     hs_device *device;
     hs_engine *e;
-    OK(hs_open_device(&device, "cpu", 2, isa, 0, HS_ONEDNN_NO));
+    OK(hs_open_device(&device, test_device, 2, isa, 0, HS_ONEDNN_NO));
     OK(hs_engine_new(&e, &(hs_engine_opts){ .model = hs_arch_trace,
                                             .config = &s->train,
                                             .eval_config = &s->eval,

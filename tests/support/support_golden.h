@@ -20,7 +20,7 @@ const hs_st_entry *golden_stored(const golden *s, const char *name); // fails th
 bool golden_has(const golden *s, const char *name);
 const int32_t *golden_row(const golden *s, const char *name, int batch, int64_t *n); // of an i32 [batches, n]
 
-// Plans for evaluation and training (optim NULL: only that), weights loaded.
+// Plans for evaluation and training (optim NULL: only that) on test_device, weights loaded.
 hs_engine *golden_engine(const golden *s, const char *isa, const hs_optim_config *optim);
 // An input; one that the plan has not is passed over.
 void golden_put(hs_engine *e, hs_mode mode, const char *name, const void *p, int64_t n);

@@ -13,6 +13,19 @@ static uint64_t key_of(const probe *p, int what, int i)
 }
 static void *zeroed(size_t n, size_t size) { return calloc(n ? n : 1, size); }
 
+void tests_take_op(int argc, char **argv)
+{
+    if (argc < 2)
+        return;
+    for (int i = 0; i < hs_tested.n; i++)
+        if (!strcmp(hs_tested.ops[i]->name, argv[1]))
+            hs_tested.only = hs_tested.ops[i]->name;
+    if (hs_tested.only)
+        return;
+    fprintf(stderr, "%s: there is no operation '%s'\n", argv[0], argv[1]);
+    exit(2);
+}
+
 // ---- the node
 
 static int count_dims(const int64_t *dim)
@@ -137,7 +150,7 @@ static probe *fill_whole(probe *p) // all of it, in f32
 
 probe *probe_new(int op_id, int case_id, hs_mode mode)
 {
-    if (hs_tested.table && !hs_tested.table[op_id])
+    if ((hs_tested.table && !hs_tested.table[op_id]) || (hs_tested.only && strcmp(hs_tested.only, hs_tested.ops[op_id]->name)))
         return NULL;
     probe *p = trace(op_id, case_id, mode, NULL);
     if (!p->n) {

@@ -23,10 +23,12 @@ typedef struct op_registry {
     double slope_flops; // that the finite differences of a case may take in f32, a tenth of it in low types. 0: 3e7
     bool clears_dead, bits_by_capacity; // as hs_device has them, which says so where one is opened
     const op_watch *watch;
+    const char *only;                   // (optional) the one op whose cases are tried
     hs_status (*open)(
         hs_device **out); // (optional) a device whose kernels run in its own order, on memory of alloc_host: table is its first
 } op_registry;
-extern op_registry hs_tested; // of the program; only setup_devices changes it
+extern op_registry hs_tested; // of the program; only setup_devices and tests_take_op change it
+void tests_take_op(int argc, char **argv); // PROGRAM [OP]: the op that is tried by itself; ends the program where there is none of that name
 
 // ---- a node made from a case
 typedef struct op_types { // how every operand is stored in one run
