@@ -402,8 +402,9 @@ static void fused_equals_unfused(void **state)
     assert_no_failures();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    tests_take_op(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_are_complete),  cmocka_unit_test(bad_shapes_are_refused),
         cmocka_unit_test(f32_against_reference), cmocka_unit_test(bf16_against_reference),

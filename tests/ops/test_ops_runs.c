@@ -513,8 +513,9 @@ static void no_live_rows(void **state)
     assert_no_failures();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    tests_take_op(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_add),
         cmocka_unit_test(cast_adds),
