@@ -3,7 +3,7 @@
 # Rounds alternate between the layouts, figures are medians of rounds. All layouts see the same sequences (bucketed
 # in windows of 64 steps, which it sorts). Prints sequences and real tokens (pads left out) a second, and how many times as fast unpadded is.
 #   scripts/bench_unpadded.sh [--halfstep PROGRAM] [--model RECIPE] [--length N] [--batch N] [--steps N] [--rounds N] [--dtype D]
-#                             [--layouts LIST] [--documents WHERE] [--threads N] TEXT
+#                             [--layouts LIST] [--documents WHERE] [--threads N] [--device D] TEXT
 #   --model R       bert-small; bert-base takes --steps 6 --layouts padded,packed,unpadded in a few minutes
 #   --length N      512; --batch N: 8; --steps N: 64; --rounds N: 3; --dtype D: auto
 #   --layouts L     padded,bucketed,packed,unpadded
@@ -11,7 +11,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 halfstep=$root/build/halfstep model=bert-small length=512 batch=8 steps=64 rounds=3 dtype=auto layouts=padded,bucketed,packed,unpadded
-documents=blank-line threads=0 text=''
+documents=blank-line threads=0 device=cpu text=''
 stop() { echo "bench_unpadded: $*" >&2 && exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
     sed -n '2,10s/^# \?//p' "$0"
     exit 0
     ;;
-  --halfstep | --model | --length | --batch | --steps | --rounds | --dtype | --layouts | --documents | --threads)
+  --halfstep | --model | --length | --batch | --steps | --rounds | --dtype | --layouts | --documents | --threads | --device)
     [ $# -gt 1 ] || stop "$1 needs a value"
     printf -v "${1#--}" %s "$2"
     shift
@@ -52,7 +52,7 @@ value() { tail -n 1 "$1/metrics.jsonl" | grep -oE "\"$2\":[-+0-9.eE]+" | cut -d:
 for ((round = 1; round <= rounds; round++)); do
   for layout in "${each[@]}"; do
     echo "bench_unpadded: round $round of $rounds: $layout" >&2
-    "$halfstep" pretrain one.yaml --out "$layout" --resume none --overwrite --quiet --dtype "$dtype" --threads "$threads" --data.layout="$layout" --data.length="$length" \
+    "$halfstep" pretrain one.yaml --out "$layout" --resume none --overwrite --quiet --dtype "$dtype" --threads "$threads" --device "$device" --data.layout="$layout" --data.length="$length" \
       --data.predictions=0 --train.batch="$batch" --train.accumulate=1 --train.steps="$steps" --train.eval_every=0 --checkpoint.every=0 --optim.warmup=0 --train.log_every="$steps"
     value "$layout" seconds >>"seconds.$layout"
     value "$layout" tokens >"tokens.$layout"
@@ -61,7 +61,7 @@ for ((round = 1; round <= rounds; round++)); do
 done
 median() { sort -g "$1" | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
 real=$(cat tokens.unpadded) sequences=$((steps * batch))
-echo "$("$halfstep" env | sed -n 's/^cpu *//p'); $("$halfstep" --version), $model, $dtype, $steps steps of $batch sequences of at most $length tokens, $(awk -v r="$real" -v n=$sequences 'BEGIN { printf "%.0f", r / n }') in the mean; median of $rounds interleaved rounds"
+echo "$("$halfstep" env | sed -n 's/^cpu *//p'); $("$halfstep" --version), $model, $dtype on $device, $steps steps of $batch sequences of at most $length tokens, $(awk -v r="$real" -v n=$sequences 'BEGIN { printf "%.0f", r / n }') in the mean; median of $rounds interleaved rounds"
 echo
 echo '| layout | sequences/s | real tokens/s | rows that are pads | peak GB | unpadded is faster by |'
 echo '|---|---|---|---|---|---|'

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""GPT-2 generation in plain PyTorch on the CPU, batch 1, random weights: a peer of `halfstep bench generate`.
+"""GPT-2 generation in plain PyTorch, batch 1, random weights: a peer of `halfstep bench generate`.
 
-python torch_generate.py --size 124M --dtype bf16 --prompt 512 --tokens 128 [--compile]
+python torch_generate.py --size 124M --dtype bf16 --prompt 512 --tokens 128 [--compile] [--device cuda]
 Prints one line: tokens/s of reading the prompt and of each new token, peak memory. Keys and values go into preallocated
 caches; eager decoding attends to the live keys only, compiled decoding to all of a cache of fixed size under a mask (one graph for every
 position); logits are of the last token.
@@ -9,22 +9,22 @@ position); logits are of the last token.
 import argparse, resource, statistics, time
 import torch, torch.nn.functional as F
 
-SIZES = {"124M": (12, 12, 768), "355M": (24, 16, 1024), "0.8M": (4, 4, 128)}
+SIZES = {"124M": (12, 12, 768), "355M": (24, 16, 1024), "774M": (36, 20, 1280), "1558M": (48, 25, 1600), "0.8M": (4, 4, 128)}
 
 
 class Model:
-    def __init__(self, layers, heads, width, vocab, length, dtype):
+    def __init__(self, layers, heads, width, vocab, length, dtype, device):
         def new(*shape):
-            return (torch.randn(*shape) * 0.02).to(dtype)
+            return (torch.randn(*shape) * 0.02).to(device, dtype)
 
         self.heads, self.width = heads, width
         self.wte, self.wpe = new(vocab, width), new(length, width)
         shapes = [("qkv", 3 * width, width), ("proj", width, width), ("up", 4 * width, width), ("down", width, 4 * width)]
         self.layers = [{n: (new(o, i), new(o)) for n, o, i in shapes} for _ in range(layers)]
-        self.norm = (torch.ones(width, dtype=dtype), torch.zeros(width, dtype=dtype))
-        self.keys = [torch.zeros(1, heads, length, width // heads, dtype=dtype) for _ in range(layers)]
+        self.norm = (torch.ones(width, dtype=dtype, device=device), torch.zeros(width, dtype=dtype, device=device))
+        self.keys = [torch.zeros(1, heads, length, width // heads, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.zeros_like(k) for k in self.keys]
-        self.seen = torch.arange(length)
+        self.seen = torch.arange(length, device=device)
 
     def split(self, x):
         return x.view(1, -1, self.heads, self.width // self.heads).transpose(1, 2)
@@ -59,27 +59,29 @@ def main():
     a.add_argument("--vocab", type=int, default=50257)
     a.add_argument("--threads", type=int, default=0)
     a.add_argument("--compile", action="store_true")
+    a.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     a = a.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     dtype = torch.float32 if a.dtype == "fp32" else torch.bfloat16
-    model = Model(*SIZES[a.size], a.vocab, a.prompt + a.tokens, dtype)
+    model = Model(*SIZES[a.size], a.vocab, a.prompt + a.tokens, dtype, a.device)
     read = write = model.step
     if a.compile:
         read, write = torch.compile(model.step, dynamic=False), torch.compile(model.step, dynamic=False)
-    prompt = torch.randint(0, a.vocab, (a.prompt,))
+    prompt = torch.randint(0, a.vocab, (a.prompt,), device=a.device)
     prefill, decode = [], []
     for _ in range(a.rounds + 1):  # the first one compiles and warms up
         t0 = time.perf_counter()
-        token = read(prompt, torch.arange(a.prompt), a.prompt, False).argmax(-1)
+        token = read(prompt, torch.arange(a.prompt, device=a.device), a.prompt, False).argmax(-1)
+        token.item()
         t1 = time.perf_counter()
         for i in range(a.prompt, a.prompt + a.tokens - 1):
-            token = write(token, torch.tensor([i]), 0 if a.compile else i + 1, a.compile).argmax(-1)
+            token = write(token, torch.tensor([i], device=a.device), 0 if a.compile else i + 1, a.compile).argmax(-1)
             token.item()
         prefill.append(a.prompt / (t1 - t0))
         decode.append((a.tokens - 1) / (time.perf_counter() - t1))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if a.device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"torch generate gpt2-{a.size} {a.dtype} {'compiled' if a.compile else 'eager'}: prefill {statistics.median(prefill[1:]):.1f} tok/s  "
           f"decode {statistics.median(decode[1:]):.1f} tok/s  peak {peak / 1e9:.2f} GB", flush=True)
 
