@@ -30,7 +30,7 @@ typedef struct hs_bench {
     hs_status (*run)(struct hs_bench_run *r);
 } hs_bench;
 extern const hs_bench hs_bench_train, hs_bench_infer, hs_bench_op, hs_bench_memory, hs_bench_bulk, hs_bench_generate, hs_bench_tokenizer,
-    hs_bench_data, hs_bench_comm;
+    hs_bench_data, hs_bench_comm, hs_bench_optim;
 
 // ---- sizes: lists like "768x128x512,1024x768x3072"; each number may end in K, M or G (1024, ...)
 enum { HS_BENCH_SIZES = 64, HS_BENCH_DIMS = 6 };

@@ -1,4 +1,5 @@
-// One region for a whole segment against one per thunk: training and decoding steps of a small model both ways, interleaved.
+// One region for a whole segment against one per thunk: training and decoding steps of a small model both ways, interleaved; where segments
+// are captured also as graphs.
 // With --busy the same beside a thread that takes a core: what a barrier must survive. A scheduler deals in milliseconds, so a
 // busy sample is the mean of steps over BUSY_SECONDS, begun when the neighbour has found its core.
 #include "ops/ops.h"
@@ -100,7 +101,8 @@ static hs_status decode_step(bench *b)
 typedef hs_status step_fn(bench *b);
 static step_fn *const steps[] = { train_step, decode_step };
 static const char *const names[] = { "train", "decode" };
-static const hs_submit_mode modes[] = { HS_SUBMIT_STEP, HS_SUBMIT_BULK };
+enum { MODES = 3 };
+static const hs_submit_mode modes[MODES] = { HS_SUBMIT_STEP, HS_SUBMIT_BULK, HS_SUBMIT_GRAPH };
 
 // ---- the neighbour that takes a core
 static void *keep_busy(void *stop)
@@ -111,13 +113,13 @@ static void *keep_busy(void *stop)
 }
 
 typedef struct times {
-    hs_samples of[2][2][2]; // [busy][train, decode][step, bulk]
+    hs_samples of[2][2][MODES]; // [busy][train, decode][modes]
 } times;
 
 static hs_status one_round(bench *b, times *t, int busy)
 {
     for (int s = 0; s < 2; s++)
-        for (int m = 0; m < 2; m++) {
+        for (int m = 0; m < (b->engine->device->captures ? MODES : MODES - 1); m++) {
             hs_run_set_mode(b->engine->run, modes[m]);
             const double start = hs_now();
             double now = start;
@@ -156,6 +158,7 @@ static void report(hs_bench_run *r, const bench *b, const int64_t *dim, times *t
     for (int s = 0; s < 2; s++) {
         const double step = hs_median(&t->of[0][s][0]), bulk = hs_median(&t->of[0][s][1]);
         const double busy_step = hs_median(&t->of[1][s][0]), busy_bulk = hs_median(&t->of[1][s][1]), share = fair(r->device);
+        const double graph = hs_median(&t->of[0][s][2]);
         const hs_mode mode = s ? HS_DECODE : HS_TRAIN;
         const hs_cell cells[] = {
             { .key = "step_of", .text = names[s] },
@@ -166,6 +169,7 @@ static void report(hs_bench_run *r, const bench *b, const int64_t *dim, times *t
             { .key = "step_ms", .value = 1e3 * step, .digits = 3 },
             { .key = "bulk_ms", .value = 1e3 * bulk, .digits = 3 },
             { .key = "step_over_bulk", .value = step / bulk, .digits = 2 },
+            { .key = "graph_ms", .value = 1e3 * graph, .digits = 3, .json_only = !r->device->captures },
             { .key = "busy_step_ms", .value = 1e3 * busy_step, .digits = 3 },
             { .key = "busy_bulk_ms", .value = 1e3 * busy_bulk, .digits = 3 },
             { .key = "fair_share", .value = r->o->busy ? share : NAN, .digits = 2 },
@@ -179,7 +183,8 @@ static void report(hs_bench_run *r, const bench *b, const int64_t *dim, times *t
 static hs_status measure(hs_bench_run *r, const int64_t *dim, bench *b, times *t)
 {
     HS_TRY(prepare(b, r, dim[0], dim[1]));
-    HS_TRY(one_round(b, t, 0)); // touches every page
+    for (int i = 0; i < (r->device->captures ? 3 : 1); i++)
+        HS_TRY(one_round(b, t, 0)); // touches every page; a segment is captured when it comes again
     *t = (times){ 0 };
     const double start = hs_now();
     for (int round = 0; !hs_bench_enough(r, round, start); round++) {

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 static const hs_bench *const benches[] = { &hs_bench_train, &hs_bench_infer,     &hs_bench_generate, &hs_bench_op,  &hs_bench_memory,
-                                           &hs_bench_bulk,  &hs_bench_tokenizer, &hs_bench_data,     &hs_bench_comm };
+                                           &hs_bench_bulk,  &hs_bench_tokenizer, &hs_bench_data,     &hs_bench_comm, &hs_bench_optim };
 
 static hs_status find(const char *name, const hs_bench **out)
 {
@@ -18,7 +18,7 @@ static hs_status find(const char *name, const hs_bench **out)
             return HS_OK;
     }
     const char *near = hs_nearest_word(name, names, HS_COUNT(names));
-    return HS_FAIL(USAGE, "bench measures train, infer, generate, op, memory, bulk, tokenizer, data or comm, not '%s'%s%s", name,
+    return HS_FAIL(USAGE, "bench measures train, infer, generate, op, memory, bulk, optim, tokenizer, data or comm, not '%s'%s%s", name,
                    near ? "; nearest is " : "", near ? near : "");
 }
 
@@ -165,7 +165,7 @@ static const hs_key keys[] = {
       .type = HS_KEY_STRING,
       AT(sizes),
       .value = "",
-      .help = "list of sizes for op, memory, bulk and comm, in the form each names below: 768x128x512,1Kx768x768" },
+      .help = "list of sizes for op, memory, bulk, optim and comm, in the form each names below: 768x128x512,1Kx768x768" },
     { .name = "tokenizer", .type = HS_KEY_STRING, AT(tokenizer), .value = "", .help = "of bench tokenizer: a folder with a tokenizer" },
     { .name = "file",
       .type = HS_KEY_STRING,
@@ -240,7 +240,7 @@ static bool many(const hs_cli *cli) { return cli->n_args && strcmp(cli->arg[0], 
 
 const hs_command hs_cmd_bench = {
     .name = "bench",
-    .arguments = "train|infer|generate|op NAME|memory|bulk|tokenizer|data|comm",
+    .arguments = "train|infer|generate|op NAME|memory|bulk|optim|tokenizer|data|comm",
     .summary = "measure training, inference and generation, ops, and this machine",
     .examples = "halfstep bench train --model shakespeare-char --steps 50\n"
                 "halfstep bench train --model gpt2-124m --batch 4 --seq 256 --dtype bf16 --steps 5 --json\n"
@@ -253,6 +253,7 @@ const hs_command hs_cmd_bench = {
                 "halfstep bench op layernorm,softmax,add --sizes 4Kx768\n"
                 "halfstep bench op all --json\n"
                 "halfstep bench bulk --sizes 1x32,12x128 --busy\n"
+                "halfstep bench optim --sizes 16M,128M\n"
                 "halfstep bench tokenizer --tokenizer models/gpt2 --file book.txt --threads 1\n"
                 "halfstep bench data --model shakespeare-char --steps 400\n"
                 "mpirun -np 2 --bind-to none halfstep bench comm",
@@ -275,7 +276,10 @@ const hs_command hs_cmd_bench = {
         "comm       BYTES of a buffer: collectives between the ranks that mpirun started (us, the slowest rank's) beside MPI's own "
         "(mpi_us);\n"
         "           without --sizes also the gradients of gpt2-124m in buckets of 25 MB, begun together\n"
-        "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region; --busy: with a core taken",
+        "optim      PARAMETERS, of one table: an update by adamw and by lamb, the GB/s of all that they must read and write\n"
+        "bulk       BATCHxWIDTH of a 4-layer GPT, context 64: a region per operation over one region, on a GPU also a captured graph; "
+        "--busy:\n"
+        "           with a core taken",
     .options = &schema,
     .spellings = spellings,
     .min_args = 1,

@@ -58,6 +58,7 @@ near "$(awk -v g="$(field forward_gflops stdout.txt)" -v t="$(field forward_us s
 expect 0 '' "$halfstep" bench op embedding --dtype fp32 --steps 1 --json
 [ "$(grep -c '"form":"ROWSxCOLSxTABLE"' stdout.txt)" -eq 4 ] || fail "bench op embedding at its own sizes: $(cat stdout.txt)"
 bench bulk 2 'thunks step_ms bulk_ms step_over_bulk' --sizes 1x16
+bench optim 2 'parameters update_ms update_gbps read_gbps share' --sizes 4K --dtype fp32
 bench bulk 2 'step_ms bulk_ms busy_step_ms busy_bulk_ms fair_share step_over_share bulk_over_share' --sizes 1x8 --busy --dtype fp32
 bench generate 1 'prefill_tokens_per_second prefill_mfu tokens_per_second weight_bytes read_gbps limit_tokens_per_second share_of_limit' \
   --model tiny.yaml --seq 8 --tokens 8
