@@ -46,6 +46,18 @@ static void same_bits(const result *a, const result *b, const char *what)
         fail_msg("%s: other bits", what);
 }
 
+// Distance of the values, over their norm: a decay or a rate that is wrong moves them, and losses hardly in so few steps.
+static double apart(const result *a, const result *b)
+{
+    double off = 0, all = 0;
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        const double x = (double)a->value[i], d = x - (double)b->value[i];
+        off += d * d, all += x * x;
+    }
+    return sqrt(off / all);
+}
+
 // of f32: sums in another order. Low precision rounds what differs so, once more in every layer.
 static void near(const result *cpu, const result *other, const char *what, const char *policy)
 {
@@ -54,6 +66,9 @@ static void near(const result *cpu, const result *other, const char *what, const
         if (!(fabs(cpu->loss[s] - other->loss[s]) <= bound * fabs(cpu->loss[s])))
             fail_msg("%s, %s: loss of step %d is %.8f on the CPU, %.8f on %s", what, policy, s, cpu->loss[s], other->loss[s], device);
     assert_int_equal(cpu->skipped, other->skipped);
+    const double far = !strcmp(policy, "fp32") ? 1e-3 : !strcmp(policy, "fp16") ? 1e-2 : 5e-2, off = apart(cpu, other);
+    if (!(off <= far))
+        fail_msg("%s, %s: values are %.2e of their norm apart, allowed %.0e", what, policy, off, far);
 }
 
 // ---- GPT
