@@ -79,6 +79,7 @@ function(hs_cuda_plugin)
     CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static LINKER_LANGUAGE CUDA INSTALL_RPATH "$ORIGIN")
   target_include_directories(halfstep_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} $<$<BOOL:${HS_CUDNN_INCLUDE}>:${HS_CUDNN_INCLUDE}>)
   target_link_libraries(halfstep_cuda PRIVATE halfstep)
+  target_link_options(halfstep_cuda PRIVATE -static-libstdc++ -static-libgcc) # where it runs may have an older one, or none
   # NCCL's header is not the toolkit's; its library is looked for when ranks have GPUs
   find_path(HS_NCCL_INCLUDE nccl.h HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   if(HS_NCCL_INCLUDE)
