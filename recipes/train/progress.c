@@ -53,6 +53,8 @@ void hs_progress_add(hs_progress *p, int64_t tokens, double seconds, double wait
         p->n++;
 }
 
+void hs_progress_waited(hs_progress *p, double seconds) { p->seconds[(p->at + HS_PROGRESS_WINDOW - 1) % HS_PROGRESS_WINDOW] += seconds; }
+
 hs_rates hs_progress_rates(const hs_progress *p, int64_t steps_done)
 {
     double tokens = 0, seconds = 0, wait = 0;

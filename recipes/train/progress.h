@@ -47,6 +47,7 @@ typedef struct hs_rates {
 
 void hs_progress_begin(hs_progress *p); // finds out what the output is; takes over the log while a line may be open
 void hs_progress_add(hs_progress *p, int64_t tokens, double seconds, double wait_seconds); // one step
+void hs_progress_waited(hs_progress *p, double seconds); // the newest step took so much more: until its device was done
 hs_rates hs_progress_rates(const hs_progress *p, int64_t steps_done);
 bool hs_progress_due(hs_progress *p); // a terminal has not asked for newer figures for a second
 void hs_progress_show(hs_progress *p, const hs_progress_step *s);

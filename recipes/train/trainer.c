@@ -48,7 +48,11 @@ static hs_status tell_skip(hs_trainer *t, const hs_step_record *r)
 static hs_status read_records(hs_trainer *t)
 {
     const hs_step_record *r;
+    const double start = hs_now();
     HS_TRY(hs_run_wait(t->engine->run));
+    const double waited = hs_now() - start; // steps were only submitted, until then
+    t->train_seconds += waited;
+    hs_progress_waited(&t->progress, waited);
     while ((r = hs_run_read_record(t->engine->run))) {
         t->last = *r;
         if (r->skipped)

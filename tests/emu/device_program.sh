@@ -15,7 +15,11 @@ train: { batch: 4, eval_windows: 4 }
 amp: { policy: bf16 }
 YAML
 loss() { "$halfstep" eval run --data text.txt --json "$@" 2>/dev/null | grep -oE '"loss":[0-9.]+' | head -n 1 | cut -d: -f2; }
+start=$EPOCHREALTIME
 "$halfstep" pretrain tiny.yaml --out run --train.steps=12 --device cuda-emu --exec.mode=graph >log 2>&1 || { cat log >&2 && fail "training in graphs"; }
+# What a step takes is what the device takes, which goes on when it was submitted.
+took=$(tail -n 1 run/metrics.jsonl | grep -oE '"seconds":[0-9.e-]+' | cut -d: -f2)
+awk -v took="$took" -v all="$EPOCHREALTIME" -v start="$start" 'BEGIN { exit !(took > (all - start) / 10) }' || fail "12 steps took $took s, of a run from $start to $EPOCHREALTIME"
 "$halfstep" pretrain tiny.yaml --out run --train.steps=18 >log 2>&1 || { cat log >&2 && fail "going on on the CPU"; }
 "$halfstep" pretrain tiny.yaml --out run --train.steps=24 --device cuda-emu >log 2>&1 || { cat log >&2 && fail "going on on the device"; }
 grep -q 'device cuda-emu' log || fail "the first line does not say where it trains"
