@@ -95,7 +95,12 @@ bool hs_text_request_text(hs_text_request *r, const char *text, size_t bytes)
         }
         p->ids[p->n++] = s->begin;
     }
-    p->text = strndup(text, bytes);
+    if (!(p->text = malloc(bytes + 1))) {
+        hs_text_request_fail(r, 503, NULL, "no memory for a prompt");
+        return false;
+    }
+    memcpy(p->text, text, bytes);
+    p->text[bytes] = 0;
     return true;
 }
 
