@@ -1,5 +1,6 @@
 // server: a model of two schedulers that is loaded anew, unloaded, and told to end while clients read streams: each stream that was begun
 // comes whole and says what it says alone, what a version held is given back, and what is counted is of both schedulers together.
+#include "core/base/clock.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_oip.h"
 
@@ -12,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PROMPTS = 4, NEW = 16, CROWD = 6 };
+enum { PROMPTS = 4, NEW = 16, CROWD = 6, PATIENCE = 20 }; // seconds
 static const char *const names[] = { "talks" };
 static const char *const prompt[PROMPTS] = { "a", "the cat", "and", "of of . of" };
 static int prompt_tokens[PROMPTS];
@@ -139,7 +140,7 @@ static void disperse(crowd *c)
 static void wait_for(atomic_int *count, int more)
 {
     const int from = atomic_load(count);
-    for (int i = 0; i < 20000 && atomic_load(count) < from + more; i++)
+    for (const double until = hs_now() + PATIENCE; hs_now() < until && atomic_load(count) < from + more;)
         wait_ms(1);
     assert_true(atomic_load(count) >= from + more);
 }
@@ -167,7 +168,7 @@ static int64_t heap(void)
 // Whoever held it last has it given back by another thread.
 static void wait_for_memory(int maps, int64_t bytes)
 {
-    for (int i = 0; i < 20000 && (mappings() > maps || heap() > bytes); i++)
+    for (const double until = hs_now() + PATIENCE; hs_now() < until && (mappings() > maps || heap() > bytes);)
         wait_ms(1);
     assert_int_equal(mappings(), maps);
     assert_true(heap() <= bytes);
@@ -247,7 +248,8 @@ static void unloaded(void **state)
     wait_for(&c.answers, 2 * CROWD);
     expect_both_worked(&s, 1 + ROUNDS);
     disperse(&c);
-    for (int i = 0; i < 5000 && atomic_load(&changes) < 2 * ROUNDS; i++) // it answers before its load is told
+    for (const double until = hs_now() + PATIENCE;
+         hs_now() < until && atomic_load(&changes) < 2 * ROUNDS;) // it answers before that is told
         wait_ms(1);
     assert_int_equal(changes, 2 * ROUNDS);
     serve_stop(&s);

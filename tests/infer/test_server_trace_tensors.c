@@ -308,6 +308,13 @@ static void test_masks(void **state)
 
 #define HOW "\"temperature\":0,\"ignore_eos\":true"
 
+static void stream(const char *path, const char *body)
+{
+    http_reply r = http_post(port, path, body);
+    assert_int_equal(r.status, 200);
+    http_reply_free(&r);
+}
+
 static void test_text_routes(void **state)
 {
     (void)state;
@@ -326,17 +333,21 @@ static void test_text_routes(void **state)
     start("routes.json", 1, 0);
     for (int i = 0; i < HS_COUNT(same); i++)
         ask(same[i][0], same[i][1]);
-    for (int i = 0; i < HS_COUNT(streams); i++) {
-        http_reply r = http_post(port, streams[i][0], streams[i][1]);
-        assert_int_equal(r.status, 200);
-        http_reply_free(&r);
-    }
+    for (int i = 0; i < HS_COUNT(streams); i++)
+        stream(streams[i][0], streams[i][1]);
+    json_t *v = http_ask_json(port, "POST", same[1][0], same[1][1], 200);
+    const char *said = json_text_in(v, "text_output");
+    char body[256]; // what may begin a stop string is held back to the end
+    snprintf(body, sizeof body, "{\"text_input\":\"a b \",\"max_tokens\":4,\"stop\":[\"%s~\"]," HOW "}", said + strlen(said) - 1);
+    ask(same[1][0], body);
+    stream(streams[0][0], body);
+    json_decref(v);
     serve_stop(&server);
     json_t *all = trace_read("routes.json");
     trace_expect_tensor(all, 1, 0, TRACE_IN, "text_input", "1", "BYTES");
     trace_expect_tensor(all, 1, 1, TRACE_OUT, "output_ids", "1,4", "INT32");
     trace_expect_tensor(all, 1, 2, TRACE_OUT, "text_output", "1", "BYTES");
-    for (int id = 2; id <= HS_COUNT(same) + HS_COUNT(streams); id++)
+    for (int id = 2; id <= HS_COUNT(same) + HS_COUNT(streams) + 3; id++)
         expect_same(all, 1, id, "a route");
     json_decref(all);
 }
