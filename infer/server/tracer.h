@@ -106,7 +106,8 @@ void hs_traced_texts(hs_traced *r, hs_trace_side side, const char *name, int n, 
 // INT32 [n, longest], -1 behind the shorter ones: likewise.
 void hs_traced_ids(hs_traced *r, hs_trace_side side, const char *name, int n, const int32_t *(*at)(const void *from, int i, int64_t *n),
                    const void *from);
-// Numbers that are not there yet, and 0: filled until it ends or hs_traced_refused. NULL: they are not wanted, or there is no room.
+// Numbers that are not there yet, and 0: to be filled before r ends, or its tensors are given up. NULL: they are not wanted, or there is no
+// room.
 void *hs_traced_numbers(hs_traced *r, hs_trace_side side, const char *name, hs_oip_type type, int n_dims, const int64_t *dim);
 void hs_traced_no_outputs(hs_traced *r); // what there is of them is given up: the request fails
 
