@@ -2,10 +2,10 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "data/base/yaml.h"
-#include "infer/server/ensemble.h"
 #include "infer/server/server.h"
 #include "recipes/program/cli_session.h"
 #include "recipes/program/commands.h"
+#include "recipes/program/serve_options.h"
 #include "recipes/program/serve_tokens.h"
 #include "recipes/program/task_rows.h"
 #include <errno.h>
@@ -16,23 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-typedef struct step_options {
-    hs_string name, model, input_map, output_map;
-} step_options;
-
-typedef struct serve_options {
-    hs_common common;
-    hs_string config, serve, host, cert, key, token_file, models, trace_file, trace_level;
-    int64_t instances, port, http_threads, connections, connections_per_client, body, answer, held, head, batch_tokens, queue, queue_tokens,
-        texts, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count, trace_log_frequency,
-        trace_bytes;
-    double idle, body_timeout, drain, linger, sequence_idle;
-    bool pin, warm_up, access_log, control, open_metrics;
-    int kv; // HS_KV_VALUES or HS_KV_INT8
-    int n_steps;
-    step_options step[HS_ENSEMBLE_STEPS];
-} serve_options;
 
 // ---- what a model computes in: as predict and embed choose it, and generate for models that continue texts
 
@@ -84,10 +67,10 @@ static hs_status parse_models(const hs_cli *cli, char *list, char (*name)[HS_SER
     return HS_OK;
 }
 
-static hs_status take_steps(const serve_options *o, const hs_server_model *model, int n_models, hs_ensemble_step *step)
+static hs_status take_steps(const hs_serve_options *o, const hs_server_model *model, int n_models, hs_ensemble_step *step)
 {
     for (int i = 0; i < o->n_steps; i++) {
-        const step_options *s = &o->step[i];
+        const hs_serve_step *s = &o->step[i];
         step[i] = (hs_ensemble_step){ .ensemble = s->name, .model = s->model, .input_map = s->input_map, .output_map = s->output_map };
         if (!s->name[0] || strlen(s->name) >= HS_SERVED_NAME || strchr(s->name, '/'))
             return HS_FAIL(USAGE, "ensembles.%d.name is '%s': a model's name has 1 to %d characters, and no /", i, s->name,
@@ -99,7 +82,7 @@ static hs_status take_steps(const serve_options *o, const hs_server_model *model
     return HS_OK;
 }
 
-static hs_status read_trace(const serve_options *o, hs_tracer_opts *t)
+static hs_status read_trace(const hs_serve_options *o, hs_tracer_opts *t)
 {
     hs_string list;
     bool any = false;
@@ -199,23 +182,21 @@ static hs_status serve(const hs_cli *cli, const hs_server_opts *o)
 }
 #endif
 
-static const hs_schema schema;
-
 // A file of options; what stands on the command line goes before it.
 static hs_status read_config(const hs_cli *cli)
 {
-    serve_options *o = cli->options, *file = malloc(sizeof *file);
+    hs_serve_options *o = cli->options, *file = malloc(sizeof *file);
     char value[HS_KEY_STRING_BYTES], name[HS_KEY_NAME];
     if (!file)
         return HS_FAIL(MEMORY, "no memory for options");
-    hs_status st = hs_schema_defaults(&schema, file, NULL);
+    hs_status st = hs_schema_defaults(&hs_serve_schema, file, NULL);
     if (st == HS_OK)
-        st = hs_yaml_load(o->config, &schema, file, NULL);
+        st = hs_yaml_load(o->config, &hs_serve_schema, file, NULL);
     hs_key_at at;
-    for (int i = 0; st == HS_OK && (at = hs_schema_row(&schema, o, i)).key; i++)
+    for (int i = 0; st == HS_OK && (at = hs_schema_row(&hs_serve_schema, o, i)).key; i++)
         if (hs_cli_given(cli, hs_schema_name(at, name))) {
-            hs_schema_format(&schema, o, at, value, sizeof value);
-            st = hs_schema_set(&schema, file, NULL, name, value, "the command line");
+            hs_schema_format(&hs_serve_schema, o, at, value, sizeof value);
+            st = hs_schema_set(&hs_serve_schema, file, NULL, name, value, "the command line");
         }
     if (st == HS_OK)
         *o = *file;
@@ -225,7 +206,7 @@ static hs_status read_config(const hs_cli *cli)
 
 static hs_status run_serve(const hs_cli *cli)
 {
-    serve_options *o = cli->options;
+    hs_serve_options *o = cli->options;
     if (o->config[0])
         HS_TRY(read_config(cli));
     int n_models = 0;
@@ -306,313 +287,6 @@ static hs_status run_serve(const hs_cli *cli)
     return st;
 }
 
-#define AT(field) .offset = offsetof(serve_options, field)
-static const hs_key keys[] = {
-    { .name = "config",
-      .type = HS_KEY_STRING,
-      AT(config),
-      .value = "",
-      .help = "YAML file of these options (port: 8000); those on the command line go before it" },
-    { .name = "serve",
-      .type = HS_KEY_TEXTS,
-      AT(serve),
-      .value = "",
-      .help = "models, as the arguments say them: [embed=models/minilm, runs/sst2]; for --config" },
-    { .name = "host",
-      .type = HS_KEY_STRING,
-      AT(host),
-      .value = "127.0.0.1",
-      .help = "address to listen at; 0.0.0.0 and :: are all of this machine's" },
-    { .name = "port",
-      .type = HS_KEY_INT,
-      AT(port),
-      .value = "8000",
-      .min = 0,
-      .max = 65535,
-      .help = "port to listen at; 0: any that is free" },
-    { .name = "tls-cert", .type = HS_KEY_STRING, AT(cert), .value = "", .help = "certificate, a PEM file: HTTPS instead of HTTP" },
-    { .name = "tls-key", .type = HS_KEY_STRING, AT(key), .value = "", .help = "its key" },
-    { .name = "token-file",
-      .type = HS_KEY_STRING,
-      AT(token_file),
-      .value = "",
-      .help = "file of tokens, a line each, one of which a client must send (Authorization: Bearer TOKEN); probes need none" },
-    { .name = "open-metrics",
-      .type = HS_KEY_BOOL,
-      AT(open_metrics),
-      .value = "false",
-      .help = "/metrics needs no token either: a scraper may have none to send" },
-    { .name = "batch-tokens",
-      .type = HS_KEY_INT,
-      AT(batch_tokens),
-      .value = "1024",
-      .min = 1,
-      .max = 1e6,
-      .unit = "tokens",
-      .help = "of a batch of an encoder, at most; a model's context where that is more" },
-    { .name = "instances",
-      .type = HS_KEY_INT,
-      AT(instances),
-      .value = "0",
-      .min = 0,
-      .max = HS_BATCHER_INSTANCES,
-      .help = "of each model, over one copy of its weights, with --threads divided among them: more requests at once, each for itself "
-              "slower; slots and cache-tokens are of each. 0: one, and of encoders while enough waits up to 8 in its place" },
-    { .name = "pin", .type = HS_KEY_BOOL, AT(pin), .value = "false", .help = "each instance's threads stay on cores of their own" },
-    { .name = "warm-up",
-      .type = HS_KEY_BOOL,
-      AT(warm_up),
-      .value = "true",
-      .help = "each model runs a few tokens before it is ready, so that the first request does not wait for its weights to be read in" },
-    { .name = "slots",
-      .type = HS_KEY_INT,
-      AT(slots),
-      .value = "16",
-      .min = 1,
-      .max = 4096,
-      .unit = "texts",
-      .help = "that a model continues at once; more wait" },
-    { .name = "step-tokens",
-      .type = HS_KEY_INT,
-      AT(step_tokens),
-      .value = "512",
-      .min = 1,
-      .max = 1e6,
-      .unit = "tokens",
-      .help = "of a step that continues texts, at most: prompts are read in pieces of what their neighbours leave" },
-    { .name = "beside-tokens",
-      .type = HS_KEY_INT,
-      AT(beside_tokens),
-      .value = "64",
-      .min = 1,
-      .max = 1e6,
-      .unit = "tokens",
-      .help = "of prompts in a step that continues other texts too, at most: fewer keep those at their pace, more read a prompt sooner" },
-    { .name = "cache-tokens",
-      .type = HS_KEY_INT,
-      AT(cache_tokens),
-      .value = "8192",
-      .min = 1,
-      .max = 1e9,
-      .unit = "tokens",
-      .help = "of all texts of a model whose keys and values are kept, also for texts that begin alike; a context where that is more" },
-    HS_KV_KEY(serve_options),
-    { .name = "sequences",
-      .type = HS_KEY_INT,
-      AT(sequences),
-      .value = "1024",
-      .min = 1,
-      .max = 1e6,
-      .help = "of requests (sequence_id) that a model continues from one to the next, at once; one more is answered with 429" },
-    { .name = "sequence-idle",
-      .type = HS_KEY_REAL,
-      AT(sequence_idle),
-      .value = "60",
-      .min = 0.001,
-      .max = 1e6,
-      .unit = "s",
-      .help = "between two requests of a sequence, after which it ends" },
-    { .name = "cache-bytes",
-      .type = HS_KEY_INT,
-      AT(cache_bytes),
-      .value = "0",
-      .min = 0,
-      .max = 1e15,
-      .unit = "bytes",
-      .help = "of what encoders gave, kept for texts that are asked again, of all models together; 0: nothing is kept" },
-    { .name = "queue",
-      .type = HS_KEY_INT,
-      AT(queue),
-      .value = "512",
-      .min = 1,
-      .max = 1e6,
-      .unit = "requests",
-      .help = "that may wait for a model; one more is answered with 429" },
-    { .name = "queue-tokens",
-      .type = HS_KEY_INT,
-      AT(queue_tokens),
-      .value = "262144",
-      .min = 1,
-      .max = 1e9,
-      .unit = "tokens",
-      .help = "of the requests that wait" },
-    { .name = "texts",
-      .type = HS_KEY_INT,
-      AT(texts),
-      .value = "256",
-      .min = 1,
-      .max = 1e6,
-      .unit = "texts",
-      .help = "of one request, at most" },
-    { .name = "body",
-      .type = HS_KEY_INT,
-      AT(body),
-      .value = "8",
-      .min = 1,
-      .max = 1024,
-      .unit = "MiB",
-      .help = "of a request's body, at most" },
-    { .name = "answer",
-      .type = HS_KEY_INT,
-      AT(answer),
-      .value = "64",
-      .min = 1,
-      .max = 4096,
-      .unit = "MiB",
-      .help = "of an answer of tensors, scores or vectors of tokens, at most" },
-    { .name = "held",
-      .type = HS_KEY_INT,
-      AT(held),
-      .value = "1024",
-      .min = 1,
-      .max = 1 << 20,
-      .unit = "MiB",
-      .help = "of bodies and answers of all connections together, at most; what there is no room for is answered with 503" },
-    { .name = "head",
-      .type = HS_KEY_INT,
-      AT(head),
-      .value = "8",
-      .min = 4,
-      .max = 1024,
-      .unit = "KiB",
-      .help = "of a connection's head, at most" },
-    { .name = "connections", .type = HS_KEY_INT, AT(connections), .value = "16384", .min = 1, .max = 1e6, .help = "at once" },
-    { .name = "connections-per-client",
-      .type = HS_KEY_INT,
-      AT(connections_per_client),
-      .value = "0",
-      .min = 0,
-      .max = 1e6,
-      .help = "of one address at once; 0: no limit" },
-    { .name = "idle-timeout",
-      .type = HS_KEY_REAL,
-      AT(idle),
-      .value = "75",
-      .min = 0.1,
-      .max = 1e6,
-      .unit = "s",
-      .help = "from the end of an answer to the end of the next request's head, or in which nothing of an answer is taken, before a "
-              "connection is closed" },
-    { .name = "body-timeout",
-      .type = HS_KEY_REAL,
-      AT(body_timeout),
-      .value = "30",
-      .min = 0.1,
-      .max = 1e6,
-      .unit = "s",
-      .help = "for a body to arrive" },
-    { .name = "drain",
-      .type = HS_KEY_REAL,
-      AT(drain),
-      .value = "30",
-      .min = 0,
-      .max = 1e6,
-      .unit = "s",
-      .help = "that requests under way have when the server is told to stop (SIGTERM, SIGINT); those left are answered with 503" },
-    { .name = "linger",
-      .type = HS_KEY_REAL,
-      AT(linger),
-      .value = "0",
-      .min = 0,
-      .max = 1e6,
-      .unit = "s",
-      .help = "before that, in which it answers as ever and says that it is not ready: for balancers to notice" },
-    { .name = "http-threads",
-      .type = HS_KEY_INT,
-      AT(http_threads),
-      .value = "1",
-      .min = 1,
-      .max = 64,
-      .help = "that read requests, make tokens and write answers" },
-    { .name = "control",
-      .type = HS_KEY_BOOL,
-      AT(control),
-      .value = "false",
-      .help = "clients may load models anew and unload them (POST /v2/repository/models/NAME/load)" },
-    { .name = "models",
-      .type = HS_KEY_STRING,
-      AT(models),
-      .value = "",
-      .help = "folder whose folders clients may load by their names; goes with --control" },
-    { .name = "access-log",
-      .type = HS_KEY_BOOL,
-      AT(access_log),
-      .value = "false",
-      .help = "a line of JSON on standard output for each request" },
-    { .name = "trace-file",
-      .type = HS_KEY_STRING,
-      AT(trace_file),
-      .value = "",
-      .help = "file for traces of requests, as Triton writes them; without it clients cannot switch them on (POST /v2/trace/setting)" },
-    { .name = "trace-level",
-      .type = HS_KEY_TEXTS,
-      AT(trace_level),
-      .value = "OFF",
-      .help = "of a trace: TIMESTAMPS, TENSORS, or both (TIMESTAMPS,TENSORS); OFF: none" },
-    { .name = "trace-rate",
-      .type = HS_KEY_INT,
-      AT(trace_rate),
-      .value = "1000",
-      .min = 1,
-      .max = UINT32_MAX,
-      .unit = "requests",
-      .help = "of which one is traced" },
-    { .name = "trace-count",
-      .type = HS_KEY_INT,
-      AT(trace_count),
-      .value = "-1",
-      .min = -1,
-      .max = INT32_MAX,
-      .unit = "traces",
-      .help = "and no more; they go to FILE.0. -1: no end" },
-    { .name = "trace-log-frequency",
-      .type = HS_KEY_INT,
-      AT(trace_log_frequency),
-      .value = "0",
-      .min = 0,
-      .max = UINT32_MAX,
-      .unit = "traces",
-      .help = "of each of the files FILE.0, FILE.1, ...; 0: all in FILE" },
-    { .name = "trace-bytes",
-      .type = HS_KEY_INT,
-      AT(trace_bytes),
-      .value = "1024",
-      .min = 1,
-      .max = 1 << 20,
-      .unit = "MiB",
-      .help = "of all files of traces together, at most; then nothing is traced any more" },
-    HS_CHECKPOINT_KEYS(serve_options),
-    HS_COMPUTE_KEYS_OF(serve_options, HS_DTYPE_HELP_F32),
-    HS_COMMON_KEYS(serve_options),
-};
-
-static const hs_key step_keys[] = {
-    { .name = "name", .type = HS_KEY_STRING, .offset = offsetof(step_options, name), .value = "", .help = "of its ensemble" },
-    { .name = "model", .type = HS_KEY_STRING, .offset = offsetof(step_options, model), .value = "", .help = "that it runs, by its name" },
-    { .name = "input_map",
-      .type = HS_KEY_TEXTS,
-      .offset = offsetof(step_options, input_map),
-      .value = "",
-      .help = "what goes in, the model's name and the ensemble's: [text=TEXT]" },
-    { .name = "output_map",
-      .type = HS_KEY_TEXTS,
-      .offset = offsetof(step_options, output_map),
-      .value = "",
-      .help = "what comes out: [logits=SCORES]" },
-};
-static const hs_schema step_schema = HS_SCHEMA(step_keys, step_options);
-static const hs_list lists[] = {
-    { .name = "ensembles",
-      .schema = &step_schema,
-      .offset = offsetof(serve_options, step),
-      .count_offset = offsetof(serve_options, n_steps),
-      .max = HS_ENSEMBLE_STEPS,
-      .help = "Steps of ensembles: models in one call, each with names for what goes in and comes out; for --config" },
-};
-static const hs_schema schema = {
-    .key = keys, .n = HS_COUNT(keys), .struct_bytes = sizeof(serve_options), .list = lists, .n_lists = HS_COUNT(lists)
-};
-
 const hs_command hs_cmd_serve = {
     .name = "serve",
     .arguments = "[DIR|NAME=DIR...]",
@@ -630,7 +304,7 @@ const hs_command hs_cmd_serve = {
         "/models/NAME.\n"
         "SIGTERM or SIGINT (Ctrl-C): it takes no new connections, finishes what was accepted, and ends. A second one ends that at once\n"
         "(what is left is answered with 503) with exit code 128 + the signal's number; a third one the program.",
-    .options = &schema,
+    .options = &hs_serve_schema,
     .min_args = 0,
     .max_args = HS_SERVER_MODELS,
     .run = run_serve,
