@@ -127,35 +127,36 @@ static hs_status with_space(hs_row_maker *m, const char **text, size_t *bytes)
     return HS_OK;
 }
 
-static hs_status encode_with_offsets(hs_row_maker *m, const char *text, size_t bytes, hs_row_text *out)
+static hs_status encode_with_offsets(hs_row_maker *m, const char *text, size_t bytes, int64_t most, hs_row_text *out)
 {
-    const hs_row_opts plain = { .no_special = true };
+    const hs_row_opts plain = { .no_special = true, .max_length = most, .overflow = most ? HS_OVERFLOW_DROP : HS_OVERFLOW_ROWS };
     hs_rows rows;
     HS_TRY(hs_tokenizer_rows(m->o.tokenizer, text, bytes, NULL, 0, &plain, &rows));
     const hs_row *r = &rows.row[0];
-    out->n = r->n;
+    out->n = r->n, out->more = rows.more;
     out->id = hs_arena_copy(&m->arena, r->id, (size_t)r->n, sizeof *r->id);
     out->bytes = hs_arena_copy(&m->arena, r->bytes, (size_t)r->n, sizeof *r->bytes);
     hs_rows_free(&rows);
     return out->id && out->bytes ? HS_OK : HS_FAIL(MEMORY, "no memory for %lld ids", (long long)out->n);
 }
 
-static hs_status encode_alone(hs_row_maker *m, const char *text, size_t bytes, hs_row_text *out)
+static hs_status encode_alone(hs_row_maker *m, const char *text, size_t bytes, int64_t most, hs_row_text *out)
 {
     int32_t *id;
-    HS_TRY(hs_tokenizer_encode(m->o.tokenizer, text, bytes, &id, &out->n));
+    HS_TRY(hs_tokenizer_encode_most(m->o.tokenizer, text, bytes, most, &id, &out->n));
+    out->more = most && out->n > most;
     out->id = hs_arena_copy(&m->arena, id, (size_t)out->n, sizeof *id);
     free(id);
     return out->id ? HS_OK : HS_FAIL(MEMORY, "no memory for %lld ids", (long long)out->n);
 }
 
-hs_status hs_row_encode(hs_row_maker *m, const char *text, size_t bytes, bool offsets, hs_row_text *out)
+hs_status hs_row_encode(hs_row_maker *m, const char *text, size_t bytes, bool offsets, int64_t most, hs_row_text *out)
 {
     const bool space = m->space && bytes > 0 && text[0] != ' ';
     *out = (hs_row_text){ 0 };
     if (space)
         HS_TRY(with_space(m, &text, &bytes));
-    HS_TRY(offsets ? encode_with_offsets(m, text, bytes, out) : encode_alone(m, text, bytes, out));
+    HS_TRY((offsets ? encode_with_offsets : encode_alone)(m, text, bytes, most, out));
     for (int64_t i = 0; out->bytes && space && i < out->n; i++) {
         out->bytes[i].start -= out->bytes[i].start > 0;
         out->bytes[i].end -= out->bytes[i].end > 0;
@@ -167,6 +168,17 @@ hs_status hs_row_encode(hs_row_maker *m, const char *text, size_t bytes, bool of
 }
 
 // ---- rows
+
+int64_t hs_row_most_tokens(const hs_row_maker *m) { return m->o.most_rows * m->o.max_length; }
+
+hs_status hs_row_check(hs_row_maker *m, bool over)
+{
+    m->over = over;
+    return !over ? HS_OK
+                 : HS_FAIL(USAGE, "it takes more than %lld rows of %lld tokens", (long long)m->o.most_rows, (long long)m->o.max_length);
+}
+
+bool hs_row_maker_over(const hs_row_maker *m) { return m->over; }
 
 hs_example_row *hs_row_add(hs_row_maker *m, int64_t example, int64_t n, bool word, bool target, bool bytes)
 {
@@ -231,9 +243,11 @@ hs_status hs_rows_of_texts(hs_row_maker *m, const hs_example *x, int64_t i)
     const hs_row_frame *f = &m->frame[pair];
     const int64_t room = m->o.max_length - hs_row_special(f);
     hs_row_text t[2] = { 0 };
-    HS_TRY(hs_row_encode(m, x->text[0], x->bytes[0], false, &t[0]));
-    if (pair)
-        HS_TRY(hs_row_encode(m, x->text[1], x->bytes[1], false, &t[1]));
+    for (int k = 0; k < 1 + pair; k++)
+        HS_TRY(hs_row_encode(m, x->text[k], x->bytes[k], false, room, &t[k]));
+    const bool tie = t[0].more && t[1].more && room % 2; // the longer one has the odd id
+    for (int k = 0; k < 2 && tie; k++)
+        HS_TRY(hs_row_encode(m, x->text[k], x->bytes[k], false, 0, &t[k]));
     int64_t n[2] = { t[0].n, t[1].n };
     if (pair)
         share(room, n);
@@ -256,7 +270,7 @@ hs_status hs_rows_of_texts(hs_row_maker *m, const hs_example *x, int64_t i)
 hs_status hs_row_maker_rows(hs_row_maker *m, const hs_example *examples, int64_t n, int64_t i, const hs_example_row **row, int64_t *n_rows)
 {
     hs_arena_clear(&m->arena);
-    m->n_rows = 0;
+    m->n_rows = 0, m->over = false;
     const hs_example *x = &examples[i];
     hs_status st;
     switch (m->about) {

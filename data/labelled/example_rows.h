@@ -26,6 +26,7 @@ typedef struct hs_rows_opts {
     bool drop;                     // SPAN: rows without the answer of a question that has one are left out
     hs_prefix_space prefix_space;  // in front of a text, as RoBERTa's and GPT-2's words want it; AUTO: of BPE, for TOKENS
     int64_t vocab;                 // ids at or above it: USAGE; 0: any
+    int64_t most_rows;             // TOKENS, SPAN: an example that gives more of them: USAGE, before all of it is read; 0: any
 } hs_rows_opts;
 
 typedef struct hs_example_row { // arrays are [n]
@@ -49,6 +50,7 @@ void hs_row_maker_free(hs_row_maker *m);
 // special tokens; where there are none of those either, and of LM where nothing is learned, no row. USAGE: a character that the tokenizer
 // lacks.
 hs_status hs_row_maker_rows(hs_row_maker *m, const hs_example *examples, int64_t n, int64_t i, const hs_example_row **row, int64_t *n_rows);
+bool hs_row_maker_over(const hs_row_maker *m); // that was an example with more rows than most_rows
 // Copies of them that live as long as `a`, without targets: of what is predicted. MEMORY.
 hs_status hs_example_rows_keep(hs_arena *a, const hs_example_row *row, int64_t n, const hs_example_row **out);
 

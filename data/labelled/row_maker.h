@@ -18,12 +18,14 @@ typedef struct hs_row_text { // ids of a text
     int32_t *id;
     hs_span *bytes; // of each, in the text; NULL where not asked for
     int64_t n;
+    bool more; // than were wanted: n is at least that
 } hs_row_text;
 
 struct hs_row_maker {
     hs_about about;
     hs_rows_opts o;
     bool space; // in front of texts
+    bool over;  // the last example gave more than o.most_rows
     int32_t end;
     hs_row_frame frame[2]; // of one text, of two
     hs_arena fixed, arena; // for ever; of the last call
@@ -33,7 +35,10 @@ struct hs_row_maker {
     size_t spaced_room;
 };
 
-hs_status hs_row_encode(hs_row_maker *m, const char *text, size_t bytes, bool offsets, hs_row_text *out);
+// most: ids that are wanted; 0: all.
+hs_status hs_row_encode(hs_row_maker *m, const char *text, size_t bytes, bool offsets, int64_t most, hs_row_text *out);
+int64_t hs_row_most_tokens(const hs_row_maker *m);  // beyond which a text gives more rows than o.most_rows; 0: there is no such bound
+hs_status hs_row_check(hs_row_maker *m, bool over); // USAGE: it does
 // A row of so many tokens, without arrays that its task does not ask for. NULL: no memory.
 hs_example_row *hs_row_add(hs_row_maker *m, int64_t example, int64_t n, bool word, bool target, bool bytes);
 // Parts behind one another into the row from position `at` on; returns where they end.

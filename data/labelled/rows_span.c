@@ -76,8 +76,9 @@ hs_status hs_rows_of_span(hs_row_maker *m, const hs_example *x, int64_t i)
 {
     const hs_row_frame *f = &m->frame[1];
     hs_row_text t[2];
-    HS_TRY(hs_row_encode(m, x->text[0], x->bytes[0], false, &t[0]));
-    HS_TRY(hs_row_encode(m, x->text[1], x->bytes[1], true, &t[1]));
+    HS_TRY(hs_row_encode(m, x->text[0], x->bytes[0], false, m->o.max_query, &t[0]));
+    HS_TRY(hs_row_encode(m, x->text[1], x->bytes[1], true, hs_row_most_tokens(m), &t[1]));
+    HS_TRY(hs_row_check(m, t[1].more));
     const int64_t query = t[0].n < m->o.max_query ? t[0].n : m->o.max_query, room = m->o.max_length - hs_row_special(f) - query;
     const int64_t most = t[1].n / (m->o.stride < room ? m->o.stride : room) + 2, begin = f->before.n + query + f->between.n;
     window *w = hs_arena_take(&m->arena, (size_t)most * sizeof *w);
@@ -93,6 +94,7 @@ hs_status hs_rows_of_span(hs_row_maker *m, const hs_example *x, int64_t i)
         }
         at += length < m->o.stride ? length : m->o.stride;
     }
+    HS_TRY(hs_row_check(m, m->o.most_rows && n > m->o.most_rows));
     for (int k = 0; k < n; k++) {
         HS_TRY(put_row(m, i, t, query, w, n, k));
         if (!set_target(m, x, &t[1], &w[k], begin, &m->row[m->n_rows - 1]))

@@ -13,7 +13,8 @@ static hs_status no_memory(int64_t n) { return HS_FAIL(MEMORY, "no memory for %l
 // A token is part of the word that its last byte is in: byte-level ones have the blank before a word in front.
 static hs_status encode_words(hs_row_maker *m, const hs_example *x, words *w)
 {
-    HS_TRY(hs_row_encode(m, x->text[0], x->bytes[0], true, &w->text));
+    HS_TRY(hs_row_encode(m, x->text[0], x->bytes[0], true, hs_row_most_tokens(m), &w->text));
+    HS_TRY(hs_row_check(m, w->text.more));
     w->n = x->n;
     w->begin = hs_arena_take(&m->arena, (size_t)x->n * sizeof *w->begin);
     w->end = hs_arena_take(&m->arena, (size_t)x->n * sizeof *w->end);
@@ -96,7 +97,7 @@ static hs_status gather(hs_row_maker *m, const hs_example *examples, int64_t n, 
         return no_memory(most);
     for (int64_t k = i + step; k >= 0 && k < n && examples[k].document == examples[i].document && have < most; k += step) {
         hs_row_text t;
-        HS_TRY(hs_row_encode(m, examples[k].text[0], examples[k].bytes[0], false, &t));
+        HS_TRY(hs_row_encode(m, examples[k].text[0], examples[k].bytes[0], false, 0, &t));
         const int64_t take = t.n < most - have ? t.n : most - have;
         for (int64_t j = 0; j < take; j++) // the left side fills from its end
             out->id[step < 0 ? most - 1 - have - j : have + j] = t.id[step < 0 ? t.n - 1 - j : j];
@@ -179,6 +180,8 @@ hs_status hs_rows_of_words(hs_row_maker *m, const hs_example *examples, int64_t 
             first = next_first(&w, &win[n_win], m->o.stride);
         n_win++;
     }
+    if (st == HS_OK)
+        st = hs_row_check(m, m->o.most_rows && n_win > m->o.most_rows);
     if (st == HS_OK && m->o.context && n_win == 1)
         st = find_sides(m, examples, n, i, room - w.text.n, &s);
     if (st == HS_OK)
@@ -206,7 +209,7 @@ static hs_status join_turns(hs_row_maker *m, const hs_example *x, turns *out)
     if (!t)
         return no_memory(x->n);
     for (int32_t k = 0; k < x->n; k++) {
-        HS_TRY(hs_row_encode(m, x->text[0] + x->turn[k].start, (size_t)(x->turn[k].end - x->turn[k].start), false, &t[k]));
+        HS_TRY(hs_row_encode(m, x->text[0] + x->turn[k].start, (size_t)(x->turn[k].end - x->turn[k].start), false, 0, &t[k]));
         n += t[k].n + 1;
     }
     out->id = hs_arena_take(&m->arena, (size_t)n * sizeof *out->id);

@@ -117,7 +117,7 @@ static hs_status ascii_parts(const bpe *t, encoder *e, const char *s, size_t *i,
     int32_t *id = out->id + out->n;
     hs_tok_batch b;
     b.stopped = false;
-    while (to - *i >= HS_TOK_ROOM && !b.stopped) {
+    while (to - *i >= HS_TOK_ROOM && !b.stopped && !(out->most && id - out->id > out->most)) {
         b.n = 0;
         while (to - *i >= HS_TOK_ROOM && !b.stopped && b.n < HS_TOK_BATCH)
             *i += collect(&e->base.cache, s + *i, &b);
@@ -164,7 +164,7 @@ static hs_status missing_byte(const bpe *t, const char *s, size_t from, size_t t
 
 static hs_status parts(const bpe *t, encoder *e, const char *s, size_t from, size_t to, hs_tok_out *out)
 {
-    for (size_t i = from; i < to;) {
+    for (size_t i = from; i < to && !hs_tok_out_full(out);) {
         if (!out->trace)
             HS_TRY(ascii_parts(t, e, s, &i, to, out));
         if (!out->trace && i < to && to - i < HS_TOK_ROOM)

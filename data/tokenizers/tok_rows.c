@@ -83,7 +83,7 @@ static hs_status find_characters(text *x)
     return HS_OK;
 }
 
-static hs_status encode(const hs_tokenizer *t, text *x)
+static hs_status encode(const hs_tokenizer *t, text *x, int64_t most)
 {
     const size_t room = hs_tok_room(t, x->bytes);
     x->out.id = malloc(room * sizeof *x->out.id);
@@ -92,7 +92,7 @@ static hs_status encode(const hs_tokenizer *t, text *x)
     x->trace.word = malloc(room * sizeof *x->trace.word);
     if (!x->out.id || !x->trace.start || !x->trace.end || !x->trace.word)
         return HS_FAIL(MEMORY, "no memory for the ids of %zu bytes of text", x->bytes);
-    x->out.trace = &x->trace;
+    x->out.trace = &x->trace, x->out.most = most;
     HS_TRY(t->kind->subword ? hs_subword_run(t, x->s, x->bytes, &x->out) : tile(t, x));
     HS_TRY(find_characters(x));
     return HS_OK;
@@ -113,6 +113,10 @@ static hs_status cut(text *x, int64_t length, const hs_row_opts *o)
         return HS_FAIL(MEMORY, "no memory for %lld windows", (long long)most);
     if (whole) {
         x->window[x->n_windows++] = (window){ 0, n };
+        return HS_OK;
+    }
+    if (o->overflow == HS_OVERFLOW_DROP) {
+        x->window[x->n_windows++] = o->truncate_left ? (window){ n - length, n } : (window){ 0, length };
         return HS_OK;
     }
     if (length == 0) { // an empty one, and all of it
@@ -304,6 +308,35 @@ static hs_status combine(const hs_subword *s, const hs_tok_template *t, const te
     return HS_OK;
 }
 
+// Ids of a text beyond which it makes no difference how many there are; 0: there is no such number.
+static int64_t most_of(const hs_row_opts *o)
+{
+    const bool all = o->overflow == HS_OVERFLOW_ROWS || (o->overflow == HS_OVERFLOW_DROP && o->truncate_left);
+    return all ? 0 : o->max_length;
+}
+
+static hs_status encode_texts(const hs_tokenizer *t, text x[2], int n_texts, int64_t n_special, const hs_row_opts *o)
+{
+    const int64_t most = most_of(o);
+    for (int i = 0; i < n_texts; i++)
+        HS_TRY(encode(t, &x[i], most));
+    // of two that do not fit by themselves the longer one has the odd id
+    const bool tie = o->overflow == HS_OVERFLOW_DROP && o->truncate == HS_TRUNCATE_LONGEST_FIRST && (o->max_length - n_special) % 2;
+    if (n_texts < 2 || !tie || !hs_tok_out_full(&x[0].out) || !hs_tok_out_full(&x[1].out))
+        return HS_OK;
+    for (int i = 0; i < n_texts; i++) {
+        release(&x[i]);
+        x[i] = (text){ .s = x[i].s, .bytes = x[i].bytes };
+        HS_TRY(encode(t, &x[i], 0));
+    }
+    return HS_OK;
+}
+
+static bool too_long(const text x[2], int64_t n_special, const hs_row_opts *o)
+{
+    return o->max_length > 0 && x[0].out.n + x[1].out.n > o->max_length - n_special;
+}
+
 hs_row_opts hs_tokenizer_row_opts(const hs_tokenizer *t) { return t->kind->subword ? hs_subword_of(t)->shape : (hs_row_opts){ 0 }; }
 
 hs_status hs_tokenizer_rows(const hs_tokenizer *t, const char *first, size_t bytes, const char *second, size_t second_bytes,
@@ -317,12 +350,12 @@ hs_status hs_tokenizer_rows(const hs_tokenizer *t, const char *first, size_t byt
     *out = (hs_rows){ 0 };
     hs_status st = o->stride < 0 || o->max_length < 0 || o->pad_length < 0 || o->pad_multiple < 0
                        ? HS_FAIL(USAGE, "a row's lengths and stride cannot be negative")
-                       : encode(t, &x[0]);
-    if (st == HS_OK && second)
-        st = encode(t, &x[1]);
-    if (st == HS_OK)
+                       : encode_texts(t, x, n_texts, specials(of, o), o);
+    out->more = st == HS_OK && o->overflow != HS_OVERFLOW_ROWS && too_long(x, specials(of, o), o);
+    const bool none = out->more && o->overflow == HS_OVERFLOW_REFUSE;
+    if (st == HS_OK && !none)
         st = cut_texts(x, n_texts, specials(of, o), o);
-    if (st == HS_OK)
+    if (st == HS_OK && !none)
         st = combine(s, of, x, n_texts, o, out);
     release(&x[0]);
     release(&x[1]);

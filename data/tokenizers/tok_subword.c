@@ -81,12 +81,12 @@ static hs_status split(const hs_subword *s, hs_tok_encoder *e, int which, const 
     if (which == HS_COUNT(s->added.finder))
         return s->model->segment(&s->base, e, text, from, to, out);
     hs_tok_match m;
-    for (size_t at = from; at < to;) {
+    for (size_t at = from; at < to && !hs_tok_out_full(out);) {
         const bool found = hs_tok_added_next(&s->added, which, text, from, at, to, &m);
         const size_t end = found ? m.start : to;
         if (end > at)
             HS_TRY(split(s, e, which + 1, text, at, end, out));
-        if (!found)
+        if (!found || hs_tok_out_full(out))
             break;
         put_added(s, &m, out);
         at = m.end;

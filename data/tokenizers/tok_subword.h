@@ -16,8 +16,11 @@ typedef struct hs_tok_trace {
 typedef struct hs_tok_out {
     int32_t *id; // [hs_tok_room(bytes)]
     int64_t n;
+    int64_t most;        // nobody wants more than that: it ends behind the word with which there are more. 0: all are wanted
     hs_tok_trace *trace; // NULL: ids only, the fast way
 } hs_tok_out;
+
+static inline bool hs_tok_out_full(const hs_tok_out *out) { return out->most && out->n > out->most; }
 
 typedef struct hs_tok_encoder { // one thread's; the first member of each kind's own
     struct hs_tok_encoder *next;

@@ -27,11 +27,20 @@ void hs_tokenizer_free(hs_tokenizer *t)
 
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n)
 {
+    return hs_tokenizer_encode_most(t, text, bytes, 0, out, n);
+}
+
+hs_status hs_tokenizer_encode_most(const hs_tokenizer *t, const char *text, size_t bytes, int64_t most, int32_t **out, int64_t *n)
+{
     *out = NULL, *n = 0;
     int32_t *ids = malloc(hs_tok_room(t, bytes) * sizeof *ids); // pages not touched cost nothing
     if (!ids)
         return HS_FAIL(MEMORY, "no memory for the ids of %zu bytes of text", bytes);
-    const hs_status st = t->kind->encode(t, (const unsigned char *)text, bytes, ids, n);
+    hs_tok_out some = { .id = ids, .most = most };
+    const hs_status st =
+        most && t->kind->subword ? hs_subword_run(t, text, bytes, &some) : t->kind->encode(t, (const unsigned char *)text, bytes, ids, n);
+    if (most && t->kind->subword)
+        *n = some.n;
     if (st != HS_OK) {
         free(ids);
         *n = 0;

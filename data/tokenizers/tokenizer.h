@@ -55,6 +55,8 @@ bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id);
 
 // Encodes; *out is malloc'd (caller frees). A character outside the vocabulary: USAGE with the character and its byte offset.
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n);
+// The same for who wants no more than `most` ids: it may end behind the word with which there are more. 0: all of them.
+hs_status hs_tokenizer_encode_most(const hs_tokenizer *t, const char *text, size_t bytes, int64_t most, int32_t **out, int64_t *n);
 // The bytes of one token: borrowed; NULL for an id out of range or without a token.
 const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes);
 // A token as it can be shown: bytes of byte-level kinds, and blanks and control characters of any, as GPT-2 writes them (" a" is
@@ -89,8 +91,16 @@ void hs_tok_trainer_free(hs_tok_trainer *t);
 typedef enum hs_truncate { HS_TRUNCATE_LONGEST_FIRST, HS_TRUNCATE_ONLY_FIRST, HS_TRUNCATE_ONLY_SECOND } hs_truncate;
 typedef enum hs_pad { HS_PAD_NONE, HS_PAD_LONGEST, HS_PAD_FIXED } hs_pad; // LONGEST: of the rows of one call
 
+typedef enum hs_overflow { // what does not fit into a row: is further rows; is left out; then there is no row at all. Of the last two no
+                           // more
+    HS_OVERFLOW_ROWS,      // of a text is read than it takes to know
+    HS_OVERFLOW_DROP,
+    HS_OVERFLOW_REFUSE,
+} hs_overflow;
+
 typedef struct hs_row_opts {
     bool no_special;
+    hs_overflow overflow;
     int64_t max_length; // ids of a row, special ones included; 0: no limit
     hs_truncate truncate;
     int64_t stride; // ids that a window shares with the one before it
@@ -116,6 +126,7 @@ typedef struct hs_row { // all [n]
 typedef struct hs_rows {
     hs_row *row; // [n]: [0] is the first window, then what overflowed, in the order of Hugging Face's `overflowing`
     int64_t n;
+    bool more; // DROP, REFUSE: the texts were too long for one
 } hs_rows;
 
 hs_row_opts hs_tokenizer_row_opts(const hs_tokenizer *t); // what its files ask for

@@ -297,7 +297,7 @@ static size_t ascii_words(const wordpiece *t, encoder *e, const char *s, size_t 
     int32_t *id = out->id + out->n;
     hs_tok_batch b;
     b.stopped = false;
-    while (to - i >= HS_TOK_ROOM && !b.stopped) {
+    while (to - i >= HS_TOK_ROOM && !b.stopped && !(out->most && id - out->id > out->most)) {
         b.n = 0;
         while (to - i >= HS_TOK_ROOM && !b.stopped && b.n < HS_TOK_BATCH)
             i += collect(t, &e->base.cache, s + i, &b);
@@ -327,7 +327,7 @@ static hs_status segment(const hs_tokenizer *base, hs_tok_encoder *encoder_base,
     encoder *e = (encoder *)encoder_base;
     if (out->trace && !e->origin && !(e->origin = malloc(e->room * sizeof *e->origin)))
         return HS_FAIL(MEMORY, "no memory for an encoder");
-    for (size_t i = from; i < to;) {
+    for (size_t i = from; i < to && !hs_tok_out_full(out);) {
         if (!out->trace)
             i = ascii_words(t, e, s, i, to, out);
         if (!out->trace && i < to && to - i < HS_TOK_ROOM)

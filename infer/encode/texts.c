@@ -139,10 +139,11 @@ static hs_status keep(hs_texts *t, const char *text, size_t bytes, const hs_enco
 hs_status hs_texts_add(hs_texts *t, const char *text, size_t bytes)
 {
     hs_rows rows;
-    HS_TRY(hs_tokenizer_rows(t->o.session->tokenizer, text, bytes, NULL, 0, &(hs_row_opts){ .max_length = t->context }, &rows));
+    HS_TRY(hs_tokenizer_rows(t->o.session->tokenizer, text, bytes, NULL, 0,
+                             &(hs_row_opts){ .max_length = t->context, .overflow = HS_OVERFLOW_DROP }, &rows));
     const hs_row *r = rows.row;
     hs_encode_row row = { .id = r->id, .type = r->type, .n = r->n };
-    const bool cut = rows.n > 1;
+    const bool cut = rows.more;
     hs_status st = t->o.masks ? find_masks(t, r, cut, &row) : HS_OK;
     if (st == HS_OK)
         st = keep(t, text, bytes, &row);

@@ -42,6 +42,40 @@ static void same_row(const hs_row *r, const json_t *want, const char *where)
     }
 }
 
+static void is_first_row(const hs_row *r, const hs_row *of)
+{
+    assert_int_equal(r->n, of->n);
+    for (int64_t i = 0; i < r->n; i++) {
+        assert_int_equal(r->id[i], of->id[i]);
+        assert_int_equal(r->type[i], of->type[i]);
+        assert_int_equal(r->word[i], of->word[i]);
+        assert_memory_equal(&r->chars[i], &of->chars[i], sizeof r->chars[i]);
+    }
+}
+
+// Who wants one row gets that of all of them, though the text was not read to its end.
+static void first_alone(const hs_tokenizer *t, const char *s, size_t bytes, const char *pair, size_t pair_bytes, hs_row_opts o)
+{
+    hs_rows all, one;
+    o.stride = 0;
+    o.pad = o.pad == HS_PAD_LONGEST ? HS_PAD_NONE : o.pad;
+    OK(hs_tokenizer_rows(t, s, bytes, pair, pair_bytes, &o, &all));
+    o.overflow = HS_OVERFLOW_DROP;
+    OK(hs_tokenizer_rows(t, s, bytes, pair, pair_bytes, &o, &one));
+    assert_int_equal(one.n, 1);
+    is_first_row(&one.row[0], &all.row[0]);
+    assert_int_equal(one.more, all.n > 1);
+    hs_rows_free(&one);
+    o.overflow = HS_OVERFLOW_REFUSE;
+    OK(hs_tokenizer_rows(t, s, bytes, pair, pair_bytes, &o, &one));
+    assert_int_equal(one.more, all.n > 1);
+    assert_int_equal(one.n, all.n == 1);
+    if (one.n)
+        is_first_row(&one.row[0], &all.row[0]);
+    hs_rows_free(&one);
+    hs_rows_free(&all);
+}
+
 static void one_case(const hs_tokenizer *t, const json_t *c, const char *where)
 {
     const json_t *text = json_object_get(c, "text"), *pair = json_object_get(c, "pair"), *o = json_object_get(c, "options");
@@ -71,6 +105,7 @@ static void one_case(const hs_tokenizer *t, const json_t *c, const char *where)
         same_row(&rows.row[i], json_array_get(want, i), at);
     }
     hs_rows_free(&rows);
+    first_alone(t, s, json_string_length(text), json_string_value(pair), pair ? json_string_length(pair) : 0, opts);
 }
 
 static json_t *load_json(const char *name, const char *file)
@@ -170,6 +205,26 @@ static char *random_text(size_t bytes, uint64_t seed)
     return text;
 }
 
+static void some_are_first(const hs_tokenizer *t, const char *text, size_t bytes, const int32_t *ids, int64_t n)
+{
+    enum { LONGEST_WORD = 4096 };
+    for (int64_t most = 1; most < 2 * n + 8; most = 3 * most + 1) {
+        int32_t *some;
+        int64_t k;
+        OK(hs_tokenizer_encode_most(t, text, bytes, most, &some, &k));
+        assert_in_range(k, most < n ? most + 1 : n, most + LONGEST_WORD < n ? most + LONGEST_WORD : n);
+        assert_memory_equal(some, ids, (size_t)k * sizeof *ids);
+        free(some);
+    }
+    for (int64_t length = 8; length < 12; length++)
+        for (size_t k = 1; k <= 4; k++) {
+            const size_t second = bytes * k / 5;
+            const hs_row_opts o = { .max_length = length, .truncate_left = k == 4 };
+            first_alone(t, text, bytes - second, text + bytes - second, second, o);
+            first_alone(t, text, second, NULL, 0, o);
+        }
+}
+
 void fast_is_slow(const hs_tokenizer *t, size_t bytes, uint64_t seed)
 {
     char *text = random_text(bytes, seed);
@@ -188,6 +243,8 @@ void fast_is_slow(const hs_tokenizer *t, size_t bytes, uint64_t seed)
         assert_true(i == 0 || r->word[i] == r->word[i - 1] || r->word[i] == r->word[i - 1] + 1);
     }
     hs_rows_free(&rows);
+    if (bytes < 2000)
+        some_are_first(t, text, bytes, ids, n);
     free(ids);
     free(text);
 }
