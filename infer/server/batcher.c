@@ -20,7 +20,7 @@ typedef struct instance {
     const hs_batcher_instance *o;
     pthread_t thread;
     bool runs;
-    bool part; // of those that work in place of the others
+    bool part;   // of those that work in place of the others
     placed *row; // [most rows] of its batch
     int n;
     int64_t filling; // hs_now_ns: since when it fills it
@@ -107,7 +107,7 @@ bool hs_batcher_add(hs_batcher *b, hs_work *w)
         w->tokens += w->row[i].n;
     pthread_mutex_lock(&b->lock);
     const bool ok = !b->stops && atomic_load(&b->count.waiting) < b->o.queue_works &&
-                    (atomic_load(&b->count.waiting_tokens) + w->tokens <= b->o.queue_tokens || atomic_load(&b->count.waiting) == 0);
+                    atomic_load(&b->count.waiting_tokens) + w->tokens <= b->o.queue_tokens;
     if (ok) {
         insert(b, w);
         atomic_fetch_add(&b->count.waiting, 1);
@@ -250,6 +250,8 @@ static void give(instance *t, hs_row_reader *reader, int from, int to, int64_t b
         if (i == from || p[-1].work != w)
             w->in_model += ended - began;
         const hs_status st = w->take(w, p->row, reader, p->index);
+        atomic_fetch_sub(&b->count.waiting_tokens, w->row[p->row].n); // a long one makes room for others as it goes on
+        w->tokens -= w->row[p->row].n;
         if (st != HS_OK)
             fail(t, w, st);
         else if (++w->finished == w->n) {

@@ -40,7 +40,7 @@ struct hs_work {              // its owner's, borrowed from hs_batcher_add to `d
     hs_work *next;
     hs_work_end end;
     bool taken;                      // an instance has rows of it in its batch
-    int64_t tokens;                  // of all its rows
+    int64_t tokens;                  // of its rows that were not taken
     int begun, finished;             // rows that were put into a batch, and those that were taken
     int64_t arrived, started, ended; // hs_now_ns: added; its first batch; its last. For `done` to count
     int64_t filled, modelled;        // when its first batch began to be filled; when its last came out of the model
@@ -72,7 +72,7 @@ typedef struct hs_batcher_opts {
     hs_batcher_instance instance[HS_BATCHER_INSTANCES]; // readers are owned from here on, also on failure
     int n_instances, n_readers;
     int n_parts; // of the instances, the last; all or none of them are at work: with HS_BATCHER_PART_TOKENS for each to begin with
-    int64_t queue_works, queue_tokens; // that may wait
+    int64_t queue_works, queue_tokens; // that may wait: no work with more tokens than that is ever taken
 } hs_batcher_opts;
 hs_status hs_batcher_new(hs_batcher **out, const hs_batcher_opts *o);
 // Takes no more: what waits is done as HS_WORK_STOPPED, what is in a batch behind that. Does not wait for it. From any thread.

@@ -112,7 +112,7 @@ static hs_status read_task(hs_served *s, const hs_served_opts *o)
     s->rows = (hs_rows_opts){ 0 };
     if (o->rows)
         HS_TRY(o->rows(session, &s->rows, o->user));
-    s->rows.tokenizer = session->tokenizer, s->rows.vocab = session->vocab;
+    s->rows.tokenizer = session->tokenizer, s->rows.vocab = session->vocab, s->rows.most_rows = o->most_rows;
     if (s->rows.max_length == 0 || s->rows.max_length > session->context)
         s->rows.max_length = session->context;
     return HS_OK;
@@ -126,10 +126,13 @@ static hs_status start_encoder(hs_served *s, const hs_policy *policy, const hs_s
     hs_batcher_opts b = { .queue_works = o->queue_works, .queue_tokens = o->queue_tokens };
     fit(&eval, session, o), fit(&masks, session, o);
     eval.lean = true;
+    if (o->queue_tokens < session->context)
+        return HS_FAIL(USAGE, "--queue-tokens is %lld, less than one row of %s: its context is %lld", (long long)o->queue_tokens, s->path,
+                       (long long)session->context);
     const int parts = parts_of(o, session->device);
-    HS_TRY(hs_session_load(
-        session, policy,
-        &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL, .runs = runs_of(o, parts) }));
+    HS_TRY(
+        hs_session_load(session, policy,
+                        &(hs_session_plans){ .eval = &eval, .masks = s->does & HS_DOES_MASKS ? &masks : NULL, .runs = runs_of(o, parts) }));
     if (task)
         HS_TRY(read_task(s, o));
     HS_TRY(open_instances(s, parts, o));

@@ -28,9 +28,9 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     int threads;   // of all instances of a model together; 0: the cores this process may use
     int instances; // of each model, each with its share of the threads; 0: one with all of them, and of encoders HS_SERVED_PARTS at most
                    // with a share, which work in its place while enough waits (batcher.h)
-    bool pin;                                                                // an instance's threads stay on cores of their own
-    bool warm_up;                                                            // a model runs before it is ready (infer/session/warm_up.h)
-    int want;                                                                // of hs_ckpt_resolve
+    bool pin;      // an instance's threads stay on cores of their own
+    bool warm_up;  // a model runs before it is ready (infer/session/warm_up.h)
+    int want;      // of hs_ckpt_resolve
     hs_status (*settle)(const hs_session *s, hs_policy *policy, void *user); // arithmetic of a model whose files are known
     // (optional) rows of a model with a task, as it was trained: what differs from the model's context and the usual is set
     hs_status (*rows)(const hs_session *s, hs_rows_opts *rows, void *user);
@@ -38,6 +38,7 @@ typedef struct hs_served_opts { // of all models of a server; borrowed for as lo
     int64_t batch_tokens;              // of a batch of an encoder
     int64_t queue_works, queue_tokens; // requests, and their tokens, that may wait for a model
     int64_t most_texts;                // of one request
+    int64_t most_rows;                 // that the texts of one become, of a model with a task: a long text takes several; 0: any
     hs_row_cache *cache;               // (optional) of what encoders give; borrowed
     // of each instance of models that continue texts; 0: HS_SERVED_SLOTS, HS_PREFILL_TOKENS, HS_SERVED_CACHE_TOKENS, or one context where
     // that is more

@@ -71,8 +71,15 @@ bool hs_task_work_add(hs_task_work *t, const char *text, size_t bytes, const cha
 {
     const int number = t->examples.n + 1;
     const hs_status st = hs_text_examples_add(&t->examples, text, bytes, second, second_bytes);
-    if (st != HS_OK)
+    const int64_t most_rows = t->model->o->most_rows;
+    if (st != HS_OK && hs_row_maker_over(t->examples.maker))
+        hs_task_work_fail(t, 413, "text %d: %s (--rows)", number, hs_error());
+    else if (st != HS_OK)
         hs_task_work_fail(t, st == HS_USAGE ? 400 : 500, "text %d: %s", number, hs_error());
+    else if (most_rows && t->examples.rows > most_rows)
+        hs_task_work_fail(t, 413, "the texts take more than %lld rows of tokens (--rows): ask for fewer at once", (long long)most_rows);
+    else if (hs_check_tokens(t->model, t->examples.tokens) != HS_OK)
+        hs_task_work_fail(t, 413, "%s", hs_error());
     else if (t->examples.at[number - 1].cut && !t->truncate)
         hs_task_work_fail(t, 413, "text %d is longer than the %lld tokens this model takes", number, (long long)t->model->rows.max_length);
     else

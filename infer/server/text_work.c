@@ -95,16 +95,18 @@ bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const cha
         memcpy(joined, cut->prompt, before);
         memcpy(joined + before, text, bytes);
     }
+    const hs_row_opts how = { .max_length = most,
+                              .truncate_left = cut->left,
+                              .overflow = cut->refuse ? HS_OVERFLOW_REFUSE : HS_OVERFLOW_DROP };
     hs_rows *rows = &w->rows[w->n];
-    const hs_status st = hs_tokenizer_rows(s->tokenizer, before ? joined : text, before + bytes, second, second_bytes,
-                                           &(hs_row_opts){ .max_length = most, .truncate_left = cut->left }, rows);
+    const hs_status st = hs_tokenizer_rows(s->tokenizer, before ? joined : text, before + bytes, second, second_bytes, &how, rows);
     free(joined);
     if (st != HS_OK) {
         hs_text_work_fail(w, st == HS_USAGE ? 400 : 500, "text %d: %s", w->n + 1, hs_error());
         return false;
     }
     w->n++;
-    if (rows->n > 1 && cut->refuse) {
+    if (rows->more && cut->refuse) {
         hs_text_work_fail(w, 413, "text %d is longer than the %lld tokens this model takes", w->n, (long long)most);
         return false;
     }
@@ -112,9 +114,13 @@ bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const cha
         hs_text_work_fail(w, 400, "text %d has no tokens", w->n);
         return false;
     }
-    w->cut |= rows->n > 1;
+    w->cut |= rows->more;
     w->tokens += rows->row[0].n;
     hs_amounts_add(&w->model->count.length, rows->row[0].n);
+    if (hs_check_tokens(w->model, w->tokens) != HS_OK) {
+        hs_text_work_fail(w, 413, "%s", hs_error());
+        return false;
+    }
     w->row[w->n - 1] = (hs_encode_row){ .id = rows->row[0].id, .type = rows->row[0].type, .n = rows->row[0].n };
     return true;
 }
@@ -294,6 +300,10 @@ void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_text_work
     w->take = take, w->answer = answer;
     w->work.n = w->n, w->work.reader = reader;
     w->work.take = take_row, w->work.gone = is_gone, w->work.done = on_done;
+    if (hs_check_tokens(w->model, w->tokens) != HS_OK) {
+        hs_text_work_fail(w, 413, "%s", hs_error());
+        return;
+    }
     if (w->model->o->cache && look_up(w) != HS_OK) {
         hs_text_work_fail(w, 503, "%s", hs_error());
         return;
@@ -309,6 +319,16 @@ void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_text_work
     else if (!added)
         hs_text_work_fail(w, 429, "%s has as many requests waiting as it takes", model->name);
     hs_served_let_go(model);
+}
+
+hs_status hs_check_tokens(const hs_served *model, int64_t tokens)
+{
+    const int64_t most = model->o->queue_tokens;
+    return tokens <= most ? HS_OK
+                          : HS_FAIL(USAGE,
+                                    "the request has more than the %lld tokens that may wait for a model (--queue-tokens): ask for "
+                                    "less at once",
+                                    (long long)most);
 }
 
 hs_status hs_check_answer(const hs_call *c, const hs_text *answer)

@@ -62,6 +62,8 @@ void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_text_work
 void hs_text_work_fail_status(hs_text_work *w, hs_status st); // as hs_call_fail_status
 void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+// USAGE: a request of so many tokens is more than may ever wait for a model: 413, once that is known.
+hs_status hs_check_tokens(const hs_served *model, int64_t tokens);
 // USAGE: an answer that is written bit by bit has become longer than the server gives.
 hs_status hs_check_answer(const hs_call *c, const hs_text *answer);
 

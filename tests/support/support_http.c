@@ -204,7 +204,7 @@ static hs_status settle(const hs_session *s, hs_policy *policy, void *user)
     return HS_OK;
 }
 
-void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs_server_opts *o))
+hs_status serve_try(hs_server *s, const char *const *name, int n, void (*change)(hs_server_opts *o))
 {
     static char path[HS_SERVER_MODELS][4096];
     static hs_server_model model[HS_SERVER_MODELS];
@@ -237,8 +237,10 @@ void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs
     };
     if (change)
         change(&o);
-    OK(hs_server_start(s, &o));
+    return hs_server_start(s, &o);
 }
+
+void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs_server_opts *o)) { OK(serve_try(s, name, n, change)); }
 
 void serve_stop(hs_server *s)
 {

@@ -28,6 +28,7 @@ json_t *http_refused(int port, const char *path, const char *json, int status, c
 const char *serve_folder(const char *name, const char *golden);
 // Of those folders, each under its name; o is changed to what a test wants, or NULL. Asserts.
 void serve_start(hs_server *s, const char *const *name, int n, void (*change)(hs_server_opts *o));
+hs_status serve_try(hs_server *s, const char *const *name, int n, void (*change)(hs_server_opts *o)); // the same, that may fail
 
 void serve_stop(hs_server *s); // nothing is left under way
 
