@@ -110,11 +110,12 @@ static void answer(hs_text_work *w)
 
 // ---- what was asked for
 
-enum { WHATS = HS_OIP_CONTINUED + 1 };
+enum { WHATS = HS_OIP_CONTINUED + 1, MOST_PADDED = 4 };
 typedef struct asked {
     hs_infer_request r;
     hs_oip_model model;
     const hs_labels *labels;
+    int64_t context;
     const hs_infer_tensor *in[WHATS]; // by what they are; NULL: not there
     const hs_infer_tensor *first;     // tokens, or texts: its rows are the request's
 } asked;
@@ -128,6 +129,9 @@ static hs_status check_rows(const asked *a, const hs_infer_tensor *t, bool token
     if (t->dim[0] > a->model.most_batch)
         return HS_FAIL(USAGE, "input '%s' has %lld rows, at most %lld are taken at once", t->name, (long long)t->dim[0],
                        (long long)a->model.most_batch);
+    if (tokens && t->dim[1] > MOST_PADDED * a->context)
+        return HS_FAIL(USAGE, "input '%s' has rows of %lld tokens: %d times the model's context of %lld are read, padding included",
+                       t->name, (long long)t->dim[1], MOST_PADDED, (long long)a->context);
     if (t->dim[0] != a->first->dim[0] || (tokens && t->dim[1] != a->first->dim[1]))
         return HS_FAIL(USAGE, "input '%s' has another shape than '%s'", t->name, a->first->name);
     return HS_OK;
@@ -360,7 +364,7 @@ static void begin(const hs_call *c, hs_served *m, asked *a)
 // Of the request that is read, as an encoder takes it.
 static void ask_encoder(const hs_call *c, hs_served *m, hs_infer_request *r)
 {
-    asked a = { .r = *r, .labels = &m->session.info.labels };
+    asked a = { .r = *r, .labels = &m->session.info.labels, .context = m->session.context };
     r->head = NULL;
     hs_oip_model_of(&a.model, m);
     hs_status st = r->sequence ? HS_FAIL(UNSUPPORTED,

@@ -47,18 +47,20 @@ static void add_tokens(hs_text *t, const hs_tokenizer *tokenizer, const hs_row *
 
 static void tokenize_texts(const hs_call *c, const hs_served *m, const json_t *inputs, int n, bool special)
 {
+    enum { TOKEN_BYTES = 64 }; // of an answer, about
+    const size_t most = hs_server_most_answer(c->server) / TOKEN_BYTES;
     hs_text t = { 0 };
     for (int i = 0; i < n; i++) {
         size_t bytes;
         hs_rows rows;
         const char *text = hs_texts_at(inputs, i, &bytes);
-        const hs_status st = hs_tokenizer_rows(m->session.tokenizer, text, bytes, NULL, 0, &(hs_row_opts){ .no_special = !special }, &rows);
+        const hs_row_opts how = { .no_special = !special, .max_length = (int64_t)most, .overflow = HS_OVERFLOW_REFUSE };
+        const hs_status st = hs_tokenizer_rows(m->session.tokenizer, text, bytes, NULL, 0, &how, &rows);
         if (st != HS_OK) {
             fail(c, &t, i, st);
             return;
         }
-        enum { TOKEN_BYTES = 64 }; // of an answer, about
-        if (t.n + (size_t)rows.row[0].n * TOKEN_BYTES > hs_server_most_answer(c->server)) {
+        if (rows.more || t.n + (size_t)rows.row[0].n * TOKEN_BYTES > hs_server_most_answer(c->server)) {
             hs_rows_free(&rows);
             hs_text_free(&t);
             hs_call_fail(c, 413, "element %d: the answer is longer than this server gives (--answer)", i);

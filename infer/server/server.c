@@ -57,7 +57,10 @@ static void on_request(hs_http_request *r, void *user)
         hs_call_fail(&c, 401, "a bearer token of this server is wanted");
         return;
     }
-    route->run(&c);
+    size_t bytes;
+    hs_http_body(r, &bytes);
+    if (bytes < HS_HEAVY_BYTES || !hs_heavy_add(s->heavy, route, &c))
+        route->run(&c);
 }
 
 // A client may send any bytes; a line is JSON all the same.
@@ -167,6 +170,7 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
     if (o->cache_bytes)
         HS_TRY(hs_row_cache_new(&s->cache, o->cache_bytes));
     s->o.served.cache = s->cache;
+    HS_TRY(hs_heavy_new(&s->heavy));
     HS_TRY(hs_hub_new(&s->hub, &s->o.served));
     HS_TRY(hs_http_start(&s->http, &s->o.http));
     for (int i = 0; i < o->n_models; i++) {
@@ -233,9 +237,11 @@ void hs_server_stop(hs_server *s, int64_t *left)
         hs_hub_close(s->hub); // ends what still waits; connections that live go on asking
     if (s->http)
         wait_for_answers(s, 1, 0); // the last ones go out
+    hs_heavy_stop(s->heavy);
     hs_http_stop(s->http);
+    hs_heavy_free(s->heavy);
     hs_hub_free(s->hub);
     hs_tracer_free(s->tracer);
     hs_row_cache_free(s->cache);
-    s->http = NULL, s->hub = NULL, s->cache = NULL, s->tracer = NULL;
+    s->http = NULL, s->heavy = NULL, s->hub = NULL, s->cache = NULL, s->tracer = NULL;
 }

@@ -3,6 +3,7 @@
 //   hs_server_start -> (requests) -> hs_server_stop
 #ifndef HS_INFER_SERVER_H
 #define HS_INFER_SERVER_H
+#include "infer/server/heavy.h"
 #include "infer/server/hub.h"
 #include "infer/server/route.h"
 #include "infer/server/tracer.h"
@@ -37,6 +38,7 @@ typedef struct hs_server {
     hs_hub *hub;
     hs_row_cache *cache; // NULL: none
     hs_tracer *tracer;
+    hs_heavy *heavy;
     atomic_bool loaded;  // all that it begins with are there
     atomic_bool leaving; // not ready any more
     atomic_bool over;    // time to drain is over: what is left, and who still asks, is answered with 503
