@@ -405,6 +405,24 @@ void hs_scheduler_free(hs_scheduler *s)
     free(s);
 }
 
+static int most_accepted(const hs_scheduler *s) { return s->o.decoder.max_slots + s->o.queue_most; }
+
+hs_status hs_scheduler_check_room(hs_scheduler *s, int64_t texts)
+{
+    const int most = most_accepted(s);
+    if (texts > most)
+        return HS_FAIL(USAGE, "%lld texts are asked for at once, at most %d may be under way and wait (--slots, --queue)", (long long)texts,
+                       most);
+    pthread_mutex_lock(&s->lock);
+    const int mine = s->accepted, all = s->o.together ? atomic_load(&s->o.together->accepted) : 0;
+    const bool full = mine + texts > most || (s->o.together && all + texts > s->o.together->most);
+    s->refused += full;
+    pthread_mutex_unlock(&s->lock);
+    return full ? HS_FAIL(MEMORY, "the server is busy: there is no room for %lld more texts beside those that are under way or wait",
+                          (long long)texts)
+                : HS_OK;
+}
+
 hs_status hs_scheduler_check_length(const hs_scheduler *s, int64_t n, int64_t max_tokens)
 {
     const int64_t context = s->o.decoder.context;
@@ -457,7 +475,7 @@ static bool take_share(hs_scheduler_share *t)
 
 static hs_status accept(hs_scheduler *s, entry *e)
 {
-    const int mine = s->o.decoder.max_slots + s->o.queue_most;
+    const int mine = most_accepted(s);
     pthread_mutex_lock(&s->lock);
     const bool drained = s->drained, all_mine = s->accepted >= mine, full = !drained && (all_mine || !take_share(s->o.together));
     if (!drained && !full) {

@@ -97,6 +97,8 @@ void hs_scheduler_free(hs_scheduler *s);
 // From any thread, callbacks too. USAGE: what a decoder refuses; more tokens than the context or the cache holds; stop strings without a
 // tokenizer. MEMORY: as many wait as may. STOPPED: it takes no more (hs_scheduler_drain). Nothing is called then.
 hs_status hs_scheduler_add(hs_scheduler *s, hs_generation *g);
+// Of a request of so many texts, before any is added. USAGE: more than it ever has room for. MEMORY: more than it has now.
+hs_status hs_scheduler_check_room(hs_scheduler *s, int64_t texts);
 hs_status hs_scheduler_check_length(const hs_scheduler *s, int64_t n,
                                     int64_t max_tokens); // USAGE: a prompt and what is added, for its context
 // Takes no more and finishes what was accepted, for at most so many seconds. Whether nothing is left.

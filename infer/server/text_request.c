@@ -83,8 +83,12 @@ bool hs_text_request_text(hs_text_request *r, const char *text, size_t bytes)
 {
     const hs_session *s = &r->model->session;
     hs_text_prompt *p = &r->prompt[r->n_prompts++];
-    if (hs_tokenizer_encode(s->tokenizer, text, bytes, &p->ids, &p->n) != HS_OK) {
+    if (hs_tokenizer_encode_most(s->tokenizer, text, bytes, s->context, &p->ids, &p->n) != HS_OK) {
         hs_text_request_fail(r, 400, "prompt", "%s", hs_error());
+        return false;
+    }
+    if (p->n > s->context) {
+        hs_text_request_fail(r, 400, "prompt", "the prompt has more tokens than the model's context of %" PRId64, s->context);
         return false;
     }
     if (p->n == 0 && s->begin >= 0 && !r->p.sequence[0]) { // a text that begins
@@ -461,10 +465,25 @@ static bool make_room(hs_text_request *r)
     return ids != NULL;
 }
 
+static const int http_of_status[HS_N_STATUS] = { [HS_USAGE] = 400, [HS_MEMORY] = 429, [HS_STOPPED] = 503 };
+
+// What can be known before any text takes memory.
+static hs_status check(const hs_text_request *r, hs_scheduler *scheduler)
+{
+    for (int i = 0; i < r->n_prompts; i++)
+        HS_TRY(hs_scheduler_check_length(scheduler, r->prompt[i].n, r->p.max_tokens < 0 ? 1 : r->p.max_tokens));
+    return hs_scheduler_check_room(scheduler, (int64_t)r->n_prompts * r->p.n);
+}
+
 static void set_off(hs_text_request *r)
 {
-    static const int http[HS_N_STATUS] = { [HS_USAGE] = 400, [HS_MEMORY] = 429, [HS_STOPPED] = 503 };
     const int all = r->n_prompts * (int)r->p.n;
+    hs_scheduler *scheduler = hs_schedulers_pick(r->model->schedulers, r->prompt[0].ids, r->prompt[0].n, all);
+    hs_status st = check(r, scheduler);
+    if (st != HS_OK) {
+        hs_text_request_fail(r, http_of_status[st], NULL, "%s", hs_error());
+        return;
+    }
     const uint64_t seed = r->p.seed >= 0 ? (uint64_t)r->p.seed : (uint64_t)hs_now_ns() * 0x9E3779B97F4A7C15u >> 11;
     if (!(r->choice = calloc((size_t)all, sizeof *r->choice))) {
         hs_text_request_fail(r, 503, NULL, "no memory for %d texts", all);
@@ -483,17 +502,15 @@ static void set_off(hs_text_request *r)
     atomic_store(&r->left, all + 1); // one for this function: nobody concludes before it is through
     hs_latency_add(&r->model->count.input, hs_now_ns() - r->began);
     int added = 0;
-    hs_status st = HS_OK;
-    hs_scheduler *scheduler = hs_schedulers_pick(r->model->schedulers, r->prompt[0].ids, r->prompt[0].n, all);
     while (added < all && (st = hs_scheduler_add(scheduler, &r->choice[added].g)) == HS_OK)
         added++;
     if (st != HS_OK && added == 0) {
-        hs_text_request_fail(r, http[st] ? http[st] : 500, NULL, "%s", hs_error());
+        hs_text_request_fail(r, http_of_status[st] ? http_of_status[st] : 500, NULL, "%s", hs_error());
         return;
     }
     if (st != HS_OK) { // those that run end soon
         snprintf(r->why_refused, sizeof r->why_refused, "%s", hs_error());
-        r->refused = http[st] ? http[st] : 500;
+        r->refused = http_of_status[st] ? http_of_status[st] : 500;
         atomic_store(&r->abandoned, true);
     }
     less(r, all - added + 1);

@@ -274,6 +274,9 @@ static void who_goes_first(void **state)
     assert_string_equal(hs_error(), "the server is busy: 6 requests are under way or wait, as many as may");
     hs_scheduler_look(s, &sum);
     assert_true(sum.waiting == 6 && sum.refused == 1 && sum.slots == 1);
+    FAILS(MEMORY, "no room for 1 more", hs_scheduler_check_room(s, 1));
+    FAILS(MEMORY, "no room for 6 more", hs_scheduler_check_room(s, 6));
+    FAILS(USAGE, "at most 6 may be", hs_scheduler_check_room(s, 7));
     sem_post(&g.open);
     assert_true(hs_scheduler_drain(s, 10));
     for (int i = 0; i < 6; i++) {
@@ -283,6 +286,7 @@ static void who_goes_first(void **state)
     }
     hs_scheduler_look(s, &sum);
     assert_int_equal(sum.set_back, 1);
+    OK(hs_scheduler_check_room(s, 6));
     assert_int_equal(hs_scheduler_add(s, &more.g), HS_STOPPED);
     hs_scheduler_free(s);
     hs_engine_free(e);

@@ -420,16 +420,22 @@ static void whichever_instance(void **state)
 
 static void narrow(hs_server_opts *o) { o->served.slots = 1, o->served.queue_works = 2; }
 
-// More texts than may wait: all of the request is refused, and nothing of it goes on.
+// More texts than may ever wait: the request is refused before any of them begins, and not to come again.
 static void too_much(void **state)
 {
     (void)state;
     hs_server s;
     serve_start(&s, names, 1, narrow);
     const int port = hs_http_port(s.http);
-    json_t *v = ask(port, "/v1/completions", 429, "{\"prompt\":[\"a\",\"of\"],\"n\":60,\"max_tokens\":20,\"ignore_eos\":true}");
-    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(v, "error"), "message")), "the server is busy"));
+    json_t *v = ask(port, "/v1/completions", 400, "{\"prompt\":[\"a\",\"of\"],\"n\":60,\"max_tokens\":2,\"ignore_eos\":true}");
+    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(v, "error"), "message")), "at most 3 may"));
     json_decref(v);
+    hs_served *m = hs_hub_find(s.hub, "talks", 0, 0);
+    hs_scheduler_stats x;
+    hs_schedulers_look(m->schedulers, &x);
+    assert_int_equal(x.steps, 0);
+    assert_int_equal(x.waiting + x.running, 0);
+    hs_served_let_go(m);
     v = ask(port, "/v1/completions", 200, "{\"prompt\":\"a\",\"n\":3,\"max_tokens\":2,\"ignore_eos\":true}");
     json_decref(v);
     serve_stop(&s);
