@@ -220,6 +220,26 @@ hs_status hs_ensemble_open(hs_ensemble **out, const char *name, const hs_served_
     return HS_FAIL(USAGE, "ensemble '%s': %s", name, hs_error());
 }
 
+bool hs_ensemble_has(const hs_ensemble *e, const char *model)
+{
+    for (int i = 0; i < e->n_parts; i++)
+        if (strcmp(e->part[i].model, model) == 0)
+            return true;
+    return false;
+}
+
+bool hs_ensemble_same(const hs_ensemble *e, const hs_ensemble *f)
+{
+    bool same = e->n_tensors == f->n_tensors;
+    for (int i = 0; i < e->n_tensors && same; i++) {
+        const hs_ensemble_tensor *a = &e->tensor[i], *b = &f->tensor[i];
+        same = strcmp(a->name, b->name) == 0 && a->step == b->step && a->about.type == b->about.type && a->about.n_dims == b->about.n_dims;
+        for (int k = 0; k < a->about.n_dims && same; k++)
+            same = a->about.dim[k] == b->about.dim[k];
+    }
+    return same;
+}
+
 void hs_ensemble_oip(const hs_ensemble *e, hs_oip_model *o)
 {
     for (int i = 0; i < e->n_tensors; i++) {

@@ -37,8 +37,10 @@ bool hs_ensemble_known(const hs_served_opts *o, const char *name);
 // Its steps are those of o->step that say so. Models are looked up (o->find): USAGE, in one line, where one is not there, a tensor is not
 // the model's or of another type than what takes it, or steps wait for each other.
 hs_status hs_ensemble_open(struct hs_ensemble **out, const char *name, const hs_served_opts *o);
-int hs_ensemble_find(const struct hs_ensemble *e, const char *name); // a tensor of that name, each has its own; -1: none
-void hs_ensemble_oip(const struct hs_ensemble *e, hs_oip_model *o);  // inputs: what no step puts out; outputs: all that steps do
+bool hs_ensemble_has(const struct hs_ensemble *e, const char *model);            // one of its steps is that
+bool hs_ensemble_same(const struct hs_ensemble *e, const struct hs_ensemble *f); // their tensors are
+int hs_ensemble_find(const struct hs_ensemble *e, const char *name);             // a tensor of that name, each has its own; -1: none
+void hs_ensemble_oip(const struct hs_ensemble *e, hs_oip_model *o); // inputs: what no step puts out; outputs: all that steps do
 
 // An inference request about it. Takes m over, and r's head; answers, or c->inner does.
 void hs_ensemble_ask(const hs_call *c, hs_served *m, hs_infer_request *r);

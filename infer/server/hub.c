@@ -2,6 +2,7 @@
 #include "infer/server/hub.h"
 #include "core/base/log.h"
 #include "core/base/threads.h"
+#include "infer/server/ensemble.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +17,11 @@ typedef struct entry {
     bool loading;
 } entry;
 
-typedef enum todo_kind { LOAD, UNLOAD, BURY } todo_kind;
+typedef enum todo_kind { LOAD, UNLOAD } todo_kind;
 typedef struct todo {
     struct todo *next;
     todo_kind kind;
     char name[HS_SERVED_NAME], path[4096];
-    hs_served *served; // BURY
     hs_hub_done *done;
     void *user;
 } todo;
@@ -34,6 +34,7 @@ struct hs_hub {
     pthread_cond_t wake;
     entry *first;
     todo *todo;
+    hs_served *dead;  // that nobody holds any more, by `next_dead`: closed before anything else
     bool stops, over; // takes no more; its thread has ended
     hs_served *alive; // models that are not closed, by `next`
 };
@@ -143,12 +144,12 @@ static hs_status begin_load(hs_hub *h, const char *name, const char *path, char 
     return e ? HS_OK : HS_FAIL(USAGE, "there is no model '%s'", name);
 }
 
-hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path)
+static hs_status load(hs_hub *h, const char *name, const char *path)
 {
     char where[4096];
     int version = 0;
     hs_served *fresh = NULL, *old = NULL;
-    if (!name[0] || strlen(name) >= HS_SERVED_NAME || strchr(name, '/'))
+    if (!name[0] || strchr(name, '/'))
         return HS_FAIL(USAGE, "a model's name has 1 to %d characters, and no /", HS_SERVED_NAME - 1);
     HS_TRY(begin_load(h, name, path, where, sizeof where, &version));
     const hs_status st = hs_served_open(&fresh, name, version, where, &h->o);
@@ -195,15 +196,48 @@ static void bury(hs_hub *h, hs_served *s)
     hs_served_close(s);
 }
 
+// The first ensemble from entry *at on that has the model for a step, held; *at stands behind it.
+static hs_served *next_with(hs_hub *h, int *at, const char *model)
+{
+    hs_served *found = NULL;
+    int i = 0;
+    pthread_mutex_lock(&h->lock);
+    for (entry *e = h->first; e && !found; e = e->next)
+        if (i++ >= *at && e->served && e->served->ensemble && hs_ensemble_has(e->served->ensemble, model))
+            found = hs_served_hold(e->served);
+    *at = i;
+    pthread_mutex_unlock(&h->lock);
+    return found;
+}
+
+// Ensembles say of their tensors what their models said when they were loaded: of a model that says something else now they are loaded
+// anew.
+static void follow(hs_hub *h, const char *model)
+{
+    hs_served *s;
+    for (int at = 0; (s = next_with(h, &at, model)); hs_served_let_go(s)) {
+        struct hs_ensemble *fresh;
+        hs_status st = hs_ensemble_open(&fresh, s->name, &h->o);
+        const bool same = st == HS_OK && hs_ensemble_same(s->ensemble, fresh);
+        if (st == HS_OK)
+            free(fresh);
+        if (same)
+            continue;
+        st = load(h, s->name, NULL); // also where that is known to fail: it says why
+        if (st != HS_OK)
+            hs_warn("%s stays as it was before %s was loaded: %s", s->name, model, hs_error());
+    }
+}
+
+static hs_hub_done on_awaited; // whoever waits says it
+
 static void do_it(hs_hub *h, const todo *t)
 {
-    if (t->kind == BURY) {
-        bury(h, t->served);
-        return;
-    }
-    const hs_status st = t->kind == LOAD ? hs_hub_load_now(h, t->name, t->path) : unload(h, t->name);
-    if (st != HS_OK)
+    const hs_status st = t->kind == LOAD ? load(h, t->name, t->path) : unload(h, t->name);
+    if (st != HS_OK && t->done != on_awaited)
         hs_warn("%s: %s", t->name, hs_error());
+    if (st == HS_OK && t->kind == LOAD)
+        follow(h, t->name);
     if (t->done)
         t->done(st, st == HS_OK ? "" : hs_error(), t->user);
 }
@@ -213,21 +247,35 @@ static void *work(void *arg)
     hs_hub *h = arg;
     for (;;) {
         pthread_mutex_lock(&h->lock);
-        while (!h->todo && !(h->stops && !h->alive))
+        while (!h->todo && !h->dead && !(h->stops && !h->alive))
             pthread_cond_wait(&h->wake, &h->lock);
-        todo *t = h->todo;
-        if (t)
+        hs_served *s = h->dead;
+        todo *t = s ? NULL : h->todo;
+        if (s)
+            h->dead = s->next_dead;
+        else if (t)
             h->todo = t->next;
-        h->over = !t;
+        h->over = !s && !t;
         pthread_mutex_unlock(&h->lock);
-        if (!t)
+        if (!s && !t)
             return NULL;
-        do_it(h, t);
+        if (s)
+            bury(h, s);
+        else
+            do_it(h, t);
         free(t);
     }
 }
 
-static void on_bury(hs_served *s, void *user) { push(user, &(todo){ .kind = BURY, .served = s }); }
+// Takes no memory: one that is not closed would be waited for for ever.
+static void on_bury(hs_served *s, void *user)
+{
+    hs_hub *h = user;
+    pthread_mutex_lock(&h->lock);
+    s->next_dead = h->dead, h->dead = s;
+    pthread_cond_broadcast(&h->wake);
+    pthread_mutex_unlock(&h->lock);
+}
 
 static void ask(hs_hub *h, todo_kind kind, const char *name, const char *path, hs_hub_done *done, void *user)
 {
@@ -239,6 +287,37 @@ static void ask(hs_hub *h, todo_kind kind, const char *name, const char *path, h
 
 void hs_hub_load(hs_hub *h, const char *name, const char *path, hs_hub_done *done, void *user) { ask(h, LOAD, name, path, done, user); }
 void hs_hub_unload(hs_hub *h, const char *name, hs_hub_done *done, void *user) { ask(h, UNLOAD, name, NULL, done, user); }
+
+typedef struct awaited {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool done;
+    hs_status st;
+    char why[1024];
+} awaited;
+
+static void on_awaited(hs_status st, const char *why, void *user)
+{
+    awaited *a = user;
+    pthread_mutex_lock(&a->lock);
+    a->done = true, a->st = st;
+    snprintf(a->why, sizeof a->why, "%s", why);
+    pthread_cond_signal(&a->wake);
+    pthread_mutex_unlock(&a->lock);
+}
+
+hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path)
+{
+    if (strlen(name) >= HS_SERVED_NAME)
+        return HS_FAIL(USAGE, "a model's name has 1 to %d characters, and no /", HS_SERVED_NAME - 1);
+    awaited a = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
+    hs_hub_load(h, name, path, on_awaited, &a);
+    pthread_mutex_lock(&a.lock);
+    while (!a.done)
+        pthread_cond_wait(&a.wake, &a.lock);
+    pthread_mutex_unlock(&a.lock);
+    return a.st == HS_OK ? HS_OK : hs_fail_at(a.st, __FILE__, __LINE__, "%s", a.why);
+}
 
 // ---- birth
 

@@ -19,7 +19,7 @@ hs_served *hs_hub_find(hs_hub *h, const char *name, int version, unsigned does);
 typedef void hs_hub_done(hs_status st, const char *why, void *user);
 void hs_hub_load(hs_hub *h, const char *name, const char *path, hs_hub_done *done, void *user);
 void hs_hub_unload(hs_hub *h, const char *name, hs_hub_done *done, void *user);
-hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path); // the same, awaited
+hs_status hs_hub_load_now(hs_hub *h, const char *name, const char *path); // loads it in its turn, and waits for that. Not from `done`
 
 typedef enum hs_hub_state { HS_HUB_UNAVAILABLE, HS_HUB_LOADING, HS_HUB_READY, HS_HUB_STATES } hs_hub_state;
 extern const char *const hs_hub_states[HS_HUB_STATES]; // Triton's words

@@ -105,7 +105,7 @@ typedef struct hs_served {
     double load_seconds;
     hs_served_count count;
     _Atomic int holders;
-    struct hs_served *next; // the hub's
+    struct hs_served *next, *next_dead; // the hub's
 } hs_served;
 
 // Held once. Anything that hs_session_open refuses, and a directory that nothing here can be asked of.

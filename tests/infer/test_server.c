@@ -212,6 +212,45 @@ static void test_reload_under_load(void **state)
     serve_stop(&s);
 }
 
+// Whoever loads, and from wherever: one after the other.
+static atomic_int opening, most_opening;
+static hs_status settle_slowly(const hs_session *s, hs_policy *policy, void *user)
+{
+    (void)s, (void)user;
+    const int now = atomic_fetch_add(&opening, 1) + 1;
+    if (now > most_opening)
+        most_opening = now;
+    wait_ms(5);
+    atomic_fetch_sub(&opening, 1);
+    *policy = (hs_policy){ .low = HS_F32 };
+    return HS_OK;
+}
+static void slowly(hs_server_opts *o) { o->served.settle = settle_slowly; }
+static void *load_thrice(void *hub)
+{
+    for (int i = 0; i < 3; i++)
+        OK(hs_hub_load_now(hub, "one", NULL));
+    return NULL;
+}
+
+static void test_loads_in_turn(void **state)
+{
+    (void)state;
+    hs_server s;
+    pthread_t thread[3];
+    serve_start(&s, names, 1, slowly);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, load_thrice, s.hub), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    assert_int_equal(most_opening, 1);
+    hs_served *m = hs_hub_find(s.hub, "one", 0, 0);
+    assert_int_equal(m->version, 10);
+    hs_served_let_go(m);
+    FAILS(USAGE, "no model", hs_hub_load_now(s.hub, "none", NULL));
+    serve_stop(&s);
+}
+
 // ---- bad requests
 
 static void expect(int port, const char *method, const char *path, const char *headers, const char *body, int status, const char *part)
@@ -562,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_whatever_beside),
         cmocka_unit_test(test_instances),
         cmocka_unit_test(test_reload_under_load),
+        cmocka_unit_test(test_loads_in_turn),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_rude),

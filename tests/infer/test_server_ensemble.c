@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = { "one", "bert-sequence", "talks" };
+static const char *const names[] = { "one", "bert-sequence", "talks" }; // in their folders, and bert-sequence2 beside them
 static const hs_ensemble_step steps[] = {
     { "both", "bert-sequence", "text=TEXT", "logits=TOPIC" },
     { "both", "one", " text = TEXT ", "sentence_embedding=VECTOR, last_hidden_state=HIDDEN" },
@@ -38,6 +38,7 @@ static int begin(void **state)
     scratch_open(state);
     serve_folder("one", "encoders/bert");
     heads_folder("bert-sequence", NULL, 0);
+    heads_folder("bert-sequence", NULL, 2);
     serve_folder("talks", "gpt2-lm");
     serve_start(&server, names, HS_COUNT(names), change);
     port = hs_http_port(server.http);
@@ -336,6 +337,35 @@ static void test_crowd(void **state)
     http_expect(port, "GET", "/v2/models/both", NULL, 200, "\"versions\":[\"2\"]");
 }
 
+// A model that is loaded anew with other tensors has its ensembles say so, and no more of them are loaded than have changed.
+static void test_followed(void **state)
+{
+    (void)state;
+    const hs_server *s = &server;
+    hs_served *was = hs_hub_find(s->hub, "tokens", 0, 0), *both = hs_hub_find(s->hub, "both", 0, 0);
+    const int version = both->version, version_of_tokens = was->version;
+    hs_served_let_go(was), hs_served_let_go(both);
+    OK(hs_hub_load_now(s->hub, "bert-sequence", NULL)); // the same
+    both = hs_hub_find(s->hub, "both", 0, 0);
+    assert_int_equal(both->version, version);
+    hs_served_let_go(both);
+    char before[64], path[4096];
+    snprintf(path, sizeof path, "%s", scratch_path("bert-sequence"));
+    snprintf(before, sizeof before, "\"name\":\"TOPIC\",\"datatype\":\"FP32\",\"shape\":[-1,2]");
+    OK(hs_hub_load_now(s->hub, "bert-sequence", scratch_path("bert-sequence2")));
+    http_expect(port, "GET", "/v2/models/both", NULL, 200, before);
+    json_decref(infer("both", 200, "{\"inputs\":[" TEXT1 "]}", "TEXT", "a"));
+    both = hs_hub_find(s->hub, "both", 0, 0), was = hs_hub_find(s->hub, "tokens", 0, 0);
+    assert_int_equal(both->version, version + 1);
+    assert_int_equal(was->version, version_of_tokens);
+    hs_served_let_go(was), hs_served_let_go(both);
+    // one that does not fit any more is said once, and the ensemble stays
+    OK(hs_hub_load_now(s->hub, "bert-sequence", scratch_path("one")));
+    http_expect(port, "POST", "/v2/repository/index", "{}", 200, "the model has no output 'logits'");
+    OK(hs_hub_load_now(s->hub, "bert-sequence", path));
+    json_decref(infer("both", 200, "{\"inputs\":[" TEXT1 "]}", "TEXT", "a"));
+}
+
 static void test_unloaded(void **state)
 {
     (void)state;
@@ -362,7 +392,7 @@ int main(void)
         cmocka_unit_test(test_binary),   cmocka_unit_test(test_one_behind_the_other),
         cmocka_unit_test(test_failures), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_told),     cmocka_unit_test(test_crowd),
-        cmocka_unit_test(test_unloaded),
+        cmocka_unit_test(test_followed), cmocka_unit_test(test_unloaded),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
