@@ -99,7 +99,7 @@ static void conclude(run *r)
     hs_served_count_success(r->m, r->q.in[0].dim[0]);
     hs_traced_at(r->call.trace, HS_TRACE_REQUEST_END, hs_now_ns());
     hs_infer_send(&r->call, &(hs_infer_answer){ .model = r->m->name, .version = r->m->version, .id = r->q.id, .out = v, .n_out = n });
-    hs_latency_add(&r->m->count.request, hs_now_ns() - r->began);
+    hs_latency_add(&r->m->count->request, hs_now_ns() - r->began);
     free_run(r);
 }
 

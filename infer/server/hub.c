@@ -12,8 +12,10 @@ const char *const hs_hub_states[HS_HUB_STATES] = { "UNAVAILABLE", "LOADING", "RE
 typedef struct entry {
     struct entry *next;
     char name[HS_SERVED_NAME], path[4096], why[512];
-    hs_served *served; // held by the hub
-    int versions;      // that were tried
+    hs_served *served;     // held by the hub
+    int versions;          // that were tried
+    hs_served_count count; // of all of them
+    hs_served_sums closed; // of those that are closed
     bool loading;
 } entry;
 
@@ -49,6 +51,15 @@ static entry *find(hs_hub *h, const char *name)
     return NULL;
 }
 
+static hs_served_sums sums_of(const hs_hub *h, const entry *e)
+{
+    hs_served_sums sum = e->closed;
+    for (const hs_served *s = h->alive; s; s = s->next)
+        if (s->count == &e->count)
+            hs_served_add_sums(s, &sum);
+    return sum;
+}
+
 static entry *find_or_add(hs_hub *h, const char *name)
 {
     entry *e = find(h, name), **end = &h->first;
@@ -76,6 +87,15 @@ hs_served *hs_hub_find(hs_hub *h, const char *name, int version, unsigned does)
 
 static hs_served *find_any(const char *name, void *user) { return hs_hub_find(user, name, 0, 0); }
 
+hs_served_sums hs_hub_sums(hs_hub *h, const char *name)
+{
+    pthread_mutex_lock(&h->lock);
+    const entry *e = find(h, name);
+    const hs_served_sums sums = e ? sums_of(h, e) : (hs_served_sums){ 0 };
+    pthread_mutex_unlock(&h->lock);
+    return sums;
+}
+
 bool hs_hub_knows(hs_hub *h, const char *name)
 {
     pthread_mutex_lock(&h->lock);
@@ -91,6 +111,7 @@ void hs_hub_each(hs_hub *h, void (*each)(const hs_hub_entry *e, void *user), voi
         each(&(hs_hub_entry){ .name = e->name,
                               .path = e->path,
                               .served = e->served,
+                              .sums = sums_of(h, e),
                               .state = e->served    ? HS_HUB_READY
                                        : e->loading ? HS_HUB_LOADING
                                                     : HS_HUB_UNAVAILABLE,
@@ -126,7 +147,7 @@ static void push(hs_hub *h, const todo *what)
     free(t);
 }
 
-static hs_status begin_load(hs_hub *h, const char *name, const char *path, char *where, size_t size, int *version)
+static hs_status begin_load(hs_hub *h, const char *name, const char *path, char *where, size_t size, int *version, hs_served_count **count)
 {
     pthread_mutex_lock(&h->lock);
     const bool stops = h->stops;
@@ -136,7 +157,7 @@ static hs_status begin_load(hs_hub *h, const char *name, const char *path, char 
         snprintf(where, size, "%s", path && path[0] ? path : e->path);
         if (!e->path[0]) // of a name that never loaded: where it was looked for
             snprintf(e->path, sizeof e->path, "%s", where);
-        *version = ++e->versions;
+        *version = ++e->versions, *count = &e->count;
     }
     pthread_mutex_unlock(&h->lock);
     if (stops)
@@ -151,8 +172,9 @@ static hs_status load(hs_hub *h, const char *name, const char *path)
     hs_served *fresh = NULL, *old = NULL;
     if (!name[0] || strchr(name, '/'))
         return HS_FAIL(USAGE, "a model's name has 1 to %d characters, and no /", HS_SERVED_NAME - 1);
-    HS_TRY(begin_load(h, name, path, where, sizeof where, &version));
-    const hs_status st = hs_served_open(&fresh, name, version, where, &h->o);
+    hs_served_count *count = NULL;
+    HS_TRY(begin_load(h, name, path, where, sizeof where, &version, &count));
+    const hs_status st = hs_served_open(&fresh, name, version, where, &h->o, count);
     pthread_mutex_lock(&h->lock);
     entry *e = find(h, name);
     e->loading = false;
@@ -187,7 +209,9 @@ static hs_status unload(hs_hub *h, const char *name)
 static void bury(hs_hub *h, hs_served *s)
 {
     hs_debug("%s, version %d, is closed", s->name, s->version);
+    hs_served_join(s);
     pthread_mutex_lock(&h->lock);
+    hs_served_add_sums(s, &find(h, s->name)->closed);
     hs_served **at = &h->alive;
     while (*at != s)
         at = &(*at)->next;

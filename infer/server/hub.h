@@ -25,11 +25,13 @@ typedef enum hs_hub_state { HS_HUB_UNAVAILABLE, HS_HUB_LOADING, HS_HUB_READY, HS
 extern const char *const hs_hub_states[HS_HUB_STATES]; // Triton's words
 typedef struct hs_hub_entry {                          // until the call returns
     const char *name, *path;
-    hs_served *served;  // NULL: none. Not held
-    hs_hub_state state; // LOADING: of a first version; READY while another is being loaded
-    const char *why;    // what the last load or unload failed with; ""
+    hs_served *served;   // NULL: none. Not held
+    hs_served_sums sums; // of all its versions, those that are replaced and still answer too
+    hs_hub_state state;  // LOADING: of a first version; READY while another is being loaded
+    const char *why;     // what the last load or unload failed with; ""
 } hs_hub_entry;
-bool hs_hub_knows(hs_hub *h, const char *name); // loaded or not
+hs_served_sums hs_hub_sums(hs_hub *h, const char *name); // as of its entry
+bool hs_hub_knows(hs_hub *h, const char *name);          // loaded or not
 // In the order in which names came. The hub's lock is held meanwhile.
 void hs_hub_each(hs_hub *h, void (*each)(const hs_hub_entry *e, void *user), void *user);
 

@@ -21,7 +21,7 @@ static void add(const page *p, const hs_served *m, const char *label, const char
 }
 
 static const hs_served *encoder(const hs_hub_entry *e) { return e->served && e->served->batcher ? e->served : NULL; }
-static const void *counted(const hs_served *m, const page *p) { return (const char *)&m->count + p->offset; }
+static const void *counted(const hs_served *m, const page *p) { return (const char *)m->count + p->offset; }
 static const void *of_batches(const hs_served *m, const page *p) { return (const char *)hs_batcher_counted(m->batcher) + p->offset; }
 
 static void add_methods(const hs_hub_entry *e, void *user)
@@ -37,7 +37,7 @@ static void add_failures(const hs_hub_entry *e, void *user)
     const page *p = user;
     const hs_served *m = encoder(e);
     for (int i = 0; m && i < HS_REASONS; i++)
-        add(p, m, "err", err[i], &m->count.failure[i]);
+        add(p, m, "err", err[i], &m->count->failure[i]);
 }
 
 static void add_queue(const hs_hub_entry *e, void *user)

@@ -14,6 +14,7 @@ static uint64_t microseconds(const hs_latency *l) { return read(&l->sum_ns) / 10
 typedef struct row {
     const char *name, *type, *help;
     uint64_t (*value)(const hs_served *m);
+    size_t sum; // where there is none: in hs_served_sums
 } row;
 
 static hs_scheduler_stats texts_of(const hs_served *m)
@@ -24,15 +25,8 @@ static hs_scheduler_stats texts_of(const hs_served *m)
     return s;
 }
 
-static uint64_t success(const hs_served *m) { return read(&m->count.success); }
-static uint64_t texts(const hs_served *m) { return read(&m->count.texts); }
-static uint64_t batches(const hs_served *m)
-{
-    if (m->ensemble)
-        return success(m);
-    return m->batcher ? read(&hs_batcher_counted(m->batcher)->batches) : texts_of(m).steps;
-}
-static uint64_t tokens(const hs_served *m) { return m->batcher ? read(&hs_batcher_counted(m->batcher)->tokens) : texts_of(m).step_tokens; }
+static uint64_t success(const hs_served *m) { return read(&m->count->success); }
+static uint64_t texts(const hs_served *m) { return read(&m->count->texts); }
 static uint64_t pending(const hs_served *m)
 {
     const hs_scheduler_stats s = texts_of(m);
@@ -40,57 +34,52 @@ static uint64_t pending(const hs_served *m)
 }
 static uint64_t running(const hs_served *m) { return (uint64_t)texts_of(m).running; }
 static uint64_t waiting(const hs_served *m) { return (uint64_t)texts_of(m).waiting; }
-static uint64_t set_back(const hs_served *m) { return texts_of(m).set_back; }
-static uint64_t prompt_tokens(const hs_served *m) { return texts_of(m).prompt_tokens; }
-static uint64_t new_tokens(const hs_served *m) { return texts_of(m).new_tokens; }
-static uint64_t reused_tokens(const hs_served *m) { return texts_of(m).reused_tokens; }
 static hs_sequence_stats sequences_of(const hs_served *m)
 {
     return m->sequences ? hs_sequence_table_look(m->sequences) : (hs_sequence_stats){ 0 };
 }
 static uint64_t sequences(const hs_served *m) { return (uint64_t)sequences_of(m).live; }
-static uint64_t sequences_started(const hs_served *m) { return sequences_of(m).started; }
-static uint64_t sequences_idle(const hs_served *m) { return sequences_of(m).idle; }
 static uint64_t pages(const hs_served *m) { return (uint64_t)texts_of(m).pages; }
 static uint64_t pages_held(const hs_served *m) { return (uint64_t)texts_of(m).pages_held; }
 static uint64_t pages_kept(const hs_served *m) { return (uint64_t)texts_of(m).pages_kept; }
-static uint64_t request_us(const hs_served *m) { return microseconds(&m->count.request); }
-static uint64_t queue_us(const hs_served *m) { return microseconds(&m->count.queue); }
-static uint64_t input_us(const hs_served *m) { return microseconds(&m->count.input); }
-static uint64_t infer_us(const hs_served *m) { return microseconds(&m->count.infer); }
-static uint64_t hits(const hs_served *m) { return read(&m->count.cache_hit.count); }
-static uint64_t misses(const hs_served *m) { return read(&m->count.cache_miss.count); }
-static uint64_t hit_us(const hs_served *m) { return microseconds(&m->count.cache_hit); }
-static uint64_t miss_us(const hs_served *m) { return microseconds(&m->count.cache_miss); }
-static uint64_t output_us(const hs_served *m) { return microseconds(&m->count.output); }
+static uint64_t request_us(const hs_served *m) { return microseconds(&m->count->request); }
+static uint64_t queue_us(const hs_served *m) { return microseconds(&m->count->queue); }
+static uint64_t input_us(const hs_served *m) { return microseconds(&m->count->input); }
+static uint64_t infer_us(const hs_served *m) { return microseconds(&m->count->infer); }
+static uint64_t hits(const hs_served *m) { return read(&m->count->cache_hit.count); }
+static uint64_t misses(const hs_served *m) { return read(&m->count->cache_miss.count); }
+static uint64_t hit_us(const hs_served *m) { return microseconds(&m->count->cache_hit); }
+static uint64_t miss_us(const hs_served *m) { return microseconds(&m->count->cache_miss); }
+static uint64_t output_us(const hs_served *m) { return microseconds(&m->count->output); }
 
+#define SUM(member) NULL, offsetof(hs_served_sums, member)
 static const row rows[] = {
-    { "nv_inference_request_success", "counter", "requests that were answered", success },
-    { "nv_inference_count", "counter", "texts or tensors of a batch that were computed", texts },
-    { "nv_inference_exec_count", "counter", "batches that were computed", batches },
-    { "nv_inference_request_duration_us", "counter", "from the head of a request to its answer, summed", request_us },
-    { "nv_inference_queue_duration_us", "counter", "waiting for the model, summed", queue_us },
-    { "nv_inference_compute_input_duration_us", "counter", "parsing and tokens, summed", input_us },
-    { "nv_inference_compute_infer_duration_us", "counter", "the model, summed", infer_us },
-    { "nv_inference_compute_output_duration_us", "counter", "writing the answer, summed", output_us },
-    { "nv_cache_num_hits_per_model", "counter", "requests all of whose rows the response cache had", hits },
-    { "nv_cache_num_misses_per_model", "counter", "requests of which a row was computed", misses },
-    { "nv_cache_hit_duration_per_model", "counter", "microseconds of looking up and copying out of those, summed", hit_us },
-    { "nv_cache_miss_duration_per_model", "counter", "microseconds of looking up and keeping of these, summed", miss_us },
-    { "nv_inference_pending_request_count", "gauge", "requests that wait or are computed", pending },
-    { "halfstep_tokens_total", "counter", "tokens that were computed", tokens },
-    { "halfstep_texts_running", "gauge", "texts that are continued", running },
-    { "halfstep_texts_waiting", "gauge", "texts that wait to be", waiting },
-    { "halfstep_texts_set_back_total", "counter", "texts that had to make room, and were computed again", set_back },
-    { "halfstep_prompt_tokens_total", "counter", "tokens of prompts", prompt_tokens },
-    { "halfstep_new_tokens_total", "counter", "tokens that were drawn", new_tokens },
-    { "halfstep_reused_tokens_total", "counter", "tokens of prompts that had been computed for others", reused_tokens },
-    { "halfstep_sequences", "gauge", "sequences that live from one request to the next", sequences },
-    { "halfstep_sequences_started_total", "counter", "sequences that were started", sequences_started },
-    { "halfstep_sequences_idle_total", "counter", "sequences that ended because nobody asked on", sequences_idle },
-    { "halfstep_cache_pages", "gauge", "pages of keys and values", pages },
-    { "halfstep_cache_pages_held", "gauge", "pages that texts hold", pages_held },
-    { "halfstep_cache_pages_kept", "gauge", "pages that are kept for texts that begin alike", pages_kept },
+    { "nv_inference_request_success", "counter", "requests that were answered", success, 0 },
+    { "nv_inference_count", "counter", "texts or tensors of a batch that were computed", texts, 0 },
+    { "nv_inference_exec_count", "counter", "batches that were computed", SUM(batches) },
+    { "nv_inference_request_duration_us", "counter", "from the head of a request to its answer, summed", request_us, 0 },
+    { "nv_inference_queue_duration_us", "counter", "waiting for the model, summed", queue_us, 0 },
+    { "nv_inference_compute_input_duration_us", "counter", "parsing and tokens, summed", input_us, 0 },
+    { "nv_inference_compute_infer_duration_us", "counter", "the model, summed", infer_us, 0 },
+    { "nv_inference_compute_output_duration_us", "counter", "writing the answer, summed", output_us, 0 },
+    { "nv_cache_num_hits_per_model", "counter", "requests all of whose rows the response cache had", hits, 0 },
+    { "nv_cache_num_misses_per_model", "counter", "requests of which a row was computed", misses, 0 },
+    { "nv_cache_hit_duration_per_model", "counter", "microseconds of looking up and copying out of those, summed", hit_us, 0 },
+    { "nv_cache_miss_duration_per_model", "counter", "microseconds of looking up and keeping of these, summed", miss_us, 0 },
+    { "nv_inference_pending_request_count", "gauge", "requests that wait or are computed", pending, 0 },
+    { "halfstep_tokens_total", "counter", "tokens that were computed", SUM(tokens) },
+    { "halfstep_texts_running", "gauge", "texts that are continued", running, 0 },
+    { "halfstep_texts_waiting", "gauge", "texts that wait to be", waiting, 0 },
+    { "halfstep_texts_set_back_total", "counter", "texts that had to make room, and were computed again", SUM(set_back) },
+    { "halfstep_prompt_tokens_total", "counter", "tokens of prompts", SUM(prompt_tokens) },
+    { "halfstep_new_tokens_total", "counter", "tokens that were drawn", SUM(new_tokens) },
+    { "halfstep_reused_tokens_total", "counter", "tokens of prompts that had been computed for others", SUM(reused_tokens) },
+    { "halfstep_sequences", "gauge", "sequences that live from one request to the next", sequences, 0 },
+    { "halfstep_sequences_started_total", "counter", "sequences that were started", SUM(sequences_started) },
+    { "halfstep_sequences_idle_total", "counter", "sequences that ended because nobody asked on", SUM(sequences_idle) },
+    { "halfstep_cache_pages", "gauge", "pages of keys and values", pages, 0 },
+    { "halfstep_cache_pages_held", "gauge", "pages that texts hold", pages_held, 0 },
+    { "halfstep_cache_pages_kept", "gauge", "pages that are kept for texts that begin alike", pages_kept, 0 },
 };
 
 typedef struct page {
@@ -107,7 +96,9 @@ static void add_value(const hs_hub_entry *e, void *user)
         return;
     hs_text_add(&p->t, "%s", p->row->name);
     hs_metrics_labels(&p->t, e->served);
-    hs_text_add(&p->t, "} %" PRIu64 "\n", p->row->value(e->served));
+    const bool computes = e->served->ensemble && p->row->sum == offsetof(hs_served_sums, batches); // an ensemble's requests are its runs
+    const uint64_t sum = computes ? success(e->served) : *(const uint64_t *)(const void *)((const char *)&e->sums + p->row->sum);
+    hs_text_add(&p->t, "} %" PRIu64 "\n", p->row->value ? p->row->value(e->served) : sum);
 }
 
 static void add_failures(const hs_hub_entry *e, void *user)
@@ -116,7 +107,7 @@ static void add_failures(const hs_hub_entry *e, void *user)
     for (int i = 0; e->served && i < HS_REASONS; i++) {
         hs_text_add(&p->t, "nv_inference_request_failure");
         hs_metrics_labels(&p->t, e->served);
-        hs_text_add(&p->t, ",reason=\"%s\"} %" PRIu64 "\n", hs_served_reasons[i], read(&e->served->count.failure[i]));
+        hs_text_add(&p->t, ",reason=\"%s\"} %" PRIu64 "\n", hs_served_reasons[i], read(&e->served->count->failure[i]));
     }
 }
 
@@ -137,7 +128,8 @@ static void add_histogram(const hs_hub_entry *e, void *user)
         return;
     char stage[40];
     snprintf(stage, sizeof stage, ",stage=\"%s\"", p->stage);
-    hs_metrics_seconds(&p->t, "halfstep_request_seconds", e->served, stage, (const hs_latency *)((const char *)&e->served->count + p->latency));
+    hs_metrics_seconds(&p->t, "halfstep_request_seconds", e->served, stage,
+                       (const hs_latency *)((const char *)e->served->count + p->latency));
 }
 
 static const struct {

@@ -10,12 +10,11 @@ static json_t *latency(const hs_latency *l)
     return pair(atomic_load_explicit(&l->count, memory_order_relaxed), atomic_load_explicit(&l->sum_ns, memory_order_relaxed));
 }
 
-// Batches by how many rows they had.
-static json_t *batches(const hs_served *m, uint64_t *n)
+// Batches of this version by how many rows they had.
+static json_t *batches(const hs_served *m)
 {
     json_t *list = json_array();
     const hs_batcher_count *b = m->batcher ? hs_batcher_counted(m->batcher) : NULL;
-    *n = 0;
     for (int64_t i = 1; b && i <= b->most_rows; i++) {
         const uint64_t count = atomic_load_explicit(&b->of_rows[i].count, memory_order_relaxed);
         if (count)
@@ -24,7 +23,6 @@ static json_t *batches(const hs_served *m, uint64_t *n)
                                 pair(count, atomic_load_explicit(&b->of_rows[i].fill_ns, memory_order_relaxed)), "compute_infer",
                                 pair(count, atomic_load_explicit(&b->of_rows[i].model_ns, memory_order_relaxed)), "compute_output",
                                 pair(count, atomic_load_explicit(&b->of_rows[i].take_ns, memory_order_relaxed))));
-        *n += count;
     }
     return list;
 }
@@ -41,26 +39,18 @@ static json_t *memory(const hs_served *m)
                      (json_int_t)all);
 }
 
-static json_t *stats_of(const hs_served *m)
+static json_t *stats_of(const hs_served *m, const hs_served_sums *sums)
 {
-    const hs_served_count *c = &m->count;
-    uint64_t executed;
+    const hs_served_count *c = m->count;
     json_t *success = pair(atomic_load(&c->success), atomic_load(&c->request.sum_ns));
-    json_t *sizes = batches(m, &executed);
-    if (m->ensemble)
-        executed = atomic_load(&c->success);
-    if (m->schedulers) {
-        hs_scheduler_stats steps = { 0 };
-        hs_schedulers_look(m->schedulers, &steps);
-        executed = steps.steps;
-    }
+    const uint64_t executed = m->ensemble ? atomic_load(&c->success) : sums->batches;
     json_t *inference =
         json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "success", success, "fail", latency(&c->failed), "queue", latency(&c->queue),
                   "compute_input", latency(&c->input), "compute_infer", latency(&c->infer), "compute_output", latency(&c->output),
                   "cache_hit", latency(&c->cache_hit), "cache_miss", latency(&c->cache_miss));
     return json_pack("{s:s, s:o, s:I, s:I, s:I, s:o, s:{}, s:o, s:o}", "name", m->name, "version", json_sprintf("%d", m->version),
                      "last_inference", (json_int_t)atomic_load(&c->last), "inference_count", (json_int_t)atomic_load(&c->texts),
-                     "execution_count", (json_int_t)executed, "inference_stats", inference, "response_stats", "batch_stats", sizes,
+                     "execution_count", (json_int_t)executed, "inference_stats", inference, "response_stats", "batch_stats", batches(m),
                      "memory_usage", memory(m));
 }
 
@@ -69,14 +59,15 @@ static void model_stats(hs_call *c)
     hs_served *m = hs_call_oip_model(c);
     if (!m)
         return;
-    hs_call_json(c, 200, json_pack("{s:[o]}", "model_stats", stats_of(m)));
+    const hs_served_sums sums = hs_hub_sums(c->server->hub, m->name);
+    hs_call_json(c, 200, json_pack("{s:[o]}", "model_stats", stats_of(m, &sums)));
     hs_served_let_go(m);
 }
 
 static void add(const hs_hub_entry *e, void *list)
 {
     if (e->served)
-        json_array_append_new(list, stats_of(e->served));
+        json_array_append_new(list, stats_of(e->served, &e->sums));
 }
 
 static void all_stats(hs_call *c)

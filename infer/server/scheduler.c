@@ -34,7 +34,7 @@ struct hs_scheduler {
     pthread_cond_t come, gone; // an entry, or the end | an entry that is done
     entry *inbox, **inbox_end;
     int accepted, open; // and not at their ends | whose `done` has not come back
-    bool drained, ended;
+    bool drained, ended, runs;
     uint64_t arrivals, refused;
     hs_scheduler_stats shown;
 };
@@ -371,9 +371,8 @@ hs_status hs_scheduler_new(hs_scheduler **out, const hs_scheduler_opts *o)
     hs_status st = s->at ? hs_decoder_new(&s->d, &o->decoder) : HS_FAIL(MEMORY, "no memory for a scheduler");
     if (st == HS_OK)
         st = hs_thread_start(&s->thread, serve, s, "the scheduler's thread");
+    s->runs = st == HS_OK;
     if (st != HS_OK) {
-        hs_decoder_free(s->d);
-        s->d = NULL;
         hs_scheduler_free(s);
         return hs_frame_at(st, __FILE__, __LINE__);
     }
@@ -389,14 +388,19 @@ void hs_scheduler_stop(hs_scheduler *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+void hs_scheduler_join(hs_scheduler *s)
+{
+    hs_scheduler_stop(s);
+    if (s->runs)
+        pthread_join(s->thread, NULL);
+    s->runs = false;
+}
+
 void hs_scheduler_free(hs_scheduler *s)
 {
     if (!s)
         return;
-    if (s->d) {
-        hs_scheduler_stop(s);
-        pthread_join(s->thread, NULL);
-    }
+    hs_scheduler_join(s);
     hs_decoder_free(s->d);
     pthread_cond_destroy(&s->come);
     pthread_cond_destroy(&s->gone);

@@ -91,7 +91,8 @@ typedef struct hs_scheduler hs_scheduler;
 hs_status hs_scheduler_new(hs_scheduler **out, const hs_scheduler_opts *o);
 // Takes no more: requests that are left end as HS_FINISH_CANCELLED, behind the step under way. Does not wait for it. From any thread.
 void hs_scheduler_stop(hs_scheduler *s);
-// The same, and waits.
+void hs_scheduler_join(hs_scheduler *s); // the same, and waits: what hs_scheduler_look says is all that will ever be
+// The same, and it is gone.
 void hs_scheduler_free(hs_scheduler *s);
 
 // From any thread, callbacks too. USAGE: what a decoder refuses; more tokens than the context or the cache holds; stop strings without a

@@ -49,11 +49,18 @@ void hs_schedulers_stop(hs_schedulers *s)
         hs_scheduler_stop(s->at[i]);
 }
 
+void hs_schedulers_join(hs_schedulers *s)
+{
+    hs_schedulers_stop(s); // all of them, before one is waited for
+    for (int i = 0; i < s->n; i++)
+        hs_scheduler_join(s->at[i]);
+}
+
 void hs_schedulers_free(hs_schedulers *s)
 {
     if (!s)
         return;
-    hs_schedulers_stop(s); // all of them, before one is waited for
+    hs_schedulers_join(s);
     for (int i = 0; i < s->n; i++)
         hs_scheduler_free(s->at[i]);
     pthread_mutex_destroy(&s->lock);

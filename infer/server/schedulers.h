@@ -16,6 +16,7 @@ enum { HS_SCHEDULERS = 64, HS_SCHEDULERS_AHEAD = 1 };
 hs_status hs_schedulers_new(hs_schedulers **out, const hs_scheduler_opts *o, int n); // o: [n], of plans that are the same
 // As of each (scheduler.h).
 void hs_schedulers_stop(hs_schedulers *s);
+void hs_schedulers_join(hs_schedulers *s);
 void hs_schedulers_free(hs_schedulers *s);
 hs_status hs_schedulers_check_length(const hs_schedulers *s, int64_t n, int64_t max_tokens);
 void hs_schedulers_look(hs_schedulers *s, hs_scheduler_stats *out); // summed up

@@ -159,7 +159,7 @@ static void on_timing(void *user, hs_timing what, double seconds)
 {
     hs_served *s = user;
     hs_latency *const of[HS_TIMINGS] = {
-        [HS_TIMING_WAIT] = &s->count.queue, [HS_TIMING_FIRST_TOKEN] = &s->count.first, [HS_TIMING_NEXT_TOKEN] = &s->count.next
+        [HS_TIMING_WAIT] = &s->count->queue, [HS_TIMING_FIRST_TOKEN] = &s->count->first, [HS_TIMING_NEXT_TOKEN] = &s->count->next
     };
     if (of[what])
         hs_latency_add(of[what], (int64_t)(seconds * 1e9));
@@ -237,6 +237,31 @@ void hs_served_stop(hs_served *s)
         hs_schedulers_stop(s->schedulers);
 }
 
+void hs_served_join(hs_served *s)
+{
+    hs_served_stop(s);
+    if (s->schedulers)
+        hs_schedulers_join(s->schedulers);
+}
+
+void hs_served_add_sums(const hs_served *s, hs_served_sums *sum)
+{
+    if (s->batcher) {
+        const hs_batcher_count *b = hs_batcher_counted(s->batcher);
+        sum->batches += atomic_load(&b->batches), sum->tokens += atomic_load(&b->tokens);
+    }
+    if (s->schedulers) {
+        hs_scheduler_stats x;
+        hs_schedulers_look(s->schedulers, &x);
+        sum->batches += x.steps, sum->tokens += x.step_tokens, sum->set_back += x.set_back;
+        sum->prompt_tokens += x.prompt_tokens, sum->new_tokens += x.new_tokens, sum->reused_tokens += x.reused_tokens;
+    }
+    if (s->sequences) {
+        const hs_sequence_stats x = hs_sequence_table_look(s->sequences);
+        sum->sequences_started += x.started, sum->sequences_idle += x.idle;
+    }
+}
+
 void hs_served_close(hs_served *s)
 {
     if (!s)
@@ -254,14 +279,14 @@ void hs_served_close(hs_served *s)
     free(s);
 }
 
-hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o)
+hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o, hs_served_count *count)
 {
     const double began = hs_now();
     hs_served *s = *out = calloc(1, sizeof *s);
     if (!s)
         return HS_FAIL(MEMORY, "no memory for a model");
     s->embed = s->task = s->masks = -1;
-    s->version = version, s->o = o;
+    s->version = version, s->o = o, s->count = count;
     s->holders = 1;
     snprintf(s->name, sizeof s->name, "%s", name);
     snprintf(s->path, sizeof s->path, "%s", path);
@@ -278,15 +303,15 @@ void hs_served_count_success(hs_served *s, int64_t texts)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    atomic_store(&s->count.last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
-    atomic_fetch_add(&s->count.success, 1);
-    atomic_fetch_add(&s->count.texts, (uint64_t)texts);
+    atomic_store(&s->count->last, t.tv_sec * 1000 + t.tv_nsec / 1000000);
+    atomic_fetch_add(&s->count->success, 1);
+    atomic_fetch_add(&s->count->texts, (uint64_t)texts);
 }
 
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns)
 {
-    atomic_fetch_add(&s->count.failure[why], 1);
-    hs_latency_add(&s->count.failed, ns);
+    atomic_fetch_add(&s->count->failure[why], 1);
+    hs_latency_add(&s->count->failed, ns);
 }
 
 hs_served_reason hs_served_reason_of(int http)

@@ -83,6 +83,11 @@ typedef struct hs_served_count {
     _Atomic int64_t last;             // ms since 1970 of the last request; 0: none
 } hs_served_count;
 
+typedef struct hs_served_sums { // what a model counts of its own work; a new version's begin at 0
+    uint64_t batches, tokens;   // of a model that continues texts its steps, and tokens in them
+    uint64_t set_back, prompt_tokens, new_tokens, reused_tokens, sequences_started, sequences_idle;
+} hs_served_sums;
+
 typedef struct hs_served {
     const hs_served_opts *o;
     char name[HS_SERVED_NAME], path[4096]; // path: as it was asked for
@@ -103,13 +108,14 @@ typedef struct hs_served {
     char no_chat[512];
     struct hs_ensemble *ensemble; // HS_DOES_ENSEMBLE
     double load_seconds;
-    hs_served_count count;
+    hs_served_count *count; // of all versions of its name; the hub's
     _Atomic int holders;
     struct hs_served *next, *next_dead; // the hub's
 } hs_served;
 
-// Held once. Anything that hs_session_open refuses, and a directory that nothing here can be asked of.
-hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o);
+// Held once. count: borrowed for as long as it is. Anything that hs_session_open refuses, and a directory that nothing here can be asked
+// of.
+hs_status hs_served_open(hs_served **out, const char *name, int version, const char *path, const hs_served_opts *o, hs_served_count *count);
 hs_served *hs_served_hold(hs_served *s);
 double hs_served_sequence_idle(const hs_served_opts *o); // seconds
 int64_t hs_served_sequences(const hs_served_opts *o);
@@ -118,6 +124,9 @@ void hs_served_let_go(hs_served *s); // NULL: nothing. From any thread
 void hs_served_count_success(hs_served *s, int64_t texts); // before its answer: who has that, and asks what was counted, finds it
 void hs_served_count_failure(hs_served *s, hs_served_reason why, int64_t ns);
 hs_served_reason hs_served_reason_of(int http); // of an answer with that status
+void hs_served_add_sums(const hs_served *s, hs_served_sums *sum);
+// Of one that nobody holds: ends when there is nothing that could still be counted.
+void hs_served_join(hs_served *s);
 // Nothing more is computed: who waits is answered with 503, and so is who still comes. Does not wait.
 void hs_served_stop(hs_served *s);
 void hs_served_close(hs_served *s); // not from a thread of its own: waits for them

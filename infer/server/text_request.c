@@ -231,7 +231,7 @@ const char *hs_choice_token(const hs_choice *c, int32_t id, size_t *n, bool *spa
 
 static void count_success(const hs_text_request *r)
 {
-    hs_served_count *n = &r->model->count;
+    hs_served_count *n = r->model->count;
     double most = 0;
     hs_served_count_success(r->model, r->n_choices);
     for (int i = 0; i < r->n_choices; i++)
@@ -500,7 +500,7 @@ static void set_off(hs_text_request *r)
     }
     r->queued = hs_now_ns();
     atomic_store(&r->left, all + 1); // one for this function: nobody concludes before it is through
-    hs_latency_add(&r->model->count.input, hs_now_ns() - r->began);
+    hs_latency_add(&r->model->count->input, hs_now_ns() - r->began);
     int added = 0;
     while (added < all && (st = hs_scheduler_add(scheduler, &r->choice[added].g)) == HS_OK)
         added++;

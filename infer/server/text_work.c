@@ -59,7 +59,7 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
     if (w) {
         *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_call_began(c) };
         w->asked = texts > 1 ? HS_ASKED_SEVERAL : HS_ASKED_ONE;
-        atomic_fetch_add(&model->count.asked[w->asked], 1);
+        atomic_fetch_add(&model->count->asked[w->asked], 1);
         w->rows = calloc((size_t)texts, sizeof *w->rows);
         w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
         if (w->rows && w->row) {
@@ -116,7 +116,7 @@ bool hs_text_work_add(hs_text_work *w, const char *text, size_t bytes, const cha
     }
     w->cut |= rows->more;
     w->tokens += rows->row[0].n;
-    hs_amounts_add(&w->model->count.length, rows->row[0].n);
+    hs_amounts_add(&w->model->count->length, rows->row[0].n);
     if (hs_check_tokens(w->model, w->tokens) != HS_OK) {
         hs_text_work_fail(w, 413, "%s", hs_error());
         return false;
@@ -129,7 +129,7 @@ void hs_text_work_add_row(hs_text_work *w, const hs_encode_row *row)
 {
     w->row[w->n++] = *row;
     w->tokens += row->n;
-    hs_amounts_add(&w->model->count.length, row->n);
+    hs_amounts_add(&w->model->count->length, row->n);
 }
 
 static const char *text_at(const void *texts, int i, size_t *bytes) { return hs_texts_at(texts, i, bytes); }
@@ -156,7 +156,7 @@ static int texts_of(const hs_text_work *w) { return w->texts ? w->texts : w->n; 
 // Before its answer. Of one that found all its rows the model computed nothing.
 static void count_success(const hs_text_work *w)
 {
-    hs_served_count *n = &w->model->count;
+    hs_served_count *n = w->model->count;
     const hs_work *k = &w->work;
     hs_served_count_success(w->model, k->n ? texts_of(w) : 0);
     atomic_fetch_add(&n->answered[w->asked], 1);
@@ -195,8 +195,8 @@ static void on_done(hs_work *work, hs_work_end end, hs_status st)
         count_success(w);
         w->answer(w);
         if (work->n)
-            hs_latency_add(&w->model->count.output, hs_now_ns() - work->ended);
-        hs_latency_add(&w->model->count.request, hs_now_ns() - w->began);
+            hs_latency_add(&w->model->count->output, hs_now_ns() - work->ended);
+        hs_latency_add(&w->model->count->request, hs_now_ns() - w->began);
         break;
     case HS_WORK_LATE:
         count_failure(w, HS_REASON_REJECTED);

@@ -193,9 +193,9 @@ static void test_answer_too_long(void **state)
     http_expect(port, "POST", "/v2/models/one/infer", seven, 400, "at most 250");
     http_expect(port, "POST", "/v2/models/one/infer", six, 200, "");
     hs_served *m = hs_hub_find(s.hub, "one", 0, 0);
-    assert_int_equal(m->count.failure[HS_REASON_OTHER], 1);
-    assert_int_equal(m->count.failed.count, 1);
-    assert_int_equal(m->count.success, 1);
+    assert_int_equal(m->count->failure[HS_REASON_OTHER], 1);
+    assert_int_equal(m->count->failed.count, 1);
+    assert_int_equal(m->count->success, 1);
     hs_served_let_go(m);
     serve_stop(&s);
 }

@@ -448,7 +448,7 @@ static void test_waits(void **state)
 static uint64_t cancelled(void)
 {
     hs_served *m = hs_hub_find(server.hub, "talks", 0, 0);
-    const uint64_t n = m->count.failure[HS_REASON_CANCELED];
+    const uint64_t n = m->count->failure[HS_REASON_CANCELED];
     hs_served_let_go(m);
     return n;
 }
