@@ -177,6 +177,14 @@ static void dress(const hs_http_request *r, struct MHD_Response *response, const
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
 }
 
+// With the lock: from here on it is the client's turn, and nothing is made any more. One byte now and then is no progress.
+static void limit_time(hs_http_request *r, size_t bytes)
+{
+    const hs_http_opts *o = &r->http->o;
+    if (o->least_rate && !r->closed)
+        r->at->until = hs_now_ns() + (int64_t)(1e9 * (o->idle_seconds + (double)bytes / (double)o->least_rate));
+}
+
 // With the lock: the connection goes on, now that there is something for it.
 static void go_on(hs_http_request *r, struct MHD_Response *response)
 {
@@ -208,6 +216,7 @@ void hs_http_answer(hs_http_request *r, int status, const char *type, char *body
     r->status = status, r->sent = bytes;
     if (response)
         dress(r, response, type);
+    limit_time(r, bytes);
     go_on(r, response);
     pthread_mutex_unlock(&r->lock);
     put_back(r);
@@ -296,6 +305,7 @@ void hs_http_stream_end(hs_http_request *r)
 {
     pthread_mutex_lock(&r->lock);
     r->ended = true;
+    limit_time(r, r->to - r->from);
     wake_stream(r);
     pthread_mutex_unlock(&r->lock);
     put_back(r);
@@ -512,6 +522,7 @@ void hs_http_on_completed(void *user, struct MHD_Connection *mhd, void **mine, e
     r->at->since = r->time.over = hs_now_ns();
     r->at->in_body = false;
     r->at->busy = false;
+    r->at->until = 0;
     if (r->handed)
         atomic_fetch_sub(&r->http->under_way, 1);
     pthread_mutex_unlock(&r->lock);

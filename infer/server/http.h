@@ -43,6 +43,7 @@ typedef struct hs_http_opts {
     double idle_seconds; // from the end of an answer, or from the connection's beginning, to the end of the next request's head; and in
                          // which a client takes nothing of an answer (whole seconds, rounded up)
     double body_seconds; // from there to the end of its body
+    size_t least_rate;   // bytes a second of an answer that a client takes, on the whole, beside idle_seconds; 0: no bound
     hs_http_handler *handler;
     void (*seen)(const hs_http_seen *s, void *user); // (optional) on a thread of the daemon
     // (optional) of a request with a note (hs_http_set_note): nobody has it any more. On any thread

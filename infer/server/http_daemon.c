@@ -46,7 +46,8 @@ static void close_slow(hs_http *h)
     const int64_t now = hs_now_ns();
     for (hs_http_connection *c = h->first; c; c = c->next) {
         const double most = c->in_body ? h->o.body_seconds : h->o.idle_seconds;
-        if (!c->busy && (double)(now - c->since) > most * 1e9)
+        const int64_t until = c->until;
+        if ((!c->busy && (double)(now - c->since) > most * 1e9) || (until && now > until))
             shutdown(c->fd, SHUT_RDWR);
     }
 }

@@ -15,6 +15,7 @@ typedef struct hs_http_connection {
     _Atomic int64_t since; // when it began, ended its last answer, or had the head of the request it is sending
     atomic_bool busy;      // a request is with its handler, or its answer on the way
     atomic_bool in_body;   // of a request whose body is not there yet
+    _Atomic int64_t until; // hs_now_ns by which its answer must be out; 0: there is none, or it is still being made
     int64_t hung_up;       // the clock's: `since` when it first saw that the client had; 0: it has not
 } hs_http_connection;
 

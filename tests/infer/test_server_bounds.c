@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -147,9 +148,44 @@ static void test_held_answers(void **state)
     serve_stop(&s);
 }
 
+// ---- answers that are taken bit by bit
+
+static void hurried(hs_server_opts *o) { o->http.idle_seconds = 1, o->http.least_rate = 8 << 20; }
+
+static void test_slow_readers(void **state)
+{
+    enum { BYTES = 1 << 20, PIECE = 65536, ANSWER = 20 << 20 };
+    hs_server s;
+    http_reply r;
+    char *body = malloc(BYTES), *piece = malloc(PIECE), head[200];
+    (void)state;
+    serve_start(&s, names, 1, hurried);
+    const int port = hs_http_port(s.http), fd = http_connect(port);
+    const int n = sprintf(body, "{\"inputs\": \"");
+    for (int i = n; i < BYTES; i++)
+        body[i] = "a "[i % 2];
+    memcpy(body + BYTES - 2, "\"}", 2);
+    http_send(fd, head, (size_t)sprintf(head, "POST /tokenize HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", BYTES));
+    http_send(fd, body, BYTES);
+    wait_for_held(&s, ANSWER, SIZE_MAX);
+    int pieces = 0;
+    while (pieces < 50 && recv(fd, piece, PIECE, 0) > 0) { // of 500
+        wait_ms(200);
+        pieces++;
+    }
+    wait_for_held(&s, 0, 0); // that was the end of it: what is left in the sockets is no memory of the server
+    close(fd);
+    r = http_ask(port, "POST", "/tokenize", "", body, BYTES); // who takes it has it
+    assert_int_equal(r.status, 200);
+    assert_true(r.bytes > ANSWER);
+    http_reply_free(&r);
+    free(body), free(piece);
+    serve_stop(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_abandoned), cmocka_unit_test(test_held_bodies),
-                                        cmocka_unit_test(test_held_answers) };
+                                        cmocka_unit_test(test_held_answers), cmocka_unit_test(test_slow_readers) };
     return cmocka_run_group_tests_name("server_bounds", tests, begin, scratch_close);
 }
