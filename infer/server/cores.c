@@ -1,5 +1,7 @@
 // cores: affinity by number among those allowed, whatever numbers the system gives them.
 #include "infer/server/cores.h"
+#include <errno.h>
+#include <string.h>
 
 cpu_set_t hs_cores_narrow(int first, int n)
 {
@@ -17,6 +19,16 @@ cpu_set_t hs_cores_narrow(int first, int n)
     if (CPU_COUNT(&mine) > 0)
         sched_setaffinity(0, sizeof mine, &mine);
     return may;
+}
+
+hs_status hs_cores_can_narrow(int n)
+{
+    cpu_set_t may;
+    if (sched_getaffinity(0, sizeof may, &may) != 0 || sched_setaffinity(0, sizeof may, &may) != 0)
+        return HS_FAIL(SYSTEM, "the system does not let a thread choose its cores: %s", strerror(errno));
+    if (n > CPU_COUNT(&may))
+        return HS_FAIL(USAGE, "%d threads are more than the %d cores that this process may use", n, CPU_COUNT(&may));
+    return HS_OK;
 }
 
 void hs_cores_restore(const cpu_set_t *before)

@@ -153,8 +153,13 @@ static void raise_descriptors(int64_t want)
     struct rlimit l;
     if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= (rlim_t)want)
         return;
+    const rlim_t had = l.rlim_cur;
     l.rlim_cur = l.rlim_max < (rlim_t)want ? l.rlim_max : (rlim_t)want;
-    setrlimit(RLIMIT_NOFILE, &l);
+    const bool raised = setrlimit(RLIMIT_NOFILE, &l) == 0;
+    if (!raised || l.rlim_cur < (rlim_t)want)
+        hs_warn("files and connections together can be %lld here, not the %lld that --connections asks for: raise the limit of open files "
+                "(ulimit -n, LimitNOFILE)",
+                (long long)(raised ? l.rlim_cur : had), (long long)want);
 }
 
 static hs_status start(hs_http *h)

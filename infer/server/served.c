@@ -216,6 +216,8 @@ static hs_status open_it(hs_served *s, const hs_served_opts *o)
         return hs_ensemble_open(&s->ensemble, s->name, o);
     }
     HS_TRY(hs_sentence_read(s->path, &s->sentence));
+    if (o->pin && hs_cores_can_narrow(share_of(o) * (o->instances ? o->instances : 1)) != HS_OK)
+        hs_warn("%s: --pin: some threads stay on no core of their own: %s", s->name, hs_error());
     const cpu_set_t before = hs_cores_narrow(0, o->pin ? share_of(o) : 0);
     const hs_status opened = hs_session_open(&s->session, s->sentence.dir, o->want, o->families, o->device, share_of(o));
     hs_cores_restore(&before);

@@ -1,10 +1,13 @@
 // server: what one request may ask for. What can never fit is refused at once by the name of its setting, and nobody else waits for it.
+#include "core/base/log.h"
+#include "infer/server/cores.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_heads.h"
 #include "tests/support/support_http.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -156,11 +159,61 @@ static void less_than_a_row(void **state)
     hs_server_stop(&s, &left);
 }
 
+// ---- what the system does not give is said
+
+static char warned[2048];
+static void keep_warning(hs_log_level level, const char *line, void *user)
+{
+    (void)user;
+    if (level == HS_LOG_WARN)
+        strncat(warned, line, sizeof warned - strlen(warned) - 1);
+}
+
+static void pinned(hs_server_opts *o) { o->served.instances = o->served.threads = 2, o->served.pin = true; }
+
+static void too_few_cores(void **state)
+{
+    (void)state;
+    hs_server s;
+    cpu_set_t may, one;
+    assert_int_equal(sched_getaffinity(0, sizeof may, &may), 0);
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &may))
+            CPU_SET(i, &one);
+    OK(hs_cores_can_narrow(CPU_COUNT(&may)));
+    warned[0] = 0;
+    sched_setaffinity(0, sizeof one, &one);
+    hs_log_set(HS_LOG_WARN, keep_warning, NULL);
+    serve_start(&s, names, 1, pinned);
+    hs_log_set(HS_LOG_WARN, NULL, NULL);
+    sched_setaffinity(0, sizeof may, &may);
+    assert_non_null(strstr(warned, "one: --pin: some threads stay on no core of their own: 2 threads are more than the 1 cores"));
+    serve_stop(&s);
+}
+
+static void too_few_files(void **state) // the last: the limit stays
+{
+    (void)state;
+    hs_server s;
+    struct rlimit l;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &l), 0);
+    l.rlim_cur = l.rlim_max = 300;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &l), 0);
+    warned[0] = 0;
+    hs_log_set(HS_LOG_WARN, keep_warning, NULL);
+    serve_start(&s, names, 1, NULL); // 256 connections
+    hs_log_set(HS_LOG_WARN, NULL, NULL);
+    assert_non_null(strstr(warned, "can be 300 here, not the 512 that --connections asks for"));
+    serve_stop(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(more_than_may_wait), cmocka_unit_test(more_rows), cmocka_unit_test(long_texts),
-        cmocka_unit_test(beside_long_ones),   cmocka_unit_test(wide),      cmocka_unit_test(less_than_a_row)
+        cmocka_unit_test(more_than_may_wait), cmocka_unit_test(more_rows),    cmocka_unit_test(long_texts),
+        cmocka_unit_test(beside_long_ones),   cmocka_unit_test(wide),         cmocka_unit_test(less_than_a_row),
+        cmocka_unit_test(too_few_cores),      cmocka_unit_test(too_few_files)
     };
     return cmocka_run_group_tests_name("server_limits", tests, begin, scratch_close);
 }
