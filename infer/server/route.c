@@ -1,5 +1,5 @@
 // route: patterns by segments; errors in the words of each protocol.
-#include "infer/server/route.h"
+#include "infer/server/server.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,18 +142,30 @@ void hs_call_fail_status(const hs_call *c, hs_status st)
     hs_call_fail(c, http[st] ? http[st] : 500, "%s", hs_error());
 }
 
-enum { MANY_VALUES = 1 << 18 };
+// Of a JSON text, about: one for each comma and bracket outside of strings.
+static int64_t count_values(const char *text, size_t bytes)
+{
+    int64_t n = 1;
+    bool string = false;
+    for (size_t i = 0; i < bytes; i++) {
+        if (string && text[i] == '\\')
+            i++;
+        else if (text[i] == '"')
+            string = !string;
+        else if (!string)
+            n += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    }
+    return n;
+}
 
 json_t *hs_call_body(const hs_call *c)
 {
     size_t bytes;
     json_error_t e;
     const char *text = hs_http_body(c->http, &bytes);
-    int64_t values = 1; // at most: a value takes more memory than the two bytes it may stand in
-    for (size_t i = 0; bytes > MANY_VALUES && i < bytes; i++)
-        values += text[i] == ',' || text[i] == '[' || text[i] == '{';
-    if (values > MANY_VALUES) {
-        hs_call_fail(c, 413, "the body has more than %d values", MANY_VALUES);
+    const int64_t most = c->server->o.most_values ? c->server->o.most_values : HS_SERVER_VALUES;
+    if (bytes > (size_t)most && count_values(text, bytes) > most) { // a value takes more memory than the two bytes it may stand in
+        hs_call_fail(c, 413, "the body has more than %lld JSON values (--values)", (long long)most);
         return NULL;
     }
     json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);

@@ -8,7 +8,7 @@
 #include "infer/server/route.h"
 #include "infer/server/tracer.h"
 
-enum { HS_SERVER_MODELS = 64, HS_SERVER_TOKENS = 16, HS_SERVER_ANSWER = 64 << 20 };
+enum { HS_SERVER_MODELS = 64, HS_SERVER_TOKENS = 16, HS_SERVER_ANSWER = 64 << 20, HS_SERVER_VALUES = 1 << 18 };
 typedef struct hs_server_model {
     const char *name, *path;
 } hs_server_model;
@@ -22,6 +22,7 @@ typedef struct hs_server_opts { // borrowed
     bool open_metrics;        // /metrics needs none
     size_t cache_bytes;       // of what encoders gave, kept for who asks again; 0: nothing is
     size_t most_answer;       // bytes of an answer, of its numbers as f32; 0: HS_SERVER_ANSWER
+    int64_t most_values;      // of JSON in a body, where all of it is read as such; 0: HS_SERVER_VALUES
     bool control;             // clients may have models loaded, loaded anew, and unloaded
     const char *models;       // (optional) a folder whose folders may be loaded by their names
     bool access_log;          // a line of JSON on stdout for each request

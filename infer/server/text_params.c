@@ -1,5 +1,6 @@
 // text_params: a table of names, kinds and ranges.
 #include "infer/server/text_params.h"
+#include "core/settings/schema.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -223,6 +224,24 @@ static hs_status agree(hs_text_params *p, hs_protocol_of form)
     return HS_OK;
 }
 
+static hs_status unknown(const char *name, const json_t *v, hs_protocol_of form)
+{
+    const char *known[HS_COUNT(rows)];
+    int n = 0;
+    for (int i = 0; i < HS_COUNT(rows); i++)
+        if (rows[i].forms & form)
+            known[n++] = rows[i].name;
+    const bool tritons = strncmp(name, "triton_", 7) == 0;
+    const char *near = form == HS_TEXT_GENERATE && tritons ? NULL : hs_nearest_word(name, known, n);
+    if (near)
+        return HS_FAIL(USAGE, "there is no parameter '%.60s' here; did you mean %s?", name, near);
+    if (form != HS_TEXT_GENERATE)
+        return HS_FAIL(USAGE, "there is no parameter '%.60s' here", name);
+    return json_is_string(v) || json_is_number(v) || json_is_boolean(v)
+               ? HS_OK
+               : HS_FAIL(USAGE, "parameter '%.60s' must be a text, a number, true or false", name);
+}
+
 hs_status hs_text_params_read(hs_text_params *p, const json_t *object, hs_protocol_of form, const char *const *skip)
 {
     const char *name;
@@ -239,9 +258,7 @@ hs_status hs_text_params_read(hs_text_params *p, const json_t *object, hs_protoc
             if (rows[i].forms & form && strcmp(rows[i].name, name) == 0)
                 r = &rows[i];
         snprintf(p->wrong, sizeof p->wrong, "%s", name);
-        if (!r)
-            return HS_FAIL(USAGE, "there is no parameter '%.60s' here", name);
-        HS_TRY(read_row(r, v, p));
+        HS_TRY(r ? read_row(r, v, p) : unknown(name, v, form));
     }
     HS_TRY(agree(p, form));
     p->wrong[0] = 0;

@@ -24,7 +24,8 @@ typedef struct hs_text_params {
 } hs_text_params;
 
 // Members of `object` that a request of this form has; `skip`, NULL behind the last: names that are not looked at. Defaults stand before
-// the first call. USAGE.
+// the first call. USAGE. Of GENERATE a name that nobody knows is the client's own, as Triton has it, and passed over - but one that is
+// nearly one of ours is taken for a slip, and refused.
 void hs_text_params_default(hs_text_params *p, hs_protocol_of form);
 hs_status hs_text_params_read(hs_text_params *p, const json_t *object, hs_protocol_of form, const char *const *skip);
 void hs_text_params_free(hs_text_params *p);

@@ -274,6 +274,7 @@ static hs_status run_serve(const hs_cli *cli)
         .open_metrics = o->open_metrics,
         .cache_bytes = (size_t)o->cache_bytes,
         .most_answer = (size_t)o->answer << 20,
+        .most_values = o->values,
         .control = o->control || o->models[0],
         .models = o->models[0] ? o->models : NULL,
         .access_log = o->access_log,

@@ -13,7 +13,7 @@ typedef struct hs_serve_options {
     hs_common common;
     hs_string config, serve, host, cert, key, token_file, models, trace_file, trace_level;
     int64_t instances, port, http_threads, connections, connections_per_client, body, answer, held, head, least_rate, batch_tokens, queue,
-        queue_tokens, texts, rows, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count,
+        queue_tokens, texts, rows, values, slots, step_tokens, beside_tokens, cache_tokens, cache_bytes, sequences, trace_rate, trace_count,
         trace_log_frequency, trace_bytes;
     double idle, body_timeout, drain, linger, sequence_idle;
     bool pin, warm_up, access_log, control, open_metrics;

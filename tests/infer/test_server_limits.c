@@ -159,6 +159,23 @@ static void less_than_a_row(void **state)
     hs_server_stop(&s, &left);
 }
 
+// ---- JSON
+
+static void few_values(hs_server_opts *o) { o->most_values = 1000; }
+
+static void values(void **state)
+{
+    (void)state;
+    hs_server s;
+    serve_start(&s, names, 1, few_values);
+    const int port = hs_http_port(s.http);
+    refused_at(port, "/embed", many("{\"inputs\": [1", ",1", 1000, "]}"), 413, "--values");
+    char *text = many("{\"truncate\": true, \"inputs\": \"", "a,[\\\"{", 1000, "\"}"); // what stands in a text is none
+    take(port, "/embed", text, 200);
+    free(text);
+    serve_stop(&s);
+}
+
 // ---- what the system does not give is said
 
 static char warned[2048];
@@ -210,10 +227,14 @@ static void too_few_files(void **state) // the last: the limit stays
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(more_than_may_wait), cmocka_unit_test(more_rows),    cmocka_unit_test(long_texts),
-        cmocka_unit_test(beside_long_ones),   cmocka_unit_test(wide),         cmocka_unit_test(less_than_a_row),
-        cmocka_unit_test(too_few_cores),      cmocka_unit_test(too_few_files)
-    };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(more_than_may_wait),
+                                        cmocka_unit_test(more_rows),
+                                        cmocka_unit_test(long_texts),
+                                        cmocka_unit_test(beside_long_ones),
+                                        cmocka_unit_test(wide),
+                                        cmocka_unit_test(less_than_a_row),
+                                        cmocka_unit_test(values),
+                                        cmocka_unit_test(too_few_cores),
+                                        cmocka_unit_test(too_few_files) };
     return cmocka_run_group_tests_name("server_limits", tests, begin, scratch_close);
 }

@@ -303,6 +303,16 @@ static void what_is_wrong(void **state)
     json_decref(ask(port, "/v1/completions", 404, "{\"model\":\"walks\",\"prompt\":\"a\"}"));
     json_decref(ask(port, "/v2/models/talks/generate", 400, "{\"text_input\":\"a\",\"stream\":true}"));
     json_decref(ask(port, "/v2/models/talks/generate", 400, "{\"text_input\":7}"));
+    // names of the client's own, Triton's, and a slip
+    json_decref(ask(port, "/v2/models/talks/generate", 200,
+                    "{\"text_input\":\"a\",\"tenant\":\"x\",\"parameters\":{\"colour\":3,\"triton_enable_empty_final_response\":true}}"));
+    json_decref(ask(port, "/v2/models/talks/infer", 200,
+                    "{\"parameters\":{\"colour\":\"red\",\"triton_final_response\":false},\"inputs\":[{\"name\":\"text_input\","
+                    "\"datatype\":\"BYTES\",\"shape\":[1],\"data\":[\"a\"]}]}"));
+    json_t *slip = ask(port, "/v2/models/talks/generate", 400, "{\"text_input\":\"a\",\"parameters\":{\"temprature\":0}}");
+    assert_non_null(strstr(json_string_value(json_object_get(slip, "error")), "did you mean temperature?"));
+    json_decref(slip);
+    json_decref(ask(port, "/v2/models/talks/generate", 400, "{\"text_input\":\"a\",\"parameters\":{\"colour\":{}}}"));
     json_decref(ask(port, "/v2/models/talks/versions/2/generate", 404, "{\"text_input\":\"a\"}"));
     json_decref(ask(port, "/v2/models/talks/versions/1/generate", 200, "{\"text_input\":\"a\",\"max_tokens\":2}"));
     json_decref(ask(port, "/v2/models/talks/generate", 504, "{\"text_input\":\"a\",\"parameters\":{\"timeout\":1}}"));
