@@ -4,6 +4,7 @@
 // that comes before the handler has returned is queued there and then, a later one wakes the suspended connection.
 #include "core/base/clock.h"
 #include "infer/server/http_impl.h"
+#include "infer/server/http_unpack.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -27,12 +28,14 @@ struct hs_http_request {
     char *body;
     size_t bytes, room;
     hs_http_times time;
-    void *note;    // (optional)
-    bool closed;   // the daemon has let go of it: mhd and at are gone
-    bool handed;   // to the handler
-    int unread;    // what it will be refused with, where there is no room for its body: the rest is read and thrown away
-    size_t length; // of the body, as it was declared; 0: it was not
-    size_t held;   // bytes of body and answer that are counted
+    void *note;      // (optional)
+    bool closed;     // the daemon has let go of it: mhd and at are gone
+    bool handed;     // to the handler
+    bool packed;     // the body is, by gzip or deflate
+    size_t received; // bytes of it as they came
+    int unread;      // what it will be refused with, where there is no room for its body: the rest is read and thrown away
+    size_t length;   // of the body, as it was declared; 0: it was not
+    size_t held;     // bytes of body and answer that are counted
     // the answer
     int status;
     struct MHD_Response *response;
@@ -349,7 +352,8 @@ static enum MHD_Result refuse_body(hs_http_request *r, int status)
 typedef struct lengths {
     int lengths, codings, hosts;
     const char *length, *coding;
-    bool plain; // no encoding of the content
+    int packings;
+    const char *packing;
 } lengths;
 
 static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
@@ -363,7 +367,7 @@ static enum MHD_Result count_header(void *user, enum MHD_ValueKind kind, const c
     else if (strcasecmp(name, "host") == 0)
         l->hosts++;
     else if (strcasecmp(name, "content-encoding") == 0 && value && strcasecmp(value, "identity") != 0)
-        l->plain = false;
+        l->packings++, l->packing = value;
     return MHD_YES;
 }
 
@@ -372,9 +376,10 @@ enum { BODY_BEGINS = 65536, TOO_LONG = 4 }; // TOO_LONG: times the limit, and no
 static bool make_room(hs_http_request *r, size_t room) { return widen(r, &r->body, &r->room, room, false); }
 
 // What a proxy in front may read in another way than this daemon does is refused, not guessed; so is what is too long to be read at all.
+#define UNPACKS "a body with that Content-Encoding is not read here: gzip and deflate are, where this build has zlib"
 static enum MHD_Result take_head(hs_http_request *r)
 {
-    lengths l = { .plain = true };
+    lengths l = { 0 };
     MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, count_header, &l);
     if (l.lengths > 1 || l.codings > 1 || (l.lengths && l.codings))
         return refuse(r, 400, "the length of the body is said more than once");
@@ -382,8 +387,9 @@ static enum MHD_Result take_head(hs_http_request *r)
         return refuse(r, 501, "a body is read as it is, or chunked: no other Transfer-Encoding");
     if (l.hosts > 1)
         return refuse(r, 400, "the host is said more than once");
-    if (!l.plain)
-        return refuse(r, 415, "a body with a Content-Encoding is not read here");
+    r->packed = l.packings;
+    if (l.packings > 1 || (l.packings && !hs_http_unpacks(l.packing)))
+        return refuse(r, 415, UNPACKS);
     if (l.length) {
         char *end;
         errno = 0;
@@ -428,8 +434,32 @@ static enum MHD_Result take_body(hs_http_request *r, const char *data, size_t *b
     return MHD_YES;
 }
 
+static bool widen_unpacked(hs_unpacked *u, size_t room) { return widen(u->user, &u->bytes, &u->room, room, false); }
+
+// The body in place of what came. 0, or what it is refused with.
+static int unpack(hs_http_request *r)
+{
+    hs_unpacked u = { .widen = widen_unpacked, .user = r };
+    const int http = hs_http_unpack(&u, r->body, r->bytes, r->http->o.most_body);
+    if (http) {
+        let_go(r, u.room);
+        free(u.bytes);
+        return http;
+    }
+    drop_body(r);
+    r->body = u.bytes, r->room = u.room, r->bytes = u.n;
+    r->body[u.n] = 0;
+    return 0;
+}
+
 static enum MHD_Result hand_over(hs_http_request *r)
 {
+    r->received = r->bytes;
+    const int wrong = r->packed && r->bytes ? unpack(r) : 0;
+    if (wrong == 400)
+        return refuse(r, 400, "the body is not what its Content-Encoding says");
+    if (wrong)
+        return refuse_body(r, wrong);
     r->at->busy = true;
     r->at->in_body = false;
     r->state = AT_HANDLER;
@@ -499,7 +529,7 @@ static void tell(const hs_http_request *r, struct MHD_Connection *mhd, enum MHD_
                                      .client = client,
                                      .id = id,
                                      .status = r->status && (whole || r->state == ANSWERED) ? r->status : 499,
-                                     .received = r->bytes,
+                                     .received = r->handed ? r->received : r->bytes,
                                      .sent = r->sent,
                                      .ns = hs_now_ns() - r->time.arrived },
                     r->http->o.user);

@@ -361,7 +361,7 @@ static void test_refusals(void **state)
         strcat(many, ", \"b\"");
     strcat(many, "]}");
     expect(port, "POST", "/embed", "", many, 413, "at most 64");
-    expect(port, "POST", "/embed", "Content-Encoding: gzip\r\n", "{}", 415, "Content-Encoding");
+    expect(port, "POST", "/embed", "Content-Encoding: br\r\n", "{}", 415, "Content-Encoding");
     assert_int_equal(embed(port, 0, 3), 0);
     serve_stop(&s);
 }

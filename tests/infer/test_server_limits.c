@@ -10,6 +10,9 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef HS_HAVE_ZLIB
+#include <zlib.h>
+#endif
 
 // "X Y Y Y Z", of n Ys.
 static char *many(const char *before, const char *part, size_t n, const char *behind)
@@ -176,6 +179,72 @@ static void values(void **state)
     serve_stop(&s);
 }
 
+// ---- packed bodies
+
+#ifdef HS_HAVE_ZLIB
+static size_t pack(const char *s, size_t n, char *to, size_t room, bool gzip)
+{
+    z_stream z = { .next_in = (z_const Bytef *)s, .avail_in = (uInt)n, .next_out = (Bytef *)to, .avail_out = (uInt)room };
+    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, gzip ? 15 + 16 : 15, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    deflateEnd(&z);
+    return room - z.avail_out;
+}
+
+static int packed_status(int port, const char *coding, const char *bytes, size_t n, char *answer, size_t room)
+{
+    char header[100];
+    snprintf(header, sizeof header, "Content-Encoding: %s\r\n", coding);
+    http_reply r = http_ask(port, "POST", "/embed", header, bytes, n);
+    const int status = r.status;
+    snprintf(answer, room, "%s", r.body ? r.body : "");
+    http_reply_free(&r);
+    return status;
+}
+
+static void packed(void **state)
+{
+    enum { ROOM = 1 << 16, BOMB = 40 << 20 };
+    (void)state;
+    hs_server s;
+    static const char plain[] = "{\"inputs\": \"the cat\"}";
+    char *to = malloc(ROOM), answer[4096], *bomb = calloc(1, BOMB);
+    serve_start(&s, names, 1, NULL); // bodies of 1 MiB
+    const int port = hs_http_port(s.http);
+    http_reply want = http_post(port, "/embed", plain);
+    for (int gzip = 0; gzip < 2; gzip++) {
+        const char *coding = gzip ? "gzip" : "deflate";
+        size_t n = pack(plain, sizeof plain - 1, to, ROOM, gzip);
+        assert_int_equal(packed_status(port, coding, to, n, answer, sizeof answer), 200);
+        assert_string_equal(answer, want.body);
+        assert_int_equal(packed_status(port, coding, to, n - 3, answer, sizeof answer), 400); // not to its end
+        memcpy(to + n, "more", 4);
+        assert_int_equal(packed_status(port, coding, to, n + 4, answer, sizeof answer), 400);
+        assert_int_equal(packed_status(port, coding, plain, sizeof plain - 1, answer, sizeof answer), 400);
+        n = pack(bomb, BOMB, to, ROOM, gzip);
+        assert_int_equal(packed_status(port, coding, to, n, answer, sizeof answer), 413);
+    }
+    assert_int_equal(packed_status(port, "gzip, gzip", plain, 4, answer, sizeof answer), 415);
+    for (int i = 0; i < 200 && hs_http_held(s.http); i++)
+        nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+    assert_int_equal(hs_http_held(s.http), 0);
+    http_reply_free(&want);
+    free(to), free(bomb);
+    serve_stop(&s);
+}
+#else
+static void packed(void **state)
+{
+    (void)state;
+    hs_server s;
+    serve_start(&s, names, 1, NULL);
+    http_reply r = http_ask(hs_http_port(s.http), "POST", "/embed", "Content-Encoding: gzip\r\n", "{}", 2);
+    assert_int_equal(r.status, 415);
+    http_reply_free(&r);
+    serve_stop(&s);
+}
+#endif
+
 // ---- what the system does not give is said
 
 static char warned[2048];
@@ -234,6 +303,7 @@ int main(void)
                                         cmocka_unit_test(wide),
                                         cmocka_unit_test(less_than_a_row),
                                         cmocka_unit_test(values),
+                                        cmocka_unit_test(packed),
                                         cmocka_unit_test(too_few_cores),
                                         cmocka_unit_test(too_few_files) };
     return cmocka_run_group_tests_name("server_limits", tests, begin, scratch_close);
