@@ -6,8 +6,8 @@
 //
 // A request is its handler's from the call on until it is answered (or its stream ended); behind that it must not be touched. Connections
 // wait suspended: a request under way, or a client that does nothing, costs no thread. What a client sends is bounded in every direction
-// (hs_http_opts): 413 says that a body is too long, 431 a head, 503 that all of them together hold too much; a client that is too slow is
-// hung up on.
+// (hs_http_opts): 413 says that a body is too long, 431 a head, 503 that all of them together hold too much; a client that is too slow, in
+// sending or in taking, is hung up on. A body packed by gzip or deflate is what it unpacks to.
 #ifndef HS_INFER_HTTP_H
 #define HS_INFER_HTTP_H
 #include "core/base/status.h"

@@ -11,6 +11,7 @@
 #include "core/base/rng.h"
 #include "infer/decode/generate.h"
 #include "infer/server/scheduler.h"
+#include "tests/support/support_files.h"
 #include "tests/support/support_gpt.h"
 #include "tests/support/support_params.h"
 #include <math.h>

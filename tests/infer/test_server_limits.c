@@ -146,8 +146,8 @@ static void wide(void **state)
     hs_server s;
     serve_start(&s, names, 1, NULL);
     const int port = hs_http_port(s.http);
-    const char *head = "{\"inputs\": [{\"name\": \"input_ids\", \"datatype\": \"UINT8\", \"shape\": [1, 21], \"data\": [7";
-    refused_at(port, "/v2/models/one/infer", many(head, ",7", 20, "]}]}"), 400, "the model's context is 20");
+    const char *head = "{\"inputs\": [{\"name\": \"input_ids\", \"datatype\": \"UINT8\", \"shape\": [1, 81], \"data\": [7";
+    refused_at(port, "/v2/models/one/infer", many(head, ",7", 80, "]}]}"), 400, "4 times the model's context of 20");
     serve_stop(&s);
 }
 
