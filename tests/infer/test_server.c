@@ -431,16 +431,20 @@ static void test_rude(void **state)
     assert_int_equal(SAY(POST "Content-Length: 1000000000\r\n\r\n{"), 413);
     assert_int_equal(SAY(POST "Content-Length: -1\r\n\r\n"), 400);
     assert_in_set(SAY(POST "Content-Length: 99999999999999999999999\r\n\r\n"), ((const uintmax_t[]){ 400, 413 }), 2);
-    assert_in_set(SAY(POST "Content-Length: 1x\r\n\r\n{"), ((const uintmax_t[]){ 0, 400 }), 2);
+    assert_int_equal(SAY(POST "Content-Length: 1x\r\n\r\n{"), 400);
     assert_int_equal(SAY("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
-    assert_in_set(SAY("GARBAGE\r\n\r\n"), ((const uintmax_t[]){ 0, 400 }), 2);
+    assert_int_equal(SAY("GET / FOO/9\r\n\r\n"), 400);
+    assert_int_equal(SAY("GARBAGE\r\n\r\n"), 0);                            // libmicrohttpd sees no request in that, and says nothing
     assert_int_equal(SAY(POST "Content-Length: 30\r\n\r\n{\"inputs\""), 0); // half a request
-    char *head = malloc(300000);                                            // a flood of headers
-    size_t n = (size_t)sprintf(head, POST);
-    while (n < 250000)
-        n += (size_t)sprintf(head + n, "X-Header-%zu: nothing\r\n", n);
-    n += (size_t)sprintf(head + n, "\r\n");
-    assert_in_set(say(port, head, n), ((const uintmax_t[]){ 0, 400, 413, 431 }), 4);
+    char *head = malloc(300000);
+    for (size_t most = 20000; most < 300000; most += 230000) { // a flood of headers
+        size_t n = (size_t)sprintf(head, POST);
+        while (n < most)
+            n += (size_t)sprintf(head + n, "X-Header-%zu: nothing\r\n", n);
+        n += (size_t)sprintf(head + n, "\r\n");
+        const int status = say(port, head, n);
+        assert_true(status == 431 || (status == 0 && most > 100000)); // what is still on its way may undo the answer
+    }
     free(head);
     const int fd = http_connect(port); // several requests in one breath
     http_reply r;
@@ -452,21 +456,23 @@ static void test_rude(void **state)
         http_reply_free(&r);
     }
     close(fd);
-    const int chunked = http_connect(port); // 5 MB that nobody announced
-    char *block = malloc(65536 + 16);
-    const char *begun = POST "Transfer-Encoding: chunked\r\n\r\n";
-    http_send(chunked, begun, strlen(begun));
-    for (int i = 0; i < 80; i++) {
-        const size_t m = (size_t)sprintf(block, "10000\r\n");
-        memset(block + m, 'a', 65536);
-        memcpy(block + m + 65536, "\r\n", 2);
-        http_send(chunked, block, m + 65538);
+    for (int k = 0; k < 2; k++) { // 2 MB that nobody announced: read to their end, and refused; 5 MB: not that either
+        const int chunked = http_connect(port);
+        char *block = malloc(65536 + 16);
+        const char *begun = POST "Transfer-Encoding: chunked\r\n\r\n";
+        http_send(chunked, begun, strlen(begun));
+        for (int i = 0; i < (k ? 80 : 32); i++) {
+            const size_t m = (size_t)sprintf(block, "10000\r\n");
+            memset(block + m, 'a', 65536);
+            memcpy(block + m + 65536, "\r\n", 2);
+            http_send(chunked, block, m + 65538);
+        }
+        free(block);
+        http_send(chunked, "0\r\n\r\n", 5);
+        assert_int_equal(http_read(chunked, &r) ? r.status : 0, k ? 0 : 413);
+        http_reply_free(&r);
+        close(chunked);
     }
-    free(block);
-    http_send(chunked, "0\r\n\r\n", 5);
-    assert_in_set(http_read(chunked, &r) ? r.status : 0, ((const uintmax_t[]){ 0, 413 }), 2);
-    http_reply_free(&r);
-    close(chunked);
     assert_int_equal(embed(port, 0, 3), 0);
     serve_stop(&s);
 }
