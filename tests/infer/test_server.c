@@ -212,44 +212,7 @@ static void test_reload_under_load(void **state)
     serve_stop(&s);
 }
 
-// Whoever loads, and from wherever: one after the other.
-static atomic_int opening, most_opening;
-static hs_status settle_slowly(const hs_session *s, hs_policy *policy, void *user)
-{
-    (void)s, (void)user;
-    const int now = atomic_fetch_add(&opening, 1) + 1;
-    if (now > most_opening)
-        most_opening = now;
-    wait_ms(5);
-    atomic_fetch_sub(&opening, 1);
-    *policy = (hs_policy){ .low = HS_F32 };
-    return HS_OK;
-}
-static void slowly(hs_server_opts *o) { o->served.settle = settle_slowly; }
-static void *load_thrice(void *hub)
-{
-    for (int i = 0; i < 3; i++)
-        OK(hs_hub_load_now(hub, "one", NULL));
-    return NULL;
-}
-
-static void test_loads_in_turn(void **state)
-{
-    (void)state;
-    hs_server s;
-    pthread_t thread[3];
-    serve_start(&s, names, 1, slowly);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, load_thrice, s.hub), 0);
-    for (int i = 0; i < 3; i++)
-        pthread_join(thread[i], NULL);
-    assert_int_equal(most_opening, 1);
-    hs_served *m = hs_hub_find(s.hub, "one", 0, 0);
-    assert_int_equal(m->version, 10);
-    hs_served_let_go(m);
-    FAILS(USAGE, "no model", hs_hub_load_now(s.hub, "none", NULL));
-    serve_stop(&s);
-}
+// ---- bad requests
 
 static void expect(int port, const char *method, const char *path, const char *headers, const char *body, int status, const char *part)
 {
@@ -258,43 +221,6 @@ static void expect(int port, const char *method, const char *path, const char *h
         fail_msg("%s %s %.60s: %d, not %d: %s", method, path, body ? body : "", r.status, status, r.body ? r.body : "(nothing)");
     http_reply_free(&r);
 }
-
-static void metric_is(int port, const char *line)
-{
-    http_reply r = http_get(port, "/metrics");
-    if (!strstr(r.body, line))
-        fail_msg("no %s", line);
-    http_reply_free(&r);
-}
-
-// A counter that began anew with each version would hide what was counted, and lose what ends on one that is replaced.
-static void test_counts_go_on(void **state)
-{
-    (void)state;
-    hs_server s;
-    serve_start(&s, names, 1, NULL);
-    const int port = hs_http_port(s.http);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(embed(port, i, 1), 0);
-    hs_served *old = hs_hub_find(s.hub, "one", 0, 0);
-    const uint64_t batches = hs_batcher_counted(old->batcher)->batches, tokens = hs_batcher_counted(old->batcher)->tokens;
-    OK(hs_hub_load_now(s.hub, "one", NULL));
-    assert_int_equal(embed(port, 3, 1), 0);
-    hs_served_count_failure(old, HS_REASON_OTHER, 1000); // a request that ends on it now
-    metric_is(port, "\nnv_inference_request_success{model=\"one\",version=\"2\"} 4\n");
-    metric_is(port, "\nnv_inference_request_failure{model=\"one\",version=\"2\",reason=\"OTHER\"} 1\n");
-    for (int closed = 0; closed < 2; closed++) {
-        const hs_served_sums sums = hs_hub_sums(s.hub, "one");
-        assert_int_equal(sums.batches, batches + 1);
-        assert_true(sums.tokens > tokens);
-        hs_served_let_go(old), old = NULL;
-        OK(hs_hub_load_now(s.hub, "one", NULL)); // in its turn behind that
-    }
-    expect(port, "GET", "/v2/models/one/stats", "", NULL, 200, "\"inference_count\":4");
-    serve_stop(&s);
-}
-
-// ---- bad requests
 
 static void test_refusals(void **state)
 {
@@ -642,8 +568,6 @@ int main(void)
         cmocka_unit_test(test_whatever_beside),
         cmocka_unit_test(test_instances),
         cmocka_unit_test(test_reload_under_load),
-        cmocka_unit_test(test_loads_in_turn),
-        cmocka_unit_test(test_counts_go_on),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_rude),
