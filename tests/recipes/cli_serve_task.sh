@@ -26,6 +26,6 @@ entities=$(grep -oE '"entities": \[.*\]' ner.json | sed 's/"entities": //')
 long=$(printf 'the %.0s' {1..40})
 says POST /predict "{\"inputs\": \"$long\"}" 413 'longer than the 32 tokens'
 says POST /predict "{\"inputs\": \"$long\", \"truncate\": true}" 200 'score'
-says POST /rerank '{"query": "a", "texts": ["b", "c"], "model": "ner"}' 400 "'ner' is not a model"
+says POST /rerank '{"query": "a", "texts": ["b", "c"], "model": "ner"}' 424 "'ner' is not a model"
 stop 0
 finish
