@@ -1,8 +1,7 @@
 // cublaslt: plans by shape, and which of the library's proposals is fastest.
 #include "core/cuda/cublaslt.h"
-#include "core/base/grow.h"
-#include "core/base/kept_file.h"
 #include "core/base/log.h"
+#include "core/cuda/cublaslt_kept.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <pthread.h>
@@ -17,6 +16,7 @@
     X(cublasLtDestroy)                                                                                                                     \
     X(cublasLtGetVersion)                                                                                                                  \
     X(cublasLtMatmul)                                                                                                                      \
+    X(cublasLtMatmulAlgoCheck)                                                                                                             \
     X(cublasLtMatmulAlgoGetHeuristic)                                                                                                      \
     X(cublasLtMatmulDescCreate)                                                                                                            \
     X(cublasLtMatmulDescDestroy)                                                                                                           \
@@ -41,11 +41,7 @@ typedef struct plan {
     size_t workspace;
 } plan;
 
-typedef struct kept { // a line of the file
-    hs_lt_product key;
-    cublasLtMatmulAlgo_t algo;
-    size_t workspace;
-} kept;
+_Static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof ((hs_lt_line *)NULL)->algo, "an algorithm fits into a line");
 
 struct hs_lt {
     void *library;
@@ -54,19 +50,17 @@ struct hs_lt {
 #undef MEMBER
     cublasLtHandle_t handle;
     cublasLtMatmulPreference_t preference;
-    pthread_mutex_t lock; // of plans and of the file
+    pthread_mutex_t lock; // of what follows
     plan *plan;
     int n_plans, room;
-    kept *kept;
-    int n_kept, cap_kept;
-    hs_lt_product *refused; // of 8 bits, that the library does not propose anything for
+    hs_lt_kept *kept; // NULL: nothing is timed
+    hs_lt_product *refused; // that the library does not propose anything for
     int n_refused;
     struct {
         int kind;
         const char *why;
     } said[24]; // why a product is none of its, once each
     int n_said;
-    char *where, gpu[128];
 };
 
 static hs_status load(hs_lt *lt)
@@ -85,53 +79,6 @@ static hs_status load(hs_lt *lt)
 }
 
 size_t hs_lt_version(const hs_lt *lt) { return lt->cublasLtGetVersion(); }
-
-// ---- what was found before: lines of hexadecimal bytes behind a line that says for what
-
-static bool keep(hs_lt *lt, const kept *k)
-{
-    if (!hs_grow(&lt->kept, lt->n_kept, &lt->cap_kept, sizeof *lt->kept))
-        return false;
-    lt->kept[lt->n_kept++] = *k;
-    return true;
-}
-
-static bool read_line(FILE *f, void *user)
-{
-    kept k;
-    unsigned char *to = (unsigned char *)&k;
-    for (size_t i = 0; i < sizeof k; i++) {
-        unsigned byte;
-        if (fscanf(f, "%2x", &byte) != 1)
-            return false;
-        to[i] = (unsigned char)byte;
-    }
-    return keep(user, &k);
-}
-
-static bool write_line(FILE *f, const void *user, int i)
-{
-    const hs_lt *lt = user;
-    const unsigned char *from = (const unsigned char *)&lt->kept[i];
-    bool ok = true;
-    for (size_t b = 0; b < sizeof lt->kept[i] && ok; b++)
-        ok = fprintf(f, "%02x", from[b]) == 2;
-    return ok && fputc('\n', f) != EOF;
-}
-
-static hs_kept_file file_of(hs_lt *lt, char head[256])
-{
-    snprintf(head, 256, "halfstep-cublaslt 1 %zu %zu %s\n", hs_lt_version(lt), sizeof(kept), lt->gpu);
-    return (hs_kept_file){ "cuBLASLt", lt->where, head, read_line, write_line, lt };
-}
-
-static const kept *kept_of(const hs_lt *lt, const hs_lt_product *key)
-{
-    for (int i = 0; i < lt->n_kept; i++)
-        if (!memcmp(&lt->kept[i].key, key, sizeof *key))
-            return &lt->kept[i];
-    return NULL;
-}
 
 // ---- opening
 
@@ -162,15 +109,12 @@ hs_status hs_lt_open(hs_lt **out, const char *gpu, const char *where)
     pthread_mutex_init(&lt->lock, NULL);
     hs_status st;
     HS_TRY_GOTO(st, load(lt), failed);
-    snprintf(lt->gpu, sizeof lt->gpu, "%s", gpu);
-    lt->where = where ? strdup(where) : NULL;
     if (lt->cublasLtCreate(&lt->handle) != CUBLAS_STATUS_SUCCESS || !prefer(lt)) {
         st = HS_FAIL(SYSTEM, "cuBLASLt does not open on this GPU");
         goto failed;
     }
-    char head[256];
-    const hs_kept_file f = file_of(lt, head);
-    hs_kept_read(&f);
+    if (where)
+        HS_TRY_GOTO(st, hs_lt_kept_new(&lt->kept, where, gpu, hs_lt_version(lt), workspace_bytes), failed);
     *out = lt;
     return HS_OK;
 failed:
@@ -202,9 +146,8 @@ void hs_lt_close(hs_lt *lt)
         dlclose(lt->library);
     pthread_mutex_destroy(&lt->lock);
     free(lt->plan);
-    free(lt->kept);
+    hs_lt_kept_free(lt->kept);
     free(lt->refused);
-    free(lt->where);
     free(lt);
 }
 
@@ -382,8 +325,6 @@ static bool try_all(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, 
     float best = -1;
     plan candidate = *p;
     for (int i = 0; i < n; i++) {
-        if (found[i].state != CUBLAS_STATUS_SUCCESS)
-            continue;
         candidate.algo = found[i].algo, candidate.workspace = found[i].workspaceSize;
         const float ms = time_of(lt, lane, &candidate, o, from, to);
         if (ms >= 0 && (best < 0 || ms < best))
@@ -394,36 +335,85 @@ static bool try_all(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, 
     return best >= 0;
 }
 
-// A product that adds cannot be tried on its own operands: the way of the one that writes is taken, where that was found, as beta has no
-// part in the choice.
+// The library's proposals that it can do, the first the one that it holds for the fastest.
+static cublasStatus_t proposals(hs_lt *lt, const plan *p, cublasLtMatmulHeuristicResult_t found[PROPOSALS], int *n)
+{
+    int given = 0;
+    *n = 0;
+    cublasStatus_t st =
+        lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, p->product, p->a, p->b, p->d, p->d, lt->preference, PROPOSALS, found, &given);
+    for (int i = 0; st == CUBLAS_STATUS_SUCCESS && i < given; i++)
+        if (found[i].state == CUBLAS_STATUS_SUCCESS)
+            found[(*n)++] = found[i];
+    return st == CUBLAS_STATUS_SUCCESS && !*n ? CUBLAS_STATUS_NOT_SUPPORTED : st;
+}
+
+// What was found before, and is still one of the library's algorithms for this product.
+static bool take_known(hs_lt *lt, plan *p, const hs_lt_line *line)
+{
+    cublasLtMatmulHeuristicResult_t said;
+    cublasLtMatmulAlgo_t algo;
+    if (!line)
+        return false;
+    memcpy(&algo, line->algo, sizeof algo);
+    if (lt->cublasLtMatmulAlgoCheck(lt->handle, p->product, p->a, p->b, p->d, p->d, &algo, &said) != CUBLAS_STATUS_SUCCESS ||
+        said.workspaceSize > workspace_bytes)
+        return false;
+    p->algo = algo, p->workspace = said.workspaceSize;
+    return true;
+}
+
+static void keep_for_all(hs_lt *lt, plan *p, const hs_lt_product *written, bool anew)
+{
+    hs_lt_line line;
+    memset(&line, 0, sizeof line);
+    memcpy(&line.key, written, sizeof line.key);
+    memcpy(line.algo, &p->algo, sizeof line.algo);
+    line.workspace = p->workspace;
+    hs_lt_kept_add(lt->kept, &line, anew);
+    take_known(lt, p, hs_lt_kept_of(lt->kept, written));
+}
+
+static size_t bytes_of_d(const hs_lt_product *p)
+{
+    return (size_t)((p->batch ? p->batch - 1 : 0) * p->step_d + (p->n - 1) * p->ldd + p->m) * hs_dtype_bytes(p->d);
+}
+
+// One that adds is tried as the one that writes, as beta has no part in the choice, and beside what it adds to. False: it was not.
+static bool try_written(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, const cublasLtMatmulHeuristicResult_t *found, int n)
+{
+    hs_lt_operands to = *o;
+    plan written = *p;
+    void *room = NULL;
+    written.key.add = false;
+    if (p->key.add && cudaMalloc(&room, bytes_of_d(&p->key)) != cudaSuccess) {
+        cudaGetLastError();
+        hs_debug("device cuda: no memory to try a product of %lld x %lld x %lld in", (long long)p->key.m, (long long)p->key.n, (long long)p->key.k);
+        return false;
+    }
+    to.d = room ? room : o->d;
+    const bool timed = try_all(lt, lane, &written, &to, found, n);
+    cudaFree(room);
+    p->algo = written.algo, p->workspace = written.workspace;
+    return timed;
+}
+
 static cublasStatus_t choose(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o)
 {
-    hs_lt_product written = p->key;
-    written.add = false;
-    const kept *k = kept_of(lt, &written);
-    if (k) {
-        p->algo = k->algo, p->workspace = k->workspace;
-        return CUBLAS_STATUS_SUCCESS;
-    }
     cublasLtMatmulHeuristicResult_t found[PROPOSALS];
-    int n = 0;
-    const cublasStatus_t st =
-        lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, p->product, p->a, p->b, p->d, p->d, lt->preference, PROPOSALS, found, &n);
-    if (st != CUBLAS_STATUS_SUCCESS || !n)
-        return st != CUBLAS_STATUS_SUCCESS ? st : CUBLAS_STATUS_NOT_SUPPORTED;
+    hs_lt_product written;
+    int n;
+    memcpy(&written, &p->key, sizeof written);
+    written.add = false;
+    const hs_lt_line *before = lt->kept ? hs_lt_kept_of(lt->kept, &written) : NULL;
+    if (take_known(lt, p, before))
+        return CUBLAS_STATUS_SUCCESS;
+    const cublasStatus_t st = proposals(lt, p, found, &n);
+    if (st != CUBLAS_STATUS_SUCCESS)
+        return st;
     p->algo = found[0].algo, p->workspace = found[0].workspaceSize;
-    if (!lt->where || p->key.add)
-        return CUBLAS_STATUS_SUCCESS;
-    if (!try_all(lt, lane, p, o, found, n))
-        return CUBLAS_STATUS_SUCCESS;
-    kept line;
-    memset(&line, 0, sizeof line);
-    memcpy(&line.key, &p->key, sizeof line.key);
-    line.algo = p->algo, line.workspace = p->workspace;
-    char head[256];
-    const hs_kept_file f = file_of(lt, head);
-    if (keep(lt, &line))
-        hs_kept_write(&f, lt->n_kept);
+    if (lt->kept && try_written(lt, lane, p, o, found, n))
+        keep_for_all(lt, p, &written, before != NULL);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -518,16 +508,16 @@ void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands 
 static cublasStatus_t propose(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
 {
     plan p = { .key = *key };
-    cublasLtMatmulHeuristicResult_t found;
-    int n = 0;
+    cublasLtMatmulHeuristicResult_t found[PROPOSALS];
+    int n;
     const float *some = lane->workspace;
     cublasStatus_t st = describe(lt, &p);
     if (st == CUBLAS_STATUS_SUCCESS) {
         point(lt, &p, &(hs_lt_operands){ .bias = some, .factor_a = some, .factor_b = some });
-        st = lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, p.product, p.a, p.b, p.d, p.d, lt->preference, 1, &found, &n);
+        st = proposals(lt, &p, found, &n);
     }
     free_plan(lt, &p);
-    return st == CUBLAS_STATUS_SUCCESS && !n ? CUBLAS_STATUS_NOT_SUPPORTED : st;
+    return st;
 }
 
 static bool is_refused(const hs_lt *lt, const hs_lt_product *key)

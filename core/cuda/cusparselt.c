@@ -111,8 +111,19 @@ static void say(hs_sp *sp, const char *why)
 
 // ---- what was found before
 
+static kept *kept_of(const hs_sp *sp, const shape *of)
+{
+    for (int i = 0; i < sp->n_kept; i++)
+        if (!memcmp(&sp->kept[i].of, of, sizeof *of))
+            return &sp->kept[i];
+    return NULL;
+}
+
 static bool keep(hs_sp *sp, const kept *k)
 {
+    kept *before = kept_of(sp, &k->of);
+    if (before)
+        return *before = *k, true;
     if (!hs_grow(&sp->kept, sp->n_kept, &sp->cap_kept, sizeof *sp->kept))
         return false;
     sp->kept[sp->n_kept++] = *k;
@@ -143,12 +154,25 @@ static hs_kept_file file_of(hs_sp *sp, char head[256])
     return (hs_kept_file){ "cuSPARSELt", sp->where, head, read_line, write_line, sp };
 }
 
-static const kept *kept_of(const hs_sp *sp, const shape *of)
+// By this process or, meanwhile, another.
+static const kept *found_before(hs_sp *sp, const shape *of)
 {
-    for (int i = 0; i < sp->n_kept; i++)
-        if (!memcmp(&sp->kept[i].of, of, sizeof *of))
-            return &sp->kept[i];
-    return NULL;
+    char head[256];
+    const hs_kept_file f = file_of(sp, head);
+    if (sp->where && !kept_of(sp, of))
+        hs_kept_read(&f);
+    return kept_of(sp, of);
+}
+
+// Of several that found something the first is right.
+static void keep_for_all(hs_sp *sp, kept *now)
+{
+    char head[256];
+    const hs_kept_file f = file_of(sp, head);
+    if (!keep(sp, now))
+        return;
+    hs_kept_write(&f, &sp->n_kept);
+    *now = *kept_of(sp, &now->of);
 }
 
 // ---- opening
@@ -447,15 +471,13 @@ static bool settle(hs_sp *sp, hs_lane *lane, plan *p, const hs_sp_product *o, co
     bool known = false;
     if (describe(sp, p) != SP_OK || choose_algorithm(sp, p, 0) != SP_OK)
         return false;
-    const kept *before = kept_of(sp, &p->of);
+    const kept *before = found_before(sp, &p->of);
     if (before)
         now = *before, known = true;
     else if (sp->where) {
         known = compare(sp, lane, p, o, ways, &now);
-        char head[256];
-        const hs_kept_file f = file_of(sp, head);
-        if (known && keep(sp, &now))
-            hs_kept_write(&f, sp->n_kept);
+        if (known)
+            keep_for_all(sp, &now);
     }
     p->taken = now.taken && choose_algorithm(sp, p, now.algorithm) == SP_OK;
     if (p->taken && sp->where && !known)

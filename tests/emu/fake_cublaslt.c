@@ -214,8 +214,8 @@ static cublasStatus_t check(const description *m, const layout *a, const layout 
 
 // ---- algorithms: [0] whose, [1] the problem, [2] to [5] alignments of A, B, C and D, [6] workspace
 
-enum { FORTH = 77, BACK, NEVER, N_PROPOSED = 3, N_WORDS = 7 };
-static const size_t workspace_of[N_PROPOSED] = { 4096, 65536, 0 };
+enum { NEVER = 77, FORTH, BACK, N_PROPOSED = 3, N_WORDS = 7 };
+static const size_t workspace_of[N_PROPOSED] = { 0, 4096, 65536 };
 static unsigned delay[N_PROPOSED]; // microseconds
 static long taken[N_PROPOSED];
 void fake_cublaslt_delay(int algorithm, unsigned us);
@@ -249,12 +249,26 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
     for (int i = 0; i < N_PROPOSED && *n_found < n; i++) {
         if (workspace_of[i] > p->workspace)
             continue;
-        const uint64_t data[N_WORDS] = { FORTH + (uint64_t)i, problem, p->a, p->b, p->c, p->d, workspace_of[i] };
+        const uint64_t data[N_WORDS] = { NEVER + (uint64_t)i, problem, p->a, p->b, p->c, p->d, workspace_of[i] };
         cublasLtMatmulHeuristicResult_t *r = &found[(*n_found)++];
         *r = (cublasLtMatmulHeuristicResult_t){ .workspaceSize = workspace_of[i],
-                                                .state = FORTH + i == NEVER ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS };
+                                                .state = !i ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS };
         memcpy(r->algo.data, data, sizeof data);
     }
+    return check((const description *)desc, (const layout *)a, (const layout *)b, (const layout *)d);
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                       cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algo,
+                                       cublasLtMatmulHeuristicResult_t *said)
+{
+    uint64_t data[N_WORDS];
+    WANT(is(h, HANDLE) && is(desc, DESCRIPTION) && is(a, LAYOUT) && is(b, LAYOUT) && is(c, LAYOUT) && is(d, LAYOUT));
+    memcpy(data, algo->data, sizeof data);
+    if ((data[0] != FORTH && data[0] != BACK) ||
+        data[1] != problem_of((const description *)desc, (const layout *)a, (const layout *)b, (const layout *)d))
+        return CUBLAS_STATUS_INVALID_VALUE; // as anything may lie in a file
+    *said = (cublasLtMatmulHeuristicResult_t){ .algo = *algo, .workspaceSize = workspace_of[data[0] - NEVER], .state = CUBLAS_STATUS_SUCCESS };
     return check((const description *)desc, (const layout *)a, (const layout *)b, (const layout *)d);
 }
 
@@ -288,7 +302,7 @@ static void multiply_int8(const product *p)
 static void multiply(void *given)
 {
     const product *p = given;
-    const int which = p->algorithm - FORTH;
+    const int which = p->algorithm - NEVER;
     if (delay[which])
         usleep(delay[which]);
     memset(p->workspace, 0xFF, workspace_of[which]);
@@ -395,6 +409,6 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, con
         st = check(&p.m, &p.A, &p.B, &p.D);
     if (st != CUBLAS_STATUS_SUCCESS)
         return st;
-    taken[p.algorithm - FORTH]++;
+    taken[p.algorithm - NEVER]++;
     return put(&p, s);
 }

@@ -137,13 +137,13 @@ static void hear(hs_log_level, const char *line, void *)
 // How many of a call's products were the library's, and how many lines said why not.
 static void count(const char *what, int by_library, int said, void (*call)())
 {
-    const long before = taken(0) + taken(1);
+    const long before = taken(1) + taken(2);
     lines = 0;
     hs_log_set(HS_LOG_INFO, hear, nullptr);
     call();
     hs_log_set(HS_LOG_WARN, nullptr, nullptr);
-    if (taken(0) + taken(1) - before != by_library || lines != said)
-        fail_msg("%s: %d products by the library, %d lines: should be %d and %d", what, (int)(taken(0) + taken(1) - before), lines, by_library, said);
+    if (taken(1) + taken(2) - before != by_library || lines != said)
+        fail_msg("%s: %d products by the library, %d lines: should be %d and %d", what, (int)(taken(1) + taken(2) - before), lines, by_library, said);
     assert_int_equal(cudaPeekAtLastError(), cudaSuccess);
 }
 
