@@ -1,5 +1,6 @@
 // cudart: streams as queues that run when somebody waits.
 #include "tests/emu/cudart_impl.h"
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,10 @@ void emu_free_graph(struct CUgraph_st *g)
 {
     if (--g->users)
         return;
+    struct CUgraph_st **at = &emu_cudart.graphs;
+    while (*at != g)
+        at = &(*at)->next;
+    *at = g->next;
     for (int64_t i = 0; i < g->nodes.n; i++)
         let_go(g->nodes.at[i].launch);
     free(g->nodes.at);
@@ -376,6 +381,32 @@ static cudaError_t take(void **p, size_t bytes, bool is_host, const char *call)
     return emu_leave(e);
 }
 
+// Whether bytes hold an address inside of a block: what a call was given lies in them, and nothing else there looks like one.
+static bool holds_address(const void *bytes, const block *b)
+{
+    const uintptr_t from = (uintptr_t)b->p, *word = bytes;
+    for (size_t i = 0; i < malloc_usable_size((void *)(uintptr_t)bytes) / sizeof *word; i++)
+        if (word[i] >= from && word[i] < from + b->bytes)
+            return true;
+    return false;
+}
+
+static bool is_in(const void *p, const block *b) { return (const char *)p >= b->p && (const char *)p < b->p + b->bytes; }
+
+static bool uses(const work *w, const block *b)
+{
+    if (w->kind == CALL)
+        return !w->launch->waits && holds_address(w->launch->p, b);
+    return (w->kind == COPY || w->kind == FILL) && (is_in(w->dst, b) || is_in(w->src, b));
+}
+
+static void mark_graphs(const block *b)
+{
+    for (struct CUgraph_st *g = emu_cudart.graphs; g; g = g->next)
+        for (int64_t i = 0; i < g->nodes.n && !g->is_stale; i++)
+            g->is_stale = uses(&g->nodes.at[i], b);
+}
+
 static cudaError_t give(void *p, bool is_host, const char *call)
 {
     if (!p)
@@ -389,6 +420,7 @@ static cudaError_t give(void *p, bool is_host, const char *call)
     block *b = *at;
     if (b) {
         *at = b->next;
+        mark_graphs(b);
         taken -= is_host ? 0 : b->bytes;
         free(b->p);
         free(b);

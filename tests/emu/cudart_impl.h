@@ -57,6 +57,8 @@ struct CUgraph_st {
     int users;  // the handle, and instances
     int64_t id;   // of the capture
     bool is_void; // something was called that may not be while it went on
+    bool is_stale; // memory that it uses was freed
+    struct CUgraph_st *next;
 };
 struct CUgraphExec_st {
     struct CUgraph_st *graph;
@@ -65,6 +67,7 @@ struct CUgraphExec_st {
 // Of the process: one lock over all of it, held while kernels run, but not while they wait for other GPUs.
 typedef struct cudart {
     cudaStream_t streams;
+    struct CUgraph_st *graphs;
     int64_t n_captures;
 } cudart;
 extern cudart emu_cudart;

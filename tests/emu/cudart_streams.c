@@ -190,6 +190,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
         if (!s->captures)
             abort();
         s->captures->users = 1;
+        s->captures->next = emu_cudart.graphs;
+        emu_cudart.graphs = s->captures;
         s->captures->id = ++emu_cudart.n_captures;
         s->by = pthread_self();
         emu_capturing = s;
@@ -240,7 +242,8 @@ cudaError_t cudaGraphDestroy(cudaGraph_t g)
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s)
 {
     emu_enter();
-    const cudaError_t st = emu_put(s, "cudaGraphLaunch", (work){ .kind = GRAPH, .graph = e->graph });
+    const cudaError_t st = e->graph->is_stale ? emu_broken(cudaErrorInvalidValue, "cudaGraphLaunch", "memory that it uses was freed")
+                                              : emu_put(s, "cudaGraphLaunch", (work){ .kind = GRAPH, .graph = e->graph });
     if (st == cudaSuccess)
         e->graph->users++;
     return emu_leave(st);

@@ -180,6 +180,37 @@ static void captures(void **state)
     hs_device_close(same);
 }
 
+// What a captured call was given: its address is found there.
+static void set_first(void *given) { **(char **)given = 6; }
+static void call_lane(const hs_args *a, hs_lane *lane)
+{
+    char **given = calloc(2, sizeof *given);
+    given[0] = ((meeting *)(uintptr_t)a->attr)->to;
+    hs_emu_enqueue(lane->stream, set_first, free, given);
+}
+
+static void freed_memory(void **state)
+{
+    (void)state;
+    hs_kernel *const fn[] = { fill_lane, call_lane };
+    for (int i = 0; i < 2; i++) {
+        meeting m = { .to = room(d) };
+        char *other = room(d);
+        hs_thunk t = { .fn = fn[i], .args = { .attr = &m }, .name = "filled" };
+        const hs_segment s = { &t, 1 };
+        for (int k = 0; k < 3; k++)
+            OK(d->submit(d, NULL, &s, HS_SUBMIT_GRAPH));
+        d->release(d, other, N);
+        OK(d->submit(d, NULL, &s, HS_SUBMIT_GRAPH));
+        OK(d->wait(d, NULL));
+        assert_int_equal(m.to[0], i ? 6 : 5);
+        d->release(d, m.to, N);
+        assert_int_equal(d->submit(d, NULL, &s, HS_SUBMIT_GRAPH), HS_SYSTEM);
+        d->forget(d, &t);
+        OK(d->wait(d, NULL));
+    }
+}
+
 // ---- what failed
 
 static void too_many_bytes(void **state)
@@ -245,6 +276,6 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(zeros),    cmocka_unit_test(copies),         cmocka_unit_test(whose_memory),
-                                        cmocka_unit_test(captures), cmocka_unit_test(too_many_bytes), cmocka_unit_test(who_failed) };
+                                        cmocka_unit_test(captures), cmocka_unit_test(freed_memory), cmocka_unit_test(too_many_bytes), cmocka_unit_test(who_failed) };
     return cmocka_run_group_tests_name("an emulated GPU as a device", tests, begin, end);
 }

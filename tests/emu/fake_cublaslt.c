@@ -9,6 +9,7 @@
 #include "core/base/fp8.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -357,6 +358,7 @@ static cublasStatus_t put(const product *p, cudaStream_t s)
         *(void **)&enqueue = dlsym(RTLD_DEFAULT, "hs_emu_enqueue");
     WANT(enqueue);
     product *kept = malloc(sizeof *kept);
+    memset(kept, 0, malloc_usable_size(kept)); // for who looks for addresses in it
     *kept = *p;
     enqueue(s, multiply, free, kept);
     return CUBLAS_STATUS_SUCCESS;

@@ -4,6 +4,7 @@
 // pressed as another weight, or not at all. Products are naive, of what was pressed.
 #include "core/base/dtype.h"
 #include <dlfcn.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,6 +223,7 @@ static int put(cudaStream_t s, call *run, const void *what, size_t bytes)
         *(void **)&enqueue = dlsym(RTLD_DEFAULT, "hs_emu_enqueue");
     WANT(enqueue);
     void *kept = malloc(bytes);
+    memset(kept, 0, malloc_usable_size(kept)); // for who looks for addresses in it
     memcpy(kept, what, bytes);
     enqueue(s, run, free, kept);
     return SP_OK;
