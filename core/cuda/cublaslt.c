@@ -1,6 +1,7 @@
 // cublaslt: plans by shape, and which of the library's proposals is fastest.
 #include "core/cuda/cublaslt.h"
 #include "core/base/log.h"
+#include "core/cuda/cublaslt_behind.h"
 #include "core/cuda/cublaslt_kept.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -61,6 +62,7 @@ struct hs_lt {
         const char *why;
     } said[24]; // why a product is none of its, once each
     int n_said;
+    hs_lt_verdicts *verdicts;
 };
 
 static hs_status load(hs_lt *lt)
@@ -79,6 +81,7 @@ static hs_status load(hs_lt *lt)
 }
 
 size_t hs_lt_version(const hs_lt *lt) { return lt->cublasLtGetVersion(); }
+hs_lt_verdicts *hs_lt_verdicts_of(const hs_lt *lt) { return lt->verdicts; }
 
 // ---- opening
 
@@ -115,6 +118,7 @@ hs_status hs_lt_open(hs_lt **out, const char *gpu, const char *where)
     }
     if (where)
         HS_TRY_GOTO(st, hs_lt_kept_new(&lt->kept, where, gpu, hs_lt_version(lt), workspace_bytes), failed);
+    HS_TRY_GOTO(st, hs_lt_verdicts_new(&lt->verdicts, gpu, hs_lt_version(lt), where), failed);
     *out = lt;
     return HS_OK;
 failed:
@@ -144,6 +148,7 @@ void hs_lt_close(hs_lt *lt)
         lt->cublasLtDestroy(lt->handle);
     if (lt->library)
         dlclose(lt->library);
+    hs_lt_verdicts_free(lt->verdicts);
     pthread_mutex_destroy(&lt->lock);
     free(lt->plan);
     hs_lt_kept_free(lt->kept);
@@ -191,8 +196,22 @@ static const char *declines_floats(const hs_lt_product *p)
     return p->a != p->b || (p->d != HS_F32 && p->d != p->a) ? "operands are of one type, and a product is f32 or of that" : NULL;
 }
 
+static const char *declines_behind(const hs_lt_product *p)
+{
+    if (p->batch || hs_dtype_bytes(p->a) == 1)
+        return "nothing stands behind products of 8 bits or of several matrices";
+    const char *why = declines_floats(p);
+    if (why)
+        return why;
+    if (p->behind == HS_LT_SUMS)
+        return p->d != HS_F32 || p->bias != HS_F64 || p->ld_aux ? "sums are of a product that is f32 and has no bias" : NULL;
+    if (p->add || (p->behind == HS_LT_DGELU && (p->bias != HS_F64 || !p->ld_aux)))
+        return "GELU is written, and its gradient has what it was made of, and no bias";
+    return p->ld_aux % 8 || (p->ld_aux && p->ld_aux < p->m) ? "rows of what GELU is made of are no multiple of 8" : NULL;
+}
+
 // What follows from the types of operands.
-typedef enum kind_of { FLOATS, FP8, INT8, N_KINDS } kind_of;
+typedef enum kind_of { FLOATS, FP8, INT8, BEHIND, N_KINDS } kind_of;
 static const struct kind {
     const char *(*declines)(const hs_lt_product *p);
     cublasComputeType_t sums;
@@ -205,11 +224,15 @@ static const struct kind {
     [FLOATS] = { declines_floats, CUBLAS_COMPUTE_32F, CUDA_R_32F, false, 0, "some products by kernels of Halfstep's own", HS_LOG_INFO },
     [FP8] = { declines_fp8, CUBLAS_COMPUTE_32F, CUDA_R_32F, true, 89, "fp8 layers by bf16 products, at their speed", HS_LOG_WARN },
     [INT8] = { declines_int8, CUBLAS_COMPUTE_32I, CUDA_R_32I, false, 0, "int8 layers by kernels of Halfstep's own", HS_LOG_WARN },
+    [BEHIND] = { declines_behind, CUBLAS_COMPUTE_32F, CUDA_R_32F, false, 0, "what stands behind some products by kernels of Halfstep's own", HS_LOG_DEBUG },
 };
 
 static kind_of kind_for(const hs_lt_product *p)
 {
-    return hs_dtype_is_fp8(p->a) || hs_dtype_is_fp8(p->b) ? FP8 : p->a == HS_I8 || p->b == HS_I8 ? INT8 : FLOATS;
+    return p->behind                                        ? BEHIND
+           : hs_dtype_is_fp8(p->a) || hs_dtype_is_fp8(p->b) ? FP8
+           : p->a == HS_I8 || p->b == HS_I8                 ? INT8
+                                                            : FLOATS;
 }
 
 const char *hs_lt_declines(const hs_lt_product *p)
@@ -226,7 +249,7 @@ const char *hs_lt_declines(const hs_lt_product *p)
 
 static bool is_aligned(const hs_lt_operands *o)
 {
-    return (((uintptr_t)o->a | (uintptr_t)o->b | (uintptr_t)o->d | (uintptr_t)o->bias) & (unit - 1)) == 0;
+    return (((uintptr_t)o->a | (uintptr_t)o->b | (uintptr_t)o->d | (uintptr_t)o->bias | (uintptr_t)o->aux | (uintptr_t)o->sums) & (unit - 1)) == 0;
 }
 
 static cublasStatus_t layout(hs_lt *lt, cublasLtMatrixLayout_t *out, hs_dtype d, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t step)
@@ -240,12 +263,23 @@ static cublasStatus_t layout(hs_lt *lt, cublasLtMatrixLayout_t *out, hs_dtype d,
     return st;
 }
 
+static cublasLtEpilogue_t epilogue_of(const hs_lt_product *p)
+{
+    static const cublasLtEpilogue_t of[][2][2] = { // by bias and aux
+        [HS_LT_NOTHING] = { { CUBLASLT_EPILOGUE_DEFAULT }, { CUBLASLT_EPILOGUE_BIAS } },
+        [HS_LT_GELU] = { { CUBLASLT_EPILOGUE_GELU, CUBLASLT_EPILOGUE_GELU_AUX }, { CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS } },
+        [HS_LT_DGELU] = { { 0, CUBLASLT_EPILOGUE_DGELU } },
+        [HS_LT_SUMS] = { { CUBLASLT_EPILOGUE_BGRADB } }, // of D[m, n] it is B that has n
+    };
+    return of[p->behind][p->bias != HS_F64][p->ld_aux != 0];
+}
+
 static cublasStatus_t describe(hs_lt *lt, plan *p)
 {
     const hs_lt_product *k = &p->key;
     const struct kind *kind = &kinds[kind_for(k)];
     const cublasOperation_t ta = k->ta ? CUBLAS_OP_T : CUBLAS_OP_N, tb = k->tb ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasLtEpilogue_t epilogue = k->bias != HS_F64 ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    const cublasLtEpilogue_t epilogue = epilogue_of(k);
     const int8_t fast = k->fast;
     cublasStatus_t st = lt->cublasLtMatmulDescCreate(&p->product, kind->sums, kind->scale);
     const struct {
@@ -255,6 +289,7 @@ static cublasStatus_t describe(hs_lt *lt, plan *p)
     } attr[] = { { CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta },
                  { CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb },
                  { CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue },
+                 { CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &k->ld_aux, sizeof k->ld_aux },
                  { CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast } };
     for (int i = 0; i < HS_COUNT(attr) - !kind->has_factors && st == CUBLAS_STATUS_SUCCESS; i++)
         st = lt->cublasLtMatmulDescSetAttribute(p->product, attr[i].which, attr[i].value, attr[i].bytes);
@@ -270,6 +305,10 @@ static void point(hs_lt *lt, const plan *p, const hs_lt_operands *o)
 {
     if (p->key.bias != HS_F64)
         lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->bias, sizeof o->bias);
+    if (p->key.behind == HS_LT_SUMS)
+        lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->sums, sizeof o->sums);
+    if (p->key.ld_aux)
+        lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &o->aux, sizeof o->aux);
     if (!kinds[kind_for(&p->key)].has_factors)
         return;
     lt->cublasLtMatmulDescSetAttribute(p->product, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &o->factor_a, sizeof o->factor_a);
@@ -473,13 +512,14 @@ static cublasStatus_t make(hs_lt *lt, hs_lane *lane, const hs_lt_product *key, c
 }
 
 // As bytes are compared, padding included.
-static void key_of(hs_lt_product *key, const hs_lt_product *p)
+void hs_lt_key(hs_lt_product *key, const hs_lt_product *p)
 {
     memset(key, 0, sizeof *key);
     key->m = p->m, key->n = p->n, key->k = p->k;
     key->lda = p->lda, key->ldb = p->ldb, key->ldd = p->ldd;
     key->batch = p->batch, key->step_a = p->step_a, key->step_b = p->step_b, key->step_d = p->step_d;
     key->a = p->a, key->b = p->b, key->d = p->d, key->bias = p->bias;
+    key->behind = p->behind, key->ld_aux = p->ld_aux;
     key->ta = p->ta, key->tb = p->tb, key->add = p->add, key->fast = p->fast, key->scale = p->scale;
 }
 
@@ -487,7 +527,7 @@ void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands 
 {
     hs_lt *lt = lane->gpu->lt;
     hs_lt_product key;
-    key_of(&key, p);
+    hs_lt_key(&key, p);
     pthread_mutex_lock(&lt->lock); // a description has one bias at a time
     cublasStatus_t st = !is_aligned(o) ? CUBLAS_STATUS_INVALID_VALUE : has_workspace(lane) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
     if (st == CUBLAS_STATUS_SUCCESS && !find(lt, &key))
@@ -513,7 +553,7 @@ static cublasStatus_t propose(hs_lt *lt, hs_lane *lane, const hs_lt_product *key
     const float *some = lane->workspace;
     cublasStatus_t st = describe(lt, &p);
     if (st == CUBLAS_STATUS_SUCCESS) {
-        point(lt, &p, &(hs_lt_operands){ .bias = some, .factor_a = some, .factor_b = some });
+        point(lt, &p, &(hs_lt_operands){ .bias = some, .factor_a = some, .factor_b = some, .aux = lane->workspace, .sums = lane->workspace });
         st = proposals(lt, &p, found, &n);
     }
     free_plan(lt, &p);
@@ -595,7 +635,7 @@ bool hs_lt_has(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
     hs_lt_product key;
     if (!lt)
         return false;
-    key_of(&key, p);
+    hs_lt_key(&key, p);
     pthread_mutex_lock(&lt->lock);
     const bool has = ask(lt, lane, &key, o);
     pthread_mutex_unlock(&lt->lock);

@@ -11,6 +11,7 @@
 // chunks have partial sums, which depend on capacities and are added in order: the same bits in every run.
 #ifndef HS_CORE_CUDA_GEMM_H
 #define HS_CORE_CUDA_GEMM_H
+#include "core/cuda/cublaslt.h"
 #include "core/cuda/gpu.cuh"
 
 enum { GEMM_CHUNK = 512 };
@@ -51,6 +52,17 @@ typedef struct gemm {
 // Bytes for partial sums of a product whose k is a live count.
 size_t gemm_bytes(int64_t m, int64_t n, int64_t k, int64_t batches);
 void gemm_run(const gemm *g, hs_lane *lane);
+// A product and what stands behind it in one kernel of cuBLASLt's (core/cuda/cublaslt.h), where that is there, and faster than `apart`, which
+// does the same onto the same bytes. False: the caller goes apart.
+typedef struct gemm_behind {
+    hs_lt_behind what;
+    void *aux; // [m, n] in C's type, rows ld_aux apart; NULL: none
+    int64_t ld_aux;
+    float *sums; // of HS_LT_SUMS: [m], of A over k
+    void (*apart)(const void *given, hs_lane *lane);
+    const void *given;
+} gemm_behind;
+bool gemm_with(const gemm *g, const gemm_behind *b, hs_lane *lane);
 // [n] in the type of a product of cuBLASLt's, for the lane's next one: itself where it is f32, else in the lane's room. NULL: there is none.
 const void *gemm_bias_for(hs_lane *lane, const float *bias, int64_t n, hs_dtype d);
 

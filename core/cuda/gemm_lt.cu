@@ -65,24 +65,64 @@ static hs_lt_product product_of(const gemm &g)
     return p;
 }
 
+// o: but for a bias that is narrowed. False: there is no room for that, and nothing was done.
+static bool multiply(const gemm &g, const hs_lt_product &p, hs_lt_operands o, hs_lane *lane)
+{
+    o.bias = gemm_bias_for(lane, g.c.bias, g.n, g.c.dtype);
+    if (g.c.bias && !o.bias) {
+        hs_lt_say(lane, &p, "there is no room to narrow a bias in");
+        return false;
+    }
+    if (g.live == GEMM_LIVE_K) {
+        clear(g, g.a, g.m, gpu_stream(lane));
+        clear(g, g.b, g.n, gpu_stream(lane));
+    }
+    hs_lt_multiply(lane, &p, &o);
+    return true;
+}
+
+static hs_lt_operands operands_of(const gemm &g)
+{
+    hs_lt_operands o = {};
+    o.a = g.b.p, o.b = g.a.p, o.d = g.c.p, o.bias = g.c.dtype == HS_F32 ? g.c.bias : nullptr;
+    return o;
+}
+
 bool gemm_by_library(const gemm *g, hs_lane *lane)
 {
     if (!gpu_lt(lane) || !fits(*g))
         return false;
     const hs_lt_product p = product_of(*g);
-    hs_lt_operands o = {};
-    o.a = g->b.p, o.b = g->a.p, o.d = g->c.p, o.bias = g->c.dtype == HS_F32 ? g->c.bias : nullptr;
-    if (!hs_lt_has(lane, &p, &o))
+    const hs_lt_operands o = operands_of(*g);
+    return hs_lt_has(lane, &p, &o) && multiply(*g, p, o, lane);
+}
+
+// ---- with what stands behind it
+
+struct trial {
+    const gemm *g;
+    const gemm_behind *b;
+    hs_lt_product p;
+    hs_lt_operands o;
+};
+static void together(const void *given, hs_lane *lane)
+{
+    const trial *t = static_cast<const trial *>(given);
+    multiply(*t->g, t->p, t->o, lane);
+}
+static void apart(const void *given, hs_lane *lane)
+{
+    const trial *t = static_cast<const trial *>(given);
+    t->b->apart(t->b->given, lane);
+}
+
+bool gemm_with(const gemm *g, const gemm_behind *b, hs_lane *lane)
+{
+    if (!gpu_lt(lane) || g->m <= GEMM_FEW_ROWS || !fits(*g))
         return false;
-    o.bias = gemm_bias_for(lane, g->c.bias, g->n, g->c.dtype);
-    if (g->c.bias && !o.bias) {
-        hs_lt_say(lane, &p, "there is no room to narrow a bias in");
-        return false;
-    }
-    if (g->live == GEMM_LIVE_K) {
-        clear(*g, g->a, g->m, gpu_stream(lane));
-        clear(*g, g->b, g->n, gpu_stream(lane));
-    }
-    hs_lt_multiply(lane, &p, &o);
-    return true;
+    trial t = { g, b, product_of(*g), operands_of(*g) };
+    t.p.behind = b->what, t.p.ld_aux = b->aux ? b->ld_aux : 0;
+    t.o.aux = b->aux, t.o.sums = b->sums;
+    const hs_lt_ways ways = { together, apart, &t };
+    return hs_lt_is_faster(lane, &t.p, &t.o, &ways) && multiply(*g, t.p, t.o, lane);
 }

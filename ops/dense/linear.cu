@@ -51,6 +51,35 @@ static void forward(const hs_args *a, hs_lane *lane)
         by_whole(a, lane);
 }
 
+struct weight_and_bias { // their gradients
+    const hs_args *a;
+    gemm w;
+};
+static void apart(const void *given, hs_lane *lane)
+{
+    const weight_and_bias *both = static_cast<const weight_and_bias *>(given);
+    gemm_run(&both->w, lane);
+    sum_columns(both->a, lane, both->a->dout[Y], reinterpret_cast<float *>(both->a->scratch), both->a->din[BIAS]);
+}
+
+// The sums are written: where they are added, they lie in the lane's room before.
+static bool together(const weight_and_bias *both, hs_lane *lane)
+{
+    const hs_ref &dbias = both->a->din[BIAS];
+    gemm_behind sums = {};
+    if (!dbias.p || !gpu_lt(lane))
+        return false;
+    sums.what = HS_LT_SUMS, sums.apart = apart, sums.given = both;
+    sums.sums = dbias.add ? static_cast<float *>(hs_lt_room(lane, (size_t)both->w.m * sizeof(float))) : cells<float>(dbias);
+    if (!sums.sums || !gemm_with(&both->w, &sums, lane))
+        return false;
+    hs_ref one = {};
+    one.rows = 1;
+    if (dbias.add)
+        add_columns(sums.sums, one, both->a->step, both->w.m, gpu_stream(lane), dbias);
+    return true;
+}
+
 static void backward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref &x = a->in[X], &w = a->in[W], &dy = a->dout[Y];
@@ -60,14 +89,16 @@ static void backward(const hs_args *a, hs_lane *lane)
         gemm_count(&g, GEMM_LIVE_M, dy, a->step);
         gemm_run(&g, lane);
     }
-    if (a->din[W].p) {
-        gemm g = gemm_make(w.rows, w.cols, dy.rows);
-        g.a = gemm_of(dy, true), g.b = gemm_of(x, true), g.c = gemm_to(a->din[W]);
-        gemm_count(&g, GEMM_LIVE_K, dy, a->step);
-        g.partial = reinterpret_cast<float *>(a->scratch);
-        gemm_run(&g, lane);
+    if (!a->din[W].p) {
+        sum_columns(a, lane, dy, reinterpret_cast<float *>(a->scratch), a->din[BIAS]);
+        return;
     }
-    sum_columns(a, lane, dy, reinterpret_cast<float *>(a->scratch), a->din[BIAS]);
+    weight_and_bias both = { a, gemm_make(w.rows, w.cols, dy.rows) };
+    both.w.a = gemm_of(dy, true), both.w.b = gemm_of(x, true), both.w.c = gemm_to(a->din[W]);
+    gemm_count(&both.w, GEMM_LIVE_K, dy, a->step);
+    both.w.partial = reinterpret_cast<float *>(a->scratch);
+    if (!together(&both, lane))
+        apart(&both, lane);
 }
 
 static hs_scratch scratch(const hs_node *n, int, bool is_backward)

@@ -1,7 +1,7 @@
 // fake_cublaslt: a double of the calls of cuBLASLt that core/cuda/cublaslt.c makes, as libcublasLt.so.13: it refuses what the library would
-// (sizes, leading dimensions, alignments, epilogues, workspace; of 8-bit floats what Hopper has: A transposed and B not, and factors in
-// device memory; of int8 the regular orders: the same, with sums in int32 and nothing behind them), with a line on stderr, and computes
-// products naively in memory of the host's.
+// (sizes, leading dimensions, alignments, epilogues with what each reads and writes, workspace; of 8-bit floats what Hopper has: A transposed
+// and B not, and factors in device memory; of int8 the regular orders: the same, with sums in int32 and nothing behind them), with a line on
+// stderr, and computes products naively in memory of the host's.
 //
 // It proposes algorithms that lean on all that a preference lets them: the alignment of operands, 256 bytes where none is said, and the
 // workspace, which they fill. Each is for one problem alone, sums in an order of its own and takes the time that a test gives it; one of
@@ -10,6 +10,7 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <malloc.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,6 +29,8 @@ typedef struct description {
     const void *bias;
     const float *factor_a, *factor_b;
     int8_t fast;
+    void *aux;
+    int64_t ld_aux;
 } description;
 typedef struct layout {
     object o;
@@ -104,6 +107,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
                   { CUBLASLT_MATMUL_DESC_BIAS_POINTER, &m->bias, sizeof m->bias },
                   { CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &m->factor_a, sizeof m->factor_a },
                   { CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &m->factor_b, sizeof m->factor_b },
+                  { CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &m->aux, sizeof m->aux },
+                  { CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &m->ld_aux, 8 },
                   { CUBLASLT_MATMUL_DESC_FAST_ACCUM, &m->fast, 1 } };
     void *to = NULL;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -197,6 +202,27 @@ static cublasStatus_t check_int8(const description *m, const layout *a, const la
     return CUBLAS_STATUS_SUCCESS;
 }
 
+// By cublasLt.h: a bias, or the gradient of one, is of D's type here; so is what GELU was made of, its rows multiples of 8 apart.
+enum { READS_BIAS = 4, HAS_AUX = 128 };
+static bool has_vector(const description *m) { return m->epilogue & READS_BIAS || m->epilogue >= CUBLASLT_EPILOGUE_BGRADA; }
+static cublasStatus_t check_epilogue(const description *m, const layout *a, const layout *d)
+{
+    static const cublasLtEpilogue_t known[] = { CUBLASLT_EPILOGUE_DEFAULT,   CUBLASLT_EPILOGUE_BIAS,     CUBLASLT_EPILOGUE_GELU,
+                                                CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                                                CUBLASLT_EPILOGUE_DGELU,     CUBLASLT_EPILOGUE_BGRADA,   CUBLASLT_EPILOGUE_BGRADB };
+    bool is_known = false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        is_known |= m->epilogue == known[i];
+    WANT(is_known);
+    WANT(m->epilogue <= CUBLASLT_EPILOGUE_BIAS || (bytes_of(a->type) > 1 && d->batch == 1));
+    WANT(!has_vector(m) || m->bias);
+    if (m->epilogue & HAS_AUX) {
+        WANT(m->aux && (uintptr_t)m->aux % 16 == 0);
+        WANT(m->ld_aux % 8 == 0 && m->ld_aux >= (int64_t)d->rows);
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 static cublasStatus_t check(const description *m, const layout *a, const layout *b, const layout *d)
 {
     const uint64_t am = m->ta == CUBLAS_OP_T ? a->cols : a->rows, ak = m->ta == CUBLAS_OP_T ? a->rows : a->cols;
@@ -209,7 +235,9 @@ static cublasStatus_t check(const description *m, const layout *a, const layout 
     WANT(a->batch == b->batch && b->batch == d->batch);
     WANT(a->ld * (int64_t)bytes_of(a->type) % 16 == 0 && b->ld * (int64_t)bytes_of(b->type) % 16 == 0 &&
          d->ld * (int64_t)bytes_of(d->type) % 16 == 0);
-    WANT(m->epilogue == CUBLASLT_EPILOGUE_DEFAULT || m->epilogue == CUBLASLT_EPILOGUE_BIAS);
+    const cublasStatus_t st = check_epilogue(m, a, d);
+    if (st != CUBLAS_STATUS_SUCCESS)
+        return st;
     return in_int8 ? check_int8(m, a, b, d) : in_8bit ? check_8bit(m, a, b, d) : CUBLAS_STATUS_SUCCESS;
 }
 
@@ -235,6 +263,7 @@ static uint64_t hash_layout(uint64_t h, const layout *l)
 static uint64_t problem_of(const description *m, const layout *a, const layout *b, const layout *d)
 {
     uint64_t h = hash(hash(hash(hash(hash(1, (uint64_t)m->compute), m->ta), m->tb), m->epilogue), (uint64_t)m->fast);
+    h = hash(h, (uint64_t)m->ld_aux);
     return hash_layout(hash_layout(hash_layout(h, a), b), d);
 }
 
@@ -300,6 +329,18 @@ static void multiply_int8(const product *p)
             }
 }
 
+// What becomes of a cell, and of what GELU was made of.
+static float behind(const description *m, cudaDataType_t type, int64_t aux, float x)
+{
+    const bool gelu = m->epilogue & CUBLASLT_EPILOGUE_GELU, slope = (m->epilogue & CUBLASLT_EPILOGUE_DGELU) == CUBLASLT_EPILOGUE_DGELU;
+    if (gelu && m->epilogue & HAS_AUX)
+        set(m->aux, type, aux, x);
+    const double v = slope ? get(m->aux, type, aux) : x, c = sqrt(2 / M_PI), t = tanh(c * (v + 0.044715 * v * v * v));
+    return (float)(gelu    ? 0.5 * v * (1 + t)
+                   : slope ? x * (0.5 * (1 + t) + 0.5 * v * (1 - t * t) * c * (1 + 3 * 0.044715 * v * v))
+                           : x);
+}
+
 static void multiply(void *given)
 {
     const product *p = given;
@@ -313,7 +354,7 @@ static void multiply(void *given)
     }
     const description *m = &p->m;
     const layout *A = &p->A, *B = &p->B, *D = &p->D;
-    const bool bias = m->epilogue == CUBLASLT_EPILOGUE_BIAS;
+    const bool bias = m->epilogue & READS_BIAS;
     const float scale = m->factor_a ? p->scale * *m->factor_a * *m->factor_b : p->scale; // read when it runs
     const int64_t K = (int64_t)(m->ta == CUBLAS_OP_T ? A->rows : A->cols);
     for (int64_t z = 0; z < D->batch; z++)
@@ -327,8 +368,17 @@ static void multiply(void *given)
                 }
                 const int64_t at = z * D->step + j * D->ld + i;
                 const float was = p->keep != 0 ? p->keep * get(p->d, D->type, at) : 0;
-                set(p->d, D->type, at, scale * sum + was + (bias ? get(m->bias, D->type, i) : 0));
+                const float whole = scale * sum + was + (bias ? get(m->bias, D->type, i) : 0);
+                set(p->d, D->type, at, behind(m, D->type, j * m->ld_aux + i, whole));
             }
+    const bool of_a = m->epilogue == CUBLASLT_EPILOGUE_BGRADA, of_b = m->epilogue == CUBLASLT_EPILOGUE_BGRADB;
+    for (int64_t i = 0; i < (int64_t)(of_a ? D->rows : of_b ? D->cols : 0); i++) {
+        float sum = 0;
+        for (int64_t k = 0; k < K; k++)
+            sum += of_a ? get(p->a, A->type, m->ta == CUBLAS_OP_T ? i * A->ld + k : k * A->ld + i)
+                        : get(p->b, B->type, m->tb == CUBLAS_OP_T ? k * B->ld + i : i * B->ld + k);
+        set((void *)(uintptr_t)m->bias, D->type, i, sum);
+    }
 }
 
 typedef void call(void *);
@@ -336,20 +386,22 @@ typedef void enqueue_fn(cudaStream_t, call *, call *, void *);
 typedef size_t extent_fn(const void *);
 static enqueue_fn *enqueue;
 static extent_fn *extent; // bytes of device memory from there to the end of an allocation
-static long products_8bit, products_int8;
+static long products_8bit, products_int8, products_with[1024];
 void fake_cublaslt_streams(enqueue_fn *f);
 long fake_cublaslt_8bit(void);
 long fake_cublaslt_int8(void);
+long fake_cublaslt_with(int epilogue);
 void fake_cublaslt_streams(enqueue_fn *f) { enqueue = f; } // of a plug-in, which exports no symbol
 void fake_cublaslt_memory(extent_fn *f);
 void fake_cublaslt_memory(extent_fn *f) { extent = f; }
 long fake_cublaslt_8bit(void) { return products_8bit; }    // that were called for
 long fake_cublaslt_int8(void) { return products_int8; }
+long fake_cublaslt_with(int epilogue) { return products_with[epilogue]; }
 
 // In the order of a stream of the emulator's, where the program has one (it exports that symbol then); NULL: at once.
 static cublasStatus_t put(const product *p, cudaStream_t s)
 {
-    products_8bit += is_8bit(p->A.type), products_int8 += is_int8(p->A.type);
+    products_8bit += is_8bit(p->A.type), products_int8 += is_int8(p->A.type), products_with[p->m.epilogue]++;
     if (!s) {
         multiply((void *)(uintptr_t)p);
         return CUBLAS_STATUS_SUCCESS;
@@ -382,8 +434,11 @@ static cublasStatus_t check_operands(const product *p, const uint64_t *algorithm
     WANT(at_multiple(p->a, algorithm[2]) && at_multiple(p->b, algorithm[3]) && at_multiple(p->d, algorithm[4]) && at_multiple(p->d, algorithm[5]));
     WANT(at_multiple(p->a, 16) && at_multiple(p->b, 16) && at_multiple(p->d, 16));
     WANT(lies(p->a, bytes_of_all(&p->A)) && lies(p->b, bytes_of_all(&p->B)) && lies(p->d, bytes_of_all(&p->D)));
-    if (p->m.epilogue == CUBLASLT_EPILOGUE_BIAS)
-        WANT(p->m.bias && at_multiple(p->m.bias, 16) && lies(p->m.bias, p->D.rows * bytes_of(p->D.type)));
+    const bool by_cols = p->m.epilogue == CUBLASLT_EPILOGUE_BGRADB;
+    if (has_vector(&p->m))
+        WANT(at_multiple(p->m.bias, 16) && lies(p->m.bias, (by_cols ? p->D.cols : p->D.rows) * bytes_of(p->D.type)));
+    if (p->m.epilogue & HAS_AUX)
+        WANT(lies(p->m.aux, (((size_t)p->D.cols - 1) * (size_t)p->m.ld_aux + p->D.rows) * bytes_of(p->D.type)));
     WANT(lies(p->workspace, algorithm[6]));
     WANT(!p->m.factor_a || (lies(p->m.factor_a, 4) && lies(p->m.factor_b, 4)));
     return CUBLAS_STATUS_SUCCESS;

@@ -18,6 +18,11 @@ bool hs_lt_has(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
     return false;
 }
 void hs_lt_say(hs_lane *lane, const hs_lt_product *p, const char *why) { (void)lane, (void)p, (void)why; }
+bool hs_lt_is_faster(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o, const hs_lt_ways *ways)
+{
+    (void)lane, (void)p, (void)o, (void)ways;
+    return false;
+}
 void hs_lt_multiply(hs_lane *lane, const hs_lt_product *p, const hs_lt_operands *o)
 {
     (void)lane, (void)p, (void)o;

@@ -1,6 +1,7 @@
 // Products that go to cuBLASLt (core/cuda/gemm_lt.cu, core/cuda/cublaslt.c), against its double: every orientation, type, bias, batches, adding,
-// and live counts on rows and on k, with NaN in what is dead; that operands may lie at any multiple of 16 bytes; and what is done, and said,
-// where the library does not do a product, or has no memory to do it in.
+// and live counts on rows and on k, with NaN in what is dead; that operands may lie at any multiple of 16 bytes; what stands behind products,
+// which is in one kernel with them where that is faster; and what is done, and said, where the library does not do a product, or has no
+// memory to do it in.
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/cuda/cublaslt.h"
@@ -17,6 +18,8 @@ extern "C" {
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 extern "C" cudaStream_t gpu_stream(const hs_lane *lane) { return lane->stream; }
 extern "C" struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
@@ -122,6 +125,234 @@ static void live_rows_and_k(void **state)
     one(HS_F32, HS_F32, true, true, false, false, GEMM_LIVE_K, 1);
     one(HS_BF16, HS_BF16, false, true, true, false, GEMM_LIVE_M, 1, 50); // the second chunk of rows
     one(HS_BF16, HS_F32, true, true, false, true, GEMM_LIVE_K, 1, 50);
+}
+
+// ---- what stands behind a product
+
+static double gelu(double x) { return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+static double gelu_slope(double x) { return (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5; }
+
+typedef struct shape { // C[M, N] = A B^T, or of sums C[M, N] = A^T B with a live k
+    hs_dtype low, out;
+    hs_lt_behind what;
+    bool bias, aux, add;
+    int64_t alive;
+} shape;
+typedef struct run {
+    shape of;
+    char *a, *b, *c, *aux, *was;
+    float *bias, *sums;
+    hs_step_in step;
+    gemm g;
+    gemm_behind with;
+} run;
+
+static char *some(hs_dtype d, int64_t n, uint64_t key, int64_t dead_from)
+{
+    char *p = room();
+    fill(p, d, n, key, dead_from);
+    return p;
+}
+static int times_apart, slow; // milliseconds
+static void sleep_some(void *)
+{
+    const struct timespec t = { 0, slow * 1000000L };
+    nanosleep(&t, nullptr);
+}
+static void drop(void *) {}
+static void go_apart(const void *, hs_lane *l)
+{
+    times_apart++;
+    if (slow)
+        hs_emu_enqueue(l->stream, sleep_some, drop, nullptr);
+}
+static run *run_new(const shape &s)
+{
+    run *r = static_cast<run *>(calloc(1, sizeof *r));
+    const bool by_k = s.what == HS_LT_SUMS;
+    r->of = s;
+    r->a = some(s.low, M * K, 1, by_k ? s.alive * M : s.alive * K), r->b = some(s.low, N * K, 2, by_k ? s.alive * N : N * K);
+    r->c = some(s.out, M * N, 3, M * N), r->was = some(s.out, M * N, 3, M * N), r->aux = some(s.out, M * N, 5, M * N);
+    r->bias = reinterpret_cast<float *>(some(HS_F32, N, 4, N)), r->sums = reinterpret_cast<float *>(room());
+    r->step.n[HS_COUNT_TOKENS] = s.alive;
+    gemm &g = r->g = gemm_make(M, N, K);
+    g.a.p = r->a, g.a.ld = by_k ? M : K, g.a.dtype = s.low, g.a.k_major = by_k;
+    g.b.p = r->b, g.b.ld = by_k ? N : K, g.b.dtype = s.low, g.b.k_major = by_k;
+    g.c.p = r->c, g.c.ld = N, g.c.dtype = s.out, g.c.add = s.add, g.c.scale = 1, g.c.bias = s.bias ? r->bias : nullptr;
+    g.live = by_k ? GEMM_LIVE_K : GEMM_LIVE_M, g.ext = HS_EXT_TOKENS, g.rows = by_k ? K : M, g.step = &r->step;
+    r->with.what = s.what, r->with.aux = s.aux ? r->aux : nullptr, r->with.ld_aux = N, r->with.sums = r->sums;
+    r->with.apart = go_apart;
+    return r;
+}
+static void run_free(run *r)
+{
+    void *const all[] = { r->a, r->b, r->c, r->aux, r->was, r->bias, r->sums };
+    for (void *p : all)
+        cudaFree(p);
+    free(r);
+}
+static bool goes_together(run *r)
+{
+    const bool is = gemm_with(&r->g, &r->with, &lane);
+    if (lane.stream)
+        assert_int_equal(cudaStreamSynchronize(lane.stream), cudaSuccess);
+    assert_string_equal(lane.failed, "");
+    return is;
+}
+
+static void near(double got, double want, double size, hs_dtype d, const char *what, int64_t i, int64_t j)
+{
+    const double eps = d == HS_BF16 ? 0x1p-7 : d == HS_F16 ? 0x1p-10 : 1e-5;
+    if (!(fabs(got - want) <= eps * (fabs(want) + sqrt(size) + 1)))
+        fail_msg("%s [%lld, %lld] in %s: %.9g, should be %.9g", what, (long long)i, (long long)j, hs_dtype_name(d), got, want);
+}
+static void judge(const run *r)
+{
+    const shape &s = r->of;
+    const bool by_k = s.what == HS_LT_SUMS;
+    for (int64_t i = 0; i < (by_k ? M : s.alive); i++)
+        for (int64_t j = 0; j < N; j++) {
+            double x = s.bias ? (double)r->bias[j] : 0, size = 0;
+            for (int64_t k = 0; k < (by_k ? s.alive : K); k++) {
+                const double v = get(r->a, s.low, by_k ? k * M + i : i * K + k) * get(r->b, s.low, by_k ? k * N + j : j * K + k);
+                x += v, size += v * v;
+            }
+            const int64_t at = i * N + j;
+            double want = x + (s.add ? get(r->was, s.out, at) : 0);
+            if (s.what == HS_LT_GELU && s.aux)
+                near(get(r->aux, s.out, at), x, size, s.out, "what GELU is made of", i, j);
+            if (s.what == HS_LT_GELU)
+                want = gelu(x);
+            if (s.what == HS_LT_DGELU)
+                want = x * gelu_slope(get(r->aux, s.out, at)), size *= 2;
+            near(get(r->c, s.out, at), want, size, s.out, "the product", i, j);
+        }
+    for (int64_t i = 0; i < (by_k ? M : 0); i++) {
+        double want = 0;
+        for (int64_t k = 0; k < s.alive; k++)
+            want += get(r->a, s.low, k * M + i);
+        near(r->sums[i], want, (double)s.alive, HS_F32, "the sum", i, 0);
+    }
+}
+
+static void behind(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {
+        { HS_BF16, HS_BF16, HS_LT_GELU, true, true, false, M }, { HS_BF16, HS_BF16, HS_LT_GELU, true, false, false, 33 },
+        { HS_F16, HS_F16, HS_LT_GELU, false, true, false, 33 }, { HS_F32, HS_F32, HS_LT_GELU, false, false, false, M },
+        { HS_F32, HS_F32, HS_LT_GELU, true, true, false, 33 },  { HS_BF16, HS_BF16, HS_LT_DGELU, false, true, false, 33 },
+        { HS_F32, HS_F32, HS_LT_DGELU, false, true, false, M }, { HS_BF16, HS_F32, HS_LT_SUMS, false, false, false, 29 },
+        { HS_F16, HS_F32, HS_LT_SUMS, false, false, true, K },  { HS_F32, HS_F32, HS_LT_SUMS, false, false, true, 29 },
+    };
+    times_apart = 0;
+    for (int i = 0; i < HS_COUNT(shapes); i++) {
+        run *r = run_new(shapes[i]);
+        for (int again = 0; again < 2; again++) {
+            memcpy(r->c, r->was, 1 << 16);
+            assert_true(goes_together(r));
+            judge(r);
+        }
+        run_free(r);
+    }
+    assert_int_equal(times_apart, 0);
+}
+
+static hs_lt_product product_behind(hs_lt_behind what)
+{
+    hs_lt_product p = {};
+    p.m = 24, p.n = 40, p.k = 72, p.lda = p.ldb = 72, p.ldd = 24;
+    p.a = p.b = p.d = HS_BF16, p.bias = HS_F64, p.ta = true, p.scale = 1, p.behind = what;
+    p.ld_aux = what == HS_LT_SUMS ? 0 : 24;
+    if (what == HS_LT_SUMS)
+        p.d = HS_F32;
+    return p;
+}
+
+static void not_behind(void **state)
+{
+    (void)state;
+    static const char several[] = "nothing stands behind products of 8 bits or of several matrices",
+                      sums[] = "sums are of a product that is f32 and has no bias",
+                      written[] = "GELU is written, and its gradient has what it was made of, and no bias",
+                      rows[] = "rows of what GELU is made of are no multiple of 8";
+    for (int what = HS_LT_GELU; what <= HS_LT_SUMS; what++) {
+        hs_lt_product p = product_behind(static_cast<hs_lt_behind>(what));
+        assert_null(hs_lt_declines(&p));
+        p.batch = 2;
+        assert_string_equal(hs_lt_declines(&p), several);
+        p = product_behind(static_cast<hs_lt_behind>(what)), p.add = true;
+        if (what == HS_LT_SUMS)
+            assert_null(hs_lt_declines(&p));
+        else
+            assert_string_equal(hs_lt_declines(&p), written);
+        p = product_behind(static_cast<hs_lt_behind>(what)), p.bias = p.d;
+        if (what == HS_LT_GELU)
+            assert_null(hs_lt_declines(&p));
+        else
+            assert_string_equal(hs_lt_declines(&p), what == HS_LT_SUMS ? sums : written);
+        p = product_behind(static_cast<hs_lt_behind>(what)), p.ld_aux = 0;
+        if (what == HS_LT_DGELU)
+            assert_string_equal(hs_lt_declines(&p), written);
+        else
+            assert_null(hs_lt_declines(&p));
+        p = product_behind(static_cast<hs_lt_behind>(what)), p.ld_aux = what == HS_LT_SUMS ? 24 : 28;
+        assert_string_equal(hs_lt_declines(&p), what == HS_LT_SUMS ? sums : rows);
+    }
+    hs_lt_product low = product_behind(HS_LT_SUMS);
+    low.d = HS_BF16;
+    assert_string_equal(hs_lt_declines(&low), sums);
+    run *few = run_new({ HS_BF16, HS_BF16, HS_LT_GELU, true, true, false, M });
+    few->g.m = few->g.rows = 32; // rows that are few have a kernel of their own
+    assert_false(goes_together(few));
+    few->g.m = few->g.rows = M, few->with.aux = few->aux + 8;
+    assert_false(goes_together(few));
+    run_free(few);
+}
+
+// Which way is faster is asked once, on the device, and kept.
+static void timed(void **state)
+{
+    (void)state;
+    char where[] = "/tmp/test_gemm_lt_XXXXXX", kept[64];
+    const int fd = mkstemp(where);
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(kept, sizeof kept, "%s-behind", where);
+    assert_int_equal(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), cudaSuccess);
+    struct hs_lt *untimed = gpu.lt;
+    const shape gelu_of = { HS_BF16, HS_BF16, HS_LT_GELU, true, true, false, M }, written = { HS_BF16, HS_F32, HS_LT_SUMS, false, false, false, K },
+                added = { HS_BF16, HS_F32, HS_LT_SUMS, false, false, true, K }, alone = { HS_F16, HS_F32, HS_LT_SUMS, false, false, true, K };
+    for (int opened = 0; opened < 3; opened++) {
+        assert_true(hs_lt_open(&gpu.lt, opened < 2 ? "a double" : "another", where) == HS_OK);
+        const bool first = opened != 1; // what was timed for another GPU is nothing
+        for (int twice = 0; twice < 2; twice++) {
+            run *r = run_new(gelu_of);
+            times_apart = 0, slow = opened == 0 ? 40 : 0;
+            assert_int_equal(goes_together(r), opened < 2); // where apart takes no time, that is faster
+            assert_int_equal(times_apart, first && !twice ? 6 : 0);
+            if (opened < 2)
+                judge(r);
+            run_free(r);
+        }
+        times_apart = 0, slow = opened == 0 ? 40 : 0;
+        const struct {
+            shape of;
+            bool together;
+        } adding[] = { { alone, false }, { written, opened < 2 }, { added, opened < 2 } };
+        for (int i = 0; i < HS_COUNT(adding); i++) {
+            run *r = run_new(adding[i].of);
+            assert_int_equal(goes_together(r), adding[i].together);
+            if (adding[i].together)
+                judge(r);
+            run_free(r);
+        }
+        assert_int_equal(times_apart, first ? 6 : 0); // of the one that writes
+        hs_lt_close(gpu.lt);
+    }
+    gpu.lt = untimed;
+    cudaStreamDestroy(lane.stream), lane.stream = nullptr;
+    unlink(where), unlink(kept);
 }
 
 // ---- in 8 bits: what hs_lt_product says of it, and which GPUs have it
@@ -402,7 +633,8 @@ static int end(void **)
 
 int main()
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(live_rows_and_k), cmocka_unit_test(where_operands_lie), cmocka_unit_test(what_it_has_not),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(all), cmocka_unit_test(live_rows_and_k), cmocka_unit_test(behind), cmocka_unit_test(not_behind),
+                                        cmocka_unit_test(timed), cmocka_unit_test(where_operands_lie), cmocka_unit_test(what_it_has_not),
                                         cmocka_unit_test(without_memory), cmocka_unit_test(in_8_bits),
                                         cmocka_unit_test(not_in_8_bits), cmocka_unit_test(in_int8), cmocka_unit_test(not_in_int8) };
     return cmocka_run_group_tests_name("products by cuBLASLt", tests, begin, end);

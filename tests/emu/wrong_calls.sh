@@ -14,6 +14,21 @@ cd "$build"
 # test | file | what is wrong | what sed does
 mistakes() {
   cat <<'END'
+test_gemm_lt|core/cuda/cublaslt.c|sums are of A|s/CUBLASLT_EPILOGUE_BGRADB/CUBLASLT_EPILOGUE_BGRADA/
+test_gemm_lt|core/cuda/cublaslt.c|nobody says where sums go|s/CUBLASLT_MATMUL_DESC_BIAS_POINTER, &o->sums, sizeof o->sums/CUBLASLT_MATMUL_DESC_BIAS_POINTER, \&o->bias, sizeof o->bias/
+test_gemm_lt|core/cuda/cublaslt.c|what GELU is made of lies as far apart as what comes out of another|s/EPILOGUE_AUX_LD, &k->ld_aux/EPILOGUE_AUX_LD, \&k->lda/
+test_gemm_lt|core/cuda/cublaslt.c|nobody says where what GELU is made of goes|s/    if (p->key.ld_aux)/    if (0)/
+test_gemm_lt|core/cuda/cublaslt.c|GELU in the place of its gradient|s/{ 0, CUBLASLT_EPILOGUE_DGELU }/{ 0, CUBLASLT_EPILOGUE_GELU_AUX }/
+test_gemm_lt|core/cuda/cublaslt.c|GELU without its bias|s/{ CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS }/{ CUBLASLT_EPILOGUE_GELU, CUBLASLT_EPILOGUE_GELU_AUX }/
+test_gemm_lt|core/cuda/cublaslt.c|bias and what GELU is made of change places|s/p->bias != HS_F64\]\[p->ld_aux != 0/p->ld_aux != 0][p->bias != HS_F64/
+test_gemm_lt|core/cuda/cublaslt.c|plans with and without something behind them are one|s/key->behind = p->behind, //
+test_gemm_lt|core/cuda/cublaslt.c|sums are of whatever type|s/p->d != HS_F32 || p->bias != HS_F64 || p->ld_aux/p->bias != HS_F64 || p->ld_aux/
+test_gemm_lt|core/cuda/cublaslt_behind.c|the slower way is taken|s/together <= apart, /together >= apart, /
+test_gemm_lt|core/cuda/cublaslt_behind.c|what was found is not kept|s/hs_kept_write(&f, &v->n);/;/
+test_gemm_lt|core/cuda/cublaslt_behind.c|one that adds is tried|s/if (!key.add)/if (1)/
+test_gemm_lt|core/cuda/cublaslt_behind.c|what was timed for another GPU is taken|s/%zu %.128s\\n", version, gpu/%zu %.1s\\n", version, gpu/
+test_gemm_lt|core/cuda/gemm_lt.cu|dead rows enter the sums|s/    if (g.live == GEMM_LIVE_K) {/    if (0) {/
+test_gemm_lt|core/cuda/gemm_lt.cu|rows that are few go there|s/g->m <= GEMM_FEW_ROWS || //
 test_i8_lt|core/cuda/cublaslt.c|factors of sums are floats|s/CUBLAS_COMPUTE_32I, CUDA_R_32I/CUBLAS_COMPUTE_32I, CUDA_R_32F/
 test_i8_lt|core/cuda/cublaslt.c|the factor of sums is given as a float|s/const bool whole = .*/const bool whole = false;/
 test_i8_lt|core/cuda/cublaslt.c|rows and columns of A change places|s/k->ta ? k->k : k->m, k->ta ? k->m : k->k/k->ta ? k->m : k->k, k->ta ? k->k : k->m/
