@@ -348,10 +348,13 @@ hs_status hs_tokenizer_rows(const hs_tokenizer *t, const char *first, size_t byt
     const hs_tok_template *of = !s ? &plain[second != NULL] : second ? &s->pair : &s->single;
     text x[2] = { { .s = first, .bytes = bytes }, { .s = second, .bytes = second_bytes } };
     *out = (hs_rows){ 0 };
+    const bool surely = o->overflow == HS_OVERFLOW_REFUSE && o->max_length > 0 &&
+                        (hs_tokenizer_exceeds(t, bytes, o->max_length) || (second && hs_tokenizer_exceeds(t, second_bytes, o->max_length)));
     hs_status st = o->stride < 0 || o->max_length < 0 || o->pad_length < 0 || o->pad_multiple < 0
                        ? HS_FAIL(USAGE, "a row's lengths and stride cannot be negative")
-                       : encode_texts(t, x, n_texts, specials(of, o), o);
-    out->more = st == HS_OK && o->overflow != HS_OVERFLOW_ROWS && too_long(x, specials(of, o), o);
+                   : surely ? HS_OK
+                            : encode_texts(t, x, n_texts, specials(of, o), o);
+    out->more = surely || (st == HS_OK && o->overflow != HS_OVERFLOW_ROWS && too_long(x, specials(of, o), o));
     const bool none = out->more && o->overflow == HS_OVERFLOW_REFUSE;
     if (st == HS_OK && !none)
         st = cut_texts(x, n_texts, specials(of, o), o);

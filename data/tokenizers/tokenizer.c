@@ -51,6 +51,30 @@ hs_status hs_tokenizer_encode_most(const hs_tokenizer *t, const char *text, size
     return HS_OK;
 }
 
+// 0: there are bytes of a text that no id stands for, or any number of them that one does.
+static size_t longest_piece(const hs_tokenizer *t)
+{
+    size_t most = 0, bytes;
+    if (t->kind == &hs_tok_wordpiece || t->kind == &hs_tok_wordpiece_google)
+        return 0;
+    for (int i = 0; t->kind->subword && i < hs_subword_of(t)->added.n; i++)
+        if (hs_subword_of(t)->added.token[i].lstrip || hs_subword_of(t)->added.token[i].rstrip)
+            return 0;
+    for (int32_t id = 0; id < t->vocab; id++) {
+        t->kind->piece(t, id, &bytes);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+bool hs_tokenizer_exceeds(const hs_tokenizer *t, size_t bytes, int64_t ids)
+{
+    if (bytes / 16 <= (size_t)ids) // not worth a look at all of them
+        return false;
+    const size_t longest = longest_piece(t);
+    return longest && (bytes - 1) / longest >= (size_t)ids;
+}
+
 const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes)
 {
     *bytes = 0;

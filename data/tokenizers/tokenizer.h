@@ -57,6 +57,8 @@ bool hs_tokenizer_special(const hs_tokenizer *t, int32_t id);
 hs_status hs_tokenizer_encode(const hs_tokenizer *t, const char *text, size_t bytes, int32_t **out, int64_t *n);
 // The same for who wants no more than `most` ids: it may end behind the word with which there are more. 0: all of them.
 hs_status hs_tokenizer_encode_most(const hs_tokenizer *t, const char *text, size_t bytes, int64_t most, int32_t **out, int64_t *n);
+// A text of so many bytes has more ids than that, whatever it says: known where each id stands for bytes of its own. False: it may not.
+bool hs_tokenizer_exceeds(const hs_tokenizer *t, size_t bytes, int64_t ids);
 // The bytes of one token: borrowed; NULL for an id out of range or without a token.
 const char *hs_tokenizer_piece(const hs_tokenizer *t, int32_t id, size_t *bytes);
 // A token as it can be shown: bytes of byte-level kinds, and blanks and control characters of any, as GPT-2 writes them (" a" is

@@ -83,11 +83,12 @@ bool hs_text_request_text(hs_text_request *r, const char *text, size_t bytes)
 {
     const hs_session *s = &r->model->session;
     hs_text_prompt *p = &r->prompt[r->n_prompts++];
-    if (hs_tokenizer_encode_most(s->tokenizer, text, bytes, s->context, &p->ids, &p->n) != HS_OK) {
+    const bool surely = hs_tokenizer_exceeds(s->tokenizer, bytes, s->context);
+    if (!surely && hs_tokenizer_encode_most(s->tokenizer, text, bytes, s->context, &p->ids, &p->n) != HS_OK) {
         hs_text_request_fail(r, 400, "prompt", "%s", hs_error());
         return false;
     }
-    if (p->n > s->context) {
+    if (surely || p->n > s->context) {
         hs_text_request_fail(r, 400, "prompt", "the prompt has more tokens than the model's context of %" PRId64, s->context);
         return false;
     }

@@ -215,7 +215,11 @@ static void some_are_first(const hs_tokenizer *t, const char *text, size_t bytes
         assert_in_range(k, most < n ? most + 1 : n, most + LONGEST_WORD < n ? most + LONGEST_WORD : n);
         assert_memory_equal(some, ids, (size_t)k * sizeof *ids);
         free(some);
+        assert_true(n > most || !hs_tokenizer_exceeds(t, bytes, most));
     }
+    // a bound is known of bytes that all stand for ids, and only of those
+    const bool tiles = strcmp(hs_tokenizer_kind(t), "bpe") == 0 && hs_tokenizer_role(t, HS_TOKEN_MASK) < 0; // which takes blanks along
+    assert_int_equal(hs_tokenizer_exceeds(t, (size_t)1 << 40, 1), tiles);
     for (int64_t length = 8; length < 12; length++)
         for (size_t k = 1; k <= 4; k++) {
             const size_t second = bytes * k / 5;
