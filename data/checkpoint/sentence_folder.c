@@ -1,5 +1,6 @@
 // sentence_folder: sentence-transformers' small files, each optional.
 #include "data/checkpoint/sentence_folder.h"
+#include "core/base/log.h"
 #include "data/base/hf_folder.h"
 #include "data/base/json_util.h"
 #include "data/base/side_file.h"
@@ -107,10 +108,12 @@ static void read_named(const json_t *prompts, hs_sentence *out)
     {
         hs_sentence_prompt *p = &out->named[out->n_named];
         const char *text = json_string_value(value);
-        if (out->n_named < HS_SENTENCE_PROMPTS && text && strlen(name) < sizeof p->name && strlen(text) < sizeof p->text) {
-            snprintf(p->name, sizeof p->name, "%s", name), snprintf(p->text, sizeof p->text, "%s", text);
-            out->n_named++;
+        if (out->n_named == HS_SENTENCE_PROMPTS || !text || strlen(name) >= sizeof p->name || strlen(text) >= sizeof p->text) {
+            hs_warn("the prompt \"%.64s\" is left out: up to %d are kept, of %zu bytes", name, HS_SENTENCE_PROMPTS, sizeof p->text - 1);
+            continue;
         }
+        snprintf(p->name, sizeof p->name, "%s", name), snprintf(p->text, sizeof p->text, "%s", text);
+        out->n_named++;
     }
 }
 

@@ -1,4 +1,4 @@
-// heavy: a list and a thread.
+// heavy: a list and some threads.
 #include "infer/server/heavy.h"
 #include "core/base/threads.h"
 #include <pthread.h>
@@ -11,8 +11,9 @@ typedef struct task {
 } task;
 
 struct hs_heavy {
-    pthread_t thread;
-    bool runs, stops;
+    pthread_t *thread; // [threads]
+    int threads;
+    bool stops;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     task *first, **end;
@@ -36,17 +37,22 @@ static void *work(void *arg)
     }
 }
 
-hs_status hs_heavy_new(hs_heavy **out)
+hs_status hs_heavy_new(hs_heavy **out, int threads)
 {
+    const int n = threads > 1 ? threads : 1;
     hs_heavy *h = *out = calloc(1, sizeof *h);
+    if (h && !(h->thread = calloc((size_t)n, sizeof *h->thread))) {
+        free(h);
+        h = *out = NULL;
+    }
     if (!h)
         return HS_FAIL(MEMORY, "no memory for a list of requests");
     h->end = &h->first;
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->wake, NULL);
-    const hs_status st = hs_thread_start(&h->thread, work, h, "the thread of large requests");
-    h->runs = st == HS_OK;
-    return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
+    for (; h->threads < n; h->threads++)
+        HS_TRY(hs_thread_start(&h->thread[h->threads], work, h, "a thread of large requests")); // those before it: hs_heavy_free
+    return HS_OK;
 }
 
 bool hs_heavy_add(hs_heavy *h, const hs_route *route, const hs_call *c)
@@ -73,11 +79,10 @@ void hs_heavy_stop(hs_heavy *h)
         return;
     pthread_mutex_lock(&h->lock);
     h->stops = true;
-    pthread_cond_signal(&h->wake);
+    pthread_cond_broadcast(&h->wake);
     pthread_mutex_unlock(&h->lock);
-    if (h->runs)
-        pthread_join(h->thread, NULL);
-    h->runs = false;
+    for (; h->threads > 0; h->threads--)
+        pthread_join(h->thread[h->threads - 1], NULL);
 }
 
 void hs_heavy_free(hs_heavy *h)
@@ -87,5 +92,5 @@ void hs_heavy_free(hs_heavy *h)
     hs_heavy_stop(h);
     pthread_cond_destroy(&h->wake);
     pthread_mutex_destroy(&h->lock);
-    free(h);
+    free(h->thread), free(h);
 }

@@ -1,5 +1,5 @@
-// heavy: a thread for requests that take long to read - their JSON, and tokens of their texts -, so that nobody else's waits for it on a
-// thread of HTTP. They are read one after the other, in the order they came.
+// heavy: threads for requests that take long to read - their JSON, and tokens of their texts -, so that nobody else's waits for it on a
+// thread of HTTP. They are begun in the order they came.
 #ifndef HS_INFER_HEAVY_H
 #define HS_INFER_HEAVY_H
 #include "infer/server/route.h"
@@ -8,7 +8,7 @@
 enum { HS_HEAVY_BYTES = 32768 };
 
 typedef struct hs_heavy hs_heavy;
-hs_status hs_heavy_new(hs_heavy **out);
+hs_status hs_heavy_new(hs_heavy **out, int threads); // as many as HTTP has: below 1 counts as one
 // Has route->run called with a copy of c. False: it is over, or there is no memory; nothing has happened.
 bool hs_heavy_add(hs_heavy *h, const hs_route *route, const hs_call *c);
 void hs_heavy_stop(hs_heavy *h); // takes no more, and waits for what it has. From one thread. NULL: nothing

@@ -88,7 +88,7 @@ static const struct {
     { "te_request_tokenization_duration", "histogram", "seconds of parsing and tokens", offsetof(hs_served_count, input), add_seconds },
     { "te_request_queue_duration", "histogram", "seconds of waiting", offsetof(hs_served_count, queue), add_seconds },
     { "te_request_inference_duration", "histogram", "seconds in the model", offsetof(hs_served_count, infer), add_seconds },
-    { "te_request_input_length", "histogram", "tokens of a text", offsetof(hs_served_count, length), add_amounts },
+    { "te_request_input_length", "histogram", "tokens of a row, special ones included; a long text of a task has several", offsetof(hs_served_count, length), add_amounts },
     { "te_batch_next_size", "histogram", "texts of a batch", offsetof(hs_batcher_count, batch_rows), add_batches },
     { "te_batch_next_tokens", "histogram", "tokens of a batch", offsetof(hs_batcher_count, batch_tokens), add_batches },
 };

@@ -43,6 +43,7 @@ bool hs_body_int(const hs_call *c, const json_t *body, const char *key, int64_t 
 
 bool hs_body_known(const hs_call *c, const json_t *body, const char *const *keys)
 {
+    static const char *const idle[] = { "options", "user" };
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)body, key, value)
@@ -50,7 +51,7 @@ bool hs_body_known(const hs_call *c, const json_t *body, const char *const *keys
         const char *const *k = keys;
         while (*k && strcmp(*k, key) != 0)
             k++;
-        if (*k)
+        if (*k || json_is_null(value) || strcmp(key, idle[0]) == 0 || strcmp(key, idle[1]) == 0)
             continue;
         hs_text t = { 0 };
         for (k = keys; *k; k++)

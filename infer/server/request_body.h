@@ -7,7 +7,8 @@ json_t *hs_body_object(const hs_call *c); // NULL: it is answered
 // A member that is not there, or null, leaves *value as it is. False: it is answered with 422.
 bool hs_body_flag(const hs_call *c, const json_t *body, const char *key, int *value); // 0, 1
 bool hs_body_int(const hs_call *c, const json_t *body, const char *key, int64_t min, int64_t max, int64_t *value);
-// Has it no other members than these (NULL behind the last)? One that nobody reads would be an answer to another question.
+// Has it no other members than these (NULL behind the last)? One that nobody reads would be an answer to another question; null is none, and
+// "options" and "user", which clients of other servers send along, change no answer. False: it is answered with 422.
 bool hs_body_known(const hs_call *c, const json_t *body, const char *const *keys);
 // right: one of two words, in any case; left 1.
 bool hs_body_side(const hs_call *c, const json_t *body, const char *key, int *left);

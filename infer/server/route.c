@@ -101,6 +101,12 @@ json_t *hs_call_quoted(const char *s)
     return text;
 }
 
+bool hs_call_of_openai(const hs_call *c)
+{
+    const char *path = hs_http_path(c->http);
+    return strncmp(path, "/v1/", 4) == 0 || strcmp(path, "/embeddings") == 0;
+}
+
 int64_t hs_call_began(const hs_call *c) { return c->inner ? c->inner->began : hs_http_handed(c->http); }
 
 void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
@@ -118,7 +124,7 @@ void hs_call_fail(const hs_call *c, int http, const char *fmt, ...)
     if (http == 429 || http == 503)
         hs_http_add_header(c->http, "Retry-After", "1");
     json_t *text = hs_call_quoted(why);
-    json_t *value = strncmp(path, "/v1/", 4) == 0
+    json_t *value = hs_call_of_openai(c)
                         ? json_pack("{s:{s:o, s:s, s:n, s:n}}", "error", "message", text, "type", openai_word(http), "param", "code")
                     : strncmp(path, "/v2", 3) == 0 ? json_pack("{s:o}", "error", text)
                                                    : json_pack("{s:o, s:s}", "error", text, "error_type", tei_word(http));

@@ -43,7 +43,9 @@ int64_t hs_call_began(const hs_call *c); // hs_now_ns, its body there
 // The route of a request, its arguments in c; or NULL, and it is answered.
 const hs_route *hs_route_find(const hs_route *const *tables, int n, hs_call *c);
 
-// ---- answers. An error has the form that clients of that path know: of OpenAI below /v1, of Triton below /v2, else of TEI.
+bool hs_call_of_openai(const hs_call *c); // below /v1, and /embeddings
+
+// ---- answers. An error has the form that clients of that path know: of OpenAI, of Triton below /v2, else of TEI.
 void hs_call_fail(const hs_call *c, int http, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 // hs_error of this thread: USAGE and NONFINITE are the request's fault (400, 422), the others the server's.
 void hs_call_fail_status(const hs_call *c, hs_status st);

@@ -236,17 +236,34 @@ static void embed_texts(hs_call *c, json_t *body, const asked *a, const ids *fro
         hs_text_work_go(w, m->embed, a->all ? take_all : take, answer);
 }
 
+// Vectors that were not trained to be cut are not: dimensions may say what they have.
+static bool right_width(const hs_call *c, const json_t *body, const json_t *dimensions)
+{
+    if (!dimensions || json_is_null(dimensions))
+        return true;
+    hs_served *m = hs_body_model(c, body, HS_DOES_EMBED);
+    if (!m)
+        return false;
+    const int64_t width = hs_arch_int(m->session.arch, "model.width");
+    const bool right = json_is_integer(dimensions) && json_integer_value(dimensions) == width;
+    if (!right)
+        hs_call_fail(c, 400, "dimensions must be %lld, the model's width: its vectors are not cut", (long long)width);
+    hs_served_let_go(m);
+    return right;
+}
+
 static const ids texts_alone = { 0 };
 
 static void ask_tei(hs_call *c, bool all)
 {
-    static const char *const keys[] = { "inputs", "truncate", "truncation_direction", "prompt_name", "normalize", "model", NULL };
+    static const char *const keys[] = { "inputs", "truncate", "truncation_direction", "prompt_name", "normalize", "dimensions", "model", NULL };
     json_t *body = hs_body_object(c);
     int truncate = 0, left = 0, normalize = all ? -1 : 1; // TEI's default, whatever the model says
     if (!body)
         return;
     if (hs_body_known(c, body, keys) && hs_body_flag(c, body, "truncate", &truncate) &&
-        hs_body_side(c, body, "truncation_direction", &left) && hs_body_flag(c, body, "normalize", &normalize))
+        hs_body_side(c, body, "truncation_direction", &left) && hs_body_flag(c, body, "normalize", &normalize) &&
+        right_width(c, body, json_object_get(body, "dimensions")))
         embed_texts(c, body,
                     &(asked){ .texts = json_object_get(body, "inputs"),
                               .name = "inputs",
@@ -263,20 +280,6 @@ static void ask_tei(hs_call *c, bool all)
 void hs_route_embed(hs_call *c) { ask_tei(c, false); }
 static void tei_all(hs_call *c) { ask_tei(c, true); }
 
-// Vectors that were not trained to be cut are not: dimensions may say what they have.
-static bool right_width(const hs_call *c, const json_t *body, const json_t *dimensions)
-{
-    hs_served *m = hs_body_model(c, body, HS_DOES_EMBED);
-    if (!m)
-        return false;
-    const int64_t width = hs_arch_int(m->session.arch, "model.width");
-    const bool right = json_is_integer(dimensions) && json_integer_value(dimensions) == width;
-    if (!right)
-        hs_call_fail(c, 400, "dimensions must be %lld, the model's width: its vectors are not cut", (long long)width);
-    hs_served_let_go(m);
-    return right;
-}
-
 void hs_route_openai_embeddings(hs_call *c)
 {
     json_t *body = hs_call_body(c);
@@ -288,7 +291,7 @@ void hs_route_openai_embeddings(hs_call *c)
         hs_call_fail(c, 400, "the body must be an object with model and input");
     else if (format && !json_is_null(format) && (!form || (strcmp(form, "float") != 0 && strcmp(form, "base64") != 0)))
         hs_call_fail(c, 400, "encoding_format must be float or base64");
-    else if (!dimensions || json_is_null(dimensions) || right_width(c, body, dimensions)) {
+    else if (right_width(c, body, dimensions)) {
         const json_t *input = json_object_get(body, "input");
         const ids from = ids_of(input);
         embed_texts(c, body,

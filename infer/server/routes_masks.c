@@ -133,7 +133,8 @@ static void fill_mask(hs_call *c)
     int64_t top = USUAL;
     if (!body)
         return;
-    if (!hs_body_int(c, body, "top_k", 1, MOST, &top)) {
+    static const char *const keys[] = { "inputs", "top_k", "model", NULL };
+    if (!hs_body_known(c, body, keys) || !hs_body_int(c, body, "top_k", 1, MOST, &top)) {
         json_decref(body);
         return;
     }

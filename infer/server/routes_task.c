@@ -21,9 +21,9 @@ static bool may_cut(const hs_call *c, const json_t *body, int *truncate)
     int left = 0;
     if (!hs_body_flag(c, body, "truncate", truncate) || !hs_body_side(c, body, "truncation_direction", &left))
         return false;
-    if (left)
+    if (left && *truncate)
         hs_call_fail(c, 422, "truncation_direction: texts of a task are cut at their end, Right");
-    return !left;
+    return !left || !*truncate;
 }
 
 static void give_up(hs_served *m, json_t *body)
@@ -152,7 +152,7 @@ static void write_ranks(hs_task_work *t)
     ranks *r = t->own;
     qsort(r->of, (size_t)t->examples.n, sizeof *r->of, better);
     hs_text_add(&t->out, "[");
-    for (int i = 0; i < t->examples.n; i++) {
+    for (int i = 0; i < t->examples.n && (!t->top || i < t->top); i++) {
         const hs_example *x = &t->examples.at[r->of[i].index].example;
         hs_text_add(&t->out, "%s{\"index\":%d,\"score\":", i ? "," : "", r->of[i].index);
         hs_text_f32(&t->out, r->of[i].score);
@@ -182,10 +182,11 @@ void hs_route_rerank(hs_call *c)
         return;
     const json_t *query = json_object_get(body, "query"), *texts = json_object_get(body, "texts");
     int raw = 0, truncate = 0, text = 0, n = -1;
+    int64_t best = 0;
     size_t bytes;
-    static const char *const keys[] = { "query", "texts", "raw_scores", "return_text", "truncate", "truncation_direction", "model", NULL };
+    static const char *const keys[] = { "query", "texts", "raw_scores", "return_text", "truncate", "truncation_direction", "top_n", "model", NULL };
     if (can_rank(c, m) && hs_body_known(c, body, keys) && hs_body_flag(c, body, "raw_scores", &raw) && may_cut(c, body, &truncate) &&
-        hs_body_flag(c, body, "return_text", &text) && hs_body_text(c, body, "query", &bytes))
+        hs_body_flag(c, body, "return_text", &text) && hs_body_int(c, body, "top_n", 1, INT32_MAX, &best) && hs_body_text(c, body, "query", &bytes))
         n = json_is_array(texts) ? hs_texts_count_of(c, texts, "texts", m->o->most_texts) : 0;
     if (n == 0)
         hs_call_fail(c, 422, texts ? "texts must be a list of texts" : "texts is missing");
@@ -207,7 +208,7 @@ void hs_route_rerank(hs_call *c)
         return;
     }
     r->text = text;
-    t->raw = raw, t->truncate = truncate, t->write = keep_rank, t->end = write_ranks;
+    t->raw = raw, t->truncate = truncate, t->top = (int)best, t->write = keep_rank, t->end = write_ranks;
     for (int i = 0; i < n; i++)
         if (!add_text(t, query, json_array_get(texts, (size_t)i)))
             return;

@@ -36,7 +36,7 @@ static void info(hs_call *c)
     hs_served *m = hs_call_model(c, c->arg[0], 0, CAN);
     if (!m)
         return;
-    const int64_t cut = m->does & HS_DOES_EMBED ? m->sentence.max_length : 0, context = m->session.context;
+    const int64_t cut = m->does & HS_DOES_EMBED ? m->sentence.max_length : m->rows.max_length, context = m->session.context;
     json_t *v = json_pack("{s:o, s:n, s:s, s:o}", "model_id", hs_call_quoted(m->name), "model_sha", "model_dtype", dtype_of(m), "model_type",
                           type_of(m));
     json_object_set_new(v, "max_concurrent_requests", json_integer(m->o->queue_works));

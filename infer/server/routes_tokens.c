@@ -79,7 +79,8 @@ static void tokenize(hs_call *c)
     json_t *body = hs_body_object(c);
     hs_served *m = body ? hs_body_model(c, body, anything) : NULL;
     int special = 1;
-    if (m && hs_body_flag(c, body, "add_special_tokens", &special)) {
+    static const char *const keys[] = { "inputs", "add_special_tokens", "model", NULL };
+    if (m && hs_body_known(c, body, keys) && hs_body_flag(c, body, "add_special_tokens", &special)) {
         const json_t *inputs = json_object_get(body, "inputs");
         const int n = hs_texts_count_of(c, inputs, "inputs", m->o->most_texts);
         if (n > 0)
@@ -167,7 +168,8 @@ static void decode(hs_call *c)
     hs_served *m = body ? hs_body_model(c, body, anything) : NULL;
     const json_t *ids = json_object_get(body, "ids");
     int skip = 1;
-    if (m && hs_body_flag(c, body, "skip_special_tokens", &skip)) {
+    static const char *const keys[] = { "ids", "skip_special_tokens", "model", NULL };
+    if (m && hs_body_known(c, body, keys) && hs_body_flag(c, body, "skip_special_tokens", &skip)) {
         if (json_array_size(ids) > 0)
             decode_all(c, m, ids, skip);
         else

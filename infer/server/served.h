@@ -73,7 +73,7 @@ typedef enum hs_served_asked { HS_ASKED_ONE, HS_ASKED_SEVERAL, HS_ASKED } hs_ser
 typedef struct hs_served_count {
     _Atomic uint64_t success, failure[HS_REASONS];
     _Atomic uint64_t asked[HS_ASKED], answered[HS_ASKED];
-    hs_amounts length; // tokens of each text that an encoder was asked about
+    hs_amounts length; // tokens of each row that an encoder was asked about
     _Atomic uint64_t texts; // of requests that succeeded
     hs_latency failed;
     hs_latency request, input, queue, infer,

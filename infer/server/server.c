@@ -150,8 +150,7 @@ hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsign
             hs_call_fail(c, 404, "no model here does that");
         return NULL;
     }
-    const char *path = hs_http_path(c->http);
-    const bool tei = strncmp(path, "/v1/", 4) != 0 && strncmp(path, "/v2", 3) != 0; // which has 424 for it
+    const bool tei = !hs_call_of_openai(c) && strncmp(hs_http_path(c->http), "/v2", 3) != 0; // which has 424 for it
     hs_call_fail(c, tei ? 424 : 400, "'%s' is not a model that does that", m->name);
     hs_served_let_go(m);
     return NULL;
@@ -170,7 +169,7 @@ hs_status hs_server_start(hs_server *s, const hs_server_opts *o)
     if (o->cache_bytes)
         HS_TRY(hs_row_cache_new(&s->cache, o->cache_bytes));
     s->o.served.cache = s->cache;
-    HS_TRY(hs_heavy_new(&s->heavy));
+    HS_TRY(hs_heavy_new(&s->heavy, o->http.threads));
     HS_TRY(hs_hub_new(&s->hub, &s->o.served));
     HS_TRY(hs_http_start(&s->http, &s->o.http));
     for (int i = 0; i < o->n_models; i++) {

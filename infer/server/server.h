@@ -56,7 +56,7 @@ void hs_server_stop(hs_server *s, int64_t *left);
 bool hs_server_ready(const hs_server *s); // of what clients have loaded later each says for itself whether it is
 size_t hs_server_most_answer(const hs_server *s); // bytes of an answer
 // The model that a request is about, held; or NULL, and it is answered: 404 where there is none of that name (version 0: any; name NULL or
-// "": the first that does one of `does`), 400 where it does none of `does`.
+// "": the first that does one of `does`), 424 where it does none of `does` (400 below /v1 and /v2).
 hs_served *hs_call_model(const hs_call *c, const char *name, int version, unsigned does);
 // c->trace, where it is the client's, was not asked for it yet, and its turn has come. body: of the request, for its id; may be NULL.
 // Before it is answered, by whoever is told which model it is about. True: it is traced from here on, and whoever asks tells its tensors.

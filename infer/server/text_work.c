@@ -26,6 +26,18 @@ static void free_work(hs_text_work *w)
 
 static void count_failure(const hs_text_work *w, hs_served_reason why) { hs_served_count_failure(w->model, why, hs_now_ns() - w->began); }
 
+static int texts_of(const hs_text_work *w) { return w->texts ? w->texts : w->room; }
+
+static hs_served_asked asked(const hs_text_work *w) { return texts_of(w) > 1 ? HS_ASKED_SEVERAL : HS_ASKED_ONE; }
+
+// Once, when it is known how many texts a request has: it goes, or fails before.
+static void count_asked(hs_text_work *w)
+{
+    if (!w->counted)
+        atomic_fetch_add(&w->model->count->asked[asked(w)], 1);
+    w->counted = true;
+}
+
 void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
 {
     char why[1024];
@@ -33,6 +45,7 @@ void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(why, sizeof why, fmt, args);
     va_end(args);
+    count_asked(w);
     count_failure(w, http == 429 ? HS_REASON_REJECTED : HS_REASON_OTHER);
     hs_call_fail(&w->call, http, "%s", why);
     free_work(w);
@@ -40,6 +53,7 @@ void hs_text_work_fail(hs_text_work *w, int http, const char *fmt, ...)
 
 void hs_text_work_fail_status(hs_text_work *w, hs_status st)
 {
+    count_asked(w);
     count_failure(w, HS_REASON_OTHER);
     hs_call_fail_status(&w->call, st);
     free_work(w);
@@ -50,7 +64,7 @@ void hs_text_work_rank(hs_text_work *w, int64_t priority, int64_t timeout_us)
     if (priority > 0)
         w->work.priority = (int)(priority < INT_MAX ? priority : INT_MAX);
     if (timeout_us > 0 && timeout_us < INT64_MAX / 2000)
-        w->work.deadline = w->began + 1000 * timeout_us;
+        w->work.deadline = hs_http_handed(w->call.http) + 1000 * timeout_us;
 }
 
 hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body, int texts)
@@ -58,8 +72,6 @@ hs_text_work *hs_text_work_new(const hs_call *c, hs_served *model, json_t *body,
     hs_text_work *w = calloc(1, sizeof *w);
     if (w) {
         *w = (hs_text_work){ .call = *c, .model = model, .body = body, .room = texts, .began = hs_call_began(c) };
-        w->asked = texts > 1 ? HS_ASKED_SEVERAL : HS_ASKED_ONE;
-        atomic_fetch_add(&model->count->asked[w->asked], 1);
         w->rows = calloc((size_t)texts, sizeof *w->rows);
         w->work.row = w->row = calloc((size_t)texts, sizeof *w->row);
         if (w->rows && w->row) {
@@ -151,15 +163,13 @@ void hs_text_work_trace(const hs_text_work *w, const json_t *texts)
 
 static bool is_gone(hs_work *work) { return hs_http_gone(((hs_text_work *)work)->call.http); }
 
-static int texts_of(const hs_text_work *w) { return w->texts ? w->texts : w->n; }
-
 // Before its answer. Of one that found all its rows the model computed nothing.
 static void count_success(const hs_text_work *w)
 {
     hs_served_count *n = w->model->count;
     const hs_work *k = &w->work;
     hs_served_count_success(w->model, k->n ? texts_of(w) : 0);
-    atomic_fetch_add(&n->answered[w->asked], 1);
+    atomic_fetch_add(&n->answered[asked(w)], 1);
     if (w->found)
         hs_latency_add(k->n ? &n->cache_miss : &n->cache_hit, w->cache_ns);
     if (!k->n)
@@ -297,6 +307,7 @@ static void answer_found(hs_text_work *w)
 void hs_text_work_go(hs_text_work *w, int reader, hs_status (*take)(hs_text_work *w, const hs_wanted_row *r, int row),
                      void (*answer)(hs_text_work *w))
 {
+    count_asked(w);
     w->take = take, w->answer = answer;
     w->work.n = w->n, w->work.reader = reader;
     w->work.take = take_row, w->work.gone = is_gone, w->work.done = on_done;

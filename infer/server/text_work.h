@@ -34,7 +34,7 @@ struct hs_text_work {
     hs_wanted_row *found; // [n] with a cache
     int *missing;         // [work.n] rows that were not found
     int taken;            // rows
-    hs_served_asked asked;
+    bool counted;         // among those that asked
     int64_t cache_ns;        // in the cache
     bool traces;             // what it gives; else nobody does, or whoever asks
     hs_row_trace *row_trace; // from the first row on

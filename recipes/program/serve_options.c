@@ -241,7 +241,7 @@ static const hs_key keys[] = {
       .value = "1",
       .min = 1,
       .max = 64,
-      .help = "that read requests, make tokens and write answers" },
+      .help = "that read requests, make tokens and write answers; as many more for requests of 32 KiB and more" },
     { .name = "control",
       .type = HS_KEY_BOOL,
       AT(control),
