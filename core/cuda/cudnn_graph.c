@@ -1,9 +1,9 @@
 // cudnn_graph: attention as the operations in which cuDNN recognizes it. The order matters: it is matched as a pattern, step by step.
 //
-//   forward    q k^T, scale, [keys and queries that count], [causal], max, sub, exp, sum, log, add = lse, div, times v = y
-//   backward   dy y, sum = delta | q k^T, scale, sub lse, masks, exp = p, transposed, times dy = dv | dy v^T, sub delta, times p, scale =
-//   ds,
-//              transposed, times q = dk | ds k = dq
+//   forward    q k^T, scale, [keys and queries that count], [causal], max, sub, exp, sum, log, add = lse, div, [drop], times v = y
+//   backward   dy y, sum, times kept = delta | q k^T, scale, sub lse, masks, exp = p, [drop], transposed, times dy = dv
+//              | dy v^T, [times mask], sub delta, times p, [times 1 / kept], scale = ds, transposed, times q = dk | ds k = dq
+//   drop       a mask of zeros and ones out of seed and offset, times it, times 1 / kept
 //
 // All between is virtual: it never has bytes. Masks come behind the subtraction of lse, which is anything in a row that does not count.
 #include "core/cuda/cudnn_impl.h"
@@ -135,6 +135,7 @@ static desc offsets(build *b, hs_sdpa_tensor which)
 {
     return b->p->rows != HS_SDPA_RAGGED ? NULL : bound(b, which, CUDNN_DATA_INT32, list(b->p->b + 1), 0, NULL);
 }
+static desc number(build *b, hs_sdpa_tensor which) { return bound(b, which, CUDNN_DATA_INT64, list(1), 0, NULL); }
 // q, k, v or the gradient of one, whose offsets it has.
 static desc rows_in_as(build *b, hs_sdpa_tensor which, form f)
 {
@@ -221,6 +222,22 @@ static desc reduce(build *b, cudnnReduceTensorOp_t with, desc x, desc y)
     return put(b, op, y);
 }
 
+// 1 with probability `share`, else 0: the same cells each time for a seed and an offset.
+static desc draw(build *b, double share, desc y)
+{
+    const cudnnRngDistribution_t kind = CUDNN_RNG_DISTRIBUTION_BERNOULLI;
+    desc how = hs_dnn_make(b->c, b->g, CUDNN_BACKEND_RNG_DESCRIPTOR);
+    SET(b, how, RNG_DISTRIBUTION, RNG_DISTRIBUTION, 1, &kind);
+    SET(b, how, RNG_BERNOULLI_DIST_PROBABILITY, DOUBLE, 1, &share);
+    finished(b, how);
+    desc op = hs_dnn_make(b->c, b->g, CUDNN_BACKEND_OPERATION_RNG_DESCRIPTOR);
+    DESC(b, op, OPERATION_RNG_DESC, how);
+    DESC(b, op, OPERATION_RNG_SEED, number(b, HS_SDPA_SEED));
+    DESC(b, op, OPERATION_RNG_OFFSET_DESC, number(b, HS_SDPA_OFFSET));
+    DESC(b, op, OPERATION_RNG_YDESC, y);
+    return put(b, op, y);
+}
+
 static desc reshape(build *b, desc x, desc y)
 {
     desc op = hs_dnn_make(b->c, b->g, CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
@@ -268,6 +285,17 @@ static desc scaled_scores(build *b)
     return pointwise(b, MUL, scores, inner_cells(b), .other = value(b, HS_SDPA_SCALE));
 }
 
+// Weights with some of them dropped, kept in `type`; *mask: of which. Without dropout the weights, and NULL.
+static desc dropped(build *b, desc weights, cudnnDataType_t type, desc *mask)
+{
+    *mask = NULL;
+    if (b->p->dropout <= 0)
+        return weights;
+    *mask = draw(b, 1 - (double)b->p->dropout, inner_cells(b));
+    desc left = pointwise(b, MUL, weights, inner_cells(b), .other = *mask);
+    return pointwise(b, MUL, left, inner(b, type, cells(b->p)), .other = value(b, HS_SDPA_UNKEPT));
+}
+
 // ---- the passes
 
 static void forward(build *b)
@@ -281,8 +309,10 @@ static void forward(build *b)
     desc log_sum = pointwise(b, LOG, sum, inner(b, CUDNN_DATA_FLOAT, each));
     // in inference too: without it there are shapes for which no kernel is found
     pointwise(b, ADD, max, b->p->pass == HS_SDPA_INFERENCE ? inner(b, CUDNN_DATA_FLOAT, each) : lse(b), .other = log_sum);
-    desc weights = pointwise(b, DIV, p, inner(b, b->low, cells(b->p)), .other = sum);
-    matmul(b, weights, rows_in(b, HS_SDPA_V), rows_out(b, HS_SDPA_Y), lens(b, HS_SDPA_LEN_Q), NULL, lens(b, HS_SDPA_LEN_KV));
+    const bool drops = b->p->dropout > 0;
+    desc mask, weights = pointwise(b, DIV, p, inner(b, drops ? CUDNN_DATA_FLOAT : b->low, cells(b->p)), .other = sum);
+    matmul(b, dropped(b, weights, b->low, &mask), rows_in(b, HS_SDPA_V), rows_out(b, HS_SDPA_Y), lens(b, HS_SDPA_LEN_Q), NULL,
+           lens(b, HS_SDPA_LEN_KV));
 }
 
 static void backward(build *b)
@@ -294,16 +324,21 @@ static void backward(build *b)
     desc dy_y = pointwise(b, MUL, dy, inner(b, CUDNN_DATA_FLOAT, packed(p)), .other = rows_out(b, HS_SDPA_Y));
     desc sum = reduce(b, CUDNN_REDUCE_TENSOR_ADD, dy_y, inner(b, CUDNN_DATA_FLOAT, each));
     desc delta = bound(b, HS_SDPA_DELTA, CUDNN_DATA_FLOAT, each, 0, NULL);
-    pointwise(b, MUL, sum, delta, .other = value(b, HS_SDPA_ONE));
+    pointwise(b, MUL, sum, delta, .other = value(b, HS_SDPA_KEPT));
     // p and dv
     desc less = pointwise(b, SUB, scaled_scores(b), inner_cells(b), .other = lse(b));
     desc weights = pointwise(b, EXP, masked(b, less), inner_cells(b));
-    desc weights_t = reshape(b, weights, inner(b, b->low, cells_turned(p)));
+    desc mask, left = dropped(b, weights, CUDNN_DATA_FLOAT, &mask);
+    desc weights_t = reshape(b, left, inner(b, b->low, cells_turned(p)));
     matmul(b, weights_t, dy, rows_in(b, HS_SDPA_DV), len_kv, NULL, len_q);
     // ds and dk
     desc dp = matmul(b, dy, rows_in_turned(b, HS_SDPA_V), inner_cells(b), len_q, len_kv, NULL);
+    if (mask)
+        dp = pointwise(b, MUL, dp, inner_cells(b), .other = mask);
     desc dp_less = pointwise(b, SUB, dp, inner_cells(b), .other = delta);
     desc ds = pointwise(b, MUL, dp_less, inner_cells(b), .other = weights);
+    if (mask)
+        ds = pointwise(b, MUL, ds, inner_cells(b), .other = value(b, HS_SDPA_UNKEPT));
     ds = pointwise(b, MUL, ds, inner_cells(b), .other = value(b, HS_SDPA_SCALE));
     desc ds_t = reshape(b, ds, inner(b, b->low, cells_turned(p)));
     matmul(b, ds_t, rows_in(b, HS_SDPA_Q), rows_in(b, HS_SDPA_DK), len_kv, NULL, len_q);

@@ -44,14 +44,17 @@ typedef enum hs_sdpa_tensor {
     HS_SDPA_AT_V,
     HS_SDPA_AT_OUT,
     HS_SDPA_AT_LSE,
-    HS_SDPA_SCALE, // f32 by value, read by the host when it runs: this one and those behind
-    HS_SDPA_ONE,
+    HS_SDPA_SEED, // i64, of dropout
+    HS_SDPA_OFFSET,
+    HS_SDPA_SCALE,  // f32 by value, read by the host when it runs: this one and those behind
+    HS_SDPA_KEPT,   // the share of weights that dropout keeps; 1 without
+    HS_SDPA_UNKEPT, // 1 / that, of dropout
     HS_SDPA_NOT_COUNTED, // scores of padding, and of keys behind a query: each mask has its own
     HS_SDPA_NOT_SEEN,
     HS_SDPA_TENSORS,
 } hs_sdpa_tensor;
 
-enum { HS_SDPA_OPS = 32, HS_SDPA_MADE = 160, HS_SDPA_PROPOSALS = 8 };
+enum { HS_SDPA_OPS = 40, HS_SDPA_MADE = 192, HS_SDPA_PROPOSALS = 8 };
 
 typedef struct hs_sdpa_graph {
     cudnnBackendDescriptor_t made[HS_SDPA_MADE]; // all of it, to be freed

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OLDEST = 90600 }; // before it, what atomics add to had to be cleared
+enum { OLDEST = 90800 }; // before it there is no description of a GPU to plan for (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR)
 
 static const char *const pass_names[] = { "inference", "forward", "backward" };
 
@@ -45,8 +45,8 @@ static hs_status load(hs_dnn *dnn)
 #undef FIND
     const int version = hs_dnn_version(dnn);
     if (version < OLDEST)
-        return HS_FAIL(UNSUPPORTED, "cuDNN: version %d.%d, needs %d.%d or newer", version / 10000, version / 100 % 100, OLDEST / 10000,
-                       OLDEST / 100 % 100);
+        return HS_FAIL(UNSUPPORTED, "cuDNN: version %d.%d, needs %d.%d or newer, which plans for a GPU's description", version / 10000,
+                       version / 100 % 100, OLDEST / 10000, OLDEST / 100 % 100);
     return HS_OK;
 }
 
@@ -185,17 +185,36 @@ static int64_t number_of(const hs_dnn_calls *c, cudnnBackendDescriptor_t d, cudn
     return c->cudnnBackendGetAttribute(d, name, CUDNN_TYPE_INT64, 1, &n, &value) == CUDNN_STATUS_SUCCESS && n == 1 ? value : -1;
 }
 
-static int64_t engine_of(const hs_dnn_calls *c, cudnnBackendDescriptor_t proposal)
+typedef struct engine { // cuDNN's, of a proposal
+    int64_t number;     // -1: it does not say
+    bool repeats;       // as far as it says: the same bits each time
+} engine;
+
+static bool notes_repeat(const hs_dnn_calls *c, cudnnBackendDescriptor_t d)
 {
-    cudnnBackendDescriptor_t engine = NULL;
-    int64_t n = 0, number = -1;
-    if (c->cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS)
-        return -1;
-    if (c->cudnnBackendGetAttribute(proposal, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &engine) ==
+    cudnnBackendNumericalNote_t note[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    int64_t n = 0;
+    if (c->cudnnBackendGetAttribute(d, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, HS_COUNT(note), &n, note) !=
         CUDNN_STATUS_SUCCESS)
-        number = number_of(c, engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
-    c->cudnnBackendDestroyDescriptor(engine);
-    return number;
+        return false;
+    for (int64_t i = 0; i < n; i++)
+        if (note[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+            return false;
+    return true;
+}
+
+static engine engine_of(const hs_dnn_calls *c, cudnnBackendDescriptor_t proposal)
+{
+    engine e = { .number = -1 };
+    cudnnBackendDescriptor_t d = NULL;
+    int64_t n = 0;
+    if (c->cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &d) != CUDNN_STATUS_SUCCESS)
+        return e;
+    if (c->cudnnBackendGetAttribute(proposal, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &d) ==
+        CUDNN_STATUS_SUCCESS)
+        e = (engine){ number_of(c, d, CUDNN_ATTR_ENGINE_GLOBAL_INDEX), notes_repeat(c, d) };
+    c->cudnnBackendDestroyDescriptor(d);
+    return e;
 }
 
 // How cuDNN would do it: its proposals, each of which it has checked.
@@ -216,20 +235,25 @@ static void propose(const hs_dnn *dnn, hs_sdpa_graph *g)
         g->n_proposals = 0;
 }
 
-// Takes proposal i, unless its kernel wants more than there is.
+// Takes proposal i, unless its kernel wants more than there is, or its bits do not repeat where they have to.
 static bool take(const hs_dnn *dnn, hs_sdpa_plan *plan, int64_t i)
 {
     const hs_dnn_calls *c = &dnn->calls;
-    const int64_t engine = engine_of(c, plan->graph->proposal[i]),
-                  bytes = number_of(c, plan->graph->proposal[i], CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE);
-    if (engine < 0 || bytes < 0)
+    const hs_sdpa_problem *p = &plan->problem;
+    const engine e = engine_of(c, plan->graph->proposal[i]);
+    const int64_t bytes = number_of(c, plan->graph->proposal[i], CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE);
+    if (e.number < 0 || bytes < 0)
         return false;
+    if (!e.repeats && (p->pass != HS_SDPA_BACKWARD || p->repeats)) {
+        snprintf(plan->why, sizeof plan->why, "cuDNN says of its kernel %lld that its bits do not repeat", (long long)e.number);
+        return false;
+    }
     if ((size_t)bytes > kernel_room(&plan->problem)) {
         snprintf(plan->why, sizeof plan->why, "cuDNN's kernel asks for %lld bytes, planned are %zu", (long long)bytes,
                  kernel_room(&plan->problem));
         return false;
     }
-    plan->engine = (int)engine, plan->workspace_bytes = (size_t)bytes;
+    plan->engine = (int)e.number, plan->workspace_bytes = (size_t)bytes;
     plan->why[0] = 0;
     return true;
 }
@@ -285,7 +309,8 @@ static void compile(const hs_dnn *dnn, hs_sdpa_plan *plan)
 static bool is_same(const hs_sdpa_problem *x, const hs_sdpa_problem *y)
 {
     return x->b == y->b && x->h == y->h && x->s == y->s && x->d == y->d && x->row_in == y->row_in && x->row_out == y->row_out &&
-           x->dtype == y->dtype && x->rows == y->rows && x->pass == y->pass && x->causal == y->causal && x->repeats == y->repeats;
+           x->dtype == y->dtype && x->rows == y->rows && x->pass == y->pass && x->causal == y->causal && x->repeats == y->repeats &&
+           x->dropout == y->dropout;
 }
 
 // items with room for one more.
@@ -374,6 +399,8 @@ static const struct bound {
     [HS_SDPA_AT_V] = { "at_in", AT(at_in) },
     [HS_SDPA_AT_OUT] = { "at_out", AT(at_out) },
     [HS_SDPA_AT_LSE] = { "at_lse", AT(at_lse) },
+    [HS_SDPA_SEED] = { "seed", AT(seed) },
+    [HS_SDPA_OFFSET] = { "offset", AT(offset) },
     [HS_SDPA_DELTA] = { "workspace", AT(workspace) },
     [HS_SDPA_DQ_SUM] = { "workspace", AT(workspace) },
 #undef AT
@@ -425,9 +452,12 @@ static cudnnStatus_t execute(const hs_dnn *dnn, hs_sdpa_plan *plan, const hs_sdp
     const hs_dnn_calls *c = &dnn->calls;
     // what older versions make of infinities is not a number
     const float masked = hs_dnn_version(dnn) < 91000 ? -FLT_MAX : -INFINITY;
-    const float values[HS_SDPA_TENSORS] = {
-        [HS_SDPA_SCALE] = o->scale, [HS_SDPA_ONE] = 1, [HS_SDPA_NOT_COUNTED] = masked, [HS_SDPA_NOT_SEEN] = masked
-    };
+    const double kept = 1 - (double)plan->problem.dropout;
+    const float values[HS_SDPA_TENSORS] = { [HS_SDPA_SCALE] = o->scale,
+                                            [HS_SDPA_KEPT] = (float)kept,
+                                            [HS_SDPA_UNKEPT] = (float)(1 / kept),
+                                            [HS_SDPA_NOT_COUNTED] = masked,
+                                            [HS_SDPA_NOT_SEEN] = masked };
     cudnnBackendDescriptor_t pack;
     plan->graph->why[0] = 0;
     cudnnStatus_t st = hs_sdpa_pack(c, &plan->problem, plan->graph, o, values, &pack);

@@ -1,6 +1,9 @@
 // cudnn_sdpa: attention by cuDNN's fused kernels, through its backend API; the library is loaded where it is there (libcudnn.so.9).
 //
-//   y = softmax(scale q k^T + mask) v        lse[i] = log sum over j of exp(scale q[i].k[j])        and the gradients of q, k and v
+//   y = drop(softmax(scale q k^T + mask)) v        lse[i] = log sum over j of exp(scale q[i].k[j])        and the gradients of q, k and v
+//
+// drop: cells of a mask that cuDNN draws (its own Philox) out of a seed and an offset in device memory; what is kept is divided by its share.
+// It is not the mask of core/graph/drop.h: cells of it go by sequence, head, row and column of the call, not by what a sample is.
 //
 // A problem is planned once: cuDNN is shown the operations one by one, proposes the kernel that is all of them (milliseconds), and compiles
 // it (0.3 to 0.8 s of one core). Neither needs a GPU: tests/core/cudnn_plans.c asks the real library about GPUs that it is told of.
@@ -9,7 +12,7 @@
 // sequences of no rows, rows behind a sequence's last that hold no numbers, capture in a CUDA graph and speed are as cuDNN's documentation
 // and its other users say, not as measured here.
 //
-// Not for cuDNN: dropout (its masks are of other bits than ours), f32, pages, queries that begin at a position of their own.
+// Not for cuDNN: f32, pages, queries that begin at a position of their own.
 #ifndef HS_CORE_CUDNN_SDPA_H
 #define HS_CORE_CUDNN_SDPA_H
 #include "core/cuda/device_cuda.h"
@@ -40,7 +43,8 @@ typedef struct hs_sdpa_problem {
     hs_sdpa_rows rows;
     hs_sdpa_pass pass;
     bool causal;
-    bool repeats; // backward: the same bits each time, for b h s s elements of workspace; else atomics add up dq
+    bool repeats;  // backward: the same bits each time, for b h s s elements of workspace; else atomics add up dq
+    float dropout; // the share of weights that become 0; 0 <= dropout < 1
 } hs_sdpa_problem;
 
 // Device addresses; what a problem has no use for is not looked at. What cuDNN does not write: rows that do not count.
@@ -52,6 +56,7 @@ typedef struct hs_sdpa_operands {
     void *dq, *dk, *dv;
     const int32_t *len_q, *len_kv;          // [b]; not of HS_SDPA_FULL
     const int32_t *at_in, *at_out, *at_lse; // [b + 1], of HS_SDPA_RAGGED: elements before sequence b in q, in y, in lse
+    const int64_t *seed, *offset;           // [1], of dropout; read when it runs: backward wants those of its forward
     void *workspace;                        // hs_sdpa_workspace bytes, aligned to HS_SDPA_ALIGN
     float scale;
 } hs_sdpa_operands;

@@ -57,7 +57,7 @@ static int ask(const gpu *g, hs_sdpa_problem p, const char *name)
                    { HS_SDPA_BACKWARD, false, "backward" },
                    { HS_SDPA_BACKWARD, true, "repeating" } };
     int lost = 0;
-    printf("%s  %-16s %-7s %-4s", g->name, name, rows_names[p.rows], p.dtype == HS_BF16 ? "bf16" : "f16");
+    printf("%s  %-16s %-7s %-4s %-7s", g->name, name, rows_names[p.rows], p.dtype == HS_BF16 ? "bf16" : "f16", p.dropout > 0 ? "dropout" : "");
     for (int i = 0; i < HS_COUNT(column); i++) {
         p.pass = column[i].pass, p.repeats = column[i].repeats;
         const hs_sdpa_plan *plan = hs_sdpa_plan_of(g->dnn, &p, false);
@@ -74,6 +74,12 @@ static int ask(const gpu *g, hs_sdpa_problem p, const char *name)
     printf("\n");
     return lost;
 }
+static int ask_both(const gpu *g, hs_sdpa_problem p, const char *name) // without dropout and with BERT's
+{
+    const int lost = ask(g, p, name);
+    p.dropout = 0.1f;
+    return lost + ask(g, p, name);
+}
 
 static void test_support(void **state)
 {
@@ -86,7 +92,7 @@ static void test_support(void **state)
                     const struct model *x = &models[m];
                     hs_sdpa_problem p = { .causal = x->causal, .rows = (hs_sdpa_rows)r, .dtype = f16 ? HS_F16 : HS_BF16 };
                     shape(&p, x->b, x->h, x->s, 64);
-                    lost += ask(&gpus[g], p, x->name);
+                    lost += ask_both(&gpus[g], p, x->name);
                 }
     assert_int_equal(lost, 0);
 }
@@ -105,7 +111,7 @@ static void test_other_shapes(void **state)
                 hs_sdpa_problem p = { .causal = causal, .rows = (hs_sdpa_rows)r, .dtype = HS_BF16 };
                 shape(&p, sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3]);
                 snprintf(name, sizeof name, "%lld x %lld x %lld", (long long)p.b, (long long)p.s, (long long)p.d);
-                lost += ask(&gpus[0], p, name);
+                lost += ask_both(&gpus[0], p, name);
             }
     assert_int_equal(lost, 0);
 }
@@ -116,8 +122,8 @@ static void all_kinds(hs_sdpa_problem p, void (*body)(const hs_sdpa_plan *plan),
 {
     for (int r = HS_SDPA_FULL; r <= HS_SDPA_RAGGED; r++)
         for (int pass = HS_SDPA_INFERENCE; pass <= HS_SDPA_BACKWARD; pass++)
-            for (int repeats = 0; repeats <= (pass == HS_SDPA_BACKWARD); repeats++) {
-                p.rows = (hs_sdpa_rows)r, p.pass = (hs_sdpa_pass)pass, p.repeats = repeats;
+            for (int how = 0; how < (pass == HS_SDPA_BACKWARD ? 4 : 2); how++) {
+                p.rows = (hs_sdpa_rows)r, p.pass = (hs_sdpa_pass)pass, p.dropout = how % 2 ? 0.1f : 0, p.repeats = how / 2;
                 const hs_sdpa_plan *plan = hs_sdpa_plan_of(gpus[0].dnn, &p, compiled);
                 assert_non_null(plan);
                 assert_string_equal(plan->why, "");
@@ -256,7 +262,8 @@ static void check_layout(const hs_dnn_calls *c, const hs_sdpa_problem *p, hs_sdp
             assert_int_not_equal(tensors[i].id, tensors[k].id);
     }
     // what is there at all, under its own number
-    const bool lens = p->rows != HS_SDPA_FULL, offsets = p->rows == HS_SDPA_RAGGED, lse = p->pass != HS_SDPA_INFERENCE;
+    const bool lens = p->rows != HS_SDPA_FULL, offsets = p->rows == HS_SDPA_RAGGED, lse = p->pass != HS_SDPA_INFERENCE,
+               drops = p->dropout > 0;
     const bool has[HS_SDPA_TENSORS] = {
         [HS_SDPA_Q] = true,
         [HS_SDPA_K] = true,
@@ -276,8 +283,11 @@ static void check_layout(const hs_dnn_calls *c, const hs_sdpa_problem *p, hs_sdp
         [HS_SDPA_AT_V] = offsets,
         [HS_SDPA_AT_OUT] = offsets,
         [HS_SDPA_AT_LSE] = offsets && lse,
+        [HS_SDPA_SEED] = drops,
+        [HS_SDPA_OFFSET] = drops,
         [HS_SDPA_SCALE] = true,
-        [HS_SDPA_ONE] = backward,
+        [HS_SDPA_KEPT] = backward,
+        [HS_SDPA_UNKEPT] = drops,
         [HS_SDPA_NOT_COUNTED] = lens,
         [HS_SDPA_NOT_SEEN] = p->causal,
     };
@@ -299,7 +309,7 @@ static void test_layout(void **state)
 
 // ---- packs
 
-static int64_t blocks[16][64]; // stand for device memory: addresses count
+static int64_t blocks[17][64]; // stand for device memory: addresses count
 
 static hs_sdpa_operands some_operands(void)
 {
@@ -318,10 +328,12 @@ static hs_sdpa_operands some_operands(void)
                                .at_out = (int32_t *)blocks[12],
                                .at_lse = (int32_t *)blocks[13],
                                .workspace = blocks[14],
+                               .seed = blocks[15],
+                               .offset = blocks[16],
                                .scale = 0.125f };
 }
 
-static const float values[HS_SDPA_TENSORS] = { [HS_SDPA_SCALE] = 0.125f, [HS_SDPA_ONE] = 1 };
+static const float values[HS_SDPA_TENSORS] = { [HS_SDPA_SCALE] = 0.125f, [HS_SDPA_KEPT] = 1 };
 
 // Every tensor of the graph once, at its own address, and nothing else; cuDNN takes it.
 static void check_pack(const hs_dnn_calls *c, const hs_sdpa_problem *p, hs_sdpa_graph *g)
@@ -345,6 +357,8 @@ static void check_pack(const hs_dnn_calls *c, const hs_sdpa_problem *p, hs_sdpa_
         [HS_SDPA_AT_V] = o.at_in,
         [HS_SDPA_AT_OUT] = o.at_out,
         [HS_SDPA_AT_LSE] = o.at_lse,
+        [HS_SDPA_SEED] = o.seed,
+        [HS_SDPA_OFFSET] = o.offset,
         [HS_SDPA_DELTA] = (char *)o.workspace + room.delta,
         [HS_SDPA_DQ_SUM] = (char *)o.workspace + room.dq_sum,
     };
@@ -473,10 +487,10 @@ static void test_keys(void **state)
     const hs_sdpa_problem p = {
         .b = 2, .h = 4, .s = 128, .d = 64, .row_in = 768, .row_out = 256, .dtype = HS_BF16, .pass = HS_SDPA_BACKWARD
     };
-    hs_sdpa_problem other[] = { p, p, p, p, p, p, p, p, p, p, p };
+    hs_sdpa_problem other[] = { p, p, p, p, p, p, p, p, p, p, p, p };
     other[0].b++, other[1].h++, other[2].s += 128, other[3].d += 8, other[4].row_in += 8, other[5].row_out += 8;
     other[6].dtype = HS_F16, other[7].rows = HS_SDPA_RAGGED, other[8].pass = HS_SDPA_FORWARD, other[9].causal = true,
-    other[10].repeats = true;
+    other[10].repeats = true, other[11].dropout = 0.1f;
     const hs_sdpa_plan *plan = hs_sdpa_plan_of(gpus[0].dnn, &p, false);
     assert_ptr_equal(hs_sdpa_plan_of(gpus[0].dnn, &p, false), plan);
     for (int i = 0; i < HS_COUNT(other); i++) {

@@ -110,6 +110,8 @@ void hs_emu_enqueue(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *l
 void hs_emu_enqueue_waiting(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
 int hs_emu_gpu_of(cudaStream_t s);      // -1: it is not open
 size_t hs_emu_extent(const void *p); // bytes from there to the end of what was allocated; 0: nothing was
+// Of a library's call that may not stand in a capture: does this thread capture? Then the capture is void, with a line on stderr.
+int hs_emu_is_captured(const char *what);
 // Of the emulator: what a kernel broke. Errors of kernels stay until the process ends, as CUDA's do.
 void hs_emu_broke(cudaError_t e);
 cudaError_t hs_emu_failed(cudaError_t e); // what a call returns that a test lets fail

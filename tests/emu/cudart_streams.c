@@ -176,6 +176,12 @@ int hs_emu_gpu_of(cudaStream_t s)
     return gpu;
 }
 
+int hs_emu_is_captured(const char *what)
+{
+    emu_enter();
+    return emu_leave(emu_not_captured(what)) != cudaSuccess;
+}
+
 // ---- graphs
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode)
