@@ -32,12 +32,13 @@ const char *hs_tap_input(const hs_distill *d, int output, char buf[HS_TAP_NAME])
 
 typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_tokens, max_seqs;
-    int64_t longest;              // tokens of a sequence at most (attention's promise of that name); 0: nothing is promised
-    bool full;                    // and in training each has as many, pads counted
-    int64_t cache_rows;           // decode mode: of the states that keep keys and values
-    int64_t page_rows, seq_pages; // decode mode: rows of a page of the cache, and pages of a sequence at most; 0: no pages (hs_batch_in)
-    bool cache_i8;                // decode mode: keys and values are kept as codes of 8 bits (hs_cache_append_i8), not as values
-    bool logits;                  // eval mode: keep the logits [N, V padded] (of predictions: [P, V padded]) as output 0
+    int64_t longest;               // tokens of a sequence at most (attention's promise of that name); 0: nothing is promised
+    bool full;                     // and in training each has as many, pads counted
+    bool library_masks, any_order; // what a device's library may do with attention (hs_attention_attr)
+    int64_t cache_rows;            // decode mode: of the states that keep keys and values
+    int64_t page_rows, seq_pages;  // decode mode: rows of a page of the cache, and pages of a sequence at most; 0: no pages (hs_batch_in)
+    bool cache_i8;                 // decode mode: keys and values are kept as codes of 8 bits (hs_cache_append_i8), not as values
+    bool logits;                   // eval mode: keep the logits [N, V padded] (of predictions: [P, V padded]) as output 0
     // eval mode: output 0 is the last hidden state [N, C] f32, output 1, where there is a pooler, what it makes of first tokens [B, C] f32;
     // no targets, no loss
     bool hidden;
@@ -45,8 +46,8 @@ typedef struct hs_arch_shape { // what a plan is made for
     int64_t max_picks; // predictions of a batch; 0 elsewhere
     bool padded;       // sequences stand in rows of fixed length, and input `keys` [B][3] says how many tokens of each are real
     // models with a task
-    bool lean;             // eval mode, a task of whole sequences: of a last layer no row is computed that nobody reads, where the family can
-    bool weighted;         // input `target_weights`: what each row's loss is multiplied by
+    bool lean;     // eval mode, a task of whole sequences: of a last layer no row is computed that nobody reads, where the family can
+    bool weighted; // input `target_weights`: what each row's loss is multiplied by
     float label_smoothing; // of tasks whose targets are classes: e of hs_xent_attr
     hs_distill distill;
 } hs_arch_shape;

@@ -99,6 +99,10 @@ typedef struct hs_attention_attr {
     int page_rows;        // with pages: a multiple of 8
     int longest;          // 0, or a promise: no sequence has more rows, and keys, where they are given, are the first of its own
     bool full;            // and sequence b has rows [b * longest, (b + 1) * longest); those that are not live may be written
+    // What a device's library may do, where there is one that does it faster. Both passes of a node are asked the same.
+    bool library_masks; // drop by masks of its own instead of core/graph/drop.h's: of (seed, site, step, slot of the first row), but no
+                        // longer the same at every layout, packing and device
+    bool any_order;     // add up gradients in another order each time
 } hs_attention_attr;
 typedef struct hs_attention_in {
     hs_tensor *qkv, *starts, *keys, *kv, *where, *pages;

@@ -38,7 +38,7 @@ void hs_gpu_open_libraries(hs_gpu *g)
     else
         hs_warn("device cuda: products by kernels of Halfstep's own, which are slower, those of fp8 layers in bf16: %s", hs_error());
     if (hs_dnn_open(&g->dnn, g->index) == HS_OK)
-        hs_info("device cuda: attention without dropout by cuDNN %d", hs_dnn_version(g->dnn));
+        hs_info("device cuda: attention by cuDNN %d, with dropout where exec.attention_masks is library", hs_dnn_version(g->dnn));
     else
         hs_warn("device cuda: attention by kernels of Halfstep's own, which are slower: %s", hs_error());
     if (hs_sp_new(&g->sp, g->name, cache_file(g, "cusparselt", path, sizeof path) ? path : NULL) != HS_OK) // says what it is when it is asked for

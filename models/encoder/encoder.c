@@ -92,7 +92,9 @@ static hs_tensor *attention(hs_graph *g, const encoder *e, hs_tensor *x, int lay
                                      .dropout = g->mode == HS_TRAIN ? (float)c->attention_dropout : 0,
                                      .first_head = g->grid.tp->rank * (int)mine,
                                      .longest = (int)e->shape->longest,
-                                     .full = e->shape->full && g->mode == HS_TRAIN };
+                                     .full = e->shape->full && g->mode == HS_TRAIN,
+                                     .library_masks = e->shape->library_masks,
+                                     .any_order = e->shape->any_order };
     hs_tensor *y = hs_attention(g, in, attr);
     if (ends_lean(g, e, layer))
         y = first_tokens(g, e, y);

@@ -175,7 +175,11 @@ static hs_tensor *input(hs_graph *g, const char *name, hs_ext ext, int64_t rows,
 
 hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s)
 {
-    hs_batch_in in = { .cache_rows = s->cache_rows, .page_rows = s->page_rows, .cache_i8 = s->cache_i8 };
+    hs_batch_in in = { .cache_rows = s->cache_rows,
+                       .page_rows = s->page_rows,
+                       .library_masks = s->library_masks,
+                       .any_order = s->any_order,
+                       .cache_i8 = s->cache_i8 };
     if (g->mode != HS_DECODE)
         in.longest = s->longest, in.full = s->full && g->mode == HS_TRAIN;
     in.ids = input(g, "ids", HS_EXT_TOKENS, s->max_tokens, 1);
@@ -220,6 +224,8 @@ hs_tensor *hs_nn_causal(hs_graph *g, hs_tensor *qkv, const hs_batch_in *in, int6
                                      .first_head = g->grid.tp->rank * (int)mine,
                                      .page_rows = a.pages ? (int)in->page_rows : 0,
                                      .longest = (int)in->longest,
-                                     .full = in->full };
+                                     .full = in->full,
+                                     .library_masks = in->library_masks,
+                                     .any_order = in->any_order };
     return hs_attention(g, a, attr);
 }

@@ -54,7 +54,7 @@ typedef struct hs_batch_in {
     hs_tensor *rows;    // decode mode: i32 [N], cache row each token is written to; else NULL
     hs_tensor *picks;   // decode mode: i32 [B], ext PICKS: rows whose logits are wanted (each sequence's last token); else NULL
     int64_t cache_rows, page_rows, longest; // of the shape
-    bool full, cache_i8;
+    bool full, library_masks, any_order, cache_i8;
 } hs_batch_in;
 hs_batch_in hs_nn_batch(hs_graph *g, const hs_arch_shape *s);
 // Causal attention of this rank's share of `heads` (of the whole model) within each sequence: q|k|v rows in, as wide as a third of them

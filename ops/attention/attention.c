@@ -614,7 +614,8 @@ static const hs_op_sizes sizes[] = {
 static const hs_attr attrs[] = { HS_ATTR(hs_attention_attr, heads),      HS_ATTR(hs_attention_attr, causal),
                                  HS_ATTR(hs_attention_attr, dropout),    HS_ATTR(hs_attention_attr, scale),
                                  HS_ATTR(hs_attention_attr, first_head), HS_ATTR(hs_attention_attr, page_rows),
-                                 HS_ATTR(hs_attention_attr, longest),    HS_ATTR(hs_attention_attr, full) };
+                                 HS_ATTR(hs_attention_attr, longest),    HS_ATTR(hs_attention_attr, full),
+                                 HS_ATTR(hs_attention_attr, library_masks), HS_ATTR(hs_attention_attr, any_order) };
 
 HS_OP(attention) = {
     .name = "attention",

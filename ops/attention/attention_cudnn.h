@@ -1,5 +1,6 @@
 // attention_cudnn: cuDNN as a provider of attention on CUDA (core/cuda/cudnn_sdpa.h), which attention.cu asks first. It takes bf16 and f16
-// without dropout, over keys that are the queries' own rows, where the longest sequence is promised (hs_attention_attr).
+// over keys that are the queries' own rows, where the longest sequence is promised; dropout where a library's masks will do
+// (hs_attention_attr).
 #ifndef HS_OPS_ATTENTION_CUDNN_H
 #define HS_OPS_ATTENTION_CUDNN_H
 #include "core/graph/op.h"

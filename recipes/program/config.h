@@ -148,7 +148,8 @@ typedef struct hs_config {
         int mode; // hs_submit_mode, HS_MODE_AUTO
         int64_t bulk_size, threads;
         hs_string isa, device;
-        bool onednn;
+        int attention_masks; // HS_MASKS_EXACT, HS_MASKS_LIBRARY
+        bool deterministic, onednn;
     } exec;
     struct {            // config_ranks.c
         int64_t dp, tp; // dp 0: follows from the ranks there are
@@ -170,6 +171,7 @@ enum { HS_NORMALIZE_GLOBAL, HS_NORMALIZE_MICRO };
 enum { HS_MODE_AUTO = 3 }; // behind those of hs_submit_mode
 enum { HS_INIT_KEEP, HS_INIT_REPLACE };
 enum { HS_RESIDUAL_F32, HS_RESIDUAL_LOW };
+enum { HS_MASKS_EXACT, HS_MASKS_LIBRARY };
 enum { HS_FP8_CURRENT, HS_FP8_DELAYED };
 enum { HS_HEAD_KEEP, HS_HEAD_NEW };
 enum { HS_TABLES_AUTO, HS_TABLES_YES, HS_TABLES_NO };

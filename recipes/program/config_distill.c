@@ -169,6 +169,11 @@ hs_status hs_config_check_distill(const hs_config *c)
     if (c->data.layout != HS_SEQ_UNPADDED)
         return HS_FAIL(USAGE, "%sdata.layout has padding, which would be learned from distill.teacher too: data.layout: unpadded",
                        hs_config_prefix(c, "data.layout", at, sizeof at));
+    if (c->distill.relation > 0 && c->exec.attention_masks == HS_MASKS_LIBRARY)
+        return HS_FAIL(USAGE,
+                       "%sexec.attention_masks is library, but distill.relation has gradients of queries and keys added up, which cuDNN "
+                       "does not: exact",
+                       hs_config_prefix(c, "exec.attention_masks", at, sizeof at));
     if (c->distill.layers.n && c->train.init_from[0])
         return HS_FAIL(USAGE, "%sdistill.layers and train.init_from are both set: a student begins as layers of its teacher, or as that",
                        hs_config_prefix(c, "distill.layers", at, sizeof at));

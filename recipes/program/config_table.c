@@ -380,6 +380,11 @@ static const hs_key keys[] = {
     INT("exec.threads", exec.threads, "0", 0, 1024, .unit = "threads", .help = "0: the cores this process may use"),
     TEXT("exec.isa", exec.isa, "auto", .help = "instruction set of the kernels: auto, portable, avx2, ... (see halfstep env)"),
     TEXT("exec.device", exec.device, "cpu", .help = "cpu or cuda; cpu-fenced finds code that touches memory which is a device's alone"),
+    CHOICE("exec.attention_masks", exec.attention_masks, "exact", "exact|library",
+           .help = "what dropout drops in attention on a GPU; exact: the same at every layout and device, by kernels of Halfstep's own; "
+                   "library: by masks of cuDNN's own, so that cuDNN attends"),
+    BOOL("exec.deterministic", exec.deterministic, "true",
+         .help = "the same bits each time; false lets cuDNN add up attention's gradients in any order, in less memory"),
     BOOL("exec.onednn", exec.onednn, "false", .help = "let oneDNN do the fp32 products at which it was measured to be faster",
          .advanced = true),
 

@@ -268,6 +268,7 @@ hs_feed hs_feed_of(const hs_config *c)
     f.layout = (hs_seq_layout)c->data.layout;
     f.seed = (uint64_t)c->train.seed;
     f.batch = c->train.batch;
+    f.library_masks = c->exec.attention_masks == HS_MASKS_LIBRARY, f.any_order = !c->exec.deterministic;
     f.distill = hs_config_distill(c);
     for (int i = 0; i < HS_LOSSES; i++)
         f.loss_weight[i] = hs_config_loss_weight(c, (hs_loss)i);
@@ -326,6 +327,7 @@ hs_arch_setup hs_feed_setup(const hs_feed *f, int64_t samples)
 {
     hs_arch_setup s = { f->arch, kind_of(f)->shape(f, samples) };
     s.shape.distill = f->distill;
+    s.shape.library_masks = f->library_masks, s.shape.any_order = f->any_order;
     return s;
 }
 

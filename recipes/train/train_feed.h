@@ -29,6 +29,7 @@ typedef struct hs_feed {
     hs_span_opts span; // how answers are read out of logits
     int64_t batch;     // samples of a micro-batch, all ranks together, which layouts go by
     int ranks;         // that divide it evenly
+    bool library_masks, any_order; // of attention: hs_arch_shape
     // of a student
     hs_distill distill;
     double loss_weight[HS_LOSSES]; // what the mean of each loss is multiplied by; 1 but beside a teacher

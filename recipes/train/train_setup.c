@@ -83,6 +83,8 @@ static hs_status open_device(hs_trainer *t)
                              c->exec.onednn ? HS_ONEDNN_FASTER : HS_ONEDNN_NO));
     HS_TRY(hs_submit_mode_check(hs_config_mode(c, t->device), t->device));
     HS_TRY(hs_ranks_on_device(&t->ranks, t->device));
+    if (c->exec.attention_masks == HS_MASKS_LIBRARY && !hs_is_gpu(c->exec.device))
+        hs_warn("exec.attention_masks is library, but device %s has no library that attends: masks are exact", t->device->name);
     if (c->exec.mode == HS_SUBMIT_STEP)
         t->device->hook = watch, t->device->hook_user = t;
     return HS_OK;
