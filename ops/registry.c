@@ -147,7 +147,11 @@ static hs_status open_plugin(hs_device **out, const char *name, int index, int b
 
 bool hs_is_gpu(const char *device)
 {
-    return device && (!strcmp(device, "cuda") || !strcmp(device, "cuda-emu") || !strcmp(device, "cuda-emu-lt"));
+    static const char *const gpus[] = { "cuda", "cuda-emu", "cuda-emu-lt", "cuda-emu-dnn" };
+    for (int i = 0; device && i < HS_COUNT(gpus); i++)
+        if (!strcmp(device, gpus[i]))
+            return true;
+    return false;
 }
 
 hs_status hs_open_device(hs_device **out, const char *name, int threads, const char *isa, int bulk_size, hs_onednn onednn)

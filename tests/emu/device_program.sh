@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the program does on a GPU that is emulated: it trains there, in graphs, goes on on the CPU and there again, and both say the same of a
-# checkpoint.   device_program.sh HALFSTEP
+# checkpoint.   device_program.sh HALFSTEP [FOLDER]     the folder of cuDNN's double, where there is a device with it
 set -euo pipefail
 halfstep=$1
 work=$(mktemp -d)
@@ -35,3 +35,11 @@ for b in "op layernorm --sizes 8x64" "generate --model tiny.yaml --seq 8 --token
 done
 if "$halfstep" bench memory --device cuda-emu --sizes 64K >log 2>&1; then fail "bench memory runs a CPU's loops on the device"; fi
 grep -q 'bench memory runs loops of the CPU' log || { cat log >&2 && fail "bench memory does not say why it is refused"; }
+
+# A run that goes on has the masks of one that never stopped, where they are cuDNN's (a double's).
+if [ -n "${2:-}" ]; then
+  LD_LIBRARY_PATH=$2 "$halfstep" verify resume tiny.yaml --steps 6 --device cuda-emu-dnn --model.dropout=0.1 --exec.attention_masks=library >out 2>log ||
+    { cat out log >&2 && fail "a run that goes on, with a library's masks"; }
+  grep -q '^passed' out || { cat out >&2 && fail "verify resume says no word of it"; }
+  if grep "backward, is not cuDNN's" log >&2; then fail "attention that drops is not the library's"; fi
+fi

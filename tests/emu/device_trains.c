@@ -1,7 +1,7 @@
 // A device of another library beside the CPU: tiny models of every family train on both, and losses and parameters agree within what
 // sums in another order do; steps, bulks and captured graphs of it give the same bits, and so do two runs.
-//   test_cuda_trains [DEVICE [products]]     cuda-emu (the CUDA kernels run by the emulator of tests/emu) where none is named; products:
-//                                            a GPT and encoders alone
+//   test_cuda_trains [DEVICE [products|attention]]     cuda-emu (the CUDA kernels run by the emulator of tests/emu) where none is named;
+//                                                      products: a GPT and encoders alone; attention: what cuDNN's double attends for
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,14 +73,13 @@ static void near(const result *cpu, const result *other, const char *what, const
 
 // ---- GPT
 
-static result train_gpt(const char *on, const char *policy, hs_submit_mode mode, int micro)
+static result train_gpt_as(const char *on, const tiny_opts *o, int micro)
 {
     static const int lengths[2][5] = { { 12, 7, 3, 24 }, { 1, 9, 17, 5 } };
     tiny_gpt model;
     result r;
     test_device = on;
-    hs_engine *e = tiny_engine(
-        &model, &(tiny_opts){ .dropout = 0.1f, .policy = policy, .optim = "adamw", .mode = mode, .micro_steps = micro, .max_tokens = 60 });
+    hs_engine *e = tiny_engine(&model, o);
     for (int s = 0; s < STEPS; s++) {
         for (int m = 0; m < micro; m++) {
             tiny_fill(e, HS_TRAIN, lengths[(s + m) % 2], (uint64_t)s + 1, 4 * m);
@@ -92,6 +91,12 @@ static result train_gpt(const char *on, const char *policy, hs_submit_mode mode,
     }
     finish(e, &r);
     return r;
+}
+
+static result train_gpt(const char *on, const char *policy, hs_submit_mode mode, int micro)
+{
+    const tiny_opts o = { .dropout = 0.1f, .policy = policy, .optim = "adamw", .mode = mode, .micro_steps = micro, .max_tokens = 60 };
+    return train_gpt_as(on, &o, micro);
 }
 
 static void a_gpt(void **state)
@@ -130,7 +135,7 @@ static void products_of_8_bits(void **state)
 
 static const encoder_batch whole = { .n = 6, .slot = { 0, 1, 2, 3, 4, 5 }, .length = { 12, 24, 5, 17, 1, 9 }, .key = 1 };
 
-static result train_encoder(const char *on, const hs_family *f, hs_task task, bool crf, const char *policy, hs_submit_mode mode, int preset)
+static result train_encoder_as(const char *on, const hs_family *f, encoder_opts o, int preset)
 {
     hs_optim_config optim;
     optim = hs_optim_preset(preset);
@@ -139,12 +144,11 @@ static result train_encoder(const char *on, const hs_family *f, hs_task task, bo
     hs_engine *e;
     result r;
     test_device = on;
-    OK(encoder_engine(
-        &e, &t, f,
-        &(encoder_opts){ .dropout = "0.1", .policy = policy, .optim = &optim, .mode = mode, .task = task, .crf = crf, .max_tokens = 80 }));
+    o.optim = &optim;
+    OK(encoder_engine(&e, &t, f, &o));
     for (int s = 0; s < STEPS; s++) {
         encoder_batch now = whole;
-        now.key += (uint64_t)s;
+        now.key += (uint64_t)s, now.row = o.padded ? ENCODER_CONTEXT : 0;
         OK(encoder_fill(e, HS_TRAIN, &now));
         OK(hs_engine_run(e, HS_TRAIN, HS_MICRO_FIRST | HS_MICRO_LAST));
         OK(hs_run_update(e->run));
@@ -152,6 +156,12 @@ static result train_encoder(const char *on, const hs_family *f, hs_task task, bo
     }
     finish(e, &r);
     return r;
+}
+
+static result train_encoder(const char *on, const hs_family *f, hs_task task, bool crf, const char *policy, hs_submit_mode mode, int preset)
+{
+    const encoder_opts o = { .dropout = "0.1", .policy = policy, .mode = mode, .task = task, .crf = crf, .max_tokens = 80 };
+    return train_encoder_as(on, f, o, preset);
 }
 
 static void compare(const hs_family *f, hs_task task, bool crf, const char *policy, int preset)
@@ -197,6 +207,102 @@ static void optimizers(void **state)
         }
 }
 
+// ---- attention by a library: on a device with cuDNN's double
+
+// Runs of attention that went there, all of them or those that drop; -1: there is no double.
+static long attended(bool drops)
+{
+    static long (*runs)(bool drops);
+    if (!runs) {
+        void *library = dlopen("libcudnn.so.9", RTLD_NOW); // stays
+        assert_non_null(library);
+        *(void **)&runs = dlsym(library, "fake_cudnn_runs");
+        assert_non_null(runs);
+    }
+    return runs(drops);
+}
+
+enum { LAYERS = 2, RUNS = 2 * LAYERS * STEPS }; // of both passes
+typedef struct attention {
+    const char *policy;
+    float dropout; // 0 or 0.1
+    bool library_masks, any_order, padded;
+} attention;
+
+static const hs_family *bert(void)
+{
+    for (int i = 0; hs_families[i]; i++)
+        if (!strcmp(hs_families[i]->name, "bert"))
+            return hs_families[i];
+    return NULL;
+}
+
+static result attend(const char *on, const attention *a, bool encoder, hs_submit_mode mode, int micro)
+{
+    const hs_arch_shape shape = {
+        .longest = TINY_CONTEXT, .full = a->padded, .library_masks = a->library_masks, .any_order = a->any_order
+    };
+    _Static_assert((int)TINY_CONTEXT == (int)ENCODER_CONTEXT, "one promise");
+    if (!encoder)
+        return train_gpt_as(on,
+                            &(tiny_opts){ .dropout = a->dropout,
+                                          .policy = a->policy,
+                                          .optim = "adamw",
+                                          .mode = mode,
+                                          .micro_steps = micro,
+                                          .max_tokens = 60,
+                                          .max_seqs = 4,
+                                          .attention = &shape },
+                            micro);
+    const encoder_opts o = { .dropout = a->dropout > 0 ? "0.1" : NULL,
+                             .policy = a->policy,
+                             .mode = mode,
+                             .padded = a->padded,
+                             .max_tokens = a->padded ? ENCODER_SEQS * ENCODER_CONTEXT : 128,
+                             .attention = &shape };
+    return train_encoder_as(on, bert(), o, HS_PRESET_LAMB);
+}
+
+static void attention_of(const attention *a, bool encoder, int micro)
+{
+    char what[128];
+    snprintf(what, sizeof what, "%s, dropout %g%s%s%s", encoder ? "an encoder" : "a GPT", (double)a->dropout,
+             a->library_masks ? " by cuDNN's masks" : "", a->any_order ? ", sums in any order" : "", a->padded ? ", padded" : "");
+    const long before = attended(false), before_drops = attended(true);
+    result cpu = attend("cpu", a, encoder, HS_SUBMIT_BULK, micro), first = attend(device, a, encoder, HS_SUBMIT_BULK, micro);
+    const bool goes = a->dropout == 0 || a->library_masks, other_masks = a->dropout > 0 && a->library_masks;
+    assert_int_equal(attended(false) - before, goes ? micro * RUNS : 0);
+    assert_int_equal(attended(true) - before_drops, other_masks ? micro * RUNS : 0);
+    if (!other_masks)
+        near(&cpu, &first, what, a->policy);
+    for (int s = 0; s < STEPS && other_masks; s++)
+        if (!(fabs(cpu.loss[s] - first.loss[s]) <= 0.05 * cpu.loss[s]) || cpu.loss[s] == first.loss[s])
+            fail_msg("%s: loss of step %d is %.8f on the CPU, %.8f on %s", what, s, cpu.loss[s], first.loss[s], device);
+    const hs_submit_mode modes[] = { HS_SUBMIT_STEP, HS_SUBMIT_GRAPH };
+    for (int m = 0; m < HS_COUNT(modes); m++) {
+        result r = attend(device, a, encoder, modes[m], micro);
+        same_bits(&first, &r, what);
+        free(r.value);
+    }
+    free(cpu.value), free(first.value);
+}
+
+static void attention_by_a_library(void **state)
+{
+    (void)state;
+    static const attention kinds[] = {
+        { "bf16", 0, false, false, false },   { "fp16", 0, false, false, false },  { "bf16", 0.1f, false, false, false },
+        { "bf16", 0.1f, true, false, false }, { "fp16", 0.1f, true, true, false },
+    };
+    static const attention padded = { "bf16", 0.1f, true, false, true };
+    for (int i = 0; i < HS_COUNT(kinds); i++) {
+        attention_of(&kinds[i], false, 1 + i % 2);
+        if (!strcmp(kinds[i].policy, "bf16"))
+            attention_of(&kinds[i], true, 1);
+    }
+    attention_of(&padded, true, 1);
+}
+
 // ---- a chunk of logits: of a GPU's own height
 
 static int64_t chunk_of(const char *on, int64_t rows, int64_t classes)
@@ -239,6 +345,10 @@ int main(int argc, char **argv)
     hs_log_set(HS_LOG_WARN, NULL, NULL);
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(encoders), cmocka_unit_test(tasks),
                                         cmocka_unit_test(optimizers), cmocka_unit_test(chunks) };
+    if (argc > 2 && !strcmp(argv[2], "attention")) {
+        const struct CMUnitTest of_a_library[] = { cmocka_unit_test(attention_by_a_library) };
+        return cmocka_run_group_tests_name("training with attention of another library", of_a_library, NULL, NULL);
+    }
     if (argc > 2) {
         const struct CMUnitTest products[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(products_of_8_bits), cmocka_unit_test(encoders) };
         return cmocka_run_group_tests_name("training with products of another library", products, NULL, NULL);

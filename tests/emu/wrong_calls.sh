@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts one mistake at a time into what a library is told of a product, and looks whether the test against that library's double sees it. By
-# hand: seconds per mistake.
+# Puts one mistake at a time into what a library is told of a product or of attention, and looks whether the test against that library's
+# double sees it. By hand: seconds per mistake.
 #   tests/emu/wrong_calls.sh BUILD [TEST...]     of these tests only: test_i8_lt
 # Prints a line for each; exit code 1 if one is not seen, or is no mistake any more because the line that it changes reads otherwise.
 set -euo pipefail
@@ -29,6 +29,31 @@ test_gemm_lt|core/cuda/cublaslt_behind.c|one that adds is tried|s/if (!key.add)/
 test_gemm_lt|core/cuda/cublaslt_behind.c|what was timed for another GPU is taken|s/%zu %.128s\\n", version, gpu/%zu %.1s\\n", version, gpu/
 test_gemm_lt|core/cuda/gemm_lt.cu|dead rows enter the sums|s/    if (g.live == GEMM_LIVE_K) {/    if (0) {/
 test_gemm_lt|core/cuda/gemm_lt.cu|rows that are few go there|s/g->m <= GEMM_FEW_ROWS || //
+sdpa_masks|core/cuda/cudnn_graph.c|masks keep what should be dropped|s/draw(b, 1 - (double)b->p->dropout,/draw(b, (double)b->p->dropout,/
+sdpa_masks|core/cuda/cudnn_graph.c|backward draws no mask|s/if (b->p->dropout <= 0)/if (b->p->dropout <= 0 || b->p->pass == HS_SDPA_BACKWARD)/
+sdpa_masks|core/cuda/cudnn_graph.c|gradients of weights are not masked|s/dp = pointwise(b, MUL, dp, inner_cells(b), .other = mask)/(void)mask/
+sdpa_masks|core/cuda/cudnn_graph.c|gradients of scores are not divided by what is kept|s/ds = pointwise(b, MUL, ds, inner_cells(b), .other = value(b, HS_SDPA_UNKEPT))/(void)mask/
+sdpa_masks|core/cuda/cudnn_graph.c|the seed is described as 32 bits|s/bound(b, which, CUDNN_DATA_INT64, list(1)/bound(b, which, CUDNN_DATA_INT32, list(1)/
+sdpa_masks|core/cuda/cudnn_sdpa.c|dy y is not multiplied by what is kept|s/\[HS_SDPA_KEPT\] = (float)kept/[HS_SDPA_KEPT] = 1/
+sdpa_masks|core/cuda/cudnn_sdpa.c|what is kept is not divided by its share|s/(float)(1 \/ kept)/1/
+sdpa_masks|core/cuda/cudnn_sdpa.c|the stream is not set|s/cudnnSetStream(dnn->handle, lane->stream)/cudnnSetStream(dnn->handle, NULL)/
+sdpa_masks|core/cuda/cudnn_sdpa.c|the pack is given back before the run|s/st = c->cudnnBackendExecute(/c->cudnnBackendDestroyDescriptor(pack), st = c->cudnnBackendExecute(/
+sdpa_masks|core/cuda/cudnn_sdpa.c|an operation is given back when the plan is made|s/^    plan->compiled = true;/    c->cudnnBackendDestroyDescriptor(g->op[0]), plan->compiled = true;/
+sdpa_masks|core/cuda/cudnn_sdpa.c|kernel and sums have the same workspace|s/workspace + hs_sdpa_room_of(p).kernel/workspace/
+sdpa_masks|ops/attention/attention_cudnn.cu|every step has the same masks|s/hs_drop_key(step->seed, m.site, step->step)/hs_drop_key(step->seed, m.site, 0)/
+sdpa_masks|ops/attention/attention_cudnn.cu|every layer has the same masks|s/hs_drop_key(step->seed, m.site, step->step)/hs_drop_key(step->seed, 0, step->step)/
+sdpa_masks|ops/attention/attention_cudnn.cu|every micro-batch has the same masks|s/(uint64_t)m.where\[0\] : 0/0 : 0/
+sdpa_masks|ops/attention/attention_cudnn.cu|heads of other ranks have the same masks|s/(uint64_t)m.first_head)/0)/
+sdpa_masks|ops/attention/attention_cudnn.cu|seed and offset are one number|s/r.offset = reinterpret_cast<int64_t \*>(at + align)/r.offset = r.seed/
+sdpa_masks|ops/attention/attention_cudnn.cu|the offset is not aligned as promised|s/(at + align);/(at + 8);/
+sdpa_masks|ops/attention/attention_cudnn.cu|no room for seed and offset|s/at += 2 \* align;//
+sdpa_masks|ops/attention/attention_cudnn.cu|values are dropped though gradients cannot be|s/why = hs_sdpa_ready(lane, &back.p, back.why) ? nullptr : .*;/(void)back;/
+sdpa_masks|ops/attention/attention_cudnn.cu|a gradient by another mask is made|s/const bool is_late = .*/const bool is_late = false;/
+sdpa_masks|ops/attention/attention_cudnn.cu|rows of y begin where rows of q do|s/r.at_out\[b\] = (int32_t)(s.first \* p.row_out)/r.at_out[b] = (int32_t)(s.first * p.row_in)/
+sdpa_masks|ops/attention/attention_cudnn.cu|pads are keys|s/r.len_kv\[b\] = (int32_t)s.keys/r.len_kv[b] = (int32_t)s.n/
+sdpa_sums|core/cuda/cudnn_graph.c|sums whose bits should repeat are added up by atomics|s/    if (p->repeats) {/    if (0) {/
+sdpa_sums|core/cuda/cudnn_graph.c|k is not turned around|s/rows_in_as(b, which, turned(rows_of(b->p, b->p->row_in)))/rows_in_as(b, which, rows_of(b->p, b->p->row_in))/
+sdpa_sums|core/cuda/cudnn_sdpa.c|a library that plans for no description is taken|s/OLDEST = 90800/OLDEST = 90600/
 test_i8_lt|core/cuda/cublaslt.c|factors of sums are floats|s/CUBLAS_COMPUTE_32I, CUDA_R_32I/CUBLAS_COMPUTE_32I, CUDA_R_32F/
 test_i8_lt|core/cuda/cublaslt.c|the factor of sums is given as a float|s/const bool whole = .*/const bool whole = false;/
 test_i8_lt|core/cuda/cublaslt.c|rows and columns of A change places|s/k->ta ? k->k : k->m, k->ta ? k->m : k->k/k->ta ? k->m : k->k, k->ta ? k->k : k->m/
@@ -78,7 +103,7 @@ link() {
 # Of a test that is run in several ways, until one fails.
 run() {
   LD_LIBRARY_PATH=$build/tests/emu/double timeout 300 "$work/$1" || return 1
-  if [ "$1" = test_sp ]; then LD_LIBRARY_PATH=$build/tests/emu/double_old timeout 300 "$work/$1" old; fi
+  case $1 in test_sp | sdpa_sums) LD_LIBRARY_PATH=$build/tests/emu/double_old timeout 300 "$work/$1" old ;; esac
 }
 
 bad=0

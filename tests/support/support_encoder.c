@@ -55,6 +55,10 @@ hs_status encoder_engine(hs_engine **out, tiny_encoder *t, const hs_family *f, c
                                 { .max_tokens = tokens, .max_seqs = ENCODER_SEQS, .max_picks = tokens, .padded = o->padded } };
     if (o->distill)
         t->train.shape.distill = *o->distill;
+    if (o->attention) {
+        t->train.shape.longest = o->attention->longest, t->train.shape.full = o->attention->full;
+        t->train.shape.library_masks = o->attention->library_masks, t->train.shape.any_order = o->attention->any_order;
+    }
     t->eval = t->train;
     t->eval.shape.hidden = o->hidden, t->eval.shape.logits = !o->hidden && !o->distill;
     HS_TRY(hs_open_device(&dev, test_device, o->threads ? o->threads : 1, o->isa, 0, HS_ONEDNN_NO));

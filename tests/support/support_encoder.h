@@ -22,8 +22,9 @@ typedef struct encoder_opts {
     int64_t generator; // width of a network that is trained beside it; 0: none
     bool sequence;
     hs_recompute recompute;
-    uint64_t seed;             // 0: 3
-    const hs_distill *distill; // NULL: none; a teacher's has no training plan
+    uint64_t seed;                  // 0: 3
+    const hs_distill *distill;      // NULL: none; a teacher's has no training plan
+    const hs_arch_shape *attention; // longest, full, library_masks and any_order of it; NULL: none
 } encoder_opts;
 
 typedef struct tiny_encoder {

@@ -20,6 +20,7 @@ void tiny_gpt_model(hs_graph *g, const void *tiny)
 
 tiny_gpt tiny_gpt_of(const tiny_opts *o)
 {
+    const hs_arch_shape *a = o->attention ? o->attention : &(hs_arch_shape){ 0 };
     return (tiny_gpt){
         .config = { .layers = 2,
                     .heads = 2,
@@ -34,7 +35,10 @@ tiny_gpt tiny_gpt_of(const tiny_opts *o)
                    .cache_i8 = o->cache_i8,
                    .page_rows = o->page_rows,
                    .seq_pages = o->page_rows ? (TINY_CONTEXT + o->page_rows - 1) / o->page_rows : 0,
-                   .logits = true },
+                   .logits = true,
+                   .longest = a->longest,
+                   .library_masks = a->library_masks,
+                   .any_order = a->any_order },
     };
 }
 

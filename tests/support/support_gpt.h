@@ -25,6 +25,7 @@ typedef struct tiny_opts {
     const hs_adapter_spec *adapter; // NULL: none
     hs_recompute recompute;
     hs_masters masters;
+    const hs_arch_shape *attention; // longest, library_masks and any_order of it; NULL: none
 } tiny_opts;
 enum { TINY_VOCAB = 50, TINY_CONTEXT = 24, TINY_CACHE = 200, TINY_PAGE = 8 };
 tiny_gpt tiny_gpt_of(const tiny_opts *o);
