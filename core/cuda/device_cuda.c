@@ -222,7 +222,7 @@ static hs_status cuda_event_open(hs_device *d, hs_event **out)
     on(d);
     *out = NULL;
     cudaEvent_t e;
-    CUDA_TRY(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), 0);
+    CUDA_TRY(cudaEventCreateWithFlags(&e, cudaEventDisableTiming | cudaEventBlockingSync), 0); // a thread that arrives sleeps
     *out = (hs_event *)e;
     return HS_OK;
 }
@@ -236,6 +236,12 @@ static void cuda_event_close(hs_device *d, hs_event *e)
 
 static void cuda_record(hs_device *d, hs_event *e, hs_lane *lane) { cudaEventRecord((cudaEvent_t)e, stream_of(d, lane)); }
 static void cuda_await(hs_device *d, hs_lane *lane, hs_event *e) { cudaStreamWaitEvent(stream_of(d, lane), (cudaEvent_t)e, 0); }
+static hs_status cuda_arrive(hs_device *d, hs_event *e)
+{
+    on(d);
+    CUDA_TRY(cudaEventSynchronize((cudaEvent_t)e), 0);
+    return HS_OK;
+}
 
 // ---- submission
 
@@ -484,7 +490,8 @@ hs_status hs_backend_cuda(hs_device *d, const hs_device_opts *o)
     d->free_bytes = cuda_free_bytes;
     d->copy = cuda_copy, d->copy_async = cuda_copy_async, d->fill = cuda_fill;
     d->lane_open = cuda_lane_open, d->lane_close = cuda_lane_close;
-    d->event_open = cuda_event_open, d->event_close = cuda_event_close, d->record = cuda_record, d->await = cuda_await;
+    d->event_open = cuda_event_open, d->event_close = cuda_event_close, d->record = cuda_record, d->await = cuda_await,
+    d->arrive = cuda_arrive;
     d->submit = cuda_submit, d->wait = cuda_wait, d->forget = cuda_forget;
     d->close = cuda_close;
     d->captures = true;

@@ -16,9 +16,28 @@ int64_t hs_column_cols(const hs_column *c)
 static size_t row_bytes(const hs_column *c) { return (size_t)hs_column_cols(c) * hs_dtype_bytes(c->dtype); }
 static size_t column_bytes(const hs_column *c) { return ((size_t)c->rows * row_bytes(c) + LINE - 1) / LINE * LINE; }
 
+static hs_status take(hs_batch *b, size_t bytes)
+{
+    if (b->memory.take) {
+        HS_TRY(b->memory.open(b->memory.of, &b->read));
+        return b->memory.take(b->memory.of, bytes, &b->block);
+    }
+    b->block = aligned_alloc(LINE, bytes);
+    if (!b->block)
+        return HS_FAIL(MEMORY, "no memory for a batch of %zu bytes", bytes);
+    memset(b->block, 0, bytes);
+    return HS_OK;
+}
+
 hs_status hs_batch_new(hs_batch *b, const hs_column *column, int n_columns, const int64_t most[HS_N_COUNTERS])
 {
-    *b = (hs_batch){ 0 };
+    return hs_batch_new_in(b, column, n_columns, most, NULL);
+}
+
+hs_status hs_batch_new_in(hs_batch *b, const hs_column *column, int n_columns, const int64_t most[HS_N_COUNTERS],
+                          const hs_batch_memory *memory)
+{
+    *b = (hs_batch){ .memory = memory ? *memory : (hs_batch_memory){ 0 } };
     if (n_columns > HS_MAX_COLUMNS)
         return HS_FAIL(INTERNAL, "a batch of %d columns, allowed %d", n_columns, HS_MAX_COLUMNS);
     size_t bytes = 0, at = 0;
@@ -30,10 +49,11 @@ hs_status hs_batch_new(hs_batch *b, const hs_column *column, int n_columns, cons
         c->clean = c->tail == HS_TAIL_ZERO ? 0 : c->rows;
         bytes += column_bytes(c);
     }
-    b->block = aligned_alloc(LINE, bytes ? bytes : LINE);
-    if (!b->block)
-        return HS_FAIL(MEMORY, "no memory for a batch of %zu bytes", bytes);
-    memset(b->block, 0, bytes);
+    const hs_status st = take(b, bytes ? bytes : LINE);
+    if (st != HS_OK) {
+        hs_batch_free(b);
+        return hs_frame_at(st, __FILE__, __LINE__);
+    }
     b->n_columns = n_columns;
     for (int i = 0; i < n_columns; at += column_bytes(&b->column[i++]))
         b->column[i].p = (char *)b->block + at;
@@ -42,9 +62,18 @@ hs_status hs_batch_new(hs_batch *b, const hs_column *column, int n_columns, cons
 
 void hs_batch_free(hs_batch *b)
 {
-    free(b->block);
+    if (b->memory.take) {
+        hs_batch_arrive(b); // a device that fails says so elsewhere
+        if (b->block)
+            b->memory.give(b->memory.of, b->block);
+        b->memory.close(b->memory.of, b->read);
+    } else {
+        free(b->block);
+    }
     *b = (hs_batch){ 0 };
 }
+
+hs_status hs_batch_arrive(const hs_batch *b) { return b->read ? b->memory.arrive(b->memory.of, b->read) : HS_OK; }
 
 void hs_batch_clear(hs_batch *b, uint64_t first_sample)
 {

@@ -18,6 +18,17 @@ typedef enum hs_tail {
     HS_TAIL_LAST,   // the last live row again (starts)
 } hs_tail;
 
+// Where batches lie that a device reads by itself (hs_device_batches of core/run/feed.h): pairs of functions, each with `of`. All 0: the
+// host's own memory, which was read when hs_run_feed returns.
+typedef struct hs_batch_memory {
+    void *of;
+    hs_status (*take)(void *of, size_t bytes, void **out); // zeroed, 64-byte aligned
+    void (*give)(void *of, void *p);
+    hs_status (*open)(void *of, void **read); // one for each batch: up to where it was read
+    void (*close)(void *of, void *read);
+    hs_status (*arrive)(void *of, void *read); // behind all that reads it; at once where nothing does
+} hs_batch_memory;
+
 enum { HS_MAX_COLUMNS = 16 };
 typedef struct hs_column {
     const char *name; // borrowed: of a table or of the source
@@ -39,11 +50,17 @@ typedef struct hs_batch {
     hs_column column[HS_MAX_COLUMNS];
     int n_columns;
     void *block; // of all columns
+    hs_batch_memory memory;
+    void *read; // of memory.open; NULL: there is none
 } hs_batch;
 
 // A batch with room for `most` units by counter; cleared, all columns 0. MEMORY; INTERNAL: too many columns.
 hs_status hs_batch_new(hs_batch *b, const hs_column *column, int n_columns, const int64_t most[HS_N_COUNTERS]);
-void hs_batch_free(hs_batch *b);
+hs_status hs_batch_new_in(hs_batch *b, const hs_column *column, int n_columns, const int64_t most[HS_N_COUNTERS],
+                          const hs_batch_memory *memory); // NULL: the host's own
+void hs_batch_free(hs_batch *b);                          // behind all that reads it
+// Until all of it was read that hs_run_feed was given: before it is filled again. Any thread. What the device fails with.
+hs_status hs_batch_arrive(const hs_batch *b);
 void hs_batch_clear(hs_batch *b, uint64_t first_sample); // no units, no labels
 void hs_batch_pad(hs_batch *b);                          // tails behind the live rows
 // The live part of src into a batch of the same columns. INTERNAL where they differ or there is less room.

@@ -119,4 +119,13 @@ hs_call *hs_plan_forward_call(hs_plan *p, hs_node *n, const hs_kernels *k);
 hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_derive *f, bool backward);
 void hs_plan_sum_loss(hs_plan *p, hs_node *n);
 
+// ---- exec.c, for feed.c
+typedef struct hs_fed { // input i of a bound plan, in the slot of hs_exec_input
+    char *p;
+    const void *cell; // the default's bytes, if it has one
+    bool has_default; // there is nothing else in it
+} hs_fed;
+hs_fed hs_exec_fed(hs_exec *e, int i);
+void hs_exec_set_default(hs_exec *e, int i, bool has_default);
+
 #endif

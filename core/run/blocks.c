@@ -5,7 +5,6 @@
 
 #define UP(bytes) (((bytes) + 63) / 64 * 64)
 enum {
-    RING = 16,
     STATE_AT = UP(sizeof(hs_step_in)),
     TOTALS_AT = STATE_AT + UP(sizeof(hs_step_state)),
     BYTES = TOTALS_AT + HS_N_LOSS_SETS * HS_N_LOSS * sizeof(double)
@@ -17,8 +16,10 @@ hs_status hs_blocks_open(hs_blocks *b, hs_device *d, hs_lane *lane)
     *b = (hs_blocks){ .device = d, .lane = lane };
     HS_TRY(d->alloc(d, BYTES, &p));
     b->p = p;
-    HS_TRY(d->alloc_host(d, RING * sizeof *b->ring, &ring));
+    HS_TRY(d->alloc_host(d, HS_BLOCKS_RING * sizeof *b->ring, &ring));
     b->ring = ring;
+    for (int i = 0; i < HS_BLOCKS_RING; i++)
+        HS_TRY(d->event_open(d, &b->read[i]));
     char *bound = hs_device_bind(d, p);
     b->bound_in = (const hs_step_in *)bound, b->bound_state = (hs_step_state *)(bound + STATE_AT);
     b->bound_totals = bound + TOTALS_AT;
@@ -31,6 +32,8 @@ void hs_blocks_close(hs_blocks *b)
         b->device->release(b->device, b->p, BYTES);
     if (b->ring)
         b->device->free_host(b->device, b->ring);
+    for (int i = 0; b->device && i < HS_BLOCKS_RING; i++)
+        b->device->event_close(b->device, b->read[i]);
     *b = (hs_blocks){ 0 };
 }
 
@@ -40,18 +43,16 @@ hs_status hs_blocks_send(hs_blocks *b)
 {
     if (b->n_sent && memcmp(&b->in, &b->sent, sizeof b->in) == 0)
         return HS_OK;
-    if (b->n_sent - b->n_arrived == RING) {
-        HS_TRY(b->device->wait(b->device, b->lane));
-        hs_blocks_arrived(b);
-    }
-    hs_step_in *copy = &b->ring[b->n_sent++ % RING];
+    const int at = (int)(b->n_sent++ % HS_BLOCKS_RING);
+    hs_step_in *copy = &b->ring[at];
+    HS_TRY(b->device->arrive(b->device, b->read[at])); // of one long ago
     memcpy(copy, &b->in, sizeof *copy);
     memcpy(&b->sent, &b->in, sizeof b->sent);
     b->device->copy_async(b->device, b->lane, b->p, copy, sizeof *copy);
+    b->device->record(b->device, b->read[at], b->lane);
     return HS_OK;
 }
 
-void hs_blocks_arrived(hs_blocks *b) { b->n_arrived = b->n_sent; }
 void hs_blocks_submitted(hs_blocks *b) { b->is_old = true; }
 
 const hs_step_state *hs_blocks_state(hs_blocks *b)

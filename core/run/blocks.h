@@ -8,6 +8,7 @@
 extern "C" {
 #endif
 
+enum { HS_BLOCKS_RING = 64 }; // submissions that the host is ahead of the device at most
 typedef struct hs_blocks {
     hs_step_in in;              // the host's, to be written
     hs_step_in sent;            // what the last submission had
@@ -18,8 +19,9 @@ typedef struct hs_blocks {
     // its own
     hs_device *device;
     hs_lane *lane;
-    hs_step_in *ring; // on their way, in memory that both sides see
-    int64_t n_sent, n_arrived;
+    hs_step_in *ring;               // on their way, in memory that both sides see
+    hs_event *read[HS_BLOCKS_RING]; // up to where each was
+    int64_t n_sent;
     hs_step_state state; // as last read
     bool is_old;         // it may have changed since
 } hs_blocks;
@@ -30,7 +32,6 @@ size_t hs_blocks_bytes(void);                                        // of the d
 
 hs_status hs_blocks_send(hs_blocks *b);             // before a submission: `in`, in the lane's order, if it is not what is there
 void hs_blocks_submitted(hs_blocks *b);             // behind it: the state is no longer what was read
-void hs_blocks_arrived(hs_blocks *b);               // the lane was waited for
 const hs_step_state *hs_blocks_state(hs_blocks *b); // behind all that was submitted
 void hs_blocks_set_state(hs_blocks *b, const hs_step_state *state);
 

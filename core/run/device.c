@@ -56,6 +56,11 @@ static void keep_lane(hs_device *d, hs_lane *lane) { (void)d, (void)lane; }
 static void keep_event(hs_device *d, hs_event *e) { (void)d, (void)e; }
 static void record_nothing(hs_device *d, hs_event *e, hs_lane *lane) { (void)d, (void)e, (void)lane; }
 static void await_nothing(hs_device *d, hs_lane *lane, hs_event *e) { (void)d, (void)lane, (void)e; }
+static hs_status arrive_last(hs_device *d, hs_event *e)
+{
+    (void)e;
+    return d->wait(d, NULL);
+}
 static hs_status unknown_peak(hs_device *d, hs_dtype low, double *flops_per_second)
 {
     (void)d, (void)low;
@@ -87,7 +92,7 @@ static void fill_defaults(hs_device *d)
     if (!d->lane_open) {
         d->lane_open = first_lane, d->lane_close = keep_lane;
         d->event_open = no_event, d->event_close = keep_event;
-        d->record = record_nothing, d->await = await_nothing;
+        d->record = record_nothing, d->await = await_nothing, d->arrive = arrive_last;
     }
 }
 
@@ -122,8 +127,8 @@ static const char *missing_member(const hs_device *d)
     for (int i = 0; i < HS_COUNT(kernels); i++)
         if (!has_kernel[i])
             return kernels[i];
-    static const char *const lanes[] = { "lane_open", "lane_close", "event_open", "event_close", "record", "await" };
-    const bool has_lane[] = { d->lane_open, d->lane_close, d->event_open, d->event_close, d->record, d->await };
+    static const char *const lanes[] = { "lane_open", "lane_close", "event_open", "event_close", "record", "await", "arrive" };
+    const bool has_lane[] = { d->lane_open, d->lane_close, d->event_open, d->event_close, d->record, d->await, d->arrive };
     static const char *const host[] = { "alloc_host", "free_host" };
     const bool has_host[] = { d->alloc_host, d->free_host };
     const char *lane = missing_of(has_lane, lanes, HS_COUNT(lanes));

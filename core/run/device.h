@@ -105,14 +105,15 @@ typedef struct hs_device {
     void (*copy_async)(struct hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes); // (optional) in the lane's order;
                                                                                                       // defaults to copy
 
-    // lanes and events, (optional) all six together; they default to one lane, in whose order everything happens anyway. One that was
-    // waited for may be closed while other lanes still await it: for them it has happened
+    // lanes and events, (optional) all seven together; they default to one lane, in whose order everything happens anyway. One that was
+    // waited for may be closed while other lanes still await it: for them it has happened. So has one that was never recorded
     hs_status (*lane_open)(struct hs_device *d, hs_lane **out);
     void (*lane_close)(struct hs_device *d, hs_lane *lane); // NULL: nothing
     hs_status (*event_open)(struct hs_device *d, hs_event **out);
     void (*event_close)(struct hs_device *d, hs_event *e);           // NULL: nothing
     void (*record)(struct hs_device *d, hs_event *e, hs_lane *lane); // e: the end of what the lane was given so far
     void (*await)(struct hs_device *d, hs_lane *lane, hs_event *e);  // what the lane is given from now on comes behind e
+    hs_status (*arrive)(struct hs_device *d, hs_event *e); // the host comes behind e, in any thread; defaults to a wait for the one lane
 
     hs_status (*submit)(struct hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode); // s stays as it is until wait
     hs_status (*wait)(struct hs_device *d, hs_lane *lane);      // for all the lane was given; its errors

@@ -8,6 +8,8 @@ struct hs_exec {
     char *base, *bound;          // the workspace: the device's address, and what kernels get
     char *inputs, *bound_inputs; // the slots, likewise
     int slot;
+    bool *has_default[HS_INPUT_SLOTS]; // [n_inputs]: the slot holds nothing but the default
+    double *cell;                      // [n_inputs]: its bytes, in each one's type
     void *const *state;
     const hs_step_in *in;
     hs_step_state *out;
@@ -167,6 +169,21 @@ static hs_status bind_slot(hs_exec *e)
     return HS_OK;
 }
 
+static hs_status note_defaults(hs_exec *e)
+{
+    const hs_graph *g = e->plan->graph;
+    const size_t n = (size_t)g->n_inputs + 1;
+    e->has_default[0] = calloc(HS_INPUT_SLOTS * n, sizeof **e->has_default), e->cell = calloc(n, sizeof *e->cell);
+    if (!e->has_default[0] || !e->cell)
+        return HS_FAIL(MEMORY, "no memory for %d inputs", g->n_inputs);
+    for (int slot = 1; slot < HS_INPUT_SLOTS; slot++)
+        e->has_default[slot] = e->has_default[slot - 1] + n;
+    for (int i = 0; i < g->n_inputs; i++)
+        if (g->input[i]->has_fill)
+            hs_convert(&e->cell[i], g->input[i]->dtype, &g->input[i]->fill, HS_F64, 1);
+    return HS_OK;
+}
+
 static hs_status bind_all(hs_exec *e)
 {
     const char *missing = NULL;
@@ -178,6 +195,7 @@ static hs_status bind_all(hs_exec *e)
         missing = "room for the inputs";
     if (missing)
         return HS_FAIL(INTERNAL, "the %s of a plan does not lie in the memory of device %s", missing, e->device->name);
+    HS_TRY(note_defaults(e));
     HS_TRY(divide_reductions(e));
     for (e->slot = HS_INPUT_SLOTS - 1; e->slot > 0; e->slot--)
         HS_TRY(bind_slot(e));
@@ -214,6 +232,8 @@ void hs_exec_free(hs_exec *e)
     free(e->move);
     free(e->parts);
     free(e->left);
+    free(e->has_default[0]);
+    free(e->cell);
     free(e);
 }
 
@@ -238,10 +258,23 @@ const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name)
     return NULL;
 }
 
+hs_fed hs_exec_fed(hs_exec *e, int i)
+{
+    const hs_tensor *t = e->plan->graph->input[i];
+    return (hs_fed){ at(e, e->plan->value_buf[t->id], e->base, e->inputs), &e->cell[i], e->has_default[e->slot][i] };
+}
+
+void hs_exec_set_default(hs_exec *e, int i, bool has_default) { e->has_default[e->slot][i] = has_default; }
+
 void *hs_exec_input(hs_exec *e, const char *name)
 {
-    const hs_tensor *t = hs_exec_input_tensor(e, name);
-    return t ? at(e, e->plan->value_buf[t->id], e->base, e->inputs) : NULL;
+    const hs_graph *g = e->plan->graph;
+    for (int i = 0; i < g->n_inputs; i++)
+        if (!strcmp(g->input[i]->name, name)) {
+            hs_exec_set_default(e, i, false); // who asks may write
+            return hs_exec_fed(e, i).p;
+        }
+    return NULL;
 }
 
 void *hs_exec_output(hs_exec *e, int index, hs_ref *ref)

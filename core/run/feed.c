@@ -54,52 +54,89 @@ static hs_status check(const hs_graph *g, const hs_tensor *t, const hs_column *c
     return HS_OK;
 }
 
-// The default of an input into every cell that this batch makes live.
-static void fill(hs_device *d, const hs_tensor *t, char *dst, const hs_batch *b)
+// The default of an input into the whole slot: one cell, then what is there once more. Kernels of some devices clear dead floats.
+static void fill(hs_device *d, const hs_tensor *t, hs_fed *to, hs_lane *lane)
 {
-    enum { AT_ONCE = 1024 };
-    const size_t cell = hs_dtype_bytes(t->dtype);
-    int64_t n = hs_ext_rows(t->ext, b->n, t->dim[0]) * hs_tensor_cols(t);
-    double value[AT_ONCE];
-    char cells[sizeof value];
-    if (t->fill == 0) {
-        d->fill(d, dst, 0, (size_t)n * cell);
+    const size_t cell = hs_dtype_bytes(t->dtype), all = hs_tensor_bytes(t);
+    if (to->has_default && !(d->clears_dead && hs_dtype_is_float(t->dtype)))
         return;
-    }
-    for (int i = 0; i < AT_ONCE; i++)
-        value[i] = t->fill;
-    hs_convert(cells, t->dtype, value, HS_F64, n < AT_ONCE ? n : AT_ONCE);
-    for (int64_t k; n > 0; n -= k, dst += (size_t)k * cell) {
-        k = n < AT_ONCE ? n : AT_ONCE;
-        d->copy(d, dst, cells, (size_t)k * cell);
+    d->copy_async(d, lane, to->p, to->cell, cell);
+    for (size_t done = cell, more; done < all; done += more) {
+        more = done < all - done ? done : all - done;
+        d->copy_async(d, lane, to->p + done, to->p, more);
     }
 }
 
-static hs_status feed_input(hs_exec *e, const hs_tensor *t, const hs_batch *b, hs_lane *lane)
+static hs_status feed_input(hs_exec *e, int i, const hs_batch *b, hs_lane *lane)
 {
-    const hs_plan *p = hs_exec_plan(e);
+    const hs_graph *g = hs_plan_graph(hs_exec_plan(e));
+    const hs_tensor *t = g->input[i];
     hs_device *d = hs_exec_device(e);
     const hs_column *c = hs_batch_find(b, t->name);
-    char *dst = hs_exec_input(e, t->name);
+    hs_fed to = hs_exec_fed(e, i);
     if (!c && t->passed)
         return HS_OK;
     if (!c && !t->has_fill)
-        return no_column(p->graph, t, b);
+        return no_column(g, t, b);
     if (!c) {
-        fill(d, t, dst, b);
+        fill(d, t, &to, lane);
+        hs_exec_set_default(e, i, true);
         return HS_OK;
     }
     const int64_t live = hs_ext_asked(c->ext, b->n, c->rows);
-    HS_TRY(check(p->graph, t, c, live));
-    d->copy_async(d, lane, dst, c->p, (size_t)(live * hs_tensor_cols(t)) * hs_dtype_bytes(t->dtype));
+    HS_TRY(check(g, t, c, live));
+    d->copy_async(d, lane, to.p, c->p, (size_t)(live * hs_tensor_cols(t)) * hs_dtype_bytes(t->dtype));
+    hs_exec_set_default(e, i, false);
     return HS_OK;
 }
+
+// ---- memory of batches
+
+static hs_status take(void *of, size_t bytes, void **out)
+{
+    hs_device *d = of;
+    return d->alloc_host(d, bytes, out);
+}
+
+static void give(void *of, void *p)
+{
+    hs_device *d = of;
+    d->free_host(d, p);
+}
+
+static hs_status open_event(void *of, void **read)
+{
+    hs_device *d = of;
+    hs_event *e = NULL;
+    const hs_status st = d->event_open(d, &e);
+    *read = e;
+    return st;
+}
+
+static void close_event(void *of, void *read)
+{
+    hs_device *d = of;
+    d->event_close(d, read);
+}
+
+static hs_status arrive(void *of, void *read)
+{
+    hs_device *d = of;
+    return d->arrive(d, read);
+}
+
+hs_batch_memory hs_device_batches(hs_device *d)
+{
+    return (hs_batch_memory){ .of = d, .take = take, .give = give, .open = open_event, .close = close_event, .arrive = arrive };
+}
+
+// ---- feeding
 
 hs_status hs_exec_feed(hs_exec *e, const hs_batch *b, hs_lane *lane, hs_step_in *in)
 {
     const hs_graph *g = hs_plan_graph(hs_exec_plan(e));
     for (int i = 0; i < g->n_inputs; i++)
-        HS_TRY(feed_input(e, g->input[i], b, lane));
+        HS_TRY(feed_input(e, i, b, lane));
     memcpy(in->n, b->n, sizeof in->n);
     return HS_OK;
 }

@@ -60,9 +60,12 @@ static hs_status mark_writes(hs_bound *b, const hs_plan *p, int n_params)
 static hs_status make_inputs(hs_run *r, hs_bound *b, const hs_plan *p)
 {
     const size_t bytes = HS_INPUT_SLOTS * hs_plan_info_of(p)->input_bytes;
-    for (int i = 0; i < HS_INPUT_SLOTS; i++)
+    for (int i = 0; i < HS_INPUT_SLOTS; i++) {
         if (!b->used[i])
             HS_TRY(r->device->event_open(r->device, &b->used[i]));
+        if (!b->fed[i])
+            HS_TRY(r->device->event_open(r->device, &b->fed[i]));
+    }
     if (!bytes || b->inputs.p)
         return HS_OK;
     HS_TRY(r->device->alloc(r->device, bytes, &b->inputs.p)); // zeroed: what the first batch does not fill is finite
@@ -192,12 +195,14 @@ void hs_run_free(hs_run *r)
     hs_params_land(r->model->params);
     if (r->lane || r->queued)
         r->device->wait(r->device, r->lane); // copies may still be queued; what they say no longer matters
+    if (r->feed)
+        r->device->wait(r->device, r->feed);
     for (int i = 0; i < r->n_plans; i++) {
         hs_exec_free(r->plan[i].exec);
         free(r->plan[i].writes);
         r->device->release(r->device, r->plan[i].inputs.p, r->plan[i].inputs.bytes);
         for (int k = 0; k < HS_INPUT_SLOTS; k++)
-            r->device->event_close(r->device, r->plan[i].used[k]);
+            r->device->event_close(r->device, r->plan[i].used[k]), r->device->event_close(r->device, r->plan[i].fed[k]);
     }
     for (int i = 0; i < r->n_workspaces; i++)
         r->device->release(r->device, r->workspace[i].p, r->workspace[i].bytes);
@@ -279,7 +284,6 @@ hs_status hs_run_wait(hs_run *r)
         return HS_OK;
     HS_TRY(r->device->wait(r->device, r->lane));
     r->queued = false;
-    hs_blocks_arrived(&r->blocks);
     HS_TRY(r->model->grid.dp->poll(r->model->grid.dp));
     return r->model->grid.tp->poll(r->model->grid.tp);
 }
@@ -291,6 +295,7 @@ static hs_status submit_plan(hs_run *r, int plan, int which)
     if (mode_of(r, plan) != HS_TRAIN || ps->n_derived)
         hs_params_land(ps); // a training plan waits for values where it reads them
     HS_TRY(hs_model_refresh(r->model, r->device, r->lane, r->mode));
+    hs_run_await_fed(r, b);
     HS_TRY(submit(r, hs_exec_micro(b->exec, which)));
     hs_run_note_use(r, b);
     b->was_read = true;

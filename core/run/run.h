@@ -38,8 +38,8 @@ void *hs_run_blocks(hs_run *r, size_t *bytes);
 
 // ---- what goes in and comes out. A plan's inputs lie outside the workspace that plans share, and stay until they are written again. They
 // have two slots: a batch is fed into the one that no submission reads, while one may read the other.
-// The batch into all inputs of a plan, in the slot that is free, and into the live counts: hs_exec_feed says what is refused. The batch may
-// change when this returns.
+// The batch into all inputs of a plan, in the slot that is free, and into the live counts: hs_exec_feed says what is refused. One in the
+// run's device's memory (hs_device_batches) is read while the host goes on, until hs_batch_arrive; any other may change when this returns.
 hs_status hs_run_feed(hs_run *r, int plan, const hs_batch *batch);
 int hs_run_n_inputs(const hs_run *r, int plan);
 // Input i of a plan, in the order of its trace: bytes of the slot that the next submission reads, until the next hs_run_feed, and (tensor

@@ -17,7 +17,9 @@ typedef struct hs_bound { // a plan of the model, by its number
     int32_t micro;                          // micro-steps of it since the last update
     hs_run_memory inputs;                   // HS_INPUT_SLOTS of them
     hs_event *used[HS_INPUT_SLOTS];         // the last that the lane did with a slot, if anything
-    bool is_used[HS_INPUT_SLOTS], was_read; // was_read: a submission had this slot since it was turned to
+    hs_event *fed[HS_INPUT_SLOTS];          // the last that was fed into it
+    bool is_used[HS_INPUT_SLOTS], is_fed[HS_INPUT_SLOTS]; // is_fed: by what no submission awaits yet
+    bool was_read;                                        // a submission had this slot since it was turned to
 } hs_bound;
 
 struct hs_run {
@@ -55,7 +57,8 @@ struct hs_run {
 static inline const hs_plan *hs_run_plan(const hs_run *r, int plan) { return r->model->plan[plan]; }
 static inline bool hs_run_is_bound(const hs_run *r, int plan) { return plan >= 0 && plan < r->n_plans && r->plan[plan].exec; }
 
-void hs_run_note_use(hs_run *r, hs_bound *b); // the lane is done with the slot of its inputs up to here
+void hs_run_note_use(hs_run *r, hs_bound *b);  // the lane is done with the slot of its inputs up to here
+void hs_run_await_fed(hs_run *r, hs_bound *b); // what the lane is given from now on comes behind what was fed into it
 
 void hs_run_drop(hs_run *r, hs_segment *s); // frees its thunks, of which the device keeps nothing; all was waited for
 

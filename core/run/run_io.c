@@ -29,12 +29,27 @@ void hs_run_note_use(hs_run *r, hs_bound *b)
     b->is_used[slot] = true;
 }
 
+void hs_run_await_fed(hs_run *r, hs_bound *b)
+{
+    const int slot = hs_exec_slot(b->exec);
+    if (b->is_fed[slot])
+        r->device->await(r->device, r->lane, b->fed[slot]);
+    b->is_fed[slot] = false;
+}
+
 // What the host writes into the slot comes behind what still reads it.
 static void claim(hs_run *r, hs_bound *b)
 {
     const int slot = hs_exec_slot(b->exec);
     if (b->is_used[slot])
         r->device->await(r->device, r->feed, b->used[slot]);
+}
+
+// Whoever fills the batch again comes behind this, and behind what other runs were fed with it before.
+static void note_read(hs_run *r, const hs_batch *batch)
+{
+    r->device->await(r->device, r->feed, batch->read);
+    r->device->record(r->device, batch->read, r->feed);
 }
 
 hs_status hs_run_feed(hs_run *r, int plan, const hs_batch *batch)
@@ -47,7 +62,13 @@ hs_status hs_run_feed(hs_run *r, int plan, const hs_batch *batch)
     b->was_read = false;
     claim(r, b);
     const hs_status st = hs_exec_feed(b->exec, batch, r->feed, &r->blocks.in);
-    HS_TRY(r->device->wait(r->device, r->feed)); // the batch is its owner's again
+    const int slot = hs_exec_slot(b->exec);
+    r->device->record(r->device, b->fed[slot], r->feed);
+    b->is_fed[slot] = true;
+    if (batch->memory.of == r->device)
+        note_read(r, batch);
+    else
+        HS_TRY(r->device->wait(r->device, r->feed)); // the batch is its owner's again
     return st == HS_OK ? HS_OK : hs_frame_at(st, __FILE__, __LINE__);
 }
 

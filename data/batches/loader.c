@@ -34,6 +34,7 @@ static hs_status fill(const hs_loader *l, int64_t micro_batch, hs_batch *b)
     hs_source *s = l->source;
     const int64_t n = share(s, o), from = s->interleaved ? o->rank : o->rank * n, step = s->interleaved ? o->size : 1;
     const uint64_t first = o->first_sample + (uint64_t)(micro_batch * o->batch);
+    HS_TRY(hs_batch_arrive(b));
     hs_batch_clear(b, first);
     if (s->begin)
         HS_TRY(s->begin(s));
@@ -95,7 +96,7 @@ static hs_status alloc_slots(hs_loader *l)
     if (!l->slot)
         return HS_FAIL(MEMORY, "no memory for a ring of %d batches", l->o.depth);
     for (int i = 0; i < l->o.depth; i++)
-        HS_TRY(hs_source_batch(l->source, share(l->source, &l->o), &l->slot[i]));
+        HS_TRY(hs_source_batch_in(l->source, share(l->source, &l->o), &l->o.memory, &l->slot[i]));
     return HS_OK;
 }
 

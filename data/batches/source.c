@@ -9,12 +9,14 @@ void hs_source_free(hs_source *s)
         s->free(s);
 }
 
-hs_status hs_source_batch(const hs_source *s, int64_t n_samples, hs_batch *out)
+hs_status hs_source_batch(const hs_source *s, int64_t n_samples, hs_batch *out) { return hs_source_batch_in(s, n_samples, NULL, out); }
+
+hs_status hs_source_batch_in(const hs_source *s, int64_t n_samples, const hs_batch_memory *memory, hs_batch *out)
 {
     int64_t most[HS_N_COUNTERS];
     for (int c = 0; c < HS_N_COUNTERS; c++)
         most[c] = n_samples * s->most[c];
-    return hs_batch_new(out, s->column, s->n_columns, most);
+    return hs_batch_new_in(out, s->column, s->n_columns, most, memory);
 }
 
 hs_status hs_source_fill(hs_source *s, hs_batch *b, uint64_t first, int64_t n)

@@ -26,6 +26,7 @@ struct hs_source {           // first member of the struct of each kind
 
 void hs_source_free(hs_source *s);                                               // takes NULL
 hs_status hs_source_batch(const hs_source *s, int64_t n_samples, hs_batch *out); // a batch with room for so many samples
+hs_status hs_source_batch_in(const hs_source *s, int64_t n_samples, const hs_batch_memory *memory, hs_batch *out); // as hs_batch_new_in
 // Samples [first, first + n) into b, in slots from 0 on, with tails. Without a loader: evaluation.
 hs_status hs_source_fill(hs_source *s, hs_batch *b, uint64_t first, int64_t n);
 

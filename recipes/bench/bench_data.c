@@ -3,6 +3,7 @@
 // being filled, from what came before.
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/run/feed.h"
 #include "data/batches/loader.h"
 #include "recipes/bench/bench.h"
 #include <jansson.h>
@@ -78,7 +79,11 @@ static hs_status open_loader(hs_loader **out, const bench *b, const mode *m)
     feed.packing = m->packing, feed.layout = m->layout;
     HS_TRY(hs_feed_train(&source, &feed, &corpus));
     return hs_loader_new(out, source,
-                         &(hs_loader_opts){ .batch = b->batch, .n_micro = 1, .size = 1, .depth = 1 + (int)b->run->config.train.prefetch });
+                         &(hs_loader_opts){ .batch = b->batch,
+                                            .n_micro = 1,
+                                            .size = 1,
+                                            .depth = 1 + (int)b->run->config.train.prefetch,
+                                            .memory = hs_device_batches(b->run->device) });
 }
 
 // Tokens a second of the loader's thread with nothing else to do; keeps the first batches.

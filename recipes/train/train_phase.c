@@ -1,5 +1,6 @@
 // train_phase: what belongs to one phase of a run - its data, plans, loader - and the step from one to the next.
 #include "core/base/log.h"
+#include "core/run/feed.h"
 #include "data/checkpoint/peft.h"
 #include "data/checkpoint/weights.h"
 #include "infer/session/session.h"
@@ -439,6 +440,7 @@ hs_status hs_phase_loader(hs_trainer *t)
                                             .rank = t->ranks.grid.dp->rank,
                                             .size = t->ranks.dp,
                                             .first_sample = t->at.next_sample,
+                                            .memory = hs_device_batches(t->device),
                                             .depth = (int)(t->c->train.accumulate + t->c->train.prefetch) });
 }
 

@@ -31,6 +31,7 @@ struct hs_lane {
     work queue[QUEUE]; // of work i at i % QUEUE
     int64_t given, done;
     const hs_thunk *now; // what its kernels are called for
+    hs_lane *next;       // of those that were closed
 };
 
 struct hs_event {
@@ -44,6 +45,7 @@ typedef struct naive {
     const hs_kernels **table;
     const hs_kernels *const *tables[2];
     hs_lane *lane[LANES]; // [0]: the first
+    hs_lane *closed;      // events may still speak of them
     int64_t given, done;  // to all of them, and by
 } naive;
 
@@ -113,7 +115,7 @@ static void lane_close(hs_device *d, hs_lane *lane)
         if (n->lane[i] == lane) {
             drain_all(d); // others may await it
             n->lane[i] = NULL;
-            free(lane);
+            lane->next = n->closed, n->closed = lane;
             return;
         }
 }
@@ -140,6 +142,14 @@ static void await_event(hs_device *d, hs_lane *lane, hs_event *e)
 {
     if (e->lane)
         give(lane_of(d, lane), (work){ .kind = AWAIT, .other = e->lane, .until = e->until });
+}
+
+static hs_status arrive(hs_device *d, hs_event *e)
+{
+    (void)d;
+    if (e->lane)
+        drain(e->lane, e->until);
+    return HS_OK;
 }
 
 static hs_status submit(hs_device *d, hs_lane *lane, const hs_segment *s, hs_submit_mode mode)
@@ -445,6 +455,10 @@ static void close_naive(hs_device *d)
 {
     naive *n = d->impl;
     lane_close(d, n->lane[0]);
+    for (hs_lane *lane = n->closed, *next; lane; lane = next) {
+        next = lane->next;
+        free(lane);
+    }
     free(n->table);
     free(n);
 }
@@ -473,7 +487,7 @@ hs_status hs_backend_naive(hs_device *d, const hs_device_opts *o)
     d->core = &core, d->optim = &optim;
     d->alloc = take, d->release = give_back, d->copy = copy, d->fill = fill, d->copy_async = copy_async;
     d->lane_open = lane_open, d->lane_close = lane_close, d->event_open = event_open, d->event_close = event_close;
-    d->record = record_event, d->await = await_event;
+    d->record = record_event, d->await = await_event, d->arrive = arrive;
     d->submit = submit, d->wait = wait_for, d->close = close_naive;
     return HS_OK;
 }

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "core/cpu/device_cpu.h"
+#include "core/run/blocks.h"
+#include "core/run/feed.h"
 #include "ops/ops.h"
 #include "tests/core/example_device.h"
 #include "tests/support/support_gpt.h"
@@ -65,8 +67,8 @@ static void a_table_without_a_required_member_is_refused_by_its_name(void **stat
     static const struct {
         const char *name;
         size_t at;
-    } members[] = { ROW(ops),  ROW(tables),    ROW(core),       ROW(alloc),      ROW(release),     ROW(copy),   ROW(fill), ROW(submit),
-                    ROW(wait), ROW(lane_open), ROW(lane_close), ROW(event_open), ROW(event_close), ROW(record), ROW(await) };
+    } members[] = { ROW(ops),  ROW(tables),    ROW(core),       ROW(alloc),      ROW(release),     ROW(copy),   ROW(fill),  ROW(submit),
+                    ROW(wait), ROW(lane_open), ROW(lane_close), ROW(event_open), ROW(event_close), ROW(record), ROW(await), ROW(arrive) };
 #undef ROW
     for (int i = 0; i < HS_COUNT(members); i++) {
         left_out = members[i].at;
@@ -155,9 +157,19 @@ static void in_order(hs_device *d)
     d->copy_async(d, first, &b, &(int32_t){ 7 }, sizeof b);
     d->copy(d, &c, &b, sizeof c); // behind all that was submitted
     assert_int_equal(c, 7);
+    a = 8;
+    d->copy_async(d, first, &b, &a, sizeof b);
+    d->record(d, e, first);
+    assert_int_equal(d->arrive(d, e), HS_OK); // the host, behind the copy
+    assert_int_equal(b, 8);
+    d->event_close(d, e);
+    assert_int_equal(d->event_open(d, &e), HS_OK);
+    assert_int_equal(d->arrive(d, e), HS_OK); // one that nobody recorded
+    d->record(d, e, second);
+    d->lane_close(d, second);
+    assert_int_equal(d->arrive(d, e), HS_OK); // of a lane that is gone
     d->event_close(d, e);
     d->lane_close(d, first);
-    d->lane_close(d, second);
 }
 
 static void events_order_lanes(void **state)
@@ -311,8 +323,9 @@ static void fill_batch(hs_batch *b, int step)
     hs_batch_i32(b, 2)[0] = 0, hs_batch_i32(b, 2)[1] = n;
 }
 
-// The batch is one and the same memory: whoever reads it behind hs_run_feed trains on another step's.
-static void feed_steps(hs_device *d, bool wait, double loss[FED])
+// Ordinary memory is one and the same for all batches: whoever reads it behind hs_run_feed trains on another step's. Of the device's there
+// are two, each filled again when it was read.
+static void feed_steps(hs_device *d, bool wait, bool shared, double loss[FED])
 {
     static const hs_column columns[] = {
         { .name = "ids", .dtype = HS_I32, .ext = HS_EXT_TOKENS },
@@ -322,19 +335,23 @@ static void feed_steps(hs_device *d, bool wait, double loss[FED])
     };
     tiny_gpt model;
     hs_engine *e = engine_on(d, &model, NULL);
-    hs_batch b;
+    hs_batch ring[2];
     const void *slot[FED];
-    assert_int_equal(
-        hs_batch_new(&b, columns, HS_COUNT(columns), (int64_t[HS_N_COUNTERS]){ [HS_COUNT_TOKENS] = FED_TOKENS, [HS_COUNT_SEQS] = 1 }),
-        HS_OK);
+    const hs_batch_memory memory = shared ? hs_device_batches(d) : (hs_batch_memory){ 0 };
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(hs_batch_new_in(&ring[i], columns, HS_COUNT(columns),
+                                         (int64_t[HS_N_COUNTERS]){ [HS_COUNT_TOKENS] = FED_TOKENS, [HS_COUNT_SEQS] = 1 }, &memory),
+                         HS_OK);
     hs_run_set_mode(e->run, HS_SUBMIT_BULK);
     d->hook = count_thunks, n_thunks = 0;
     for (int s = 0; s < FED; s++) {
-        fill_batch(&b, s);
-        assert_int_equal(hs_run_feed(e->run, e->plan[HS_TRAIN], &b), HS_OK);
+        hs_batch *b = &ring[shared ? s % 2 : 0];
+        assert_int_equal(hs_batch_arrive(b), HS_OK);
+        fill_batch(b, s);
+        assert_int_equal(hs_run_feed(e->run, e->plan[HS_TRAIN], b), HS_OK);
         slot[s] = hs_run_input(e->run, e->plan[HS_TRAIN], "ids");
         if (!wait)
-            assert_true(s < 2 ? n_thunks == 0 : n_thunks > 0); // the third has to wait for the slot of the first
+            assert_true(s < (shared ? 4 : 2) ? n_thunks == 0 : n_thunks > 0); // the third comes behind what reads the slot of the first
         e->in->inv_count[0] = hs_inv_count(1 + s);
         assert_int_equal(hs_run_micro(e->run, e->plan[HS_TRAIN], true), HS_OK);
         assert_int_equal(hs_run_update(e->run), HS_OK);
@@ -346,25 +363,27 @@ static void feed_steps(hs_device *d, bool wait, double loss[FED])
     for (int s = 0; s < FED; s++)
         loss[s] = hs_run_read_record(e->run)->loss[0][0];
     d->hook = NULL;
-    hs_batch_free(&b);
+    hs_batch_free(&ring[0]);
     hs_engine_free(e);
+    hs_batch_free(&ring[1]); // a run need not be there
 }
 
 static void a_batch_is_fed_while_another_is_read(void **state)
 {
     (void)state;
     hs_device *naive = naive_device();
-    double want[FED], got[FED];
-    feed_steps(naive, true, want);
-    feed_steps(naive, false, got);
+    double want[FED], got[FED], shared[FED];
+    feed_steps(naive, true, false, want);
+    feed_steps(naive, false, false, got);
+    feed_steps(naive, false, true, shared);
     for (int s = 0; s < FED; s++)
-        assert_true(want[s] > 0 && got[s] == want[s] && (!s || want[s] != want[s - 1]));
+        assert_true(want[s] > 0 && got[s] == want[s] && shared[s] == want[s] && (!s || want[s] != want[s - 1]));
     hs_device_close(naive);
 }
 
 // Steps of different counts, all given to the lane before anything runs: each has its own step block, however often the host has written
 // the next one by then. More of them than the ring of blocks holds.
-enum { QUEUED = 10 };
+enum { QUEUED = HS_BLOCKS_RING / 2 + 2 };
 
 static void queue_steps(hs_device *d, bool wait, hs_step_record *record)
 {

@@ -156,6 +156,16 @@ static void columns_by_name(void **state)
     rig_close(&r);
 }
 
+static void hold_defaults(rig *r)
+{
+    for (int64_t i = 0; i < N; i++)
+        assert_true(cell(r, "token_types", i) == 0);
+    for (int64_t i = 0; i < (int64_t)SEQS * UNIT * 3; i++)
+        assert_true(cell(r, "weight", i) == 0.5);
+    for (int64_t i = 0; i < 4; i++)
+        assert_true(cell(r, "always", i) == -1);
+}
+
 static void defaults(void **state)
 {
     (void)state;
@@ -164,14 +174,50 @@ static void defaults(void **state)
     rig_open(&r, HS_TRAIN);
     batch(&b, all, TYPES);
     OK(hs_exec_feed(r.exec, &b, NULL, &r.in));
-    for (int64_t i = 0; i < N; i++)
-        assert_true(cell(&r, "token_types", i) == (i < 30 ? 0 : 0x77777777));
-    for (int64_t i = 0; i < 4 * UNIT * 3; i++)
-        assert_true(cell(&r, "weight", i) == 0.5);
-    assert_true(cell(&r, "weight", (int64_t)4 * UNIT * 3) != 0.5);
-    for (int64_t i = 0; i < 4; i++)
-        assert_true(cell(&r, "always", i) == -1);
+    hold_defaults(&r);
     hs_batch_free(&b);
+    rig_close(&r);
+}
+
+// Copies that a feed asked for; they are made as ever.
+static int n_copies;
+static void (*real_copy)(hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes);
+static void count_copy(hs_device *d, hs_lane *lane, void *dst, const void *src, size_t bytes)
+{
+    n_copies++;
+    real_copy(d, lane, dst, src, bytes);
+}
+
+static int feed_copies(rig *r, const hs_batch *b)
+{
+    n_copies = 0;
+    OK(hs_exec_feed(r->exec, b, NULL, &r->in));
+    return n_copies;
+}
+
+// A default is there since the first batch of a slot, until a column or the caller writes there.
+static void defaults_once(void **state)
+{
+    (void)state;
+    rig r;
+    hs_batch some, whole;
+    rig_open(&r, HS_TRAIN);
+    batch(&some, all, TYPES);
+    batch(&whole, all, COLUMNS);
+    real_copy = r.dev->copy_async, r.dev->copy_async = count_copy;
+    for (int slot = 0; slot < HS_INPUT_SLOTS; slot++, hs_exec_turn(r.exec)) {
+        assert_true(feed_copies(&r, &some) > TYPES);
+        assert_int_equal(feed_copies(&r, &some), TYPES);
+        assert_int_equal(feed_copies(&r, &whole), COLUMNS);
+        assert_true(feed_copies(&r, &some) > TYPES);
+        assert_int_equal(feed_copies(&r, &some), TYPES);
+        *(int32_t *)hs_exec_input(r.exec, "always") = 5;
+        assert_true(feed_copies(&r, &some) > TYPES);
+        hold_defaults(&r);
+    }
+    r.dev->copy_async = real_copy;
+    hs_batch_free(&some);
+    hs_batch_free(&whole);
     rig_close(&r);
 }
 
@@ -294,11 +340,8 @@ static void any_source_has_ranks_and_a_ring(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(columns_by_name),
-        cmocka_unit_test(tails_hold),
-        cmocka_unit_test(defaults),
-        cmocka_unit_test(refused_by_name),
-        cmocka_unit_test(any_source_has_ranks_and_a_ring),
+        cmocka_unit_test(columns_by_name), cmocka_unit_test(tails_hold),      cmocka_unit_test(defaults),
+        cmocka_unit_test(defaults_once),   cmocka_unit_test(refused_by_name), cmocka_unit_test(any_source_has_ranks_and_a_ring),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,8 @@
 cudart emu_cudart;
 _Thread_local int emu_gpu;
 _Thread_local cudaStream_t emu_capturing;
+_Thread_local long emu_n_waits;
+long hs_emu_waits(void) { return emu_n_waits; }
 static pthread_mutex_t lock;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static _Thread_local int depth; // of this thread in the lock
@@ -89,6 +91,7 @@ cudaError_t emu_not_captured(const char *call)
 cudaError_t emu_waits(cudaStream_t s, const char *call)
 {
     cudaError_t e = emu_not_captured(call);
+    emu_n_waits++;
     for (cudaStream_t at = emu_cudart.streams; at; at = at->next)
         if (at->captures && (s ? at == s : at->gpu == emu_gpu)) {
             at->captures->is_void = true;
@@ -214,7 +217,11 @@ cudaStream_t emu_legacy(void)
     return emu_cudart.streams = s;
 }
 
-static void drain_legacy(void) { emu_drain(emu_legacy(), emu_legacy()->base + emu_legacy()->queue.n); }
+static void drain_legacy(void)
+{
+    emu_n_waits++;
+    emu_drain(emu_legacy(), emu_legacy()->base + emu_legacy()->queue.n);
+}
 
 void emu_drain_all(void)
 {
@@ -415,6 +422,7 @@ static cudaError_t give(void *p, bool is_host, const char *call)
     cudaError_t e = emu_not_captured(call);
     block **at = &blocks;
     emu_drain_all(); // it may still be in use
+    emu_n_waits++;
     while (*at && ((*at)->p != p || (*at)->is_host != is_host))
         at = &(*at)->next;
     block *b = *at;
@@ -517,6 +525,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpy
         e = emu_broken(cudaErrorInvalidValue, "cudaMemcpyAsync", "more than what was allocated");
     else if (!block_of(dst)) { // into pageable memory: done when it returns
         e = emu_not_captured("cudaMemcpyAsync into pageable memory");
+        emu_n_waits++;
         if (e == cudaSuccess && emu_is_open(s)) {
             emu_drain(s, s->base + s->queue.n);
             memmove(dst, src, bytes);

@@ -40,7 +40,14 @@ typedef enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStre
 typedef enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 } cudaStreamCaptureMode;
 typedef enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice } cudaMemoryType;
 #define cudaStreamLegacy ((cudaStream_t)0x1)
-enum { cudaEventDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2 };
+enum {
+    cudaEventDefault = 0,
+    cudaEventBlockingSync = 1,
+    cudaEventDisableTiming = 2,
+    cudaStreamNonBlocking = 1,
+    cudaHostAllocPortable = 1,
+    cudaHostAllocMapped = 2
+};
 
 struct cudaDeviceProp {
     char name[256];
@@ -108,10 +115,13 @@ typedef void hs_emu_call(void *launch);
 void hs_emu_enqueue(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
 // The same of a call that waits for other GPUs, of this process or of others: it runs while other threads may call. Never NULL.
 void hs_emu_enqueue_waiting(cudaStream_t s, hs_emu_call *run, hs_emu_call *drop, void *launch);
-int hs_emu_gpu_of(cudaStream_t s);      // -1: it is not open
+int hs_emu_gpu_of(cudaStream_t s);   // -1: it is not open
 size_t hs_emu_extent(const void *p); // bytes from there to the end of what was allocated; 0: nothing was
 // Of a library's call that may not stand in a capture: does this thread capture? Then the capture is void, with a line on stderr.
 int hs_emu_is_captured(const char *what);
+// How often this thread waited for a GPU so far: for a stream, a device, an event that had not happened, a copy or fill that is not async
+// (or is of memory that is not pinned, into it), memory that was freed.
+long hs_emu_waits(void);
 // Of the emulator: what a kernel broke. Errors of kernels stay until the process ends, as CUDA's do.
 void hs_emu_broke(cudaError_t e);
 cudaError_t hs_emu_failed(cudaError_t e); // what a call returns that a test lets fail

@@ -73,6 +73,7 @@ typedef struct cudart {
 extern cudart emu_cudart;
 extern _Thread_local int emu_gpu;                // of this thread
 extern _Thread_local cudaStream_t emu_capturing; // by this thread
+extern _Thread_local long emu_n_waits;           // hs_emu_waits
 
 void emu_enter(void);
 cudaError_t emu_leave(cudaError_t e); // remembers it

@@ -124,8 +124,10 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     cudaError_t st = emu_not_captured("cudaEventSynchronize");
     if (st == cudaSuccess && e->capture)
         st = emu_broken(cudaErrorCapturedEvent, "cudaEventSynchronize", "this event was recorded in a capture");
-    else if (st == cudaSuccess && e->stream)
+    else if (st == cudaSuccess && e->stream && !is_over(e)) {
+        emu_n_waits++;
         emu_drain(e->stream, e->until);
+    }
     return emu_leave(st);
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
