@@ -45,6 +45,7 @@ typedef struct hs_arch_shape { // what a plan is made for
     // families of masked batches
     int64_t max_picks; // predictions of a batch; 0 elsewhere
     bool padded;       // sequences stand in rows of fixed length, and input `keys` [B][3] says how many tokens of each are real
+    bool draws_masks;  // train mode: masks are drawn in the plan, by inputs mask_draws and mask_special in the place of picks, pick_targets
     // models with a task
     bool lean;     // eval mode, a task of whole sequences: of a last layer no row is computed that nobody reads, where the family can
     bool weighted; // input `target_weights`: what each row's loss is multiplied by
@@ -60,10 +61,11 @@ typedef enum hs_batch_kind {
 // Columns of HS_BATCH_MASKED, i32: ids [tokens]; token_types [tokens] (default 0); task_types [tokens] (default 0; where the model has
 // them); starts [seqs + 1]; where [tokens][2] {slot, position from 0 in its sequence}; picks [picks], rows of the tokens that are
 // predicted; pick_targets [picks] (-1: ignored); pair_targets [seqs] (1: the second segment is random; default -1: ignored); order_targets
-// [seqs] (1: swapped; default -1); keys [seqs][3] only where shape.padded. Outputs of eval mode, without shape.hidden: 0 = i32 [P], the
-// likeliest token of each prediction, 1 = i32 [B], the pair head's (next, else order), where there is one; with shape.logits the logits
-// instead, f32. Of a model that judges what its generator wrote (HS_LOSS_REPLACED): 0 the generator's, 1 = f32 [N, 1 padded], the logit of
-// each token that it was replaced, 2 = f32 [N, 1], 1 where it was.
+// [seqs] (1: swapped; default -1); keys [seqs][3] only where shape.padded; mask_draws [seqs][HS_DRAW_CELLS] and mask_special
+// [HS_DRAW_SPECIAL], fixed (core/graph/mask_draw.h), only where shape.draws_masks, when ids are those of the text. Outputs of eval mode,
+// without shape.hidden: 0 = i32 [P], the likeliest token of each prediction, 1 = i32 [B], the pair head's (next, else order), where there
+// is one; with shape.logits the logits instead, f32. Of a model that judges what its generator wrote (HS_LOSS_REPLACED): 0 the generator's,
+// 1 = f32 [N, 1 padded], the logit of each token that it was replaced, 2 = f32 [N, 1], 1 where it was.
 //
 // Columns of HS_BATCH_LABELLED: ids, token_types, task_types, starts, where, keys as above, and of the model's task
 //   sequence     class_targets i32 [seqs]         -1: ignored

@@ -53,6 +53,9 @@ typedef struct hs_draw_attr {
     int32_t classes;
     int32_t frozen; // 1: neither seed nor step have a part in it
 } hs_draw_attr;
+typedef struct hs_mask_tokens_attr {
+    int64_t most; // predictions
+} hs_mask_tokens_attr;
 typedef struct hs_tp_gather_attr {
     int32_t rank, ranks;
 } hs_tp_gather_attr;

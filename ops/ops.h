@@ -183,6 +183,11 @@ hs_tensor *hs_draw(hs_graph *g, hs_tensor *x, hs_tensor *picks, hs_tensor *where
 // ids i32 [N] with drawn[p] at the places picks[p]; *label: f32 [N, 1], 1 where that is another than target[p], which stood there. A target
 // below 0 leaves its place alone. picks, drawn, target i32 [P].
 hs_tensor *hs_replace(hs_graph *g, hs_tensor *ids, hs_tensor *picks, hs_tensor *drawn, hs_tensor *target, hs_tensor **label);
+// BERT's masks, as the loader draws them (core/graph/mask_draw.h): ids i32 [N] of which some are the mask or another token; *picks i32
+// [most]: those places, ascending, sequence by sequence; *targets i32 [most]: what stood there. starts i32 [B + 1]; draws i32 [B,
+// HS_DRAW_CELLS], a row for each sequence; special i32 [S]. Picks of a row beyond what may be chosen are 0, target -1. No gradient.
+hs_tensor *hs_mask_tokens(hs_graph *g, hs_tensor *ids, hs_tensor *starts, hs_tensor *draws, hs_tensor *special, int64_t most,
+                          hs_tensor **picks, hs_tensor **targets);
 
 // ---- losses
 // loss[n] = -log softmax(logits[n])[target[n]] over the first `classes` columns, 0 where target is `ignore`.

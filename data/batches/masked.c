@@ -11,6 +11,8 @@ const hs_column hs_masked_columns[HS_MASKED_COLUMNS] = {
     HS_PAIR_COLUMN_ROWS,
     [HS_MASKED_ORDER_TARGETS] = { .name = "order_targets", .dtype = HS_I32, .ext = HS_EXT_SEQS, .tail = HS_TAIL_IGNORE },
     [HS_MASKED_TASK_TYPES] = { .name = "task_types", .dtype = HS_I32, .ext = HS_EXT_TOKENS },
+    [HS_MASKED_DRAWS] = { .name = "mask_draws", .dtype = HS_I32, .ext = HS_EXT_SEQS, .row = { HS_DRAW_CELLS } },
+    [HS_MASKED_SPECIAL] = { .name = "mask_special", .dtype = HS_I32, .ext = HS_EXT_FIXED, .rows = HS_DRAW_SPECIAL },
 };
 
 enum { MIN_LENGTH = 8, MAX_LENGTH = 1 << 20, SENTENCE = 32 };
@@ -24,7 +26,7 @@ typedef struct masked { // of one objective over one range
     hs_token_range range;
     hs_segments segments;
     hs_mask_ids ids;
-    bool types, frozen;
+    bool types, frozen, later;
     int32_t task;
     hs_masked_text *text;
     hs_masker *masker;
@@ -114,12 +116,22 @@ static void put_sequence(const masked *s, const hs_masked_piece *p, int64_t n, i
     b->n[HS_COUNT_TOKENS] += n;
 }
 
+// How the sample at hand is to be masked; how many picks that gives.
+static int64_t put_draws(const masked *s, uint64_t epoch, uint64_t sample, const int32_t *ids, int64_t n, hs_batch *b)
+{
+    const int64_t seq = b->n[HS_COUNT_SEQS];
+    if (!seq)
+        hs_mask_special(s->masker, hs_batch_i32(b, HS_MASKED_SPECIAL));
+    return hs_mask_row(s->masker, epoch, sample, ids, n, hs_batch_i32(b, HS_MASKED_DRAWS) + seq * HS_DRAW_CELLS);
+}
+
 static void put_picks(const masked *s, int64_t count, int64_t first_token, hs_batch *b)
 {
     int32_t *picks = hs_batch_i32(b, HS_PAIR_PICKS) + b->n[HS_COUNT_PICKS];
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < count && !s->later; i++)
         picks[i] = (int32_t)first_token + s->position[i];
-    memcpy(hs_batch_i32(b, HS_PAIR_PICK_TARGETS) + b->n[HS_COUNT_PICKS], s->label, (size_t)count * sizeof *picks);
+    if (!s->later)
+        memcpy(hs_batch_i32(b, HS_PAIR_PICK_TARGETS) + b->n[HS_COUNT_PICKS], s->label, (size_t)count * sizeof *picks);
     b->n[HS_COUNT_PICKS] += count;
     b->labels[0] += count;
 }
@@ -134,7 +146,7 @@ static hs_status fill(hs_source *base, hs_batch *b, uint64_t sample)
     hs_masked_piece p = { 0 };
     HS_TRY(hs_masked_text_at(s->text, epoch, (int64_t)own, &p));
     HS_TRY(put_ids(s, &p, ids, &n, &n_first));
-    const int64_t count = mask(s, epoch, own, ids, n);
+    const int64_t count = s->later ? put_draws(s, epoch, own, ids, n, b) : mask(s, epoch, own, ids, n);
     put_sequence(s, &p, n, n_first, b);
     put_picks(s, count, first_token, b);
     return HS_OK;
@@ -313,7 +325,8 @@ static hs_status make_one(hs_source **out, const hs_masked_opts *o, int part, in
                    .frozen = o->frozen,
                    .task = objective,
                    .vocab = o->vocab && o->vocab < own ? o->vocab : own,
-                   .words = k->unit != HS_MASK_TOKEN };
+                   .words = k->unit != HS_MASK_TOKEN,
+                   .later = o->later };
     // the same text twice, or under two objectives, is drawn in two ways
     const hs_status st = make_parts(s, o, k, hs_mix2(o->seed, (uint64_t)(part * HS_MIX_SOURCES + objective)));
     if (st != HS_OK) {
@@ -344,7 +357,7 @@ static hs_status check_part(const hs_masked_opts *o, const hs_token_range *r)
     return HS_OK;
 }
 
-static hs_status check_objective(const hs_objective *k, int number)
+static hs_status check_objective(const hs_objective *k, int number, bool later)
 {
     if (k->segments > HS_SEGMENTS_FULL)
         return HS_FAIL(USAGE, "objective %d has segments %d, allowed 0 to %d", number, (int)k->segments, HS_SEGMENTS_FULL);
@@ -353,6 +366,9 @@ static hs_status check_objective(const hs_objective *k, int number)
                        k->probability);
     if (!(k->rare >= 0 && k->rare <= 4))
         return HS_FAIL(USAGE, "objective %d (%s) prefers rare tokens by %g; allowed 0 to 4", number, segment_names[k->segments], k->rare);
+    if (later && (k->unit != HS_MASK_TOKEN || k->rare > 0))
+        return HS_FAIL(USAGE, "objective %d (%s) %s, which the loader alone does", number, segment_names[k->segments],
+                       k->rare > 0 ? "prefers rare tokens" : "masks by more than single tokens");
     return HS_OK;
 }
 
@@ -370,7 +386,7 @@ static hs_status check(const hs_masked_opts *o)
         return HS_FAIL(USAGE, "%d texts under %d objectives; each at least 1, together at most %d", o->n_parts, o->n_objectives,
                        HS_MIX_SOURCES);
     for (int k = 0; k < o->n_objectives; k++)
-        HS_TRY(check_objective(&o->objective[k], k + 1));
+        HS_TRY(check_objective(&o->objective[k], k + 1, o->later));
     for (int i = 0; i < o->n_parts; i++)
         HS_TRY(check_part(o, &o->parts[i].range));
     return HS_OK;

@@ -62,19 +62,22 @@ typedef struct hs_masked_opts {
     int64_t sentence;         // tokens of one where a store has no table of them; 0: 32
     uint64_t seed;
     bool frozen; // evaluation: always epoch 0, so that sample i is the same for ever
+    bool later;  // whoever reads a batch masks it, by the columns mask_draws and mask_special: ids are the text's, picks have a count alone
     hs_seq_layout layout;
     int64_t batch; // of layouts other than UNPADDED: samples of a micro-batch, all ranks together
     int ranks;     // that share it; 0: 1
 } hs_masked_opts;
 
 // The columns: those of pairs (hs_pair_columns, same places); then order_targets i32 [sequences], task_types i32 [tokens] (number of the
-// objective). A target of what a sample is not about is -1. Labels: of loss 0 predictions, of 1 NEXT's sequences, of 2 ORDER's. Layouts
+// objective); mask_draws i32 [sequences][HS_DRAW_CELLS], mask_special i32 [HS_DRAW_SPECIAL] (core/graph/mask_draw.h; 0 but of `later`). A
+// target of what a sample is not about is -1. Labels: of loss 0 predictions, of 1 NEXT's sequences, of 2 ORDER's. Layouts
 // other than UNPADDED have `keys` behind them (data/batches/seq_layout.h).
-enum { HS_MASKED_ORDER_TARGETS = HS_PAIR_COLUMNS, HS_MASKED_TASK_TYPES, HS_MASKED_COLUMNS };
+enum { HS_MASKED_ORDER_TARGETS = HS_PAIR_COLUMNS, HS_MASKED_TASK_TYPES, HS_MASKED_DRAWS, HS_MASKED_SPECIAL, HS_MASKED_COLUMNS };
 extern const hs_column hs_masked_columns[HS_MASKED_COLUMNS];
 
 // USAGE: a length below 8, no objective, ids outside the vocabulary, a range without documents, or with a single one for NEXT, or in which
-// every token is special. Fill gives CORRUPT as windows do. A sample whose tokens are all special has no predictions.
+// every token is special; `later` with an objective of another unit than TOKEN, or with `rare`. Fill gives CORRUPT as windows do. A sample
+// whose tokens are all special has no predictions.
 hs_status hs_masked_new(hs_source **out, const hs_masked_opts *o);
 
 #endif

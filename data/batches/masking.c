@@ -12,6 +12,7 @@ static const double SPAN_SHARE = 0.2;
 struct hs_masker {
     hs_mask_opts o;
     int32_t special[HS_MASK_SPECIAL]; // ascending
+    int32_t row[HS_DRAW_CELLS];       // but for what is of a sample
     int32_t *first, *size;            // [max_tokens] candidates in the order of the text: first token of each word, and its tokens
     int32_t *order;                   // [max_tokens] candidates, the front of it shuffled
     int32_t *chosen;                  // [max_tokens] token whose draw says what becomes of this one; -1: it is not chosen
@@ -98,6 +99,9 @@ hs_status hs_masker_new(hs_masker **out, const hs_mask_opts *o)
     for (int i = 0; i < o->n_special; i++) // each once: a draw counts them
         if (i == 0 || m->special[i] != m->special[i - 1])
             m->special[m->o.n_special++] = m->special[i], m->is_special[m->special[i]] = 1;
+    hs_draw_put(m->row + HS_DRAW_MASKED, hs_draw_values(o->masked));
+    hs_draw_put(m->row + HS_DRAW_CHANGED, hs_draw_values(o->masked + o->random));
+    m->row[HS_DRAW_MASK_ID] = o->mask_id, m->row[HS_DRAW_VOCAB] = o->vocab;
     *out = m;
     return HS_OK;
 }
@@ -113,39 +117,22 @@ void hs_masker_free(hs_masker *m)
     free(m);
 }
 
+static bool may(const hs_masker *m, int32_t id) { return (uint32_t)id < (uint32_t)m->o.vocab && !m->is_special[id]; }
+
 // Words that may be chosen: m->first, m->size. A special token ends a word.
 static int64_t find_words(hs_masker *m, const int32_t *ids, int64_t n, const int32_t *word)
 {
     int64_t count = 0;
     bool open = false;
     for (int64_t i = 0; i < n; i++) {
-        const bool may = (uint32_t)ids[i] < (uint32_t)m->o.vocab && !m->is_special[ids[i]] && (!word || word[i] >= 0);
-        if (may && open && word && word[i] == word[i - 1])
+        const bool chosen_from = may(m, ids[i]) && (!word || word[i] >= 0);
+        if (chosen_from && open && word && word[i] == word[i - 1])
             m->size[count - 1]++;
-        else if (may)
+        else if (chosen_from)
             m->first[count] = (int32_t)i, m->order[count] = (int32_t)count, m->size[count] = 1, count++;
-        open = may;
+        open = chosen_from;
     }
     return count;
-}
-
-// Uniform in [0, n): the high half of a 32 x 64 bit product; off by less than n / 2^32.
-static int64_t below(uint32_t word, int64_t n) { return (int64_t)(((unsigned __int128)word * (uint64_t)n) >> 32); }
-
-// The k-th id that is not special.
-static int32_t plain_id(const hs_masker *m, int64_t k)
-{
-    for (int i = 0; i < m->o.n_special && m->special[i] <= k; i++)
-        k++;
-    return (int32_t)k;
-}
-
-static int32_t replacement(const hs_masker *m, uint32_t what, uint32_t which, int32_t id)
-{
-    const double u = hs_u32_unit(what);
-    if (u < m->o.masked)
-        return m->o.mask_id;
-    return u < m->o.masked + m->o.random ? plain_id(m, below(which, m->o.vocab - m->o.n_special)) : id;
 }
 
 // ---- units: words [w, w + n) that are chosen together, at most `room` tokens; 0: none of them
@@ -245,21 +232,47 @@ static void choose(hs_masker *m, int64_t first, int64_t n, bool together)
         m->chosen[i] = (int32_t)(together ? first : i);
 }
 
+// "mask": apart from the other uses of a seed
+static uint64_t key_of(const hs_masker *m, uint64_t epoch) { return hs_mix2(hs_mix2(m->o.seed, 0x6D61736B), epoch); }
+
+static int64_t wanted(const hs_masker *m, int64_t n)
+{
+    const int64_t want = (int64_t)rint(m->o.probability * (double)n);
+    return want < 1 ? 1 : want > m->o.max_predictions ? m->o.max_predictions : want;
+}
+
+int64_t hs_mask_row(const hs_masker *m, uint64_t epoch, uint64_t sample, const int32_t *ids, int64_t n, int32_t row[HS_DRAW_CELLS])
+{
+    int64_t there = 0;
+    for (int64_t i = 0; i < n; i++)
+        there += may(m, ids[i]);
+    const int64_t picks = there < wanted(m, n) ? there : wanted(m, n);
+    memcpy(row, m->row, sizeof m->row);
+    row[HS_DRAW_TOKENS] = (int32_t)n, row[HS_DRAW_PICKS] = (int32_t)picks;
+    hs_draw_put(row + HS_DRAW_KEY, key_of(m, epoch));
+    hs_draw_put(row + HS_DRAW_SAMPLE, sample);
+    return picks;
+}
+
+void hs_mask_special(const hs_masker *m, int32_t special[HS_DRAW_SPECIAL])
+{
+    for (int i = 0; i < HS_DRAW_SPECIAL; i++)
+        special[i] = i < m->o.n_special ? m->special[i] : INT32_MAX;
+}
+
 int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int64_t n, const int32_t *word, int32_t *positions,
                 int32_t *labels)
 {
-    const uint64_t key = hs_mix2(hs_mix2(m->o.seed, 0x6D61736B), epoch); // "mask": apart from the other uses of a seed
-    const uint32_t low = (uint32_t)sample, high = (uint32_t)(sample >> 32);
-    const int64_t n_words = find_words(m, ids, n, word);
-    int64_t want = (int64_t)rint(m->o.probability * (double)n), got = 0, count = 0;
-    want = want < 1 ? 1 : want > m->o.max_predictions ? m->o.max_predictions : want;
+    const uint64_t key = key_of(m, epoch);
+    const int64_t n_words = find_words(m, ids, n, word), want = wanted(m, n);
+    int64_t got = 0, count = 0;
     if (m->preference)
         order_by_preference(m, key, sample, ids, n_words);
     memset(m->chosen, 0xFF, (size_t)n * sizeof *m->chosen);
     // The beginning of a random order (Fisher and Yates), as far as it is needed. Draws and replacements have planes 0 and 1.
     for (int64_t k = 0; k < n_words && got < want; k++) {
-        const hs_u32x4 draw = hs_random(key, low, high, (uint32_t)k, 0);
-        const int64_t pick = m->preference ? k : k + below(draw.v[0], n_words - k);
+        const hs_u32x4 draw = hs_draw_at(key, sample, k, 0);
+        const int64_t pick = m->preference ? k : k + hs_draw_below(draw.v[0], n_words - k);
         const int32_t w = m->order[pick];
         m->order[pick] = m->order[k];
         const int64_t taken = units[m->o.unit](m, w, (words){ n_words, want - got, hs_u32_unit(draw.v[1]) });
@@ -271,11 +284,11 @@ int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int
     }
     for (int64_t i = 0; i < n && count < got; i++)
         if (m->chosen[i] >= 0) {
-            const hs_u32x4 own = hs_random(key, low, high, (uint32_t)i, 1);
+            const hs_u32x4 own = hs_draw_at(key, sample, i, 1);
             const int32_t by = m->chosen[i];
-            const uint32_t what = by == (int32_t)i ? own.v[0] : hs_random(key, low, high, (uint32_t)by, 1).v[0];
+            const uint32_t what = by == (int32_t)i ? own.v[0] : hs_draw_at(key, sample, by, 1).v[0];
             positions[count] = (int32_t)i, labels[count++] = ids[i];
-            ids[i] = replacement(m, what, own.v[1], ids[i]);
+            ids[i] = hs_draw_instead(m->row, m->special, m->o.n_special, what, own.v[1], ids[i]);
         }
     return count;
 }

@@ -14,9 +14,10 @@
 #ifndef HS_DATA_MASKING_H
 #define HS_DATA_MASKING_H
 #include "core/base/status.h"
+#include "core/graph/mask_draw.h"
 #include <stdint.h>
 
-enum { HS_MASK_SPECIAL = 256 };
+enum { HS_MASK_SPECIAL = HS_DRAW_SPECIAL };
 typedef enum hs_mask_unit { HS_MASK_TOKEN, HS_MASK_WORD, HS_MASK_NGRAM, HS_MASK_SPAN } hs_mask_unit;
 typedef struct hs_mask_opts {
     double probability, masked, random; // 0.15, 0.8, 0.1
@@ -41,6 +42,10 @@ void hs_masker_free(hs_masker *m);
 // with one number, below 0: in none (never chosen); NULL: every token is a word.
 int64_t hs_mask(hs_masker *m, uint64_t epoch, uint64_t sample, int32_t *ids, int64_t n, const int32_t *word, int32_t *positions,
                 int32_t *labels);
+// A sample that somebody masks later, by its row and the special ids (hs_mask_tokens): with the same places, labels and ids as hs_mask
+// gives, of unit TOKEN without preference. Changes no id; returns how many places.
+int64_t hs_mask_row(const hs_masker *m, uint64_t epoch, uint64_t sample, const int32_t *ids, int64_t n, int32_t row[HS_DRAW_CELLS]);
+void hs_mask_special(const hs_masker *m, int32_t special[HS_DRAW_SPECIAL]);
 // preference of tokens of which there are so many in a text: max(count, 1)^-power; out may be counts' own bytes.
 void hs_mask_preference(const int64_t *counts, int64_t vocab, double power, double *out);
 // Numbers of words from marks: continues[i] != 0: token i goes on with the word of the one before.

@@ -172,8 +172,9 @@ static void hand_out(const laid *s, int64_t i, int64_t slot, hs_batch *b)
         const hs_column *to = &b->column[c];
         const int counter = hs_ext_counter(to->ext);
         const size_t row = (size_t)hs_column_cols(to) * hs_dtype_bytes(to->dtype);
+        const int64_t rows = to->ext == HS_EXT_FIXED ? to->rows : n[counter]; // what is of no sample is the same for all
         memcpy((char *)to->p + (size_t)b->n[counter] * row, (const char *)from->column[c].p + (size_t)source[counter] * row,
-               (size_t)n[counter] * row);
+               (size_t)rows * row);
     }
     int32_t *picks = hs_batch_i32(b, HS_PAIR_PICKS) + b->n[HS_COUNT_PICKS], *where = hs_batch_i32(b, HS_PAIR_WHERE) + 2 * at;
     for (int64_t k = 0; k < n[HS_COUNT_PICKS]; k++)

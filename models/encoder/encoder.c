@@ -1,5 +1,6 @@
 // encoder: transformers' Bert*, Roberta*, DistilBert*, Albert*, Electra*, Ernie* models, one function.
 #include "models/encoder/encoder.h"
+#include "core/graph/mask_draw.h"
 #include "models/nn/taps.h"
 #include "models/nn/task_head.h"
 
@@ -10,6 +11,7 @@ enum {
 
 typedef struct inputs {
     hs_tensor *ids, *types, *tasks, *starts, *where, *keys; // types, tasks, keys: NULL where the model or the batch has none
+    hs_tensor *picks, *targets;                             // NULL: not there yet
 } inputs;
 
 typedef struct encoder { // one trace
@@ -35,6 +37,8 @@ static hs_tensor *optional(hs_graph *g, const char *name, hs_ext ext, int64_t ro
     return t;
 }
 
+static int64_t most_picks(const hs_arch_shape *s) { return s->max_picks > 0 ? s->max_picks : 1; }
+
 static inputs inputs_of(hs_graph *g, const hs_encoder_config *c, const hs_arch_shape *s)
 {
     inputs in = { 0 };
@@ -48,7 +52,22 @@ static inputs inputs_of(hs_graph *g, const hs_encoder_config *c, const hs_arch_s
     in.where = input(g, "where", HS_EXT_TOKENS, s->max_tokens, 2);
     if (s->padded)
         in.keys = input(g, "keys", HS_EXT_SEQS, s->max_seqs, 3);
+    if (s->draws_masks && g->mode == HS_TRAIN) {
+        hs_tensor *draws = input(g, "mask_draws", HS_EXT_SEQS, s->max_seqs, HS_DRAW_CELLS);
+        hs_tensor *special = input(g, "mask_special", HS_EXT_FIXED, HS_DRAW_SPECIAL, 1);
+        in.ids = hs_mask_tokens(g, in.ids, in.starts, draws, special, most_picks(s), &in.picks, &in.targets);
+    }
     return in;
+}
+
+static hs_tensor *picks_of(hs_graph *g, const encoder *e)
+{
+    return e->in.picks ? e->in.picks : input(g, "picks", HS_EXT_PICKS, most_picks(e->shape), 1);
+}
+
+static hs_tensor *targets_of(hs_graph *g, const encoder *e)
+{
+    return e->in.targets ? e->in.targets : input(g, "pick_targets", HS_EXT_PICKS, most_picks(e->shape), 1);
 }
 
 // ---- layers
@@ -212,11 +231,9 @@ static hs_tensor *word_features(hs_graph *g, const encoder *e, hs_tensor *x)
 static hs_tensor *predictions(hs_graph *g, const encoder *e, hs_tensor *x)
 {
     const hs_arch_shape *s = e->shape;
-    const int64_t rows = s->max_picks > 0 ? s->max_picks : 1;
     const hs_xent_attr attr = { .classes = (int32_t)e->c->vocab, .ignore = -1, .loss = HS_LOSS_TOKENS };
     const bool tapped = hs_nn_tapped(s, HS_TAP_LOGITS), every = tapped && s->distill.every_row, teaches = hs_nn_teaches(s);
-    hs_tensor *picks = teaches && every ? NULL : input(g, "picks", HS_EXT_PICKS, rows, 1);
-    hs_tensor *targets = teaches ? NULL : input(g, "pick_targets", HS_EXT_PICKS, rows, 1);
+    hs_tensor *picks = teaches && every ? NULL : picks_of(g, e), *targets = teaches ? NULL : targets_of(g, e);
     const size_t mark = hs_push(g, "mlm");
     hs_tensor *h = word_features(g, e, every ? x : hs_gather_rows(g, x, picks));
     hs_tensor *bias = output_bias(g, e), *y = h;
@@ -349,13 +366,12 @@ static hs_tensor *judge(hs_graph *g, const encoder *e, hs_tensor *x, hs_tensor *
 static hs_tensor *replaced(hs_graph *g, encoder *e)
 {
     const hs_encoder_config small = hs_encoder_generator(e->c);
-    const int64_t rows = e->shape->max_picks > 0 ? e->shape->max_picks : 1;
     encoder generator = *e;
     generator.c = &small, generator.heads_key = "model.generator_heads";
     if (e->shape->distill.role)
         return hs_graph_fail(g, HS_USAGE, "model.generator is %lld: a model beside its generator neither teaches nor is taught",
                              (long long)e->c->generator);
-    hs_tensor *picks = input(g, "picks", HS_EXT_PICKS, rows, 1), *targets = input(g, "pick_targets", HS_EXT_PICKS, rows, 1), *label;
+    hs_tensor *picks = picks_of(g, e), *targets = targets_of(g, e), *label;
     hs_tensor *x = e->c->untied ? NULL : lookups(g, &generator); // tables that both have
     const size_t mark = hs_push(g, "gen");
     x = project(g, &generator, x ? x : lookups(g, &generator));

@@ -254,6 +254,7 @@ static hs_status refuse_foreign(const hs_config *c)
         { "data.length", c->data.length != 0, 1 << HS_BATCH_MASKED | 1 << HS_BATCH_LABELLED },
         { "data.predictions", c->data.predictions != 0, 1 << HS_BATCH_MASKED },
         { "data.layout", c->data.layout != HS_SEQ_UNPADDED, 1 << HS_BATCH_MASKED },
+        { "data.masking", c->data.masking != HS_MASKING_LOADER, 1 << HS_BATCH_MASKED },
         { "data.objectives.0.kind", c->data.n_objectives > 0, 1 << HS_BATCH_MASKED },
         { "data.packing", c->data.packing != HS_PACKING_NONE, 1 << HS_BATCH_TEXT },
     };
@@ -313,6 +314,27 @@ static hs_status check_objective(const hs_config *c, int i)
     return HS_OK;
 }
 
+// What a device draws: single tokens, all alike, of whatever nobody else reads beside the model.
+static hs_status check_masking(const hs_config *c)
+{
+    char key[HS_KEY_NAME], at[128], value[32];
+    if (c->data.masking == HS_MASKING_LOADER)
+        return HS_OK;
+    if (hs_config_learns(c))
+        return HS_FAIL(USAGE, "%sdata.masking is device, but distill.teacher reads the same tokens: data.masking: loader",
+                       hs_config_prefix(c, "data.masking", at, sizeof at));
+    for (int i = 0; i < c->data.n_objectives; i++) {
+        const hs_objective *o = &c->data.objective[i];
+        snprintf(key, sizeof key, "data.objectives.%d.%s", i, o->unit == HS_MASK_TOKEN ? "rare" : "masking");
+        if (o->unit == HS_MASK_TOKEN && !(o->rare > 0))
+            continue;
+        hs_config_text(c, key, value, sizeof value);
+        return HS_FAIL(USAGE, "%s%s is %s, which the loader alone does: data.masking: loader, not device",
+                       hs_config_prefix(c, key, at, sizeof at), key, value);
+    }
+    return HS_OK;
+}
+
 hs_status hs_config_check_batches(const hs_config *c)
 {
     HS_TRY(hs_config_check_head(c));
@@ -329,7 +351,7 @@ hs_status hs_config_check_batches(const hs_config *c)
     HS_TRY(check_length(c));
     for (int i = 0; i < c->data.n_objectives; i++)
         HS_TRY(check_objective(c, i));
-    return HS_OK;
+    return check_masking(c);
 }
 
 static hs_status check_one(const hs_config *c, bool data_needed)

@@ -56,6 +56,8 @@ typedef struct hs_config_table { // of a program: made once of its families, whi
 } hs_config_table;
 hs_status hs_config_table_init(hs_config_table *t, const hs_family *const *families);
 
+typedef enum hs_masking { HS_MASKING_LOADER, HS_MASKING_DEVICE } hs_masking; // data.masking
+
 typedef struct hs_config {
     struct {
         int type;             // word of model.type
@@ -65,6 +67,7 @@ typedef struct hs_config {
         hs_string train, val, tokenizer;
         int packing;                 // hs_packing
         int layout, documents;       // hs_seq_layout; hs_documents or HS_TEXT_DOCUMENTS_AUTO
+        int masking;                 // hs_masking
         int64_t length, predictions; // of a sequence at most; 0: model.context, and what the probability gives
         hs_objective objective[HS_OBJECTIVES];
         int n_objectives;

@@ -107,6 +107,9 @@ static const hs_key keys[] = {
         .help = "of encoders: predictions of a sequence at most; 0: as many as the largest probability of data.objectives gives"),
     CHOICE("data.layout", data.layout, "unpadded", "unpadded|padded|bucketed|packed",
            .help = "of encoders: sequences behind one another; or in rows of data.length tokens, of the longest of a batch, several a row"),
+    CHOICE("data.masking", data.masking, "loader", "loader|device",
+           .help = "of encoders: who draws masks in training: the loader's thread, or the device in each step, with the same bits; device: "
+                   "of single tokens, from a text or a token store"),
     CHOICE("data.documents", data.documents, "auto", "file|blank-line|line|auto",
            .help = "of encoders: where documents of a text file end; auto: at blank lines where it has any, else each line is one; token "
                    "stores know"),
@@ -420,6 +423,7 @@ _Static_assert(HS_RECOMPUTE_NONE == 0 && HS_RECOMPUTE_SELECTIVE == 1 && HS_RECOM
 _Static_assert(HS_SUBMIT_STEP == 0 && HS_SUBMIT_BULK == 1 && HS_SUBMIT_GRAPH == 2 && HS_MODE_AUTO == 3, "exec.mode");
 _Static_assert(HS_PACKING_NONE == 0 && HS_PACKING_FFD == 1, "data.packing");
 _Static_assert(HS_SEQ_UNPADDED == 0 && HS_SEQ_PADDED == 1 && HS_SEQ_BUCKETED == 2 && HS_SEQ_PACKED == 3, "data.layout");
+_Static_assert(HS_MASKING_LOADER == 0 && HS_MASKING_DEVICE == 1, "data.masking");
 _Static_assert(HS_DOCUMENTS_FILE == 0 && HS_DOCUMENTS_BLANK_LINE == 1 && HS_DOCUMENTS_LINE == 2 && HS_TEXT_DOCUMENTS_AUTO == 3,
                "data.documents");
 _Static_assert(HS_PREFIX_AUTO == 0 && HS_PREFIX_NO == 1 && HS_PREFIX_YES == 2, "task.prefix_space");

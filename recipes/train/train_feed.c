@@ -78,10 +78,27 @@ static hs_arch_shape masked_shape(const hs_feed *f, int64_t samples)
                             .longest = f->length,
                             .full = f->layout == HS_SEQ_PADDED,
                             .max_picks = samples * f->predictions,
-                            .padded = f->layout != HS_SEQ_UNPADDED };
+                            .padded = f->layout != HS_SEQ_UNPADDED,
+                            .draws_masks = f->masks_later };
 }
 
 static int64_t masked_rows(const hs_feed *f) { return f->predictions; }
+
+// As many predictions of each sequence, of any of its tokens.
+static void draw_random(hs_batch *out, const hs_feed *f, int64_t samples, uint64_t key)
+{
+    for (int64_t s = 0; s < samples; s++) {
+        int32_t *row = hs_batch_i32(out, HS_MASKED_DRAWS) + s * HS_DRAW_CELLS;
+        row[HS_DRAW_TOKENS] = (int32_t)f->length, row[HS_DRAW_PICKS] = (int32_t)f->predictions;
+        hs_draw_put(row + HS_DRAW_KEY, key);
+        hs_draw_put(row + HS_DRAW_SAMPLE, (uint64_t)s);
+        hs_draw_put(row + HS_DRAW_MASKED, hs_draw_values(f->objective[0].masked));
+        hs_draw_put(row + HS_DRAW_CHANGED, hs_draw_values(f->objective[0].masked + f->objective[0].random));
+        row[HS_DRAW_MASK_ID] = 0, row[HS_DRAW_VOCAB] = (int32_t)hs_arch_int(f->arch, "model.vocab");
+    }
+    for (int i = 0; i < HS_DRAW_SPECIAL; i++)
+        hs_batch_i32(out, HS_MASKED_SPECIAL)[i] = INT32_MAX;
+}
 
 static hs_status masked_random(hs_batch *out, const hs_feed *f, int64_t samples, uint64_t key)
 {
@@ -103,6 +120,8 @@ static hs_status masked_random(hs_batch *out, const hs_feed *f, int64_t samples,
         hs_batch_i32(out, HS_PAIR_TARGETS)[s] = next ? (int32_t)(s % 2) : HS_TARGET_IGNORE;
         hs_batch_i32(out, HS_MASKED_ORDER_TARGETS)[s] = order ? (int32_t)(s % 2) : HS_TARGET_IGNORE;
     }
+    if (f->masks_later)
+        draw_random(out, f, samples, key);
     out->n[HS_COUNT_PICKS] = out->labels[HS_LOSS_TOKENS] = samples * p;
     out->labels[HS_LOSS_NEXT] = next ? samples : 0, out->labels[HS_LOSS_ORDER] = order ? samples : 0;
     return HS_OK;
@@ -144,6 +163,7 @@ static hs_status masked_of_parts(hs_source **out, const hs_feed *f, const hs_cor
                          .short_share = 0.1,
                          .seed = frozen ? EVAL_SEED : f->seed,
                          .frozen = frozen,
+                         .later = f->masks_later && !frozen,
                          .layout = frozen ? HS_SEQ_UNPADDED : f->layout,
                          .batch = f->batch,
                          .ranks = f->ranks };
@@ -190,6 +210,8 @@ static hs_status masked_train(hs_source **out, const hs_feed *f, hs_corpus *corp
     if (!corpus->shards.n)
         return masked_of_parts(out, f, corpus, corpus->source, corpus->n_sources, false);
     hs_source *plain;
+    if (f->masks_later)
+        return HS_FAIL(USAGE, "data.masking is device, but %s has its masks drawn: data.masking: loader", corpus->shards.input[0].path);
     HS_TRY(masked_of_shards(&plain, f, &corpus->shards, f->seed));
     return laid_out(out, plain, f, corpus);
 }
@@ -266,6 +288,7 @@ hs_feed hs_feed_of(const hs_config *c)
     hs_feed_take(&f, c);
     f.packing = (hs_packing)c->data.packing;
     f.layout = (hs_seq_layout)c->data.layout;
+    f.masks_later = c->data.masking == HS_MASKING_DEVICE;
     f.seed = (uint64_t)c->train.seed;
     f.batch = c->train.batch;
     f.library_masks = c->exec.attention_masks == HS_MASKS_LIBRARY, f.any_order = !c->exec.deterministic;

@@ -17,6 +17,7 @@ typedef struct hs_feed {
     // of sequences with masked tokens
     hs_seq_layout layout;
     int64_t predictions;                   // of a sequence at most
+    bool masks_later;                      // training: in the plan, not by the loader
     hs_objective objective[HS_OBJECTIVES]; // at least one
     int n_objectives;
     // of labelled examples

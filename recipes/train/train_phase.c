@@ -422,6 +422,20 @@ hs_status hs_phase_writer(hs_trainer *t)
     return t->run.from[0] ? find_best(t) : HS_OK;
 }
 
+// An evaluation reads the batches, which draws no masks.
+static hs_status look_at_scales(hs_trainer *t, hs_source *source)
+{
+    hs_feed masked = t->feed;
+    hs_source *own;
+    if (!masked.masks_later)
+        return hs_trainer_x_scales(t, source);
+    masked.masks_later = false;
+    HS_TRY(hs_feed_train(&own, &masked, &t->corpus));
+    const hs_status st = hs_trainer_x_scales(t, own);
+    hs_source_free(own);
+    return st;
+}
+
 hs_status hs_phase_loader(hs_trainer *t)
 {
     hs_source *source;
@@ -429,7 +443,7 @@ hs_status hs_phase_loader(hs_trainer *t)
         HS_TRY(hs_feed_eval(&t->validation, &t->feed, &t->corpus));
     HS_TRY(hs_step_open(t));
     HS_TRY(hs_feed_train(&source, &t->feed, &t->corpus));
-    const hs_status st = hs_trainer_x_scales(t, source);
+    const hs_status st = look_at_scales(t, source);
     if (st != HS_OK) {
         hs_source_free(source);
         return hs_frame_at(st, __FILE__, __LINE__);

@@ -166,6 +166,7 @@ static void an_encoder(void **state)
     (void)state;
     only_to_log("bert.yaml", (const char *const[]){ "--exec.mode=graph", NULL });
     only_to_log("bert.yaml", (const char *const[]){ "--exec.mode=bulk", "--train.accumulate=2", "--model.types=1", NULL });
+    only_to_log("bert.yaml", (const char *const[]){ "--exec.mode=graph", "--data.masking=device", NULL });
 }
 
 static void the_same_batches(void **state)
@@ -173,6 +174,7 @@ static void the_same_batches(void **state)
     (void)state;
     same_batches("gpt.yaml", (const char *const[]){ "--train.prefetch=1", NULL });
     same_batches("bert.yaml", (const char *const[]){ "--train.prefetch=3", "--train.accumulate=2", NULL });
+    same_batches("bert.yaml", (const char *const[]){ "--data.masking=device", NULL });
 }
 
 int main(void)

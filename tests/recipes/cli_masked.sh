@@ -56,6 +56,14 @@ for layout in padded packed; do
 done
 run --out bucketed --train.steps=10 --data.layout=bucketed || fail "layout bucketed"
 
+# ---- masks drawn in the plan instead of by the loader: the same bits, in any layout and of several objectives
+run --out drawn --data.masking=device && same run drawn || fail "masks drawn in the plan are others"
+cmp -s run/checkpoints/step-00000060/model.safetensors drawn/checkpoints/step-00000060/model.safetensors || fail "masks drawn in the plan gave other weights"
+run --out drawn-fenced --data.masking=device --device cpu-fenced && same run drawn-fenced || fail "masks drawn on the fenced device are others"
+run --out drawn-bucketed --train.steps=10 --data.layout=bucketed --data.masking=device && same bucketed drawn-bucketed || fail "masks drawn in the plan are others in buckets"
+two=(--train.steps=10 --train.batch=4 --train.accumulate=2 --data.objectives.0.kind=next --data.objectives.1.kind=sentences --data.objectives.1.probability=0.3 --data.objectives.1.masked=0.5)
+run --out two "${two[@]}" && run --out drawn-two "${two[@]}" --data.masking=device && same two drawn-two || fail "masks drawn in the plan are others of two objectives"
+
 # ---- evaluation repeats the trainer's last
 total=$(grep -c . docs.txt)
 expect 0 '' "$halfstep" prepare --tokenizer run --documents blank-line --sentences rule -o store docs.txt
@@ -155,6 +163,9 @@ bad 'data.length is 65, but the model has positions for model.context 64' tiny-b
 bad 'the validation text, .*docs.txt: tokens [0-9]* to [0-9]* are of one document: .*a larger data.val' tiny-bert.yaml --data.val=0.001
 bad 'data.predictions is 49, more than the 48 tokens' tiny-bert.yaml --data.predictions=49
 bad 'data.objectives.0.kind is order, but this bert has no head for the order of sentences' tiny-bert.yaml --data.objectives.0.kind=order
+bad 'data.objectives.1.masking is span, which the loader alone does: data.masking: loader, not device' tiny-bert.yaml --data.masking=device --data.objectives.0.kind=next --data.objectives.1.kind=next --data.objectives.1.masking=span
+bad 'data.objectives.0.rare is 0.7, which the loader alone does' tiny-bert.yaml --data.masking=device --data.objectives.0.kind=next --data.objectives.0.rare=0.7
+bad 'data.masking is device, but model.type gpt2 is trained on running text' tiny.yaml --data.masking=device
 bad 'data.packing is ffd, but model.type bert is trained on sequences with masked tokens' tiny-bert.yaml --data.packing=ffd
 bad 'data.length is 16, but model.type gpt2 is trained on running text' tiny.yaml --data.length=16
 bad 'model.heads is 3, which does not divide' tiny-bert.yaml --model.heads=3
@@ -202,6 +213,7 @@ if ! "$halfstep" env | grep -q '^HDF5 *not built'; then
     [ -n "$(field val_next_accuracy shards/metrics.jsonl)" ] || fail "shards: no evaluation"
     expect 0 '' "$halfstep" pretrain tiny-bert.yaml --dtype fp32 --out spans --data.train=shard.hdf5 --data.val=0 --data.tokenizer=run --train.steps=1 --data.objectives.0.masking=span
     grep -q 'data.objectives are not used: .*shard.hdf5' stderr.txt || fail "objectives beside shards: $(cat stderr.txt)"
+    expect 2 'data.masking is device, but .*shard.hdf5 has its masks drawn: data.masking: loader' "$halfstep" pretrain tiny-bert.yaml --out bad --data.train=shard.hdf5 --data.val=0 --data.tokenizer=run --data.masking=device
     expect 2 'rows of 48 tokens, but sequences have at most 32' "$halfstep" pretrain tiny-bert.yaml --out bad --data.train=shard.hdf5 --data.val=0 --data.tokenizer=run --data.length=32
     "$halfstep" data convert store.bin --to hdf5 --tokenizer run --length 64 --predictions 12 -o longer.hdf5 >/dev/null 2>&1
     expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out shards2 --data.tokenizer=run --data.val=0 --phases.0.length=48 --phases.0.predictions=8 --phases.0.train=shard.hdf5 --phases.1.train=longer.hdf5
