@@ -48,10 +48,10 @@ grep -Eq '^halfstep [0-9]+\.[0-9]+\.[0-9]+$' stdout.txt || fail "version"
 expect 0 '' "$halfstep" ops
 [ "$(grep -c '^| ' stdout.txt)" -gt 20 ] || fail "the op table is short"
 awk -F'|' '{ gsub(/\\\|/, "") } /^\|/ && NF != 10 { bad = 1 } END { exit bad }' stdout.txt || fail "a row of the op table has another number of cells"
-grep -q '| heads:i32 causal:bool dropout:f32 scale:f32 first_head:i32 page_rows:i32 longest:i32 full:bool |' stdout.txt || fail "the op table lacks attention's attributes"
+grep -q '| heads:i32 causal:bool dropout:f32 scale:f32 first_head:i32 page_rows:i32 longest:i32 full:bool library_masks:bool any_order:bool |' stdout.txt || fail "the op table lacks attention's attributes"
 
 expect 0 '' "$halfstep" plan quickstart --dtype bf16 --nodes
-grep -Eq '^h2 +attention +heads=4 causal=true dropout=0 scale=0 first_head=0 page_rows=0 longest=[0-9]+ full=(true|false) +%[0-9]+:bf16\[1536,384\], starts:i32\[17\]' stdout.txt || fail "plan --nodes: no attention in h2"
+grep -Eq '^h2 +attention +heads=4 causal=true dropout=0 scale=0 first_head=0 page_rows=0 longest=[0-9]+ full=(true|false) library_masks=false any_order=false +%[0-9]+:bf16\[1536,384\], starts:i32\[17\]' stdout.txt || fail "plan --nodes: no attention in h2"
 grep -Eq '^h0\.mlp\.up +linear .*h0\.mlp\.up\.weight:bf16\[512,128\], h0\.mlp\.up\.bias:f32\[512\] -> ' stdout.txt || fail "plan --nodes: h0.mlp.up"
 expect 0 '' "$halfstep" plan quickstart --memory-mb 1e9 --model.context=65536
 grep -q 'fits into 1000 TB: train.batch=32767$' stdout.txt || fail "plan names a micro-batch of more than 2^31 rows"
