@@ -331,7 +331,7 @@ static hs_status deal_partials(hs_optim *o)
     for (int r = ranks - 1; r >= 0; r--) // count[r]: where those of r end
         count[r] = (count[r] - (r ? count[r - 1] : 0)) * (int64_t)(sizeof(hs_partial) / sizeof(double));
     write_table(o, HS_UPDATE_SPOT, spot, (size_t)n * sizeof *spot);
-    o->move[o->n_moves++] = (hs_move){ HS_GATHER_PARTS, count };
+    o->move[o->n_moves++] = (hs_move){ .kind = HS_GATHER_PARTS, .parts = count };
     free(spot);
     return HS_OK;
 }
@@ -441,7 +441,7 @@ static void add_gather(hs_optim *o, const hs_slab *s, const hs_share_run *run)
     hs_move *m = &o->move[o->n_moves];
     int64_t *parts = o->parts + (size_t)o->n_moves++ * (size_t)ranks_of(o);
     hs_share_parts(o->ps, s, run, parts);
-    *m = (hs_move){ HS_GATHER_PARTS, parts };
+    *m = (hs_move){ .kind = HS_GATHER_PARTS, .parts = parts };
     hs_tensor *first = &o->first[m - o->move];
     first->kind = HS_PARAM, first->param = o->ps->param[run->first], first->name = first->param->name;
     o->segment.thunk[o->segment.n++] =

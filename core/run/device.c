@@ -152,7 +152,7 @@ void hs_begin_move(const hs_args *a, hs_lane *lane)
 {
     const hs_move *m = a->attr;
     const hs_ref *y = &a->out[0];
-    hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, HS_REDUCE_SUM });
+    hs_comm_start(a->comm, lane, &(hs_collective){ m->kind, y->p, y->rows, m->parts, y->dtype, m->op });
 }
 
 void hs_finish_moves(const hs_args *a, hs_lane *lane) { hs_comm_finish_but(a->comm, lane, a->attr ? ((const hs_left *)a->attr)->left : 0); }

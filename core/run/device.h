@@ -47,7 +47,8 @@ void hs_finish_moves(const hs_args *a, hs_lane *lane);
 
 typedef struct hs_move { // of hs_comm_start
     hs_collective_kind kind;
-    const int64_t *parts; // the host's, as hs_collective has them; of HS_ALL_REDUCE, a sum: NULL
+    const int64_t *parts; // the host's, as hs_collective has them; of HS_ALL_REDUCE: NULL
+    hs_reduce op;         // of HS_ALL_REDUCE
 } hs_move;
 
 typedef struct hs_left {

@@ -145,7 +145,7 @@ static hs_status divide_reductions(hs_exec *e)
             continue;
         int64_t *parts = e->parts + n * (size_t)ps->shares->size;
         hs_share_parts(ps, p->grad_buf ? NULL : ps->grad, p->call[i].run, parts);
-        e->move[n++] = (hs_move){ HS_REDUCE_PARTS, parts };
+        e->move[n++] = (hs_move){ .kind = HS_REDUCE_PARTS, .parts = parts };
     }
     return HS_OK;
 }

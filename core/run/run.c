@@ -220,7 +220,7 @@ void hs_run_free(hs_run *r)
     hs_run_drop(r, &r->reduction);
     free(r->move);
     free(r->parts);
-    hs_run_drop(r, &r->tp_sums);
+    hs_run_drop(r, &r->front);
     hs_run_drop(r, &r->update);
     r->device->free_host(r->device, r->log);
     hs_blocks_close(&r->blocks);
@@ -466,11 +466,10 @@ hs_status hs_run_update(hs_run *r)
         return HS_FAIL(INTERNAL, "an update without a micro-step since the last one");
     if (r->model->grid.dp->size > 1 && !r->reduced)
         return HS_FAIL(INTERNAL, "an update of gradients that were not reduced: no micro-step of this step was the last");
-    const hs_segment *sums;
-    HS_TRY(hs_run_tp_sums(r, &sums));
+    HS_TRY(hs_run_make_front(r));
     hs_params_set_grads(ps, r->written);
-    if (sums)
-        HS_TRY(submit(r, sums));
+    if (r->front.n)
+        HS_TRY(submit(r, &r->front));
     HS_TRY(submit(r, &r->update));
     if (r->moves_values)
         ps->shares->moving = r->model->grid.dp;

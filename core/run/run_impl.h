@@ -1,5 +1,5 @@
-// run_impl: the insides of hs_run, shared by run.c (binding, steps), run_io.c (inputs, outputs) and run_tp.c
-// (shares of the tokens).
+// run_impl: the insides of hs_run, shared by run.c (binding, steps), run_io.c (inputs, outputs) and run_ranks.c
+// (what ranks have between them).
 #ifndef HS_CORE_RUN_IMPL_H
 #define HS_CORE_RUN_IMPL_H
 #include "core/run/blocks.h"
@@ -45,8 +45,8 @@ struct hs_run {
     hs_segment reduction; // up to n_params + 1 thunks, where plans reduce: of what the last plan of a step did not make
     hs_move *move;        // of those thunks, where shares are divided ...
     int64_t *parts;       // ... and theirs
-    hs_segment tp_sums;   // hs_run_tp_sums: of n_tp_sums parameters
-    int n_tp_sums;
+    hs_segment front;     // of an update: hs_run_make_front, of n_parts gradients
+    int n_parts;
     bool trains; // it holds the model's gradients
     hs_segment update;
     bool moves_values; // it leaves values on their way
@@ -84,8 +84,8 @@ static inline hs_thunk hs_run_begin_move(const hs_run *r, hs_comm *comm, const c
     return t;
 }
 
-// run_tp.c
-void hs_run_count_share(hs_run *r);                           // of the tokens in the step block
-hs_status hs_run_tp_sums(hs_run *r, const hs_segment **sums); // what comes in front of an update; NULL: nothing
+// run_ranks.c
+void hs_run_count_share(hs_run *r);      // of the tokens in the step block
+hs_status hs_run_make_front(hs_run *r); // front: what ranks settle before an update; empty: nothing
 
 #endif

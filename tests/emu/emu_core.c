@@ -237,7 +237,7 @@ static void check_ranks(void)
                       i ? &one : NULL);
         assert_true(found[0] == bad && found[1] == bad);
     }
-    const hs_move move = { HS_GATHER_PARTS, (const int64_t[]){ CHUNKS, CHUNKS } };
+    const hs_move move = { .kind = HS_GATHER_PARTS, .parts = (const int64_t[]){ CHUNKS, CHUNKS } };
     for (int i = 0; i < 2; i++)
         (i ? hs_optim_portable : hs_optim_cuda)
             .gather(&(hs_args){ .in[0] = { (char *)spot, CHUNKS, 1, HS_I32, 0, false, NULL },
