@@ -431,6 +431,14 @@ hs_tensor *hs_emit(hs_graph *g, const hs_op *op, const void *attr, hs_tensor *co
 
 hs_states *hs_states_new(void) { return calloc(1, sizeof(hs_states)); }
 
+size_t hs_states_largest_bytes(const hs_states *s)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < s->n; i++)
+        bytes += s->state[i]->largest ? hs_state_room(s->state[i]) : 0;
+    return bytes;
+}
+
 void hs_states_free(hs_states *s)
 {
     if (!s)

@@ -22,8 +22,9 @@ struct hs_state { // a buffer that lives across steps (KV cache), as plans decla
     int n_dims;
     int64_t dim[HS_MAX_DIMS];
     size_t bytes;
-    int id;     // index in hs_states
-    bool saved; // part of a checkpoint: training goes on with it
+    int id;       // index in hs_states
+    bool saved;   // part of a checkpoint: training goes on with it
+    bool largest; // f32: in front of an update each element becomes the largest over all ranks, so that behind it they have the same
 };
 typedef struct hs_states {
     hs_state **state;
@@ -31,6 +32,8 @@ typedef struct hs_states {
 } hs_states;
 hs_states *hs_states_new(void);
 void hs_states_free(hs_states *s);
+static inline size_t hs_state_room(const hs_state *s) { return (s->bytes + 63) / 64 * 64; } // that a run has for it
+size_t hs_states_largest_bytes(const hs_states *s); // of those that are `largest`, which lie in one piece: what an update moves over each axis
 
 enum { HS_GRAPH_OUTPUTS = 72 }; // at most: of a teacher every hidden state
 typedef struct hs_graph {

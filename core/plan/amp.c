@@ -128,7 +128,7 @@ typedef struct fp8_pass {
     hs_rewrite *r;
     const hs_op *linear, *op;
     hs_attr const *margin;
-    int n; // layers so far
+    int n; // layers so far that the policy asks for: more than those whose width, on this rank, there are products for
 } fp8_pass;
 
 static bool wants_fp8(const hs_policy *p, const hs_node *n)
@@ -137,7 +137,8 @@ static bool wants_fp8(const hs_policy *p, const hs_node *n)
     return o ? hs_dtype_is_fp8(o->dtype) : p->fp8.on;
 }
 
-// A state of the layer's own. Layers may share scope and weight (ALBERT), so they are counted; every plan of a model counts alike.
+// A state of the layer's own, of all ranks together. Layers may share scope and weight (ALBERT), so they are counted; every plan of a model
+// counts alike, and every layout.
 static hs_tensor *amax_of(hs_graph *g, const hs_node *n, const fp8_pass *s, int history)
 {
     char name[384];
@@ -145,7 +146,7 @@ static hs_tensor *amax_of(hs_graph *g, const hs_node *n, const fp8_pass *s, int 
     g->scope_len = 0, g->scope[0] = 0, g->interned = NULL;
     hs_tensor *t = hs_state_get(g, name, HS_F32, 2, (int64_t[]){ 2, history + 1 });
     if (t->kind == HS_STATE)
-        t->state->saved = true;
+        t->state->saved = t->state->largest = true;
     return t;
 }
 
@@ -161,7 +162,6 @@ static void to_fp8(hs_graph *g, fp8_pass *s, hs_node *n, const hs_fp8_policy *f)
     hs_attr_set_int(s->margin, attr, f->margin);
     if (f->history)
         in[3] = amax_of(g, n, s, f->history);
-    s->n++;
     hs_rewrite_replace(s->r, n, s->op, attr, in, HS_COUNT(in));
 }
 
@@ -181,16 +181,15 @@ static hs_status linear_to_fp8(hs_plan *p, hs_rewrite *r)
         return HS_OK;
     if (pol->low != HS_BF16)
         return HS_FAIL(USAGE, "fp8 layers stand among bf16 ones, not among %s", hs_dtype_name(pol->low));
-    if (pol->fp8.history && p->graph->grid.dp->size * p->graph->grid.tp->size > 1)
-        return HS_FAIL(UNSUPPORTED, "amp.fp8.scaling delayed: each of %d ranks would have its own history of scales; current works on many",
-                       p->graph->grid.dp->size * p->graph->grid.tp->size);
     s.margin = s.op ? hs_attr_find(s.op, "margin") : NULL;
     if (!s.linear || !s.margin)
         return HS_FAIL(INTERNAL, "the device's op table has no linear_fp8");
     for (hs_node *n = hs_rewrite_first(r), *next; n; n = next) {
         next = hs_rewrite_next(r, n);
-        if (n->op == s.linear && wants_fp8(pol, n))
-            to_fp8(p->graph, &s, n, &pol->fp8);
+        if (n->op != s.linear || !wants_fp8(pol, n))
+            continue;
+        to_fp8(p->graph, &s, n, &pol->fp8);
+        s.n++;
     }
     return HS_OK;
 }

@@ -24,7 +24,8 @@ enum { HS_MAX_OVERRIDES = 32 };
 typedef struct hs_fp8_policy {
     bool on;     // all of them but for overrides; else those that overrides name ("h1.*=fp8")
     int margin;  // powers of two that scales leave free
-    int history; // steps whose largest values scale x and dy, this one not counted: a state of the run; 0: the tensors at hand. One rank
+    int history; // steps whose largest values scale x and dy, this one not counted: a state of the run, in which all ranks have the
+                 // largest of all; 0: the tensors at hand
 } hs_fp8_policy;
 
 // Training that foresees codes: weights that would be kept as `wish` says, and what they multiply, are rounded to what codes would stand for
@@ -96,7 +97,8 @@ typedef struct hs_plan_info {
     int n_nodes, n_thunks, n_barriers, n_casts;
     const hs_cast_info *cast;
     int n_moves;
-    const hs_plan_move *move;  // in order of calls. An update adds hs_params_tp_sum_bytes over tp
+    const hs_plan_move *move;  // in order of calls. An update adds hs_params_tp_sum_bytes over tp,
+                               // and over both axes hs_states_largest_bytes
     double trace_plan_seconds; // from hs_graph_new of the trace to the end of planning
 } hs_plan_info;
 const hs_plan_info *hs_plan_info_of(const hs_plan *p);

@@ -21,16 +21,40 @@ static hs_status add_workspace(hs_run *r, size_t bytes, void **out)
     return HS_OK;
 }
 
+// States of which ranks have the largest lie in one piece, all that came since the last: one call moves them.
+static hs_status make_largest(hs_run *r, char **out)
+{
+    const hs_states *all = r->model->states;
+    size_t bytes = 0;
+    void *p;
+    *out = NULL;
+    for (int i = r->n_states; i < all->n; i++)
+        bytes += all->state[i]->largest ? hs_state_room(all->state[i]) : 0;
+    if (!bytes)
+        return HS_OK;
+    if (!hs_grow(&r->largest, r->n_largest, &r->cap_largest, sizeof *r->largest))
+        return HS_FAIL(MEMORY, "no memory for one more piece of states");
+    HS_TRY(r->device->alloc(r->device, bytes, &p));
+    r->largest[r->n_largest++] = (hs_run_memory){ p, bytes };
+    *out = p;
+    return HS_OK;
+}
+
 static hs_status make_states(hs_run *r)
 {
     const hs_states *all = r->model->states;
+    char *together;
+    HS_TRY(make_largest(r, &together));
     while (r->n_states < all->n) {
         const hs_state *s = all->state[r->n_states];
-        const size_t bytes = (s->bytes + 63) / 64 * 64;
-        void *p;
+        const size_t bytes = hs_state_room(s);
+        void *p = together;
         if (!hs_grow(&r->states, r->n_states, &r->cap_states, sizeof *r->states))
             return HS_FAIL(MEMORY, "no memory for state %s", s->name);
-        HS_TRY(r->device->alloc(r->device, bytes, &p));
+        if (s->largest)
+            together += bytes;
+        else
+            HS_TRY(r->device->alloc(r->device, bytes, &p));
         r->states[r->n_states++] = p;
         r->state_bytes += bytes;
     }
@@ -207,7 +231,10 @@ void hs_run_free(hs_run *r)
     for (int i = 0; i < r->n_workspaces; i++)
         r->device->release(r->device, r->workspace[i].p, r->workspace[i].bytes);
     for (int i = 0; i < r->n_states; i++)
-        r->device->release(r->device, r->states[i], (r->model->states->state[i]->bytes + 63) / 64 * 64);
+        if (!r->model->states->state[i]->largest)
+            r->device->release(r->device, r->states[i], hs_state_room(r->model->states->state[i]));
+    for (int i = 0; i < r->n_largest; i++)
+        r->device->release(r->device, r->largest[i].p, r->largest[i].bytes);
     if (r->trains) {
         r->model->trains = false;
         if (r->model->params->grad->lent) // its bytes were of this workspace
@@ -216,6 +243,7 @@ void hs_run_free(hs_run *r)
     free(r->plan);
     free(r->workspace);
     free(r->states);
+    free(r->largest);
     free(r->written);
     hs_run_drop(r, &r->reduction);
     free(r->move);
@@ -370,7 +398,7 @@ static hs_status reduce_others(hs_run *r, const hs_bound *b)
         if (m) {
             int64_t *parts = r->parts + (size_t)s->n * (size_t)ps->shares->size;
             hs_share_parts(ps, ps->grad, &run, parts);
-            *m = (hs_move){ HS_REDUCE_PARTS, parts };
+            *m = (hs_move){ .kind = HS_REDUCE_PARTS, .parts = parts };
         }
         s->thunk[s->n++] = hs_run_begin_move(r, r->model->grid.dp, m ? "gradient reduce-scatter" : "gradient all-reduce", &run, m);
     } while (others_run(r, b, run.last + 1, &run));

@@ -39,14 +39,16 @@ struct hs_run {
     void **states; // by hs_state.id
     int n_states, cap_states;
     size_t state_bytes;
+    hs_run_memory *largest; // what the states of that kind lie in: one piece, and one more wherever plans came later
+    int n_largest, cap_largest;
     bool *written;        // [n_params]: gradients made since the last update
     int pending;          // micro-steps since then
     bool reduced;         // the last of them reduced over dp
     hs_segment reduction; // up to n_params + 1 thunks, where plans reduce: of what the last plan of a step did not make
     hs_move *move;        // of those thunks, where shares are divided ...
     int64_t *parts;       // ... and theirs
-    hs_segment front;     // of an update: hs_run_make_front, of n_parts gradients
-    int n_parts;
+    hs_segment front;     // of an update: hs_run_make_front, of n_parts gradients and of front_largest pieces of states
+    int n_parts, front_largest;
     bool trains; // it holds the model's gradients
     hs_segment update;
     bool moves_values; // it leaves values on their way

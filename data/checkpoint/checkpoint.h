@@ -90,7 +90,8 @@ typedef struct hs_model_info {   // what config.json says
 } hs_model_info;
 void hs_model_info_free(hs_model_info *m); // its labels; takes NULL, and one that was never read where that is all 0
 
-// What a run has beside parameters and goes on with: the states that are saved (hs_state.saved). One process.
+// What a run has beside parameters and goes on with: the states that are saved (hs_state.saved). Of several ranks: those that
+// all have alike (hs_state.largest); whatever layout wrote them, any reads them. UNSUPPORTED: one that is not.
 typedef struct hs_ckpt_states {
     const hs_states *all;                           // borrowed; NULL: there are none
     hs_status (*read)(void *run, int id, void *to); // the bytes of one, as they are behind all that was submitted

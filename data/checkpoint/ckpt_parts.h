@@ -105,6 +105,7 @@ typedef struct hs_state_copies {
     hs_st_sources sources; // of what the file has, with their bytes in copy
     int *id;               // of each source: of its state
     char *copy;
+    const char *own; // the first that ranks have each for itself; NULL: none
 } hs_state_copies;
 hs_status hs_state_copies_new(hs_state_copies *c, const hs_ckpt_states *from); // hs_state_copies_free in any case
 hs_status hs_state_copies_take(const hs_state_copies *c);

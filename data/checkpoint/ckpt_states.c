@@ -1,5 +1,5 @@
-// train/states.safetensors: what lives across steps beside parameters and their slabs (hs_state), by name, as the run has it. Of one
-// process: a state is a run's own, and nothing says whose of many ranks would be the one.
+// train/states.safetensors: what lives across steps beside parameters and their slabs (hs_state), by name, as the run has it. Of several
+// ranks those that all have alike (hs_state.largest), as the first has them; of one that is a rank's own nothing says whose would be the one.
 #include "core/base/log.h"
 #include "data/checkpoint/ckpt_parts.h"
 #include "data/checkpoint/weights.h"
@@ -25,6 +25,7 @@ hs_status hs_state_copies_new(hs_state_copies *c, const hs_ckpt_states *from)
         const hs_state *s = all->state[i];
         if (!s->saved)
             continue;
+        c->own = s->largest || c->own != NULL ? c->own : s->name;
         c->id[c->sources.n] = s->id;
         hs_st_tensor *t = &c->sources.s[c->sources.n++].t;
         *t = (hs_st_tensor){ .name = s->name, .dtype = s->dtype, .n_dims = s->n_dims, .data = at };

@@ -141,6 +141,18 @@ static hs_status put_second(hs_ckpt_dir *to, const hs_ckpt *c)
     return st == HS_OK ? hs_sync_path(to->io, dir) : st;
 }
 
+// All ranks have them alike: by whoever publishes, also where the other files are written by all.
+static hs_status put_states(hs_ckpt_dir *to, const hs_ckpt *c)
+{
+    const bool written = to->written;
+    if (c->states.sources.n == 0)
+        return HS_OK;
+    to->written = false;
+    const hs_status st = hs_ckpt_put_tensors(to, "train/states.safetensors", &c->states.sources);
+    to->written = written;
+    return st;
+}
+
 static hs_status put_train(hs_ckpt_dir *to, const hs_ckpt *c)
 {
     char train[HS_PATH];
@@ -148,8 +160,7 @@ static hs_status put_train(hs_ckpt_dir *to, const hs_ckpt *c)
     HS_TRY(hs_path_join(train, "%s/train", to->dir));
     HS_TRY(make_inner(to, train));
     HS_TRY(hs_ckpt_put_tensors(to, "train/optimizer.safetensors", &c->optimizer));
-    if (c->states.sources.n > 0)
-        HS_TRY(hs_ckpt_put_tensors(to, "train/states.safetensors", &c->states.sources));
+    HS_TRY(put_states(to, c));
     hs_state_json(&state, &c->state);
     HS_TRY(hs_ckpt_put_text(to, "train/state.json", &state));
     hs_text_add(&yaml, "%s", c->config_yaml);
@@ -456,9 +467,9 @@ static hs_status init(hs_ckpt *c, const hs_ckpt_opts *o, const hs_params *ps)
         st = sources_of(c, o, ps);
     if (st == HS_OK)
         st = hs_state_copies_new(&c->states, &o->states);
-    if (st == HS_OK && c->states.sources.n > 0 && c->comm != NULL)
-        st = HS_FAIL(UNSUPPORTED, "%d states of a run of %d ranks: checkpoints hold those of one process only", c->states.sources.n,
-                     c->comm->size);
+    if (st == HS_OK && c->states.own && c->comm != NULL)
+        st = HS_FAIL(UNSUPPORTED, "state %s is another on each of %d ranks: checkpoints hold those of one process, or that all ranks share",
+                     c->states.own, c->comm->size);
     if (st == HS_OK)
         st = start_thread(c);
     return hs_agree(o->world, st);

@@ -362,7 +362,7 @@ static const hs_key keys[] = {
     CHOICE("amp.residual", amp.residual, "f32", "f32|low", .help = "type of the residual stream"),
     TEXTS("amp.overrides", amp.overrides, "", .help = "exceptions by operation or scope: gelu=fp32,h0.*=bf16,h1.*=fp8"),
     CHOICE("amp.fp8.scaling", amp.fp8.scaling, "current", "current|delayed",
-           .help = "what scales inputs and gradients of fp8 layers: their own largest values, or those of the steps before (one process)"),
+           .help = "what scales inputs and gradients of fp8 layers: their own largest values, or those of the steps before, over all ranks"),
     INT("amp.fp8.history", amp.fp8.history, "16", 1, 1024, .unit = "steps", .help = "that delayed scales look back"),
     INT("amp.fp8.margin", amp.fp8.margin, "0", 0, 8, .help = "powers of two that scales leave free for larger values"),
     CHOICE("amp.scaler", amp.scaler, "auto", "auto|none|dynamic|megatron|torch|apex",

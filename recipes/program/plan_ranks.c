@@ -35,7 +35,7 @@ static void print_wires(const hs_sizing *s)
     printf("\n%-12s %-15s %8s %10s %10s %10s %10s\n", "collectives", "of a step", "calls", "longest", "bytes", "takes", "waits");
     for (int i = 0; i < s->n_wires; i++) {
         const hs_wire *w = &s->wire[i];
-        printf("  %-10s %-15s %8.0f %10s %10s %10s %10s\n", w->axis, hs_collective_words[w->kind], w->calls,
+        printf("  %-10s %-15s %8.0f %10s %10s %10s %10s\n", w->axis, hs_wire_word(w), w->calls,
                hs_human_bytes(w->longest, each, sizeof each), hs_human_bytes(w->bytes, all, sizeof all), milliseconds(w->seconds, took),
                milliseconds(w->exposed, waits));
     }
@@ -66,7 +66,7 @@ static json_t *wires_json(const hs_sizing *s)
     json_t *list = json_array();
     for (int i = 0; i < s->n_wires; i++) {
         const hs_wire *w = &s->wire[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "axis", w->axis, "kind", hs_collective_words[w->kind],
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "axis", w->axis, "kind", hs_wire_word(w),
                                               "calls", hs_line_real(w->calls), "longest_bytes", hs_line_real(w->longest), "bytes",
                                               hs_line_real(w->bytes), "seconds", hs_line_real(w->seconds), "exposed_seconds",
                                               hs_line_real(w->exposed)));

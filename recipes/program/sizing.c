@@ -3,17 +3,21 @@
 #include <math.h>
 #include <string.h>
 
-const char *const hs_collective_words[3] = { "all-reduce", "reduce-scatter", "all-gather" };
+const char *hs_wire_word(const hs_wire *w)
+{
+    static const char *const words[] = { "all-reduce", "reduce-scatter", "all-gather" };
+    return w->op == HS_REDUCE_MAX ? "all-reduce max" : words[w->kind];
+}
 
 // ---- messages
 
-static hs_wire *wire_of(hs_sizing *s, const char *axis, hs_collective_kind kind)
+static hs_wire *wire_of(hs_sizing *s, const char *axis, hs_collective_kind kind, hs_reduce op)
 {
     for (int i = 0; i < s->n_wires; i++)
-        if (s->wire[i].kind == kind && strcmp(s->wire[i].axis, axis) == 0)
+        if (s->wire[i].kind == kind && s->wire[i].op == op && strcmp(s->wire[i].axis, axis) == 0)
             return &s->wire[i];
     hs_wire *w = &s->wire[s->n_wires++];
-    *w = (hs_wire){ .axis = axis, .kind = kind };
+    *w = (hs_wire){ .axis = axis, .kind = kind, .op = op };
     return w;
 }
 
@@ -30,22 +34,28 @@ static void gather_values(hs_sizing *s, const hs_slab *slab)
     const hs_params *ps = s->engine->params;
     hs_share_run run;
     for (int from = 0; slab && ps->shares && hs_share_run_next(ps, slab, from, &run); from = run.last + 1)
-        add(wire_of(s, "dp", HS_GATHER_PARTS), 1, (double)run.n * (double)hs_dtype_bytes(slab->spec.dtype));
+        add(wire_of(s, "dp", HS_GATHER_PARTS, HS_REDUCE_SUM), 1, (double)run.n * (double)hs_dtype_bytes(slab->spec.dtype));
 }
 
-// What the plan's calls move; the update sums what ranks that divide tokens have a part of each, and gathers what has shares.
+// What the plan's calls move; the update sums what ranks that divide tokens have a part of each, gathers what has shares, and finds the
+// largest of states.
 static void find_wires(hs_sizing *s, const hs_config *c)
 {
     const hs_plan_info *info = &s->budget.info;
     for (int i = 0; i < info->n_moves; i++) {
         const hs_plan_move *m = &info->move[i];
         if (m->what.calls)
-            add(wire_of(s, m->axis, m->what.kind), (m->last_only ? 1 : (double)c->train.accumulate) * m->what.calls,
+            add(wire_of(s, m->axis, m->what.kind, HS_REDUCE_SUM), (m->last_only ? 1 : (double)c->train.accumulate) * m->what.calls,
                 m->what.bytes / m->what.calls);
     }
     const size_t parts = hs_params_tp_sum_bytes(s->engine->params);
     if (parts)
-        add(wire_of(s, "tp", HS_ALL_REDUCE), 1, (double)parts);
+        add(wire_of(s, "tp", HS_ALL_REDUCE, HS_REDUCE_SUM), 1, (double)parts);
+    const size_t largest = hs_states_largest_bytes(s->engine->model->states);
+    if (largest && s->tp > 1)
+        add(wire_of(s, "tp", HS_ALL_REDUCE, HS_REDUCE_MAX), 1, (double)largest);
+    if (largest && s->dp > 1)
+        add(wire_of(s, "dp", HS_ALL_REDUCE, HS_REDUCE_MAX), 1, (double)largest);
     gather_values(s, s->engine->params->master);
     gather_values(s, s->engine->params->low);
 }
@@ -60,10 +70,10 @@ static void time_wires(hs_sizing *s, const hs_cluster *c, double forward, double
     const hs_ring tp = { s->tp, 1 }, dp = { s->dp, s->tp };
     for (int i = 0; i < s->n_wires; i++) {
         hs_wire *w = &s->wire[i];
-        const bool layers = strcmp(w->axis, "tp") == 0;
+        const bool layers = strcmp(w->axis, "tp") == 0, beside = !layers && w->op == HS_REDUCE_SUM;
         const hs_ring r = layers ? tp : dp;
         w->seconds = w->exposed = hs_cluster_seconds(c, r, w->kind, w->calls, w->bytes);
-        if (!layers && c->overlap)
+        if (beside && c->overlap)
             w->exposed = left_behind(w->seconds, hs_cluster_seconds(c, r, w->kind, 1, w->end), w->calls,
                                      w->kind == HS_GATHER_PARTS ? forward : backward);
         s->waiting += w->exposed;

@@ -5,7 +5,8 @@
 //   compute    the plan's FLOPs / rate of a device
 //   tp         every call of a micro-step; products wait for it
 //   dp         gradients in buckets, beside the backward of the last micro-step where the cluster overlaps: what is left of them behind it,
-//              the last bucket at least. Sharded: half of that (a reduce-scatter), and values gathered beside the next forward
+//              the last bucket at least. Sharded: half of that (a reduce-scatter), and values gathered beside the next forward.
+//              Maxima of states, in front of the update, of this axis and of tp: nothing is beside them
 //   update     bytes of masters, moments and gradients, read and written, / memory's rate
 #ifndef HS_RECIPES_SIZING_H
 #define HS_RECIPES_SIZING_H
@@ -15,11 +16,12 @@
 typedef struct hs_wire { // one kind of collective over one axis, of a rank's optimizer step
     const char *axis;    // "dp", "tp"
     hs_collective_kind kind;
+    hs_reduce op; // of an all-reduce
     double calls, bytes, longest; // bytes: whole buffers, of all calls, and of the longest
     double end;                   // and of the one that nothing is left beside: the last one's, of values that are gathered the first one's
     double seconds, exposed;      // exposed: that the rank waits
 } hs_wire;
-enum { HS_WIRES = 6 };
+enum { HS_WIRES = 8 };
 
 typedef struct hs_sizing {
     int dp, tp;
@@ -46,7 +48,7 @@ static inline hs_budget_counts *hs_cluster_counts(const hs_cluster *c)
 {
     return c && c->device == HS_CLUSTER_CUDA ? hs_budget_on_gpu : NULL;
 }
-extern const char *const hs_collective_words[3]; // by hs_collective_kind: "all-reduce", ...
+const char *hs_wire_word(const hs_wire *w); // "all-reduce", "all-reduce max", ...
 
 // This machine as a cluster of one node with so many ranks: what a micro-step of c reaches here, on all cores of dev, and what memory does.
 // Takes some seconds. MEMORY: not even one sample of c fits.

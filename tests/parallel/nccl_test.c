@@ -262,22 +262,22 @@ static void sum_kernel(const hs_args *a, hs_lane *lane)
 
 enum { STEPS = 5, WIDTH = 64 };
 
-// x += 1; start x; y += 1; sum y; finish x; x += 1; start z, which nobody in this segment waits for
+// x += 1; start the largest of x; y += 1; sum y; finish x; x += 1; start the sum of z, which nobody in this segment waits for
 static hs_status run_steps(rig *r, hs_submit_mode mode, float out[3 * WIDTH])
 {
-    static const hs_move move = { .kind = HS_ALL_REDUCE };
+    static const hs_move sum = { .kind = HS_ALL_REDUCE }, largest = { .kind = HS_ALL_REDUCE, .op = HS_REDUCE_MAX };
     float *p = (float *)(void *)r->there;
     const hs_ref x = { .p = (char *)p, .rows = WIDTH, .cols = 1, .dtype = HS_F32 };
     hs_ref y = x, z = x;
     y.p += WIDTH * sizeof(float), z.p += 2 * WIDTH * sizeof(float);
     hs_thunk t[] = {
         { .fn = add_one_kernel, .name = "x", .args = { .out[0] = x } },
-        { .fn = r->d->core->begin, .name = "begin x", .args = { .out[0] = x, .attr = &move, .comm = r->c } },
+        { .fn = r->d->core->begin, .name = "begin x", .args = { .out[0] = x, .attr = &largest, .comm = r->c } },
         { .fn = add_one_kernel, .name = "y", .args = { .out[0] = y } },
         { .fn = sum_kernel, .name = "sum y", .args = { .out[0] = y, .comm = r->c } },
         { .fn = r->d->core->finish, .name = "finish", .args = { .comm = r->c } },
         { .fn = add_one_kernel, .name = "x again", .args = { .out[0] = x } },
-        { .fn = r->d->core->begin, .name = "begin z", .args = { .out[0] = z, .attr = &move, .comm = r->c } },
+        { .fn = r->d->core->begin, .name = "begin z", .args = { .out[0] = z, .attr = &sum, .comm = r->c } },
     };
     hs_thunk last[] = { { .fn = r->d->core->finish, .name = "finish z", .args = { .comm = r->c } },
                         { .fn = add_one_kernel, .name = "z again", .args = { .out[0] = z } } };
@@ -310,6 +310,7 @@ static hs_status captured_calls(const hs_grid *grid, void *arg, int rank)
     CHECK(!memcmp(directly, captured, sizeof directly), "captured: %g %g %g, not %g %g %g", (double)captured[0], (double)captured[WIDTH],
           (double)captured[2 * WIDTH], (double)directly[0], (double)directly[WIDTH], (double)directly[2 * WIDTH]);
     CHECK(captured[2 * WIDTH] == (r.c->size == 2 ? 63 : 364), "z is %g", (double)captured[2 * WIDTH]);
+    CHECK(captured[0] == 2 * STEPS, "x is %g", (double)captured[0]);
     CHECK(r.c->captured(r.c) == 3, "%lld calls were captured", (long long)r.c->captured(r.c));
     CHECK(within(5, all_over, r.c) && r.c->calls(r.c, &told, 1) == 1 && told.number == 2 * STEPS * 3, "%lld calls are told",
           (long long)told.number);

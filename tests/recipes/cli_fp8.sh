@@ -15,7 +15,6 @@ expect 2 'amp.overrides: h0.\*=fp8 asks for fp8; this policy knows fp32$' "$half
 expect 2 'amp.fp8.history' "$halfstep" plan tiny.yaml --amp.policy=fp8 --amp.fp8.history=0
 expect 2 'amp.fp8.margin' "$halfstep" plan tiny.yaml --amp.policy=fp8 --amp.fp8.margin=9
 expect 2 'amp.fp8.scaling' "$halfstep" plan tiny.yaml --amp.policy=fp8 --amp.fp8.scaling=none
-expect 2 'amp.fp8.scaling delayed: each of 2 ranks' "$halfstep" plan tiny.yaml --amp.policy=fp8 --amp.fp8.scaling=delayed --parallel.dp=2
 
 run() { "$halfstep" pretrain tiny.yaml --quiet --out "$@"; }
 last() { field val_loss "$1/metrics.jsonl" | tail -1; }
