@@ -3,18 +3,35 @@
 #include "core/base/grow.h"
 #include "core/graph/params_impl.h"
 #include <stdlib.h>
+#include <string.h>
+
+static bool is_same(const hs_derived *a, const hs_derived *b)
+{
+    return a->dtype == b->dtype && a->make == b->make && a->bytes == b->bytes && a->attr_bytes == b->attr_bytes &&
+           (!a->attr_bytes || !memcmp(a->attr, b->attr, a->attr_bytes));
+}
+
+// With its attributes behind it.
+static hs_derived *copy_of(const hs_derived *want)
+{
+    hs_derived *d = calloc(1, sizeof *d + want->attr_bytes);
+    if (!d)
+        return NULL;
+    *d = *want;
+    d->attr = want->attr_bytes ? memcpy(d + 1, want->attr, want->attr_bytes) : NULL;
+    return d;
+}
 
 hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out)
 {
     hs_derived *d = want->param->derived;
-    while (d && (d->dtype != want->dtype || d->make != want->make || d->bytes != want->bytes))
+    while (d && !is_same(d, want))
         d = d->next;
     if (!d) {
         if (hs_grow(&ps->derived, ps->n_derived, &ps->cap_derived, sizeof *ps->derived))
-            d = calloc(1, sizeof *d);
+            d = copy_of(want);
         if (!d)
             return HS_FAIL(MEMORY, "no memory for a copy of %s", want->param->name);
-        *d = *want;
         d->p = d->k = NULL;
         d->next = want->param->derived, want->param->derived = d;
         d->id = ps->n_derived;

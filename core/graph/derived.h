@@ -19,13 +19,15 @@ struct hs_derived { // hs_params.derived
     hs_dtype dtype;   // of the value it is made from
     hs_kernel *make;  // hs_derive.forward or .backward: the layout
     hs_kernel *turn;  // makes the same of the turned value; NULL: nothing does
+    const void *attr; // that the layout depends on, attr_bytes of them: its own; NULL: on none
+    size_t attr_bytes;
     size_t bytes;
     char *p;      // NULL until hs_derived_alloc
     char *k;      // as kernels get it
     size_t block; // of memory that begins with it; 0: it lies behind others
 };
 
-// The copy of that parameter, type and layout: added on first use.
+// The copy of that parameter, type, layout and attributes: added on first use.
 hs_status hs_derived_get(hs_params *ps, const hs_derived *want, hs_derived **out);
 hs_status hs_derived_alloc(hs_params *ps); // bytes of all that have none yet
 size_t hs_derived_bytes(const hs_params *ps);

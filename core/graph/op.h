@@ -118,11 +118,12 @@ typedef enum hs_part_kind {
 typedef struct hs_derive {
     int operand;                                                // which input, where it is a parameter
     size_t (*bytes)(const hs_node *n, bool backward, int runs); // runs: per change of the values, as hs_plan_opts has it. 0: not worth it
-    hs_kernel *forward, *backward; // in[0] -> out[0], a row of bytes, for the kernels of that direction; divides as it likes, must not
-                                   // sync. NULL: none
+    hs_kernel *forward, *backward; // in[0] -> out[0], a row of bytes, for the kernels of that direction; divides as it likes, and asks for
+                                   // nothing else of its args but what by_attr gives. NULL: none
     bool turns;                    // a weight given as [in, out]: each of the two makes of it what the other makes of [out, in]
     bool replaces_shared;          // a run that reads the copy needs no shared scratch
     bool beside;                   // the kernel may read the operand too, which stays
+    bool by_attr;                  // the copy depends on the op's attributes, which are the args' then
 } hs_derive;
 
 // One backend's partner of one op.

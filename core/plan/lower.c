@@ -260,6 +260,8 @@ hs_status hs_plan_derive(hs_plan *p, hs_call *r, const hs_node *n, const hs_deri
                               .turn = !f->turns  ? NULL
                                       : backward ? f->forward
                                                  : f->backward,
+                              .attr = f->by_attr ? n->attr : NULL,
+                              .attr_bytes = f->by_attr ? n->op->attr_bytes : 0,
                               .bytes = bytes };
     hs_derived *copy;
     HS_TRY(hs_derived_get(p->graph->params, &want, &copy));

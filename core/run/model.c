@@ -181,6 +181,7 @@ static hs_status bind_copies(hs_model *m)
         const hs_param *w = d->param;
         m->derive.thunk[i] = (hs_thunk){ .fn = d->make, .name = "derive", .part = HS_PART_FREE };
         hs_args *a = &m->derive.thunk[i].args;
+        a->attr = d->attr;
         if (w->coding) {
             bind_view(ps, w, HS_VIEW_CODES, &a->in[0]);
             bind_view(ps, w, HS_VIEW_SCALES, &a->in[1]);
@@ -191,16 +192,26 @@ static hs_status bind_copies(hs_model *m)
     return HS_OK;
 }
 
+static hs_status wait_for_copies(hs_model *m)
+{
+    hs_device *dev = m->making_on;
+    m->making_on = NULL;
+    return dev ? dev->wait(dev, m->making) : HS_OK;
+}
+
 static hs_status make_copies(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit_mode mode)
 {
     HS_TRY(hs_derived_alloc(m->params));
+    if (m->derive.n < m->params->n_derived)
+        HS_TRY(wait_for_copies(m)); // thunks move
     HS_TRY(bind_copies(m));
     const int first = m->made_version == m->params->version ? m->n_made : 0;     // those made of these values stay
     const hs_submit_mode once = mode == HS_SUBMIT_GRAPH ? HS_SUBMIT_BULK : mode; // the next time it is another segment
-    HS_TRY(dev->submit(dev, lane, &(hs_segment){ m->derive.thunk + first, m->derive.n - first }, once));
-    HS_TRY(dev->wait(dev, lane));
+    m->old = (hs_segment){ m->derive.thunk + first, m->derive.n - first };
+    HS_TRY(dev->submit(dev, lane, &m->old, once));
+    m->making_on = dev, m->making = lane;
     m->made_version = m->params->version, m->n_made = m->params->n_derived;
-    return HS_OK;
+    return m->trains ? HS_OK : wait_for_copies(m);
 }
 
 hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit_mode mode)
@@ -209,9 +220,19 @@ hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit
         return HS_OK;
     pthread_mutex_lock(&m->lock);
     const bool old = m->made_version != m->params->version || m->n_made != m->params->n_derived;
-    const hs_status st = old ? make_copies(m, dev, lane, mode) : HS_OK;
+    hs_status st = m->making_on != dev || m->making != lane ? wait_for_copies(m) : HS_OK;
+    if (st == HS_OK && old)
+        st = make_copies(m, dev, lane, mode);
     pthread_mutex_unlock(&m->lock);
     return st;
+}
+
+void hs_model_leave(hs_model *m, const hs_device *dev, const hs_lane *lane)
+{
+    pthread_mutex_lock(&m->lock);
+    if (m->making_on == dev && m->making == lane)
+        m->making_on = NULL;
+    pthread_mutex_unlock(&m->lock);
 }
 
 // ---- giving back

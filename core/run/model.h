@@ -57,9 +57,11 @@ typedef struct hs_model { // to be read, not written
     size_t workspace_bytes; // of the largest plan
     // its own
     pthread_mutex_t lock;  // of the copies: the first run that finds them old makes them, the others wait
-    hs_segment derive;     // makes them, a thunk for each
-    uint64_t made_version; // of which values the copies are, and how many there were
+    hs_segment derive, old; // makes them, a thunk for each | those of them that were submitted last
+    uint64_t made_version;  // of which values the copies are, and how many there were
     int n_made;
+    hs_device *making_on; // of a model that trains: where they are being made, and nobody has waited for it; NULL: nowhere
+    hs_lane *making;
     hs_lane *loading; // of hs_model_value_is_there, until values are released
     bool trains;      // a run holds its gradients
     bool released;    // hs_model_release_values: no plan may follow that would read what is gone
@@ -99,9 +101,11 @@ hs_status hs_model_turns(const hs_model *m, bool *turns);
 // that are cleared first cost more than what is written to them: GPT-2 124M is ready in half the time.
 hs_status hs_model_value_is_there(hs_model *m, const hs_param *p);
 
-// Makes the copies of parameters that are older than the values, on that device, and waits for it. Every run does it before it
-// submits; called from several threads at once, one of them makes the copies.
+// Makes the copies of parameters that are older than the values, on that device, in that lane, and waits for it; of a model that trains it
+// goes on, and whoever comes with another lane waits. Every run does it before it submits; called from several threads at once, one of them
+// makes the copies.
 hs_status hs_model_refresh(hs_model *m, hs_device *dev, hs_lane *lane, hs_submit_mode mode);
+void hs_model_leave(hs_model *m, const hs_device *dev, const hs_lane *lane); // the lane, which was waited for, is about to be closed
 
 #ifdef __cplusplus
 }

@@ -221,6 +221,7 @@ void hs_run_free(hs_run *r)
         r->device->wait(r->device, r->lane); // copies may still be queued; what they say no longer matters
     if (r->feed)
         r->device->wait(r->device, r->feed);
+    hs_model_leave(r->model, r->device, r->lane);
     for (int i = 0; i < r->n_plans; i++) {
         hs_exec_free(r->plan[i].exec);
         free(r->plan[i].writes);
@@ -316,12 +317,27 @@ hs_status hs_run_wait(hs_run *r)
     return r->model->grid.tp->poll(r->model->grid.tp);
 }
 
+// Values that an update has left on their way, which was in this lane: what it is given from now on comes behind them.
+static hs_status land_here(hs_run *r)
+{
+    hs_shares *s = r->model->params->shares;
+    if (!s || !s->moving)
+        return HS_OK;
+    r->arrival = hs_run_on(r, s->moving, r->device->core->finish, "values finish");
+    r->arrivals = (hs_segment){ &r->arrival, 1 };
+    s->moving = NULL;
+    r->queued = true;
+    return r->device->submit(r->device, r->lane, &r->arrivals, r->mode == HS_SUBMIT_GRAPH ? HS_SUBMIT_BULK : r->mode);
+}
+
 static hs_status submit_plan(hs_run *r, int plan, int which)
 {
     hs_bound *b = &r->plan[plan];
     const hs_params *ps = r->model->params;
-    if (mode_of(r, plan) != HS_TRAIN || ps->n_derived)
+    if (mode_of(r, plan) != HS_TRAIN)
         hs_params_land(ps); // a training plan waits for values where it reads them
+    else if (ps->n_derived)
+        HS_TRY(land_here(r)); // or for all of them, where copies are made
     HS_TRY(hs_model_refresh(r->model, r->device, r->lane, r->mode));
     hs_run_await_fed(r, b);
     HS_TRY(submit(r, hs_exec_micro(b->exec, which)));

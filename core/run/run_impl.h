@@ -52,6 +52,8 @@ struct hs_run {
     bool trains; // it holds the model's gradients
     hs_segment update;
     bool moves_values; // it leaves values on their way
+    hs_thunk arrival;  // waits for them, in this segment, where a micro-step does not
+    hs_segment arrivals;
     hs_step_log *log;  // written by the last thunk of an update, read by the host
     int64_t n_updates, n_read;
 };

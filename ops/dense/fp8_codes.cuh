@@ -48,6 +48,9 @@ static __device__ __forceinline__ uint32_t noted_before(const scaling &s, uint32
     return bits_max(most, at);
 }
 
+// A weight whose codes are kept is of no step.
+static __device__ __forceinline__ int64_t rows_here(const hs_ref &x, const hs_step_in *step) { return step ? live_rows(x, step) : x.rows; }
+
 // Two codes, the first in the low byte. The instruction saturates Inf too, which has to show (core/base/fp8.h).
 template <bool E5M2> static __device__ __forceinline__ uint32_t two_codes(float low, float high)
 {
@@ -127,7 +130,7 @@ template <int FROM, bool E5M2> static __global__ void recode(recoding r)
     if (first && r.inverse)
         *r.inverse = 1 / (FROM == FP8_CODES ? *r.s.scale : scale);
 
-    const int64_t rows = live_rows(r.x, r.s.step), cols = r.x.cols;
+    const int64_t rows = rows_here(r.x, r.s.step), cols = r.x.cols;
     const int64_t row0 = (int64_t)blockIdx.y * FP8_TILE, col0 = (int64_t)blockIdx.x * FP8_TILE;
     const int down = (int)threadIdx.x / 4, run = (int)threadIdx.x % 4;
     const int64_t i = (row0 + down) * cols + col0 + run * FP8_RUN;

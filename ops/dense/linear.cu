@@ -119,4 +119,4 @@ static size_t pressed_bytes(const hs_node *n, bool, int runs)
 static void press(const hs_args *a, hs_lane *lane) { hs_sp_press(lane, &a->in[0], a->out[0].p, (size_t)a->out[0].cols); }
 
 extern "C" const hs_kernels hs_cuda_linear = { forward, backward, HS_PART_FREE, HS_PART_FREE,
-                                               false,   scratch,  nullptr,      { W, pressed_bytes, press, nullptr, false, false, true } };
+                                               false,   scratch,  nullptr,      { W, pressed_bytes, press, nullptr, false, false, true, false } };

@@ -115,6 +115,14 @@ static void reference_gradients(const hs_args *a)
 
 static int64_t wide_up(int64_t n) { return (n + 31) / 32 * 32; } // of bf16: a cache line
 
+// w rounded and packed for products, once per change of its values, in front of which stands what scaled it.
+typedef struct kept_w {
+    uint32_t most; // bits of the largest value
+    float scale;
+} kept_w;
+enum { FRONT = 64 };
+static const gemm_word *panels_of(const void *derived) { return derived ? (const gemm_word *)((const char *)derived + FRONT) : NULL; }
+
 typedef struct room { // of shared scratch
     float *most;      // [2] of each member
     uint16_t *dy, *x, *w;
@@ -201,17 +209,19 @@ static void forward(const hs_args *a, hs_lane *lane)
     const hs_ref *x = &a->in[X], *w = &a->in[W];
     const int64_t N = hs_ref_rows(a, x), C = x->cols, O = w->rows;
     const int margin = margin_of(a->attr);
+    const kept_w *kept = a->derived;
     const room r = room_of(a, lane, false);
     int64_t x0, x1, w0, w1;
     share(lane, N, C, &x0, &x1);
     share(lane, O, C, &w0, &w1);
-    r.most[2 * lane->id] = largest(x, x0, x1), r.most[2 * lane->id + 1] = largest(w, w0, w1);
+    r.most[2 * lane->id] = largest(x, x0, x1), r.most[2 * lane->id + 1] = kept ? 0 : largest(w, w0, w1);
     hs_sync(lane);
     const float most = largest_of_all(&r, 0, lane);
     const float sx = hs_fp8_scale(hs_fp8_amax(&a->in[AMAX], a->step, 0, most), HS_E4M3_MAX, margin);
-    const float sw = hs_fp8_scale(largest_of_all(&r, 1, lane), HS_E4M3_MAX, margin);
+    const float sw = kept ? kept->scale : hs_fp8_scale(largest_of_all(&r, 1, lane), HS_E4M3_MAX, margin);
     round_e4m3(x, x0, x1, sx, (uint8_t *)a->out[X8].p, r.x);
-    round_e4m3(w, w0, w1, sw, NULL, r.w);
+    if (!kept)
+        round_e4m3(w, w0, w1, sw, NULL, r.w);
     if (lane->id == 0) {
         hs_f32_out(a, SCALE)[0] = sx, hs_f32_out(a, SCALE)[1] = sw;
         hs_fp8_note(&a->in[AMAX], a->step, 0, most);
@@ -220,6 +230,7 @@ static void forward(const hs_args *a, hs_lane *lane)
     gemm g = { .m = N, .n = O, .k = C, .dot = gemm_dot(HS_BF16), .shared = r.products, .own = hs_thread_scratch(a, lane) };
     g.a = side(r.x, C, false), g.b = side(r.w, C, false), g.c = onto(&a->out[Y], 1 / (sx * sw));
     g.c.bias = hs_f32(a, BIAS);
+    g.packed = panels_of(kept);
     gemm_run(&g, lane);
 }
 
@@ -245,7 +256,7 @@ static void backward(const hs_args *a, hs_lane *lane)
     const float most = largest_of_all(&r, 0, lane);
     const float sd = hs_fp8_scale(hs_fp8_amax(&a->in[AMAX], a->step, 1, most), HS_E5M2_MAX, margin_of(a->attr));
     round_e5m2(dy, d0, d1, sd, r.dy);
-    if (hs_wanted(a, X))
+    if (hs_wanted(a, X) && !a->derived)
         round_e4m3(w, w0, w1, sw, NULL, r.w);
     if (hs_wanted(a, W))
         kept_x(a, x0, x1, r.x);
@@ -256,7 +267,9 @@ static void backward(const hs_args *a, hs_lane *lane)
     if (hs_wanted(a, X)) {
         g.m = N, g.n = C, g.k = O;
         g.a = side(r.dy, O, false), g.b = side(r.w, C, true), g.c = onto(&a->din[X], 1 / (sd * sw));
+        g.packed = panels_of(a->derived);
         gemm_run(&g, lane);
+        g.packed = NULL;
         if (hs_wanted(a, W))
             hs_sync(lane); // the scratch is free again
     }
@@ -268,6 +281,57 @@ static void backward(const hs_args *a, hs_lane *lane)
     if (hs_wanted(a, BIAS))
         column_sums(dy, N, (float *)a->din[BIAS].p, a->din[BIAS].add, lane);
 }
+
+// ---- w kept: the rounding of any value is another's in no way, so that it goes as well behind packing, in place, as before it
+
+// Whatever the rows: what is kept is rounding and packing in every micro-step.
+static size_t kept_bytes(const hs_node *n, bool is_backward, int runs)
+{
+    const int64_t C = n->in[X]->dim[1], O = n->in[W]->dim[0];
+    (void)runs;
+    return n->low != HS_BF16 ? 0 : FRONT + gemm_packed_bytes(is_backward ? C : O, is_backward ? O : C, gemm_dot(HS_BF16));
+}
+
+static void raise(uint32_t *most, uint32_t here)
+{
+    uint32_t now = __atomic_load_n(most, __ATOMIC_RELAXED);
+    while (here > now && !__atomic_compare_exchange_n(most, &now, here, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+static void round_words(float *v, int64_t i0, int64_t i1, float scale)
+{
+    for (int64_t i = i0; i < i1; i++)
+        v[i] = hs_e4m3_f32(hs_f32_e4m3(v[i] * scale));
+}
+
+static void keep_w(const hs_args *a, bool is_backward, hs_lane *lane)
+{
+    const hs_ref *w = &a->in[0];
+    const int64_t O = w->rows, C = w->cols, n = is_backward ? C : O, k = is_backward ? O : C;
+    const bool dot = gemm_dot(HS_BF16);
+    kept_w *to = (kept_w *)a->out[0].p;
+    gemm_word *panels = (gemm_word *)(a->out[0].p + FRONT);
+    const gemm_in from = side((const uint16_t *)w->p, C, is_backward);
+    int64_t i0, i1;
+    if (lane->id == 0)
+        to->most = 0;
+    hs_sync(lane);
+    share(lane, O, C, &i0, &i1);
+    raise(&to->most, hs_f32_bits(largest(w, i0, i1)));
+    gemm_pack_share(panels, &from, n, k, dot, lane);
+    hs_sync(lane);
+    const float scale = hs_fp8_scale(hs_bits_f32(to->most), HS_E4M3_MAX, margin_of(a->attr));
+    hs_part_unit(lane, (int64_t)(gemm_packed_bytes(n, k, dot) / sizeof *panels), HS_BLOCK, &i0, &i1);
+    if (dot)
+        round_e4m3(&(hs_ref){ .p = (char *)panels, .dtype = HS_BF16 }, 2 * i0, 2 * i1, scale, NULL, (uint16_t *)panels);
+    else
+        round_words((float *)panels, i0, i1, scale);
+    if (lane->id == 0)
+        to->scale = scale;
+}
+static void keep_forward(const hs_args *a, hs_lane *lane) { keep_w(a, false, lane); }
+static void keep_backward(const hs_args *a, hs_lane *lane) { keep_w(a, true, lane); }
 
 static size_t most_of(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -323,7 +387,8 @@ HS_OP(linear_fp8) = {
     .cases = cases,
     .n_cases = HS_COUNT(cases),
     .bench = { .sizes = sizes, .n_sizes = HS_COUNT(sizes), .instead_of = HS_OP_ENTRY(linear) },
-    .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch },
+    .cpu = { forward, backward, HS_PART_FREE, HS_PART_FREE, .scratch = scratch,
+             .derive = { W, kept_bytes, keep_forward, keep_backward, .by_attr = true } },
 };
 
 #ifdef HS_TIER_PORTABLE

@@ -2,7 +2,8 @@
 // operand makes its scale of those parts, in each block anew, so that nothing of it is the host's. Where the GPU has products of 8 bits
 // (core/cuda/cublaslt.h), what is rounded are codes, and factors go to the library by their addresses: the forward product may lose last bits of
 // its sums on the way (`fast`), gradients may not. Elsewhere products are of the rounded values as bf16, which has them exactly, scaled back by
-// powers of two: the numbers of an fp8 product, at bf16's speed. That is the reference on any GPU.
+// powers of two: the numbers of an fp8 product, at bf16's speed. That is the reference on any GPU. Where micro-steps share weights, either
+// way takes the codes of w from a copy that is made once.
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/gemm.cuh"
 #include "ops/attrs.h"
@@ -13,11 +14,23 @@ enum { X, W, BIAS, AMAX };
 enum { Y, X8, SCALE };
 enum { THREADS = FP8_THREADS, PARTS = FP8_PARTS, EACH = 8 }; // widths are multiples of 16
 
+// w as codes, once per change of its values: what scaled them, and its inverse, stand between the parts of the largest and the codes.
+struct kept_w {
+    float scale, inverse;
+};
+enum { FRONT = 4 * PARTS + 256 };
+static const kept_w *kept_of(const hs_args *a)
+{
+    return a->derived ? reinterpret_cast<const kept_w *>(static_cast<const char *>(a->derived) + 4 * PARTS) : nullptr;
+}
+static const uint8_t *codes_kept(const hs_args *a) { return static_cast<const uint8_t *>(a->derived) + FRONT; }
+static __global__ void tell(float *to, const float *from) { *to = *from; }
+
 // skip: not where steps before have noted one.
 static __global__ void largest(hs_ref x, scaling s, uint32_t *part, bool skip)
 {
     HS_SHARED(uint32_t, at, [THREADS / WARP]);
-    const int64_t n = live_rows(x, s.step) * x.cols, stride = (int64_t)PARTS * THREADS * EACH;
+    const int64_t n = rows_here(x, s.step) * x.cols, stride = (int64_t)PARTS * THREADS * EACH;
     uint32_t most = 0;
     if (skip && noted_before(s, at))
         return;
@@ -139,13 +152,26 @@ static gemm_side side(const bf16 *p, int64_t ld, bool k_major)
     return s;
 }
 
+static hs_ref codes_ref(const hs_args *a, int64_t rows, int64_t cols)
+{
+    hs_ref r = {};
+    r.p = const_cast<char *>(reinterpret_cast<const char *>(codes_kept(a)));
+    r.rows = rows, r.cols = cols, r.dtype = HS_E4M3;
+    return r;
+}
+
 static void reference_forward(const hs_args *a, hs_lane *lane)
 {
     const hs_ref &x = a->in[X], &w = a->in[W];
     const room r = room_of(a, false);
+    const kept_w *kept = kept_of(a);
     float *scale = cells<float>(a->out[SCALE]);
     round_operand<false>(a, lane, x, r.part[0], 0, scale, cells<uint8_t>(a->out[X8]), r.x);
-    round_operand<false>(a, lane, w, r.part[1], -1, scale + 1, nullptr, r.w);
+    if (kept) {
+        HS_LAUNCH(widen_codes, grid_for(w), THREADS, 0, gpu_stream(lane), codes_ref(a, w.rows, w.cols), a->step, &kept->scale, r.w);
+        HS_LAUNCH(tell, 1, 1, 0, gpu_stream(lane), scale + 1, &kept->scale);
+    } else
+        round_operand<false>(a, lane, w, r.part[1], -1, scale + 1, nullptr, r.w);
     gemm g = gemm_make(x.rows, w.rows, x.cols);
     g.a = side(r.x, x.cols, false), g.b = side(r.w, w.cols, false), g.c = gemm_to(a->out[Y]);
     g.c.bias = cells<float>(a->in[BIAS]);
@@ -160,9 +186,13 @@ static void reference_backward(const hs_args *a, hs_lane *lane)
     const float *scale = cells<float>(a->out[SCALE]);
     round_operand<true>(a, lane, dy, r.part[0], 1, nullptr, nullptr, r.dy);
     if (a->din[X].p) {
-        HS_LAUNCH(round_known, grid_for(w), THREADS, 0, gpu_stream(lane), w, a->step, scale + 1, r.w);
+        const kept_w *kept = kept_of(a);
+        if (kept) // turned
+            HS_LAUNCH(widen_codes, grid_for(w), THREADS, 0, gpu_stream(lane), codes_ref(a, w.cols, w.rows), a->step, &kept->scale, r.w);
+        else
+            HS_LAUNCH(round_known, grid_for(w), THREADS, 0, gpu_stream(lane), w, a->step, scale + 1, r.w);
         gemm g = gemm_make(dy.rows, w.cols, w.rows);
-        g.a = side(r.dy, dy.cols, false), g.b = side(r.w, w.cols, true), g.c = gemm_to(a->din[X]);
+        g.a = side(r.dy, dy.cols, false), g.b = kept ? side(r.w, w.rows, false) : side(r.w, w.cols, true), g.c = gemm_to(a->din[X]);
         gemm_count(&g, GEMM_LIVE_M, dy, a->step);
         gemm_run(&g, lane);
     }
@@ -263,12 +293,18 @@ static bool forward_by_codes(const hs_args *a, hs_lane *lane)
         return false;
     const codes c = codes_of(a, false);
     float *scale = cells<float>(a->out[SCALE]);
+    const kept_w *kept = kept_of(a);
     recoding rx = {}, rw = {};
     rx.x = x, rx.codes = cells<uint8_t>(a->out[X8]), rx.inverse = c.factor;
     code_operand<false>(a, lane, c, rx, 0, scale);
-    rw.x = w, rw.codes = c.w, rw.inverse = c.factor + 1;
-    code_operand<false>(a, lane, c, rw, -1, scale + 1);
-    o.a = c.w, o.b = rx.codes, o.d = y.p, o.factor_a = c.factor + 1, o.factor_b = c.factor;
+    if (kept)
+        HS_LAUNCH(tell, 1, 1, 0, gpu_stream(lane), scale + 1, &kept->scale);
+    else {
+        rw.x = w, rw.codes = c.w, rw.inverse = c.factor + 1;
+        code_operand<false>(a, lane, c, rw, -1, scale + 1);
+    }
+    o.a = kept ? codes_kept(a) : c.w, o.b = rx.codes, o.d = y.p;
+    o.factor_a = kept ? &kept->inverse : c.factor + 1, o.factor_b = c.factor;
     hs_lt_multiply(lane, &p, &o);
     if (a->in[BIAS].p && p.bias == HS_F64)
         HS_LAUNCH(add_bias, grid_of(y.rows * y.cols, THREADS * 4), THREADS, 0, gpu_stream(lane), y, a->step, cells<float>(a->in[BIAS]));
@@ -290,10 +326,12 @@ static bool backward_by_codes(const hs_args *a, hs_lane *lane)
     hs_lt_operands o = {};
     o.factor_b = c.factor;
     if (dx.p) {
+        const kept_w *kept = kept_of(a);
         recoding rw = {};
         rw.x = w, rw.s.step = a->step, rw.s.scale = scale + 1, rw.inverse = c.factor + 1, rw.turned = c.w, rw.ld = w.rows;
-        HS_LAUNCH((recode<FP8_KNOWN, false>), fp8_tiles(w.rows, w.cols), THREADS, 0, gpu_stream(lane), rw);
-        o.a = c.w, o.b = c.dy, o.d = dx.p, o.factor_a = c.factor + 1;
+        if (!kept)
+            HS_LAUNCH((recode<FP8_KNOWN, false>), fp8_tiles(w.rows, w.cols), THREADS, 0, gpu_stream(lane), rw);
+        o.a = kept ? codes_kept(a) : c.w, o.b = c.dy, o.d = dx.p, o.factor_a = kept ? &kept->inverse : c.factor + 1;
         hs_lt_multiply(lane, &px, &o);
     }
     if (dw.p) {
@@ -328,4 +366,24 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
     return { most_of(room_bytes(N, C, O, is_backward) + most_of(dw, dbias), codes_bytes(N, C, O, is_backward) + dbias), 0 };
 }
 
-extern "C" const hs_kernels hs_cuda_linear_fp8 = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };
+// ---- codes of w that are kept
+
+static size_t kept_bytes(const hs_node *n, bool, int) { return (size_t)(FRONT + up(n->in[W]->dim[0] * n->in[W]->dim[1])); }
+
+template <bool TURNED> static void keep(const hs_args *a, hs_lane *lane)
+{
+    const hs_ref &w = a->in[0];
+    uint32_t *part = reinterpret_cast<uint32_t *>(a->out[0].p);
+    kept_w *kept = reinterpret_cast<kept_w *>(part + PARTS);
+    uint8_t *codes = reinterpret_cast<uint8_t *>(a->out[0].p) + FRONT;
+    recoding r = {};
+    r.x = w, r.inverse = &kept->inverse, r.ld = w.rows;
+    (TURNED ? r.turned : r.codes) = codes;
+    r.s = { part, HS_E4M3_MAX, static_cast<const hs_linear_fp8_attr *>(a->attr)->margin, -1, {}, nullptr, &kept->scale };
+    HS_LAUNCH(largest, PARTS, THREADS, 0, gpu_stream(lane), w, r.s, part, false);
+    HS_LAUNCH((recode<FP8_FOUND, false>), fp8_tiles(w.rows, w.cols), THREADS, 0, gpu_stream(lane), r);
+}
+
+extern "C" const hs_kernels hs_cuda_linear_fp8 = {
+    forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch, nullptr, { W, kept_bytes, keep<false>, keep<true>, false, false, false, true }
+};

@@ -209,6 +209,55 @@ static void test_later_copies(void **state)
     hs_device_close(dev);
 }
 
+static int waits;
+static hs_lane *waited_for;
+static hs_status (*cpu_wait)(hs_device *d, hs_lane *lane);
+static hs_status count_wait(hs_device *d, hs_lane *lane)
+{
+    waits++, waited_for = lane;
+    return cpu_wait(d, lane);
+}
+
+// Of a model that trains they are made once a step, under fp8 too, and whoever comes by the same lane waits for nothing.
+static void test_copies_of_a_step(void **state)
+{
+    (void)state;
+    enum { MICRO = 4 };
+    static const int lengths[] = { 12, 7, 16, 0 };
+    static const char *const policies[] = { "bf16", "fp8" };
+    hs_lane *other = (hs_lane *)(uintptr_t)&waits; // which the CPU does not look into
+    for (int p = 0; p < HS_COUNT(policies); p++) {
+        tiny_gpt model;
+        int copies = 0;
+        hs_engine *e = tiny_engine(&model, &(tiny_opts){ .policy = policies[p], .optim = "adamw", .micro_steps = MICRO });
+        const int n = e->params->n_derived;
+        assert_true(n >= 2 * 8); // of each layer's weights, for forward and for backward
+        e->device->hook = count_copies, e->device->hook_user = &copies;
+        cpu_wait = e->device->wait, e->device->wait = count_wait;
+        for (int step = 0; step < 3; step++) {
+            for (int m = 0; m < MICRO; m++) {
+                tiny_fill(e, HS_TRAIN, lengths, (uint64_t)step, 4 * m);
+                e->in->n_micro = MICRO, e->in->inv_count[0] = 1.0f / 140;
+                hs_run_set_mode(e->run, m == 0 ? HS_SUBMIT_STEP : HS_SUBMIT_BULK); // the hook sees the first
+                assert_int_equal(hs_engine_run(e, HS_TRAIN, (m == 0 ? HS_MICRO_FIRST : 0) | (m == MICRO - 1 ? HS_MICRO_LAST : 0)), HS_OK);
+                assert_int_equal(copies, n * (step + 1));
+            }
+            assert_int_equal(hs_run_update(e->run), HS_OK);
+        }
+        waits = 0;
+        assert_int_equal(hs_model_refresh(e->model, e->device, NULL, HS_SUBMIT_BULK), HS_OK); // the update made them old
+        assert_int_equal(hs_model_refresh(e->model, e->device, NULL, HS_SUBMIT_BULK), HS_OK);
+        assert_int_equal(waits, 0);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(hs_model_refresh(e->model, e->device, other, HS_SUBMIT_BULK), HS_OK);
+            assert_int_equal(waits, 1);
+            assert_null(waited_for);
+        }
+        e->device->wait = cpu_wait, e->device->hook = NULL;
+        hs_engine_free(e);
+    }
+}
+
 static size_t there;
 static size_t free_bytes(hs_device *d)
 {
@@ -353,7 +402,7 @@ static void test_values_pass(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_runs_at_once),     cmocka_unit_test(test_later_plan),  cmocka_unit_test(test_later_copies),
+        cmocka_unit_test(test_runs_at_once),     cmocka_unit_test(test_later_plan),  cmocka_unit_test(test_later_copies), cmocka_unit_test(test_copies_of_a_step),
         cmocka_unit_test(test_memory_asked_for), cmocka_unit_test(test_values_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

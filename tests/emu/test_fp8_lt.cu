@@ -1,5 +1,6 @@
 // linear_fp8 by codes and cuBLASLt's double against its reference on the same GPU, over steps whose values grow and shrink: kept codes, scales
-// and what is noted of largest values are the same bits, products the same but for the order of their sums.
+// and what is noted of largest values are the same bits, products the same but for the order of their sums. With codes of w that are kept from
+// one micro-step to the next, each of the two gives the bits that it gives without.
 #include "core/base/fp8.h"
 #include "core/base/rng.h"
 #include "core/cuda/cublaslt.h"
@@ -23,9 +24,9 @@ extern "C" const hs_kernels hs_cuda_linear_fp8;
 
 enum { X, W, BIAS, AMAX };
 enum { Y, X8, SCALE };
-enum { N = 83, LIVE = 70, C = 144, O = 80, HISTORY = 3, WAYS = 2 };
-static hs_gpu gpu[WAYS]; // the reference's, and one with the library
-static hs_lane lane[WAYS];
+enum { N = 83, LIVE = 70, C = 144, O = 80, HISTORY = 3, GPUS = 2, WAYS = 2 * GPUS }; // ways: of each GPU without what is kept, then with it
+static hs_gpu gpu[GPUS]; // the reference's, and one with the library
+static hs_lane lane[GPUS];
 
 static void *room(size_t bytes)
 {
@@ -70,7 +71,21 @@ static void same(const hs_ref &a, const hs_ref &b, int64_t rows, const char *wha
         fail_msg("%s of step %d: other bits", what, step);
 }
 
-static void scratch_of(hs_args *a, bool backward, hs_dtype type)
+// Of the values as they are.
+static void keep_w(hs_args *a, const hs_node *n, bool backward, hs_lane *l)
+{
+    const hs_derive *d = &hs_cuda_linear_fp8.derive;
+    hs_args make = {};
+    a->derived_bytes = d->bytes(n, backward, 2);
+    make.attr = a->attr, make.in[0] = a->in[d->operand];
+    make.out[0].p = static_cast<char *>(room(a->derived_bytes));
+    make.out[0].rows = 1, make.out[0].cols = (int64_t)a->derived_bytes, make.out[0].dtype = HS_U8;
+    (backward ? d->backward : d->forward)(&make, l);
+    free(const_cast<void *>(a->derived));
+    a->derived = make.out[0].p;
+}
+
+static void prepare(hs_args *a, bool backward, hs_dtype type, int way)
 {
     hs_tensor x = {}, w = {}, bias = {};
     hs_node n = {};
@@ -79,6 +94,25 @@ static void scratch_of(hs_args *a, bool backward, hs_dtype type)
     n.in[X] = &x, n.in[W] = &w, n.in[BIAS] = &bias;
     free(a->scratch);
     a->scratch = static_cast<char *>(room(hs_cuda_linear_fp8.scratch(&n, 1, backward).shared));
+    if (way >= GPUS)
+        keep_w(a, &n, backward, &lane[way % GPUS]);
+}
+
+static void same_as_without(const hs_args *a, const hs_args *b, int step)
+{
+    const struct {
+        const char *what;
+        const hs_ref *a, *b;
+        int64_t rows;
+    } all[] = { { "y with w kept", &a->out[Y], &b->out[Y], LIVE },
+                { "codes of x with w kept", &a->out[X8], &b->out[X8], LIVE },
+                { "scales with w kept", &a->out[SCALE], &b->out[SCALE], 1 },
+                { "what is noted with w kept", &a->in[AMAX], &b->in[AMAX], 2 },
+                { "dx with w kept", &a->din[X], &b->din[X], LIVE },
+                { "dw with w kept", &a->din[W], &b->din[W], O } };
+    for (int i = 0; i < HS_COUNT(all); i++)
+        if (all[i].a->p)
+            same(*all[i].a, *all[i].b, all[i].rows, all[i].what, step);
 }
 
 static void steps(hs_dtype type, hs_dtype out, int history, bool dx, bool dw)
@@ -117,13 +151,15 @@ static void steps(hs_dtype type, hs_dtype out, int history, bool dx, bool dw)
             draw(w, (uint64_t)(3 * at + 11), O, 0.1f);
             draw(dy, (uint64_t)(3 * at + 12), LIVE, 1e-3f / size[s]);
             for (int i = 0; i < WAYS; i++) {
-                scratch_of(&a[i], false, type);
-                hs_cuda_linear_fp8.fwd(&a[i], &lane[i]);
-                scratch_of(&a[i], true, type);
+                prepare(&a[i], false, type, i);
+                hs_cuda_linear_fp8.fwd(&a[i], &lane[i % GPUS]);
+                prepare(&a[i], true, type, i);
                 a[i].din[W].add = a[i].din[BIAS].add = micro > 0;
-                hs_cuda_linear_fp8.bwd(&a[i], &lane[i]);
-                assert_string_equal(lane[i].failed, "");
+                hs_cuda_linear_fp8.bwd(&a[i], &lane[i % GPUS]);
+                assert_string_equal(lane[i % GPUS].failed, "");
             }
+            for (int i = GPUS; i < WAYS; i++)
+                same_as_without(&a[i], &a[i % GPUS], at);
             const double bound = out == HS_F32 ? 1e-5 : 8e-3;
             same(a[1].out[X8], a[0].out[X8], LIVE, "the codes of x", at);
             same(a[1].out[SCALE], a[0].out[SCALE], 1, "the scales", at);
@@ -140,6 +176,7 @@ static void steps(hs_dtype type, hs_dtype out, int history, bool dx, bool dw)
         for (const hs_ref *r : own)
             free(r->p);
         free(a[i].scratch);
+        free(const_cast<void *>(a[i].derived));
     }
     free(x.p), free(w.p), free(bias.p), free(dy.p);
 }
@@ -163,7 +200,7 @@ static void delayed_scales(void **state)
 
 static int begin(void **)
 {
-    for (int i = 0; i < WAYS; i++)
+    for (int i = 0; i < GPUS; i++)
         gpu[i].major = 9, lane[i].gpu = &gpu[i];
     if (hs_lt_open(&gpu[1].lt, "a double", nullptr) == HS_OK)
         return 0;

@@ -102,6 +102,7 @@ static void result_free(result *r)
 }
 
 static const char *const policies[] = { "fp32", "bf16", "fp16" };
+static const char *const all_policies[] = { "fp32", "bf16", "fp16", "fp8", "fp8 delayed" };
 
 static void assert_same_bits(const result *a, const result *b)
 {
@@ -148,13 +149,13 @@ static void values_made_again(void **state)
         }
 }
 
-// Weights packed once per step, or in every product.
+// Weights packed (and rounded to codes) once per step, or in every product.
 static void copies_of_weights(void **state)
 {
     (void)state;
-    for (int p = 0; p < HS_COUNT(policies); p++)
+    for (int p = 0; p < HS_COUNT(all_policies); p++)
         for (int micro = 1; micro <= 4; micro *= 2) {
-            const way plain = { .policy = policies[p], .threads = 1, .mode = HS_SUBMIT_BULK, .micro = micro };
+            const way plain = { .policy = all_policies[p], .threads = 1, .mode = HS_SUBMIT_BULK, .micro = micro };
             result first = train(plain);
             for (int threads = 1; threads <= 3; threads++)
                 for (int step_mode = 0; step_mode < 2; step_mode++) {

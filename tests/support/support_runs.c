@@ -170,7 +170,8 @@ static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
     if (!bytes)
         return;
     r->copy = guarded_new(bytes, DEAD, WRITTEN);
-    const hs_args args = { .in[0] = a->in[d->operand],
+    const hs_args args = { .attr = d->by_attr ? a->attr : NULL,
+                           .in[0] = a->in[d->operand],
                            .in[1] = a->in[d->operand + 1],
                            .out[0] = { .p = r->copy.p, .rows = 1, .cols = (int64_t)bytes, .dtype = HS_U8 } }; // codes, their scales
     call c = { .fn = make, .args = { &args, &args, &args, &args } };
