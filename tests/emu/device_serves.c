@@ -184,7 +184,7 @@ static void two_instances(void **state)
     hs_device *second;
     const hs_policy fp32 = { .low = HS_F32 };
     const hs_arch_shape shape = { .max_tokens = MOST, .max_seqs = 4, .hidden = true };
-    OK(hs_session_open(&s, HS_TESTS_DIR "/golden/encoders/bert", 0, hs_families, device, 1));
+    OK(hs_session_open(&s, golden_path("encoders/bert"), 0, hs_families, device, 1));
     OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .eval = &shape, .runs = 2 }));
     OK(hs_open_device(&second, device, 1, NULL, 0, HS_ONEDNN_NO));
     of[0].run = s.run;

@@ -67,6 +67,13 @@ test_i8_lt|ops/quant/linear_i8.cu|rows have the scales of others|s/const int64_t
 test_i8_lt|ops/quant/linear_i8.cu|every row has the scale of the first|s/p.row_scale\[row\]/p.row_scale[0]/
 test_i8_lt|ops/quant/linear_i8.cu|half of the room for sums|s/rows_at_once(rows, n) \* n \* (int64_t)sizeof(int32_t)/rows_at_once(rows, n) * n * 2/
 test_i8_lt|ops/quant/linear_i8.cu|dead rows are written|s/row >= live_rows(p.x, step) || col >= p.n/col >= p.n/
+test_gemm_lt|core/cuda/cublaslt.c|nobody says how B lies|/MIN_ALIGNMENT_B_BYTES/d
+test_gemm_lt|core/cuda/cublaslt.c|an error of memory is left behind|s/    cudaGetLastError(); \/\/ or the lane.*//
+test_gemm_lt|core/cuda/cublaslt.c|memory is asked for again and again|s/ .. lane->no_workspace)/)/
+test_lt_kept|core/cuda/cublaslt.c|what adds is tried on what it adds to|s/to.d = room ? room : o->d;/to.d = o->d;/
+test_lt_kept|core/cuda/cublaslt.c|what another was first with is not taken|s/    take_known(lt, p, hs_lt_kept_of(lt->kept, written));//
+test_lt_kept|core/cuda/cublaslt_kept.c|any workspace of a file is believed|s/line.workspace > k->most_workspace .. keep/keep/
+test_lt_kept|core/cuda/cublaslt_kept.c|a file is read once|s/    if (!find(k, key))/    if (0)/
 test_sp|core/cuda/cusparselt.c|rows of x are not turned|s/SP_KEEP, SP_TURN, &p->a/SP_KEEP, SP_KEEP, \&p->a/
 test_sp|core/cuda/cusparselt.c|the product is described by rows|s/s->type, SP_COLS/s->type, SP_ROWS/
 test_sp|core/cuda/cusparselt.c|rows of the weight lie as far apart as it has outputs|s/m, outs, ins, ins, SP_ALIGNED/m, outs, ins, outs, SP_ALIGNED/
