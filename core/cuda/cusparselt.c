@@ -527,6 +527,8 @@ bool hs_sp_has(hs_lane *lane, const hs_sp_product *o, const hs_sp_ways *ways)
         return false;
     pthread_mutex_lock(&sp->lock);
     const pressed *w = pressed_at(sp, o->pressed);
+    if (!w)
+        say(sp, "another device of this GPU has pressed them");
     if (w && w->is && w->outs == o->outs && w->ins == o->ins && w->type == o->type) {
         const plan *p = plan_for(sp, lane, o, ways);
         has = p && p->taken;

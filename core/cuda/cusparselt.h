@@ -44,9 +44,10 @@ typedef struct hs_sp_ways {
     const void *given;
 } hs_sp_ways;
 
-// Whether a product is one of the library's: its weight is pressed, there is an algorithm for its shape, and that is not slower. The first
-// one of a shape makes its plan and times it, with what comes before it, beside the whole one, which leaves some y: it must not be captured.
-// Kept is what both times were taken for; else one that runs is taken. Plans are made for a bias by its address; what is there does not matter yet.
+// Whether a product is one of the library's: this device has pressed its weight (of several on one GPU the one that made the copy), there is
+// an algorithm for its shape, and that is not slower. The first one of a shape makes its plan and times it, with what comes before it, beside
+// the whole one, which leaves some y: it must not be captured. Kept is what both times were taken for; else one that runs is taken. Plans are
+// made for a bias by its address; what is there does not matter yet.
 bool hs_sp_has(hs_lane *lane, const hs_sp_product *p, const hs_sp_ways *ways);
 // One that it has, in the lane's order. A failure stays in the lane, whose wait says it.
 void hs_sp_multiply(hs_lane *lane, const hs_sp_product *p);

@@ -28,6 +28,7 @@ enum { PROMPTS = 2, NEW = 10, WIDTH = 32, MOST = 32 };
 static const char *device = "cuda-emu";
 static int captures;
 static int in_full; // lines that say of pruned weights why
+static int elsewhere; // ... that another device has them
 static char why[256];
 
 static void count(hs_log_level level, const char *line, void *user)
@@ -36,6 +37,7 @@ static void count(hs_log_level level, const char *line, void *user)
     captures += strstr(line, ": captured from ") != NULL;
     const char *of = strstr(line, ": read in full: ");
     in_full += of != NULL;
+    elsewhere += strstr(line, "read in full: another device of this GPU has pressed them") != NULL;
     if (of)
         snprintf(why, sizeof why, "%s", of);
 }
@@ -175,33 +177,44 @@ static void *read_batches(void *user)
     return NULL;
 }
 
+static hs_device *open_two(hs_session *s, instance of[2], const char *dir, hs_dtype low, int64_t tokens)
+{
+    hs_device *second;
+    const hs_policy policy = { .low = low };
+    const hs_arch_shape shape = { .max_tokens = tokens, .max_seqs = 4, .hidden = true };
+    OK(hs_session_open(s, dir, 0, hs_families, device, 1));
+    OK(hs_session_load(s, &policy, &(hs_session_plans){ .eval = &shape, .runs = 2 }));
+    OK(hs_open_device(&second, device, 1, NULL, 0, HS_ONEDNN_NO));
+    of[0].run = s->run;
+    OK(hs_run_new(&of[1].run, s->model, &(hs_run_opts){ .device = second, .mode = hs_submit_mode_of(second) }));
+    for (int i = 0; i < 2; i++)
+        OK(hs_session_reader_of(&of[i].reader, s, of[i].run, s->eval));
+    return second;
+}
+
+static void close_two(hs_session *s, instance of[2], hs_device *second)
+{
+    for (int i = 0; i < 2; i++)
+        hs_row_reader_free(of[i].reader);
+    hs_run_free(of[1].run);
+    hs_device_close(second);
+    hs_session_close(s);
+}
+
 static void two_instances(void **state)
 {
     (void)state;
     static instance of[2];
     pthread_t thread;
     hs_session s;
-    hs_device *second;
-    const hs_policy fp32 = { .low = HS_F32 };
-    const hs_arch_shape shape = { .max_tokens = MOST, .max_seqs = 4, .hidden = true };
-    OK(hs_session_open(&s, golden_path("encoders/bert"), 0, hs_families, device, 1));
-    OK(hs_session_load(&s, &fp32, &(hs_session_plans){ .eval = &shape, .runs = 2 }));
-    OK(hs_open_device(&second, device, 1, NULL, 0, HS_ONEDNN_NO));
-    of[0].run = s.run;
-    OK(hs_run_new(&of[1].run, s.model, &(hs_run_opts){ .device = second, .mode = hs_submit_mode_of(second) }));
-    for (int i = 0; i < 2; i++)
-        OK(hs_session_reader_of(&of[i].reader, &s, of[i].run, s.eval));
+    hs_device *second = open_two(&s, of, golden_path("encoders/bert"), HS_F32, MOST);
     pthread_create(&thread, NULL, read_batches, &of[1]);
     read_batches(&of[0]);
     pthread_join(thread, NULL);
     for (int b = 0; b < READS; b++)
         for (int i = 0; i < 3; i++)
             assert_memory_equal(of[0].hidden[b] + i * 8 * WIDTH, of[1].hidden[b] + i * 8 * WIDTH, (size_t)(3 + 2 * i) * WIDTH * sizeof(float));
-    for (int i = 0; i < 2; i++)
-        hs_row_reader_free(of[i].reader);
-    hs_run_free(of[1].run);
-    hs_device_close(second);
-    hs_session_close(&s);
+    close_two(&s, of, second);
 }
 
 // ---- layers that libraries multiply
@@ -388,6 +401,25 @@ static void pruned_layers(void **state)
     check_close(by_some, by_own);
 }
 
+// The copies are those of the device that made them: the others say so, and read in full.
+static void pruned_instances(void **state)
+{
+    (void)state;
+    static instance of[2];
+    hs_session s;
+    if (strcmp(device, "cuda-emu-lt"))
+        skip();
+    elsewhere = 0;
+    hs_device *second = open_two(&s, of, write_pruned(), HS_BF16, PLENTY);
+    for (int i = 0; i < 2; i++) {
+        const long before = by_double(&pruned);
+        read_batches(&of[i]);
+        assert_int_equal(elsewhere, i);
+        assert_int_equal(by_double(&pruned) > before, !i);
+    }
+    close_two(&s, of, second);
+}
+
 static void library_of_another_version(void **state)
 {
     (void)state;
@@ -401,7 +433,8 @@ int main(int argc, char **argv)
 {
     device = argc > 1 ? argv[1] : device;
     hs_log_set(HS_LOG_DEBUG, count, NULL);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(two_instances), cmocka_unit_test(layers_in_int8), cmocka_unit_test(pruned_layers) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(decoding), cmocka_unit_test(rows), cmocka_unit_test(two_instances), cmocka_unit_test(layers_in_int8), cmocka_unit_test(pruned_layers),
+                                        cmocka_unit_test(pruned_instances) };
     const struct CMUnitTest old[] = { cmocka_unit_test(library_of_another_version) };
     if (argc > 2)
         return cmocka_run_group_tests_name("sessions on a device with an old library", old, scratch_open, scratch_close);
