@@ -560,14 +560,6 @@ static cublasStatus_t propose(hs_lt *lt, hs_lane *lane, const hs_lt_product *key
     return st;
 }
 
-static bool is_refused(const hs_lt *lt, const hs_lt_product *key)
-{
-    for (int i = 0; i < lt->n_refused; i++)
-        if (!memcmp(&lt->refused[i], key, sizeof *key))
-            return true;
-    return false;
-}
-
 // Once for each kind and reason, which is of static words.
 static void say(hs_lt *lt, kind_of kind, const char *why, const char *line)
 {
@@ -602,8 +594,9 @@ static bool is_of_this_gpu(hs_lt *lt, const hs_gpu *g, kind_of kind)
 
 static bool is_proposed(hs_lt *lt, hs_lane *lane, const hs_lt_product *key)
 {
-    if (is_refused(lt, key))
-        return false;
+    for (int i = 0; i < lt->n_refused; i++)
+        if (!memcmp(&lt->refused[i], key, sizeof *key))
+            return false;
     const cublasStatus_t st = propose(lt, lane, key);
     if (st == CUBLAS_STATUS_SUCCESS)
         return true;
