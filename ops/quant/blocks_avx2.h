@@ -1,8 +1,8 @@
 // The loops of block_products.c in 256 bits, with VNNI and without: 8 columns a register, in passes of as many columns as registers hold.
 //
-// Without VNNI, vpmaddubsw adds two products of bytes in 16 bits. Of 8-bit codes it takes |q| and w with q's sign: no more than
-// 2 * 127 * 127 = 32,258, which does not saturate, but one more would. Of 4-bit codes eight of them add up in 16 bits: 8 * 2 * 15 * 127 =
-// 30,480.
+// Without VNNI, vpmaddubsw adds two products of bytes in 16 bits. Of 8-bit codes it takes |w| and q with w's sign: no more than
+// 2 * 128 * 127 = 32,512, which does not saturate, but one more would. (Not |q| and w: a w of -128 has no other sign in a byte.) Of 4-bit
+// codes eight of them add up in 16 bits: 8 * 2 * 15 * 127 = 30,480.
 #include <immintrin.h>
 
 #if __has_include(<avxvnniintrin.h>)
@@ -88,16 +88,21 @@ INLINE void eight_pass(const blocks_tile *t, int H, int r0, int c0, int R, int V
         for (int v = 0; v < V; v++)
             dot[r][v] = _mm256_setzero_si256();
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; g++)
+    for (int g = 0; g < 8; g++) {
+        __m256i codes[4], size[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++)
+            codes[v] = load32(w + g * 128 + (c0 + 8 * v) * 4), size[v] = _mm256_abs_epi8(codes[v]);
 #pragma GCC unroll 4
         for (int r = 0; r < R; r++) {
-            const __m256i q = codes_of(x + (r0 + r) * BLOCK + g * 4), size = _mm256_abs_epi8(q);
+            const __m256i q = codes_of(x + (r0 + r) * BLOCK + g * 4);
 #pragma GCC unroll 4
             for (int v = 0; v < V; v++) {
-                const __m256i signed_w = _mm256_sign_epi8(load32(w + g * 128 + (c0 + 8 * v) * 4), q);
-                dot[r][v] = _mm256_add_epi32(dot[r][v], _mm256_madd_epi16(_mm256_maddubs_epi16(size, signed_w), ones));
+                const __m256i signed_q = _mm256_sign_epi8(q, codes[v]);
+                dot[r][v] = _mm256_add_epi32(dot[r][v], _mm256_madd_epi16(_mm256_maddubs_epi16(size[v], signed_q), ones));
             }
         }
+    }
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
