@@ -548,6 +548,7 @@ static void table(void **state)
                                         "soft_span",
                                         "draw",
                                         "replace",
+                                        "mask_tokens",
                                         "row_cosine",
                                         "row_square",
                                         "relations",

@@ -91,9 +91,9 @@ static void text_reads_back_to_the_same_bits(void **s)
     there_and_back(&mixed_op, &(mixed){ .i = INT32_MIN, .l = INT64_MIN, .f = 0x1p-149f });
     there_and_back(&mixed_op, &(mixed){ .i = INT32_MAX, .l = INT64_MAX, .f = -0.0f });
 
-    char text[128];
+    char text[256];
     hs_attrs_text(hs_ops[HS_ID_attention], &(hs_attention_attr){ .heads = 12, .causal = true, .dropout = 0.1f }, text, sizeof text);
-    assert_string_equal(text, "heads=12 causal=true dropout=0.1 scale=0 first_head=0 page_rows=0 longest=0 full=false");
+    assert_string_equal(text, "heads=12 causal=true dropout=0.1 scale=0 first_head=0 page_rows=0 longest=0 full=false library_masks=false any_order=false");
     hs_attrs_text(hs_ops[HS_ID_gelu], &(hs_gelu_attr){ HS_GELU_TANH }, text, sizeof text);
     assert_string_equal(text, "kind=tanh");
     for (int d = 0; d < HS_N_DTYPES; d++) {
