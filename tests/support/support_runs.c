@@ -162,25 +162,6 @@ static void add_scratch(const probe *p, op_run *r, hs_args *a, bool backward)
     a->thread_scratch = r->members.p;
 }
 
-static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
-{
-    const hs_derive *d = &r->k->derive;
-    hs_kernel *make = backward ? d->backward : d->forward;
-    const size_t bytes = r->derived && make ? d->bytes(p->n, backward, INT32_MAX) : 0;
-    if (!bytes)
-        return;
-    r->copy = guarded_new(bytes, DEAD, WRITTEN);
-    const hs_args args = { .attr = d->by_attr ? a->attr : NULL,
-                           .in[0] = a->in[d->operand],
-                           .in[1] = a->in[d->operand + 1],
-                           .out[0] = { .p = r->copy.p, .rows = 1, .cols = (int64_t)bytes, .dtype = HS_U8 } }; // codes, their scales
-    call c = { .fn = make, .args = { &args, &args, &args, &args } };
-    call_kernel(HS_PART_FREE, r->lanes, &c);
-    a->derived = r->copy.p, a->derived_bytes = bytes;
-    if (d->replaces_shared && !backward) // backward makes all gradients at once here: those of parameters need it
-        a->scratch = NULL;
-}
-
 static hs_args common_args(const probe *p)
 {
     return (
@@ -197,6 +178,34 @@ static void watch_refs(const hs_operand *names, const hs_ref *refs, int n, const
         if (refs[i].p)
             hs_tested.watch->operand(name, refs[i].p, (size_t)(refs[i].rows * refs[i].cols) * hs_dtype_bytes(refs[i].dtype), writable);
     }
+}
+
+static void add_copy(const probe *p, op_run *r, hs_args *a, bool backward)
+{
+    const hs_derive *d = &r->k->derive;
+    hs_kernel *make = backward ? d->backward : d->forward;
+    const size_t bytes = r->derived && make ? d->bytes(p->n, backward, INT32_MAX) : 0;
+    if (!bytes)
+        return;
+    r->copy = guarded_new(bytes, DEAD, WRITTEN);
+    const hs_args args = { .attr = d->by_attr ? a->attr : NULL,
+                           .in[0] = a->in[d->operand],
+                           .in[1] = a->in[d->operand + 1],
+                           .out[0] = { .p = r->copy.p, .rows = 1, .cols = (int64_t)bytes, .dtype = HS_U8 } }; // codes, their scales
+    call c = { .fn = make, .args = { &args, &args, &args, &args } };
+    const op_watch *w = hs_tested.watch;
+    if (w) {
+        w->begin();
+        watch_refs(&p->op->in[d->operand], args.in, hs_op_n_in(p->op) > d->operand + 1 ? 2 : 1, "", false);
+        w->operand("the copy", r->copy.p, bytes, true);
+    }
+    call_kernel(HS_PART_FREE, r->lanes, &c);
+    const char *wrong = w ? w->end() : NULL;
+    if (wrong)
+        op_fail(p, r, "its copy: %s", wrong);
+    a->derived = r->copy.p, a->derived_bytes = bytes;
+    if (d->replaces_shared && !backward) // backward makes all gradients at once here: those of parameters need it
+        a->scratch = NULL;
 }
 
 // Behind what is only read comes what is written: where both are the same bytes, they may be.
