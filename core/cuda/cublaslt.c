@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "core/cuda/cublaslt_behind.h"
 #include "core/cuda/cublaslt_kept.h"
+#include "core/cuda/stopwatch.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <pthread.h>
@@ -29,7 +30,7 @@
     X(cublasLtMatmulPreferenceDestroy)                                                                                                     \
     X(cublasLtMatmulPreferenceSetAttribute)
 
-enum { PROPOSALS = 8, ROUNDS = 5 };
+enum { PROPOSALS = 8 };
 static const size_t workspace_bytes = (size_t)32 << 20; // what NVIDIA advises for Hopper
 static const size_t room_bytes = (size_t)1 << 20;       // behind it: hs_lt_room
 static const uint32_t unit = 16; // bytes that operands and their rows lie at multiples of: those of heads and of chunks of rows at no others
@@ -325,52 +326,34 @@ static cublasStatus_t multiply(hs_lt *lt, hs_lane *lane, const plan *p, const hs
                               p->workspace, lane->stream);
 }
 
-// Milliseconds of one, the least of some; negative where it does not run.
-static float time_of(hs_lt *lt, hs_lane *lane, const plan *p, const hs_lt_operands *o, cudaEvent_t from, cudaEvent_t to)
-{
-    float best = -1;
-    for (int r = 0; r <= ROUNDS; r++) { // the first one loads its kernel
-        float ms = 0;
-        cudaEventRecord(from, lane->stream);
-        if (multiply(lt, lane, p, o) != CUBLAS_STATUS_SUCCESS)
-            return -1;
-        cudaEventRecord(to, lane->stream);
-        if (cudaEventSynchronize(to) != cudaSuccess || cudaEventElapsedTime(&ms, from, to) != cudaSuccess)
-            return -1;
-        best = r && (best < 0 || ms < best) ? ms : best;
-    }
-    return best;
-}
+typedef struct trial {
+    hs_lt *lt;
+    const plan *plan;
+    const hs_lt_operands *operands;
+} trial;
 
-// False where there are none, without an error that the lane's next wait would take for its own.
-static bool make_events(cudaEvent_t *from, cudaEvent_t *to)
+static bool run_trial(const void *given, hs_lane *lane)
 {
-    bool made = cudaEventCreateWithFlags(from, cudaEventDefault) == cudaSuccess;
-    if (made && cudaEventCreateWithFlags(to, cudaEventDefault) != cudaSuccess) {
-        cudaEventDestroy(*from);
-        made = false;
-    }
-    if (!made)
-        cudaGetLastError();
-    return made;
+    const trial *t = given;
+    return multiply(t->lt, lane, t->plan, t->operands) == CUBLAS_STATUS_SUCCESS;
 }
 
 // False: nothing was timed, and the first proposal stays.
 static bool try_all(hs_lt *lt, hs_lane *lane, plan *p, const hs_lt_operands *o, const cublasLtMatmulHeuristicResult_t *found, int n)
 {
-    cudaEvent_t from, to;
-    if (!make_events(&from, &to))
+    hs_stopwatch watch;
+    if (!hs_stopwatch_open(&watch))
         return false;
     float best = -1;
     plan candidate = *p;
+    const trial t = { lt, &candidate, o };
     for (int i = 0; i < n; i++) {
         candidate.algo = found[i].algo, candidate.workspace = found[i].workspaceSize;
-        const float ms = time_of(lt, lane, &candidate, o, from, to);
+        const float ms = hs_stopwatch_least(&watch, lane, run_trial, &t);
         if (ms >= 0 && (best < 0 || ms < best))
             best = ms, p->algo = candidate.algo, p->workspace = candidate.workspace;
     }
-    cudaEventDestroy(from);
-    cudaEventDestroy(to);
+    hs_stopwatch_close(&watch);
     return best >= 0;
 }
 

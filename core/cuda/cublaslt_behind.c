@@ -3,12 +3,11 @@
 #include "core/base/grow.h"
 #include "core/base/kept_file.h"
 #include "core/base/log.h"
+#include "core/cuda/stopwatch.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { ROUNDS = 5 };
 
 typedef struct verdict { // a line of the file, where it is kept
     hs_lt_product of;
@@ -129,47 +128,31 @@ static bool is_settled(hs_lt_verdicts *v, const hs_lt_product *key, bool *togeth
     return was != NULL;
 }
 
-// Milliseconds of one, the least of some; negative: it could not be timed, or a library failed.
-static float time_of(hs_lane *lane, void (*way)(const void *, hs_lane *), const void *given, cudaEvent_t from, cudaEvent_t to)
-{
-    float best = -1;
-    for (int r = 0; r <= ROUNDS; r++) { // the first one loads kernels, or makes plans
-        float ms = 0;
-        cudaEventRecord(from, lane->stream);
-        way(given, lane);
-        cudaEventRecord(to, lane->stream);
-        if (lane->failed[0] || cudaEventSynchronize(to) != cudaSuccess || cudaEventElapsedTime(&ms, from, to) != cudaSuccess)
-            return -1;
-        best = r && (best < 0 || ms < best) ? ms : best;
-    }
-    return best;
-}
+typedef struct trial {
+    void (*way)(const void *given, hs_lane *lane);
+    const void *given;
+} trial;
 
-// False where there are none, without an error that the lane's next wait would take for its own.
-static bool make_events(cudaEvent_t *from, cudaEvent_t *to)
+static bool run_trial(const void *given, hs_lane *lane)
 {
-    bool made = cudaEventCreateWithFlags(from, cudaEventDefault) == cudaSuccess;
-    if (made && cudaEventCreateWithFlags(to, cudaEventDefault) != cudaSuccess) {
-        cudaEventDestroy(*from);
-        made = false;
-    }
-    if (!made)
-        cudaGetLastError();
-    return made;
+    const trial *t = given;
+    t->way(t->given, lane);
+    return !lane->failed[0];
 }
 
 // What could not be timed goes apart, and is asked again by another run.
 static bool try_both(hs_lt_verdicts *v, hs_lane *lane, const hs_lt_product *key, const hs_lt_ways *w)
 {
     static const char *const what[] = { [HS_LT_GELU] = "GELU", [HS_LT_DGELU] = "the gradient of GELU", [HS_LT_SUMS] = "sums of columns" };
-    cudaEvent_t from, to;
-    if (lane->failed[0] || !make_events(&from, &to))
+    const trial apart_trial = { w->apart, w->given }, joint_trial = { w->together, w->given };
+    hs_stopwatch watch;
+    if (lane->failed[0] || !hs_stopwatch_open(&watch))
         return settle(v, key, false, false);
-    const float apart = time_of(lane, w->apart, w->given, from, to), together = apart < 0 ? -1 : time_of(lane, w->together, w->given, from, to);
+    const float apart = hs_stopwatch_least(&watch, lane, run_trial, &apart_trial),
+                together = apart < 0 ? (float)HS_UNTIMED : hs_stopwatch_least(&watch, lane, run_trial, &joint_trial);
     if (apart >= 0 && together < 0)
         lane->failed[0] = '\0'; // it goes the other way
-    cudaEventDestroy(from);
-    cudaEventDestroy(to);
+    hs_stopwatch_close(&watch);
     hs_debug("device cuda: %s behind a product of %lld x %lld x %lld: %.4f ms in its kernel, %.4f ms apart", what[key->behind], (long long)key->m,
              (long long)key->n, (long long)key->k, (double)together, (double)apart);
     return settle(v, key, together >= 0 && together <= apart, apart >= 0);

@@ -8,13 +8,12 @@
 #include "core/base/log.h"
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/cusparselt_abi.h"
+#include "core/cuda/stopwatch.h"
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { ROUNDS = 5, UNTIMED = -1, NOT_RUN = -2 };
 
 typedef struct shape {
     int64_t rows, outs, ins;
@@ -399,46 +398,32 @@ typedef struct trial {
     const plan *plan; // NULL: by the whole weight
     const hs_sp_product *product;
     const hs_sp_ways *ways;
-    cudaEvent_t from, to;
+    hs_stopwatch watch;
 } trial;
 
-static bool run(const trial *t)
+static bool run_trial(const void *given, hs_lane *lane)
 {
+    const trial *t = given;
     hs_sp_step *const step = t->plan ? t->ways->before : t->ways->whole;
     if (step)
-        step(t->ways->given, t->lane);
-    return !t->plan || multiply(t->sp, t->lane, t->plan, t->product) == SP_OK;
+        step(t->ways->given, lane);
+    return !t->plan || multiply(t->sp, lane, t->plan, t->product) == SP_OK;
 }
 
-// Milliseconds of one, the least of some; UNTIMED, or NOT_RUN.
-static float time_of(const trial *t)
-{
-    float best = UNTIMED;
-    for (int r = 0; r <= ROUNDS; r++) { // the first one loads its kernel, or makes its plan
-        float ms = 0;
-        cudaEventRecord(t->from, t->lane->stream);
-        if (!run(t))
-            return NOT_RUN;
-        cudaEventRecord(t->to, t->lane->stream);
-        if (cudaEventSynchronize(t->to) != cudaSuccess || cudaEventElapsedTime(&ms, t->from, t->to) != cudaSuccess)
-            return UNTIMED;
-        best = r && (best < 0 || ms < best) ? ms : best;
-    }
-    return best;
-}
+static float time_of(const trial *t) { return hs_stopwatch_least(&t->watch, t->lane, run_trial, t); }
 
 // Whether both were timed; else the first algorithm that runs is taken, and none where none does.
 static bool time_all(trial *t, plan *p, kept *k)
 {
-    float best = UNTIMED;
+    float best = HS_UNTIMED;
     k->taken = false;
     for (int i = 0, last = last_algorithm(t->sp, p); i <= last; i++) {
-        const float ms = choose_algorithm(t->sp, p, i) == SP_OK ? (t->plan = p, time_of(t)) : (float)NOT_RUN;
-        if (ms >= UNTIMED && (!k->taken || (ms >= 0 && (best < 0 || ms < best))))
+        const float ms = choose_algorithm(t->sp, p, i) == SP_OK ? (t->plan = p, time_of(t)) : (float)HS_NOT_RUN;
+        if (ms >= HS_UNTIMED && (!k->taken || (ms >= 0 && (best < 0 || ms < best))))
             best = ms, k->algorithm = i, k->taken = true;
     }
     t->plan = NULL;
-    const float whole = best >= 0 ? time_of(t) : (float)UNTIMED;
+    const float whole = best >= 0 ? time_of(t) : (float)HS_UNTIMED;
     if (whole < 0)
         return false;
     k->taken = best < whole;
@@ -452,12 +437,9 @@ static bool compare(hs_sp *sp, hs_lane *lane, plan *p, const hs_sp_product *o, c
 {
     trial t = { .sp = sp, .lane = lane, .product = o, .ways = ways };
     bool known = false;
-    if (cudaEventCreateWithFlags(&t.from, cudaEventDefault) == cudaSuccess) {
-        if (cudaEventCreateWithFlags(&t.to, cudaEventDefault) == cudaSuccess) {
-            known = time_all(&t, p, k);
-            cudaEventDestroy(t.to);
-        }
-        cudaEventDestroy(t.from);
+    if (hs_stopwatch_open(&t.watch)) {
+        known = time_all(&t, p, k);
+        hs_stopwatch_close(&t.watch);
     }
     if (!known)
         cudaGetLastError();
