@@ -6,6 +6,7 @@
 #include "core/cuda/captured_impl.h"
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/cusparselt.h"
+#include "core/cuda/stopwatch.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -315,20 +316,28 @@ static void cuda_forget(hs_device *d, const hs_thunk *first)
     hs_captured_forget(g->captured, first);
 }
 
-// The best of a few products of 8192 x 8192 x 8192, by the library that training uses.
-static hs_status time_products(hs_device *d, const hs_lt_product *p, const void *a, const void *b, void *c, double *best)
+typedef struct timed {
+    const hs_lt_product *p;
+    const hs_lt_operands *o;
+} timed;
+static bool multiply(const void *given, hs_lane *lane)
 {
-    enum { ROUNDS = 8 };
+    const timed *t = given;
+    hs_lt_multiply(lane, t->p, t->o);
+    return !lane->failed[0];
+}
+
+// Seconds of the best of a few, by the library that training uses.
+static hs_status time_product(hs_device *d, const hs_lt_product *p, const hs_lt_operands *o, double *best)
+{
     gpu *g = d->impl;
-    *best = 0;
-    for (int r = 0; r < ROUNDS; r++) {
-        const int64_t start = hs_now_ns();
-        hs_lt_multiply(&g->first, p, &(hs_lt_operands){ .a = a, .b = b, .d = c });
-        HS_TRY(d->wait(d, NULL));
-        const double seconds = 1e-9 * (double)(hs_now_ns() - start);
-        *best = r && (*best == 0 || seconds < *best) ? seconds : *best; // the first one makes its plan
-    }
-    return HS_OK;
+    hs_stopwatch watch;
+    if (!hs_stopwatch_open(&watch))
+        return HS_FAIL(SYSTEM, "device cuda: there are no events to time a product with");
+    const float ms = hs_stopwatch_least(&watch, &g->first, multiply, &(timed){ p, o });
+    hs_stopwatch_close(&watch);
+    *best = ms > 0 ? 1e-3 * (double)ms : 0;
+    return d->wait(d, NULL);
 }
 
 // Normal values, the same over and over: on zeros a GPU draws less power, and is faster than it is with a model.
@@ -361,7 +370,7 @@ static hs_status cuda_peak(hs_device *d, hs_dtype low, double *flops_per_second)
     const hs_lt_product p = { N, N, N, N, N, N, .a = low, .b = low, .d = low, .bias = HS_F64, .ta = true, .scale = 1 };
     hs_status st = fill_normal(d, m, 2 * each, low);
     if (st == HS_OK)
-        st = time_products(d, &p, m, (char *)m + each, (char *)m + 2 * each, &best);
+        st = time_product(d, &p, &(hs_lt_operands){ .a = m, .b = (char *)m + each, .d = (char *)m + 2 * each }, &best);
     d->release(d, m, 3 * each);
     HS_TRY(st);
     *flops_per_second = best > 0 ? 2.0 * N * N * N / best : 0;

@@ -261,6 +261,7 @@ void hs_run_free(hs_run *r)
 
 hs_model *hs_run_model(const hs_run *r) { return r->model; }
 hs_device *hs_run_device(const hs_run *r) { return r->device; }
+hs_lane *hs_run_lane(const hs_run *r) { return r->lane; }
 hs_submit_mode hs_run_mode(const hs_run *r) { return r->mode; }
 void hs_run_set_mode(hs_run *r, hs_submit_mode mode) { r->mode = mode; }
 size_t hs_run_bytes(const hs_run *r)

@@ -29,6 +29,7 @@ hs_status hs_run_bind(hs_run *r, int plan);
 
 hs_model *hs_run_model(const hs_run *r);
 hs_device *hs_run_device(const hs_run *r);
+hs_lane *hs_run_lane(const hs_run *r); // that it submits to: what the device is given there comes in front of the next step
 hs_submit_mode hs_run_mode(const hs_run *r);
 void hs_run_set_mode(hs_run *r, hs_submit_mode mode);
 size_t hs_run_bytes(const hs_run *r); // workspace and states

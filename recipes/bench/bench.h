@@ -97,7 +97,9 @@ typedef struct hs_probe {
     hs_run *run;
     const hs_node *node;            // the op measured
     int64_t classes;                // of the cross-entropy behind it
-    double seconds[HS_PROBE_TIMES]; // of the last run; 0: there is none
+    double seconds[HS_PROBE_TIMES]; // of the last run, of a GPU by its own events; 0: there is none
+    void *ahead;                    // of a GPU: what it copies in front of a run; NULL: of others
+    int64_t records;                // of a trace of a run there
 } hs_probe;
 typedef struct hs_probe_spec {
     const hs_op *op;

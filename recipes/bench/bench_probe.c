@@ -206,6 +206,10 @@ static hs_status fill_zeros(const hs_probe *p, const hs_probe_spec *s)
     return HS_OK;
 }
 
+// A GPU tells times by itself, in its streams (core/run/trace.h): the host's clock would have launches and waits in them.
+enum { AHEAD = 32 << 20, AHEAD_TIMES = 8 };
+static bool has_events(const hs_device *d) { return !d->is_cpu && d->tracks; }
+
 static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
 {
     const hs_policy policy = { .low = s->low };
@@ -231,7 +235,11 @@ static hs_status make(hs_probe *p, hs_device *d, const hs_probe_spec *s)
     HS_TRY(hs_model_alloc(p->model, true));
     HS_TRY(fill_codes(p, s));
     HS_TRY(fill_zeros(p, s));
-    HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = HS_SUBMIT_STEP }));
+    if (has_events(d)) {
+        HS_TRY(d->alloc(d, 2 * AHEAD, &p->ahead));
+        p->records = 2 * hs_plan_info_of(p->model->plan[plan])->n_thunks + 64;
+    }
+    HS_TRY(hs_run_new(&p->run, p->model, &(hs_run_opts){ .mode = p->ahead ? HS_SUBMIT_BULK : HS_SUBMIT_STEP }));
     return fill(p, s);
 }
 
@@ -253,6 +261,8 @@ void hs_probe_free(hs_probe *p)
     if (!p)
         return;
     hs_run_free(p->run);
+    if (p->ahead)
+        p->model->device->release(p->model->device, p->ahead, 2 * AHEAD);
     hs_model_free(p->model);
     free(p);
 }
@@ -267,13 +277,52 @@ static void note(const hs_thunk *t, double seconds, void *user)
     p->seconds[params ? HS_PROBE_PARAMS : t->backward ? HS_PROBE_BACKWARD : HS_PROBE_FORWARD] += seconds;
 }
 
-hs_status hs_probe_run(hs_probe *p)
+static hs_status run_once(hs_probe *p)
 {
-    hs_device *d = hs_run_device(p->run);
-    memset(p->seconds, 0, sizeof p->seconds);
-    d->hook = note, d->hook_user = p;
     hs_run_begin(p->run, 0);
-    const hs_status st = p->node->mode == HS_TRAIN ? hs_run_micro(p->run, 0, true) : hs_run_forward(p->run, 0);
+    return p->node->mode == HS_TRAIN ? hs_run_micro(p->run, 0, true) : hs_run_forward(p->run, 0);
+}
+
+static void note_all(const hs_trace *t, hs_probe *p)
+{
+    for (int m = 0; m < hs_trace_members(t); m++)
+        for (int64_t i = 0; i < hs_trace_count(t, m); i++) {
+            const hs_trace_record *r = hs_trace_at(t, m, i);
+            if (r && r->thunk)
+                note(r->thunk, 1e-9 * (double)(r->end - r->start), p);
+        }
+}
+
+// Behind copies that keep the stream busy until the host has handed over all of it: an idle one would wait for the host within the times.
+static hs_status run_traced(hs_probe *p, hs_device *d)
+{
+    hs_trace *t;
+    HS_TRY(hs_trace_new(&t, d->tracks, p->records));
+    hs_trace_set_counts(t, hs_run_in(p->run));
+    d->trace = t;
+    for (int i = 0; i < AHEAD_TIMES; i++)
+        d->copy_async(d, hs_run_lane(p->run), (char *)p->ahead + AHEAD, p->ahead, AHEAD);
+    hs_status st = run_once(p);
+    if (st == HS_OK)
+        st = hs_run_wait(p->run);
+    if (st == HS_OK)
+        st = d->collect(d);
+    d->trace = NULL;
+    note_all(t, p);
+    hs_trace_free(t);
+    return st;
+}
+
+static hs_status run_hooked(hs_probe *p, hs_device *d)
+{
+    d->hook = note, d->hook_user = p;
+    const hs_status st = run_once(p);
     d->hook = NULL;
     return st;
+}
+
+hs_status hs_probe_run(hs_probe *p)
+{
+    memset(p->seconds, 0, sizeof p->seconds);
+    return (p->ahead ? run_traced : run_hooked)(p, hs_run_device(p->run));
 }

@@ -29,7 +29,8 @@ typedef struct hs_stream_job {
     int64_t n, passes;
 } hs_stream_job;
 hs_status hs_stream_time(hs_device *d, const hs_stream_job *j, double *seconds); // of a CPU's loops: on no other device
-// The device copies the first `half` bytes to where the others are: the mean of several behind each other.
+// The device copies the first `half` bytes to where the others are: the mean of several behind each other, by its own events where it has
+// them. Of no CPU.
 hs_status hs_copy_time(hs_device *d, char *memory, size_t half, double *seconds);
 
 #endif

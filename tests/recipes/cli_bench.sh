@@ -54,6 +54,9 @@ expect 2 'cast: no kernel of it runs alone' "$halfstep" bench op cast --sizes 8x
 expect 0 '' "$halfstep" bench op linear --sizes 16x24x40 --dtype fp32 --threads 1 --steps 1 --json
 near "$(awk -v g="$(field forward_gflops stdout.txt)" -v t="$(field forward_us stdout.txt)" 'BEGIN { print g * t * 1e3 }')" $((2 * 16 * 24 * 40)) 1 ||
   fail "the FLOPs of 16x24x40: $(cat stdout.txt)"
+# A GPU's times are those of its events, of each half of a backward too.
+[ ! -e "$(dirname "$1")/recipes/libhalfstep_cuda-emu.so" ] ||
+  bench op 1 'forward_us backward_us dx_gflops dw_gflops read_gbps' linear --sizes 8x32x32 --dtype fp32 --device cuda-emu
 # The sizes that entries name are of the forms they name: one op of each kind at its own.
 expect 0 '' "$halfstep" bench op embedding --dtype fp32 --steps 1 --json
 [ "$(grep -c '"form":"ROWSxCOLSxTABLE"' stdout.txt)" -eq 4 ] || fail "bench op embedding at its own sizes: $(cat stdout.txt)"
