@@ -6,6 +6,10 @@
 #include "core/base/fp8.h"
 #include "core/graph/op.h"
 
+// Of a weight whose codes a GPU keeps, one way round: what scaled them, and a byte an element.
+enum { HS_FP8_FRONT = 1280 };
+HS_INLINE size_t hs_fp8_kept_bytes(int64_t elements) { return HS_FP8_FRONT + (size_t)((elements + 63) / 64 * 64); }
+
 // here: the largest value of the operand at hand. Row: 0 of x, 1 of dy. state: absent, or as above.
 HS_INLINE float hs_fp8_amax(const hs_ref *state, const hs_step_in *step, int row, float here)
 {

@@ -18,7 +18,8 @@ enum { THREADS = FP8_THREADS, PARTS = FP8_PARTS, EACH = 8 }; // widths are multi
 struct kept_w {
     float scale, inverse;
 };
-enum { FRONT = 4 * PARTS + 256 };
+enum { FRONT = HS_FP8_FRONT };
+static_assert(FRONT == 4 * PARTS + 256, "codes begin behind the parts, with a cache line");
 static const kept_w *kept_of(const hs_args *a)
 {
     return a->derived ? reinterpret_cast<const kept_w *>(static_cast<const char *>(a->derived) + 4 * PARTS) : nullptr;
@@ -368,7 +369,7 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
 
 // ---- codes of w that are kept
 
-static size_t kept_bytes(const hs_node *n, bool, int) { return (size_t)(FRONT + up(n->in[W]->dim[0] * n->in[W]->dim[1])); }
+static size_t kept_bytes(const hs_node *n, bool, int) { return hs_fp8_kept_bytes(n->in[W]->dim[0] * n->in[W]->dim[1]); }
 
 template <bool TURNED> static void keep(const hs_args *a, hs_lane *lane)
 {

@@ -1,6 +1,8 @@
 // budget: an engine is planned once; only the largest micro-batch is found by planning others, by bisection.
 #include "recipes/program/budget.h"
+#include "core/graph/derived.h"
 #include "models/lora.h"
+#include "ops/dense/fp8_scale.h"
 #include "recipes/train/progress.h"
 #include "recipes/train/teacher.h"
 #include "recipes/train/train_feed.h"
@@ -113,6 +115,16 @@ hs_status hs_budget_explain(hs_status st, const hs_config *c, const hs_policy *p
                    (long long)hs_arch_int(arch, "model.width"), why, would);
 }
 
+// Of linear_fp8 both a CPU and a GPU keep copies, as many of each weight; of other products only a CPU does. Theirs alone depend on the
+// op's attributes.
+static size_t codes_on_gpu(const hs_params *ps)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < ps->n_derived; i++)
+        bytes += ps->derived[i]->attr_bytes ? hs_fp8_kept_bytes((int64_t)ps->derived[i]->param->n) : 0;
+    return bytes;
+}
+
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch)
 {
     const hs_feed feed = hs_feed_of(c);
@@ -123,6 +135,8 @@ void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t 
     *b = (hs_budget){ .info = *hs_plan_info_of(plan), .graph = hs_plan_graph(plan) };
     b->parameters = (int64_t)hs_params_count(e->params);
     b->masters = m.slabs.master, b->weights = m.slabs.low, b->moments = m.slabs.saved, b->packed = m.derived;
+    b->of_gpu = !e->device->is_cpu;
+    b->codes = codes_on_gpu(e->params);
     b->gradients = hs_params_bytes_of(e->params).grad; // wherever they lie
     b->inputs = m.inputs, b->activations = b->info.value_bytes, b->workspace = b->info.scratch_bytes;
     b->evaluation = m.workspace - hs_plan_bytes(plan);
@@ -146,7 +160,11 @@ hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_confi
     return HS_OK;
 }
 
-size_t hs_budget_on_gpu(const hs_budget *b) { return b->total - b->packed - b->workspace - b->loader - b->snapshot; }
+size_t hs_budget_on_gpu(const hs_budget *b)
+{
+    const size_t bytes = b->total - b->loader - b->snapshot;
+    return b->of_gpu ? bytes : bytes - b->packed - b->workspace + b->codes;
+}
 
 typedef struct fitting {
     const hs_config *c;

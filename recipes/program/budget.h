@@ -11,12 +11,14 @@ typedef struct hs_budget {
     // bytes by class
     size_t masters, weights, gradients, moments; // values, f32 or less (hs_masters); low copies that products read; f32; f32, bf16
     size_t packed;                               // copies of weights laid out for products; only with accumulation
+    size_t codes;                                // what a GPU has in their place: weights as codes, under fp8
     size_t activations, workspace;               // of the training plan: values, scratch
     size_t teacher;                              // all of it; 0: there is none
     size_t inputs;                               // of both plans, in their slots
     size_t evaluation;                           // by which the evaluation plan exceeds the training plan
     size_t snapshot, loader;
     size_t total;
+    bool of_gpu;                          // planned of a GPU's kernels: packed and workspace are its own
     double flops_forward, flops_backward; // of an optimizer step: all micro-batches
     double flops_longer;                  // packed documents are planned as short as may be: what more there is where each fills its window
     double traffic_bytes;                 // that they move at least, likewise
@@ -34,7 +36,8 @@ hs_status hs_budget_explain(hs_status st, const hs_config *c, const hs_policy *p
 void hs_budget_of(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch);
 hs_status hs_budget_add_teacher(hs_budget *b, const hs_engine *e, const hs_config *c, int64_t micro_batch); // distill.teacher's part
 typedef size_t hs_budget_counts(const hs_budget *b); // what of it must fit; NULL: the total
-size_t hs_budget_on_gpu(const hs_budget *b);         // without what only CPU kernels take, and without loader and snapshot: the host's
+size_t hs_budget_on_gpu(const hs_budget *b);         // without loader and snapshot, the host's; planned of CPU kernels without their
+                                                     // scratch, and with a GPU's copies of weights in the place of theirs
 // Largest micro-batch of a rank of the grid (NULL: alone) of which what counts stays within `bytes`; 0: not even one window.
 hs_status hs_budget_largest(const hs_config *c, const hs_policy *policy, size_t bytes, hs_budget_counts *counts, hs_device *dev,
                             const hs_grid *grid, int64_t *windows);

@@ -51,7 +51,10 @@ void hs_sizing_print(const hs_sizing *s, const hs_config *c, const hs_cluster *c
            (long long)s->samples, hs_feed_unit(&feed), hs_plural(s->samples));
     printf("cluster      %s: %lld x %lld devices of %.4g GB; a rank takes %s%s: %s\n", cluster_name(cluster), (long long)cluster->nodes,
            (long long)cluster->devices, cluster->memory_gb, hs_human_bytes((double)s->bytes, need, sizeof need),
-           cluster->device == HS_CLUSTER_CUDA ? " (what is packed, workspace, snapshot and loader is not the GPU's)" : "",
+           cluster->device != HS_CLUSTER_CUDA ? ""
+           : s->budget.of_gpu                 ? " (snapshot and loader are not the GPU's)"
+           : s->budget.codes                  ? " (what is packed, workspace, snapshot and loader is not the GPU's, codes of weights are)"
+                                              : " (what is packed, workspace, snapshot and loader is not the GPU's)",
            fits ? "it fits" : "it does not fit");
     print_wires(s);
     printf("\nstep         %s: %s of products at %.4g TFLOP/s a rank, %s waiting for others, %s the update; %s tok/s\n",

@@ -57,6 +57,22 @@ json gpt.yaml --parallel.tp=2 --cluster small.yaml
 awk -v one="$one_masters" -v two="$(value masters)" -v whole=$((4 * (32 * 64 + 3 * 6 * 64 + 2 * 64))) \
   'BEGIN { want = (one - whole) / 2 + whole; exit !(two > 0.97 * want && two < 1.03 * want) }' || fail "tp 2: $(value masters) bytes of masters of $one_masters"
 
+# ---- what of it a GPU has: no scratch and no packed weights of CPU kernels, under fp8 codes of its own in their place, both ways round
+on_gpu() { echo $(($(value total) - $(value loader) - $(value snapshot))); }
+json gpt.yaml --cluster small.yaml
+[ "$(value packed)" -gt 0 ] || fail "micro-batches share no packed weights"
+[ "$(value rank_bytes)" -eq $(($(on_gpu) - $(value packed) - $(value workspace))) ] || fail "bf16 on a GPU: $(value rank_bytes) of $(value total)"
+codes=$((2 * 3 * (12 * 64 * 64 + 4 * 1280)))
+json gpt.yaml --cluster small.yaml --amp.policy=fp8
+[ "$(value rank_bytes)" -eq $(($(on_gpu) - $(value packed) - $(value workspace) + codes)) ] || fail "fp8 on a GPU: $(value rank_bytes) of $(value total)"
+expect 0 '' "$halfstep" plan gpt.yaml --cluster small.yaml --amp.policy=fp8
+grep -q "is not the GPU's, codes of weights are)" stdout.txt || fail "fp8 on a GPU, in words: $(cat stdout.txt)"
+if [ -e "$(dirname "$1")/recipes/libhalfstep_cuda-emu.so" ]; then # planned for one: all but the host's is its own
+  json gpt.yaml --cluster small.yaml --amp.policy=fp8 --device cuda-emu
+  [ "$(value packed)" -eq $codes ] || fail "a GPU keeps $(value packed) bytes of codes, the plan says $codes"
+  [ "$(value rank_bytes)" -eq "$(on_gpu)" ] || fail "planned for a GPU: $(value rank_bytes) of $(value total)"
+fi
+
 # ---- what goes over the wires: four all-reduces a layer and micro-step (Megatron's), embedding and loss beside them; gradients once a step
 json gpt.yaml --parallel.tp=2 --cluster small.yaml
 tokens=$((8 * 32))
