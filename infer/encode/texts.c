@@ -33,7 +33,8 @@ hs_arch_shape hs_texts_shape(const hs_session *s, bool masks)
                             .longest = s->context,
                             .max_picks = masks ? MASKS < s->context ? MASKS : s->context : 0,
                             .hidden = !masks,
-                            .logits = masks };
+                            .logits = masks,
+                            .lean = masks };
 }
 
 // ---- birth

@@ -220,6 +220,8 @@ static hs_tensor *output_bias(hs_graph *g, const encoder *e)
                                              .dim = { e->c->vocab } });
 }
 
+static bool no_loss(const hs_graph *g, const encoder *e) { return e->shape->lean && g->mode == HS_EVAL; }
+
 // What rows of x meet the table of words with.
 static hs_tensor *word_features(hs_graph *g, const encoder *e, hs_tensor *x)
 {
@@ -233,7 +235,7 @@ static hs_tensor *predictions(hs_graph *g, const encoder *e, hs_tensor *x)
     const hs_arch_shape *s = e->shape;
     const hs_xent_attr attr = { .classes = (int32_t)e->c->vocab, .ignore = -1, .loss = HS_LOSS_TOKENS };
     const bool tapped = hs_nn_tapped(s, HS_TAP_LOGITS), every = tapped && s->distill.every_row, teaches = hs_nn_teaches(s);
-    hs_tensor *picks = teaches && every ? NULL : picks_of(g, e), *targets = teaches ? NULL : targets_of(g, e);
+    hs_tensor *picks = teaches && every ? NULL : picks_of(g, e), *targets = teaches || no_loss(g, e) ? NULL : targets_of(g, e);
     const size_t mark = hs_push(g, "mlm");
     hs_tensor *h = word_features(g, e, every ? x : hs_gather_rows(g, x, picks));
     hs_tensor *bias = output_bias(g, e), *y = h;
@@ -246,7 +248,7 @@ static hs_tensor *predictions(hs_graph *g, const encoder *e, hs_tensor *x)
     } else if (g->mode != HS_TRAIN && !teaches) {
         y = hs_nn_logits(g, h, e->words, bias, true);
         hs_output(g, s->logits ? y : hs_argmax(g, y, (int32_t)e->c->vocab));
-        y = hs_xent(g, y, targets, attr);
+        y = targets ? hs_xent(g, y, targets, attr) : y;
     }
     hs_pop(g, mark);
     return y;
@@ -258,11 +260,13 @@ static const char *const pair_heads[HS_LOSSES] = { [HS_LOSS_NEXT] = "next", [HS_
 static hs_tensor *pair_head(hs_graph *g, const encoder *e, hs_tensor *pooled, hs_loss which, const char *targets)
 {
     const bool shown = g->mode == HS_EVAL && !(which == HS_LOSS_ORDER && e->c->next); // of two heads the first
-    hs_tensor *target = optional(g, targets, HS_EXT_SEQS, e->shape->max_seqs, -1);
+    hs_tensor *target = no_loss(g, e) ? NULL : optional(g, targets, HS_EXT_SEQS, e->shape->max_seqs, -1);
     hs_tensor *y = hs_nn_linear(g, pooled, pair_heads[which], e->c->width, 2, .pad_rows = PAIR_UNIT);
     y = hs_cast(g, y, HS_F32); // sinks into the product
     if (shown)
         hs_output(g, e->shape->logits ? y : hs_argmax(g, y, 2));
+    if (!target)
+        return y;
     const size_t mark = hs_push(g, "%s", pair_heads[which]);
     y = hs_xent(g, y, target, (hs_xent_attr){ .classes = 2, .ignore = -1, .loss = which });
     hs_pop(g, mark);

@@ -45,7 +45,9 @@ static bool open_subject(subject *t, const char *family, bool masks, const hs_po
     t->n = t->starts[ROWS];
     t->n_picks = hs_safetensors_find(t->golden, "picks")->dim[1];
     OK(hs_session_open(&t->s, golden_path(dir), 0, hs_families, device, 2));
-    const hs_arch_shape shape = { .max_tokens = MOST, .max_seqs = 8, .max_picks = masks ? 24 : 0, .hidden = !masks, .logits = masks };
+    const hs_arch_shape shape = {
+        .max_tokens = MOST, .max_seqs = 8, .max_picks = masks ? 24 : 0, .hidden = !masks, .logits = masks, .lean = masks
+    };
     OK(hs_session_load(&t->s, policy, &(hs_session_plans){ .eval = &shape }));
     OK(hs_session_reader(&t->reader, &t->s, t->s.run));
     for (int64_t i = 0; i < t->n; i++)

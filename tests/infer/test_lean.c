@@ -1,5 +1,6 @@
 // lean plans: of a last layer what nobody reads is not computed, and what is read has the same bits.
 #include "core/graph/comm.h"
+#include "infer/encode/texts.h"
 #include "tests/support/support_files.h"
 #include "tests/support/support_heads.h"
 #include <string.h>
@@ -30,11 +31,16 @@ static hs_arch_shape shape_of(const hs_session *s, bool lean)
     return shape;
 }
 
-// Products whose rows are sequences.
-static int products_of_sequences(const hs_session *s, bool lean)
+static bool is_product_of_sequences(const hs_node *n)
+{
+    return strcmp(n->op->name, "linear") == 0 && hs_ext_counter(n->out[0]->ext) == HS_COUNT_SEQS;
+}
+static bool is_loss(const hs_node *n) { return n->op->flags & HS_OP_LOSS; }
+
+static int count_nodes(const hs_session *s, hs_arch_shape shape, bool (*is)(const hs_node *n))
 {
     const hs_grid grid = hs_grid_self();
-    const hs_arch_setup setup = { s->arch, shape_of(s, lean) };
+    const hs_arch_setup setup = { s->arch, shape };
     hs_params *ps;
     hs_graph *g;
     int n = 0;
@@ -43,7 +49,7 @@ static int products_of_sequences(const hs_session *s, bool lean)
     hs_arch_trace(g, &setup);
     OK(hs_graph_status(g));
     for (int i = 0; i < g->n_nodes; i++)
-        n += strcmp(g->node[i]->op->name, "linear") == 0 && hs_ext_counter(g->node[i]->out[0]->ext) == HS_COUNT_SEQS;
+        n += is(g->node[i]);
     hs_graph_free(g);
     hs_params_free(ps);
     return n;
@@ -102,14 +108,34 @@ static void test_less_work(void **state)
     for (int k = 0; k < HS_COUNT(subjects); k++) {
         hs_session s;
         OK(hs_session_open(&s, scratch_path(subjects[k].name), 0, hs_families, "cpu", 1));
-        const int more = products_of_sequences(&s, true) - products_of_sequences(&s, false);
+        const hs_arch_shape lean = shape_of(&s, true), whole = shape_of(&s, false);
+        const int more = count_nodes(&s, lean, is_product_of_sequences) - count_nodes(&s, whole, is_product_of_sequences);
         assert_int_equal(more, subjects[k].lean ? 3 : 0); // out of attention, and two of the feed-forward
+        assert_int_equal(count_nodes(&s, whole, is_loss), 1);
+        assert_int_equal(count_nodes(&s, lean, is_loss), 0);
+        hs_session_close(&s);
+    }
+}
+
+// A chain of tags has parameters that only its loss reads, and that decoding wants; predictions of masks want none.
+static void test_losses_that_stay(void **state)
+{
+    (void)state;
+    for (int masks = 0; masks <= 1; masks++) {
+        hs_session s;
+        OK(hs_session_open(&s, masks ? golden_path("encoders/bert") : heads_folder("bert-crf", NULL, 0), 0, hs_families, "cpu", 1));
+        hs_arch_shape shape = masks ? hs_texts_shape(&s, true) : shape_of(&s, true);
+        assert_true(shape.lean);
+        assert_int_equal(count_nodes(&s, shape, is_loss), masks ? 0 : 1);
+        shape.lean = false;
+        assert_true(count_nodes(&s, shape, is_loss) > 0);
         hs_session_close(&s);
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_same_bits), cmocka_unit_test(test_less_work) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_same_bits), cmocka_unit_test(test_less_work),
+                                        cmocka_unit_test(test_losses_that_stay) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
