@@ -1,7 +1,16 @@
-// params_impl: the insides of hs_params, shared by params.c (the list, values), slabs.c (tables, memory) and freeze.c (patterns of names).
+// params_impl: the insides of hs_params, shared by params.c (the list), param_values.c (values), slabs.c (tables, memory) and freeze.c
+// (patterns of names).
 #ifndef HS_CORE_PARAMS_IMPL_H
 #define HS_CORE_PARAMS_IMPL_H
 #include "core/graph/params.h"
+
+static inline int64_t hs_columns(const int64_t *dim, int n_dims) // of a tensor as rows: the first dimension
+{
+    int64_t n = 1;
+    for (int i = 1; i < n_dims; i++)
+        n *= dim[i];
+    return n;
+}
 
 hs_status hs_slabs_add_param(hs_params *ps, const hs_param *p); // a place in every slab, behind those before
 hs_status hs_slabs_alloc(hs_params *ps);                        // of those without memory
