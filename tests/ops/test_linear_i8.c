@@ -424,75 +424,6 @@ static void missing_numbers_in_int8(void **state)
     problem_free(f);
 }
 
-// The same in a plan, where y in int8 is a value like others.
-enum { PLAN_ROWS = 40, PLAN_IN = 64, PLAN_BETWEEN = 72, PLAN_OUT = 24 };
-static hs_linear_i8_in plan_inputs(hs_graph *g, const char *name, int64_t in, int64_t out)
-{
-    char of[3][32];
-    snprintf(of[0], sizeof of[0], "%s.codes", name), snprintf(of[1], sizeof of[1], "%s.scales", name);
-    snprintf(of[2], sizeof of[2], "%s.scale", name);
-    return (hs_linear_i8_in){ .codes = hs_input(g, of[0], HS_I8, HS_EXT_FIXED, 2, (int64_t[]){ out, in }),
-                              .scales = hs_input(g, of[1], HS_F32, HS_EXT_FIXED, 1, (int64_t[]){ out }),
-                              .x_scale = hs_input(g, of[2], HS_F32, HS_EXT_FIXED, 1, (int64_t[]){ 1 }) };
-}
-static void plan_model(hs_graph *g, const void *fused)
-{
-    hs_linear_i8_in one = plan_inputs(g, "one", PLAN_IN, PLAN_BETWEEN), two = plan_inputs(g, "two", PLAN_BETWEEN, PLAN_OUT);
-    one.x = hs_input(g, "x", HS_F32, HS_EXT_TOKENS, 2, (int64_t[]){ PLAN_ROWS, PLAN_IN });
-    if (*(const bool *)fused) {
-        one.y_scale = two.x_scale;
-        two.x = hs_linear_i8_fused(g, one, (hs_linear_i8_attr){ HS_I8_GELU_ERF });
-    } else
-        two.x = hs_gelu(g, hs_linear_i8_fused(g, one, (hs_linear_i8_attr){ HS_I8_PLAIN }), HS_GELU_ERF);
-    hs_output(g, hs_linear_i8_fused(g, two, (hs_linear_i8_attr){ HS_I8_PLAIN }));
-}
-static void plan_fill(hs_run *r, int plan, const char *name, int64_t in, int64_t out, float scale)
-{
-    char of[32];
-    snprintf(of, sizeof of, "%s.codes", name);
-    int8_t *codes = hs_run_input(r, plan, of);
-    for (int64_t i = 0; i < in * out; i++)
-        codes[i] = code_at(i / in, i % in);
-    snprintf(of, sizeof of, "%s.scales", name);
-    float *scales = hs_run_input(r, plan, of);
-    for (int64_t i = 0; i < out; i++)
-        scales[i] = 0.001f * (float)(i + 1);
-    snprintf(of, sizeof of, "%s.scale", name);
-    *(float *)hs_run_input(r, plan, of) = scale;
-}
-static void run_plan(hs_isa isa, bool fused, float *y)
-{
-    hs_device *dev;
-    hs_model *m;
-    hs_run *r;
-    int plan;
-    assert_int_equal(hs_open_device(&dev, "cpu", 2, hs_isa_name(isa), 0, HS_ONEDNN_NO), HS_OK);
-    assert_int_equal(hs_model_new(&m, &(hs_model_opts){ .device = dev }), HS_OK);
-    assert_int_equal(hs_model_plan(m, HS_EVAL, plan_model, &fused, &plan), HS_OK);
-    assert_int_equal(hs_model_alloc(m, false), HS_OK);
-    assert_int_equal(hs_run_new(&r, m, &(hs_run_opts){ .mode = HS_SUBMIT_BULK }), HS_OK);
-    hs_random_normal(hs_run_input(r, plan, "x"), PLAN_ROWS * PLAN_IN, 3, 0, 0, 1);
-    plan_fill(r, plan, "one", PLAN_IN, PLAN_BETWEEN, 0.03f);
-    plan_fill(r, plan, "two", PLAN_BETWEEN, PLAN_OUT, 0.02f);
-    hs_step_live(hs_run_in(r), PLAN_ROWS, 1, 0);
-    assert_int_equal(hs_run_forward(r, plan), HS_OK);
-    assert_int_equal(hs_run_read(r, plan, 0, 0, PLAN_ROWS, y), HS_OK);
-    hs_run_free(r);
-    hs_model_free(m);
-    hs_device_close(dev);
-}
-static void fused_in_a_plan(void **state)
-{
-    (void)state;
-    float want[PLAN_ROWS * PLAN_OUT], got[PLAN_ROWS * PLAN_OUT];
-    run_plan(HS_ISA_PORTABLE, false, want);
-    for (int isa = 0; isa < HS_N_ISA; isa++)
-        if (hs_isa_built((hs_isa)isa) && hs_isa_supported((hs_isa)isa)) {
-            run_plan((hs_isa)isa, true, got);
-            assert_memory_equal(got, want, sizeof got);
-        }
-}
-
 // ---- every loop a tier has, whether it is the one that is taken or not
 
 #define TIER(tier)                                                                                                                         \
@@ -627,7 +558,6 @@ int main(void)
         cmocka_unit_test(every_loop),
         cmocka_unit_test(fused_is_what_it_fuses),
         cmocka_unit_test(missing_numbers_in_int8),
-        cmocka_unit_test(fused_in_a_plan),
         cmocka_unit_test(gradients_end_where_codes_do),
     };
     return cmocka_run_group_tests_name("ops: linear_i8", tests, NULL, NULL);
