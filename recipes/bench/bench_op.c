@@ -138,7 +138,7 @@ static hs_status sample(column *c, float *memory)
     HS_TRY(hs_peak_once(c->device, products_of(c), &peak));
     HS_TRY(sample_memory(c, memory));
     HS_TRY(hs_probe_run(c->probe));
-    hs_samples_add(&c->peak, peak);
+    hs_samples_add(&c->peak, peak > 0 ? peak : NAN); // nobody knows: memory alone is a limit
     for (int t = 0; t < HS_PROBE_TIMES; t++)
         hs_samples_add(&c->time[t], c->probe->seconds[t]);
     return HS_OK;
