@@ -87,9 +87,9 @@ write() { # TABLE ARCH
 }
 
 status=0 seen=
-for arch in sm80 sm90a; do
-  table=$golden/kernels_$arch.txt number=${arch#sm} code=0
-  "$reader" "${number%a}" "$@" >"$work/raw" || code=$?
+for arch in sm80 sm90; do
+  table=$golden/kernels_$arch.txt code=0
+  "$reader" "${arch#sm}" "$@" >"$work/raw" || code=$?
   [ $code -ne 77 ] || continue
   [ $code -eq 0 ] || exit 1
   seen+=" $arch"
