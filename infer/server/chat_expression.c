@@ -296,7 +296,7 @@ static int unary(chat_parser *p)
             return hs_chat_refuse(p, "it is nested too deep", "", 0);
         const int a = unary(p);
         p->deep--;
-        return hs_chat_add(p, (chat_node){ .kind = CHAT_NEGATIVE, .a = a });
+        return hs_chat_add(p, (chat_node){ .kind = CHAT_NEGATIVE, .op = CHAT_SUB, .a = a });
     }
     int a = primary(p);
     while (p->status == HS_OK) {

@@ -20,7 +20,7 @@ typedef enum chat_kind {
     CHAT_SLICE,     // a[b:c], either may be none
     CHAT_BINARY,    // a op b
     CHAT_NOT,       // a
-    CHAT_NEGATIVE,  // a
+    CHAT_NEGATIVE,  // 0 op a
     CHAT_CHOICE,    // a if b else c
     CHAT_CHANGE,    // filter or method `op` on a, with argument b
     CHAT_TEST,      // a is [not: i] op

@@ -122,8 +122,8 @@ static value item_of(render *r, const chat_node *n, value a, value b)
         return key_of(r, n, a, b.s, b.n);
     if (a.type != CHAT_LIST || b.type != CHAT_INT)
         return wrong(r, n, "it takes an item of", type_names[a.type]);
-    const int64_t at = b.i < 0 ? a.j + b.i : a.i + b.i;
-    return at >= a.i && at < a.j ? (value){ .type = CHAT_MESSAGE, .i = at } : (value){ 0 };
+    const int64_t length = a.j - a.i, at = b.i < 0 ? length + b.i : b.i;
+    return at >= 0 && at < length ? (value){ .type = CHAT_MESSAGE, .i = a.i + at } : (value){ 0 };
 }
 
 static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
@@ -223,7 +223,7 @@ static value compare(render *r, const chat_node *n, value a, value b)
         const int c = memcmp(a.s, b.s, a.n < b.n ? a.n : b.n);
         d = c ? c : (int64_t)a.n - (int64_t)b.n;
     } else if (is_number(a) && is_number(b))
-        d = a.i - b.i;
+        d = (a.i > b.i) - (a.i < b.i);
     else
         return wrong(r, n, "it compares with", type_names[b.type]);
     return of_bool(n->op == CHAT_LE ? d <= 0 : n->op == CHAT_GE ? d >= 0 : n->op == CHAT_LT ? d < 0 : d > 0);
@@ -244,8 +244,10 @@ static value calculate(render *r, const chat_node *n, value a, value b)
                                          : false;
     if (bad)
         return wrong(r, n, "a number is", "too large");
-    if (n->op == CHAT_MOD) // the divisor's sign
-        x = b.i == -1 ? 0 : (a.i % b.i + b.i) % b.i;
+    if (n->op == CHAT_MOD && b.i != -1) { // the divisor's sign
+        x = a.i % b.i;
+        x += x && (x < 0) != (b.i < 0) ? b.i : 0;
+    }
     return of_int(x);
 }
 
@@ -300,7 +302,7 @@ static value evaluate_node(render *r, const chat_node *n)
         return of_bool(!is_true(evaluate(r, n->a)));
     case CHAT_NEGATIVE: {
         const value a = evaluate(r, n->a);
-        return is_number(a) ? of_int(-a.i) : wrong(r, n, "it negates", type_names[a.type]);
+        return is_number(a) ? calculate(r, n, of_int(0), a) : wrong(r, n, "it negates", type_names[a.type]);
     }
     case CHAT_CHOICE:
         return is_true(evaluate(r, n->b)) ? evaluate(r, n->a) : n->c >= 0 ? evaluate(r, n->c) : (value){ 0 };

@@ -17,7 +17,7 @@ static int wrong_end(chat_parser *p, const char *within, const char *no_end, con
 static int text(chat_parser *p, char *kind)
 {
     char *from = p->p, *to = from;
-    while (to < p->end && !(to[0] == '{' && to + 1 < p->end && strchr("{%#", to[1])))
+    while (to < p->end && !(to[0] == '{' && to + 1 < p->end && memchr("{%#", to[1], 3)))
         to++;
     *kind = to < p->end ? to[1] : 0;
     p->p = to < p->end ? to + 2 : to;

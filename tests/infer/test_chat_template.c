@@ -103,6 +103,7 @@ static void refused_by_name(void **state)
         { "{% for x in 'abc' %}{% endfor %}", "t: line 1: a for goes through a text" },
         { "{{ 1 % 0 }}", "t: line 1: it divides by 0" },
         { "{{ 999999999 * 999999999 * 999999999 }}", "t: line 1: a number is too large" },
+        { "{{ -((0 - 65536) * 65536 * 65536 * 32768) }}", "t: line 1: a number is too large" },
         { "{{ raise_exception('no') }}", "the chat template refuses this: no" },
     };
     const hs_chat_message m = { "user", "x" };
@@ -114,6 +115,44 @@ static void refused_by_name(void **state)
         assert_string_equal(hs_error(), runs[i].message);
         hs_chat_template_free(t);
     }
+}
+
+// Numbers at the ends of what there is.
+static void far_numbers(void **state)
+{
+    (void)state;
+#define LOWEST  "((0 - 65536) * 65536 * 65536 * 32768)"
+#define HIGHEST "(0 - (" LOWEST " + 1))"
+    static const struct {
+        const char *text, *want;
+    } rows[] = {
+        { "{{ " LOWEST " }} {{ " HIGHEST " }}", "-9223372036854775808 9223372036854775807" },
+        { "{{ " LOWEST " < 1 }} {{ 1 > " LOWEST " }} {{ " HIGHEST " <= -1 }}", "True True False" },
+        { "{{ 5 % -3 }} {{ -5 % 3 }} {{ -6 % 3 }} {{ 6 % -3 }} {{ -5 % -3 }}", "-1 1 0 0 -2" },
+        { "{{ " LOWEST " % -1 }} {{ (" HIGHEST " - 1) % " HIGHEST " }} {{ -1 % " LOWEST " }}", "0 9223372036854775806 -1" },
+        { "{{ messages[1:][" HIGHEST "] is defined }} {{ messages[1:][" LOWEST "] is defined }}", "False False" },
+        { "{{ messages[1:][0].role }} {{ messages[-1].role }} {{ messages[1:][-2] is defined }}", "b b False" },
+        { "{% for m in messages[" LOWEST ":" HIGHEST "] %}{{ m.role }}{% endfor %}", "ab" },
+    };
+    const hs_chat_message m[] = { { "a", "x" }, { "b", "y" } };
+    for (int i = 0; i < HS_COUNT(rows); i++) {
+        hs_chat_template *t;
+        char *text;
+        size_t bytes;
+        OK(hs_chat_template_parse(&t, rows[i].text, strlen(rows[i].text), &tokens, "t"));
+        OK(hs_chat_template_render(t, m, 2, true, &text, &bytes));
+        assert_string_equal(text, rows[i].want);
+        free(text);
+        hs_chat_template_free(t);
+    }
+    hs_chat_template *t; // a zero is a byte like any other
+    char *text;
+    size_t bytes;
+    OK(hs_chat_template_parse(&t, "a{\0b", 4, &tokens, "t"));
+    OK(hs_chat_template_render(t, m, 2, true, &text, &bytes));
+    assert_true(bytes == 4 && memcmp(text, "a{\0b", 4) == 0);
+    free(text);
+    hs_chat_template_free(t);
 }
 
 // Loops in loops, and strings that grow in them, come to an end.
@@ -216,7 +255,11 @@ static void where_it_lies(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(as_jinja_writes_it), cmocka_unit_test(refused_by_name), cmocka_unit_test(bounded),
-                                        cmocka_unit_test(damaged), cmocka_unit_test(where_it_lies) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(as_jinja_writes_it),
+                                        cmocka_unit_test(refused_by_name),
+                                        cmocka_unit_test(far_numbers),
+                                        cmocka_unit_test(bounded),
+                                        cmocka_unit_test(damaged),
+                                        cmocka_unit_test(where_it_lies) };
     return cmocka_run_group_tests_name("chat_template", tests, scratch_open, scratch_close);
 }
