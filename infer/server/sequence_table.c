@@ -17,6 +17,7 @@ typedef struct hs_sequence_entry {
     double last;     // hs_now: of the end of its last request
     hs_sequence_turn *first;
     int waiting;
+    double looked; // hs_now: when it was asked last which of those that wait are gone
 } entry;
 
 struct hs_sequence_table {
@@ -166,6 +167,38 @@ void hs_sequence_done(hs_sequence_table *s, hs_sequence_turn *t, int32_t *ids, i
             return;
         }
         t->missed(t);
+    }
+}
+
+// Those that wait for e and are gone, out of its list.
+static hs_sequence_turn *take_gone(hs_sequence_table *s, entry *e)
+{
+    static const double LOOK_SECONDS = 0.1; // a look at a client is a system call
+    hs_sequence_turn *gone = NULL, **end = &gone;
+    pthread_mutex_lock(&s->lock);
+    const double now = hs_now();
+    const bool due = e->first && now - e->looked >= LOOK_SECONDS;
+    if (due)
+        e->looked = now;
+    for (hs_sequence_turn **at = &e->first; due && *at;) {
+        hs_sequence_turn *t = *at;
+        if (!t->gone || !t->gone(t)) {
+            at = &t->next;
+            continue;
+        }
+        *at = t->next;
+        e->waiting--, s->waiting--;
+        t->next = NULL, *end = t, end = &t->next;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return gone;
+}
+
+void hs_sequence_look_behind(hs_sequence_table *s, hs_sequence_turn *t)
+{
+    for (hs_sequence_turn *gone = take_gone(s, t->of), *next; gone; gone = next) {
+        next = gone->next; // missed, it may be no more
+        gone->missed(gone);
     }
 }
 

@@ -18,7 +18,8 @@ struct hs_sequence_turn { // a request's; it stays where it is until `missed`, o
     const char *id;       // shorter than HS_SEQUENCE_ID
     bool start, end;
     void (*go)(hs_sequence_turn *t, const int32_t *ids, int64_t n); // its turn: the tokens so far, none at a start; valid until done
-    void (*missed)(hs_sequence_turn *t);                            // the sequence ended while it waited
+    void (*missed)(hs_sequence_turn *t);                            // the sequence ended while it waited, or it was gone
+    bool (*gone)(hs_sequence_turn *t);                              // (optional) nobody waits for it any more; must not call the table
     // the table's
     struct hs_sequence_entry *of; // NULL: it is not its turn
     hs_sequence_turn *next;
@@ -35,6 +36,8 @@ hs_status hs_sequence_come(hs_sequence_table *s, hs_sequence_turn *t);
 // From any thread, `go` too. ids: malloc'd, all tokens now, taken over; NULL: the request has failed. Another one's `go` may come before it
 // returns.
 void hs_sequence_done(hs_sequence_table *s, hs_sequence_turn *t, int32_t *ids, int64_t n);
+// By whoever has the turn, as often as he comes by: those behind t that are gone are missed. Looks at most ten times a second.
+void hs_sequence_look_behind(hs_sequence_table *s, hs_sequence_turn *t);
 
 typedef struct hs_sequence_stats {
     int64_t live;

@@ -205,9 +205,19 @@ static void on_token(hs_generation *g, const hs_piece *piece)
         send_text(c, piece->text, piece->n_text, HS_FINISH_NONE);
 }
 
+static const char has_left[] = "the client has left", is_late[] = "the request took longer than it was given";
+
+static double deadline_of(const hs_text_request *r)
+{
+    return r->p.timeout ? 1e-9 * (double)hs_http_handed(r->call.http) + 1e-6 * (double)r->p.timeout : 0;
+}
+
+// Asked in every step: those that wait behind it in its sequence are looked after by the way.
 static bool is_gone(hs_generation *g)
 {
     hs_text_request *r = ((hs_choice *)g->user)->r;
+    if (r->turn.of)
+        hs_sequence_look_behind(r->model->sequences, &r->turn);
     return atomic_load(&r->abandoned) || hs_http_gone(r->call.http);
 }
 
@@ -404,9 +414,7 @@ static int http_of(const hs_generation *g)
 
 static void on_done(hs_generation *g)
 {
-    static const char *const words[HS_FINISHES] = {
-        [HS_FINISH_CANCELLED] = "the client has left", [HS_FINISH_DEADLINE] = "the request took longer than it was given"
-    };
+    static const char *const words[HS_FINISHES] = { [HS_FINISH_CANCELLED] = has_left, [HS_FINISH_DEADLINE] = is_late };
     hs_choice *c = g->user;
     hs_text_request *r = c->r;
     if (g->finish == HS_FINISH_STOP || g->finish == HS_FINISH_LENGTH) {
@@ -446,7 +454,7 @@ static void set_up(hs_choice *c, int k, uint64_t seed)
                             .stop = p->stop,
                             .n_stops = p->n_stops,
                             .priority = (int)p->priority,
-                            .deadline = p->timeout ? 1e-9 * (double)hs_http_handed(c->r->call.http) + 1e-6 * (double)p->timeout : 0,
+                            .deadline = deadline_of(c->r),
                             .gone = is_gone,
                             .on_token = on_token,
                             .done = on_done,
@@ -530,7 +538,24 @@ static void fail_unknown(hs_text_request *r)
                          r->p.sequence, r->model->name, r->model->version, hs_served_sequence_idle(r->model->o));
 }
 
-static void on_missed(hs_sequence_turn *t) { fail_unknown(request_of(t)); }
+static bool is_over(const hs_text_request *r)
+{
+    const double deadline = deadline_of(r);
+    return deadline && hs_now() >= deadline;
+}
+
+static bool turn_is_gone(hs_sequence_turn *t) { return is_over(request_of(t)) || hs_http_gone(request_of(t)->call.http); }
+
+static void on_missed(hs_sequence_turn *t)
+{
+    hs_text_request *r = request_of(t);
+    if (is_over(r))
+        hs_text_request_fail(r, 504, NULL, "%s", is_late);
+    else if (hs_http_gone(r->call.http))
+        hs_text_request_fail(r, 499, NULL, "%s", has_left);
+    else
+        fail_unknown(r);
+}
 
 static void on_turn(hs_sequence_turn *t, const int32_t *ids, int64_t n)
 {
@@ -579,8 +604,9 @@ void hs_text_request_go(hs_text_request *r)
         hs_text_request_fail(r, 400, NULL, "%s", hs_error());
         return;
     }
-    r->turn =
-        (hs_sequence_turn){ .id = p->sequence, .start = p->sequence_start, .end = p->sequence_end, .go = on_turn, .missed = on_missed };
+    r->turn = (hs_sequence_turn){
+        .id = p->sequence, .start = p->sequence_start, .end = p->sequence_end, .go = on_turn, .missed = on_missed, .gone = turn_is_gone
+    };
     hs_served *model = hs_served_hold(r->model); // r may be gone, and its hold with it, before this is through
     const hs_status st = hs_sequence_come(model->sequences, &r->turn);
     if (st == HS_USAGE)

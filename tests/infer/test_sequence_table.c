@@ -1,5 +1,5 @@
 // sequence_table: one request of a sequence at a time, in the order they came; what begins, ends and fails does what it says of those
-// behind it; bounds of number, of waiting and of idleness.
+// behind it; who is gone does not wait; bounds of number, of waiting and of idleness.
 #include "infer/server/sequence_table.h"
 #include "tests/support/support_files.h"
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 typedef struct asked {
     hs_sequence_turn turn;
     int number;
-    bool went, missed;
+    bool went, missed, gone;
     int32_t seen[32]; // [n] tokens when it went
     int64_t n;
 } asked;
@@ -30,11 +30,14 @@ static void missed(hs_sequence_turn *t)
     order[n_order++] = of(t)->number;
 }
 
+static bool is_gone(hs_sequence_turn *t) { return of(t)->gone; }
+
 static asked *new_asked(const char *id, int number, const char *flags)
 {
     asked *a = calloc(1, sizeof *a);
     a->number = number;
-    a->turn = (hs_sequence_turn){ .id = id, .start = strchr(flags, 's'), .end = strchr(flags, 'e'), .go = go, .missed = missed };
+    a->turn =
+        (hs_sequence_turn){ .id = id, .start = strchr(flags, 's'), .end = strchr(flags, 'e'), .go = go, .missed = missed, .gone = is_gone };
     return a;
 }
 
@@ -178,6 +181,39 @@ static void test_bounds(void **state)
     assert_int_equal(hs_sequence_table_look(table).live, MOST);
 }
 
+// Who is gone makes room for others, whoever stands in front of him; the others keep their order.
+static void test_gone(void **state)
+{
+    (void)state;
+    const struct timespec long_enough = { 0, 110000000 };
+    asked *a = come("x", "s", HS_OK), *wait[HS_SEQUENCE_WAITING];
+    hs_sequence_look_behind(table, &a->turn); // nobody
+    for (int i = 0; i < HS_SEQUENCE_WAITING; i++)
+        wait[i] = come("x", "", HS_OK);
+    come("x", "", HS_MEMORY);
+    hs_sequence_look_behind(table, &a->turn); // all are there
+    assert_int_equal(n_order, 1);
+    for (int i = 0; i < HS_SEQUENCE_WAITING; i++)
+        wait[i]->gone = i != 3 && i != 5;
+    hs_sequence_look_behind(table, &a->turn); // so soon it does not look again
+    assert_int_equal(n_order, 1);
+    nanosleep(&long_enough, NULL);
+    hs_sequence_look_behind(table, &a->turn);
+    assert_int_equal(n_order, 1 + HS_SEQUENCE_WAITING - 2);
+    for (int i = 0; i < HS_SEQUENCE_WAITING; i++)
+        assert_true(!wait[i]->went && wait[i]->missed == wait[i]->gone);
+    asked *b = come("x", "e", HS_OK); // there is room again, behind those that are left
+    done(table, a, true);
+    has_seen(wait[3], 1, (int32_t[]){ a->number });
+    done(table, wait[3], true);
+    has_seen(wait[5], 2, (int32_t[]){ a->number, wait[3]->number });
+    assert_false(b->went);
+    done(table, wait[5], true);
+    has_seen(b, 3, (int32_t[]){ a->number, wait[3]->number, wait[5]->number });
+    done(table, b, true);
+    assert_int_equal(hs_sequence_table_look(table).live, 0);
+}
+
 static void test_idle(void **state)
 {
     (void)state;
@@ -209,6 +245,7 @@ int main(void)
         IN_TABLE(test_begins_anew),
         IN_TABLE(test_ends_before_them),
         IN_TABLE(test_bounds),
+        IN_TABLE(test_gone),
         IN_TABLE(test_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

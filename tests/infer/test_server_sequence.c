@@ -453,6 +453,42 @@ static uint64_t cancelled(void)
     return n;
 }
 
+// Who leaves, or has no more time, while another one has its turn is answered then, and not only when his own would have come.
+static void test_leaves_while_waiting(void **state)
+{
+    (void)state;
+    hs_served *m = hs_hub_find(server.hub, "talks", 0, 0);
+    hs_sequence_turn first = { .id = "12", .start = true, .go = on_turn };
+    http_reply r;
+    OK(hs_sequence_come(m->sequences, &first));
+    for (int i = 0; i < 10000 && hs_http_under_way(server.http) > 0; i++)
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    const uint64_t before = cancelled();
+    const int leaves = send_taken("generate", "a", 2, ",\"sequence_id\":12"),
+              late = send_taken("generate", "b", 2, ",\"sequence_id\":12,\"timeout\":1"),
+              stays = send_taken("generate_stream", "c", 2, ",\"sequence_id\":12");
+    close(leaves);
+    for (int i = 0; i < 10000 && hs_http_under_way(server.http) > 1; i++) {
+        hs_sequence_look_behind(m->sequences, &first);
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    }
+    assert_int_equal(hs_http_under_way(server.http), 1);
+    assert_int_equal(cancelled(), before + 1);
+    assert_true(http_read(late, &r));
+    assert_int_equal(r.status, 504);
+    http_reply_free(&r);
+    int32_t *ids = malloc(sizeof *ids);
+    ids[0] = 1;
+    hs_sequence_done(m->sequences, &first, ids, 1);
+    assert_true(http_read(stays, &r));
+    assert_int_equal(r.status, 200);
+    http_reply_free(&r);
+    close(late), close(stays);
+    free(generate("a", 2, ",\"sequence_id\":12,\"sequence_end\":true"));
+    assert_int_equal(sequences().live, 0);
+    hs_served_let_go(m);
+}
+
 // Who hangs up before the end has not asked. Where the end came first, once more.
 static void test_client_leaves(void **state)
 {
@@ -523,8 +559,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_one_request), cmocka_unit_test(test_begins_anew),   cmocka_unit_test(test_infer),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_stop),          cmocka_unit_test(test_order),
-        cmocka_unit_test(test_waits),          cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_as_many_as_may),
-        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_waits),          cmocka_unit_test(test_client_leaves), cmocka_unit_test(test_leaves_while_waiting),
+        cmocka_unit_test(test_as_many_as_may), cmocka_unit_test(test_idle),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
