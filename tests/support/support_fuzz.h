@@ -1,5 +1,5 @@
 // support_fuzz: what the fuzz targets share. Each tests/support/support_fuzz_NAME.c has hs_fuzz_NAME(data, bytes) and ends with
-// HS_FUZZ_TARGET(NAME).
+// HS_FUZZ_TARGET(NAME); so does tests/infer/fuzz_serve.c.
 #ifndef HS_TESTS_SUPPORT_FUZZ_H
 #define HS_TESTS_SUPPORT_FUZZ_H
 #include <stdbool.h>
@@ -32,6 +32,9 @@ static inline void fuzz_put(char path[64], const char *dir, const char *name, co
     FILE *f = fopen(path, "wb");
     must(f && fwrite(data, 1, bytes, f) == bytes && fclose(f) == 0);
 }
+
+typedef int fuzz_target(const uint8_t *data, size_t bytes);
+int fuzz_replay(const char *folder, fuzz_target *target); // of all files in it, of 64 KiB at most; how many there are
 
 #ifdef HS_FUZZ
 #define HS_FUZZ_TARGET(name)                                                                                                               \
