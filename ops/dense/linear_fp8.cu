@@ -35,6 +35,11 @@ static __global__ void largest(hs_ref x, scaling s, uint32_t *part, bool skip)
     uint32_t most = 0;
     if (skip && noted_before(s, at))
         return;
+    if ((int64_t)blockIdx.x * THREADS * EACH >= n) { // nothing for this block
+        if (threadIdx.x == 0)
+            part[blockIdx.x] = 0;
+        return;
+    }
     for (int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * EACH; i < n; i += stride) {
         float v[EACH];
         get_f<EACH>(x, i, v);
