@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { ROUNDS = 100000, LEAST_SAMPLES = 5 };
+enum { ROUNDS = 100000, LEAST_SAMPLES = 5, STILL = 16 };
 
 hs_status hs_team_time(hs_device *d, hs_kernel *fn, const void *attr, double *seconds)
 {
@@ -87,10 +87,12 @@ hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds,
     const double end = hs_now() + seconds;
     double *rate = calloc((size_t)d->team, sizeof *rate), *best = calloc((size_t)d->team, sizeof *best), flops, took;
     hs_status st = rate && best ? HS_OK : HS_FAIL(MEMORY, "no memory for the rates of %d threads", d->team);
-    for (int k = 0; st == HS_OK && (k < LEAST_SAMPLES || hs_now() < end); k++) {
+    for (int k = 0, still = 0; st == HS_OK && (k < LEAST_SAMPLES || (still < STILL && hs_now() < end)); k++, still++) {
         st = hs_team_time(d, run, &(job){ loop_of(d, policy->low), &flops, rate }, &took);
-        for (int i = 0; i < d->team; i++)
+        for (int i = 0; i < d->team; i++) {
+            still = rate[i] > 1.01 * best[i] ? 0 : still;
             best[i] = rate[i] > best[i] ? rate[i] : best[i];
+        }
     }
     *flops_per_second = 0;
     for (int i = 0; st == HS_OK && i < d->team; i++)

@@ -16,7 +16,7 @@ hs_status hs_peak_once(hs_device *d, hs_dtype low, double *flops_per_second);
 // as much while FMAs alone do not. Of a CPU.
 hs_status hs_adds_once(hs_device *d, double *per_second);
 // Like hs_peak_once by the CPU time that each member had, the best of the runs that fit into `seconds`: other work on these cores makes it
-// no less.
+// no less. It ends sooner where a number of runs behind each other made no member faster: every `pretrain` waits for it.
 hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds, double *flops_per_second);
 // Bytes/s that the team reads from memory: 256 MB over and over, the best of the rounds that fit into `seconds`. Of a GPU those of a copy
 // within its memory, read and written.
