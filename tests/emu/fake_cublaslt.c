@@ -341,6 +341,26 @@ static float behind(const description *m, cudaDataType_t type, int64_t aux, floa
                            : x);
 }
 
+// A matrix of a batch as rows of n floats, one for each of the K terms of a sum.
+static void spread(float *to, const void *from, const layout *l, int64_t z, int64_t K, int64_t n, bool turned)
+{
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t i = 0; i < n; i++)
+            to[k * n + i] = get(from, l->type, z * l->step + (turned ? i * l->ld + k : k * l->ld + i));
+}
+
+// A column of the product: each sum for itself in the order of its terms, many beside each other.
+static void add_products(float *restrict sums, const float *restrict a, const float *restrict b, int64_t M, int64_t K, int64_t N, bool back)
+{
+    for (int64_t i = 0; i < M; i++)
+        sums[i] = 0;
+    for (int64_t step = 0; step < K; step++) {
+        const int64_t k = back ? K - 1 - step : step;
+        for (int64_t i = 0; i < M; i++)
+            sums[i] += a[k * M + i] * b[k * N];
+    }
+}
+
 static void multiply(void *given)
 {
     const product *p = given;
@@ -356,21 +376,24 @@ static void multiply(void *given)
     const layout *A = &p->A, *B = &p->B, *D = &p->D;
     const bool bias = m->epilogue & READS_BIAS;
     const float scale = m->factor_a ? p->scale * *m->factor_a * *m->factor_b : p->scale; // read when it runs
-    const int64_t K = (int64_t)(m->ta == CUBLAS_OP_T ? A->rows : A->cols);
-    for (int64_t z = 0; z < D->batch; z++)
-        for (int64_t j = 0; j < (int64_t)D->cols; j++)
-            for (int64_t i = 0; i < (int64_t)D->rows; i++) {
-                float sum = 0;
-                for (int64_t step = 0; step < K; step++) {
-                    const int64_t k = p->algorithm == BACK ? K - 1 - step : step;
-                    sum += get(p->a, A->type, z * A->step + (m->ta == CUBLAS_OP_T ? i * A->ld + k : k * A->ld + i)) *
-                           get(p->b, B->type, z * B->step + (m->tb == CUBLAS_OP_T ? k * B->ld + j : j * B->ld + k));
-                }
+    const int64_t K = (int64_t)(m->ta == CUBLAS_OP_T ? A->rows : A->cols), M = (int64_t)D->rows, N = (int64_t)D->cols;
+    float *const sums = malloc((size_t)(M + K * (M + N)) * sizeof *sums), *const a = sums + M, *const b = a + K * M;
+    if (!sums)
+        abort();
+    for (int64_t z = 0; z < D->batch; z++) {
+        spread(a, p->a, A, z, K, M, m->ta == CUBLAS_OP_T);
+        spread(b, p->b, B, z, K, N, m->tb != CUBLAS_OP_T);
+        for (int64_t j = 0; j < N; j++) {
+            add_products(sums, a, b + j, M, K, N, p->algorithm == BACK);
+            for (int64_t i = 0; i < M; i++) {
                 const int64_t at = z * D->step + j * D->ld + i;
                 const float was = p->keep != 0 ? p->keep * get(p->d, D->type, at) : 0;
-                const float whole = scale * sum + was + (bias ? get(m->bias, D->type, i) : 0);
+                const float whole = scale * sums[i] + was + (bias ? get(m->bias, D->type, i) : 0);
                 set(p->d, D->type, at, behind(m, D->type, j * m->ld_aux + i, whole));
             }
+        }
+    }
+    free(sums);
     const bool of_a = m->epilogue == CUBLASLT_EPILOGUE_BGRADA, of_b = m->epilogue == CUBLASLT_EPILOGUE_BGRADB;
     for (int64_t i = 0; i < (int64_t)(of_a ? D->rows : of_b ? D->cols : 0); i++) {
         float sum = 0;

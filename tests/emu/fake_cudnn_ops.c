@@ -139,30 +139,50 @@ static int64_t counted(run *r, const object *op, cudnnBackendAttributeName_t nam
     return n;
 }
 
+// A row of a product: each sum for itself in the order of its terms, many beside each other.
+static void add_products(double *restrict sums, const double *restrict x, const double *restrict y, int64_t n, int64_t k)
+{
+    for (int64_t c = 0; c < n; c++)
+        sums[c] = 0;
+    for (int64_t j = 0; j < k; j++)
+        for (int64_t c = 0; c < n; c++)
+            sums[c] += x[j] * y[j * n + c];
+}
+
 static void matmul(run *r, const object *op)
 {
     const tensor *x = tensor_of(r, link_of(op, CUDNN_ATTR_OPERATION_MATMUL_ADESC)),
                  *y = tensor_of(r, link_of(op, CUDNN_ATTR_OPERATION_MATMUL_BDESC));
     tensor *c = tensor_of(r, link_of(op, CUDNN_ATTR_OPERATION_MATMUL_CDESC));
-    if (x->dim[3] != y->dim[2] || x->dim[2] != c->dim[2] || y->dim[3] != c->dim[3])
+    if (x->dim[3] != y->dim[2] || x->dim[2] != c->dim[2] || y->dim[3] != c->dim[3]) {
         refuse(r, CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH);
-    int64_t m = 0, n = 0, k = 0; // of the sequence at hand
-    for_each(i, c->dim)
-    {
-        if (!i[1] && !i[2] && !i[3]) {
-            m = counted(r, op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC, i[0], c->dim[2]);
-            n = counted(r, op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, i[0], c->dim[3]);
-            k = counted(r, op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, i[0], x->dim[3]);
-        }
-        if (r->status != CUDNN_STATUS_SUCCESS)
-            return;
-        double sum = 0;
-        for (int64_t j = 0; j < k && i[2] < m && i[3] < n; j++)
-            sum += get(x, (int64_t[]){ i[0], i[1], i[2], j }) * get(y, (int64_t[]){ i[0], i[1], j, i[3] });
-        const bool counts = i[2] < m && i[3] < n;
-        if (counts || !c->offsets) // a ragged sequence's other rows are its own, but nobody has promised to write them
-            set(c, i, counts ? sum : NAN);
+        return;
     }
+    double *const sums = malloc((size_t)(c->dim[3] + x->dim[3] * (1 + c->dim[3])) * sizeof *sums), *const row = sums + c->dim[3], *const of_y = row + x->dim[3];
+    if (!sums)
+        abort();
+    for (int64_t s = 0; s < c->dim[0] && r->status == CUDNN_STATUS_SUCCESS; s++) {
+        const int64_t m = counted(r, op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_M_OVERRIDE_DESC, s, c->dim[2]),
+                      n = counted(r, op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_N_OVERRIDE_DESC, s, c->dim[3]),
+                      k = counted(r, op, CUDNN_ATTR_OPERATION_MATMUL_GEMM_K_OVERRIDE_DESC, s, x->dim[3]);
+        for (int64_t h = 0; h < c->dim[1] && r->status == CUDNN_STATUS_SUCCESS; h++) {
+            for (int64_t j = 0; j < k; j++)
+                for (int64_t col = 0; col < n; col++)
+                    of_y[j * n + col] = get(y, (int64_t[]){ s, h, j, col });
+            for (int64_t i = 0; i < c->dim[2]; i++) {
+                for (int64_t j = 0; j < k && i < m; j++)
+                    row[j] = get(x, (int64_t[]){ s, h, i, j });
+                if (i < m)
+                    add_products(sums, row, of_y, n, k);
+                for (int64_t col = 0; col < c->dim[3]; col++) {
+                    const bool counts = i < m && col < n;
+                    if (counts || !c->offsets) // a ragged sequence's other rows are its own, but nobody has promised to write them
+                        set(c, (int64_t[]){ s, h, i, col }, counts ? sums[col] : NAN);
+                }
+            }
+        }
+    }
+    free(sums);
 }
 
 static void pointwise(run *r, const object *op)
