@@ -112,7 +112,7 @@ static bool is_past(stamp s, const seen *a)
     return !same_epoch(s, a->now);
 }
 
-static void remember_read(cell *c, const seen *a)
+static inline void remember_read(cell *c, const seen *a)
 {
     stamp *r = c->read;
     if (is_past(r[0], a))
@@ -129,16 +129,32 @@ static void remember_read(cell *c, const seen *a)
 
 // Nobody's in this launch but this thread's: so it is with nearly all.
 static inline bool quiet(stamp s, const seen *a) { return serial_of(s) < a->launch || same_thread(s, a->now); }
+static inline bool step_quietly(cell *c, const seen *a) // both bytes
+{
+    if (!quiet(c->wrote, a) || !quiet(c->read[0], a) || !quiet(c->read[1], a))
+        return false;
+    if (a->how == EMU_READS)
+        c->read[0] = a->now, c->read_pc = a->pc;
+    else
+        c->wrote = a->now, c->wrote_pc = a->pc;
+    return true;
+}
+
+// The same, or a read of what others of this launch have only read.
+static inline bool step_freely(cell *c, const seen *a)
+{
+    if (step_quietly(c, a))
+        return true;
+    if (a->how != EMU_READS || !quiet(c->wrote, a))
+        return false;
+    remember_read(c, a);
+    return true;
+}
 
 static void step_on(cell *c, const seen *a)
 {
-    if ((a->now & BYTES_MASK) == BYTES_MASK && quiet(c->wrote, a) && quiet(c->read[0], a) && quiet(c->read[1], a)) {
-        if (a->how == EMU_READS)
-            c->read[0] = a->now, c->read_pc = a->pc;
-        else
-            c->wrote = a->now, c->wrote_pc = a->pc;
+    if ((a->now & BYTES_MASK) == BYTES_MASK && step_quietly(c, a))
         return;
-    }
     if (unordered(c->wrote, a))
         report_race(c->wrote, true, c->wrote_pc, a);
     if (a->how == EMU_READS) {
@@ -153,6 +169,7 @@ static void step_on(cell *c, const seen *a)
     c->wrote_pc = a->pc;
 }
 
+// Cell by cell; `at` is counted from cells[0].
 static void walk(cell *cells, size_t at, size_t bytes, seen *a)
 {
     const size_t first = a->at - at;
@@ -167,17 +184,15 @@ static void walk(cell *cells, size_t at, size_t bytes, seen *a)
 
 // ---- where an access lies
 
+static inline bool is_in(const emu_buffer *b, const char *p, size_t bytes) { return p >= b->p && (size_t)(p - b->p) + bytes <= b->bytes; }
 static const emu_buffer *buffer_of(const char *p, size_t bytes)
 {
     static int last;
-    for (int k = 0; k < emu_n_buffers; k++) {
-        const int i = (last + k) % emu_n_buffers;
-        const emu_buffer *b = &emu_buffers[i];
-        if (p >= b->p && (size_t)(p - b->p) + bytes <= b->bytes) {
-            last = i;
-            return b;
-        }
-    }
+    if (last < emu_n_buffers && is_in(&emu_buffers[last], p, bytes))
+        return &emu_buffers[last];
+    for (int i = 0; i < emu_n_buffers; i++)
+        if (is_in(&emu_buffers[i], p, bytes))
+            return &emu_buffers[last = i];
     return NULL;
 }
 
@@ -199,41 +214,61 @@ static void report_outside(const char *p, size_t bytes, int how, const void *pc)
              emu_any_stack(p) ? ": the stack of another thread" : "", offset_of(pc));
 }
 
-void emu_touch_as(int thread, const void *address, size_t bytes, int how, const void *pc)
+// Where it may be, as cells: the byte `in` of the first one is the first of the access. NULL: where no cells are.
+static cell *cells_at(const char *p, size_t bytes, int how, const void *pc, seen *a, size_t *in)
 {
-    const char *p = address;
-    if (!emu.inside || emu_own_stack(p))
-        return;
-    seen a = { .how = how, .pc = offset_of(pc), .launch = emu.launch };
-    a.now = (stamp)emu.serial << SERIAL_AT | (stamp)(unsigned)thread << THREAD_AT | (stamp)(how == EMU_ATOMIC) << ATOMIC_AT |
-            (stamp)(emu.epoch & ((1u << EPOCH_BITS) - 1)) << EPOCH_AT | (emu.thread[thread].warp_epoch & ((1u << WARP_BITS) - 1));
     if ((size_t)(p - emu_arena) < 2 * (size_t)EMU_SHARED_BYTES) {
-        a.name = emu_shared_name(p, bytes, &a.at);
-        if (!a.name)
+        a->name = emu_shared_name(p, bytes, &a->at);
+        if (!a->name)
             emu_fail("%s %zu bytes outside of shared arrays, %td from their start (addr2line 0x%x)", how == EMU_READS ? "reads" : "writes",
                      bytes, p - emu_arena, offset_of(pc));
-        a.shared = true;
-        walk(shared_shadow, (size_t)(p - emu_arena), bytes, &a);
-        return;
+        a->shared = true;
+        *in = (size_t)(p - emu_arena) % GRAIN;
+        return shared_shadow + (size_t)(p - emu_arena) / GRAIN;
     }
     const emu_buffer *b = buffer_of(p, bytes);
     if (b) {
         if (how != EMU_READS && !b->writable)
             emu_fail("writes %zu bytes to %s +%td, which is only to be read (addr2line 0x%x)", bytes, b->name, p - b->p, offset_of(pc));
-        a.name = b->name, a.at = (size_t)(p - b->p);
-        walk(shadow + b->shadow, a.at + (uintptr_t)b->p % GRAIN, bytes, &a);
-        return;
+        a->name = b->name, a->at = (size_t)(p - b->p);
+        const size_t at = a->at + (uintptr_t)b->p % GRAIN;
+        *in = at % GRAIN;
+        return shadow + b->shadow + at / GRAIN;
     }
     if (p >= __executable_start && p < _end) {
         if (how != EMU_READS)
             emu_fail("writes %zu bytes of the program's static data (addr2line 0x%x)", bytes, offset_of(pc));
-        return;
+        return NULL;
     }
     if (emu_n_buffers)
         report_outside(p, bytes, how, pc);
+    return NULL;
 }
 
-void emu_touch(const void *p, size_t bytes, int how, const void *pc) { emu_touch_as(emu.id, p, bytes, how, pc); }
+// Of every access there is, most of them to cells where nothing needs a second look.
+static inline __attribute__((always_inline)) void touch(int thread, const char *p, size_t bytes, int how, const void *pc)
+{
+    if (!emu.inside || emu_own_stack(p))
+        return;
+    seen a = { .how = how, .pc = offset_of(pc), .launch = emu.launch };
+    a.now = (stamp)emu.serial << SERIAL_AT | (stamp)(unsigned)thread << THREAD_AT | (stamp)(how == EMU_ATOMIC) << ATOMIC_AT |
+            (stamp)(emu.epoch & ((1u << EPOCH_BITS) - 1)) << EPOCH_AT | (emu.thread[thread].warp_epoch & ((1u << WARP_BITS) - 1));
+    size_t in;
+    cell *const cells = cells_at(p, bytes, how, pc, &a, &in);
+    if (!cells)
+        return;
+    if (!in && bytes % GRAIN == 0) {
+        size_t i = 0;
+        for (a.now |= BYTES_MASK; i < bytes / GRAIN && step_freely(&cells[i], &a);)
+            i++;
+        if (i == bytes / GRAIN)
+            return;
+    }
+    walk(cells, in, bytes, &a); // what was stepped on is this thread's
+}
+
+void emu_touch_as(int thread, const void *p, size_t bytes, int how, const void *pc) { touch(thread, p, bytes, how, pc); }
+void emu_touch(const void *p, size_t bytes, int how, const void *pc) { touch(emu.id, p, bytes, how, pc); }
 
 // ---- what -fsanitize=thread calls
 
@@ -245,7 +280,7 @@ void __tsan_func_exit(void);
 void __tsan_func_exit(void) {}
 #define HOOK(name, bytes, how)                                                                                                             \
     void __tsan_##name(void *p);                                                                                                           \
-    void __tsan_##name(void *p) { emu_touch(p, bytes, how, __builtin_return_address(0)); }
+    void __tsan_##name(void *p) { touch(emu.id, p, bytes, how, __builtin_return_address(0)); }
 #define HOOKS(name, bytes) HOOK(read##name, bytes, EMU_READS) HOOK(write##name, bytes, EMU_WRITES)
 #define UNALIGNED(bytes)   HOOK(unaligned_read##bytes, bytes, EMU_READS) HOOK(unaligned_write##bytes, bytes, EMU_WRITES)
 HOOKS(1, 1)

@@ -6,6 +6,8 @@
 enum { EMU_WARP = 32, EMU_MAX_THREADS = 1024, EMU_MAX_WARPS = EMU_MAX_THREADS / EMU_WARP };
 enum { EMU_SHARED_BYTES = 163 * 1024, EMU_STATIC_BYTES = 48 * 1024 }; // of a block on sm_80, the smaller of the targets
 
+enum { EMU_STACK_BYTES = 256 * 1024 }; // of a thread
+
 typedef struct emu_copy { // a cp.async under way
     char *to;
     const char *from;
@@ -39,14 +41,16 @@ typedef struct emu_block {
     int exited;
     emu_thread thread[EMU_MAX_THREADS];
 } emu_block;
+#pragma GCC visibility push(hidden) // one program or plug-in has all of it
 extern emu_block emu;
+extern char *emu_stack; // of the running thread
 
 void emu_wait(emu_at at); // the running thread, until emu_ready
 void emu_ready(int thread);
 void emu_check_barrier(void); // after a thread's end
 void emu_start_warps(void);   // of a block
 void emu_check_warp_exit(int thread);
-bool emu_own_stack(const void *p); // of the running thread
+static inline bool emu_own_stack(const void *p) { return (size_t)((const char *)p - emu_stack) < EMU_STACK_BYTES; }
 bool emu_any_stack(const void *p);
 const char *emu_base(const char *file); // its last part
 
@@ -54,6 +58,7 @@ const char *emu_base(const char *file); // its last part
 extern char *emu_arena;
 const char *emu_shared_name(const void *p, size_t bytes, size_t *at); // of the array that has all of them, and where in it; NULL: none
 void emu_start_shared(size_t dyn_bytes);
+#pragma GCC visibility pop
 
 // ---- the checker, where it is linked (emu_check.c): an access by a wrapper
 enum { EMU_READS = 0, EMU_WRITES = 1, EMU_ATOMIC = 2 };

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 typedef struct post {
-    bool open;
     emu_kind kind;
     emu_at at;
     unsigned mask, arrived;
@@ -15,7 +14,8 @@ typedef struct post {
     emu_part part[EMU_WARP];
 } post;
 static post posts[EMU_MAX_WARPS][EMU_WARP];
-static unsigned gone[EMU_MAX_WARPS]; // lanes that have returned, or never were
+static unsigned open_posts[EMU_MAX_WARPS]; // bits; never all: the lane that asks is in none
+static unsigned gone[EMU_MAX_WARPS];       // lanes that have returned, or never were
 static uint32_t epochs[EMU_MAX_WARPS];
 
 void emu_start_warps(void)
@@ -23,9 +23,7 @@ void emu_start_warps(void)
     for (int w = 0; w * EMU_WARP < emu.n; w++) {
         const int lanes = emu.n - w * EMU_WARP;
         gone[w] = lanes < EMU_WARP ? ~0u << lanes : 0;
-        epochs[w] = 0;
-        for (int i = 0; i < EMU_WARP; i++)
-            posts[w][i].open = false;
+        epochs[w] = 0, open_posts[w] = 0;
     }
 }
 
@@ -113,7 +111,7 @@ static double half_at(const uint32_t *r, int i, bool bf)
 static void multiply(const post *p)
 {
     const bool bf = p->kind == EMU_MMA_BF16;
-    double a[16][16], b[16][8];
+    double a[16][16], b[16][8], sum[16][8] = { { 0 } };
     for (int l = 0; l < EMU_WARP; l++) {
         const int g = l / 4, t = l % 4;
         for (int i = 0; i < 8; i++)
@@ -121,15 +119,14 @@ static void multiply(const post *p)
         for (int i = 0; i < 4; i++)
             b[2 * t + i % 2 + i / 2 * 8][g] = half_at(p->part[l].b, i, bf);
     }
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < 16; k++)
+            for (int col = 0; col < 8; col++)
+                sum[row][col] += a[row][k] * b[k][col];
     for (int l = 0; l < EMU_WARP; l++) {
         float *d = p->part[l].d;
-        for (int i = 0; i < 4; i++) {
-            const int row = l / 4 + i / 2 * 8, col = l % 4 * 2 + i % 2;
-            double sum = 0;
-            for (int k = 0; k < 16; k++)
-                sum += a[row][k] * b[k][col];
-            d[i] = (float)(d[i] + sum);
-        }
+        for (int i = 0; i < 4; i++)
+            d[i] = (float)(d[i] + sum[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2]);
     }
 }
 
@@ -200,18 +197,13 @@ static void serve(post *p, int warp)
         if (t->state == EMU_WAITS)
             emu_ready(warp * EMU_WARP + l);
     }
-    p->open = false;
+    open_posts[warp] &= ~(1u << (p - posts[warp]));
 }
 
 static post *find_post(int warp, int lane, emu_at at, const emu_part *part)
 {
-    post *spare = NULL;
-    for (int i = 0; i < EMU_WARP; i++) {
-        post *p = &posts[warp][i];
-        if (!p->open) {
-            spare = spare ? spare : p;
-            continue;
-        }
+    for (unsigned left = open_posts[warp]; left; left &= left - 1) {
+        post *p = &posts[warp][__builtin_ctz(left)];
         if (p->mask != part->mask || p->arrived >> lane & 1)
             continue;
         if (p->kind != part->kind || p->at.line != at.line)
@@ -219,8 +211,11 @@ static post *find_post(int warp, int lane, emu_at at, const emu_part *part)
                      emu_base(at.file), at.line);
         return p;
     }
-    spare->open = true, spare->kind = part->kind, spare->at = at, spare->mask = part->mask, spare->arrived = 0;
-    return spare;
+    const int spare = __builtin_ctz(~open_posts[warp]);
+    post *p = &posts[warp][spare];
+    open_posts[warp] |= 1u << spare;
+    p->kind = part->kind, p->at = at, p->mask = part->mask, p->arrived = 0;
+    return p;
 }
 
 uint64_t emu_together(emu_at at, const emu_part *part)
@@ -246,9 +241,9 @@ void emu_check_warp_exit(int thread)
 {
     const int warp = thread / EMU_WARP;
     gone[warp] |= 1u << thread % EMU_WARP;
-    for (int i = 0; i < EMU_WARP; i++) {
-        post *p = &posts[warp][i];
-        if (p->open && (p->mask & ~gone[warp]) == p->arrived)
+    for (unsigned left = open_posts[warp]; left; left &= left - 1) {
+        post *p = &posts[warp][__builtin_ctz(left)];
+        if ((p->mask & ~gone[warp]) == p->arrived)
             serve(p, warp);
     }
 }
