@@ -36,4 +36,4 @@ static hs_status open_device(hs_device **out)
         &(hs_device_opts){ .ops = hs_ops, .n_ops = HS_N_OPS, .tables = tables, .table_names = names, .core = &hs_core_kernels_cuda });
 }
 
-op_registry hs_tested = { .ops = hs_ops, .n = HS_N_OPS, .no_team = true, .most_flops = 1e6, .open = open_device };
+op_registry hs_tested = { .ops = hs_ops, .n = HS_N_OPS, .no_team = true, .emulated = true, .most_flops = 1e6, .open = open_device };

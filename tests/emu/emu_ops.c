@@ -24,6 +24,7 @@ op_registry hs_tested = {
     .table = hs_kernels_table_cuda,
     .table_name = "cuda, emulated",
     .no_team = true,
+    .emulated = true,
     .accesses_only = EMU_ONE_ORDER,
     .most_flops = EMU_MOST_FLOPS,
     .slope_flops = 6e6,

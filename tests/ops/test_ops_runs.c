@@ -11,22 +11,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-// One representative of each kind of storage: f32, and everything low that may be.
+// One representative of each kind of storage: f32, and everything low that may be. Where kernels are emulated, which are one source for both
+// low types, cases take turns: test_ops has the values of both.
 static int main_types(const probe *p, op_types out[3])
 {
     op_types t[MAX_TYPES];
     int n = 0;
+    const bool bf16 = hs_tested.accesses_only || !hs_tested.emulated || p->case_id % 2 == 0,
+               f16 = !hs_tested.accesses_only && (!hs_tested.emulated || p->case_id % 2);
     out[n++] = probe_f32(p);
-    if (probe_low(p, HS_BF16, false, t))
+    if (bf16 && probe_low(p, HS_BF16, false, t))
         out[n++] = t[0];
-    if (!hs_tested.accesses_only && probe_low(p, HS_F16, false, t))
+    if (f16 && probe_low(p, HS_F16, false, t))
         out[n++] = t[0];
     return n;
 }
 
-// Runs fn for every op, case, main type and table, with a forward run on one lane to compare with.
+// Runs fn for every op, case, main type and table that it applies to, with a forward run on one lane to compare with.
 typedef void variation(probe *p, const op_run *forward);
-static void for_all(variation *fn)
+typedef bool condition(const probe *p, const hs_kernels *k);
+static void for_all(condition *applies, variation *fn)
 {
     for_each_probe(p, HS_TRAIN)
     {
@@ -36,6 +40,8 @@ static void for_all(variation *fn)
             probe_set_types(p, &t[i]);
             for_each_set(set, k, p)
             {
+                if (!applies(p, k))
+                    continue;
                 op_run f = { .k = k, .table = set->name, .lanes = 1, .tail = 0xFF };
                 run_forward(p, &f);
                 fn(p, &f);
@@ -57,6 +63,12 @@ static unsigned gradients(const probe *p)
     for (int i = 0; i < hs_op_n_in(p->op) && loss_gradient(p->op) < 0; i++)
         all |= (unsigned)has_gradient(p, i) << i;
     return all;
+}
+
+static bool has_gradients(const probe *p, const hs_kernels *k)
+{
+    (void)k;
+    return gradients(p) != 0;
 }
 
 // ---- add and subsets
@@ -89,11 +101,10 @@ static void check_added(const probe *p, const op_run *written, const op_run *add
 static void add_variation(probe *p, const op_run *f)
 {
     const unsigned all = gradients(p);
-    if (!all)
-        return;
     op_run w = backward_on(f, 1, all, 0);
     run_backward(p, &w, f);
-    for (int i = -1; i < HS_MAX_IN; i++) { // all at once, then each beside others that are written
+    const int each = hs_tested.accesses_only ? 0 : HS_MAX_IN;
+    for (int i = -1; i < each; i++) { // all at once, then each beside others that are written
         const unsigned add = i < 0 ? all : all & 1u << i;
         op_run a = backward_on(f, 1, all, add);
         if (!add)
@@ -108,17 +119,15 @@ static void add_variation(probe *p, const op_run *f)
 static void gradients_add(void **state)
 {
     (void)state;
-    for_all(add_variation);
+    for_all(has_gradients, add_variation);
 }
 
 static void subset_variation(probe *p, const op_run *f)
 {
     const unsigned all = gradients(p);
-    if (!all)
-        return;
     op_run w = backward_on(f, 1, all, 0);
     run_backward(p, &w, f);
-    for (unsigned some = all; some; some = (some - 1) & all) {
+    for (unsigned some = hs_tested.accesses_only ? (all - 1) & all : all; some; some = (some - 1) & all) { // all: the same once more
         op_run b = backward_on(f, 1, some, 0);
         run_backward(p, &b, f);
         same_gradients(p, &w, &b, some, "with other gradients not wanted");
@@ -129,17 +138,19 @@ static void subset_variation(probe *p, const op_run *f)
 static void any_subset_of_gradients(void **state)
 {
     (void)state;
-    for_all(subset_variation);
+    for_all(has_gradients, subset_variation);
 }
 
 // An output nobody has a gradient for counts as one whose gradient is 0.
+static bool has_several_outputs(const probe *p, const hs_kernels *k)
+{
+    int outputs = 0;
+    for (int o = 0; o < hs_op_n_out(p->op); o++)
+        outputs += p->dy[o] != NULL;
+    return outputs > 1 && has_gradients(p, k);
+}
 static void unused_output_variation(probe *p, const op_run *f)
 {
-    unsigned outputs = 0;
-    for (int o = 0; o < hs_op_n_out(p->op); o++)
-        outputs |= (unsigned)(p->dy[o] != NULL) << o;
-    if (!(outputs & (outputs - 1)) || !gradients(p))
-        return;
     for (int o = 0; o < hs_op_n_out(p->op); o++) {
         if (!p->dy[o])
             continue;
@@ -168,7 +179,7 @@ static void unused_output_variation(probe *p, const op_run *f)
 static void unused_outputs(void **state)
 {
     (void)state;
-    for_all(unused_output_variation);
+    for_all(has_several_outputs, unused_output_variation);
 }
 
 // The one op whose forward adds: the plan merges gradients of any two types with it.
@@ -199,13 +210,27 @@ static void cast_adds(void **state)
 }
 
 // Two inputs that are one tensor: gradients are filled in order, the second added to the first.
+static bool may_be_one(const probe *p, int i, int j)
+{
+    const unsigned all = gradients(p);
+    return all >> i & 1 && all >> j & 1 && p->types.din[i] == p->types.din[j] && p->n->in[i]->ext == p->n->in[j]->ext &&
+           p->n->in[i]->n_dims == p->n->in[j]->n_dims && !memcmp(p->n->in[i]->dim, p->n->in[j]->dim, sizeof p->n->in[i]->dim);
+}
+static bool any_may_be_one(const probe *p, const hs_kernels *k)
+{
+    (void)k;
+    bool any = false;
+    for (int j = 1; j < hs_op_n_in(p->op); j++)
+        for (int i = 0; i < j; i++)
+            any |= may_be_one(p, i, j);
+    return any;
+}
 static void same_tensor_variation(probe *p, const op_run *f)
 {
     const unsigned all = gradients(p);
     for (int j = 1; j < hs_op_n_in(p->op); j++)
         for (int i = 0; i < j; i++) {
-            if (!(all >> i & 1) || !(all >> j & 1) || p->types.din[i] != p->types.din[j] || p->n->in[i]->ext != p->n->in[j]->ext ||
-                p->n->in[i]->n_dims != p->n->in[j]->n_dims || memcmp(p->n->in[i]->dim, p->n->in[j]->dim, sizeof p->n->in[i]->dim))
+            if (!may_be_one(p, i, j))
                 continue;
             op_run apart = backward_on(f, 1, all, 0), both = apart;
             both.shared_din[0] = i, both.shared_din[1] = j;
@@ -229,17 +254,20 @@ static void same_tensor_variation(probe *p, const op_run *f)
 static void one_tensor_twice(void **state)
 {
     (void)state;
-    for_all(same_tensor_variation);
+    for_all(any_may_be_one, same_tensor_variation);
 }
 
 // ---- teams
 
+static bool has_team(const probe *p, const hs_kernels *k)
+{
+    (void)p, (void)k;
+    return !hs_tested.no_team;
+}
 static void lanes_variation(probe *p, const op_run *f)
 {
     op_run b1 = backward_on(f, 1, ALL_INPUTS, 0);
     const bool backward = f->k->bwd && gradients(p);
-    if (hs_tested.no_team)
-        return;
     if (backward)
         run_backward(p, &b1, f);
     for (int lanes = 2; lanes < MAX_LANES; lanes++) {
@@ -258,15 +286,18 @@ static void lanes_variation(probe *p, const op_run *f)
 static void bits_do_not_depend_on_lanes(void **state)
 {
     (void)state;
-    for_all(lanes_variation);
+    for_all(has_team, lanes_variation);
 }
 
 static int copies; // that kernels asked for and got
 
+static bool wants_copy(const probe *p, const hs_kernels *k)
+{
+    (void)p;
+    return k->derive.bytes != NULL;
+}
 static void copy_variation(probe *p, const op_run *f)
 {
-    if (!f->k->derive.bytes)
-        return;
     op_run b1 = backward_on(f, 1, ALL_INPUTS, 0);
     const bool backward = f->k->bwd && gradients(p);
     if (backward)
@@ -291,7 +322,7 @@ static void bits_do_not_depend_on_copies(void **state)
 {
     (void)state;
     copies = 0;
-    for_all(copy_variation);
+    for_all(wants_copy, copy_variation);
     bool wanted = false;
     for (const kernel_set *s = kernel_sets(); s->name; s++)
         for (int i = 0; i < hs_tested.n; i++)
@@ -300,13 +331,18 @@ static void bits_do_not_depend_on_copies(void **state)
     assert_int_equal(copies > 0, wanted);
 }
 
+static bool promises_backward(const probe *p, const hs_kernels *k)
+{
+    return k->bwd && gradients(p) && k->bwd_part == HS_PART_ROWS && !(p->op->flags & HS_OP_SPLIT_BWD);
+}
+static bool promises(const probe *p, const hs_kernels *k) { return k->fwd_part == HS_PART_ROWS || k->syncs_first || promises_backward(p, k); }
 static void promise_variation(probe *p, const op_run *f)
 {
     if (f->k->fwd_part == HS_PART_ROWS)
         check_part_rows(p, f, NULL);
     if (f->k->syncs_first)
         check_late_operands(p, f);
-    if (!f->k->bwd || !gradients(p) || f->k->bwd_part != HS_PART_ROWS || p->op->flags & HS_OP_SPLIT_BWD)
+    if (!promises_backward(p, f->k))
         return;
     op_run b = backward_on(f, 1, ALL_INPUTS, 0);
     run_backward(p, &b, f);
@@ -316,17 +352,20 @@ static void promise_variation(probe *p, const op_run *f)
 static void promises_to_the_plan(void **state)
 {
     (void)state;
-    for_all(promise_variation);
+    for_all(promises, promise_variation);
 }
 
-static void in_place_variation(probe *p, const op_run *f)
+static bool may_overwrite(const probe *p, const hs_kernels *k)
 {
+    (void)k;
     bool may = false;
     for (int o = 0; o < hs_op_n_out(p->op); o++)
         may |= p->op->out[o].flags & HS_MAY_OVERWRITE_0 && p->types.out[o] == p->types.in[0] && p->n->out[o]->ext == p->n->in[0]->ext &&
                hs_tensor_count(p->n->out[o]) == hs_tensor_count(p->n->in[0]);
-    if (!may)
-        return;
+    return may;
+}
+static void in_place_variation(probe *p, const op_run *f)
+{
     op_run g = { .k = f->k, .table = f->table, .lanes = 1, .tail = 0xFF, .in_place = true };
     run_forward(p, &g);
     same_outputs(p, f, &g, "in the bytes of its input");
@@ -335,7 +374,7 @@ static void in_place_variation(probe *p, const op_run *f)
 static void in_place(void **state)
 {
     (void)state;
-    for_all(in_place_variation);
+    for_all(may_overwrite, in_place_variation);
 }
 
 // ---- dead rows
@@ -417,8 +456,27 @@ static void near_live(probe *p, double *const want[], double *const scale[], con
     check_sums(p, want_b, b, ALL_INPUTS, 16 * probe_eps(p), what); // roundings of what is between, at its own scale
 }
 
+// What it touches, and no more.
+static void run_live(probe *p)
+{
+    for_each_set(set, k, p)
+    {
+        op_run f = { .k = k, .table = set->name, .lanes = 1, .tail = 0xFF }, b = backward_on(&f, 1, ALL_INPUTS, 0);
+        run_forward(p, &f);
+        if (has_gradients(p, k) && k->bwd)
+            run_backward(p, &b, &f);
+        run_free(&f);
+        run_free(&b);
+    }
+}
+
 static void check_live(probe *p, const int64_t live[HS_N_COUNTERS])
 {
+    if (hs_tested.accesses_only) {
+        memcpy(p->step.n, live, sizeof p->step.n);
+        run_live(p);
+        return;
+    }
     probe *cut = probe_cut(p, live);
     if (!cut->n) {
         hs_graph_status(cut->g);

@@ -595,7 +595,8 @@ int probe_slopes(const probe *p, double budget, slope **out)
     if (p->op->ref_bwd)
         return defined_slopes(p, out);
 
-    enum { DENSE = 2, SOME = 10 };
+    enum { DENSE = 2, MOST = 10, LEAST = 3 };
+    const int some = budget > 0 ? MOST : LEAST; // a budget of 0: other types have shown every element
     const double spread = 1e-6;
     int64_t total = 0, outputs = 0;
     for (int i = 0; i < hs_op_n_in(p->op); i++)
@@ -604,14 +605,14 @@ int probe_slopes(const probe *p, double budget, slope **out)
         outputs += live_count(p, p->n->out[o]);
     const double flops = p->op->cost(p->n, false).flops + 4 * (double)outputs;
     const bool every = (double)total * 8 * flops < budget;
-    slope *s = zeroed((size_t)(total + HS_MAX_IN * (DENSE + SOME)), sizeof *s);
+    slope *s = zeroed((size_t)(total + HS_MAX_IN * (DENSE + MOST)), sizeof *s);
     bench here = bench_new(p, 0), near = bench_new(p, spread);
     int n = 0;
     for (int i = 0; i < hs_op_n_in(p->op); i++) {
         if (!has_gradient(p, i))
             continue;
         const int64_t count = live_count(p, p->n->in[i]);
-        for (int64_t k = 0; k < DENSE + (every ? count : SOME < count ? SOME : count); k++) {
+        for (int64_t k = 0; k < DENSE + (every ? count : some < count ? some : count); k++) {
             const uint64_t key = key_of(p, 4 + i, (int)k);
             const int64_t at = k < DENSE ? -1 : every ? k - DENSE : (int64_t)(key % (uint64_t)count);
             s[n] = (slope){ .input = i, .at = at, .key = key };

@@ -18,7 +18,9 @@ typedef struct op_registry {
     const char *table_name;
     bool no_team; // its kernels divide their work themselves: lanes, parts and promises to the plan mean nothing to them, and how a
                   // product over rows is divided follows from the capacity
-    bool accesses_only; // what its kernels touch is looked at, in f32 and bf16; what they compute, and f16, is another program's
+    bool emulated;      // each run takes long: of f16, for which kernels are the source that they are for bf16, some are enough
+    bool accesses_only; // what its kernels touch is looked at, in f32 and bf16, in one of several runs that touch the same; what they compute, and
+                        // f16, is another program's
     double most_flops;  // of a case, forward and backward; those beyond are left out. 0: none is
     double slope_flops; // that the finite differences of a case may take in f32, a tenth of it in low types. 0: 3e7
     bool clears_dead, bits_by_capacity; // as hs_device has them, which says so where one is opened
