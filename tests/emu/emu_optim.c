@@ -37,4 +37,4 @@ static const char *end(void) // of all rigs that are open
     return emu_verdict();
 }
 
-const rig_device rig_on = { .tier = &hs_optim_cuda, .begin = begin, .end = end };
+const rig_device rig_on = { .tier = &hs_optim_cuda, .begin = begin, .end = end, .accesses_only = EMU_ONE_ORDER };

@@ -12,6 +12,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+static int rounds(int all) { return rig_on.accesses_only ? 2 : all; }
+
 static hs_optim_config small(const char *name)
 {
     hs_optim_config c = preset(name);
@@ -39,6 +41,8 @@ static void test_bytes(void **state)
 static void test_unbiased(void **state)
 {
     (void)state;
+    if (rig_on.accesses_only)
+        skip();
     hs_optim_config c = small("adamw");
     c.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 0 };
     rig r;
@@ -87,13 +91,14 @@ static void test_bits(void **state)
 {
     (void)state;
     static const char *const names[] = { "adamw", "nvlamb", "sgd", "lars", "novograd" };
+    const int steps = rounds(6);
     for (int i = 0; i < HS_COUNT(names); i++) {
         const hs_optim_config c = small(names[i]);
         rig r;
         rig_open(&r, &c, HS_BF16, 1, NULL);
         const size_t bytes = rig_slab_bytes(r.ps);
         rig_close(&r);
-        float *one = values_after(&c, 1, 5, 6, NULL), *again = values_after(&c, 3, 5, 6, NULL), *other = values_after(&c, 1, 6, 6, NULL);
+        float *one = values_after(&c, 1, 5, steps, NULL), *again = values_after(&c, 3, 5, steps, NULL), *other = values_after(&c, 1, 6, steps, NULL);
         assert_memory_equal(one, again, bytes);
         assert_true(memcmp(one, other, bytes) != 0); // another seed rounds otherwise
         free(one), free(again), free(other);
@@ -111,13 +116,13 @@ static void test_values(void **state)
         rig_open(&r, &c, HS_F32, 2, NULL);
         rig_open(&f, &whole, HS_F32, 2, NULL);
         float *start = flat_copy(r.ps, "master");
-        for (int t = 0; t < 20; t++)
+        for (int t = 0; t < rounds(20); t++)
             rig_step(&r, t, 1e-2), rig_step(&f, t, 1e-2);
         float *a = flat_copy(r.ps, "master"), *b = flat_copy(f.ps, "master");
         double dd = 0, bb = 0;
         for (size_t k = 0; k < flat_count(r.ps); k++)
             dd += pow((double)a[k] - (double)b[k], 2), bb += pow((double)b[k] - (double)start[k], 2);
-        if (!(sqrt(dd / bb) < 0.01))
+        if (!(sqrt(dd / bb) < 0.01) && !rig_on.accesses_only)
             fail_msg("%s: ways differ by %g", names[i], sqrt(dd / bb));
         free(a), free(b), free(start);
         rig_close(&r), rig_close(&f);

@@ -12,6 +12,7 @@ typedef struct rig_device {
     const hs_optim_tier *tier;          // NULL: those of the CPU's tier that it asks for. Else threads and tier mean nothing
     void (*begin)(const struct rig *r); // (optional) before its first kernel
     const char *(*end)(void);           // (optional) behind the last: NULL, or what was wrong
+    bool accesses_only;                 // every access is looked at, and a few steps have all of them; what many steps come to is another program's
 } rig_device;
 extern const rig_device rig_on;
 
