@@ -122,17 +122,18 @@ static result train_gpt(const char *on, const char *policy, hs_submit_mode mode,
     return train_gpt_as(on, &o, micro);
 }
 
+// A step of one micro-batch, first and last at once, has captures of its own.
 static void a_gpt(void **state)
 {
     (void)state;
     static const char *const policies[] = { "fp32", "bf16", "fp16", "fp8", "fp8 delayed" };
+    static const hs_submit_mode modes[] = { HS_SUBMIT_GRAPH, HS_SUBMIT_STEP };
     for (int p = 0; p < HS_COUNT(policies); p++)
         for (int micro = strncmp(policies[p], "fp8", 3) ? 1 : 2; micro <= 2; micro++) {
             result cpu = train_gpt("cpu", policies[p], HS_SUBMIT_BULK, micro),
                    first = train_gpt(device, policies[p], HS_SUBMIT_BULK, micro);
             near(&cpu, &first, "a GPT", bounds_of(policies[p]));
-            const hs_submit_mode modes[] = { HS_SUBMIT_BULK, HS_SUBMIT_STEP, HS_SUBMIT_GRAPH };
-            for (int m = 0; m < 3; m++) {
+            for (int m = 0; m < micro; m++) {
                 result r = train_gpt(device, policies[p], modes[m], micro);
                 same_bits(&first, &r, "a GPT, submitted in another way");
                 result_free(&r);
@@ -248,7 +249,8 @@ static void optimizers(void **state)
     for (int i = 0; hs_families[i]; i++)
         if (hs_families[i]->batch == HS_BATCH_MASKED) {
             for (int preset = 0; preset < HS_N_PRESETS; preset++)
-                compare(hs_families[i], HS_TASK_NONE, false, "fp32", preset);
+                if (preset != HS_PRESET_LAMB) // which all encoders have above
+                    compare(hs_families[i], HS_TASK_NONE, false, "fp32", preset);
             return;
         }
 }
