@@ -11,7 +11,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$build"
 objects=tests/emu/CMakeFiles/emu_kernels_check.dir/__/__
-products=tests/emu/CMakeFiles/test_gemm_cuda_check_kernels.dir/__/__ # which that test has of its own
 meet='__syncthreads\(\)|__syncwarp\([^)]*\)|cp_async_wait<[^>]*>\(\)'
 unseen=0
 
@@ -33,7 +32,7 @@ link() {
     ops/attention/*) others="($2|ops/(dense|loss|rows|tp)/[^ ]*[.]cu)" ;;
     ops/*) others="ops/[^ ]*[.]cu" ;;
   esac
-  eval "$(sed -E "s#($objects|$products)/$others[.]o##g; s# -o [^ ]+# $3 -o $work/$1#" <<<"$command")"
+  eval "$(sed -E "s#$objects/$others[.]o##g; s# -o [^ ]+# $3 -o $work/$1#" <<<"$command")"
 }
 
 for file; do
