@@ -15,7 +15,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 halfstep=$root/build/halfstep rounds=3 steps=5 dtype=auto threads=0 only=
-layers=4 width=256 head=64 batch=4 context=256 vocab=512
+layers=4 width=256 head=64 batch=4 context=256 vocab=512 flops=1.5e11
 row_wise=layernorm,softmax,gelu,bias_gelu,dropout,add,bias_dropout_residual_layernorm
 while [ $# -gt 0 ]; do
   case $1 in
@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
     shift 2
     ;;
   --tiny)
-    layers=4 width=64 head=16 batch=4 context=32
+    layers=4 width=64 head=16 batch=4 context=32 flops=1.5e9
     shift
     ;;
   *)
@@ -71,7 +71,7 @@ sample() {
   "$halfstep" plan "$work/model.yaml" --dtype "$dtype" --threads "$threads" --json "${settings[@]}" >"$work/plan"
   low=$(grep -q '"policy":"bf16"' "$work/plan" && echo bf16 || echo fp32)
   parameters=$(field parameters <"$work/plan")
-  enough=$(field flops_per_step <"$work/plan" | awk -v least="$steps" '{ n = int(1.5e11 / $1); print n < least ? least : n < 400 ? n : 400 }')
+  enough=$(field flops_per_step <"$work/plan" | awk -v least="$steps" -v flops="$flops" '{ n = int(flops / $1); print n < least ? least : n < 400 ? n : 400 }')
   cat "$work/plan"
   bench train --model "$work/model.yaml" --steps "$enough" --warmup 2 --dtype "$dtype" --profile "$work/trace.json" "${settings[@]}"
   bench op linear --dtype "$low" --steps 3 --sizes "${n}x${c}x$((3 * c)),${n}x${c}x$c,${n}x${c}x$((4 * c)),${n}x$((4 * c))x$c"

@@ -31,7 +31,7 @@ stop_another() {
 }
 # strike KIND STEP: kills rank $victim of $job behind that step
 strike() {
-  until ! running || grep -q "\"step\":$2," cut/metrics.jsonl 2>/dev/null; do :; done
+  until ! running || grep -q "\"step\":$2," cut/metrics.jsonl 2>/dev/null; do sleep 0.01; done
   random 30
   sleep 0.00$random
   [ "$1" != save ] || until ! running || compgen -G 'cut/checkpoints/*.tmp-*' >/dev/null; do :; done

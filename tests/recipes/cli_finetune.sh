@@ -4,16 +4,17 @@
 . "$2/tests/support/support_cli.sh"
 . "$2/tests/support/support_labelled.sh"
 
+awk 'BEGIN { RS = ""; ORS = "\n\n" } NR <= 600' train/ner.conll >fewer && mv fewer train/ner.conll
 run() { finetune tokens ner.conll "$1" --train.epochs=2 --model.dropout=0.1 --train.log_every=1 --train.tensorboard=false "${@:2}"; }
 weights() { cat "$1/checkpoints/$(cat "$1/checkpoints/LATEST")/model.safetensors"; }
 same() { cmp -s <(weights "$1") <(weights "$2") || fail "$1 and $2 have other weights"; }
 
-# ---- epochs: 1200 examples in batches of 32 are 38 steps, the last of 16
+# ---- epochs: 600 examples in batches of 32 are 19 steps, the last of 24
 expect 0 '' run one
-[ "$(ls one/checkpoints | grep -c step)" -ge 1 ] && [ -d one/checkpoints/step-00000076 ] || fail "2 epochs are not 76 steps: $(ls one/checkpoints)"
+[ "$(ls one/checkpoints | grep -c step)" -ge 1 ] && [ -d one/checkpoints/step-00000038 ] || fail "2 epochs are not 38 steps: $(ls one/checkpoints)"
 [ "$(grep -c val_f1 one/metrics.jsonl)" -eq 2 ] || fail "not one evaluation an epoch"
-grep '"step":38,' one/metrics.jsonl | grep -q val_f1 || fail "no evaluation at the end of the first epoch"
-grep -q '^  steps: 76$' one/config.yaml && grep -q '^  epochs: 2$' one/config.yaml || fail "the resolved configuration lacks steps and epochs"
+grep '"step":19,' one/metrics.jsonl | grep -q val_f1 || fail "no evaluation at the end of the first epoch"
+grep -q '^  steps: 38$' one/config.yaml && grep -q '^  epochs: 2$' one/config.yaml || fail "the resolved configuration lacks steps and epochs"
 json_lines one/metrics.jsonl
 for file in report/report.txt report/scores.json report/confusion.json loss.png; do [ -s one/$file ] || fail "no $file"; done
 
@@ -38,8 +39,8 @@ killed() { # OUT LINES: killed when metrics.jsonl has so many lines
   kill -9 $pid 2>/dev/null
   wait $pid 2>/dev/null
 }
-for lines in 12 30 55; do killed hit $lines; done
-[ ! -d hit/checkpoints/step-00000076 ] || echo "the run was over before it was killed" # a slow shell proves less
+for lines in 6 15 28; do killed hit $lines; done
+[ ! -d hit/checkpoints/step-00000038 ] || echo "the run was over before it was killed" # a slow shell proves less
 expect 0 '' run hit --checkpoint.every=5
 same one hit
 cmp -s <(losses one/metrics.jsonl) <(losses hit/metrics.jsonl) || fail "a killed run has other losses"
@@ -50,13 +51,13 @@ thaw() { finetune tokens ner.conll "$1" --train.epochs=3 --train.unfreeze=0.5 --
 expect 0 '' thaw slow
 grep -c 'parameters are trained from here on' stdout.txt >thawed.txt
 [ "$(cat thawed.txt)" -eq 3 ] || fail "thawed $(cat thawed.txt) times, not 3: $(cat stdout.txt)"
-expect 0 '' thaw part --checkpoint.every=10 --checkpoint.keep=99
+expect 0 '' thaw part --checkpoint.every=5 --checkpoint.keep=99
 same slow part
-for stop in 00000010 00000030; do
+for stop in 00000005 00000015; do
   rm -rf again && cp -r part again
   for step in again/checkpoints/step-*; do [[ ${step##*-} > $stop ]] && rm -rf "$step"; done
   echo step-$stop >again/checkpoints/LATEST
-  expect 0 '' thaw again --checkpoint.every=10
+  expect 0 '' thaw again --checkpoint.every=5
   same slow again
 done
 expect 0 '' "$halfstep" plan part/config.yaml --json

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Every task is learned by a tiny model from examples whose answers follow from their words; its scores and report are there, `eval` says the
-# same, and the checkpoint is what transformers calls it.
+# same, and the checkpoint is what transformers calls it. On another device it is trained for an epoch, and nobody asks what was learned.
 . "$2/tests/support/support_cli.sh"
 . "$2/tests/support/support_labelled.sh"
 
-while read -r task file metric least class more; do
-  expect 0 '' finetune $task $file $task --json $more
+learned() { [ -n "$again" ] || at_least "$@"; }
+while read -r task file metric least epochs class more; do
+  expect 0 '' finetune $task $file $task --json --train.epochs=${again:-$epochs} $more
   json_lines stdout.txt
   grep -q "\"metric\":\"$metric\"" stdout.txt || fail "$task: not judged by $metric: $(tail -1 stdout.txt)"
-  at_least "$(score)" $least || fail "$task: $metric $(score), should be $least"
+  learned "$(score)" $least || fail "$task: $metric $(score), should be $least"
   best=$(score)
   grep -q "\"$class\"" $task/checkpoints/BEST/config.json 2>/dev/null || grep -q "\"$class\"" $task/checkpoints/$(cat $task/checkpoints/BEST)/config.json ||
     fail "$task: not a $class: $(cat $task/checkpoints/$(cat $task/checkpoints/BEST)/config.json)"
@@ -19,19 +20,19 @@ while read -r task file metric least class more; do
   cmp -s again/scores.json $task/report/scores.json || fail "$task: eval's report has other scores"
   rm -rf again
 done <<'TABLE'
-sequence sent.tsv accuracy 0.98 BertForSequenceClassification
-regression value.tsv pearson 0.95 BertForSequenceClassification
-multilabel multi.jsonl f1_micro 0.99 BertForSequenceClassification
-tokens ner.conll f1 0.99 BertForTokenClassification
-pair pair.tsv accuracy 0.9 BertForSequenceClassification --train.epochs=35
-span qa.json f1 98 BertForQuestionAnswering --train.epochs=12 --task.max_query=12
+sequence sent.tsv accuracy 0.98 3 BertForSequenceClassification
+regression value.tsv pearson 0.95 3 BertForSequenceClassification
+multilabel multi.jsonl f1_micro 0.99 3 BertForSequenceClassification
+tokens ner.conll f1 0.99 3 BertForTokenClassification
+pair pair.tsv accuracy 0.9 35 BertForSequenceClassification
+span qa.json f1 98 12 BertForQuestionAnswering --task.max_query=12
 TABLE
 grep -q '^PER ' tokens/report/report.txt || fail "tokens: no table by type: $(cat tokens/report/report.txt)"
 grep -q '"B-LOC"' tokens/checkpoints/$(cat tokens/checkpoints/BEST)/config.json || fail "tokens: labels are not in config.json"
 
 # ---- tags as a chain: its likeliest path is what is judged
-expect 0 '' finetune tokens ner.conll chain --model.crf=true --json
-at_least "$(score)" 0.99 || fail "a chain: f1 $(score)"
+expect 0 '' finetune tokens ner.conll chain --model.crf=true --json --train.epochs=${again:-3}
+learned "$(score)" 0.99 || fail "a chain: f1 $(score)"
 chain=$(score)
 expect 0 '' "$halfstep" eval chain/checkpoints/BEST --data val/ner.conll --json
 near "$(field f1 stdout.txt)" $chain 1e-9 || fail "a chain: eval says $(field f1 stdout.txt), training $chain"
@@ -50,10 +51,10 @@ expect 0 '' "$halfstep" eval lm --data other.jsonl --json
 # ---- other families, the head drawn anew, and a head that goes on with its classes
 expect 0 '' finetune sequence sent.tsv more --init_from sequence/checkpoints/BEST --train.epochs=1 --json
 grep -q 'begin anew' stderr.txt && fail "a head for the same task began anew"
-at_least "$(score)" 0.98 || fail "going on from a task's checkpoint: accuracy $(score)"
+learned "$(score)" 0.98 || fail "going on from a task's checkpoint: accuracy $(score)"
 expect 0 'tensors of heads begin anew' finetune sequence sent.tsv anew --init_from sequence/checkpoints/BEST --task.head=new --train.steps=1 --json
 expect 0 'tensors of heads begin anew' finetune tokens ner.conll tags --init_from sequence/checkpoints/BEST --train.steps=1 --json
 expect 2 'pair.tsv:1: label .* is not among the 2 .*task.head=new draws another' finetune sequence pair.tsv other --init_from sequence/checkpoints/BEST
 expect 0 '' "$halfstep" finetune sequence --init_from writer --data.train train/sent.tsv --data.val val/sent.tsv --out gpt --dtype fp32 --optim.lr 1e-3 --json
-at_least "$(score)" 0.9 || fail "GPT-2 with a head: accuracy $(score)"
+learned "$(score)" 0.9 || fail "GPT-2 with a head: accuracy $(score)"
 finish

@@ -29,7 +29,7 @@ run whole "${delayed[@]}" || fail "delayed scales"
 [ -s whole/checkpoints/step-00000060/train/states.safetensors ] || fail "delayed scales: no state is saved"
 "$halfstep" pretrain tiny.yaml --out cut "${delayed[@]}" --json >events.txt 2>/dev/null &
 pid=$!
-while kill -0 $pid 2>/dev/null && ! grep -q '"step":25,' events.txt; do :; done
+while kill -0 $pid 2>/dev/null && ! grep -q '"step":25,' events.txt; do sleep 0.01; done
 kill -KILL $pid
 wait $pid 2>/dev/null
 run cut "${delayed[@]}" || fail "killed: does not go on"

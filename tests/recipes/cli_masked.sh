@@ -140,7 +140,7 @@ for step in 7 24 27; do
   rm -rf killed && : >events.txt
   "$halfstep" pretrain phases.yaml --dtype fp32 --out killed --json >events.txt 2>/dev/null &
   pid=$!
-  while kill -0 $pid 2>/dev/null && ! grep -q "\"step\":$step," events.txt; do :; done
+  while kill -0 $pid 2>/dev/null && ! grep -q "\"step\":$step," events.txt; do sleep 0.01; done
   kill -KILL $pid
   wait $pid 2>/dev/null
   expect 0 '' "$halfstep" pretrain phases.yaml --dtype fp32 --out killed --quiet

@@ -14,7 +14,7 @@ for step in 9 47; do
   : >events.txt
   "$halfstep" pretrain "${options[@]}" --out killed --json >events.txt 2>/dev/null &
   pid=$!
-  while kill -0 $pid 2>/dev/null && ! grep -q "\"step\":$step," events.txt; do :; done
+  while kill -0 $pid 2>/dev/null && ! grep -q "\"step\":$step," events.txt; do sleep 0.01; done
   kill -KILL $pid
   wait $pid 2>/dev/null
   "$halfstep" pretrain "${options[@]}" --out killed --quiet || fail "killed at $step: does not go on"
@@ -41,7 +41,7 @@ for train in lines.bin lines.bin:0.7,end.bin:0.3; do
   : >events.txt
   "$halfstep" pretrain "${stores[@]}" --data.train=$train --out killed --json >events.txt 2>/dev/null &
   pid=$!
-  while kill -0 $pid 2>/dev/null && ! grep -q '"step":23,' events.txt; do :; done
+  while kill -0 $pid 2>/dev/null && ! grep -q '"step":23,' events.txt; do sleep 0.01; done
   kill -KILL $pid
   wait $pid 2>/dev/null
   "$halfstep" pretrain "${stores[@]}" --data.train=$train --out killed >again.txt 2>&1 || fail "$train: does not go on"

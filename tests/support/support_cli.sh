@@ -5,12 +5,14 @@ check_json=$5
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-# device=NAME among the arguments: commands which compute use that one instead of the CPU.
+# device=NAME among the arguments: commands which compute use that one instead of the CPU, and $again is set: what has to do with no device is
+# proved without.
+again=
 for argument; do
   case $argument in device=*)
     printf '#!/bin/sh\ncase $1 in\n  pretrain | finetune | eval | generate) exec %q "$@" --device %q ;;\n  *) exec %q "$@" ;;\nesac\n' "$1" "${argument#device=}" "$1" >on_device
     chmod +x on_device
-    halfstep=$work/on_device ;;
+    halfstep=$work/on_device again=1 ;;
   esac
 done
 unset NO_COLOR OMPI_COMM_WORLD_SIZE PMI_SIZE
