@@ -120,7 +120,8 @@ static hs_status bind_micro(hs_exec *e, int which)
     for (int i = 0; i < p->n_calls; i++) {
         if (!p->call[i].last_only || (which & HS_MICRO_LAST))
             HS_TRY(bind_call(e, &p->call[i], &t[s->n++], which & HS_MICRO_FIRST, move));
-        move += p->call[i].run != NULL;
+        if (move && p->call[i].run)
+            move++;
     }
     return HS_OK;
 }

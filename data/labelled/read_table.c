@@ -238,9 +238,13 @@ static hs_status keep_names(hs_label_reader *r, const table_head *h)
     r->name = calloc((size_t)h->n, sizeof *r->name);
     if (!r->name)
         return HS_FAIL(MEMORY, "no memory for %d columns", h->n);
-    for (; r->n_names < h->n; r->n_names++)
-        if (!(r->name[r->n_names] = strndup(h->field[r->n_names].p, h->field[r->n_names].bytes)))
+    for (; r->n_names < h->n; r->n_names++) {
+        const size_t bytes = h->field[r->n_names].bytes;
+        char *name = r->name[r->n_names] = calloc(1, bytes + 1);
+        if (!name)
             return HS_FAIL(MEMORY, "no memory for %d columns", h->n);
+        memcpy(name, h->field[r->n_names].p, bytes);
+    }
     return HS_OK;
 }
 

@@ -492,7 +492,7 @@ static hs_status accept(hs_scheduler *s, entry *e)
     }
     pthread_mutex_unlock(&s->lock);
     if (drained)
-        return HS_FAIL(STOPPED, "the server is stopping and takes no more requests");
+        return HS_FAIL(STOPPED, "the server stops");
     if (!full)
         return HS_OK;
     return HS_FAIL(MEMORY, "the server is busy: %d requests are under way or wait, as many as may", all_mine ? mine : s->o.together->most);
