@@ -100,6 +100,8 @@ typedef struct hs_args {
     hs_step_state *state;
     hs_comm *comm; // HS_OP_COLLECTIVE: the tp comm of the graph's grid; of gradient reductions: dp; else NULL
     uint64_t site; // hash of the scope path: dropout key; the same at every layout, packing and recompute
+    const struct hs_args *then; // of a kernel that does two calls (hs_join): the one behind; else NULL
+    bool alone;                 // and nobody else reads what lies between the two: it need not be written
 } hs_args;
 
 // Live rows of an operand in this step.
@@ -126,6 +128,15 @@ typedef struct hs_derive {
     bool by_attr;                  // the copy depends on the op's attributes, which are the args' then
 } hs_derive;
 
+// Kernels that do two calls, this op's and the one in front of it: forward where that made input 0, backward where that makes the gradient
+// of this op's output and nothing else. They get the operands of the call in front, and in `then` those of this op's. All of them have their
+// bytes until both are done, so that they may do one after the other. They run as the call in front divides, and sync between the two.
+typedef struct hs_join {
+    const char *front, *name;                 // the op in front | of the two calls as one
+    hs_kernel *fwd, *bwd;                     // either may be NULL
+    const char *(*decline)(const hs_node *n); // (optional) this op's node: why not, one line; defaults to "always can"
+} hs_join;
+
 // One backend's partner of one op.
 typedef struct hs_kernels {
     hs_kernel *fwd, *bwd; // bwd NULL: no gradient of any operand, or all of them identities
@@ -135,6 +146,7 @@ typedef struct hs_kernels {
     const char *(*decline)(const hs_node *n);                         // (optional) why not, one line; defaults to "always can"
     hs_derive derive;                                                 // (optional) its readers sync before they look at it
     void (*room)(hs_node *n); // (optional) sets the dims of outputs flagged HS_SCRATCH; defaults to those of the shape rule
+    const hs_join *join;      // (optional) defaults to none
 } hs_kernels;
 
 // A case of the generic op test: dims of every input (0-terminated lists), and what to fill them with.

@@ -159,7 +159,7 @@ static hs_status backward_call(diff *d, hs_node *n, const hs_kernels *k, const h
             r->out[i] = hs_plan_out_slot(d->p, n, i, loss);
     memcpy(r->din, din, sizeof din);
     memcpy(r->dout, dout, sizeof r->dout);
-    r->fn = k->bwd, r->part = k->bwd_part, r->attr = n->attr, r->backward = true;
+    r->fn = k->bwd, r->of = k, r->part = k->bwd_part, r->attr = n->attr, r->backward = true;
     if (k->scratch)
         r->scratch = k->scratch(n, d->p->dev->team, true);
     if (n->op->cost) {

@@ -278,7 +278,7 @@ hs_call *hs_plan_forward_call(hs_plan *p, hs_node *n, const hs_kernels *k)
         r->in[i] = hs_plan_value_slot(p, n, i);
     for (int i = 0; i < HS_MAX_OUT; i++)
         r->out[i] = hs_plan_out_slot(p, n, i, true);
-    r->fn = k->fwd, r->part = k->fwd_part, r->syncs_first = k->syncs_first, r->attr = n->attr;
+    r->fn = k->fwd, r->of = k, r->part = k->fwd_part, r->syncs_first = k->syncs_first, r->attr = n->attr;
     if (k->scratch)
         r->scratch = k->scratch(n, p->dev->team, false);
     if (n->op->cost)

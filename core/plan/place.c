@@ -6,14 +6,19 @@
 enum { ALIGN = 64 };
 static size_t aligned(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 
+// Two calls that one kernel does are alive together.
+static int first_of(const hs_plan *p, int call) { return p->call[call].joined ? call - 1 : call; }
+static int last_of(const hs_plan *p, int call) { return call + 1 < p->n_calls && p->call[call + 1].joined ? call + 1 : call; }
+
 static void touch(hs_plan *p, const hs_slot *s, int call)
 {
     const bool block = p->grad_buf && (s->where == HS_AT_GRAD || s->where == HS_AT_BLOCK_SHARE);
     if (s->where != HS_AT_BUF && !block)
         return;
     hs_buf *b = &p->buf[block ? p->grad_buf[s->t->param->id] : s->buf];
-    b->first = b->first < call ? b->first : call;
-    b->last = b->last > call ? b->last : call;
+    const int first = first_of(p, call), last = last_of(p, call);
+    b->first = b->first < first ? b->first : first;
+    b->last = b->last > last ? b->last : last;
 }
 
 static void live_ranges(hs_plan *p)
@@ -58,7 +63,7 @@ static int place_gradients(hs_plan *p, placed *all)
     for (int i = p->n_calls - 1; i >= 0; i--)
         for (int k = 0; k < HS_MAX_IN; k++)
             if (p->call[i].din[k].where == HS_AT_GRAD)
-                all[p->call[i].din[k].t->param->id].first = i;
+                all[p->call[i].din[k].t->param->id].first = first_of(p, i);
     int n = 0;
     for (int i = 0; i < ps->n_params; i++) {
         if (ps->param[i]->frozen)
@@ -195,9 +200,8 @@ static hs_status add_span(spans *all, const hs_plan *p, const hs_call *r, const 
     return push(all, &x);
 }
 
-static hs_status spans_of(spans *all, const hs_plan *p, const hs_call *r)
+static hs_status add_spans(spans *all, const hs_plan *p, const hs_call *r)
 {
-    all->n = 0;
     for (int k = 0; k < HS_MAX_IN; k++) {
         HS_TRY(add_span(all, p, r, &r->in[k]));
         HS_TRY(add_span(all, p, r, &r->din[k]));
@@ -225,7 +229,11 @@ hs_status hs_plan_barriers(hs_plan *p)
     hs_status st = HS_OK;
     for (int i = 0; i < p->n_calls && st == HS_OK; i++) {
         hs_call *r = &p->call[i];
-        HS_TRY_GOTO(st, spans_of(&mine, p, r), done);
+        if (r->joined)
+            continue;
+        mine.n = 0;
+        for (int k = i; k <= last_of(p, i); k++)
+            HS_TRY_GOTO(st, add_spans(&mine, p, &p->call[k]), done);
         bool clash = r->sync || r->part == HS_PART_HOST || (i && p->call[i - 1].part == HS_PART_HOST);
         for (int a = 0; a < mine.n && !clash; a++)
             for (int b = 0; b < seen.n && !clash; b++)

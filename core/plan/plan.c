@@ -88,7 +88,7 @@ static void totals(hs_plan *p)
         info->flops_again += p->call[i].again ? p->call[i].cost.flops : 0;
     }
     info->n_nodes = p->graph->n_nodes;
-    info->n_thunks = p->n_calls;
+    info->n_thunks = p->n_calls - p->n_joined;
     for (int i = 0; i < p->n_derived; i++)
         info->derived_bytes += p->derived[i]->bytes;
     info->n_casts = p->n_casts;
@@ -124,6 +124,7 @@ hs_status hs_plan_take(hs_plan **out, hs_graph *g, hs_device *dev, const hs_plan
     HS_TRY_GOTO(st, hs_graph_status(g), fail); // the passes go on where memory was short, and say so here
     HS_TRY_GOTO(st, list_derived(p), fail);
     HS_TRY_GOTO(st, list_moves(p), fail);
+    HS_TRY_GOTO(st, hs_plan_join(p), fail);
     HS_TRY_GOTO(st, hs_plan_place(p), fail);
     HS_TRY_GOTO(st, hs_plan_barriers(p), fail);
     totals(p);

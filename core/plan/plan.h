@@ -148,7 +148,7 @@ const hs_tensor *hs_exec_input_tensor(const hs_exec *e, const char *name);
 void *hs_exec_output(hs_exec *e, int index, hs_ref *ref);
 
 // Non-finite values among the live rows (at the counts `live`, hs_step_in.n) of what a thunk just wrote: count, and which operand; 0 if
-// none. For a hook of step mode: reads through the device's copy.
+// none. For a hook of step mode, which asks of t->then too: reads through the device's copy.
 int64_t hs_thunk_nonfinite(hs_device *d, const int64_t *live, const hs_thunk *t, const char **operand);
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
 // plan_impl: the insides of a plan, shared by the files that make one - coded.c (ops on codes), faked.c (values rounded as codes would be),
-// amp.c (casts), lower.c (forward calls), autodiff.c (backward calls), await.c (values over dp), reduce.c (gradients over dp), place.c (bytes
-// and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
+// amp.c (casts), lower.c (forward calls), autodiff.c (backward calls), await.c (values over dp), reduce.c (gradients over dp), joined.c (two
+// calls by one kernel), place.c (bytes and barriers), plan.c (order of these) - and by exec.c, which binds it. Not installed.
 #ifndef HS_CORE_PLAN_IMPL_H
 #define HS_CORE_PLAN_IMPL_H
 #include "core/base/grow.h"
@@ -41,6 +41,7 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     const hs_node *node; // never NULL; synthetic for copies
     const char *name;
     hs_kernel *fn;
+    const hs_kernels *of; // the node's kernels that it is of; NULL: none of those
     const void *attr;
     hs_slot in[HS_MAX_IN], out[HS_MAX_OUT], din[HS_MAX_IN], dout[HS_MAX_OUT];
     hs_scratch scratch;
@@ -52,6 +53,7 @@ typedef struct hs_call { // one kernel call: a thunk before it is bound
     hs_cost cost;
     bool backward, syncs_first, sync, last_only; // last_only: in the last micro-step only (gradient reductions)
     bool again;                                  // forward once more, for backward
+    bool joined, alone;                          // done by the call in front | hs_args.alone
     uint8_t part, half;                          // half: which of the two shared scratch areas
 } hs_call;
 
@@ -67,7 +69,7 @@ struct hs_plan {
     hs_device *dev;
     hs_plan_opts opts;
     hs_call *call, spare; // spare: written to where there was no memory for one more; the graph has failed
-    int n_calls, cap_calls, n_forward;
+    int n_calls, cap_calls, n_forward, n_joined;
     hs_buf *buf;
     int n_bufs, cap_bufs;
     int *value_buf;  // by tensor id; -1: none
@@ -100,6 +102,7 @@ hs_status hs_plan_lower(hs_plan *p);                       // marks, forward cal
 hs_status hs_plan_autodiff(hs_plan *p);                    // backward calls and the buffers of gradients
 hs_status hs_plan_await(hs_plan *p);                       // waits for values among them
 hs_status hs_plan_reduce(hs_plan *p);                      // reductions, too
+hs_status hs_plan_join(hs_plan *p);                        // two calls that one kernel does
 hs_status hs_plan_place(hs_plan *p);                       // offsets
 hs_status hs_plan_barriers(hs_plan *p);                    // call.sync
 

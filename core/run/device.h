@@ -18,6 +18,7 @@ typedef struct hs_thunk {
     bool sync;    // barrier before it: set where bytes conflict
     uint8_t part; // hs_part_kind
     hs_cost cost; // at capacity
+    const struct hs_thunk *then; // the call that this one's kernel does too (hs_join), and does not come again; NULL: none
 } hs_thunk;
 
 typedef struct hs_segment { // no point inside at which the host must look

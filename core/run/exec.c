@@ -107,6 +107,15 @@ static hs_status bind_call(const hs_exec *e, const hs_call *r, hs_thunk *t, bool
     return HS_OK;
 }
 
+static hs_status bind_joined(const hs_exec *e, const hs_call *r, hs_thunk *front, hs_thunk *t, bool first)
+{
+    HS_TRY(bind_call(e, r, t, first, NULL));
+    front->then = t;
+    front->args.then = &t->args, front->args.alone = r[-1].alone;
+    front->cost.flops += t->cost.flops, front->cost.bytes += t->cost.bytes;
+    return HS_OK;
+}
+
 static hs_status bind_micro(hs_exec *e, int which)
 {
     const hs_plan *p = e->plan;
@@ -117,8 +126,11 @@ static hs_status bind_micro(hs_exec *e, int which)
     *s = (hs_segment){ t, 0 };
     e->owned[which] = true;
     const hs_move *move = e->move;
+    int end = p->n_calls; // from the other end: what is done with the one in front
     for (int i = 0; i < p->n_calls; i++) {
-        if (!p->call[i].last_only || (which & HS_MICRO_LAST))
+        if (p->call[i].joined)
+            HS_TRY(bind_joined(e, &p->call[i], &t[s->n - 1], &t[--end], which & HS_MICRO_FIRST));
+        else if (!p->call[i].last_only || (which & HS_MICRO_LAST))
             HS_TRY(bind_call(e, &p->call[i], &t[s->n++], which & HS_MICRO_FIRST, move));
         if (move && p->call[i].run)
             move++;

@@ -29,15 +29,16 @@ int64_t hs_thunk_nonfinite(hs_device *d, const int64_t *live, const hs_thunk *t,
     if (!t->node)
         return 0;
     const hs_op *op = t->node->op;
+    const int first = t->args.alone; // what lies between it and t->then, operand 0, need not have been written
     const bool own = t->backward && t->args.out[0].p && !t->args.dout[0].p; // a gradient copy and a loss write out[0]
-    for (int i = 0; i < HS_MAX_IN; i++) {
+    for (int i = first; i < HS_MAX_IN; i++) {
         const int64_t bad = t->backward ? nonfinite(d, live, &t->args.din[i]) : 0;
         if (bad) {
             *operand = op->in[i].name;
             return bad;
         }
     }
-    for (int i = 0; i < HS_MAX_OUT && (!t->backward || own); i++) {
+    for (int i = first; i < HS_MAX_OUT && (!t->backward || own); i++) {
         const int64_t bad = op->out[i].flags & HS_SCRATCH ? 0 : nonfinite(d, live, &t->args.out[i]);
         if (bad) {
             *operand = op->out[i].name;

@@ -61,10 +61,8 @@ static hs_status find_phase(hs_trainer *t)
 }
 
 // ---- device
-static void watch(const hs_thunk *thunk, double seconds, void *user)
+static void watch_one(hs_trainer *t, const hs_thunk *thunk)
 {
-    (void)seconds;
-    hs_trainer *t = user;
     const char *operand = "";
     const int64_t n = t->watch.found ? 0 : hs_thunk_nonfinite(t->device, t->engine->in->n, thunk, &operand);
     if (!n)
@@ -73,6 +71,13 @@ static void watch(const hs_thunk *thunk, double seconds, void *user)
     snprintf(t->watch.scope, sizeof t->watch.scope, "%s", thunk->node && thunk->node->scope ? thunk->node->scope : "");
     snprintf(t->watch.op, sizeof t->watch.op, "%s", thunk->name ? thunk->name : "");
     snprintf(t->watch.operand, sizeof t->watch.operand, "%s", operand ? operand : "");
+}
+
+static void watch(const hs_thunk *thunk, double seconds, void *user)
+{
+    (void)seconds;
+    for (; thunk; thunk = thunk->then)
+        watch_one(user, thunk);
 }
 
 static hs_status open_device(hs_trainer *t)
