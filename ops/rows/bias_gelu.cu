@@ -48,4 +48,6 @@ static hs_scratch scratch(const hs_node *n, int, bool is_backward)
     return { is_backward ? column_bytes(n->in[X]->dim[0], 1, hs_tensor_width(n->in[X])) : 0, 0 };
 }
 
-extern "C" const hs_kernels hs_cuda_bias_gelu = { forward, backward, HS_PART_FREE, HS_PART_FREE, false, scratch };
+extern "C" const hs_join hs_cuda_linear_bias_gelu;
+extern "C" const hs_kernels hs_cuda_bias_gelu = { forward, backward, HS_PART_FREE, HS_PART_FREE, false,
+                                                  scratch, nullptr,  {},           nullptr,      &hs_cuda_linear_bias_gelu };

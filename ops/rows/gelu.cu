@@ -29,4 +29,6 @@ static void backward(const hs_args *a, hs_lane *lane)
         map_cells(a, lane, slope<HS_GELU_ERF>{}, a->din[X], a->in[X], a->dout[Y]);
 }
 
-extern "C" const hs_kernels hs_cuda_gelu = { forward, backward, HS_PART_FREE, HS_PART_FREE };
+extern "C" const hs_join hs_cuda_linear_gelu;
+extern "C" const hs_kernels hs_cuda_gelu = { forward, backward, HS_PART_FREE, HS_PART_FREE, false,
+                                             nullptr, nullptr,  {},           nullptr,      &hs_cuda_linear_gelu };

@@ -26,8 +26,8 @@ enum { STEPS = 5 };
 static const char *device = "cuda-emu";
 
 typedef struct result {
-    double loss[STEPS];
-    float *start, *value; // of the parameters, in front of the first step and behind the last
+    double loss[STEPS + 1]; // the last: of an evaluation, where there is one
+    float *start, *value;   // of the parameters, in front of the first step and behind the last
     size_t n;
     int skipped;
 } result;
@@ -83,7 +83,7 @@ static struct bounds bounds_of(const char *policy)
 
 static void near(const result *cpu, const result *other, const char *what, struct bounds most)
 {
-    for (int s = 0; s < STEPS; s++)
+    for (int s = 0; s <= STEPS; s++)
         if (!(fabs(cpu->loss[s] - other->loss[s]) <= most.loss * fabs(cpu->loss[s])))
             fail_msg("%s, %s: loss of step %d is %.8f on the CPU, %.8f on %s", what, most.policy, s, cpu->loss[s], other->loss[s], device);
     assert_int_equal(cpu->skipped, other->skipped);
@@ -99,7 +99,7 @@ static result train_gpt_as(const char *on, const tiny_opts *o, int micro)
 {
     static const int lengths[2][5] = { { 12, 7, 3, 24 }, { 1, 9, 17, 5 } };
     tiny_gpt model;
-    result r;
+    result r = { .skipped = 0 };
     test_device = on;
     hs_engine *e = tiny_engine(&model, o);
     r.start = flat_copy(e->params, "master");
@@ -111,6 +111,11 @@ static result train_gpt_as(const char *on, const tiny_opts *o, int micro)
         }
         OK(hs_run_update(e->run));
         r.loss[s] = hs_engine_loss(e, HS_TRAIN);
+    }
+    if (!o->attention) { // of which runs are counted
+        e->in->inv_count[0] = hs_inv_count(tiny_fill(e, HS_EVAL, lengths[0], 11, 0));
+        OK(hs_run_forward(e->run, e->plan[HS_EVAL]));
+        r.loss[STEPS] = hs_engine_loss(e, HS_EVAL);
     }
     finish(e, &r);
     return r;
@@ -155,6 +160,24 @@ static void products_of_8_bits(void **state)
     dlclose(library);
 }
 
+// And what stands behind products went there with them: GELU with what it is made of in training, without it in evaluation, its gradient, and
+// gradients of biases. By the values of cublasLtEpilogue_t.
+static void what_stands_behind(void **state)
+{
+    (void)state;
+    static const int epilogues[] = { 164 /* GELU_AUX_BIAS */, 36 /* GELU_BIAS */, 192 /* DGELU */, 512 /* BGRADB */ };
+    long (*products)(int epilogue) = NULL;
+    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD);
+    if (!library)
+        skip();
+    *(void **)&products = dlsym(library, "fake_cublaslt_with");
+    assert_non_null(products);
+    for (int i = 0; i < HS_COUNT(epilogues); i++)
+        if (!products(epilogues[i]))
+            fail_msg("no product with epilogue %d", epilogues[i]);
+    dlclose(library);
+}
+
 // ---- encoders, and every task
 
 static const encoder_batch whole = { .n = 6, .slot = { 0, 1, 2, 3, 4, 5 }, .length = { 12, 24, 5, 17, 1, 9 }, .key = 1 };
@@ -166,7 +189,7 @@ static result train_encoder_as(const char *on, const hs_family *f, encoder_opts 
     optim.schedule = (hs_schedule){ .kind = HS_SCHEDULE_CONSTANT, .lr = 1e-3, .power = 1, .steps = 100 };
     tiny_encoder t;
     hs_engine *e;
-    result r;
+    result r = { .skipped = 0 };
     test_device = on;
     o.optim = &optim;
     OK(encoder_engine(&e, &t, f, &o));
@@ -398,7 +421,8 @@ int main(int argc, char **argv)
         return cmocka_run_group_tests_name("training with attention of another library", of_a_library, NULL, NULL);
     }
     if (argc > 2) {
-        const struct CMUnitTest products[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(products_of_8_bits), cmocka_unit_test(encoders), cmocka_unit_test(an_encoder) };
+        const struct CMUnitTest products[] = { cmocka_unit_test(a_gpt), cmocka_unit_test(products_of_8_bits), cmocka_unit_test(what_stands_behind),
+                                               cmocka_unit_test(encoders), cmocka_unit_test(an_encoder) };
         return cmocka_run_group_tests_name("training with products of another library", products, NULL, NULL);
     }
     return cmocka_run_group_tests_name("training on a device of another library", tests, NULL, NULL);

@@ -460,8 +460,11 @@ static cublasStatus_t check_operands(const product *p, const uint64_t *algorithm
     const bool by_cols = p->m.epilogue == CUBLASLT_EPILOGUE_BGRADB;
     if (has_vector(&p->m))
         WANT(at_multiple(p->m.bias, 16) && lies(p->m.bias, (by_cols ? p->D.cols : p->D.rows) * bytes_of(p->D.type)));
-    if (p->m.epilogue & HAS_AUX)
-        WANT(lies(p->m.aux, (((size_t)p->D.cols - 1) * (size_t)p->m.ld_aux + p->D.rows) * bytes_of(p->D.type)));
+    if (p->m.epilogue & HAS_AUX) {
+        const size_t bytes = (((size_t)p->D.cols - 1) * (size_t)p->m.ld_aux + p->D.rows) * bytes_of(p->D.type);
+        const char *aux = p->m.aux, *d = p->d;
+        WANT(lies(aux, bytes) && (aux + bytes <= d || d + bytes_of_all(&p->D) <= aux)); // beside what comes out
+    }
     WANT(lies(p->workspace, algorithm[6]));
     WANT(!p->m.factor_a || (lies(p->m.factor_a, 4) && lies(p->m.factor_b, 4)));
     return CUBLAS_STATUS_SUCCESS;

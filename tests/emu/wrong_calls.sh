@@ -29,6 +29,18 @@ test_gemm_lt|core/cuda/cublaslt_behind.c|one that adds is tried|s/if (!key.add)/
 test_gemm_lt|core/cuda/cublaslt_behind.c|what was timed for another GPU is taken|s/%zu %.128s\\n", version, gpu/%zu %.1s\\n", version, gpu/
 test_gemm_lt|core/cuda/gemm_lt.cu|dead rows enter the sums|s/    if (g.live == GEMM_LIVE_K) {/    if (0) {/
 test_gemm_lt|core/cuda/gemm_lt.cu|rows that are few go there|s/g->m <= GEMM_FEW_ROWS || //
+test_gelu_lt|ops/dense/linear_gelu.cu|what GELU is made of is not kept|s/b.aux = a->alone ? nullptr : pre.p/b.aux = nullptr/
+test_gelu_lt|ops/dense/linear_gelu.cu|what nobody reads is written|s/b.aux = a->alone ? nullptr : pre.p/b.aux = pre.p/
+test_gelu_lt|ops/dense/linear_gelu.cu|rows of what GELU is made of lie as far apart as those of x|s/b.ld_aux = pre.cols/b.ld_aux = a->in[X].cols/
+test_gelu_lt|ops/dense/linear_gelu.cu|what is kept lies where it is not aligned|s/b.aux = pre.p, /b.aux = pre.p + 8, /
+test_gelu_lt|ops/dense/linear_gelu.cu|what is kept has the bytes of what comes out|s/b.aux = a->alone ? nullptr : pre.p/b.aux = y.p/
+test_gelu_lt|ops/dense/linear_gelu.cu|the gradient is of what comes out|s/b.aux = pre.p, /b.aux = dpre.p, /
+test_gelu_lt|ops/dense/linear_gelu.cu|the bias of bias_gelu is forgotten|s/cells<float>(added.p ? added : a->in\[BIAS\])/cells<float>(a->in[BIAS])/
+test_gelu_lt|ops/dense/linear_gelu.cu|what is kept has another bias than it should|s/ && !(added.p .*));/;/
+test_gelu_lt|ops/dense/linear_gelu.cu|what is kept has another type than it should|s/(a->alone .. pre.dtype == y.dtype)/true/
+test_gelu_lt|ops/dense/linear_gelu.cu|the weight is read as in forward|s/gemm_of(w, true)/gemm_of(w, false)/
+test_gelu_lt|ops/dense/linear_gelu.cu|GELU by erf goes to the library|s/kind == HS_GELU_TANH/kind >= 0/
+test_gelu_lt|core/cuda/cublaslt.c|GELU keeps nothing|s/CUBLASLT_EPILOGUE_GELU_AUX_BIAS/CUBLASLT_EPILOGUE_GELU_BIAS/
 sdpa_masks|core/cuda/cudnn_graph.c|masks keep what should be dropped|s/draw(b, 1 - (double)b->p->dropout,/draw(b, (double)b->p->dropout,/
 sdpa_masks|core/cuda/cudnn_graph.c|backward draws no mask|s/if (b->p->dropout <= 0)/if (b->p->dropout <= 0 || b->p->pass == HS_SDPA_BACKWARD)/
 sdpa_masks|core/cuda/cudnn_graph.c|gradients of weights are not masked|s/dp = pointwise(b, MUL, dp, inner_cells(b), .other = mask)/(void)mask/

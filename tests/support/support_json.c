@@ -177,16 +177,16 @@ static void check_member(const json_t *events, int steps, int member) // -1: any
 {
     static const struct {
         const char *name, *cat;
-        int per_step;
-    } wanted[] = { { "attention", "backward", 2 }, { "linear", "forward", 8 }, { "optim.adamw", "update", 1 } };
+        int per_step, gpu; // there some are with the gelu behind them
+    } wanted[] = { { "attention", "backward", 2, 2 }, { "linear", "forward", 8, 6 }, { "linear, gelu", "forward", 0, 2 }, { "optim.adamw", "update", 1, 1 } };
     for (int w = 0; w < COUNT(wanted); w++) {
         const json_t *e;
         size_t i;
         int n = 0;
+        const int per_step = member < 0 ? wanted[w].gpu : wanted[w].per_step;
         json_array_foreach(events, i, e) n +=
             is(e, "name", wanted[w].name) && is(e, "cat", wanted[w].cat) && (member < 0 || (int)number(e, "tid") == member);
-        NEED(n == wanted[w].per_step * steps, "member %d: %d of %s, %s, not %d", member, n, wanted[w].name, wanted[w].cat,
-             wanted[w].per_step * steps);
+        NEED(n == per_step * steps, "member %d: %d of %s, %s, not %d", member, n, wanted[w].name, wanted[w].cat, per_step * steps);
     }
 }
 
@@ -291,10 +291,16 @@ static void check_profile(const char *file, int steps, int classes, bool gpu)
     check_table(rows, step, "operation");
     check_table(rows, step, "scope");
     const json_t *f = the_row(rows, "operation", "linear", "forward"), *b = the_row(rows, "operation", "linear", "backward");
-    NEED(number(f, "runs") == 8 && number(b, "runs") == 16, "linear: %g and %g runs", number(f, "runs"), number(b, "runs"));
+    const int joint = gpu ? 2 : 0; // of each pass, with the gelu behind it
+    NEED(number(f, "runs") == 8 - joint && number(b, "runs") == 16 - joint, "linear: %g and %g runs", number(f, "runs"), number(b, "runs"));
     const double flops = 2.0 * 128 * 64 * 2 * 12 * 64, cells = 128.0 * classes; // 128 tokens, two layers
-    check_flops(f, flops, 1e-3 * flops, "linear, forward");
-    check_flops(b, 2 * flops, 2e-3 * flops, "linear, backward");
+    const double up = gpu ? flops * 4 / 12 : 0, gelu = 128.0 * 4 * 64 * 2;
+    check_flops(f, flops - up, 1e-3 * flops, "linear, forward");
+    check_flops(b, 2 * flops - up, 2e-3 * flops, "linear, backward");
+    if (gpu) {
+        check_flops(the_row(rows, "operation", "linear, gelu", "forward"), up + 20 * gelu, 1e-3 * flops, "linear, gelu, forward");
+        check_flops(the_row(rows, "operation", "linear, gelu", "backward"), up + 30 * gelu, 1e-3 * flops, "linear, gelu, backward");
+    }
     const json_t *head = the_row(rows, "operation", "linear_xent", "backward"); // three products, and softmax
     check_flops(head, (6 * 64 + 24) * cells, 1e-3 * 6 * 64 * cells, "linear_xent");
     NEED(number(the_row(rows, "operation", "optim.adamw", "update"), "gbps") > 0, "the optimizer moves nothing");
