@@ -48,7 +48,8 @@ typedef struct hs_arch_shape { // what a plan is made for
     bool draws_masks;  // train mode: masks are drawn in the plan, by inputs mask_draws and mask_special in the place of picks, pick_targets
     // models with a task
     // eval mode, of a plan that is asked for outputs alone: no targets and no loss, but that of a chain of tags, which keeps its
-    // parameters; with a task of whole sequences no row of a last layer that nobody reads, where the family can
+    // parameters, and those of ELECTRA beside its generator; with a task of whole sequences no row of a last layer that nobody reads,
+    // where the family can
     bool lean;
     bool weighted;         // input `target_weights`: what each row's loss is multiplied by
     float label_smoothing; // of tasks whose targets are classes: e of hs_xent_attr

@@ -84,10 +84,10 @@ hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds,
 {
     if (!d->is_cpu)
         return d->peak(d, policy->low, flops_per_second);
-    const double end = hs_now() + seconds;
+    const double begun = hs_now(), end = begun + seconds, least = begun + seconds / 4; // a clock rises, a neighbour goes
     double *rate = calloc((size_t)d->team, sizeof *rate), *best = calloc((size_t)d->team, sizeof *best), flops, took;
     hs_status st = rate && best ? HS_OK : HS_FAIL(MEMORY, "no memory for the rates of %d threads", d->team);
-    for (int k = 0, still = 0; st == HS_OK && (k < LEAST_SAMPLES || (still < STILL && hs_now() < end)); k++, still++) {
+    for (int k = 0, still = 0; st == HS_OK && (k < LEAST_SAMPLES || ((still < STILL || hs_now() < least) && hs_now() < end)); k++, still++) {
         st = hs_team_time(d, run, &(job){ loop_of(d, policy->low), &flops, rate }, &took);
         for (int i = 0; i < d->team; i++) {
             still = rate[i] > 1.01 * best[i] ? 0 : still;
@@ -140,12 +140,16 @@ static hs_status copy_by_events(hs_device *d, char *memory, size_t half, int cop
     const hs_status st = d->collect(d);
     d->trace = before;
     for (int m = 0; m < d->tracks; m++)
-        for (int64_t i = 0; i < hs_trace_count(t, m); i++, n++)
-            ns += hs_trace_at(t, m, i)->end - hs_trace_at(t, m, i)->start;
+        for (int64_t i = 0; i < hs_trace_count(t, m); i++, n++) {
+            const hs_trace_record *r = hs_trace_at(t, m, i);
+            ns += r ? r->end - r->start : 0;
+        }
     hs_trace_free(t);
     HS_TRY(st);
-    *seconds = 1e-9 * (double)ns / (double)n;
-    return n == copies ? HS_OK : HS_FAIL(INTERNAL, "device %s: %lld of %d copies are in its trace", d->name, (long long)n, copies);
+    if (n != copies)
+        return HS_FAIL(INTERNAL, "device %s: %lld records of %d copies are in its trace", d->name, (long long)n, copies);
+    *seconds = 1e-9 * (double)ns / copies;
+    return HS_OK;
 }
 
 hs_status hs_copy_time(hs_device *d, char *memory, size_t half, double *seconds)
