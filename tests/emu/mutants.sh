@@ -4,6 +4,7 @@
 # Removed in the file and in the .cuh files whose code it uses. Prints a line for each; exit code 1 if one is not seen: then no shape
 # drives the loop around it twice, or the barrier is not needed.
 set -euo pipefail
+export CCACHE_DISABLE=1 # or the original of a header would be taken for its mutant
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "$1" && pwd)
 shift
