@@ -3,30 +3,17 @@
 // one micro-step to the next, each of the two gives the bits that it gives without.
 #include "core/base/fp8.h"
 #include "core/base/rng.h"
-#include "core/cuda/cublaslt.h"
-#include "core/cuda/gpu.cuh"
 #include "ops/attrs.h"
-extern "C" {
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-}
+#include "tests/emu/two_gpus.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern "C" cudaStream_t gpu_stream(const hs_lane *) { return nullptr; }
-extern "C" struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
 extern "C" const hs_kernels hs_cuda_linear_fp8;
 
 enum { X, W, BIAS, AMAX };
 enum { Y, X8, SCALE };
 enum { N = 83, LIVE = 70, C = 144, O = 80, HISTORY = 3, GPUS = 2, WAYS = 2 * GPUS }; // ways: of each GPU without what is kept, then with it
-static hs_gpu gpu[GPUS]; // the reference's, and one with the library
-static hs_lane lane[GPUS];
 
 static void *room(size_t bytes)
 {
@@ -198,24 +185,10 @@ static void delayed_scales(void **state)
     steps(HS_BF16, HS_BF16, 300, false, true); // more than a block has threads
 }
 
-static int begin(void **)
-{
-    for (int i = 0; i < GPUS; i++)
-        gpu[i].major = 9, lane[i].gpu = &gpu[i];
-    if (hs_lt_open(&gpu[1].lt, "a double", nullptr) == HS_OK)
-        return 0;
-    print_error("%s\n", hs_error());
-    return -1;
-}
-static int end(void **)
-{
-    hs_lt_close(gpu[1].lt);
-    cudaFree(lane[1].workspace);
-    return 0;
-}
+static int begin(void **) { return open_gpus(9); }
 
 int main()
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(current_scales), cmocka_unit_test(delayed_scales) };
-    return cmocka_run_group_tests_name("linear_fp8 by cuBLASLt", tests, begin, end);
+    return cmocka_run_group_tests_name("linear_fp8 by cuBLASLt", tests, begin, close_gpus);
 }

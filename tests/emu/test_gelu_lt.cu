@@ -2,25 +2,13 @@
 // bias_gelu behind it, and dx of linear with backward of the gelu in front, in every type; what lies between is written where somebody
 // reads it, and nowhere else; what the library has no kernel for has the bits of the two calls.
 #include "core/base/rng.h"
-#include "core/cuda/cublaslt.h"
-#include "core/cuda/gpu.cuh"
 #include "ops/attrs.h"
 #include "ops/ops.h"
-extern "C" {
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-}
-#include <dlfcn.h>
+#include "tests/emu/two_gpus.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern "C" cudaStream_t gpu_stream(const hs_lane *) { return nullptr; }
-extern "C" struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
 extern "C" const hs_kernels hs_cuda_linear, hs_cuda_gelu, hs_cuda_bias_gelu;
 
 enum { X, W, BIAS };
@@ -29,8 +17,6 @@ enum { Y };
 enum { ROWS = 72, LIVE = 66, IN = 40, OUT = 48 };
 enum { GELU_AUX = 160, GELU = 32, HAS_BIAS = 4, DGELU = 192 }; // of cublasLtEpilogue_t
 
-static hs_gpu gpu[2]; // without the library, and with it
-static hs_lane lane[2];
 static long (*products)(int epilogue);
 
 // ---- operands
@@ -227,27 +213,13 @@ static void declined(void **)
 
 static int begin(void **)
 {
-    for (int i = 0; i < 2; i++)
-        gpu[i].major = 8, lane[i].gpu = &gpu[i];
-    if (hs_lt_open(&gpu[1].lt, "a double", nullptr) != HS_OK) {
-        print_error("%s\n", hs_error());
-        return -1;
-    }
-    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD); // hs_lt_open's
-    *(void **)&products = library ? dlsym(library, "fake_cublaslt_with") : nullptr;
-    if (library)
-        dlclose(library);
-    return products ? 0 : -1;
-}
-static int end(void **)
-{
-    hs_lt_close(gpu[1].lt);
-    cudaFree(lane[1].workspace);
-    return 0;
+    const int failed = open_gpus(8);
+    products = failed ? nullptr : of_double<long(int)>("fake_cublaslt_with");
+    return failed;
 }
 
 int main()
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(together), cmocka_unit_test(apart), cmocka_unit_test(declined) };
-    return cmocka_run_group_tests_name("a product and GELU as one", tests, begin, end);
+    return cmocka_run_group_tests_name("a product and GELU as one", tests, begin, close_gpus);
 }

@@ -6,14 +6,7 @@
 #include "core/base/rng.h"
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/gemm.cuh"
-extern "C" {
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-}
+#include "tests/emu/lt_double.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,14 +28,6 @@ static char *room(void) // of the device's memory
     return static_cast<char *>(p);
 }
 
-template <class F> static F *of_double(const char *name)
-{
-    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD);
-    F *f = reinterpret_cast<F *>(dlsym(library, name));
-    dlclose(library);
-    assert_non_null(f);
-    return f;
-}
 static long taken(int algorithm) { return of_double<long(int)>("fake_cublaslt_taken")(algorithm); }
 
 static void fill(char *p, hs_dtype d, int64_t n, uint64_t key, int64_t dead_from)

@@ -2,33 +2,19 @@
 // bit: the layers of a BERT, types, scales, biases, gelu behind it and int8 before and behind it; rows that are dead or not finite; more rows
 // than are summed at once; widths that the library is not asked for.
 #include "core/base/rng.h"
-#include "core/cuda/cublaslt.h"
-#include "core/cuda/gpu.cuh"
 #include "ops/ops.h"
 #include "ops/quant/i8_round.h"
 #include "ops/rows/gelu_form.h"
-extern "C" {
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-}
-#include <dlfcn.h>
+#include "tests/emu/two_gpus.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern "C" cudaStream_t gpu_stream(const hs_lane *) { return nullptr; }
-extern "C" struct hs_lt *gpu_lt(const hs_lane *lane) { return lane->gpu->lt; }
 extern "C" const hs_kernels hs_cuda_linear_i8;
 
 enum { X, CODES, SCALES, BIAS, X_SCALE, Y_SCALE };
 enum { Y };
 enum { GUARD = 4096 };
-static hs_gpu gpu[2]; // without the library, and with it
-static hs_lane lane[2];
 static long (*products)(void); // of int8, that the double was called for
 
 typedef struct problem {
@@ -243,28 +229,14 @@ static void kernels_of_our_own(void **)
 
 static int begin(void **)
 {
-    for (int i = 0; i < 2; i++)
-        gpu[i].major = 8, lane[i].gpu = &gpu[i];
-    if (hs_lt_open(&gpu[1].lt, "a double", nullptr) != HS_OK) {
-        print_error("%s\n", hs_error());
-        return -1;
-    }
-    void *library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_NOLOAD); // hs_lt_open's
-    *(void **)&products = library ? dlsym(library, "fake_cublaslt_int8") : nullptr;
-    if (library)
-        dlclose(library);
-    return products ? 0 : -1;
-}
-static int end(void **)
-{
-    hs_lt_close(gpu[1].lt);
-    cudaFree(lane[1].workspace);
-    return 0;
+    const int failed = open_gpus(8);
+    products = failed ? nullptr : of_double<long()>("fake_cublaslt_int8");
+    return failed;
 }
 
 int main()
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(layers_of_bert), cmocka_unit_test(beside_the_own_kernel),
                                         cmocka_unit_test(rows_at_once), cmocka_unit_test(kernels_of_our_own) };
-    return cmocka_run_group_tests_name("linear_i8 by cuBLASLt", tests, begin, end);
+    return cmocka_run_group_tests_name("linear_i8 by cuBLASLt", tests, begin, close_gpus);
 }
