@@ -87,7 +87,7 @@ hs_status hs_measure_peak(hs_device *d, const hs_policy *policy, double seconds,
     const double begun = hs_now(), end = begun + seconds, least = begun + seconds / 4; // a clock rises, a neighbour goes
     double *rate = calloc((size_t)d->team, sizeof *rate), *best = calloc((size_t)d->team, sizeof *best), flops, took;
     hs_status st = rate && best ? HS_OK : HS_FAIL(MEMORY, "no memory for the rates of %d threads", d->team);
-    for (int k = 0, still = 0; st == HS_OK && (k < LEAST_SAMPLES || ((still < STILL || hs_now() < least) && hs_now() < end)); k++, still++) {
+    for (int k = 0, still = 0; st == HS_OK && (k < LEAST_SAMPLES || hs_now() < (still < STILL ? end : least)); k++, still++) {
         st = hs_team_time(d, run, &(job){ loop_of(d, policy->low), &flops, rate }, &took);
         for (int i = 0; i < d->team; i++) {
             still = rate[i] > 1.01 * best[i] ? 0 : still;

@@ -53,8 +53,8 @@ else()
 endif()
 
 # Both targets from one front end: code for 9.0 is made of the PTX of 8.0, and check_kernels finds the same registers and instructions as from
-# PTX of 9.0. What rounds to 8 bits (fp8_codes.cuh) has instructions of 9.0, and PTX of its own. With <cmath> as below, 72 files take 225 s of CPU time where they
-# took 362 (scripts/nvcc_time.sh, nvcc 13.0, AMD EPYC).
+# PTX of 9.0. What rounds to 8 bits (fp8_codes.cuh) has instructions of 9.0, and PTX of its own. With <cmath> as below, 72 files take 225 s of
+# CPU time where they took 362 (scripts/nvcc_time.sh, nvcc 13.0, AMD EPYC).
 function(hs_cuda_targets name sources)
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES OFF)
   foreach(source IN LISTS sources)
